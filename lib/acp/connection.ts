@@ -1,0 +1,286 @@
+/** One running agent: initialised, with its sessions. @module */
+
+import type { Log } from "../ops/log.ts";
+import type { Accepts } from "../turn/agent.ts";
+import type { SessionId } from "../turn/event.ts";
+import { Failure, messageOf } from "../turn/failure.ts";
+import { loginMethod, loginNeeded } from "./login.ts";
+import { ClosedError, Peer, RPC, RpcError } from "./peer.ts";
+import type { PermissionPolicy } from "./permission.ts";
+import type { Link } from "./process.ts";
+import { AcpSession, type SessionLink } from "./session.ts";
+import {
+  type AuthMethod,
+  type InitializeResult,
+  parseInitializeResult,
+  parseNewSessionResult,
+  parsePermissionRequest,
+  PROTOCOL_VERSION,
+} from "./wire.ts";
+
+/** Characters of a skipped line that are logged. */
+const LOGGED_LINE_CHARS = 200;
+
+/** How long an agent may take, in milliseconds. */
+export interface AgentTimes {
+  /** To answer `initialize`, `authenticate` or `session/new`: slow ones take a quarter of a minute. */
+  readonly setupMs: number;
+  /** To answer a prompt that was cancelled. */
+  readonly cancelMs: number;
+}
+/** The usual {@linkcode AgentTimes}. */
+export const AGENT_TIMES: AgentTimes = { setupMs: 60_000, cancelMs: 10_000 };
+
+/** What a connection is made of. */
+export interface ConnectionOptions {
+  readonly link: Link;
+  /** The folder that sessions work in; absolute. */
+  readonly cwd: string;
+  readonly permissions: PermissionPolicy;
+  readonly version: string;
+  /** Names of the variables in the agent's environment: a log-in by variable needs no person. */
+  readonly variables: ReadonlySet<string>;
+  readonly log: Log;
+  readonly times: AgentTimes;
+  /** A prompt was answered, or can no longer be. */
+  promptEnded(answered: boolean): void;
+  /** A session does not answer its cancelled prompt: the connection should serve no more. */
+  stuck(): void;
+}
+
+/** A connection to one agent process. Made by {@linkcode Connection.open}. */
+export class Connection {
+  readonly #options: ConnectionOptions;
+  readonly #peer: Peer;
+  readonly #sessions = new Map<string, AcpSession>();
+  readonly #stuck = new Set<AcpSession>();
+  #accepts: Accepts = { image: false, audio: false };
+  #closesSessions = false;
+  #authMethods: readonly AuthMethod[] = [];
+  #login: Promise<void> | undefined;
+  #retired = false;
+  #stopping: Promise<void> | undefined;
+
+  private constructor(options: ConnectionOptions) {
+    this.#options = options;
+    const { log } = options;
+    this.#peer = new Peer(options.link, {
+      notification: (method, params) => this.#notified(method, params),
+      request: (method, params) => this.#asked(method, params),
+      garbage: (line, why) =>
+        log.warn("skipped a line of the agent", { why, line: line.slice(0, LOGGED_LINE_CHARS) }),
+    });
+  }
+
+  /**
+   * Connects to an agent and initialises it.
+   *
+   * @throws {Failure} `agent_unavailable` if it does not answer as an agent of protocol version 1 does.
+   */
+  static async open(options: ConnectionOptions): Promise<Connection> {
+    const connection = new Connection(options);
+    try {
+      await connection.#initialize();
+    } catch (error) {
+      await connection.stop();
+      throw error;
+    }
+    return connection;
+  }
+
+  /** Aborts when the agent is gone. */
+  get closed(): AbortSignal {
+    return this.#peer.closed;
+  }
+
+  /**
+   * Opens a session, logging in if the agent asks for it and that needs no person.
+   *
+   * @throws {Failure} `agent_auth_required` with the ways to log in, or `agent_unavailable`.
+   */
+  async newSession(): Promise<AcpSession> {
+    const params = { cwd: this.#options.cwd, mcpServers: [] };
+    let result: unknown;
+    try {
+      result = await this.#setUp("session/new", params);
+    } catch (error) {
+      if (!(error instanceof RpcError) || error.code !== RPC.authRequired) throw this.#unavailable(error);
+      await (this.#login ??= this.#logIn());
+      result = await this.#setUp("session/new", params).catch((error) => {
+        this.#login = undefined;
+        throw error instanceof RpcError && error.code === RPC.authRequired
+          ? loginNeeded(this.#authMethods)
+          : this.#unavailable(error);
+      });
+    }
+    const id = parseNewSessionResult(result).sessionId as SessionId;
+    const session = new AcpSession(id, this.#sessionLink());
+    this.#sessions.set(id, session);
+    return session;
+  }
+
+  /** Serves what is running and then ends; sessions that do not answer are not waited for. */
+  retire(): void {
+    this.#retired = true;
+    this.#stopIfDone();
+  }
+
+  /** Ends the agent: cancels what is running, closes its input, then as {@linkcode Link.stop} does. */
+  stop(): Promise<void> {
+    return this.#stopping ??= this.#stop();
+  }
+
+  /** Ends the agent at once. */
+  kill(): void {
+    this.#options.link.kill();
+  }
+
+  async #stop(): Promise<void> {
+    for (const session of this.#sessions.values()) session.close();
+    // Not waited for: an agent that does not read would hold it up.
+    const ended = this.#peer.endInput();
+    await this.#options.link.stop();
+    await this.#peer.close("The agent was stopped.");
+    await ended;
+  }
+
+  #stopIfDone(): void {
+    if (!this.#retired) return;
+    for (const session of this.#sessions.values()) {
+      if (session.busy && !this.#stuck.has(session)) return;
+    }
+    this.stop().catch((error) => this.#options.log.error("stopping an agent failed", { error }));
+  }
+
+  async #initialize(): Promise<void> {
+    const { log, version } = this.#options;
+    let result: InitializeResult;
+    try {
+      result = parseInitializeResult(
+        await this.#setUp("initialize", {
+          protocolVersion: PROTOCOL_VERSION,
+          clientCapabilities: { fs: { readTextFile: false, writeTextFile: false }, terminal: false },
+          clientInfo: { name: "oab-vtuber", title: "oab-vtuber", version },
+        }),
+      );
+    } catch (error) {
+      throw this.#unavailable(error);
+    }
+    if (result.protocolVersion !== PROTOCOL_VERSION) {
+      throw new Failure(
+        "agent_unavailable",
+        `The agent speaks version ${result.protocolVersion} of the Agent Client Protocol, not ${PROTOCOL_VERSION}.`,
+      );
+    }
+    const capabilities = result.agentCapabilities;
+    this.#accepts = {
+      image: capabilities?.promptCapabilities.image ?? false,
+      audio: capabilities?.promptCapabilities.audio ?? false,
+    };
+    this.#closesSessions = capabilities?.sessionCapabilities.close ?? false;
+    this.#authMethods = result.authMethods ?? [];
+    log.info("agent ready", {
+      agent: result.agentInfo?.name,
+      version: result.agentInfo?.version,
+      accepts: this.#accepts,
+    });
+  }
+
+  async #logIn(): Promise<void> {
+    const method = loginMethod(this.#authMethods, this.#options.variables);
+    if (method === undefined) {
+      this.#login = undefined;
+      throw loginNeeded(this.#authMethods);
+    }
+    this.#options.log.info("logging in to the agent", { method: method.id });
+    try {
+      await this.#setUp("authenticate", { methodId: method.id });
+    } catch (error) {
+      this.#login = undefined;
+      throw loginNeeded(this.#authMethods, messageOf(error));
+    }
+  }
+
+  /** A request that an agent should answer soon. */
+  async #setUp(method: string, params: unknown): Promise<unknown> {
+    const { setupMs } = this.#options.times;
+    const { promise, reject } = Promise.withResolvers<never>();
+    const timer = setTimeout(
+      () => reject(new Error(`The agent did not answer ${method} within ${setupMs / 1000} seconds.`)),
+      setupMs,
+    );
+    try {
+      return await Promise.race([this.#peer.request(method, params), promise]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #unavailable(error: unknown): Failure {
+    if (error instanceof Failure) return error;
+    const message = error instanceof ClosedError
+      ? "The agent ended before it was ready."
+      : `The agent could not be used: ${messageOf(error)}`;
+    return new Failure("agent_unavailable", message, { cause: error });
+  }
+
+  #sessionLink(): SessionLink {
+    const { permissions, log, times } = this.#options;
+    return {
+      peer: this.#peer,
+      accepts: this.#accepts,
+      permissions,
+      log,
+      cancelGraceMs: times.cancelMs,
+      stuck: (session) => {
+        log.warn("the agent does not answer a cancelled prompt", { session: session.id });
+        this.#stuck.add(session);
+        this.#options.stuck();
+        this.#stopIfDone();
+      },
+      promptEnded: (session, answered) => {
+        this.#stuck.delete(session);
+        if (session.closed.aborted) this.#forget(session);
+        this.#options.promptEnded(answered);
+        this.#stopIfDone();
+      },
+      closed: (session) => {
+        if (!session.busy) this.#forget(session);
+      },
+    };
+  }
+
+  #forget(session: AcpSession): void {
+    if (!this.#sessions.delete(session.id) || !this.#closesSessions) return;
+    this.#peer.request("session/close", { sessionId: session.id }).catch((error) => {
+      if (!this.closed.aborted) this.#options.log.debug("closing a session failed", { error });
+    });
+  }
+
+  #notified(method: string, params: unknown): void {
+    if (method !== "session/update" || typeof params !== "object" || params === null) return;
+    const { sessionId, update } = params as { sessionId?: string; update?: unknown };
+    if (typeof update !== "object" || update === null) return;
+    try {
+      this.#sessions.get(sessionId as string)?.update(update);
+    } catch (error) {
+      this.#options.log.error("an update could not be handled", { error });
+    }
+  }
+
+  // deno-lint-ignore require-await -- what it throws is the answer
+  async #asked(method: string, params: unknown): Promise<unknown> {
+    if (method !== "session/request_permission") {
+      throw new RpcError(RPC.methodNotFound, `Method not found: ${method}`);
+    }
+    let request;
+    try {
+      request = parsePermissionRequest(params);
+    } catch (error) {
+      throw new RpcError(RPC.invalidParams, messageOf(error));
+    }
+    return {
+      outcome: this.#sessions.get(request.sessionId)?.permission(request) ?? { outcome: "cancelled" },
+    };
+  }
+}

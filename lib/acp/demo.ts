@@ -1,0 +1,149 @@
+/**
+ * The built-in demo agent: a real ACP agent over stdin and stdout that needs no key and no network. It has no model
+ * behind it and says so; what it shows is what the character does while an agent thinks, plans, asks and works.
+ *
+ * @module
+ */
+
+import { parseArgs } from "node:util";
+import { act, type Block, type Pace, sleep, Stage, update } from "./demo_play.ts";
+import { Peer, type PeerStreams, RPC, RpcError } from "./peer.ts";
+
+/** How slow the demo is, in milliseconds. */
+export interface DemoOptions extends Pace {
+  /** Before it answers `initialize`: agents need a while to start. */
+  readonly startMs: number;
+  /** Before it answers `session/new`. */
+  readonly sessionMs: number;
+}
+
+/** The usual {@linkcode DemoOptions}: about as fast as a model. */
+export const DEMO_OPTIONS: DemoOptions = { tokenMs: 25, stepMs: 400, startMs: 0, sessionMs: 0 };
+
+/** Sessions that are remembered; beyond it the oldest is forgotten. */
+const MAX_SESSIONS = 1_000;
+/** Turns of a session that are remembered. */
+const MAX_TURNS = 100;
+
+interface DemoTurn {
+  readonly asked: string;
+  said: string;
+}
+interface DemoSession {
+  readonly id: string;
+  readonly turns: DemoTurn[];
+  cancel: AbortController | undefined;
+}
+
+/** Serves ACP over the streams until the client closes them. */
+export async function serveDemo(streams: PeerStreams, options: DemoOptions = DEMO_OPTIONS): Promise<void> {
+  const sessions = new Map<string, DemoSession>();
+  const find = (params: unknown): DemoSession => {
+    const id = (params as { sessionId?: unknown } | null)?.sessionId;
+    const session = sessions.get(id as string);
+    if (session === undefined) throw new RpcError(RPC.resourceNotFound, `There is no session ${id}.`);
+    return session;
+  };
+  const peer: Peer = new Peer(streams, {
+    garbage() {},
+    notification(method, params) {
+      if (method === "session/cancel") {
+        sessions.get((params as { sessionId: string }).sessionId)?.cancel?.abort();
+      }
+    },
+    async request(method, params) {
+      switch (method) {
+        case "initialize":
+          await sleep(options.startMs);
+          return INITIALIZED;
+        case "session/new": {
+          await sleep(options.sessionMs);
+          const session: DemoSession = { id: `demo-${crypto.randomUUID()}`, turns: [], cancel: undefined };
+          sessions.set(session.id, session);
+          if (sessions.size > MAX_SESSIONS) sessions.delete(sessions.keys().next().value!);
+          return { sessionId: session.id };
+        }
+        case "session/load":
+          replay(peer, find(params));
+          return {};
+        case "session/close": {
+          const session = find(params);
+          session.cancel?.abort();
+          sessions.delete(session.id);
+          return {};
+        }
+        case "session/prompt":
+          return await prompt(peer, find(params), (params as { prompt: Block[] }).prompt, options);
+        default:
+          throw new RpcError(RPC.methodNotFound, `Method not found: ${method}`);
+      }
+    },
+  });
+  await new Promise<void>((resolve) =>
+    peer.closed.addEventListener("abort", () => resolve(), { once: true })
+  );
+  for (const session of sessions.values()) session.cancel?.abort();
+  await peer.close();
+}
+
+const INITIALIZED = {
+  protocolVersion: 1,
+  agentInfo: { name: "oab-vtuber-demo", title: "Demo agent", version: "1" },
+  agentCapabilities: {
+    loadSession: true,
+    promptCapabilities: { image: true, audio: false, embeddedContext: false },
+    sessionCapabilities: { close: {} },
+  },
+  authMethods: [],
+};
+
+/** `session/load`: what was said, as updates, before it is answered. */
+function replay(peer: Peer, { id, turns }: DemoSession): void {
+  for (const { asked, said } of turns) {
+    update(peer, id, { sessionUpdate: "user_message_chunk", content: { type: "text", text: asked } });
+    update(peer, id, { sessionUpdate: "agent_message_chunk", content: { type: "text", text: said } });
+  }
+}
+
+async function prompt(
+  peer: Peer,
+  session: DemoSession,
+  blocks: readonly Block[],
+  options: DemoOptions,
+): Promise<{ stopReason: string }> {
+  if (session.cancel) throw new RpcError(RPC.invalidParams, "A prompt is running in this session.");
+  const cancel = session.cancel = new AbortController();
+  const text = blocks.map((block) => block.text ?? "").join("\n");
+  const turn: DemoTurn = { asked: text, said: "" };
+  session.turns.push(turn);
+  if (session.turns.length > MAX_TURNS) session.turns.shift();
+  const stage = new Stage(peer, session.id, turn, cancel.signal, options);
+  try {
+    await act(stage, text, blocks.filter(({ type }) => type === "image"), session.turns.length);
+    return { stopReason: "end_turn" };
+  } catch (error) {
+    if (!cancel.signal.aborted) throw error;
+    return { stopReason: "cancelled" };
+  } finally {
+    session.cancel = undefined;
+  }
+}
+
+/** Runs the demo agent as a program: `demo-agent [--token-ms N] [--step-ms N] [--start-ms N] [--session-ms N]`. */
+export async function runDemo(args: readonly string[]): Promise<void> {
+  const number = { type: "string" } as const;
+  const { values } = parseArgs({
+    args: [...args],
+    options: { "token-ms": number, "step-ms": number, "start-ms": number, "session-ms": number },
+    strict: true,
+  });
+  const ms = (value: string | undefined, fallback: number) => value === undefined ? fallback : Number(value);
+  await serveDemo({ readable: Deno.stdin.readable, writable: Deno.stdout.writable }, {
+    tokenMs: ms(values["token-ms"], DEMO_OPTIONS.tokenMs),
+    stepMs: ms(values["step-ms"], DEMO_OPTIONS.stepMs),
+    startMs: ms(values["start-ms"], DEMO_OPTIONS.startMs),
+    sessionMs: ms(values["session-ms"], DEMO_OPTIONS.sessionMs),
+  });
+}
+
+if (import.meta.main) await runDemo(Deno.args);

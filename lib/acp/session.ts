@@ -1,0 +1,205 @@
+/** One ACP session: its prompts, one at a time, and what the agent says in answer. @module */
+
+import type { Log } from "../ops/log.ts";
+import type { Accepts, PromptBlock, Prompting, Session } from "../turn/agent.ts";
+import type { SessionId, ToolKind, TurnEvent, TurnReader } from "../turn/event.ts";
+import { Failure } from "../turn/failure.ts";
+import { ClosedError, type Peer, type RpcError } from "./peer.ts";
+import { chooseOption, judge, type PermissionOutcome, type PermissionPolicy } from "./permission.ts";
+import { UpdateTranslator } from "./update.ts";
+import { parsePromptResult, parseSessionUpdate, type PermissionRequest } from "./wire.ts";
+
+/** What a session needs of its connection. */
+export interface SessionLink {
+  readonly peer: Peer;
+  readonly accepts: Accepts;
+  readonly permissions: PermissionPolicy;
+  readonly log: Log;
+  /** How long an agent may take to answer a cancelled prompt, in milliseconds. */
+  readonly cancelGraceMs: number;
+  /** The agent did not answer in that time. */
+  stuck(session: AcpSession): void;
+  /** A prompt was answered, or can no longer be. */
+  promptEnded(session: AcpSession, answered: boolean): void;
+  /** The session is to be forgotten. */
+  closed(session: AcpSession): void;
+}
+
+/** The prompt that is running. */
+interface Running {
+  readonly reader: TurnReader;
+  readonly translator: UpdateTranslator;
+  readonly done: () => void;
+  cancelled: boolean;
+  refused: boolean;
+  timer: ReturnType<typeof setTimeout> | undefined;
+}
+
+/** A session of an ACP agent. */
+export class AcpSession implements Session {
+  readonly id: SessionId;
+  readonly accepts: Accepts;
+  readonly closed: AbortSignal;
+
+  readonly #link: SessionLink;
+  readonly #closing = new AbortController();
+  #running: Running | undefined;
+  /** Settles when the last prompt that was put, or waits, has ended. */
+  #queue: Promise<void> = Promise.resolve();
+
+  constructor(id: SessionId, link: SessionLink) {
+    this.id = id;
+    this.accepts = link.accepts;
+    this.closed = AbortSignal.any([link.peer.closed, this.#closing.signal]);
+    this.#link = link;
+  }
+
+  /** Whether a prompt is running. */
+  get busy(): boolean {
+    return this.#running !== undefined;
+  }
+
+  async prompt(blocks: readonly PromptBlock[], reader: TurnReader): Promise<Prompting> {
+    const before = this.#queue;
+    const { promise, resolve: done } = Promise.withResolvers<void>();
+    this.#queue = promise;
+    await before;
+    if (this.closed.aborted) {
+      done();
+      throw new Failure("agent_unavailable", "The agent's session is gone.", { retryAfterSecs: 1 });
+    }
+    const running: Running = {
+      reader,
+      translator: new UpdateTranslator(),
+      done,
+      cancelled: false,
+      refused: false,
+      timer: undefined,
+    };
+    this.#running = running;
+    let taken = false;
+    const { sent } = this.#link.peer.call("session/prompt", { sessionId: this.id, prompt: blocks }, {
+      resolve: (result) => this.#answered(running, result),
+      reject: (error) => {
+        // Before the prompt was written there is no turn yet: the caller is told by `sent`.
+        if (taken || !(error instanceof ClosedError)) this.#failed(running, error);
+        else this.#end(running, [], false);
+      },
+    });
+    try {
+      await sent;
+    } catch (error) {
+      if (this.#running === running) this.#end(running, [], false);
+      throw new Failure("agent_unavailable", "The agent could not be given the prompt.", {
+        cause: error,
+        retryAfterSecs: 1,
+      });
+    }
+    taken = true;
+    return { cancel: () => this.#cancel(running) };
+  }
+
+  close(): void {
+    if (this.closed.aborted) return;
+    this.#closing.abort();
+    if (this.#running) this.#cancel(this.#running);
+    this.#link.closed(this);
+  }
+
+  /** Not for callers: a `session/update` came. What comes outside a prompt belongs to no turn. */
+  update(update: unknown): void {
+    const running = this.#running;
+    if (running === undefined) return;
+    const event = spokenText(update) ?? this.#translate(running, update);
+    if (event) running.reader(event);
+  }
+
+  /** Not for callers: a `session/request_permission` came. */
+  permission(request: PermissionRequest): PermissionOutcome {
+    const running = this.#running;
+    if (running === undefined || running.cancelled) return { outcome: "cancelled" };
+    const event = running.translator.tool(request.toolCall);
+    if (event) running.reader(event);
+    const kind: ToolKind = request.toolCall.kind ?? running.translator.kindOf(request.toolCall.toolCallId);
+    const { permissions, log } = this.#link;
+    const verdict = judge(permissions, kind);
+    if (verdict !== "allow") {
+      running.refused = true;
+      log.info(
+        verdict === "ask"
+          ? "refused a permission, since nobody is there to ask; VTUBER_PERMISSIONS=allow would give it"
+          : "refused a permission, as VTUBER_PERMISSIONS says",
+        { tool: request.toolCall.title, kind, session: this.id },
+      );
+    }
+    return chooseOption(request.options, verdict === "allow" ? "allow" : "refuse");
+  }
+
+  #translate(running: Running, update: unknown): TurnEvent | undefined {
+    const known = parseSessionUpdate(update);
+    if (known) return running.translator.update(known);
+    this.#link.log.debug("ignored an update of the agent", { update });
+    return undefined;
+  }
+
+  #cancel(running: Running): void {
+    if (this.#running !== running || running.cancelled) return;
+    running.cancelled = true;
+    this.#link.peer.notify("session/cancel", { sessionId: this.id });
+    running.timer = setTimeout(() => this.#link.stuck(this), this.#link.cancelGraceMs);
+  }
+
+  #answered(running: Running, result: unknown): void {
+    try {
+      const { stopReason, usage } = parsePromptResult(result);
+      const events = running.translator.close(stopReason === "end_turn" ? "completed" : "failed");
+      if (usage) events.push({ type: "usage", usage });
+      if (stopReason === "cancelled" && running.refused && !running.cancelled) {
+        events.push(failed("agent_cancelled", "The agent stopped, because it was refused a permission."));
+      } else {
+        events.push({ type: "end", reason: stopReason });
+      }
+      this.#end(running, events, true);
+    } catch (error) {
+      this.#failed(running, error);
+    }
+  }
+
+  #failed(running: Running, error: unknown): void {
+    const events = running.translator.close("failed");
+    if (error instanceof ClosedError) {
+      events.push(failed("agent_crashed", "The agent's process ended in the middle of the turn."));
+    } else if (running.cancelled) {
+      // Some agents answer a prompt that is cancelled early with an error.
+      events.push({ type: "end", reason: "cancelled" });
+    } else {
+      const { message } = error as RpcError | Error;
+      this.#link.log.warn("the agent answered a prompt with an error", { session: this.id, error: message });
+      events.push(failed("agent_error", `The agent answered with an error: ${message}`));
+    }
+    this.#end(running, events, !(error instanceof ClosedError));
+  }
+
+  #end(running: Running, events: TurnEvent[], answered: boolean): void {
+    clearTimeout(running.timer);
+    this.#running = undefined;
+    for (const event of events) running.reader(event);
+    running.done();
+    this.#link.promptEnded(this, answered);
+  }
+}
+
+function failed(code: "agent_crashed" | "agent_error" | "agent_cancelled", message: string): TurnEvent {
+  return { type: "failure", failure: new Failure(code, message, { prompted: true }) };
+}
+
+/** The token path: by far the most updates are text, and are recognised by hand instead of by a schema. */
+function spokenText(update: unknown): TurnEvent | undefined {
+  const { sessionUpdate, content } = update as {
+    sessionUpdate?: unknown;
+    content?: { type?: unknown; text?: unknown };
+  };
+  if (sessionUpdate !== "agent_message_chunk" || content?.type !== "text") return undefined;
+  const { text } = content;
+  return typeof text === "string" && text !== "" ? { type: "text", text } : undefined;
+}

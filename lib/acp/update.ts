@@ -1,0 +1,97 @@
+/** ACP session updates as turn events. @module */
+
+import type { ToolCall, ToolCallId, ToolKind, TurnEvent } from "../turn/event.ts";
+import type { SessionUpdate } from "./wire.ts";
+
+/** Tool calls of one turn that are kept in mind; beyond it the oldest is forgotten. */
+const MAX_TOOLS = 1_000;
+
+type ToolFields = Pick<
+  Extract<SessionUpdate, { sessionUpdate: "tool_call" }>,
+  "toolCallId" | "title" | "kind" | "status"
+>;
+
+/**
+ * Turns the updates of one turn into its events. It has no input and no clock; its state is what the agent said of its
+ * tools, since an update names only what changed, and some agents never announce a tool before they update it.
+ */
+export class UpdateTranslator {
+  readonly #tools = new Map<ToolCallId, ToolCall>();
+
+  /** The event that this update is, if it is one. */
+  update(update: SessionUpdate): TurnEvent | undefined {
+    switch (update.sessionUpdate) {
+      case "agent_message_chunk":
+        return spoken("text", update.content);
+      case "agent_thought_chunk":
+        return spoken("thought", update.content);
+      case "tool_call":
+      case "tool_call_update":
+        return this.tool(update);
+      case "plan":
+        return { type: "plan", entries: update.entries };
+      // Known, and nobody's business here: replayed history, menus, modes, titles, context size, notices, housekeeping.
+      case "user_message_chunk":
+      case "available_commands_update":
+      case "current_mode_update":
+      case "config_option_update":
+      case "session_info_update":
+      case "usage_update":
+      case "notice":
+      case "compaction_update":
+      case "compaction_summary_chunk":
+        return undefined;
+      default:
+        return update satisfies never;
+    }
+  }
+
+  /** Takes in what is new of a tool call (an upsert); the event carries the whole, or nothing if nothing changed. */
+  tool(fields: ToolFields): TurnEvent | undefined {
+    const id = fields.toolCallId as ToolCallId;
+    const known = this.#tools.get(id);
+    const tool: ToolCall = {
+      id,
+      title: fields.title || known?.title || "tool",
+      kind: fields.kind ?? known?.kind ?? "other",
+      status: fields.status ?? known?.status ?? "pending",
+    };
+    if (known && known.title === tool.title && known.kind === tool.kind && known.status === tool.status) {
+      return undefined;
+    }
+    this.#tools.set(id, tool);
+    if (this.#tools.size > MAX_TOOLS) this.#forgetOldest();
+    return { type: "tool", tool };
+  }
+
+  /** What kind of tool the agent said this is. */
+  kindOf(id: string): ToolKind {
+    return this.#tools.get(id as ToolCallId)?.kind ?? "other";
+  }
+
+  /** The ends of the tools that the agent left open, `completed` or `failed`. */
+  close(status: "completed" | "failed"): TurnEvent[] {
+    const open = [...this.#tools.values()].filter((tool) => isOpen(tool));
+    this.#tools.clear();
+    return open.map((tool) => ({ type: "tool", tool: { ...tool, status } }));
+  }
+
+  #forgetOldest(): void {
+    for (const id of this.#tools.keys()) {
+      this.#tools.delete(id);
+      return;
+    }
+  }
+}
+
+function isOpen(tool: ToolCall): boolean {
+  return tool.status === "pending" || tool.status === "in_progress";
+}
+
+/** Text is spoken; images, sounds and links of an agent are not, and an empty chunk is nothing. */
+function spoken(
+  type: "text" | "thought",
+  content: { type: string; text?: string | undefined },
+): TurnEvent | undefined {
+  return content.type === "text" && content.text ? { type, text: content.text } : undefined;
+}

@@ -1,0 +1,259 @@
+/** The settings: what each is called, takes and means. The help and the README's table are made from this. @module */
+
+import { z } from "zod";
+import { PERMISSION_POLICIES } from "../acp/permission.ts";
+import { ERROR_MODES, HEARTBEATS } from "../openai/answer.ts";
+import { LOG_LEVELS } from "../ops/log.ts";
+
+/** A setting. */
+interface Setting<T> {
+  readonly env: string;
+  /** What it is when nobody sets it, as text; `""` is unset. */
+  readonly default: string;
+  readonly help: string;
+  readonly read: z.ZodType<T, string>;
+  /** Its flag; a secret has none, since every user of a machine sees the flags of its programs. */
+  readonly flag?: string;
+  /** The flag needs no value. */
+  readonly isSwitch?: boolean;
+}
+
+const TRUE = ["true", "1", "yes", "on"];
+const FALSE = ["false", "0", "no", "off"];
+const truth = z.string().toLowerCase().refine(
+  (text) => text === "" || TRUE.includes(text) || FALSE.includes(text),
+  "must be true or false",
+).transform((text) => TRUE.includes(text));
+const optional = z.string().transform((text) => text === "" ? undefined : text);
+const list = z.string().transform((text) => text.split(",").map((item) => item.trim()).filter(Boolean));
+const whole = (least: number, most: number) =>
+  z.string().regex(/^\d+$/, `must be a whole number from ${least} to ${most}`).transform(Number)
+    .refine((value) => value >= least && value <= most, `must be a whole number from ${least} to ${most}`);
+const seconds = (least: number) =>
+  z.string().regex(/^\d+(\.\d+)?$/, `must be a number of seconds, at least ${least}`)
+    .transform((text) => Number(text) * 1000)
+    .refine((ms) => ms >= least * 1000 && ms <= 86_400_000, `must be from ${least} to 86400 seconds`);
+const oneOf = <const T extends readonly string[]>(values: T) =>
+  z.string().toLowerCase().transform((text, context): T[number] => {
+    if (!values.includes(text)) {
+      context.issues.push({ code: "custom", message: `must be one of ${values.join(", ")}`, input: text });
+    }
+    return text;
+  });
+const address = z.string().transform((text, context) => {
+  const [, bracketed, plain, port] = /^(?:\[([\da-f:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/i.exec(text) ?? [];
+  const hostname = bracketed ?? plain;
+  if (hostname === undefined || Number(port) > 65_535) {
+    const message = "must be an address and a port, like 127.0.0.1:8080 or [::1]:8080";
+    context.issues.push({ code: "custom", message, input: text });
+    return z.NEVER;
+  }
+  return { hostname, port: Number(port) };
+});
+const command = z.string().transform((text, context) => {
+  const words = splitCommand(text);
+  if (words === undefined) {
+    context.issues.push({ code: "custom", message: "has a quote that is not closed", input: text });
+  }
+  return words ?? [];
+});
+
+const setting = <T>(
+  env: string,
+  fallback: string,
+  help: string,
+  read: z.ZodType<T, string>,
+  flag?: string,
+) => ({
+  env,
+  default: fallback,
+  help,
+  read,
+  ...(flag ? { flag } : {}),
+  isSwitch: read === truth as z.ZodType,
+});
+
+/** Every setting. */
+const SETTINGS = {
+  enabled: setting(
+    "VTUBER_ENABLED",
+    "",
+    "`true` or `1` serves; otherwise it says what to set and exits 2",
+    truth,
+    "enabled",
+  ),
+  listen: setting(
+    "GATEWAY_LISTEN",
+    "127.0.0.1:8080",
+    "address and port to listen on; port 0 takes a free one and prints it",
+    address,
+    "listen",
+  ),
+  authKey: setting("VTUBER_AUTH_KEY", "", "key of every route but health and the page itself", optional),
+  model: setting(
+    "VTUBER_DEFAULT_MODEL",
+    "openab",
+    "the model's name, also where a request names none",
+    z.string(),
+    "model",
+  ),
+  chatPath: setting(
+    "VTUBER_PATH",
+    "/v1/chat/completions",
+    "one more path for chat completions",
+    z.string().startsWith("/", "must begin with a slash"),
+    "path",
+  ),
+  agentCommand: setting(
+    "OPENAB_AGENT_COMMAND",
+    "",
+    "the agent, like `opencode acp`: first word the program, the rest its arguments; unset, the built-in demo agent",
+    command,
+    "agent-command",
+  ),
+  agentInherit: setting(
+    "OPENAB_AGENT_INHERIT_ENV",
+    "",
+    "names of variables to hand on to the agent, separated by commas; it gets only PATH, HOME and USER otherwise",
+    list,
+    "agent-inherit-env",
+  ),
+  workingDir: setting("VTUBER_WORKING_DIR", ".", "the agent's folder", z.string(), "working-dir"),
+  permissions: setting(
+    "VTUBER_PERMISSIONS",
+    "ask",
+    "what an agent may do that asks first: `ask` lets it read, search, think and fetch, and refuses the rest; `allow` lets it do everything; `deny` nothing",
+    oneOf(PERMISSION_POLICIES),
+    "permissions",
+  ),
+  maxInFlight: setting(
+    "VTUBER_MAX_IN_FLIGHT",
+    "32",
+    "turns at once; beyond it 429 with `Retry-After`",
+    whole(1, 10_000),
+    "max-in-flight",
+  ),
+  replyTimeout: setting(
+    "VTUBER_REPLY_TIMEOUT_SECS",
+    "180",
+    "silence of the agent that ends a turn as failed (0: none)",
+    seconds(0),
+    "reply-timeout-secs",
+  ),
+  turnTimeout: setting(
+    "VTUBER_TURN_TIMEOUT_SECS",
+    "600",
+    "longest turn (0: none)",
+    seconds(0),
+    "turn-timeout-secs",
+  ),
+  heartbeat: setting(
+    "VTUBER_HEARTBEAT",
+    "chunk",
+    "what a stream says in silence: `chunk` an empty chunk, `comment` the comment of OpenAB (some skins do not survive it), `off` nothing",
+    oneOf(HEARTBEATS),
+    "heartbeat",
+  ),
+  heartbeatEvery: setting(
+    "VTUBER_HEARTBEAT_SECS",
+    "10",
+    "after how much silence, and how often from then on",
+    seconds(0.05),
+    "heartbeat-secs",
+  ),
+  errors: setting(
+    "VTUBER_ERRORS",
+    "speak",
+    "a turn that fails once its stream began: `speak` says so in a sentence, `event` sends an error event",
+    oneOf(ERROR_MODES),
+    "errors",
+  ),
+  allowedOrigins: setting(
+    "VTUBER_ALLOWED_ORIGINS",
+    "",
+    "origins of pages that may come without a key, separated by commas; pages of this machine always may",
+    list,
+    "allowed-origins",
+  ),
+  insecure: setting("VTUBER_INSECURE", "", "`true` serves other machines without a key", truth, "insecure"),
+  shutdownGrace: setting(
+    "VTUBER_SHUTDOWN_GRACE_SECS",
+    "10",
+    "how long running turns may go on when the program is asked to end",
+    seconds(0),
+    "shutdown-grace-secs",
+  ),
+  log: setting(
+    "VTUBER_LOG",
+    "info",
+    "`debug`, `info`, `warn` or `error`; JSON lines unless stderr is a terminal",
+    oneOf(LOG_LEVELS),
+    "log",
+  ),
+} as const satisfies Record<string, Setting<unknown>>;
+
+/** The name of a setting. */
+type Name = keyof typeof SETTINGS;
+/** What every setting was read as. */
+export type Values = { readonly [N in Name]: z.output<(typeof SETTINGS)[N]["read"]> };
+
+/** Accepted for OpenAB's sake, without effect, with the reason. */
+export const WITHOUT_EFFECT: Readonly<Record<string, string>> = {
+  VTUBER_REPLY_TAIL_IDLE_MS: "a turn ends when the agent says so",
+};
+/** Variables that are no setting of this table. */
+const OTHER_VARIABLES = new Set(["OPENAB_CONFIG"]);
+
+/** A row of the help, and of the README's table. */
+export interface SettingHelp {
+  readonly env: string;
+  readonly flag: string | undefined;
+  readonly isSwitch: boolean;
+  readonly default: string;
+  readonly help: string;
+}
+
+/** Every setting as a person needs it. */
+export const SETTING_HELP: readonly SettingHelp[] = Object.values<Setting<unknown>>(SETTINGS).map(
+  ({ env, flag, isSwitch, default: fallback, help }) => ({
+    env,
+    flag,
+    isSwitch: isSwitch ?? false,
+    default: fallback,
+    help,
+  }),
+);
+
+/** Reads every setting, flags before the environment; an empty one counts as unset. Adds what is wrong to `mistakes`. */
+export function readSettings(
+  env: Readonly<Record<string, string>>,
+  flags: Readonly<Record<string, string>>,
+  mistakes: string[],
+): Values {
+  const entries = Object.entries<Setting<unknown>>(SETTINGS).map(
+    ([name, { env: variable, default: fallback, read }]) => {
+      const text = (flags[variable] || env[variable] || fallback).trim();
+      const result = read.safeParse(text);
+      if (!result.success) mistakes.push(`${variable}: ${result.error.issues[0]?.message}.`);
+      return [name, result.data];
+    },
+  );
+  return Object.fromEntries(entries);
+}
+
+/** Whether a variable is a setting, or read for one. */
+export function isKnown(name: string): boolean {
+  return OTHER_VARIABLES.has(name) || SETTING_HELP.some((setting) => setting.env === name);
+}
+
+/** A command line in words; quotes hold a word together. `undefined` if one is not closed. */
+export function splitCommand(text: string): string[] | undefined {
+  const words: string[] = [];
+  const pattern = /\s*((?:"[^"]*"|'[^']*'|[^\s"'])+)/gy;
+  let end = 0;
+  for (let match = pattern.exec(text); match; match = pattern.exec(text)) {
+    words.push(match[1]!.replace(/"([^"]*)"|'([^']*)'/g, (_all, double, single) => double ?? single));
+    end = pattern.lastIndex;
+  }
+  return text.slice(end).trim() === "" ? words : undefined;
+}

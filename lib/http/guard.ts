@@ -1,0 +1,153 @@
+/** The doors: who may come in, decided before a body is read. @module */
+
+import { Failure } from "../turn/failure.ts";
+
+/** Which doors stand open. */
+export interface GuardOptions {
+  /** The key of every route but the open ones; without it only this machine is served. */
+  readonly authKey: string | undefined;
+  /** Origins that are let in without a key, beside this machine's. */
+  readonly allowedOrigins: readonly string[];
+  /** Serve others than this machine without a key. */
+  readonly insecure: boolean;
+}
+
+/** What the guard looks at beside the request. */
+export interface Caller {
+  /** The address that the connection comes from, if that is known. */
+  readonly address: string | undefined;
+  /** The route needs no key. */
+  readonly open: boolean;
+}
+
+/** Request headers that browsers may read from an answer. */
+const EXPOSED_HEADERS =
+  "x-request-id, x-session-id, x-resolved-model, x-usage-estimated, x-should-retry, retry-after";
+/** How long a browser may remember a preflight, in seconds. */
+const PREFLIGHT_SECS = 600;
+/** Apps built with Tauri have this origin on macOS and Linux. */
+const TAURI_ORIGIN = "tauri://localhost";
+const LOOPBACK_HOST =
+  /^(localhost|.+\.localhost|127(\.\d{1,3}){3}|\[::1\]|::1|(::ffff:)127(\.\d{1,3}){3})\.?$/i;
+
+/** Whether a host name or address means this machine. */
+export function isLoopback(host: string): boolean {
+  return LOOPBACK_HOST.test(host);
+}
+
+/** Keeps the doors. */
+export interface Guard {
+  /** @throws {Failure} `host_not_allowed`, `origin_not_allowed` or `invalid_api_key`, with what to do. */
+  admit(request: Request, caller: Caller): Promise<void>;
+  /** The answer to a preflight, before any key is asked. @throws {Failure} `host_not_allowed`, `origin_not_allowed`. */
+  preflight(request: Request, caller: Caller, allow: string): Response;
+  /** The headers by which a browser lets its page read an answer. */
+  corsHeaders(request: Request): [string, string][];
+  /** Names the caller: a fingerprint of the key that it used, the same for the same key. */
+  readonly keyId: string;
+}
+
+/** Makes the guard. */
+export async function createGuard(options: GuardOptions): Promise<Guard> {
+  const { authKey, insecure } = options;
+  const allowed = new Set(options.allowedOrigins.map((origin) => origin.toLowerCase()));
+  const expected = authKey === undefined ? undefined : await digest(authKey);
+
+  function checkPlace(request: Request, { address }: Caller): void {
+    if (expected !== undefined) return;
+    if (!insecure) {
+      const host = hostName(request.headers.get("host") ?? new URL(request.url).host);
+      if (!isLoopback(host) || address !== undefined && !isLoopback(address)) {
+        throw new Failure(
+          "host_not_allowed",
+          "Without a key only this machine is served, by a name that means it (127.0.0.1, localhost). " +
+            "Set VTUBER_AUTH_KEY to serve others.",
+        );
+      }
+    }
+    if (!isAllowedOrigin(request)) {
+      throw new Failure(
+        "origin_not_allowed",
+        "Without a key pages of other sites are not served. Set VTUBER_AUTH_KEY, " +
+          "or list the page's origin in VTUBER_ALLOWED_ORIGINS.",
+      );
+    }
+  }
+
+  function isAllowedOrigin(request: Request): boolean {
+    const origin = request.headers.get("origin")?.toLowerCase();
+    if (origin === undefined || expected !== undefined) return true;
+    if (origin === TAURI_ORIGIN || allowed.has(origin)) return true;
+    const url = URL.parse(origin);
+    if (url === null || !url.protocol.startsWith("http")) return false;
+    return isLoopback(url.hostname) || url.host === request.headers.get("host")?.toLowerCase();
+  }
+
+  return {
+    keyId: expected === undefined ? "" : hex(expected).slice(0, 16),
+
+    async admit(request, caller) {
+      checkPlace(request, caller);
+      if (expected === undefined || caller.open) return;
+      const given = keyOf(request);
+      if (given === undefined || !sameBytes(await digest(given), expected)) {
+        throw new Failure(
+          "invalid_api_key",
+          given === undefined
+            ? "A key is needed: send it as `Authorization: Bearer KEY`. It is the one in VTUBER_AUTH_KEY."
+            : "The key is wrong: it must be the one in VTUBER_AUTH_KEY.",
+        );
+      }
+    },
+
+    preflight(request, caller, allow) {
+      checkPlace(request, caller);
+      const headers = new Headers({ allow });
+      if (request.headers.has("origin")) {
+        headers.set("access-control-allow-methods", allow);
+        const wanted = request.headers.get("access-control-request-headers");
+        if (wanted) headers.set("access-control-allow-headers", wanted);
+        headers.set("access-control-max-age", String(PREFLIGHT_SECS));
+        headers.set("access-control-allow-private-network", "true");
+      }
+      return new Response(null, { status: 204, headers });
+    },
+
+    corsHeaders(request) {
+      const origin = request.headers.get("origin");
+      if (origin === null) return [];
+      if (!isAllowedOrigin(request)) return [["vary", "Origin"]];
+      return [
+        ["access-control-allow-origin", origin],
+        ["access-control-expose-headers", EXPOSED_HEADERS],
+        ["vary", "Origin"],
+      ];
+    },
+  };
+}
+
+/** The key that a request carries: as a bearer, or in the header that Azure's clients use. */
+function keyOf(request: Request): string | undefined {
+  const bearer = /^bearer +(.+?) *$/i.exec(request.headers.get("authorization") ?? "")?.[1];
+  return bearer ?? request.headers.get("api-key") ?? undefined;
+}
+
+/** The name in a `Host` header, without its port. */
+function hostName(host: string): string {
+  return host.replace(/:\d*$/, "");
+}
+
+async function digest(text: string): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
+}
+
+/** Whether two digests are the same, in a time that does not tell where they differ. */
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  let difference = a.length ^ b.length;
+  for (let i = 0; i < a.length; i++) difference |= a[i]! ^ (b[i] ?? 0);
+  return difference === 0;
+}
+
+function hex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,155 @@
+/** A turn as the answer to a request: streamed as it is made, or gathered. @module */
+
+import { envelopeOf } from "../http/envelope.ts";
+import { EVENT_STREAM_HEADERS, EventStream } from "../http/sse.ts";
+import type { Failure } from "../turn/failure.ts";
+import type { Turn } from "../turn/run.ts";
+import type { Frames } from "./chunk.ts";
+import { Deltas } from "./deltas.ts";
+import { type Ending, Reply, type ReplyOptions, type ReplySink, sentenceOf } from "./reply.ts";
+
+/** What a stream says after a time of silence: an empty chunk, OpenAB's comment, or nothing. */
+export const HEARTBEATS = ["chunk", "comment", "off"] as const;
+/** How a stream tells that the turn failed: as a sentence, or as an error event. */
+export const ERROR_MODES = ["speak", "event"] as const;
+
+/** How streams behave. */
+export interface StreamOptions {
+  readonly heartbeat: (typeof HEARTBEATS)[number];
+  readonly heartbeatMs: number;
+  readonly errors: (typeof ERROR_MODES)[number];
+}
+
+/** What one stream is asked for. */
+export interface StreamRequest extends StreamOptions {
+  readonly frames: Frames;
+  readonly includeUsage: boolean;
+  readonly includeAgentEvents: boolean;
+}
+
+/** A whole answer. */
+export interface Gathered {
+  readonly text: string;
+  readonly ending: Ending;
+}
+
+/** An answer that is being streamed. */
+export interface AnswerStream {
+  readonly response: Response;
+  /** Takes what is said. */
+  readonly sink: ReplySink;
+  /** Drops the stream unseen: nothing was said yet. */
+  drop(): void;
+}
+
+/** Opens a stream; its first frame goes out at once. `gone` is called when nobody reads it any more. */
+export function openStream(request: StreamRequest, gone: () => void): AnswerStream {
+  const { frames, errors, heartbeat, heartbeatMs, includeUsage, includeAgentEvents } = request;
+  const stream = new EventStream({
+    heartbeatMs: heartbeat === "off" ? 0 : heartbeatMs,
+    heartbeat: heartbeat === "comment"
+      ? (stream) => stream.comment("waiting for agent")
+      : (stream) => stream.send(frames.empty),
+    gone,
+  });
+  const deltas = new Deltas();
+  const say = (text: string) => {
+    for (const delta of deltas.push(text)) stream.send(frames.text(delta));
+  };
+  if (frames.opening) stream.send(frames.opening);
+  return {
+    response: new Response(stream.body, { headers: EVENT_STREAM_HEADERS }),
+    drop: () => stream.end(),
+    sink: {
+      text: say,
+      aside: includeAgentEvents ? (event) => stream.send(asideFrame(frames, event)) : () => {},
+      end({ failure, finish, usage }) {
+        if (failure && errors === "event") {
+          stream.send(JSON.stringify(envelopeOf(failure)));
+        } else {
+          if (failure) say(sentenceOf(failure) + "\n");
+          stream.send(frames.finish(finish));
+          if (includeUsage) stream.send(frames.usage(usage));
+        }
+        stream.send("[DONE]");
+        stream.end();
+      },
+    },
+  };
+}
+
+/**
+ * Streams a turn.
+ *
+ * @throws {Failure} the turn's own, if it failed before anything was said: it can still be told with a status.
+ */
+export function streamTurn(turn: Turn, options: ReplyOptions, request: StreamRequest): Response {
+  let leave = () => {};
+  const stream = openStream(request, () => leave());
+  let said = false;
+  let failed: Failure | undefined;
+  let opened = false;
+  const reply = new Reply(options, {
+    text(text) {
+      said = true;
+      stream.sink.text(text);
+    },
+    aside: stream.sink.aside,
+    end(ending) {
+      if (!opened && !said) failed = ending.failure;
+      if (failed === undefined) stream.sink.end(ending);
+      turn.cancel();
+    },
+  });
+  leave = turn.read(reply.read);
+  opened = true;
+  if (failed) {
+    stream.drop();
+    throw failed;
+  }
+  return stream.response;
+}
+
+/**
+ * Gathers a turn.
+ *
+ * @throws {Failure} the turn's own, if it failed; the signal's reason if it aborts, and the turn is left.
+ */
+export async function gatherTurn(turn: Turn, options: ReplyOptions, signal: AbortSignal): Promise<Gathered> {
+  const { promise, resolve, reject } = Promise.withResolvers<Gathered>();
+  let text = "";
+  const reply = new Reply(options, {
+    text: (piece) => void (text += piece),
+    aside() {},
+    end(ending) {
+      if (ending.failure) reject(ending.failure.afterPrompt());
+      else resolve({ text, ending });
+      turn.cancel();
+    },
+  });
+  const leave = turn.read(reply.read);
+  const abort = () => {
+    leave();
+    reject(signal.reason);
+  };
+  if (signal.aborted) abort();
+  else signal.addEventListener("abort", abort, { once: true });
+  try {
+    return await promise;
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+function asideFrame(frames: Frames, event: Parameters<ReplySink["aside"]>[0]): string {
+  switch (event.type) {
+    case "thought":
+      return frames.thought(event.text);
+    case "tool":
+      return frames.tool(event.tool);
+    case "plan":
+      return frames.plan(event.entries);
+    default:
+      return event satisfies never;
+  }
+}

@@ -1,0 +1,62 @@
+/** Where a reply is cut short: at a stop sequence, or at its longest. Pure, and the same however the text is cut. @module */
+
+import { TokenCount } from "./usage.ts";
+
+/** What of a piece of the reply stands, and why it ends there, if it does. */
+export interface Cut {
+  readonly text: string;
+  readonly finish: "stop" | "length" | undefined;
+}
+
+/** Cuts a reply before the first stop sequence, or after about `maxTokens` tokens, whichever comes first. */
+export class Cutter {
+  readonly #stop: readonly string[];
+  readonly #maxTokens: number | undefined;
+  readonly #count = new TokenCount();
+  /** The end of what came, which may be the start of a stop sequence. */
+  #held = "";
+
+  constructor(stop: readonly string[], maxTokens: number | undefined) {
+    this.#stop = stop;
+    this.#maxTokens = maxTokens;
+  }
+
+  /** Takes a piece of the reply. */
+  push(piece: string): Cut {
+    const text = this.#held + piece;
+    this.#held = "";
+    const found = this.#stop.map((stop) => text.indexOf(stop)).filter((at) => at >= 0);
+    if (found.length > 0) return this.#limit(text.slice(0, Math.min(...found)), "stop");
+    const keep = text.length - this.#mayBegin(text);
+    this.#held = text.slice(keep);
+    return this.#limit(text.slice(0, keep), undefined);
+  }
+
+  /** What was held back, once the reply has ended. */
+  end(): Cut {
+    const text = this.#held;
+    this.#held = "";
+    return this.#limit(text, undefined);
+  }
+
+  #limit(text: string, finish: Cut["finish"]): Cut {
+    if (this.#maxTokens === undefined || text === "") return { text, finish };
+    let said = "";
+    for (const char of text) {
+      this.#count.add(char);
+      if (this.#count.tokens > this.#maxTokens) return { text: said, finish: "length" };
+      said += char;
+    }
+    return { text: said, finish };
+  }
+
+  /** How many of the last characters may be the start of a stop sequence. */
+  #mayBegin(text: string): number {
+    const longest = Math.max(0, ...this.#stop.map((stop) => stop.length - 1));
+    for (let length = Math.min(longest, text.length); length > 0; length--) {
+      const end = text.slice(-length);
+      if (this.#stop.some((stop) => stop.startsWith(end))) return length;
+    }
+    return 0;
+  }
+}

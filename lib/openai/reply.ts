@@ -1,0 +1,133 @@
+/** A turn's events as an answer: what is said, and how it ends. Pure; the two kinds of answer are made of it. @module */
+
+import type { TurnEvent, Usage } from "../turn/event.ts";
+import { Failure } from "../turn/failure.ts";
+import type { FinishReason } from "./chunk.ts";
+import { Cutter } from "./cut.ts";
+import { Speakable } from "./speakable.ts";
+import { type CompletionUsage, completionUsage, TokenCount } from "./usage.ts";
+
+/** How an answer ended. */
+export interface Ending {
+  readonly finish: FinishReason;
+  readonly usage: CompletionUsage;
+  /** The agent gave no numbers. */
+  readonly estimated: boolean;
+  /** Why it broke off, where it did. */
+  readonly failure: Failure | undefined;
+}
+
+/** Takes an answer as it is made. */
+export interface ReplySink {
+  /** What is said; never empty. */
+  text(text: string): void;
+  /** What the agent does beside it. */
+  aside(event: Extract<TurnEvent, { type: "thought" | "tool" | "plan" }>): void;
+  /** The last call. */
+  end(ending: Ending): void;
+}
+
+/** What bounds an answer. */
+export interface ReplyOptions {
+  readonly stop: readonly string[];
+  readonly maxTokens: number | undefined;
+  /** The estimate of the prompt. */
+  readonly promptTokens: number;
+}
+
+/** Reads a turn into a {@linkcode ReplySink}. */
+export class Reply {
+  readonly #options: ReplyOptions;
+  readonly #sink: ReplySink;
+  readonly #cutter: Cutter | undefined;
+  readonly #speakable = new Speakable();
+  readonly #count = new TokenCount();
+  #usage: Usage | undefined;
+  #over = false;
+
+  constructor(options: ReplyOptions, sink: ReplySink) {
+    this.#options = options;
+    this.#sink = sink;
+    if (options.stop.length > 0 || options.maxTokens !== undefined) {
+      this.#cutter = new Cutter(options.stop, options.maxTokens);
+    }
+  }
+
+  /** Whether the answer has ended, perhaps before the turn. */
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** Takes an event of the turn; nothing happens after the answer has ended. */
+  readonly read = (event: TurnEvent): void => {
+    if (this.#over) return;
+    switch (event.type) {
+      case "text": {
+        this.#count.add(event.text);
+        if (this.#cutter === undefined) return this.#say(this.#speakable.push(event.text));
+        const { text, finish } = this.#cutter.push(event.text);
+        this.#say(this.#speakable.push(text));
+        if (finish) this.#end(finish, undefined);
+        return;
+      }
+      case "thought":
+      case "tool":
+      case "plan":
+        return this.#sink.aside(event);
+      case "usage":
+        this.#usage = event.usage;
+        return;
+      case "end": {
+        const rest = this.#cutter?.end();
+        if (rest) this.#say(this.#speakable.push(rest.text));
+        return this.#end(rest?.finish ?? FINISH[event.reason], undefined);
+      }
+      case "failure": {
+        const rest = this.#cutter?.end();
+        if (rest) this.#say(this.#speakable.push(rest.text));
+        return this.#end("error", event.failure);
+      }
+      default:
+        return event satisfies never;
+    }
+  };
+
+  #say(text: string): void {
+    if (text !== "") this.#sink.text(text);
+  }
+
+  #end(finish: FinishReason, failure: Failure | undefined): void {
+    this.#over = true;
+    this.#say(this.#speakable.end());
+    const usage = completionUsage(this.#usage, {
+      prompt: this.#options.promptTokens,
+      completion: this.#count.tokens,
+    });
+    this.#sink.end({ finish, usage, estimated: this.#usage === undefined, failure });
+  }
+}
+
+/** OpenAI's word for each of ACP's. A cancelled turn was cancelled here: what was said so far stands. */
+const FINISH: Readonly<Record<Extract<TurnEvent, { type: "end" }>["reason"], FinishReason>> = {
+  end_turn: "stop",
+  max_tokens: "length",
+  max_turn_requests: "length",
+  refusal: "content_filter",
+  cancelled: "stop",
+};
+
+/** One short sentence that a character can say of a failure: skins show nothing else of it. */
+export function sentenceOf(failure: Failure): string {
+  switch (failure.code) {
+    case "agent_timeout":
+      return "Sorry, that took too long, so I stopped.";
+    case "agent_crashed":
+      return "Sorry, my agent stopped unexpectedly. Please try again.";
+    case "agent_cancelled":
+      return "I stopped, because something I wanted to do was not permitted.";
+    case "shutting_down":
+      return "I have to go now: my server is shutting down.";
+    default:
+      return "Sorry, something went wrong with my agent.";
+  }
+}

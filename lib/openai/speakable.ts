@@ -1,0 +1,83 @@
+/** A reply as skins can speak it, streamed: pure, and the same however the text is cut. @module */
+
+/** Lines end here for a skin that speaks sentence by sentence. */
+const LINE_END = /[\n\r。．！？]/;
+/** Nothing but emotion tags: `[happy]`, `[face:Joy] [pause:1.5]`. */
+const ONLY_TAGS = /^(?:\s*\[[A-Za-z][\w:.,\- ]{0,31}\])+\s*$/;
+/** Characters of the start of a line that are looked at for tags. */
+const HEAD_CHARS = 128;
+/** What an agent answers when it has nothing to say; skins compare it to the letter. */
+const SILENT_REPLY = "[silent]";
+
+/**
+ * Line breaks before the first word, and between a tag that opens a line and its words, are left out: ChatVRM never
+ * gets over them. The reply ends with a line break: ChatVRM never speaks what comes after the last. A character that
+ * is cut in two is put together. Everything else is verbatim.
+ */
+export class Speakable {
+  /** The start of the line, while it may be nothing but tags. */
+  #head: string | undefined = "";
+  /** The first half of a character whose second half is to come. */
+  #half = "";
+  #last = "";
+  #all: string | undefined = "";
+
+  /** What can be said now of the reply that goes on with `piece`. */
+  push(piece: string): string {
+    let text = this.#half + piece;
+    this.#half = "";
+    const end = text.charCodeAt(text.length - 1);
+    if (end >= 0xd800 && end <= 0xdbff) {
+      this.#half = text.slice(-1);
+      text = text.slice(0, -1);
+    }
+    return this.#say(LINE_END.test(text) ? this.#withoutMuteBreaks(text) : this.#sameLine(text));
+  }
+
+  /** What is to be said last. */
+  end(): string {
+    const rest = this.#say(this.#half);
+    this.#half = "";
+    if (this.#last === "" || this.#last === "\n" || this.#all === SILENT_REPLY) return rest;
+    return rest + "\n";
+  }
+
+  #say(text: string): string {
+    if (text === "") return "";
+    const whole = text.toWellFormed();
+    this.#last = whole.slice(-1);
+    if (this.#all !== undefined) {
+      this.#all = this.#all.length + whole.length > SILENT_REPLY.length ? undefined : this.#all + whole;
+    }
+    return whole;
+  }
+
+  #sameLine(text: string): string {
+    if (this.#head !== undefined) {
+      this.#head = this.#head.length + text.length > HEAD_CHARS ? undefined : this.#head + text;
+    }
+    return text;
+  }
+
+  #withoutMuteBreaks(text: string): string {
+    let said = "";
+    for (const char of text) {
+      if (!LINE_END.test(char)) {
+        said += this.#sameLine(char);
+      } else if (char !== "\n" && char !== "\r") {
+        said += char;
+        this.#head = "";
+      } else if (!this.#isMute(said)) {
+        said += char;
+        this.#head = "";
+      }
+    }
+    return said;
+  }
+
+  /** Whether a line break here would come before the first word of the reply, or of a line that begins with tags. */
+  #isMute(said: string): boolean {
+    if (this.#last === "" && said === "") return true;
+    return this.#head !== undefined && this.#head !== "" && ONLY_TAGS.test(this.#head);
+  }
+}

@@ -1,0 +1,325 @@
+/**
+ * What OpenAI clients send, read into typed requests. Field policy: what the gateway honours is checked, what only a
+ * raw model could honour is accepted and ignored, what would be answered wrongly is refused with the field's name.
+ * Source: OpenAI's API reference, and what skins were seen to send.
+ *
+ * @module
+ */
+
+import { z } from "zod";
+import type { Message, Part, Role } from "../conversation/message.ts";
+import { Failure, type FailureCode } from "../turn/failure.ts";
+import { parseFormat, type ResponseFormat } from "./format.ts";
+
+/** Messages of one request. */
+const MAX_MESSAGES = 10_000;
+/** Stop sequences of one request (OpenAI's limit), and characters of one. */
+const MAX_STOPS = 4;
+const MAX_STOP_CHARS = 1_000;
+/** Characters of a conversation's name. */
+export const MAX_CONVERSATION_CHARS = 256;
+/** Characters of a model's name. */
+const MAX_MODEL_CHARS = 256;
+
+/** What both kinds of completion ask for. */
+export interface CompletionRequest {
+  /** The model's name as the client wrote it; empty if it named none. */
+  readonly model: string;
+  /** `undefined` if the client did not say. */
+  readonly stream: boolean | undefined;
+  readonly includeUsage: boolean;
+  /** Thoughts, tools and plans in the stream's deltas. */
+  readonly includeAgentEvents: boolean;
+  readonly stop: readonly string[];
+  /** Tokens of the reply, roughly. */
+  readonly maxTokens: number | undefined;
+  /** The conversation that the client named. */
+  readonly conversation: string | undefined;
+}
+
+/** `POST /v1/chat/completions`. */
+export interface ChatRequest extends CompletionRequest {
+  readonly messages: readonly Message[];
+  readonly format: ResponseFormat | undefined;
+  /** AITuber-kit's thread: it reads a stream without asking for one. */
+  readonly hasThread: boolean;
+}
+
+/** `POST /v1/completions`. */
+export interface TextRequest extends CompletionRequest {
+  readonly prompt: string;
+}
+
+const ignoredNumber = z.number().nullish();
+const streamOptions = z.looseObject({
+  include_usage: z.boolean().nullish(),
+  include_agent_events: z.boolean().nullish(),
+});
+const common = {
+  model: z.string().max(MAX_MODEL_CHARS).nullish(),
+  stream: z.boolean().nullish(),
+  stream_options: streamOptions.nullish(),
+  stop: z.union([z.string(), z.array(z.string())], "must be a string or an array of strings").nullish(),
+  max_tokens: z.number().int().nullish(),
+  n: z.number().nullish(),
+  temperature: ignoredNumber,
+  top_p: ignoredNumber,
+  presence_penalty: ignoredNumber,
+  frequency_penalty: ignoredNumber,
+  seed: ignoredNumber,
+  conversation_id: z.string().min(1).max(MAX_CONVERSATION_CHARS).nullish(),
+};
+const message = z.looseObject({
+  role: z.enum(["system", "developer", "user", "assistant", "tool", "function"]),
+  name: z.string().nullish(),
+  content: z.union(
+    [z.string(), z.array(z.looseObject({ type: z.string() }))],
+    "must be a string, null or an array of parts that have a type",
+  ).nullish(),
+  tool_call_id: z.string().nullish(),
+  tool_calls: z.array(z.looseObject({
+    function: z.looseObject({ name: z.string(), arguments: z.string().catch("") }).optional(),
+  })).nullish().catch(null),
+  refusal: z.string().nullish().catch(null),
+});
+const chatBody = z.looseObject({
+  ...common,
+  messages: z.array(message).min(1).max(MAX_MESSAGES),
+  max_completion_tokens: z.number().int().nullish(),
+  logprobs: z.boolean().nullish(),
+  tool_choice: z.unknown().optional(),
+  modalities: z.array(z.string()).nullish(),
+  response_format: z.unknown().optional(),
+  threadId: z.unknown().optional(),
+});
+const textBody = z.looseObject({
+  ...common,
+  prompt: z.union([z.string(), z.array(z.unknown())], "must be a string"),
+  best_of: z.number().nullish(),
+  logprobs: z.number().nullish(),
+  echo: z.boolean().nullish(),
+  suffix: z.string().nullish(),
+});
+type Common = z.infer<z.ZodObject<typeof common>>;
+type WireMessage = z.infer<typeof message>;
+
+/** Reads the body of a chat request. @throws {Failure} that names the field and says what to do. */
+export function parseChatRequest(body: unknown): ChatRequest {
+  const value = read(chatBody, body);
+  if (value.logprobs) throw unsupported("logprobs", "An agent gives no log probabilities; leave it out.");
+  if (value.modalities?.some((modality) => modality !== "text")) {
+    throw unsupported("modalities", 'Only ["text"] is answered here.');
+  }
+  refuseForcedTools(value.tool_choice);
+  const messages = value.messages.map(toMessage);
+  if (!messages.some(({ role, parts }) => role !== "system" && role !== "assistant" && parts.length > 0)) {
+    throw new Failure("invalid_value", '"messages" holds nothing that the user said.', { param: "messages" });
+  }
+  return {
+    ...shared(value, value.max_completion_tokens ?? value.max_tokens, "max_completion_tokens"),
+    messages,
+    format: parseFormat(value.response_format),
+    hasThread: value.threadId !== undefined && value.threadId !== null,
+  };
+}
+
+/** Reads the body of a legacy completion request. @throws {Failure} that names the field and says what to do. */
+export function parseTextRequest(body: unknown): TextRequest {
+  const value = read(textBody, body);
+  if (value.logprobs) throw unsupported("logprobs", "An agent gives no log probabilities; leave it out.");
+  if (value.echo) throw unsupported("echo", "The prompt is not echoed; leave it out.");
+  if (value.suffix) throw unsupported("suffix", "Text is not inserted; leave it out.");
+  if (value.best_of && value.best_of > 1) throw unsupported("best_of", "It must be 1: each is a whole turn.");
+  return { ...shared(value, value.max_tokens, "max_tokens"), prompt: toText(value.prompt) };
+}
+
+function shared(value: Common, maxTokens: number | null | undefined, tokensField: string): CompletionRequest {
+  if (value.n !== undefined && value.n !== null && value.n !== 1) {
+    throw unsupported("n", "It must be 1: each is a whole turn of the agent.");
+  }
+  if (value.stream_options && !value.stream) {
+    throw new Failure("invalid_value", '"stream_options" goes with "stream": true.', {
+      param: "stream_options",
+    });
+  }
+  if (typeof maxTokens === "number" && maxTokens <= 0) {
+    throw new Failure("invalid_value", `"${tokensField}" must be at least 1.`, { param: tokensField });
+  }
+  return {
+    model: value.model ?? "",
+    stream: value.stream ?? undefined,
+    includeUsage: value.stream_options?.include_usage ?? false,
+    includeAgentEvents: value.stream_options?.include_agent_events ?? false,
+    stop: stops(value.stop),
+    maxTokens: maxTokens ?? undefined,
+    conversation: value.conversation_id ?? undefined,
+  };
+}
+
+function stops(stop: string | string[] | null | undefined): string[] {
+  const list = typeof stop === "string" ? [stop] : stop ?? [];
+  if (list.length > MAX_STOPS || list.some((text) => text.length > MAX_STOP_CHARS)) {
+    throw new Failure(
+      "invalid_value",
+      `"stop" may hold up to ${MAX_STOPS} strings of up to ${MAX_STOP_CHARS} characters.`,
+      { param: "stop" },
+    );
+  }
+  return list.filter((text) => text !== "");
+}
+
+/** The agent has tools of its own; a client that insists on its own would wait for a call that never comes. */
+function refuseForcedTools(choice: unknown): void {
+  if (choice === undefined || choice === null || choice === "auto" || choice === "none") return;
+  throw new Failure(
+    "unsupported_parameter",
+    '"tool_choice" may be "auto" or "none": the agent uses its own tools, not the client\'s.',
+    { param: "tool_choice" },
+  );
+}
+
+function toText(prompt: string | unknown[]): string {
+  const texts = typeof prompt === "string" ? [prompt] : prompt;
+  const [text] = texts;
+  if (texts.length !== 1 || typeof text !== "string") {
+    throw unsupported(
+      "prompt",
+      "It must be one string: neither token numbers nor several prompts are answered.",
+    );
+  }
+  if (text === "") throw new Failure("invalid_value", '"prompt" is empty.', { param: "prompt" });
+  return text;
+}
+
+const ROLES: Readonly<Record<WireMessage["role"], Role>> = {
+  system: "system",
+  developer: "system",
+  user: "user",
+  assistant: "assistant",
+  tool: "tool",
+  function: "tool",
+};
+
+function toMessage(message: WireMessage, index: number): Message {
+  const parts: Part[] = [];
+  if (typeof message.content === "string") {
+    if (message.content !== "") parts.push({ type: "text", text: message.content });
+  } else {
+    for (const [position, part] of (message.content ?? []).entries()) {
+      parts.push(toPart(part, `messages[${index}].content[${position}]`));
+    }
+  }
+  if (message.refusal) parts.push({ type: "text", text: message.refusal });
+  for (const call of message.tool_calls ?? []) {
+    if (call.function) {
+      const { name, arguments: args } = call.function;
+      parts.push({ type: "text", text: `<tool_call name=${JSON.stringify(name)}>${args}</tool_call>` });
+    }
+  }
+  const name = message.name ?? (message.role === "tool" ? message.tool_call_id : undefined) ?? undefined;
+  return { role: ROLES[message.role], ...(name ? { name } : {}), parts };
+}
+
+type WirePart = { type: string; [key: string]: unknown };
+
+function toPart(part: WirePart, at: string): Part {
+  switch (part.type) {
+    case "text":
+    case "input_text":
+    case "output_text":
+      return { type: "text", text: stringAt(part.text, `${at}.text`) };
+    case "refusal":
+      return { type: "text", text: stringAt(part.refusal, `${at}.refusal`) };
+    case "image_url":
+    case "input_image": {
+      const field = `${at}.image_url`;
+      const url = (part.image_url as { url?: unknown } | null)?.url;
+      return url === undefined
+        ? toImage(stringAt(part.image_url, field), field)
+        : toImage(stringAt(url, `${field}.url`), `${field}.url`);
+    }
+    case "image":
+      return toImage(stringAt(part.image, `${at}.image`), `${at}.image`);
+    case "input_audio":
+      return toAudio(part.input_audio, `${at}.input_audio`);
+    default:
+      throw new Failure(
+        "unsupported_content_type",
+        `"${at}" is of the type "${part.type}", which is not known here; ` +
+          "send text, image_url, image or input_audio.",
+        { param: at },
+      );
+  }
+}
+
+function stringAt(value: unknown, param: string): string {
+  if (typeof value === "string") return value;
+  const code: FailureCode = value === undefined ? "missing_required_parameter" : "invalid_type";
+  throw new Failure(code, `"${param}" must be a string.`, { param });
+}
+
+/** `data:image/png;base64,...`; other addresses are never fetched, since they could be anything that we can reach. */
+function toImage(url: string, param: string): Part {
+  const comma = url.indexOf(",");
+  const head = /^data:(image\/[\w.+-]+)(?:;[\w-]+=[^;,]*)*;base64$/i.exec(url.slice(0, Math.max(comma, 0)));
+  const data = url.slice(comma + 1);
+  if (head?.[1] && isBase64(data)) return { type: "image", mimeType: head[1].toLowerCase(), data };
+  throw new Failure(
+    "invalid_value",
+    /^https?:/i.test(url)
+      ? `"${param}" is a remote address, and those are not fetched; send the image as data:image/...;base64,...`
+      : `"${param}" must be data:image/...;base64,... with the image in base64.`,
+    { param },
+  );
+}
+
+const AUDIO_TYPES: Readonly<Record<string, string>> = { wav: "audio/wav", mp3: "audio/mpeg" };
+
+function toAudio(value: unknown, param: string): Part {
+  const { data, format } = (value ?? {}) as { data?: unknown; format?: unknown };
+  const mimeType = AUDIO_TYPES[stringAt(format, `${param}.format`)];
+  if (mimeType === undefined) {
+    throw unsupported(`${param}.format`, `It must be one of ${Object.keys(AUDIO_TYPES).join(", ")}.`);
+  }
+  const base64 = stringAt(data, `${param}.data`);
+  if (!isBase64(base64)) {
+    throw new Failure("invalid_value", `"${param}.data" must be base64.`, { param: `${param}.data` });
+  }
+  return { type: "audio", mimeType, data: base64 };
+}
+
+function isBase64(data: string): boolean {
+  return data !== "" && /^[A-Za-z0-9+/]+={0,2}$/.test(data);
+}
+
+function unsupported(param: string, what: string): Failure {
+  return new Failure("unsupported_value", `"${param}" is not supported. ${what}`, { param });
+}
+
+function read<T>(schema: z.ZodType<T>, body: unknown): T {
+  const result = schema.safeParse(body);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  const param = issue ? fieldOf(issue.path) : "";
+  if (issue === undefined || param === "") {
+    throw new Failure("invalid_type", "The body must be a JSON object.");
+  }
+  const given = issue.path.reduce<unknown>(
+    (value, key) => (value as Record<PropertyKey, unknown>)?.[key],
+    body,
+  );
+  const code: FailureCode = given === undefined || given === null
+    ? "missing_required_parameter"
+    : issue.code === "invalid_type" || issue.code === "invalid_union"
+    ? "invalid_type"
+    : "invalid_value";
+  const what = code === "missing_required_parameter" ? "is required" : `is wrong: ${issue.message}`;
+  throw new Failure(code, `"${param}" ${what}.`, { param });
+}
+
+/** `["messages", 2, "content"]` as `messages[2].content`. */
+function fieldOf(path: readonly PropertyKey[]): string {
+  return path.map((key, index) =>
+    typeof key === "number" ? `[${key}]` : index === 0 ? String(key) : `.${String(key)}`
+  ).join("");
+}

@@ -1,0 +1,57 @@
+/** The log: JSON lines on stderr, or plain lines where a person reads. @module */
+
+/** How much is said; each level includes those after it. */
+export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+/** One of {@linkcode LOG_LEVELS}. */
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** What is known beside the message. */
+export type LogFields = Readonly<Record<string, unknown>>;
+
+/** Says what happens. */
+export type Log = Readonly<Record<LogLevel, (message: string, fields?: LogFields) => void>>;
+
+/** How a log is made. */
+export interface LogOptions {
+  readonly level: LogLevel;
+  /** Plain lines instead of JSON. */
+  readonly pretty: boolean;
+  /** Strings that never appear in the log, such as keys. */
+  readonly secrets: readonly string[];
+  readonly write: (line: string) => void;
+  /** The time, for tests. */
+  readonly now?: () => Date;
+}
+
+/** Characters of one line; what is beyond is cut. */
+const MAX_LINE_CHARS = 8 * 1024;
+
+/** Makes a log. Errors among the fields are written as their message. */
+export function createLog(options: LogOptions): Log {
+  const { secrets, write, pretty, now = () => new Date() } = options;
+  const threshold = LOG_LEVELS.indexOf(options.level);
+  const hidden = secrets.filter((secret) => secret !== "");
+  const say = (level: LogLevel) => (message: string, fields: LogFields = {}) => {
+    if (LOG_LEVELS.indexOf(level) < threshold) return;
+    let line = pretty
+      ? plain(now(), level, message, fields)
+      : JSON.stringify({ ts: now().toISOString(), level, message, ...fields }, replacer);
+    for (const secret of hidden) line = line.replaceAll(secret, "[secret]");
+    write(line.length > MAX_LINE_CHARS ? line.slice(0, MAX_LINE_CHARS) + "..." : line);
+  };
+  return { debug: say("debug"), info: say("info"), warn: say("warn"), error: say("error") };
+}
+
+/** A log that says nothing. */
+export const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
+
+function plain(time: Date, level: LogLevel, message: string, fields: LogFields): string {
+  const rest = Object.entries(fields)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value, replacer)}`);
+  return [time.toISOString().slice(11, 23), level.padEnd(5), message, ...rest].join(" ");
+}
+
+function replacer(_key: string, value: unknown): unknown {
+  return value instanceof Error ? `${value.name}: ${value.message}` : value;
+}

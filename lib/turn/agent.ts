@@ -1,0 +1,53 @@
+/** The Agent port: what the centre needs of an agent, whatever protocol it speaks. @module */
+
+import type { SessionId, TurnReader } from "./event.ts";
+
+/** One piece of a prompt. Text is always taken; the others only if the session {@linkcode Session.accepts} them. */
+export type PromptBlock =
+  | { readonly type: "text"; readonly text: string }
+  | { readonly type: "image"; readonly mimeType: string; readonly data: string }
+  | { readonly type: "audio"; readonly mimeType: string; readonly data: string };
+
+/** Which kinds of {@linkcode PromptBlock} an agent takes beside text. */
+export interface Accepts {
+  readonly image: boolean;
+  readonly audio: boolean;
+}
+
+/** How an agent is: `idle` is not started (it starts with the next session), `failing` dies before it is of use. */
+export type AgentState = "idle" | "starting" | "ready" | "failing" | "closed";
+
+/** A prompt that the agent took. */
+export interface Prompting {
+  /** Asks the agent to stop. The reader still gets its last event. Does nothing once that came. */
+  cancel(): void;
+}
+
+/** A session of an agent: it remembers what was said in it. One prompt at a time. */
+export interface Session {
+  readonly id: SessionId;
+  readonly accepts: Accepts;
+  /** Aborts when the session can serve no more: its agent died or it was closed. */
+  readonly closed: AbortSignal;
+  /**
+   * Puts a prompt; resolves once the agent took it. From then on `reader` gets every event, `end` or `failure` last.
+   * A prompt waits for the one before it in the same session.
+   *
+   * @throws {Failure} if the agent could not be given the prompt; the reader then gets nothing.
+   */
+  prompt(blocks: readonly PromptBlock[], reader: TurnReader): Promise<Prompting>;
+  /** Lets the agent forget the session, where it can. */
+  close(): void;
+}
+
+/** An agent that can be talked to. */
+export interface Agent extends AsyncDisposable {
+  readonly name: string;
+  readonly state: AgentState;
+  /**
+   * Opens a session, starting the agent if it is not running.
+   *
+   * @throws {Failure} `agent_unavailable` or `agent_auth_required` with what to do; the signal's reason if it aborts.
+   */
+  open(signal?: AbortSignal): Promise<Session>;
+}

@@ -1,0 +1,88 @@
+/** The one error class: what went wrong, in a word a program can read and a sentence a person can. @module */
+
+/** What can go wrong. The words are the `code` of the OpenAI error envelope. */
+export const FAILURE_CODES = [
+  "invalid_json",
+  "invalid_type",
+  "invalid_value",
+  "missing_required_parameter",
+  "unsupported_parameter",
+  "unsupported_value",
+  "unsupported_content_type",
+  "unsupported_media_type",
+  "invalid_output",
+  "invalid_api_key",
+  "origin_not_allowed",
+  "host_not_allowed",
+  "not_found",
+  "model_not_found",
+  "method_not_allowed",
+  "request_timeout",
+  "session_busy",
+  "idempotency_key_conflict",
+  "turn_cancelled",
+  "body_too_large",
+  "rate_limit_exceeded",
+  "internal_error",
+  "agent_error",
+  "agent_crashed",
+  "agent_cancelled",
+  "agent_auth_required",
+  "agent_unavailable",
+  "shutting_down",
+  "agent_timeout",
+] as const;
+/** One of {@linkcode FAILURE_CODES}. */
+export type FailureCode = (typeof FAILURE_CODES)[number];
+
+/** What a {@linkcode Failure} may say beside its code and message. */
+export interface FailureOptions extends ErrorOptions {
+  /** The field at fault, as a path: `messages[2].content`. */
+  readonly param?: string;
+  /** When to come back, in seconds. Only before the agent was prompted. */
+  readonly retryAfterSecs?: number;
+  /** The prompt had reached the agent: running it again could do its work twice. */
+  readonly prompted?: boolean;
+}
+
+/**
+ * Something went wrong that the caller should hear of.
+ *
+ * @example
+ * ```ts
+ * import { Failure } from "./failure.ts";
+ * const failure = new Failure("invalid_value", "\"n\" must be 1.", { param: "n" });
+ * if (failure.code !== "invalid_value") throw failure;
+ * ```
+ */
+export class Failure extends Error {
+  override readonly name = "Failure";
+  readonly code: FailureCode;
+  readonly param: string | undefined;
+  readonly retryAfterSecs: number | undefined;
+  readonly prompted: boolean;
+
+  constructor(code: FailureCode, message: string, options: FailureOptions = {}) {
+    super(message, options);
+    this.code = code;
+    this.param = options.param;
+    this.retryAfterSecs = options.retryAfterSecs;
+    this.prompted = options.prompted ?? false;
+  }
+
+  /** The same failure, of a turn whose prompt had reached the agent. */
+  afterPrompt(): Failure {
+    if (this.prompted) return this;
+    return new Failure(this.code, this.message, { param: this.param, prompted: true, cause: this.cause });
+  }
+}
+
+/** The message of whatever was thrown. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
+/** Whatever was thrown, as a {@linkcode Failure}: itself if it is one, else with this code. */
+export function asFailure(thrown: unknown, code: FailureCode): Failure {
+  return thrown instanceof Failure ? thrown : new Failure(code, messageOf(thrown), { cause: thrown });
+}

@@ -1,0 +1,88 @@
+/** Requests that are sent again: they join their running turn or are told the finished one, and never run twice. @module */
+
+import { Failure } from "./failure.ts";
+import type { Turn } from "./run.ts";
+
+/** Turns that are remembered; beyond it the oldest is forgotten. */
+const MAX_TURNS = 100;
+/** How long a turn is remembered after it was begun and has ended, in milliseconds. */
+const KEEP_MS = 5 * 60_000;
+
+/** What tells a request from others. */
+export interface ReplayKey {
+  /** The name by which it is found: who asks, and an idempotency key or the body's fingerprint. */
+  readonly name: string;
+  /** The body's fingerprint. */
+  readonly body: string;
+  /** The client says that it sends the request again. */
+  readonly again: boolean;
+}
+
+interface Entry {
+  readonly body: string;
+  readonly turn: Promise<Turn>;
+  /** When it may be forgotten; set once the turn has ended. */
+  until: number;
+}
+
+/** The turns of the last minutes, by request. */
+export class Replays {
+  readonly #entries = new Map<string, Entry>();
+  readonly #now: () => number;
+
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now;
+  }
+
+  /**
+   * The turn of a request: the one that it has already, if it was sent before, else the one that `begin` begins.
+   *
+   * @throws {Failure} `idempotency_key_conflict` if another request has the key, `turn_cancelled` if its turn was
+   * cancelled when the first connection broke; whatever `begin` throws.
+   */
+  async turnOf(key: ReplayKey, begin: () => Promise<Turn>): Promise<Turn> {
+    this.#forgetOld();
+    const known = key.again ? this.#entries.get(key.name) : undefined;
+    if (known === undefined) return await this.#begin(key, begin);
+    if (known.body !== key.body) {
+      throw new Failure(
+        "idempotency_key_conflict",
+        "Another request was sent with this Idempotency-Key; use a new key for each request.",
+      );
+    }
+    const turn = await known.turn.catch(() => undefined);
+    // The first connection broke, or failed, before the agent was prompted.
+    if (turn === undefined) return await this.#begin(key, begin);
+    if (turn.abandoned) {
+      throw new Failure(
+        "turn_cancelled",
+        "This request's turn was cancelled when its connection broke, and may be half done. " +
+          "Send it as a new request to run it again.",
+        { prompted: true },
+      );
+    }
+    return turn;
+  }
+
+  async #begin({ name, body }: ReplayKey, begin: () => Promise<Turn>): Promise<Turn> {
+    const entry: Entry = { body, turn: begin(), until: Infinity };
+    this.#entries.delete(name);
+    this.#entries.set(name, entry);
+    try {
+      const turn = await entry.turn;
+      turn.ended.then(() => entry.until = this.#now() + KEEP_MS);
+      return turn;
+    } catch (error) {
+      // The agent was not prompted: it may be tried again.
+      if (this.#entries.get(name) === entry) this.#entries.delete(name);
+      throw error;
+    }
+  }
+
+  #forgetOld(): void {
+    const now = this.#now();
+    for (const [name, { until }] of this.#entries) {
+      if (until < now || this.#entries.size >= MAX_TURNS) this.#entries.delete(name);
+    }
+  }
+}

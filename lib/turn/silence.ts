@@ -1,0 +1,36 @@
+/** Notices silence: one lazy timer, so that a sign of life on the token path costs one look at the clock. @module */
+
+/** A watch that runs until it is disposed of. */
+export interface SilenceWatch extends Disposable {
+  /** A sign of life: the silence starts anew. */
+  touch(): void;
+}
+
+/**
+ * Calls `onSilent` each time `ms` milliseconds have passed without a {@linkcode SilenceWatch.touch}.
+ * With `ms` 0 it never calls.
+ */
+export function watchSilence(ms: number, onSilent: () => void): SilenceWatch {
+  if (ms <= 0) return { touch() {}, [Symbol.dispose]() {} };
+  let last = performance.now();
+  let timer = setTimeout(look, ms);
+  function look(): void {
+    const left = last + ms - performance.now();
+    // Timers may fire a fraction of a millisecond early.
+    if (left > 1) {
+      timer = setTimeout(look, left);
+      return;
+    }
+    last = performance.now();
+    timer = setTimeout(look, ms);
+    onSilent();
+  }
+  return {
+    touch() {
+      last = performance.now();
+    },
+    [Symbol.dispose]() {
+      clearTimeout(timer);
+    },
+  };
+}

@@ -1,0 +1,220 @@
+/** Starts the program: environment to configuration, to agent and app, to a server; and ends it in order. @module */
+
+import { parseArgs } from "node:util";
+import { AcpAgent } from "./lib/acp/agent.ts";
+import { agentEnvironment } from "./lib/acp/environment.ts";
+import { launch } from "./lib/acp/process.ts";
+import { createApp } from "./lib/app.ts";
+import { banner, helpText, versionText } from "./lib/config/help.ts";
+import { type Config, ConfigError, loadConfig } from "./lib/config/load.ts";
+import { SETTING_HELP } from "./lib/config/settings.ts";
+import { Conversations } from "./lib/conversation/registry.ts";
+import { onSignals, within } from "./lib/ops/lifetime.ts";
+import { createLog } from "./lib/ops/log.ts";
+import { Failure, messageOf } from "./lib/turn/failure.ts";
+import { Slots } from "./lib/turn/slots.ts";
+import project from "./deno.json" with { type: "json" };
+
+/** Lasting conversations, and how long they are kept after their last turn. */
+const MAX_CONVERSATIONS = 10;
+const CONVERSATION_IDLE_MS = 4 * 3_600_000;
+/** How long open connections may take to end, once their turns have. */
+const CLOSE_MS = 2_000;
+/** Exit codes: a configuration that cannot be used, an address that cannot be listened on. */
+const EXIT_USAGE = 2;
+const EXIT_FAILED = 1;
+
+/** Runs the program with these arguments; resolves to its exit code. */
+async function main(args: readonly string[]): Promise<number> {
+  if (args[0] === "demo-agent") {
+    await (await import("./lib/acp/demo.ts")).runDemo(args.slice(1));
+    return 0;
+  }
+  let config: Config;
+  let warnings: readonly string[];
+  try {
+    const { flags, values } = readFlags(args);
+    if (values.help) return print(helpText(project.version));
+    if (values.version) return print(versionText(project.version, Deno.version.deno, Deno.build));
+    const env = Deno.env.toObject();
+    ({ config, warnings } = loadConfig({
+      env,
+      flags,
+      file: await readConfigFile(values.config ?? env.OPENAB_CONFIG),
+    }));
+  } catch (error) {
+    const mistakes = error instanceof ConfigError ? error.mistakes : [messageOf(error)];
+    console.error(["oab-vtuber cannot start:", ...mistakes.map((mistake) => `  - ${mistake}`)].join("\n"));
+    return EXIT_USAGE;
+  }
+  if (!config.enabled) {
+    console.error(
+      "oab-vtuber is not enabled: set VTUBER_ENABLED=true (or pass --enabled). --help lists every setting.",
+    );
+    return EXIT_USAGE;
+  }
+  return await serve(config, warnings);
+}
+
+/** Serves until the program is asked to end. */
+async function serve(config: Config, warnings: readonly string[]): Promise<number> {
+  const log = createLog({
+    level: config.log,
+    pretty: Deno.stderr.isTerminal(),
+    secrets: config.authKey ? [config.authKey] : [],
+    write: (line) => console.error(line),
+  });
+  for (const warning of warnings) log.warn(warning);
+  if (config.insecure) {
+    log.warn("VTUBER_INSECURE: everyone who reaches this address may use the agent, without a key");
+  }
+
+  const env = agentEnvironment({
+    own: Deno.env.toObject(),
+    inherit: config.agent.inheritEnv,
+    set: config.agent.env,
+    windows: Deno.build.os === "windows",
+    programFolders: nodeFolders(),
+  });
+  const cwd = await Deno.realPath(config.agent.workingDir).catch(() => undefined);
+  if (cwd === undefined) {
+    console.error(
+      `oab-vtuber cannot start:\n  - VTUBER_WORKING_DIR: there is no folder ${config.agent.workingDir}.`,
+    );
+    return EXIT_USAGE;
+  }
+  const { command, args } = config.agent.command === undefined
+    ? demoCommand()
+    : { command: config.agent.command, args: config.agent.args };
+  await using agent = new AcpAgent({
+    name: config.model,
+    launch: () => launch({ command, args, cwd, env }, log),
+    cwd,
+    permissions: config.permissions,
+    version: project.version,
+    variables: new Set(Object.keys(env)),
+    log,
+  });
+  const conversations = new Conversations({
+    agent,
+    slots: new Slots(config.maxInFlight),
+    limits: config.limits,
+    log,
+    maxConversations: MAX_CONVERSATIONS,
+    idleMs: CONVERSATION_IDLE_MS,
+  });
+  let draining = false;
+  const app = await createApp({
+    agent,
+    conversations,
+    guard: config,
+    model: config.model,
+    chatPath: config.chatPath,
+    stream: config.stream,
+    version: project.version,
+    log,
+    draining: () => draining,
+  });
+
+  const asked = Promise.withResolvers<Deno.Signal>();
+  using _signals = onSignals({
+    stop: asked.resolve,
+    exit(signal) {
+      log.warn("asked again to end: ending at once", { signal });
+      agent.kill();
+      Deno.exit(EXIT_FAILED);
+    },
+  });
+  let server: Deno.HttpServer<Deno.NetAddr>;
+  try {
+    server = Deno.serve({
+      ...config.listen,
+      onListen: (address) => console.log(banner(address, config)),
+      onError: (error) => {
+        log.debug("a connection failed", { error });
+        return new Response(null, { status: 500 });
+      },
+    }, (request, info) => app(request, info.remoteAddr.hostname));
+  } catch (error) {
+    console.error(
+      `oab-vtuber cannot listen on ${config.listen.hostname}:${config.listen.port}: ${messageOf(error)}`,
+    );
+    return EXIT_FAILED;
+  }
+  agent.warm();
+
+  log.info("ending", { signal: await asked.promise });
+  draining = true;
+  const drained = conversations.drain();
+  if (!await within(config.shutdownGraceMs, drained)) {
+    for (const turn of conversations.running) {
+      turn.fail(new Failure("shutting_down", "The server is shutting down."));
+    }
+  }
+  conversations.close();
+  await within(CLOSE_MS, server.shutdown());
+  return 0;
+}
+
+/** Reads the flags, each of which stands for a variable. */
+function readFlags(args: readonly string[]) {
+  const options: Record<string, { type: "string" | "boolean"; short?: string }> = {
+    help: { type: "boolean", short: "h" },
+    version: { type: "boolean", short: "V" },
+    config: { type: "string" },
+  };
+  const variables = new Map<string, string>();
+  for (const { flag, env, isSwitch } of SETTING_HELP) {
+    if (flag === undefined) continue;
+    options[flag] = { type: isSwitch ? "boolean" : "string" };
+    variables.set(flag, env);
+  }
+  const { values } = parseArgs({ args: [...args], options, strict: true });
+  const flags: Record<string, string> = {};
+  for (const [name, value] of Object.entries(values)) {
+    const variable = variables.get(name);
+    if (variable) flags[variable] = String(value);
+  }
+  return { flags, values: values as { help?: boolean; version?: boolean; config?: string } };
+}
+
+async function readConfigFile(path: string | undefined) {
+  if (!path) return undefined;
+  try {
+    return { path, text: await Deno.readTextFile(path) };
+  } catch (error) {
+    throw new ConfigError([`--config: ${path} cannot be read: ${messageOf(error)}.`]);
+  }
+}
+
+/** How this program starts its demo agent: itself, or its source, which needs nothing but Deno. */
+function demoCommand(): { command: string; args: readonly string[] } {
+  const source = [
+    "run",
+    "--no-prompt",
+    "--quiet",
+    "--no-config",
+    "--no-lock",
+    `${import.meta.dirname}/lib/acp/demo.ts`,
+  ];
+  return { command: Deno.execPath(), args: Deno.build.standalone ? ["demo-agent"] : source };
+}
+
+/** Programs of Node versions that nvm installed, the newest first: nvm puts them on the PATH of shells only. */
+function nodeFolders(): string[] {
+  const root = `${Deno.env.get("HOME")}/.nvm/versions/node`;
+  try {
+    return [...Deno.readDirSync(root)].map(({ name }) => name)
+      .sort((a, b) => b.localeCompare(a, undefined, { numeric: true }))
+      .map((name) => `${root}/${name}/bin`);
+  } catch {
+    return [];
+  }
+}
+
+function print(text: string): number {
+  console.log(text);
+  return 0;
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -1,0 +1,647 @@
+/**
+ * A scripted ACP agent over stdin and stdout. What it does in a prompt is written in the prompt itself, as a
+ * `[[{"steps":[...]}]]` directive in the last text block; without one it echoes.
+ *
+ * It imports nothing, so that it starts fast and shares no mistake with the code under test.
+ */
+
+/** Any JSON object. */
+export type Json = Record<string, unknown>;
+
+/** One thing the agent does in a turn; steps run in order. */
+export type Step =
+  /** One agent_message_chunk. */
+  | { text: string }
+  /** `tokens` chunks, `delayMs` apart; 0 (the default) sends them as fast as they are read. */
+  | { tokens: number; delayMs?: number; text?: string }
+  /** One agent_thought_chunk. */
+  | { thought: string }
+  /** One agent_message_chunk with an empty text. */
+  | { empty: true }
+  /** One chunk whose text has this many characters. */
+  | { big: number }
+  /** A tool_call; `id` is its toolCallId. */
+  | { tool: { id: string } & Json }
+  /** A tool_call_update; `id` is its toolCallId. */
+  | { toolUpdate: { id: string } & Json }
+  /** A plan with these entries. */
+  | { plan: Json[] }
+  /** A usage_update with these fields. */
+  | { usage_update: Json }
+  /** Any session/update, verbatim. */
+  | { update: Json }
+  /** Any notification; `sessionId` is added to params that lack it. */
+  | { notify: { method: string; params?: Json } }
+  /** Asks for a permission and waits; then emits the text `permission:<outcome as JSON>`. */
+  | { permission: { toolCall: Json; options: Json[] } & Json }
+  /** Sends any request and waits; then emits the text `answer:<result as JSON>`. */
+  | { request: { method: string; params?: Json } }
+  /** Waits; a cancel ends the wait. */
+  | { sleepMs: number }
+  /** Waits for session/cancel. */
+  | { hang: true }
+  /** From here on session/cancel is ignored. */
+  | { ignoreCancel: true }
+  /** Anything on stdout; made a whole line unless `partial`. */
+  | { raw: string; partial?: boolean }
+  /** A chunk whose line is cut at these byte offsets (negative: from its end) into writes of their own. */
+  | { split: string; cuts: number[] }
+  /** Exits once everything before is written. */
+  | { exit: number }
+  /** Kills itself with SIGKILL once everything before is written. */
+  | { kill: true }
+  /** Starts a process that outlives the agent, then emits the text `pid:<n>`; `inherit` lets it hold stdout. */
+  | { spawn: string; setsid?: boolean; inherit?: boolean }
+  /** Emits these environment variables as a JSON object. */
+  | { env: string[] }
+  /** Ends the turn with this JSON-RPC error. */
+  | { error: { code: number; message: string; data?: unknown } }
+  /** Ends the turn with this stopReason. */
+  | { stop: string; usage?: Json; _meta?: Json }
+  /** Sent behind the answer, in the same write, however the turn ends. */
+  | { afterAnswer: Step[] };
+
+/** How the whole agent behaves; everything has a default. */
+export interface FakeAgentOptions {
+  /** Wait before anything is read. */
+  readonly startDelayMs?: number;
+  /** Wait before session/new is answered. */
+  readonly sessionDelayMs?: number;
+  /** Exit at once with this code. */
+  readonly dieOnStart?: number;
+  /** The version that initialize answers; default 1. */
+  readonly protocolVersion?: number;
+  /** Capability promptCapabilities.image; default false. */
+  readonly image?: boolean;
+  /** Capability promptCapabilities.audio; default false. */
+  readonly audio?: boolean;
+  /** Capability loadSession; session/load then takes every id that starts with `fake-`. Default false. */
+  readonly loadSession?: boolean;
+  /** Capability sessionCapabilities.close; default true. */
+  readonly close?: boolean;
+  /** The authentication methods of initialize: ids or whole objects. */
+  readonly authMethods?: readonly (string | Readonly<Json>)[];
+  /** session/new answers -32000 until authenticate succeeded. */
+  readonly authRequired?: boolean;
+  /** authenticate answers -32000. */
+  readonly authFails?: boolean;
+  /** Written to stderr at the start. */
+  readonly stderr?: string;
+  /** File to which every received message is appended, one JSON line each; also `{"eof":true}` and `{"signal":...}`. */
+  readonly log?: string;
+  /** Live on after stdin ended. */
+  readonly ignoreEof?: boolean;
+  /** Live on after SIGTERM (not on Windows, which has none). */
+  readonly ignoreSigterm?: boolean;
+}
+
+/** A program and its arguments. */
+export interface ChildCommand {
+  readonly command: string;
+  readonly args: string[];
+}
+
+/** The command that starts the scripted agent. */
+export function agentCommand(options: FakeAgentOptions = {}): ChildCommand {
+  return denoCommand(import.meta.url, options.log !== undefined, [JSON.stringify(options)]);
+}
+
+/** The command that runs one of the programs in this folder with the permissions it needs. */
+export function denoCommand(moduleUrl: string, mayWrite: boolean, programArgs: string[]): ChildCommand {
+  const permissions = ["--allow-env", "--allow-run", "--allow-read", ...(mayWrite ? ["--allow-write"] : [])];
+  return {
+    command: Deno.execPath(),
+    args: ["run", "--quiet", "--no-config", "--no-lock", ...permissions, moduleUrl, ...programArgs],
+  };
+}
+
+/** The text that makes the scripted agent run these steps, to be put anywhere in a prompt. */
+export function directive(...steps: Step[]): string {
+  return `[[${JSON.stringify({ steps })}]]`;
+}
+
+/** The lines of a byte stream, whatever the cuts between its reads. */
+export async function* readLines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let begun: string[] = [];
+  for await (const bytes of stream) {
+    const pieces = decoder.decode(bytes, { stream: true }).split("\n");
+    const last = pieces.pop() ?? "";
+    for (const piece of pieces) {
+      const whole = begun.length > 0 ? begun.join("") + piece : piece;
+      begun = [];
+      if (whole.trim() !== "") yield whole;
+    }
+    if (last !== "") begun.push(last);
+  }
+  const rest = begun.join("");
+  if (rest.trim() !== "") yield rest;
+}
+
+/** Waits for so many milliseconds, or less when the signal aborts. */
+export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  if (signal?.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, Math.max(0, ms));
+    signal?.addEventListener("abort", done);
+  });
+}
+
+/** Resolves when the signal aborts. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
+
+/** The only writer of stdout: what was queued in one go leaves in one write, in order. */
+export class Output {
+  readonly #encoder = new TextEncoder();
+  #queue: (string | Uint8Array[])[] = [];
+  #running: Promise<void> | undefined;
+
+  /** Queues whole lines of text. */
+  write(text: string): void {
+    this.#queue.push(text);
+    this.#start();
+  }
+
+  /** Queues one message. */
+  send(message: unknown): void {
+    this.write(line(message));
+  }
+
+  /** Queues parts that are written one by one, a few milliseconds apart, with nothing between them. */
+  writeParts(parts: Uint8Array[]): void {
+    this.#queue.push(parts);
+    this.#start();
+  }
+
+  /** Resolves when everything queued is written. */
+  async drained(): Promise<void> {
+    while (this.#running !== undefined) await this.#running;
+  }
+
+  #start(): void {
+    this.#running ??= Promise.resolve().then(() => this.#run()).finally(() => {
+      this.#running = undefined;
+      if (this.#queue.length > 0) this.#start();
+    });
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (this.#queue.length > 0) {
+        const queue = this.#queue;
+        this.#queue = [];
+        let text = "";
+        for (const item of queue) {
+          if (typeof item === "string") {
+            text += item;
+            continue;
+          }
+          if (text !== "") await writeAll(this.#encoder.encode(text));
+          text = "";
+          for (const part of item) {
+            await writeAll(part);
+            await sleep(3);
+          }
+        }
+        if (text !== "") await writeAll(this.#encoder.encode(text));
+      }
+    } catch {
+      this.#queue = []; // nobody reads any more; the end of stdin will follow
+    }
+  }
+}
+
+async function writeAll(bytes: Uint8Array): Promise<void> {
+  for (let written = 0; written < bytes.length;) written += await Deno.stdout.write(bytes.subarray(written));
+}
+
+/** One message as its line. */
+export function line(message: unknown): string {
+  return JSON.stringify(message) + "\n";
+}
+
+/** Whether a parsed JSON value is an object. */
+export function isObject(value: unknown): value is Json {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** The steps that a prompt's text asks for; undefined when it holds no directive. */
+export function findSteps(text: string): Step[] | undefined {
+  const starts = positions(text, "[[");
+  const ends = positions(text, "]]");
+  const widest = parseSteps(text.slice((starts[0] ?? 0) + 2, ends.at(-1) ?? 0));
+  if (widest !== undefined) return widest;
+  // A text may carry a whole conversation: then the last directive counts.
+  for (const start of starts.toReversed()) {
+    for (const end of ends.toReversed()) {
+      const steps = parseSteps(text.slice(start + 2, end));
+      if (steps !== undefined) return steps;
+    }
+  }
+  return undefined;
+}
+
+function positions(text: string, token: string): number[] {
+  const found: number[] = [];
+  for (let at = text.indexOf(token); at >= 0; at = text.indexOf(token, at + 1)) found.push(at);
+  return found;
+}
+
+function parseSteps(json: string): Step[] | undefined {
+  try {
+    const value: unknown = JSON.parse(json);
+    return isObject(value) && Array.isArray(value.steps) ? value.steps as Step[] : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** An error that a request is answered with. */
+class RpcError extends Error {
+  constructor(readonly code: number, message: string, readonly data?: unknown) {
+    super(message);
+  }
+}
+
+interface Turn {
+  readonly abort: AbortController;
+  ignoreCancel: boolean;
+}
+
+interface Session {
+  readonly id: string;
+  turn: Turn | undefined;
+}
+
+/** How a turn ended: the body of its answer. */
+type Ending = { result: Json } | { error: Json };
+
+/** The agent itself: its sessions and its requests under way. */
+class FakeAgent {
+  readonly #options: FakeAgentOptions;
+  readonly #output: Output;
+  readonly #sessions = new Map<string, Session>();
+  readonly #pending = new Map<unknown, (answer: Json) => void>();
+  #authenticated = false;
+  #requestCount = 0;
+
+  constructor(options: FakeAgentOptions, output: Output) {
+    this.#options = options;
+    this.#output = output;
+  }
+
+  /** Handles one received message; whatever takes time goes on by itself. */
+  receive(message: Json): void {
+    const { id, method } = message;
+    const params = isObject(message.params) ? message.params : {};
+    if (typeof method !== "string") {
+      this.#pending.get(id)?.(message);
+      this.#pending.delete(id);
+    } else if (id === undefined) {
+      if (method === "session/cancel") this.#cancel(params);
+    } else if (method === "session/prompt") {
+      this.#prompt(id, params);
+    } else {
+      this.#answer(id, method, params);
+    }
+  }
+
+  async #answer(id: unknown, method: string, params: Json): Promise<void> {
+    try {
+      const result = await this.#result(method, params);
+      this.#output.send({ jsonrpc: "2.0", id, result });
+    } catch (error) {
+      this.#output.send({ jsonrpc: "2.0", id, error: errorBody(error) });
+    }
+  }
+
+  async #result(method: string, params: Json): Promise<Json> {
+    const options = this.#options;
+    switch (method) {
+      case "initialize":
+        return initializeResult(options);
+      case "authenticate": {
+        const known = methodObjects(options).some((known) => known.id === params.methodId);
+        if (!known) throw new RpcError(-32602, `Unknown authentication method: ${params.methodId}`);
+        if (options.authFails) throw new RpcError(-32000, "Authentication failed");
+        this.#authenticated = true;
+        return {};
+      }
+      case "session/new": {
+        checkPlace(params);
+        if (options.authRequired && !this.#authenticated) {
+          throw new RpcError(-32000, "Authentication required");
+        }
+        if (options.sessionDelayMs) await sleep(options.sessionDelayMs);
+        return { sessionId: this.#open(`fake-${crypto.randomUUID()}`).id };
+      }
+      case "session/load": {
+        if (!options.loadSession) break;
+        checkPlace(params);
+        const sessionId = String(params.sessionId);
+        if (!sessionId.startsWith("fake-")) throw new RpcError(-32002, `Session not found: ${sessionId}`);
+        if (!this.#sessions.has(sessionId)) this.#open(sessionId);
+        this.#output.send(update(sessionId, chunk("user_message_chunk", "An earlier question.")));
+        this.#output.send(update(sessionId, chunk("agent_message_chunk", "An earlier answer.")));
+        return {};
+      }
+      case "session/close": {
+        if (options.close === false) break;
+        const session = this.#session(params);
+        session.turn?.abort.abort();
+        this.#sessions.delete(session.id);
+        return {};
+      }
+    }
+    throw new RpcError(-32601, `Method not found: ${method}`);
+  }
+
+  #open(id: string): Session {
+    const session: Session = { id, turn: undefined };
+    this.#sessions.set(id, session);
+    return session;
+  }
+
+  #session(params: Json): Session {
+    const session = this.#sessions.get(String(params.sessionId));
+    if (session === undefined) throw new RpcError(-32602, `Unknown session: ${params.sessionId}`);
+    return session;
+  }
+
+  #cancel(params: Json): void {
+    const turn = this.#sessions.get(String(params.sessionId))?.turn;
+    if (turn !== undefined && !turn.ignoreCancel) turn.abort.abort();
+  }
+
+  async #prompt(id: unknown, params: Json): Promise<void> {
+    let session: Session;
+    let steps: Step[];
+    try {
+      session = this.#session(params);
+      if (session.turn !== undefined) throw new RpcError(-32603, "A turn is already running in this session");
+      steps = promptSteps(params.prompt);
+    } catch (error) {
+      this.#output.send({ jsonrpc: "2.0", id, error: errorBody(error) });
+      return;
+    }
+    const turn: Turn = { abort: new AbortController(), ignoreCancel: false };
+    session.turn = turn;
+    let ending: Ending;
+    try {
+      ending = await this.#run(steps, session.id, turn);
+    } catch (error) {
+      ending = { error: errorBody(error) };
+    }
+    session.turn = undefined;
+    const late = steps.flatMap((step) => "afterAnswer" in step ? step.afterAnswer : []);
+    let text = line({ jsonrpc: "2.0", id, ...ending });
+    let sent = 0;
+    for (const step of late) {
+      const lines = immediate(step, session.id);
+      if (lines === undefined) break;
+      text += lines;
+      sent++;
+    }
+    this.#output.write(text);
+    await this.#run(late.slice(sent), session.id, { abort: new AbortController(), ignoreCancel: true });
+  }
+
+  async #run(steps: Step[], sessionId: string, turn: Turn): Promise<Ending> {
+    const signal = turn.abort.signal;
+    for (const step of steps) {
+      if (signal.aborted) break;
+      const lines = immediate(step, sessionId);
+      if (lines !== undefined) this.#output.write(lines);
+      else if ("ignoreCancel" in step) turn.ignoreCancel = true;
+      else if ("stop" in step) {
+        const { stop, ...rest } = step;
+        return { result: { stopReason: stop, ...rest } };
+      } else if ("error" in step) return { error: step.error };
+      else if (!("afterAnswer" in step)) await this.#act(step, sessionId, signal);
+    }
+    return { result: { stopReason: signal.aborted ? "cancelled" : "end_turn" } };
+  }
+
+  /** A step that takes time or acts on the process. */
+  async #act(step: Step, sessionId: string, signal: AbortSignal): Promise<void> {
+    const say = (text: string) => this.#output.write(textLine(sessionId, text));
+    if ("tokens" in step) await this.#tokens(step, sessionId, signal);
+    else if ("sleepMs" in step) await sleep(step.sleepMs, signal);
+    else if ("hang" in step) await aborted(signal);
+    else if ("permission" in step) {
+      const answer = await this.#request("session/request_permission", { sessionId, ...step.permission });
+      const outcome = isObject(answer.result) ? answer.result.outcome : { error: answer.error };
+      if (!signal.aborted) say(`permission:${JSON.stringify(outcome)}`);
+    } else if ("request" in step) {
+      const answered = this.#request(step.request.method, { sessionId, ...step.request.params });
+      const answer = await Promise.race([answered, aborted(signal)]);
+      if (answer !== undefined) say(`answer:${JSON.stringify(answer.result ?? { error: answer.error })}`);
+    } else if ("split" in step) {
+      this.#output.writeParts(cut(new TextEncoder().encode(textLine(sessionId, step.split)), step.cuts));
+    } else if ("spawn" in step) {
+      say(`pid:${spawn(step)}`);
+    } else if ("exit" in step) {
+      await this.#output.drained();
+      Deno.exit(step.exit);
+    } else if ("kill" in step) {
+      await this.#output.drained();
+      Deno.kill(Deno.pid, "SIGKILL");
+      await new Promise(() => {});
+    } else {
+      throw new RpcError(-32602, `Unknown step: ${JSON.stringify(step)}`);
+    }
+  }
+
+  /** Sends chunks on a schedule, or in batches of about 64 KB that each wait for the reader. */
+  async #tokens(
+    step: { tokens: number; delayMs?: number; text?: string },
+    sessionId: string,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const token = textLine(sessionId, step.text ?? "tok ");
+    const delayMs = step.delayMs ?? 0;
+    const batch = Math.max(1, Math.floor(65_536 / token.length));
+    const start = performance.now();
+    for (let sent = 0; sent < step.tokens && !signal.aborted;) {
+      const dueCount = delayMs > 0 ? 1 + Math.floor((performance.now() - start) / delayMs) : sent + batch;
+      const until = Math.min(step.tokens, dueCount, sent + batch);
+      if (until > sent) {
+        this.#output.write(token.repeat(until - sent));
+        sent = until;
+        await this.#output.drained();
+      }
+      if (delayMs > 0 && sent < step.tokens) await sleep(start + sent * delayMs - performance.now(), signal);
+    }
+  }
+
+  #request(method: string, params: Json): Promise<Json> {
+    const id = `fake-request-${++this.#requestCount}`;
+    this.#output.send({ jsonrpc: "2.0", id, method, params });
+    return new Promise((resolve) => this.#pending.set(id, resolve));
+  }
+}
+
+/** The lines of a step that is nothing but output; undefined for every other step. */
+function immediate(step: Step, sessionId: string): string | undefined {
+  if ("tokens" in step || "spawn" in step) return undefined;
+  if ("text" in step) return textLine(sessionId, step.text);
+  if ("thought" in step) return line(update(sessionId, chunk("agent_thought_chunk", step.thought)));
+  if ("empty" in step) return textLine(sessionId, "");
+  if ("big" in step) return textLine(sessionId, "x".repeat(step.big));
+  if ("tool" in step) return toolLine(sessionId, "tool_call", step.tool);
+  if ("toolUpdate" in step) return toolLine(sessionId, "tool_call_update", step.toolUpdate);
+  if ("plan" in step) return line(update(sessionId, { sessionUpdate: "plan", entries: step.plan }));
+  if ("usage_update" in step) {
+    return line(update(sessionId, { sessionUpdate: "usage_update", ...step.usage_update }));
+  }
+  if ("update" in step) return line(update(sessionId, step.update));
+  if ("notify" in step) {
+    const { method, params } = step.notify;
+    return line({ jsonrpc: "2.0", method, params: { sessionId, ...params } });
+  }
+  if ("env" in step) {
+    const values = step.env.map((name) => [name, Deno.env.get(name) ?? null]);
+    return textLine(sessionId, JSON.stringify(Object.fromEntries(values)));
+  }
+  if ("raw" in step) return step.partial || step.raw.endsWith("\n") ? step.raw : step.raw + "\n";
+  return undefined;
+}
+
+function update(sessionId: string, update: Json): Json {
+  return { jsonrpc: "2.0", method: "session/update", params: { sessionId, update } };
+}
+
+function chunk(sessionUpdate: string, text: string): Json {
+  return { sessionUpdate, content: { type: "text", text } };
+}
+
+function textLine(sessionId: string, text: string): string {
+  return line(update(sessionId, chunk("agent_message_chunk", text)));
+}
+
+function toolLine(sessionId: string, sessionUpdate: string, { id, ...rest }: { id: string } & Json): string {
+  return line(update(sessionId, { sessionUpdate, toolCallId: id, ...rest }));
+}
+
+function cut(bytes: Uint8Array, cuts: number[]): Uint8Array[] {
+  const at = cuts.map((offset) => offset < 0 ? bytes.length + offset : offset).sort((a, b) => a - b);
+  const parts = [0, ...at].map((from, index) => bytes.subarray(from, at[index] ?? bytes.length));
+  return parts.filter((part) => part.length > 0);
+}
+
+function spawn({ spawn, setsid, inherit }: { spawn: string; setsid?: boolean; inherit?: boolean }): number {
+  const [program = "", ...args] = spawn.split(" ");
+  const stdout = inherit ? "inherit" : "null";
+  const command = new Deno.Command(program, {
+    args,
+    stdin: "null",
+    stdout,
+    stderr: stdout,
+    detached: setsid ?? false,
+  });
+  const child = command.spawn();
+  child.unref();
+  return child.pid;
+}
+
+function promptSteps(prompt: unknown): Step[] {
+  if (!Array.isArray(prompt)) throw new RpcError(-32602, "Invalid params: prompt must be an array");
+  const texts = prompt.filter(isObject).filter((block) => block.type === "text").map(({ text }) =>
+    String(text)
+  );
+  return findSteps(texts.at(-1) ?? "") ?? echo(texts);
+}
+
+function echo(texts: string[]): Step[] {
+  const tokens = `You said: ${texts.join("|")}`.match(/\S+\s*/g) ?? [];
+  return tokens.map((text) => ({ text }));
+}
+
+function checkPlace(params: Json): void {
+  const { cwd, mcpServers } = params;
+  if (typeof cwd !== "string" || !/^(\/|[A-Za-z]:[\\/]|\\\\)/.test(cwd)) {
+    throw new RpcError(-32602, "Invalid params: cwd must be an absolute path");
+  }
+  if (!Array.isArray(mcpServers)) throw new RpcError(-32602, "Invalid params: mcpServers must be an array");
+}
+
+function methodObjects(options: FakeAgentOptions): Readonly<Json>[] {
+  return (options.authMethods ?? []).map((method) =>
+    typeof method === "string" ? { id: method, name: method } : method
+  );
+}
+
+function initializeResult(options: FakeAgentOptions): Json {
+  return {
+    protocolVersion: options.protocolVersion ?? 1,
+    agentCapabilities: {
+      loadSession: options.loadSession ?? false,
+      promptCapabilities: {
+        image: options.image ?? false,
+        audio: options.audio ?? false,
+        embeddedContext: true,
+      },
+      mcpCapabilities: { http: false, sse: false },
+      sessionCapabilities: options.close === false ? {} : { close: {} },
+    },
+    authMethods: methodObjects(options),
+    agentInfo: { name: "fake-agent", title: "Fake agent", version: "1.0.0" },
+  };
+}
+
+function errorBody(error: unknown): Json {
+  if (error instanceof RpcError) return { code: error.code, message: error.message, data: error.data };
+  return { code: -32603, message: error instanceof Error ? error.message : String(error) };
+}
+
+/** Appends JSON lines to a file; does nothing without one. */
+export function openLog(path: string | undefined): (entry: unknown) => void {
+  if (path === undefined) return () => {};
+  const file = Deno.openSync(path, { create: true, append: true });
+  const encoder = new TextEncoder();
+  return (entry) => file.writeSync(encoder.encode(line(entry)));
+}
+
+/** The messages on stdin, logged; a line that is no JSON object is passed over. */
+export async function* readMessages(log: (entry: unknown) => void): AsyncGenerator<Json> {
+  for await (const text of readLines(Deno.stdin.readable)) {
+    let message: unknown;
+    try {
+      message = JSON.parse(text);
+    } catch {
+      message = text;
+    }
+    log(message);
+    if (isObject(message)) yield message;
+  }
+  log({ eof: true });
+}
+
+async function main(options: FakeAgentOptions): Promise<void> {
+  if (options.stderr) Deno.stderr.writeSync(new TextEncoder().encode(options.stderr));
+  if (options.dieOnStart !== undefined) Deno.exit(options.dieOnStart);
+  const log = openLog(options.log);
+  if (options.ignoreSigterm && Deno.build.os !== "windows") {
+    Deno.addSignalListener("SIGTERM", () => log({ signal: "SIGTERM" }));
+  }
+  if (options.startDelayMs) await sleep(options.startDelayMs);
+  const output = new Output();
+  const agent = new FakeAgent(options, output);
+  for await (const message of readMessages(log)) agent.receive(message);
+  if (options.ignoreEof) {
+    setInterval(() => {}, 1_000_000); // keeps the process alive
+    return;
+  }
+  await Promise.race([output.drained(), sleep(200)]); // a client that reads no more must not keep it alive
+  Deno.exit(0);
+}
+
+if (import.meta.main) await main(JSON.parse(Deno.args[0] ?? "{}"));

@@ -1,0 +1,168 @@
+import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { type Command, type Run, sha256 } from "../../scripts/build.ts";
+import {
+  cacheDirectory,
+  cutBase,
+  npmToolchain,
+  npmWayFits,
+  type Pins,
+  verify,
+} from "../../scripts/denort.ts";
+import { list, temporary } from "./pretend.ts";
+
+const BASE = new TextEncoder().encode("the base executable");
+const DENO = new TextEncoder().encode("deno itself");
+
+/** A program as `deno compile` makes it: the base, what was appended, and the length of the latter. */
+function program(
+  base: Uint8Array,
+  appendedBytes: number,
+  said = BigInt(appendedBytes),
+): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(base.length + appendedBytes);
+  bytes.set(base);
+  new DataView(bytes.buffer).setBigUint64(bytes.length - 8, said, true);
+  return bytes;
+}
+
+Deno.test("cutBase() gives all but what was appended", () => {
+  for (const appendedBytes of [8, 9, 300, 70_000]) {
+    assertEquals(cutBase(program(BASE, appendedBytes)), BASE, `${appendedBytes} bytes`);
+  }
+});
+
+Deno.test("cutBase() reads a view from where it begins", () => {
+  const bytes = program(BASE, 20);
+  const larger = new Uint8Array(bytes.length + 10);
+  larger.set(bytes, 5);
+  assertEquals(cutBase(larger.subarray(5, 5 + bytes.length)), BASE);
+});
+
+Deno.test("cutBase() refuses what cannot be such a program", () => {
+  const whole = program(BASE, 20);
+  const cases: [string, Uint8Array<ArrayBuffer>, string][] = [
+    ["empty", new Uint8Array(0), "0 bytes are no program"],
+    ["shorter than a length", new Uint8Array(7), "7 bytes are no program"],
+    ["a length of zero", program(BASE, 20, 0n), "0 of 39 bytes appended"],
+    ["a length without its own bytes", program(BASE, 20, 7n), "7 of 39 bytes appended"],
+    ["nothing left for the base", program(BASE, 20, 39n), "39 of 39 bytes appended"],
+    ["a length beyond the file", program(BASE, 20, 40n), "40 of 39 bytes appended"],
+    ["a length beyond every number", program(BASE, 20, 2n ** 64n - 1n), "of 39 bytes appended"],
+    ["cut short", whole.subarray(0, whole.length - 3), "of 36 bytes appended"],
+  ];
+  for (const [name, bytes, message] of cases) {
+    assertThrows(() => cutBase(bytes), Error, message, name);
+  }
+});
+
+Deno.test("verify() gives back the pinned bytes and refuses all others", async () => {
+  const pin = { size: BASE.length, sha256: await sha256(BASE) };
+  assertEquals(await verify("base", BASE, pin), BASE);
+  const flipped = BASE.slice();
+  flipped[3]! ^= 1;
+  await assertRejects(() => verify("base", flipped, pin), Error, "Refused base: its sha256 is ");
+  const truncated = BASE.subarray(0, -1);
+  await assertRejects(
+    () => verify("base", truncated, pin),
+    Error,
+    "Refused base: it has 18 bytes instead of 19",
+  );
+});
+
+Deno.test("npmWayFits() only where npm has a base", () => {
+  const cases = [
+    ["linux", "x86_64", true],
+    ["linux", "aarch64", false],
+    ["darwin", "x86_64", false],
+    ["windows", "x86_64", false],
+  ] as const;
+  for (const [os, arch, fits] of cases) assertEquals(npmWayFits({ os, arch }), fits, `${os} ${arch}`);
+});
+
+Deno.test("cacheDirectory() follows the user's cache directory", () => {
+  const cases = [
+    [{ XDG_CACHE_HOME: "/cache", HOME: "/home/me" }, "/cache/oab-vtuber"],
+    [{ XDG_CACHE_HOME: "relative", HOME: "/home/me" }, "/home/me/.cache/oab-vtuber"],
+    [{ XDG_CACHE_HOME: "", HOME: "/home/me" }, "/home/me/.cache/oab-vtuber"],
+    [{ HOME: "/home/me" }, "/home/me/.cache/oab-vtuber"],
+  ] as const;
+  for (const [env, directory] of cases) assertEquals(cacheDirectory(env), directory);
+  assertThrows(() => cacheDirectory({}), Error, "neither XDG_CACHE_HOME nor HOME");
+});
+
+/** An npm that has these two files. */
+function npm(deno: Uint8Array, host: Uint8Array): { run: Run; commands: Command[] } {
+  const commands: Command[] = [];
+  const run = async (command: Command) => {
+    commands.push(command);
+    const { imports } = JSON.parse(await Deno.readTextFile(`${command.cwd}/deno.json`));
+    const [denoPackage, hostPackage] = Object.keys(imports);
+    const modules = `${command.cwd}/node_modules`;
+    await Deno.mkdir(`${modules}/${denoPackage}`, { recursive: true });
+    await Deno.writeFile(`${modules}/${denoPackage}/deno`, deno);
+    await Deno.mkdir(`${modules}/${hostPackage}/bin`, { recursive: true });
+    await Deno.writeFile(`${modules}/${hostPackage}/bin/steady`, host);
+    return { success: true, output: "" };
+  };
+  return { run, commands };
+}
+
+async function pins(): Promise<Pins> {
+  return {
+    deno: { size: DENO.length, sha256: await sha256(DENO) },
+    base: { size: BASE.length, sha256: await sha256(BASE) },
+  };
+}
+
+Deno.test("npmToolchain() fetches once, keeps both files, and fetches a damaged one again", async () => {
+  await using directory = await temporary();
+  const cacheDir = `${directory.path}/cache`;
+  const { run, commands } = npm(DENO, program(BASE, 20));
+  const lines: string[] = [];
+  const options = { cacheDir, pins: await pins(), run, log: (line: string) => lines.push(line) };
+
+  const toolchain = await npmToolchain(options);
+  assertEquals(await Deno.readFile(toolchain.deno), DENO);
+  assertEquals(await Deno.readFile(toolchain.base), BASE);
+  assertEquals(await list(cacheDir), ["deno-2.7.11", "denort-2.7.11"]);
+  assertEquals(commands.map(({ args }) => args), [["install"]]);
+
+  assertEquals(await npmToolchain(options), toolchain);
+  assertEquals(commands.length, 1);
+
+  for (const path of [toolchain.deno, toolchain.base]) {
+    const before = commands.length;
+    await Deno.writeTextFile(path, "x", { append: true });
+    lines.length = 0;
+    await npmToolchain(options);
+    assertEquals(commands.length, before + 1);
+    assertStringIncludes(lines[0]!, `Refused ${path}`);
+  }
+  assertEquals(await Deno.readFile(toolchain.base), BASE);
+});
+
+Deno.test("npmToolchain() keeps nothing that is not what was pinned", async () => {
+  const other = new TextEncoder().encode("another executable!");
+  const cases: [string, Uint8Array, Uint8Array, string, string[]][] = [
+    ["another deno", other.subarray(0, DENO.length), program(BASE, 20), "Refused Deno from npm", []],
+    ["another base", DENO, program(other, 20), "Refused the base executable from npm", ["deno-2.7.11"]],
+    ["no base", DENO, new Uint8Array(4), "Cannot cut out the base executable", ["deno-2.7.11"]],
+  ];
+  for (const [name, deno, host, message, kept] of cases) {
+    await using directory = await temporary();
+    const options = { cacheDir: directory.path, pins: await pins(), run: npm(deno, host).run, log: () => {} };
+    await assertRejects(() => npmToolchain(options), Error, message, name);
+    assertEquals(await list(directory.path), kept, name);
+  }
+});
+
+Deno.test("npmToolchain() says why npm gave nothing", async () => {
+  await using directory = await temporary();
+  const run = () => Promise.resolve({ success: false, output: "error: npm is away\n" });
+  await assertRejects(
+    async () => npmToolchain({ cacheDir: directory.path, pins: await pins(), run, log: () => {} }),
+    Error,
+    "Cannot fetch from npm: npm is away",
+  );
+  assertEquals(await list(directory.path), []);
+});
