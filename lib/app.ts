@@ -50,14 +50,14 @@ export async function createApp(deps: AppDeps): Promise<App> {
   const routes = createRoutes(deps, guard.keyId);
 
   async function answer(request: Request, url: URL, requestId: string, address: string | undefined) {
-    const { route, rest } = find(routes, url.pathname);
-    const allow = route ? allowedMethods(route) : "GET, HEAD, POST, OPTIONS";
-    const caller = { address, open: route?.open ?? false };
+    const match = matchRoute(routes, url.pathname);
+    const allow = match ? allowedMethods(match.route) : "GET, HEAD, POST, OPTIONS";
+    const caller = { address, open: match?.route.open ?? false };
     if (request.method === "OPTIONS") return guard.preflight(request, caller, allow);
     await guard.admit(request, caller);
     // Only after the key: who has none is not told what is here.
-    if (route === undefined) matchRoute(routes, url.pathname);
-    const handler = route && handlerOf(route, request.method);
+    if (match === undefined) throw notFound(routes, url.pathname);
+    const handler = handlerOf(match.route, request.method);
     if (handler === undefined) {
       const response = errorResponse(
         new Failure("method_not_allowed", `${request.method} is not answered here, only ${allow}.`),
@@ -65,7 +65,7 @@ export async function createApp(deps: AppDeps): Promise<App> {
       response.headers.set("allow", allow);
       return response;
     }
-    const response = await handler(request, { requestId, rest });
+    const response = await handler(request, { requestId, rest: match.rest });
     return request.method === "HEAD" ? new Response(null, response) : response;
   }
 
@@ -91,14 +91,6 @@ export async function createApp(deps: AppDeps): Promise<App> {
     });
     return response;
   };
-}
-
-function find(routes: readonly Route[], pathname: string): Match | { route: undefined; rest: "" } {
-  try {
-    return matchRoute(routes, pathname);
-  } catch {
-    return { route: undefined, rest: "" };
-  }
 }
 
 function toResponse(error: unknown, request: Request, requestId: string, log: Log): Response {

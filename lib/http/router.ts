@@ -48,23 +48,24 @@ export function canonicalPath(pathname: string): string {
   return path;
 }
 
-/**
- * The route that a path means.
- *
- * @throws {Failure} `not_found`, with the base address to use where the path looks like one typed twice.
- */
-export function matchRoute(routes: readonly Route[], pathname: string): Match {
+/** The route that a path means, if there is one. */
+export function matchRoute(routes: readonly Route[], pathname: string): Match | undefined {
   const path = canonicalPath(pathname);
   for (const route of routes) {
     if (route.path === path) return { route, rest: "" };
-    if (route.path.endsWith("/*") && path.startsWith(route.path.slice(0, -1))) {
-      const rest = decode(path.slice(route.path.length - 1));
-      if (rest !== "") return { route, rest };
-    }
+    if (!route.path.endsWith("/*") || !path.startsWith(route.path.slice(0, -1))) continue;
+    const rest = decode(path.slice(route.path.length - 1));
+    if (rest !== "") return { route, rest };
   }
+  return undefined;
+}
+
+/** The failure for a path that means nothing, with the base address to use where it looks like one typed twice. */
+export function notFound(routes: readonly Route[], pathname: string): Failure {
+  const path = canonicalPath(pathname);
   const nested = routes.find((route) => route.path !== "/" && path.endsWith(route.path));
   const hint = nested ? " If your app adds the path itself, give it the address up to /v1 only." : "";
-  throw new Failure("not_found", `There is nothing at ${decode(pathname)}.${hint}`);
+  return new Failure("not_found", `There is nothing at ${decode(pathname)}.${hint}`);
 }
 
 /** The methods that a route answers, for `Allow`. */

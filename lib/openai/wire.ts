@@ -10,6 +10,7 @@ import { z } from "zod";
 import type { Message, Part, Role } from "../conversation/message.ts";
 import { Failure, type FailureCode } from "../turn/failure.ts";
 import { parseFormat, type ResponseFormat } from "./format.ts";
+import { toPart, unsupported } from "./part.ts";
 
 /** Messages of one request. */
 const MAX_MESSAGES = 10_000;
@@ -218,82 +219,6 @@ function toMessage(message: WireMessage, index: number): Message {
   }
   const name = message.name ?? (message.role === "tool" ? message.tool_call_id : undefined) ?? undefined;
   return { role: ROLES[message.role], ...(name ? { name } : {}), parts };
-}
-
-type WirePart = { type: string; [key: string]: unknown };
-
-function toPart(part: WirePart, at: string): Part {
-  switch (part.type) {
-    case "text":
-    case "input_text":
-    case "output_text":
-      return { type: "text", text: stringAt(part.text, `${at}.text`) };
-    case "refusal":
-      return { type: "text", text: stringAt(part.refusal, `${at}.refusal`) };
-    case "image_url":
-    case "input_image": {
-      const field = `${at}.image_url`;
-      const url = (part.image_url as { url?: unknown } | null)?.url;
-      return url === undefined
-        ? toImage(stringAt(part.image_url, field), field)
-        : toImage(stringAt(url, `${field}.url`), `${field}.url`);
-    }
-    case "image":
-      return toImage(stringAt(part.image, `${at}.image`), `${at}.image`);
-    case "input_audio":
-      return toAudio(part.input_audio, `${at}.input_audio`);
-    default:
-      throw new Failure(
-        "unsupported_content_type",
-        `"${at}" is of the type "${part.type}", which is not known here; ` +
-          "send text, image_url, image or input_audio.",
-        { param: at },
-      );
-  }
-}
-
-function stringAt(value: unknown, param: string): string {
-  if (typeof value === "string") return value;
-  const code: FailureCode = value === undefined ? "missing_required_parameter" : "invalid_type";
-  throw new Failure(code, `"${param}" must be a string.`, { param });
-}
-
-/** `data:image/png;base64,...`; other addresses are never fetched, since they could be anything that we can reach. */
-function toImage(url: string, param: string): Part {
-  const comma = url.indexOf(",");
-  const head = /^data:(image\/[\w.+-]+)(?:;[\w-]+=[^;,]*)*;base64$/i.exec(url.slice(0, Math.max(comma, 0)));
-  const data = url.slice(comma + 1);
-  if (head?.[1] && isBase64(data)) return { type: "image", mimeType: head[1].toLowerCase(), data };
-  throw new Failure(
-    "invalid_value",
-    /^https?:/i.test(url)
-      ? `"${param}" is a remote address, and those are not fetched; send the image as data:image/...;base64,...`
-      : `"${param}" must be data:image/...;base64,... with the image in base64.`,
-    { param },
-  );
-}
-
-const AUDIO_TYPES: Readonly<Record<string, string>> = { wav: "audio/wav", mp3: "audio/mpeg" };
-
-function toAudio(value: unknown, param: string): Part {
-  const { data, format } = (value ?? {}) as { data?: unknown; format?: unknown };
-  const mimeType = AUDIO_TYPES[stringAt(format, `${param}.format`)];
-  if (mimeType === undefined) {
-    throw unsupported(`${param}.format`, `It must be one of ${Object.keys(AUDIO_TYPES).join(", ")}.`);
-  }
-  const base64 = stringAt(data, `${param}.data`);
-  if (!isBase64(base64)) {
-    throw new Failure("invalid_value", `"${param}.data" must be base64.`, { param: `${param}.data` });
-  }
-  return { type: "audio", mimeType, data: base64 };
-}
-
-function isBase64(data: string): boolean {
-  return data !== "" && /^[A-Za-z0-9+/]+={0,2}$/.test(data);
-}
-
-function unsupported(param: string, what: string): Failure {
-  return new Failure("unsupported_value", `"${param}" is not supported. ${what}`, { param });
 }
 
 function read<T>(schema: z.ZodType<T>, body: unknown): T {
