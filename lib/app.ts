@@ -4,14 +4,7 @@ import type { Conversations } from "./conversation/registry.ts";
 import { errorResponse } from "./http/envelope.ts";
 import { createGuard, type GuardOptions } from "./http/guard.ts";
 import { healthHandler, readyHandler } from "./http/health.ts";
-import {
-  allowedMethods,
-  canonicalPath,
-  handlerOf,
-  type Match,
-  matchRoute,
-  type Route,
-} from "./http/router.ts";
+import { allowedMethods, canonicalPath, handlerOf, matchRoute, notFound, type Route } from "./http/router.ts";
 import { chatHandler } from "./openai/chat.ts";
 import type { CompletionDeps } from "./openai/completion.ts";
 import { completionsHandler } from "./openai/completions.ts";
