@@ -10,7 +10,7 @@ import { type Config, ConfigError, loadConfig } from "./lib/config/load.ts";
 import { SETTING_HELP } from "./lib/config/settings.ts";
 import { Conversations } from "./lib/conversation/registry.ts";
 import { onSignals, within } from "./lib/ops/lifetime.ts";
-import { createLog } from "./lib/ops/log.ts";
+import { createLog, type Log } from "./lib/ops/log.ts";
 import { Failure, messageOf } from "./lib/turn/failure.ts";
 import { Slots } from "./lib/turn/slots.ts";
 import project from "./deno.json" with { type: "json" };
@@ -65,6 +65,7 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
     write: (line) => console.error(line),
   });
   for (const warning of warnings) log.warn(warning);
+  using _guard = surviveMistakes(log);
   if (config.insecure) {
     log.warn("VTUBER_INSECURE: everyone who reaches this address may use the agent, without a key");
   }
@@ -154,6 +155,26 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
   conversations.close();
   await within(CLOSE_MS, server.shutdown());
   return 0;
+}
+
+/** A mistake of ours in one turn must not end the others: it is logged, and the program goes on. */
+function surviveMistakes(log: Log): Disposable {
+  const survive = (event: ErrorEvent | PromiseRejectionEvent) => {
+    event.preventDefault();
+    const error = event instanceof ErrorEvent ? event.error : event.reason;
+    log.error("something went wrong inside", {
+      error,
+      stack: error instanceof Error ? error.stack : undefined,
+    });
+  };
+  globalThis.addEventListener("error", survive);
+  globalThis.addEventListener("unhandledrejection", survive);
+  return {
+    [Symbol.dispose]() {
+      globalThis.removeEventListener("error", survive);
+      globalThis.removeEventListener("unhandledrejection", survive);
+    },
+  };
 }
 
 /** Reads the flags, each of which stands for a variable. */

@@ -66,8 +66,9 @@ export class EventStream {
   /** Ends the stream after what was sent. */
   end(): void {
     this.#flush();
-    this.#controller?.close();
+    const controller = this.#controller;
     this.#close();
+    controller?.close();
   }
 
   #write(event: string): void {
@@ -82,12 +83,14 @@ export class EventStream {
 
   readonly #flush = (): void => {
     this.#scheduled = false;
-    if (this.#controller === undefined || this.#out === "") return;
+    const controller = this.#controller;
+    if (controller === undefined || this.#out === "") return;
     const bytes = encoder.encode(this.#out);
     this.#out = "";
-    this.#controller.enqueue(bytes);
-    if (this.#controller.desiredSize! < -MAX_BACKLOG_BYTES) {
-      this.#controller.error(new Error("The reader fell too far behind."));
+    // The write may find the reader gone, and then cancels the stream before it returns.
+    controller.enqueue(bytes);
+    if (this.#controller !== undefined && controller.desiredSize! < -MAX_BACKLOG_BYTES) {
+      controller.error(new Error("The reader fell too far behind."));
       this.#lost();
     }
   };
