@@ -96,6 +96,8 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
     variables: new Set(Object.keys(env)),
     log,
   });
+  // However this ends, and at each restart of `deno task dev`.
+  globalThis.addEventListener("unload", () => agent.kill());
   const conversations = new Conversations({
     agent,
     slots: new Slots(config.maxInFlight),
@@ -119,6 +121,7 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
 
   const asked = Promise.withResolvers<Deno.Signal>();
   using _signals = onSignals({
+    atTerminal: Deno.stdout.isTerminal() || Deno.stderr.isTerminal(),
     stop: asked.resolve,
     exit(signal) {
       log.warn("asked again to end: ending at once", { signal });

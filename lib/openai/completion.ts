@@ -96,8 +96,8 @@ export async function complete(
     includeUsage: streamed && request.includeUsage,
   };
   const headers = new Headers({
-    "x-session-id": conversation ?? source.turn.sessionId,
-    "x-resolved-model": deps.model,
+    "x-session-id": headerText(conversation ?? source.turn.sessionId),
+    "x-resolved-model": headerText(deps.model),
   });
   let response: Response;
   if (streamed) {
@@ -118,6 +118,11 @@ function plainSource(turn: Turn, options: ReplyOptions): Source {
     stream: (request) => streamTurn(turn, options, request),
     gather: (signal) => gatherTurn(turn, options, signal),
   };
+}
+
+/** Text as a header can carry it: percent-encoded if it holds more than ASCII. */
+function headerText(text: string): string {
+  return /^[\x20-\x7e]*$/.test(text) ? text : encodeURIComponent(text.toWellFormed());
 }
 
 /** The conversation that the request names, in a header or its body. */

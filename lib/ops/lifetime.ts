@@ -1,12 +1,21 @@
 /** How the program ends: once asked politely, twice at once. @module */
 
-/** The signals that ask the program to end; Windows has no SIGTERM to listen for. */
-const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
-  ? ["SIGINT", "SIGBREAK"]
-  : ["SIGINT", "SIGTERM", "SIGHUP"];
+/**
+ * The signals that ask the program to end. Windows has no SIGTERM to listen for. A closed terminal is heard only where
+ * there is one: `nohup` means that it should not be.
+ */
+function endingSignals(atTerminal: boolean): Deno.Signal[] {
+  if (Deno.build.os === "windows") return ["SIGINT", "SIGBREAK"];
+  return atTerminal ? ["SIGINT", "SIGTERM", "SIGHUP"] : ["SIGINT", "SIGTERM"];
+}
+
+/** A signal sooner after the first is the same one again: wrappers such as npx and the watcher hand it on too. */
+const SAME_SIGNAL_MS = 300;
 
 /** What to do. */
 export interface LifetimeOptions {
+  /** Whether the program writes to a terminal. */
+  readonly atTerminal: boolean;
   /** Asked for the first time. */
   readonly stop: (signal: Deno.Signal) => void;
   /** Asked again: there is no time left. */
@@ -14,13 +23,16 @@ export interface LifetimeOptions {
 }
 
 /** Listens until it is disposed of. */
-export function onSignals({ stop, exit }: LifetimeOptions): Disposable {
-  let asked = false;
-  const listeners = SIGNALS.map((signal) => {
+export function onSignals({ atTerminal, stop, exit }: LifetimeOptions): Disposable {
+  let asked: number | undefined;
+  const listeners = endingSignals(atTerminal).map((signal) => {
     const listener = () => {
-      if (asked) return exit(signal);
-      asked = true;
-      stop(signal);
+      if (asked === undefined) {
+        asked = performance.now();
+        stop(signal);
+      } else if (performance.now() - asked > SAME_SIGNAL_MS) {
+        exit(signal);
+      }
     };
     Deno.addSignalListener(signal, listener);
     return () => Deno.removeSignalListener(signal, listener);

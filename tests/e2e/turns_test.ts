@@ -168,6 +168,14 @@ Deno.test("a newer request of a conversation supersedes the older, whose stream 
   assertEquals(newer.headers.get("x-session-id"), "talk");
 });
 
+Deno.test("names of conversations and models may be in any script", async () => {
+  await using server = await startServer({ env: { VTUBER_DEFAULT_MODEL: "猫" } });
+  const response = await server.chat("hi", { conversation_id: "会話 1", model: "モデル" });
+  assertEquals(response.headers.get("x-session-id"), encodeURIComponent("会話 1"));
+  assertEquals(response.headers.get("x-resolved-model"), encodeURIComponent("猫"));
+  assertEquals(readAnswer(await response.text()).chunks[0].model, "モデル");
+});
+
 Deno.test("permissions follow VTUBER_PERMISSIONS, chosen by kind", async () => {
   const options = [
     { optionId: "a", name: "Always", kind: "allow_always" },
