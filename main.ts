@@ -1,13 +1,12 @@
 /** Starts the program: environment to configuration, to agent and app, to a server; and ends it in order. @module */
 
-import { parseArgs } from "node:util";
 import { AcpAgent } from "./lib/acp/agent.ts";
 import { agentEnvironment } from "./lib/acp/environment.ts";
 import { launch } from "./lib/acp/process.ts";
 import { createApp } from "./lib/app.ts";
+import { readFlags } from "./lib/config/flags.ts";
 import { banner, helpText, versionText } from "./lib/config/help.ts";
 import { type Config, ConfigError, loadConfig } from "./lib/config/load.ts";
-import { SETTING_HELP } from "./lib/config/settings.ts";
 import { Conversations } from "./lib/conversation/registry.ts";
 import { onSignals, within } from "./lib/ops/lifetime.ts";
 import { createLog, type Log } from "./lib/ops/log.ts";
@@ -33,14 +32,14 @@ async function main(args: readonly string[]): Promise<number> {
   let config: Config;
   let warnings: readonly string[];
   try {
-    const { flags, values } = readFlags(args);
-    if (values.help) return print(helpText(project.version));
-    if (values.version) return print(versionText(project.version, Deno.version.deno, Deno.build));
+    const { flags, help, version, config: path } = readFlags(args);
+    if (help) return print(helpText(project.version));
+    if (version) return print(versionText(project.version, Deno.version.deno, Deno.build));
     const env = Deno.env.toObject();
     ({ config, warnings } = loadConfig({
       env,
       flags,
-      file: await readConfigFile(values.config ?? env.OPENAB_CONFIG),
+      file: await readConfigFile(path ?? env.OPENAB_CONFIG),
     }));
   } catch (error) {
     const mistakes = error instanceof ConfigError ? error.mistakes : [messageOf(error)];
@@ -178,28 +177,6 @@ function surviveMistakes(log: Log): Disposable {
       globalThis.removeEventListener("unhandledrejection", survive);
     },
   };
-}
-
-/** Reads the flags, each of which stands for a variable. */
-function readFlags(args: readonly string[]) {
-  const options: Record<string, { type: "string" | "boolean"; short?: string }> = {
-    help: { type: "boolean", short: "h" },
-    version: { type: "boolean", short: "V" },
-    config: { type: "string" },
-  };
-  const variables = new Map<string, string>();
-  for (const { flag, env, isSwitch } of SETTING_HELP) {
-    if (flag === undefined) continue;
-    options[flag] = { type: isSwitch ? "boolean" : "string" };
-    variables.set(flag, env);
-  }
-  const { values } = parseArgs({ args: [...args], options, strict: true });
-  const flags: Record<string, string> = {};
-  for (const [name, value] of Object.entries(values)) {
-    const variable = variables.get(name);
-    if (variable) flags[variable] = String(value);
-  }
-  return { flags, values: values as { help?: boolean; version?: boolean; config?: string } };
 }
 
 async function readConfigFile(path: string | undefined) {

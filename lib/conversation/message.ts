@@ -1,13 +1,12 @@
 /** What a caller says of a conversation, whichever protocol it used. @module */
 
+import type { PromptBlock } from "../turn/agent.ts";
+
 /** Who speaks. A `developer` is a `system` here. */
 export type Role = "system" | "user" | "assistant" | "tool";
 
 /** A piece of a message. Data is base64. */
-export type Part =
-  | { readonly type: "text"; readonly text: string }
-  | { readonly type: "image"; readonly mimeType: string; readonly data: string }
-  | { readonly type: "audio"; readonly mimeType: string; readonly data: string };
+export type Part = PromptBlock;
 
 /** One message of a transcript. */
 export interface Message {

@@ -33,6 +33,15 @@ export interface Gathered {
   readonly ending: Ending;
 }
 
+/** Where an answer comes from: one turn, or as many as it takes. */
+export interface Source {
+  readonly turn: Turn;
+  /** @throws {Failure} if it failed before anything was said. */
+  stream(request: StreamRequest): Response;
+  /** @throws {Failure} if it failed. */
+  gather(signal: AbortSignal): Promise<Gathered>;
+}
+
 /** An answer that is being streamed. */
 export interface AnswerStream {
   readonly response: Response;
@@ -78,12 +87,21 @@ export function openStream(request: StreamRequest, gone: () => void): AnswerStre
   };
 }
 
+/** The answer that is one turn. */
+export function turnSource(turn: Turn, options: ReplyOptions): Source {
+  return {
+    turn,
+    stream: (request) => streamTurn(turn, options, request),
+    gather: (signal) => gatherTurn(turn, options, signal),
+  };
+}
+
 /**
  * Streams a turn.
  *
  * @throws {Failure} the turn's own, if it failed before anything was said: it can still be told with a status.
  */
-export function streamTurn(turn: Turn, options: ReplyOptions, request: StreamRequest): Response {
+function streamTurn(turn: Turn, options: ReplyOptions, request: StreamRequest): Response {
   let leave = () => {};
   const stream = openStream(request, () => leave());
   let said = false;

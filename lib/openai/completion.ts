@@ -12,7 +12,7 @@ import type { Log } from "../ops/log.ts";
 import { Failure } from "../turn/failure.ts";
 import type { ReplayKey, Replays } from "../turn/replay.ts";
 import type { Turn } from "../turn/run.ts";
-import { type Gathered, gatherTurn, type StreamOptions, type StreamRequest, streamTurn } from "./answer.ts";
+import { type StreamOptions, turnSource } from "./answer.ts";
 import type { FinishReason, FrameHead, Frames } from "./chunk.ts";
 import { formattedSource } from "./formatted.ts";
 import type { ResponseFormat } from "./format.ts";
@@ -55,15 +55,6 @@ export interface CompletionForm {
   readonly whole: (head: FrameHead, text: string, finish: FinishReason, usage: CompletionUsage) => unknown;
 }
 
-/** Where an answer comes from: one turn, or as many as it takes. */
-export interface Source {
-  readonly turn: Turn;
-  /** @throws {Failure} if it failed before anything was said. */
-  stream(request: StreamRequest): Response;
-  /** @throws {Failure} if it failed. */
-  gather(signal: AbortSignal): Promise<Gathered>;
-}
-
 /** Answers a completion. @throws {Failure} with a status, as long as nothing was said. */
 export async function complete(
   deps: CompletionDeps,
@@ -87,7 +78,7 @@ export async function complete(
   };
   const source = format
     ? await formattedSource({ key, messages, format, options }, begin, deps)
-    : plainSource(await begin({ conversation: key, messages, record: false }), options);
+    : turnSource(await begin({ conversation: key, messages, record: false }), options);
 
   const head: FrameHead = {
     id: form.idPrefix + requestId,
@@ -110,14 +101,6 @@ export async function complete(
   }
   for (const [name, value] of headers) response.headers.set(name, value);
   return response;
-}
-
-function plainSource(turn: Turn, options: ReplyOptions): Source {
-  return {
-    turn,
-    stream: (request) => streamTurn(turn, options, request),
-    gather: (signal) => gatherTurn(turn, options, signal),
-  };
 }
 
 /** Text as a header can carry it: percent-encoded if it holds more than ASCII. */

@@ -1,11 +1,11 @@
 /** Answers that must be JSON: asked for, checked, and asked for once more if they are not. @module */
 
 import type { Message } from "../conversation/message.ts";
-import type { ConversationKey, TurnRequest } from "../conversation/registry.ts";
+import type { Aside, ConversationKey, TurnRequest } from "../conversation/registry.ts";
+import type { Log } from "../ops/log.ts";
 import { asFailure, Failure, messageOf } from "../turn/failure.ts";
 import type { Turn } from "../turn/run.ts";
-import { type Gathered, gatherTurn, openStream } from "./answer.ts";
-import type { CompletionDeps, Source } from "./completion.ts";
+import { type Gathered, gatherTurn, openStream, type Source } from "./answer.ts";
 import { type ResponseFormat, withComplaint, withInstruction } from "./format.ts";
 import type { ReplyOptions } from "./reply.ts";
 import { completionUsage } from "./usage.ts";
@@ -18,6 +18,13 @@ interface Formatted {
   readonly options: ReplyOptions;
 }
 
+/** What it needs of the rest of the program. */
+interface FormattedDeps {
+  readonly begin: (request: TurnRequest, signal: AbortSignal) => Promise<Turn>;
+  readonly openAside: () => Aside;
+  readonly log: Log;
+}
+
 /**
  * Begins the turn; the answer is gathered, since what is not checked cannot be said.
  *
@@ -26,7 +33,7 @@ interface Formatted {
 export async function formattedSource(
   { key, messages, format, options }: Formatted,
   begin: (request: TurnRequest) => Promise<Turn>,
-  deps: Pick<CompletionDeps, "openAside" | "begin" | "log">,
+  deps: FormattedDeps,
 ): Promise<Source> {
   const aside = key === undefined ? deps.openAside() : undefined;
   const conversation = key ?? aside;
