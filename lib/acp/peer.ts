@@ -13,6 +13,9 @@ export const MAX_LINE_CHARS = 32 * 1024 * 1024;
 /** Characters that may wait for a peer that does not read. */
 const MAX_UNSENT_CHARS = 64 * 1024 * 1024;
 
+/** Requests of the other end that may be open at once; beyond it they are answered with an error. */
+const MAX_INCOMING = 1_000;
+
 /** JSON-RPC and ACP error codes (ACP schema v1, `ErrorCode`). */
 export const RPC = {
   methodNotFound: -32601,
@@ -207,6 +210,11 @@ export class Peer implements AsyncDisposable {
       return;
     }
     const controller = new AbortController();
+    if (this.#incoming.size >= MAX_INCOMING) {
+      const error = { code: RPC.internalError, message: "Too many requests are open." };
+      this.#send({ jsonrpc: "2.0", id, error }).catch(() => {});
+      return;
+    }
     this.#incoming.set(id, controller);
     const answer = (body: { result: unknown } | { error: unknown }) => {
       this.#incoming.delete(id);
