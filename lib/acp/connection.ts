@@ -99,21 +99,18 @@ export class Connection {
    * @throws {Failure} `agent_auth_required` with the ways to log in, or `agent_unavailable`.
    */
   async newSession(): Promise<AcpSession> {
-    const params = { cwd: this.#options.cwd, mcpServers: [] };
-    let result: unknown;
-    try {
-      result = await this.#setUp("session/new", params);
-    } catch (error) {
-      if (!(error instanceof RpcError) || error.code !== RPC.authRequired) throw this.#unavailable(error);
+    const open = async () => {
+      const params = { cwd: this.#options.cwd, mcpServers: [] };
+      return parseNewSessionResult(await this.#setUp("session/new", params)).sessionId as SessionId;
+    };
+    const id = await open().catch(async (error) => {
+      if (!asksForLogin(error)) throw this.#unavailable(error);
       await (this.#login ??= this.#logIn());
-      result = await this.#setUp("session/new", params).catch((error) => {
+      return await open().catch((error) => {
         this.#login = undefined;
-        throw error instanceof RpcError && error.code === RPC.authRequired
-          ? loginNeeded(this.#authMethods)
-          : this.#unavailable(error);
+        throw asksForLogin(error) ? loginNeeded(this.#authMethods) : this.#unavailable(error);
       });
-    }
-    const id = parseNewSessionResult(result).sessionId as SessionId;
+    });
     const session = new AcpSession(id, this.#sessionLink());
     this.#sessions.set(id, session);
     return session;
@@ -283,4 +280,8 @@ export class Connection {
       outcome: this.#sessions.get(request.sessionId)?.permission(request) ?? { outcome: "cancelled" },
     };
   }
+}
+
+function asksForLogin(error: unknown): boolean {
+  return error instanceof RpcError && error.code === RPC.authRequired;
 }

@@ -99,6 +99,7 @@ export class Peer implements AsyncDisposable {
   #nextId = 0;
   #unsent: string[] = [];
   #unsentChars = 0;
+  #inputEnded = false;
   /** Settles when what is in `#unsent` was written. */
   #flush: Promise<void> | undefined;
   #writing: Promise<void> = Promise.resolve();
@@ -134,7 +135,12 @@ export class Peer implements AsyncDisposable {
     }
     const id = this.#nextId++;
     this.#pending.set(id, settle);
-    return { sent: this.#send({ jsonrpc: "2.0", id, method, params }) };
+    const sent = this.#send({ jsonrpc: "2.0", id, method, params });
+    // What was not sent is not answered.
+    sent.catch((error: ClosedError) => {
+      if (this.#pending.delete(id)) settle.reject(error);
+    });
+    return { sent };
   }
 
   /** Tells, without an answer. */
@@ -144,6 +150,7 @@ export class Peer implements AsyncDisposable {
 
   /** Ends what is written, once it was: the other end reads the end of its input. Reading goes on. */
   async endInput(): Promise<void> {
+    this.#inputEnded = true;
     try {
       await this.#flush;
       await this.#writer.close();
@@ -255,6 +262,7 @@ export class Peer implements AsyncDisposable {
   /** Queues a line. One write is in flight; what comes meanwhile goes out joined, with the next. */
   #send(message: unknown): Promise<void> {
     if (this.closed.aborted) return Promise.reject(this.closed.reason);
+    if (this.#inputEnded) return Promise.reject(new ClosedError("Nothing more is said to the other end."));
     const line = JSON.stringify(message) + "\n";
     if (this.#unsentChars + line.length > MAX_UNSENT_CHARS) {
       return Promise.reject(new ClosedError("The other end does not read: too much is waiting for it."));

@@ -78,12 +78,14 @@ export class AcpSession implements Session {
     };
     this.#running = running;
     let taken = false;
+    let lost = false;
     const { sent } = this.#link.peer.call("session/prompt", { sessionId: this.id, prompt: blocks }, {
       resolve: (result) => this.#answered(running, result),
       reject: (error) => {
-        // Before the prompt was written there is no turn yet: the caller is told by `sent`.
-        if (taken || !(error instanceof ClosedError)) this.#failed(running, error);
-        else this.#end(running, [], false);
+        if (taken || !(error instanceof ClosedError)) return this.#failed(running, error);
+        // Nobody was told yet that the prompt was taken: it is the caller who is told.
+        lost = true;
+        this.#end(running, [], false);
       },
     });
     try {
@@ -93,6 +95,11 @@ export class AcpSession implements Session {
       throw new Failure("agent_unavailable", "The agent could not be given the prompt.", {
         cause: error,
         retryAfterSecs: 1,
+      });
+    }
+    if (lost) {
+      throw new Failure("agent_crashed", "The agent's process ended just as it was given the prompt.", {
+        prompted: true,
       });
     }
     taken = true;

@@ -56,10 +56,10 @@ function expand(
   missing: (name: string) => void,
 ): unknown {
   if (typeof value === "string") {
-    return value.replace(/\$\{(\w+)\}/g, (_all, name: string) => {
-      const found = env[name];
-      if (found === undefined) missing(name);
-      return found ?? "";
+    return value.replace(/\$\{(\w+)\}/g, (all, name: string) => {
+      if (Object.hasOwn(env, name)) return env[name]!;
+      missing(name);
+      return all;
     });
   }
   if (Array.isArray(value)) return value.map((item) => expand(item, env, missing));

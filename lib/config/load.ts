@@ -81,8 +81,9 @@ export function loadConfig({ env, flags = {}, file }: ConfigSource): Loaded {
   const warnings: string[] = [];
   const values = readSettings(env, flags, mistakes);
   const table = file ? readAgentTable(file, env, mistakes, warnings) : undefined;
-  for (const name of Object.keys(env)) {
-    const why = WITHOUT_EFFECT[name];
+  for (const [name, value] of Object.entries(env)) {
+    const why = WITHOUT_EFFECT.get(name);
+    if (value.trim() === "") continue;
     if (why) warnings.push(`${name} has no effect here: ${why}.`);
     else if (name.startsWith("VTUBER_") && !isKnown(name)) {
       warnings.push(`${name} is not a setting of this version.`);
@@ -90,8 +91,13 @@ export function loadConfig({ env, flags = {}, file }: ConfigSource): Loaded {
   }
   const agent = readAgent(values, table, flags, env);
   const secret = values.authKey;
-  if (secret && (agent.inheritEnv.includes("VTUBER_AUTH_KEY") || Object.values(agent.env).includes(secret))) {
-    mistakes.push("VTUBER_AUTH_KEY may not be handed to the agent: take it out of env and inherit_env.");
+  const handed = [...Object.values(agent.env), ...agent.args];
+  if (
+    secret && (agent.inheritEnv.includes("VTUBER_AUTH_KEY") || handed.some((text) => text.includes(secret)))
+  ) {
+    mistakes.push(
+      "VTUBER_AUTH_KEY may not be handed to the agent: take it out of its args, env and inherit_env.",
+    );
   }
   if (values.listen && !values.authKey && !values.insecure && !isLoopback(values.listen.hostname)) {
     mistakes.push(

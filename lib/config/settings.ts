@@ -198,9 +198,9 @@ type Name = keyof typeof SETTINGS;
 export type Values = { readonly [N in Name]: z.output<(typeof SETTINGS)[N]["read"]> };
 
 /** Accepted for OpenAB's sake, without effect, with the reason. */
-export const WITHOUT_EFFECT: Readonly<Record<string, string>> = {
-  VTUBER_REPLY_TAIL_IDLE_MS: "a turn ends when the agent says so",
-};
+export const WITHOUT_EFFECT: ReadonlyMap<string, string> = new Map([
+  ["VTUBER_REPLY_TAIL_IDLE_MS", "a turn ends when the agent says so"],
+]);
 /** Variables that are no setting of this table. */
 const OTHER_VARIABLES = new Set(["OPENAB_CONFIG"]);
 
@@ -232,7 +232,7 @@ export function readSettings(
 ): Values {
   const entries = Object.entries<Setting<unknown>>(SETTINGS).map(
     ([name, { env: variable, default: fallback, read }]) => {
-      const text = (flags[variable] || env[variable] || fallback).trim();
+      const text = flags[variable]?.trim() || env[variable]?.trim() || fallback;
       const result = read.safeParse(text);
       if (!result.success) mistakes.push(`${variable}: ${result.error.issues[0]?.message}.`);
       return [name, result.data];

@@ -84,12 +84,10 @@ export class Conversations {
       throw new Failure("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 });
     }
     const { conversation: whose } = request;
-    const conversation = whose === undefined
-      ? newConversation()
-      : typeof whose === "string"
-      ? this.#conversation(whose)
-      : whose.aside;
-    const slot = this.#options.slots.take(conversation.pending > 0);
+    const known = typeof whose === "string" ? this.#lasting.get(whose) : whose?.aside;
+    const slot = this.#options.slots.take(known !== undefined && known.pending > 0);
+    const conversation = known ?? newConversation();
+    if (typeof whose === "string") this.#use(whose, conversation);
     conversation.pending++;
     this.#forgetOldest();
     const { promise: ended, resolve: end } = Promise.withResolvers<void>();
@@ -173,12 +171,10 @@ export class Conversations {
     });
   }
 
-  /** The lasting conversation of this key; the map's order is the order of use. */
-  #conversation(key: ConversationKey): Conversation {
-    const conversation = this.#lasting.get(key) ?? newConversation();
+  /** The map's order is the order of use. */
+  #use(key: ConversationKey, conversation: Conversation): void {
     this.#lasting.delete(key);
     this.#lasting.set(key, conversation);
-    return conversation;
   }
 
   #turnEnded(conversation: Conversation, whose: TurnRequest["conversation"]): void {

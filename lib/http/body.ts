@@ -48,6 +48,7 @@ async function readText(request: Request): Promise<string> {
   if (Number(request.headers.get("content-length")) > MAX_BODY_BYTES) throw tooLarge();
   if (request.body === null) return "";
   const { promise: late, reject } = Promise.withResolvers<never>();
+  const givenUp = new AbortController();
   const timer = setTimeout(
     () =>
       reject(new Failure("request_timeout", `The body did not arrive in ${BODY_TIMEOUT_MS / 1000} seconds.`)),
@@ -56,9 +57,11 @@ async function readText(request: Request): Promise<string> {
   try {
     const limited = request.body.pipeThrough(
       new LimitedBytesTransformStream(MAX_BODY_BYTES, { error: true }),
+      { signal: givenUp.signal },
     );
     return await Promise.race([toText(limited), late]);
   } catch (error) {
+    givenUp.abort(error);
     if (error instanceof RangeError) throw tooLarge();
     if (error instanceof Failure) throw error;
     throw new Failure("invalid_json", "The body broke off.", { cause: error });

@@ -86,7 +86,7 @@ export function errorResponse(failure: Failure): Response {
   const headers = new Headers({ "content-type": "application/json; charset=utf-8" });
   if (failure.prompted || FINAL.has(failure.code)) {
     headers.set("x-should-retry", "false");
-  } else if (status === 429 || status === 503) {
+  } else if (status === 429 || status === 503 || failure.code === "session_busy") {
     headers.set("retry-after", String(failure.retryAfterSecs ?? RETRY_AFTER_SECS));
   }
   if (status === 401) headers.set("www-authenticate", "Bearer");

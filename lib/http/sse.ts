@@ -7,8 +7,8 @@
 
 import { type SilenceWatch, watchSilence } from "../turn/silence.ts";
 
-/** Characters of events that share a write, when they come in a burst. One larger event goes alone. */
-const MAX_WRITE_CHARS = 4 * 1024;
+/** Characters of events that share a write, when they come in a burst: a few kilobytes in any script. */
+const MAX_WRITE_CHARS = 2 * 1024;
 /** Bytes that the response may hold before it is full; what is beyond waits for the reader. */
 const HIGH_WATER_BYTES = 64 * 1024;
 /** Bytes that may wait for a reader that does not read; beyond it the stream is cut off. */

@@ -4,8 +4,8 @@ import { envelopeOf } from "../http/envelope.ts";
 import { EVENT_STREAM_HEADERS, EventStream } from "../http/sse.ts";
 import type { Failure } from "../turn/failure.ts";
 import type { Turn } from "../turn/run.ts";
-import type { Frames } from "./chunk.ts";
-import { Deltas } from "./deltas.ts";
+import { type Frames, safeJson } from "./chunk.ts";
+import { deltas } from "./deltas.ts";
 import { type Ending, Reply, type ReplyOptions, type ReplySink, sentenceOf } from "./reply.ts";
 
 /** What a stream says after a time of silence: an empty chunk, OpenAB's comment, or nothing. */
@@ -61,20 +61,20 @@ export function openStream(request: StreamRequest, gone: () => void): AnswerStre
       : (stream) => stream.send(frames.empty),
     gone,
   });
-  const deltas = new Deltas();
-  const say = (text: string) => {
-    for (const delta of deltas.push(text)) stream.send(frames.text(delta));
-  };
+  const say = (text: string) => stream.send(frames.text(text));
   if (frames.opening) stream.send(frames.opening);
   return {
     response: new Response(stream.body, { headers: EVENT_STREAM_HEADERS }),
     drop: () => stream.end(),
     sink: {
-      text: say,
+      text(text) {
+        for (const delta of deltas(text)) say(delta);
+      },
       aside: includeAgentEvents ? (event) => stream.send(asideFrame(frames, event)) : () => {},
-      end({ failure, finish, usage }) {
+      end({ failure, finish, usage, tail }) {
+        if (tail !== "") say(tail);
         if (failure && errors === "event") {
-          stream.send(JSON.stringify(envelopeOf(failure)));
+          stream.send(safeJson(envelopeOf(failure)));
         } else {
           if (failure) say(sentenceOf(failure) + "\n");
           stream.send(frames.finish(finish));
@@ -123,7 +123,7 @@ function streamTurn(turn: Turn, options: ReplyOptions, request: StreamRequest): 
   opened = true;
   if (failed) {
     stream.drop();
-    throw failed;
+    throw failed.afterPrompt();
   }
   return stream.response;
 }
@@ -141,7 +141,7 @@ export async function gatherTurn(turn: Turn, options: ReplyOptions, signal: Abor
     aside() {},
     end(ending) {
       if (ending.failure) reject(ending.failure.afterPrompt());
-      else resolve({ text, ending });
+      else resolve({ text: text + ending.tail, ending });
       turn.cancel();
     },
   });

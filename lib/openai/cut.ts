@@ -25,8 +25,8 @@ export class Cutter {
   push(piece: string): Cut {
     const text = this.#held + piece;
     this.#held = "";
-    const found = this.#stop.map((stop) => text.indexOf(stop)).filter((at) => at >= 0);
-    if (found.length > 0) return this.#limit(text.slice(0, Math.min(...found)), "stop");
+    const stop = this.#firstStop(text);
+    if (stop !== undefined) return this.#limit(text.slice(0, stop), "stop");
     const keep = text.length - this.#mayBegin(text);
     this.#held = text.slice(keep);
     return this.#limit(text.slice(0, keep), undefined);
@@ -50,13 +50,26 @@ export class Cutter {
     return { text: said, finish };
   }
 
-  /** How many of the last characters may be the start of a stop sequence. */
+  /** Where the stop sequence begins that is complete first; of two that are, the longer. */
+  #firstStop(text: string): number | undefined {
+    let first: { start: number; end: number } | undefined;
+    for (const stop of this.#stop) {
+      const start = text.indexOf(stop);
+      const end = start + stop.length;
+      if (start < 0 || first && (end > first.end || end === first.end && start > first.start)) continue;
+      first = { start, end };
+    }
+    return first?.start;
+  }
+
+  /** How many of the last characters may be the start of a stop sequence, or the first half of a character. */
   #mayBegin(text: string): number {
     const longest = Math.max(0, ...this.#stop.map((stop) => stop.length - 1));
     for (let length = Math.min(longest, text.length); length > 0; length--) {
       const end = text.slice(-length);
       if (this.#stop.some((stop) => stop.startsWith(end))) return length;
     }
-    return 0;
+    const last = text.charCodeAt(text.length - 1);
+    return last >= 0xd800 && last <= 0xdbff ? 1 : 0;
   }
 }

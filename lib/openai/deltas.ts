@@ -10,22 +10,17 @@ const SENTENCE_END = /[\n\r。．！？]/;
 /** A sentence with all that ends it, or the rest. */
 const SENTENCE = /[^\n\r。．！？]*[\n\r。．！？]+|[^\n\r。．！？]+/g;
 
-/**
- * Cuts a reply into what goes into each event. ChatVRM takes one sentence an event, so a sentence ends an event; and it
- * never gets over a line break that it meets with nothing before it, so that one which comes alone after the end of a
- * sentence is led in by a space.
- */
-export class Deltas {
-  #ended = false;
+/** A line break at the start, or right after what may be a tag. */
+const BARE_BREAK = /^(?=[\n\r])|(?<=\])(?=[\n\r])/g;
 
-  /** The pieces that the next part of the reply makes; none is longer than about a kilobyte or cuts a character. */
-  push(text: string): string[] {
-    const mute = this.#ended && (text.startsWith("\n") || text.startsWith("\r"));
-    this.#ended = SENTENCE_END.test(text.slice(-1));
-    const led = mute ? " " + text : text;
-    if (!SENTENCE_END.test(led)) return sized(led);
-    return led.match(SENTENCE)?.flatMap(sized) ?? [];
-  }
+/**
+ * The events that a part of a reply makes; none is longer than about a kilobyte or cuts a character. ChatVRM takes one
+ * sentence an event, so a sentence ends an event. It never gets over a line break that it meets with nothing before
+ * it, as after a sentence or a tag that it has taken already: there a space leads it in.
+ */
+export function deltas(text: string): string[] {
+  if (!SENTENCE_END.test(text)) return sized(text);
+  return text.replace(BARE_BREAK, " ").match(SENTENCE)?.flatMap(sized) ?? [];
 }
 
 function sized(text: string): string[] {

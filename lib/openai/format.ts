@@ -6,6 +6,8 @@ import { Failure, messageOf } from "../turn/failure.ts";
 
 /** Characters of a schema that is accepted. */
 const MAX_SCHEMA_CHARS = 64 * 1024;
+/** What a persona may have asked for before everything: `[happy]`. */
+const LEADING_TAGS = /^(?:\s*\[[A-Za-z][\w:.,\- ]{0,31}\])+/;
 
 /** A reply that must be JSON. */
 export interface ResponseFormat {
@@ -92,13 +94,24 @@ function schemaFormat(schema: Record<string, unknown> | undefined): ResponseForm
   };
 }
 
+/** The JSON of the reply: from its first bracket to its last, but for emotion tags before it. */
 function checkJson(reply: string, schema: z.ZodType): string {
-  const start = reply.search(/[[{]/);
-  const end = Math.max(reply.lastIndexOf("}"), reply.lastIndexOf("]"));
+  const bare = isJson(reply) ? reply : reply.replace(LEADING_TAGS, "");
+  const start = bare.search(/[[{]/);
+  const end = Math.max(bare.lastIndexOf("}"), bare.lastIndexOf("]"));
   if (start < 0 || end < start) throw new Error("it holds no JSON");
-  const json = reply.slice(start, end + 1);
+  const json = bare.slice(start, end + 1);
   const result = schema.safeParse(JSON.parse(json));
   if (result.success) return json;
   const issue = result.error.issues[0];
   throw new Error(`${issue?.path.join(".") || "it"}: ${issue?.message}`);
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }

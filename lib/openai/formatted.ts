@@ -3,6 +3,7 @@
 import type { Message } from "../conversation/message.ts";
 import type { Aside, ConversationKey, TurnRequest } from "../conversation/registry.ts";
 import type { Log } from "../ops/log.ts";
+import { orAbort } from "../turn/abort.ts";
 import { asFailure, Failure, messageOf } from "../turn/failure.ts";
 import type { Turn } from "../turn/run.ts";
 import { type Gathered, gatherTurn, openStream, type Source } from "./answer.ts";
@@ -25,33 +26,44 @@ interface FormattedDeps {
   readonly log: Log;
 }
 
+/** An answer that several requests wait for: the same one, sent again. */
+interface Shared {
+  readonly answer: Promise<Gathered>;
+  /** Aborted when nobody waits for it any more. */
+  readonly gone: AbortController;
+  waiting: number;
+}
+
+/** The answers by their first turn: a request that is sent again finds that, and with it what came of it. */
+const sharedAnswers = new WeakMap<Turn, Shared>();
+
 /**
  * Begins the turn; the answer is gathered, since what is not checked cannot be said.
  *
  * @param begin Begins the first turn, or finds it if the request was sent before.
  */
 export async function formattedSource(
-  { key, messages, format, options }: Formatted,
+  formatted: Formatted,
   begin: (request: TurnRequest) => Promise<Turn>,
   deps: FormattedDeps,
 ): Promise<Source> {
-  const aside = key === undefined ? deps.openAside() : undefined;
-  const conversation = key ?? aside;
+  const { key, messages, format, options } = formatted;
+  using stack = new DisposableStack();
+  const conversation = key ?? stack.use(deps.openAside());
   const asked = withInstruction(messages, format);
+  const turn = await begin({ conversation, messages: asked, record: false });
+  const owned = stack.move();
 
-  async function gather(turn: Turn, signal: AbortSignal): Promise<Gathered> {
-    using _aside = aside;
+  async function answer(signal: AbortSignal): Promise<Gathered> {
+    using _owned = owned;
     const first = await gatherTurn(turn, options, signal);
     const why = fault(format, first.text);
     if (why === undefined) return { ...first, text: format.check(first.text) };
     deps.log.info("an answer was not the JSON that was asked for; asking once more", { why });
     await turn.ended;
     const again = withComplaint(asked, first.text, why);
-    const second = await gatherTurn(
-      await deps.begin({ conversation, messages: again, record: false }, signal),
-      options,
-      signal,
-    );
+    const next = await deps.begin({ conversation, messages: again, record: false }, signal);
+    const second = await gatherTurn(next, options, signal);
     const still = fault(format, second.text);
     if (still === undefined) return { ...second, text: format.check(second.text) };
     throw new Failure(
@@ -64,28 +76,43 @@ export async function formattedSource(
     );
   }
 
+  const gather = (signal: AbortSignal) => share(turn, answer, signal);
+  return {
+    turn,
+    gather,
+    stream(request) {
+      const gone = new AbortController();
+      const { response, sink } = openStream(request, () => gone.abort());
+      gather(gone.signal).then(({ text, ending }) => {
+        sink.text(text);
+        sink.end({ ...ending, tail: "\n" });
+      }, (error) => {
+        const usage = completionUsage(undefined, { prompt: options.promptTokens, completion: 1 });
+        const failure = asFailure(error, "internal_error");
+        sink.end({ finish: "error", usage, estimated: true, failure, tail: "" });
+      });
+      return response;
+    },
+  };
+}
+
+/** Waits for the turn's answer, which is made once; who leaves last ends it. */
+async function share(
+  turn: Turn,
+  make: (signal: AbortSignal) => Promise<Gathered>,
+  signal: AbortSignal,
+): Promise<Gathered> {
+  let shared = sharedAnswers.get(turn);
+  if (shared === undefined) {
+    const gone = new AbortController();
+    shared = { answer: make(gone.signal), gone, waiting: 0 };
+    sharedAnswers.set(turn, shared);
+  }
+  shared.waiting++;
   try {
-    const turn = await begin({ conversation, messages: asked, record: false });
-    return {
-      turn,
-      gather: (signal) => gather(turn, signal),
-      stream(request) {
-        const gone = new AbortController();
-        const { response, sink } = openStream(request, () => gone.abort());
-        gather(turn, gone.signal).then(({ text, ending }) => {
-          sink.text(text + "\n");
-          sink.end(ending);
-        }, (error) => {
-          const usage = completionUsage(undefined, { prompt: options.promptTokens, completion: 1 });
-          const failure = asFailure(error, "internal_error");
-          sink.end({ finish: "error", usage, estimated: true, failure });
-        });
-        return response;
-      },
-    };
-  } catch (error) {
-    aside?.[Symbol.dispose]();
-    throw error;
+    return await orAbort(shared.answer, signal);
+  } finally {
+    if (--shared.waiting === 0) shared.gone.abort();
   }
 }
 

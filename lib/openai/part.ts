@@ -58,13 +58,13 @@ function toImage(url: string, param: string): Part {
   );
 }
 
-const AUDIO_TYPES: Readonly<Record<string, string>> = { wav: "audio/wav", mp3: "audio/mpeg" };
+const AUDIO_TYPES = new Map([["wav", "audio/wav"], ["mp3", "audio/mpeg"]]);
 
 function toAudio(value: unknown, param: string): Part {
   const { data, format } = (value ?? {}) as { data?: unknown; format?: unknown };
-  const mimeType = AUDIO_TYPES[stringAt(format, `${param}.format`)];
+  const mimeType = AUDIO_TYPES.get(stringAt(format, `${param}.format`));
   if (mimeType === undefined) {
-    throw unsupported(`${param}.format`, `It must be one of ${Object.keys(AUDIO_TYPES).join(", ")}.`);
+    throw unsupported(`${param}.format`, `It must be one of ${[...AUDIO_TYPES.keys()].join(", ")}.`);
   }
   const base64 = stringAt(data, `${param}.data`);
   if (!isBase64(base64)) {

@@ -15,6 +15,8 @@ export interface Ending {
   readonly estimated: boolean;
   /** Why it broke off, where it did. */
   readonly failure: Failure | undefined;
+  /** The last of what is said, perhaps empty: the line break that ends the reply, or the line that broke off. */
+  readonly tail: string;
 }
 
 /** Takes an answer as it is made. */
@@ -98,12 +100,12 @@ export class Reply {
 
   #end(finish: FinishReason, failure: Failure | undefined): void {
     this.#over = true;
-    this.#say(this.#speakable.end());
+    const tail = failure ? this.#speakable.breakOff() : this.#speakable.end();
     const usage = completionUsage(this.#usage, {
       prompt: this.#options.promptTokens,
       completion: this.#count.tokens,
     });
-    this.#sink.end({ finish, usage, estimated: this.#usage === undefined, failure });
+    this.#sink.end({ finish, usage, estimated: this.#usage === undefined, failure, tail });
   }
 }
 

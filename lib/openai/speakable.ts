@@ -42,6 +42,13 @@ export class Speakable {
     return rest + "\n";
   }
 
+  /** What is to be said before another sentence follows, which is not the agent's: the line ends, if there is one. */
+  breakOff(): string {
+    const rest = this.#say(this.#half);
+    this.#half = "";
+    return this.#last === "\n" ? rest : rest + this.push("\n");
+  }
+
   #say(text: string): string {
     if (text === "") return "";
     const whole = text.toWellFormed();

@@ -24,14 +24,12 @@ export class TokenCount {
 
   /** Counts a piece of text. */
   add(text: string): void {
-    let other = 0;
     for (let i = 0; i < text.length; i++) {
       const code = text.charCodeAt(i);
+      if (code <= 0x2ff) this.#latin++;
       // The second half of a pair belongs to the character before it.
-      if (code > 0x2ff && (code < 0xdc00 || code > 0xdfff)) other++;
+      else if (code < 0xdc00 || code > 0xdfff) this.#other++;
     }
-    this.#other += other;
-    this.#latin += text.length - other;
   }
 
   /** The estimate so far, at least 1. */

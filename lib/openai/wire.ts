@@ -117,7 +117,7 @@ export function parseChatRequest(body: unknown): ChatRequest {
     throw new Failure("invalid_value", '"messages" holds nothing that the user said.', { param: "messages" });
   }
   return {
-    ...shared(value, value.max_completion_tokens ?? value.max_tokens, "max_completion_tokens"),
+    ...shared(value, value.max_completion_tokens),
     messages,
     format: parseFormat(value.response_format),
     hasThread: value.threadId !== undefined && value.threadId !== null,
@@ -131,10 +131,13 @@ export function parseTextRequest(body: unknown): TextRequest {
   if (value.echo) throw unsupported("echo", "The prompt is not echoed; leave it out.");
   if (value.suffix) throw unsupported("suffix", "Text is not inserted; leave it out.");
   if (value.best_of && value.best_of > 1) throw unsupported("best_of", "It must be 1: each is a whole turn.");
-  return { ...shared(value, value.max_tokens, "max_tokens"), prompt: toText(value.prompt) };
+  return { ...shared(value, undefined), prompt: toText(value.prompt) };
 }
 
-function shared(value: Common, maxTokens: number | null | undefined, tokensField: string): CompletionRequest {
+function shared(value: Common, maxCompletionTokens: number | null | undefined): CompletionRequest {
+  // The newer name wins.
+  const maxTokens = maxCompletionTokens ?? value.max_tokens;
+  const tokensField = typeof maxCompletionTokens === "number" ? "max_completion_tokens" : "max_tokens";
   if (value.n !== undefined && value.n !== null && value.n !== 1) {
     throw unsupported("n", "It must be 1: each is a whole turn of the agent.");
   }

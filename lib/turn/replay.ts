@@ -51,8 +51,11 @@ export class Replays {
       );
     }
     const turn = await known.turn.catch(() => undefined);
-    // The first connection broke, or failed, before the agent was prompted.
-    if (turn === undefined) return await this.#begin(key, begin);
+    if (turn === undefined) {
+      // The first connection broke, or failed, before the agent was prompted: whoever waited first begins it now.
+      this.#forget(key.name, known);
+      return await this.turnOf(key, begin);
+    }
     if (turn.abandoned) {
       throw new Failure(
         "turn_cancelled",
@@ -65,6 +68,7 @@ export class Replays {
   }
 
   async #begin({ name, body }: ReplayKey, begin: () => Promise<Turn>): Promise<Turn> {
+    this.#makeRoom();
     const entry: Entry = { body, turn: begin(), until: Infinity };
     this.#entries.delete(name);
     this.#entries.set(name, entry);
@@ -74,15 +78,26 @@ export class Replays {
       return turn;
     } catch (error) {
       // The agent was not prompted: it may be tried again.
-      if (this.#entries.get(name) === entry) this.#entries.delete(name);
+      this.#forget(name, entry);
       throw error;
     }
+  }
+
+  #forget(name: string, entry: Entry): void {
+    if (this.#entries.get(name) === entry) this.#entries.delete(name);
   }
 
   #forgetOld(): void {
     const now = this.#now();
     for (const [name, { until }] of this.#entries) {
-      if (until < now || this.#entries.size >= MAX_TURNS) this.#entries.delete(name);
+      if (until < now) this.#entries.delete(name);
+    }
+  }
+
+  #makeRoom(): void {
+    for (const name of this.#entries.keys()) {
+      if (this.#entries.size < MAX_TURNS) return;
+      this.#entries.delete(name);
     }
   }
 }

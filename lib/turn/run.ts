@@ -155,7 +155,8 @@ export class Turn {
       clearTimeout(this.#timer);
     }
     this.#keep(event);
-    for (const reader of this.#readers) reader(event);
+    // Those that join meanwhile read it from the record.
+    for (const reader of [...this.#readers]) reader(event);
     this.#observe?.(event, this);
     if (this.#over) this.#readers.clear();
   }
