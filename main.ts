@@ -65,7 +65,7 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
   });
   for (const warning of warnings) log.warn(warning);
   using _guard = surviveMistakes(log);
-  if (config.insecure) {
+  if (config.insecure && !config.authKey) {
     log.warn("VTUBER_INSECURE: everyone who reaches this address may use the agent, without a key");
   }
 

@@ -194,7 +194,7 @@ export class Connection {
       await this.#setUp("authenticate", { methodId: method.id });
     } catch (error) {
       this.#login = undefined;
-      throw loginNeeded(this.#authMethods, messageOf(error));
+      throw loginNeeded(this.#authMethods, explain(error));
     }
   }
 
@@ -217,7 +217,7 @@ export class Connection {
     if (error instanceof Failure) return error;
     const message = error instanceof ClosedError
       ? "The agent ended before it was ready."
-      : `The agent could not be used: ${messageOf(error)}`;
+      : `The agent could not be used: ${explain(error)}`;
     return new Failure("agent_unavailable", message, { cause: error });
   }
 
@@ -229,6 +229,7 @@ export class Connection {
       permissions,
       log,
       cancelGraceMs: times.cancelMs,
+      loginNeeded: (why) => loginNeeded(this.#authMethods, why),
       stuck: (session) => {
         log.warn("the agent does not answer a cancelled prompt", { session: session.id });
         this.#stuck.add(session);
@@ -280,6 +281,10 @@ export class Connection {
       outcome: this.#sessions.get(request.sessionId)?.permission(request) ?? { outcome: "cancelled" },
     };
   }
+}
+
+function explain(error: unknown): string {
+  return error instanceof RpcError ? error.explanation : messageOf(error);
 }
 
 function asksForLogin(error: unknown): boolean {

@@ -31,7 +31,7 @@ function variableNames(method: AuthMethod): string[] {
 /** The failure that tells how to log in. */
 export function loginNeeded(methods: readonly AuthMethod[], why?: string): Failure {
   const ways = methods.map((method) => method.name ? `${method.id} (${method.name})` : method.id).join(", ");
-  const tried = why ? ` Logging in failed: ${why}.` : "";
+  const tried = why ? ` It said: ${why.replace(/\.$/, "")}.` : "";
   return new Failure(
     "agent_auth_required",
     `The agent asks for a log-in.${tried} Log in with the agent's own program once, or give it its key` +

@@ -16,6 +16,9 @@ const MAX_UNSENT_CHARS = 64 * 1024 * 1024;
 /** Requests of the other end that may be open at once; beyond it they are answered with an error. */
 const MAX_INCOMING = 1_000;
 
+/** Characters of an error's details that are told on. */
+const MAX_DETAILS_CHARS = 500;
+
 /** JSON-RPC and ACP error codes (ACP schema v1, `ErrorCode`). */
 export const RPC = {
   methodNotFound: -32601,
@@ -36,6 +39,15 @@ export class RpcError extends Error {
     super(message);
     this.code = code;
     this.data = data;
+  }
+
+  /** The message, with the details that some agents put beside it (`data.details`, or `data` itself). */
+  get explanation(): string {
+    const details = typeof this.data === "object" && this.data !== null && "details" in this.data
+      ? this.data.details
+      : this.data;
+    const more = typeof details === "string" ? details.slice(0, MAX_DETAILS_CHARS) : "";
+    return more === "" || this.message.includes(more) ? this.message : `${this.message}: ${more}`;
   }
 }
 

@@ -3,8 +3,8 @@
 import type { Log } from "../ops/log.ts";
 import type { Accepts, PromptBlock, Prompting, Session } from "../turn/agent.ts";
 import type { SessionId, ToolKind, TurnEvent, TurnReader } from "../turn/event.ts";
-import { Failure } from "../turn/failure.ts";
-import { ClosedError, type Peer, type RpcError } from "./peer.ts";
+import { Failure, messageOf } from "../turn/failure.ts";
+import { ClosedError, type Peer, RPC, RpcError } from "./peer.ts";
 import { chooseOption, judge, type PermissionOutcome, type PermissionPolicy } from "./permission.ts";
 import { UpdateTranslator } from "./update.ts";
 import { parsePromptResult, parseSessionUpdate, type PermissionRequest } from "./wire.ts";
@@ -17,6 +17,8 @@ export interface SessionLink {
   readonly log: Log;
   /** How long an agent may take to answer a cancelled prompt, in milliseconds. */
   readonly cancelGraceMs: number;
+  /** The failure that tells how to log in to the agent. */
+  loginNeeded(why: string): Failure;
   /** The agent did not answer in that time. */
   stuck(session: AcpSession): void;
   /** A prompt was answered, or can no longer be. */
@@ -180,9 +182,14 @@ export class AcpSession implements Session {
       // Some agents answer a prompt that is cancelled early with an error.
       events.push({ type: "end", reason: "cancelled" });
     } else {
-      const { message } = error as RpcError | Error;
+      const message = error instanceof RpcError ? error.explanation : messageOf(error);
       this.#link.log.warn("the agent answered a prompt with an error", { session: this.id, error: message });
-      events.push(failed("agent_error", `The agent answered with an error: ${message}`));
+      const needsLogin = error instanceof RpcError && error.code === RPC.authRequired;
+      events.push(
+        needsLogin
+          ? { type: "failure", failure: this.#link.loginNeeded(message).afterPrompt() }
+          : failed("agent_error", `The agent answered with an error: ${message}`),
+      );
     }
     this.#end(running, events, !(error instanceof ClosedError));
   }

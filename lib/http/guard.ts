@@ -68,8 +68,8 @@ export async function createGuard(options: GuardOptions): Promise<Guard> {
     if (!isAllowedOrigin(request)) {
       throw new Failure(
         "origin_not_allowed",
-        "Without a key pages of other sites are not served. Set VTUBER_AUTH_KEY, " +
-          "or list the page's origin in VTUBER_ALLOWED_ORIGINS.",
+        `Without a key pages of other sites are not served, such as ${request.headers.get("origin")}. ` +
+          "Set VTUBER_AUTH_KEY, or list the page's origin in VTUBER_ALLOWED_ORIGINS.",
       );
     }
   }

@@ -6,12 +6,11 @@ const MAX_WIDE_CHARS = 341;
 // deno-lint-ignore no-control-regex -- the range is ASCII
 const ASCII = /^[\x00-\x7f]*$/;
 /** Where ChatVRM ends a sentence. */
-const SENTENCE_END = /[\n\r。．！？]/;
+const SENTENCE_END = /[\n。．！？]/;
 /** A sentence with all that ends it, or the rest. */
-const SENTENCE = /[^\n\r。．！？]*[\n\r。．！？]+|[^\n\r。．！？]+/g;
-
-/** A line break at the start, or right after what may be a tag. */
-const BARE_BREAK = /^(?=[\n\r])|(?<=\])(?=[\n\r])/g;
+const SENTENCE = /[^\n。．！？]*[\n。．！？]+|[^\n。．！？]+/g;
+/** A line break right after what may be a tag. */
+const BREAK_AFTER_TAG = /(?<=\])(?=\n)/g;
 
 /**
  * The events that a part of a reply makes; none is longer than about a kilobyte or cuts a character. ChatVRM takes one
@@ -20,7 +19,8 @@ const BARE_BREAK = /^(?=[\n\r])|(?<=\])(?=[\n\r])/g;
  */
 export function deltas(text: string): string[] {
   if (!SENTENCE_END.test(text)) return sized(text);
-  return text.replace(BARE_BREAK, " ").match(SENTENCE)?.flatMap(sized) ?? [];
+  const sentences = text.replace(BREAK_AFTER_TAG, " ").match(SENTENCE) ?? [];
+  return sentences.flatMap(sized).map((piece) => piece.startsWith("\n") ? " " + piece : piece);
 }
 
 function sized(text: string): string[] {

@@ -5,6 +5,7 @@ import type { Aside, ConversationKey, TurnRequest } from "../conversation/regist
 import type { Log } from "../ops/log.ts";
 import { orAbort } from "../turn/abort.ts";
 import { asFailure, Failure, messageOf } from "../turn/failure.ts";
+import { turnAbandoned } from "../turn/replay.ts";
 import type { Turn } from "../turn/run.ts";
 import { type Gathered, gatherTurn, openStream, type Source } from "./answer.ts";
 import { type ResponseFormat, withComplaint, withInstruction } from "./format.ts";
@@ -112,7 +113,7 @@ async function share(
   try {
     return await orAbort(shared.answer, signal);
   } finally {
-    if (--shared.waiting === 0) shared.gone.abort();
+    if (--shared.waiting === 0) shared.gone.abort(turnAbandoned());
   }
 }
 

@@ -1,7 +1,9 @@
 /** A reply as skins can speak it, streamed: pure, and the same however the text is cut. @module */
 
 /** Lines end here for a skin that speaks sentence by sentence. */
-const LINE_END = /[\n\r。．！？]/;
+const LINE_END = /[\n。．！？]/;
+/** Other line breaks, which ChatVRM and others do not get over. */
+const OTHER_BREAK = /\r\n?|[\u2028\u2029]/g;
 /** Nothing but emotion tags: `[happy]`, `[face:Joy] [pause:1.5]`. */
 const ONLY_TAGS = /^(?:\s*\[[A-Za-z][\w:.,\- ]{0,31}\])+\s*$/;
 /** Characters of the start of a line that are looked at for tags. */
@@ -11,13 +13,13 @@ const SILENT_REPLY = "[silent]";
 
 /**
  * Line breaks before the first word, and between a tag that opens a line and its words, are left out: ChatVRM never
- * gets over them. The reply ends with a line break: ChatVRM never speaks what comes after the last. A character that
- * is cut in two is put together. Everything else is verbatim.
+ * gets over them. The others are all `\n`. The reply ends with one: ChatVRM never speaks what comes after the last. A
+ * character that is cut in two is put together. Everything else is verbatim.
  */
 export class Speakable {
   /** The start of the line, while it may be nothing but tags. */
   #head: string | undefined = "";
-  /** The first half of a character whose second half is to come. */
+  /** The first half of a character, or of a line break, whose second half is to come. */
   #half = "";
   #last = "";
   #all: string | undefined = "";
@@ -27,26 +29,35 @@ export class Speakable {
     let text = this.#half + piece;
     this.#half = "";
     const end = text.charCodeAt(text.length - 1);
-    if (end >= 0xd800 && end <= 0xdbff) {
+    if (end >= 0xd800 && end <= 0xdbff || end === 0x0d) {
       this.#half = text.slice(-1);
       text = text.slice(0, -1);
     }
-    return this.#say(LINE_END.test(text) ? this.#withoutMuteBreaks(text) : this.#sameLine(text));
+    return this.#take(text);
   }
 
   /** What is to be said last. */
   end(): string {
-    const rest = this.#say(this.#half);
-    this.#half = "";
+    const rest = this.#rest();
     if (this.#last === "" || this.#last === "\n" || this.#all === SILENT_REPLY) return rest;
     return rest + "\n";
   }
 
   /** What is to be said before another sentence follows, which is not the agent's: the line ends, if there is one. */
   breakOff(): string {
-    const rest = this.#say(this.#half);
+    const rest = this.#rest();
+    return this.#last === "\n" ? rest : rest + this.#take("\n");
+  }
+
+  #rest(): string {
+    const rest = this.#take(this.#half);
     this.#half = "";
-    return this.#last === "\n" ? rest : rest + this.push("\n");
+    return rest;
+  }
+
+  #take(piece: string): string {
+    const text = piece.replace(OTHER_BREAK, "\n");
+    return this.#say(LINE_END.test(text) ? this.#withoutMuteBreaks(text) : this.#sameLine(text));
   }
 
   #say(text: string): string {
@@ -71,10 +82,7 @@ export class Speakable {
     for (const char of text) {
       if (!LINE_END.test(char)) {
         said += this.#sameLine(char);
-      } else if (char !== "\n" && char !== "\r") {
-        said += char;
-        this.#head = "";
-      } else if (!this.#isMute(said)) {
+      } else if (char !== "\n" || !this.#isMute(said)) {
         said += char;
         this.#head = "";
       }

@@ -18,6 +18,16 @@ export interface ReplayKey {
   readonly again: boolean;
 }
 
+/** The failure of a request that is sent again after its turn was left: it may have done half its work. */
+export function turnAbandoned(): Failure {
+  return new Failure(
+    "turn_cancelled",
+    "This request's turn was cancelled when its connection broke, and may be half done. " +
+      "Send it as a new request to run it again.",
+    { prompted: true },
+  );
+}
+
 interface Entry {
   readonly body: string;
   readonly turn: Promise<Turn>;
@@ -57,12 +67,7 @@ export class Replays {
       return await this.turnOf(key, begin);
     }
     if (turn.abandoned) {
-      throw new Failure(
-        "turn_cancelled",
-        "This request's turn was cancelled when its connection broke, and may be half done. " +
-          "Send it as a new request to run it again.",
-        { prompted: true },
-      );
+      throw turnAbandoned();
     }
     return turn;
   }
