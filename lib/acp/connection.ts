@@ -1,6 +1,8 @@
 /** One running agent: initialised, with its sessions. @module */
 
+import { within } from "../ops/lifetime.ts";
 import type { Log } from "../ops/log.ts";
+import { aborted } from "../turn/abort.ts";
 import type { Accepts } from "../turn/agent.ts";
 import type { SessionId } from "../turn/event.ts";
 import { Failure, messageOf } from "../turn/failure.ts";
@@ -20,6 +22,9 @@ import {
 
 /** Characters of a skipped line that are logged. */
 const LOGGED_LINE_CHARS = 200;
+
+/** How long what an ended agent has still to say may take to be read, in milliseconds. */
+const LAST_WORDS_MS = 500;
 
 /** How long an agent may take, in milliseconds. */
 export interface AgentTimes {
@@ -70,6 +75,7 @@ export class Connection {
       garbage: (line, why) =>
         log.warn("skipped a line of the agent", { why, line: line.slice(0, LOGGED_LINE_CHARS) }),
     });
+    this.#closeAfterExit();
   }
 
   /**
@@ -139,6 +145,12 @@ export class Connection {
     await this.#options.link.stop();
     await this.#peer.close("The agent was stopped.");
     await ended;
+  }
+
+  /** A process that the agent started may hold its streams open when it is gone: its last words are not waited for. */
+  async #closeAfterExit(): Promise<void> {
+    const how = await this.#options.link.exited;
+    if (!await within(LAST_WORDS_MS, aborted(this.closed))) await this.#peer.close(`The agent ${how}.`);
   }
 
   #stopIfDone(): void {

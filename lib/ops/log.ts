@@ -30,7 +30,9 @@ const MAX_LINE_CHARS = 8 * 1024;
 export function createLog(options: LogOptions): Log {
   const { secrets, write, pretty, now = () => new Date() } = options;
   const threshold = LOG_LEVELS.indexOf(options.level);
-  const hidden = secrets.filter((secret) => secret !== "");
+  // Also as it looks inside of JSON.
+  const hidden = secrets.filter((secret) => secret !== "")
+    .flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1)]);
   const say = (level: LogLevel) => (message: string, fields: LogFields = {}) => {
     if (LOG_LEVELS.indexOf(level) < threshold) return;
     let line = pretty

@@ -16,3 +16,11 @@ export async function orAbort<T>(promise: Promise<T>, signal: AbortSignal | unde
     signal.removeEventListener("abort", abort);
   }
 }
+
+/** Resolves once the signal aborts. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  if (signal.aborted) resolve();
+  else signal.addEventListener("abort", () => resolve(), { once: true });
+  return promise;
+}
