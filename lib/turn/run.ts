@@ -156,7 +156,7 @@ export class Turn {
     }
     this.#keep(event);
     // Those that join meanwhile read it from the record.
-    for (const reader of [...this.#readers]) reader(event);
+    for (const reader of [...this.#readers]) if (this.#readers.has(reader)) reader(event);
     this.#observe?.(event, this);
     if (this.#over) this.#readers.clear();
   }

@@ -1,0 +1,318 @@
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { type DemoOptions, serveDemo } from "../../lib/acp/demo.ts";
+import { Peer, RPC, RpcError } from "../../lib/acp/peer.ts";
+import { isObject, type Json } from "../fakes/agent.ts";
+import { soon } from "../turn/heard.ts";
+import { crossed } from "./ends.ts";
+import { wrongMessages } from "./schema.ts";
+
+const AT_ONCE: DemoOptions = { tokenMs: 0, stepMs: 0, startMs: 0, sessionMs: 0 };
+const OPTIONS_OF_PERMISSION = ["allow_once", "allow_always", "reject_once"];
+
+/** A client of the demo agent, over streams in memory. */
+class Client implements AsyncDisposable {
+  readonly peer: Peer;
+  readonly updates: Json[] = [];
+  /** The messages of both ends, as they were written. */
+  readonly sent: Json[] = [];
+  readonly received: Json[] = [];
+  /** The answer to a permission request. */
+  decide: (options: Json[]) => Json | Promise<Json> = () => ({ outcome: { outcome: "cancelled" } });
+  /** Called with each update. */
+  hear: (update: Json) => void = () => {};
+  readonly served: Promise<void>;
+
+  constructor(options = AT_ONCE) {
+    const [mine, theirs] = crossed();
+    this.served = serveDemo(
+      { readable: theirs.readable, writable: watched(theirs.writable, this.received) },
+      options,
+    );
+    this.peer = new Peer({ readable: mine.readable, writable: watched(mine.writable, this.sent) }, {
+      garbage(line) {
+        throw new Error(`The demo agent wrote ${line}`);
+      },
+      notification: (method, params) => {
+        assertEquals(method, "session/update");
+        const { update } = params as { update: Json };
+        this.updates.push(update);
+        this.hear(update);
+      },
+      request: async (method, params) => {
+        assertEquals(method, "session/request_permission");
+        const { options } = params as { options: Json[] };
+        assertEquals(options.map(({ kind }) => kind), OPTIONS_OF_PERMISSION);
+        return await this.decide(options);
+      },
+    });
+  }
+
+  async session(): Promise<string> {
+    const { sessionId } = await this.peer.request("session/new", { cwd: "/", mcpServers: [] }) as Json;
+    return String(sessionId);
+  }
+
+  async prompt(sessionId: string, ...blocks: (string | Json)[]): Promise<Json> {
+    const prompt = blocks.map((block) => typeof block === "string" ? { type: "text", text: block } : block);
+    return await soon(this.peer.request("session/prompt", { sessionId, prompt }), "the answer") as Json;
+  }
+
+  of(kind: string): Json[] {
+    return this.updates.filter(({ sessionUpdate }) => sessionUpdate === kind);
+  }
+
+  /** The text of the updates of a kind. */
+  text(kind = "agent_message_chunk"): string {
+    return this.of(kind).map(({ content }) => isObject(content) ? content.text : "").join("");
+  }
+
+  /** Chooses the option of this kind. */
+  choose(kind: string): void {
+    this.decide = (options) => ({
+      outcome: { outcome: "selected", optionId: options.find((option) => option.kind === kind)?.optionId },
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.peer.close();
+    await soon(this.served, "the demo agent's end");
+  }
+}
+
+/** A stream that also keeps the messages that go through it. */
+function watched(writable: WritableStream<Uint8Array>, seen: Json[]): WritableStream<Uint8Array> {
+  const through = new TransformStream<Uint8Array, Uint8Array>({
+    transform(bytes, controller) {
+      for (const line of new TextDecoder().decode(bytes).split("\n")) {
+        if (line !== "") seen.push(JSON.parse(line));
+      }
+      controller.enqueue(bytes);
+    },
+  });
+  through.readable.pipeTo(writable).catch(() => {});
+  return through.writable;
+}
+
+Deno.test("demo agent: says what it is", async () => {
+  await using client = new Client();
+  const answer = await client.peer.request("initialize", { protocolVersion: 1 }) as Json;
+  assertEquals(answer.protocolVersion, 1);
+  const { loadSession, promptCapabilities } = answer.agentCapabilities as Json;
+  assertEquals([loadSession, (promptCapabilities as Json).image], [true, true]);
+});
+
+Deno.test("demo agent: greets, thinking first, and says what was said to it", async () => {
+  await using client = new Client();
+  const sessionId = await client.session();
+  assertEquals(await client.prompt(sessionId, "Good morning!"), { stopReason: "end_turn" });
+  assertMatch(client.text(), /^\[happy\] Hello! I am the demo agent\. You said: "Good morning!"\./);
+  assert(client.text("agent_thought_chunk").length > 0);
+  assertEquals(client.updates[0]?.sessionUpdate, "agent_thought_chunk");
+  assert(client.of("agent_message_chunk").length > 10);
+});
+
+Deno.test("demo agent: remembers the session, and each by itself", async () => {
+  await using client = new Client();
+  const [one, other] = [await client.session(), await client.session()];
+  assert(one !== other);
+  await client.prompt(one, "Hello");
+  await client.prompt(one, "Hello");
+  assertStringIncludes(client.text(), "We have met before: this is turn 2.");
+  client.updates.length = 0;
+  await client.prompt(other, "Hello");
+  assertStringIncludes(client.text(), "Hello! I am the demo agent.");
+});
+
+Deno.test("demo agent: of a transcript it hears what was said last", async () => {
+  await using client = new Client();
+  const transcript = "<system>\nThink hard, make a plan.\n</system>\n\n<user>\nrun a tool\n</user>\n\nHi";
+  await client.prompt(await client.session(), transcript);
+  assertStringIncludes(client.text(), 'You said: "Hi".');
+});
+
+Deno.test("demo agent: a long word is shortened, whole characters only", async () => {
+  await using client = new Client();
+  await client.prompt(await client.session(), "😀".repeat(1_000));
+  assertMatch(client.text(), /"(😀){120}\.\.\."/u);
+});
+
+Deno.test("demo agent: thinks", async () => {
+  await using client = new Client();
+  await client.prompt(await client.session(), "Please think");
+  assertStringIncludes(client.text("agent_thought_chunk"), "what a thought looks like");
+  assertStringIncludes(client.text(), "[curious]");
+});
+
+Deno.test("demo agent: plans, step by step", async () => {
+  await using client = new Client();
+  await client.prompt(await client.session(), "Make a plan");
+  const statuses = client.of("plan").map(({ entries }) => (entries as Json[]).map(({ status }) => status));
+  assertEquals(statuses, [
+    ["in_progress", "pending", "pending"],
+    ["completed", "in_progress", "pending"],
+    ["completed", "completed", "in_progress"],
+    ["completed", "completed", "completed"],
+  ]);
+});
+
+/** What became of the tool. */
+const toolStatuses = (client: Client) =>
+  [...client.of("tool_call"), ...client.of("tool_call_update")].map(({ status }) => status);
+
+for (const kind of ["allow_once", "allow_always"]) {
+  Deno.test(`demo agent: runs a tool if it may: ${kind}`, async () => {
+    await using client = new Client();
+    client.choose(kind);
+    assertEquals(await client.prompt(await client.session(), "Run a tool"), { stopReason: "end_turn" });
+    assertEquals(toolStatuses(client), ["pending", "in_progress", "completed"]);
+    assertMatch(client.text(), /it is \d\d:\d\d UTC/);
+  });
+}
+
+for (
+  const [name, decide] of [
+    ["refused", (client: Client) => client.choose("reject_once")],
+    ["left undecided", () => {}],
+  ] as const
+) {
+  Deno.test(`demo agent: runs no tool if it was ${name}`, async () => {
+    await using client = new Client();
+    decide(client);
+    assertEquals(await client.prompt(await client.session(), "use the tool"), { stopReason: "end_turn" });
+    assertEquals(toolStatuses(client), ["pending", "failed"]);
+    assertStringIncludes(client.text(), "[sad]");
+  });
+}
+
+Deno.test("demo agent: takes pictures, and tells what it can tell of them", async () => {
+  await using client = new Client();
+  const picture = { type: "image", mimeType: "image/png", data: "A".repeat(4_096) };
+  const sessionId = await client.session();
+  await client.prompt(sessionId, "think of a plan:", picture);
+  assertStringIncludes(client.text(), "I got a picture: image/png of about 3 KiB.");
+  await client.prompt(sessionId, picture, { ...picture, mimeType: "image/webp" });
+  assertStringIncludes(
+    client.text(),
+    "I got 2 pictures: image/png of about 3 KiB, image/webp of about 3 KiB.",
+  );
+});
+
+Deno.test("demo agent: a cancel ends the turn in the middle, and the next one runs", async () => {
+  await using client = new Client();
+  const sessionId = await client.session();
+  client.hear = () => {
+    client.hear = () => {};
+    client.peer.notify("session/cancel", { sessionId });
+  };
+  assertEquals(await client.prompt(sessionId, "Hello"), { stopReason: "cancelled" });
+  assertEquals(client.text(), "");
+  assertEquals(await client.prompt(sessionId, "Hello"), { stopReason: "end_turn" });
+});
+
+Deno.test("demo agent: a cancel ends a turn that waits, at once", async () => {
+  await using client = new Client({ ...AT_ONCE, stepMs: 3_600_000 });
+  const sessionId = await client.session();
+  client.hear = () => client.peer.notify("session/cancel", { sessionId });
+  assertEquals(await client.prompt(sessionId, "Make a plan"), { stopReason: "cancelled" });
+});
+
+Deno.test("demo agent: a cancel while it asks for a permission", async () => {
+  await using client = new Client();
+  const sessionId = await client.session();
+  client.decide = () => {
+    client.peer.notify("session/cancel", { sessionId });
+    return { outcome: { outcome: "cancelled" } };
+  };
+  assertEquals(await client.prompt(sessionId, "Run a tool"), { stopReason: "cancelled" });
+  assertEquals(client.text(), "");
+});
+
+Deno.test("demo agent: a cancel of nothing, and of a session that is not there", async () => {
+  await using client = new Client();
+  const sessionId = await client.session();
+  client.peer.notify("session/cancel", { sessionId });
+  client.peer.notify("session/cancel", { sessionId: "another" });
+  client.peer.notify("unheard/of", {});
+  assertEquals(await client.prompt(sessionId, "Hello"), { stopReason: "end_turn" });
+});
+
+/** Why the demo agent refused. */
+async function refusal(answer: Promise<unknown>): Promise<number> {
+  const error: RpcError = await assertRejects(() => soon(answer, "a refusal"), RpcError);
+  return error.code;
+}
+
+Deno.test("demo agent: one prompt at a time in a session, several sessions at once", async () => {
+  await using client = new Client({ ...AT_ONCE, stepMs: 3_600_000 });
+  const [one, other] = [await client.session(), await client.session()];
+  const turns = [client.prompt(one, "Make a plan"), client.prompt(other, "Make a plan")];
+  assertEquals(await refusal(client.prompt(one, "Hello")), RPC.invalidParams);
+  for (const sessionId of [one, other]) client.peer.notify("session/cancel", { sessionId });
+  assertEquals(await Promise.all(turns), [{ stopReason: "cancelled" }, { stopReason: "cancelled" }]);
+});
+
+Deno.test("demo agent: load replays what was said, before it answers", async () => {
+  await using client = new Client();
+  const sessionId = await client.session();
+  for (const text of ["think", "Hi"]) await client.prompt(sessionId, text);
+  const spoken = client.text();
+  client.updates.length = 0;
+  const heard = client.peer.request("session/load", { sessionId, cwd: "/", mcpServers: [] }).then(() =>
+    client.updates.length
+  );
+  assertEquals(await heard, 4);
+  assertEquals(client.updates.map(({ sessionUpdate }) => sessionUpdate), [
+    "user_message_chunk",
+    "agent_message_chunk",
+    "user_message_chunk",
+    "agent_message_chunk",
+  ]);
+  assertEquals([client.text("user_message_chunk"), client.text()], ["thinkHi", spoken]);
+});
+
+Deno.test("demo agent: close forgets the session, and ends what runs in it", async () => {
+  await using client = new Client({ ...AT_ONCE, stepMs: 3_600_000 });
+  const sessionId = await client.session();
+  const turn = client.prompt(sessionId, "Make a plan");
+  assertEquals(await client.peer.request("session/close", { sessionId }), {});
+  assertEquals(await turn, { stopReason: "cancelled" });
+  assertEquals(await refusal(client.prompt(sessionId, "Hello")), RPC.resourceNotFound);
+});
+
+Deno.test("demo agent: a session that is not there", async () => {
+  await using client = new Client();
+  for (const method of ["session/load", "session/prompt", "session/close"]) {
+    assertEquals(
+      await refusal(client.peer.request(method, { sessionId: "none", prompt: [] })),
+      RPC.resourceNotFound,
+    );
+    assertEquals(await refusal(client.peer.request(method, undefined)), RPC.resourceNotFound);
+  }
+});
+
+Deno.test("demo agent: a method that it does not know", async () => {
+  await using client = new Client();
+  assertEquals(await refusal(client.peer.request("session/set_mode", {})), RPC.methodNotFound);
+});
+
+Deno.test("demo agent: ends with its client, also in the middle of a turn", async () => {
+  const client = new Client({ ...AT_ONCE, stepMs: 3_600_000 });
+  const turn = client.prompt(await client.session(), "Make a plan").catch((error) => error);
+  await client[Symbol.asyncDispose]();
+  assert(await turn instanceof Error);
+});
+
+Deno.test("demo agent: everything that it says is as the protocol's schema has it", async () => {
+  await using client = new Client();
+  await client.peer.request("initialize", { protocolVersion: 1 });
+  const sessionId = await client.session();
+  client.choose("allow_once");
+  for (const text of ["Hello", "think", "Make a plan", "Run a tool"]) await client.prompt(sessionId, text);
+  client.choose("reject_once");
+  await client.prompt(sessionId, "Run a tool", { type: "image", mimeType: "image/png", data: "" });
+  await client.peer.request("session/load", { sessionId, cwd: "/", mcpServers: [] });
+  await client.peer.request("session/close", { sessionId });
+  await refusal(client.peer.request("session/load", { sessionId, cwd: "/", mcpServers: [] }));
+  assertEquals(wrongMessages("agent", client.received, client.sent), []);
+  assert(client.received.length > 100);
+});

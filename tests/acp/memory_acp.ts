@@ -1,0 +1,142 @@
+import { AcpAgent, type AcpAgentOptions } from "../../lib/acp/agent.ts";
+import { Peer, RPC, RpcError } from "../../lib/acp/peer.ts";
+import type { Link } from "../../lib/acp/process.ts";
+import { aborted } from "../../lib/turn/abort.ts";
+import { soon } from "../turn/heard.ts";
+import { crossed, memoryLink, Recorder } from "./ends.ts";
+
+/** What an agent in memory does with a request. */
+export type Handler = (params: Params, running: RunningAcp) => unknown;
+
+/** The parameters of a request, as far as tests look at them. */
+export interface Params {
+  readonly sessionId: string;
+  readonly prompt: readonly { readonly type: string; readonly text?: string }[];
+}
+
+/** What it does with everything, unless a test says otherwise: it opens sessions and ends every turn at once. */
+const HANDLERS: Readonly<Record<string, Handler>> = {
+  "initialize": () => ({ protocolVersion: 1, agentCapabilities: { sessionCapabilities: { close: {} } } }),
+  "session/new": (_params, running) => ({ sessionId: `session-${running.nextSession++}` }),
+  "session/close": () => ({}),
+  "session/prompt": () => ({ stopReason: "end_turn" }),
+};
+
+/** One start of an agent in memory. */
+export class RunningAcp {
+  readonly peer: Peer;
+  readonly link: Link & { stops: number };
+  /** What came in, in order: requests and notifications. */
+  readonly came: { readonly method: string; readonly params: Params }[] = [];
+  nextSession = 1;
+  readonly #cancels = new Map<string, PromiseWithResolvers<void>>();
+  #wake = Promise.withResolvers<void>();
+
+  constructor(handlers: Readonly<Record<string, Handler>>) {
+    const [mine, theirs] = crossed();
+    const all = { ...HANDLERS, ...handlers };
+    const take = (method: string, params: unknown) => {
+      this.came.push({ method, params: params as Params });
+      this.#wake.resolve();
+      this.#wake = Promise.withResolvers();
+    };
+    this.peer = new Peer(theirs, {
+      garbage() {},
+      notification: (method, params) => {
+        take(method, params);
+        if (method === "session/cancel") this.#cancel((params as Params).sessionId).resolve();
+      },
+      request: async (method, params) => {
+        take(method, params);
+        if (method === "session/prompt") this.#cancels.delete((params as Params).sessionId);
+        const handler = all[method];
+        if (handler === undefined) throw new RpcError(RPC.methodNotFound, `Method not found: ${method}`);
+        return await handler(params as Params, this);
+      },
+    });
+    this.link = memoryLink(mine, () => this.die());
+  }
+
+  /** How often something of this method came. */
+  count(method: string): number {
+    return this.came.filter((one) => one.method === method).length;
+  }
+
+  /** Resolves when this many of a method have come. */
+  async until(method: string, count = 1): Promise<void> {
+    while (this.count(method) < count) await soon(this.#wake.promise, `${count} of ${method}`);
+  }
+
+  /** Says something in a session. */
+  say(sessionId: string, text: string): void {
+    this.update(sessionId, { sessionUpdate: "agent_message_chunk", content: { type: "text", text } });
+  }
+
+  update(sessionId: string, update: Readonly<Record<string, unknown>>): void {
+    this.peer.notify("session/update", { sessionId, update });
+  }
+
+  /** Resolves when the session's prompt that runs is cancelled. */
+  cancelled(sessionId: string): Promise<void> {
+    return this.#cancel(sessionId).promise;
+  }
+
+  #cancel(sessionId: string): PromiseWithResolvers<void> {
+    const known = this.#cancels.get(sessionId) ?? Promise.withResolvers<void>();
+    this.#cancels.set(sessionId, known);
+    return known;
+  }
+
+  /** It is gone, in whatever it was doing. */
+  die(): void {
+    this.peer.close();
+  }
+}
+
+/** An {@linkcode AcpAgent} whose agent is in memory; the time stands still unless the test moves it. */
+export class AcpHouse implements AsyncDisposable {
+  readonly recorder = new Recorder();
+  readonly starts: RunningAcp[] = [];
+  readonly agent: AcpAgent;
+  /** What the agent does from its next start on. */
+  handlers: Readonly<Record<string, Handler>>;
+  /** Called before each start; what it throws is why it cannot start. */
+  beforeStart: () => void = () => {};
+  nowMs = 0;
+
+  constructor(handlers: Readonly<Record<string, Handler>> = {}, options: Partial<AcpAgentOptions> = {}) {
+    this.handlers = handlers;
+    this.agent = new AcpAgent({
+      name: "memory",
+      launch: () => {
+        this.beforeStart();
+        const running = new RunningAcp(this.handlers);
+        this.starts.push(running);
+        return running.link;
+      },
+      cwd: "/",
+      permissions: "allow",
+      version: "1",
+      variables: new Set(),
+      log: this.recorder.log,
+      times: { setupMs: 60_000, cancelMs: 60_000 },
+      now: () => this.nowMs,
+      ...options,
+    });
+  }
+
+  /** The agent that was started last. */
+  get running(): RunningAcp {
+    const running = this.starts.at(-1);
+    if (running === undefined) throw new Error("No agent was started");
+    return running;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await soon(this.agent[Symbol.asyncDispose](), "the agent's end");
+    for (const { peer } of this.starts) {
+      await soon(aborted(peer.closed), "the connection's end");
+      await peer.close();
+    }
+  }
+}

@@ -1,0 +1,184 @@
+/**
+ * An ACP agent that is never the bottleneck: many sessions over one pipe, as little work a token as can be. A prompt's
+ * text is an {@linkcode Order} as JSON. It imports nothing, so that it starts fast.
+ *
+ * @module
+ */
+
+/** What a prompt asks for. Every token has one {@linkcode MARK} in it. */
+export interface Order {
+  readonly tokens: number;
+  /** Time between two tokens, each written by itself and stamped; 0 is as fast as the pipe takes them. */
+  readonly everyMs: number;
+  /** Time before the first, at the least. */
+  readonly firstMs: number;
+  /** Where in `everyMs` tokens fall due, from 0 to 1: streams of the same phase are in step. */
+  readonly phase: number;
+}
+
+/** Stands in every token and nowhere else in an answer; a stamp may follow. */
+export const MARK = "~";
+/** Stands before the second stamp of a first token: when the prompt came. */
+export const ASKED_MARK = "^";
+/** Digits of a stamp: microseconds of the wall clock. */
+export const STAMP_DIGITS = 12;
+
+/** The wall clock in microseconds, the same for every process of this machine; it begins anew after eleven days. */
+export function stamp(): number {
+  return Math.floor((performance.timeOrigin + performance.now()) * 1000) % 10 ** STAMP_DIGITS;
+}
+
+/** Characters that are written in one go when tokens are wanted as fast as can be. */
+const FLOOD_CHARS = 64 * 1024;
+/** The longest time in which nothing is read, while tokens are due soon. */
+const DOZE_MS = 1;
+
+interface Turn {
+  readonly requestId: unknown;
+  readonly everyMs: number;
+  /** A token's line, up to its text and from there. */
+  readonly before: string;
+  left: number;
+  due: number;
+  /** When the prompt came; told with the first token. */
+  askedAt: string;
+}
+
+const encoder = new TextEncoder();
+const turns = new Map<string, Turn>();
+const pause = new Int32Array(new SharedArrayBuffer(4));
+let timer: ReturnType<typeof setTimeout> | undefined;
+let ticking = false;
+
+const AFTER = '"}}}}\n';
+
+function write(text: string): void {
+  const bytes = encoder.encode(text);
+  try {
+    for (let written = 0; written < bytes.length;) written += Deno.stdout.writeSync(bytes.subarray(written));
+  } catch {
+    Deno.exit(0); // nobody reads any more
+  }
+}
+
+function answer(id: unknown, result: unknown): void {
+  write(JSON.stringify({ jsonrpc: "2.0", id, result }) + "\n");
+}
+
+function stampText(): string {
+  return String(stamp()).padStart(STAMP_DIGITS, "0");
+}
+
+/** Writes what is due and plans the next look: tokens fall due at any time, not at a timer's ticks. */
+function tick(): void {
+  ticking = false;
+  const now = performance.now();
+  let next = Infinity;
+  const flooding: [string, Turn][] = [];
+  for (const entry of turns) {
+    const [sessionId, turn] = entry;
+    if (turn.due > now) {
+      next = Math.min(next, turn.due);
+    } else if (turn.everyMs === 0) {
+      flooding.push(entry);
+    } else {
+      for (; turn.left > 0 && turn.due <= now; turn.left--, turn.due += turn.everyMs) {
+        write(turn.before + MARK + stampText() + turn.askedAt + AFTER);
+        turn.askedAt = "";
+      }
+      if (turn.left === 0) end(sessionId, turn, "end_turn");
+      else next = Math.min(next, turn.due);
+    }
+  }
+  if (flooding.length > 0) {
+    flood(flooding);
+    next = 0;
+  }
+  if (next < Infinity) plan(next - performance.now());
+}
+
+/** A round of tokens is one of each turn, so that what is read at once holds many sessions. */
+function flood(flooding: [string, Turn][]): void {
+  let text = "";
+  let some = true;
+  while (some && text.length < FLOOD_CHARS) {
+    some = false;
+    for (const [, turn] of flooding) {
+      if (turn.left === 0) continue;
+      turn.left--;
+      some = true;
+      text += turn.before + " token" + MARK + AFTER;
+    }
+  }
+  write(text);
+  for (const [sessionId, turn] of flooding) if (turn.left === 0) end(sessionId, turn, "end_turn");
+}
+
+function plan(waitMs: number): void {
+  if (ticking) return;
+  clearTimeout(timer);
+  if (waitMs > 20 * DOZE_MS) {
+    timer = setTimeout(tick, waitMs - 10 * DOZE_MS);
+    return;
+  }
+  ticking = true;
+  setImmediate(() => {
+    if (waitMs > 0) Atomics.wait(pause, 0, 0, Math.min(waitMs, DOZE_MS));
+    tick();
+  });
+}
+
+function end(sessionId: string, turn: Turn, stopReason: string): void {
+  turns.delete(sessionId);
+  answer(turn.requestId, { stopReason });
+}
+
+function receive(line: string): void {
+  const { id, method, params } = JSON.parse(line);
+  switch (method) {
+    case "initialize":
+      return answer(id, {
+        protocolVersion: 1,
+        agentCapabilities: { sessionCapabilities: { close: {} } },
+        agentInfo: { name: "bench-agent", version: "1" },
+      });
+    case "session/new":
+      return answer(id, { sessionId: crypto.randomUUID() });
+    case "session/prompt":
+      return prompt(id, params.sessionId, JSON.parse(params.prompt.at(-1).text));
+    case "session/cancel": {
+      const turn = turns.get(params.sessionId);
+      if (turn) end(params.sessionId, turn, "cancelled");
+      return;
+    }
+    default:
+      if (id !== undefined) answer(id, {});
+  }
+}
+
+function prompt(requestId: unknown, sessionId: string, { tokens, everyMs, firstMs, phase }: Order): void {
+  const earliest = performance.now() + firstMs;
+  const late = everyMs > 0 ? (earliest - phase * everyMs) % everyMs : 0;
+  turns.set(sessionId, {
+    requestId,
+    everyMs,
+    before:
+      `{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"${sessionId}","update":{"sessionUpdate":` +
+      '"agent_message_chunk","content":{"type":"text","text":"',
+    left: tokens,
+    due: late > 0 ? earliest + everyMs - late : earliest,
+    askedAt: ASKED_MARK + stampText(),
+  });
+  plan(0);
+}
+
+if (import.meta.main) {
+  const decoder = new TextDecoder();
+  let begun = "";
+  for await (const bytes of Deno.stdin.readable) {
+    const lines = (begun + decoder.decode(bytes, { stream: true })).split("\n");
+    begun = lines.pop() ?? "";
+    for (const line of lines) receive(line);
+  }
+  Deno.exit(0);
+}

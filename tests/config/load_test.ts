@@ -1,0 +1,355 @@
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { type Config, ConfigError, type ConfigSource, loadConfig } from "../../lib/config/load.ts";
+
+type Env = Record<string, string>;
+
+function warningsOf(source: ConfigSource): readonly string[] {
+  return loadConfig(source).warnings;
+}
+
+function mistakesOf(source: ConfigSource): readonly string[] {
+  const error: ConfigError = assertThrows(() => loadConfig(source), ConfigError);
+  assertEquals(error.message, error.mistakes.join("\n"));
+  return error.mistakes;
+}
+
+function file(text: string): { path: string; text: string } {
+  return { path: "config.toml", text };
+}
+
+const DEFAULTS: Config = {
+  enabled: false,
+  listen: { hostname: "127.0.0.1", port: 8080 },
+  authKey: undefined,
+  allowedOrigins: [],
+  insecure: false,
+  model: "openab",
+  chatPath: "/v1/chat/completions",
+  agent: { command: undefined, args: [], workingDir: ".", env: {}, inheritEnv: [] },
+  permissions: "ask",
+  maxInFlight: 32,
+  limits: { replyTimeoutMs: 180_000, turnTimeoutMs: 600_000 },
+  stream: { heartbeat: "chunk", heartbeatMs: 10_000, errors: "speak" },
+  shutdownGraceMs: 10_000,
+  log: "info",
+};
+
+Deno.test("loadConfig: what nobody sets", () => {
+  const { config, warnings } = loadConfig({ env: {} });
+  assertEquals(config, DEFAULTS);
+  assertEquals(warnings, []);
+  assertEquals(Object.isFrozen(config), true);
+});
+
+const READ: [env: Env, expected: Partial<Config>][] = [
+  [{ VTUBER_ENABLED: "true" }, { enabled: true }],
+  [{ VTUBER_ENABLED: "1" }, { enabled: true }],
+  [{ VTUBER_ENABLED: "TRUE" }, { enabled: true }],
+  [{ VTUBER_ENABLED: " yes " }, { enabled: true }],
+  [{ VTUBER_ENABLED: "false" }, { enabled: false }],
+  [{ VTUBER_ENABLED: "0" }, { enabled: false }],
+  [{ VTUBER_AUTH_KEY: "k" }, { authKey: "k" }],
+  [{ VTUBER_DEFAULT_MODEL: "mao" }, { model: "mao" }],
+  [{ VTUBER_PATH: "/chat" }, { chatPath: "/chat" }],
+  [{ VTUBER_ALLOWED_ORIGINS: "https://a.example, https://b.example ,," }, {
+    allowedOrigins: ["https://a.example", "https://b.example"],
+  }],
+  [{ VTUBER_PERMISSIONS: "Deny" }, { permissions: "deny" }],
+  [{ VTUBER_PERMISSIONS: "allow" }, { permissions: "allow" }],
+  [{ VTUBER_MAX_IN_FLIGHT: "1" }, { maxInFlight: 1 }],
+  [{ VTUBER_REPLY_TIMEOUT_SECS: "0.5", VTUBER_TURN_TIMEOUT_SECS: "0" }, {
+    limits: { replyTimeoutMs: 500, turnTimeoutMs: 0 },
+  }],
+  [{ VTUBER_HEARTBEAT: "COMMENT", VTUBER_HEARTBEAT_SECS: "2", VTUBER_ERRORS: "event" }, {
+    stream: { heartbeat: "comment", heartbeatMs: 2_000, errors: "event" },
+  }],
+  [{ VTUBER_HEARTBEAT: "off" }, { stream: { heartbeat: "off", heartbeatMs: 10_000, errors: "speak" } }],
+  [{ VTUBER_SHUTDOWN_GRACE_SECS: "0" }, { shutdownGraceMs: 0 }],
+  [{ VTUBER_LOG: "debug" }, { log: "debug" }],
+  [{ VTUBER_INSECURE: "true" }, { insecure: true }],
+];
+
+for (const [env, expected] of READ) {
+  Deno.test(`loadConfig: ${JSON.stringify(env)}`, () => {
+    const { config, warnings } = loadConfig({ env });
+    assertEquals(config, { ...DEFAULTS, ...expected });
+    assertEquals(warnings, []);
+  });
+}
+
+const ADDRESSES: [listen: string, hostname: string, port: number][] = [
+  ["127.0.0.1:8080", "127.0.0.1", 8080],
+  ["127.0.0.1:0", "127.0.0.1", 0],
+  ["localhost:65535", "localhost", 65535],
+  ["[::1]:8080", "::1", 8080],
+  ["[::1]:0", "::1", 0],
+  ["127.1.2.3:80", "127.1.2.3", 80],
+  [" 127.0.0.1:9 ", "127.0.0.1", 9],
+];
+
+for (const [listen, hostname, port] of ADDRESSES) {
+  Deno.test(`loadConfig: listens on ${JSON.stringify(listen)}`, () => {
+    assertEquals(loadConfig({ env: { GATEWAY_LISTEN: listen } }).config.listen, { hostname, port });
+  });
+}
+
+for (
+  const listen of [
+    "8080",
+    ":8080",
+    "127.0.0.1",
+    "127.0.0.1:",
+    "127.0.0.1:http",
+    "127.0.0.1:-1",
+    "127.0.0.1:65536",
+    "127.0.0.1:999999",
+    "::1:8080",
+    "[::1]",
+    "[::1:8080",
+    "::1]:8080",
+    "[]:8080",
+    "http://127.0.0.1:8080",
+    "127.0.0.1:8080/v1",
+    "a b:8080",
+  ]
+) {
+  Deno.test(`loadConfig: ${listen} is no address`, () => {
+    assertEquals(mistakesOf({ env: { GATEWAY_LISTEN: listen } }), [
+      "GATEWAY_LISTEN: must be an address and a port, like 127.0.0.1:8080 or [::1]:8080.",
+    ]);
+  });
+}
+
+const OPEN_ADDRESSES = ["0.0.0.0:8080", "[::]:8080", "192.168.1.2:80", "nas.lan:8080", "[2001:db8::1]:8080"];
+const DOORS: [name: string, env: Env, opens: boolean][] = [
+  ["without a key", {}, false],
+  ["with an empty key", { VTUBER_AUTH_KEY: "" }, false],
+  ["with a key", { VTUBER_AUTH_KEY: "k" }, true],
+  ["insecure", { VTUBER_INSECURE: "true" }, true],
+  ["explicitly not insecure", { VTUBER_INSECURE: "false" }, false],
+];
+
+for (const [name, env, opens] of DOORS) {
+  Deno.test(`loadConfig: other machines are ${opens ? "" : "not "}served ${name}`, () => {
+    for (const listen of OPEN_ADDRESSES) {
+      const source = { env: { ...env, GATEWAY_LISTEN: listen } };
+      if (opens) {
+        loadConfig(source);
+        continue;
+      }
+      const [mistake, ...more] = mistakesOf(source);
+      assertEquals(more, []);
+      assertMatch(
+        mistake!,
+        /GATEWAY_LISTEN=.*open to other machines: set VTUBER_AUTH_KEY, or VTUBER_INSECURE=true/,
+      );
+    }
+  });
+}
+
+const WRONG: [variable: string, value: string, says: RegExp][] = [
+  ["VTUBER_ENABLED", "maybe", /must be true or false/],
+  ["VTUBER_INSECURE", "2", /must be true or false/],
+  ["VTUBER_PATH", "chat", /must begin with a slash/],
+  ["VTUBER_PERMISSIONS", "always", /must be one of ask, allow, deny/],
+  ["VTUBER_MAX_IN_FLIGHT", "0", /whole number from 1 to 10000/],
+  ["VTUBER_MAX_IN_FLIGHT", "10001", /whole number from 1 to 10000/],
+  ["VTUBER_MAX_IN_FLIGHT", "1.5", /whole number/],
+  ["VTUBER_MAX_IN_FLIGHT", "-1", /whole number/],
+  ["VTUBER_MAX_IN_FLIGHT", "many", /whole number/],
+  ["VTUBER_REPLY_TIMEOUT_SECS", "-1", /number of seconds/],
+  ["VTUBER_REPLY_TIMEOUT_SECS", "3m", /number of seconds/],
+  ["VTUBER_TURN_TIMEOUT_SECS", "86401", /from 0 to 86400 seconds/],
+  ["VTUBER_TURN_TIMEOUT_SECS", "Infinity", /number of seconds/],
+  ["VTUBER_HEARTBEAT", "ping", /must be one of chunk, comment, off/],
+  ["VTUBER_HEARTBEAT_SECS", "0", /from 0\.05/],
+  ["VTUBER_HEARTBEAT_SECS", "1e1", /number of seconds/],
+  ["VTUBER_ERRORS", "shout", /must be one of speak, event/],
+  ["VTUBER_SHUTDOWN_GRACE_SECS", "soon", /number of seconds/],
+  ["VTUBER_LOG", "verbose", /must be one of debug, info, warn, error/],
+  ["OPENAB_AGENT_COMMAND", 'opencode "acp', /quote that is not closed/],
+];
+
+for (const [variable, value, says] of WRONG) {
+  Deno.test(`loadConfig: ${variable}=${value} is a mistake`, () => {
+    const [mistake, ...more] = mistakesOf({ env: { [variable]: value } });
+    assertEquals(more, []);
+    assertEquals(mistake!.startsWith(`${variable}: `), true, mistake);
+    assertMatch(mistake!, says);
+  });
+}
+
+Deno.test("loadConfig: every mistake is told at once, each with its variable", () => {
+  const env = Object.fromEntries(WRONG.map(([variable, value]) => [variable, value]));
+  const mistakes = mistakesOf({
+    env: { ...env, GATEWAY_LISTEN: "nowhere" },
+    file: file('[agent]\ncommand = "${NOT_SET}/agent"\nargs = ["${NOR_THIS}"]\n'),
+  });
+  const named = [...Object.keys(env), "GATEWAY_LISTEN", "NOT_SET", "NOR_THIS"];
+  for (const name of named) {
+    const naming = mistakes.filter((mistake) => new RegExp(`(^|\\W)${name}(\\W|$)`).test(mistake));
+    assertEquals(naming.length, 1, name);
+  }
+  assertEquals(mistakes.length, named.length);
+});
+
+Deno.test("loadConfig: an empty variable counts as unset", () => {
+  const names = Object.keys(Object.fromEntries(WRONG.map(([name]) => [name, ""])));
+  const env = Object.fromEntries([...names, "GATEWAY_LISTEN", "VTUBER_AUTH_KEY", "VTUBER_DEFAULT_MODEL"].map((
+    name,
+  ) => [name, ""]));
+  assertEquals(loadConfig({ env }).config, DEFAULTS);
+  assertEquals(warningsOf({ env: { VTUBER_REPLY_TAIL_IDLE_MS: "" } }), []);
+});
+
+Deno.test("loadConfig: a variable of nothing but spaces counts as unset", () => {
+  const env = {
+    GATEWAY_LISTEN: " ",
+    VTUBER_MAX_IN_FLIGHT: "\t",
+    VTUBER_LOG: "  ",
+    VTUBER_DEFAULT_MODEL: " ",
+  };
+  assertEquals(loadConfig({ env }).config, DEFAULTS);
+});
+
+const AGENT_FILE = file(`
+[agent]
+command = "claude-agent-acp"
+args = ["--verbose"]
+working_dir = "/from/file"
+inherit_env = ["ANTHROPIC_API_KEY"]
+[agent.env]
+MODE = "file"
+`);
+const AGENT = {
+  command: "claude-agent-acp",
+  args: ["--verbose"],
+  workingDir: "/from/file",
+  env: { MODE: "file" },
+  inheritEnv: ["ANTHROPIC_API_KEY"],
+};
+
+const PRECEDENCE: [name: string, source: ConfigSource, expected: Partial<Config>][] = [
+  ["a flag beats the environment", {
+    env: { GATEWAY_LISTEN: "127.0.0.1:1", VTUBER_LOG: "warn" },
+    flags: { GATEWAY_LISTEN: "127.0.0.1:2" },
+  }, { listen: { hostname: "127.0.0.1", port: 2 }, log: "warn" }],
+  ["an empty flag does not", {
+    env: { VTUBER_DEFAULT_MODEL: "env" },
+    flags: { VTUBER_DEFAULT_MODEL: "" },
+  }, { model: "env" }],
+  ["the agent of the file", { env: {}, file: AGENT_FILE }, { agent: AGENT }],
+  ["the file's agent command beats the environment's", {
+    env: { OPENAB_AGENT_COMMAND: "opencode acp" },
+    file: AGENT_FILE,
+  }, { agent: AGENT }],
+  ["a flag's agent command beats the file's", {
+    env: { OPENAB_AGENT_COMMAND: "opencode acp" },
+    flags: { OPENAB_AGENT_COMMAND: "codex-acp -x" },
+    file: AGENT_FILE,
+  }, { agent: { ...AGENT, command: "codex-acp", args: ["-x"] } }],
+  ["the environment's agent command, where the file has none", {
+    env: { OPENAB_AGENT_COMMAND: "opencode acp" },
+    file: file('[agent]\nworking_dir = "/from/file"\n'),
+  }, { agent: { command: "opencode", args: ["acp"], workingDir: "/from/file", env: {}, inheritEnv: [] } }],
+  ["the environment's folder beats the file's", {
+    env: { VTUBER_WORKING_DIR: "/from/env" },
+    file: AGENT_FILE,
+  }, { agent: { ...AGENT, workingDir: "/from/env" } }],
+  ["a flag's folder beats both", {
+    env: { VTUBER_WORKING_DIR: "/from/env" },
+    flags: { VTUBER_WORKING_DIR: "/from/flag" },
+    file: AGENT_FILE,
+  }, { agent: { ...AGENT, workingDir: "/from/flag" } }],
+  ["names to hand on are gathered", {
+    env: { OPENAB_AGENT_INHERIT_ENV: "LANG, TZ" },
+    file: AGENT_FILE,
+  }, { agent: { ...AGENT, inheritEnv: ["ANTHROPIC_API_KEY", "LANG", "TZ"] } }],
+  ["a file without an agent changes nothing", { env: {}, file: file("[gateway]\nx = 1\n") }, {}],
+  ["an empty file changes nothing", { env: {}, file: file("") }, {}],
+];
+
+for (const [name, source, expected] of PRECEDENCE) {
+  Deno.test(`loadConfig: ${name}`, () => {
+    assertEquals(loadConfig(source).config, { ...DEFAULTS, ...expected });
+  });
+}
+
+const COMMANDS: [line: string, command: string | undefined, args: string[]][] = [
+  ["opencode", "opencode", []],
+  ["opencode acp", "opencode", ["acp"]],
+  ["  opencode \t acp  ", "opencode", ["acp"]],
+  ['"/Program Files/agent" --acp', "/Program Files/agent", ["--acp"]],
+  ["'/a b/agent' 'c d'", "/a b/agent", ["c d"]],
+  [`agent "it's" 'a "b"'`, "agent", ["it's", 'a "b"']],
+  ['agent --name="two words"', "agent", ["--name=two words"]],
+  ['agent ""', "agent", [""]],
+  ["npx -y @zed-industries/claude-agent-acp", "npx", ["-y", "@zed-industries/claude-agent-acp"]],
+  ["C:\\agents\\acp.exe -x", "C:\\agents\\acp.exe", ["-x"]],
+  ["agent $HOME ${X} ;rm|x", "agent", ["$HOME", "${X}", ";rm|x"]],
+  ["  ", undefined, []],
+];
+
+for (const [line, command, args] of COMMANDS) {
+  Deno.test(`loadConfig: the command ${JSON.stringify(line)}`, () => {
+    const { agent } = loadConfig({ env: { OPENAB_AGENT_COMMAND: line } }).config;
+    assertEquals([agent.command, agent.args], [command, args]);
+  });
+}
+
+for (const line of ['"', "'", 'agent "x', "agent 'x", `agent "x'`, `a"b c`]) {
+  Deno.test(`loadConfig: the command ${line} has a quote that is not closed`, () => {
+    assertMatch(mistakesOf({ env: { OPENAB_AGENT_COMMAND: line } })[0]!, /^OPENAB_AGENT_COMMAND: .*quote/);
+  });
+}
+
+Deno.test("loadConfig: a variable without effect is warned of, once, with the reason", () => {
+  assertEquals(warningsOf({ env: { VTUBER_REPLY_TAIL_IDLE_MS: "1500" } }), [
+    "VTUBER_REPLY_TAIL_IDLE_MS has no effect here: a turn ends when the agent says so.",
+  ]);
+});
+
+Deno.test("loadConfig: a variable that this version does not know is warned of", () => {
+  const env = {
+    VTUBER_AUTHKEY: "x",
+    VTUBER_LOG: "info",
+    OPENAB_OTHER: "y",
+    OPENAB_CONFIG: "z",
+    PATH: "/bin",
+  };
+  assertEquals(warningsOf({ env }), ["VTUBER_AUTHKEY is not a setting of this version."]);
+});
+
+Deno.test("loadConfig: variables by the names of an object's own are nobody's business", () => {
+  assertEquals(warningsOf({ env: { constructor: "x", toString: "y", hasOwnProperty: "z" } }), []);
+});
+
+const KEY = "s3cret-key-of-twenty";
+const LEAKS: [name: string, env: Env, text: string][] = [
+  ["by the name", {}, '[agent]\ncommand = "a"\ninherit_env = ["VTUBER_AUTH_KEY"]\n'],
+  ["by the name, in the environment", { OPENAB_AGENT_INHERIT_ENV: "TZ,VTUBER_AUTH_KEY" }, ""],
+  ["by the value", {}, '[agent]\ncommand = "a"\nenv = { TOKEN = "${VTUBER_AUTH_KEY}" }\n'],
+  ["by the value, written out", {}, `[agent]\ncommand = "a"\nenv = { TOKEN = "${KEY}" }\n`],
+  [
+    "by the value, within another",
+    {},
+    '[agent]\ncommand = "a"\nenv = { AUTH = "Bearer ${VTUBER_AUTH_KEY}" }\n',
+  ],
+  ["as an argument", {}, '[agent]\ncommand = "a"\nargs = ["--key", "${VTUBER_AUTH_KEY}"]\n'],
+];
+
+for (const [name, env, text] of LEAKS) {
+  Deno.test(`loadConfig: the key may not be handed to the agent ${name}`, () => {
+    const mistakes = mistakesOf({ env: { VTUBER_AUTH_KEY: KEY, ...env }, file: file(text) });
+    assertEquals(mistakes.length, 1);
+    assertMatch(mistakes[0]!, /VTUBER_AUTH_KEY/);
+    assertEquals(mistakes[0]!.includes(KEY), false);
+  });
+}
+
+Deno.test("loadConfig: no mistake tells the key", () => {
+  const env = { VTUBER_AUTH_KEY: KEY, GATEWAY_LISTEN: "x", VTUBER_LOG: "y" };
+  for (const text of ["[agent", '[agent]\ncommand = 7\nargs = ["${VTUBER_AUTH_KEY}"]\n']) {
+    assertEquals(mistakesOf({ env, file: file(text) }).join().includes(KEY), false);
+  }
+});

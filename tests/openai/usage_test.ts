@@ -1,0 +1,95 @@
+import { assertEquals } from "@std/assert";
+import type { Message } from "../../lib/conversation/message.ts";
+import { completionUsage, promptTokens, TokenCount } from "../../lib/openai/usage.ts";
+import { Random } from "../fakes/random.ts";
+
+const COUNTS: [text: string, tokens: number][] = [
+  ["", 1],
+  ["a", 1],
+  ["abcd", 1],
+  ["abcde", 2],
+  ["Hello, world! How are you?", 7],
+  ["éàüß", 1],
+  ["語", 1],
+  ["こんにちは", 5],
+  ["你好，世界", 5],
+  ["안녕", 2],
+  ["😀", 1],
+  ["😀😀😀😀", 4],
+  ["こんabcd", 3],
+  ["Привет", 6],
+];
+
+for (const [text, tokens] of COUNTS) {
+  Deno.test(`TokenCount: ${JSON.stringify(text)} is about ${tokens}`, () => {
+    const count = new TokenCount();
+    count.add(text);
+    assertEquals(count.tokens, tokens);
+  });
+}
+
+Deno.test("TokenCount: the same however the text comes", () => {
+  const random = new Random(7);
+  const text = random.text(["Hello ", "語", "é", "👍🏽", "\n", "data"], 500);
+  const whole = new TokenCount();
+  whole.add(text);
+  for (let i = 0; i < 20; i++) {
+    const count = new TokenCount();
+    for (const piece of random.cut(text)) count.add(piece);
+    assertEquals(count.tokens, whole.tokens);
+  }
+});
+
+function message(...parts: Message["parts"]): Message {
+  return { role: "user", parts };
+}
+const text = (text: string) => ({ type: "text", text }) as const;
+const image = { type: "image", mimeType: "image/png", data: "QUJD" } as const;
+
+const PROMPTS: [name: string, messages: Message[], tokens: number][] = [
+  ["nothing", [], 1],
+  ["a word", [message(text("Hi"))], 1],
+  ["several messages", [message(text("abcd")), message(text("abcd"), text("abcde"))], 4],
+  ["a picture", [message(text("Look"), image)], 86],
+  ["two pictures, however large", [message(image), message({ ...image, data: "QUJD".repeat(9999) })], 171],
+];
+
+for (const [name, messages, tokens] of PROMPTS) {
+  Deno.test(`promptTokens: ${name}`, () => assertEquals(promptTokens(messages), tokens));
+}
+
+const ESTIMATE = { prompt: 11, completion: 7 };
+const NONE = { inputTokens: 0, outputTokens: 0, thoughtTokens: 0, cachedTokens: 0 };
+type Told = [prompt: number, completion: number, cached: number, reasoning: number];
+const USAGES: [name: string, counted: Parameters<typeof completionUsage>[0], told: Told][] = [
+  ["no numbers", undefined, [11, 7, 0, 0]],
+  ["numbers that are all 0", NONE, [11, 7, 0, 0]],
+  ["all numbers", { inputTokens: 100, outputTokens: 20, thoughtTokens: 5, cachedTokens: 40 }, [
+    100,
+    20,
+    40,
+    5,
+  ]],
+  ["only what went in", { ...NONE, inputTokens: 100 }, [100, 7, 0, 0]],
+  ["only what came out", { ...NONE, outputTokens: 20 }, [11, 20, 0, 0]],
+  ["what was cached counted beside what went in", { ...NONE, inputTokens: 3, cachedTokens: 1000 }, [
+    1003,
+    7,
+    1000,
+    0,
+  ]],
+  ["nothing but what was cached", { ...NONE, cachedTokens: 1000 }, [1000, 7, 1000, 0]],
+  ["as much cached as went in", { ...NONE, inputTokens: 50, cachedTokens: 50 }, [50, 7, 50, 0]],
+];
+
+for (const [name, counted, [prompt, completion, cached, reasoning]] of USAGES) {
+  Deno.test(`completionUsage: ${name}`, () => {
+    assertEquals(completionUsage(counted, ESTIMATE), {
+      prompt_tokens: prompt,
+      completion_tokens: completion,
+      total_tokens: prompt + completion,
+      prompt_tokens_details: { cached_tokens: cached },
+      completion_tokens_details: { reasoning_tokens: reasoning },
+    });
+  });
+}

@@ -1,0 +1,199 @@
+import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
+import { Failure } from "../../lib/turn/failure.ts";
+import { type ReplayKey, Replays } from "../../lib/turn/replay.ts";
+import { runTurn, type Turn } from "../../lib/turn/run.ts";
+import { MemoryAgent, type MemoryPrompt } from "../fakes/memory_agent.ts";
+import { Heard, settled } from "./heard.ts";
+
+const MINUTE_MS = 60_000;
+
+/** Begins turns, counts them, and hands out their prompts. */
+class Beginner {
+  readonly agent = new MemoryAgent();
+  count = 0;
+  /** Awaited before a turn begins; what it throws is why it could not. */
+  gate: Promise<void> = Promise.resolve();
+
+  constructor() {
+    this.agent.answersCancels = false;
+  }
+
+  readonly begin = async (): Promise<Turn> => {
+    this.count++;
+    await this.gate;
+    const session = await this.agent.open();
+    const limits = { replyTimeoutMs: 0, turnTimeoutMs: 0 };
+    return await runTurn({ session, blocks: [{ type: "text", text: "Hello" }], limits, record: true });
+  };
+
+  prompt(): Promise<MemoryPrompt> {
+    return this.agent.nextPrompt();
+  }
+}
+
+function key(name: string, options: { body?: string; again?: boolean } = {}): ReplayKey {
+  return { name, body: options.body ?? "body", again: options.again ?? true };
+}
+
+Deno.test("Replays: a request sent again joins its running turn, and is told the finished one", async () => {
+  const beginner = new Beginner();
+  const replays = new Replays(() => 0);
+  const first = await replays.turnOf(key("a", { again: false }), beginner.begin);
+  const prompt = await beginner.prompt();
+  prompt.say("one ");
+  const heard = new Heard();
+  const second = await replays.turnOf(key("a"), beginner.begin);
+  second.read(heard.reader);
+  prompt.say("two");
+  prompt.end();
+  await first.ended;
+  const third = await replays.turnOf(key("a"), beginner.begin);
+  assertStrictEquals(second, first);
+  assertStrictEquals(third, first);
+  assertEquals(beginner.count, 1);
+  assertEquals(heard.text, "one two");
+});
+
+Deno.test("Replays: one that joins while the turn is begun waits for it", async () => {
+  const beginner = new Beginner();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  beginner.gate = promise;
+  const replays = new Replays(() => 0);
+  const turns = [1, 2, 3].map(() => replays.turnOf(key("a"), beginner.begin));
+  await settled();
+  assertEquals(beginner.count, 1);
+  resolve();
+  const [first, ...others] = await Promise.all(turns);
+  for (const other of others) assertStrictEquals(other, first);
+});
+
+Deno.test("Replays: a request that is not sent again begins a turn of its own, and is then the one that counts", async () => {
+  const beginner = new Beginner();
+  const replays = new Replays(() => 0);
+  const first = await replays.turnOf(key("a", { again: false }), beginner.begin);
+  const second = await replays.turnOf(key("a", { again: false }), beginner.begin);
+  assertEquals(first === second, false);
+  assertStrictEquals(await replays.turnOf(key("a"), beginner.begin), second);
+  assertEquals(beginner.count, 2);
+});
+
+Deno.test("Replays: one sent again that is not known begins", async () => {
+  const beginner = new Beginner();
+  const replays = new Replays(() => 0);
+  await replays.turnOf(key("a"), beginner.begin);
+  await replays.turnOf(key("b"), beginner.begin);
+  assertEquals(beginner.count, 2);
+});
+
+Deno.test("Replays: another body under the same key is a conflict, and does not harm the first", async () => {
+  const beginner = new Beginner();
+  const replays = new Replays(() => 0);
+  const first = await replays.turnOf(key("a"), beginner.begin);
+  const failure: Failure = await assertRejects(
+    () => replays.turnOf(key("a", { body: "another" }), beginner.begin),
+    Failure,
+    "Idempotency-Key",
+  );
+  assertEquals([failure.code, failure.prompted], ["idempotency_key_conflict", false]);
+  assertStrictEquals(await replays.turnOf(key("a"), beginner.begin), first);
+  assertEquals(beginner.count, 1);
+});
+
+Deno.test("Replays: a turn that was abandoned is not run twice, it is said", async () => {
+  const beginner = new Beginner();
+  const replays = new Replays(() => 0);
+  const turn = await replays.turnOf(key("a"), beginner.begin);
+  turn.read(() => {})();
+  const failure: Failure = await assertRejects(() => replays.turnOf(key("a"), beginner.begin), Failure);
+  assertEquals([failure.code, failure.prompted], ["turn_cancelled", true]);
+  (await beginner.prompt()).end("cancelled");
+  await turn.ended;
+  await assertRejects(() => replays.turnOf(key("a"), beginner.begin), Failure);
+  assertEquals(beginner.count, 1);
+});
+
+Deno.test("Replays: a turn that could not begin is thrown to its caller, and begins with the next", async () => {
+  const beginner = new Beginner();
+  beginner.gate = Promise.reject(new Failure("agent_unavailable", "Not yet."));
+  const replays = new Replays(() => 0);
+  await assertRejects(() => replays.turnOf(key("a"), beginner.begin), Failure, "Not yet.");
+  beginner.gate = Promise.resolve();
+  const turn = await replays.turnOf(key("a"), beginner.begin);
+  assertStrictEquals(await replays.turnOf(key("a"), beginner.begin), turn);
+  assertEquals(beginner.count, 2);
+});
+
+Deno.test("Replays: one that waited for a turn that could not begin begins it itself", async () => {
+  const beginner = new Beginner();
+  const { promise, reject } = Promise.withResolvers<void>();
+  beginner.gate = promise;
+  const replays = new Replays(() => 0);
+  const first = replays.turnOf(key("a"), beginner.begin);
+  const second = replays.turnOf(key("a"), beginner.begin);
+  await settled();
+  beginner.gate = Promise.resolve();
+  reject(new Failure("agent_unavailable", "Not yet."));
+  await assertRejects(() => first, Failure, "Not yet.");
+  const turn = await second;
+  assertStrictEquals(await replays.turnOf(key("a"), beginner.begin), turn);
+  assertEquals(beginner.count, 2);
+});
+
+Deno.test("Replays: of several that waited for a turn that could not begin one begins it, the others join", async () => {
+  const beginner = new Beginner();
+  const { promise, reject } = Promise.withResolvers<void>();
+  beginner.gate = promise;
+  const replays = new Replays(() => 0);
+  const first = replays.turnOf(key("a"), beginner.begin);
+  const others = [1, 2, 3].map(() => replays.turnOf(key("a"), beginner.begin));
+  await settled();
+  beginner.gate = Promise.resolve();
+  reject(new Failure("agent_unavailable", "Not yet."));
+  await assertRejects(() => first, Failure);
+  const turns = new Set(await Promise.all(others));
+  assertEquals([turns.size, beginner.count], [1, 2]);
+});
+
+Deno.test("Replays: a turn is remembered for minutes after it has ended, and however long it runs", async () => {
+  const beginner = new Beginner();
+  let now = 0;
+  const replays = new Replays(() => now);
+  const first = await replays.turnOf(key("a"), beginner.begin);
+  now = 60 * MINUTE_MS;
+  assertStrictEquals(await replays.turnOf(key("a"), beginner.begin), first);
+  (await beginner.prompt()).end();
+  await first.ended;
+  await settled();
+  now += 4 * MINUTE_MS;
+  assertStrictEquals(await replays.turnOf(key("a"), beginner.begin), first);
+  now += 2 * MINUTE_MS;
+  const next = await replays.turnOf(key("a"), beginner.begin);
+  assertEquals(next === first, false);
+  assertEquals(beginner.count, 2);
+});
+
+Deno.test("Replays: a hundred are remembered, then the oldest is forgotten", async () => {
+  const beginner = new Beginner();
+  const replays = new Replays(() => 0);
+  const turns: Turn[] = [];
+  for (let number = 0; number < 101; number++) {
+    turns.push(await replays.turnOf(key(`request ${number}`), beginner.begin));
+  }
+  assertEquals(beginner.count, 101);
+  await replays.turnOf(key("request 0"), beginner.begin);
+  assertEquals(beginner.count, 102);
+  assertStrictEquals(await replays.turnOf(key("request 100"), beginner.begin), turns[100]);
+  assertEquals(beginner.count, 102);
+});
+
+Deno.test("Replays: a look at what is known forgets nothing", async () => {
+  const beginner = new Beginner();
+  const replays = new Replays(() => 0);
+  for (let number = 0; number < 100; number++) {
+    await replays.turnOf(key(`request ${number}`), beginner.begin);
+  }
+  for (let number = 0; number < 100; number++) {
+    await replays.turnOf(key(`request ${number}`), beginner.begin);
+  }
+  assertEquals(beginner.count, 100);
+});
