@@ -39,7 +39,6 @@ const TABLE: Readonly<Record<FailureCode, { readonly status: number; readonly ty
   model_not_found: missing,
   method_not_allowed: { status: 405, type: "invalid_request_error" },
   request_timeout: { status: 408, type: "invalid_request_error" },
-  session_busy: conflict,
   idempotency_key_conflict: conflict,
   turn_cancelled: conflict,
   body_too_large: { status: 413, type: "invalid_request_error" },
@@ -86,7 +85,7 @@ export function errorResponse(failure: Failure): Response {
   const headers = new Headers({ "content-type": "application/json; charset=utf-8" });
   if (failure.prompted || FINAL.has(failure.code)) {
     headers.set("x-should-retry", "false");
-  } else if (status === 429 || status === 503 || failure.code === "session_busy") {
+  } else if (status === 429 || status === 503) {
     headers.set("retry-after", String(failure.retryAfterSecs ?? RETRY_AFTER_SECS));
   }
   if (status === 401) headers.set("www-authenticate", "Bearer");

@@ -50,7 +50,7 @@ export interface Guard {
 /** Makes the guard. */
 export async function createGuard(options: GuardOptions): Promise<Guard> {
   const { authKey, insecure } = options;
-  const allowed = new Set(options.allowedOrigins.map((origin) => origin.toLowerCase()));
+  const allowed = new Set(options.allowedOrigins.map((origin) => origin.toLowerCase().replace(/\/+$/, "")));
   const expected = authKey === undefined ? undefined : await digest(authKey);
 
   function checkPlace(request: Request, { address }: Caller): void {

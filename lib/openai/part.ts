@@ -74,7 +74,7 @@ function toAudio(value: unknown, param: string): Part {
 }
 
 function isBase64(data: string): boolean {
-  return data !== "" && /^[A-Za-z0-9+/]+={0,2}$/.test(data);
+  return data.replace(/=+$/, "").length % 4 !== 1 && /^[A-Za-z0-9+/]+={0,2}$/.test(data);
 }
 
 /** The failure for a value that is not supported. */

@@ -18,7 +18,6 @@ export const FAILURE_CODES = [
   "model_not_found",
   "method_not_allowed",
   "request_timeout",
-  "session_busy",
   "idempotency_key_conflict",
   "turn_cancelled",
   "body_too_large",

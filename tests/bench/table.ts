@@ -47,7 +47,7 @@ export function percentile(values: readonly number[], part: number): number | un
 }
 
 const HEADINGS = ["", "server", "bare relay", "ratio", "target", ""] as const;
-const WIDTHS = [53, 11, 11, 8, 12, 5] as const;
+const WIDTHS = [61, 11, 11, 8, 11, 5] as const;
 
 /** The table, as text. */
 export function table(rows: readonly Row[]): string {
@@ -57,7 +57,7 @@ export function table(rows: readonly Row[]): string {
       figure,
       shown(server, digits),
       "relay" in row ? shown(relay, digits) : "",
-      server !== undefined && relay ? shown(server / relay, 2) : "",
+      server !== undefined && server > 0 && relay !== undefined && relay > 0 ? shown(server / relay, 2) : "",
       target?.text ?? "",
       verdict(row),
     ];

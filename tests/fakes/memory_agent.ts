@@ -30,7 +30,7 @@ export function oneByOne(...scripts: Script[]): Script {
 }
 
 /** How long a test waits for what has to come, in milliseconds: only a broken program lets it pass. */
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 20_000;
 
 /** What the promise resolves to, or a failure that says what did not happen. */
 async function awaited<T>(promise: Promise<T>, what: string): Promise<T> {

@@ -18,7 +18,6 @@ const EXPECTED: Readonly<Record<FailureCode, readonly [status: number, type: str
   model_not_found: [404, "invalid_request_error"],
   method_not_allowed: [405, "invalid_request_error"],
   request_timeout: [408, "invalid_request_error"],
-  session_busy: [409, "invalid_request_error"],
   idempotency_key_conflict: [409, "invalid_request_error"],
   turn_cancelled: [409, "invalid_request_error"],
   body_too_large: [413, "invalid_request_error"],

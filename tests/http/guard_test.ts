@@ -8,7 +8,7 @@ const HERE: Caller = { address: "127.0.0.1", open: false };
 const NO_KEY: GuardOptions = { authKey: undefined, allowedOrigins: [], insecure: false };
 const LISTED: GuardOptions = {
   ...NO_KEY,
-  allowedOrigins: ["https://app.example", "HTTPS://Big.Example:8443"],
+  allowedOrigins: ["https://app.example", "HTTPS://Big.Example:8443", "https://slash.example/"],
 };
 const INSECURE: GuardOptions = { ...NO_KEY, insecure: true };
 const KEYED: GuardOptions = { ...NO_KEY, authKey: KEY };
@@ -128,6 +128,7 @@ const ORIGINS: [origin: string, options: GuardOptions, verdict: string][] = [
   ["https://app.example", LISTED, "admitted"],
   ["https://APP.example", LISTED, "admitted"],
   ["https://big.example:8443", LISTED, "admitted"],
+  ["https://slash.example", LISTED, "admitted"],
   ["https://big.example", LISTED, "origin_not_allowed"],
   ["http://app.example", LISTED, "origin_not_allowed"],
   ["https://app.example:444", LISTED, "origin_not_allowed"],

@@ -384,6 +384,7 @@ const REFUSED: Refusal[] = [
   ["a file's address", image("file:///etc/passwd"), "invalid_value", `${at}.image_url.url`],
   ["an image without base64", image("data:image/png,abc"), "invalid_value", `${at}.image_url.url`],
   ["broken base64", image("data:image/png;base64,a b c"), "invalid_value", `${at}.image_url.url`],
+  ["base64 of no length", image("data:image/png;base64,aGkaG"), "invalid_value", `${at}.image_url.url`],
   ["base64 for addresses", image("data:image/png;base64,-_-_"), "invalid_value", `${at}.image_url.url`],
   ["padding in the middle", image("data:image/png;base64,YQ==YQ=="), "invalid_value", `${at}.image_url.url`],
   ["no bytes", image("data:image/png;base64,"), "invalid_value", `${at}.image_url.url`],
