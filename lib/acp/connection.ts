@@ -23,12 +23,12 @@ import {
 /** Characters of a skipped line that are logged. */
 const LOGGED_LINE_CHARS = 200;
 
-/** How long what an ended agent has still to say may take to be read, in milliseconds. */
+/** How long what was still to be read from an ended agent, or written to it, may take, in milliseconds. */
 const LAST_WORDS_MS = 500;
 
 /** How long an agent may take, in milliseconds. */
 export interface AgentTimes {
-  /** To answer `initialize`, `authenticate` or `session/new`: slow ones take a quarter of a minute. */
+  /** To answer `initialize`, `authenticate` or `session/new`, or to read a prompt: slow ones take a quarter of a minute. */
   readonly setupMs: number;
   /** To answer a prompt that was cancelled. */
   readonly cancelMs: number;
@@ -144,7 +144,7 @@ export class Connection {
     const ended = this.#peer.endInput();
     await this.#options.link.stop();
     await this.#peer.close("The agent was stopped.");
-    await ended;
+    await within(LAST_WORDS_MS, ended);
   }
 
   /** A process that the agent started may hold its streams open when it is gone: its last words are not waited for. */
@@ -240,10 +240,11 @@ export class Connection {
       accepts: this.#accepts,
       permissions,
       log,
+      promptMs: times.setupMs,
       cancelGraceMs: times.cancelMs,
       loginNeeded: (why) => loginNeeded(this.#authMethods, why),
       stuck: (session) => {
-        log.warn("the agent does not answer a cancelled prompt", { session: session.id });
+        log.warn("the agent does not read, or does not answer a cancelled prompt", { session: session.id });
         this.#stuck.add(session);
         this.#options.stuck();
         this.#stopIfDone();

@@ -1,5 +1,6 @@
 /** One ACP session: its prompts, one at a time, and what the agent says in answer. @module */
 
+import { within } from "../ops/lifetime.ts";
 import type { Log } from "../ops/log.ts";
 import type { Accepts, PromptBlock, Prompting, Session } from "../turn/agent.ts";
 import type { SessionId, ToolKind, TurnEvent, TurnReader } from "../turn/event.ts";
@@ -15,11 +16,13 @@ export interface SessionLink {
   readonly accepts: Accepts;
   readonly permissions: PermissionPolicy;
   readonly log: Log;
+  /** How long an agent may take to read a prompt, in milliseconds. */
+  readonly promptMs: number;
   /** How long an agent may take to answer a cancelled prompt, in milliseconds. */
   readonly cancelGraceMs: number;
   /** The failure that tells how to log in to the agent. */
   loginNeeded(why: string): Failure;
-  /** The agent did not answer in that time. */
+  /** The agent did not read or answer in that time. */
   stuck(session: AcpSession): void;
   /** A prompt was answered, or can no longer be. */
   promptEnded(session: AcpSession, answered: boolean): void;
@@ -91,7 +94,10 @@ export class AcpSession implements Session {
       },
     });
     try {
-      await sent;
+      if (!await within(this.#link.promptMs, sent)) {
+        this.#link.stuck(this);
+        throw new Error(`It was not read within ${this.#link.promptMs / 1000} seconds.`);
+      }
     } catch (error) {
       if (this.#running === running) this.#end(running, [], false);
       throw new Failure("agent_unavailable", "The agent could not be given the prompt.", {

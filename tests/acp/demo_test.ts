@@ -1,100 +1,12 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import { type DemoOptions, serveDemo } from "../../lib/acp/demo.ts";
-import { Peer, RPC, RpcError } from "../../lib/acp/peer.ts";
-import { isObject, type Json } from "../fakes/agent.ts";
+import { RPC, RpcError } from "../../lib/acp/peer.ts";
+import type { Json } from "../fakes/agent.ts";
 import { soon } from "../turn/heard.ts";
-import { crossed } from "./ends.ts";
+import { AT_ONCE, DemoClient } from "./demo_client.ts";
 import { wrongMessages } from "./schema.ts";
 
-const AT_ONCE: DemoOptions = { tokenMs: 0, stepMs: 0, startMs: 0, sessionMs: 0 };
-const OPTIONS_OF_PERMISSION = ["allow_once", "allow_always", "reject_once"];
-
-/** A client of the demo agent, over streams in memory. */
-class Client implements AsyncDisposable {
-  readonly peer: Peer;
-  readonly updates: Json[] = [];
-  /** The messages of both ends, as they were written. */
-  readonly sent: Json[] = [];
-  readonly received: Json[] = [];
-  /** The answer to a permission request. */
-  decide: (options: Json[]) => Json | Promise<Json> = () => ({ outcome: { outcome: "cancelled" } });
-  /** Called with each update. */
-  hear: (update: Json) => void = () => {};
-  readonly served: Promise<void>;
-
-  constructor(options = AT_ONCE) {
-    const [mine, theirs] = crossed();
-    this.served = serveDemo(
-      { readable: theirs.readable, writable: watched(theirs.writable, this.received) },
-      options,
-    );
-    this.peer = new Peer({ readable: mine.readable, writable: watched(mine.writable, this.sent) }, {
-      garbage(line) {
-        throw new Error(`The demo agent wrote ${line}`);
-      },
-      notification: (method, params) => {
-        assertEquals(method, "session/update");
-        const { update } = params as { update: Json };
-        this.updates.push(update);
-        this.hear(update);
-      },
-      request: async (method, params) => {
-        assertEquals(method, "session/request_permission");
-        const { options } = params as { options: Json[] };
-        assertEquals(options.map(({ kind }) => kind), OPTIONS_OF_PERMISSION);
-        return await this.decide(options);
-      },
-    });
-  }
-
-  async session(): Promise<string> {
-    const { sessionId } = await this.peer.request("session/new", { cwd: "/", mcpServers: [] }) as Json;
-    return String(sessionId);
-  }
-
-  async prompt(sessionId: string, ...blocks: (string | Json)[]): Promise<Json> {
-    const prompt = blocks.map((block) => typeof block === "string" ? { type: "text", text: block } : block);
-    return await soon(this.peer.request("session/prompt", { sessionId, prompt }), "the answer") as Json;
-  }
-
-  of(kind: string): Json[] {
-    return this.updates.filter(({ sessionUpdate }) => sessionUpdate === kind);
-  }
-
-  /** The text of the updates of a kind. */
-  text(kind = "agent_message_chunk"): string {
-    return this.of(kind).map(({ content }) => isObject(content) ? content.text : "").join("");
-  }
-
-  /** Chooses the option of this kind. */
-  choose(kind: string): void {
-    this.decide = (options) => ({
-      outcome: { outcome: "selected", optionId: options.find((option) => option.kind === kind)?.optionId },
-    });
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.peer.close();
-    await soon(this.served, "the demo agent's end");
-  }
-}
-
-/** A stream that also keeps the messages that go through it. */
-function watched(writable: WritableStream<Uint8Array>, seen: Json[]): WritableStream<Uint8Array> {
-  const through = new TransformStream<Uint8Array, Uint8Array>({
-    transform(bytes, controller) {
-      for (const line of new TextDecoder().decode(bytes).split("\n")) {
-        if (line !== "") seen.push(JSON.parse(line));
-      }
-      controller.enqueue(bytes);
-    },
-  });
-  through.readable.pipeTo(writable).catch(() => {});
-  return through.writable;
-}
-
 Deno.test("demo agent: says what it is", async () => {
-  await using client = new Client();
+  await using client = new DemoClient();
   const answer = await client.peer.request("initialize", { protocolVersion: 1 }) as Json;
   assertEquals(answer.protocolVersion, 1);
   const { loadSession, promptCapabilities } = answer.agentCapabilities as Json;
@@ -102,7 +14,7 @@ Deno.test("demo agent: says what it is", async () => {
 });
 
 Deno.test("demo agent: greets, thinking first, and says what was said to it", async () => {
-  await using client = new Client();
+  await using client = new DemoClient();
   const sessionId = await client.session();
   assertEquals(await client.prompt(sessionId, "Good morning!"), { stopReason: "end_turn" });
   assertMatch(client.text(), /^\[happy\] Hello! I am the demo agent\. You said: "Good morning!"\./);
@@ -112,7 +24,7 @@ Deno.test("demo agent: greets, thinking first, and says what was said to it", as
 });
 
 Deno.test("demo agent: remembers the session, and each by itself", async () => {
-  await using client = new Client();
+  await using client = new DemoClient();
   const [one, other] = [await client.session(), await client.session()];
   assert(one !== other);
   await client.prompt(one, "Hello");
@@ -124,27 +36,27 @@ Deno.test("demo agent: remembers the session, and each by itself", async () => {
 });
 
 Deno.test("demo agent: of a transcript it hears what was said last", async () => {
-  await using client = new Client();
+  await using client = new DemoClient();
   const transcript = "<system>\nThink hard, make a plan.\n</system>\n\n<user>\nrun a tool\n</user>\n\nHi";
   await client.prompt(await client.session(), transcript);
   assertStringIncludes(client.text(), 'You said: "Hi".');
 });
 
 Deno.test("demo agent: a long word is shortened, whole characters only", async () => {
-  await using client = new Client();
+  await using client = new DemoClient();
   await client.prompt(await client.session(), "😀".repeat(1_000));
   assertMatch(client.text(), /"(😀){120}\.\.\."/u);
 });
 
 Deno.test("demo agent: thinks", async () => {
-  await using client = new Client();
+  await using client = new DemoClient();
   await client.prompt(await client.session(), "Please think");
   assertStringIncludes(client.text("agent_thought_chunk"), "what a thought looks like");
   assertStringIncludes(client.text(), "[curious]");
 });
 
 Deno.test("demo agent: plans, step by step", async () => {
-  await using client = new Client();
+  await using client = new DemoClient();
   await client.prompt(await client.session(), "Make a plan");
   const statuses = client.of("plan").map(({ entries }) => (entries as Json[]).map(({ status }) => status));
   assertEquals(statuses, [
@@ -156,12 +68,12 @@ Deno.test("demo agent: plans, step by step", async () => {
 });
 
 /** What became of the tool. */
-const toolStatuses = (client: Client) =>
+const toolStatuses = (client: DemoClient) =>
   [...client.of("tool_call"), ...client.of("tool_call_update")].map(({ status }) => status);
 
 for (const kind of ["allow_once", "allow_always"]) {
   Deno.test(`demo agent: runs a tool if it may: ${kind}`, async () => {
-    await using client = new Client();
+    await using client = new DemoClient();
     client.choose(kind);
     assertEquals(await client.prompt(await client.session(), "Run a tool"), { stopReason: "end_turn" });
     assertEquals(toolStatuses(client), ["pending", "in_progress", "completed"]);
@@ -171,12 +83,12 @@ for (const kind of ["allow_once", "allow_always"]) {
 
 for (
   const [name, decide] of [
-    ["refused", (client: Client) => client.choose("reject_once")],
+    ["refused", (client: DemoClient) => client.choose("reject_once")],
     ["left undecided", () => {}],
   ] as const
 ) {
   Deno.test(`demo agent: runs no tool if it was ${name}`, async () => {
-    await using client = new Client();
+    await using client = new DemoClient();
     decide(client);
     assertEquals(await client.prompt(await client.session(), "use the tool"), { stopReason: "end_turn" });
     assertEquals(toolStatuses(client), ["pending", "failed"]);
@@ -185,7 +97,7 @@ for (
 }
 
 Deno.test("demo agent: takes pictures, and tells what it can tell of them", async () => {
-  await using client = new Client();
+  await using client = new DemoClient();
   const picture = { type: "image", mimeType: "image/png", data: "A".repeat(4_096) };
   const sessionId = await client.session();
   await client.prompt(sessionId, "think of a plan:", picture);
@@ -198,7 +110,7 @@ Deno.test("demo agent: takes pictures, and tells what it can tell of them", asyn
 });
 
 Deno.test("demo agent: a cancel ends the turn in the middle, and the next one runs", async () => {
-  await using client = new Client();
+  await using client = new DemoClient();
   const sessionId = await client.session();
   client.hear = () => {
     client.hear = () => {};
@@ -210,14 +122,14 @@ Deno.test("demo agent: a cancel ends the turn in the middle, and the next one ru
 });
 
 Deno.test("demo agent: a cancel ends a turn that waits, at once", async () => {
-  await using client = new Client({ ...AT_ONCE, stepMs: 3_600_000 });
+  await using client = new DemoClient({ ...AT_ONCE, stepMs: 3_600_000 });
   const sessionId = await client.session();
   client.hear = () => client.peer.notify("session/cancel", { sessionId });
   assertEquals(await client.prompt(sessionId, "Make a plan"), { stopReason: "cancelled" });
 });
 
 Deno.test("demo agent: a cancel while it asks for a permission", async () => {
-  await using client = new Client();
+  await using client = new DemoClient();
   const sessionId = await client.session();
   client.decide = () => {
     client.peer.notify("session/cancel", { sessionId });
@@ -228,7 +140,7 @@ Deno.test("demo agent: a cancel while it asks for a permission", async () => {
 });
 
 Deno.test("demo agent: a cancel of nothing, and of a session that is not there", async () => {
-  await using client = new Client();
+  await using client = new DemoClient();
   const sessionId = await client.session();
   client.peer.notify("session/cancel", { sessionId });
   client.peer.notify("session/cancel", { sessionId: "another" });
@@ -243,7 +155,7 @@ async function refusal(answer: Promise<unknown>): Promise<number> {
 }
 
 Deno.test("demo agent: one prompt at a time in a session, several sessions at once", async () => {
-  await using client = new Client({ ...AT_ONCE, stepMs: 3_600_000 });
+  await using client = new DemoClient({ ...AT_ONCE, stepMs: 3_600_000 });
   const [one, other] = [await client.session(), await client.session()];
   const turns = [client.prompt(one, "Make a plan"), client.prompt(other, "Make a plan")];
   assertEquals(await refusal(client.prompt(one, "Hello")), RPC.invalidParams);
@@ -252,7 +164,7 @@ Deno.test("demo agent: one prompt at a time in a session, several sessions at on
 });
 
 Deno.test("demo agent: load replays what was said, before it answers", async () => {
-  await using client = new Client();
+  await using client = new DemoClient();
   const sessionId = await client.session();
   for (const text of ["think", "Hi"]) await client.prompt(sessionId, text);
   const spoken = client.text();
@@ -271,7 +183,7 @@ Deno.test("demo agent: load replays what was said, before it answers", async () 
 });
 
 Deno.test("demo agent: close forgets the session, and ends what runs in it", async () => {
-  await using client = new Client({ ...AT_ONCE, stepMs: 3_600_000 });
+  await using client = new DemoClient({ ...AT_ONCE, stepMs: 3_600_000 });
   const sessionId = await client.session();
   const turn = client.prompt(sessionId, "Make a plan");
   assertEquals(await client.peer.request("session/close", { sessionId }), {});
@@ -280,7 +192,7 @@ Deno.test("demo agent: close forgets the session, and ends what runs in it", asy
 });
 
 Deno.test("demo agent: a session that is not there", async () => {
-  await using client = new Client();
+  await using client = new DemoClient();
   for (const method of ["session/load", "session/prompt", "session/close"]) {
     assertEquals(
       await refusal(client.peer.request(method, { sessionId: "none", prompt: [] })),
@@ -291,19 +203,19 @@ Deno.test("demo agent: a session that is not there", async () => {
 });
 
 Deno.test("demo agent: a method that it does not know", async () => {
-  await using client = new Client();
+  await using client = new DemoClient();
   assertEquals(await refusal(client.peer.request("session/set_mode", {})), RPC.methodNotFound);
 });
 
 Deno.test("demo agent: ends with its client, also in the middle of a turn", async () => {
-  const client = new Client({ ...AT_ONCE, stepMs: 3_600_000 });
+  const client = new DemoClient({ ...AT_ONCE, stepMs: 3_600_000 });
   const turn = client.prompt(await client.session(), "Make a plan").catch((error) => error);
   await client[Symbol.asyncDispose]();
   assert(await turn instanceof Error);
 });
 
 Deno.test("demo agent: everything that it says is as the protocol's schema has it", async () => {
-  await using client = new Client();
+  await using client = new DemoClient();
   await client.peer.request("initialize", { protocolVersion: 1 });
   const sessionId = await client.session();
   client.choose("allow_once");

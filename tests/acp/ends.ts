@@ -1,4 +1,4 @@
-import type { Peer, PeerHandlers, PeerStreams } from "../../lib/acp/peer.ts";
+import { Peer, type PeerHandlers, type PeerStreams } from "../../lib/acp/peer.ts";
 import type { Link } from "../../lib/acp/process.ts";
 import type { Log, LogFields, LogLevel } from "../../lib/ops/log.ts";
 import { type Json, readLines } from "../fakes/agent.ts";
@@ -75,6 +75,18 @@ function echo(method: string, params: unknown): Promise<unknown> {
   return Promise.resolve({ method, params });
 }
 
+/** A peer, what it was told, and its other end in raw lines. */
+export function raw(told = new Told()): { peer: Peer; told: Told; end: RawEnd } {
+  const [mine, theirs] = crossed();
+  return { peer: new Peer(mine, told), told, end: new RawEnd(theirs) };
+}
+
+/** Two peers that talk to each other. */
+export function two(one = new Told(), other = new Told()): [Peer, Peer] {
+  const [mine, theirs] = crossed();
+  return [new Peer(mine, one), new Peer(theirs, other)];
+}
+
 /** Closes peers at the end of a test. */
 export async function closeAll(...peers: Peer[]): Promise<void> {
   await soon(Promise.all(peers.map((peer) => peer.close())), "the peers' close");
@@ -101,13 +113,15 @@ export class Recorder {
     this.log = { debug: say("debug"), info: say("info"), warn: say("warn"), error: say("error") };
   }
 
-  /** The entries of this message. */
-  of(message: string): LogEntry[] {
-    return this.entries.filter((entry) => entry.message === message);
+  /** The entries of this message, or with these words in it. */
+  of(message: string | RegExp): LogEntry[] {
+    return this.entries.filter((entry) =>
+      typeof message === "string" ? entry.message === message : message.test(entry.message)
+    );
   }
 
-  /** The first entry, past or future, of this message. */
-  async until(message: string): Promise<LogEntry> {
+  /** The first entry, past or future, of this message, or with these words in it. */
+  async until(message: string | RegExp): Promise<LogEntry> {
     const { promise, resolve } = Promise.withResolvers<LogEntry>();
     const look = () => {
       const [entry] = this.of(message);

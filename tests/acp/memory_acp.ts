@@ -1,3 +1,4 @@
+import type { PromptBlock } from "../../lib/turn/agent.ts";
 import { AcpAgent, type AcpAgentOptions } from "../../lib/acp/agent.ts";
 import { Peer, RPC, RpcError } from "../../lib/acp/peer.ts";
 import type { Link } from "../../lib/acp/process.ts";
@@ -21,6 +22,26 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   "session/close": () => ({}),
   "session/prompt": () => ({ stopReason: "end_turn" }),
 };
+
+/** What is asked. */
+export const GO: readonly PromptBlock[] = [{ type: "text", text: "Go" }];
+
+/** Says that it works, and waits to be cancelled. */
+export const untilCancelled: Handler = async ({ sessionId }, running) => {
+  running.say(sessionId, "working");
+  await running.cancelled(sessionId);
+  return { stopReason: "cancelled" };
+};
+/** Never answers. */
+export const never: Handler = () => new Promise(() => {});
+/** Says that it works, and ends when the test says so. */
+export function when(promise: Promise<unknown>): Handler {
+  return async ({ sessionId }, running) => {
+    running.say(sessionId, "working");
+    await promise;
+    return { stopReason: "end_turn" };
+  };
+}
 
 /** One start of an agent in memory. */
 export class RunningAcp {

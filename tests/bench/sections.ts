@@ -16,6 +16,10 @@ export interface Scale {
   /** Turns of the two long runs, each with its memory. */
   readonly turns: readonly number[];
   readonly starts: number;
+  /** Turns of each program before it is measured. */
+  readonly warmTurns: number;
+  /** How long a program is left alone before its memory is looked at. */
+  readonly settleMs: number;
 }
 
 /** The usual scale: about three minutes on two slow cores. */
@@ -26,15 +30,19 @@ export const FULL: Scale = {
   firstTokens: 50,
   turns: [2_000, 5_000, 10_000],
   starts: 5,
+  warmTurns: 500,
+  settleMs: 1_000,
 };
-/** A short look: half a minute. */
+/** A short look: well under a minute. */
 export const QUICK: Scale = {
   runs: 1,
   floodTokens: 60_000,
-  pacedMs: 1_000,
+  pacedMs: 600,
   firstTokens: 20,
-  turns: [500, 1_000, 2_000],
+  turns: [250, 500, 1_000],
   starts: 2,
+  warmTurns: 150,
+  settleMs: 250,
 };
 
 /** Measures something, and says on the way what should be known of it. */
@@ -70,11 +78,10 @@ const MANY_TOKENS = 20;
 const CHURN = 32;
 /** Time for opening one stream when many must be open before the first token. */
 const OPENING_MS = 2;
-const SETTLE_MS = 1_000;
 
 async function flood(scale: Scale, say: (text: string) => void): Promise<Row[]> {
-  await using server = await warm(SERVER);
-  await using relay = await warm(RELAY);
+  await using server = await warm(SERVER, scale);
+  await using relay = await warm(RELAY, scale);
   const speeds: Row[] = [];
   const costs: Row[] = [];
   for (const streams of FLOOD_STREAMS) {
@@ -125,8 +132,8 @@ async function floodOnce(program: Program, streams: number, tokens: number) {
 }
 
 async function paced(scale: Scale, say: (text: string) => void): Promise<Row[]> {
-  await using server = await warm(SERVER);
-  await using relay = await warm(RELAY);
+  await using server = await warm(SERVER, scale);
+  await using relay = await warm(RELAY, scale);
   const costs: Row[] = [];
   const delays: Row[] = [];
   for (const streams of PACED_STREAMS) {
@@ -195,8 +202,8 @@ async function pacedOnce(
 }
 
 async function first(scale: Scale, say: (text: string) => void): Promise<Row[]> {
-  await using server = await warm(SERVER);
-  await using relay = await warm(RELAY);
+  await using server = await warm(SERVER, scale);
+  await using relay = await warm(RELAY, scale);
   const runs = await inTurns(
     scale.runs,
     { server, relay },
@@ -247,9 +254,9 @@ async function firstOnce(program: Program, requests: number) {
   return { before, after, incomplete: closeAll(clients, whole) };
 }
 
-async function thousand(_scale: Scale, _say: (text: string) => void): Promise<Row[]> {
-  await using server = await warm(SERVER);
-  await using relay = await warm(RELAY);
+async function thousand(scale: Scale, _say: (text: string) => void): Promise<Row[]> {
+  await using server = await warm(SERVER, scale);
+  await using relay = await warm(RELAY, scale);
   const { server: [mine], relay: [bare] } = await inTurns(1, { server, relay }, manyOnce);
   const streams = `${MANY_STREAMS.toLocaleString("en")} streams at once`;
   return [
@@ -278,10 +285,10 @@ async function manyOnce(program: Program) {
   return { openMs, incomplete: whole.filter((ok) => !ok).length };
 }
 
-async function idle(_scale: Scale, say: (text: string) => void): Promise<Row[]> {
-  await using server = await warm(SERVER, true);
-  await using relay = await warm(RELAY, true);
-  const runs = await inTurns(1, { server, relay }, idleOnce);
+async function idle(scale: Scale, say: (text: string) => void): Promise<Row[]> {
+  await using server = await warm(SERVER, scale, true);
+  await using relay = await warm(RELAY, scale, true);
+  const runs = await inTurns(1, { server, relay }, (program) => idleOnce(program, scale.settleMs));
   sayIncomplete("idle streams", runs, say);
   const streams = `${MANY_STREAMS.toLocaleString("en")} idle streams`;
   return [
@@ -291,16 +298,16 @@ async function idle(_scale: Scale, say: (text: string) => void): Promise<Row[]> 
   ];
 }
 
-async function idleOnce(program: Program) {
+async function idleOnce(program: Program, settleMs: number) {
   const heap = await program.heapMb();
-  await pause(SETTLE_MS);
+  await pause(settleMs);
   const rss = program.rssMb();
   const clients = await connectAll(program, MANY_STREAMS);
   const order: Ask = { tokens: 1, everyMs: 1, firstMs: 600_000 };
   const whole = await Promise.all(
     clients.map((client) => attempt(async () => (await client.ask(order), true))),
   );
-  await pause(SETTLE_MS);
+  await pause(settleMs);
   const busy = program.rssMb();
   const perStream = (before: number, after: number) => (after - before) * 1024 / MANY_STREAMS;
   return {
@@ -314,18 +321,19 @@ async function idleOnce(program: Program) {
 /** Memory is looked at when the garbage was collected: until it must, the engine takes more and gives nothing back. */
 async function memory(
   kind: "short" | "aborted",
-  { turns }: Scale,
+  scale: Scale,
   say: (text: string) => void,
 ): Promise<Row[]> {
-  await using server = await warm(SERVER, true);
-  await using relay = await warm(RELAY, true);
+  const { turns } = scale;
+  await using server = await warm(SERVER, scale, true);
+  await using relay = await warm(RELAY, scale, true);
   const rows: Row[] = [];
   const looks: Both<{ rss: number | undefined; heap: number; incomplete: number }>[] = [];
   let done = 0;
   for (const count of turns) {
     const runs = await inTurns(1, { server, relay }, async (program) => {
       const incomplete = await churn(program, count - done, kind === "aborted");
-      await pause(SETTLE_MS);
+      await pause(scale.settleMs);
       return { incomplete, heap: await program.heapMb(), rss: program.rssMb() };
     });
     done = count;
@@ -411,10 +419,10 @@ async function startMs(what: typeof SERVER): Promise<number> {
 }
 
 /** Starts a program and lets it run in. */
-async function warm(what: typeof SERVER, lookInto = false): Promise<Program> {
+async function warm(what: typeof SERVER, { warmTurns }: Scale, lookInto = false): Promise<Program> {
   const program = await start(what, lookInto);
-  await churn(program, 500, false);
-  await churn(program, 100, true);
+  await churn(program, warmTurns, false);
+  await churn(program, warmTurns / 5, true);
   await floodOnce(program, 16, 2_000);
   return program;
 }

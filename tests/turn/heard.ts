@@ -1,6 +1,6 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import type { TurnEvent, TurnReader } from "../../lib/turn/event.ts";
-import type { Failure } from "../../lib/turn/failure.ts";
+import { Failure } from "../../lib/turn/failure.ts";
 
 /** Longer than a slow machine needs for anything: a bound on a wait that would otherwise never end. */
 const BOUND_MS = 60_000;
@@ -14,6 +14,11 @@ export async function soon<T>(promise: Promise<T>, what: string, boundMs = BOUND
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** The {@linkcode Failure} with which a promise rejects. */
+export async function failureOf(promise: Promise<unknown>): Promise<Failure> {
+  return await assertRejects(() => soon(promise, "a failure"), Failure);
 }
 
 /** Lets everything happen that can happen without a timer or the outside. */

@@ -1,40 +1,8 @@
-import { assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
-import type { PromptBlock } from "../../lib/turn/agent.ts";
+import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { Failure } from "../../lib/turn/failure.ts";
-import { RECORD_LIMIT, runTurn, Turn, type TurnLimits, type TurnOptions } from "../../lib/turn/run.ts";
-import { MemoryAgent, type MemoryPrompt } from "../fakes/memory_agent.ts";
-import { brief, Heard, settled, soon } from "./heard.ts";
-
-const BLOCKS: readonly PromptBlock[] = [{ type: "text", text: "Hello" }];
-const NO_LIMITS: TurnLimits = { replyTimeoutMs: 0, turnTimeoutMs: 0 };
-
-/** An agent that ends no turn by itself. */
-function quietAgent(): MemoryAgent {
-  const agent = new MemoryAgent();
-  agent.answersCancels = false;
-  return agent;
-}
-
-/** A turn, and the prompt that the test answers it with. */
-async function begin(options: Partial<TurnOptions> = {}): Promise<{ turn: Turn; prompt: MemoryPrompt }> {
-  const agent = quietAgent();
-  const session = await agent.open();
-  const turn = await runTurn({ session, blocks: BLOCKS, limits: NO_LIMITS, ...options });
-  return { turn, prompt: await agent.nextPrompt() };
-}
-
-function heardOf(turn: Turn): Heard & { leave: () => void } {
-  const heard = new Heard();
-  return Object.assign(heard, { leave: turn.read(heard.reader) });
-}
-
-/** Whether the turn has really ended by now. */
-async function hasEnded(turn: Turn): Promise<boolean> {
-  let ended = false;
-  turn.ended.then(() => ended = true);
-  await settled();
-  return ended;
-}
+import { runTurn, Turn } from "../../lib/turn/run.ts";
+import { brief, settled, soon } from "./heard.ts";
+import { begin, BLOCKS, hasEnded, heardOf, NO_LIMITS, quietAgent } from "./turns.ts";
 
 Deno.test("runTurn: resolves once the prompt was taken, with what was asked", async () => {
   const agent = quietAgent();
@@ -109,84 +77,6 @@ Deno.test("Turn: an agent that answers before the prompt counts as taken leaves 
   assertEquals(turn.over, true);
   assertEquals(heardOf(turn).briefs, ["text fast", "end end_turn"]);
   await turn.ended;
-});
-
-Deno.test("Turn: the first reader of an unrecorded turn hears what was before it, the second is refused", async () => {
-  const { turn, prompt } = await begin();
-  prompt.say("early ");
-  const heard = heardOf(turn);
-  prompt.say("late");
-  const failure: Failure = assertThrows(() => turn.read(() => {}), Failure);
-  assertEquals([failure.code, failure.prompted], ["turn_cancelled", true]);
-  prompt.end();
-  assertEquals(heard.briefs, ["text early ", "text late", "end end_turn"]);
-});
-
-Deno.test("Turn: a recorded turn is told from its start to whoever comes, also after its end", async () => {
-  const { turn, prompt } = await begin({ record: true });
-  const [first, all] = [heardOf(turn), ["text a", "text b", "thought c", "end refusal"]];
-  prompt.say("a");
-  prompt.say("b");
-  const second = heardOf(turn);
-  prompt.think("c");
-  prompt.end("refusal");
-  const third = heardOf(turn);
-  for (const heard of [first, second, third]) assertEquals(heard.briefs, all);
-  third.leave();
-  assertEquals([turn.abandoned, prompt.cancels], [false, 0]);
-});
-
-Deno.test("Turn: a reader that joins while an event is told hears each event once", async () => {
-  const { turn, prompt } = await begin({ record: true });
-  const late = new Heard();
-  let joined = false;
-  turn.read(() => {
-    if (!joined) turn.read(late.reader);
-    joined = true;
-  });
-  prompt.say("a");
-  prompt.say("b");
-  prompt.end();
-  assertEquals(late.briefs, ["text a", "text b", "end end_turn"]);
-});
-
-Deno.test("Turn: a reader that leaves while an event is told hears nothing more, not even that", async () => {
-  const { turn, prompt } = await begin({ record: true });
-  let leaveSecond = () => {};
-  turn.read(() => leaveSecond());
-  const second = heardOf(turn);
-  leaveSecond = second.leave;
-  prompt.say("a");
-  prompt.end();
-  assertEquals(second.briefs, []);
-});
-
-Deno.test("Turn: the last reader that leaves cancels it, and is told nothing more", async () => {
-  const { turn, prompt } = await begin({ record: true });
-  const [first, second] = [heardOf(turn), heardOf(turn)];
-  first.leave();
-  first.leave();
-  prompt.say("still read");
-  assertEquals([turn.abandoned, prompt.cancels], [false, 0]);
-  second.leave();
-  assertEquals([turn.abandoned, prompt.cancels], [true, 1]);
-  prompt.say("to nobody");
-  prompt.end("cancelled");
-  await turn.ended;
-  assertEquals(first.briefs, []);
-  assertEquals(second.briefs, ["text still read"]);
-  assertEquals(turn.over, true);
-});
-
-Deno.test("Turn: a turn that nobody read yet is not abandoned, and leaving after the end cancels nothing", async () => {
-  const { turn, prompt } = await begin();
-  prompt.say("a");
-  await settled();
-  assertEquals([turn.abandoned, prompt.cancels], [false, 0]);
-  const heard = heardOf(turn);
-  prompt.end();
-  heard.leave();
-  assertEquals([turn.abandoned, prompt.cancels], [false, 0]);
 });
 
 Deno.test("Turn: cancel asks the agent once, and its answer is the end", async () => {
@@ -319,46 +209,6 @@ Deno.test("Turn: the agent's failure is the last event, and ends it", async () =
   prompt.fail(new Failure("agent_crashed", "Gone."));
   await turn.ended;
   assertEquals(heard.briefs, ["text a", "failure agent_crashed"]);
-});
-
-const OVER_THE_RECORD: readonly { name: string; say: (prompt: MemoryPrompt) => number }[] = [
-  {
-    name: "too much text",
-    say: (prompt) => {
-      const half = "x".repeat(RECORD_LIMIT / 2);
-      prompt.say(half);
-      prompt.think(half);
-      prompt.say("!");
-      return 3;
-    },
-  },
-  {
-    name: "too many events",
-    say: (prompt) => {
-      for (let count = 0; count < 10_100; count++) prompt.say("x");
-      return 10_100;
-    },
-  },
-];
-for (const { name, say } of OVER_THE_RECORD) {
-  Deno.test(`Turn: ${name}: who reads goes on, who comes late is refused`, async () => {
-    const { turn, prompt } = await begin({ record: true });
-    const heard = heardOf(turn);
-    const said = say(prompt);
-    const failure: Failure = assertThrows(() => turn.read(() => {}), Failure);
-    assertEquals([failure.code, failure.prompted], ["turn_cancelled", true]);
-    prompt.end();
-    assertEquals(heard.events.length, said + 1);
-    assertThrows(() => turn.read(() => {}), Failure);
-  });
-}
-
-Deno.test("Turn: just within the record it can still be told", async () => {
-  const { turn, prompt } = await begin({ record: true });
-  heardOf(turn);
-  prompt.say("x".repeat(RECORD_LIMIT - 1));
-  prompt.end();
-  assertEquals(heardOf(turn).events.length, 2);
 });
 
 Deno.test("runTurn: the session's own error is thrown as it is", async () => {

@@ -1,0 +1,221 @@
+import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
+import { AcpAgent } from "../../lib/acp/agent.ts";
+import { aborted } from "../../lib/turn/abort.ts";
+import type { Session } from "../../lib/turn/agent.ts";
+import { Failure } from "../../lib/turn/failure.ts";
+import type { Json } from "../fakes/agent.ts";
+import { failureOf, Heard, settled, soon } from "../turn/heard.ts";
+import { crossed, memoryLink, RawEnd, Recorder } from "./ends.ts";
+import { AcpHouse, GO, never, untilCancelled, when } from "./memory_acp.ts";
+
+Deno.test("Connection: the end of one turn at shutdown is not the end of another's", async () => {
+  const heard = [new Heard(), new Heard(), new Heard()];
+  const [mine, theirs] = crossed();
+  const end = new RawEnd(theirs);
+  const exited = Promise.withResolvers<string>();
+  const agent = new AcpAgent({
+    name: "raw",
+    launch: () => ({
+      ...memoryLink(mine, () => {}),
+      exited: exited.promise,
+      stop: () => exited.promise.then(() => {}),
+    }),
+    cwd: "/",
+    permissions: "allow",
+    version: "1",
+    variables: new Set(),
+    log: new Recorder().log,
+  });
+  const asked: unknown[] = [];
+  const answers: Readonly<Record<string, Json>> = {
+    "initialize": { protocolVersion: 1, agentCapabilities: { sessionCapabilities: { close: {} } } },
+    "session/new": {},
+  };
+  /** Answers what comes until something of this method did. */
+  const serveUntil = async (last: string) => {
+    for (let message = await end.next(); message !== undefined; message = await end.next()) {
+      const { id, method } = message;
+      if (method === "session/prompt") asked.push(id);
+      const result = answers[String(method)];
+      if (result) await end.say({ id, result: { sessionId: `session-${id}`, ...result } });
+      if (method === last) return;
+    }
+  };
+  const sessions: Session[] = [];
+  for (const _ of heard) {
+    const opening = agent.open();
+    await serveUntil("session/new");
+    sessions.push(await opening);
+  }
+  for (const [index, session] of sessions.entries()) {
+    const prompting = session.prompt(GO, heard[index]!.reader);
+    await serveUntil("session/prompt");
+    await prompting;
+  }
+  const disposing = agent[Symbol.asyncDispose]();
+  await serveUntil("the end of its input");
+  // It was told to cancel, and its input has ended: it answers as long as it lives.
+  for (const id of asked) {
+    await end.say({ id, result: { stopReason: "cancelled" } });
+    await settled();
+  }
+  exited.resolve("exited with code 0");
+  await soon(disposing, "the agent's end");
+  assertEquals(heard.map((one) => one.briefs), [["end cancelled"], ["end cancelled"], ["end cancelled"]]);
+});
+
+Deno.test("Connection: every session of an agent that dies is closed, and every turn fails once", async () => {
+  const heard = [new Heard(), new Heard()];
+  await using house = new AcpHouse({ "session/prompt": untilCancelled });
+  const sessions = await Promise.all(heard.map(() => house.agent.open()));
+  for (const [index, session] of sessions.entries()) await session.prompt(GO, heard[index]!.reader);
+  for (const one of heard) await one.untilText("working");
+  house.running.die();
+  for (const one of heard) assertEquals(await one.last(), "failure agent_crashed");
+  for (const session of sessions) await soon(aborted(session.closed), "the session's close");
+  await settled();
+  for (const one of heard) one.assertWhole();
+});
+
+Deno.test("AcpAgent: a session that was made ahead is used, and the next is made when a turn ends", async () => {
+  await using house = new AcpHouse();
+  assertEquals(house.agent.state, "idle");
+  house.agent.warm();
+  assertEquals(house.agent.state, "starting");
+  const first = await house.agent.open();
+  assertEquals([house.agent.state, house.running.count("session/new"), first.id as string], [
+    "ready",
+    1,
+    "session-1",
+  ]);
+  const heard = new Heard();
+  await first.prompt(GO, heard.reader);
+  await heard.last();
+  await house.running.until("session/new", 2);
+  assertEquals((await house.agent.open()).id as string, "session-2");
+  assertEquals(house.starts.length, 1);
+});
+
+Deno.test("AcpAgent: opens that come at once start one agent", async () => {
+  await using house = new AcpHouse();
+  const sessions = await Promise.all([1, 2, 3].map(() => house.agent.open()));
+  assertEquals([house.starts.length, new Set(sessions.map(({ id }) => id)).size], [1, 3]);
+});
+
+Deno.test("AcpAgent: who gives up is let go, and the session that came of it is closed", async () => {
+  const opening = Promise.withResolvers<void>();
+  await using house = new AcpHouse({
+    "session/new": async () => {
+      await opening.promise;
+      return { sessionId: "late" };
+    },
+  });
+  const reason = new Error("hung up");
+  const controller = new AbortController();
+  const waiting = house.agent.open(controller.signal).catch((error) => error);
+  await settled();
+  await house.running.until("session/new");
+  controller.abort(reason);
+  assertStrictEquals(await waiting, reason);
+  opening.resolve();
+  await house.running.until("session/close");
+  assertEquals(house.running.came.at(-1)?.params.sessionId, "late");
+});
+
+Deno.test("AcpAgent: who has given up already gets no session", async () => {
+  await using house = new AcpHouse();
+  await house.agent.open();
+  await assertRejects(() => house.agent.open(AbortSignal.abort(new Error("hung up"))), Error, "hung up");
+});
+
+Deno.test("AcpAgent: an agent that does not answer a cancel serves no more, but what runs in it may end", async () => {
+  const other = Promise.withResolvers<void>();
+  const [stuck, running, next] = [new Heard(), new Heard(), new Heard()];
+  await using house = new AcpHouse({
+    "session/prompt": (params, acp) =>
+      params.sessionId === "session-1"
+        ? when(new Promise(() => {}))(params, acp)
+        : when(other.promise)(params, acp),
+  }, { times: { setupMs: 60_000, cancelMs: 5 } });
+  const [first, second] = [await house.agent.open(), await house.agent.open()];
+  const prompting = await first.prompt(GO, stuck.reader);
+  await second.prompt(GO, running.reader);
+  await running.untilText("working");
+  prompting.cancel();
+  await house.recorder.until(/does not answer a cancelled prompt/);
+  const [old] = house.starts;
+  house.handlers = {};
+  house.nowMs += 60_000;
+  await (await house.agent.open()).prompt(GO, next.reader);
+  assertEquals(await next.last(), "end end_turn");
+  assertEquals([house.starts.length, old?.link.stops], [2, 0]);
+  assertEquals([stuck.briefs, running.briefs], [["text working"], ["text working"]]);
+  other.resolve();
+  assertEquals(await running.last(), "end end_turn");
+  const ending = await stuck.last();
+  assert(["end cancelled", "failure agent_crashed"].includes(ending), ending);
+  assert(old !== undefined && old.link.stops > 0);
+  stuck.assertWhole();
+});
+
+Deno.test("AcpAgent: a cancel that is answered late, but answered, keeps the agent until what runs has ended", async () => {
+  const late = Promise.withResolvers<void>();
+  const heard = new Heard();
+  await using house = new AcpHouse({
+    "session/prompt": async ({ sessionId }, running) => {
+      running.say(sessionId, "working");
+      await late.promise;
+      return { stopReason: "cancelled" };
+    },
+  }, { times: { setupMs: 60_000, cancelMs: 5 } });
+  // Another turn holds the process while the first one is late.
+  const [session, other] = [await house.agent.open(), await house.agent.open()];
+  await other.prompt(GO, new Heard().reader);
+  const prompting = await session.prompt(GO, heard.reader);
+  await heard.untilText("working");
+  prompting.cancel();
+  await house.recorder.until(/does not answer a cancelled prompt/);
+  late.resolve();
+  assertEquals(await heard.last(), "end cancelled");
+});
+
+Deno.test("AcpAgent: dispose lets go who waits for a start, however long that would take", async () => {
+  const house = new AcpHouse({ initialize: never });
+  const opening = failureOf(house.agent.open());
+  await settled();
+  assertEquals(house.agent.state, "starting");
+  await house[Symbol.asyncDispose]();
+  assertEquals((await opening).code, "shutting_down");
+  assertEquals([house.agent.state, house.starts.length], ["closed", 1]);
+  assert(house.running.link.stops > 0);
+});
+
+Deno.test("AcpAgent: dispose lets go who waits after an early death", async () => {
+  const house = new AcpHouse();
+  house.beforeStart = () => {
+    throw new Failure("agent_unavailable", "not found");
+  };
+  await failureOf(house.agent.open());
+  const opening = failureOf(house.agent.open());
+  await settled();
+  await house[Symbol.asyncDispose]();
+  assertEquals((await opening).code, "shutting_down");
+});
+
+Deno.test("AcpAgent: after dispose nothing is opened or started", async () => {
+  const house = new AcpHouse();
+  await house[Symbol.asyncDispose]();
+  assertEquals((await failureOf(house.agent.open())).code, "shutting_down");
+  house.agent.warm();
+  await settled();
+  assertEquals([house.starts.length, house.agent.state], [0, "closed"]);
+});
+
+Deno.test("AcpAgent: kill ends what runs at once", async () => {
+  const heard = new Heard();
+  await using house = new AcpHouse({ "session/prompt": untilCancelled });
+  await (await house.agent.open()).prompt(GO, heard.reader);
+  await heard.untilText("working");
+  house.agent.kill();
+  assertEquals(await heard.last(), "failure agent_crashed");
+});

@@ -1,0 +1,92 @@
+import type { Message } from "../../lib/conversation/message.ts";
+import {
+  type ConversationKey,
+  type ConversationOptions,
+  Conversations,
+  type TurnRequest,
+} from "../../lib/conversation/registry.ts";
+import { Failure } from "../../lib/turn/failure.ts";
+import type { Turn } from "../../lib/turn/run.ts";
+import { Slots } from "../../lib/turn/slots.ts";
+import { MemoryAgent, type MemoryPrompt, type MemorySession } from "../fakes/memory_agent.ts";
+import { settled } from "../turn/heard.ts";
+
+const NEVER_IDLE_MS = 3_600_000;
+
+/** A registry over an agent in memory that ends no turn by itself. */
+export class House implements Disposable {
+  readonly agent = new MemoryAgent();
+  readonly slots: Slots;
+  readonly conversations: Conversations;
+
+  constructor(options: Partial<ConversationOptions> & { limit?: number } = {}) {
+    const { limit = 32, ...rest } = options;
+    this.agent.answersCancels = false;
+    this.slots = new Slots(limit);
+    this.conversations = new Conversations({
+      agent: this.agent,
+      slots: this.slots,
+      limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
+      log: { debug() {} },
+      maxConversations: 100,
+      idleMs: NEVER_IDLE_MS,
+      ...rest,
+    });
+  }
+
+  begin(conversation: string | undefined, messages: readonly Message[], signal?: AbortSignal): Promise<Turn> {
+    return this.beginAs(conversation as ConversationKey | undefined, messages, signal);
+  }
+
+  beginAs(
+    conversation: TurnRequest["conversation"],
+    messages: readonly Message[],
+    signal?: AbortSignal,
+  ): Promise<Turn> {
+    return this.conversations.begin({ conversation, messages, record: false }, signal);
+  }
+
+  /** Begins a turn and hands out its prompt. */
+  async prompted(conversation: string | undefined, ...messages: Message[]): Promise<MemoryPrompt> {
+    await this.begin(conversation, messages);
+    return await this.agent.nextPrompt();
+  }
+
+  /** Runs a whole turn. */
+  async told(conversation: string | undefined, ...messages: Message[]): Promise<MemoryPrompt> {
+    const prompt = await this.prompted(conversation, ...messages);
+    prompt.end();
+    await settled();
+    return prompt;
+  }
+
+  session(index: number): MemorySession {
+    const session = this.agent.sessions[index];
+    if (session === undefined) throw new Error(`Session ${index} was not opened`);
+    return session;
+  }
+
+  /** Which of the sessions are closed by now, in the order in which they were opened. */
+  get closed(): boolean[] {
+    return this.agent.sessions.map((session) => session.closed.aborted);
+  }
+
+  /** No timer outlives a test. */
+  [Symbol.dispose](): void {
+    this.conversations.close();
+  }
+}
+
+/** The agent of a session dies, in whatever it was doing. */
+export function crash(session: MemorySession): void {
+  session.close();
+  for (const prompt of session.agent.prompts) {
+    if (prompt.session === session) prompt.fail(new Failure("agent_crashed", "Gone.", { prompted: true }));
+  }
+}
+
+/** Holds whoever waits for `promise` until it is opened, or broken. */
+export function gate(): { promise: Promise<void>; open: () => void; fail: (error: unknown) => void } {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  return { promise, open: resolve, fail: reject };
+}
