@@ -243,8 +243,8 @@ export class Connection {
       promptMs: times.setupMs,
       cancelGraceMs: times.cancelMs,
       loginNeeded: (why) => loginNeeded(this.#authMethods, why),
-      stuck: (session) => {
-        log.warn("the agent does not read, or does not answer a cancelled prompt", { session: session.id });
+      stuck: (session, why) => {
+        log.warn(why, { session: session.id });
         this.#stuck.add(session);
         this.#options.stuck();
         this.#stopIfDone();

@@ -22,8 +22,8 @@ export interface SessionLink {
   readonly cancelGraceMs: number;
   /** The failure that tells how to log in to the agent. */
   loginNeeded(why: string): Failure;
-  /** The agent did not read or answer in that time. */
-  stuck(session: AcpSession): void;
+  /** The agent did not read or answer in that time; `why` says which. */
+  stuck(session: AcpSession, why: string): void;
   /** A prompt was answered, or can no longer be. */
   promptEnded(session: AcpSession, answered: boolean): void;
   /** The session is to be forgotten. */
@@ -95,7 +95,7 @@ export class AcpSession implements Session {
     });
     try {
       if (!await within(this.#link.promptMs, sent)) {
-        this.#link.stuck(this);
+        this.#link.stuck(this, "the agent does not read a prompt");
         throw new Error(`It was not read within ${this.#link.promptMs / 1000} seconds.`);
       }
     } catch (error) {
@@ -161,7 +161,10 @@ export class AcpSession implements Session {
     if (this.#running !== running || running.cancelled) return;
     running.cancelled = true;
     this.#link.peer.notify("session/cancel", { sessionId: this.id });
-    running.timer = setTimeout(() => this.#link.stuck(this), this.#link.cancelGraceMs);
+    running.timer = setTimeout(
+      () => this.#link.stuck(this, "the agent does not answer a cancelled prompt"),
+      this.#link.cancelGraceMs,
+    );
   }
 
   #answered(running: Running, result: unknown): void {

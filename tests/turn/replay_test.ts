@@ -186,6 +186,20 @@ Deno.test("Replays: a hundred are remembered, then the oldest is forgotten", asy
   assertEquals(beginner.count, 102);
 });
 
+Deno.test("Replays: a turn that runs is not forgotten for those that have ended: it would run twice", async () => {
+  const beginner = new Beginner();
+  const replays = new Replays(() => 0);
+  const long = await replays.turnOf(key("long"), beginner.begin);
+  await beginner.prompt();
+  for (let number = 0; number < 100; number++) {
+    const short = await replays.turnOf(key(`request ${number}`), beginner.begin);
+    (await beginner.prompt()).end();
+    await short.ended;
+  }
+  assertStrictEquals(await replays.turnOf(key("long"), beginner.begin), long);
+  assertEquals(beginner.count, 101);
+});
+
 Deno.test("Replays: a look at what is known forgets nothing", async () => {
   const beginner = new Beginner();
   const replays = new Replays(() => 0);
