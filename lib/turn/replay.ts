@@ -3,7 +3,7 @@
 import { Failure } from "./failure.ts";
 import type { Turn } from "./run.ts";
 
-/** Turns that are remembered; beyond it the oldest is forgotten. */
+/** Turns that are remembered; beyond it the oldest that has ended is forgotten. */
 const MAX_TURNS = 100;
 /** How long a turn is remembered after it was begun and has ended, in milliseconds. */
 const KEEP_MS = 5 * 60_000;
@@ -99,10 +99,11 @@ export class Replays {
     }
   }
 
+  /** A turn that runs is never forgotten, or it could run twice: there are no more of those than turns at once. */
   #makeRoom(): void {
-    for (const name of this.#entries.keys()) {
+    for (const [name, { until }] of this.#entries) {
       if (this.#entries.size < MAX_TURNS) return;
-      this.#entries.delete(name);
+      if (until !== Infinity) this.#entries.delete(name);
     }
   }
 }

@@ -159,7 +159,6 @@ function sessionOver(streams: ReturnType<typeof crossed>[0]): { session: AcpSess
     permissions: "allow",
     log: recorder.log,
     promptMs: 60_000,
-    promptMs: 60_000,
     cancelGraceMs: 60_000,
     loginNeeded: (why) => new Failure("agent_auth_required", why),
     stuck() {},

@@ -22,8 +22,8 @@ const alive = setInterval(() => {}, 1_000_000);
 const listening = onSignals({
   atTerminal: true,
   stop(signal) {
-    console.log("stop " + signal);
     listening[Symbol.dispose]();
+    console.log("stop " + signal);
   },
   exit: (signal) => console.log("exit " + signal),
 });

@@ -172,12 +172,14 @@ Deno.test("Replays: a turn is remembered for minutes after it has ended, and how
   assertEquals(beginner.count, 2);
 });
 
-Deno.test("Replays: a hundred are remembered, then the oldest is forgotten", async () => {
+Deno.test("Replays: a hundred are remembered, then the oldest that has ended is forgotten", async () => {
   const beginner = new Beginner();
   const replays = new Replays(() => 0);
   const turns: Turn[] = [];
   for (let number = 0; number < 101; number++) {
     turns.push(await replays.turnOf(key(`request ${number}`), beginner.begin));
+    (await beginner.prompt()).end();
+    await turns.at(-1)!.ended;
   }
   assertEquals(beginner.count, 101);
   await replays.turnOf(key("request 0"), beginner.begin);
