@@ -31,6 +31,8 @@ export interface EventStreamOptions {
 }
 
 const encoder = new TextEncoder();
+/** The streams that were written to in this go; they go out together when it is over. */
+let written: EventStream[] = [];
 
 /** An event stream that is written as things happen. */
 export class EventStream {
@@ -67,8 +69,9 @@ export class EventStream {
   end(): void {
     this.#flush();
     const controller = this.#controller;
+    if (controller === undefined) return;
     this.#close();
-    controller?.close();
+    controller.close();
   }
 
   #write(event: string): void {
@@ -78,22 +81,32 @@ export class EventStream {
     this.#out += event;
     if (this.#scheduled) return;
     this.#scheduled = true;
-    queueMicrotask(() => this.#flush());
+    if (written.push(this) === 1) queueMicrotask(EventStream.#flushWritten);
   }
 
-  readonly #flush = (): void => {
+  static #flushWritten(): void {
+    const streams = written;
+    written = [];
+    for (const stream of streams) stream.#flush();
+  }
+
+  #flush(): void {
     this.#scheduled = false;
     const controller = this.#controller;
     if (controller === undefined || this.#out === "") return;
     const bytes = encoder.encode(this.#out);
     this.#out = "";
     // The write may find the reader gone, and then cancels the stream before it returns.
-    controller.enqueue(bytes);
+    try {
+      controller.enqueue(bytes);
+    } catch {
+      return this.#lost();
+    }
     if (this.#controller !== undefined && controller.desiredSize! < -MAX_BACKLOG_BYTES) {
       controller.error(new Error("The reader fell too far behind."));
       this.#lost();
     }
-  };
+  }
 
   #lost(): void {
     if (this.#controller === undefined) return;

@@ -1,5 +1,7 @@
 /** A reply in pieces, one to an event: pure. @module */
 
+import { isPlain } from "./plain.ts";
+
 /** Characters of text in one event: about a kilobyte, whatever the language. */
 const MAX_ASCII_CHARS = 1024;
 const MAX_WIDE_CHARS = 341;
@@ -18,6 +20,7 @@ const BREAK_AFTER_TAG = /(?<=\])(?=\n)/g;
  * it, as after a sentence or a tag that it has taken already: there a space leads it in.
  */
 export function deltas(text: string): string[] {
+  if (text.length <= MAX_WIDE_CHARS && isPlain(text)) return [text];
   if (!SENTENCE_END.test(text)) return sized(text);
   const sentences = text.replace(BREAK_AFTER_TAG, " ").match(SENTENCE) ?? [];
   return sentences.flatMap(sized).map((piece) => piece.startsWith("\n") ? " " + piece : piece);

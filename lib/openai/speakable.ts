@@ -1,5 +1,7 @@
 /** A reply as skins can speak it, streamed: pure, and the same however the text is cut. @module */
 
+import { isPlain } from "./plain.ts";
+
 /** Lines end here for a skin that speaks sentence by sentence. */
 const LINE_END = /[\n。．！？]/;
 /** Other line breaks, which ChatVRM and others do not get over. */
@@ -26,6 +28,7 @@ export class Speakable {
 
   /** What can be said now of the reply that goes on with `piece`. */
   push(piece: string): string {
+    if (this.#half === "" && isPlain(piece)) return this.#say(this.#sameLine(piece));
     let text = this.#half + piece;
     this.#half = "";
     const end = text.charCodeAt(text.length - 1);

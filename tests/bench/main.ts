@@ -8,7 +8,7 @@
 import { parseArgs } from "node:util";
 import { killAll } from "./program.ts";
 import { FULL, QUICK, SECTIONS } from "./sections.ts";
-import { type Row, table } from "./table.ts";
+import { FOOTNOTE, type Row, table } from "./table.ts";
 
 /** When it is ended, whatever it does. */
 const LIMIT_MS = 235_000;
@@ -60,6 +60,8 @@ function report(): void {
   console.log(
     `\nDeno ${Deno.version.deno}, ${Deno.build.target}, ${navigator.hardwareConcurrency} processors\n`,
   );
-  console.log(table(rows));
-  for (const text of notes) console.log(`note: ${text}`);
+  const text = table(rows);
+  console.log(text);
+  if (text.includes("over*")) console.log(`\n${FOOTNOTE}`);
+  for (const said of notes) console.log(`note: ${said}`);
 }

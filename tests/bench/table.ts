@@ -47,7 +47,10 @@ export function percentile(values: readonly number[], part: number): number | un
 }
 
 const HEADINGS = ["", "server", "bare relay", "ratio", "target", ""] as const;
-const WIDTHS = [61, 11, 11, 8, 11, 5] as const;
+const WIDTHS = [61, 11, 11, 8, 11, 6] as const;
+
+/** What `over*` means. */
+export const FOOTNOTE = "over*: the bare relay is over it too, so it is this machine that is busy or slow";
 
 /** The table, as text. */
 export function table(rows: readonly Row[]): string {
@@ -68,7 +71,8 @@ export function table(rows: readonly Row[]): string {
 function verdict({ server, relay, target }: Row): string {
   if (target === undefined) return "";
   if (server === undefined || target.relative && relay === undefined) return "n/a";
-  return target.ok(server, relay ?? NaN) ? "ok" : "over";
+  if (target.ok(server, relay ?? NaN)) return "ok";
+  return relay === undefined || target.ok(relay, relay) ? "over" : "over*";
 }
 
 function shown(value: number | undefined, digits: number): string {
