@@ -100,10 +100,10 @@ export class AcpAgent implements Agent {
   async #open(): Promise<AcpSession> {
     const spare = this.#spare;
     this.#spare = undefined;
-    const session = await spare?.catch(() => undefined);
+    const made = await spare?.catch(() => undefined);
+    const session = made && !made.closed.aborted ? made : await (await this.#connect()).newSession();
     this.#makeSpareSoon();
-    if (session && !session.closed.aborted) return session;
-    return await (await this.#connect()).newSession();
+    return session;
   }
 
   #makeSpareSoon(): void {

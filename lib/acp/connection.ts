@@ -140,9 +140,11 @@ export class Connection {
 
   async #stop(): Promise<void> {
     for (const session of this.#sessions.values()) session.close();
+    let ended = Promise.resolve();
     // Not waited for: an agent that does not read would hold it up.
-    const ended = this.#peer.endInput();
-    await this.#options.link.stop();
+    await this.#options.link.stop(() => {
+      ended = this.#peer.endInput();
+    });
     await this.#peer.close("The agent was stopped.");
     await within(LAST_WORDS_MS, ended);
   }

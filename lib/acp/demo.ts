@@ -48,7 +48,7 @@ export async function serveDemo(streams: PeerStreams, options: DemoOptions = DEM
     garbage() {},
     notification(method, params) {
       if (method === "session/cancel") {
-        sessions.get((params as { sessionId: string }).sessionId)?.cancel?.abort();
+        sessions.get((params as { sessionId?: string } | undefined)?.sessionId ?? "")?.cancel?.abort();
       }
     },
     async request(method, params) {

@@ -38,8 +38,11 @@ export interface Link extends PeerStreams {
   readonly exited: Promise<string>;
   /** The last lines of its stderr. */
   stderrTail(): readonly string[];
-  /** Ends it, politely at first, once its input was closed. Leaves nothing behind that it started. */
-  stop(): Promise<void>;
+  /**
+   * Ends it, politely at first: `endInput` closes its input. Leaves nothing behind that it started, which is looked for
+   * before: once the agent is gone nobody can tell any more.
+   */
+  stop(endInput?: () => void): Promise<void>;
   /** Ends it at once, as far as that can be done without waiting. */
   kill(): void;
 }
@@ -75,8 +78,9 @@ export function launch(options: Launch, log: Log, times = STOP_TIMES): Link {
   let stopping: Promise<void> | undefined;
   const descendants = async () => descendantsOf(child.pid, await listProcesses(mark));
 
-  async function stop(): Promise<void> {
+  async function stop(endInput: () => void): Promise<void> {
     const seen = await descendants();
+    endInput();
     if (!await within(times.endMs, exited)) {
       signal(group, "SIGTERM");
       if (!await within(times.termMs, exited)) {
@@ -105,7 +109,7 @@ export function launch(options: Launch, log: Log, times = STOP_TIMES): Link {
     writable: child.stdin,
     exited,
     stderrTail: () => tail,
-    stop: () => stopping ??= stop(),
+    stop: (endInput = () => {}) => stopping ??= stop(endInput),
     kill: () => signal(group, "SIGKILL"),
   };
 }

@@ -3,6 +3,9 @@
 import type { Accepts, PromptBlock } from "../turn/agent.ts";
 import { type Message, type Part, personaOf, type Role } from "./message.ts";
 
+/** The start of what would pass for one of our tags. */
+const ROLE_TAG = /<(?=\/?(?:system|user|assistant|tool)\b)/g;
+
 /** What a live session was told already. */
 export interface Told {
   /** The persona, as {@linkcode personaOf} gives it. */
@@ -45,7 +48,7 @@ export function fingerprint(message: Message): string {
 
 /**
  * Messages as prompt blocks. What the user said last stands as it is; everything before it stands in tags that name
- * the role, so that nothing is lost and nobody's words pass for another's.
+ * the role. What looks like such a tag in somebody's words is written with `&lt;`, so that they pass for nobody else's.
  *
  * @example
  * ```ts
@@ -61,6 +64,7 @@ export function fingerprint(message: Message): string {
  */
 export function toPrompt(messages: readonly Message[], accepts: Accepts): PromptBlock[] {
   const plainFrom = messages.findLastIndex((message) => message.role !== "user") + 1;
+  const tagged = plainFrom > 0 || messages.some((message) => message.name !== undefined);
   const blocks: PromptBlock[] = [];
   let text = "";
   const flush = () => {
@@ -74,7 +78,8 @@ export function toPrompt(messages: readonly Message[], accepts: Accepts): Prompt
     for (const [position, part] of message.parts.entries()) {
       if (part.type === "text" || !accepts[part.type]) {
         if (position > 0 && text !== "") text += "\n";
-        text += part.type === "text" ? part.text : leftOut(part);
+        if (part.type !== "text") text += leftOut(part);
+        else text += tagged ? part.text.replace(ROLE_TAG, "&lt;") : part.text;
       } else {
         flush();
         blocks.push(part);

@@ -35,9 +35,10 @@ export function createLog(options: LogOptions): Log {
     .flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1)]);
   const say = (level: LogLevel) => (message: string, fields: LogFields = {}) => {
     if (LOG_LEVELS.indexOf(level) < threshold) return;
+    const own = { ts: now().toISOString(), level, message };
     let line = pretty
       ? plain(now(), level, message, fields)
-      : JSON.stringify({ ts: now().toISOString(), level, message, ...fields }, replacer);
+      : JSON.stringify({ ...own, ...fields, ...own }, replacer);
     for (const secret of hidden) line = line.replaceAll(secret, "[secret]");
     write(line.length > MAX_LINE_CHARS ? line.slice(0, MAX_LINE_CHARS) + "..." : line);
   };

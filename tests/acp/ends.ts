@@ -149,8 +149,9 @@ export function memoryLink(streams: PeerStreams, end: () => void): Link & { stop
     exited,
     stops: 0,
     stderrTail: () => [],
-    stop() {
+    stop(endInput) {
       this.stops++;
+      endInput?.();
       finish();
       return Promise.resolve();
     },

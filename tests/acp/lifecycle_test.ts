@@ -18,7 +18,10 @@ Deno.test("Connection: the end of one turn at shutdown is not the end of another
     launch: () => ({
       ...memoryLink(mine, () => {}),
       exited: exited.promise,
-      stop: () => exited.promise.then(() => {}),
+      stop(endInput) {
+        endInput?.();
+        return exited.promise.then(() => {});
+      },
     }),
     cwd: "/",
     permissions: "allow",
