@@ -29,7 +29,7 @@ Deno.test("a prompt that the agent does not read is refused, and a new agent ser
     version: "1",
     variables: new Set(),
     log: new Recorder().log,
-    times: { setupMs: 500, cancelMs: 500 },
+    times: { setupMs: 1_500, cancelMs: 500 },
   });
   const session = await agent.open();
   reads = false;
