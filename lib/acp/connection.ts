@@ -281,8 +281,8 @@ export class Connection {
     }
   }
 
-  // deno-lint-ignore require-await -- what it throws is the answer
-  async #asked(method: string, params: unknown): Promise<unknown> {
+  /** What it gives is the answer, and so is what it throws. */
+  #asked(method: string, params: unknown): unknown {
     if (method !== "session/request_permission") {
       throw new RpcError(RPC.methodNotFound, `Method not found: ${method}`);
     }

@@ -61,10 +61,11 @@ export interface PeerHandlers {
   /** A notification. Called synchronously, in order; it must not throw. */
   notification(method: string, params: unknown): void;
   /**
-   * A request. What it resolves to is the answer; an {@linkcode RpcError} that it throws is the error answered.
+   * A request. What it gives, or resolves to, is the answer; an {@linkcode RpcError} that it throws is the error
+   * answered.
    * The signal aborts when the other end takes the request back (`$/cancel_request`) or the connection closes.
    */
-  request(method: string, params: unknown, signal: AbortSignal): Promise<unknown>;
+  request(method: string, params: unknown, signal: AbortSignal): unknown;
   /** A line that is no JSON-RPC message: skipped, but said. */
   garbage(line: string, why: string): void;
 }
@@ -239,7 +240,7 @@ export class Peer implements AsyncDisposable {
       this.#incoming.delete(id);
       this.#send({ jsonrpc: "2.0", id, ...body }).catch(() => {});
     };
-    this.#handlers.request(method, params, controller.signal).then(
+    Promise.try(() => this.#handlers.request(method, params, controller.signal)).then(
       (result) => answer({ result: result ?? {} }),
       (error) =>
         answer({

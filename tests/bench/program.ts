@@ -27,7 +27,8 @@ const STOP_MS = 8_000;
 /** Of `/proc/PID/stat`, in clock ticks; Linux has told programs of 100 a second for ever. */
 const TICK_MICROS = 10_000;
 
-const ROOT = `${import.meta.dirname}/../..`;
+/** The project's folder. */
+export const ROOT = `${import.meta.dirname}/../..`;
 const DENO = ["run", "--no-prompt", "--quiet"];
 const AGENT = [Deno.execPath(), ...DENO, "--no-config", "--no-lock", `${import.meta.dirname}/agent.ts`];
 const SERVER_ARGS = ["--enabled", "--listen", "127.0.0.1:0", "--max-in-flight", "2000"];

@@ -1,7 +1,8 @@
 /** What is measured. Each section starts the server and the relay and measures them in turns. @module */
 
 import { type Ask, Client, type Listener } from "./client.ts";
-import { COMPILED, EXECUTABLE, type Program, RELAY, SERVER, start } from "./program.ts";
+import { type Program, RELAY, SERVER, start } from "./program.ts";
+import { startUp } from "./startup.ts";
 import { atMost, median, percentile, ratioAtLeast, ratioAtMost, type Row } from "./table.ts";
 
 /** How much is measured. */
@@ -57,7 +58,7 @@ export const SECTIONS: Readonly<Record<string, Section>> = {
   idle,
   turns: (scale, say) => memory("short", scale, say),
   aborts: (scale, say) => memory("aborted", scale, say),
-  start: startUp,
+  start: ({ starts }, say) => startUp(starts, say),
 };
 
 interface Both<T> {
@@ -385,37 +386,6 @@ async function churn(program: Program, count: number, aborted: boolean): Promise
   await Promise.all(clients.map(worker));
   for (const client of clients) client.close();
   return wrong;
-}
-
-async function startUp({ starts }: Scale, say: (text: string) => void): Promise<Row[]> {
-  const size = await Deno.stat(EXECUTABLE).then(({ size }) => size, () => undefined);
-  if (size === undefined) say("there is no executable to start: `deno task compile` makes it");
-  const times = { server: [] as number[], relay: [] as number[], compiled: [] as number[] };
-  for (let i = 0; i < starts; i++) {
-    times.server.push(await startMs(SERVER));
-    times.relay.push(await startMs(RELAY));
-    if (size !== undefined) times.compiled.push(await startMs(COMPILED));
-  }
-  const target = atMost(300, "ms");
-  const rows: Row[] = [{
-    figure: "start to the first answer, from source, ms",
-    server: median(times.server),
-    relay: median(times.relay),
-    target,
-  }];
-  if (size === undefined) return rows;
-  rows.push({ figure: "start to the first answer, executable, ms", server: median(times.compiled), target });
-  rows.push({
-    figure: "size of the executable, MB (compile --measure: what is ours)",
-    server: size / 1e6,
-    digits: 1,
-  });
-  return rows;
-}
-
-async function startMs(what: typeof SERVER): Promise<number> {
-  await using program = await start(what);
-  return program.startMs;
 }
 
 /** Starts a program and lets it run in. */
