@@ -4,6 +4,7 @@ import type { Log } from "../ops/log.ts";
 import { orAbort } from "../turn/abort.ts";
 import type { Agent, AgentState, Session } from "../turn/agent.ts";
 import { asFailure, Failure } from "../turn/failure.ts";
+import type { PermissionDesk } from "../turn/permission.ts";
 import { AGENT_TIMES, type AgentTimes, Connection } from "./connection.ts";
 import type { PermissionPolicy } from "./permission.ts";
 import type { Link } from "./process.ts";
@@ -28,6 +29,8 @@ export interface AcpAgentOptions {
   /** The folder that sessions work in; absolute. */
   readonly cwd: string;
   readonly permissions: PermissionPolicy;
+  /** Where a person is asked for a permission. */
+  readonly desk: Pick<PermissionDesk, "ask">;
   /** This program's version, told to the agent. */
   readonly version: string;
   /** Names of the variables in the agent's environment. */
@@ -136,7 +139,7 @@ export class AcpAgent implements Agent {
   async #start(): Promise<Connection> {
     await this.#waitAfterDeath();
     this.#closing.signal.throwIfAborted();
-    const { cwd, permissions, version, variables, log, times = AGENT_TIMES } = this.#options;
+    const { cwd, permissions, desk, version, variables, log, times = AGENT_TIMES } = this.#options;
     const startedAt = this.#now();
     let answered = false;
     let link: Link | undefined;
@@ -147,6 +150,7 @@ export class AcpAgent implements Agent {
         link,
         cwd,
         permissions,
+        desk,
         version,
         variables,
         log,

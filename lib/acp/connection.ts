@@ -8,6 +8,7 @@ import type { SessionId } from "../turn/event.ts";
 import { Failure, messageOf } from "../turn/failure.ts";
 import { loginMethod, loginNeeded } from "./login.ts";
 import { ClosedError, Peer, RPC, RpcError } from "./peer.ts";
+import type { PermissionDesk } from "../turn/permission.ts";
 import type { PermissionPolicy } from "./permission.ts";
 import type { Link } from "./process.ts";
 import { AcpSession, type SessionLink } from "./session.ts";
@@ -42,6 +43,7 @@ export interface ConnectionOptions {
   /** The folder that sessions work in; absolute. */
   readonly cwd: string;
   readonly permissions: PermissionPolicy;
+  readonly desk: Pick<PermissionDesk, "ask">;
   readonly version: string;
   /** Names of the variables in the agent's environment: a log-in by variable needs no person. */
   readonly variables: ReadonlySet<string>;
@@ -71,7 +73,7 @@ export class Connection {
     const { log } = options;
     this.#peer = new Peer(options.link, {
       notification: (method, params) => this.#notified(method, params),
-      request: (method, params) => this.#asked(method, params),
+      request: (method, params, signal) => this.#asked(method, params, signal),
       garbage: (line, why) =>
         log.warn("skipped a line of the agent", { why, line: line.slice(0, LOGGED_LINE_CHARS) }),
     });
@@ -236,11 +238,12 @@ export class Connection {
   }
 
   #sessionLink(): SessionLink {
-    const { permissions, log, times } = this.#options;
+    const { permissions, desk, log, times } = this.#options;
     return {
       peer: this.#peer,
       accepts: this.#accepts,
       permissions,
+      desk,
       log,
       promptMs: times.setupMs,
       cancelGraceMs: times.cancelMs,
@@ -282,7 +285,7 @@ export class Connection {
   }
 
   /** What it gives is the answer, and so is what it throws. */
-  #asked(method: string, params: unknown): unknown {
+  #asked(method: string, params: unknown, signal: AbortSignal): unknown {
     if (method !== "session/request_permission") {
       throw new RpcError(RPC.methodNotFound, `Method not found: ${method}`);
     }
@@ -292,9 +295,9 @@ export class Connection {
     } catch (error) {
       throw new RpcError(RPC.invalidParams, messageOf(error));
     }
-    return {
-      outcome: this.#sessions.get(request.sessionId)?.permission(request) ?? { outcome: "cancelled" },
-    };
+    const outcome = this.#sessions.get(request.sessionId)?.permission(request, signal) ??
+      { outcome: "cancelled" };
+    return outcome instanceof Promise ? outcome.then((outcome) => ({ outcome })) : { outcome };
   }
 }
 

@@ -39,6 +39,7 @@ export async function act(
     );
   }
   if (/\b(run|use|call) (a |the |some )?tools?\b/i.test(asked)) return await runTool(stage);
+  if (/\b(delegate|juggle|sub-?agents?)\b/i.test(asked)) return await delegate(stage);
   if (/\bplan\b/i.test(asked)) {
     await stage.plan(["Listen", "Think", "Answer"]);
     return await stage.say("[proud] That was a plan with three steps, each of them done.");
@@ -54,7 +55,7 @@ export async function act(
   await stage.say(
     `${greeting} You said: "${shorten(asked)}". [neutral] No model thinks behind me, ` +
       "but everything else is real: the tokens, the tags, the tools. " +
-      '[curious] Say "run a tool", "make a plan" or "think", or set OPENAB_AGENT_COMMAND to meet a real agent.',
+      '[curious] Say "run a tool", "make a plan", "delegate" or "think", or set OPENAB_AGENT_COMMAND to meet a real agent.',
   );
 }
 
@@ -67,7 +68,7 @@ async function runTool(stage: Stage): Promise<void> {
   if (!allowed) {
     await stage.update({ sessionUpdate: "tool_call_update", toolCallId: tool.toolCallId, status: "failed" });
     return await stage.say(
-      "[sad] I was not permitted to look at the clock. VTUBER_PERMISSIONS=allow would let me.",
+      "[sad] I was not permitted to look at the clock.",
     );
   }
   await stage.update({
@@ -78,6 +79,26 @@ async function runTool(stage: Stage): Promise<void> {
   await stage.pause();
   await stage.update({ sessionUpdate: "tool_call_update", toolCallId: tool.toolCallId, status: "completed" });
   await stage.say(`[happy] I looked at the clock: it is ${new Date().toISOString().slice(11, 16)} UTC.`);
+}
+
+/** Agents of its own work for it, as Claude's `Task` does; it waits until the last of them is done. */
+async function delegate(stage: Stage): Promise<void> {
+  await stage.think("That is a lot of work. I shall let others help me. ");
+  const tasks = ["Read the letters", "Count the stars", "Water the plants"].map((title) => ({
+    toolCallId: `task-${crypto.randomUUID()}`,
+    name: "Task",
+    title,
+    kind: "think",
+  }));
+  for (const task of tasks) {
+    await stage.update({ sessionUpdate: "tool_call", ...task, status: "in_progress" });
+    await stage.pause();
+  }
+  for (const { toolCallId } of tasks) {
+    await stage.pause();
+    await stage.update({ sessionUpdate: "tool_call_update", toolCallId, status: "completed" });
+  }
+  await stage.say("[excited] Three helpers of mine have done three things at once.");
 }
 
 /** What was said last: a transcript before it stands in tags. */

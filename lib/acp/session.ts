@@ -3,10 +3,18 @@
 import { within } from "../ops/lifetime.ts";
 import type { Log } from "../ops/log.ts";
 import type { Accepts, PromptBlock, Prompting, Session } from "../turn/agent.ts";
-import type { SessionId, ToolKind, TurnEvent, TurnReader } from "../turn/event.ts";
+import type { SessionId, ToolCall, ToolCallId, TurnEvent, TurnReader } from "../turn/event.ts";
 import { Failure, messageOf } from "../turn/failure.ts";
+import { chooseOption, type PermissionDesk, type PermissionQuestion } from "../turn/permission.ts";
 import { ClosedError, type Peer, RPC, RpcError } from "./peer.ts";
-import { chooseOption, judge, type PermissionOutcome, type PermissionPolicy } from "./permission.ts";
+import {
+  detailOf,
+  judge,
+  outcomeOf,
+  type PermissionOutcome,
+  type PermissionPolicy,
+  Remembered,
+} from "./permission.ts";
 import { UpdateTranslator } from "./update.ts";
 import { parsePromptResult, parseSessionUpdate, type PermissionRequest } from "./wire.ts";
 
@@ -15,6 +23,8 @@ export interface SessionLink {
   readonly peer: Peer;
   readonly accepts: Accepts;
   readonly permissions: PermissionPolicy;
+  /** Where a person is asked. */
+  readonly desk: Pick<PermissionDesk, "ask">;
   readonly log: Log;
   /** How long an agent may take to read a prompt, in milliseconds. */
   readonly promptMs: number;
@@ -35,6 +45,8 @@ interface Running {
   readonly reader: TurnReader;
   readonly translator: UpdateTranslator;
   readonly done: () => void;
+  /** Aborts when the turn is cancelled or over: its permission requests are withdrawn. */
+  readonly leaving: AbortController;
   cancelled: boolean;
   refused: boolean;
   timer: ReturnType<typeof setTimeout> | undefined;
@@ -48,6 +60,7 @@ export class AcpSession implements Session {
 
   readonly #link: SessionLink;
   readonly #closing = new AbortController();
+  readonly #remembered = new Remembered();
   #running: Running | undefined;
   /** Settles when the last prompt that was put, or waits, has ended. */
   #queue: Promise<void> = Promise.resolve();
@@ -77,6 +90,7 @@ export class AcpSession implements Session {
       reader,
       translator: new UpdateTranslator(),
       done,
+      leaving: new AbortController(),
       cancelled: false,
       refused: false,
       timer: undefined,
@@ -129,25 +143,66 @@ export class AcpSession implements Session {
     if (event) running.reader(event);
   }
 
-  /** Not for callers: a `session/request_permission` came. */
-  permission(request: PermissionRequest): PermissionOutcome {
+  /**
+   * Not for callers: a `session/request_permission` came. Answered at once where nobody has to be asked.
+   *
+   * @param signal The agent takes the request back.
+   */
+  permission(
+    { toolCall, options }: PermissionRequest,
+    signal: AbortSignal,
+  ): PermissionOutcome | Promise<PermissionOutcome> {
     const running = this.#running;
     if (running === undefined || running.cancelled) return { outcome: "cancelled" };
-    const event = running.translator.tool(request.toolCall);
+    const event = running.translator.tool(toolCall);
     if (event) running.reader(event);
-    const kind: ToolKind = request.toolCall.kind ?? running.translator.kindOf(request.toolCall.toolCallId);
-    const { permissions, log } = this.#link;
-    const verdict = judge(permissions, kind);
+    const tool: ToolCall = event?.tool ?? running.translator.known(toolCall.toolCallId) ?? {
+      id: toolCall.toolCallId as ToolCallId,
+      title: "tool",
+      kind: "other",
+      status: "pending",
+    };
+    const question: PermissionQuestion = {
+      tool,
+      detail: detailOf(toolCall),
+      options: options.map(({ optionId, name, kind }) => ({ id: optionId, name, kind })),
+    };
+    const policy = judge(this.#link.permissions, tool.kind);
+    const verdict = policy === "ask" ? this.#remembered.decisionOf(question) ?? "ask" : policy;
+    if (verdict === "ask") return this.#ask(running, question, signal);
     if (verdict !== "allow") {
       running.refused = true;
-      log.info(
-        verdict === "ask"
-          ? "refused a permission, since nobody is there to ask; VTUBER_PERMISSIONS=allow would give it"
-          : "refused a permission, as VTUBER_PERMISSIONS says",
-        { tool: request.toolCall.title, kind, session: this.id },
-      );
+      const why = policy === "ask" ? "a person said so for always" : "VTUBER_PERMISSIONS says so";
+      this.#link.log.info(`refused a permission: ${why}`, this.#fields(tool));
     }
-    return chooseOption(request.options, verdict === "allow" ? "allow" : "refuse");
+    return outcomeOf(chooseOption(question.options, verdict));
+  }
+
+  async #ask(
+    running: Running,
+    question: PermissionQuestion,
+    signal: AbortSignal,
+  ): Promise<PermissionOutcome> {
+    const { desk, log } = this.#link;
+    const leaving = AbortSignal.any([signal, running.leaving.signal]);
+    const resolution = await desk.ask(question, running.reader, leaving);
+    const { tool, options } = question;
+    if (resolution?.outcome === "cancelled") return { outcome: "cancelled" };
+    if (resolution?.outcome !== "allowed") running.refused = true;
+    if (resolution?.option) {
+      this.#remembered.remember(question, resolution.option);
+      log.info(`a permission was ${resolution.outcome}`, { ...this.#fields(tool), by: resolution.by });
+      return outcomeOf(resolution.option);
+    }
+    if (resolution?.outcome !== "rejected") {
+      const why = resolution ? "nobody answered in time" : "nobody is there to ask";
+      log.info(`refused a permission: ${why}; VTUBER_PERMISSIONS=allow would give it`, this.#fields(tool));
+    }
+    return outcomeOf(chooseOption(options, "reject"));
+  }
+
+  #fields(tool: ToolCall): Record<string, unknown> {
+    return { tool: tool.title, kind: tool.kind, session: this.id };
   }
 
   #translate(running: Running, update: unknown): TurnEvent | undefined {
@@ -161,6 +216,7 @@ export class AcpSession implements Session {
     if (this.#running !== running || running.cancelled) return;
     running.cancelled = true;
     this.#link.peer.notify("session/cancel", { sessionId: this.id });
+    running.leaving.abort("turn");
     running.timer = setTimeout(
       () => this.#link.stuck(this, "the agent does not answer a cancelled prompt"),
       this.#link.cancelGraceMs,
@@ -205,6 +261,7 @@ export class AcpSession implements Session {
 
   #end(running: Running, events: TurnEvent[], answered: boolean): void {
     clearTimeout(running.timer);
+    running.leaving.abort("turn");
     this.#running = undefined;
     for (const event of events) running.reader(event);
     running.done();

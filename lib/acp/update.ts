@@ -1,6 +1,6 @@
 /** ACP session updates as turn events. @module */
 
-import type { ToolCall, ToolCallId, ToolKind, TurnEvent } from "../turn/event.ts";
+import { isOpen, type ToolCall, type ToolCallId, type TurnEvent } from "../turn/event.ts";
 import type { SessionUpdate } from "./wire.ts";
 
 /** Tool calls of one turn that are kept in mind; beyond it the oldest is forgotten. */
@@ -8,8 +8,11 @@ const MAX_TOOLS = 1_000;
 
 type ToolFields = Pick<
   Extract<SessionUpdate, { sessionUpdate: "tool_call" }>,
-  "toolCallId" | "title" | "kind" | "status"
+  "toolCallId" | "title" | "kind" | "status" | "name" | "rawInput" | "_meta"
 >;
+
+/** Tools that are agents of their own, by the names that agents give them (Claude, opencode, Codex). */
+const SUBAGENT_TOOLS: ReadonlySet<unknown> = new Set(["Task", "Agent", "task", "agent", "spawn_agent"]);
 
 /**
  * Turns the updates of one turn into its events. It has no input and no clock; its state is what the agent said of its
@@ -47,7 +50,7 @@ export class UpdateTranslator {
   }
 
   /** Takes in what is new of a tool call (an upsert); the event carries the whole, or nothing if nothing changed. */
-  tool(fields: ToolFields): TurnEvent | undefined {
+  tool(fields: ToolFields): Extract<TurnEvent, { type: "tool" }> | undefined {
     const id = fields.toolCallId as ToolCallId;
     const known = this.#tools.get(id);
     const tool: ToolCall = {
@@ -55,25 +58,24 @@ export class UpdateTranslator {
       title: fields.title || known?.title || "tool",
       kind: fields.kind ?? known?.kind ?? "other",
       status: fields.status ?? known?.status ?? "pending",
+      ...(known?.isSubagent || isSubagent(fields) ? { isSubagent: true } : {}),
     };
-    if (known && known.title === tool.title && known.kind === tool.kind && known.status === tool.status) {
-      return undefined;
-    }
+    if (known && sameTool(known, tool)) return undefined;
     this.#tools.set(id, tool);
     if (this.#tools.size > MAX_TOOLS) this.#forgetOldest();
     return { type: "tool", tool };
   }
 
-  /** What kind of tool the agent said this is. */
-  kindOf(id: string): ToolKind {
-    return this.#tools.get(id as ToolCallId)?.kind ?? "other";
+  /** A tool call as far as the agent told of it. */
+  known(id: string): ToolCall | undefined {
+    return this.#tools.get(id as ToolCallId);
   }
 
   /** The ends of the tools that the agent left open, `completed` or `failed`. */
   close(status: "completed" | "failed"): TurnEvent[] {
     const open = [...this.#tools.values()].filter((tool) => isOpen(tool));
     this.#tools.clear();
-    return open.map((tool) => ({ type: "tool", tool: { ...tool, status } }));
+    return open.map((tool) => ({ type: "tool", tool: { ...tool, status }, closing: true }));
   }
 
   #forgetOldest(): void {
@@ -84,8 +86,13 @@ export class UpdateTranslator {
   }
 }
 
-function isOpen(tool: ToolCall): boolean {
-  return tool.status === "pending" || tool.status === "in_progress";
+function sameTool(a: ToolCall, b: ToolCall): boolean {
+  return a.title === b.title && a.kind === b.kind && a.status === b.status && a.isSubagent === b.isSubagent;
+}
+
+/** The tool's own name says it, or its input: never its title, which is for people. */
+function isSubagent({ name, rawInput, _meta }: ToolFields): boolean {
+  return SUBAGENT_TOOLS.has(name ?? _meta?.claudeCode?.toolName) || rawInput?.subagent_type !== undefined;
 }
 
 /** Text is spoken; images, sounds and links of an agent are not, and an empty chunk is nothing. */

@@ -101,6 +101,11 @@ const toolFields = {
   title: text.nullish().catch(undefined),
   kind,
   status,
+  name: text.nullish().catch(undefined),
+  rawInput: z.looseObject({ subagent_type: text.optional().catch(undefined) }).nullish().catch(undefined),
+  /** Claude's own. */
+  _meta: z.looseObject({ claudeCode: z.looseObject({ toolName: text.optional() }).optional() })
+    .nullish().catch(undefined),
 };
 const planEntry = z.looseObject({
   content: text,

@@ -2,9 +2,9 @@
 
 import { orAbort } from "../turn/abort.ts";
 import type { Agent, Session } from "../turn/agent.ts";
-import type { TurnEvent } from "../turn/event.ts";
+import type { EmotionWords } from "../turn/emotion.ts";
 import { Failure } from "../turn/failure.ts";
-import { runTurn, type Turn, type TurnLimits } from "../turn/run.ts";
+import { runTurn, type Turn, type TurnLimits, type TurnObserver } from "../turn/run.ts";
 import type { Slots } from "../turn/slots.ts";
 import type { Message } from "./message.ts";
 import { type Told, toldOf, toPrompt, untold } from "./prompt.ts";
@@ -22,14 +22,20 @@ export interface ConversationOptions {
   readonly maxConversations: number;
   /** How long a lasting conversation is kept after its last turn, in milliseconds. */
   readonly idleMs: number;
-  /** Hears every event of every turn; never waited for. */
-  readonly observe?: (event: TurnEvent, turn: Turn) => void;
+  /** Watches every turn. */
+  readonly observer?: TurnObserver;
+  /** The words that are emotions in replies. */
+  readonly emotions?: EmotionWords;
 }
 
 /** A turn that is asked for. */
 export interface TurnRequest {
   /** The conversation it belongs to; without one it gets a session of its own, closed when it is done. */
   readonly conversation?: ConversationKey | Aside | undefined;
+  /** What the caller calls it, where it has a name. */
+  readonly name?: string | undefined;
+  /** See `TurnOptions.unasked`. */
+  readonly unasked?: boolean;
   readonly messages: readonly Message[];
   /** Keep what is said, so that the same request, sent again, can read it from the start. */
   readonly record: boolean;
@@ -160,14 +166,22 @@ export class Conversations {
     return turn;
   }
 
-  #run(session: Session, { record }: TurnRequest, messages: readonly Message[]): Promise<Turn> {
-    const { limits, observe } = this.#options;
+  #run(
+    session: Session,
+    { record, name, unasked = false }: TurnRequest,
+    messages: readonly Message[],
+  ): Promise<Turn> {
+    const { limits, observer, emotions } = this.#options;
+    const blocks = toPrompt(messages, session.accepts);
     return runTurn({
       session,
-      blocks: toPrompt(messages, session.accepts),
+      blocks,
       limits,
       record,
-      ...(observe ? { observe } : {}),
+      conversation: name,
+      unasked,
+      observer,
+      emotions,
     });
   }
 

@@ -4,12 +4,13 @@
  * @module
  */
 
-import type { Message } from "../conversation/message.ts";
+import { type Message, textOf } from "../conversation/message.ts";
 import type { Aside, ConversationKey, TurnRequest } from "../conversation/registry.ts";
 import { type JsonBody, readJson } from "../http/body.ts";
 import type { RequestContext } from "../http/router.ts";
 import type { Log } from "../ops/log.ts";
 import { Failure } from "../turn/failure.ts";
+import { type PreparedAnswers, preparedTurn } from "../turn/prepared.ts";
 import type { ReplayKey, Replays } from "../turn/replay.ts";
 import type { Turn } from "../turn/run.ts";
 import { type StreamOptions, turnSource } from "./answer.ts";
@@ -30,6 +31,8 @@ export interface CompletionDeps {
   /** Opens a conversation for the turns of one request. */
   readonly openAside: () => Aside;
   readonly replays: Replays;
+  /** What was sent to clients that post it back. */
+  readonly prepared: Pick<PreparedAnswers, "answerTo">;
   /** Names the caller, so that nobody meets another's conversation. */
   readonly keyId: string;
   /** The model's name where a request names none, and of what really answers. */
@@ -76,9 +79,13 @@ export async function complete(
     if (replay === undefined) return deps.begin(turn, http.signal);
     return deps.replays.turnOf(replay, () => deps.begin({ ...turn, record: true }, http.signal));
   };
-  const source = format
-    ? await formattedSource({ key, messages, format, options }, begin, deps)
-    : turnSource(await begin({ conversation: key, messages, record: false }), options);
+  const last = messages.at(-1);
+  const prepared = format === undefined && last?.role === "user" ? deps.prepared.answerTo(textOf(last)) : undefined;
+  const source = prepared !== undefined
+    ? turnSource(await preparedTurn(prepared, conversation), options)
+    : format
+    ? await formattedSource({ key, name: conversation, messages, format, options }, begin, deps)
+    : turnSource(await begin({ conversation: key, name: conversation, messages, record: false }), options);
 
   const head: FrameHead = {
     id: form.idPrefix + requestId,
@@ -87,7 +94,7 @@ export async function complete(
     includeUsage: streamed && request.includeUsage,
   };
   const headers = new Headers({
-    "x-session-id": headerText(conversation ?? source.turn.sessionId),
+    "x-session-id": headerText(source.turn.conversation),
     "x-resolved-model": headerText(deps.model),
   });
   let response: Response;

@@ -15,6 +15,8 @@ import { completionUsage } from "./usage.ts";
 /** What is asked. */
 interface Formatted {
   readonly key: ConversationKey | undefined;
+  /** What the caller calls the conversation. */
+  readonly name: string | undefined;
   readonly messages: readonly Message[];
   readonly format: ResponseFormat;
   readonly options: ReplyOptions;
@@ -48,11 +50,11 @@ export async function formattedSource(
   begin: (request: TurnRequest) => Promise<Turn>,
   deps: FormattedDeps,
 ): Promise<Source> {
-  const { key, messages, format, options } = formatted;
+  const { key, name, messages, format, options } = formatted;
   using stack = new DisposableStack();
   const conversation = key ?? stack.use(deps.openAside());
   const asked = withInstruction(messages, format);
-  const turn = await begin({ conversation, messages: asked, record: false });
+  const turn = await begin({ conversation, name, messages: asked, record: false });
   const owned = stack.move();
 
   async function answer(signal: AbortSignal): Promise<Gathered> {
@@ -63,7 +65,7 @@ export async function formattedSource(
     deps.log.info("an answer was not the JSON that was asked for; asking once more", { why });
     await turn.ended;
     const again = withComplaint(asked, first.text, why);
-    const next = await deps.begin({ conversation, messages: again, record: false }, signal);
+    const next = await deps.begin({ conversation, name, messages: again, record: false }, signal);
     const second = await gatherTurn(next, options, signal);
     const still = fault(format, second.text);
     if (still === undefined) return { ...second, text: format.check(second.text) };

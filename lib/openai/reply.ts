@@ -76,6 +76,10 @@ export class Reply {
       case "tool":
       case "plan":
         return this.#sink.aside(event);
+      case "emotion":
+      case "permission":
+      case "permission_resolved":
+        return;
       case "usage":
         this.#usage = event.usage;
         return;

@@ -6,6 +6,7 @@
  */
 
 import type { Failure } from "./failure.ts";
+import type { PermissionRequest, PermissionResolution } from "./permission.ts";
 
 /** Identifies one turn: one prompt and all that the agent did in answer to it. */
 export type TurnId = string & { readonly brand: "TurnId" };
@@ -46,6 +47,13 @@ export interface ToolCall {
   readonly title: string;
   readonly kind: ToolKind;
   readonly status: ToolStatus;
+  /** The tool is another agent, which works for this one. */
+  readonly isSubagent?: boolean;
+}
+
+/** Whether a tool call still runs, or is about to. */
+export function isOpen({ status }: Pick<ToolCall, "status">): boolean {
+  return status === "pending" || status === "in_progress";
 }
 
 /** One line of the agent's plan (ACP `PlanEntry`). */
@@ -69,10 +77,16 @@ export type TurnEvent =
   | { readonly type: "text"; readonly text: string }
   /** What the agent thinks. Never part of the reply. Never empty. */
   | { readonly type: "thought"; readonly text: string }
-  /** A tool call was announced or changed. */
-  | { readonly type: "tool"; readonly tool: ToolCall }
+  /** A tag of the reply, once it is whole and known to be one; comes before the text that completed it. */
+  | { readonly type: "emotion"; readonly tag: string; readonly intensity: number }
+  /** A tool call was announced or changed; or it is closed for the agent, which left it open, as the turn ends. */
+  | { readonly type: "tool"; readonly tool: ToolCall; readonly closing?: true }
   /** The agent's plan, whole: it replaces the one before. */
   | { readonly type: "plan"; readonly entries: readonly PlanEntry[] }
+  /** The agent waits for a person's leave to go on. */
+  | { readonly type: "permission"; readonly request: PermissionRequest }
+  /** It waits no longer. Comes for every `permission`, before the turn's last event. */
+  | { readonly type: "permission_resolved"; readonly resolution: PermissionResolution }
   /** What the turn cost; comes before `end`, and only from agents that count. */
   | { readonly type: "usage"; readonly usage: Usage }
   /** The agent answered the prompt. */

@@ -20,6 +20,8 @@ export const FAILURE_CODES = [
   "request_timeout",
   "idempotency_key_conflict",
   "turn_cancelled",
+  "permission_resolved",
+  "upgrade_required",
   "body_too_large",
   "rate_limit_exceeded",
   "internal_error",

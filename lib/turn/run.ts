@@ -1,8 +1,10 @@
 /** Runs a turn: puts the prompt, watches over time and silence, hands every event to whoever reads. @module */
 
 import type { PromptBlock, Prompting, Session } from "./agent.ts";
+import { EmotionScanner, type EmotionWords } from "./emotion.ts";
 import type { SessionId, TurnEvent, TurnId, TurnReader } from "./event.ts";
-import { Failure } from "./failure.ts";
+import { asFailure, Failure } from "./failure.ts";
+import type { PermissionId } from "./permission.ts";
 import { type SilenceWatch, watchSilence } from "./silence.ts";
 
 /** Characters of text and thought that a turn keeps for those who join late. */
@@ -18,13 +20,26 @@ export interface TurnLimits {
   readonly turnTimeoutMs: number;
 }
 
+/** Watches turns without taking part in them: is never waited for, and must not throw. */
+export interface TurnObserver {
+  /** The agent has the prompt; comes before every event. */
+  begun(turn: Turn): void;
+  /** An event of the turn. */
+  heard(event: TurnEvent, turn: Turn): void;
+}
+
 /** What a turn is made of. */
 export interface TurnOptions {
   readonly session: Session;
   readonly blocks: readonly PromptBlock[];
   readonly limits: TurnLimits;
-  /** Hears every event too; never waited for. */
-  readonly observe?: (event: TurnEvent, turn: Turn) => void;
+  /** What the caller calls the conversation; without it, it is called as the session. */
+  readonly conversation?: string | undefined;
+  /** Nobody asked for it and perhaps nobody will hear the answer: the agent was prompted by the program itself. */
+  readonly unasked?: boolean;
+  readonly observer?: TurnObserver | undefined;
+  /** The words that are emotions in the reply; without them none are looked for. */
+  readonly emotions?: EmotionWords | undefined;
   /** Keep the events, so that a re-sent request can {@linkcode Turn.read} them from the start. */
   readonly record?: boolean;
 }
@@ -33,11 +48,18 @@ export interface TurnOptions {
 export class Turn {
   readonly id: TurnId = crypto.randomUUID() as TurnId;
   readonly sessionId: SessionId;
+  /** The name of its conversation, as callers and watchers know it. */
+  readonly conversation: string;
+  /** See {@linkcode TurnOptions.unasked}. */
+  readonly unasked: boolean;
   /** Resolves once the agent has really ended the turn, which may be after its readers were told the end. */
   readonly ended: Promise<void>;
 
   readonly #limits: TurnLimits;
-  readonly #observe: TurnOptions["observe"];
+  readonly #observer: TurnObserver | undefined;
+  readonly #emotions: EmotionScanner | undefined;
+  /** The permissions that the agent waits for. */
+  readonly #asking = new Set<PermissionId>();
   readonly #recorded: boolean;
   readonly #readers = new Set<TurnReader>();
   readonly #settle: () => void;
@@ -50,15 +72,21 @@ export class Turn {
   #over = false;
   #silence: SilenceWatch | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #begun = false;
 
   /** Not for callers: {@linkcode runTurn} makes turns. */
-  constructor({ session, limits, observe, record }: TurnOptions) {
+  constructor({ session, limits, conversation, unasked, observer, emotions, record }: TurnOptions) {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.sessionId = session.id;
+    this.conversation = conversation ?? session.id;
+    this.unasked = unasked ?? false;
     this.ended = promise;
     this.#settle = resolve;
     this.#limits = limits;
-    this.#observe = observe;
+    this.#observer = observer;
+    this.#emotions = emotions && new EmotionScanner(emotions, {
+      emotion: (tag, intensity) => this.#tell({ type: "emotion", tag, intensity }),
+    });
     this.#recorded = record ?? false;
   }
 
@@ -75,15 +103,25 @@ export class Turn {
   /** Not for callers: puts the prompt. */
   async start(session: Session, blocks: readonly PromptBlock[]): Promise<void> {
     const { replyTimeoutMs, turnTimeoutMs } = this.#limits;
-    this.#prompting = await session.prompt(blocks, (event) => this.#hear(event));
+    try {
+      this.#prompting = await session.prompt(blocks, (event) => this.#hear(event));
+    } catch (error) {
+      // Whoever observes was told that it began.
+      if (this.#begun) this.fail(asFailure(error, "agent_unavailable"));
+      throw error;
+    }
+    this.#begin();
     if (this.#cancelled) this.#prompting.cancel();
     if (this.#over) return;
-    this.#silence = watchSilence(replyTimeoutMs, () =>
+    this.#silence = watchSilence(replyTimeoutMs, () => {
+      // It is a person who is silent, and whose time is bounded elsewhere.
+      if (this.#asking.size > 0) return;
       this.fail(
         new Failure("agent_timeout", `The agent was silent for ${replyTimeoutMs / 1000} seconds.`, {
           prompted: true,
         }),
-      ));
+      );
+    });
     if (turnTimeoutMs > 0) {
       this.#timer = setTimeout(() =>
         this.fail(
@@ -132,10 +170,19 @@ export class Turn {
     this.#prompting?.cancel();
   }
 
+  #begin(): void {
+    if (this.#begun) return;
+    this.#begun = true;
+    this.#observer?.begun(this);
+  }
+
   #hear(event: TurnEvent): void {
     const last = event.type === "end" || event.type === "failure";
     if (!this.#over) {
+      this.#begin();
       this.#silence?.touch();
+      if (event.type === "text") this.#emotions?.push(event.text);
+      else if (!last) this.#emotions?.pause();
       this.#tell(last ? this.#lastEvent(event) : event);
     }
     if (last) this.#settle();
@@ -149,7 +196,13 @@ export class Turn {
   }
 
   #tell(event: TurnEvent): void {
-    if (event.type === "end" || event.type === "failure") {
+    if (event.type === "permission") this.#asking.add(event.request.id);
+    else if (event.type === "permission_resolved") this.#asking.delete(event.resolution.id);
+    else if (event.type === "end" || event.type === "failure") {
+      this.#emotions?.end();
+      for (const id of this.#asking) {
+        this.#tell({ type: "permission_resolved", resolution: { id, outcome: "cancelled", by: "turn" } });
+      }
       this.#over = true;
       this.#silence?.[Symbol.dispose]();
       clearTimeout(this.#timer);
@@ -157,7 +210,7 @@ export class Turn {
     this.#keep(event);
     // Those that join meanwhile read it from the record.
     for (const reader of [...this.#readers]) if (this.#readers.has(reader)) reader(event);
-    this.#observe?.(event, this);
+    this.#observer?.heard(event, this);
     if (this.#over) this.#readers.clear();
   }
 

@@ -5,6 +5,7 @@ import { aborted } from "../../lib/turn/abort.ts";
 import { failureOf, settled, soon } from "../turn/heard.ts";
 import { FakeHouse, fakeLaunch, gone, lives, pidsIn, script, SHORT } from "./children.ts";
 import { Recorder } from "./ends.ts";
+import { NOBODY } from "./nobody.ts";
 
 const WINDOWS = Deno.build.os === "windows";
 /** Longer than an early death's wait. */
@@ -85,6 +86,7 @@ Deno.test("AcpAgent: a program that is not there", async () => {
     launch: () => launch({ ...fakeLaunch(), command: "no-such-agent-program" }, recorder.log),
     cwd: Deno.cwd(),
     permissions: "ask",
+    desk: NOBODY,
     version: "1",
     variables: new Set(),
     log: recorder.log,

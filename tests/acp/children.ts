@@ -4,6 +4,7 @@ import type { PromptBlock, Session } from "../../lib/turn/agent.ts";
 import { agentCommand, directive, type FakeAgentOptions, type Json, type Step } from "../fakes/agent.ts";
 import { Heard, soon } from "../turn/heard.ts";
 import { Recorder } from "./ends.ts";
+import { NOBODY } from "./nobody.ts";
 
 /** So short that a child that does not obey is not waited for. */
 export const SHORT: StopTimes = { endMs: 30, termMs: 30 };
@@ -105,6 +106,7 @@ export class FakeHouse implements AsyncDisposable {
       },
       cwd: Deno.cwd(),
       permissions: "ask",
+      desk: NOBODY,
       version: "1",
       variables: new Set(),
       log: this.recorder.log,

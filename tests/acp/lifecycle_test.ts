@@ -7,6 +7,7 @@ import type { Json } from "../fakes/agent.ts";
 import { failureOf, Heard, settled, soon } from "../turn/heard.ts";
 import { crossed, memoryLink, RawEnd, Recorder } from "./ends.ts";
 import { AcpHouse, GO, never, untilCancelled, when } from "./memory_acp.ts";
+import { NOBODY } from "./nobody.ts";
 
 Deno.test("Connection: the end of one turn at shutdown is not the end of another's", async () => {
   const heard = [new Heard(), new Heard(), new Heard()];
@@ -25,6 +26,7 @@ Deno.test("Connection: the end of one turn at shutdown is not the end of another
     }),
     cwd: "/",
     permissions: "allow",
+    desk: NOBODY,
     version: "1",
     variables: new Set(),
     log: new Recorder().log,

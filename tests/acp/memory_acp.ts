@@ -5,6 +5,7 @@ import type { Link } from "../../lib/acp/process.ts";
 import { aborted } from "../../lib/turn/abort.ts";
 import { soon } from "../turn/heard.ts";
 import { crossed, memoryLink, Recorder } from "./ends.ts";
+import { NOBODY } from "./nobody.ts";
 
 /** What an agent in memory does with a request. */
 export type Handler = (params: Params, running: RunningAcp) => unknown;
@@ -137,6 +138,7 @@ export class AcpHouse implements AsyncDisposable {
       },
       cwd: "/",
       permissions: "allow",
+      desk: NOBODY,
       version: "1",
       variables: new Set(),
       log: this.recorder.log,

@@ -1,27 +1,21 @@
 import { assertEquals } from "@std/assert";
-import {
-  chooseOption,
-  judge,
-  PERMISSION_POLICIES,
-  type PermissionOption,
-  type PermissionPolicy,
-  type Verdict,
-} from "../../lib/acp/permission.ts";
+import { judge, outcomeOf, PERMISSION_POLICIES, type PermissionPolicy } from "../../lib/acp/permission.ts";
 import { TOOL_KINDS, type ToolKind } from "../../lib/turn/event.ts";
+import { chooseOption, type Decision, type PermissionOption } from "../../lib/turn/permission.ts";
 
-type Judgement = Verdict | "ask";
+type Judgement = "allow" | "reject" | "ask";
 
 const JUDGEMENTS: Readonly<Record<ToolKind, Readonly<Record<PermissionPolicy, Judgement>>>> = {
-  read: { ask: "allow", allow: "allow", deny: "refuse" },
-  search: { ask: "allow", allow: "allow", deny: "refuse" },
-  think: { ask: "allow", allow: "allow", deny: "refuse" },
-  fetch: { ask: "allow", allow: "allow", deny: "refuse" },
-  edit: { ask: "ask", allow: "allow", deny: "refuse" },
-  delete: { ask: "ask", allow: "allow", deny: "refuse" },
-  move: { ask: "ask", allow: "allow", deny: "refuse" },
-  execute: { ask: "ask", allow: "allow", deny: "refuse" },
-  switch_mode: { ask: "ask", allow: "allow", deny: "refuse" },
-  other: { ask: "ask", allow: "allow", deny: "refuse" },
+  read: { ask: "allow", allow: "allow", deny: "reject" },
+  search: { ask: "allow", allow: "allow", deny: "reject" },
+  think: { ask: "allow", allow: "allow", deny: "reject" },
+  fetch: { ask: "allow", allow: "allow", deny: "reject" },
+  edit: { ask: "ask", allow: "allow", deny: "reject" },
+  delete: { ask: "ask", allow: "allow", deny: "reject" },
+  move: { ask: "ask", allow: "allow", deny: "reject" },
+  execute: { ask: "ask", allow: "allow", deny: "reject" },
+  switch_mode: { ask: "ask", allow: "allow", deny: "reject" },
+  other: { ask: "ask", allow: "allow", deny: "reject" },
 };
 for (const kind of TOOL_KINDS) {
   for (const policy of PERMISSION_POLICIES) {
@@ -30,7 +24,7 @@ for (const kind of TOOL_KINDS) {
 }
 
 /** An option whose id says its kind; a second one of a kind has another id. */
-const option = (kind: string, id = kind): PermissionOption => ({ optionId: id, kind });
+const option = (kind: string, id = kind): PermissionOption => ({ id, name: kind, kind });
 const selected = (optionId: string) => ({ outcome: "selected", optionId });
 const CANCELLED = { outcome: "cancelled" };
 
@@ -86,10 +80,12 @@ const CHOICES: readonly (readonly [string, readonly PermissionOption[], unknown,
     selected("allow_once"),
   ],
 ];
+const chosen = (options: readonly PermissionOption[], decision: Decision) =>
+  outcomeOf(chooseOption(options, decision));
 for (const [name, options, allow, refuse] of CHOICES) {
   Deno.test(`chooseOption: ${name}`, () => {
-    assertEquals(chooseOption(options, "allow"), allow);
-    assertEquals(chooseOption(options, "refuse"), refuse);
+    assertEquals(chosen(options, "allow"), allow);
+    assertEquals(chosen(options, "reject"), refuse);
   });
 }
 
@@ -103,7 +99,7 @@ function permutations<T>(items: readonly T[]): T[][] {
 Deno.test("chooseOption: the order of the options does not matter", () => {
   const kinds = ["allow_once", "allow_always", "reject_once", "reject_always", "allow_later"];
   for (const options of permutations(kinds.map((kind) => option(kind)))) {
-    assertEquals(chooseOption(options, "allow"), selected("allow_once"));
-    assertEquals(chooseOption(options, "refuse"), selected("reject_once"));
+    assertEquals(chosen(options, "allow"), selected("allow_once"));
+    assertEquals(chosen(options, "reject"), selected("reject_once"));
   }
 });

@@ -7,6 +7,7 @@ import { isObject, type Json } from "../fakes/agent.ts";
 import { Heard, soon } from "../turn/heard.ts";
 import { crossed, memoryLink, Recorder } from "./ends.ts";
 import { wrongAs, wrongMessages } from "./schema.ts";
+import { NOBODY } from "./nobody.ts";
 
 const PNG: PromptBlock = { type: "image", mimeType: "image/png", data: "iVBORw0KGgo=" };
 const TOOL = { toolCallId: "t1", title: "rm -rf", kind: "execute", status: "pending" } as const;
@@ -55,6 +56,7 @@ class Duo implements AsyncDisposable {
       launch: () => memoryLink(mine, () => this.#connection.close()),
       cwd: Deno.cwd(),
       permissions: options.permissions ?? "allow",
+      desk: NOBODY,
       version: "1.2.3",
       variables: new Set(["API_KEY"]),
       log: new Recorder().log,

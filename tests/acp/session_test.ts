@@ -6,6 +6,7 @@ import { Failure } from "../../lib/turn/failure.ts";
 import { failureOf, Heard, settled, soon } from "../turn/heard.ts";
 import { crossed, RawEnd, Recorder, Told } from "./ends.ts";
 import { AcpHouse, GO, untilCancelled, when } from "./memory_acp.ts";
+import { NOBODY } from "./nobody.ts";
 
 Deno.test("Connection: a prompt goes to its session as it is, and its events come back in order", async () => {
   const heard = new Heard();
@@ -157,6 +158,7 @@ function sessionOver(streams: ReturnType<typeof crossed>[0]): { session: AcpSess
     peer,
     accepts: { image: false, audio: false },
     permissions: "allow",
+    desk: NOBODY,
     log: recorder.log,
     promptMs: 60_000,
     cancelGraceMs: 60_000,

@@ -4,6 +4,7 @@ import { RPC, RpcError } from "../../lib/acp/peer.ts";
 import { failureOf, Heard, settled } from "../turn/heard.ts";
 import { crossed, memoryLink, RawEnd, Recorder } from "./ends.ts";
 import { AcpHouse, GO, type Handler, never } from "./memory_acp.ts";
+import { NOBODY } from "./nobody.ts";
 
 for (
   const [name, answer] of [
@@ -153,6 +154,7 @@ Deno.test("Connection: lines that are no messages are logged, cut, and nothing m
     launch: () => memoryLink(mine, () => end.end()),
     cwd: "/",
     permissions: "allow",
+    desk: NOBODY,
     version: "1",
     variables: new Set(),
     log: recorder.log,

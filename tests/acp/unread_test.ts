@@ -6,6 +6,7 @@ import { Failure } from "../../lib/turn/failure.ts";
 import { soon } from "../turn/heard.ts";
 import { Recorder } from "./ends.ts";
 import { RunningAcp } from "./memory_acp.ts";
+import { NOBODY } from "./nobody.ts";
 
 Deno.test("a prompt that the agent does not read is refused, and a new agent serves the next", async () => {
   const starts: RunningAcp[] = [];
@@ -26,6 +27,7 @@ Deno.test("a prompt that the agent does not read is refused, and a new agent ser
     },
     cwd: "/",
     permissions: "allow",
+    desk: NOBODY,
     version: "1",
     variables: new Set(),
     log: new Recorder().log,

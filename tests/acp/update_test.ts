@@ -239,13 +239,13 @@ Deno.test("UpdateTranslator: tools are told apart by their ids", () => {
   ]);
 });
 
-Deno.test("UpdateTranslator: kindOf is what the agent said last", () => {
+Deno.test("UpdateTranslator: known is what the agent said last", () => {
   const translator = new UpdateTranslator();
-  assertEquals(translator.kindOf("t"), "other");
+  assertEquals(translator.known("t"), undefined);
   eventsOf([tool({ kind: "read" })], translator);
-  assertEquals(translator.kindOf("t"), "read");
+  assertEquals(translator.known("t")?.kind, "read");
   eventsOf([change({ kind: "execute" }), change({ status: "completed" })], translator);
-  assertEquals(translator.kindOf("t"), "execute");
+  assertEquals(translator.known("t")?.kind, "execute");
 });
 
 for (const status of ["completed", "failed"] as const) {
@@ -262,7 +262,7 @@ for (const status of ["completed", "failed"] as const) {
       `tool runs execute ${status}`,
     ]);
     assertEquals(translator.close(status), []);
-    assertEquals(translator.kindOf("runs"), "other");
+    assertEquals(translator.known("runs"), undefined);
   });
 }
 
@@ -271,9 +271,6 @@ Deno.test("UpdateTranslator: of very many tools the oldest is forgotten, the new
   for (let number = 0; number < 1_001; number++) {
     eventsOf([tool({ toolCallId: `${number}`, kind: "read" })], translator);
   }
-  assertEquals([translator.kindOf("0"), translator.kindOf("1"), translator.kindOf("1000")], [
-    "other",
-    "read",
-    "read",
-  ]);
+  const kinds = ["0", "1", "1000"].map((id) => translator.known(id)?.kind);
+  assertEquals(kinds, [undefined, "read", "read"]);
 });

@@ -198,12 +198,17 @@ Deno.test("Conversations: an aside without a turn is disposed of without a sessi
 
 Deno.test("Conversations: who observes hears every turn", async () => {
   const heard: [string, string][] = [];
-  using house = new House({ observe: (event, turn) => heard.push([turn.id, brief(event)]) });
+  using house = new House({
+    observer: {
+      begun: (turn) => heard.push([turn.id, "begun"]),
+      heard: (event, turn) => heard.push([turn.id, brief(event)]),
+    },
+  });
   const turn = await house.begin("a", [user("one")]);
   const prompt = await house.agent.nextPrompt();
   prompt.say("hi");
   prompt.end();
-  assertEquals(heard, [[turn.id, "text hi"], [turn.id, "end end_turn"]]);
+  assertEquals(heard, [[turn.id, "begun"], [turn.id, "text hi"], [turn.id, "end end_turn"]]);
 });
 
 Deno.test("Conversations: a recorded turn can be read twice", async () => {

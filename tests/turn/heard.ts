@@ -41,6 +41,12 @@ export function brief(event: TurnEvent): string {
       return `tool ${event.tool.title} ${event.tool.kind} ${event.tool.status}`;
     case "plan":
       return `plan ${event.entries.map((entry) => entry.status).join(",")}`;
+    case "emotion":
+      return `emotion ${event.tag} ${event.intensity}`;
+    case "permission":
+      return `permission ${event.request.tool.title}`;
+    case "permission_resolved":
+      return `permission ${event.resolution.outcome} by ${event.resolution.by}`;
     case "usage":
       return `usage ${event.usage.inputTokens}+${event.usage.outputTokens}`;
     case "end":

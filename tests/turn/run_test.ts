@@ -35,7 +35,9 @@ Deno.test("runTurn: a prompt that is not taken is thrown, and nothing is left ru
 
 Deno.test("Turn: every event comes in order, to its reader and to who observes", async () => {
   const observed: [string, Turn][] = [];
-  const { turn, prompt } = await begin({ observe: (event, turn) => observed.push([brief(event), turn]) });
+  const { turn, prompt } = await begin({
+    observer: { begun() {}, heard: (event, turn) => observed.push([brief(event), turn]) },
+  });
   const heard = heardOf(turn);
   prompt.think("hm");
   prompt.tool({ title: "ls", kind: "search", status: "completed" });
@@ -130,7 +132,7 @@ Deno.test("Turn: silence fails it at once; what comes later is swallowed, and it
   const observed: string[] = [];
   const { turn, prompt } = await begin({
     limits: { replyTimeoutMs: 5, turnTimeoutMs: 0 },
-    observe: (event) => observed.push(brief(event)),
+    observer: { begun() {}, heard: (event) => observed.push(brief(event)) },
     record: true,
   });
   const heard = heardOf(turn);
