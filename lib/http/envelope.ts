@@ -41,6 +41,8 @@ const TABLE: Readonly<Record<FailureCode, { readonly status: number; readonly ty
   request_timeout: { status: 408, type: "invalid_request_error" },
   idempotency_key_conflict: conflict,
   turn_cancelled: conflict,
+  permission_resolved: conflict,
+  upgrade_required: { status: 426, type: "invalid_request_error" },
   body_too_large: { status: 413, type: "invalid_request_error" },
   invalid_output: { status: 422, type: "invalid_request_error" },
   rate_limit_exceeded: { status: 429, type: "rate_limit_error" },
@@ -59,6 +61,7 @@ const FINAL: ReadonlySet<FailureCode> = new Set<FailureCode>([
   "agent_auth_required",
   "idempotency_key_conflict",
   "turn_cancelled",
+  "permission_resolved",
   "internal_error",
 ]);
 /** Seconds after which to come back, where a failure does not say. */

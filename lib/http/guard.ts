@@ -1,6 +1,7 @@
 /** The doors: who may come in, decided before a body is read. @module */
 
 import { Failure } from "../turn/failure.ts";
+import { offeredProtocols } from "./socket.ts";
 
 /** Which doors stand open. */
 export interface GuardOptions {
@@ -18,6 +19,8 @@ export interface Caller {
   readonly address: string | undefined;
   /** The route needs no key. */
   readonly open: boolean;
+  /** The route takes the key also as `?token=` and as a WebSocket's subprotocol. */
+  readonly keyInUrl?: boolean;
 }
 
 /** Request headers that browsers may read from an answer. */
@@ -89,11 +92,13 @@ export async function createGuard(options: GuardOptions): Promise<Guard> {
     async admit(request, caller) {
       checkPlace(request, caller);
       if (expected === undefined || caller.open) return;
-      const given = keyOf(request);
-      if (given === undefined || !sameBytes(await digest(given), expected)) {
+      const given = keysOf(request, caller.keyInUrl ?? false);
+      let isRight = false;
+      for (const key of given) if (sameBytes(await digest(key), expected)) isRight = true;
+      if (!isRight) {
         throw new Failure(
           "invalid_api_key",
-          given === undefined
+          given.length === 0
             ? "A key is needed: send it as `Authorization: Bearer KEY`. It is the one in VTUBER_AUTH_KEY."
             : "The key is wrong: it must be the one in VTUBER_AUTH_KEY.",
         );
@@ -126,10 +131,34 @@ export async function createGuard(options: GuardOptions): Promise<Guard> {
   };
 }
 
-/** The key that a request carries: as a bearer, or in the header that Azure's clients use. */
-function keyOf(request: Request): string | undefined {
-  const bearer = /^bearer +(.+?) *$/i.exec(request.headers.get("authorization") ?? "")?.[1];
-  return bearer ?? request.headers.get("api-key") ?? undefined;
+/** Subprotocols that carry a key: ours, and that of OpenAI's realtime clients. */
+const KEY_PROTOCOL = /^(?:bearer|openai-insecure-api-key)\.(.+)$/;
+
+/**
+ * What a request gives as its key: as a bearer, or in the header that Azure's clients use. A browser can send no header
+ * with a WebSocket or an EventSource: there also in the address, or as a subprotocol, as it is or in base64url.
+ */
+function keysOf(request: Request, keyInUrl: boolean): string[] {
+  const keys = [
+    /^bearer +(.+?) *$/i.exec(request.headers.get("authorization") ?? "")?.[1],
+    request.headers.get("api-key"),
+  ];
+  if (keyInUrl) {
+    keys.push(new URL(request.url).searchParams.get("token"));
+    for (const protocol of offeredProtocols(request)) {
+      const key = KEY_PROTOCOL.exec(protocol)?.[1];
+      if (key !== undefined) keys.push(key, fromBase64Url(key));
+    }
+  }
+  return keys.filter((key) => key !== undefined && key !== null && key !== "") as string[];
+}
+
+function fromBase64Url(text: string): string | undefined {
+  try {
+    return new TextDecoder().decode(Uint8Array.fromBase64(text, { alphabet: "base64url" }));
+  } catch {
+    return undefined;
+  }
 }
 
 /** The name in a `Host` header, without its port. */

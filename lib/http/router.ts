@@ -18,6 +18,8 @@ export interface Route {
   readonly path: string;
   /** Served without a key. */
   readonly open?: boolean;
+  /** The key may also stand in the address or the subprotocol: browsers can send no header there. */
+  readonly keyInUrl?: boolean;
   readonly GET?: Handler;
   readonly POST?: Handler;
 }

@@ -55,6 +55,12 @@ export class EventStream {
     this.#silence = watchSilence(heartbeatMs, () => heartbeat(this));
   }
 
+  /** Bytes that the reader has not taken, about. */
+  get backlog(): number {
+    const { desiredSize } = this.#controller ?? {};
+    return this.#out.length + (typeof desiredSize === "number" ? HIGH_WATER_BYTES - desiredSize : 0);
+  }
+
   /** Sends an event; `data` has no line break. What is sent in one go is written together. */
   send(data: string): void {
     this.#write("data: " + data + "\n\n");

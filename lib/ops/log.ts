@@ -45,6 +45,29 @@ export function createLog(options: LogOptions): Log {
   return { debug: say("debug"), info: say("info"), warn: say("warn"), error: say("error") };
 }
 
+/**
+ * Tells what was said lately from what was not: the function is true for a text the first time, and again once `ms`
+ * milliseconds have passed. It keeps no more than `max` texts in mind.
+ */
+export function noveltyOf(
+  ms: number,
+  max: number,
+  now: () => number = () => performance.now(),
+): (text: string) => boolean {
+  const said = new Map<string, number>();
+  return (text) => {
+    const last = said.get(text);
+    if (last !== undefined && now() - last < ms) return false;
+    said.delete(text);
+    said.set(text, now());
+    for (const oldest of said.keys()) {
+      if (said.size <= max) break;
+      said.delete(oldest);
+    }
+    return true;
+  };
+}
+
 /** A log that says nothing. */
 export const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
 

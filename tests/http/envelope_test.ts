@@ -20,6 +20,8 @@ const EXPECTED: Readonly<Record<FailureCode, readonly [status: number, type: str
   request_timeout: [408, "invalid_request_error"],
   idempotency_key_conflict: [409, "invalid_request_error"],
   turn_cancelled: [409, "invalid_request_error"],
+  permission_resolved: [409, "invalid_request_error"],
+  upgrade_required: [426, "invalid_request_error"],
   body_too_large: [413, "invalid_request_error"],
   invalid_output: [422, "invalid_request_error"],
   rate_limit_exceeded: [429, "rate_limit_error"],

@@ -6,6 +6,7 @@ import {
   type LogFields,
   type LogLevel,
   type LogOptions,
+  noveltyOf,
   SILENT,
 } from "../../lib/ops/log.ts";
 import { Failure } from "../../lib/turn/failure.ts";
@@ -147,4 +148,15 @@ Deno.test("createLog: without a clock it takes the time", () => {
 
 Deno.test("SILENT says nothing", () => {
   for (const level of LOG_LEVELS) SILENT[level satisfies LogLevel]("nothing", { a: 1 });
+});
+
+Deno.test("noveltyOf: a text is new once, and again when its time is over or it was forgotten for others", () => {
+  let now = 0;
+  const isNew = noveltyOf(1_000, 2, () => now);
+  assertEquals([isNew("a"), isNew("a"), isNew("b")], [true, false, true]);
+  now = 999;
+  assertEquals(isNew("a"), false);
+  now = 1_000;
+  assertEquals([isNew("a"), isNew("a")], [true, false]);
+  assertEquals([isNew("b"), isNew("c"), isNew("a"), isNew("b")], [true, true, true, true]);
 });

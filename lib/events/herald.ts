@@ -1,0 +1,132 @@
+/** Says something through the character that nobody asked for: a script's words, or the agent's own. @module */
+
+import type { Aside, Conversations } from "../conversation/registry.ts";
+import type { TurnEvent } from "../turn/event.ts";
+import { Failure } from "../turn/failure.ts";
+import type { PreparedAnswers } from "../turn/prepared.ts";
+import type { Turn } from "../turn/run.ts";
+import { EmotionScanner, type EmotionWords } from "../turn/emotion.ts";
+import type { Urgency } from "./event.ts";
+import type { Hub } from "./hub.ts";
+
+/** Characters of a notification that the agent makes; what is beyond is left out. */
+const MAX_TEXT_CHARS = 8_000;
+/** What an agent answers when it has nothing to say. */
+const SILENT = /^\s*(?:\[silent\]\s*)?$/i;
+
+/** An emotion of a text. */
+export interface Emotion {
+  readonly tag: string;
+  readonly intensity: number;
+}
+
+/** What an agent made of a prompt. */
+export interface Utterance {
+  /** As the agent said it, with its tags. */
+  readonly reply: string;
+  /** Without them. */
+  readonly text: string;
+  readonly emotions: readonly Emotion[];
+}
+
+/** What a herald is made of. */
+export interface HeraldOptions {
+  readonly hub: Pick<Hub, "notify">;
+  readonly prepared: PreparedAnswers;
+  readonly emotions: EmotionWords;
+  readonly conversations: Pick<Conversations, "begin" | "openAside">;
+}
+
+/** Says things. */
+export class Herald {
+  readonly #options: HeraldOptions;
+
+  constructor(options: HeraldOptions) {
+    this.#options = options;
+  }
+
+  /** These words, to be said as they are. */
+  quote(reply: string): Utterance {
+    return { reply, ...spokenOf(reply, this.#options.emotions) };
+  }
+
+  /** Says it, to everybody. @returns How many clients were told. */
+  utter({ reply, text, emotions }: Utterance, urgency: Urgency): number {
+    const { hub, prepared } = this.#options;
+    const count = hub.notify({ text, urgency }, emotions);
+    prepared.remember(text, reply, count);
+    return count;
+  }
+
+  /** Sends a prompt as OpenAB does, to one client, which posts it back; it is answered with what was prepared. */
+  prompt(prompt: string, { reply }: Utterance, urgency: Urgency): number {
+    const { hub, prepared } = this.#options;
+    const count = hub.notify({ text: prompt, urgency }, [], true);
+    prepared.remember(prompt, reply, count);
+    return count;
+  }
+
+  /**
+   * Puts a prompt to the agent.
+   *
+   * @param aside The conversation to put it in; without it one of its own.
+   * @returns What it made of it, or nothing if it had nothing to say.
+   * @throws {Failure} the turn's own, if it failed; the signal's reason if it aborts.
+   */
+  async ask(prompt: string, signal: AbortSignal, aside?: Aside): Promise<Utterance | undefined> {
+    const { conversations } = this.#options;
+    const messages = [{ role: "user", parts: [{ type: "text", text: prompt }] }] as const;
+    const request = { conversation: aside, messages, unasked: true, record: false };
+    const turn = await conversations.begin(request, signal);
+    const reply = await replyOf(turn, signal);
+    if (SILENT.test(reply)) return undefined;
+    return this.quote(reply);
+  }
+}
+
+/** A text without its emotion tags, and those. A text that is nothing but tags stays as it is. */
+export function spokenOf(reply: string, words: EmotionWords): { text: string; emotions: Emotion[] } {
+  let text = "";
+  let isBehindTag = false;
+  const emotions: Emotion[] = [];
+  const scanner = new EmotionScanner(words, {
+    isVerbatim: true,
+    emotion(tag, intensity) {
+      emotions.push({ tag, intensity });
+      isBehindTag = true;
+    },
+    speak(piece) {
+      // Of the spaces around a tag one is left.
+      text += isBehindTag && /(^|\s)$/.test(text) ? piece.replace(/^ /, "") : piece;
+      isBehindTag = false;
+    },
+  });
+  scanner.push(reply);
+  scanner.end();
+  return { text: text.trim() || reply.trim(), emotions };
+}
+
+/** All that a turn says. */
+async function replyOf(turn: Turn, signal: AbortSignal): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  let reply = "";
+  const leave = turn.read((event: TurnEvent) => {
+    if (event.type === "text" && reply.length < MAX_TEXT_CHARS) reply += event.text;
+    else if (event.type === "failure") reject(event.failure.afterPrompt());
+    else if (event.type === "end") {
+      if (event.reason === "cancelled") reject(new Failure("turn_cancelled", "The turn was interrupted."));
+      else resolve(reply.slice(0, MAX_TEXT_CHARS).toWellFormed().trim());
+    }
+  });
+  const abort = () => {
+    leave();
+    reject(signal.reason);
+  };
+  if (signal.aborted) abort();
+  else signal.addEventListener("abort", abort, { once: true });
+  try {
+    return await promise;
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}

@@ -1,0 +1,131 @@
+/** What watchers send: commands of a socket, and bodies of requests. Checked where they come in. @module */
+
+import { z } from "zod";
+import { Failure } from "../turn/failure.ts";
+import { type Decision, DECISIONS, type PermissionAnswer } from "../turn/permission.ts";
+import { URGENCIES, type Urgency } from "./event.ts";
+
+/** Characters of one command; the longest that means anything is far shorter. */
+const MAX_COMMAND_CHARS = 16 * 1024;
+/** Characters of a notification. */
+const MAX_NOTIFICATION_CHARS = 4_000;
+/** Characters of a name that a client gives itself. */
+const MAX_NAME_CHARS = 100;
+
+/** What a notification is made of: its text as it is, or what the agent makes of it. */
+export const NOTIFICATION_MODES = ["text", "agent"] as const;
+/** One of {@linkcode NOTIFICATION_MODES}. */
+export type NotificationMode = (typeof NOTIFICATION_MODES)[number];
+
+/** A command of a client. */
+export type Command =
+  | { readonly type: "hello"; readonly client: string | undefined }
+  | { readonly type: "subscribe"; readonly events: readonly string[] }
+  | { readonly type: "ping" }
+  | { readonly type: "permission_response"; readonly requestId: string; readonly answer: PermissionAnswer }
+  | { readonly type: "interrupt"; readonly sessionId: string | undefined };
+
+const name = z.string().trim().max(MAX_NAME_CHARS);
+/** `deny` is what most people write. */
+const decision = z.preprocess(
+  (value) => value === "deny" ? "reject" : value,
+  z.enum(DECISIONS, `must be one of ${DECISIONS.join(", ")}`),
+);
+const answer = {
+  option_id: z.string().min(1).optional(),
+  decision: decision.optional(),
+};
+const command = z.discriminatedUnion("type", [
+  z.looseObject({ type: z.literal("hello"), client: name.nullish() }),
+  z.looseObject({ type: z.literal("subscribe"), events: z.array(z.string()).max(100) }),
+  z.looseObject({ type: z.literal("ping") }),
+  z.looseObject({ type: z.literal("permission_response"), request_id: z.string().min(1), ...answer }),
+  z.looseObject({ type: z.literal("interrupt"), session_id: z.string().min(1).nullish() }),
+], {
+  error: (issue) =>
+    issue.code === "invalid_union"
+      ? "must be hello, subscribe, ping, permission_response or interrupt"
+      : undefined,
+});
+
+/** Reads a command. @throws {Failure} `invalid_json`, `invalid_value` that names the field, `body_too_large`. */
+export function parseCommand(text: string): Command {
+  if (text.length > MAX_COMMAND_CHARS) {
+    throw new Failure("body_too_large", `A command has at most ${MAX_COMMAND_CHARS} characters.`);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new Failure("invalid_json", 'A command is a JSON object, like {"type":"ping"}.');
+  }
+  const read = check(command, value);
+  switch (read.type) {
+    case "hello":
+      return { type: "hello", client: read.client || undefined };
+    case "subscribe":
+    case "ping":
+      return read;
+    case "permission_response":
+      return { type: read.type, requestId: read.request_id, answer: answerOf(read) };
+    case "interrupt":
+      return { type: "interrupt", sessionId: read.session_id ?? undefined };
+    default:
+      return read satisfies never;
+  }
+}
+
+/** The answer to a permission request, and who gives it. */
+export interface AnswerBody {
+  readonly answer: PermissionAnswer;
+  readonly client: string | undefined;
+}
+
+/** Reads the body of `POST /v1/vtuber/permissions/{id}`. @throws {Failure} that names the field. */
+export function parseAnswer(value: unknown): AnswerBody {
+  const body = check(z.looseObject({ ...answer, client: name.nullish() }), value);
+  return { answer: answerOf(body), client: body.client || undefined };
+}
+
+/** What is to be said through the character. */
+export interface NotificationBody {
+  readonly text: string;
+  readonly urgency: Urgency;
+  readonly mode: NotificationMode;
+}
+
+const notification = z.looseObject({
+  text: z.string().trim().min(1, "must not be empty").max(MAX_NOTIFICATION_CHARS),
+  urgency: z.enum(URGENCIES, `must be one of ${URGENCIES.join(", ")}`).default("normal"),
+  mode: z.enum(NOTIFICATION_MODES, `must be one of ${NOTIFICATION_MODES.join(", ")}`).default("text"),
+});
+
+/** Reads the body of `POST /v1/vtuber/notifications`. @throws {Failure} that names the field. */
+export function parseNotification(value: unknown): NotificationBody {
+  const { text, urgency, mode } = check(notification, value);
+  return { text, urgency, mode };
+}
+
+/** Exactly one of the two ways to answer. */
+function answerOf(
+  { option_id: optionId, decision }: {
+    option_id?: string | undefined;
+    decision?: Decision | undefined;
+  },
+): PermissionAnswer {
+  if (optionId !== undefined && decision === undefined) return { optionId };
+  if (decision !== undefined && optionId === undefined) return { decision };
+  throw new Failure("invalid_value", 'Give either "option_id" or "decision", and not both.', {
+    param: "option_id",
+  });
+}
+
+function check<T>(schema: z.ZodType<T>, value: unknown): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  const param = issue?.path.join(".") || undefined;
+  throw new Failure("invalid_value", `${param ? `"${param}": ` : ""}${issue?.message ?? "is wrong"}.`, {
+    ...(param ? { param } : {}),
+  });
+}

@@ -1,0 +1,148 @@
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { type Command, parseAnswer, parseCommand, parseNotification } from "../../lib/events/wire.ts";
+import { Failure } from "../../lib/turn/failure.ts";
+
+const COMMANDS: readonly [text: string, command: Command][] = [
+  ['{"type":"ping"}', { type: "ping" }],
+  ['{"type":"hello"}', { type: "hello", client: undefined }],
+  ['{"type":"hello","client":null}', { type: "hello", client: undefined }],
+  ['{"type":"hello","client":"  "}', { type: "hello", client: undefined }],
+  ['{"type":"hello","client":" Mao\\n"}', { type: "hello", client: "Mao" }],
+  ['{"type":"subscribe","events":[]}', { type: "subscribe", events: [] }],
+  ['{"type":"subscribe","events":["say","nonsense"]}', { type: "subscribe", events: ["say", "nonsense"] }],
+  [
+    '{"type":"permission_response","request_id":"p1","option_id":"yes"}',
+    { type: "permission_response", requestId: "p1", answer: { optionId: "yes" } },
+  ],
+  ...(["allow", "allow_always", "reject", "reject_always"] as const).map((decision): [string, Command] => [
+    `{"type":"permission_response","request_id":"p1","decision":"${decision}"}`,
+    { type: "permission_response", requestId: "p1", answer: { decision } },
+  ]),
+  [
+    '{"type":"permission_response","request_id":"p1","decision":"deny"}',
+    { type: "permission_response", requestId: "p1", answer: { decision: "reject" } },
+  ],
+  ['{"type":"interrupt"}', { type: "interrupt", sessionId: undefined }],
+  ['{"type":"interrupt","session_id":null}', { type: "interrupt", sessionId: undefined }],
+  ['{"type":"interrupt","session_id":"mao"}', { type: "interrupt", sessionId: "mao" }],
+];
+for (const [text, command] of COMMANDS) {
+  Deno.test(`parseCommand: ${text}`, () => assertEquals(parseCommand(text), command));
+}
+
+Deno.test("parseCommand: what is not known of a command that is does not matter", () => {
+  const { type } = parseCommand('{"id":1,"type":"ping","ts":0,"events":7}');
+  assertEquals(type, "ping");
+});
+
+const REFUSED: readonly [name: string, text: string, code: string, says: string][] = [
+  ["nothing", "", "invalid_json", "JSON object"],
+  ["half of one", '{"type":"pin', "invalid_json", '{"type":"ping"}'],
+  ["words", "ping", "invalid_json", "JSON"],
+  ["a list", "[]", "invalid_value", ""],
+  ["null", "null", "invalid_value", ""],
+  ["a string", '"ping"', "invalid_value", ""],
+  ["no type", "{}", "invalid_value", "ping"],
+  ["a type that is not known", '{"type":"dance"}', "invalid_value", "hello, subscribe, ping"],
+  ["a type in capitals", '{"type":"PING"}', "invalid_value", "ping"],
+  ["a type that is a number", '{"type":1}', "invalid_value", "type"],
+  ["a subscription to nothing", '{"type":"subscribe"}', "invalid_value", '"events"'],
+  ["a subscription in words", '{"type":"subscribe","events":"say"}', "invalid_value", '"events"'],
+  ["a subscription to numbers", '{"type":"subscribe","events":[1]}', "invalid_value", '"events.0"'],
+  [
+    "a subscription to 101",
+    JSON.stringify({ type: "subscribe", events: Array(101).fill("say") }),
+    "invalid_value",
+    '"events"',
+  ],
+  ["a long name", JSON.stringify({ type: "hello", client: "x".repeat(101) }), "invalid_value", '"client"'],
+  [
+    "an answer to nothing",
+    '{"type":"permission_response","decision":"allow"}',
+    "invalid_value",
+    '"request_id"',
+  ],
+  [
+    "an answer to an empty id",
+    '{"type":"permission_response","request_id":"","decision":"allow"}',
+    "invalid_value",
+    '"request_id"',
+  ],
+  [
+    "an answer without one",
+    '{"type":"permission_response","request_id":"p"}',
+    "invalid_value",
+    '"option_id"',
+  ],
+  [
+    "two answers",
+    '{"type":"permission_response","request_id":"p","option_id":"yes","decision":"allow"}',
+    "invalid_value",
+    "not both",
+  ],
+  [
+    "an answer that is none",
+    '{"type":"permission_response","request_id":"p","decision":"maybe"}',
+    "invalid_value",
+    "allow, allow_always, reject, reject_always",
+  ],
+  ["an empty session", '{"type":"interrupt","session_id":""}', "invalid_value", '"session_id"'],
+  ["17 KiB", JSON.stringify({ type: "ping", x: "x".repeat(17 * 1024) }), "body_too_large", "16384"],
+];
+for (const [name, text, code, says] of REFUSED) {
+  Deno.test(`parseCommand: refused: ${name}`, () => {
+    const failure: Failure = assertThrows(() => parseCommand(text), Failure);
+    assertEquals(failure.code, code);
+    assertStringIncludes(failure.message, says);
+  });
+}
+
+Deno.test("parseAnswer: an answer, and who gives it", () => {
+  const { client, answer } = parseAnswer({ option_id: "yes", client: " Mao " });
+  assertEquals([client, answer], ["Mao", { optionId: "yes" }]);
+  assertEquals(parseAnswer({ decision: "deny" }), { answer: { decision: "reject" }, client: undefined });
+  assertEquals(parseAnswer({ decision: "allow_always", client: "" }).client, undefined);
+});
+
+for (
+  const value of [null, [], "allow", {}, { option_id: "" }, { decision: 1 }, {
+    option_id: "a",
+    decision: "allow",
+  }]
+) {
+  Deno.test(`parseAnswer: refused: ${JSON.stringify(value)}`, () => {
+    assertEquals(assertThrows(() => parseAnswer(value), Failure).code, "invalid_value");
+  });
+}
+
+Deno.test("parseNotification: a text, of normal urgency, as it is", () => {
+  assertEquals(parseNotification({ text: " Build done\n" }), {
+    text: "Build done",
+    urgency: "normal",
+    mode: "text",
+  });
+  assertEquals(parseNotification({ text: "x", urgency: "high", mode: "agent", more: 1 }), {
+    text: "x",
+    urgency: "high",
+    mode: "agent",
+  });
+  assertEquals(parseNotification({ text: "x".repeat(4_000), urgency: "low" }).urgency, "low");
+});
+
+const NOTIFICATIONS: readonly [value: unknown, param: string | undefined][] = [
+  [null, undefined],
+  ["Build done", undefined],
+  [{}, "text"],
+  [{ text: "" }, "text"],
+  [{ text: " \n" }, "text"],
+  [{ text: 1 }, "text"],
+  [{ text: "x".repeat(4_001) }, "text"],
+  [{ text: "x", urgency: "urgent" }, "urgency"],
+  [{ text: "x", mode: "both" }, "mode"],
+];
+for (const [value, param] of NOTIFICATIONS) {
+  Deno.test(`parseNotification: refused: ${JSON.stringify(value).slice(0, 40)}`, () => {
+    const failure: Failure = assertThrows(() => parseNotification(value), Failure);
+    assertEquals([failure.code, failure.param], ["invalid_value", param]);
+  });
+}
