@@ -1,4 +1,6 @@
-/** What compile.ts and release.ts share: baked permissions, the two Deno commands, and running them. */
+/** What compile.ts and release.ts share: baked permissions, the Deno commands, and running them. */
+
+import { VRM_FILE, vrmBundleArgs } from "../lib/stage/vrm_module.ts";
 
 /** What the executable may do, given to `deno compile` once and for all. Not listed, so refused: write, ffi. */
 export const PERMISSIONS: readonly string[] = [
@@ -56,11 +58,36 @@ export async function bundle(run: Run, root: string, entry: string, work: string
   return output;
 }
 
+/** Bundles the browser's module for VRM characters and packs it into a file inside `work`, to be included. */
+export async function bundleVrm(run: Run, root: string, work: string): Promise<string> {
+  const output = `${work}/vrm.js`;
+  const bundled = await run({ program: Deno.execPath(), args: vrmBundleArgs(output), cwd: root });
+  if (!bundled.success) {
+    throw new Error(`Cannot bundle the module for VRM characters: ${reason(bundled.output)}`);
+  }
+  const packed = `${work}/${VRM_FILE}`;
+  const source = await Deno.open(output);
+  await Deno.writeFile(packed, source.readable.pipeThrough(new CompressionStream("gzip")));
+  return packed;
+}
+
 /** What the program switches on: a request's signal tells that the client hung up, and nothing else. */
 export const FEATURES: readonly string[] = ["--unstable-no-legacy-abort"];
 
-/** The arguments that make `deno` compile one bundled file, for this machine or for `target`. */
-export function compileArgs(bundled: string, output: string, target?: string): string[] {
+/** What a compiled program has beside its bundle, and what it is for. */
+export interface CompileExtras {
+  /** Files that the program finds beside itself. */
+  readonly include?: readonly string[];
+  /** Another system than this machine's. */
+  readonly target?: string;
+}
+
+/** The arguments that make `deno` compile one bundled file. */
+export function compileArgs(
+  bundled: string,
+  output: string,
+  { include = [], target }: CompileExtras = {},
+): string[] {
   return [
     "compile",
     "--no-check", // `deno task check` does that, and a bundle has no types
@@ -69,6 +96,7 @@ export function compileArgs(bundled: string, output: string, target?: string): s
     ...FEATURES,
     ...PERMISSIONS,
     ...(target === undefined ? [] : ["--target", target]),
+    ...include.flatMap((path) => ["--include", path]),
     "--output",
     output,
     bundled,

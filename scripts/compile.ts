@@ -3,6 +3,7 @@
 import {
   baseUnreachable,
   bundle,
+  bundleVrm,
   type Command,
   compileArgs,
   type Log,
@@ -49,16 +50,17 @@ export interface Compiled {
 interface Way {
   readonly name: Compiled["way"];
   readonly denoVersion: string;
-  readonly command: (bundled: string, output: string) => Command;
+  readonly command: (bundled: string, output: string, include: readonly string[]) => Command;
 }
 
-/** Bundles the entry and compiles the one file, natively or else the npm way. */
+/** Bundles the entry and the module for the browser, and compiles the two, natively or else the npm way. */
 export async function compile(options: CompileOptions): Promise<Compiled> {
   const name = options.build.os === "windows" ? "oab-vtuber.exe" : "oab-vtuber";
   await using work = await workDirectory(options.dist);
   const bundled = await bundle(options.run, options.root, options.entry, work.path);
+  const include = [await bundleVrm(options.run, options.root, work.path)];
   const built = `${work.path}/${name}`;
-  const way = await compileSomehow(bundled, built, work.path, options);
+  const way = await compileSomehow(bundled, built, include, work.path, options);
   const sizeBytes = (await Deno.stat(built)).size;
   const emptyBytes = options.measure ? await emptySize(way, work.path, options.run) : undefined;
   const path = `${options.dist}/${name}`;
@@ -91,6 +93,7 @@ export function describe(compiled: Compiled): string {
 async function compileSomehow(
   bundled: string,
   output: string,
+  include: readonly string[],
   cwd: string,
   options: CompileOptions,
 ): Promise<Way> {
@@ -98,12 +101,12 @@ async function compileSomehow(
   options.log(
     `Compiling with Deno ${native.denoVersion}, which downloads its base executable the first time`,
   );
-  const first = await options.run(native.command(bundled, output));
+  const first = await options.run(native.command(bundled, output, include));
   if (first.success) return native;
   if (!baseUnreachable(first.output)) throw new Error(`Cannot compile: ${reason(first.output)}`);
   options.log("Deno's own base executable cannot be downloaded: trying npm");
   try {
-    return await compileFromNpm(bundled, output, cwd, options);
+    return await compileFromNpm(bundled, output, include, cwd, options);
   } catch (error) {
     const second = error instanceof Error ? error.message : String(error);
     throw new Error(
@@ -118,12 +121,13 @@ async function compileSomehow(
 async function compileFromNpm(
   bundled: string,
   output: string,
+  include: readonly string[],
   cwd: string,
   { build, run, fetchToolchain }: CompileOptions,
 ): Promise<Way> {
   if (!npmWayFits(build)) throw new Error(`there is nothing for ${build.os} ${build.arch}`);
   const way = npmWay(await fetchToolchain(), cwd);
-  const compiled = await run(way.command(bundled, output));
+  const compiled = await run(way.command(bundled, output, include));
   if (!compiled.success) throw new Error(`Deno ${way.denoVersion} failed: ${reason(compiled.output)}`);
   return way;
 }
@@ -132,9 +136,9 @@ function nativeWay(cwd: string): Way {
   return {
     name: "native",
     denoVersion: Deno.version.deno,
-    command: (bundled, output) => ({
+    command: (bundled, output, include) => ({
       program: Deno.execPath(),
-      args: compileArgs(bundled, output),
+      args: compileArgs(bundled, output, { include }),
       cwd,
     }),
   };
@@ -144,9 +148,9 @@ function npmWay({ deno, base }: Toolchain, cwd: string): Way {
   return {
     name: "npm",
     denoVersion: NPM_DENO_VERSION,
-    command: (bundled, output) => ({
+    command: (bundled, output, include) => ({
       program: deno,
-      args: compileArgs(bundled, output),
+      args: compileArgs(bundled, output, { include }),
       cwd,
       // A cache directory of its own: another Deno version would empty the caches of the running one.
       env: { DENORT_BIN: base, DENO_DIR: `${cwd}/deno`, DENO_TLS_CA_STORE: "system" },
@@ -159,7 +163,7 @@ async function emptySize(way: Way, work: string, run: Run): Promise<number> {
   const source = `${work}/empty.js`;
   const output = `${work}/empty.exe`;
   await Deno.writeTextFile(source, "");
-  const compiled = await run(way.command(source, output));
+  const compiled = await run(way.command(source, output, []));
   if (!compiled.success) throw new Error(`Cannot compile an empty program: ${reason(compiled.output)}`);
   return (await Deno.stat(output)).size;
 }

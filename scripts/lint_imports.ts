@@ -8,7 +8,7 @@ export const ROWS: readonly (readonly string[])[] = [
   ["main"],
   ["app"],
   ["config"],
-  ["acp", "openai", "realtime", "events", "speech", "live", "stage"],
+  ["acp", "openai", "realtime", "events", "clawd", "speech", "live", "stage"],
   ["http"],
   ["ops"],
   ["conversation"],

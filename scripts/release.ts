@@ -4,6 +4,7 @@ import manifest from "../deno.json" with { type: "json" };
 import {
   baseUnreachable,
   bundle,
+  bundleVrm,
   compileArgs,
   type Log,
   reason,
@@ -81,11 +82,12 @@ export async function release(options: ReleaseOptions): Promise<string[]> {
   }
   await using work = await workDirectory(dist);
   const bundled = await bundle(run, root, entry, work.path);
+  const include = [await bundleVrm(run, root, work.path)];
   const checksums: Checksum[] = [];
   for (const target of TARGETS) {
     const name = releaseName(version, target);
     const output = `${work.path}/${name}`;
-    await compileTarget(run, bundled, output, target, work.path);
+    await compileTarget(run, bundled, output, include, target, work.path);
     const bytes = await Deno.readFile(output);
     checksums.push({ name, sha256: await sha256(bytes) });
     log(`${name}: ${(bytes.length / 1e6).toFixed(2)} MB, Deno ${denoVersion} inside`);
@@ -101,10 +103,11 @@ async function compileTarget(
   run: Run,
   bundled: string,
   output: string,
+  include: readonly string[],
   { triple }: Target,
   cwd: string,
 ): Promise<void> {
-  const args = compileArgs(bundled, output, triple);
+  const args = compileArgs(bundled, output, { include, target: triple });
   const compiled = await run({ program: Deno.execPath(), args, cwd });
   if (compiled.success) return;
   const hint = baseUnreachable(compiled.output)

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   baseUnreachable,
   bundle,
+  bundleVrm,
   compileArgs,
   FEATURES,
   PERMISSIONS,
@@ -10,7 +11,7 @@ import {
   runCommand,
   sha256,
 } from "../../scripts/build.ts";
-import { pretend, temporary, UNREACHABLE } from "./pretend.ts";
+import { argument, pretend, temporary, UNREACHABLE } from "./pretend.ts";
 
 Deno.test("the baked permissions are these and no others", () => {
   assertEquals(
@@ -19,10 +20,13 @@ Deno.test("the baked permissions are these and no others", () => {
   );
 });
 
-Deno.test("compileArgs() names the target only when there is one, and the bundle last", () => {
+Deno.test("compileArgs() names target and files only when there are such, and the bundle last", () => {
   const common = ["compile", "--no-check", "--no-config", "--no-lock", ...FEATURES, ...PERMISSIONS];
   assertEquals(compileArgs("in.js", "out"), [...common, "--output", "out", "in.js"]);
-  assertEquals(compileArgs("in.js", "out", "t"), [...common, "--target", "t", "--output", "out", "in.js"]);
+  assertEquals(
+    compileArgs("in.js", "out", { target: "t", include: ["a.js", "b.js"] }),
+    [...common, "--target", "t", "--include", "a.js", "--include", "b.js", "--output", "out", "in.js"],
+  );
 });
 
 Deno.test("reason() keeps the error and drops the rest", () => {
@@ -65,6 +69,24 @@ Deno.test("bundle() says which entry cannot be bundled", async () => {
     () => bundle(run, work.path, "main.ts", work.path),
     Error,
     "Cannot bundle main.ts: Module not found",
+  );
+});
+
+Deno.test("bundleVrm() bundles for browsers into the work folder, or says that it cannot", async () => {
+  await using work = await temporary();
+  const { run, commands } = pretend(() => undefined);
+  const packed = await bundleVrm(run, "/root", work.path);
+  assertEquals(packed, `${work.path}/vrm.js.gz`);
+  const [command] = commands;
+  assertEquals([command?.program, command?.cwd], [Deno.execPath(), "/root"]);
+  assertEquals(argument(command!, "--platform"), "browser");
+  const unpacked = (await Deno.open(packed)).readable.pipeThrough(new DecompressionStream("gzip"));
+  assertEquals(await new Response(unpacked).text(), await Deno.readTextFile(argument(command!, "--output")!));
+  assertEquals(command?.args.at(-1), "lib/stage/page/vrm.ts");
+  await assertRejects(
+    () => bundleVrm(pretend(() => "error: npm is away").run, "/root", work.path),
+    Error,
+    "Cannot bundle the module for VRM characters: npm is away",
   );
 });
 

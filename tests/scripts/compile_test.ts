@@ -7,7 +7,7 @@ import {
   describe,
   parseMeasure,
 } from "../../scripts/compile.ts";
-import { list, pretend, temporary, UNREACHABLE } from "./pretend.ts";
+import { argument, list, pretend, temporary, UNREACHABLE } from "./pretend.ts";
 
 const LINUX = { os: "linux", arch: "x86_64" } as const;
 const TOOLCHAIN = { deno: "/cache/deno", base: "/cache/denort" };
@@ -45,7 +45,8 @@ Deno.test("compile() natively where it can, and asks npm for nothing", async () 
     assertEquals(compiled.denoVersion, Deno.version.deno);
     assertEquals(compiled.path, `${given.dist}/${name}`);
     assertEquals(await list(given.dist), [name]);
-    assertEquals(given.commands.map(({ args }) => args[0]), ["bundle", "compile"]);
+    assertEquals(given.commands.map(({ args }) => args[0]), ["bundle", "bundle", "compile"]);
+    assertEquals(argument(given.commands[2]!, "--include"), `${argument(given.commands[1]!, "--output")}.gz`);
   }
 });
 
@@ -57,6 +58,7 @@ Deno.test("compile() with what npm has where the native download is away", async
   assertEquals(await list(given.dist), ["oab-vtuber"]);
   const last = given.commands.at(-1)!;
   assertEquals(last.program, TOOLCHAIN.deno);
+  assertEquals(argument(last, "--include"), `${argument(given.commands[1]!, "--output")}.gz`);
   assertEquals(last.env?.DENORT_BIN, TOOLCHAIN.base);
   assertEquals(last.env?.DENO_TLS_CA_STORE, "system");
 });
@@ -69,6 +71,7 @@ Deno.test("compile() measures against an empty program made the same way", async
     const [whole, empty] = given.commands.slice(-2);
     assertEquals(whole!.program, empty!.program);
     assertEquals(whole!.env, empty!.env);
+    assertEquals(argument(empty!, "--include"), undefined);
     // The pretended executable holds the path of its source.
     assertEquals(compiled.addedBytes, "main.js".length - "empty.js".length);
     assertEquals(await list(given.dist), ["oab-vtuber"]);
@@ -78,6 +81,15 @@ Deno.test("compile() measures against an empty program made the same way", async
 Deno.test("compile() leaves nothing behind and says why, whatever fails", async () => {
   const npmAway = () => Promise.reject(new Error("npm is away"));
   const cases: [string, (command: Command) => string | undefined, Partial<CompileOptions>, string[]][] = [
+    [
+      "bundling the page's module",
+      ({ args }) => args.includes("browser") ? "error: npm is away" : undefined,
+      {},
+      [
+        "Cannot bundle the module",
+        "npm is away",
+      ],
+    ],
     ["bundling", ({ args }) => args[0] === "bundle" ? "error: no such file" : undefined, {}, [
       "Cannot bundle",
       "no such file",

@@ -70,15 +70,21 @@ Deno.test("fitForRelease() from Deno 2.9 on", () => {
   for (const [version, fit] of cases) assertEquals(fitForRelease(version), fit, version);
 });
 
-Deno.test("release() bundles once, compiles every target and lists the checksums", async () => {
+Deno.test("release() bundles once, the program and the page's module, compiles every target and lists the checksums", async () => {
   await using directory = await temporary();
   const given = options(directory.path);
   const names = await release(given);
   assertEquals(names.toSorted(), ["SHA256SUMS", ...NAMES]);
   assertEquals(await list(given.dist), ["SHA256SUMS", ...NAMES]);
-  assertEquals(given.commands.map(({ args }) => args[0]), ["bundle", ...TARGETS.map(() => "compile")]);
+  assertEquals(given.commands.map(({ args }) => args[0]), [
+    "bundle",
+    "bundle",
+    ...TARGETS.map(() => "compile"),
+  ]);
+  const module = `${argument(given.commands[1]!, "--output")}.gz`;
+  for (const command of given.commands.slice(2)) assertEquals(argument(command, "--include"), module);
   assertEquals(
-    given.commands.slice(1).map((command) => argument(command, "--target")),
+    given.commands.slice(2).map((command) => argument(command, "--target")),
     TARGETS.map(({ triple }) => triple),
   );
   const text = await Deno.readTextFile(`${given.dist}/SHA256SUMS`);
