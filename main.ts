@@ -4,13 +4,21 @@ import { AcpAgent } from "./lib/acp/agent.ts";
 import { agentEnvironment } from "./lib/acp/environment.ts";
 import { launch } from "./lib/acp/process.ts";
 import { createApp } from "./lib/app.ts";
+import { ClawdDriver } from "./lib/clawd/driver.ts";
 import { readFlags } from "./lib/config/flags.ts";
 import { banner, helpText, versionText } from "./lib/config/help.ts";
 import { type Config, ConfigError, loadConfig } from "./lib/config/load.ts";
 import { Conversations } from "./lib/conversation/registry.ts";
+import { Ambient } from "./lib/events/ambient.ts";
+import { Herald } from "./lib/events/herald.ts";
+import { Hub } from "./lib/events/hub.ts";
 import { onSignals, within } from "./lib/ops/lifetime.ts";
 import { createLog, type Log } from "./lib/ops/log.ts";
 import { Failure, messageOf } from "./lib/turn/failure.ts";
+import { PermissionDesk } from "./lib/turn/permission.ts";
+import { PreparedAnswers } from "./lib/turn/prepared.ts";
+import { type Character, openCharacter } from "./lib/stage/character.ts";
+import { stageHandlers } from "./lib/stage/handlers.ts";
 import { Slots } from "./lib/turn/slots.ts";
 import project from "./deno.json" with { type: "json" };
 
@@ -83,14 +91,28 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
     );
     return EXIT_USAGE;
   }
+  let character: Character;
+  try {
+    character = await openCharacter(config.character);
+  } catch (error) {
+    console.error(`oab-vtuber cannot start:\n  - ${messageOf(error)}`);
+    return EXIT_USAGE;
+  }
   const { command, args } = config.agent.command === undefined
     ? demoCommand()
     : { command: config.agent.command, args: config.agent.args };
+  const { emotions } = config;
+  const hub = new Hub({ emotions });
+  const desk = new PermissionDesk({
+    timeoutMs: config.permissionTimeoutMs,
+    isSomeoneThere: () => hub.answersPermissions,
+  });
   await using agent = new AcpAgent({
     name: config.model,
     launch: () => launch({ command, args, cwd, env }, log),
     cwd,
     permissions: config.permissions,
+    desk,
     version: project.version,
     variables: new Set(Object.keys(env)),
     log,
@@ -101,20 +123,38 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
     agent,
     slots: new Slots(config.maxInFlight),
     limits: config.limits,
+    observer: hub,
+    emotions,
     log,
     maxConversations: MAX_CONVERSATIONS,
     idleMs: CONVERSATION_IDLE_MS,
   });
+  const prepared = new PreparedAnswers();
+  const herald = new Herald({ hub, prepared, emotions, conversations });
+  using ambient = config.ambient && new Ambient({
+    ...config.ambient,
+    herald,
+    aside: conversations.openAside(),
+    isSomeoneThere: () => hub.notifiable > 0,
+    running: () => conversations.running,
+    log,
+  });
+  await using clawd = config.clawd ? driveClawd({ hub, desk, cwd, log }) : undefined;
   let draining = false;
   const app = await createApp({
     agent,
     conversations,
+    hub,
+    desk,
+    herald,
+    prepared,
     guard: config,
     model: config.model,
     chatPath: config.chatPath,
     stream: config.stream,
     version: project.version,
     log,
+    stage: stageHandlers(character),
     draining: () => draining,
   });
 
@@ -145,6 +185,8 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
     return EXIT_FAILED;
   }
   agent.warm();
+  ambient?.start();
+  clawd?.start();
 
   log.info("ending", { signal: await asked.promise });
   draining = true;
@@ -155,8 +197,29 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
     }
   }
   conversations.close();
+  hub.close();
   await within(CLOSE_MS, server.shutdown());
   return 0;
+}
+
+/** Lets a clawd-on-desk watch, and answer permission requests, until it is disposed of. */
+function driveClawd(
+  { hub, desk, cwd, log }: { hub: Hub; desk: PermissionDesk; cwd: string; log: Log },
+): ClawdDriver {
+  const home = Deno.env.get("HOME") ?? Deno.env.get("USERPROFILE");
+  const driver = new ClawdDriver({
+    readRuntime: () => Deno.readTextFile(`${home}/.clawd/runtime.json`).catch(() => undefined),
+    answer: (id, answer, by) => desk.answer(id, answer, by),
+    cwd,
+    log,
+  });
+  hub.listen({
+    take: (event) => driver.take(event),
+    get answersPermissions() {
+      return driver.present;
+    },
+  });
+  return driver;
 }
 
 /** A mistake of ours in one turn must not end the others: it is logged, and the program goes on. */

@@ -1,24 +1,51 @@
 /** The route table: hands each side the functions it needs, and catches what is thrown, in one place. @module */
 
+import { accepts } from "@std/http/negotiation";
 import type { Conversations } from "./conversation/registry.ts";
+import { eventsHandler } from "./events/stream.ts";
+import {
+  notificationsHandler,
+  permissionHandler,
+  permissionsHandler,
+  stateHandler,
+} from "./events/handlers.ts";
+import type { Herald } from "./events/herald.ts";
+import type { Hub } from "./events/hub.ts";
+import { socketHandler } from "./events/socket.ts";
 import { errorResponse } from "./http/envelope.ts";
 import { createGuard, type GuardOptions } from "./http/guard.ts";
 import { healthHandler, readyHandler } from "./http/health.ts";
-import { allowedMethods, canonicalPath, handlerOf, matchRoute, notFound, type Route } from "./http/router.ts";
+import {
+  allowedMethods,
+  canonicalPath,
+  type Handler,
+  handlerOf,
+  matchRoute,
+  notFound,
+  type Route,
+} from "./http/router.ts";
 import { chatHandler } from "./openai/chat.ts";
 import type { CompletionDeps } from "./openai/completion.ts";
 import { completionsHandler } from "./openai/completions.ts";
 import { modelHandler, modelsHandler } from "./openai/models.ts";
 import type { StreamOptions } from "./openai/answer.ts";
-import type { Log } from "./ops/log.ts";
+import { type Log, noveltyOf } from "./ops/log.ts";
 import type { Agent } from "./turn/agent.ts";
 import { Failure } from "./turn/failure.ts";
+import type { PermissionDesk } from "./turn/permission.ts";
+import type { PreparedAnswers } from "./turn/prepared.ts";
 import { Replays } from "./turn/replay.ts";
 
 /** What the app is made of. */
 export interface AppDeps {
   readonly agent: Agent;
   readonly conversations: Conversations;
+  readonly hub: Hub;
+  readonly desk: PermissionDesk;
+  readonly herald: Herald;
+  readonly prepared: PreparedAnswers;
+  /** The page, and what it is made of. */
+  readonly stage: { readonly page: Handler; readonly files: Handler };
   readonly guard: GuardOptions;
   /** The model's name. */
   readonly model: string;
@@ -34,6 +61,9 @@ export interface AppDeps {
 /** Answers every request; never rejects. `address` is where the connection comes from, if that is known. */
 export type App = (request: Request, address?: string) => Promise<Response>;
 
+/** How long a refusal is not said again at level `info`, in milliseconds; and how many are kept in mind. */
+const REFUSALS_LOGGED_MS = 60_000;
+const MAX_REFUSALS = 100;
 /** The client hung up before it was answered; nobody reads this (nginx's number for it). */
 const HUNG_UP = 499;
 
@@ -41,11 +71,13 @@ const HUNG_UP = 499;
 export async function createApp(deps: AppDeps): Promise<App> {
   const guard = await createGuard(deps.guard);
   const routes = createRoutes(deps, guard.keyId);
+  const isNew = noveltyOf(REFUSALS_LOGGED_MS, MAX_REFUSALS);
 
   async function answer(request: Request, url: URL, requestId: string, address: string | undefined) {
     const match = matchRoute(routes, url.pathname);
     const allow = match ? allowedMethods(match.route) : "GET, HEAD, POST, OPTIONS";
-    const caller = { address, open: match?.route.open ?? false };
+    const { open = false, keyInUrl = false } = match?.route ?? {};
+    const caller = { address, open, keyInUrl };
     if (request.method === "OPTIONS") return guard.preflight(request, caller, allow);
     await guard.admit(request, caller);
     // Only after the key: who has none is not told what is here.
@@ -58,25 +90,29 @@ export async function createApp(deps: AppDeps): Promise<App> {
       response.headers.set("allow", allow);
       return response;
     }
+    const isHead = request.method === "HEAD";
     const response = await handler(request, { requestId, rest: match.rest });
-    return request.method === "HEAD" ? new Response(null, response) : response;
+    return isHead ? new Response(null, response) : response;
   }
 
   return async (request, address) => {
     const started = performance.now();
     const requestId = crypto.randomUUID().replaceAll("-", "");
     const url = new URL(request.url);
+    const { method } = request;
+    // Read before: an upgraded request can no longer be.
+    const cors = guard.corsHeaders(request);
     let response: Response;
     try {
       response = await answer(request, url, requestId, address);
     } catch (error) {
-      response = toResponse(error, request, requestId, deps.log);
+      response = toResponse(error, request, requestId, deps.log, (code) => isNew(`${code} ${url.pathname}`));
     }
     response.headers.set("x-request-id", requestId);
     response.headers.set("x-content-type-options", "nosniff");
-    for (const [name, value] of guard.corsHeaders(request)) response.headers.append(name, value);
+    for (const [name, value] of cors) response.headers.append(name, value);
     deps.log.debug("request", {
-      method: request.method,
+      method,
       path: url.pathname,
       status: response.status,
       ms: Math.round(performance.now() - started),
@@ -86,9 +122,20 @@ export async function createApp(deps: AppDeps): Promise<App> {
   };
 }
 
-function toResponse(error: unknown, request: Request, requestId: string, log: Log): Response {
+function toResponse(
+  error: unknown,
+  request: Request,
+  requestId: string,
+  log: Log,
+  isNew: (code: string) => boolean,
+): Response {
   if (error instanceof Failure) {
-    log.info("refused", { code: error.code, reason: error.message, requestId });
+    // Some clients come back every second, for ever.
+    log[isNew(error.code) ? "info" : "debug"]("refused", {
+      code: error.code,
+      reason: error.message,
+      requestId,
+    });
     return errorResponse(error);
   }
   if (request.signal.aborted) return new Response(null, { status: HUNG_UP });
@@ -103,11 +150,12 @@ function toResponse(error: unknown, request: Request, requestId: string, log: Lo
 }
 
 function createRoutes(deps: AppDeps, keyId: string): Route[] {
-  const { agent, conversations, model, log, stream, version, draining } = deps;
+  const { agent, conversations, hub, desk, herald, stage, model, log, stream, version, draining } = deps;
   const completion: CompletionDeps = {
     begin: (request, signal) => conversations.begin(request, signal),
     openAside: () => conversations.openAside(),
     replays: new Replays(),
+    prepared: deps.prepared,
     keyId,
     model,
     stream,
@@ -116,11 +164,22 @@ function createRoutes(deps: AppDeps, keyId: string): Route[] {
   const created = Math.floor(Date.now() / 1000);
   const models = [{ id: model, object: "model", created, owned_by: "acp" }] as const;
   const chat = chatHandler(completion);
+  const interrupt = (conversation: string | undefined) => interruptTurns(conversations, conversation);
   const routes: Route[] = [
     { path: "/chat/completions", POST: chat },
     { path: "/completions", POST: completionsHandler(completion) },
     { path: "/models", GET: modelsHandler(models) },
     { path: "/models/*", GET: modelHandler(models) },
+    {
+      path: "/vtuber/ws",
+      keyInUrl: true,
+      GET: socketHandler({ hub, desk, interrupt, version, log }),
+    },
+    { path: "/vtuber/events", keyInUrl: true, GET: eventsHandler(hub) },
+    { path: "/vtuber/state", keyInUrl: true, GET: stateHandler(hub) },
+    { path: "/vtuber/permissions", GET: permissionsHandler(hub) },
+    { path: "/vtuber/permissions/*", POST: permissionHandler(desk) },
+    { path: "/vtuber/notifications", POST: notificationsHandler(herald) },
     { path: "/health", open: true, GET: healthHandler },
     { path: "/healthz", open: true, GET: healthHandler },
     {
@@ -128,11 +187,31 @@ function createRoutes(deps: AppDeps, keyId: string): Route[] {
       open: true,
       GET: readyHandler({ draining, agents: () => ({ [agent.name]: agent.state }) }),
     },
-    { path: "/", open: true, GET: () => Response.json(describe(version, model)) },
+    { path: "/", open: true, GET: rootHandler(stage.page, describe(version, model)) },
+    { path: "/stage/*", open: true, GET: stage.files },
   ];
   const extra = canonicalPath(deps.chatPath);
   if (routes.every((route) => route.path !== extra)) routes.push({ path: extra, POST: chat });
   return routes;
+}
+
+/** The page for browsers, a description for programs. */
+function rootHandler(page: Handler, description: unknown): Handler {
+  return async (request, context) => {
+    const wanted = accepts(request, "application/json", "text/html");
+    const response = wanted === "text/html" ? await page(request, context) : Response.json(description);
+    response.headers.append("vary", "accept");
+    return response;
+  };
+}
+
+/** Cancels the running turns of a conversation, or all of them; tells how many. */
+function interruptTurns({ running }: Conversations, conversation: string | undefined): number {
+  const turns = [...running].filter((turn) =>
+    conversation === undefined || turn.conversation === conversation
+  );
+  for (const turn of turns) turn.cancel();
+  return turns.length;
 }
 
 /** What this is, for whoever opens the address. */
@@ -147,6 +226,12 @@ function describe(version: string, model: string): unknown {
       chat: "POST /v1/chat/completions",
       completions: "POST /v1/completions",
       models: "GET /v1/models",
+      watch: "GET /v1/vtuber/ws",
+      events: "GET /v1/vtuber/events",
+      state: "GET /v1/vtuber/state",
+      permissions: "GET /v1/vtuber/permissions",
+      permission: "POST /v1/vtuber/permissions/{id}",
+      notifications: "POST /v1/vtuber/notifications",
       health: "GET /health",
       ready: "GET /readyz",
     },

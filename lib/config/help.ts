@@ -35,7 +35,7 @@ export function versionText(
   return `oab-vtuber ${version} (${how}, ${build.target})`;
 }
 
-/** What is printed once the server listens. The key is not part of it. */
+/** What is printed once the server listens. The key is in the link to the page only, where no server sees it. */
 export function banner(
   address: { readonly hostname: string; readonly port: number },
   config: Pick<Config, "authKey" | "model" | "agent">,
@@ -55,6 +55,7 @@ export function banner(
   const open = isLoopback(address.hostname) ? "" : `\n  Listening on ${host}: other machines reach it too.`;
   return `oab-vtuber serves at ${url} with ${agent}${open}
 
+  Open it:     ${url}/${config.authKey ? `#key=${encodeURIComponent(config.authKey)}` : ""}
   Try it:      curl -N ${url}/v1/chat/completions${key} -H "content-type: application/json" -d '${body}'
   Your skin:   base address ${url}/v1 (or ${url}, where it adds /v1 itself), any model name, API key: ${
     config.authKey ? "your VTUBER_AUTH_KEY" : "anything"

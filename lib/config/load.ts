@@ -6,9 +6,11 @@
  */
 
 import type { PermissionPolicy } from "../acp/permission.ts";
+import type { AmbientSettings } from "../events/ambient.ts";
 import { isLoopback } from "../http/guard.ts";
 import type { StreamOptions } from "../openai/answer.ts";
 import type { LogLevel } from "../ops/log.ts";
+import { type EmotionWords, emotionWords } from "../turn/emotion.ts";
 import type { TurnLimits } from "../turn/run.ts";
 import { type AgentTable, readAgentTable } from "./file.ts";
 import { isKnown, readSettings, type Values, WITHOUT_EFFECT } from "./settings.ts";
@@ -37,9 +39,17 @@ export interface Config {
   readonly chatPath: string;
   readonly agent: AgentConfig;
   readonly permissions: PermissionPolicy;
+  readonly permissionTimeoutMs: number;
   readonly maxInFlight: number;
   readonly limits: TurnLimits;
   readonly stream: StreamOptions;
+  /** The words that are emotions in replies. */
+  readonly emotions: EmotionWords;
+  /** How the character speaks up by itself, if it does. */
+  readonly ambient: AmbientSettings | undefined;
+  readonly clawd: boolean;
+  /** Where the character of the stage comes from. */
+  readonly character: string | undefined;
   readonly shutdownGraceMs: number;
   readonly log: LogLevel;
 }
@@ -118,9 +128,21 @@ export function loadConfig({ env, flags = {}, file }: ConfigSource): Loaded {
       chatPath: values.chatPath,
       agent,
       permissions: values.permissions,
+      permissionTimeoutMs: values.permissionTimeout,
       maxInFlight: values.maxInFlight,
       limits: { replyTimeoutMs: values.replyTimeout, turnTimeoutMs: values.turnTimeout },
       stream: { heartbeat: values.heartbeat, heartbeatMs: values.heartbeatEvery, errors: values.errors },
+      emotions: emotionWords(values.emotions),
+      ambient: values.ambientEnabled
+        ? {
+          intervalMs: values.ambientInterval,
+          urgency: values.ambientUrgency,
+          prompt: values.ambientPrompt,
+          mode: values.ambientMode,
+        }
+        : undefined,
+      clawd: values.clawd,
+      character: values.character,
       shutdownGraceMs: values.shutdownGrace,
       log: values.log,
     }),

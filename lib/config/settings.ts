@@ -2,6 +2,8 @@
 
 import { z } from "zod";
 import { PERMISSION_POLICIES } from "../acp/permission.ts";
+import { AMBIENT_MODES } from "../events/ambient.ts";
+import { URGENCIES } from "../events/event.ts";
 import { ERROR_MODES, HEARTBEATS } from "../openai/answer.ts";
 import { LOG_LEVELS } from "../ops/log.ts";
 
@@ -122,9 +124,16 @@ const SETTINGS = {
   permissions: setting(
     "VTUBER_PERMISSIONS",
     "ask",
-    "what an agent may do that asks first: `ask` lets it read, search, think and fetch, and refuses the rest; `allow` lets it do everything; `deny` nothing",
+    "what an agent may do that asks first: `ask` lets it read, search, think and fetch, and asks whoever watches for the rest; `allow` lets it do everything; `deny` nothing",
     oneOf(PERMISSION_POLICIES),
     "permissions",
+  ),
+  permissionTimeout: setting(
+    "VTUBER_PERMISSION_TIMEOUT_SECS",
+    "60",
+    "how long a person has to answer a permission request; then it is refused",
+    seconds(1),
+    "permission-timeout-secs",
   ),
   maxInFlight: setting(
     "VTUBER_MAX_IN_FLIGHT",
@@ -167,6 +176,62 @@ const SETTINGS = {
     "a turn that fails once its stream began: `speak` says so in a sentence, `event` sends an error event",
     oneOf(ERROR_MODES),
     "errors",
+  ),
+  emotions: setting(
+    "VTUBER_EMOTIONS",
+    "",
+    "words that are emotions in `[word]`, separated by commas: they replace the known ones, or add to them if the list begins with `+`",
+    list,
+    "emotions",
+  ),
+  ambientEnabled: setting(
+    "VTUBER_AMBIENT_ENABLED",
+    "",
+    "`true` lets the character speak up by itself, when somebody is connected and no turn runs",
+    truth,
+    "ambient-enabled",
+  ),
+  ambientInterval: setting(
+    "VTUBER_AMBIENT_INTERVAL_SECS",
+    "1800",
+    "how often it may do so",
+    seconds(60),
+    "ambient-interval-secs",
+  ),
+  ambientUrgency: setting(
+    "VTUBER_AMBIENT_URGENCY",
+    "normal",
+    "`low`, `normal` or `high`, told with it",
+    oneOf(URGENCIES),
+    "ambient-urgency",
+  ),
+  ambientPrompt: setting(
+    "VTUBER_AMBIENT_PROMPT",
+    "If there is something worth telling the user now, say it in one or two short sentences, as yourself. If not, answer only [silent].",
+    "what the agent is asked",
+    z.string(),
+    "ambient-prompt",
+  ),
+  ambientMode: setting(
+    "VTUBER_AMBIENT_MODE",
+    "agent",
+    "`agent` sends what the agent says; `text` sends the prompt, as OpenAB does, to one client that posts it back, and answers that with what the agent said",
+    oneOf(AMBIENT_MODES),
+    "ambient-mode",
+  ),
+  clawd: setting(
+    "VTUBER_CLAWD",
+    "",
+    "`true` drives a running clawd-on-desk, and lets it answer permission requests",
+    truth,
+    "clawd",
+  ),
+  character: setting(
+    "VTUBER_CHARACTER",
+    "",
+    "who stands on the stage: a folder of pictures (`happy.png`, `neutral.webp`, ...), a `.vrm` file, or the address of either; unset, the drawn one",
+    optional,
+    "character",
   ),
   allowedOrigins: setting(
     "VTUBER_ALLOWED_ORIGINS",

@@ -2,9 +2,14 @@
 
 import { type App, createApp } from "../../lib/app.ts";
 import { Conversations } from "../../lib/conversation/registry.ts";
+import { Herald } from "../../lib/events/herald.ts";
+import { Hub } from "../../lib/events/hub.ts";
 import type { GuardOptions } from "../../lib/http/guard.ts";
 import type { StreamOptions } from "../../lib/openai/answer.ts";
 import { type Log, SILENT } from "../../lib/ops/log.ts";
+import { emotionWords } from "../../lib/turn/emotion.ts";
+import { PermissionDesk } from "../../lib/turn/permission.ts";
+import { PreparedAnswers } from "../../lib/turn/prepared.ts";
 import type { TurnLimits } from "../../lib/turn/run.ts";
 import { Slots } from "../../lib/turn/slots.ts";
 import { MemoryAgent, type Script } from "../fakes/memory_agent.ts";
@@ -36,12 +41,18 @@ export interface SendOptions {
 export class TestApp implements AsyncDisposable {
   readonly agent: MemoryAgent;
   readonly conversations: Conversations;
+  readonly hub: Hub;
+  readonly desk: PermissionDesk;
   /** What the program knows of itself. */
   readonly program: { draining: boolean };
   readonly #app: App;
 
-  constructor(parts: Pick<TestApp, "agent" | "conversations" | "program"> & { app: App }) {
+  constructor(
+    parts: Pick<TestApp, "agent" | "conversations" | "hub" | "desk" | "program"> & { app: App },
+  ) {
     this.agent = parts.agent;
+    this.hub = parts.hub;
+    this.desk = parts.desk;
     this.conversations = parts.conversations;
     this.program = parts.program;
     this.#app = parts.app;
@@ -50,6 +61,11 @@ export class TestApp implements AsyncDisposable {
   /** Sends any request. */
   send(path: string, init: RequestInit = {}, from = "127.0.0.1"): Promise<Response> {
     return this.#app(new Request(ORIGIN + path, init), from);
+  }
+
+  /** Hands on a request that came by a real port. */
+  serve(request: Request): Promise<Response> {
+    return this.#app(request, "127.0.0.1");
   }
 
   /** Gets a path. */
@@ -85,6 +101,7 @@ export class TestApp implements AsyncDisposable {
     this.agent.finish();
     await this.conversations.drain();
     this.conversations.close();
+    this.hub.close();
   }
 }
 
@@ -93,8 +110,13 @@ export async function startApp(options: TestAppOptions = {}): Promise<TestApp> {
   const agent = new MemoryAgent();
   agent.script = options.script;
   const log = options.log ?? SILENT;
+  const emotions = emotionWords();
+  const hub = new Hub({ emotions, holdMs: 0 });
+  const desk = new PermissionDesk({ timeoutMs: 60_000, isSomeoneThere: () => hub.answersPermissions });
   const conversations = new Conversations({
     agent,
+    observer: hub,
+    emotions,
     slots: new Slots(options.maxInFlight ?? 32),
     limits: { replyTimeoutMs: 0, turnTimeoutMs: 0, ...options.limits },
     log,
@@ -102,9 +124,18 @@ export async function startApp(options: TestAppOptions = {}): Promise<TestApp> {
     idleMs: 3_600_000,
   });
   const program = { draining: false };
+  const prepared = new PreparedAnswers();
   const app = await createApp({
     agent,
     conversations,
+    hub,
+    desk,
+    herald: new Herald({ hub, prepared, emotions, conversations }),
+    prepared,
+    stage: {
+      page: () => new Response("<!doctype html>", { headers: { "content-type": "text/html" } }),
+      files: () => new Response("", { headers: { "content-type": "text/javascript" } }),
+    },
     guard: { authKey: undefined, allowedOrigins: [], insecure: false, ...options.guard },
     model: options.model ?? "openab",
     chatPath: options.chatPath ?? "/v1/chat/completions",
@@ -113,7 +144,7 @@ export async function startApp(options: TestAppOptions = {}): Promise<TestApp> {
     log,
     draining: () => program.draining,
   });
-  return new TestApp({ agent, conversations, program, app });
+  return new TestApp({ agent, conversations, hub, desk, program, app });
 }
 
 /** Every write of a stream, to its end. */

@@ -46,6 +46,8 @@ Deno.test("SETTING_HELP: the key has no flag, since every user of a machine sees
 
 Deno.test("SETTING_HELP: switches are those that are true or false", () => {
   assertEquals(SETTING_HELP.filter(({ isSwitch }) => isSwitch).map(({ env }) => env).sort(), [
+    "VTUBER_AMBIENT_ENABLED",
+    "VTUBER_CLAWD",
     "VTUBER_ENABLED",
     "VTUBER_INSECURE",
   ]);
@@ -91,14 +93,21 @@ Deno.test("banner: says where to point a skin, and how to try it", () => {
   assertEquals(body, { model: "openab", stream: true, messages: [{ role: "user", content: "Hello!" }] });
 });
 
-Deno.test("banner: never holds the key, nor the agent's arguments and variables", () => {
+Deno.test("banner: the key is in the link to the page and nowhere else, the agent's secrets nowhere", () => {
   const agent = { ...AGENT, command: "codex-acp", args: ["--token", "hidden"], env: { TOKEN: "hidden" } };
   const text = banner({ hostname: "0.0.0.0", port: 8080 }, { ...PLAIN, authKey: KEY, agent });
-  assertEquals(text.includes(KEY), false);
+  assertEquals(text.split(KEY).length, 2);
+  assertMatch(text, new RegExp(`http://127\\.0\\.0\\.1:8080/#key=${KEY}\n`));
   assertEquals(text.includes("hidden"), false);
   assertMatch(text, /-H "Authorization: Bearer \$VTUBER_AUTH_KEY"/);
   assertMatch(text, /with codex-acp/);
   assertMatch(text, /API key: your VTUBER_AUTH_KEY/);
+});
+
+Deno.test("banner: the key in the link is encoded as an address needs it", () => {
+  const text = banner({ hostname: "127.0.0.1", port: 80 }, { ...PLAIN, authKey: "a b#c/\u00e9%" });
+  const link = new URL(/http:\S+#key=\S+/.exec(text)![0]);
+  assertEquals([link.pathname, decodeURIComponent(link.hash)], ["/", "#key=a b#c/\u00e9%"]);
 });
 
 const PLACES: [hostname: string, url: string, open: boolean][] = [

@@ -1,5 +1,6 @@
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { type Config, ConfigError, type ConfigSource, loadConfig } from "../../lib/config/load.ts";
+import { emotionWords } from "../../lib/turn/emotion.ts";
 
 type Env = Record<string, string>;
 
@@ -27,6 +28,11 @@ const DEFAULTS: Config = {
   chatPath: "/v1/chat/completions",
   agent: { command: undefined, args: [], workingDir: ".", env: {}, inheritEnv: [] },
   permissions: "ask",
+  permissionTimeoutMs: 60_000,
+  emotions: emotionWords(),
+  ambient: undefined,
+  clawd: false,
+  character: undefined,
   maxInFlight: 32,
   limits: { replyTimeoutMs: 180_000, turnTimeoutMs: 600_000 },
   stream: { heartbeat: "chunk", heartbeatMs: 10_000, errors: "speak" },
@@ -56,6 +62,19 @@ const READ: [env: Env, expected: Partial<Config>][] = [
   }],
   [{ VTUBER_PERMISSIONS: "Deny" }, { permissions: "deny" }],
   [{ VTUBER_PERMISSIONS: "allow" }, { permissions: "allow" }],
+  [{ VTUBER_PERMISSION_TIMEOUT_SECS: "5" }, { permissionTimeoutMs: 5_000 }],
+  [{ VTUBER_EMOTIONS: "wink, Dizzy" }, { emotions: emotionWords(["wink", "dizzy"]) }],
+  [{ VTUBER_EMOTIONS: "+wink" }, { emotions: emotionWords(["+wink"]) }],
+  [{ VTUBER_CLAWD: "true" }, { clawd: true }],
+  [{ VTUBER_CHARACTER: "./mao" }, { character: "./mao" }],
+  [{ VTUBER_AMBIENT_INTERVAL_SECS: "60", VTUBER_AMBIENT_MODE: "text" }, { ambient: undefined }],
+  [{
+    VTUBER_AMBIENT_ENABLED: "true",
+    VTUBER_AMBIENT_INTERVAL_SECS: "60",
+    VTUBER_AMBIENT_URGENCY: "High",
+    VTUBER_AMBIENT_PROMPT: "Anything new?",
+    VTUBER_AMBIENT_MODE: "text",
+  }, { ambient: { intervalMs: 60_000, urgency: "high", prompt: "Anything new?", mode: "text" } }],
   [{ VTUBER_MAX_IN_FLIGHT: "1" }, { maxInFlight: 1 }],
   [{ VTUBER_REPLY_TIMEOUT_SECS: "0.5", VTUBER_TURN_TIMEOUT_SECS: "0" }, {
     limits: { replyTimeoutMs: 500, turnTimeoutMs: 0 },
