@@ -14,10 +14,15 @@ export interface Order {
   readonly firstMs: number;
   /** Where in `everyMs` tokens fall due, from 0 to 1: streams of the same phase are in step. */
   readonly phase: number;
+  /** Each {@linkcode ACTS} in turn takes the place of a token. */
+  readonly acts?: boolean;
 }
 
-/** Stands in every token and nowhere else in an answer; a stamp may follow. */
-export const MARK = "~";
+/**
+ * Stands in every token, and in each act where it can, and nowhere else in an answer; a stamp may follow. No character
+ * that the server looks for in a text, as few tokens have one of those.
+ */
+export const MARK = "@";
 /** Stands before the second stamp of a first token: when the prompt came. */
 export const ASKED_MARK = "^";
 /** Digits of a stamp: microseconds of the wall clock. */
@@ -28,6 +33,28 @@ export function stamp(): number {
   return Math.floor((performance.timeOrigin + performance.now()) * 1000) % 10 ** STAMP_DIGITS;
 }
 
+/** What an agent at work does over and over: a tool, a plan and an emotion between its words. */
+export const ACTS: readonly ((mark: string, call: number) => string)[] = [
+  (mark, call) =>
+    `{"sessionUpdate":"tool_call","toolCallId":"call-${call}","title":"Edit lib/main.ts ${mark}","kind":"edit",` +
+    '"status":"in_progress"',
+  ...Array(6).fill(word(" token")),
+  (mark) =>
+    '{"sessionUpdate":"plan","entries":[{"content":"Read the tests","priority":"high","status":"completed"},' +
+    `{"content":"Mend them ${mark}","priority":"medium","status":"in_progress"}]`,
+  ...Array(3).fill(word(" token")),
+  word("[happy] token"),
+  ...Array(4).fill(word(" token")),
+  (mark, call) =>
+    `{"sessionUpdate":"tool_call_update","toolCallId":"call-${call}","title":"Edited lib/main.ts ${mark}",` +
+    '"status":"completed"',
+  ...Array(3).fill(word(" token")),
+];
+
+function word(text: string): (mark: string) => string {
+  return (mark) => `{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":"${text}${mark}"}`;
+}
+
 /** Characters that are written in one go when tokens are wanted as fast as can be. */
 const FLOOD_CHARS = 64 * 1024;
 /** The longest time in which nothing is read, while tokens are due soon. */
@@ -36,8 +63,12 @@ const DOZE_MS = 1;
 interface Turn {
   readonly requestId: unknown;
   readonly everyMs: number;
+  readonly acts: boolean;
+  /** A line, up to what is done. */
+  readonly head: string;
   /** A token's line, up to its text and from there. */
   readonly before: string;
+  done: number;
   left: number;
   due: number;
   /** When the prompt came; told with the first token. */
@@ -83,7 +114,7 @@ function tick(): void {
       flooding.push(entry);
     } else {
       for (; turn.left > 0 && turn.due <= now; turn.left--, turn.due += turn.everyMs) {
-        write(turn.before + MARK + stampText() + turn.askedAt + AFTER);
+        write(nextLine(turn, "", stampText() + turn.askedAt));
         turn.askedAt = "";
       }
       if (turn.left === 0) end(sessionId, turn, "end_turn");
@@ -97,6 +128,13 @@ function tick(): void {
   if (next < Infinity) plan(next - performance.now());
 }
 
+/** Behind its mark a stamp may follow. */
+function nextLine(turn: Turn, text: string, stamps: string): string {
+  if (!turn.acts) return turn.before + text + MARK + stamps + AFTER;
+  const at = turn.done++;
+  return turn.head + ACTS[at % ACTS.length]!(MARK + stamps, Math.floor(at / ACTS.length)) + "}}}\n";
+}
+
 /** A round of tokens is one of each turn, so that what is read at once holds many sessions. */
 function flood(flooding: [string, Turn][]): void {
   let text = "";
@@ -107,7 +145,7 @@ function flood(flooding: [string, Turn][]): void {
       if (turn.left === 0) continue;
       turn.left--;
       some = true;
-      text += turn.before + " token" + MARK + AFTER;
+      text += nextLine(turn, " token", "");
     }
   }
   write(text);
@@ -156,15 +194,18 @@ function receive(line: string): void {
   }
 }
 
-function prompt(requestId: unknown, sessionId: string, { tokens, everyMs, firstMs, phase }: Order): void {
+function prompt(requestId: unknown, sessionId: string, order: Order): void {
+  const { tokens, everyMs, firstMs, phase, acts = false } = order;
   const earliest = performance.now() + firstMs;
   const late = everyMs > 0 ? (earliest - phase * everyMs) % everyMs : 0;
+  const head = `{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"${sessionId}","update":`;
   turns.set(sessionId, {
     requestId,
     everyMs,
-    before:
-      `{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"${sessionId}","update":{"sessionUpdate":` +
-      '"agent_message_chunk","content":{"type":"text","text":"',
+    acts,
+    head,
+    before: head + '{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":"',
+    done: 0,
     left: tokens,
     due: late > 0 ? earliest + everyMs - late : earliest,
     askedAt: ASKED_MARK + stampText(),

@@ -130,23 +130,24 @@ export class Client implements Disposable {
 
   #hear(listener: Listener, at: number, end: number): void {
     const now = stamp();
-    const written = this.#stampAt(at, end);
+    const written = stampAt(this.#buffer, at, end);
     if (!Number.isNaN(written)) listener.token(since(written, now));
     if (listener.asked === undefined || this.#buffer[at + STAMP_DIGITS] !== ASKED_BYTE) return;
-    const asked = this.#stampAt(at + STAMP_DIGITS + 1, end);
+    const asked = stampAt(this.#buffer, at + STAMP_DIGITS + 1, end);
     if (!Number.isNaN(asked)) listener.asked(since(this.#sentAt, asked));
-  }
-
-  /** NaN for one that is cut off by the end of a read: seldom enough to be left out. */
-  #stampAt(at: number, end: number): number {
-    if (at + STAMP_DIGITS > end) return NaN;
-    let value = 0;
-    for (let i = at; i < at + STAMP_DIGITS; i++) value = value * 10 + this.#buffer[i]! - 48;
-    return value;
   }
 }
 
-function since(earlier: number, later: number): number {
+/** The stamp at this place. NaN for one that is cut off by the end of a read: seldom enough to be left out. */
+export function stampAt(buffer: Uint8Array, at: number, end: number): number {
+  if (at + STAMP_DIGITS > end) return NaN;
+  let value = 0;
+  for (let i = at; i < at + STAMP_DIGITS; i++) value = value * 10 + buffer[i]! - 48;
+  return value;
+}
+
+/** Microseconds from one stamp to another. */
+export function since(earlier: number, later: number): number {
   const passed = later - earlier;
   // Clocks of two processes may differ by some microseconds; beyond that the stamp began anew.
   return passed < -STAMP_RANGE / 2 ? passed + STAMP_RANGE : passed;

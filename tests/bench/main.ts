@@ -11,7 +11,7 @@ import { FULL, QUICK, SECTIONS } from "./sections.ts";
 import { FOOTNOTE, type Row, table } from "./table.ts";
 
 /** When it is ended, whatever it does. */
-const LIMIT_MS = 235_000;
+const LIMIT_MS = 300_000;
 const EXIT_USAGE = 2;
 const EXIT_INTERRUPTED = 130;
 

@@ -51,10 +51,9 @@ export const SERVER: Start = {
 /** The server as it is delivered. */
 export const COMPILED: Start = { command: EXECUTABLE, args: serverArgs() };
 /** The bare relay. */
-export const RELAY: Start = {
-  command: Deno.execPath(),
-  args: [...DENO, "--allow-net", "--allow-read", "--allow-run", `${import.meta.dirname}/relay.ts`, ...AGENT],
-};
+export const RELAY: Start = bare("relay.ts");
+/** The bare broadcast. */
+export const BROADCAST: Start = bare("broadcast.ts");
 
 const live = new Set<Deno.ChildProcess>();
 
@@ -100,6 +99,13 @@ export async function start({ command, args }: Start, lookInto = false): Promise
   } finally {
     clearTimeout(timer);
   }
+}
+
+function bare(file: string): Start {
+  return {
+    command: Deno.execPath(),
+    args: [...DENO, "--allow-net", "--allow-read", "--allow-run", `${import.meta.dirname}/${file}`, ...AGENT],
+  };
 }
 
 function serverArgs(): string[] {

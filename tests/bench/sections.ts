@@ -1,9 +1,11 @@
 /** What is measured. Each section starts the server and the relay and measures them in turns. @module */
 
 import { type Ask, Client, type Listener } from "./client.ts";
+import { fanOut, type FanOutScale } from "./fanout.ts";
 import { type Program, RELAY, SERVER, start } from "./program.ts";
+import { type Both, inTurns, medians, milliseconds, pause, spent } from "./runs.ts";
 import { startUp } from "./startup.ts";
-import { atMost, median, percentile, ratioAtLeast, ratioAtMost, type Row } from "./table.ts";
+import { atMost, ratioAtLeast, ratioAtMost, type Row } from "./table.ts";
 
 /** How much is measured. */
 export interface Scale {
@@ -21,9 +23,10 @@ export interface Scale {
   readonly warmTurns: number;
   /** How long a program is left alone before its memory is looked at. */
   readonly settleMs: number;
+  readonly fanOut: FanOutScale;
 }
 
-/** The usual scale: about three minutes on two slow cores. */
+/** The usual scale: about four minutes on two slow cores. */
 export const FULL: Scale = {
   runs: 3,
   floodTokens: 150_000,
@@ -33,8 +36,9 @@ export const FULL: Scale = {
   starts: 5,
   warmTurns: 500,
   settleMs: 1_000,
+  fanOut: { runs: 3, floodFrames: 150_000, pacedMs: 1_300, settleMs: 1_000 },
 };
-/** A short look: well under a minute. */
+/** A short look: about a minute. */
 export const QUICK: Scale = {
   runs: 1,
   floodTokens: 60_000,
@@ -44,6 +48,7 @@ export const QUICK: Scale = {
   starts: 2,
   warmTurns: 150,
   settleMs: 250,
+  fanOut: { runs: 1, floodFrames: 40_000, pacedMs: 800, settleMs: 250 },
 };
 
 /** Measures something, and says on the way what should be known of it. */
@@ -59,12 +64,8 @@ export const SECTIONS: Readonly<Record<string, Section>> = {
   turns: (scale, say) => memory("short", scale, say),
   aborts: (scale, say) => memory("aborted", scale, say),
   start: ({ starts }, say) => startUp(starts, say),
+  fanout: (scale, say) => fanOut(scale.fanOut, say),
 };
-
-interface Both<T> {
-  readonly server: T;
-  readonly relay: T;
-}
 
 /** Streams of the flood, and of the paced runs. */
 const FLOOD_STREAMS = [1, 16, 256];
@@ -397,33 +398,6 @@ async function warm(what: typeof SERVER, { warmTurns }: Scale, lookInto = false)
   return program;
 }
 
-/** Measures both so many times, one after the other. */
-async function inTurns<T>(
-  times: number,
-  programs: Both<Program>,
-  measure: (program: Program) => Promise<T>,
-): Promise<Both<T[]>> {
-  const found: Both<T[]> = { server: [], relay: [] };
-  for (let i = 0; i < times; i++) {
-    found.server.push(await measure(programs.server));
-    found.relay.push(await measure(programs.relay));
-  }
-  return found;
-}
-
-function medians<T>(runs: Both<T[]>, figure: (run: T) => number | undefined): Both<number | undefined> {
-  return { server: median(runs.server.map(figure)), relay: median(runs.relay.map(figure)) };
-}
-
-function milliseconds(micros: readonly number[], part: number): number | undefined {
-  const value = percentile(micros, part);
-  return value === undefined ? undefined : value / 1000;
-}
-
-function spent(before: number | undefined, after: number | undefined, tokens: number): number | undefined {
-  return before === undefined || after === undefined ? undefined : (after - before) / tokens;
-}
-
 function sayIncomplete(
   what: string,
   runs: Both<{ incomplete: number }[]>,
@@ -452,8 +426,4 @@ async function attempt(answer: () => Promise<boolean>): Promise<boolean> {
   } catch {
     return false;
   }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
 }
