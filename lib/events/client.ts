@@ -14,8 +14,9 @@ export interface Transport {
 /** Bytes in the transport beyond which frames wait here, where old ones can be left out. */
 const HIGH_WATER_BYTES = 64 * 1024;
 /** Frames that wait. */
-const MAX_WAITING = 256;
-/** How often a slow watcher is looked at, in milliseconds. */
+const MAX_WAITING = 4_096;
+/** How soon a watcher for whom frames wait is looked at, and how often one that stays slow, in milliseconds. */
+const FIRST_LOOK_MS = 1;
 const LOOK_MS = 100;
 /** How long a watcher may be slow before it is disconnected, in milliseconds. */
 const MAX_SLOW_MS = 30_000;
@@ -44,7 +45,8 @@ export class Client {
   #events: ReadonlySet<string> = new Set(BY_DEFAULT);
   #subscribed = false;
   #waiting: { readonly type: string; readonly frame: string }[] = [];
-  #looking: ReturnType<typeof setInterval> | undefined;
+  #looking: ReturnType<typeof setTimeout> | undefined;
+  #lookMs = 0;
   #slowSince = 0;
   #dropped = 0;
   #open = true;
@@ -94,7 +96,7 @@ export class Client {
     if (this.#waiting.length > MAX_WAITING && !this.#dropOldest()) return this.#giveUp();
     if (this.#looking !== undefined) return;
     this.#slowSince = performance.now();
-    this.#looking = setInterval(() => this.#look(), LOOK_MS);
+    this.#lookIn(FIRST_LOOK_MS);
   }
 
   /** Disconnects it. */
@@ -109,7 +111,7 @@ export class Client {
     if (!this.#open) return;
     this.#open = false;
     this.#waiting = [];
-    clearInterval(this.#looking);
+    clearTimeout(this.#looking);
     this.#closed(this);
   }
 
@@ -120,13 +122,20 @@ export class Client {
     }
     this.#waiting.splice(0, sent);
     if (this.#waiting.length === 0) {
-      clearInterval(this.#looking);
       this.#looking = undefined;
     } else if (sent > 0) {
       this.#slowSince = performance.now();
+      this.#lookIn(FIRST_LOOK_MS);
     } else if (performance.now() - this.#slowSince > MAX_SLOW_MS) {
       this.#giveUp();
+    } else {
+      this.#lookIn(Math.min(LOOK_MS, 2 * this.#lookMs));
     }
+  }
+
+  #lookIn(ms: number): void {
+    this.#lookMs = ms;
+    this.#looking = setTimeout(() => this.#look(), ms);
   }
 
   #dropOldest(): boolean {

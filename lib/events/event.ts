@@ -111,6 +111,5 @@ export type Answer =
 
 /** The text that goes over the wire: `type` and `ts` (unix seconds) first. */
 export function frameOf(event: VtuberEvent | Answer, nowMs: number = Date.now()): string {
-  const { type, ...fields } = event;
-  return JSON.stringify({ type, ts: Math.floor(nowMs / 1000), ...fields });
+  return JSON.stringify({ type: event.type, ts: Math.floor(nowMs / 1000), ...event });
 }

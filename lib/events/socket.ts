@@ -16,9 +16,6 @@ const MAX_SOCKETS = 6_000;
 /** Commands of one client that are answered in a second. AniCompanion's pings multiply with each reconnect. */
 const MAX_COMMANDS_PER_SECOND = 50;
 
-/** What a permission was resolved by when it was no client. */
-const RESERVED_NAMES: ReadonlySet<string> = new Set(["timeout", "turn", "agent"]);
-
 /** What the sockets need of the rest of the program. */
 export interface SocketDeps {
   readonly hub: Hub;
@@ -83,9 +80,7 @@ export function socketHandler(deps: SocketDeps): Handler {
 function obey({ hub, desk, interrupt, version }: SocketDeps, client: Client, command: Command): void {
   switch (command.type) {
     case "hello":
-      client.name = command.client === undefined || RESERVED_NAMES.has(command.client)
-        ? client.id
-        : command.client;
+      client.name = command.client ?? client.id;
       return client.tell({ type: "hello", client_id: client.id, server: "oab-vtuber", version });
     case "subscribe":
       return hub.subscribe(client, command.events);

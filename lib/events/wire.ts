@@ -25,7 +25,11 @@ export type Command =
   | { readonly type: "permission_response"; readonly requestId: string; readonly answer: PermissionAnswer }
   | { readonly type: "interrupt"; readonly sessionId: string | undefined };
 
-const name = z.string().trim().max(MAX_NAME_CHARS);
+/** What a permission was resolved by when it was no client: nobody may call itself that. */
+const RESERVED_NAMES: ReadonlySet<string> = new Set(["timeout", "turn", "agent"]);
+
+const name = z.string().trim().max(MAX_NAME_CHARS)
+  .transform((name) => name === "" || RESERVED_NAMES.has(name) ? undefined : name);
 /** `deny` is what most people write. */
 const decision = z.preprocess(
   (value) => value === "deny" ? "reject" : value,
@@ -62,7 +66,7 @@ export function parseCommand(text: string): Command {
   const read = check(command, value);
   switch (read.type) {
     case "hello":
-      return { type: "hello", client: read.client || undefined };
+      return { type: "hello", client: read.client ?? undefined };
     case "subscribe":
     case "ping":
       return read;
@@ -84,7 +88,7 @@ export interface AnswerBody {
 /** Reads the body of `POST /v1/vtuber/permissions/{id}`. @throws {Failure} that names the field. */
 export function parseAnswer(value: unknown): AnswerBody {
   const body = check(z.looseObject({ ...answer, client: name.nullish() }), value);
-  return { answer: answerOf(body), client: body.client || undefined };
+  return { answer: answerOf(body), client: body.client ?? undefined };
 }
 
 /** What is to be said through the character. */

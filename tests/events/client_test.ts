@@ -5,7 +5,7 @@ import { Watcher } from "./watching.ts";
 
 /** Bytes that wait at the other end, beyond which a client counts as slow. */
 const FULL = 64 * 1024;
-const MAX_WAITING = 256;
+const MAX_WAITING = 4_096;
 const ALL_BUT_SAY = EVENT_NAMES.filter((name) => name !== "say");
 
 interface Connected extends Disposable {
@@ -179,11 +179,11 @@ Deno.test("Client: a state that is new is never left out for an old one", async 
   using it = connect();
   const { watcher, client } = it;
   watcher.backlog = FULL;
-  for (let i = 0; i < 1_000; i++) deliver(client, "agent_state", i);
+  for (let i = 0; i < 10_000; i++) deliver(client, "agent_state", i);
   watcher.backlog = 0;
   await watcher.until(({ frames }) => frames.length === MAX_WAITING, "the newest");
-  assertEquals([came(watcher)[0], came(watcher).at(-1)], ["agent_state 744", "agent_state 999"]);
-  assertEquals(client.dropped, 1_000 - MAX_WAITING);
+  assertEquals([came(watcher)[0], came(watcher).at(-1)], [`agent_state ${10_000 - MAX_WAITING}`, "agent_state 9999"]);
+  assertEquals(client.dropped, 10_000 - MAX_WAITING);
 });
 
 Deno.test("Client: a slow one for whom too much waits that may not be lost is disconnected, to come again", () => {

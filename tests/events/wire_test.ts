@@ -7,6 +7,7 @@ const COMMANDS: readonly [text: string, command: Command][] = [
   ['{"type":"hello"}', { type: "hello", client: undefined }],
   ['{"type":"hello","client":null}', { type: "hello", client: undefined }],
   ['{"type":"hello","client":"  "}', { type: "hello", client: undefined }],
+  ['{"type":"hello","client":"timeout"}', { type: "hello", client: undefined }],
   ['{"type":"hello","client":" Mao\\n"}', { type: "hello", client: "Mao" }],
   ['{"type":"subscribe","events":[]}', { type: "subscribe", events: [] }],
   ['{"type":"subscribe","events":["say","nonsense"]}', { type: "subscribe", events: ["say", "nonsense"] }],
