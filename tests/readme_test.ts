@@ -1,7 +1,15 @@
-/** The README says what the program does: its tables, its commands and its endpoints are checked against the code. @module */
+/**
+ * The documents say what the program does: their tables, commands, endpoints, events and files are checked against the
+ * code. The README's example is run in `tests/e2e/readme_example_test.ts`.
+ *
+ * @module
+ */
 
 import { assert, assertEquals } from "@std/assert";
 import { SETTING_HELP } from "../lib/config/settings.ts";
+import { AGENT_STATES, type Answer, EVENT_NAMES, URGENCIES } from "../lib/events/event.ts";
+import { type Command, NOTIFICATION_MODES, parseCommand } from "../lib/events/wire.ts";
+import { emotionWords } from "../lib/turn/emotion.ts";
 import { errorResponse } from "../lib/http/envelope.ts";
 import { Failure, FAILURE_CODES } from "../lib/turn/failure.ts";
 import project from "../deno.json" with { type: "json" };
@@ -9,6 +17,23 @@ import { startApp } from "./app/app_under_test.ts";
 
 const ROOT = new URL("../", import.meta.url);
 const README = await Deno.readTextFile(new URL("README.md", ROOT));
+const ARCHITECTURE = await Deno.readTextFile(new URL(".github/ARCHITECTURE.md", ROOT));
+
+/** Every command, and every answer that is no event: a new one does not compile until it stands here. */
+const COMMANDS: Readonly<Record<Command["type"], true>> = {
+  hello: true,
+  subscribe: true,
+  ping: true,
+  permission_response: true,
+  interrupt: true,
+};
+const ANSWERS: Readonly<Record<Answer["type"], true>> = {
+  hello: true,
+  subscribed: true,
+  pong: true,
+  interrupted: true,
+  error: true,
+};
 
 /** A code block of a Markdown text. */
 interface Block {
@@ -50,6 +75,35 @@ function marked(name: string): string {
 function blocksOf(markdown: string): Block[] {
   return [...markdown.matchAll(/^ *```(\w*)\n([\s\S]*?)^ *```$/gm)]
     .map(([, language = "", text = ""]) => ({ language, text }));
+}
+
+/** The objects of the blocks of JSON lines between `<!-- name -->` and `<!-- /name -->`, block by block. */
+function jsonBlocks(name: string): { type: string; line: string }[][] {
+  return blocksOf(marked(name)).filter(({ language }) => language === "jsonl").map(({ text }) =>
+    text.trim().split("\n").map((line) => ({ type: JSON.parse(line).type, line }))
+  );
+}
+
+/** The files that a picture of a tree names, with their folders; what is indented by two spaces lies inside. */
+function filesOfTree(tree: string): string[] {
+  const folders: string[] = [];
+  const files: string[] = [];
+  for (const [, indent = "", name = ""] of tree.matchAll(/^((?: {2})*)(\S+)(?: .*)?$/gm)) {
+    const depth = indent.length / 2;
+    folders.length = Math.min(folders.length, depth);
+    // What is indented further than a file can be goes on with the line before.
+    if (depth > folders.length) continue;
+    if (name.endsWith("/")) folders[depth] = name;
+    else files.push(folders.join("") + name);
+  }
+  return files;
+}
+
+/** The files of a folder and of those in it. */
+function filesIn(folder: string): string[] {
+  return [...Deno.readDirSync(new URL(folder, ROOT))].flatMap(({ name, isDirectory }) =>
+    isDirectory ? filesIn(`${folder}${name}/`) : [folder + name]
+  );
 }
 
 Deno.test("the README's table of settings is the program's", () => {
@@ -105,4 +159,71 @@ Deno.test("the README mentions every endpoint that GET / lists", async () => {
   for (const endpoint of Object.values(endpoints)) {
     assert(README.includes(`\`${endpoint}\``), `README.md does not mention \`${endpoint}\``);
   }
+});
+
+Deno.test("the README shows every event, in an example that is JSON", () => {
+  const shown = new Set(jsonBlocks("events").flat().map(({ type }) => type));
+  assertEquals([...shown].sort(), [...EVENT_NAMES].sort());
+  for (const name of EVENT_NAMES) {
+    assert(marked("events").includes(`**\`${name}\`**`), `README.md does not explain the event ${name}`);
+  }
+});
+
+Deno.test("the README shows every command, with what comes back", () => {
+  const blocks = jsonBlocks("commands");
+  const sent = new Set<string>();
+  const told = new Set<string>();
+  for (const [command, ...answers] of blocks) {
+    sent.add(parseCommand(command!.line).type);
+    assert(answers.length > 0, `README.md shows no answer to ${command!.line}`);
+    for (const { type } of answers) told.add(type);
+  }
+  assertEquals([...sent].sort(), Object.keys(COMMANDS).sort());
+  const isEvent = (type: string) => (EVENT_NAMES as readonly string[]).includes(type);
+  assertEquals([...told].filter((type) => !isEvent(type)).sort(), Object.keys(ANSWERS).sort());
+  for (const name of sent) {
+    assert(marked("commands").includes(`**\`${name}\`**`), `README.md does not explain the command ${name}`);
+  }
+});
+
+Deno.test("every block of JSON lines in the README is JSON", () => {
+  for (const { language, text } of blocksOf(README)) {
+    if (language !== "jsonl") continue;
+    for (const line of text.trim().split("\n")) JSON.parse(line);
+  }
+});
+
+Deno.test("the README's table of states has them all, and its words are those that are used", () => {
+  const [, table = ""] = README.split("\n### States\n");
+  const rows = rowsOf(table.split("\n### ")[0] ?? "").slice(1);
+  assertEquals(rows.map(([state = ""]) => state.replaceAll("`", "")).sort(), [...AGENT_STATES].sort());
+  for (const word of [...URGENCIES, ...NOTIFICATION_MODES]) {
+    assert(README.includes(`\`${word}\``), `README.md does not mention \`${word}\``);
+  }
+  const emotions = README.split("\n### Emotions\n")[1]?.split("\n### ")[0] ?? "";
+  const { plain, face, act } = emotionWords();
+  for (const word of new Set([...plain, ...face, ...act])) {
+    assert(new RegExp(`\\b${word}\\b`).test(emotions), `README.md does not name the emotion ${word}`);
+  }
+});
+
+Deno.test("what the documents link to within themselves is there", async () => {
+  for (const path of ["README.md", ".github/ARCHITECTURE.md", ".github/CONTRIBUTING.md"]) {
+    const text = await Deno.readTextFile(new URL(path, ROOT));
+    const headings = [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) =>
+      heading.toLowerCase().replace(/[^\w\- ]/g, "").replaceAll(" ", "-")
+    );
+    for (const [, anchor = ""] of text.matchAll(/\]\(#([^)]+)\)/g)) {
+      assert(headings.includes(anchor), `${path} links to #${anchor}, which is no heading`);
+    }
+  }
+});
+
+Deno.test("the tree in ARCHITECTURE.md has every file of lib/, and no other", () => {
+  const tree = blocksOf(ARCHITECTURE).find(({ text }) => text.startsWith("main.ts"))?.text ?? "";
+  assertEquals(
+    filesOfTree(tree).filter((path) => path.startsWith("lib/")).sort(),
+    filesIn("lib/").sort(),
+    "the tree in .github/ARCHITECTURE.md is not that of lib/",
+  );
 });
