@@ -171,7 +171,7 @@ export class AcpSession implements Session {
     const verdict = policy === "ask" ? this.#remembered.decisionOf(question) ?? "ask" : policy;
     if (verdict === "ask") return this.#ask(running, question, signal);
     if (verdict !== "allow") {
-      running.refused = true;
+      refuse(running, tool);
       const why = policy === "ask" ? "a person said so for always" : "VTUBER_PERMISSIONS says so";
       this.#link.log.info(`refused a permission: ${why}`, this.#fields(tool));
     }
@@ -188,7 +188,7 @@ export class AcpSession implements Session {
     const resolution = await desk.ask(question, running.reader, leaving);
     const { tool, options } = question;
     if (resolution?.outcome === "cancelled") return { outcome: "cancelled" };
-    if (resolution?.outcome !== "allowed") running.refused = true;
+    if (resolution?.outcome !== "allowed") refuse(running, tool);
     if (resolution?.option) {
       this.#remembered.remember(question, resolution.option);
       log.info(`a permission was ${resolution.outcome}`, { ...this.#fields(tool), by: resolution.by });
@@ -267,6 +267,11 @@ export class AcpSession implements Session {
     running.done();
     this.#link.promptEnded(this, answered);
   }
+}
+
+function refuse(running: Running, { id }: ToolCall): void {
+  running.refused = true;
+  running.translator.refuse(id);
 }
 
 function failed(code: "agent_crashed" | "agent_error" | "agent_cancelled", message: string): TurnEvent {

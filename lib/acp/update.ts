@@ -20,6 +20,8 @@ const SUBAGENT_TOOLS: ReadonlySet<unknown> = new Set(["Task", "Agent", "task", "
  */
 export class UpdateTranslator {
   readonly #tools = new Map<ToolCallId, ToolCall>();
+  /** Those that were not permitted: an agent may never speak of them again. */
+  readonly #refused = new Set<ToolCallId>();
 
   /** The event that this update is, if it is one. */
   update(update: SessionUpdate): TurnEvent | undefined {
@@ -71,16 +73,28 @@ export class UpdateTranslator {
     return this.#tools.get(id as ToolCallId);
   }
 
-  /** The ends of the tools that the agent left open, `completed` or `failed`. */
+  /** A tool call was not permitted: if the agent leaves it open, it has failed. */
+  refuse(id: string): void {
+    if (this.#tools.has(id as ToolCallId)) this.#refused.add(id as ToolCallId);
+  }
+
+  /** The ends of the tools that the agent left open, `completed` or `failed`; those refused have failed. */
   close(status: "completed" | "failed"): TurnEvent[] {
     const open = [...this.#tools.values()].filter((tool) => isOpen(tool));
+    const ends = open.map((tool): TurnEvent => ({
+      type: "tool",
+      tool: { ...tool, status: this.#refused.has(tool.id) ? "failed" : status },
+      closing: true,
+    }));
     this.#tools.clear();
-    return open.map((tool) => ({ type: "tool", tool: { ...tool, status }, closing: true }));
+    this.#refused.clear();
+    return ends;
   }
 
   #forgetOldest(): void {
     for (const id of this.#tools.keys()) {
       this.#tools.delete(id);
+      this.#refused.delete(id);
       return;
     }
   }

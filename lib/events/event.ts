@@ -111,5 +111,6 @@ export type Answer =
 
 /** The text that goes over the wire: `type` and `ts` (unix seconds) first. */
 export function frameOf(event: VtuberEvent | Answer, nowMs: number = Date.now()): string {
-  return JSON.stringify({ type: event.type, ts: Math.floor(nowMs / 1000), ...event });
+  const head = { type: event.type, ts: Math.floor(nowMs / 1000) };
+  return JSON.stringify(Object.assign(head, event));
 }

@@ -181,7 +181,8 @@ export class Hub implements TurnObserver {
     const watched = this.#turns.get(turn.id);
     if (watched === undefined || this.#closed) return;
     if (event.type === "text") return watched.speech?.push(event.text);
-    if (event.type === "emotion" && !turn.unasked) this.#emotion = event.tag;
+    if (event.type !== "emotion") watched.speech?.pause();
+    else if (!turn.unasked) this.#emotion = event.tag;
     const { watch } = watched;
     const events = watch.heard(event);
     if (!watch.ended) return this.#publishAll(events);

@@ -33,7 +33,9 @@ export function socketHandler(deps: SocketDeps): Handler {
   return (request) => {
     deps.hub.admit();
     if (sockets.size >= MAX_SOCKETS) {
-      throw new Failure("rate_limit_exceeded", `${MAX_SOCKETS} sockets are open already.`, { retryAfterSecs: 5 });
+      throw new Failure("rate_limit_exceeded", `${MAX_SOCKETS} sockets are open already.`, {
+        retryAfterSecs: 5,
+      });
     }
     const { socket, response } = upgrade(request, PROTOCOL);
     sockets.add(socket);

@@ -151,7 +151,10 @@ export class TurnWatch {
     };
   }
 
-  #request({ id, tool, detail, options, expiresAt }: PermissionRequest): PermissionRequestEvent {
+  #request({ id, tool, detail: told, options, expiresAt }: PermissionRequest): PermissionRequestEvent {
+    // With some agents the title is the command, and the whole of it is what a person has to see.
+    const isCut = tool.title.length > MAX_NAME_CHARS && !told.includes(tool.title);
+    const detail = isCut ? `${tool.title}\n${told}`.trim() : told;
     return {
       type: "permission_request",
       ...this.about,
