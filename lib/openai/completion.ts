@@ -80,7 +80,9 @@ export async function complete(
     return deps.replays.turnOf(replay, () => deps.begin({ ...turn, record: true }, http.signal));
   };
   const last = messages.at(-1);
-  const prepared = format === undefined && last?.role === "user" ? deps.prepared.answerTo(textOf(last)) : undefined;
+  const prepared = format === undefined && last?.role === "user"
+    ? deps.prepared.answerTo(textOf(last))
+    : undefined;
   const source = prepared !== undefined
     ? turnSource(await preparedTurn(prepared, conversation), options)
     : format

@@ -1,35 +1,40 @@
 /** The page of the stage: what a browser gets at `GET /`, and the files that it loads. @module */
 
 import type { Handler } from "../http/router.ts";
+// With `?text` a module of the page is only its text here: else it would be checked as a part of this program, which
+// knows no document.
 import html from "./page/index.html" with { type: "text" };
 import css from "./page/stage.css" with { type: "text" };
 import icon from "./page/icon.svg" with { type: "text" };
-import character from "./page/character.js" with { type: "text" };
-import chat from "./page/chat.js" with { type: "text" };
-import drawn from "./page/drawn.js" with { type: "text" };
-import drawnBody from "./page/drawn_body.js" with { type: "text" };
-import drawnColors from "./page/drawn_colors.js" with { type: "text" };
-import drawnFaces from "./page/drawn_faces.js" with { type: "text" };
-import drawnFx from "./page/drawn_fx.js" with { type: "text" };
-import drawnHead from "./page/drawn_head.js" with { type: "text" };
-import drawnLines from "./page/drawn_lines.js" with { type: "text" };
-import drawnPose from "./page/drawn_pose.js" with { type: "text" };
-import events from "./page/events.js" with { type: "text" };
-import main from "./page/main.js" with { type: "text" };
-import pageText from "./page/page_text.js" with { type: "text" };
-import pictures from "./page/pictures.js" with { type: "text" };
-import speech from "./page/speech.js" with { type: "text" };
-import spring from "./page/spring.js" with { type: "text" };
-import sse from "./page/sse.js" with { type: "text" };
-import stageVoice from "./page/stage_voice.js" with { type: "text" };
-import store from "./page/store.js" with { type: "text" };
-import svg from "./page/svg.js" with { type: "text" };
-import tags from "./page/tags.js" with { type: "text" };
-import viewActivity from "./page/view_activity.js" with { type: "text" };
-import viewChat from "./page/view_chat.js" with { type: "text" };
-import viewKey from "./page/view_key.js" with { type: "text" };
-import viewNotice from "./page/view_notice.js" with { type: "text" };
-import viewPermission from "./page/view_permission.js" with { type: "text" };
+import backoff from "./page/backoff.js?text" with { type: "text" };
+import character from "./page/character.js?text" with { type: "text" };
+import chat from "./page/chat.js?text" with { type: "text" };
+import drawn from "./page/drawn.js?text" with { type: "text" };
+import drawnBody from "./page/drawn_body.js?text" with { type: "text" };
+import drawnColors from "./page/drawn_colors.js?text" with { type: "text" };
+import drawnFaces from "./page/drawn_faces.js?text" with { type: "text" };
+import drawnFigure from "./page/drawn_figure.js?text" with { type: "text" };
+import drawnFx from "./page/drawn_fx.js?text" with { type: "text" };
+import drawnHead from "./page/drawn_head.js?text" with { type: "text" };
+import drawnLines from "./page/drawn_lines.js?text" with { type: "text" };
+import drawnPose from "./page/drawn_pose.js?text" with { type: "text" };
+import events from "./page/events.js?text" with { type: "text" };
+import key from "./page/key.js?text" with { type: "text" };
+import main from "./page/main.js?text" with { type: "text" };
+import pageText from "./page/page_text.js?text" with { type: "text" };
+import pictures from "./page/pictures.js?text" with { type: "text" };
+import speech from "./page/speech.js?text" with { type: "text" };
+import spring from "./page/spring.js?text" with { type: "text" };
+import sse from "./page/sse.js?text" with { type: "text" };
+import stageVoice from "./page/stage_voice.js?text" with { type: "text" };
+import store from "./page/store.js?text" with { type: "text" };
+import svg from "./page/svg.js?text" with { type: "text" };
+import tags from "./page/tags.js?text" with { type: "text" };
+import viewActivity from "./page/view_activity.js?text" with { type: "text" };
+import viewChat from "./page/view_chat.js?text" with { type: "text" };
+import viewKey from "./page/view_key.js?text" with { type: "text" };
+import viewNotice from "./page/view_notice.js?text" with { type: "text" };
+import viewPermission from "./page/view_permission.js?text" with { type: "text" };
 
 /** What the page is made with. */
 export interface StageOptions {
@@ -49,17 +54,20 @@ export interface Stage {
 const FILES: Readonly<Record<string, string>> = {
   "stage.css": css,
   "icon.svg": icon,
+  "backoff.js": backoff,
   "character.js": character,
   "chat.js": chat,
   "drawn.js": drawn,
   "drawn_body.js": drawnBody,
   "drawn_colors.js": drawnColors,
   "drawn_faces.js": drawnFaces,
+  "drawn_figure.js": drawnFigure,
   "drawn_fx.js": drawnFx,
   "drawn_head.js": drawnHead,
   "drawn_lines.js": drawnLines,
   "drawn_pose.js": drawnPose,
   "events.js": events,
+  "key.js": key,
   "main.js": main,
   "page_text.js": pageText,
   "pictures.js": pictures,

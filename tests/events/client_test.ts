@@ -182,7 +182,10 @@ Deno.test("Client: a state that is new is never left out for an old one", async 
   for (let i = 0; i < 10_000; i++) deliver(client, "agent_state", i);
   watcher.backlog = 0;
   await watcher.until(({ frames }) => frames.length === MAX_WAITING, "the newest");
-  assertEquals([came(watcher)[0], came(watcher).at(-1)], [`agent_state ${10_000 - MAX_WAITING}`, "agent_state 9999"]);
+  assertEquals([came(watcher)[0], came(watcher).at(-1)], [
+    `agent_state ${10_000 - MAX_WAITING}`,
+    "agent_state 9999",
+  ]);
   assertEquals(client.dropped, 10_000 - MAX_WAITING);
 });
 

@@ -1,6 +1,4 @@
 // @ts-check
-/// <reference lib="dom" />
-/// <reference lib="dom.iterable" />
 /** What every character can do, and how the page gets the one that it shows. @module */
 
 /** @typedef {{ tool_class?: string, tool_name?: string, subagent_count?: number }} StateDetail */

@@ -1,6 +1,7 @@
 // @ts-check
 /** Chat completions: a conversation is sent, and its answer is read as it comes. @module */
 
+import { authorization } from "./key.js";
 import { SseReader } from "./sse.js";
 
 /** @typedef {{ role: "user" | "assistant", content: string }} Message */
@@ -15,18 +16,37 @@ export class ChatError extends Error {
   }
 }
 
+/** What the agent is told of the stage, as skins do: without it no agent would know that it has a face. */
+export const STAGE_DIRECTIONS =
+  "You speak through a character on a stage: your reply is shown and spoken as it comes. Show what you feel with a tag " +
+  "before the sentence that it belongs to, one of: [neutral] [happy] [sad] [angry] [surprised] [curious] [excited] " +
+  "[shy] [love] [smirk] [sleepy] [proud] [disgusted] [pain] [laugh] [bored]. Use few of them. Speak in short " +
+  "sentences, in the language that you are spoken to. Code belongs in fenced blocks: it is shown and not spoken.";
+
+/** Messages that are kept, and characters of all of them together. */
+const MAX_MESSAGES = 40;
+const MAX_CHARS = 200_000;
+
 /**
- * The headers by which the server knows who asks.
+ * The last messages that fit.
  *
- * @param {string} key Empty where there is none.
- * @returns {Record<string, string>}
+ * @param {readonly Message[]} messages
+ * @returns {Message[]}
  */
-export function authorization(key) {
-  return key === "" ? {} : { authorization: `Bearer ${key}` };
+export function latest(messages) {
+  /** @type {Message[]} */
+  const kept = [];
+  let chars = 0;
+  for (const message of messages.slice(-MAX_MESSAGES).reverse()) {
+    chars += message.content.length;
+    if (chars > MAX_CHARS && kept.length > 0) break;
+    kept.unshift(message);
+  }
+  return kept;
 }
 
 /**
- * Sends a conversation.
+ * Sends a conversation, with the directions of the stage before it.
  *
  * @param {{ url: string | URL, key: string, session: string, messages: readonly Message[], signal: AbortSignal,
  *   fetch?: typeof globalThis.fetch }} request
@@ -42,7 +62,11 @@ export async function* streamChat({ url, key, session, messages, signal, fetch =
       "x-session-id": session,
       ...authorization(key),
     },
-    body: JSON.stringify({ model: "openab", stream: true, messages }),
+    body: JSON.stringify({
+      model: "openab",
+      stream: true,
+      messages: [{ role: "system", content: STAGE_DIRECTIONS }, ...messages],
+    }),
     signal,
   });
   if (!response.ok || response.body === null) throw new ChatError(response.status, await problemOf(response));

@@ -147,8 +147,6 @@ export function drawArm(id) {
   };
 }
 
-/** @typedef {"open" | "fist" | "point" | "cup"} HandName */
-
 /** The shapes of a hand, with the wrist at 0,0 and the fingers up; its thumb is at the right. */
 function drawHands() {
   const hand = (/** @type {string} */ outline, /** @type {string} */ lines, /** @type {string} */ shade) =>

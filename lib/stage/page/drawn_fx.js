@@ -1,6 +1,4 @@
 // @ts-check
-/// <reference lib="dom" />
-/// <reference lib="dom.iterable" />
 /** The signs of feeling around the drawn character: tears, hearts, thought dots and the like. @module */
 
 import { CORAL, CORAL_SHADE, CREAM, INK, JACKET } from "./drawn_colors.js";

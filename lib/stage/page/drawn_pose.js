@@ -1,7 +1,7 @@
 // @ts-check
 /** How the drawn character's body shows what the agent does. @module */
 
-/** @typedef {import("./drawn_body.js").HandName} HandName */
+/** @typedef {"open" | "fist" | "point" | "cup"} HandName */
 /** @typedef {{ elbow: readonly [number, number], wrist: readonly [number, number], hand: HandName, twist?: number }} Arm */
 /**
  * A pose. `props` are from 0 to 1; `face` is shown unless an emotion is.

@@ -1,37 +1,12 @@
 // @ts-check
-/// <reference lib="dom" />
-/// <reference lib="dom.iterable" />
 /** The event channel: a WebSocket that comes back whenever it is lost. @module */
 
-const FIRST_WAIT_MS = 500;
-const LONGEST_WAIT_MS = 15_000;
+import { waitMs } from "./backoff.js";
+import { protocolsOf } from "./key.js";
+
 const PING_MS = 25_000;
 /** How long an answer to a ping may take. */
 const PONG_MS = 15_000;
-
-/**
- * How long to wait before the next attempt: doubling, and never the same for all.
- *
- * @param {number} attempt 0 for the first.
- * @param {number} random From 0 to 1.
- */
-export function waitMs(attempt, random) {
-  const full = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(attempt, 10));
-  return Math.round(full * (0.75 + 0.25 * random));
-}
-
-/**
- * The subprotocols to ask for: a key goes in one of them, for a browser sends no headers here.
- *
- * @param {string} key Empty where there is none.
- */
-export function protocolsOf(key) {
-  if (key === "") return ["vtuber"];
-  const bytes = new TextEncoder().encode(key);
-  let binary = "";
-  for (const byte of bytes) binary += String.fromCharCode(byte);
-  return ["vtuber", `bearer.${btoa(binary).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "")}`];
-}
 
 /** @typedef {"connecting" | "open" | "waiting" | "locked"} ConnectionState */
 /** @typedef {{ type: string, [field: string]: any }} Frame */

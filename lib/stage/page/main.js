@@ -1,23 +1,13 @@
 // @ts-check
-/// <reference lib="dom" />
-/// <reference lib="dom.iterable" />
 /** The stage: brings together the character, the chat and the event channel. @module */
 
 import { loadCharacter } from "./character.js";
-import { authorization, ChatError, streamChat } from "./chat.js";
+import { ChatError, latest, streamChat } from "./chat.js";
 import { EventChannel } from "./events.js";
+import { authorization } from "./key.js";
 import { byId } from "./page_text.js";
 import { createVoice } from "./stage_voice.js";
-import {
-  latest,
-  loadMessages,
-  loadTheme,
-  saveKey,
-  saveMessages,
-  saveTheme,
-  sessionName,
-  takeKey,
-} from "./store.js";
+import { loadMessages, loadTheme, saveKey, saveMessages, saveTheme, sessionName, takeKey } from "./store.js";
 import { learnTag, withoutTags } from "./tags.js";
 import { createActivity, stateWords } from "./view_activity.js";
 import { createComposer, createLog } from "./view_chat.js";
@@ -141,6 +131,8 @@ function receive(frame) {
       break;
     case "notification":
       notices.show(String(frame.text), String(frame.urgency));
+      // What is being said goes on; the notice is there to be read.
+      if (running === undefined && heardTurn === "") voice.sayAll(String(frame.text));
       break;
     case "permission_request":
       permissions.show(/** @type {any} */ (frame));
@@ -165,7 +157,7 @@ function setState(state, detail) {
   const words = stateWords(state);
   document.title = words === "" ? "oab-vtuber" : `${words} – oab-vtuber`;
   // A turn that was heard is over when the agent rests.
-  if (state === "idle" && heardTurn !== "") {
+  if (/idle|attention|error/.test(state) && heardTurn !== "") {
     heardTurn = "";
     voice.end(false);
   }

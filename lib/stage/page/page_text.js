@@ -1,6 +1,4 @@
 // @ts-check
-/// <reference lib="dom" />
-/// <reference lib="dom.iterable" />
 /** Agent text as elements: text stays text, and only fenced and inline code looks different. @module */
 
 /** @typedef {{ kind: "text" | "code" | "block", text: string }} Part */

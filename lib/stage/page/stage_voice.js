@@ -87,6 +87,15 @@ export function createVoice({ mouth, quiet }) {
       caption.hidden = true;
       run();
     },
+    /** Words that stand elsewhere on the page too, and so are not announced; after what is being said. @param {string} text */
+    sayAll(text) {
+      if (speaker.silent) this.begin();
+      raw += raw === "" ? text : `\n${text}`;
+      whole = true;
+      announced = Infinity;
+      speaker.say(speakable(withoutTags(raw, true)).trimEnd());
+      run();
+    },
     /** The next piece of the reply, with its tags. @param {string} piece */
     push(piece) {
       raw += piece;

@@ -1,7 +1,8 @@
 // @ts-check
-/// <reference lib="dom" />
-/// <reference lib="dom.iterable" />
 /** What the tab remembers while it is open, and the colours that it remembers for longer. @module */
+
+import { latest } from "./chat.js";
+import { keyInHash } from "./key.js";
 
 /** @typedef {import("./chat.js").Message} Message */
 
@@ -9,44 +10,6 @@ const KEY = "oab-vtuber.key";
 const SESSION = "oab-vtuber.session";
 const MESSAGES = "oab-vtuber.messages";
 const THEME = "oab-vtuber.theme";
-/** Messages that are kept, and characters of all of them together. */
-const MAX_MESSAGES = 40;
-const MAX_CHARS = 200_000;
-
-/**
- * The last messages that fit.
- *
- * @param {readonly Message[]} messages
- * @returns {Message[]}
- */
-export function latest(messages) {
-  /** @type {Message[]} */
-  const kept = [];
-  let chars = 0;
-  for (const message of messages.slice(-MAX_MESSAGES).reverse()) {
-    chars += message.content.length;
-    if (chars > MAX_CHARS && kept.length > 0) break;
-    kept.unshift(message);
-  }
-  return kept;
-}
-
-/**
- * The key that an address carries behind its `#`, if it carries one.
- *
- * @param {string} hash
- * @returns {string | undefined}
- */
-export function keyInHash(hash) {
-  const found = /(?:^#|&)key=([^&]*)/.exec(hash)?.[1];
-  if (found === undefined) return undefined;
-  try {
-    return decodeURIComponent(found);
-  } catch {
-    return found;
-  }
-}
-
 /** A store that may be forbidden: then nothing is remembered. @param {"sessionStorage" | "localStorage"} name */
 function storage(name) {
   return {

@@ -1,6 +1,4 @@
 // @ts-check
-/// <reference lib="dom" />
-/// <reference lib="dom.iterable" />
 /** Makes SVG elements, without any markup that is parsed. @module */
 
 const NAMESPACE = "http://www.w3.org/2000/svg";

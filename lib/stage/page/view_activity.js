@@ -1,6 +1,4 @@
 // @ts-check
-/// <reference lib="dom" />
-/// <reference lib="dom.iterable" />
 /** What the agent does now: its state in words, its plan, its tools. @module */
 
 import { byId, make } from "./page_text.js";
@@ -16,7 +14,7 @@ const STATES = {
   working: "Working",
   juggling: "Working with helpers",
   attention: "Ready for you",
-  notification: "Has news",
+  notification: "Asks for you",
   error: "Something failed",
 };
 
@@ -68,6 +66,15 @@ export function createActivity() {
   let turn = "";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
+
+  // Where there is little room, only what runs now is shown, until somebody wants more.
+  /** @param {boolean} open */
+  function expand(open) {
+    title.setAttribute("aria-expanded", String(open));
+    panel.classList.toggle("folded", !open);
+  }
+  expand(!matchMedia("(max-width: 820px)").matches);
+  title.addEventListener("click", () => expand(title.getAttribute("aria-expanded") !== "true"));
 
   function refresh() {
     const words = stateWords(state);

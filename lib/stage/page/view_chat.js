@@ -1,6 +1,4 @@
 // @ts-check
-/// <reference lib="dom" />
-/// <reference lib="dom.iterable" />
 /** The messages of the chat, and the field where they are written. @module */
 
 import { byId, make, showReply } from "./page_text.js";
@@ -23,11 +21,20 @@ export function createLog() {
   const log = byId("log");
   const empty = byId("empty");
 
+  let atEnd = true;
+  const toEnd = () => {
+    if (atEnd) log.scrollTop = log.scrollHeight;
+  };
+  log.addEventListener("scroll", () => {
+    atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END_PX;
+  }, { passive: true });
+  // A question below it, or a keyboard on a phone, takes its room.
+  new ResizeObserver(toEnd).observe(log);
+
   /** @param {() => void} change */
   function keepEnd(change) {
-    const near = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END_PX;
     change();
-    if (near) log.scrollTop = log.scrollHeight;
+    toEnd();
   }
 
   /** @param {HTMLElement} element */
@@ -35,7 +42,8 @@ export function createLog() {
     empty.hidden = true;
     log.append(element);
     while (log.children.length > MAX_SHOWN + 1) log.children[1]?.remove();
-    log.scrollTop = log.scrollHeight;
+    atEnd = true;
+    toEnd();
   }
 
   return {

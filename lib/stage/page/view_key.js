@@ -1,6 +1,4 @@
 // @ts-check
-/// <reference lib="dom" />
-/// <reference lib="dom.iterable" />
 /** Asks for the key. @module */
 
 import { byId } from "./page_text.js";

@@ -1,6 +1,4 @@
 // @ts-check
-/// <reference lib="dom" />
-/// <reference lib="dom.iterable" />
 /** Notifications, and what the page itself has to say. @module */
 
 import { byId, make } from "./page_text.js";

@@ -1,6 +1,4 @@
 // @ts-check
-/// <reference lib="dom" />
-/// <reference lib="dom.iterable" />
 /** Questions of the agent: what it asks leave for, a button for each answer, and the time that is left. @module */
 
 import { byId, make } from "./page_text.js";
@@ -67,6 +65,7 @@ export function createPermissions({ answer, done }) {
     const card = make("section", "permission");
     card.setAttribute("role", "alertdialog");
     card.setAttribute("aria-modal", "false");
+    card.tabIndex = -1;
     const id = `permission-${request_id}`;
     const title = make("h2", "", tool.tool_name);
     title.id = id;
@@ -118,11 +117,10 @@ export function createPermissions({ answer, done }) {
         setTimeout(() => card.remove(), LINGER_MS);
       },
     });
-    // Whoever writes is not interrupted; whoever does not, can answer at once.
+    // Whoever writes is not interrupted. The focus goes to the card, never to an answer: a key that was meant for the
+    // message must not allow anything.
     const field = /** @type {HTMLTextAreaElement} */ (byId("say"));
-    if (field.value === "") {
-      (buttons.find((button) => button.dataset.kind === "allow_once") ?? buttons[0])?.focus();
-    }
+    if (field.value === "") card.focus();
   }
 
   return {
