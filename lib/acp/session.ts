@@ -190,7 +190,7 @@ export class AcpSession implements Session {
     if (resolution?.outcome === "cancelled") return { outcome: "cancelled" };
     if (resolution?.outcome !== "allowed") refuse(running, tool);
     if (resolution?.option) {
-      this.#remembered.remember(question, resolution.option);
+      if (!resolution.isOnce) this.#remembered.remember(question, resolution.option);
       log.info(`a permission was ${resolution.outcome}`, { ...this.#fields(tool), by: resolution.by });
       return outcomeOf(resolution.option);
     }

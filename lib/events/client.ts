@@ -13,8 +13,9 @@ export interface Transport {
 
 /** Bytes in the transport beyond which frames wait here, where old ones can be left out. */
 const HIGH_WATER_BYTES = 64 * 1024;
-/** Frames that wait. */
+/** Frames that wait, and characters of all of them; clients that wait for the same frame share it. */
 const MAX_WAITING = 4_096;
+const MAX_WAITING_CHARS = 4 * 1024 * 1024;
 /** How soon a watcher for whom frames wait is looked at, and how often one that stays slow, in milliseconds. */
 const FIRST_LOOK_MS = 1;
 const LOOK_MS = 100;
@@ -45,6 +46,7 @@ export class Client {
   #events: ReadonlySet<string> = new Set(BY_DEFAULT);
   #subscribed = false;
   #waiting: { readonly type: string; readonly frame: string }[] = [];
+  #waitingChars = 0;
   #looking: ReturnType<typeof setTimeout> | undefined;
   #lookMs = 0;
   #slowSince = 0;
@@ -93,7 +95,10 @@ export class Client {
       return;
     }
     this.#waiting.push({ type, frame });
-    if (this.#waiting.length > MAX_WAITING && !this.#dropOldest()) return this.#giveUp();
+    this.#waitingChars += frame.length;
+    while (this.#waiting.length > MAX_WAITING || this.#waitingChars > MAX_WAITING_CHARS) {
+      if (!this.#dropOldest()) return this.#giveUp();
+    }
     if (this.#looking !== undefined) return;
     this.#slowSince = performance.now();
     this.#lookIn(FIRST_LOOK_MS);
@@ -118,7 +123,9 @@ export class Client {
   #look(): void {
     let sent = 0;
     while (sent < this.#waiting.length && this.#transport.backlog < HIGH_WATER_BYTES) {
-      this.#transport.send(this.#waiting[sent++]!.frame);
+      const { frame } = this.#waiting[sent++]!;
+      this.#waitingChars -= frame.length;
+      this.#transport.send(frame);
     }
     this.#waiting.splice(0, sent);
     if (this.#waiting.length === 0) {
@@ -141,7 +148,8 @@ export class Client {
   #dropOldest(): boolean {
     const index = this.#waiting.findIndex(({ type }) => DROPPABLE.has(type));
     if (index < 0) return false;
-    this.#waiting.splice(index, 1);
+    const [dropped] = this.#waiting.splice(index, 1);
+    this.#waitingChars -= dropped?.frame.length ?? 0;
     this.#dropped++;
     return true;
   }

@@ -13,6 +13,9 @@ import type {
 
 /** Characters of a tool's name; titles are whole command lines with some agents. */
 const MAX_NAME_CHARS = 200;
+/** Lines of a plan that are told, and characters of each. */
+const MAX_PLAN_ENTRIES = 100;
+const MAX_ENTRY_CHARS = 500;
 /** Tools of one turn that are kept in mind, open ones and ended ones; of the latter the oldest is forgotten. */
 const MAX_TOOLS = 1_000;
 
@@ -84,8 +87,11 @@ export class TurnWatch {
         // A tool that is closed since the turn ends is no sign that the agent thinks again.
         return event.closing ? this.#tool(event.tool) : this.#withState(this.#tool(event.tool));
       case "plan":
-        this.#plan = event.entries;
-        return [{ type: "plan", ...this.about, entries: event.entries }];
+        this.#plan = event.entries.slice(0, MAX_PLAN_ENTRIES).map((entry) => ({
+          ...entry,
+          content: cut(entry.content, MAX_ENTRY_CHARS),
+        }));
+        return [{ type: "plan", ...this.about, entries: this.#plan }];
       case "permission": {
         const request = this.#request(event.request);
         this.#permissions.set(event.request.id, request);
@@ -207,5 +213,9 @@ function classOf({ kind }: ToolCall): "tool" | "coding" | "web" {
 }
 
 function nameOf({ title }: ToolCall): string {
-  return title.length > MAX_NAME_CHARS ? title.slice(0, MAX_NAME_CHARS).toWellFormed() + "..." : title;
+  return cut(title, MAX_NAME_CHARS);
+}
+
+function cut(text: string, maxChars: number): string {
+  return text.length > maxChars ? text.slice(0, maxChars).toWellFormed() + "..." : text;
 }

@@ -91,6 +91,7 @@ export function errorResponse(failure: Failure): Response {
   } else if (status === 429 || status === 503) {
     headers.set("retry-after", String(failure.retryAfterSecs ?? RETRY_AFTER_SECS));
   }
+  if (status === 426) headers.set("upgrade", "websocket");
   if (status === 401) headers.set("www-authenticate", "Bearer");
   return new Response(JSON.stringify(envelopeOf(failure)), { status, headers });
 }

@@ -69,6 +69,8 @@ export async function complete(
   const { request, messages, format, streamed } = form.parse(body.value, http);
   const conversation = conversationOf(http, request);
   const key = conversation === undefined ? undefined : `${deps.keyId}\n${conversation}` as ConversationKey;
+  // Watchers are told the same name as the client.
+  const name = conversation === undefined ? undefined : headerText(conversation);
   const replay = await replayKey(http, deps.keyId, body);
   const options: ReplyOptions = {
     stop: request.stop,
@@ -84,10 +86,10 @@ export async function complete(
     ? deps.prepared.answerTo(textOf(last))
     : undefined;
   const source = prepared !== undefined
-    ? turnSource(await preparedTurn(prepared, conversation), options)
+    ? turnSource(await preparedTurn(prepared, name), options)
     : format
-    ? await formattedSource({ key, name: conversation, messages, format, options }, begin, deps)
-    : turnSource(await begin({ conversation: key, name: conversation, messages, record: false }), options);
+    ? await formattedSource({ key, name, messages, format, options }, begin, deps)
+    : turnSource(await begin({ conversation: key, name, messages, record: false }), options);
 
   const head: FrameHead = {
     id: form.idPrefix + requestId,

@@ -42,6 +42,8 @@ export interface PermissionResolution {
   readonly outcome: PermissionOutcome;
   /** The option that was chosen, if one was. */
   readonly option?: PermissionOption;
+  /** It was asked for once, though the agent offers it for always only. */
+  readonly isOnce?: true;
   /** Who answered, by the name they gave; `timeout`, `turn` (it ends) or `agent` (it asks no longer) where nobody did. */
   readonly by: string;
 }
@@ -170,6 +172,10 @@ export class PermissionDesk {
       id: open.request.id,
       outcome: option?.kind.startsWith("allow") ? "allowed" : "rejected",
       ...(option ? { option } : {}),
+      ...("decision" in answer && option && !answer.decision.endsWith("_always") &&
+          option.kind.endsWith("_always")
+        ? { isOnce: true }
+        : {}),
       by,
     };
     open.settle(resolution);

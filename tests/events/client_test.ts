@@ -261,3 +261,16 @@ Deno.test("Client: one that goes while it is told what waited is told no more", 
   await watcher.until(({ frames }) => frames.length > 0, "the first");
   assertEquals([watcher.frames.length, gone()], [1, 1]);
 });
+
+Deno.test("Client: what waits is bounded in characters too", () => {
+  using it = connect();
+  const { watcher, client, gone } = it;
+  watcher.backlog = FULL;
+  const frame = "x".repeat(1024 * 1024);
+  for (let i = 0; i < 10; i++) client.deliver("say", frame);
+  assertEquals([client.dropped, gone()], [6, 0]);
+  for (let i = 0; i < 4; i++) client.deliver("permission_request", frame);
+  assertEquals([client.dropped, gone()], [10, 0]);
+  client.deliver("permission_request", frame);
+  assertEquals(gone(), 1);
+});

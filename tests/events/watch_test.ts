@@ -370,3 +370,13 @@ Deno.test("frameOf: type and time first, then the fields, as one line", () => {
   assertEquals(frame.includes("\n"), false);
   assertEquals(Math.abs(JSON.parse(frame).ts - Date.now() / 1000) < 60, true);
 });
+
+Deno.test("TurnWatch: of a long plan the first lines are told, each in bounds", () => {
+  const entries = Array.from(
+    { length: 200 },
+    (_, at) => ({ content: `${at} ${"x".repeat(600)}`, priority: "low", status: "pending" } as const),
+  );
+  const watch = new TurnWatch(ABOUT);
+  watch.heard({ type: "plan", entries });
+  assertEquals([watch.plan?.length, watch.plan?.[99]?.content.length], [100, 503]);
+});

@@ -208,6 +208,22 @@ Deno.test("PermissionDesk: what a cancelled turn asks is withdrawn as soon as it
   assertEquals(await done, { id: request.id, outcome: "cancelled", by: "turn" });
 });
 
+Deno.test("PermissionDesk: an answer for once, where the agent offers it for always only, is told as such", async () => {
+  const at = desk();
+  const always = [{ id: "a", name: "Always", kind: "allow_always" }];
+  for (
+    const [answer, isOnce] of [
+      [{ decision: "allow" }, true],
+      [{ decision: "allow_always" }, undefined],
+      [{ optionId: "a" }, undefined],
+    ] as const
+  ) {
+    const { request, done } = ask(at, { ...question(), options: always });
+    at.answer(request.id, answer, "me");
+    assertEquals([(await done)?.outcome, (await done)?.isOnce], ["allowed", isOnce]);
+  }
+});
+
 Deno.test("PermissionDesk: what the agent takes back is withdrawn by it", async () => {
   const at = desk();
   const leaving = new AbortController();
