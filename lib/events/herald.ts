@@ -1,7 +1,7 @@
 /** Says something through the character that nobody asked for: a script's words, or the agent's own. @module */
 
 import type { Aside, Conversations } from "../conversation/registry.ts";
-import type { TurnEvent } from "../turn/event.ts";
+import { awaitTurn } from "../turn/await.ts";
 import { Failure } from "../turn/failure.ts";
 import type { PreparedAnswers } from "../turn/prepared.ts";
 import type { Turn } from "../turn/run.ts";
@@ -107,26 +107,17 @@ export function spokenOf(reply: string, words: EmotionWords): { text: string; em
 }
 
 /** All that a turn says. */
-async function replyOf(turn: Turn, signal: AbortSignal): Promise<string> {
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
-  let reply = "";
-  const leave = turn.read((event: TurnEvent) => {
-    if (event.type === "text" && reply.length < MAX_TEXT_CHARS) reply += event.text;
-    else if (event.type === "failure") reject(event.failure.afterPrompt());
-    else if (event.type === "end") {
-      if (event.reason === "cancelled") reject(new Failure("turn_cancelled", "The turn was interrupted."));
-      else resolve(reply.slice(0, MAX_TEXT_CHARS).toWellFormed().trim());
-    }
-  });
-  const abort = () => {
-    leave();
-    reject(signal.reason);
-  };
-  if (signal.aborted) abort();
-  else signal.addEventListener("abort", abort, { once: true });
-  try {
-    return await promise;
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
+function replyOf(turn: Turn, signal: AbortSignal): Promise<string> {
+  return awaitTurn(turn, ({ resolve, reject }) => {
+    let reply = "";
+    return (event) => {
+      if (event.type === "text" && reply.length < MAX_TEXT_CHARS) reply += event.text;
+      else if (event.type === "failure") reject(event.failure.afterPrompt());
+      else if (event.type === "end" && event.reason === "cancelled") {
+        reject(new Failure("turn_cancelled", "The turn was interrupted."));
+      } else if (event.type === "end") {
+        resolve(reply.slice(0, MAX_TEXT_CHARS).toWellFormed().trim());
+      }
+    };
+  }, signal);
 }

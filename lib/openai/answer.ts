@@ -2,6 +2,7 @@
 
 import { envelopeOf } from "../http/envelope.ts";
 import { EVENT_STREAM_HEADERS, EventStream } from "../http/sse.ts";
+import { awaitTurn } from "../turn/await.ts";
 import type { Failure } from "../turn/failure.ts";
 import type { Turn } from "../turn/run.ts";
 import { type Frames, safeJson } from "./chunk.ts";
@@ -133,30 +134,20 @@ function streamTurn(turn: Turn, options: ReplyOptions, request: StreamRequest): 
  *
  * @throws {Failure} the turn's own, if it failed; the signal's reason if it aborts, and the turn is left.
  */
-export async function gatherTurn(turn: Turn, options: ReplyOptions, signal: AbortSignal): Promise<Gathered> {
-  const { promise, resolve, reject } = Promise.withResolvers<Gathered>();
-  let text = "";
-  const reply = new Reply(options, {
-    text: (piece) => void (text += piece),
-    aside() {},
-    end(ending) {
-      if (ending.failure) reject(ending.failure.afterPrompt());
-      else resolve({ text: text + ending.tail, ending });
-      turn.cancel();
-    },
-  });
-  const leave = turn.read(reply.read);
-  const abort = () => {
-    leave();
-    reject(signal.reason);
-  };
-  if (signal.aborted) abort();
-  else signal.addEventListener("abort", abort, { once: true });
-  try {
-    return await promise;
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
+export function gatherTurn(turn: Turn, options: ReplyOptions, signal: AbortSignal): Promise<Gathered> {
+  return awaitTurn(turn, ({ resolve, reject }) => {
+    let text = "";
+    const reply = new Reply(options, {
+      text: (piece) => void (text += piece),
+      aside() {},
+      end(ending) {
+        if (ending.failure) reject(ending.failure.afterPrompt());
+        else resolve({ text: text + ending.tail, ending });
+        turn.cancel();
+      },
+    });
+    return reply.read;
+  }, signal);
 }
 
 function asideFrame(frames: Frames, event: Parameters<ReplySink["aside"]>[0]): string {
