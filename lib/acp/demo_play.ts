@@ -61,8 +61,14 @@ export async function act(
 
 async function runTool(stage: Stage): Promise<void> {
   await stage.think("They want to see a tool. I shall ask first. ");
-  await stage.plan(["Ask for permission", "Look at the clock"]);
-  const tool = { toolCallId: `clock-${crypto.randomUUID()}`, title: "date", kind: "execute" };
+  const steps = ["Ask for permission", "Look at the clock"];
+  await stage.showPlan(steps, 0);
+  const tool = {
+    toolCallId: `clock-${crypto.randomUUID()}`,
+    title: "date",
+    kind: "execute",
+    rawInput: { command: "date +%H:%M" },
+  };
   await stage.update({ sessionUpdate: "tool_call", ...tool, status: "pending" });
   const allowed = await stage.ask(tool);
   if (!allowed) {
@@ -71,6 +77,7 @@ async function runTool(stage: Stage): Promise<void> {
       "[sad] I was not permitted to look at the clock.",
     );
   }
+  await stage.showPlan(steps, 1);
   await stage.update({
     sessionUpdate: "tool_call_update",
     toolCallId: tool.toolCallId,
@@ -78,6 +85,7 @@ async function runTool(stage: Stage): Promise<void> {
   });
   await stage.pause();
   await stage.update({ sessionUpdate: "tool_call_update", toolCallId: tool.toolCallId, status: "completed" });
+  await stage.showPlan(steps, 2);
   await stage.say(`[happy] I looked at the clock: it is ${new Date().toISOString().slice(11, 16)} UTC.`);
 }
 
@@ -154,14 +162,19 @@ export class Stage {
   /** Shows a plan, and goes through it. */
   async plan(steps: readonly string[]): Promise<void> {
     for (let done = 0; done <= steps.length; done++) {
-      const entries = steps.map((content, index) => ({
-        content,
-        priority: "medium",
-        status: index < done ? "completed" : index === done ? "in_progress" : "pending",
-      }));
-      await this.update({ sessionUpdate: "plan", entries });
+      await this.showPlan(steps, done);
       await this.pause();
     }
+  }
+
+  /** Shows a plan of which so many steps are done. */
+  async showPlan(steps: readonly string[], done: number): Promise<void> {
+    const entries = steps.map((content, index) => ({
+      content,
+      priority: "medium",
+      status: index < done ? "completed" : index === done ? "in_progress" : "pending",
+    }));
+    await this.update({ sessionUpdate: "plan", entries });
   }
 
   /** Asks for a permission, and tells whether it was given. */
