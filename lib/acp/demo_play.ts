@@ -67,7 +67,7 @@ async function runTool(stage: Stage): Promise<void> {
     toolCallId: `clock-${crypto.randomUUID()}`,
     title: "date",
     kind: "execute",
-    rawInput: { command: "date +%H:%M" },
+    rawInput: { command: "date -u +%H:%M" },
   };
   await stage.update({ sessionUpdate: "tool_call", ...tool, status: "pending" });
   const allowed = await stage.ask(tool);

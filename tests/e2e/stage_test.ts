@@ -191,6 +191,19 @@ stageTest("a notification is shown, and can be closed", async (browser) => {
   assertEquals(problems, []);
 });
 
+stageTest("who speaks is not seen thinking", async (browser) => {
+  await using server = await startServer();
+  await using opened = await open(browser, server);
+  const { page, problems } = opened;
+  await say(page, script({ thought: "Hm." }, { hang: true }));
+  await page.locator('#character[data-state="thinking"]').waitFor();
+  await page.locator("#activity-title", { hasText: "Thinking" }).waitFor();
+  await say(page, script({ text: "I look. " }, { hang: true }));
+  await page.locator("#activity-title", { hasText: "Speaking" }).waitFor();
+  assertEquals(await character(page).getAttribute("data-state"), "idle");
+  assertEquals(problems, []);
+});
+
 stageTest("an answer is stopped with Escape, and by the next message", async (browser) => {
   await using server = await startServer();
   await using opened = await open(browser, server);

@@ -33,6 +33,8 @@ const messages = loadMessages();
 let running;
 /** The conversation and turn that another client's words belong to. */
 let heardTurn = "";
+/** What the agent does, as it was told last; `speaking` where it thinks and speaks. */
+let state = "idle";
 /** The session of what runs elsewhere, for the stop button. */
 let busySession = "";
 
@@ -149,18 +151,39 @@ function receive(frame) {
   }
 }
 
-/** @param {string} state @param {import("./character.js").StateDetail} detail */
-function setState(state, detail) {
-  character.act(state, detail);
-  activity.setState(state);
+/**
+ * Who thinks and speaks is not seen thinking: the channel has no state for speaking, since it goes by what the agent
+ * does and not by its text.
+ *
+ * @param {string} next
+ * @param {import("./character.js").StateDetail} detail
+ */
+function setState(next, detail) {
+  state = next;
+  character.act(next, detail);
+  showState(next);
   composer.setBusy(running !== undefined || busySession !== "");
-  const words = stateWords(state);
-  document.title = words === "" ? "oab-vtuber" : `${words} – oab-vtuber`;
   // A turn that was heard is over when the agent rests.
   if (/idle|attention|error/.test(state) && heardTurn !== "") {
     heardTurn = "";
     voice.end(false);
   }
+}
+
+/** @param {string} shown */
+function showState(shown) {
+  activity.setState(shown);
+  const words = stateWords(shown);
+  document.title = words === "" ? "oab-vtuber" : `${words} – oab-vtuber`;
+}
+
+/** The next piece of what is said. @param {string} piece */
+function speak(piece) {
+  voice.push(piece);
+  if (state !== "thinking" || piece.trim() === "") return;
+  state = "speaking";
+  character.act("idle", {});
+  showState("speaking");
 }
 
 /** Words of a turn; those of this tab's own come with its chat. @param {import("./events.js").Frame} frame */
@@ -170,7 +193,7 @@ function hear({ text, turn_id, session_id }) {
     heardTurn = turn_id;
     voice.begin();
   }
-  voice.push(String(text));
+  speak(String(text));
 }
 
 /** Sends a message; an answer that still runs is given up. @param {string} text */
@@ -208,7 +231,7 @@ async function send(text) {
         break;
       }
       raw += value;
-      if (running === mine) voice.push(value);
+      if (running === mine) speak(value);
       // Once a frame is enough, however fast the text comes.
       drawn ||= requestAnimationFrame(show);
     }

@@ -11,6 +11,7 @@ const LINGER_MS = 12_000;
 /** @type {Readonly<Record<string, string>>} */
 const STATES = {
   thinking: "Thinking",
+  speaking: "Speaking",
   working: "Working",
   juggling: "Working with helpers",
   attention: "Ready for you",
