@@ -17,7 +17,7 @@ export interface WatchOptions {
 }
 
 /** Longest wait for a frame or an end, in milliseconds: a test that waits for nothing must say so. */
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 120_000;
 
 /** Connects over a WebSocket, and waits for what it is told first. Rejects if the handshake is refused. */
 export async function watch(server: Pick<Server, "url">, options: WatchOptions = {}): Promise<Watcher> {
