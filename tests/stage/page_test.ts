@@ -376,3 +376,27 @@ Deno.test("the lines of every face are whole", () => {
     for (const line of lines) assertEquals(/NaN|Infinity|undefined/.test(String(line)), false, expression);
   }
 });
+
+// Its types are a browser's, so it is no part of what is checked here.
+const { partsOf, unhidden } = await import(
+  new URL("../../lib/stage/page/page_text.js", import.meta.url).href
+);
+
+Deno.test("what is hidden in a text is shown where a person decides by it", () => {
+  assertEquals(unhidden("cat \u202etxt.eton\u200b fr- mr\u0007"), "cat \\u202etxt.eton\\u200b fr- mr\\u0007");
+  assertEquals(unhidden("one\n\ttwo \u00e9 \u4f1a"), "one\n\ttwo \u00e9 \u4f1a");
+});
+
+Deno.test("what is said of a long odd text is found in a time that grows with it, no faster", () => {
+  const odd = [".".repeat(100_000) + "x", "\n".repeat(100_000), " ".repeat(100_000), "[".repeat(100_000)];
+  // Each of these took seconds, or minutes, when it was looked at over and over.
+  for (const text of odd) {
+    assert(sentencesOf(speakable(text)).length <= 1);
+    assert(captionOf(speakable(text)).length <= 200);
+  }
+});
+
+Deno.test("a fence in one line is code in the line", () => {
+  assertEquals(partsOf("```one line```"), [{ kind: "code", text: "one line" }]);
+  assertEquals(speakable("```one line```"), "one line");
+});

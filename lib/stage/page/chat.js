@@ -76,7 +76,10 @@ export async function* streamChat({ url, key, session, messages, signal, fetch =
   let reason = "";
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } = await reader.read().catch((error) => {
+        if (signal.aborted) throw error;
+        return { done: true, value: undefined };
+      });
       if (done) return reason === "" ? "cut" : reason;
       for (const data of sse.push(decoder.decode(value, { stream: true }))) {
         if (data === "[DONE]") return reason === "" ? "stop" : reason;

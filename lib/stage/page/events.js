@@ -41,6 +41,7 @@ export class EventChannel {
   constructor(options) {
     this.#options = options;
     addEventListener("online", this.#now);
+    addEventListener("offline", this.#away);
     document.addEventListener("visibilitychange", this.#now);
   }
 
@@ -74,6 +75,7 @@ export class EventChannel {
     this.#closed = true;
     clearTimeout(this.#timer);
     removeEventListener("online", this.#now);
+    removeEventListener("offline", this.#away);
     document.removeEventListener("visibilitychange", this.#now);
     this.#drop();
   }
@@ -124,6 +126,13 @@ export class EventChannel {
     if (document.hidden || this.#timer === undefined || this.#socket !== undefined) return;
     this.#attempt = 0;
     this.connect();
+  };
+
+  /** The network is gone: a socket would notice much later. */
+  #away = () => {
+    if (this.#socket === undefined) return;
+    this.#drop();
+    this.#later();
   };
 
   #drop() {

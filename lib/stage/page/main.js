@@ -35,6 +35,8 @@ let running;
 let heardTurn = "";
 /** What the agent does, as it was told last; `speaking` where it thinks and speaks. */
 let state = "idle";
+/** What the server said is now, when it let this page in. @type {any} */
+let present = {};
 /** The session of what runs elsewhere, for the stop button. */
 let busySession = "";
 
@@ -76,14 +78,17 @@ function express(tag, intensity) {
 
 /** Whether the server lets this key in. @returns {Promise<"yes" | "no" | "away">} */
 async function admitted() {
+  // No header can carry another key.
+  if (!/^[\x20-\x7e\xa0-\xff]*$/.test(key)) return "no";
   try {
     const response = await fetch(STATE_URL, {
       headers: authorization(key),
       cache: "no-store",
       signal: AbortSignal.timeout(ADMITTED_MS),
     });
-    await response.body?.cancel();
-    if (response.status === 401 || response.status === 403) return "no";
+    if (response.ok) present = await response.json();
+    else await response.body?.cancel();
+    if ([400, 401, 403].includes(response.status)) return "no";
     return response.status >= 500 ? "away" : "yes";
   } catch {
     return "away";
@@ -105,8 +110,8 @@ function showConnection(state) {
   else chip.textContent = words[state];
   if (state !== "connecting") chip.dataset.lost = state === "waiting" ? "yes" : "no";
   if (state === "open") {
-    permissions.clear();
     keyForm.close();
+    catchUp();
   }
   if (state === "waiting") setState("idle", {});
   if (state === "locked" && !OVERLAY) keyForm.ask(key !== "");
@@ -114,11 +119,19 @@ function showConnection(state) {
   if (state === "locked" && OVERLAY) setTimeout(() => channel.connect(), 5_000);
 }
 
+/** What went on while nobody listened. */
+function catchUp() {
+  const asked = /** @type {{ request_id: string }[]} */ (present.permissions ?? []);
+  permissions.keep(asked.map(({ request_id }) => request_id));
+  for (const tool of present.tools ?? []) activity.setTool(tool);
+  if (present.plan?.length > 0) activity.setPlan(present.plan, undefined);
+}
+
 /** @param {import("./events.js").Frame} frame */
 function receive(frame) {
   switch (frame.type) {
     case "agent_state":
-      busySession = /thinking|working|juggling/.test(frame.state) ? frame.session_id ?? "" : "";
+      busySession = /thinking|working|juggling|notification/.test(frame.state) ? frame.session_id ?? "" : "";
       setState(frame.state, frame.detail ?? {});
       break;
     case "emotion":
@@ -202,7 +215,9 @@ async function send(text) {
   const mine = new AbortController();
   running = mine;
   heardTurn = "";
-  messages.push({ role: "user", content: text });
+  /** @type {import("./chat.js").Message} */
+  const own = { role: "assistant", content: "" };
+  messages.push({ role: "user", content: text }, own);
   log.addUser(text);
   const reply = log.addReply();
   voice.begin();
@@ -220,7 +235,7 @@ async function send(text) {
       url: CHAT_URL,
       key,
       session,
-      messages: latest(messages),
+      messages: latest(messages.filter(({ content }) => content !== "")),
       signal: mine.signal,
     });
     for (;;) {
@@ -247,9 +262,9 @@ async function send(text) {
   cancelAnimationFrame(drawn);
   reply.show(withoutTags(raw, true));
   reply.end(note, isProblem);
-  if (raw.trim() !== "") messages.push({ role: "assistant", content: raw });
+  own.content = raw.trim() === "" ? "" : raw;
   messages.splice(0, messages.length, ...latest(messages));
-  saveMessages(messages);
+  saveMessages(messages.filter(({ content }) => content !== ""));
   if (running !== mine) return;
   running = undefined;
   voice.end(mine.signal.aborted);

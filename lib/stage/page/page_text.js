@@ -13,7 +13,7 @@ export function partsOf(text) {
   /** @type {Part[]} */
   const parts = [];
   const pattern =
-    /(?:^|\n)[ \t>]*(`{3,}|~{3,})[^\n]*(?:\n([\s\S]*?))?(?:\n[ \t>]*\1[`~]*[ \t]*(?:\n|$)|$)|(`+)([^`\n]+)\3/g;
+    /(?:^|\n)[ \t>]*(`{3,}(?=[^`\n]*(?:\n|$))|~{3,})[^\n]*(?:\n([\s\S]*?))?(?:\n[ \t>]*\1[`~]*[ \t]*(?:\n|$)|$)|(`+)([^`\n]+)\3/g;
   let from = 0;
   for (const match of text.matchAll(pattern)) {
     if (match.index > from) parts.push({ kind: "text", text: text.slice(from, match.index) });
@@ -65,6 +65,18 @@ export function make(tag, className = "", text = "") {
   if (className !== "") element.className = className;
   if (text !== "") element.textContent = text;
   return element;
+}
+
+/** What is not seen, or turns the order of what is seen around. */
+const HIDDEN = /(?![\t\n])[\p{Cc}\p{Cf}\u2028\u2029]/gu;
+
+/**
+ * Text in which nothing is hidden: a person decides by what it shows.
+ *
+ * @param {string} text
+ */
+export function unhidden(text) {
+  return text.replace(HIDDEN, (char) => "\\u" + (char.codePointAt(0) ?? 0).toString(16).padStart(4, "0"));
 }
 
 /**

@@ -88,11 +88,15 @@ const MAX_CAPTION_CHARS = 150;
  */
 export function speakable(text) {
   return text
-    .replace(/(^|\n)[ \t>]*(`{3,}|~{3,})[\s\S]*?(\n[ \t>]*\2[`~]*(?=\s|$)|$)/g, "\n")
-    .replace(/!?\[([^\]\n]*)\]\([^)\n]*\)/g, "$1")
-    .replace(/(^|\n)\s*(#{1,6}|[-*+]|>)\s+/g, "$1")
-    .replace(/(\*\*|__|`)/g, "")
-    .replace(/[ \t]*\n\s*/g, "\n");
+    .replace(/(^|\n)[ \t>]*(`{3,}(?=[^`\n]*(?:\n|$))|~{3,})[\s\S]*?(\n[ \t>]*\2[`~]*(?=\s|$)|$)/g, "\n")
+    .replace(/!?\[([^\]\n]{0,500})\]\([^)\n]{0,2000}\)/g, "$1")
+    .split("\n")
+    .map((line, index, { length }) => {
+      const words = line.trimStart().replace(/^(#{1,6}|[-*+]|>)\s+/, "").replace(/\*\*|__|`/g, "");
+      return index < length - 1 ? words.trimEnd() : words;
+    })
+    .filter((line, index, { length }) => line !== "" || index === length - 1)
+    .join("\n");
 }
 
 /**
@@ -102,7 +106,8 @@ export function speakable(text) {
  * @returns {string[]}
  */
 export function sentencesOf(text) {
-  const found = text.match(/[^\n。！？]*?(?:[.!?…]+["'”’)\]]*(?=\s|$)|[。！？]+[」』]?|\n|$)/g) ?? [];
+  const found = text.match(/[^\n。！？]*?(?:(?<![.!?…])[.!?…]+["'”’)\]]*(?=\s|$)|[。！？]+[」』]?|\n|$)/g) ??
+    [];
   return found.map((sentence) => sentence.trim()).filter((sentence) => sentence !== "");
 }
 
@@ -112,7 +117,7 @@ export function sentencesOf(text) {
  * @param {string} spoken
  */
 export function captionOf(spoken) {
-  const sentences = sentencesOf(spoken);
+  const sentences = sentencesOf(spoken.slice(-4 * MAX_CAPTION_CHARS));
   const last = sentences.at(-1) ?? "";
   if (last.length > MAX_CAPTION_CHARS) {
     const tail = last.slice(-MAX_CAPTION_CHARS);

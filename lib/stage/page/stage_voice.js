@@ -7,6 +7,8 @@ import { withoutTags } from "./tags.js";
 
 const STEP_MS = 33;
 /** How long a caption stays after its last word: a while, and longer for more words. */
+/** Characters of notifications that wait to be said. */
+const MAX_QUEUE_CHARS = 600;
 const STAY_MS = 3_500;
 const STAY_MS_PER_CHAR = 45;
 
@@ -23,6 +25,8 @@ export function createVoice({ mouth, quiet }) {
   let raw = "";
   let whole = true;
   let announced = 0;
+  /** Something was said since the last step: however fast it comes, it is looked at once a step. */
+  let isNews = false;
   let lastMs = 0;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   let timer;
@@ -49,6 +53,11 @@ export function createVoice({ mouth, quiet }) {
     const nowMs = performance.now();
     const seconds = Math.min(0.5, (nowMs - lastMs) / 1000);
     lastMs = nowMs;
+    if (isNews) {
+      isNews = false;
+      speaker.say(speakable(withoutTags(raw, whole)).trimEnd());
+      announce();
+    }
     mouth(speaker.step(seconds));
     show();
     if (!speaker.silent) return;
@@ -79,6 +88,7 @@ export function createVoice({ mouth, quiet }) {
     /** Another reply begins. */
     begin() {
       raw = "";
+      isNews = false;
       whole = false;
       announced = 0;
       speaker.say("");
@@ -89,7 +99,9 @@ export function createVoice({ mouth, quiet }) {
     },
     /** Words that stand elsewhere on the page too, and so are not announced; after what is being said. @param {string} text */
     sayAll(text) {
-      if (speaker.silent) this.begin();
+      // Of a flood the newest is said.
+      if (speaker.silent || raw.length > MAX_QUEUE_CHARS) this.begin();
+      isNews = false;
       raw += raw === "" ? text : `\n${text}`;
       whole = true;
       announced = Infinity;
@@ -99,13 +111,13 @@ export function createVoice({ mouth, quiet }) {
     /** The next piece of the reply, with its tags. @param {string} piece */
     push(piece) {
       raw += piece;
-      speaker.say(speakable(withoutTags(raw, false)).trimEnd());
-      announce();
+      isNews = true;
       run();
     },
     /** The reply is over. @param {boolean} cut Whether the rest of it is not said any more. */
     end(cut) {
       whole = true;
+      isNews = false;
       speaker.say(speakable(withoutTags(raw, true)).trimEnd());
       announce();
       if (cut) speaker.stop();

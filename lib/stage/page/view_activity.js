@@ -1,7 +1,7 @@
 // @ts-check
 /** What the agent does now: its state in words, its plan, its tools. @module */
 
-import { byId, make } from "./page_text.js";
+import { byId, make, unhidden } from "./page_text.js";
 
 /** Tools that are shown; older ones that have ended leave first. */
 const MAX_TOOLS = 6;
@@ -15,7 +15,7 @@ const STATES = {
   working: "Working",
   juggling: "Working with helpers",
   attention: "Ready for you",
-  notification: "Asks for you",
+  notification: "Has something for you",
   error: "Something failed",
 };
 
@@ -39,7 +39,7 @@ function row(text, status) {
   const item = make("li");
   const mark = make("span", "mark");
   mark.setAttribute("aria-hidden", "true");
-  item.append(mark, make("span", "name", text), make("span", "status"));
+  item.append(mark, make("span", "name", unhidden(text)), make("span", "status"));
   update(item, status);
   return item;
 }
@@ -50,6 +50,11 @@ function update(item, status) {
   const label = item.querySelector(".status");
   const words = STATUSES[status] ?? status;
   if (label && label.textContent !== words) label.textContent = words;
+}
+
+/** @param {HTMLElement} item */
+function isOpen(item) {
+  return /pending|running/.test(item.dataset.status ?? "");
 }
 
 /** The panel. */
@@ -98,8 +103,7 @@ export function createActivity() {
   function follow(id) {
     if (id === undefined || id === turn) return;
     turn = id;
-    const open = [...rows.values()].some((item) => /pending|running/.test(item.dataset.status ?? ""));
-    if (!open) clear();
+    if (![...rows.values()].some(isOpen)) clear();
   }
 
   return {
@@ -115,7 +119,7 @@ export function createActivity() {
       const known = rows.get(tool_call_id);
       if (known) {
         const name = known.querySelector(".name");
-        if (name && tool_name !== "" && name.textContent !== tool_name) name.textContent = tool_name;
+        if (name && tool_name !== "") name.textContent = unhidden(tool_name);
         update(known, status);
       } else {
         const item = row(tool_name === "" ? "Tool" : tool_name, status);
@@ -124,6 +128,7 @@ export function createActivity() {
       }
       for (const [id, item] of rows) {
         if (rows.size <= MAX_TOOLS) break;
+        if (isOpen(item)) continue;
         rows.delete(id);
         item.remove();
       }
@@ -137,6 +142,8 @@ export function createActivity() {
       const done = entries.filter(({ status }) => status === "completed").length;
       planCount.textContent = `${done} of ${entries.length}`;
       refresh();
+      const now = planEntries.querySelector('[data-status="in_progress"]');
+      if (now instanceof HTMLElement) planEntries.scrollTop = now.offsetTop;
     },
 
     clear,

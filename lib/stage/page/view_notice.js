@@ -19,10 +19,15 @@ export function createNotices() {
       const close = make("button", "", "×");
       close.type = "button";
       close.setAttribute("aria-label", "Close the notification");
-      close.addEventListener("click", () => notice.remove());
+      close.addEventListener("click", () => {
+        notice.remove();
+        (region.querySelector("button") ?? byId("say")).focus();
+      });
       notice.append(make("p", "", text), close);
       region.append(notice);
-      while (region.children.length > MAX_NOTICES) region.firstElementChild?.remove();
+      while (region.children.length > MAX_NOTICES) {
+        (region.querySelector('.notice:not([data-urgency="high"])') ?? region.firstElementChild)?.remove();
+      }
       const stayMs = STAY_MS[urgency];
       if (stayMs !== undefined) setTimeout(() => notice.remove(), stayMs);
     },

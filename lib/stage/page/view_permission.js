@@ -1,7 +1,7 @@
 // @ts-check
 /** Questions of the agent: what it asks leave for, a button for each answer, and the time that is left. @module */
 
-import { byId, make } from "./page_text.js";
+import { byId, make, unhidden } from "./page_text.js";
 
 /** How long a card stays after its end. */
 const LINGER_MS = 6_000;
@@ -67,7 +67,7 @@ export function createPermissions({ answer, done }) {
     card.setAttribute("aria-modal", "false");
     card.tabIndex = -1;
     const id = `permission-${request_id}`;
-    const title = make("h2", "", tool.tool_name);
+    const title = make("h2", "", unhidden(tool.tool_name));
     title.id = id;
     const left = make("span", "", timeLeft(expires_at - Date.now() / 1000));
     left.setAttribute("aria-live", "off");
@@ -78,7 +78,7 @@ export function createPermissions({ answer, done }) {
     card.setAttribute("aria-describedby", about.id);
     card.append(title, about);
     if (tool.detail) {
-      const detail = make("pre", "", tool.detail);
+      const detail = make("pre", "", unhidden(tool.detail));
       detail.tabIndex = 0;
       detail.setAttribute("aria-label", "What it would do");
       card.append(detail);
@@ -86,20 +86,22 @@ export function createPermissions({ answer, done }) {
     const answers = make("div", "answers");
     const buttons = options.map(({ option_id, name, kind }) => {
       const look = kind === "allow_once" ? "primary" : kind.startsWith("reject") ? "reject" : "";
-      const button = make("button", `button ${look}`.trim(), name);
+      const button = make("button", `button ${look}`.trim(), unhidden(name));
       button.type = "button";
       button.dataset.kind = kind;
       button.addEventListener("click", () => {
-        if (!answer(request_id, option_id)) return;
+        if (!answer(request_id, option_id)) {
+          left.textContent = "Not connected: the answer was not sent.";
+          return;
+        }
         for (const other of buttons) other.disabled = true;
-        done();
+        next();
       });
       return button;
     });
     answers.append(...buttons);
     card.append(answers);
     region.append(card);
-    card.scrollIntoView({ block: "nearest" });
 
     const timer = setInterval(() => {
       left.textContent = timeLeft(expires_at - Date.now() / 1000);
@@ -112,15 +114,25 @@ export function createPermissions({ answer, done }) {
         const focused = card.contains(document.activeElement);
         card.className = "permission over";
         card.setAttribute("role", "status");
-        card.replaceChildren(make("p", "", `${tool.tool_name}: ${words}`));
-        if (focused) done();
+        card.replaceChildren(make("p", "", `${unhidden(tool.tool_name)}: ${words}`));
+        if (focused) next();
         setTimeout(() => card.remove(), LINGER_MS);
       },
     });
     // Whoever writes is not interrupted. The focus goes to the card, never to an answer: a key that was meant for the
     // message must not allow anything.
     const field = /** @type {HTMLTextAreaElement} */ (byId("say"));
+    if (region.contains(document.activeElement)) return;
+    card.scrollIntoView({ block: "nearest" });
     if (field.value === "") card.focus();
+  }
+
+  /** The next question, or the chat. */
+  function next() {
+    const open = [...cards.values()].find(({ card }) => card.querySelector("button:enabled") !== null);
+    if (open === undefined) return done();
+    open.card.scrollIntoView({ block: "nearest" });
+    open.card.focus();
   }
 
   return {
@@ -136,9 +148,11 @@ export function createPermissions({ answer, done }) {
       }
       return words;
     },
-    /** The server forgot them. */
-    clear() {
-      for (const { resolve } of [...cards.values()]) resolve("The agent no longer asks.");
+    /** Those that are not among these are asked no longer. @param {readonly string[]} open */
+    keep(open) {
+      for (const [id, { resolve }] of [...cards]) {
+        if (!open.includes(id)) resolve("The agent no longer asks.");
+      }
     },
   };
 }
