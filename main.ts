@@ -190,6 +190,8 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
 
   log.info("ending", { signal: await asked.promise });
   draining = true;
+  // Nobody waits for what it would say.
+  ambient?.[Symbol.dispose]();
   const drained = conversations.drain();
   if (!await within(config.shutdownGraceMs, drained)) {
     for (const turn of conversations.running) {

@@ -48,6 +48,8 @@ export function outcomeOf(option: PermissionOption | undefined): PermissionOutco
 
 /** Choices of one session that are remembered; beyond it the oldest is forgotten. */
 const MAX_REMEMBERED = 100;
+/** Characters of a question that can be remembered; a longer one is asked each time. */
+const MAX_KEY_CHARS = 64 * 1024;
 
 /**
  * What a person decided for always, for as long as a session lasts. Agents remember that themselves; this is for those
@@ -57,16 +59,25 @@ const MAX_REMEMBERED = 100;
 export class Remembered {
   readonly #decisions = new Map<string, { readonly decision: Decision; readonly toolCallId: string }>();
 
-  /** What was decided of this for always. */
-  decisionOf(question: PermissionQuestion): Decision | undefined {
-    const known = this.#decisions.get(questionKey(question));
+  /**
+   * What was decided of this for always.
+   *
+   * @param shown All that the agent shows of the tool: the question is the same only if that is, to the last character.
+   */
+  decisionOf(question: PermissionQuestion, shown: unknown = question.detail): Decision | undefined {
+    const known = this.#decisions.get(questionKey(question, shown));
     return known && known.toolCallId !== question.tool.id ? known.decision : undefined;
   }
 
   /** Takes a choice; one that is not for always changes nothing. */
-  remember(question: PermissionQuestion, { kind }: PermissionOption): void {
+  remember(
+    question: PermissionQuestion,
+    { kind }: PermissionOption,
+    shown: unknown = question.detail,
+  ): void {
     if (kind !== "allow_always" && kind !== "reject_always") return;
-    const key = questionKey(question);
+    const key = questionKey(question, shown);
+    if (key.length > MAX_KEY_CHARS) return;
     this.#decisions.delete(key);
     this.#decisions.set(key, {
       decision: kind === "allow_always" ? "allow" : "reject",
@@ -79,8 +90,8 @@ export class Remembered {
   }
 }
 
-function questionKey({ tool, detail, options }: PermissionQuestion): string {
-  return JSON.stringify([tool.kind, tool.title, detail, options.map(({ id, kind }) => [id, kind])]);
+function questionKey({ tool, options }: PermissionQuestion, shown: unknown): string {
+  return JSON.stringify([tool.kind, tool.title, shown, options.map(({ id, kind }) => [id, kind])]);
 }
 
 /** Characters of what a permission request shows of its tool. */
@@ -114,8 +125,16 @@ export function detailOf(toolCall: Readonly<Record<string, unknown>>): string {
   }
   const url = field(rawInput, "url");
   if (typeof url === "string") lines.push(url);
+  if (lines.length === 0 && hasContent(rawInput)) {
+    lines.push(typeof rawInput === "string" ? rawInput : JSON.stringify(rawInput));
+  }
   const detail = lines.filter((line) => line !== "").join("\n");
   return detail.length > MAX_DETAIL_CHARS ? detail.slice(0, MAX_DETAIL_CHARS).toWellFormed() + "..." : detail;
+}
+
+function hasContent(value: unknown): boolean {
+  if (typeof value === "object" && value !== null) return Object.keys(value).length > 0;
+  return value !== undefined && value !== null && value !== "";
 }
 
 function field(value: unknown, name: string): unknown {

@@ -167,9 +167,10 @@ export class AcpSession implements Session {
       detail: detailOf(toolCall),
       options: options.map(({ optionId, name, kind }) => ({ id: optionId, name, kind })),
     };
+    const shown = [toolCall.rawInput, toolCall.content, toolCall.locations];
     const policy = judge(this.#link.permissions, tool.kind);
-    const verdict = policy === "ask" ? this.#remembered.decisionOf(question) ?? "ask" : policy;
-    if (verdict === "ask") return this.#ask(running, question, signal);
+    const verdict = policy === "ask" ? this.#remembered.decisionOf(question, shown) ?? "ask" : policy;
+    if (verdict === "ask") return this.#ask(running, question, shown, signal);
     if (verdict !== "allow") {
       refuse(running, tool);
       const why = policy === "ask" ? "a person said so for always" : "VTUBER_PERMISSIONS says so";
@@ -181,6 +182,7 @@ export class AcpSession implements Session {
   async #ask(
     running: Running,
     question: PermissionQuestion,
+    shown: unknown,
     signal: AbortSignal,
   ): Promise<PermissionOutcome> {
     const { desk, log } = this.#link;
@@ -190,7 +192,7 @@ export class AcpSession implements Session {
     if (resolution?.outcome === "cancelled") return { outcome: "cancelled" };
     if (resolution?.outcome !== "allowed") refuse(running, tool);
     if (resolution?.option) {
-      if (!resolution.isOnce) this.#remembered.remember(question, resolution.option);
+      if (!resolution.isOnce) this.#remembered.remember(question, resolution.option, shown);
       log.info(`a permission was ${resolution.outcome}`, { ...this.#fields(tool), by: resolution.by });
       return outcomeOf(resolution.option);
     }

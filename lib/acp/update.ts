@@ -106,7 +106,8 @@ function sameTool(a: ToolCall, b: ToolCall): boolean {
 
 /** The tool's own name says it, or its input: never its title, which is for people. */
 function isSubagent({ name, rawInput, _meta }: ToolFields): boolean {
-  return SUBAGENT_TOOLS.has(name ?? _meta?.claudeCode?.toolName) || rawInput?.subagent_type !== undefined;
+  return SUBAGENT_TOOLS.has(name ?? _meta?.claudeCode?.toolName) ||
+    typeof rawInput === "object" && rawInput !== null && "subagent_type" in rawInput;
 }
 
 /** Text is spoken; images, sounds and links of an agent are not, and an empty chunk is nothing. */

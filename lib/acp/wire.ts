@@ -102,7 +102,7 @@ const toolFields = {
   kind,
   status,
   name: text.nullish().catch(undefined),
-  rawInput: z.looseObject({ subagent_type: text.optional().catch(undefined) }).nullish().catch(undefined),
+  rawInput: z.unknown().optional(),
   /** Claude's own. */
   _meta: z.looseObject({ claudeCode: z.looseObject({ toolName: text.optional() }).optional() })
     .nullish().catch(undefined),

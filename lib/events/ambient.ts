@@ -71,7 +71,9 @@ export class Ambient implements Disposable {
     }
   }
 
+  /** Speaks no more; a turn of it that runs is cancelled. May be called more than once. */
   [Symbol.dispose](): void {
+    if (this.#ending.signal.aborted) return;
     this.#ending.abort();
     clearTimeout(this.#timer);
     this.#deps.aside[Symbol.dispose]();

@@ -12,7 +12,7 @@ import type { Hub } from "./hub.ts";
 /** Characters of a notification that the agent makes; what is beyond is left out. */
 const MAX_TEXT_CHARS = 8_000;
 /** What an agent answers when it has nothing to say. */
-const SILENT = /^\s*(?:\[silent\]\s*)?$/i;
+const SILENT = /^\s*(?:\[silent\][\s.]*)?$/i;
 
 /** An emotion of a text. */
 export interface Emotion {
@@ -79,8 +79,8 @@ export class Herald {
     const request = { conversation: aside, messages, unasked: true, record: false };
     const turn = await conversations.begin(request, signal);
     const reply = await replyOf(turn, signal);
-    if (SILENT.test(reply)) return undefined;
-    return this.quote(reply);
+    const utterance = this.quote(reply);
+    return SILENT.test(reply) || SILENT.test(utterance.text) ? undefined : utterance;
   }
 }
 

@@ -128,7 +128,7 @@ export class Hub implements TurnObserver {
     if (names) client.subscribe(names);
     this.#clients.set(client.id, client);
     if (client.wants("say")) this.#someoneListens = true;
-    this.#catchUp(client, true);
+    this.#catchUp(client, true, true);
     return client;
   }
 
@@ -147,10 +147,11 @@ export class Hub implements TurnObserver {
   /** Lets a client hear these events only; it is told the open permission requests if they are new to it. */
   subscribe(client: Client, names: readonly string[]): void {
     const knew = client.wants("permission_request");
+    const knewState = client.wants("agent_state");
     const listened = client.wants("say");
     client.tell({ type: "subscribed", events: client.subscribe(names) });
     if (listened !== client.wants("say")) this.#countListeners();
-    if (!knew) this.#catchUp(client, false);
+    this.#catchUp(client, !knewState, !knew);
   }
 
   /** Lets a part of the program hear every event, until it is disposed of. */
@@ -163,6 +164,9 @@ export class Hub implements TurnObserver {
   begun(turn: Turn): void {
     if (this.#closed) return;
     clearTimeout(this.#noticed);
+    if (this.#shown.state === "notification" && this.#shown.turn_id === undefined) {
+      this.#publish({ type: "agent_state", state: "idle" });
+    }
     this.#restAll();
     const about = { session_id: turn.conversation, turn_id: turn.id };
     const watch = new TurnWatch(about, turn.unasked);
@@ -241,11 +245,11 @@ export class Hub implements TurnObserver {
     for (const client of [...this.#clients.values()]) client.close(GOING_AWAY, "the server is shutting down");
   }
 
-  #catchUp(client: Client, withState: boolean): void {
+  #catchUp(client: Client, withState: boolean, withPermissions: boolean): void {
     const running = [...this.#turns.values()].map(({ watch }) => watch.state);
     const states = running.length > 0 ? running : [{ ...this.#shown, type: "agent_state" as const }];
     if (withState && client.wants("agent_state")) { for (const state of states) client.tell(state); }
-    if (client.wants("permission_request")) { for (const request of this.permissions) client.tell(request); }
+    if (withPermissions && client.wants("permission_request")) { for (const request of this.permissions) client.tell(request); }
   }
 
   #countListeners(): void {

@@ -16,6 +16,9 @@ const MAX_NAME_CHARS = 200;
 /** Lines of a plan that are told, and characters of each. */
 const MAX_PLAN_ENTRIES = 100;
 const MAX_ENTRY_CHARS = 500;
+/** Characters of what a permission request shows, and its answers. */
+const MAX_DETAIL_CHARS = 8_000;
+const MAX_OPTIONS = 20;
 /** Tools of one turn that are kept in mind, open ones and ended ones; of the latter the oldest is forgotten. */
 const MAX_TOOLS = 1_000;
 
@@ -33,6 +36,7 @@ export class TurnWatch {
   readonly #done = new Set<ToolCallId>();
   readonly #permissions = new Map<string, PermissionRequestEvent>();
   #plan: readonly PlanEntry[] | undefined;
+  #leaving: { readonly state: AgentStateName; readonly detail?: StateDetail } | undefined;
   #ended: AgentStateName | undefined;
   #shown: { readonly state: AgentStateName; readonly subagents: number } | undefined;
 
@@ -99,12 +103,14 @@ export class TurnWatch {
       }
       case "permission_resolved": {
         const { id, outcome, option, by } = event.resolution;
+        // The turn is about to end: until it does, it is told as it was.
+        if (by === "turn") this.#leaving ??= this.#present();
         this.#permissions.delete(id);
         const chosen = option ? { option_id: option.id } : {};
         const resolved: VtuberEvent[] = [
           { type: "permission_resolved", ...this.about, request_id: id, outcome, ...chosen, by },
         ];
-        return by === "turn" ? resolved : this.#withState(resolved);
+        return this.#withState(resolved);
       }
       case "end":
         return this.#end(event.reason === "cancelled" ? "idle" : "attention", event.reason === "end_turn");
@@ -160,7 +166,7 @@ export class TurnWatch {
   #request({ id, tool, detail: told, options, expiresAt }: PermissionRequest): PermissionRequestEvent {
     // With some agents the title is the command, and the whole of it is what a person has to see.
     const isCut = tool.title.length > MAX_NAME_CHARS && !told.includes(tool.title);
-    const detail = isCut ? `${tool.title}\n${told}`.trim() : told;
+    const detail = cut(isCut ? `${tool.title}\n${told}`.trim() : told, MAX_DETAIL_CHARS);
     return {
       type: "permission_request",
       ...this.about,
@@ -171,7 +177,11 @@ export class TurnWatch {
         kind: tool.kind,
         ...(detail === "" ? {} : { detail }),
       },
-      options: options.map((option) => ({ option_id: option.id, name: option.name, kind: option.kind })),
+      options: options.slice(0, MAX_OPTIONS).map(({ id, name, kind }) => ({
+        option_id: id,
+        name: cut(name, MAX_NAME_CHARS),
+        kind,
+      })),
       expires_at: Math.floor(expiresAt / 1000),
     };
   }
@@ -187,6 +197,7 @@ export class TurnWatch {
 
   #present(): { state: AgentStateName; detail?: StateDetail } {
     if (this.#ended !== undefined) return { state: this.#ended };
+    if (this.#leaving !== undefined) return this.#leaving;
     const asking = [...this.#permissions.values()].at(-1);
     if (asking) return { state: "notification", detail: { tool_name: asking.tool.tool_name } };
     const tools = [...this.#tools.values()];

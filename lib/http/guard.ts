@@ -56,7 +56,7 @@ export async function createGuard(options: GuardOptions): Promise<Guard> {
   const allowed = new Set(options.allowedOrigins.map((origin) => origin.toLowerCase().replace(/\/+$/, "")));
   const expected = authKey === undefined ? undefined : await digest(authKey);
 
-  function checkPlace(request: Request, { address }: Caller): void {
+  function checkPlace(request: Request, { address, open }: Caller): void {
     if (expected !== undefined) return;
     if (!insecure) {
       const host = hostName(request.headers.get("host") ?? new URL(request.url).host);
@@ -68,10 +68,13 @@ export async function createGuard(options: GuardOptions): Promise<Guard> {
         );
       }
     }
-    if (!isAllowedOrigin(request)) {
+    // Browsers send no Origin with a frame, or with what a page may fetch without reading it.
+    const isUnseen = !open && request.headers.get("origin") === null &&
+      request.headers.get("sec-fetch-site") === "cross-site";
+    if (isUnseen || !isAllowedOrigin(request)) {
       throw new Failure(
         "origin_not_allowed",
-        `Without a key pages of other sites are not served, such as ${request.headers.get("origin")}. ` +
+        `Without a key pages of other sites are not served, such as ${request.headers.get("origin") ?? "the one that asked"}. ` +
           "Set VTUBER_AUTH_KEY, or list the page's origin in VTUBER_ALLOWED_ORIGINS.",
       );
     }

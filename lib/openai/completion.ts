@@ -77,17 +77,21 @@ export async function complete(
     maxTokens: request.maxTokens,
     promptTokens: promptTokens(messages),
   };
-  const begin = (turn: TurnRequest) => {
-    if (replay === undefined) return deps.begin(turn, http.signal);
-    return deps.replays.turnOf(replay, () => deps.begin({ ...turn, record: true }, http.signal));
-  };
   const last = messages.at(-1);
-  const prepared = format === undefined && last?.role === "user"
-    ? deps.prepared.answerTo(textOf(last))
-    : undefined;
-  const source = prepared !== undefined
-    ? turnSource(await preparedTurn(prepared, name), options)
-    : format
+  /** A new turn, perhaps one whose words are there already. */
+  const make = (turn: TurnRequest) => {
+    const prepared = format === undefined && last?.role === "user"
+      ? deps.prepared.answerTo(textOf(last))
+      : undefined;
+    return prepared === undefined
+      ? deps.begin(turn, http.signal)
+      : preparedTurn(prepared, name, turn.record);
+  };
+  const begin = (turn: TurnRequest) => {
+    if (replay === undefined) return make(turn);
+    return deps.replays.turnOf(replay, () => make({ ...turn, record: true }));
+  };
+  const source = format
     ? await formattedSource({ key, name, messages, format, options }, begin, deps)
     : turnSource(await begin({ conversation: key, name, messages, record: false }), options);
 

@@ -74,8 +74,17 @@ export const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
 function plain(time: Date, level: LogLevel, message: string, fields: LogFields): string {
   const rest = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value, replacer)}`);
-  return [time.toISOString().slice(11, 23), level.padEnd(5), message, ...rest].join(" ");
+    .map(([name, value]) => {
+      if (typeof value !== "string") return `${name}=${JSON.stringify(value, replacer)}`;
+      // Only a stack has lines that are ours.
+      return `${name}=${name === "stack" ? value : oneLine(value)}`;
+    });
+  return [time.toISOString().slice(11, 23), level.padEnd(5), oneLine(message), ...rest].join(" ");
+}
+
+/** Text that moves no cursor and makes no line of its own. */
+function oneLine(text: string): string {
+  return text.replace(/\p{Cc}/gu, (char) => "\\u" + char.charCodeAt(0).toString(16).padStart(4, "0"));
 }
 
 function replacer(_key: string, value: unknown): unknown {

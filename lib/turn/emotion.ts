@@ -272,6 +272,10 @@ export class EmotionScanner {
   }
 
   #inAct(char: string): void {
+    if (char === "<") {
+      this.#release();
+      return this.#take(char);
+    }
     this.#held += char;
     if (this.#held.endsWith("|>")) this.#found();
     else if (char === "\n" || this.#held.length >= MAX_ACT_CHARS) this.#release();

@@ -54,7 +54,11 @@ export class PreparedAnswers {
 }
 
 /** A turn in which this is said, and no agent is asked. */
-export function preparedTurn(text: string, conversation: string | undefined): Promise<Turn> {
+export function preparedTurn(
+  text: string,
+  conversation: string | undefined,
+  record = false,
+): Promise<Turn> {
   const session: Session = {
     id: `prepared-${crypto.randomUUID()}` as SessionId,
     accepts: { image: false, audio: false },
@@ -66,5 +70,6 @@ export function preparedTurn(text: string, conversation: string | undefined): Pr
     },
     close() {},
   };
-  return runTurn({ session, blocks: [], limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 }, conversation });
+  const limits = { replyTimeoutMs: 0, turnTimeoutMs: 0 };
+  return runTurn({ session, blocks: [], limits, conversation, record });
 }

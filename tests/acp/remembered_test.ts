@@ -57,6 +57,17 @@ for (const [name, changed] of OTHERS) {
   });
 }
 
+Deno.test("Remembered: the same question is one in which the agent shows the very same, also where people see less", () => {
+  const remembered = new Remembered();
+  const shown = (end: string) => [{ command: "x".repeat(5_000) + end }];
+  remembered.remember(question(), option("allow_always"), shown("a"));
+  assertEquals(remembered.decisionOf(question({ id: "t2" }), shown("a")), "allow");
+  assertEquals(remembered.decisionOf(question({ id: "t2" }), shown("b")), undefined);
+  const long = shown("x".repeat(100_000));
+  remembered.remember(question(), option("allow_always"), long);
+  assertEquals(remembered.decisionOf(question({ id: "t2" }), long), undefined);
+});
+
 Deno.test("Remembered: it holds for every later tool call", () => {
   const remembered = new Remembered();
   remembered.remember(question(), option("allow_always"));
@@ -88,8 +99,10 @@ const DETAILS: readonly [name: string, toolCall: Record<string, unknown>, detail
   ["nothing", {}, ""],
   ["a command", { rawInput: { command: "rm -r x" } }, "rm -r x"],
   ["a command in parts", { rawInput: { command: ["bash", "-lc", "ls"] } }, "bash -lc ls"],
-  ["a command that is none", { rawInput: { command: 1 } }, ""],
-  ["input in words", { rawInput: "rm" }, ""],
+  ["a command that is none", { rawInput: { command: 1 } }, '{"command":1}'],
+  ["input that only this tool knows", { rawInput: { to: "me@example.com" } }, '{"to":"me@example.com"}'],
+  ["no fields", { rawInput: {} }, ""],
+  ["input in words", { rawInput: "rm" }, "rm"],
   ["no input", { rawInput: null, content: null, locations: null }, ""],
   ["an address", { rawInput: { url: "https://example.com" } }, "https://example.com"],
   [

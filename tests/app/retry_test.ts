@@ -283,3 +283,18 @@ Deno.test("retry: an answer in a format lives on in whoever joined it", async ()
   assertEquals([repair.cancels, app.agent.prompts.length], [0, 2]);
   assertEquals(app.agent.sessions.map(({ closed }) => closed.aborted), [true]);
 });
+
+Deno.test("a notification that is posted back is answered the same when it is sent again, and no agent is asked", async () => {
+  await using app = await startApp({ script: saying("The agent's.") });
+  app.hub.join({ send() {}, backlog: 0, close() {} });
+  const notified = await app.post("/v1/vtuber/notifications", { text: "The build is green." });
+  await notified.body?.cancel();
+  for (const _time of ["first", "again"]) {
+    const response = await app.chat(
+      { messages: [{ role: "user", content: "The build is green." }] },
+      { headers: { "idempotency-key": "k1" } },
+    );
+    assertEquals((await response.json()).choices[0].message.content, "The build is green.\n");
+  }
+  assertEquals(app.agent.prompts.length, 0);
+});

@@ -131,7 +131,9 @@ Deno.test("Herald: what it asks aside is asked in that conversation", async () =
   ]);
 });
 
-for (const silence of ["", "  \n", "[silent]", " [Silent]\n", "[SILENT] "]) {
+for (
+  const silence of ["", "  \n", "[silent]", " [Silent]\n", "[SILENT] ", "[neutral] [silent]", "[silent]."]
+) {
   Deno.test(`Herald: ${JSON.stringify(silence)} is nothing to say`, async () => {
     using booth = new Booth();
     booth.house.agent.script = (prompt) => {

@@ -406,3 +406,12 @@ for (const what of ["a notification", "the end of a turn"]) {
     prompt.end(what === "a notification" ? "cancelled" : "end_turn");
   });
 }
+
+Deno.test("Hub: who adds the state later is told it then", async () => {
+  using stage = new Stage();
+  const { prompt } = await stage.begin();
+  const watcher = stage.join(["notification"]);
+  stage.hub.subscribe(watcher.client, ["notification", "agent_state"]);
+  assertEquals(watcher.briefs.at(-1), "state thinking");
+  prompt.end();
+});

@@ -58,6 +58,7 @@ Deno.test("Hub: a turn that begins while a notification is shown takes its place
     "state idle",
     "state notification",
     "notification Build done",
+    "state idle",
     "state thinking",
     "state idle",
   ]);

@@ -344,3 +344,18 @@ for (const [name, options, origin, allowed] of CORS) {
     assertEquals(wanted.every((name) => exposed.includes(name)), allowed !== undefined);
   });
 }
+
+const UNSEEN: [site: string, open: boolean, options: GuardOptions, verdict: string][] = [
+  ["cross-site", false, NO_KEY, "origin_not_allowed"],
+  ["cross-site", true, NO_KEY, "admitted"],
+  ["same-origin", false, NO_KEY, "admitted"],
+  ["none", false, NO_KEY, "admitted"],
+];
+for (const [site, open, options, verdict] of UNSEEN) {
+  Deno.test(`a browser's request without Origin, ${site}, of ${open ? "an open" : "a"} route: ${verdict}`, async () => {
+    const guard = await createGuard(options);
+    const admitted = guard.admit(request({ "sec-fetch-site": site }, "GET"), { ...HERE, open });
+    const outcome = await admitted.then(() => "admitted", (failure: Failure) => failure.code);
+    assertEquals(outcome, verdict);
+  });
+}

@@ -160,3 +160,13 @@ Deno.test("noveltyOf: a text is new once, and again when its time is over or it 
   assertEquals([isNew("a"), isNew("a")], [true, false]);
   assertEquals([isNew("b"), isNew("c"), isNew("a"), isNew("b")], [true, true, true, true]);
 });
+
+Deno.test("createLog: at a terminal no text makes a line or moves the cursor, but a stack has its lines", () => {
+  const lines: string[] = [];
+  const log = createLog({ level: "info", pretty: true, secrets: [], write: (line) => lines.push(line) });
+  log.info("said\nby", { tool: "rm\u001b]0;x\u0007\n12:00 info all is well", stack: "a\nb" });
+  assertEquals(
+    lines[0]?.slice(13),
+    "info  said\\u000aby tool=rm\\u001b]0;x\\u0007\\u000a12:00 info all is well stack=a\nb",
+  );
+});

@@ -524,3 +524,8 @@ Deno.test("Turn: a recorded turn tells a late reader its emotions once each, whe
   assertEquals(first.briefs, ["emotion happy 1", "text [happy] a [sad]", "emotion sad 1", "end end_turn"]);
   assertEquals(second.briefs, first.briefs);
 });
+
+Deno.test("EmotionScanner: many beginnings of a tag cost no more than other text", () => {
+  // This took minutes when each was read again for all that came before.
+  assertEquals(emotionsOf("<|".repeat(500_000) + '<|ACT {"emotion":"happy"}|>'), ["happy"]);
+});
