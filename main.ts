@@ -27,6 +27,8 @@ const MAX_CONVERSATIONS = 10;
 const CONVERSATION_IDLE_MS = 4 * 3_600_000;
 /** How long open connections may take to end, once their turns have. */
 const CLOSE_MS = 2_000;
+/** How long watchers may take to read the last that they are told. */
+const HANG_UP_MS = 1_000;
 /** Exit codes: a configuration that cannot be used, an address that cannot be listened on. */
 const EXIT_USAGE = 2;
 const EXIT_FAILED = 1;
@@ -199,7 +201,7 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
     }
   }
   conversations.close();
-  hub.close();
+  await within(HANG_UP_MS, hub.close());
   await within(CLOSE_MS, server.shutdown());
   return 0;
 }

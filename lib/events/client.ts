@@ -9,6 +9,8 @@ export interface Transport {
   readonly backlog: number;
   /** Ends the connection, with a WebSocket's close code. */
   close(code: number, reason: string): void;
+  /** Resolves when the connection has ended and what was sent before has gone out, where that can be known. */
+  readonly ended?: Promise<void>;
 }
 
 /** Bytes in the transport beyond which frames wait here, where old ones can be left out. */
@@ -62,6 +64,11 @@ export class Client {
   /** Frames that were left out since it connected. */
   get dropped(): number {
     return this.#dropped;
+  }
+
+  /** Resolves when its connection has ended, where that can be known. */
+  get ended(): Promise<void> {
+    return this.#transport.ended ?? Promise.resolve();
   }
 
   /** Whether it asked for permission requests by name: then it counts as somebody who can answer. */

@@ -237,12 +237,14 @@ export class Hub implements TurnObserver {
     );
   }
 
-  /** Disconnects everybody, and lets nobody in. */
-  close(): void {
+  /** Disconnects everybody, and lets nobody in. @returns Resolves when they were told all that they were sent. */
+  async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#noticed);
     for (const { hold } of this.#turns.values()) clearTimeout(hold);
-    for (const client of [...this.#clients.values()]) client.close(GOING_AWAY, "the server is shutting down");
+    const clients = [...this.#clients.values()];
+    for (const client of clients) client.close(GOING_AWAY, "the server is shutting down");
+    await Promise.all(clients.map((client) => client.ended));
   }
 
   #catchUp(client: Client, withState: boolean, withPermissions: boolean): void {

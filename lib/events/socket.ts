@@ -39,11 +39,12 @@ export function socketHandler(deps: SocketDeps): Handler {
     }
     const { socket, response } = upgrade(request, PROTOCOL);
     sockets.add(socket);
+    const { promise: ended, resolve: end } = Promise.withResolvers<void>();
     let client: Client | undefined;
     const allowed = rateLimit(MAX_COMMANDS_PER_SECOND);
     socket.onopen = () => {
       try {
-        client = deps.hub.join(transportOf(socket));
+        client = deps.hub.join(transportOf(socket, ended));
         deps.log.debug("a watcher came", { client: client.id, watchers: deps.hub.size });
       } catch (error) {
         socket.close(1013, asFailure(error, "internal_error").code);
@@ -70,6 +71,7 @@ export function socketHandler(deps: SocketDeps): Handler {
     // Either may come twice.
     socket.onclose = socket.onerror = () => {
       sockets.delete(socket);
+      end();
       if (client === undefined) return;
       client.gone();
       deps.log.debug("a watcher left", { client: client.id, watchers: deps.hub.size });
@@ -97,8 +99,9 @@ function obey({ hub, desk, interrupt, version }: SocketDeps, client: Client, com
   }
 }
 
-function transportOf(socket: WebSocket): Transport {
+function transportOf(socket: WebSocket, ended: Promise<void>): Transport {
   return {
+    ended,
     send(frame) {
       if (socket.readyState === WebSocket.OPEN) socket.send(frame);
     },

@@ -101,7 +101,7 @@ export class TestApp implements AsyncDisposable {
     this.agent.finish();
     await this.conversations.drain();
     this.conversations.close();
-    this.hub.close();
+    await this.hub.close();
   }
 }
 
