@@ -111,7 +111,7 @@ Deno.test("a turn takes the place of a notification's state, and is not ended wi
   const response = await server.chat(script({ sleepMs: 2_500 }, { text: "Second." }));
   await response.text();
   await watcher.turn();
-  assertEquals(watcher.states, ["idle", "notification", "thinking", "attention", "idle"]);
+  assertEquals(watcher.states, ["idle", "notification", "idle", "thinking", "attention", "idle"]);
 });
 
 Deno.test("notifications that follow each other are one state", async () => {
