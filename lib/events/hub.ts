@@ -251,7 +251,9 @@ export class Hub implements TurnObserver {
     const running = [...this.#turns.values()].map(({ watch }) => watch.state);
     const states = running.length > 0 ? running : [{ ...this.#shown, type: "agent_state" as const }];
     if (withState && client.wants("agent_state")) { for (const state of states) client.tell(state); }
-    if (withPermissions && client.wants("permission_request")) { for (const request of this.permissions) client.tell(request); }
+    if (withPermissions && client.wants("permission_request")) {
+      for (const request of this.permissions) client.tell(request);
+    }
   }
 
   #countListeners(): void {

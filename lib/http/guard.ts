@@ -74,7 +74,9 @@ export async function createGuard(options: GuardOptions): Promise<Guard> {
     if (isUnseen || !isAllowedOrigin(request)) {
       throw new Failure(
         "origin_not_allowed",
-        `Without a key pages of other sites are not served, such as ${request.headers.get("origin") ?? "the one that asked"}. ` +
+        `Without a key pages of other sites are not served, such as ${
+          request.headers.get("origin") ?? "the one that asked"
+        }. ` +
           "Set VTUBER_AUTH_KEY, or list the page's origin in VTUBER_ALLOWED_ORIGINS.",
       );
     }

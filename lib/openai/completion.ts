@@ -83,9 +83,7 @@ export async function complete(
     const prepared = format === undefined && last?.role === "user"
       ? deps.prepared.answerTo(textOf(last))
       : undefined;
-    return prepared === undefined
-      ? deps.begin(turn, http.signal)
-      : preparedTurn(prepared, name, turn.record);
+    return prepared === undefined ? deps.begin(turn, http.signal) : preparedTurn(prepared, name, turn.record);
   };
   const begin = (turn: TurnRequest) => {
     if (replay === undefined) return make(turn);
