@@ -1,30 +1,34 @@
 /** Starts the program: environment to configuration, to agent and app, to a server; and ends it in order. @module */
 
-import { AcpAgent } from "./lib/acp/agent.ts";
-import { agentEnvironment } from "./lib/acp/environment.ts";
-import { launch } from "./lib/acp/process.ts";
+import { nodeFolders } from "./lib/acp/environment.ts";
+import { type AgentSurroundings, makeAgent } from "./lib/acp/start.ts";
 import { createApp } from "./lib/app.ts";
 import { ClawdDriver } from "./lib/clawd/driver.ts";
-import { readFlags } from "./lib/config/flags.ts";
+import { type Flags, readFlags } from "./lib/config/flags.ts";
 import { banner, helpText, versionText } from "./lib/config/help.ts";
-import { type Config, ConfigError, loadConfig } from "./lib/config/load.ts";
+import { type Config, ConfigError, loadConfig, type Loaded } from "./lib/config/load.ts";
+import { secretsOf } from "./lib/config/secrets.ts";
+import { Memory } from "./lib/conversation/known.ts";
+import type { Store } from "./lib/conversation/memory.ts";
+import { Printer } from "./lib/conversation/print.ts";
 import { Conversations } from "./lib/conversation/registry.ts";
+import { openStore } from "./lib/conversation/store.ts";
+import { runDoctor } from "./lib/doctor/doctor.ts";
+import { checkDataDir, doctorAgent, listenFault } from "./lib/doctor/probe.ts";
 import { Ambient } from "./lib/events/ambient.ts";
 import { Herald } from "./lib/events/herald.ts";
 import { Hub } from "./lib/events/hub.ts";
-import { onSignals, within } from "./lib/ops/lifetime.ts";
-import { createLog, type Log } from "./lib/ops/log.ts";
+import { onSignals, surviveMistakes, within } from "./lib/ops/lifetime.ts";
+import { createLog, type Log, SILENT } from "./lib/ops/log.ts";
+import { Agents } from "./lib/turn/agents.ts";
 import { Failure, messageOf } from "./lib/turn/failure.ts";
 import { PermissionDesk } from "./lib/turn/permission.ts";
 import { PreparedAnswers } from "./lib/turn/prepared.ts";
-import { type Character, openCharacter } from "./lib/stage/character.ts";
+import { openCharacter } from "./lib/stage/character.ts";
 import { stageHandlers } from "./lib/stage/handlers.ts";
 import { Slots } from "./lib/turn/slots.ts";
 import project from "./deno.json" with { type: "json" };
 
-/** Lasting conversations, and how long they are kept after their last turn. */
-const MAX_CONVERSATIONS = 10;
-const CONVERSATION_IDLE_MS = 4 * 3_600_000;
 /** How long open connections may take to end, once their turns have. */
 const CLOSE_MS = 2_000;
 /** How long watchers may take to read the last that they are told. */
@@ -39,22 +43,16 @@ async function main(args: readonly string[]): Promise<number> {
     await (await import("./lib/acp/demo.ts")).runDemo(args.slice(1));
     return 0;
   }
+  if (args[0] === "doctor") return await seeDoctor(args.slice(1));
   let config: Config;
   let warnings: readonly string[];
   try {
-    const { flags, help, version, config: path } = readFlags(args);
-    if (help) return print(helpText(project.version));
-    if (version) return print(versionText(project.version, Deno.version.deno, Deno.build));
-    const env = Deno.env.toObject();
-    ({ config, warnings } = loadConfig({
-      env,
-      flags,
-      file: await readConfigFile(path ?? env.OPENAB_CONFIG),
-    }));
+    const flags = readFlags(args);
+    if (flags.help) return print(helpText(project.version));
+    if (flags.version) return print(versionText(project.version, Deno.version.deno, Deno.build));
+    ({ config, warnings } = await readConfig(flags));
   } catch (error) {
-    const mistakes = error instanceof ConfigError ? error.mistakes : [messageOf(error)];
-    console.error(["oab-vtuber cannot start:", ...mistakes.map((mistake) => `  - ${mistake}`)].join("\n"));
-    return EXIT_USAGE;
+    return refuse(mistakesOf(error));
   }
   if (!config.enabled) {
     console.error(
@@ -62,15 +60,79 @@ async function main(args: readonly string[]): Promise<number> {
     );
     return EXIT_USAGE;
   }
-  return await serve(config, warnings);
+  try {
+    return await serve(config, warnings);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return refuse(error.mistakes);
+  }
 }
 
-/** Serves until the program is asked to end. */
+/** Tries what is configured, and says how to mend it; resolves to the exit code. */
+async function seeDoctor(args: readonly string[]): Promise<number> {
+  let loaded: Loaded | undefined;
+  let mistakes: readonly string[] = [];
+  try {
+    loaded = await readConfig(readFlags(args));
+  } catch (error) {
+    mistakes = mistakesOf(error);
+  }
+  const asked = new AbortController();
+  using _signals = onSignals({
+    atTerminal: isTerminal(),
+    stop: () => asked.abort(),
+    exit: () => Deno.exit(EXIT_FAILED),
+  });
+  const desk = new PermissionDesk({ timeoutMs: 1_000, isSomeoneThere: () => false });
+  const around = { ...surroundings(), desk, version: project.version, log: SILENT };
+  const config = loaded?.config;
+  const isWell = await runDoctor({
+    print,
+    config,
+    mistakes,
+    warnings: loaded?.warnings ?? [],
+    agents: (config?.agents ?? []).map((agent) => doctorAgent(agent, around)),
+    secrets: config ? secretsOf(config, Deno.env.toObject()) : [],
+    listenFault,
+    checkDataDir,
+  }, asked.signal);
+  return isWell ? 0 : EXIT_FAILED;
+}
+
+/** Reads the configuration. @throws {ConfigError} with every mistake. */
+async function readConfig({ flags, config: path }: Flags): Promise<Loaded> {
+  const env = Deno.env.toObject();
+  const file = await readConfigFile(path ?? env.OPENAB_CONFIG);
+  return loadConfig({ env, flags, file, os: Deno.build.os });
+}
+
+function mistakesOf(error: unknown): readonly string[] {
+  return error instanceof ConfigError ? error.mistakes : [messageOf(error)];
+}
+
+/** Says why the program does not start. */
+function refuse(mistakes: readonly string[]): number {
+  console.error(["oab-vtuber cannot start:", ...mistakes.map((mistake) => `  - ${mistake}`)].join("\n"));
+  return EXIT_USAGE;
+}
+
+/** What it throws is a mistake of the configuration. */
+function orMistake<T>(promise: Promise<T>): Promise<T> {
+  return promise.catch((error) => {
+    throw new ConfigError([messageOf(error)]);
+  });
+}
+
+/**
+ * Serves until the program is asked to end.
+ *
+ * @throws {ConfigError} if it cannot begin as it is configured.
+ */
 async function serve(config: Config, warnings: readonly string[]): Promise<number> {
   const log = createLog({
     level: config.log,
     pretty: Deno.stderr.isTerminal(),
-    secrets: config.authKey ? [config.authKey] : [],
+    secrets: secretsOf(config, Deno.env.toObject()),
     write: (line) => console.error(line),
   });
   for (const warning of warnings) log.warn(warning);
@@ -79,79 +141,56 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
     log.warn("VTUBER_INSECURE: everyone who reaches this address may use the agent, without a key");
   }
 
-  const env = agentEnvironment({
-    own: Deno.env.toObject(),
-    inherit: config.agent.inheritEnv,
-    set: config.agent.env,
-    windows: Deno.build.os === "windows",
-    programFolders: nodeFolders(),
-  });
-  const cwd = await Deno.realPath(config.agent.workingDir).catch(() => undefined);
-  if (cwd === undefined) {
-    console.error(
-      `oab-vtuber cannot start:\n  - VTUBER_WORKING_DIR: there is no folder ${config.agent.workingDir}.`,
-    );
-    return EXIT_USAGE;
-  }
-  let character: Character;
-  try {
-    character = await openCharacter(config.character);
-  } catch (error) {
-    console.error(`oab-vtuber cannot start:\n  - ${messageOf(error)}`);
-    return EXIT_USAGE;
-  }
-  const { command, args } = config.agent.command === undefined
-    ? demoCommand()
-    : { command: config.agent.command, args: config.agent.args };
+  const character = await orMistake(openCharacter(config.character));
   const { emotions } = config;
   const hub = new Hub({ emotions });
   const desk = new PermissionDesk({
     timeoutMs: config.permissionTimeoutMs,
     isSomeoneThere: () => hub.answersPermissions,
   });
-  await using agent = new AcpAgent({
-    name: config.model,
-    launch: () => launch({ command, args, cwd, env }, log),
-    cwd,
-    permissions: config.permissions,
-    desk,
-    version: project.version,
-    variables: new Set(Object.keys(env)),
-    log,
-  });
+  const around = { ...surroundings(), desk, version: project.version, log };
+  const made = await orMistake(Promise.all(config.agents.map((agent) => makeAgent(agent, around))));
+  await using agents = new Agents(made, config.strictModels);
+  const kill = () => made.forEach((agent) => agent.kill());
   // However this ends, and at each restart of `deno task dev`.
-  globalThis.addEventListener("unload", () => agent.kill());
+  globalThis.addEventListener("unload", kill);
+  using store = await openMemory(config, log);
+  using memory = new Memory(store);
   const conversations = new Conversations({
-    agent,
+    agents,
+    memory,
+    printer: new Printer(store?.key ?? crypto.getRandomValues(new Uint8Array(32))),
+    mode: config.sessions,
+    onBusy: config.onBusy,
     slots: new Slots(config.maxInFlight),
     limits: config.limits,
     observer: hub,
     emotions,
     log,
-    maxConversations: MAX_CONVERSATIONS,
-    idleMs: CONVERSATION_IDLE_MS,
+    maxSessions: config.maxSessions,
+    idleMs: config.sessionTtlMs,
   });
   const prepared = new PreparedAnswers();
   const herald = new Herald({ hub, prepared, emotions, conversations });
   using ambient = config.ambient && new Ambient({
     ...config.ambient,
     herald,
-    aside: conversations.openAside(),
+    aside: conversations.hold(),
     isSomeoneThere: () => hub.notifiable > 0,
     running: () => conversations.running,
     log,
   });
+  const cwd = await Deno.realPath(config.agents[0]!.workingDir);
   await using clawd = config.clawd ? driveClawd({ hub, desk, cwd, log }) : undefined;
   let draining = false;
   const app = await createApp({
-    agent,
+    agents,
     conversations,
     hub,
     desk,
     herald,
     prepared,
     guard: config,
-    model: config.model,
     chatPath: config.chatPath,
     stream: config.stream,
     version: project.version,
@@ -162,11 +201,11 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
 
   const asked = Promise.withResolvers<Deno.Signal>();
   using _signals = onSignals({
-    atTerminal: Deno.stdout.isTerminal() || Deno.stderr.isTerminal(),
+    atTerminal: isTerminal(),
     stop: asked.resolve,
     exit(signal) {
       log.warn("asked again to end: ending at once", { signal });
-      agent.kill();
+      kill();
       Deno.exit(EXIT_FAILED);
     },
   });
@@ -186,7 +225,7 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
     );
     return EXIT_FAILED;
   }
-  agent.warm();
+  for (const agent of made) agent.warm();
   ambient?.start();
   clawd?.start();
 
@@ -196,14 +235,23 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
   ambient?.[Symbol.dispose]();
   const drained = conversations.drain();
   if (!await within(config.shutdownGraceMs, drained)) {
-    for (const turn of conversations.running) {
-      turn.fail(new Failure("shutting_down", "The server is shutting down."));
-    }
+    conversations.fail(new Failure("shutting_down", "The server is shutting down."));
   }
   conversations.close();
   await within(HANG_UP_MS, hub.close());
   await within(CLOSE_MS, server.shutdown());
   return 0;
+}
+
+/** Where conversations are remembered; nowhere beyond the program's end, if that cannot be. */
+async function openMemory({ dataDir }: Config, log: Log): Promise<Store | undefined> {
+  if (dataDir === undefined) return undefined;
+  try {
+    return await openStore(dataDir, log);
+  } catch (error) {
+    log.warn("conversations are remembered only until this program ends", { error });
+    return undefined;
+  }
 }
 
 /** Lets a clawd-on-desk watch, and answer permission requests, until it is disposed of. */
@@ -226,26 +274,6 @@ function driveClawd(
   return driver;
 }
 
-/** A mistake of ours in one turn must not end the others: it is logged, and the program goes on. */
-function surviveMistakes(log: Log): Disposable {
-  const survive = (event: ErrorEvent | PromiseRejectionEvent) => {
-    event.preventDefault();
-    const error = event instanceof ErrorEvent ? event.error : event.reason;
-    log.error("something went wrong inside", {
-      error,
-      stack: error instanceof Error ? error.stack : undefined,
-    });
-  };
-  globalThis.addEventListener("error", survive);
-  globalThis.addEventListener("unhandledrejection", survive);
-  return {
-    [Symbol.dispose]() {
-      globalThis.removeEventListener("error", survive);
-      globalThis.removeEventListener("unhandledrejection", survive);
-    },
-  };
-}
-
 async function readConfigFile(path: string | undefined) {
   if (!path) return undefined;
   try {
@@ -255,29 +283,17 @@ async function readConfigFile(path: string | undefined) {
   }
 }
 
-/** How this program starts its demo agent: itself, or its source, which needs nothing but Deno. */
-function demoCommand(): { command: string; args: readonly string[] } {
-  const source = [
-    "run",
-    "--no-prompt",
-    "--quiet",
-    "--no-config",
-    "--no-lock",
-    `${import.meta.dirname}/lib/acp/demo.ts`,
-  ];
-  return { command: Deno.execPath(), args: Deno.build.standalone ? ["demo-agent"] : source };
+/** What agents are given of this machine. */
+function surroundings(): Pick<AgentSurroundings, "own" | "windows" | "programFolders"> {
+  return {
+    own: Deno.env.toObject(),
+    windows: Deno.build.os === "windows",
+    programFolders: nodeFolders(Deno.env.get("HOME")),
+  };
 }
 
-/** Programs of Node versions that nvm installed, the newest first: nvm puts them on the PATH of shells only. */
-function nodeFolders(): string[] {
-  const root = `${Deno.env.get("HOME")}/.nvm/versions/node`;
-  try {
-    return [...Deno.readDirSync(root)].map(({ name }) => name)
-      .sort((a, b) => b.localeCompare(a, undefined, { numeric: true }))
-      .map((name) => `${root}/${name}/bin`);
-  } catch {
-    return [];
-  }
+function isTerminal(): boolean {
+  return Deno.stdout.isTerminal() || Deno.stderr.isTerminal();
 }
 
 function print(text: string): number {

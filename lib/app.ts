@@ -15,6 +15,7 @@ import { socketHandler } from "./events/socket.ts";
 import { errorResponse } from "./http/envelope.ts";
 import { createGuard, type GuardOptions } from "./http/guard.ts";
 import { healthHandler, readyHandler } from "./http/health.ts";
+import { forgetHandler, sessionsHandler } from "./http/sessions.ts";
 import {
   allowedMethods,
   canonicalPath,
@@ -30,7 +31,7 @@ import { completionsHandler } from "./openai/completions.ts";
 import { modelHandler, modelsHandler } from "./openai/models.ts";
 import type { StreamOptions } from "./openai/answer.ts";
 import { type Log, noveltyOf } from "./ops/log.ts";
-import type { Agent } from "./turn/agent.ts";
+import type { Agents } from "./turn/agents.ts";
 import { Failure } from "./turn/failure.ts";
 import type { PermissionDesk } from "./turn/permission.ts";
 import type { PreparedAnswers } from "./turn/prepared.ts";
@@ -38,7 +39,7 @@ import { Replays } from "./turn/replay.ts";
 
 /** What the app is made of. */
 export interface AppDeps {
-  readonly agent: Agent;
+  readonly agents: Agents;
   readonly conversations: Conversations;
   readonly hub: Hub;
   readonly desk: PermissionDesk;
@@ -47,8 +48,6 @@ export interface AppDeps {
   /** The page, and what it is made of. */
   readonly stage: { readonly page: Handler; readonly files: Handler };
   readonly guard: GuardOptions;
-  /** The model's name. */
-  readonly model: string;
   /** One more path for chat completions. */
   readonly chatPath: string;
   readonly stream: StreamOptions;
@@ -75,7 +74,7 @@ export async function createApp(deps: AppDeps): Promise<App> {
 
   async function answer(request: Request, url: URL, requestId: string, address: string | undefined) {
     const match = matchRoute(routes, url.pathname);
-    const allow = match ? allowedMethods(match.route) : "GET, HEAD, POST, OPTIONS";
+    const allow = match ? allowedMethods(match.route) : "GET, HEAD, POST, DELETE, OPTIONS";
     const { open = false, keyInUrl = false } = match?.route ?? {};
     const caller = { address, open, keyInUrl };
     if (request.method === "OPTIONS") return guard.preflight(request, caller, allow);
@@ -150,26 +149,27 @@ function toResponse(
 }
 
 function createRoutes(deps: AppDeps, keyId: string): Route[] {
-  const { agent, conversations, hub, desk, herald, stage, model, log, stream, version, draining } = deps;
+  const { agents, conversations, hub, desk, herald, stage, log, stream, version, draining } = deps;
+  const replays = new Replays();
   const completion: CompletionDeps = {
     begin: (request, signal) => conversations.begin(request, signal),
-    openAside: () => conversations.openAside(),
-    replays: new Replays(),
+    hold: () => conversations.hold(),
+    replays,
     prepared: deps.prepared,
     keyId,
-    model,
+    agents,
     stream,
     log,
   };
   const created = Math.floor(Date.now() / 1000);
-  const models = [{ id: model, object: "model", created, owned_by: "acp" }] as const;
+  const sessions = { conversations, replays, keyId };
   const chat = chatHandler(completion);
   const interrupt = (conversation: string | undefined) => interruptTurns(conversations, conversation);
   const routes: Route[] = [
     { path: "/chat/completions", POST: chat },
     { path: "/completions", POST: completionsHandler(completion) },
-    { path: "/models", GET: modelsHandler(models) },
-    { path: "/models/*", GET: modelHandler(models) },
+    { path: "/models", GET: modelsHandler(agents, created) },
+    { path: "/models/*", GET: modelHandler(agents, created) },
     {
       path: "/vtuber/ws",
       keyInUrl: true,
@@ -180,14 +180,19 @@ function createRoutes(deps: AppDeps, keyId: string): Route[] {
     { path: "/vtuber/permissions", GET: permissionsHandler(hub) },
     { path: "/vtuber/permissions/*", POST: permissionHandler(desk) },
     { path: "/vtuber/notifications", POST: notificationsHandler(herald) },
+    { path: "/vtuber/sessions", GET: sessionsHandler(sessions), DELETE: forgetHandler(sessions) },
+    { path: "/vtuber/sessions/*", DELETE: forgetHandler(sessions) },
     { path: "/health", open: true, GET: healthHandler },
     { path: "/healthz", open: true, GET: healthHandler },
     {
       path: "/readyz",
       open: true,
-      GET: readyHandler({ draining, agents: () => ({ [agent.name]: agent.state }) }),
+      GET: readyHandler({
+        draining,
+        agents: () => Object.fromEntries(agents.all.map(({ name, state }) => [name, state])),
+      }),
     },
-    { path: "/", open: true, GET: rootHandler(stage.page, describe(version, model)) },
+    { path: "/", open: true, GET: rootHandler(stage.page, describe(version, agents.default.name)) },
     { path: "/stage/*", open: true, GET: stage.files },
   ];
   const extra = canonicalPath(deps.chatPath);
@@ -232,6 +237,8 @@ function describe(version: string, model: string): unknown {
       permissions: "GET /v1/vtuber/permissions",
       permission: "POST /v1/vtuber/permissions/{id}",
       notifications: "POST /v1/vtuber/notifications",
+      sessions: "GET /v1/vtuber/sessions",
+      forget: "DELETE /v1/vtuber/sessions/{id}",
       health: "GET /health",
       ready: "GET /readyz",
     },

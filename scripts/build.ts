@@ -2,12 +2,13 @@
 
 import { VRM_FILE, vrmBundleArgs } from "../lib/stage/vrm_module.ts";
 
-/** What the executable may do, given to `deno compile` once and for all. Not listed, so refused: write, ffi. */
+/** What the executable may do, given to `deno compile` once and for all. Not listed, so refused: ffi. */
 export const PERMISSIONS: readonly string[] = [
   "--no-prompt", // a server has nobody to ask: what is not allowed is refused
   "--allow-net", // serve, on whatever address is configured
   "--allow-env", // configuration, and the environment handed to the agent
   "--allow-read", // the configuration file and the working folder
+  "--allow-write", // conversations in VTUBER_DATA_DIR
   "--allow-run", // the agent is whatever program the user names
 ];
 

@@ -6,7 +6,7 @@
 /** The rows of the house from top to bottom; units that share a row never import each other. */
 export const ROWS: readonly (readonly string[])[] = [
   ["main"],
-  ["app"],
+  ["app", "doctor"],
   ["config"],
   ["acp", "openai", "realtime", "events", "clawd", "speech", "live", "stage"],
   ["http"],
@@ -15,7 +15,8 @@ export const ROWS: readonly (readonly string[])[] = [
   ["turn"],
 ];
 
-const ORDER = ROWS.map((row) => row.length > 1 ? "sides" : row[0]).join(" > ");
+const SIDES = ROWS.findIndex((row) => row.includes("acp"));
+const ORDER = ROWS.map((row, place) => place === SIDES ? "sides" : row.join(", ")).join(" > ");
 
 /** The import that is wrong, in words that say what to do instead; undefined when it is fine. */
 export function importFault(file: string, specifier: string): string | undefined {
@@ -36,8 +37,10 @@ export function importFault(file: string, specifier: string): string | undefined
     return `${prefix} lib/${unlisted} stands in no row; give it one in scripts/lint_imports.ts`;
   }
   if (lower > upper) return undefined;
-  if (lower === upper) return `${prefix} sides never import each other; take a function from lib/app.ts`;
-  if (to === "main" || to === "app") {
+  if (lower === SIDES && upper === SIDES) {
+    return `${prefix} sides never import each other; take a function from lib/app.ts`;
+  }
+  if (lower <= rowOf("app")) {
     return `${prefix} only main.ts imports ${target}; take what you need as a parameter`;
   }
   const remedy = to === "config"

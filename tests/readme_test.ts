@@ -6,7 +6,19 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
+import { dataDirOf } from "../lib/config/data_dir.ts";
+import { loadConfig } from "../lib/config/load.ts";
 import { SETTING_HELP } from "../lib/config/settings.ts";
+import { BUSY_MODES, SESSION_MODES } from "../lib/conversation/policy.ts";
+import {
+  addressFinding,
+  agentFindings,
+  configFindings,
+  type Finding,
+  linesOf,
+  programFindings,
+  sumOf,
+} from "../lib/doctor/report.ts";
 import { AGENT_STATES, type Answer, EVENT_NAMES, URGENCIES } from "../lib/events/event.ts";
 import { type Command, NOTIFICATION_MODES, parseCommand } from "../lib/events/wire.ts";
 import { emotionWords } from "../lib/turn/emotion.ts";
@@ -14,6 +26,7 @@ import { errorResponse } from "../lib/http/envelope.ts";
 import { Failure, FAILURE_CODES } from "../lib/turn/failure.ts";
 import project from "../deno.json" with { type: "json" };
 import { startApp } from "./app/app_under_test.ts";
+import { saying } from "./fakes/memory_agent.ts";
 
 const ROOT = new URL("../", import.meta.url);
 const README = await Deno.readTextFile(new URL("README.md", ROOT));
@@ -82,6 +95,14 @@ function jsonBlocks(name: string): { type: string; line: string }[][] {
   return blocksOf(marked(name)).filter(({ language }) => language === "jsonl").map(({ text }) =>
     text.trim().split("\n").map((line) => ({ type: JSON.parse(line).type, line }))
   );
+}
+
+/** What loads the README's files: the variables that they name, and those of a user. */
+const ENV = { HOME: "/home/me", ISSUES_TOKEN: "token", VTUBER_ENABLED: "true" };
+
+/** The rows of a table between `<!-- name -->` and `<!-- /name -->`, as their first cells without code marks. */
+function firstCells(name: string): string[] {
+  return rowsOf(marked(name)).slice(1).map(([cell = ""]) => cell.replaceAll("`", ""));
 }
 
 /** The files that a picture of a tree names, with their folders; what is indented by two spaces lies inside. */
@@ -226,4 +247,127 @@ Deno.test("the tree in ARCHITECTURE.md has every file of lib/, and no other", ()
     filesIn("lib/").sort(),
     "the tree in .github/ARCHITECTURE.md is not that of lib/",
   );
+});
+
+Deno.test("the README's configuration files are read without a mistake or a warning", () => {
+  const files = blocksOf(README).filter(({ language }) => language === "toml");
+  assert(files.length > 0, "README.md shows no configuration file");
+  for (const { text } of files) {
+    assertEquals(loadConfig({ env: ENV, file: { path: "config.toml", text } }).warnings, [], text);
+  }
+});
+
+Deno.test("the README's first configuration file says what its text says of it", () => {
+  const file = blocksOf(README).find(({ language }) => language === "toml");
+  const { config } = loadConfig({ env: ENV, file: { path: "config.toml", text: file?.text ?? "" } });
+  assertEquals(config.agents.map(({ name }) => name), ["openab", "codex"]);
+  const [own, codex] = config.agents;
+  assertEquals(own?.mcpServers, [
+    {
+      name: "files",
+      command: "npx",
+      args: ["-y", "@modelcontextprotocol/server-filesystem", "/home/me/notes"],
+      env: [{ name: "LOG_LEVEL", value: "warn" }],
+    },
+    {
+      type: "http",
+      name: "issues",
+      url: "https://mcp.example.com/issues",
+      headers: [{ name: "Authorization", value: "Bearer token" }],
+    },
+  ]);
+  assertEquals([own?.mode, own?.env.GIT_CONFIG_GLOBAL], ["plan", "/home/me/agent.gitconfig"]);
+  assertEquals([codex?.model, codex?.processes, codex?.permissions], ["gpt-5", 2, "deny"]);
+});
+
+Deno.test("the README explains every key of an agent's table", () => {
+  const { config } = loadConfig({ env: ENV });
+  const keys = Object.keys(config.agents[0]!).filter((key) => key !== "name");
+  const snake = (key: string) => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  assertEquals(firstCells("agent").sort(), keys.map(snake).sort());
+});
+
+Deno.test("the README's list of conversations has the fields of a real one", async () => {
+  await using app = await startApp({ sessions: "auto", script: saying("Hello.") });
+  await (await app.chat()).body?.cancel();
+  const real = await (await app.get("/v1/vtuber/sessions")).json();
+  const [shown] = blocksOf(marked("sessions"));
+  const fields = ({ sessions }: { sessions: object[] }) => sessions.map((each) => Object.keys(each));
+  const told = JSON.parse(shown?.text ?? "");
+  assertEquals(Object.keys(told), Object.keys(real));
+  assertEquals(fields(told)[0], fields(real)[0]);
+  for (const each of fields(told)) assertEquals(each, fields(told)[0]);
+});
+
+Deno.test("each way in which the README names a conversation does, and the first of two counts", async () => {
+  await using app = await startApp({ sessions: "auto", script: saying("Hello.") });
+  const ways = firstCells("names");
+  const call = async (...names: [way: string, name: string][]) => {
+    const headers: Record<string, string> = {};
+    const body: Record<string, unknown> = {};
+    for (const [way, name] of names) {
+      const said = way.replace("mao", name);
+      if (said.startsWith("{")) Object.assign(body, JSON.parse(said));
+      else headers[said.split(": ")[0]!] = said.split(": ")[1]!;
+    }
+    const response = await app.chat(body, { headers });
+    await response.body?.cancel();
+    return response.headers.get("x-session-id");
+  };
+  for (const [place, way] of ways.entries()) {
+    assertEquals(await call([way, "kai"]), "kai", way);
+    const next = ways[place + 1];
+    if (next) assertEquals(await call([next, "second"], [way, "first"]), "first", `${way} before ${next}`);
+  }
+});
+
+Deno.test("the README explains every choice about conversations", () => {
+  const memory = README.split("\n## Memory\n")[1]?.split("\n## ")[0] ?? "";
+  const cells = rowsOf(memory).map(([cell = ""]) => cell);
+  for (const word of [...SESSION_MODES, ...BUSY_MODES]) {
+    assert(cells.includes(`\`${word}\``), `README.md does not explain ${word}`);
+  }
+});
+
+Deno.test("the README shows what the doctor says", () => {
+  const { config } = loadConfig({ env: ENV });
+  const demo = agentFindings({
+    agent: { name: "oab-vtuber-demo", version: "1" },
+    protocolVersion: 1,
+    accepts: { image: true, audio: false },
+    canResume: "resume",
+    canClose: true,
+    canDelete: true,
+    mcp: { http: false, sse: false },
+    authMethods: [],
+    model: undefined,
+    models: [],
+    mode: undefined,
+    modes: [],
+    warnings: [],
+  }, 58);
+  const agent = config.agents[0]!;
+  const kept = `conversations are remembered in ${config.dataDir}: 0 so far`;
+  const general: Finding[] = [
+    ...configFindings(config, [], []),
+    addressFinding(config.listen, undefined),
+    { level: "ok", text: kept },
+  ];
+  const own = [...programFindings(agent, undefined, "/home/me"), ...demo];
+  const [missing] = programFindings({ ...agent, command: "codex-acp" }, undefined, "/home/me");
+  const lines = [
+    ...general.flatMap((finding) => linesOf(finding)),
+    ...own.flatMap((finding) => linesOf(finding, "openab")),
+    sumOf([...general, ...own]),
+  ];
+  const [well, broken] = blocksOf(marked("doctor"));
+  assertEquals(well?.text.trimEnd().split("\n"), lines);
+  assertEquals(broken?.text.trimEnd().split("\n"), linesOf(missing!, "codex"));
+});
+
+Deno.test("the README names the folder of each system", () => {
+  for (const os of ["linux", "darwin", "windows"]) {
+    const folder = dataDirOf(undefined, os, { HOME: "~", LOCALAPPDATA: "%LOCALAPPDATA%" });
+    assert(README.includes(`\`${folder}\``), `README.md does not name ${folder}`);
+  }
 });

@@ -2,39 +2,35 @@
 
 import type { Log } from "../ops/log.ts";
 import { orAbort } from "../turn/abort.ts";
-import type { Agent, AgentState, Session } from "../turn/agent.ts";
+import type { Agent, AgentModel, AgentState, Session } from "../turn/agent.ts";
+import type { SessionId } from "../turn/event.ts";
 import { asFailure, Failure } from "../turn/failure.ts";
 import type { PermissionDesk } from "../turn/permission.ts";
-import { AGENT_TIMES, type AgentTimes, Connection } from "./connection.ts";
+import { Connection } from "./connection.ts";
+import { Deaths } from "./deaths.ts";
+import { type AgentDescription, describe } from "./describe.ts";
 import type { PermissionPolicy } from "./permission.ts";
 import type { Link } from "./process.ts";
 import type { AcpSession } from "./session.ts";
+import { AGENT_TIMES, type AgentTimes, type SetupOptions } from "./setup.ts";
 
 /** An agent that ends sooner than this after its start, without having answered a prompt, died early. */
 const EARLY_MS = 10_000;
-/** Early deaths in a row after which requests are refused until the wait is over, instead of waiting. */
-const FAILING_DEATHS = 3;
-/** The wait before the first restart after an early death; doubled by each further one. */
-const FIRST_WAIT_MS = 500;
-/** The longest wait. */
-const MAX_WAIT_MS = 30_000;
+/** How often a session is asked for when the agent dies meanwhile. */
+const RESUME_ATTEMPTS = 2;
 /** When the next spare session is made, if no turn ends before: not while the first one needs the agent most. */
 const SPARE_DELAY_MS = 1_000;
 
 /** What an ACP agent is made of. */
-export interface AcpAgentOptions {
+export interface AcpAgentOptions extends SetupOptions {
   readonly name: string;
+  /** See `Agent.program`. */
+  readonly program: string;
   /** Starts it. @throws {Failure} if it cannot be started. */
   readonly launch: () => Link;
-  /** The folder that sessions work in; absolute. */
-  readonly cwd: string;
   readonly permissions: PermissionPolicy;
   /** Where a person is asked for a permission. */
   readonly desk: Pick<PermissionDesk, "ask">;
-  /** This program's version, told to the agent. */
-  readonly version: string;
-  /** Names of the variables in the agent's environment. */
-  readonly variables: ReadonlySet<string>;
   readonly log: Log;
   readonly times?: AgentTimes;
   readonly now?: () => number;
@@ -43,6 +39,7 @@ export interface AcpAgentOptions {
 /** An agent that speaks the Agent Client Protocol. */
 export class AcpAgent implements Agent {
   readonly name: string;
+  readonly program: string;
   readonly #options: AcpAgentOptions;
   readonly #now: () => number;
   readonly #closing = new AbortController();
@@ -53,19 +50,25 @@ export class AcpAgent implements Agent {
   #ready: Connection | undefined;
   #spare: Promise<AcpSession> | undefined;
   #spareTimer: ReturnType<typeof setTimeout> | undefined;
-  #deaths = 0;
-  #notBefore = 0;
+  readonly #deaths: Deaths;
+  /** Sessions that were handed out and are open. */
+  readonly #given = new Set<AcpSession>();
+  /** How many are on their way. */
+  #coming = 0;
+  #models: readonly AgentModel[] = [];
 
   constructor(options: AcpAgentOptions) {
     this.name = options.name;
+    this.program = options.program;
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
+    this.#deaths = new Deaths(this.#now);
   }
 
   get state(): AgentState {
     if (this.#closing.signal.aborted) return "closed";
     if (this.#ready) return "ready";
-    if (this.#deaths >= FAILING_DEATHS) return "failing";
+    if (this.#deaths.isFailing) return "failing";
     return this.#current ? "starting" : "idle";
   }
 
@@ -74,16 +77,36 @@ export class AcpAgent implements Agent {
     this.#makeSpare();
   }
 
+  get models(): readonly AgentModel[] {
+    return this.#models;
+  }
+
+  /** How many sessions are in use, or about to be. */
+  get openSessions(): number {
+    return this.#given.size + this.#coming;
+  }
+
   async open(signal?: AbortSignal): Promise<Session> {
-    const closing = this.#closing.signal;
-    const opening = this.#open();
-    try {
-      return await orAbort(opening, signal ? AbortSignal.any([signal, closing]) : closing);
-    } catch (error) {
-      // Nobody waits for it any more.
-      opening.then((session) => session.close(), () => {});
-      throw error;
-    }
+    return await this.#give(() => this.#open(), signal);
+  }
+
+  /** Starts the agent if it is not running: only it can tell whether it knows the session. */
+  async resume(id: SessionId, signal?: AbortSignal): Promise<Session | undefined> {
+    return await this.#give((leaving) => this.#resume(id, leaving), signal);
+  }
+
+  /** An agent that is not running is not started for it: then what it keeps of the session is left. */
+  forget(id: SessionId): void {
+    this.#ready?.forget(id);
+  }
+
+  /**
+   * What the agent can do, with the models and modes that it offers: starts it, opens a session and ends that again.
+   *
+   * @throws {Failure} as {@linkcode open} does.
+   */
+  async describe(signal?: AbortSignal): Promise<AgentDescription> {
+    return await orAbort(this.#connect().then(describe), this.#untilClosing(signal));
   }
 
   /** Ends the agent's processes at once, as far as that can be done without waiting. */
@@ -100,13 +123,58 @@ export class AcpAgent implements Agent {
     await this.#current?.catch(() => {});
   }
 
+  #untilClosing(signal: AbortSignal | undefined): AbortSignal {
+    const closing = this.#closing.signal;
+    return signal ? AbortSignal.any([signal, closing]) : closing;
+  }
+
+  /** Hands out a session, unless nobody waits for it any more when it comes. */
+  async #give<T extends AcpSession | undefined>(
+    make: (leaving: AbortSignal) => Promise<T>,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    const leaving = this.#untilClosing(signal);
+    leaving.throwIfAborted();
+    this.#coming++;
+    const making = make(leaving).finally(() => this.#coming--);
+    try {
+      const session = await orAbort(making, leaving);
+      if (session) this.#count(session);
+      return session;
+    } catch (error) {
+      making.then((session) => session?.close(), () => {});
+      throw error;
+    }
+  }
+
+  #count(session: AcpSession): void {
+    if (session.closed.aborted) return;
+    this.#given.add(session);
+    session.closed.addEventListener("abort", () => this.#given.delete(session), { once: true });
+  }
+
   async #open(): Promise<AcpSession> {
     const spare = this.#spare;
     this.#spare = undefined;
     const made = await spare?.catch(() => undefined);
-    const session = made && !made.closed.aborted ? made : await (await this.#connect()).newSession();
+    const isUsable = made !== undefined && !made.closed.aborted;
+    const session = isUsable ? made : (await (await this.#connect()).newSession()).session;
     this.#makeSpareSoon();
     return session;
+  }
+
+  async #resume(id: SessionId, leaving: AbortSignal): Promise<AcpSession | undefined> {
+    // An agent may die unnoticed between two turns: its successor may know the session.
+    for (let attempt = 1; attempt <= RESUME_ATTEMPTS; attempt++) {
+      const connection = await this.#connect();
+      const session = await connection.resume(id, leaving);
+      if (session && !session.closed.aborted) {
+        this.#makeSpareSoon();
+        return session;
+      }
+      if (!connection.closed.aborted) break;
+    }
+    return undefined;
   }
 
   #makeSpareSoon(): void {
@@ -118,7 +186,9 @@ export class AcpAgent implements Agent {
     clearTimeout(this.#spareTimer);
     this.#spareTimer = undefined;
     if (this.#spare || this.#closing.signal.aborted) return;
-    const spare = this.#connect().then((connection) => connection.newSession());
+    const spare = this.#connect().then((connection) => connection.newSession()).then(({ session }) =>
+      session
+    );
     this.#spare = spare;
     spare.catch((error) => {
       if (this.#spare === spare) this.#spare = undefined;
@@ -137,9 +207,8 @@ export class AcpAgent implements Agent {
   }
 
   async #start(): Promise<Connection> {
-    await this.#waitAfterDeath();
+    await this.#deaths.wait(this.#closing.signal);
     this.#closing.signal.throwIfAborted();
-    const { cwd, permissions, desk, version, variables, log, times = AGENT_TIMES } = this.#options;
     const startedAt = this.#now();
     let answered = false;
     let link: Link | undefined;
@@ -147,17 +216,13 @@ export class AcpAgent implements Agent {
       link = this.#options.launch();
       this.#links.add(link);
       const opened: Connection = await Connection.open({
+        times: AGENT_TIMES,
+        ...this.#options,
         link,
-        cwd,
-        permissions,
-        desk,
-        version,
-        variables,
-        log,
-        times,
+        modelsTold: (models) => this.#models = models,
         promptEnded: (ok) => {
           answered ||= ok;
-          if (ok) this.#deaths = 0;
+          if (ok) this.#deaths.forget();
           if (this.#ready === opened) this.#makeSpare();
         },
         stuck: () => this.#retire(opened),
@@ -210,34 +275,14 @@ export class AcpAgent implements Agent {
 
   /** Counts the death at once, so that the next start waits; says it once it is known how it died. */
   async #diedEarly(link: Link | undefined): Promise<void> {
-    this.#deaths++;
-    const waitMs = Math.min(MAX_WAIT_MS, FIRST_WAIT_MS * 2 ** (this.#deaths - 1));
-    this.#notBefore = this.#now() + waitMs;
-    const { name: agent } = this;
-    const fields = { agent, deaths: this.#deaths, nextStartMs: waitMs };
+    const nextStartMs = this.#deaths.count();
+    const fields = { agent: this.name, deaths: this.#deaths.number, nextStartMs };
     const how = link && await Promise.race([link.exited, link.stop().then(() => link.exited)]);
     this.#options.log.error("the agent died before it was of use", {
       ...fields,
       how,
       stderr: link?.stderrTail(),
     });
-  }
-
-  async #waitAfterDeath(): Promise<void> {
-    const waitMs = this.#notBefore - this.#now();
-    if (waitMs <= 0) return;
-    if (this.#deaths >= FAILING_DEATHS) {
-      const retryAfterSecs = Math.ceil(waitMs / 1000);
-      throw new Failure(
-        "agent_unavailable",
-        `The agent died ${this.#deaths} times in a row before it was of use; see this program's log. ` +
-          `It is started again in ${retryAfterSecs} seconds at the earliest.`,
-        { retryAfterSecs },
-      );
-    }
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, waitMs);
-    await orAbort(promise, this.#closing.signal).finally(() => clearTimeout(timer));
   }
 }
 

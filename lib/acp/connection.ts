@@ -3,23 +3,18 @@
 import { within } from "../ops/lifetime.ts";
 import type { Log } from "../ops/log.ts";
 import { aborted } from "../turn/abort.ts";
-import type { Accepts } from "../turn/agent.ts";
+import type { AgentModel } from "../turn/agent.ts";
 import type { SessionId } from "../turn/event.ts";
-import { Failure, messageOf } from "../turn/failure.ts";
-import { loginMethod, loginNeeded } from "./login.ts";
-import { ClosedError, Peer, RPC, RpcError } from "./peer.ts";
+import { messageOf } from "../turn/failure.ts";
 import type { PermissionDesk } from "../turn/permission.ts";
+import type { Capabilities } from "./capabilities.ts";
+import type { Chosen } from "./chosen.ts";
+import { Peer, RPC, RpcError } from "./peer.ts";
 import type { PermissionPolicy } from "./permission.ts";
 import type { Link } from "./process.ts";
 import { AcpSession, type SessionLink } from "./session.ts";
-import {
-  type AuthMethod,
-  type InitializeResult,
-  parseInitializeResult,
-  parseNewSessionResult,
-  parsePermissionRequest,
-  PROTOCOL_VERSION,
-} from "./wire.ts";
+import { type AgentTimes, type Made, Setup, type SetupOptions } from "./setup.ts";
+import { parsePermissionRequest } from "./wire.ts";
 
 /** Characters of a skipped line that are logged. */
 const LOGGED_LINE_CHARS = 200;
@@ -27,28 +22,18 @@ const LOGGED_LINE_CHARS = 200;
 /** How long what was still to be read from an ended agent, or written to it, may take, in milliseconds. */
 const LAST_WORDS_MS = 500;
 
-/** How long an agent may take, in milliseconds. */
-export interface AgentTimes {
-  /** To answer `initialize`, `authenticate` or `session/new`, or to read a prompt: slow ones take a quarter of a minute. */
-  readonly setupMs: number;
-  /** To answer a prompt that was cancelled. */
-  readonly cancelMs: number;
-}
-/** The usual {@linkcode AgentTimes}. */
-export const AGENT_TIMES: AgentTimes = { setupMs: 60_000, cancelMs: 10_000 };
+/** Sessions that live on in an agent that closes none; beyond it the oldest is no longer known. */
+const MAX_LEFT = 100;
 
 /** What a connection is made of. */
-export interface ConnectionOptions {
+export interface ConnectionOptions extends SetupOptions {
   readonly link: Link;
-  /** The folder that sessions work in; absolute. */
-  readonly cwd: string;
   readonly permissions: PermissionPolicy;
   readonly desk: Pick<PermissionDesk, "ask">;
-  readonly version: string;
-  /** Names of the variables in the agent's environment: a log-in by variable needs no person. */
-  readonly variables: ReadonlySet<string>;
   readonly log: Log;
   readonly times: AgentTimes;
+  /** The agent told the models that it offers. */
+  modelsTold(models: readonly AgentModel[]): void;
   /** A prompt was answered, or can no longer be. */
   promptEnded(answered: boolean): void;
   /** A session does not answer its cancelled prompt: the connection should serve no more. */
@@ -59,12 +44,13 @@ export interface ConnectionOptions {
 export class Connection {
   readonly #options: ConnectionOptions;
   readonly #peer: Peer;
-  readonly #sessions = new Map<string, AcpSession>();
+  readonly #sessions = new Map<SessionId, AcpSession>();
   readonly #stuck = new Set<AcpSession>();
-  #accepts: Accepts = { image: false, audio: false };
-  #closesSessions = false;
-  #authMethods: readonly AuthMethod[] = [];
-  #login: Promise<void> | undefined;
+  /** What is done about sessions that are closed: one thing after another for each, all of them limited in time. */
+  readonly #lines = new Map<SessionId, Promise<void>>();
+  /** Sessions that were closed here, but not by the agent, which cannot. */
+  readonly #left = new Map<SessionId, Chosen>();
+  #setup!: Setup;
   #retired = false;
   #stopping: Promise<void> | undefined;
 
@@ -88,7 +74,7 @@ export class Connection {
   static async open(options: ConnectionOptions): Promise<Connection> {
     const connection = new Connection(options);
     try {
-      await connection.#initialize();
+      connection.#setup = await Setup.begin(connection.#peer, options, options.times);
     } catch (error) {
       await connection.stop();
       throw error;
@@ -101,27 +87,52 @@ export class Connection {
     return this.#peer.closed;
   }
 
+  /** What the agent can do. */
+  get capabilities(): Capabilities {
+    return this.#setup.capabilities;
+  }
+
   /**
    * Opens a session, logging in if the agent asks for it and that needs no person.
    *
    * @throws {Failure} `agent_auth_required` with the ways to log in, or `agent_unavailable`.
    */
-  async newSession(): Promise<AcpSession> {
-    const open = async () => {
-      const params = { cwd: this.#options.cwd, mcpServers: [] };
-      return parseNewSessionResult(await this.#setUp("session/new", params)).sessionId as SessionId;
-    };
-    const id = await open().catch(async (error) => {
-      if (!asksForLogin(error)) throw this.#unavailable(error);
-      await (this.#login ??= this.#logIn());
-      return await open().catch((error) => {
-        this.#login = undefined;
-        throw asksForLogin(error) ? loginNeeded(this.#authMethods) : this.#unavailable(error);
-      });
+  newSession(): Promise<Made<AcpSession>> {
+    return this.#setup.create({
+      made: (id, chosen) => this.#adopt(id, chosen),
+      late: (id) => {
+        if (this.capabilities.canClose) this.#setup.finish("session/close", id);
+      },
     });
-    const session = new AcpSession(id, this.#sessionLink());
-    this.#sessions.set(id, session);
-    return session;
+  }
+
+  /**
+   * Brings back a session that was closed. One that is open is somebody's: it is given to nobody else.
+   *
+   * @returns Nothing if that cannot be done in time.
+   * @throws {Failure} `agent_auth_required`; the signal's reason if it has aborted.
+   */
+  async resume(id: SessionId, signal: AbortSignal): Promise<AcpSession | undefined> {
+    const turn = Promise.withResolvers<void>();
+    let isLate = false;
+    const coming = this.#inLine(id, async () => {
+      turn.resolve();
+      return isLate ? undefined : await this.#bringBack(id, signal);
+    });
+    if (await within(this.#options.times.resumeMs, turn.promise)) return await coming;
+    isLate = true;
+    return undefined;
+  }
+
+  /** Ends a session for good: it is deleted where the agent can do that. Never throws. */
+  forget(id: SessionId): Promise<void> {
+    this.#sessions.get(id)?.close();
+    return this.#inLine(id, async () => {
+      const session = this.#sessions.get(id);
+      if (session) await this.#endNow(session);
+      this.#left.delete(id);
+      if (this.capabilities.canDelete) await this.#setup.finish("session/delete", id);
+    });
   }
 
   /** Serves what is running and then ends; sessions that do not answer are not waited for. */
@@ -165,89 +176,17 @@ export class Connection {
     this.stop().catch((error) => this.#options.log.error("stopping an agent failed", { error }));
   }
 
-  async #initialize(): Promise<void> {
-    const { log, version } = this.#options;
-    let result: InitializeResult;
-    try {
-      result = parseInitializeResult(
-        await this.#setUp("initialize", {
-          protocolVersion: PROTOCOL_VERSION,
-          clientCapabilities: { fs: { readTextFile: false, writeTextFile: false }, terminal: false },
-          clientInfo: { name: "oab-vtuber", title: "oab-vtuber", version },
-        }),
-      );
-    } catch (error) {
-      throw this.#unavailable(error);
-    }
-    if (result.protocolVersion !== PROTOCOL_VERSION) {
-      throw new Failure(
-        "agent_unavailable",
-        `The agent speaks version ${result.protocolVersion} of the Agent Client Protocol, not ${PROTOCOL_VERSION}.`,
-      );
-    }
-    const capabilities = result.agentCapabilities;
-    this.#accepts = {
-      image: capabilities?.promptCapabilities.image ?? false,
-      audio: capabilities?.promptCapabilities.audio ?? false,
-    };
-    this.#closesSessions = capabilities?.sessionCapabilities.close ?? false;
-    this.#authMethods = result.authMethods ?? [];
-    log.info("agent ready", {
-      agent: result.agentInfo?.name,
-      version: result.agentInfo?.version,
-      accepts: this.#accepts,
-    });
-  }
-
-  async #logIn(): Promise<void> {
-    const method = loginMethod(this.#authMethods, this.#options.variables);
-    if (method === undefined) {
-      this.#login = undefined;
-      throw loginNeeded(this.#authMethods);
-    }
-    this.#options.log.info("logging in to the agent", { method: method.id });
-    try {
-      await this.#setUp("authenticate", { methodId: method.id });
-    } catch (error) {
-      this.#login = undefined;
-      throw loginNeeded(this.#authMethods, explain(error));
-    }
-  }
-
-  /** A request that an agent should answer soon. */
-  async #setUp(method: string, params: unknown): Promise<unknown> {
-    const { setupMs } = this.#options.times;
-    const { promise, reject } = Promise.withResolvers<never>();
-    const timer = setTimeout(
-      () => reject(new Error(`The agent did not answer ${method} within ${setupMs / 1000} seconds.`)),
-      setupMs,
-    );
-    try {
-      return await Promise.race([this.#peer.request(method, params), promise]);
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  #unavailable(error: unknown): Failure {
-    if (error instanceof Failure) return error;
-    const message = error instanceof ClosedError
-      ? "The agent ended before it was ready."
-      : `The agent could not be used: ${explain(error)}`;
-    return new Failure("agent_unavailable", message, { cause: error });
-  }
-
   #sessionLink(): SessionLink {
     const { permissions, desk, log, times } = this.#options;
     return {
       peer: this.#peer,
-      accepts: this.#accepts,
+      accepts: this.capabilities.accepts,
       permissions,
       desk,
       log,
       promptMs: times.setupMs,
       cancelGraceMs: times.cancelMs,
-      loginNeeded: (why) => loginNeeded(this.#authMethods, why),
+      loginNeeded: (why) => this.#setup.login.needed(why),
       stuck: (session, why) => {
         log.warn(why, { session: session.id });
         this.#stuck.add(session);
@@ -256,29 +195,86 @@ export class Connection {
       },
       promptEnded: (session, answered) => {
         this.#stuck.delete(session);
-        if (session.closed.aborted) this.#forget(session);
         this.#options.promptEnded(answered);
         this.#stopIfDone();
       },
       closed: (session) => {
-        if (!session.busy) this.#forget(session);
+        this.#inLine(session.id, () => this.#leave(session));
       },
     };
   }
 
-  #forget(session: AcpSession): void {
-    if (!this.#sessions.delete(session.id) || !this.#closesSessions) return;
-    this.#peer.request("session/close", { sessionId: session.id }).catch((error) => {
-      if (!this.closed.aborted) this.#options.log.debug("closing a session failed", { error });
+  #adopt(id: SessionId, chosen: Chosen): AcpSession {
+    const session = new AcpSession(id, chosen, this.#sessionLink());
+    this.#sessions.set(id, session);
+    if (chosen.models.length > 0) this.#options.modelsTold(chosen.models);
+    return session;
+  }
+
+  async #bringBack(id: SessionId, signal: AbortSignal): Promise<AcpSession | undefined> {
+    signal.throwIfAborted();
+    if (this.#sessions.has(id)) return undefined;
+    const left = this.#left.get(id);
+    if (left) {
+      this.#left.delete(id);
+      return this.#adopt(id, left);
+    }
+    const session = await this.#setup.bringBack(id, {
+      made: (id, chosen) => this.#adopt(id, chosen),
+      late: (id, chosen) => {
+        this.#inLine(id, async () => {
+          if (!this.#sessions.has(id)) await this.#end(id, chosen);
+        });
+      },
     });
+    if (session === undefined || !signal.aborted) return session;
+    // Whoever waited has gone. Who comes next stands in line already: it is ended before their turn.
+    await this.#endNow(session);
+    throw signal.reason;
+  }
+
+  /** Closes a session in the place of the line where this is called. */
+  async #endNow(session: AcpSession): Promise<void> {
+    const ended = this.#leave(session);
+    session.close();
+    await ended;
+  }
+
+  /** Lets a closed session go, once its last prompt has ended. */
+  async #leave(session: AcpSession): Promise<void> {
+    if (session.busy) await session.ended;
+    if (this.#sessions.get(session.id) !== session) return;
+    this.#sessions.delete(session.id);
+    await this.#end(session.id, session.chosen);
+  }
+
+  /** Lets the agent end a session; one that cannot goes on with it when it is asked for. */
+  async #end(id: SessionId, chosen: Chosen): Promise<void> {
+    if (this.capabilities.canClose) return await this.#setup.finish("session/close", id);
+    this.#left.set(id, chosen);
+    for (const oldest of this.#left.keys()) {
+      if (this.#left.size <= MAX_LEFT) break;
+      this.#left.delete(oldest);
+    }
+  }
+
+  /** Does it when all that was to be done about this session before is done; at once if that is nothing. */
+  #inLine<T>(id: SessionId, job: () => Promise<T>): Promise<T> {
+    const before = this.#lines.get(id);
+    const done = before ? before.then(job) : job();
+    const line: Promise<void> = done.then(() => {}, () => {}).then(() => {
+      if (this.#lines.get(id) === line) this.#lines.delete(id);
+    });
+    this.#lines.set(id, line);
+    return done;
   }
 
   #notified(method: string, params: unknown): void {
     if (method !== "session/update" || typeof params !== "object" || params === null) return;
-    const { sessionId, update } = params as { sessionId?: string; update?: unknown };
+    const { sessionId, update } = params as { sessionId?: SessionId; update?: unknown };
     if (typeof update !== "object" || update === null) return;
     try {
-      this.#sessions.get(sessionId as string)?.update(update);
+      this.#sessions.get(sessionId as SessionId)?.update(update);
     } catch (error) {
       this.#options.log.error("an update could not be handled", { error });
     }
@@ -295,16 +291,8 @@ export class Connection {
     } catch (error) {
       throw new RpcError(RPC.invalidParams, messageOf(error));
     }
-    const outcome = this.#sessions.get(request.sessionId)?.permission(request, signal) ??
+    const outcome = this.#sessions.get(request.sessionId as SessionId)?.permission(request, signal) ??
       { outcome: "cancelled" };
     return outcome instanceof Promise ? outcome.then((outcome) => ({ outcome })) : { outcome };
   }
-}
-
-function explain(error: unknown): string {
-  return error instanceof RpcError ? error.explanation : messageOf(error);
-}
-
-function asksForLogin(error: unknown): boolean {
-  return error instanceof RpcError && error.code === RPC.authRequired;
 }

@@ -20,7 +20,7 @@ export interface DemoOptions extends Pace {
 /** The usual {@linkcode DemoOptions}: about as fast as a model. */
 export const DEMO_OPTIONS: DemoOptions = { tokenMs: 25, stepMs: 400, startMs: 0, sessionMs: 0 };
 
-/** Sessions that are remembered; beyond it the oldest is forgotten. */
+/** Sessions that are remembered; beyond it the one that was closed first is forgotten, or else the oldest. */
 const MAX_SESSIONS = 1_000;
 /** Turns of a session that are remembered. */
 const MAX_TURNS = 100;
@@ -32,16 +32,23 @@ interface DemoTurn {
 interface DemoSession {
   readonly id: string;
   readonly turns: DemoTurn[];
+  /** A closed one is remembered, and can be brought back. */
+  isOpen: boolean;
   cancel: AbortController | undefined;
 }
 
 /** Serves ACP over the streams until the client closes them. */
 export async function serveDemo(streams: PeerStreams, options: DemoOptions = DEMO_OPTIONS): Promise<void> {
   const sessions = new Map<string, DemoSession>();
-  const find = (params: unknown): DemoSession => {
+  const known = (params: unknown): DemoSession => {
     const id = (params as { sessionId?: unknown } | null)?.sessionId;
     const session = sessions.get(id as string);
     if (session === undefined) throw new RpcError(RPC.resourceNotFound, `There is no session ${id}.`);
+    return session;
+  };
+  const open = (params: unknown): DemoSession => {
+    const session = known(params);
+    if (!session.isOpen) throw new RpcError(RPC.resourceNotFound, `The session ${session.id} is closed.`);
     return session;
   };
   const peer: Peer = new Peer(streams, {
@@ -58,22 +65,35 @@ export async function serveDemo(streams: PeerStreams, options: DemoOptions = DEM
           return INITIALIZED;
         case "session/new": {
           await sleep(options.sessionMs);
-          const session: DemoSession = { id: `demo-${crypto.randomUUID()}`, turns: [], cancel: undefined };
-          sessions.set(session.id, session);
-          if (sessions.size > MAX_SESSIONS) sessions.delete(sessions.keys().next().value!);
-          return { sessionId: session.id };
+          const id = `demo-${crypto.randomUUID()}`;
+          sessions.set(id, { id, turns: [], isOpen: true, cancel: undefined });
+          if (sessions.size > MAX_SESSIONS) forgetOldest(sessions);
+          return { sessionId: id };
         }
         case "session/load":
-          replay(peer, find(params));
+          replay(peer, known(params));
+          known(params).isOpen = true;
+          return {};
+        case "session/resume":
+          known(params).isOpen = true;
           return {};
         case "session/close": {
-          const session = find(params);
+          const session = open(params);
+          session.cancel?.abort();
+          session.isOpen = false;
+          // The map's order is the order of closing.
+          sessions.delete(session.id);
+          sessions.set(session.id, session);
+          return {};
+        }
+        case "session/delete": {
+          const session = known(params);
           session.cancel?.abort();
           sessions.delete(session.id);
           return {};
         }
         case "session/prompt":
-          return await prompt(peer, find(params), (params as { prompt: Block[] }).prompt, options);
+          return await prompt(peer, open(params), (params as { prompt: Block[] }).prompt, options);
         default:
           throw new RpcError(RPC.methodNotFound, `Method not found: ${method}`);
       }
@@ -92,10 +112,15 @@ const INITIALIZED = {
   agentCapabilities: {
     loadSession: true,
     promptCapabilities: { image: true, audio: false, embeddedContext: false },
-    sessionCapabilities: { close: {} },
+    sessionCapabilities: { close: {}, resume: {}, delete: {} },
   },
   authMethods: [],
 };
+
+function forgetOldest(sessions: Map<string, DemoSession>): void {
+  const oldest = sessions.values().find(({ isOpen }) => !isOpen) ?? sessions.values().next().value;
+  if (oldest) sessions.delete(oldest.id);
+}
 
 /** `session/load`: what was said, as updates, before it is answered. */
 function replay(peer: Peer, { id, turns }: DemoSession): void {

@@ -1,4 +1,4 @@
-/** The environment of an agent: pure. What is not named does not reach it. @module */
+/** The environment of an agent: what is not named does not reach it. @module */
 
 /** What the environment is made from. */
 export interface EnvironmentSource {
@@ -69,4 +69,16 @@ export function agentEnvironment(source: EnvironmentSource): Record<string, stri
 
 function ignoringCase(own: Readonly<Record<string, string>>, name: string): string | undefined {
   return own[name] ?? Object.entries(own).find(([key]) => key.toUpperCase() === name.toUpperCase())?.[1];
+}
+
+/** Programs of Node versions that nvm installed, the newest first: nvm puts them on the PATH of shells only. */
+export function nodeFolders(home: string | undefined): string[] {
+  const root = `${home}/.nvm/versions/node`;
+  try {
+    return [...Deno.readDirSync(root)].map(({ name }) => name)
+      .sort((a, b) => b.localeCompare(a, undefined, { numeric: true }))
+      .map((name) => `${root}/${name}/bin`);
+  } catch {
+    return [];
+  }
 }

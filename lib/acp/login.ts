@@ -1,6 +1,9 @@
 /** Logging in to an agent: only in ways that need no person. @module */
 
+import type { Log } from "../ops/log.ts";
 import { Failure } from "../turn/failure.ts";
+import { explain } from "./ask.ts";
+import { RPC, RpcError } from "./peer.ts";
 import type { AuthMethod } from "./wire.ts";
 
 /**
@@ -39,4 +42,70 @@ export function loginNeeded(methods: readonly AuthMethod[], why?: string): Failu
         ways || "none named"
       }.`,
   );
+}
+
+/** What a {@linkcode Login} is made of. */
+export interface LoginOptions {
+  /** The agent's ways to log in. */
+  readonly methods: readonly AuthMethod[];
+  /** Names of the variables in the agent's environment: a log-in by variable needs no person. */
+  readonly variables: ReadonlySet<string>;
+  readonly log: Log;
+  /** Asks the agent to log in. */
+  readonly authenticate: (methodId: string) => Promise<unknown>;
+}
+
+/** The log-in to one running agent: made when the agent asks for it, once for all that wait. */
+export class Login {
+  readonly #options: LoginOptions;
+  #made: Promise<void> | undefined;
+
+  constructor(options: LoginOptions) {
+    this.#options = options;
+  }
+
+  /** The failure that tells how to log in. */
+  needed(why?: string): Failure {
+    return loginNeeded(this.#options.methods, why);
+  }
+
+  /**
+   * Asks for something; if the agent wants a log-in first, and that needs no person, logs in and asks again.
+   *
+   * @throws {Failure} `agent_auth_required` with the ways to log in; else what `ask` throws.
+   */
+  async around<T>(ask: () => Promise<T>): Promise<T> {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!asksForLogin(error)) throw error;
+    }
+    await (this.#made ??= this.#make());
+    try {
+      return await ask();
+    } catch (error) {
+      this.#made = undefined;
+      throw asksForLogin(error) ? this.needed() : error;
+    }
+  }
+
+  async #make(): Promise<void> {
+    const { methods, variables, log, authenticate } = this.#options;
+    const method = loginMethod(methods, variables);
+    if (method === undefined) {
+      this.#made = undefined;
+      throw this.needed();
+    }
+    log.info("logging in to the agent", { method: method.id });
+    try {
+      await authenticate(method.id);
+    } catch (error) {
+      this.#made = undefined;
+      throw this.needed(explain(error));
+    }
+  }
+}
+
+function asksForLogin(error: unknown): boolean {
+  return error instanceof RpcError && error.code === RPC.authRequired;
 }

@@ -1,7 +1,8 @@
 /** Which permissions are given: policy as a table, chosen by an option's kind and never by its position. @module */
 
-import type { ToolKind } from "../turn/event.ts";
+import type { ToolCall, ToolKind } from "../turn/event.ts";
 import type { Decision, PermissionOption, PermissionQuestion } from "../turn/permission.ts";
+import type { PermissionRequest } from "./wire.ts";
 
 /** What is done when an agent asks before it uses a tool (`VTUBER_PERMISSIONS`). */
 export const PERMISSION_POLICIES = ["ask", "allow", "deny"] as const;
@@ -39,6 +40,15 @@ export function judge(policy: PermissionPolicy, kind: ToolKind): "allow" | "reje
     default:
       return policy satisfies never;
   }
+}
+
+/** What is asked of a person about a tool. */
+export function questionOf({ toolCall, options }: PermissionRequest, tool: ToolCall): PermissionQuestion {
+  return {
+    tool,
+    detail: detailOf(toolCall),
+    options: options.map(({ optionId, name, kind }) => ({ id: optionId, name, kind })),
+  };
 }
 
 /** The answer that chooses this option; `cancelled` if the agent offers none that fits. */

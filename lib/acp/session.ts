@@ -4,19 +4,22 @@ import { within } from "../ops/lifetime.ts";
 import type { Log } from "../ops/log.ts";
 import type { Accepts, PromptBlock, Prompting, Session } from "../turn/agent.ts";
 import type { SessionId, ToolCall, ToolCallId, TurnEvent, TurnReader } from "../turn/event.ts";
-import { Failure, messageOf } from "../turn/failure.ts";
+import { Failure } from "../turn/failure.ts";
 import { chooseOption, type PermissionDesk, type PermissionQuestion } from "../turn/permission.ts";
-import { ClosedError, type Peer, RPC, RpcError } from "./peer.ts";
+import { explain } from "./ask.ts";
+import type { Chosen } from "./chosen.ts";
+import { answeredEnding, failedEnding, sessionGone } from "./ending.ts";
+import { ClosedError, type Peer } from "./peer.ts";
 import {
-  detailOf,
   judge,
   outcomeOf,
   type PermissionOutcome,
   type PermissionPolicy,
+  questionOf,
   Remembered,
 } from "./permission.ts";
 import { UpdateTranslator } from "./update.ts";
-import { parsePromptResult, parseSessionUpdate, type PermissionRequest } from "./wire.ts";
+import { parseSessionUpdate, type PermissionRequest, type SessionUpdate } from "./wire.ts";
 
 /** What a session needs of its connection. */
 export interface SessionLink {
@@ -36,7 +39,7 @@ export interface SessionLink {
   stuck(session: AcpSession, why: string): void;
   /** A prompt was answered, or can no longer be. */
   promptEnded(session: AcpSession, answered: boolean): void;
-  /** The session is to be forgotten. */
+  /** The session serves no more; it may still be busy. */
   closed(session: AcpSession): void;
 }
 
@@ -57,6 +60,8 @@ export class AcpSession implements Session {
   readonly id: SessionId;
   readonly accepts: Accepts;
   readonly closed: AbortSignal;
+  /** Its model and its mode. */
+  readonly chosen: Chosen;
 
   readonly #link: SessionLink;
   readonly #closing = new AbortController();
@@ -65,8 +70,9 @@ export class AcpSession implements Session {
   /** Settles when the last prompt that was put, or waits, has ended. */
   #queue: Promise<void> = Promise.resolve();
 
-  constructor(id: SessionId, link: SessionLink) {
+  constructor(id: SessionId, chosen: Chosen, link: SessionLink) {
     this.id = id;
+    this.chosen = chosen;
     this.accepts = link.accepts;
     this.closed = AbortSignal.any([link.peer.closed, this.#closing.signal]);
     this.#link = link;
@@ -77,6 +83,20 @@ export class AcpSession implements Session {
     return this.#running !== undefined;
   }
 
+  /** Settles when the prompts that were put have ended. */
+  get ended(): Promise<void> {
+    return this.#queue;
+  }
+
+  get model(): string | undefined {
+    return this.chosen.model;
+  }
+
+  async choose(model: string | undefined): Promise<void> {
+    if (this.closed.aborted) throw sessionGone();
+    await this.chosen.choose(model);
+  }
+
   async prompt(blocks: readonly PromptBlock[], reader: TurnReader): Promise<Prompting> {
     const before = this.#queue;
     const { promise, resolve: done } = Promise.withResolvers<void>();
@@ -84,7 +104,7 @@ export class AcpSession implements Session {
     await before;
     if (this.closed.aborted) {
       done();
-      throw new Failure("agent_unavailable", "The agent's session is gone.", { retryAfterSecs: 1 });
+      throw sessionGone();
     }
     const running: Running = {
       reader,
@@ -135,10 +155,15 @@ export class AcpSession implements Session {
     this.#link.closed(this);
   }
 
-  /** Not for callers: a `session/update` came. What comes outside a prompt belongs to no turn. */
+  /** Not for callers: a `session/update` came. What is said outside a prompt belongs to no turn. */
   update(update: unknown): void {
     const running = this.#running;
-    if (running === undefined) return;
+    if (running === undefined) {
+      if ((update as { sessionUpdate?: unknown }).sessionUpdate === "config_option_update") {
+        this.#read(update);
+      }
+      return;
+    }
     const event = spokenText(update) ?? this.#translate(running, update);
     if (event) running.reader(event);
   }
@@ -149,9 +174,10 @@ export class AcpSession implements Session {
    * @param signal The agent takes the request back.
    */
   permission(
-    { toolCall, options }: PermissionRequest,
+    request: PermissionRequest,
     signal: AbortSignal,
   ): PermissionOutcome | Promise<PermissionOutcome> {
+    const { toolCall } = request;
     const running = this.#running;
     if (running === undefined || running.cancelled) return { outcome: "cancelled" };
     const event = running.translator.tool(toolCall);
@@ -162,11 +188,7 @@ export class AcpSession implements Session {
       kind: "other",
       status: "pending",
     };
-    const question: PermissionQuestion = {
-      tool,
-      detail: detailOf(toolCall),
-      options: options.map(({ optionId, name, kind }) => ({ id: optionId, name, kind })),
-    };
+    const question = questionOf(request, tool);
     const shown = [toolCall.rawInput, toolCall.content, toolCall.locations];
     const policy = judge(this.#link.permissions, tool.kind);
     const verdict = policy === "ask" ? this.#remembered.decisionOf(question, shown) ?? "ask" : policy;
@@ -208,10 +230,16 @@ export class AcpSession implements Session {
   }
 
   #translate(running: Running, update: unknown): TurnEvent | undefined {
-    const known = parseSessionUpdate(update);
+    const known = this.#read(update);
     if (known) return running.translator.update(known);
     this.#link.log.debug("ignored an update of the agent", { update });
     return undefined;
+  }
+
+  #read(update: unknown): SessionUpdate | undefined {
+    const known = parseSessionUpdate(update);
+    if (known?.sessionUpdate === "config_option_update") this.chosen.told(known.configOptions);
+    return known;
   }
 
   #cancel(running: Running): void {
@@ -226,39 +254,22 @@ export class AcpSession implements Session {
   }
 
   #answered(running: Running, result: unknown): void {
+    let events: TurnEvent[];
     try {
-      const { stopReason, usage } = parsePromptResult(result);
-      const events = running.translator.close(stopReason === "end_turn" ? "completed" : "failed");
-      if (usage) events.push({ type: "usage", usage });
-      if (stopReason === "cancelled" && running.refused && !running.cancelled) {
-        events.push(failed("agent_cancelled", "The agent stopped, because it was refused a permission."));
-      } else {
-        events.push({ type: "end", reason: stopReason });
-      }
-      this.#end(running, events, true);
+      events = answeredEnding(result, running);
     } catch (error) {
-      this.#failed(running, error);
+      return this.#failed(running, error);
     }
+    this.#end(running, events, true);
   }
 
   #failed(running: Running, error: unknown): void {
-    const events = running.translator.close("failed");
-    if (error instanceof ClosedError) {
-      events.push(failed("agent_crashed", "The agent's process ended in the middle of the turn."));
-    } else if (running.cancelled) {
-      // Some agents answer a prompt that is cancelled early with an error.
-      events.push({ type: "end", reason: "cancelled" });
-    } else {
-      const message = error instanceof RpcError ? error.explanation : messageOf(error);
-      this.#link.log.warn("the agent answered a prompt with an error", { session: this.id, error: message });
-      const needsLogin = error instanceof RpcError && error.code === RPC.authRequired;
-      events.push(
-        needsLogin
-          ? { type: "failure", failure: this.#link.loginNeeded(message).afterPrompt() }
-          : failed("agent_error", `The agent answered with an error: ${message}`),
-      );
+    const isGone = error instanceof ClosedError;
+    if (!isGone && !running.cancelled) {
+      const fields = { session: this.id, error: explain(error) };
+      this.#link.log.warn("the agent answered a prompt with an error", fields);
     }
-    this.#end(running, events, !(error instanceof ClosedError));
+    this.#end(running, failedEnding(error, running, this.#link.loginNeeded), !isGone);
   }
 
   #end(running: Running, events: TurnEvent[], answered: boolean): void {
@@ -274,10 +285,6 @@ export class AcpSession implements Session {
 function refuse(running: Running, { id }: ToolCall): void {
   running.refused = true;
   running.translator.refuse(id);
-}
-
-function failed(code: "agent_crashed" | "agent_error" | "agent_cancelled", message: string): TurnEvent {
-  return { type: "failure", failure: new Failure(code, message, { prompted: true }) };
 }
 
 /** The token path: by far the most updates are text, and are recognised by hand instead of by a schema. */

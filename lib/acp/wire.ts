@@ -22,6 +22,16 @@ function reader<T>(schema: z.ZodType<T>, what: string): (value: unknown) => T {
   };
 }
 
+/** A list of which the entries are kept that can be read. */
+function listOf<T>(entry: z.ZodType<T>) {
+  return z.array(z.unknown()).transform((list) =>
+    list.flatMap((one) => {
+      const result = entry.safeParse(one);
+      return result.success ? [result.data] : [];
+    })
+  );
+}
+
 const flag = z.boolean().catch(false).default(false);
 const text = z.string();
 
@@ -35,7 +45,8 @@ const authMethod = z.looseObject({
 export type AuthMethod = z.infer<typeof authMethod>;
 
 const noPromptCapabilities = { image: false, audio: false };
-const noSessionCapabilities = { close: false };
+const noSessionCapabilities = { close: false, resume: false, delete: false };
+const noMcpCapabilities = { http: false, sse: false };
 const offered = z.unknown().optional().transform((value) =>
   value !== undefined && value !== null && value !== false
 );
@@ -45,7 +56,9 @@ const initializeResult = z.looseObject({
     loadSession: flag,
     promptCapabilities: z.looseObject({ image: flag, audio: flag })
       .catch(noPromptCapabilities).default(noPromptCapabilities),
-    sessionCapabilities: z.looseObject({ close: offered })
+    mcpCapabilities: z.looseObject({ http: flag, sse: flag })
+      .catch(noMcpCapabilities).default(noMcpCapabilities),
+    sessionCapabilities: z.looseObject({ close: offered, resume: offered, delete: offered })
       .catch(noSessionCapabilities).default(noSessionCapabilities),
   }).nullish(),
   authMethods: z.array(authMethod).nullish().catch([]),
@@ -61,6 +74,46 @@ export const parseNewSessionResult = reader(
   z.looseObject({ sessionId: text.min(1) }),
   "the answer to session/new",
 );
+
+/** Characters of a name by which an agent is asked for something; longer ones are passed over. */
+const MAX_ID_CHARS = 500;
+const id = text.min(1).max(MAX_ID_CHARS);
+const label = text.catch("").default("");
+const value = z.object({ value: id, name: label });
+const configOption = z.object({
+  id,
+  category: text.nullish().catch(undefined),
+  type: z.literal("select").default("select"),
+  currentValue: text.optional().catch(undefined),
+  // Plain values, or groups of them.
+  options: listOf(z.union([
+    value.transform((one) => [one]),
+    z.object({ options: listOf(value) }).transform(({ options }) => options),
+  ])).transform((lists) => lists.flat()),
+});
+const configOptions = listOf(configOption).nullish().catch(undefined).transform((options) => options ?? []);
+const settings = z.object({
+  configOptions,
+  modes: z.object({
+    currentModeId: text.optional().catch(undefined),
+    availableModes: listOf(z.object({ id, name: label })),
+  }).nullish().catch(undefined),
+  /** No longer in the protocol, and still what some agents have. */
+  models: z.object({
+    currentModelId: text.optional().catch(undefined),
+    availableModels: listOf(z.object({ modelId: id, name: label })),
+  }).nullish().catch(undefined),
+});
+/** Something that can be chosen for a session, out of a list. */
+export type ConfigOption = z.infer<typeof configOption>;
+/** What can be chosen for a session, as the answers to `session/new`, `session/resume` and `session/load` tell. */
+export type SessionSettings = z.infer<typeof settings>;
+
+/** Reads the settings in the answer to a request about a session; what cannot be read is not there. */
+export function parseSessionSettings(value: unknown): SessionSettings {
+  const result = settings.safeParse(value);
+  return result.success ? result.data : { configOptions: [], modes: undefined, models: undefined };
+}
 
 const count = z.number().nonnegative().nullish().catch(undefined).transform((value) => value ?? 0);
 const usage = z.looseObject({
@@ -124,7 +177,7 @@ const sessionUpdate = z.discriminatedUnion("sessionUpdate", [
   anything("user_message_chunk"),
   anything("available_commands_update"),
   anything("current_mode_update"),
-  anything("config_option_update"),
+  z.looseObject({ sessionUpdate: z.literal("config_option_update"), configOptions }),
   anything("session_info_update"),
   anything("usage_update"),
   anything("notice"),

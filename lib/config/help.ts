@@ -14,10 +14,11 @@ export function helpText(version: string): string {
 
 Usage:
   VTUBER_ENABLED=true oab-vtuber [flags]      serve
+  oab-vtuber doctor [flags]                   checks the configuration and its agents, and says how to fix them
   oab-vtuber demo-agent                       the built-in ACP agent, over stdin and stdout
 
 Flags:
-  --config FILE   configuration file with an [agent] table, as OpenAB's (or OPENAB_CONFIG)
+  --config FILE   configuration file with [agent] and [agents.NAME] tables, as OpenAB's (or OPENAB_CONFIG)
   --version, -V   what this is
   --help, -h      this text
 
@@ -38,7 +39,7 @@ export function versionText(
 /** What is printed once the server listens. The key is in the link to the page only, where no server sees it. */
 export function banner(
   address: { readonly hostname: string; readonly port: number },
-  config: Pick<Config, "authKey" | "model" | "agent">,
+  config: Pick<Config, "authKey" | "model" | "agents">,
 ): string {
   const host = address.hostname.includes(":") ? `[${address.hostname}]` : address.hostname;
   const here = ["0.0.0.0", "[::]"].includes(host) ? "127.0.0.1" : host;
@@ -49,16 +50,18 @@ export function banner(
     stream: true,
     messages: [{ role: "user", content: "Hello!" }],
   });
-  const agent = config.agent.command === undefined
-    ? "the built-in demo agent (set OPENAB_AGENT_COMMAND for a real one)"
-    : config.agent.command;
+  const [agent, ...others] = config.agents;
+  const program = agent?.command ?? "the built-in demo agent (set OPENAB_AGENT_COMMAND for a real one)";
+  const agents = others.length === 0
+    ? ""
+    : `\n  Agents:      ${config.model} (the default), ${others.map(({ name }) => name).join(", ")}`;
   const open = isLoopback(address.hostname) ? "" : `\n  Listening on ${host}: other machines reach it too.`;
-  return `oab-vtuber serves at ${url} with ${agent}${open}
+  return `oab-vtuber serves at ${url} with ${program}${open}
 
   Open it:     ${url}/${config.authKey ? `#key=${encodeURIComponent(config.authKey)}` : ""}
   Try it:      curl -N ${url}/v1/chat/completions${key} -H "content-type: application/json" -d '${body}'
   Your skin:   base address ${url}/v1 (or ${url}, where it adds /v1 itself), any model name, API key: ${
     config.authKey ? "your VTUBER_AUTH_KEY" : "anything"
-  }
+  }${agents}
 `;
 }

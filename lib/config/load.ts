@@ -5,28 +5,17 @@
  * @module
  */
 
-import type { PermissionPolicy } from "../acp/permission.ts";
+import type { BusyMode, SessionMode } from "../conversation/policy.ts";
 import type { AmbientSettings } from "../events/ambient.ts";
 import { isLoopback } from "../http/guard.ts";
 import type { StreamOptions } from "../openai/answer.ts";
 import type { LogLevel } from "../ops/log.ts";
 import { type EmotionWords, emotionWords } from "../turn/emotion.ts";
 import type { TurnLimits } from "../turn/run.ts";
-import { type AgentTable, readAgentTable } from "./file.ts";
-import { isKnown, readSettings, type Values, WITHOUT_EFFECT } from "./settings.ts";
-
-/** An agent as it is configured. */
-export interface AgentConfig {
-  /** The program, or nothing for the built-in demo agent. */
-  readonly command: string | undefined;
-  readonly args: readonly string[];
-  /** The agent's folder; perhaps not absolute yet. */
-  readonly workingDir: string;
-  /** Variables to set for it. */
-  readonly env: Readonly<Record<string, string>>;
-  /** Names of variables to hand on to it. */
-  readonly inheritEnv: readonly string[];
-}
+import { type AgentConfig, leaksOf, readAgents } from "./agents.ts";
+import { dataDirOf, keepsNothing } from "./data_dir.ts";
+import { NO_TABLES, readAgentTables } from "./file.ts";
+import { isKnown, readSettings, WITHOUT_EFFECT } from "./settings.ts";
 
 /** The whole configuration. */
 export interface Config {
@@ -35,10 +24,21 @@ export interface Config {
   readonly authKey: string | undefined;
   readonly allowedOrigins: readonly string[];
   readonly insecure: boolean;
+  /** The name of the default agent, told where a request names none. */
   readonly model: string;
+  readonly strictModels: boolean;
   readonly chatPath: string;
-  readonly agent: AgentConfig;
-  readonly permissions: PermissionPolicy;
+  /** One at least; the default one is the first. */
+  readonly agents: readonly AgentConfig[];
+  /** Which requests are one conversation. */
+  readonly sessions: SessionMode;
+  readonly onBusy: BusyMode;
+  /** How long an idle conversation keeps its session open. */
+  readonly sessionTtlMs: number;
+  /** Conversations whose sessions are kept open. */
+  readonly maxSessions: number;
+  /** Where conversations are remembered; perhaps not absolute. Without it nothing is kept on disk. */
+  readonly dataDir: string | undefined;
   readonly permissionTimeoutMs: number;
   readonly maxInFlight: number;
   readonly limits: TurnLimits;
@@ -61,6 +61,8 @@ export interface ConfigSource {
   readonly flags?: Readonly<Record<string, string>>;
   /** The configuration file. */
   readonly file?: { readonly path: string; readonly text: string } | undefined;
+  /** The operating system, as `Deno.build.os`. */
+  readonly os?: string;
 }
 
 /** The configuration, and what is odd about it but no mistake. */
@@ -86,11 +88,11 @@ export class ConfigError extends Error {
  *
  * @throws {ConfigError} with every mistake.
  */
-export function loadConfig({ env, flags = {}, file }: ConfigSource): Loaded {
+export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource): Loaded {
   const mistakes: string[] = [];
   const warnings: string[] = [];
   const values = readSettings(env, flags, mistakes);
-  const table = file ? readAgentTable(file, env, mistakes, warnings) : undefined;
+  const tables = file ? readAgentTables(file, env, mistakes, warnings) : NO_TABLES;
   for (const [name, value] of Object.entries(env)) {
     const why = WITHOUT_EFFECT.get(name);
     if (value.trim() === "") continue;
@@ -99,14 +101,18 @@ export function loadConfig({ env, flags = {}, file }: ConfigSource): Loaded {
       warnings.push(`${name} is not a setting of this version.`);
     }
   }
-  const agent = readAgent(values, table, flags, env);
-  const secret = values.authKey;
-  const handed = [...Object.values(agent.env), ...agent.args];
-  if (
-    secret && (agent.inheritEnv.includes("VTUBER_AUTH_KEY") || handed.some((text) => text.includes(secret)))
-  ) {
+  const agents = readAgents({ tables, values, env, flags }, mistakes, warnings);
+  for (const [name, fields] of values.authKey ? leaksOf(agents, values.authKey) : []) {
     mistakes.push(
-      "VTUBER_AUTH_KEY may not be handed to the agent: take it out of its args, env and inherit_env.",
+      `VTUBER_AUTH_KEY may not be handed to an agent: take it out of ${
+        fields.join(" and ")
+      } of the agent ${name}.`,
+    );
+  }
+  const dataDir = dataDirOf(values.dataDir, os, env);
+  if (dataDir === undefined && !keepsNothing(values.dataDir) && values.sessions !== "stateless") {
+    warnings.push(
+      "Conversations are not kept on disk, since this user has no home folder: set VTUBER_DATA_DIR to a folder.",
     );
   }
   if (values.listen && !values.authKey && !values.insecure && !isLoopback(values.listen.hostname)) {
@@ -124,10 +130,15 @@ export function loadConfig({ env, flags = {}, file }: ConfigSource): Loaded {
       authKey: values.authKey,
       allowedOrigins: values.allowedOrigins,
       insecure: values.insecure,
-      model: values.model,
+      model: agents[0]!.name,
+      strictModels: values.strictModels,
       chatPath: values.chatPath,
-      agent,
-      permissions: values.permissions,
+      agents,
+      sessions: values.sessions,
+      onBusy: values.onBusy,
+      sessionTtlMs: values.sessionTtl,
+      maxSessions: values.maxSessions,
+      dataDir,
       permissionTimeoutMs: values.permissionTimeout,
       maxInFlight: values.maxInFlight,
       limits: { replyTimeoutMs: values.replyTimeout, turnTimeoutMs: values.turnTimeout },
@@ -146,23 +157,5 @@ export function loadConfig({ env, flags = {}, file }: ConfigSource): Loaded {
       shutdownGraceMs: values.shutdownGrace,
       log: values.log,
     }),
-  };
-}
-
-function readAgent(
-  values: Values,
-  table: AgentTable | undefined,
-  flags: Readonly<Record<string, string>>,
-  env: Readonly<Record<string, string>>,
-): AgentConfig {
-  const fromFile = table?.command !== undefined && !flags.OPENAB_AGENT_COMMAND;
-  const [program, ...args] = values.agentCommand ?? [];
-  const workingDirIsSet = flags.VTUBER_WORKING_DIR || env.VTUBER_WORKING_DIR;
-  return {
-    command: fromFile ? table.command : program,
-    args: fromFile ? table.args : args,
-    workingDir: workingDirIsSet ? values.workingDir : table?.working_dir ?? values.workingDir,
-    env: table?.env ?? {},
-    inheritEnv: [...table?.inherit_env ?? [], ...values.agentInherit ?? []],
   };
 }

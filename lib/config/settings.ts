@@ -2,78 +2,24 @@
 
 import { z } from "zod";
 import { PERMISSION_POLICIES } from "../acp/permission.ts";
+import { BUSY_MODES, SESSION_MODES } from "../conversation/policy.ts";
 import { AMBIENT_MODES } from "../events/ambient.ts";
 import { URGENCIES } from "../events/event.ts";
 import { ERROR_MODES, HEARTBEATS } from "../openai/answer.ts";
 import { LOG_LEVELS } from "../ops/log.ts";
-
-/** A setting. */
-interface Setting<T> {
-  readonly env: string;
-  /** What it is when nobody sets it, as text; `""` is unset. */
-  readonly default: string;
-  readonly help: string;
-  readonly read: z.ZodType<T, string>;
-  /** Its flag; a secret has none, since every user of a machine sees the flags of its programs. */
-  readonly flag?: string;
-  /** The flag needs no value. */
-  readonly isSwitch?: boolean;
-}
-
-const TRUE = ["true", "1", "yes", "on"];
-const FALSE = ["false", "0", "no", "off"];
-const truth = z.string().toLowerCase().refine(
-  (text) => text === "" || TRUE.includes(text) || FALSE.includes(text),
-  "must be true or false",
-).transform((text) => TRUE.includes(text));
-const optional = z.string().transform((text) => text === "" ? undefined : text);
-const list = z.string().transform((text) => text.split(",").map((item) => item.trim()).filter(Boolean));
-const whole = (least: number, most: number) =>
-  z.string().regex(/^\d+$/, `must be a whole number from ${least} to ${most}`).transform(Number)
-    .refine((value) => value >= least && value <= most, `must be a whole number from ${least} to ${most}`);
-const seconds = (least: number) =>
-  z.string().regex(/^\d+(\.\d+)?$/, `must be a number of seconds, at least ${least}`)
-    .transform((text) => Number(text) * 1000)
-    .refine((ms) => ms >= least * 1000 && ms <= 86_400_000, `must be from ${least} to 86400 seconds`);
-const oneOf = <const T extends readonly string[]>(values: T) =>
-  z.string().toLowerCase().transform((text, context): T[number] => {
-    if (!values.includes(text)) {
-      context.issues.push({ code: "custom", message: `must be one of ${values.join(", ")}`, input: text });
-    }
-    return text;
-  });
-const address = z.string().transform((text, context) => {
-  const [, bracketed, plain, port] = /^(?:\[([\da-f:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/i.exec(text) ?? [];
-  const hostname = bracketed ?? plain;
-  if (hostname === undefined || Number(port) > 65_535) {
-    const message = "must be an address and a port, like 127.0.0.1:8080 or [::1]:8080";
-    context.issues.push({ code: "custom", message, input: text });
-    return z.NEVER;
-  }
-  return { hostname, port: Number(port) };
-});
-const command = z.string().transform((text, context) => {
-  const words = splitCommand(text);
-  if (words === undefined) {
-    context.issues.push({ code: "custom", message: "has a quote that is not closed", input: text });
-  }
-  return words ?? [];
-});
-
-const setting = <T>(
-  env: string,
-  fallback: string,
-  help: string,
-  read: z.ZodType<T, string>,
-  flag?: string,
-) => ({
-  env,
-  default: fallback,
-  help,
-  read,
-  ...(flag ? { flag } : {}),
-  isSwitch: read === truth as z.ZodType,
-});
+import {
+  address,
+  command,
+  hours,
+  list,
+  oneOf,
+  optional,
+  seconds,
+  type Setting,
+  setting,
+  truth,
+  whole,
+} from "./kinds.ts";
 
 /** Every setting. */
 const SETTINGS = {
@@ -95,7 +41,7 @@ const SETTINGS = {
   model: setting(
     "VTUBER_DEFAULT_MODEL",
     "openab",
-    "the model's name, also where a request names none",
+    "the name of the default agent, which answers where a request names none that is known",
     z.string(),
     "model",
   ),
@@ -109,7 +55,7 @@ const SETTINGS = {
   agentCommand: setting(
     "OPENAB_AGENT_COMMAND",
     "",
-    "the agent, like `opencode acp`: first word the program, the rest its arguments; unset, the built-in demo agent",
+    "the agent, like `opencode acp`: first word the program, the rest its arguments; without this and without agents in the file, the built-in demo agent",
     command,
     "agent-command",
   ),
@@ -120,7 +66,7 @@ const SETTINGS = {
     list,
     "agent-inherit-env",
   ),
-  workingDir: setting("VTUBER_WORKING_DIR", ".", "the agent's folder", z.string(), "working-dir"),
+  workingDir: setting("VTUBER_WORKING_DIR", ".", "the agents' folder", z.string(), "working-dir"),
   permissions: setting(
     "VTUBER_PERMISSIONS",
     "ask",
@@ -155,6 +101,48 @@ const SETTINGS = {
     "longest turn (0: none)",
     seconds(0),
     "turn-timeout-secs",
+  ),
+  sessions: setting(
+    "VTUBER_SESSIONS",
+    "auto",
+    "which requests are one conversation: `auto` those that go on with what was said before, or that name it; `persistent` all of one key and agent; `stateless` none but those that name it",
+    oneOf(SESSION_MODES),
+    "sessions",
+  ),
+  onBusy: setting(
+    "VTUBER_ON_BUSY",
+    "supersede",
+    "a request whose conversation is still answering: `supersede` cancels that answer, `queue` waits for it, `reject` answers 409 with `Retry-After`",
+    oneOf(BUSY_MODES),
+    "on-busy",
+  ),
+  sessionTtl: setting(
+    "VTUBER_SESSION_TTL_HOURS",
+    "4",
+    "how long an idle conversation keeps its session open; later it is brought back",
+    hours(0.001, 500),
+    "session-ttl-hours",
+  ),
+  maxSessions: setting(
+    "VTUBER_MAX_SESSIONS",
+    "10",
+    "conversations whose sessions are kept open; beyond it the one that is idle longest is closed, and later brought back",
+    whole(1, 10_000),
+    "max-sessions",
+  ),
+  dataDir: setting(
+    "VTUBER_DATA_DIR",
+    "",
+    "the folder where conversations are remembered, as hashes; `none` keeps nothing on disk; unset, `oab-vtuber` in the system's folder for data",
+    optional,
+    "data-dir",
+  ),
+  strictModels: setting(
+    "VTUBER_STRICT_MODELS",
+    "",
+    "`true` answers 404 to the name of a model that no agent has; otherwise the default agent serves it",
+    truth,
+    "strict-models",
   ),
   heartbeat: setting(
     "VTUBER_HEARTBEAT",
@@ -309,16 +297,4 @@ export function readSettings(
 /** Whether a variable is a setting, or read for one. */
 export function isKnown(name: string): boolean {
   return OTHER_VARIABLES.has(name) || SETTING_HELP.some((setting) => setting.env === name);
-}
-
-/** A command line in words; quotes hold a word together. `undefined` if one is not closed. */
-export function splitCommand(text: string): string[] | undefined {
-  const words: string[] = [];
-  const pattern = /\s*((?:"[^"]*"|'[^']*'|[^\s"'])+)/gy;
-  let end = 0;
-  for (let match = pattern.exec(text); match; match = pattern.exec(text)) {
-    words.push(match[1]!.replace(/"([^"]*)"|'([^']*)'/g, (_all, double, single) => double ?? single));
-    end = pattern.lastIndex;
-  }
-  return text.slice(end).trim() === "" ? words : undefined;
 }

@@ -21,8 +21,13 @@ export function textOf(message: Message): string {
   return message.parts.flatMap((part) => part.type === "text" ? [part.text] : []).join("\n");
 }
 
-/** The system messages before anyone spoke: the persona. */
-export function personaOf(messages: readonly Message[]): string {
+/** How many system messages the transcript begins with, before anyone spoke: the persona. */
+export function leading(messages: readonly Message[]): number {
   const first = messages.findIndex((message) => message.role !== "system");
-  return messages.slice(0, first < 0 ? messages.length : first).map(textOf).join("\n\n");
+  return first < 0 ? messages.length : first;
+}
+
+/** Whether a message is one of those that an agent answers: a user's or a tool's. */
+export function isTurn({ role }: Message): boolean {
+  return role === "user" || role === "tool";
 }

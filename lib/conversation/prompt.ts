@@ -1,49 +1,42 @@
 /** Messages as a prompt: pure, and nothing is lost or added. @module */
 
 import type { Accepts, PromptBlock } from "../turn/agent.ts";
-import { type Message, type Part, personaOf, type Role } from "./message.ts";
+import { isTurn, leading, type Message, type Part, type Role } from "./message.ts";
 
 /** The start of what would pass for one of our tags. */
 const ROLE_TAG = /<(?=\/?(?:system|user|assistant|tool)\b)/g;
 
-/** What a live session was told already. */
-export interface Told {
-  /** The persona, as {@linkcode personaOf} gives it. */
-  readonly persona: string;
-  /** How many messages of users and tools the caller's transcript held. */
-  readonly turns: number;
-  /** The last of them, as {@linkcode fingerprint} gives it. */
-  readonly last: string;
-}
-
-/** What a session will have been told once this transcript is put to it. */
-export function toldOf(messages: readonly Message[]): Told {
-  const turns = messages.filter(isTurn);
-  const last = turns.at(-1);
-  return { persona: personaOf(messages), turns: turns.length, last: last ? fingerprint(last) : "" };
-}
-
 /**
- * The part of a transcript that a live session has not heard yet: the turns after the last one that it was told, and
- * the persona if that changed. When nothing is new (the same request again) the last turn is put once more.
+ * The part of a transcript that a live session has not heard: these turns, what was answered between them by somebody
+ * else, and the system text that is said for them.
+ *
+ * @param turns The places of the new turns among the messages, in order.
+ * @param withPersona The system messages at the start are news as well.
  */
-export function untold(messages: readonly Message[], told: Told): Message[] {
-  const news = newTurns(messages, told);
+export function newsOf(
+  messages: readonly Message[],
+  turns: readonly number[],
+  withPersona: boolean,
+): Message[] {
   const persona = leading(messages);
-  // System text between the turns is said for the turn that follows it.
-  const since = messages.slice(0, news[0] ?? 0).findLastIndex(isTurn);
-  const late = messages.filter((message, index) =>
-    news.includes(index) || message.role === "system" && index > since && index >= persona
-  );
-  return told.persona === personaOf(messages) ? late : [...messages.slice(0, persona), ...late];
+  const first = turns[0] ?? messages.length;
+  const last = turns.at(-1) ?? messages.length;
+  // System text is said for the turn that follows it.
+  const since = messages.slice(0, first).findLastIndex(isTurn);
+  const late = messages.filter((message, index) => {
+    if (isTurn(message)) return turns.includes(index);
+    if (message.role === "assistant") return index > first && index < last;
+    return index > since && index >= persona;
+  });
+  return withPersona ? [...messages.slice(0, persona), ...late] : late;
 }
 
-/** A message as a short string that tells it from others: of images and sounds only their size and ends. */
-export function fingerprint(message: Message): string {
-  const parts = message.parts.map((part) =>
-    part.type === "text" ? part.text : `${part.mimeType}:${part.data.length}:${part.data.slice(-32)}`
-  );
-  return JSON.stringify([message.role, message.name ?? "", ...parts]);
+/** The part of a transcript since its last answer, for a session that heard the rest; at least its last turn. */
+export function newsSinceAnswer(messages: readonly Message[]): Message[] {
+  const answered = messages.findLastIndex(({ role }) => role === "assistant");
+  const turns = messages.flatMap((message, index) => isTurn(message) ? [index] : []);
+  const after = turns.filter((index) => index > answered);
+  return newsOf(messages, after.length > 0 ? after : turns.slice(-1), false);
 }
 
 /**
@@ -89,31 +82,6 @@ export function toPrompt(messages: readonly Message[], accepts: Accepts): Prompt
   }
   flush();
   return blocks;
-}
-
-function isTurn(message: Message): boolean {
-  return message.role === "user" || message.role === "tool";
-}
-
-/** How many system messages the transcript begins with. */
-function leading(messages: readonly Message[]): number {
-  const first = messages.findIndex((message) => message.role !== "system");
-  return first < 0 ? messages.length : first;
-}
-
-/** The positions of the turns that are new; never empty if there is any turn. */
-function newTurns(messages: readonly Message[], told: Told): number[] {
-  const turns = messages.flatMap((message, index) => isTurn(message) ? [index] : []);
-  const isLast = (index: number | undefined) => {
-    const message = index === undefined ? undefined : messages[index];
-    return message !== undefined && fingerprint(message) === told.last;
-  };
-  // Where it stood last time, else (the caller's window slid) the last place where it stands.
-  const seen = isLast(turns[told.turns - 1]) ? told.turns - 1 : turns.findLastIndex(isLast);
-  if (seen >= 0) return seen + 1 < turns.length ? turns.slice(seen + 1) : turns.slice(-1);
-  const answered = messages.findLastIndex((message) => message.role === "assistant");
-  const after = turns.filter((index) => index > answered);
-  return after.length > 0 ? after : turns.slice(-1);
 }
 
 function openTag(role: Role, name: string | undefined): string {

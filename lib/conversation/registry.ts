@@ -1,27 +1,26 @@
-/** Who is talking: finds the session that serves a request, and runs its turn there. @module */
+/** The conversations: each request finds its own, takes its turn in it, and hears it in the session that serves it. @module */
 
-import { orAbort } from "../turn/abort.ts";
 import type { Agent, Session } from "../turn/agent.ts";
 import type { EmotionWords } from "../turn/emotion.ts";
 import { Failure } from "../turn/failure.ts";
+import { preparedTurn } from "../turn/prepared.ts";
 import { runTurn, type Turn, type TurnLimits, type TurnObserver } from "../turn/run.ts";
 import type { Slots } from "../turn/slots.ts";
+import { findConversation, type Found, type Whose } from "./find.ts";
+import type { Brought, Known } from "./known.ts";
+import { chooseModel, type Hold, type Live, LiveConversations, type LiveOptions, newLive } from "./live.ts";
 import type { Message } from "./message.ts";
-import { type Told, toldOf, toPrompt, untold } from "./prompt.ts";
-
-/** A conversation's key: who asks, and the name they gave it. */
-export type ConversationKey = string & { readonly brand: "ConversationKey" };
+import { watchTurn } from "./outcome.ts";
+import type { BusyMode, SessionMode } from "./policy.ts";
+import { newsOf, newsSinceAnswer, toPrompt } from "./prompt.ts";
+import { type ConversationSummary, summaryOf } from "./summary.ts";
 
 /** What the registry is made of. */
-export interface ConversationOptions {
-  readonly agent: Agent;
+export interface ConversationOptions extends LiveOptions {
   readonly slots: Slots;
   readonly limits: TurnLimits;
-  readonly log: { debug(message: string, fields: Readonly<Record<string, unknown>>): void };
-  /** Lasting conversations that are kept; beyond it the one that was idle longest is closed. */
-  readonly maxConversations: number;
-  /** How long a lasting conversation is kept after its last turn, in milliseconds. */
-  readonly idleMs: number;
+  readonly mode: SessionMode;
+  readonly onBusy: BusyMode;
   /** Watches every turn. */
   readonly observer?: TurnObserver;
   /** The words that are emotions in replies. */
@@ -30,48 +29,39 @@ export interface ConversationOptions {
 
 /** A turn that is asked for. */
 export interface TurnRequest {
-  /** The conversation it belongs to; without one it gets a session of its own, closed when it is done. */
-  readonly conversation?: ConversationKey | Aside | undefined;
-  /** What the caller calls it, where it has a name. */
-  readonly name?: string | undefined;
+  /**
+   * Whose it is; or the conversation that is held, which is told what was said after the last answer, and of which
+   * nothing is remembered. Without one it gets a session of its own, closed when it is done.
+   */
+  readonly conversation?: Whose | Hold | undefined;
+  /** Holds the conversation from now on. */
+  readonly hold?: Hold | undefined;
+  /** Without one, the default. */
+  readonly agent?: Agent | undefined;
+  /** The agent's name for the model that is to answer. */
+  readonly model?: string | undefined;
   /** See `TurnOptions.unasked`. */
   readonly unasked?: boolean;
   readonly messages: readonly Message[];
+  /** What to answer, if it was prepared: then no agent is asked. */
+  readonly answer?: string | undefined;
   /** Keep what is said, so that the same request, sent again, can read it from the start. */
   readonly record: boolean;
 }
 
-/** A conversation that nobody can name: it lasts until it is disposed of. */
-export interface Aside extends Disposable {
-  readonly aside: Conversation;
-}
-
-/** A conversation as it is kept. */
-interface Conversation {
-  session: Session | undefined;
-  told: Told | undefined;
-  turn: Turn | undefined;
-  /** Settles when the last turn that was begun has really ended. */
-  tail: Promise<void>;
-  /** How many turns were begun and have not ended. */
-  pending: number;
-  /** Aborts the newest turn that was begun, if it still waits, when a newer one comes. */
-  newest: AbortController | undefined;
-  timer: ReturnType<typeof setTimeout> | undefined;
-  /** To be closed when no turn runs. */
-  closed: boolean;
-}
-
-/** The live conversations. */
+/** The conversations. */
 export class Conversations {
   readonly #options: ConversationOptions;
-  readonly #lasting = new Map<ConversationKey, Conversation>();
+  readonly #live: LiveConversations;
   readonly #running = new Set<Turn>();
   readonly #ended = new Set<Promise<void>>();
   #draining = false;
+  /** Why nothing begins any more. */
+  #failed: Failure | undefined;
 
   constructor(options: ConversationOptions) {
     this.#options = options;
+    this.#live = new LiveConversations(options);
   }
 
   /** The turns that run now. */
@@ -80,8 +70,9 @@ export class Conversations {
   }
 
   /**
-   * Begins a turn; resolves once the agent took the prompt. A running turn of the same conversation is superseded: it
-   * is cancelled, and the new one begins when it has really ended.
+   * Begins a turn; resolves once the agent took the prompt. What happens to a running turn of the same conversation is
+   * the user's choice: it is superseded (cancelled, and the new one begins when it has really ended), waited for, or
+   * this one is refused.
    *
    * @throws {Failure} if the turn could not begin; the signal's reason if it aborts before that.
    */
@@ -89,23 +80,37 @@ export class Conversations {
     if (this.#draining) {
       throw new Failure("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 });
     }
-    const { conversation: whose } = request;
-    const known = typeof whose === "string" ? this.#lasting.get(whose) : whose?.aside;
-    const slot = this.#options.slots.take(known !== undefined && known.pending > 0);
-    const conversation = known ?? newConversation();
-    if (typeof whose === "string") this.#use(whose, conversation);
-    conversation.pending++;
-    this.#forgetOldest();
+    const found = this.#find(request);
+    if (request.answer !== undefined) return await this.#answer(request, request.answer, found);
+    const live = this.#liveOf(request, found);
+    const { onBusy, slots } = this.#options;
+    try {
+      live.line.check(onBusy, isHold(request.conversation));
+    } catch (error) {
+      throw error instanceof Failure && live.known ? error.inConversation(live.known.id) : error;
+    }
+    // Who waits for others of its conversation takes none from other conversations.
+    let slot = live.line.isBusy && onBusy === "queue" ? undefined : slots.take(live.line.isBusy);
+    const takeSlot = () => slot ??= slots.take();
+    const brought = found && this.#bring(live, found);
+    const { conversation, hold } = request;
+    for (const holder of [conversation, hold]) if (isHold(holder)) this.#live.holdWith(holder, live);
+    const place = live.line.enter(onBusy);
+    clearTimeout(live.timer);
     const { promise: ended, resolve: end } = Promise.withResolvers<void>();
     this.#ended.add(ended);
     const settle = () => {
-      slot[Symbol.dispose]();
+      slot?.[Symbol.dispose]();
+      place.leave();
       this.#ended.delete(ended);
       end();
-      this.#turnEnded(conversation, whose);
+      this.#live.rest(live);
     };
     try {
-      const turn = await this.#inTurn(conversation, request, ended, signal);
+      const givenUp = await place.ready(signal);
+      takeSlot();
+      const turn = await this.#put(live, request, brought, givenUp);
+      place.began(turn);
       this.#running.add(turn);
       turn.ended.then(() => {
         this.#running.delete(turn);
@@ -118,10 +123,27 @@ export class Conversations {
     }
   }
 
-  /** Opens a conversation for several turns of one caller. */
-  openAside(): Aside {
-    const aside = newConversation();
-    return { aside, [Symbol.dispose]: () => this.#close(aside) };
+  /** Holds a conversation, of several turns of one caller. */
+  hold(): Hold {
+    return this.#live.hold();
+  }
+
+  /** The conversations of a key, the one that was used last first. */
+  list(key: string): ConversationSummary[] {
+    return this.#of(key).reverse().map((known) => summaryOf(known, this.#live.get(known)));
+  }
+
+  /** Forgets a conversation of a key, whichever agent it is with, or all of them. @returns How many. */
+  forget(key: string, id: string | undefined): number {
+    const meant = this.#of(key).filter((known) => id === undefined || known.id === id);
+    for (const known of meant) this.#live.forget(known);
+    return meant.length;
+  }
+
+  /** Fails the turns that run, and lets none of those that wait begin. */
+  fail(failure: Failure): void {
+    this.#failed = failure;
+    for (const turn of this.#running) turn.fail(failure);
   }
 
   /** Takes no more turns, and resolves when those that run have ended. */
@@ -130,108 +152,137 @@ export class Conversations {
     while (this.#ended.size > 0) await Promise.all(this.#ended);
   }
 
-  /** Closes every lasting conversation, those that run when their turn has ended. */
+  /** Closes every session, those that run when their turn has ended. What is remembered is kept. */
   close(): void {
-    for (const [key, conversation] of this.#lasting) this.#forget(key, conversation);
+    this.#live.close();
   }
 
-  /** Waits for its turn in the conversation, finds the session, and puts what is new. */
-  async #inTurn(
-    conversation: Conversation,
-    request: TurnRequest,
-    ended: Promise<void>,
-    signal: AbortSignal | undefined,
-  ): Promise<Turn> {
-    const before = conversation.tail;
-    const superseded = new AbortController();
-    conversation.newest?.abort(
-      new Failure("turn_cancelled", "A newer request of the same conversation took this one's place."),
-    );
-    conversation.newest = superseded;
-    conversation.tail = before.then(() => ended);
-    clearTimeout(conversation.timer);
-    conversation.turn?.cancel();
-    const givenUp = signal ? AbortSignal.any([signal, superseded.signal]) : superseded.signal;
-    await orAbort(before, givenUp);
-    if (conversation.session === undefined || conversation.session.closed.aborted) {
-      conversation.told = undefined;
-      conversation.session = await this.#options.agent.open(givenUp);
+  #find({ conversation, agent = this.#options.agents.default, messages }: TurnRequest): Found | undefined {
+    if (conversation === undefined || isHold(conversation)) return undefined;
+    const found = findConversation(this.#options, conversation, agent, messages);
+    if (found) {
+      const { decision, why, known, origin } = found;
+      this.#options.log.debug("conversation", { decision, conversation: (known ?? origin).id, why });
     }
-    const news = conversation.told ? untold(request.messages, conversation.told) : request.messages;
-    const turn = await this.#run(conversation.session, request, news);
-    conversation.told = toldOf(request.messages);
-    conversation.turn = turn;
-    // A newer request may have come while the prompt was put.
-    if (superseded.signal.aborted) turn.cancel();
-    return turn;
+    return found;
+  }
+
+  #liveOf(
+    { conversation, agent = this.#options.agents.default }: TurnRequest,
+    found: Found | undefined,
+  ): Live {
+    const live = isHold(conversation) ? conversation.live : found?.known && this.#live.get(found.known);
+    return live ?? newLive(agent);
+  }
+
+  /** Takes in what a request says; its conversation is the one that was used last. */
+  #bring(live: Live, found: Found): Brought {
+    const { memory } = this.#options;
+    const now = Date.now();
+    const known = found.known ?? memory.begin(found.origin, found.transcript, now);
+    this.#live.use(known, live, now);
+    return known.bring(found.transcript, found.how);
+  }
+
+  /** A turn in which an answer is given that was prepared. The agent hears of it with the next one. */
+  #answer(request: TurnRequest, answer: string, found: Found | undefined): Promise<Turn> {
+    const { memory, printer, agents } = this.#options;
+    const { agent = agents.default, record } = request;
+    if (found) {
+      const known = found.known ?? memory.begin(found.origin, found.transcript, Date.now());
+      known.bring(found.transcript, found.how);
+      known.reply = printer.reply(answer);
+      memory.use(known, Date.now(), (known) => this.#live.get(known) !== undefined);
+    }
+    const conversation = found && (found.known ?? found.origin).id;
+    return preparedTurn(answer, { conversation, servedBy: agent.name, record });
+  }
+
+  /** Puts what is new, once more if the agent turns out to have ended before it took the prompt. */
+  async #put(
+    live: Live,
+    request: TurnRequest,
+    brought: Brought | undefined,
+    givenUp: AbortSignal,
+  ): Promise<Turn> {
+    try {
+      return await this.#putOnce(live, request, brought, givenUp);
+    } catch (error) {
+      const isNoticedLate = error instanceof Failure && error.code === "agent_unavailable" && !error.prompted &&
+        live.session?.closed.aborted;
+      if (!isNoticedLate) throw error;
+      return await this.#putOnce(live, request, brought, givenUp);
+    }
+  }
+
+  /** Finds the session, and puts what is new. */
+  async #putOnce(
+    live: Live,
+    request: TurnRequest,
+    brought: Brought | undefined,
+    givenUp: AbortSignal,
+  ): Promise<Turn> {
+    const session = await this.#live.sessionOf(live, givenUp);
+    await chooseModel(this.#options.agents, live.agent, session, request.model);
+    givenUp.throwIfAborted();
+    if (this.#failed) throw this.#failed;
+    return await this.#run(live, session, request, brought);
   }
 
   #run(
+    live: Live,
     session: Session,
-    { record, name, unasked = false }: TurnRequest,
-    messages: readonly Message[],
+    { messages, record, unasked = false }: TurnRequest,
+    brought: Brought | undefined,
   ): Promise<Turn> {
-    const { limits, observer, emotions } = this.#options;
-    const blocks = toPrompt(messages, session.accepts);
+    const { limits, observer, emotions, memory, printer } = this.#options;
+    const { known, agent } = live;
+    let takeBack = () => {};
+    let wasFresh = live.isFresh;
+    const news = live.isFresh
+      ? messages
+      : known && brought
+      ? newsOf(messages, known.unheard(brought), known.hasOtherPersona(brought))
+      : newsSinceAnswer(messages);
     return runTurn({
       session,
-      blocks,
+      blocks: toPrompt(news, session.accepts),
       limits,
       record,
-      conversation: name,
+      conversation: known?.id,
+      servedBy: session.model === undefined ? agent.name : `${agent.name}/${session.model}`,
       unasked,
-      observer,
       emotions,
+      observer: watchTurn(observer, {
+        begun() {
+          wasFresh = live.isFresh;
+          // One that is held was told what its holder says, and perhaps not all that its caller did.
+          live.isFresh &&= known !== undefined && brought === undefined;
+          if (!known || !brought) return;
+          takeBack = known.told(brought, session.id, printer.lasting("program", agent.program));
+          memory.save(known);
+        },
+        ended(state, reply) {
+          if (state === "asked") live.isFresh = wasFresh;
+          if (!known) return;
+          if (state === "asked") takeBack();
+          else if (brought) known.ended(brought, state);
+          if (state === "answered") known.reply = printer.reply(reply);
+          memory.save(known);
+          // Who has read the end of an answer may count on it.
+          memory.flush();
+        },
+      }),
     });
   }
 
-  /** The map's order is the order of use. */
-  #use(key: ConversationKey, conversation: Conversation): void {
-    this.#lasting.delete(key);
-    this.#lasting.set(key, conversation);
-  }
-
-  #turnEnded(conversation: Conversation, whose: TurnRequest["conversation"]): void {
-    if (--conversation.pending > 0) return;
-    conversation.turn = undefined;
-    conversation.newest = undefined;
-    if (conversation.closed || whose === undefined) return this.#close(conversation);
-    if (typeof whose !== "string") return;
-    conversation.timer = setTimeout(() => this.#forget(whose, conversation), this.#options.idleMs);
-    this.#forgetOldest();
-  }
-
-  /** A busy conversation is never closed, so that there can be more for a while: as many as turns can run. */
-  #forgetOldest(): void {
-    for (const [key, conversation] of this.#lasting) {
-      if (this.#lasting.size <= this.#options.maxConversations) return;
-      if (conversation.pending === 0) this.#forget(key, conversation);
-    }
-  }
-
-  #forget(key: ConversationKey, conversation: Conversation): void {
-    if (this.#lasting.get(key) === conversation) this.#lasting.delete(key);
-    this.#close(conversation);
-    this.#options.log.debug("closed a conversation", { session: conversation.session?.id });
-  }
-
-  /** Closes the session, at once or when its turn has ended. */
-  #close(conversation: Conversation): void {
-    clearTimeout(conversation.timer);
-    conversation.closed = true;
-    if (conversation.pending === 0) conversation.session?.close();
+  #of(key: string): Known[] {
+    const { memory, printer } = this.#options;
+    const owner = printer.lasting("owner", key);
+    return [...memory.all].filter((known) => known.owner === owner);
   }
 }
 
-function newConversation(): Conversation {
-  return {
-    session: undefined,
-    told: undefined,
-    turn: undefined,
-    tail: Promise.resolve(),
-    pending: 0,
-    newest: undefined,
-    timer: undefined,
-    closed: false,
-  };
+function isHold(conversation: TurnRequest["conversation"]): conversation is Hold {
+  return conversation !== undefined && "live" in conversation;
 }

@@ -1,6 +1,6 @@
 /** The character speaks up by itself: from time to time the agent is asked whether it has something to say. @module */
 
-import type { Aside } from "../conversation/registry.ts";
+import type { Hold } from "../conversation/live.ts";
 import { within } from "../ops/lifetime.ts";
 import type { Log } from "../ops/log.ts";
 import { orAbort } from "../turn/abort.ts";
@@ -25,7 +25,7 @@ export interface AmbientSettings {
 export interface AmbientDeps extends AmbientSettings {
   readonly herald: Pick<Herald, "ask" | "utter" | "prompt">;
   /** The conversation that it has with the agent, apart from every other. */
-  readonly aside: Aside;
+  readonly aside: Hold;
   /** Whether a client would hear it. */
   readonly isSomeoneThere: () => boolean;
   /** The turns that run. */

@@ -1,18 +1,18 @@
 /** Says something through the character that nobody asked for: a script's words, or the agent's own. @module */
 
-import type { Aside, Conversations } from "../conversation/registry.ts";
+import type { Hold } from "../conversation/live.ts";
+import type { Conversations } from "../conversation/registry.ts";
 import { awaitTurn } from "../turn/await.ts";
 import { Failure } from "../turn/failure.ts";
 import type { PreparedAnswers } from "../turn/prepared.ts";
 import type { Turn } from "../turn/run.ts";
+import { isSilent } from "../turn/silent.ts";
 import { EmotionScanner, type EmotionWords } from "../turn/emotion.ts";
 import type { Urgency } from "./event.ts";
 import type { Hub } from "./hub.ts";
 
 /** Characters of a notification that the agent makes; what is beyond is left out. */
 const MAX_TEXT_CHARS = 8_000;
-/** What an agent answers when it has nothing to say. */
-const SILENT = /^\s*(?:\[silent\][\s.]*)?$/i;
 
 /** An emotion of a text. */
 export interface Emotion {
@@ -34,7 +34,7 @@ export interface HeraldOptions {
   readonly hub: Pick<Hub, "notify">;
   readonly prepared: PreparedAnswers;
   readonly emotions: EmotionWords;
-  readonly conversations: Pick<Conversations, "begin" | "openAside">;
+  readonly conversations: Pick<Conversations, "begin">;
 }
 
 /** Says things. */
@@ -73,14 +73,14 @@ export class Herald {
    * @returns What it made of it, or nothing if it had nothing to say.
    * @throws {Failure} the turn's own, if it failed; the signal's reason if it aborts.
    */
-  async ask(prompt: string, signal: AbortSignal, aside?: Aside): Promise<Utterance | undefined> {
+  async ask(prompt: string, signal: AbortSignal, aside?: Hold): Promise<Utterance | undefined> {
     const { conversations } = this.#options;
     const messages = [{ role: "user", parts: [{ type: "text", text: prompt }] }] as const;
     const request = { conversation: aside, messages, unasked: true, record: false };
     const turn = await conversations.begin(request, signal);
     const reply = await replyOf(turn, signal);
     const utterance = this.quote(reply);
-    return SILENT.test(reply) || SILENT.test(utterance.text) ? undefined : utterance;
+    return isSilent(reply) ? undefined : utterance;
   }
 }
 

@@ -42,6 +42,7 @@ const TABLE: Readonly<Record<FailureCode, { readonly status: number; readonly ty
   idempotency_key_conflict: conflict,
   turn_cancelled: conflict,
   permission_resolved: conflict,
+  session_busy: conflict,
   upgrade_required: { status: 426, type: "invalid_request_error" },
   body_too_large: { status: 413, type: "invalid_request_error" },
   invalid_output: { status: 422, type: "invalid_request_error" },
@@ -64,6 +65,8 @@ const FINAL: ReadonlySet<FailureCode> = new Set<FailureCode>([
   "permission_resolved",
   "internal_error",
 ]);
+/** Statuses of what passes by itself. */
+const PASSING: ReadonlySet<number> = new Set([429, 503]);
 /** Seconds after which to come back, where a failure does not say. */
 const RETRY_AFTER_SECS = 5;
 
@@ -88,9 +91,10 @@ export function errorResponse(failure: Failure): Response {
   const headers = new Headers({ "content-type": "application/json; charset=utf-8" });
   if (failure.prompted || FINAL.has(failure.code)) {
     headers.set("x-should-retry", "false");
-  } else if (status === 429 || status === 503) {
+  } else if (PASSING.has(status) || failure.code === "session_busy") {
     headers.set("retry-after", String(failure.retryAfterSecs ?? RETRY_AFTER_SECS));
   }
+  if (failure.conversation !== undefined) headers.set("x-session-id", failure.conversation);
   if (status === 426) headers.set("upgrade", "websocket");
   if (status === 401) headers.set("www-authenticate", "Bearer");
   return new Response(JSON.stringify(envelopeOf(failure)), { status, headers });

@@ -22,6 +22,7 @@ export interface Route {
   readonly keyInUrl?: boolean;
   readonly GET?: Handler;
   readonly POST?: Handler;
+  readonly DELETE?: Handler;
 }
 
 /** A route that fits a request. */
@@ -72,12 +73,14 @@ export function notFound(routes: readonly Route[], pathname: string): Failure {
 
 /** The methods that a route answers, for `Allow`. */
 export function allowedMethods(route: Route): string {
-  return [route.GET && "GET, HEAD", route.POST && "POST", "OPTIONS"].filter(Boolean).join(", ");
+  return [route.GET && "GET, HEAD", route.POST && "POST", route.DELETE && "DELETE", "OPTIONS"].filter(Boolean)
+    .join(", ");
 }
 
 /** The route's handler for a method; a HEAD is a GET whose body is left out. */
 export function handlerOf(route: Route, method: string): Handler | undefined {
   if (method === "GET" || method === "HEAD") return route.GET;
+  if (method === "DELETE") return route.DELETE;
   return method === "POST" ? route.POST : undefined;
 }
 

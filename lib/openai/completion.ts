@@ -5,12 +5,14 @@
  */
 
 import { type Message, textOf } from "../conversation/message.ts";
-import type { Aside, ConversationKey, TurnRequest } from "../conversation/registry.ts";
+import type { Hold } from "../conversation/live.ts";
+import type { TurnRequest } from "../conversation/registry.ts";
 import { type JsonBody, readJson } from "../http/body.ts";
 import type { RequestContext } from "../http/router.ts";
 import type { Log } from "../ops/log.ts";
 import { Failure } from "../turn/failure.ts";
-import { type PreparedAnswers, preparedTurn } from "../turn/prepared.ts";
+import type { Agents, Served } from "../turn/agents.ts";
+import type { PreparedAnswers } from "../turn/prepared.ts";
 import type { ReplayKey, Replays } from "../turn/replay.ts";
 import type { Turn } from "../turn/run.ts";
 import { type StreamOptions, turnSource } from "./answer.ts";
@@ -19,7 +21,7 @@ import { formattedSource } from "./formatted.ts";
 import type { ResponseFormat } from "./format.ts";
 import type { ReplyOptions } from "./reply.ts";
 import { type CompletionUsage, promptTokens } from "./usage.ts";
-import { type CompletionRequest, MAX_CONVERSATION_CHARS } from "./wire.ts";
+import { checkedName, type CompletionRequest } from "./wire.ts";
 
 /** Characters of an idempotency key. */
 const MAX_IDEMPOTENCY_CHARS = 256;
@@ -28,15 +30,14 @@ const MAX_IDEMPOTENCY_CHARS = 256;
 export interface CompletionDeps {
   /** Begins a turn; resolves once the agent took the prompt. @throws {Failure} if it could not begin. */
   readonly begin: (request: TurnRequest, signal: AbortSignal) => Promise<Turn>;
-  /** Opens a conversation for the turns of one request. */
-  readonly openAside: () => Aside;
+  /** Holds the conversation of a request's turns. */
+  readonly hold: () => Hold;
   readonly replays: Replays;
   /** What was sent to clients that post it back. */
   readonly prepared: Pick<PreparedAnswers, "answerTo">;
   /** Names the caller, so that nobody meets another's conversation. */
   readonly keyId: string;
-  /** The model's name where a request names none, and of what really answers. */
-  readonly model: string;
+  readonly agents: Agents;
   readonly stream: StreamOptions;
   readonly log: Log;
 }
@@ -67,50 +68,56 @@ export async function complete(
 ): Promise<Response> {
   const body = await readJson(http);
   const { request, messages, format, streamed } = form.parse(body.value, http);
-  const conversation = conversationOf(http, request);
-  const key = conversation === undefined ? undefined : `${deps.keyId}\n${conversation}` as ConversationKey;
-  // Watchers are told the same name as the client.
-  const name = conversation === undefined ? undefined : headerText(conversation);
-  const replay = await replayKey(http, deps.keyId, body);
+  const served = deps.agents.resolve(request.model);
+  const name = conversationName(http, request, served);
+  const replay = await replayKey(http, deps.keyId, body, name);
   const options: ReplyOptions = {
     stop: request.stop,
     maxTokens: request.maxTokens,
     promptTokens: promptTokens(messages),
   };
   const last = messages.at(-1);
-  /** A new turn, perhaps one whose words are there already. */
-  const make = (turn: TurnRequest) => {
-    const prepared = format === undefined && last?.role === "user"
-      ? deps.prepared.answerTo(textOf(last))
-      : undefined;
-    return prepared === undefined ? deps.begin(turn, http.signal) : preparedTurn(prepared, name, turn.record);
-  };
+  const answer = format === undefined && last?.role === "user"
+    ? () => deps.prepared.answerTo(textOf(last))
+    : () => undefined;
+  /** A new turn, perhaps one whose words are there already; or the one that the request has. */
   const begin = (turn: TurnRequest) => {
-    if (replay === undefined) return make(turn);
-    return deps.replays.turnOf(replay, () => make({ ...turn, record: true }));
+    const make = (record: boolean) => deps.begin({ ...turn, record, answer: answer() }, http.signal);
+    return replay ? deps.replays.turnOf(replay, () => make(true)) : make(false);
+  };
+  const asked: TurnRequest = {
+    conversation: { owner: deps.keyId, name },
+    agent: served.agent,
+    model: served.model,
+    messages,
+    record: false,
   };
   const source = format
-    ? await formattedSource({ key, name, messages, format, options }, begin, deps)
-    : turnSource(await begin({ conversation: key, name, messages, record: false }), options);
+    ? await formattedSource({ asked, format, options }, begin, deps)
+    : turnSource(await begin(asked), options);
 
   const head: FrameHead = {
     id: form.idPrefix + requestId,
     created: Math.floor(Date.now() / 1000),
-    model: request.model || deps.model,
+    model: request.model || deps.agents.default.name,
     includeUsage: streamed && request.includeUsage,
   };
   const headers = new Headers({
     "x-session-id": headerText(source.turn.conversation),
-    "x-resolved-model": headerText(deps.model),
+    "x-resolved-model": headerText(source.turn.servedBy),
   });
   let response: Response;
-  if (streamed) {
-    const { includeUsage, includeAgentEvents } = request;
-    response = source.stream({ ...deps.stream, frames: form.frames(head), includeUsage, includeAgentEvents });
-  } else {
-    const { text, ending } = await source.gather(http.signal);
-    if (ending.estimated) headers.set("x-usage-estimated", "true");
-    response = Response.json(form.whole(head, text, ending.finish, ending.usage));
+  try {
+    if (streamed) {
+      const { includeUsage, includeAgentEvents } = request;
+      response = source.stream({ ...deps.stream, frames: form.frames(head), includeUsage, includeAgentEvents });
+    } else {
+      const { text, ending } = await source.gather(http.signal);
+      if (ending.estimated) headers.set("x-usage-estimated", "true");
+      response = Response.json(form.whole(head, text, ending.finish, ending.usage));
+    }
+  } catch (error) {
+    throw error instanceof Failure ? error.inConversation(headerText(source.turn.conversation)) : error;
   }
   for (const [name, value] of headers) response.headers.set(name, value);
   return response;
@@ -121,26 +128,44 @@ function headerText(text: string): string {
   return /^[\x20-\x7e]*$/.test(text) ? text : encodeURIComponent(text.toWellFormed());
 }
 
-/** The conversation that the request names, in a header or its body. */
-function conversationOf(http: Request, { conversation }: CompletionRequest): string | undefined {
-  const named = http.headers.get("x-session-id")?.trim() || conversation;
-  if (named !== undefined && named.length > MAX_CONVERSATION_CHARS) {
-    throw new Failure(
-      "invalid_value",
-      `"X-Session-Id" is longer than ${MAX_CONVERSATION_CHARS} characters.`,
-      {
-        param: "X-Session-Id",
-      },
-    );
+/** Headers that name a conversation: ours, and those of the gateways that skins know. */
+const CONVERSATION_HEADERS = ["X-Session-Id", "X-Hermes-Session-Id", "x-openclaw-session-key"];
+
+/** A header's text as it was meant: programs such as curl send it in UTF-8, and it is read as Latin-1. */
+function fromHeader(text: string): string {
+  if (/^[\x20-\x7e]*$/.test(text)) return text;
+  try {
+    const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    return text;
   }
-  return named;
+}
+
+/** The conversation that the request names: in a header, in its body or in the model's name. Watchers are told the same. */
+function conversationName(
+  http: Request,
+  { conversation }: CompletionRequest,
+  served: Served,
+): string | undefined {
+  for (const header of CONVERSATION_HEADERS) {
+    const name = http.headers.get(header)?.trim();
+    if (name) return headerText(checkedName(fromHeader(name), header));
+  }
+  const name = conversation ?? served.conversation?.trim();
+  return name === undefined ? undefined : headerText(name);
 }
 
 /**
  * By what a request is known when it comes again: an idempotency key, or for OpenAI's clients, which count their
  * retries in a header but send no key, the body itself.
  */
-async function replayKey(http: Request, keyId: string, { text }: JsonBody): Promise<ReplayKey | undefined> {
+async function replayKey(
+  http: Request,
+  keyId: string,
+  { text }: JsonBody,
+  conversation = "",
+): Promise<ReplayKey | undefined> {
   const idempotencyKey = http.headers.get("idempotency-key")?.trim();
   const retries = http.headers.get("x-stainless-retry-count");
   if (!idempotencyKey && retries === null) return undefined;
@@ -153,7 +178,7 @@ async function replayKey(http: Request, keyId: string, { text }: JsonBody): Prom
       },
     );
   }
-  const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`${http.url}\n${text}`));
+  const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`${http.url}\n${conversation}\n${text}`));
   const body = new Uint8Array(bytes).toHex();
   return idempotencyKey
     ? { name: `key\n${keyId}\n${idempotencyKey}`, body, again: true }

@@ -1,7 +1,7 @@
 /** Answers that must be JSON: asked for, checked, and asked for once more if they are not. @module */
 
-import type { Message } from "../conversation/message.ts";
-import type { Aside, ConversationKey, TurnRequest } from "../conversation/registry.ts";
+import type { Hold } from "../conversation/live.ts";
+import type { TurnRequest } from "../conversation/registry.ts";
 import type { Log } from "../ops/log.ts";
 import { orAbort } from "../turn/abort.ts";
 import { asFailure, Failure, messageOf } from "../turn/failure.ts";
@@ -14,10 +14,7 @@ import { completionUsage } from "./usage.ts";
 
 /** What is asked. */
 interface Formatted {
-  readonly key: ConversationKey | undefined;
-  /** What the caller calls the conversation. */
-  readonly name: string | undefined;
-  readonly messages: readonly Message[];
+  readonly asked: TurnRequest;
   readonly format: ResponseFormat;
   readonly options: ReplyOptions;
 }
@@ -25,7 +22,7 @@ interface Formatted {
 /** What it needs of the rest of the program. */
 interface FormattedDeps {
   readonly begin: (request: TurnRequest, signal: AbortSignal) => Promise<Turn>;
-  readonly openAside: () => Aside;
+  readonly hold: () => Hold;
   readonly log: Log;
 }
 
@@ -50,11 +47,11 @@ export async function formattedSource(
   begin: (request: TurnRequest) => Promise<Turn>,
   deps: FormattedDeps,
 ): Promise<Source> {
-  const { key, name, messages, format, options } = formatted;
+  const { format, options } = formatted;
   using stack = new DisposableStack();
-  const conversation = key ?? stack.use(deps.openAside());
-  const asked = withInstruction(messages, format);
-  const turn = await begin({ conversation, name, messages: asked, record: false });
+  const hold = stack.use(deps.hold());
+  const asked = { ...formatted.asked, hold, messages: withInstruction(formatted.asked.messages, format) };
+  const turn = await begin(asked);
   const owned = stack.move();
 
   async function answer(signal: AbortSignal): Promise<Gathered> {
@@ -62,10 +59,11 @@ export async function formattedSource(
     const first = await gatherTurn(turn, options, signal);
     const why = fault(format, first.text);
     if (why === undefined) return { ...first, text: format.check(first.text) };
-    deps.log.info("an answer was not the JSON that was asked for; asking once more", { why });
+    // Why is not logged: it repeats what the agent said.
+    deps.log.info("an answer was not the JSON that was asked for; asking once more");
     await turn.ended;
-    const again = withComplaint(asked, first.text, why);
-    const next = await deps.begin({ conversation, name, messages: again, record: false }, signal);
+    const messages = withComplaint(asked.messages, first.text, why);
+    const next = await deps.begin({ ...asked, conversation: hold, messages }, signal);
     const second = await gatherTurn(next, options, signal);
     const still = fault(format, second.text);
     if (still === undefined) return { ...second, text: format.check(second.text) };

@@ -1,7 +1,7 @@
 /** `GET /v1/models`. @module */
 
 import type { Handler } from "../http/router.ts";
-import { Failure } from "../turn/failure.ts";
+import type { Agents } from "../turn/agents.ts";
 
 /** A model as OpenAI describes one. */
 export interface Model {
@@ -12,19 +12,20 @@ export interface Model {
   readonly owned_by: string;
 }
 
-/** Lists the models. */
-export function modelsHandler(models: readonly Model[]): Handler {
-  return () => Response.json({ object: "list", data: models });
+/** Lists the models: of each agent its usual one, and those that it offers, as far as it told. */
+export function modelsHandler(agents: Agents, created: number): Handler {
+  return () => Response.json({ object: "list", data: modelsOf(agents, created) });
 }
 
 /** Describes one model. @throws {Failure} `model_not_found`. */
-export function modelHandler(models: readonly Model[]): Handler {
+export function modelHandler(agents: Agents, created: number): Handler {
   return (_request, { rest }) => {
-    const model = models.find(({ id }) => id === rest);
+    const model = modelsOf(agents, created).find(({ id }) => id === rest);
     if (model) return Response.json(model);
-    const known = models.map(({ id }) => id).join(", ");
-    throw new Failure("model_not_found", `There is no model "${rest}"; there is ${known}.`, {
-      param: "model",
-    });
+    throw agents.notFound(rest);
   };
+}
+
+function modelsOf({ models }: Agents, created: number): Model[] {
+  return models.map((id) => ({ id, object: "model", created, owned_by: "acp" }));
 }

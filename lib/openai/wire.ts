@@ -18,7 +18,7 @@ const MAX_MESSAGES = 10_000;
 const MAX_STOPS = 4;
 const MAX_STOP_CHARS = 1_000;
 /** Characters of a conversation's name. */
-export const MAX_CONVERSATION_CHARS = 256;
+const MAX_CONVERSATION_CHARS = 256;
 /** Characters of a model's name. */
 const MAX_MODEL_CHARS = 256;
 
@@ -34,7 +34,7 @@ export interface CompletionRequest {
   readonly stop: readonly string[];
   /** Tokens of the reply, roughly. */
   readonly maxTokens: number | undefined;
-  /** The conversation that the client named. */
+  /** The conversation that the client named, in whichever of its fields. */
   readonly conversation: string | undefined;
 }
 
@@ -68,7 +68,15 @@ const common = {
   presence_penalty: ignoredNumber,
   frequency_penalty: ignoredNumber,
   seed: ignoredNumber,
-  conversation_id: z.string().min(1).max(MAX_CONVERSATION_CHARS).nullish(),
+  conversation_id: z.string().nullish(),
+  // OpenAI's: an id, or an object that has one.
+  conversation: z.union(
+    [z.string(), z.looseObject({ id: z.string() })],
+    "must be a string or an object with an id",
+  ).nullish(),
+  metadata: z.looseObject({ session_id: z.string().nullish() }).nullish(),
+  // AITuber-kit's.
+  threadId: z.union([z.string(), z.number()], "must be a string").nullish(),
 };
 const message = z.looseObject({
   role: z.enum(["system", "developer", "user", "assistant", "tool", "function"]),
@@ -91,7 +99,6 @@ const chatBody = z.looseObject({
   tool_choice: z.unknown().optional(),
   modalities: z.array(z.string()).nullish(),
   response_format: z.unknown().optional(),
-  threadId: z.unknown().optional(),
 });
 const textBody = z.looseObject({
   ...common,
@@ -156,8 +163,38 @@ function shared(value: Common, maxCompletionTokens: number | null | undefined): 
     includeAgentEvents: value.stream_options?.include_agent_events ?? false,
     stop: stops(value.stop),
     maxTokens: maxTokens ?? undefined,
-    conversation: value.conversation_id ?? undefined,
+    conversation: conversationOf(value),
   };
+}
+
+function conversationOf({ conversation_id, conversation, metadata, threadId }: Common): string | undefined {
+  const names = Object.entries({
+    conversation_id,
+    conversation: typeof conversation === "string" ? conversation : conversation?.id,
+    "metadata.session_id": metadata?.session_id,
+    threadId: threadId?.toString(),
+  });
+  for (const [field, given] of names) {
+    const name = given?.trim();
+    if (name) return checkedName(name, field);
+  }
+  return undefined;
+}
+
+/** A conversation's name, which may be percent-encoded. @throws {Failure} if it is too long. */
+export function checkedName(name: string, field: string): string {
+  if (decoded(name).length <= MAX_CONVERSATION_CHARS) return name;
+  throw new Failure("invalid_value", `"${field}" is longer than ${MAX_CONVERSATION_CHARS} characters.`, {
+    param: field,
+  });
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 function stops(stop: string | string[] | null | undefined): string[] {

@@ -1,4 +1,6 @@
-/** How the program ends: once asked politely, twice at once. @module */
+/** How the program ends: once asked politely, twice at once, and not by a mistake. @module */
+
+import type { Log } from "./log.ts";
 
 /**
  * The signals that ask the program to end. Windows has no SIGTERM to listen for. A closed terminal is heard only where
@@ -49,4 +51,24 @@ export async function within(ms: number, promise: Promise<unknown>): Promise<boo
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** A mistake of ours in one turn must not end the others: it is logged, and the program goes on. */
+export function surviveMistakes(log: Pick<Log, "error">): Disposable {
+  const survive = (event: ErrorEvent | PromiseRejectionEvent) => {
+    event.preventDefault();
+    const error = event instanceof ErrorEvent ? event.error : event.reason;
+    log.error("something went wrong inside", {
+      error,
+      stack: error instanceof Error ? error.stack : undefined,
+    });
+  };
+  globalThis.addEventListener("error", survive);
+  globalThis.addEventListener("unhandledrejection", survive);
+  return {
+    [Symbol.dispose]() {
+      globalThis.removeEventListener("error", survive);
+      globalThis.removeEventListener("unhandledrejection", survive);
+    },
+  };
 }

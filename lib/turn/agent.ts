@@ -23,10 +23,20 @@ export interface Prompting {
   cancel(): void;
 }
 
+/** A model that an agent can answer with. */
+export interface AgentModel {
+  /** As the agent calls it (ACP `modelId`, or the value of its option): `gpt-5/high`. */
+  readonly id: string;
+  /** For people: `GPT-5 (high)`. */
+  readonly name: string;
+}
+
 /** A session of an agent: it remembers what was said in it. One prompt at a time. */
 export interface Session {
   readonly id: SessionId;
   readonly accepts: Accepts;
+  /** The id of the model that answers now, if the agent tells. */
+  readonly model: string | undefined;
   /** Aborts when the session can serve no more: its agent died or it was closed. */
   readonly closed: AbortSignal;
   /**
@@ -36,7 +46,14 @@ export interface Session {
    * @throws {Failure} if the agent could not be given the prompt; the reader then gets nothing.
    */
   prompt(blocks: readonly PromptBlock[], reader: TurnReader): Promise<Prompting>;
-  /** Lets the agent forget the session, where it can. */
+  /**
+   * Chooses the model for the prompts to come, by its id; without one, that which the session began with. Nothing is
+   * asked if it answers already.
+   *
+   * @throws {Failure} `model_not_found` if the agent does not offer it, `agent_error` if it refuses.
+   */
+  choose(model: string | undefined): Promise<void>;
+  /** Ends it, so that the agent need not hold it any longer. Where the agent can, {@linkcode Agent.resume} brings it back. */
   close(): void;
 }
 
@@ -44,10 +61,23 @@ export interface Session {
 export interface Agent extends AsyncDisposable {
   readonly name: string;
   readonly state: AgentState;
+  /** What is started, and where. Sessions can be brought back by the same program only. */
+  readonly program: string;
+  /** The models it offers; none are known before a session was opened. */
+  readonly models: readonly AgentModel[];
   /**
    * Opens a session, starting the agent if it is not running.
    *
    * @throws {Failure} `agent_unavailable` or `agent_auth_required` with what to do; the signal's reason if it aborts.
    */
   open(signal?: AbortSignal): Promise<Session>;
+  /**
+   * Brings back a session that was closed, or whose process ended; nothing of it is told again.
+   *
+   * @returns Nothing if the agent cannot, or does not know it any more.
+   * @throws {Failure} as {@linkcode open} does; the signal's reason if it aborts.
+   */
+  resume(id: SessionId, signal?: AbortSignal): Promise<Session | undefined>;
+  /** Lets the agent delete what it keeps of a session, where it can. It is no longer resumed. Never waits. */
+  forget(id: SessionId): void;
 }

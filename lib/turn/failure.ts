@@ -21,6 +21,7 @@ export const FAILURE_CODES = [
   "idempotency_key_conflict",
   "turn_cancelled",
   "permission_resolved",
+  "session_busy",
   "upgrade_required",
   "body_too_large",
   "rate_limit_exceeded",
@@ -39,11 +40,13 @@ export type FailureCode = (typeof FAILURE_CODES)[number];
 /** What a {@linkcode Failure} may say beside its code and message. */
 export interface FailureOptions extends ErrorOptions {
   /** The field at fault, as a path: `messages[2].content`. */
-  readonly param?: string;
+  readonly param?: string | undefined;
   /** When to come back, in seconds. Only before the agent was prompted. */
-  readonly retryAfterSecs?: number;
+  readonly retryAfterSecs?: number | undefined;
   /** The prompt had reached the agent: running it again could do its work twice. */
-  readonly prompted?: boolean;
+  readonly prompted?: boolean | undefined;
+  /** The name of the conversation in which it happened. */
+  readonly conversation?: string | undefined;
 }
 
 /**
@@ -62,6 +65,7 @@ export class Failure extends Error {
   readonly param: string | undefined;
   readonly retryAfterSecs: number | undefined;
   readonly prompted: boolean;
+  readonly conversation: string | undefined;
 
   constructor(code: FailureCode, message: string, options: FailureOptions = {}) {
     super(message, options);
@@ -69,12 +73,29 @@ export class Failure extends Error {
     this.param = options.param;
     this.retryAfterSecs = options.retryAfterSecs;
     this.prompted = options.prompted ?? false;
+    this.conversation = options.conversation;
   }
 
   /** The same failure, of a turn whose prompt had reached the agent. */
   afterPrompt(): Failure {
-    if (this.prompted) return this;
-    return new Failure(this.code, this.message, { param: this.param, prompted: true, cause: this.cause });
+    return this.prompted ? this : this.#with({ prompted: true, retryAfterSecs: undefined });
+  }
+
+  /** The same failure, in this conversation. */
+  inConversation(name: string): Failure {
+    return this.#with({ conversation: name });
+  }
+
+  #with(options: FailureOptions): Failure {
+    const { param, retryAfterSecs, prompted, conversation, cause } = this;
+    return new Failure(this.code, this.message, {
+      param,
+      retryAfterSecs,
+      prompted,
+      conversation,
+      cause,
+      ...options,
+    });
   }
 }
 

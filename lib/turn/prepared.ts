@@ -7,7 +7,7 @@
 
 import type { Session } from "./agent.ts";
 import type { SessionId } from "./event.ts";
-import { runTurn, type Turn } from "./run.ts";
+import { runTurn, type Turn, type TurnOptions } from "./run.ts";
 
 /** Texts that are remembered; beyond it the oldest is forgotten. */
 const MAX_TEXTS = 50;
@@ -56,20 +56,21 @@ export class PreparedAnswers {
 /** A turn in which this is said, and no agent is asked. */
 export function preparedTurn(
   text: string,
-  conversation: string | undefined,
-  record = false,
+  options: Pick<TurnOptions, "conversation" | "servedBy" | "record">,
 ): Promise<Turn> {
   const session: Session = {
     id: `prepared-${crypto.randomUUID()}` as SessionId,
     accepts: { image: false, audio: false },
+    model: undefined,
     closed: new AbortController().signal,
     prompt(_blocks, reader) {
       reader({ type: "text", text });
       reader({ type: "end", reason: "end_turn" });
       return Promise.resolve({ cancel() {} });
     },
+    choose: () => Promise.resolve(),
     close() {},
   };
   const limits = { replyTimeoutMs: 0, turnTimeoutMs: 0 };
-  return runTurn({ session, blocks: [], limits, conversation, record });
+  return runTurn({ ...options, session, blocks: [], limits });
 }

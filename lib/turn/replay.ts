@@ -31,6 +31,8 @@ export function turnAbandoned(): Failure {
 interface Entry {
   readonly body: string;
   readonly turn: Promise<Turn>;
+  /** The turn, once it has ended. */
+  ended: Turn | undefined;
   /** When it may be forgotten; set once the turn has ended. */
   until: number;
 }
@@ -72,14 +74,24 @@ export class Replays {
     return turn;
   }
 
+  /** Tells nobody any more what was answered in this conversation, or in any; turns that run are left. */
+  forget(conversation: string | undefined): void {
+    for (const [name, { ended }] of this.#entries) {
+      if (ended && (conversation === undefined || ended.conversation === conversation)) this.#entries.delete(name);
+    }
+  }
+
   async #begin({ name, body }: ReplayKey, begin: () => Promise<Turn>): Promise<Turn> {
     this.#makeRoom();
-    const entry: Entry = { body, turn: begin(), until: Infinity };
+    const entry: Entry = { body, turn: begin(), ended: undefined, until: Infinity };
     this.#entries.delete(name);
     this.#entries.set(name, entry);
     try {
       const turn = await entry.turn;
-      turn.ended.then(() => entry.until = this.#now() + KEEP_MS);
+      turn.ended.then(() => {
+        entry.ended = turn;
+        entry.until = this.#now() + KEEP_MS;
+      });
       return turn;
     } catch (error) {
       // The agent was not prompted: it may be tried again.

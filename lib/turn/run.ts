@@ -35,6 +35,8 @@ export interface TurnOptions {
   readonly limits: TurnLimits;
   /** What the caller calls the conversation; without it, it is called as the session. */
   readonly conversation?: string | undefined;
+  /** What answers: an agent's name, or `agent/model`. */
+  readonly servedBy: string;
   /** Nobody asked for it and perhaps nobody will hear the answer: the agent was prompted by the program itself. */
   readonly unasked?: boolean;
   readonly observer?: TurnObserver | undefined;
@@ -50,6 +52,8 @@ export class Turn {
   readonly sessionId: SessionId;
   /** The name of its conversation, as callers and watchers know it. */
   readonly conversation: string;
+  /** See {@linkcode TurnOptions.servedBy}. */
+  readonly servedBy: string;
   /** See {@linkcode TurnOptions.unasked}. */
   readonly unasked: boolean;
   /** Resolves once the agent has really ended the turn, which may be after its readers were told the end. */
@@ -75,10 +79,12 @@ export class Turn {
   #begun = false;
 
   /** Not for callers: {@linkcode runTurn} makes turns. */
-  constructor({ session, limits, conversation, unasked, observer, emotions, record }: TurnOptions) {
+  constructor(options: TurnOptions) {
+    const { session, limits, conversation, servedBy, unasked, observer, emotions, record } = options;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.sessionId = session.id;
     this.conversation = conversation ?? session.id;
+    this.servedBy = servedBy;
     this.unasked = unasked ?? false;
     this.ended = promise;
     this.#settle = resolve;

@@ -83,6 +83,7 @@ Deno.test("AcpAgent: a program that is not there", async () => {
   const recorder = new Recorder();
   await using agent = new AcpAgent({
     name: "missing",
+    program: "agent",
     launch: () => launch({ ...fakeLaunch(), command: "no-such-agent-program" }, recorder.log),
     cwd: Deno.cwd(),
     permissions: "ask",
@@ -98,7 +99,7 @@ Deno.test("AcpAgent: a program that is not there", async () => {
 
 Deno.test("AcpAgent: a cancel that is not answered ends the turn with its process, and a new one serves", async () => {
   await using house = new FakeHouse({ ignoreEof: true, ignoreSigterm: true }, {
-    times: { setupMs: 60_000, cancelMs: 10 },
+    times: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 10 },
     stopTimes: SHORT,
   });
   const session = await house.agent.open();

@@ -95,6 +95,7 @@ export class FakeHouse implements AsyncDisposable {
     this.options = options;
     this.agent = new AcpAgent({
       name: "fake",
+      program: "agent",
       launch: () => {
         const link = launch(
           fakeLaunch({ log: this.#logFile, ...this.options }),
@@ -110,7 +111,7 @@ export class FakeHouse implements AsyncDisposable {
       version: "1",
       variables: new Set(),
       log: this.recorder.log,
-      times: { setupMs: 60_000, cancelMs: 60_000 },
+      times: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 60_000 },
       now: () => this.nowMs,
       ...rest,
     });

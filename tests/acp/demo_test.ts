@@ -182,18 +182,64 @@ Deno.test("demo agent: load replays what was said, before it answers", async () 
   assertEquals([client.text("user_message_chunk"), client.text()], ["thinkHi", spoken]);
 });
 
-Deno.test("demo agent: close forgets the session, and ends what runs in it", async () => {
+Deno.test("demo agent: close ends the session and what runs in it; resume and load bring it back", async () => {
   await using client = new DemoClient({ ...AT_ONCE, stepMs: 3_600_000 });
   const sessionId = await client.session();
-  const turn = client.prompt(sessionId, "Make a plan");
-  assertEquals(await client.peer.request("session/close", { sessionId }), {});
-  assertEquals(await turn, { stopReason: "cancelled" });
-  assertEquals(await refusal(client.prompt(sessionId, "Hello")), RPC.resourceNotFound);
+  const place = { sessionId, cwd: "/", mcpServers: [] };
+  for (const method of ["session/resume", "session/load"]) {
+    const turn = client.prompt(sessionId, "Make a plan");
+    assertEquals(await client.peer.request("session/close", { sessionId }), {});
+    assertEquals(await turn, { stopReason: "cancelled" });
+    assertEquals(await refusal(client.prompt(sessionId, "Hello")), RPC.resourceNotFound);
+    assertEquals(await refusal(client.peer.request("session/close", { sessionId })), RPC.resourceNotFound);
+    client.updates.length = 0;
+    assertEquals(await client.peer.request(method, place), {});
+    assertEquals(client.of("user_message_chunk").length, method === "session/load" ? 2 : 0);
+  }
+});
+
+Deno.test("demo agent: what was said before a close is remembered after it", async () => {
+  await using client = new DemoClient();
+  const sessionId = await client.session();
+  await client.prompt(sessionId, "Hello");
+  await client.peer.request("session/close", { sessionId });
+  await client.peer.request("session/resume", { sessionId, cwd: "/", mcpServers: [] });
+  await client.prompt(sessionId, "Hello");
+  assertStringIncludes(client.text(), "We have met before: this is turn 2.");
+});
+
+Deno.test("demo agent: delete forgets the session, open or closed", async () => {
+  await using client = new DemoClient({ ...AT_ONCE, stepMs: 3_600_000 });
+  for (const isClosed of [false, true]) {
+    const sessionId = await client.session();
+    const turn = client.prompt(sessionId, "Make a plan");
+    if (isClosed) await client.peer.request("session/close", { sessionId });
+    assertEquals(await client.peer.request("session/delete", { sessionId }), {});
+    assertEquals(await turn, { stopReason: "cancelled" });
+    for (const method of ["session/resume", "session/load", "session/delete"]) {
+      assertEquals(await refusal(client.peer.request(method, { sessionId })), RPC.resourceNotFound);
+    }
+  }
+});
+
+Deno.test("demo agent: the sessions that it remembers have a limit, and those that are open stay", async () => {
+  await using client = new DemoClient();
+  const open = await client.session();
+  const closed = await client.session();
+  await client.peer.request("session/close", { sessionId: closed });
+  for (let count = 2; count <= 1_000; count++) await client.session();
+  assertEquals(
+    await refusal(client.peer.request("session/resume", { sessionId: closed })),
+    RPC.resourceNotFound,
+  );
+  assertEquals(await client.prompt(open, "Hello"), { stopReason: "end_turn" });
 });
 
 Deno.test("demo agent: a session that is not there", async () => {
   await using client = new DemoClient();
-  for (const method of ["session/load", "session/prompt", "session/close"]) {
+  for (
+    const method of ["session/load", "session/resume", "session/prompt", "session/close", "session/delete"]
+  ) {
     assertEquals(
       await refusal(client.peer.request(method, { sessionId: "none", prompt: [] })),
       RPC.resourceNotFound,
@@ -224,6 +270,8 @@ Deno.test("demo agent: everything that it says is as the protocol's schema has i
   await client.prompt(sessionId, "Run a tool", { type: "image", mimeType: "image/png", data: "" });
   await client.peer.request("session/load", { sessionId, cwd: "/", mcpServers: [] });
   await client.peer.request("session/close", { sessionId });
+  await client.peer.request("session/resume", { sessionId, cwd: "/", mcpServers: [] });
+  await client.peer.request("session/delete", { sessionId });
   await refusal(client.peer.request("session/load", { sessionId, cwd: "/", mcpServers: [] }));
   assertEquals(wrongMessages("agent", client.received, client.sent), []);
   assert(client.received.length > 100);

@@ -16,6 +16,7 @@ Deno.test("Connection: the end of one turn at shutdown is not the end of another
   const exited = Promise.withResolvers<string>();
   const agent = new AcpAgent({
     name: "raw",
+    program: "agent",
     launch: () => ({
       ...memoryLink(mine, () => {}),
       exited: exited.promise,
@@ -141,7 +142,7 @@ Deno.test("AcpAgent: an agent that does not answer a cancel serves no more, but 
       params.sessionId === "session-1"
         ? when(new Promise(() => {}))(params, acp)
         : when(other.promise)(params, acp),
-  }, { times: { setupMs: 60_000, cancelMs: 5 } });
+  }, { times: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 5 } });
   const [first, second] = [await house.agent.open(), await house.agent.open()];
   const prompting = await first.prompt(GO, stuck.reader);
   await second.prompt(GO, running.reader);
@@ -172,7 +173,7 @@ Deno.test("AcpAgent: a cancel that is answered late, but answered, keeps the age
       await late.promise;
       return { stopReason: "cancelled" };
     },
-  }, { times: { setupMs: 60_000, cancelMs: 5 } });
+  }, { times: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 5 } });
   // Another turn holds the process while the first one is late.
   const [session, other] = [await house.agent.open(), await house.agent.open()];
   await other.prompt(GO, new Heard().reader);

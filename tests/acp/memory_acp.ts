@@ -14,6 +14,12 @@ export type Handler = (params: Params, running: RunningAcp) => unknown;
 export interface Params {
   readonly sessionId: string;
   readonly prompt: readonly { readonly type: string; readonly text?: string }[];
+  readonly cwd: string;
+  readonly mcpServers: readonly unknown[];
+  readonly configId: string;
+  readonly value: string;
+  readonly modelId: string;
+  readonly modeId: string;
 }
 
 /** What it does with everything, unless a test says otherwise: it opens sessions and ends every turn at once. */
@@ -33,6 +39,10 @@ export const untilCancelled: Handler = async ({ sessionId }, running) => {
   await running.cancelled(sessionId);
   return { stopReason: "cancelled" };
 };
+/** What it says of itself, with these capabilities. */
+export function able(agentCapabilities: Readonly<Record<string, unknown>>): Handler {
+  return () => ({ protocolVersion: 1, agentCapabilities });
+}
 /** Never answers. */
 export const never: Handler = () => new Promise(() => {});
 /** Says that it works, and ends when the test says so. */
@@ -77,6 +87,14 @@ export class RunningAcp {
       },
     });
     this.link = memoryLink(mine, () => this.die());
+  }
+
+  /** What came of these methods, each with the parameters that matter: `session/set_mode plan`. */
+  said(...methods: string[]): string[] {
+    return this.came.filter(({ method }) => methods.includes(method)).map(({ method, params }) =>
+      [method, params.configId, params.value ?? params.modelId ?? params.modeId ?? params.sessionId]
+        .filter((part) => part !== undefined).join(" ")
+    );
   }
 
   /** How often something of this method came. */
@@ -130,6 +148,7 @@ export class AcpHouse implements AsyncDisposable {
     this.handlers = handlers;
     this.agent = new AcpAgent({
       name: "memory",
+      program: "agent",
       launch: () => {
         this.beforeStart();
         const running = new RunningAcp(this.handlers);
@@ -142,7 +161,7 @@ export class AcpHouse implements AsyncDisposable {
       version: "1",
       variables: new Set(),
       log: this.recorder.log,
-      times: { setupMs: 60_000, cancelMs: 60_000 },
+      times: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 60_000 },
       now: () => this.nowMs,
       ...options,
     });

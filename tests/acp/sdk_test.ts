@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import * as sdk from "npm:@agentclientprotocol/sdk@2.4.0";
-import { AcpAgent } from "../../lib/acp/agent.ts";
-import type { PermissionPolicy } from "../../lib/acp/permission.ts";
+import { AcpAgent, type AcpAgentOptions } from "../../lib/acp/agent.ts";
 import type { PromptBlock } from "../../lib/turn/agent.ts";
 import { isObject, type Json } from "../fakes/agent.ts";
 import { Heard, soon } from "../turn/heard.ts";
@@ -17,6 +16,19 @@ const CHOICES: sdk.PermissionOption[] = [
   { optionId: "no", name: "No", kind: "reject_once" },
   { optionId: "yes", name: "Yes", kind: "allow_once" },
 ];
+
+/** What every session of the agent offers. */
+const SETTINGS: Pick<sdk.NewSessionResponse, "modes"> & { configOptions: sdk.SessionConfigOption[] } = {
+  modes: { currentModeId: "ask", availableModes: [{ id: "ask", name: "Ask" }, { id: "code", name: "Code" }] },
+  configOptions: [{
+    type: "select",
+    id: "m",
+    name: "Model",
+    category: "model",
+    currentValue: "a",
+    options: [{ group: "g", name: "G", options: [{ value: "a", name: "A" }, { value: "b", name: "B" }] }],
+  }],
+};
 
 /** What an agent of the official SDK does with a prompt. */
 type Script = (
@@ -41,7 +53,7 @@ class Duo implements AsyncDisposable {
   readonly #connection: sdk.AgentConnection;
   readonly #options: { authRequired?: boolean };
 
-  constructor(script: Script, options: { permissions?: PermissionPolicy; authRequired?: boolean } = {}) {
+  constructor(script: Script, options: Partial<AcpAgentOptions> & { authRequired?: boolean } = {}) {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.closed = promise;
     this.#close = resolve;
@@ -53,6 +65,7 @@ class Duo implements AsyncDisposable {
     this.#connection = this.#app().connect(sdk.ndJsonStream(output, input));
     this.agent = new AcpAgent({
       name: "sdk",
+      program: "agent",
       launch: () => memoryLink(mine, () => this.#connection.close()),
       cwd: Deno.cwd(),
       permissions: options.permissions ?? "allow",
@@ -60,6 +73,8 @@ class Duo implements AsyncDisposable {
       version: "1.2.3",
       variables: new Set(["API_KEY"]),
       log: new Recorder().log,
+      mode: options.mode,
+      mcpServers: options.mcpServers,
     });
   }
 
@@ -76,7 +91,11 @@ class Duo implements AsyncDisposable {
         take(agent.initialize, params);
         return {
           protocolVersion: sdk.PROTOCOL_VERSION,
-          agentCapabilities: { promptCapabilities: { image: true }, sessionCapabilities: { close: {} } },
+          agentCapabilities: {
+            promptCapabilities: { image: true },
+            mcpCapabilities: { http: true },
+            sessionCapabilities: { close: {}, resume: {}, delete: {} },
+          },
           authMethods: [{ id: "api-key", name: "API key" }],
         };
       })
@@ -88,7 +107,24 @@ class Duo implements AsyncDisposable {
       .onRequest(agent.session.new, ({ params }) => {
         take(agent.session.new, params);
         if (this.#options.authRequired && !loggedIn) throw sdk.RequestError.authRequired();
-        return { sessionId: `sdk-${this.accepted.length}` };
+        return { sessionId: `sdk-${this.accepted.length}`, ...SETTINGS };
+      })
+      .onRequest(agent.session.resume, ({ params }) => {
+        take(agent.session.resume, params);
+        return SETTINGS;
+      })
+      .onRequest(agent.session.setMode, ({ params }) => {
+        take(agent.session.setMode, params);
+        return {};
+      })
+      .onRequest(agent.session.setConfigOption, ({ params }) => {
+        take(agent.session.setConfigOption, params);
+        return { configOptions: SETTINGS.configOptions };
+      })
+      .onRequest(agent.session.delete, ({ params }) => {
+        take(agent.session.delete, params);
+        this.#close();
+        return {};
       })
       .onRequest(agent.session.close, ({ params }) => {
         take(agent.session.close, params);
@@ -257,6 +293,30 @@ Deno.test("against the official SDK: a log-in by key", async () => {
   assertEquals(duo.of("authenticate"), [{ methodId: "api-key" }]);
   assertEquals(duo.refusals.map(({ error }) => isObject(error) && error.code), [-32000]);
   assertEquals(duo.wrong, []);
+});
+
+Deno.test("against the official SDK: a session with a mode, a model and MCP servers, brought back and deleted", async () => {
+  const files = { name: "files", command: "/bin/files", args: ["."], env: [{ name: "A", value: "b" }] };
+  const web = { type: "http", name: "web", url: "https://x.example", headers: [] } as const;
+  await using duo = new Duo(() => Promise.resolve({ stopReason: "end_turn" }), {
+    mode: "code",
+    mcpServers: [files, web],
+  });
+  const session = await duo.agent.open();
+  await session.choose("b");
+  session.close();
+  await soon(duo.closed, "the session's close");
+  const { id: sessionId } = session;
+  assertEquals((await duo.agent.resume(sessionId))?.id, sessionId);
+  assertEquals(duo.of("session/new")[0], { cwd: Deno.cwd(), mcpServers: [files, web] });
+  assertEquals(duo.of("session/resume"), [{ sessionId, cwd: Deno.cwd(), mcpServers: [files, web] }]);
+  assertEquals(duo.of("session/set_mode").at(-1), { sessionId, modeId: "code" });
+  assertEquals(duo.of("session/set_config_option"), [{ sessionId, configId: "m", value: "b" }]);
+  duo.agent.forget(sessionId);
+  // It stands in line behind the delete.
+  await duo.agent.resume(sessionId);
+  assertEquals(duo.of("session/delete"), [{ sessionId }]);
+  assertEquals([duo.refusals, duo.wrong], [[], []]);
 });
 
 Deno.test("the schema that these tests go by finds what is wrong", () => {

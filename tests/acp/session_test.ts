@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Peer, RPC, RpcError } from "../../lib/acp/peer.ts";
+import { Chosen } from "../../lib/acp/chosen.ts";
 import { AcpSession } from "../../lib/acp/session.ts";
+import { parseSessionSettings } from "../../lib/acp/wire.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import { Failure } from "../../lib/turn/failure.ts";
 import { failureOf, Heard, settled, soon } from "../turn/heard.ts";
@@ -154,7 +156,8 @@ function sessionOver(streams: ReturnType<typeof crossed>[0]): { session: AcpSess
     notification: (_method, params) => session.update((params as { update: unknown }).update),
     request: () => Promise.resolve({}),
   });
-  const session = new AcpSession("s" as SessionId, {
+  const chosen = new Chosen("s", parseSessionSettings({}), () => Promise.resolve());
+  const session = new AcpSession("s" as SessionId, chosen, {
     peer,
     accepts: { image: false, audio: false },
     permissions: "allow",
@@ -356,7 +359,7 @@ Deno.test("Connection: a session/close that fails harms nobody", async () => {
     "session/close": () => Promise.reject(new RpcError(RPC.internalError, "No.")),
   });
   (await house.agent.open()).close();
-  await house.recorder.until("closing a session failed");
+  await house.recorder.until("session/close failed");
   await (await house.agent.open()).prompt(GO, heard.reader);
   assertEquals(await heard.last(), "end end_turn");
 });

@@ -53,7 +53,9 @@ Deno.test("Connection: an error for session/new is told in the agent's words", a
 
 for (const method of ["initialize", "session/new"]) {
   Deno.test(`Connection: an agent that does not answer ${method} is given up`, async () => {
-    await using house = new AcpHouse({ [method]: never }, { times: { setupMs: 20, cancelMs: 60_000 } });
+    await using house = new AcpHouse({ [method]: never }, {
+      times: { setupMs: 20, resumeMs: 60_000, cancelMs: 60_000 },
+    });
     const failure = await failureOf(house.agent.open());
     assertEquals(failure.code, "agent_unavailable");
     assertStringIncludes(failure.message, method);
@@ -151,6 +153,7 @@ Deno.test("Connection: lines that are no messages are logged, cut, and nothing m
   const recorder = new Recorder();
   const agent = new AcpAgent({
     name: "raw",
+    program: "agent",
     launch: () => memoryLink(mine, () => end.end()),
     cwd: "/",
     permissions: "allow",

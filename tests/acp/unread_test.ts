@@ -13,6 +13,7 @@ Deno.test("a prompt that the agent does not read is refused, and a new agent ser
   let reads = true;
   await using agent = new AcpAgent({
     name: "memory",
+    program: "agent",
     launch: () => {
       const running = new RunningAcp({});
       starts.push(running);
@@ -31,7 +32,7 @@ Deno.test("a prompt that the agent does not read is refused, and a new agent ser
     version: "1",
     variables: new Set(),
     log: new Recorder().log,
-    times: { setupMs: 1_500, cancelMs: 500 },
+    times: { setupMs: 1_500, resumeMs: 60_000, cancelMs: 500 },
   });
   const session = await agent.open();
   reads = false;

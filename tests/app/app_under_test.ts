@@ -1,12 +1,17 @@
 /** The app as a test meets it: a function of requests, with an agent in memory behind it and no port in front. @module */
 
 import { type App, createApp } from "../../lib/app.ts";
+import { Memory } from "../../lib/conversation/known.ts";
+import type { Store } from "../../lib/conversation/memory.ts";
+import type { BusyMode, SessionMode } from "../../lib/conversation/policy.ts";
+import { Printer } from "../../lib/conversation/print.ts";
 import { Conversations } from "../../lib/conversation/registry.ts";
 import { Herald } from "../../lib/events/herald.ts";
 import { Hub } from "../../lib/events/hub.ts";
 import type { GuardOptions } from "../../lib/http/guard.ts";
 import type { StreamOptions } from "../../lib/openai/answer.ts";
 import { type Log, SILENT } from "../../lib/ops/log.ts";
+import { Agents } from "../../lib/turn/agents.ts";
 import { emotionWords } from "../../lib/turn/emotion.ts";
 import { PermissionDesk } from "../../lib/turn/permission.ts";
 import { PreparedAnswers } from "../../lib/turn/prepared.ts";
@@ -27,6 +32,15 @@ export interface TestAppOptions {
   chatPath?: string;
   model?: string;
   log?: Log;
+  /** Which requests are one conversation; each stands for itself if nothing is said. */
+  sessions?: SessionMode;
+  onBusy?: BusyMode;
+  maxSessions?: number;
+  /** Where conversations are kept. */
+  store?: Store;
+  /** More agents than the default one. */
+  agents?: readonly MemoryAgent[];
+  strictModels?: boolean;
 }
 
 /** What a request is sent with. */
@@ -41,6 +55,7 @@ export interface SendOptions {
 export class TestApp implements AsyncDisposable {
   readonly agent: MemoryAgent;
   readonly conversations: Conversations;
+  readonly memory: Memory;
   readonly hub: Hub;
   readonly desk: PermissionDesk;
   /** What the program knows of itself. */
@@ -48,12 +63,13 @@ export class TestApp implements AsyncDisposable {
   readonly #app: App;
 
   constructor(
-    parts: Pick<TestApp, "agent" | "conversations" | "hub" | "desk" | "program"> & { app: App },
+    parts: Pick<TestApp, "agent" | "conversations" | "memory" | "hub" | "desk" | "program"> & { app: App },
   ) {
     this.agent = parts.agent;
     this.hub = parts.hub;
     this.desk = parts.desk;
     this.conversations = parts.conversations;
+    this.memory = parts.memory;
     this.program = parts.program;
     this.#app = parts.app;
   }
@@ -101,32 +117,39 @@ export class TestApp implements AsyncDisposable {
     this.agent.finish();
     await this.conversations.drain();
     this.conversations.close();
+    this.memory.flush();
     await this.hub.close();
   }
 }
 
 /** Makes an app. */
 export async function startApp(options: TestAppOptions = {}): Promise<TestApp> {
-  const agent = new MemoryAgent();
+  const agent = new MemoryAgent(options.model);
   agent.script = options.script;
   const log = options.log ?? SILENT;
   const emotions = emotionWords();
   const hub = new Hub({ emotions, holdMs: 0 });
   const desk = new PermissionDesk({ timeoutMs: 60_000, isSomeoneThere: () => hub.answersPermissions });
+  const agents = new Agents([agent, ...options.agents ?? []], options.strictModels);
+  const memory = new Memory(options.store);
   const conversations = new Conversations({
-    agent,
+    agents,
+    memory,
+    printer: new Printer(options.store?.key ?? new Uint8Array(32)),
+    mode: options.sessions ?? "stateless",
+    onBusy: options.onBusy ?? "supersede",
     observer: hub,
     emotions,
     slots: new Slots(options.maxInFlight ?? 32),
     limits: { replyTimeoutMs: 0, turnTimeoutMs: 0, ...options.limits },
     log,
-    maxConversations: 10,
+    maxSessions: options.maxSessions ?? 10,
     idleMs: 3_600_000,
   });
   const program = { draining: false };
   const prepared = new PreparedAnswers();
   const app = await createApp({
-    agent,
+    agents,
     conversations,
     hub,
     desk,
@@ -137,14 +160,13 @@ export async function startApp(options: TestAppOptions = {}): Promise<TestApp> {
       files: () => new Response("", { headers: { "content-type": "text/javascript" } }),
     },
     guard: { authKey: undefined, allowedOrigins: [], insecure: false, ...options.guard },
-    model: options.model ?? "openab",
     chatPath: options.chatPath ?? "/v1/chat/completions",
     stream: { heartbeat: "chunk", heartbeatMs: 0, errors: "speak", ...options.stream },
     version: "1.2.3",
     log,
     draining: () => program.draining,
   });
-  return new TestApp({ agent, conversations, hub, desk, program, app });
+  return new TestApp({ memory, agent, conversations, hub, desk, program, app });
 }
 
 /** Every write of a stream, to its end. */

@@ -1,8 +1,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { type AgentTable, readAgentTable } from "../../lib/config/file.ts";
+import { type AgentTable, type AgentTables, NO_TABLES, readAgentTables } from "../../lib/config/file.ts";
 
 interface Read {
-  table: AgentTable | undefined;
+  tables: AgentTables;
   mistakes: string[];
   warnings: string[];
 }
@@ -10,11 +10,22 @@ interface Read {
 function read(text: string, env: Record<string, string> = {}): Read {
   const mistakes: string[] = [];
   const warnings: string[] = [];
-  const table = readAgentTable({ path: "my.toml", text }, env, mistakes, warnings);
-  return { table, mistakes, warnings };
+  const tables = readAgentTables({ path: "my.toml", text }, env, mistakes, warnings);
+  return { tables, mistakes, warnings };
 }
 
-const EMPTY = { args: [], env: {}, inherit_env: [] };
+const EMPTY: AgentTable = {
+  command: undefined,
+  args: [],
+  workingDir: undefined,
+  env: {},
+  inheritEnv: [],
+  mcpServers: [],
+  mode: undefined,
+  model: undefined,
+  processes: 1,
+  permissions: undefined,
+};
 const ENV = { BIN: "/opt/bin", NAME: "mao", EMPTY: "", A: "${B}", B: "b" };
 const READ: [name: string, text: string, table: AgentTable | undefined][] = [
   ["nothing", "", undefined],
@@ -34,13 +45,24 @@ const READ: [name: string, text: string, table: AgentTable | undefined][] = [
       'working_dir = "/w"',
       'env = { X = "1", Y = "2" }',
       'inherit_env = ["Z"]',
+      'mode = "plan"',
+      'model = "gpt-5/high"',
+      "processes = 16",
+      'permissions = "deny"',
+      "[agent.mcp_servers.fs]",
+      'command = "mcp-fs"',
     ].join("\n"),
     {
       command: "a",
       args: ["b c", "d"],
-      working_dir: "/w",
+      workingDir: "/w",
       env: { X: "1", Y: "2" },
-      inherit_env: ["Z"],
+      inheritEnv: ["Z"],
+      mode: "plan",
+      model: "gpt-5/high",
+      processes: 16,
+      permissions: "deny",
+      mcpServers: [{ name: "fs", command: "mcp-fs", args: [], env: [] }],
     },
   ],
   ["line ends of Windows", '[agent]\r\ncommand = "a"\r\n', { ...EMPTY, command: "a" }],
@@ -58,6 +80,7 @@ const READ: [name: string, text: string, table: AgentTable | undefined][] = [
     args: ["<>"],
   }],
   ["a variable is put in place once", '[agent]\ncommand = "${A}"\n', { ...EMPTY, command: "${B}" }],
+  ["a mode and a model that are empty", '[agent]\nmode = "${EMPTY}"\nmodel = " "\n', EMPTY],
   ["what is no variable", '[agent]\ncommand = "a"\nargs = ["$NAME", "${}", "${a-b}", "$${NAME}"]\n', {
     ...EMPTY,
     command: "a",
@@ -66,8 +89,12 @@ const READ: [name: string, text: string, table: AgentTable | undefined][] = [
 ];
 
 for (const [name, text, table] of READ) {
-  Deno.test(`readAgentTable: ${name}`, () => {
-    assertEquals(read(text, ENV), { table, mistakes: [], warnings: [] });
+  Deno.test(`readAgentTables: ${name}`, () => {
+    assertEquals(read(text, ENV), {
+      tables: { agent: table, agents: new Map() },
+      mistakes: [],
+      warnings: [],
+    });
   });
 }
 
@@ -80,6 +107,42 @@ const MISTAKES: [name: string, text: string, says: RegExp[]][] = [
   ["arguments that are a string", '[agent]\nargs = "acp"\n', [/^my\.toml: agent\.args: /]],
   ["an argument that is a number", '[agent]\nargs = ["a", 1]\n', [/^my\.toml: agent\.args\.1: /]],
   ["a variable that is a number", "[agent]\nenv = { PORT = 8080 }\n", [/^my\.toml: agent\.env\.PORT: /]],
+  ["a mode that is a number", "[agent]\nmode = 1\n", [/^my\.toml: agent\.mode: /]],
+  ["no processes", "[agent]\nprocesses = 0\n", [/^my\.toml: agent\.processes: must be from 1 to 16\.$/]],
+  ["too many processes", "[agent]\nprocesses = 17\n", [
+    /^my\.toml: agent\.processes: must be from 1 to 16\.$/,
+  ]],
+  ["half a process", "[agent]\nprocesses = 1.5\n", [/^my\.toml: agent\.processes: must be a whole number/]],
+  ["an unknown policy", '[agent]\npermissions = "never"\n', [
+    /^my\.toml: agent\.permissions: must be one of ask, allow, deny\.$/,
+  ]],
+  ["a named agent without a command", '[agents.codex]\nargs = ["a"]\n', [
+    /^my\.toml: agents\.codex\.command: is required: the agent's program\.$/,
+  ]],
+  ["a named agent whose command is a number", "[agents.codex]\ncommand = 7\n", [
+    /^my\.toml: agents\.codex\.command: /,
+  ]],
+  ["agents that are no tables", "[agents]\ncodex = 1\n", [/^my\.toml: agents\.codex: /]],
+  ["agents that are a list", '[[agents]]\ncommand = "a"\n', [/^my\.toml: agents: /]],
+  ["the reserved name", '[agents.default]\ncommand = "a"\n', [
+    /^my\.toml: agents\.default: .*requests mean the default agent by it\.$/,
+  ]],
+  ...["a/b", "a@b", "", "-a", ".a", "a b", "\u00e9", "a".repeat(65)].map((
+    name,
+  ): [string, string, RegExp[]] => [
+    `the name ${JSON.stringify(name)}`,
+    `[agents."${name}"]\ncommand = "a"\n`,
+    [
+      /^my\.toml: agents\.[^:]*: an agent's name begins with/,
+    ],
+  ]),
+  [
+    "more agents than there may be",
+    Array.from({ length: 51 }, (_, n) => `[agents.a${n}]\ncommand = "a"\n`).join(""),
+    [
+      /^my\.toml: agents: there may be 50 at most\.$/,
+    ],
+  ],
   ["an agent that is a string", 'agent = "opencode"\n', [/^my\.toml: agent: /]],
   ["several at once", "[agent]\ncommand = 7\nargs = 8\ninherit_env = 9\n", [
     /agent\.command/,
@@ -96,26 +159,62 @@ const MISTAKES: [name: string, text: string, says: RegExp[]][] = [
 ];
 
 for (const [name, text, says] of MISTAKES) {
-  Deno.test(`readAgentTable: ${name} is a mistake`, () => {
+  Deno.test(`readAgentTables: ${name} is a mistake`, () => {
     const { mistakes } = read(text);
     assertEquals(mistakes.length, says.length, mistakes.join("\n"));
     says.forEach((pattern, at) => assertMatch(mistakes[at]!, pattern));
   });
 }
 
-Deno.test("readAgentTable: what this version does not know is warned of", () => {
-  const { table, mistakes, warnings } = read(
-    '[agent]\ncommand = "a"\ntimeout = 5\n[agents.b]\ncommand = "b"\n',
+Deno.test("readAgentTables: named agents, in the file's order", () => {
+  const { tables, mistakes, warnings } = read(
+    `
+[agents.codex]
+command = "codex-acp"
+[agents.claude-4_5.x]
+command = "\${BIN}/claude"
+processes = 2
+[agent]
+command = "opencode"
+`.replace("claude-4_5.x", '"claude-4_5.x"'),
+    ENV,
   );
+  assertEquals([mistakes, warnings], [[], []]);
+  assertEquals(tables, {
+    agent: { ...EMPTY, command: "opencode" },
+    agents: new Map([
+      ["codex", { ...EMPTY, command: "codex-acp" }],
+      ["claude-4_5.x", { ...EMPTY, command: "/opt/bin/claude", processes: 2 }],
+    ]),
+  });
+});
+
+Deno.test("readAgentTables: what this version does not know is warned of, with what may be meant", () => {
+  const { tables, mistakes, warnings } = read(`
+[agent]
+command = "a"
+timeout = 5
+[agents.b]
+command = "b"
+mcpServers = {}
+[agents.b.mcp_servers.fs]
+command = "c"
+cwd = "/"
+`);
   assertEquals(mistakes, []);
-  assertEquals(table?.command, "a");
+  assertEquals([tables.agent?.command, tables.agents.get("b")?.command], ["a", "b"]);
   assertEquals(warnings, [
     "my.toml: agent.timeout is not a setting of this version.",
-    "my.toml: only [agent] is served by this version, not [agents].",
+    "my.toml: agents.b.mcpServers is not a setting of this version. Did you mean mcp_servers?",
+    "my.toml: agents.b.mcp_servers.fs.cwd is not a setting of this version.",
   ]);
 });
 
-Deno.test("readAgentTable: variables of other tables count too, since they may be OpenAB's", () => {
-  const { table } = read('[discord]\ntoken = "${NAME}"\nsince = 2024-01-01\n[agent]\ncommand = "a"\n', ENV);
-  assertEquals(table?.command, "a");
+Deno.test("readAgentTables: nothing is read of a file with mistakes in its shape", () => {
+  assertEquals(read('[agent]\ncommand = "a"\nargs = 1\n').tables, NO_TABLES);
+});
+
+Deno.test("readAgentTables: variables of other tables count too, since they may be OpenAB's", () => {
+  const { tables } = read('[discord]\ntoken = "${NAME}"\nsince = 2024-01-01\n[agent]\ncommand = "a"\n', ENV);
+  assertEquals(tables.agent?.command, "a");
 });

@@ -1,5 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { banner, helpText, versionText } from "../../lib/config/help.ts";
+import { loadConfig } from "../../lib/config/load.ts";
 import { isKnown, SETTING_HELP } from "../../lib/config/settings.ts";
 
 /** What OpenAB and the plan promise under these names. */
@@ -21,6 +22,12 @@ const PROMISED = [
   "VTUBER_INSECURE",
   "VTUBER_PERMISSIONS",
   "VTUBER_LOG",
+  "VTUBER_SESSIONS",
+  "VTUBER_ON_BUSY",
+  "VTUBER_DATA_DIR",
+  "VTUBER_SESSION_TTL_HOURS",
+  "VTUBER_MAX_SESSIONS",
+  "VTUBER_STRICT_MODELS",
 ];
 
 Deno.test("SETTING_HELP: what was promised is there", () => {
@@ -50,6 +57,7 @@ Deno.test("SETTING_HELP: switches are those that are true or false", () => {
     "VTUBER_CLAWD",
     "VTUBER_ENABLED",
     "VTUBER_INSECURE",
+    "VTUBER_STRICT_MODELS",
   ]);
 });
 
@@ -64,7 +72,7 @@ Deno.test("helpText: lists every setting with its flag, default and meaning", ()
     if (fallback) assertEquals(lines[at]!.endsWith(`[${fallback}]`), true, env);
     assertEquals(lines[at + 1]!.trim(), help);
   }
-  for (const flag of ["--config FILE", "--version", "--help", "OPENAB_CONFIG", "demo-agent"]) {
+  for (const flag of ["--config FILE", "--version", "--help", "OPENAB_CONFIG", "demo-agent", "doctor"]) {
     assertEquals(text.includes(flag), true, flag);
   }
 });
@@ -79,8 +87,8 @@ Deno.test("versionText: says how it was made", () => {
 });
 
 const KEY = "s3cret-key-of-twenty";
-const AGENT = { command: undefined, args: [], workingDir: ".", env: {}, inheritEnv: [] };
-const PLAIN = { authKey: undefined, model: "openab", agent: AGENT };
+const [AGENT] = loadConfig({ env: {} }).config.agents;
+const PLAIN = { authKey: undefined, model: "openab", agents: [AGENT!] };
 
 Deno.test("banner: says where to point a skin, and how to try it", () => {
   const text = banner({ hostname: "127.0.0.1", port: 8123 }, PLAIN);
@@ -94,14 +102,22 @@ Deno.test("banner: says where to point a skin, and how to try it", () => {
 });
 
 Deno.test("banner: the key is in the link to the page and nowhere else, the agent's secrets nowhere", () => {
-  const agent = { ...AGENT, command: "codex-acp", args: ["--token", "hidden"], env: { TOKEN: "hidden" } };
-  const text = banner({ hostname: "0.0.0.0", port: 8080 }, { ...PLAIN, authKey: KEY, agent });
+  const agent = { ...AGENT!, command: "codex-acp", args: ["--token", "hidden"], env: { TOKEN: "hidden" } };
+  const text = banner({ hostname: "0.0.0.0", port: 8080 }, { ...PLAIN, authKey: KEY, agents: [agent] });
   assertEquals(text.split(KEY).length, 2);
   assertMatch(text, new RegExp(`http://127\\.0\\.0\\.1:8080/#key=${KEY}\n`));
   assertEquals(text.includes("hidden"), false);
   assertMatch(text, /-H "Authorization: Bearer \$VTUBER_AUTH_KEY"/);
   assertMatch(text, /with codex-acp/);
   assertMatch(text, /API key: your VTUBER_AUTH_KEY/);
+});
+
+Deno.test("banner: names every agent where there are several, the default one first", () => {
+  const agents = ["codex", "claude", "goose"].map((name) => ({ ...AGENT!, name, command: `${name}-acp` }));
+  const text = banner({ hostname: "127.0.0.1", port: 80 }, { ...PLAIN, model: "codex", agents });
+  assertMatch(text, /serves at \S+ with codex-acp\n/);
+  assertMatch(text, /\n {2}Agents: +codex \(the default\), claude, goose\n/);
+  assertEquals(banner({ hostname: "127.0.0.1", port: 80 }, PLAIN).includes("Agents:"), false);
 });
 
 Deno.test("banner: the key in the link is encoded as an address needs it", () => {

@@ -1,10 +1,13 @@
 import type { Message } from "../../lib/conversation/message.ts";
+import { Memory } from "../../lib/conversation/known.ts";
+import type { Store } from "../../lib/conversation/memory.ts";
+import { Printer } from "../../lib/conversation/print.ts";
 import {
-  type ConversationKey,
   type ConversationOptions,
   Conversations,
   type TurnRequest,
 } from "../../lib/conversation/registry.ts";
+import { Agents } from "../../lib/turn/agents.ts";
 import { Failure } from "../../lib/turn/failure.ts";
 import type { Turn } from "../../lib/turn/run.ts";
 import { Slots } from "../../lib/turn/slots.ts";
@@ -13,29 +16,46 @@ import { settled } from "../turn/heard.ts";
 
 const NEVER_IDLE_MS = 3_600_000;
 
+/** What a test changes. */
+export interface HouseOptions extends Partial<ConversationOptions> {
+  /** How many turns run at once. */
+  readonly limit?: number;
+  /** Where conversations are kept. */
+  readonly store?: Store;
+  readonly agent?: MemoryAgent;
+}
+
 /** A registry over an agent in memory that ends no turn by itself. */
 export class House implements Disposable {
-  readonly agent = new MemoryAgent();
+  readonly agent: MemoryAgent;
   readonly slots: Slots;
   readonly conversations: Conversations;
+  readonly #memory: Memory;
 
-  constructor(options: Partial<ConversationOptions> & { limit?: number } = {}) {
-    const { limit = 32, ...rest } = options;
+  constructor(options: HouseOptions = {}) {
+    const { limit = 32, store, agent = new MemoryAgent(), ...rest } = options;
+    this.agent = agent;
     this.agent.answersCancels = false;
     this.slots = new Slots(limit);
+    this.#memory = new Memory(store);
     this.conversations = new Conversations({
-      agent: this.agent,
+      agents: new Agents([this.agent]),
+      memory: this.#memory,
+      printer: new Printer(store?.key ?? new Uint8Array(32)),
+      mode: "stateless",
+      onBusy: "supersede",
       slots: this.slots,
       limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
       log: { debug() {} },
-      maxConversations: 100,
+      maxSessions: 100,
       idleMs: NEVER_IDLE_MS,
       ...rest,
     });
   }
 
-  begin(conversation: string | undefined, messages: readonly Message[], signal?: AbortSignal): Promise<Turn> {
-    return this.beginAs(conversation as ConversationKey | undefined, messages, signal);
+  /** Begins a turn of the conversation of this name; without one as the mode says. */
+  begin(name: string | undefined, messages: readonly Message[], signal?: AbortSignal): Promise<Turn> {
+    return this.beginAs({ owner: "", name }, messages, signal);
   }
 
   beginAs(
@@ -74,6 +94,7 @@ export class House implements Disposable {
   /** No timer outlives a test. */
   [Symbol.dispose](): void {
     this.conversations.close();
+    this.#memory.flush();
   }
 }
 

@@ -46,7 +46,7 @@ Deno.test("Conversations: one that takes the place of a running turn is never re
 });
 
 Deno.test("Conversations: those that are refused for want of a slot displace no conversation", async () => {
-  using house = new House({ limit: 1, maxConversations: 2 });
+  using house = new House({ limit: 1, maxSessions: 2 });
   await house.told("a", user("one"));
   const running = await house.prompted("b", user("one"));
   for (const name of ["c", "d", "e"]) await failureOf(house.begin(name, [user("one")]));
@@ -57,7 +57,7 @@ Deno.test("Conversations: those that are refused for want of a slot displace no 
 });
 
 Deno.test("Conversations: beyond the limit the one that was idle longest is closed", async () => {
-  using house = new House({ maxConversations: 2 });
+  using house = new House({ maxSessions: 2 });
   for (const name of ["a", "b", "a", "c"]) await house.told(name, user("one"));
   assertEquals(house.closed, [false, true, false]);
   await house.told("b", user("one"));
@@ -65,7 +65,7 @@ Deno.test("Conversations: beyond the limit the one that was idle longest is clos
 });
 
 Deno.test("Conversations: a busy one is never closed, whatever the limit", async () => {
-  using house = new House({ maxConversations: 1 });
+  using house = new House({ maxSessions: 1 });
   const busy = await house.prompted("a", user("one"));
   await house.prompted("b", user("one"));
   await house.prompted("c", user("one"));
@@ -77,7 +77,7 @@ Deno.test("Conversations: a busy one is never closed, whatever the limit", async
 });
 
 Deno.test("Conversations: a busy one beyond the limit is still the one of its name", async () => {
-  using house = new House({ maxConversations: 1 });
+  using house = new House({ maxSessions: 1 });
   const running = await house.prompted("a", user("one"));
   await house.prompted("b", user("one"));
   await house.prompted("c", user("one"));
@@ -148,16 +148,19 @@ Deno.test("Conversations: close ends idle sessions at once and busy ones after t
   assertEquals(house.closed, [true, true]);
 });
 
-Deno.test("Conversations: a turn after close gets a new session", async () => {
+Deno.test("Conversations: a turn that comes while one is closed still takes its turn in it", async () => {
   using house = new House();
   const busy = await house.prompted("a", user("one"));
   house.conversations.close();
-  const next = await house.prompted("a", user("two"));
-  assertEquals([busy.cancels, next.session === busy.session], [0, false]);
-  busy.end();
+  const begins = house.begin("a", [user("one"), user("two")]);
+  assertEquals(busy.cancels, 1);
+  busy.end("cancelled");
+  await soon(begins, "the next turn");
+  const next = await house.agent.nextPrompt();
+  assertEquals([next.text, next.session === busy.session, house.closed], ["two", true, [false]]);
   next.end();
   await settled();
-  assertEquals(house.closed, [true, false]);
+  assertEquals(house.closed, [true]);
 });
 
 Deno.test("Conversations: who gives up while waiting for the running turn is let go at once", async () => {

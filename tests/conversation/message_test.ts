@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { type Message, personaOf, textOf } from "../../lib/conversation/message.ts";
-import { assistant, image, system, user } from "./said.ts";
+import { isTurn, leading, type Message, textOf } from "../../lib/conversation/message.ts";
+import { assistant, image, named, system, tool, user } from "./said.ts";
 
 const TEXTS: readonly (readonly [Message, string])[] = [
   [user(), ""],
@@ -15,15 +15,21 @@ for (const [message, text] of TEXTS) {
   });
 }
 
-const PERSONAS: readonly (readonly [string, readonly Message[], string])[] = [
-  ["nobody spoke", [], ""],
-  ["no system message", [user("hi")], ""],
-  ["one", [system("Mao"), user("hi")], "Mao"],
-  ["two", [system("Mao"), system("Be kind."), user("hi")], "Mao\n\nBe kind."],
-  ["not the later ones", [system("Mao"), user("hi"), system("It is late."), user("ho")], "Mao"],
-  ["only system messages", [system("Mao"), system("Be kind.")], "Mao\n\nBe kind."],
-  ["an assistant first", [assistant("hi"), system("Mao")], ""],
+const LEADING: readonly (readonly [string, readonly Message[], number])[] = [
+  ["nobody spoke", [], 0],
+  ["no system message", [user("hi")], 0],
+  ["one", [system("Mao"), user("hi")], 1],
+  ["two", [system("Mao"), system("Be kind."), user("hi")], 2],
+  ["not the later ones", [system("Mao"), user("hi"), system("It is late."), user("ho")], 1],
+  ["only system messages", [system("Mao"), system("Be kind.")], 2],
+  ["an assistant first", [assistant("hi"), system("Mao")], 0],
 ];
-for (const [name, messages, persona] of PERSONAS) {
-  Deno.test(`personaOf: ${name}`, () => assertEquals(personaOf(messages), persona));
+for (const [name, messages, count] of LEADING) {
+  Deno.test(`leading: ${name}`, () => assertEquals(leading(messages), count));
 }
+
+Deno.test("isTurn: users and tools are answered, the others are not", () => {
+  const turns = [user("hi"), named("Ann", "hi"), tool("clock", "12:00"), tool(undefined, ""), user()];
+  assertEquals(turns.map(isTurn), turns.map(() => true));
+  assertEquals([system("Mao"), assistant("hi")].map(isTurn), [false, false]);
+});

@@ -1,6 +1,6 @@
-import { assertEquals, assertNotEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import type { Message } from "../../lib/conversation/message.ts";
-import { fingerprint, toPrompt } from "../../lib/conversation/prompt.ts";
+import { newsOf, newsSinceAnswer, toPrompt } from "../../lib/conversation/prompt.ts";
 import type { Accepts, PromptBlock } from "../../lib/turn/agent.ts";
 import { assistant, audio, image, named, system, tool, user } from "./said.ts";
 
@@ -137,26 +137,90 @@ for (const { name, messages, accepts = NOTHING, blocks } of PROMPTS) {
   });
 }
 
-Deno.test("fingerprint tells apart what differs", () => {
-  const prints = [
-    user("a"),
-    user("b"),
-    user("a", ""),
-    user("a", "b"),
-    named("x", "a"),
-    tool(undefined, "a"),
-    system("a"),
-    user(image("YQ==")),
-    user(image("Yg==")),
-    user(audio("YQ==")),
-    user("a", image("YQ==")),
-  ].map(fingerprint);
-  assertEquals(new Set(prints).size, prints.length);
-  assertEquals(fingerprint(user("a", image("YQ=="))), fingerprint(user("a", image("YQ=="))));
-});
+const [MAO, KIND, NOON, LATE] = ["Mao", "Be kind.", "It is 12:00.", "It is late."].map((text) =>
+  system(text)
+) as [
+  Message,
+  Message,
+  Message,
+  Message,
+];
+interface NewsCase {
+  readonly name: string;
+  readonly messages: readonly Message[];
+  /** The places of the new turns. */
+  readonly turns: readonly number[];
+  readonly withPersona?: boolean;
+  /** The places of what is news. */
+  readonly news: readonly number[];
+}
+const TALK = [MAO, user("1"), assistant("a"), user("2"), assistant("b"), user("3")];
+const NEWS: readonly NewsCase[] = [
+  { name: "the last turn", messages: TALK, turns: [5], news: [5] },
+  { name: "the last turn and the persona", messages: TALK, turns: [5], withPersona: true, news: [0, 5] },
+  { name: "two turns, with the answer between them", messages: TALK, turns: [3, 5], news: [3, 4, 5] },
+  { name: "everything", messages: TALK, turns: [1, 3, 5], withPersona: true, news: [0, 1, 2, 3, 4, 5] },
+  { name: "no turn", messages: TALK, turns: [], news: [] },
+  { name: "turns that are apart", messages: TALK, turns: [1, 5], news: [1, 2, 4, 5] },
+  {
+    name: "system text for the new turn",
+    messages: [MAO, user("1"), assistant("a"), NOON, user("2")],
+    turns: [4],
+    news: [3, 4],
+  },
+  {
+    name: "system text for the new turn that stands before the answer",
+    messages: [MAO, user("1"), NOON, assistant("a"), user("2")],
+    turns: [4],
+    news: [2, 4],
+  },
+  {
+    name: "system text for an earlier turn is none",
+    messages: [user("1"), NOON, user("2"), assistant("b"), LATE, user("3")],
+    turns: [5],
+    news: [4, 5],
+  },
+  {
+    name: "system text after the last turn",
+    messages: [user("1"), assistant("a"), user("2"), LATE],
+    turns: [2],
+    news: [2, 3],
+  },
+  {
+    name: "system text right before the first turn counts as persona",
+    messages: [MAO, NOON, user("1")],
+    turns: [2],
+    news: [2],
+  },
+  {
+    name: "both system texts of a persona",
+    messages: [MAO, KIND, user("1"), assistant("a"), user("2")],
+    turns: [4],
+    withPersona: true,
+    news: [0, 1, 4],
+  },
+  { name: "the beginning of an answer", messages: [user("1"), assistant("Well, ")], turns: [0], news: [0] },
+  { name: "a tool", messages: [user("1"), assistant("a"), tool("x", "2")], turns: [2], news: [2] },
+];
+for (const { name, messages, turns, withPersona = false, news } of NEWS) {
+  Deno.test(`newsOf: ${name}`, () => {
+    assertEquals(newsOf(messages, turns, withPersona), news.map((place) => messages[place]!));
+  });
+}
 
-Deno.test("fingerprint of a large image is short", () => {
-  const large = fingerprint(user(image("A".repeat(1_000_000))));
-  assertEquals(large.length < 200, true);
-  assertNotEquals(large, fingerprint(user(image("A".repeat(1_000_004)))));
-});
+const SINCE: readonly (readonly [name: string, messages: readonly Message[], news: readonly number[]])[] = [
+  ["nothing was said", [], []],
+  ["nothing but a persona", [MAO], []],
+  ["the first turn", [MAO, user("1")], [1]],
+  ["one turn after the last answer", TALK, [5]],
+  ["two turns after the last answer", [user("1"), assistant("a"), user("2"), user("3")], [2, 3]],
+  ["with their system text", [user("1"), assistant("a"), NOON, user("2"), LATE, user("3")], [2, 3, 4, 5]],
+  ["an answer is last: the turn before it", [user("1"), assistant("a")], [0]],
+  ["an answer is last, of several", [MAO, user("1"), assistant("a"), user("2"), assistant("b")], [3]],
+  ["nothing but an answer", [assistant("a")], []],
+];
+for (const [name, messages, news] of SINCE) {
+  Deno.test(`newsSinceAnswer: ${name}`, () => {
+    assertEquals(newsSinceAnswer(messages), news.map((place) => messages[place]!));
+  });
+}

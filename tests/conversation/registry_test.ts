@@ -1,4 +1,5 @@
 import { assertEquals, assertStrictEquals } from "@std/assert";
+import { aborted } from "../../lib/turn/abort.ts";
 import { Failure } from "../../lib/turn/failure.ts";
 import { brief, failureOf, Heard, settled, soon } from "../turn/heard.ts";
 import { crash, gate, House } from "./house.ts";
@@ -174,8 +175,8 @@ Deno.test("Conversations: a one-off whose prompt is not taken leaves no session 
 });
 
 Deno.test("Conversations: an aside keeps its session for its owner until it is disposed of", async () => {
-  using house = new House({ maxConversations: 0 });
-  const aside = house.conversations.openAside();
+  using house = new House({ maxSessions: 0 });
+  const aside = house.conversations.hold();
   await house.beginAs(aside, [user("one")]);
   (await house.agent.nextPrompt()).end();
   await settled();
@@ -192,7 +193,7 @@ Deno.test("Conversations: an aside keeps its session for its owner until it is d
 
 Deno.test("Conversations: an aside without a turn is disposed of without a session", () => {
   using house = new House();
-  house.conversations.openAside()[Symbol.dispose]();
+  house.conversations.hold()[Symbol.dispose]();
   assertEquals(house.agent.sessions.length, 0);
 });
 
@@ -220,4 +221,54 @@ Deno.test("Conversations: a recorded turn can be read twice", async () => {
     turn.read(heard.reader);
     assertEquals(heard.briefs, ["end end_turn"]);
   }
+});
+
+Deno.test("Conversations: what was not told of a history that nobody knows is told with the next turn", async () => {
+  using house = new House();
+  await house.told("a", user("one"));
+  const other = [user("another"), assistant("1"), user("two")];
+  house.agent.promptFailure = new Failure("agent_unavailable", "Gone.");
+  await failureOf(house.begin("a", other));
+  house.agent.promptFailure = undefined;
+  assertEquals((await house.told("a", ...other, user("three"))).text, "two\n\nthree");
+});
+
+Deno.test("Conversations: a fresh session that was told less than all of it is told all by the next turn", async () => {
+  using house = new House();
+  using hold = house.conversations.hold();
+  const first = [system("Mao"), user("one")];
+  const conversation = { owner: "", name: "a" };
+  await house.conversations.begin({ conversation, hold, messages: first, record: false });
+  (await house.agent.nextPrompt()).end();
+  await settled();
+  const second = [...first, assistant("1"), user("two")];
+  crash((await house.told("a", ...second)).session);
+  await house.beginAs(hold, [...first, assistant("1"), user("once more")]);
+  const held = await house.agent.nextPrompt();
+  assertEquals(held.session, house.session(1));
+  held.end();
+  await settled();
+  const third = await house.told("a", ...second, assistant("2"), user("three"));
+  assertEquals(third.session, house.session(1));
+  assertEquals(third.text.includes("two"), true, third.text);
+});
+
+Deno.test("Conversations: one that is held is not closed, however long it is idle or how many there are", async () => {
+  using house = new House({ maxSessions: 0, idleMs: 0 });
+  const hold = house.conversations.hold();
+  const conversation = { owner: "", name: "a" };
+  await house.conversations.begin({ conversation, hold, messages: [user("one")], record: false });
+  (await house.agent.nextPrompt()).end();
+  await settled();
+  await house.told("b", user("one"));
+  for (let rounds = 0; rounds < 3; rounds++) await settled();
+  assertEquals(house.closed, [false, true]);
+  await house.beginAs(hold, [user("one"), assistant("1"), user("two")]);
+  const held = await house.agent.nextPrompt();
+  assertEquals([held.text, held.session], ["two", house.session(0)]);
+  held.end();
+  await settled();
+  hold[Symbol.dispose]();
+  hold[Symbol.dispose]();
+  await soon(aborted(house.session(0).closed), "the close of the one that is held no more");
 });

@@ -1,7 +1,37 @@
 import { assertEquals } from "@std/assert";
 import type { Message } from "../../lib/conversation/message.ts";
-import { toldOf, untold } from "../../lib/conversation/prompt.ts";
+import { Memory } from "../../lib/conversation/known.ts";
+import { NEW } from "../../lib/conversation/align.ts";
+import { follow } from "../../lib/conversation/match.ts";
+import { Printer } from "../../lib/conversation/print.ts";
+import { newsOf } from "../../lib/conversation/prompt.ts";
+import type { SessionId } from "../../lib/turn/event.ts";
 import { assistant, image, named, system, tool, user } from "./said.ts";
+
+const PRINTER = new Printer(new Uint8Array(32));
+const ORIGIN = {
+  id: "a",
+  owner: PRINTER.print("owner", ""),
+  agent: "openab",
+  program: PRINTER.print("program", ""),
+  isNamed: true,
+};
+
+/** What is put to a live session that was told these transcripts one after the other, and answered each. */
+function untold(messages: readonly Message[], ...told: readonly (readonly Message[])[]): Message[] {
+  const memory = new Memory(undefined);
+  const known = memory.begin(ORIGIN, PRINTER.transcript(told[0] ?? []), 0);
+  for (const [index, before] of told.entries()) {
+    const transcript = PRINTER.transcript(before);
+    const allNew = { places: transcript.turns.map(() => NEW), isAgain: false };
+    const brought = known.bring(transcript, index === 0 ? allNew : follow(transcript, known));
+    known.told(brought, "s" as SessionId, ORIGIN.program);
+    known.ended(brought, "answered");
+  }
+  const transcript = PRINTER.transcript(messages);
+  const brought = known.bring(transcript, follow(transcript, known));
+  return newsOf(messages, known.unheard(brought), known.hasOtherPersona(brought));
+}
 
 interface UntoldCase {
   readonly name: string;
@@ -124,7 +154,7 @@ const UNTOLD: readonly UntoldCase[] = [
     name: "a window that slid over several turns",
     before: slid(45),
     messages: slid(51),
-    news: [...LONG.slice(46, 51)].filter((message) => message.role === "user"),
+    news: LONG.slice(46, 51),
   },
   {
     name: "a window that slid beyond all that was told",
@@ -160,7 +190,7 @@ const UNTOLD: readonly UntoldCase[] = [
     name: "a system message before the last user is told each time",
     before: [MAO, system("It is 12:00."), user("one")],
     messages: [MAO, user("one"), assistant("1"), system("It is 12:05."), user("two")],
-    news: [MAO, system("It is 12:05."), user("two")],
+    news: [system("It is 12:05."), user("two")],
   },
   {
     name: "a system message before an earlier user is not told again",
@@ -221,7 +251,7 @@ const UNTOLD: readonly UntoldCase[] = [
   },
 ];
 for (const { name, before, messages, news } of UNTOLD) {
-  Deno.test(`untold: ${name}`, () => assertEquals(untold(messages, toldOf(before)), news));
+  Deno.test(`untold: ${name}`, () => assertEquals(untold(messages, before), news));
 }
 
 Deno.test("untold: a talk that goes on tells every turn once, whatever the caller's window", () => {
@@ -229,13 +259,12 @@ Deno.test("untold: a talk that goes on tells every turn once, whatever the calle
     const sent = (said: number) => [MAO, ...LONG.slice(Math.max(0, said - window), said)];
     const heard: Message[] = [...sent(1).slice(1)];
     for (let said = 3; said <= LONG.length; said += 2) {
-      heard.push(...untold(sent(said), toldOf(sent(said - 2))));
+      heard.push(...untold(sent(said), sent(said - 2)));
     }
     assertEquals(heard, LONG.filter((message) => message.role === "user"), `a window of ${window}`);
   }
 });
 
-Deno.test("toldOf: of no turns", () => {
-  assertEquals(toldOf([MAO]), { persona: "You are Mao.", turns: 0, last: "" });
-  assertEquals(untold([MAO, user("one")], toldOf([MAO])), [user("one")]);
+Deno.test("untold: nothing was told but a persona", () => {
+  assertEquals(untold([MAO, user("one")], [MAO]), [user("one")]);
 });

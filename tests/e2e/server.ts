@@ -14,6 +14,11 @@ export interface ServerOptions {
   readonly agent?: FakeAgentOptions | ChildCommand | "demo";
   readonly env?: Record<string, string>;
   readonly args?: readonly string[];
+  /**
+   * A folder that outlives it: what it remembers (`data`) and what its agent received (`agent.jsonl`). A later server
+   * with the same one goes on from there. Without it there is one that ends with the server.
+   */
+  readonly home?: string;
 }
 
 /** A running server. */
@@ -41,7 +46,7 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 export function programCommand(args: readonly string[]): ChildCommand {
   const executable = Deno.env.get("OAB_VTUBER_EXECUTABLE");
   if (executable) return { command: `${ROOT}${executable}`, args: [...args] };
-  const permissions = ["--allow-net", "--allow-env", "--allow-read", "--allow-run"];
+  const permissions = ["--allow-net", "--allow-env", "--allow-read", "--allow-write", "--allow-run"];
   return {
     command: Deno.execPath(),
     args: ["run", "--quiet", "--no-prompt", ...permissions, `${ROOT}main.ts`, ...args],
@@ -50,12 +55,14 @@ export function programCommand(args: readonly string[]): ChildCommand {
 
 /** Starts a server on a free port, and waits until it listens. */
 export async function startServer(options: ServerOptions = {}): Promise<Server> {
-  const agentLog = await Deno.makeTempFile();
-  const { agent = {} } = options;
+  const { agent = {}, home = await Deno.makeTempDir() } = options;
+  const agentLog = `${home}/agent.jsonl`;
+  await Deno.writeTextFile(agentLog, "", { append: true });
   const env: Record<string, string> = {
     VTUBER_ENABLED: "true",
     GATEWAY_LISTEN: "127.0.0.1:0",
     VTUBER_LOG: "debug",
+    VTUBER_DATA_DIR: `${home}/data`,
     ...agent === "demo" ? {} : { OPENAB_AGENT_COMMAND: commandLine(agent, agentLog) },
     ...options.env,
   };
@@ -109,7 +116,7 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
       if (!ended) child.kill("SIGTERM");
       await child.status;
       await Promise.all([stdout.done, stderr.done]);
-      await Deno.remove(agentLog);
+      if (options.home === undefined) await Deno.remove(home, { recursive: true });
       if (stderr.text().includes("went wrong inside")) throw new Error(`A mistake inside:\n${stderr.text()}`);
     },
   };

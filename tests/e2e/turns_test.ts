@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { readAnswer, script, startServer, until } from "./server.ts";
 
-Deno.test("a turn streams, and its session is closed", async () => {
-  await using server = await startServer();
+Deno.test("a turn streams, and its session is closed where no other can belong to it", async () => {
+  await using server = await startServer({ env: { VTUBER_SESSIONS: "stateless" } });
   const response = await server.chat(script({ text: "[happy] Hel" }, { empty: true }, { text: "lo" }));
   assertEquals(response.status, 200);
   assertEquals(response.headers.get("content-type"), "text/event-stream; charset=utf-8");

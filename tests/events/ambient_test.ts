@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import type { Aside } from "../../lib/conversation/registry.ts";
+import type { Hold } from "../../lib/conversation/live.ts";
 import { Ambient, type AmbientDeps } from "../../lib/events/ambient.ts";
 import type { Utterance } from "../../lib/events/herald.ts";
 import { SILENT } from "../../lib/ops/log.ts";
@@ -17,10 +17,10 @@ const RAIN: Utterance = {
 class Room implements Disposable {
   readonly ambient: Ambient;
   readonly did: string[] = [];
-  readonly asides: Aside[] = [];
+  readonly asides: Hold[] = [];
   readonly running = new Set<Turn>();
   readonly warnings: string[] = [];
-  readonly aside: Aside;
+  readonly aside: Hold;
   asideClosed = 0;
   isSomeoneThere = true;
   /** How many hear it. */
@@ -31,7 +31,7 @@ class Room implements Disposable {
   #asked = Promise.withResolvers<void>();
 
   constructor(settings: Partial<AmbientDeps> = {}) {
-    this.aside = { aside: {}, [Symbol.dispose]: () => this.asideClosed++ } as unknown as Aside;
+    this.aside = { live: undefined, [Symbol.dispose]: () => void this.asideClosed++ };
     this.ambient = new Ambient({
       intervalMs: 3_600_000,
       urgency: "low",

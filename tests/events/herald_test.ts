@@ -26,7 +26,6 @@ class Booth implements Disposable {
         this.requests.push(request);
         return this.house.conversations.begin(request, signal);
       },
-      openAside: () => this.house.conversations.openAside(),
     },
   });
 
@@ -120,7 +119,7 @@ Deno.test("Herald: what it asks is a turn that nobody asked for, in a conversati
 Deno.test("Herald: what it asks aside is asked in that conversation", async () => {
   using booth = new Booth();
   booth.house.agent.script = saying("Yes");
-  using aside = booth.house.conversations.openAside();
+  using aside = booth.house.conversations.hold();
   await booth.herald.ask("One?", NEVER, aside);
   await booth.herald.ask("Two?", NEVER, aside);
   await booth.herald.ask("Three?", NEVER);

@@ -116,6 +116,7 @@ export class Stage implements Disposable {
     const turn = await runTurn({
       session,
       blocks: [{ type: "text", text: "Hello" }],
+      servedBy: "openab",
       limits,
       conversation,
       observer: this.hub,

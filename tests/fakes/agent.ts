@@ -52,6 +52,8 @@ export type Step =
   | { kill: true }
   /** Starts a process that outlives the agent, then emits the text `pid:<n>`; `inherit` lets it hold stdout. */
   | { spawn: string; setsid?: boolean; inherit?: boolean }
+  /** Emits the user prompts of this session before this one, as a JSON array of their texts. */
+  | { recall: true }
   /** Emits these environment variables as a JSON object. */
   | { env: string[] }
   /** Ends the turn with this JSON-RPC error. */
@@ -79,6 +81,23 @@ export interface FakeAgentOptions {
   readonly loadSession?: boolean;
   /** Capability sessionCapabilities.close; default true. */
   readonly close?: boolean;
+  /** Capability sessionCapabilities.resume; session/resume takes the same ids as session/load. Default false. */
+  readonly resume?: boolean;
+  /** Capability sessionCapabilities.delete; default false. */
+  readonly delete?: boolean;
+  /** session/load and session/resume answer -32002, whatever the id. */
+  readonly forgetful?: boolean;
+  /**
+   * File in which sessions and their prompts outlive the process: session/load and session/resume then take only ids
+   * that are in it. Several processes may share it.
+   */
+  readonly memory?: string;
+  /** Models that sessions offer, the first one set: as a config option, with session/set_model, or both ways. */
+  readonly models?: { readonly ids: readonly string[]; readonly by: "option" | "set_model" | "both" };
+  /** Modes that sessions offer, the first one set; session/set_mode sets another. */
+  readonly modes?: readonly string[];
+  /** Capabilities mcpCapabilities; both default to false. */
+  readonly mcp?: { readonly http?: boolean; readonly sse?: boolean };
   /** The authentication methods of initialize: ids or whole objects. */
   readonly authMethods?: readonly (string | Readonly<Json>)[];
   /** session/new answers -32000 until authenticate succeeded. */
@@ -103,7 +122,8 @@ export interface ChildCommand {
 
 /** The command that starts the scripted agent. */
 export function agentCommand(options: FakeAgentOptions = {}): ChildCommand {
-  return denoCommand(import.meta.url, options.log !== undefined, [JSON.stringify(options)]);
+  const mayWrite = options.log !== undefined || options.memory !== undefined;
+  return denoCommand(import.meta.url, mayWrite, [JSON.stringify(options)]);
 }
 
 /** The command that runs one of the programs in this folder with the permissions it needs. */
@@ -279,6 +299,61 @@ interface Turn {
 interface Session {
   readonly id: string;
   turn: Turn | undefined;
+  model: string | undefined;
+  mode: string | undefined;
+}
+
+/** The sessions that can be brought back, with their prompts: of this process, or in a file that outlives it. */
+class Memory {
+  readonly #path: string | undefined;
+  readonly #append: (entry: unknown) => void;
+  readonly #own = new Map<string, Json[]>();
+
+  constructor(path: string | undefined) {
+    this.#path = path;
+    this.#append = openLog(path);
+  }
+
+  begin(sessionId: string): void {
+    this.#write({ sessionId });
+  }
+
+  add(sessionId: string, prompt: string): void {
+    this.#write({ sessionId, prompt });
+  }
+
+  delete(sessionId: string): void {
+    this.#write({ sessionId, deleted: true });
+  }
+
+  /** The prompts of a session; undefined for one that it does not know. */
+  prompts(sessionId: string): string[] | undefined {
+    const entries = this.#path === undefined
+      ? this.#own.get(sessionId) ?? []
+      : entriesOf(this.#path, sessionId);
+    const known = entries.slice(entries.findLastIndex(({ deleted }) => deleted === true) + 1);
+    if (known.length === 0) return undefined;
+    return known.flatMap(({ prompt }) => typeof prompt === "string" ? [prompt] : []);
+  }
+
+  #write(entry: { sessionId: string } & Json): void {
+    if (this.#path !== undefined) return this.#append(entry);
+    const own = this.#own.get(entry.sessionId) ?? [];
+    own.push(entry);
+    this.#own.set(entry.sessionId, own);
+  }
+}
+
+/** What a file of memory holds of a session; a process that is killed may leave half a line. */
+function entriesOf(path: string, sessionId: string): Json[] {
+  return Deno.readTextFileSync(path).split("\n").flatMap((text) => {
+    try {
+      const entry: unknown = JSON.parse(text);
+      return isObject(entry) && entry.sessionId === sessionId ? [entry] : [];
+    } catch {
+      return [];
+    }
+  });
 }
 
 /** How a turn ended: the body of its answer. */
@@ -290,12 +365,14 @@ class FakeAgent {
   readonly #output: Output;
   readonly #sessions = new Map<string, Session>();
   readonly #pending = new Map<unknown, (answer: Json) => void>();
+  readonly #memory: Memory;
   #authenticated = false;
   #requestCount = 0;
 
   constructor(options: FakeAgentOptions, output: Output) {
     this.#options = options;
     this.#output = output;
+    this.#memory = new Memory(options.memory);
   }
 
   /** Handles one received message; whatever takes time goes on by itself. */
@@ -341,16 +418,43 @@ class FakeAgent {
           throw new RpcError(-32000, "Authentication required");
         }
         if (options.sessionDelayMs) await sleep(options.sessionDelayMs);
-        return { sessionId: this.#open(`fake-${crypto.randomUUID()}`).id };
+        const session = this.#open(`fake-${crypto.randomUUID()}`);
+        this.#memory.begin(session.id);
+        return { sessionId: session.id, ...settingsOf(options, session) };
       }
       case "session/load": {
         if (!options.loadSession) break;
-        checkPlace(params);
+        const session = this.#bringBack(params);
+        this.#output.send(update(session.id, chunk("user_message_chunk", "An earlier question.")));
+        this.#output.send(update(session.id, chunk("agent_message_chunk", "An earlier answer.")));
+        return settingsOf(options, session);
+      }
+      case "session/resume":
+        if (!options.resume) break;
+        return settingsOf(options, this.#bringBack(params));
+      case "session/delete": {
+        if (!options.delete) break;
         const sessionId = String(params.sessionId);
-        if (!sessionId.startsWith("fake-")) throw new RpcError(-32002, `Session not found: ${sessionId}`);
-        if (!this.#sessions.has(sessionId)) this.#open(sessionId);
-        this.#output.send(update(sessionId, chunk("user_message_chunk", "An earlier question.")));
-        this.#output.send(update(sessionId, chunk("agent_message_chunk", "An earlier answer.")));
+        this.#sessions.get(sessionId)?.turn?.abort.abort();
+        this.#sessions.delete(sessionId);
+        this.#memory.delete(sessionId);
+        return {};
+      }
+      case "session/set_config_option": {
+        if (options.models === undefined || options.models.by === "set_model") break;
+        if (params.configId !== "model") throw new RpcError(-32602, `Unknown option: ${params.configId}`);
+        return this.#setModel(params, params.value);
+      }
+      case "session/set_model": {
+        if (options.models === undefined || options.models.by === "option") break;
+        this.#setModel(params, params.modelId);
+        return {};
+      }
+      case "session/set_mode": {
+        if (options.modes === undefined) break;
+        const mode = options.modes.find((mode) => mode === params.modeId);
+        if (mode === undefined) throw new RpcError(-32602, `Unknown mode: ${params.modeId}`);
+        this.#session(params).mode = mode;
         return {};
       }
       case "session/close": {
@@ -365,9 +469,28 @@ class FakeAgent {
   }
 
   #open(id: string): Session {
-    const session: Session = { id, turn: undefined };
+    const { models, modes } = this.#options;
+    const session: Session = { id, turn: undefined, model: models?.ids[0], mode: modes?.[0] };
     this.#sessions.set(id, session);
     return session;
+  }
+
+  #bringBack(params: Json): Session {
+    const { forgetful, memory, authRequired } = this.#options;
+    checkPlace(params);
+    if (authRequired && !this.#authenticated) throw new RpcError(-32000, "Authentication required");
+    const id = String(params.sessionId);
+    const isKnown = memory === undefined ? id.startsWith("fake-") : this.#memory.prompts(id) !== undefined;
+    if (forgetful || !isKnown) throw new RpcError(-32002, `Session not found: ${id}`);
+    return this.#sessions.get(id) ?? this.#open(id);
+  }
+
+  #setModel(params: Json, wanted: unknown): Json {
+    const session = this.#session(params);
+    const model = this.#options.models?.ids.find((id) => id === wanted);
+    if (model === undefined) throw new RpcError(-32602, `Unknown model: ${wanted}`);
+    session.model = model;
+    return { configOptions: settingsOf(this.#options, session).configOptions };
   }
 
   #session(params: Json): Session {
@@ -387,7 +510,9 @@ class FakeAgent {
     try {
       session = this.#session(params);
       if (session.turn !== undefined) throw new RpcError(-32603, "A turn is already running in this session");
-      steps = promptSteps(params.prompt);
+      const texts = promptTexts(params.prompt);
+      steps = findSteps(texts.at(-1) ?? "") ?? echo(texts);
+      this.#memory.add(session.id, texts.join("\n"));
     } catch (error) {
       this.#output.send({ jsonrpc: "2.0", id, error: errorBody(error) });
       return;
@@ -420,7 +545,10 @@ class FakeAgent {
       if (signal.aborted) break;
       const lines = immediate(step, sessionId);
       if (lines !== undefined) this.#output.write(lines);
-      else if ("ignoreCancel" in step) turn.ignoreCancel = true;
+      else if ("recall" in step) {
+        const before = this.#memory.prompts(sessionId)?.slice(0, -1) ?? [];
+        this.#output.write(textLine(sessionId, JSON.stringify(before)));
+      } else if ("ignoreCancel" in step) turn.ignoreCancel = true;
       else if ("stop" in step) {
         const { stop, ...rest } = step;
         return { result: { stopReason: stop, ...rest } };
@@ -552,12 +680,36 @@ function spawn({ spawn, setsid, inherit }: { spawn: string; setsid?: boolean; in
   return child.pid;
 }
 
-function promptSteps(prompt: unknown): Step[] {
+function promptTexts(prompt: unknown): string[] {
   if (!Array.isArray(prompt)) throw new RpcError(-32602, "Invalid params: prompt must be an array");
-  const texts = prompt.filter(isObject).filter((block) => block.type === "text").map(({ text }) =>
-    String(text)
-  );
-  return findSteps(texts.at(-1) ?? "") ?? echo(texts);
+  return prompt.filter(isObject).filter((block) => block.type === "text").map(({ text }) => String(text));
+}
+
+/** What a session tells of its models and modes. */
+function settingsOf({ models, modes }: FakeAgentOptions, session: Session): Json {
+  const byOption = models !== undefined && models.by !== "set_model";
+  const bySetModel = models !== undefined && models.by !== "option";
+  return {
+    ...modes && {
+      modes: { currentModeId: session.mode, availableModes: modes.map((id) => ({ id, name: `Mode ${id}` })) },
+    },
+    ...bySetModel && {
+      models: {
+        currentModelId: session.model,
+        availableModels: models.ids.map((id) => ({ modelId: id, name: `Model ${id}` })),
+      },
+    },
+    ...byOption && {
+      configOptions: [{
+        id: "model",
+        name: "Model",
+        category: "model",
+        type: "select",
+        currentValue: session.model,
+        options: models.ids.map((id) => ({ value: id, name: `Model ${id}` })),
+      }],
+    },
+  };
 }
 
 function echo(texts: string[]): Step[] {
@@ -589,8 +741,12 @@ function initializeResult(options: FakeAgentOptions): Json {
         audio: options.audio ?? false,
         embeddedContext: true,
       },
-      mcpCapabilities: { http: false, sse: false },
-      sessionCapabilities: options.close === false ? {} : { close: {} },
+      mcpCapabilities: { http: options.mcp?.http ?? false, sse: options.mcp?.sse ?? false },
+      sessionCapabilities: {
+        ...options.close !== false && { close: {} },
+        ...options.resume && { resume: {} },
+        ...options.delete && { delete: {} },
+      },
     },
     authMethods: methodObjects(options),
     agentInfo: { name: "fake-agent", title: "Fake agent", version: "1.0.0" },

@@ -309,6 +309,72 @@ Deno.test("fake agent: sessions run side by side, one turn each", async () => {
   assertEquals(client.texts("fake-old"), ["An earlier answer."]);
 });
 
+Deno.test("fake agent: brings back what it is told to, and recalls the prompts of a session", async () => {
+  await using client = fake({ resume: true, loadSession: true, delete: true });
+  const sessionId = await client.newSession();
+  await client.prompt(sessionId, "one", "and two");
+  await client.prompt(sessionId, "three");
+  await client.request("session/close", { sessionId });
+  assertEquals((await client.request("session/resume", { ...SERVER, sessionId })).result, {});
+  await client.prompt(sessionId, directive({ recall: true }));
+  assertEquals(client.texts(sessionId).at(-1), JSON.stringify(["one\nand two", "three"]));
+  assertEquals((await client.request("session/delete", { sessionId })).result, {});
+  const codes = [
+    await client.prompt(sessionId, "gone"),
+    await client.request("session/resume", { ...SERVER, sessionId: "gone" }),
+    await client.request("session/resume", { sessionId }),
+  ].map(({ error }) => object(error).code);
+  assertEquals(codes, [-32602, -32002, -32602]);
+
+  await using forgetful = fake({ resume: true, loadSession: true, forgetful: true });
+  for (const method of ["session/resume", "session/load"]) {
+    const { error } = await forgetful.request(method, { ...SERVER, sessionId: await forgetful.newSession() });
+    assertEquals(object(error).code, -32002);
+  }
+});
+
+Deno.test("fake agent: what is in its memory outlives it, and nothing else", async () => {
+  const memory = await Deno.makeTempFile();
+  const killed = fake({ memory, resume: true, delete: true });
+  const [kept, deleted] = [await killed.newSession(), await killed.newSession()];
+  await killed.prompt(kept, "remember me");
+  await killed.request("session/delete", { sessionId: deleted });
+  killed.child.kill("SIGKILL");
+  await killed.end();
+  await using next = fake({ memory, resume: true });
+  assertEquals((await next.request("session/resume", { ...SERVER, sessionId: kept })).result, {});
+  await next.prompt(kept, directive({ recall: true }));
+  assertEquals(next.texts(), ['["remember me"]']);
+  for (const sessionId of [deleted, "fake-other"]) {
+    const { error } = await next.request("session/resume", { ...SERVER, sessionId });
+    assertEquals(object(error).code, -32002);
+  }
+  await Deno.remove(memory);
+});
+
+for (const by of ["option", "set_model", "both"] as const) {
+  Deno.test(`fake agent: models by ${by}, and modes`, async () => {
+    await using client = fake({ models: { ids: ["a", "b"], by }, modes: ["ask", "code"] });
+    const { result } = await client.request("session/new", SERVER);
+    const { sessionId, models, modes, configOptions } = object(result);
+    assertEquals([models !== undefined, configOptions !== undefined], [by !== "option", by !== "set_model"]);
+    assertEquals(object(modes).currentModeId, "ask");
+    const ask = async (method: string, params: Json) =>
+      object((await client.request(method, { sessionId, ...params })).error).code;
+    const option = { configId: "model", value: "b" };
+    const [offered, missing] = [undefined, -32601];
+    assertEquals(
+      [
+        await ask("session/set_config_option", option),
+        await ask("session/set_model", { modelId: "b" }),
+        await ask("session/set_mode", { modeId: "code" }),
+        await ask("session/set_mode", { modeId: "c" }),
+      ],
+      [by === "set_model" ? missing : offered, by === "option" ? missing : offered, offered, -32602],
+    );
+  });
+}
+
 Deno.test("fake agent: authentication, when it is asked for", async () => {
   await using client = fake({ authRequired: true, authMethods: ["key"], close: false });
   const code = ({ error }: Json) => object(error).code;

@@ -1,17 +1,19 @@
 /** An agent in memory: it says what a test tells it to say, when the test tells it. @module */
 
-import type { Accepts, Agent, AgentState, PromptBlock, Prompting, Session } from "../../lib/turn/agent.ts";
 import type {
-  PlanEntry,
-  SessionId,
-  StopReason,
-  ToolCall,
-  ToolCallId,
-  TurnEvent,
-  TurnReader,
-  Usage,
-} from "../../lib/turn/event.ts";
-import type { Failure } from "../../lib/turn/failure.ts";
+  Accepts,
+  Agent,
+  AgentModel,
+  AgentState,
+  PromptBlock,
+  Prompting,
+  Session,
+} from "../../lib/turn/agent.ts";
+import type { SessionId, TurnReader } from "../../lib/turn/event.ts";
+import { Failure } from "../../lib/turn/failure.ts";
+import { awaited, MemoryPrompt } from "./memory_prompt.ts";
+
+export type { MemoryPrompt };
 
 /** What an agent does with a prompt; it runs right after the prompt was taken, before anything reads the turn. */
 export type Script = (prompt: MemoryPrompt) => void;
@@ -29,119 +31,8 @@ export function oneByOne(...scripts: Script[]): Script {
   return (prompt) => scripts.shift()?.(prompt);
 }
 
-/** How long a test waits for what has to come, in milliseconds: only a broken program lets it pass. */
-const PATIENCE_MS = 20_000;
-
-/** What the promise resolves to, or a failure that says what did not happen. */
-async function awaited<T>(promise: Promise<T>, what: string): Promise<T> {
-  const { promise: never, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Error(`${what}, in ${PATIENCE_MS / 1000} seconds`)), PATIENCE_MS);
-  try {
-    return await Promise.race([promise, never]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** A prompt that the agent took. It runs until it is ended. */
-export class MemoryPrompt {
-  readonly blocks: readonly PromptBlock[];
-  readonly session: MemorySession;
-  readonly #cancelled: Promise<void>;
-  readonly #reader: TurnReader;
-  readonly #done: () => void;
-  readonly #wasCancelled: () => void;
-  #cancels = 0;
-  #over = false;
-
-  constructor(session: MemorySession, blocks: readonly PromptBlock[], reader: TurnReader, done: () => void) {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.session = session;
-    this.blocks = blocks;
-    this.#cancelled = promise;
-    this.#wasCancelled = resolve;
-    this.#reader = reader;
-    this.#done = done;
-  }
-
-  /** The text of the prompt. */
-  get text(): string {
-    return this.blocks.flatMap((block) => block.type === "text" ? [block.text] : []).join("\n");
-  }
-
-  /** Resolves when the agent is asked to stop. */
-  get cancelled(): Promise<void> {
-    return awaited(this.#cancelled, "the agent was not asked to stop");
-  }
-
-  /** How often the agent was asked to stop. */
-  get cancels(): number {
-    return this.#cancels;
-  }
-
-  /** Whether the last event was told. */
-  get over(): boolean {
-    return this.#over;
-  }
-
-  /** Tells an event of the turn; nothing once the turn is over, as the port promises. */
-  emit(event: TurnEvent): void {
-    if (this.#over) return;
-    this.#over = event.type === "end" || event.type === "failure";
-    this.#reader(event);
-    if (this.#over) this.#done();
-  }
-
-  /** Says a piece of the reply. */
-  say(text: string): void {
-    this.emit({ type: "text", text });
-  }
-
-  /** Thinks aloud. */
-  think(text: string): void {
-    this.emit({ type: "thought", text });
-  }
-
-  /** Announces or changes a tool call. */
-  tool(tool: Partial<Omit<ToolCall, "id">> & { id?: string } = {}): void {
-    const { id = "t1", ...rest } = tool;
-    this.emit({
-      type: "tool",
-      tool: { id: id as ToolCallId, title: "Read file", kind: "read", status: "in_progress", ...rest },
-    });
-  }
-
-  /** Shows its plan. */
-  plan(...entries: PlanEntry[]): void {
-    this.emit({ type: "plan", entries });
-  }
-
-  /** Tells what the turn cost. */
-  usage(usage: Partial<Usage>): void {
-    this.emit({
-      type: "usage",
-      usage: { inputTokens: 0, outputTokens: 0, thoughtTokens: 0, cachedTokens: 0, ...usage },
-    });
-  }
-
-  /** Answers the prompt. */
-  end(reason: StopReason = "end_turn"): void {
-    this.emit({ type: "end", reason });
-  }
-
-  /** Ends without an answer. */
-  fail(failure: Failure): void {
-    this.emit({ type: "failure", failure });
-  }
-
-  /** Not for tests: what the centre does to stop the turn. */
-  cancel(): void {
-    if (this.#over) return;
-    this.#cancels++;
-    this.#wasCancelled();
-    if (this.session.agent.answersCancels) queueMicrotask(() => this.end("cancelled"));
-  }
-}
+/** What waits for nothing. A race with what never comes would be remembered by that for ever. */
+const AT_ONCE: Promise<void> = Promise.resolve();
 
 /** A session of a {@linkcode MemoryAgent}. */
 export class MemorySession implements Session {
@@ -149,10 +40,12 @@ export class MemorySession implements Session {
   readonly agent: MemoryAgent;
   readonly #closing = new AbortController();
   #queue: Promise<void> = Promise.resolve();
+  model: string | undefined;
 
   constructor(id: string, agent: MemoryAgent) {
     this.id = id as SessionId;
     this.agent = agent;
+    this.model = agent.models[0]?.id;
   }
 
   get accepts(): Accepts {
@@ -179,6 +72,15 @@ export class MemorySession implements Session {
     return { cancel: () => prompt.cancel() };
   }
 
+  choose(model: string | undefined): Promise<void> {
+    const { models } = this.agent;
+    if (model !== undefined && !models.some(({ id }) => id === model)) {
+      return Promise.reject(new Failure("model_not_found", `There is no ${model}.`));
+    }
+    this.model = model ?? models[0]?.id;
+    return Promise.resolve();
+  }
+
   close(): void {
     this.#closing.abort();
   }
@@ -186,8 +88,16 @@ export class MemorySession implements Session {
 
 /** The agent. What a test does not set works: it opens sessions and takes every prompt. */
 export class MemoryAgent implements Agent {
-  readonly name = "openab";
+  readonly name: string;
   state: AgentState = "ready";
+  program = "memory";
+  models: AgentModel[] = [];
+  /** Whether it brings back the sessions that it had. */
+  resumes = false;
+  /** The sessions that it was asked to bring back. */
+  readonly resumed: SessionId[] = [];
+  /** The sessions that it was asked to forget. */
+  readonly forgotten: SessionId[] = [];
   accepts: Accepts = { image: true, audio: true };
   /** What it does with each prompt by itself. */
   script: Script | undefined;
@@ -198,28 +108,65 @@ export class MemoryAgent implements Agent {
   /** Why no prompt is taken. */
   promptFailure: Failure | undefined;
   /** What opening a session waits for. */
-  opens: Promise<void> = Promise.resolve();
+  opens: Promise<void> = AT_ONCE;
   /** What taking a prompt waits for. */
-  takes: Promise<void> = Promise.resolve();
-  /** Every session that was opened. */
+  takes: Promise<void> = AT_ONCE;
+  /** Every session that was opened or brought back. */
   readonly sessions: MemorySession[] = [];
   /** Every prompt that was taken. */
   readonly prompts: MemoryPrompt[] = [];
   readonly #finished = Promise.withResolvers<void>();
+  #opened = 0;
   #seen = 0;
   #wake = Promise.withResolvers<void>();
 
+  constructor(name = "openab") {
+    this.name = name;
+  }
+
   async open(signal?: AbortSignal): Promise<MemorySession> {
+    await this.#opening(signal);
+    return this.#add(`${this.#prefix}session-${++this.#opened}`);
+  }
+
+  /** Brings back any session but a forgotten one, if it does so at all: as a new one of the same id. */
+  async resume(id: SessionId, signal?: AbortSignal): Promise<MemorySession | undefined> {
+    this.resumed.push(id);
+    await this.#opening(signal);
+    return this.resumes && !this.forgotten.includes(id) ? this.#add(id) : undefined;
+  }
+
+  /** What each session waits for that is opened or brought back. */
+  async #opening(signal: AbortSignal | undefined): Promise<void> {
     signal?.throwIfAborted();
+    if (this.opens === AT_ONCE) await AT_ONCE;
+    else await this.#gate(signal);
+    if (this.openFailure) throw this.openFailure;
+  }
+
+  async #gate(signal: AbortSignal | undefined): Promise<void> {
     const { promise: aborted, reject } = Promise.withResolvers<never>();
     const abort = () => reject(signal?.reason);
     signal?.addEventListener("abort", abort);
-    await Promise.race([this.opens, this.#finished.promise, aborted]);
-    signal?.removeEventListener("abort", abort);
-    if (this.openFailure) throw this.openFailure;
-    const session = new MemorySession(`session-${this.sessions.length + 1}`, this);
+    try {
+      await Promise.race([this.opens, this.#finished.promise, aborted]);
+    } finally {
+      signal?.removeEventListener("abort", abort);
+    }
+  }
+
+  #add(id: string): MemorySession {
+    const session = new MemorySession(id, this);
     this.sessions.push(session);
     return session;
+  }
+
+  get #prefix(): string {
+    return this.name === "openab" ? "" : `${this.name}-`;
+  }
+
+  forget(id: SessionId): void {
+    this.forgotten.push(id);
   }
 
   /** The next prompt that no test has seen yet, as soon as it is there. */
@@ -240,7 +187,7 @@ export class MemoryAgent implements Agent {
 
   /** Not for tests: what a session waits for before it takes a prompt. */
   canTake(): Promise<void> {
-    return Promise.race([this.takes, this.#finished.promise]);
+    return this.takes === AT_ONCE ? AT_ONCE : Promise.race([this.takes, this.#finished.promise]);
   }
 
   /** Ends everything that runs, or is yet to come. */

@@ -16,7 +16,7 @@ import { argument, pretend, temporary, UNREACHABLE } from "./pretend.ts";
 Deno.test("the baked permissions are these and no others", () => {
   assertEquals(
     PERMISSIONS.join(" "),
-    "--no-prompt --allow-net --allow-env --allow-read --allow-run",
+    "--no-prompt --allow-net --allow-env --allow-read --allow-write --allow-run",
   );
 });
 

@@ -11,7 +11,7 @@ interface Case {
 const SIDEWAYS =
   "lib/openai/chat.ts may not import lib/acp/peer.ts: sides never import each other; take a function from lib/app.ts";
 const UPWARDS =
-  "lib/turn/run.ts may not import lib/http/sse.ts: imports go down (main > app > config > sides > http > ops > " +
+  "lib/turn/run.ts may not import lib/http/sse.ts: imports go down (main > app, doctor > config > sides > http > ops > " +
   "conversation > turn) and http stands above turn; take a function as a parameter";
 const ENVIRONMENT =
   "lib/ops/log.ts may not read the environment: only main.ts does; take the value as a parameter";
@@ -29,6 +29,11 @@ const CASES: readonly Case[] = [
     name: "app imports sides",
     file: "lib/app.ts",
     source: `import "./openai/chat.ts"; import "./acp/agent.ts";`,
+  },
+  {
+    name: "doctor imports its other file, and what is below",
+    file: "lib/doctor/doctor.ts",
+    source: `import "./report.ts"; import "../config/load.ts"; import "../acp/agent.ts";`,
   },
   {
     name: "main imports anything",
@@ -78,7 +83,7 @@ const CASES: readonly Case[] = [
     file: "lib/acp/agent.ts",
     source: `import type { Config } from "../config.ts";`,
     messages: [
-      "lib/acp/agent.ts may not import lib/config.ts: imports go down (main > app > config > sides > http > ops > " +
+      "lib/acp/agent.ts may not import lib/config.ts: imports go down (main > app, doctor > config > sides > http > ops > " +
       "conversation > turn) and config stands above acp; take a slice of options as a parameter",
     ],
   },
@@ -96,6 +101,23 @@ const CASES: readonly Case[] = [
     source: `import "../main.ts";`,
     messages: [
       "lib/app.ts may not import main.ts: only main.ts imports main.ts; take what you need as a parameter",
+    ],
+  },
+  {
+    name: "app and doctor",
+    file: "lib/app.ts",
+    source: `import "./doctor.ts";`,
+    messages: [
+      "lib/app.ts may not import lib/doctor.ts: only main.ts imports lib/doctor.ts; take what you need as a parameter",
+    ],
+  },
+  {
+    name: "doctor from a side",
+    file: "lib/acp/agent.ts",
+    source: `import "../doctor/report.ts";`,
+    messages: [
+      "lib/acp/agent.ts may not import lib/doctor/report.ts: only main.ts imports lib/doctor/report.ts; " +
+      "take what you need as a parameter",
     ],
   },
   {

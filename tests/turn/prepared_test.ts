@@ -93,14 +93,17 @@ Deno.test("PreparedAnswers: of more than 50 texts the oldest are forgotten", () 
 });
 
 Deno.test("preparedTurn: says the text as it is, and is over", async () => {
-  const turn = await preparedTurn("[happy] Done!", "mao");
+  const turn = await preparedTurn("[happy] Done!", { conversation: "mao", servedBy: "openab" });
   assertEquals([turn.over, turn.conversation], [true, "mao"]);
   assertEquals(heardOf(turn).briefs, ["text [happy] Done!", "end end_turn"]);
   await turn.ended;
 });
 
 Deno.test("preparedTurn: without a conversation it has one of its own", async () => {
-  const [one, two] = [await preparedTurn("a", undefined), await preparedTurn("b", undefined)];
+  const [one, two] = [
+    await preparedTurn("a", { servedBy: "openab" }),
+    await preparedTurn("b", { servedBy: "openab" }),
+  ];
   assertEquals(one.conversation === two.conversation, false);
   assertEquals(heardOf(one).text + heardOf(two).text, "ab");
 });

@@ -23,7 +23,13 @@ class Beginner {
     await this.gate;
     const session = await this.agent.open();
     const limits = { replyTimeoutMs: 0, turnTimeoutMs: 0 };
-    return await runTurn({ session, blocks: [{ type: "text", text: "Hello" }], limits, record: true });
+    return await runTurn({
+      session,
+      blocks: [{ type: "text", text: "Hello" }],
+      limits,
+      servedBy: "openab",
+      record: true,
+    });
   };
 
   prompt(): Promise<MemoryPrompt> {

@@ -10,10 +10,12 @@ Deno.test("runTurn: resolves once the prompt was taken, with what was asked", as
   agent.takes = promise;
   const session = await agent.open();
   let begun = false;
-  const beginning = runTurn({ session, blocks: BLOCKS, limits: NO_LIMITS }).then((turn) => {
-    begun = true;
-    return turn;
-  });
+  const beginning = runTurn({ session, servedBy: "openab", blocks: BLOCKS, limits: NO_LIMITS }).then(
+    (turn) => {
+      begun = true;
+      return turn;
+    },
+  );
   await settled();
   assertEquals(begun, false);
   resolve();
@@ -30,7 +32,10 @@ Deno.test("runTurn: a prompt that is not taken is thrown, and nothing is left ru
   const refusal = agent.promptFailure = new Failure("agent_unavailable", "Gone.");
   const session = await agent.open();
   const limits = { replyTimeoutMs: 60_000, turnTimeoutMs: 60_000 };
-  assertStrictEquals(await runTurn({ session, blocks: BLOCKS, limits }).catch((error) => error), refusal);
+  assertStrictEquals(
+    await runTurn({ session, servedBy: "openab", blocks: BLOCKS, limits }).catch((error) => error),
+    refusal,
+  );
 });
 
 Deno.test("Turn: every event comes in order, to its reader and to who observes", async () => {
@@ -75,7 +80,7 @@ Deno.test("Turn: an agent that answers before the prompt counts as taken leaves 
   };
   const session = await agent.open();
   const limits = { replyTimeoutMs: 60_000, turnTimeoutMs: 60_000 };
-  const turn = await runTurn({ session, blocks: BLOCKS, limits });
+  const turn = await runTurn({ session, servedBy: "openab", blocks: BLOCKS, limits });
   assertEquals(turn.over, true);
   assertEquals(heardOf(turn).briefs, ["text fast", "end end_turn"]);
   await turn.ended;
@@ -100,7 +105,7 @@ Deno.test("Turn: a cancel before the prompt is taken reaches the agent once it i
   const { promise, resolve } = Promise.withResolvers<void>();
   agent.takes = promise;
   const session = await agent.open();
-  const turn = new Turn({ session, blocks: BLOCKS, limits: NO_LIMITS });
+  const turn = new Turn({ session, servedBy: "openab", blocks: BLOCKS, limits: NO_LIMITS });
   const starting = turn.start(session, BLOCKS);
   turn.cancel();
   resolve();
@@ -217,5 +222,9 @@ Deno.test("runTurn: the session's own error is thrown as it is", async () => {
   const agent = quietAgent();
   const session = await agent.open();
   session.prompt = () => Promise.reject(new TypeError("odd"));
-  await assertRejects(() => runTurn({ session, blocks: BLOCKS, limits: NO_LIMITS }), TypeError, "odd");
+  await assertRejects(
+    () => runTurn({ session, servedBy: "openab", blocks: BLOCKS, limits: NO_LIMITS }),
+    TypeError,
+    "odd",
+  );
 });

@@ -21,7 +21,7 @@ export async function begin(
 ): Promise<{ turn: Turn; prompt: MemoryPrompt }> {
   const agent = quietAgent();
   const session = await agent.open();
-  const turn = await runTurn({ session, blocks: BLOCKS, limits: NO_LIMITS, ...options });
+  const turn = await runTurn({ session, servedBy: "openab", blocks: BLOCKS, limits: NO_LIMITS, ...options });
   return { turn, prompt: await agent.nextPrompt() };
 }
 

@@ -1,0 +1,52 @@
+/** Requests that an agent should answer soon. @module */
+
+import { messageOf } from "../turn/failure.ts";
+import { type Peer, RpcError } from "./peer.ts";
+
+/** What an answer is turned into. */
+export interface Question<T> {
+  readonly method: string;
+  readonly params: unknown;
+  /** How long the answer is waited for, in milliseconds. */
+  readonly ms: number;
+  /** Called with the answer as it comes, before anything that the agent says behind it. */
+  read(result: unknown): T;
+  /** Called with an answer that comes too late. */
+  late?(result: unknown): void;
+}
+
+/**
+ * Asks, and resolves to what was read.
+ *
+ * @throws What `read` throws, {@linkcode RpcError} or `ClosedError` as the peer's requests do, or an error that says
+ *   that no answer came in time.
+ */
+export function ask<T>(peer: Peer, { method, params, ms, read, late }: Question<T>): Promise<T> {
+  const { promise, resolve, reject } = Promise.withResolvers<T>();
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    reject(new Error(`The agent did not answer ${method} within ${ms / 1000} seconds.`));
+  }, ms);
+  peer.call(method, params, {
+    resolve(result) {
+      clearTimeout(timer);
+      if (isLate) return late?.(result);
+      try {
+        resolve(read(result));
+      } catch (error) {
+        reject(error);
+      }
+    },
+    reject(error) {
+      clearTimeout(timer);
+      reject(error);
+    },
+  }).sent.catch(() => {});
+  return promise;
+}
+
+/** Why a request failed, in the agent's words where it has some. */
+export function explain(error: unknown): string {
+  return error instanceof RpcError ? error.explanation : messageOf(error);
+}

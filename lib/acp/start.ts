@@ -1,0 +1,84 @@
+/** A configured agent, made ready to start. @module */
+
+import type { Log } from "../ops/log.ts";
+import type { PermissionDesk } from "../turn/permission.ts";
+import { AcpAgent } from "./agent.ts";
+import { agentEnvironment, type EnvironmentSource } from "./environment.ts";
+import type { McpServer } from "./mcp.ts";
+import type { PermissionPolicy } from "./permission.ts";
+import { AgentPool } from "./pool.ts";
+import { launch } from "./process.ts";
+
+/** An agent as it is configured. */
+export interface AgentSetup {
+  readonly name: string;
+  /** The program; without one it is the demo agent. */
+  readonly command: string | undefined;
+  readonly args: readonly string[];
+  /** The folder that it works in; perhaps not absolute. */
+  readonly workingDir: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly inheritEnv: readonly string[];
+  readonly mcpServers: readonly McpServer[];
+  readonly mode: string | undefined;
+  readonly model: string | undefined;
+  readonly processes: number;
+  readonly permissions: PermissionPolicy;
+}
+
+/** What every agent is given. */
+export interface AgentSurroundings extends Pick<EnvironmentSource, "own" | "windows" | "programFolders"> {
+  readonly desk: Pick<PermissionDesk, "ask">;
+  readonly version: string;
+  readonly log: Log;
+}
+
+/**
+ * Makes an agent; it starts when it is needed.
+ *
+ * @throws {Error} if its folder does not exist.
+ */
+export async function makeAgent(setup: AgentSetup, around: AgentSurroundings): Promise<AcpAgent | AgentPool> {
+  const { name, mcpServers, mode, model, permissions, processes, workingDir } = setup;
+  const { own, windows, programFolders, desk, version, log } = around;
+  const cwd = await Deno.realPath(workingDir).catch(() => undefined);
+  if (cwd === undefined) {
+    throw new Error(
+      `The folder of the agent ${name} does not exist: ${workingDir} (VTUBER_WORKING_DIR, working_dir).`,
+    );
+  }
+  const { command, args } = setup.command === undefined
+    ? demoCommand()
+    : { ...setup, command: setup.command };
+  const env = agentEnvironment({ own, windows, programFolders, inherit: setup.inheritEnv, set: setup.env });
+  const make = () =>
+    new AcpAgent({
+      name,
+      program: JSON.stringify([command, ...args, cwd]),
+      launch: () => launch({ command, args, cwd, env }, log),
+      cwd,
+      mcpServers,
+      mode,
+      model,
+      permissions,
+      desk,
+      version,
+      variables: new Set(Object.keys(env)),
+      log,
+    });
+  const members = Array.from({ length: processes }, make);
+  return members.length === 1 ? members[0]! : new AgentPool(members);
+}
+
+/** How this program starts its demo agent: itself, or its source, which needs nothing but Deno. */
+function demoCommand(): { command: string; args: readonly string[] } {
+  const source = [
+    "run",
+    "--no-prompt",
+    "--quiet",
+    "--no-config",
+    "--no-lock",
+    `${import.meta.dirname}/demo.ts`,
+  ];
+  return { command: Deno.execPath(), args: Deno.build.standalone ? ["demo-agent"] : source };
+}

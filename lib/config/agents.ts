@@ -1,0 +1,136 @@
+/** The agents that are served: made of the file's tables, and of what variables and flags say of them. @module */
+
+import type { McpServer } from "../acp/mcp.ts";
+import type { PermissionPolicy } from "../acp/permission.ts";
+import type { AgentTable, AgentTables } from "./file.ts";
+import type { Values } from "./settings.ts";
+
+/** What the agent of `[agent]` is called where another one is the default. */
+const OWN_NAME = "openab";
+
+/** An agent as it is configured. */
+export interface AgentConfig {
+  /** What requests call it. */
+  readonly name: string;
+  /** The program, or nothing for the built-in demo agent. */
+  readonly command: string | undefined;
+  readonly args: readonly string[];
+  /** The agent's folder; perhaps not absolute yet. */
+  readonly workingDir: string;
+  /** Variables to set for it. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Names of variables to hand on to it. */
+  readonly inheritEnv: readonly string[];
+  /** What it is told of with each session. */
+  readonly mcpServers: readonly McpServer[];
+  /** The mode that its sessions begin in, as it calls it; without one its own choice. */
+  readonly mode: string | undefined;
+  /** The model that its sessions begin with, as it calls it; without one its own choice. */
+  readonly model: string | undefined;
+  /** How many processes share its sessions. */
+  readonly processes: number;
+  readonly permissions: PermissionPolicy;
+}
+
+/** What the agents are made of. */
+export interface AgentSource {
+  readonly tables: AgentTables;
+  readonly values: Values;
+  readonly env: Readonly<Record<string, string>>;
+  readonly flags: Readonly<Record<string, string>>;
+}
+
+/**
+ * The agents, the default one first. That is the one that `VTUBER_DEFAULT_MODEL` names; else that of `[agent]` or
+ * `OPENAB_AGENT_COMMAND`, which takes that name; else the first of `[agents]`. Adds what is wrong to `mistakes`, what is
+ * odd to `warnings`.
+ */
+export function readAgents(source: AgentSource, mistakes: string[], warnings: string[]): AgentConfig[] {
+  const { tables: { agent, agents }, values, env, flags } = source;
+  const isNamed = agents.has(values.model);
+  const command = ownCommand(source);
+  const served = [...agents].map(([name, table]) => toConfig(name, table, source));
+  if (command || agents.size === 0) {
+    const [program, ...args] = command ?? [];
+    const table = { ...agent ?? NO_TABLE, command: program, args };
+    const inheritEnv = [...table.inheritEnv, ...values.agentInherit ?? []];
+    const own = { ...toConfig(isNamed ? OWN_NAME : values.model, table, source), inheritEnv };
+    if (agents.has(own.name)) {
+      mistakes.push(
+        `Two agents are called ${own.name}: [agents.${own.name}], and that of [agent] or OPENAB_AGENT_COMMAND. ` +
+          "Give the first another name, or name the second with VTUBER_DEFAULT_MODEL.",
+      );
+    }
+    served.unshift(own);
+  } else {
+    if (agent) warnings.push("[agent] has no command: there is no such agent, only those of [agents].");
+    const isSet = flags.VTUBER_DEFAULT_MODEL?.trim() || env.VTUBER_DEFAULT_MODEL?.trim();
+    if (isSet && !isNamed) {
+      const names = [...agents.keys()].join(", ");
+      mistakes.push(`VTUBER_DEFAULT_MODEL: there is no agent ${values.model}; there are ${names}.`);
+    }
+  }
+  const first = served.findIndex(({ name }) => name === values.model);
+  return first > 0 ? [served[first]!, ...served.toSpliced(first, 1)] : served;
+}
+
+const NO_TABLE: AgentTable = {
+  command: undefined,
+  args: [],
+  workingDir: undefined,
+  env: {},
+  inheritEnv: [],
+  mcpServers: [],
+  mode: undefined,
+  model: undefined,
+  processes: 1,
+  permissions: undefined,
+};
+
+/** The command of the agent that has no name: as in OpenAB, the file's wins over the variable, and the flag over both. */
+function ownCommand({ tables: { agent }, values, flags }: AgentSource): readonly string[] | undefined {
+  if (agent?.command !== undefined && !flags.OPENAB_AGENT_COMMAND?.trim()) {
+    return [agent.command, ...agent.args];
+  }
+  return values.agentCommand?.length ? values.agentCommand : undefined;
+}
+
+/** A variable or flag that is set wins over every table. */
+function toConfig(name: string, table: AgentTable, { values, env, flags }: AgentSource): AgentConfig {
+  const isSet = (variable: string) => flags[variable]?.trim() || env[variable]?.trim();
+  return {
+    ...table,
+    name,
+    workingDir: isSet("VTUBER_WORKING_DIR") ? values.workingDir : table.workingDir ?? values.workingDir,
+    permissions: isSet("VTUBER_PERMISSIONS") ? values.permissions : table.permissions ?? values.permissions,
+  };
+}
+
+/** Where the key would reach an agent: each agent's name, and its fields at fault. */
+export function leaksOf(agents: readonly AgentConfig[], secret: string): [name: string, fields: string[]][] {
+  const has = (texts: Iterable<string>) =>
+    [...texts].some((text) => text.includes(secret) || text.includes(encodeURIComponent(secret)));
+  const valuesOf = (list: readonly { readonly value: string }[]) => list.map(({ value }) => value);
+  return agents.flatMap(({ name, args, env, inheritEnv, mcpServers }) => {
+    const fields: [field: string, leaks: boolean][] = [
+      ["args", has(args)],
+      ["env", has(Object.values(env))],
+      // Windows takes the names of variables in any case.
+      ["inherit_env", inheritEnv.some((variable) => variable.toUpperCase() === "VTUBER_AUTH_KEY")],
+      ...mcpServers.flatMap((server): [string, boolean][] =>
+        "command" in server
+          ? [
+            [`mcp_servers.${server.name}.command`, has([server.command])],
+            [`mcp_servers.${server.name}.args`, has(server.args)],
+            [`mcp_servers.${server.name}.env`, has(valuesOf(server.env))],
+          ]
+          : [
+            [`mcp_servers.${server.name}.url`, has([server.url])],
+            [`mcp_servers.${server.name}.headers`, has(valuesOf(server.headers))],
+          ]
+      ),
+    ];
+    const leaks = fields.flatMap(([field, isLeak]) => isLeak ? [field] : []);
+    return leaks.length > 0 ? [[name, leaks] as [string, string[]]] : [];
+  });
+}

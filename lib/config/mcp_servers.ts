@@ -1,0 +1,84 @@
+/** The MCP servers of an agent, as the configuration file has them. @module */
+
+import { z } from "zod";
+import type { McpServer, NamedValue } from "../acp/mcp.ts";
+
+/** MCP servers of one agent. */
+const MAX_SERVERS = 50;
+
+const values = z.record(z.string(), z.string()).default({});
+const program = z.object({
+  type: z.literal("stdio", 'must be "stdio" where there is a command, or left out').optional(),
+  command: z.string().min(1, "may not be empty"),
+  args: z.array(z.string()).default([]),
+  env: values,
+});
+const address = z.object({
+  type: z.enum(["http", "sse"], 'must be "http" or "sse" where there is a url').default("http"),
+  url: z.string().refine((url) => /^https?:$/.test(URL.parse(url)?.protocol ?? ""), {
+    message: "must be an address that begins with http:// or https://",
+  }),
+  headers: values,
+});
+
+/** Where what is found goes. */
+export interface Findings {
+  wrong(path: string, what: string): void;
+  /** A key that is not a setting. */
+  unknown(path: string, key: string, known: readonly string[]): void;
+}
+
+/** Reads `mcp_servers`: tables by name, or a list of tables that have their `name` in them. */
+export function readMcpServers(raw: unknown, path: string, findings: Findings): McpServer[] {
+  if (raw === undefined) return [];
+  if (typeof raw !== "object" || raw === null) {
+    findings.wrong(path, "must be tables by name, or a list of tables that have a name");
+    return [];
+  }
+  const entries = Array.isArray(raw)
+    ? raw.map((table: unknown, index) => [nameOf(table), table, index] as const)
+    : Object.entries(raw).map(([name, table]) => [name, table, name] as const);
+  if (entries.length > MAX_SERVERS) findings.wrong(path, `there may be ${MAX_SERVERS} at most`);
+  const servers = new Map<string, McpServer>();
+  for (const [name, table, place] of entries) {
+    const here = `${path}.${name || place}`;
+    if (!name) findings.wrong(`${here}.name`, "is required: what the server is called");
+    else if (servers.has(name)) findings.wrong(here, "two servers have this name");
+    const server = readServer(name ?? "", table, here, findings);
+    if (name && server) servers.set(name, server);
+  }
+  return [...servers.values()];
+}
+
+function readServer(name: string, table: unknown, path: string, findings: Findings): McpServer | undefined {
+  if (typeof table !== "object" || table === null || Array.isArray(table)) {
+    findings.wrong(path, "must be a table with a command, or with a url");
+    return undefined;
+  }
+  const isProgram = "command" in table;
+  if (isProgram === "url" in table) {
+    findings.wrong(path, `must have a command or a url${isProgram ? ", not both" : ""}`);
+    return undefined;
+  }
+  const schema = isProgram ? program : address;
+  const known = ["name", ...Object.keys(schema.shape)];
+  for (const key of Object.keys(table)) if (!known.includes(key)) findings.unknown(path, key, known);
+  const result = schema.safeParse(table);
+  if (!result.success) {
+    for (const issue of result.error.issues) findings.wrong([path, ...issue.path].join("."), issue.message);
+    return undefined;
+  }
+  const server = result.data;
+  return "command" in server
+    ? { name, command: server.command, args: server.args, env: listed(server.env) }
+    : { type: server.type, name, url: server.url, headers: listed(server.headers) };
+}
+
+function nameOf(table: unknown): string | undefined {
+  const name = typeof table === "object" && table !== null && "name" in table ? table.name : undefined;
+  return typeof name === "string" ? name : undefined;
+}
+
+function listed(values: Readonly<Record<string, string>>): NamedValue[] {
+  return Object.entries(values).map(([name, value]) => ({ name, value }));
+}

@@ -1,0 +1,178 @@
+/** Lays the turns of a transcript beside those of a conversation: pure. @module */
+
+import type { KnownConversation, KnownTurn } from "./memory.ts";
+import type { TranscriptPrint, TurnPrint } from "./print.ts";
+
+/** The place of a turn that the conversation does not have yet. */
+export const NEW = -1;
+/** The place of a turn that lies behind what is compared. */
+export const PASSED = -2;
+
+/** How a transcript goes on from a conversation. */
+export interface Continuation {
+  /** For each turn of the transcript which of the conversation's turns it is, or {@linkcode NEW}, or {@linkcode PASSED}. */
+  readonly places: readonly number[];
+  /** The last turn was put before and is to be put once more. */
+  readonly isAgain: boolean;
+  /** The conversation's turns that the caller has left out of its transcript, though they were answered. */
+  readonly left?: readonly number[];
+}
+
+/** A transcript beside a conversation. */
+export interface Alignment extends Continuation {
+  readonly matched: number;
+  /** The transcript begins where the conversation does. */
+  readonly isWhole: boolean;
+  /** Every turn of the conversation is there, but for those that may be missing. */
+  readonly isReached: boolean;
+  /** It asks for another answer to a turn that has one. */
+  readonly isRegenerated: boolean;
+  /** Something that they share was answered. */
+  readonly isAnswered: boolean;
+}
+
+/** What is compared of a conversation. */
+export type Turns = Pick<KnownConversation, "turns" | "turnsBefore" | "reply">;
+
+/**
+ * The best way to lay a transcript beside a conversation, if any of its turns fits.
+ *
+ * @param isNamed It is known to be this conversation: else two who only begin alike are not taken for one.
+ */
+export function align(
+  { turns, reply }: TranscriptPrint,
+  conversation: Turns,
+  isNamed = false,
+): Alignment | undefined {
+  const { turns: known, turnsBefore } = conversation;
+  const [first] = turns;
+  // Then the caller has the last answer, and asks for no other, where the same words come again and again.
+  const hasReply = reply !== undefined && reply.print === conversation.reply;
+  const worth = ({ isReached, isRegenerated, matched }: Alignment) => [
+    Number(isReached),
+    Number(!hasReply || !isRegenerated),
+    matched,
+  ];
+  let best: Alignment | undefined;
+  let isStart = turnsBefore === 0;
+  let ahead = known.filter(({ state }) => state === "answered").length;
+  for (const [start, turn] of known.entries()) {
+    // From farther back the end cannot be reached; only where both begin together that is of interest.
+    const isNear = isStart || ahead <= turns.length;
+    if (first && isNear && isSameTurn(first, turn)) {
+      const found = walk(turns, known, start, { isWhole: isStart, isNamed });
+      if (best === undefined || compare(worth(found), worth(best)) > 0) best = found;
+      // Those that begin later have less in common.
+      if (found.isReached && !(hasReply && found.isRegenerated)) break;
+    }
+    if (turn.state !== "answered") continue;
+    isStart = false;
+    ahead--;
+  }
+  return best;
+}
+
+/** How many turns from its beginning on a conversation shares with a transcript, if any of them was answered. */
+export function shared({ turns }: TranscriptPrint, { turns: known, turnsBefore }: Turns): number {
+  const [first] = turns;
+  if (first === undefined || turnsBefore > 0) return 0;
+  // What was never answered may be missing there.
+  const end = known.findIndex(({ state }) => state === "answered") + 1;
+  const starts = known.slice(0, end).flatMap((turn, start) => isSameTurn(first, turn) ? [start] : []);
+  const found = starts.map((start) => walk(turns, known, start, { isWhole: true, isNamed: false }));
+  return Math.max(0, ...found.map(({ isAnswered, matched }) => isAnswered ? matched : 0));
+}
+
+/** Goes along both at once. A turn that was never answered may be missing: some skins keep it, others do not. */
+function walk(
+  turns: readonly TurnPrint[],
+  known: readonly KnownTurn[],
+  start: number,
+  { isWhole, isNamed }: { isWhole: boolean; isNamed: boolean },
+): Alignment {
+  const places: number[] = [];
+  let at = start;
+  for (; at < known.length && places.length < turns.length; at++) {
+    const turn = known[at]!;
+    if (isSameTurn(turns[places.length]!, turn)) places.push(at);
+    else if (turn.state === "answered") break;
+  }
+  const matched = places.length;
+  const isAnswered = places.some((place) => known[place]!.state === "answered");
+  const isMissing = at - start > matched || at < known.length;
+  const isReached = known.slice(at).every(({ state }) => state !== "answered") &&
+    (isNamed || isAnswered || !isMissing);
+  const isRepeated = isReached && matched === turns.length;
+  const last = known[places.at(-1)!]!;
+  const isOpen = last.state !== "answered" || turns.at(-1)!.media !== "" && last.media === "";
+  while (places.length < turns.length) places.push(NEW);
+  return {
+    places,
+    matched,
+    isWhole,
+    isReached,
+    isAnswered,
+    isAgain: isRepeated && isOpen,
+    isRegenerated: isRepeated && !isOpen,
+  };
+}
+
+/**
+ * How a transcript goes on whose last answer is the conversation's last, whatever turns the caller has left out: those
+ * beyond its window, or prompts that it made itself. There must be an answer for each of those that it left out.
+ */
+export function prove({ turns, reply }: TranscriptPrint, conversation: Turns): Continuation | undefined {
+  const { turns: known, turnsBefore } = conversation;
+  if (!reply?.isProof || reply.print !== conversation.reply) return undefined;
+  const heard = turns.filter(({ index }) => index < reply.index);
+  const end = known.findLastIndex(({ state }) => state === "answered") + 1;
+  const places = backwards(heard, known.slice(0, end));
+  if (places.includes(PASSED) && turnsBefore === 0) return undefined;
+  const last = places.at(-1) ?? PASSED;
+  const answers = known.filter(({ state }, place) => state === "answered" && place >= last).length;
+  if (heard.length > 0 && reply.run < answers) return undefined;
+  // What lies before a window is not left out, but for an opening that is all there is.
+  const from = places[0] ?? (turnsBefore + known.length === 1 ? 0 : known.length);
+  const left = known.flatMap(({ state }, place) =>
+    state === "answered" && place >= from && !places.includes(place) ? [place] : []
+  );
+  // What was asked since has no answer.
+  let at = end;
+  const since = turns.slice(heard.length).map((turn) => {
+    const place = known.findIndex((known, place) => place >= at && isSameTurn(turn, known));
+    at = place < 0 ? known.length : place + 1;
+    return place < 0 ? NEW : place;
+  });
+  return { places: [...places, ...since], isAgain: since.at(-1) !== NEW, left };
+}
+
+/** The places of the turns, looked for from the end, best where they have an answer too; the rest is passed. */
+export function backwards(turns: readonly TurnPrint[], known: readonly KnownTurn[]): number[] {
+  let at = known.length;
+  const lastOf = (turn: TurnPrint, isAnswered: boolean) => {
+    for (let place = at - 1; place >= 0; place--) {
+      const same = known[place]!;
+      if (isSameTurn(turn, same) && (!isAnswered || same.state === "answered")) return place;
+    }
+    return PASSED;
+  };
+  return turns.toReversed().map((turn) => {
+    const answered = turn.isAnswered ? lastOf(turn, true) : PASSED;
+    at = answered === PASSED ? lastOf(turn, false) : answered;
+    return at;
+  }).reverse();
+}
+
+/** The same words, and no other pictures: skins leave those out of what they keep. */
+export function isSameTurn(turn: TurnPrint, known: KnownTurn): boolean {
+  return turn.words === known.words &&
+    (turn.media === "" || known.media === "" || turn.media === known.media);
+}
+
+/** Compares lists of the same length, the first that differs deciding. */
+export function compare(a: readonly number[], b: readonly number[]): number {
+  for (const [index, value] of a.entries()) {
+    if (value !== b[index]) return value - b[index]!;
+  }
+  return 0;
+}

@@ -1,0 +1,108 @@
+/** Who waits in one conversation: its turns run one after the other. @module */
+
+import { orAbort } from "../turn/abort.ts";
+import { Failure } from "../turn/failure.ts";
+import type { Turn } from "../turn/run.ts";
+import type { BusyMode } from "./policy.ts";
+
+/** Turns that wait in one conversation, in mode `queue`. */
+export const MAX_QUEUED = 8;
+/** How long one of them waits at most, in milliseconds. */
+const QUEUE_MS = 60_000;
+const SUPERSEDED = "A newer request of the same conversation took this one's place.";
+/** Seconds after which who was refused may try again. */
+const RETRY_AFTER_SECS = 3;
+
+/** A place in the line: left once its turn has really ended, or could not begin. */
+export interface Place {
+  /**
+   * Waits for the turns before it.
+   *
+   * @returns A signal that aborts when this one is given up, by its caller or for a newer one.
+   * @throws {Failure} `turn_cancelled` or `session_busy`; the signal's reason if it aborts.
+   */
+  ready(signal: AbortSignal | undefined): Promise<AbortSignal>;
+  /** Its turn has begun. */
+  began(turn: Turn): void;
+  leave(): void;
+}
+
+/** The turns of one conversation, in order. */
+export class Line {
+  readonly #waiting = new Set<AbortController>();
+  /** Settles when the last place that was taken is left. */
+  #tail: Promise<void> = Promise.resolve();
+  #places = 0;
+  #turn: Turn | undefined;
+
+  /** Whether a turn runs or waits. */
+  get isBusy(): boolean {
+    return this.#places > 0;
+  }
+
+  /**
+   * Whether a turn may enter now; `isMore` if it is one more of a caller who had a turn already, and takes nobody's place.
+   *
+   * @throws {Failure} `session_busy` or `turn_cancelled`, if it may not.
+   */
+  check(mode: BusyMode, isMore = false): void {
+    if (!this.isBusy) return;
+    if (mode === "supersede" && isMore) throw new Failure("turn_cancelled", SUPERSEDED, { prompted: true });
+    if (mode === "supersede") return;
+    if (mode === "reject") throw busy("A turn of this conversation is running.");
+    if (this.#waiting.size >= MAX_QUEUED) throw busy(`${MAX_QUEUED} requests wait in this conversation.`);
+  }
+
+  /** Takes a place at the end; in mode `supersede` those before it are given up. */
+  enter(mode: BusyMode): Place {
+    if (mode === "supersede") this.giveUp(SUPERSEDED);
+    const before = this.isBusy ? this.#tail : undefined;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const given = new AbortController();
+    this.#tail = before ? before.then(() => promise) : promise;
+    this.#places++;
+    this.#waiting.add(given);
+    return {
+      ready: async (signal) => {
+        const givenUp = signal ? AbortSignal.any([signal, given.signal]) : given.signal;
+        givenUp.throwIfAborted();
+        if (before) await (mode === "queue" ? inTime(before, givenUp) : orAbort(before, givenUp));
+        return givenUp;
+      },
+      began: (turn) => {
+        this.#waiting.delete(given);
+        this.#turn = turn;
+        // Somebody may have come while the prompt was put.
+        if (given.signal.aborted) turn.cancel();
+      },
+      leave: () => {
+        this.#waiting.delete(given);
+        if (--this.#places === 0) this.#turn = undefined;
+        resolve();
+      },
+    };
+  }
+
+  /** Cancels the turn that runs, and refuses those that wait. */
+  giveUp(why: string): void {
+    for (const waiting of this.#waiting) waiting.abort(new Failure("turn_cancelled", why));
+    this.#turn?.cancel();
+  }
+}
+
+async function inTime(before: Promise<void>, signal: AbortSignal): Promise<void> {
+  const late = new AbortController();
+  const why = `The turn before took longer than this one may wait, ${QUEUE_MS / 1000} seconds.`;
+  const timer = setTimeout(() => late.abort(busy(why)), QUEUE_MS);
+  try {
+    await orAbort(before, AbortSignal.any([signal, late.signal]));
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function busy(why: string): Failure {
+  return new Failure("session_busy", `${why} Try again in ${RETRY_AFTER_SECS} seconds.`, {
+    retryAfterSecs: RETRY_AFTER_SECS,
+  });
+}

@@ -1,0 +1,199 @@
+/** The conversations in use: each with the session that serves it, as long as it is worth keeping open. @module */
+
+import type { Agent, Session } from "../turn/agent.ts";
+import type { Agents } from "../turn/agents.ts";
+import { Failure } from "../turn/failure.ts";
+import type { Known, Memory } from "./known.ts";
+import { Line } from "./line.ts";
+import type { Printer } from "./print.ts";
+
+/** What they are made of. */
+export interface LiveOptions {
+  readonly agents: Agents;
+  readonly memory: Memory;
+  readonly printer: Printer;
+  readonly log: { debug(message: string, fields: Readonly<Record<string, unknown>>): void };
+  /** Sessions that are kept open; beyond it the one that was idle longest is closed. */
+  readonly maxSessions: number;
+  /** How long a session is kept open after its last turn, in milliseconds. */
+  readonly idleMs: number;
+}
+
+/** A conversation in use. */
+export interface Live {
+  readonly agent: Agent;
+  readonly line: Line;
+  /** What is remembered of it; nothing of one that nobody can come back to. */
+  known: Known | undefined;
+  session: Session | undefined;
+  /** The session has heard nothing yet. */
+  isFresh: boolean;
+  /** Whoever needs it beyond its turns. */
+  holders: number;
+  timer: ReturnType<typeof setTimeout> | undefined;
+  /** To be closed when nothing runs: for good, if it is `forgotten`. */
+  state: "kept" | "closed" | "forgotten";
+}
+
+/** Keeps a conversation open until it is disposed of: that of the first turn that it goes with, or one of its own. */
+export interface Hold extends Disposable {
+  live: Live | undefined;
+}
+
+/** Makes one that has no session yet. */
+export function newLive(agent: Agent): Live {
+  return {
+    agent,
+    line: new Line(),
+    known: undefined,
+    session: undefined,
+    isFresh: true,
+    holders: 0,
+    timer: undefined,
+    state: "kept",
+  };
+}
+
+/** The remembered conversations that have a session or a turn. */
+export class LiveConversations {
+  readonly #options: LiveOptions;
+  /** In the order of use. */
+  readonly #all = new Map<Known, Live>();
+
+  constructor(options: LiveOptions) {
+    this.#options = options;
+  }
+
+  /** The one that is remembered so. */
+  get(known: Known): Live | undefined {
+    return this.#all.get(known);
+  }
+
+  /** It is used now, as what is remembered so. */
+  use(known: Known, live: Live, now: number): void {
+    live.known = known;
+    this.#all.delete(known);
+    this.#all.set(known, live);
+    this.#options.memory.use(known, now, (known) => this.#all.has(known));
+  }
+
+  /**
+   * The session that serves a conversation: the one that is open, or the one that it had, or a fresh one.
+   *
+   * @throws As `Agent.open` does.
+   */
+  async sessionOf(live: Live, signal: AbortSignal): Promise<Session> {
+    if (live.session && !live.session.closed.aborted) return live.session;
+    const { known, agent } = live;
+    const { printer, log } = this.#options;
+    const isSameProgram = known?.program === printer.lasting("program", agent.program);
+    if (known?.sessionId !== undefined && isSameProgram && live.state !== "forgotten") {
+      const session = await agent.resume(known.sessionId, signal);
+      log.debug(session ? "brought a session back" : "a session could not be brought back", {
+        conversation: known.id,
+        session: known.sessionId,
+      });
+      if (session) {
+        live.isFresh = false;
+        return live.session = session;
+      }
+    }
+    live.isFresh = true;
+    return live.session = await agent.open(signal);
+  }
+
+  /** Nothing of it runs any more: it is kept for a while, if anybody may come back to it. */
+  rest(live: Live): void {
+    const { known, line, state, holders, session } = live;
+    if (line.isBusy) return;
+    clearTimeout(live.timer);
+    if (state !== "kept") return this.#close(live, state);
+    if (holders > 0) return;
+    if (known === undefined) this.#close(live, "closed");
+    // What the agent never heard of is not there to come back to, unless it has a name.
+    else if (known.sessionId === undefined && !known.isNamed) this.forget(known);
+    else if (session === undefined) this.#close(live, "closed");
+    else live.timer = setTimeout(() => this.#close(live, "closed"), this.#options.idleMs);
+    this.#closeIdlest();
+  }
+
+  /** Lets somebody hold a conversation. */
+  hold(): Hold {
+    const hold: Hold = {
+      live: undefined,
+      [Symbol.dispose]: () => {
+        const { live } = hold;
+        hold.live = undefined;
+        if (live === undefined) return;
+        live.holders--;
+        this.rest(live);
+      },
+    };
+    return hold;
+  }
+
+  /** It is held from now on, unless the holder has another one. */
+  holdWith(hold: Hold, live: Live): void {
+    if (hold.live) return;
+    hold.live = live;
+    live.holders++;
+  }
+
+  /** Forgets a conversation, in use or not, and lets the agent do so. */
+  forget(known: Known): void {
+    const { memory, agents, log } = this.#options;
+    memory.forget(known);
+    const live = this.#all.get(known);
+    this.#all.delete(known);
+    log.debug("forgot a conversation", { conversation: known.id });
+    if (live) {
+      live.line.giveUp("The conversation was forgotten.");
+      this.#close(live, "forgotten");
+    } else if (known.sessionId !== undefined) {
+      agents.named(known.agent)?.forget(known.sessionId);
+    }
+  }
+
+  /** Closes every session, those that are busy when their turn has ended. What is remembered is kept. */
+  close(): void {
+    for (const live of this.#all.values()) this.#close(live, "closed");
+  }
+
+  /** A busy one is never closed, so that there can be more for a while: as many as turns can run. */
+  #closeIdlest(): void {
+    for (const live of this.#all.values()) {
+      if (this.#all.size <= this.#options.maxSessions) return;
+      if (!live.line.isBusy && live.holders === 0) this.#close(live, "closed");
+    }
+  }
+
+  /** Closes the session, at once or when its turn has ended. */
+  #close(live: Live, state: "closed" | "forgotten"): void {
+    clearTimeout(live.timer);
+    live.state = state;
+    if (live.line.isBusy) return;
+    const { known, session, agent } = live;
+    if (known && this.#all.get(known) === live) this.#all.delete(known);
+    session?.close();
+    if (state === "forgotten" && known?.sessionId !== undefined) agent.forget(known.sessionId);
+    if (session) {
+      this.#options.log.debug("closed a session", { conversation: known?.id, session: session.id });
+    }
+  }
+}
+
+/** Lets this model answer. Where names are not taken strictly, one that is not offered means the usual model. */
+export async function chooseModel(
+  agents: Agents,
+  agent: Agent,
+  session: Session,
+  model: string | undefined,
+): Promise<void> {
+  try {
+    await session.choose(model);
+  } catch (error) {
+    if (!(error instanceof Failure) || error.code !== "model_not_found") throw error;
+    if (agents.isStrict) throw agents.notFound(`${agent.name}/${model}`);
+    await session.choose(undefined);
+  }
+}

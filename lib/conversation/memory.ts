@@ -1,0 +1,64 @@
+/** What is remembered of conversations, also on disk: hashes of what was said, never words. @module */
+
+import type { SessionId } from "../turn/event.ts";
+
+/** A keyed hash: 16 characters of base64url. */
+export type Print = string & { readonly brand: "Print" };
+
+/**
+ * How far a turn came: `asked` never reached the agent, `told` did but has no answer (it runs, was cancelled or
+ * failed), `answered` has one.
+ */
+export const TURN_STATES = ["asked", "told", "answered"] as const;
+/** One of {@linkcode TURN_STATES}. */
+export type TurnState = (typeof TURN_STATES)[number];
+
+/** A message of a user, or of a tool. */
+export interface KnownTurn {
+  /** Its words, without their white space. */
+  readonly words: Print;
+  /** Its pictures and sounds; empty without any. */
+  readonly media: Print | "";
+  readonly state: TurnState;
+}
+
+/** What is remembered of a conversation. */
+export interface KnownConversation {
+  /** What callers call it: the name they gave it, or one that was made. Unique for an owner and an agent. */
+  readonly id: string;
+  /** Who has it: a hash of the key. */
+  readonly owner: Print;
+  /** The agent's name. */
+  readonly agent: string;
+  /** The agent's program; its sessions are no other's. */
+  readonly program: Print;
+  /** Its caller named it: it is found by that name, and not by what was said. */
+  readonly isNamed: boolean;
+  /** The system messages before anyone spoke, in order, as the agent was told them. */
+  readonly persona: readonly Print[];
+  /** The last of them may have been meant for the first turn only: nothing was said between them and it. */
+  readonly isPersonaOpen: boolean;
+  /** The turns, the newest last; the oldest are left out beyond a limit. */
+  readonly turns: readonly KnownTurn[];
+  /** How many were left out. */
+  readonly turnsBefore: number;
+  /** The last answer, roughly: without its tags. */
+  readonly reply: Print | undefined;
+  /** The agent's session, if there was one. */
+  readonly sessionId: SessionId | undefined;
+  /** Unix milliseconds. */
+  readonly createdAt: number;
+  /** Unix milliseconds of the last request. */
+  readonly usedAt: number;
+}
+
+/** Where conversations outlive the program. Nothing throws: what cannot be kept is not. */
+export interface Store extends Disposable {
+  /** The key of all prints: 32 random bytes that were made with the store. */
+  readonly key: Uint8Array;
+  /** All of them, the one that was used last at the end. */
+  load(): KnownConversation[];
+  /** Keeps it, in the place of an older version of it. */
+  save(conversation: KnownConversation): void;
+  remove(conversation: Pick<KnownConversation, "owner" | "agent" | "id">): void;
+}

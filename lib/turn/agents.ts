@@ -1,0 +1,125 @@
+/** The agents behind one address, and which of them a model's name means. @module */
+
+import type { Agent, AgentModel } from "./agent.ts";
+import { Failure } from "./failure.ts";
+
+/** What a model's name stands for. */
+export interface Served {
+  readonly agent: Agent;
+  /** The agent's own name for the model; without one the agent's usual model answers. */
+  readonly model: string | undefined;
+  /** The conversation that the name tells as well: `agent@conversation`. */
+  readonly conversation: string | undefined;
+}
+
+/** The word that always means the default agent. */
+export const DEFAULT_AGENT = "default";
+/** Names of models that an error message lists. */
+const LISTED_MODELS = 20;
+
+/** The agents. They end with it. */
+export class Agents implements AsyncDisposable {
+  /** All of them, the default one first. */
+  readonly all: readonly Agent[];
+  /** The one that answers where none is named. */
+  readonly default: Agent;
+  /** Names that mean nothing are refused. */
+  readonly isStrict: boolean;
+
+  /** @param all At least one; the first is the default. */
+  constructor(all: readonly Agent[], isStrict = false) {
+    const [first] = all;
+    if (first === undefined) throw new TypeError("There must be an agent.");
+    this.all = all;
+    this.default = first;
+    this.isStrict = isStrict;
+  }
+
+  /** The agent of this name. */
+  named(name: string): Agent | undefined {
+    return this.all.find((agent) => agent.name === name);
+  }
+
+  /** Ids that {@linkcode resolve} knows: of each agent, and as `agent/model` of the models that it told of. */
+  get models(): string[] {
+    return this.all.flatMap(({ name, models }) => [name, ...models.map(({ id }) => `${name}/${id}`)]);
+  }
+
+  /**
+   * What a model's name means: an id of {@linkcode models}, or else a model's own name, or else the default agent,
+   * since skins hard-code names such as `gpt-4o`.
+   *
+   * @throws {Failure} `model_not_found` for a name that means nothing, if names are taken strictly.
+   */
+  resolve(wanted: string): Served {
+    const whole = this.#known(wanted);
+    if (whole) return whole;
+    // A conversation's name may hold an @, as may a model's.
+    const places = [...wanted.matchAll(/@/g)].map(({ index }) => index).reverse()
+      .filter((at) => at < wanted.length - 1);
+    for (const meaning of [(name: string) => this.#known(name), (name: string) => this.#ofAgent(name)]) {
+      for (const at of places) {
+        const named = meaning(wanted.slice(0, at));
+        if (named) return { ...named, conversation: wanted.slice(at + 1) };
+      }
+    }
+    const guessed = this.#ofAgent(wanted);
+    if (guessed) return guessed;
+    if (this.isStrict) throw this.notFound(wanted);
+    return served(this.default);
+  }
+
+  /** The failure for a model that is not there. */
+  notFound(wanted: string): Failure {
+    const ids = this.models;
+    const more = ids.length > LISTED_MODELS ? `, and ${ids.length - LISTED_MODELS} more` : "";
+    const known = ids.slice(0, LISTED_MODELS).join(", ") + more;
+    return new Failure("model_not_found", `There is no model "${wanted}"; there is ${known}.`, {
+      param: "model",
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.all.map((agent) => agent[Symbol.asyncDispose]()));
+  }
+
+  /** What the name is known to mean: ids first, of all agents. */
+  #known(wanted: string): Served | undefined {
+    if (wanted === "" || wanted === DEFAULT_AGENT) return served(this.default);
+    const agent = this.named(wanted);
+    if (agent) return served(agent);
+    const { owner, model } = this.#split(wanted);
+    if (owner?.models.some(({ id }) => id === model)) return served(owner, model);
+    const lower = wanted.toLowerCase();
+    const isMeant = [
+      ({ id }: AgentModel) => id === wanted,
+      ({ name }: AgentModel) => name.toLowerCase() === lower,
+    ];
+    for (const fits of isMeant) {
+      for (const agent of this.all) {
+        const offered = agent.models.find(fits);
+        if (offered) return served(agent, offered.id);
+      }
+    }
+    return undefined;
+  }
+
+  /** A model of an agent that has not told yet which it offers, or that does not offer it: then its usual one. */
+  #ofAgent(wanted: string): Served | undefined {
+    const { owner, model } = this.#split(wanted);
+    if (owner === undefined) return undefined;
+    if (owner.models.length === 0) return served(owner, model);
+    return this.isStrict ? undefined : served(owner);
+  }
+
+  /** The agent whose name it begins with, the longest one, and the rest. */
+  #split(wanted: string): { owner: Agent | undefined; model: string } {
+    const [owner] = this.all.filter(({ name }) => wanted.startsWith(`${name}/`) && wanted.length > name.length + 1)
+      .toSorted((a, b) => b.name.length - a.name.length);
+    return { owner, model: owner ? wanted.slice(owner.name.length + 1) : "" };
+  }
+}
+
+function served(agent: Agent, model?: string): Served {
+  return { agent, model, conversation: undefined };
+}

@@ -1,0 +1,88 @@
+import { assertEquals } from "@std/assert";
+import { type Capabilities, capabilitiesOf, usableServers } from "../../lib/acp/capabilities.ts";
+import type { McpServer } from "../../lib/acp/mcp.ts";
+import { parseInitializeResult } from "../../lib/acp/wire.ts";
+import { isObject, type Json } from "../fakes/agent.ts";
+import { readRecording } from "../fakes/replay.ts";
+
+const NONE: Capabilities = {
+  agent: undefined,
+  protocolVersion: 1,
+  accepts: { image: false, audio: false },
+  canResume: undefined,
+  canClose: false,
+  canDelete: false,
+  mcp: { http: false, sse: false },
+  authMethods: [],
+};
+const TOLD: readonly (readonly [name: string, told: Json, expected: Partial<Capabilities>])[] = [
+  ["nothing", {}, {}],
+  ["null", { agentCapabilities: null, agentInfo: null, authMethods: null }, {}],
+  [
+    "nonsense",
+    { agentCapabilities: { mcpCapabilities: 7, sessionCapabilities: "all", loadSession: "yes" } },
+    {},
+  ],
+  ["a name", { agentInfo: { name: "pi" } }, { agent: { name: "pi", version: "" } }],
+  ["load", { agentCapabilities: { loadSession: true } }, { canResume: "load" }],
+  ["resume", { agentCapabilities: { sessionCapabilities: { resume: {} } } }, { canResume: "resume" }],
+  ["both", {
+    agentCapabilities: { loadSession: true, sessionCapabilities: { resume: {}, close: {}, delete: {} } },
+  }, { canResume: "resume", canClose: true, canDelete: true }],
+  ["what it has not", { agentCapabilities: { sessionCapabilities: { resume: null, close: false } } }, {}],
+  ["MCP by http", { agentCapabilities: { mcpCapabilities: { http: true } } }, {
+    mcp: { http: true, sse: false },
+  }],
+  ["pictures", { agentCapabilities: { promptCapabilities: { image: true } } }, {
+    accepts: { image: true, audio: false },
+  }],
+];
+for (const [name, told, expected] of TOLD) {
+  Deno.test(`capabilitiesOf: ${name}`, () => {
+    const result = parseInitializeResult({ protocolVersion: 1, ...told });
+    assertEquals(capabilitiesOf(result), { ...NONE, ...expected });
+  });
+}
+
+const RECORDED: readonly (readonly [string, string, Partial<Capabilities>])[] = [
+  ["claude-load", "@agentclientprotocol/claude-agent-acp 0.100.0", {
+    canResume: "resume",
+    canClose: true,
+    canDelete: true,
+    mcp: { http: true, sse: true },
+  }],
+  ["codex2-load", "@agentclientprotocol/codex-acp 2.6.0", {
+    canResume: "resume",
+    canClose: true,
+    canDelete: true,
+    mcp: { http: true, sse: false },
+  }],
+  ["gemini-tools", "gemini-cli 0.61.0", {
+    canResume: "load",
+    canClose: false,
+    canDelete: false,
+    mcp: { http: true, sse: true },
+  }],
+];
+for (const [recording, agent, expected] of RECORDED) {
+  Deno.test(`capabilitiesOf: ${recording}`, () => {
+    const answer = readRecording(recording).find(({ dir, msg }) =>
+      dir === "a2c" && isObject(msg) && isObject(msg.result)
+    );
+    const told = capabilitiesOf(parseInitializeResult((answer?.msg as Json).result));
+    const { canResume, canClose, canDelete, mcp } = told;
+    assertEquals({ canResume, canClose, canDelete, mcp }, expected as Json);
+    assertEquals(`${told.agent?.name} ${told.agent?.version}`, agent);
+  });
+}
+
+Deno.test("usableServers: what the agent can use, and the names of the others", () => {
+  const program: McpServer = { name: "files", command: "files", args: [], env: [] };
+  const web: McpServer = { type: "http", name: "web", url: "https://x.example/?key=1", headers: [] };
+  const none = { http: false, sse: false };
+  assertEquals(usableServers([program, web], none).usable, [program]);
+  assertEquals(usableServers([program, web], none).warnings, [
+    'The MCP server "web" is left out: the agent does not connect to servers by http.',
+  ]);
+  assertEquals(usableServers([web], { ...none, http: true }), { usable: [web], warnings: [] });
+});

@@ -1,0 +1,200 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { AcpAgent } from "../../lib/acp/agent.ts";
+import { RPC, RpcError } from "../../lib/acp/peer.ts";
+import type { SessionId } from "../../lib/turn/event.ts";
+import type { Json } from "../fakes/agent.ts";
+import { failureOf, settled } from "../turn/heard.ts";
+import { FakeHouse } from "./children.ts";
+import { crossed, memoryLink, RawEnd, Recorder } from "./ends.ts";
+import { able, AcpHouse, GO, type Handler, never } from "./memory_acp.ts";
+import { NOBODY } from "./nobody.ts";
+
+const option = (currentValue: string) => [{
+  id: "model",
+  name: "Model",
+  category: "model",
+  type: "select",
+  currentValue,
+  options: ["a", "b", "c"].map((value) => ({ value, name: `Model ${value}` })),
+}];
+const ABLE = able({ sessionCapabilities: { close: {}, resume: {} } });
+
+/** An agent with an option for its model. */
+function withOption(more: Readonly<Record<string, Handler>> = {}): Record<string, Handler> {
+  return {
+    "initialize": ABLE,
+    "session/new": (_params, running) => ({
+      sessionId: `session-${running.nextSession++}`,
+      configOptions: option("a"),
+    }),
+    "session/set_config_option": ({ value }) => ({ configOptions: option(value) }),
+    ...more,
+  };
+}
+
+for (const by of ["option", "set_model", "both"] as const) {
+  Deno.test(`AcpSession.choose: a model by ${by}, another, and back`, async () => {
+    await using house = new FakeHouse({ models: { ids: ["a", "b", "c"], by } });
+    assertEquals(house.agent.models, []);
+    const session = await house.agent.open();
+    assertEquals(house.agent.models, ["a", "b", "c"].map((id) => ({ id, name: `Model ${id}` })));
+    assertEquals(session.model, "a");
+    for (const model of ["a", "b", "b", "c", undefined, undefined, "a"]) {
+      await session.choose(model);
+      assertEquals(session.model, model ?? "a");
+    }
+    const sent = by === "set_model"
+      ? ["b", "c", "a"].map((modelId) => ["session/set_model", { sessionId: session.id, modelId }])
+      : ["b", "c", "a"].map((
+        value,
+      ) => ["session/set_config_option", { sessionId: session.id, configId: "model", value }]);
+    assertEquals(
+      house.came.flatMap(({ method, params }) =>
+        String(method).startsWith("session/set") ? [[method, params]] : []
+      ),
+      sent,
+    );
+  });
+}
+
+Deno.test("AcpSession.choose: a model that is not offered is refused here, and some are named", async () => {
+  await using house = new AcpHouse(withOption());
+  const session = await house.agent.open();
+  const failure = await failureOf(session.choose("Model b"));
+  assertEquals([failure.code, failure.param, failure.prompted], ["model_not_found", "model", false]);
+  assertStringIncludes(failure.message, "a, b, c");
+  assertEquals(house.running.count("session/set_config_option"), 0);
+});
+
+Deno.test("AcpSession.choose: an agent that tells no models has only its own", async () => {
+  await using house = new AcpHouse();
+  const session = await house.agent.open();
+  await session.choose(undefined);
+  assertEquals((await failureOf(session.choose("a"))).code, "model_not_found");
+  assertEquals([session.model, house.agent.models], [undefined, []]);
+});
+
+Deno.test("AcpSession.choose: what the agent refuses is its error, and the model stays", async () => {
+  await using house = new AcpHouse(withOption({
+    "session/set_config_option": () => Promise.reject(new RpcError(RPC.internalError, "No credit.")),
+  }));
+  const session = await house.agent.open();
+  const failure = await failureOf(session.choose("b"));
+  assertEquals([failure.code, session.model], ["agent_error", "a"]);
+  assertStringIncludes(failure.message, "No credit.");
+});
+
+Deno.test("AcpSession.choose: what the agent answers is what is set", async () => {
+  await using house = new AcpHouse(withOption({
+    "session/set_config_option": () => ({ configOptions: option("c") }),
+  }));
+  const session = await house.agent.open();
+  await session.choose("b");
+  assertEquals(session.model, "c");
+});
+
+Deno.test("AcpSession.choose: an agent that does not answer is not waited for", async () => {
+  await using house = new AcpHouse(withOption({ "session/set_config_option": never }), {
+    times: { setupMs: 60_000, resumeMs: 10, cancelMs: 60_000 },
+  });
+  const session = await house.agent.open();
+  assertEquals((await failureOf(session.choose("b"))).code, "agent_error");
+});
+
+Deno.test("AcpSession.choose: a session that is closed, or whose agent dies, has no more models", async () => {
+  await using house = new AcpHouse(withOption({
+    "session/set_config_option": (params, running) => {
+      running.die();
+      return never(params, running);
+    },
+  }));
+  const session = await house.agent.open();
+  assertEquals((await failureOf(session.choose("b"))).code, "agent_unavailable");
+  assertEquals((await failureOf(session.choose("a"))).code, "agent_unavailable");
+});
+
+Deno.test("AcpSession.choose: choices are made one after another", async () => {
+  const answers: (() => void)[] = [];
+  await using house = new AcpHouse(withOption({
+    "session/set_config_option": ({ value }) =>
+      new Promise((resolve) => answers.push(() => resolve({ configOptions: option(value) }))),
+  }));
+  const session = await house.agent.open();
+  const choosing = [session.choose("b"), session.choose("a")];
+  for (const count of [1, 2]) {
+    await house.running.until("session/set_config_option", count);
+    await settled();
+    assertEquals(answers.length, count);
+    answers.at(-1)?.();
+  }
+  await Promise.all(choosing);
+  assertEquals(session.model, "a");
+});
+
+Deno.test("AcpSession.choose: without a model, the configured one answers again", async () => {
+  await using house = new AcpHouse(withOption(), { model: "Model b" });
+  const session = await house.agent.open();
+  assertEquals(session.model, "b");
+  await session.choose("c");
+  await session.choose(undefined);
+  assertEquals(session.model, "b");
+});
+
+const RESUMED: readonly { name: string; model?: string; told: Json; usual: string | undefined }[] = [
+  { name: "the agent's own", told: { configOptions: option("c") }, usual: "a" },
+  { name: "the configured one", model: "b", told: { configOptions: option("c") }, usual: "b" },
+  { name: "none, where the agent tells none", told: {}, usual: undefined },
+];
+for (const { name, model, told, usual } of RESUMED) {
+  Deno.test(`AcpSession.choose: without a model, after the session was brought back: ${name}`, async () => {
+    await using house = new AcpHouse(withOption({ "session/resume": () => told }), { model });
+    (await house.agent.open()).close();
+    const session = await house.agent.resume("session-1" as SessionId);
+    await session?.choose(undefined);
+    assertEquals(session?.model, usual);
+  });
+}
+
+Deno.test("AcpSession.model: as the agent tells it, in a turn and outside of one", async () => {
+  await using house = new AcpHouse(withOption({
+    "session/prompt": ({ sessionId }, running) => {
+      running.update(sessionId, { sessionUpdate: "config_option_update", configOptions: option("b") });
+      return { stopReason: "end_turn" };
+    },
+  }));
+  const session = await house.agent.open();
+  house.running.update(session.id, { sessionUpdate: "config_option_update", configOptions: option("c") });
+  await settled();
+  assertEquals(session.model, "c");
+  await new Promise<void>((resolve) => session.prompt(GO, ({ type }) => type === "end" && resolve()));
+  assertEquals(session.model, "b");
+  for (const configOptions of [[], "nonsense", undefined]) {
+    house.running.update(session.id, { sessionUpdate: "config_option_update", configOptions });
+    await settled();
+    assertEquals(session.model, "b");
+  }
+});
+
+Deno.test("AcpSession.model: what is told behind the answer that makes the session, in one go, is newer", async () => {
+  const [mine, theirs] = crossed();
+  const end = new RawEnd(theirs);
+  await using agent = new AcpAgent({
+    name: "raw",
+    program: "agent",
+    launch: () => memoryLink(mine, () => end.end()),
+    cwd: "/",
+    permissions: "allow",
+    desk: NOBODY,
+    version: "1",
+    variables: new Set(),
+    log: new Recorder().log,
+  });
+  const opening = agent.open();
+  await end.say({ id: (await end.next())?.id, result: { protocolVersion: 1 } });
+  const update = { sessionUpdate: "config_option_update", configOptions: option("b") };
+  await end.say(
+    { id: (await end.next())?.id, result: { sessionId: "s", configOptions: option("a") } },
+    { method: "session/update", params: { sessionId: "s", update } },
+  );
+  assertEquals((await opening).model, "b");
+});

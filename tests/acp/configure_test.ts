@@ -1,0 +1,222 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import type { McpServer } from "../../lib/acp/mcp.ts";
+import { RPC, RpcError } from "../../lib/acp/peer.ts";
+import type { Json } from "../fakes/agent.ts";
+import { failureOf, Heard, settled } from "../turn/heard.ts";
+import { able, AcpHouse, GO, type Handler, never } from "./memory_acp.ts";
+
+const MODES = { currentModeId: "ask", availableModes: ["ask", "code"].map((id) => ({ id, name: `${id}!` })) };
+const modelOption = (currentValue: string) => ({
+  id: "m",
+  name: "Model",
+  category: "model",
+  type: "select",
+  currentValue,
+  options: ["a", "b", "c"].map((value) => ({ value, name: `Model ${value}` })),
+});
+const modeOption = {
+  ...modelOption("ask"),
+  id: "o",
+  category: "mode",
+  options: [{ value: "ask", name: "Ask" }, { value: "yolo", name: "Yolo" }],
+};
+const LIST = {
+  currentModelId: "a",
+  availableModels: ["a", "b", "c"].map((id) => ({ modelId: id, name: id })),
+};
+const SETS = ["session/set_mode", "session/set_model", "session/set_config_option"];
+
+/** An agent whose sessions offer this, and which takes everything. */
+function offering(settings: Json, more: Readonly<Record<string, Handler>> = {}): Record<string, Handler> {
+  return {
+    "session/new": (_params, running) => ({ sessionId: `session-${running.nextSession++}`, ...settings }),
+    "session/set_config_option": ({ value }) => ({ configOptions: [modelOption(value)] }),
+    "session/set_model": () => ({}),
+    "session/set_mode": () => ({}),
+    ...more,
+  };
+}
+
+const CONFIGURED: readonly {
+  name: string;
+  settings: Json;
+  mode?: string;
+  model?: string;
+  asked: string[];
+  warns?: string;
+}[] = [
+  { name: "nothing is configured", settings: { modes: MODES, models: LIST }, asked: [] },
+  { name: "a mode", settings: { modes: MODES }, mode: "code", asked: ["session/set_mode code"] },
+  { name: "a mode by its name", settings: { modes: MODES }, mode: "CODE!", asked: ["session/set_mode code"] },
+  { name: "the mode that is set", settings: { modes: MODES }, mode: "ask", asked: [] },
+  {
+    name: "a mode that is an option",
+    settings: { configOptions: [modeOption] },
+    mode: "yolo",
+    asked: ["session/set_config_option o yolo"],
+  },
+  {
+    name: "a mode that both ways offer",
+    settings: { modes: { ...MODES, currentModeId: "code" }, configOptions: [modeOption] },
+    mode: "ask",
+    asked: ["session/set_mode ask"],
+  },
+  {
+    name: "a mode that only the option offers",
+    settings: { modes: MODES, configOptions: [modeOption] },
+    mode: "yolo",
+    asked: ["session/set_config_option o yolo"],
+  },
+  {
+    name: "a mode that is not there",
+    settings: { modes: MODES },
+    mode: "dance",
+    asked: [],
+    warns: 'no mode "dance"; it has ask, code.',
+  },
+  { name: "a mode where there is none", settings: {}, mode: "code", asked: [], warns: "it names none" },
+  {
+    name: "a model that is an option",
+    settings: { configOptions: [modelOption("a")] },
+    model: "b",
+    asked: ["session/set_config_option m b"],
+  },
+  {
+    name: "a model by its name",
+    settings: { configOptions: [modelOption("a")] },
+    model: "model B",
+    asked: ["session/set_config_option m b"],
+  },
+  {
+    name: "a model of the older list",
+    settings: { models: LIST },
+    model: "c",
+    asked: ["session/set_model c"],
+  },
+  {
+    name: "a model that both ways offer",
+    settings: { models: LIST, configOptions: [modelOption("a")] },
+    model: "c",
+    asked: ["session/set_config_option m c"],
+  },
+  { name: "the model that is set", settings: { models: LIST }, model: "a", asked: [] },
+  {
+    name: "the model that is set, and not offered",
+    settings: { models: { ...LIST, currentModelId: "own" } },
+    model: "own",
+    asked: [],
+  },
+  {
+    name: "a model that is not there",
+    settings: { models: LIST },
+    model: "gpt-4o",
+    asked: [],
+    warns: 'no model "gpt-4o"; it has a, b, c.',
+  },
+  {
+    name: "a mode and a model",
+    settings: { modes: MODES, models: LIST },
+    mode: "code",
+    model: "b",
+    asked: ["session/set_mode code", "session/set_model b"],
+  },
+];
+for (const { name, settings, mode, model, asked, warns } of CONFIGURED) {
+  Deno.test(`Setup: ${name}`, async () => {
+    await using house = new AcpHouse(offering(settings), { mode, model });
+    await house.agent.open();
+    await house.agent.open();
+    assertEquals(house.running.said(...SETS), [...asked, ...asked]);
+    const warnings = house.recorder.entries.filter(({ level }) => level === "warn");
+    assertEquals(warnings.length, warns ? 1 : 0, "one warning, however many sessions");
+    if (warns) assertStringIncludes(warnings[0]!.message, warns);
+  });
+}
+
+Deno.test("Setup: what the agent refuses is a warning, and the session serves", async () => {
+  const no = () => Promise.reject(new RpcError(RPC.internalError, "Not today."));
+  const heard = new Heard();
+  await using house = new AcpHouse(
+    offering({ modes: MODES, models: LIST }, { "session/set_mode": no, "session/set_model": no }),
+    { mode: "code", model: "b" },
+  );
+  const session = await house.agent.open();
+  await session.prompt(GO, heard.reader);
+  assertEquals([await heard.last(), session.model], ["end end_turn", "a"]);
+  for (const what of ['mode "code"', 'model "b"']) {
+    assertStringIncludes((await house.recorder.until(new RegExp(what))).message, "Not today.");
+  }
+});
+
+Deno.test("Setup: an agent that does not answer is not waited for", async () => {
+  await using house = new AcpHouse(offering({ modes: MODES }, { "session/set_mode": never }), {
+    mode: "code",
+    times: { setupMs: 60_000, resumeMs: 10, cancelMs: 60_000 },
+  });
+  await house.agent.open();
+  await house.recorder.until(/did not (take|answer)/);
+});
+
+Deno.test("Setup: an agent that dies while it is configured is not ready", async () => {
+  await using house = new AcpHouse(
+    offering({ modes: MODES }, {
+      "session/set_mode": (params, running) => {
+        running.die();
+        return never(params, running);
+      },
+    }),
+    { mode: "code" },
+  );
+  assertEquals((await failureOf(house.agent.open())).code, "agent_unavailable");
+});
+
+Deno.test("Setup: a session that is made ahead is configured ahead", async () => {
+  await using house = new AcpHouse(offering({ modes: MODES }), { mode: "code" });
+  house.agent.warm();
+  await settled();
+  await house.running.until("session/set_mode");
+  await house.agent.open();
+  assertEquals(house.running.said(...SETS), ["session/set_mode code"]);
+});
+
+const STDIO: McpServer = {
+  name: "files",
+  command: "mcp-files",
+  args: ["--all"],
+  env: [{ name: "TOKEN", value: "secret" }],
+};
+const HTTP: McpServer = {
+  type: "http",
+  name: "web",
+  url: "https://secret.example",
+  headers: [{ name: "Authorization", value: "Bearer secret" }],
+};
+const SSE: McpServer = { ...HTTP, type: "sse", name: "old" };
+const MCP: readonly {
+  name: string;
+  can: Json | undefined;
+  sent: McpServer[];
+  left: string[];
+}[] = [
+  { name: "none", can: undefined, sent: [STDIO], left: ["web", "old"] },
+  { name: "http", can: { http: true }, sent: [STDIO, HTTP], left: ["old"] },
+  { name: "sse", can: { sse: true, http: null }, sent: [STDIO, SSE], left: ["web"] },
+  { name: "both", can: { http: true, sse: true }, sent: [STDIO, HTTP, SSE], left: [] },
+];
+for (const { name, can, sent, left } of MCP) {
+  Deno.test(`Setup: MCP servers for an agent that connects by ${name}`, async () => {
+    const capabilities = { mcpCapabilities: can, sessionCapabilities: { close: {}, resume: {} } };
+    await using house = new AcpHouse({ initialize: able(capabilities), "session/resume": () => ({}) }, {
+      mcpServers: [STDIO, HTTP, SSE],
+    });
+    const session = await house.agent.open();
+    await house.agent.open();
+    session.close();
+    assert(await house.agent.resume(session.id));
+    const told = house.running.came.flatMap(({ params }) => params.mcpServers ? [params.mcpServers] : []);
+    assertEquals(told as unknown, [sent, sent, sent]);
+    const warnings = house.recorder.entries.filter(({ level }) => level === "warn");
+    assertEquals(warnings.map(({ message }) => /"(.*)"/.exec(message)?.[1]), left);
+    assert(!JSON.stringify(house.recorder.entries).includes("secret"));
+  });
+}

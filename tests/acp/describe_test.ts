@@ -1,0 +1,77 @@
+import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
+import { failureOf, settled } from "../turn/heard.ts";
+import { FakeHouse } from "./children.ts";
+import { AcpHouse, never } from "./memory_acp.ts";
+
+Deno.test("AcpAgent.describe: what the agent can do and offers; the session of it is gone again", async () => {
+  await using house = new FakeHouse({
+    image: true,
+    resume: true,
+    loadSession: true,
+    delete: true,
+    mcp: { http: true },
+    authMethods: ["key"],
+    models: { ids: ["a", "b"], by: "both" },
+    modes: ["ask", "code"],
+  }, {
+    mode: "code",
+    model: "gpt-4o",
+    mcpServers: [{ type: "sse", name: "news", url: "https://news.example", headers: [] }],
+  });
+  assertEquals(await house.agent.describe(), {
+    agent: { name: "fake-agent", version: "1.0.0" },
+    protocolVersion: 1,
+    accepts: { image: true, audio: false },
+    canResume: "resume",
+    canClose: true,
+    canDelete: true,
+    mcp: { http: true, sse: false },
+    authMethods: ["key"],
+    model: "a",
+    models: [{ id: "a", name: "Model a" }, { id: "b", name: "Model b" }],
+    mode: "code",
+    modes: ["ask", "code"],
+    warnings: [
+      'The MCP server "news" is left out: the agent does not connect to servers by sse.',
+      'The agent has no model "gpt-4o"; it has a, b.',
+    ],
+  });
+  assertEquals(house.methods, ["initialize", "session/set_mode", "session/close", "session/delete"]);
+  assertEquals([house.count("session/new"), house.agent.openSessions], [1, 0]);
+  assertEquals((await house.agent.describe()).warnings.length, 2, "also those that were logged before");
+});
+
+Deno.test("AcpAgent.describe: an agent that can do nothing more", async () => {
+  await using house = new AcpHouse({ initialize: () => ({ protocolVersion: 1 }) });
+  assertEquals(await house.agent.describe(), {
+    agent: undefined,
+    protocolVersion: 1,
+    accepts: { image: false, audio: false },
+    canResume: undefined,
+    canClose: false,
+    canDelete: false,
+    mcp: { http: false, sse: false },
+    authMethods: [],
+    model: undefined,
+    models: [],
+    mode: undefined,
+    modes: [],
+    warnings: [],
+  });
+});
+
+Deno.test("AcpAgent.describe: throws as opening a session does, and when nobody waits any more", async () => {
+  await using login = new FakeHouse({ authRequired: true, authMethods: ["oauth"] });
+  assertEquals((await failureOf(login.agent.describe())).code, "agent_auth_required");
+  await using other = new AcpHouse({ initialize: () => ({ protocolVersion: 2 }) });
+  assertEquals((await failureOf(other.agent.describe())).code, "agent_unavailable");
+  await using slow = new AcpHouse({ "session/new": never });
+  const controller = new AbortController();
+  const waiting = slow.agent.describe(controller.signal).catch((error) => error);
+  await settled();
+  await slow.running.until("session/new");
+  const reason = new Error("hung up");
+  controller.abort(reason);
+  assertStrictEquals(await waiting, reason);
+  await assertRejects(() => slow.agent.describe(controller.signal), Error, "hung up");
+});

@@ -1,0 +1,189 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { AcpAgent } from "../../lib/acp/agent.ts";
+import { serveDemo } from "../../lib/acp/demo.ts";
+import { launch } from "../../lib/acp/process.ts";
+import { aborted } from "../../lib/turn/abort.ts";
+import type { SessionId } from "../../lib/turn/event.ts";
+import { isObject } from "../fakes/agent.ts";
+import { replayCommand } from "../fakes/replay.ts";
+import { Heard, soon } from "../turn/heard.ts";
+import { bareEnvironment, FakeHouse, PATIENT } from "./children.ts";
+import { AT_ONCE } from "./demo_client.ts";
+import { crossed, memoryLink, Recorder } from "./ends.ts";
+import { GO } from "./memory_acp.ts";
+import { NOBODY } from "./nobody.ts";
+
+/** Longer than an early death's wait. */
+const A_WHILE_MS = 60_000;
+
+for (const way of ["resume", "load"] as const) {
+  Deno.test(`AcpAgent: a session outlives its process, by session/${way}`, async () => {
+    const memory = await Deno.makeTempFile();
+    {
+      await using house = new FakeHouse({ memory, resume: way === "resume", loadSession: way === "load" });
+      const session = await house.agent.open();
+      assertEquals((await house.turn(session, { text: "one" })).text, "one");
+      const killed = await house.begun(session, { text: "two" }, { kill: true });
+      assertEquals(await killed.heard.last(), "failure agent_crashed");
+      await soon(aborted(session.closed), "the session's end");
+      house.nowMs += A_WHILE_MS;
+      const again = await house.agent.resume(session.id);
+      assert(again);
+      const heard = await house.turn(again!, { recall: true });
+      assertEquals(heard.events.filter(({ type }) => type === "text").length, 1, "nothing is told again");
+      assertEquals(JSON.parse(heard.text).length, 2);
+      assertEquals([house.links.length, house.count(`session/${way}`)], [2, 1]);
+      // Another server that is started later.
+      await using next = new FakeHouse(house.options);
+      const later = await next.agent.resume(session.id);
+      assertEquals(JSON.parse((await next.turn(later!, { recall: true })).text).length, 3);
+      assertEquals(await next.agent.resume("fake-other" as SessionId), undefined);
+    }
+    await Deno.remove(memory);
+  });
+}
+
+Deno.test("AcpAgent: a session that was closed is brought back; one that was forgotten is deleted", async () => {
+  await using house = new FakeHouse({ resume: true, delete: true });
+  const session = await house.agent.open();
+  await house.turn(session, { text: "one" });
+  session.close();
+  const again = await house.agent.resume(session.id);
+  assertEquals(JSON.parse((await house.turn(again!, { recall: true })).text).length, 1);
+  house.agent.forget(session.id);
+  // It stands in line behind the delete.
+  await house.agent.resume(session.id);
+  assertEquals(house.methods, [
+    "initialize",
+    "session/prompt",
+    "session/close",
+    "session/resume",
+    "session/prompt",
+    "session/close",
+    "session/delete",
+    "session/resume",
+  ]);
+});
+
+Deno.test("AcpAgent: the demo agent remembers a session that was closed, and not one that was forgotten", async () => {
+  const served: Promise<void>[] = [];
+  {
+    await using agent = new AcpAgent({
+      name: "demo",
+      program: "demo",
+      launch: () => {
+        const [mine, theirs] = crossed();
+        served.push(serveDemo(theirs, AT_ONCE));
+        return memoryLink(mine, () => {});
+      },
+      cwd: "/",
+      permissions: "allow",
+      desk: NOBODY,
+      version: "1",
+      variables: new Set(),
+      log: new Recorder().log,
+    });
+    const session = await agent.open();
+    for (const turn of [1, 2, 3]) {
+      const heard = new Heard();
+      const again = turn === 1 ? session : await agent.resume(session.id);
+      await again?.prompt(GO, heard.reader);
+      assertEquals(await heard.last(), "end end_turn");
+      assertStringIncludes(heard.text, turn === 1 ? "Hello!" : `this is turn ${turn}.`);
+      again?.close();
+    }
+    agent.forget(session.id);
+    assertEquals(await agent.resume(session.id), undefined);
+  }
+  await soon(Promise.all(served), "the demo agent's end");
+});
+
+Deno.test("AcpAgent: an agent that has forgotten a session says so, and serves on", async () => {
+  await using house = new FakeHouse({ resume: true, loadSession: true, forgetful: true });
+  const session = await house.agent.open();
+  session.close();
+  assertEquals(await house.agent.resume(session.id), undefined);
+  assertEquals((await house.turn(await house.agent.open(), { text: "anew" })).text, "anew");
+});
+
+Deno.test("AcpAgent: a session is brought back with its mode, its model and its MCP servers", async () => {
+  const mcpServers = [{ name: "files", command: "mcp-files", args: ["."], env: [{ name: "A", value: "b" }] }];
+  await using house = new FakeHouse({
+    resume: true,
+    models: { ids: ["a", "b"], by: "set_model" },
+    modes: ["ask", "code"],
+  }, { mode: "code", model: "b", mcpServers });
+  const session = await house.agent.open();
+  session.close();
+  const again = await house.agent.resume(session.id);
+  assertEquals(again?.model, "b");
+  const { id: sessionId } = session;
+  const said = house.came.filter(({ method }) => /session\/(new|resume|set)/.test(String(method)));
+  const settings = [
+    ["session/set_mode", { sessionId, modeId: "code" }],
+    ["session/set_model", { sessionId, modelId: "b" }],
+  ];
+  assertEquals(said.map(({ method, params }) => [method, params]).slice(0, 6) as unknown, [
+    ["session/new", { cwd: Deno.cwd(), mcpServers }],
+    ...settings,
+    ["session/resume", { sessionId, cwd: Deno.cwd(), mcpServers }],
+    ...settings,
+  ]);
+});
+
+for (
+  const [recording, model, other] of [
+    ["claude-load", "claude-sonnet-4-5", "opus"],
+    ["codex2-load", "gpt-5", "gpt-6-astra"],
+  ] as const
+) {
+  Deno.test(`AcpAgent: ${recording}, a session that is closed, brought back, and forgotten`, async () => {
+    const log = await Deno.makeTempFile();
+    const recorder = new Recorder();
+    const heard = new Heard();
+    {
+      await using agent = new AcpAgent({
+        name: "recorded",
+        program: recording,
+        launch: () =>
+          launch(
+            { ...replayCommand(recording, { log }), cwd: Deno.cwd(), env: bareEnvironment() },
+            recorder.log,
+            PATIENT,
+          ),
+        cwd: Deno.cwd(),
+        permissions: "allow",
+        desk: NOBODY,
+        version: "1",
+        variables: new Set(),
+        log: recorder.log,
+      });
+      const session = await agent.open();
+      assertEquals(session.model, model);
+      assert(agent.models.some(({ id }) => id === other));
+      await session.prompt(GO, heard.reader);
+      assertEquals(await heard.last(), "end end_turn");
+      const told = heard.events.length;
+      session.close();
+      const again = await agent.resume(session.id);
+      assertEquals([again?.id, again?.model], [session.id, model]);
+      assertEquals(heard.events.length, told);
+      agent.forget(session.id);
+      await soon(aborted(again!.closed), "its end");
+      const { closed } = await agent.open();
+      assertEquals(closed.aborted, false);
+    }
+    const came = Deno.readTextFileSync(log).split("\n").filter((line) => line !== "").map((line) =>
+      JSON.parse(line)
+    );
+    const methods = came.flatMap((message) => isObject(message) && message.method ? [message.method] : []);
+    assertEquals(methods.filter((method) => method !== "session/new").slice(0, 5), [
+      "initialize",
+      "session/prompt",
+      "session/close",
+      "session/resume",
+      "session/close",
+    ]);
+    await Deno.remove(log);
+  });
+}

@@ -1,0 +1,173 @@
+import { assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
+import { AgentPool, type PoolMember } from "../../lib/acp/pool.ts";
+import { aborted } from "../../lib/turn/abort.ts";
+import type { AgentState, Session } from "../../lib/turn/agent.ts";
+import type { SessionId } from "../../lib/turn/event.ts";
+import { failureOf, Heard, soon } from "../turn/heard.ts";
+import { able, AcpHouse, GO, type Handler, untilCancelled } from "./memory_acp.ts";
+
+const RESUMES = able({ sessionCapabilities: { close: {}, resume: {}, delete: {} } });
+const KNOWS: Readonly<Record<string, Handler>> = {
+  "initialize": RESUMES,
+  "session/resume": () => ({}),
+  "session/delete": () => ({}),
+};
+
+/** Several agents in memory behind one name; the sessions of each are called after it. */
+class Houses implements AsyncDisposable {
+  readonly houses: readonly AcpHouse[];
+  readonly pool: AgentPool;
+
+  constructor(size: number, handlers: Readonly<Record<string, Handler>> = {}) {
+    this.houses = Array.from({ length: size }, (_, index) =>
+      new AcpHouse({
+        ...KNOWS,
+        "session/new": (_params, running) => ({ sessionId: `${"abc"[index]}${running.nextSession++}` }),
+        ...handlers,
+      }));
+    this.pool = new AgentPool(this.houses.map(({ agent }) => agent));
+  }
+
+  /** What came to each of them of a method. */
+  said(method: string): string[][] {
+    return this.houses.map(({ starts }) => starts.flatMap((start) => start.said(method)));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.pool[Symbol.asyncDispose]();
+    await Promise.all(this.houses.map((house) => house[Symbol.asyncDispose]()));
+  }
+}
+
+const ids = (sessions: readonly (Session | undefined)[]) => sessions.map((session) => session?.id as unknown);
+
+Deno.test("AgentPool: a session goes where the fewest are, also when they come at once", async () => {
+  await using house = new Houses(3);
+  const { pool } = house;
+  const sessions = await Promise.all([1, 2, 3, 4].map(() => pool.open()));
+  assertEquals(ids(sessions), ["a1", "b1", "c1", "a2"]);
+  sessions[1]?.close();
+  assertEquals(ids([await pool.open(), await pool.open()]), ["b2", "b3"]);
+});
+
+Deno.test("AgentPool: a session that was closed goes back where it was, one of another time where the fewest are", async () => {
+  await using house = new Houses(2);
+  const { pool } = house;
+  const [a, b] = [await pool.open(), await pool.open()];
+  b.close();
+  a.close();
+  await pool.open();
+  assertEquals(ids([await pool.resume(a.id), await pool.resume(b.id)]), ["a1", "b1"]);
+  assertEquals(ids([await pool.resume("old" as SessionId)]), ["old"]);
+  assertEquals(house.said("session/resume"), [["session/resume a1"], [
+    "session/resume b1",
+    "session/resume old",
+  ]]);
+});
+
+Deno.test("AgentPool: forget tells all of them", async () => {
+  await using house = new Houses(2);
+  const { pool } = house;
+  const session = await pool.open();
+  await pool.open();
+  pool.forget(session.id);
+  for (const { running } of house.houses) await running.until("session/delete");
+  assertEquals(house.said("session/delete"), [["session/delete a1"], ["session/delete a1"]]);
+  assertEquals(session.closed.aborted, true);
+});
+
+Deno.test("AgentPool: one that crashes takes no session of another with it", async () => {
+  const [first, second] = [new Heard(), new Heard()];
+  await using house = new Houses(2, { "session/prompt": untilCancelled });
+  const [a, b] = [await house.pool.open(), await house.pool.open()];
+  await a.prompt(GO, first.reader);
+  const prompting = await b.prompt(GO, second.reader);
+  await second.untilText("working");
+  house.houses[0]?.running.die();
+  assertEquals(await first.last(), "failure agent_crashed");
+  await soon(aborted(a.closed), "its end");
+  assertEquals([b.closed.aborted, house.pool.state], [false, "ready"]);
+  prompting.cancel();
+  assertEquals(await second.last(), "end cancelled");
+});
+
+Deno.test("AgentPool: kill ends all of them, and so does dispose", async () => {
+  await using house = new Houses(2, { "session/prompt": untilCancelled });
+  const heard = [new Heard(), new Heard()];
+  for (const one of heard) await (await house.pool.open()).prompt(GO, one.reader);
+  house.pool.kill();
+  assertEquals(await Promise.all(heard.map((one) => one.last())), [
+    "failure agent_crashed",
+    "failure agent_crashed",
+  ]);
+  await house.pool[Symbol.asyncDispose]();
+  assertEquals(house.pool.state, "closed");
+  assertEquals((await failureOf(house.pool.open())).code, "shutting_down");
+});
+
+Deno.test("AgentPool: warms all of them, and tells the models of any", async () => {
+  await using house = new Houses(2);
+  assertEquals([house.pool.state, house.pool.models], ["idle", []]);
+  house.houses[1]!.handlers = {
+    ...KNOWS,
+    "session/new": () => ({ sessionId: "b", models: { availableModels: [{ modelId: "m", name: "M" }] } }),
+  };
+  house.pool.warm();
+  assertEquals(house.pool.state, "starting");
+  await house.pool.open();
+  await house.pool.open();
+  assertEquals(house.pool.models, [{ id: "m", name: "M" }]);
+});
+
+/** A member in this state, which keeps what it was asked. */
+function member(state: AgentState, openSessions: number, asked: string[], name: string): PoolMember {
+  const ask = (what: string) => {
+    asked.push(`${name} ${what}`);
+    return Promise.reject(new Error(what));
+  };
+  return {
+    name: "agent",
+    program: "program",
+    models: [],
+    state,
+    openSessions,
+    open: () => ask("open"),
+    resume: () => ask("resume"),
+    forget() {},
+    warm: () => void asked.push(`${name} warm`),
+    kill() {},
+    describe: () => ask("describe"),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+}
+
+const STATES: readonly (readonly [members: [AgentState, number][], state: AgentState, asked: string[]])[] = [
+  [[["ready", 1], ["ready", 0]], "ready", ["1 open"]],
+  [[["ready", 1], ["ready", 1]], "ready", ["0 open"]],
+  [[["failing", 0], ["ready", 7]], "ready", ["0 warm", "1 open"]],
+  [[["failing", 0], ["failing", 0]], "failing", ["0 open"]],
+  [[["failing", 0], ["idle", 0]], "idle", ["0 warm", "1 open"]],
+  [[["idle", 0], ["starting", 0]], "starting", ["0 open"]],
+  [[["closed", 0], ["closed", 0]], "closed", ["0 open"]],
+];
+for (const [members, state, expected] of STATES) {
+  Deno.test(`AgentPool: of ${members.map((one) => one.join(" with ")).join(" and ")}`, async () => {
+    const asked: string[] = [];
+    const pool = new AgentPool(
+      members.map(([state, open], index) => member(state, open, asked, String(index))),
+    );
+    assertEquals(pool.state, state);
+    await pool.open().catch(() => {});
+    assertEquals(asked, expected);
+    assertEquals([pool.name, pool.program], ["agent", "program"]);
+  });
+}
+
+Deno.test("AgentPool: is not made of nothing; its first tells what they can do", async () => {
+  assertThrows(() => new AgentPool([]), RangeError);
+  const asked: string[] = [];
+  const told = await new AgentPool([member("idle", 0, asked, "0"), member("idle", 0, asked, "1")])
+    .describe().catch((error) => error);
+  assertStrictEquals(told.message, "describe");
+  assertEquals(asked, ["0 describe"]);
+});

@@ -1,0 +1,382 @@
+import { assert, assertEquals, assertNotStrictEquals, assertRejects, assertStrictEquals } from "@std/assert";
+import { RPC, RpcError } from "../../lib/acp/peer.ts";
+import type { SessionId } from "../../lib/turn/event.ts";
+import { failureOf, Heard, settled, soon } from "../turn/heard.ts";
+import { able, AcpHouse, GO, type Handler, never, untilCancelled } from "./memory_acp.ts";
+
+const ID = "session-1" as SessionId;
+const OLD = "old" as SessionId;
+const RESUMES = able({ loadSession: true, sessionCapabilities: { close: {}, resume: {} } });
+const LOADS = able({ loadSession: true, sessionCapabilities: { close: {} } });
+const ONLY_LOADS = able({ loadSession: true });
+const unknown: Handler = () => Promise.reject(new RpcError(RPC.resourceNotFound, "No such session"));
+/** An agent that knows every session. */
+const KNOWS: Readonly<Record<string, Handler>> = { "session/resume": () => ({}), "session/load": () => ({}) };
+
+const WAYS: readonly (readonly [name: string, initialize: Handler, method: string | undefined])[] = [
+  ["resumes and loads", RESUMES, "session/resume"],
+  ["resumes", able({ sessionCapabilities: { resume: {} } }), "session/resume"],
+  ["loads", LOADS, "session/load"],
+  ["does neither", able({ sessionCapabilities: { close: {} } }), undefined],
+];
+for (const [name, initialize, method] of WAYS) {
+  Deno.test(`AcpAgent.resume: an agent that ${name}`, async () => {
+    await using house = new AcpHouse({ initialize, ...KNOWS });
+    const session = await house.agent.resume(OLD);
+    assertEquals(session?.id, method && OLD);
+    const came = house.running.came.filter(({ method }) => /resume|load/.test(method));
+    assertEquals(
+      came as unknown,
+      method ? [{ method, params: { sessionId: OLD, cwd: "/", mcpServers: [] } }] : [],
+    );
+    assertEquals(house.starts.length, 1, "it was started to find out");
+  });
+}
+
+const USELESS: readonly (readonly [name: string, load: Handler])[] = [
+  ["does not know it", unknown],
+  ["cannot do it after all", () => Promise.reject(new RpcError(RPC.methodNotFound, "Method not found"))],
+  ["does not answer", never],
+];
+for (const [name, load] of USELESS) {
+  Deno.test(`AcpAgent.resume: nothing, if the agent ${name}; it serves on`, async () => {
+    await using house = new AcpHouse({ initialize: LOADS, "session/load": load }, {
+      times: { setupMs: 60_000, resumeMs: 10, cancelMs: 60_000 },
+    });
+    assertEquals(await house.agent.resume(OLD), undefined);
+    assertEquals(house.recorder.of("a session could not be brought back").map(({ level }) => level), [
+      "info",
+    ]);
+    assert(await house.agent.open());
+    assertEquals(house.starts.length, 1);
+  });
+}
+
+for (const answer of [null, "ok", { configOptions: 7, modes: [], models: null }]) {
+  Deno.test(`AcpAgent.resume: an answer of ${JSON.stringify(answer)} brings it back`, async () => {
+    const heard = new Heard();
+    await using house = new AcpHouse({ initialize: LOADS, "session/load": () => answer });
+    await (await house.agent.resume(OLD))?.prompt(GO, heard.reader);
+    assertEquals(await heard.last(), "end end_turn");
+  });
+}
+
+Deno.test("AcpAgent.resume: an agent that cannot start throws, as for a new session", async () => {
+  await using house = new AcpHouse({ initialize: () => ({ protocolVersion: 2 }) });
+  assertEquals((await failureOf(house.agent.resume(OLD))).code, "agent_unavailable");
+});
+
+Deno.test("AcpAgent.resume: logs in where the agent asks for it", async () => {
+  let isLoggedIn = false;
+  let wrong = true;
+  await using house = new AcpHouse({
+    "initialize": () => ({
+      protocolVersion: 1,
+      agentCapabilities: { loadSession: true },
+      authMethods: [{ id: "api-key" }],
+    }),
+    "authenticate": () => {
+      if (wrong) throw new RpcError(RPC.authRequired, "Wrong key");
+      isLoggedIn = true;
+      return {};
+    },
+    "session/load": () => {
+      if (!isLoggedIn) throw new RpcError(RPC.authRequired, "Authentication required");
+      return {};
+    },
+  });
+  assertEquals((await failureOf(house.agent.resume(OLD))).code, "agent_auth_required");
+  wrong = false;
+  assert(await house.agent.resume(OLD));
+});
+
+Deno.test("AcpAgent.resume: what is told again reaches nobody, and its questions are withdrawn", async () => {
+  const outcomes: unknown[] = [];
+  const heard = new Heard();
+  await using house = new AcpHouse({
+    "initialize": LOADS,
+    "session/load": async ({ sessionId }, running) => {
+      running.update(sessionId, {
+        sessionUpdate: "user_message_chunk",
+        content: { type: "text", text: "Hi" },
+      });
+      running.say(sessionId, "An earlier answer.");
+      outcomes.push(
+        await running.peer.request("session/request_permission", {
+          sessionId,
+          toolCall: { toolCallId: "t", title: "rm", kind: "execute" },
+          options: [{ optionId: "yes", name: "Yes", kind: "allow_once" }],
+        }),
+      );
+      return {};
+    },
+  });
+  const session = await house.agent.resume(OLD);
+  await session?.prompt(GO, heard.reader);
+  assertEquals(await heard.last(), "end end_turn");
+  assertEquals(heard.briefs, ["end end_turn"]);
+  assertEquals(outcomes, [{ outcome: { outcome: "cancelled" } }]);
+});
+
+Deno.test("AcpAgent.resume: a session that is open is somebody's, and given to nobody else", async () => {
+  await using house = new AcpHouse({ initialize: RESUMES, ...KNOWS });
+  const session = await house.agent.open();
+  assertEquals(await house.agent.resume(session.id), undefined);
+  const both = await Promise.all([house.agent.resume(OLD), house.agent.resume(OLD)]);
+  assertEquals(both.map((one) => one?.id), [OLD, undefined]);
+  assertEquals(house.running.said("session/resume"), ["session/resume old"]);
+});
+
+Deno.test("AcpAgent.resume: a session that was closed comes back after the agent has closed it", async () => {
+  const closing = Promise.withResolvers<void>();
+  await using house = new AcpHouse({
+    initialize: RESUMES,
+    ...KNOWS,
+    "session/close": () => closing.promise.then(() => ({})),
+  });
+  const first = await house.agent.open();
+  first.close();
+  const coming = house.agent.resume(ID);
+  await house.running.until("session/close");
+  await settled();
+  assertEquals(house.running.count("session/resume"), 0);
+  closing.resolve();
+  const second = await coming;
+  assert(second);
+  assertNotStrictEquals(first, second);
+  assertEquals([first.closed.aborted, second?.closed.aborted], [true, false]);
+});
+
+Deno.test("AcpAgent.resume: a session that was closed in the middle of a turn comes back after it", async () => {
+  const cancelled = Promise.withResolvers<void>();
+  const [heard, next] = [new Heard(), new Heard()];
+  await using house = new AcpHouse({
+    "initialize": ONLY_LOADS,
+    "session/prompt": async (params, running) => {
+      const answer = await untilCancelled(params, running);
+      await cancelled.promise;
+      return answer;
+    },
+  });
+  const session = await house.agent.open();
+  await session.prompt(GO, heard.reader);
+  await heard.untilText("working");
+  session.close();
+  const coming = house.agent.resume(ID);
+  let came = false;
+  coming.then(() => came = true);
+  await settled();
+  assertEquals(came, false);
+  house.running.say(ID, "late");
+  cancelled.resolve();
+  await (await coming)?.prompt(GO, next.reader);
+  await next.untilText("working");
+  assertEquals([heard.briefs.at(-1), next.briefs], ["end cancelled", ["text working"]]);
+});
+
+Deno.test("AcpAgent.resume: a session whose last turn does not end is not waited for, nor brought back later", async () => {
+  const ending = Promise.withResolvers<void>();
+  const heard = new Heard();
+  await using house = new AcpHouse({
+    initialize: RESUMES,
+    ...KNOWS,
+    "session/prompt": async ({ sessionId }, running) => {
+      running.say(sessionId, "working");
+      await ending.promise;
+      return { stopReason: "cancelled" };
+    },
+  }, { times: { setupMs: 60_000, resumeMs: 20, cancelMs: 60_000 } });
+  const session = await house.agent.open();
+  await session.prompt(GO, heard.reader);
+  await heard.untilText("working");
+  session.close();
+  assertEquals(await house.agent.resume(ID), undefined);
+  ending.resolve();
+  await house.running.until("session/close");
+  await settled();
+  await settled();
+  assertEquals(house.running.said("session/resume"), []);
+  assert(await house.agent.resume(ID));
+});
+
+Deno.test("AcpAgent.resume: where the agent closes no sessions, those of its process come back unasked", async () => {
+  const models = { currentModelId: "a", availableModels: [{ modelId: "a" }, { modelId: "b" }] };
+  await using house = new AcpHouse({
+    "initialize": ONLY_LOADS,
+    "session/load": unknown,
+    "session/new": (_params, running) => ({ sessionId: `session-${running.nextSession++}`, models }),
+    "session/set_model": () => ({}),
+  });
+  const first = await house.agent.open();
+  await first.choose("b");
+  first.close();
+  const again = await house.agent.resume(first.id);
+  assertEquals([again?.id, again?.model, house.running.count("session/load")], [first.id, "b", 0]);
+  await again?.choose(undefined);
+  assertEquals(again?.model, "a");
+  again?.close();
+  house.running.die();
+  house.nowMs += 60_000;
+  await settled();
+  assertEquals(await house.agent.resume(first.id), undefined);
+  assertEquals(house.starts.map((start) => start.count("session/load")), [0, 1]);
+});
+
+Deno.test("AcpAgent.resume: no more than a hundred sessions are kept so", async () => {
+  await using house = new AcpHouse({ initialize: ONLY_LOADS, "session/load": unknown });
+  for (let count = 0; count <= 100; count++) (await house.agent.open()).close();
+  await settled();
+  assertEquals(await house.agent.resume(ID), undefined);
+  assert(await house.agent.resume("session-2" as SessionId));
+  assertEquals(house.running.said("session/load"), ["session/load session-1"]);
+});
+
+Deno.test("AcpAgent.resume: who gives up is let go, and the session that comes is ended; the next gets it", async () => {
+  const coming = Promise.withResolvers<void>();
+  await using house = new AcpHouse({
+    initialize: RESUMES,
+    "session/resume": () => coming.promise.then(() => ({})),
+  });
+  const reason = new Error("hung up");
+  const controller = new AbortController();
+  const waiting = house.agent.resume(OLD, controller.signal).catch((error) => error);
+  await settled();
+  await house.running.until("session/resume");
+  controller.abort(reason);
+  assertStrictEquals(await waiting, reason);
+  const next = house.agent.resume(OLD);
+  await settled();
+  coming.resolve();
+  assertEquals((await soon(next, "the session"))?.id, OLD);
+  assertEquals(house.running.said("session/resume", "session/close"), [
+    "session/resume old",
+    "session/close old",
+    "session/resume old",
+  ]);
+  await assertRejects(() => house.agent.resume(OLD, AbortSignal.abort(reason)), Error, "hung up");
+});
+
+Deno.test("AcpAgent.resume: an answer that comes too late is ended", async () => {
+  const late: (() => void)[] = [];
+  await using house = new AcpHouse({
+    initialize: RESUMES,
+    "session/resume": () => new Promise((resolve) => late.push(() => resolve({}))),
+  }, { times: { setupMs: 60_000, resumeMs: 20, cancelMs: 60_000 } });
+  assertEquals(await house.agent.resume(OLD), undefined);
+  late[0]?.();
+  await house.running.until("session/close");
+  assertEquals(house.running.said("session/close"), ["session/close old"]);
+});
+
+Deno.test("Connection: a session/new that is answered too late is ended", async () => {
+  const late = Promise.withResolvers<void>();
+  await using house = new AcpHouse({
+    "initialize": RESUMES,
+    "session/new": () => late.promise.then(() => ({ sessionId: "late" })),
+  }, { times: { setupMs: 10, resumeMs: 60_000, cancelMs: 60_000 } });
+  await failureOf(house.agent.open());
+  late.resolve();
+  await house.running.until("session/close");
+  assertEquals(house.running.said("session/close"), ["session/close late"]);
+});
+
+Deno.test("AcpAgent.resume: an agent that dies meanwhile is asked again once, by its successor", async () => {
+  let dies = 1;
+  await using house = new AcpHouse({
+    "initialize": RESUMES,
+    "session/resume": (params, running) => {
+      if (dies-- <= 0) return {};
+      house.nowMs += 60_000;
+      running.die();
+      return never(params, running);
+    },
+  });
+  assert(await house.agent.resume(OLD));
+  assertEquals(house.starts.length, 2);
+  dies = 2;
+  assertEquals(await house.agent.resume("another" as SessionId), undefined);
+});
+
+Deno.test("AcpAgent.resume: dispose lets go who waits", async () => {
+  const house = new AcpHouse({ initialize: RESUMES, "session/resume": never });
+  const waiting = failureOf(house.agent.resume(OLD));
+  await settled();
+  await house.running.until("session/resume");
+  await house[Symbol.asyncDispose]();
+  assertEquals((await waiting).code, "shutting_down");
+});
+
+const DELETES = able({ sessionCapabilities: { close: {}, delete: {}, resume: {} } });
+const FORGOTTEN: readonly {
+  name: string;
+  initialize: Handler;
+  closed: boolean;
+  asked: string[];
+}[] = [
+  {
+    name: "deletes, of a session that is open",
+    initialize: DELETES,
+    closed: false,
+    asked: ["session/close session-1", "session/delete session-1"],
+  },
+  {
+    name: "deletes, of a session that is closed",
+    initialize: DELETES,
+    closed: true,
+    asked: ["session/close session-1", "session/delete session-1"],
+  },
+  { name: "only closes", initialize: RESUMES, closed: false, asked: ["session/close session-1"] },
+  { name: "does neither", initialize: ONLY_LOADS, closed: true, asked: [] },
+  {
+    name: "only deletes",
+    initialize: able({ sessionCapabilities: { delete: {} } }),
+    closed: false,
+    asked: ["session/delete session-1"],
+  },
+];
+for (const { name, initialize, closed, asked } of FORGOTTEN) {
+  Deno.test(`AcpAgent.forget: an agent that ${name}`, async () => {
+    await using house = new AcpHouse({ initialize, "session/delete": () => ({}), "session/load": unknown });
+    const session = await house.agent.open();
+    if (closed) session.close();
+    house.agent.forget(session.id);
+    assertEquals(session.closed.aborted, true);
+    for (const entry of asked) await house.running.until(entry.split(" ")[0]!);
+    // It is not kept for later either.
+    await house.agent.resume(session.id);
+    assertEquals(house.running.said("session/close", "session/delete"), asked);
+  });
+}
+
+Deno.test("AcpAgent.forget: an agent that does not run is not started; one that refuses harms nobody", async () => {
+  await using house = new AcpHouse({ initialize: DELETES, "session/delete": unknown });
+  house.agent.forget(OLD);
+  await settled();
+  assertEquals(house.starts.length, 0);
+  await house.agent.open();
+  house.agent.forget(OLD);
+  assertEquals((await house.recorder.until("session/delete failed")).level, "debug");
+  assert(await house.agent.open());
+});
+
+Deno.test("AcpAgent: how many sessions are open", async () => {
+  const coming = Promise.withResolvers<void>();
+  await using house = new AcpHouse({
+    "initialize": RESUMES,
+    "session/resume": () => coming.promise.then(() => ({})),
+  });
+  house.agent.warm();
+  const session = await house.agent.open();
+  assertEquals(house.agent.openSessions, 1, "one that is made ahead is in nobody's use");
+  const resuming = house.agent.resume(OLD);
+  assertEquals(house.agent.openSessions, 2);
+  coming.resolve();
+  const second = await resuming;
+  assertEquals(house.agent.openSessions, 2);
+  session.close();
+  assertEquals(house.agent.openSessions, 1);
+  await house.agent.open();
+  house.running.die();
+  await settled();
+  assertEquals([second?.closed.aborted, house.agent.openSessions], [true, 0]);
+});

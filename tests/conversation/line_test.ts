@@ -1,0 +1,210 @@
+import { assert, assertEquals, assertStrictEquals } from "@std/assert";
+import { Line, MAX_QUEUED, type Place } from "../../lib/conversation/line.ts";
+import { BUSY_MODES } from "../../lib/conversation/policy.ts";
+import { Failure } from "../../lib/turn/failure.ts";
+import type { Turn } from "../../lib/turn/run.ts";
+import { failureOf, settled, soon } from "../turn/heard.ts";
+
+/** A turn of which nothing is asked but to be cancelled. */
+function cancellable(): { turn: Turn; cancels: () => number } {
+  let cancels = 0;
+  const turn = { cancel: () => cancels++ } as unknown as Turn;
+  return { turn, cancels: () => cancels };
+}
+
+/** Whether a place is ready by now. */
+async function isReady(ready: Promise<AbortSignal>): Promise<boolean> {
+  let isIt = false;
+  ready.then(() => isIt = true, () => {});
+  await settled();
+  return isIt;
+}
+
+/** Enters, and begins a turn. */
+async function running(line: Line): Promise<{ place: Place; cancels: () => number }> {
+  const place = line.enter("queue");
+  await soon(place.ready(undefined), "its turn");
+  const { turn, cancels } = cancellable();
+  place.began(turn);
+  return { place, cancels };
+}
+
+/** Runs with timers that ring when they are rung, and tells how long they would have waited. */
+async function withTimers(run: (ring: () => void, waits: number[]) => Promise<void>): Promise<void> {
+  const { setTimeout } = globalThis;
+  const waits: number[] = [];
+  const bells: (() => void)[] = [];
+  globalThis.setTimeout = ((bell: () => void, ms = 0) => {
+    // What lets time go by in a test still does.
+    if (ms < 1_000) return setTimeout(bell, ms);
+    waits.push(ms);
+    bells.push(bell);
+    return -1;
+  }) as typeof globalThis.setTimeout;
+  try {
+    await run(() => bells.forEach((bell) => bell()), waits);
+  } finally {
+    globalThis.setTimeout = setTimeout;
+  }
+}
+
+Deno.test("Line: who comes to an empty one may begin, in every mode", async () => {
+  for (const mode of BUSY_MODES) {
+    const line = new Line();
+    line.check(mode);
+    assertEquals(line.isBusy, false);
+    const place = line.enter(mode);
+    assertEquals(line.isBusy, true);
+    assertEquals((await soon(place.ready(undefined), mode)).aborted, false);
+    place.leave();
+    assertEquals(line.isBusy, false);
+  }
+});
+
+Deno.test("Line: those that wait begin in the order in which they came, each after the one before", async () => {
+  const line = new Line();
+  const { place: first } = await running(line);
+  const order: number[] = [];
+  const places = [1, 2, 3].map((number) => {
+    const place = line.enter("queue");
+    place.ready(undefined).then(() => order.push(number));
+    return place;
+  });
+  await settled();
+  assertEquals(order, []);
+  for (const [index, before] of [first, ...places.slice(0, 2)].entries()) {
+    before.leave();
+    await settled();
+    assertEquals(order, [1, 2, 3].slice(0, index + 1));
+  }
+  assertEquals(line.isBusy, true);
+  places[2]?.leave();
+  assertEquals(line.isBusy, false);
+});
+
+Deno.test("Line: one that leaves before its turn lets nobody pass the turn that runs", async () => {
+  const line = new Line();
+  const { place: first } = await running(line);
+  const second = line.enter("queue");
+  const third = line.enter("queue").ready(undefined);
+  second.leave();
+  assertEquals(await isReady(third), false);
+  first.leave();
+  assertEquals(await isReady(third), true);
+});
+
+Deno.test("Line: reject takes nobody while a turn runs, and says when to come back", async () => {
+  const line = new Line();
+  const { place, cancels } = await running(line);
+  const failure = await failureOf(Promise.try(() => line.check("reject")));
+  assertEquals([failure.code, failure.prompted, failure.retryAfterSecs], ["session_busy", false, 3]);
+  assertEquals(cancels(), 0);
+  place.leave();
+  line.check("reject");
+});
+
+Deno.test("Line: queue takes so many that wait and no more, until one begins or leaves", async () => {
+  const line = new Line();
+  const { place: first } = await running(line);
+  const waiting: Place[] = [];
+  for (let count = 0; count < MAX_QUEUED; count++) {
+    line.check("queue");
+    waiting.push(line.enter("queue"));
+  }
+  assertEquals(MAX_QUEUED, 8);
+  const failure = await failureOf(Promise.try(() => line.check("queue")));
+  assertEquals([failure.code, failure.retryAfterSecs], ["session_busy", 3]);
+  waiting[4]?.leave();
+  line.check("queue");
+  line.enter("queue");
+  await failureOf(Promise.try(() => line.check("queue")));
+  const next = waiting[0]!.ready(undefined);
+  first.leave();
+  await soon(next, "the next turn");
+  waiting[0]?.began(cancellable().turn);
+  line.check("queue");
+});
+
+Deno.test("Line: supersede cancels the turn that runs and refuses those that wait", async () => {
+  const line = new Line();
+  const { place: first, cancels } = await running(line);
+  const passed = line.enter("supersede");
+  const refused = passed.ready(undefined);
+  refused.catch(() => {});
+  line.check("supersede");
+  const newest = line.enter("supersede").ready(undefined);
+  const failure = await failureOf(refused);
+  assertEquals([failure.code, failure.prompted], ["turn_cancelled", false]);
+  passed.leave();
+  assert(cancels() > 0);
+  assertEquals(await isReady(newest), false);
+  first.leave();
+  assertEquals(await isReady(newest), true);
+});
+
+Deno.test("Line: who is superseded while its prompt is put is told by its signal, and cancelled once it began", async () => {
+  const line = new Line();
+  const place = line.enter("supersede");
+  const givenUp = await soon(place.ready(undefined), "its turn");
+  line.enter("supersede").ready(undefined).catch(() => {});
+  assert(givenUp.reason instanceof Failure);
+  assertEquals(givenUp.reason.code, "turn_cancelled");
+  const { turn, cancels } = cancellable();
+  place.began(turn);
+  assertEquals(cancels(), 1);
+});
+
+Deno.test("Line: who hangs up while waiting is let go with the reason of its signal", async () => {
+  const line = new Line();
+  await running(line);
+  const hangUp = new AbortController();
+  const waiting = line.enter("queue").ready(hangUp.signal);
+  const reason = new Error("hung up");
+  hangUp.abort(reason);
+  assertStrictEquals(await waiting.catch((error) => error), reason);
+});
+
+Deno.test("Line: who has hung up before its turn comes does not begin", async () => {
+  const reason = new Error("hung up");
+  const waiting = new Line().enter("queue").ready(AbortSignal.abort(reason));
+  assertStrictEquals(await waiting.catch((error) => error), reason);
+});
+
+Deno.test("Line: giving up cancels what runs and refuses what waits, with a word why", async () => {
+  const line = new Line();
+  const { cancels } = await running(line);
+  const waiting = [1, 2].map(() => line.enter("queue").ready(undefined));
+  const refused = waiting.map(failureOf);
+  line.giveUp("Forgotten.");
+  for (const failure of await Promise.all(refused)) {
+    assertEquals([failure.code, failure.message], ["turn_cancelled", "Forgotten."]);
+  }
+  assertEquals(cancels(), 1);
+});
+
+Deno.test("Line: queue does not wait for ever", () =>
+  withTimers(async (ring, waits) => {
+    const line = new Line();
+    const { place: first } = await running(line);
+    const late = line.enter("queue");
+    const waiting = late.ready(undefined);
+    assertEquals(waits.at(-1), 60_000);
+    ring();
+    const failure = await failureOf(waiting);
+    assertEquals([failure.code, failure.retryAfterSecs], ["session_busy", 3]);
+    late.leave();
+    const next = line.enter("supersede").ready(undefined);
+    first.leave();
+    assertEquals(await isReady(next), true);
+  }));
+
+Deno.test("Line: supersede waits as long as it takes", () =>
+  withTimers(async (ring) => {
+    const line = new Line();
+    const { place: first } = await running(line);
+    const next = line.enter("supersede").ready(undefined);
+    ring();
+    assertEquals(await isReady(next), false);
+    first.leave();
+    assertEquals(await isReady(next), true);
+  }));

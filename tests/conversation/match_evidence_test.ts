@@ -1,0 +1,291 @@
+import { assertEquals } from "@std/assert";
+import { again, begins, checkRows, goesOn, type Step, steps } from "./match_rows.ts";
+import { CANCELLED, long, Room, RUNNING, talk } from "./prints.ts";
+import { image, user } from "./said.ts";
+
+const LOOK = user("look", image("YQ=="));
+checkRows("pictures", [
+  [
+    "a picture that is gone from what was said",
+    [["A cat.", LOOK]],
+    "u: look / a: A cat. / u: sure?",
+    goesOn(0, "sure?"),
+  ],
+  ["a picture that is kept", [["A cat.", LOOK]], [LOOK, "a: A cat. / u: sure?"], goesOn(0, "sure?")],
+  ["another picture with the same words", [["A cat.", LOOK]], [
+    "u: look / a: A cat.",
+    user("look", image("Yg==")),
+  ], goesOn(0, "look")],
+  ["the same picture once more", [["A cat.", LOOK]], [LOOK, "a: A cat.", LOOK], goesOn(0, "look")],
+  ["another picture in the place of one", [["A cat.", LOOK]], [
+    user("look", image("Yg==")),
+    "a: A dog. / u: sure?",
+  ], begins("new", 1, "look", "sure?")],
+  [
+    "a picture that the agent asked for, with the words that it answered",
+    [["ok", "u: hi"], ["[vision:camera]", "u: hi / a: ok / u: look"]],
+    ["u: hi / a: ok", LOOK],
+    again(0, "look"),
+  ],
+  ["another picture after a cancelled one", [["ok", "u: hi"], [CANCELLED, "u: hi / a: ok", LOOK]], [
+    "u: hi / a: ok",
+    user("look", image("Yg==")),
+  ], goesOn(0, "look")],
+]);
+
+checkRows("personas", [
+  ["the same persona", [["1", "s: Mao / u: one"]], "s: Mao / u: one / a: 1 / u: two", goesOn(0, "two")],
+  [
+    "another persona",
+    [["1", "s: Mao / u: one"]],
+    "s: Kai / u: one / a: 1 / u: two",
+    begins("new", 1, "one", "two"),
+  ],
+  [
+    "a persona that was not there",
+    [["1", "u: one"]],
+    "s: Kai / u: one / a: 1 / u: two",
+    begins("new", 1, "one", "two"),
+  ],
+  [
+    "a persona that is gone",
+    [["1", "s: Mao / u: one"]],
+    "u: one / a: 1 / u: two",
+    begins("new", 1, "one", "two"),
+  ],
+  [
+    "text for the first turn only",
+    [["1", "s: Mao / s: 12:00 / u: one"]],
+    "s: Mao / u: one / a: 1 / u: two",
+    goesOn(0, "two"),
+  ],
+  [
+    "text for the first turn, and for this",
+    [["1", "s: Mao / s: 12:00 / u: one"]],
+    "s: Mao / u: one / a: 1 / s: 12:05 / u: two",
+    goesOn(0, "two"),
+  ],
+  [
+    "text for the first turn that stays",
+    [["1", "s: Mao / s: 12:00 / u: one"]],
+    "s: Mao / s: 12:00 / u: one / a: 1 / u: two",
+    goesOn(0, "two"),
+  ],
+  [
+    "another text for the first turn",
+    [["1", "s: Mao / s: 12:00 / u: one"]],
+    "s: Mao / s: 12:05 / u: one / a: 1 / u: two",
+    begins("new", 1, "one", "two"),
+  ],
+  [
+    "a persona of two that became one is that one",
+    [["1", "s: Mao / s: kind / u: one"], ["2", "s: Mao / u: one / a: 1 / u: two"]],
+    "s: Mao / s: kind / u: one / a: 1 / u: two / a: 2 / u: three",
+    begins("new", 1, "one", "two", "three"),
+  ],
+  [
+    "a persona of two that stood is two",
+    [["1", "s: Mao / s: kind / u: one"], ["2", "s: Mao / s: kind / u: one / a: 1 / u: two"]],
+    "s: Mao / u: one / a: 1 / u: two / a: 2 / u: three",
+    begins("new", 1, "one", "two", "three"),
+  ],
+  [
+    "a persona whose beginning only is the same",
+    [["1", "s: Mao / u: one"]],
+    "s: Mao / s: kind / u: one / a: 1 / u: two",
+    begins("new", 1, "one", "two"),
+  ],
+]);
+
+checkRows("hidden", [
+  [
+    "a hidden opening, by its answer",
+    [[long(1), "u: Greet me."]],
+    `a: ${long(1)} / u: hi`,
+    goesOn(0, "hi"),
+  ],
+  [
+    "a hidden opening, by its answer without tags and marks",
+    [[long(1), "u: Greet me."]],
+    "a: well LET me\ntell you: all about 1 / u: hi",
+    goesOn(0, "hi"),
+  ],
+  [
+    "a hidden turn, by its answer",
+    [["1", "u: one"], [long(2), "u: one / a: 1 / u: Say something."]],
+    `u: one / a: 1 / a: ${long(2)} / u: two`,
+    goesOn(0, "two"),
+  ],
+  [
+    "a hidden turn and two turns at once",
+    [["1", "u: one"], [long(2), "u: one / a: 1 / u: Say something."]],
+    `u: one / a: 1 / a: ${long(2)} / u: two / u: three`,
+    goesOn(0, "two", "three"),
+  ],
+  [
+    "a hidden turn, whose answer proves nothing",
+    [["1", "u: one"], ["Hm?", "u: one / a: 1 / u: Say something."]],
+    "u: one / a: 1 / a: Hm? / u: two",
+    begins("fork", 1, "one", "two"),
+  ],
+  ["only the last answer and a new turn", steps(3, long), `a: ${long(2)} / u: three`, goesOn(0, "three")],
+  [
+    "only the last answer and the words of the last turn",
+    steps(3, long),
+    `a: ${long(2)} / u: turn 2`,
+    goesOn(0, "turn 2"),
+  ],
+  [
+    "only an answer before the last",
+    steps(3, long),
+    `a: ${long(1)} / u: turn 2`,
+    begins("new", 1, "turn 2"),
+  ],
+  [
+    "the last answer is long enough in other letters",
+    [["こんにちは、今日はとてもいい天気ですね。", "u: one"]],
+    "a: こんにちは今日はとてもいい天気ですね / u: two",
+    goesOn(0, "two"),
+  ],
+  [
+    "a turn after a hidden one, and the next has an answer that proves nothing",
+    [
+      ["1", "u: one"],
+      [long(2), "u: one / a: 1 / u: Say something."],
+      ["3", `u: one / a: 1 / a: ${long(2)} / u: three`],
+    ],
+    `u: one / a: 1 / a: ${long(2)} / u: three / a: 3 / u: four`,
+    goesOn(0, "four"),
+  ],
+  [
+    "a turn after a hidden opening, and the next has an answer that proves nothing",
+    [[long(1), "u: Greet me."], ["2", `a: ${long(1)} / u: two`]],
+    `a: ${long(1)} / u: two / a: 2 / u: three`,
+    goesOn(0, "three"),
+  ],
+  [
+    "a cancelled turn after a hidden one is not told twice",
+    [
+      ["1", "u: one"],
+      [long(2), "u: one / a: 1 / u: Say something."],
+      [CANCELLED, `u: one / a: 1 / a: ${long(2)} / u: three`],
+    ],
+    `u: one / a: 1 / a: ${long(2)} / u: three / u: four`,
+    goesOn(0, "four"),
+  ],
+  [
+    "a hidden turn that was answered with silence, and is dropped",
+    [["1", "u: one"], ["[silent]", "u: one / a: 1 / u: Look."]],
+    "u: one / a: 1 / u: two",
+    goesOn(0, "two"),
+  ],
+  [
+    "a hidden turn that was answered with a remark in brackets, which is silence, and is dropped",
+    [["1", "u: one"], ["(says nothing)", "u: one / a: 1 / u: Look."]],
+    "u: one / a: 1 / u: two",
+    goesOn(0, "two"),
+  ],
+  [
+    "a hidden turn that was answered with silence, in a window",
+    [...steps(3, long), ["[silent]", `u: turn 1 / a: ${long(1)} / u: turn 2 / a: ${long(2)} / u: Look.`]],
+    `a: ${long(2)} / u: three`,
+    goesOn(0, "three"),
+  ],
+]);
+
+const ALIKE: readonly Step[] = [[long(1), "u: hi"], [long(2), "u: hi"]];
+
+checkRows("several", [
+  [
+    "two that only the answer tells apart, the first",
+    ALIKE,
+    `u: hi / a: ${long(1)} / u: so`,
+    goesOn(0, "so"),
+  ],
+  [
+    "two that only the answer tells apart, the second",
+    ALIKE,
+    `u: hi / a: ${long(2)} / u: so`,
+    goesOn(1, "so"),
+  ],
+  [
+    "two that only a short answer tells apart",
+    [["yes", "u: hi"], ["no", "u: hi"]],
+    "u: hi / a: yes / u: so",
+    goesOn(0, "so"),
+  ],
+  [
+    "two that are the same so far: either may be meant",
+    [["yes", "u: hi"], ["yes", "u: hi"]],
+    "u: hi / a: yes / u: so",
+    goesOn(1, "so"),
+  ],
+  [
+    "two that are the same so far, of which one goes on just now: that is another's",
+    [["yes", "u: hi"], ["yes", "u: hi"], [RUNNING, "u: hi / a: yes / u: And you?"]],
+    "u: hi / a: yes / u: so",
+    goesOn(0, "so"),
+  ],
+  [
+    "two that gave the same long answer, of which one goes on just now",
+    [[long(1), "u: hi"], [long(1), "u: hi"], [RUNNING, `u: hi / a: ${long(1)} / u: And you?`]],
+    `u: hi / a: ${long(1)} / u: so`,
+    goesOn(0, "so"),
+  ],
+  [
+    "two that nothing tells apart, and whose answers were rewritten",
+    [["yes", "u: hi"], ["no", "u: hi"]],
+    "u: hi / a: Hmm / u: so",
+    begins("fork", 2, "hi", "so"),
+  ],
+  [
+    "two of which one was answered",
+    [["yes", "u: hi"], [CANCELLED, "u: hi"]],
+    "u: hi / a: Oh. / u: so",
+    goesOn(0, "so"),
+  ],
+  [
+    "two of which one was not answered",
+    [["yes", "u: hi"], [CANCELLED, "u: hi"]],
+    "u: hi / u: so",
+    goesOn(1, "so"),
+  ],
+  [
+    "the one that more is known of",
+    [["yes", "u: hi"], ["yes", "u: hi"], ["yes", "u: hi / a: yes / u: so"]],
+    "u: hi / a: yes / u: so / a: yes / u: and",
+    goesOn(1, "and"),
+  ],
+  [
+    "the same answer in two that have nothing else in common",
+    [[long(1), "u: one"], [long(1), "u: two"]],
+    `u: two / a: ${long(1)} / u: so`,
+    goesOn(1, "so"),
+  ],
+  [
+    "an answer that two gave last tells nothing",
+    [[long(1), "u: one"], [long(1), "u: two"]],
+    `a: ${long(1)} / u: so`,
+    begins("fork", 2, "so"),
+  ],
+  [
+    "an answer that another gave last, to something else, and was then asked the same in vain",
+    [[long(1), "u: one"], [CANCELLED, `u: one / a: ${long(1)} / u: hi`]],
+    `u: hi / a: ${long(1)} / u: so`,
+    begins("new", 1, "hi", "so"),
+  ],
+  [
+    "an answer that another gave last, to something else",
+    [[long(1), "u: one"]],
+    `u: two / a: ${long(1)} / u: so`,
+    begins("new", 1, "two", "so"),
+  ],
+]);
+
+Deno.test("match: of two alike, one that was left long ago is no rival", () => {
+  const room = new Room();
+  room.ask(talk("u: hi"), "yes");
+  room.now += 3_600_000;
+  room.ask(talk("u: hi"), "no");
+  assertEquals(room.ask(talk("u: hi / a: Hmm / u: so"), "ok"), goesOn(1, "so"));
+});

@@ -1,0 +1,84 @@
+import { assertEquals } from "@std/assert";
+import type { TurnState } from "../../lib/conversation/memory.ts";
+import { watchTurn } from "../../lib/conversation/outcome.ts";
+import { REPLY_CHARS } from "../../lib/conversation/print.ts";
+import type { StopReason, TurnEvent } from "../../lib/turn/event.ts";
+import { Failure, type FailureCode } from "../../lib/turn/failure.ts";
+import type { Turn } from "../../lib/turn/run.ts";
+
+const TURN = {} as Turn;
+const say = (text: string): TurnEvent => ({ type: "text", text });
+const end = (reason: StopReason = "end_turn"): TurnEvent => ({ type: "end", reason });
+const fail = (code: FailureCode): TurnEvent => ({ type: "failure", failure: new Failure(code, "No.") });
+
+/** What is told of a turn with these events. */
+function outcomes(...events: TurnEvent[]): (readonly [TurnState, string])[] {
+  const told: (readonly [TurnState, string])[] = [];
+  const watcher = watchTurn(undefined, {
+    begun() {},
+    ended: (state, reply) => told.push([state, reply]),
+  });
+  watcher.begun(TURN);
+  for (const event of events) watcher.heard(event, TURN);
+  return told;
+}
+
+const ENDINGS: readonly (readonly [name: string, last: TurnEvent, state: TurnState])[] = [
+  ["an end", end(), "answered"],
+  ["an end at a limit", end("max_tokens"), "answered"],
+  ["an end by requests", end("max_turn_requests"), "answered"],
+  ["a refusal", end("refusal"), "answered"],
+  ["a cancel", end("cancelled"), "told"],
+  ["a crash", fail("agent_crashed"), "asked"],
+  ["silence", fail("agent_timeout"), "told"],
+  ["an error of the agent", fail("agent_error"), "told"],
+  ["a cancel of the agent's own", fail("agent_cancelled"), "told"],
+];
+for (const [name, last, state] of ENDINGS) {
+  Deno.test(`outcome: ${name} is ${state}`, () => {
+    assertEquals(outcomes(say("Hel"), { type: "thought", text: "hm" }, say("lo"), last), [[state, "Hello"]]);
+  });
+}
+
+/** Answers for which a skin keeps neither the question nor the answer. */
+const SILENT = ["", "[silent]", " [silent]\n", "()", "(says nothing)", "[neutral] (...)", "[happy]"];
+Deno.test("outcome: an answer that says nothing is none", () => {
+  for (const reply of SILENT) assertEquals(outcomes(say(reply), end()), [["told", reply]], reply);
+  assertEquals(outcomes(end()), [["told", ""]]);
+});
+
+Deno.test("outcome: an answer in which something is said is one", () => {
+  for (const reply of ["ok", "[silent] No.", "(smiles) Hi", "Hi (smiles)", "(a) (b)", "1", "🙂"]) {
+    assertEquals(outcomes(say(reply), end()), [["answered", reply]], reply);
+  }
+});
+
+Deno.test("outcome: nothing is told before the end", () => {
+  assertEquals(outcomes(say("Hello"), { type: "thought", text: "hm" }), []);
+});
+
+Deno.test("outcome: of a long answer the beginning is kept", () => {
+  const pieces = Array.from({ length: 1_000 }, () => say("0123456789"));
+  const [[state, reply] = []] = outcomes(...pieces, end());
+  assertEquals([state, reply?.length], ["answered", REPLY_CHARS]);
+});
+
+Deno.test("outcome: another observer is told everything, after the outcome", () => {
+  const order: string[] = [];
+  const watcher = watchTurn({
+    begun: (turn) => order.push(`begun ${turn === TURN}`),
+    heard: (event, turn) => order.push(`${event.type} ${turn === TURN}`),
+  }, {
+    begun: () => order.push("told of the begin"),
+    ended: (state) => order.push(`told of the end: ${state}`),
+  });
+  watcher.begun(TURN);
+  for (const event of [say("Hi"), end()]) watcher.heard(event, TURN);
+  assertEquals(order, [
+    "told of the begin",
+    "begun true",
+    "text true",
+    "told of the end: answered",
+    "end true",
+  ]);
+});

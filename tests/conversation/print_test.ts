@@ -1,0 +1,171 @@
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import type { Message } from "../../lib/conversation/message.ts";
+import { MAX_TURNS, Printer, REPLY_CHARS } from "../../lib/conversation/print.ts";
+import { type Line, PRINTER, talk } from "./prints.ts";
+import { audio, image, named, tool, user } from "./said.ts";
+
+const OTHER = new Printer(new Uint8Array(32).fill(1));
+const print = (...lines: Line[]) => PRINTER.transcript(talk(...lines));
+
+Deno.test("print: 16 characters, the same for the same, another for what differs", () => {
+  const prints = [
+    PRINTER.print("turn", "a"),
+    PRINTER.print("turn", "b"),
+    PRINTER.print("turn", ""),
+    PRINTER.print("reply", "a"),
+    PRINTER.print("turna", ""),
+    OTHER.print("turn", "a"),
+  ];
+  for (const each of prints) assert(/^[\w-]{16}$/.test(each), each);
+  assertEquals(new Set(prints).size, prints.length);
+  assertEquals(PRINTER.print("turn", "a"), prints[0]);
+});
+
+/** What says the same, and what does not. */
+const WORDS: readonly (readonly [name: string, one: Message, other: Message, isSame: boolean])[] = [
+  ["white space", user(" a  b\n"), user("a\tb"), true],
+  ["a line break between parts", user("a", "b"), user("a\nb"), true],
+  ["no white space", user("ab"), user("a b"), false],
+  ["width", user("Ａｂｃ"), user("Abc"), true],
+  ["composed letters", user("e\u0301"), user("\u00e9"), true],
+  ["case", user("a"), user("A"), false],
+  ["marks", user("a"), user("a!"), false],
+  ["tags", user("[happy] a"), user("a"), false],
+  ["nothing and white space", user(), user(" "), true],
+  ["who of several speaks", user("a"), named("Ann", "a"), true],
+  ["a user and a tool", user("a"), tool("x", "a"), false],
+  ["a picture beside it", user("a"), user("a", image()), true],
+];
+for (const [name, one, other, isSame] of WORDS) {
+  Deno.test(`print, words: ${name} ${isSame ? "is the same" : "is not the same"}`, () => {
+    const [a, b] = [one, other].map((message) => print(message).turns[0]!.words);
+    assertEquals(a === b, isSame);
+  });
+}
+
+Deno.test("print, media: apart from the words, and each part counts", () => {
+  const prints = [
+    user("a", image("YQ==")),
+    user("a", image("Yg==")),
+    user("a", audio("YQ==")),
+    user("a", image("YQ=="), image("Yg==")),
+    user("a", image("Yg=="), image("YQ==")),
+  ].map((message) => print(message).turns[0]!.media);
+  assertEquals(new Set(prints).size, prints.length);
+  assertEquals(print(user("b", image("YQ=="))).turns[0]!.media, prints[0]);
+  assertEquals(print("u: a").turns[0]!.media, "");
+});
+
+const REPLIES: readonly (readonly [name: string, said: string, kept: string])[] = [
+  [
+    "ChatVRM adds spaces",
+    "[happy]こんにちは。[sad]おわりです。\n",
+    "[happy] こんにちは。[sad] おわりです。\n",
+  ],
+  ["tags are taken out", "[face:Joy] Hello! [pause:1.5] There.", "Hello! There."],
+  ["AIRI's are as well", '<|ACT {"emotion":"happy"}|> Hello <|DELAY 1|>there', "Hello there"],
+  ["markup is taken out", "**Hello** `there`, _you_", "Hello there, you"],
+  ["case, width, marks", "Hello... THERE", "ｈｅｌｌｏ there!"],
+  ["what comes late is cut", `${"a".repeat(300)} b`, `${"a".repeat(250)} c`],
+];
+for (const [name, said, kept] of REPLIES) {
+  Deno.test(`print, reply: ${name}`, () => {
+    assertEquals(print(`a: ${kept}`, "u: x").reply?.print, PRINTER.reply(said));
+    assertNotEquals(print("a: something else", "u: x").reply?.print, PRINTER.reply(said));
+  });
+}
+
+Deno.test("print, reply: what has no words is none", () => {
+  for (const said of ["", " ", "[silent]", "...", "🙂", "[happy] ♪"]) {
+    assertEquals(PRINTER.reply(said), undefined, said);
+    assertEquals(print(`a: ${said}`, "u: x").reply, undefined, said);
+  }
+});
+
+Deno.test("print, reply: it proves something from 16 letters on", () => {
+  assertEquals(print("a: [happy] 1234567 90123456!", "u: x").reply?.isProof, false);
+  assertEquals(print("a: [happy] 12345678 90123456!", "u: x").reply?.isProof, true);
+});
+
+Deno.test("print, reply: the last before the newest turn", () => {
+  const one = PRINTER.reply("one");
+  assertEquals(print("u: x / a: one / u: y").reply, { index: 1, print: one!, isProof: false, run: 1 });
+  assertEquals(print("u: x / a: one / u: y / u: z").reply?.print, one);
+  assertEquals(print("u: x / a: one / u: y / a: two").reply?.print, one);
+  assertEquals(print("u: x / a: two / a: one / s: z / u: y").reply?.index, 2);
+  assertEquals(print("u: x / a: two / s: z / a: one / u: y").reply?.run, 2);
+  assertEquals(print("u: x / a: two / a: [silent] / u: y").reply, undefined);
+  assertEquals(print("u: x / a: one").reply, undefined);
+  assertEquals(print("a: one").reply?.print, one);
+});
+
+Deno.test("print, reply: of a long answer the beginning is looked at, in any time at all", () => {
+  const endless = "[".repeat(100_000) + "<".repeat(100_000);
+  assertEquals(PRINTER.reply(endless), undefined);
+  const long = "a".repeat(REPLY_CHARS);
+  assertEquals(PRINTER.reply(long + "b"), PRINTER.reply(long));
+});
+
+Deno.test("print: persona and turns, where they stand", () => {
+  const { persona, isPersonaOpen, turns } = print(
+    "s: Mao / s: kind / u: one / a: 1 / s: late / t x: two / u: three",
+  );
+  assertEquals(persona, [PRINTER.print("system", "Mao"), PRINTER.print("system", "kind")]);
+  assertEquals(isPersonaOpen, false);
+  assertEquals(turns.map(({ index, isAnswered }) => [index, isAnswered]), [[2, true], [5, false], [
+    6,
+    false,
+  ]]);
+});
+
+const OPEN: readonly (readonly [name: string, transcript: string, isOpen: boolean])[] = [
+  ["before the newest turn", "s: Mao / u: one", true],
+  ["two before the newest turn", "s: Mao / s: late / u: one", true],
+  ["before an earlier turn", "s: Mao / u: one / a: 1 / u: two", false],
+  ["before an answer", "s: Mao / a: hello / u: one", false],
+  ["before a turn that has an answer begun", "s: Mao / u: one / a: Well,", true],
+  ["there is none", "u: one", false],
+];
+for (const [name, transcript, isOpen] of OPEN) {
+  Deno.test(`print: a persona is ${isOpen ? "open" : "closed"} if it stands ${name}`, () => {
+    assertEquals(print(transcript).isPersonaOpen, isOpen);
+  });
+}
+
+Deno.test("print: of many turns the newest", () => {
+  const many = Array.from({ length: MAX_TURNS + 10 }, (_, turn) => user(`turn ${turn}`));
+  const { turns } = print(...many);
+  // Fewer than are remembered: some of those may be missing in the transcript.
+  assert(turns.length > MAX_TURNS / 2 && turns.length < MAX_TURNS, `${turns.length} turns`);
+  assertEquals(turns.at(-1)!.index, MAX_TURNS + 9);
+  assertEquals(turns[0]!.index, MAX_TURNS + 10 - turns.length);
+});
+
+Deno.test("print: nothing that was said can be read in it", () => {
+  const secrets = ["Persephone", "hunter2", "marmalade", "clockwork", "Zebedee", "c2VjcmV0"];
+  const [persona, word, answer, time, name, data] = secrets as [
+    string,
+    string,
+    string,
+    string,
+    string,
+    string,
+  ];
+  const prints = print(
+    `s: ${persona} / u ${name}: ${word} / a: ${answer} / t ${name}: ${time}`,
+    user(word, image(data)),
+  );
+  const written = JSON.stringify(prints).toLowerCase();
+  for (const secret of secrets) assert(!written.includes(secret.toLowerCase()), secret);
+});
+
+Deno.test("print: another key makes other prints of everything", () => {
+  const messages = talk("s: Mao / u: one / a: a long enough answer", user("two", image()));
+  const prints = [PRINTER, OTHER].map((printer) => {
+    const { persona, turns, reply } = printer.transcript(messages);
+    return [...persona, ...turns.flatMap(({ words, media }) => [words, media]), reply!.print]
+      .filter((each) => each !== "");
+  });
+  const all = prints.flat();
+  assertEquals(new Set(all).size, all.length);
+});

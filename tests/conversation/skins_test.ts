@@ -1,0 +1,186 @@
+import { assert, assertEquals } from "@std/assert";
+import { type Log, SILENT } from "../../lib/ops/log.ts";
+import type { PromptBlock } from "../../lib/turn/agent.ts";
+import { Failure } from "../../lib/turn/failure.ts";
+import { startApp, type TestApp } from "../app/app_under_test.ts";
+import type { MemoryPrompt, Script } from "../fakes/memory_agent.ts";
+import {
+  type Expected,
+  readTalks,
+  type SkinClient,
+  type SkinTalks,
+  type Step,
+  TalkingSkin,
+} from "../fakes/skin_talks.ts";
+import { parseFrames } from "../fakes/wire_profile.ts";
+
+const SKINS = readTalks();
+
+/** What the log tells of a request. */
+interface Decided {
+  decision: unknown;
+  conversation: unknown;
+  why: unknown;
+}
+
+/** A turn that runs on while the next step is taken. */
+interface Running {
+  step: Step;
+  skin: TalkingSkin;
+  prompt: MemoryPrompt;
+  response: Response;
+}
+
+/** A talk that is led with an app. */
+class Talk {
+  readonly #app: TestApp;
+  readonly #decided: Decided[];
+  readonly #clients: Record<string, SkinClient>;
+  readonly #skins = new Map<string, TalkingSkin>();
+  /** The talk's names of conversations, by their ids; and the sessions that served them. */
+  readonly #names = new Map<unknown, string>();
+  readonly #sessions = new Map<string, string>();
+  #running: Running[] = [];
+
+  constructor(app: TestApp, decided: Decided[], { clients }: SkinTalks) {
+    this.#app = app;
+    this.#decided = decided;
+    this.#clients = clients;
+  }
+
+  /** Sends what the skin sends, looks what came of it, and lets the turn end as the step says. */
+  async take(step: Step): Promise<void> {
+    const { agent } = this.#app;
+    const before = this.#running;
+    this.#running = [];
+    const skin = this.#skinOf(step);
+    const { path, headers, body } = skin.ask(step);
+    const prompted = agent.prompts.length;
+    agent.script = scriptOf(step);
+    const failure = step.ended === "refused" ? new Failure("agent_unavailable", "Not there.") : undefined;
+    agent.openFailure = agent.promptFailure = failure;
+    const response = await this.#app.post(path, body, { headers });
+    if (step.ended === "refused") {
+      await response.body?.cancel();
+      assertEquals([response.status, agent.prompts.length], [503, prompted]);
+      assertEquals(this.#decided.at(-1)!.decision, step.expect.decision);
+      skin.interrupted("");
+    } else {
+      assertEquals([response.status, agent.prompts.length], [200, prompted + 1], await unread(response));
+      const prompt = agent.prompts.at(-1)!;
+      this.#check(step.expect, response.headers.get("x-session-id"), prompt);
+      await this.#end({ step, skin, prompt, response });
+    }
+    for (const running of before) await this.#finish(running);
+  }
+
+  /** Lets all that runs end. */
+  async end(): Promise<void> {
+    for (const running of this.#running) await this.#finish(running);
+  }
+
+  #skinOf({ client: name = Object.keys(this.#clients)[0]! }: Step): TalkingSkin {
+    const skin = this.#skins.get(name) ?? new TalkingSkin(this.#clients[name]!);
+    this.#skins.set(name, skin);
+    return skin;
+  }
+
+  #check(expected: Expected, id: string | null, prompt: MemoryPrompt): void {
+    const { decision, conversation, why } = this.#decided.at(-1)!;
+    assertEquals(conversation, id);
+    const isKnown = this.#names.has(id);
+    const name = this.#names.get(id) ?? expected.conversation;
+    assertEquals<unknown>(
+      { decision, conversation: isKnown ? name : `${name}, begun now`, prompt: heard(prompt.blocks) },
+      {
+        ...expected,
+        conversation: expected.decision === "continue"
+          ? expected.conversation
+          : `${expected.conversation}, begun now`,
+      },
+      `it was decided because ${why}`,
+    );
+    assertEquals(this.#sessions.get(name) ?? prompt.session.id, prompt.session.id);
+    assert(isKnown || !new Set(this.#sessions.values()).has(prompt.session.id), "it has another's session");
+    this.#names.set(id, name);
+    this.#sessions.set(name, prompt.session.id);
+  }
+
+  async #end(turn: Running): Promise<void> {
+    const { step, skin, prompt, response } = turn;
+    if (step.ended === "cancelled") {
+      await response.body!.cancel();
+      await prompt.cancelled;
+      skin.interrupted(step.heard ?? step.reply);
+    } else if (step.ended === "running") {
+      skin.interrupted(step.heard ?? step.reply);
+      this.#running.push(turn);
+    } else if (step.ended === "later") {
+      this.#running.push(turn);
+    } else {
+      skin.answered(await said(response), step);
+    }
+  }
+
+  /** What ran on was superseded by the step after it, or ends now. */
+  async #finish({ step, skin, prompt, response }: Running): Promise<void> {
+    if (step.ended === "later") {
+      prompt.end();
+      skin.answered(await said(response), step);
+    } else {
+      await prompt.cancelled;
+      await response.text();
+    }
+  }
+}
+
+function scriptOf({ reply, ended = "answered" }: Step): Script {
+  return (prompt) => {
+    if (reply !== "") prompt.say(reply);
+    if (ended === "answered") prompt.end();
+    if (ended === "failed") prompt.fail(new Failure("agent_error", "It went wrong.", { prompted: true }));
+  };
+}
+
+/** The answer, as the skin reads it. */
+async function said(response: Response): Promise<string> {
+  const text = await response.text();
+  const isWhole = response.headers.get("content-type")?.startsWith("application/json");
+  return isWhole ? JSON.parse(text).choices[0].message.content : parseFrames(text).text;
+}
+
+async function unread(response: Response): Promise<string | undefined> {
+  return response.status === 200 ? undefined : await response.text();
+}
+
+/** A prompt, message by message: in tags with its role, or the user's newest words as they are. */
+function heard(blocks: readonly PromptBlock[]): string[] {
+  const text = blocks.map((block) => block.type === "text" ? block.text : ` (${block.mimeType})`).join("");
+  const messages =
+    /<(system|user|assistant|tool)( name="[^"]*")?>\n([^]*?)\n<\/\1>|(?<=^|\n\n)(?!<)[^]+?(?=$|\n\n)/g;
+  return Array.from(
+    text.matchAll(messages),
+    ([all, role, name = "", words]) => role === undefined ? all : `<${role}${name}> ${words!.trimEnd()}`,
+  );
+}
+
+for (const skin of SKINS) {
+  for (const { name, steps } of skin.talks) {
+    Deno.test(`${skin.skin}: ${name}`, async (test) => {
+      const decided: Decided[] = [];
+      const log: Log = {
+        ...SILENT,
+        debug(message, { decision, conversation, why } = {}) {
+          if (message === "conversation") decided.push({ decision, conversation, why });
+        },
+      };
+      await using app = await startApp({ sessions: "auto", log });
+      const talk = new Talk(app, decided, skin);
+      for (const [index, step] of steps.entries()) {
+        const what = `${index + 1}: ${step.says}${step.note ? ` (${step.note})` : ""}`;
+        if (!await test.step(what, () => talk.take(step))) return;
+      }
+      await talk.end();
+    });
+  }
+}

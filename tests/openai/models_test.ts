@@ -1,0 +1,53 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { type Model, modelHandler, modelsHandler } from "../../lib/openai/models.ts";
+import { Agents } from "../../lib/turn/agents.ts";
+import { Failure } from "../../lib/turn/failure.ts";
+import { MemoryAgent } from "../fakes/memory_agent.ts";
+
+const REQUEST = new Request("http://127.0.0.1/v1/models");
+const CREATED = 1_700_000_000;
+
+function house(): { agents: Agents; coder: MemoryAgent } {
+  const coder = new MemoryAgent("coder");
+  return { agents: new Agents([new MemoryAgent("openab"), coder]), coder };
+}
+
+async function idsOf(agents: Agents): Promise<string[]> {
+  const response = await modelsHandler(agents, CREATED)(REQUEST, { requestId: "1", rest: "" });
+  const { object, data }: { object: string; data: Model[] } = await response.json();
+  assertEquals(object, "list");
+  for (const model of data) {
+    assertEquals(model, { id: model.id, object: "model", created: CREATED, owned_by: "acp" });
+  }
+  return data.map(({ id }) => id);
+}
+
+Deno.test("models: each agent, and the models it offers as soon as it tells", async () => {
+  const { agents, coder } = house();
+  assertEquals(await idsOf(agents), ["openab", "coder"]);
+  coder.models = [{ id: "fast", name: "Fast" }, { id: "gpt-5/high", name: "GPT-5 (high)" }];
+  assertEquals(await idsOf(agents), ["openab", "coder", "coder/fast", "coder/gpt-5/high"]);
+});
+
+Deno.test("models: every id that is listed is found, and means what it says", async () => {
+  const { agents, coder } = house();
+  coder.models = [{ id: "fast", name: "Fast" }, { id: "gpt-5/high", name: "GPT-5 (high)" }];
+  for (const id of await idsOf(agents)) {
+    const response = await modelHandler(agents, CREATED)(REQUEST, { requestId: "1", rest: id });
+    assertEquals(await response.json(), { id, object: "model", created: CREATED, owned_by: "acp" });
+    const { agent, model } = agents.resolve(id);
+    assertEquals(model === undefined ? agent.name : `${agent.name}/${model}`, id);
+  }
+});
+
+Deno.test("models: one that is not there", () => {
+  const { agents } = house();
+  for (const rest of ["gpt-4o", "coder/fast", "default", ""]) {
+    const failure = assertThrows(
+      () => void modelHandler(agents, CREATED)(REQUEST, { requestId: "1", rest }),
+      Failure,
+    );
+    assertEquals([failure.code, failure.param], ["model_not_found", "model"]);
+    assertEquals(failure.message, `There is no model "${rest}"; there is openab, coder.`);
+  }
+});

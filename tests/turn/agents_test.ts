@@ -1,0 +1,144 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import type { AgentModel } from "../../lib/turn/agent.ts";
+import { Agents } from "../../lib/turn/agents.ts";
+import { Failure } from "../../lib/turn/failure.ts";
+import { MemoryAgent } from "../fakes/memory_agent.ts";
+
+const model = (id: string, name = id): AgentModel => ({ id, name });
+
+function agent(name: string, ...models: AgentModel[]): MemoryAgent {
+  return Object.assign(new MemoryAgent(name), { models });
+}
+
+/** The default agent offers nothing, `coder` some, `quiet` has not told what it offers. */
+function house(isStrict = false): Agents {
+  return new Agents([
+    agent("openab", model("base", "Base model")),
+    agent(
+      "coder",
+      model("fast", "Fast"),
+      model("gpt-5/high", "GPT-5 (high)"),
+      model("kimi@k2"),
+      model("base"),
+    ),
+    agent("quiet"),
+  ], isStrict);
+}
+
+type Expected = readonly [agent: string, model?: string | undefined, conversation?: string];
+type Row = readonly [name: string, wanted: string, expected: Expected];
+
+/** What names mean, strictly or not. */
+const KNOWN: readonly Row[] = [
+  ["nothing", "", ["openab"]],
+  ["the default", "default", ["openab"]],
+  ["the default agent", "openab", ["openab"]],
+  ["another agent", "coder", ["coder"]],
+  ["an agent that did not tell its models", "quiet", ["quiet"]],
+  ["a model of an agent", "coder/fast", ["coder", "fast"]],
+  ["a model with a slash", "coder/gpt-5/high", ["coder", "gpt-5/high"]],
+  ["a model with an at sign", "coder/kimi@k2", ["coder", "kimi@k2"]],
+  ["a model by its id", "fast", ["coder", "fast"]],
+  ["a model by its id with a slash", "gpt-5/high", ["coder", "gpt-5/high"]],
+  ["a model by its id with an at sign", "kimi@k2", ["coder", "kimi@k2"]],
+  ["a model by its name", "GPT-5 (high)", ["coder", "gpt-5/high"]],
+  ["a model by its name in other letters", "FAST", ["coder", "fast"]],
+  ["a model that two offer", "base", ["openab", "base"]],
+  ["a model that two offer, of the second", "coder/base", ["coder", "base"]],
+  ["a model of an agent that did not tell", "quiet/any/model", ["quiet", "any/model"]],
+  ["a conversation", "@mao", ["openab", undefined, "mao"]],
+  ["a conversation of the default", "default@mao", ["openab", undefined, "mao"]],
+  ["a conversation of an agent", "coder@mao", ["coder", undefined, "mao"]],
+  ["a conversation with a slash", "coder@mao/1", ["coder", undefined, "mao/1"]],
+  ["a conversation with a model", "coder/fast@mao", ["coder", "fast", "mao"]],
+  ["a conversation with a model that has an at sign", "coder/kimi@k2@mao", ["coder", "kimi@k2", "mao"]],
+  ["a conversation with a model by its name", "Fast@mao", ["coder", "fast", "mao"]],
+  ["a conversation with a model of an agent that did not tell", "quiet/any@mao", ["quiet", "any", "mao"]],
+  ["a conversation with an at sign", "coder@ann@example.com", ["coder", undefined, "ann@example.com"]],
+  ["a conversation with an at sign, with a model", "coder/fast@ann@example.com", [
+    "coder",
+    "fast",
+    "ann@example.com",
+  ]],
+];
+for (const [name, wanted, expected] of KNOWN) {
+  Deno.test(`resolve: ${name}`, () => {
+    for (const isStrict of [false, true]) assertEquals(resolved(house(isStrict), wanted), expected);
+  });
+}
+
+/** What names mean that mean nothing strictly. */
+const GUESSED: readonly Row[] = [
+  ["a name that skins hard-code", "gpt-4o", ["openab"]],
+  ["a name in other letters", "Coder", ["openab"]],
+  ["a model that the agent does not offer", "coder/slow", ["coder"]],
+  ["a model that the agent does not offer, in a conversation", "coder/slow@mao", ["coder", undefined, "mao"]],
+  ["a model of an agent that is not there", "nobody/fast", ["openab"]],
+  ["a model without an agent", "/fast", ["openab"]],
+  ["an agent without its model", "coder/", ["openab"]],
+  ["an agent without its conversation", "coder@", ["openab"]],
+  ["a name with an at sign that skins hard-code", "gpt-4o@2024", ["openab"]],
+  ["a conversation of an agent that is not there", "nobody@mao", ["openab"]],
+];
+for (const [name, wanted, expected] of GUESSED) {
+  Deno.test(`resolve: ${name} is guessed, or refused strictly`, () => {
+    assertEquals(resolved(house(), wanted), expected);
+    const failure = assertThrows(() => house(true).resolve(wanted), Failure);
+    assertEquals([failure.code, failure.param], ["model_not_found", "model"]);
+    assertEquals(
+      failure.message,
+      `There is no model "${wanted}"; there is openab, openab/base, coder, coder/fast, ` +
+        "coder/gpt-5/high, coder/kimi@k2, coder/base, quiet.",
+    );
+  });
+}
+
+Deno.test("resolve: an id comes before a name", () => {
+  const first = agent("one", model("a", "b"));
+  assertEquals(resolved(new Agents([agent("one", model("a", "b"), model("b", "c"))]), "b"), ["one", "b"]);
+  assertEquals(resolved(new Agents([first, agent("two", model("b"))]), "b"), ["two", "b"]);
+});
+
+Deno.test("resolve: an agent comes before a model, and a listed id before what it could be taken for", () => {
+  const agents = new Agents([agent("one", model("two"), model("two/x")), agent("two", model("x"))]);
+  assertEquals(resolved(agents, "two"), ["two"]);
+  assertEquals(resolved(agents, "two/x"), ["two", "x"]);
+  assertEquals(resolved(agents, "one/two/x"), ["one", "two/x"]);
+  // A name that says everything means that, whatever else it could mean.
+  assertEquals(resolved(new Agents([agent("a"), agent("a@b")]), "a@b"), ["a@b"]);
+});
+
+Deno.test("resolve: the default agent may have any name, and its models are found all the same", () => {
+  const agents = new Agents([agent("mao/fast", model("x")), agent("coder")]);
+  assertEquals(agents.models, ["mao/fast", "mao/fast/x", "coder"]);
+  assertEquals(resolved(agents, "mao/fast"), ["mao/fast"]);
+  assertEquals(resolved(agents, "mao/fast/x"), ["mao/fast", "x"]);
+  assertEquals(resolved(agents, "mao/fast@ann"), ["mao/fast", undefined, "ann"]);
+});
+
+Deno.test("resolve: what an agent told meanwhile counts", () => {
+  const quiet = agent("quiet");
+  const agents = new Agents([agent("openab"), quiet]);
+  assertEquals(resolved(agents, "big"), ["openab"]);
+  quiet.models = [model("big")];
+  assertEquals(resolved(agents, "big"), ["quiet", "big"]);
+});
+
+Deno.test("Agents: the default is the first, and the others are found by their names", () => {
+  const agents = house();
+  assertEquals(agents.default.name, "openab");
+  assertEquals(agents.named("coder"), agents.all[1]);
+  assertEquals(agents.named("nobody"), undefined);
+});
+
+Deno.test("notFound lists some of many models", () => {
+  const many = Array.from({ length: 30 }, (_, index) => model(`m${index}`));
+  const { message } = new Agents([agent("openab", ...many)]).notFound("x");
+  assertEquals(message.endsWith("openab/m17, openab/m18, and 11 more."), true, message);
+});
+
+function resolved(agents: Agents, wanted: string): Expected {
+  const { agent, model, conversation } = agents.resolve(wanted);
+  if (conversation !== undefined) return [agent.name, model, conversation];
+  return model === undefined ? [agent.name] : [agent.name, model];
+}
