@@ -1,0 +1,341 @@
+/** Several agents behind one address, as a configuration file names them. */
+
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { agentCommand, type FakeAgentOptions } from "../fakes/agent.ts";
+import { agentsOf, type Home, killed, makeHome, sessionsOf } from "./home.ts";
+import { readAnswer, script, type Server, type ServerOptions, startServer, until } from "./server.ts";
+import { answer, opening, promptsOf, question, Talker } from "./talker.ts";
+
+/** An agent in the file: what it is, and what else its table says. */
+interface Table {
+  readonly agent?: FakeAgentOptions;
+  readonly more?: string;
+}
+
+const ALPHA = { models: { ids: ["opus", "haiku"], by: "option" }, modes: ["ask", "code"] } as const;
+const BETA = { models: { ids: ["gpt-5", "gpt-5-mini"], by: "set_model" } } as const;
+const THREE = { agent: {}, "agents.alpha": { agent: ALPHA }, "agents.beta": { agent: BETA } };
+const IDS = [
+  "openab",
+  "alpha",
+  "alpha/opus",
+  "alpha/haiku",
+  "beta",
+  "beta/gpt-5",
+  "beta/gpt-5-mini",
+];
+
+/** Starts a server whose file has these tables; each agent writes down what it receives under its own name. */
+async function startWith(
+  home: Home,
+  tables: Record<string, Table>,
+  options: ServerOptions = {},
+): Promise<Server> {
+  const path = `${home.path}/config.toml`;
+  const text = Object.entries(tables).map(([name, { agent = {}, more = "" }]) => {
+    const { command, args } = agentCommand({ log: logOf(home, name), ...agent });
+    const settings = `command = ${JSON.stringify(command)}\nargs = ${JSON.stringify(args)}\n`;
+    return `[${name}]\n${settings}${more}`;
+  });
+  await Deno.writeTextFile(path, text.join("\n"));
+  for (const name of Object.keys(tables)) await Deno.writeTextFile(logOf(home, name), "", { append: true });
+  return await startServer({ home: home.path, args: ["--config", path], ...options });
+}
+
+function logOf(home: Home, name: string): string {
+  return `${home.path}/${name}.jsonl`;
+}
+
+/** What an agent received. */
+async function receivedBy(home: Home, name: string): Promise<Record<string, unknown>[]> {
+  const text = await Deno.readTextFile(logOf(home, name));
+  // It may be in the middle of its last line.
+  return text.slice(0, text.lastIndexOf("\n") + 1).split("\n").filter(Boolean).map((line) =>
+    JSON.parse(line)
+  );
+}
+
+/** What an agent was told. */
+async function toldTo(home: Home, name: string): Promise<string[]> {
+  return promptsOf(await receivedBy(home, name)).map(({ text }) => text);
+}
+
+async function modelsOf(server: Server): Promise<string[]> {
+  const { data } = await (await fetch(`${server.url}/v1/models`)).json();
+  return data.map(({ id }: { id: string }) => id);
+}
+
+/** Waits until every agent told its models. */
+async function allReady(server: Server): Promise<void> {
+  await until(async () => (await modelsOf(server)).length === IDS.length);
+}
+
+Deno.test("GET /v1/models lists each agent, and the models that it offers", async () => {
+  await using home = await makeHome();
+  await using server = await startWith(home, THREE);
+  await allReady(server);
+  assertEquals(await modelsOf(server), IDS);
+  const one = await fetch(`${server.url}/v1/models/beta%2Fgpt-5`);
+  assertEquals([one.status, (await one.json()).id], [200, "beta/gpt-5"]);
+});
+
+const WANTED: readonly [model: string, agent: string, servedBy: string][] = [
+  ["", "agent", "openab"],
+  ["openab", "agent", "openab"],
+  ["default", "agent", "openab"],
+  ["gpt-4o", "agent", "openab"],
+  ["alpha", "agents.alpha", "alpha/opus"],
+  ["alpha/opus", "agents.alpha", "alpha/opus"],
+  ["alpha/haiku", "agents.alpha", "alpha/haiku"],
+  ["haiku", "agents.alpha", "alpha/haiku"],
+  ["alpha/no-such-model", "agents.alpha", "alpha/opus"],
+  ["beta", "agents.beta", "beta/gpt-5"],
+  ["beta/gpt-5-mini", "agents.beta", "beta/gpt-5-mini"],
+  ["gpt-5-mini", "agents.beta", "beta/gpt-5-mini"],
+];
+
+Deno.test("a request's model chooses the agent and its model, and the answer says which it was", async () => {
+  await using home = await makeHome();
+  await using server = await startWith(home, THREE);
+  await allReady(server);
+  const told: Record<string, string[]> = { agent: [], "agents.alpha": [], "agents.beta": [] };
+  for (const [turn, [model, agent, servedBy]] of WANTED.entries()) {
+    const skin = new Talker({ model });
+    const heard = await skin.say(server, question(turn));
+    assertEquals([heard.text, heard.servedBy], [answer(turn), servedBy], model);
+    told[agent]!.push(opening(question(turn)));
+  }
+  for (const [name, texts] of Object.entries(told)) assertEquals(await toldTo(home, name), texts, name);
+});
+
+Deno.test("a skin that goes on with another model of the agent stays in its session, with another agent it does not", async () => {
+  await using home = await makeHome();
+  await using server = await startWith(home, THREE);
+  await allReady(server);
+  const history: Talker["history"] = [];
+  const says = async (model: string, turn: number) => {
+    const skin = new Talker({ model });
+    skin.history.push(...history);
+    const heard = await skin.say(server, question(turn));
+    assertEquals(heard.text, answer(turn));
+    history.splice(0, Infinity, ...skin.history);
+    return { ...heard, transcript: skin.transcript() };
+  };
+  const first = await says("alpha", 1);
+  const second = await says("alpha/haiku", 2);
+  const third = await says("alpha", 3);
+  assertEquals([first, second, third].map(({ servedBy }) => servedBy), [
+    "alpha/opus",
+    "alpha/haiku",
+    "alpha/opus",
+  ]);
+  assertEquals(new Set([first, second, third].map(({ conversation }) => conversation)).size, 1);
+  const prompts = promptsOf(await receivedBy(home, "agents.alpha"));
+  assertEquals(prompts.map(({ text }) => text), [opening(question(1)), question(2), question(3)]);
+  assertEquals(new Set(prompts.map(({ sessionId }) => sessionId)).size, 1);
+  const chosen = (await receivedBy(home, "agents.alpha")).filter(({ method }) =>
+    method === "session/set_config_option"
+  );
+  assertEquals(
+    chosen.map(({ params }) => params),
+    ["haiku", "opus"].map((value) => ({
+      sessionId: prompts[0]!.sessionId,
+      configId: "model",
+      value,
+    })),
+  );
+
+  const other = await says("beta", 4);
+  assertEquals(other.servedBy, "beta/gpt-5");
+  assertEquals(await toldTo(home, "agents.beta"), [other.transcript]);
+  const listed = (await sessionsOf(server)).map(({ id, agent, turns }) => ({ id, agent, turns }));
+  assertEquals(listed, [
+    { id: other.conversation, agent: "beta", turns: 4 },
+    { id: first.conversation, agent: "alpha", turns: 3 },
+  ]);
+});
+
+Deno.test("agent@conversation names both", async () => {
+  await using home = await makeHome();
+  await using server = await startWith(home, THREE);
+  await allReady(server);
+  for (const [model, servedBy] of [["beta@mao", "beta/gpt-5"], ["beta/gpt-5-mini@mao", "beta/gpt-5-mini"]]) {
+    const heard = await new Talker({ model: model! }).say(server, question(1));
+    assertEquals([heard.conversation, heard.servedBy], ["mao", servedBy]);
+  }
+  const used = promptsOf(await receivedBy(home, "agents.beta")).map(({ sessionId }) => sessionId);
+  assertEquals([used.length, new Set(used).size], [2, 1]);
+});
+
+Deno.test("VTUBER_STRICT_MODELS: a name that means nothing is a 404 that says what there is", async () => {
+  await using home = await makeHome();
+  await using server = await startWith(home, THREE, { env: { VTUBER_STRICT_MODELS: "true" } });
+  await allReady(server);
+  for (const model of ["gpt-4o", "alpha/no-such-model", "gamma", "gamma@mao"]) {
+    const response = await server.chat("hello", { model });
+    const { error } = await response.json();
+    assertEquals([response.status, error.code, error.param], [404, "model_not_found", "model"], model);
+    assertStringIncludes(error.message, "beta/gpt-5-mini");
+  }
+  for (const model of ["", "default", "openab", "alpha/haiku", "gpt-5"]) {
+    assertEquals((await new Talker({ model }).say(server, question(1))).text, answer(1));
+  }
+});
+
+Deno.test("MCP servers, mode and model of the file reach every session, also one that comes back", async () => {
+  await using home = await makeHome();
+  const more = `mode = "code"
+model = "haiku"
+[agents.alpha.mcp_servers.files]
+command = "files-mcp"
+args = ["--root", "/tmp"]
+env = { TOKEN = "\${FILES_TOKEN}" }
+[agents.alpha.mcp_servers.web]
+url = "https://mcp.example/"
+`;
+  const agent = { ...ALPHA, resume: true, memory: `${home.path}/sessions` };
+  const start = () =>
+    startWith(home, { "agents.alpha": { agent, more } }, {
+      // Without a command of its own there is no other agent.
+      env: { FILES_TOKEN: "the-token", OPENAB_AGENT_COMMAND: "" },
+    });
+  const mcpServers = [{
+    name: "files",
+    command: "files-mcp",
+    args: ["--root", "/tmp"],
+    env: [{ name: "TOKEN", value: "the-token" }],
+  }];
+  const skin = new Talker({ model: "alpha" });
+  let conversation: string;
+  {
+    await using server = await start();
+    const heard = await skin.say(server, question(1));
+    conversation = heard.conversation;
+    assertEquals([heard.text, heard.servedBy], [answer(1), "alpha/haiku"]);
+    // This agent takes no MCP servers over HTTP.
+    await server.logged("web");
+    assert(!server.log().includes("the-token"));
+  }
+  await using server = await start();
+  const heard = await skin.say(server, question(2));
+  assertEquals([heard.conversation, heard.servedBy], [conversation, "alpha/haiku"]);
+
+  const received = await receivedBy(home, "agents.alpha");
+  const { sessionId } = promptsOf(received)[0]!;
+  const made = received.filter(({ method }) => method === "session/new" || method === "session/resume");
+  for (const { params } of made) assertEquals((params as { mcpServers: unknown }).mcpServers, mcpServers);
+  const ours = received.filter(({ params }) =>
+    (params as { sessionId?: string } | undefined)?.sessionId === sessionId
+  );
+  const setUp = ["session/set_mode", "session/set_config_option"];
+  const each = [...setUp, "session/prompt"];
+  assertEquals(ours.map(({ method }) => method).filter((method) => method !== "session/close"), [
+    ...each,
+    "session/resume",
+    ...each,
+  ]);
+  assertEquals(ours.filter(({ method }) => setUp.includes(method as string)).map(({ params }) => params), [
+    { sessionId, modeId: "code" },
+    { sessionId, configId: "model", value: "haiku" },
+    { sessionId, modeId: "code" },
+    { sessionId, configId: "model", value: "haiku" },
+  ]);
+});
+
+const MARK = script({ env: ["OAB_VTUBER_AGENT_MARK"] });
+
+Deno.test("two processes share the conversations of an agent, and one that dies takes no other's with it", async () => {
+  await using home = await makeHome();
+  const agent = { resume: true, memory: `${home.path}/sessions` };
+  const tables = { "agents.twin": { agent, more: "processes = 2\n" } };
+  await using server = await startWith(home, tables, { env: { OPENAB_AGENT_COMMAND: "" } });
+  const pids = await agentsOf(server, 2);
+  const skins = [1, 2].map((number) => new Talker({ persona: `You are number ${number}.` }));
+  const marks = async () => {
+    const heard = [];
+    for (const skin of skins) heard.push((await skin.say(server, MARK)).text);
+    return heard;
+  };
+  const before = await marks();
+  assertEquals(new Set(before).size, 2);
+
+  // Each goes on where it was.
+  assertEquals(await marks(), before);
+  await killed(pids[0]!);
+  await server.logged('"message":"the agent ended"');
+  const after = await marks();
+  assertEquals(after.filter((mark, index) => mark === before[index]).length, 1);
+  const received = await receivedBy(home, "agents.twin");
+  const back = received.filter(({ method }) => method === "session/resume");
+  assertEquals(back.length, 1);
+  const prompts = promptsOf(received);
+  assertEquals(new Set(prompts.map(({ sessionId }) => sessionId)).size, 2);
+  assertEquals(prompts.slice(2).map(({ text }) => text), [MARK, MARK, MARK, MARK]);
+  await agentsOf(server, 2);
+});
+
+Deno.test("a process that dies in a turn does not end the turn in another", async () => {
+  await using home = await makeHome();
+  const tables = { "agents.twin": { more: "processes = 2\n" } };
+  await using server = await startWith(home, tables, { env: { OPENAB_AGENT_COMMAND: "" } });
+  await agentsOf(server, 2);
+  const [one, two] = [{ conversation_id: "one" }, { conversation_id: "two" }];
+  const marks = [await server.chat(MARK, one), await server.chat(MARK, two)];
+  const [first, second] = await Promise.all(marks.map((response) => response.text()));
+  assert(readAnswer(first!).text !== readAnswer(second!).text);
+  const running = await server.chat(script({ text: "I go " }, { sleepMs: 500 }, { text: "on." }), one);
+  const dying = await server.chat(script({ text: "I do " }, { kill: true }), two);
+  assertEquals(readAnswer(await dying.text()).finish, "error");
+  const { text, finish } = readAnswer(await running.text());
+  assertEquals([text, finish], ["I go on.\n", "stop"]);
+});
+
+Deno.test({
+  name: "an agent's environment holds what is always handed on, and what its own table names",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    await using home = await makeHome();
+    const key = "the-key-of-this-house";
+    const tables = {
+      agent: { more: 'inherit_env = ["HANDED_ON"]\n' },
+      "agents.alpha": {
+        more: 'env = { GIVEN = "${SOURCE} there" }\ninherit_env = ["ALSO"]\nprocesses = 2\n',
+      },
+      "agents.beta": {},
+    };
+    const own = { HANDED_ON: "yes", ALSO: "too", SOURCE: "hello", KEPT_BACK: "no", USER: "mao" };
+    await using server = await startWith(home, tables, { env: { ...own, VTUBER_AUTH_KEY: key } });
+    const found = [];
+    for (const pid of await agentsOf(server, 4)) {
+      const text = await Deno.readTextFile(`/proc/${pid}/environ`);
+      assert(!text.includes(key));
+      const named = text.split("\0").filter((line) =>
+        line !== "" && !/^(PATH|HOME|USER|OAB_VTUBER_AGENT_MARK)=/.test(line)
+      );
+      found.push(named.sort().join(" "));
+    }
+    const alpha = "ALSO=too GIVEN=hello there";
+    assertEquals(found.sort(), ["", alpha, alpha, "HANDED_ON=yes"].sort());
+    const skin = new Talker({ model: "alpha", key });
+    const names = ["GIVEN", "HANDED_ON", "KEPT_BACK", "VTUBER_AUTH_KEY", "USER"];
+    const { text } = await skin.say(server, script({ env: names }));
+    assertEquals(JSON.parse(text), {
+      GIVEN: "hello there",
+      HANDED_ON: null,
+      KEPT_BACK: null,
+      VTUBER_AUTH_KEY: null,
+      USER: "mao",
+    });
+    assert(!server.log().includes(key));
+  },
+});
+
+Deno.test("one agent that cannot be started leaves the others alone", async () => {
+  await using home = await makeHome();
+  const tables = { "agents.well": {}, "agents.ill": { agent: { dieOnStart: 3 } } };
+  await using server = await startWith(home, tables, { env: { OPENAB_AGENT_COMMAND: "" } });
+  const ill = await server.chat("hello", { model: "ill" });
+  assertEquals([ill.status, (await ill.json()).error.code], [503, "agent_unavailable"]);
+  const skin = new Talker({ model: "well" });
+  assertEquals((await skin.say(server, question(1))).text, answer(1));
+});

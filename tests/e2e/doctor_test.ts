@@ -1,0 +1,146 @@
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { agentCommand, type FakeAgentOptions } from "../fakes/agent.ts";
+import { isAlive, programCommand, startServer } from "./server.ts";
+
+/** The variables that decide; what the machine has set of them does not count. */
+const PLAIN = {
+  VTUBER_ENABLED: "true",
+  VTUBER_AUTH_KEY: "",
+  GATEWAY_LISTEN: "127.0.0.1:0",
+  OPENAB_AGENT_COMMAND: "",
+  OPENAB_CONFIG: "",
+  VTUBER_DATA_DIR: "none",
+};
+
+/** Runs the doctor on a configuration file, if there is one. */
+async function doctor(env: Record<string, string> = {}, toml?: string) {
+  const folder = await Deno.realPath(await Deno.makeTempDir());
+  try {
+    const file = `${folder}/config.toml`;
+    if (toml !== undefined) await Deno.writeTextFile(file, toml);
+    const program = programCommand(["doctor", ...toml === undefined ? [] : ["--config", file]]);
+    const { code, stdout, stderr } = await new Deno.Command(program.command, {
+      args: program.args,
+      env: { ...PLAIN, ...env },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).output();
+    const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+    return { code, out: text(stdout), err: text(stderr) };
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** The table of a scripted agent. */
+function table(name: string, options: FakeAgentOptions, more = ""): string {
+  const { command, args } = agentCommand(options);
+  return `[agents.${name}]\ncommand = ${JSON.stringify(command)}\nargs = ${JSON.stringify(args)}\n${more}\n`;
+}
+
+Deno.test("doctor: the demo agent, which needs nothing", async () => {
+  const { code, out, err } = await doctor({ VTUBER_AUTH_KEY: "a-key-of-twenty-chars" });
+  assertEquals([code, err], [0, ""], out);
+  assertMatch(out, /^ok {3}the configuration was read; its agents: openab$/m);
+  assertMatch(out, /^ok {3}openab: is the built-in demo agent/m);
+  assertMatch(out, /^ok {3}openab: opened a session/m);
+  assertMatch(out, /^\d+ ok, 0 warnings, 0 failed\. All is well\.\n$/m);
+  assertEquals(out.includes("a-key-of-twenty-chars"), false);
+});
+
+Deno.test("doctor: it is of use before anything is set", async () => {
+  const { code, out } = await doctor({ VTUBER_ENABLED: "", VTUBER_NONSENSE: "1" });
+  assertEquals(code, 0, out);
+  assertMatch(out, /^warn VTUBER_NONSENSE is not a setting/m);
+  assertMatch(out, /^warn VTUBER_ENABLED is not set/m);
+  assertMatch(out, /^warn no key/m);
+});
+
+Deno.test("doctor: a program that is missing, and one that dies, beside one that is well", async () => {
+  const toml = [
+    '[agents.missing]\ncommand = "no-such-agent-anywhere"\n',
+    table("dying", { dieOnStart: 3 }),
+    table("well", { image: true }, 'env = { TOKEN = "s3cret-token" }'),
+  ].join("");
+  const { code, out, err } = await doctor({}, toml);
+  assertEquals(code, 1, out);
+  assertMatch(out, /^FAIL missing: its program no-such-agent-anywhere was not found\n {5}Install it/m);
+  assertMatch(out, /^FAIL dying: could not be used: /m);
+  assertMatch(out, /^ok {3}well: its program is \//m);
+  assertMatch(out, /^ok {3}well: takes pictures: yes, sounds: no$/m);
+  assertMatch(out, /, 2 failed\. /);
+  assertEquals((out + err).includes("s3cret"), false);
+});
+
+Deno.test("doctor: a port in use, and who has it", async () => {
+  await using server = await startServer({ agent: "demo" });
+  const address = new URL(server.url).host;
+  const { code, out } = await doctor({ GATEWAY_LISTEN: address });
+  assertEquals(code, 1, out);
+  assertStringIncludes(
+    out,
+    `FAIL ${address} cannot be listened on: an oab-vtuber runs there already\n     End`,
+  );
+});
+
+Deno.test("doctor: an agent that needs a log-in, with its ways", async () => {
+  const { code, out } = await doctor({}, table("codex", { authRequired: true, authMethods: ["chatgpt"] }));
+  assertEquals(code, 1, out);
+  assertMatch(out, /^FAIL codex: was started, and opens no session before a log-in\n {5}.*chatgpt/m);
+});
+
+Deno.test("doctor: every mistake of the configuration", async () => {
+  const { code, out } = await doctor({ VTUBER_LOG: "loud", VTUBER_SESSIONS: "for ever" }, "[agents.x]\n");
+  assertEquals(code, 1, out);
+  for (const name of ["VTUBER_LOG", "VTUBER_SESSIONS", "agents\\.x\\.command"]) {
+    assertMatch(out, new RegExp(`^FAIL .*${name}: .*\n {5}Correct it`, "m"));
+  }
+  assertMatch(out, /^0 ok, 0 warnings, 3 failed\. /m);
+});
+
+Deno.test("doctor: where conversations are remembered", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const { code, out } = await doctor({ VTUBER_DATA_DIR: `${folder}/memory` });
+    assertEquals(code, 0, out);
+    assertStringIncludes(out, `ok   conversations are remembered in ${folder}/memory: 0 so far\n`);
+    await Deno.writeTextFile(`${folder}/file`, "");
+    const wrong = await doctor({ VTUBER_DATA_DIR: `${folder}/file/memory` });
+    assertEquals(wrong.code, 1, wrong.out);
+    assertMatch(wrong.out, /^FAIL .*\/file\/memory.*\n {5}Set VTUBER_DATA_DIR/m);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("doctor: Ctrl-C ends it, and what it started", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const log = `${folder}/agent.log`;
+    const pidFile = `${folder}/agent.pid`;
+    await Deno.writeTextFile(
+      `${folder}/config.toml`,
+      // The shell is the agent: it tells its process and never answers.
+      `[agent]\ncommand = "sh"\nargs = ["-c", "echo $$ > ${pidFile}; touch ${log}; exec sleep 300"]\n`,
+    );
+    const program = programCommand(["doctor", "--config", `${folder}/config.toml`]);
+    const child = new Deno.Command(program.command, {
+      args: program.args,
+      env: PLAIN,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "null",
+    }).spawn();
+    const output = new Response(child.stdout).text();
+    while (!await Deno.stat(log).catch(() => undefined)) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    child.kill("SIGINT");
+    assertEquals((await child.status).code, 1);
+    assertMatch(await output, /^FAIL stopped before everything was checked$/m);
+    assertEquals(isAlive(Number(await Deno.readTextFile(pidFile))), false);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
