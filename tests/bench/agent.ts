@@ -1,6 +1,8 @@
 /**
  * An ACP agent that is never the bottleneck: many sessions over one pipe, as little work a token as can be. A prompt's
- * text is an {@linkcode Order} as JSON. It imports nothing, so that it starts fast.
+ * text ends with an {@linkcode Order} as JSON, on a line of its own. It imports nothing, so that it starts fast.
+ *
+ * `agent.ts [START_MS [SESSION_MS]]` takes so long to answer `initialize`, and `session/new`.
  *
  * @module
  */
@@ -16,6 +18,25 @@ export interface Order {
   readonly phase: number;
   /** Each {@linkcode ACTS} in turn takes the place of a token. */
   readonly acts?: boolean;
+  /** The first token says which session answers, as {@linkcode servedIn} reads it; not of a flood. */
+  readonly tells?: boolean;
+}
+
+/** The sessions of an agent, as one of its answers tells. */
+export interface Served {
+  /** Which one answers; the first that was opened is 1. */
+  readonly session: number;
+  /** How many were opened so far. */
+  readonly opened: number;
+  /** How often one was brought back. */
+  readonly broughtBack: number;
+}
+
+/** What an answer tells of the agent's sessions; nothing if it was not asked to. */
+export function servedIn(text: string): Served | undefined {
+  const [, session, opened, broughtBack] = /session (\d+) of (\d+), (\d+) brought back/.exec(text) ?? [];
+  if (session === undefined) return undefined;
+  return { session: Number(session), opened: Number(opened), broughtBack: Number(broughtBack) };
 }
 
 /**
@@ -73,6 +94,8 @@ interface Turn {
   due: number;
   /** When the prompt came; told with the first token. */
   askedAt: string;
+  /** What the first token says beside. */
+  told: string;
 }
 
 const encoder = new TextEncoder();
@@ -80,6 +103,10 @@ const turns = new Map<string, Turn>();
 const pause = new Int32Array(new SharedArrayBuffer(4));
 let timer: ReturnType<typeof setTimeout> | undefined;
 let ticking = false;
+/** When it has started. */
+let readyAt = 0;
+let opened = 0;
+let broughtBack = 0;
 
 const AFTER = '"}}}}\n';
 
@@ -94,6 +121,16 @@ function write(text: string): void {
 
 function answer(id: unknown, result: unknown): void {
   write(JSON.stringify({ jsonrpc: "2.0", id, result }) + "\n");
+}
+
+function answerIn(ms: number, id: unknown, result: unknown): void {
+  if (ms > 0) setTimeout(answer, ms, id, result);
+  else answer(id, result);
+}
+
+/** A session's number is the first eight digits of its id. */
+function sessionIdOf(session: number): string {
+  return session.toString(16).padStart(8, "0") + crypto.randomUUID().slice(8);
 }
 
 function stampText(): string {
@@ -114,8 +151,8 @@ function tick(): void {
       flooding.push(entry);
     } else {
       for (; turn.left > 0 && turn.due <= now; turn.left--, turn.due += turn.everyMs) {
-        write(nextLine(turn, "", stampText() + turn.askedAt));
-        turn.askedAt = "";
+        write(nextLine(turn, turn.told, stampText() + turn.askedAt));
+        turn.told = turn.askedAt = "";
       }
       if (turn.left === 0) end(sessionId, turn, "end_turn");
       else next = Math.min(next, turn.due);
@@ -171,19 +208,27 @@ function end(sessionId: string, turn: Turn, stopReason: string): void {
   answer(turn.requestId, { stopReason });
 }
 
-function receive(line: string): void {
+function receive(line: string, [startMs = 0, sessionMs = 0]: readonly number[]): void {
   const { id, method, params } = JSON.parse(line);
   switch (method) {
     case "initialize":
-      return answer(id, {
+      readyAt = performance.now() + startMs;
+      return answerIn(startMs, id, {
         protocolVersion: 1,
-        agentCapabilities: { sessionCapabilities: { close: {} } },
+        agentCapabilities: { sessionCapabilities: { close: {}, resume: {} } },
         agentInfo: { name: "bench-agent", version: "1" },
       });
     case "session/new":
-      return answer(id, { sessionId: crypto.randomUUID() });
-    case "session/prompt":
-      return prompt(id, params.sessionId, JSON.parse(params.prompt.at(-1).text));
+      return answerIn(Math.max(0, readyAt - performance.now()) + sessionMs, id, {
+        sessionId: sessionIdOf(++opened),
+      });
+    case "session/resume":
+      broughtBack++;
+      return answer(id, {});
+    case "session/prompt": {
+      const { text } = params.prompt.at(-1);
+      return prompt(id, params.sessionId, JSON.parse(text.slice(text.lastIndexOf("\n") + 1)));
+    }
     case "session/cancel": {
       const turn = turns.get(params.sessionId);
       if (turn) end(params.sessionId, turn, "cancelled");
@@ -195,7 +240,7 @@ function receive(line: string): void {
 }
 
 function prompt(requestId: unknown, sessionId: string, order: Order): void {
-  const { tokens, everyMs, firstMs, phase, acts = false } = order;
+  const { tokens, everyMs, firstMs, phase, acts = false, tells = false } = order;
   const earliest = performance.now() + firstMs;
   const late = everyMs > 0 ? (earliest - phase * everyMs) % everyMs : 0;
   const head = `{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"${sessionId}","update":`;
@@ -209,17 +254,21 @@ function prompt(requestId: unknown, sessionId: string, order: Order): void {
     left: tokens,
     due: late > 0 ? earliest + everyMs - late : earliest,
     askedAt: ASKED_MARK + stampText(),
+    told: tells
+      ? `session ${parseInt(sessionId.slice(0, 8), 16)} of ${opened}, ${broughtBack} brought back `
+      : "",
   });
   plan(0);
 }
 
 if (import.meta.main) {
+  const delays = Deno.args.map(Number);
   const decoder = new TextDecoder();
   let begun = "";
   for await (const bytes of Deno.stdin.readable) {
     const lines = (begun + decoder.decode(bytes, { stream: true })).split("\n");
     begun = lines.pop() ?? "";
-    for (const line of lines) receive(line);
+    for (const line of lines) receive(line, delays);
   }
   Deno.exit(0);
 }

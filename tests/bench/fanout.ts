@@ -43,7 +43,7 @@ const TURN_MS = 15_000;
 /** How long a paced turn runs before it is watched. */
 const PACED_SETTLE_MS = 300;
 /** What differs from turn to turn. */
-const VARIABLE = /[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}|(?<="ts":)\d+/g;
+const VARIABLE = /conv_[\da-f]{32}|[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}|(?<="ts":)\d+/g;
 
 /** A program, and those who watch it. */
 interface Watched {

@@ -30,52 +30,60 @@ const TICK_MICROS = 10_000;
 /** The project's folder. */
 export const ROOT = `${import.meta.dirname}/../..`;
 const DENO = ["run", "--no-prompt", "--quiet"];
-const AGENT = [Deno.execPath(), ...DENO, "--no-config", "--no-lock", `${import.meta.dirname}/agent.ts`];
 const SERVER_ARGS = ["--enabled", "--listen", "127.0.0.1:0", "--max-in-flight", "2000"];
 
 /** The executable, where `deno task compile` puts it. */
 export const EXECUTABLE = `${ROOT}/dist/oab-vtuber${Deno.build.os === "windows" ? ".exe" : ""}`;
 /** The server from its source. */
-export const SERVER: Start = {
-  command: Deno.execPath(),
-  args: [
-    ...DENO,
-    "--allow-net",
-    "--allow-env",
-    "--allow-read",
-    "--allow-run",
-    `${ROOT}/main.ts`,
-    ...serverArgs(),
-  ],
-};
+export const SERVER: Start = serverWith();
 /** The server as it is delivered. */
 export const COMPILED: Start = { command: EXECUTABLE, args: serverArgs() };
 /** The bare relay. */
-export const RELAY: Start = bare("relay.ts");
+export const RELAY: Start = relayWith();
 /** The bare broadcast. */
 export const BROADCAST: Start = bare("broadcast.ts");
 
-const live = new Set<Deno.ChildProcess>();
+/** What runs, each with the folder that it may write in. */
+const live = new Map<Deno.ChildProcess, string>();
+
+/** The server from its source, with these flags beside the usual ones, and an agent that has these arguments. */
+export function serverWith(flags: readonly string[] = [], agentArgs: readonly string[] = []): Start {
+  const allowed = ["--allow-net", "--allow-env", "--allow-read", "--allow-write", "--allow-run"];
+  const args = [...DENO, ...allowed, `${ROOT}/main.ts`, ...serverArgs(agentArgs), ...flags];
+  return { command: Deno.execPath(), args };
+}
+
+/** The bare relay, with an agent that has these arguments. */
+export function relayWith(agentArgs: readonly string[] = []): Start {
+  return bare("relay.ts", agentArgs);
+}
 
 /** Ends every program at once. Their agents end with them, as their input does. */
 export function killAll(): void {
-  for (const child of live) signal(child, "SIGKILL");
+  for (const [child, folder] of live) {
+    signal(child, "SIGKILL");
+    remove(folder);
+  }
 }
 
 /** Starts a program and waits until it answers. @throws {Error} if it does not. */
 export async function start({ command, args }: Start, lookInto = false): Promise<Program> {
   const inspectorPort = lookInto ? freePort() : 0;
+  const folder = await Deno.makeTempDir({ prefix: "oab-vtuber-bench-" });
   const startedAt = performance.now();
   const child = new Deno.Command(command, {
     args: lookInto ? args.toSpliced(1, 0, `--inspect=127.0.0.1:${inspectorPort}`) : [...args],
-    env: environment(),
+    env: environment(folder),
     clearEnv: true,
     stdin: "null",
     stdout: "piped",
     stderr: "inherit",
   }).spawn();
-  live.add(child);
-  const ended = child.status.finally(() => live.delete(child));
+  live.set(child, folder);
+  const ended = child.status.finally(() => {
+    live.delete(child);
+    remove(folder);
+  });
   const timer = setTimeout(() => signal(child, "SIGKILL"), START_MS);
   try {
     const url = await firstUrl(child.stdout);
@@ -101,22 +109,30 @@ export async function start({ command, args }: Start, lookInto = false): Promise
   }
 }
 
-function bare(file: string): Start {
-  return {
-    command: Deno.execPath(),
-    args: [...DENO, "--allow-net", "--allow-read", "--allow-run", `${import.meta.dirname}/${file}`, ...AGENT],
-  };
+function bare(file: string, agentArgs: readonly string[] = []): Start {
+  const allowed = ["--allow-net", "--allow-read", "--allow-run"];
+  const args = [...DENO, ...allowed, `${import.meta.dirname}/${file}`, ...agent(agentArgs)];
+  return { command: Deno.execPath(), args };
 }
 
-function serverArgs(): string[] {
-  return [...SERVER_ARGS, "--agent-command", AGENT.map((word) => `"${word}"`).join(" ")];
+function serverArgs(agentArgs: readonly string[] = []): string[] {
+  return [...SERVER_ARGS, "--agent-command", agent(agentArgs).map((word) => `"${word}"`).join(" ")];
 }
 
-/** This process's own, without any setting of the server. */
-function environment(): Record<string, string> {
+function agent(args: readonly string[]): string[] {
+  return [Deno.execPath(), ...DENO, "--no-config", "--no-lock", `${import.meta.dirname}/agent.ts`, ...args];
+}
+
+/** This process's own, without any setting of the server but those of every run; it may write in this folder. */
+function environment(folder: string): Record<string, string> {
   const own = Object.entries(Deno.env.toObject());
   const kept = own.filter(([name]) => !/^(VTUBER|OPENAB|GATEWAY)_/.test(name));
-  return { ...Object.fromEntries(kept), VTUBER_LOG: "warn", VTUBER_SHUTDOWN_GRACE_SECS: "0" };
+  return {
+    ...Object.fromEntries(kept),
+    VTUBER_LOG: "warn",
+    VTUBER_SHUTDOWN_GRACE_SECS: "0",
+    VTUBER_DATA_DIR: folder,
+  };
 }
 
 /** The first address that a program prints; what it prints after that is read and dropped. */
@@ -143,6 +159,14 @@ async function stop(child: Deno.ChildProcess, ended: Promise<unknown>): Promise<
   const timer = setTimeout(() => signal(child, "SIGKILL"), STOP_MS);
   await ended;
   clearTimeout(timer);
+}
+
+function remove(folder: string): void {
+  try {
+    Deno.removeSync(folder, { recursive: true });
+  } catch {
+    // It is gone already, or a program that was killed still has it open, which some systems do not let be removed.
+  }
 }
 
 function signal(child: Deno.ChildProcess, name: Deno.Signal): void {

@@ -2,10 +2,12 @@
 
 import { type Ask, Client, type Listener } from "./client.ts";
 import { fanOut, type FanOutScale } from "./fanout.ts";
+import { matching } from "./matching.ts";
 import { type Program, RELAY, SERVER, start } from "./program.ts";
 import { type Both, inTurns, medians, milliseconds, pause, spent } from "./runs.ts";
 import { startUp } from "./startup.ts";
 import { atMost, ratioAtLeast, ratioAtMost, type Row } from "./table.ts";
+import { type WarmScale, warmTurns } from "./warm.ts";
 
 /** How much is measured. */
 export interface Scale {
@@ -24,6 +26,9 @@ export interface Scale {
   /** How long a program is left alone before its memory is looked at. */
   readonly settleMs: number;
   readonly fanOut: FanOutScale;
+  readonly warm: WarmScale;
+  /** Turns that are matched in this process. */
+  readonly matched: number;
 }
 
 /** The usual scale: about four minutes on two slow cores. */
@@ -37,6 +42,8 @@ export const FULL: Scale = {
   warmTurns: 500,
   settleMs: 1_000,
   fanOut: { runs: 3, floodFrames: 150_000, pacedMs: 1_300, settleMs: 1_000 },
+  warm: { turns: 10, others: 5 },
+  matched: 500,
 };
 /** A short look: about a minute. */
 export const QUICK: Scale = {
@@ -49,6 +56,8 @@ export const QUICK: Scale = {
   warmTurns: 150,
   settleMs: 250,
   fanOut: { runs: 1, floodFrames: 40_000, pacedMs: 800, settleMs: 250 },
+  warm: { turns: 3, others: 1 },
+  matched: 150,
 };
 
 /** Measures something, and says on the way what should be known of it. */
@@ -59,6 +68,8 @@ export const SECTIONS: Readonly<Record<string, Section>> = {
   flood,
   paced,
   first,
+  warm: (scale, say) => warmTurns(scale.warm, say),
+  matching: ({ matched }) => matching(matched),
   thousand,
   idle,
   turns: (scale, say) => memory("short", scale, say),
