@@ -11,17 +11,24 @@ import { launch } from "./process.ts";
 
 /** An agent as it is configured. */
 export interface AgentSetup {
+  /** What requests call it. */
   readonly name: string;
   /** The program; without one it is the demo agent. */
   readonly command: string | undefined;
   readonly args: readonly string[];
   /** The folder that it works in; perhaps not absolute. */
   readonly workingDir: string;
+  /** Variables to set for it. */
   readonly env: Readonly<Record<string, string>>;
+  /** Names of variables to hand on to it. */
   readonly inheritEnv: readonly string[];
+  /** What it is told of with each session. */
   readonly mcpServers: readonly McpServer[];
+  /** The mode that its sessions begin in, as it calls it; without one its own choice. */
   readonly mode: string | undefined;
+  /** The model that its sessions begin with, as it calls it; without one its own choice. */
   readonly model: string | undefined;
+  /** How many processes share its sessions. */
   readonly processes: number;
   readonly permissions: PermissionPolicy;
 }

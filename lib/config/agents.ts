@@ -1,36 +1,11 @@
 /** The agents that are served: made of the file's tables, and of what variables and flags say of them. @module */
 
-import type { McpServer } from "../acp/mcp.ts";
-import type { PermissionPolicy } from "../acp/permission.ts";
+import type { AgentSetup } from "../acp/start.ts";
 import type { AgentTable, AgentTables } from "./file.ts";
 import type { Values } from "./settings.ts";
 
 /** What the agent of `[agent]` is called where another one is the default. */
 const OWN_NAME = "openab";
-
-/** An agent as it is configured. */
-export interface AgentConfig {
-  /** What requests call it. */
-  readonly name: string;
-  /** The program, or nothing for the built-in demo agent. */
-  readonly command: string | undefined;
-  readonly args: readonly string[];
-  /** The agent's folder; perhaps not absolute yet. */
-  readonly workingDir: string;
-  /** Variables to set for it. */
-  readonly env: Readonly<Record<string, string>>;
-  /** Names of variables to hand on to it. */
-  readonly inheritEnv: readonly string[];
-  /** What it is told of with each session. */
-  readonly mcpServers: readonly McpServer[];
-  /** The mode that its sessions begin in, as it calls it; without one its own choice. */
-  readonly mode: string | undefined;
-  /** The model that its sessions begin with, as it calls it; without one its own choice. */
-  readonly model: string | undefined;
-  /** How many processes share its sessions. */
-  readonly processes: number;
-  readonly permissions: PermissionPolicy;
-}
 
 /** What the agents are made of. */
 export interface AgentSource {
@@ -45,7 +20,7 @@ export interface AgentSource {
  * `OPENAB_AGENT_COMMAND`, which takes that name; else the first of `[agents]`. Adds what is wrong to `mistakes`, what is
  * odd to `warnings`.
  */
-export function readAgents(source: AgentSource, mistakes: string[], warnings: string[]): AgentConfig[] {
+export function readAgents(source: AgentSource, mistakes: string[], warnings: string[]): AgentSetup[] {
   const { tables: { agent, agents }, values, env, flags } = source;
   const isNamed = agents.has(values.model);
   const command = ownCommand(source);
@@ -96,7 +71,7 @@ function ownCommand({ tables: { agent }, values, flags }: AgentSource): readonly
 }
 
 /** A variable or flag that is set wins over every table. */
-function toConfig(name: string, table: AgentTable, { values, env, flags }: AgentSource): AgentConfig {
+function toConfig(name: string, table: AgentTable, { values, env, flags }: AgentSource): AgentSetup {
   const isSet = (variable: string) => flags[variable]?.trim() || env[variable]?.trim();
   return {
     ...table,
@@ -107,7 +82,7 @@ function toConfig(name: string, table: AgentTable, { values, env, flags }: Agent
 }
 
 /** Where the key would reach an agent: each agent's name, and its fields at fault. */
-export function leaksOf(agents: readonly AgentConfig[], secret: string): [name: string, fields: string[]][] {
+export function leaksOf(agents: readonly AgentSetup[], secret: string): [name: string, fields: string[]][] {
   const has = (texts: Iterable<string>) =>
     [...texts].some((text) => text.includes(secret) || text.includes(encodeURIComponent(secret)));
   const valuesOf = (list: readonly { readonly value: string }[]) => list.map(({ value }) => value);

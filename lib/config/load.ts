@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { AgentSetup } from "../acp/start.ts";
 import type { BusyMode, SessionMode } from "../conversation/policy.ts";
 import type { AmbientSettings } from "../events/ambient.ts";
 import { isLoopback } from "../http/guard.ts";
@@ -12,7 +13,7 @@ import type { StreamOptions } from "../openai/answer.ts";
 import type { LogLevel } from "../ops/log.ts";
 import { type EmotionWords, emotionWords } from "../turn/emotion.ts";
 import type { TurnLimits } from "../turn/run.ts";
-import { type AgentConfig, leaksOf, readAgents } from "./agents.ts";
+import { leaksOf, readAgents } from "./agents.ts";
 import { dataDirOf, keepsNothing } from "./data_dir.ts";
 import { NO_TABLES, readAgentTables } from "./file.ts";
 import { isKnown, readSettings, WITHOUT_EFFECT } from "./settings.ts";
@@ -29,7 +30,7 @@ export interface Config {
   readonly strictModels: boolean;
   readonly chatPath: string;
   /** One at least; the default one is the first. */
-  readonly agents: readonly AgentConfig[];
+  readonly agents: readonly AgentSetup[];
   /** Which requests are one conversation. */
   readonly sessions: SessionMode;
   readonly onBusy: BusyMode;

@@ -1,7 +1,7 @@
 /** `oab-vtuber doctor`: tries a configuration as it would be used, and says how to fix what does not work. @module */
 
 import type { AgentDescription } from "../acp/describe.ts";
-import type { AgentConfig } from "../config/agents.ts";
+import type { AgentSetup } from "../acp/start.ts";
 import type { Config } from "../config/load.ts";
 import {
   addressFinding,
@@ -27,7 +27,7 @@ const AT_ONCE = 4;
 
 /** An agent, and the ways to try it. */
 export interface DoctorAgent {
-  readonly config: AgentConfig;
+  readonly config: AgentSetup;
   /** Where its program is, if it was found. */
   findProgram(): Promise<Program | undefined>;
   /** The whole path of its folder, if that exists. */

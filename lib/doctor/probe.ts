@@ -2,8 +2,7 @@
 
 import { isAbsolute, resolve } from "node:path";
 import { agentEnvironment } from "../acp/environment.ts";
-import { type AgentSurroundings, makeAgent } from "../acp/start.ts";
-import type { AgentConfig } from "../config/agents.ts";
+import { type AgentSetup, type AgentSurroundings, makeAgent } from "../acp/start.ts";
 import type { Config } from "../config/load.ts";
 import { openStore } from "../conversation/store.ts";
 import type { DoctorAgent } from "./doctor.ts";
@@ -111,7 +110,7 @@ export async function checkDataDir(folder: string): Promise<Finding> {
 }
 
 /** An agent to be tried as the program would start it: one process of it. */
-export function doctorAgent(config: AgentConfig, around: AgentSurroundings): DoctorAgent {
+export function doctorAgent(config: AgentSetup, around: AgentSurroundings): DoctorAgent {
   const { command, workingDir } = config;
   const { own, windows, programFolders } = around;
   const env = agentEnvironment({ own, windows, programFolders, inherit: config.inheritEnv, set: config.env });

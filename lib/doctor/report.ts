@@ -1,7 +1,7 @@
 /** What the doctor finds, in words: facts in, findings out, each with what to do about it. Pure. @module */
 
 import type { AgentDescription } from "../acp/describe.ts";
-import type { AgentConfig } from "../config/agents.ts";
+import type { AgentSetup } from "../acp/start.ts";
 import type { Config } from "../config/load.ts";
 import { isLoopback } from "../http/guard.ts";
 
@@ -82,7 +82,7 @@ export interface Program {
 
 /** What is found of an agent's program, and of its folder. */
 export function programFindings(
-  { command, workingDir }: AgentConfig,
+  { command, workingDir }: AgentSetup,
   program: Program | undefined,
   folder: string | undefined,
 ): Finding[] {

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
-import type { AgentConfig } from "../../lib/config/agents.ts";
+import type { AgentSetup } from "../../lib/acp/start.ts";
 import {
   type Config,
   ConfigError,
@@ -30,7 +30,7 @@ function file(text: string): { path: string; text: string } {
   return { path: "config.toml", text };
 }
 
-const DEMO: AgentConfig = {
+const DEMO: AgentSetup = {
   name: "openab",
   command: undefined,
   args: [],

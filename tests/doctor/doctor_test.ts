@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { AgentDescription } from "../../lib/acp/describe.ts";
-import type { AgentConfig } from "../../lib/config/agents.ts";
+import type { AgentSetup } from "../../lib/acp/start.ts";
 import { type Config, loadConfig } from "../../lib/config/load.ts";
 import { type DoctorAgent, type DoctorDeps, runDoctor } from "../../lib/doctor/doctor.ts";
 import { secretsOf } from "../../lib/config/secrets.ts";
@@ -32,7 +32,7 @@ const TOLD: AgentDescription = {
 const PROGRAM: Program = { path: "/usr/bin/codex-acp", isExecutable: true };
 
 /** An agent whose parts are all well, but for those that are given. */
-function agentOf(config: AgentConfig, parts: Partial<DoctorAgent> = {}): DoctorAgent {
+function agentOf(config: AgentSetup, parts: Partial<DoctorAgent> = {}): DoctorAgent {
   return {
     config,
     findProgram: () => Promise.resolve(PROGRAM),
