@@ -4,7 +4,12 @@ import type { Handler } from "../http/router.ts";
 // With `?text` a module of the page is only its text here: else it would be checked as a part of this program, which
 // knows no document.
 import html from "./page/index.html" with { type: "text" };
-import css from "./page/stage.css" with { type: "text" };
+import themeCss from "./page/theme.css" with { type: "text" };
+import stageCss from "./page/stage.css" with { type: "text" };
+import activityCss from "./page/activity.css" with { type: "text" };
+import chatCss from "./page/chat.css" with { type: "text" };
+import cardsCss from "./page/cards.css" with { type: "text" };
+import narrowCss from "./page/narrow.css" with { type: "text" };
 import icon from "./page/icon.svg" with { type: "text" };
 import backoff from "./page/backoff.js?text" with { type: "text" };
 import character from "./page/character.js?text" with { type: "text" };
@@ -52,7 +57,12 @@ export interface Stage {
 
 /** The page's files by the name under which they are served. */
 const FILES: Readonly<Record<string, string>> = {
-  "stage.css": css,
+  "theme.css": themeCss,
+  "stage.css": stageCss,
+  "activity.css": activityCss,
+  "chat.css": chatCss,
+  "cards.css": cardsCss,
+  "narrow.css": narrowCss,
   "icon.svg": icon,
   "backoff.js": backoff,
   "character.js": character,

@@ -63,7 +63,16 @@ Deno.test("the policy names the origins of a character elsewhere, and no host th
 Deno.test("everything that the page links and imports is served with its type", async () => {
   const html = await pageText();
   const linked = [...html.matchAll(/(?:src|href)="stage\/([^"]+)"/g)].map((match) => match[1]!);
-  assertEquals(linked.toSorted(), ["icon.svg", "main.js", "stage.css"]);
+  assertEquals(linked.toSorted(), [
+    "activity.css",
+    "cards.css",
+    "chat.css",
+    "icon.svg",
+    "main.js",
+    "narrow.css",
+    "stage.css",
+    "theme.css",
+  ]);
   const types: Record<string, string> = {
     css: "text/css; charset=utf-8",
     js: "text/javascript; charset=utf-8",
