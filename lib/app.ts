@@ -132,7 +132,8 @@ function toResponse(
     // Some clients come back every second, for ever.
     log[isNew(error.code) ? "info" : "debug"]("refused", {
       code: error.code,
-      reason: error.message,
+      // Of a turn it may repeat what the agent said.
+      reason: error.prompted ? undefined : error.message,
       requestId,
     });
     return errorResponse(error);

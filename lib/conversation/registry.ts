@@ -87,7 +87,7 @@ export class Conversations {
     try {
       live.line.check(onBusy, isHold(request.conversation));
     } catch (error) {
-      throw error instanceof Failure && live.known ? error.inConversation(live.known.id) : error;
+      throw inConversation(error, live);
     }
     // Who waits for others of its conversation takes none from other conversations.
     let slot = live.line.isBusy && onBusy === "queue" ? undefined : slots.take(live.line.isBusy);
@@ -107,10 +107,13 @@ export class Conversations {
       this.#live.rest(live);
     };
     try {
-      const givenUp = await place.ready(signal);
+      const givenUp = await place.ready(signal).catch((error) => {
+        throw inConversation(error, live);
+      });
       takeSlot();
       const turn = await this.#put(live, request, brought, givenUp);
       place.began(turn);
+      if (this.#failed) turn.fail(this.#failed);
       this.#running.add(turn);
       turn.ended.then(() => {
         this.#running.delete(turn);
@@ -281,6 +284,10 @@ export class Conversations {
     const owner = printer.lasting("owner", key);
     return [...memory.all].filter((known) => known.owner === owner);
   }
+}
+
+function inConversation(error: unknown, { known }: Live): unknown {
+  return error instanceof Failure && known ? error.inConversation(known.id) : error;
 }
 
 function isHold(conversation: TurnRequest["conversation"]): conversation is Hold {

@@ -101,6 +101,7 @@ function checkJson(reply: string, schema: z.ZodType): string {
   const end = Math.max(bare.lastIndexOf("}"), bare.lastIndexOf("]"));
   if (start < 0 || end < start) throw new Error("it holds no JSON");
   const json = bare.slice(start, end + 1);
+  if (!isJson(json)) throw new Error("it is not valid JSON");
   const result = schema.safeParse(JSON.parse(json));
   if (result.success) return json;
   const issue = result.error.issues[0];

@@ -59,7 +59,7 @@ export async function formattedSource(
     const first = await gatherTurn(turn, options, signal);
     const why = fault(format, first.text);
     if (why === undefined) return { ...first, text: format.check(first.text) };
-    // Why is not logged: it repeats what the agent said.
+    // Why is not logged: it may repeat what the agent said.
     deps.log.info("an answer was not the JSON that was asked for; asking once more");
     await turn.ended;
     const messages = withComplaint(asked.messages, first.text, why);
