@@ -240,6 +240,27 @@ Deno.test("what the documents link to within themselves is there", async () => {
   }
 });
 
+Deno.test("the files that the documents link to are there", async () => {
+  for (const path of ["README.md", ".github/ARCHITECTURE.md", ".github/CONTRIBUTING.md"]) {
+    const text = await Deno.readTextFile(new URL(path, ROOT));
+    for (const [, link = ""] of text.matchAll(/\]\((?!https?:|#)([^)#]+)/g)) {
+      // A page of the site where the project lies.
+      if (link === "../../releases") continue;
+      assert((await Deno.stat(new URL(link, new URL(path, ROOT)))).isFile, `${path} links to ${link}`);
+    }
+  }
+});
+
+Deno.test("the documents name only sections of the benchmark that there are", async () => {
+  const { SECTIONS } = await import("./bench/sections.ts");
+  for (const path of ["README.md", ".github/CONTRIBUTING.md"]) {
+    const text = await Deno.readTextFile(new URL(path, ROOT));
+    const named = [...text.matchAll(/--only ([a-z]+)/g)].map(([, name = ""]) => name);
+    assert(named.length > 0, `${path} does not say how one section is run`);
+    for (const name of named) assert(name in SECTIONS, `${path} names the section ${name}`);
+  }
+});
+
 Deno.test("the tree in ARCHITECTURE.md has every file of lib/, and no other", () => {
   const tree = blocksOf(ARCHITECTURE).find(({ text }) => text.startsWith("main.ts"))?.text ?? "";
   assertEquals(
@@ -318,6 +339,18 @@ Deno.test("each way in which the README names a conversation does, and the first
     assertEquals(await call([way, "kai"]), "kai", way);
     const next = ways[place + 1];
     if (next) assertEquals(await call([next, "second"], [way, "first"]), "first", `${way} before ${next}`);
+  }
+});
+
+Deno.test("each line with which the README forgets a conversation does", async () => {
+  await using app = await startApp({ sessions: "auto", script: saying("Hello.") });
+  const lines = [...README.matchAll(/^curl -X DELETE "?http:\/\/[\d.:]+(\S+?)"?$/gm)];
+  assertEquals(lines.length, 3);
+  for (const [line, address = ""] of lines) {
+    await (await app.chat({ conversation_id: "mao" })).text();
+    const response = await app.send(address, { method: "DELETE" });
+    assertEquals(await response.text(), '{"forgotten":1}', line);
+    assertEquals(await (await app.get("/v1/vtuber/sessions")).json(), { sessions: [] }, line);
   }
 });
 

@@ -8,6 +8,9 @@ export const NEW = -1;
 /** The place of a turn that lies behind what is compared. */
 export const PASSED = -2;
 
+/** Places where a transcript is tried to begin in a conversation: the same words may come again and again. */
+const MAX_STARTS = 16;
+
 /** How a transcript goes on from a conversation. */
 export interface Continuation {
   /** For each turn of the transcript which of the conversation's turns it is, or {@linkcode NEW}, or {@linkcode PASSED}. */
@@ -55,11 +58,13 @@ export function align(
   ];
   let best: Alignment | undefined;
   let isStart = turnsBefore === 0;
+  let starts = 0;
   let ahead = known.filter(({ state }) => state === "answered").length;
   for (const [start, turn] of known.entries()) {
     // From farther back the end cannot be reached; only where both begin together that is of interest.
     const isNear = isStart || ahead <= turns.length;
     if (first && isNear && isSameTurn(first, turn)) {
+      if (++starts > MAX_STARTS) break;
       const found = walk(turns, known, start, { isWhole: isStart, isNamed });
       if (best === undefined || compare(worth(found), worth(best)) > 0) best = found;
       // Those that begin later have less in common.

@@ -91,7 +91,12 @@ export class Conversations {
     }
     // Who waits for others of its conversation takes none from other conversations.
     let slot = live.line.isBusy && onBusy === "queue" ? undefined : slots.take(live.line.isBusy);
-    const takeSlot = () => slot ??= slots.take();
+    const ready = async () => {
+      const givenUp = await place.ready(signal);
+      if (this.#failed) throw this.#failed;
+      slot ??= slots.take();
+      return givenUp;
+    };
     const brought = found && this.#bring(live, found);
     const { conversation, hold } = request;
     for (const holder of [conversation, hold]) if (isHold(holder)) this.#live.holdWith(holder, live);
@@ -107,10 +112,9 @@ export class Conversations {
       this.#live.rest(live);
     };
     try {
-      const givenUp = await place.ready(signal).catch((error) => {
+      const givenUp = await ready().catch((error) => {
         throw inConversation(error, live);
       });
-      takeSlot();
       const turn = await this.#put(live, request, brought, givenUp);
       place.began(turn);
       if (this.#failed) turn.fail(this.#failed);
@@ -211,7 +215,8 @@ export class Conversations {
     try {
       return await this.#putOnce(live, request, brought, givenUp);
     } catch (error) {
-      const isNoticedLate = error instanceof Failure && error.code === "agent_unavailable" && !error.prompted &&
+      const isNoticedLate = error instanceof Failure && error.code === "agent_unavailable" &&
+        !error.prompted &&
         live.session?.closed.aborted;
       if (!isNoticedLate) throw error;
       return await this.#putOnce(live, request, brought, givenUp);

@@ -134,7 +134,7 @@ export function doctorAgent(config: AgentSetup, around: AgentSurroundings): Doct
           ...around,
           log: { ...around.log, info: listen },
         });
-          return await agent.describe(signal);
+        return await agent.describe(signal);
       } catch (error) {
         const { code, message } = asFailure(error, "agent_unavailable");
         if (code !== "agent_unavailable" || lines.length === 0) throw error;

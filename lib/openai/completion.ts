@@ -110,7 +110,12 @@ export async function complete(
   try {
     if (streamed) {
       const { includeUsage, includeAgentEvents } = request;
-      response = source.stream({ ...deps.stream, frames: form.frames(head), includeUsage, includeAgentEvents });
+      response = source.stream({
+        ...deps.stream,
+        frames: form.frames(head),
+        includeUsage,
+        includeAgentEvents,
+      });
     } else {
       const { text, ending } = await source.gather(http.signal);
       if (ending.estimated) headers.set("x-usage-estimated", "true");
@@ -178,7 +183,10 @@ async function replayKey(
       },
     );
   }
-  const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`${http.url}\n${conversation}\n${text}`));
+  const bytes = await crypto.subtle.digest(
+    "SHA-256",
+    new TextEncoder().encode(`${http.url}\n${conversation}\n${text}`),
+  );
   const body = new Uint8Array(bytes).toHex();
   return idempotencyKey
     ? { name: `key\n${keyId}\n${idempotencyKey}`, body, again: true }

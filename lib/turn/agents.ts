@@ -114,7 +114,9 @@ export class Agents implements AsyncDisposable {
 
   /** The agent whose name it begins with, the longest one, and the rest. */
   #split(wanted: string): { owner: Agent | undefined; model: string } {
-    const [owner] = this.all.filter(({ name }) => wanted.startsWith(`${name}/`) && wanted.length > name.length + 1)
+    const [owner] = this.all.filter(({ name }) =>
+      wanted.startsWith(`${name}/`) && wanted.length > name.length + 1
+    )
       .toSorted((a, b) => b.name.length - a.name.length);
     return { owner, model: owner ? wanted.slice(owner.name.length + 1) : "" };
   }

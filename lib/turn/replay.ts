@@ -74,10 +74,16 @@ export class Replays {
     return turn;
   }
 
-  /** Tells nobody any more what was answered in this conversation, or in any; turns that run are left. */
+  /** Tells nobody any more what was answered in this conversation, or in any; of turns that run once they have ended. */
   forget(conversation: string | undefined): void {
-    for (const [name, { ended }] of this.#entries) {
-      if (ended && (conversation === undefined || ended.conversation === conversation)) this.#entries.delete(name);
+    const isMeant = (turn: Turn) => conversation === undefined || turn.conversation === conversation;
+    for (const [name, entry] of this.#entries) {
+      if (entry.ended && isMeant(entry.ended)) this.#entries.delete(name);
+      if (entry.ended) continue;
+      const drop = () => this.#forget(name, entry);
+      entry.turn.then((turn) => {
+        if (isMeant(turn)) turn.ended.then(drop);
+      }, () => {});
     }
   }
 

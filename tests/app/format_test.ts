@@ -1,4 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import type { Log } from "../../lib/ops/log.ts";
 import { Failure } from "../../lib/turn/failure.ts";
 import { oneByOne, saying } from "../fakes/memory_agent.ts";
 import { checkWireProfile, parseFrames } from "../fakes/wire_profile.ts";
@@ -14,6 +15,15 @@ const PERSON = {
     },
   },
 };
+
+/** A log that keeps all that is said to it, at every level. */
+function listening(): { log: Log; lines: string[] } {
+  const lines: string[] = [];
+  const keep = (message: string, fields: Readonly<Record<string, unknown>> = {}) => {
+    lines.push([message, ...Object.values(fields).map(String)].join(" "));
+  };
+  return { log: { debug: keep, info: keep, warn: keep, error: keep }, lines };
+}
 
 Deno.test("response_format: the agent is asked for JSON, and its fence is taken off", async () => {
   await using app = await startApp({ script: saying('```json\n{"name":', '"Mao"}\n```\n') });
@@ -130,6 +140,58 @@ Deno.test("response_format: in a named conversation the session lives on", async
   await (await app.chat({}, headers)).text();
   assertEquals(app.agent.sessions.length, 1);
   assertEquals(app.agent.sessions[0]?.closed.aborted, false);
+});
+
+/** Whatever is more is wrong, and a checker names it. */
+const STRICT = {
+  response_format: {
+    type: "json_schema",
+    json_schema: {
+      name: "person",
+      schema: {
+        type: "object",
+        properties: { name: { enum: ["Mao", "Aya"] } },
+        required: ["name"],
+        additionalProperties: false,
+      },
+    },
+  },
+};
+/** Answers that are not as asked for, each wrong in another way. */
+const WRONG = [
+  "The password is hunter2.",
+  "{hunter2}",
+  '{"password":hunter2}',
+  '{"name":"hunter2"',
+  '{"hunter2":1,}',
+  '{"name":"hunter2"}',
+  '{"name":{"hunter2":1}}',
+  '{"name":"Mao","hunter2":1}',
+  "```json\n{'password':'hunter2'}\n```",
+];
+
+for (const stream of [true, false]) {
+  Deno.test(`response_format: the log repeats nothing of what the agent said, ${stream ? "streamed" : "whole"}`, async () => {
+    for (const wrong of WRONG) {
+      const { log, lines } = listening();
+      await using app = await startApp({ script: saying(wrong), log });
+      const text = await (await app.chat({ ...STRICT, stream })).text();
+      assertEquals(app.agent.prompts.length, 2, text);
+      assertEquals(lines.filter((line) => line.includes("asking once more")).length, 1);
+      assertEquals(lines.filter((line) => line.includes("hunter2")), [], wrong);
+    }
+  });
+}
+
+Deno.test("the log repeats nothing of what an agent says of its failure, but what went wrong", async () => {
+  const { log, lines } = listening();
+  await using app = await startApp({
+    log,
+    script: (prompt) => prompt.fail(new Failure("agent_error", "hunter2 was refused.", { prompted: true })),
+  });
+  assertMatch((await errorOf(await app.chat())).message, /hunter2/);
+  assertEquals(lines.filter((line) => line.includes("refused agent_error")).length, 1);
+  assertEquals(lines.filter((line) => line.includes("hunter2")), []);
 });
 
 Deno.test("response_format: text is plain", async () => {

@@ -76,6 +76,59 @@ Deno.test("queue: so many wait and no more; who is refused changes nothing", asy
   assertEquals([house.slots.used, house.conversations.running.size], [0, 0]);
 });
 
+Deno.test("queue: those that wait take no slot, so that another conversation is served", async () => {
+  using house = new House({ onBusy: "queue", limit: 2 });
+  const running = await house.prompted("a", user("one"));
+  const waiting = [2, 3, 4].map((number) => house.begin("a", [user(`question ${number}`)]));
+  await settled();
+  const other = await house.prompted("b", user("one"));
+  assertEquals([other.text, house.slots.used], ["one", 2]);
+  assertEquals((await failureOf(house.begin("c", [user("one")]))).code, "rate_limit_exceeded");
+  running.end();
+  for (const turn of waiting) {
+    await soon(turn, "the next turn");
+    assertEquals(house.slots.used, 2);
+    (await house.agent.nextPrompt()).end();
+  }
+  other.end();
+  await settled();
+  assertEquals(house.slots.used, 0);
+});
+
+Deno.test("queue: one that has waited is refused if all slots are taken by then, and holds up nobody", async () => {
+  using house = new House({ onBusy: "queue", limit: 1 });
+  const turn = await house.begin("a", talk(1));
+  const running = await house.agent.nextPrompt();
+  const late = failureOf(house.begin("a", talk(2)));
+  // Another comes at the very moment at which the slot is free.
+  const other = turn.ended.then(() => house.begin("b", [user("one")]));
+  running.end();
+  const failure = await late;
+  assertEquals([failure.code, failure.prompted, failure.retryAfterSecs], ["rate_limit_exceeded", false, 3]);
+  await soon(other, "the other turn");
+  assertEquals([house.slots.used, house.conversations.running.size], [1, 1]);
+  (await house.agent.nextPrompt()).end();
+  await settled();
+  assertEquals((await house.told("a", ...talk(2), user("question 3"))).text, "question 2\n\nquestion 3");
+  assertEquals(house.slots.used, 0);
+});
+
+Deno.test("queue: one that has waited for what failed to begin takes a slot of its own", async () => {
+  using house = new House({ onBusy: "queue", limit: 1 });
+  const opens = gate();
+  house.agent.opens = opens.promise;
+  house.agent.openFailure = new Failure("agent_unavailable", "Not yet.");
+  const first = failureOf(house.begin("a", talk(1)));
+  const second = house.begin("a", talk(2));
+  await settled();
+  assertEquals(house.slots.used, 1);
+  opens.open();
+  assertEquals((await first).code, "agent_unavailable");
+  house.agent.openFailure = undefined;
+  await soon(second, "the turn after it");
+  assertEquals(house.slots.used, 1);
+});
+
 Deno.test("queue: who hangs up leaves the line, and what it asked is told with the next", async () => {
   using house = new House({ onBusy: "queue" });
   const running = await house.prompted("a", ...talk(1));

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { aborted } from "../../lib/turn/abort.ts";
+import { Failure } from "../../lib/turn/failure.ts";
 import type { MemoryPrompt } from "../fakes/memory_agent.ts";
 import { failureOf, Heard, settled, soon } from "../turn/heard.ts";
 import { gate, House } from "./house.ts";
@@ -133,6 +134,58 @@ Deno.test("Conversations: drain of nothing resolves", async () => {
   using house = new House();
   await house.told("a", user("one"));
   await soon(house.conversations.drain(), "the drain");
+});
+
+const GOING = new Failure("shutting_down", "The server is shutting down.");
+
+for (const onBusy of ["queue", "supersede"] as const) {
+  Deno.test(`Conversations: when all are failed, ${onBusy}: none of those that wait begins, and all are told why`, async () => {
+    using house = new House({ onBusy });
+    const turn = await house.begin("a", [user("one")]);
+    const heard = new Heard();
+    turn.read(heard.reader);
+    const running = await house.agent.nextPrompt();
+    const waiting = [[user("one"), user("two")], [user("one"), user("two"), user("three")]]
+      .map((messages) => failureOf(house.begin("a", messages)));
+    const drained = house.conversations.drain();
+    house.conversations.fail(GOING);
+    assertEquals([heard.failure, running.cancels > 0], [GOING, true]);
+    running.end("cancelled");
+    const codes = (await Promise.all(waiting)).map(({ code }) => code);
+    // The one in the middle was passed by before that.
+    assertEquals(codes, [onBusy === "queue" ? "shutting_down" : "turn_cancelled", "shutting_down"]);
+    await soon(drained, "the drain");
+    assertEquals([house.agent.prompts.length, house.agent.sessions.length, house.slots.used], [1, 1, 0]);
+  });
+}
+
+Deno.test("Conversations: when all are failed, one whose session is being opened does not begin", async () => {
+  using house = new House();
+  const opens = gate();
+  house.agent.opens = opens.promise;
+  const begins = failureOf(house.begin("a", [user("one")]));
+  await settled();
+  house.conversations.fail(GOING);
+  opens.open();
+  assertStrictEquals(await begins, GOING);
+  assertEquals([house.agent.prompts.length, house.slots.used], [0, 0]);
+});
+
+Deno.test("Conversations: when all are failed, one whose prompt is being put fails once it is taken", async () => {
+  using house = new House();
+  const takes = gate();
+  house.agent.takes = takes.promise;
+  const begins = house.begin("a", [user("one")]);
+  await settled();
+  house.conversations.fail(GOING);
+  takes.open();
+  const heard = new Heard();
+  (await soon(begins, "the turn")).read(heard.reader);
+  const prompt = await house.agent.nextPrompt();
+  assertEquals([heard.briefs, prompt.cancels], [["failure shutting_down"], 1]);
+  prompt.end("cancelled");
+  await settled();
+  assertEquals(house.slots.used, 0);
 });
 
 Deno.test("Conversations: close ends idle sessions at once and busy ones after their turn", async () => {

@@ -125,6 +125,20 @@ Deno.test("Line: queue takes so many that wait and no more, until one begins or 
   line.check("queue");
 });
 
+Deno.test("Line: one turn more of a caller takes nobody's place in supersede, and is one like any other elsewhere", async () => {
+  const line = new Line();
+  for (const mode of BUSY_MODES) line.check(mode, true);
+  const { place, cancels } = await running(line);
+  const failure = await failureOf(Promise.try(() => line.check("supersede", true)));
+  // Its first one reached the agent: nobody should send it all again.
+  assertEquals([failure.code, failure.prompted, failure.retryAfterSecs], ["turn_cancelled", true, undefined]);
+  line.check("queue", true);
+  assertEquals((await failureOf(Promise.try(() => line.check("reject", true)))).code, "session_busy");
+  assertEquals(cancels(), 0);
+  place.leave();
+  line.check("supersede", true);
+});
+
 Deno.test("Line: supersede cancels the turn that runs and refuses those that wait", async () => {
   const line = new Line();
   const { place: first, cancels } = await running(line);

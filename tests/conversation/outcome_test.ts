@@ -40,6 +40,29 @@ for (const [name, last, state] of ENDINGS) {
   });
 }
 
+const REFUSALS: readonly (readonly [code: FailureCode, state: TurnState])[] = [
+  ["agent_error", "asked"],
+  ["agent_auth_required", "asked"],
+  ["agent_crashed", "asked"],
+  ["agent_timeout", "told"],
+  ["agent_cancelled", "told"],
+  ["shutting_down", "told"],
+];
+for (const [code, state] of REFUSALS) {
+  Deno.test(`outcome: ${code} before anything was heard is ${state}`, () => {
+    assertEquals(outcomes(fail(code)), [[state, ""]]);
+  });
+}
+
+Deno.test("outcome: a refusal after any sign of the agent is told", () => {
+  for (const code of ["agent_error", "agent_auth_required"] as const) {
+    for (const sign of [say("Well"), say(""), { type: "thought", text: "hm" } as const]) {
+      const [[state] = []] = outcomes(sign, fail(code));
+      assertEquals(state, "told", `${code} after a ${sign.type}`);
+    }
+  }
+});
+
 /** Answers for which a skin keeps neither the question nor the answer. */
 const SILENT = ["", "[silent]", " [silent]\n", "()", "(says nothing)", "[neutral] (...)", "[happy]"];
 Deno.test("outcome: an answer that says nothing is none", () => {

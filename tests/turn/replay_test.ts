@@ -221,3 +221,75 @@ Deno.test("Replays: a look at what is known forgets nothing", async () => {
   }
   assertEquals(beginner.count, 100);
 });
+
+/** Begins a turn in a session of its own, which is its conversation; and ends it, if that is asked. */
+async function begun(
+  beginner: Beginner,
+  replays: Replays,
+  name: string,
+  isOver: boolean,
+): Promise<Turn> {
+  const turn = await replays.turnOf(key(name), beginner.begin);
+  const prompt = await beginner.prompt();
+  if (isOver) {
+    prompt.end();
+    await turn.ended;
+    await settled();
+  }
+  return turn;
+}
+
+Deno.test("Replays: what was answered in a conversation that is forgotten is told nobody, the rest is", async () => {
+  const beginner = new Beginner();
+  const replays = new Replays(() => 0);
+  const one = await begun(beginner, replays, "one", true);
+  const two = await begun(beginner, replays, "two", true);
+  replays.forget(one.conversation);
+  assertStrictEquals(await replays.turnOf(key("two"), beginner.begin), two);
+  assertEquals(await replays.turnOf(key("one"), beginner.begin) === one, false);
+  assertEquals(beginner.count, 3);
+});
+
+Deno.test("Replays: what was answered in any conversation is told nobody, once all are forgotten", async () => {
+  const beginner = new Beginner();
+  const replays = new Replays(() => 0);
+  const turns = [await begun(beginner, replays, "one", true), await begun(beginner, replays, "two", true)];
+  replays.forget(undefined);
+  for (const [index, name] of ["one", "two"].entries()) {
+    assertEquals(await replays.turnOf(key(name), beginner.begin) === turns[index], false);
+  }
+  assertEquals(beginner.count, 4);
+});
+
+Deno.test("Replays: a turn that runs is not forgotten with its conversation: it would run twice", async () => {
+  const beginner = new Beginner();
+  const replays = new Replays(() => 0);
+  const turn = await begun(beginner, replays, "one", false);
+  for (const conversation of [turn.conversation, undefined]) {
+    replays.forget(conversation);
+    assertStrictEquals(await replays.turnOf(key("one"), beginner.begin), turn);
+  }
+  assertEquals(beginner.count, 1);
+});
+
+Deno.test("Replays: a turn that ran when its conversation was forgotten is told nobody once it has ended", async () => {
+  for (const isAll of [false, true]) {
+    const beginner = new Beginner();
+    const replays = new Replays(() => 0);
+    const turn = await replays.turnOf(key("one"), beginner.begin);
+    const prompt = await beginner.prompt();
+    replays.forget(isAll ? undefined : turn.conversation);
+    prompt.end();
+    await turn.ended;
+    await settled();
+    assertEquals(await replays.turnOf(key("one"), beginner.begin) === turn, false);
+  }
+});
+
+Deno.test("Replays: to forget a conversation that nobody talked in forgets nothing", async () => {
+  const beginner = new Beginner();
+  const replays = new Replays(() => 0);
+  const turn = await begun(beginner, replays, "one", true);
+  for (const conversation of ["nobody", ""]) replays.forget(conversation);
+  assertStrictEquals(await replays.turnOf(key("one"), beginner.begin), turn);
+});

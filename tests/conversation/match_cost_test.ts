@@ -1,0 +1,70 @@
+import { assert, assertEquals } from "@std/assert";
+import { MAX_KNOWN } from "../../lib/conversation/known.ts";
+import { match } from "../../lib/conversation/match.ts";
+import type { KnownConversation, KnownTurn } from "../../lib/conversation/memory.ts";
+import { MAX_TURNS } from "../../lib/conversation/print.ts";
+import { type Line, long, PRINTER, talk } from "./prints.ts";
+
+const OWNER = PRINTER.print("owner", "");
+/** How often each turn of each conversation is looked at, at most: to look at it from every beginning takes a hundred. */
+const MAX_LOOKS = { answered: 8, told: 24 };
+
+/** A turn that is the same everywhere, and counts how often its words are looked at. */
+class CountedTurn implements KnownTurn {
+  readonly media = "";
+  readonly state: "answered" | "told";
+  readonly #words = PRINTER.transcript(talk("u: go on")).turns[0]!.words;
+  looks = 0;
+
+  constructor(state: "answered" | "told") {
+    this.state = state;
+  }
+
+  get words(): KnownTurn["words"] {
+    this.looks++;
+    return this.#words;
+  }
+}
+
+/** As many conversations as there can be, of nothing but this turn. */
+function conversationsOf(turn: KnownTurn, answer: string): KnownConversation[] {
+  return Array.from({ length: MAX_KNOWN }, (_, usedAt) => ({
+    id: `${usedAt}`,
+    owner: OWNER,
+    agent: "openab",
+    program: PRINTER.print("program", ""),
+    isNamed: false,
+    persona: [],
+    isPersonaOpen: false,
+    turns: Array.from({ length: MAX_TURNS - 1 }, () => turn),
+    turnsBefore: 0,
+    reply: PRINTER.reply(answer),
+    sessionId: undefined,
+    createdAt: usedAt,
+    usedAt,
+  }));
+}
+
+/** Requests that say the same again and again, and at last this. */
+const REQUESTS: readonly [name: string, turns: number, last: Line][] = [
+  ["a short one that says something new", 3, "u: And now?"],
+  ["a short one that says the same", 3, "u: go on"],
+  ["a long one that says something new", MAX_TURNS, "u: And now?"],
+  ["a long one that says the same", MAX_TURNS, "u: go on"],
+];
+
+for (const [name, turns, last] of REQUESTS) {
+  Deno.test(`match: where all questions are alike ${name} costs no more than a few looks at each`, () => {
+    for (const [state, answer] of [["answered", "ok"], ["answered", long(1)], ["told", "ok"]] as const) {
+      const turn = new CountedTurn(state);
+      const known = conversationsOf(turn, answer);
+      const before = Array.from({ length: turns - 1 }, () => ["u: go on", `a: ${answer}`]).flat();
+      const transcript = PRINTER.transcript(talk(...before, last));
+      turn.looks = 0;
+      const { type } = match({ ...transcript, owner: OWNER, agent: "openab" }, known);
+      assertEquals(type, state === "answered" ? "fork" : "new");
+      const looks = turn.looks / (known.length * known[0]!.turns.length);
+      assert(looks <= MAX_LOOKS[state], `${looks} looks at each turn, with ${answer}`);
+    }
+  });
+}
