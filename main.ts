@@ -20,6 +20,7 @@ import { Herald } from "./lib/events/herald.ts";
 import { Hub } from "./lib/events/hub.ts";
 import { onSignals, surviveMistakes, within } from "./lib/ops/lifetime.ts";
 import { createLog, type Log, SILENT } from "./lib/ops/log.ts";
+import { hiderOf } from "./lib/ops/secrets.ts";
 import { Agents } from "./lib/turn/agents.ts";
 import { Failure, messageOf } from "./lib/turn/failure.ts";
 import { PermissionDesk } from "./lib/turn/permission.ts";
@@ -43,16 +44,17 @@ async function main(args: readonly string[]): Promise<number> {
     await (await import("./lib/acp/demo.ts")).runDemo(args.slice(1));
     return 0;
   }
-  if (args[0] === "doctor") return await seeDoctor(args.slice(1));
   let config: Config;
   let warnings: readonly string[];
   try {
-    const flags = readFlags(args);
+    const isDoctor = args[0] === "doctor";
+    const flags = readFlags(isDoctor ? args.slice(1) : args);
     if (flags.help) return print(helpText(project.version));
     if (flags.version) return print(versionText(project.version, Deno.version.deno, Deno.build));
+    if (isDoctor) return await seeDoctor(flags);
     ({ config, warnings } = await readConfig(flags));
   } catch (error) {
-    return refuse(mistakesOf(error));
+    return refuse(error instanceof ConfigError ? error.mistakes : [messageOf(error)]);
   }
   if (!config.enabled) {
     console.error(
@@ -69,13 +71,14 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 /** Tries what is configured, and says how to mend it; resolves to the exit code. */
-async function seeDoctor(args: readonly string[]): Promise<number> {
+async function seeDoctor(flags: Flags): Promise<number> {
   let loaded: Loaded | undefined;
   let mistakes: readonly string[] = [];
   try {
-    loaded = await readConfig(readFlags(args));
+    loaded = await readConfig(flags);
   } catch (error) {
-    mistakes = mistakesOf(error);
+    if (!(error instanceof ConfigError)) throw error;
+    mistakes = error.mistakes;
   }
   const asked = new AbortController();
   using _signals = onSignals({
@@ -106,10 +109,6 @@ async function readConfig({ flags, config: path }: Flags): Promise<Loaded> {
   return loadConfig({ env, flags, file, os: Deno.build.os });
 }
 
-function mistakesOf(error: unknown): readonly string[] {
-  return error instanceof ConfigError ? error.mistakes : [messageOf(error)];
-}
-
 /** Says why the program does not start. */
 function refuse(mistakes: readonly string[]): number {
   console.error(["oab-vtuber cannot start:", ...mistakes.map((mistake) => `  - ${mistake}`)].join("\n"));
@@ -129,10 +128,12 @@ function orMistake<T>(promise: Promise<T>): Promise<T> {
  * @throws {ConfigError} if it cannot begin as it is configured.
  */
 async function serve(config: Config, warnings: readonly string[]): Promise<number> {
+  const secrets = secretsOf(config, Deno.env.toObject());
+  const hide = hiderOf(secrets);
   const log = createLog({
     level: config.log,
     pretty: Deno.stderr.isTerminal(),
-    secrets: secretsOf(config, Deno.env.toObject()),
+    secrets,
     write: (line) => console.error(line),
   });
   for (const warning of warnings) log.warn(warning);
@@ -148,10 +149,22 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
     timeoutMs: config.permissionTimeoutMs,
     isSomeoneThere: () => hub.answersPermissions,
   });
-  const around = { ...surroundings(), desk, version: project.version, log };
+  const asked = Promise.withResolvers<Deno.Signal>();
+  let kill = () => {};
+  // Until the last agent has ended: who asks again should not have to wait for that, and leave nothing behind.
+  using _signals = onSignals({
+    atTerminal: isTerminal(),
+    stop: asked.resolve,
+    exit(signal) {
+      log.warn("asked again to end: ending at once", { signal });
+      kill();
+      Deno.exit(EXIT_FAILED);
+    },
+  });
+  const around = { ...surroundings(), desk, version: project.version, log, hide };
   const made = await orMistake(Promise.all(config.agents.map((agent) => makeAgent(agent, around))));
   await using agents = new Agents(made, config.strictModels);
-  const kill = () => made.forEach((agent) => agent.kill());
+  kill = () => made.forEach((agent) => agent.kill());
   // However this ends, and at each restart of `deno task dev`.
   globalThis.addEventListener("unload", kill);
   using store = await openMemory(config, log);
@@ -199,16 +212,6 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
     draining: () => draining,
   });
 
-  const asked = Promise.withResolvers<Deno.Signal>();
-  using _signals = onSignals({
-    atTerminal: isTerminal(),
-    stop: asked.resolve,
-    exit(signal) {
-      log.warn("asked again to end: ending at once", { signal });
-      kill();
-      Deno.exit(EXIT_FAILED);
-    },
-  });
   let server: Deno.HttpServer<Deno.NetAddr>;
   try {
     server = Deno.serve({

@@ -158,6 +158,8 @@ function makeFile(path: string): void {
     Deno.openSync(path, { write: true, createNew: true, mode: 0o600 }).close();
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    // SQLite would make the file that it means, for everybody to read.
+    if (infoOf(path) === undefined) throw new Error("it is a link to a file that is not there", { cause: error });
   }
 }
 

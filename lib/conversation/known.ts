@@ -206,8 +206,9 @@ export class Memory implements Disposable {
     this.#changed.clear();
   }
 
-  forget(known: Known): void {
-    if (this.#all.delete(known)) this.#store?.remove(known);
+  /** @returns False if it could not be removed from where it is kept. */
+  forget(known: Known): boolean {
+    return !this.#all.delete(known) || (this.#store?.remove(known) ?? true);
   }
 
   /** Keeps what is yet to be kept. */

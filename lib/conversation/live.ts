@@ -139,10 +139,14 @@ export class LiveConversations {
     live.holders++;
   }
 
-  /** Forgets a conversation, in use or not, and lets the agent do so. */
-  forget(known: Known): void {
+  /**
+   * Forgets a conversation, in use or not, and lets the agent do so.
+   *
+   * @returns False if it will be there again at the next start.
+   */
+  forget(known: Known): boolean {
     const { memory, agents, log } = this.#options;
-    memory.forget(known);
+    const isGone = memory.forget(known);
     const live = this.#all.get(known);
     this.#all.delete(known);
     log.debug("forgot a conversation", { conversation: known.id });
@@ -152,6 +156,7 @@ export class LiveConversations {
     } else if (known.sessionId !== undefined) {
       agents.named(known.agent)?.forget(known.sessionId);
     }
+    return isGone;
   }
 
   /** Closes every session, those that are busy when their turn has ended. What is remembered is kept. */

@@ -60,5 +60,6 @@ export interface Store extends Disposable {
   load(): KnownConversation[];
   /** Keeps it, in the place of an older version of it. */
   save(conversation: KnownConversation): void;
-  remove(conversation: Pick<KnownConversation, "owner" | "agent" | "id">): void;
+  /** @returns False if it could not be, and will be there again at the next start. */
+  remove(conversation: Pick<KnownConversation, "owner" | "agent" | "id">): boolean;
 }

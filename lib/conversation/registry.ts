@@ -140,10 +140,22 @@ export class Conversations {
     return this.#of(key).reverse().map((known) => summaryOf(known, this.#live.get(known)));
   }
 
-  /** Forgets a conversation of a key, whichever agent it is with, or all of them. @returns How many. */
+  /**
+   * Forgets a conversation of a key, whichever agent it is with, or all of them.
+   *
+   * @returns How many.
+   * @throws {Failure} `internal_error` if some will be there again at the next start.
+   */
   forget(key: string, id: string | undefined): number {
     const meant = this.#of(key).filter((known) => id === undefined || known.id === id);
-    for (const known of meant) this.#live.forget(known);
+    const left = meant.filter((known) => !this.#live.forget(known));
+    if (left.length > 0) {
+      throw new Failure(
+        "internal_error",
+        `${left.length} of ${meant.length} are forgotten only until this program ends: the file in VTUBER_DATA_DIR ` +
+          "cannot be written. Make room there, and forget them again after the next start.",
+      );
+    }
     return meant.length;
   }
 

@@ -7,6 +7,8 @@ import type { KnownConversation, Store } from "./memory.ts";
 import { comesBack, conversationOf, rowOf } from "./row.ts";
 
 const KEY_BYTES = 32;
+const NEW_IS_LOST = "conversations cannot be written: what is new is forgotten at the next start";
+const OLD_IS_KEPT = "a conversation cannot be removed from the file: it is there again at the next start";
 
 /**
  * Opens the store of a folder, which is made if it is not there, for its owner only. A damaged file is set aside, and a
@@ -29,8 +31,8 @@ class SqliteStore implements Store {
   readonly #discard: StatementSync;
   readonly #trim: StatementSync;
   #isClosed = false;
-  /** The last write failed, and it was said. */
-  #isFailing = false;
+  /** What was said of writes that fail. */
+  readonly #said = new Set<string>();
 
   constructor(database: DatabaseSync, log: StoreLog) {
     this.#database = database;
@@ -54,7 +56,7 @@ class SqliteStore implements Store {
 
   load(): KnownConversation[] {
     if (this.#isClosed) return [];
-    this.#write(() => this.#trim.run());
+    this.#write(() => this.#trim.run(), NEW_IS_LOST);
     const known: KnownConversation[] = [];
     const damaged: SQLOutputValue[] = [];
     try {
@@ -71,7 +73,7 @@ class SqliteStore implements Store {
     }
     if (damaged.length > 0) {
       this.#log.warn("some conversations were damaged and are forgotten", { count: damaged.length });
-      for (const row of damaged) this.#write(() => this.#discard.run(row));
+      for (const row of damaged) this.#write(() => this.#discard.run(row), NEW_IS_LOST);
     }
     return known;
   }
@@ -79,11 +81,12 @@ class SqliteStore implements Store {
   save(conversation: KnownConversation): void {
     const { agent, id, sessionId = "" } = conversation;
     if (![agent, id, sessionId].every(comesBack)) return;
-    this.#write(() => this.#put.run(rowOf(conversation)));
+    this.#write(() => this.#put.run(rowOf(conversation)), NEW_IS_LOST);
   }
 
-  remove({ owner, agent, id }: Pick<KnownConversation, "owner" | "agent" | "id">): void {
-    if (comesBack(agent) && comesBack(id)) this.#write(() => this.#remove.run(owner, agent, id));
+  remove({ owner, agent, id }: Pick<KnownConversation, "owner" | "agent" | "id">): boolean {
+    if (!comesBack(agent) || !comesBack(id)) return true;
+    return this.#write(() => this.#remove.run(owner, agent, id), OLD_IS_KEPT);
   }
 
   [Symbol.dispose](): void {
@@ -98,18 +101,17 @@ class SqliteStore implements Store {
     closeQuietly(this.#database);
   }
 
-  #write(work: () => StatementResultingChanges): void {
-    if (this.#isClosed) return;
+  /** Writes; each kind of failure is said once, until something was written again. */
+  #write(work: () => StatementResultingChanges, failure: string): boolean {
+    if (this.#isClosed) return false;
     try {
       // To change nothing also works where nothing can be written.
-      if (work().changes > 0) this.#isFailing = false;
+      if (work().changes > 0) this.#said.clear();
+      return true;
     } catch (error) {
-      if (!this.#isFailing) {
-        this.#log.warn("conversations cannot be written: what is new is forgotten at the next start", {
-          error,
-        });
-      }
-      this.#isFailing = true;
+      if (!this.#said.has(failure)) this.#log.warn(failure, { error });
+      this.#said.add(failure);
+      return false;
     }
   }
 }

@@ -1,5 +1,7 @@
 /** The log: JSON lines on stderr, or plain lines where a person reads. @module */
 
+import { hiderOf } from "./secrets.ts";
+
 /** How much is said; each level includes those after it. */
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 /** One of {@linkcode LOG_LEVELS}. */
@@ -30,16 +32,19 @@ const MAX_LINE_CHARS = 8 * 1024;
 export function createLog(options: LogOptions): Log {
   const { secrets, write, pretty, now = () => new Date() } = options;
   const threshold = LOG_LEVELS.indexOf(options.level);
-  // Also as it looks inside of JSON.
-  const hidden = secrets.filter((secret) => secret !== "")
-    .flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1)]);
+  const hide = hiderOf(secrets);
+  const shown = (_key: string, value: unknown): unknown => {
+    if (value instanceof Error) return hide(`${value.name}: ${value.message}`);
+    return typeof value === "string" ? hide(value) : value;
+  };
   const say = (level: LogLevel) => (message: string, fields: LogFields = {}) => {
     if (LOG_LEVELS.indexOf(level) < threshold) return;
     const own = { ts: now().toISOString(), level, message };
-    let line = pretty
-      ? plain(now(), level, message, fields)
-      : JSON.stringify({ ...own, ...fields, ...own }, replacer);
-    for (const secret of hidden) line = line.replaceAll(secret, "[secret]");
+    const said = pretty
+      ? plain(now(), level, hide(message), fields, shown)
+      : JSON.stringify({ ...own, ...fields, ...own }, shown);
+    // Names of fields too.
+    const line = hide(said);
     write(line.length > MAX_LINE_CHARS ? line.slice(0, MAX_LINE_CHARS) + "..." : line);
   };
   return { debug: say("debug"), info: say("info"), warn: say("warn"), error: say("error") };
@@ -71,13 +76,20 @@ export function noveltyOf(
 /** A log that says nothing. */
 export const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
-function plain(time: Date, level: LogLevel, message: string, fields: LogFields): string {
+function plain(
+  time: Date,
+  level: LogLevel,
+  message: string,
+  fields: LogFields,
+  shown: (key: string, value: unknown) => unknown,
+): string {
   const rest = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => {
-      if (typeof value !== "string") return `${name}=${JSON.stringify(value, replacer)}`;
+      if (typeof value !== "string") return `${name}=${JSON.stringify(value, shown)}`;
+      const text = String(shown(name, value));
       // Only a stack has lines that are ours.
-      return `${name}=${name === "stack" ? value : oneLine(value)}`;
+      return `${name}=${name === "stack" ? text : oneLine(text)}`;
     });
   return [time.toISOString().slice(11, 23), level.padEnd(5), oneLine(message), ...rest].join(" ");
 }
@@ -85,8 +97,4 @@ function plain(time: Date, level: LogLevel, message: string, fields: LogFields):
 /** Text that moves no cursor and makes no line of its own. */
 function oneLine(text: string): string {
   return text.replace(/\p{Cc}/gu, (char) => "\\u" + char.charCodeAt(0).toString(16).padStart(4, "0"));
-}
-
-function replacer(_key: string, value: unknown): unknown {
-  return value instanceof Error ? `${value.name}: ${value.message}` : value;
 }

@@ -218,8 +218,9 @@ class Shelf implements Store {
     this.saved.push(id);
   }
 
-  remove({ id }: Pick<KnownConversation, "id">): void {
+  remove({ id }: Pick<KnownConversation, "id">): boolean {
     this.removed.push(id);
+    return true;
   }
 
   [Symbol.dispose](): void {}

@@ -29,8 +29,9 @@ class CountingStore implements Store {
     this.ids.add(id);
   }
 
-  remove({ id }: Pick<KnownConversation, "id">): void {
+  remove({ id }: Pick<KnownConversation, "id">): boolean {
     this.ids.delete(id);
+    return true;
   }
 
   [Symbol.dispose](): void {}

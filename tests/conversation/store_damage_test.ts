@@ -141,3 +141,14 @@ Deno.test("a row that cannot be understood is forgotten, with one warning, and t
     assertEquals(place.warnings.length, 1);
   }
 });
+
+Deno.test({
+  name: "a link to a file that is not there is not followed: SQLite would make it for everybody to read",
+  ignore: onWindows,
+  async fn() {
+    using place = new Place();
+    Deno.symlinkSync(`${place.folder}/elsewhere.db`, place.path);
+    await assertRejects(() => place.open(), Error, "a link to a file that is not there");
+    assertEquals(place.files(), ["conversations.db"]);
+  },
+});

@@ -159,15 +159,16 @@ Deno.test("that nothing can be written is said once, until something can be", as
   using another = place.raw();
   for (const count of [1, 2]) {
     another.exec("BEGIN EXCLUSIVE");
-    store.save({ ...one!, id: "lost" });
-    store.remove(one!);
+    for (const id of ["lost", "lost as well"]) store.save({ ...one!, id });
+    for (let again = 0; again < 2; again++) assertEquals(store.remove(one!), false);
     assertEquals(store.load(), [{ ...one!, usedAt: count - 1 }]);
-    assertEquals(place.warnings.length, count);
-    assertStringIncludes(place.warnings[count - 1]!, "conversations cannot be written");
+    assertEquals(place.warnings.length, 2 * count);
+    assertStringIncludes(place.warnings[2 * count - 2]!, "conversations cannot be written");
+    assertStringIncludes(place.warnings[2 * count - 1]!, "a conversation cannot be removed");
     another.exec("ROLLBACK");
     store.save({ ...one!, usedAt: count });
   }
-  assertEquals(place.warnings.length, 2);
+  assertEquals([place.warnings.length, store.remove(one!)], [4, true]);
 });
 
 Deno.test("removing what was never kept is no sign that something can be written", async () => {

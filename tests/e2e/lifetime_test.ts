@@ -170,6 +170,22 @@ Deno.test("an agent that ignores everything but SIGKILL does not outlive the pro
   await until(() => !isAlive(child));
 });
 
+Deno.test("a second signal while the agent is being ended leaves nothing behind", async () => {
+  await using server = await startServer({ agent: { ignoreEof: true, ignoreSigterm: true } });
+  const { text } = readAnswer(await (await server.chat(script({ spawn: "sleep 1000" }))).text());
+  const child = Number(/pid:(\d+)/.exec(text)?.[1]);
+  server.signal("SIGTERM");
+  await server.receivedUntil((messages) => messages.some(({ eof }) => eof));
+  let code: number | undefined;
+  server.exited.then((status) => code = status.code);
+  await until(() => {
+    if (code === undefined) server.signal("SIGTERM");
+    return code !== undefined;
+  });
+  assertEquals(code, 1);
+  await until(() => !isAlive(child));
+});
+
 Deno.test("an agent that cannot be started: 503 that says why, Retry-After, and its last words in the log", async () => {
   await using server = await startServer({ agent: { dieOnStart: 3, stderr: "cannot find my head" } });
   let response: Response | undefined;

@@ -110,7 +110,13 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
     post,
     chat: (content, more, init) =>
       post("/v1/chat/completions", { stream: true, messages: [{ role: "user", content }], ...more }, init),
-    signal: (name) => child.kill(name),
+    signal(name) {
+      try {
+        child.kill(name);
+      } catch {
+        // It has just ended.
+      }
+    },
     exited: child.status,
     async [Symbol.asyncDispose]() {
       if (!ended) child.kill("SIGTERM");

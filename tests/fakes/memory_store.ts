@@ -8,6 +8,9 @@ export class MemoryStore implements Store {
   /** As they were saved last. */
   readonly kept = new Map<string, KnownConversation>();
 
+  /** Nothing can be removed. */
+  isFull = false;
+
   load(): KnownConversation[] {
     return [...this.kept.values()].sort((a, b) => a.usedAt - b.usedAt).map(copied);
   }
@@ -18,8 +21,10 @@ export class MemoryStore implements Store {
     this.kept.set(nameOf(conversation), copied(conversation));
   }
 
-  remove(conversation: Pick<KnownConversation, "owner" | "agent" | "id">): void {
+  remove(conversation: Pick<KnownConversation, "owner" | "agent" | "id">): boolean {
+    if (this.isFull) return false;
     this.kept.delete(nameOf(conversation));
+    return true;
   }
 
   [Symbol.dispose](): void {}

@@ -130,6 +130,18 @@ for (const path of [PATH, `${PATH}/`, `${PATH}/.`, `${PATH}?id=`, `${PATH}?all`,
   });
 }
 
+Deno.test("DELETE sessions: what cannot be removed for good is said", async () => {
+  const store = new MemoryStore();
+  await using app = await startApp({ script: saying("Hello."), store });
+  await talk(app, "mao");
+  app.memory.flush();
+  store.isFull = true;
+  const error = await errorOf(await app.send(`${PATH}/mao`, { method: "DELETE" }));
+  assertEquals([error.status, error.code], [500, "internal_error"]);
+  assertEquals(error.message.includes("VTUBER_DATA_DIR"), true, error.message);
+  assertEquals(await listed(app), []);
+});
+
 Deno.test("DELETE sessions?id=: forgets one whose name no path can hold", async () => {
   await using app = await startApp({ script: saying("Hello.") });
   for (const name of [".", "..", "a/../b"]) {
