@@ -241,6 +241,7 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
     conversations.fail(new Failure("shutting_down", "The server is shutting down."));
   }
   conversations.close();
+  memory.flush();
   await within(HANG_UP_MS, hub.close());
   await within(CLOSE_MS, server.shutdown());
   return 0;

@@ -159,7 +159,9 @@ function makeFile(path: string): void {
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
     // SQLite would make the file that it means, for everybody to read.
-    if (infoOf(path) === undefined) throw new Error("it is a link to a file that is not there", { cause: error });
+    if (infoOf(path) === undefined) {
+      throw new Error("it is a link to a file that is not there", { cause: error });
+    }
   }
 }
 

@@ -2,7 +2,6 @@
 
 import type { Agent, Session } from "../turn/agent.ts";
 import type { Agents } from "../turn/agents.ts";
-import { Failure } from "../turn/failure.ts";
 import type { Known, Memory } from "./known.ts";
 import { Line } from "./line.ts";
 import type { Printer } from "./print.ts";
@@ -184,21 +183,5 @@ export class LiveConversations {
     if (session) {
       this.#options.log.debug("closed a session", { conversation: known?.id, session: session.id });
     }
-  }
-}
-
-/** Lets this model answer. Where names are not taken strictly, one that is not offered means the usual model. */
-export async function chooseModel(
-  agents: Agents,
-  agent: Agent,
-  session: Session,
-  model: string | undefined,
-): Promise<void> {
-  try {
-    await session.choose(model);
-  } catch (error) {
-    if (!(error instanceof Failure) || error.code !== "model_not_found") throw error;
-    if (agents.isStrict) throw agents.notFound(`${agent.name}/${model}`);
-    await session.choose(undefined);
   }
 }

@@ -1,30 +1,23 @@
 /** The conversations: each request finds its own, takes its turn in it, and hears it in the session that serves it. @module */
 
-import type { Agent, Session } from "../turn/agent.ts";
-import type { EmotionWords } from "../turn/emotion.ts";
+import type { Agent } from "../turn/agent.ts";
 import { Failure } from "../turn/failure.ts";
 import { preparedTurn } from "../turn/prepared.ts";
-import { runTurn, type Turn, type TurnLimits, type TurnObserver } from "../turn/run.ts";
+import type { Turn } from "../turn/run.ts";
 import type { Slots } from "../turn/slots.ts";
 import { findConversation, type Found, type Whose } from "./find.ts";
 import type { Brought, Known } from "./known.ts";
-import { chooseModel, type Hold, type Live, LiveConversations, type LiveOptions, newLive } from "./live.ts";
+import { type Hold, type Live, LiveConversations, type LiveOptions, newLive } from "./live.ts";
 import type { Message } from "./message.ts";
-import { watchTurn } from "./outcome.ts";
 import type { BusyMode, SessionMode } from "./policy.ts";
-import { newsOf, newsSinceAnswer, toPrompt } from "./prompt.ts";
+import { type PutOptions, putTurn } from "./put.ts";
 import { type ConversationSummary, summaryOf } from "./summary.ts";
 
 /** What the registry is made of. */
-export interface ConversationOptions extends LiveOptions {
+export interface ConversationOptions extends LiveOptions, PutOptions {
   readonly slots: Slots;
-  readonly limits: TurnLimits;
   readonly mode: SessionMode;
   readonly onBusy: BusyMode;
-  /** Watches every turn. */
-  readonly observer?: TurnObserver;
-  /** The words that are emotions in replies. */
-  readonly emotions?: EmotionWords;
 }
 
 /** A turn that is asked for. */
@@ -56,8 +49,8 @@ export class Conversations {
   readonly #running = new Set<Turn>();
   readonly #ended = new Set<Promise<void>>();
   #draining = false;
-  /** Why nothing begins any more. */
-  #failed: Failure | undefined;
+  /** Aborts when nothing may begin any more, with the failure of what has begun. */
+  readonly #failed = new AbortController();
 
   constructor(options: ConversationOptions) {
     this.#options = options;
@@ -93,7 +86,7 @@ export class Conversations {
     let slot = live.line.isBusy && onBusy === "queue" ? undefined : slots.take(live.line.isBusy);
     const ready = async () => {
       const givenUp = await place.ready(signal);
-      if (this.#failed) throw this.#failed;
+      this.#failed.signal.throwIfAborted();
       slot ??= slots.take();
       return givenUp;
     };
@@ -115,9 +108,10 @@ export class Conversations {
       const givenUp = await ready().catch((error) => {
         throw inConversation(error, live);
       });
-      const turn = await this.#put(live, request, brought, givenUp);
+      const asked = { ...request, live, brought, givenUp, failed: this.#failed.signal };
+      const turn = await putTurn(asked, (live, signal) => this.#live.sessionOf(live, signal), this.#options);
       place.began(turn);
-      if (this.#failed) turn.fail(this.#failed);
+      if (this.#failed.signal.aborted) turn.fail(this.#failed.signal.reason);
       this.#running.add(turn);
       turn.ended.then(() => {
         this.#running.delete(turn);
@@ -161,7 +155,7 @@ export class Conversations {
 
   /** Fails the turns that run, and lets none of those that wait begin. */
   fail(failure: Failure): void {
-    this.#failed = failure;
+    this.#failed.abort(failure);
     for (const turn of this.#running) turn.fail(failure);
   }
 
@@ -215,85 +209,6 @@ export class Conversations {
     }
     const conversation = found && (found.known ?? found.origin).id;
     return preparedTurn(answer, { conversation, servedBy: agent.name, record });
-  }
-
-  /** Puts what is new, once more if the agent turns out to have ended before it took the prompt. */
-  async #put(
-    live: Live,
-    request: TurnRequest,
-    brought: Brought | undefined,
-    givenUp: AbortSignal,
-  ): Promise<Turn> {
-    try {
-      return await this.#putOnce(live, request, brought, givenUp);
-    } catch (error) {
-      const isNoticedLate = error instanceof Failure && error.code === "agent_unavailable" &&
-        !error.prompted &&
-        live.session?.closed.aborted;
-      if (!isNoticedLate) throw error;
-      return await this.#putOnce(live, request, brought, givenUp);
-    }
-  }
-
-  /** Finds the session, and puts what is new. */
-  async #putOnce(
-    live: Live,
-    request: TurnRequest,
-    brought: Brought | undefined,
-    givenUp: AbortSignal,
-  ): Promise<Turn> {
-    const session = await this.#live.sessionOf(live, givenUp);
-    await chooseModel(this.#options.agents, live.agent, session, request.model);
-    givenUp.throwIfAborted();
-    if (this.#failed) throw this.#failed;
-    return await this.#run(live, session, request, brought);
-  }
-
-  #run(
-    live: Live,
-    session: Session,
-    { messages, record, unasked = false }: TurnRequest,
-    brought: Brought | undefined,
-  ): Promise<Turn> {
-    const { limits, observer, emotions, memory, printer } = this.#options;
-    const { known, agent } = live;
-    let takeBack = () => {};
-    let wasFresh = live.isFresh;
-    const news = live.isFresh
-      ? messages
-      : known && brought
-      ? newsOf(messages, known.unheard(brought), known.hasOtherPersona(brought))
-      : newsSinceAnswer(messages);
-    return runTurn({
-      session,
-      blocks: toPrompt(news, session.accepts),
-      limits,
-      record,
-      conversation: known?.id,
-      servedBy: session.model === undefined ? agent.name : `${agent.name}/${session.model}`,
-      unasked,
-      emotions,
-      observer: watchTurn(observer, {
-        begun() {
-          wasFresh = live.isFresh;
-          // One that is held was told what its holder says, and perhaps not all that its caller did.
-          live.isFresh &&= known !== undefined && brought === undefined;
-          if (!known || !brought) return;
-          takeBack = known.told(brought, session.id, printer.lasting("program", agent.program));
-          memory.save(known);
-        },
-        ended(state, reply) {
-          if (state === "asked") live.isFresh = wasFresh;
-          if (!known) return;
-          if (state === "asked") takeBack();
-          else if (brought) known.ended(brought, state);
-          if (state === "answered") known.reply = printer.reply(reply);
-          memory.save(known);
-          // Who has read the end of an answer may count on it.
-          memory.flush();
-        },
-      }),
-    });
   }
 
   #of(key: string): Known[] {
