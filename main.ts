@@ -4,6 +4,7 @@ import { nodeFolders } from "./lib/acp/environment.ts";
 import { type AgentSurroundings, makeAgent } from "./lib/acp/start.ts";
 import { createApp } from "./lib/app.ts";
 import { ClawdDriver } from "./lib/clawd/driver.ts";
+import { unreadable } from "./lib/config/file.ts";
 import { type Flags, readFlags } from "./lib/config/flags.ts";
 import { banner, helpText, versionText } from "./lib/config/help.ts";
 import { type Config, ConfigError, loadConfig, type Loaded } from "./lib/config/load.ts";
@@ -13,13 +14,12 @@ import type { Store } from "./lib/conversation/memory.ts";
 import { Printer } from "./lib/conversation/print.ts";
 import { Conversations } from "./lib/conversation/registry.ts";
 import { openStore } from "./lib/conversation/store.ts";
-import { runDoctor } from "./lib/doctor/doctor.ts";
-import { checkDataDir, doctorAgent, listenFault } from "./lib/doctor/probe.ts";
+import { visitDoctor } from "./lib/doctor/visit.ts";
 import { Ambient } from "./lib/events/ambient.ts";
 import { Herald } from "./lib/events/herald.ts";
 import { Hub } from "./lib/events/hub.ts";
 import { onSignals, surviveMistakes, within } from "./lib/ops/lifetime.ts";
-import { createLog, type Log, SILENT } from "./lib/ops/log.ts";
+import { createLog, type Log } from "./lib/ops/log.ts";
 import { hiderOf } from "./lib/ops/secrets.ts";
 import { Agents } from "./lib/turn/agents.ts";
 import { Failure, messageOf } from "./lib/turn/failure.ts";
@@ -51,7 +51,16 @@ async function main(args: readonly string[]): Promise<number> {
     const flags = readFlags(isDoctor ? args.slice(1) : args);
     if (flags.help) return print(helpText(project.version));
     if (flags.version) return print(versionText(project.version, Deno.version.deno, Deno.build));
-    if (isDoctor) return await seeDoctor(flags);
+    if (isDoctor) {
+      const isWell = await visitDoctor({
+        loading: readConfig(flags),
+        around: { ...surroundings(), version: project.version },
+        atTerminal: isTerminal(),
+        print,
+        exit: () => Deno.exit(EXIT_FAILED),
+      });
+      return isWell ? 0 : EXIT_FAILED;
+    }
     ({ config, warnings } = await readConfig(flags));
   } catch (error) {
     return refuse(error instanceof ConfigError ? error.mistakes : [messageOf(error)]);
@@ -70,42 +79,12 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-/** Tries what is configured, and says how to mend it; resolves to the exit code. */
-async function seeDoctor(flags: Flags): Promise<number> {
-  let loaded: Loaded | undefined;
-  let mistakes: readonly string[] = [];
-  try {
-    loaded = await readConfig(flags);
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    mistakes = error.mistakes;
-  }
-  const asked = new AbortController();
-  using _signals = onSignals({
-    atTerminal: isTerminal(),
-    stop: () => asked.abort(),
-    exit: () => Deno.exit(EXIT_FAILED),
-  });
-  const desk = new PermissionDesk({ timeoutMs: 1_000, isSomeoneThere: () => false });
-  const around = { ...surroundings(), desk, version: project.version, log: SILENT };
-  const config = loaded?.config;
-  const isWell = await runDoctor({
-    print,
-    config,
-    mistakes,
-    warnings: loaded?.warnings ?? [],
-    agents: (config?.agents ?? []).map((agent) => doctorAgent(agent, around)),
-    secrets: config ? secretsOf(config, Deno.env.toObject()) : [],
-    listenFault,
-    checkDataDir,
-  }, asked.signal);
-  return isWell ? 0 : EXIT_FAILED;
-}
-
 /** Reads the configuration. @throws {ConfigError} with every mistake. */
 async function readConfig({ flags, config: path }: Flags): Promise<Loaded> {
   const env = Deno.env.toObject();
-  const file = await readConfigFile(path ?? env.OPENAB_CONFIG);
+  const file = path
+    ? await readConfigFile("--config", path)
+    : await readConfigFile("OPENAB_CONFIG", env.OPENAB_CONFIG);
   return loadConfig({ env, flags, file, os: Deno.build.os });
 }
 
@@ -278,12 +257,13 @@ function driveClawd(
   return driver;
 }
 
-async function readConfigFile(path: string | undefined) {
+/** Reads the configuration file; `source` is what names it. */
+async function readConfigFile(source: string, path: string | undefined) {
   if (!path) return undefined;
   try {
     return { path, text: await Deno.readTextFile(path) };
   } catch (error) {
-    throw new ConfigError([`--config: ${path} cannot be read: ${messageOf(error)}.`]);
+    throw new ConfigError([unreadable(source, path, error)]);
   }
 }
 

@@ -378,16 +378,18 @@ Deno.test("the README shows what the doctor says", () => {
     mode: undefined,
     modes: [],
     warnings: [],
-  }, 58);
+    startedMs: 58,
+  });
   const agent = config.agents[0]!;
+  const folder = { path: "/home/me", isFolder: true };
   const kept = `conversations are remembered in ${config.dataDir}: 0 so far`;
   const general: Finding[] = [
     ...configFindings(config, [], []),
     addressFinding(config.listen, undefined),
     { level: "ok", text: kept },
   ];
-  const own = [...programFindings(agent, undefined, "/home/me"), ...demo];
-  const [missing] = programFindings({ ...agent, command: "codex-acp" }, undefined, "/home/me");
+  const own = [...programFindings(agent, undefined, folder), ...demo];
+  const [missing] = programFindings({ ...agent, command: "codex-acp" }, undefined, folder);
   const lines = [
     ...general.flatMap((finding) => linesOf(finding)),
     ...own.flatMap((finding) => linesOf(finding, "openab")),

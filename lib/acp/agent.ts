@@ -11,8 +11,11 @@ import { Deaths } from "./deaths.ts";
 import { type AgentDescription, describe } from "./describe.ts";
 import type { PermissionPolicy } from "./permission.ts";
 import type { Link } from "./process.ts";
+import type { Hide } from "./rpc.ts";
 import type { AcpSession } from "./session.ts";
 import { AGENT_TIMES, type AgentTimes, type SetupOptions } from "./setup.ts";
+import { skippedLines } from "./skipped.ts";
+import { Usual } from "./usual.ts";
 
 /** An agent that ends sooner than this after its start, without having answered a prompt, died early. */
 const EARLY_MS = 10_000;
@@ -32,6 +35,8 @@ export interface AcpAgentOptions extends SetupOptions {
   /** Where a person is asked for a permission. */
   readonly desk: Pick<PermissionDesk, "ask">;
   readonly log: Log;
+  /** Takes secrets out of what the agent says in errors, and of what is logged of its words. */
+  readonly hide?: Hide | undefined;
   readonly times?: AgentTimes;
   readonly now?: () => number;
 }
@@ -55,7 +60,10 @@ export class AcpAgent implements Agent {
   readonly #given = new Set<AcpSession>();
   /** How many are on their way. */
   #coming = 0;
-  #models: readonly AgentModel[] = [];
+  readonly #usual = new Usual();
+  readonly #skipped: (line: string, why: string) => void;
+  /** How long the current one took from its launch until it was ready. */
+  #readyMs = 0;
 
   constructor(options: AcpAgentOptions) {
     this.name = options.name;
@@ -63,6 +71,7 @@ export class AcpAgent implements Agent {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
     this.#deaths = new Deaths(this.#now);
+    this.#skipped = skippedLines(options.log, options.hide ?? ((text) => text), this.#now);
   }
 
   get state(): AgentState {
@@ -78,7 +87,7 @@ export class AcpAgent implements Agent {
   }
 
   get models(): readonly AgentModel[] {
-    return this.#models;
+    return this.#usual.models;
   }
 
   /** How many sessions are in use, or about to be. */
@@ -106,7 +115,8 @@ export class AcpAgent implements Agent {
    * @throws {Failure} as {@linkcode open} does.
    */
   async describe(signal?: AbortSignal): Promise<AgentDescription> {
-    return await orAbort(this.#connect().then(describe), this.#untilClosing(signal));
+    const describing = this.#connect().then((agent) => describe(agent, this.#readyMs, this.#now));
+    return await orAbort(describing, this.#untilClosing(signal));
   }
 
   /** Ends the agent's processes at once, as far as that can be done without waiting. */
@@ -115,7 +125,7 @@ export class AcpAgent implements Agent {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closing.abort(shuttingDown());
+    this.#closing.abort(new Failure("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 }));
     clearTimeout(this.#spareTimer);
     await Promise.all([...this.#connections].map((connection) => connection.stop()));
     // One that is still starting has no connection yet.
@@ -156,7 +166,8 @@ export class AcpAgent implements Agent {
   async #open(): Promise<AcpSession> {
     const spare = this.#spare;
     this.#spare = undefined;
-    const made = await spare?.catch(() => undefined);
+    // Without one it is started at once, and no longer idle when the next is asked for.
+    const made = spare && await spare.catch(() => undefined);
     const isUsable = made !== undefined && !made.closed.aborted;
     const session = isUsable ? made : (await (await this.#connect()).newSession()).session;
     this.#makeSpareSoon();
@@ -186,9 +197,8 @@ export class AcpAgent implements Agent {
     clearTimeout(this.#spareTimer);
     this.#spareTimer = undefined;
     if (this.#spare || this.#closing.signal.aborted) return;
-    const spare = this.#connect().then((connection) => connection.newSession()).then(({ session }) =>
-      session
-    );
+    const making = this.#connect().then((connection) => connection.newSession());
+    const spare = making.then(({ session }) => session);
     this.#spare = spare;
     spare.catch((error) => {
       if (this.#spare === spare) this.#spare = undefined;
@@ -219,7 +229,8 @@ export class AcpAgent implements Agent {
         times: AGENT_TIMES,
         ...this.#options,
         link,
-        modelsTold: (models) => this.#models = models,
+        usual: this.#usual,
+        skipped: this.#skipped,
         promptEnded: (ok) => {
           answered ||= ok;
           if (ok) this.#deaths.forget();
@@ -227,6 +238,7 @@ export class AcpAgent implements Agent {
         },
         stuck: () => this.#retire(opened),
       });
+      this.#readyMs = this.#now() - startedAt;
       this.#adopt(opened, link, () => !answered && this.#now() - startedAt < EARLY_MS);
       return opened;
     } catch (error) {
@@ -284,8 +296,4 @@ export class AcpAgent implements Agent {
       stderr: link?.stderrTail(),
     });
   }
-}
-
-function shuttingDown(): Failure {
-  return new Failure("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 });
 }

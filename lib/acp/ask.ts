@@ -1,7 +1,8 @@
 /** Requests that an agent should answer soon. @module */
 
 import { messageOf } from "../turn/failure.ts";
-import { type Peer, RpcError } from "./peer.ts";
+import type { Peer } from "./peer.ts";
+import { RpcError } from "./rpc.ts";
 
 /** What an answer is turned into. */
 export interface Question<T> {
@@ -11,7 +12,7 @@ export interface Question<T> {
   readonly ms: number;
   /** Called with the answer as it comes, before anything that the agent says behind it. */
   read(result: unknown): T;
-  /** Called with an answer that comes too late. */
+  /** Called with an answer that comes too late; without it, nothing is kept for such an answer. */
   late?(result: unknown): void;
 }
 
@@ -26,9 +27,10 @@ export function ask<T>(peer: Peer, { method, params, ms, read, late }: Question<
   let isLate = false;
   const timer = setTimeout(() => {
     isLate = true;
+    if (!late) asked.forget();
     reject(new Error(`The agent did not answer ${method} within ${ms / 1000} seconds.`));
   }, ms);
-  peer.call(method, params, {
+  const asked = peer.call(method, params, {
     resolve(result) {
       clearTimeout(timer);
       if (isLate) return late?.(result);
@@ -42,7 +44,8 @@ export function ask<T>(peer: Peer, { method, params, ms, read, late }: Question<
       clearTimeout(timer);
       reject(error);
     },
-  }).sent.catch(() => {});
+  });
+  asked.sent.catch(() => {});
   return promise;
 }
 

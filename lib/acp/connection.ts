@@ -3,21 +3,18 @@
 import { within } from "../ops/lifetime.ts";
 import type { Log } from "../ops/log.ts";
 import { aborted } from "../turn/abort.ts";
-import type { AgentModel } from "../turn/agent.ts";
 import type { SessionId } from "../turn/event.ts";
 import { messageOf } from "../turn/failure.ts";
 import type { PermissionDesk } from "../turn/permission.ts";
 import type { Capabilities } from "./capabilities.ts";
 import type { Chosen } from "./chosen.ts";
-import { Peer, RPC, RpcError } from "./peer.ts";
+import { Peer } from "./peer.ts";
 import type { PermissionPolicy } from "./permission.ts";
 import type { Link } from "./process.ts";
+import { type Hide, RPC, RpcError } from "./rpc.ts";
 import { AcpSession, type SessionLink } from "./session.ts";
-import { type AgentTimes, type Made, Setup, type SetupOptions } from "./setup.ts";
+import { type AgentTimes, type Made, Setup, type SetupContext } from "./setup.ts";
 import { parsePermissionRequest } from "./wire.ts";
-
-/** Characters of a skipped line that are logged. */
-const LOGGED_LINE_CHARS = 200;
 
 /** How long what was still to be read from an ended agent, or written to it, may take, in milliseconds. */
 const LAST_WORDS_MS = 500;
@@ -26,14 +23,16 @@ const LAST_WORDS_MS = 500;
 const MAX_LEFT = 100;
 
 /** What a connection is made of. */
-export interface ConnectionOptions extends SetupOptions {
+export interface ConnectionOptions extends SetupContext {
   readonly link: Link;
   readonly permissions: PermissionPolicy;
   readonly desk: Pick<PermissionDesk, "ask">;
   readonly log: Log;
   readonly times: AgentTimes;
-  /** The agent told the models that it offers. */
-  modelsTold(models: readonly AgentModel[]): void;
+  /** Takes secrets out of the agent's errors. */
+  readonly hide?: Hide | undefined;
+  /** The agent said something that cannot be read; `why` says in which way. */
+  skipped(line: string, why: string): void;
   /** A prompt was answered, or can no longer be. */
   promptEnded(answered: boolean): void;
   /** A session does not answer its cancelled prompt: the connection should serve no more. */
@@ -56,13 +55,11 @@ export class Connection {
 
   private constructor(options: ConnectionOptions) {
     this.#options = options;
-    const { log } = options;
     this.#peer = new Peer(options.link, {
       notification: (method, params) => this.#notified(method, params),
       request: (method, params, signal) => this.#asked(method, params, signal),
-      garbage: (line, why) =>
-        log.warn("skipped a line of the agent", { why, line: line.slice(0, LOGGED_LINE_CHARS) }),
-    });
+      garbage: (line, why) => options.skipped(line, why),
+    }, options.hide);
     this.#closeAfterExit();
   }
 
@@ -207,7 +204,7 @@ export class Connection {
   #adopt(id: SessionId, chosen: Chosen): AcpSession {
     const session = new AcpSession(id, chosen, this.#sessionLink());
     this.#sessions.set(id, session);
-    if (chosen.models.length > 0) this.#options.modelsTold(chosen.models);
+    if (chosen.models.length > 0) this.#options.usual.models = chosen.models;
     return session;
   }
 

@@ -7,7 +7,8 @@
 
 import { parseArgs } from "node:util";
 import { act, type Block, type Pace, sleep, Stage, update } from "./demo_play.ts";
-import { Peer, type PeerStreams, RPC, RpcError } from "./peer.ts";
+import { Peer, type PeerStreams } from "./peer.ts";
+import { RPC, RpcError } from "./rpc.ts";
 
 /** How slow the demo is, in milliseconds. */
 export interface DemoOptions extends Pace {

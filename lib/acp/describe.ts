@@ -16,15 +16,24 @@ export interface AgentDescription extends Omit<Capabilities, "authMethods"> {
   /** The ids of its modes. */
   readonly modes: readonly string[];
   readonly warnings: readonly string[];
+  /** How long it took from its launch until the session was open, in milliseconds. */
+  readonly startedMs: number;
 }
 
 /**
  * Opens a session, looks at it, and ends it again.
  *
+ * @param readyMs How long it took from the agent's launch until it was ready.
  * @throws {Failure} as opening a session does.
  */
-export async function describe(connection: Connection): Promise<AgentDescription> {
+export async function describe(
+  connection: Connection,
+  readyMs: number,
+  now: () => number,
+): Promise<AgentDescription> {
+  const asked = now();
   const { session, warnings } = await connection.newSession();
+  const startedMs = readyMs + now() - asked;
   const { id, chosen } = session;
   const { authMethods, ...capabilities } = connection.capabilities;
   const { model, models, mode } = chosen;
@@ -37,5 +46,6 @@ export async function describe(connection: Connection): Promise<AgentDescription
     mode,
     modes: chosen.modes.map(({ id }) => id),
     warnings,
+    startedMs,
   };
 }

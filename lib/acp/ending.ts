@@ -3,7 +3,7 @@
 import type { TurnEvent } from "../turn/event.ts";
 import { Failure } from "../turn/failure.ts";
 import { explain } from "./ask.ts";
-import { ClosedError, RPC, RpcError } from "./peer.ts";
+import { ClosedError, RPC, RpcError } from "./rpc.ts";
 import type { UpdateTranslator } from "./update.ts";
 import { parsePromptResult } from "./wire.ts";
 

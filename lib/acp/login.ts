@@ -3,7 +3,7 @@
 import type { Log } from "../ops/log.ts";
 import { Failure } from "../turn/failure.ts";
 import { explain } from "./ask.ts";
-import { RPC, RpcError } from "./peer.ts";
+import { RPC, RpcError } from "./rpc.ts";
 import type { AuthMethod } from "./wire.ts";
 
 /**

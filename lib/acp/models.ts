@@ -24,6 +24,23 @@ export interface Choice {
   readonly offered: readonly Offered[];
 }
 
+/** What can be chosen in a session. */
+export interface Choices {
+  readonly model: Choice | undefined;
+  /** The mode, in each of the ways in which it can be asked for. */
+  readonly modes: readonly Choice[];
+}
+
+/** What an agent offers for a session. */
+export function choicesOf(settings: SessionSettings): Choices {
+  return { model: modelsOf(settings), modes: modesOf(settings) };
+}
+
+/** The same for a session of which is not known what is set. What was set elsewhere can be, named or not. */
+export function unset({ model, modes }: Choices): Choices {
+  return { model: model && unsetOne(model), modes: modes.map(unsetOne) };
+}
+
 /**
  * The models that an agent offers for a session: its option of that category, or else the older list.
  *
@@ -84,6 +101,16 @@ export function notOffered(kind: ChoiceKind, wanted: string, offered: readonly O
   const named = offered.slice(0, MAX_NAMED).map(({ id }) => id).join(", ");
   const more = offered.length > MAX_NAMED ? `, and ${offered.length - MAX_NAMED} more` : "";
   return `The agent has no ${kind} "${wanted}"; it has ${named}${more}.`;
+}
+
+function unsetOne(choice: Choice): Choice {
+  const { current, offered } = choice;
+  const isNamed = current === undefined || offered.some(({ id }) => id === current);
+  return {
+    ...choice,
+    current: undefined,
+    offered: isNamed ? offered : [{ id: current, name: current }, ...offered],
+  };
 }
 
 function choice(

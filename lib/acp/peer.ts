@@ -7,6 +7,7 @@
 
 import { messageOf } from "../turn/failure.ts";
 import { type LineReader, readLines } from "./lines.ts";
+import { ClosedError, type Hide, RPC, RpcError, rpcErrorOf } from "./rpc.ts";
 
 /** Characters of a line that is accepted: an agent that sends more is cut off. */
 export const MAX_LINE_CHARS = 32 * 1024 * 1024;
@@ -16,45 +17,8 @@ const MAX_UNSENT_CHARS = 64 * 1024 * 1024;
 /** Requests of the other end that may be open at once; beyond it they are answered with an error. */
 const MAX_INCOMING = 1_000;
 
-/** Characters of an error's details that are told on. */
-const MAX_DETAILS_CHARS = 500;
-
-/** JSON-RPC and ACP error codes (ACP schema v1, `ErrorCode`). */
-export const RPC = {
-  methodNotFound: -32601,
-  invalidParams: -32602,
-  internalError: -32603,
-  cancelled: -32800,
-  authRequired: -32000,
-  resourceNotFound: -32002,
-} as const;
-
-/** The other end answered with an error, or could not be asked. */
-export class RpcError extends Error {
-  override readonly name = "RpcError";
-  readonly code: number;
-  readonly data: unknown;
-
-  constructor(code: number, message: string, data?: unknown) {
-    super(message);
-    this.code = code;
-    this.data = data;
-  }
-
-  /** The message, with the details that some agents put beside it (`data.details`, or `data` itself). */
-  get explanation(): string {
-    const details = typeof this.data === "object" && this.data !== null && "details" in this.data
-      ? this.data.details
-      : this.data;
-    const more = typeof details === "string" ? details.slice(0, MAX_DETAILS_CHARS) : "";
-    return more === "" || this.message.includes(more) ? this.message : `${this.message}: ${more}`;
-  }
-}
-
-/** The connection is gone: the other end closed it, or it was closed here. */
-export class ClosedError extends Error {
-  override readonly name = "ClosedError";
-}
+/** Requests that may wait for an answer at once; beyond it nothing more is asked. */
+const MAX_PENDING = 1_000;
 
 /** What a peer does with what comes in. */
 export interface PeerHandlers {
@@ -80,6 +44,8 @@ export interface PeerStreams {
 export interface Pending {
   /** Resolves when the request was written, rejects when it could not be. */
   readonly sent: Promise<void>;
+  /** Nobody wants the answer any more: one that still comes is skipped, and nothing is kept for it. */
+  forget(): void;
 }
 
 type RequestId = string | number;
@@ -103,6 +69,7 @@ export class Peer implements AsyncDisposable {
   readonly closed: AbortSignal;
 
   readonly #handlers: PeerHandlers;
+  readonly #hide: Hide;
   readonly #reader: LineReader;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
   readonly #closing = new AbortController();
@@ -117,8 +84,10 @@ export class Peer implements AsyncDisposable {
   #flush: Promise<void> | undefined;
   #writing: Promise<void> = Promise.resolve();
 
-  constructor(streams: PeerStreams, handlers: PeerHandlers) {
+  /** @param hide Takes secrets out of the errors that the other end answers. */
+  constructor(streams: PeerStreams, handlers: PeerHandlers, hide: Hide = (text) => text) {
     this.#handlers = handlers;
+    this.#hide = hide;
     this.closed = this.#closing.signal;
     this.#writer = streams.writable.getWriter();
     this.#writer.closed.catch(() => {});
@@ -144,7 +113,12 @@ export class Peer implements AsyncDisposable {
   call(method: string, params: unknown, settle: Settle): Pending {
     if (this.closed.aborted) {
       settle.reject(this.closed.reason);
-      return { sent: Promise.reject(this.closed.reason) };
+      return { sent: Promise.reject(this.closed.reason), forget() {} };
+    }
+    if (this.#pending.size >= MAX_PENDING) {
+      const error = new ClosedError("The other end does not answer: too many requests wait for it.");
+      settle.reject(error);
+      return { sent: Promise.reject(error), forget() {} };
     }
     const id = this.#nextId++;
     this.#pending.set(id, settle);
@@ -153,7 +127,7 @@ export class Peer implements AsyncDisposable {
     sent.catch((error: ClosedError) => {
       if (this.#pending.delete(id)) settle.reject(error);
     });
-    return { sent };
+    return { sent, forget: () => void this.#pending.delete(id) };
   }
 
   /** Tells, without an answer. */
@@ -258,18 +232,8 @@ export class Peer implements AsyncDisposable {
       return;
     }
     this.#pending.delete(message.id as RequestId);
-    if (message.error === undefined || message.error === null) {
-      settle.resolve(message.result);
-      return;
-    }
-    const { code, message: text, data } = message.error as Record<string, unknown>;
-    settle.reject(
-      new RpcError(
-        typeof code === "number" ? code : RPC.internalError,
-        typeof text === "string" ? text : JSON.stringify(message.error),
-        data,
-      ),
-    );
+    if (message.error === undefined || message.error === null) settle.resolve(message.result);
+    else settle.reject(rpcErrorOf(message.error, this.#hide));
   }
 
   /** Queues a line. One write is in flight; what comes meanwhile goes out joined, with the next. */

@@ -2,6 +2,7 @@
 
 import type { Agent, AgentModel, AgentState, Session } from "../turn/agent.ts";
 import type { SessionId } from "../turn/event.ts";
+import { Failure } from "../turn/failure.ts";
 import type { AgentDescription } from "./describe.ts";
 
 /** Sessions of which it is known in which process they were; beyond it the oldest is forgotten. */
@@ -9,6 +10,12 @@ const MAX_HOMES = 1_000;
 
 /** The states of an agent, the best first. */
 const BEST_FIRST: readonly AgentState[] = ["ready", "starting", "idle", "failing", "closed"];
+
+/**
+ * The states, in the order in which members are asked. One that starts may hang, while one that is idle may start at
+ * once.
+ */
+const ASKED_FIRST: readonly AgentState[] = ["ready", "idle", "starting", "failing", "closed"];
 
 /** One process of an agent. */
 export interface PoolMember extends Agent {
@@ -53,21 +60,15 @@ export class AgentPool implements Agent {
     for (const member of this.#members) member.warm();
   }
 
-  /** Opens it in the process that has the fewest. */
-  async open(signal?: AbortSignal): Promise<Session> {
-    const member = this.#leastBusy();
-    const session = await member.open(signal);
-    this.#remember(session.id, member);
-    return session;
+  /** Opens it in the process that has the fewest, of those that are ready if any is. */
+  open(signal?: AbortSignal): Promise<Session> {
+    return this.#ask((member) => member.open(signal), signal);
   }
 
   /** Brings it back in the process where it was: it may still be held there. */
   async resume(id: SessionId, signal?: AbortSignal): Promise<Session | undefined> {
     const home = this.#homes.get(id);
-    const member = home === undefined || isOut(home) ? this.#leastBusy() : home;
-    const session = await member.resume(id, signal);
-    if (session) this.#remember(id, member);
-    return session;
+    return await this.#ask((member) => member.resume(id, signal), signal, home);
   }
 
   forget(id: SessionId): void {
@@ -89,12 +90,45 @@ export class AgentPool implements Agent {
     await Promise.all(this.#members.map((member) => member[Symbol.asyncDispose]()));
   }
 
-  /** One that fails has no sessions, and would get every request: it is let try again beside the others. */
-  #leastBusy(): PoolMember {
-    const able = this.#members.filter((member) => !isOut(member));
-    if (able.length === 0) return this.#members[0];
-    for (const member of this.#members) if (member.state === "failing") member.warm();
-    return able.reduce((least, member) => member.openSessions < least.openSessions ? member : least);
+  /** Asks one member after another, each once, until one is there: the failure of the first is what is told. */
+  async #ask<S extends Session | undefined>(
+    what: (member: PoolMember) => Promise<S>,
+    signal: AbortSignal | undefined,
+    home?: PoolMember,
+  ): Promise<S> {
+    const left = new Set(this.#members);
+    let next = home && !isOut(home) ? home : this.#best(left);
+    this.#warmAllBut(next);
+    let first: unknown;
+    for (;;) {
+      left.delete(next);
+      try {
+        const session = await what(next);
+        if (session) this.#remember(session.id, next);
+        return session;
+      } catch (error) {
+        if (signal?.aborted || !isUnavailable(error)) throw error;
+        first ??= error;
+        if (left.size === 0) throw first;
+      }
+      next = this.#best(left);
+    }
+  }
+
+  /** By state, and then by how many sessions each has. */
+  #best(members: Iterable<PoolMember>): PoolMember {
+    const rank = ({ state }: PoolMember) => ASKED_FIRST.indexOf(state);
+    return [...members].reduce((best, member) => {
+      const better = rank(member) - rank(best) || member.openSessions - best.openSessions;
+      return better < 0 ? member : best;
+    });
+  }
+
+  /** Those that are down are let try again, beside the one that is asked. */
+  #warmAllBut(asked: PoolMember): void {
+    for (const member of this.#members) {
+      if (member !== asked && (member.state === "idle" || member.state === "failing")) member.warm();
+    }
   }
 
   #remember(id: SessionId, member: PoolMember): void {
@@ -109,4 +143,9 @@ export class AgentPool implements Agent {
 
 function isOut({ state }: PoolMember): boolean {
   return state === "failing" || state === "closed";
+}
+
+/** Another member may be there; whatever else goes wrong would go wrong in each. */
+function isUnavailable(error: unknown): boolean {
+  return error instanceof Failure && error.code === "agent_unavailable" && !error.prompted;
 }

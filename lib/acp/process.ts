@@ -6,6 +6,7 @@ import { Failure, messageOf } from "../turn/failure.ts";
 import { descendantsOf, listProcesses, MARK_VARIABLE, type ProcessRef, stillThere } from "./descendants.ts";
 import { readLines } from "./lines.ts";
 import type { PeerStreams } from "./peer.ts";
+import type { Hide } from "./rpc.ts";
 
 /** Last lines of the agent's stderr that are kept. */
 const STDERR_LINES = 20;
@@ -20,6 +21,8 @@ export interface Launch {
   readonly cwd: string;
   /** The whole environment of the agent: nothing else reaches it. */
   readonly env: Readonly<Record<string, string>>;
+  /** Takes secrets out of what it writes to stderr. */
+  readonly hide?: Hide | undefined;
 }
 
 /** How long an agent may take to end, in milliseconds. */
@@ -57,7 +60,9 @@ export function launch(options: Launch, log: Log, times = STOP_TIMES): Link {
   const child = spawn(options, mark);
   const group = Deno.build.os === "windows" ? child.pid : -child.pid;
   const tail: string[] = [];
-  const stderr = readLines(child.stderr, (line) => {
+  const { hide = (text) => text } = options;
+  const stderr = readLines(child.stderr, (text) => {
+    const line = hide(text);
     tail.push(line);
     if (tail.length > STDERR_LINES) tail.shift();
     log.info("agent stderr", { line });

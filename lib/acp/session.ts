@@ -9,7 +9,7 @@ import { chooseOption, type PermissionDesk, type PermissionQuestion } from "../t
 import { explain } from "./ask.ts";
 import type { Chosen } from "./chosen.ts";
 import { answeredEnding, failedEnding, sessionGone } from "./ending.ts";
-import { ClosedError, type Peer } from "./peer.ts";
+import type { Peer } from "./peer.ts";
 import {
   judge,
   outcomeOf,
@@ -18,6 +18,7 @@ import {
   questionOf,
   Remembered,
 } from "./permission.ts";
+import { ClosedError } from "./rpc.ts";
 import { UpdateTranslator } from "./update.ts";
 import { parseSessionUpdate, type PermissionRequest, type SessionUpdate } from "./wire.ts";
 
@@ -116,8 +117,7 @@ export class AcpSession implements Session {
       timer: undefined,
     };
     this.#running = running;
-    let taken = false;
-    let lost = false;
+    let [taken, lost] = [false, false];
     const { sent } = this.#link.peer.call("session/prompt", { sessionId: this.id, prompt: blocks }, {
       resolve: (result) => this.#answered(running, result),
       reject: (error) => {

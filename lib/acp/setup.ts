@@ -1,15 +1,17 @@
 /** How an agent is set up: initialised, logged in to, its sessions opened, brought back, and configured. @module */
 
-import { within } from "../ops/lifetime.ts";
 import type { Log } from "../ops/log.ts";
 import type { SessionId } from "../turn/event.ts";
 import { Failure } from "../turn/failure.ts";
 import { ask, explain } from "./ask.ts";
 import { type Capabilities, capabilitiesOf, usableServers } from "./capabilities.ts";
-import { Chosen } from "./chosen.ts";
+import { type Ask, Chosen } from "./chosen.ts";
 import { Login } from "./login.ts";
 import type { McpServer } from "./mcp.ts";
-import { ClosedError, type Peer } from "./peer.ts";
+import { choicesOf } from "./models.ts";
+import type { Peer } from "./peer.ts";
+import { ClosedError } from "./rpc.ts";
+import type { Usual } from "./usual.ts";
 import {
   type InitializeResult,
   parseInitializeResult,
@@ -50,6 +52,11 @@ export interface SetupOptions {
   readonly log: Log;
 }
 
+/** How sessions are set up, with what is known of the agent from before. */
+export interface SetupContext extends SetupOptions {
+  readonly usual: Usual;
+}
+
 /** What becomes of an answer that makes a session: called before anything that the agent says behind it. */
 export interface Adopt<S> {
   /** The session is there. */
@@ -70,15 +77,16 @@ export class Setup {
   readonly capabilities: Capabilities;
   readonly login: Login;
   readonly #peer: Peer;
-  readonly #options: SetupOptions;
+  readonly #options: SetupContext;
   readonly #times: AgentTimes;
   readonly #place: { readonly cwd: string; readonly mcpServers: readonly McpServer[] };
   readonly #serverWarnings: readonly string[];
   readonly #warned = new Set<string>();
-  /** The model that new sessions begin with. */
-  #ownModel: string | undefined;
+  /** Asks for a change of a session's settings. An answer that comes late is as good as any. */
+  readonly #change: Ask = (method, params, read) =>
+    ask(this.#peer, { method, params, ms: this.#times.resumeMs, read, late: read });
 
-  private constructor(peer: Peer, options: SetupOptions, times: AgentTimes, capabilities: Capabilities) {
+  private constructor(peer: Peer, options: SetupContext, times: AgentTimes, capabilities: Capabilities) {
     this.capabilities = capabilities;
     this.#peer = peer;
     this.#options = options;
@@ -99,7 +107,7 @@ export class Setup {
    *
    * @throws {Failure} `agent_unavailable` if it does not answer as an agent of protocol version 1 does.
    */
-  static async begin(peer: Peer, options: SetupOptions, times: AgentTimes): Promise<Setup> {
+  static async begin(peer: Peer, options: SetupContext, times: AgentTimes): Promise<Setup> {
     const { version, log } = options;
     let result: InitializeResult;
     try {
@@ -133,8 +141,9 @@ export class Setup {
   async create<S>(adopt: Adopt<S>): Promise<Made<S>> {
     const read = <T>(use: (id: SessionId, chosen: Chosen) => T) => (result: unknown) => {
       const id = parseNewSessionResult(result).sessionId as SessionId;
-      const chosen = this.#chosen(id, result);
-      this.#ownModel = chosen.model ?? this.#ownModel;
+      const choices = choicesOf(parseSessionSettings(result));
+      this.#options.usual.began(choices);
+      const chosen = new Chosen(id, choices, this.#change);
       return { made: use(id, chosen), chosen };
     };
     try {
@@ -163,13 +172,14 @@ export class Setup {
    */
   async bringBack<S>(id: SessionId, adopt: Adopt<S>): Promise<S | undefined> {
     const { canResume } = this.capabilities;
-    const { log } = this.#options;
+    const { log, mode, usual } = this.#options;
     if (canResume === undefined) {
       log.debug("the agent brings back no sessions", { session: id });
       return undefined;
     }
     const read = <T>(use: (id: SessionId, chosen: Chosen) => T) => (result: unknown) => {
-      const chosen = this.#chosen(id, result, this.#ownModel);
+      const choices = usual.broughtBack(choicesOf(parseSessionSettings(result)), mode);
+      const chosen = new Chosen(id, choices, this.#change, usual);
       return { made: use(id, chosen), chosen };
     };
     try {
@@ -201,19 +211,15 @@ export class Setup {
     }
   }
 
-  #chosen(id: SessionId, result: unknown, ownModel?: string): Chosen {
-    const change = (method: string, params: unknown, read: (result: unknown) => void) =>
-      ask(this.#peer, { method, params, ms: this.#times.resumeMs, read });
-    return new Chosen(id, parseSessionSettings(result), change, ownModel);
-  }
-
   /** What cannot be set is a warning: a session of another mode is better than none. */
   async #configure(chosen: Chosen): Promise<readonly string[]> {
     const { resumeMs } = this.#times;
-    let told: readonly string[] = [
-      `The agent did not take its mode and its model within ${resumeMs / 1000} seconds.`,
-    ];
-    await within(resumeMs, chosen.configure(this.#options).then((warnings) => told = warnings));
+    const over = new AbortController();
+    const timer = setTimeout(
+      () => over.abort(new Error(`The time for its settings, ${resumeMs / 1000} seconds, is over.`)),
+      resumeMs,
+    );
+    const told = await chosen.configure(this.#options, over.signal).finally(() => clearTimeout(timer));
     const warnings = [...this.#serverWarnings, ...told];
     for (const warning of warnings) {
       if (this.#warned.has(warning) || this.#warned.size >= MAX_WARNED) continue;

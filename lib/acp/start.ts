@@ -8,6 +8,7 @@ import type { McpServer } from "./mcp.ts";
 import type { PermissionPolicy } from "./permission.ts";
 import { AgentPool } from "./pool.ts";
 import { launch } from "./process.ts";
+import type { Hide } from "./rpc.ts";
 
 /** An agent as it is configured. */
 export interface AgentSetup {
@@ -38,6 +39,8 @@ export interface AgentSurroundings extends Pick<EnvironmentSource, "own" | "wind
   readonly desk: Pick<PermissionDesk, "ask">;
   readonly version: string;
   readonly log: Log;
+  /** Takes secrets out of what agents say in errors, and of what is logged of their words. */
+  readonly hide?: Hide | undefined;
 }
 
 /**
@@ -47,7 +50,7 @@ export interface AgentSurroundings extends Pick<EnvironmentSource, "own" | "wind
  */
 export async function makeAgent(setup: AgentSetup, around: AgentSurroundings): Promise<AcpAgent | AgentPool> {
   const { name, mcpServers, mode, model, permissions, processes, workingDir } = setup;
-  const { own, windows, programFolders, desk, version, log } = around;
+  const { own, windows, programFolders, desk, version, log, hide } = around;
   const cwd = await Deno.realPath(workingDir).catch(() => undefined);
   if (cwd === undefined) {
     throw new Error(
@@ -62,7 +65,7 @@ export async function makeAgent(setup: AgentSetup, around: AgentSurroundings): P
     new AcpAgent({
       name,
       program: JSON.stringify([command, ...args, cwd]),
-      launch: () => launch({ command, args, cwd, env }, log),
+      launch: () => launch({ command, args, cwd, env, hide }, log),
       cwd,
       mcpServers,
       mode,
@@ -72,6 +75,7 @@ export async function makeAgent(setup: AgentSetup, around: AgentSurroundings): P
       version,
       variables: new Set(Object.keys(env)),
       log,
+      hide,
     });
   const members = Array.from({ length: processes }, make);
   return members.length === 1 ? members[0]! : new AgentPool(members);

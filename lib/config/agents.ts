@@ -2,6 +2,7 @@
 
 import type { AgentSetup } from "../acp/start.ts";
 import type { AgentTable, AgentTables } from "./file.ts";
+import { atHome } from "./kinds.ts";
 import type { Values } from "./settings.ts";
 
 /** What the agent of `[agent]` is called where another one is the default. */
@@ -37,8 +38,19 @@ export function readAgents(source: AgentSource, mistakes: string[], warnings: st
       );
     }
     served.unshift(own);
+    if (!command && agent) {
+      warnings.push(
+        "[agent] has no command, and OPENAB_AGENT_COMMAND is not set: it is the built-in demo agent.",
+      );
+    }
   } else {
     if (agent) warnings.push("[agent] has no command: there is no such agent, only those of [agents].");
+    if (values.agentInherit?.length) {
+      warnings.push(
+        "OPENAB_AGENT_INHERIT_ENV has no effect: it is about the agent of [agent] or OPENAB_AGENT_COMMAND, and there " +
+          "is none. Those of [agents] have inherit_env in their tables.",
+      );
+    }
     const isSet = flags.VTUBER_DEFAULT_MODEL?.trim() || env.VTUBER_DEFAULT_MODEL?.trim();
     if (isSet && !isNamed) {
       const names = [...agents.keys()].join(", ");
@@ -73,39 +85,12 @@ function ownCommand({ tables: { agent }, values, flags }: AgentSource): readonly
 /** A variable or flag that is set wins over every table. */
 function toConfig(name: string, table: AgentTable, { values, env, flags }: AgentSource): AgentSetup {
   const isSet = (variable: string) => flags[variable]?.trim() || env[variable]?.trim();
+  const workingDir = isSet("VTUBER_WORKING_DIR") ? values.workingDir : table.workingDir ?? values.workingDir;
   return {
     ...table,
     name,
-    workingDir: isSet("VTUBER_WORKING_DIR") ? values.workingDir : table.workingDir ?? values.workingDir,
+    command: table.command && atHome(table.command, env),
+    workingDir: atHome(workingDir, env),
     permissions: isSet("VTUBER_PERMISSIONS") ? values.permissions : table.permissions ?? values.permissions,
   };
-}
-
-/** Where the key would reach an agent: each agent's name, and its fields at fault. */
-export function leaksOf(agents: readonly AgentSetup[], secret: string): [name: string, fields: string[]][] {
-  const has = (texts: Iterable<string>) =>
-    [...texts].some((text) => text.includes(secret) || text.includes(encodeURIComponent(secret)));
-  const valuesOf = (list: readonly { readonly value: string }[]) => list.map(({ value }) => value);
-  return agents.flatMap(({ name, args, env, inheritEnv, mcpServers }) => {
-    const fields: [field: string, leaks: boolean][] = [
-      ["args", has(args)],
-      ["env", has(Object.values(env))],
-      // Windows takes the names of variables in any case.
-      ["inherit_env", inheritEnv.some((variable) => variable.toUpperCase() === "VTUBER_AUTH_KEY")],
-      ...mcpServers.flatMap((server): [string, boolean][] =>
-        "command" in server
-          ? [
-            [`mcp_servers.${server.name}.command`, has([server.command])],
-            [`mcp_servers.${server.name}.args`, has(server.args)],
-            [`mcp_servers.${server.name}.env`, has(valuesOf(server.env))],
-          ]
-          : [
-            [`mcp_servers.${server.name}.url`, has([server.url])],
-            [`mcp_servers.${server.name}.headers`, has(valuesOf(server.headers))],
-          ]
-      ),
-    ];
-    const leaks = fields.flatMap(([field, isLeak]) => isLeak ? [field] : []);
-    return leaks.length > 0 ? [[name, leaks] as [string, string[]]] : [];
-  });
 }

@@ -1,9 +1,14 @@
 /** Where conversations are remembered. Pure. @module */
 
+import { atHome } from "./kinds.ts";
+
 /** What `VTUBER_DATA_DIR` is set to so that nothing is kept on disk. */
 const NONE = "none";
 /** The folder in the system's folder for data. */
 const OWN = "oab-vtuber";
+/** The warning for who has no home folder. */
+export const NO_HOME =
+  "Conversations are not kept on disk, since this user has no home folder: set VTUBER_DATA_DIR to a folder.";
 
 /** The folder that is set, or the usual one of the operating system (`Deno.build.os`); nothing if there is none. */
 export function dataDirOf(
@@ -11,7 +16,7 @@ export function dataDirOf(
   os: string,
   env: Readonly<Record<string, string>>,
 ): string | undefined {
-  if (set !== undefined) return set.toLowerCase() === NONE ? undefined : set;
+  if (set !== undefined) return keepsNothing(set) ? undefined : atHome(set, env);
   if (os === "windows") {
     const local = env.LOCALAPPDATA || (env.USERPROFILE && `${env.USERPROFILE}\\AppData\\Local`);
     return local ? `${local}\\${OWN}` : undefined;

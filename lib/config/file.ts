@@ -4,8 +4,10 @@ import { parse as parseToml } from "@std/toml/parse";
 import { z } from "zod";
 import type { McpServer } from "../acp/mcp.ts";
 import { PERMISSION_POLICIES } from "../acp/permission.ts";
+import { DEFAULT_AGENT } from "../turn/agents.ts";
 import { messageOf } from "../turn/failure.ts";
-import { type Findings, readMcpServers } from "./mcp_servers.ts";
+import { args, type Findings, program, readMcpServers, text, texts } from "./mcp_servers.ts";
+import { isKeyVariable } from "./secrets.ts";
 
 /** Agents in the file, beside `[agent]`. */
 const MAX_AGENTS = 50;
@@ -13,17 +15,16 @@ const MAX_AGENTS = 50;
 const MAX_PROCESSES = 16;
 /** What an agent can be called: requests put its model behind a `/`, and a conversation behind an `@`. */
 const AGENT_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
-/** What requests call the default agent, whatever its name. */
-const RESERVED_NAME = "default";
 
 /** A word, or none if it is empty, as a variable in it may be. */
-const word = z.string().transform((text) => text.trim() || undefined).optional();
+const word = text.transform((words) => words.trim() || undefined).optional();
 const agentTable = z.looseObject({
-  command: z.string().min(1, "may not be empty").optional(),
-  args: z.array(z.string()).default([]),
-  working_dir: z.string().optional(),
-  env: z.record(z.string(), z.string()).default({}),
-  inherit_env: z.array(z.string()).default([]),
+  command: program.optional(),
+  args,
+  working_dir: text.refine((path) => path.trim() !== "", "may not be empty: leave it out, or name a folder")
+    .optional(),
+  env: texts,
+  inherit_env: z.array(text, 'must be a list of names, such as ["OPENAI_API_KEY"]').default([]),
   mcp_servers: z.unknown().optional(),
   mode: word,
   model: word,
@@ -31,11 +32,12 @@ const agentTable = z.looseObject({
     .min(1, `must be from 1 to ${MAX_PROCESSES}`).max(MAX_PROCESSES, `must be from 1 to ${MAX_PROCESSES}`)
     .default(1),
   permissions: z.enum(PERMISSION_POLICIES, `must be one of ${PERMISSION_POLICIES.join(", ")}`).optional(),
-});
-const fileSchema = z.looseObject({
+}, "must be the table of an agent, such as [agent] or [agents.codex]");
+const fileSchema = z.object({
   agent: agentTable.optional(),
-  agents: z.record(z.string(), agentTable).default({}),
+  agents: z.record(z.string(), agentTable, "must be tables by name, such as [agents.codex]").default({}),
 });
+const TABLES = Object.keys(fileSchema.shape);
 const AGENT_KEYS = Object.keys(agentTable.shape);
 
 /** The table of an agent. */
@@ -59,10 +61,12 @@ export interface AgentTables {
   readonly agent: AgentTable | undefined;
   /** `[agents.NAME]` by name, each with a command. */
   readonly agents: ReadonlyMap<string, AgentTable>;
+  /** Names of the variables whose values stand in them. */
+  readonly variables: readonly string[];
 }
 
 /** A file without agents. */
-export const NO_TABLES: AgentTables = { agent: undefined, agents: new Map() };
+export const NO_TABLES: AgentTables = { agent: undefined, agents: new Map(), variables: [] };
 
 /** Reads the agents, with `${NAME}` replaced by variables. Adds what is wrong to `mistakes`, what is odd to `warnings`. */
 export function readAgentTables(
@@ -74,20 +78,23 @@ export function readAgentTables(
   const findings: Findings = {
     wrong: (path, what) => mistakes.push(`${file.path}: ${path}: ${what}.`),
     unknown(path, key, known) {
-      const meant = known.find((name) => plain(name) === plain(key));
+      const meant = nearest(key, known);
       const hint = meant ? ` Did you mean ${meant}?` : "";
       warnings.push(`${file.path}: ${path}.${key} is not a setting of this version.${hint}`);
     },
   };
-  let raw: unknown;
+  let raw: Readonly<Record<string, unknown>>;
   try {
-    raw = parseToml(file.text);
+    // Editors of Windows begin files with a mark.
+    raw = parseToml(file.text.replace(/^\uFEFF/, ""));
   } catch (error) {
     mistakes.push(`${file.path}: ${messageOf(error)}`);
     return NO_TABLES;
   }
-  const expanded = expand(raw, env, (name) => mistakes.push(`${file.path}: \${${name}} is not set.`));
-  const result = fileSchema.safeParse(expanded);
+  warnings.push(...outsideWarnings(raw).map((what) => `${file.path}: ${what}`));
+  const variables = new Set<string>();
+  const expanded = TABLES.map((table) => [table, expand(raw[table], table, { env, findings, variables })]);
+  const result = fileSchema.safeParse(Object.fromEntries(expanded));
   if (!result.success) {
     for (const { path, message } of result.error.issues) findings.wrong(path.join("."), message);
     return NO_TABLES;
@@ -103,7 +110,23 @@ export function readAgentTables(
   return {
     agent: agent && readTable(agent, "agent", findings),
     agents: new Map(named.map(([name, table]) => [name, readTable(table, `agents.${name}`, findings)])),
+    variables: [...variables],
   };
+}
+
+/** What is odd outside of the agents' tables. The others may be OpenAB's, and are left alone. */
+function outsideWarnings(raw: Readonly<Record<string, unknown>>): string[] {
+  const keys = Object.keys(raw).filter((key) => !TABLES.includes(key));
+  const odd = keys.flatMap((key) => {
+    const meant = nearest(key, TABLES);
+    if (meant) return [`${key} is not read. Did you mean ${meant}?`];
+    const [own] = AGENT_KEYS.filter((name) => plain(name) === plain(key));
+    return own
+      ? [`${key} is not read at the top of the file: ${own} belongs into [agent] or [agents.NAME].`]
+      : [];
+  });
+  const hasAgents = TABLES.some((table) => table in raw);
+  return hasAgents ? odd : [...odd, "the file has neither [agent] nor [agents]: it describes no agent."];
 }
 
 function readTable(table: z.output<typeof agentTable>, path: string, findings: Findings): AgentTable {
@@ -126,7 +149,7 @@ function readTable(table: z.output<typeof agentTable>, path: string, findings: F
 }
 
 function nameFault(name: string): string | undefined {
-  if (name === RESERVED_NAME) {
+  if (name === DEFAULT_AGENT) {
     return `no agent can be called ${name}, since requests mean the default agent by it`;
   }
   if (AGENT_NAME.test(name)) return undefined;
@@ -138,20 +161,60 @@ function plain(key: string): string {
   return key.replace(/[-_]/g, "").toLowerCase();
 }
 
-/** Puts variables in the place of `${NAME}` in every string. */
-function expand(
-  value: unknown,
-  env: Readonly<Record<string, string>>,
-  missing: (name: string) => void,
-): unknown {
+/** The name that may be meant by a key: the same however it is written, or one slip away. */
+function nearest(key: string, names: readonly string[]): string | undefined {
+  return names.find((name) => plain(name) === plain(key)) ??
+    names.find((name) => isOneSlip(plain(name), plain(key)));
+}
+
+/** Whether two words differ in one letter, or in two that changed places. */
+function isOneSlip(one: string, other: string): boolean {
+  let start = 0;
+  while (start < one.length && one[start] === other[start]) start++;
+  let end = 0;
+  const rest = Math.min(one.length, other.length) - start;
+  while (end < rest && one.at(-1 - end) === other.at(-1 - end)) end++;
+  const [a, b] = [one.slice(start, one.length - end), other.slice(start, other.length - end)];
+  return a.length <= 1 && b.length <= 1 || a.length === 2 && a === [...b].reverse().join("");
+}
+
+/** What texts are filled in with. */
+interface Filling {
+  readonly env: Readonly<Record<string, string>>;
+  readonly findings: Findings;
+  /** Names of the variables that were found. */
+  readonly variables: Set<string>;
+}
+
+/** Puts variables in the place of `${NAME}` in every text. */
+function expand(value: unknown, path: string, filling: Filling): unknown {
   if (typeof value === "string") {
-    return value.replace(/\$\{(\w+)\}/g, (all, name: string) => {
-      if (Object.hasOwn(env, name)) return env[name]!;
-      missing(name);
-      return all;
-    });
+    return value.replace(/\$\{(\w+)\}/g, (all, name: string) => fill(all, name, path, filling));
   }
-  if (Array.isArray(value)) return value.map((item) => expand(item, env, missing));
+  if (Array.isArray(value)) return value.map((item, place) => expand(item, `${path}.${place}`, filling));
   if (typeof value !== "object" || value === null || value instanceof Date) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, expand(item, env, missing)]));
+  const entries = Object.entries(value);
+  return Object.fromEntries(entries.map(([key, item]) => [key, expand(item, `${path}.${key}`, filling)]));
+}
+
+function fill(all: string, name: string, path: string, { env, findings, variables }: Filling): string {
+  const value = Object.hasOwn(env, name) ? env[name]! : undefined;
+  if (value === undefined) findings.wrong(path, `${all} is not set`);
+  else if (value.trim() !== "" && isKeyVariable(name)) {
+    findings.wrong(path, `VTUBER_AUTH_KEY may not be handed to an agent: take ${all} out`);
+  } else {
+    variables.add(name);
+    return value;
+  }
+  return all;
+}
+
+/** What is said of a file that cannot be read; `source` is the flag or the variable that names it. */
+export function unreadable(source: string, path: string, error: unknown): string {
+  const why = error instanceof Deno.errors.NotFound
+    ? "there is no such file"
+    : error instanceof Deno.errors.IsADirectory
+    ? "it is a folder"
+    : messageOf(error);
+  return `${source}: ${path} cannot be read: ${why}.`;
 }

@@ -1,6 +1,7 @@
 /** What a setting is, and the kinds of them: how the text of each is read. @module */
 
 import { z } from "zod";
+import { DEFAULT_AGENT } from "../turn/agents.ts";
 
 /** A setting. */
 export interface Setting<T> {
@@ -24,6 +25,13 @@ export const truth = z.string().toLowerCase().refine(
 ).transform((text) => TRUE.includes(text));
 /** Any text; an empty one is none. */
 export const optional = z.string().transform((text) => text === "" ? undefined : text);
+/** What the default agent is called. */
+export const agentName = z.string()
+  .refine(
+    (text) => text !== DEFAULT_AGENT,
+    `may not be ${DEFAULT_AGENT}, by which requests mean any default agent`,
+  )
+  .refine((text) => !text.includes("@"), "may have no @, behind which requests name a conversation");
 /** Items with commas between them. */
 export const list = z.string().transform((text) =>
   text.split(",").map((item) => item.trim()).filter(Boolean)
@@ -70,6 +78,12 @@ export const command = z.string().transform((text, context) => {
   }
   return words ?? [];
 });
+
+/** A path as a person writes it: `~` at its beginning is the home folder, if there is one. */
+export function atHome(path: string, env: Readonly<Record<string, string>>): string {
+  const home = env.HOME || env.USERPROFILE;
+  return home && /^~(?=[\\/]|$)/.test(path) ? home + path.slice(1) : path;
+}
 
 /** A {@linkcode Setting}; one that is `true` or `false` needs no value as a flag. */
 export const setting = <T>(

@@ -13,10 +13,16 @@ import type { StreamOptions } from "../openai/answer.ts";
 import type { LogLevel } from "../ops/log.ts";
 import { type EmotionWords, emotionWords } from "../turn/emotion.ts";
 import type { TurnLimits } from "../turn/run.ts";
-import { leaksOf, readAgents } from "./agents.ts";
-import { dataDirOf, keepsNothing } from "./data_dir.ts";
+import { readAgents } from "./agents.ts";
+import { dataDirOf, keepsNothing, NO_HOME } from "./data_dir.ts";
 import { NO_TABLES, readAgentTables } from "./file.ts";
-import { isKnown, readSettings, WITHOUT_EFFECT } from "./settings.ts";
+import { leaksOf } from "./secrets.ts";
+import { isKnown, readSettings } from "./settings.ts";
+
+/** Accepted for OpenAB's sake, without effect, with the reason. */
+const WITHOUT_EFFECT: ReadonlyMap<string, string> = new Map([
+  ["VTUBER_REPLY_TAIL_IDLE_MS", "a turn ends when the agent says so"],
+]);
 
 /** The whole configuration. */
 export interface Config {
@@ -31,6 +37,8 @@ export interface Config {
   readonly chatPath: string;
   /** One at least; the default one is the first. */
   readonly agents: readonly AgentSetup[];
+  /** Names of the variables whose values the file's agents are made with: `${NAME}`. */
+  readonly fileVariables: readonly string[];
   /** Which requests are one conversation. */
   readonly sessions: SessionMode;
   readonly onBusy: BusyMode;
@@ -94,16 +102,9 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
   const warnings: string[] = [];
   const values = readSettings(env, flags, mistakes);
   const tables = file ? readAgentTables(file, env, mistakes, warnings) : NO_TABLES;
-  for (const [name, value] of Object.entries(env)) {
-    const why = WITHOUT_EFFECT.get(name);
-    if (value.trim() === "") continue;
-    if (why) warnings.push(`${name} has no effect here: ${why}.`);
-    else if (name.startsWith("VTUBER_") && !isKnown(name)) {
-      warnings.push(`${name} is not a setting of this version.`);
-    }
-  }
+  warnings.push(...variableWarnings(env));
   const agents = readAgents({ tables, values, env, flags }, mistakes, warnings);
-  for (const [name, fields] of values.authKey ? leaksOf(agents, values.authKey) : []) {
+  for (const [name, fields] of values.authKey ? leaksOf(agents, values.authKey, env) : []) {
     mistakes.push(
       `VTUBER_AUTH_KEY may not be handed to an agent: take it out of ${
         fields.join(" and ")
@@ -112,9 +113,7 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
   }
   const dataDir = dataDirOf(values.dataDir, os, env);
   if (dataDir === undefined && !keepsNothing(values.dataDir) && values.sessions !== "stateless") {
-    warnings.push(
-      "Conversations are not kept on disk, since this user has no home folder: set VTUBER_DATA_DIR to a folder.",
-    );
+    warnings.push(NO_HOME);
   }
   if (values.listen && !values.authKey && !values.insecure && !isLoopback(values.listen.hostname)) {
     mistakes.push(
@@ -135,6 +134,7 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
       strictModels: values.strictModels,
       chatPath: values.chatPath,
       agents,
+      fileVariables: tables.variables,
       sessions: values.sessions,
       onBusy: values.onBusy,
       sessionTtlMs: values.sessionTtl,
@@ -159,4 +159,15 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
       log: values.log,
     }),
   };
+}
+
+/** What is odd about variables that are set. */
+function variableWarnings(env: Readonly<Record<string, string>>): string[] {
+  return Object.entries(env).flatMap(([name, value]) => {
+    if (value.trim() === "") return [];
+    const why = WITHOUT_EFFECT.get(name);
+    if (why) return [`${name} has no effect here: ${why}.`];
+    const isOurs = name.startsWith("VTUBER_");
+    return isOurs && !isKnown(name) ? [`${name} is not a setting of this version.`] : [];
+  });
 }

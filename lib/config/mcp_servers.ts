@@ -6,19 +6,35 @@ import type { McpServer, NamedValue } from "../acp/mcp.ts";
 /** MCP servers of one agent. */
 const MAX_SERVERS = 50;
 
-const values = z.record(z.string(), z.string()).default({});
-const program = z.object({
+/** A text. */
+export const text = z.string('must be a text: put it in quotes, such as "1"');
+/** Arguments of a program. */
+export const args = z.array(text, 'must be a list of texts, such as ["--verbose"]').default([]);
+/** Texts by name. */
+export const texts = z.record(
+  z.string(),
+  text,
+  'must be a table of texts by name, such as { NAME = "value" }',
+)
+  .default({});
+/** A program. */
+export const program = z.string(
+  'must be a text: the program alone, such as "npx"; its arguments go into args',
+)
+  .min(1, "may not be empty");
+
+const local = z.object({
   type: z.literal("stdio", 'must be "stdio" where there is a command, or left out').optional(),
-  command: z.string().min(1, "may not be empty"),
-  args: z.array(z.string()).default([]),
-  env: values,
+  command: program,
+  args,
+  env: texts,
 });
 const address = z.object({
   type: z.enum(["http", "sse"], 'must be "http" or "sse" where there is a url').default("http"),
-  url: z.string().refine((url) => /^https?:$/.test(URL.parse(url)?.protocol ?? ""), {
+  url: text.refine((url) => /^https?:$/.test(URL.parse(url)?.protocol ?? ""), {
     message: "must be an address that begins with http:// or https://",
   }),
-  headers: values,
+  headers: texts,
 });
 
 /** Where what is found goes. */
@@ -60,7 +76,7 @@ function readServer(name: string, table: unknown, path: string, findings: Findin
     findings.wrong(path, `must have a command or a url${isProgram ? ", not both" : ""}`);
     return undefined;
   }
-  const schema = isProgram ? program : address;
+  const schema = isProgram ? local : address;
   const known = ["name", ...Object.keys(schema.shape)];
   for (const key of Object.keys(table)) if (!known.includes(key)) findings.unknown(path, key, known);
   const result = schema.safeParse(table);

@@ -9,6 +9,7 @@ import { ERROR_MODES, HEARTBEATS } from "../openai/answer.ts";
 import { LOG_LEVELS } from "../ops/log.ts";
 import {
   address,
+  agentName,
   command,
   hours,
   list,
@@ -41,8 +42,8 @@ const SETTINGS = {
   model: setting(
     "VTUBER_DEFAULT_MODEL",
     "openab",
-    "the name of the default agent, which answers where a request names none that is known",
-    z.string(),
+    "the name of the default agent, which answers where a request names none that is known; without `@`, and not `default`",
+    agentName,
     "model",
   ),
   chatPath: setting(
@@ -66,7 +67,13 @@ const SETTINGS = {
     list,
     "agent-inherit-env",
   ),
-  workingDir: setting("VTUBER_WORKING_DIR", ".", "the agents' folder", z.string(), "working-dir"),
+  workingDir: setting(
+    "VTUBER_WORKING_DIR",
+    ".",
+    "the agents' folder; `~/` is your home folder",
+    z.string(),
+    "working-dir",
+  ),
   permissions: setting(
     "VTUBER_PERMISSIONS",
     "ask",
@@ -133,7 +140,7 @@ const SETTINGS = {
   dataDir: setting(
     "VTUBER_DATA_DIR",
     "",
-    "the folder where conversations are remembered, as hashes; `none` keeps nothing on disk; unset, `oab-vtuber` in the system's folder for data",
+    "the folder where conversations are remembered, as hashes; `~/` is your home folder; `none` keeps nothing on disk; unset, `oab-vtuber` in the system's folder for data",
     optional,
     "data-dir",
   ),
@@ -250,13 +257,6 @@ type Name = keyof typeof SETTINGS;
 /** What every setting was read as. */
 export type Values = { readonly [N in Name]: z.output<(typeof SETTINGS)[N]["read"]> };
 
-/** Accepted for OpenAB's sake, without effect, with the reason. */
-export const WITHOUT_EFFECT: ReadonlyMap<string, string> = new Map([
-  ["VTUBER_REPLY_TAIL_IDLE_MS", "a turn ends when the agent says so"],
-]);
-/** Variables that are no setting of this table. */
-const OTHER_VARIABLES = new Set(["OPENAB_CONFIG"]);
-
 /** A row of the help, and of the README's table. */
 export interface SettingHelp {
   readonly env: string;
@@ -268,13 +268,9 @@ export interface SettingHelp {
 
 /** Every setting as a person needs it. */
 export const SETTING_HELP: readonly SettingHelp[] = Object.values<Setting<unknown>>(SETTINGS).map(
-  ({ env, flag, isSwitch, default: fallback, help }) => ({
-    env,
-    flag,
-    isSwitch: isSwitch ?? false,
-    default: fallback,
-    help,
-  }),
+  ({ env, flag, isSwitch = false, default: fallback, help }) => (
+    { env, flag, isSwitch, default: fallback, help }
+  ),
 );
 
 /** Reads every setting, flags before the environment; an empty one counts as unset. Adds what is wrong to `mistakes`. */
@@ -296,5 +292,5 @@ export function readSettings(
 
 /** Whether a variable is a setting, or read for one. */
 export function isKnown(name: string): boolean {
-  return OTHER_VARIABLES.has(name) || SETTING_HELP.some((setting) => setting.env === name);
+  return name === "OPENAB_CONFIG" || SETTING_HELP.some((setting) => setting.env === name);
 }

@@ -9,12 +9,14 @@ import {
   configFindings,
   failedFinding,
   type Finding,
+  type Folder,
   linesOf,
   type Program,
   programFindings,
   sumOf,
 } from "./report.ts";
 import { within } from "../ops/lifetime.ts";
+import { hiderOf } from "../ops/secrets.ts";
 import { orAbort } from "../turn/abort.ts";
 import { asFailure, Failure, messageOf } from "../turn/failure.ts";
 
@@ -25,19 +27,34 @@ const END_MS = 5_000;
 /** Agents that are tried at once. */
 const AT_ONCE = 4;
 
+/** Characters of a line of an agent that are told: less than those that a log is given of it. */
+const SAID_CHARS = 100;
+
+/** What an agent wrote while it was tried. */
+export interface Said {
+  /** The last lines of its stderr. */
+  readonly stderr: readonly string[];
+  /** The first line that is no ACP, if it had said nothing else before. */
+  readonly stray: string | undefined;
+}
+
 /** An agent, and the ways to try it. */
 export interface DoctorAgent {
   readonly config: AgentSetup;
   /** Where its program is, if it was found. */
   findProgram(): Promise<Program | undefined>;
-  /** The whole path of its folder, if that exists. */
-  findFolder(): Promise<string | undefined>;
+  /** What is where its folder should be, if anything is. */
+  findFolder(): Promise<Folder | undefined>;
   /**
    * Starts it, opens a session, and ends it.
    *
    * @throws {Failure} that says what to do.
    */
   describe(signal: AbortSignal): Promise<AgentDescription>;
+  /** What it wrote so far. */
+  said(): Said;
+  /** Ends its processes at once, as far as that can be done without waiting; it starts no more. */
+  kill(): void;
 }
 
 /** What the doctor works with. */
@@ -57,8 +74,6 @@ export interface DoctorDeps {
   /** Whether conversations can be remembered there. @throws {Error} if nothing can be kept. */
   checkDataDir(folder: string): Promise<Finding>;
   readonly agentMs?: number;
-  /** Milliseconds. */
-  now?(): number;
 }
 
 /**
@@ -69,17 +84,18 @@ export interface DoctorDeps {
  */
 export async function runDoctor(deps: DoctorDeps, signal?: AbortSignal): Promise<boolean> {
   const { config } = deps;
+  const hide = hiderOf(deps.secrets);
   const findings: Finding[] = [];
   const tell = (finding: Finding, about?: string) => {
     findings.push(finding);
-    for (const line of linesOf(hidden(finding, deps.secrets), about)) deps.print(line);
+    for (const line of linesOf(hidden(finding, hide), about)) deps.print(line);
   };
   try {
     for (const finding of configFindings(config, deps.mistakes, deps.warnings)) tell(finding);
     if (config) {
       tell(addressFinding(config.listen, await orAbort(deps.listenFault(config.listen), signal)));
       tell(await orAbort(dataFinding(config, deps), signal));
-      await inOrder(deps.agents, (agent) => checkAgent(agent, deps, signal), (found, place) => {
+      await inOrder(deps.agents, (agent) => checkAgent(agent, { ...deps, hide }, signal), (found, place) => {
         for (const finding of found) tell(finding, deps.agents[place]?.config.name);
       });
       signal?.throwIfAborted();
@@ -99,12 +115,16 @@ async function dataFinding({ dataDir }: Config, { checkDataDir }: DoctorDeps): P
     return await checkDataDir(dataDir);
   } catch (error) {
     const fix = "Set VTUBER_DATA_DIR to a folder that can be written, or to none.";
-    return { level: "fail", text: messageOf(error), fix };
+    const text = `conversations are remembered only until the program ends: ${messageOf(error)}`;
+    return { level: "warn", text, fix };
   }
 }
 
-async function checkAgent(agent: DoctorAgent, deps: DoctorDeps, signal?: AbortSignal): Promise<Finding[]> {
-  const { agentMs = AGENT_MS, now = () => performance.now() } = deps;
+async function checkAgent(
+  agent: DoctorAgent,
+  { agentMs = AGENT_MS, hide }: { readonly agentMs?: number; hide(text: string): string },
+  signal?: AbortSignal,
+): Promise<Finding[]> {
   const [program, folder] = await Promise.all([agent.findProgram(), agent.findFolder()]);
   const found = programFindings(agent.config, program, folder);
   // It would only fail for the same reason.
@@ -112,14 +132,17 @@ async function checkAgent(agent: DoctorAgent, deps: DoctorDeps, signal?: AbortSi
   const late = new AbortController();
   const timer = setTimeout(() => late.abort(tooSlow(agentMs)), agentMs);
   const givenUp = signal ? AbortSignal.any([signal, late.signal]) : late.signal;
-  const start = now();
   const describing = agent.describe(givenUp);
   try {
-    return [...found, ...agentFindings(await orAbort(describing, givenUp), now() - start)];
+    return [...found, ...agentFindings(await orAbort(describing, givenUp))];
   } catch (error) {
     signal?.throwIfAborted();
     const { code, message } = asFailure(error, "agent_unavailable");
-    return [...found, failedFinding(code, message)];
+    const { stderr, stray } = agent.said();
+    // A secret that is cut is not found any more.
+    const told = (line: string) => hide(line).slice(0, SAID_CHARS).toWellFormed();
+    const said = { stderr: stderr.map(told), stray: stray && told(stray) };
+    return [...found, failedFinding(agent.config, { code, message, ...said })];
   } finally {
     clearTimeout(timer);
     // What it started is to be gone.
@@ -159,9 +182,6 @@ async function inOrder<T, R>(
   }
 }
 
-/** A finding without secrets, also as they look inside of JSON. */
-function hidden({ level, text, fix }: Finding, secrets: readonly string[]): Finding {
-  const forms = secrets.flatMap((secret) => secret ? [secret, JSON.stringify(secret).slice(1, -1)] : []);
-  const hide = (words: string) => forms.reduce((rest, form) => rest.replaceAll(form, "[secret]"), words);
+function hidden({ level, text, fix }: Finding, hide: (text: string) => string): Finding {
   return fix === undefined ? { level, text: hide(text) } : { level, text: hide(text), fix: hide(fix) };
 }

@@ -5,17 +5,20 @@ import { agentEnvironment } from "../acp/environment.ts";
 import { type AgentSetup, type AgentSurroundings, makeAgent } from "../acp/start.ts";
 import type { Config } from "../config/load.ts";
 import { openStore } from "../conversation/store.ts";
-import type { DoctorAgent } from "./doctor.ts";
-import type { Finding, Program } from "./report.ts";
-import type { LogFields } from "../ops/log.ts";
-import { asFailure, Failure, messageOf } from "../turn/failure.ts";
+import type { DoctorAgent, Said } from "./doctor.ts";
+import { type Finding, type Folder, LOW_PORT, NO_SUCH_ADDRESS, type Program } from "./report.ts";
+import type { Log, LogFields } from "../ops/log.ts";
+import { Failure, messageOf } from "../turn/failure.ts";
 
 /** How long whoever listens already may take to say who that is, and how much is read of it. */
 const NEIGHBOUR_MS = 1_000;
 const NEIGHBOUR_CHARS = 4_096;
-/** Lines of an agent's stderr that are told when it fails, and characters of each. */
+/** Lines of an agent's stderr that are told when it fails. */
 const STDERR_LINES = 3;
-const STDERR_CHARS = 150;
+/** How long an agent may write nothing but what is no ACP. */
+const STRAY_MS = 5_000;
+/** How much of a program is read for what runs it: more is not looked at when it is started either. */
+const SHEBANG_BYTES = 256;
 
 /** What stands in the way of listening at an address, if anything does; also who it is, where that can be told. */
 export async function listenFault(listen: Config["listen"]): Promise<string | undefined> {
@@ -24,10 +27,8 @@ export async function listenFault(listen: Config["listen"]): Promise<string | un
     return undefined;
   } catch (error) {
     if (error instanceof Deno.errors.AddrInUse) return await neighbour(listen);
-    if (error instanceof Deno.errors.AddrNotAvailable) return "this machine has no such address";
-    if (error instanceof Deno.errors.PermissionDenied) {
-      return "only an administrator may use ports below 1024";
-    }
+    if (error instanceof Deno.errors.AddrNotAvailable) return NO_SUCH_ADDRESS;
+    if (error instanceof Deno.errors.PermissionDenied) return LOW_PORT;
     return messageOf(error);
   }
 }
@@ -69,9 +70,37 @@ export interface ProgramSource {
 }
 
 /** Finds a program as it is found when it is started: the first on the PATH that can be executed, or its own path. */
-export async function findProgram(
-  { command, cwd, env, windows }: ProgramSource,
-): Promise<Program | undefined> {
+export async function findProgram(source: ProgramSource): Promise<Program | undefined> {
+  const program = await lookFor(source);
+  if (source.windows || !program?.isExecutable) return program;
+  const missingInterpreter = await missingInterpreterOf(program.path, source);
+  return missingInterpreter === undefined ? program : { ...program, missingInterpreter };
+}
+
+/** What the first line of a script says that runs it, if that is not there. */
+async function missingInterpreterOf(path: string, source: ProgramSource): Promise<string | undefined> {
+  const line = await firstLineOf(path).catch(() => "");
+  const [interpreter, ...words] = line.startsWith("#!") ? line.slice(2).trim().split(/[ \t]+/) : [];
+  if (!interpreter) return undefined;
+  if (!await lookFor({ ...source, command: resolve(source.cwd, interpreter) })) return interpreter;
+  // `#!/usr/bin/env -S NAME=value node --flag` looks for node on the PATH.
+  const named = words.find((word) => !word.startsWith("-") && !word.includes("="));
+  if (!interpreter.endsWith("/env") || named === undefined) return undefined;
+  return await lookFor({ ...source, command: named }) ? undefined : named;
+}
+
+async function firstLineOf(path: string): Promise<string> {
+  const file = await Deno.open(path);
+  try {
+    const bytes = new Uint8Array(SHEBANG_BYTES);
+    const length = await file.read(bytes) ?? 0;
+    return new TextDecoder().decode(bytes.subarray(0, length)).split("\n")[0]!;
+  } finally {
+    file.close();
+  }
+}
+
+async function lookFor({ command, cwd, env, windows }: ProgramSource): Promise<Program | undefined> {
   const isPath = windows ? /[\\/]/.test(command) : command.includes("/");
   const folders = isPath ? [cwd] : (env.PATH ?? "").split(windows ? ";" : ":").filter(isAbsolute);
   const endings = windows ? ["", ...(env.PATHEXT ?? ".COM;.EXE;.BAT;.CMD").split(";")] : [""];
@@ -89,19 +118,24 @@ export async function findProgram(
   return found;
 }
 
-/** The whole path of a folder, if it exists. */
-export async function findFolder(path: string): Promise<string | undefined> {
+/** What is where a folder should be. */
+export async function findFolder(path: string): Promise<Folder | undefined> {
   const info = await Deno.stat(path).catch(() => undefined);
-  return info?.isDirectory ? await Deno.realPath(path) : undefined;
+  return info && { path: await Deno.realPath(path), isFolder: info.isDirectory };
 }
 
 /** Opens what conversations are remembered in, as the program does. */
 export async function checkDataDir(folder: string): Promise<Finding> {
   const said: string[] = [];
-  using store = await openStore(folder, {
+  const store = await openStore(folder, {
     warn: (message, fields) => said.push(`${message} (${Object.values(fields).map(messageOf).join(", ")})`),
   });
-  const count = store.load().length;
+  let count: number;
+  try {
+    count = store.load().length;
+  } finally {
+    store[Symbol.dispose]();
+  }
   if (said.length === 0) {
     return { level: "ok", text: `conversations are remembered in ${folder}: ${count} so far` };
   }
@@ -109,37 +143,95 @@ export async function checkDataDir(folder: string): Promise<Finding> {
   return { level: "warn", text: `${folder}: ${said.join("; ")}`, fix };
 }
 
-/** An agent to be tried as the program would start it: one process of it. */
-export function doctorAgent(config: AgentSetup, around: AgentSurroundings): DoctorAgent {
+/**
+ * An agent to be tried as the program would start it: one process of it. `strayMs` is how long it may write nothing but
+ * what is no ACP.
+ */
+export function doctorAgent(
+  config: AgentSetup,
+  around: AgentSurroundings,
+  strayMs: number = STRAY_MS,
+): DoctorAgent {
   const { command, workingDir } = config;
   const { own, windows, programFolders } = around;
   const env = agentEnvironment({ own, windows, programFolders, inherit: config.inheritEnv, set: config.env });
   const folder = () => findFolder(workingDir);
+  const over = new AbortController();
+  const ear = listen(around.log);
   return {
     config,
     findFolder: folder,
     async findProgram() {
       if (command === undefined) return undefined;
-      return await findProgram({ command, cwd: await folder() ?? resolve(workingDir), env, windows });
+      return await findProgram({ command, cwd: (await folder())?.path ?? resolve(workingDir), env, windows });
     },
     async describe(signal) {
-      const lines: string[] = [];
-      const listen = (message: string, fields?: LogFields) => {
-        if (typeof fields?.line === "string") lines.push(fields.line.slice(0, STDERR_CHARS));
-        if (lines.length > STDERR_LINES) lines.shift();
-        around.log.info(message, fields);
-      };
+      const agent = await makeAgent({ ...config, processes: 1 }, { ...around, log: ear.log });
+      const end = () => agent.kill();
+      over.signal.addEventListener("abort", end);
+      const stray = new AbortController();
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      ear.onStray = () => timer = setTimeout(() => stray.abort(strayFailure()), strayMs);
+      ear.onReady = () => clearTimeout(timer);
       try {
-        await using agent = await makeAgent({ ...config, processes: 1 }, {
-          ...around,
-          log: { ...around.log, info: listen },
-        });
-        return await agent.describe(signal);
-      } catch (error) {
-        const { code, message } = asFailure(error, "agent_unavailable");
-        if (code !== "agent_unavailable" || lines.length === 0) throw error;
-        throw new Failure(code, `${message} The last that it wrote to stderr: ${lines.join(" / ")}`);
+        over.signal.throwIfAborted();
+        return await agent.describe(AbortSignal.any([signal, stray.signal, over.signal]));
+      } finally {
+        await agent[Symbol.asyncDispose]();
+        over.signal.removeEventListener("abort", end);
+        clearTimeout(timer);
       }
     },
+    said: () => ear.said,
+    kill: () => over.abort(new Failure("agent_unavailable", "It was ended.")),
   };
+}
+
+function strayFailure(): Failure {
+  return new Failure("agent_unavailable", "It writes what is no ACP, and nothing else.");
+}
+
+/** Hears what an agent writes, and what it does, out of what is logged of it. */
+interface Ear {
+  readonly log: Log;
+  readonly said: Said;
+  /** Called once, at the first line that is no ACP, if the agent is not ready by then. */
+  onStray(): void;
+  onReady(): void;
+}
+
+function listen(log: Log): Ear {
+  const stderr: string[] = [];
+  let stray: string | undefined;
+  let isReady = false;
+  const ear: Ear = {
+    log: {
+      ...log,
+      info(message: string, fields?: LogFields) {
+        if (message === "agent ready") {
+          isReady = true;
+          stray = undefined;
+          ear.onReady();
+        } else if (message === "agent stderr" && typeof fields?.line === "string") {
+          stderr.push(fields.line);
+          if (stderr.length > STDERR_LINES) stderr.shift();
+        }
+        log.info(message, fields);
+      },
+      warn(message: string, fields?: LogFields) {
+        const line = message === "skipped a line of the agent" && !isReady ? fields?.line : undefined;
+        if (stray === undefined && typeof line === "string" && line.trim() !== "") {
+          stray = line;
+          ear.onStray();
+        }
+        log.warn(message, fields);
+      },
+    },
+    get said() {
+      return { stderr, stray };
+    },
+    onStray() {},
+    onReady() {},
+  };
+  return ear;
 }

@@ -2,6 +2,8 @@
 
 import type { AgentDescription } from "../acp/describe.ts";
 import type { AgentSetup } from "../acp/start.ts";
+import { NO_HOME } from "../config/data_dir.ts";
+import { splitCommand } from "../config/kinds.ts";
 import type { Config } from "../config/load.ts";
 import { isLoopback } from "../http/guard.ts";
 
@@ -36,7 +38,10 @@ export function configFindings(
     found.push({ level: "ok", text: `the configuration was read; its agents: ${names}` });
   }
   for (const text of warnings) {
-    found.push({ level: "warn", text, fix: "Correct it or take it out; --help lists every setting." });
+    const fix = text === NO_HOME
+      ? "VTUBER_DATA_DIR=none says that nothing is to be kept, and ends this warning."
+      : "Correct it or take it out; --help lists every setting.";
+    found.push({ level: "warn", text, fix });
   }
   return config ? [...found, enabledFinding(config), keyFinding(config)] : found;
 }
@@ -65,11 +70,23 @@ function keyFinding({ authKey, listen }: Config): Finding {
   return { level: "warn", text: "no key: everyone who reaches this machine may use the agents", fix };
 }
 
+/** What stands in the way of listening at an address that nobody has. */
+export const NO_SUCH_ADDRESS = "this machine has no such address";
+/** The same, of a port. */
+export const LOW_PORT = "only an administrator may use ports below 1024";
+const ADDRESS_FIXES: ReadonlyMap<string, string> = new Map([
+  [
+    NO_SUCH_ADDRESS,
+    "Give one that it has: 127.0.0.1 for itself, 0.0.0.0 for all that it has (GATEWAY_LISTEN or --listen).",
+  ],
+  [LOW_PORT, "Give a port from 1024 on: GATEWAY_LISTEN or --listen."],
+]);
+
 /** What is found of an address: `fault` is what stood in the way of listening there. */
 export function addressFinding({ hostname, port }: Config["listen"], fault: string | undefined): Finding {
   const address = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
   if (fault === undefined) return { level: "ok", text: `${address} is free to listen on` };
-  const fix =
+  const fix = ADDRESS_FIXES.get(fault) ??
     "End the program that has it, or give another address: GATEWAY_LISTEN or --listen (port 0 takes a free one).";
   return { level: "fail", text: `${address} cannot be listened on: ${fault}`, fix };
 }
@@ -78,13 +95,23 @@ export function addressFinding({ hostname, port }: Config["listen"], fault: stri
 export interface Program {
   readonly path: string;
   readonly isExecutable: boolean;
+  /** What its first line says that runs it, where that was not found. */
+  readonly missingInterpreter?: string;
+}
+
+/** What was found where an agent's folder should be. */
+export interface Folder {
+  /** Its whole path. */
+  readonly path: string;
+  /** Not a file. */
+  readonly isFolder: boolean;
 }
 
 /** What is found of an agent's program, and of its folder. */
 export function programFindings(
   { command, workingDir }: AgentSetup,
   program: Program | undefined,
-  folder: string | undefined,
+  folder: Folder | undefined,
 ): Finding[] {
   const found: Finding[] = [];
   if (command === undefined) {
@@ -93,21 +120,45 @@ export function programFindings(
       text: "is the built-in demo agent (OPENAB_AGENT_COMMAND makes it a real one)",
     });
   } else if (program === undefined) {
-    const fix = "Install it, or give its whole path: command in config.toml, or OPENAB_AGENT_COMMAND.";
-    found.push({ level: "fail", text: `its program ${command} was not found`, fix });
+    found.push({ level: "fail", text: `its program ${command} was not found`, fix: missingFix(command) });
   } else if (!program.isExecutable) {
     const fix = `Make it executable: chmod +x "${program.path}"`;
     found.push({ level: "fail", text: `its program ${program.path} is not executable`, fix });
+  } else if (program.missingInterpreter !== undefined) {
+    const { path, missingInterpreter } = program;
+    const text =
+      `its program ${path} is run by ${missingInterpreter}, as its first line says, which was not found`;
+    found.push({
+      level: "fail",
+      text,
+      fix: `Install ${missingInterpreter}, or correct the first line of ${path}.`,
+    });
   } else {
     found.push({ level: "ok", text: `its program is ${program.path}` });
   }
-  if (folder !== undefined) return [...found, { level: "ok", text: `its folder is ${folder}` }];
-  const fix = "Make it, or give one that exists: VTUBER_WORKING_DIR, or working_dir in config.toml.";
-  return [...found, { level: "fail", text: `its folder ${workingDir} does not exist`, fix }];
+  if (folder?.isFolder) return [...found, { level: "ok", text: `its folder is ${folder.path}` }];
+  const give = "give one that exists: VTUBER_WORKING_DIR, or working_dir in config.toml.";
+  const finding: Finding = folder
+    ? { level: "fail", text: `its folder ${folder.path} is not a folder`, fix: `Instead, ${give}` }
+    : { level: "fail", text: `its folder ${workingDir} does not exist`, fix: `Make it, or ${give}` };
+  return [...found, finding];
+}
+
+function missingFix(command: string): string {
+  const [program, ...args] = splitCommand(command) ?? [];
+  if (program === undefined || args.length === 0) {
+    return "Install it, or give its whole path: command in config.toml, or OPENAB_AGENT_COMMAND.";
+  }
+  return `Arguments go into args: command = ${JSON.stringify(program)}, args = ${listed(args)}. ` +
+    "If it has no arguments, give its whole path.";
+}
+
+function listed(texts: readonly string[]): string {
+  return `[${texts.map((text) => JSON.stringify(text)).join(", ")}]`;
 }
 
 /** What is found of an agent that was started, and opened a session. */
-export function agentFindings(told: AgentDescription, ms: number): Finding[] {
+export function agentFindings(told: AgentDescription): Finding[] {
   const { agent, accepts, canResume, mcp, authMethods } = told;
   const who = agent ? `${agent.name} ${agent.version ?? ""}`.trim() : "it does not tell its name";
   const ways = authMethods.length > 0 ? `; its ways to log in: ${authMethods.join(", ")}` : "";
@@ -116,7 +167,7 @@ export function agentFindings(told: AgentDescription, ms: number): Finding[] {
     : "do not come back: it is told again what was said";
   const ok = (text: string): Finding => ({ level: "ok", text });
   return [
-    ok(`started in ${Math.round(ms)} ms: ${who}, protocol version ${told.protocolVersion}`),
+    ok(`started in ${Math.round(told.startedMs)} ms: ${who}, protocol version ${told.protocolVersion}`),
     ok(`opened a session: it needs no log-in, or has one${ways}`),
     ok(`takes pictures: ${yes(accepts.image)}, sounds: ${yes(accepts.audio)}`),
     ok(`sessions ${returns}; closes them: ${yes(told.canClose)}, deletes them: ${yes(told.canDelete)}`),
@@ -145,12 +196,31 @@ function choice(what: string, now: string | undefined, offered: readonly string[
 }
 
 /** What is found of an agent that could not be started, or opened no session. */
-export function failedFinding(code: string | undefined, message: string): Finding {
+export function failedFinding({ command, args }: AgentSetup, failed: Failed): Finding {
+  const { code, message, stderr, stray } = failed;
   if (code === "agent_auth_required") {
     return { level: "fail", text: "was started, and opens no session before a log-in", fix: message };
   }
-  const fix = "Run its command by hand, in its folder: it should wait there for input, and say nothing.";
-  return { level: "fail", text: `could not be used: ${message}`, fix };
+  const said = stderr.length > 0 ? ` The last that it wrote to stderr: ${stderr.join(" / ")}` : "";
+  if (stray === undefined) {
+    const fix =
+      "Run its command by hand, in its folder: it should wait there for input, and say nothing. If it " +
+      "speaks to you, it may need an argument, such as acp or --acp.";
+    return { level: "fail", text: `could not be used: ${message}${said}`, fix };
+  }
+  const fix = "Does it need an argument, such as acp or --acp? " +
+    `Its command and args are ${JSON.stringify(command ?? "")} and ${listed(args)}.`;
+  return { level: "fail", text: `writes what is no ACP: ${JSON.stringify(stray)}${said}`, fix };
+}
+
+/** How an agent failed. */
+export interface Failed {
+  readonly code: string | undefined;
+  readonly message: string;
+  /** The last lines of its stderr. */
+  readonly stderr: readonly string[];
+  /** What it wrote that is no ACP, if it said nothing else. */
+  readonly stray: string | undefined;
 }
 
 /** The lines of a finding, about something if it is told. */

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { RPC, RpcError } from "../../lib/acp/peer.ts";
+import { RPC, RpcError } from "../../lib/acp/rpc.ts";
 import { Heard } from "../turn/heard.ts";
 import { AcpHouse, GO } from "./memory_acp.ts";
 

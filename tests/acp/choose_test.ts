@@ -1,6 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { AcpAgent } from "../../lib/acp/agent.ts";
-import { RPC, RpcError } from "../../lib/acp/peer.ts";
+import { RPC, RpcError } from "../../lib/acp/rpc.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import type { Json } from "../fakes/agent.ts";
 import { failureOf, settled } from "../turn/heard.ts";
@@ -143,7 +143,8 @@ Deno.test("AcpSession.choose: without a model, the configured one answers again"
 const RESUMED: readonly { name: string; model?: string; told: Json; usual: string | undefined }[] = [
   { name: "the agent's own", told: { configOptions: option("c") }, usual: "a" },
   { name: "the configured one", model: "b", told: { configOptions: option("c") }, usual: "b" },
-  { name: "none, where the agent tells none", told: {}, usual: undefined },
+  { name: "the agent's own, where it tells none", told: {}, usual: "a" },
+  { name: "the configured one, where it tells none", model: "b", told: {}, usual: "b" },
 ];
 for (const { name, model, told, usual } of RESUMED) {
   Deno.test(`AcpSession.choose: without a model, after the session was brought back: ${name}`, async () => {
@@ -197,4 +198,99 @@ Deno.test("AcpSession.model: what is told behind the answer that makes the sessi
     { method: "session/update", params: { sessionId: "s", update } },
   );
   assertEquals((await opening).model, "b");
+});
+
+/** An agent that answers the choice of a model when the test says so. */
+function slowly(by: "option" | "set_model"): {
+  handlers: Record<string, Handler>;
+  method: string;
+  answers: (() => void)[];
+} {
+  const answers: (() => void)[] = [];
+  const later = (result: Json) => new Promise((resolve) => answers.push(() => resolve(result)));
+  if (by === "option") {
+    const handlers = withOption({
+      "session/set_config_option": ({ value }) => later({ configOptions: option(value) }),
+    });
+    return { handlers, method: "session/set_config_option", answers };
+  }
+  const availableModels = ["a", "b", "c"].map((modelId) => ({ modelId, name: modelId }));
+  const handlers: Record<string, Handler> = {
+    "session/new": () => ({ sessionId: "s", models: { currentModelId: "a", availableModels } }),
+    "session/set_model": () => later({}),
+  };
+  return { handlers, method: "session/set_model", answers };
+}
+const HASTY = { setupMs: 60_000, resumeMs: 20, cancelMs: 60_000 };
+
+for (const by of ["option", "set_model"] as const) {
+  Deno.test(`AcpSession.choose: an answer that comes late is as good as any: by ${by}`, async () => {
+    const { handlers, method, answers } = slowly(by);
+    await using house = new AcpHouse(handlers, { times: HASTY });
+    const session = await house.agent.open();
+    await failureOf(session.choose("b"));
+    assertEquals(session.model, undefined, "it is not known whether it was taken");
+    answers[0]?.();
+    await settled();
+    assertEquals(session.model, "b");
+    const back = session.choose(undefined);
+    await house.running.until(method, 2);
+    answers[1]?.();
+    await back;
+    assertEquals(session.model, "a");
+  });
+
+  Deno.test(`AcpSession.choose: what may have been taken is asked for again: by ${by}`, async () => {
+    const { handlers, method, answers } = slowly(by);
+    await using house = new AcpHouse(handlers, { times: HASTY });
+    const session = await house.agent.open();
+    await failureOf(session.choose("b"));
+    const back = session.choose(undefined);
+    await house.running.until(method, 2);
+    answers[1]?.();
+    await back;
+    assertEquals(session.model, "a");
+    answers[0]?.();
+    await settled();
+    // The option tells what is set; the answer to the method tells nothing.
+    assertEquals(session.model, by === "option" ? "b" : undefined);
+  });
+}
+
+Deno.test("AcpSession.choose: a refusal leaves the model as it was", async () => {
+  let refuses = true;
+  await using house = new AcpHouse(withOption({
+    "session/set_config_option": ({ value }) => {
+      if (refuses) throw new RpcError(RPC.internalError, "No credit.");
+      return { configOptions: option(value) };
+    },
+  }));
+  const session = await house.agent.open();
+  await failureOf(session.choose("b"));
+  await session.choose("a");
+  await session.choose(undefined);
+  assertEquals(house.running.count("session/set_config_option"), 1);
+  refuses = false;
+  await session.choose("b");
+  assertEquals(session.model, "b");
+});
+
+Deno.test("AcpSession.choose: a session that a new process brings back returns to the agent's own model", async () => {
+  let kept = "a";
+  await using house = new AcpHouse(withOption({
+    "session/set_config_option": ({ value }) => {
+      kept = value;
+      return { configOptions: option(value) };
+    },
+    "session/resume": () => ({ configOptions: option(kept) }),
+  }));
+  const session = await house.agent.open();
+  await session.choose("b");
+  house.nowMs = 60_000;
+  house.running.die();
+  await settled();
+  const again = await house.agent.resume(session.id);
+  assertEquals([house.starts.length, again?.model], [2, "b"]);
+  await again?.choose(undefined);
+  assertEquals([again?.model, kept], ["a", "a"]);
 });

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { McpServer } from "../../lib/acp/mcp.ts";
-import { RPC, RpcError } from "../../lib/acp/peer.ts";
+import { RPC, RpcError } from "../../lib/acp/rpc.ts";
+import type { SessionId } from "../../lib/turn/event.ts";
 import type { Json } from "../fakes/agent.ts";
 import { failureOf, Heard, settled } from "../turn/heard.ts";
 import { able, AcpHouse, GO, type Handler, never } from "./memory_acp.ts";
@@ -220,3 +221,115 @@ for (const { name, can, sent, left } of MCP) {
     assert(!JSON.stringify(house.recorder.entries).includes("secret"));
   });
 }
+
+const HASTY = { setupMs: 60_000, resumeMs: 20, cancelMs: 60_000 };
+
+Deno.test("Setup: behind a mode that takes too long, no model is asked for", async () => {
+  const mode = Promise.withResolvers<void>();
+  await using house = new AcpHouse(
+    offering({ modes: MODES, models: LIST }, { "session/set_mode": () => mode.promise.then(() => ({})) }),
+    { mode: "code", model: "b", times: HASTY },
+  );
+  const session = await house.agent.open();
+  mode.resolve();
+  await session.choose("c");
+  await settled();
+  assertEquals(house.running.said(...SETS), ["session/set_mode code", "session/set_model c"]);
+  assertEquals(session.model, "c");
+  assertStringIncludes((await house.recorder.until(/mode "code"/)).message, "0.02 seconds");
+  assertStringIncludes((await house.recorder.until(/model "b"/)).message, "was not asked for");
+});
+
+Deno.test("Setup: a model that takes too long serves when it comes, unless another was chosen", async () => {
+  for (const other of [false, true]) {
+    const answers: (() => void)[] = [];
+    await using house = new AcpHouse(
+      offering({ models: LIST }, {
+        "session/set_model": ({ modelId }) =>
+          modelId === "b" ? new Promise((resolve) => answers.push(() => resolve({}))) : {},
+      }),
+      { model: "b", times: HASTY },
+    );
+    const session = await house.agent.open();
+    assertEquals(session.model, undefined);
+    await session.choose(undefined);
+    assertEquals(house.running.said(...SETS), ["session/set_model b"], "it serves, whatever it has");
+    if (other) await session.choose("c");
+    answers[0]?.();
+    await settled();
+    assertEquals(session.model, other ? undefined : "b");
+  }
+});
+
+const BACK = able({ sessionCapabilities: { close: {}, resume: {} } });
+const FORGETFUL: readonly { name: string; settings: Json; asked: string[] }[] = [
+  {
+    name: "by their methods",
+    settings: { modes: MODES, models: LIST },
+    asked: ["session/set_mode code", "session/set_model b"],
+  },
+  {
+    name: "by options",
+    settings: {
+      configOptions: [modelOption("a"), { ...modeOption, options: [{ value: "code" }, { value: "ask" }] }],
+    },
+    asked: ["session/set_config_option o code", "session/set_config_option m b"],
+  },
+  {
+    name: "that new ones begin with",
+    settings: { modes: { ...MODES, currentModeId: "code" }, models: { ...LIST, currentModelId: "b" } },
+    asked: ["session/set_mode code", "session/set_model b"],
+  },
+  {
+    name: "that new ones begin with and nothing names",
+    settings: {
+      modes: { currentModeId: "code", availableModes: [] },
+      models: { currentModelId: "b", availableModels: [] },
+    },
+    asked: ["session/set_mode code", "session/set_model b"],
+  },
+];
+for (const { name, settings, asked } of FORGETFUL) {
+  Deno.test(`Setup: a session of which nothing is told gets back its mode and model ${name}`, async () => {
+    await using house = new AcpHouse(
+      offering(settings, { "initialize": BACK, "session/resume": () => ({}) }),
+      { mode: "code", model: "b" },
+    );
+    const session = await house.agent.open();
+    session.close();
+    await house.running.until("session/close");
+    house.running.came.length = 0;
+    const again = await house.agent.resume(session.id);
+    assertEquals(house.running.said(...SETS), asked);
+    assertEquals(again?.model, "b");
+    assertEquals(house.recorder.entries.filter(({ level }) => level === "warn"), []);
+  });
+}
+
+Deno.test("Setup: before any session was new, the mode is asked for as it is configured; of the model it says so", async () => {
+  await using house = new AcpHouse(
+    offering({}, { "initialize": BACK, "session/resume": () => ({}) }),
+    { mode: "plan", model: "b" },
+  );
+  assert(await house.agent.resume("old" as SessionId));
+  assertEquals(house.running.said(...SETS), ["session/set_mode plan"]);
+  const warnings = house.recorder.entries.filter(({ level }) => level === "warn");
+  assertEquals(warnings.map(({ message }) => message.slice(0, 32)), ['The model "b" was not asked for:']);
+});
+
+Deno.test("Setup: what the agent tells of a session that was brought back is what counts", async () => {
+  const told = {
+    modes: { ...MODES, currentModeId: "code" },
+    configOptions: [{ ...modelOption("b"), id: "n" }],
+  };
+  await using house = new AcpHouse(
+    offering({ models: LIST }, { "initialize": BACK, "session/resume": () => told }),
+    { mode: "code", model: "b" },
+  );
+  const session = await house.agent.open();
+  session.close();
+  await house.running.until("session/close");
+  house.running.came.length = 0;
+  assert(await house.agent.resume(session.id));
+  assertEquals(house.running.said(...SETS), []);
+});

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import { RPC, RpcError } from "../../lib/acp/peer.ts";
+import { RPC, RpcError } from "../../lib/acp/rpc.ts";
 import type { Json } from "../fakes/agent.ts";
 import { soon } from "../turn/heard.ts";
 import { AT_ONCE, DemoClient } from "./demo_client.ts";

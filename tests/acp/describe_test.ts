@@ -16,6 +16,7 @@ Deno.test("AcpAgent.describe: what the agent can do and offers; the session of i
   }, {
     mode: "code",
     model: "gpt-4o",
+    now: () => 0,
     mcpServers: [{ type: "sse", name: "news", url: "https://news.example", headers: [] }],
   });
   assertEquals(await house.agent.describe(), {
@@ -35,6 +36,7 @@ Deno.test("AcpAgent.describe: what the agent can do and offers; the session of i
       'The MCP server "news" is left out: the agent does not connect to servers by sse.',
       'The agent has no model "gpt-4o"; it has a, b.',
     ],
+    startedMs: 0,
   });
   assertEquals(house.methods, ["initialize", "session/set_mode", "session/close", "session/delete"]);
   assertEquals([house.count("session/new"), house.agent.openSessions], [1, 0]);
@@ -57,6 +59,7 @@ Deno.test("AcpAgent.describe: an agent that can do nothing more", async () => {
     mode: undefined,
     modes: [],
     warnings: [],
+    startedMs: 0,
   });
 });
 
@@ -74,4 +77,26 @@ Deno.test("AcpAgent.describe: throws as opening a session does, and when nobody 
   controller.abort(reason);
   assertStrictEquals(await waiting, reason);
   await assertRejects(() => slow.agent.describe(controller.signal), Error, "hung up");
+});
+
+Deno.test("AcpAgent.describe: how long it took from its launch until the session was open, without its end", async () => {
+  const house: AcpHouse = new AcpHouse({
+    "initialize": () => {
+      house.nowMs += 100;
+      return { protocolVersion: 1, agentCapabilities: { sessionCapabilities: { close: {} } } };
+    },
+    "session/new": () => {
+      house.nowMs += 20;
+      return { sessionId: "s" };
+    },
+    "session/close": () => {
+      house.nowMs += 3;
+      return {};
+    },
+  });
+  await using _end = house;
+  house.beforeStart = () => house.nowMs += 4_000;
+  assertEquals((await house.agent.describe()).startedMs, 4_120);
+  house.nowMs += 50_000;
+  assertEquals((await house.agent.describe()).startedMs, 4_120, "also of one that runs for long");
 });

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { RPC, RpcError } from "../../lib/acp/peer.ts";
+import { RPC, RpcError } from "../../lib/acp/rpc.ts";
 import type { Prompting, Session } from "../../lib/turn/agent.ts";
 import { Random } from "../fakes/random.ts";
 import { Heard, settled, soon } from "../turn/heard.ts";

@@ -1,7 +1,8 @@
 import type { PromptBlock } from "../../lib/turn/agent.ts";
 import { AcpAgent, type AcpAgentOptions } from "../../lib/acp/agent.ts";
-import { Peer, RPC, RpcError } from "../../lib/acp/peer.ts";
+import { Peer } from "../../lib/acp/peer.ts";
 import type { Link } from "../../lib/acp/process.ts";
+import { RPC, RpcError } from "../../lib/acp/rpc.ts";
 import { aborted } from "../../lib/turn/abort.ts";
 import { soon } from "../turn/heard.ts";
 import { crossed, memoryLink, Recorder } from "./ends.ts";
@@ -110,6 +111,11 @@ export class RunningAcp {
   /** Says something in a session. */
   say(sessionId: string, text: string): void {
     this.update(sessionId, { sessionUpdate: "agent_message_chunk", content: { type: "text", text } });
+  }
+
+  /** Says something that cannot be read. */
+  babble(text = ""): void {
+    this.peer.notify(7 as unknown as string, text);
   }
 
   update(sessionId: string, update: Readonly<Record<string, unknown>>): void {

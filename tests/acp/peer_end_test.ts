@@ -1,5 +1,7 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } from "@std/assert";
-import { ClosedError, Peer, type PeerStreams } from "../../lib/acp/peer.ts";
+import { ask } from "../../lib/acp/ask.ts";
+import { Peer, type PeerStreams } from "../../lib/acp/peer.ts";
+import { ClosedError } from "../../lib/acp/rpc.ts";
 import { aborted } from "../../lib/turn/abort.ts";
 import { settled, soon } from "../turn/heard.ts";
 import { crossed, raw, RawEnd, Told, two } from "./ends.ts";
@@ -238,4 +240,46 @@ Deno.test("Peer: endInput of a closed connection resolves", async () => {
   const { peer } = raw();
   await peer.close();
   await soon(peer.endInput(), "endInput");
+});
+
+Deno.test("Peer: a request that is forgotten is not kept, and its answer is skipped", async () => {
+  const { peer, end, told } = raw();
+  const heard: string[] = [];
+  const settle = { resolve: () => heard.push("resolved"), reject: () => heard.push("rejected") };
+  peer.call("ask", {}, settle).forget();
+  const { id } = await end.next() ?? {};
+  await end.say({ id, result: {} });
+  assertEquals([heard, told.entries.length], [[], 1]);
+  await peer.close();
+  assertEquals(heard, []);
+});
+
+Deno.test("Peer: a thousand requests may wait for an answer, and one more is refused", async () => {
+  const { peer, end } = raw();
+  const waiting = Array.from({ length: 1_000 }, () => peer.request("ask", {}));
+  await assertRejects(() => peer.request("ask", {}), ClosedError, "does not answer");
+  const { id } = await end.next() ?? {};
+  await end.say({ id, result: "yes" });
+  assertEquals(await waiting[0], "yes");
+  const next = peer.request("ask", {});
+  await settled();
+  await peer.close();
+  const all = await Promise.allSettled([...waiting.slice(1), next]);
+  assertEquals(all.every((one) => one.status === "rejected"), true);
+});
+
+Deno.test("ask: nothing is kept of requests that are not answered in time, unless a late answer is wanted", async () => {
+  const { peer, end } = raw();
+  const late: unknown[] = [];
+  const question = { method: "ask", params: {}, ms: 1, read: (result: unknown) => result };
+  // More than may wait at once.
+  for (let count = 0; count < 4; count++) {
+    const asked = Array.from({ length: 300 }, () => ask(peer, question));
+    await soon(Promise.allSettled(asked), "their times");
+    for (let line = 0; line < 300; line++) await end.next();
+  }
+  await assertRejects(() => ask(peer, { ...question, late: (result) => late.push(result) }), Error, "within");
+  await end.say({ id: (await end.next())?.id, result: "late" });
+  assertEquals(late, ["late"]);
+  await peer.close();
 });

@@ -1,8 +1,9 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { Peer, RPC, RpcError } from "../../lib/acp/peer.ts";
+import { Peer } from "../../lib/acp/peer.ts";
+import { RPC, RpcError } from "../../lib/acp/rpc.ts";
 import { aborted } from "../../lib/turn/abort.ts";
 import type { Json } from "../fakes/agent.ts";
-import { closeAll, crossed, raw, Told, two } from "./ends.ts";
+import { closeAll, crossed, raw, RawEnd, Told, two } from "./ends.ts";
 
 const failing = (error: unknown) => new Told(() => Promise.reject(error));
 
@@ -268,5 +269,40 @@ Deno.test("Peer: only so many requests of the other end are open; one too many i
   await end.say({ id: "room again", method: "ask" });
   assertEquals((await end.next())?.result, "at last");
   assertEquals(asked, limit + 1);
+  await peer.close();
+});
+
+const HIDDEN: readonly (readonly [name: string, error: Json | string, explanation: string])[] = [
+  ["message", { code: 1, message: "The key sk-1 is wrong" }, "The key *** is wrong"],
+  ["details in words", { code: 1, message: "No", data: "the key sk-1" }, "No: the key ***"],
+  ["details", { code: 1, message: "No", data: { details: "sk-1", more: ["sk-1"] } }, "No: ***"],
+  ["error in words", "sk-1", '"***"'],
+  ["details that are cut", { message: "No", data: "x".repeat(498) + "sk-1" }, `No: ${"x".repeat(498)}**`],
+];
+for (const [name, error, explanation] of HIDDEN) {
+  Deno.test(`Peer: no secret is told on: ${name}`, async () => {
+    const [mine, theirs] = crossed();
+    const end = new RawEnd(theirs);
+    const peer = new Peer(mine, new Told(), (text) => text.replaceAll("sk-1", "***"));
+    const answer = peer.request("ask", {});
+    await end.next();
+    await end.say({ id: 0, error });
+    const thrown: RpcError = await assertRejects(() => answer, RpcError);
+    assertEquals([thrown.explanation, JSON.stringify(thrown.data ?? "").includes("sk-1")], [
+      explanation,
+      false,
+    ]);
+    await peer.close();
+  });
+}
+
+Deno.test("Peer: details that are nested without end are left out", async () => {
+  const { peer, end } = raw();
+  const answer = peer.request("ask", {});
+  await end.next();
+  const deep = "[".repeat(200_000) + "]".repeat(200_000);
+  await end.say(`{"id":0,"error":{"code":1,"message":"No","data":${deep}}}`);
+  const thrown: RpcError = await assertRejects(() => answer, RpcError, "No");
+  assertEquals([thrown.data, peer.closed.aborted], [undefined, false]);
   await peer.close();
 });

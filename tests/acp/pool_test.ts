@@ -3,8 +3,9 @@ import { AgentPool, type PoolMember } from "../../lib/acp/pool.ts";
 import { aborted } from "../../lib/turn/abort.ts";
 import type { AgentState, Session } from "../../lib/turn/agent.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
-import { failureOf, Heard, soon } from "../turn/heard.ts";
-import { able, AcpHouse, GO, type Handler, untilCancelled } from "./memory_acp.ts";
+import { Failure } from "../../lib/turn/failure.ts";
+import { failureOf, Heard, settled, soon } from "../turn/heard.ts";
+import { able, AcpHouse, GO, type Handler, never, untilCancelled } from "./memory_acp.ts";
 
 const RESUMES = able({ sessionCapabilities: { close: {}, resume: {}, delete: {} } });
 const KNOWS: Readonly<Record<string, Handler>> = {
@@ -120,10 +121,16 @@ Deno.test("AgentPool: warms all of them, and tells the models of any", async () 
 });
 
 /** A member in this state, which keeps what it was asked. */
-function member(state: AgentState, openSessions: number, asked: string[], name: string): PoolMember {
+function member(
+  state: AgentState,
+  openSessions: number,
+  asked: string[],
+  name: string,
+  error: (what: string) => Error = (what) => new Error(what),
+): PoolMember {
   const ask = (what: string) => {
     asked.push(`${name} ${what}`);
-    return Promise.reject(new Error(what));
+    return Promise.reject(error(what));
   };
   return {
     name: "agent",
@@ -145,7 +152,12 @@ const STATES: readonly (readonly [members: [AgentState, number][], state: AgentS
   [[["ready", 1], ["ready", 0]], "ready", ["1 open"]],
   [[["ready", 1], ["ready", 1]], "ready", ["0 open"]],
   [[["failing", 0], ["ready", 7]], "ready", ["0 warm", "1 open"]],
-  [[["failing", 0], ["failing", 0]], "failing", ["0 open"]],
+  [[["failing", 0], ["failing", 0]], "failing", ["1 warm", "0 open"]],
+  [[["starting", 0], ["ready", 9]], "ready", ["1 open"]],
+  [[["idle", 0], ["ready", 9]], "ready", ["0 warm", "1 open"]],
+  [[["starting", 0], ["idle", 9]], "starting", ["1 open"]],
+  [[["idle", 1], ["idle", 0]], "idle", ["0 warm", "1 open"]],
+  [[["closed", 0], ["failing", 9]], "failing", ["1 open"]],
   [[["failing", 0], ["idle", 0]], "idle", ["0 warm", "1 open"]],
   [[["idle", 0], ["starting", 0]], "starting", ["0 open"]],
   [[["closed", 0], ["closed", 0]], "closed", ["0 open"]],
@@ -171,3 +183,68 @@ Deno.test("AgentPool: is not made of nothing; its first tells what they can do",
   assertStrictEquals(told.message, "describe");
   assertEquals(asked, ["0 describe"]);
 });
+
+Deno.test("AgentPool: one that starts and starts does not hold up the others", async () => {
+  await using house = new Houses(2);
+  house.houses[0]!.handlers = { initialize: never };
+  house.pool.warm();
+  await settled();
+  await house.houses[1]!.running.until("session/new");
+  const { pool } = house;
+  assertEquals(ids([await pool.open(), await pool.open(), await pool.open()]), ["b1", "b2", "b3"]);
+});
+
+Deno.test("AgentPool: what one cannot start, the next best does", async () => {
+  await using house = new Houses(3);
+  house.houses[0]!.beforeStart = () => {
+    throw new Error("no memory");
+  };
+  assertEquals(ids([await house.pool.open()]), ["b1"]);
+});
+
+Deno.test("AgentPool: a session whose process is down is brought back in another", async () => {
+  await using house = new Houses(2);
+  const [home] = house.houses;
+  const session = await house.pool.open();
+  home!.nowMs = 60_000;
+  home!.beforeStart = () => {
+    throw new Error("no memory");
+  };
+  home!.running.die();
+  await settled();
+  assertEquals(ids([await house.pool.resume(session.id)]), ["a1"]);
+  assertEquals(house.said("session/resume"), [[], ["session/resume a1"]]);
+});
+
+const gone = (what: string) => new Failure("agent_unavailable", what);
+const FAILED: readonly {
+  name: string;
+  error: (what: string) => Error;
+  aborts?: boolean;
+  asked: string[];
+}[] = [
+  { name: "unavailable: each once, the best first", error: gone, asked: ["1", "0", "2"] },
+  { name: "a log-in", error: (what) => new Failure("agent_auth_required", what), asked: ["1"] },
+  { name: "a prompt that it got", error: (what) => gone(what).afterPrompt(), asked: ["1"] },
+  { name: "unavailable, and nobody waits any more", error: gone, aborts: true, asked: ["1"] },
+];
+for (const { name, error, aborts, asked: expected } of FAILED) {
+  for (const what of ["open", "resume"] as const) {
+    Deno.test(`AgentPool.${what}: fails by ${name}`, async () => {
+      const asked: string[] = [];
+      const controller = new AbortController();
+      const fails = (what: string) => {
+        if (aborts) controller.abort();
+        return error(`${what} of ${asked.at(-1)}`);
+      };
+      const states: AgentState[] = ["starting", "ready", "failing"];
+      const pool = new AgentPool(states.map((state, i) => member(state, 0, asked, String(i), fails)));
+      const { signal } = controller;
+      const failure = await failureOf(
+        what === "open" ? pool.open(signal) : pool.resume("s" as SessionId, signal),
+      );
+      assertEquals(failure.message, `${what} of 1 ${what}`, "the best one's is told");
+      assertEquals(asked.filter((one) => !one.endsWith("warm")), expected.map((one) => `${one} ${what}`));
+    });
+  }
+}

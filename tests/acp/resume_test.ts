@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertNotStrictEquals, assertRejects, assertStrictEquals } from "@std/assert";
-import { RPC, RpcError } from "../../lib/acp/peer.ts";
+import { RPC, RpcError } from "../../lib/acp/rpc.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import { failureOf, Heard, settled, soon } from "../turn/heard.ts";
 import { able, AcpHouse, GO, type Handler, never, untilCancelled } from "./memory_acp.ts";

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { RPC, RpcError } from "../../lib/acp/peer.ts";
+import { RPC, RpcError } from "../../lib/acp/rpc.ts";
 import type { Session } from "../../lib/turn/agent.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import { Random } from "../fakes/random.ts";

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { Peer, RPC, RpcError } from "../../lib/acp/peer.ts";
+import { Peer } from "../../lib/acp/peer.ts";
 import { Chosen } from "../../lib/acp/chosen.ts";
+import { RPC, RpcError } from "../../lib/acp/rpc.ts";
 import { AcpSession } from "../../lib/acp/session.ts";
-import { parseSessionSettings } from "../../lib/acp/wire.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import { Failure } from "../../lib/turn/failure.ts";
 import { failureOf, Heard, settled, soon } from "../turn/heard.ts";
@@ -156,7 +156,7 @@ function sessionOver(streams: ReturnType<typeof crossed>[0]): { session: AcpSess
     notification: (_method, params) => session.update((params as { update: unknown }).update),
     request: () => Promise.resolve({}),
   });
-  const chosen = new Chosen("s", parseSessionSettings({}), () => Promise.resolve());
+  const chosen = new Chosen("s", { model: undefined, modes: [] }, () => Promise.resolve());
   const session = new AcpSession("s" as SessionId, chosen, {
     peer,
     accepts: { image: false, audio: false },

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { AcpAgent } from "../../lib/acp/agent.ts";
-import { RPC, RpcError } from "../../lib/acp/peer.ts";
+import { RPC, RpcError } from "../../lib/acp/rpc.ts";
 import { failureOf, Heard, settled } from "../turn/heard.ts";
 import { crossed, memoryLink, RawEnd, Recorder } from "./ends.ts";
 import { AcpHouse, GO, type Handler, never } from "./memory_acp.ts";

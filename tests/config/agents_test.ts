@@ -12,7 +12,7 @@ function mistakesOf(text: string, env: Env = {}, flags: Env = {}): readonly stri
 }
 
 function source(text: string, env: Env, flags: Env): ConfigSource {
-  return { env: { HOME: "/home/mao", ...env }, flags, file: { path: "config.toml", text } };
+  return { env: { HOME: "/home/mao", ...env }, flags, ...text && { file: { path: "config.toml", text } } };
 }
 
 const OWN = '[agent]\ncommand = "own"\n';
@@ -27,7 +27,6 @@ const CHOICES: [
 ][] = [
   ["nothing: the demo agent", "", {}, [["openab", undefined]]],
   ["nothing but a name: the demo agent", "", { VTUBER_DEFAULT_MODEL: "mao" }, [["mao", undefined]]],
-  ["[agent] without a command: the demo agent", '[agent]\nmode = "x"\n', {}, [["openab", undefined]]],
   ["[agent]", OWN, {}, [["openab", "own"]]],
   ["[agent] with a name", OWN, { VTUBER_DEFAULT_MODEL: "mao" }, [["mao", "own"]]],
   ["a variable's agent", "", { OPENAB_AGENT_COMMAND: "goose acp" }, [["openab", "goose"]]],
@@ -74,6 +73,22 @@ Deno.test("agents: [agent] without a command is no agent beside others, and that
   assertEquals(config.agents.map(({ name }) => name), ["codex"]);
   assertEquals(warnings.length, 1);
   assertMatch(warnings[0]!, /^\[agent\] has no command/);
+});
+
+Deno.test("agents: [agent] without a command, alone, is the demo agent, and that is told", () => {
+  const { config, warnings } = load('[agent]\nmode = "x"\n');
+  assertEquals(config.agents.map(({ name, command }) => [name, command]), [["openab", undefined]]);
+  assertEquals(warnings, [
+    "[agent] has no command, and OPENAB_AGENT_COMMAND is not set: it is the built-in demo agent.",
+  ]);
+  assertEquals(load('[agent]\nmode = "x"\n', { OPENAB_AGENT_COMMAND: "a" }).warnings, []);
+});
+
+Deno.test("agents: variables to hand on to [agent], where there is none, are warned of", () => {
+  const [warning, ...more] = load(CODEX, { OPENAB_AGENT_INHERIT_ENV: "TZ" }).warnings;
+  assertEquals(more, []);
+  assertMatch(warning!, /^OPENAB_AGENT_INHERIT_ENV has no effect: .*inherit_env/);
+  assertEquals(load(OWN + CODEX, { OPENAB_AGENT_INHERIT_ENV: "TZ" }).warnings, []);
 });
 
 Deno.test("agents: a default that nobody is, where only others are, is a mistake that names them", () => {
@@ -158,6 +173,8 @@ Deno.test("agents: the command and the names of OpenAB's variables are about [ag
 
 const KEY = "s3cret-key-of-twenty/+";
 const AT = "${VTUBER_AUTH_KEY}";
+const FS = `${CODEX}[agents.codex.mcp_servers.fs]\n`;
+const WEB = `${OWN}[agent.mcp_servers.web]\n`;
 const LEAKS: [name: string, fields: string, text: string, env?: Env][] = [
   ["by the name", "inherit_env of the agent openab", `${OWN}inherit_env = ["VTUBER_AUTH_KEY"]\n`],
   [
@@ -168,46 +185,80 @@ const LEAKS: [name: string, fields: string, text: string, env?: Env][] = [
   ["by the name in the environment", "inherit_env of the agent openab", "", {
     OPENAB_AGENT_INHERIT_ENV: "TZ,VTUBER_AUTH_KEY",
   }],
-  ["in the command of the environment", "args of the agent openab", "", { OPENAB_AGENT_COMMAND: `a ${KEY}` }],
-  ["by the value", "env of the agent openab", `${OWN}env = { TOKEN = "${AT}" }\n`],
-  ["by the value, written out", "env of the agent openab", `${OWN}env = { TOKEN = "${KEY}" }\n`],
-  ["by the value, within another", "env of the agent openab", `${OWN}env = { TOKEN = "Bearer ${AT}" }\n`],
-  ["as an argument", "args of the agent openab", `${OWN}args = ["--key", "${AT}"]\n`],
-  ["to another agent", "args of the agent codex", `${OWN}${CODEX}args = ["${AT}"]\n`],
+  ["by another name", "inherit_env of the agent openab", `${OWN}inherit_env = ["OTHER"]\n`, { OTHER: KEY }],
+  ["by another name, within more", "inherit_env of the agent openab", `${OWN}inherit_env = ["other"]\n`, {
+    OTHER: `Bearer ${KEY}`,
+  }],
   [
     "to another agent by the name",
     "inherit_env of the agent codex",
     `${CODEX}inherit_env = ["VTUBER_AUTH_KEY"]\n`,
   ],
+  ["in the command of the environment", "args of the agent openab", "", { OPENAB_AGENT_COMMAND: `a ${KEY}` }],
+  ["as the command", "command of the agent openab", `[agent]\ncommand = "/bin/${KEY}"\n`],
+  ["as the folder", "working_dir of the agent openab", `${OWN}working_dir = "/tmp/${KEY}"\n`],
+  [
+    "as the mode and the model",
+    "mode and model of the agent openab",
+    `${OWN}mode = "${KEY}"\nmodel = "${KEY}"\n`,
+  ],
+  ["by the value", "env of the agent openab", `${OWN}env = { TOKEN = "${KEY}" }\n`],
+  ["by the value, within another", "env of the agent openab", `${OWN}env = { TOKEN = "Bearer ${KEY}" }\n`],
+  ["by another variable's value", "env of the agent openab", OWN + 'env = { TOKEN = "${OTHER}" }\n', {
+    OTHER: KEY,
+  }],
+  ["as the name of a variable", "env of the agent openab", `${OWN}env = { "${KEY}" = "1" }\n`],
+  ["as an argument", "args of the agent openab", `${OWN}args = ["--key", "${KEY}"]\n`],
+  ["to another agent", "args of the agent codex", `${OWN}${CODEX}args = ["${KEY}"]\n`],
+  [
+    "as an MCP server's command",
+    "mcp_servers.fs.command of the agent codex",
+    `${FS}command = "${KEY}"\n`,
+  ],
   [
     "as an argument of an MCP server",
     "mcp_servers.fs.args of the agent codex",
-    `${CODEX}[agents.codex.mcp_servers.fs]\ncommand = "fs"\nargs = ["${AT}"]\n`,
+    `${FS}command = "fs"\nargs = ["${KEY}"]\n`,
   ],
   [
     "as a variable of an MCP server",
     "mcp_servers.fs.env of the agent codex",
-    `${CODEX}[agents.codex.mcp_servers.fs]\ncommand = "fs"\nenv = { A = "${AT}" }\n`,
+    `${FS}command = "fs"\nenv = { A = "${KEY}" }\n`,
+  ],
+  [
+    "as the name of a variable of an MCP server",
+    "mcp_servers.fs.env of the agent codex",
+    `${FS}command = "fs"\nenv = { "${KEY}" = "a" }\n`,
+  ],
+  [
+    "as the name of an MCP server",
+    "mcp_servers of the agent codex",
+    `${CODEX}[agents.codex.mcp_servers."${KEY}"]\ncommand = "${KEY}"\n`,
   ],
   [
     "in the address of an MCP server",
     "mcp_servers.web.url of the agent openab",
-    `${OWN}[agent.mcp_servers.web]\nurl = "https://a.example/?key=${AT}"\n`,
+    `${WEB}url = "https://a.example/?key=${KEY}"\n`,
   ],
   [
     "in the address of an MCP server, encoded",
     "mcp_servers.web.url of the agent openab",
-    `${OWN}[agent.mcp_servers.web]\nurl = "https://a.example/?key=${encodeURIComponent(KEY)}"\n`,
+    `${WEB}url = "https://a.example/?key=${encodeURIComponent(KEY)}"\n`,
   ],
   [
     "in a header of an MCP server",
     "mcp_servers.web.headers of the agent openab",
-    `${OWN}[agent.mcp_servers.web]\nurl = "https://a.example"\nheaders = { Authorization = "Bearer ${AT}" }\n`,
+    `${WEB}url = "https://a.example"\nheaders = { Authorization = "Bearer ${KEY}" }\n`,
+  ],
+  [
+    "as the name of a header",
+    "mcp_servers.web.headers of the agent openab",
+    `${WEB}url = "https://a.example"\nheaders = { "${KEY}" = "1" }\n`,
   ],
   [
     "in several ways",
     "args and env of the agent openab",
-    `${OWN}args = ["${AT}"]\nenv = { A = "${AT}" }\n`,
+    `${OWN}args = ["${KEY}"]\nenv = { A = "${KEY}", "${KEY}" = "" }\n`,
   ],
 ];
 
@@ -218,6 +269,33 @@ for (const [name, fields, text, env] of LEAKS) {
     ]);
   });
 }
+
+Deno.test("agents: the key's variable may stand nowhere in their tables, however short the key is", () => {
+  const places: [path: string, text: string][] = [
+    ["agent.command", `[agent]\ncommand = "/bin/${AT}"\n`],
+    ["agent.args.1", `${OWN}args = ["--key", "${AT}"]\n`],
+    ["agent.env.TOKEN", `${OWN}env = { TOKEN = "Bearer ${AT}" }\n`],
+    ["agents.codex.mcp_servers.fs.args.0", `${FS}command = "fs"\nargs = ["${AT}"]\n`],
+    ["agent.mcp_servers.web.url", `${WEB}url = "https://a.example/?key=${AT}"\n`],
+  ];
+  for (const [path, text] of places) {
+    for (const key of [KEY, "acp"]) {
+      assertEquals(mistakesOf(text, { VTUBER_AUTH_KEY: key }), [
+        `config.toml: ${path}: VTUBER_AUTH_KEY may not be handed to an agent: take ${AT} out.`,
+      ]);
+    }
+  }
+});
+
+Deno.test("agents: a short key is looked for where values are, and only as a whole", () => {
+  const key = { VTUBER_AUTH_KEY: "acp" };
+  const well =
+    `[agent]\ncommand = "acp"\nargs = ["acp", "--acp"]\nmode = "acp"\nenv = { KIND = "acp-x", acp = "1" }\n`;
+  assertEquals(load(well, key).config.agents[0]?.args, ["acp", "--acp"]);
+  assertMatch(mistakesOf(`${OWN}env = { TOKEN = "acp" }\n`, key)[0]!, /out of env of the agent openab\.$/);
+  assertMatch(mistakesOf(`${OWN}inherit_env = ["A"]\n`, { ...key, A: "acp" })[0]!, /out of inherit_env of/);
+  assertMatch(mistakesOf(`${FS}command = "fs"\nenv = { A = "acp" }\n`, key)[0]!, /mcp_servers\.fs\.env of/);
+});
 
 Deno.test("agents: no mistake tells the key", () => {
   const env = { VTUBER_AUTH_KEY: KEY, GATEWAY_LISTEN: "x", VTUBER_LOG: "y" };

@@ -1,5 +1,11 @@
-import { assertEquals, assertMatch } from "@std/assert";
-import { type AgentTable, type AgentTables, NO_TABLES, readAgentTables } from "../../lib/config/file.ts";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import {
+  type AgentTable,
+  type AgentTables,
+  NO_TABLES,
+  readAgentTables,
+  unreadable,
+} from "../../lib/config/file.ts";
 
 interface Read {
   tables: AgentTables;
@@ -27,9 +33,7 @@ const EMPTY: AgentTable = {
   permissions: undefined,
 };
 const ENV = { BIN: "/opt/bin", NAME: "mao", EMPTY: "", A: "${B}", B: "b" };
-const READ: [name: string, text: string, table: AgentTable | undefined][] = [
-  ["nothing", "", undefined],
-  ["no agent", "[discord]\ntoken = 'x'\n", undefined],
+const READ: [name: string, text: string, table: AgentTable, variables?: string[]][] = [
   ["an empty agent", "[agent]\n", EMPTY],
   ["a command", '[agent]\ncommand = "opencode"\nargs = ["acp"]\n', {
     ...EMPTY,
@@ -67,31 +71,47 @@ const READ: [name: string, text: string, table: AgentTable | undefined][] = [
   ],
   ["line ends of Windows", '[agent]\r\ncommand = "a"\r\n', { ...EMPTY, command: "a" }],
   ["a comment", '# x\n[agent] # y\ncommand = "a" # z\n', { ...EMPTY, command: "a" }],
-  ["a variable", '[agent]\ncommand = "${BIN}/agent"\n', { ...EMPTY, command: "/opt/bin/agent" }],
+  ["a variable", '[agent]\ncommand = "${BIN}/agent"\n', { ...EMPTY, command: "/opt/bin/agent" }, [
+    "BIN",
+  ]],
   ["variables", '[agent]\ncommand = "a"\nargs = ["${NAME}-${NAME}"]\nenv = { X = "${NAME}" }\n', {
     ...EMPTY,
     command: "a",
     args: ["mao-mao"],
     env: { X: "mao" },
-  }],
+  }, ["NAME"]],
   ["a variable that is empty", '[agent]\ncommand = "a"\nargs = ["<${EMPTY}>"]\n', {
     ...EMPTY,
     command: "a",
     args: ["<>"],
-  }],
-  ["a variable is put in place once", '[agent]\ncommand = "${A}"\n', { ...EMPTY, command: "${B}" }],
-  ["a mode and a model that are empty", '[agent]\nmode = "${EMPTY}"\nmodel = " "\n', EMPTY],
+  }, ["EMPTY"]],
+  ["a variable is put in place once", '[agent]\ncommand = "${A}"\n', { ...EMPTY, command: "${B}" }, ["A"]],
+  ["a mode and a model that are empty", '[agent]\nmode = "${EMPTY}"\nmodel = " "\n', EMPTY, ["EMPTY"]],
   ["what is no variable", '[agent]\ncommand = "a"\nargs = ["$NAME", "${}", "${a-b}", "$${NAME}"]\n', {
     ...EMPTY,
     command: "a",
     args: ["$NAME", "${}", "${a-b}", "$mao"],
-  }],
+  }, ["NAME"]],
+  ["a byte order mark", '\ufeff[agent]\ncommand = "a"\n', { ...EMPTY, command: "a" }],
+  [
+    "variables of other tables, which are left alone",
+    '[discord]\nbot_token = "${DISCORD_BOT_TOKEN}"\nsince = 2024-01-01\n[agent]\ncommand = "a"\n',
+    { ...EMPTY, command: "a" },
+  ],
+  [
+    "other tables of OpenAB",
+    '[agent]\ncommand = "a"\n[discord]\n[pool]\n[reactions.emojis]\n[slack]\n[gateway]\n',
+    {
+      ...EMPTY,
+      command: "a",
+    },
+  ],
 ];
 
-for (const [name, text, table] of READ) {
+for (const [name, text, table, variables = []] of READ) {
   Deno.test(`readAgentTables: ${name}`, () => {
     assertEquals(read(text, ENV), {
-      tables: { agent: table, agents: new Map() },
+      tables: { agent: table, agents: new Map(), variables },
       mistakes: [],
       warnings: [],
     });
@@ -103,10 +123,26 @@ const MISTAKES: [name: string, text: string, says: RegExp[]][] = [
   ["a value that is none", "[agent]\ncommand = \n", [/^my\.toml: /]],
   ["a command that is a number", "[agent]\ncommand = 7\n", [/^my\.toml: agent\.command: /]],
   ["an empty command", '[agent]\ncommand = ""\n', [/^my\.toml: agent\.command: /]],
-  ["a command that is a list", '[agent]\ncommand = ["a"]\n', [/^my\.toml: agent\.command: /]],
-  ["arguments that are a string", '[agent]\nargs = "acp"\n', [/^my\.toml: agent\.args: /]],
+  ["a command that is a list", '[agent]\ncommand = ["a"]\n', [
+    /^my\.toml: agent\.command: must be a text: .*args\.$/,
+  ]],
+  ["arguments that are a string", '[agent]\nargs = "acp"\n', [
+    /^my\.toml: agent\.args: must be a list of texts/,
+  ]],
   ["an argument that is a number", '[agent]\nargs = ["a", 1]\n', [/^my\.toml: agent\.args\.1: /]],
-  ["a variable that is a number", "[agent]\nenv = { PORT = 8080 }\n", [/^my\.toml: agent\.env\.PORT: /]],
+  ["a variable that is a number", "[agent]\nenv = { PORT = 8080 }\n", [
+    /^my\.toml: agent\.env\.PORT: must be a text: put it in quotes/,
+  ]],
+  ["variables in a list", '[agent]\nenv = [{ name = "A", value = "b" }]\n', [
+    /agent\.env: must be a table of texts by name/,
+  ]],
+  ["names to hand on that are a text", '[agent]\ninherit_env = "A,B"\n', [
+    /agent\.inherit_env: must be a list of names, such as/,
+  ]],
+  ["an empty folder", '[agent]\nworking_dir = ""\n', [/agent\.working_dir: may not be empty/]],
+  ["an agent's key in [agents]", '[agents]\ncommand = "a"\n', [
+    /agents\.command: must be the table of an agent/,
+  ]],
   ["a mode that is a number", "[agent]\nmode = 1\n", [/^my\.toml: agent\.mode: /]],
   ["no processes", "[agent]\nprocesses = 0\n", [/^my\.toml: agent\.processes: must be from 1 to 16\.$/]],
   ["too many processes", "[agent]\nprocesses = 17\n", [
@@ -150,9 +186,12 @@ const MISTAKES: [name: string, text: string, says: RegExp[]][] = [
     /agent\.inherit_env/,
   ]],
   ["a variable that is not set", '[agent]\ncommand = "${NOPE}/agent"\n', [
-    /^my\.toml: \$\{NOPE\} is not set\.$/,
+    /^my\.toml: agent\.command: \$\{NOPE\} is not set\.$/,
   ]],
-  ["variables that are not set", '[agent]\ncommand = "a"\nargs = ["${X}", "${Y}"]\n', [/\$\{X\}/, /\$\{Y\}/]],
+  ["variables that are not set", '[agent]\ncommand = "a"\nargs = ["${X}", "${Y}"]\n', [
+    /agent\.args\.0: \$\{X\}/,
+    /agent\.args\.1: \$\{Y\}/,
+  ]],
   ["a variable by the name of an object's own", '[agent]\ncommand = "a${constructor}"\n', [
     /\$\{constructor\} is not set/,
   ]],
@@ -182,6 +221,7 @@ command = "opencode"
   assertEquals([mistakes, warnings], [[], []]);
   assertEquals(tables, {
     agent: { ...EMPTY, command: "opencode" },
+    variables: ["BIN"],
     agents: new Map([
       ["codex", { ...EMPTY, command: "codex-acp" }],
       ["claude-4_5.x", { ...EMPTY, command: "/opt/bin/claude", processes: 2 }],
@@ -214,7 +254,42 @@ Deno.test("readAgentTables: nothing is read of a file with mistakes in its shape
   assertEquals(read('[agent]\ncommand = "a"\nargs = 1\n').tables, NO_TABLES);
 });
 
-Deno.test("readAgentTables: variables of other tables count too, since they may be OpenAB's", () => {
-  const { tables } = read('[discord]\ntoken = "${NAME}"\nsince = 2024-01-01\n[agent]\ncommand = "a"\n', ENV);
-  assertEquals(tables.agent?.command, "a");
+const NONE = "my.toml: the file has neither [agent] nor [agents]: it describes no agent.";
+const ODD: [text: string, warnings: string[]][] = [
+  ["", [NONE]],
+  ["[discord]\ntoken = 'x'\n", [NONE]],
+  ["[agnet]\n", ["my.toml: agnet is not read. Did you mean agent?", NONE]],
+  ["[Agents.codex]\n", ["my.toml: Agents is not read. Did you mean agents?", NONE]],
+  ["[agent]\n[agentss.a]\n", ["my.toml: agentss is not read. Did you mean agents?"]],
+  ["command = 'a'\n", [
+    "my.toml: command is not read at the top of the file: command belongs into [agent] or [agents.NAME].",
+    NONE,
+  ]],
+  ["[agent]\n[mcpServers.a]\n", [
+    "my.toml: mcpServers is not read at the top of the file: mcp_servers belongs into [agent] or [agents.NAME].",
+  ]],
+  ["[agent]\n[events]\n[pool]\n[stt]\n[cron]\n[agenda]\n", []],
+  ["[agent]\ncomand = 'a'\n", [
+    "my.toml: agent.comand is not a setting of this version. Did you mean command?",
+  ]],
+];
+
+for (const [text, expected] of ODD) {
+  Deno.test(`readAgentTables: ${JSON.stringify(text)} is warned of ${expected.length} times`, () => {
+    const { mistakes, warnings } = read(text);
+    assertEquals([mistakes, warnings], [[], expected]);
+  });
+}
+
+Deno.test("unreadable: says which setting names the file, and why it cannot be read", async () => {
+  const folder = await Deno.makeTempDir();
+  const why = async (path: string) =>
+    unreadable("OPENAB_CONFIG", path, await assertRejects(() => Deno.readTextFile(path)));
+  try {
+    const missing = `${folder}/nope.toml`;
+    assertEquals(await why(missing), `OPENAB_CONFIG: ${missing} cannot be read: there is no such file.`);
+    assertMatch(await why(folder), /^OPENAB_CONFIG: .* cannot be read: /);
+  } finally {
+    await Deno.remove(folder);
+  }
 });

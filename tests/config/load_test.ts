@@ -53,6 +53,7 @@ const DEFAULTS: Config = {
   strictModels: false,
   chatPath: "/v1/chat/completions",
   agents: [DEMO],
+  fileVariables: [],
   sessions: "auto",
   onBusy: "supersede",
   sessionTtlMs: 4 * 3_600_000,
@@ -232,6 +233,8 @@ const WRONG: [variable: string, value: string, says: RegExp][] = [
   ["VTUBER_SESSION_TTL_HOURS", "501", /from 0\.001 to 500 hours/],
   ["VTUBER_SESSION_TTL_HOURS", "4h", /number of hours/],
   ["VTUBER_MAX_SESSIONS", "0", /whole number from 1 to 10000/],
+  ["VTUBER_DEFAULT_MODEL", "default", /may not be default/],
+  ["VTUBER_DEFAULT_MODEL", "mao@home", /may have no @/],
   ["VTUBER_STRICT_MODELS", "maybe", /must be true or false/],
   ["OPENAB_AGENT_COMMAND", 'opencode "acp', /quote that is not closed/],
 ];
@@ -389,4 +392,42 @@ Deno.test("loadConfig: a variable that this version does not know is warned of",
 
 Deno.test("loadConfig: variables by the names of an object's own are nobody's business", () => {
   assertEquals(warningsOf({ env: { constructor: "x", toString: "y", hasOwnProperty: "z" } }), []);
+});
+
+Deno.test("loadConfig: a model's name may have a slash", () => {
+  assertEquals(load({ env: { VTUBER_DEFAULT_MODEL: "mao/large" } }).config.model, "mao/large");
+});
+
+Deno.test("loadConfig: ~ is the home folder, in folders and in the agent's command", () => {
+  const told = (home: Env, path: string) => {
+    const env = {
+      ...home,
+      VTUBER_WORKING_DIR: path,
+      VTUBER_DATA_DIR: path,
+      OPENAB_AGENT_COMMAND: `${path} ~/x`,
+    };
+    const { agents: [agent], dataDir } = loadConfig({ env }).config;
+    assertEquals([agent?.workingDir, agent?.args], [dataDir, ["~/x"]]);
+    return [agent?.command, dataDir];
+  };
+  const both = (path: string) => [path, path];
+  assertEquals(told({ HOME: "/home/mao" }, "~/agents"), both("/home/mao/agents"));
+  assertEquals(told({ HOME: "/home/mao" }, "~"), both("/home/mao"));
+  assertEquals(told({ HOME: "", USERPROFILE: "C:\\mao" }, "~\\agents"), both("C:\\mao\\agents"));
+  for (const path of ["~other/agents", "/a/~/b", "a~"]) {
+    assertEquals(told({ HOME: "/home/mao" }, path), both(path));
+  }
+  assertEquals(told({}, "~/agents"), both("~/agents"));
+});
+
+Deno.test("loadConfig: ~ is the home folder in the file too", () => {
+  const text = '[agents.a]\ncommand = "~/bin/a"\nworking_dir = "~/work"\n';
+  const [agent] = load({ env: {}, file: file(text) }).config.agents;
+  assertEquals([agent?.command, agent?.workingDir], ["/home/mao/bin/a", "/home/mao/work"]);
+});
+
+Deno.test("loadConfig: which variables the file's agents are made with", () => {
+  const text = '[agent]\ncommand = "${BIN}/a"\nargs = ["${A}", "${A}"]\n[discord]\ntoken = "${OTHER}"\n';
+  const { fileVariables } = load({ env: { BIN: "/bin", A: "a", OTHER: "o" }, file: file(text) }).config;
+  assertEquals(fileVariables, ["BIN", "A"]);
 });

@@ -61,6 +61,12 @@ const MISTAKES: [name: string, raw: unknown, says: RegExp[]][] = [
   ]],
   ["arguments that are text", { fs: { command: "a", args: "b" } }, [/\.fs\.args: /]],
   ["an argument that is a number", { fs: { command: "a", args: ["b", 1] } }, [/\.fs\.args\.1: /]],
+  ["variables as ACP lists them", { fs: { command: "a", env: [{ name: "A", value: "b" }] } }, [
+    /\.fs\.env: must be a table of texts by name, such as/,
+  ]],
+  ["a command that is a list", { fs: { command: ["npx", "a"] } }, [
+    /\.fs\.command: must be a text: .*into args/,
+  ]],
   ["a variable that is a number", { fs: { command: "a", env: { PORT: 1 } } }, [/\.fs\.env\.PORT: /]],
   ["a program of another type", { fs: { command: "a", type: "http" } }, [/\.fs\.type: must be "stdio"/]],
   ["an address of another type", { web: { url: "https://a", type: "stdio" } }, [

@@ -28,6 +28,7 @@ const TOLD: AgentDescription = {
   mode: "ask",
   modes: ["ask", "code"],
   warnings: [],
+  startedMs: 124.6,
 };
 const PROGRAM: Program = { path: "/usr/bin/codex-acp", isExecutable: true };
 
@@ -36,8 +37,10 @@ function agentOf(config: AgentSetup, parts: Partial<DoctorAgent> = {}): DoctorAg
   return {
     config,
     findProgram: () => Promise.resolve(PROGRAM),
-    findFolder: () => Promise.resolve("/work"),
+    findFolder: () => Promise.resolve({ path: "/work", isFolder: true }),
     describe: () => Promise.resolve(TOLD),
+    said: () => ({ stderr: [], stray: undefined }),
+    kill() {},
     ...parts,
   };
 }
@@ -49,7 +52,6 @@ async function examine(
 ): Promise<{ lines: string[]; isWell: boolean }> {
   const lines: string[] = [];
   const { config = configOf(), agent } = parts;
-  let time = 0;
   const isWell = await runDoctor({
     print: (line) => lines.push(line),
     config,
@@ -59,7 +61,6 @@ async function examine(
     secrets: [],
     listenFault: () => Promise.resolve(undefined),
     checkDataDir: () => Promise.resolve({ level: "ok", text: "conversations are kept in /data" }),
-    now: () => time += 125,
     ...parts,
   }, signal);
   return { lines, isWell };
@@ -154,8 +155,26 @@ const FINDINGS: [
   [
     "a folder that cannot be looked at",
     { checkDataDir: () => Promise.reject(new Error("no such place")) },
-    /^FAIL no such place$/,
+    /^warn conversations are remembered only until the program ends: no such place$/,
     /VTUBER_DATA_DIR/,
+  ],
+  [
+    "an address that the machine does not have",
+    { listenFault: () => Promise.resolve("this machine has no such address") },
+    /^FAIL 127\.0\.0\.1:8080 cannot be listened on: this machine has no such address$/,
+    /^ {5}Give one that it has: /,
+  ],
+  [
+    "a port that only administrators may use",
+    { listenFault: () => Promise.resolve("only an administrator may use ports below 1024") },
+    /^FAIL .*below 1024$/,
+    /^ {5}Give a port from 1024 on/,
+  ],
+  [
+    "no home folder",
+    { warnings: loadConfig({ env: {} }).warnings },
+    /^warn Conversations are not kept on disk/,
+    /^ {5}VTUBER_DATA_DIR=none says/,
   ],
   [
     "the demo agent",
@@ -168,6 +187,21 @@ const FINDINGS: [
     { agent: { findProgram: () => Promise.resolve(undefined) } },
     /^FAIL openab: its program codex-acp was not found$/,
     /Install it/,
+  ],
+  [
+    "a program with its arguments in it",
+    {
+      config: configOf({}, '[agent]\ncommand = "npx -y foo acp"\n'),
+      agent: { findProgram: () => Promise.resolve(undefined) },
+    },
+    /^FAIL openab: its program npx -y foo acp was not found$/,
+    /^ {5}Arguments go into args: command = "npx", args = \["-y", "foo", "acp"\]\. If/,
+  ],
+  [
+    "a script that nothing can run",
+    { agent: { findProgram: () => Promise.resolve({ ...PROGRAM, missingInterpreter: "/bin/nosh" }) } },
+    /^FAIL openab: its program \/usr\/bin\/codex-acp is run by \/bin\/nosh, as its first line says, which was not found$/,
+    /^ {5}Install \/bin\/nosh, or correct the first line/,
   ],
   [
     "a program that cannot be executed",
@@ -183,6 +217,35 @@ const FINDINGS: [
     },
     /^FAIL openab: its folder nowhere does not exist$/,
     /VTUBER_WORKING_DIR/,
+  ],
+  [
+    "a folder that is a file",
+    { agent: { findFolder: () => Promise.resolve({ path: "/work/file", isFolder: false }) } },
+    /^FAIL openab: its folder \/work\/file is not a folder$/,
+    /^ {5}Instead, give one that exists: VTUBER_WORKING_DIR/,
+  ],
+  [
+    "an agent that speaks to people",
+    {
+      config: configOf({}, '[agent]\ncommand = "opencode"\nargs = ["--quiet"]\n'),
+      agent: {
+        describe: failing("agent_unavailable", "It ended."),
+        said: () => ({ stderr: ["oops"], stray: "Welcome to \u001b[1mopencode" }),
+      },
+    },
+    /^FAIL openab: writes what is no ACP: "Welcome to \\u001b\[1mopencode" The last that it wrote to stderr: oops$/,
+    /^ {5}Does it need an argument, such as acp or --acp\? Its command and args are "opencode" and \["--quiet"\]\.$/,
+  ],
+  [
+    "an agent that fails, and what it wrote to stderr",
+    {
+      agent: {
+        describe: failing("agent_unavailable", "It ended."),
+        said: () => ({ stderr: ["one", "two"], stray: undefined }),
+      },
+    },
+    /^FAIL openab: could not be used: It ended\. The last that it wrote to stderr: one \/ two$/,
+    /by hand/,
   ],
   [
     "a log-in",
@@ -409,11 +472,11 @@ Deno.test("runDoctor: no secret is printed, wherever it comes from", async () =>
     `
 [agent]
 command = "codex-acp"
-env = { A = '${secrets.env}', SHORT = "acp" }
+env = { A_KEY = '${secrets.env}', SHORT_KEY = "acp" }
 inherit_env = ["TOKEN", "NOT_SET"]
 [agent.mcp_servers.fs]
 command = "fs"
-env = { B = "${secrets.mcpEnv}" }
+env = { B_TOKEN = "${secrets.mcpEnv}" }
 [agent.mcp_servers.web]
 url = "${secrets.url}"
 headers = { Authorization = "${secrets.header}" }
@@ -430,7 +493,19 @@ headers = { Authorization = "${secrets.header}" }
     checkDataDir: () => Promise.resolve({ level: "fail", text: all, fix: all }),
     agent: { describe: failing("agent_auth_required", all) },
   });
-  const text = lines.join("\n");
+  // One that lies where a line of the agent is cut.
+  const line = `${"x".repeat(95)}${secrets.header}`;
+  const failed = await examine({
+    config,
+    secrets: secretsOf(config, {}),
+    agent: {
+      describe: failing("agent_unavailable", "It ended."),
+      said: () => ({ stderr: [line, line], stray: line }),
+    },
+  });
+  assertMatch(failed.lines.join("\n"), /x{95}\[secr/);
+  const text = [...lines, ...failed.lines].join("\n");
+  assertEquals(text.includes("Beare"), false);
   for (const secret of Object.values(secrets)) assertEquals(text.includes(secret), false, secret);
   assertEquals(text.includes("s3cret"), false);
   // Words that stand everywhere are not taken for secrets.

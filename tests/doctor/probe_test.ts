@@ -99,15 +99,41 @@ Deno.test("findProgram: where a program is, as it is found when it is started", 
   }
 });
 
-Deno.test("findFolder: the whole path of a folder, and of nothing else", async () => {
+const SCRIPTS: [line: string, missing: string | undefined][] = [
+  ["", undefined],
+  ["#!/bin/sh", undefined],
+  ["#! /bin/sh -e", undefined],
+  ["#!/no/such/shell -e", "/no/such/shell"],
+  ["#!/usr/bin/env sh", undefined],
+  ["#!/usr/bin/env no-such-node", "no-such-node"],
+  ["#!/usr/bin/env -S A=b no-such-node --flag", "no-such-node"],
+  ["#!", undefined],
+];
+
+for (const [line, missingInterpreter] of SCRIPTS) {
+  Deno.test(`findProgram: a script that begins with ${JSON.stringify(line)}`, async () => {
+    const root = await Deno.realPath(await Deno.makeTempDir());
+    try {
+      const path = `${root}/script`;
+      await Deno.writeTextFile(path, `${line}\nexit 0\n`, { mode: 0o755 });
+      const source = { command: path, cwd: root, env: { PATH: "/usr/bin:/bin" }, windows: false };
+      const found = { path, isExecutable: true, ...missingInterpreter && { missingInterpreter } };
+      assertEquals(await findProgram(source), found);
+    } finally {
+      await Deno.remove(root, { recursive: true });
+    }
+  });
+}
+
+Deno.test("findFolder: the whole path of what is there, and whether it is a folder", async () => {
   const root = await Deno.realPath(await Deno.makeTempDir());
   try {
     await Deno.writeTextFile(`${root}/file`, "");
     await Deno.symlink(root, `${root}/link`);
-    assertEquals(await findFolder(`${root}/link`), root);
-    assertEquals(await findFolder(`${root}/file`), undefined);
+    assertEquals(await findFolder(`${root}/link`), { path: root, isFolder: true });
+    assertEquals(await findFolder(`${root}/file`), { path: `${root}/file`, isFolder: false });
     assertEquals(await findFolder(`${root}/nowhere`), undefined);
-    assertEquals(await findFolder("."), await Deno.realPath("."));
+    assertEquals(await findFolder("."), { path: await Deno.realPath("."), isFolder: true });
   } finally {
     await Deno.remove(root, { recursive: true });
   }
@@ -151,7 +177,7 @@ Deno.test("doctorAgent: finds its program in the environment that it gets, and d
     const { agents } = loadConfig({ env: { HOME: root }, file: { path: "config.toml", text } }).config;
     const [fake, tool] = agents.map((config) => doctorAgent(config, around(SILENT)));
     assertEquals(await tool!.findProgram(), { path: `${root}/tool`, isExecutable: true });
-    assertEquals(await fake!.findFolder(), root);
+    assertEquals(await fake!.findFolder(), { path: root, isFolder: true });
     const { accepts, authMethods } = await fake!.describe(AbortSignal.timeout(60_000));
     assertEquals([accepts, authMethods], [{ image: true, audio: false }, ["key"]]);
   } finally {
@@ -159,19 +185,55 @@ Deno.test("doctorAgent: finds its program in the environment that it gets, and d
   }
 });
 
-Deno.test("doctorAgent: what an agent wrote to stderr is told when it cannot be used", async () => {
+/** An agent with this program; `strayMs` as {@linkcode doctorAgent} takes it. */
+function tried(program: { command: string; args: string[] }, log: Log = SILENT, strayMs?: number) {
+  const { command, args } = program;
+  const text = `[agent]\ncommand = ${JSON.stringify(command)}\nargs = ${JSON.stringify(args)}\n`;
+  const { agents } = loadConfig({ env: { HOME: "/" }, file: { path: "config.toml", text } }).config;
+  return doctorAgent(agents[0]!, around(log), strayMs);
+}
+
+Deno.test("doctorAgent: tells what an agent wrote to stderr when it cannot be used", async () => {
   const givenUp = new AbortController();
   const why = new Failure("agent_unavailable", "Too slow.");
   const log: Log = {
     ...SILENT,
     info: (_message, fields) => fields?.line === "four" && givenUp.abort(why),
   };
-  const { command, args } = agentCommand({ startDelayMs: 600_000, stderr: "one\ntwo\nthree\nfour\n" });
-  const text = `[agent]\ncommand = ${JSON.stringify(command)}\nargs = ${JSON.stringify(args)}\n`;
-  const { agents } = loadConfig({ env: { HOME: "/" }, file: { path: "config.toml", text } }).config;
-  const error = await assertRejects(
-    () => doctorAgent(agents[0]!, around(log)).describe(givenUp.signal),
-    Failure,
-  );
-  assertEquals(error.message, "Too slow. The last that it wrote to stderr: two / three / four");
+  const agent = tried(agentCommand({ startDelayMs: 600_000, stderr: "one\ntwo\nthree\nfour\n" }), log);
+  const error = await assertRejects(() => agent.describe(givenUp.signal), Failure);
+  assertEquals(error.message, "Too slow.");
+  assertEquals(agent.said(), { stderr: ["two", "three", "four"], stray: undefined });
+});
+
+Deno.test("doctorAgent: an agent that writes nothing but what is no ACP is given up early", async () => {
+  const program = { command: "sh", args: ["-c", "echo; echo Welcome; echo again; exec sleep 300"] };
+  const agent = tried(program, SILENT, 1);
+  const error = await assertRejects(() => agent.describe(new AbortController().signal), Failure);
+  assertMatch(error.message, /no ACP/);
+  assertEquals(agent.said().stray, "Welcome");
+});
+
+Deno.test("doctorAgent: an agent that writes what is no ACP, and ends", async () => {
+  const agent = tried({ command: "sh", args: ["-c", "echo usage: agent acp"] });
+  await assertRejects(() => agent.describe(new AbortController().signal), Failure);
+  assertEquals(agent.said().stray, "usage: agent acp");
+});
+
+Deno.test("doctorAgent: a line before an agent's first word of ACP does no harm", async () => {
+  const { command, args } = agentCommand({});
+  const agent = tried({ command: "sh", args: ["-c", 'echo Welcome; exec "$@"', "sh", command, ...args] });
+  assertEquals((await agent.describe(new AbortController().signal)).protocolVersion, 1);
+  assertEquals(agent.said().stray, undefined);
+});
+
+Deno.test("doctorAgent: can be killed while it is described, and starts no more then", async () => {
+  const heard = Promise.withResolvers<void>();
+  const log: Log = { ...SILENT, info: (_message, fields) => fields?.line === "here" && heard.resolve() };
+  const agent = tried({ command: "sh", args: ["-c", "echo here >&2; exec sleep 300"] }, log);
+  const describing = agent.describe(new AbortController().signal);
+  await heard.promise;
+  agent.kill();
+  await assertRejects(() => describing, Failure);
+  await assertRejects(() => agent.describe(new AbortController().signal), Failure, "It was ended.");
 });

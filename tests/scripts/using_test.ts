@@ -4,7 +4,8 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 
 /** The variables declared with `using` that are read once: minifying puts what they are in that place, and nobody ends it. */
 function readOnce(source: string): string[] {
-  return [...source.matchAll(/\busing (\w+) =/g)].flatMap(({ 1: name, index }) => {
+  // What begins with _ is never read.
+  return [...source.matchAll(/\busing ([a-z]\w*) =/g)].flatMap(({ 1: name, index }) => {
     const after = source.slice(index).match(new RegExp(`\\b${name}\\b`, "g")) ?? [];
     return after.length === 2 ? [name!] : [];
   });
