@@ -147,10 +147,9 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
   // However this ends, and at each restart of `deno task dev`.
   globalThis.addEventListener("unload", kill);
   using store = await openMemory(config, log);
-  using memory = new Memory(store);
   const conversations = new Conversations({
     agents,
-    memory,
+    memory: new Memory(store),
     printer: new Printer(store?.key ?? crypto.getRandomValues(new Uint8Array(32))),
     mode: config.sessions,
     onBusy: config.onBusy,
@@ -220,7 +219,6 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
     conversations.fail(new Failure("shutting_down", "The server is shutting down."));
   }
   conversations.close();
-  memory.flush();
   await within(HANG_UP_MS, hub.close());
   await within(CLOSE_MS, server.shutdown());
   return 0;

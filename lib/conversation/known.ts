@@ -132,13 +132,10 @@ export class Known implements KnownConversation {
 }
 
 /** All of them. What changes is kept where the program's end does not reach, if there is such a place. */
-export class Memory implements Disposable {
+export class Memory {
   /** In the order of use. */
   readonly #all = new Set<Known>();
   readonly #store: Store | undefined;
-  /** Those that have changed since they were kept. */
-  readonly #changed = new Set<Known>();
-  #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(store: Store | undefined) {
     this.#store = store;
@@ -191,28 +188,13 @@ export class Memory implements Disposable {
     }
   }
 
-  /** Keeps what it is now: as soon as what the program does just now is done, since nobody should wait for a disk. */
+  /** Keeps what it is now. */
   save(known: Known): void {
-    if (this.#store === undefined) return;
-    this.#changed.add(known);
-    this.#timer ??= setTimeout(() => this.flush(), 0);
-  }
-
-  /** Keeps at once what is yet to be kept. */
-  flush(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    for (const known of this.#changed) if (this.#all.has(known)) this.#store?.save(known);
-    this.#changed.clear();
+    if (this.#all.has(known)) this.#store?.save(known);
   }
 
   /** @returns False if it could not be removed from where it is kept. */
   forget(known: Known): boolean {
     return !this.#all.delete(known) || (this.#store?.remove(known) ?? true);
-  }
-
-  /** Keeps what is yet to be kept. */
-  [Symbol.dispose](): void {
-    this.flush();
   }
 }

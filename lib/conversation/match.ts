@@ -69,7 +69,8 @@ export function match<C extends KnownConversation>(request: MatchRequest, known:
       if (matched > (changed?.matched ?? 0)) changed = { conversation, matched };
     }
   }
-  const [best, second] = going.sort(byWeight);
+  // What is known stands in the order of use: of two that were used in the same millisecond the later goes first.
+  const [best, second] = going.toReversed().sort(byWeight);
   if (best && (mayBeAnothers(best, alike) || second && areRivals(best, second))) {
     return { type: "fork", from: best.conversation, why: "several conversations begin like it" };
   }

@@ -109,9 +109,8 @@ function rememberIn(
       if (state === "asked") takeBack();
       else if (brought) known.ended(brought, state);
       if (state === "answered") known.reply = printer.reply(reply);
+      // At once: who has read the end of an answer may count on it.
       memory.save(known);
-      // Who has read the end of an answer may count on it.
-      memory.flush();
     },
   };
 }

@@ -117,7 +117,6 @@ export class TestApp implements AsyncDisposable {
     this.agent.finish();
     await this.conversations.drain();
     this.conversations.close();
-    this.memory.flush();
     await this.hub.close();
   }
 }

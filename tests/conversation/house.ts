@@ -30,17 +30,15 @@ export class House implements Disposable {
   readonly agent: MemoryAgent;
   readonly slots: Slots;
   readonly conversations: Conversations;
-  readonly #memory: Memory;
 
   constructor(options: HouseOptions = {}) {
     const { limit = 32, store, agent = new MemoryAgent(), ...rest } = options;
     this.agent = agent;
     this.agent.answersCancels = false;
     this.slots = new Slots(limit);
-    this.#memory = new Memory(store);
     this.conversations = new Conversations({
       agents: new Agents([this.agent]),
-      memory: this.#memory,
+      memory: new Memory(store),
       printer: new Printer(store?.key ?? new Uint8Array(32)),
       mode: "stateless",
       onBusy: "supersede",
@@ -94,7 +92,6 @@ export class House implements Disposable {
   /** No timer outlives a test. */
   [Symbol.dispose](): void {
     this.conversations.close();
-    this.#memory.flush();
   }
 }
 

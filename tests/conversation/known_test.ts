@@ -273,24 +273,8 @@ Deno.test("memory: what is forgotten is removed once, and not stored any more", 
   const memory = new Memory(shelf);
   const known = memory.begin(origin("a"), print(), 0);
   memory.save(known);
-  memory.flush();
   memory.forget(known);
   memory.forget(known);
   memory.save(known);
-  memory.flush();
   assertEquals([shelf.saved, shelf.removed, memory.all.size], [["a"], ["a"], 0]);
-});
-
-Deno.test("memory: what changes several times is stored once, a moment later, or at the end", async () => {
-  const shelf = new Shelf();
-  const memory = new Memory(shelf);
-  const [one, other] = [memory.begin(origin("a"), print(), 0), memory.begin(origin("b"), print(), 0)];
-  memory.save(one);
-  memory.save(one);
-  assertEquals(shelf.saved, []);
-  await new Promise((resolve) => setTimeout(resolve, 0));
-  assertEquals(shelf.saved, ["a"]);
-  memory.save(other);
-  memory[Symbol.dispose]();
-  assertEquals(shelf.saved, ["a", "b"]);
 });

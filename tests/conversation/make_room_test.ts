@@ -16,7 +16,6 @@ class Full {
   constructor(...before: readonly (readonly [id: string, turns: number, isNamed?: boolean])[]) {
     for (const each of before) this.add(...each);
     while (this.memory.all.size < MAX_KNOWN) this.add(`talk ${this.memory.all.size}`, 2);
-    this.memory.flush();
     this.#before = this.ids;
   }
 
@@ -39,7 +38,6 @@ class Full {
     known.bring(transcript, { places: transcript.turns.map(() => NEW), isAgain: false });
     this.memory.use(known, 0, isBusy);
     this.memory.save(known);
-    this.memory.flush();
   }
 }
 

@@ -244,12 +244,18 @@ url = "https://mcp.example/"
 
 const MARK = script({ env: ["OAB_VTUBER_AGENT_MARK"] });
 
+/** Waits for both processes of an agent: as long as one is ready and the other is not, that one is given the sessions. */
+async function bothReady(server: Server): Promise<void> {
+  await until(() => server.log().split('"message":"agent ready"').length > 2);
+}
+
 Deno.test("two processes share the conversations of an agent, and one that dies takes no other's with it", async () => {
   await using home = await makeHome();
   const agent = { resume: true, memory: `${home.path}/sessions` };
   const tables = { "agents.twin": { agent, more: "processes = 2\n" } };
   await using server = await startWith(home, tables, { env: { OPENAB_AGENT_COMMAND: "" } });
   const pids = await agentsOf(server, 2);
+  await bothReady(server);
   const skins = [1, 2].map((number) => new Talker({ persona: `You are number ${number}.` }));
   const marks = async () => {
     const heard = [];
@@ -279,6 +285,7 @@ Deno.test("a process that dies in a turn does not end the turn in another", asyn
   const tables = { "agents.twin": { more: "processes = 2\n" } };
   await using server = await startWith(home, tables, { env: { OPENAB_AGENT_COMMAND: "" } });
   await agentsOf(server, 2);
+  await bothReady(server);
   const [one, two] = [{ conversation_id: "one" }, { conversation_id: "two" }];
   const marks = [await server.chat(MARK, one), await server.chat(MARK, two)];
   const [first, second] = await Promise.all(marks.map((response) => response.text()));

@@ -95,7 +95,6 @@ Deno.test("DELETE sessions/{id}: forgets that one, and lets the agent delete it"
     ["session-1"],
     [true, false],
   ]);
-  app.memory.flush();
   assertEquals([...store.kept.values()].map(({ id }) => id), ["aya"]);
   await talk(app, "mao");
   assertEquals(app.agent.sessions.length, 3);
@@ -134,7 +133,6 @@ Deno.test("DELETE sessions: what cannot be removed for good is said", async () =
   const store = new MemoryStore();
   await using app = await startApp({ script: saying("Hello."), store });
   await talk(app, "mao");
-  app.memory.flush();
   store.isFull = true;
   const error = await errorOf(await app.send(`${PATH}/mao`, { method: "DELETE" }));
   assertEquals([error.status, error.code], [500, "internal_error"]);
