@@ -5,7 +5,7 @@ import OpenAI from "npm:openai@7.55.0";
 import { replayCommand } from "../fakes/replay.ts";
 import { makeHome } from "./home.ts";
 import { repeated, spoken } from "./recorded.ts";
-import { programCommand, readAnswer, script, type Server, startServer, until } from "./server.ts";
+import { demoCommand, readAnswer, script, type Server, startServer, until } from "./server.ts";
 import { answer, opening, PERSONA, promptsOf, question, Talker } from "./talker.ts";
 
 const TEN = Array.from({ length: 10 }, (_, index) => index + 1);
@@ -33,7 +33,7 @@ Deno.test("ten turns of a skin are one session of the agent, and each prompt is 
 
 Deno.test("ten turns of a skin are one session of the demo agent", async () => {
   await using home = await makeHome();
-  const { command, args } = programCommand(["demo-agent", "--token-ms", "0", "--step-ms", "0"]);
+  const { command, args } = demoCommand(["--token-ms", "0", "--step-ms", "0"]);
   const demo = [command, ...args].map((word) => `'${word}'`).join(" ");
   // What the demo agent is told is seen on its way.
   const agent = { command: "sh", args: ["-c", `tee -a ${home.path}/agent.jsonl | ${demo}`] };

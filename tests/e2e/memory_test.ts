@@ -5,7 +5,7 @@ import type { FakeAgentOptions } from "../fakes/agent.ts";
 import { replayCommand } from "../fakes/replay.ts";
 import { agentsOf, end, killed, makeHome, sessionsOf } from "./home.ts";
 import { repeated, spoken, withoutResume } from "./recorded.ts";
-import { programCommand, readAnswer, script, type Server, startServer } from "./server.ts";
+import { demoCommand, readAnswer, script, type Server, startServer } from "./server.ts";
 import { answer, opening, promptsOf, question, Talker } from "./talker.ts";
 
 const TEN = Array.from({ length: 10 }, (_, index) => index + 1);
@@ -122,7 +122,7 @@ Deno.test("a turn whose end was read is remembered, however soon the server is k
 
 Deno.test("the demo agent, which keeps nothing: its conversations outlive it, and the server", async () => {
   await using home = await makeHome();
-  const agent = programCommand(["demo-agent", "--token-ms", "0", "--step-ms", "0"]);
+  const agent = demoCommand(["--token-ms", "0", "--step-ms", "0"]);
   const skin = new Talker();
   const talk = async (server: Server, turns: number[], greeting: (turn: number) => string) => {
     for (const turn of turns) {

@@ -53,6 +53,16 @@ export function programCommand(args: readonly string[]): ChildCommand {
   };
 }
 
+/** How the program starts its demo agent: agents get no cache of Deno's, and need none for this. */
+export function demoCommand(args: readonly string[]): ChildCommand {
+  if (Deno.env.get("OAB_VTUBER_EXECUTABLE")) return programCommand(["demo-agent", ...args]);
+  const source = `${ROOT}lib/acp/demo.ts`;
+  return {
+    command: Deno.execPath(),
+    args: ["run", "--quiet", "--no-prompt", "--no-config", "--no-lock", source, ...args],
+  };
+}
+
 /** Starts a server on a free port, and waits until it listens. */
 export async function startServer(options: ServerOptions = {}): Promise<Server> {
   const { agent = {}, home = await Deno.makeTempDir() } = options;
