@@ -421,9 +421,9 @@ Deno.test("loadConfig: ~ is the home folder, in folders and in the agent's comma
 });
 
 Deno.test("loadConfig: ~ is the home folder in the file too", () => {
-  const text = '[agents.a]\ncommand = "~/bin/a"\nworking_dir = "~/work"\n';
+  const text = '[agents.a]\ncommand = "~/bin/a"\nworking_dir = "~/project"\n';
   const [agent] = load({ env: {}, file: file(text) }).config.agents;
-  assertEquals([agent?.command, agent?.workingDir], ["/home/mao/bin/a", "/home/mao/work"]);
+  assertEquals([agent?.command, agent?.workingDir], ["/home/mao/bin/a", "/home/mao/project"]);
 });
 
 Deno.test("loadConfig: which variables the file's agents are made with", () => {

@@ -37,7 +37,7 @@ function agentOf(config: AgentSetup, parts: Partial<DoctorAgent> = {}): DoctorAg
   return {
     config,
     findProgram: () => Promise.resolve(PROGRAM),
-    findFolder: () => Promise.resolve({ path: "/work", isFolder: true }),
+    findFolder: () => Promise.resolve({ path: "/project", isFolder: true }),
     describe: () => Promise.resolve(TOLD),
     said: () => ({ stderr: [], stray: undefined }),
     kill() {},
@@ -75,7 +75,7 @@ Deno.test("runDoctor: one line for each thing that is well, and the sum", async 
     "ok   127.0.0.1:8080 is free to listen on",
     "ok   conversations are kept in /data",
     "ok   openab: its program is /usr/bin/codex-acp",
-    "ok   openab: its folder is /work",
+    "ok   openab: its folder is /project",
     "ok   openab: started in 125 ms: codex 1.2.3, protocol version 1",
     "ok   openab: opened a session: it needs no log-in, or has one",
     "ok   openab: takes pictures: yes, sounds: no",
@@ -220,8 +220,8 @@ const FINDINGS: [
   ],
   [
     "a folder that is a file",
-    { agent: { findFolder: () => Promise.resolve({ path: "/work/file", isFolder: false }) } },
-    /^FAIL openab: its folder \/work\/file is not a folder$/,
+    { agent: { findFolder: () => Promise.resolve({ path: "/project/file", isFolder: false }) } },
+    /^FAIL openab: its folder \/project\/file is not a folder$/,
     /^ {5}Instead, give one that exists: VTUBER_WORKING_DIR/,
   ],
   [
