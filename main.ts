@@ -174,7 +174,7 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
   const cwd = await Deno.realPath(config.agents[0]!.workingDir);
   await using clawd = config.clawd ? driveClawd({ hub, desk, cwd, log }) : undefined;
   let draining = false;
-  const app = await createApp({
+  const app = createApp({
     agents,
     conversations,
     hub,

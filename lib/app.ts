@@ -67,8 +67,8 @@ const MAX_REFUSALS = 100;
 const HUNG_UP = 499;
 
 /** Makes the app: a function of requests, which opens no port. */
-export async function createApp(deps: AppDeps): Promise<App> {
-  const guard = await createGuard(deps.guard);
+export function createApp(deps: AppDeps): App {
+  const guard = createGuard(deps.guard);
   const routes = createRoutes(deps, guard.keyId);
   const isNew = noveltyOf(REFUSALS_LOGGED_MS, MAX_REFUSALS);
 
@@ -78,7 +78,7 @@ export async function createApp(deps: AppDeps): Promise<App> {
     const { open = false, keyInUrl = false } = match?.route ?? {};
     const caller = { address, open, keyInUrl };
     if (request.method === "OPTIONS") return guard.preflight(request, caller, allow);
-    await guard.admit(request, caller);
+    guard.admit(request, caller);
     // Only after the key: who has none is not told what is here.
     if (match === undefined) throw notFound(routes, url.pathname);
     const handler = handlerOf(match.route, request.method);

@@ -174,7 +174,7 @@ Deno.test("the documents name only tasks that there are", async () => {
 });
 
 Deno.test("the README mentions every endpoint that GET / lists", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const response = await app.get("/");
   const { endpoints } = await response.json() as { endpoints: Record<string, string> };
   for (const endpoint of Object.values(endpoints)) {
@@ -309,7 +309,7 @@ Deno.test("the README explains every key of an agent's table", () => {
 });
 
 Deno.test("the README's list of conversations has the fields of a real one", async () => {
-  await using app = await startApp({ sessions: "auto", script: saying("Hello.") });
+  await using app = startApp({ sessions: "auto", script: saying("Hello.") });
   await (await app.chat()).body?.cancel();
   const real = await (await app.get("/v1/vtuber/sessions")).json();
   const [shown] = blocksOf(marked("sessions"));
@@ -321,7 +321,7 @@ Deno.test("the README's list of conversations has the fields of a real one", asy
 });
 
 Deno.test("each way in which the README names a conversation does, and the first of two counts", async () => {
-  await using app = await startApp({ sessions: "auto", script: saying("Hello.") });
+  await using app = startApp({ sessions: "auto", script: saying("Hello.") });
   const ways = firstCells("names");
   const call = async (...names: [way: string, name: string][]) => {
     const headers: Record<string, string> = {};
@@ -343,7 +343,7 @@ Deno.test("each way in which the README names a conversation does, and the first
 });
 
 Deno.test("each line with which the README forgets a conversation does", async () => {
-  await using app = await startApp({ sessions: "auto", script: saying("Hello.") });
+  await using app = startApp({ sessions: "auto", script: saying("Hello.") });
   const lines = [...README.matchAll(/^curl -X DELETE "?http:\/\/[\d.:]+(\S+?)"?$/gm)];
   assertEquals(lines.length, 3);
   for (const [line, address = ""] of lines) {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { createHash } from "node:crypto";
 import { type Message, textOf } from "../conversation/message.ts";
 import type { Hold } from "../conversation/live.ts";
 import type { TurnRequest } from "../conversation/registry.ts";
@@ -70,7 +71,7 @@ export async function complete(
   const { request, messages, format, streamed } = form.parse(body.value, http);
   const served = deps.agents.resolve(request.model);
   const name = conversationName(http, request, served);
-  const replay = await replayKey(http, deps.keyId, body, name);
+  const replay = replayKey(http, deps.keyId, body, name);
   const options: ReplyOptions = {
     stop: request.stop,
     maxTokens: request.maxTokens,
@@ -163,14 +164,14 @@ function conversationName(
 
 /**
  * By what a request is known when it comes again: an idempotency key, or for OpenAI's clients, which count their
- * retries in a header but send no key, the body itself.
+ * retries in a header but send no key, the body itself. At once, so that no request overtakes another.
  */
-async function replayKey(
+function replayKey(
   http: Request,
   keyId: string,
   { text }: JsonBody,
   conversation = "",
-): Promise<ReplayKey | undefined> {
+): ReplayKey | undefined {
   const idempotencyKey = http.headers.get("idempotency-key")?.trim();
   const retries = http.headers.get("x-stainless-retry-count");
   if (!idempotencyKey && retries === null) return undefined;
@@ -183,11 +184,7 @@ async function replayKey(
       },
     );
   }
-  const bytes = await crypto.subtle.digest(
-    "SHA-256",
-    new TextEncoder().encode(`${http.url}\n${conversation}\n${text}`),
-  );
-  const body = new Uint8Array(bytes).toHex();
+  const body = createHash("sha256").update(`${http.url}\n${conversation}\n${text}`).digest("hex");
   return idempotencyKey
     ? { name: `key\n${keyId}\n${idempotencyKey}`, body, again: true }
     : { name: `body\n${keyId}\n${body}`, body, again: Number(retries) > 0 };

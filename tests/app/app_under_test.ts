@@ -122,7 +122,7 @@ export class TestApp implements AsyncDisposable {
 }
 
 /** Makes an app. */
-export async function startApp(options: TestAppOptions = {}): Promise<TestApp> {
+export function startApp(options: TestAppOptions = {}): TestApp {
   const agent = new MemoryAgent(options.model);
   agent.script = options.script;
   const log = options.log ?? SILENT;
@@ -147,7 +147,7 @@ export async function startApp(options: TestAppOptions = {}): Promise<TestApp> {
   });
   const program = { draining: false };
   const prepared = new PreparedAnswers();
-  const app = await createApp({
+  const app = createApp({
     agents,
     conversations,
     hub,

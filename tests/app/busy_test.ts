@@ -14,7 +14,7 @@ async function textOf(answer: Response | Promise<Response>): Promise<string> {
 }
 
 Deno.test("supersede: without a name the newer request is found to be the same conversation, and the older stream ends", async () => {
-  await using app = await startApp({ sessions: "auto" });
+  await using app = startApp({ sessions: "auto" });
   app.agent.answersCancels = false;
   const first = await app.stream({ messages: FIRST });
   const old = await app.agent.nextPrompt();
@@ -43,7 +43,7 @@ Deno.test("supersede: without a name the newer request is found to be the same c
 });
 
 Deno.test("queue: the newer request waits for the running one, which says all that it has to say", async () => {
-  await using app = await startApp({ sessions: "auto", onBusy: "queue" });
+  await using app = startApp({ sessions: "auto", onBusy: "queue" });
   const first = await app.stream({ messages: FIRST });
   const old = await app.agent.nextPrompt();
   const second = app.stream({ messages: SECOND });
@@ -58,7 +58,7 @@ Deno.test("queue: the newer request waits for the running one, which says all th
 });
 
 Deno.test("queue: of nine that would wait one is refused, and says when to come back", async () => {
-  await using app = await startApp({ onBusy: "queue" });
+  await using app = startApp({ onBusy: "queue" });
   const name = { conversation_id: "mao" };
   const running = await app.stream(name);
   const others = Array.from({ length: 9 }, () => app.stream(name));
@@ -77,7 +77,7 @@ Deno.test("queue: of nine that would wait one is refused, and says when to come 
 });
 
 Deno.test("queue: one that waits and hangs up is never asked", async () => {
-  await using app = await startApp({ onBusy: "queue" });
+  await using app = startApp({ onBusy: "queue" });
   const name = { conversation_id: "mao" };
   const running = await app.stream(name);
   const prompt = await app.agent.nextPrompt();
@@ -95,7 +95,7 @@ Deno.test("queue: one that waits and hangs up is never asked", async () => {
 });
 
 Deno.test("reject: the newer request is refused, whether its conversation is named or found", async () => {
-  await using app = await startApp({ sessions: "auto", onBusy: "reject" });
+  await using app = startApp({ sessions: "auto", onBusy: "reject" });
   const running = await app.stream({ messages: FIRST });
   const prompt = await app.agent.nextPrompt();
   const named = { headers: { "x-session-id": running.headers.get("x-session-id")! } };
@@ -115,6 +115,24 @@ Deno.test("reject: the newer request is refused, whether its conversation is nam
   assertEquals(await textOf(app.stream({ messages: SECOND })), "Yes?\n");
 });
 
+Deno.test("supersede: requests take their places in the order in which they came, whatever their size and their header", async () => {
+  for (const header of ["x-title", "x-stainless-retry-count", "idempotency-key"]) {
+    for (let round = 0; round < 10; round++) {
+      await using app = startApp();
+      const name = { conversation_id: "mao" };
+      const long = said("user", "Tell me a story. ".repeat(50_000));
+      const first = app.stream({ ...name, messages: [long] }, { headers: { [header]: "0" } });
+      const last = app.stream({ ...name, messages: [said("user", "Stop!")] }, {
+        headers: { [header]: "00" },
+      });
+      app.agent.script = saying("Yes?\n");
+      assertEquals(await textOf(last), "Yes?\n");
+      assertEquals([(await first).status, app.agent.prompts.at(-1)!.text], [409, "Stop!"]);
+      await (await first).text();
+    }
+  }
+});
+
 /** How clients say that they send a request again. */
 const AGAIN: readonly [how: string, first: Record<string, string>, second: Record<string, string>][] = [
   ["X-Stainless-Retry-Count", { "x-stainless-retry-count": "0" }, { "x-stainless-retry-count": "1" }],
@@ -124,7 +142,7 @@ const AGAIN: readonly [how: string, first: Record<string, string>, second: Recor
 for (const onBusy of BUSY_MODES) {
   for (const [how, first, second] of AGAIN) {
     Deno.test(`${onBusy}: a request that is sent again with ${how} joins its turn, and is not refused as busy`, async () => {
-      await using app = await startApp({ sessions: "auto", onBusy });
+      await using app = startApp({ sessions: "auto", onBusy });
       const answers = [await app.stream({ messages: FIRST }, { headers: first })];
       const prompt = await app.agent.nextPrompt();
       prompt.say("Once upon ");
@@ -142,7 +160,7 @@ for (const onBusy of BUSY_MODES) {
 
 for (const [how, first, second] of AGAIN) {
   Deno.test(`reject: a request that was refused and is sent again with ${how} is run once there is room`, async () => {
-    await using app = await startApp({ sessions: "auto", onBusy: "reject" });
+    await using app = startApp({ sessions: "auto", onBusy: "reject" });
     const running = await app.stream({ messages: FIRST });
     const prompt = await app.agent.nextPrompt();
     const refused = await app.stream({ messages: SECOND }, { headers: first });
@@ -154,7 +172,7 @@ for (const [how, first, second] of AGAIN) {
   });
 
   Deno.test(`queue: a request that waits and is sent again with ${how} waits once`, async () => {
-    await using app = await startApp({ sessions: "auto", onBusy: "queue" });
+    await using app = startApp({ sessions: "auto", onBusy: "queue" });
     const running = await app.stream({ messages: FIRST });
     const prompt = await app.agent.nextPrompt();
     const answers = [
@@ -170,7 +188,7 @@ for (const [how, first, second] of AGAIN) {
 }
 
 Deno.test("supersede: a turn that was to answer in a format does not come back for it", async () => {
-  await using app = await startApp({ sessions: "auto" });
+  await using app = startApp({ sessions: "auto" });
   const format = { response_format: { type: "json_object" } };
   for (const stream of [true, false]) {
     const name = { conversation_id: `mao ${stream}` };

@@ -4,7 +4,7 @@ import { checkWireProfile, parseFrames } from "../fakes/wire_profile.ts";
 import { errorOf, readWrites, startApp, Writes } from "./app_under_test.ts";
 
 Deno.test("hang-up: a stream that nobody reads any more cancels its turn", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const response = await app.stream();
   const prompt = await app.agent.nextPrompt();
   prompt.say("Hel");
@@ -14,7 +14,7 @@ Deno.test("hang-up: a stream that nobody reads any more cancels its turn", async
 });
 
 Deno.test("hang-up: in the middle of reading", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const writes = new Writes(await app.stream());
   const prompt = await app.agent.nextPrompt();
   await writes.next();
@@ -26,7 +26,7 @@ Deno.test("hang-up: in the middle of reading", async () => {
 });
 
 Deno.test("hang-up: what the agent says after it goes nowhere, and the slot is free when it ends", async () => {
-  await using app = await startApp({ maxInFlight: 1 });
+  await using app = startApp({ maxInFlight: 1 });
   app.agent.answersCancels = false;
   const response = await app.stream();
   const first = await app.agent.nextPrompt();
@@ -45,7 +45,7 @@ Deno.test("hang-up: what the agent says after it goes nowhere, and the slot is f
 });
 
 Deno.test("hang-up: after the end there is nothing to cancel", async () => {
-  await using app = await startApp({ script: saying("Hi") });
+  await using app = startApp({ script: saying("Hi") });
   const response = await app.stream();
   const prompt = await app.agent.nextPrompt();
   while (!prompt.over) await Promise.resolve();
@@ -54,7 +54,7 @@ Deno.test("hang-up: after the end there is nothing to cancel", async () => {
 });
 
 Deno.test("hang-up: whoever waits for a whole answer and leaves cancels the turn", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const gone = new AbortController();
   const answer = app.chat({}, { signal: gone.signal });
   const prompt = await app.agent.nextPrompt();
@@ -68,7 +68,7 @@ Deno.test("hang-up: whoever waits for a whole answer and leaves cancels the turn
 
 for (const stream of [true, false]) {
   Deno.test(`hang-up: before the agent has a session, ${stream ? "streamed" : "whole"}`, async () => {
-    await using app = await startApp({ maxInFlight: 1 });
+    await using app = startApp({ maxInFlight: 1 });
     const { promise, resolve } = Promise.withResolvers<void>();
     app.agent.opens = promise;
     const gone = new AbortController();
@@ -83,7 +83,7 @@ for (const stream of [true, false]) {
 }
 
 Deno.test("stop: the reply ends there, the agent is stopped, and the answer does not wait for it", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   app.agent.answersCancels = false;
   const response = await app.stream({ stop: ["\n\n"] });
   const prompt = await app.agent.nextPrompt();
@@ -101,7 +101,7 @@ Deno.test("stop: the reply ends there, the agent is stopped, and the answer does
 });
 
 Deno.test("stop: of a whole answer", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const answer = app.chat({ stop: "STOP" });
   const prompt = await app.agent.nextPrompt();
   prompt.say("one ST");
@@ -112,7 +112,7 @@ Deno.test("stop: of a whole answer", async () => {
 });
 
 Deno.test("stop: one that is never said changes nothing", async () => {
-  await using app = await startApp({ script: saying("one ST", "O two ST") });
+  await using app = startApp({ script: saying("one ST", "O two ST") });
   const { choices: [choice] } = await (await app.chat({ stop: "STOP" })).json();
   assertEquals([choice.message.content, choice.finish_reason], ["one STO two ST\n", "stop"]);
   assertEquals(app.agent.prompts[0]?.cancels, 0);
@@ -120,7 +120,7 @@ Deno.test("stop: one that is never said changes nothing", async () => {
 
 Deno.test("max_tokens: the reply ends there, and the agent is stopped", async () => {
   for (const field of ["max_tokens", "max_completion_tokens"]) {
-    await using app = await startApp();
+    await using app = startApp();
     const response = await app.stream({ [field]: 2 });
     const prompt = await app.agent.nextPrompt();
     prompt.say("1234");
@@ -133,7 +133,7 @@ Deno.test("max_tokens: the reply ends there, and the agent is stopped", async ()
 });
 
 Deno.test("a reader that never reads loses its turn, not the server's memory", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const response = await app.stream();
   const prompt = await app.agent.nextPrompt();
   let said = 0;

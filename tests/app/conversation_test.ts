@@ -18,7 +18,7 @@ const NAMINGS: [name: string, ask: (app: TestApp, name: string, messages: unknow
 
 for (const [naming, ask] of NAMINGS) {
   Deno.test(`${naming}: one session for all of a conversation, and only what is new is said to it`, async () => {
-    await using app = await startApp({ script: saying("[happy] Hello.") });
+    await using app = startApp({ script: saying("[happy] Hello.") });
     const first = [said("system", "You are Mao."), said("user", "Hi")];
     const response = await ask(app, "mao", first);
     assertEquals(response.headers.get("x-session-id"), "mao");
@@ -36,7 +36,7 @@ for (const [naming, ask] of NAMINGS) {
 }
 
 Deno.test("X-Session-Id and conversation_id: the same name is the same conversation, and the header wins", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   await (await app.chat({ conversation_id: "mao" })).text();
   await (await app.chat({}, named("mao"))).text();
   await (await app.chat({ conversation_id: "other" }, named("mao"))).text();
@@ -45,7 +45,7 @@ Deno.test("X-Session-Id and conversation_id: the same name is the same conversat
 });
 
 Deno.test("no name: each request gets a session of its own, closed when it is done", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   const responses = [await app.chat(), await app.chat()];
   for (const response of responses) await response.text();
   assertEquals(responses.map(({ headers }) => headers.get("x-session-id")), ["session-1", "session-2"]);
@@ -53,7 +53,7 @@ Deno.test("no name: each request gets a session of its own, closed when it is do
 });
 
 Deno.test("a name that is longer than its limit is refused", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   const error = await errorOf(await app.chat({}, named("x".repeat(257))));
   assertEquals([error.status, error.code, error.param], [400, "invalid_value", "X-Session-Id"]);
   assertEquals((await app.chat({}, named("x".repeat(256)))).status, 200);
@@ -62,7 +62,7 @@ Deno.test("a name that is longer than its limit is refused", async () => {
 
 for (const name of ["マオ", "a\nb", "a\u0000b", "😀", "\ud83d", "%", "a b"]) {
   Deno.test(`a conversation may be called ${JSON.stringify(name)}`, async () => {
-    await using app = await startApp({ script: saying("Hello.") });
+    await using app = startApp({ script: saying("Hello.") });
     const response = await app.chat({ conversation_id: name });
     assertEquals(response.status, 200);
     assertEquals(response.headers.has("x-session-id"), true);
@@ -73,7 +73,7 @@ for (const name of ["マオ", "a\nb", "a\u0000b", "😀", "\ud83d", "%", "a b"])
 }
 
 Deno.test("barge-in: a newer request of the conversation cancels the one that runs, and is not refused", async () => {
-  await using app = await startApp({ maxInFlight: 1 });
+  await using app = startApp({ maxInFlight: 1 });
   const first = await app.stream({}, named("mao"));
   const old = await app.agent.nextPrompt();
   old.say("Once upon");
@@ -92,7 +92,7 @@ Deno.test("barge-in: a newer request of the conversation cancels the one that ru
 });
 
 Deno.test("barge-in: what the old turn still says never reaches the new one", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   app.agent.answersCancels = false;
   const first = await app.stream({}, named("mao"));
   const old = await app.agent.nextPrompt();
@@ -110,7 +110,7 @@ Deno.test("barge-in: what the old turn still says never reaches the new one", as
 });
 
 Deno.test("barge-in: of three in a row the one in the middle is told that it was passed by", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   app.agent.answersCancels = false;
   const first = await app.stream({}, named("mao"));
   const old = await app.agent.nextPrompt();
@@ -132,7 +132,7 @@ Deno.test("barge-in: of three in a row the one in the middle is told that it was
 });
 
 Deno.test("barge-in: other conversations go on", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const mao = await app.stream({}, named("mao"));
   const first = await app.agent.nextPrompt();
   const aya = await app.stream({}, named("aya"));
@@ -146,7 +146,7 @@ Deno.test("barge-in: other conversations go on", async () => {
 });
 
 Deno.test("in flight: the 33rd turn is told when to come back, and comes in when one has ended", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const streams = await Promise.all(Array.from({ length: 32 }, () => app.stream()));
   assertEquals(app.agent.prompts.length, 32);
   for (const stream of [true, false]) {
@@ -166,7 +166,7 @@ Deno.test("in flight: the 33rd turn is told when to come back, and comes in when
 });
 
 Deno.test("in flight: a turn that failed to begin gives its slot back", async () => {
-  await using app = await startApp({ maxInFlight: 1, script: saying("Hello.") });
+  await using app = startApp({ maxInFlight: 1, script: saying("Hello.") });
   app.agent.open = () => Promise.reject(new Error("no"));
   assertEquals((await app.chat()).status, 500);
   Reflect.deleteProperty(app.agent, "open");
@@ -174,7 +174,7 @@ Deno.test("in flight: a turn that failed to begin gives its slot back", async ()
 });
 
 Deno.test("a session that closed under a conversation is replaced, and told everything", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   const messages = [said("system", "You are Mao."), said("user", "Hi")];
   await (await app.chat({ messages }, named("mao"))).text();
   app.agent.sessions[0]!.close();
@@ -188,7 +188,7 @@ Deno.test("a session that closed under a conversation is replaced, and told ever
 });
 
 Deno.test("draining: what runs goes on, what comes is refused", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   await using running = new Writes(await app.stream());
   const prompt = await app.agent.nextPrompt();
   const drained = app.conversations.drain();
@@ -207,7 +207,7 @@ Deno.test("pictures reach an agent that takes them, and are named to one that do
     { type: "image_url", image_url: { url: "data:image/png;base64,QUJD" } },
   ];
   for (const image of [true, false]) {
-    await using app = await startApp({ script: saying("Nice.") });
+    await using app = startApp({ script: saying("Nice.") });
     app.agent.accepts = { image, audio: false };
     await (await app.chat({ messages: [{ role: "user", content }] })).text();
     assertEquals(

@@ -21,7 +21,7 @@ function keepingLog(): { log: Log; text: () => string } {
 
 for (const path of [WATCH, "//v1/vtuber/ws", "/v1/v1/vtuber/ws", "/vtuber/ws", "/v1/vtuber/ws/"]) {
   Deno.test(`events: ${path} is the socket; who comes is told that it is idle`, async () => {
-    await using served = await Served.start();
+    await using served = Served.start();
     await using socket = await Socket.open(served.url + path);
     await socket.until("state idle");
     assertEquals(socket.frames.length, 1);
@@ -43,7 +43,7 @@ const KEYS: readonly [
 for (const [name, search, options] of KEYS) {
   Deno.test(`events: the key by ${name} opens the socket, and is in no log`, async () => {
     const { log, text } = keepingLog();
-    await using served = await Served.start({ guard: { authKey: KEY }, log });
+    await using served = Served.start({ guard: { authKey: KEY }, log });
     await using socket = await Socket.open(served.url + WATCH + search, options);
     await socket.until("state idle");
     assertEquals(socket.protocol, options.protocols ? "vtuber" : "");
@@ -55,7 +55,7 @@ for (const [name, search, options] of KEYS) {
 
 Deno.test("events: without the key, or with a wrong one, nobody watches, and it is in no log", async () => {
   const { log, text } = keepingLog();
-  await using served = await Served.start({ guard: { authKey: KEY }, log });
+  await using served = Served.start({ guard: { authKey: KEY }, log });
   for (
     const [search, options] of [
       ["", {}],
@@ -79,7 +79,7 @@ Deno.test("events: without the key, or with a wrong one, nobody watches, and it 
 });
 
 Deno.test("events: the key in the address opens what watches, and nothing that does", async () => {
-  await using app = await startApp({ guard: { authKey: KEY } });
+  await using app = startApp({ guard: { authKey: KEY } });
   for (const path of ["/v1/vtuber/state", "/v1/vtuber/events"]) {
     const response = await app.get(`${path}?token=${KEY}`);
     assertEquals(response.status, 200, path);
@@ -94,7 +94,7 @@ Deno.test("events: the key in the address opens what watches, and nothing that d
 });
 
 Deno.test("events: a page of another site does not watch", async () => {
-  await using served = await Served.start();
+  await using served = Served.start();
   const open = (origin: string) => Socket.open(served.url + WATCH, { headers: { origin } });
   await assertRejects(() => open("https://evil.example"), Error, "not let in");
   await using socket = await open("http://localhost:5173");
@@ -104,13 +104,13 @@ Deno.test("events: a page of another site does not watch", async () => {
 });
 
 Deno.test("events: a request that is no handshake is told what this is", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const { status, code } = await errorOf(await app.get(WATCH));
   assertEquals([status, code], [426, "upgrade_required"]);
 });
 
 Deno.test("events: AniCompanion's commands", async () => {
-  await using served = await Served.start();
+  await using served = Served.start();
   await using socket = await Socket.open(served.url + "//v1/vtuber/ws");
   socket.send({ type: "subscribe", events: ["agent_state", "emotion", "notification", "tool_status"] });
   socket.send({ type: "ping" });
@@ -124,7 +124,7 @@ Deno.test("events: AniCompanion's commands", async () => {
 });
 
 Deno.test("events: a hello is answered with who is who", async () => {
-  await using served = await Served.start();
+  await using served = Served.start();
   await using socket = await served.watch();
   socket.send({ type: "hello", client: "Mao" });
   const [client] = await socket.answered();
@@ -148,7 +148,7 @@ const NONSENSE: readonly [name: string, command: unknown, code: string][] = [
 ];
 for (const [name, command, code] of NONSENSE) {
   Deno.test(`events: ${name} gets one error, and is otherwise ignored`, async () => {
-    await using served = await Served.start();
+    await using served = Served.start();
     const socket = await served.watch();
     socket.send(command);
     socket.send({ type: "ping" });
@@ -160,7 +160,7 @@ for (const [name, command, code] of NONSENSE) {
 }
 
 Deno.test("events: of too many commands in a second the first beyond is refused and the rest ignored", async () => {
-  await using served = await Served.start();
+  await using served = Served.start();
   const socket = await served.watch();
   for (let i = 0; i < 2_000; i++) socket.send({ type: "ping" });
   socket.send({ type: "subscribe", events: [] });
@@ -170,7 +170,7 @@ Deno.test("events: of too many commands in a second the first beyond is refused 
 });
 
 Deno.test("events: a turn is watched as it runs, under the name of its conversation; the reply is verbatim", async () => {
-  await using served = await Served.start();
+  await using served = Served.start();
   const socket = await served.watch("*", "say");
   const { prompt, reply, session } = await served.chat("mao");
   prompt.say("[happy] Hel");
@@ -201,7 +201,7 @@ Deno.test("events: a turn is watched as it runs, under the name of its conversat
 });
 
 Deno.test("events: a chat that names no conversation is called as its answer calls it", async () => {
-  await using served = await Served.start({ script: saying("Hi") });
+  await using served = Served.start({ script: saying("Hi") });
   const socket = await served.watch("agent_state");
   const response = await served.app.chat();
   await response.text();
@@ -210,7 +210,7 @@ Deno.test("events: a chat that names no conversation is called as its answer cal
 });
 
 Deno.test("events: a failure is shown, and ends in idle", async () => {
-  await using served = await Served.start();
+  await using served = Served.start();
   const socket = await served.watch("agent_state");
   const { prompt } = await served.chat();
   prompt.fail(new Failure("agent_crashed", "Gone.", { prompted: true }));
@@ -219,7 +219,7 @@ Deno.test("events: a failure is shown, and ends in idle", async () => {
 });
 
 Deno.test("events: who hangs up cancels the turn, which is idle at once", async () => {
-  await using served = await Served.start();
+  await using served = Served.start();
   const socket = await served.watch("agent_state");
   const { reply } = await served.chat();
   await reply.cancel();
@@ -228,7 +228,7 @@ Deno.test("events: who hangs up cancels the turn, which is idle at once", async 
 });
 
 Deno.test("events: an interrupt ends the turns of a conversation, or all", async () => {
-  await using served = await Served.start();
+  await using served = Served.start();
   const socket = await served.watch("agent_state");
   const replies = [await served.chat("one"), await served.chat("two"), await served.chat("three")];
   socket.news();
@@ -251,7 +251,7 @@ Deno.test("events: an interrupt ends the turns of a conversation, or all", async
 });
 
 Deno.test("events: the state for those who poll", async () => {
-  await using served = await Served.start();
+  await using served = Served.start();
   const state = async () => {
     const response = await served.app.get("/v1/vtuber/state");
     assertEquals(response.headers.get("cache-control"), "no-store");
@@ -283,7 +283,7 @@ function framesOf(text: string): string[] {
 }
 
 Deno.test("events: the same as server-sent events, for those who chose some", async () => {
-  await using app = await startApp({ script: saying("[happy] Hi") });
+  await using app = startApp({ script: saying("[happy] Hi") });
   const all = await app.get("/v1/vtuber/events");
   const some = await app.get("/v1/vtuber/events?events=agent_state,%20nonsense");
   assertEquals(all.headers.get("content-type"), "text/event-stream; charset=utf-8");
@@ -300,7 +300,7 @@ Deno.test("events: the same as server-sent events, for those who chose some", as
 });
 
 Deno.test("events: who hangs up a stream of events is gone", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const response = await app.get("/v1/vtuber/events");
   assertEquals(app.hub.size, 1);
   await response.body?.cancel();
@@ -310,7 +310,7 @@ Deno.test("events: who hangs up a stream of events is gone", async () => {
 });
 
 Deno.test("events: the server ends: watchers are told so, and nobody else comes in", async () => {
-  await using served = await Served.start();
+  await using served = Served.start();
   const socket = await served.watch();
   served.app.hub.close();
   assertEquals((await socket.ended).code, 1001);
@@ -319,7 +319,7 @@ Deno.test("events: the server ends: watchers are told so, and nobody else comes 
 });
 
 Deno.test("events: who has gone is no longer counted", async () => {
-  await using served = await Served.start();
+  await using served = Served.start();
   const [one, two] = [await served.watch(), await served.watch()];
   assertEquals(served.app.hub.size, 2);
   await one.close();

@@ -95,7 +95,7 @@ const BEFORE: [name: string, set: Setup, status: number, code: FailureCode, retr
 for (const [name, set, status, code, shouldRetry, after] of BEFORE) {
   for (const stream of [true, false]) {
     Deno.test(`failure before the first byte: ${name}, ${stream ? "streamed" : "whole"}`, async () => {
-      await using app = await startApp();
+      await using app = startApp();
       set(app);
       const response = await app.chat({ stream });
       const error = await errorOf(response);
@@ -110,7 +110,7 @@ for (const [name, set, status, code, shouldRetry, after] of BEFORE) {
 }
 
 Deno.test("failure of a whole answer after some words: a status, and no retry", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const answer = app.chat();
   const prompt = await app.agent.nextPrompt();
   prompt.say("On my");
@@ -132,7 +132,7 @@ const SAID: string[][] = [[], ["Hello."], ["On my wa"], ["はい。"], ["Hello.\
 for (const [code, sentence] of SENTENCES) {
   Deno.test(`spoken failure: ${code} is a sentence, and every skin survives it`, async () => {
     for (const pieces of SAID) {
-      await using app = await startApp();
+      await using app = startApp();
       const answer = app.stream();
       const prompt = await app.agent.nextPrompt();
       const response = await answer;
@@ -150,7 +150,7 @@ for (const [code, sentence] of SENTENCES) {
 }
 
 Deno.test("spoken failure: right after an emotion tag it stays on the tag's line", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const answer = app.stream();
   const prompt = await app.agent.nextPrompt();
   const response = await answer;
@@ -160,7 +160,7 @@ Deno.test("spoken failure: right after an emotion tag it stays on the tag's line
 });
 
 Deno.test("spoken failure: with usage, if that is asked for", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const answer = app.stream({ stream_options: { include_usage: true } });
   const prompt = await app.agent.nextPrompt();
   const response = await answer;
@@ -169,7 +169,7 @@ Deno.test("spoken failure: with usage, if that is asked for", async () => {
 });
 
 Deno.test("failure as an event: the envelope, then the end", async () => {
-  await using app = await startApp({ stream: { errors: "event" } });
+  await using app = startApp({ stream: { errors: "event" } });
   const answer = app.stream();
   const prompt = await app.agent.nextPrompt();
   const response = await answer;
@@ -186,7 +186,7 @@ Deno.test("failure as an event: the envelope, then the end", async () => {
 });
 
 Deno.test("an agent that stops by itself is a failure, not an end", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const answer = app.chat();
   (await app.agent.nextPrompt()).end("cancelled");
   const error = await errorOf(await answer);
@@ -194,14 +194,14 @@ Deno.test("an agent that stops by itself is a failure, not an end", async () => 
 });
 
 Deno.test("an agent that stays silent is given up, streamed", async () => {
-  await using app = await startApp({ limits: { replyTimeoutMs: 1 } });
+  await using app = startApp({ limits: { replyTimeoutMs: 1 } });
   const { text } = parseFrames(await (await app.stream()).text());
   assertMatch(text, /took too long/);
   assertEquals(app.agent.prompts[0]?.cancels, 1);
 });
 
 Deno.test("a turn that takes too long is given up, whole", async () => {
-  await using app = await startApp({ limits: { turnTimeoutMs: 1 } });
+  await using app = startApp({ limits: { turnTimeoutMs: 1 } });
   const response = await app.chat();
   const error = await errorOf(response);
   assertEquals([error.status, error.code], [504, "agent_timeout"]);
@@ -212,7 +212,7 @@ Deno.test("a turn that takes too long is given up, whole", async () => {
 Deno.test("what is thrown inside is a 500 that tells nothing but where to look", async () => {
   const logged: unknown[] = [];
   const log = { debug() {}, info() {}, warn() {}, error: (message: string) => void logged.push(message) };
-  await using app = await startApp({ log });
+  await using app = startApp({ log });
   app.agent.open = () => Promise.reject(new TypeError("x is undefined at /home/mao/secret.ts"));
   for (const stream of [true, false]) {
     const response = await app.chat({ stream });
@@ -226,7 +226,7 @@ Deno.test("what is thrown inside is a 500 that tells nothing but where to look",
 });
 
 Deno.test("after a failure the next request is served", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const answer = app.stream();
   (await app.agent.nextPrompt()).fail(failing("agent_crashed"));
   await (await answer).body?.cancel();

@@ -26,7 +26,7 @@ function listening(): { log: Log; lines: string[] } {
 }
 
 Deno.test("response_format: the agent is asked for JSON, and its fence is taken off", async () => {
-  await using app = await startApp({ script: saying('```json\n{"name":', '"Mao"}\n```\n') });
+  await using app = startApp({ script: saying('```json\n{"name":', '"Mao"}\n```\n') });
   const { choices: [choice] } = await (await app.chat(PERSON)).json();
   assertEquals([choice.message.content, choice.finish_reason], ['{"name":"Mao"}', "stop"]);
   assertMatch(app.agent.prompts[0]!.text, /^<system>\nAnswer with one JSON object .*<\/system>\n\nHi$/s);
@@ -35,7 +35,7 @@ Deno.test("response_format: the agent is asked for JSON, and its fence is taken 
 });
 
 Deno.test("response_format: what is not as asked for is asked for once more, in the same session", async () => {
-  await using app = await startApp({ script: oneByOne(saying('{"age":3}'), saying('{"name":"Mao"}')) });
+  await using app = startApp({ script: oneByOne(saying('{"age":3}'), saying('{"name":"Mao"}')) });
   const { choices: [choice], usage } = await (await app.chat(PERSON)).json();
   assertEquals(choice.message.content, '{"name":"Mao"}');
   assertEquals(usage.completion_tokens > 0, true);
@@ -46,7 +46,7 @@ Deno.test("response_format: what is not as asked for is asked for once more, in 
 });
 
 Deno.test("response_format: what is not as asked for twice is an error that says why", async () => {
-  await using app = await startApp({ script: saying("Sorry.") });
+  await using app = startApp({ script: saying("Sorry.") });
   const response = await app.chat(OBJECT);
   const error = await errorOf(response);
   assertEquals([error.status, error.type, error.code, error.param], [
@@ -62,7 +62,7 @@ Deno.test("response_format: what is not as asked for twice is an error that says
 });
 
 Deno.test("response_format: a failure of the agent is told as such", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   app.agent.script = oneByOne(
     saying("Sorry."),
     (prompt) => prompt.fail(new Failure("agent_crashed", "Gone.", { prompted: true })),
@@ -74,7 +74,7 @@ Deno.test("response_format: a failure of the agent is told as such", async () =>
 });
 
 Deno.test("response_format: an agent that cannot be reached is told with a status", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   app.agent.openFailure = new Failure("agent_unavailable", "Gone.");
   for (const stream of [true, false]) {
     assertEquals((await errorOf(await app.chat({ ...OBJECT, stream }))).status, 503);
@@ -83,7 +83,7 @@ Deno.test("response_format: an agent that cannot be reached is told with a statu
 
 Deno.test("response_format: streamed, in the form that every skin survives", async () => {
   const json = JSON.stringify({ name: "Mao", lines: ["data: x", "a::b", "語".repeat(500)] }, null, 2);
-  await using app = await startApp({ script: saying("```json\n", json, "\n```") });
+  await using app = startApp({ script: saying("```json\n", json, "\n```") });
   const writes = await readWrites(await app.stream(PERSON));
   assertEquals(checkWireProfile(writes), []);
   const { text, chunks } = parseFrames(writes.map((write) => new TextDecoder().decode(write)).join(""));
@@ -92,13 +92,13 @@ Deno.test("response_format: streamed, in the form that every skin survives", asy
 });
 
 Deno.test("response_format: streamed, the repair goes unseen", async () => {
-  await using app = await startApp({ script: oneByOne(saying("Sure!"), saying('{"a":1}')) });
+  await using app = startApp({ script: oneByOne(saying("Sure!"), saying('{"a":1}')) });
   assertEquals(parseFrames(await (await app.stream(OBJECT)).text()).text, '{"a":1}\n');
   assertEquals(app.agent.prompts.length, 2);
 });
 
 Deno.test("response_format: streamed, an answer that stays wrong is a spoken failure", async () => {
-  await using app = await startApp({ script: saying("Sorry.") });
+  await using app = startApp({ script: saying("Sorry.") });
   const writes = await readWrites(await app.stream(OBJECT));
   assertEquals(checkWireProfile(writes), []);
   const { chunks } = parseFrames(writes.map((write) => new TextDecoder().decode(write)).join(""));
@@ -107,7 +107,7 @@ Deno.test("response_format: streamed, an answer that stays wrong is a spoken fai
 
 for (const stream of [true, false]) {
   Deno.test(`response_format: whoever leaves cancels the turn, ${stream ? "streamed" : "whole"}`, async () => {
-    await using app = await startApp();
+    await using app = startApp();
     const gone = new AbortController();
     const answer = app.chat({ ...OBJECT, stream }, { signal: gone.signal });
     const prompt = await app.agent.nextPrompt();
@@ -120,7 +120,7 @@ for (const stream of [true, false]) {
 }
 
 Deno.test("response_format: whoever leaves during the repair cancels that", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const response = await app.stream(OBJECT);
   const first = await app.agent.nextPrompt();
   first.say("Sure!");
@@ -132,7 +132,7 @@ Deno.test("response_format: whoever leaves during the repair cancels that", asyn
 });
 
 Deno.test("response_format: in a named conversation the session lives on", async () => {
-  await using app = await startApp({
+  await using app = startApp({
     script: oneByOne(saying("Sure!"), saying('{"a":1}'), saying("Hello.")),
   });
   const headers = { headers: { "x-session-id": "mao" } };
@@ -174,7 +174,7 @@ for (const stream of [true, false]) {
   Deno.test(`response_format: the log repeats nothing of what the agent said, ${stream ? "streamed" : "whole"}`, async () => {
     for (const wrong of WRONG) {
       const { log, lines } = listening();
-      await using app = await startApp({ script: saying(wrong), log });
+      await using app = startApp({ script: saying(wrong), log });
       const text = await (await app.chat({ ...STRICT, stream })).text();
       assertEquals(app.agent.prompts.length, 2, text);
       assertEquals(lines.filter((line) => line.includes("asking once more")).length, 1);
@@ -185,7 +185,7 @@ for (const stream of [true, false]) {
 
 Deno.test("the log repeats nothing of what an agent says of its failure, but what went wrong", async () => {
   const { log, lines } = listening();
-  await using app = await startApp({
+  await using app = startApp({
     log,
     script: (prompt) => prompt.fail(new Failure("agent_error", "hunter2 was refused.", { prompted: true })),
   });
@@ -195,14 +195,14 @@ Deno.test("the log repeats nothing of what an agent says of its failure, but wha
 });
 
 Deno.test("response_format: text is plain", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   const body = { response_format: { type: "text" } };
   assertEquals((await (await app.chat(body)).json()).choices[0].message.content, "Hello.\n");
   assertEquals(app.agent.prompts[0]?.text, "Hi");
 });
 
 Deno.test("response_format: heartbeats go out while the answer is gathered", async () => {
-  await using app = await startApp({ stream: { heartbeat: "chunk", heartbeatMs: 1 } });
+  await using app = startApp({ stream: { heartbeat: "chunk", heartbeatMs: 1 } });
   const response = await app.stream(OBJECT);
   const reader = response.body!.getReader();
   for (let i = 0; i < 4; i++) assertEquals((await reader.read()).done, false);

@@ -21,7 +21,7 @@ const sentBack = (app: TestApp, name: string) => idOf(app.chat({}, { headers: { 
 
 for (const name of NAMES) {
   Deno.test(`${JSON.stringify(name)}: x-session-id of a name in the body, sent back as X-Session-Id, is the same conversation`, async () => {
-    await using app = await startApp({ script: saying("Hello.") });
+    await using app = startApp({ script: saying("Hello.") });
     const id = await idOf(app.chat({ conversation_id: name }));
     assertEquals([decodeURIComponent(id), await sentBack(app, id)], [name, id]);
     assertEquals(await idOf(app.chat({ conversation_id: id })), id);
@@ -29,7 +29,7 @@ for (const name of NAMES) {
   });
 
   Deno.test(`${JSON.stringify(name)}: as raw bytes in a header it is the conversation that the body names`, async () => {
-    await using app = await startApp({ script: saying("Hello.") });
+    await using app = startApp({ script: saying("Hello.") });
     const id = await idOf(app.chat({ conversation_id: name }));
     for (const header of ["x-session-id", "x-hermes-session-id", "x-openclaw-session-key"]) {
       assertEquals(await idOf(app.chat({}, { headers: { [header]: asBytes(name) } })), id, header);
@@ -43,7 +43,7 @@ Deno.test("29 kana are a name, though they are longer percent-encoded", () => {
 });
 
 Deno.test("a name in other letters is as long as it is, however it is written", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   const [longest, longer] = ["マ".repeat(256), "マ".repeat(257)];
   const id = await idOf(app.chat({ conversation_id: longest }));
   for (const written of [encodeURIComponent(longest), asBytes(longest)]) {
@@ -59,7 +59,7 @@ Deno.test("a name in other letters is as long as it is, however it is written", 
 });
 
 Deno.test("bytes that are no UTF-8 are a name all the same, and x-session-id names it again", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   const id = await sentBack(app, "J\xf6rg");
   assertEquals(await sentBack(app, id), id);
   assertEquals([await sentBack(app, "J\xf6rg"), decodeURIComponent(id)], [id, "J\xf6rg"]);
@@ -68,7 +68,7 @@ Deno.test("bytes that are no UTF-8 are a name all the same, and x-session-id nam
 });
 
 Deno.test("raw bytes that come by a real port name the conversation that the body names", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   const id = await idOf(app.chat({ conversation_id: KANA }));
   await using server = Deno.serve(
     { port: 0, hostname: "127.0.0.1", onListen() {} },
@@ -109,7 +109,7 @@ for (const [form, body] of FORMS) {
   for (const [code, status] of FAILURES) {
     Deno.test(`x-session-id: of an answer, ${form}, that failed with ${code} before anything was said`, async () => {
       for (const name of [undefined, "mao", KANA]) {
-        await using app = await startApp({ sessions: "auto" });
+        await using app = startApp({ sessions: "auto" });
         const ids: (string | undefined)[] = [];
         app.agent.script = (prompt) => {
           ids.push(...[...app.memory.all].map(({ id }) => id));
@@ -126,7 +126,7 @@ for (const [form, body] of FORMS) {
 }
 
 Deno.test("x-session-id: of a gathered answer that failed after some words", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const answer = app.chat({ conversation_id: "mao" });
   const prompt = await app.agent.nextPrompt();
   prompt.say("On my way");
@@ -138,7 +138,7 @@ Deno.test("x-session-id: of a gathered answer that failed after some words", asy
 
 Deno.test("x-session-id: of a request that is refused because its conversation is busy", async () => {
   for (const name of ["mao", KANA, undefined]) {
-    await using app = await startApp({ sessions: "auto", onBusy: "reject" });
+    await using app = startApp({ sessions: "auto", onBusy: "reject" });
     const running = await app.stream({ conversation_id: name });
     const id = running.headers.get("x-session-id")!;
     const said = ["Hi", "Stop!"].map((content) => ({ role: "user", content }));
@@ -155,7 +155,7 @@ Deno.test("x-session-id: of a request that is refused because its conversation i
 });
 
 Deno.test("x-session-id: of a request that is refused because too many wait in its conversation", async () => {
-  await using app = await startApp({ onBusy: "queue" });
+  await using app = startApp({ onBusy: "queue" });
   const name = { conversation_id: "mao" };
   const running = await app.stream(name);
   const others = Array.from({ length: 9 }, () => app.stream(name));
@@ -170,7 +170,7 @@ Deno.test("x-session-id: of a request that is refused because too many wait in i
 
 Deno.test("x-session-id: of a request that waits, and is passed by a newer one of its conversation", async () => {
   for (const name of ["mao", KANA]) {
-    await using app = await startApp();
+    await using app = startApp();
     app.agent.answersCancels = false;
     const running = await app.stream({ conversation_id: name });
     const prompt = await app.agent.nextPrompt();

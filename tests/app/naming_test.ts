@@ -41,7 +41,7 @@ async function ask(
 for (const sessions of ["auto", "stateless"] as const) {
   for (const [how, name] of NAMINGS) {
     Deno.test(`${how} names the conversation, in mode ${sessions}`, async () => {
-      await using app = await startApp({ script: saying("Hello."), sessions });
+      await using app = startApp({ script: saying("Hello."), sessions });
       const [body, options] = name("mao");
       assertEquals((await ask(app, body, options)).id, "mao");
       assertEquals((await ask(app, { ...body, messages: [said("user", "Bye")] }, options)).id, "mao");
@@ -54,7 +54,7 @@ for (const sessions of ["auto", "stateless"] as const) {
 }
 
 Deno.test("of several names the one that counts most is taken", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   for (const index of NAMINGS.keys()) {
     const body = {};
     const headers: Record<string, string> = {};
@@ -69,13 +69,13 @@ Deno.test("of several names the one that counts most is taken", async () => {
 });
 
 Deno.test("an empty name is none, and the next that counts is taken", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   const body = { conversation_id: " ", conversation: "", metadata: { session_id: null }, threadId: " mao " };
   assertEquals((await ask(app, body, { headers: { "x-session-id": " " } })).id, "mao");
 });
 
 Deno.test("a conversation may be an object with an id, a threadId a number", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   assertEquals((await ask(app, { conversation: { id: "mao" } })).id, "mao");
   assertEquals((await ask(app, { threadId: 17 })).id, "17");
   assertEquals((await ask(app, { threadId: "17" })).id, "17");
@@ -83,13 +83,13 @@ Deno.test("a conversation may be an object with an id, a threadId a number", asy
 });
 
 Deno.test("who the user is names no conversation", async () => {
-  await using app = await startApp({ script: saying("Hello."), sessions: "auto" });
+  await using app = startApp({ script: saying("Hello."), sessions: "auto" });
   const ids = [await ask(app, { user: "mao" }), await ask(app, { user: "mao" })].map(({ id }) => id);
   assertNotEquals(ids[0], ids[1]);
 });
 
 Deno.test("a name that is too long, or is no name, is refused and the field named", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   const long = "x".repeat(257);
   for (const [how, name] of NAMINGS) {
     const [body, options] = name(long);
@@ -104,7 +104,7 @@ Deno.test("a name that is too long, or is no name, is refused and the field name
 });
 
 Deno.test("x-session-id tells a conversation that was found, and sent back as X-Session-Id continues it", async () => {
-  await using app = await startApp({ script: saying("Hello, how are you today?"), sessions: "auto" });
+  await using app = startApp({ script: saying("Hello, how are you today?"), sessions: "auto" });
   const first = await ask(app, { messages: FIRST });
   assertMatch(first.id, /^conv_\w+$/);
   const second = [...FIRST, first.reply, said("user", "Fine.")];
@@ -122,7 +122,7 @@ Deno.test("x-session-id tells a conversation that was found, and sent back as X-
 });
 
 Deno.test("x-session-id of a stream comes before its first word", async () => {
-  await using app = await startApp({ sessions: "auto" });
+  await using app = startApp({ sessions: "auto" });
   const response = await app.stream({ messages: FIRST });
   assertMatch(response.headers.get("x-session-id") ?? "", /^conv_\w+$/);
   assertEquals(response.headers.get("x-resolved-model"), "openab");
@@ -133,7 +133,7 @@ Deno.test("x-session-id of a stream comes before its first word", async () => {
 Deno.test("persistent: all of an agent is one conversation, unless it is named", async () => {
   const other = new MemoryAgent("other");
   other.script = saying("Hello.");
-  await using app = await startApp({ script: saying("Hello."), sessions: "persistent", agents: [other] });
+  await using app = startApp({ script: saying("Hello."), sessions: "persistent", agents: [other] });
   assertEquals((await ask(app)).id, "persistent");
   assertEquals(
     (await ask(app, { messages: [said("system", "You are Aya."), said("user", "Ho")] })).id,
@@ -148,7 +148,7 @@ Deno.test("x-resolved-model: which agent answered, and with which model", async 
   const other = new MemoryAgent("other");
   other.script = saying("Hello.");
   other.models = [{ id: "big", name: "The Big One" }, { id: "fast/1", name: "Fast" }];
-  await using app = await startApp({ script: saying("Hello."), agents: [other] });
+  await using app = startApp({ script: saying("Hello."), agents: [other] });
   const table: Readonly<Record<string, string>> = {
     "": "openab",
     default: "openab",
@@ -171,7 +171,7 @@ Deno.test("the model of a conversation may change from turn to turn, and its ses
   const other = new MemoryAgent("other");
   other.script = saying("Hello.");
   other.models = [{ id: "big", name: "Big" }, { id: "fast", name: "Fast" }];
-  await using app = await startApp({ agents: [other] });
+  await using app = startApp({ agents: [other] });
   for (
     const [model, servedBy] of [["other/fast", "other/fast"], ["other", "other/big"], ["fast", "other/fast"]]
   ) {
@@ -183,7 +183,7 @@ Deno.test("the model of a conversation may change from turn to turn, and its ses
 const OBJECT = { response_format: { type: "json_object" } };
 
 Deno.test("response_format: the complaint stays in the conversation, and the next request goes on with it", async () => {
-  await using app = await startApp({ sessions: "auto" });
+  await using app = startApp({ sessions: "auto" });
   app.agent.script = oneByOne(
     saying("Sure, here you are: it is Mao."),
     saying('{"name":"Mao, the cat of the house"}'),
@@ -202,7 +202,7 @@ Deno.test("response_format: the complaint stays in the conversation, and the nex
 });
 
 Deno.test("response_format: the next request goes on also if the answer was never right", async () => {
-  await using app = await startApp({ script: saying("No."), sessions: "auto" });
+  await using app = startApp({ script: saying("No."), sessions: "auto" });
   const failed = await app.chat({ ...OBJECT, messages: FIRST });
   assertEquals((await errorOf(failed)).code, "invalid_output");
   app.agent.script = saying("Of course, what else?");
@@ -213,7 +213,7 @@ Deno.test("response_format: the next request goes on also if the answer was neve
 });
 
 Deno.test("response_format: a named conversation takes the complaint as well", async () => {
-  await using app = await startApp({ script: oneByOne(saying("Sure!"), saying('{"a":1}'), saying("Bye.")) });
+  await using app = startApp({ script: oneByOne(saying("Sure!"), saying('{"a":1}'), saying("Bye.")) });
   const first = await ask(app, { ...OBJECT, messages: FIRST, conversation_id: "mao" });
   await ask(app, { messages: [...FIRST, first.reply, said("user", "Bye")], conversation_id: "mao" });
   assertEquals([app.agent.sessions.length, app.agent.prompts.length], [1, 3]);
@@ -231,7 +231,7 @@ async function notified(app: TestApp, text: string): Promise<void> {
 for (const name of [undefined, "mao"]) {
   const which = name === undefined ? "found by what is said" : "named";
   Deno.test(`a notification that is posted back belongs to the conversation, ${which}: the next request goes on, and the agent is told both`, async () => {
-    await using app = await startApp({ script: saying("Hello, how are you today?"), sessions: "auto" });
+    await using app = startApp({ script: saying("Hello, how are you today?"), sessions: "auto" });
     const naming = name === undefined ? {} : { conversation_id: name };
     const first = await ask(app, { ...naming, messages: FIRST });
     await notified(app, "The build is green.");
@@ -250,7 +250,7 @@ for (const name of [undefined, "mao"]) {
 }
 
 Deno.test("a notification that is posted back as the first thing begins a conversation", async () => {
-  await using app = await startApp({ script: saying("Hello."), sessions: "auto" });
+  await using app = startApp({ script: saying("Hello."), sessions: "auto" });
   await notified(app, "The build of the whole house is green.");
   const first = [MAO, said("user", "The build of the whole house is green.")];
   const posted = await ask(app, { messages: first });

@@ -94,7 +94,7 @@ const REFUSED: Refused[] = [
 for (const [name, body, headers, status, code, param] of REFUSED) {
   for (const stream of [true, false]) {
     Deno.test(`refused: ${name}, ${stream ? "a stream" : "JSON"} taken: the agent is not bothered`, async () => {
-      await using app = await startApp({ script: saying("Hello.") });
+      await using app = startApp({ script: saying("Hello.") });
       const accept = stream ? "text/event-stream" : "application/json";
       const init = { method: "POST", headers: { ...headers, accept }, body };
       const response = await app.send("/v1/chat/completions", init);
@@ -109,7 +109,7 @@ for (const [name, body, headers, status, code, param] of REFUSED) {
 }
 
 Deno.test("refused: a body that is no JSON by its type", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   const init = { method: "POST", headers: { "content-type": "text/plain" }, body: chat({}) };
   const error = await errorOf(await app.send("/v1/chat/completions", init));
   assertEquals(error.code, "unsupported_media_type");
@@ -117,7 +117,7 @@ Deno.test("refused: a body that is no JSON by its type", async () => {
 });
 
 Deno.test("refused: a body that breaks off", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   const body = new ReadableStream<Uint8Array>({
     start(controller) {
       controller.enqueue(new TextEncoder().encode('{"messages":'));

@@ -27,7 +27,7 @@ async function contentOf(response: Response): Promise<string> {
 
 for (const [how, named] of NAMES) {
   Deno.test(`retry: the same body in a conversation that ${how} names otherwise is another request`, async () => {
-    await using app = await startApp({ script: oneByOne(saying("Hi Ann."), saying("Hi Bob.")) });
+    await using app = startApp({ script: oneByOne(saying("Hi Ann."), saying("Hi Bob.")) });
     const [first, again] = RETRIES;
     const ann = await app.chat({}, sentWith(first, named("ann")));
     assertEquals(await contentOf(ann), "Hi Ann.\n");
@@ -41,7 +41,7 @@ for (const [how, named] of NAMES) {
   });
 
   Deno.test(`idempotency key: the same body in a conversation that ${how} names otherwise is refused`, async () => {
-    await using app = await startApp({ script: saying("Hi Ann.") });
+    await using app = startApp({ script: saying("Hi Ann.") });
     const [first, again] = KEYS;
     assertEquals(await contentOf(await app.chat({}, sentWith(first, named("ann")))), "Hi Ann.\n");
     for (const options of [sentWith(again, named("bob")), sentWith(again)]) {
@@ -56,7 +56,7 @@ for (const [how, named] of NAMES) {
 }
 
 Deno.test("retry: a turn that runs in one conversation is not joined from another", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const [first, again] = RETRIES;
   const ann = await app.stream({}, sentWith(first, { "x-session-id": "ann" }));
   const hers = await app.agent.nextPrompt();
@@ -71,7 +71,7 @@ Deno.test("retry: a turn that runs in one conversation is not joined from anothe
 });
 
 Deno.test("retry: the same name in another header is the same request", async () => {
-  await using app = await startApp({ script: saying("Hi Ann.") });
+  await using app = startApp({ script: saying("Hi Ann.") });
   const [first, again] = RETRIES;
   assertEquals(await contentOf(await app.chat({}, sentWith(first, { "x-session-id": "ann" }))), "Hi Ann.\n");
   const other = sentWith(again, { "x-hermes-session-id": "ann" });
@@ -84,7 +84,7 @@ const PATH = "/v1/vtuber/sessions";
 for (const [how, [first, again]] of [["a retry count", RETRIES], ["an idempotency key", KEYS]] as const) {
   for (const path of [`${PATH}/ann`, `${PATH}?id=ann`, `${PATH}?all=true`]) {
     Deno.test(`DELETE ${path}: a request that is sent again with ${how} is not told what is forgotten`, async () => {
-      await using app = await startApp({
+      await using app = startApp({
         script: oneByOne(saying("One."), saying("Two."), saying("Three.")),
       });
       const ann = { conversation_id: "ann" };
@@ -99,7 +99,7 @@ for (const [how, [first, again]] of [["a retry count", RETRIES], ["an idempotenc
   }
 
   Deno.test(`DELETE sessions: of others what was answered is still told, with ${how}`, async () => {
-    await using app = await startApp({ script: oneByOne(saying("Hi Ann."), saying("Hi Bob.")) });
+    await using app = startApp({ script: oneByOne(saying("Hi Ann."), saying("Hi Bob.")) });
     const [ann, bob] = [{ conversation_id: "ann" }, { conversation_id: "bob" }];
     const bobs = (headers: Record<string, string>) =>
       sentWith(headers, "idempotency-key" in headers ? { "idempotency-key": "k2" } : {});
@@ -112,7 +112,7 @@ for (const [how, [first, again]] of [["a retry count", RETRIES], ["an idempotenc
 }
 
 Deno.test("DELETE sessions: what was answered in a conversation that nobody named is not told again", async () => {
-  await using app = await startApp({
+  await using app = startApp({
     script: oneByOne(saying("One, and a long one."), saying("Two.")),
     sessions: "auto",
   });
@@ -125,7 +125,7 @@ Deno.test("DELETE sessions: what was answered in a conversation that nobody name
 });
 
 Deno.test("DELETE sessions: a turn that it cancels is not begun anew by a request that is sent again while it ends", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   app.agent.answersCancels = false;
   const [first, again] = KEYS;
   const ann = { conversation_id: "ann" };

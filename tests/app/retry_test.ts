@@ -15,7 +15,7 @@ async function contentOf(response: Response): Promise<string> {
 }
 
 Deno.test("retry: a request that is sent again while it runs joins its turn, from the start", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   await using first = new Writes(await app.stream({}, FIRST));
   const prompt = await app.agent.nextPrompt();
   prompt.say("Hel");
@@ -34,7 +34,7 @@ Deno.test("retry: a request that is sent again while it runs joins its turn, fro
 });
 
 Deno.test("retry: a request that is sent again after its end is told it again", async () => {
-  await using app = await startApp({ script: saying("Hel", "lo.") });
+  await using app = startApp({ script: saying("Hel", "lo.") });
   assertEquals(await contentOf(await app.chat({}, FIRST)), "Hello.\n");
   assertEquals(await contentOf(await app.chat({}, SECOND)), "Hello.\n");
   assertEquals(await contentOf(await app.chat({}, THIRD)), "Hello.\n");
@@ -42,7 +42,7 @@ Deno.test("retry: a request that is sent again after its end is told it again", 
 });
 
 Deno.test("retry: of completions too", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   for (const headers of TRY) {
     const { choices: [choice] } = await (await app.post("/v1/completions", { prompt: "Hi" }, headers)).json();
     assertEquals(choice.text, "Hello.\n");
@@ -51,7 +51,7 @@ Deno.test("retry: of completions too", async () => {
 });
 
 Deno.test("retry: a second that joined keeps the turn alive when the first hangs up", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const first = await app.stream({}, FIRST);
   const prompt = await app.agent.nextPrompt();
   prompt.say("Hel");
@@ -64,7 +64,7 @@ Deno.test("retry: a second that joined keeps the turn alive when the first hangs
 });
 
 Deno.test("retry: when both hang up, the turn is cancelled", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const first = await app.stream({}, FIRST);
   const second = await app.stream({}, SECOND);
   const prompt = await app.agent.nextPrompt();
@@ -75,7 +75,7 @@ Deno.test("retry: when both hang up, the turn is cancelled", async () => {
 });
 
 Deno.test("retry: what was cancelled by a hang-up is not run again", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const first = await app.stream({}, FIRST);
   const prompt = await app.agent.nextPrompt();
   await first.body!.cancel();
@@ -88,7 +88,7 @@ Deno.test("retry: what was cancelled by a hang-up is not run again", async () =>
 });
 
 Deno.test("retry: a failure is told again, not run again", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   app.agent.script = (prompt) => {
     prompt.say("On my wa");
     prompt.fail(new Failure("agent_crashed", "Gone.", { prompted: true }));
@@ -102,7 +102,7 @@ Deno.test("retry: a failure is told again, not run again", async () => {
 });
 
 Deno.test("retry: what failed before the prompt is tried again", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   app.agent.openFailure = new Failure("agent_unavailable", "Not yet.", { retryAfterSecs: 1 });
   const refused = await app.chat({}, FIRST);
   assertEquals([refused.status, refused.headers.get("retry-after")], [503, "1"]);
@@ -113,12 +113,12 @@ Deno.test("retry: what failed before the prompt is tried again", async () => {
 });
 
 Deno.test("retry: one that nobody has seen before runs", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   assertEquals(await contentOf(await app.chat({}, SECOND)), "Hello.\n");
 });
 
 Deno.test("retry: what is said twice on purpose runs twice", async () => {
-  await using app = await startApp({ script: oneByOne(saying("One."), saying("Two."), saying("Three.")) });
+  await using app = startApp({ script: oneByOne(saying("One."), saying("Two."), saying("Three.")) });
   assertEquals(await contentOf(await app.chat({}, FIRST)), "One.\n");
   assertEquals(await contentOf(await app.chat({}, FIRST)), "Two.\n");
   assertEquals(await contentOf(await app.chat()), "Three.\n");
@@ -126,13 +126,13 @@ Deno.test("retry: what is said twice on purpose runs twice", async () => {
 });
 
 Deno.test("retry: another body is another request", async () => {
-  await using app = await startApp({ script: oneByOne(saying("One."), saying("Two.")) });
+  await using app = startApp({ script: oneByOne(saying("One."), saying("Two.")) });
   await (await app.chat({ model: "a" }, FIRST)).text();
   assertEquals(await contentOf(await app.chat({ model: "b" }, SECOND)), "Two.\n");
 });
 
 Deno.test("retry: a stop that cut the reply cuts it again", async () => {
-  await using app = await startApp({ script: saying("one STOP two") });
+  await using app = startApp({ script: saying("one STOP two") });
   for (const headers of TRY) {
     assertEquals(await contentOf(await app.chat({ stop: "STOP" }, headers)), "one \n");
   }
@@ -140,7 +140,7 @@ Deno.test("retry: a stop that cut the reply cuts it again", async () => {
 });
 
 Deno.test("retry: agent events are told again too", async () => {
-  await using app = await startApp({
+  await using app = startApp({
     script(prompt) {
       prompt.tool();
       prompt.say("Done.");
@@ -155,7 +155,7 @@ Deno.test("retry: agent events are told again too", async () => {
 });
 
 Deno.test("retry: in a named conversation it does not supersede itself", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const headers = (count: string) => ({
     headers: { "x-session-id": "mao", "x-stainless-retry-count": count },
   });
@@ -169,7 +169,7 @@ Deno.test("retry: in a named conversation it does not supersede itself", async (
 });
 
 Deno.test("idempotency key: the same request runs once, whether it runs or has ended", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const answers = [app.stream({}, key("k1")), app.stream({}, key("k1"))];
   const prompt = await app.agent.nextPrompt();
   prompt.say("Hello.\n");
@@ -180,7 +180,7 @@ Deno.test("idempotency key: the same request runs once, whether it runs or has e
 });
 
 Deno.test("idempotency key: another request under it is refused", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   await (await app.chat({}, key("k1"))).text();
   const bodies = [{ model: "other" }, { stream: true }, { messages: [{ role: "user", content: "Bye" }] }];
   for (const body of bodies) {
@@ -193,20 +193,20 @@ Deno.test("idempotency key: another request under it is refused", async () => {
 });
 
 Deno.test("idempotency key: on another path it is another request", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   await (await app.chat({ prompt: "Hi" }, key("k1"))).text();
   const body = { messages: [{ role: "user", content: "Hi" }], prompt: "Hi" };
   assertEquals((await errorOf(await app.post("/v1/completions", body, key("k1")))).status, 409);
 });
 
 Deno.test("idempotency key: another key runs again", async () => {
-  await using app = await startApp({ script: oneByOne(saying("One."), saying("Two.")) });
+  await using app = startApp({ script: oneByOne(saying("One."), saying("Two.")) });
   assertEquals(await contentOf(await app.chat({}, key("k1"))), "One.\n");
   assertEquals(await contentOf(await app.chat({}, key("k2"))), "Two.\n");
 });
 
 Deno.test("idempotency key: one without end is refused", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   const error = await errorOf(await app.chat({}, key("x".repeat(257))));
   assertEquals([error.status, error.code, error.param], [400, "invalid_value", "Idempotency-Key"]);
   assertEquals((await app.chat({}, key("x".repeat(256)))).status, 200);
@@ -214,7 +214,7 @@ Deno.test("idempotency key: one without end is refused", async () => {
 });
 
 Deno.test("idempotency key: a failure before the prompt does not use it up", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   app.agent.promptFailure = new Failure("agent_unavailable", "Not yet.");
   assertEquals((await errorOf(await app.chat({}, key("k1")))).status, 503);
   app.agent.promptFailure = undefined;
@@ -224,7 +224,7 @@ Deno.test("idempotency key: a failure before the prompt does not use it up", asy
 const OBJECT = { response_format: { type: "json_object" } };
 
 Deno.test("retry: an answer in a format that had to be asked for twice is told again, not asked for again", async () => {
-  await using app = await startApp({ script: oneByOne(saying("Sure!"), saying('{"a":1}')) });
+  await using app = startApp({ script: oneByOne(saying("Sure!"), saying('{"a":1}')) });
   assertEquals(await contentOf(await app.chat(OBJECT, FIRST)), '{"a":1}');
   const again = app.chat(OBJECT, SECOND);
   // An agent that is asked once more has nothing more to say: it ends, so that the test does.
@@ -236,7 +236,7 @@ Deno.test("retry: an answer in a format that had to be asked for twice is told a
 });
 
 Deno.test("retry: one that joins an answer in a format while it is asked for again gets the same", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const first = app.chat(OBJECT, FIRST);
   const asked = await app.agent.nextPrompt();
   const second = app.chat(OBJECT, SECOND);
@@ -251,7 +251,7 @@ Deno.test("retry: one that joins an answer in a format while it is asked for aga
 });
 
 Deno.test("retry: an answer in a format that was left while it was asked for again is not made again", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const gone = new AbortController();
   const first = app.chat(OBJECT, { ...FIRST, signal: gone.signal });
   const asked = await app.agent.nextPrompt();
@@ -269,7 +269,7 @@ Deno.test("retry: an answer in a format that was left while it was asked for aga
 });
 
 Deno.test("retry: an answer in a format lives on in whoever joined it", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const first = await app.stream(OBJECT, FIRST);
   const asked = await app.agent.nextPrompt();
   const second = await app.stream(OBJECT, SECOND);
@@ -285,7 +285,7 @@ Deno.test("retry: an answer in a format lives on in whoever joined it", async ()
 });
 
 Deno.test("a notification that is posted back is answered the same when it is sent again, and no agent is asked", async () => {
-  await using app = await startApp({ script: saying("The agent's.") });
+  await using app = startApp({ script: saying("The agent's.") });
   app.hub.join({ send() {}, backlog: 0, close() {} });
   const notified = await app.post("/v1/vtuber/notifications", { text: "The build is green." });
   await notified.body?.cancel();

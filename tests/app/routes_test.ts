@@ -16,14 +16,14 @@ const CHAT_PATHS = [
 
 for (const path of CHAT_PATHS) {
   Deno.test(`route: ${path} is chat`, async () => {
-    await using app = await startApp({ script: saying("Hi") });
+    await using app = startApp({ script: saying("Hi") });
     const response = await app.post(path, { messages: [{ role: "user", content: "Hi" }] });
     assertEquals((await response.json()).object, "chat.completion");
   });
 }
 
 Deno.test("route: one more path for chat, and no other changes", async () => {
-  await using app = await startApp({ script: saying("Hi"), chatPath: "/v1/brain/" });
+  await using app = startApp({ script: saying("Hi"), chatPath: "/v1/brain/" });
   const body = { messages: [{ role: "user", content: "Hi" }] };
   for (const path of ["/brain", "/v1/brain", "/v1/chat/completions"]) {
     assertEquals((await (await app.post(path, body)).json()).object, "chat.completion", path);
@@ -32,12 +32,12 @@ Deno.test("route: one more path for chat, and no other changes", async () => {
 });
 
 Deno.test("route: one more path that is another's already changes nothing", async () => {
-  await using app = await startApp({ chatPath: "/v1/models" });
+  await using app = startApp({ chatPath: "/v1/models" });
   assertEquals((await (await app.get("/v1/models")).json()).object, "list");
 });
 
 Deno.test("models: one, with the same age at every look", async () => {
-  await using app = await startApp({ model: "mao/fast" });
+  await using app = startApp({ model: "mao/fast" });
   const list = await (await app.get("/v1/models")).json();
   assertEquals(list.object, "list");
   assertEquals(list.data.length, 1);
@@ -53,7 +53,7 @@ Deno.test("models: one, with the same age at every look", async () => {
 });
 
 Deno.test("models: one that is not there", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const error = await errorOf(await app.get("/v1/models/gpt%2F4o"));
   assertEquals([error.status, error.type, error.code, error.param], [
     404,
@@ -66,7 +66,7 @@ Deno.test("models: one that is not there", async () => {
 
 for (const path of ["/health", "/healthz", "/v1/health"]) {
   Deno.test(`health: ${path} is ok while the program lives, without a key`, async () => {
-    await using app = await startApp({ guard: { authKey: "k" } });
+    await using app = startApp({ guard: { authKey: "k" } });
     app.agent.state = "failing";
     app.program.draining = true;
     const response = await app.get(path, { from: "192.168.1.7" });
@@ -85,7 +85,7 @@ const READY: [state: AgentState, draining: boolean, status: number, word: string
 
 for (const [state, draining, status, word, check] of READY) {
   Deno.test(`readyz: an agent that is ${state}${draining ? ", in a program that ends" : ""}: ${status}`, async () => {
-    await using app = await startApp({ guard: { authKey: "k" } });
+    await using app = startApp({ guard: { authKey: "k" } });
     app.agent.state = state;
     app.program.draining = draining;
     const response = await app.get("/readyz");
@@ -96,7 +96,7 @@ for (const [state, draining, status, word, check] of READY) {
 }
 
 Deno.test("/: says what this is and where to point an app, without a key", async () => {
-  await using app = await startApp({ guard: { authKey: "k" }, model: "mao" });
+  await using app = startApp({ guard: { authKey: "k" }, model: "mao" });
   for (const path of ["/", "", "/v1", "/v1/"]) {
     const response = await app.get(path);
     assertEquals(response.status, 200);
@@ -116,7 +116,7 @@ const HEADS: [path: string, status: number][] = [
 
 for (const [path, status] of HEADS) {
   Deno.test(`HEAD ${path}: what GET says, without the body`, async () => {
-    await using app = await startApp();
+    await using app = startApp();
     const head = await app.send(path, { method: "HEAD" });
     assertEquals(head.status, status);
     assertEquals(await head.text(), "");
@@ -127,7 +127,7 @@ for (const [path, status] of HEADS) {
 }
 
 Deno.test("HEAD: an error of HEAD has no body either", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   for (
     const [path, status] of [["/v1/models/nope", 404], ["/nope", 404], ["/v1/chat/completions", 405]] as const
   ) {
@@ -151,7 +151,7 @@ const METHODS: [method: string, path: string, allow: string][] = [
 
 for (const [method, path, allow] of METHODS) {
   Deno.test(`${method} ${path}: 405 with what is allowed`, async () => {
-    await using app = await startApp();
+    await using app = startApp();
     const response = await app.send(path, { method });
     assertEquals([response.status, response.headers.get("allow")], [405, allow]);
     const error = await errorOf(response);
@@ -171,7 +171,7 @@ const NOWHERE: [path: string, hinted: boolean][] = [
 
 for (const [path, hinted] of NOWHERE) {
   Deno.test(`404: ${path}${hinted ? ", with a hint" : ""}`, async () => {
-    await using app = await startApp();
+    await using app = startApp();
     for (const method of ["GET", "POST"]) {
       const error = await errorOf(await app.send(path, { method }));
       assertEquals([error.status, error.type, error.code, error.param], [
@@ -186,7 +186,7 @@ for (const [path, hinted] of NOWHERE) {
 }
 
 Deno.test("every answer has its number and is not sniffed", async () => {
-  await using app = await startApp({ script: saying("Hi") });
+  await using app = startApp({ script: saying("Hi") });
   const asked: Promise<Response>[] = [
     app.get("/"),
     app.get("/health"),

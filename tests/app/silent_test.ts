@@ -14,7 +14,7 @@ const ANSWERS: readonly [answer: string, said: string | null][] = [
 
 for (const [answer, said] of ANSWERS) {
   Deno.test(`a notification of which the agent makes ${JSON.stringify(answer)} is ${said === null ? "not " : ""}said`, async () => {
-    await using app = await startApp({ script: saying(answer) });
+    await using app = startApp({ script: saying(answer) });
     const heard: string[] = [];
     app.hub.join({ send: (text) => void heard.push(JSON.stringify(text)), backlog: 0, close() {} });
     const response = await app.post("/v1/vtuber/notifications", { text: "It is morning.", mode: "agent" });

@@ -27,7 +27,7 @@ for (const [name, reader] of Object.entries(SKINS) as [SkinName, SkinReader][]) 
     const random = new Random(name.length);
     const cuts = [[REPLY], Array.from(REPLY), ...Array.from({ length: 8 }, () => random.cut(REPLY))];
     for (const pieces of cuts) {
-      await using app = await startApp({ script: saying(...pieces) });
+      await using app = startApp({ script: saying(...pieces) });
       const { text, died, errors, logged } = await readLive(reader, await app.stream());
       assertEquals([died, errors, logged], [undefined, [], []]);
       assertEquals(withoutLeads(text), TEXT);
@@ -37,7 +37,7 @@ for (const [name, reader] of Object.entries(SKINS) as [SkinName, SkinReader][]) 
 
 Deno.test("every skin gets the whole text, event by event and in bursts", async () => {
   for (const pause of [true, false]) {
-    await using app = await startApp();
+    await using app = startApp();
     const answer = app.stream();
     const prompt = await app.agent.nextPrompt();
     const reading = readWrites(await answer);
@@ -55,7 +55,7 @@ Deno.test("every skin gets the whole text, event by event and in bursts", async 
 });
 
 Deno.test("every skin shows the sentence of a failure", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const answer = app.stream();
   const prompt = await app.agent.nextPrompt();
   const reading = readWrites(await answer);
@@ -70,7 +70,7 @@ Deno.test("every skin shows the sentence of a failure", async () => {
 });
 
 Deno.test("every skin survives heartbeats, thoughts, tools and plans", async () => {
-  await using app = await startApp({ stream: { heartbeatMs: 1 } });
+  await using app = startApp({ stream: { heartbeatMs: 1 } });
   const answer = app.stream({ stream_options: { include_agent_events: true } });
   const prompt = await app.agent.nextPrompt();
   const reader = (await answer).body!.getReader();
@@ -92,7 +92,7 @@ Deno.test("every skin survives heartbeats, thoughts, tools and plans", async () 
 
 for (const { name, path, headers, body, reads, says } of SKIN_REQUESTS) {
   Deno.test(`the request of ${name} is answered as it reads`, async () => {
-    await using app = await startApp({ script: saying("[happy] Hi!") });
+    await using app = startApp({ script: saying("[happy] Hi!") });
     const response = await app.post(path, body, { headers });
     assertEquals(response.status, 200);
     assertEquals(response.headers.get("access-control-allow-origin"), headers.origin ?? null);
@@ -114,7 +114,7 @@ const BROWSERS = SKIN_REQUESTS.filter(({ headers }) => headers.origin !== undefi
 
 for (const { name, path, headers } of BROWSERS) {
   Deno.test(`the preflight of ${name} lets its headers through`, async () => {
-    await using app = await startApp();
+    await using app = startApp();
     const { origin, ...others } = headers;
     const wanted = ["content-type", ...Object.keys(others)].join(",");
     const response = await app.send(path, {

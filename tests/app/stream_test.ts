@@ -27,7 +27,7 @@ const MODES: [name: string, body: Record<string, unknown>, accept: string | unde
 
 for (const [name, body, accept, streamed] of MODES) {
   Deno.test(`chat: ${name}: ${streamed ? "a stream" : "JSON"}`, async () => {
-    await using app = await startApp({ script: saying("[happy] Hello.") });
+    await using app = startApp({ script: saying("[happy] Hello.") });
     const response = await app.chat(body, accept ? { headers: { accept } } : {});
     assertEquals(response.status, 200);
     assertEquals(response.headers.get("content-type"), streamed ? STREAM : JSON_TYPE);
@@ -41,7 +41,7 @@ for (const [name, body, accept, streamed] of MODES) {
 }
 
 Deno.test("chat: a whole answer has every field", async () => {
-  await using app = await startApp({
+  await using app = startApp({
     script(prompt) {
       prompt.think("Hm.");
       prompt.tool();
@@ -78,7 +78,7 @@ Deno.test("chat: a whole answer has every field", async () => {
 });
 
 Deno.test("chat: without the agent's numbers the usage is an estimate, and says so", async () => {
-  await using app = await startApp({ script: saying("12345678") });
+  await using app = startApp({ script: saying("12345678") });
   const response = await app.chat();
   const { model, usage } = await response.json();
   assertEquals(model, "openab");
@@ -87,7 +87,7 @@ Deno.test("chat: without the agent's numbers the usage is an estimate, and says 
 });
 
 Deno.test("stream: the role is there at once, before the agent says a word", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   await using writes = new Writes(await app.stream());
   const { chunks } = parseFrames((await writes.next())!);
   assertEquals(chunks.map(({ choices }) => choices?.[0]?.delta), [{ role: "assistant", content: "" }]);
@@ -100,7 +100,7 @@ Deno.test("stream: the role is there at once, before the agent says a word", asy
 });
 
 Deno.test("stream: every piece goes out when it comes", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   await using writes = new Writes(await app.stream());
   const prompt = await app.agent.nextPrompt();
   await writes.next();
@@ -113,7 +113,7 @@ Deno.test("stream: every piece goes out when it comes", async () => {
 });
 
 Deno.test("stream: the headers keep proxies from holding it back", async () => {
-  await using app = await startApp({ script: saying("Hi") });
+  await using app = startApp({ script: saying("Hi") });
   const response = await app.stream();
   assertEquals(response.headers.get("cache-control"), "no-cache, no-transform");
   assertEquals(response.headers.get("x-accel-buffering"), "no");
@@ -129,7 +129,7 @@ const FINISHES: [reason: StopReason, finish: string][] = [
 
 for (const [reason, finish] of FINISHES) {
   Deno.test(`chat: ${reason} is told as ${finish}, streamed and whole`, async () => {
-    await using app = await startApp({
+    await using app = startApp({
       script(prompt) {
         prompt.say("So.");
         prompt.end(reason);
@@ -144,13 +144,13 @@ for (const [reason, finish] of FINISHES) {
 }
 
 Deno.test("stream: a reply without a word", async () => {
-  await using app = await startApp({ script: saying() });
+  await using app = startApp({ script: saying() });
   const writes = await readWrites(await app.stream());
   assertEquals(checkWireProfile(writes), []);
 });
 
 Deno.test("stream: silence, to the letter, streamed and whole", async () => {
-  await using app = await startApp({ script: saying("[sil", "ent]\n") });
+  await using app = startApp({ script: saying("[sil", "ent]\n") });
   assertEquals(parseFrames(await (await app.stream()).text()).text, "[silent]");
   assertEquals((await (await app.chat()).json()).choices[0].message.content, "[silent]");
 });
@@ -176,7 +176,7 @@ const REPLIES: [name: string, pieces: string[], text: string][] = [
 
 for (const [name, pieces, text] of REPLIES) {
   Deno.test(`stream: every skin survives ${name}`, async () => {
-    await using app = await startApp({ script: saying(...pieces) });
+    await using app = startApp({ script: saying(...pieces) });
     const writes = await readWrites(await app.stream());
     assertEquals(checkWireProfile(writes), []);
     const said = parseFrames(writes.map((write) => new TextDecoder().decode(write)).join("")).text;
@@ -203,13 +203,13 @@ Deno.test("stream: every skin survives any reply, however it comes", async () =>
   ];
   for (let seed = 0; seed < 40; seed++) {
     const random = new Random(seed);
-    await using app = await startApp({ script: saying(...random.cut("Hi " + random.text(words, 200))) });
+    await using app = startApp({ script: saying(...random.cut("Hi " + random.text(words, 200))) });
     assertEquals(checkWireProfile(await readWrites(await app.stream())), [], `seed ${seed}`);
   }
 });
 
 Deno.test("stream: usage comes when it is asked for, and only then", async () => {
-  await using app = await startApp({
+  await using app = startApp({
     script(prompt) {
       prompt.say("Hi");
       prompt.usage({ inputTokens: 12, outputTokens: 5 });
@@ -232,7 +232,7 @@ interface Delta {
 }
 
 Deno.test("stream: thoughts, tools and plans come when they are asked for, and only then", async () => {
-  await using app = await startApp({
+  await using app = startApp({
     script(prompt) {
       prompt.think("Let me see.");
       prompt.plan({ content: "Look", priority: "high", status: "pending" });
@@ -261,7 +261,7 @@ Deno.test("stream: thoughts, tools and plans come when they are asked for, and o
 });
 
 Deno.test("heartbeat: an empty chunk breaks the silence, again and again", async () => {
-  await using app = await startApp({ stream: { heartbeat: "chunk", heartbeatMs: 1 } });
+  await using app = startApp({ stream: { heartbeat: "chunk", heartbeatMs: 1 } });
   await using writes = new Writes(await app.stream());
   let text = await writes.next();
   for (let i = 0; i < 3; i++) {
@@ -279,7 +279,7 @@ Deno.test("heartbeat: an empty chunk breaks the silence, again and again", async
 });
 
 Deno.test("heartbeat: a comment, as OpenAB's", async () => {
-  await using app = await startApp({ stream: { heartbeat: "comment", heartbeatMs: 1 } });
+  await using app = startApp({ stream: { heartbeat: "comment", heartbeatMs: 1 } });
   await using writes = new Writes(await app.stream());
   let text = (await writes.next())!;
   for (let i = 0; i < 3; i++) {
@@ -295,8 +295,8 @@ Deno.test("heartbeat: a comment, as OpenAB's", async () => {
 });
 
 Deno.test("heartbeat: none, while another stream's heart beats", async () => {
-  await using beating = await startApp({ stream: { heartbeat: "chunk", heartbeatMs: 1 } });
-  await using silent = await startApp({ stream: { heartbeat: "off", heartbeatMs: 1 } });
+  await using beating = startApp({ stream: { heartbeat: "chunk", heartbeatMs: 1 } });
+  await using silent = startApp({ stream: { heartbeat: "off", heartbeatMs: 1 } });
   const quiet = await silent.stream();
   await using clock = new Writes(await beating.stream());
   for (let i = 0; i < 5; i++) await clock.next();
@@ -307,7 +307,7 @@ Deno.test("heartbeat: none, while another stream's heart beats", async () => {
 });
 
 Deno.test("heartbeat: none after the agent has spoken its last", async () => {
-  await using app = await startApp({
+  await using app = startApp({
     stream: { heartbeat: "chunk", heartbeatMs: 1 },
     script: saying("Hi\n"),
   });
@@ -316,7 +316,7 @@ Deno.test("heartbeat: none after the agent has spoken its last", async () => {
 });
 
 Deno.test("completions: whole and streamed", async () => {
-  await using app = await startApp({ script: saying("upon", " a time.") });
+  await using app = startApp({ script: saying("upon", " a time.") });
   const whole = await (await app.post("/v1/completions", { prompt: "Once" })).json();
   assertMatch(whole.id, /^cmpl-/);
   assertEquals([whole.object, whole.model], ["text_completion", "openab"]);
@@ -341,7 +341,7 @@ Deno.test("completions: whole and streamed", async () => {
 });
 
 Deno.test("completions: stop, length and failure as with chat", async () => {
-  await using app = await startApp({
+  await using app = startApp({
     script: oneByOne(saying("one STOP two"), saying("123456789")),
   });
   const stopped = await (await app.post("/v1/completions", { prompt: "x", stop: "STOP" })).json();

@@ -174,7 +174,7 @@ for (const skin of SKINS) {
           if (message === "conversation") decided.push({ decision, conversation, why });
         },
       };
-      await using app = await startApp({ sessions: "auto", log });
+      await using app = startApp({ sessions: "auto", log });
       const talk = new Talk(app, decided, skin);
       for (const [index, step] of steps.entries()) {
         const what = `${index + 1}: ${step.says}${step.note ? ` (${step.note})` : ""}`;

@@ -12,7 +12,7 @@ async function requestId(socket: Socket): Promise<string> {
 }
 
 Deno.test("permissions: a permission is given by who answers first; the second is told that it is too late", async () => {
-  await using served = await Served.start();
+  await using served = Served.start();
   const [one, two] = [
     await served.watch("*"),
     await served.watch("permission_request", "permission_resolved"),
@@ -44,7 +44,7 @@ Deno.test("permissions: a permission is given by who answers first; the second i
 });
 
 Deno.test("permissions: two permissions for one tool call are two, and answered in any order", async () => {
-  await using served = await Served.start();
+  await using served = Served.start();
   const socket = await served.watch("*");
   const { prompt } = await served.chat();
   const first = served.ask(prompt);
@@ -60,7 +60,7 @@ Deno.test("permissions: two permissions for one tool call are two, and answered 
 });
 
 Deno.test("permissions: an answer that the agent does not offer is an error, and the request stays open", async () => {
-  await using served = await Served.start();
+  await using served = Served.start();
   const socket = await served.watch("*");
   const { prompt } = await served.chat();
   const asked = served.ask(prompt);
@@ -75,7 +75,7 @@ Deno.test("permissions: an answer that the agent does not offer is an error, and
 });
 
 Deno.test("permissions: a newcomer is asked what is open, and may answer it", async () => {
-  await using served = await Served.start();
+  await using served = Served.start();
   await served.watch("*");
   const { prompt } = await served.chat();
   const asked = served.ask(prompt);
@@ -91,7 +91,7 @@ async function requestIdOf(socket: Socket): Promise<string> {
 }
 
 Deno.test("permissions: nobody who answers permissions is there: nobody is asked", async () => {
-  await using served = await Served.start();
+  await using served = Served.start();
   const socket = await served.watch("agent_state", "notification");
   const { prompt } = await served.chat();
   assertEquals(await served.ask(prompt), undefined);
@@ -103,7 +103,7 @@ Deno.test("permissions: nobody who answers permissions is there: nobody is asked
 });
 
 Deno.test("permissions: permissions are listed and answered by plain requests too", async () => {
-  await using served = await Served.start();
+  await using served = Served.start();
   const socket = await served.watch("*");
   const { app } = served;
   const list = async () => (await (await app.get("/v1/vtuber/permissions")).json()).permissions;

@@ -13,7 +13,7 @@ const user = (content: unknown) => ({ role: "user", content });
 const contentOf = async (response: Response) => (await response.json()).choices[0].message.content;
 
 Deno.test("notifications: a text is told, and answered when it comes back, without the agent", async () => {
-  await using served = await Served.start({ script: saying("I was asked") });
+  await using served = Served.start({ script: saying("I was asked") });
   const { app } = served;
   const socket = await served.watch("notification", "emotion");
   const said = await notify(app, { text: "[happy] Build done!", urgency: "high" });
@@ -28,7 +28,7 @@ Deno.test("notifications: a text is told, and answered when it comes back, witho
 });
 
 Deno.test("notifications: what comes back may be in parts, and may ask for a stream", async () => {
-  await using served = await Served.start();
+  await using served = Served.start();
   const { app } = served;
   await served.watch("notification");
   await served.watch("notification");
@@ -41,7 +41,7 @@ Deno.test("notifications: what comes back may be in parts, and may ask for a str
 });
 
 Deno.test("notifications: only the last message counts, and only the whole of it", async () => {
-  await using served = await Served.start({ script: saying("I was asked") });
+  await using served = Served.start({ script: saying("I was asked") });
   const { app } = served;
   await served.watch("notification");
   await notify(app, { text: "Build done!" });
@@ -52,13 +52,13 @@ Deno.test("notifications: only the last message counts, and only the whole of it
 });
 
 Deno.test("notifications: nobody hears it: it is not answered either", async () => {
-  await using app = await startApp({ script: saying("I was asked") });
+  await using app = startApp({ script: saying("I was asked") });
   assertEquals((await notify(app, { text: "Build done!" })).clients, 0);
   assertEquals(await contentOf(await app.chat({ messages: [user("Build done!")] })), "I was asked\n");
 });
 
 Deno.test("notifications: the agent puts it in its own words", async () => {
-  await using served = await Served.start({ script: saying("[joy] It is ", "built!") });
+  await using served = Served.start({ script: saying("[joy] It is ", "built!") });
   const { app } = served;
   const socket = await served.watch("notification", "emotion", "agent_state");
   assertEquals(await notify(app, { text: "Say that the build is done.", mode: "agent" }), {
@@ -75,14 +75,14 @@ Deno.test("notifications: the agent puts it in its own words", async () => {
 });
 
 Deno.test("notifications: the agent has nothing to say: nothing is said", async () => {
-  await using served = await Served.start({ script: saying("[silent]") });
+  await using served = Served.start({ script: saying("[silent]") });
   const socket = await served.watch("notification");
   assertEquals(await notify(served.app, { text: "Anything?", mode: "agent" }), { said: null, clients: 0 });
   assertEquals(await socket.answered(), []);
 });
 
 Deno.test("notifications: an agent that fails is an error", async () => {
-  await using app = await startApp({
+  await using app = startApp({
     script: (prompt) => prompt.fail(new Failure("agent_crashed", "Gone.", { prompted: true })),
   });
   const response = await app.post("/v1/vtuber/notifications", { text: "x", mode: "agent" });
@@ -90,7 +90,7 @@ Deno.test("notifications: an agent that fails is an error", async () => {
 });
 
 Deno.test("notifications: what is wrong is named", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   for (
     const [body, param] of [[{}, "text"], [{ text: "x", urgency: "now" }, "urgency"], ["{", null]] as const
   ) {
@@ -100,7 +100,7 @@ Deno.test("notifications: what is wrong is named", async () => {
 });
 
 Deno.test("notifications: what was said is what the clients were told", async () => {
-  await using served = await Served.start();
+  await using served = Served.start();
   const socket = await served.watch("notification");
   const { said } = await notify(served.app, { text: "[happy] Build done!" });
   const { text } = await socket.until("notification Build done!");

@@ -17,9 +17,9 @@ export class Served implements AsyncDisposable {
     this.#stack = stack;
   }
 
-  static async start(options: TestAppOptions = {}): Promise<Served> {
+  static start(options: TestAppOptions = {}): Served {
     const stack = new AsyncDisposableStack();
-    const app = stack.use(await startApp(options));
+    const app = stack.use(startApp(options));
     const { url } = stack.use(listen((request) => app.serve(request)));
     return new Served(app, url, stack);
   }

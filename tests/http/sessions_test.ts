@@ -41,7 +41,7 @@ async function forgotten(
 }
 
 Deno.test("GET sessions: none, then each conversation with its fields, the one that was used last first", async () => {
-  await using app = await startApp({ script: saying("Hello."), sessions: "auto", maxSessions: 1 });
+  await using app = startApp({ script: saying("Hello."), sessions: "auto", maxSessions: 1 });
   assertEquals(await listed(app), []);
   const before = Math.floor(Date.now() / 1000);
   await talk(app, "mao");
@@ -59,7 +59,7 @@ Deno.test("GET sessions: none, then each conversation with its fields, the one t
 });
 
 Deno.test("GET sessions: one that runs is busy", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const stream = await app.stream({ conversation_id: "mao" });
   const prompt = await app.agent.nextPrompt();
   assertEquals((await listed(app)).map(({ state }) => state), ["busy"]);
@@ -71,22 +71,22 @@ Deno.test("GET sessions: one that runs is busy", async () => {
 Deno.test("GET sessions: those of an earlier run are there, closed", async () => {
   const store = new MemoryStore();
   {
-    await using app = await startApp({ script: saying("Hello."), store });
+    await using app = startApp({ script: saying("Hello."), store });
     await talk(app, "mao");
   }
-  await using app = await startApp({ script: saying("Hello."), store });
+  await using app = startApp({ script: saying("Hello."), store });
   assertEquals((await listed(app)).map(({ id, state }) => [id, state]), [["mao", "closed"]]);
 });
 
 Deno.test("GET sessions: what belongs to no conversation is not there", async () => {
-  await using app = await startApp({ script: saying("Hello."), sessions: "stateless" });
+  await using app = startApp({ script: saying("Hello."), sessions: "stateless" });
   await talk(app);
   assertEquals(await listed(app), []);
 });
 
 Deno.test("DELETE sessions/{id}: forgets that one, and lets the agent delete it", async () => {
   const store = new MemoryStore();
-  await using app = await startApp({ script: saying("Hello."), store });
+  await using app = startApp({ script: saying("Hello."), store });
   await talk(app, "mao");
   await talk(app, "aya");
   assertEquals(await forgotten(app, `${PATH}/mao`), { forgotten: 1 });
@@ -101,7 +101,7 @@ Deno.test("DELETE sessions/{id}: forgets that one, and lets the agent delete it"
 });
 
 Deno.test("DELETE sessions/{id}: one that is not there says what to do", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   await talk(app, "mao");
   const error = await errorOf(await app.send(`${PATH}/nobody`, { method: "DELETE" }));
   assertEquals([error.status, error.code, error.type], [404, "not_found", "invalid_request_error"]);
@@ -111,7 +111,7 @@ Deno.test("DELETE sessions/{id}: one that is not there says what to do", async (
 });
 
 Deno.test("DELETE sessions: forgets all of them", async () => {
-  await using app = await startApp({ script: saying("Hello."), sessions: "auto" });
+  await using app = startApp({ script: saying("Hello."), sessions: "auto" });
   for (const name of ["mao", "aya", undefined]) await talk(app, name);
   assertEquals(await forgotten(app, `${PATH}?all=true`), { forgotten: 3 });
   assertEquals(await listed(app), []);
@@ -121,7 +121,7 @@ Deno.test("DELETE sessions: forgets all of them", async () => {
 
 for (const path of [PATH, `${PATH}/`, `${PATH}/.`, `${PATH}?id=`, `${PATH}?all`, `${PATH}?all=false`]) {
   Deno.test(`DELETE ${path}: nothing is forgotten that was not named`, async () => {
-    await using app = await startApp({ script: saying("Hello.") });
+    await using app = startApp({ script: saying("Hello.") });
     await talk(app, "mao");
     const error = await errorOf(await app.send(path, { method: "DELETE" }));
     assertEquals([error.status, error.code, error.param], [400, "missing_required_parameter", "id"]);
@@ -131,7 +131,7 @@ for (const path of [PATH, `${PATH}/`, `${PATH}/.`, `${PATH}?id=`, `${PATH}?all`,
 
 Deno.test("DELETE sessions: what cannot be removed for good is said", async () => {
   const store = new MemoryStore();
-  await using app = await startApp({ script: saying("Hello."), store });
+  await using app = startApp({ script: saying("Hello."), store });
   await talk(app, "mao");
   store.isFull = true;
   const error = await errorOf(await app.send(`${PATH}/mao`, { method: "DELETE" }));
@@ -141,7 +141,7 @@ Deno.test("DELETE sessions: what cannot be removed for good is said", async () =
 });
 
 Deno.test("DELETE sessions?id=: forgets one whose name no path can hold", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   for (const name of [".", "..", "a/../b"]) {
     await talk(app, name);
     assertEquals(await forgotten(app, `${PATH}?id=${encodeURIComponent(name)}`), { forgotten: 1 });
@@ -151,7 +151,7 @@ Deno.test("DELETE sessions?id=: forgets one whose name no path can hold", async 
 Deno.test("DELETE sessions/{id}: a conversation of several agents is forgotten by all of them", async () => {
   const other = new MemoryAgent("other");
   other.script = saying("Hello.");
-  await using app = await startApp({ script: saying("Hello."), agents: [other] });
+  await using app = startApp({ script: saying("Hello."), agents: [other] });
   for (const model of ["openab", "other"]) await (await app.chat({ model, conversation_id: "mao" })).text();
   assertEquals((await listed(app)).map(({ id, agent }) => [id, agent]), [["mao", "other"], [
     "mao",
@@ -162,7 +162,7 @@ Deno.test("DELETE sessions/{id}: a conversation of several agents is forgotten b
 });
 
 Deno.test("DELETE sessions/{id}: a turn that runs is cancelled, and its stream ends as it should", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const stream = await app.stream({ conversation_id: "mao" });
   const prompt = await app.agent.nextPrompt();
   prompt.say("Once upon");
@@ -193,7 +193,7 @@ for (
   ]
 ) {
   Deno.test(`sessions: ${JSON.stringify(name)} is listed, found again by that, and forgotten`, async () => {
-    await using app = await startApp({ script: saying("Hello.") });
+    await using app = startApp({ script: saying("Hello.") });
     const told = await talk(app, name);
     const [session] = await listed(app);
     assertEquals(session?.id, told);
@@ -207,7 +207,7 @@ for (
 }
 
 Deno.test("sessions: what the list calls a conversation continues it as X-Session-Id", async () => {
-  await using app = await startApp({ script: saying("Hello."), sessions: "auto" });
+  await using app = startApp({ script: saying("Hello."), sessions: "auto" });
   for (const name of ["マオ", "a b", undefined]) {
     await talk(app, name);
     const [session] = await listed(app);
@@ -218,7 +218,7 @@ Deno.test("sessions: what the list calls a conversation continues it as X-Sessio
 });
 
 Deno.test("sessions: the key is needed, and no path tells more without it", async () => {
-  await using app = await startApp({ script: saying("Hello."), guard: { authKey: "right" } });
+  await using app = startApp({ script: saying("Hello."), guard: { authKey: "right" } });
   await talk(app, "mao", bearer("right"));
   for (const headers of [{}, bearer("wrong").headers]) {
     assertEquals((await errorOf(await app.get(PATH, { headers }))).code, "invalid_api_key");
@@ -235,10 +235,10 @@ Deno.test("sessions: the key is needed, and no path tells more without it", asyn
 Deno.test("sessions: after the key was changed the conversations of the old one are nobody's", async () => {
   const store = new MemoryStore();
   {
-    await using app = await startApp({ script: saying("Hello."), store, guard: { authKey: "old" } });
+    await using app = startApp({ script: saying("Hello."), store, guard: { authKey: "old" } });
     await talk(app, "mao", bearer("old"));
   }
-  await using app = await startApp({ script: saying("Hello."), store, guard: { authKey: "new" } });
+  await using app = startApp({ script: saying("Hello."), store, guard: { authKey: "new" } });
   app.agent.resumes = true;
   assertEquals(await listed(app, bearer("new")), []);
   const gone = await app.send(`${PATH}/mao`, { method: "DELETE", ...bearer("new") });
@@ -248,7 +248,7 @@ Deno.test("sessions: after the key was changed the conversations of the old one 
 });
 
 Deno.test("sessions: other methods are told which there are", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   for (
     const [method, path, allow] of [
       ["POST", PATH, "GET, HEAD, DELETE, OPTIONS"],
@@ -264,7 +264,7 @@ Deno.test("sessions: other methods are told which there are", async () => {
 });
 
 Deno.test("sessions: a browser may delete, if it may come here at all", async () => {
-  await using app = await startApp();
+  await using app = startApp();
   const headers = { origin: "http://localhost:3000", "access-control-request-method": "DELETE" };
   const response = await app.send(`${PATH}/mao`, { method: "OPTIONS", headers });
   assertEquals(response.status, 204);
@@ -272,7 +272,7 @@ Deno.test("sessions: a browser may delete, if it may come here at all", async ()
 });
 
 Deno.test("sessions: every way to write the path is understood", async () => {
-  await using app = await startApp({ script: saying("Hello.") });
+  await using app = startApp({ script: saying("Hello.") });
   await talk(app, "mao");
   for (const path of ["/vtuber/sessions", "/v1/v1/vtuber/sessions", "//v1//vtuber/sessions/"]) {
     assertEquals((await (await app.get(path)).json()).sessions.length, 1, path);
