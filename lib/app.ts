@@ -165,7 +165,7 @@ function createRoutes(deps: AppDeps, keyId: string): Route[] {
   const created = Math.floor(Date.now() / 1000);
   const sessions = { conversations, replays, keyId };
   const chat = chatHandler(completion);
-  const interrupt = (conversation: string | undefined) => interruptTurns(conversations, conversation);
+  const interrupt = (conversation: string | undefined) => conversations.interrupt(conversation);
   const routes: Route[] = [
     { path: "/chat/completions", POST: chat },
     { path: "/completions", POST: completionsHandler(completion) },
@@ -209,15 +209,6 @@ function rootHandler(page: Handler, description: unknown): Handler {
     response.headers.append("vary", "accept");
     return response;
   };
-}
-
-/** Cancels the running turns of a conversation, or all of them; tells how many. */
-function interruptTurns({ running }: Conversations, conversation: string | undefined): number {
-  const turns = [...running].filter((turn) =>
-    conversation === undefined || turn.conversation === conversation
-  );
-  for (const turn of turns) turn.cancel();
-  return turns.length;
 }
 
 /** What this is, for whoever opens the address. */

@@ -15,6 +15,10 @@ const RETRY_AFTER_SECS = 3;
 
 /** A place in the line: left once its turn has really ended, or could not begin. */
 export interface Place {
+  /** Nothing before it is waited for, or what is has been given up for it. */
+  readonly isNext: boolean;
+  /** Its turn, once that has begun. */
+  readonly turn: Turn | undefined;
   /**
    * Waits for the turns before it.
    *
@@ -24,20 +28,20 @@ export interface Place {
   ready(signal: AbortSignal | undefined): Promise<AbortSignal>;
   /** Its turn has begun. */
   began(turn: Turn): void;
+  /** Cancels its turn, or refuses it if that has not begun: `turn_cancelled`, and why. */
+  giveUp(why: string): void;
   leave(): void;
 }
 
 /** The turns of one conversation, in order. */
 export class Line {
-  readonly #waiting = new Set<AbortController>();
+  readonly #places = new Set<Place>();
   /** Settles when the last place that was taken is left. */
   #tail: Promise<void> = Promise.resolve();
-  #places = 0;
-  #turn: Turn | undefined;
 
   /** Whether a turn runs or waits. */
   get isBusy(): boolean {
-    return this.#places > 0;
+    return this.#places.size > 0;
   }
 
   /**
@@ -50,43 +54,54 @@ export class Line {
     if (mode === "supersede" && isMore) throw new Failure("turn_cancelled", SUPERSEDED, { prompted: true });
     if (mode === "supersede") return;
     if (mode === "reject") throw busy("A turn of this conversation is running.");
-    if (this.#waiting.size >= MAX_QUEUED) throw busy(`${MAX_QUEUED} requests wait in this conversation.`);
+    const waiting = [...this.#places].filter(({ turn }) => turn === undefined);
+    if (waiting.length >= MAX_QUEUED) throw busy(`${MAX_QUEUED} requests wait in this conversation.`);
   }
 
   /** Takes a place at the end; in mode `supersede` those before it are given up. */
   enter(mode: BusyMode): Place {
     if (mode === "supersede") this.giveUp(SUPERSEDED);
     const before = this.isBusy ? this.#tail : undefined;
-    const { promise, resolve } = Promise.withResolvers<void>();
+    const { promise: left, resolve: leave } = Promise.withResolvers<void>();
+    this.#tail = before ? before.then(() => left) : left;
     const given = new AbortController();
-    this.#tail = before ? before.then(() => promise) : promise;
-    this.#places++;
-    this.#waiting.add(given);
-    return {
+    let isNext = before === undefined || mode === "supersede";
+    let turn: Turn | undefined;
+    const place: Place = {
+      get isNext() {
+        return isNext;
+      },
+      get turn() {
+        return turn;
+      },
       ready: async (signal) => {
         const givenUp = signal ? AbortSignal.any([signal, given.signal]) : given.signal;
         givenUp.throwIfAborted();
         if (before) await (mode === "queue" ? inTime(before, givenUp) : orAbort(before, givenUp));
+        isNext = true;
         return givenUp;
       },
-      began: (turn) => {
-        this.#waiting.delete(given);
-        this.#turn = turn;
+      began: (begun) => {
+        turn = begun;
         // Somebody may have come while the prompt was put.
-        if (given.signal.aborted) turn.cancel();
+        if (given.signal.aborted) begun.cancel();
+      },
+      giveUp: (why) => {
+        given.abort(new Failure("turn_cancelled", why));
+        turn?.cancel();
       },
       leave: () => {
-        this.#waiting.delete(given);
-        if (--this.#places === 0) this.#turn = undefined;
-        resolve();
+        this.#places.delete(place);
+        leave();
       },
     };
+    this.#places.add(place);
+    return place;
   }
 
   /** Cancels the turn that runs, and refuses those that wait. */
   giveUp(why: string): void {
-    for (const waiting of this.#waiting) waiting.abort(new Failure("turn_cancelled", why));
-    this.#turn?.cancel();
+    for (const place of this.#places) place.giveUp(why);
   }
 }
 

@@ -8,6 +8,7 @@ import type { Slots } from "../turn/slots.ts";
 import { findConversation, type Found, type Whose } from "./find.ts";
 import type { Brought, Known } from "./known.ts";
 import { type Hold, type Live, LiveConversations, type LiveOptions, newLive } from "./live.ts";
+import type { Place } from "./line.ts";
 import type { Message } from "./message.ts";
 import type { BusyMode, SessionMode } from "./policy.ts";
 import { type PutOptions, putTurn } from "./put.ts";
@@ -47,6 +48,8 @@ export class Conversations {
   readonly #options: ConversationOptions;
   readonly #live: LiveConversations;
   readonly #running = new Set<Turn>();
+  /** Of every turn that runs or waits, with its conversation. */
+  readonly #places = new Map<Place, Live>();
   readonly #ended = new Set<Promise<void>>();
   #draining = false;
   /** Aborts when nothing may begin any more, with the failure of what has begun. */
@@ -94,12 +97,14 @@ export class Conversations {
     const { conversation, hold } = request;
     for (const holder of [conversation, hold]) if (isHold(holder)) this.#live.holdWith(holder, live);
     const place = live.line.enter(onBusy);
+    this.#places.set(place, live);
     clearTimeout(live.timer);
     const { promise: ended, resolve: end } = Promise.withResolvers<void>();
     this.#ended.add(ended);
     const settle = () => {
       slot?.[Symbol.dispose]();
       place.leave();
+      this.#places.delete(place);
       this.#ended.delete(ended);
       end();
       this.#live.rest(live);
@@ -122,6 +127,20 @@ export class Conversations {
       settle();
       throw error;
     }
+  }
+
+  /**
+   * Ends the turns of a conversation, as watchers know it, or of all: those that run, and those that wait for their
+   * agent, which are refused with `turn_cancelled`. Those that wait for another turn come next.
+   *
+   * @returns How many.
+   */
+  interrupt(conversation: string | undefined): number {
+    const meant = [...this.#places].filter(([{ isNext, turn }, { known }]) =>
+      isNext && (conversation === undefined || conversation === (turn?.conversation ?? known?.id))
+    );
+    for (const [place] of meant) place.giveUp("The turn was interrupted.");
+    return meant.length;
   }
 
   /** Holds a conversation, of several turns of one caller. */

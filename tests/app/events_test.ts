@@ -250,6 +250,25 @@ Deno.test("events: an interrupt ends the turns of a conversation, or all", async
   assertEquals(served.app.hub.snapshot.state, "idle");
 });
 
+Deno.test("events: an interrupt reaches a turn that waits for its agent, whose request is told so", async () => {
+  await using served = Served.start();
+  const socket = await served.watch("agent_state");
+  served.app.agent.opens = new Promise(() => {});
+  for (const stream of [true, false]) {
+    const answer = served.app.chat({ conversation_id: "mao", stream });
+    // Until the request has arrived there is nothing to interrupt.
+    while (!(await socket.answered()).includes("interrupted 1")) {
+      socket.send({ type: "interrupt", session_id: "mao" });
+    }
+    const error = await errorOf(await answer);
+    assertEquals([error.status, error.code, error.message], [
+      409,
+      "turn_cancelled",
+      "The turn was interrupted.",
+    ]);
+  }
+});
+
 Deno.test("events: the state for those who poll", async () => {
   await using served = Served.start();
   const state = async () => {

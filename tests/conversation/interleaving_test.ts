@@ -18,7 +18,16 @@ const KINDS: Readonly<Record<string, Pick<WorldRules, "mode" | "isNamed">>> = {
 
 for (const [kind, { mode, isNamed }] of Object.entries(KINDS)) {
   Deno.test(`Conversations: ${RUNS} runs of callers and agents at random, ${kind}: no mix-up, no loss, no leak`, async () => {
-    const seen = { begun: 0, refused: 0, left: 0, failed: 0, answered: 0, cancelled: 0, resumed: 0 };
+    const seen = {
+      begun: 0,
+      refused: 0,
+      left: 0,
+      failed: 0,
+      answered: 0,
+      cancelled: 0,
+      resumed: 0,
+      interrupted: 0,
+    };
     for (let seed = 1; seed <= RUNS; seed++) {
       const rules = {
         mode,
@@ -37,6 +46,7 @@ for (const [kind, { mode, isNamed }] of Object.entries(KINDS)) {
         throw new Error(`seed ${seed}, ${JSON.stringify(rules)}`, { cause: error });
       }
       seen.resumed += world.resumed;
+      seen.interrupted += world.interrupted;
       for (const { turn, heard, isLeft } of world.calls) {
         turn ? seen.begun++ : seen.refused++;
         if (isLeft) seen.left++;

@@ -28,6 +28,8 @@ export class World {
   readonly repeated = new Set<string>();
   /** What was found wrong as it happened. */
   readonly wrongs: string[] = [];
+  /** Turns that were interrupted, or that could not begin for it. */
+  interrupted = 0;
   readonly #prompts = new Map<MemoryPrompt, number>();
   readonly #random: Random;
   readonly #rules: WorldRules;
@@ -87,7 +89,7 @@ export class World {
     const running = this.#running;
     const prompt = running[random.below(running.length)];
     const call = this.calls[random.below(this.calls.length)];
-    switch (random.below(16)) {
+    switch (random.below(17)) {
       case 0:
       case 1:
       case 2:
@@ -116,6 +118,10 @@ export class World {
         return this.#forget(random.pick(this.#skins));
       case 15:
         return this.#askElsewhere();
+      case 16:
+        this.interrupted += this.conversations.interrupt(
+          random.below(4) > 0 ? call?.turn?.conversation : undefined,
+        );
     }
   }
 
