@@ -166,7 +166,7 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
   using ambient = config.ambient && new Ambient({
     ...config.ambient,
     herald,
-    aside: conversations.hold(),
+    hold: () => conversations.hold(),
     isSomeoneThere: () => hub.notifiable > 0,
     running: () => conversations.running,
     log,

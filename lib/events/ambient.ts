@@ -6,7 +6,7 @@ import type { Log } from "../ops/log.ts";
 import { orAbort } from "../turn/abort.ts";
 import type { Turn } from "../turn/run.ts";
 import type { Urgency } from "./event.ts";
-import type { Herald } from "./herald.ts";
+import type { Aside, Herald } from "./herald.ts";
 
 /** What goes out: what the agent says, or the prompt itself, for a client that posts it back. */
 export const AMBIENT_MODES = ["agent", "text"] as const;
@@ -24,8 +24,8 @@ export interface AmbientSettings {
 /** What it needs of the rest of the program. */
 export interface AmbientDeps extends AmbientSettings {
   readonly herald: Pick<Herald, "ask" | "utter" | "prompt">;
-  /** The conversation that it has with the agent, apart from every other. */
-  readonly aside: Hold;
+  /** Begins a conversation with the agent, apart from every other. */
+  readonly hold: () => Hold;
   /** Whether a client would hear it. */
   readonly isSomeoneThere: () => boolean;
   /** The turns that run. */
@@ -35,15 +35,24 @@ export interface AmbientDeps extends AmbientSettings {
 
 /** How long words wait for running turns to end, in milliseconds; then they are left unsaid. */
 const MAX_WAIT_MS = 120_000;
+/** How often the agent is asked in one session, which grows with every time. */
+const MAX_ROUNDS = 50;
+/** Of what it said last so much is told to the session that comes after it. */
+const MAX_KEPT = 5;
 
 /** Speaks up every so often, until it is disposed of. */
 export class Ambient implements Disposable {
   readonly #deps: AmbientDeps;
   readonly #ending = new AbortController();
+  /** What was said last. */
+  readonly #said: string[] = [];
+  #aside: Hold;
+  #rounds = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(deps: AmbientDeps) {
     this.#deps = deps;
+    this.#aside = deps.hold();
   }
 
   /** Begins; the first time is one interval from now. */
@@ -54,12 +63,15 @@ export class Ambient implements Disposable {
 
   /** Speaks up now, if somebody is there and no turn runs. Never rejects. @returns Whether something was said. */
   async speakUp(): Promise<boolean> {
-    const { herald, aside, prompt, urgency, mode, isSomeoneThere, running, log } = this.#deps;
+    const { herald, prompt, urgency, mode, isSomeoneThere, running, log } = this.#deps;
     const { signal } = this.#ending;
     if (signal.aborted || !isSomeoneThere() || running().size > 0) return false;
     try {
-      const utterance = await herald.ask(prompt, signal, aside);
-      if (utterance === undefined || !await this.#quiet()) return false;
+      const utterance = await herald.ask(prompt, signal, this.#nextRound());
+      if (utterance === undefined) return false;
+      this.#said.push(utterance.reply);
+      if (this.#said.length > MAX_KEPT) this.#said.shift();
+      if (!await this.#quiet()) return false;
       const count = mode === "text"
         ? herald.prompt(prompt, utterance, urgency)
         : herald.utter(utterance, urgency);
@@ -76,7 +88,17 @@ export class Ambient implements Disposable {
     if (this.#ending.signal.aborted) return;
     this.#ending.abort();
     clearTimeout(this.#timer);
-    this.#deps.aside[Symbol.dispose]();
+    this.#aside[Symbol.dispose]();
+  }
+
+  /** The conversation to ask in, and what was said in it: now and then a new one. */
+  #nextRound(): Aside {
+    if (++this.#rounds > MAX_ROUNDS) {
+      this.#aside[Symbol.dispose]();
+      this.#aside = this.#deps.hold();
+      this.#rounds = 1;
+    }
+    return { hold: this.#aside, said: [...this.#said] };
   }
 
   /** Waits until nobody is interrupted. */

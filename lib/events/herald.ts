@@ -1,6 +1,7 @@
 /** Says something through the character that nobody asked for: a script's words, or the agent's own. @module */
 
 import type { Hold } from "../conversation/live.ts";
+import type { Message, Role } from "../conversation/message.ts";
 import type { Conversations } from "../conversation/registry.ts";
 import { awaitTurn } from "../turn/await.ts";
 import { Failure } from "../turn/failure.ts";
@@ -27,6 +28,13 @@ export interface Utterance {
   /** Without them. */
   readonly text: string;
   readonly emotions: readonly Emotion[];
+}
+
+/** A conversation with the agent, apart from every other. */
+export interface Aside {
+  readonly hold: Hold;
+  /** What the agent said in it, the last at the end: told where its session does not know. */
+  readonly said: readonly string[];
 }
 
 /** What a herald is made of. */
@@ -73,15 +81,20 @@ export class Herald {
    * @returns What it made of it, or nothing if it had nothing to say.
    * @throws {Failure} the turn's own, if it failed; the signal's reason if it aborts.
    */
-  async ask(prompt: string, signal: AbortSignal, aside?: Hold): Promise<Utterance | undefined> {
+  async ask(prompt: string, signal: AbortSignal, aside?: Aside): Promise<Utterance | undefined> {
     const { conversations } = this.#options;
-    const messages = [{ role: "user", parts: [{ type: "text", text: prompt }] }] as const;
-    const request = { conversation: aside, messages, unasked: true, record: false };
+    const said = aside?.said.map((reply) => messageOf("assistant", reply)) ?? [];
+    const messages = [...said, messageOf("user", prompt)];
+    const request = { conversation: aside?.hold, messages, unasked: true, record: false };
     const turn = await conversations.begin(request, signal);
     const reply = await replyOf(turn, signal);
     const utterance = this.quote(reply);
     return isSilent(reply) ? undefined : utterance;
   }
+}
+
+function messageOf(role: Role, text: string): Message {
+  return { role, parts: [{ type: "text", text }] };
 }
 
 /** A text without its emotion tags, and those. A text that is nothing but tags stays as it is. */

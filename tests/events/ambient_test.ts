@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import type { Hold } from "../../lib/conversation/live.ts";
 import { Ambient, type AmbientDeps } from "../../lib/events/ambient.ts";
-import type { Utterance } from "../../lib/events/herald.ts";
+import type { Aside, Utterance } from "../../lib/events/herald.ts";
 import { SILENT } from "../../lib/ops/log.ts";
 import { Failure } from "../../lib/turn/failure.ts";
 import type { Turn } from "../../lib/turn/run.ts";
@@ -17,11 +17,11 @@ const RAIN: Utterance = {
 class Room implements Disposable {
   readonly ambient: Ambient;
   readonly did: string[] = [];
-  readonly asides: Hold[] = [];
+  readonly asides: Aside[] = [];
   readonly running = new Set<Turn>();
   readonly warnings: string[] = [];
-  readonly aside: Hold;
-  asideClosed = 0;
+  /** The conversations that it had with the agent, and whether they are over. */
+  readonly holds: { hold: Hold; isOver: boolean }[] = [];
   isSomeoneThere = true;
   /** How many hear it. */
   hearers = 1;
@@ -31,13 +31,12 @@ class Room implements Disposable {
   #asked = Promise.withResolvers<void>();
 
   constructor(settings: Partial<AmbientDeps> = {}) {
-    this.aside = { live: undefined, [Symbol.dispose]: () => void this.asideClosed++ };
     this.ambient = new Ambient({
       intervalMs: 3_600_000,
       urgency: "low",
       prompt: "Anything new?",
       mode: "agent",
-      aside: this.aside,
+      hold: () => this.#hold(),
       isSomeoneThere: () => this.isSomeoneThere,
       running: () => this.running,
       log: { ...SILENT, warn: (message) => void this.warnings.push(message) },
@@ -77,6 +76,15 @@ class Room implements Disposable {
     return resolve;
   }
 
+  #hold(): Hold {
+    const held = {
+      hold: { live: undefined, [Symbol.dispose]: () => void (held.isOver = true) },
+      isOver: false,
+    };
+    this.holds.push(held);
+    return held.hold;
+  }
+
   [Symbol.dispose](): void {
     this.ambient[Symbol.dispose]();
   }
@@ -86,7 +94,23 @@ Deno.test("Ambient: what the agent says is told to all, in its own conversation"
   using room = new Room();
   assertEquals(await room.ambient.speakUp(), true);
   assertEquals(room.did, ["ask Anything new?", "utter It rains. low"]);
-  assertEquals(room.asides, [room.aside]);
+  assertEquals(room.asides, [{ hold: room.holds[0]!.hold, said: [] }]);
+});
+
+Deno.test("Ambient: it tells what it said last, and after 50 times it goes on in a new conversation", async () => {
+  using room = new Room();
+  let count = 0;
+  room.answer = () => {
+    count++;
+    return Promise.resolve(
+      count % 10 === 0 ? undefined : { reply: `[sad] ${count}`, text: `${count}`, emotions: [] },
+    );
+  };
+  for (let round = 0; round < 101; round++) await room.ambient.speakUp();
+  assertEquals(room.asides[11]!.said, ["[sad] 6", "[sad] 7", "[sad] 8", "[sad] 9", "[sad] 11"]);
+  assertEquals(room.holds.map(({ isOver }) => isOver), [true, true, false]);
+  const used = room.asides.map(({ hold }) => room.holds.findIndex((held) => held.hold === hold));
+  assertEquals(used, [...Array(50).fill(0), ...Array(50).fill(1), 2]);
 });
 
 Deno.test("Ambient: in the mode text the prompt goes out, for what the agent said", async () => {
@@ -182,7 +206,7 @@ Deno.test("Ambient: disposed of while it asks: it stops asking, says nothing, an
   room.answer = () => promise;
   const speaking = room.ambient.speakUp();
   room[Symbol.dispose]();
-  assertEquals([room.signal?.aborted, room.asideClosed], [true, 1]);
+  assertEquals([room.signal?.aborted, room.holds.map(({ isOver }) => isOver)], [true, [true]]);
   resolve(RAIN);
   assertEquals([await speaking, room.did], [false, ["ask Anything new?"]]);
   reject();

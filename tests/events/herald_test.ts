@@ -119,15 +119,29 @@ Deno.test("Herald: what it asks is a turn that nobody asked for, in a conversati
 Deno.test("Herald: what it asks aside is asked in that conversation", async () => {
   using booth = new Booth();
   booth.house.agent.script = saying("Yes");
-  using aside = booth.house.conversations.hold();
-  await booth.herald.ask("One?", NEVER, aside);
-  await booth.herald.ask("Two?", NEVER, aside);
+  using hold = booth.house.conversations.hold();
+  await booth.herald.ask("One?", NEVER, { hold, said: [] });
+  await booth.herald.ask("Two?", NEVER, { hold, said: [] });
   await booth.herald.ask("Three?", NEVER);
   assertEquals(booth.house.agent.prompts.map(({ session }) => session.id), [
     "session-1",
     "session-1",
     "session-2",
   ]);
+});
+
+Deno.test("Herald: what was said aside before is told to a session that does not know it, and to no other", async () => {
+  using booth = new Booth();
+  const { agent } = booth.house;
+  agent.script = saying("Yes");
+  using hold = booth.house.conversations.hold();
+  const said = ["It rains.", "It snows."];
+  await booth.herald.ask("One?", NEVER, { hold, said });
+  await booth.herald.ask("Two?", NEVER, { hold, said });
+  agent.sessions[0]!.close();
+  await booth.herald.ask("Three?", NEVER, { hold, said });
+  const before = "<assistant>\nIt rains.\n</assistant>\n\n<assistant>\nIt snows.\n</assistant>\n\n";
+  assertEquals(agent.prompts.map(({ text }) => text), [`${before}One?`, "Two?", `${before}Three?`]);
 });
 
 for (
