@@ -57,13 +57,14 @@ async function main(args: readonly string[]): Promise<number> {
         around: { ...surroundings(), version: project.version },
         atTerminal: isTerminal(),
         print,
+        notice: (line) => console.error(line),
         exit: () => Deno.exit(EXIT_FAILED),
       });
       return isWell ? 0 : EXIT_FAILED;
     }
     ({ config, warnings } = await readConfig(flags));
   } catch (error) {
-    return refuse(error instanceof ConfigError ? error.mistakes : [messageOf(error)]);
+    return refuse(error instanceof ConfigError ? error : new ConfigError([messageOf(error)]));
   }
   if (!config.enabled) {
     console.error(
@@ -75,7 +76,7 @@ async function main(args: readonly string[]): Promise<number> {
     return await serve(config, warnings);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    return refuse(error.mistakes);
+    return refuse(error);
   }
 }
 
@@ -88,9 +89,12 @@ async function readConfig({ flags, config: path }: Flags): Promise<Loaded> {
   return loadConfig({ env, flags, file, os: Deno.build.os });
 }
 
-/** Says why the program does not start. */
-function refuse(mistakes: readonly string[]): number {
-  console.error(["oab-vtuber cannot start:", ...mistakes.map((mistake) => `  - ${mistake}`)].join("\n"));
+/** Says why the program does not start, and what else is odd, since that may be the cause. */
+function refuse({ mistakes, warnings }: ConfigError): number {
+  const odd = warnings.map((warning) => `  - warning: ${warning}`);
+  console.error(
+    ["oab-vtuber cannot start:", ...mistakes.map((mistake) => `  - ${mistake}`), ...odd].join("\n"),
+  );
   return EXIT_USAGE;
 }
 

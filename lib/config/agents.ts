@@ -1,7 +1,9 @@
 /** The agents that are served: made of the file's tables, and of what variables and flags say of them. @module */
 
 import type { AgentSetup } from "../acp/start.ts";
-import type { AgentTable, AgentTables } from "./file.ts";
+import { sameName } from "../turn/agents.ts";
+import type { AgentTable } from "./agent_table.ts";
+import type { AgentTables } from "./file.ts";
 import { atHome } from "./kinds.ts";
 import type { Values } from "./settings.ts";
 
@@ -22,21 +24,21 @@ export interface AgentSource {
  * odd to `warnings`.
  */
 export function readAgents(source: AgentSource, mistakes: string[], warnings: string[]): AgentSetup[] {
-  const { tables: { agent, agents }, values, env, flags } = source;
-  const isNamed = agents.has(values.model);
+  const { tables: { agent, agents }, values } = source;
+  const names = [...agents.keys()];
+  const chosen = chosenOf(source, names);
+  const isAgent = chosen !== undefined && chosen.model === undefined;
   const command = ownCommand(source);
+  const hasOwn = command !== undefined || agents.size === 0;
+  if (chosen?.model !== undefined) {
+    mistakes.push(modelAsName(values.model, chosen.name, chosen.model, hasOwn));
+  }
   const served = [...agents].map(([name, table]) => toConfig(name, table, source));
-  if (command || agents.size === 0) {
-    const [program, ...args] = command ?? [];
-    const table = { ...agent ?? NO_TABLE, command: program, args };
-    const inheritEnv = [...table.inheritEnv, ...values.agentInherit ?? []];
-    const own = { ...toConfig(isNamed ? OWN_NAME : values.model, table, source), inheritEnv };
-    if (agents.has(own.name)) {
-      mistakes.push(
-        `Two agents are called ${own.name}: [agents.${own.name}], and that of [agent] or OPENAB_AGENT_COMMAND. ` +
-          "Give the first another name, or name the second with VTUBER_DEFAULT_MODEL.",
-      );
-    }
+  if (hasOwn) {
+    const own = ownAgent(source, command, isAgent ? OWN_NAME : values.model ?? OWN_NAME);
+    // A name that was refused has been told.
+    const other = values.model && names.find((name) => sameName(name, own.name));
+    if (other) mistakes.push(twoOfOneName(own.name, other));
     served.unshift(own);
     if (!command && agent) {
       warnings.push(
@@ -44,21 +46,63 @@ export function readAgents(source: AgentSource, mistakes: string[], warnings: st
       );
     }
   } else {
-    if (agent) warnings.push("[agent] has no command: there is no such agent, only those of [agents].");
-    if (values.agentInherit?.length) {
-      warnings.push(
-        "OPENAB_AGENT_INHERIT_ENV has no effect: it is about the agent of [agent] or OPENAB_AGENT_COMMAND, and there " +
-          "is none. Those of [agents] have inherit_env in their tables.",
+    warnings.push(...withoutOwn(source));
+    if (isSet(source, "VTUBER_DEFAULT_MODEL") && values.model && chosen === undefined) {
+      mistakes.push(
+        `VTUBER_DEFAULT_MODEL: there is no agent ${values.model}; there are ${names.join(", ")}.`,
       );
     }
-    const isSet = flags.VTUBER_DEFAULT_MODEL?.trim() || env.VTUBER_DEFAULT_MODEL?.trim();
-    if (isSet && !isNamed) {
-      const names = [...agents.keys()].join(", ");
-      mistakes.push(`VTUBER_DEFAULT_MODEL: there is no agent ${values.model}; there are ${names}.`);
-    }
   }
-  const first = served.findIndex(({ name }) => name === values.model);
+  const first = served.findIndex(({ name }) => name === chosen?.name);
   return first > 0 ? [served[first]!, ...served.toSpliced(first, 1)] : served;
+}
+
+/** Of the agents of `[agents]`, the one that `VTUBER_DEFAULT_MODEL` names; and the model, if it goes on with one. */
+function chosenOf(
+  { values }: AgentSource,
+  names: readonly string[],
+): { name: string; model?: string } | undefined {
+  // It is nothing where it was refused.
+  const wanted: string | undefined = values.model;
+  if (wanted === undefined) return undefined;
+  const name = names.find((name) => name === wanted) ?? names.find((name) => sameName(name, wanted));
+  if (name !== undefined) return { name };
+  const [agent = "", ...model] = wanted.split("/");
+  const owner = model.length > 0 ? names.find((name) => sameName(name, agent)) : undefined;
+  return owner === undefined ? undefined : { name: owner, model: model.join("/") };
+}
+
+function modelAsName(wanted: string, name: string, model: string, hasOwn: boolean): string {
+  const table = model ? `, with model = ${JSON.stringify(model)} in [agents.${name}]` : "";
+  return `VTUBER_DEFAULT_MODEL: by ${wanted} requests mean a model of the agent ${name}. Set it to ${name}${table}` +
+    (hasOwn ? `; or to a name that does not begin with ${name}/.` : ".");
+}
+
+function twoOfOneName(own: string, other: string): string {
+  return `Two agents are called ${own}: [agents.${other}], and that of [agent] or OPENAB_AGENT_COMMAND. ` +
+    "Give the first another name, or name the second with VTUBER_DEFAULT_MODEL.";
+}
+
+/** The agent of `[agent]` or `OPENAB_AGENT_COMMAND`; without either, the demo agent. */
+function ownAgent(source: AgentSource, command: readonly string[] | undefined, name: string): AgentSetup {
+  const { tables: { agent }, values } = source;
+  const [program, ...args] = command ?? [];
+  const table = { ...agent ?? NO_TABLE, command: program, args };
+  const inheritEnv = [...table.inheritEnv, ...values.agentInherit ?? []];
+  return { ...toConfig(name, table, source), inheritEnv };
+}
+
+/** What is odd where only those of `[agents]` are served. */
+function withoutOwn({ tables: { agent }, values }: AgentSource): string[] {
+  const warnings: string[] = [];
+  if (agent) warnings.push("[agent] has no command: there is no such agent, only those of [agents].");
+  if (values.agentInherit?.length) {
+    warnings.push(
+      "OPENAB_AGENT_INHERIT_ENV has no effect: it is about the agent of [agent] or OPENAB_AGENT_COMMAND, and there " +
+        "is none. Those of [agents] have inherit_env in their tables.",
+    );
+  }
+  return warnings;
 }
 
 const NO_TABLE: AgentTable = {
@@ -83,14 +127,23 @@ function ownCommand({ tables: { agent }, values, flags }: AgentSource): readonly
 }
 
 /** A variable or flag that is set wins over every table. */
-function toConfig(name: string, table: AgentTable, { values, env, flags }: AgentSource): AgentSetup {
-  const isSet = (variable: string) => flags[variable]?.trim() || env[variable]?.trim();
-  const workingDir = isSet("VTUBER_WORKING_DIR") ? values.workingDir : table.workingDir ?? values.workingDir;
+function toConfig(name: string, table: AgentTable, source: AgentSource): AgentSetup {
+  const { values, env } = source;
+  const workingDir = isSet(source, "VTUBER_WORKING_DIR")
+    ? values.workingDir
+    : table.workingDir ?? values.workingDir;
   return {
     ...table,
     name,
     command: table.command && atHome(table.command, env),
     workingDir: atHome(workingDir, env),
-    permissions: isSet("VTUBER_PERMISSIONS") ? values.permissions : table.permissions ?? values.permissions,
+    permissions: isSet(source, "VTUBER_PERMISSIONS")
+      ? values.permissions
+      : table.permissions ?? values.permissions,
   };
+}
+
+/** Whether a variable, or the flag for it, says anything. */
+function isSet({ env, flags }: AgentSource, variable: string): boolean {
+  return Boolean(flags[variable]?.trim() || env[variable]?.trim());
 }

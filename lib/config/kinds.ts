@@ -1,7 +1,7 @@
 /** What a setting is, and the kinds of them: how the text of each is read. @module */
 
 import { z } from "zod";
-import { DEFAULT_AGENT } from "../turn/agents.ts";
+import { DEFAULT_AGENT, sameName } from "../turn/agents.ts";
 
 /** A setting. */
 export interface Setting<T> {
@@ -28,13 +28,30 @@ export const optional = z.string().transform((text) => text === "" ? undefined :
 /** What the default agent is called. */
 export const agentName = z.string()
   .refine(
-    (text) => text !== DEFAULT_AGENT,
+    (text) => !sameName(text, DEFAULT_AGENT),
     `may not be ${DEFAULT_AGENT}, by which requests mean any default agent`,
   )
   .refine((text) => !text.includes("@"), "may have no @, behind which requests name a conversation");
 /** Items with commas between them. */
 export const list = z.string().transform((text) =>
   text.split(",").map((item) => item.trim()).filter(Boolean)
+);
+/** What a variable can be called; on Windows there is `ProgramFiles(x86)`. */
+const VARIABLE_NAME = /^[^\s=\p{Cc}]+$/u;
+/** Whether a variable can be called so. */
+export function isVariableName(name: string): boolean {
+  return VARIABLE_NAME.test(name);
+}
+/** The name of a variable. Who puts its value there too is not told it. */
+export const variableName = z.string('must be a text: put it in quotes, such as "1"')
+  .regex(
+    VARIABLE_NAME,
+    "must be the name of a variable, such as OPENAI_API_KEY: without a space, and without a = and a value",
+  );
+/** Names of variables with commas between them. */
+export const variableNames = list.refine(
+  (names) => names.every(isVariableName),
+  "must be names of variables with commas between them, without a space in them, and without a = and a value",
 );
 /** A whole number within bounds. */
 export const whole = (least: number, most: number) =>

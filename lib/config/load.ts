@@ -80,14 +80,16 @@ export interface Loaded {
   readonly warnings: readonly string[];
 }
 
-/** All that is wrong with a configuration. */
+/** All that is wrong with a configuration, and what is odd about it, which may say why. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
   readonly mistakes: readonly string[];
+  readonly warnings: readonly string[];
 
-  constructor(mistakes: readonly string[]) {
+  constructor(mistakes: readonly string[], warnings: readonly string[] = []) {
     super(mistakes.join("\n"));
     this.mistakes = mistakes;
+    this.warnings = warnings;
   }
 }
 
@@ -95,7 +97,7 @@ export class ConfigError extends Error {
  * Makes the configuration. Flags win over the environment, and that over the file; but, as in OpenAB, the file's
  * `[agent]` command wins over `OPENAB_AGENT_COMMAND`. An empty variable counts as unset.
  *
- * @throws {ConfigError} with every mistake.
+ * @throws {ConfigError} with every mistake, and every warning.
  */
 export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource): Loaded {
   const mistakes: string[] = [];
@@ -121,7 +123,7 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
         "or VTUBER_INSECURE=true if everyone who reaches it may use the agent.",
     );
   }
-  if (mistakes.length > 0) throw new ConfigError(mistakes);
+  if (mistakes.length > 0) throw new ConfigError(mistakes, warnings);
   return {
     warnings,
     config: Object.freeze({

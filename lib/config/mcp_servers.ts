@@ -2,6 +2,8 @@
 
 import { z } from "zod";
 import type { McpServer, NamedValue } from "../acp/mcp.ts";
+import { isVariableName } from "./kinds.ts";
+import { isTable } from "./toml.ts";
 
 /** MCP servers of one agent. */
 const MAX_SERVERS = 50;
@@ -11,12 +13,17 @@ export const text = z.string('must be a text: put it in quotes, such as "1"');
 /** Arguments of a program. */
 export const args = z.array(text, 'must be a list of texts, such as ["--verbose"]').default([]);
 /** Texts by name. */
-export const texts = z.record(
+const texts = z.record(
   z.string(),
   text,
   'must be a table of texts by name, such as { NAME = "value" }',
 )
   .default({});
+/** Variables to set. */
+export const variables = texts.refine(
+  (values) => Object.keys(values).every(isVariableName),
+  "has a name that no variable can have: without a space, and without a =, which stands outside of the quotes",
+);
 /** A program. */
 export const program = z.string(
   'must be a text: the program alone, such as "npx"; its arguments go into args',
@@ -27,7 +34,7 @@ const local = z.object({
   type: z.literal("stdio", 'must be "stdio" where there is a command, or left out').optional(),
   command: program,
   args,
-  env: texts,
+  env: variables,
 });
 const address = z.object({
   type: z.enum(["http", "sse"], 'must be "http" or "sse" where there is a url').default("http"),
@@ -47,7 +54,7 @@ export interface Findings {
 /** Reads `mcp_servers`: tables by name, or a list of tables that have their `name` in them. */
 export function readMcpServers(raw: unknown, path: string, findings: Findings): McpServer[] {
   if (raw === undefined) return [];
-  if (typeof raw !== "object" || raw === null) {
+  if (!isTable(raw) && !Array.isArray(raw)) {
     findings.wrong(path, "must be tables by name, or a list of tables that have a name");
     return [];
   }
@@ -67,7 +74,7 @@ export function readMcpServers(raw: unknown, path: string, findings: Findings): 
 }
 
 function readServer(name: string, table: unknown, path: string, findings: Findings): McpServer | undefined {
-  if (typeof table !== "object" || table === null || Array.isArray(table)) {
+  if (!isTable(table)) {
     findings.wrong(path, "must be a table with a command, or with a url");
     return undefined;
   }
@@ -91,7 +98,7 @@ function readServer(name: string, table: unknown, path: string, findings: Findin
 }
 
 function nameOf(table: unknown): string | undefined {
-  const name = typeof table === "object" && table !== null && "name" in table ? table.name : undefined;
+  const name = isTable(table) ? table.name : undefined;
   return typeof name === "string" ? name : undefined;
 }
 

@@ -2,6 +2,7 @@
 
 import type { McpServer, NamedValue } from "../acp/mcp.ts";
 import type { AgentSetup } from "../acp/start.ts";
+import { splitCommand } from "./kinds.ts";
 import type { Config } from "./load.ts";
 
 /** Characters of a text that is kept secret; shorter ones are words that stand everywhere. */
@@ -17,14 +18,15 @@ type Variables = Readonly<Record<string, string>>;
 
 /**
  * What must not be printed or logged: the key, and of what agents and MCP servers are given the headers, the variables
- * whose names say that they are secret, and addresses with a password or a query.
+ * and arguments whose names say that they are secret, and addresses with a password or a query.
  */
 export function secretsOf(
   { authKey, agents, fileVariables }: Pick<Config, "authKey" | "agents" | "fileVariables">,
   own: Variables,
 ): string[] {
   const names = [...fileVariables, ...agents.flatMap(({ inheritEnv }) => inheritEnv)].filter(isSecretName);
-  const set = agents.flatMap(({ env, mcpServers }) => [
+  const set = agents.flatMap(({ args, env, mcpServers }) => [
+    ...secretsOfArgs(args),
     ...secretValues(Object.entries(env)),
     ...mcpServers.flatMap(secretsOfServer),
   ]);
@@ -34,13 +36,52 @@ export function secretsOf(
 }
 
 function secretsOfServer(server: McpServer): string[] {
-  if ("command" in server) return secretValues(server.env.map(({ name, value }) => [name, value]));
-  const { username, password, search, searchParams } = new URL(server.url);
+  if ("command" in server) {
+    return [
+      ...secretsOfArgs(server.args),
+      ...secretValues(server.env.map(({ name, value }) => [name, value])),
+    ];
+  }
+  return [...secretsOfAddress(server.url), ...server.headers.map(({ value }) => value)];
+}
+
+function secretsOfAddress(url: string): string[] {
+  const { username, password, search, searchParams } = new URL(url);
   const isSecret = username !== "" || password !== "" || search !== "";
-  return [
-    ...isSecret ? [server.url, password, ...secretValues(searchParams)] : [],
-    ...server.headers.map(({ value }) => value),
-  ];
+  return isSecret ? [url, password, ...secretValues(searchParams)] : [];
+}
+
+/** A name and its value in one word: `--token=x`, `TOKEN=x`, or a header's `X-Token: x`. */
+const PAIR = /^([^\s=:]+)[=:]\s*(.+)$/s;
+const ADDRESS = /^https?:\/\//i;
+
+/** Secrets among the words of a command line, and among those inside of a word, such as a shell's command. */
+function secretsOfArgs(args: readonly string[]): string[] {
+  const inner = args.filter((arg) => /\s/.test(arg)).flatMap((arg) =>
+    secretsOfWords(splitCommand(arg) ?? [])
+  );
+  return [...secretsOfWords(args), ...inner];
+}
+
+function secretsOfWords(words: readonly string[]): string[] {
+  return words.flatMap((word, place) => {
+    if (ADDRESS.test(word)) return secretsOfValue(word);
+    const [, name, value] = PAIR.exec(word) ?? [];
+    if (name !== undefined && value !== undefined) {
+      return isSecretName(name) ? [value] : secretsOfValue(value);
+    }
+    const next = words[place + 1];
+    // Behind an option that needs no value comes another option.
+    const isOption = /^--?[^\s=-]/.test(word) && next !== undefined && !next.startsWith("--");
+    return isOption ? secretValues([[word, next]]) : [];
+  });
+}
+
+/** Secrets in an address, or in what is a pair itself, as in `--env=TOKEN=x`. */
+function secretsOfValue(value: string): string[] {
+  if (ADDRESS.test(value)) return URL.canParse(value) ? secretsOfAddress(value) : [];
+  const [, name, inner] = PAIR.exec(value) ?? [];
+  return name !== undefined && inner !== undefined ? secretValues([[name, inner]]) : [];
 }
 
 function secretValues(entries: Iterable<readonly [name: string, value: string]>): string[] {

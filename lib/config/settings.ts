@@ -19,6 +19,7 @@ import {
   type Setting,
   setting,
   truth,
+  variableNames,
   whole,
 } from "./kinds.ts";
 
@@ -64,7 +65,7 @@ const SETTINGS = {
     "OPENAB_AGENT_INHERIT_ENV",
     "",
     "names of variables to hand on to the agent, separated by commas; it gets only PATH, HOME and USER otherwise",
-    list,
+    variableNames,
     "agent-inherit-env",
   ),
   workingDir: setting(

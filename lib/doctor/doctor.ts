@@ -1,18 +1,24 @@
 /** `oab-vtuber doctor`: tries a configuration as it would be used, and says how to fix what does not work. @module */
 
 import type { AgentDescription } from "../acp/describe.ts";
+import { ClosedError } from "../acp/rpc.ts";
+import { AGENT_TIMES } from "../acp/setup.ts";
 import type { AgentSetup } from "../acp/start.ts";
 import type { Config } from "../config/load.ts";
+import { type Failed, failedFinding, type Said, tooSlow } from "./failed.ts";
+import { inOrder } from "./in_order.ts";
 import {
   addressFinding,
   agentFindings,
+  characterFinding,
   configFindings,
-  failedFinding,
   type Finding,
   type Folder,
   linesOf,
+  needFindings,
   type Program,
   programFindings,
+  type ServerProgram,
   sumOf,
 } from "./report.ts";
 import { within } from "../ops/lifetime.ts";
@@ -20,38 +26,37 @@ import { hiderOf } from "../ops/secrets.ts";
 import { orAbort } from "../turn/abort.ts";
 import { asFailure, Failure, messageOf } from "../turn/failure.ts";
 
-/** How long an agent may take to start and to open a session. */
-const AGENT_MS = 60_000;
+/**
+ * How long an agent may take to start and to open a session: more than each of the two may, since what they say of an
+ * agent that is silent is more precise.
+ */
+const AGENT_MS = 2 * AGENT_TIMES.setupMs;
 /** How long it may take to end, once it was given up. */
 const END_MS = 5_000;
-/** Agents that are tried at once. */
-const AT_ONCE = 4;
+/** Agents that are tried at once: fifty silent ones take a few minutes, and a small machine is not overrun. */
+export const AT_ONCE = 16;
 
 /** Characters of a line of an agent that are told: less than those that a log is given of it. */
 const SAID_CHARS = 100;
 
-/** What an agent wrote while it was tried. */
-export interface Said {
-  /** The last lines of its stderr. */
-  readonly stderr: readonly string[];
-  /** The first line that is no ACP, if it had said nothing else before. */
-  readonly stray: string | undefined;
-}
-
 /** An agent, and the ways to try it. */
 export interface DoctorAgent {
   readonly config: AgentSetup;
+  /** The variables that it should inherit, and that are not set. */
+  readonly unset: readonly string[];
   /** Where its program is, if it was found. */
   findProgram(): Promise<Program | undefined>;
   /** What is where its folder should be, if anything is. */
   findFolder(): Promise<Folder | undefined>;
+  /** Where the programs of its MCP servers are. */
+  findServers(): Promise<readonly ServerProgram[]>;
   /**
    * Starts it, opens a session, and ends it.
    *
    * @throws {Failure} that says what to do.
    */
   describe(signal: AbortSignal): Promise<AgentDescription>;
-  /** What it wrote so far. */
+  /** What was heard of it so far. */
   said(): Said;
   /** Ends its processes at once, as far as that can be done without waiting; it starts no more. */
   kill(): void;
@@ -63,6 +68,8 @@ export interface DoctorDeps {
   print(line: string): void;
   /** The configuration; nothing if it has mistakes. */
   readonly config: Config | undefined;
+  /** Writes a line for whoever waits, which is no part of what was found. */
+  readonly notice?: ((line: string) => void) | undefined;
   readonly mistakes: readonly string[];
   readonly warnings: readonly string[];
   /** Those of the configuration. */
@@ -71,6 +78,8 @@ export interface DoctorDeps {
   readonly secrets: readonly string[];
   /** What stands in the way of listening there, if anything does. */
   listenFault(listen: Config["listen"]): Promise<string | undefined>;
+  /** Opens the character that is set. @throws {Error} with a sentence for the user, if it cannot be shown. */
+  checkCharacter(character: string): Promise<unknown>;
   /** Whether conversations can be remembered there. @throws {Error} if nothing can be kept. */
   checkDataDir(folder: string): Promise<Finding>;
   readonly agentMs?: number;
@@ -95,9 +104,17 @@ export async function runDoctor(deps: DoctorDeps, signal?: AbortSignal): Promise
     if (config) {
       tell(addressFinding(config.listen, await orAbort(deps.listenFault(config.listen), signal)));
       tell(await orAbort(dataFinding(config, deps), signal));
-      await inOrder(deps.agents, (agent) => checkAgent(agent, { ...deps, hide }, signal), (found, place) => {
-        for (const finding of found) tell(finding, deps.agents[place]?.config.name);
-      });
+      if (config.character) tell(await orAbort(checkCharacter(config.character, deps), signal));
+      const names = deps.agents.map(({ config }) => config.name).join(", ");
+      deps.notice?.(hide(`trying ${names}... (a silent one takes a minute or two)`));
+      await inOrder(
+        deps.agents,
+        AT_ONCE,
+        (agent) => checkAgent(agent, { ...deps, hide }, signal),
+        (found, place) => {
+          for (const finding of found) tell(finding, deps.agents[place]?.config.name);
+        },
+      );
       signal?.throwIfAborted();
     }
   } catch (error) {
@@ -107,6 +124,15 @@ export async function runDoctor(deps: DoctorDeps, signal?: AbortSignal): Promise
   }
   deps.print(sumOf(findings));
   return findings.every(({ level }) => level !== "fail");
+}
+
+async function checkCharacter(character: string, deps: DoctorDeps): Promise<Finding> {
+  try {
+    await deps.checkCharacter(character);
+    return characterFinding(undefined);
+  } catch (error) {
+    return characterFinding(messageOf(error));
+  }
 }
 
 async function dataFinding({ dataDir }: Config, { checkDataDir }: DoctorDeps): Promise<Finding> {
@@ -125,24 +151,27 @@ async function checkAgent(
   { agentMs = AGENT_MS, hide }: { readonly agentMs?: number; hide(text: string): string },
   signal?: AbortSignal,
 ): Promise<Finding[]> {
-  const [program, folder] = await Promise.all([agent.findProgram(), agent.findFolder()]);
-  const found = programFindings(agent.config, program, folder);
+  const [program, folder, servers] = await Promise.all([
+    agent.findProgram(),
+    agent.findFolder(),
+    agent.findServers(),
+  ]);
+  const found = [
+    ...programFindings(agent.config, program, folder),
+    ...needFindings(agent.unset, servers),
+  ];
   // It would only fail for the same reason.
   if (found.some(({ level }) => level === "fail")) return found;
   const late = new AbortController();
-  const timer = setTimeout(() => late.abort(tooSlow(agentMs)), agentMs);
+  const giveUp = () => new Failure("agent_unavailable", tooSlow(agentMs, agent.said().step));
+  const timer = setTimeout(() => late.abort(giveUp()), agentMs);
   const givenUp = signal ? AbortSignal.any([signal, late.signal]) : late.signal;
   const describing = agent.describe(givenUp);
   try {
-    return [...found, ...agentFindings(await orAbort(describing, givenUp))];
+    return [...found, ...agentFindings(await orAbort(describing, givenUp), agent.said().login)];
   } catch (error) {
     signal?.throwIfAborted();
-    const { code, message } = asFailure(error, "agent_unavailable");
-    const { stderr, stray } = agent.said();
-    // A secret that is cut is not found any more.
-    const told = (line: string) => hide(line).slice(0, SAID_CHARS).toWellFormed();
-    const said = { stderr: stderr.map(told), stray: stray && told(stray) };
-    return [...found, failedFinding(agent.config, { code, message, ...said })];
+    return [...found, failedFinding(agent.config, failedOf(error, agent.said(), hide))];
   } finally {
     clearTimeout(timer);
     // What it started is to be gone.
@@ -150,36 +179,21 @@ async function checkAgent(
   }
 }
 
-function tooSlow(ms: number): Failure {
-  return new Failure(
-    "agent_unavailable",
-    `It opened no session within ${ms / 1000} seconds; the first start of an agent may download it.`,
-  );
-}
-
-/** Works on a few items at once, and takes the results in the order of the items. */
-async function inOrder<T, R>(
-  items: readonly T[],
-  work: (item: T) => Promise<R>,
-  take: (result: R, place: number) => void,
-): Promise<void> {
-  const begun: Promise<R>[] = [];
-  const begin = (item: T) => {
-    const working = work(item);
-    // Whoever waits for it hears of it.
-    working.catch(() => {});
-    begun.push(working);
+/** How an agent failed: what was thrown, and what was heard of it, without secrets and cut to a length. */
+export function failedOf(error: unknown, said: Said, hide = (text: string) => text): Failed {
+  const { code, message, cause } = asFailure(error, "agent_unavailable");
+  // A secret that is cut is not found any more.
+  const told = (line: string) => hide(line).slice(0, SAID_CHARS).toWellFormed();
+  const { stderr, stray, lastStray } = said;
+  return {
+    ...said,
+    code,
+    message,
+    hasEnded: cause instanceof ClosedError,
+    stderr: stderr.map(told),
+    stray: stray && told(stray),
+    lastStray: lastStray && told(lastStray),
   };
-  for (const item of items.slice(0, AT_ONCE)) begin(item);
-  try {
-    for (let place = 0; place < begun.length; place++) {
-      take(await begun[place]!, place);
-      const next = items[begun.length];
-      if (next !== undefined) begin(next);
-    }
-  } finally {
-    await Promise.allSettled(begun);
-  }
 }
 
 function hidden({ level, text, fix }: Finding, hide: (text: string) => string): Finding {

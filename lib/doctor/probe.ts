@@ -5,16 +5,23 @@ import { agentEnvironment } from "../acp/environment.ts";
 import { type AgentSetup, type AgentSurroundings, makeAgent } from "../acp/start.ts";
 import type { Config } from "../config/load.ts";
 import { openStore } from "../conversation/store.ts";
-import type { DoctorAgent, Said } from "./doctor.ts";
-import { type Finding, type Folder, LOW_PORT, NO_SUCH_ADDRESS, type Program } from "./report.ts";
-import type { Log, LogFields } from "../ops/log.ts";
+import type { DoctorAgent } from "./doctor.ts";
+import { listen } from "./ear.ts";
+import {
+  type Finding,
+  type Folder,
+  IN_USE,
+  LOW_PORT,
+  NEIGHBOUR,
+  NO_SUCH_ADDRESS,
+  type Program,
+  type ServerProgram,
+} from "./report.ts";
 import { Failure, messageOf } from "../turn/failure.ts";
 
 /** How long whoever listens already may take to say who that is, and how much is read of it. */
-const NEIGHBOUR_MS = 1_000;
+const NEIGHBOUR_MS = 5_000;
 const NEIGHBOUR_CHARS = 4_096;
-/** Lines of an agent's stderr that are told when it fails. */
-const STDERR_LINES = 3;
 /** How long an agent may write nothing but what is no ACP. */
 const STRAY_MS = 5_000;
 /** How much of a program is read for what runs it: more is not looked at when it is started either. */
@@ -50,13 +57,13 @@ async function neighbour({ hostname, port }: Config["listen"]): Promise<string> 
       text += piece;
       if (text.length >= NEIGHBOUR_CHARS) break;
     }
-    if (/"name": ?"oab-vtuber"/.test(text)) return "an oab-vtuber runs there already";
+    if (/"name": ?"oab-vtuber"/.test(text)) return NEIGHBOUR;
   } catch {
     // It speaks no HTTP, or not to us.
   } finally {
     clearTimeout(timer);
   }
-  return "another program listens there";
+  return IN_USE;
 }
 
 /** Where a program is looked for. */
@@ -156,14 +163,23 @@ export function doctorAgent(
   const { own, windows, programFolders } = around;
   const env = agentEnvironment({ own, windows, programFolders, inherit: config.inheritEnv, set: config.env });
   const folder = () => findFolder(workingDir);
+  const find = async (command: string, more: Readonly<Record<string, string>> = {}) => {
+    const cwd = (await folder())?.path ?? resolve(workingDir);
+    return await findProgram({ command, cwd, env: { ...env, ...more }, windows });
+  };
   const over = new AbortController();
   const ear = listen(around.log);
   return {
     config,
+    unset: config.inheritEnv.filter((name) => !env[name]?.trim()),
     findFolder: folder,
-    async findProgram() {
-      if (command === undefined) return undefined;
-      return await findProgram({ command, cwd: (await folder())?.path ?? resolve(workingDir), env, windows });
+    findProgram: async () => command === undefined ? undefined : await find(command),
+    async findServers() {
+      const programs = config.mcpServers.filter((server) => "command" in server);
+      return await Promise.all(programs.map(async ({ name, command, env }): Promise<ServerProgram> => {
+        const own = Object.fromEntries(env.map(({ name, value }) => [name, value]));
+        return { name, command, program: await find(command, own) };
+      }));
     },
     async describe(signal) {
       const agent = await makeAgent({ ...config, processes: 1 }, { ...around, log: ear.log });
@@ -189,49 +205,4 @@ export function doctorAgent(
 
 function strayFailure(): Failure {
   return new Failure("agent_unavailable", "It writes what is no ACP, and nothing else.");
-}
-
-/** Hears what an agent writes, and what it does, out of what is logged of it. */
-interface Ear {
-  readonly log: Log;
-  readonly said: Said;
-  /** Called once, at the first line that is no ACP, if the agent is not ready by then. */
-  onStray(): void;
-  onReady(): void;
-}
-
-function listen(log: Log): Ear {
-  const stderr: string[] = [];
-  let stray: string | undefined;
-  let isReady = false;
-  const ear: Ear = {
-    log: {
-      ...log,
-      info(message: string, fields?: LogFields) {
-        if (message === "agent ready") {
-          isReady = true;
-          stray = undefined;
-          ear.onReady();
-        } else if (message === "agent stderr" && typeof fields?.line === "string") {
-          stderr.push(fields.line);
-          if (stderr.length > STDERR_LINES) stderr.shift();
-        }
-        log.info(message, fields);
-      },
-      warn(message: string, fields?: LogFields) {
-        const line = message === "skipped a line of the agent" && !isReady ? fields?.line : undefined;
-        if (stray === undefined && typeof line === "string" && line.trim() !== "") {
-          stray = line;
-          ear.onStray();
-        }
-        log.warn(message, fields);
-      },
-    },
-    get said() {
-      return { stderr, stray };
-    },
-    onStray() {},
-    onReady() {},
-  };
-  return ear;
 }

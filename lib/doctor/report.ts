@@ -70,11 +70,24 @@ function keyFinding({ authKey, listen }: Config): Finding {
   return { level: "warn", text: "no key: everyone who reaches this machine may use the agents", fix };
 }
 
-/** What stands in the way of listening at an address that nobody has. */
+/** What is found of the character of the stage: `fault` is why it cannot be shown. */
+export function characterFinding(fault: string | undefined): Finding {
+  if (fault === undefined) return { level: "ok", text: "VTUBER_CHARACTER can be shown" };
+  return { level: "fail", text: fault, fix: "Correct it, or take it out: then a drawn character is shown." };
+}
+
+/** What stands in the way of listening at an address: a server of this program has it. */
+export const NEIGHBOUR = "an oab-vtuber runs there already";
+/** The same: another program has it. */
+export const IN_USE = "another program listens there";
+/** The same: nobody has it. */
 export const NO_SUCH_ADDRESS = "this machine has no such address";
-/** The same, of a port. */
+/** The same: its port is not for everybody. */
 export const LOW_PORT = "only an administrator may use ports below 1024";
+const FREE_ADDRESS = "give another address: GATEWAY_LISTEN or --listen (port 0 takes a free one).";
 const ADDRESS_FIXES: ReadonlyMap<string, string> = new Map([
+  [NEIGHBOUR, `That is fine if it is the one that you ask about. If not, end it, or ${FREE_ADDRESS}`],
+  [IN_USE, `End the program that has it, or ${FREE_ADDRESS}`],
   [
     NO_SUCH_ADDRESS,
     "Give one that it has: 127.0.0.1 for itself, 0.0.0.0 for all that it has (GATEWAY_LISTEN or --listen).",
@@ -86,9 +99,9 @@ const ADDRESS_FIXES: ReadonlyMap<string, string> = new Map([
 export function addressFinding({ hostname, port }: Config["listen"], fault: string | undefined): Finding {
   const address = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
   if (fault === undefined) return { level: "ok", text: `${address} is free to listen on` };
-  const fix = ADDRESS_FIXES.get(fault) ??
-    "End the program that has it, or give another address: GATEWAY_LISTEN or --listen (port 0 takes a free one).";
-  return { level: "fail", text: `${address} cannot be listened on: ${fault}`, fix };
+  const level = fault === NEIGHBOUR ? "warn" : "fail";
+  const fix = ADDRESS_FIXES.get(fault) ?? "Give another address: GATEWAY_LISTEN or --listen.";
+  return { level, text: `${address} cannot be listened on: ${fault}`, fix };
 }
 
 /** What was found where an agent's program should be. */
@@ -97,6 +110,14 @@ export interface Program {
   readonly isExecutable: boolean;
   /** What its first line says that runs it, where that was not found. */
   readonly missingInterpreter?: string;
+}
+
+/** An MCP server that an agent is to start. */
+export interface ServerProgram {
+  readonly name: string;
+  readonly command: string;
+  /** Where its program is, if it was found. */
+  readonly program: Program | undefined;
 }
 
 /** What was found where an agent's folder should be. */
@@ -119,22 +140,12 @@ export function programFindings(
       level: "ok",
       text: "is the built-in demo agent (OPENAB_AGENT_COMMAND makes it a real one)",
     });
-  } else if (program === undefined) {
-    found.push({ level: "fail", text: `its program ${command} was not found`, fix: missingFix(command) });
-  } else if (!program.isExecutable) {
-    const fix = `Make it executable: chmod +x "${program.path}"`;
-    found.push({ level: "fail", text: `its program ${program.path} is not executable`, fix });
-  } else if (program.missingInterpreter !== undefined) {
-    const { path, missingInterpreter } = program;
-    const text =
-      `its program ${path} is run by ${missingInterpreter}, as its first line says, which was not found`;
-    found.push({
-      level: "fail",
-      text,
-      fix: `Install ${missingInterpreter}, or correct the first line of ${path}.`,
-    });
   } else {
-    found.push({ level: "ok", text: `its program is ${program.path}` });
+    const where = "command in config.toml, or OPENAB_AGENT_COMMAND";
+    const fault = programFault("its program", command, program, where);
+    found.push(
+      fault ? { level: "fail", ...fault } : { level: "ok", text: `its program is ${program?.path}` },
+    );
   }
   if (folder?.isFolder) return [...found, { level: "ok", text: `its folder is ${folder.path}` }];
   const give = "give one that exists: VTUBER_WORKING_DIR, or working_dir in config.toml.";
@@ -144,31 +155,69 @@ export function programFindings(
   return [...found, finding];
 }
 
-function missingFix(command: string): string {
-  const [program, ...args] = splitCommand(command) ?? [];
-  if (program === undefined || args.length === 0) {
-    return "Install it, or give its whole path: command in config.toml, or OPENAB_AGENT_COMMAND.";
+/** What is found of what an agent needs beside: variables that are not set, and programs of its MCP servers. */
+export function needFindings(unset: readonly string[], servers: readonly ServerProgram[]): Finding[] {
+  const variables = unset.map((name): Finding => ({
+    level: "warn",
+    text: `inherit_env names ${name}, which is not set here`,
+    fix: "Set it before you start the program.",
+  }));
+  const programs = servers.flatMap(({ name, command, program }): Finding[] => {
+    const where = `mcp_servers.${name}.command in config.toml`;
+    const fault = programFault(`its MCP server ${name}: the program`, command, program, where);
+    return fault ? [{ level: "warn", ...fault }] : [];
+  });
+  return [...variables, ...programs];
+}
+
+/** Why a program cannot be run, if that can be seen; `whose` begins the sentence, `where` says what names it. */
+function programFault(
+  whose: string,
+  command: string,
+  program: Program | undefined,
+  where: string,
+): { text: string; fix: string } | undefined {
+  if (program === undefined) {
+    return { text: `${whose} ${command} was not found`, fix: missingFix(command, where) };
   }
+  const { path, isExecutable, missingInterpreter } = program;
+  if (!isExecutable) {
+    return { text: `${whose} ${path} is not executable`, fix: `Make it executable: chmod +x "${path}"` };
+  }
+  if (missingInterpreter === undefined) return undefined;
+  return {
+    text: `${whose} ${path} is run by ${missingInterpreter}, as its first line says, which was not found`,
+    fix: `Install ${missingInterpreter}, or correct the first line of ${path}.`,
+  };
+}
+
+function missingFix(command: string, where: string): string {
+  const [program, ...args] = splitCommand(command) ?? [];
+  if (program === undefined || args.length === 0) return `Install it, or give its whole path: ${where}.`;
   return `Arguments go into args: command = ${JSON.stringify(program)}, args = ${listed(args)}. ` +
     "If it has no arguments, give its whole path.";
 }
 
-function listed(texts: readonly string[]): string {
+/** Texts as a list of TOML. */
+export function listed(texts: readonly string[]): string {
   return `[${texts.map((text) => JSON.stringify(text)).join(", ")}]`;
 }
 
-/** What is found of an agent that was started, and opened a session. */
-export function agentFindings(told: AgentDescription): Finding[] {
-  const { agent, accepts, canResume, mcp, authMethods } = told;
+/**
+ * What is found of an agent that was started, and opened a session.
+ *
+ * @param login The way to log in that was taken, if it asked for one.
+ */
+export function agentFindings(told: AgentDescription, login?: string): Finding[] {
+  const { agent, accepts, canResume, mcp } = told;
   const who = agent ? `${agent.name} ${agent.version ?? ""}`.trim() : "it does not tell its name";
-  const ways = authMethods.length > 0 ? `; its ways to log in: ${authMethods.join(", ")}` : "";
   const returns = canResume
     ? `come back (session/${canResume})`
     : "do not come back: it is told again what was said";
   const ok = (text: string): Finding => ({ level: "ok", text });
   return [
     ok(`started in ${Math.round(told.startedMs)} ms: ${who}, protocol version ${told.protocolVersion}`),
-    ok(`opened a session: it needs no log-in, or has one${ways}`),
+    ok(`opened a session${loginText(told.authMethods, login)}`),
     ok(`takes pictures: ${yes(accepts.image)}, sounds: ${yes(accepts.audio)}`),
     ok(`sessions ${returns}; closes them: ${yes(told.canClose)}, deletes them: ${yes(told.canDelete)}`),
     ok(`reaches MCP servers by address: http ${yes(mcp.http)}, sse ${yes(mcp.sse)}`),
@@ -177,9 +226,24 @@ export function agentFindings(told: AgentDescription): Finding[] {
     ...told.warnings.map((text): Finding => ({
       level: "warn",
       text,
-      fix: "Correct its table in config.toml (model, mode, mcp_servers); what it offers stands above.",
+      fix: `Correct ${keyOf(text)} in its table of config.toml; what it offers stands above.`,
     })),
   ];
+}
+
+/** An agent that has ways to log in may ask for one later. */
+function loginText(ways: readonly string[], taken: string | undefined): string {
+  if (taken !== undefined) return ` after a log-in with what it was given: ${taken}`;
+  if (ways.length === 0) return ": it needs no log-in, or has one";
+  const later = "some agents, such as Claude, ask with the first message";
+  return ` without asking for a log-in (${later}); its ways to log in: ${ways.join(", ")}`;
+}
+
+/** The key of an agent's table that a warning is about. */
+function keyOf(warning: string): string {
+  const server = /^The MCP server "(.*)" is left out/.exec(warning)?.[1];
+  if (server !== undefined) return `mcp_servers.${server}`;
+  return /\b(model|mode) "/.exec(warning)?.[1] ?? "model, mode or mcp_servers";
 }
 
 function yes(is: boolean): string {
@@ -193,34 +257,6 @@ function choice(what: string, now: string | undefined, offered: readonly string[
   const more = offered.length > NAMED ? ", ..." : "";
   const list = `${offered.length} offered: ${offered.slice(0, NAMED).join(", ")}${more}`;
   return `${what} now: ${now ?? "not told"}; ${list}`;
-}
-
-/** What is found of an agent that could not be started, or opened no session. */
-export function failedFinding({ command, args }: AgentSetup, failed: Failed): Finding {
-  const { code, message, stderr, stray } = failed;
-  if (code === "agent_auth_required") {
-    return { level: "fail", text: "was started, and opens no session before a log-in", fix: message };
-  }
-  const said = stderr.length > 0 ? ` The last that it wrote to stderr: ${stderr.join(" / ")}` : "";
-  if (stray === undefined) {
-    const fix =
-      "Run its command by hand, in its folder: it should wait there for input, and say nothing. If it " +
-      "speaks to you, it may need an argument, such as acp or --acp.";
-    return { level: "fail", text: `could not be used: ${message}${said}`, fix };
-  }
-  const fix = "Does it need an argument, such as acp or --acp? " +
-    `Its command and args are ${JSON.stringify(command ?? "")} and ${listed(args)}.`;
-  return { level: "fail", text: `writes what is no ACP: ${JSON.stringify(stray)}${said}`, fix };
-}
-
-/** How an agent failed. */
-export interface Failed {
-  readonly code: string | undefined;
-  readonly message: string;
-  /** The last lines of its stderr. */
-  readonly stderr: readonly string[];
-  /** What it wrote that is no ACP, if it said nothing else. */
-  readonly stray: string | undefined;
 }
 
 /** The lines of a finding, about something if it is told. */

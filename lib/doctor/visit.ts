@@ -5,6 +5,8 @@ import { ConfigError, type Loaded } from "../config/load.ts";
 import { secretsOf } from "../config/secrets.ts";
 import { onSignals } from "../ops/lifetime.ts";
 import { SILENT } from "../ops/log.ts";
+import { hiderOf } from "../ops/secrets.ts";
+import { openCharacter } from "../stage/character.ts";
 import { PermissionDesk } from "../turn/permission.ts";
 import { runDoctor } from "./doctor.ts";
 import { checkDataDir, doctorAgent, listenFault } from "./probe.ts";
@@ -16,24 +18,28 @@ export interface Visit {
   readonly around: Pick<AgentSurroundings, "own" | "windows" | "programFolders" | "version">;
   readonly atTerminal: boolean;
   print(line: string): void;
+  /** Writes a line for whoever waits at the terminal. */
+  notice(line: string): void;
   /** Ends the program at once, as somebody asked a second time. */
   exit(): void;
 }
 
 /** Tries what is configured, and says how to mend it. @returns Whether nothing failed. */
-export async function visitDoctor({ loading, around, atTerminal, print, exit }: Visit): Promise<boolean> {
+export async function visitDoctor(visit: Visit): Promise<boolean> {
+  const { loading, around, atTerminal, print, notice, exit } = visit;
   let loaded: Loaded | undefined;
-  let mistakes: readonly string[] = [];
+  let wrong: Pick<ConfigError, "mistakes" | "warnings"> = { mistakes: [], warnings: [] };
   try {
     loaded = await loading;
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    mistakes = error.mistakes;
+    wrong = error;
   }
   const config = loaded?.config;
+  const secrets = config ? secretsOf(config, around.own) : ownSecrets(around.own);
   // There is nobody to ask, and nothing to log: what there is to say is printed.
   const desk = new PermissionDesk({ timeoutMs: 1_000, isSomeoneThere: () => false });
-  const surroundings = { ...around, desk, log: SILENT };
+  const surroundings = { ...around, desk, log: SILENT, hide: hiderOf(secrets) };
   const agents = (config?.agents ?? []).map((agent) => doctorAgent(agent, surroundings));
   const kill = () => agents.forEach((agent) => agent.kill());
   globalThis.addEventListener("unload", kill);
@@ -48,12 +54,20 @@ export async function visitDoctor({ loading, around, atTerminal, print, exit }: 
   });
   return await runDoctor({
     print,
+    notice: atTerminal ? notice : undefined,
     config,
-    mistakes,
-    warnings: loaded?.warnings ?? [],
+    mistakes: wrong.mistakes,
+    warnings: loaded?.warnings ?? wrong.warnings,
     agents,
-    secrets: config ? secretsOf(config, around.own) : [],
+    secrets,
     listenFault,
+    checkCharacter: openCharacter,
     checkDataDir,
   }, asked.signal);
+}
+
+/** What must not be seen of a configuration that could not be read: all that its variables' names say is secret. */
+function ownSecrets(own: AgentSurroundings["own"]): string[] {
+  const authKey = own.VTUBER_AUTH_KEY?.trim();
+  return secretsOf({ authKey, agents: [], fileVariables: Object.keys(own) }, own);
 }

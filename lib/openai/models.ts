@@ -1,7 +1,7 @@
 /** `GET /v1/models`. @module */
 
 import type { Handler } from "../http/router.ts";
-import type { Agents } from "../turn/agents.ts";
+import { type Agents, DEFAULT_AGENT, sameName } from "../turn/agents.ts";
 
 /** A model as OpenAI describes one. */
 export interface Model {
@@ -17,10 +17,11 @@ export function modelsHandler(agents: Agents, created: number): Handler {
   return () => Response.json({ object: "list", data: modelsOf(agents, created) });
 }
 
-/** Describes one model. @throws {Failure} `model_not_found`. */
+/** Describes one model; `default` is the default agent. @throws {Failure} `model_not_found`. */
 export function modelHandler(agents: Agents, created: number): Handler {
   return (_request, { rest }) => {
-    const model = modelsOf(agents, created).find(({ id }) => id === rest);
+    const wanted = sameName(rest, DEFAULT_AGENT) ? agents.default.name : rest;
+    const model = modelsOf(agents, created).find(({ id }) => id === wanted);
     if (model) return Response.json(model);
     throw agents.notFound(rest);
   };

@@ -14,6 +14,11 @@ export interface Served {
 
 /** The word that always means the default agent. */
 export const DEFAULT_AGENT = "default";
+/** Whether two names of agents are one to requests: capital letters make no difference. */
+export function sameName(one: string, other: string): boolean {
+  return one.toLowerCase() === other.toLowerCase();
+}
+
 /** Names of models that an error message lists. */
 const LISTED_MODELS = 20;
 
@@ -47,23 +52,24 @@ export class Agents implements AsyncDisposable {
 
   /**
    * What a model's name means: an id of {@linkcode models}, or else a model's own name, or else the default agent,
-   * since skins hard-code names such as `gpt-4o`.
+   * since skins hard-code names such as `gpt-4o`. Spaces around it make no difference, nor does a `/` or an `@` at its
+   * end, nor do capital letters in an agent's name, unless what is written to the letter means something.
    *
    * @throws {Failure} `model_not_found` for a name that means nothing, if names are taken strictly.
    */
   resolve(wanted: string): Served {
-    const whole = this.#known(wanted);
+    const text = wanted.trim();
+    const whole = this.#known(text);
     if (whole) return whole;
     // A conversation's name may hold an @, as may a model's.
-    const places = [...wanted.matchAll(/@/g)].map(({ index }) => index).reverse()
-      .filter((at) => at < wanted.length - 1);
+    const places = [...text.matchAll(/@/g)].map(({ index }) => index).reverse();
     for (const meaning of [(name: string) => this.#known(name), (name: string) => this.#ofAgent(name)]) {
       for (const at of places) {
-        const named = meaning(wanted.slice(0, at));
-        if (named) return { ...named, conversation: wanted.slice(at + 1) };
+        const named = meaning(text.slice(0, at));
+        if (named) return { ...named, conversation: text.slice(at + 1) || undefined };
       }
     }
-    const guessed = this.#ofAgent(wanted);
+    const guessed = this.#ofAgent(text);
     if (guessed) return guessed;
     if (this.isStrict) throw this.notFound(wanted);
     return served(this.default);
@@ -83,8 +89,13 @@ export class Agents implements AsyncDisposable {
     await Promise.all(this.all.map((agent) => agent[Symbol.asyncDispose]()));
   }
 
-  /** What the name is known to mean: ids first, of all agents. */
+  /** What the name is known to mean, with a model behind its `/` or with none. */
   #known(wanted: string): Served | undefined {
+    return this.#meant(wanted) ?? (wanted.endsWith("/") ? this.#meant(wanted.slice(0, -1)) : undefined);
+  }
+
+  /** What is meant by a name: ids first, of all agents. */
+  #meant(wanted: string): Served | undefined {
     if (wanted === "" || wanted === DEFAULT_AGENT) return served(this.default);
     const agent = this.named(wanted);
     if (agent) return served(agent);
@@ -101,12 +112,14 @@ export class Agents implements AsyncDisposable {
         if (offered) return served(agent, offered.id);
       }
     }
-    return undefined;
+    if (sameName(wanted, DEFAULT_AGENT)) return served(this.default);
+    const alike = this.all.find(({ name }) => sameName(name, wanted));
+    return alike && served(alike);
   }
 
   /** A model of an agent that has not told yet which it offers, or that does not offer it: then its usual one. */
   #ofAgent(wanted: string): Served | undefined {
-    const { owner, model } = this.#split(wanted);
+    const { owner, model } = this.#split(wanted.replace(/\/$/, ""));
     if (owner === undefined) return undefined;
     if (owner.models.length === 0) return served(owner, model);
     return this.isStrict ? undefined : served(owner);
@@ -114,10 +127,11 @@ export class Agents implements AsyncDisposable {
 
   /** The agent whose name it begins with, the longest one, and the rest. */
   #split(wanted: string): { owner: Agent | undefined; model: string } {
-    const [owner] = this.all.filter(({ name }) =>
-      wanted.startsWith(`${name}/`) && wanted.length > name.length + 1
+    const owners = this.all.filter(({ name: { length: end }, name }) =>
+      wanted[end] === "/" && wanted.length > end + 1 && sameName(wanted.slice(0, end), name)
     )
       .toSorted((a, b) => b.name.length - a.name.length);
+    const owner = owners.find(({ name }) => wanted.startsWith(name)) ?? owners[0];
     return { owner, model: owner ? wanted.slice(owner.name.length + 1) : "" };
   }
 }

@@ -1,11 +1,6 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import {
-  type AgentTable,
-  type AgentTables,
-  NO_TABLES,
-  readAgentTables,
-  unreadable,
-} from "../../lib/config/file.ts";
+import type { AgentTable } from "../../lib/config/agent_table.ts";
+import { type AgentTables, NO_TABLES, readAgentTables, unreadable } from "../../lib/config/file.ts";
 
 interface Read {
   tables: AgentTables;
@@ -92,6 +87,19 @@ const READ: [name: string, text: string, table: AgentTable, variables?: string[]
     command: "a",
     args: ["$NAME", "${}", "${a-b}", "$mao"],
   }, ["NAME"]],
+  ["tables in any order", '[agent.env]\nX = "1"\n[agent]\ncommand = "a"\n', {
+    ...EMPTY,
+    command: "a",
+    env: { X: "1" },
+  }],
+  [
+    "names of variables as systems have them",
+    '[agent]\ninherit_env = ["ProgramFiles(x86)", "a.b-c", "_"]\n',
+    {
+      ...EMPTY,
+      inheritEnv: ["ProgramFiles(x86)", "a.b-c", "_"],
+    },
+  ],
   ["a byte order mark", '\ufeff[agent]\ncommand = "a"\n', { ...EMPTY, command: "a" }],
   [
     "variables of other tables, which are left alone",
@@ -115,93 +123,6 @@ for (const [name, text, table, variables = []] of READ) {
       mistakes: [],
       warnings: [],
     });
-  });
-}
-
-const MISTAKES: [name: string, text: string, says: RegExp[]][] = [
-  ["broken TOML", "[agent\ncommand = 1", [/^my\.toml: /]],
-  ["a value that is none", "[agent]\ncommand = \n", [/^my\.toml: /]],
-  ["a command that is a number", "[agent]\ncommand = 7\n", [/^my\.toml: agent\.command: /]],
-  ["an empty command", '[agent]\ncommand = ""\n', [/^my\.toml: agent\.command: /]],
-  ["a command that is a list", '[agent]\ncommand = ["a"]\n', [
-    /^my\.toml: agent\.command: must be a text: .*args\.$/,
-  ]],
-  ["arguments that are a string", '[agent]\nargs = "acp"\n', [
-    /^my\.toml: agent\.args: must be a list of texts/,
-  ]],
-  ["an argument that is a number", '[agent]\nargs = ["a", 1]\n', [/^my\.toml: agent\.args\.1: /]],
-  ["a variable that is a number", "[agent]\nenv = { PORT = 8080 }\n", [
-    /^my\.toml: agent\.env\.PORT: must be a text: put it in quotes/,
-  ]],
-  ["variables in a list", '[agent]\nenv = [{ name = "A", value = "b" }]\n', [
-    /agent\.env: must be a table of texts by name/,
-  ]],
-  ["names to hand on that are a text", '[agent]\ninherit_env = "A,B"\n', [
-    /agent\.inherit_env: must be a list of names, such as/,
-  ]],
-  ["an empty folder", '[agent]\nworking_dir = ""\n', [/agent\.working_dir: may not be empty/]],
-  ["an agent's key in [agents]", '[agents]\ncommand = "a"\n', [
-    /agents\.command: must be the table of an agent/,
-  ]],
-  ["a mode that is a number", "[agent]\nmode = 1\n", [/^my\.toml: agent\.mode: /]],
-  ["no processes", "[agent]\nprocesses = 0\n", [/^my\.toml: agent\.processes: must be from 1 to 16\.$/]],
-  ["too many processes", "[agent]\nprocesses = 17\n", [
-    /^my\.toml: agent\.processes: must be from 1 to 16\.$/,
-  ]],
-  ["half a process", "[agent]\nprocesses = 1.5\n", [/^my\.toml: agent\.processes: must be a whole number/]],
-  ["an unknown policy", '[agent]\npermissions = "never"\n', [
-    /^my\.toml: agent\.permissions: must be one of ask, allow, deny\.$/,
-  ]],
-  ["a named agent without a command", '[agents.codex]\nargs = ["a"]\n', [
-    /^my\.toml: agents\.codex\.command: is required: the agent's program\.$/,
-  ]],
-  ["a named agent whose command is a number", "[agents.codex]\ncommand = 7\n", [
-    /^my\.toml: agents\.codex\.command: /,
-  ]],
-  ["agents that are no tables", "[agents]\ncodex = 1\n", [/^my\.toml: agents\.codex: /]],
-  ["agents that are a list", '[[agents]]\ncommand = "a"\n', [/^my\.toml: agents: /]],
-  ["the reserved name", '[agents.default]\ncommand = "a"\n', [
-    /^my\.toml: agents\.default: .*requests mean the default agent by it\.$/,
-  ]],
-  ...["a/b", "a@b", "", "-a", ".a", "a b", "\u00e9", "a".repeat(65)].map((
-    name,
-  ): [string, string, RegExp[]] => [
-    `the name ${JSON.stringify(name)}`,
-    `[agents."${name}"]\ncommand = "a"\n`,
-    [
-      /^my\.toml: agents\.[^:]*: an agent's name begins with/,
-    ],
-  ]),
-  [
-    "more agents than there may be",
-    Array.from({ length: 51 }, (_, n) => `[agents.a${n}]\ncommand = "a"\n`).join(""),
-    [
-      /^my\.toml: agents: there may be 50 at most\.$/,
-    ],
-  ],
-  ["an agent that is a string", 'agent = "opencode"\n', [/^my\.toml: agent: /]],
-  ["several at once", "[agent]\ncommand = 7\nargs = 8\ninherit_env = 9\n", [
-    /agent\.command/,
-    /agent\.args/,
-    /agent\.inherit_env/,
-  ]],
-  ["a variable that is not set", '[agent]\ncommand = "${NOPE}/agent"\n', [
-    /^my\.toml: agent\.command: \$\{NOPE\} is not set\.$/,
-  ]],
-  ["variables that are not set", '[agent]\ncommand = "a"\nargs = ["${X}", "${Y}"]\n', [
-    /agent\.args\.0: \$\{X\}/,
-    /agent\.args\.1: \$\{Y\}/,
-  ]],
-  ["a variable by the name of an object's own", '[agent]\ncommand = "a${constructor}"\n', [
-    /\$\{constructor\} is not set/,
-  ]],
-];
-
-for (const [name, text, says] of MISTAKES) {
-  Deno.test(`readAgentTables: ${name} is a mistake`, () => {
-    const { mistakes } = read(text);
-    assertEquals(mistakes.length, says.length, mistakes.join("\n"));
-    says.forEach((pattern, at) => assertMatch(mistakes[at]!, pattern));
   });
 }
 
@@ -252,6 +173,43 @@ cwd = "/"
 
 Deno.test("readAgentTables: nothing is read of a file with mistakes in its shape", () => {
   assertEquals(read('[agent]\ncommand = "a"\nargs = 1\n').tables, NO_TABLES);
+});
+
+Deno.test("readAgentTables: what is wrong in several tables is told at once, with the hints", () => {
+  const { tables, mistakes, warnings } = read(`
+[agents.a]
+processes = 0
+[agents."b c"]
+args = ["x"]
+[agents.d]
+comand = "x"
+mcp_servers = 3
+[agent]
+command = 7
+[agent.mcp_servers.fs]
+comand = "y"
+`);
+  assertEquals(mistakes.map((mistake) => mistake.split(": ")[1]), [
+    "agent.command",
+    "agent.mcp_servers.fs",
+    "agents.a.processes",
+    "agents.a.command",
+    "agents.b c",
+    "agents.b c.command",
+    "agents.d.mcp_servers",
+    "agents.d.command",
+  ]);
+  assertEquals(warnings, [
+    "my.toml: agents.d.comand is not a setting of this version. Did you mean command?",
+  ]);
+  assertEquals(tables, NO_TABLES);
+});
+
+Deno.test("readAgentTables: an agent may have the name of an object's own", () => {
+  const { tables, mistakes } = read(
+    '[agents.toString]\ncommand = "a"\n[agents.constructor]\ncommand = "b"\n',
+  );
+  assertEquals([mistakes, [...tables.agents.keys()]], [[], ["toString", "constructor"]]);
 });
 
 const NONE = "my.toml: the file has neither [agent] nor [agents]: it describes no agent.";

@@ -262,6 +262,26 @@ Deno.test("loadConfig: every mistake is told at once, each with its variable", (
   assertEquals(mistakes.length, named.length);
 });
 
+Deno.test("loadConfig: what is odd is told with the mistakes", () => {
+  const env = { VTUBER_NOPE: "1" };
+  const text = '[agents.a]\ncomand = "true"\n';
+  const error = assertThrows(() => loadConfig({ env, file: file(text), os: "linux" }), ConfigError);
+  assertEquals(error.mistakes, ["config.toml: agents.a.command: is required: the agent's program."]);
+  assertEquals(error.warnings.slice(0, 2), [
+    "config.toml: agents.a.comand is not a setting of this version. Did you mean command?",
+    "VTUBER_NOPE is not a setting of this version.",
+  ]);
+});
+
+Deno.test("loadConfig: what no variable can be called is not handed on, and what it is, is not told", () => {
+  for (const names of ["KEY=sk-hush", "A,sk-hush more"]) {
+    const [mistake, ...more] = mistakesOf({ env: { OPENAB_AGENT_INHERIT_ENV: names } });
+    assertEquals(more, []);
+    assertMatch(mistake!, /^OPENAB_AGENT_INHERIT_ENV: must be names of variables/);
+    assertEquals(mistake!.includes("hush"), false);
+  }
+});
+
 Deno.test("loadConfig: an empty variable counts as unset", () => {
   const names = Object.keys(Object.fromEntries(WRONG.map(([name]) => [name, ""])));
   const env = Object.fromEntries([...names, "GATEWAY_LISTEN", "VTUBER_AUTH_KEY", "VTUBER_DEFAULT_MODEL"].map((

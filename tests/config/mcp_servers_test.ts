@@ -68,6 +68,10 @@ const MISTAKES: [name: string, raw: unknown, says: RegExp[]][] = [
     /\.fs\.command: must be a text: .*into args/,
   ]],
   ["a variable that is a number", { fs: { command: "a", env: { PORT: 1 } } }, [/\.fs\.env\.PORT: /]],
+  ["a name that no variable can have", { fs: { command: "a", env: { "A=B": "x" } } }, [
+    /\.fs\.env: has a name that no variable can have/,
+  ]],
+  ["a date", new Date(0), [/^agents\.codex\.mcp_servers: must be tables by name/]],
   ["a program of another type", { fs: { command: "a", type: "http" } }, [/\.fs\.type: must be "stdio"/]],
   ["an address of another type", { web: { url: "https://a", type: "stdio" } }, [
     /\.web\.type: must be "http" or "sse"/,

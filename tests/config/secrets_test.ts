@@ -57,6 +57,35 @@ const CASES: [name: string, lines: string, secrets: string[], env?: Env][] = [
   ["variables in an MCP server's arguments", MCP + 'command = "fs"\nargs = ["${API_KEY}"]\n', ["value-1"], {
     API_KEY: "value-1",
   }],
+  [
+    "words behind options",
+    'args = ["--api-key", "value-1", "-token", "value-2", "--verbose", "value-x", "--auth", "--readonly-mode"]\n',
+    ["value-1", "value-2"],
+  ],
+  [
+    "words of options and variables",
+    'args = ["--token=value-1", "API_KEY=value=2", "--level=verbose", "-password=value-3", "X-Auth: value-4"]\n',
+    ["value-1", "value=2", "value-3", "value-4"],
+  ],
+  [
+    "pairs and addresses behind options",
+    'args = ["--env=TOKEN=value-1", "--header=X-Auth: value-2", "--url=https://a.example/?token=value-3"]\n',
+    ["value-1", "value-2", "https://a.example/?token=value-3", "value-3"],
+  ],
+  ["an option without its word", 'args = ["--max", "--api-key"]\n', []],
+  ["short words behind options", 'args = ["--api-key", "short", "--token=short"]\n', []],
+  ["words of a shell", `args = ["-c", "TOKEN=value-1 a --key 'value-2 3'"]\n`, [
+    "value-1 a --key 'value-2 3'",
+    "value-1",
+    "value-2 3",
+  ]],
+  ["addresses in arguments", 'args = ["https://a.example/mcp", "https://a.example/?a=b&token=value-1"]\n', [
+    "https://a.example/?a=b&token=value-1",
+    "value-1",
+  ]],
+  ["an MCP server's arguments", `${MCP}command = "fs"\nargs = ["--header", "Authorization: Bearer 1"]\n`, [
+    "Bearer 1",
+  ]],
   ["variables of other tables", '[discord]\ntoken = "${BOT_TOKEN}"\n', [], { BOT_TOKEN: "value-1" }],
   ["one value twice", 'args = ["${API_KEY}"]\nenv = { KEY = "${API_KEY}" }\n', ["value-1"], {
     API_KEY: "value-1",
@@ -68,3 +97,10 @@ for (const [name, lines, secrets, env] of CASES) {
     assertEquals(secretsWith(lines, env), secrets);
   });
 }
+
+Deno.test("secretsOf: words of the command of variables and flags", () => {
+  const said = { OPENAB_AGENT_COMMAND: "env GH_TOKEN=value-1 agent --api-key value-2 --mode readonly" };
+  for (const [env, flags] of [[said, {}], [{}, said]] as [Env, Env][]) {
+    assertEquals(secretsOf(loadConfig({ env, flags }).config, {}), ["value-1", "value-2"]);
+  }
+});

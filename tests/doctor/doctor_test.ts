@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { secretsOf } from "../../lib/config/secrets.ts";
-import { runDoctor } from "../../lib/doctor/doctor.ts";
-import { agentOf, configOf, examine, failing, KEY, TOLD } from "./patient.ts";
+import { AT_ONCE, runDoctor } from "../../lib/doctor/doctor.ts";
+import { agentOf, configOf, examine, failing, KEY, SILENT_AGENT, TOLD } from "./patient.ts";
 
 Deno.test("runDoctor: one line for each thing that is well, and the sum", async () => {
   const { lines, isWell } = await examine();
@@ -25,7 +25,7 @@ Deno.test("runDoctor: one line for each thing that is well, and the sum", async 
   assertEquals(isWell, true);
 });
 
-Deno.test("runDoctor: with mistakes nothing else is checked", async () => {
+Deno.test("runDoctor: with mistakes nothing else is checked, and warnings are told as well", async () => {
   const lines: string[] = [];
   const never = () => {
     throw new Error("This is not to be asked.");
@@ -34,10 +34,11 @@ Deno.test("runDoctor: with mistakes nothing else is checked", async () => {
     print: (line) => lines.push(line),
     config: undefined,
     mistakes: ["VTUBER_LOG: must be one of debug, info.", "config.toml: agent.args: must be a list."],
-    warnings: [],
+    warnings: ["config.toml: agent.comand is not a setting. Did you mean command?"],
     agents: [],
     secrets: [],
     listenFault: never,
+    checkCharacter: never,
     checkDataDir: never,
   });
   assertEquals(isWell, false);
@@ -46,7 +47,9 @@ Deno.test("runDoctor: with mistakes nothing else is checked", async () => {
     "     Correct it, and",
     "FAIL config.toml: ag",
     "     Correct it, and",
-    "0 ok, 0 warnings, 2 ",
+    "warn config.toml: ag",
+    "     Correct it or t",
+    "0 ok, 1 warning, 2 f",
   ]);
 });
 
@@ -66,11 +69,12 @@ Deno.test("runDoctor: an agent whose program or folder is missing is not started
   }
 });
 
-const NAMES = ["a", "b", "c", "d", "e", "f", "g"];
-const SEVEN = NAMES.map((name) => `[agents.${name}]\ncommand = "${name}-acp"\n`).join("");
+/** More than are tried at once. */
+const NAMES = Array.from({ length: AT_ONCE + 3 }, (_, n) => String.fromCharCode(97 + n));
+const MANY = NAMES.map((name) => `[agents.${name}]\ncommand = "${name}-acp"\n`).join("");
 
 Deno.test("runDoctor: agents are tried a few at once, and told of in order", async () => {
-  const config = configOf({}, SEVEN);
+  const config = configOf({}, MANY);
   const waiting: (() => void)[] = [];
   let atOnce = 0;
   let most = 0;
@@ -83,7 +87,7 @@ Deno.test("runDoctor: agents are tried a few at once, and told of in order", asy
           const { promise, resolve } = Promise.withResolvers<void>();
           // The last that was begun is the first that is done.
           waiting.push(resolve);
-          if (waiting.length === 4 || one.name === "g") {
+          if (waiting.length === AT_ONCE || one.name === NAMES.at(-1)) {
             for (const go of waiting.splice(0).reverse()) go();
           }
           await promise;
@@ -95,11 +99,48 @@ Deno.test("runDoctor: agents are tried a few at once, and told of in order", asy
   });
   const told = lines.flatMap((line) => /^ok {3}(\w): started in \d+ ms: (\w) 1/.exec(line)?.slice(1) ?? []);
   assertEquals(told, NAMES.flatMap((name) => [name, name]));
-  assertEquals(most, 4);
+  assertEquals(most, AT_ONCE);
+});
+
+Deno.test("runDoctor: one that is silent keeps none of the others waiting", async () => {
+  const config = configOf({}, MANY);
+  const others = Promise.withResolvers<void>();
+  let tried = 0;
+  const { isWell } = await examine({
+    config,
+    agents: config.agents.map((one) =>
+      agentOf(one, {
+        async describe() {
+          if (one.name === NAMES[0]) await others.promise;
+          else if (++tried === NAMES.length - 1) others.resolve();
+          return TOLD;
+        },
+      })
+    ),
+  });
+  assertEquals(isWell, true);
+});
+
+Deno.test("runDoctor: whoever waits is told first which agents are tried", async () => {
+  const notices: string[] = [];
+  const before: number[] = [];
+  const { lines } = await examine({
+    config: configOf({}, MANY),
+    notice: (line) => notices.push(line),
+    agent: {
+      describe() {
+        before.push(notices.length);
+        return Promise.resolve(TOLD);
+      },
+    },
+  });
+  assertEquals(notices, [`trying ${NAMES.join(", ")}... (a silent one takes a minute or two)`]);
+  assertEquals(new Set(before), new Set([1]));
+  assertEquals(lines.some((line) => line.startsWith("trying")), false);
 });
 
 Deno.test("runDoctor: one agent that fails keeps none of the others from being tried", async () => {
-  const config = configOf({}, SEVEN);
+  const config = configOf({}, MANY);
   const { lines, isWell } = await examine({
     config,
     agents: config.agents.map((one) =>
@@ -107,7 +148,7 @@ Deno.test("runDoctor: one agent that fails keeps none of the others from being t
     ),
   });
   assertEquals(isWell, false);
-  assertEquals(lines.filter((line) => line.includes("opened a session")).length, 6);
+  assertEquals(lines.filter((line) => line.includes("opened a session")).length, NAMES.length - 1);
   assertEquals(lines.filter((line) => line.startsWith("FAIL")), ["FAIL b: could not be used: No."]);
 });
 
@@ -126,7 +167,10 @@ Deno.test("runDoctor: an agent that never opens a session is given up", async ()
     },
   });
   assertEquals([isWell, wasGivenUp], [false, true]);
-  assertMatch(lines.at(-3)!, /^FAIL openab: could not be used: It opened no session within 0\.001 seconds/);
+  assertMatch(
+    lines.at(-3)!,
+    /^FAIL openab: could not be used: In 0\.001 seconds it came no further than init/,
+  );
 });
 
 Deno.test("runDoctor: when it is asked to end it stops, once agents have ended, and tells that not all was checked", async () => {
@@ -199,7 +243,7 @@ headers = { Authorization = "${secrets.header}" }
     secrets: secretsOf(config, {}),
     agent: {
       describe: failing("agent_unavailable", "It ended."),
-      said: () => ({ stderr: [line, line], stray: line }),
+      said: () => ({ ...SILENT_AGENT, stderr: [line, line], stray: line, lastStray: `${line}!` }),
     },
   });
   assertMatch(failed.lines.join("\n"), /x{95}\[secr/);

@@ -4,6 +4,7 @@ import type { AgentDescription } from "../../lib/acp/describe.ts";
 import type { AgentSetup } from "../../lib/acp/start.ts";
 import { type Config, loadConfig } from "../../lib/config/load.ts";
 import { type DoctorAgent, type DoctorDeps, runDoctor } from "../../lib/doctor/doctor.ts";
+import type { Said } from "../../lib/doctor/failed.ts";
 import type { Program } from "../../lib/doctor/report.ts";
 import { Failure } from "../../lib/turn/failure.ts";
 
@@ -35,14 +36,26 @@ export const TOLD: AgentDescription = {
 };
 export const PROGRAM: Program = { path: "/usr/bin/codex-acp", isExecutable: true };
 
+/** What is heard of an agent that says nothing. */
+export const SILENT_AGENT: Said = {
+  step: "start",
+  login: undefined,
+  how: undefined,
+  stderr: [],
+  stray: undefined,
+  lastStray: undefined,
+};
+
 /** An agent whose parts are all well, but for those that are given. */
 export function agentOf(config: AgentSetup, parts: Partial<DoctorAgent> = {}): DoctorAgent {
   return {
     config,
+    unset: [],
     findProgram: () => Promise.resolve(PROGRAM),
     findFolder: () => Promise.resolve({ path: "/project", isFolder: true }),
+    findServers: () => Promise.resolve([]),
     describe: () => Promise.resolve(TOLD),
-    said: () => ({ stderr: [], stray: undefined }),
+    said: () => SILENT_AGENT,
     kill() {},
     ...parts,
   };
@@ -63,11 +76,16 @@ export async function examine(
     agents: config.agents.map((one) => agentOf(one, agent)),
     secrets: [],
     listenFault: () => Promise.resolve(undefined),
+    checkCharacter: () => Promise.resolve(),
     checkDataDir: () => Promise.resolve({ level: "ok", text: "conversations are kept in /data" }),
     ...parts,
   }, signal);
   return { lines, isWell };
 }
 
-export const failing = (code: "agent_unavailable" | "agent_auth_required", message: string) => () =>
-  Promise.reject(new Failure(code, message));
+export const failing = (
+  code: "agent_unavailable" | "agent_auth_required",
+  message: string,
+  cause?: Error,
+) =>
+() => Promise.reject(new Failure(code, message, { cause }));

@@ -1,21 +1,5 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import type { AgentSurroundings } from "../../lib/acp/start.ts";
-import { type Log, SILENT } from "../../lib/ops/log.ts";
-import { Failure } from "../../lib/turn/failure.ts";
-import { agentCommand } from "../fakes/agent.ts";
-import { loadConfig } from "../../lib/config/load.ts";
-import { checkDataDir, doctorAgent, findFolder, findProgram, listenFault } from "../../lib/doctor/probe.ts";
-
-/** What agents of these tests are given. */
-function around(log: Log): AgentSurroundings {
-  return {
-    own: Deno.env.toObject(),
-    windows: Deno.build.os === "windows",
-    desk: { ask: () => Promise.resolve(undefined) },
-    version: "0.0.0",
-    log,
-  };
-}
+import { checkDataDir, findFolder, findProgram, listenFault } from "../../lib/doctor/probe.ts";
 
 const LOOPBACK = { hostname: "127.0.0.1", port: 0 };
 
@@ -157,83 +141,4 @@ Deno.test("checkDataDir: a folder that is new, one that is damaged, and one that
   } finally {
     await Deno.remove(root, { recursive: true });
   }
-});
-
-Deno.test("doctorAgent: finds its program in the environment that it gets, and describes one process", async () => {
-  const root = await Deno.realPath(await Deno.makeTempDir());
-  try {
-    const { command, args } = agentCommand({ image: true, authMethods: ["key"] });
-    const text = [
-      "[agent]",
-      `command = ${JSON.stringify(command)}`,
-      `args = ${JSON.stringify(args)}`,
-      `working_dir = ${JSON.stringify(root)}`,
-      "processes = 3",
-      "[agents.tool]",
-      'command = "tool"',
-      `env = { PATH = ${JSON.stringify(`${root}/none:${root}`)} }`,
-    ].join("\n");
-    await Deno.writeTextFile(`${root}/tool`, "", { mode: 0o755 });
-    const { agents } = loadConfig({ env: { HOME: root }, file: { path: "config.toml", text } }).config;
-    const [fake, tool] = agents.map((config) => doctorAgent(config, around(SILENT)));
-    assertEquals(await tool!.findProgram(), { path: `${root}/tool`, isExecutable: true });
-    assertEquals(await fake!.findFolder(), { path: root, isFolder: true });
-    const { accepts, authMethods } = await fake!.describe(AbortSignal.timeout(60_000));
-    assertEquals([accepts, authMethods], [{ image: true, audio: false }, ["key"]]);
-  } finally {
-    await Deno.remove(root, { recursive: true });
-  }
-});
-
-/** An agent with this program; `strayMs` as {@linkcode doctorAgent} takes it. */
-function tried(program: { command: string; args: string[] }, log: Log = SILENT, strayMs?: number) {
-  const { command, args } = program;
-  const text = `[agent]\ncommand = ${JSON.stringify(command)}\nargs = ${JSON.stringify(args)}\n`;
-  const { agents } = loadConfig({ env: { HOME: "/" }, file: { path: "config.toml", text } }).config;
-  return doctorAgent(agents[0]!, around(log), strayMs);
-}
-
-Deno.test("doctorAgent: tells what an agent wrote to stderr when it cannot be used", async () => {
-  const givenUp = new AbortController();
-  const why = new Failure("agent_unavailable", "Too slow.");
-  const log: Log = {
-    ...SILENT,
-    info: (_message, fields) => fields?.line === "four" && givenUp.abort(why),
-  };
-  const agent = tried(agentCommand({ startDelayMs: 600_000, stderr: "one\ntwo\nthree\nfour\n" }), log);
-  const error = await assertRejects(() => agent.describe(givenUp.signal), Failure);
-  assertEquals(error.message, "Too slow.");
-  assertEquals(agent.said(), { stderr: ["two", "three", "four"], stray: undefined });
-});
-
-Deno.test("doctorAgent: an agent that writes nothing but what is no ACP is given up early", async () => {
-  const program = { command: "sh", args: ["-c", "echo; echo Welcome; echo again; exec sleep 300"] };
-  const agent = tried(program, SILENT, 1);
-  const error = await assertRejects(() => agent.describe(new AbortController().signal), Failure);
-  assertMatch(error.message, /no ACP/);
-  assertEquals(agent.said().stray, "Welcome");
-});
-
-Deno.test("doctorAgent: an agent that writes what is no ACP, and ends", async () => {
-  const agent = tried({ command: "sh", args: ["-c", "echo usage: agent acp"] });
-  await assertRejects(() => agent.describe(new AbortController().signal), Failure);
-  assertEquals(agent.said().stray, "usage: agent acp");
-});
-
-Deno.test("doctorAgent: a line before an agent's first word of ACP does no harm", async () => {
-  const { command, args } = agentCommand({});
-  const agent = tried({ command: "sh", args: ["-c", 'echo Welcome; exec "$@"', "sh", command, ...args] });
-  assertEquals((await agent.describe(new AbortController().signal)).protocolVersion, 1);
-  assertEquals(agent.said().stray, undefined);
-});
-
-Deno.test("doctorAgent: can be killed while it is described, and starts no more then", async () => {
-  const heard = Promise.withResolvers<void>();
-  const log: Log = { ...SILENT, info: (_message, fields) => fields?.line === "here" && heard.resolve() };
-  const agent = tried({ command: "sh", args: ["-c", "echo here >&2; exec sleep 300"] }, log);
-  const describing = agent.describe(new AbortController().signal);
-  await heard.promise;
-  agent.kill();
-  await assertRejects(() => describing, Failure);
-  await assertRejects(() => agent.describe(new AbortController().signal), Failure, "It was ended.");
 });

@@ -40,9 +40,17 @@ Deno.test("models: every id that is listed is found, and means what it says", as
   }
 });
 
+Deno.test("models: the default is the default agent", async () => {
+  const { agents } = house();
+  for (const rest of ["default", "Default"]) {
+    const response = await modelHandler(agents, CREATED)(REQUEST, { requestId: "1", rest });
+    assertEquals(await response.json(), { id: "openab", object: "model", created: CREATED, owned_by: "acp" });
+  }
+});
+
 Deno.test("models: one that is not there", () => {
   const { agents } = house();
-  for (const rest of ["gpt-4o", "coder/fast", "default", ""]) {
+  for (const rest of ["gpt-4o", "coder/fast", ""]) {
     const failure = assertThrows(
       () => void modelHandler(agents, CREATED)(REQUEST, { requestId: "1", rest }),
       Failure,

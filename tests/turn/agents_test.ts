@@ -60,6 +60,22 @@ const KNOWN: readonly Row[] = [
     "fast",
     "ann@example.com",
   ]],
+  ["spaces around", " coder/fast\t", ["coder", "fast"]],
+  ["nothing but spaces", "  ", ["openab"]],
+  ["an agent in other letters", "CODER", ["coder"]],
+  ["an agent in other letters, with a model", "Coder/fast", ["coder", "fast"]],
+  ["an agent in other letters, with a conversation", "Coder@Mao", ["coder", undefined, "Mao"]],
+  ["an agent in other letters that did not tell its models", "Quiet/any", ["quiet", "any"]],
+  ["the default in other letters", "DEFAULT", ["openab"]],
+  ["an agent without its model", "coder/", ["coder"]],
+  ["an agent without its conversation", "coder@", ["coder"]],
+  ["an agent without either", "coder/@", ["coder"]],
+  ["an agent without its model, with a conversation", "coder/@mao", ["coder", undefined, "mao"]],
+  ["a model without its conversation", "coder/fast@", ["coder", "fast"]],
+  ["a model with an at sign without its conversation", "coder/kimi@k2@", ["coder", "kimi@k2"]],
+  ["a model of an agent that did not tell, without its conversation", "quiet/any@", ["quiet", "any"]],
+  ["a model of an agent that did not tell, with a slash too many", "quiet/any/", ["quiet", "any"]],
+  ["the default without its conversation", "default@", ["openab"]],
 ];
 for (const [name, wanted, expected] of KNOWN) {
   Deno.test(`resolve: ${name}`, () => {
@@ -70,13 +86,10 @@ for (const [name, wanted, expected] of KNOWN) {
 /** What names mean that mean nothing strictly. */
 const GUESSED: readonly Row[] = [
   ["a name that skins hard-code", "gpt-4o", ["openab"]],
-  ["a name in other letters", "Coder", ["openab"]],
   ["a model that the agent does not offer", "coder/slow", ["coder"]],
   ["a model that the agent does not offer, in a conversation", "coder/slow@mao", ["coder", undefined, "mao"]],
   ["a model of an agent that is not there", "nobody/fast", ["openab"]],
   ["a model without an agent", "/fast", ["openab"]],
-  ["an agent without its model", "coder/", ["openab"]],
-  ["an agent without its conversation", "coder@", ["openab"]],
   ["a name with an at sign that skins hard-code", "gpt-4o@2024", ["openab"]],
   ["a conversation of an agent that is not there", "nobody@mao", ["openab"]],
 ];
@@ -114,6 +127,26 @@ Deno.test("resolve: the default agent may have any name, and its models are foun
   assertEquals(resolved(agents, "mao/fast"), ["mao/fast"]);
   assertEquals(resolved(agents, "mao/fast/x"), ["mao/fast", "x"]);
   assertEquals(resolved(agents, "mao/fast@ann"), ["mao/fast", undefined, "ann"]);
+});
+
+Deno.test("resolve: what is meant to the letter comes before what is not", () => {
+  const agents = new Agents([
+    agent("one", model("Two"), model("big", "THREE"), model("x", "Default")),
+    agent("two", model("x")),
+    agent("three"),
+    agent("Two/x"),
+    agent("four/"),
+    agent("four"),
+  ]);
+  assertEquals(resolved(agents, "Two"), ["one", "Two"]);
+  assertEquals(resolved(agents, "TWO"), ["one", "Two"]);
+  assertEquals(resolved(agents, "three"), ["three"]);
+  assertEquals(resolved(agents, "Three"), ["one", "big"]);
+  assertEquals(resolved(agents, "Default"), ["one", "x"]);
+  assertEquals(resolved(agents, "two/x"), ["two", "x"]);
+  assertEquals(resolved(agents, "Two/x"), ["Two/x"]);
+  assertEquals(resolved(agents, "TWO/x"), ["two", "x"]);
+  assertEquals(resolved(agents, "four/"), ["four/"]);
 });
 
 Deno.test("resolve: what an agent told meanwhile counts", () => {
