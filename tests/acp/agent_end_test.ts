@@ -54,7 +54,7 @@ Deno.test({
     try {
       await heard.until(({ type }) => type === "text");
       await soon(house.links[0]!.exited, "the agent's end");
-      const last = await soon(heard.last(), "the turn's end", 10_000);
+      const last = await soon(heard.last(), "the turn's end", 30_000);
       assertEquals(last, "failure agent_crashed");
       for (const pid of pidsIn(heard.text)) await gone(pid);
     } finally {

@@ -1,7 +1,14 @@
 import { AcpAgent, type AcpAgentOptions } from "../../lib/acp/agent.ts";
 import { type Launch, launch, type Link, type StopTimes } from "../../lib/acp/process.ts";
 import type { PromptBlock, Session } from "../../lib/turn/agent.ts";
-import { agentCommand, directive, type FakeAgentOptions, type Json, type Step } from "../fakes/agent.ts";
+import {
+  agentCommand,
+  directive,
+  type FakeAgentOptions,
+  type Json,
+  readEntries,
+  type Step,
+} from "../fakes/agent.ts";
 import { Heard, soon } from "../turn/heard.ts";
 import { Recorder } from "./ends.ts";
 import { NOBODY } from "./nobody.ts";
@@ -119,9 +126,7 @@ export class FakeHouse implements AsyncDisposable {
 
   /** What the agents got, in order; also `eof` and `signal`. */
   get came(): Json[] {
-    return Deno.readTextFileSync(this.#logFile).split("\n").filter((line) => line !== "").map((line) =>
-      JSON.parse(line)
-    );
+    return readEntries(Deno.readTextFileSync(this.#logFile));
   }
 
   /** How often something of this method came. */

@@ -121,7 +121,7 @@ class World {
       for (const job of this.open) this.#answer(job, { stopReason: "end_turn" });
       await settled();
     }
-    await soon(done, "every call", 1_000);
+    await soon(done, "every call");
     await this.house[Symbol.asyncDispose]();
   }
 

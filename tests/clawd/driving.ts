@@ -85,6 +85,9 @@ export const NOTIFICATION: Of<"notification"> = {
   urgency: "normal",
 };
 
+/** So long that a pet which answers is never given up, however slow the machine. */
+const PATIENT = { probeMs: 60_000, postMs: 60_000, farewellMs: 60_000 };
+
 /** A driver that waits for nothing longer than it must, and what came of it. */
 export class Driving implements AsyncDisposable {
   readonly driver: ClawdDriver;
@@ -116,7 +119,7 @@ export class Driving implements AsyncDisposable {
         this.#tell();
       },
       ...options,
-      times: { lookMs: 1, retryMs: 1, retryMaxMs: 1, ...options.times },
+      times: { ...PATIENT, lookMs: 1, retryMs: 1, retryMaxMs: 1, ...options.times },
     });
   }
 

@@ -1,8 +1,8 @@
 /** Several agents behind one address, as a configuration file names them. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { agentCommand, type FakeAgentOptions } from "../fakes/agent.ts";
-import { agentsOf, type Home, killed, makeHome, sessionsOf } from "./home.ts";
+import { agentCommand, type FakeAgentOptions, readEntries } from "../fakes/agent.ts";
+import { agentsOf, type Home, killed, makeGate, makeHome, sessionsOf } from "./home.ts";
 import { readAnswer, script, type Server, type ServerOptions, startServer, until } from "./server.ts";
 import { answer, opening, promptsOf, question, Talker } from "./talker.ts";
 
@@ -48,11 +48,7 @@ function logOf(home: Home, name: string): string {
 
 /** What an agent received. */
 async function receivedBy(home: Home, name: string): Promise<Record<string, unknown>[]> {
-  const text = await Deno.readTextFile(logOf(home, name));
-  // It may be in the middle of its last line.
-  return text.slice(0, text.lastIndexOf("\n") + 1).split("\n").filter(Boolean).map((line) =>
-    JSON.parse(line)
-  );
+  return readEntries(await Deno.readTextFile(logOf(home, name)));
 }
 
 /** What an agent was told. */
@@ -244,9 +240,9 @@ url = "https://mcp.example/"
 
 const MARK = script({ env: ["OAB_VTUBER_AGENT_MARK"] });
 
-/** Waits for both processes of an agent: as long as one is ready and the other is not, that one is given the sessions. */
-async function bothReady(server: Server): Promise<void> {
-  await until(() => server.log().split('"message":"agent ready"').length > 2);
+/** Waits until so many processes made a session: as long as one did and the other did not, that one is given all. */
+async function processesReady(server: Server, count = 2): Promise<void> {
+  await until(() => server.log().split('"message":"a session was made"').length > count);
 }
 
 Deno.test("two processes share the conversations of an agent, and one that dies takes no other's with it", async () => {
@@ -255,7 +251,7 @@ Deno.test("two processes share the conversations of an agent, and one that dies 
   const tables = { "agents.twin": { agent, more: "processes = 2\n" } };
   await using server = await startWith(home, tables, { env: { OPENAB_AGENT_COMMAND: "" } });
   const pids = await agentsOf(server, 2);
-  await bothReady(server);
+  await processesReady(server);
   const skins = [1, 2].map((number) => new Talker({ persona: `You are number ${number}.` }));
   const marks = async () => {
     const heard = [];
@@ -282,17 +278,19 @@ Deno.test("two processes share the conversations of an agent, and one that dies 
 
 Deno.test("a process that dies in a turn does not end the turn in another", async () => {
   await using home = await makeHome();
+  await using gate = await makeGate();
   const tables = { "agents.twin": { more: "processes = 2\n" } };
   await using server = await startWith(home, tables, { env: { OPENAB_AGENT_COMMAND: "" } });
   await agentsOf(server, 2);
-  await bothReady(server);
+  await processesReady(server);
   const [one, two] = [{ conversation_id: "one" }, { conversation_id: "two" }];
   const marks = [await server.chat(MARK, one), await server.chat(MARK, two)];
   const [first, second] = await Promise.all(marks.map((response) => response.text()));
   assert(readAnswer(first!).text !== readAnswer(second!).text);
-  const running = await server.chat(script({ text: "I go " }, { sleepMs: 500 }, { text: "on." }), one);
+  const running = await server.chat(script({ text: "I go " }, gate.step, { text: "on." }), one);
   const dying = await server.chat(script({ text: "I do " }, { kill: true }), two);
   assertEquals(readAnswer(await dying.text()).finish, "error");
+  await gate.open();
   const { text, finish } = readAnswer(await running.text());
   assertEquals([text, finish], ["I go on.\n", "stop"]);
 });
@@ -312,6 +310,8 @@ Deno.test({
     };
     const own = { HANDED_ON: "yes", ALSO: "too", SOURCE: "hello", KEPT_BACK: "no", USER: "mao" };
     await using server = await startWith(home, tables, { env: { ...own, VTUBER_AUTH_KEY: key } });
+    // One that has just been started still has the environment of whoever started it.
+    await processesReady(server, 4);
     const found = [];
     for (const pid of await agentsOf(server, 4)) {
       const text = await Deno.readTextFile(`/proc/${pid}/environ`);
@@ -345,4 +345,57 @@ Deno.test("one agent that cannot be started leaves the others alone", async () =
   assertEquals([ill.status, (await ill.json()).error.code], [503, "agent_unavailable"]);
   const skin = new Talker({ model: "well" });
   assertEquals((await skin.say(server, question(1))).text, answer(1));
+});
+
+Deno.test("GET /readyz tells which agents can serve a turn", async () => {
+  await using home = await makeHome();
+  const tables = {
+    "agents.well": {},
+    "agents.ill": { agent: { dieOnStart: 3 } },
+    "agents.unknown": { agent: { authRequired: true, authMethods: ["browser"] } },
+    "agents.silent": { agent: { sessionDelayMs: 3_600_000 } },
+  };
+  await using server = await startWith(home, tables, { env: { OPENAB_AGENT_COMMAND: "" } });
+  const checks = {
+    "agent:well": "ok",
+    "agent:ill": "failing",
+    "agent:unknown": "failing",
+    "agent:silent": "starting",
+  };
+  let told: { status: number; body: unknown } | undefined;
+  await until(async () => {
+    const response = await fetch(`${server.url}/readyz`);
+    told = { status: response.status, body: await response.json() };
+    return JSON.stringify(told.body).includes(JSON.stringify(checks));
+  });
+  assertEquals(told, { status: 503, body: { status: "degraded", checks } });
+});
+
+Deno.test("every line of the log that is about an agent says which", async () => {
+  await using home = await makeHome();
+  const agent = { stderr: "A word of mine.\n", authMethods: ["browser"] };
+  const tables = {
+    "agents.one": { agent },
+    "agents.two": { agent },
+    "agents.three": { agent: { ...agent, authRequired: true } },
+  };
+  await using server = await startWith(home, tables, { env: { OPENAB_AGENT_COMMAND: "" } });
+  const failing = script({ raw: "npm warn" }, { error: { code: -32603, message: "Not today." } });
+  for (const model of ["one", "two"]) await (await server.chat(failing, { model })).text();
+  const served = ["one", "two"];
+  const expected = {
+    "agent ready": [...served, "three"],
+    "agent stderr": [...served, "three"],
+    "a session was made": served,
+    "skipped a line of the agent": served,
+    "the agent answered a prompt with an error": served,
+    "no session could be made ahead": ["three"],
+  };
+  for (const [message, names] of Object.entries(expected)) {
+    const lines = () => server.log().split("\n").slice(0, -1);
+    const told = () => lines().filter((line) => line.includes(`"message":"${message}"`));
+    const seen = () => new Set(told().map((line) => JSON.parse(line).agent));
+    await until(() => names.every((name) => seen().has(name)));
+    assertEquals([...seen()].sort(), [...names].sort(), message);
+  }
 });

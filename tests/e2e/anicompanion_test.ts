@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { AniCompanion, socketUrl } from "../fakes/anicompanion.ts";
+import { lastingAddress } from "./home.ts";
 import { script, startServer } from "./server.ts";
 import { get, patiently, poll } from "./watcher.ts";
 
@@ -120,13 +121,7 @@ Deno.test("two turns at once: it is busy until the last one ends", async () => {
 });
 
 Deno.test("a server that goes in the middle of a turn, and comes back: it gestures no longer", async () => {
-  const address = await (async () => {
-    await using first = await startServer();
-    const { host } = new URL(first.url);
-    first.signal("SIGTERM");
-    await first.exited;
-    return host;
-  })();
+  const address = lastingAddress();
   const env = { GATEWAY_LISTEN: address };
   const open = { tool: { id: "t", title: "build", kind: "execute", status: "in_progress" } };
   await using app = new AniCompanion({ endpoint: `http://${address}`, reconnectMs: 10, pingMs: 10 });

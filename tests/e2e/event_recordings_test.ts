@@ -146,7 +146,9 @@ const RECORDINGS = [...Deno.readDirSync(new URL("../fixtures/acp/", import.meta.
 for (const recording of RECORDINGS) {
   Deno.test(`${recording}: watchers are told what the golden file holds`, async () => {
     const env = { VTUBER_PERMISSIONS: "ask" };
-    await using server = await startServer({ agent: replayCommand(recording), env });
+    // It is always cancelled where its recording was, however long that takes.
+    const agent = replayCommand(recording, { cancelWaitMs: 600_000 });
+    await using server = await startServer({ agent, env });
     await using watcher = await watch(server, { events: ["*", "say"] });
     await watcher.ask({ type: "hello", client: "test" }, "hello");
     for (const prompt of promptsOf(recording)) await play(server, watcher, prompt);

@@ -496,27 +496,23 @@ Deno.test("of two conversations at once, the one that goes on is shown when the 
   const tool = { tool: { id: "t", title: "build", kind: "execute", status: "in_progress" } };
   const long = await server.chat(script({ text: "." }, tool, { hang: true }), {}, named("long"));
   await watcher.state("working");
-  await say(server, script({ text: "Quick." }), named("quick"));
-  await watcher.state("attention");
-  await using late = await watch(server);
-  await late.settled();
-  assertEquals(
-    new Set(late.of("agent_state").map(({ session_id }) => session_id)),
-    new Set(["long", "quick"]),
-  );
-  // The quick one comes to rest, and then the other is told again.
-  await watcher.until((frames) => frames.at(-1)!.session_id === "long" && frames.length > 4);
-  assertEquals(
-    watcher.frames.slice(2).map(({ session_id, state }) => [session_id, state]),
-    [
-      ["long", "thinking"],
-      ["long", "working"],
-      ["quick", "thinking"],
-      ["quick", "attention"],
-      ["quick", "idle"],
-      ["long", "working"],
-    ],
-  );
+  const told = [["long", "thinking"], ["long", "working"]];
+  // The end of the quick one is shown for a moment: who comes too late for it has to come again.
+  for (let isShown = false, tries = 0; !isShown; tries++) {
+    assert(tries < 20, "its end is not shown to who comes");
+    const from = watcher.frames.length;
+    await say(server, script({ text: "Quick." }), named("quick"));
+    await watcher.state("attention", from);
+    await using late = await watch(server);
+    await late.settled();
+    const shown = new Set(late.of("agent_state").map(({ session_id }) => session_id));
+    isShown = shown.has("quick");
+    assertEquals(shown, new Set(isShown ? ["long", "quick"] : ["long"]));
+    // The quick one comes to rest, and then the other is told again.
+    await watcher.until((frames) => frames.length > from && frames.at(-1)!.session_id === "long");
+    told.push(["quick", "thinking"], ["quick", "attention"], ["quick", "idle"], ["long", "working"]);
+  }
+  assertEquals(watcher.frames.slice(2).map(({ session_id, state }) => [session_id, state]), told);
   assertEquals(watcher.frames.at(-1)!.detail, { tool_class: "coding", tool_name: "build" });
   assertEquals((await get(server, "/v1/vtuber/state")).state, "working");
   // The other way round: the older one ends first.

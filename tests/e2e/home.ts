@@ -1,5 +1,6 @@
 /** A folder that outlives a server, and the processes that a server has. @module */
 
+import type { Step } from "../fakes/agent.ts";
 import { type Server, until } from "./server.ts";
 
 /** A folder that a test removes when it is done. */
@@ -11,6 +12,39 @@ export interface Home extends AsyncDisposable {
 export async function makeHome(): Promise<Home> {
   const path = await Deno.makeTempDir();
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
+}
+
+/** Where an agent waits in a turn until the test lets it go on. */
+export interface Gate extends AsyncDisposable {
+  /** The step of its script. */
+  readonly step: Step;
+  open(): Promise<void>;
+}
+
+/** Makes one. Whoever uses it makes it before the server. */
+export async function makeGate(): Promise<Gate> {
+  const folder = await Deno.makeTempDir();
+  return {
+    step: { waitFor: `${folder}/open` },
+    open: () => Deno.writeTextFile(`${folder}/open`, ""),
+    [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }),
+  };
+}
+
+/**
+ * An address at which a server can be started again and again. One that the system chooses may be given to somebody
+ * else meanwhile; systems choose none that is as low as this.
+ */
+export function lastingAddress(): string {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 10_000);
+    try {
+      Deno.listen({ hostname: "127.0.0.1", port }).close();
+      return `127.0.0.1:${port}`;
+    } catch {
+      // Somebody has it.
+    }
+  }
 }
 
 /** Ends a server without asking it, or by asking it, and waits until it has ended. */

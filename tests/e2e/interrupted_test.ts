@@ -1,9 +1,10 @@
 /** Conversations whose turns are cut short: by the agent, by the server, by the skin. */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { end, makeHome } from "./home.ts";
+import { end, makeGate, makeHome } from "./home.ts";
 import { readAnswer, script, type Server, startServer } from "./server.ts";
 import { answer, opening, promptsOf, question, Talker } from "./talker.ts";
+import { watch } from "./watcher.ts";
 
 async function promptsTo(server: Server) {
   return promptsOf(await server.received());
@@ -67,11 +68,15 @@ Deno.test("a turn that ends while the server does is remembered as answered", as
   await using home = await makeHome();
   const agent = { resume: true, memory: `${home.path}/sessions` };
   const skin = new Talker();
-  const slow = `Question 1? ${script({ text: "It takes " }, { sleepMs: 300 }, { text: "a while to say." })}`;
+  await using gate = await makeGate();
+  const slow = `Question 1? ${script({ text: "It takes " }, gate.step, { text: "a while to say." })}`;
   {
-    await using server = await startServer({ agent, home: home.path });
+    const env = { VTUBER_SHUTDOWN_GRACE_SECS: "600" };
+    await using server = await startServer({ agent, home: home.path, env });
     const response = await skin.begin(server, slow);
     const ended = end(server, "SIGTERM");
+    await server.logged('"message":"ending"');
+    await gate.open();
     assertEquals((await skin.hear(response)).text, "It takes a while to say.\n");
     await ended;
   }
@@ -142,28 +147,13 @@ Deno.test("watchers are told the same conversation as the skin, also after a res
   const seen = new Set<string>();
   for (const turn of [1, 2]) {
     await using server = await startServer({ agent, home: home.path });
-    const socket = new WebSocket(`${server.url.replace("http", "ws")}/v1/vtuber/ws`);
-    const closed = new Promise((resolve) => socket.onclose = resolve);
-    const told: { type: string; state?: string; session_id?: string }[] = [];
-    const idle = new Promise<void>((resolve) =>
-      socket.onmessage = ({ data }) => {
-        const event = JSON.parse(data);
-        told.push(event);
-        if (event.type === "subscribed") resolve();
-      }
-    );
-    await new Promise((resolve) => socket.onopen = resolve);
-    socket.send(JSON.stringify({ type: "subscribe", events: ["agent_state", "emotion", "say"] }));
-    await idle;
+    await using watcher = await watch(server, { events: ["agent_state", "emotion", "say"] });
     const { conversation } = await skin.say(server, question(turn));
     seen.add(conversation);
-    socket.close();
-    await closed;
-    const sessions = told.filter(({ type, state }) =>
-      type === "emotion" || type === "say" || state === "thinking"
-    );
-    assertEquals(sessions.length > 0, true);
-    for (const { session_id } of sessions) assertEquals(session_id, conversation);
+    await watcher.settled();
+    const told = [...watcher.of("emotion"), ...watcher.of("say"), await watcher.state("thinking")];
+    for (const type of ["emotion", "say"]) assertEquals(watcher.of(type).length > 0, true, type);
+    for (const { session_id } of told) assertEquals(session_id, conversation);
   }
   assertEquals(seen.size, 1);
 });

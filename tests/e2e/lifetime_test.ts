@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { makeGate } from "./home.ts";
 import { isAlive, programCommand, readAnswer, script, startServer, until } from "./server.ts";
 
 async function run(args: readonly string[], env: Record<string, string> = {}) {
@@ -98,8 +99,9 @@ inherit_env = ["HANDED_ON"]
 });
 
 Deno.test("SIGTERM: readiness goes, running turns may end, then the program ends with 0", async () => {
-  await using server = await startServer();
-  const running = await server.chat(script({ text: "I am " }, { sleepMs: 700 }, { text: "done." }));
+  await using gate = await makeGate();
+  await using server = await startServer({ env: { VTUBER_SHUTDOWN_GRACE_SECS: "600" } });
+  const running = await server.chat(script({ text: "I am " }, gate.step, { text: "done." }));
   server.signal("SIGTERM");
   await server.logged('"message":"ending"');
   const ready = await fetch(`${server.url}/readyz`);
@@ -107,6 +109,7 @@ Deno.test("SIGTERM: readiness goes, running turns may end, then the program ends
   const refused = await server.chat("too late");
   assertEquals([refused.status, refused.headers.has("retry-after")], [503, true]);
   assertEquals((await refused.json()).error.code, "shutting_down");
+  await gate.open();
   const { text, finish } = readAnswer(await running.text());
   assertEquals([text, finish], ["I am done.\n", "stop"]);
   assertEquals((await server.exited).code, 0);
@@ -209,6 +212,8 @@ Deno.test("an agent that cannot be started: 503 that says why, Retry-After, and 
   const answer = await missing.chat("hello");
   assertEquals(answer.status, 503);
   assertStringIncludes((await answer.json()).error.message, "no-such-agent");
+  const { status } = await (await fetch(`${missing.url}/readyz`)).json();
+  assertEquals(status, "degraded");
 });
 
 Deno.test("an agent that needs a log-in: 503 that names its ways, and no retry", async () => {

@@ -77,8 +77,9 @@ Deno.test("a permission is asked in full and answered over the socket, by its op
       request.options,
       OPTIONS.map(({ optionId, name, kind }) => ({ option_id: optionId, name, kind })),
     );
-    const left = request.expires_at - before;
-    assert(Number.isInteger(request.expires_at) && left >= 59 && left <= 75, `${left}`);
+    const now = Date.now() / 1000;
+    assert(Number.isInteger(request.expires_at), `${request.expires_at}`);
+    assert(request.expires_at >= before + 59 && request.expires_at <= now + 61, `${request.expires_at}`);
     respond(watcher, request, answer);
     const resolved = await watcher.first("permission_resolved", undefined, from);
     assertEquals([resolved.request_id, resolved.outcome, resolved.option_id, resolved.by], [
@@ -353,13 +354,13 @@ async function childOf(pid: number): Promise<number> {
 }
 
 Deno.test("while a person thinks, the stream has its heartbeat, and the agent's silence is not counted", async () => {
-  await using server = await asking({ VTUBER_HEARTBEAT_SECS: "0.1", VTUBER_REPLY_TIMEOUT_SECS: "0.3" });
+  await using server = await asking({ VTUBER_HEARTBEAT_SECS: "0.1", VTUBER_REPLY_TIMEOUT_SECS: "2" });
   await using watcher = await watch(server, { events: ASKED });
   const response = await server.chat(script(ask(), { text: " and on" }));
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let seen = "";
-  // Three times as long as an agent may be silent.
-  while (seen.split('"delta":{}').length < 10) {
+  // Three times as long as an agent may be silent, which is longer than a slow machine is.
+  while (seen.split('"delta":{}').length <= 60) {
     const { done, value } = await reader.read();
     assert(!done, seen);
     seen += value;

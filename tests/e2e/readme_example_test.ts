@@ -107,6 +107,9 @@ Deno.test("the README's examples of events have the fields of real ones", async 
   await until(() =>
     told.some(({ type, turn_id, state }) => type === "agent_state" && turn_id && state === "idle")
   );
+  // A pong comes behind all that was told before.
+  socket.send(JSON.stringify({ type: "ping" }));
+  await until(() => told.some(({ type }) => type === "pong"));
   socket.close();
   await closed;
   for (const shown of examples()) {

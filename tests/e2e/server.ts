@@ -5,6 +5,7 @@ import {
   type ChildCommand,
   directive,
   type FakeAgentOptions,
+  readEntries,
   type Step,
 } from "../fakes/agent.ts";
 
@@ -90,8 +91,7 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
   const url = /http:\/\/[\d.]+:\d+/.exec(stdout.text())?.[0];
   if (url === undefined) throw new Error(`The server did not start:\n${stdout.text()}\n${stderr.text()}`);
 
-  const received = async () =>
-    (await Deno.readTextFile(agentLog)).split("\n").filter(Boolean).map((line) => JSON.parse(line));
+  const received = async () => readEntries(await Deno.readTextFile(agentLog));
   const post = (path: string, body: unknown, init: RequestInit = {}) =>
     fetch(url + path, {
       method: "POST",

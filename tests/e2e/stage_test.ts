@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { Browser, Page } from "playwright-core";
 import { CHROMIUM, startBrowser, type Visit, visit } from "./browser.ts";
+import { lastingAddress, makeGate } from "./home.ts";
 import { script, type Server, startServer, until } from "./server.ts";
 
 const WITH_PERMISSIONS = { VTUBER_PERMISSIONS: "ask" };
@@ -97,17 +98,19 @@ stageTest("the face follows emotions and relaxes after the reply", async (browse
 });
 
 stageTest("tools are shown with their status, and the body works", async (browser) => {
+  await using gate = await makeGate();
   await using server = await startServer();
   await using opened = await open(browser, server);
   const { page, problems } = opened;
   const tool = { id: "t1", title: "Reading main.ts", kind: "read", status: "in_progress" };
   await say(
     page,
-    script({ tool }, { sleepMs: 1500 }, { toolUpdate: { id: "t1", status: "completed" } }, { text: "Read." }),
+    script({ tool }, gate.step, { toolUpdate: { id: "t1", status: "completed" } }, { text: "Read." }),
   );
   const row = page.getByRole("listitem").filter({ hasText: "Reading main.ts" });
   await row.filter({ hasText: "running" }).waitFor();
   await page.locator('#character[data-state="working"]').waitFor();
+  await gate.open();
   await row.filter({ hasText: "done" }).waitFor();
   await page.locator('#character[data-state="idle"], #character[data-state="attention"]').waitFor();
   assertEquals(problems, []);
@@ -192,13 +195,14 @@ stageTest("a notification is shown, and can be closed", async (browser) => {
 });
 
 stageTest("who speaks is not seen thinking", async (browser) => {
+  await using gate = await makeGate();
   await using server = await startServer();
   await using opened = await open(browser, server);
   const { page, problems } = opened;
-  await say(page, script({ thought: "Hm." }, { hang: true }));
+  await say(page, script({ thought: "Hm." }, gate.step, { text: "I look. " }, { hang: true }));
   await page.locator('#character[data-state="thinking"]').waitFor();
   await page.locator("#activity-title", { hasText: "Thinking" }).waitFor();
-  await say(page, script({ text: "I look. " }, { hang: true }));
+  await gate.open();
   await page.locator("#activity-title", { hasText: "Speaking" }).waitFor();
   assertEquals(await character(page).getAttribute("data-state"), "idle");
   assertEquals(problems, []);
@@ -250,14 +254,15 @@ stageTest("the key comes with the link, and leaves the address", async (browser)
 });
 
 stageTest("the connection comes back when the server does", async (browser) => {
-  const first = await startServer();
+  const env = { GATEWAY_LISTEN: lastingAddress() };
+  const first = await startServer({ env });
   await using opened = await open(browser, first, "/", {
     expected: [/ERR_CONNECTION_REFUSED|WebSocket|ERR_EMPTY/],
   });
   const { page, problems } = opened;
   await first[Symbol.asyncDispose]();
   await page.getByText("Connection lost").waitFor();
-  await using _second = await startServer({ env: { GATEWAY_LISTEN: new URL(first.url).host } });
+  await using _second = await startServer({ env });
   await connected(page);
   await say(page, script({ text: "Back again." }));
   await page.locator(".message.assistant", { hasText: "Back again." }).waitFor();

@@ -96,7 +96,14 @@ export class Watcher implements AsyncDisposable {
 
   /** Resolves to the first frame of this type that fits, from this index on. */
   first(type: string, fits: (frame: Frame) => boolean = () => true, from = 0): Promise<Frame> {
-    return this.until((frames) => frames.find((frame, i) => i >= from && frame.type === type && fits(frame)));
+    // Each frame is looked at once: who reads slowly is told less.
+    let at = from;
+    return this.until((frames) => {
+      while (at < frames.length) {
+        const frame = frames[at++]!;
+        if (frame.type === type && fits(frame)) return frame;
+      }
+    });
   }
 
   /** Resolves to the first `agent_state` with this state, from this index on. */

@@ -58,17 +58,17 @@ class Looked extends Watcher {
   }
 }
 
-/** A clock that runs ahead of the machine's as far as the test says, until it is disposed of. */
-function clock(): Disposable & { ahead: number } {
-  const now = performance.now.bind(performance);
-  const shifted = {
-    ahead: 0,
+/** A clock that stands still unless the test moves it, until it is disposed of. */
+function clock(): Disposable & { ms: number } {
+  const { now } = performance;
+  const still = {
+    ms: now.call(performance),
     [Symbol.dispose]: () => {
       performance.now = now;
     },
   };
-  performance.now = () => now() + shifted.ahead;
-  return shifted;
+  performance.now = () => still.ms;
+  return still;
 }
 
 Deno.test("Client: each has an id of its own, which is its name until it says another", () => {
@@ -205,10 +205,10 @@ Deno.test("Client: one that reads nothing for 30 seconds is disconnected", async
   const watcher = new Looked();
   const { client, gone } = connect(watcher);
   deliver(client, "emotion", 0);
-  time.ahead += 29_000;
+  time.ms += 29_000;
   await watcher.looked(2);
   assertEquals(watcher.closed, undefined);
-  time.ahead += 2_000;
+  time.ms += 2_000;
   await watcher.until(({ closed }) => closed !== undefined, "the end of patience");
   assertEquals([watcher.closed?.code, gone()], [1013, 1]);
 });
@@ -219,7 +219,7 @@ Deno.test("Client: one that reads a little is not", async () => {
   using it = connect(watcher);
   for (let i = 0; i < 3; i++) deliver(it.client, "emotion", i);
   for (let told = 1; told <= 2; told++) {
-    time.ahead += 29_000;
+    time.ms += 29_000;
     watcher.takes = 1;
     await watcher.until(({ frames }) => frames.length === told, "one more");
     await watcher.looked(2);

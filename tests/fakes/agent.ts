@@ -40,6 +40,8 @@ export type Step =
   | { sleepMs: number }
   /** Waits for session/cancel. */
   | { hang: true }
+  /** Waits until this file is there; a cancel ends the wait. */
+  | { waitFor: string }
   /** From here on session/cancel is ignored. */
   | { ignoreCancel: true }
   /** Anything on stdout; made a whole line unless `partial`. */
@@ -172,6 +174,11 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
+/** Resolves when the file is there, or the signal aborts: other processes have no other way to say so. */
+async function fileOf(path: string, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted && !await Deno.stat(path).catch(() => undefined)) await sleep(20, signal);
+}
+
 /** Resolves when the signal aborts. */
 export function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
@@ -242,6 +249,9 @@ export class Output {
 async function writeAll(bytes: Uint8Array): Promise<void> {
   for (let written = 0; written < bytes.length;) written += await Deno.stdout.write(bytes.subarray(written));
 }
+
+/** How long an agent whose input has ended tries to be heard: a client that reads no more must not keep it alive. */
+export const LAST_WORDS_MS = 2_000;
 
 /** One message as its line. */
 export function line(message: unknown): string {
@@ -564,6 +574,7 @@ class FakeAgent {
     if ("tokens" in step) await this.#tokens(step, sessionId, signal);
     else if ("sleepMs" in step) await sleep(step.sleepMs, signal);
     else if ("hang" in step) await aborted(signal);
+    else if ("waitFor" in step) await fileOf(step.waitFor, signal);
     else if ("permission" in step) {
       const answer = await this.#request("session/request_permission", { sessionId, ...step.permission });
       const outcome = isObject(answer.result) ? answer.result.outcome : { error: answer.error };
@@ -766,6 +777,11 @@ export function openLog(path: string | undefined): (entry: unknown) => void {
   return (entry) => file.writeSync(encoder.encode(line(entry)));
 }
 
+/** The entries of such a file. Of the last one only a part may be written yet: that is left out. */
+export function readEntries(text: string): Json[] {
+  return text.split("\n").slice(0, -1).filter((line) => line !== "").map((line) => JSON.parse(line));
+}
+
 /** The messages on stdin, logged; a line that is no JSON object is passed over. */
 export async function* readMessages(log: (entry: unknown) => void): AsyncGenerator<Json> {
   for await (const text of readLines(Deno.stdin.readable)) {
@@ -796,7 +812,7 @@ async function main(options: FakeAgentOptions): Promise<void> {
     setInterval(() => {}, 1_000_000); // keeps the process alive
     return;
   }
-  await Promise.race([output.drained(), sleep(200)]); // a client that reads no more must not keep it alive
+  await Promise.race([output.drained(), sleep(LAST_WORDS_MS)]);
   Deno.exit(0);
 }
 

@@ -219,7 +219,12 @@ Deno.test("fake agent: a cancel ends a turn at once, unless it is ignored", asyn
   await using client = fake();
   const sessionId = await client.newSession();
   for (
-    const slow of [{ hang: true }, { sleepMs: 600_000 }, { tokens: 1000, delayMs: 10_000 }] satisfies Step[]
+    const slow of [
+      { hang: true },
+      { waitFor: "/no/such/file" },
+      { sleepMs: 600_000 },
+      { tokens: 1000, delayMs: 10_000 },
+    ] satisfies Step[]
   ) {
     const mark = `begun ${JSON.stringify(slow)}`;
     const answer = client.prompt(sessionId, directive({ text: mark }, slow, { text: "never" }));

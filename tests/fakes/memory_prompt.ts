@@ -14,7 +14,7 @@ import type { Failure } from "../../lib/turn/failure.ts";
 import type { MemorySession } from "./memory_agent.ts";
 
 /** How long a test waits for what has to come, in milliseconds: only a broken program lets it pass. */
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 
 /** What the promise resolves to, or a failure that says what did not happen. */
 export async function awaited<T>(promise: Promise<T>, what: string): Promise<T> {

@@ -9,6 +9,7 @@ import {
   denoCommand,
   isObject,
   type Json,
+  LAST_WORDS_MS,
   line,
   openLog,
   Output,
@@ -231,7 +232,7 @@ async function main(recording: string, options: ReplayOptions): Promise<void> {
   const output = new Output();
   const agent = new ReplayAgent(lines, options, output);
   for await (const message of readMessages(openLog(options.log))) agent.receive(message);
-  await Promise.race([output.drained(), sleep(200)]);
+  await Promise.race([output.drained(), sleep(LAST_WORDS_MS)]);
   const exit = lines.find(({ dir }) => dir === "exit")?.msg;
   Deno.exit(isObject(exit) && typeof exit.code === "number" ? exit.code : 0);
 }

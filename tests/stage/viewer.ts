@@ -21,7 +21,7 @@ const PAGE = '<!doctype html><title>viewer</title><link rel="stylesheet" href="/
 const STYLE = "body { margin: 0; background: #ccd } main { width: 100vw; height: 100vh }";
 
 /** How long something may take to come true: browsers without a graphics card are slow. */
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 
 /** The browser's program, if there is one. */
 export const CHROMIUM: string | undefined = await findChromium();
@@ -53,8 +53,8 @@ export interface View {
   readonly complaints: readonly string[];
   /** The value of an expression in the page. */
   look<T>(expression: string): Promise<T>;
-  /** Resolves once an expression in the page is true. */
-  until(expression: string): Promise<void>;
+  /** Resolves once an expression in the page is true; `meanwhile` is done before each look. */
+  until(expression: string, meanwhile?: () => Promise<void>): Promise<void>;
 }
 
 /** Starts a browser and a server for its pages. */
@@ -92,9 +92,11 @@ export async function openViewer(): Promise<Viewer> {
       page.on("pageerror", (error) => complaints.push(error.message));
       await prepare?.(page);
       await page.goto(`http://127.0.0.1:${server.addr.port}/${query}`);
-      const until = async (expression: string) => {
+      const until = async (expression: string, meanwhile = () => Promise.resolve()) => {
         // The browser library's own way to wait needs `eval` in the page, which its policy forbids.
-        for (const started = performance.now(); !await page.evaluate(`Boolean(${expression})`);) {
+        for (const started = performance.now();;) {
+          await meanwhile();
+          if (await page.evaluate(`Boolean(${expression})`)) return;
           if (performance.now() - started > PATIENCE_MS) throw new Error(`It never came true: ${expression}`);
           await page.waitForTimeout(30);
         }

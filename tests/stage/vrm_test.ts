@@ -1,4 +1,4 @@
-import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type Character, openCharacter } from "../../lib/stage/character.ts";
 import { vrmModule } from "../../lib/stage/vrm_module.ts";
 import { fakeVrm, type VrmVersion } from "../fakes/vrm.ts";
@@ -21,7 +21,9 @@ function placeOf(view: View, bone: string, below = ""): Promise<{ x: number; y: 
   })()`);
 }
 
-const HAND_Y = `character.vrm.humanoid.getRawBoneNode("rightHand").matrixWorld.elements[13]`;
+const [HAND_X, HAND_Y, HAND_Z] = [12, 13, 14].map((index) =>
+  `character.vrm.humanoid.getRawBoneNode("rightHand").matrixWorld.elements[${index}]`
+);
 const SHOULDER_Y = 1.2;
 const weight = (name: string) => `character.vrm.expressionManager.getValue("${name}")`;
 /** The strongest morph in the model: what the expressions do in the end. */
@@ -46,6 +48,30 @@ const PIXELS = `new Promise((resolve) => requestAnimationFrame(() => {
   }
   resolve(counts);
 }))`;
+
+/** Resolves to an expression's value after so many frames of the browser. */
+function afterFrames(count: number, expression: string): string {
+  return `new Promise((resolve) => {
+    let left = ${count};
+    requestAnimationFrame(function next() {
+      if (left-- > 0) requestAnimationFrame(next);
+      else resolve(${expression});
+    });
+  })`;
+}
+
+/** Resolves to true once a number has kept its place for 30 frames that last more than half a second. */
+function restsAt(number: string, within: number): string {
+  return `new Promise((resolve) => {
+    let place = NaN, frames = 0, sinceMs = 0;
+    setTimeout(() => resolve(false), 60_000);
+    requestAnimationFrame(function look(nowMs) {
+      if (!(Math.abs(${number} - place) < ${within})) [place, frames, sinceMs] = [${number}, 0, nowMs];
+      if (++frames > 30 && nowMs - sinceMs > 500) resolve(true);
+      else requestAnimationFrame(look);
+    });
+  })`;
+}
 
 /** Counts, from now on too, what the model holds on the graphics card. */
 const HELD = `(() => {
@@ -128,11 +154,9 @@ for (const version of ["1.0", "0.x"] as const satisfies readonly VrmVersion[]) {
     }
     await view.look(`character.act("thinking", {})`);
     assertEquals(await view.look("container.dataset.state"), "thinking");
-    await view.until(`${HAND_Y} > ${SHOULDER_Y - 0.02}`);
-    const thinking = await placeOf(view, "rightHand");
-    assert(thinking.z > 0.05 && Math.abs(thinking.x) < 0.15, `not at the chin: ${JSON.stringify(thinking)}`);
+    await view.until(`${HAND_Y} > ${SHOULDER_Y - 0.02} && ${HAND_Z} > 0.05 && Math.abs(${HAND_X}) < 0.15`);
     await view.look(`character.act("attention")`);
-    await view.until(`character.vrm.humanoid.getRawBoneNode("rightHand").matrixWorld.elements[12] < -0.25`);
+    await view.until(`${HAND_X} < -0.25`);
     await view.look(`character.act("idle")`);
     await view.until(`${HAND_Y} < ${SHOULDER_Y - 0.35}`);
 
@@ -152,17 +176,14 @@ browserTest("the eyes follow the pointer, and it holds still for those who want 
   const view = await viewer.show(file.character, (page) => page.emulateMedia({ reducedMotion: "reduce" }));
   await view.look(`character.act("working")`);
   await view.until(`${HAND_Y} > ${SHOULDER_Y - 0.26}`);
-  await view.page.waitForTimeout(1_000);
-  const before = await placeOf(view, "rightHand");
-  await view.page.waitForTimeout(200);
-  const after = await placeOf(view, "rightHand");
-  assertAlmostEquals(before.y, after.y, 0.0005);
+  assertEquals(await view.look(restsAt(HAND_Y!, 0.0005)), true);
 
   const turned = `character.vrm.humanoid.getNormalizedBoneNode("head").rotation.y`;
-  await view.page.mouse.move(410, 100);
-  await view.until(`${turned} > 0.05`);
-  await view.page.mouse.move(10, 100);
-  await view.until(`${turned} < -0.05`);
+  // A pointer that rests is soon no longer looked at.
+  let moves = 0;
+  const pointAt = (x: number) => () => view.page.mouse.move(x, 100 + ++moves % 2);
+  await view.until(`${turned} > 0.05`, pointAt(410));
+  await view.until(`${turned} < -0.05`, pointAt(10));
 });
 
 browserTest("it rests while nobody sees it, but not as an overlay", async (viewer) => {
@@ -175,10 +196,11 @@ browserTest("it rests while nobody sees it, but not as an overlay", async (viewe
         document.dispatchEvent(new Event("visibilitychange"))`);
     await hide(true);
     const before = await view.look<number>(frame);
-    await view.page.waitForTimeout(300);
-    assertEquals(await view.look<number>(frame) === before, rests, query);
+    if (!rests) await view.until(`${frame} > ${before}`);
+    else assertEquals(await view.look<number>(afterFrames(10, frame)), before);
+    const then = await view.look<number>(frame);
     await hide(false);
-    await view.until(`${frame} > ${before}`);
+    await view.until(`${frame} > ${then}`);
     await view.page.close();
   }
 });
