@@ -190,7 +190,7 @@ function createRoutes(deps: AppDeps, keyId: string): Route[] {
       open: true,
       GET: readyHandler({
         draining,
-        agents: () => Object.fromEntries(agents.all.map(({ name, state }) => [name, state])),
+        agents: agents.all,
       }),
     },
     { path: "/", open: true, GET: rootHandler(stage.page, describe(version, agents.default.name)) },

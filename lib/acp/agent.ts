@@ -6,23 +6,24 @@ import type { Agent, AgentModel, AgentState, Session } from "../turn/agent.ts";
 import type { SessionId } from "../turn/event.ts";
 import { asFailure, Failure } from "../turn/failure.ts";
 import type { PermissionDesk } from "../turn/permission.ts";
+import { isLate } from "./ask.ts";
 import { Connection } from "./connection.ts";
 import { Deaths } from "./deaths.ts";
 import { type AgentDescription, describe } from "./describe.ts";
+import { Making } from "./making.ts";
 import type { PermissionPolicy } from "./permission.ts";
 import type { Link } from "./process.ts";
 import type { Hide } from "./rpc.ts";
 import type { AcpSession } from "./session.ts";
 import { AGENT_TIMES, type AgentTimes, type SetupOptions } from "./setup.ts";
 import { skippedLines } from "./skipped.ts";
+import { Spare } from "./spare.ts";
 import { Usual } from "./usual.ts";
 
 /** An agent that ends sooner than this after its start, without having answered a prompt, died early. */
 const EARLY_MS = 10_000;
 /** How often a session is asked for when the agent dies meanwhile. */
 const RESUME_ATTEMPTS = 2;
-/** When the next spare session is made, if no turn ends before: not while the first one needs the agent most. */
-const SPARE_DELAY_MS = 1_000;
 
 /** What an ACP agent is made of. */
 export interface AcpAgentOptions extends SetupOptions {
@@ -53,8 +54,8 @@ export class AcpAgent implements Agent {
   readonly #connections = new Set<Connection>();
   #current: Promise<Connection> | undefined;
   #ready: Connection | undefined;
-  #spare: Promise<AcpSession> | undefined;
-  #spareTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #spare: Spare<AcpSession>;
+  readonly #making: Making;
   readonly #deaths: Deaths;
   /** Sessions that were handed out and are open. */
   readonly #given = new Set<AcpSession>();
@@ -71,19 +72,30 @@ export class AcpAgent implements Agent {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
     this.#deaths = new Deaths(this.#now);
+    this.#making = new Making(this.#now);
+    this.#spare = new Spare({
+      make: () => this.#newSession(),
+      failed: (error) => options.log.warn("no session could be made ahead", { error }),
+    });
     this.#skipped = skippedLines(options.log, options.hide ?? ((text) => text), this.#now);
   }
 
   get state(): AgentState {
     if (this.#closing.signal.aborted) return "closed";
-    if (this.#ready) return "ready";
-    if (this.#deaths.isFailing) return "failing";
+    if (this.#making.isFailing) return "failing";
+    if (this.#ready) return this.#making.isStarting(this.#ready) ? "starting" : "ready";
+    if (this.#deaths.number > 0) return "failing";
     return this.#current ? "starting" : "idle";
+  }
+
+  /** It runs, but may not make a session, or not soon. */
+  get isUnsure(): boolean {
+    return this.#ready !== undefined && this.#making.isUnsure(this.#ready);
   }
 
   /** Starts the agent and makes a session ahead of need, so that the first turn waits for neither. */
   warm(): void {
-    this.#makeSpare();
+    this.#spare.make();
   }
 
   get models(): readonly AgentModel[] {
@@ -126,7 +138,7 @@ export class AcpAgent implements Agent {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort(new Failure("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 }));
-    clearTimeout(this.#spareTimer);
+    this.#spare.end();
     await Promise.all([...this.#connections].map((connection) => connection.stop()));
     // One that is still starting has no connection yet.
     await Promise.all([...this.#links].map((link) => link.stop()));
@@ -164,13 +176,12 @@ export class AcpAgent implements Agent {
   }
 
   async #open(): Promise<AcpSession> {
-    const spare = this.#spare;
-    this.#spare = undefined;
+    const spare = this.#spare.take();
     // Without one it is started at once, and no longer idle when the next is asked for.
-    const made = spare && await spare.catch(() => undefined);
+    const made = spare && await spare.catch((error) => isLate(error) ? Promise.reject(error) : undefined);
     const isUsable = made !== undefined && !made.closed.aborted;
-    const session = isUsable ? made : (await (await this.#connect()).newSession()).session;
-    this.#makeSpareSoon();
+    const session = isUsable ? made : await this.#newSession();
+    this.#spare.makeSoon();
     return session;
   }
 
@@ -178,34 +189,23 @@ export class AcpAgent implements Agent {
     // An agent may die unnoticed between two turns: its successor may know the session.
     for (let attempt = 1; attempt <= RESUME_ATTEMPTS; attempt++) {
       const connection = await this.#connect();
-      const session = await connection.resume(id, leaving);
-      if (session && !session.closed.aborted) {
-        this.#makeSpareSoon();
-        return session;
-      }
+      // Whatever comes of it: only a new session proves that the agent can make one.
+      const session = await connection.resume(id, leaving).finally(() => this.#spare.makeSoon());
+      if (session && !session.closed.aborted) return session;
       if (!connection.closed.aborted) break;
     }
     return undefined;
   }
 
-  #makeSpareSoon(): void {
-    if (this.#closing.signal.aborted) return;
-    this.#spareTimer ??= setTimeout(() => this.#makeSpare(), SPARE_DELAY_MS);
-  }
-
-  #makeSpare(): void {
-    clearTimeout(this.#spareTimer);
-    this.#spareTimer = undefined;
-    if (this.#spare || this.#closing.signal.aborted) return;
-    const making = this.#connect().then((connection) => connection.newSession());
-    const spare = making.then(({ session }) => session);
-    this.#spare = spare;
-    spare.catch((error) => {
-      if (this.#spare === spare) this.#spare = undefined;
-      if (!this.#closing.signal.aborted) {
-        this.#options.log.warn("no session could be made ahead", { error });
-      }
-    });
+  /** An agent that does not answer in time is asked for no more: the next one comes from a new process. */
+  async #newSession(): Promise<AcpSession> {
+    const connection = await this.#connect();
+    try {
+      return (await this.#making.from(connection, () => connection.newSession())).session;
+    } catch (error) {
+      if (isLate(error)) this.#retire(connection);
+      throw error;
+    }
   }
 
   #connect(): Promise<Connection> {
@@ -234,7 +234,7 @@ export class AcpAgent implements Agent {
         promptEnded: (ok) => {
           answered ||= ok;
           if (ok) this.#deaths.forget();
-          if (this.#ready === opened) this.#makeSpare();
+          if (this.#ready === opened) this.#spare.make();
         },
         stuck: () => this.#retire(opened),
       });
@@ -265,7 +265,7 @@ export class AcpAgent implements Agent {
   async #clearUp(connection: Connection, link: Link, early: boolean): Promise<void> {
     if (!this.#closing.signal.aborted) {
       if (early) await this.#diedEarly(link);
-      else this.#options.log.warn("the agent ended", { agent: this.name, stderr: link.stderrTail() });
+      else this.#options.log.warn("the agent ended", { stderr: link.stderrTail() });
     }
     await connection.stop();
     this.#connections.delete(connection);
@@ -282,13 +282,13 @@ export class AcpAgent implements Agent {
     if (this.#ready !== connection) return;
     this.#ready = undefined;
     this.#current = undefined;
-    this.#spare = undefined;
+    this.#spare.drop();
   }
 
   /** Counts the death at once, so that the next start waits; says it once it is known how it died. */
   async #diedEarly(link: Link | undefined): Promise<void> {
     const nextStartMs = this.#deaths.count();
-    const fields = { agent: this.name, deaths: this.#deaths.number, nextStartMs };
+    const fields = { deaths: this.#deaths.number, nextStartMs };
     const how = link && await Promise.race([link.exited, link.stop().then(() => link.exited)]);
     this.#options.log.error("the agent died before it was of use", {
       ...fields,

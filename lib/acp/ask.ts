@@ -1,6 +1,6 @@
 /** Requests that an agent should answer soon. @module */
 
-import { messageOf } from "../turn/failure.ts";
+import { Failure, messageOf } from "../turn/failure.ts";
 import type { Peer } from "./peer.ts";
 import { RpcError } from "./rpc.ts";
 
@@ -16,11 +16,16 @@ export interface Question<T> {
   late?(result: unknown): void;
 }
 
+/** No answer came in time. */
+export class LateError extends Error {
+  override readonly name = "LateError";
+}
+
 /**
  * Asks, and resolves to what was read.
  *
- * @throws What `read` throws, {@linkcode RpcError} or `ClosedError` as the peer's requests do, or an error that says
- *   that no answer came in time.
+ * @throws What `read` throws, {@linkcode RpcError} or `ClosedError` as the peer's requests do, or
+ *   {@linkcode LateError}.
  */
 export function ask<T>(peer: Peer, { method, params, ms, read, late }: Question<T>): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>();
@@ -28,7 +33,7 @@ export function ask<T>(peer: Peer, { method, params, ms, read, late }: Question<
   const timer = setTimeout(() => {
     isLate = true;
     if (!late) asked.forget();
-    reject(new Error(`The agent did not answer ${method} within ${ms / 1000} seconds.`));
+    reject(new LateError(`The agent did not answer ${method} within ${ms / 1000} seconds.`));
   }, ms);
   const asked = peer.call(method, params, {
     resolve(result) {
@@ -47,6 +52,11 @@ export function ask<T>(peer: Peer, { method, params, ms, read, late }: Question<
   });
   asked.sent.catch(() => {});
   return promise;
+}
+
+/** Whether it failed because no answer came in time: asked once more, the agent would let it wait as long. */
+export function isLate(error: unknown): boolean {
+  return error instanceof LateError || error instanceof Failure && error.cause instanceof LateError;
 }
 
 /** Why a request failed, in the agent's words where it has some. */

@@ -127,9 +127,7 @@ export class Chosen {
       await this.#set(choice, model);
     } catch (error) {
       if (error instanceof ClosedError) throw sessionGone();
-      throw new Failure("agent_error", `The agent refused the model "${model}": ${explain(error)}`, {
-        cause: error,
-      });
+      throw new Failure("agent_error", untaken("model", model, error), { cause: error });
     }
   }
 
@@ -169,7 +167,7 @@ export class Chosen {
       } catch (error) {
         // It may still be taken.
         if (choice.kind === "model" && !(error instanceof RpcError)) this.#usual = value;
-        return [`The agent did not take the ${choice.kind} "${wanted}": ${explain(error)}`];
+        return [untaken(choice.kind, wanted, error)];
       }
     }
     return [unknown];
@@ -199,4 +197,10 @@ export class Chosen {
     if (choice.kind === "mode") this.#modes = this.#modes.map(set);
     else this.#models = this.#models && set(this.#models);
   }
+}
+
+/** What became of asking for it, where the agent did not say that it took it. */
+function untaken(kind: ChoiceKind, wanted: string, error: unknown): string {
+  const what = error instanceof RpcError ? "The agent refused" : "It is not known whether the agent took";
+  return `${what} the ${kind} "${wanted}": ${explain(error)}`;
 }

@@ -26,7 +26,7 @@ export class Deaths {
   }
 
   /** There were so many that nobody should wait for the next start. */
-  get isFailing(): boolean {
+  get #isFailing(): boolean {
     return this.#number >= FAILING_DEATHS;
   }
 
@@ -51,7 +51,7 @@ export class Deaths {
   async wait(signal: AbortSignal): Promise<void> {
     const waitMs = this.#notBefore - this.#now();
     if (waitMs <= 0) return;
-    if (this.isFailing) {
+    if (this.#isFailing) {
       const retryAfterSecs = Math.ceil(waitMs / 1000);
       throw new Failure(
         "agent_unavailable",

@@ -73,11 +73,16 @@ export function optionOf(kind: ChoiceKind, options: readonly ConfigOption[]): Ch
   return choice(kind, option.id, option.currentValue, offered);
 }
 
-/** The id of what is wanted by id, or by the name that people know it by. */
+/**
+ * The id of what is wanted by id, or by the name that people know it by: the very id first, then a name in whatever
+ * case, then an id in another case if only one is that.
+ */
 export function find({ offered }: Choice, wanted: string): string | undefined {
   const lower = wanted.toLowerCase();
+  const alike = offered.filter(({ id }) => id.toLowerCase() === lower);
   const found = offered.find(({ id }) => id === wanted) ??
-    offered.find(({ name }) => name.toLowerCase() === lower);
+    offered.find(({ name }) => name.toLowerCase() === lower) ??
+    (alike.length === 1 ? alike[0] : undefined);
   return found?.id;
 }
 

@@ -12,8 +12,8 @@ const MAX_HOMES = 1_000;
 const BEST_FIRST: readonly AgentState[] = ["ready", "starting", "idle", "failing", "closed"];
 
 /**
- * The states, in the order in which members are asked. One that starts may hang, while one that is idle may start at
- * once.
+ * The states, in the order in which members are asked. One that starts may hang, and so may one that is unsure, while
+ * one that is idle may start at once.
  */
 const ASKED_FIRST: readonly AgentState[] = ["ready", "idle", "starting", "failing", "closed"];
 
@@ -21,8 +21,8 @@ const ASKED_FIRST: readonly AgentState[] = ["ready", "idle", "starting", "failin
 export interface PoolMember extends Agent {
   /** How many sessions are in use in it, or about to be. */
   readonly openSessions: number;
-  /** Starts it ahead of need. */
-  warm(): void;
+  /** It runs, but may not make a session, or not soon. */
+  readonly isUnsure: boolean;
   /** Ends it at once. */
   kill(): void;
   /** What it can do. @throws {Failure} as `open` does. */
@@ -60,7 +60,7 @@ export class AgentPool implements Agent {
     for (const member of this.#members) member.warm();
   }
 
-  /** Opens it in the process that has the fewest, of those that are ready if any is. */
+  /** Opens it in the process that has the fewest, of those that are sure to make it if any is. */
   open(signal?: AbortSignal): Promise<Session> {
     return this.#ask((member) => member.open(signal), signal);
   }
@@ -117,7 +117,8 @@ export class AgentPool implements Agent {
 
   /** By state, and then by how many sessions each has. */
   #best(members: Iterable<PoolMember>): PoolMember {
-    const rank = ({ state }: PoolMember) => ASKED_FIRST.indexOf(state);
+    const rank = ({ state, isUnsure }: PoolMember) =>
+      ASKED_FIRST.indexOf(state === "ready" && isUnsure ? "starting" : state);
     return [...members].reduce((best, member) => {
       const better = rank(member) - rank(best) || member.openSessions - best.openSessions;
       return better < 0 ? member : best;
@@ -141,8 +142,9 @@ export class AgentPool implements Agent {
   }
 }
 
-function isOut({ state }: PoolMember): boolean {
-  return state === "failing" || state === "closed";
+/** One that runs is not, whatever becomes of new sessions in it: those of before may still be held there. */
+function isOut({ state, isUnsure }: PoolMember): boolean {
+  return state === "closed" || state === "failing" && !isUnsure;
 }
 
 /** Another member may be there; whatever else goes wrong would go wrong in each. */

@@ -3,7 +3,7 @@
 import type { Log } from "../ops/log.ts";
 import type { SessionId } from "../turn/event.ts";
 import { Failure } from "../turn/failure.ts";
-import { ask, explain } from "./ask.ts";
+import { ask, explain, isLate } from "./ask.ts";
 import { type Capabilities, capabilitiesOf, usableServers } from "./capabilities.ts";
 import { type Ask, Chosen } from "./chosen.ts";
 import { Login } from "./login.ts";
@@ -29,11 +29,18 @@ export interface AgentTimes {
   readonly setupMs: number;
   /** To bring back a session, to end one, or to take a mode or a model. */
   readonly resumeMs: number;
+  /** To take a mode or a model, if it did not answer when it was asked before; without it, as long as then. */
+  readonly againMs?: number;
   /** To answer a prompt that was cancelled. */
   readonly cancelMs: number;
 }
 /** The usual {@linkcode AgentTimes}. */
-export const AGENT_TIMES: AgentTimes = { setupMs: 60_000, resumeMs: 20_000, cancelMs: 10_000 };
+export const AGENT_TIMES: AgentTimes = {
+  setupMs: 60_000,
+  resumeMs: 20_000,
+  againMs: 2_000,
+  cancelMs: 10_000,
+};
 
 /** How sessions are set up. */
 export interface SetupOptions {
@@ -82,9 +89,24 @@ export class Setup {
   readonly #place: { readonly cwd: string; readonly mcpServers: readonly McpServer[] };
   readonly #serverWarnings: readonly string[];
   readonly #warned = new Set<string>();
+  /** What changes settings, of which the last request was not answered in time, nor since: each is one of a few. */
+  readonly #unanswered = new Set<string>();
   /** Asks for a change of a session's settings. An answer that comes late is as good as any. */
-  readonly #change: Ask = (method, params, read) =>
-    ask(this.#peer, { method, params, ms: this.#times.resumeMs, read, late: read });
+  readonly #change: Ask = async (method, params, read) => {
+    const { resumeMs, againMs = resumeMs } = this.#times;
+    const answered = (result: unknown) => {
+      this.#unanswered.delete(method);
+      read(result);
+    };
+    const ms = this.#unanswered.has(method) ? againMs : resumeMs;
+    try {
+      await ask(this.#peer, { method, params, ms, read: answered, late: answered });
+    } catch (error) {
+      if (isLate(error)) this.#unanswered.add(method);
+      else this.#unanswered.delete(method);
+      throw error;
+    }
+  };
 
   private constructor(peer: Peer, options: SetupContext, times: AgentTimes, capabilities: Capabilities) {
     this.capabilities = capabilities;
@@ -129,7 +151,7 @@ export class Setup {
     }
     const capabilities = capabilitiesOf(result);
     const { agent, accepts, canResume } = capabilities;
-    log.info("agent ready", { agent: agent?.name, version: agent?.version, accepts, canResume });
+    log.info("agent ready", { program: agent?.name, version: agent?.version, accepts, canResume });
     return new Setup(peer, options, times, capabilities);
   }
 
@@ -144,10 +166,10 @@ export class Setup {
       const choices = choicesOf(parseSessionSettings(result));
       this.#options.usual.began(choices);
       const chosen = new Chosen(id, choices, this.#change);
-      return { made: use(id, chosen), chosen };
+      return { id, made: use(id, chosen), chosen };
     };
     try {
-      const { made, chosen } = await this.login.around(() =>
+      const { id, made, chosen } = await this.login.around(() =>
         ask(this.#peer, {
           method: "session/new",
           params: this.#place,
@@ -158,6 +180,7 @@ export class Setup {
       );
       const warnings = await this.#configure(chosen);
       this.#peer.closed.throwIfAborted();
+      this.#options.log.debug("a session was made", { session: id });
       return { session: made, warnings };
     } catch (error) {
       throw unavailable(error);
@@ -224,7 +247,7 @@ export class Setup {
     for (const warning of warnings) {
       if (this.#warned.has(warning) || this.#warned.size >= MAX_WARNED) continue;
       this.#warned.add(warning);
-      this.#options.log.warn(warning, { agent: this.capabilities.agent?.name });
+      this.#options.log.warn(warning);
     }
     return warnings;
   }

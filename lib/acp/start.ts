@@ -1,6 +1,6 @@
 /** A configured agent, made ready to start. @module */
 
-import type { Log } from "../ops/log.ts";
+import type { Log, LogFields, LogLevel } from "../ops/log.ts";
 import type { PermissionDesk } from "../turn/permission.ts";
 import { AcpAgent } from "./agent.ts";
 import { agentEnvironment, type EnvironmentSource } from "./environment.ts";
@@ -50,7 +50,8 @@ export interface AgentSurroundings extends Pick<EnvironmentSource, "own" | "wind
  */
 export async function makeAgent(setup: AgentSetup, around: AgentSurroundings): Promise<AcpAgent | AgentPool> {
   const { name, mcpServers, mode, model, permissions, processes, workingDir } = setup;
-  const { own, windows, programFolders, desk, version, log, hide } = around;
+  const { own, windows, programFolders, desk, version, hide } = around;
+  const log = logOf(around.log, { agent: name });
   const cwd = await Deno.realPath(workingDir).catch(() => undefined);
   if (cwd === undefined) {
     throw new Error(
@@ -79,6 +80,13 @@ export async function makeAgent(setup: AgentSetup, around: AgentSurroundings): P
     });
   const members = Array.from({ length: processes }, make);
   return members.length === 1 ? members[0]! : new AgentPool(members);
+}
+
+/** The same log, with these fields in every line. */
+function logOf(log: Log, fixed: LogFields): Log {
+  const say = (level: LogLevel) => (message: string, fields?: LogFields) =>
+    log[level](message, { ...fixed, ...fields, ...fixed });
+  return { debug: say("debug"), info: say("info"), warn: say("warn"), error: say("error") };
 }
 
 /** How this program starts its demo agent: itself, or its source, which needs nothing but Deno. */

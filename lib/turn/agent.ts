@@ -14,7 +14,11 @@ export interface Accepts {
   readonly audio: boolean;
 }
 
-/** How an agent is: `idle` is not started (it starts with the next session), `failing` dies before it is of use. */
+/**
+ * How an agent is: `idle` is not started (it starts with the next session), `starting` has made no session yet or lets
+ * one wait for long, `failing` could not be started, died before it was of use, or made no session when it was last
+ * asked.
+ */
 export type AgentState = "idle" | "starting" | "ready" | "failing" | "closed";
 
 /** A prompt that the agent took. */
@@ -65,6 +69,8 @@ export interface Agent extends AsyncDisposable {
   readonly program: string;
   /** The models it offers; none are known before a session was opened. */
   readonly models: readonly AgentModel[];
+  /** Starts it, and makes a session, ahead of need. Never waits. */
+  warm(): void;
   /**
    * Opens a session, starting the agent if it is not running.
    *

@@ -106,7 +106,7 @@ Deno.test("AcpAgent: an agent that wants a log-in by a person says which", async
   const failure = await failureOf(house.agent.open());
   assertEquals(failure.code, "agent_auth_required");
   assertStringIncludes(failure.message, "oauth (oauth), device-code (device-code)");
-  assertEquals([house.count("authenticate"), house.agent.state], [0, "ready"]);
+  assertEquals([house.count("authenticate"), house.agent.state], [0, "failing"]);
 });
 
 const BY_VARIABLE = { id: "by-variable", name: "By variable", type: "env_var", vars: [{ name: "FAKE_KEY" }] };
@@ -253,5 +253,5 @@ Deno.test("AcpAgent: what the agent says on stderr is in the log", async () => {
   const { fields } = await house.recorder.until("agent stderr");
   assertEquals(fields.line, "a warning");
   const ready = await house.recorder.until("agent ready");
-  assert(isObject(ready.fields) && ready.fields.agent === "fake-agent");
+  assert(isObject(ready.fields) && ready.fields.program === "fake-agent");
 });

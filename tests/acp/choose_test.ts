@@ -1,6 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { AcpAgent } from "../../lib/acp/agent.ts";
 import { RPC, RpcError } from "../../lib/acp/rpc.ts";
+import type { Session } from "../../lib/turn/agent.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import type { Json } from "../fakes/agent.ts";
 import { failureOf, settled } from "../turn/heard.ts";
@@ -98,7 +99,39 @@ Deno.test("AcpSession.choose: an agent that does not answer is not waited for", 
     times: { setupMs: 60_000, resumeMs: 10, cancelMs: 60_000 },
   });
   const session = await house.agent.open();
-  assertEquals((await failureOf(session.choose("b"))).code, "agent_error");
+  const failure = await failureOf(session.choose("b"));
+  assertEquals(failure.code, "agent_error");
+  assertEquals(
+    failure.message,
+    'It is not known whether the agent took the model "b": ' +
+      "The agent did not answer session/set_config_option within 0.01 seconds.",
+  );
+});
+
+Deno.test("AcpSession.choose: one that did not answer is not waited for as long again, until it does", async () => {
+  const answers: (() => void)[] = [];
+  const times = { setupMs: 60_000, resumeMs: 2, againMs: 1, cancelMs: 60_000 };
+  await using house = new AcpHouse(
+    withOption({
+      "session/set_config_option": ({ value }) =>
+        new Promise((resolve) => answers.push(() => resolve({ configOptions: option(value) }))),
+    }),
+    { times },
+  );
+  const [session, other] = [await house.agent.open(), await house.agent.open()];
+  const within = async (asked: Session) => {
+    const { message } = await failureOf(asked.choose("b"));
+    return /within ([\d.]+) seconds/.exec(message)?.[1];
+  };
+  assertEquals([await within(session), await within(session), await within(other)], [
+    "0.002",
+    "0.001",
+    "0.001",
+  ]);
+  await house.running.until("session/set_config_option", 3);
+  answers[0]?.();
+  await settled();
+  assertEquals(await within(other), "0.002");
 });
 
 Deno.test("AcpSession.choose: a session that is closed, or whose agent dies, has no more models", async () => {

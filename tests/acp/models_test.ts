@@ -155,7 +155,16 @@ const CHOICE: Choice = {
   kind: "model",
   configId: undefined,
   current: "a",
-  offered: [{ id: "a", name: "B" }, { id: "B", name: "Opus 5" }, { id: "c", name: "c" }],
+  offered: [
+    { id: "a", name: "B" },
+    { id: "B", name: "Opus 5" },
+    { id: "c", name: "c" },
+    { id: "plan", name: "Think first" },
+    { id: "ask", name: "Ask" },
+    { id: "ASK", name: "Ask louder" },
+    { id: "go", name: "Go on" },
+    { id: "GO", name: "Go away" },
+  ],
 };
 for (
   const [wanted, expected] of [
@@ -164,6 +173,10 @@ for (
     ["b", "a"],
     ["opus 5", "B"],
     ["C", "c"],
+    ["Plan", "plan"],
+    ["ASK", "ASK"],
+    ["Ask", "ask"],
+    ["Go", undefined],
     ["d", undefined],
     ["", undefined],
   ]

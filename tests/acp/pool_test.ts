@@ -1,46 +1,12 @@
 import { assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { AgentPool, type PoolMember } from "../../lib/acp/pool.ts";
 import { aborted } from "../../lib/turn/abort.ts";
-import type { AgentState, Session } from "../../lib/turn/agent.ts";
+import type { AgentState } from "../../lib/turn/agent.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import { Failure } from "../../lib/turn/failure.ts";
 import { failureOf, Heard, settled, soon } from "../turn/heard.ts";
-import { able, AcpHouse, GO, type Handler, never, untilCancelled } from "./memory_acp.ts";
-
-const RESUMES = able({ sessionCapabilities: { close: {}, resume: {}, delete: {} } });
-const KNOWS: Readonly<Record<string, Handler>> = {
-  "initialize": RESUMES,
-  "session/resume": () => ({}),
-  "session/delete": () => ({}),
-};
-
-/** Several agents in memory behind one name; the sessions of each are called after it. */
-class Houses implements AsyncDisposable {
-  readonly houses: readonly AcpHouse[];
-  readonly pool: AgentPool;
-
-  constructor(size: number, handlers: Readonly<Record<string, Handler>> = {}) {
-    this.houses = Array.from({ length: size }, (_, index) =>
-      new AcpHouse({
-        ...KNOWS,
-        "session/new": (_params, running) => ({ sessionId: `${"abc"[index]}${running.nextSession++}` }),
-        ...handlers,
-      }));
-    this.pool = new AgentPool(this.houses.map(({ agent }) => agent));
-  }
-
-  /** What came to each of them of a method. */
-  said(method: string): string[][] {
-    return this.houses.map(({ starts }) => starts.flatMap((start) => start.said(method)));
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.pool[Symbol.asyncDispose]();
-    await Promise.all(this.houses.map((house) => house[Symbol.asyncDispose]()));
-  }
-}
-
-const ids = (sessions: readonly (Session | undefined)[]) => sessions.map((session) => session?.id as unknown);
+import { Houses, ids, KNOWS } from "./houses.ts";
+import { GO, never, untilCancelled } from "./memory_acp.ts";
 
 Deno.test("AgentPool: a session goes where the fewest are, also when they come at once", async () => {
   await using house = new Houses(3);
@@ -120,9 +86,13 @@ Deno.test("AgentPool: warms all of them, and tells the models of any", async () 
   assertEquals(house.pool.models, [{ id: "m", name: "M" }]);
 });
 
-/** A member in this state, which keeps what it was asked. */
+/** What a member is: in a state, and if that is `unsure` or `sick`, running without being sure of new sessions. */
+type Kind = AgentState | "unsure" | "sick";
+const UNSURE: Partial<Record<Kind, AgentState>> = { unsure: "ready", sick: "failing" };
+
+/** A member of this kind, which keeps what it was asked. */
 function member(
-  state: AgentState,
+  kind: Kind,
   openSessions: number,
   asked: string[],
   name: string,
@@ -136,7 +106,8 @@ function member(
     name: "agent",
     program: "program",
     models: [],
-    state,
+    state: UNSURE[kind] ?? kind as AgentState,
+    isUnsure: kind in UNSURE,
     openSessions,
     open: () => ask("open"),
     resume: () => ask("resume"),
@@ -148,7 +119,7 @@ function member(
   };
 }
 
-const STATES: readonly (readonly [members: [AgentState, number][], state: AgentState, asked: string[]])[] = [
+const STATES: readonly (readonly [members: [Kind, number][], state: AgentState, asked: string[]])[] = [
   [[["ready", 1], ["ready", 0]], "ready", ["1 open"]],
   [[["ready", 1], ["ready", 1]], "ready", ["0 open"]],
   [[["failing", 0], ["ready", 7]], "ready", ["0 warm", "1 open"]],
@@ -161,6 +132,12 @@ const STATES: readonly (readonly [members: [AgentState, number][], state: AgentS
   [[["failing", 0], ["idle", 0]], "idle", ["0 warm", "1 open"]],
   [[["idle", 0], ["starting", 0]], "starting", ["0 open"]],
   [[["closed", 0], ["closed", 0]], "closed", ["0 open"]],
+  [[["unsure", 0], ["ready", 9]], "ready", ["1 open"]],
+  [[["unsure", 0], ["idle", 9]], "ready", ["1 open"]],
+  [[["unsure", 1], ["starting", 0]], "ready", ["1 open"]],
+  [[["unsure", 1], ["unsure", 0]], "ready", ["1 open"]],
+  [[["sick", 0], ["unsure", 9]], "ready", ["0 warm", "1 open"]],
+  [[["sick", 0], ["starting", 9]], "starting", ["0 warm", "1 open"]],
 ];
 for (const [members, state, expected] of STATES) {
   Deno.test(`AgentPool: of ${members.map((one) => one.join(" with ")).join(" and ")}`, async () => {

@@ -270,14 +270,23 @@ Deno.test("AcpAgent.resume: an answer that comes too late is ended", async () =>
 
 Deno.test("Connection: a session/new that is answered too late is ended", async () => {
   const late = Promise.withResolvers<void>();
+  const times = { setupMs: 60_000, resumeMs: 60_000, cancelMs: 60_000 };
+  let isSlow = false;
   await using house = new AcpHouse({
     "initialize": RESUMES,
-    "session/new": () => late.promise.then(() => ({ sessionId: "late" })),
-  }, { times: { setupMs: 10, resumeMs: 60_000, cancelMs: 60_000 } });
+    "session/prompt": untilCancelled,
+    "session/new": () => isSlow ? late.promise.then(() => ({ sessionId: "late" })) : { sessionId: "soon" },
+  }, { times });
+  // What runs keeps the process.
+  const session = await house.agent.open();
+  await session.prompt(GO, new Heard().reader);
+  const { running } = house;
+  isSlow = true;
+  times.setupMs = 1;
   await failureOf(house.agent.open());
   late.resolve();
-  await house.running.until("session/close");
-  assertEquals(house.running.said("session/close"), ["session/close late"]);
+  await running.until("session/close");
+  assertEquals(running.said("session/close")[0], "session/close late");
 });
 
 Deno.test("AcpAgent.resume: an agent that dies meanwhile is asked again once, by its successor", async () => {

@@ -124,6 +124,13 @@ export class MemoryAgent implements Agent {
     this.name = name;
   }
 
+  /** How often it was to be started ahead of need. */
+  warmed = 0;
+
+  warm(): void {
+    this.warmed++;
+  }
+
   async open(signal?: AbortSignal): Promise<MemorySession> {
     await this.#opening(signal);
     return this.#add(`${this.#prefix}session-${++this.#opened}`);

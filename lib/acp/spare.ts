@@ -1,0 +1,64 @@
+/** The session that is made ahead of need. @module */
+
+/** When it is made, if no turn ends before, in milliseconds: not while the one before it needs the agent most. */
+const DELAY_MS = 1_000;
+
+/** How a {@linkcode Spare} is made. */
+export interface SpareOptions<S> {
+  readonly make: () => Promise<S>;
+  /** It could not be made. */
+  failed(error: unknown): void;
+}
+
+/** At most one session, made ahead of need, so that a turn need not wait for it. */
+export class Spare<S> {
+  readonly #options: SpareOptions<S>;
+  #session: Promise<S> | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #ended = false;
+
+  constructor(options: SpareOptions<S>) {
+    this.#options = options;
+  }
+
+  /** Makes it now, unless it is there or on its way. */
+  make(): void {
+    this.#wait();
+    if (this.#session || this.#ended) return;
+    const session = this.#options.make();
+    this.#session = session;
+    session.catch((error) => {
+      if (this.#session === session) this.#session = undefined;
+      if (!this.#ended) this.#options.failed(error);
+    });
+  }
+
+  /** Makes it in a moment. */
+  makeSoon(): void {
+    if (!this.#ended) this.#timer ??= setTimeout(() => this.make(), DELAY_MS);
+  }
+
+  /** Gives it away, be it there or on its way. The next one is not begun before it is asked for. */
+  take(): Promise<S> | undefined {
+    this.#wait();
+    const session = this.#session;
+    this.#session = undefined;
+    return session;
+  }
+
+  /** What is there, or on its way, is of use no more. */
+  drop(): void {
+    this.#session = undefined;
+  }
+
+  /** From here on none is made. */
+  end(): void {
+    this.#wait();
+    this.#ended = true;
+  }
+
+  #wait(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+}

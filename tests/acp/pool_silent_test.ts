@@ -1,0 +1,102 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { RPC, RpcError } from "../../lib/acp/rpc.ts";
+import { failureOf, settled } from "../turn/heard.ts";
+import { Houses, ids, KNOWS, Silence } from "./houses.ts";
+import { never } from "./memory_acp.ts";
+
+/** Two agents in memory that may fall silent. */
+function two(): { house: Houses; silences: readonly Silence[] } {
+  const silences = [new Silence(), new Silence()];
+  const house = new Houses(2, {}, (index) => ({ times: silences[index]!.times }));
+  for (const [index, silence] of silences.entries()) silence.comesOver(house.houses[index]!);
+  return { house, silences };
+}
+
+Deno.test("AgentPool: one that never made a session is not asked while another makes them", async () => {
+  await using house = new Houses(2);
+  const { pool, houses: [first, second] } = house;
+  first!.handlers = { ...KNOWS, "session/new": never };
+  pool.warm();
+  await second!.recorder.until("a session was made");
+  await first!.running.until("session/new");
+  assertEquals([first!.agent.isUnsure, second!.agent.isUnsure], [true, false]);
+  assertEquals(ids([await pool.open(), await pool.open(), await pool.open()]), ["b1", "b2", "b3"]);
+  assertEquals([first!.running.count("session/new"), pool.state], [1, "ready"]);
+});
+
+Deno.test("AgentPool: one that lets a session wait is asked last, and no more often", async () => {
+  const coming = Promise.withResolvers<void>();
+  await using house = new Houses(2);
+  const { pool, houses: [first, second] } = house;
+  let count = 0;
+  first!.handlers = {
+    ...KNOWS,
+    "session/new": async () => {
+      if (++count > 1) await coming.promise;
+      return { sessionId: `a${count}` };
+    },
+  };
+  assertEquals(ids([await pool.open()]), ["a1"]);
+  await second!.recorder.until("a session was made");
+  first!.agent.warm();
+  await first!.running.until("session/new", 2);
+  first!.nowMs += 2_001;
+  assertEquals(ids([await pool.open(), await pool.open(), await pool.open()]), ["b1", "b2", "b3"]);
+  assertEquals(first!.running.count("session/new"), 2);
+  coming.resolve();
+  await settled();
+  assertEquals(ids([await pool.open()]), ["a2"]);
+  assertEquals(first!.starts.length, 1, "it was only slow");
+});
+
+Deno.test("AgentPool: one that falls silent is given up in time, and started anew", async () => {
+  const { house, silences: [silence] } = two();
+  await using _ = house;
+  const { pool, houses: [first, second] } = house;
+  await pool.open();
+  await second!.recorder.until("a session was made");
+  silence!.isSilent = true;
+  first!.agent.warm();
+  await first!.recorder.until("no session could be made ahead");
+  assertEquals([first!.agent.state, pool.state], ["failing", "ready"]);
+  silence!.isSilent = false;
+  // It is let try again, beside the one that is asked.
+  assertEquals(ids([await pool.open()]), ["b1"]);
+  await settled();
+  await first!.running.until("session/new");
+  await settled();
+  assertEquals([first!.agent.state, first!.starts.length], ["ready", 2]);
+  assertEquals(ids([await pool.open()]), ["a1"]);
+});
+
+Deno.test("AgentPool: where all are silent each is asked once, and the first failure is told", async () => {
+  const { house, silences } = two();
+  await using _ = house;
+  for (const silence of silences) silence.isSilent = true;
+  const failure = await failureOf(house.pool.open());
+  assertEquals([failure.code, house.pool.state], ["agent_unavailable", "failing"]);
+  assertStringIncludes(failure.message, "did not answer session/new");
+  assertEquals(house.said("session/new")[0], ["session/new"]);
+});
+
+Deno.test("AgentPool: a session goes back where it was, also if no new one can be made there", async () => {
+  await using house = new Houses(2);
+  const { pool, houses: [first, second] } = house;
+  let isFull = false;
+  first!.handlers = {
+    ...KNOWS,
+    "session/new": () => {
+      if (isFull) throw new RpcError(RPC.internalError, "Too many sessions.");
+      return { sessionId: "a1" };
+    },
+  };
+  const session = await pool.open();
+  await second!.recorder.until("a session was made");
+  isFull = true;
+  first!.agent.warm();
+  await first!.recorder.until("no session could be made ahead");
+  session.close();
+  assertEquals([first!.agent.state, ids([await pool.resume(session.id)])], ["failing", ["a1"]]);
+  assertEquals(house.said("session/resume"), [["session/resume a1"], []]);
+  assertEquals(ids([await pool.open()]), ["b1"]);
+});
