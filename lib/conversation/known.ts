@@ -124,6 +124,11 @@ export class Known implements KnownConversation {
     };
   }
 
+  /** The last turn of a request was answered, but nobody was given that answer. */
+  unanswered(brought: Brought): void {
+    if (brought.turns.at(-1)?.turn.state === "answered") this.ended(brought, "told");
+  }
+
   /** What became of the last turn of a request. */
   ended({ turns }: Pick<Brought, "turns">, state: TurnState): void {
     const last = turns.at(-1);
@@ -156,14 +161,17 @@ export class Memory {
   }
 
   /** Begins one. */
-  begin(origin: KnownOrigin, { persona, isPersonaOpen, reply }: TranscriptPrint, now: number): Known {
+  begin(origin: KnownOrigin, transcript: TranscriptPrint, now: number): Known {
+    const { persona, isPersonaOpen, reply, turns: [first] } = transcript;
+    // What stands before the first turn is a greeting, and the same for everybody.
+    const isAnswer = reply && first && first.index < reply.index;
     const known = new Known({
       ...origin,
       persona,
       isPersonaOpen,
       turns: [],
       turnsBefore: 0,
-      reply: reply?.print,
+      reply: isAnswer ? reply.print : undefined,
       sessionId: undefined,
       createdAt: now,
       usedAt: now,

@@ -19,6 +19,8 @@ export interface Place {
   readonly isNext: boolean;
   /** Its turn, once that has begun. */
   readonly turn: Turn | undefined;
+  /** Its part of the turns that may run at once; freed when it is left. */
+  slot: Disposable | undefined;
   /**
    * Waits for the turns before it.
    *
@@ -30,6 +32,8 @@ export interface Place {
   began(turn: Turn): void;
   /** Cancels its turn, or refuses it if that has not begun: `turn_cancelled`, and why. */
   giveUp(why: string): void;
+  /** Its turn has ended, but its caller has another: nobody passes until then, unless it is given up. */
+  pause(): void;
   leave(): void;
 }
 
@@ -44,30 +48,26 @@ export class Line {
     return this.#places.size > 0;
   }
 
-  /**
-   * Whether a turn may enter now; `isMore` if it is one more of a caller who had a turn already, and takes nobody's place.
-   *
-   * @throws {Failure} `session_busy` or `turn_cancelled`, if it may not.
-   */
-  check(mode: BusyMode, isMore = false): void {
-    if (!this.isBusy) return;
-    if (mode === "supersede" && isMore) throw new Failure("turn_cancelled", SUPERSEDED, { prompted: true });
-    if (mode === "supersede") return;
+  /** Whether a turn may enter now. @throws {Failure} `session_busy` if it may not. */
+  check(mode: BusyMode): void {
+    if (!this.isBusy || mode === "supersede") return;
     if (mode === "reject") throw busy("A turn of this conversation is running.");
     const waiting = [...this.#places].filter(({ turn }) => turn === undefined);
     if (waiting.length >= MAX_QUEUED) throw busy(`${MAX_QUEUED} requests wait in this conversation.`);
   }
 
   /** Takes a place at the end; in mode `supersede` those before it are given up. */
-  enter(mode: BusyMode): Place {
+  enter(mode: BusyMode, slot?: Disposable): Place {
     if (mode === "supersede") this.giveUp(SUPERSEDED);
     const before = this.isBusy ? this.#tail : undefined;
     const { promise: left, resolve: leave } = Promise.withResolvers<void>();
     this.#tail = before ? before.then(() => left) : left;
     const given = new AbortController();
     let isNext = before === undefined || mode === "supersede";
+    let isPaused = false;
     let turn: Turn | undefined;
     const place: Place = {
+      slot,
       get isNext() {
         return isNext;
       },
@@ -76,6 +76,7 @@ export class Line {
       },
       ready: async (signal) => {
         const givenUp = signal ? AbortSignal.any([signal, given.signal]) : given.signal;
+        isPaused = false;
         givenUp.throwIfAborted();
         if (before) await (mode === "queue" ? inTime(before, givenUp) : orAbort(before, givenUp));
         isNext = true;
@@ -89,8 +90,14 @@ export class Line {
       giveUp: (why) => {
         given.abort(new Failure("turn_cancelled", why));
         turn?.cancel();
+        if (isPaused) place.leave();
+      },
+      pause: () => {
+        isPaused = true;
+        if (given.signal.aborted) place.leave();
       },
       leave: () => {
+        place.slot?.[Symbol.dispose]();
         this.#places.delete(place);
         leave();
       },

@@ -2,9 +2,10 @@
 
 import type { Agent, Session } from "../turn/agent.ts";
 import type { Agents } from "../turn/agents.ts";
-import type { Known, Memory } from "./known.ts";
-import { Line } from "./line.ts";
+import type { Brought, Known, Memory } from "./known.ts";
+import { Line, type Place } from "./line.ts";
 import type { Printer } from "./print.ts";
+import { Unsaid } from "./unsaid.ts";
 
 /** What they are made of. */
 export interface LiveOptions {
@@ -27,6 +28,7 @@ export interface Live {
   session: Session | undefined;
   /** The session has heard nothing yet. */
   isFresh: boolean;
+  readonly unsaid: Unsaid;
   /** Whoever needs it beyond its turns. */
   holders: number;
   timer: ReturnType<typeof setTimeout> | undefined;
@@ -37,6 +39,10 @@ export interface Live {
 /** Keeps a conversation open until it is disposed of: that of the first turn that it goes with, or one of its own. */
 export interface Hold extends Disposable {
   live: Live | undefined;
+  /** The place of its turns in the conversation, between two of them. */
+  place: Place | undefined;
+  /** What its caller was given in the end, of all that its turns said; nothing if it was given no answer. */
+  gave(reply: string | undefined): void;
 }
 
 /** Makes one that has no session yet. */
@@ -47,6 +53,7 @@ export function newLive(agent: Agent): Live {
     known: undefined,
     session: undefined,
     isFresh: true,
+    unsaid: new Unsaid(),
     holders: 0,
     timer: undefined,
     state: "kept",
@@ -104,6 +111,7 @@ export class LiveConversations {
   /** Nothing of it runs any more: it is kept for a while, if anybody may come back to it. */
   rest(live: Live): void {
     const { known, line, state, holders, session } = live;
+    live.unsaid.prune();
     if (line.isBusy) return;
     clearTimeout(live.timer);
     if (state !== "kept") return this.#close(live, state);
@@ -120,9 +128,12 @@ export class LiveConversations {
   hold(): Hold {
     const hold: Hold = {
       live: undefined,
+      place: undefined,
+      gave: () => {},
       [Symbol.dispose]: () => {
-        const { live } = hold;
-        hold.live = undefined;
+        const { live, place } = hold;
+        hold.live = hold.place = undefined;
+        place?.leave();
         if (live === undefined) return;
         live.holders--;
         this.rest(live);
@@ -131,11 +142,20 @@ export class LiveConversations {
     return hold;
   }
 
-  /** It is held from now on, unless the holder has another one. */
-  holdWith(hold: Hold, live: Live): void {
+  /** It is held from now on, unless the holder has another one; `brought` is what its first turn brings to it. */
+  holdWith(hold: Hold, live: Live, brought?: Brought): void {
     if (hold.live) return;
     hold.live = live;
     live.holders++;
+    const { known } = live;
+    if (known === undefined || brought === undefined) return;
+    const { reply: before } = known;
+    hold.gave = (reply) => {
+      const { memory, printer } = this.#options;
+      if (reply === undefined) known.unanswered(brought);
+      known.reply = reply === undefined ? before : printer.reply(reply);
+      memory.save(known);
+    };
   }
 
   /**
@@ -179,7 +199,10 @@ export class LiveConversations {
     const { known, session, agent } = live;
     if (known && this.#all.get(known) === live) this.#all.delete(known);
     session?.close();
-    if (state === "forgotten" && known?.sessionId !== undefined) agent.forget(known.sessionId);
+    if (state === "forgotten" && known?.sessionId !== undefined) {
+      agent.forget(known.sessionId);
+      known.sessionId = undefined;
+    }
     if (session) {
       this.#options.log.debug("closed a session", { conversation: known?.id, session: session.id });
     }

@@ -3,7 +3,7 @@
 import type { TurnEvent } from "../turn/event.ts";
 import type { FailureCode } from "../turn/failure.ts";
 import type { TurnObserver } from "../turn/run.ts";
-import { isSilent } from "../turn/silent.ts";
+import { isSilent as isSilentReply } from "../turn/silent.ts";
 import type { TurnState } from "./memory.ts";
 import { REPLY_CHARS } from "./print.ts";
 
@@ -14,8 +14,11 @@ const REFUSALS: ReadonlySet<FailureCode> = new Set<FailureCode>(["agent_error", 
 export interface Outcome {
   /** The agent has the prompt. */
   begun(): void;
-  /** How far it came, with the beginning of what was said; `asked` if the agent may know nothing of it. */
-  ended(state: TurnState, reply: string): void;
+  /**
+   * How far it came, with the beginning of what was said; `asked` if the agent may know nothing of it. `isSilent` if
+   * the agent gave no sign of life for too long: it may be dying.
+   */
+  ended(state: TurnState, reply: string, isSilent: boolean): void;
 }
 
 /** An observer that tells the outcome, and everything to another observer. */
@@ -32,7 +35,8 @@ export function watchTurn(observer: TurnObserver | undefined, outcome: Outcome):
         if (reply.length < REPLY_CHARS) reply += event.text;
       } else {
         const state = stateAfter(event, reply, isHeard);
-        if (state) outcome.ended(state, reply);
+        const isSilent = event.type === "failure" && event.failure.code === "agent_timeout";
+        if (state) outcome.ended(state, reply, isSilent);
       }
       isHeard = true;
       observer?.heard(event, turn);
@@ -41,7 +45,7 @@ export function watchTurn(observer: TurnObserver | undefined, outcome: Outcome):
 }
 
 function stateAfter(event: TurnEvent, reply: string, isHeard: boolean): TurnState | undefined {
-  if (event.type === "end") return event.reason === "cancelled" || isSilent(reply) ? "told" : "answered";
+  if (event.type === "end") return event.reason === "cancelled" || isSilentReply(reply) ? "told" : "answered";
   if (event.type !== "failure") return undefined;
   const { code } = event.failure;
   // An agent that is gone, or refused before it began, may not have kept what it was given.

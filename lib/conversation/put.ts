@@ -65,7 +65,8 @@ async function putOnce(asked: Asked, findSession: FindSession, options: PutOptio
   await chooseModel(agents, agent, session, model);
   givenUp.throwIfAborted();
   failed.throwIfAborted();
-  return await runTurn({
+  const { outcome, over } = rememberIn(live, brought, session, options);
+  const turn = await runTurn({
     session,
     blocks: toPrompt(newsFor(asked), session.accepts),
     limits,
@@ -74,8 +75,10 @@ async function putOnce(asked: Asked, findSession: FindSession, options: PutOptio
     servedBy: session.model === undefined ? agent.name : `${agent.name}/${session.model}`,
     unasked,
     emotions,
-    observer: watchTurn(observer, rememberIn(live, brought, session, options)),
+    observer: watchTurn(observer, outcome),
   });
+  turn.ended.then(over);
+  return turn;
 }
 
 /** What the session has not heard. */
@@ -86,16 +89,17 @@ function newsFor({ live: { isFresh, known }, brought, messages }: Asked): readon
     : newsSinceAnswer(messages);
 }
 
-/** Keeps in mind what the session was told, and what became of it. */
+/** Keeps in mind what the session was told, and what became of it; `over` once the agent has really ended the turn. */
 function rememberIn(
   live: Live,
   brought: Brought | undefined,
   session: Session,
   { memory, printer }: PutOptions,
-): Outcome {
+): { outcome: Outcome; over: () => void } {
   const { known, agent, isFresh: wasFresh } = live;
   let takeBack = () => {};
-  return {
+  let isUnsure = false;
+  const outcome: Outcome = {
     begun() {
       // One that is held was told what its holder says, and perhaps not all that its caller did.
       live.isFresh &&= known !== undefined && brought === undefined;
@@ -103,7 +107,8 @@ function rememberIn(
       takeBack = known.told(brought, session.id, printer.lasting("program", agent.program));
       memory.save(known);
     },
-    ended(state, reply) {
+    ended(state, reply, isSilent) {
+      isUnsure = isSilent;
       if (state === "asked") live.isFresh = wasFresh;
       if (!known) return;
       if (state === "asked") takeBack();
@@ -113,6 +118,11 @@ function rememberIn(
       memory.save(known);
     },
   };
+  const over = () => {
+    // It was silent because it was dying.
+    if (isUnsure && session.closed.aborted) outcome.ended("asked", "", false);
+  };
+  return { outcome, over };
 }
 
 /** Lets this model answer. Where names are not taken strictly, one that is not offered means the usual model. */

@@ -5,6 +5,7 @@ import { Failure } from "../turn/failure.ts";
 import { preparedTurn } from "../turn/prepared.ts";
 import type { Turn } from "../turn/run.ts";
 import type { Slots } from "../turn/slots.ts";
+import { NEW } from "./align.ts";
 import { findConversation, type Found, type Whose } from "./find.ts";
 import type { Brought, Known } from "./known.ts";
 import { type Hold, type Live, LiveConversations, type LiveOptions, newLive } from "./live.ts";
@@ -28,7 +29,7 @@ export interface TurnRequest {
    * nothing is remembered. Without one it gets a session of its own, closed when it is done.
    */
   readonly conversation?: Whose | Hold | undefined;
-  /** Holds the conversation from now on. */
+  /** Holds the conversation from now on, and its place in it: nobody's turn comes between those of the holder. */
   readonly hold?: Hold | undefined;
   /** Without one, the default. */
   readonly agent?: Agent | undefined;
@@ -76,44 +77,41 @@ export class Conversations {
     if (this.#draining) {
       throw new Failure("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 });
     }
-    const found = this.#find(request);
+    // Who has gone takes nobody's place.
+    signal?.throwIfAborted();
+    const { found, messages } = this.#find(request);
     if (request.answer !== undefined) return await this.#answer(request, request.answer, found);
     const live = this.#liveOf(request, found);
-    const { onBusy, slots } = this.#options;
-    try {
-      live.line.check(onBusy, isHold(request.conversation));
-    } catch (error) {
-      throw inConversation(error, live);
-    }
-    // Who waits for others of its conversation takes none from other conversations.
-    let slot = live.line.isBusy && onBusy === "queue" ? undefined : slots.take(live.line.isBusy);
-    const ready = async () => {
-      const givenUp = await place.ready(signal);
-      this.#failed.signal.throwIfAborted();
-      slot ??= slots.take();
-      return givenUp;
-    };
-    const brought = found && this.#bring(live, found);
     const { conversation, hold } = request;
-    for (const holder of [conversation, hold]) if (isHold(holder)) this.#live.holdWith(holder, live);
-    const place = live.line.enter(onBusy);
+    const kept = isHold(conversation) ? takePlace(conversation) : undefined;
+    const place = kept ?? this.#enter(live);
+    const brought = found && this.#bring(live, found);
+    if (brought && live.known?.isNamed) live.unsaid.keep(brought, messages);
+    if (isHold(conversation)) this.#live.holdWith(conversation, live);
+    else if (hold) this.#live.holdWith(hold, live, brought);
     this.#places.set(place, live);
     clearTimeout(live.timer);
     const { promise: ended, resolve: end } = Promise.withResolvers<void>();
     this.#ended.add(ended);
     const settle = () => {
-      slot?.[Symbol.dispose]();
-      place.leave();
       this.#places.delete(place);
+      if (hold?.live === live && hold.place === undefined) {
+        hold.place = place;
+        place.pause();
+      } else {
+        place.leave();
+      }
       this.#ended.delete(ended);
       end();
       this.#live.rest(live);
     };
     try {
-      const givenUp = await ready().catch((error) => {
-        throw inConversation(error, live);
+      const givenUp = await this.#ready(place, signal).catch((error) => {
+        // Its first turn reached the agent: nobody should send it all again.
+        const isMore = kept !== undefined && error instanceof Failure;
+        throw inConversation(isMore ? error.afterPrompt() : error, live);
       });
-      const asked = { ...request, live, brought, givenUp, failed: this.#failed.signal };
+      const asked = { ...request, messages, live, brought, givenUp, failed: this.#failed.signal };
       const turn = await putTurn(asked, (live, signal) => this.#live.sessionOf(live, signal), this.#options);
       place.began(turn);
       if (this.#failed.signal.aborted) turn.fail(this.#failed.signal.reason);
@@ -189,14 +187,19 @@ export class Conversations {
     this.#live.close();
   }
 
-  #find({ conversation, agent = this.#options.agents.default, messages }: TurnRequest): Found | undefined {
-    if (conversation === undefined || isHold(conversation)) return undefined;
-    const found = findConversation(this.#options, conversation, agent, messages);
-    if (found) {
-      const { decision, why, known, origin } = found;
-      this.#options.log.debug("conversation", { decision, conversation: (known ?? origin).id, why });
-    }
-    return found;
+  /** The conversation of a request, and what it is to be told: perhaps more than the request says. */
+  #find(request: TurnRequest): { found: Found | undefined; messages: readonly Message[] } {
+    const { conversation, agent = this.#options.agents.default, messages } = request;
+    if (conversation === undefined || isHold(conversation)) return { found: undefined, messages };
+    const find = (messages: readonly Message[]) =>
+      findConversation(this.#options, conversation, agent, messages);
+    const found = find(messages);
+    if (found === undefined) return { found, messages };
+    const { decision, why, known, origin, how } = found;
+    this.#options.log.debug("conversation", { decision, conversation: (known ?? origin).id, why });
+    const live = known?.isNamed ? this.#live.get(known) : undefined;
+    const all = live?.unsaid.with(messages, how.places.some((place) => place !== NEW)) ?? messages;
+    return all === messages ? { found, messages } : { found: find(all), messages: all };
   }
 
   #liveOf(
@@ -205,6 +208,27 @@ export class Conversations {
   ): Live {
     const live = isHold(conversation) ? conversation.live : found?.known && this.#live.get(found.known);
     return live ?? newLive(agent);
+  }
+
+  /** Takes a place in the line of a conversation. */
+  #enter(live: Live): Place {
+    const { onBusy, slots } = this.#options;
+    const { line } = live;
+    try {
+      line.check(onBusy);
+    } catch (error) {
+      throw inConversation(error, live);
+    }
+    // Who waits for others of its conversation takes none from other conversations.
+    return line.enter(onBusy, line.isBusy && onBusy === "queue" ? undefined : slots.take(line.isBusy));
+  }
+
+  /** Waits for the turns before it. @returns As {@linkcode Place.ready} does. */
+  async #ready(place: Place, signal: AbortSignal | undefined): Promise<AbortSignal> {
+    const givenUp = await place.ready(signal);
+    this.#failed.signal.throwIfAborted();
+    place.slot ??= this.#options.slots.take();
+    return givenUp;
   }
 
   /** Takes in what a request says; its conversation is the one that was used last. */
@@ -239,6 +263,13 @@ export class Conversations {
 
 function inConversation(error: unknown, { known }: Live): unknown {
   return error instanceof Failure && known ? error.inConversation(known.id) : error;
+}
+
+/** The place that a holder kept between two turns; it is not there for a third at the same time. */
+function takePlace(hold: Hold): Place | undefined {
+  const { place } = hold;
+  hold.place = undefined;
+  return place;
 }
 
 function isHold(conversation: TurnRequest["conversation"]): conversation is Hold {

@@ -56,6 +56,17 @@ export async function formattedSource(
 
   async function answer(signal: AbortSignal): Promise<Gathered> {
     using _owned = owned;
+    let given: string | undefined;
+    try {
+      const gathered = await checkedAnswer(signal);
+      given = gathered.text;
+      return gathered;
+    } finally {
+      hold.gave(given);
+    }
+  }
+
+  async function checkedAnswer(signal: AbortSignal): Promise<Gathered> {
     const first = await gatherTurn(turn, options, signal);
     const why = fault(format, first.text);
     if (why === undefined) return { ...first, text: format.check(first.text) };
@@ -70,10 +81,7 @@ export async function formattedSource(
     throw new Failure(
       "invalid_output",
       `The agent did not answer with the JSON that was asked for: ${still}.`,
-      {
-        param: "response_format",
-        prompted: true,
-      },
+      { param: "response_format", prompted: true },
     );
   }
 

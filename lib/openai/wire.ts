@@ -7,7 +7,7 @@
  */
 
 import { z } from "zod";
-import type { Message, Part, Role } from "../conversation/message.ts";
+import { isTurn, type Message, type Part, type Role } from "../conversation/message.ts";
 import { Failure, type FailureCode } from "../turn/failure.ts";
 import { parseFormat, type ResponseFormat } from "./format.ts";
 import { toPart, unsupported } from "./part.ts";
@@ -120,9 +120,7 @@ export function parseChatRequest(body: unknown): ChatRequest {
   }
   refuseForcedTools(value.tool_choice);
   const messages = value.messages.map(toMessage);
-  if (!messages.some(({ role, parts }) => role !== "system" && role !== "assistant" && parts.length > 0)) {
-    throw new Failure("invalid_value", '"messages" holds nothing that the user said.', { param: "messages" });
-  }
+  refuseNothingSaid(messages);
   return {
     ...shared(value, value.max_completion_tokens),
     messages,
@@ -240,6 +238,24 @@ const ROLES: Readonly<Record<WireMessage["role"], Role>> = {
   tool: "tool",
   function: "tool",
 };
+
+/** Whatever is said since the last answer goes to the agent: something must be. */
+function refuseNothingSaid(messages: readonly Message[]): void {
+  const turns = messages.filter(isTurn);
+  const since = messages.slice(messages.findLastIndex(({ role }) => role === "assistant") + 1).filter(isTurn);
+  if (turns.some(saysSomething) && (since.length === 0 || since.some(saysSomething))) return;
+  throw new Failure(
+    "invalid_value",
+    turns.some(saysSomething)
+      ? '"messages" ends with a message of the user that is empty.'
+      : '"messages" holds nothing that the user said.',
+    { param: "messages" },
+  );
+}
+
+function saysSomething({ parts }: Message): boolean {
+  return parts.some((part) => part.type !== "text" || part.text.trim() !== "");
+}
 
 function toMessage(message: WireMessage, index: number): Message {
   const parts: Part[] = [];

@@ -62,7 +62,11 @@ export class Replays {
         "Another request was sent with this Idempotency-Key; use a new key for each request.",
       );
     }
-    const turn = await known.turn.catch(() => undefined);
+    const turn = await known.turn.catch((error) => {
+      // It was passed by, interrupted or forgotten: begun anew, it would pass by others.
+      if (error instanceof Failure && error.code === "turn_cancelled") throw error;
+      return undefined;
+    });
     if (turn === undefined) {
       // The first connection broke, or failed, before the agent was prompted: whoever waited first begins it now.
       this.#forget(key.name, known);

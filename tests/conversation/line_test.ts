@@ -125,18 +125,44 @@ Deno.test("Line: queue takes so many that wait and no more, until one begins or 
   line.check("queue");
 });
 
-Deno.test("Line: one turn more of a caller takes nobody's place in supersede, and is one like any other elsewhere", async () => {
+Deno.test("Line: nobody passes one that pauses between two turns, and it takes no new place", async () => {
   const line = new Line();
-  for (const mode of BUSY_MODES) line.check(mode, true);
-  const { place, cancels } = await running(line);
-  const failure = await failureOf(Promise.try(() => line.check("supersede", true)));
-  // Its first one reached the agent: nobody should send it all again.
-  assertEquals([failure.code, failure.prompted, failure.retryAfterSecs], ["turn_cancelled", true, undefined]);
-  line.check("queue", true);
-  assertEquals((await failureOf(Promise.try(() => line.check("reject", true)))).code, "session_busy");
-  assertEquals(cancels(), 0);
+  const { place } = await running(line);
+  const next = line.enter("queue").ready(undefined);
+  place.pause();
+  assertEquals([await isReady(next), line.isBusy], [false, true]);
+  assertEquals((await failureOf(Promise.try(() => line.check("reject")))).code, "session_busy");
+  assertEquals((await soon(place.ready(undefined), "its second turn")).aborted, false);
+  const { turn, cancels } = cancellable();
+  place.began(turn);
+  line.giveUp("Forgotten.");
+  assertEquals([cancels(), await isReady(next)], [1, false]);
+  place.pause();
+  assertEquals([line.isBusy, (await failureOf(next)).code], [true, "turn_cancelled"]);
+});
+
+Deno.test("Line: one that pauses and is given up has left, and is told so when it comes back", async () => {
+  for (const isBefore of [true, false]) {
+    const line = new Line();
+    const { place } = await running(line);
+    if (isBefore) line.giveUp("Forgotten.");
+    place.pause();
+    if (!isBefore) line.giveUp("Forgotten.");
+    assertEquals(line.isBusy, false);
+    const failure = await failureOf(place.ready(undefined));
+    assertEquals([failure.code, failure.message], ["turn_cancelled", "Forgotten."]);
+  }
+});
+
+Deno.test("Line: a place takes its part of the turns at once with it", async () => {
+  const line = new Line();
+  let freed = 0;
+  const place = line.enter("queue", { [Symbol.dispose]: () => void freed++ });
+  await soon(place.ready(undefined), "its turn");
+  place.pause();
+  assertEquals(freed, 0);
   place.leave();
-  line.check("supersede", true);
+  assertEquals(freed, 1);
 });
 
 Deno.test("Line: supersede cancels the turn that runs and refuses those that wait", async () => {

@@ -54,6 +54,18 @@ for (const [code, state] of REFUSALS) {
   });
 }
 
+Deno.test("outcome: an agent that was silent for too long may be dying, no other", () => {
+  for (const [name, last] of ENDINGS) {
+    let mayDie: boolean | undefined;
+    const watcher = watchTurn(undefined, {
+      begun() {},
+      ended: (_state, _reply, isSilent) => mayDie = isSilent,
+    });
+    watcher.heard(last, TURN);
+    assertEquals(mayDie, name === "silence", name);
+  }
+});
+
 Deno.test("outcome: a refusal after any sign of the agent is told", () => {
   for (const code of ["agent_error", "agent_auth_required"] as const) {
     for (const sign of [say("Well"), say(""), { type: "thought", text: "hm" } as const]) {

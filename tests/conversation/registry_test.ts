@@ -1,9 +1,12 @@
 import { assertEquals, assertStrictEquals } from "@std/assert";
 import { aborted } from "../../lib/turn/abort.ts";
+import { BUSY_MODES } from "../../lib/conversation/policy.ts";
 import { Failure } from "../../lib/turn/failure.ts";
 import { brief, failureOf, Heard, settled, soon } from "../turn/heard.ts";
 import { crash, gate, House } from "./house.ts";
 import { assistant, system, user } from "./said.ts";
+
+const MAO = system("You are Mao.");
 
 Deno.test("Conversations: one without a name gets a session of its own, closed when its turn has ended", async () => {
   using house = new House();
@@ -91,8 +94,71 @@ Deno.test("Conversations: a newer turn takes the place of one that still opens i
   assertEquals((await failureOf(first)).code, "turn_cancelled");
   opens.open();
   await soon(second, "the newer turn");
-  assertEquals((await house.agent.nextPrompt()).text, "two");
+  assertEquals((await house.agent.nextPrompt()).text, "one\n\ntwo");
   assertEquals(house.slots.used, 1);
+});
+
+for (const onBusy of BUSY_MODES) {
+  Deno.test(`Conversations: ${onBusy}: nobody's turn comes between those of a holder`, async () => {
+    using house = new House({ onBusy, limit: 2 });
+    using hold = house.conversations.hold();
+    const conversation = { owner: "", name: "a" };
+    await house.conversations.begin({ conversation, hold, messages: [user("one")], record: false });
+    const first = await house.agent.nextPrompt();
+    const other = house.begin("a", [user("one"), assistant("1"), user("two")]);
+    other.catch(() => {});
+    await settled();
+    first.end(first.cancels > 0 ? "cancelled" : "end_turn");
+    await settled();
+    const again = house.conversations.begin({
+      conversation: hold,
+      hold,
+      messages: [user("again")],
+      record: false,
+    });
+    if (onBusy === "supersede") {
+      const failure = await failureOf(again);
+      assertEquals([failure.code, failure.prompted, failure.conversation], ["turn_cancelled", true, "a"]);
+    } else {
+      await soon(again, "the holder's second turn");
+      const second = await house.agent.nextPrompt();
+      assertEquals([second.text, second.session], ["again", first.session]);
+      second.end();
+      await settled();
+      assertEquals(house.slots.used, 1);
+    }
+    hold[Symbol.dispose]();
+    if (onBusy === "reject") {
+      assertEquals((await failureOf(other)).code, "session_busy");
+      assertEquals(house.slots.used, 0);
+    } else {
+      await soon(other, "the other turn");
+      assertEquals((await house.agent.nextPrompt()).text, "two");
+      assertEquals(house.slots.used, 1);
+    }
+  });
+}
+
+Deno.test("Conversations: a holder that was interrupted or forgotten between its turns has no second one", async () => {
+  for (const end of ["interrupt", "forget"] as const) {
+    using house = new House();
+    using hold = house.conversations.hold();
+    const conversation = { owner: "", name: "a" };
+    await house.conversations.begin({ conversation, hold, messages: [user("one")], record: false });
+    const first = await house.agent.nextPrompt();
+    if (end === "interrupt") house.conversations.interrupt("a");
+    else house.conversations.forget("", "a");
+    first.end("cancelled");
+    await settled();
+    const again = house.conversations.begin({
+      conversation: hold,
+      hold,
+      messages: [user("again")],
+      record: false,
+    });
+    assertEquals((await failureOf(again)).code, "turn_cancelled");
+    assertEquals([house.agent.prompts.length, house.slots.used], [1, 0]);
+  }
 });
 
 Deno.test("Conversations: an interrupt cancels what runs, of one conversation or of all, and tells how many", async () => {
@@ -139,6 +205,18 @@ Deno.test("Conversations: an interrupt while a prompt is put cancels it once it 
   assertEquals((await house.agent.nextPrompt()).cancels, 1);
 });
 
+Deno.test("Conversations: an interrupt refuses one that took the place of a turn that has not ended yet", async () => {
+  using house = new House();
+  const running = await house.prompted("a", user("one"));
+  const next = failureOf(house.begin("a", [user("one"), user("two")]));
+  await settled();
+  assertEquals(house.conversations.interrupt("a"), 2);
+  assertEquals((await next).message, "The turn was interrupted.");
+  running.end("cancelled");
+  await settled();
+  assertEquals([house.agent.prompts.length, house.slots.used], [1, 0]);
+});
+
 Deno.test("Conversations: an interrupt leaves alone what waits for another turn, which comes next", async () => {
   using house = new House({ onBusy: "queue" });
   const running = await house.prompted("a", user("one"));
@@ -148,6 +226,72 @@ Deno.test("Conversations: an interrupt leaves alone what waits for another turn,
   running.end("cancelled");
   await soon(next, "the next turn");
   assertEquals((await house.agent.nextPrompt()).text, "two");
+});
+
+for (const isCold of [true, false]) {
+  Deno.test(`Conversations: what was superseded before the agent got it is told for who sends only the newest message, ${isCold ? "cold" : "warm"}`, async () => {
+    using house = new House();
+    const running = isCold ? undefined : await house.prompted("a", user("one"));
+    const opens = gate();
+    house.agent.opens = opens.promise;
+    for (const text of ["two", "three"]) {
+      const passed = house.begin("a", [MAO, user(text)]);
+      passed.catch(() => {});
+      await settled();
+    }
+    const last = house.begin("a", [MAO, user("four")]);
+    await settled();
+    opens.open();
+    running?.end("cancelled");
+    await soon(last, "the newest turn");
+    const { text } = await house.agent.nextPrompt();
+    const told = [...text.matchAll(/Mao|two|three|four/g)].map(([word]) => word);
+    assertEquals(told, ["Mao", "two", "three", "four"]);
+    house.agent.prompts.at(-1)!.end();
+    await settled();
+    assertEquals((await house.prompted("a", user("five"))).text, "five");
+  });
+}
+
+Deno.test("Conversations: what was superseded is not told twice, to who sends it again or goes on without it", async () => {
+  for (
+    const [messages, told] of [
+      [[user("two"), user("three")], "two\n\nthree"],
+      [[user("two")], "two"],
+      [[user("one"), assistant("1"), user("three")], "three"],
+    ] as const
+  ) {
+    using house = new House();
+    const running = await house.prompted("a", user("one"));
+    running.end();
+    await settled();
+    const takes = gate();
+    house.agent.opens = takes.promise;
+    house.session(0).close();
+    house.agent.resumes = true;
+    const passed = house.begin("a", [user("two")]);
+    passed.catch(() => {});
+    await settled();
+    const last = house.begin("a", messages);
+    takes.open();
+    await soon(last, "the newest turn");
+    assertEquals((await house.agent.nextPrompt()).text, told);
+  }
+});
+
+Deno.test("Conversations: what was superseded is kept in nobody's way: eight turns, none of them endless", async () => {
+  using house = new House();
+  const opens = gate();
+  house.agent.opens = opens.promise;
+  const endless = "x".repeat(256 * 1024 + 1);
+  const texts = [...Array.from({ length: 10 }, (_, index) => `turn ${index}`), endless];
+  for (const text of texts) house.begin("a", [user(text)]).catch(() => {});
+  const last = house.begin("a", [user("last")]);
+  opens.open();
+  await soon(last, "the newest turn");
+  const { text } = await house.agent.nextPrompt();
+  // That of the one that was too long is gone; so are those of the oldest.
+  assertEquals(text, [2, 3, 4, 5, 6, 7, 8, 9].map((index) => `turn ${index}\n\n`).join("") + "last");
 });
 
 Deno.test("Conversations: a newer turn that comes while a prompt is put cancels it once it is taken", async () => {
@@ -296,16 +440,17 @@ Deno.test("Conversations: a fresh session that was told less than all of it is t
   await house.conversations.begin({ conversation, hold, messages: first, record: false });
   (await house.agent.nextPrompt()).end();
   await settled();
-  const second = [...first, assistant("1"), user("two")];
-  crash((await house.told("a", ...second)).session);
-  await house.beginAs(hold, [...first, assistant("1"), user("once more")]);
+  crash(house.session(0));
+  const asked = { conversation: hold, hold, messages: [user("once more")], record: false };
+  await house.conversations.begin(asked);
   const held = await house.agent.nextPrompt();
-  assertEquals(held.session, house.session(1));
+  assertEquals([held.session, held.text], [house.session(1), "once more"]);
   held.end();
   await settled();
-  const third = await house.told("a", ...second, assistant("2"), user("three"));
-  assertEquals(third.session, house.session(1));
-  assertEquals(third.text.includes("two"), true, third.text);
+  hold[Symbol.dispose]();
+  const next = await house.told("a", ...first, assistant("1"), user("two"));
+  assertEquals(next.session, house.session(1));
+  assertEquals(["Mao", "one", "two"].filter((word) => !next.text.includes(word)), []);
 });
 
 Deno.test("Conversations: one that is held is not closed, however long it is idle or how many there are", async () => {

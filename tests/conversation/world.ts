@@ -216,7 +216,11 @@ export class World {
       }
       const answer: Message = { role: "assistant", parts: [{ type: "text", text: "?" }] };
       this.#begin(
-        { conversation: held.hold, messages: messages([...held.messages, answer]) },
+        {
+          conversation: held.hold,
+          hold: this.#random.pick([held.hold, undefined]),
+          messages: messages([...held.messages, answer]),
+        },
         question,
         held.circle,
         held.agent,
@@ -263,7 +267,11 @@ export class World {
   /** Whoever answered knew all that was asked before. */
   #checkTold({ question, heard, turn, agent }: Call): void {
     if (!heard.briefs.includes("end end_turn")) {
-      for (const mark of question.needs) this.repeated.add(mark);
+      // It was told what others had left unsaid, too.
+      const prompts = agent.prompts.map(({ text }) => marksIn(text)).filter((marks) =>
+        marks.includes(question.mark)
+      );
+      for (const mark of [...question.needs, ...prompts.flat()]) this.repeated.add(mark);
       return;
     }
     const told = agent.told.get(turn!.sessionId);
@@ -277,6 +285,7 @@ export class World {
     for (const agent of this.agents) {
       Object.assign(agent, { opens: Promise.resolve(), takes: Promise.resolve() });
     }
+    for (const { hold } of this.#holds) hold[Symbol.dispose]();
     let isDrained = false;
     const draining = this.conversations.drain().then(() => isDrained = true);
     for (let round = 0; round < 1_000 && !isDrained; round++) {
@@ -285,7 +294,6 @@ export class World {
     }
     await soon(draining, "the drain", 1_000);
     await soon(Promise.all(this.calls.map(({ over }) => over)), "every call", 1_000);
-    for (const { hold } of this.#holds) hold[Symbol.dispose]();
     this.conversations.close();
   }
 }

@@ -78,7 +78,12 @@ class Room implements Disposable {
 
   #hold(): Hold {
     const held = {
-      hold: { live: undefined, [Symbol.dispose]: () => void (held.isOver = true) },
+      hold: {
+        live: undefined,
+        place: undefined,
+        gave() {},
+        [Symbol.dispose]: () => void (held.isOver = true),
+      },
       isOver: false,
     };
     this.holds.push(held);

@@ -6,6 +6,8 @@ import type { Random } from "./random.ts";
 
 /** Messages of which some skins send no more. */
 const WINDOWS = [4, 7, 1_000, 1_000] as const;
+/** Who names its conversation may send its newest message only. */
+const NAMED_WINDOWS = [1, ...WINDOWS] as const;
 /** What becomes of a question that got no answer: it stays, it is dropped, or what was heard stands for an answer. */
 const LEFT_OPEN = ["kept", "dropped", "heard"] as const;
 /** What becomes of an answer. */
@@ -52,7 +54,7 @@ export class ChanceSkin {
     this.agent = random.below(2);
     this.name = isNamed ? random.pick(["a", "b"]) : undefined;
     this.persona = random.below(2);
-    this.#window = random.pick(WINDOWS);
+    this.#window = random.pick(isNamed ? NAMED_WINDOWS : WINDOWS);
     this.#leftOpen = random.pick(LEFT_OPEN);
     this.#rewrite = random.pick(REWRITES);
     this.#tellsTime = random.below(4) === 0;

@@ -368,6 +368,13 @@ const REFUSED: Refusal[] = [
     "messages",
   ],
   ["nothing that the user said: no parts", parts(), "invalid_value", "messages"],
+  ["nothing that the user said: a space", parts({ type: "text", text: " \n" }), "invalid_value", "messages"],
+  ...["", null, " ", [], [{ type: "text", text: "" }]].map((content): Refusal => [
+    `nothing since the last answer but ${JSON.stringify(content)}`,
+    { messages: [HI, { role: "assistant", content: "Hello." }, { role: "user", content }] },
+    "invalid_value",
+    "messages",
+  ]),
   ["nothing but a persona", { messages: [{ role: "system", content: "x" }] }, "invalid_value", "messages"],
   ["nothing but an answer", { messages: [{ role: "assistant", content: "x" }] }, "invalid_value", "messages"],
   ["text without text", parts({ type: "text" }), "missing_required_parameter", `${at}.text`],
