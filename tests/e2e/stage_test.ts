@@ -208,6 +208,36 @@ stageTest("who speaks is not seen thinking", async (browser) => {
   assertEquals(problems, []);
 });
 
+stageTest("who speaks is not seen thinking, though the words come before the state", async (browser) => {
+  await using gate = await makeGate();
+  await using server = await startServer();
+  await using opened = await open(browser, server);
+  const { page, problems } = opened;
+  const { promise: isHeard, resolve: hear } = Promise.withResolvers<void>();
+  await page.routeWebSocket(/vtuber/, (socket) => {
+    const upstream = socket.connectToServer();
+    upstream.onMessage(async (frame) => {
+      if (String(frame).includes('"thinking"')) await isHeard;
+      socket.send(frame);
+    });
+  });
+  await page.reload();
+  await connected(page);
+  await say(
+    page,
+    script({ text: "I look. " }, gate.step, {
+      tool: { id: "1", title: "Read", kind: "read", status: "in_progress" },
+    }, { hang: true }),
+  );
+  await page.locator(".message.assistant", { hasText: "I look." }).waitFor();
+  hear();
+  await page.locator("#activity-title", { hasText: "Speaking" }).waitFor();
+  assertEquals(await character(page).getAttribute("data-state"), "idle");
+  await gate.open();
+  await page.locator('#character[data-state="working"]').waitFor();
+  assertEquals(problems, []);
+});
+
 stageTest("an answer is stopped with Escape, and by the next message", async (browser) => {
   await using server = await startServer();
   await using opened = await open(browser, server);

@@ -35,6 +35,8 @@ let running;
 let heardTurn = "";
 /** What the agent does, as it was told last; `speaking` where it thinks and speaks. */
 let state = "idle";
+/** Something was said since the turn began, or since the agent last did something else. */
+let hasSpoken = false;
 /** What the server said is now, when it let this page in. @type {any} */
 let present = {};
 /** The session of what runs elsewhere, for the stop button. */
@@ -172,9 +174,12 @@ function receive(frame) {
  * @param {import("./character.js").StateDetail} detail
  */
 function setState(next, detail) {
-  state = next;
-  character.act(next, detail);
-  showState(next);
+  if (/working|juggling/.test(next) || running === undefined && heardTurn === "") hasSpoken = false;
+  // Its words come another way, and may have overtaken this.
+  const isSpeaking = next === "thinking" && hasSpoken;
+  state = isSpeaking ? "speaking" : next;
+  character.act(isSpeaking ? "idle" : next, detail);
+  showState(state);
   composer.setBusy(running !== undefined || busySession !== "");
   // A turn that was heard is over when the agent rests.
   if (/idle|attention|error/.test(state) && heardTurn !== "") {
@@ -193,7 +198,9 @@ function showState(shown) {
 /** The next piece of what is said. @param {string} piece */
 function speak(piece) {
   voice.push(piece);
-  if (state !== "thinking" || piece.trim() === "") return;
+  if (piece.trim() === "") return;
+  hasSpoken = true;
+  if (state !== "thinking") return;
   state = "speaking";
   character.act("idle", {});
   showState("speaking");
@@ -204,6 +211,7 @@ function hear({ text, turn_id, session_id }) {
   if (!OVERLAY && (running !== undefined || session_id === session)) return;
   if (turn_id !== heardTurn) {
     heardTurn = turn_id;
+    hasSpoken = false;
     voice.begin();
   }
   speak(String(text));
@@ -215,6 +223,7 @@ async function send(text) {
   const mine = new AbortController();
   running = mine;
   heardTurn = "";
+  hasSpoken = false;
   /** @type {import("./chat.js").Message} */
   const own = { role: "assistant", content: "" };
   messages.push({ role: "user", content: text }, own);
