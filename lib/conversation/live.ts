@@ -93,7 +93,7 @@ export class LiveConversations {
     const { known, agent } = live;
     const { printer, log } = this.#options;
     const isSameProgram = known?.program === printer.lasting("program", agent.program);
-    if (known?.sessionId !== undefined && isSameProgram && live.state !== "forgotten") {
+    if (known?.sessionId !== undefined && isSameProgram) {
       const session = await agent.resume(known.sessionId, signal);
       log.debug(session ? "brought a session back" : "a session could not be brought back", {
         conversation: known.id,

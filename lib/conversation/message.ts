@@ -14,6 +14,8 @@ export interface Message {
   /** Who of several speaks, or which tool. */
   readonly name?: string | undefined;
   readonly parts: readonly Part[];
+  /** System text that this program adds for the turn after it: no part of the persona, wherever it stands. */
+  readonly isAdded?: boolean;
 }
 
 /** The text of a message, its parts joined by line breaks. */
@@ -23,7 +25,7 @@ export function textOf(message: Message): string {
 
 /** How many system messages the transcript begins with, before anyone spoke: the persona. */
 export function leading(messages: readonly Message[]): number {
-  const first = messages.findIndex((message) => message.role !== "system");
+  const first = messages.findIndex(({ role, isAdded }) => role !== "system" || isAdded);
   return first < 0 ? messages.length : first;
 }
 

@@ -54,7 +54,7 @@ export function parseFormat(value: unknown): ResponseFormat | undefined {
 /** The messages with the instruction, said right before what the user said last. */
 export function withInstruction(messages: readonly Message[], { instruction }: ResponseFormat): Message[] {
   const last = messages.findLastIndex((message) => message.role === "user");
-  const said: Message = { role: "system", parts: [{ type: "text", text: instruction }] };
+  const said: Message = { role: "system", parts: [{ type: "text", text: instruction }], isAdded: true };
   return [...messages.slice(0, last), said, ...messages.slice(last)];
 }
 

@@ -95,3 +95,21 @@ Deno.test("response_format: the answer that is remembered is the one that was gi
   const sessions = app.agent.prompts.map(({ session }) => session.id);
   assertEquals(sessions, ["session-1", "session-2", "session-1", "session-2"]);
 });
+
+Deno.test("response_format: what is asked for beside the user's words makes it no other conversation", async () => {
+  for (const persona of [[], [said("system", "You are Mao.")]]) {
+    for (const formats of [[FORMAT, {}], [{}, FORMAT]]) {
+      await using app = startApp({ sessions: "auto" });
+      app.agent.script = saying('{"a":1}\n');
+      const first = [...persona, said("user", "Hello")];
+      await contentOf(await app.chat({ ...formats[0], messages: first }));
+      const second = [...first, said("assistant", '{"a":1}'), said("user", "And now?")];
+      await contentOf(await app.chat({ ...formats[1], messages: second }));
+      const prompts = app.agent.prompts.map(({ text }) => text);
+      assertEquals([app.agent.sessions.length, prompts.map((text) => text.includes("JSON"))], [
+        1,
+        formats.map((format) => format === FORMAT),
+      ]);
+    }
+  }
+});

@@ -130,6 +130,14 @@ for (const state of ["answered", "told"] as const) {
   });
 }
 
+Deno.test("known: an answer that nobody was given counts as told, and what was never told as that", () => {
+  for (const [state, then] of [["answered", "told"], ["told", "told"], ["asked", "asked"]] as const) {
+    const known = after("answered", state);
+    known.unanswered(known.bring(print("u: turn 0 / a: 0 / u: turn 1"), how([0, 1])));
+    assertEquals(statesOf(known), ["answered", then]);
+  }
+});
+
 Deno.test("known: a turn that was answered is open while it is asked again", () => {
   const known = after("answered", "answered");
   known.told(known.bring(print("u: turn 0 / a: 0 / u: turn 1"), how([0, 1], true)), SESSION, PROGRAM);
@@ -151,6 +159,17 @@ Deno.test("known: what an agent was told that died is taken back", () => {
     how([0, 1, 2, NEW]),
   );
   assertEquals(known.unheard(next), [2, 3, 4]);
+});
+
+Deno.test("known: of what a session was told by somebody else, the one in its place heard nothing", () => {
+  for (
+    const [session, states] of [[SESSION, ["answered", "told", "told"]], ["other", ["asked", "told", "told"]]]
+  ) {
+    const known = after("answered", "told");
+    known.sessionId = SESSION;
+    known.told(known.bring(print("u: turn 1 / u: new"), how([1, NEW])), session as SessionId, PROGRAM);
+    assertEquals(statesOf(known), states);
+  }
 });
 
 const PERSONAS: readonly (readonly [name: string, first: string, next: string, isOther: boolean])[] = [
@@ -214,12 +233,17 @@ class Shelf implements Store {
     return [...this.#stored];
   }
 
-  save({ id }: KnownConversation): void {
+  save({ id }: KnownConversation): boolean {
     this.saved.push(id);
+    return true;
   }
 
   remove({ id }: Pick<KnownConversation, "id">): boolean {
     this.removed.push(id);
+    return true;
+  }
+
+  removeAll(): boolean {
     return true;
   }
 

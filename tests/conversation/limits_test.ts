@@ -3,7 +3,7 @@ import { aborted } from "../../lib/turn/abort.ts";
 import { Failure } from "../../lib/turn/failure.ts";
 import type { MemoryPrompt } from "../fakes/memory_agent.ts";
 import { failureOf, Heard, settled, soon } from "../turn/heard.ts";
-import { gate, House } from "./house.ts";
+import { crash, gate, House } from "./house.ts";
 import { assistant, user } from "./said.ts";
 
 Deno.test("Conversations: a slot is given back when the agent has ended, not when the readers were told", async () => {
@@ -65,6 +65,15 @@ Deno.test("Conversations: beyond the limit the one that was idle longest is clos
   assertEquals(house.closed, [true, true, false, false]);
 });
 
+Deno.test("Conversations: one whose session could not be opened displaces none", async () => {
+  using house = new House({ maxSessions: 1 });
+  await house.told("a", user("one"));
+  house.agent.openFailure = new Failure("agent_unavailable", "Not yet.");
+  await failureOf(house.begin("b", [user("one")]));
+  await settled();
+  assertEquals(house.closed, [false]);
+});
+
 Deno.test("Conversations: a busy one is never closed, whatever the limit", async () => {
   using house = new House({ maxSessions: 1 });
   const busy = await house.prompted("a", user("one"));
@@ -99,15 +108,19 @@ Deno.test("Conversations: one that is idle is closed after a while", async () =>
   assert(prompt.text.startsWith("<user>\none"));
 });
 
-Deno.test("Conversations: one that is busy is not idle", async () => {
+Deno.test("Conversations: one is idle from the end of its last turn, however long that took", async () => {
   using house = new House({ idleMs: 5 });
-  await house.told("a", user("one"));
-  const prompt = await house.prompted("a", user("one"), assistant("1"), user("two"));
+  const first = await house.begin("a", [user("one")]);
+  (await house.agent.nextPrompt()).end();
+  await first.ended;
+  const second = await house.begin("a", [user("one"), assistant("1"), user("two")]);
+  const prompt = await house.agent.nextPrompt();
+  // What is idle since later is closed: by then the one that is busy would be, if it counted as idle.
   await house.told("another", user("one"));
-  const other = house.agent.sessions.find((session) => session !== prompt.session);
-  if (other) await soon(aborted(other.closed), "the other session's close");
-  assertEquals(prompt.session.closed.aborted, false);
+  await soon(aborted(house.session(1).closed), "the other session's close");
   prompt.end();
+  await second.ended;
+  assertEquals([house.closed, prompt.session], [[false, true], house.session(0)]);
   await soon(aborted(prompt.session.closed), "its own close");
 });
 
@@ -158,6 +171,16 @@ for (const onBusy of ["queue", "supersede"] as const) {
     assertEquals([house.agent.prompts.length, house.agent.sessions.length, house.slots.used], [1, 1, 0]);
   });
 }
+
+Deno.test("Conversations: when all are failed, one that waits opens no session in place of a lost one", async () => {
+  using house = new House({ onBusy: "queue" });
+  const running = await house.prompted("a", user("one"));
+  const waiting = failureOf(house.begin("a", [user("one"), user("two")]));
+  house.conversations.fail(GOING);
+  crash(running.session);
+  assertEquals((await waiting).code, "shutting_down");
+  assertEquals([house.agent.sessions.length, house.slots.used], [1, 0]);
+});
 
 Deno.test("Conversations: when all are failed, one whose session is being opened does not begin", async () => {
   using house = new House();

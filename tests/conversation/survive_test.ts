@@ -89,6 +89,19 @@ for (const name of [undefined, "mao"]) {
   });
 }
 
+Deno.test("survive: two talk in one conversation: a session in place of a lost one hears of each what it says", async () => {
+  using house = houseOf(false);
+  await answered(house, FIRST, "mao");
+  const other = [MAO, user("other")];
+  await answered(house, other, "mao");
+  crash(house.session(0));
+  await answered(house, SECOND, "mao");
+  const next = [...other, assistant("Answer other, which is a long one."), user("four")];
+  const told = "<user>\nother\n</user>\n\n<assistant>\nAnswer other, which is a long one.\n</assistant>";
+  assertEquals(await answered(house, next, "mao"), `${told}\n\nfour`);
+  assertEquals(await answered(house, THIRD, "mao"), "three");
+});
+
 Deno.test("survive: a crash in a turn: what was asked is asked again of the session that comes back", async () => {
   using house = houseOf(true);
   await answered(house, FIRST);
@@ -109,6 +122,22 @@ Deno.test("survive: a crash in a turn: what was asked is told before what is ask
   await soon(turn.ended, "the end of the turn");
   assertEquals(await answered(house, [...SECOND, user("three")]), "two\n\nthree");
 });
+
+for (const dies of [true, false]) {
+  Deno.test(`survive: an agent that was silent for too long ${dies ? "and dies: what it was asked is told again" : "but lives: it was told"}`, async () => {
+    using house = houseOf(true);
+    await answered(house, FIRST);
+    const turn = await house.begin(undefined, SECOND);
+    const prompt = await house.agent.nextPrompt();
+    turn.fail(new Failure("agent_timeout", "Silent.", { prompted: true }));
+    const next = house.begin(undefined, [...SECOND, user("three")]);
+    if (dies) crash(house.session(0));
+    else prompt.end("cancelled");
+    await soon(next, "the next turn");
+    const { text } = await house.agent.nextPrompt();
+    assertEquals(text, dies ? "two\n\nthree" : "three");
+  });
+}
 
 Deno.test("survive: a crash in a turn, of a session that does not come back: everything is told", async () => {
   using house = houseOf(false);
