@@ -1,4 +1,5 @@
 import type { Message } from "../../lib/conversation/message.ts";
+import type { Hold } from "../../lib/conversation/live.ts";
 import { Memory } from "../../lib/conversation/known.ts";
 import type { Store } from "../../lib/conversation/memory.ts";
 import { Printer } from "../../lib/conversation/print.ts";
@@ -62,6 +63,12 @@ export class House implements Disposable {
     signal?: AbortSignal,
   ): Promise<Turn> {
     return this.conversations.begin({ conversation, messages, record: false }, signal);
+  }
+
+  /** Begins a turn of a holder, of the conversation of this name or of the one that it holds. */
+  beginHeld(hold: Hold, conversation: string | Hold, ...messages: Message[]): Promise<Turn> {
+    const whose = typeof conversation === "string" ? { owner: "", name: conversation } : conversation;
+    return this.conversations.begin({ conversation: whose, hold, messages, record: false });
   }
 
   /** Begins a turn and hands out its prompt. */
