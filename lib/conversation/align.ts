@@ -1,7 +1,7 @@
 /** Lays the turns of a transcript beside those of a conversation: pure. @module */
 
 import type { KnownConversation, KnownTurn } from "./memory.ts";
-import type { TranscriptPrint, TurnPrint } from "./print.ts";
+import { isSameReply, type TranscriptPrint, type TurnPrint } from "./print.ts";
 
 /** The place of a turn that the conversation does not have yet. */
 export const NEW = -1;
@@ -32,6 +32,8 @@ export interface Alignment extends Continuation {
   readonly isRegenerated: boolean;
   /** Something that they share was answered. */
   readonly isAnswered: boolean;
+  /** Turns of the conversation that are passed over, from where the transcript begins in it. */
+  readonly missing: number;
 }
 
 /** What is compared of a conversation. */
@@ -43,21 +45,23 @@ export type Turns = Pick<KnownConversation, "turns" | "turnsBefore" | "reply">;
  * @param isNamed It is known to be this conversation: else two who only begin alike are not taken for one.
  */
 export function align(
-  { turns, reply }: TranscriptPrint,
+  transcript: TranscriptPrint,
   conversation: Turns,
   isNamed = false,
 ): Alignment | undefined {
-  const { turns: known, turnsBefore } = conversation;
+  const { turns, reply } = transcript;
+  const { turns: known } = conversation;
   const [first] = turns;
   // Then the caller has the last answer, and asks for no other, where the same words come again and again.
-  const hasReply = reply !== undefined && reply.print === conversation.reply;
-  const worth = ({ isReached, isRegenerated, matched }: Alignment) => [
+  const hasReply = isSameReply(reply?.print, conversation.reply);
+  const worth = ({ isReached, isRegenerated, matched, missing }: Alignment) => [
     Number(isReached),
     Number(!hasReply || !isRegenerated),
     matched,
+    -missing,
   ];
   let best: Alignment | undefined;
-  let isStart = turnsBefore === 0;
+  let isStart = areWhole(transcript, conversation);
   let starts = 0;
   let ahead = known.filter(({ state }) => state === "answered").length;
   for (const [start, turn] of known.entries()) {
@@ -68,7 +72,7 @@ export function align(
       const found = walk(turns, known, start, { isWhole: isStart, isNamed });
       if (best === undefined || compare(worth(found), worth(best)) > 0) best = found;
       // Those that begin later have less in common.
-      if (found.isReached && !(hasReply && found.isRegenerated)) break;
+      if (found.isReached && found.missing === 0 && !(hasReply && found.isRegenerated)) break;
     }
     if (turn.state !== "answered") continue;
     isStart = false;
@@ -78,14 +82,21 @@ export function align(
 }
 
 /** How many turns from its beginning on a conversation shares with a transcript, if any of them was answered. */
-export function shared({ turns }: TranscriptPrint, { turns: known, turnsBefore }: Turns): number {
+export function shared(transcript: TranscriptPrint, conversation: Turns): number {
+  const { turns } = transcript;
+  const { turns: known } = conversation;
   const [first] = turns;
-  if (first === undefined || turnsBefore > 0) return 0;
+  if (first === undefined || !areWhole(transcript, conversation)) return 0;
   // What was never answered may be missing there.
   const end = known.findIndex(({ state }) => state === "answered") + 1;
   const starts = known.slice(0, end).flatMap((turn, start) => isSameTurn(first, turn) ? [start] : []);
   const found = starts.map((start) => walk(turns, known, start, { isWhole: true, isNamed: false }));
   return Math.max(0, ...found.map(({ isAnswered, matched }) => isAnswered ? matched : 0));
+}
+
+/** Whether the beginnings of both are there. */
+function areWhole(transcript: TranscriptPrint, conversation: Turns): boolean {
+  return transcript.turnsBefore === 0 && conversation.turnsBefore === 0;
 }
 
 /** Goes along both at once. A turn that was never answered may be missing: some skins keep it, others do not. */
@@ -104,7 +115,8 @@ function walk(
   }
   const matched = places.length;
   const isAnswered = places.some((place) => known[place]!.state === "answered");
-  const isMissing = at - start > matched || at < known.length;
+  const missing = at - start - matched;
+  const isMissing = missing > 0 || at < known.length;
   const isReached = known.slice(at).every(({ state }) => state !== "answered") &&
     (isNamed || isAnswered || !isMissing);
   const isRepeated = isReached && matched === turns.length;
@@ -117,6 +129,7 @@ function walk(
     isWhole,
     isReached,
     isAnswered,
+    missing,
     isAgain: isRepeated && isOpen,
     isRegenerated: isRepeated && !isOpen,
   };
@@ -128,9 +141,11 @@ function walk(
  */
 export function prove({ turns, reply }: TranscriptPrint, conversation: Turns): Continuation | undefined {
   const { turns: known, turnsBefore } = conversation;
-  if (!reply?.isProof || reply.print !== conversation.reply) return undefined;
+  if (!reply?.isProof || !isSameReply(reply.print, conversation.reply)) return undefined;
   const heard = turns.filter(({ index }) => index < reply.index);
   const end = known.findLastIndex(({ state }) => state === "answered") + 1;
+  // Then it may be a greeting, which a skin gives everybody: no agent answered anything.
+  if (heard.length === 0 && end === 0) return undefined;
   const places = backwards(heard, known.slice(0, end));
   if (places.includes(PASSED) && turnsBefore === 0) return undefined;
   const last = places.at(-1) ?? PASSED;

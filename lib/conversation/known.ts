@@ -196,9 +196,21 @@ export class Memory {
     }
   }
 
-  /** Keeps what it is now. */
-  save(known: Known): void {
-    if (this.#all.has(known)) this.#store?.save(known);
+  /** Keeps what it is now. @returns False if another program forgot it: then it is forgotten here as well. */
+  save(known: Known): boolean {
+    if (!this.#all.has(known) || (this.#store?.save(known) ?? true)) return true;
+    this.#all.delete(known);
+    return false;
+  }
+
+  /**
+   * Forgets all of an owner, also what another program keeps in the same place.
+   *
+   * @returns False if they could not be removed from there.
+   */
+  forgetAll(owner: Print): boolean {
+    for (const known of this.#all) if (known.owner === owner) this.#all.delete(known);
+    return this.#store?.removeAll(owner) ?? true;
   }
 
   /** @returns False if it could not be removed from where it is kept. */

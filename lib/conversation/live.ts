@@ -151,11 +151,19 @@ export class LiveConversations {
     if (known === undefined || brought === undefined) return;
     const { reply: before } = known;
     hold.gave = (reply) => {
-      const { memory, printer } = this.#options;
+      const { printer } = this.#options;
       if (reply === undefined) known.unanswered(brought);
       known.reply = reply === undefined ? before : printer.reply(reply);
-      memory.save(known);
+      this.save(known);
     };
+  }
+
+  /** Keeps what is remembered of one. What another server forgot is forgotten here when nothing runs in it. */
+  save(known: Known): void {
+    if (this.#options.memory.save(known)) return;
+    const live = this.#all.get(known);
+    this.#all.delete(known);
+    if (live) this.#close(live, "forgotten");
   }
 
   /**

@@ -5,9 +5,19 @@
  * @module
  */
 
-import { align, backwards, compare, type Continuation, isSameTurn, NEW, prove, shared } from "./align.ts";
+import {
+  align,
+  type Alignment,
+  backwards,
+  compare,
+  type Continuation,
+  isSameTurn,
+  NEW,
+  prove,
+  shared,
+} from "./align.ts";
 import type { KnownConversation, Print } from "./memory.ts";
-import type { TranscriptPrint } from "./print.ts";
+import { isLikeReply, isOtherReply, isSameReply, type TranscriptPrint } from "./print.ts";
 
 /** A request as it is compared. */
 export interface MatchRequest extends TranscriptPrint {
@@ -55,6 +65,7 @@ export function match<C extends KnownConversation>(request: MatchRequest, known:
   const words = new Set(turns.map(({ words }) => words));
   const going: Candidate<C>[] = [];
   let changed: { conversation: C; matched: number } | undefined;
+  let strange: C | undefined;
   const alike: C[] = [];
   for (const conversation of known) {
     if (conversation.isNamed || !isSameSpeaker(request, conversation)) continue;
@@ -62,10 +73,12 @@ export function match<C extends KnownConversation>(request: MatchRequest, known:
     if (conversation.turnsBefore === 0 && conversation.turns[0]?.words === turns[0]?.words) {
       alike.push(conversation);
     }
-    const candidate = candidateOf(request, conversation);
+    const alignment = align(request, conversation);
+    const candidate = candidateOf(request, conversation, alignment);
     if (candidate) going.push(candidate);
+    else if (isAnothers(request, conversation, alignment)) strange ??= conversation;
     else {
-      const matched = shared(request, conversation);
+      const matched = changedFrom(request, conversation, alignment);
       if (matched > (changed?.matched ?? 0)) changed = { conversation, matched };
     }
   }
@@ -77,6 +90,9 @@ export function match<C extends KnownConversation>(request: MatchRequest, known:
   if (changed && (best === undefined || isRather(changed.matched, best, request))) {
     const why = "what was said and answered before is changed, or asked again";
     return { type: "fork", from: changed.conversation, why };
+  }
+  if (best === undefined && strange) {
+    return { type: "fork", from: strange, why: "it begins like another, and was answered otherwise" };
   }
   if (best === undefined) return { type: "new", why: "its history is not known" };
   return { type: "continue", conversation: best.conversation, how: best.how, why: whyOf(best) };
@@ -131,7 +147,7 @@ function mayMatch(
   words: ReadonlySet<Print>,
   given: Print | undefined,
 ): boolean {
-  if (given !== undefined && given === reply) return true;
+  if (isSameReply(given, reply)) return true;
   // Turns that were never answered may be missing at either end.
   const first = turns.findIndex(({ state }) => state === "answered");
   const last = turns.findLastIndex(({ state }) => state === "answered");
@@ -142,16 +158,13 @@ function mayMatch(
 function candidateOf<C extends KnownConversation>(
   request: MatchRequest,
   conversation: C,
+  alignment: Alignment | undefined,
 ): Candidate<C> | undefined {
   const { turns, reply } = request;
-  const alignment = align(request, conversation);
   const proof = prove(request, conversation);
-  const isSameReply = reply !== undefined && reply.print === conversation.reply;
   const isFit = alignment !== undefined && alignment.isReached && !alignment.isRegenerated;
-  // One that begins as the conversation does is no window of it, unless it has its last answer.
-  const isWindow = isFit && alignment.matched >= LEAST_OVERLAP &&
-    (isSameReply || shared(request, conversation) === 0);
-  const how = isFit && (alignment.isWhole || isWindow || proof) ? alignment : proof;
+  const isBegun = isFit && alignment.isWhole && !isAnothers(request, conversation, alignment);
+  const how = isFit && (isBegun || isWindow(request, conversation, alignment) || proof) ? alignment : proof;
   if (how === undefined) return undefined;
   const { turns: known } = conversation;
   const matched = how.places.filter((place) => place >= 0);
@@ -162,7 +175,7 @@ function candidateOf<C extends KnownConversation>(
     conversation,
     how,
     isProven: proof !== undefined,
-    isSameReply,
+    isSameReply: isSameReply(reply?.print, conversation.reply),
     isWhole: isFit && alignment.isWhole,
     matched: matched.length,
     missing: matched.length === 0 ? 0 : known.length - matched[0]! - matched.length,
@@ -170,6 +183,45 @@ function candidateOf<C extends KnownConversation>(
     // Skins that keep no answers at all tell little by that.
     hasAnswers: turns.some(({ isAnswered }) => isAnswered),
   };
+}
+
+/** Whether a request is what is left of a conversation whose beginning slid out of it. */
+function isWindow(
+  request: MatchRequest,
+  conversation: KnownConversation,
+  { places, matched }: Alignment,
+): boolean {
+  // For each turn that the conversation knows nothing of, beside the newest, one more must agree.
+  const strange = places.slice(0, -1).filter((place) => place === NEW).length;
+  if (matched < LEAST_OVERLAP + strange) return false;
+  // What begins as the conversation does may be an edit of it, unless it has its last answer.
+  return isSameReply(request.reply?.print, conversation.reply) || shared(request, conversation) < matched;
+}
+
+/**
+ * Whether a request, which has no more of a conversation than its opening, had another answer to it: everybody says
+ * hello. One that went on elsewhere must have this answer.
+ */
+function isAnothers(
+  { turns, firstReply }: MatchRequest,
+  { turns: known, reply }: KnownConversation,
+  alignment: Alignment | undefined,
+): boolean {
+  if (!alignment?.isReached || !alignment.isWhole || alignment.matched !== 1) return false;
+  // Of what was asked since another answer may be kept, one that was prepared.
+  if (known.slice(alignment.places[0]! + 1).some(({ state }) => state === "asked")) return false;
+  if (isOtherReply(firstReply, reply)) return true;
+  return turns.slice(1, -1).some(({ isAnswered }) => isAnswered) && !isLikeReply(firstReply, reply);
+}
+
+/** How many turns a request shares with a conversation that it changes: from its beginning on, or to its end. */
+function changedFrom(
+  request: MatchRequest,
+  conversation: KnownConversation,
+  alignment: Alignment | undefined,
+): number {
+  const asked = alignment?.isRegenerated && alignment.matched >= LEAST_OVERLAP ? alignment.matched : 0;
+  return Math.max(asked, shared(request, conversation));
 }
 
 function whyOf({ how: { isAgain, left = [] }, isProven, matched }: Candidate<unknown>): string {
@@ -184,22 +236,24 @@ function whyOf({ how: { isAgain, left = [] }, isProven, matched }: Candidate<unk
  */
 function isRather(
   shared: number,
-  { conversation, isProven, isSameReply, isWhole, matched, odd, hasAnswers }: Candidate<KnownConversation>,
+  candidate: Candidate<KnownConversation>,
   { reply }: MatchRequest,
 ): boolean {
-  if (isProven || isSameReply) return false;
+  const { conversation, isProven, isWhole, matched, odd, hasAnswers } = candidate;
+  if (isProven || candidate.isSameReply) return false;
   const isContradicted = hasAnswers && odd > 0 || reply !== undefined && conversation.reply !== undefined;
-  return shared > matched || isContradicted && (shared === matched || !isWhole);
+  return shared > matched || isContradicted && (shared === matched || !isWhole && shared * 2 > matched);
 }
 
 /** Whether it has a turn more than the request, and others began in the same way: it may be theirs. */
 function mayBeAnothers<C extends KnownConversation>(
-  { conversation, matched, missing, isSameReply }: Candidate<C>,
+  candidate: Candidate<C>,
   alike: readonly C[],
 ): boolean {
+  const { conversation, matched, missing } = candidate;
   if (matched !== 1 || missing === 0) return false;
   return alike.some((other) =>
-    other !== conversation && (!isSameReply || other.reply === conversation.reply)
+    other !== conversation && (!candidate.isSameReply || isSameReply(other.reply, conversation.reply))
   );
 }
 
@@ -209,7 +263,7 @@ function mayBeAnothers<C extends KnownConversation>(
  */
 function areRivals<C extends KnownConversation>(best: Candidate<C>, second: Candidate<C>): boolean {
   const [one, other] = [best.conversation, second.conversation];
-  const isEqual = best.isWhole && second.isWhole && one.reply !== undefined && one.reply === other.reply;
+  const isEqual = best.isWhole && second.isWhole && isSameReply(one.reply, other.reply);
   return compare(weightOf(best), weightOf(second)) === 0 && !isEqual && one.usedAt - other.usedAt < RIVAL_MS;
 }
 
@@ -219,14 +273,14 @@ function byWeight<C extends KnownConversation>(a: Candidate<C>, b: Candidate<C>)
 
 /** From the weightiest to the least. */
 function weightOf(candidate: Candidate<unknown>): number[] {
-  const { isProven, odd, hasAnswers, matched, missing, isSameReply, isWhole } = candidate;
+  const { isProven, odd, hasAnswers, matched, missing, isWhole } = candidate;
   return [
     Number(isProven),
     hasAnswers ? -odd : 0,
     matched,
-    -odd,
     -missing,
-    Number(isSameReply),
+    -odd,
+    Number(candidate.isSameReply),
     Number(isWhole),
   ];
 }

@@ -2,7 +2,7 @@
 
 import type { SessionId } from "../turn/event.ts";
 
-/** A keyed hash: 16 characters of base64url. */
+/** A keyed hash: 16 characters of base64url; of an answer two of them in a row. */
 export type Print = string & { readonly brand: "Print" };
 
 /**
@@ -42,7 +42,7 @@ export interface KnownConversation {
   readonly turns: readonly KnownTurn[];
   /** How many were left out. */
   readonly turnsBefore: number;
-  /** The last answer, roughly: without its tags. */
+  /** The last answer, roughly, as `Printer.reply` makes it. */
   readonly reply: Print | undefined;
   /** The agent's session, if there was one. */
   readonly sessionId: SessionId | undefined;
@@ -58,8 +58,19 @@ export interface Store extends Disposable {
   readonly key: Uint8Array;
   /** All of them, the one that was used last at the end. */
   load(): KnownConversation[];
-  /** Keeps it, in the place of an older version of it. */
-  save(conversation: KnownConversation): void;
+  /**
+   * Keeps it, in the place of an older version of it.
+   *
+   * @returns False if another program removed it since it was loaded or kept here: then it was forgotten there, and is
+   * to be forgotten here as well; it is not kept.
+   */
+  save(conversation: KnownConversation): boolean;
   /** @returns False if it could not be, and will be there again at the next start. */
   remove(conversation: Pick<KnownConversation, "owner" | "agent" | "id">): boolean;
+  /**
+   * Removes all of an owner, also those that another program keeps there.
+   *
+   * @returns False if they could not be, and will be there again at the next start.
+   */
+  removeAll(owner: Print): boolean;
 }

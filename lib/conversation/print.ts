@@ -12,8 +12,10 @@ import { isTurn, leading, type Message, textOf } from "./message.ts";
 const REPLY_LETTERS = 200;
 /** Characters of an answer in which they are looked for. */
 export const REPLY_CHARS = 2_000;
-/** Letters and digits that an answer must have to be a proof. */
+/** Letters and digits that an answer must have to be a proof; so many tell how it begins. */
 const PROOF_LETTERS = 16;
+/** Signs of one print. */
+const PRINT_SIGNS = 16;
 /** Prints that are not made anew: of keys and programs, of which there are few. */
 const MAX_LASTING = 100;
 /** Turns of a conversation that are remembered. */
@@ -39,14 +41,19 @@ export interface TranscriptPrint {
   readonly isPersonaOpen: boolean;
   /** The newest, up to a limit. */
   readonly turns: readonly TurnPrint[];
+  /** How many were left out. */
+  readonly turnsBefore: number;
   /** The last answer before the newest turn. */
   readonly reply: ReplyPrint | undefined;
+  /** The answer to the first of these turns, or its first piece. */
+  readonly firstReply: ReplyPrint | undefined;
 }
 
 /** An answer, known again by its print. */
 export interface ReplyPrint {
   /** Its place among the messages. */
   readonly index: number;
+  /** As {@linkcode Printer.reply} makes it. */
   readonly print: Print;
   /** It is long enough to tell a conversation from others by itself: everybody says hello. */
   readonly isProof: boolean;
@@ -66,7 +73,7 @@ export class Printer {
   /** The print of a text; `kind` keeps apart what is compared with different things. */
   print(kind: string, text: string): Print {
     const digest = createHmac("sha256", this.#key).update(`${kind}\0${text}`).digest("base64url");
-    return digest.slice(0, 16) as Print;
+    return digest.slice(0, PRINT_SIGNS) as Print;
   }
 
   /** The print of a text that comes again and again. */
@@ -80,16 +87,21 @@ export class Printer {
     return print;
   }
 
-  /** The print of an answer, as {@linkcode transcript} makes it; nothing if it has no words. */
+  /**
+   * What is kept of an answer, as {@linkcode transcript} makes it; nothing if it has no words. It is two prints in a
+   * row, of the answer and of how it begins, and compared by {@linkcode isSameReply}, {@linkcode isLikeReply} and
+   * {@linkcode isOtherReply} only. Older files have the first of the two.
+   */
   reply(text: string): Print | undefined {
     const letters = lettersOf(text);
-    return letters === "" ? undefined : this.print("reply", letters);
+    return letters === "" ? undefined : this.#replyOf(letters);
   }
 
   /** The prints of a transcript. */
   transcript(messages: readonly Message[]): TranscriptPrint {
     const persona = leading(messages);
-    const places = messages.flatMap((message, index) => isTurn(message) ? [index] : []).slice(-SEEN_TURNS);
+    const all = messages.flatMap((message, index) => isTurn(message) ? [index] : []);
+    const places = all.slice(-SEEN_TURNS);
     const last = places.at(-1) ?? messages.length;
     const spoken = messages.findLastIndex((message, index) => message.role === "assistant" && index < last);
     const system = messages.slice(0, persona).map((message) => this.print("system", wordsOf(message)));
@@ -98,16 +110,23 @@ export class Printer {
       persona: system.filter((print, index) => print !== system[index - 1]),
       isPersonaOpen: persona > 0 && persona === last,
       turns: places.map((index, position) => this.#turn(messages, index, places[position + 1])),
-      reply: spoken < 0 ? undefined : this.#replyAt(messages, spoken),
+      turnsBefore: all.length - places.length,
+      reply: this.#replyAt(messages, spoken),
+      firstReply: this.#replyAt(messages, firstAnswer(messages, places)),
     };
   }
 
+  #replyOf(letters: string): Print {
+    return this.print("reply", letters) + this.print("beginning", letters.slice(0, PROOF_LETTERS)) as Print;
+  }
+
   #replyAt(messages: readonly Message[], index: number): ReplyPrint | undefined {
-    const letters = lettersOf(textOf(messages[index]!));
+    const message = messages[index];
+    const letters = message ? lettersOf(textOf(message)) : "";
     if (letters === "") return undefined;
     const before = messages.slice(0, index).findLastIndex(isTurn);
     const run = messages.slice(before + 1, index + 1).filter(({ role }) => role === "assistant").length;
-    return { index, print: this.print("reply", letters), isProof: letters.length >= PROOF_LETTERS, run };
+    return { index, print: this.#replyOf(letters), isProof: letters.length >= PROOF_LETTERS, run };
   }
 
   #turn(messages: readonly Message[], index: number, next = messages.length): TurnPrint {
@@ -125,16 +144,46 @@ export class Printer {
   }
 }
 
+/** Whether two answers are the same, as far as they are compared. */
+export function isSameReply(one: Print | undefined, other: Print | undefined): boolean {
+  return one !== undefined && one.slice(0, PRINT_SIGNS) === other?.slice(0, PRINT_SIGNS);
+}
+
+/** Whether an answer of a transcript is one that was kept, or may be what a skin left of it: skins cut answers. */
+export function isLikeReply(given: ReplyPrint | undefined, kept: Print | undefined): boolean {
+  if (given === undefined || kept === undefined) return false;
+  return isSameReply(given.print, kept) || given.isProof && beginningOf(given.print) === beginningOf(kept);
+}
+
+/** Whether an answer of a transcript is another than one that was kept: it is long enough to tell, and begins otherwise. */
+export function isOtherReply(given: ReplyPrint | undefined, kept: Print | undefined): boolean {
+  if (!given?.isProof || kept === undefined || beginningOf(kept) === "") return false;
+  return beginningOf(given.print) !== beginningOf(kept);
+}
+
+function beginningOf(reply: Print): string {
+  return reply.slice(PRINT_SIGNS);
+}
+
+/** The place of the answer to the first of the turns; -1 without one. */
+function firstAnswer(
+  messages: readonly Message[],
+  [first, next = messages.length]: readonly number[],
+): number {
+  if (first === undefined) return -1;
+  return messages.findIndex(({ role }, index) => role === "assistant" && index > first && index < next);
+}
+
 /** The words of a message, however their white space was written. */
 function wordsOf(message: Message): string {
   return textOf(message).normalize("NFKC").replace(/\s+/g, " ").trim();
 }
 
 /**
- * The beginning of an answer as it survives what skins make of it: without tags (`[happy]`, `<|ACT ...|>`), white space
- * and marks.
+ * The beginning of an answer as it survives what skins make of it: without tags (`[happy]`, `<|ACT ...|>`), fences,
+ * white space and marks.
  */
 function lettersOf(text: string): string {
-  const untagged = text.slice(0, REPLY_CHARS).replace(/\[[^\]\n]{1,80}\]|<[^>\n]{1,200}>/g, "");
+  const untagged = text.slice(0, REPLY_CHARS).replace(/\[[^\]\n]{1,80}\]|<[^>\n]{1,200}>|```\w*/g, "");
   return untagged.normalize("NFKC").toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "").slice(0, REPLY_LETTERS);
 }

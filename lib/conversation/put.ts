@@ -6,13 +6,13 @@ import type { EmotionWords } from "../turn/emotion.ts";
 import { Failure } from "../turn/failure.ts";
 import { runTurn, type Turn, type TurnLimits, type TurnObserver } from "../turn/run.ts";
 import type { Brought } from "./known.ts";
-import type { Live, LiveOptions } from "./live.ts";
+import type { Live, LiveConversations, LiveOptions } from "./live.ts";
 import type { Message } from "./message.ts";
 import { type Outcome, watchTurn } from "./outcome.ts";
 import { newsOf, newsSinceAnswer, toPrompt } from "./prompt.ts";
 
 /** How turns are run. */
-export interface PutOptions extends Pick<LiveOptions, "agents" | "memory" | "printer"> {
+export interface PutOptions extends Pick<LiveOptions, "agents" | "printer"> {
   readonly limits: TurnLimits;
   /** Watches every turn. */
   readonly observer?: TurnObserver;
@@ -35,20 +35,20 @@ export interface Asked {
   readonly failed: AbortSignal;
 }
 
-/** Finds the session that serves a conversation. */
-export type FindSession = (live: Live, signal: AbortSignal) => Promise<Session>;
+/** Where sessions come from, and where what became of turns is kept. */
+export type Sessions = Pick<LiveConversations, "sessionOf" | "save">;
 
 /**
  * Puts it; once more if the agent turns out to have ended before it took the prompt.
  *
  * @throws {Failure} if the agent could not be given the prompt; the reason of the signals if they abort.
  */
-export async function putTurn(asked: Asked, findSession: FindSession, options: PutOptions): Promise<Turn> {
+export async function putTurn(asked: Asked, sessions: Sessions, options: PutOptions): Promise<Turn> {
   try {
-    return await putOnce(asked, findSession, options);
+    return await putOnce(asked, sessions, options);
   } catch (error) {
     if (!isNoticedLate(error, asked.live)) throw error;
-    return await putOnce(asked, findSession, options);
+    return await putOnce(asked, sessions, options);
   }
 }
 
@@ -57,15 +57,15 @@ function isNoticedLate(error: unknown, { session }: Live): boolean {
     session !== undefined && session.closed.aborted;
 }
 
-async function putOnce(asked: Asked, findSession: FindSession, options: PutOptions): Promise<Turn> {
+async function putOnce(asked: Asked, sessions: Sessions, options: PutOptions): Promise<Turn> {
   const { live, brought, model, unasked = false, record, givenUp, failed } = asked;
   const { agents, limits, observer, emotions } = options;
   const { agent, known } = live;
-  const session = await findSession(live, givenUp);
+  const session = await sessions.sessionOf(live, givenUp);
   await chooseModel(agents, agent, session, model);
   givenUp.throwIfAborted();
   failed.throwIfAborted();
-  const { outcome, over } = rememberIn(live, brought, session, options);
+  const { outcome, over } = rememberIn(live, brought, session, sessions, options);
   const turn = await runTurn({
     session,
     blocks: toPrompt(newsFor(asked), session.accepts),
@@ -94,7 +94,8 @@ function rememberIn(
   live: Live,
   brought: Brought | undefined,
   session: Session,
-  { memory, printer }: PutOptions,
+  sessions: Sessions,
+  { printer }: PutOptions,
 ): { outcome: Outcome; over: () => void } {
   const { known, agent, isFresh: wasFresh } = live;
   let takeBack = () => {};
@@ -105,7 +106,7 @@ function rememberIn(
       live.isFresh &&= known !== undefined && brought === undefined;
       if (!known || !brought) return;
       takeBack = known.told(brought, session.id, printer.lasting("program", agent.program));
-      memory.save(known);
+      sessions.save(known);
     },
     ended(state, reply, isSilent) {
       isUnsure = isSilent;
@@ -115,7 +116,7 @@ function rememberIn(
       else if (brought) known.ended(brought, state);
       if (state === "answered") known.reply = printer.reply(reply);
       // At once: who has read the end of an answer may count on it.
-      memory.save(known);
+      sessions.save(known);
     },
   };
   const over = () => {

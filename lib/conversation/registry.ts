@@ -112,7 +112,7 @@ export class Conversations {
         throw inConversation(isMore ? error.afterPrompt() : error, live);
       });
       const asked = { ...request, messages, live, brought, givenUp, failed: this.#failed.signal };
-      const turn = await putTurn(asked, (live, signal) => this.#live.sessionOf(live, signal), this.#options);
+      const turn = await putTurn(asked, this.#live, this.#options);
       place.began(turn);
       if (this.#failed.signal.aborted) turn.fail(this.#failed.signal.reason);
       this.#running.add(turn);
@@ -159,12 +159,16 @@ export class Conversations {
    */
   forget(key: string, id: string | undefined): number {
     const meant = this.#of(key).filter((known) => id === undefined || known.id === id);
-    const left = meant.filter((known) => !this.#live.forget(known));
-    if (left.length > 0) {
+    let isGone = true;
+    for (const known of meant) isGone = this.#live.forget(known) && isGone;
+    const { memory, printer } = this.#options;
+    // Another server may keep some in the same folder.
+    if (id === undefined) isGone = memory.forgetAll(printer.lasting("owner", key)) && isGone;
+    if (!isGone) {
       throw new Failure(
         "internal_error",
-        `${left.length} of ${meant.length} are forgotten only until this program ends: the file in VTUBER_DATA_DIR ` +
-          "cannot be written. Make room there, and forget them again after the next start.",
+        "What is forgotten now is there again at the next start: the file in VTUBER_DATA_DIR cannot be written. " +
+          "Make room there, and forget it again after that start.",
       );
     }
     return meant.length;

@@ -42,7 +42,7 @@ export function conversationOf(row: Readonly<Record<string, SQLOutputValue>>): K
     isPersonaOpen: numberOf(row.is_persona_open) === 1,
     turns: piecesOf(row.turns).map(turnOf),
     turnsBefore: numberOf(row.turns_before),
-    reply: row.reply === null ? undefined : printOf(row.reply),
+    reply: row.reply === null ? undefined : replyOf(row.reply),
     sessionId: row.session_id === null ? undefined : textOf(row.session_id) as SessionId,
     createdAt: numberOf(row.created_at),
     usedAt: numberOf(row.used_at),
@@ -67,6 +67,13 @@ function piecesOf(value: SQLOutputValue | undefined): string[] {
 function printOf(value: SQLOutputValue | undefined): Print {
   const text = textOf(value);
   if (!/^[\w-]{16}$/.test(text)) throw new TypeError("no print");
+  return text as Print;
+}
+
+/** One print of older programs, or two. */
+function replyOf(value: SQLOutputValue | undefined): Print {
+  const text = textOf(value);
+  if (!/^[\w-]{16}(?:[\w-]{16})?$/.test(text)) throw new TypeError("no answer");
   return text as Print;
 }
 

@@ -138,3 +138,35 @@ Deno.test("list: each conversation with its state, the one that was used last fi
     assertEquals(created_at <= last_used_at && last_used_at <= now, true);
   }
 });
+
+Deno.test("forget: what another server forgot is forgotten here when its turn has ended, and not kept again", async () => {
+  const store = new MemoryStore();
+  using house = new House({ mode: "auto", store });
+  await house.told("mao", user("one"));
+  store.kept.clear();
+  const prompt = await house.prompted("mao", user("one"), assistant("1"), user("two"));
+  assertEquals([prompt.cancels, prompt.session.closed.aborted], [0, false]);
+  prompt.end();
+  await settled();
+  assertEquals([prompt.session.closed.aborted, house.agent.forgotten], [true, [prompt.session.id]]);
+  assertEquals([house.conversations.list("").length, store.kept.size], [0, 0]);
+  assertEquals((await house.told("mao", user("three"))).session, house.session(1));
+  assertEquals([house.conversations.list("").length, store.kept.size], [1, 1]);
+});
+
+Deno.test("forget: all of a key are forgotten, also those that another server keeps in the same place, and nobody else's", async () => {
+  const store = new MemoryStore();
+  using here = new House({ mode: "auto", store });
+  using there = new House({ mode: "auto", store });
+  await here.told("mao", user("one"));
+  await there.told("zoe", user("one"));
+  await there.beginAs({ owner: "another", name: "zoe" }, [user("one")]);
+  assertEquals([here.conversations.forget("", undefined), store.kept.size], [1, 1]);
+  await there.told("zoe", user("one"), assistant("1"), user("two"));
+  assertEquals([there.conversations.list("").length, there.conversations.list("another").length], [0, 1]);
+  store.isFull = true;
+  assertEquals(
+    (await failureOf(Promise.try(() => here.conversations.forget("", undefined)))).code,
+    "internal_error",
+  );
+});

@@ -63,7 +63,8 @@ function talkOn(
     const late = habits.says ? [system(`It is ${turn} o'clock.`)] : [];
     const sent = [...habits.persona, ...kept, ...late, asked];
     const isCancelled = turn > 0 && random.below(4) === 0;
-    const result = room.ask(sent, isCancelled ? CANCELLED : answer(turn));
+    const answered = answer(turn);
+    const result = room.ask(sent, isCancelled ? CANCELLED : answered);
     const isOwed = turn > 0 && (kept.length === said.length || kept.filter(isTurn).length >= 2) &&
       said.some(isTurn);
     if (isOwed) {
@@ -74,7 +75,7 @@ function talkOn(
       );
     }
     of = result.of;
-    if (!isCancelled) said = [...said, asked, ...habits.kept(answer(turn))];
+    if (!isCancelled) said = [...said, asked, ...habits.kept(answered)];
     else if (habits.keepsCancelled) said = [...said, asked];
   }
 }

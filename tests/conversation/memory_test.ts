@@ -25,12 +25,18 @@ class CountingStore implements Store {
     return [];
   }
 
-  save({ id }: KnownConversation): void {
+  save({ id }: KnownConversation): boolean {
     this.ids.add(id);
+    return true;
   }
 
   remove({ id }: Pick<KnownConversation, "id">): boolean {
     this.ids.delete(id);
+    return true;
+  }
+
+  removeAll(): boolean {
+    this.ids.clear();
     return true;
   }
 

@@ -1,6 +1,14 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import type { Message } from "../../lib/conversation/message.ts";
-import { MAX_TURNS, Printer, REPLY_CHARS } from "../../lib/conversation/print.ts";
+import type { Print } from "../../lib/conversation/memory.ts";
+import {
+  isLikeReply,
+  isOtherReply,
+  isSameReply,
+  MAX_TURNS,
+  Printer,
+  REPLY_CHARS,
+} from "../../lib/conversation/print.ts";
 import { type Line, PRINTER, talk } from "./prints.ts";
 import { audio, image, named, tool, user } from "./said.ts";
 
@@ -65,6 +73,7 @@ const REPLIES: readonly (readonly [name: string, said: string, kept: string])[] 
   ["tags are taken out", "[face:Joy] Hello! [pause:1.5] There.", "Hello! There."],
   ["AIRI's are as well", '<|ACT {"emotion":"happy"}|> Hello <|DELAY 1|>there', "Hello there"],
   ["markup is taken out", "**Hello** `there`, _you_", "Hello there, you"],
+  ["a fence is taken out", '```json\n{"text":"Hello there"}\n```', '{"text":"Hello there"}'],
   ["case, width, marks", "Hello... THERE", "ｈｅｌｌｏ there!"],
   ["what comes late is cut", `${"a".repeat(300)} b`, `${"a".repeat(250)} c`],
 ];
@@ -79,6 +88,59 @@ Deno.test("print, reply: what has no words is none", () => {
   for (const said of ["", " ", "[silent]", "...", "🙂", "[happy] ♪"]) {
     assertEquals(PRINTER.reply(said), undefined, said);
     assertEquals(print(`a: ${said}`, "u: x").reply, undefined, said);
+  }
+});
+
+/** An answer that was kept, and one of a transcript: are they the same, alike, and surely not the same? */
+const COMPARED: readonly (readonly [
+  name: string,
+  kept: string,
+  given: string,
+  is: readonly [same: boolean, like: boolean, other: boolean],
+])[] = [
+  ["the same", "Hello there, my dear friend.", "[happy] Hello there, my dear friend", [true, true, false]],
+  ["the same, and short", "Hello.", "hello", [true, true, false]],
+  ["cut after 16 letters", "Hello there, my dear friend.", "Hello there, my dear", [false, true, false]],
+  ["cut before that", "Hello there, my dear friend.", "Hello there, my de", [false, false, false]],
+  ["another end", "Hello there, my dear friend.", "Hello there, my dear enemy.", [false, true, false]],
+  ["another beginning", "Hello there, my dear friend.", "Good evening, my friend.", [false, false, true]],
+  ["another beginning, short", "Hello there, my dear friend.", "Good evening.", [false, false, false]],
+  ["a long one for a short one", "Hello.", "Hello there, my dear friend.", [false, false, true]],
+];
+for (const [name, said, text, expected] of COMPARED) {
+  Deno.test(`print, reply: ${name}`, () => {
+    const [kept, given] = [PRINTER.reply(said), print(`a: ${text}`, "u: x").reply];
+    assertEquals(
+      [isSameReply(given?.print, kept), isLikeReply(given, kept), isOtherReply(given, kept)],
+      expected,
+    );
+  });
+}
+
+Deno.test("print, reply: without one nothing is told, and little by one of an older file", () => {
+  const given = print("a: Hello there, my dear friend.", "u: x").reply!;
+  for (const [one, kept] of [[undefined, undefined], [given, undefined], [undefined, given.print]] as const) {
+    assertEquals(
+      [isSameReply(one?.print, kept), isLikeReply(one, kept), isOtherReply(one, kept)],
+      [false, false, false],
+    );
+  }
+  const older = given.print.slice(0, 16) as Print;
+  assertEquals([isSameReply(given.print, older), isSameReply(older, given.print)], [true, true]);
+  const other = print("a: Good evening, my dear friend.", "u: x").reply!;
+  assertEquals([isSameReply(other.print, older), isLikeReply(other, older), isOtherReply(other, older)], [
+    false,
+    false,
+    false,
+  ]);
+});
+
+Deno.test("print, first reply: what follows the first turn, before the next", () => {
+  const one = PRINTER.reply("one");
+  assertEquals(print("a: zero / u: x / a: one / a: two / u: y / a: three / u: z").firstReply?.print, one);
+  assertEquals(print("u: x / s: late / a: one").firstReply?.print, one);
+  for (const none of ["a: one", "u: x", "a: one / u: x / u: y / a: two", "u: x / a: ... / a: one / u: y"]) {
+    assertEquals(print(none).firstReply, undefined, none);
   }
 });
 

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { migrate, STEPS } from "../../lib/conversation/database.ts";
+import { Damage, migrate, openDatabase, STEPS } from "../../lib/conversation/database.ts";
 import { modeOf, onWindows, Place } from "./place.ts";
 
 Deno.test("a file of an older version is brought to the newest, with all that it holds", async () => {
@@ -100,6 +100,33 @@ Deno.test({
     store[Symbol.dispose]();
     assertEquals(await place.loaded(), [one!]);
     assertEquals(place.warnings.length, 1);
+  },
+});
+
+Deno.test({
+  name: "a damaged file that another program just set aside is not set aside once more, with the new one",
+  // Files that are open keep their names there.
+  ignore: onWindows,
+  async fn() {
+    using place = new Place();
+    const [one] = await place.fill(1);
+    const aside = `${place.folder}/aside`;
+    let uses = 0;
+    const count = await openDatabase(
+      place.folder,
+      { warn: () => place.warnings.push("warned") },
+      (database) => {
+        if (++uses === 1) {
+          for (const suffix of ["-shm", "-wal", ""]) Deno.renameSync(place.path + suffix, aside + suffix);
+          Deno.copyFileSync(aside, place.path);
+          throw new Damage("its key is not whole");
+        }
+        return database.prepare("SELECT count(*) AS count FROM conversations").get()?.count;
+      },
+    );
+    assertEquals([uses, count, place.warnings], [2, 1, []]);
+    assertEquals(place.files().filter((name) => name.includes("corrupt")), []);
+    assertEquals(await place.loaded(), [one!]);
   },
 });
 

@@ -21,6 +21,7 @@ Deno.test("conversations come back as they were, in the order of use", async () 
         owner: one.owner,
         agent: one.agent,
         id: one.id,
+        createdAt: one.createdAt,
         usedAt: count,
       };
       const key = JSON.stringify([one.owner, one.agent, one.id]);

@@ -1,6 +1,6 @@
 /** A store in memory: what a server kept, as the next one finds it. @module */
 
-import type { KnownConversation, Store } from "../../lib/conversation/memory.ts";
+import type { KnownConversation, Print, Store } from "../../lib/conversation/memory.ts";
 
 /** The store. It outlives the registries that are made over it. */
 export class MemoryStore implements Store {
@@ -8,22 +8,40 @@ export class MemoryStore implements Store {
   /** As they were saved last. */
   readonly kept = new Map<string, KnownConversation>();
 
+  /** Those that were loaded or saved since, and not removed here: what another program removes is not saved. */
+  readonly #begun = new Set<string>();
+
   /** Nothing can be removed. */
   isFull = false;
 
   load(): KnownConversation[] {
+    for (const name of this.kept.keys()) this.#begun.add(name);
     return [...this.kept.values()].sort((a, b) => a.usedAt - b.usedAt).map(copied);
   }
 
-  save(conversation: KnownConversation): void {
+  save(conversation: KnownConversation): boolean {
+    const name = nameOf(conversation);
+    if (this.#begun.has(name) && !this.kept.has(name)) {
+      this.#begun.delete(name);
+      return false;
+    }
+    this.#begun.add(name);
     // The one that is saved last stands at the end, as long as the clock does not go on.
-    this.remove(conversation);
-    this.kept.set(nameOf(conversation), copied(conversation));
+    this.kept.delete(name);
+    this.kept.set(name, copied(conversation));
+    return true;
   }
 
   remove(conversation: Pick<KnownConversation, "owner" | "agent" | "id">): boolean {
     if (this.isFull) return false;
+    this.#begun.delete(nameOf(conversation));
     this.kept.delete(nameOf(conversation));
+    return true;
+  }
+
+  removeAll(owner: Print): boolean {
+    if (this.isFull) return false;
+    for (const [name, kept] of this.kept) if (kept.owner === owner) this.kept.delete(name);
     return true;
   }
 

@@ -43,7 +43,7 @@ export function anyConversation(
       state: random.pick(TURN_STATES),
     })),
     turnsBefore: random.below(1000),
-    reply: maybe(print()),
+    reply: maybe(random.below(2) === 0 ? print() : print() + print() as Print),
     sessionId: maybe(random.text(["ses_", "a", "-", "é"], 9) as SessionId),
     createdAt: random.below(2 ** 31) * 1000,
     usedAt: random.below(2 ** 31) * 1000,
@@ -58,6 +58,7 @@ export function writtenAs(name: string, nth: number): KnownConversation {
     id: `${name} ${nth % CONVERSATIONS}`,
     owner: "0123456789abcdef" as Print,
     agent: "default",
+    createdAt: nth % CONVERSATIONS,
     usedAt: nth,
   }, 256);
 }

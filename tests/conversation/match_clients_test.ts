@@ -1,0 +1,118 @@
+import { assert, assertEquals } from "@std/assert";
+import type { Message } from "../../lib/conversation/message.ts";
+import { MAX_TURNS } from "../../lib/conversation/print.ts";
+import { Random } from "../fakes/random.ts";
+import { long, Room } from "./prints.ts";
+import { assistant, system, user } from "./said.ts";
+
+const TURNS = 60;
+const SEEDS = 12;
+/** What they say again and again, also as their first words. */
+const SMALL_TALK = ["ok", "yes", "thanks", "hello"];
+/** Conversations that become of one, at most: forks where nothing tells which of two is meant. */
+const MOST_FOR_EACH = 4;
+
+/** What a skin keeps of an answer. */
+const KEPT: Readonly<Record<string, (answer: string) => Message[]>> = {
+  "the first words of answers": (
+    answer,
+  ) => [assistant(`${answer.replace(/\[.*?\]\s*/, "").slice(0, 10)}...`)],
+  "half of answers": (answer) => [assistant(answer.slice(0, answer.length / 2))],
+  "translations of answers": (answer) => [assistant(`Translated, that is ${answer.length} letters.`)],
+  "no answers": () => [],
+};
+
+/** One who talks, and sees of it what the window of a skin leaves. */
+class Client {
+  readonly #random: Random;
+  /** Of a hundred turns so many are small talk. */
+  readonly #small: number;
+  readonly #window: number;
+  #messages: Message[] = [];
+  #turns = 0;
+  /** All that was asked. */
+  readonly asked: string[] = [];
+
+  constructor(random: Random, small: number, window: number) {
+    this.#random = random;
+    this.#small = small;
+    this.#window = window;
+  }
+
+  /** Its next request. */
+  ask(): Message[] {
+    const isSmall = this.#random.below(100) < this.#small;
+    const words = isSmall
+      ? this.#random.pick(SMALL_TALK)
+      : `question ${this.#random.below(1_000_000)} ${this.#turns++}`;
+    this.asked.push(words);
+    this.#messages.push(user(words));
+    return [system("Mao"), ...this.#messages.slice(-this.#window)];
+  }
+
+  answered(kept: readonly Message[]): void {
+    this.#messages.push(...kept);
+  }
+}
+
+/** Several talk at once with one key, each in turn as the seed says. @returns How many conversations it became. */
+function talkAtOnce(
+  random: Random,
+  count: number,
+  small: number,
+  window: number,
+  keep: (answer: string) => Message[],
+): number {
+  const room = new Room();
+  const clients = Array.from({ length: count }, () => new Client(random, small, window));
+  const told = new Map<number, string[]>();
+  for (let turn = 0; turn < TURNS * count; turn++) {
+    const client = random.pick(clients);
+    const { of, decision, news } = room.ask(client.ask(), long(turn));
+    const before = told.get(of) ?? [];
+    if (decision === "continue") {
+      const [newest] = client.asked.slice(-1);
+      assertEquals(news, [newest], `turn ${turn}`);
+      assertEquals(before, client.asked.slice(-before.length - 1, -1), `turn ${turn} is told another's`);
+    }
+    told.set(of, [...before, ...news]);
+    client.answered(keep(long(turn)));
+  }
+  return told.size;
+}
+
+for (const [name, keep] of Object.entries(KEPT)) {
+  for (const window of [20, 40]) {
+    Deno.test(`match: windows of ${window} messages with small talk and ${name}, one alone and several at once`, () => {
+      for (const [count, small] of [[1, 30], [1, 100], [3, 30], [3, 100]] as const) {
+        for (let seed = 1; seed <= SEEDS; seed++) {
+          const became = talkAtOnce(new Random(seed), count, small, window, keep);
+          assert(became <= count * MOST_FOR_EACH, `seed ${seed}: ${became} conversations of ${count}`);
+        }
+      }
+    });
+  }
+
+  Deno.test(`match: a small window with small talk and ${name} tells nobody what another said`, () => {
+    for (let seed = 1; seed <= SEEDS; seed++) talkAtOnce(new Random(seed), 3, 100, 6 + seed % 4, keep);
+  });
+}
+
+/** What a long talk is of: anything of its small talk, or all of it in turn, so that its end is like its beginning. */
+const WORDS: Readonly<Record<string, (random: Random, turn: number) => string>> = {
+  "any small talk": (random) => random.pick(SMALL_TALK),
+  "small talk in turn": (_random, turn) => SMALL_TALK[turn % SMALL_TALK.length]!,
+};
+for (const [name, wordsOf] of Object.entries(WORDS)) {
+  Deno.test(`match: a whole talk of ${name} goes on beyond the turns that are looked at`, () => {
+    const [random, room] = [new Random(1), new Room()];
+    const messages: Message[] = [];
+    const conversations = new Set<number>();
+    for (let turn = 0; turn < MAX_TURNS; turn++) {
+      messages.push(user(wordsOf(random, turn)));
+      conversations.add(room.ask(messages, long(turn)).of);
+      messages.push(assistant("Well..."));
+    }
+    assertEquals(conversations.size, 1);
+  });
+}
