@@ -57,6 +57,11 @@ export class Known implements KnownConversation {
     this.usedAt = known.usedAt;
   }
 
+  /** The agent was told of it, or its caller has a name for it: else there is nothing to come back to but its words. */
+  get isHeardOf(): boolean {
+    return this.isNamed || this.sessionId !== undefined;
+  }
+
   /** Takes in the turns of a request: those that are new are asked from now on. */
   bring(
     { turns, persona, isPersonaOpen }: TranscriptPrint,

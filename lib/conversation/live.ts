@@ -117,9 +117,8 @@ export class LiveConversations {
     if (state !== "kept") return this.#close(live, state);
     if (holders > 0) return;
     if (known === undefined) this.#close(live, "closed");
-    // What the agent never heard of is not there to come back to, unless it has a name.
-    else if (known.sessionId === undefined && !known.isNamed) this.forget(known);
-    else if (session === undefined) this.#close(live, "closed");
+    // A session that was told nothing is of no use to whoever may come back, unless they have a name for it.
+    else if (session === undefined || !known.isHeardOf) this.#close(live, "closed");
     else live.timer = setTimeout(() => this.#close(live, "closed"), this.#options.idleMs);
     this.#closeIdlest();
   }

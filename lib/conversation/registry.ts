@@ -146,19 +146,21 @@ export class Conversations {
     return this.#live.hold();
   }
 
-  /** The conversations of a key, the one that was used last first. */
+  /** The conversations of a key that an agent has heard of, or that have a name; the one that was used last first. */
   list(key: string): ConversationSummary[] {
-    return this.#of(key).reverse().map((known) => summaryOf(known, this.#live.get(known)));
+    const heardOf = this.#of(key).filter(({ isHeardOf }) => isHeardOf);
+    return heardOf.reverse().map((known) => summaryOf(known, this.#live.get(known)));
   }
 
   /**
    * Forgets a conversation of a key, whichever agent it is with, or all of them.
    *
-   * @returns How many.
+   * @returns How many of those that are listed.
    * @throws {Failure} `internal_error` if some will be there again at the next start.
    */
   forget(key: string, id: string | undefined): number {
     const meant = this.#of(key).filter((known) => id === undefined || known.id === id);
+    const heardOf = meant.filter(({ isHeardOf }) => isHeardOf);
     let isGone = true;
     for (const known of meant) isGone = this.#live.forget(known) && isGone;
     const { memory, printer } = this.#options;
@@ -171,7 +173,7 @@ export class Conversations {
           "Make room there, and forget it again after that start.",
       );
     }
-    return meant.length;
+    return heardOf.length;
   }
 
   /** Fails the turns that run, and lets none of those that wait begin. */

@@ -63,7 +63,9 @@ class Talk {
     if (step.ended === "refused") {
       await response.body?.cancel();
       assertEquals([response.status, agent.prompts.length], [503, prompted]);
-      assertEquals(this.#decided.at(-1)!.decision, step.expect.decision);
+      const { decision, conversation } = this.#decided.at(-1)!;
+      assertEquals(decision, step.expect.decision);
+      this.#names.set(conversation, step.expect.conversation);
       skin.interrupted("");
     } else {
       assertEquals([response.status, agent.prompts.length], [200, prompted + 1], await unread(response));

@@ -252,12 +252,29 @@ Deno.test("survive: one that was closed after a while comes back", async () => {
   assertEquals(house.agent.resumed, ["session-1"]);
 });
 
-Deno.test("survive: a conversation whose agent never heard of it is not remembered, unless it is named", async () => {
+Deno.test("survive: a conversation whose agent never heard of it is not listed or kept, unless it is named", async () => {
   const store = new MemoryStore();
   using house = houseOf(true, { store });
   house.agent.openFailure = new Failure("agent_unavailable", "Not yet.");
   for (const name of [undefined, "mao"]) await failureOf(house.begin(name, FIRST));
   assertEquals(house.conversations.list("").map(({ id, state }) => [id, state]), [["mao", "closed"]]);
+  assertEquals([...store.kept.values()].filter(({ isNamed }) => !isNamed), []);
+});
+
+Deno.test("survive: who hung up before the agent heard of it goes on with a conversation of its own, whoever began alike", async () => {
+  using house = houseOf(true);
+  const opening = [MAO, user("Hello!")];
+  await answered(house, opening);
+  const opens = gate();
+  house.agent.opens = opens.promise;
+  const hangUp = new AbortController();
+  const left = house.begin(undefined, opening, hangUp.signal);
+  await settled();
+  hangUp.abort();
+  await left.catch(() => {});
+  opens.open();
+  const prompt = await house.prompted(undefined, ...opening, user("It is Bob."));
+  assertEquals([prompt.session.id, prompt.text.includes("Hello!")], ["session-2", true]);
 });
 
 Deno.test("survive: a conversation that is answered elsewhere after it was forgotten is not kept again", async () => {
