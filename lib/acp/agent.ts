@@ -10,6 +10,7 @@ import { isLate } from "./ask.ts";
 import { Connection } from "./connection.ts";
 import { Deaths } from "./deaths.ts";
 import { type AgentDescription, describe } from "./describe.ts";
+import { Given } from "./given.ts";
 import { Making } from "./making.ts";
 import type { PermissionPolicy } from "./permission.ts";
 import type { Link } from "./process.ts";
@@ -57,10 +58,9 @@ export class AcpAgent implements Agent {
   readonly #spare: Spare<AcpSession>;
   readonly #making: Making;
   readonly #deaths: Deaths;
-  /** Sessions that were handed out and are open. */
-  readonly #given = new Set<AcpSession>();
-  /** How many are on their way. */
-  #coming = 0;
+  /** It is in the log that no session could be made ahead, and none was made since. */
+  #isWarned = false;
+  readonly #given = new Given();
   readonly #usual = new Usual();
   readonly #skipped: (line: string, why: string) => void;
   /** How long the current one took from its launch until it was ready. */
@@ -75,7 +75,10 @@ export class AcpAgent implements Agent {
     this.#making = new Making(this.#now);
     this.#spare = new Spare({
       make: () => this.#newSession(),
-      failed: (error) => options.log.warn("no session could be made ahead", { error }),
+      failed: (error) => {
+        options.log[this.#isWarned ? "debug" : "warn"]("no session could be made ahead", { error });
+        this.#isWarned = true;
+      },
     });
     this.#skipped = skippedLines(options.log, options.hide ?? ((text) => text), this.#now);
   }
@@ -93,6 +96,11 @@ export class AcpAgent implements Agent {
     return this.#ready !== undefined && this.#making.isUnsure(this.#ready);
   }
 
+  /** It was asked for a session that is not there yet. */
+  get isMaking(): boolean {
+    return this.#ready !== undefined && this.#making.isMaking(this.#ready);
+  }
+
   /** Starts the agent and makes a session ahead of need, so that the first turn waits for neither. */
   warm(): void {
     this.#spare.make();
@@ -104,16 +112,25 @@ export class AcpAgent implements Agent {
 
   /** How many sessions are in use, or about to be. */
   get openSessions(): number {
-    return this.#given.size + this.#coming;
+    return this.#given.number;
   }
 
   async open(signal?: AbortSignal): Promise<Session> {
-    return await this.#give(() => this.#open(), signal);
+    let asked: Promise<Connection> | undefined;
+    const make = () => {
+      const making = this.#open();
+      asked = this.#current;
+      return making;
+    };
+    // From a process that was given up meanwhile it may never come.
+    const keep = (making: Promise<AcpSession>) => asked === this.#current && this.#spare.keep(making);
+    return await this.#given.give(make, this.#untilClosing(signal), keep);
   }
 
   /** Starts the agent if it is not running: only it can tell whether it knows the session. */
   async resume(id: SessionId, signal?: AbortSignal): Promise<Session | undefined> {
-    return await this.#give((leaving) => this.#resume(id, leaving), signal);
+    const leaving = this.#untilClosing(signal);
+    return await this.#given.give(() => this.#resume(id, leaving), leaving);
   }
 
   /** An agent that is not running is not started for it: then what it keeps of the session is left. */
@@ -150,31 +167,6 @@ export class AcpAgent implements Agent {
     return signal ? AbortSignal.any([signal, closing]) : closing;
   }
 
-  /** Hands out a session, unless nobody waits for it any more when it comes. */
-  async #give<T extends AcpSession | undefined>(
-    make: (leaving: AbortSignal) => Promise<T>,
-    signal: AbortSignal | undefined,
-  ): Promise<T> {
-    const leaving = this.#untilClosing(signal);
-    leaving.throwIfAborted();
-    this.#coming++;
-    const making = make(leaving).finally(() => this.#coming--);
-    try {
-      const session = await orAbort(making, leaving);
-      if (session) this.#count(session);
-      return session;
-    } catch (error) {
-      making.then((session) => session?.close(), () => {});
-      throw error;
-    }
-  }
-
-  #count(session: AcpSession): void {
-    if (session.closed.aborted) return;
-    this.#given.add(session);
-    session.closed.addEventListener("abort", () => this.#given.delete(session), { once: true });
-  }
-
   async #open(): Promise<AcpSession> {
     const spare = this.#spare.take();
     // Without one it is started at once, and no longer idle when the next is asked for.
@@ -201,7 +193,9 @@ export class AcpAgent implements Agent {
   async #newSession(): Promise<AcpSession> {
     const connection = await this.#connect();
     try {
-      return (await this.#making.from(connection, () => connection.newSession())).session;
+      const { session } = await this.#making.from(connection, () => connection.newSession());
+      this.#isWarned = false;
+      return session;
     } catch (error) {
       if (isLate(error)) this.#retire(connection);
       throw error;
@@ -234,7 +228,8 @@ export class AcpAgent implements Agent {
         promptEnded: (ok) => {
           answered ||= ok;
           if (ok) this.#deaths.forget();
-          if (this.#ready === opened) this.#spare.make();
+          // One that makes no more sessions may go on well with those that it has: it is not asked at each turn.
+          if (this.#ready === opened && !this.#making.isFailing) this.#spare.make();
         },
         stuck: () => this.#retire(opened),
       });

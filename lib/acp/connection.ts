@@ -143,11 +143,6 @@ export class Connection {
     return this.#stopping ??= this.#stop();
   }
 
-  /** Ends the agent at once. */
-  kill(): void {
-    this.#options.link.kill();
-  }
-
   async #stop(): Promise<void> {
     for (const session of this.#sessions.values()) session.close();
     let ended = Promise.resolve();

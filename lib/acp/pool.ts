@@ -4,6 +4,8 @@ import type { Agent, AgentModel, AgentState, Session } from "../turn/agent.ts";
 import type { SessionId } from "../turn/event.ts";
 import { Failure } from "../turn/failure.ts";
 import type { AgentDescription } from "./describe.ts";
+import { firstOf } from "./first.ts";
+import { SLOW_MS } from "./making.ts";
 
 /** Sessions of which it is known in which process they were; beyond it the oldest is forgotten. */
 const MAX_HOMES = 1_000;
@@ -12,10 +14,10 @@ const MAX_HOMES = 1_000;
 const BEST_FIRST: readonly AgentState[] = ["ready", "starting", "idle", "failing", "closed"];
 
 /**
- * The states, in the order in which members are asked. One that starts may hang, and so may one that is unsure, while
- * one that is idle may start at once.
+ * How members are, in the order in which they are asked. One that starts may hang, and so may one that is unsure, while
+ * one that is idle may start at once. One that is making a session may yet prove to hang.
  */
-const ASKED_FIRST: readonly AgentState[] = ["ready", "idle", "starting", "failing", "closed"];
+const ASKED_FIRST = ["ready", "making", "idle", "starting", "failing", "closed"] as const;
 
 /** One process of an agent. */
 export interface PoolMember extends Agent {
@@ -23,6 +25,8 @@ export interface PoolMember extends Agent {
   readonly openSessions: number;
   /** It runs, but may not make a session, or not soon. */
   readonly isUnsure: boolean;
+  /** It was asked for a session that is not there yet: for somebody, or ahead of need. */
+  readonly isMaking: boolean;
   /** Ends it at once. */
   kill(): void;
   /** What it can do. @throws {Failure} as `open` does. */
@@ -34,14 +38,19 @@ export class AgentPool implements Agent {
   readonly name: string;
   readonly program: string;
   readonly #members: readonly [PoolMember, ...PoolMember[]];
+  readonly #slowMs: number;
   /** Where sessions were last; the map's order is the order of use. */
   readonly #homes = new Map<SessionId, PoolMember>();
 
-  /** @param members At least one, all of the same program. */
-  constructor(members: readonly PoolMember[]) {
+  /**
+   * @param members At least one, all of the same program.
+   * @param slowMs How long one lets a new session wait until another is asked for it too, in milliseconds.
+   */
+  constructor(members: readonly PoolMember[], slowMs = SLOW_MS) {
     const [first, ...more] = members;
     if (first === undefined) throw new RangeError("A pool has at least one member.");
     this.#members = [first, ...more];
+    this.#slowMs = slowMs;
     this.name = first.name;
     this.program = first.program;
   }
@@ -60,15 +69,15 @@ export class AgentPool implements Agent {
     for (const member of this.#members) member.warm();
   }
 
-  /** Opens it in the process that has the fewest, of those that are sure to make it if any is. */
+  /** Opens it in the process that has the fewest, of those that are sure to make it soon if any is; else in another. */
   open(signal?: AbortSignal): Promise<Session> {
-    return this.#ask((member) => member.open(signal), signal);
+    return this.#ask((member, over) => member.open(over), { signal, patienceMs: this.#slowMs });
   }
 
-  /** Brings it back in the process where it was: it may still be held there. */
+  /** Brings it back in the process where it was: it may still be held there. No two are asked for it at once. */
   async resume(id: SessionId, signal?: AbortSignal): Promise<Session | undefined> {
     const home = this.#homes.get(id);
-    return await this.#ask((member) => member.resume(id, signal), signal, home);
+    return await this.#ask((member, over) => member.resume(id, over), { signal, home });
   }
 
   forget(id: SessionId): void {
@@ -90,39 +99,36 @@ export class AgentPool implements Agent {
     await Promise.all(this.#members.map((member) => member[Symbol.asyncDispose]()));
   }
 
-  /** Asks one member after another, each once, until one is there: the failure of the first is what is told. */
+  /** Asks one member after another, each once, until one is there: the first failure is what is told. */
   async #ask<S extends Session | undefined>(
-    what: (member: PoolMember) => Promise<S>,
-    signal: AbortSignal | undefined,
-    home?: PoolMember,
+    what: (member: PoolMember, over: AbortSignal) => Promise<S>,
+    { signal, home, patienceMs }: { signal: AbortSignal | undefined; home?: PoolMember; patienceMs?: number },
   ): Promise<S> {
-    const left = new Set(this.#members);
-    let next = home && !isOut(home) ? home : this.#best(left);
-    this.#warmAllBut(next);
-    let first: unknown;
-    for (;;) {
-      left.delete(next);
-      try {
-        const session = await what(next);
-        if (session) this.#remember(session.id, next);
+    const first = home && !isOut(home) ? home : best(this.#members);
+    this.#warmAllBut(first);
+    return await firstOf({
+      members: this.#from(first),
+      ask: async (member, over) => {
+        const session = await what(member, signal ? AbortSignal.any([signal, over]) : over);
+        if (session) this.#remember(session.id, member);
         return session;
-      } catch (error) {
-        if (signal?.aborted || !isUnavailable(error)) throw error;
-        first ??= error;
-        if (left.size === 0) throw first;
-      }
-      next = this.#best(left);
-    }
+      },
+      mayPass: (error) => !signal?.aborted && isUnavailable(error),
+      discard: (session) => session?.close(),
+      patienceMs,
+    });
   }
 
-  /** By state, and then by how many sessions each has. */
-  #best(members: Iterable<PoolMember>): PoolMember {
-    const rank = ({ state, isUnsure }: PoolMember) =>
-      ASKED_FIRST.indexOf(state === "ready" && isUnsure ? "starting" : state);
-    return [...members].reduce((best, member) => {
-      const better = rank(member) - rank(best) || member.openSessions - best.openSessions;
-      return better < 0 ? member : best;
-    });
+  /** The first, and then the best of those that are left, as they are at that time. */
+  *#from(first: PoolMember): Generator<PoolMember, undefined> {
+    yield first;
+    const left = new Set(this.#members);
+    left.delete(first);
+    while (left.size > 0) {
+      const next = best(left);
+      left.delete(next);
+      yield next;
+    }
   }
 
   /** Those that are down are let try again, beside the one that is asked. */
@@ -140,6 +146,19 @@ export class AgentPool implements Agent {
       this.#homes.delete(oldest);
     }
   }
+}
+
+/** By how they are, and then by how many sessions each has. */
+function best(members: Iterable<PoolMember>): PoolMember {
+  return [...members].reduce((best, member) => {
+    const better = rank(member) - rank(best) || member.openSessions - best.openSessions;
+    return better < 0 ? member : best;
+  });
+}
+
+function rank({ state, isUnsure, isMaking }: PoolMember): number {
+  if (state !== "ready") return ASKED_FIRST.indexOf(state);
+  return ASKED_FIRST.indexOf(isUnsure ? "starting" : isMaking ? "making" : "ready");
 }
 
 /** One that runs is not, whatever becomes of new sessions in it: those of before may still be held there. */

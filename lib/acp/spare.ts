@@ -6,7 +6,7 @@ const DELAY_MS = 1_000;
 /** How a {@linkcode Spare} is made. */
 export interface SpareOptions<S> {
   readonly make: () => Promise<S>;
-  /** It could not be made. */
+  /** It could not be made, be it kept by then or given away. */
   failed(error: unknown): void;
 }
 
@@ -23,14 +23,19 @@ export class Spare<S> {
 
   /** Makes it now, unless it is there or on its way. */
   make(): void {
-    this.#wait();
-    if (this.#session || this.#ended) return;
-    const session = this.#options.make();
-    this.#session = session;
-    session.catch((error) => {
-      if (this.#session === session) this.#session = undefined;
-      if (!this.#ended) this.#options.failed(error);
-    });
+    this.#stopWaiting();
+    if (this.#isWanted) this.#hold(this.#options.make());
+  }
+
+  /**
+   * Takes a session that was asked for and is no longer needed, be it there or on its way.
+   *
+   * @returns Whether it is kept: it is not if there is one already.
+   */
+  keep(session: Promise<S>): boolean {
+    const isKept = this.#isWanted;
+    if (isKept) this.#hold(session);
+    return isKept;
   }
 
   /** Makes it in a moment. */
@@ -40,7 +45,7 @@ export class Spare<S> {
 
   /** Gives it away, be it there or on its way. The next one is not begun before it is asked for. */
   take(): Promise<S> | undefined {
-    this.#wait();
+    this.#stopWaiting();
     const session = this.#session;
     this.#session = undefined;
     return session;
@@ -51,13 +56,25 @@ export class Spare<S> {
     this.#session = undefined;
   }
 
-  /** From here on none is made. */
+  /** From here on none is made or kept. */
   end(): void {
-    this.#wait();
+    this.#stopWaiting();
     this.#ended = true;
   }
 
-  #wait(): void {
+  get #isWanted(): boolean {
+    return this.#session === undefined && !this.#ended;
+  }
+
+  #hold(session: Promise<S>): void {
+    this.#session = session;
+    session.catch((error) => {
+      if (this.#session === session) this.#session = undefined;
+      if (!this.#ended) this.#options.failed(error);
+    });
+  }
+
+  #stopWaiting(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
   }

@@ -65,6 +65,7 @@ export class Houses implements AsyncDisposable {
     size: number,
     handlers: Readonly<Record<string, Handler>> = {},
     options: (index: number) => Partial<AcpAgentOptions> = () => ({}),
+    slowMs = LONG_MS,
   ) {
     this.houses = Array.from({ length: size }, (_, index) =>
       new AcpHouse({
@@ -72,7 +73,7 @@ export class Houses implements AsyncDisposable {
         "session/new": (_params, running) => ({ sessionId: `${"abc"[index]}${running.nextSession++}` }),
         ...handlers,
       }, options(index)));
-    this.pool = new AgentPool(this.houses.map(({ agent }) => agent));
+    this.pool = new AgentPool(this.houses.map(({ agent }) => agent), slowMs);
   }
 
   /** What came to each of them of a method. */

@@ -108,24 +108,28 @@ Deno.test("AcpAgent: opens that come at once start one agent", async () => {
   assertEquals([house.starts.length, new Set(sessions.map(({ id }) => id)).size], [1, 3]);
 });
 
-Deno.test("AcpAgent: who gives up is let go, and the session that came of it is closed", async () => {
+Deno.test("AcpAgent: who gives up is let go; one session that comes of it is kept for the next, others are closed", async () => {
   const opening = Promise.withResolvers<void>();
   await using house = new AcpHouse({
-    "session/new": async () => {
+    "session/new": async (_params, running) => {
+      const sessionId = `late-${running.nextSession++}`;
       await opening.promise;
-      return { sessionId: "late" };
+      return { sessionId };
     },
   });
   const reason = new Error("hung up");
   const controller = new AbortController();
-  const waiting = house.agent.open(controller.signal).catch((error) => error);
+  const waiting = [1, 2].map(() => house.agent.open(controller.signal).catch((error) => error));
   await settled();
-  await house.running.until("session/new");
+  await house.running.until("session/new", 2);
   controller.abort(reason);
-  assertStrictEquals(await waiting, reason);
+  for (const one of waiting) assertStrictEquals(await one, reason);
+  assertEquals(house.agent.openSessions, 0);
   opening.resolve();
+  assertEquals((await house.agent.open()).id as string, "late-1");
   await house.running.until("session/close");
-  assertEquals(house.running.came.at(-1)?.params.sessionId, "late");
+  assertEquals(house.running.said("session/close"), ["session/close late-2"]);
+  assertEquals(house.running.count("session/new"), 2);
 });
 
 Deno.test("AcpAgent: who has given up already gets no session", async () => {

@@ -1,5 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { RPC, RpcError } from "../../lib/acp/rpc.ts";
+import type { SessionId } from "../../lib/turn/event.ts";
 import { failureOf, settled } from "../turn/heard.ts";
 import { Houses, ids, KNOWS, Silence } from "./houses.ts";
 import { never } from "./memory_acp.ts";
@@ -47,6 +48,57 @@ Deno.test("AgentPool: one that lets a session wait is asked last, and no more of
   await settled();
   assertEquals(ids([await pool.open()]), ["a2"]);
   assertEquals(first!.starts.length, 1, "it was only slow");
+});
+
+Deno.test("AgentPool: one that is making a session is asked after those that are not, from the first moment", async () => {
+  await using house = new Houses(2);
+  const { pool, houses: [first, second] } = house;
+  let count = 0;
+  first!.handlers = {
+    ...KNOWS,
+    "session/new": (params, running) => ++count > 1 ? never(params, running) : { sessionId: `a${count}` },
+  };
+  assertEquals(ids([await pool.open(), await pool.open()]), ["a1", "b1"]);
+  first!.agent.warm();
+  await first!.running.until("session/new", 2);
+  assertEquals([first!.agent.isMaking, second!.agent.isMaking], [true, false]);
+  assertEquals([first!.agent.isUnsure, first!.agent.state], [false, "ready"]);
+  assertEquals(ids([await pool.open(), await pool.open()]), ["b2", "b3"]);
+});
+
+Deno.test("AgentPool: beside one that is slow the next is asked; what the slow one makes is kept for who comes", async () => {
+  const coming = Promise.withResolvers<void>();
+  await using house = new Houses(2, {}, () => ({}), 1);
+  const { pool, houses: [first, second] } = house;
+  first!.handlers = { ...KNOWS, "session/new": () => coming.promise.then(() => ({ sessionId: "a1" })) };
+  second!.handlers = { ...KNOWS, "session/new": () => ({ sessionId: "b1" }) };
+  assertEquals(ids([await pool.open()]), ["b1"]);
+  await first!.running.until("session/new");
+  await settled();
+  assertEquals([first!.agent.openSessions, second!.agent.openSessions], [0, 1]);
+  coming.resolve();
+  await first!.recorder.until("a session was made");
+  assertEquals(ids([await first!.agent.open()]), ["a1"]);
+  assertEquals([first!.running.count("session/new"), first!.running.count("session/close")], [1, 0]);
+});
+
+Deno.test("AgentPool: no two are asked for one session that is to be brought back", async () => {
+  const coming = Promise.withResolvers<void>();
+  await using house = new Houses(
+    2,
+    { "session/resume": () => coming.promise.then(() => ({})) },
+    () => ({}),
+    0,
+  );
+  const resuming = house.pool.resume("old" as SessionId);
+  // A timer of the pool's would have been set before.
+  await settled();
+  await house.houses[0]!.running.until("session/resume");
+  coming.resolve();
+  assertEquals([ids([await resuming]), house.said("session/resume")], [["old"], [
+    ["session/resume old"],
+    [],
+  ]]);
 });
 
 Deno.test("AgentPool: one that falls silent is given up in time, and started anew", async () => {

@@ -87,7 +87,7 @@ Deno.test("AgentPool: warms all of them, and tells the models of any", async () 
 });
 
 /** What a member is: in a state, and if that is `unsure` or `sick`, running without being sure of new sessions. */
-type Kind = AgentState | "unsure" | "sick";
+type Kind = AgentState | "making" | "unsure" | "sick";
 const UNSURE: Partial<Record<Kind, AgentState>> = { unsure: "ready", sick: "failing" };
 
 /** A member of this kind, which keeps what it was asked. */
@@ -106,8 +106,9 @@ function member(
     name: "agent",
     program: "program",
     models: [],
-    state: UNSURE[kind] ?? kind as AgentState,
+    state: kind === "making" ? "ready" : UNSURE[kind] ?? kind as AgentState,
     isUnsure: kind in UNSURE,
+    isMaking: kind === "making",
     openSessions,
     open: () => ask("open"),
     resume: () => ask("resume"),
@@ -138,6 +139,10 @@ const STATES: readonly (readonly [members: [Kind, number][], state: AgentState, 
   [[["unsure", 1], ["unsure", 0]], "ready", ["1 open"]],
   [[["sick", 0], ["unsure", 9]], "ready", ["0 warm", "1 open"]],
   [[["sick", 0], ["starting", 9]], "starting", ["0 warm", "1 open"]],
+  [[["making", 0], ["ready", 9]], "ready", ["1 open"]],
+  [[["making", 1], ["making", 0]], "ready", ["1 open"]],
+  [[["idle", 0], ["making", 9]], "ready", ["0 warm", "1 open"]],
+  [[["unsure", 0], ["making", 9]], "ready", ["1 open"]],
 ];
 for (const [members, state, expected] of STATES) {
   Deno.test(`AgentPool: of ${members.map((one) => one.join(" with ")).join(" and ")}`, async () => {

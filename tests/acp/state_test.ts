@@ -5,7 +5,7 @@ import type { SessionId } from "../../lib/turn/event.ts";
 import { Failure } from "../../lib/turn/failure.ts";
 import { failureOf, Heard, settled } from "../turn/heard.ts";
 import { KNOWS, Silence } from "./houses.ts";
-import { AcpHouse, GO, type Handler, never, when } from "./memory_acp.ts";
+import { AcpHouse, GO, type Handler, never, untilCancelled, when } from "./memory_acp.ts";
 
 const dies: Handler = (params, running) => {
   running.die();
@@ -135,6 +135,36 @@ Deno.test("AcpAgent: a spare that is late is not asked for twice, and the next c
   assertEquals([house.starts.length, house.starts[0]!.link.stops > 0], [2, true]);
 });
 
+Deno.test("AcpAgent: what was asked of a process that was given up is not kept for the next", async () => {
+  let setupMs = 60_000;
+  const times = {
+    get setupMs() {
+      return setupMs;
+    },
+    resumeMs: 60_000,
+    cancelMs: 60_000,
+  };
+  await using house = new AcpHouse({
+    "session/new": (params, running) =>
+      running.nextSession++ === 1 ? { sessionId: "old" } : never(params, running),
+    "session/prompt": untilCancelled,
+  }, { times });
+  const heard = new Heard();
+  await (await house.agent.open()).prompt(GO, heard.reader);
+  await heard.untilText("working");
+  const controller = new AbortController();
+  const leaving = house.agent.open(controller.signal).catch((error) => error);
+  await house.running.until("session/new", 2);
+  setupMs = 1;
+  await failureOf(house.agent.open());
+  setupMs = 60_000;
+  const reason = new Error("hung up");
+  controller.abort(reason);
+  assertEquals([await leaving, house.running.link.stops], [reason, 0]);
+  house.handlers = {};
+  assertEquals([(await house.agent.open()).id as string, house.starts.length], ["session-1", 2]);
+});
+
 Deno.test("AcpAgent: in one that makes no session in time, what runs may end", async () => {
   const going = Promise.withResolvers<void>();
   const [heard, next] = [new Heard(), new Heard()];
@@ -163,4 +193,39 @@ Deno.test("AcpAgent: after a session was asked for that is not known, one is mad
   assertEquals(house.agent.state, "starting");
   await house.recorder.until("a session was made");
   assertEquals(house.agent.state, "ready");
+});
+
+Deno.test("AcpAgent: one that makes no second session is not asked for it at each turn, and that is said once", async () => {
+  let isFull = false;
+  await using house = new AcpHouse({
+    "session/new": (_params, running) => {
+      if (isFull) throw new RpcError(RPC.internalError, "One session only.");
+      isFull = true;
+      return { sessionId: `session-${running.nextSession++}` };
+    },
+  });
+  const { agent, recorder } = house;
+  const levels = () => recorder.of("no session could be made ahead").map(({ level }) => level);
+  const turn = async () => {
+    const heard = new Heard();
+    await session.prompt(GO, heard.reader);
+    assertEquals(await heard.last(), "end end_turn");
+    await settled();
+  };
+  const session = await agent.open();
+  await turn();
+  await recorder.until("no session could be made ahead");
+  for (let count = 0; count < 3; count++) await turn();
+  assertEquals([house.running.count("session/new"), levels(), agent.state], [2, ["warn"], "failing"]);
+  agent.warm();
+  await house.running.until("session/new", 3);
+  await settled();
+  assertEquals([levels(), agent.state], [["warn", "debug"], "failing"]);
+  isFull = false;
+  await agent.open();
+  assertEquals(agent.state, "ready");
+  await turn();
+  await house.running.until("session/new", 5);
+  await settled();
+  assertEquals([levels(), house.starts.length], [["warn", "debug", "warn"], 1]);
 });
