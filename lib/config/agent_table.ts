@@ -4,7 +4,7 @@ import { z } from "zod";
 import type { McpServer } from "../acp/mcp.ts";
 import { PERMISSION_POLICIES } from "../acp/permission.ts";
 import { variableName } from "./kinds.ts";
-import { args, type Findings, program, readMcpServers, text, variables } from "./mcp_servers.ts";
+import { args, type Findings, program, readMcpServers, readTable, text, variables } from "./mcp_servers.ts";
 import { isTable } from "./toml.ts";
 
 /** Processes of one agent. */
@@ -48,28 +48,29 @@ export interface AgentTable {
   readonly permissions: (typeof PERMISSION_POLICIES)[number] | undefined;
 }
 
-/** Reads a table, and tells all that is wrong or odd about it; nothing if its shape is not that of an agent. */
+/**
+ * Reads a table, and tells all that is wrong or odd about it. What is wrong is left out, but for a command, which is then
+ * an empty text; nothing if it is no table.
+ */
 export function readAgentTable(raw: unknown, path: string, findings: Findings): AgentTable | undefined {
   if (!isTable(raw)) {
     findings.wrong(path, NO_TABLE);
     return undefined;
   }
-  const result = agentTable.safeParse(raw);
-  for (const issue of result.error?.issues ?? []) {
-    findings.wrong([path, ...issue.path].join("."), issue.message);
-  }
+  const table = readTable(agentTable, raw, path, findings);
   for (const key of Object.keys(raw)) {
     if (!AGENT_KEYS.includes(key)) findings.unknown(path, key, AGENT_KEYS);
   }
   const mcpServers = readMcpServers(raw.mcp_servers, `${path}.mcp_servers`, findings);
-  if (!result.success) return undefined;
-  const { command, args, env, mode, model, processes, permissions } = result.data;
+  if (table === undefined) return undefined;
+  const { args, env, mode, model, processes, permissions } = table;
   return {
-    command,
+    // Without one it would be another agent.
+    command: table.command ?? (raw.command === undefined ? undefined : ""),
     args,
-    workingDir: result.data.working_dir,
+    workingDir: table.working_dir,
     env,
-    inheritEnv: result.data.inherit_env,
+    inheritEnv: table.inherit_env,
     mcpServers,
     mode,
     model,

@@ -30,7 +30,7 @@ export const NO_TABLES: AgentTables = { agent: undefined, agents: new Map(), var
 
 /**
  * Reads the agents, with `${NAME}` replaced by variables. Adds all that is wrong to `mistakes`, what is odd to `warnings`;
- * neither repeats a value. Of a file in which the shape of a table is wrong, no agent is read.
+ * neither repeats a value. What is wrong in a table is left out; of a file that has none where it should, no agent is read.
  */
 export function readAgentTables(
   file: { readonly path: string; readonly text: string },
@@ -53,7 +53,7 @@ export function readAgentTables(
   return isWhole ? { agent, agents, variables: [...variables] } : NO_TABLES;
 }
 
-/** Reads `[agents]`; nothing if the shape of one is wrong. */
+/** Reads `[agents]`; nothing if one is no table. */
 function readNamed(raw: unknown = {}, findings: Findings): Map<string, AgentTable> | undefined {
   if (!isTable(raw)) {
     findings.wrong("agents", "must be tables by name, such as [agents.codex]");

@@ -3,7 +3,7 @@
 import { z } from "zod";
 import type { McpServer, NamedValue } from "../acp/mcp.ts";
 import { isVariableName } from "./kinds.ts";
-import { isTable } from "./toml.ts";
+import { isTable, type TomlTable } from "./toml.ts";
 
 /** MCP servers of one agent. */
 const MAX_SERVERS = 50;
@@ -19,11 +19,15 @@ const texts = z.record(
   'must be a table of texts by name, such as { NAME = "value" }',
 )
   .default({});
-/** Variables to set. */
-export const variables = texts.refine(
-  (values) => Object.keys(values).every(isVariableName),
-  "has a name that no variable can have: without a space, and without a =, which stands outside of the quotes",
-);
+/** Variables to set. A name may be a secret that was put there by mistake, and is not told. */
+export const variables = texts.check(z.superRefine((values, context) => {
+  const wrong = Object.keys(values).filter((name) => !isVariableName(name)).length;
+  if (wrong === 0) return;
+  const names = wrong === 1 ? "a name" : `${wrong} names`;
+  context.addIssue(
+    `has ${names} that no variable can have: without a space, and without a =, which stands outside of the quotes`,
+  );
+}, { when: ({ value }) => isTable(value) }));
 /** A program. */
 export const program = z.string(
   'must be a text: the program alone, such as "npx"; its arguments go into args',
@@ -49,6 +53,23 @@ export interface Findings {
   wrong(path: string, what: string): void;
   /** A key that is not a setting. */
   unknown(path: string, key: string, known: readonly string[]): void;
+}
+
+/**
+ * Reads a table, and tells all that is wrong about it. What is right about it is read all the same, so that it is looked
+ * at too; nothing if that does not make one.
+ */
+export function readTable<T>(
+  schema: z.ZodType<T>,
+  table: TomlTable,
+  path: string,
+  findings: Pick<Findings, "wrong">,
+): T | undefined {
+  const { data, error } = schema.safeParse(table);
+  if (error === undefined) return data;
+  for (const issue of error.issues) findings.wrong([path, ...issue.path].join("."), issue.message);
+  const right = Object.entries(table).filter(([key]) => error.issues.every((issue) => issue.path[0] !== key));
+  return schema.safeParse(Object.fromEntries(right)).data;
 }
 
 /** Reads `mcp_servers`: tables by name, or a list of tables that have their `name` in them. */
@@ -86,12 +107,8 @@ function readServer(name: string, table: unknown, path: string, findings: Findin
   const schema = isProgram ? local : address;
   const known = ["name", ...Object.keys(schema.shape)];
   for (const key of Object.keys(table)) if (!known.includes(key)) findings.unknown(path, key, known);
-  const result = schema.safeParse(table);
-  if (!result.success) {
-    for (const issue of result.error.issues) findings.wrong([path, ...issue.path].join("."), issue.message);
-    return undefined;
-  }
-  const server = result.data;
+  const server = readTable<z.output<typeof local> | z.output<typeof address>>(schema, table, path, findings);
+  if (server === undefined) return undefined;
   return "command" in server
     ? { name, command: server.command, args: server.args, env: listed(server.env) }
     : { type: server.type, name, url: server.url, headers: listed(server.headers) };

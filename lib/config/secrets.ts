@@ -9,29 +9,49 @@ import type { Config } from "./load.ts";
 const SECRET_CHARS = 6;
 /** Names of what is secret. Who an author is, is not. */
 const SECRET_NAME = /key|token|secret|pass|auth(?!or(?!i))|credential|cookie|private/i;
+/** Names of what only tells where a secret is, or of which kind: `--token-file`. */
+const PLAIN_NAME = /[-_.](file|path|dir|type|env|name|mode|method)$/i;
+/** A number behind another name is how many or how long: `--max-tokens`, `--auth-timeout`. */
+const SECRET_NUMBER_NAME = /(key|token|secret|pass[a-z]*|auth[a-z]*|credentials?|cookie|private)$/i;
+const NUMBER = /^[\d.]+$/;
+/** Names of variables that are no word: each variable that is set has one. */
+const CAPITALS = /^[A-Z][A-Z\d_]*$/;
 /** Characters of a key that is looked for inside of other texts; a shorter one may be a word of them. */
 const KEY_CHARS = 8;
+/** Pairs in one another that are looked into: `--env=URL=x:y` are three. */
+const NESTED_PAIRS = 3;
 const KEY_VARIABLE = "VTUBER_AUTH_KEY";
 
 /** Variables by name. */
 type Variables = Readonly<Record<string, string>>;
+/** A name and its value. */
+type Named = readonly [name: string, value: string];
 
 /**
  * What must not be printed or logged: the key, and of what agents and MCP servers are given the headers, the variables
- * and arguments whose names say that they are secret, and addresses with a password or a query.
+ * and arguments whose names say that they are secret, and addresses with a password or a query. Names of agents and of
+ * variables stay readable, wherever they stand.
  */
 export function secretsOf(
   { authKey, agents, fileVariables }: Pick<Config, "authKey" | "agents" | "fileVariables">,
   own: Variables,
 ): string[] {
-  const names = [...fileVariables, ...agents.flatMap(({ inheritEnv }) => inheritEnv)].filter(isSecretName);
-  const set = agents.flatMap(({ args, env, mcpServers }) => [
-    ...secretsOfArgs(args),
-    ...secretValues(Object.entries(env)),
-    ...mcpServers.flatMap(secretsOfServer),
-  ]);
-  const given = [...names.flatMap((name) => valuesOf(own, name)), ...set];
-  const secrets = given.filter((text) => text.length >= SECRET_CHARS);
+  const variables = [...fileVariables, ...agents.flatMap(({ inheritEnv }) => inheritEnv)];
+  const names = [
+    ...agents.map(({ name }) => name),
+    ...Object.keys(own).filter((name) => CAPITALS.test(name)),
+  ];
+  const readable = new Set([...variables, ...names]);
+  const given = variables.flatMap((name) => valuesOf(own, name).map((value): Named => [name, value]));
+  const found = [
+    ...secretsOfVariables(given),
+    ...agents.flatMap(({ args, env, mcpServers }) => [
+      ...secretsOfArgs(args),
+      ...secretsOfVariables(Object.entries(env)),
+      ...mcpServers.flatMap(secretsOfServer),
+    ]),
+  ];
+  const secrets = found.filter((text) => text.length >= SECRET_CHARS && !readable.has(text));
   return [...new Set([...authKey ? [authKey] : [], ...secrets])];
 }
 
@@ -39,57 +59,108 @@ function secretsOfServer(server: McpServer): string[] {
   if ("command" in server) {
     return [
       ...secretsOfArgs(server.args),
-      ...secretValues(server.env.map(({ name, value }) => [name, value])),
+      ...secretsOfVariables(server.env.map(({ name, value }) => [name, value])),
     ];
   }
   return [...secretsOfAddress(server.url), ...server.headers.map(({ value }) => value)];
 }
 
-function secretsOfAddress(url: string): string[] {
-  const { username, password, search, searchParams } = new URL(url);
-  const isSecret = username !== "" || password !== "" || search !== "";
-  return isSecret ? [url, password, ...secretValues(searchParams)] : [];
+function secretsOfVariables(variables: readonly Named[]): string[] {
+  return variables.flatMap(([name, value]) => [
+    ...secretValues([[name, value]]),
+    ...(ADDRESS.test(value) ? secretsOfAddress(value) : []),
+  ]);
+}
+
+/** Secrets in an address, that of a database too. */
+function secretsOfAddress(address: string): string[] {
+  const { username, password, search, searchParams } = URL.parse(address) ?? looseParts(address);
+  const hasSecret = username !== "" || password !== "" || search !== "";
+  return hasSecret ? [address, password, decoded(password), ...secretValues(searchParams)] : [];
+}
+
+/** The parts of what is nearly an address: that of several servers, or with a password that should be escaped. */
+function looseParts(address: string): Pick<URL, "username" | "password" | "search" | "searchParams"> {
+  const [, username = "", password = "", search = ""] =
+    /:\/\/(?:([^:@]*)(?::(.*))?@)?[^?]*(\?.*)?$/s.exec(address) ?? [];
+  return { username, password, search, searchParams: new URLSearchParams(search) };
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 /** A name and its value in one word: `--token=x`, `TOKEN=x`, or a header's `X-Token: x`. */
 const PAIR = /^([^\s=:]+)[=:]\s*(.+)$/s;
-const ADDRESS = /^https?:\/\//i;
+/** The same inside of JSON, TOML or a program: `{"token":"x"}`, `{ token = "x" }`. */
+const INNER_PAIR =
+  /(?<![\w.-])([\w.-]+)["']?\s*[=:]\s*(?:\[\s*)?("(?:[^"\\]|\\.)*"|'[^']*'|[^\s"',;&{}[\]()]+)/gs;
+const ADDRESS = /^[a-z][a-z\d+.-]*:\/\//i;
 
 /** Secrets among the words of a command line, and among those inside of a word, such as a shell's command. */
 function secretsOfArgs(args: readonly string[]): string[] {
   const inner = args.filter((arg) => /\s/.test(arg)).flatMap((arg) =>
     secretsOfWords(splitCommand(arg) ?? [])
   );
-  return [...secretsOfWords(args), ...inner];
+  return [...secretsOfWords(args), ...inner].map(bare);
 }
 
 function secretsOfWords(words: readonly string[]): string[] {
-  return words.flatMap((word, place) => {
-    if (ADDRESS.test(word)) return secretsOfValue(word);
-    const [, name, value] = PAIR.exec(word) ?? [];
-    if (name !== undefined && value !== undefined) {
-      return isSecretName(name) ? [value] : secretsOfValue(value);
-    }
-    const next = words[place + 1];
-    // Behind an option that needs no value comes another option.
-    const isOption = /^--?[^\s=-]/.test(word) && next !== undefined && !next.startsWith("--");
-    return isOption ? secretValues([[word, next]]) : [];
-  });
+  return words.flatMap((word, place) => [
+    ...secretsOfWord(word, words[place + 1]),
+    ...(/["'{]/.test(word) ? innerPairs(word).flatMap((pair) => secretsOfPair(pair)) : []),
+  ]);
 }
 
-/** Secrets in an address, or in what is a pair itself, as in `--env=TOKEN=x`. */
-function secretsOfValue(value: string): string[] {
-  if (ADDRESS.test(value)) return URL.canParse(value) ? secretsOfAddress(value) : [];
+function secretsOfWord(word: string, next: string | undefined): string[] {
+  const isPair = PAIR.test(word) || /^[{[]/.test(word);
+  if (isPair) return secretsOfValue(word);
+  // Behind an option that needs no value comes another option.
+  const isOption = /^--?[^\s=-]/.test(word) && next !== undefined && !next.startsWith("--");
+  return isOption ? secretValues([[word, next]]) : [];
+}
+
+/** Secrets in an address, or in a pair, whose value may be another, as in `--env=TOKEN=x`. */
+function secretsOfValue(value: string, depth = 0): string[] {
+  if (ADDRESS.test(value)) return secretsOfAddress(value);
+  // The pairs inside are looked for by themselves.
+  if (/^[{[]/.test(value) || depth === NESTED_PAIRS) return [];
   const [, name, inner] = PAIR.exec(value) ?? [];
-  return name !== undefined && inner !== undefined ? secretValues([[name, inner]]) : [];
+  return name === undefined || inner === undefined ? [] : secretsOfPair([name, inner], depth + 1);
 }
 
-function secretValues(entries: Iterable<readonly [name: string, value: string]>): string[] {
-  return [...entries].flatMap(([name, value]) => isSecretName(name) ? [value] : []);
+function secretsOfPair([name, value]: Named, depth = 0): string[] {
+  return [...secretValues([[name, value]]), ...secretsOfValue(value, depth)];
 }
 
-function isSecretName(name: string): boolean {
-  return SECRET_NAME.test(name);
+function innerPairs(text: string): Named[] {
+  return [...text.matchAll(INNER_PAIR)].map(([, name = "", value = ""]) => [name, unquoted(value)]);
+}
+
+function unquoted(text: string): string {
+  try {
+    return text.startsWith('"') ? String(JSON.parse(text)) : bare(text);
+  } catch {
+    return bare(text);
+  }
+}
+
+/** A value without the quotes or brackets that it stands in. */
+function bare(value: string): string {
+  return /^["'`([{]/.test(value) ? value.replace(/^["'`([{]+|["'`)\]},;]+$/g, "") : value;
+}
+
+function secretValues(entries: Iterable<Named>): string[] {
+  return [...entries].flatMap(([name, value]) => isSecret(name, value) ? [value] : []);
+}
+
+function isSecret(name: string, value: string): boolean {
+  if (!SECRET_NAME.test(name) || PLAIN_NAME.test(name)) return false;
+  return !NUMBER.test(value) || SECRET_NUMBER_NAME.test(name);
 }
 
 /** Windows takes the names of variables in any case. */

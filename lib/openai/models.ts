@@ -1,7 +1,7 @@
 /** `GET /v1/models`. @module */
 
 import type { Handler } from "../http/router.ts";
-import { type Agents, DEFAULT_AGENT, sameName } from "../turn/agents.ts";
+import type { Agents } from "../turn/agents.ts";
 
 /** A model as OpenAI describes one. */
 export interface Model {
@@ -14,19 +14,23 @@ export interface Model {
 
 /** Lists the models: of each agent its usual one, and those that it offers, as far as it told. */
 export function modelsHandler(agents: Agents, created: number): Handler {
-  return () => Response.json({ object: "list", data: modelsOf(agents, created) });
+  return () => Response.json({ object: "list", data: agents.models.map((id) => describe(id, created)) });
 }
 
-/** Describes one model; `default` is the default agent. @throws {Failure} `model_not_found`. */
+/**
+ * Describes what a request with this name would be served by, under the id that is listed.
+ *
+ * @throws {Failure} `model_not_found` for a name that means nothing, even where the default agent would serve it.
+ */
 export function modelHandler(agents: Agents, created: number): Handler {
   return (_request, { rest }) => {
-    const wanted = sameName(rest, DEFAULT_AGENT) ? agents.default.name : rest;
-    const model = modelsOf(agents, created).find(({ id }) => id === wanted);
-    if (model) return Response.json(model);
-    throw agents.notFound(rest);
+    const found = agents.find(rest);
+    if (found === undefined) throw agents.notFound(rest);
+    const { agent: { name }, model } = found;
+    return Response.json(describe(model === undefined ? name : `${name}/${model}`, created));
   };
 }
 
-function modelsOf({ models }: Agents, created: number): Model[] {
-  return models.map((id) => ({ id, object: "model", created, owned_by: "acp" }));
+function describe(id: string, created: number): Model {
+  return { id, object: "model", created, owned_by: "acp" };
 }

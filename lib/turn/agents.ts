@@ -12,7 +12,7 @@ export interface Served {
   readonly conversation: string | undefined;
 }
 
-/** The word that always means the default agent. */
+/** The word that always means the default agent, in any capitals. */
 export const DEFAULT_AGENT = "default";
 /** Whether two names of agents are one to requests: capital letters make no difference. */
 export function sameName(one: string, other: string): boolean {
@@ -51,28 +51,27 @@ export class Agents implements AsyncDisposable {
   }
 
   /**
-   * What a model's name means: an id of {@linkcode models}, or else a model's own name, or else the default agent,
-   * since skins hard-code names such as `gpt-4o`. Spaces around it make no difference, nor does a `/` or an `@` at its
-   * end, nor do capital letters in an agent's name, unless what is written to the letter means something.
+   * What a model's name means: an id of {@linkcode models}, or else a model's own name, alone or as `agent/name`, or else
+   * the default agent, since skins hard-code names such as `gpt-4o`. Spaces around it make no difference, nor does a `/`
+   * or an `@` at its end, nor do capital letters in an agent's name, unless what is written to the letter means something.
    *
    * @throws {Failure} `model_not_found` for a name that means nothing, if names are taken strictly.
    */
   resolve(wanted: string): Served {
+    const found = this.find(wanted);
+    if (found) return found;
     const text = wanted.trim();
-    const whole = this.#known(text);
-    if (whole) return whole;
-    // A conversation's name may hold an @, as may a model's.
-    const places = [...text.matchAll(/@/g)].map(({ index }) => index).reverse();
-    for (const meaning of [(name: string) => this.#known(name), (name: string) => this.#ofAgent(name)]) {
-      for (const at of places) {
-        const named = meaning(text.slice(0, at));
-        if (named) return { ...named, conversation: text.slice(at + 1) || undefined };
-      }
-    }
-    const guessed = this.#ofAgent(text);
+    const guess = (name: string) => this.#ofAgent(name);
+    const guessed = inConversation(text, guess) ?? guess(text);
     if (guessed) return guessed;
     if (this.isStrict) throw this.notFound(wanted);
     return served(this.default);
+  }
+
+  /** What a model's name is known to mean, as {@linkcode resolve} takes it; nothing for one that can only be guessed. */
+  find(wanted: string): Served | undefined {
+    const text = wanted.trim();
+    return this.#known(text) ?? inConversation(text, (name) => this.#known(name));
   }
 
   /** The failure for a model that is not there. */
@@ -96,23 +95,18 @@ export class Agents implements AsyncDisposable {
 
   /** What is meant by a name: ids first, of all agents. */
   #meant(wanted: string): Served | undefined {
-    if (wanted === "" || wanted === DEFAULT_AGENT) return served(this.default);
+    if (wanted === "" || sameName(wanted, DEFAULT_AGENT)) return served(this.default);
     const agent = this.named(wanted);
     if (agent) return served(agent);
     const { owner, model } = this.#split(wanted);
-    if (owner?.models.some(({ id }) => id === model)) return served(owner, model);
-    const lower = wanted.toLowerCase();
-    const isMeant = [
-      ({ id }: AgentModel) => id === wanted,
-      ({ name }: AgentModel) => name.toLowerCase() === lower,
-    ];
-    for (const fits of isMeant) {
+    for (const fits of [hasId, hasName]) {
+      const own = owner?.models.find((offered) => fits(offered, model));
+      if (owner && own) return served(owner, own.id);
       for (const agent of this.all) {
-        const offered = agent.models.find(fits);
+        const offered = agent.models.find((offered) => fits(offered, wanted));
         if (offered) return served(agent, offered.id);
       }
     }
-    if (sameName(wanted, DEFAULT_AGENT)) return served(this.default);
     const alike = this.all.find(({ name }) => sameName(name, wanted));
     return alike && served(alike);
   }
@@ -138,4 +132,24 @@ export class Agents implements AsyncDisposable {
 
 function served(agent: Agent, model?: string): Served {
   return { agent, model, conversation: undefined };
+}
+
+/** What stands before an `@`, with the conversation behind it. A conversation's name may hold one, as may a model's. */
+function inConversation(
+  text: string,
+  meaning: (name: string) => Served | undefined,
+): Served | undefined {
+  for (let at = text.lastIndexOf("@"); at >= 0; at = at > 0 ? text.lastIndexOf("@", at - 1) : -1) {
+    const named = meaning(text.slice(0, at));
+    if (named) return { ...named, conversation: text.slice(at + 1) || undefined };
+  }
+  return undefined;
+}
+
+function hasId({ id }: AgentModel, wanted: string): boolean {
+  return id === wanted;
+}
+
+function hasName({ name }: AgentModel, wanted: string): boolean {
+  return sameName(name, wanted);
 }

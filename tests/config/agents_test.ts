@@ -110,6 +110,21 @@ Deno.test("agents: a default that nobody is, where only others are, is a mistake
   assertEquals(mistakesOf(CODEX, {}, { VTUBER_DEFAULT_MODEL: "gpt" }).length, 1);
 });
 
+Deno.test("agents: what is wrong with the default is told with what is wrong with a table", () => {
+  const wrong = "[agents.claude]\ncommand = 7\nargs = 8\n";
+  const mistakes = mistakesOf(CODEX + wrong, { VTUBER_DEFAULT_MODEL: "gpt" });
+  assertEquals(mistakes.length, 3, mistakes.join("\n"));
+  assertEquals(mistakes[2], "VTUBER_DEFAULT_MODEL: there is no agent gpt; there are codex, claude.");
+  assertEquals(mistakesOf(CODEX + wrong, { VTUBER_DEFAULT_MODEL: "claude" }).length, 2);
+});
+
+Deno.test("agents: of a command that is wrong nothing is said that is not so", () => {
+  for (const text of ["[agent]\ncommand = 7\n", `[agent]\ncommand = ""\n${CODEX}`]) {
+    const error = assertThrows(() => load(text, { VTUBER_DEFAULT_MODEL: "mao" }), ConfigError);
+    assertEquals([error.mistakes.length, error.warnings], [1, []]);
+  }
+});
+
 Deno.test("agents: two of one name are a mistake", () => {
   const text = `${OWN}[agents.openab]\ncommand = "a"\n`;
   for (const env of [{}, { VTUBER_DEFAULT_MODEL: "openab" }] as Env[]) {

@@ -105,6 +105,10 @@ const MISTAKES: [name: string, text: string, says: RegExp[]][] = [
     `[agent]\nenv = { A = "1", "${name}" = "2" }\n`,
     [/^my\.toml: agent\.env: has a name that no variable can have/],
   ]),
+  ["names of variables, and what is no text", '[agent]\nenv = {A=1, "B C"="x", "K=sekret"="y"}\n', [
+    /^my\.toml: agent\.env\.A: must be a text: put it in quotes/,
+    /^my\.toml: agent\.env: has 2 names that no variable can have: [^"]*$/,
+  ]],
   ["an agent that is a string", 'agent = "opencode"\n', [/^my\.toml: agent: /]],
   ["several at once", "[agent]\ncommand = 7\nargs = 8\ninherit_env = 9\n", [
     /agent\.command/,

@@ -171,8 +171,20 @@ cwd = "/"
   ]);
 });
 
-Deno.test("readAgentTables: nothing is read of a file with mistakes in its shape", () => {
-  assertEquals(read('[agent]\ncommand = "a"\nargs = 1\n').tables, NO_TABLES);
+Deno.test("readAgentTables: of a table with mistakes the rest is read", () => {
+  const { agent } = read('[agent]\ncommand = "a"\nargs = 1\nmode = "x"\nenv = { A = 1 }\n').tables;
+  assertEquals(agent, { ...EMPTY, command: "a", mode: "x" });
+});
+
+Deno.test("readAgentTables: a command that is wrong is one all the same", () => {
+  assertEquals(read("[agent]\ncommand = 7\n").tables.agent, { ...EMPTY, command: "" });
+});
+
+Deno.test("readAgentTables: nothing is read of a file that has no tables where they should be", () => {
+  for (const text of ['agent = "a"\n', "[agents]\na = 1\n", '[agents]\ncommand = "a"\n', "agents = 1\n"]) {
+    assertEquals(read(`${text}[agents.codex]\ncommand = "a"\n`).tables, NO_TABLES);
+    assertEquals(read(text).tables, NO_TABLES);
+  }
 });
 
 Deno.test("readAgentTables: what is wrong in several tables is told at once, with the hints", () => {
@@ -202,7 +214,8 @@ comand = "y"
   assertEquals(warnings, [
     "my.toml: agents.d.comand is not a setting of this version. Did you mean command?",
   ]);
-  assertEquals(tables, NO_TABLES);
+  assertEquals(tables.agent?.command, "");
+  assertEquals([...tables.agents.keys()], ["a", "b c", "d"]);
 });
 
 Deno.test("readAgentTables: an agent may have the name of an object's own", () => {

@@ -142,6 +142,23 @@ Deno.test("agents: a short key is looked for where values are, and only as a who
   assertMatch(mistakesOf(`${FS}command = "fs"\nenv = { A = "acp" }\n`, key)[0]!, /mcp_servers\.fs\.env of/);
 });
 
+Deno.test("agents: a leak is told with what is wrong with a table, the same or another", () => {
+  const env = `env = { TOKEN = "${KEY}" }\n`;
+  const fs = `${FS}command = "fs"\nargs = 7\n${env}`;
+  const cases: [agent: string, field: string, text: string][] = [
+    ["openab", "env", `${OWN}args = 7\n${env}`],
+    ["codex", "env", `[agent]\ncommand = 7\n${CODEX}${env}`],
+    ["codex", "mcp_servers.fs.env", fs],
+  ];
+  for (const [agent, field, text] of cases) {
+    const [wrong, leak, ...more] = mistakesOf(text, { VTUBER_AUTH_KEY: KEY });
+    assertMatch(wrong!, /^config\.toml: /);
+    assertEquals([leak, ...more], [
+      `VTUBER_AUTH_KEY may not be handed to an agent: take it out of ${field} of the agent ${agent}.`,
+    ]);
+  }
+});
+
 Deno.test("agents: no mistake tells the key", () => {
   const env = { VTUBER_AUTH_KEY: KEY, GATEWAY_LISTEN: "x", VTUBER_LOG: "y" };
   for (

@@ -71,6 +71,14 @@ const MISTAKES: [name: string, raw: unknown, says: RegExp[]][] = [
   ["a name that no variable can have", { fs: { command: "a", env: { "A=B": "x" } } }, [
     /\.fs\.env: has a name that no variable can have/,
   ]],
+  [
+    "names of variables, and what is no text",
+    { fs: { command: "a", env: { A: 1, "B C": "x", "K=y": "z" } } },
+    [
+      /\.fs\.env\.A: must be a text/,
+      /\.fs\.env: has 2 names that no variable can have/,
+    ],
+  ],
   ["a date", new Date(0), [/^agents\.codex\.mcp_servers: must be tables by name/]],
   ["a program of another type", { fs: { command: "a", type: "http" } }, [/\.fs\.type: must be "stdio"/]],
   ["an address of another type", { web: { url: "https://a", type: "stdio" } }, [

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { loadConfig } from "../../lib/config/load.ts";
 import { secretsOf } from "../../lib/config/secrets.ts";
+import { hiderOf } from "../../lib/ops/secrets.ts";
 
 type Env = Record<string, string>;
 
@@ -86,6 +87,91 @@ const CASES: [name: string, lines: string, secrets: string[], env?: Env][] = [
   ["an MCP server's arguments", `${MCP}command = "fs"\nargs = ["--header", "Authorization: Bearer 1"]\n`, [
     "Bearer 1",
   ]],
+  [
+    "addresses of other kinds",
+    'args = ["postgresql://bob:value-1@db/x", "--to=redis://:value-2@h", "ws://u:p@h", "jdbc:x://a:value-3@b"]\n',
+    [
+      "postgresql://bob:value-1@db/x",
+      "value-1",
+      "redis://:value-2@h",
+      "value-2",
+      "ws://u:p@h",
+      "x://a:value-3@b",
+      "value-3",
+    ],
+  ],
+  ["an address behind an option", 'args = ["--url", "postgresql://bob:value-1@db/x", "file:///a/b"]\n', [
+    "postgresql://bob:value-1@db/x",
+    "value-1",
+  ]],
+  [
+    "an address with a password that is escaped",
+    'args = ["amqp://bob:value%2F1@mq", "amqp://bob:%value-2@mq"]\n',
+    [
+      "amqp://bob:value%2F1@mq",
+      "value%2F1",
+      "value/1",
+      "amqp://bob:%value-2@mq",
+      "%value-2",
+    ],
+  ],
+  [
+    "pairs in pairs, up to a depth",
+    `args = ["--env=URL=x://a:value-1@b", "--a=b=TOKEN=value-2", "${"a=".repeat(50_000)}TOKEN=value-3"]\n`,
+    [
+      "x://a:value-1@b",
+      "value-1",
+      "value-2",
+    ],
+  ],
+  ["an address by a secret name", 'args = ["--auth=x://a:value-1@b"]\nenv = { KEY = "x://a:value-2@b" }\n', [
+    "x://a:value-1@b",
+    "value-1",
+    "x://a:value-2@b",
+    "value-2",
+  ]],
+  [
+    "what is nearly an address",
+    'args = ["mongodb://bob:value-1@a:1,b:2/x", "x://bob:value#2@h", "x://h:1,h:2/", "x://h:1,h:2/?token=value-3"]\n',
+    [
+      "mongodb://bob:value-1@a:1,b:2/x",
+      "value-1",
+      "x://bob:value#2@h",
+      "value#2",
+      "x://h:1,h:2/?token=value-3",
+      "value-3",
+    ],
+  ],
+  [
+    "addresses in variables",
+    'inherit_env = ["PROXY"]\nenv = { DATABASE_URL = "postgresql://bob:value-1@db/x", SITE = "https://a.example/" }\n',
+    ["http://ann:value-2@p", "value-2", "postgresql://bob:value-1@db/x", "value-1"],
+    { PROXY: "http://ann:value-2@p" },
+  ],
+  [
+    "quotes",
+    `args = ["-c", 'api_key="value-1"', "-c", "token='value-2'", '--key="value-3"', '--key', '"value-4"']\n`,
+    [
+      "value-1",
+      "value-2",
+      "value-3",
+      "value-4",
+    ],
+  ],
+  [
+    "JSON",
+    `args = ['{"apiKey":"value-1"}', '--json={"a":{"token": "value-2","b":"readable"},"keys":["value-3"]}']\n`,
+    ["value-1", "value-2", "value-3"],
+  ],
+  ["JSON with a line in it", `args = ['{"private_key":"value-1\\nvalue-2"}']\n`, ["value-1\nvalue-2"]],
+  ["JSON with an address", `args = ['{"max_tokens":3200000,"url":"redis://:value-1@h"}']\n`, [
+    "redis://:value-1@h",
+    "value-1",
+  ]],
+  ["TOML and programs", `args = ["x.y={ env = { TOKEN = 'value-1' } }", 'f({apiKey:"value-2"})']\n`, [
+    "value-1",
+    "value-2",
+  ]],
   ["variables of other tables", '[discord]\ntoken = "${BOT_TOKEN}"\n', [], { BOT_TOKEN: "value-1" }],
   ["one value twice", 'args = ["${API_KEY}"]\nenv = { KEY = "${API_KEY}" }\n', ["value-1"], {
     API_KEY: "value-1",
@@ -103,4 +189,54 @@ Deno.test("secretsOf: words of the command of variables and flags", () => {
   for (const [env, flags] of [[said, {}], [{}, said]] as [Env, Env][]) {
     assertEquals(secretsOf(loadConfig({ env, flags }).config, {}), ["value-1", "value-2"]);
   }
+});
+
+const READABLE: [name: string, lines: string, words: string[], env?: Env][] = [
+  ["an agent", 'args = ["--auth", "openab"]\n', ["openab"]],
+  [
+    "the name of a variable that is handed on",
+    'args = ["--key", "OTHER_KEY"]\ninherit_env = ["OTHER_KEY"]\n',
+    ["OTHER_KEY"],
+  ],
+  ["the name of a variable of the file", 'args = ["--key", "MY_WORDS", "${MY_WORDS}"]\n', ["MY_WORDS"], {
+    MY_WORDS: "value-1",
+  }],
+  ["the name of a variable that is set", 'args = ["--key=NODE_ENV"]\n', ["NODE_ENV"]],
+  ["the name of a variable that is not set", 'args = ["--api-key-env", "MY_API_KEY"]\n', ["MY_API_KEY"]],
+  [
+    "numbers",
+    'args = ["--max-tokens", "32000000", "--max-tokens=1600000"]\nenv = { MAX_TOKENS = "6400000" }\n',
+    [
+      "32000000",
+      "1600000",
+      "6400000",
+    ],
+  ],
+  [
+    "files and kinds",
+    'args = ["--token-file", "/home/mao/t", "--key-type=password-file", "--auth-method", "browser", "KEY_NAME=mao-key"]\n',
+    ["/home/mao/t", "password-file", "browser", "mao-key"],
+  ],
+  ["files of variables", 'env = { TOKEN_FILE = "/home/mao/t" }\n', ["/home/mao/t"]],
+];
+
+for (const [name, lines, words, env] of READABLE) {
+  Deno.test(`secretsOf: readable stays ${name}`, () => {
+    const said = words.join(" and ");
+    assertEquals(hiderOf(secretsWith(lines, env))(said), said);
+  });
+}
+
+Deno.test("secretsOf: what may be a password is hidden, though it looks like something else", () => {
+  assertEquals(
+    secretsWith(
+      'args = ["--password", "12345678", "--key=87654321", "--key", "/a/b/c/d", "--token", "PLAIN_WORD"]\n',
+    ),
+    ["12345678", "87654321", "/a/b/c/d", "PLAIN_WORD"],
+  );
+  const own = { lower_case: "x" };
+  const { config } = loadConfig({ env: {}, flags: { OPENAB_AGENT_COMMAND: "a --key lower_case" } });
+  assertEquals(secretsOf(config, own), ["lower_case"]);
+  // The key of this program is hidden whatever it is.
+  assertEquals(secretsWith("", { VTUBER_AUTH_KEY: "openab" }), ["openab"]);
 });

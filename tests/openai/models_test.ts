@@ -48,9 +48,33 @@ Deno.test("models: the default is the default agent", async () => {
   }
 });
 
+const MEANT: [name: string, rest: string, id: string][] = [
+  ["an agent in other letters", "Coder", "coder"],
+  ["an agent and a model in other letters", "CODER/FAST", "coder/fast"],
+  ["a model", "fast", "coder/fast"],
+  ["a model by its name", "GPT-5 (high)", "coder/gpt-5/high"],
+  ["a model by its name, of an agent", "coder/Fast", "coder/fast"],
+  ["an agent with a conversation", "coder@mao", "coder"],
+  ["the default where a model is called so", "DEFAULT", "openab"],
+];
+for (const [name, rest, id] of MEANT) {
+  Deno.test(`models: ${name} is what a chat with that name is served by`, async () => {
+    const { agents, coder } = house();
+    coder.models = [
+      { id: "fast", name: "Fast" },
+      { id: "gpt-5/high", name: "GPT-5 (high)" },
+      { id: "x", name: "Default" },
+    ];
+    const response = await modelHandler(agents, CREATED)(REQUEST, { requestId: "1", rest });
+    assertEquals(await response.json(), { id, object: "model", created: CREATED, owned_by: "acp" });
+    const { agent, model } = agents.resolve(rest);
+    assertEquals(model === undefined ? agent.name : `${agent.name}/${model}`, id);
+  });
+}
+
 Deno.test("models: one that is not there", () => {
   const { agents } = house();
-  for (const rest of ["gpt-4o", "coder/fast", ""]) {
+  for (const rest of ["gpt-4o", "coder/fast", "nobody@mao"]) {
     const failure = assertThrows(
       () => void modelHandler(agents, CREATED)(REQUEST, { requestId: "1", rest }),
       Failure,

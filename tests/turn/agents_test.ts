@@ -43,6 +43,9 @@ const KNOWN: readonly Row[] = [
   ["a model by its id with an at sign", "kimi@k2", ["coder", "kimi@k2"]],
   ["a model by its name", "GPT-5 (high)", ["coder", "gpt-5/high"]],
   ["a model by its name in other letters", "FAST", ["coder", "fast"]],
+  ["a model by its name, of an agent", "coder/GPT-5 (high)", ["coder", "gpt-5/high"]],
+  ["a model by its name in other letters, of an agent", "Coder/FAST", ["coder", "fast"]],
+  ["a model by its name, of an agent, in a conversation", "coder/Fast@mao", ["coder", "fast", "mao"]],
   ["a model that two offer", "base", ["openab", "base"]],
   ["a model that two offer, of the second", "coder/base", ["coder", "base"]],
   ["a model of an agent that did not tell", "quiet/any/model", ["quiet", "any/model"]],
@@ -142,11 +145,44 @@ Deno.test("resolve: what is meant to the letter comes before what is not", () =>
   assertEquals(resolved(agents, "TWO"), ["one", "Two"]);
   assertEquals(resolved(agents, "three"), ["three"]);
   assertEquals(resolved(agents, "Three"), ["one", "big"]);
-  assertEquals(resolved(agents, "Default"), ["one", "x"]);
   assertEquals(resolved(agents, "two/x"), ["two", "x"]);
   assertEquals(resolved(agents, "Two/x"), ["Two/x"]);
   assertEquals(resolved(agents, "TWO/x"), ["two", "x"]);
   assertEquals(resolved(agents, "four/"), ["four/"]);
+});
+
+Deno.test("resolve: a model's name behind an agent comes after ids, and before that of another's", () => {
+  const agents = new Agents([
+    agent("one", model("a", "two/X")),
+    agent("two", model("b", "X"), model("c", "Y"), model("y")),
+    agent("three", model("two/Y")),
+  ]);
+  assertEquals(resolved(agents, "two/X"), ["two", "b"]);
+  assertEquals(resolved(agents, "two/y"), ["two", "y"]);
+  assertEquals(resolved(agents, "two/Y"), ["three", "two/Y"]);
+});
+
+Deno.test("resolve: the default is the default agent, whatever models are called", () => {
+  const agents = new Agents([
+    agent("one", model("default")),
+    agent("two", model("x", "Default"), model("DEFAULT")),
+  ]);
+  for (const wanted of ["default", "Default", "DEFAULT", "Default@"]) {
+    assertEquals(resolved(agents, wanted), ["one"], wanted);
+  }
+  assertEquals(resolved(agents, "two/Default"), ["two", "x"]);
+});
+
+Deno.test("find: what a name is known to mean, and nothing for one that is guessed", () => {
+  for (const isStrict of [false, true]) {
+    const agents = house(isStrict);
+    for (const wanted of ["", "Default", "CODER", "Fast", "coder/Fast", "coder/kimi@k2@mao", " coder/ "]) {
+      assertEquals(agents.find(wanted), agents.resolve(wanted), wanted);
+    }
+    for (const wanted of ["gpt-4o", "coder/slow", "quiet/any", "nobody@mao"]) {
+      assertEquals(agents.find(wanted), undefined, wanted);
+    }
+  }
 });
 
 Deno.test("resolve: what an agent told meanwhile counts", () => {
