@@ -19,6 +19,8 @@ export interface Place {
   readonly isNext: boolean;
   /** Its turn, once that has begun. */
   readonly turn: Turn | undefined;
+  /** Resolves when it is left. */
+  readonly left: Promise<void>;
   /** Its part of the turns that may run at once; freed when it is left. */
   slot: Disposable | undefined;
   /**
@@ -52,7 +54,7 @@ export class Line {
   check(mode: BusyMode): void {
     if (!this.isBusy || mode === "supersede") return;
     if (mode === "reject") throw busy("A turn of this conversation is running.");
-    const waiting = [...this.#places].filter(({ turn }) => turn === undefined);
+    const waiting = [...this.#places].filter(({ isNext }) => !isNext);
     if (waiting.length >= MAX_QUEUED) throw busy(`${MAX_QUEUED} requests wait in this conversation.`);
   }
 
@@ -68,6 +70,7 @@ export class Line {
     let turn: Turn | undefined;
     const place: Place = {
       slot,
+      left,
       get isNext() {
         return isNext;
       },

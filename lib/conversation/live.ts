@@ -3,7 +3,8 @@
 import type { Agent, Session } from "../turn/agent.ts";
 import type { Agents } from "../turn/agents.ts";
 import type { Brought, Known, Memory } from "./known.ts";
-import { Line, type Place } from "./line.ts";
+import { Hold } from "./hold.ts";
+import { Line } from "./line.ts";
 import type { Printer } from "./print.ts";
 import { Unsaid } from "./unsaid.ts";
 
@@ -26,7 +27,7 @@ export interface Live {
   /** What is remembered of it; nothing of one that nobody can come back to. */
   known: Known | undefined;
   session: Session | undefined;
-  /** The session has heard nothing yet. */
+  /** The session may not have heard all that was said before. */
   isFresh: boolean;
   readonly unsaid: Unsaid;
   /** Whoever needs it beyond its turns. */
@@ -34,15 +35,6 @@ export interface Live {
   timer: ReturnType<typeof setTimeout> | undefined;
   /** To be closed when nothing runs: for good, if it is `forgotten`. */
   state: "kept" | "closed" | "forgotten";
-}
-
-/** Keeps a conversation open until it is disposed of: that of the first turn that it goes with, or one of its own. */
-export interface Hold extends Disposable {
-  live: Live | undefined;
-  /** The place of its turns in the conversation, between two of them. */
-  place: Place | undefined;
-  /** What its caller was given in the end, of all that its turns said; nothing if it was given no answer. */
-  gave(reply: string | undefined): void;
 }
 
 /** Makes one that has no session yet. */
@@ -111,8 +103,8 @@ export class LiveConversations {
   /** Nothing of it runs any more: it is kept for a while, if anybody may come back to it. */
   rest(live: Live): void {
     const { known, line, state, holders, session } = live;
-    live.unsaid.prune();
     if (line.isBusy) return;
+    live.unsaid.prune();
     clearTimeout(live.timer);
     if (state !== "kept") return this.#close(live, state);
     if (holders > 0) return;
@@ -125,36 +117,19 @@ export class LiveConversations {
 
   /** Lets somebody hold a conversation. */
   hold(): Hold {
-    const hold: Hold = {
-      live: undefined,
-      place: undefined,
-      gave: () => {},
-      [Symbol.dispose]: () => {
-        const { live, place } = hold;
-        hold.live = hold.place = undefined;
-        place?.leave();
-        if (live === undefined) return;
-        live.holders--;
-        this.rest(live);
-      },
-    };
-    return hold;
+    return new Hold((live) => live && this.rest(live));
   }
 
   /** It is held from now on, unless the holder has another one; `brought` is what its first turn brings to it. */
   holdWith(hold: Hold, live: Live, brought?: Brought): void {
-    if (hold.live) return;
-    hold.live = live;
-    live.holders++;
     const { known } = live;
-    if (known === undefined || brought === undefined) return;
+    if (known === undefined || brought === undefined) return hold.begin(live);
     const { reply: before } = known;
-    hold.gave = (reply) => {
-      const { printer } = this.#options;
+    hold.begin(live, (reply) => {
       if (reply === undefined) known.unanswered(brought);
-      known.reply = reply === undefined ? before : printer.reply(reply);
+      known.reply = reply === undefined ? before : this.#options.printer.reply(reply);
       this.save(known);
-    };
+    });
   }
 
   /** Keeps what is remembered of one. What another server forgot is forgotten here when nothing runs in it. */

@@ -8,7 +8,8 @@ import type { Slots } from "../turn/slots.ts";
 import { NEW } from "./align.ts";
 import { findConversation, type Found, type Whose } from "./find.ts";
 import type { Brought, Known } from "./known.ts";
-import { type Hold, type Live, LiveConversations, type LiveOptions, newLive } from "./live.ts";
+import { Hold } from "./hold.ts";
+import { type Live, LiveConversations, type LiveOptions, newLive } from "./live.ts";
 import type { Place } from "./line.ts";
 import type { Message } from "./message.ts";
 import type { BusyMode, SessionMode } from "./policy.ts";
@@ -49,9 +50,8 @@ export class Conversations {
   readonly #options: ConversationOptions;
   readonly #live: LiveConversations;
   readonly #running = new Set<Turn>();
-  /** Of every turn that runs or waits, with its conversation. */
-  readonly #places = new Map<Place, Live>();
-  readonly #ended = new Set<Promise<void>>();
+  /** Of every turn that runs or waits, or whose caller may have another: its conversation, and what it brings to that. */
+  readonly #places = new Map<Place, { readonly live: Live; readonly brought: Brought | undefined }>();
   #draining = false;
   /** Aborts when nothing may begin any more, with the failure of what has begun. */
   readonly #failed = new AbortController();
@@ -74,42 +74,33 @@ export class Conversations {
    * @throws {Failure} if the turn could not begin; the signal's reason if it aborts before that.
    */
   async begin(request: TurnRequest, signal?: AbortSignal): Promise<Turn> {
-    if (this.#draining) {
-      throw new Failure("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 });
-    }
     // Who has gone takes nobody's place.
     signal?.throwIfAborted();
+    const { conversation, hold } = request;
+    const kept = conversation instanceof Hold ? conversation.take() : undefined;
+    // Who has begun is let finish.
+    if (this.#draining && kept === undefined) {
+      throw new Failure("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 });
+    }
     const { found, messages } = this.#find(request);
     if (request.answer !== undefined) return await this.#answer(request, request.answer, found);
     const live = this.#liveOf(request, found);
-    const { conversation, hold } = request;
-    const kept = isHold(conversation) ? takePlace(conversation) : undefined;
     const place = kept ?? this.#enter(live);
     const brought = found && this.#bring(live, found);
     if (brought && live.known?.isNamed) live.unsaid.keep(brought, messages);
-    if (isHold(conversation)) this.#live.holdWith(conversation, live);
+    if (conversation instanceof Hold) this.#live.holdWith(conversation, live);
     else if (hold) this.#live.holdWith(hold, live, brought);
-    this.#places.set(place, live);
+    this.#places.set(place, { live, brought });
+    place.left.then(() => this.#places.delete(place));
     clearTimeout(live.timer);
-    const { promise: ended, resolve: end } = Promise.withResolvers<void>();
-    this.#ended.add(ended);
     const settle = () => {
-      this.#places.delete(place);
-      if (hold?.live === live && hold.place === undefined) {
-        hold.place = place;
-        place.pause();
-      } else {
-        place.leave();
-      }
-      this.#ended.delete(ended);
-      end();
+      if (hold) hold.keep(place, live);
+      else place.leave();
       this.#live.rest(live);
     };
     try {
       const givenUp = await this.#ready(place, signal).catch((error) => {
-        // Its first turn reached the agent: nobody should send it all again.
-        const isMore = kept !== undefined && error instanceof Failure;
-        throw inConversation(isMore ? error.afterPrompt() : error, live);
+        throw inConversation(error, live);
       });
       const asked = { ...request, messages, live, brought, givenUp, failed: this.#failed.signal };
       const turn = await putTurn(asked, this.#live, this.#options);
@@ -123,21 +114,26 @@ export class Conversations {
       return turn;
     } catch (error) {
       settle();
+      // Who is told to send it again does so; who is passed by does not.
+      if (!isCancel(error)) live.unsaid.drop(request.messages);
       throw error;
     }
   }
 
   /**
    * Ends the turns of a conversation, as watchers know it, or of all: those that run, and those that wait for their
-   * agent, which are refused with `turn_cancelled`. Those that wait for another turn come next.
+   * agent, which are refused with `turn_cancelled` and never told to it. Those that wait for another turn come next.
    *
    * @returns How many.
    */
   interrupt(conversation: string | undefined): number {
-    const meant = [...this.#places].filter(([{ isNext, turn }, { known }]) =>
+    const meant = [...this.#places].filter(([{ isNext, turn }, { live: { known } }]) =>
       isNext && (conversation === undefined || conversation === (turn?.conversation ?? known?.id))
     );
-    for (const [place] of meant) place.giveUp("The turn was interrupted.");
+    for (const [place, { live: { known }, brought }] of meant) {
+      if (place.turn === undefined && known && brought) known.ended(brought, "told");
+      place.giveUp("The turn was interrupted.");
+    }
     return meant.length;
   }
 
@@ -185,7 +181,7 @@ export class Conversations {
   /** Takes no more turns, and resolves when those that run have ended. */
   async drain(): Promise<void> {
     this.#draining = true;
-    while (this.#ended.size > 0) await Promise.all(this.#ended);
+    while (this.#places.size > 0) await Promise.all(Array.from(this.#places.keys(), ({ left }) => left));
   }
 
   /** Closes every session, those that run when their turn has ended. What is remembered is kept. */
@@ -196,7 +192,7 @@ export class Conversations {
   /** The conversation of a request, and what it is to be told: perhaps more than the request says. */
   #find(request: TurnRequest): { found: Found | undefined; messages: readonly Message[] } {
     const { conversation, agent = this.#options.agents.default, messages } = request;
-    if (conversation === undefined || isHold(conversation)) return { found: undefined, messages };
+    if (conversation === undefined || conversation instanceof Hold) return { found: undefined, messages };
     const find = (messages: readonly Message[]) =>
       findConversation(this.#options, conversation, agent, messages);
     const found = find(messages);
@@ -204,7 +200,10 @@ export class Conversations {
     const { decision, why, known, origin, how } = found;
     this.#options.log.debug("conversation", { decision, conversation: (known ?? origin).id, why });
     const live = known?.isNamed ? this.#live.get(known) : undefined;
-    const all = live?.unsaid.with(messages, how.places.some((place) => place !== NEW)) ?? messages;
+    const before = how.places.slice(0, -1);
+    const isAskedAgain = known?.turns[how.places.at(-1) ?? NEW]?.state === "asked";
+    const isWhole = isAskedAgain || before.some((place) => place !== NEW);
+    const all = isWhole ? messages : live?.unsaid.before(messages) ?? messages;
     return all === messages ? { found, messages } : { found: find(all), messages: all };
   }
 
@@ -212,7 +211,9 @@ export class Conversations {
     { conversation, agent = this.#options.agents.default }: TurnRequest,
     found: Found | undefined,
   ): Live {
-    const live = isHold(conversation) ? conversation.live : found?.known && this.#live.get(found.known);
+    const live = conversation instanceof Hold
+      ? conversation.live
+      : found?.known && this.#live.get(found.known);
     return live ?? newLive(agent);
   }
 
@@ -226,7 +227,8 @@ export class Conversations {
       throw inConversation(error, live);
     }
     // Who waits for others of its conversation takes none from other conversations.
-    return line.enter(onBusy, line.isBusy && onBusy === "queue" ? undefined : slots.take(line.isBusy));
+    const slot = line.isBusy && onBusy === "queue" ? undefined : slots.take(line.isBusy);
+    return line.enter(onBusy, slot);
   }
 
   /** Waits for the turns before it. @returns As {@linkcode Place.ready} does. */
@@ -271,13 +273,6 @@ function inConversation(error: unknown, { known }: Live): unknown {
   return error instanceof Failure && known ? error.inConversation(known.id) : error;
 }
 
-/** The place that a holder kept between two turns; it is not there for a third at the same time. */
-function takePlace(hold: Hold): Place | undefined {
-  const { place } = hold;
-  hold.place = undefined;
-  return place;
-}
-
-function isHold(conversation: TurnRequest["conversation"]): conversation is Hold {
-  return conversation !== undefined && "live" in conversation;
+function isCancel(error: unknown): boolean {
+  return error instanceof Failure && error.code === "turn_cancelled";
 }

@@ -11,18 +11,20 @@ import type { Brought } from "./known.ts";
 
 /** Turns whose words are kept; beyond it the oldest are let go. */
 const MAX_TURNS = 8;
-/** Characters of such a turn, pictures and sounds counted; a longer one is not kept. */
-const MAX_CHARS = 256 * 1024;
+/** Characters of such a turn. Of a longer one, its pictures and sounds are not kept; then, if need be, nothing. */
+const MAX_CHARS = 64 * 1024;
 
 /** The words of the turns that were asked and never told. */
 export class Unsaid {
-  readonly #words = new Map<KnownTurn, Message>();
+  /** By turn: what was said, and what is kept of it. Also of those that are told now, whose agent may die. */
+  readonly #words = new Map<KnownTurn, { readonly said: Message; readonly kept: Message }>();
 
   /** Keeps the words of what a request brings that is still to be told. */
   keep({ turns }: Brought, messages: readonly Message[]): void {
     for (const { turn, index } of turns) {
-      const message = messages[index];
-      if (message && turn.state === "asked" && sizeOf(message) <= MAX_CHARS) this.#words.set(turn, message);
+      const said = messages[index]!;
+      const kept = said && turn.state === "asked" ? shortened(said) : undefined;
+      if (kept) this.#words.set(turn, { said, kept });
     }
     for (const oldest of this.#words.keys()) {
       if (this.#words.size <= MAX_TURNS) return;
@@ -30,25 +32,31 @@ export class Unsaid {
     }
   }
 
-  /** Lets go of what was told meanwhile. */
+  /** Lets go of these messages: their caller says them again, if at all. */
+  drop(messages: readonly Message[]): void {
+    for (const [turn, { said }] of this.#words) if (messages.includes(said)) this.#words.delete(turn);
+  }
+
+  /** Lets go of what was told. */
   prune(): void {
     for (const turn of this.#words.keys()) if (turn.state !== "asked") this.#words.delete(turn);
   }
 
-  /**
-   * The messages of a request, with what was never told before them. One that has answers, or has a turn of the
-   * conversation, is of a caller who sends all there is to say: then as they are.
-   *
-   * @param isKnown Whether a message of the request is a turn of the conversation.
-   */
-  with(messages: readonly Message[], isKnown: boolean): readonly Message[] {
-    this.prune();
-    if (this.#words.size === 0 || isKnown || messages.some(({ role }) => role === "assistant")) {
-      return messages;
-    }
+  /** Messages, with what was never told before them. With answers among them their caller said all there is to say. */
+  before(messages: readonly Message[]): readonly Message[] {
+    const unsaid = Array.from(this.#words).filter(([{ state }]) => state === "asked");
+    if (unsaid.length === 0 || messages.some(({ role }) => role === "assistant")) return messages;
     const persona = leading(messages);
-    return [...messages.slice(0, persona), ...this.#words.values(), ...messages.slice(persona)];
+    const words = unsaid.map(([_turn, { kept }]) => kept);
+    return [...messages.slice(0, persona), ...words, ...messages.slice(persona)];
   }
+}
+
+function shortened(message: Message): Message | undefined {
+  if (sizeOf(message) <= MAX_CHARS) return message;
+  const parts = message.parts.filter(({ type }) => type === "text");
+  const text = { ...message, parts };
+  return parts.length > 0 && sizeOf(text) <= MAX_CHARS ? text : undefined;
 }
 
 function sizeOf({ parts }: Message): number {

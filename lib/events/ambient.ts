@@ -1,6 +1,6 @@
 /** The character speaks up by itself: from time to time the agent is asked whether it has something to say. @module */
 
-import type { Hold } from "../conversation/live.ts";
+import type { Hold } from "../conversation/hold.ts";
 import { within } from "../ops/lifetime.ts";
 import type { Log } from "../ops/log.ts";
 import { orAbort } from "../turn/abort.ts";

@@ -1,6 +1,6 @@
 /** Says something through the character that nobody asked for: a script's words, or the agent's own. @module */
 
-import type { Hold } from "../conversation/live.ts";
+import type { Hold } from "../conversation/hold.ts";
 import type { Message, Role } from "../conversation/message.ts";
 import type { Conversations } from "../conversation/registry.ts";
 import { awaitTurn } from "../turn/await.ts";

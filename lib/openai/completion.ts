@@ -6,7 +6,7 @@
 
 import { createHash } from "node:crypto";
 import { type Message, textOf } from "../conversation/message.ts";
-import type { Hold } from "../conversation/live.ts";
+import type { Hold } from "../conversation/hold.ts";
 import type { TurnRequest } from "../conversation/registry.ts";
 import { type JsonBody, readJson } from "../http/body.ts";
 import type { RequestContext } from "../http/router.ts";

@@ -1,6 +1,6 @@
 /** Answers that must be JSON: asked for, checked, and asked for once more if they are not. @module */
 
-import type { Hold } from "../conversation/live.ts";
+import type { Hold } from "../conversation/hold.ts";
 import type { TurnRequest } from "../conversation/registry.ts";
 import type { Log } from "../ops/log.ts";
 import { orAbort } from "../turn/abort.ts";
@@ -74,7 +74,10 @@ export async function formattedSource(
     deps.log.info("an answer was not the JSON that was asked for; asking once more");
     await turn.ended;
     const messages = withComplaint(asked.messages, first.text, why);
-    const next = await deps.begin({ ...asked, conversation: hold, messages }, signal);
+    const next = await deps.begin({ ...asked, conversation: hold, messages }, signal).catch((error) => {
+      // The first turn reached the agent: nobody should send it all again.
+      throw error instanceof Failure ? error.afterPrompt() : error;
+    });
     const second = await gatherTurn(next, options, signal);
     const still = fault(format, second.text);
     if (still === undefined) return { ...second, text: format.check(second.text) };

@@ -226,7 +226,7 @@ function toText(prompt: string | unknown[]): string {
       "It must be one string: neither token numbers nor several prompts are answered.",
     );
   }
-  if (text === "") throw new Failure("invalid_value", '"prompt" is empty.', { param: "prompt" });
+  if (text.trim() === "") throw new Failure("invalid_value", '"prompt" is empty.', { param: "prompt" });
   return text;
 }
 
@@ -253,8 +253,9 @@ function refuseNothingSaid(messages: readonly Message[]): void {
   );
 }
 
-function saysSomething({ parts }: Message): boolean {
-  return parts.some((part) => part.type !== "text" || part.text.trim() !== "");
+/** The result of a tool may be empty. */
+function saysSomething({ role, parts }: Message): boolean {
+  return role === "tool" || parts.some((part) => part.type !== "text" || part.text.trim() !== "");
 }
 
 function toMessage(message: WireMessage, index: number): Message {

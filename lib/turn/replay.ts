@@ -50,7 +50,7 @@ export class Replays {
    * The turn of a request: the one that it has already, if it was sent before, else the one that `begin` begins.
    *
    * @throws {Failure} `idempotency_key_conflict` if another request has the key, `turn_cancelled` if its turn was
-   * cancelled when the first connection broke; whatever `begin` throws.
+   * cancelled when the first connection broke, or was passed by before it began; whatever `begin` throws.
    */
   async turnOf(key: ReplayKey, begin: () => Promise<Turn>): Promise<Turn> {
     this.#forgetOld();

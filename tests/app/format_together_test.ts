@@ -1,5 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import { Failure } from "../../lib/turn/failure.ts";
 import { oneByOne, saying } from "../fakes/memory_agent.ts";
+import { parseFrames } from "../fakes/wire_profile.ts";
 import { settled } from "../turn/heard.ts";
 import { errorOf, startApp } from "./app_under_test.ts";
 
@@ -46,6 +48,44 @@ for (const end of ["forgotten", "interrupted"] as const) {
     assertEquals(app.agent.forgotten, end === "forgotten" ? [prompt.session.id] : []);
   });
 }
+
+for (const stream of [true, false]) {
+  Deno.test(`response_format: once the agent was asked, nobody is told to send it again, ${stream ? "streamed" : "whole"}`, async () => {
+    await using app = startApp();
+    const answer = app.chat({ ...FORMAT, stream, messages: [ONE] });
+    const prompt = await app.agent.nextPrompt();
+    app.agent.promptFailure = new Failure("agent_unavailable", "Busy.", { retryAfterSecs: 1 });
+    prompt.say("No JSON.");
+    prompt.end();
+    const response = await answer;
+    if (stream) {
+      const { chunks } = parseFrames(await response.text());
+      assertEquals(chunks.at(-1)?.choices?.[0]?.finish_reason, "error");
+    } else {
+      const error = await errorOf(response);
+      const headers = ["retry-after", "x-should-retry"].map((name) => response.headers.get(name));
+      assertEquals([error.status, error.code, headers], [503, "agent_unavailable", [null, "false"]]);
+    }
+  });
+}
+
+Deno.test("response_format: what has begun is asked for once more while the server ends", async () => {
+  await using app = startApp();
+  const answer = app.chat({ ...FORMAT, messages: [ONE] });
+  const prompt = await app.agent.nextPrompt();
+  const drained = app.conversations.drain();
+  prompt.say("No JSON.");
+  prompt.end();
+  const repair = await app.agent.nextPrompt();
+  let isDrained = false;
+  drained.then(() => isDrained = true);
+  await settled();
+  assertEquals(isDrained, false);
+  repair.say('{"a":1}');
+  repair.end();
+  assertEquals(await contentOf(await answer), '{"a":1}');
+  await drained;
+});
 
 const LONG = "Well, let me tell you all about that.\n";
 for (const isNamed of [true, false]) {

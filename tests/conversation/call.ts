@@ -1,4 +1,4 @@
-import type { Hold } from "../../lib/conversation/live.ts";
+import type { Hold } from "../../lib/conversation/hold.ts";
 import type { Message } from "../../lib/conversation/message.ts";
 import type { BusyMode, SessionMode } from "../../lib/conversation/policy.ts";
 import type { Turn } from "../../lib/turn/run.ts";

@@ -1,5 +1,5 @@
 import type { Message } from "../../lib/conversation/message.ts";
-import type { Hold } from "../../lib/conversation/live.ts";
+import type { Hold } from "../../lib/conversation/hold.ts";
 import { Memory } from "../../lib/conversation/known.ts";
 import type { Store } from "../../lib/conversation/memory.ts";
 import { Printer } from "../../lib/conversation/print.ts";

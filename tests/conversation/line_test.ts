@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStrictEquals } from "@std/assert";
+import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { Line, MAX_QUEUED, type Place } from "../../lib/conversation/line.ts";
 import { BUSY_MODES } from "../../lib/conversation/policy.ts";
 import { Failure } from "../../lib/turn/failure.ts";
@@ -123,6 +123,15 @@ Deno.test("Line: queue takes so many that wait and no more, until one begins or 
   await soon(next, "the next turn");
   waiting[0]?.began(cancellable().turn);
   line.check("queue");
+});
+
+Deno.test("Line: queue does not count the one that waits for nobody but its agent", () => {
+  const line = new Line();
+  for (let count = 0; count <= MAX_QUEUED; count++) {
+    line.check("queue");
+    line.enter("queue").ready(undefined).catch(() => {});
+  }
+  assertEquals((assertThrows(() => line.check("queue"), Failure) as Failure).code, "session_busy");
 });
 
 Deno.test("Line: nobody passes one that pauses between two turns, and it takes no new place", async () => {

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { settled, soon } from "../turn/heard.ts";
-import { gate, House } from "./house.ts";
+import { Failure } from "../../lib/turn/failure.ts";
+import { failureOf, settled, soon } from "../turn/heard.ts";
+import { crash, gate, House } from "./house.ts";
 import { assistant, system, user } from "./said.ts";
 
 const MAO = system("You are Mao.");
@@ -60,7 +61,7 @@ Deno.test("unsaid: what was superseded is kept in nobody's way: eight turns, non
   using house = new House();
   const opens = gate();
   house.agent.opens = opens.promise;
-  const endless = "x".repeat(256 * 1024 + 1);
+  const endless = "x".repeat(64 * 1024 + 1);
   const texts = [...Array.from({ length: 10 }, (_, index) => `turn ${index}`), endless];
   for (const text of texts) house.begin("a", [user(text)]).catch(() => {});
   const last = house.begin("a", [user("last")]);
@@ -69,4 +70,61 @@ Deno.test("unsaid: what was superseded is kept in nobody's way: eight turns, non
   const { text } = await house.agent.nextPrompt();
   // That of the one that was too long is gone; so are those of the oldest.
   assertEquals(text, [2, 3, 4, 5, 6, 7, 8, 9].map((index) => `turn ${index}\n\n`).join("") + "last");
+});
+
+Deno.test("unsaid: what was refused is its caller's to say again, and what was interrupted is not told", async () => {
+  using house = new House();
+  await house.told("a", user("one"));
+  house.agent.resumes = true;
+  house.session(0).close();
+  house.agent.openFailure = new Failure("agent_unavailable", "Not now.", { retryAfterSecs: 1 });
+  await failureOf(house.begin("a", [user("two")]));
+  house.agent.openFailure = undefined;
+  const opens = gate();
+  house.agent.opens = opens.promise;
+  const stopped = failureOf(house.begin("a", [user("three")]));
+  await settled();
+  assertEquals(house.conversations.interrupt("a"), 1);
+  assertEquals((await stopped).code, "turn_cancelled");
+  opens.open();
+  const prompt = await house.prompted("a", user("four"));
+  assertEquals([prompt.text, prompt.session.id], ["four", "session-1"]);
+});
+
+Deno.test("unsaid: what an agent died of is told to the one that comes back, whoever waited meanwhile", async () => {
+  using house = new House({ onBusy: "queue" });
+  house.agent.resumes = true;
+  await house.told("a", user("one"));
+  await house.prompted("a", user("two"));
+  const waiting = house.begin("a", [user("three")]);
+  await settled();
+  crash(house.session(0));
+  await soon(waiting, "the turn that waited");
+  const prompt = await house.agent.nextPrompt();
+  const next = house.begin("a", [user("four")]);
+  prompt.end();
+  await soon(next, "the next turn");
+  assertEquals([prompt.text, (await house.agent.nextPrompt()).text], ["three", "two\n\nfour"]);
+});
+
+Deno.test("unsaid: it is told also before what was said and answered already", async () => {
+  using house = new House();
+  await house.told("a", user("hi"));
+  const running = await house.prompted("a", user("two"));
+  house.begin("a", [user("three")]).catch(() => {});
+  const last = house.begin("a", [user("hi")]);
+  running.end("cancelled");
+  await soon(last, "the newest turn");
+  assertEquals((await house.agent.nextPrompt()).text, "three\n\nhi");
+});
+
+Deno.test("unsaid: of what is too long with its pictures the words are kept", async () => {
+  using house = new House();
+  const running = await house.prompted("a", user("one"));
+  const picture = { type: "image", mimeType: "image/png", data: "A".repeat(100_000) } as const;
+  house.begin("a", [{ role: "user", parts: [{ type: "text", text: "Look!" }, picture] }]).catch(() => {});
+  const last = house.begin("a", [user("two")]);
+  running.end("cancelled");
+  await soon(last, "the newest turn");
+  assertEquals((await house.agent.nextPrompt()).blocks, [{ type: "text", text: "Look!\n\ntwo" }]);
 });

@@ -26,6 +26,8 @@ export class World {
   readonly calls: Call[] = [];
   /** Marks that a session may be told more than once: their turn had no answer, or was asked again. */
   readonly repeated = new Set<string>();
+  /** Marks that nobody needs to know: a person stopped their turn before it began. */
+  readonly #stopped = new Set<string>();
   /** What was found wrong as it happened. */
   readonly wrongs: string[] = [];
   /** Turns that were interrupted, or that could not begin for it. */
@@ -119,10 +121,16 @@ export class World {
       case 15:
         return this.#askElsewhere();
       case 16:
-        this.interrupted += this.conversations.interrupt(
-          random.below(4) > 0 ? call?.turn?.conversation : undefined,
-        );
+        return this.#interrupt(call?.turn?.conversation);
     }
+  }
+
+  /** A person stops one conversation, or all. What had not begun is over, whatever else becomes of it. */
+  #interrupt(conversation: string | undefined): void {
+    const waiting = this.calls.filter(({ turn }) => turn === undefined);
+    const count = this.conversations.interrupt(this.#random.below(4) > 0 ? conversation : undefined);
+    this.interrupted += count;
+    if (count > 0) { for (const { question } of waiting) this.#stopped.add(question.mark); }
   }
 
   /** A piece of an answer: it tells the prompt and the question that it belongs to. */
@@ -255,7 +263,11 @@ export class World {
         if (hangUp.signal.aborted) call.leave();
         await turn.ended;
         this.#checkTold(call);
-      }, () => {}),
+      }, (error) => {
+        if (error instanceof Failure && error.message.includes("interrupted")) {
+          this.#stopped.add(question.mark);
+        }
+      }),
       turn: undefined,
       leave: () => {},
       isLeft: false,
@@ -275,7 +287,7 @@ export class World {
       return;
     }
     const told = agent.told.get(turn!.sessionId);
-    const lost = question.needs.filter((mark) => !told?.has(mark));
+    const lost = question.needs.filter((mark) => !told?.has(mark) && !this.#stopped.has(mark));
     if (lost.length > 0) this.wrongs.push(`${question.mark} was answered by one who never heard ${lost}`);
   }
 

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import type { Hold } from "../../lib/conversation/live.ts";
+import { Hold } from "../../lib/conversation/hold.ts";
 import { Ambient, type AmbientDeps } from "../../lib/events/ambient.ts";
 import type { Aside, Utterance } from "../../lib/events/herald.ts";
 import { SILENT } from "../../lib/ops/log.ts";
@@ -77,15 +77,7 @@ class Room implements Disposable {
   }
 
   #hold(): Hold {
-    const held = {
-      hold: {
-        live: undefined,
-        place: undefined,
-        gave() {},
-        [Symbol.dispose]: () => void (held.isOver = true),
-      },
-      isOver: false,
-    };
+    const held = { hold: new Hold(() => held.isOver = true), isOver: false };
     this.holds.push(held);
     return held.hold;
   }

@@ -87,7 +87,7 @@ Deno.test("withInstruction: said right before what the user said last", () => {
     said("assistant", "Hello"),
     said("user", "Give me JSON"),
   ] as const;
-  const instruction = said("system", OBJECT.instruction);
+  const instruction = { ...said("system", OBJECT.instruction), isAdded: true };
   assertEquals(withInstruction([persona, hi, hello, last], OBJECT), [persona, hi, hello, instruction, last]);
   assertEquals(withInstruction([hi], OBJECT), [instruction, hi]);
   assertEquals(withInstruction([hi, said("assistant", "x")], OBJECT)[0], instruction);

@@ -658,6 +658,7 @@ const TEXTS_REFUSED: Refusal[] = [
   ["no prompt", {}, "missing_required_parameter", "prompt"],
   ["a prompt that is null", { prompt: null }, "missing_required_parameter", "prompt"],
   ["an empty prompt", { prompt: "" }, "invalid_value", "prompt"],
+  ["a prompt of white space", { prompt: " \n" }, "invalid_value", "prompt"],
   ["a prompt that is a number", { prompt: 7 }, "invalid_type", "prompt"],
   ["tokens", { prompt: [1, 2, 3] }, "unsupported_value", "prompt", /token numbers/],
   ["lists of tokens", { prompt: [[1, 2], [3]] }, "unsupported_value", "prompt"],
