@@ -10,7 +10,7 @@ const SECRET_CHARS = 6;
 /** Names of what is secret. Who an author is, is not. */
 const SECRET_NAME = /key|token|secret|pass|auth(?!or(?!i))|credential|cookie|private/i;
 /** Names of what only tells where a secret is, or of which kind: `--token-file`. */
-const PLAIN_NAME = /[-_.](file|path|dir|type|env|name|mode|method)$/i;
+const PLAIN_NAME = /[-_.](file|path|dir|type|env|name|mode|methods?)$/i;
 /** A number behind another name is how many or how long: `--max-tokens`, `--auth-timeout`. */
 const SECRET_NUMBER_NAME = /(key|token|secret|pass[a-z]*|auth[a-z]*|credentials?|cookie|private)$/i;
 const NUMBER = /^[\d.]+$/;
@@ -159,7 +159,8 @@ function secretValues(entries: Iterable<Named>): string[] {
 }
 
 function isSecret(name: string, value: string): boolean {
-  if (!SECRET_NAME.test(name) || PLAIN_NAME.test(name)) return false;
+  const inWords = name.replace(/(?<=[a-z])(?=[A-Z])/g, "-");
+  if (!SECRET_NAME.test(name) || PLAIN_NAME.test(inWords)) return false;
   return !NUMBER.test(value) || SECRET_NUMBER_NAME.test(name);
 }
 

@@ -217,6 +217,11 @@ const READABLE: [name: string, lines: string, words: string[], env?: Env][] = [
     'args = ["--token-file", "/home/mao/t", "--key-type=password-file", "--auth-method", "browser", "KEY_NAME=mao-key"]\n',
     ["/home/mao/t", "password-file", "browser", "mao-key"],
   ],
+  [
+    "kinds in JSON",
+    `args = ['{"authMethods":["chatgpt"],"tokenType":"bearer-token","keyFile":"/home/mao/t"}']\n`,
+    ["chatgpt", "bearer-token", "/home/mao/t"],
+  ],
   ["files of variables", 'env = { TOKEN_FILE = "/home/mao/t" }\n', ["/home/mao/t"]],
 ];
 
