@@ -1,14 +1,12 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { AcpAgent } from "../../lib/acp/agent.ts";
 import { RPC, RpcError } from "../../lib/acp/rpc.ts";
 import type { Session } from "../../lib/turn/agent.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import type { Json } from "../fakes/agent.ts";
 import { failureOf, settled } from "../turn/heard.ts";
 import { FakeHouse } from "./children.ts";
-import { crossed, memoryLink, RawEnd, Recorder } from "./ends.ts";
+import { rawAgent } from "./ends.ts";
 import { able, AcpHouse, GO, type Handler, never } from "./memory_acp.ts";
-import { NOBODY } from "./nobody.ts";
 
 const option = (currentValue: string) => [{
   id: "model",
@@ -210,19 +208,8 @@ Deno.test("AcpSession.model: as the agent tells it, in a turn and outside of one
 });
 
 Deno.test("AcpSession.model: what is told behind the answer that makes the session, in one go, is newer", async () => {
-  const [mine, theirs] = crossed();
-  const end = new RawEnd(theirs);
-  await using agent = new AcpAgent({
-    name: "raw",
-    program: "agent",
-    launch: () => memoryLink(mine, () => end.end()),
-    cwd: "/",
-    permissions: "allow",
-    desk: NOBODY,
-    version: "1",
-    variables: new Set(),
-    log: new Recorder().log,
-  });
+  const { agent, end } = rawAgent();
+  await using _agent = agent;
   const opening = agent.open();
   await end.say({ id: (await end.next())?.id, result: { protocolVersion: 1 } });
   const update = { sessionUpdate: "config_option_update", configOptions: option("b") };

@@ -1,8 +1,10 @@
+import { AcpAgent } from "../../lib/acp/agent.ts";
 import { Peer, type PeerHandlers, type PeerStreams } from "../../lib/acp/peer.ts";
 import type { Link } from "../../lib/acp/process.ts";
 import type { Log, LogFields, LogLevel } from "../../lib/ops/log.ts";
 import { type Json, readLines } from "../fakes/agent.ts";
 import { soon } from "../turn/heard.ts";
+import { NOBODY } from "./nobody.ts";
 
 /** Both ends of a connection in memory. */
 export function crossed(): [PeerStreams, PeerStreams] {
@@ -157,4 +159,22 @@ export function memoryLink(streams: PeerStreams, end: () => void): Link & { stop
     },
     kill: finish,
   };
+}
+
+/** An agent whose other end says what a test tells it to, line by line. */
+export function rawAgent(recorder = new Recorder()): { agent: AcpAgent; end: RawEnd } {
+  const [mine, theirs] = crossed();
+  const end = new RawEnd(theirs);
+  const agent = new AcpAgent({
+    name: "raw",
+    program: "agent",
+    launch: () => memoryLink(mine, () => end.end()),
+    cwd: "/",
+    permissions: "allow",
+    desk: NOBODY,
+    version: "1",
+    variables: new Set(),
+    log: recorder.log,
+  });
+  return { agent, end };
 }

@@ -1,10 +1,8 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { AcpAgent } from "../../lib/acp/agent.ts";
 import { RPC, RpcError } from "../../lib/acp/rpc.ts";
 import { failureOf, Heard, settled } from "../turn/heard.ts";
-import { crossed, memoryLink, RawEnd, Recorder } from "./ends.ts";
+import { rawAgent, Recorder } from "./ends.ts";
 import { AcpHouse, GO, type Handler, never } from "./memory_acp.ts";
-import { NOBODY } from "./nobody.ts";
 
 for (
   const [name, answer] of [
@@ -148,20 +146,8 @@ Deno.test("Connection: a prompt that is answered with a log-in to make says how"
 });
 
 Deno.test("Connection: lines that are no messages are logged, cut, and nothing more", async () => {
-  const [mine, theirs] = crossed();
-  const end = new RawEnd(theirs);
   const recorder = new Recorder();
-  const agent = new AcpAgent({
-    name: "raw",
-    program: "agent",
-    launch: () => memoryLink(mine, () => end.end()),
-    cwd: "/",
-    permissions: "allow",
-    desk: NOBODY,
-    version: "1",
-    variables: new Set(),
-    log: recorder.log,
-  });
+  const { agent, end } = rawAgent(recorder);
   const opening = agent.open();
   await end.say("npm warn", "x".repeat(10_000), {
     id: (await end.next())?.id,
