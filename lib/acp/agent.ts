@@ -7,6 +7,7 @@ import type { SessionId } from "../turn/event.ts";
 import { asFailure, Failure } from "../turn/failure.ts";
 import type { PermissionDesk } from "../turn/permission.ts";
 import { isLate } from "./ask.ts";
+import { AgentCommands, pathExists } from "./command_guard.ts";
 import { Connection } from "./connection.ts";
 import { Deaths } from "./deaths.ts";
 import { type AgentDescription, describe } from "./describe.ts";
@@ -39,6 +40,8 @@ export interface AcpAgentOptions extends SetupOptions {
   readonly log: Log;
   /** Takes secrets out of what the agent says in errors, and of what is logged of its words. */
   readonly hide?: Hide | undefined;
+  /** The agent's home directory: `~` in a path. */
+  readonly home?: string | undefined;
   readonly times?: AgentTimes;
   readonly now?: () => number;
 }
@@ -62,6 +65,7 @@ export class AcpAgent implements Agent {
   #isWarned = false;
   readonly #given = new Given();
   readonly #usual = new Usual();
+  readonly #commands = new AgentCommands();
   readonly #skipped: (line: string, why: string) => void;
   /** How long the current one took from its launch until it was ready. */
   #readyMs = 0;
@@ -216,6 +220,7 @@ export class AcpAgent implements Agent {
     const startedAt = this.#now();
     let answered = false;
     let link: Link | undefined;
+    const { cwd, home } = this.#options;
     try {
       link = this.#options.launch();
       this.#links.add(link);
@@ -224,6 +229,8 @@ export class AcpAgent implements Agent {
         ...this.#options,
         link,
         usual: this.#usual,
+        commands: this.#commands,
+        pathExists: (path) => pathExists(path, cwd, home),
         skipped: this.#skipped,
         promptEnded: (ok) => {
           answered ||= ok;

@@ -8,13 +8,14 @@ import { messageOf } from "../turn/failure.ts";
 import type { PermissionDesk } from "../turn/permission.ts";
 import type { Capabilities } from "./capabilities.ts";
 import type { Chosen } from "./chosen.ts";
+import type { AgentCommands } from "./command_guard.ts";
 import { Peer } from "./peer.ts";
 import type { PermissionPolicy } from "./permission.ts";
 import type { Link } from "./process.ts";
 import { type Hide, RPC, RpcError } from "./rpc.ts";
 import { AcpSession, type SessionLink } from "./session.ts";
 import { type AgentTimes, type Made, Setup, type SetupContext } from "./setup.ts";
-import { parsePermissionRequest } from "./wire.ts";
+import { parsePermissionRequest, parseSessionUpdate } from "./wire.ts";
 
 /** How long what was still to be read from an ended agent, or written to it, may take, in milliseconds. */
 const LAST_WORDS_MS = 500;
@@ -29,6 +30,10 @@ export interface ConnectionOptions extends SetupContext {
   readonly desk: Pick<PermissionDesk, "ask">;
   readonly log: Log;
   readonly times: AgentTimes;
+  /** The commands of the agent, kept from one of its processes to the next. */
+  readonly commands: AgentCommands;
+  /** Whether a path exists, seen from the working directory. */
+  pathExists(path: string): boolean;
   /** Takes secrets out of the agent's errors. */
   readonly hide?: Hide | undefined;
   /** The agent said something that cannot be read; `why` says in which way. */
@@ -169,13 +174,15 @@ export class Connection {
   }
 
   #sessionLink(): SessionLink {
-    const { permissions, desk, log, times } = this.#options;
+    const { permissions, desk, log, times, commands, pathExists } = this.#options;
     return {
       peer: this.#peer,
       accepts: this.capabilities.accepts,
       permissions,
       desk,
       log,
+      commands,
+      pathExists,
       promptMs: times.setupMs,
       cancelGraceMs: times.cancelMs,
       loginNeeded: (why) => this.#setup.login.needed(why),
@@ -266,10 +273,19 @@ export class Connection {
     const { sessionId, update } = params as { sessionId?: SessionId; update?: unknown };
     if (typeof update !== "object" || update === null) return;
     try {
+      this.#learnCommands(update);
       this.#sessions.get(sessionId as SessionId)?.update(update);
     } catch (error) {
       this.#options.log.error("an update could not be handled", { error });
     }
+  }
+
+  /** Agents announce their commands at any time, also for a session whose `session/new` is not answered yet. */
+  #learnCommands(update: object): void {
+    if ((update as { sessionUpdate?: unknown }).sessionUpdate !== "available_commands_update") return;
+    const known = parseSessionUpdate(update);
+    if (known?.sessionUpdate !== "available_commands_update") return;
+    this.#options.commands.add(known.availableCommands.map(({ name }) => name));
   }
 
   /** What it gives is the answer, and so is what it throws. */

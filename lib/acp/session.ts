@@ -8,6 +8,7 @@ import { Failure } from "../turn/failure.ts";
 import { chooseOption, type PermissionDesk, type PermissionQuestion } from "../turn/permission.ts";
 import { explain } from "./ask.ts";
 import type { Chosen } from "./chosen.ts";
+import { type AgentCommands, neutraliseCommands } from "./command_guard.ts";
 import { answeredEnding, failedEnding, sessionGone } from "./ending.ts";
 import type { Peer } from "./peer.ts";
 import {
@@ -30,6 +31,10 @@ export interface SessionLink {
   /** Where a person is asked. */
   readonly desk: Pick<PermissionDesk, "ask">;
   readonly log: Log;
+  /** The commands of the agent, which no prompt may trigger. */
+  readonly commands: AgentCommands;
+  /** Whether a path exists, seen from the session's working directory. */
+  pathExists(path: string): boolean;
   /** How long an agent may take to read a prompt, in milliseconds. */
   readonly promptMs: number;
   /** How long an agent may take to answer a cancelled prompt, in milliseconds. */
@@ -118,7 +123,9 @@ export class AcpSession implements Session {
     };
     this.#running = running;
     let [taken, lost] = [false, false];
-    const { sent } = this.#link.peer.call("session/prompt", { sessionId: this.id, prompt: blocks }, {
+    const { commands, pathExists } = this.#link;
+    const prompt = neutraliseCommands(blocks, commands, pathExists);
+    const { sent } = this.#link.peer.call("session/prompt", { sessionId: this.id, prompt }, {
       resolve: (result) => this.#answered(running, result),
       reject: (error) => {
         if (taken || !(error instanceof ClosedError)) return this.#failed(running, error);

@@ -74,6 +74,7 @@ export async function makeAgent(setup: AgentSetup, around: AgentSurroundings): P
       permissions,
       desk,
       version,
+      home: env.HOME ?? env.USERPROFILE,
       variables: new Set(Object.keys(env)),
       log,
       hide,

@@ -175,7 +175,10 @@ const sessionUpdate = z.discriminatedUnion("sessionUpdate", [
   z.looseObject({ sessionUpdate: z.literal("tool_call_update"), ...toolFields }),
   z.looseObject({ sessionUpdate: z.literal("plan"), entries: z.array(planEntry) }),
   anything("user_message_chunk"),
-  anything("available_commands_update"),
+  z.looseObject({
+    sessionUpdate: z.literal("available_commands_update"),
+    availableCommands: listOf(z.object({ name: text })).catch([]),
+  }),
   anything("current_mode_update"),
   z.looseObject({ sessionUpdate: z.literal("config_option_update"), configOptions }),
   anything("session_info_update"),

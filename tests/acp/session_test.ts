@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Peer } from "../../lib/acp/peer.ts";
+import { AgentCommands } from "../../lib/acp/command_guard.ts";
 import { Chosen } from "../../lib/acp/chosen.ts";
 import { RPC, RpcError } from "../../lib/acp/rpc.ts";
 import { AcpSession } from "../../lib/acp/session.ts";
@@ -163,6 +164,8 @@ function sessionOver(streams: ReturnType<typeof crossed>[0]): { session: AcpSess
     permissions: "allow",
     desk: NOBODY,
     log: recorder.log,
+    commands: new AgentCommands(),
+    pathExists: () => false,
     promptMs: 60_000,
     cancelGraceMs: 60_000,
     loginNeeded: (why) => new Failure("agent_auth_required", why),
