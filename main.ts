@@ -1,33 +1,34 @@
 /** Starts the program: environment to configuration, to agent and app, to a server; and ends it in order. @module */
 
 import { nodeFolders } from "./lib/acp/environment.ts";
-import { type AgentSurroundings, makeAgent } from "./lib/acp/start.ts";
+import { type AgentDeps, createAgent } from "./lib/acp/create_agent.ts";
 import { createApp } from "./lib/app.ts";
 import { ClawdDriver } from "./lib/clawd/driver.ts";
 import { unreadable } from "./lib/config/file.ts";
-import { type Flags, readFlags } from "./lib/config/flags.ts";
+import { type Flags, readFlags } from "./lib/config/load.ts";
 import { banner, helpText, versionText } from "./lib/config/help.ts";
 import { type Config, ConfigError, loadConfig, type Loaded } from "./lib/config/load.ts";
-import { secretsOf } from "./lib/config/secrets.ts";
-import { Memory } from "./lib/conversation/known.ts";
-import type { Store } from "./lib/conversation/memory.ts";
-import { Printer } from "./lib/conversation/print.ts";
-import { Conversations } from "./lib/conversation/registry.ts";
+import { collectSecrets } from "./lib/config/secrets.ts";
+import { ConversationIndex } from "./lib/conversation/conversation.ts";
+import type { Store } from "./lib/conversation/record.ts";
+import { Fingerprinter } from "./lib/conversation/fingerprint.ts";
+import { ConversationRegistry } from "./lib/conversation/registry.ts";
 import { openStore } from "./lib/conversation/store.ts";
-import { visitDoctor } from "./lib/doctor/visit.ts";
+import { runDoctorCommand } from "./lib/doctor/command.ts";
 import { Ambient } from "./lib/events/ambient.ts";
-import { Herald } from "./lib/events/herald.ts";
-import { Hub } from "./lib/events/hub.ts";
-import { onSignals, surviveMistakes, within } from "./lib/ops/lifetime.ts";
-import { createLog, type Log } from "./lib/ops/log.ts";
-import { hiderOf } from "./lib/ops/secrets.ts";
-import { Agents } from "./lib/turn/agents.ts";
-import { Failure, messageOf } from "./lib/turn/failure.ts";
-import { PermissionDesk } from "./lib/turn/permission.ts";
-import { PreparedAnswers } from "./lib/turn/prepared.ts";
+import { Notifier } from "./lib/events/notifier.ts";
+import { EventHub } from "./lib/events/hub.ts";
+import { settlesWithin } from "./lib/core/deadline.ts";
+import { logUncaught, onSignals } from "./lib/core/lifetime.ts";
+import { createLog, type Log } from "./lib/core/log.ts";
+import { createRedactor } from "./lib/core/redact.ts";
+import { ModelRouter } from "./lib/turn/model_router.ts";
+import { AppError, messageOf } from "./lib/core/errors.ts";
+import { PermissionBroker } from "./lib/turn/permission.ts";
+import { CannedReplies } from "./lib/turn/canned_replies.ts";
 import { openCharacter } from "./lib/stage/character.ts";
-import { stageHandlers } from "./lib/stage/handlers.ts";
-import { Slots } from "./lib/turn/slots.ts";
+import { stageHandlers } from "./lib/stage/routes.ts";
+import { TurnLimiter } from "./lib/turn/turn_limiter.ts";
 import project from "./deno.json" with { type: "json" };
 
 /** How long open connections may take to end, once their turns have. */
@@ -41,7 +42,7 @@ const EXIT_FAILED = 1;
 /** Runs the program with these arguments; resolves to its exit code. */
 async function main(args: readonly string[]): Promise<number> {
   if (args[0] === "demo-agent") {
-    await (await import("./lib/acp/demo.ts")).runDemo(args.slice(1));
+    await (await import("./lib/demo/agent.ts")).runDemo(args.slice(1));
     return 0;
   }
   let config: Config;
@@ -52,7 +53,7 @@ async function main(args: readonly string[]): Promise<number> {
     if (flags.help) return print(helpText(project.version));
     if (flags.version) return print(versionText(project.version, Deno.version.deno, Deno.build));
     if (isDoctor) {
-      const isWell = await visitDoctor({
+      const isWell = await runDoctorCommand({
         loading: readConfig(flags),
         around: { ...surroundings(), version: project.version },
         atTerminal: isTerminal(),
@@ -111,8 +112,8 @@ function orMistake<T>(promise: Promise<T>): Promise<T> {
  * @throws {ConfigError} if it cannot begin as it is configured.
  */
 async function serve(config: Config, warnings: readonly string[]): Promise<number> {
-  const secrets = secretsOf(config, Deno.env.toObject());
-  const hide = hiderOf(secrets);
+  const secrets = collectSecrets(config, Deno.env.toObject());
+  const redact = createRedactor(secrets);
   const log = createLog({
     level: config.log,
     pretty: Deno.stderr.isTerminal(),
@@ -120,17 +121,17 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
     write: (line) => console.error(line),
   });
   for (const warning of warnings) log.warn(warning);
-  using _guard = surviveMistakes(log);
+  using _guard = logUncaught(log);
   if (config.insecure && !config.authKey) {
     log.warn("VTUBER_INSECURE: everyone who reaches this address may use the agent, without a key");
   }
 
   const character = await orMistake(openCharacter(config.character));
   const { emotions } = config;
-  const hub = new Hub({ emotions });
-  const desk = new PermissionDesk({
+  const hub = new EventHub({ emotions });
+  const desk = new PermissionBroker({
     timeoutMs: config.permissionTimeoutMs,
-    isSomeoneThere: () => hub.answersPermissions,
+    canAnyoneAnswer: () => hub.answersPermissions,
   });
   const asked = Promise.withResolvers<Deno.Signal>();
   let kill = () => {};
@@ -144,20 +145,20 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
       Deno.exit(EXIT_FAILED);
     },
   });
-  const around = { ...surroundings(), desk, version: project.version, log, hide };
-  const made = await orMistake(Promise.all(config.agents.map((agent) => makeAgent(agent, around))));
-  await using agents = new Agents(made, config.strictModels);
+  const around = { ...surroundings(), broker: desk, version: project.version, log, redact };
+  const made = await orMistake(Promise.all(config.agents.map((agent) => createAgent(agent, around))));
+  await using agents = new ModelRouter(made, config.strictModels);
   kill = () => made.forEach((agent) => agent.kill());
   // However this ends, and at each restart of `deno task dev`.
   globalThis.addEventListener("unload", kill);
   using store = await openMemory(config, log);
-  const conversations = new Conversations({
+  const conversations = new ConversationRegistry({
     agents,
-    memory: new Memory(store),
-    printer: new Printer(store?.key ?? crypto.getRandomValues(new Uint8Array(32))),
+    index: new ConversationIndex(store),
+    fingerprinter: new Fingerprinter(store?.key ?? crypto.getRandomValues(new Uint8Array(32))),
     mode: config.sessions,
     onBusy: config.onBusy,
-    slots: new Slots(config.maxInFlight),
+    turnLimiter: new TurnLimiter(config.maxInFlight),
     limits: config.limits,
     observer: hub,
     emotions,
@@ -165,12 +166,12 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
     maxSessions: config.maxSessions,
     idleMs: config.sessionTtlMs,
   });
-  const prepared = new PreparedAnswers();
-  const herald = new Herald({ hub, prepared, emotions, conversations });
+  const prepared = new CannedReplies();
+  const herald = new Notifier({ hub, prepared, emotions, conversations });
   using ambient = config.ambient && new Ambient({
     ...config.ambient,
     herald,
-    hold: () => conversations.hold(),
+    openConversation: () => conversations.hold(),
     isSomeoneThere: () => hub.notifiable > 0,
     running: () => conversations.running,
     log,
@@ -182,10 +183,10 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
     agents,
     conversations,
     hub,
-    desk,
-    herald,
-    prepared,
-    guard: config,
+    permissions: desk,
+    notifier: herald,
+    cannedReplies: prepared,
+    access: config,
     chatPath: config.chatPath,
     stream: config.stream,
     version: project.version,
@@ -219,12 +220,12 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
   // Nobody waits for what it would say.
   ambient?.[Symbol.dispose]();
   const drained = conversations.drain();
-  if (!await within(config.shutdownGraceMs, drained)) {
-    conversations.fail(new Failure("shutting_down", "The server is shutting down."));
+  if (!await settlesWithin(config.shutdownGraceMs, drained)) {
+    conversations.fail(new AppError("shutting_down", "The server is shutting down."));
   }
   conversations.close();
-  await within(HANG_UP_MS, hub.close());
-  await within(CLOSE_MS, server.shutdown());
+  await settlesWithin(HANG_UP_MS, hub.close());
+  await settlesWithin(CLOSE_MS, server.shutdown());
   return 0;
 }
 
@@ -241,7 +242,7 @@ async function openMemory({ dataDir }: Config, log: Log): Promise<Store | undefi
 
 /** Lets a clawd-on-desk watch, and answer permission requests, until it is disposed of. */
 function driveClawd(
-  { hub, desk, cwd, log }: { hub: Hub; desk: PermissionDesk; cwd: string; log: Log },
+  { hub, desk, cwd, log }: { hub: EventHub; desk: PermissionBroker; cwd: string; log: Log },
 ): ClawdDriver {
   const home = Deno.env.get("HOME") ?? Deno.env.get("USERPROFILE");
   const driver = new ClawdDriver({
@@ -250,8 +251,8 @@ function driveClawd(
     cwd,
     log,
   });
-  hub.listen({
-    take: (event) => driver.take(event),
+  hub.addListener({
+    onEvent: (event) => driver.take(event),
     get answersPermissions() {
       return driver.present;
     },
@@ -270,7 +271,7 @@ async function readConfigFile(source: string, path: string | undefined) {
 }
 
 /** What agents are given of this machine. */
-function surroundings(): Pick<AgentSurroundings, "own" | "windows" | "programFolders"> {
+function surroundings(): Pick<AgentDeps, "own" | "windows" | "programFolders"> {
   return {
     own: Deno.env.toObject(),
     windows: Deno.build.os === "windows",

@@ -1,21 +1,21 @@
 /** The route table: hands each side the functions it needs, and catches what is thrown, in one place. @module */
 
 import { accepts } from "@std/http/negotiation";
-import type { Conversations } from "./conversation/registry.ts";
-import { eventsHandler } from "./events/stream.ts";
+import type { ConversationRegistry } from "./conversation/registry.ts";
+import { eventsHandler } from "./events/sse.ts";
 import {
   notificationsHandler,
   permissionHandler,
   permissionsHandler,
   stateHandler,
 } from "./events/handlers.ts";
-import type { Herald } from "./events/herald.ts";
-import type { Hub } from "./events/hub.ts";
-import { socketHandler } from "./events/socket.ts";
-import { errorResponse } from "./http/envelope.ts";
-import { createGuard, type GuardOptions } from "./http/guard.ts";
+import type { Notifier } from "./events/notifier.ts";
+import type { EventHub } from "./events/hub.ts";
+import { socketHandler } from "./events/websocket.ts";
+import { errorResponse } from "./http/error_response.ts";
+import { type AccessOptions, createAccessControl } from "./http/access.ts";
 import { healthHandler, readyHandler } from "./http/health.ts";
-import { forgetHandler, sessionsHandler } from "./http/sessions.ts";
+import { forgetHandler, sessionsHandler } from "./events/handlers.ts";
 import {
   allowedMethods,
   canonicalPath,
@@ -26,28 +26,28 @@ import {
   type Route,
 } from "./http/router.ts";
 import { chatHandler } from "./openai/chat.ts";
-import type { CompletionDeps } from "./openai/completion.ts";
-import { completionsHandler } from "./openai/completions.ts";
+import type { CompletionDeps } from "./openai/chat.ts";
+import { completionsHandler } from "./openai/legacy_completions.ts";
 import { modelHandler, modelsHandler } from "./openai/models.ts";
-import type { StreamOptions } from "./openai/answer.ts";
-import { type Log, noveltyOf } from "./ops/log.ts";
-import type { Agents } from "./turn/agents.ts";
-import { Failure } from "./turn/failure.ts";
-import type { PermissionDesk } from "./turn/permission.ts";
-import type { PreparedAnswers } from "./turn/prepared.ts";
-import { Replays } from "./turn/replay.ts";
+import type { StreamOptions } from "./openai/response.ts";
+import { createDedupe, type Log } from "./core/log.ts";
+import type { ModelRouter } from "./turn/model_router.ts";
+import { AppError } from "./core/errors.ts";
+import type { PermissionBroker } from "./turn/permission.ts";
+import type { CannedReplies } from "./turn/canned_replies.ts";
+import { IdempotencyCache } from "./turn/idempotency.ts";
 
 /** What the app is made of. */
 export interface AppDeps {
-  readonly agents: Agents;
-  readonly conversations: Conversations;
-  readonly hub: Hub;
-  readonly desk: PermissionDesk;
-  readonly herald: Herald;
-  readonly prepared: PreparedAnswers;
+  readonly agents: ModelRouter;
+  readonly conversations: ConversationRegistry;
+  readonly hub: EventHub;
+  readonly permissions: PermissionBroker;
+  readonly notifier: Notifier;
+  readonly cannedReplies: CannedReplies;
   /** The page, and what it is made of. */
   readonly stage: { readonly page: Handler; readonly files: Handler };
-  readonly guard: GuardOptions;
+  readonly access: AccessOptions;
   /** One more path for chat completions. */
   readonly chatPath: string;
   readonly stream: StreamOptions;
@@ -64,13 +64,13 @@ export type App = (request: Request, address?: string) => Promise<Response>;
 const REFUSALS_LOGGED_MS = 60_000;
 const MAX_REFUSALS = 100;
 /** The client hung up before it was answered; nobody reads this (nginx's number for it). */
-const HUNG_UP = 499;
+const CLIENT_CLOSED_REQUEST = 499;
 
 /** Makes the app: a function of requests, which opens no port. */
 export function createApp(deps: AppDeps): App {
-  const guard = createGuard(deps.guard);
+  const guard = createAccessControl(deps.access);
   const routes = createRoutes(deps, guard.keyId);
-  const isNew = noveltyOf(REFUSALS_LOGGED_MS, MAX_REFUSALS);
+  const isNew = createDedupe(REFUSALS_LOGGED_MS, MAX_REFUSALS);
 
   async function answer(request: Request, url: URL, requestId: string, address: string | undefined) {
     const match = matchRoute(routes, url.pathname);
@@ -78,13 +78,13 @@ export function createApp(deps: AppDeps): App {
     const { open = false, keyInUrl = false } = match?.route ?? {};
     const caller = { address, open, keyInUrl };
     if (request.method === "OPTIONS") return guard.preflight(request, caller, allow);
-    guard.admit(request, caller);
+    guard.check(request, caller);
     // Only after the key: who has none is not told what is here.
     if (match === undefined) throw notFound(routes, url.pathname);
     const handler = handlerOf(match.route, request.method);
     if (handler === undefined) {
       const response = errorResponse(
-        new Failure("method_not_allowed", `${request.method} is not answered here, only ${allow}.`),
+        new AppError("method_not_allowed", `${request.method} is not answered here, only ${allow}.`),
       );
       response.headers.set("allow", allow);
       return response;
@@ -128,7 +128,7 @@ function toResponse(
   log: Log,
   isNew: (code: string) => boolean,
 ): Response {
-  if (error instanceof Failure) {
+  if (error instanceof AppError) {
     // Some clients come back every second, for ever.
     log[isNew(error.code) ? "info" : "debug"]("refused", {
       code: error.code,
@@ -138,27 +138,27 @@ function toResponse(
     });
     return errorResponse(error);
   }
-  if (request.signal.aborted) return new Response(null, { status: HUNG_UP });
+  if (request.signal.aborted) return new Response(null, { status: CLIENT_CLOSED_REQUEST });
   log.error("a request failed", {
     error,
     stack: error instanceof Error ? error.stack : undefined,
     requestId,
   });
   return errorResponse(
-    new Failure("internal_error", `Something went wrong inside; the log tells more, under ${requestId}.`),
+    new AppError("internal_error", `Something went wrong inside; the log tells more, under ${requestId}.`),
   );
 }
 
 function createRoutes(deps: AppDeps, keyId: string): Route[] {
-  const { agents, conversations, hub, desk, herald, stage, log, stream, version, draining } = deps;
-  const replays = new Replays();
+  const { agents, conversations, hub, permissions, notifier, stage, log, stream, version, draining } = deps;
+  const replays = new IdempotencyCache();
   const completion: CompletionDeps = {
-    begin: (request, signal) => conversations.begin(request, signal),
+    startTurn: (request, signal) => conversations.startTurn(request, signal),
     hold: () => conversations.hold(),
-    replays,
-    prepared: deps.prepared,
+    idempotency: replays,
+    cannedReplies: deps.cannedReplies,
     keyId,
-    agents,
+    router: agents,
     stream,
     log,
   };
@@ -174,13 +174,13 @@ function createRoutes(deps: AppDeps, keyId: string): Route[] {
     {
       path: "/vtuber/ws",
       keyInUrl: true,
-      GET: socketHandler({ hub, desk, interrupt, version, log }),
+      GET: socketHandler({ hub, desk: permissions, interrupt, version, log }),
     },
     { path: "/vtuber/events", keyInUrl: true, GET: eventsHandler(hub) },
     { path: "/vtuber/state", keyInUrl: true, GET: stateHandler(hub) },
     { path: "/vtuber/permissions", GET: permissionsHandler(hub) },
-    { path: "/vtuber/permissions/*", POST: permissionHandler(desk) },
-    { path: "/vtuber/notifications", POST: notificationsHandler(herald) },
+    { path: "/vtuber/permissions/*", POST: permissionHandler(permissions) },
+    { path: "/vtuber/notifications", POST: notificationsHandler(notifier) },
     { path: "/vtuber/sessions", GET: sessionsHandler(sessions), DELETE: forgetHandler(sessions) },
     { path: "/vtuber/sessions/*", DELETE: forgetHandler(sessions) },
     { path: "/health", open: true, GET: healthHandler },

@@ -8,11 +8,11 @@ export const ROWS: readonly (readonly string[])[] = [
   ["main"],
   ["app", "doctor"],
   ["config"],
-  ["acp", "openai", "realtime", "events", "clawd", "speech", "live", "stage"],
+  ["acp", "demo", "openai", "events", "clawd", "stage"],
   ["http"],
-  ["ops"],
   ["conversation"],
   ["turn"],
+  ["core"],
 ];
 
 const SIDES = ROWS.findIndex((row) => row.includes("acp"));

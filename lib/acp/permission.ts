@@ -29,7 +29,7 @@ const SAFE: Readonly<Record<ToolKind, boolean>> = {
 };
 
 /** What the policy says of a kind of tool; `ask` needs someone to ask. */
-export function judge(policy: PermissionPolicy, kind: ToolKind): "allow" | "reject" | "ask" {
+export function evaluatePolicy(policy: PermissionPolicy, kind: ToolKind): "allow" | "reject" | "ask" {
   switch (policy) {
     case "allow":
       return "allow";
@@ -66,7 +66,7 @@ const MAX_KEY_CHARS = 64 * 1024;
  * that ask again. It holds for the very same question only (kind, title and options), and not for another question
  * about the tool call that it was decided for: an agent may ask twice for one call, each time for something else.
  */
-export class Remembered {
+export class AlwaysDecisions {
   readonly #decisions = new Map<string, { readonly decision: Decision; readonly toolCallId: string }>();
 
   /**

@@ -2,10 +2,10 @@
 
 import type { Agent, AgentModel, AgentState, Session } from "../turn/agent.ts";
 import type { SessionId } from "../turn/event.ts";
-import { Failure } from "../turn/failure.ts";
-import type { AgentDescription } from "./describe.ts";
+import { AppError } from "../core/errors.ts";
+import type { AgentDescription } from "./agent.ts";
 import { firstOf } from "./first.ts";
-import { SLOW_MS } from "./making.ts";
+import { SLOW_MS } from "./agent.ts";
 
 /** Sessions of which it is known in which process they were; beyond it the oldest is forgotten. */
 const MAX_HOMES = 1_000;
@@ -29,7 +29,7 @@ export interface PoolMember extends Agent {
   readonly isMaking: boolean;
   /** Ends it at once. */
   kill(): void;
-  /** What it can do. @throws {Failure} as `open` does. */
+  /** What it can do. @throws {AppError} as `open` does. */
   describe(signal?: AbortSignal): Promise<AgentDescription>;
 }
 
@@ -70,19 +70,19 @@ export class AgentPool implements Agent {
   }
 
   /** Opens it in the process that has the fewest, of those that are sure to make it soon if any is; else in another. */
-  open(signal?: AbortSignal): Promise<Session> {
-    return this.#ask((member, over) => member.open(over), { signal, patienceMs: this.#slowMs });
+  newSession(signal?: AbortSignal): Promise<Session> {
+    return this.#ask((member, over) => member.newSession(over), { signal, patienceMs: this.#slowMs });
   }
 
   /** Brings it back in the process where it was: it may still be held there. No two are asked for it at once. */
-  async resume(id: SessionId, signal?: AbortSignal): Promise<Session | undefined> {
+  async resumeSession(id: SessionId, signal?: AbortSignal): Promise<Session | undefined> {
     const home = this.#homes.get(id);
-    return await this.#ask((member, over) => member.resume(id, over), { signal, home });
+    return await this.#ask((member, over) => member.resumeSession(id, over), { signal, home });
   }
 
-  forget(id: SessionId): void {
+  deleteSession(id: SessionId): void {
     this.#homes.delete(id);
-    for (const member of this.#members) member.forget(id);
+    for (const member of this.#members) member.deleteSession(id);
   }
 
   /** What each of them can do: the first is asked. */
@@ -168,5 +168,5 @@ function isOut({ state, isUnsure }: PoolMember): boolean {
 
 /** Another member may be there; whatever else goes wrong would go wrong in each. */
 function isUnavailable(error: unknown): boolean {
-  return error instanceof Failure && error.code === "agent_unavailable" && !error.prompted;
+  return error instanceof AppError && error.code === "agent_unavailable" && !error.prompted;
 }

@@ -1,12 +1,12 @@
 /** The agent as a child process: started, listened to, and ended with everything that it started. @module */
 
-import { within } from "../ops/lifetime.ts";
-import type { Log } from "../ops/log.ts";
-import { Failure, messageOf } from "../turn/failure.ts";
-import { descendantsOf, listProcesses, MARK_VARIABLE, type ProcessRef, stillThere } from "./descendants.ts";
-import { readLines } from "./lines.ts";
-import type { PeerStreams } from "./peer.ts";
-import type { Hide } from "./rpc.ts";
+import { settlesWithin } from "../core/deadline.ts";
+import type { Log } from "../core/log.ts";
+import { AppError, messageOf } from "../core/errors.ts";
+import { descendantsOf, listProcesses, MARK_VARIABLE, type ProcessRef, stillThere } from "./process_tree.ts";
+import { readLines } from "./ndjson.ts";
+import type { PeerStreams } from "./json_rpc.ts";
+import type { Redact } from "./json_rpc.ts";
 
 /** Last lines of the agent's stderr that are kept. */
 const STDERR_LINES = 20;
@@ -22,7 +22,7 @@ export interface Launch {
   /** The whole environment of the agent: nothing else reaches it. */
   readonly env: Readonly<Record<string, string>>;
   /** Takes secrets out of what it writes to stderr. */
-  readonly hide?: Hide | undefined;
+  readonly redact?: Redact | undefined;
 }
 
 /** How long an agent may take to end, in milliseconds. */
@@ -36,7 +36,7 @@ export interface StopTimes {
 export const STOP_TIMES: StopTimes = { endMs: 1_000, termMs: 3_000 };
 
 /** A running agent, however it is run: its two streams, its end, and the way to end it. */
-export interface Link extends PeerStreams {
+export interface AgentProcess extends PeerStreams {
   /** Resolves when it ended, to how: `exited with code 1`. */
   readonly exited: Promise<string>;
   /** The last lines of its stderr. */
@@ -53,16 +53,16 @@ export interface Link extends PeerStreams {
 /**
  * Starts an agent.
  *
- * @throws {Failure} `agent_unavailable` if it cannot be started.
+ * @throws {AppError} `agent_unavailable` if it cannot be started.
  */
-export function launch(options: Launch, log: Log, times = STOP_TIMES): Link {
+export function launch(options: Launch, log: Log, times = STOP_TIMES): AgentProcess {
   const mark = crypto.randomUUID();
   const child = spawn(options, mark);
   const group = Deno.build.os === "windows" ? child.pid : -child.pid;
   const tail: string[] = [];
-  const { hide = (text) => text } = options;
+  const { redact = (text) => text } = options;
   const stderr = readLines(child.stderr, (text) => {
-    const line = hide(text);
+    const line = redact(text);
     tail.push(line);
     if (tail.length > STDERR_LINES) tail.shift();
     log.info("agent stderr", { line });
@@ -86,9 +86,9 @@ export function launch(options: Launch, log: Log, times = STOP_TIMES): Link {
   async function stop(endInput: () => void): Promise<void> {
     const seen = await descendants();
     endInput();
-    if (!await within(times.endMs, exited)) {
+    if (!await settlesWithin(times.endMs, exited)) {
       signal(group, "SIGTERM");
-      if (!await within(times.termMs, exited)) {
+      if (!await settlesWithin(times.termMs, exited)) {
         log.warn("the agent did not end when asked to; killing it", { pid: child.pid });
         seen.push(...await descendants());
       }
@@ -136,7 +136,7 @@ function spawn({ command, args, cwd, env }: Launch, mark: string): Deno.ChildPro
     const why = error instanceof Deno.errors.NotFound
       ? `The agent's program "${command}" was not found on the PATH, or its folder ${cwd} does not exist.`
       : `The agent's program "${command}" could not be started: ${messageOf(error)}.`;
-    throw new Failure("agent_unavailable", why, { cause: error });
+    throw new AppError("agent_unavailable", why, { cause: error });
   }
 }
 

@@ -1,35 +1,32 @@
 /** One ACP session: its prompts, one at a time, and what the agent says in answer. @module */
 
-import { within } from "../ops/lifetime.ts";
-import type { Log } from "../ops/log.ts";
-import type { Accepts, PromptBlock, Prompting, Session } from "../turn/agent.ts";
+import { AppError } from "../core/errors.ts";
+import { settlesWithin } from "../core/deadline.ts";
+import type { Log } from "../core/log.ts";
+import type { PromptBlock, PromptCapabilities, RunningPrompt, Session } from "../turn/agent.ts";
 import type { SessionId, ToolCall, ToolCallId, TurnEvent, TurnReader } from "../turn/event.ts";
-import { Failure } from "../turn/failure.ts";
-import { chooseOption, type PermissionDesk, type PermissionQuestion } from "../turn/permission.ts";
-import { explain } from "./ask.ts";
-import type { Chosen } from "./chosen.ts";
+import { chooseOption, type PermissionBroker, type PermissionQuestion } from "../turn/permission.ts";
 import { type AgentCommands, neutraliseCommands } from "./command_guard.ts";
-import { answeredEnding, failedEnding, sessionGone } from "./ending.ts";
-import type { Peer } from "./peer.ts";
+import { ClosedError, explain, type JsonRpcPeer, RPC, RpcError } from "./json_rpc.ts";
 import {
-  judge,
+  AlwaysDecisions,
+  evaluatePolicy,
   outcomeOf,
   type PermissionOutcome,
   type PermissionPolicy,
   questionOf,
-  Remembered,
 } from "./permission.ts";
-import { ClosedError } from "./rpc.ts";
+import type { SessionConfig } from "./session_config.ts";
 import { UpdateTranslator } from "./update.ts";
-import { parseSessionUpdate, type PermissionRequest, type SessionUpdate } from "./wire.ts";
+import { parsePromptResult, parseSessionUpdate, type PermissionRequest, type SessionUpdate } from "./wire.ts";
 
 /** What a session needs of its connection. */
-export interface SessionLink {
-  readonly peer: Peer;
-  readonly accepts: Accepts;
+export interface SessionDeps {
+  readonly peer: JsonRpcPeer;
+  readonly accepts: PromptCapabilities;
   readonly permissions: PermissionPolicy;
   /** Where a person is asked. */
-  readonly desk: Pick<PermissionDesk, "ask">;
+  readonly broker: Pick<PermissionBroker, "ask">;
   readonly log: Log;
   /** The commands of the agent, which no prompt may trigger. */
   readonly commands: AgentCommands;
@@ -40,7 +37,7 @@ export interface SessionLink {
   /** How long an agent may take to answer a cancelled prompt, in milliseconds. */
   readonly cancelGraceMs: number;
   /** The failure that tells how to log in to the agent. */
-  loginNeeded(why: string): Failure;
+  loginNeeded(why: string): AppError;
   /** The agent did not read or answer in that time; `why` says which. */
   stuck(session: AcpSession, why: string): void;
   /** A prompt was answered, or can no longer be. */
@@ -64,22 +61,22 @@ interface Running {
 /** A session of an ACP agent. */
 export class AcpSession implements Session {
   readonly id: SessionId;
-  readonly accepts: Accepts;
+  readonly promptCapabilities: PromptCapabilities;
   readonly closed: AbortSignal;
   /** Its model and its mode. */
-  readonly chosen: Chosen;
+  readonly chosen: SessionConfig;
 
-  readonly #link: SessionLink;
+  readonly #link: SessionDeps;
   readonly #closing = new AbortController();
-  readonly #remembered = new Remembered();
+  readonly #remembered = new AlwaysDecisions();
   #running: Running | undefined;
   /** Settles when the last prompt that was put, or waits, has ended. */
   #queue: Promise<void> = Promise.resolve();
 
-  constructor(id: SessionId, chosen: Chosen, link: SessionLink) {
+  constructor(id: SessionId, chosen: SessionConfig, link: SessionDeps) {
     this.id = id;
     this.chosen = chosen;
-    this.accepts = link.accepts;
+    this.promptCapabilities = link.accepts;
     this.closed = AbortSignal.any([link.peer.closed, this.#closing.signal]);
     this.#link = link;
   }
@@ -98,12 +95,12 @@ export class AcpSession implements Session {
     return this.chosen.model;
   }
 
-  async choose(model: string | undefined): Promise<void> {
+  async setModel(model: string | undefined): Promise<void> {
     if (this.closed.aborted) throw sessionGone();
     await this.chosen.choose(model);
   }
 
-  async prompt(blocks: readonly PromptBlock[], reader: TurnReader): Promise<Prompting> {
+  async prompt(blocks: readonly PromptBlock[], reader: TurnReader): Promise<RunningPrompt> {
     const before = this.#queue;
     const { promise, resolve: done } = Promise.withResolvers<void>();
     this.#queue = promise;
@@ -135,19 +132,19 @@ export class AcpSession implements Session {
       },
     });
     try {
-      if (!await within(this.#link.promptMs, sent)) {
+      if (!await settlesWithin(this.#link.promptMs, sent)) {
         this.#link.stuck(this, "the agent does not read a prompt");
         throw new Error(`It was not read within ${this.#link.promptMs / 1000} seconds.`);
       }
     } catch (error) {
       if (this.#running === running) this.#end(running, [], false);
-      throw new Failure("agent_unavailable", "The agent could not be given the prompt.", {
+      throw new AppError("agent_unavailable", "The agent could not be given the prompt.", {
         cause: error,
         retryAfterSecs: 1,
       });
     }
     if (lost) {
-      throw new Failure("agent_crashed", "The agent's process ended just as it was given the prompt.", {
+      throw new AppError("agent_crashed", "The agent's process ended just as it was given the prompt.", {
         prompted: true,
       });
     }
@@ -197,7 +194,7 @@ export class AcpSession implements Session {
     };
     const question = questionOf(request, tool);
     const shown = [toolCall.rawInput, toolCall.content, toolCall.locations];
-    const policy = judge(this.#link.permissions, tool.kind);
+    const policy = evaluatePolicy(this.#link.permissions, tool.kind);
     const verdict = policy === "ask" ? this.#remembered.decisionOf(question, shown) ?? "ask" : policy;
     if (verdict === "ask") return this.#ask(running, question, shown, signal);
     if (verdict !== "allow") {
@@ -214,9 +211,9 @@ export class AcpSession implements Session {
     shown: unknown,
     signal: AbortSignal,
   ): Promise<PermissionOutcome> {
-    const { desk, log } = this.#link;
+    const { broker, log } = this.#link;
     const leaving = AbortSignal.any([signal, running.leaving.signal]);
-    const resolution = await desk.ask(question, running.reader, leaving);
+    const resolution = await broker.ask(question, running.reader, leaving);
     const { tool, options } = question;
     if (resolution?.outcome === "cancelled") return { outcome: "cancelled" };
     if (resolution?.outcome !== "allowed") refuse(running, tool);
@@ -245,7 +242,7 @@ export class AcpSession implements Session {
 
   #read(update: unknown): SessionUpdate | undefined {
     const known = parseSessionUpdate(update);
-    if (known?.sessionUpdate === "config_option_update") this.chosen.told(known.configOptions);
+    if (known?.sessionUpdate === "config_option_update") this.chosen.update(known.configOptions);
     return known;
   }
 
@@ -303,4 +300,54 @@ function spokenText(update: unknown): TurnEvent | undefined {
   if (sessionUpdate !== "agent_message_chunk" || content?.type !== "text") return undefined;
   const { text } = content;
   return typeof text === "string" && text !== "" ? { type: "text", text } : undefined;
+}
+
+/** What is known of a prompt at its end. */
+export interface Ended {
+  readonly translator: UpdateTranslator;
+  /** It was cancelled from here. */
+  readonly cancelled: boolean;
+  /** A permission was refused in it. */
+  readonly refused: boolean;
+}
+
+/** The end of a prompt that was answered. @throws {TypeError} if the answer cannot be read. */
+export function answeredEnding(result: unknown, { translator, cancelled, refused }: Ended): TurnEvent[] {
+  const { stopReason, usage } = parsePromptResult(result);
+  const events = translator.close(stopReason === "end_turn" ? "completed" : "failed");
+  if (usage) events.push({ type: "usage", usage });
+  if (stopReason === "cancelled" && refused && !cancelled) {
+    events.push(failed("agent_cancelled", "The agent stopped, because it was refused a permission."));
+  } else {
+    events.push({ type: "end", reason: stopReason });
+  }
+  return events;
+}
+
+/** The end of a prompt that failed; `loginNeeded` makes the failure that tells how to log in. */
+export function failedEnding(
+  error: unknown,
+  { translator, cancelled }: Ended,
+  loginNeeded: (why: string) => AppError,
+): TurnEvent[] {
+  const tools = translator.close("failed");
+  if (error instanceof ClosedError) {
+    return [...tools, failed("agent_crashed", "The agent's process ended in the middle of the turn.")];
+  }
+  // Some agents answer a prompt that is cancelled early with an error.
+  if (cancelled) return [...tools, { type: "end", reason: "cancelled" }];
+  const message = explain(error);
+  if (error instanceof RpcError && error.code === RPC.authRequired) {
+    return [...tools, { type: "failure", failure: loginNeeded(message).afterPrompt() }];
+  }
+  return [...tools, failed("agent_error", `The agent answered with an error: ${message}`)];
+}
+
+/** The failure of whoever asks something of a session that is closed. */
+export function sessionGone(): AppError {
+  return new AppError("agent_unavailable", "The agent's session is gone.", { retryAfterSecs: 1 });
+}
+
+function failed(code: "agent_crashed" | "agent_error" | "agent_cancelled", message: string): TurnEvent {
+  return { type: "failure", failure: new AppError(code, message, { prompted: true }) };
 }

@@ -6,8 +6,8 @@
  * @module
  */
 
-import { z } from "zod";
 import { STOP_REASONS, type StopReason, TOOL_KINDS, TOOL_STATUSES, type Usage } from "../turn/event.ts";
+import { z } from "zod";
 
 /** The protocol version that is spoken, exactly. */
 export const PROTOCOL_VERSION = 1;
@@ -205,3 +205,24 @@ const permissionRequest = z.looseObject({
 export type PermissionRequest = z.infer<typeof permissionRequest>;
 /** Reads `session/request_permission`. @throws {TypeError} naming the field. */
 export const parsePermissionRequest = reader(permissionRequest, "session/request_permission");
+
+/** A name and what it is set to. */
+export interface NamedValue {
+  readonly name: string;
+  readonly value: string;
+}
+
+/** An MCP server (ACP `McpServer`): a program that the agent starts, or an address that it connects to. */
+export type McpServer =
+  | {
+    readonly name: string;
+    readonly command: string;
+    readonly args: readonly string[];
+    readonly env: readonly NamedValue[];
+  }
+  | {
+    readonly type: "http" | "sse";
+    readonly name: string;
+    readonly url: string;
+    readonly headers: readonly NamedValue[];
+  };

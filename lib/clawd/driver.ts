@@ -5,17 +5,17 @@
  * @module
  */
 
-import type { Log } from "../ops/log.ts";
-import { messageOf } from "../turn/failure.ts";
+import type { Log } from "../core/log.ts";
+import { messageOf } from "../core/errors.ts";
 import type { PermissionAnswer } from "../turn/permission.ts";
-import { type StateBody, stateText } from "./body.ts";
-import { isRead } from "./event.ts";
-import { findPet, isPet, PORTS } from "./finder.ts";
-import { HeldPermissions } from "./held.ts";
-import { PetMap } from "./map.ts";
-import { StepQueue } from "./queue.ts";
+import { type StateBody, stateText } from "./payload.ts";
+import { isRead } from "./wire.ts";
+import { findPet, isPet, PORTS } from "./discovery.ts";
+import { PendingPermissions } from "./pending_permissions.ts";
+import { PetState } from "./pet_state.ts";
+import { Outbox } from "./outbox.ts";
 import { type Fetch, inTime, post } from "./request.ts";
-import type { Step } from "./session.ts";
+import type { Step } from "./pet_state.ts";
 import { IDENTITY } from "./wire.ts";
 
 /** How long things take, in milliseconds. */
@@ -32,7 +32,7 @@ export interface ClawdTimes {
   readonly retryMs: number;
   readonly retryMaxMs: number;
   /** How long a pet that did not ask its user counts as nobody. */
-  readonly deafMs: number;
+  readonly unavailableMs: number;
   /** All of the farewell. */
   readonly farewellMs: number;
 }
@@ -45,7 +45,7 @@ export const CLAWD_TIMES: ClawdTimes = {
   refreshMs: 4 * 60_000,
   retryMs: 2_000,
   retryMaxMs: 60_000,
-  deafMs: 60_000,
+  unavailableMs: 60_000,
   farewellMs: 1_000,
 };
 
@@ -73,9 +73,9 @@ export interface ClawdOptions {
 export class ClawdDriver implements AsyncDisposable {
   readonly #options: Required<Omit<ClawdOptions, "times">>;
   readonly #times: ClawdTimes;
-  readonly #map = new PetMap();
-  readonly #queue = new StepQueue();
-  readonly #held: HeldPermissions;
+  readonly #map = new PetState();
+  readonly #queue = new Outbox();
+  readonly #held: PendingPermissions;
   readonly #stopping = new AbortController();
   /** When each of the pet's sessions was posted last. */
   readonly #posted = new Map<string, number>();
@@ -96,7 +96,7 @@ export class ClawdDriver implements AsyncDisposable {
     this.#times = { ...CLAWD_TIMES, ...options.times };
     this.#retryMs = this.#times.retryMs;
     const { log, answer } = options;
-    this.#held = new HeldPermissions({ fetch, log, now, answer, decided: (did) => this.#decided(did) });
+    this.#held = new PendingPermissions({ fetch, log, now, answer, decided: (did) => this.#decided(did) });
   }
 
   /**
@@ -272,7 +272,7 @@ export class ClawdDriver implements AsyncDisposable {
       this.#isDeafUntil = -Infinity;
       return;
     }
-    this.#isDeafUntil = this.#options.now() + this.#times.deafMs;
+    this.#isDeafUntil = this.#options.now() + this.#times.unavailableMs;
     this.#heardAt = -Infinity;
     this.#look();
   }

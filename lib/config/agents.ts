@@ -1,10 +1,10 @@
 /** The agents that are served: made of the file's tables, and of what variables and flags say of them. @module */
 
-import type { AgentSetup } from "../acp/start.ts";
-import { sameName } from "../turn/agents.ts";
+import type { AgentConfig } from "../acp/create_agent.ts";
+import { isSameName } from "../turn/model_router.ts";
 import type { AgentTable } from "./agent_table.ts";
 import type { AgentTables } from "./file.ts";
-import { atHome } from "./kinds.ts";
+import { expandHome } from "./parsers.ts";
 import type { Values } from "./settings.ts";
 
 /** What the agent of `[agent]` is called where another one is the default. */
@@ -23,7 +23,7 @@ export interface AgentSource {
  * `OPENAB_AGENT_COMMAND`, which takes that name; else the first of `[agents]`. Adds what is wrong to `mistakes`, what is
  * odd to `warnings`.
  */
-export function readAgents(source: AgentSource, mistakes: string[], warnings: string[]): AgentSetup[] {
+export function readAgents(source: AgentSource, mistakes: string[], warnings: string[]): AgentConfig[] {
   const { tables: { agent, agents }, values } = source;
   const names = [...agents.keys()];
   const chosen = chosenOf(source, names);
@@ -37,7 +37,7 @@ export function readAgents(source: AgentSource, mistakes: string[], warnings: st
   if (hasOwn) {
     const own = ownAgent(source, command, isAgent ? OWN_NAME : values.model ?? OWN_NAME);
     // A name that was refused has been told.
-    const other = values.model && names.find((name) => sameName(name, own.name));
+    const other = values.model && names.find((name) => isSameName(name, own.name));
     if (other) mistakes.push(twoOfOneName(own.name, other));
     served.unshift(own);
     if (!command && agent) {
@@ -65,10 +65,10 @@ function chosenOf(
   // It is nothing where it was refused.
   const wanted: string | undefined = values.model;
   if (wanted === undefined) return undefined;
-  const name = names.find((name) => name === wanted) ?? names.find((name) => sameName(name, wanted));
+  const name = names.find((name) => name === wanted) ?? names.find((name) => isSameName(name, wanted));
   if (name !== undefined) return { name };
   const [agent = "", ...model] = wanted.split("/");
-  const owner = model.length > 0 ? names.find((name) => sameName(name, agent)) : undefined;
+  const owner = model.length > 0 ? names.find((name) => isSameName(name, agent)) : undefined;
   return owner === undefined ? undefined : { name: owner, model: model.join("/") };
 }
 
@@ -84,7 +84,7 @@ function twoOfOneName(own: string, other: string): string {
 }
 
 /** The agent of `[agent]` or `OPENAB_AGENT_COMMAND`; without either, the demo agent. */
-function ownAgent(source: AgentSource, command: readonly string[] | undefined, name: string): AgentSetup {
+function ownAgent(source: AgentSource, command: readonly string[] | undefined, name: string): AgentConfig {
   const { tables: { agent }, values } = source;
   const [program, ...args] = command ?? [];
   const table = { ...agent ?? NO_TABLE, command: program, args };
@@ -127,7 +127,7 @@ function ownCommand({ tables: { agent }, values, flags }: AgentSource): readonly
 }
 
 /** A variable or flag that is set wins over every table. */
-function toConfig(name: string, table: AgentTable, source: AgentSource): AgentSetup {
+function toConfig(name: string, table: AgentTable, source: AgentSource): AgentConfig {
   const { values, env } = source;
   const workingDir = isSet(source, "VTUBER_WORKING_DIR")
     ? values.workingDir
@@ -135,8 +135,8 @@ function toConfig(name: string, table: AgentTable, source: AgentSource): AgentSe
   return {
     ...table,
     name,
-    command: table.command && atHome(table.command, env),
-    workingDir: atHome(workingDir, env),
+    command: table.command && expandHome(table.command, env),
+    workingDir: expandHome(workingDir, env),
     permissions: isSet(source, "VTUBER_PERMISSIONS")
       ? values.permissions
       : table.permissions ?? values.permissions,

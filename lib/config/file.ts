@@ -1,12 +1,11 @@
 /** The configuration file, in OpenAB's shape. @module */
 
-import { DEFAULT_AGENT, sameName } from "../turn/agents.ts";
-import { messageOf } from "../turn/failure.ts";
-import { AGENT_KEYS, type AgentTable, readAgentTable } from "./agent_table.ts";
-import type { Findings } from "./mcp_servers.ts";
-import { nearest, plain } from "./nearest.ts";
+import { messageOf } from "../core/errors.ts";
+import { DEFAULT_AGENT, isSameName } from "../turn/model_router.ts";
+import { AGENT_KEYS, type AgentTable, type Findings, readAgentTable } from "./agent_table.ts";
 import { isKeyVariable } from "./secrets.ts";
-import { isTable, readToml, type TomlTable } from "./toml.ts";
+import { plain, suggest } from "./suggest.ts";
+import { parse, TomlError } from "smol-toml";
 
 /** Agents in the file, beside `[agent]`. */
 const MAX_AGENTS = 50;
@@ -83,7 +82,7 @@ function findingsOf(file: string, mistakes: string[], warnings: string[]): Findi
   return {
     wrong: (path, what) => mistakes.push(`${file}: ${shown(path)}: ${what}.`),
     unknown(path, key, known) {
-      const meant = nearest(key, known);
+      const meant = suggest(key, known);
       const hint = meant ? ` Did you mean ${meant}?` : "";
       warnings.push(`${file}: ${shown(`${path}.${key}`)} is not a setting of this version.${hint}`);
     },
@@ -94,7 +93,7 @@ function findingsOf(file: string, mistakes: string[], warnings: string[]): Findi
 function outsideWarnings(raw: TomlTable): string[] {
   const keys = Object.keys(raw).filter((key) => !TABLES.includes(key));
   const odd = keys.flatMap((key) => {
-    const meant = nearest(key, TABLES);
+    const meant = suggest(key, TABLES);
     if (meant) return [`${key} is not read. Did you mean ${meant}?`];
     const [own] = AGENT_KEYS.filter((name) => plain(name) === plain(key));
     return own
@@ -107,10 +106,10 @@ function outsideWarnings(raw: TomlTable): string[] {
 
 /** What is wrong with an agent's name, `others` being those of the agents before it. */
 function nameFault(name: string, others: readonly string[]): string | undefined {
-  if (sameName(name, DEFAULT_AGENT)) {
+  if (isSameName(name, DEFAULT_AGENT)) {
     return `no agent can be called ${name}, since requests mean the default agent by it`;
   }
-  const other = others.find((other) => sameName(name, other));
+  const other = others.find((other) => isSameName(name, other));
   if (other) return `requests mean ${other} by it too, since capital letters make no difference to them`;
   if (AGENT_NAME.test(name)) return undefined;
   return 'an agent\'s name begins with a letter or digit, goes on with those, ".", "_" and "-", and has 64 at most';
@@ -160,4 +159,41 @@ export function unreadable(source: string, path: string, error: unknown): string
     ? "it is a folder"
     : messageOf(error);
   return `${source}: ${path} cannot be read: ${why}.`;
+}
+
+/** A table of a file. */
+export type TomlTable = Readonly<Record<string, unknown>>;
+
+/** What was read, or what stands in the way. */
+export type TomlRead =
+  | { readonly table: TomlTable; readonly fault?: undefined }
+  | { readonly table?: undefined; readonly fault: string };
+
+/** What to do about the kinds of errors that are made most. */
+const HINTS: readonly [kind: RegExp, hint: string][] = [
+  [/^invalid value$|numeric literal$/, 'a text must stand in quotes, as in NAME = "value"'],
+  [/^trying to redefine/, "each table and each key may stand there only once"],
+];
+
+/** Reads a file. A fault names line, column and the kind of error, and nothing of the text. */
+export function readToml(text: string): TomlRead {
+  try {
+    // Other tables may hold numbers that are too big for us.
+    return { table: parse(text, { integersAsBigInt: "asNeeded" }) };
+  } catch (error) {
+    if (!(error instanceof TomlError)) return { fault: "it is no TOML" };
+    const kind = kindOf(error);
+    const hint = HINTS.find(([pattern]) => pattern.test(kind))?.[1];
+    return { fault: `line ${error.line}, column ${error.column}: ${kind}${hint ? ` (${hint})` : ""}` };
+  }
+}
+
+/** What stands in the first line of the message; the others quote the file. */
+function kindOf({ message }: TomlError): string {
+  return /^Invalid TOML document: ([a-z][a-z ,.:-]*?)\.?$/m.exec(message)?.[1] ?? "it is no TOML";
+}
+
+/** Whether a value of a file is a table; dates are objects too. */
+export function isTable(value: unknown): value is TomlTable {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date);
 }

@@ -1,6 +1,6 @@
 /** What the program prints for people: its help, its version, and where to point a skin. Pure. @module */
 
-import { isLoopback } from "../http/guard.ts";
+import { isLoopback } from "../http/access.ts";
 import type { Config } from "./load.ts";
 import { SETTING_HELP } from "./settings.ts";
 

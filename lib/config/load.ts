@@ -5,19 +5,21 @@
  * @module
  */
 
-import type { AgentSetup } from "../acp/start.ts";
-import type { BusyMode, SessionMode } from "../conversation/policy.ts";
+import type { AgentConfig } from "../acp/create_agent.ts";
+import type { SessionMode } from "../conversation/resolve.ts";
+import type { BusyMode } from "../conversation/turn_queue.ts";
+import type { LogLevel } from "../core/log.ts";
 import type { AmbientSettings } from "../events/ambient.ts";
-import { isLoopback } from "../http/guard.ts";
-import type { StreamOptions } from "../openai/answer.ts";
-import type { LogLevel } from "../ops/log.ts";
+import { isLoopback } from "../http/access.ts";
+import type { StreamOptions } from "../openai/response.ts";
 import { type EmotionWords, emotionWords } from "../turn/emotion.ts";
-import type { TurnLimits } from "../turn/run.ts";
+import type { TurnLimits } from "../turn/turn.ts";
 import { readAgents } from "./agents.ts";
-import { dataDirOf, keepsNothing, NO_HOME } from "./data_dir.ts";
 import { NO_TABLES, readAgentTables } from "./file.ts";
-import { leaksOf } from "./secrets.ts";
-import { isKnown, readSettings } from "./settings.ts";
+import { expandHome } from "./parsers.ts";
+import { findKeyLeaks } from "./secrets.ts";
+import { isKnown, readSettings, SETTING_HELP } from "./settings.ts";
+import { parseArgs, type ParseArgsConfig } from "node:util";
 
 /** Accepted for OpenAB's sake, without effect, with the reason. */
 const WITHOUT_EFFECT: ReadonlyMap<string, string> = new Map([
@@ -36,7 +38,7 @@ export interface Config {
   readonly strictModels: boolean;
   readonly chatPath: string;
   /** One at least; the default one is the first. */
-  readonly agents: readonly AgentSetup[];
+  readonly agents: readonly AgentConfig[];
   /** Names of the variables whose values the file's agents are made with: `${NAME}`. */
   readonly fileVariables: readonly string[];
   /** Which requests are one conversation. */
@@ -106,7 +108,7 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
   const tables = file ? readAgentTables(file, env, mistakes, warnings) : NO_TABLES;
   warnings.push(...variableWarnings(env));
   const agents = readAgents({ tables, values, env, flags }, mistakes, warnings);
-  for (const [name, fields] of values.authKey ? leaksOf(agents, values.authKey, env) : []) {
+  for (const [name, fields] of values.authKey ? findKeyLeaks(agents, values.authKey, env) : []) {
     mistakes.push(
       `VTUBER_AUTH_KEY may not be handed to an agent: take it out of ${
         fields.join(" and ")
@@ -172,4 +174,69 @@ function variableWarnings(env: Readonly<Record<string, string>>): string[] {
     const isOurs = name.startsWith("VTUBER_");
     return isOurs && !isKnown(name) ? [`${name} is not a setting of this version.`] : [];
   });
+}
+
+/** What the command line says. */
+export interface Flags {
+  /** Values by the variable that each flag stands for. */
+  readonly flags: Readonly<Record<string, string>>;
+  readonly help: boolean;
+  readonly version: boolean;
+  /** Path of the configuration file. */
+  readonly config: string | undefined;
+}
+
+/** Reads the arguments. @throws {TypeError} that names a flag which is not known or lacks its value. */
+export function readFlags(args: readonly string[]): Flags {
+  const options: NonNullable<ParseArgsConfig["options"]> = {
+    help: { type: "boolean", short: "h" },
+    version: { type: "boolean", short: "V" },
+    config: { type: "string" },
+  };
+  const variables = new Map<string, string>();
+  for (const { flag, env, isSwitch } of SETTING_HELP) {
+    if (flag === undefined) continue;
+    options[flag] = { type: isSwitch ? "boolean" : "string" };
+    variables.set(flag, env);
+  }
+  const { values } = parseArgs({ args: [...args], options, strict: true });
+  const { help, version, config, ...others } = values;
+  const flags = Object.entries(others).map(([name, value]) => [variables.get(name), String(value)]);
+  return {
+    flags: Object.fromEntries(flags),
+    help: help === true,
+    version: version === true,
+    config: typeof config === "string" ? config : undefined,
+  };
+}
+
+/** What `VTUBER_DATA_DIR` is set to so that nothing is kept on disk. */
+const NONE = "none";
+/** The folder in the system's folder for data. */
+const OWN = "oab-vtuber";
+/** The warning for who has no home folder. */
+export const NO_HOME =
+  "Conversations are not kept on disk, since this user has no home folder: set VTUBER_DATA_DIR to a folder.";
+
+/** The folder that is set, or the usual one of the operating system (`Deno.build.os`); nothing if there is none. */
+export function dataDirOf(
+  set: string | undefined,
+  os: string,
+  env: Readonly<Record<string, string>>,
+): string | undefined {
+  if (set !== undefined) return keepsNothing(set) ? undefined : expandHome(set, env);
+  if (os === "windows") {
+    const local = env.LOCALAPPDATA || (env.USERPROFILE && `${env.USERPROFILE}\\AppData\\Local`);
+    return local ? `${local}\\${OWN}` : undefined;
+  }
+  const { HOME: home, XDG_DATA_HOME: xdg } = env;
+  if (os === "darwin") return home ? `${home}/Library/Application Support/${OWN}` : undefined;
+  // What is not absolute is to be ignored, says the XDG specification.
+  if (xdg?.startsWith("/")) return `${xdg}/${OWN}`;
+  return home ? `${home}/.local/share/${OWN}` : undefined;
+}
+
+/** Whether nothing is to be kept on disk, as it was set. */
+export function keepsNothing(set: string | undefined): boolean {
+  return set?.toLowerCase() === NONE;
 }

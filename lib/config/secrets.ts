@@ -1,8 +1,8 @@
 /** What must not be seen, and what must not be handed on: pure. @module */
 
-import type { McpServer, NamedValue } from "../acp/mcp.ts";
-import type { AgentSetup } from "../acp/start.ts";
-import { splitCommand } from "./kinds.ts";
+import type { McpServer, NamedValue } from "../acp/wire.ts";
+import type { AgentConfig } from "../acp/create_agent.ts";
+import { splitCommand } from "./parsers.ts";
 import type { Config } from "./load.ts";
 
 /** Characters of a text that is kept secret; shorter ones are words that stand everywhere. */
@@ -32,7 +32,7 @@ type Named = readonly [name: string, value: string];
  * and arguments whose names say that they are secret, and addresses with a password or a query. Names of agents and of
  * variables stay readable, wherever they stand.
  */
-export function secretsOf(
+export function collectSecrets(
   { authKey, agents, fileVariables }: Pick<Config, "authKey" | "agents" | "fileVariables">,
   own: Variables,
 ): string[] {
@@ -177,8 +177,8 @@ export function isKeyVariable(name: string): boolean {
 }
 
 /** Where the key would reach an agent: each agent's name, and its fields at fault. */
-export function leaksOf(
-  agents: readonly AgentSetup[],
+export function findKeyLeaks(
+  agents: readonly AgentConfig[],
   secret: string,
   own: Variables,
 ): [name: string, fields: string[]][] {
@@ -205,7 +205,7 @@ interface Field {
 }
 
 /** All texts that an agent is made of. */
-function fieldsOf({ name: _name, env, mcpServers, workingDir, inheritEnv, ...others }: AgentSetup): Field[] {
+function fieldsOf({ name: _name, env, mcpServers, workingDir, inheritEnv, ...others }: AgentConfig): Field[] {
   return [
     ...Object.entries(others).map(([field, value]) => word(field, textsIn(value))),
     word("working_dir", [workingDir]),

@@ -2,11 +2,12 @@
 
 import { z } from "zod";
 import { PERMISSION_POLICIES } from "../acp/permission.ts";
-import { BUSY_MODES, SESSION_MODES } from "../conversation/policy.ts";
+import { SESSION_MODES } from "../conversation/resolve.ts";
+import { BUSY_MODES } from "../conversation/turn_queue.ts";
 import { AMBIENT_MODES } from "../events/ambient.ts";
-import { URGENCIES } from "../events/event.ts";
-import { ERROR_MODES, HEARTBEATS } from "../openai/answer.ts";
-import { LOG_LEVELS } from "../ops/log.ts";
+import { URGENCIES } from "../events/wire.ts";
+import { ERROR_MODES, HEARTBEATS } from "../openai/response.ts";
+import { LOG_LEVELS } from "../core/log.ts";
 import {
   address,
   agentName,
@@ -21,7 +22,7 @@ import {
   truth,
   variableNames,
   whole,
-} from "./kinds.ts";
+} from "./parsers.ts";
 
 /** Every setting. */
 const SETTINGS = {

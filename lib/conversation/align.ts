@@ -1,24 +1,24 @@
 /** Lays the turns of a transcript beside those of a conversation: pure. @module */
 
-import type { KnownConversation, KnownTurn } from "./memory.ts";
-import { isSameReply, type TranscriptPrint, type TurnPrint } from "./print.ts";
+import type { ConversationRecord, TurnRecord } from "./record.ts";
+import { isSameReply, type TranscriptFingerprint, type TurnFingerprint } from "./fingerprint.ts";
 
 /** The place of a turn that the conversation does not have yet. */
-export const NEW = -1;
+export const UNMATCHED = -1;
 /** The place of a turn that lies behind what is compared. */
-export const PASSED = -2;
+export const SKIPPED = -2;
 
 /** Places where a transcript is tried to begin in a conversation: the same words may come again and again. */
 const MAX_STARTS = 16;
 
 /** How a transcript goes on from a conversation. */
 export interface Continuation {
-  /** For each turn of the transcript which of the conversation's turns it is, or {@linkcode NEW}, or {@linkcode PASSED}. */
-  readonly places: readonly number[];
+  /** For each turn of the transcript which of the conversation's turns it is, or {@linkcode UNMATCHED}, or {@linkcode SKIPPED}. */
+  readonly positions: readonly number[];
   /** The last turn was put before and is to be put once more. */
-  readonly isAgain: boolean;
+  readonly isRetry: boolean;
   /** The conversation's turns that the caller has left out of its transcript, though they were answered. */
-  readonly left?: readonly number[];
+  readonly omitted?: readonly number[];
 }
 
 /** A transcript beside a conversation. */
@@ -27,17 +27,17 @@ export interface Alignment extends Continuation {
   /** The transcript begins where the conversation does. */
   readonly isWhole: boolean;
   /** Every turn of the conversation is there, but for those that may be missing. */
-  readonly isReached: boolean;
+  readonly coversAnsweredTurns: boolean;
   /** It asks for another answer to a turn that has one. */
   readonly isRegenerated: boolean;
   /** Something that they share was answered. */
-  readonly isAnswered: boolean;
+  readonly hasAnsweredTurn: boolean;
   /** Turns of the conversation that are passed over, from where the transcript begins in it. */
   readonly missing: number;
 }
 
 /** What is compared of a conversation. */
-export type Turns = Pick<KnownConversation, "turns" | "turnsBefore" | "reply">;
+export type Turns = Pick<ConversationRecord, "turns" | "turnsBefore" | "reply">;
 
 /**
  * The best way to lay a transcript beside a conversation, if any of its turns fits.
@@ -45,7 +45,7 @@ export type Turns = Pick<KnownConversation, "turns" | "turnsBefore" | "reply">;
  * @param isNamed It is known to be this conversation: else two who only begin alike are not taken for one.
  */
 export function align(
-  transcript: TranscriptPrint,
+  transcript: TranscriptFingerprint,
   conversation: Turns,
   isNamed = false,
 ): Alignment | undefined {
@@ -53,15 +53,15 @@ export function align(
   const { turns: known } = conversation;
   const [first] = turns;
   // Then the caller has the last answer, and asks for no other, where the same words come again and again.
-  const hasReply = isSameReply(reply?.print, conversation.reply);
-  const worth = ({ isReached, isRegenerated, matched, missing }: Alignment) => [
-    Number(isReached),
+  const hasReply = isSameReply(reply?.fingerprint, conversation.reply);
+  const worth = ({ coversAnsweredTurns, isRegenerated, matched, missing }: Alignment) => [
+    Number(coversAnsweredTurns),
     Number(!hasReply || !isRegenerated),
     matched,
     -missing,
   ];
   let best: Alignment | undefined;
-  let isStart = areWhole(transcript, conversation);
+  let isStart = bothFromStart(transcript, conversation);
   let starts = 0;
   let ahead = known.filter(({ state }) => state === "answered").length;
   for (const [start, turn] of known.entries()) {
@@ -69,10 +69,10 @@ export function align(
     const isNear = isStart || ahead <= turns.length;
     if (first && isNear && isSameTurn(first, turn)) {
       if (++starts > MAX_STARTS) break;
-      const found = walk(turns, known, start, { isWhole: isStart, isNamed });
+      const found = alignFrom(turns, known, start, { isWhole: isStart, isNamed });
       if (best === undefined || compare(worth(found), worth(best)) > 0) best = found;
       // Those that begin later have less in common.
-      if (found.isReached && found.missing === 0 && !(hasReply && found.isRegenerated)) break;
+      if (found.coversAnsweredTurns && found.missing === 0 && !(hasReply && found.isRegenerated)) break;
     }
     if (turn.state !== "answered") continue;
     isStart = false;
@@ -82,27 +82,27 @@ export function align(
 }
 
 /** How many turns from its beginning on a conversation shares with a transcript, if any of them was answered. */
-export function shared(transcript: TranscriptPrint, conversation: Turns): number {
+export function commonPrefixLength(transcript: TranscriptFingerprint, conversation: Turns): number {
   const { turns } = transcript;
   const { turns: known } = conversation;
   const [first] = turns;
-  if (first === undefined || !areWhole(transcript, conversation)) return 0;
+  if (first === undefined || !bothFromStart(transcript, conversation)) return 0;
   // What was never answered may be missing there.
   const end = known.findIndex(({ state }) => state === "answered") + 1;
   const starts = known.slice(0, end).flatMap((turn, start) => isSameTurn(first, turn) ? [start] : []);
-  const found = starts.map((start) => walk(turns, known, start, { isWhole: true, isNamed: false }));
-  return Math.max(0, ...found.map(({ isAnswered, matched }) => isAnswered ? matched : 0));
+  const found = starts.map((start) => alignFrom(turns, known, start, { isWhole: true, isNamed: false }));
+  return Math.max(0, ...found.map(({ hasAnsweredTurn, matched }) => hasAnsweredTurn ? matched : 0));
 }
 
 /** Whether the beginnings of both are there. */
-function areWhole(transcript: TranscriptPrint, conversation: Turns): boolean {
+function bothFromStart(transcript: TranscriptFingerprint, conversation: Turns): boolean {
   return transcript.turnsBefore === 0 && conversation.turnsBefore === 0;
 }
 
 /** Goes along both at once. A turn that was never answered may be missing: some skins keep it, others do not. */
-function walk(
-  turns: readonly TurnPrint[],
-  known: readonly KnownTurn[],
+function alignFrom(
+  turns: readonly TurnFingerprint[],
+  known: readonly TurnRecord[],
   start: number,
   { isWhole, isNamed }: { isWhole: boolean; isNamed: boolean },
 ): Alignment {
@@ -122,15 +122,15 @@ function walk(
   const isRepeated = isReached && matched === turns.length;
   const last = known[places.at(-1)!]!;
   const isOpen = last.state !== "answered" || turns.at(-1)!.media !== "" && last.media === "";
-  while (places.length < turns.length) places.push(NEW);
+  while (places.length < turns.length) places.push(UNMATCHED);
   return {
-    places,
+    positions: places,
     matched,
     isWhole,
-    isReached,
-    isAnswered,
+    coversAnsweredTurns: isReached,
+    hasAnsweredTurn: isAnswered,
     missing,
-    isAgain: isRepeated && isOpen,
+    isRetry: isRepeated && isOpen,
     isRegenerated: isRepeated && !isOpen,
   };
 }
@@ -139,16 +139,19 @@ function walk(
  * How a transcript goes on whose last answer is the conversation's last, whatever turns the caller has left out: those
  * beyond its window, or prompts that it made itself. There must be an answer for each of those that it left out.
  */
-export function prove({ turns, reply }: TranscriptPrint, conversation: Turns): Continuation | undefined {
+export function alignByLastReply(
+  { turns, reply }: TranscriptFingerprint,
+  conversation: Turns,
+): Continuation | undefined {
   const { turns: known, turnsBefore } = conversation;
-  if (!reply?.isProof || !isSameReply(reply.print, conversation.reply)) return undefined;
+  if (!reply?.isDistinctive || !isSameReply(reply.fingerprint, conversation.reply)) return undefined;
   const heard = turns.filter(({ index }) => index < reply.index);
   const end = known.findLastIndex(({ state }) => state === "answered") + 1;
   // Then it may be a greeting, which a skin gives everybody: no agent answered anything.
   if (heard.length === 0 && end === 0) return undefined;
-  const places = backwards(heard, known.slice(0, end));
-  if (places.includes(PASSED) && turnsBefore === 0) return undefined;
-  const last = places.at(-1) ?? PASSED;
+  const places = alignFromEnd(heard, known.slice(0, end));
+  if (places.includes(SKIPPED) && turnsBefore === 0) return undefined;
+  const last = places.at(-1) ?? SKIPPED;
   const answers = known.filter(({ state }, place) => state === "answered" && place >= last).length;
   if (heard.length > 0 && reply.run < answers) return undefined;
   // What lies before a window is not left out, but for an opening that is all there is.
@@ -161,30 +164,30 @@ export function prove({ turns, reply }: TranscriptPrint, conversation: Turns): C
   const since = turns.slice(heard.length).map((turn) => {
     const place = known.findIndex((known, place) => place >= at && isSameTurn(turn, known));
     at = place < 0 ? known.length : place + 1;
-    return place < 0 ? NEW : place;
+    return place < 0 ? UNMATCHED : place;
   });
-  return { places: [...places, ...since], isAgain: since.at(-1) !== NEW, left };
+  return { positions: [...places, ...since], isRetry: since.at(-1) !== UNMATCHED, omitted: left };
 }
 
 /** The places of the turns, looked for from the end, best where they have an answer too; the rest is passed. */
-export function backwards(turns: readonly TurnPrint[], known: readonly KnownTurn[]): number[] {
+export function alignFromEnd(turns: readonly TurnFingerprint[], known: readonly TurnRecord[]): number[] {
   let at = known.length;
-  const lastOf = (turn: TurnPrint, isAnswered: boolean) => {
+  const lastOf = (turn: TurnFingerprint, isAnswered: boolean) => {
     for (let place = at - 1; place >= 0; place--) {
       const same = known[place]!;
       if (isSameTurn(turn, same) && (!isAnswered || same.state === "answered")) return place;
     }
-    return PASSED;
+    return SKIPPED;
   };
   return turns.toReversed().map((turn) => {
-    const answered = turn.isAnswered ? lastOf(turn, true) : PASSED;
-    at = answered === PASSED ? lastOf(turn, false) : answered;
+    const answered = turn.isAnswered ? lastOf(turn, true) : SKIPPED;
+    at = answered === SKIPPED ? lastOf(turn, false) : answered;
     return at;
   }).reverse();
 }
 
 /** The same words, and no other pictures: skins leave those out of what they keep. */
-export function isSameTurn(turn: TurnPrint, known: KnownTurn): boolean {
+export function isSameTurn(turn: TurnFingerprint, known: TurnRecord): boolean {
   return turn.words === known.words &&
     (turn.media === "" || known.media === "" || turn.media === known.media);
 }

@@ -33,3 +33,11 @@ export function leading(messages: readonly Message[]): number {
 export function isTurn({ role }: Message): boolean {
   return role === "user" || role === "tool";
 }
+
+/** Tags alone, such as `[silent]`, or one remark in brackets: AniCompanion's signs for an answer that is none. */
+const SILENT_REPLY = /^(?:\[[^\]\n]*\][\s.]*)*(?:\([^()]*\)\s*)?$/;
+
+/** Whether an answer says nothing. A skin that knows these signs forgets the question as well. */
+export function isSilentReply(reply: string): boolean {
+  return SILENT_REPLY.test(reply.trim());
+}

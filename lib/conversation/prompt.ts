@@ -1,6 +1,6 @@
 /** Messages as a prompt: pure, and nothing is lost or added. @module */
 
-import type { Accepts, PromptBlock } from "../turn/agent.ts";
+import type { PromptBlock, PromptCapabilities } from "../turn/agent.ts";
 import { isTurn, leading, type Message, type Part, type Role } from "./message.ts";
 
 /** The start of what would pass for one of our tags. */
@@ -13,7 +13,7 @@ const ROLE_TAG = /<(?=\/?(?:system|user|assistant|tool)\b)/g;
  * @param turns The places of the new turns among the messages, in order.
  * @param withPersona The system messages at the start are news as well.
  */
-export function newsOf(
+export function unseenMessages(
   messages: readonly Message[],
   turns: readonly number[],
   withPersona: boolean,
@@ -32,11 +32,11 @@ export function newsOf(
 }
 
 /** The part of a transcript since its last answer, for a session that heard the rest; at least its last turn. */
-export function newsSinceAnswer(messages: readonly Message[]): Message[] {
+export function messagesSinceReply(messages: readonly Message[]): Message[] {
   const answered = messages.findLastIndex(({ role }) => role === "assistant");
   const turns = messages.flatMap((message, index) => isTurn(message) ? [index] : []);
   const after = turns.filter((index) => index > answered);
-  return newsOf(messages, after.length > 0 ? after : turns.slice(-1), false);
+  return unseenMessages(messages, after.length > 0 ? after : turns.slice(-1), false);
 }
 
 /**
@@ -55,7 +55,7 @@ export function newsSinceAnswer(messages: readonly Message[]): Message[] {
  * assertEquals(blocks, [{ type: "text", text: "<system>\nYou are Mao.\n</system>\n\nHello!" }]);
  * ```
  */
-export function toPrompt(messages: readonly Message[], accepts: Accepts): PromptBlock[] {
+export function toPrompt(messages: readonly Message[], accepts: PromptCapabilities): PromptBlock[] {
   const plainFrom = messages.findLastIndex((message) => message.role !== "user") + 1;
   const tagged = plainFrom > 0 || messages.some((message) => message.name !== undefined);
   const blocks: PromptBlock[] = [];

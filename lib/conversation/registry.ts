@@ -1,24 +1,29 @@
 /** The conversations: each request finds its own, takes its turn in it, and hears it in the session that serves it. @module */
 
+import { AppError } from "../core/errors.ts";
 import type { Agent } from "../turn/agent.ts";
-import { Failure } from "../turn/failure.ts";
-import { preparedTurn } from "../turn/prepared.ts";
-import type { Turn } from "../turn/run.ts";
-import type { Slots } from "../turn/slots.ts";
-import { NEW } from "./align.ts";
-import { findConversation, type Found, type Whose } from "./find.ts";
-import type { Brought, Known } from "./known.ts";
-import { Hold } from "./hold.ts";
-import { type Live, LiveConversations, type LiveOptions, newLive } from "./live.ts";
-import type { Place } from "./line.ts";
+import { cannedTurn } from "../turn/canned_replies.ts";
+import type { Turn } from "../turn/turn.ts";
+import type { TurnLimiter } from "../turn/turn_limiter.ts";
+import {
+  type ActiveConversation,
+  ActiveConversations,
+  type ActiveConversationsOptions,
+  newActiveConversation,
+} from "./active.ts";
+import { UNMATCHED } from "./align.ts";
+import type { Conversation, TranscriptDelta } from "./conversation.ts";
+import { PrivateConversation } from "./private_conversation.ts";
 import type { Message } from "./message.ts";
-import type { BusyMode, SessionMode } from "./policy.ts";
-import { type PutOptions, putTurn } from "./put.ts";
-import { type ConversationSummary, summaryOf } from "./summary.ts";
+import type { SessionMode } from "./resolve.ts";
+import type { BusyMode } from "./turn_queue.ts";
+import { type ConversationKey, type Resolution, resolveConversation } from "./resolve.ts";
+import { startTurn, type StartTurnOptions } from "./start_turn.ts";
+import type { QueueTicket } from "./turn_queue.ts";
 
 /** What the registry is made of. */
-export interface ConversationOptions extends LiveOptions, PutOptions {
-  readonly slots: Slots;
+export interface ConversationOptions extends ActiveConversationsOptions, StartTurnOptions {
+  readonly turnLimiter: TurnLimiter;
   readonly mode: SessionMode;
   readonly onBusy: BusyMode;
 }
@@ -29,36 +34,39 @@ export interface TurnRequest {
    * Whose it is; or the conversation that is held, which is told what was said after the last answer, and of which
    * nothing is remembered. Without one it gets a session of its own, closed when it is done.
    */
-  readonly conversation?: Whose | Hold | undefined;
+  readonly conversation?: ConversationKey | PrivateConversation | undefined;
   /** Holds the conversation from now on, and its place in it: nobody's turn comes between those of the holder. */
-  readonly hold?: Hold | undefined;
+  readonly hold?: PrivateConversation | undefined;
   /** Without one, the default. */
   readonly agent?: Agent | undefined;
   /** The agent's name for the model that is to answer. */
   readonly model?: string | undefined;
   /** See `TurnOptions.unasked`. */
-  readonly unasked?: boolean;
+  readonly unsolicited?: boolean;
   readonly messages: readonly Message[];
   /** What to answer, if it was prepared: then no agent is asked. */
-  readonly answer?: string | undefined;
+  readonly cannedReply?: string | undefined;
   /** Keep what is said, so that the same request, sent again, can read it from the start. */
   readonly record: boolean;
 }
 
 /** The conversations. */
-export class Conversations {
+export class ConversationRegistry {
   readonly #options: ConversationOptions;
-  readonly #live: LiveConversations;
+  readonly #live: ActiveConversations;
   readonly #running = new Set<Turn>();
   /** Of every turn that runs or waits, or whose caller may have another: its conversation, and what it brings to that. */
-  readonly #places = new Map<Place, { readonly live: Live; readonly brought: Brought | undefined }>();
+  readonly #places = new Map<
+    QueueTicket,
+    { readonly live: ActiveConversation; readonly brought: TranscriptDelta | undefined }
+  >();
   #draining = false;
   /** Aborts when nothing may begin any more, with the failure of what has begun. */
   readonly #failed = new AbortController();
 
   constructor(options: ConversationOptions) {
     this.#options = options;
-    this.#live = new LiveConversations(options);
+    this.#live = new ActiveConversations(options);
   }
 
   /** The turns that run now. */
@@ -71,40 +79,47 @@ export class Conversations {
    * the user's choice: it is superseded (cancelled, and the new one begins when it has really ended), waited for, or
    * this one is refused.
    *
-   * @throws {Failure} if the turn could not begin; the signal's reason if it aborts before that.
+   * @throws {AppError} if the turn could not begin; the signal's reason if it aborts before that.
    */
-  async begin(request: TurnRequest, signal?: AbortSignal): Promise<Turn> {
+  async startTurn(request: TurnRequest, signal?: AbortSignal): Promise<Turn> {
     // Who has gone takes nobody's place.
     signal?.throwIfAborted();
-    const { conversation, hold } = request;
-    const kept = conversation instanceof Hold ? conversation.take() : undefined;
+    const { conversation, hold: openPrivate } = request;
+    const kept = conversation instanceof PrivateConversation ? conversation.take() : undefined;
     // Who has begun is let finish.
     if (this.#draining && kept === undefined) {
-      throw new Failure("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 });
+      throw new AppError("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 });
     }
     const { found, messages } = this.#find(request);
-    if (request.answer !== undefined) return await this.#answer(request, request.answer, found);
+    if (request.cannedReply !== undefined) return await this.#answer(request, request.cannedReply, found);
     const live = this.#liveOf(request, found);
     const place = kept ?? this.#enter(live);
     const brought = found && this.#bring(live, found);
-    if (brought && live.known?.isNamed) live.unsaid.keep(brought, messages);
-    if (conversation instanceof Hold) this.#live.holdWith(conversation, live);
-    else if (hold) this.#live.holdWith(hold, live, brought);
+    if (brought && live.conversation?.isNamed) live.undelivered.keep(brought, messages);
+    if (conversation instanceof PrivateConversation) this.#live.holdWith(conversation, live);
+    else if (openPrivate) this.#live.holdWith(openPrivate, live, brought);
     this.#places.set(place, { live, brought });
-    place.left.then(() => this.#places.delete(place));
+    place.released.then(() => this.#places.delete(place));
     clearTimeout(live.timer);
     const settle = () => {
-      if (hold) hold.keep(place, live);
-      else place.leave();
-      this.#live.rest(live);
+      if (openPrivate) openPrivate.keep(place, live);
+      else place.release();
+      this.#live.onIdle(live);
     };
     try {
       const givenUp = await this.#ready(place, signal).catch((error) => {
         throw inConversation(error, live);
       });
-      const asked = { ...request, messages, live, brought, givenUp, failed: this.#failed.signal };
-      const turn = await putTurn(asked, this.#live, this.#options);
-      place.began(turn);
+      const asked = {
+        ...request,
+        messages,
+        active: live,
+        delta: brought,
+        cancelled: givenUp,
+        shutdown: this.#failed.signal,
+      };
+      const turn = await startTurn(asked, this.#live, this.#options);
+      place.attach(turn);
       if (this.#failed.signal.aborted) turn.fail(this.#failed.signal.reason);
       this.#running.add(turn);
       turn.ended.then(() => {
@@ -115,7 +130,7 @@ export class Conversations {
     } catch (error) {
       settle();
       // Who is told to send it again does so; who is passed by does not.
-      if (!isCancel(error)) live.unsaid.drop(request.messages);
+      if (!isCancel(error)) live.undelivered.drop(request.messages);
       throw error;
     }
   }
@@ -127,24 +142,24 @@ export class Conversations {
    * @returns How many.
    */
   interrupt(conversation: string | undefined): number {
-    const meant = [...this.#places].filter(([{ isNext, turn }, { live: { known } }]) =>
-      isNext && (conversation === undefined || conversation === (turn?.conversation ?? known?.id))
+    const meant = [...this.#places].filter(([{ isHead, turn }, { live: { conversation: known } }]) =>
+      isHead && (conversation === undefined || conversation === (turn?.conversation ?? known?.id))
     );
-    for (const [place, { live: { known }, brought }] of meant) {
-      if (place.turn === undefined && known && brought) known.ended(brought, "told");
-      place.giveUp("The turn was interrupted.");
+    for (const [place, { live: { conversation: known }, brought }] of meant) {
+      if (place.turn === undefined && known && brought) known.setLastState(brought, "delivered");
+      place.cancelAll("The turn was interrupted.");
     }
     return meant.length;
   }
 
   /** Holds a conversation, of several turns of one caller. */
-  hold(): Hold {
+  hold(): PrivateConversation {
     return this.#live.hold();
   }
 
   /** The conversations of a key that an agent has heard of, or that have a name; the one that was used last first. */
   list(key: string): ConversationSummary[] {
-    const heardOf = this.#of(key).filter(({ isHeardOf }) => isHeardOf);
+    const heardOf = this.#of(key).filter(({ isResumable }) => isResumable);
     return heardOf.reverse().map((known) => summaryOf(known, this.#live.get(known)));
   }
 
@@ -152,18 +167,18 @@ export class Conversations {
    * Forgets a conversation of a key, whichever agent it is with, or all of them.
    *
    * @returns How many of those that are listed.
-   * @throws {Failure} `internal_error` if some will be there again at the next start.
+   * @throws {AppError} `internal_error` if some will be there again at the next start.
    */
   forget(key: string, id: string | undefined): number {
     const meant = this.#of(key).filter((known) => id === undefined || known.id === id);
-    const heardOf = meant.filter(({ isHeardOf }) => isHeardOf);
+    const heardOf = meant.filter(({ isResumable }) => isResumable);
     let isGone = true;
     for (const known of meant) isGone = this.#live.forget(known) && isGone;
-    const { memory, printer } = this.#options;
+    const { index, fingerprinter } = this.#options;
     // Another server may keep some in the same folder.
-    if (id === undefined) isGone = memory.forgetAll(printer.lasting("owner", key)) && isGone;
+    if (id === undefined) isGone = index.forgetAll(fingerprinter.cached("owner", key)) && isGone;
     if (!isGone) {
-      throw new Failure(
+      throw new AppError(
         "internal_error",
         "What is forgotten now is there again at the next start: the file in VTUBER_DATA_DIR cannot be written. " +
           "Make room there, and forget it again after that start.",
@@ -173,7 +188,7 @@ export class Conversations {
   }
 
   /** Fails the turns that run, and lets none of those that wait begin. */
-  fail(failure: Failure): void {
+  fail(failure: AppError): void {
     this.#failed.abort(failure);
     for (const turn of this.#running) turn.fail(failure);
   }
@@ -181,7 +196,9 @@ export class Conversations {
   /** Takes no more turns, and resolves when those that run have ended. */
   async drain(): Promise<void> {
     this.#draining = true;
-    while (this.#places.size > 0) await Promise.all(Array.from(this.#places.keys(), ({ left }) => left));
+    while (this.#places.size > 0) {
+      await Promise.all(Array.from(this.#places.keys(), ({ released }) => released));
+    }
   }
 
   /** Closes every session, those that run when their turn has ended. What is remembered is kept. */
@@ -190,89 +207,121 @@ export class Conversations {
   }
 
   /** The conversation of a request, and what it is to be told: perhaps more than the request says. */
-  #find(request: TurnRequest): { found: Found | undefined; messages: readonly Message[] } {
+  #find(request: TurnRequest): { found: Resolution | undefined; messages: readonly Message[] } {
     const { conversation, agent = this.#options.agents.default, messages } = request;
-    if (conversation === undefined || conversation instanceof Hold) return { found: undefined, messages };
+    if (conversation === undefined || conversation instanceof PrivateConversation) {
+      return { found: undefined, messages };
+    }
     const find = (messages: readonly Message[]) =>
-      findConversation(this.#options, conversation, agent, messages);
+      resolveConversation(this.#options, conversation, agent, messages);
     const found = find(messages);
     if (found === undefined) return { found, messages };
-    const { decision, why, known, origin, how } = found;
-    this.#options.log.debug("conversation", { decision, conversation: (known ?? origin).id, why });
+    const { decision, reason, conversation: known, identity, alignment } = found;
+    this.#options.log.debug("conversation", { decision, conversation: (known ?? identity).id, why: reason });
     const live = known?.isNamed ? this.#live.get(known) : undefined;
-    const before = how.places.slice(0, -1);
-    const isAskedAgain = known?.turns[how.places.at(-1) ?? NEW]?.state === "asked";
-    const isWhole = isAskedAgain || before.some((place) => place !== NEW);
-    const all = isWhole ? messages : live?.unsaid.before(messages) ?? messages;
+    const before = alignment.positions.slice(0, -1);
+    const isAskedAgain = known?.turns[alignment.positions.at(-1) ?? UNMATCHED]?.state === "pending";
+    const isWhole = isAskedAgain || before.some((place) => place !== UNMATCHED);
+    const all = isWhole ? messages : live?.undelivered.before(messages) ?? messages;
     return all === messages ? { found, messages } : { found: find(all), messages: all };
   }
 
   #liveOf(
     { conversation, agent = this.#options.agents.default }: TurnRequest,
-    found: Found | undefined,
-  ): Live {
-    const live = conversation instanceof Hold
+    found: Resolution | undefined,
+  ): ActiveConversation {
+    const live = conversation instanceof PrivateConversation
       ? conversation.live
-      : found?.known && this.#live.get(found.known);
-    return live ?? newLive(agent);
+      : found?.conversation && this.#live.get(found.conversation);
+    return live ?? newActiveConversation(agent);
   }
 
   /** Takes a place in the line of a conversation. */
-  #enter(live: Live): Place {
-    const { onBusy, slots } = this.#options;
-    const { line } = live;
+  #enter(live: ActiveConversation): QueueTicket {
+    const { onBusy, turnLimiter } = this.#options;
+    const { queue } = live;
     try {
-      line.check(onBusy);
+      queue.check(onBusy);
     } catch (error) {
       throw inConversation(error, live);
     }
     // Who waits for others of its conversation takes none from other conversations.
-    const slot = line.isBusy && onBusy === "queue" ? undefined : slots.take(line.isBusy);
-    return line.enter(onBusy, slot);
+    const slot = queue.isBusy && onBusy === "queue" ? undefined : turnLimiter.acquire(queue.isBusy);
+    return queue.enter(onBusy, slot);
   }
 
-  /** Waits for the turns before it. @returns As {@linkcode Place.ready} does. */
-  async #ready(place: Place, signal: AbortSignal | undefined): Promise<AbortSignal> {
-    const givenUp = await place.ready(signal);
+  /** Waits for the turns before it. @returns As {@linkcode QueueTicket.waitForTurn} does. */
+  async #ready(place: QueueTicket, signal: AbortSignal | undefined): Promise<AbortSignal> {
+    const givenUp = await place.waitForTurn(signal);
     this.#failed.signal.throwIfAborted();
-    place.slot ??= this.#options.slots.take();
+    place.slot ??= this.#options.turnLimiter.acquire();
     return givenUp;
   }
 
   /** Takes in what a request says; its conversation is the one that was used last. */
-  #bring(live: Live, found: Found): Brought {
-    const { memory } = this.#options;
+  #bring(live: ActiveConversation, found: Resolution): TranscriptDelta {
+    const { index } = this.#options;
     const now = Date.now();
-    const known = found.known ?? memory.begin(found.origin, found.transcript, now);
-    this.#live.use(known, live, now);
-    return known.bring(found.transcript, found.how);
+    const known = found.conversation ?? index.create(found.identity, found.transcript, now);
+    this.#live.touch(known, live, now);
+    return known.merge(found.transcript, found.alignment);
   }
 
   /** A turn in which an answer is given that was prepared. The agent hears of it with the next one. */
-  #answer(request: TurnRequest, answer: string, found: Found | undefined): Promise<Turn> {
-    const { memory, printer, agents } = this.#options;
+  #answer(request: TurnRequest, answer: string, found: Resolution | undefined): Promise<Turn> {
+    const { index, fingerprinter, agents } = this.#options;
     const { agent = agents.default, record } = request;
     if (found) {
-      const known = found.known ?? memory.begin(found.origin, found.transcript, Date.now());
-      known.bring(found.transcript, found.how);
-      known.reply = printer.reply(answer);
-      memory.use(known, Date.now(), (known) => this.#live.get(known) !== undefined);
+      const known = found.conversation ?? index.create(found.identity, found.transcript, Date.now());
+      known.merge(found.transcript, found.alignment);
+      known.reply = fingerprinter.reply(answer);
+      index.touch(known, Date.now(), (known) => this.#live.get(known) !== undefined);
     }
-    const conversation = found && (found.known ?? found.origin).id;
-    return preparedTurn(answer, { conversation, servedBy: agent.name, record });
+    const conversation = found && (found.conversation ?? found.identity).id;
+    return cannedTurn(answer, { conversation, resolvedModel: agent.name, record });
   }
 
-  #of(key: string): Known[] {
-    const { memory, printer } = this.#options;
-    const owner = printer.lasting("owner", key);
-    return [...memory.all].filter((known) => known.owner === owner);
+  #of(key: string): Conversation[] {
+    const { index, fingerprinter } = this.#options;
+    const owner = fingerprinter.cached("owner", key);
+    return [...index.all].filter((known) => known.owner === owner);
   }
 }
 
-function inConversation(error: unknown, { known }: Live): unknown {
-  return error instanceof Failure && known ? error.inConversation(known.id) : error;
+function inConversation(error: unknown, { conversation }: ActiveConversation): unknown {
+  return error instanceof AppError && conversation ? error.inConversation(conversation.id) : error;
 }
 
 function isCancel(error: unknown): boolean {
-  return error instanceof Failure && error.code === "turn_cancelled";
+  return error instanceof AppError && error.code === "turn_cancelled";
+}
+
+/** What is told of a conversation. */
+export interface ConversationSummary {
+  readonly id: string;
+  readonly agent: string;
+  /** `busy` has a turn that runs or waits, `open` a session, `closed` none; then it is opened again when needed. */
+  readonly state: "busy" | "open" | "closed";
+  readonly turns: number;
+  /** Unix seconds. */
+  readonly created_at: number;
+  /** Unix seconds. */
+  readonly last_used_at: number;
+}
+
+/** Makes it; `live` is there if it is in use. */
+export function summaryOf(known: Conversation, live: ActiveConversation | undefined): ConversationSummary {
+  return {
+    id: known.id,
+    agent: known.agent,
+    state: stateOf(live),
+    turns: known.turnsBefore + known.turns.length,
+    created_at: Math.floor(known.createdAt / 1000),
+    last_used_at: Math.floor(known.usedAt / 1000),
+  };
+}
+
+function stateOf(live: ActiveConversation | undefined): ConversationSummary["state"] {
+  if (live?.queue.isBusy) return "busy";
+  return live?.session && !live.session.closed.aborted ? "open" : "closed";
 }

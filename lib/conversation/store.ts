@@ -1,10 +1,17 @@
 /** Conversations in a file that neither a crash nor a second server in the same folder can harm. @module */
 
-import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
-import { closeQuietly, Damage, openDatabase, type StoreLog } from "./database.ts";
-import { MAX_KNOWN } from "./known.ts";
-import type { KnownConversation, Print, Store } from "./memory.ts";
-import { comesBack, conversationOf, rowOf } from "./row.ts";
+import type { SessionId } from "../turn/event.ts";
+import { MAX_CONVERSATIONS } from "./conversation.ts";
+import {
+  type ConversationRecord,
+  DELIVERY_STATES,
+  type DeliveryState,
+  type Fingerprint,
+  type Store,
+  type TurnRecord,
+} from "./record.ts";
+import { closeQuietly, DamagedFileError, openDatabase, type StoreLog } from "./sqlite.ts";
+import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from "node:sqlite";
 
 const KEY_BYTES = 32;
 /** What tells a row from others. */
@@ -70,14 +77,14 @@ class SqliteStore implements Store {
     this.#discard = database.prepare("DELETE FROM conversations WHERE rowid = ?");
     this.#trim = database.prepare(
       "DELETE FROM conversations WHERE rowid IN " +
-        `(SELECT rowid FROM conversations ORDER BY used_at DESC, rowid DESC LIMIT -1 OFFSET ${MAX_KNOWN})`,
+        `(SELECT rowid FROM conversations ORDER BY used_at DESC, rowid DESC LIMIT -1 OFFSET ${MAX_CONVERSATIONS})`,
     );
   }
 
-  load(): KnownConversation[] {
+  load(): ConversationRecord[] {
     if (this.#isClosed) return [];
     this.#write(() => this.#trim.run().changes, NEW_IS_LOST);
-    const known: KnownConversation[] = [];
+    const known: ConversationRecord[] = [];
     const damaged: SQLOutputValue[] = [];
     try {
       for (const row of this.#all.all()) {
@@ -100,9 +107,9 @@ class SqliteStore implements Store {
     return known;
   }
 
-  save(conversation: KnownConversation): boolean {
+  save(conversation: ConversationRecord): boolean {
     const { agent, id, sessionId = "" } = conversation;
-    if (![agent, id, sessionId].every(comesBack)) return true;
+    if (![agent, id, sessionId].every(isStorable)) return true;
     const row = rowOf(conversation);
     const name = nameOf(conversation);
     const begun = this.#begun.get(name);
@@ -120,14 +127,14 @@ class SqliteStore implements Store {
     return isThere;
   }
 
-  remove(conversation: Pick<KnownConversation, "owner" | "agent" | "id">): boolean {
+  remove(conversation: Pick<ConversationRecord, "owner" | "agent" | "id">): boolean {
     const { owner, agent, id } = conversation;
     this.#begun.delete(nameOf(conversation));
-    if (!comesBack(agent) || !comesBack(id)) return true;
+    if (!isStorable(agent) || !isStorable(id)) return true;
     return this.#write(() => this.#remove.run(owner, agent, id).changes, OLD_IS_KEPT);
   }
 
-  removeAll(owner: Print): boolean {
+  removeAll(owner: Fingerprint): boolean {
     return this.#write(() => this.#removeAll.run(owner).changes, OLD_IS_KEPT);
   }
 
@@ -162,7 +169,7 @@ function settings(from: string): string {
   return CHANGING.map((column) => `${column} = ${from}${column}`).join(", ");
 }
 
-function nameOf({ owner, agent, id }: Pick<KnownConversation, "owner" | "agent" | "id">): string {
+function nameOf({ owner, agent, id }: Pick<ConversationRecord, "owner" | "agent" | "id">): string {
   return JSON.stringify([owner, agent, id]);
 }
 
@@ -171,6 +178,97 @@ function keyOf(database: DatabaseSync): Uint8Array {
   database.prepare("INSERT OR IGNORE INTO meta (name, value) VALUES ('key', ?)")
     .run(crypto.getRandomValues(new Uint8Array(KEY_BYTES)));
   const key = database.prepare("SELECT value FROM meta WHERE name = 'key'").get()?.value;
-  if (!(key instanceof Uint8Array) || key.length !== KEY_BYTES) throw new Damage("its key is not whole");
+  if (!(key instanceof Uint8Array) || key.length !== KEY_BYTES) {
+    throw new DamagedFileError("its key is not whole");
+  }
   return key;
+}
+
+/** What stands before a turn's prints in the file, where it never changes. */
+const STATE_MARKS: Readonly<Record<DeliveryState, string>> = { pending: "0", delivered: "1", answered: "2" };
+
+/** A conversation as the values of its columns. */
+export function rowOf(conversation: ConversationRecord): Record<string, SQLInputValue> {
+  return {
+    owner: conversation.owner,
+    agent: conversation.agent,
+    id: conversation.id,
+    program: conversation.program,
+    is_named: Number(conversation.isNamed),
+    persona: conversation.persona.join(" "),
+    is_persona_open: Number(conversation.isPersonaOpen),
+    turns: conversation.turns.map(({ words, media, state }) => STATE_MARKS[state] + words + media).join(" "),
+    turns_before: conversation.turnsBefore,
+    reply: conversation.reply ?? null,
+    session_id: conversation.sessionId ?? null,
+    created_at: conversation.createdAt,
+    used_at: conversation.usedAt,
+  };
+}
+
+/**
+ * The conversation of a row.
+ *
+ * @throws {TypeError} if {@linkcode rowOf} makes no such row.
+ */
+export function conversationOf(row: Readonly<Record<string, SQLOutputValue>>): ConversationRecord {
+  return {
+    id: textOf(row.id),
+    owner: printOf(row.owner),
+    agent: textOf(row.agent),
+    program: printOf(row.program),
+    isNamed: numberOf(row.is_named) === 1,
+    persona: piecesOf(row.persona).map(printOf),
+    isPersonaOpen: numberOf(row.is_persona_open) === 1,
+    turns: piecesOf(row.turns).map(turnOf),
+    turnsBefore: numberOf(row.turns_before),
+    reply: row.reply === null ? undefined : replyOf(row.reply),
+    sessionId: row.session_id === null ? undefined : textOf(row.session_id) as SessionId,
+    createdAt: numberOf(row.created_at),
+    usedAt: numberOf(row.used_at),
+  };
+}
+
+function turnOf(text: string): TurnRecord {
+  const state = DELIVERY_STATES.find((each) => STATE_MARKS[each] === text[0]);
+  if (state === undefined) throw new TypeError("no state");
+  return {
+    words: printOf(text.slice(1, 17)),
+    media: text.length === 17 ? "" : printOf(text.slice(17)),
+    state,
+  };
+}
+
+function piecesOf(value: SQLOutputValue | undefined): string[] {
+  const text = textOf(value);
+  return text === "" ? [] : text.split(" ");
+}
+
+function printOf(value: SQLOutputValue | undefined): Fingerprint {
+  const text = textOf(value);
+  if (!/^[\w-]{16}$/.test(text)) throw new TypeError("no print");
+  return text as Fingerprint;
+}
+
+/** One print of older programs, or two. */
+function replyOf(value: SQLOutputValue | undefined): Fingerprint {
+  const text = textOf(value);
+  if (!/^[\w-]{16}(?:[\w-]{16})?$/.test(text)) throw new TypeError("no answer");
+  return text as Fingerprint;
+}
+
+function textOf(value: SQLOutputValue | undefined): string {
+  if (typeof value !== "string") throw new TypeError("no text");
+  return value;
+}
+
+function numberOf(value: SQLOutputValue | undefined): number {
+  const number = typeof value === "bigint" ? Number(value) : NaN;
+  if (!Number.isSafeInteger(number) || number < 0) throw new TypeError("no number");
+  return number;
+}
+
+/** Whether SQLite gives a text back as it was; one that it would change could be taken for another. */
+export function isStorable(text: string): boolean {
+  return text.isWellFormed() && !text.includes("\0");
 }

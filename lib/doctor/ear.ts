@@ -1,7 +1,7 @@
 /** Hears what an agent writes, and how far it comes, out of what is logged of it. @module */
 
-import type { Log, LogFields } from "../ops/log.ts";
-import type { Said } from "./failed.ts";
+import type { Log, LogFields } from "../core/log.ts";
+import type { AgentObservations } from "./diagnosis.ts";
 
 /** Lines of an agent's stderr that are told when it fails. */
 const STDERR_LINES = 3;
@@ -13,7 +13,7 @@ export interface Ear {
   /** What the agent is to be given as its log. */
   readonly log: Log;
   /** What was heard so far. */
-  readonly said: Said;
+  readonly said: AgentObservations;
   /** Called once, at the first line that is no ACP, if the agent is not ready by then. */
   onStray(): void;
   onReady(): void;
@@ -22,7 +22,7 @@ export interface Ear {
 /** Begins to listen; what is logged goes on to `log`. */
 export function listen(log: Log): Ear {
   const stderr: string[] = [];
-  const heard: { -readonly [K in keyof Said]: Said[K] } = {
+  const heard: { -readonly [K in keyof AgentObservations]: AgentObservations[K] } = {
     step: "start",
     login: undefined,
     how: undefined,

@@ -1,11 +1,11 @@
 /** What the doctor finds, in words: facts in, findings out, each with what to do about it. Pure. @module */
 
-import type { AgentDescription } from "../acp/describe.ts";
-import type { AgentSetup } from "../acp/start.ts";
-import { NO_HOME } from "../config/data_dir.ts";
-import { splitCommand } from "../config/kinds.ts";
+import type { AgentDescription } from "../acp/agent.ts";
+import type { AgentConfig } from "../acp/create_agent.ts";
+import { NO_HOME } from "../config/load.ts";
+import { splitCommand } from "../config/parsers.ts";
 import type { Config } from "../config/load.ts";
-import { isLoopback } from "../http/guard.ts";
+import { isLoopback } from "../http/access.ts";
 
 /** Characters of a key that is long enough not to be guessed. */
 const KEY_CHARS = 16;
@@ -77,7 +77,7 @@ export function characterFinding(fault: string | undefined): Finding {
 }
 
 /** What stands in the way of listening at an address: a server of this program has it. */
-export const NEIGHBOUR = "an oab-vtuber runs there already";
+export const ALREADY_RUNNING = "an oab-vtuber runs there already";
 /** The same: another program has it. */
 export const IN_USE = "another program listens there";
 /** The same: nobody has it. */
@@ -86,7 +86,7 @@ export const NO_SUCH_ADDRESS = "this machine has no such address";
 export const LOW_PORT = "only an administrator may use ports below 1024";
 const FREE_ADDRESS = "give another address: GATEWAY_LISTEN or --listen (port 0 takes a free one).";
 const ADDRESS_FIXES: ReadonlyMap<string, string> = new Map([
-  [NEIGHBOUR, `That is fine if it is the one that you ask about. If not, end it, or ${FREE_ADDRESS}`],
+  [ALREADY_RUNNING, `That is fine if it is the one that you ask about. If not, end it, or ${FREE_ADDRESS}`],
   [IN_USE, `End the program that has it, or ${FREE_ADDRESS}`],
   [
     NO_SUCH_ADDRESS,
@@ -99,7 +99,7 @@ const ADDRESS_FIXES: ReadonlyMap<string, string> = new Map([
 export function addressFinding({ hostname, port }: Config["listen"], fault: string | undefined): Finding {
   const address = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
   if (fault === undefined) return { level: "ok", text: `${address} is free to listen on` };
-  const level = fault === NEIGHBOUR ? "warn" : "fail";
+  const level = fault === ALREADY_RUNNING ? "warn" : "fail";
   const fix = ADDRESS_FIXES.get(fault) ?? "Give another address: GATEWAY_LISTEN or --listen.";
   return { level, text: `${address} cannot be listened on: ${fault}`, fix };
 }
@@ -130,7 +130,7 @@ export interface Folder {
 
 /** What is found of an agent's program, and of its folder. */
 export function programFindings(
-  { command, workingDir }: AgentSetup,
+  { command, workingDir }: AgentConfig,
   program: Program | undefined,
   folder: Folder | undefined,
 ): Finding[] {

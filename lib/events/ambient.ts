@@ -1,12 +1,12 @@
 /** The character speaks up by itself: from time to time the agent is asked whether it has something to say. @module */
 
-import type { Hold } from "../conversation/hold.ts";
-import { within } from "../ops/lifetime.ts";
-import type { Log } from "../ops/log.ts";
-import { orAbort } from "../turn/abort.ts";
-import type { Turn } from "../turn/run.ts";
-import type { Urgency } from "./event.ts";
-import type { Aside, Herald } from "./herald.ts";
+import type { PrivateConversation } from "../conversation/private_conversation.ts";
+import { settlesWithin } from "../core/deadline.ts";
+import type { Log } from "../core/log.ts";
+import { abortable } from "../core/abortable.ts";
+import type { Turn } from "../turn/turn.ts";
+import type { Urgency } from "./wire.ts";
+import type { Notifier, PromptContext } from "./notifier.ts";
 
 /** What goes out: what the agent says, or the prompt itself, for a client that posts it back. */
 export const AMBIENT_MODES = ["agent", "text"] as const;
@@ -23,9 +23,9 @@ export interface AmbientSettings {
 
 /** What it needs of the rest of the program. */
 export interface AmbientDeps extends AmbientSettings {
-  readonly herald: Pick<Herald, "ask" | "utter" | "prompt">;
+  readonly herald: Pick<Notifier, "ask" | "announce" | "sendPrompt">;
   /** Begins a conversation with the agent, apart from every other. */
-  readonly hold: () => Hold;
+  readonly openConversation: () => PrivateConversation;
   /** Whether a client would hear it. */
   readonly isSomeoneThere: () => boolean;
   /** The turns that run. */
@@ -46,13 +46,13 @@ export class Ambient implements Disposable {
   readonly #ending = new AbortController();
   /** What was said last. */
   readonly #said: string[] = [];
-  #aside: Hold;
+  #aside: PrivateConversation;
   #rounds = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(deps: AmbientDeps) {
     this.#deps = deps;
-    this.#aside = deps.hold();
+    this.#aside = deps.openConversation();
   }
 
   /** Begins; the first time is one interval from now. */
@@ -73,8 +73,8 @@ export class Ambient implements Disposable {
       if (this.#said.length > MAX_KEPT) this.#said.shift();
       if (!await this.#quiet()) return false;
       const count = mode === "text"
-        ? herald.prompt(prompt, utterance, urgency)
-        : herald.utter(utterance, urgency);
+        ? herald.sendPrompt(prompt, utterance, urgency)
+        : herald.announce(utterance, urgency);
       log.debug("spoke up", { clients: count });
       return count > 0;
     } catch (error) {
@@ -92,13 +92,13 @@ export class Ambient implements Disposable {
   }
 
   /** The conversation to ask in, and what was said in it: now and then a new one. */
-  #nextRound(): Aside {
+  #nextRound(): PromptContext {
     if (++this.#rounds > MAX_ROUNDS) {
       this.#aside[Symbol.dispose]();
-      this.#aside = this.#deps.hold();
+      this.#aside = this.#deps.openConversation();
       this.#rounds = 1;
     }
-    return { hold: this.#aside, said: [...this.#said] };
+    return { conversation: this.#aside, earlierReplies: [...this.#said] };
   }
 
   /** Waits until nobody is interrupted. */
@@ -109,6 +109,6 @@ export class Ambient implements Disposable {
         await Promise.all([...this.#deps.running()].map((turn) => turn.ended));
       }
     };
-    return await orAbort(within(MAX_WAIT_MS, orAbort(ended(), signal)), signal);
+    return await abortable(settlesWithin(MAX_WAIT_MS, abortable(ended(), signal)), signal);
   }
 }

@@ -2,17 +2,17 @@
 
 import { EmotionScanner, type EmotionWords } from "../turn/emotion.ts";
 import type { TurnEvent, TurnId } from "../turn/event.ts";
-import { Failure } from "../turn/failure.ts";
-import type { Turn, TurnObserver } from "../turn/run.ts";
-import { Client, type Transport } from "./client.ts";
+import { AppError } from "../core/errors.ts";
+import type { Turn, TurnObserver } from "../turn/turn.ts";
+import { Subscriber, type Transport } from "./subscriber.ts";
 import {
   type AgentStateEvent,
   frameOf,
   type PermissionRequestEvent,
   type Urgency,
   type VtuberEvent,
-} from "./event.ts";
-import { TurnWatch } from "./watch.ts";
+} from "./wire.ts";
+import { TurnState } from "./turn_state.ts";
 
 /** Watchers at once; beyond it they are told to come back later. */
 const MAX_CLIENTS = 5_000;
@@ -22,7 +22,7 @@ const HOLD_MS = 1_800;
 const GOING_AWAY = 1001;
 
 /** What a hub is made of. */
-export interface HubOptions {
+export interface EventHubOptions {
   /** The words that are emotions: they are no part of what is said. */
   readonly emotions: EmotionWords;
   /** See {@linkcode HOLD_MS}; tests shorten it. */
@@ -32,14 +32,14 @@ export interface HubOptions {
 /** Hears every event inside the program, such as a driver of something that is no client. */
 export interface Listener {
   /** Must not throw. */
-  take(event: VtuberEvent): void;
+  onEvent(event: VtuberEvent): void;
   /** Whether it can answer a permission request now. */
   readonly answersPermissions: boolean;
 }
 
 /** A turn that is watched. */
 interface Watched {
-  readonly watch: TurnWatch;
+  readonly watch: TurnState;
   /** Makes speakable text of the reply; from its start, since it has to know what is code. */
   readonly speech: EmotionScanner | undefined;
   hold: ReturnType<typeof setTimeout> | undefined;
@@ -57,9 +57,9 @@ export interface Snapshot {
 }
 
 /** Tells watchers what the agent does. */
-export class Hub implements TurnObserver {
-  readonly #options: HubOptions;
-  readonly #clients = new Map<string, Client>();
+export class EventHub implements TurnObserver {
+  readonly #options: EventHubOptions;
+  readonly #clients = new Map<string, Subscriber>();
   readonly #listeners = new Set<Listener>();
   /** In the order in which they began. */
   readonly #turns = new Map<TurnId, Watched>();
@@ -72,7 +72,7 @@ export class Hub implements TurnObserver {
   #noticed: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
 
-  constructor(options: HubOptions) {
+  constructor(options: EventHubOptions) {
     this.#options = options;
   }
 
@@ -116,12 +116,12 @@ export class Hub implements TurnObserver {
   /**
    * Lets a client watch; it is told at once what the agent does now and what it asks.
    *
-   * @param names What it wants to hear, as in {@linkcode Hub.subscribe}; everything but `say` without it.
-   * @throws {Failure} `rate_limit_exceeded` if too many watch, `shutting_down`.
+   * @param names What it wants to hear, as in {@linkcode EventHub.changeSubscription}; everything but `say` without it.
+   * @throws {AppError} `rate_limit_exceeded` if too many watch, `shutting_down`.
    */
-  join(transport: Transport, names?: readonly string[]): Client {
+  subscribe(transport: Transport, names?: readonly string[]): Subscriber {
     this.admit();
-    const client = new Client(transport, ({ id }) => {
+    const client = new Subscriber(transport, ({ id }) => {
       this.#clients.delete(id);
       if (client.wants("say")) this.#countListeners();
     });
@@ -132,20 +132,20 @@ export class Hub implements TurnObserver {
     return client;
   }
 
-  /** @throws {Failure} `rate_limit_exceeded` if too many watch, `shutting_down`. */
+  /** @throws {AppError} `rate_limit_exceeded` if too many watch, `shutting_down`. */
   admit(): void {
     if (this.#closed) {
-      throw new Failure("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 });
+      throw new AppError("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 });
     }
     if (this.#clients.size >= MAX_CLIENTS) {
-      throw new Failure("rate_limit_exceeded", `${MAX_CLIENTS} clients watch already.`, {
+      throw new AppError("rate_limit_exceeded", `${MAX_CLIENTS} clients watch already.`, {
         retryAfterSecs: 5,
       });
     }
   }
 
   /** Lets a client hear these events only; it is told the open permission requests if they are new to it. */
-  subscribe(client: Client, names: readonly string[]): void {
+  changeSubscription(client: Subscriber, names: readonly string[]): void {
     const knew = client.wants("permission_request");
     const knewState = client.wants("agent_state");
     const listened = client.wants("say");
@@ -155,13 +155,13 @@ export class Hub implements TurnObserver {
   }
 
   /** Lets a part of the program hear every event, until it is disposed of. */
-  listen(listener: Listener): Disposable {
+  addListener(listener: Listener): Disposable {
     this.#listeners.add(listener);
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
   /** Not for callers: a turn began. */
-  begun(turn: Turn): void {
+  onStart(turn: Turn): void {
     if (this.#closed) return;
     clearTimeout(this.#noticed);
     if (this.#shown.state === "notification" && this.#shown.turn_id === undefined) {
@@ -169,8 +169,8 @@ export class Hub implements TurnObserver {
     }
     this.#restAll();
     const about = { session_id: turn.conversation, turn_id: turn.id };
-    const watch = new TurnWatch(about, turn.unasked);
-    const speech = turn.unasked ? undefined : new EmotionScanner(this.#options.emotions, {
+    const watch = new TurnState(about, turn.unsolicited);
+    const speech = turn.unsolicited ? undefined : new EmotionScanner(this.#options.emotions, {
       emotion() {},
       speak: (text) => {
         if (this.#someoneListens) this.#publish({ type: "say", ...about, text });
@@ -181,12 +181,12 @@ export class Hub implements TurnObserver {
   }
 
   /** Not for callers: a turn goes on. */
-  heard(event: TurnEvent, turn: Turn): void {
+  onEvent(event: TurnEvent, turn: Turn): void {
     const watched = this.#turns.get(turn.id);
     if (watched === undefined || this.#closed) return;
     if (event.type === "text") return watched.speech?.push(event.text);
     if (event.type !== "emotion") watched.speech?.pause();
-    else if (!turn.unasked) this.#emotion = event.tag;
+    else if (!turn.unsolicited) this.#emotion = event.tag;
     const { watch } = watched;
     const events = watch.heard(event);
     if (!watch.ended) return this.#publishAll(events);
@@ -247,7 +247,7 @@ export class Hub implements TurnObserver {
     await Promise.all(clients.map((client) => client.ended));
   }
 
-  #catchUp(client: Client, withState: boolean, withPermissions: boolean): void {
+  #catchUp(client: Subscriber, withState: boolean, withPermissions: boolean): void {
     const running = [...this.#turns.values()].map(({ watch }) => watch.state);
     const states = running.length > 0 ? running : [{ ...this.#shown, type: "agent_state" as const }];
     if (withState && client.wants("agent_state")) { for (const state of states) client.tell(state); }
@@ -283,7 +283,7 @@ export class Hub implements TurnObserver {
   #publish(event: VtuberEvent): void {
     if (this.#closed) return;
     if (event.type === "agent_state") this.#shown = event;
-    for (const listener of this.#listeners) listener.take(event);
+    for (const listener of this.#listeners) listener.onEvent(event);
     let frame: string | undefined;
     for (const client of this.#clients.values()) {
       if (client.wants(event.type)) client.deliver(event.type, frame ??= frameOf(event));

@@ -1,9 +1,119 @@
 /** What watchers send: commands of a socket, and bodies of requests. Checked where they come in. @module */
 
+import { AppError, type ErrorCode } from "../core/errors.ts";
+import type { PlanEntry, ToolKind } from "../turn/event.ts";
+import {
+  type Decision,
+  DECISIONS,
+  type PermissionAnswer,
+  type PermissionOutcome,
+} from "../turn/permission.ts";
 import { z } from "zod";
-import { Failure } from "../turn/failure.ts";
-import { type Decision, DECISIONS, type PermissionAnswer } from "../turn/permission.ts";
-import { URGENCIES, type Urgency } from "./event.ts";
+
+/** What a character can be seen doing. */
+export const AGENT_STATES = [
+  "idle",
+  "thinking",
+  "working",
+  "juggling",
+  "attention",
+  "error",
+  "notification",
+] as const;
+/** One of {@linkcode AGENT_STATES}. */
+export type AgentStateName = (typeof AGENT_STATES)[number];
+
+/** The events that a watcher can subscribe to. */
+export const EVENT_NAMES = [
+  "agent_state",
+  "emotion",
+  "tool_status",
+  "plan",
+  "notification",
+  "permission_request",
+  "permission_resolved",
+  "say",
+] as const;
+/** One of {@linkcode EVENT_NAMES}. */
+export type EventName = (typeof EVENT_NAMES)[number];
+
+/** How pressing a notification is. */
+export const URGENCIES = ["low", "normal", "high"] as const;
+/** One of {@linkcode URGENCIES}. */
+export type Urgency = (typeof URGENCIES)[number];
+
+/** The turn that an event is about. */
+export interface TurnRef {
+  /** The conversation, as `x-session-id` of its chat responses names it. */
+  readonly session_id: string;
+  readonly turn_id: string;
+}
+
+/** More about a state. */
+export interface StateDetail {
+  readonly tool_class?: "tool" | "coding" | "web";
+  readonly tool_name?: string;
+  readonly subagent_count?: number;
+}
+
+/** What the agent does now. */
+export interface AgentStateEvent extends Partial<TurnRef> {
+  readonly type: "agent_state";
+  readonly state: AgentStateName;
+  readonly detail?: StateDetail;
+}
+
+/** The agent asks for leave. `expires_at` is in unix seconds. */
+export interface PermissionRequestEvent extends TurnRef {
+  readonly type: "permission_request";
+  readonly request_id: string;
+  readonly tool: {
+    readonly tool_call_id: string;
+    readonly tool_name: string;
+    readonly kind: ToolKind;
+    /** What it would do: the command, the change. Left out if the agent does not show it. */
+    readonly detail?: string;
+  };
+  readonly options: readonly { readonly option_id: string; readonly name: string; readonly kind: string }[];
+  readonly expires_at: number;
+}
+
+/** An event for those who subscribed to it; `ts` is added as it goes out. */
+export type VtuberEvent =
+  | AgentStateEvent
+  | PermissionRequestEvent
+  | (Partial<TurnRef> & { readonly type: "emotion"; readonly tag: string; readonly intensity: number })
+  | (TurnRef & {
+    readonly type: "tool_status";
+    readonly tool_call_id: string;
+    readonly tool_name: string;
+    readonly kind: ToolKind;
+    readonly status: "pending" | "running" | "done" | "failed";
+  })
+  | (TurnRef & { readonly type: "plan"; readonly entries: readonly PlanEntry[] })
+  | { readonly type: "notification"; readonly text: string; readonly urgency: Urgency }
+  | (TurnRef & {
+    readonly type: "permission_resolved";
+    readonly request_id: string;
+    readonly outcome: PermissionOutcome;
+    readonly option_id?: string;
+    readonly by: string;
+  })
+  | (TurnRef & { readonly type: "say"; readonly text: string });
+
+/** What one client is told in answer to what it sent. */
+export type Answer =
+  | { readonly type: "subscribed"; readonly events: readonly EventName[] }
+  | { readonly type: "pong" }
+  | { readonly type: "hello"; readonly client_id: string; readonly server: string; readonly version: string }
+  | { readonly type: "interrupted"; readonly turns: number }
+  | { readonly type: "error"; readonly code: ErrorCode; readonly message: string };
+
+/** The text that goes over the wire: `type` and `ts` (unix seconds) first. */
+export function frameOf(event: VtuberEvent | Answer, nowMs: number = Date.now()): string {
+  const head = { type: event.type, ts: Math.floor(nowMs / 1000) };
+  return JSON.stringify(Object.assign(head, event));
+}
 
 /** Characters of one command; the longest that means anything is far shorter. */
 const MAX_COMMAND_CHARS = 16 * 1024;
@@ -52,16 +162,16 @@ const command = z.discriminatedUnion("type", [
       : undefined,
 });
 
-/** Reads a command. @throws {Failure} `invalid_json`, `invalid_value` that names the field, `body_too_large`. */
+/** Reads a command. @throws {AppError} `invalid_json`, `invalid_value` that names the field, `body_too_large`. */
 export function parseCommand(text: string): Command {
   if (text.length > MAX_COMMAND_CHARS) {
-    throw new Failure("body_too_large", `A command has at most ${MAX_COMMAND_CHARS} characters.`);
+    throw new AppError("body_too_large", `A command has at most ${MAX_COMMAND_CHARS} characters.`);
   }
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
-    throw new Failure("invalid_json", 'A command is a JSON object, like {"type":"ping"}.');
+    throw new AppError("invalid_json", 'A command is a JSON object, like {"type":"ping"}.');
   }
   const read = check(command, value);
   switch (read.type) {
@@ -85,7 +195,7 @@ export interface AnswerBody {
   readonly client: string | undefined;
 }
 
-/** Reads the body of `POST /v1/vtuber/permissions/{id}`. @throws {Failure} that names the field. */
+/** Reads the body of `POST /v1/vtuber/permissions/{id}`. @throws {AppError} that names the field. */
 export function parseAnswer(value: unknown): AnswerBody {
   const body = check(z.looseObject({ ...answer, client: name.nullish() }), value);
   return { answer: answerOf(body), client: body.client ?? undefined };
@@ -104,7 +214,7 @@ const notification = z.looseObject({
   mode: z.enum(NOTIFICATION_MODES, `must be one of ${NOTIFICATION_MODES.join(", ")}`).default("text"),
 });
 
-/** Reads the body of `POST /v1/vtuber/notifications`. @throws {Failure} that names the field. */
+/** Reads the body of `POST /v1/vtuber/notifications`. @throws {AppError} that names the field. */
 export function parseNotification(value: unknown): NotificationBody {
   const { text, urgency, mode } = check(notification, value);
   return { text, urgency, mode };
@@ -119,7 +229,7 @@ function answerOf(
 ): PermissionAnswer {
   if (optionId !== undefined && decision === undefined) return { optionId };
   if (decision !== undefined && optionId === undefined) return { decision };
-  throw new Failure("invalid_value", 'Give either "option_id" or "decision", and not both.', {
+  throw new AppError("invalid_value", 'Give either "option_id" or "decision", and not both.', {
     param: "option_id",
   });
 }
@@ -129,7 +239,7 @@ function check<T>(schema: z.ZodType<T>, value: unknown): T {
   if (result.success) return result.data;
   const issue = result.error.issues[0];
   const param = issue?.path.join(".") || undefined;
-  throw new Failure("invalid_value", `${param ? `"${param}": ` : ""}${issue?.message ?? "is wrong"}.`, {
+  throw new AppError("invalid_value", `${param ? `"${param}": ` : ""}${issue?.message ?? "is wrong"}.`, {
     ...(param ? { param } : {}),
   });
 }

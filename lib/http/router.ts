@@ -1,6 +1,6 @@
 /** Paths: forgiving in how they are written, exact in what they mean. @module */
 
-import { Failure } from "../turn/failure.ts";
+import { AppError } from "../core/errors.ts";
 
 /** What a handler is given beside the request. */
 export interface RequestContext {
@@ -64,11 +64,11 @@ export function matchRoute(routes: readonly Route[], pathname: string): Match | 
 }
 
 /** The failure for a path that means nothing, with the base address to use where it looks like one typed twice. */
-export function notFound(routes: readonly Route[], pathname: string): Failure {
+export function notFound(routes: readonly Route[], pathname: string): AppError {
   const path = canonicalPath(pathname);
   const nested = routes.find((route) => route.path !== "/" && path.endsWith(route.path));
   const hint = nested ? " If your app adds the path itself, give it the address up to /v1 only." : "";
-  return new Failure("not_found", `There is nothing at ${decode(pathname)}.${hint}`);
+  return new AppError("not_found", `There is nothing at ${decode(pathname)}.${hint}`);
 }
 
 /** The methods that a route answers, for `Allow`. */

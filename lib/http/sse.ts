@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type SilenceWatch, watchSilence } from "../turn/silence.ts";
+import { type IdleTimer, startIdleTimer } from "../core/idle_timer.ts";
 
 /** Characters of events that share a write, when they come in a burst: a few kilobytes in any script. */
 const MAX_WRITE_CHARS = 2 * 1024;
@@ -39,7 +39,7 @@ export class EventStream {
   /** The body of the response. */
   readonly body: ReadableStream<Uint8Array>;
   readonly #gone: () => void;
-  readonly #silence: SilenceWatch;
+  readonly #silence: IdleTimer;
   #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
   #out = "";
   #scheduled = false;
@@ -52,7 +52,7 @@ export class EventStream {
       },
       cancel: () => this.#lost(),
     }, { highWaterMark: HIGH_WATER_BYTES, size: (bytes) => bytes.byteLength });
-    this.#silence = watchSilence(heartbeatMs, () => heartbeat(this));
+    this.#silence = startIdleTimer(heartbeatMs, () => heartbeat(this));
   }
 
   /** Bytes that the reader has not taken, about. */

@@ -1,6 +1,6 @@
 /** The frames of an answer: pure, and in the form that every skin's reader survives. @module */
 
-import { isPlain } from "./plain.ts";
+import { isPlainAscii } from "./skin_text.ts";
 import type { PlanEntry, ToolCall } from "../turn/event.ts";
 import type { CompletionUsage } from "./usage.ts";
 
@@ -57,7 +57,7 @@ export function chatFrames(head: FrameHead): Frames {
   return {
     opening: frame('{"role":"assistant","content":""}'),
     empty: frame("{}"),
-    text: (text) => textBefore + (isPlain(text) ? JSON.stringify(text) : safeJson(text)) + textAfter,
+    text: (text) => textBefore + (isPlainAscii(text) ? JSON.stringify(text) : safeJson(text)) + textAfter,
     thought: (text) => frame(`{"reasoning_content":${safeJson(text)}}`),
     tool: ({ id, title, kind, status }) =>
       frame(`{"agent":${safeJson({ type: "tool_call", tool_call_id: id, title, kind, status })}}`),

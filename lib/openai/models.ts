@@ -1,7 +1,7 @@
 /** `GET /v1/models`. @module */
 
 import type { Handler } from "../http/router.ts";
-import type { Agents } from "../turn/agents.ts";
+import type { ModelRouter } from "../turn/model_router.ts";
 
 /** A model as OpenAI describes one. */
 export interface Model {
@@ -13,7 +13,7 @@ export interface Model {
 }
 
 /** Lists the models: of each agent its usual one, and those that it offers, as far as it told. */
-export function modelsHandler(agents: Agents, created: number): Handler {
+export function modelsHandler(agents: ModelRouter, created: number): Handler {
   return () => Response.json({ object: "list", data: agents.models.map((id) => describe(id, created)) });
 }
 
@@ -22,7 +22,7 @@ export function modelsHandler(agents: Agents, created: number): Handler {
  *
  * @throws {Failure} `model_not_found` for a name that means nothing, even where the default agent would serve it.
  */
-export function modelHandler(agents: Agents, created: number): Handler {
+export function modelHandler(agents: ModelRouter, created: number): Handler {
   return (_request, { rest }) => {
     const found = agents.find(rest);
     if (found === undefined) throw agents.notFound(rest);

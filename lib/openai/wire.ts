@@ -8,9 +8,9 @@
 
 import { z } from "zod";
 import { isTurn, type Message, type Part, type Role } from "../conversation/message.ts";
-import { Failure, type FailureCode } from "../turn/failure.ts";
-import { parseFormat, type ResponseFormat } from "./format.ts";
-import { toPart, unsupported } from "./part.ts";
+import { AppError, type ErrorCode } from "../core/errors.ts";
+import { parseFormat, type ResponseFormat } from "./structured_output.ts";
+import { toPart, unsupported } from "./content_part.ts";
 
 /** Messages of one request. */
 const MAX_MESSAGES = 10_000;
@@ -111,7 +111,7 @@ const textBody = z.looseObject({
 type Common = z.infer<z.ZodObject<typeof common>>;
 type WireMessage = z.infer<typeof message>;
 
-/** Reads the body of a chat request. @throws {Failure} that names the field and says what to do. */
+/** Reads the body of a chat request. @throws {AppError} that names the field and says what to do. */
 export function parseChatRequest(body: unknown): ChatRequest {
   const value = read(chatBody, body);
   if (value.logprobs) throw unsupported("logprobs", "An agent gives no log probabilities; leave it out.");
@@ -129,7 +129,7 @@ export function parseChatRequest(body: unknown): ChatRequest {
   };
 }
 
-/** Reads the body of a legacy completion request. @throws {Failure} that names the field and says what to do. */
+/** Reads the body of a legacy completion request. @throws {AppError} that names the field and says what to do. */
 export function parseTextRequest(body: unknown): TextRequest {
   const value = read(textBody, body);
   if (value.logprobs) throw unsupported("logprobs", "An agent gives no log probabilities; leave it out.");
@@ -147,12 +147,12 @@ function shared(value: Common, maxCompletionTokens: number | null | undefined): 
     throw unsupported("n", "It must be 1: each is a whole turn of the agent.");
   }
   if (value.stream_options && !value.stream) {
-    throw new Failure("invalid_value", '"stream_options" goes with "stream": true.', {
+    throw new AppError("invalid_value", '"stream_options" goes with "stream": true.', {
       param: "stream_options",
     });
   }
   if (typeof maxTokens === "number" && maxTokens <= 0) {
-    throw new Failure("invalid_value", `"${tokensField}" must be at least 1.`, { param: tokensField });
+    throw new AppError("invalid_value", `"${tokensField}" must be at least 1.`, { param: tokensField });
   }
   return {
     model: value.model ?? "",
@@ -179,10 +179,10 @@ function conversationOf({ conversation_id, conversation, metadata, threadId }: C
   return undefined;
 }
 
-/** A conversation's name, which may be percent-encoded. @throws {Failure} if it is too long. */
+/** A conversation's name, which may be percent-encoded. @throws {AppError} if it is too long. */
 export function checkedName(name: string, field: string): string {
   if (decoded(name).length <= MAX_CONVERSATION_CHARS) return name;
-  throw new Failure("invalid_value", `"${field}" is longer than ${MAX_CONVERSATION_CHARS} characters.`, {
+  throw new AppError("invalid_value", `"${field}" is longer than ${MAX_CONVERSATION_CHARS} characters.`, {
     param: field,
   });
 }
@@ -198,7 +198,7 @@ function decoded(text: string): string {
 function stops(stop: string | string[] | null | undefined): string[] {
   const list = typeof stop === "string" ? [stop] : stop ?? [];
   if (list.length > MAX_STOPS || list.some((text) => text.length > MAX_STOP_CHARS)) {
-    throw new Failure(
+    throw new AppError(
       "invalid_value",
       `"stop" may hold up to ${MAX_STOPS} strings of up to ${MAX_STOP_CHARS} characters.`,
       { param: "stop" },
@@ -210,7 +210,7 @@ function stops(stop: string | string[] | null | undefined): string[] {
 /** The agent has tools of its own; a client that insists on its own would wait for a call that never comes. */
 function refuseForcedTools(choice: unknown): void {
   if (choice === undefined || choice === null || choice === "auto" || choice === "none") return;
-  throw new Failure(
+  throw new AppError(
     "unsupported_parameter",
     '"tool_choice" may be "auto" or "none": the agent uses its own tools, not the client\'s.',
     { param: "tool_choice" },
@@ -226,7 +226,7 @@ function toText(prompt: string | unknown[]): string {
       "It must be one string: neither token numbers nor several prompts are answered.",
     );
   }
-  if (text.trim() === "") throw new Failure("invalid_value", '"prompt" is empty.', { param: "prompt" });
+  if (text.trim() === "") throw new AppError("invalid_value", '"prompt" is empty.', { param: "prompt" });
   return text;
 }
 
@@ -244,7 +244,7 @@ function refuseNothingSaid(messages: readonly Message[]): void {
   const turns = messages.filter(isTurn);
   const since = messages.slice(messages.findLastIndex(({ role }) => role === "assistant") + 1).filter(isTurn);
   if (turns.some(saysSomething) && (since.length === 0 || since.some(saysSomething))) return;
-  throw new Failure(
+  throw new AppError(
     "invalid_value",
     turns.some(saysSomething)
       ? '"messages" ends with a message of the user that is empty.'
@@ -284,19 +284,19 @@ function read<T>(schema: z.ZodType<T>, body: unknown): T {
   const issue = result.error.issues[0];
   const param = issue ? fieldOf(issue.path) : "";
   if (issue === undefined || param === "") {
-    throw new Failure("invalid_type", "The body must be a JSON object.");
+    throw new AppError("invalid_type", "The body must be a JSON object.");
   }
   const given = issue.path.reduce<unknown>(
     (value, key) => (value as Record<PropertyKey, unknown>)?.[key],
     body,
   );
-  const code: FailureCode = given === undefined || given === null
+  const code: ErrorCode = given === undefined || given === null
     ? "missing_required_parameter"
     : issue.code === "invalid_type" || issue.code === "invalid_union"
     ? "invalid_type"
     : "invalid_value";
   const what = code === "missing_required_parameter" ? "is required" : `is wrong: ${issue.message}`;
-  throw new Failure(code, `"${param}" ${what}.`, { param });
+  throw new AppError(code, `"${param}" ${what}.`, { param });
 }
 
 /** `["messages", 2, "content"]` as `messages[2].content`. */

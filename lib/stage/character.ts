@@ -1,12 +1,12 @@
 /** The user's own character: where it comes from, what the page is told of it, and its files. @module */
 
-import { Failure, messageOf } from "../turn/failure.ts";
+import { AppError, messageOf } from "../core/errors.ts";
 
 /** Where a character comes from: nothing (the drawn one), a folder, a .vrm file, or an http(s) address of either. */
 export interface Character {
   /** GET /stage/character.json */
   manifest(): Promise<Response> | Response;
-  /** GET /stage/character/NAME, with the name decoded. @throws {Failure} `not_found` for what is no part of it. */
+  /** GET /stage/character/NAME, with the name decoded. @throws {AppError} `not_found` for what is no part of it. */
   file(name: string, request: Request): Promise<Response>;
   /** Origins that the page's CSP has to allow. */
   readonly origins: { readonly img: readonly string[]; readonly connect: readonly string[] };
@@ -149,7 +149,7 @@ async function listed(root: string): Promise<Map<string, string>> {
   try {
     return await picturesIn(root);
   } catch (error) {
-    throw new Failure("not_found", `${SETTING}: ${root} cannot be read any more: ${messageOf(error)}`, {
+    throw new AppError("not_found", `${SETTING}: ${root} cannot be read any more: ${messageOf(error)}`, {
       cause: error,
     });
   }
@@ -221,6 +221,6 @@ function typeOf(name: string): string | undefined {
   return PICTURE_TYPES.get(extensionOf(name));
 }
 
-function noFile(name: string): Failure {
-  return new Failure("not_found", `The character has no file ${name}.`);
+function noFile(name: string): AppError {
+  return new AppError("not_found", `The character has no file ${name}.`);
 }

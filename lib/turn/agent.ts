@@ -2,14 +2,14 @@
 
 import type { SessionId, TurnReader } from "./event.ts";
 
-/** One piece of a prompt. Text is always taken; the others only if the session {@linkcode Session.accepts} them. */
+/** One piece of a prompt. Text is always taken; the others only if the session {@linkcode Session.promptCapabilities} them. */
 export type PromptBlock =
   | { readonly type: "text"; readonly text: string }
   | { readonly type: "image"; readonly mimeType: string; readonly data: string }
   | { readonly type: "audio"; readonly mimeType: string; readonly data: string };
 
 /** Which kinds of {@linkcode PromptBlock} an agent takes beside text. */
-export interface Accepts {
+export interface PromptCapabilities {
   readonly image: boolean;
   readonly audio: boolean;
 }
@@ -22,7 +22,7 @@ export interface Accepts {
 export type AgentState = "idle" | "starting" | "ready" | "failing" | "closed";
 
 /** A prompt that the agent took. */
-export interface Prompting {
+export interface RunningPrompt {
   /** Asks the agent to stop. The reader still gets its last event. Does nothing once that came. */
   cancel(): void;
 }
@@ -38,7 +38,7 @@ export interface AgentModel {
 /** A session of an agent: it remembers what was said in it. One prompt at a time. */
 export interface Session {
   readonly id: SessionId;
-  readonly accepts: Accepts;
+  readonly promptCapabilities: PromptCapabilities;
   /** The id of the model that answers now, if the agent tells. */
   readonly model: string | undefined;
   /** Aborts when the session can serve no more: its agent died or it was closed. */
@@ -49,15 +49,15 @@ export interface Session {
    *
    * @throws {Failure} if the agent could not be given the prompt; the reader then gets nothing.
    */
-  prompt(blocks: readonly PromptBlock[], reader: TurnReader): Promise<Prompting>;
+  prompt(blocks: readonly PromptBlock[], reader: TurnReader): Promise<RunningPrompt>;
   /**
    * Chooses the model for the prompts to come, by its id; without one, that which the session began with. Nothing is
    * asked if it answers already.
    *
    * @throws {Failure} `model_not_found` if the agent does not offer it, `agent_error` if it refuses.
    */
-  choose(model: string | undefined): Promise<void>;
-  /** Ends it, so that the agent need not hold it any longer. Where the agent can, {@linkcode Agent.resume} brings it back. */
+  setModel(model: string | undefined): Promise<void>;
+  /** Ends it, so that the agent need not hold it any longer. Where the agent can, {@linkcode Agent.resumeSession} brings it back. */
   close(): void;
 }
 
@@ -76,14 +76,14 @@ export interface Agent extends AsyncDisposable {
    *
    * @throws {Failure} `agent_unavailable` or `agent_auth_required` with what to do; the signal's reason if it aborts.
    */
-  open(signal?: AbortSignal): Promise<Session>;
+  newSession(signal?: AbortSignal): Promise<Session>;
   /**
    * Brings back a session that was closed, or whose process ended; nothing of it is told again.
    *
    * @returns Nothing if the agent cannot, or does not know it any more.
-   * @throws {Failure} as {@linkcode open} does; the signal's reason if it aborts.
+   * @throws {Failure} as {@linkcode newSession} does; the signal's reason if it aborts.
    */
-  resume(id: SessionId, signal?: AbortSignal): Promise<Session | undefined>;
+  resumeSession(id: SessionId, signal?: AbortSignal): Promise<Session | undefined>;
   /** Lets the agent delete what it keeps of a session, where it can. It is no longer resumed. Never waits. */
-  forget(id: SessionId): void;
+  deleteSession(id: SessionId): void;
 }

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Failure } from "./failure.ts";
+import type { AppError } from "../core/errors.ts";
 import type { PermissionRequest, PermissionResolution } from "./permission.ts";
 
 /** Identifies one turn: one prompt and all that the agent did in answer to it. */
@@ -92,7 +92,7 @@ export type TurnEvent =
   /** The agent answered the prompt. */
   | { readonly type: "end"; readonly reason: StopReason }
   /** The turn ended without an answer. */
-  | { readonly type: "failure"; readonly failure: Failure };
+  | { readonly type: "failure"; readonly failure: AppError };
 
 /** Takes the events of a turn, in order and synchronously. It must not throw. */
 export type TurnReader = (event: TurnEvent) => void;

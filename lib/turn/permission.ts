@@ -6,7 +6,7 @@
  */
 
 import type { ToolCall, TurnReader } from "./event.ts";
-import { Failure } from "./failure.ts";
+import { AppError } from "../core/errors.ts";
 
 /** Identifies a permission request. */
 export type PermissionId = string & { readonly brand: "PermissionId" };
@@ -82,11 +82,11 @@ const MAX_OPEN = 100;
 const MAX_RESOLVED = 200;
 
 /** What a desk is made of. */
-export interface DeskOptions {
+export interface PermissionBrokerOptions {
   /** How long a request waits for its answer, in milliseconds. */
   readonly timeoutMs: number;
   /** Whether somebody is there to ask. */
-  readonly isSomeoneThere: () => boolean;
+  readonly canAnyoneAnswer: () => boolean;
   /** The time in milliseconds since 1970, for tests. */
   readonly now?: () => number;
 }
@@ -97,13 +97,13 @@ interface Open {
 }
 
 /** Where agents ask and people answer. */
-export class PermissionDesk {
-  readonly #options: DeskOptions;
+export class PermissionBroker {
+  readonly #options: PermissionBrokerOptions;
   readonly #now: () => number;
   readonly #open = new Map<PermissionId, Open>();
   readonly #resolved = new Set<PermissionId>();
 
-  constructor(options: DeskOptions) {
+  constructor(options: PermissionBrokerOptions) {
     this.#options = options;
     this.#now = options.now ?? Date.now;
   }
@@ -120,7 +120,7 @@ export class PermissionDesk {
     tell: TurnReader,
     signal: AbortSignal,
   ): Promise<PermissionResolution | undefined> {
-    if (this.#open.size >= MAX_OPEN || !this.#options.isSomeoneThere()) return undefined;
+    if (this.#open.size >= MAX_OPEN || !this.#options.canAnyoneAnswer()) return undefined;
     const { timeoutMs } = this.#options;
     const id = crypto.randomUUID() as PermissionId;
     const request: PermissionRequest = { ...question, id, expiresAt: this.#now() + timeoutMs };
@@ -147,16 +147,19 @@ export class PermissionDesk {
    * Answers a request.
    *
    * @param by Who answers, for those who watch.
-   * @throws {Failure} `permission_resolved` if it is too late, `not_found` if there is no such request, `invalid_value`
+   * @throws {AppError} `permission_resolved` if it is too late, `not_found` if there is no such request, `invalid_value`
    * if the agent does not offer that.
    */
   answer(id: string, answer: PermissionAnswer, by: string): PermissionResolution {
     const open = this.#open.get(id as PermissionId);
     if (open === undefined) {
       if (this.#resolved.has(id as PermissionId)) {
-        throw new Failure("permission_resolved", "This permission request was answered or withdrawn before.");
+        throw new AppError(
+          "permission_resolved",
+          "This permission request was answered or withdrawn before.",
+        );
       }
-      throw new Failure("not_found", `There is no permission request ${id}.`);
+      throw new AppError("not_found", `There is no permission request ${id}.`);
     }
     const { options } = open.request;
     const option = "optionId" in answer
@@ -164,7 +167,7 @@ export class PermissionDesk {
       : chooseOption(options, answer.decision);
     if (option === undefined && ("optionId" in answer || answer.decision.startsWith("allow"))) {
       const offered = options.map((option) => JSON.stringify(option.id)).join(", ");
-      throw new Failure("invalid_value", `The agent does not offer that, only the option_ids ${offered}.`, {
+      throw new AppError("invalid_value", `The agent does not offer that, only the option_ids ${offered}.`, {
         param: "optionId" in answer ? "option_id" : "decision",
       });
     }

@@ -1,11 +1,19 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { AcpAgent } from "../../lib/acp/agent.ts";
 import { launch } from "../../lib/acp/process.ts";
-import { aborted } from "../../lib/turn/abort.ts";
-import { failureOf, settled, soon } from "../turn/heard.ts";
-import { FakeHouse, fakeLaunch, gone, lives, pidsIn, script, SHORT } from "./children.ts";
-import { Recorder } from "./ends.ts";
-import { NOBODY } from "./nobody.ts";
+import { untilAborted } from "../../lib/core/abortable.ts";
+import { failureOf, settled, soon } from "../support/harness/turn_recorder.ts";
+import {
+  FakeHouse,
+  fakeLaunch,
+  gone,
+  lives,
+  pidsIn,
+  script,
+  SHORT,
+} from "../support/harness/agent_process_harness.ts";
+import { Recorder } from "../support/harness/json_rpc_harness.ts";
+import { NOBODY } from "../support/harness/no_broker.ts";
 
 const WINDOWS = Deno.build.os === "windows";
 /** Longer than an early death's wait. */
@@ -13,7 +21,7 @@ const A_WHILE_MS = 60_000;
 
 Deno.test("AcpAgent: an agent that is killed fails what runs, closes its sessions, and is started again", async () => {
   await using house = new FakeHouse();
-  const [one, other] = [await house.agent.open(), await house.agent.open()];
+  const [one, other] = [await house.agent.newSession(), await house.agent.newSession()];
   const running = await house.begun(one, { text: "up" }, { hang: true });
   await running.heard.untilText("up");
   const killed = await house.begun(other, { tool: { id: "t", title: "ls" } }, { kill: true });
@@ -25,18 +33,23 @@ Deno.test("AcpAgent: an agent that is killed fails what runs, closes its session
     "failure agent_crashed",
   ]);
   assertEquals(killed.heard.failure.prompted, true);
-  for (const session of [one, other]) await soon(aborted(session.closed), "the session's close");
+  for (const session of [one, other]) await soon(untilAborted(session.closed), "the session's close");
   assertEquals((await failureOf(one.prompt(script({ text: "" }), () => {}))).code, "agent_unavailable");
   house.nowMs += A_WHILE_MS;
-  const next = await house.turn(await house.agent.open(), { text: "again" });
+  const next = await house.turn(await house.agent.newSession(), { text: "again" });
   assertEquals([next.text, house.links.length], ["again", 2]);
 });
 
 Deno.test("AcpAgent: an agent that exits in a turn fails it after all that it said", async () => {
   await using house = new FakeHouse();
-  const heard = await house.turn(await house.agent.open(), { text: "famous " }, { text: "last words" }, {
-    exit: 3,
-  });
+  const heard = await house.turn(
+    await house.agent.newSession(),
+    { text: "famous " },
+    { text: "last words" },
+    {
+      exit: 3,
+    },
+  );
   assertEquals(heard.briefs, ["text famous ", "text last words", "failure agent_crashed"]);
   const { fields } = await house.recorder.until("the agent died before it was of use");
   assertEquals(fields.how, "exited with code 3");
@@ -48,7 +61,7 @@ Deno.test({
   ignore: WINDOWS,
   async fn() {
     const house = new FakeHouse();
-    const session = await house.agent.open();
+    const session = await house.agent.newSession();
     await house.turn(session, { text: "warm" });
     const { heard } = await house.begun(session, { spawn: "sleep 60", inherit: true }, { kill: true });
     try {
@@ -67,15 +80,15 @@ Deno.test("AcpAgent: early deaths make the next start wait, and after three it i
   await using house = new FakeHouse({ dieOnStart: 7, stderr: "no licence\n" });
   for (const waitMs of [0, 500, 1_000]) {
     house.nowMs += waitMs;
-    assertEquals((await failureOf(house.agent.open())).code, "agent_unavailable");
+    assertEquals((await failureOf(house.agent.newSession())).code, "agent_unavailable");
   }
-  const refused = await failureOf(house.agent.open());
+  const refused = await failureOf(house.agent.newSession());
   assertEquals([refused.retryAfterSecs, house.agent.state, house.links.length], [2, "failing", 3]);
   const { fields } = await house.recorder.until("the agent died before it was of use");
   assertEquals([fields.how, fields.stderr], ["exited with code 7", ["no licence"]]);
   house.options = {};
   house.nowMs += A_WHILE_MS;
-  assertEquals((await house.turn(await house.agent.open(), { text: "well" })).text, "well");
+  assertEquals((await house.turn(await house.agent.newSession(), { text: "well" })).text, "well");
   assertEquals(house.agent.state, "ready");
 });
 
@@ -87,12 +100,12 @@ Deno.test("AcpAgent: a program that is not there", async () => {
     launch: () => launch({ ...fakeLaunch(), command: "no-such-agent-program" }, recorder.log),
     cwd: Deno.cwd(),
     permissions: "ask",
-    desk: NOBODY,
+    broker: NOBODY,
     version: "1",
     variables: new Set(),
     log: recorder.log,
   });
-  const failure = await failureOf(agent.open());
+  const failure = await failureOf(agent.newSession());
   assertEquals(failure.code, "agent_unavailable");
   assertStringIncludes(failure.message, '"no-such-agent-program"');
 });
@@ -102,7 +115,7 @@ Deno.test("AcpAgent: a cancel that is not answered ends the turn with its proces
     times: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 10 },
     stopTimes: SHORT,
   });
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   const { heard, cancel } = await house.begun(session, { ignoreCancel: true }, { text: "deaf" }, {
     sleepMs: 3_600_000,
   });
@@ -113,13 +126,13 @@ Deno.test("AcpAgent: a cancel that is not answered ends the turn with its proces
   await soon(house.links[0]!.exited, "the process's end");
   assert(session.closed.aborted);
   house.nowMs += A_WHILE_MS;
-  assertEquals((await house.turn(await house.agent.open(), { text: "next" })).text, "next");
+  assertEquals((await house.turn(await house.agent.newSession(), { text: "next" })).text, "next");
   assertEquals(house.links.length, 2);
 });
 
 Deno.test("AcpAgent: dispose ends what runs, as cancelled, and the agent by the end of its input", async () => {
   const house = new FakeHouse();
-  const sessions = [await house.agent.open(), await house.agent.open()];
+  const sessions = [await house.agent.newSession(), await house.agent.newSession()];
   const turns = await Promise.all(
     sessions.map((session) => house.begun(session, { text: "up" }, { hang: true })),
   );
@@ -128,7 +141,7 @@ Deno.test("AcpAgent: dispose ends what runs, as cancelled, and the agent by the 
   for (const { heard } of turns) assertEquals(await heard.last(), "end cancelled");
   assertEquals(await house.links[0]!.exited, "exited with code 0");
   assertEquals(house.agent.state, "closed");
-  assertEquals((await failureOf(house.agent.open())).code, "shutting_down");
+  assertEquals((await failureOf(house.agent.newSession())).code, "shutting_down");
   await house[Symbol.asyncDispose]();
 });
 
@@ -138,7 +151,7 @@ Deno.test({
   async fn() {
     const house = new FakeHouse({ ignoreEof: true, ignoreSigterm: true }, { stopTimes: SHORT });
     const heard = await house.turn(
-      await house.agent.open(),
+      await house.agent.newSession(),
       { spawn: "sleep 60" },
       { spawn: "sleep 60", setsid: true },
       { spawn: "sleep 60", setsid: true, inherit: true },
@@ -156,7 +169,7 @@ Deno.test({
   async fn() {
     await using house = new FakeHouse();
     const heard = await house.turn(
-      await house.agent.open(),
+      await house.agent.newSession(),
       { spawn: "sleep 60" },
       { spawn: "sleep 60", setsid: true },
       { kill: true },
@@ -167,7 +180,7 @@ Deno.test({
 
 Deno.test("AcpAgent: dispose while the agent starts", async () => {
   const house = new FakeHouse({ startDelayMs: 3_600_000 }, { stopTimes: { endMs: 10, termMs: 60_000 } });
-  const opening = failureOf(house.agent.open());
+  const opening = failureOf(house.agent.newSession());
   await settled();
   assertEquals(house.agent.state, "starting");
   await house[Symbol.asyncDispose]();
@@ -176,7 +189,7 @@ Deno.test("AcpAgent: dispose while the agent starts", async () => {
 
 Deno.test("AcpAgent: dispose while a session is opened", async () => {
   const house = new FakeHouse({ sessionDelayMs: 3_600_000 });
-  const opening = failureOf(house.agent.open());
+  const opening = failureOf(house.agent.newSession());
   await house.recorder.until("agent ready");
   await house[Symbol.asyncDispose]();
   assertEquals((await opening).code, "shutting_down");
@@ -190,7 +203,7 @@ Deno.test("AcpAgent: dispose of one that was never started", async () => {
 
 Deno.test("AcpAgent: kill ends the processes at once", async () => {
   await using house = new FakeHouse({ ignoreEof: true, ignoreSigterm: true });
-  const { heard } = await house.begun(await house.agent.open(), { text: "up" }, { hang: true });
+  const { heard } = await house.begun(await house.agent.newSession(), { text: "up" }, { hang: true });
   await heard.untilText("up");
   house.agent.kill();
   assertEquals(await heard.last(), "failure agent_crashed");

@@ -1,15 +1,15 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { PermissionPolicy } from "../../lib/acp/permission.ts";
 import type { PromptBlock } from "../../lib/turn/agent.ts";
-import { isObject, type Json } from "../fakes/agent.ts";
-import { failureOf, Heard, settled, soon } from "../turn/heard.ts";
-import { FakeHouse } from "./children.ts";
+import { isObject, type Json } from "../support/agents/scripted_agent.ts";
+import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
+import { FakeHouse } from "../support/harness/agent_process_harness.ts";
 
 Deno.test("AcpAgent: a turn, from the start of the agent to its end", async () => {
   await using house = new FakeHouse({ image: true });
   assertEquals(house.agent.state, "idle");
-  const session = await house.agent.open();
-  assertEquals([house.agent.state, session.accepts], ["ready", { image: true, audio: false }]);
+  const session = await house.agent.newSession();
+  assertEquals([house.agent.state, session.promptCapabilities], ["ready", { image: true, audio: false }]);
   const heard = await house.turn(
     session,
     { thought: "hm" },
@@ -42,7 +42,7 @@ Deno.test("AcpAgent: a turn, from the start of the agent to its end", async () =
 
 Deno.test("AcpAgent: blocks reach the agent as they are", async () => {
   await using house = new FakeHouse({ image: true });
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   const blocks: PromptBlock[] = [
     { type: "text", text: 'two\nlines "and" \u2028 😀' },
     { type: "image", mimeType: "image/png", data: "aW1hZ2U=" },
@@ -57,16 +57,16 @@ Deno.test("AcpAgent: blocks reach the agent as they are", async () => {
 Deno.test("AcpAgent: a session that was made ahead is used, and the next is made when a turn ends", async () => {
   await using house = new FakeHouse();
   house.agent.warm();
-  const first = await house.agent.open();
+  const first = await house.agent.newSession();
   assertEquals(house.count("session/new"), 1);
   await house.turn(first, { text: "done" });
-  await house.agent.open();
+  await house.agent.newSession();
   assertEquals([house.count("session/new"), house.count("initialize"), house.links.length], [2, 1, 1]);
 });
 
 Deno.test("AcpAgent: sessions run beside each other", async () => {
   await using house = new FakeHouse();
-  const [one, other] = [await house.agent.open(), await house.agent.open()];
+  const [one, other] = [await house.agent.newSession(), await house.agent.newSession()];
   const running = await house.begun(one, { text: "one" }, { hang: true });
   await running.heard.untilText("one");
   assertEquals((await house.turn(other, { text: "other" })).briefs, ["text other", "end end_turn"]);
@@ -77,7 +77,7 @@ Deno.test("AcpAgent: sessions run beside each other", async () => {
 
 Deno.test("AcpAgent: prompts of one session wait for each other", async () => {
   await using house = new FakeHouse();
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   const first = await house.begun(session, { text: "first" }, { hang: true });
   const second = house.begun(session, { text: "second" });
   await first.heard.untilText("first");
@@ -95,7 +95,7 @@ Deno.test("AcpAgent: prompts of one session wait for each other", async () => {
 
 Deno.test("AcpAgent: another version of the protocol is refused by name, and the agent ended", async () => {
   await using house = new FakeHouse({ protocolVersion: 2 });
-  const failure = await failureOf(house.agent.open());
+  const failure = await failureOf(house.agent.newSession());
   assertEquals(failure.code, "agent_unavailable");
   assertStringIncludes(failure.message, "version 2 ");
   assertEquals(await soon(house.links[0]!.exited, "its end"), "exited with code 0");
@@ -103,7 +103,7 @@ Deno.test("AcpAgent: another version of the protocol is refused by name, and the
 
 Deno.test("AcpAgent: an agent that wants a log-in by a person says which", async () => {
   await using house = new FakeHouse({ authRequired: true, authMethods: ["oauth", "device-code"] });
-  const failure = await failureOf(house.agent.open());
+  const failure = await failureOf(house.agent.newSession());
   assertEquals(failure.code, "agent_auth_required");
   assertStringIncludes(failure.message, "oauth (oauth), device-code (device-code)");
   assertEquals([house.count("authenticate"), house.agent.state], [0, "failing"]);
@@ -115,7 +115,7 @@ Deno.test("AcpAgent: an agent that wants a log-in by a variable that it has is l
   await using house = new FakeHouse({ authRequired: true, authMethods: ["oauth", BY_VARIABLE] }, {
     variables: new Set(["FAKE_KEY"]),
   });
-  assertEquals((await house.turn(await house.agent.open(), { text: "in" })).text, "in");
+  assertEquals((await house.turn(await house.agent.newSession(), { text: "in" })).text, "in");
   const logins = house.came.filter(({ method }) => method === "authenticate");
   assertEquals(logins.map(({ params }) => params), [{ methodId: "by-variable" }]);
 });
@@ -123,7 +123,7 @@ Deno.test("AcpAgent: an agent that wants a log-in by a variable that it has is l
 Deno.test("AcpAgent: a log-in that fails is said, and the agent lives on", async () => {
   await using house = new FakeHouse({ authRequired: true, authMethods: ["api-key"], authFails: true });
   for (const count of [1, 2]) {
-    const failure = await failureOf(house.agent.open());
+    const failure = await failureOf(house.agent.newSession());
     assertEquals(failure.code, "agent_auth_required");
     assertStringIncludes(failure.message, "Authentication failed");
     assertEquals([house.count("authenticate"), house.links.length], [count, 1]);
@@ -132,7 +132,7 @@ Deno.test("AcpAgent: a log-in that fails is said, and the agent lives on", async
 
 Deno.test("AcpAgent: a cancel is answered, and the session goes on", async () => {
   await using house = new FakeHouse();
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   const { heard, cancel } = await house.begun(
     session,
     { tool: { id: "t", title: "make", kind: "execute", status: "in_progress" } },
@@ -148,7 +148,7 @@ Deno.test("AcpAgent: a cancel is answered, and the session goes on", async () =>
 
 Deno.test("AcpAgent: what comes after the answer is nobody's", async () => {
   await using house = new FakeHouse();
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   const first = await house.turn(session, { text: "one" }, {
     afterAnswer: [
       { text: "late" },
@@ -163,20 +163,20 @@ Deno.test("AcpAgent: what comes after the answer is nobody's", async () => {
 
 Deno.test("AcpAgent: every token before the answer is heard before the end", async () => {
   await using house = new FakeHouse();
-  const heard = await house.turn(await house.agent.open(), { tokens: 20_000, text: "x" });
+  const heard = await house.turn(await house.agent.newSession(), { tokens: 20_000, text: "x" });
   assertEquals(heard.text, "x".repeat(20_000));
   heard.assertWhole();
 });
 
 Deno.test("AcpAgent: a chunk of megabytes is one event", async () => {
   await using house = new FakeHouse();
-  const heard = await house.turn(await house.agent.open(), { big: 3_000_000 });
+  const heard = await house.turn(await house.agent.newSession(), { big: 3_000_000 });
   assertEquals(heard.events.map((event) => event.type === "text" ? event.text.length : 0), [3_000_000, 0]);
 });
 
 Deno.test("AcpAgent: a request that is not known is answered, and the turn goes on", async () => {
   await using house = new FakeHouse();
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   for (
     const method of ["fs/read_text_file", "fs/write_text_file", "terminal/create", "craft/drainMidTurnQueue"]
   ) {
@@ -201,7 +201,7 @@ const GIVEN: Readonly<Record<PermissionPolicy, Readonly<Record<string, string>>>
 for (const [permissions, kinds] of Object.entries(GIVEN) as [PermissionPolicy, Record<string, string>][]) {
   Deno.test(`AcpAgent: permissions, ${permissions}`, async () => {
     await using house = new FakeHouse({}, { permissions });
-    const session = await house.agent.open();
+    const session = await house.agent.newSession();
     for (const [kind, optionId] of Object.entries(kinds)) {
       const toolCall = { toolCallId: kind, title: `a ${kind}`, kind };
       const heard = await house.turn(session, { permission: { toolCall, options: OPTIONS } });
@@ -218,7 +218,7 @@ for (const [permissions, kinds] of Object.entries(GIVEN) as [PermissionPolicy, R
 
 Deno.test("AcpAgent: a permission for which nothing fits is cancelled", async () => {
   await using house = new FakeHouse({}, { permissions: "deny" });
-  const heard = await house.turn(await house.agent.open(), {
+  const heard = await house.turn(await house.agent.newSession(), {
     permission: {
       toolCall: { toolCallId: "t" },
       options: OPTIONS.filter(({ kind }) => kind !== "reject_once"),
@@ -229,12 +229,12 @@ Deno.test("AcpAgent: a permission for which nothing fits is cancelled", async ()
 
 Deno.test("AcpAgent: a session that is closed is closed at the agent's too", async () => {
   await using house = new FakeHouse();
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   const { heard } = await house.begun(session, { text: "up" }, { hang: true });
   await heard.untilText("up");
   session.close();
   assertEquals(await heard.last(), "end cancelled");
-  await house.turn(await house.agent.open(), { text: "after" });
+  await house.turn(await house.agent.newSession(), { text: "after" });
   assertEquals(house.methods, [
     "initialize",
     "session/prompt",
@@ -249,7 +249,7 @@ Deno.test("AcpAgent: a session that is closed is closed at the agent's too", asy
 
 Deno.test("AcpAgent: what the agent says on stderr is in the log", async () => {
   await using house = new FakeHouse({ stderr: "a warning\n" });
-  await house.agent.open();
+  await house.agent.newSession();
   const { fields } = await house.recorder.until("agent stderr");
   assertEquals(fields.line, "a warning");
   const ready = await house.recorder.until("agent ready");

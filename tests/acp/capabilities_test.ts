@@ -1,9 +1,9 @@
 import { assertEquals } from "@std/assert";
-import { type Capabilities, capabilitiesOf, usableServers } from "../../lib/acp/capabilities.ts";
-import type { McpServer } from "../../lib/acp/mcp.ts";
+import { type Capabilities, capabilitiesOf, usableServers } from "../../lib/acp/handshake.ts";
+import type { McpServer } from "../../lib/acp/wire.ts";
 import { parseInitializeResult } from "../../lib/acp/wire.ts";
-import { isObject, type Json } from "../fakes/agent.ts";
-import { readRecording } from "../fakes/replay.ts";
+import { isObject, type Json } from "../support/agents/scripted_agent.ts";
+import { readRecording } from "../support/agents/replayed_agent.ts";
 
 const NONE: Capabilities = {
   agent: undefined,

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { AgentCommands, neutraliseCommands, pathExists } from "../../lib/acp/command_guard.ts";
-import { Heard } from "../turn/heard.ts";
-import { AcpHouse } from "./memory_acp.ts";
+import { Heard } from "../support/harness/turn_recorder.ts";
+import { AcpHouse } from "../support/agents/memory_acp_agent.ts";
 
 const COMMANDS = ["init", "allow-all", "$skill-creator", "memory show", "mcp:run"];
 
@@ -139,7 +139,7 @@ Deno.test("AcpAgent: what one session announced, and before its session/new was 
       return { sessionId };
     },
   });
-  const sessions = [await house.agent.open(), await house.agent.open()];
+  const sessions = [await house.agent.newSession(), await house.agent.newSession()];
   for (const session of sessions) {
     const heard = new Heard();
     await session.prompt([{ type: "text", text: "Say /init, $HOME" }], heard.reader);
@@ -165,7 +165,7 @@ Deno.test("AcpAgent: a new process of the agent keeps the commands of the one be
       return { sessionId };
     },
   });
-  const first = await house.agent.open();
+  const first = await house.agent.newSession();
   house.running.die();
   await new Promise<void>((resolve) => {
     if (first.closed.aborted) resolve();
@@ -173,7 +173,7 @@ Deno.test("AcpAgent: a new process of the agent keeps the commands of the one be
   });
   const heard = new Heard();
   house.nowMs += 60_000;
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   await session.prompt([{ type: "text", text: "Say /init" }], heard.reader);
   await heard.last();
   assertEquals(house.running.came.at(-1)?.params.prompt, [{ type: "text", text: "Say `/init`" }]);

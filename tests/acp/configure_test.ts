@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import type { McpServer } from "../../lib/acp/mcp.ts";
-import { RPC, RpcError } from "../../lib/acp/rpc.ts";
+import type { McpServer } from "../../lib/acp/wire.ts";
+import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
-import type { Json } from "../fakes/agent.ts";
-import { failureOf, Heard, settled } from "../turn/heard.ts";
-import { able, AcpHouse, GO, type Handler, never } from "./memory_acp.ts";
+import type { Json } from "../support/agents/scripted_agent.ts";
+import { failureOf, Heard, settled } from "../support/harness/turn_recorder.ts";
+import { able, AcpHouse, GO, type Handler, never } from "../support/agents/memory_acp_agent.ts";
 
 const MODES = { currentModeId: "ask", availableModes: ["ask", "code"].map((id) => ({ id, name: `${id}!` })) };
 const modelOption = (currentValue: string) => ({
@@ -125,8 +125,8 @@ const CONFIGURED: readonly {
 for (const { name, settings, mode, model, asked, warns } of CONFIGURED) {
   Deno.test(`Setup: ${name}`, async () => {
     await using house = new AcpHouse(offering(settings), { mode, model });
-    await house.agent.open();
-    await house.agent.open();
+    await house.agent.newSession();
+    await house.agent.newSession();
     assertEquals(house.running.said(...SETS), [...asked, ...asked]);
     const warnings = house.recorder.entries.filter(({ level }) => level === "warn");
     assertEquals(warnings.length, warns ? 1 : 0, "one warning, however many sessions");
@@ -141,7 +141,7 @@ Deno.test("Setup: what the agent refuses is a warning, and the session serves", 
     offering({ modes: MODES, models: LIST }, { "session/set_mode": no, "session/set_model": no }),
     { mode: "code", model: "b" },
   );
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   await session.prompt(GO, heard.reader);
   assertEquals([await heard.last(), session.model], ["end end_turn", "a"]);
   for (const what of ['mode "code"', 'model "b"']) {
@@ -154,7 +154,7 @@ Deno.test("Setup: an agent that does not answer is not waited for", async () => 
     mode: "code",
     times: { setupMs: 60_000, resumeMs: 10, cancelMs: 60_000 },
   });
-  await house.agent.open();
+  await house.agent.newSession();
   const { message } = await house.recorder.until(/mode "code"/);
   assertStringIncludes(message, "It is not known whether the agent took the");
 });
@@ -169,7 +169,7 @@ Deno.test("Setup: an agent that dies while it is configured is not ready", async
     }),
     { mode: "code" },
   );
-  assertEquals((await failureOf(house.agent.open())).code, "agent_unavailable");
+  assertEquals((await failureOf(house.agent.newSession())).code, "agent_unavailable");
 });
 
 Deno.test("Setup: a session that is made ahead is configured ahead", async () => {
@@ -177,7 +177,7 @@ Deno.test("Setup: a session that is made ahead is configured ahead", async () =>
   house.agent.warm();
   await settled();
   await house.running.until("session/set_mode");
-  await house.agent.open();
+  await house.agent.newSession();
   assertEquals(house.running.said(...SETS), ["session/set_mode code"]);
 });
 
@@ -211,10 +211,10 @@ for (const { name, can, sent, left } of MCP) {
     await using house = new AcpHouse({ initialize: able(capabilities), "session/resume": () => ({}) }, {
       mcpServers: [STDIO, HTTP, SSE],
     });
-    const session = await house.agent.open();
-    await house.agent.open();
+    const session = await house.agent.newSession();
+    await house.agent.newSession();
     session.close();
-    assert(await house.agent.resume(session.id));
+    assert(await house.agent.resumeSession(session.id));
     const told = house.running.came.flatMap(({ params }) => params.mcpServers ? [params.mcpServers] : []);
     assertEquals(told as unknown, [sent, sent, sent]);
     const warnings = house.recorder.entries.filter(({ level }) => level === "warn");
@@ -231,9 +231,9 @@ Deno.test("Setup: behind a mode that takes too long, no model is asked for", asy
     offering({ modes: MODES, models: LIST }, { "session/set_mode": () => mode.promise.then(() => ({})) }),
     { mode: "code", model: "b", times: HASTY },
   );
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   mode.resolve();
-  await session.choose("c");
+  await session.setModel("c");
   await settled();
   assertEquals(house.running.said(...SETS), ["session/set_mode code", "session/set_model c"]);
   assertEquals(session.model, "c");
@@ -251,11 +251,11 @@ Deno.test("Setup: a model that takes too long serves when it comes, unless anoth
       }),
       { model: "b", times: HASTY },
     );
-    const session = await house.agent.open();
+    const session = await house.agent.newSession();
     assertEquals(session.model, undefined);
-    await session.choose(undefined);
+    await session.setModel(undefined);
     assertEquals(house.running.said(...SETS), ["session/set_model b"], "it serves, whatever it has");
-    if (other) await session.choose("c");
+    if (other) await session.setModel("c");
     answers[0]?.();
     await settled();
     assertEquals(session.model, other ? undefined : "b");
@@ -296,11 +296,11 @@ for (const { name, settings, asked } of FORGETFUL) {
       offering(settings, { "initialize": BACK, "session/resume": () => ({}) }),
       { mode: "code", model: "b" },
     );
-    const session = await house.agent.open();
+    const session = await house.agent.newSession();
     session.close();
     await house.running.until("session/close");
     house.running.came.length = 0;
-    const again = await house.agent.resume(session.id);
+    const again = await house.agent.resumeSession(session.id);
     assertEquals(house.running.said(...SETS), asked);
     assertEquals(again?.model, "b");
     assertEquals(house.recorder.entries.filter(({ level }) => level === "warn"), []);
@@ -312,7 +312,7 @@ Deno.test("Setup: before any session was new, the mode is asked for as it is con
     offering({}, { "initialize": BACK, "session/resume": () => ({}) }),
     { mode: "plan", model: "b" },
   );
-  assert(await house.agent.resume("old" as SessionId));
+  assert(await house.agent.resumeSession("old" as SessionId));
   assertEquals(house.running.said(...SETS), ["session/set_mode plan"]);
   const warnings = house.recorder.entries.filter(({ level }) => level === "warn");
   assertEquals(warnings.map(({ message }) => message.slice(0, 32)), ['The model "b" was not asked for:']);
@@ -327,10 +327,10 @@ Deno.test("Setup: what the agent tells of a session that was brought back is wha
     offering({ models: LIST }, { "initialize": BACK, "session/resume": () => told }),
     { mode: "code", model: "b" },
   );
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   session.close();
   await house.running.until("session/close");
   house.running.came.length = 0;
-  assert(await house.agent.resume(session.id));
+  assert(await house.agent.resumeSession(session.id));
   assertEquals(house.running.said(...SETS), []);
 });

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
-import { failureOf, settled } from "../turn/heard.ts";
-import { FakeHouse } from "./children.ts";
-import { AcpHouse, never } from "./memory_acp.ts";
+import { failureOf, settled } from "../support/harness/turn_recorder.ts";
+import { FakeHouse } from "../support/harness/agent_process_harness.ts";
+import { AcpHouse, never } from "../support/agents/memory_acp_agent.ts";
 
 Deno.test("AcpAgent.describe: what the agent can do and offers; the session of it is gone again", async () => {
   await using house = new FakeHouse({

@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { firstOf } from "../../lib/acp/first.ts";
-import { settled, soon } from "../turn/heard.ts";
+import { settled, soon } from "../support/harness/turn_recorder.ts";
 
 /** What some are asked, who answer or fail when the test says so. */
 class Some {

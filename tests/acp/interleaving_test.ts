@@ -1,9 +1,9 @@
 import { assertEquals } from "@std/assert";
-import { RPC, RpcError } from "../../lib/acp/rpc.ts";
-import type { Prompting, Session } from "../../lib/turn/agent.ts";
-import { Random } from "../fakes/random.ts";
-import { Heard, settled, soon } from "../turn/heard.ts";
-import { AcpHouse, type RunningAcp } from "./memory_acp.ts";
+import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
+import type { RunningPrompt, Session } from "../../lib/turn/agent.ts";
+import { Random } from "../support/harness/random.ts";
+import { Heard, settled, soon } from "../support/harness/turn_recorder.ts";
+import { AcpHouse, type RunningAcp } from "../support/agents/memory_acp_agent.ts";
 
 const RUNS = 200;
 const STEPS = 60;
@@ -22,7 +22,7 @@ interface Call {
   readonly tag: string;
   readonly heard: Heard;
   readonly outcome: Promise<void>;
-  prompting: Prompting | undefined;
+  prompting: RunningPrompt | undefined;
 }
 
 /** Callers of an agent, and the agent, at random but the same for each seed. */
@@ -67,7 +67,7 @@ class World {
     const session = this.#sessions[random.below(this.#sessions.length)];
     switch (random.below(11)) {
       case 0:
-        this.#sessions.push(await soon(this.house.agent.open(), "a session"));
+        this.#sessions.push(await soon(this.house.agent.newSession(), "a session"));
         return;
       case 1:
       case 2:

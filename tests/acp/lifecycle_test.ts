@@ -1,13 +1,13 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { AcpAgent } from "../../lib/acp/agent.ts";
-import { aborted } from "../../lib/turn/abort.ts";
+import { untilAborted } from "../../lib/core/abortable.ts";
 import type { Session } from "../../lib/turn/agent.ts";
-import { Failure } from "../../lib/turn/failure.ts";
-import type { Json } from "../fakes/agent.ts";
-import { failureOf, Heard, settled, soon } from "../turn/heard.ts";
-import { crossed, memoryLink, RawEnd, Recorder } from "./ends.ts";
-import { AcpHouse, GO, never, untilCancelled, when } from "./memory_acp.ts";
-import { NOBODY } from "./nobody.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import type { Json } from "../support/agents/scripted_agent.ts";
+import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
+import { crossed, memoryLink, RawEnd, Recorder } from "../support/harness/json_rpc_harness.ts";
+import { AcpHouse, GO, never, untilCancelled, when } from "../support/agents/memory_acp_agent.ts";
+import { NOBODY } from "../support/harness/no_broker.ts";
 
 Deno.test("Connection: the end of one turn at shutdown is not the end of another's", async () => {
   const heard = [new Heard(), new Heard(), new Heard()];
@@ -27,7 +27,7 @@ Deno.test("Connection: the end of one turn at shutdown is not the end of another
     }),
     cwd: "/",
     permissions: "allow",
-    desk: NOBODY,
+    broker: NOBODY,
     version: "1",
     variables: new Set(),
     log: new Recorder().log,
@@ -49,7 +49,7 @@ Deno.test("Connection: the end of one turn at shutdown is not the end of another
   };
   const sessions: Session[] = [];
   for (const _ of heard) {
-    const opening = agent.open();
+    const opening = agent.newSession();
     await serveUntil("session/new");
     sessions.push(await opening);
   }
@@ -73,12 +73,12 @@ Deno.test("Connection: the end of one turn at shutdown is not the end of another
 Deno.test("Connection: every session of an agent that dies is closed, and every turn fails once", async () => {
   const heard = [new Heard(), new Heard()];
   await using house = new AcpHouse({ "session/prompt": untilCancelled });
-  const sessions = await Promise.all(heard.map(() => house.agent.open()));
+  const sessions = await Promise.all(heard.map(() => house.agent.newSession()));
   for (const [index, session] of sessions.entries()) await session.prompt(GO, heard[index]!.reader);
   for (const one of heard) await one.untilText("working");
   house.running.die();
   for (const one of heard) assertEquals(await one.last(), "failure agent_crashed");
-  for (const session of sessions) await soon(aborted(session.closed), "the session's close");
+  for (const session of sessions) await soon(untilAborted(session.closed), "the session's close");
   await settled();
   for (const one of heard) one.assertWhole();
 });
@@ -88,7 +88,7 @@ Deno.test("AcpAgent: a session that was made ahead is used, and the next is made
   assertEquals(house.agent.state, "idle");
   house.agent.warm();
   assertEquals(house.agent.state, "starting");
-  const first = await house.agent.open();
+  const first = await house.agent.newSession();
   assertEquals([house.agent.state, house.running.count("session/new"), first.id as string], [
     "ready",
     1,
@@ -98,13 +98,13 @@ Deno.test("AcpAgent: a session that was made ahead is used, and the next is made
   await first.prompt(GO, heard.reader);
   await heard.last();
   await house.running.until("session/new", 2);
-  assertEquals((await house.agent.open()).id as string, "session-2");
+  assertEquals((await house.agent.newSession()).id as string, "session-2");
   assertEquals(house.starts.length, 1);
 });
 
 Deno.test("AcpAgent: opens that come at once start one agent", async () => {
   await using house = new AcpHouse();
-  const sessions = await Promise.all([1, 2, 3].map(() => house.agent.open()));
+  const sessions = await Promise.all([1, 2, 3].map(() => house.agent.newSession()));
   assertEquals([house.starts.length, new Set(sessions.map(({ id }) => id)).size], [1, 3]);
 });
 
@@ -119,14 +119,14 @@ Deno.test("AcpAgent: who gives up is let go; one session that comes of it is kep
   });
   const reason = new Error("hung up");
   const controller = new AbortController();
-  const waiting = [1, 2].map(() => house.agent.open(controller.signal).catch((error) => error));
+  const waiting = [1, 2].map(() => house.agent.newSession(controller.signal).catch((error) => error));
   await settled();
   await house.running.until("session/new", 2);
   controller.abort(reason);
   for (const one of waiting) assertStrictEquals(await one, reason);
   assertEquals(house.agent.openSessions, 0);
   opening.resolve();
-  assertEquals((await house.agent.open()).id as string, "late-1");
+  assertEquals((await house.agent.newSession()).id as string, "late-1");
   await house.running.until("session/close");
   assertEquals(house.running.said("session/close"), ["session/close late-2"]);
   assertEquals(house.running.count("session/new"), 2);
@@ -134,8 +134,12 @@ Deno.test("AcpAgent: who gives up is let go; one session that comes of it is kep
 
 Deno.test("AcpAgent: who has given up already gets no session", async () => {
   await using house = new AcpHouse();
-  await house.agent.open();
-  await assertRejects(() => house.agent.open(AbortSignal.abort(new Error("hung up"))), Error, "hung up");
+  await house.agent.newSession();
+  await assertRejects(
+    () => house.agent.newSession(AbortSignal.abort(new Error("hung up"))),
+    Error,
+    "hung up",
+  );
 });
 
 Deno.test("AcpAgent: an agent that does not answer a cancel serves no more, but what runs in it may end", async () => {
@@ -147,7 +151,7 @@ Deno.test("AcpAgent: an agent that does not answer a cancel serves no more, but 
         ? when(new Promise(() => {}))(params, acp)
         : when(other.promise)(params, acp),
   }, { times: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 5 } });
-  const [first, second] = [await house.agent.open(), await house.agent.open()];
+  const [first, second] = [await house.agent.newSession(), await house.agent.newSession()];
   const prompting = await first.prompt(GO, stuck.reader);
   await second.prompt(GO, running.reader);
   await running.untilText("working");
@@ -156,7 +160,7 @@ Deno.test("AcpAgent: an agent that does not answer a cancel serves no more, but 
   const [old] = house.starts;
   house.handlers = {};
   house.nowMs += 60_000;
-  await (await house.agent.open()).prompt(GO, next.reader);
+  await (await house.agent.newSession()).prompt(GO, next.reader);
   assertEquals(await next.last(), "end end_turn");
   assertEquals([house.starts.length, old?.link.stops], [2, 0]);
   assertEquals([stuck.briefs, running.briefs], [["text working"], ["text working"]]);
@@ -179,7 +183,7 @@ Deno.test("AcpAgent: a cancel that is answered late, but answered, keeps the age
     },
   }, { times: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 5 } });
   // Another turn holds the process while the first one is late.
-  const [session, other] = [await house.agent.open(), await house.agent.open()];
+  const [session, other] = [await house.agent.newSession(), await house.agent.newSession()];
   await other.prompt(GO, new Heard().reader);
   const prompting = await session.prompt(GO, heard.reader);
   await heard.untilText("working");
@@ -191,7 +195,7 @@ Deno.test("AcpAgent: a cancel that is answered late, but answered, keeps the age
 
 Deno.test("AcpAgent: dispose lets go who waits for a start, however long that would take", async () => {
   const house = new AcpHouse({ initialize: never });
-  const opening = failureOf(house.agent.open());
+  const opening = failureOf(house.agent.newSession());
   await settled();
   assertEquals(house.agent.state, "starting");
   await house[Symbol.asyncDispose]();
@@ -203,10 +207,10 @@ Deno.test("AcpAgent: dispose lets go who waits for a start, however long that wo
 Deno.test("AcpAgent: dispose lets go who waits after an early death", async () => {
   const house = new AcpHouse();
   house.beforeStart = () => {
-    throw new Failure("agent_unavailable", "not found");
+    throw new AppError("agent_unavailable", "not found");
   };
-  await failureOf(house.agent.open());
-  const opening = failureOf(house.agent.open());
+  await failureOf(house.agent.newSession());
+  const opening = failureOf(house.agent.newSession());
   await settled();
   await house[Symbol.asyncDispose]();
   assertEquals((await opening).code, "shutting_down");
@@ -215,7 +219,7 @@ Deno.test("AcpAgent: dispose lets go who waits after an early death", async () =
 Deno.test("AcpAgent: after dispose nothing is opened or started", async () => {
   const house = new AcpHouse();
   await house[Symbol.asyncDispose]();
-  assertEquals((await failureOf(house.agent.open())).code, "shutting_down");
+  assertEquals((await failureOf(house.agent.newSession())).code, "shutting_down");
   house.agent.warm();
   await settled();
   assertEquals([house.starts.length, house.agent.state], [0, "closed"]);
@@ -224,7 +228,7 @@ Deno.test("AcpAgent: after dispose nothing is opened or started", async () => {
 Deno.test("AcpAgent: kill ends what runs at once", async () => {
   const heard = new Heard();
   await using house = new AcpHouse({ "session/prompt": untilCancelled });
-  await (await house.agent.open()).prompt(GO, heard.reader);
+  await (await house.agent.newSession()).prompt(GO, heard.reader);
   await heard.untilText("working");
   house.agent.kill();
   assertEquals(await heard.last(), "failure agent_crashed");

@@ -1,5 +1,10 @@
 import { assertEquals } from "@std/assert";
-import { judge, outcomeOf, PERMISSION_POLICIES, type PermissionPolicy } from "../../lib/acp/permission.ts";
+import {
+  evaluatePolicy,
+  outcomeOf,
+  PERMISSION_POLICIES,
+  type PermissionPolicy,
+} from "../../lib/acp/permission.ts";
 import { TOOL_KINDS, type ToolKind } from "../../lib/turn/event.ts";
 import { chooseOption, type Decision, type PermissionOption } from "../../lib/turn/permission.ts";
 
@@ -19,7 +24,8 @@ const JUDGEMENTS: Readonly<Record<ToolKind, Readonly<Record<PermissionPolicy, Ju
 };
 for (const kind of TOOL_KINDS) {
   for (const policy of PERMISSION_POLICIES) {
-    Deno.test(`judge: ${policy}, ${kind}`, () => assertEquals(judge(policy, kind), JUDGEMENTS[kind][policy]));
+    Deno.test(`judge: ${policy}, ${kind}`, () =>
+      assertEquals(evaluatePolicy(policy, kind), JUDGEMENTS[kind][policy]));
   }
 }
 

@@ -1,9 +1,9 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { RPC, RpcError } from "../../lib/acp/rpc.ts";
+import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
-import { failureOf, settled } from "../turn/heard.ts";
-import { Houses, ids, KNOWS, Silence } from "./houses.ts";
-import { never } from "./memory_acp.ts";
+import { failureOf, settled } from "../support/harness/turn_recorder.ts";
+import { Houses, ids, KNOWS, Silence } from "../support/agents/memory_acp_pool.ts";
+import { never } from "../support/agents/memory_acp_agent.ts";
 
 /** Two agents in memory that may fall silent. */
 function two(): { house: Houses; silences: readonly Silence[] } {
@@ -21,7 +21,11 @@ Deno.test("AgentPool: one that never made a session is not asked while another m
   await second!.recorder.until("a session was made");
   await first!.running.until("session/new");
   assertEquals([first!.agent.isUnsure, second!.agent.isUnsure], [true, false]);
-  assertEquals(ids([await pool.open(), await pool.open(), await pool.open()]), ["b1", "b2", "b3"]);
+  assertEquals(ids([await pool.newSession(), await pool.newSession(), await pool.newSession()]), [
+    "b1",
+    "b2",
+    "b3",
+  ]);
   assertEquals([first!.running.count("session/new"), pool.state], [1, "ready"]);
 });
 
@@ -37,16 +41,20 @@ Deno.test("AgentPool: one that lets a session wait is asked last, and no more of
       return { sessionId: `a${count}` };
     },
   };
-  assertEquals(ids([await pool.open()]), ["a1"]);
+  assertEquals(ids([await pool.newSession()]), ["a1"]);
   await second!.recorder.until("a session was made");
   first!.agent.warm();
   await first!.running.until("session/new", 2);
   first!.nowMs += 2_001;
-  assertEquals(ids([await pool.open(), await pool.open(), await pool.open()]), ["b1", "b2", "b3"]);
+  assertEquals(ids([await pool.newSession(), await pool.newSession(), await pool.newSession()]), [
+    "b1",
+    "b2",
+    "b3",
+  ]);
   assertEquals(first!.running.count("session/new"), 2);
   coming.resolve();
   await settled();
-  assertEquals(ids([await pool.open()]), ["a2"]);
+  assertEquals(ids([await pool.newSession()]), ["a2"]);
   assertEquals(first!.starts.length, 1, "it was only slow");
 });
 
@@ -58,12 +66,12 @@ Deno.test("AgentPool: one that is making a session is asked after those that are
     ...KNOWS,
     "session/new": (params, running) => ++count > 1 ? never(params, running) : { sessionId: `a${count}` },
   };
-  assertEquals(ids([await pool.open(), await pool.open()]), ["a1", "b1"]);
+  assertEquals(ids([await pool.newSession(), await pool.newSession()]), ["a1", "b1"]);
   first!.agent.warm();
   await first!.running.until("session/new", 2);
   assertEquals([first!.agent.isMaking, second!.agent.isMaking], [true, false]);
   assertEquals([first!.agent.isUnsure, first!.agent.state], [false, "ready"]);
-  assertEquals(ids([await pool.open(), await pool.open()]), ["b2", "b3"]);
+  assertEquals(ids([await pool.newSession(), await pool.newSession()]), ["b2", "b3"]);
 });
 
 Deno.test("AgentPool: beside one that is slow the next is asked; what the slow one makes is kept for who comes", async () => {
@@ -72,13 +80,13 @@ Deno.test("AgentPool: beside one that is slow the next is asked; what the slow o
   const { pool, houses: [first, second] } = house;
   first!.handlers = { ...KNOWS, "session/new": () => coming.promise.then(() => ({ sessionId: "a1" })) };
   second!.handlers = { ...KNOWS, "session/new": () => ({ sessionId: "b1" }) };
-  assertEquals(ids([await pool.open()]), ["b1"]);
+  assertEquals(ids([await pool.newSession()]), ["b1"]);
   await first!.running.until("session/new");
   await settled();
   assertEquals([first!.agent.openSessions, second!.agent.openSessions], [0, 1]);
   coming.resolve();
   await first!.recorder.until("a session was made");
-  assertEquals(ids([await first!.agent.open()]), ["a1"]);
+  assertEquals(ids([await first!.agent.newSession()]), ["a1"]);
   assertEquals([first!.running.count("session/new"), first!.running.count("session/close")], [1, 0]);
 });
 
@@ -90,7 +98,7 @@ Deno.test("AgentPool: no two are asked for one session that is to be brought bac
     () => ({}),
     0,
   );
-  const resuming = house.pool.resume("old" as SessionId);
+  const resuming = house.pool.resumeSession("old" as SessionId);
   // A timer of the pool's would have been set before.
   await settled();
   await house.houses[0]!.running.until("session/resume");
@@ -105,7 +113,7 @@ Deno.test("AgentPool: one that falls silent is given up in time, and started ane
   const { house, silences: [silence] } = two();
   await using _ = house;
   const { pool, houses: [first, second] } = house;
-  await pool.open();
+  await pool.newSession();
   await second!.recorder.until("a session was made");
   silence!.isSilent = true;
   first!.agent.warm();
@@ -113,19 +121,19 @@ Deno.test("AgentPool: one that falls silent is given up in time, and started ane
   assertEquals([first!.agent.state, pool.state], ["failing", "ready"]);
   silence!.isSilent = false;
   // It is let try again, beside the one that is asked.
-  assertEquals(ids([await pool.open()]), ["b1"]);
+  assertEquals(ids([await pool.newSession()]), ["b1"]);
   await settled();
   await first!.running.until("session/new");
   await settled();
   assertEquals([first!.agent.state, first!.starts.length], ["ready", 2]);
-  assertEquals(ids([await pool.open()]), ["a1"]);
+  assertEquals(ids([await pool.newSession()]), ["a1"]);
 });
 
 Deno.test("AgentPool: where all are silent each is asked once, and the first failure is told", async () => {
   const { house, silences } = two();
   await using _ = house;
   for (const silence of silences) silence.isSilent = true;
-  const failure = await failureOf(house.pool.open());
+  const failure = await failureOf(house.pool.newSession());
   assertEquals([failure.code, house.pool.state], ["agent_unavailable", "failing"]);
   assertStringIncludes(failure.message, "did not answer session/new");
   assertEquals(house.said("session/new")[0], ["session/new"]);
@@ -142,13 +150,13 @@ Deno.test("AgentPool: a session goes back where it was, also if no new one can b
       return { sessionId: "a1" };
     },
   };
-  const session = await pool.open();
+  const session = await pool.newSession();
   await second!.recorder.until("a session was made");
   isFull = true;
   first!.agent.warm();
   await first!.recorder.until("no session could be made ahead");
   session.close();
-  assertEquals([first!.agent.state, ids([await pool.resume(session.id)])], ["failing", ["a1"]]);
+  assertEquals([first!.agent.state, ids([await pool.resumeSession(session.id)])], ["failing", ["a1"]]);
   assertEquals(house.said("session/resume"), [["session/resume a1"], []]);
-  assertEquals(ids([await pool.open()]), ["b1"]);
+  assertEquals(ids([await pool.newSession()]), ["b1"]);
 });

@@ -1,31 +1,31 @@
 import { assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { AgentPool, type PoolMember } from "../../lib/acp/pool.ts";
-import { aborted } from "../../lib/turn/abort.ts";
+import { untilAborted } from "../../lib/core/abortable.ts";
 import type { AgentState } from "../../lib/turn/agent.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
-import { Failure } from "../../lib/turn/failure.ts";
-import { failureOf, Heard, settled, soon } from "../turn/heard.ts";
-import { Houses, ids, KNOWS } from "./houses.ts";
-import { GO, never, untilCancelled } from "./memory_acp.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
+import { Houses, ids, KNOWS } from "../support/agents/memory_acp_pool.ts";
+import { GO, never, untilCancelled } from "../support/agents/memory_acp_agent.ts";
 
 Deno.test("AgentPool: a session goes where the fewest are, also when they come at once", async () => {
   await using house = new Houses(3);
   const { pool } = house;
-  const sessions = await Promise.all([1, 2, 3, 4].map(() => pool.open()));
+  const sessions = await Promise.all([1, 2, 3, 4].map(() => pool.newSession()));
   assertEquals(ids(sessions), ["a1", "b1", "c1", "a2"]);
   sessions[1]?.close();
-  assertEquals(ids([await pool.open(), await pool.open()]), ["b2", "b3"]);
+  assertEquals(ids([await pool.newSession(), await pool.newSession()]), ["b2", "b3"]);
 });
 
 Deno.test("AgentPool: a session that was closed goes back where it was, one of another time where the fewest are", async () => {
   await using house = new Houses(2);
   const { pool } = house;
-  const [a, b] = [await pool.open(), await pool.open()];
+  const [a, b] = [await pool.newSession(), await pool.newSession()];
   b.close();
   a.close();
-  await pool.open();
-  assertEquals(ids([await pool.resume(a.id), await pool.resume(b.id)]), ["a1", "b1"]);
-  assertEquals(ids([await pool.resume("old" as SessionId)]), ["old"]);
+  await pool.newSession();
+  assertEquals(ids([await pool.resumeSession(a.id), await pool.resumeSession(b.id)]), ["a1", "b1"]);
+  assertEquals(ids([await pool.resumeSession("old" as SessionId)]), ["old"]);
   assertEquals(house.said("session/resume"), [["session/resume a1"], [
     "session/resume b1",
     "session/resume old",
@@ -35,9 +35,9 @@ Deno.test("AgentPool: a session that was closed goes back where it was, one of a
 Deno.test("AgentPool: forget tells all of them", async () => {
   await using house = new Houses(2);
   const { pool } = house;
-  const session = await pool.open();
-  await pool.open();
-  pool.forget(session.id);
+  const session = await pool.newSession();
+  await pool.newSession();
+  pool.deleteSession(session.id);
   for (const { running } of house.houses) await running.until("session/delete");
   assertEquals(house.said("session/delete"), [["session/delete a1"], ["session/delete a1"]]);
   assertEquals(session.closed.aborted, true);
@@ -46,13 +46,13 @@ Deno.test("AgentPool: forget tells all of them", async () => {
 Deno.test("AgentPool: one that crashes takes no session of another with it", async () => {
   const [first, second] = [new Heard(), new Heard()];
   await using house = new Houses(2, { "session/prompt": untilCancelled });
-  const [a, b] = [await house.pool.open(), await house.pool.open()];
+  const [a, b] = [await house.pool.newSession(), await house.pool.newSession()];
   await a.prompt(GO, first.reader);
   const prompting = await b.prompt(GO, second.reader);
   await second.untilText("working");
   house.houses[0]?.running.die();
   assertEquals(await first.last(), "failure agent_crashed");
-  await soon(aborted(a.closed), "its end");
+  await soon(untilAborted(a.closed), "its end");
   assertEquals([b.closed.aborted, house.pool.state], [false, "ready"]);
   prompting.cancel();
   assertEquals(await second.last(), "end cancelled");
@@ -61,7 +61,7 @@ Deno.test("AgentPool: one that crashes takes no session of another with it", asy
 Deno.test("AgentPool: kill ends all of them, and so does dispose", async () => {
   await using house = new Houses(2, { "session/prompt": untilCancelled });
   const heard = [new Heard(), new Heard()];
-  for (const one of heard) await (await house.pool.open()).prompt(GO, one.reader);
+  for (const one of heard) await (await house.pool.newSession()).prompt(GO, one.reader);
   house.pool.kill();
   assertEquals(await Promise.all(heard.map((one) => one.last())), [
     "failure agent_crashed",
@@ -69,7 +69,7 @@ Deno.test("AgentPool: kill ends all of them, and so does dispose", async () => {
   ]);
   await house.pool[Symbol.asyncDispose]();
   assertEquals(house.pool.state, "closed");
-  assertEquals((await failureOf(house.pool.open())).code, "shutting_down");
+  assertEquals((await failureOf(house.pool.newSession())).code, "shutting_down");
 });
 
 Deno.test("AgentPool: warms all of them, and tells the models of any", async () => {
@@ -81,8 +81,8 @@ Deno.test("AgentPool: warms all of them, and tells the models of any", async () 
   };
   house.pool.warm();
   assertEquals(house.pool.state, "starting");
-  await house.pool.open();
-  await house.pool.open();
+  await house.pool.newSession();
+  await house.pool.newSession();
   assertEquals(house.pool.models, [{ id: "m", name: "M" }]);
 });
 
@@ -110,9 +110,9 @@ function member(
     isUnsure: kind in UNSURE,
     isMaking: kind === "making",
     openSessions,
-    open: () => ask("open"),
-    resume: () => ask("resume"),
-    forget() {},
+    newSession: () => ask("open"),
+    resumeSession: () => ask("resume"),
+    deleteSession() {},
     warm: () => void asked.push(`${name} warm`),
     kill() {},
     describe: () => ask("describe"),
@@ -151,7 +151,7 @@ for (const [members, state, expected] of STATES) {
       members.map(([state, open], index) => member(state, open, asked, String(index))),
     );
     assertEquals(pool.state, state);
-    await pool.open().catch(() => {});
+    await pool.newSession().catch(() => {});
     assertEquals(asked, expected);
     assertEquals([pool.name, pool.program], ["agent", "program"]);
   });
@@ -173,7 +173,11 @@ Deno.test("AgentPool: one that starts and starts does not hold up the others", a
   await settled();
   await house.houses[1]!.running.until("session/new");
   const { pool } = house;
-  assertEquals(ids([await pool.open(), await pool.open(), await pool.open()]), ["b1", "b2", "b3"]);
+  assertEquals(ids([await pool.newSession(), await pool.newSession(), await pool.newSession()]), [
+    "b1",
+    "b2",
+    "b3",
+  ]);
 });
 
 Deno.test("AgentPool: what one cannot start, the next best does", async () => {
@@ -181,24 +185,24 @@ Deno.test("AgentPool: what one cannot start, the next best does", async () => {
   house.houses[0]!.beforeStart = () => {
     throw new Error("no memory");
   };
-  assertEquals(ids([await house.pool.open()]), ["b1"]);
+  assertEquals(ids([await house.pool.newSession()]), ["b1"]);
 });
 
 Deno.test("AgentPool: a session whose process is down is brought back in another", async () => {
   await using house = new Houses(2);
   const [home] = house.houses;
-  const session = await house.pool.open();
+  const session = await house.pool.newSession();
   home!.nowMs = 60_000;
   home!.beforeStart = () => {
     throw new Error("no memory");
   };
   home!.running.die();
   await settled();
-  assertEquals(ids([await house.pool.resume(session.id)]), ["a1"]);
+  assertEquals(ids([await house.pool.resumeSession(session.id)]), ["a1"]);
   assertEquals(house.said("session/resume"), [[], ["session/resume a1"]]);
 });
 
-const gone = (what: string) => new Failure("agent_unavailable", what);
+const gone = (what: string) => new AppError("agent_unavailable", what);
 const FAILED: readonly {
   name: string;
   error: (what: string) => Error;
@@ -206,7 +210,7 @@ const FAILED: readonly {
   asked: string[];
 }[] = [
   { name: "unavailable: each once, the best first", error: gone, asked: ["1", "0", "2"] },
-  { name: "a log-in", error: (what) => new Failure("agent_auth_required", what), asked: ["1"] },
+  { name: "a log-in", error: (what) => new AppError("agent_auth_required", what), asked: ["1"] },
   { name: "a prompt that it got", error: (what) => gone(what).afterPrompt(), asked: ["1"] },
   { name: "unavailable, and nobody waits any more", error: gone, aborts: true, asked: ["1"] },
 ];
@@ -223,7 +227,7 @@ for (const { name, error, aborts, asked: expected } of FAILED) {
       const pool = new AgentPool(states.map((state, i) => member(state, 0, asked, String(i), fails)));
       const { signal } = controller;
       const failure = await failureOf(
-        what === "open" ? pool.open(signal) : pool.resume("s" as SessionId, signal),
+        what === "open" ? pool.newSession(signal) : pool.resumeSession("s" as SessionId, signal),
       );
       assertEquals(failure.message, `${what} of 1 ${what}`, "the best one's is told");
       assertEquals(asked.filter((one) => !one.endsWith("warm")), expected.map((one) => `${one} ${what}`));

@@ -1,27 +1,36 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { MARK_VARIABLE } from "../../lib/acp/descendants.ts";
-import { Peer } from "../../lib/acp/peer.ts";
-import { type Launch, launch, type Link, type StopTimes } from "../../lib/acp/process.ts";
-import { Failure } from "../../lib/turn/failure.ts";
-import { directive, isObject, type Step } from "../fakes/agent.ts";
-import { soon } from "../turn/heard.ts";
-import { bareEnvironment, evalCommand, fakeLaunch, gone, lives, PATIENT, pidsIn, SHORT } from "./children.ts";
-import { Recorder } from "./ends.ts";
+import { MARK_VARIABLE } from "../../lib/acp/process_tree.ts";
+import { JsonRpcPeer } from "../../lib/acp/json_rpc.ts";
+import { type AgentProcess, type Launch, launch, type StopTimes } from "../../lib/acp/process.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { directive, isObject, type Step } from "../support/agents/scripted_agent.ts";
+import { soon } from "../support/harness/turn_recorder.ts";
+import {
+  bareEnvironment,
+  evalCommand,
+  fakeLaunch,
+  gone,
+  lives,
+  PATIENT,
+  pidsIn,
+  SHORT,
+} from "../support/harness/agent_process_harness.ts";
+import { Recorder } from "../support/harness/json_rpc_harness.ts";
 
 const WINDOWS = Deno.build.os === "windows";
 
 /** A child, talked to; it is ended with the test. */
 class Child implements AsyncDisposable {
   readonly recorder = new Recorder();
-  readonly link: Link;
-  readonly peer: Peer;
+  readonly link: AgentProcess;
+  readonly peer: JsonRpcPeer;
   text = "";
   #wake = Promise.withResolvers<void>();
 
   constructor(options: Launch, times: StopTimes = PATIENT) {
     this.link = launch(options, this.recorder.log, times);
-    this.peer = new Peer(this.link, {
-      garbage: (line) => this.#hear(line),
+    this.peer = new JsonRpcPeer(this.link, {
+      onInvalidLine: (line) => this.#hear(line),
       request: () => Promise.resolve({}),
       notification: (_method, params) => {
         const { update } = params as { update: { content?: { text?: string } } };
@@ -102,18 +111,18 @@ Deno.test("launch: a child that floods stderr without a line break is not waited
 });
 
 Deno.test("launch: a program that is not there is named", () => {
-  const failure: Failure = assertThrows(
+  const failure: AppError = assertThrows(
     () => launch({ ...evalCommand(""), command: "no-such-agent-program" }, new Recorder().log),
-    Failure,
+    AppError,
     '"no-such-agent-program" was not found',
   );
   assertEquals([failure.code, failure.prompted], ["agent_unavailable", false]);
 });
 
 Deno.test("launch: a folder that is not there is named", () => {
-  const failure: Failure = assertThrows(
+  const failure: AppError = assertThrows(
     () => launch({ ...evalCommand(""), cwd: `${Deno.cwd()}/no-such-folder` }, new Recorder().log),
-    Failure,
+    AppError,
     "no-such-folder",
   );
   assertEquals(failure.code, "agent_unavailable");
@@ -125,9 +134,9 @@ Deno.test({
   async fn() {
     const file = await Deno.makeTempFile();
     try {
-      const failure: Failure = assertThrows(
+      const failure: AppError = assertThrows(
         () => launch({ ...evalCommand(""), command: file }, new Recorder().log),
-        Failure,
+        AppError,
         "could not be started",
       );
       assertEquals(failure.code, "agent_unavailable");

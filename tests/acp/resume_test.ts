@@ -1,8 +1,15 @@
 import { assert, assertEquals, assertNotStrictEquals, assertRejects, assertStrictEquals } from "@std/assert";
-import { RPC, RpcError } from "../../lib/acp/rpc.ts";
+import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
-import { failureOf, Heard, settled, soon } from "../turn/heard.ts";
-import { able, AcpHouse, GO, type Handler, never, untilCancelled } from "./memory_acp.ts";
+import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
+import {
+  able,
+  AcpHouse,
+  GO,
+  type Handler,
+  never,
+  untilCancelled,
+} from "../support/agents/memory_acp_agent.ts";
 
 const ID = "session-1" as SessionId;
 const OLD = "old" as SessionId;
@@ -22,7 +29,7 @@ const WAYS: readonly (readonly [name: string, initialize: Handler, method: strin
 for (const [name, initialize, method] of WAYS) {
   Deno.test(`AcpAgent.resume: an agent that ${name}`, async () => {
     await using house = new AcpHouse({ initialize, ...KNOWS });
-    const session = await house.agent.resume(OLD);
+    const session = await house.agent.resumeSession(OLD);
     assertEquals(session?.id, method && OLD);
     const came = house.running.came.filter(({ method }) => /resume|load/.test(method));
     assertEquals(
@@ -43,11 +50,11 @@ for (const [name, load] of USELESS) {
     await using house = new AcpHouse({ initialize: LOADS, "session/load": load }, {
       times: { setupMs: 60_000, resumeMs: 10, cancelMs: 60_000 },
     });
-    assertEquals(await house.agent.resume(OLD), undefined);
+    assertEquals(await house.agent.resumeSession(OLD), undefined);
     assertEquals(house.recorder.of("a session could not be brought back").map(({ level }) => level), [
       "info",
     ]);
-    assert(await house.agent.open());
+    assert(await house.agent.newSession());
     assertEquals(house.starts.length, 1);
   });
 }
@@ -56,14 +63,14 @@ for (const answer of [null, "ok", { configOptions: 7, modes: [], models: null }]
   Deno.test(`AcpAgent.resume: an answer of ${JSON.stringify(answer)} brings it back`, async () => {
     const heard = new Heard();
     await using house = new AcpHouse({ initialize: LOADS, "session/load": () => answer });
-    await (await house.agent.resume(OLD))?.prompt(GO, heard.reader);
+    await (await house.agent.resumeSession(OLD))?.prompt(GO, heard.reader);
     assertEquals(await heard.last(), "end end_turn");
   });
 }
 
 Deno.test("AcpAgent.resume: an agent that cannot start throws, as for a new session", async () => {
   await using house = new AcpHouse({ initialize: () => ({ protocolVersion: 2 }) });
-  assertEquals((await failureOf(house.agent.resume(OLD))).code, "agent_unavailable");
+  assertEquals((await failureOf(house.agent.resumeSession(OLD))).code, "agent_unavailable");
 });
 
 Deno.test("AcpAgent.resume: logs in where the agent asks for it", async () => {
@@ -85,9 +92,9 @@ Deno.test("AcpAgent.resume: logs in where the agent asks for it", async () => {
       return {};
     },
   });
-  assertEquals((await failureOf(house.agent.resume(OLD))).code, "agent_auth_required");
+  assertEquals((await failureOf(house.agent.resumeSession(OLD))).code, "agent_auth_required");
   wrong = false;
-  assert(await house.agent.resume(OLD));
+  assert(await house.agent.resumeSession(OLD));
 });
 
 Deno.test("AcpAgent.resume: what is told again reaches nobody, and its questions are withdrawn", async () => {
@@ -111,7 +118,7 @@ Deno.test("AcpAgent.resume: what is told again reaches nobody, and its questions
       return {};
     },
   });
-  const session = await house.agent.resume(OLD);
+  const session = await house.agent.resumeSession(OLD);
   await session?.prompt(GO, heard.reader);
   assertEquals(await heard.last(), "end end_turn");
   assertEquals(heard.briefs, ["end end_turn"]);
@@ -120,9 +127,9 @@ Deno.test("AcpAgent.resume: what is told again reaches nobody, and its questions
 
 Deno.test("AcpAgent.resume: a session that is open is somebody's, and given to nobody else", async () => {
   await using house = new AcpHouse({ initialize: RESUMES, ...KNOWS });
-  const session = await house.agent.open();
-  assertEquals(await house.agent.resume(session.id), undefined);
-  const both = await Promise.all([house.agent.resume(OLD), house.agent.resume(OLD)]);
+  const session = await house.agent.newSession();
+  assertEquals(await house.agent.resumeSession(session.id), undefined);
+  const both = await Promise.all([house.agent.resumeSession(OLD), house.agent.resumeSession(OLD)]);
   assertEquals(both.map((one) => one?.id), [OLD, undefined]);
   assertEquals(house.running.said("session/resume"), ["session/resume old"]);
 });
@@ -134,9 +141,9 @@ Deno.test("AcpAgent.resume: a session that was closed comes back after the agent
     ...KNOWS,
     "session/close": () => closing.promise.then(() => ({})),
   });
-  const first = await house.agent.open();
+  const first = await house.agent.newSession();
   first.close();
-  const coming = house.agent.resume(ID);
+  const coming = house.agent.resumeSession(ID);
   await house.running.until("session/close");
   await settled();
   assertEquals(house.running.count("session/resume"), 0);
@@ -158,11 +165,11 @@ Deno.test("AcpAgent.resume: a session that was closed in the middle of a turn co
       return answer;
     },
   });
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   await session.prompt(GO, heard.reader);
   await heard.untilText("working");
   session.close();
-  const coming = house.agent.resume(ID);
+  const coming = house.agent.resumeSession(ID);
   let came = false;
   coming.then(() => came = true);
   await settled();
@@ -186,17 +193,17 @@ Deno.test("AcpAgent.resume: a session whose last turn does not end is not waited
       return { stopReason: "cancelled" };
     },
   }, { times: { setupMs: 60_000, resumeMs: 20, cancelMs: 60_000 } });
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   await session.prompt(GO, heard.reader);
   await heard.untilText("working");
   session.close();
-  assertEquals(await house.agent.resume(ID), undefined);
+  assertEquals(await house.agent.resumeSession(ID), undefined);
   ending.resolve();
   await house.running.until("session/close");
   await settled();
   await settled();
   assertEquals(house.running.said("session/resume"), []);
-  assert(await house.agent.resume(ID));
+  assert(await house.agent.resumeSession(ID));
 });
 
 Deno.test("AcpAgent.resume: where the agent closes no sessions, those of its process come back unasked", async () => {
@@ -207,27 +214,27 @@ Deno.test("AcpAgent.resume: where the agent closes no sessions, those of its pro
     "session/new": (_params, running) => ({ sessionId: `session-${running.nextSession++}`, models }),
     "session/set_model": () => ({}),
   });
-  const first = await house.agent.open();
-  await first.choose("b");
+  const first = await house.agent.newSession();
+  await first.setModel("b");
   first.close();
-  const again = await house.agent.resume(first.id);
+  const again = await house.agent.resumeSession(first.id);
   assertEquals([again?.id, again?.model, house.running.count("session/load")], [first.id, "b", 0]);
-  await again?.choose(undefined);
+  await again?.setModel(undefined);
   assertEquals(again?.model, "a");
   again?.close();
   house.running.die();
   house.nowMs += 60_000;
   await settled();
-  assertEquals(await house.agent.resume(first.id), undefined);
+  assertEquals(await house.agent.resumeSession(first.id), undefined);
   assertEquals(house.starts.map((start) => start.count("session/load")), [0, 1]);
 });
 
 Deno.test("AcpAgent.resume: no more than a hundred sessions are kept so", async () => {
   await using house = new AcpHouse({ initialize: ONLY_LOADS, "session/load": unknown });
-  for (let count = 0; count <= 100; count++) (await house.agent.open()).close();
+  for (let count = 0; count <= 100; count++) (await house.agent.newSession()).close();
   await settled();
-  assertEquals(await house.agent.resume(ID), undefined);
-  assert(await house.agent.resume("session-2" as SessionId));
+  assertEquals(await house.agent.resumeSession(ID), undefined);
+  assert(await house.agent.resumeSession("session-2" as SessionId));
   assertEquals(house.running.said("session/load"), ["session/load session-1"]);
 });
 
@@ -239,12 +246,12 @@ Deno.test("AcpAgent.resume: who gives up is let go, and the session that comes i
   });
   const reason = new Error("hung up");
   const controller = new AbortController();
-  const waiting = house.agent.resume(OLD, controller.signal).catch((error) => error);
+  const waiting = house.agent.resumeSession(OLD, controller.signal).catch((error) => error);
   await settled();
   await house.running.until("session/resume");
   controller.abort(reason);
   assertStrictEquals(await waiting, reason);
-  const next = house.agent.resume(OLD);
+  const next = house.agent.resumeSession(OLD);
   await settled();
   coming.resolve();
   assertEquals((await soon(next, "the session"))?.id, OLD);
@@ -253,7 +260,7 @@ Deno.test("AcpAgent.resume: who gives up is let go, and the session that comes i
     "session/close old",
     "session/resume old",
   ]);
-  await assertRejects(() => house.agent.resume(OLD, AbortSignal.abort(reason)), Error, "hung up");
+  await assertRejects(() => house.agent.resumeSession(OLD, AbortSignal.abort(reason)), Error, "hung up");
 });
 
 Deno.test("AcpAgent.resume: an answer that comes too late is ended", async () => {
@@ -262,7 +269,7 @@ Deno.test("AcpAgent.resume: an answer that comes too late is ended", async () =>
     initialize: RESUMES,
     "session/resume": () => new Promise((resolve) => late.push(() => resolve({}))),
   }, { times: { setupMs: 60_000, resumeMs: 20, cancelMs: 60_000 } });
-  assertEquals(await house.agent.resume(OLD), undefined);
+  assertEquals(await house.agent.resumeSession(OLD), undefined);
   late[0]?.();
   await house.running.until("session/close");
   assertEquals(house.running.said("session/close"), ["session/close old"]);
@@ -278,12 +285,12 @@ Deno.test("Connection: a session/new that is answered too late is ended", async 
     "session/new": () => isSlow ? late.promise.then(() => ({ sessionId: "late" })) : { sessionId: "soon" },
   }, { times });
   // What runs keeps the process.
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   await session.prompt(GO, new Heard().reader);
   const { running } = house;
   isSlow = true;
   times.setupMs = 1;
-  await failureOf(house.agent.open());
+  await failureOf(house.agent.newSession());
   late.resolve();
   await running.until("session/close");
   assertEquals(running.said("session/close")[0], "session/close late");
@@ -300,15 +307,15 @@ Deno.test("AcpAgent.resume: an agent that dies meanwhile is asked again once, by
       return never(params, running);
     },
   });
-  assert(await house.agent.resume(OLD));
+  assert(await house.agent.resumeSession(OLD));
   assertEquals(house.starts.length, 2);
   dies = 2;
-  assertEquals(await house.agent.resume("another" as SessionId), undefined);
+  assertEquals(await house.agent.resumeSession("another" as SessionId), undefined);
 });
 
 Deno.test("AcpAgent.resume: dispose lets go who waits", async () => {
   const house = new AcpHouse({ initialize: RESUMES, "session/resume": never });
-  const waiting = failureOf(house.agent.resume(OLD));
+  const waiting = failureOf(house.agent.resumeSession(OLD));
   await settled();
   await house.running.until("session/resume");
   await house[Symbol.asyncDispose]();
@@ -346,26 +353,26 @@ const FORGOTTEN: readonly {
 for (const { name, initialize, closed, asked } of FORGOTTEN) {
   Deno.test(`AcpAgent.forget: an agent that ${name}`, async () => {
     await using house = new AcpHouse({ initialize, "session/delete": () => ({}), "session/load": unknown });
-    const session = await house.agent.open();
+    const session = await house.agent.newSession();
     if (closed) session.close();
-    house.agent.forget(session.id);
+    house.agent.deleteSession(session.id);
     assertEquals(session.closed.aborted, true);
     for (const entry of asked) await house.running.until(entry.split(" ")[0]!);
     // It is not kept for later either.
-    await house.agent.resume(session.id);
+    await house.agent.resumeSession(session.id);
     assertEquals(house.running.said("session/close", "session/delete"), asked);
   });
 }
 
 Deno.test("AcpAgent.forget: an agent that does not run is not started; one that refuses harms nobody", async () => {
   await using house = new AcpHouse({ initialize: DELETES, "session/delete": unknown });
-  house.agent.forget(OLD);
+  house.agent.deleteSession(OLD);
   await settled();
   assertEquals(house.starts.length, 0);
-  await house.agent.open();
-  house.agent.forget(OLD);
+  await house.agent.newSession();
+  house.agent.deleteSession(OLD);
   assertEquals((await house.recorder.until("session/delete failed")).level, "debug");
-  assert(await house.agent.open());
+  assert(await house.agent.newSession());
 });
 
 Deno.test("AcpAgent: how many sessions are open", async () => {
@@ -375,16 +382,16 @@ Deno.test("AcpAgent: how many sessions are open", async () => {
     "session/resume": () => coming.promise.then(() => ({})),
   });
   house.agent.warm();
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   assertEquals(house.agent.openSessions, 1, "one that is made ahead is in nobody's use");
-  const resuming = house.agent.resume(OLD);
+  const resuming = house.agent.resumeSession(OLD);
   assertEquals(house.agent.openSessions, 2);
   coming.resolve();
   const second = await resuming;
   assertEquals(house.agent.openSessions, 2);
   session.close();
   assertEquals(house.agent.openSessions, 1);
-  await house.agent.open();
+  await house.agent.newSession();
   house.running.die();
   await settled();
   assertEquals([second?.closed.aborted, house.agent.openSessions], [true, 0]);

@@ -2,11 +2,11 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import * as sdk from "npm:@agentclientprotocol/sdk@2.4.0";
 import { AcpAgent, type AcpAgentOptions } from "../../lib/acp/agent.ts";
 import type { PromptBlock } from "../../lib/turn/agent.ts";
-import { isObject, type Json } from "../fakes/agent.ts";
-import { Heard, soon } from "../turn/heard.ts";
-import { crossed, memoryLink, Recorder } from "./ends.ts";
-import { wrongAs, wrongMessages } from "./schema.ts";
-import { NOBODY } from "./nobody.ts";
+import { isObject, type Json } from "../support/agents/scripted_agent.ts";
+import { Heard, soon } from "../support/harness/turn_recorder.ts";
+import { crossed, memoryLink, Recorder } from "../support/harness/json_rpc_harness.ts";
+import { wrongAs, wrongMessages } from "../support/harness/acp_schema.ts";
+import { NOBODY } from "../support/harness/no_broker.ts";
 
 const PNG: PromptBlock = { type: "image", mimeType: "image/png", data: "iVBORw0KGgo=" };
 const TOOL = { toolCallId: "t1", title: "rm -rf", kind: "execute", status: "pending" } as const;
@@ -69,7 +69,7 @@ class Duo implements AsyncDisposable {
       launch: () => memoryLink(mine, () => this.#connection.close()),
       cwd: Deno.cwd(),
       permissions: options.permissions ?? "allow",
-      desk: NOBODY,
+      broker: NOBODY,
       version: "1.2.3",
       variables: new Set(["API_KEY"]),
       log: new Recorder().log,
@@ -192,7 +192,7 @@ Deno.test("against the official SDK: initialize, a session, a prompt of text and
     for (const text of ["one ", "two ", "three"]) await say(client, sessionId, text);
     return { stopReason: "end_turn" };
   });
-  const session = await duo.agent.open();
+  const session = await duo.agent.newSession();
   const blocks: PromptBlock[] = [{ type: "text", text: 'What is\n"this"? ä😀\u2028' }, PNG];
   await session.prompt(blocks, heard.reader);
   assertEquals(await heard.last(), "end end_turn");
@@ -218,7 +218,7 @@ Deno.test("against the official SDK: a cancel", async () => {
     await cancelled;
     return { stopReason: "cancelled" };
   });
-  const session = await duo.agent.open();
+  const session = await duo.agent.newSession();
   const prompting = await session.prompt([{ type: "text", text: "Go" }], heard.reader);
   await heard.untilText("working");
   prompting.cancel();
@@ -236,7 +236,7 @@ for (const [permissions, optionId] of [["allow", "yes"], ["ask", "no"], ["deny",
       outcomes.push(await client.request(sdk.methods.client.session.requestPermission, request));
       return { stopReason: "end_turn" };
     }, { permissions });
-    const session = await duo.agent.open();
+    const session = await duo.agent.newSession();
     await session.prompt([{ type: "text", text: "Go" }], heard.reader);
     assertEquals(await heard.last(), "end end_turn");
     assertEquals(outcomes, [{ outcome: { outcome: "selected", optionId } }]);
@@ -257,7 +257,7 @@ Deno.test("against the official SDK: a permission with nothing that fits is answ
     outcomes.push(await client.request(sdk.methods.client.session.requestPermission, request));
     return { stopReason: "end_turn" };
   }, { permissions: "deny" });
-  const session = await duo.agent.open();
+  const session = await duo.agent.newSession();
   await session.prompt([{ type: "text", text: "Go" }], heard.reader);
   await heard.last();
   assertEquals(outcomes, [{ outcome: { outcome: "cancelled" } }]);
@@ -279,7 +279,7 @@ Deno.test("against the official SDK: what was not offered is refused with -32601
     }
     return { stopReason: "end_turn" };
   });
-  const session = await duo.agent.open();
+  const session = await duo.agent.newSession();
   await session.prompt([{ type: "text", text: "Go" }], heard.reader);
   assertEquals(await heard.last(), "end end_turn");
   assertEquals(codes, [-32601, -32601, -32601, -32601]);
@@ -288,7 +288,7 @@ Deno.test("against the official SDK: what was not offered is refused with -32601
 
 Deno.test("against the official SDK: a log-in by key", async () => {
   await using duo = new Duo(() => Promise.resolve({ stopReason: "end_turn" }), { authRequired: true });
-  const session = await duo.agent.open();
+  const session = await duo.agent.newSession();
   assertStringIncludes(session.id, "sdk-");
   assertEquals(duo.of("authenticate"), [{ methodId: "api-key" }]);
   assertEquals(duo.refusals.map(({ error }) => isObject(error) && error.code), [-32000]);
@@ -302,19 +302,19 @@ Deno.test("against the official SDK: a session with a mode, a model and MCP serv
     mode: "code",
     mcpServers: [files, web],
   });
-  const session = await duo.agent.open();
-  await session.choose("b");
+  const session = await duo.agent.newSession();
+  await session.setModel("b");
   session.close();
   await soon(duo.closed, "the session's close");
   const { id: sessionId } = session;
-  assertEquals((await duo.agent.resume(sessionId))?.id, sessionId);
+  assertEquals((await duo.agent.resumeSession(sessionId))?.id, sessionId);
   assertEquals(duo.of("session/new")[0], { cwd: Deno.cwd(), mcpServers: [files, web] });
   assertEquals(duo.of("session/resume"), [{ sessionId, cwd: Deno.cwd(), mcpServers: [files, web] }]);
   assertEquals(duo.of("session/set_mode").at(-1), { sessionId, modeId: "code" });
   assertEquals(duo.of("session/set_config_option"), [{ sessionId, configId: "m", value: "b" }]);
-  duo.agent.forget(sessionId);
+  duo.agent.deleteSession(sessionId);
   // It stands in line behind the delete.
-  await duo.agent.resume(sessionId);
+  await duo.agent.resumeSession(sessionId);
   assertEquals(duo.of("session/delete"), [{ sessionId }]);
   assertEquals([duo.refusals, duo.wrong], [[], []]);
 });

@@ -1,15 +1,15 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { Peer } from "../../lib/acp/peer.ts";
+import { JsonRpcPeer } from "../../lib/acp/json_rpc.ts";
 import { AgentCommands } from "../../lib/acp/command_guard.ts";
-import { Chosen } from "../../lib/acp/chosen.ts";
-import { RPC, RpcError } from "../../lib/acp/rpc.ts";
+import { SessionConfig } from "../../lib/acp/session_config.ts";
+import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import { AcpSession } from "../../lib/acp/session.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
-import { Failure } from "../../lib/turn/failure.ts";
-import { failureOf, Heard, settled, soon } from "../turn/heard.ts";
-import { crossed, RawEnd, Recorder, Told } from "./ends.ts";
-import { AcpHouse, GO, untilCancelled, when } from "./memory_acp.ts";
-import { NOBODY } from "./nobody.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
+import { crossed, RawEnd, Recorder, Told } from "../support/harness/json_rpc_harness.ts";
+import { AcpHouse, GO, untilCancelled, when } from "../support/agents/memory_acp_agent.ts";
+import { NOBODY } from "../support/harness/no_broker.ts";
 
 Deno.test("Connection: a prompt goes to its session as it is, and its events come back in order", async () => {
   const heard = new Heard();
@@ -33,7 +33,7 @@ Deno.test("Connection: a prompt goes to its session as it is, and its events com
       return { stopReason: "end_turn", usage: { inputTokens: 5, outputTokens: 7 } };
     },
   });
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   await session.prompt([...GO, { type: "text", text: "again" }], heard.reader);
   await heard.last();
   assertEquals(heard.briefs, [
@@ -57,7 +57,7 @@ for (const reason of ["max_tokens", "max_turn_requests", "refusal"]) {
         return { stopReason: reason };
       },
     });
-    await (await house.agent.open()).prompt(GO, heard.reader);
+    await (await house.agent.newSession()).prompt(GO, heard.reader);
     await heard.last();
     assertEquals(heard.briefs, ["tool ls other pending", "tool ls other failed", `end ${reason}`]);
   });
@@ -75,7 +75,7 @@ Deno.test("Connection: updates of another session, of none, and before any promp
       return { stopReason: "end_turn" };
     },
   });
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   house.running.say(session.id, "too early");
   await settled();
   await session.prompt(GO, heard.reader);
@@ -98,7 +98,7 @@ Deno.test("Connection: an error is the turn's failure, in the agent's words", as
       throw new RpcError(400, "API Error: 400 fake failure");
     },
   });
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   await session.prompt(GO, heard.reader);
   await heard.last();
   assertEquals(heard.briefs.slice(1), ["tool ls other failed", "failure agent_error"]);
@@ -120,7 +120,7 @@ for (
     await using house = new AcpHouse({
       "session/prompt": () => Promise.reject(new RpcError(RPC.internalError, "Internal error", data)),
     });
-    await (await house.agent.open()).prompt(GO, heard.reader);
+    await (await house.agent.newSession()).prompt(GO, heard.reader);
     assertEquals(await heard.last(), "failure agent_error");
     assertStringIncludes(heard.failure.message, "Internal error");
     assertStringIncludes(heard.failure.message, told);
@@ -146,29 +146,29 @@ for (const [name, answer] of [["nothing", null], ["words", "done"], ["a list", [
   });
 }
 
-const peers = new WeakMap<AcpSession, Peer>();
+const peers = new WeakMap<AcpSession, JsonRpcPeer>();
 
 /** A session alone, over these streams. */
 function sessionOver(streams: ReturnType<typeof crossed>[0]): { session: AcpSession; recorder: Recorder } {
   const recorder = new Recorder();
-  const peer = new Peer(streams, {
+  const peer = new JsonRpcPeer(streams, {
     ...new Told(),
-    garbage() {},
+    onInvalidLine() {},
     notification: (_method, params) => session.update((params as { update: unknown }).update),
     request: () => Promise.resolve({}),
   });
-  const chosen = new Chosen("s", { model: undefined, modes: [] }, () => Promise.resolve());
+  const chosen = new SessionConfig("s", { model: undefined, modes: [] }, () => Promise.resolve());
   const session = new AcpSession("s" as SessionId, chosen, {
     peer,
     accepts: { image: false, audio: false },
     permissions: "allow",
-    desk: NOBODY,
+    broker: NOBODY,
     log: recorder.log,
     commands: new AgentCommands(),
     pathExists: () => false,
     promptMs: 60_000,
     cancelGraceMs: 60_000,
-    loginNeeded: (why) => new Failure("agent_auth_required", why),
+    loginNeeded: (why) => new AppError("agent_auth_required", why),
     stuck() {},
     promptEnded() {},
     closed() {},
@@ -177,7 +177,7 @@ function sessionOver(streams: ReturnType<typeof crossed>[0]): { session: AcpSess
   return { session, recorder };
 }
 
-function peerOf(session: AcpSession): Peer {
+function peerOf(session: AcpSession): JsonRpcPeer {
   const peer = peers.get(session);
   if (peer === undefined) throw new Error("Not a session of this test");
   return peer;
@@ -226,7 +226,7 @@ Deno.test("Connection: an error after a cancel counts as cancelled", async () =>
       throw new RpcError(RPC.internalError, "Aborted");
     },
   });
-  const prompting = await (await house.agent.open()).prompt(GO, heard.reader);
+  const prompting = await (await house.agent.newSession()).prompt(GO, heard.reader);
   await heard.untilText("working");
   prompting.cancel();
   assertEquals(await heard.last(), "end cancelled");
@@ -235,7 +235,7 @@ Deno.test("Connection: an error after a cancel counts as cancelled", async () =>
 Deno.test("Connection: one cancel is sent, however often it is asked, and none once the turn has ended", async () => {
   const [first, second] = [new Heard(), new Heard()];
   await using house = new AcpHouse({ "session/prompt": untilCancelled });
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   const prompting = await session.prompt(GO, first.reader);
   await first.untilText("working");
   prompting.cancel();
@@ -260,7 +260,7 @@ Deno.test("Connection: a cancel that comes after the end is not the next turn's"
       prompts++ === 0 ? { stopReason: "end_turn" } : when(ends.promise)(params, running),
   });
   const [first, second] = [new Heard(), new Heard()];
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   const prompting = await session.prompt(GO, first.reader);
   await first.last();
   await session.prompt(GO, second.reader);
@@ -287,7 +287,7 @@ Deno.test("Connection: what an agent says after a cancel is still heard, its too
       return { stopReason: "cancelled" };
     },
   });
-  const prompting = await (await house.agent.open()).prompt(GO, heard.reader);
+  const prompting = await (await house.agent.newSession()).prompt(GO, heard.reader);
   await heard.until((event) => event.type === "tool");
   prompting.cancel();
   await heard.last();
@@ -301,7 +301,7 @@ Deno.test("Connection: prompts of one session wait for each other, in order", as
     "session/prompt": (params, running) =>
       when(gates[started++]?.promise ?? Promise.resolve())(params, running),
   });
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   const heard = gates.map(() => new Heard());
   const taken: number[] = [];
   const prompts = heard.map(({ reader }, index) => session.prompt(GO, reader).then(() => taken.push(index)));
@@ -318,7 +318,7 @@ Deno.test("Connection: prompts of one session wait for each other, in order", as
 Deno.test("Connection: prompts that wait are refused when the agent dies; the running one fails", async () => {
   const heard = new Heard();
   await using house = new AcpHouse({ "session/prompt": untilCancelled });
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   await session.prompt(GO, heard.reader);
   await heard.untilText("working");
   const waiting = [session.prompt(GO, () => {}), session.prompt(GO, () => {})];
@@ -335,7 +335,7 @@ Deno.test("Connection: prompts that wait are refused when the agent dies; the ru
 Deno.test("Connection: a session that is closed in a turn cancels it, and closes when it has ended", async () => {
   const heard = new Heard();
   await using house = new AcpHouse({ "session/prompt": untilCancelled });
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   await session.prompt(GO, heard.reader);
   await heard.untilText("working");
   session.close();
@@ -350,9 +350,9 @@ Deno.test("Connection: a session that is closed in a turn cancels it, and closes
 
 Deno.test("Connection: an agent that cannot close sessions is not asked to", async () => {
   await using house = new AcpHouse({ initialize: () => ({ protocolVersion: 1 }) });
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   session.close();
-  await (await house.agent.open()).prompt(GO, () => {});
+  await (await house.agent.newSession()).prompt(GO, () => {});
   assertEquals(house.running.count("session/close"), 0);
 });
 
@@ -361,8 +361,8 @@ Deno.test("Connection: a session/close that fails harms nobody", async () => {
   await using house = new AcpHouse({
     "session/close": () => Promise.reject(new RpcError(RPC.internalError, "No.")),
   });
-  (await house.agent.open()).close();
+  (await house.agent.newSession()).close();
   await house.recorder.until("session/close failed");
-  await (await house.agent.open()).prompt(GO, heard.reader);
+  await (await house.agent.newSession()).prompt(GO, heard.reader);
   assertEquals(await heard.last(), "end end_turn");
 });

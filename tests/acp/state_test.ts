@@ -1,11 +1,18 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { RPC, RpcError } from "../../lib/acp/rpc.ts";
+import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import type { AgentState } from "../../lib/turn/agent.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
-import { Failure } from "../../lib/turn/failure.ts";
-import { failureOf, Heard, settled } from "../turn/heard.ts";
-import { KNOWS, Silence } from "./houses.ts";
-import { AcpHouse, GO, type Handler, never, untilCancelled, when } from "./memory_acp.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { failureOf, Heard, settled } from "../support/harness/turn_recorder.ts";
+import { KNOWS, Silence } from "../support/agents/memory_acp_pool.ts";
+import {
+  AcpHouse,
+  GO,
+  type Handler,
+  never,
+  untilCancelled,
+  when,
+} from "../support/agents/memory_acp_agent.ts";
 
 const dies: Handler = (params, running) => {
   running.die();
@@ -49,7 +56,7 @@ for (const { name, handlers = {}, isMissing = false, isSilent = false, runs = fa
     silence.isSilent = isSilent;
     const { beforeStart } = house;
     house.beforeStart = () => {
-      if (isMissing && isIll) throw new Failure("agent_unavailable", "not found");
+      if (isMissing && isIll) throw new AppError("agent_unavailable", "not found");
       beforeStart();
     };
     house.agent.warm();
@@ -58,7 +65,7 @@ for (const { name, handlers = {}, isMissing = false, isSilent = false, runs = fa
     assertEquals([house.agent.state, house.agent.isUnsure], ["failing", runs]);
     isIll = silence.isSilent = false;
     house.nowMs += 60_000;
-    await house.agent.open();
+    await house.agent.newSession();
     assertEquals([house.agent.state, house.agent.isUnsure], ["ready", false]);
     assertEquals(house.starts.length, runs || isMissing ? 1 : 2);
   });
@@ -76,7 +83,7 @@ Deno.test("AcpAgent.state: one that is slow to make a session is no worse for it
   const { agent } = house;
   const now = () => [agent.state, agent.isUnsure] as [AgentState, boolean];
   // A cold start.
-  const opening = agent.open();
+  const opening = agent.newSession();
   await settled();
   await house.running.until("session/new");
   house.nowMs += 5_000;
@@ -84,7 +91,7 @@ Deno.test("AcpAgent.state: one that is slow to make a session is no worse for it
   coming[0]!.resolve();
   await opening;
   assertEquals(now(), ["ready", false]);
-  const next = agent.open();
+  const next = agent.newSession();
   await house.running.until("session/new", 2);
   const seen: [number, AgentState, boolean][] = [
     [2_000, "ready", false],
@@ -112,7 +119,9 @@ Deno.test("AcpAgent.state: of two sessions the one that was asked for later coun
         return { sessionId: "s" };
       },
     });
-    const opening = [house.agent.open(), house.agent.open()].map((session) => session.catch(() => {}));
+    const opening = [house.agent.newSession(), house.agent.newSession()].map((session) =>
+      session.catch(() => {})
+    );
     await opening[1];
     first.resolve();
     await opening[0];
@@ -126,12 +135,12 @@ Deno.test("AcpAgent: a spare that is late is not asked for twice, and the next c
   silence.comesOver(house);
   silence.isSilent = true;
   house.agent.warm();
-  const failure = await failureOf(house.agent.open());
+  const failure = await failureOf(house.agent.newSession());
   assertEquals(failure.code, "agent_unavailable");
   assertStringIncludes(failure.message, "did not answer session/new");
   assertEquals([house.starts.length, house.running.count("session/new")], [1, 1]);
   silence.isSilent = false;
-  await house.agent.open();
+  await house.agent.newSession();
   assertEquals([house.starts.length, house.starts[0]!.link.stops > 0], [2, true]);
 });
 
@@ -150,19 +159,19 @@ Deno.test("AcpAgent: what was asked of a process that was given up is not kept f
     "session/prompt": untilCancelled,
   }, { times });
   const heard = new Heard();
-  await (await house.agent.open()).prompt(GO, heard.reader);
+  await (await house.agent.newSession()).prompt(GO, heard.reader);
   await heard.untilText("working");
   const controller = new AbortController();
-  const leaving = house.agent.open(controller.signal).catch((error) => error);
+  const leaving = house.agent.newSession(controller.signal).catch((error) => error);
   await house.running.until("session/new", 2);
   setupMs = 1;
-  await failureOf(house.agent.open());
+  await failureOf(house.agent.newSession());
   setupMs = 60_000;
   const reason = new Error("hung up");
   controller.abort(reason);
   assertEquals([await leaving, house.running.link.stops], [reason, 0]);
   house.handlers = {};
-  assertEquals([(await house.agent.open()).id as string, house.starts.length], ["session-1", 2]);
+  assertEquals([(await house.agent.newSession()).id as string, house.starts.length], ["session-1", 2]);
 });
 
 Deno.test("AcpAgent: in one that makes no session in time, what runs may end", async () => {
@@ -171,16 +180,16 @@ Deno.test("AcpAgent: in one that makes no session in time, what runs may end", a
   const silence = new Silence();
   await using house = new AcpHouse({ "session/prompt": when(going.promise) }, { times: silence.times });
   silence.comesOver(house);
-  const session = await house.agent.open();
+  const session = await house.agent.newSession();
   await session.prompt(GO, heard.reader);
   await heard.untilText("working");
   silence.isSilent = true;
-  await failureOf(house.agent.open());
+  await failureOf(house.agent.newSession());
   const [old] = house.starts;
   assertEquals([session.closed.aborted, old!.link.stops], [false, 0]);
   silence.isSilent = false;
   house.handlers = {};
-  await (await house.agent.open()).prompt(GO, next.reader);
+  await (await house.agent.newSession()).prompt(GO, next.reader);
   assertEquals([await next.last(), house.starts.length], ["end end_turn", 2]);
   going.resolve();
   assertEquals(await heard.last(), "end end_turn");
@@ -189,7 +198,7 @@ Deno.test("AcpAgent: in one that makes no session in time, what runs may end", a
 
 Deno.test("AcpAgent: after a session was asked for that is not known, one is made ahead", async () => {
   await using house = new AcpHouse({ ...KNOWS, "session/resume": refuses(RPC.internalError) });
-  assertEquals(await house.agent.resume("old" as SessionId), undefined);
+  assertEquals(await house.agent.resumeSession("old" as SessionId), undefined);
   assertEquals(house.agent.state, "starting");
   await house.recorder.until("a session was made");
   assertEquals(house.agent.state, "ready");
@@ -212,7 +221,7 @@ Deno.test("AcpAgent: one that makes no second session is not asked for it at eac
     assertEquals(await heard.last(), "end end_turn");
     await settled();
   };
-  const session = await agent.open();
+  const session = await agent.newSession();
   await turn();
   await recorder.until("no session could be made ahead");
   for (let count = 0; count < 3; count++) await turn();
@@ -222,7 +231,7 @@ Deno.test("AcpAgent: one that makes no second session is not asked for it at eac
   await settled();
   assertEquals([levels(), agent.state], [["warn", "debug"], "failing"]);
   isFull = false;
-  await agent.open();
+  await agent.newSession();
   assertEquals(agent.state, "ready");
   await turn();
   await house.running.until("session/new", 5);

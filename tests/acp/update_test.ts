@@ -2,10 +2,10 @@ import { assertEquals } from "@std/assert";
 import { UpdateTranslator } from "../../lib/acp/update.ts";
 import { parseSessionUpdate } from "../../lib/acp/wire.ts";
 import { TOOL_KINDS, TOOL_STATUSES, type TurnEvent } from "../../lib/turn/event.ts";
-import { isObject, type Json } from "../fakes/agent.ts";
-import { readRecording } from "../fakes/replay.ts";
-import { brief } from "../turn/heard.ts";
-import { sessionUpdateVariants } from "./schema.ts";
+import { isObject, type Json } from "../support/agents/scripted_agent.ts";
+import { readRecording } from "../support/agents/replayed_agent.ts";
+import { brief } from "../support/harness/turn_recorder.ts";
+import { sessionUpdateVariants } from "../support/harness/acp_schema.ts";
 
 const text = (text: string) => ({ type: "text", text });
 

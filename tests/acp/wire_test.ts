@@ -6,8 +6,8 @@ import {
   parsePromptResult,
 } from "../../lib/acp/wire.ts";
 import { STOP_REASONS } from "../../lib/turn/event.ts";
-import { isObject, type Json } from "../fakes/agent.ts";
-import { readRecording, type RecordedLine } from "../fakes/replay.ts";
+import { isObject, type Json } from "../support/agents/scripted_agent.ts";
+import { readRecording, type RecordedLine } from "../support/agents/replayed_agent.ts";
 
 /** The answers that an agent gave to a method in a recording. */
 function answers(recording: string, method: string): Json[] {

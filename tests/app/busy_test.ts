@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
-import { BUSY_MODES } from "../../lib/conversation/policy.ts";
-import { saying } from "../fakes/memory_agent.ts";
-import { checkWireProfile, parseFrames } from "../fakes/wire_profile.ts";
-import { errorOf, readWrites, startApp } from "./app_under_test.ts";
+import { BUSY_MODES } from "../../lib/conversation/turn_queue.ts";
+import { saying } from "../support/agents/memory_agent.ts";
+import { checkWireProfile, parseFrames } from "../support/harness/wire_profile.ts";
+import { errorOf, readWrites, startApp } from "../support/harness/app_harness.ts";
 
 const said = (role: string, content: string) => ({ role, content });
 const MAO = said("system", "You are Mao.");

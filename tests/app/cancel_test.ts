@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { saying } from "../fakes/memory_agent.ts";
-import { checkWireProfile, parseFrames } from "../fakes/wire_profile.ts";
-import { errorOf, readWrites, startApp, Writes } from "./app_under_test.ts";
+import { saying } from "../support/agents/memory_agent.ts";
+import { checkWireProfile, parseFrames } from "../support/harness/wire_profile.ts";
+import { errorOf, readWrites, startApp, Writes } from "../support/harness/app_harness.ts";
 
 Deno.test("hang-up: a stream that nobody reads any more cancels its turn", async () => {
   await using app = startApp();

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { saying } from "../fakes/memory_agent.ts";
-import { checkWireProfile, parseFrames } from "../fakes/wire_profile.ts";
-import { errorOf, readWrites, startApp, type TestApp, Writes } from "./app_under_test.ts";
+import { saying } from "../support/agents/memory_agent.ts";
+import { checkWireProfile, parseFrames } from "../support/harness/wire_profile.ts";
+import { errorOf, readWrites, startApp, type TestApp, Writes } from "../support/harness/app_harness.ts";
 
 const said = (role: string, content: string) => ({ role, content });
 const named = (name: string) => ({ headers: { "x-session-id": name } });
@@ -167,9 +167,9 @@ Deno.test("in flight: the 33rd turn is told when to come back, and comes in when
 
 Deno.test("in flight: a turn that failed to begin gives its slot back", async () => {
   await using app = startApp({ maxInFlight: 1, script: saying("Hello.") });
-  app.agent.open = () => Promise.reject(new Error("no"));
+  app.agent.newSession = () => Promise.reject(new Error("no"));
   assertEquals((await app.chat()).status, 500);
-  Reflect.deleteProperty(app.agent, "open");
+  Reflect.deleteProperty(app.agent, "newSession");
   assertEquals((await app.chat()).status, 200);
 });
 

@@ -1,11 +1,11 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { type Log, LOG_LEVELS } from "../../lib/ops/log.ts";
-import { Failure } from "../../lib/turn/failure.ts";
-import { Served, WATCH } from "../events/served.ts";
-import { Socket } from "../events/socket.ts";
-import { settled } from "../turn/heard.ts";
-import { saying } from "../fakes/memory_agent.ts";
-import { errorOf, startApp, Writes } from "./app_under_test.ts";
+import { type Log, LOG_LEVELS } from "../../lib/core/log.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { Served, WATCH } from "../support/harness/served_app.ts";
+import { Socket } from "../support/harness/websocket_harness.ts";
+import { settled } from "../support/harness/turn_recorder.ts";
+import { saying } from "../support/agents/memory_agent.ts";
+import { errorOf, startApp, Writes } from "../support/harness/app_harness.ts";
 
 const KEY = "s3cret-key";
 
@@ -213,7 +213,7 @@ Deno.test("events: a failure is shown, and ends in idle", async () => {
   await using served = Served.start();
   const socket = await served.watch("agent_state");
   const { prompt } = await served.chat();
-  prompt.fail(new Failure("agent_crashed", "Gone.", { prompted: true }));
+  prompt.fail(new AppError("agent_crashed", "Gone.", { prompted: true }));
   await socket.until("state idle");
   assertEquals(socket.briefs, ["state thinking", "state error", "state idle"]);
 });

@@ -1,96 +1,95 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { Failure, type FailureCode } from "../../lib/turn/failure.ts";
-import { checkWireProfile, parseFrames } from "../fakes/wire_profile.ts";
-import { errorOf, readWrites, startApp, type TestApp, Writes } from "./app_under_test.ts";
+import { AppError, type ErrorCode } from "../../lib/core/errors.ts";
+import { checkWireProfile, parseFrames } from "../support/harness/wire_profile.ts";
+import { errorOf, readWrites, startApp, type TestApp, Writes } from "../support/harness/app_harness.ts";
 
 const decoder = new TextDecoder();
 
 type Setup = (app: TestApp) => void;
-const failing = (code: FailureCode, prompted = true) => new Failure(code, "It broke.", { prompted });
+const failing = (code: ErrorCode, prompted = true) => new AppError(code, "It broke.", { prompted });
 
-const BEFORE: [name: string, set: Setup, status: number, code: FailureCode, retry: string, after: string][] =
+const BEFORE: [name: string, set: Setup, status: number, code: ErrorCode, retry: string, after: string][] = [
   [
-    [
-      "no session",
-      ({ agent }) => {
-        agent.openFailure = new Failure("agent_unavailable", "It broke.", { retryAfterSecs: 2 });
-      },
-      503,
-      "agent_unavailable",
-      "-",
-      "2",
-    ],
-    [
-      "a login that is missing",
-      ({ agent }) => {
-        agent.openFailure = new Failure("agent_auth_required", "It broke.");
-      },
-      503,
-      "agent_auth_required",
-      "false",
-      "-",
-    ],
-    [
-      "a prompt that is not taken",
-      ({ agent }) => {
-        agent.promptFailure = new Failure("agent_unavailable", "It broke.", { retryAfterSecs: 1 });
-      },
-      503,
-      "agent_unavailable",
-      "-",
-      "1",
-    ],
-    [
-      "a server that is going",
-      ({ conversations }) => {
-        conversations.drain();
-      },
-      503,
-      "shutting_down",
-      "-",
-      "5",
-    ],
-    [
-      "a crash right after the prompt",
-      ({ agent }) => {
-        agent.script = (prompt) => prompt.fail(failing("agent_crashed"));
-      },
-      502,
-      "agent_crashed",
-      "false",
-      "-",
-    ],
-    [
-      "an error right after the prompt",
-      ({ agent }) => {
-        agent.script = (prompt) => prompt.fail(failing("agent_error"));
-      },
-      502,
-      "agent_error",
-      "false",
-      "-",
-    ],
-    [
-      "an error right after the prompt, from an agent that does not say that it was prompted",
-      ({ agent }) => {
-        agent.script = (prompt) => prompt.fail(failing("agent_error", false));
-      },
-      502,
-      "agent_error",
-      "false",
-      "-",
-    ],
-    [
-      "an agent that is gone right after the prompt and does not say so",
-      ({ agent }) => {
-        agent.script = (prompt) => prompt.fail(failing("agent_unavailable", false));
-      },
-      503,
-      "agent_unavailable",
-      "false",
-      "-",
-    ],
-  ];
+    "no session",
+    ({ agent }) => {
+      agent.openFailure = new AppError("agent_unavailable", "It broke.", { retryAfterSecs: 2 });
+    },
+    503,
+    "agent_unavailable",
+    "-",
+    "2",
+  ],
+  [
+    "a login that is missing",
+    ({ agent }) => {
+      agent.openFailure = new AppError("agent_auth_required", "It broke.");
+    },
+    503,
+    "agent_auth_required",
+    "false",
+    "-",
+  ],
+  [
+    "a prompt that is not taken",
+    ({ agent }) => {
+      agent.promptFailure = new AppError("agent_unavailable", "It broke.", { retryAfterSecs: 1 });
+    },
+    503,
+    "agent_unavailable",
+    "-",
+    "1",
+  ],
+  [
+    "a server that is going",
+    ({ conversations }) => {
+      conversations.drain();
+    },
+    503,
+    "shutting_down",
+    "-",
+    "5",
+  ],
+  [
+    "a crash right after the prompt",
+    ({ agent }) => {
+      agent.script = (prompt) => prompt.fail(failing("agent_crashed"));
+    },
+    502,
+    "agent_crashed",
+    "false",
+    "-",
+  ],
+  [
+    "an error right after the prompt",
+    ({ agent }) => {
+      agent.script = (prompt) => prompt.fail(failing("agent_error"));
+    },
+    502,
+    "agent_error",
+    "false",
+    "-",
+  ],
+  [
+    "an error right after the prompt, from an agent that does not say that it was prompted",
+    ({ agent }) => {
+      agent.script = (prompt) => prompt.fail(failing("agent_error", false));
+    },
+    502,
+    "agent_error",
+    "false",
+    "-",
+  ],
+  [
+    "an agent that is gone right after the prompt and does not say so",
+    ({ agent }) => {
+      agent.script = (prompt) => prompt.fail(failing("agent_unavailable", false));
+    },
+    503,
+    "agent_unavailable",
+    "false",
+    "-",
+  ],
+];
 
 for (const [name, set, status, code, shouldRetry, after] of BEFORE) {
   for (const stream of [true, false]) {
@@ -120,7 +119,7 @@ Deno.test("failure of a whole answer after some words: a status, and no retry", 
   assertEquals([response.status, response.headers.get("x-should-retry")], [502, "false"]);
 });
 
-const SENTENCES: [code: FailureCode, sentence: RegExp][] = [
+const SENTENCES: [code: ErrorCode, sentence: RegExp][] = [
   ["agent_crashed", /stopped unexpectedly/],
   ["agent_timeout", /took too long/],
   ["agent_cancelled", /not permitted/],
@@ -213,7 +212,7 @@ Deno.test("what is thrown inside is a 500 that tells nothing but where to look",
   const logged: unknown[] = [];
   const log = { debug() {}, info() {}, warn() {}, error: (message: string) => void logged.push(message) };
   await using app = startApp({ log });
-  app.agent.open = () => Promise.reject(new TypeError("x is undefined at /home/mao/secret.ts"));
+  app.agent.newSession = () => Promise.reject(new TypeError("x is undefined at /home/mao/secret.ts"));
   for (const stream of [true, false]) {
     const response = await app.chat({ stream });
     const error = await errorOf(response);

@@ -1,9 +1,9 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import type { Log } from "../../lib/ops/log.ts";
-import { Failure } from "../../lib/turn/failure.ts";
-import { oneByOne, saying } from "../fakes/memory_agent.ts";
-import { checkWireProfile, parseFrames } from "../fakes/wire_profile.ts";
-import { errorOf, readWrites, startApp } from "./app_under_test.ts";
+import type { Log } from "../../lib/core/log.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { oneByOne, saying } from "../support/agents/memory_agent.ts";
+import { checkWireProfile, parseFrames } from "../support/harness/wire_profile.ts";
+import { errorOf, readWrites, startApp } from "../support/harness/app_harness.ts";
 
 const OBJECT = { response_format: { type: "json_object" } };
 const PERSON = {
@@ -65,7 +65,7 @@ Deno.test("response_format: a failure of the agent is told as such", async () =>
   await using app = startApp();
   app.agent.script = oneByOne(
     saying("Sorry."),
-    (prompt) => prompt.fail(new Failure("agent_crashed", "Gone.", { prompted: true })),
+    (prompt) => prompt.fail(new AppError("agent_crashed", "Gone.", { prompted: true })),
   );
   const response = await app.chat(OBJECT);
   assertEquals((await errorOf(response)).code, "agent_crashed");
@@ -75,7 +75,7 @@ Deno.test("response_format: a failure of the agent is told as such", async () =>
 
 Deno.test("response_format: an agent that cannot be reached is told with a status", async () => {
   await using app = startApp();
-  app.agent.openFailure = new Failure("agent_unavailable", "Gone.");
+  app.agent.openFailure = new AppError("agent_unavailable", "Gone.");
   for (const stream of [true, false]) {
     assertEquals((await errorOf(await app.chat({ ...OBJECT, stream }))).status, 503);
   }
@@ -187,7 +187,7 @@ Deno.test("the log repeats nothing of what an agent says of its failure, but wha
   const { log, lines } = listening();
   await using app = startApp({
     log,
-    script: (prompt) => prompt.fail(new Failure("agent_error", "hunter2 was refused.", { prompted: true })),
+    script: (prompt) => prompt.fail(new AppError("agent_error", "hunter2 was refused.", { prompted: true })),
   });
   assertMatch((await errorOf(await app.chat())).message, /hunter2/);
   assertEquals(lines.filter((line) => line.includes("refused agent_error")).length, 1);

@@ -1,9 +1,9 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { Failure } from "../../lib/turn/failure.ts";
-import { oneByOne, saying } from "../fakes/memory_agent.ts";
-import { parseFrames } from "../fakes/wire_profile.ts";
-import { settled } from "../turn/heard.ts";
-import { errorOf, startApp } from "./app_under_test.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { oneByOne, saying } from "../support/agents/memory_agent.ts";
+import { parseFrames } from "../support/harness/wire_profile.ts";
+import { settled } from "../support/harness/turn_recorder.ts";
+import { errorOf, startApp } from "../support/harness/app_harness.ts";
 
 const said = (role: string, content: string) => ({ role, content });
 const FORMAT = { response_format: { type: "json_object" } };
@@ -54,7 +54,7 @@ for (const stream of [true, false]) {
     await using app = startApp();
     const answer = app.chat({ ...FORMAT, stream, messages: [ONE] });
     const prompt = await app.agent.nextPrompt();
-    app.agent.promptFailure = new Failure("agent_unavailable", "Busy.", { retryAfterSecs: 1 });
+    app.agent.promptFailure = new AppError("agent_unavailable", "Busy.", { retryAfterSecs: 1 });
     prompt.say("No JSON.");
     prompt.end();
     const response = await answer;

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { BUSY_MODES } from "../../lib/conversation/policy.ts";
-import { oneByOne, saying } from "../fakes/memory_agent.ts";
-import { startApp } from "./app_under_test.ts";
+import { BUSY_MODES } from "../../lib/conversation/turn_queue.ts";
+import { oneByOne, saying } from "../support/agents/memory_agent.ts";
+import { startApp } from "../support/harness/app_harness.ts";
 
 const said = (role: string, content: string) => ({ role, content });
 const GREETING = said("assistant", "Hello traveller, welcome to my humble shop.");

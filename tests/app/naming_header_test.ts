@@ -1,7 +1,7 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
-import { Failure, type FailureCode } from "../../lib/turn/failure.ts";
-import { saying } from "../fakes/memory_agent.ts";
-import { errorOf, startApp, type TestApp } from "./app_under_test.ts";
+import { AppError, type ErrorCode } from "../../lib/core/errors.ts";
+import { saying } from "../support/agents/memory_agent.ts";
+import { errorOf, startApp, type TestApp } from "../support/harness/app_harness.ts";
 
 /** Percent-encoded it is longer than a name may be. */
 const KANA = "マオのおうちのながいながいおはなしのつづきのつづきのはなし";
@@ -93,7 +93,7 @@ Deno.test("raw bytes that come by a real port name the conversation that the bod
   assertEquals(app.agent.sessions.length, 1);
 });
 
-const FAILURES: readonly [code: FailureCode, status: number][] = [
+const FAILURES: readonly [code: ErrorCode, status: number][] = [
   ["agent_crashed", 502],
   ["agent_error", 502],
   ["agent_timeout", 504],
@@ -112,8 +112,8 @@ for (const [form, body] of FORMS) {
         await using app = startApp({ sessions: "auto" });
         const ids: (string | undefined)[] = [];
         app.agent.script = (prompt) => {
-          ids.push(...[...app.memory.all].map(({ id }) => id));
-          prompt.fail(new Failure(code, "No.", { prompted: true }));
+          ids.push(...[...app.index.all].map(({ id }) => id));
+          prompt.fail(new AppError(code, "No.", { prompted: true }));
         };
         const response = await app.chat({ ...body, conversation_id: name });
         const error = await errorOf(response);
@@ -130,7 +130,7 @@ Deno.test("x-session-id: of a gathered answer that failed after some words", asy
   const answer = app.chat({ conversation_id: "mao" });
   const prompt = await app.agent.nextPrompt();
   prompt.say("On my way");
-  prompt.fail(new Failure("agent_crashed", "Gone.", { prompted: true }));
+  prompt.fail(new AppError("agent_crashed", "Gone.", { prompted: true }));
   const response = await answer;
   assertEquals([response.status, response.headers.get("x-session-id")], [502, "mao"]);
   await response.body?.cancel();

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertObjectMatch } from "@std/assert";
-import { MemoryAgent, oneByOne, saying } from "../fakes/memory_agent.ts";
-import { errorOf, type SendOptions, startApp, type TestApp } from "./app_under_test.ts";
+import { MemoryAgent, oneByOne, saying } from "../support/agents/memory_agent.ts";
+import { errorOf, type SendOptions, startApp, type TestApp } from "../support/harness/app_harness.ts";
 
 const said = (role: string, content: string) => ({ role, content });
 const MAO = said("system", "You are Mao.");
@@ -222,7 +222,7 @@ Deno.test("response_format: a named conversation takes the complaint as well", a
 
 /** Somebody is told something, and posts it back. */
 async function notified(app: TestApp, text: string): Promise<void> {
-  app.hub.join({ send() {}, backlog: 0, close() {} });
+  app.hub.subscribe({ send() {}, backlog: 0, close() {} });
   const response = await app.post("/v1/vtuber/notifications", { text });
   assertEquals(response.ok, true);
   await response.body?.cancel();

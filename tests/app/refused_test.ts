@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { saying } from "../fakes/memory_agent.ts";
-import { errorOf, startApp } from "./app_under_test.ts";
+import { saying } from "../support/agents/memory_agent.ts";
+import { errorOf, startApp } from "../support/harness/app_harness.ts";
 
 const HI = { role: "user", content: "Hi" };
 const JSON_TYPE = { "content-type": "application/json" };

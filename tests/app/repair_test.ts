@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { BUSY_MODES } from "../../lib/conversation/policy.ts";
-import { settled } from "../turn/heard.ts";
-import { startApp } from "./app_under_test.ts";
+import { BUSY_MODES } from "../../lib/conversation/turn_queue.ts";
+import { settled } from "../support/harness/turn_recorder.ts";
+import { startApp } from "../support/harness/app_harness.ts";
 
 for (const onBusy of BUSY_MODES) {
   Deno.test(`response_format: ${onBusy}: what is asked for once more waits for the real end of the first turn`, async () => {

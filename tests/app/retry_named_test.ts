@@ -1,7 +1,7 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
-import { oneByOne, saying } from "../fakes/memory_agent.ts";
-import { parseFrames } from "../fakes/wire_profile.ts";
-import { errorOf, type SendOptions, startApp } from "./app_under_test.ts";
+import { oneByOne, saying } from "../support/agents/memory_agent.ts";
+import { parseFrames } from "../support/harness/wire_profile.ts";
+import { errorOf, type SendOptions, startApp } from "../support/harness/app_harness.ts";
 
 type Tries = readonly [first: Record<string, string>, again: Record<string, string>];
 /** How clients say that they send a request again. */

@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
-import { Failure } from "../../lib/turn/failure.ts";
-import { oneByOne, saying } from "../fakes/memory_agent.ts";
-import { checkWireProfile, parseFrames } from "../fakes/wire_profile.ts";
-import { errorOf, readWrites, startApp, Writes } from "./app_under_test.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { oneByOne, saying } from "../support/agents/memory_agent.ts";
+import { checkWireProfile, parseFrames } from "../support/harness/wire_profile.ts";
+import { errorOf, readWrites, startApp, Writes } from "../support/harness/app_harness.ts";
 
 /** What OpenAI's clients send with the first try, and with those after it. */
 const TRY = ["0", "1", "2"].map((count) => ({ headers: { "x-stainless-retry-count": count } }));
@@ -91,7 +91,7 @@ Deno.test("retry: a failure is told again, not run again", async () => {
   await using app = startApp();
   app.agent.script = (prompt) => {
     prompt.say("On my wa");
-    prompt.fail(new Failure("agent_crashed", "Gone.", { prompted: true }));
+    prompt.fail(new AppError("agent_crashed", "Gone.", { prompted: true }));
   };
   for (const headers of TRY) {
     const response = await app.chat({}, headers);
@@ -103,7 +103,7 @@ Deno.test("retry: a failure is told again, not run again", async () => {
 
 Deno.test("retry: what failed before the prompt is tried again", async () => {
   await using app = startApp({ script: saying("Hello.") });
-  app.agent.openFailure = new Failure("agent_unavailable", "Not yet.", { retryAfterSecs: 1 });
+  app.agent.openFailure = new AppError("agent_unavailable", "Not yet.", { retryAfterSecs: 1 });
   const refused = await app.chat({}, FIRST);
   assertEquals([refused.status, refused.headers.get("retry-after")], [503, "1"]);
   await refused.body?.cancel();
@@ -215,7 +215,7 @@ Deno.test("idempotency key: one without end is refused", async () => {
 
 Deno.test("idempotency key: a failure before the prompt does not use it up", async () => {
   await using app = startApp({ script: saying("Hello.") });
-  app.agent.promptFailure = new Failure("agent_unavailable", "Not yet.");
+  app.agent.promptFailure = new AppError("agent_unavailable", "Not yet.");
   assertEquals((await errorOf(await app.chat({}, key("k1")))).status, 503);
   app.agent.promptFailure = undefined;
   assertEquals(await contentOf(await app.chat({}, key("k1"))), "Hello.\n");
@@ -286,7 +286,7 @@ Deno.test("retry: an answer in a format lives on in whoever joined it", async ()
 
 Deno.test("a notification that is posted back is answered the same when it is sent again, and no agent is asked", async () => {
   await using app = startApp({ script: saying("The agent's.") });
-  app.hub.join({ send() {}, backlog: 0, close() {} });
+  app.hub.subscribe({ send() {}, backlog: 0, close() {} });
   const notified = await app.post("/v1/vtuber/notifications", { text: "The build is green." });
   await notified.body?.cancel();
   for (const _time of ["first", "again"]) {

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { AgentState } from "../../lib/turn/agent.ts";
-import { saying } from "../fakes/memory_agent.ts";
-import { errorOf, startApp } from "./app_under_test.ts";
+import { saying } from "../support/agents/memory_agent.ts";
+import { errorOf, startApp } from "../support/harness/app_harness.ts";
 
 const CHAT_PATHS = [
   "/v1/chat/completions",

@@ -1,11 +1,11 @@
 import { assertEquals } from "@std/assert";
-import { Failure } from "../../lib/turn/failure.ts";
-import { saying } from "../fakes/memory_agent.ts";
-import { Random } from "../fakes/random.ts";
-import { SKIN_REQUESTS } from "../fakes/skin_requests.ts";
-import { readLive, type SkinName, type SkinReader, SKINS } from "../fakes/skins.ts";
-import { checkWireProfile, parseFrames } from "../fakes/wire_profile.ts";
-import { readWrites, startApp } from "./app_under_test.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { saying } from "../support/agents/memory_agent.ts";
+import { Random } from "../support/harness/random.ts";
+import { SKIN_REQUESTS } from "../support/skins/skin_requests.ts";
+import { readLive, type SkinName, type SkinReader, SKINS } from "../support/skins/skins.ts";
+import { checkWireProfile, parseFrames } from "../support/harness/wire_profile.ts";
+import { readWrites, startApp } from "../support/harness/app_harness.ts";
 
 const REPLY = [
   "\n[happy] Hello! I am Mao.\n",
@@ -60,7 +60,7 @@ Deno.test("every skin shows the sentence of a failure", async () => {
   const prompt = await app.agent.nextPrompt();
   const reading = readWrites(await answer);
   prompt.say("On my way");
-  prompt.fail(new Failure("agent_crashed", "Gone.", { prompted: true }));
+  prompt.fail(new AppError("agent_crashed", "Gone.", { prompted: true }));
   const writes = await reading;
   for (const [name, reader] of Object.entries(SKINS)) {
     const { text, died } = reader(writes);

@@ -1,9 +1,9 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { StopReason } from "../../lib/turn/event.ts";
-import { oneByOne, saying } from "../fakes/memory_agent.ts";
-import { Random } from "../fakes/random.ts";
-import { checkWireProfile, parseFrames } from "../fakes/wire_profile.ts";
-import { readWrites, startApp, Writes } from "./app_under_test.ts";
+import { oneByOne, saying } from "../support/agents/memory_agent.ts";
+import { Random } from "../support/harness/random.ts";
+import { checkWireProfile, parseFrames } from "../support/harness/wire_profile.ts";
+import { readWrites, startApp, Writes } from "../support/harness/app_harness.ts";
 
 const STREAM = "text/event-stream; charset=utf-8";
 const JSON_TYPE = "application/json";

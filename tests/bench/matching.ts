@@ -5,18 +5,18 @@
  * @module
  */
 
-import { MAX_KNOWN, Memory } from "../../lib/conversation/known.ts";
+import { ConversationIndex, MAX_CONVERSATIONS } from "../../lib/conversation/conversation.ts";
 import { match } from "../../lib/conversation/match.ts";
-import type { KnownConversation } from "../../lib/conversation/memory.ts";
+import type { ConversationRecord } from "../../lib/conversation/record.ts";
 import type { Message, Role } from "../../lib/conversation/message.ts";
-import { Printer } from "../../lib/conversation/print.ts";
-import { Conversations } from "../../lib/conversation/registry.ts";
+import { Fingerprinter } from "../../lib/conversation/fingerprint.ts";
+import { ConversationRegistry } from "../../lib/conversation/registry.ts";
 import { openStore } from "../../lib/conversation/store.ts";
-import { SILENT } from "../../lib/ops/log.ts";
-import { Agents } from "../../lib/turn/agents.ts";
+import { NO_LOG } from "../../lib/core/log.ts";
+import { ModelRouter } from "../../lib/turn/model_router.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
-import { Slots } from "../../lib/turn/slots.ts";
-import { MemoryAgent, saying } from "../fakes/memory_agent.ts";
+import { TurnLimiter } from "../../lib/turn/turn_limiter.ts";
+import { MemoryAgent, saying } from "../support/agents/memory_agent.ts";
 import { milliseconds } from "./runs.ts";
 import { atMost, type Row } from "./table.ts";
 
@@ -56,7 +56,7 @@ export async function matching(turns: number): Promise<Row[]> {
       digits: 2,
       ...limit === undefined ? {} : { target: atMost(limit, "ms") },
     });
-    const added = `${WINDOW} messages, ${MAX_KNOWN.toLocaleString("en")} conversations: memory adds`;
+    const added = `${WINDOW} messages, ${MAX_CONVERSATIONS.toLocaleString("en")} conversations: memory adds`;
     return [
       row(added, ({ lasting, stateless }) => lasting - stateless, 0.5, ADDED_MS),
       row(added, ({ lasting, stateless }) => lasting - stateless, 0.99),
@@ -77,29 +77,29 @@ export async function matching(turns: number): Promise<Row[]> {
 }
 
 async function measure(folder: string, turns: number): Promise<Cost[]> {
-  using store = await openStore(folder, SILENT);
-  const printer = new Printer(store.key);
+  using store = await openStore(folder, NO_LOG);
+  const printer = new Fingerprinter(store.key);
   const agent = new MemoryAgent();
   agent.resumes = true;
   agent.script = saying("[happy] That is a long story.");
-  for (let i = 0; i < MAX_KNOWN; i++) store.save(knownOf(i, printer, agent));
-  const memory = new Memory(store);
+  for (let i = 0; i < MAX_CONVERSATIONS; i++) store.save(knownOf(i, printer, agent));
+  const memory = new ConversationIndex(store);
   const registry = (mode: "auto" | "stateless") =>
-    new Conversations({
-      agents: new Agents([agent]),
-      memory,
-      printer,
+    new ConversationRegistry({
+      agents: new ModelRouter([agent]),
+      index: memory,
+      fingerprinter: printer,
       mode,
       onBusy: "supersede",
-      slots: new Slots(1),
+      turnLimiter: new TurnLimiter(1),
       limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
-      log: SILENT,
+      log: NO_LOG,
       maxSessions: 10,
       idleMs: 60_000,
     });
   const lasting = registry("auto");
   const stateless = registry("stateless");
-  const owner = printer.print("owner", OWNER);
+  const owner = printer.fingerprint("owner", OWNER);
   const costs: Cost[] = [];
   for (let i = 0; i < turns; i++) {
     const messages = asked(i);
@@ -122,19 +122,19 @@ async function measure(folder: string, turns: number): Promise<Cost[]> {
 
 /** Matching where everybody asks the same over and over: there is nothing that tells conversations apart. */
 function matchAlike(): number[] {
-  const printer = new Printer(new Uint8Array(32));
+  const printer = new Fingerprinter(new Uint8Array(32));
   const agent = new MemoryAgent();
   const alike = () => "What do you see now?";
-  const known = Array.from({ length: MAX_KNOWN }, (_, i) => knownOf(i, printer, agent, alike));
-  const owner = printer.print("owner", OWNER);
+  const known = Array.from({ length: MAX_CONVERSATIONS }, (_, i) => knownOf(i, printer, agent, alike));
+  const owner = printer.fingerprint("owner", OWNER);
   const request = { ...printer.transcript(asked(0, alike)), owner, agent: agent.name };
   return Array.from({ length: ALIKE_MATCHES }, () => timed(() => match(request, known)).micros);
 }
 
 /** A whole turn: how many microseconds it took. */
-async function turn(conversations: Conversations, messages: readonly Message[]): Promise<number> {
+async function turn(conversations: ConversationRegistry, messages: readonly Message[]): Promise<number> {
   const startedAt = performance.now();
-  const turn = await conversations.begin({ conversation: { owner: OWNER }, messages, record: false });
+  const turn = await conversations.startTurn({ conversation: { owner: OWNER }, messages, record: false });
   await turn.ended;
   return (performance.now() - startedAt) * 1000;
 }
@@ -148,16 +148,16 @@ function timed<T>(work: () => T): { value: T; micros: number } {
 /** A conversation as it is remembered before its next turn. */
 function knownOf(
   conversation: number,
-  printer: Printer,
+  printer: Fingerprinter,
   { name, program }: MemoryAgent,
   ask: Ask = question,
-): KnownConversation {
+): ConversationRecord {
   const { persona, turns } = printer.transcript(said(conversation, ask));
   return {
     id: `conv_${conversation}`,
-    owner: printer.print("owner", OWNER),
+    owner: printer.fingerprint("owner", OWNER),
     agent: name,
-    program: printer.print("program", program),
+    program: printer.fingerprint("program", program),
     isNamed: false,
     persona,
     isPersonaOpen: false,

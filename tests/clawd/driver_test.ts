@@ -1,8 +1,17 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { Failure } from "../../lib/turn/failure.ts";
-import { FakeClawd } from "../fakes/clawd.ts";
-import { soon } from "../turn/heard.ts";
-import { ask, Driving, juggling, LATE, NOTIFICATION, resolved, state, tool } from "./driving.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { FakeClawd } from "../support/harness/fake_clawd.ts";
+import { soon } from "../support/harness/turn_recorder.ts";
+import {
+  ask,
+  Driving,
+  juggling,
+  LATE,
+  NOTIFICATION,
+  resolved,
+  state,
+  tool,
+} from "../support/harness/clawd_fixture.ts";
 
 const DONE = "attention Stop oab-chat";
 const ALWAYS = { options: [{ option_id: "always", name: "Always allow", kind: "allow_always" }] };
@@ -225,7 +234,7 @@ Deno.test("driver: an answer that comes too late changes nothing", async () => {
   await using pet = new FakeClawd();
   await using driving = await Driving.with(pet, {
     answer: () => {
-      throw new Failure("permission_resolved", "This permission request was answered before.");
+      throw new AppError("permission_resolved", "This permission request was answered before.");
     },
   });
   driving.take(state("thinking"), ask());

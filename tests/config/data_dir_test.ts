@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { dataDirOf } from "../../lib/config/data_dir.ts";
+import { dataDirOf } from "../../lib/config/load.ts";
 import { loadConfig } from "../../lib/config/load.ts";
 
 const FOLDERS: [

@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { type Flags, readFlags } from "../../lib/config/flags.ts";
+import { type Flags, readFlags } from "../../lib/config/load.ts";
 import { SETTING_HELP } from "../../lib/config/settings.ts";
 
 const NONE: Flags = { flags: {}, help: false, version: false, config: undefined };

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
-import type { AgentSetup } from "../../lib/acp/start.ts";
+import type { AgentConfig } from "../../lib/acp/create_agent.ts";
 import {
   type Config,
   ConfigError,
@@ -30,7 +30,7 @@ function file(text: string): { path: string; text: string } {
   return { path: "config.toml", text };
 }
 
-const DEMO: AgentSetup = {
+const DEMO: AgentConfig = {
   name: "openab",
   command: undefined,
   args: [],

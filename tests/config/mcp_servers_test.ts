@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import type { McpServer } from "../../lib/acp/mcp.ts";
-import { readMcpServers } from "../../lib/config/mcp_servers.ts";
+import type { McpServer } from "../../lib/acp/wire.ts";
+import { readMcpServers } from "../../lib/config/agent_table.ts";
 
 function read(raw: unknown) {
   const mistakes: string[] = [];

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { loadConfig } from "../../lib/config/load.ts";
-import { secretsOf } from "../../lib/config/secrets.ts";
-import { hiderOf } from "../../lib/ops/secrets.ts";
+import { collectSecrets } from "../../lib/config/secrets.ts";
+import { createRedactor } from "../../lib/core/redact.ts";
 
 type Env = Record<string, string>;
 
@@ -9,7 +9,7 @@ type Env = Record<string, string>;
 function secretsWith(lines: string, env: Env = {}): string[] {
   const own = { HOME: "/home/mao", NODE_ENV: "production", ...env };
   const text = `[agent]\ncommand = "a"\n${lines}`;
-  return secretsOf(loadConfig({ env: own, file: { path: "config.toml", text } }).config, own);
+  return collectSecrets(loadConfig({ env: own, file: { path: "config.toml", text } }).config, own);
 }
 
 const MCP = "[agent.mcp_servers.a]\n";
@@ -187,7 +187,7 @@ for (const [name, lines, secrets, env] of CASES) {
 Deno.test("secretsOf: words of the command of variables and flags", () => {
   const said = { OPENAB_AGENT_COMMAND: "env GH_TOKEN=value-1 agent --api-key value-2 --mode readonly" };
   for (const [env, flags] of [[said, {}], [{}, said]] as [Env, Env][]) {
-    assertEquals(secretsOf(loadConfig({ env, flags }).config, {}), ["value-1", "value-2"]);
+    assertEquals(collectSecrets(loadConfig({ env, flags }).config, {}), ["value-1", "value-2"]);
   }
 });
 
@@ -228,7 +228,7 @@ const READABLE: [name: string, lines: string, words: string[], env?: Env][] = [
 for (const [name, lines, words, env] of READABLE) {
   Deno.test(`secretsOf: readable stays ${name}`, () => {
     const said = words.join(" and ");
-    assertEquals(hiderOf(secretsWith(lines, env))(said), said);
+    assertEquals(createRedactor(secretsWith(lines, env))(said), said);
   });
 }
 
@@ -241,7 +241,7 @@ Deno.test("secretsOf: what may be a password is hidden, though it looks like som
   );
   const own = { lower_case: "x" };
   const { config } = loadConfig({ env: {}, flags: { OPENAB_AGENT_COMMAND: "a --key lower_case" } });
-  assertEquals(secretsOf(config, own), ["lower_case"]);
+  assertEquals(collectSecrets(config, own), ["lower_case"]);
   // The key of this program is hidden whatever it is.
   assertEquals(secretsWith("", { VTUBER_AUTH_KEY: "openab" }), ["openab"]);
 });

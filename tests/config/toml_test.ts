@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { readAgentTables } from "../../lib/config/file.ts";
-import { readToml } from "../../lib/config/toml.ts";
+import { readToml } from "../../lib/config/file.ts";
 
 const READ: [name: string, text: string, table: unknown][] = [
   ["nothing", "", {}],

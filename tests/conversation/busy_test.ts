@@ -1,10 +1,10 @@
 import { assertEquals, assertStrictEquals } from "@std/assert";
-import { MAX_QUEUED } from "../../lib/conversation/line.ts";
+import { MAX_QUEUED } from "../../lib/conversation/turn_queue.ts";
 import type { Message } from "../../lib/conversation/message.ts";
-import { Failure } from "../../lib/turn/failure.ts";
-import { failureOf, Heard, settled, soon } from "../turn/heard.ts";
-import { crash, gate, House } from "./house.ts";
-import { assistant, system, user } from "./said.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
+import { crash, gate, House } from "../support/harness/conversation_harness.ts";
+import { assistant, system, user } from "../support/harness/message_fixture.ts";
 
 /** A talk of so many questions, the last of them not answered. */
 function talk(questions: number): Message[] {
@@ -64,7 +64,7 @@ Deno.test("queue: so many wait and no more; who is refused changes nothing", asy
   const failure = await failureOf(house.begin("a", [user("too much")]));
   assertEquals([failure.code, failure.prompted, failure.retryAfterSecs], ["session_busy", false, 3]);
   // Who waits takes no slot from others.
-  assertEquals(house.slots.used, 1);
+  assertEquals(house.slots.running, 1);
   running.end();
   for (const [number, turn] of waiting.entries()) {
     await soon(turn, `turn ${number}`);
@@ -73,7 +73,7 @@ Deno.test("queue: so many wait and no more; who is refused changes nothing", asy
     prompt.end();
   }
   await settled();
-  assertEquals([house.slots.used, house.conversations.running.size], [0, 0]);
+  assertEquals([house.slots.running, house.conversations.running.size], [0, 0]);
 });
 
 Deno.test("queue: those that wait take no slot, so that another conversation is served", async () => {
@@ -82,17 +82,17 @@ Deno.test("queue: those that wait take no slot, so that another conversation is 
   const waiting = [2, 3, 4].map((number) => house.begin("a", [user(`question ${number}`)]));
   await settled();
   const other = await house.prompted("b", user("one"));
-  assertEquals([other.text, house.slots.used], ["one", 2]);
+  assertEquals([other.text, house.slots.running], ["one", 2]);
   assertEquals((await failureOf(house.begin("c", [user("one")]))).code, "rate_limit_exceeded");
   running.end();
   for (const turn of waiting) {
     await soon(turn, "the next turn");
-    assertEquals(house.slots.used, 2);
+    assertEquals(house.slots.running, 2);
     (await house.agent.nextPrompt()).end();
   }
   other.end();
   await settled();
-  assertEquals(house.slots.used, 0);
+  assertEquals(house.slots.running, 0);
 });
 
 Deno.test("queue: one that has waited is refused if all slots are taken by then, and holds up nobody", async () => {
@@ -106,27 +106,27 @@ Deno.test("queue: one that has waited is refused if all slots are taken by then,
   const failure = await late;
   assertEquals([failure.code, failure.prompted, failure.retryAfterSecs], ["rate_limit_exceeded", false, 3]);
   await soon(other, "the other turn");
-  assertEquals([house.slots.used, house.conversations.running.size], [1, 1]);
+  assertEquals([house.slots.running, house.conversations.running.size], [1, 1]);
   (await house.agent.nextPrompt()).end();
   await settled();
   assertEquals((await house.told("a", ...talk(2), user("question 3"))).text, "question 2\n\nquestion 3");
-  assertEquals(house.slots.used, 0);
+  assertEquals(house.slots.running, 0);
 });
 
 Deno.test("queue: one that has waited for what failed to begin takes a slot of its own", async () => {
   using house = new House({ onBusy: "queue", limit: 1 });
   const opens = gate();
   house.agent.opens = opens.promise;
-  house.agent.openFailure = new Failure("agent_unavailable", "Not yet.");
+  house.agent.openFailure = new AppError("agent_unavailable", "Not yet.");
   const first = failureOf(house.begin("a", talk(1)));
   const second = house.begin("a", talk(2));
   await settled();
-  assertEquals(house.slots.used, 1);
+  assertEquals(house.slots.running, 1);
   opens.open();
   assertEquals((await first).code, "agent_unavailable");
   house.agent.openFailure = undefined;
   await soon(second, "the turn after it");
-  assertEquals(house.slots.used, 1);
+  assertEquals(house.slots.running, 1);
 });
 
 Deno.test("queue: who hangs up leaves the line, and what it asked is told with the next", async () => {
@@ -138,7 +138,7 @@ Deno.test("queue: who hangs up leaves the line, and what it asked is told with t
   const reason = new Error("hung up");
   hangUp.abort(reason);
   assertStrictEquals(await left.catch((error) => error), reason);
-  assertEquals([house.slots.used, running.cancels], [1, 0]);
+  assertEquals([house.slots.running, running.cancels], [1, 0]);
   running.end();
   await soon(next, "the turn after it");
   assertEquals((await house.agent.nextPrompt()).text, "question 2\n\nquestion 3");
@@ -149,7 +149,7 @@ Deno.test("queue: a turn that fails, or whose agent dies, does not hold up the n
   const first = await house.prompted("a", ...talk(1));
   const second = house.begin("a", talk(2));
   first.say("Well, ");
-  first.fail(new Failure("agent_error", "No."));
+  first.fail(new AppError("agent_error", "No."));
   await soon(second, "the turn after a failure");
   const prompt = await house.agent.nextPrompt();
   assertEquals(prompt.text, "question 2");
@@ -176,7 +176,7 @@ Deno.test("reject: a turn of a busy conversation is refused, and changes nothing
   const running = await house.prompted("a", ...talk(1));
   const failure = await failureOf(house.begin("a", talk(2)));
   assertEquals([failure.code, failure.prompted, failure.retryAfterSecs], ["session_busy", false, 3]);
-  assertEquals([house.slots.used, running.cancels], [1, 0]);
+  assertEquals([house.slots.running, running.cancels], [1, 0]);
   assertEquals(house.conversations.list("").map(({ turns }) => turns), [1]);
   running.end();
   await settled();
@@ -188,7 +188,7 @@ Deno.test("reject: other conversations, and those without a name, are not refuse
   await house.prompted("a", user("one"));
   await house.prompted("b", user("one"));
   for (let count = 0; count < 2; count++) await house.prompted(undefined, user("one"));
-  assertEquals(house.slots.used, 4);
+  assertEquals(house.slots.running, 4);
 });
 
 Deno.test("reject: a conversation that is found by what it says is as busy as one with a name", async () => {

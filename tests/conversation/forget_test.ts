@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
-import { MemoryStore } from "../fakes/memory_store.ts";
-import { failureOf, Heard, settled, soon } from "../turn/heard.ts";
-import { gate, House } from "./house.ts";
-import { assistant, system, user } from "./said.ts";
+import { MemoryStore } from "../support/harness/memory_store.ts";
+import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
+import { gate, House } from "../support/harness/conversation_harness.ts";
+import { assistant, system, user } from "../support/harness/message_fixture.ts";
 
 const FIRST = [system("Mao"), user("one")];
 const SECOND = [...FIRST, assistant("1"), user("two")];
@@ -53,7 +53,7 @@ for (const name of [undefined, "mao"]) {
     await settled();
     assertEquals(heard.briefs, ["end cancelled"]);
     assertEquals([house.closed, house.agent.forgotten], [[true, false], ["session-1"]]);
-    assertEquals(house.slots.used, 0);
+    assertEquals(house.slots.running, 0);
     assertEquals(store.kept.size, 1);
   });
 }
@@ -67,7 +67,7 @@ Deno.test("forget: those that wait in a conversation are told so", async () => {
   assertEquals([failure.code, failure.message], ["turn_cancelled", "The conversation was forgotten."]);
   running.end("cancelled");
   await settled();
-  assertEquals([house.agent.prompts.length, house.slots.used, house.closed], [1, 0, [true]]);
+  assertEquals([house.agent.prompts.length, house.slots.running, house.closed], [1, 0, [true]]);
 });
 
 Deno.test("forget: one whose session is being opened leaves none behind", async () => {
@@ -80,7 +80,7 @@ Deno.test("forget: one whose session is being opened leaves none behind", async 
   assertEquals((await begins).code, "turn_cancelled");
   opens.open();
   await settled();
-  assertEquals([house.closed.every(Boolean), house.slots.used], [true, 0]);
+  assertEquals([house.closed.every(Boolean), house.slots.running], [true, 0]);
   assertEquals((await house.told("mao", ...SECOND)).text, ALL_OF_SECOND);
 });
 
@@ -97,7 +97,7 @@ Deno.test("forget: one whose prompt is being put is cancelled once it is taken",
   assertEquals(prompt.cancels, 1);
   prompt.end("cancelled");
   await settled();
-  assertEquals([house.closed, house.agent.forgotten, house.slots.used], [[true], ["session-1"], 0]);
+  assertEquals([house.closed, house.agent.forgotten, house.slots.running], [[true], ["session-1"], 0]);
 });
 
 Deno.test("forget: what another key has is not touched, also of the same name", async () => {

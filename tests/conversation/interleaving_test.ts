@@ -1,9 +1,9 @@
 import { assertEquals } from "@std/assert";
-import { BUSY_MODES } from "../../lib/conversation/policy.ts";
-import { Random } from "../fakes/random.ts";
-import type { WorldRules } from "./call.ts";
-import { checkWorld } from "./verdict.ts";
-import { World } from "./world.ts";
+import { BUSY_MODES } from "../../lib/conversation/turn_queue.ts";
+import { Random } from "../support/harness/random.ts";
+import type { WorldRules } from "../support/harness/call_fixture.ts";
+import { checkWorld } from "../support/harness/match_result.ts";
+import { World } from "../support/harness/conversation_model.ts";
 
 const RUNS = 750;
 const STEPS = 50;

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { failureOf, settled, soon } from "../turn/heard.ts";
-import { gate, House } from "./house.ts";
-import { user } from "./said.ts";
+import { failureOf, settled, soon } from "../support/harness/turn_recorder.ts";
+import { gate, House } from "../support/harness/conversation_harness.ts";
+import { user } from "../support/harness/message_fixture.ts";
 
 Deno.test("interrupt: an interrupt cancels what runs, of one conversation or of all, and tells how many", async () => {
   using house = new House();
@@ -15,7 +15,7 @@ Deno.test("interrupt: an interrupt cancels what runs, of one conversation or of 
   assertEquals([house.conversations.interrupt(undefined), one.cancels], [1, 1]);
   one.end("cancelled");
   await settled();
-  assertEquals([house.conversations.interrupt(undefined), house.slots.used], [0, 0]);
+  assertEquals([house.conversations.interrupt(undefined), house.slots.running], [0, 0]);
 });
 
 Deno.test("interrupt: an interrupt refuses a turn that waits for its agent, and the next one begins", async () => {
@@ -29,7 +29,7 @@ Deno.test("interrupt: an interrupt refuses a turn that waits for its agent, and 
     assertEquals(house.conversations.interrupt(meant), 1);
     const failure = await refused;
     assertEquals([failure.code, failure.message], ["turn_cancelled", "The turn was interrupted."]);
-    assertEquals([house.slots.used, house.conversations.interrupt(undefined)], [0, 0]);
+    assertEquals([house.slots.running, house.conversations.interrupt(undefined)], [0, 0]);
   }
   opens.open();
   assertEquals((await house.prompted("a", user("two"))).text, "two");
@@ -56,7 +56,7 @@ Deno.test("interrupt: an interrupt refuses one that took the place of a turn tha
   assertEquals((await next).message, "The turn was interrupted.");
   running.end("cancelled");
   await settled();
-  assertEquals([house.agent.prompts.length, house.slots.used], [1, 0]);
+  assertEquals([house.agent.prompts.length, house.slots.running], [1, 0]);
 });
 
 Deno.test("interrupt: an interrupt leaves alone what waits for another turn, which comes next", async () => {

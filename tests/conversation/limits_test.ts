@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
-import { aborted } from "../../lib/turn/abort.ts";
-import { Failure } from "../../lib/turn/failure.ts";
-import type { MemoryPrompt } from "../fakes/memory_agent.ts";
-import { failureOf, Heard, settled, soon } from "../turn/heard.ts";
-import { crash, gate, House } from "./house.ts";
-import { assistant, user } from "./said.ts";
+import { untilAborted } from "../../lib/core/abortable.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import type { MemoryPrompt } from "../support/agents/memory_agent.ts";
+import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
+import { crash, gate, House } from "../support/harness/conversation_harness.ts";
+import { assistant, user } from "../support/harness/message_fixture.ts";
 
 Deno.test("Conversations: a slot is given back when the agent has ended, not when the readers were told", async () => {
   using house = new House({ limit: 1, limits: { replyTimeoutMs: 2, turnTimeoutMs: 0 } });
@@ -13,11 +13,11 @@ Deno.test("Conversations: a slot is given back when the agent has ended, not whe
   turn.read(heard.reader);
   assertEquals(await heard.last(), "failure agent_timeout");
   await settled();
-  assertEquals([house.slots.used, house.closed], [1, [false]]);
+  assertEquals([house.slots.running, house.closed], [1, [false]]);
   assertEquals((await failureOf(house.begin(undefined, [user("two")]))).code, "rate_limit_exceeded");
   (await house.agent.nextPrompt()).end("cancelled");
   await settled();
-  assertEquals([house.slots.used, house.closed], [0, [true]]);
+  assertEquals([house.slots.running, house.closed], [0, [true]]);
 });
 
 Deno.test("Conversations: the 33rd turn is refused, and fits when one has ended", async () => {
@@ -33,7 +33,7 @@ Deno.test("Conversations: the 33rd turn is refused, and fits when one has ended"
   prompts[7]?.end();
   await settled();
   assertEquals((await house.prompted("one more", user("hi"))).text, "hi");
-  assertEquals(house.slots.used, 32);
+  assertEquals(house.slots.running, 32);
 });
 
 Deno.test("Conversations: one that takes the place of a running turn is never refused", async () => {
@@ -42,7 +42,7 @@ Deno.test("Conversations: one that takes the place of a running turn is never re
   const next = house.begin("a", [user("one"), user("two")]);
   running.end("cancelled");
   await soon(next, "the next turn");
-  assertEquals(house.slots.used, 1);
+  assertEquals(house.slots.running, 1);
   assertEquals((await failureOf(house.begin("b", [user("one")]))).code, "rate_limit_exceeded");
 });
 
@@ -68,7 +68,7 @@ Deno.test("Conversations: beyond the limit the one that was idle longest is clos
 Deno.test("Conversations: one whose session could not be opened displaces none", async () => {
   using house = new House({ maxSessions: 1 });
   await house.told("a", user("one"));
-  house.agent.openFailure = new Failure("agent_unavailable", "Not yet.");
+  house.agent.openFailure = new AppError("agent_unavailable", "Not yet.");
   await failureOf(house.begin("b", [user("one")]));
   await settled();
   assertEquals(house.closed, [false]);
@@ -102,7 +102,7 @@ Deno.test("Conversations: a busy one beyond the limit is still the one of its na
 Deno.test("Conversations: one that is idle is closed after a while", async () => {
   using house = new House({ idleMs: 2 });
   await house.told("a", user("one"));
-  await soon(aborted(house.session(0).closed), "the idle session's close");
+  await soon(untilAborted(house.session(0).closed), "the idle session's close");
   const prompt = await house.told("a", user("one"), assistant("1"), user("two"));
   assertEquals(prompt.session, house.session(1));
   assert(prompt.text.startsWith("<user>\none"));
@@ -117,11 +117,11 @@ Deno.test("Conversations: one is idle from the end of its last turn, however lon
   const prompt = await house.agent.nextPrompt();
   // What is idle since later is closed: by then the one that is busy would be, if it counted as idle.
   await house.told("another", user("one"));
-  await soon(aborted(house.session(1).closed), "the other session's close");
+  await soon(untilAborted(house.session(1).closed), "the other session's close");
   prompt.end();
   await second.ended;
   assertEquals([house.closed, prompt.session], [[false, true], house.session(0)]);
-  await soon(aborted(prompt.session.closed), "its own close");
+  await soon(untilAborted(prompt.session.closed), "its own close");
 });
 
 Deno.test("Conversations: drain takes no more turns, and resolves when the last has ended", async () => {
@@ -140,7 +140,7 @@ Deno.test("Conversations: drain takes no more turns, and resolves when the last 
   assertEquals(drained, false);
   for (const prompt of house.agent.prompts) prompt.end();
   await soon(draining, "the drain");
-  assertEquals(house.slots.used, 0);
+  assertEquals(house.slots.running, 0);
 });
 
 Deno.test("Conversations: drain of nothing resolves", async () => {
@@ -149,7 +149,7 @@ Deno.test("Conversations: drain of nothing resolves", async () => {
   await soon(house.conversations.drain(), "the drain");
 });
 
-const GOING = new Failure("shutting_down", "The server is shutting down.");
+const GOING = new AppError("shutting_down", "The server is shutting down.");
 
 for (const onBusy of ["queue", "supersede"] as const) {
   Deno.test(`Conversations: when all are failed, ${onBusy}: none of those that wait begins, and all are told why`, async () => {
@@ -168,7 +168,7 @@ for (const onBusy of ["queue", "supersede"] as const) {
     // The one in the middle was passed by before that.
     assertEquals(codes, [onBusy === "queue" ? "shutting_down" : "turn_cancelled", "shutting_down"]);
     await soon(drained, "the drain");
-    assertEquals([house.agent.prompts.length, house.agent.sessions.length, house.slots.used], [1, 1, 0]);
+    assertEquals([house.agent.prompts.length, house.agent.sessions.length, house.slots.running], [1, 1, 0]);
   });
 }
 
@@ -179,7 +179,7 @@ Deno.test("Conversations: when all are failed, one that waits opens no session i
   house.conversations.fail(GOING);
   crash(running.session);
   assertEquals((await waiting).code, "shutting_down");
-  assertEquals([house.agent.sessions.length, house.slots.used], [1, 0]);
+  assertEquals([house.agent.sessions.length, house.slots.running], [1, 0]);
 });
 
 Deno.test("Conversations: when all are failed, one whose session is being opened does not begin", async () => {
@@ -191,7 +191,7 @@ Deno.test("Conversations: when all are failed, one whose session is being opened
   house.conversations.fail(GOING);
   opens.open();
   assertStrictEquals(await begins, GOING);
-  assertEquals([house.agent.prompts.length, house.slots.used], [0, 0]);
+  assertEquals([house.agent.prompts.length, house.slots.running], [0, 0]);
 });
 
 Deno.test("Conversations: when all are failed, one whose prompt is being put fails once it is taken", async () => {
@@ -208,7 +208,7 @@ Deno.test("Conversations: when all are failed, one whose prompt is being put fai
   assertEquals([heard.briefs, prompt.cancels], [["failure shutting_down"], 1]);
   prompt.end("cancelled");
   await settled();
-  assertEquals(house.slots.used, 0);
+  assertEquals(house.slots.running, 0);
 });
 
 Deno.test("Conversations: close ends idle sessions at once and busy ones after their turn", async () => {
@@ -248,7 +248,7 @@ Deno.test("Conversations: who gives up while waiting for the running turn is let
   const reason = new Error("hung up");
   hangUp.abort(reason);
   assertStrictEquals(await waiting.catch((error) => error), reason);
-  assertEquals([house.slots.used, house.agent.prompts.length, running.cancels], [1, 1, 1]);
+  assertEquals([house.slots.running, house.agent.prompts.length, running.cancels], [1, 1, 1]);
   const next = house.begin("a", [user("one"), user("three")]);
   await settled();
   assertEquals(house.agent.prompts.length, 1);
@@ -266,7 +266,7 @@ Deno.test("Conversations: who gives up while the session is opened is let go at 
   await settled();
   hangUp.abort(new Error("hung up"));
   await assertRejects(() => waiting, Error, "hung up");
-  assertEquals(house.slots.used, 0);
+  assertEquals(house.slots.running, 0);
   opens.open();
   assertEquals((await house.told("a", user("one"))).text, "one");
 });
@@ -280,5 +280,5 @@ Deno.test("Conversations: who has given up already prompts nobody", async () => 
     Error,
     "hung up",
   );
-  assertEquals([house.agent.prompts.length, house.slots.used], [1, 0]);
+  assertEquals([house.agent.prompts.length, house.slots.running], [1, 0]);
 });

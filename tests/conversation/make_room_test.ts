@@ -1,21 +1,29 @@
 import { assertEquals } from "@std/assert";
-import { NEW } from "../../lib/conversation/align.ts";
-import { type Known, MAX_KNOWN, Memory } from "../../lib/conversation/known.ts";
-import { MemoryStore } from "../fakes/memory_store.ts";
-import { PRINTER, talk } from "./prints.ts";
+import { UNMATCHED } from "../../lib/conversation/align.ts";
+import {
+  type Conversation,
+  ConversationIndex,
+  MAX_CONVERSATIONS,
+} from "../../lib/conversation/conversation.ts";
+import { MemoryStore } from "../support/harness/memory_store.ts";
+import { PRINTER, talk } from "../support/harness/fingerprint_fixture.ts";
 
-const ORIGIN = { owner: PRINTER.print("owner", ""), agent: "openab", program: PRINTER.print("program", "") };
+const ORIGIN = {
+  owner: PRINTER.fingerprint("owner", ""),
+  agent: "openab",
+  program: PRINTER.fingerprint("program", ""),
+};
 const nobody = () => false;
 
 /** A memory that remembers these, the oldest first, and is full with others that went on for some turns. */
 class Full {
   readonly store = new MemoryStore();
-  readonly memory = new Memory(this.store);
+  readonly memory = new ConversationIndex(this.store);
   readonly #before: readonly string[];
 
   constructor(...before: readonly (readonly [id: string, turns: number, isNamed?: boolean])[]) {
     for (const each of before) this.add(...each);
-    while (this.memory.all.size < MAX_KNOWN) this.add(`talk ${this.memory.all.size}`, 2);
+    while (this.memory.all.size < MAX_CONVERSATIONS) this.add(`talk ${this.memory.all.size}`, 2);
     this.#before = this.ids;
   }
 
@@ -31,12 +39,12 @@ class Full {
   }
 
   /** Uses one more. */
-  add(id: string, turns: number, isNamed = false, isBusy: (known: Known) => boolean = nobody): void {
+  add(id: string, turns: number, isNamed = false, isBusy: (known: Conversation) => boolean = nobody): void {
     const lines = Array.from({ length: turns }, (_, turn) => `u: turn ${turn}`);
     const transcript = PRINTER.transcript(talk(...lines));
-    const known = this.memory.begin({ ...ORIGIN, id, isNamed }, transcript, 0);
-    known.bring(transcript, { places: transcript.turns.map(() => NEW), isAgain: false });
-    this.memory.use(known, 0, isBusy);
+    const known = this.memory.create({ ...ORIGIN, id, isNamed }, transcript, 0);
+    known.merge(transcript, { positions: transcript.turns.map(() => UNMATCHED), isRetry: false });
+    this.memory.touch(known, 0, isBusy);
     this.memory.save(known);
   }
 }
@@ -53,7 +61,7 @@ Deno.test("memory: beyond the limit those of one question make room before those
   ) {
     full.add(`more ${forgotten.length}`, 2);
     assertEquals(full.forgotten, forgotten);
-    assertEquals(full.memory.all.size, MAX_KNOWN);
+    assertEquals(full.memory.all.size, MAX_CONVERSATIONS);
   }
 });
 
@@ -67,7 +75,7 @@ Deno.test("memory: one of one question that has a name stays as long as those th
 
 Deno.test("memory: one of one question that is busy stays, and so does the one that is used now", () => {
   const full = new Full(["went on", 2], ["busy", 1], ["asked once", 1]);
-  const isBusy = ({ id }: Known) => id === "busy";
+  const isBusy = ({ id }: Conversation) => id === "busy";
   full.add("new", 1, false, isBusy);
   assertEquals(full.forgotten, ["asked once"]);
   full.add("newer", 1, false, isBusy);
@@ -82,6 +90,6 @@ Deno.test("memory: a translator that asks without end costs nobody a conversatio
   const full = new Full(["long ago", 2]);
   full.add("first", 2);
   assertEquals(full.forgotten, ["long ago"]);
-  for (let text = 0; text < 2 * MAX_KNOWN; text++) full.add(`text ${text}`, 1);
+  for (let text = 0; text < 2 * MAX_CONVERSATIONS; text++) full.add(`text ${text}`, 1);
   assertEquals(full.forgotten, ["long ago", "talk 1"]);
 });

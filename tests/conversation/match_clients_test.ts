@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Message } from "../../lib/conversation/message.ts";
-import { MAX_TURNS } from "../../lib/conversation/print.ts";
-import { Random } from "../fakes/random.ts";
-import { long, Room } from "./prints.ts";
-import { assistant, system, user } from "./said.ts";
+import { MAX_TURNS } from "../../lib/conversation/fingerprint.ts";
+import { Random } from "../support/harness/random.ts";
+import { long, Room } from "../support/harness/fingerprint_fixture.ts";
+import { assistant, system, user } from "../support/harness/message_fixture.ts";
 
 const TURNS = 60;
 const SEEDS = 12;

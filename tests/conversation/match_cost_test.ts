@@ -1,38 +1,38 @@
 import { assert, assertEquals } from "@std/assert";
-import { MAX_KNOWN } from "../../lib/conversation/known.ts";
+import { MAX_CONVERSATIONS } from "../../lib/conversation/conversation.ts";
 import { match } from "../../lib/conversation/match.ts";
-import type { KnownConversation, KnownTurn } from "../../lib/conversation/memory.ts";
-import { MAX_TURNS } from "../../lib/conversation/print.ts";
-import { type Line, long, PRINTER, talk } from "./prints.ts";
+import type { ConversationRecord, TurnRecord } from "../../lib/conversation/record.ts";
+import { MAX_TURNS } from "../../lib/conversation/fingerprint.ts";
+import { type Line, long, PRINTER, talk } from "../support/harness/fingerprint_fixture.ts";
 
-const OWNER = PRINTER.print("owner", "");
+const OWNER = PRINTER.fingerprint("owner", "");
 /** How often each turn of each conversation is looked at, at most: to look at it from every beginning takes a hundred. */
-const MAX_LOOKS = { answered: 8, told: 24 };
+const MAX_LOOKS = { answered: 8, delivered: 24 };
 
 /** A turn that is the same everywhere, and counts how often its words are looked at. */
-class CountedTurn implements KnownTurn {
+class CountedTurn implements TurnRecord {
   readonly media = "";
-  readonly state: "answered" | "told";
+  readonly state: "answered" | "delivered";
   readonly #words = PRINTER.transcript(talk("u: go on")).turns[0]!.words;
   looks = 0;
 
-  constructor(state: "answered" | "told") {
+  constructor(state: "answered" | "delivered") {
     this.state = state;
   }
 
-  get words(): KnownTurn["words"] {
+  get words(): TurnRecord["words"] {
     this.looks++;
     return this.#words;
   }
 }
 
 /** As many conversations as there can be, of nothing but this turn. */
-function conversationsOf(turn: KnownTurn, answer: string): KnownConversation[] {
-  return Array.from({ length: MAX_KNOWN }, (_, usedAt) => ({
+function conversationsOf(turn: TurnRecord, answer: string): ConversationRecord[] {
+  return Array.from({ length: MAX_CONVERSATIONS }, (_, usedAt) => ({
     id: `${usedAt}`,
     owner: OWNER,
     agent: "openab",
-    program: PRINTER.print("program", ""),
+    program: PRINTER.fingerprint("program", ""),
     isNamed: false,
     persona: [],
     isPersonaOpen: false,
@@ -55,7 +55,7 @@ const REQUESTS: readonly [name: string, turns: number, last: Line][] = [
 
 for (const [name, turns, last] of REQUESTS) {
   Deno.test(`match: where all questions are alike ${name} costs no more than a few looks at each`, () => {
-    for (const [state, answer] of [["answered", "ok"], ["answered", long(1)], ["told", "ok"]] as const) {
+    for (const [state, answer] of [["answered", "ok"], ["answered", long(1)], ["delivered", "ok"]] as const) {
       const turn = new CountedTurn(state);
       const known = conversationsOf(turn, answer);
       const before = Array.from({ length: turns - 1 }, () => ["u: go on", `a: ${answer}`]).flat();

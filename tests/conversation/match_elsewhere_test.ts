@@ -1,8 +1,16 @@
 import { assertEquals } from "@std/assert";
 import { match } from "../../lib/conversation/match.ts";
-import type { KnownConversation, KnownTurn, Print } from "../../lib/conversation/memory.ts";
-import { begins, checkRows, goesOn, type Row, type Step } from "./match_rows.ts";
-import { CANCELLED, CRASHED, type Ending, long, PRINTER, RUNNING, talk } from "./prints.ts";
+import type { ConversationRecord, Fingerprint, TurnRecord } from "../../lib/conversation/record.ts";
+import { begins, checkRows, goesOn, type Row, type Step } from "../support/harness/match_table.ts";
+import {
+  CANCELLED,
+  CRASHED,
+  type Ending,
+  long,
+  PRINTER,
+  RUNNING,
+  talk,
+} from "../support/harness/fingerprint_fixture.ts";
 
 const HERS = "Hello Alice, I will remember that.";
 const HELLO: readonly Step[] = [[HERS, "s: Mao / u: Hello"]];
@@ -110,18 +118,18 @@ checkRows("a greeting that everybody gets is nobody's", [
   ],
 ]);
 
-const OWNER = PRINTER.print("owner", "");
+const OWNER = PRINTER.fingerprint("owner", "");
 
 /** What is kept of a conversation of these turns, and its answer. */
 function kept(
-  reply: Print | undefined,
-  ...turns: (readonly [words: string, state: KnownTurn["state"]])[]
-): KnownConversation {
+  reply: Fingerprint | undefined,
+  ...turns: (readonly [words: string, state: TurnRecord["state"]])[]
+): ConversationRecord {
   return {
     id: "kept",
     owner: OWNER,
     agent: "openab",
-    program: PRINTER.print("program", ""),
+    program: PRINTER.fingerprint("program", ""),
     isNamed: false,
     persona: [],
     isPersonaOpen: false,
@@ -137,12 +145,12 @@ function kept(
 }
 
 /** An answer as an older version kept it, which did the same with greetings. */
-const older = (answer: string) => PRINTER.reply(answer)!.slice(0, 16) as Print;
+const older = (answer: string) => PRINTER.reply(answer)!.slice(0, 16) as Fingerprint;
 
 const OTHERS = "Good evening Bob, nice to have you back.";
 const KEPT: readonly (readonly [
   name: string,
-  known: KnownConversation,
+  known: ConversationRecord,
   request: string,
   type: ReturnType<typeof match>["type"],
 ])[] = [
@@ -166,13 +174,13 @@ const KEPT: readonly (readonly [
   ],
   [
     "of an older file, the greeting",
-    kept(older(GREETING), ["Hello", "told"]),
+    kept(older(GREETING), ["Hello", "delivered"]),
     `a: ${GREETING} / u: I am Bob.`,
     "new",
   ],
   [
     "the answer to the first turn, where a prepared one to the second is kept",
-    kept(PRINTER.reply(OTHERS), ["Hello", "answered"], ["Anything new?", "asked"]),
+    kept(PRINTER.reply(OTHERS), ["Hello", "answered"], ["Anything new?", "pending"]),
     `u: Hello / a: ${HERS} / u: So`,
     "continue",
   ],

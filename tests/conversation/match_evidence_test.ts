@@ -1,6 +1,6 @@
-import { again, begins, checkRows, goesOn, steps } from "./match_rows.ts";
-import { CANCELLED, long } from "./prints.ts";
-import { image, user } from "./said.ts";
+import { again, begins, checkRows, goesOn, steps } from "../support/harness/match_table.ts";
+import { CANCELLED, long } from "../support/harness/fingerprint_fixture.ts";
+import { image, user } from "../support/harness/message_fixture.ts";
 
 const LOOK = user("look", image("YQ=="));
 checkRows("pictures", [

@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
-import { align, NEW } from "../../lib/conversation/align.ts";
-import type { KnownTurn } from "../../lib/conversation/memory.ts";
-import { begins, checkRows, goesOn, type Step, steps } from "./match_rows.ts";
-import { long, PRINTER, talk } from "./prints.ts";
+import { align, UNMATCHED } from "../../lib/conversation/align.ts";
+import type { TurnRecord } from "../../lib/conversation/record.ts";
+import { begins, checkRows, goesOn, type Step, steps } from "../support/harness/match_table.ts";
+import { long, PRINTER, talk } from "../support/harness/fingerprint_fixture.ts";
 
 /** A talk of these turns, answered at length. */
 const talked = (...words: string[]): Step[] => steps(words.length, long, (turn) => words[turn]!);
@@ -100,8 +100,8 @@ checkRows("windows of others", [
 
 Deno.test("align: where fewer turns that were never answered are passed over", () => {
   const turnsOf = (...lines: string[]) => PRINTER.transcript(talk(...lines)).turns;
-  const states: readonly KnownTurn["state"][] = ["told", "told", "answered"];
+  const states: readonly TurnRecord["state"][] = ["delivered", "delivered", "answered"];
   const turns = turnsOf("u: yes / u: yes / u: no").map((turn, place) => ({ ...turn, state: states[place]! }));
   const request = PRINTER.transcript(talk("u: yes / u: no / u: next"));
-  assertEquals(align(request, { turns, turnsBefore: 0, reply: undefined })?.places, [1, 2, NEW]);
+  assertEquals(align(request, { turns, turnsBefore: 0, reply: undefined })?.positions, [1, 2, UNMATCHED]);
 });

@@ -1,11 +1,19 @@
 import { assert, assertEquals } from "@std/assert";
-import { NEW, PASSED } from "../../lib/conversation/align.ts";
+import { SKIPPED, UNMATCHED } from "../../lib/conversation/align.ts";
 import { match, type MatchRequest } from "../../lib/conversation/match.ts";
 import { isTurn, type Message } from "../../lib/conversation/message.ts";
-import { Printer } from "../../lib/conversation/print.ts";
-import { Random } from "../fakes/random.ts";
-import { CANCELLED, CRASHED, type Ending, long, PRINTER, Room, RUNNING } from "./prints.ts";
-import { assistant, image, named, system, tool, user } from "./said.ts";
+import { Fingerprinter } from "../../lib/conversation/fingerprint.ts";
+import { Random } from "../support/harness/random.ts";
+import {
+  CANCELLED,
+  CRASHED,
+  type Ending,
+  long,
+  PRINTER,
+  Room,
+  RUNNING,
+} from "../support/harness/fingerprint_fixture.ts";
+import { assistant, image, named, system, tool, user } from "../support/harness/message_fixture.ts";
 
 const SEEDS = 1_000;
 
@@ -176,19 +184,24 @@ Deno.test("match: every turn is passed, or known, or new, in that order, and cou
     for (let asked = 0; asked < 5; asked++) {
       const asking = { owner: "a", name: random.pick([undefined, "mao"]) };
       const messages = [system("Mao"), ...anyMessages(random, 8)];
-      const { transcript, how: { places, left = [] }, known } = room.find(messages, asking)!;
-      const kinds = places.map((place) => place === PASSED ? "P" : place === NEW ? "N" : "K").join("");
+      const { transcript, alignment: { positions, omitted = [] }, conversation } = room.find(
+        messages,
+        asking,
+      )!;
+      const kinds = positions.map((place) => place === SKIPPED ? "P" : place === UNMATCHED ? "N" : "K").join(
+        "",
+      );
       assert(kinds.length === transcript.turns.length && /^P*K*N*$/.test(kinds), kinds);
-      const kept = places.filter((place) => place >= 0);
+      const kept = positions.filter((place) => place >= 0);
       assertEquals(kept, [...new Set(kept)].sort((a, b) => a - b));
-      assertEquals(left.filter((place) => kept.includes(place)), []);
-      for (const [position, place] of places.entries()) {
-        if (place >= 0) assertEquals(transcript.turns[position]!.words, known!.turns[place]!.words);
+      assertEquals(omitted.filter((place) => kept.includes(place)), []);
+      for (const [position, place] of positions.entries()) {
+        if (place >= 0) assertEquals(transcript.turns[position]!.words, conversation!.turns[place]!.words);
       }
-      const before = known?.turns.length ?? 0;
+      const before = conversation?.turns.length ?? 0;
       const { news } = room.ask(messages, "ok", asking);
       assertEquals(news.length > 0, kinds.length > 0);
-      if (known) assertEquals(known.turns.length - before, kinds.replace(/[^N]/g, "").length);
+      if (conversation) assertEquals(conversation.turns.length - before, kinds.replace(/[^N]/g, "").length);
     }
   });
 });
@@ -199,25 +212,25 @@ Deno.test("match: it is the same at every look, and throws at nothing", () => {
     const messages = [system("Mao"), ...anyMessages(random, 10)];
     const request: MatchRequest = {
       ...PRINTER.transcript(messages),
-      owner: PRINTER.print("owner", "a"),
+      owner: PRINTER.fingerprint("owner", "a"),
       agent: "openab",
     };
-    const one = match(request, room.memory.all);
-    assertEquals(match(structuredClone(request), room.memory.all), one);
+    const one = match(request, room.index.all);
+    assertEquals(match(structuredClone(request), room.index.all), one);
     assertEquals(match(request, []).type, "new");
-    match({ ...request, turns: [] }, room.memory.all);
+    match({ ...request, turns: [] }, room.index.all);
   });
 });
 
 Deno.test("match: what was printed with another key is nobody's", () => {
-  const other = new Printer(new Uint8Array(32).fill(1));
+  const other = new Fingerprinter(new Uint8Array(32).fill(1));
   everySeed((random) => {
     const room = new Room();
     const messages = [user("hi"), assistant(long(1)), user("go on"), ...anyMessages(random, 4)];
     room.ask(messages.slice(0, 3), long(2));
-    const owner = PRINTER.print("owner", "");
+    const owner = PRINTER.fingerprint("owner", "");
     assertEquals(
-      match({ ...other.transcript(messages), owner, agent: "openab" }, room.memory.all).type,
+      match({ ...other.transcript(messages), owner, agent: "openab" }, room.index.all).type,
       "new",
     );
   });

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { begins, checkRows, goesOn, type Step } from "./match_rows.ts";
-import { CANCELLED, long, Room, RUNNING, talk } from "./prints.ts";
+import { begins, checkRows, goesOn, type Step } from "../support/harness/match_table.ts";
+import { CANCELLED, long, Room, RUNNING, talk } from "../support/harness/fingerprint_fixture.ts";
 
 const ALIKE: readonly Step[] = [[long(1), "u: hi"], [long(2), "u: hi"]];
 

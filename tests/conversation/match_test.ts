@@ -1,5 +1,5 @@
-import { CANCELLED, CRASHED, long, RUNNING } from "./prints.ts";
-import { again, begins, checkRows, goesOn, OK, steps } from "./match_rows.ts";
+import { CANCELLED, CRASHED, long, RUNNING } from "../support/harness/fingerprint_fixture.ts";
+import { again, begins, checkRows, goesOn, OK, steps } from "../support/harness/match_table.ts";
 
 checkRows("openings", [
   ["nothing is known", [], "u: hi", begins("new", 0, "hi")],

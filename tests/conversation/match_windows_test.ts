@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { MAX_TURNS } from "../../lib/conversation/print.ts";
-import { begins, goesOn, OK, steps } from "./match_rows.ts";
-import { CANCELLED, type Line, long, Room, talk } from "./prints.ts";
+import { MAX_TURNS } from "../../lib/conversation/fingerprint.ts";
+import { begins, goesOn, OK, steps } from "../support/harness/match_table.ts";
+import { CANCELLED, type Line, long, Room, talk } from "../support/harness/fingerprint_fixture.ts";
 
 /** A long talk in one conversation, of which the caller keeps so many messages. */
 function slide(turns: number, window: number, answer: (turn: number) => string): void {

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { isTurn, leading, type Message, textOf } from "../../lib/conversation/message.ts";
-import { assistant, image, named, system, tool, user } from "./said.ts";
+import { assistant, image, named, system, tool, user } from "../support/harness/message_fixture.ts";
 
 const TEXTS: readonly (readonly [Message, string])[] = [
   [user(), ""],

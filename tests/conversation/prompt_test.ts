@@ -1,12 +1,12 @@
 import { assertEquals } from "@std/assert";
 import type { Message } from "../../lib/conversation/message.ts";
-import { newsOf, newsSinceAnswer, toPrompt } from "../../lib/conversation/prompt.ts";
-import type { Accepts, PromptBlock } from "../../lib/turn/agent.ts";
-import { assistant, audio, image, named, system, tool, user } from "./said.ts";
+import { messagesSinceReply, toPrompt, unseenMessages } from "../../lib/conversation/prompt.ts";
+import type { PromptBlock, PromptCapabilities } from "../../lib/turn/agent.ts";
+import { assistant, audio, image, named, system, tool, user } from "../support/harness/message_fixture.ts";
 
-const NOTHING: Accepts = { image: false, audio: false };
-const IMAGES: Accepts = { image: true, audio: false };
-const SOUNDS: Accepts = { image: false, audio: true };
+const NOTHING: PromptCapabilities = { image: false, audio: false };
+const IMAGES: PromptCapabilities = { image: true, audio: false };
+const SOUNDS: PromptCapabilities = { image: false, audio: true };
 
 const NO_IMAGE = "[An image was left out: this agent takes no images.]";
 const NO_SOUND = "[A sound was left out: this agent takes no sounds.]";
@@ -14,7 +14,7 @@ const NO_SOUND = "[A sound was left out: this agent takes no sounds.]";
 interface PromptCase {
   readonly name: string;
   readonly messages: readonly Message[];
-  readonly accepts?: Accepts;
+  readonly accepts?: PromptCapabilities;
   /** Strings are text blocks. */
   readonly blocks: readonly (string | PromptBlock)[];
 }
@@ -204,7 +204,7 @@ const NEWS: readonly NewsCase[] = [
 ];
 for (const { name, messages, turns, withPersona = false, news } of NEWS) {
   Deno.test(`newsOf: ${name}`, () => {
-    assertEquals(newsOf(messages, turns, withPersona), news.map((place) => messages[place]!));
+    assertEquals(unseenMessages(messages, turns, withPersona), news.map((place) => messages[place]!));
   });
 }
 
@@ -221,6 +221,6 @@ const SINCE: readonly (readonly [name: string, messages: readonly Message[], new
 ];
 for (const [name, messages, news] of SINCE) {
   Deno.test(`newsSinceAnswer: ${name}`, () => {
-    assertEquals(newsSinceAnswer(messages), news.map((place) => messages[place]!));
+    assertEquals(messagesSinceReply(messages), news.map((place) => messages[place]!));
   });
 }

@@ -1,8 +1,8 @@
 import { assertEquals, assertStrictEquals } from "@std/assert";
-import { Failure } from "../../lib/turn/failure.ts";
-import { brief, failureOf, Heard, settled, soon } from "../turn/heard.ts";
-import { crash, gate, House } from "./house.ts";
-import { assistant, system, user } from "./said.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { brief, failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
+import { crash, gate, House } from "../support/harness/conversation_harness.ts";
+import { assistant, system, user } from "../support/harness/message_fixture.ts";
 
 Deno.test("Conversations: one without a name gets a session of its own, closed when its turn has ended", async () => {
   using house = new House();
@@ -10,13 +10,13 @@ Deno.test("Conversations: one without a name gets a session of its own, closed w
   const two = await house.prompted(undefined, user("one"));
   assertEquals(one.text, "<system>\nMao\n</system>\n\none");
   assertEquals(two.text, "one");
-  assertEquals([house.closed, house.slots.used, house.conversations.running.size], [[false, false], 2, 2]);
+  assertEquals([house.closed, house.slots.running, house.conversations.running.size], [[false, false], 2, 2]);
   one.end();
   await settled();
-  assertEquals([house.closed, house.slots.used, house.conversations.running.size], [[true, false], 1, 1]);
-  two.fail(new Failure("agent_error", "No."));
+  assertEquals([house.closed, house.slots.running, house.conversations.running.size], [[true, false], 1, 1]);
+  two.fail(new AppError("agent_error", "No."));
   await settled();
-  assertEquals([house.closed, house.slots.used, house.conversations.running.size], [[true, true], 0, 0]);
+  assertEquals([house.closed, house.slots.running, house.conversations.running.size], [[true, true], 0, 0]);
 });
 
 Deno.test("Conversations: one with a name keeps its session, and hears only what is new", async () => {
@@ -73,11 +73,11 @@ Deno.test("Conversations: of several that wait only the newest runs, the others 
   const waiting = ["two", "three", "four"].map((text) => house.begin("a", [user("one"), user(text)]));
   const last = house.begin("a", [user("one"), user("five")]);
   for (const refused of waiting) assertEquals((await failureOf(refused)).code, "turn_cancelled");
-  assertEquals([house.agent.prompts.length, house.slots.used], [1, 2]);
+  assertEquals([house.agent.prompts.length, house.slots.running], [1, 2]);
   running.end("cancelled");
   await soon(last, "the newest turn");
   assertEquals((await house.agent.nextPrompt()).text, "five");
-  assertEquals([house.agent.prompts.length, house.slots.used], [2, 1]);
+  assertEquals([house.agent.prompts.length, house.slots.running], [2, 1]);
 });
 
 Deno.test("Conversations: a newer turn takes the place of one that still opens its session", async () => {
@@ -91,7 +91,7 @@ Deno.test("Conversations: a newer turn takes the place of one that still opens i
   opens.open();
   await soon(second, "the newer turn");
   assertEquals((await house.agent.nextPrompt()).text, "one\n\ntwo");
-  assertEquals(house.slots.used, 1);
+  assertEquals(house.slots.running, 1);
 });
 
 Deno.test("Conversations: a newer turn that comes while a prompt is put cancels it once it is taken", async () => {
@@ -135,7 +135,7 @@ Deno.test("Conversations: an agent that dies in a turn ends it, and the next tur
   turn.read(heard.reader);
   crash(house.session(0));
   await settled();
-  assertEquals([heard.briefs, house.slots.used], [["failure agent_crashed"], 0]);
+  assertEquals([heard.briefs, house.slots.running], [["failure agent_crashed"], 0]);
   await house.agent.nextPrompt();
   const prompt = await house.told("a", user("one"), assistant("1"), user("two"));
   assertEquals(prompt.text, "<user>\none\n</user>\n\n<assistant>\n1\n</assistant>\n\ntwo");
@@ -143,13 +143,13 @@ Deno.test("Conversations: an agent that dies in a turn ends it, and the next tur
 
 Deno.test("Conversations: an agent that cannot be opened is said, and tried again by the next turn", async () => {
   using house = new House();
-  const failure = house.agent.openFailure = new Failure("agent_unavailable", "Not yet.", {
+  const failure = house.agent.openFailure = new AppError("agent_unavailable", "Not yet.", {
     retryAfterSecs: 2,
   });
   for (const name of ["a", undefined]) {
     assertStrictEquals(await failureOf(house.begin(name, [user("one")])), failure);
   }
-  assertEquals([house.slots.used, house.conversations.running.size], [0, 0]);
+  assertEquals([house.slots.running, house.conversations.running.size], [0, 0]);
   house.agent.openFailure = undefined;
   assertEquals((await house.told("a", user("one"))).text, "one");
 });
@@ -157,10 +157,10 @@ Deno.test("Conversations: an agent that cannot be opened is said, and tried agai
 Deno.test("Conversations: a prompt that is not taken is said, and what was to be told is told by the next", async () => {
   using house = new House();
   await house.told("a", user("one"));
-  house.agent.promptFailure = new Failure("agent_unavailable", "Gone.", { retryAfterSecs: 1 });
+  house.agent.promptFailure = new AppError("agent_unavailable", "Gone.", { retryAfterSecs: 1 });
   const second = [user("one"), assistant("1"), user("two")];
   assertEquals((await failureOf(house.begin("a", second))).code, "agent_unavailable");
-  assertEquals(house.slots.used, 0);
+  assertEquals(house.slots.running, 0);
   house.agent.promptFailure = undefined;
   assertEquals((await house.told("a", ...second, user("three"))).text, "two\n\nthree");
   assertEquals(house.agent.sessions.length, 1);
@@ -168,17 +168,17 @@ Deno.test("Conversations: a prompt that is not taken is said, and what was to be
 
 Deno.test("Conversations: a one-off whose prompt is not taken leaves no session behind", async () => {
   using house = new House();
-  house.agent.promptFailure = new Failure("agent_unavailable", "Gone.");
+  house.agent.promptFailure = new AppError("agent_unavailable", "Gone.");
   await failureOf(house.begin(undefined, [user("one")]));
-  assertEquals([house.closed, house.slots.used], [[true], 0]);
+  assertEquals([house.closed, house.slots.running], [[true], 0]);
 });
 
 Deno.test("Conversations: who observes hears every turn", async () => {
   const heard: [string, string][] = [];
   using house = new House({
     observer: {
-      begun: (turn) => heard.push([turn.id, "begun"]),
-      heard: (event, turn) => heard.push([turn.id, brief(event)]),
+      onStart: (turn) => heard.push([turn.id, "begun"]),
+      onEvent: (event, turn) => heard.push([turn.id, brief(event)]),
     },
   });
   const turn = await house.begin("a", [user("one")]);
@@ -191,7 +191,7 @@ Deno.test("Conversations: who observes hears every turn", async () => {
 Deno.test("Conversations: a recorded turn can be read twice", async () => {
   using house = new House();
   const messages = [user("one")];
-  const turn = await house.conversations.begin({ conversation: undefined, messages, record: true });
+  const turn = await house.conversations.startTurn({ conversation: undefined, messages, record: true });
   (await house.agent.nextPrompt()).end();
   for (const heard of [new Heard(), new Heard()]) {
     turn.read(heard.reader);
@@ -203,7 +203,7 @@ Deno.test("Conversations: what was not told of a history that nobody knows is to
   using house = new House();
   await house.told("a", user("one"));
   const other = [user("another"), assistant("1"), user("two")];
-  house.agent.promptFailure = new Failure("agent_unavailable", "Gone.");
+  house.agent.promptFailure = new AppError("agent_unavailable", "Gone.");
   await failureOf(house.begin("a", other));
   house.agent.promptFailure = undefined;
   assertEquals((await house.told("a", ...other, user("three"))).text, "two\n\nthree");

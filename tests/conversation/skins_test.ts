@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import { type Log, SILENT } from "../../lib/ops/log.ts";
+import { type Log, NO_LOG } from "../../lib/core/log.ts";
 import type { PromptBlock } from "../../lib/turn/agent.ts";
-import { Failure } from "../../lib/turn/failure.ts";
-import { startApp, type TestApp } from "../app/app_under_test.ts";
-import type { MemoryPrompt, Script } from "../fakes/memory_agent.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { startApp, type TestApp } from "../support/harness/app_harness.ts";
+import type { MemoryPrompt, Script } from "../support/agents/memory_agent.ts";
 import {
   type Expected,
   readTalks,
@@ -11,8 +11,8 @@ import {
   type SkinTalks,
   type Step,
   TalkingSkin,
-} from "../fakes/skin_talks.ts";
-import { parseFrames } from "../fakes/wire_profile.ts";
+} from "../support/skins/skin_conversations.ts";
+import { parseFrames } from "../support/harness/wire_profile.ts";
 
 const SKINS = readTalks();
 
@@ -57,7 +57,7 @@ class Talk {
     const { path, headers, body } = skin.ask(step);
     const prompted = agent.prompts.length;
     agent.script = scriptOf(step);
-    const failure = step.ended === "refused" ? new Failure("agent_unavailable", "Not there.") : undefined;
+    const failure = step.ended === "refused" ? new AppError("agent_unavailable", "Not there.") : undefined;
     agent.openFailure = agent.promptFailure = failure;
     const response = await this.#app.post(path, body, { headers });
     if (step.ended === "refused") {
@@ -140,7 +140,7 @@ function scriptOf({ reply, ended = "answered" }: Step): Script {
   return (prompt) => {
     if (reply !== "") prompt.say(reply);
     if (ended === "answered") prompt.end();
-    if (ended === "failed") prompt.fail(new Failure("agent_error", "It went wrong.", { prompted: true }));
+    if (ended === "failed") prompt.fail(new AppError("agent_error", "It went wrong.", { prompted: true }));
   };
 }
 
@@ -171,7 +171,7 @@ for (const skin of SKINS) {
     Deno.test(`${skin.skin}: ${name}`, async (test) => {
       const decided: Decided[] = [];
       const log: Log = {
-        ...SILENT,
+        ...NO_LOG,
         debug(message, { decision, conversation, why } = {}) {
           if (message === "conversation") decided.push({ decision, conversation, why });
         },

@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
-import type { KnownConversation } from "../../lib/conversation/memory.ts";
-import { Random } from "../fakes/random.ts";
-import { writtenAs } from "../fakes/store_writer.ts";
-import { Place } from "./place.ts";
+import type { ConversationRecord } from "../../lib/conversation/record.ts";
+import { Random } from "../support/harness/random.ts";
+import { writtenAs } from "../support/harness/store_writer.ts";
+import { Place } from "../support/harness/ticket_fixture.ts";
 
 /** What a writer said, and how it ended. */
 interface Written {
@@ -14,7 +14,7 @@ interface Written {
 
 /** Runs the program that keeps conversations; it is killed once it has said so many lines. */
 async function write(folder: string, name: string, count: number, killAfter = Infinity): Promise<Written> {
-  const program = new URL("../fakes/store_writer.ts", import.meta.url).href;
+  const program = new URL("../support/harness/store_writer.ts", import.meta.url).href;
   const permissions = ["--no-prompt", "--allow-read", "--allow-write", "--allow-env"];
   await using child = new Deno.Command(Deno.execPath(), {
     args: ["run", "--quiet", "--no-check", ...permissions, program, folder, name, `${count}`],
@@ -34,7 +34,7 @@ async function write(folder: string, name: string, count: number, killAfter = In
 }
 
 /** All that the writer said it kept is there, or something newer. */
-function assertKept(known: readonly KnownConversation[], name: string, last: number): void {
+function assertKept(known: readonly ConversationRecord[], name: string, last: number): void {
   const byId = new Map(known.map((each) => [each.id, each]));
   for (let nth = Math.max(0, last - 19); nth <= last; nth++) {
     const said = writtenAs(name, nth);

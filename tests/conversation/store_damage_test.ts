@@ -1,24 +1,26 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { Damage, migrate, openDatabase, STEPS } from "../../lib/conversation/database.ts";
-import { modeOf, onWindows, Place } from "./place.ts";
+import { DamagedFileError, migrate, MIGRATIONS, openDatabase } from "../../lib/conversation/sqlite.ts";
+import { modeOf, onWindows, Place } from "../support/harness/ticket_fixture.ts";
 
 Deno.test("a file of an older version is brought to the newest, with all that it holds", async () => {
   using place = new Place();
   const saved = await place.fill(3);
   using database = place.raw();
-  const steps = [...STEPS, ["ALTER TABLE conversations ADD mood TEXT DEFAULT 'calm'"], ["DELETE FROM meta"]];
+  const steps = [...MIGRATIONS, ["ALTER TABLE conversations ADD mood TEXT DEFAULT 'calm'"], [
+    "DELETE FROM meta",
+  ]];
   migrate(database, steps);
   migrate(database, steps);
   const rows = database.prepare("SELECT id, mood FROM conversations ORDER BY used_at").all();
   assertEquals(rows.map((row) => ({ ...row })), saved.map(({ id }) => ({ id, mood: "calm" })));
-  assertEquals({ ...database.prepare("PRAGMA user_version").get() }, { user_version: STEPS.length + 2 });
+  assertEquals({ ...database.prepare("PRAGMA user_version").get() }, { user_version: MIGRATIONS.length + 2 });
 });
 
 Deno.test("a step that breaks leaves the file as it was", async () => {
   using place = new Place();
   const saved = await place.fill(3);
   const database = place.raw();
-  assertThrows(() => migrate(database, [...STEPS, ["DELETE FROM conversations", "SELECT nonsense"]]));
+  assertThrows(() => migrate(database, [...MIGRATIONS, ["DELETE FROM conversations", "SELECT nonsense"]]));
   database.close();
   assertEquals(await place.loaded(), saved);
   assertEquals(place.warnings, []);
@@ -27,7 +29,9 @@ Deno.test("a step that breaks leaves the file as it was", async () => {
 Deno.test("a file of a newer version is left alone", async () => {
   using place = new Place();
   await place.fill(1);
-  place.change(`DROP TABLE meta; PRAGMA journal_mode = DELETE; PRAGMA user_version = ${STEPS.length + 1}`);
+  place.change(
+    `DROP TABLE meta; PRAGMA journal_mode = DELETE; PRAGMA user_version = ${MIGRATIONS.length + 1}`,
+  );
   const before = Deno.readFileSync(place.path);
   const error = await assertRejects(() => place.open(), Error, "a newer version of the program wrote it");
   assertMatch(error.message, /^VTUBER_DATA_DIR: conversations cannot be kept in .*conversations\.db: /);
@@ -119,7 +123,7 @@ Deno.test({
         if (++uses === 1) {
           for (const suffix of ["-shm", "-wal", ""]) Deno.renameSync(place.path + suffix, aside + suffix);
           Deno.copyFileSync(aside, place.path);
-          throw new Damage("its key is not whole");
+          throw new DamagedFileError("its key is not whole");
         }
         return database.prepare("SELECT count(*) AS count FROM conversations").get()?.count;
       },

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import { openDatabase } from "../../lib/conversation/database.ts";
-import type { KnownConversation } from "../../lib/conversation/memory.ts";
-import { Random } from "../fakes/random.ts";
-import { anyConversation, anyPrint } from "../fakes/store_writer.ts";
-import { Place } from "./place.ts";
+import { openDatabase } from "../../lib/conversation/sqlite.ts";
+import type { ConversationRecord } from "../../lib/conversation/record.ts";
+import { Random } from "../support/harness/random.ts";
+import { anyConversation, anyPrint } from "../support/harness/store_writer.ts";
+import { Place } from "../support/harness/ticket_fixture.ts";
 
 /** Two programs that have the same folder, each of which knows a conversation that is kept there. */
 async function twoWith(place: Place) {
@@ -13,7 +13,7 @@ async function twoWith(place: Place) {
   return { kept: kept!, one, two };
 }
 
-const later = (conversation: KnownConversation, usedAt: number) => ({ ...conversation, usedAt });
+const later = (conversation: ConversationRecord, usedAt: number) => ({ ...conversation, usedAt });
 
 Deno.test("what one program forgot another that knows it does not write back, and may begin one of its name", async () => {
   using place = new Place();

@@ -1,17 +1,17 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import type { KnownConversation } from "../../lib/conversation/memory.ts";
-import { MAX_KNOWN } from "../../lib/conversation/known.ts";
+import type { ConversationRecord } from "../../lib/conversation/record.ts";
+import { MAX_CONVERSATIONS } from "../../lib/conversation/conversation.ts";
 import { openStore } from "../../lib/conversation/store.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
-import { Random } from "../fakes/random.ts";
-import { anyConversation } from "../fakes/store_writer.ts";
-import { modeOf, onWindows, Place } from "./place.ts";
+import { Random } from "../support/harness/random.ts";
+import { anyConversation } from "../support/harness/store_writer.ts";
+import { modeOf, onWindows, Place } from "../support/harness/ticket_fixture.ts";
 
 Deno.test("conversations come back as they were, in the order of use", async () => {
   for (let seed = 0; seed < 30; seed++) {
     using place = new Place();
     const random = new Random(seed);
-    const saved = new Map<string, KnownConversation>();
+    const saved = new Map<string, ConversationRecord>();
     using store = await place.open();
     assertEquals(store.load(), []);
     for (let count = 0; count < 40; count++) {
@@ -84,7 +84,7 @@ Deno.test("what is forgotten is no longer in the file", async () => {
 
 Deno.test("beyond the limit the oldest make room when they are loaded", async () => {
   using place = new Place();
-  const saved = await place.fill(MAX_KNOWN + 3);
+  const saved = await place.fill(MAX_CONVERSATIONS + 3);
   assertEquals(await place.loaded(), saved.slice(3));
   place.change(
     "INSERT INTO conversations SELECT owner, agent, id || ' again', program, is_named, persona, is_persona_open, " +
@@ -93,7 +93,7 @@ Deno.test("beyond the limit the oldest make room when they are loaded", async ()
   );
   const loaded = await place.loaded();
   assertEquals(loaded.slice(0, -2), saved.slice(5));
-  assertEquals(place.count(), MAX_KNOWN);
+  assertEquals(place.count(), MAX_CONVERSATIONS);
 });
 
 Deno.test("a store that is closed does nothing any more", async () => {

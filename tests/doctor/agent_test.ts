@@ -1,19 +1,19 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import type { AgentSurroundings } from "../../lib/acp/start.ts";
+import type { AgentDeps } from "../../lib/acp/create_agent.ts";
 import { loadConfig } from "../../lib/config/load.ts";
-import { failedOf } from "../../lib/doctor/doctor.ts";
-import { failedFinding, type Said } from "../../lib/doctor/failed.ts";
-import { doctorAgent } from "../../lib/doctor/probe.ts";
-import { type Log, SILENT } from "../../lib/ops/log.ts";
-import { Failure } from "../../lib/turn/failure.ts";
-import { agentCommand } from "../fakes/agent.ts";
+import { failedOf } from "../../lib/doctor/command.ts";
+import { type AgentObservations, diagnose } from "../../lib/doctor/diagnosis.ts";
+import { doctorAgent } from "../../lib/doctor/checks.ts";
+import { type Log, NO_LOG } from "../../lib/core/log.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { agentCommand } from "../support/agents/scripted_agent.ts";
 
 /** What agents of these tests are given. */
-function around(log: Log): AgentSurroundings {
+function around(log: Log): AgentDeps {
   return {
     own: Deno.env.toObject(),
     windows: Deno.build.os === "windows",
-    desk: { ask: () => Promise.resolve(undefined) },
+    broker: { ask: () => Promise.resolve(undefined) },
     version: "0.0.0",
     log,
   };
@@ -35,7 +35,7 @@ Deno.test("doctorAgent: finds its program in the environment that it gets, and d
     ].join("\n");
     await Deno.writeTextFile(`${root}/tool`, "", { mode: 0o755 });
     const { agents } = loadConfig({ env: { HOME: root }, file: { path: "config.toml", text } }).config;
-    const [fake, tool] = agents.map((config) => doctorAgent(config, around(SILENT)));
+    const [fake, tool] = agents.map((config) => doctorAgent(config, around(NO_LOG)));
     assertEquals(await tool!.findProgram(), { path: `${root}/tool`, isExecutable: true });
     assertEquals(await fake!.findFolder(), { path: root, isFolder: true });
     const { accepts, authMethods } = await fake!.describe(AbortSignal.timeout(60_000));
@@ -46,7 +46,7 @@ Deno.test("doctorAgent: finds its program in the environment that it gets, and d
 });
 
 /** An agent with this program; `strayMs` as {@linkcode doctorAgent} takes it. */
-function tried(program: { command: string; args: string[] }, log: Log = SILENT, strayMs?: number) {
+function tried(program: { command: string; args: string[] }, log: Log = NO_LOG, strayMs?: number) {
   const { command, args } = program;
   const text = `[agent]\ncommand = ${JSON.stringify(command)}\nargs = ${JSON.stringify(args)}\n`;
   const { agents } = loadConfig({ env: { HOME: "/" }, file: { path: "config.toml", text } }).config;
@@ -55,13 +55,13 @@ function tried(program: { command: string; args: string[] }, log: Log = SILENT, 
 
 Deno.test("doctorAgent: tells what an agent wrote to stderr when it cannot be used", async () => {
   const givenUp = new AbortController();
-  const why = new Failure("agent_unavailable", "Too slow.");
+  const why = new AppError("agent_unavailable", "Too slow.");
   const log: Log = {
-    ...SILENT,
+    ...NO_LOG,
     info: (_message, fields) => fields?.line === "four" && givenUp.abort(why),
   };
   const agent = tried(agentCommand({ startDelayMs: 600_000, stderr: "one\ntwo\nthree\nfour\n" }), log);
-  const error = await assertRejects(() => agent.describe(givenUp.signal), Failure);
+  const error = await assertRejects(() => agent.describe(givenUp.signal), AppError);
   assertEquals(error.message, "Too slow.");
   const { stderr, stray, how } = agent.said();
   assertEquals([stderr, stray, how], [["two", "three", "four"], undefined, undefined]);
@@ -69,15 +69,15 @@ Deno.test("doctorAgent: tells what an agent wrote to stderr when it cannot be us
 
 Deno.test("doctorAgent: an agent that writes nothing but what is no ACP is given up early", async () => {
   const program = { command: "sh", args: ["-c", "echo; echo Welcome; echo again; exec sleep 300"] };
-  const agent = tried(program, SILENT, 1);
-  const error = await assertRejects(() => agent.describe(new AbortController().signal), Failure);
+  const agent = tried(program, NO_LOG, 1);
+  const error = await assertRejects(() => agent.describe(new AbortController().signal), AppError);
   assertMatch(error.message, /no ACP/);
   assertEquals(agent.said().stray, "Welcome");
 });
 
 Deno.test("doctorAgent: an agent that writes what is no ACP, and ends", async () => {
   const agent = tried({ command: "sh", args: ["-c", "echo usage: agent acp"] });
-  await assertRejects(() => agent.describe(new AbortController().signal), Failure);
+  await assertRejects(() => agent.describe(new AbortController().signal), AppError);
   assertEquals(agent.said().stray, "usage: agent acp");
 });
 
@@ -92,7 +92,7 @@ const READY = `read l; echo '{"jsonrpc":"2.0","id":0,"result":{"protocolVersion"
 const LOGIN =
   `read l; echo '{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":1,"authMethods":[{"id":"api-key"}]}}'
 read l; echo '{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"Log in"}}'; read l`;
-const DEATHS: [name: string, script: string, said: Partial<Said>][] = [
+const DEATHS: [name: string, script: string, said: Partial<AgentObservations>][] = [
   ["at once", "echo bye >&2; exit 3", { step: "start", how: "exited with code 3", stderr: ["bye"] }],
   ["as a signal says", "kill -SEGV $$", { step: "start", how: "was ended by SIGSEGV" }],
   [
@@ -108,9 +108,9 @@ const DEATHS: [name: string, script: string, said: Partial<Said>][] = [
 for (const [name, script, said] of DEATHS) {
   Deno.test(`doctorAgent: an agent that ends ${name}`, async () => {
     const agent = tried({ command: "sh", args: ["-c", script] });
-    await assertRejects(() => agent.describe(new AbortController().signal), Failure);
+    await assertRejects(() => agent.describe(new AbortController().signal), AppError);
     const heard = agent.said();
-    const names = Object.keys(said) as (keyof Said)[];
+    const names = Object.keys(said) as (keyof AgentObservations)[];
     assertEquals(Object.fromEntries(names.map((name) => [name, heard[name]])), said);
   });
 }
@@ -130,8 +130,8 @@ Deno.test("doctorAgent: failures of a real agent are told as what they are", asy
   ];
   for (const [program, text] of cases) {
     const agent = tried(program);
-    const error = await assertRejects(() => agent.describe(new AbortController().signal), Failure);
-    assertMatch(failedFinding(agent.config, failedOf(error, agent.said())).text, text);
+    const error = await assertRejects(() => agent.describe(new AbortController().signal), AppError);
+    assertMatch(diagnose(agent.config, failedOf(error, agent.said())).text, text);
   }
 });
 
@@ -157,7 +157,7 @@ env = { PATH = "/no/such/folder" }
 url = "https://mcp.example/"
 `;
   const { agents } = loadConfig({ env: { HOME: "/" }, file: { path: "config.toml", text } }).config;
-  const agent = doctorAgent(agents[0]!, { ...around(SILENT), own: { HERE: "1", EMPTY: " " } });
+  const agent = doctorAgent(agents[0]!, { ...around(NO_LOG), own: { HERE: "1", EMPTY: " " } });
   assertEquals(agent.unset, ["NOWHERE", "EMPTY"]);
   const found = (await agent.findServers()).map(({ name, program }) => [name, program?.isExecutable]);
   assertEquals(found, [["well", true], ["nowhere", undefined], ["other_path", undefined]]);
@@ -165,11 +165,11 @@ url = "https://mcp.example/"
 
 Deno.test("doctorAgent: can be killed while it is described, and starts no more then", async () => {
   const heard = Promise.withResolvers<void>();
-  const log: Log = { ...SILENT, info: (_message, fields) => fields?.line === "here" && heard.resolve() };
+  const log: Log = { ...NO_LOG, info: (_message, fields) => fields?.line === "here" && heard.resolve() };
   const agent = tried({ command: "sh", args: ["-c", "echo here >&2; exec sleep 300"] }, log);
   const describing = agent.describe(new AbortController().signal);
   await heard.promise;
   agent.kill();
-  await assertRejects(() => describing, Failure);
-  await assertRejects(() => agent.describe(new AbortController().signal), Failure, "It was ended.");
+  await assertRejects(() => describing, AppError);
+  await assertRejects(() => agent.describe(new AbortController().signal), AppError, "It was ended.");
 });

@@ -1,8 +1,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import type { AgentDescription } from "../../lib/acp/describe.ts";
-import type { DoctorAgent, DoctorDeps } from "../../lib/doctor/doctor.ts";
+import type { AgentDescription } from "../../lib/acp/agent.ts";
+import type { DoctorAgent, DoctorDeps } from "../../lib/doctor/command.ts";
 import { loadConfig } from "../../lib/config/load.ts";
-import { configOf, examine, PROGRAM, TOLD } from "./patient.ts";
+import { configOf, examine, PROGRAM, TOLD } from "../support/harness/doctor_fixture.ts";
 
 const FINDINGS: [
   name: string,

@@ -1,10 +1,24 @@
 /** Several agents behind one address, as a configuration file names them. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { agentCommand, type FakeAgentOptions, readEntries } from "../fakes/agent.ts";
-import { agentsOf, type Home, killed, makeGate, makeHome, sessionsOf } from "./home.ts";
-import { readAnswer, script, type Server, type ServerOptions, startServer, until } from "./server.ts";
-import { answer, opening, promptsOf, question, Talker } from "./talker.ts";
+import { agentCommand, type FakeAgentOptions, readEntries } from "../support/agents/scripted_agent.ts";
+import {
+  agentsOf,
+  type Home,
+  killed,
+  makeGate,
+  makeHome,
+  sessionsOf,
+} from "../support/harness/data_dir_fixture.ts";
+import {
+  readAnswer,
+  script,
+  type Server,
+  type ServerOptions,
+  startServer,
+  until,
+} from "../support/harness/server_process.ts";
+import { answer, opening, promptsOf, question, Talker } from "../support/skins/chat_client.ts";
 
 /** An agent in the file: what it is, and what else its table says. */
 interface Table {

@@ -1,8 +1,8 @@
 /** The character speaks up by itself. The shortest interval is a minute, so this takes one. */
 
 import { assertEquals } from "@std/assert";
-import { script, type Server, startServer } from "./server.ts";
-import { watch } from "./watcher.ts";
+import { script, type Server, startServer } from "../support/harness/server_process.ts";
+import { watch } from "../support/harness/event_client.ts";
 
 const PROMPT = script({ text: "[shy] It " }, { text: "rains." });
 

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { AniCompanion, socketUrl } from "../fakes/anicompanion.ts";
-import { lastingAddress } from "./home.ts";
-import { script, startServer } from "./server.ts";
-import { get, patiently, poll } from "./watcher.ts";
+import { AniCompanion, socketUrl } from "../support/skins/anicompanion.ts";
+import { lastingAddress } from "../support/harness/data_dir_fixture.ts";
+import { script, startServer } from "../support/harness/server_process.ts";
+import { get, patiently, poll } from "../support/harness/event_client.ts";
 
 const KEY = "the-secret-key-of-ani";
 const TOOL_TURN = script(

@@ -2,11 +2,18 @@
 
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import OpenAI from "npm:openai@7.55.0";
-import { replayCommand } from "../fakes/replay.ts";
-import { makeHome } from "./home.ts";
-import { repeated, spoken } from "./recorded.ts";
-import { demoCommand, readAnswer, script, type Server, startServer, until } from "./server.ts";
-import { answer, opening, PERSONA, promptsOf, question, Talker } from "./talker.ts";
+import { replayCommand } from "../support/agents/replayed_agent.ts";
+import { makeHome } from "../support/harness/data_dir_fixture.ts";
+import { repeated, spoken } from "../support/harness/recorded_agents.ts";
+import {
+  demoCommand,
+  readAnswer,
+  script,
+  type Server,
+  startServer,
+  until,
+} from "../support/harness/server_process.ts";
+import { answer, opening, PERSONA, promptsOf, question, Talker } from "../support/skins/chat_client.ts";
 
 const TEN = Array.from({ length: 10 }, (_, index) => index + 1);
 

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { agentCommand, type FakeAgentOptions } from "../fakes/agent.ts";
-import { isAlive, programCommand, startServer } from "./server.ts";
+import { agentCommand, type FakeAgentOptions } from "../support/agents/scripted_agent.ts";
+import { isAlive, programCommand, startServer } from "../support/harness/server_process.ts";
 
 /** The variables that decide; what the machine has set of them does not count. */
 const PLAIN = {

@@ -1,9 +1,9 @@
 /** Sessions of real agents, replayed as the agent: what watchers are told of them is what tests/fixtures/events holds. */
 
 import { assert, assertEquals } from "@std/assert";
-import { readRecording, replayCommand } from "../fakes/replay.ts";
-import { type Server, startServer } from "./server.ts";
-import { type Frame, watch, type Watcher } from "./watcher.ts";
+import { readRecording, replayCommand } from "../support/agents/replayed_agent.ts";
+import { type Server, startServer } from "../support/harness/server_process.ts";
+import { type Frame, watch, type Watcher } from "../support/harness/event_client.ts";
 
 // deno-lint-ignore no-explicit-any
 type Json = Record<string, any>;

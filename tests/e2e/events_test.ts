@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { readAnswer, script, type Server, startServer } from "./server.ts";
-import { type Frame, get, Listener, poll, watch } from "./watcher.ts";
+import { readAnswer, script, type Server, startServer } from "../support/harness/server_process.ts";
+import { type Frame, get, Listener, poll, watch } from "../support/harness/event_client.ts";
 
 const ALL = ["*", "say"];
 

@@ -1,10 +1,10 @@
 /** Conversations whose turns are cut short: by the agent, by the server, by the skin. */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { end, makeGate, makeHome } from "./home.ts";
-import { readAnswer, script, type Server, startServer } from "./server.ts";
-import { answer, opening, promptsOf, question, Talker } from "./talker.ts";
-import { watch } from "./watcher.ts";
+import { end, makeGate, makeHome } from "../support/harness/data_dir_fixture.ts";
+import { readAnswer, script, type Server, startServer } from "../support/harness/server_process.ts";
+import { answer, opening, promptsOf, question, Talker } from "../support/skins/chat_client.ts";
+import { watch } from "../support/harness/event_client.ts";
 
 async function promptsTo(server: Server) {
   return promptsOf(await server.received());

@@ -1,6 +1,13 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { makeGate } from "./home.ts";
-import { isAlive, programCommand, readAnswer, script, startServer, until } from "./server.ts";
+import { makeGate } from "../support/harness/data_dir_fixture.ts";
+import {
+  isAlive,
+  programCommand,
+  readAnswer,
+  script,
+  startServer,
+  until,
+} from "../support/harness/server_process.ts";
 
 async function run(args: readonly string[], env: Record<string, string> = {}) {
   const program = programCommand(args);
@@ -61,7 +68,7 @@ Deno.test("an address that is taken, a folder that is not there, a file that is 
 
 Deno.test("the agent and its environment come from --config", async () => {
   const folder = await Deno.makeTempDir();
-  const agent = new URL("../fakes/agent.ts", import.meta.url).pathname;
+  const agent = new URL("../support/agents/scripted_agent.ts", import.meta.url).pathname;
   await Deno.writeTextFile(
     `${folder}/config.toml`,
     `[agent]

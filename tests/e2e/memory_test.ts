@@ -1,12 +1,18 @@
 /** What outlives an agent, a server, and the time for which a session is kept open; and what is forgotten. */
 
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
-import type { FakeAgentOptions } from "../fakes/agent.ts";
-import { replayCommand } from "../fakes/replay.ts";
-import { agentsOf, end, killed, makeHome, sessionsOf } from "./home.ts";
-import { repeated, spoken, withoutResume } from "./recorded.ts";
-import { demoCommand, readAnswer, script, type Server, startServer } from "./server.ts";
-import { answer, opening, promptsOf, question, Talker } from "./talker.ts";
+import type { FakeAgentOptions } from "../support/agents/scripted_agent.ts";
+import { replayCommand } from "../support/agents/replayed_agent.ts";
+import { agentsOf, end, killed, makeHome, sessionsOf } from "../support/harness/data_dir_fixture.ts";
+import { repeated, spoken, withoutResume } from "../support/harness/recorded_agents.ts";
+import {
+  demoCommand,
+  readAnswer,
+  script,
+  type Server,
+  startServer,
+} from "../support/harness/server_process.ts";
+import { answer, opening, promptsOf, question, Talker } from "../support/skins/chat_client.ts";
 
 const TEN = Array.from({ length: 10 }, (_, index) => index + 1);
 /** The turns in which the agent is asked what it was told before in its session. */

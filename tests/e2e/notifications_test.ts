@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { readAnswer, script, type Server, startServer } from "./server.ts";
-import { type Frame, get, Listener, watch } from "./watcher.ts";
+import { readAnswer, script, type Server, startServer } from "../support/harness/server_process.ts";
+import { type Frame, get, Listener, watch } from "../support/harness/event_client.ts";
 
 type Json = Record<string, unknown>;
 

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import type { Step } from "../fakes/agent.ts";
-import { readAnswer, script, type Server, startServer } from "./server.ts";
-import { type Frame, get, Listener, poll, watch, type Watcher } from "./watcher.ts";
+import type { Step } from "../support/agents/scripted_agent.ts";
+import { readAnswer, script, type Server, startServer } from "../support/harness/server_process.ts";
+import { type Frame, get, Listener, poll, watch, type Watcher } from "../support/harness/event_client.ts";
 
 type Json = Record<string, unknown>;
 

@@ -1,7 +1,7 @@
 /** The README's example for skin authors, run as it stands there; and its examples of events, beside real ones. */
 
 import { assert, assertEquals } from "@std/assert";
-import { startServer, until } from "./server.ts";
+import { startServer, until } from "../support/harness/server_process.ts";
 
 const README = await Deno.readTextFile(new URL("../../README.md", import.meta.url));
 /** Where the README's server is. */

@@ -1,8 +1,8 @@
 /** Sessions of real agents, replayed as the agent: what they said comes out as correct chunks. */
 
 import { assert, assertEquals } from "@std/assert";
-import { readRecording, replayCommand } from "../fakes/replay.ts";
-import { readAnswer, startServer } from "./server.ts";
+import { readRecording, replayCommand } from "../support/agents/replayed_agent.ts";
+import { readAnswer, startServer } from "../support/harness/server_process.ts";
 
 interface Update {
   sessionUpdate: string;

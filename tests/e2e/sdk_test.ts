@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import OpenAI from "npm:openai@7.55.0";
-import { script, type Server, startServer, until } from "./server.ts";
+import { script, type Server, startServer, until } from "../support/harness/server_process.ts";
 
 function client(server: Server, options: { apiKey?: string; maxRetries?: number } = {}): OpenAI {
   return new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "anything", maxRetries: 0, ...options });

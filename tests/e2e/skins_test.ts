@@ -1,9 +1,9 @@
 /** The skins' own readers, fed by the live server with what each skin sends. */
 
 import { assertEquals } from "@std/assert";
-import { readLive, type SkinName, SKINS } from "../fakes/skins.ts";
-import { checkWireProfile } from "../fakes/wire_profile.ts";
-import { script, type Server, startServer } from "./server.ts";
+import { readLive, type SkinName, SKINS } from "../support/skins/skins.ts";
+import { checkWireProfile } from "../support/harness/wire_profile.ts";
+import { script, type Server, startServer } from "../support/harness/server_process.ts";
 
 /** What is hard for one reader or another: tags, breaks, `data:`, `::`, separators, characters of several units. */
 const PIECES = [

@@ -2,9 +2,9 @@
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { Browser, Page } from "playwright-core";
-import { CHROMIUM, startBrowser, type Visit, visit } from "./browser.ts";
-import { lastingAddress, makeGate } from "./home.ts";
-import { script, type Server, startServer, until } from "./server.ts";
+import { CHROMIUM, startBrowser, type Visit, visit } from "../support/harness/browser.ts";
+import { lastingAddress, makeGate } from "../support/harness/data_dir_fixture.ts";
+import { script, type Server, startServer, until } from "../support/harness/server_process.ts";
 
 const WITH_PERMISSIONS = { VTUBER_PERMISSIONS: "ask" };
 const OPTIONS = [

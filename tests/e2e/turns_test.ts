@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { readAnswer, script, startServer, until } from "./server.ts";
+import { readAnswer, script, startServer, until } from "../support/harness/server_process.ts";
 
 Deno.test("a turn streams, and its session is closed where no other can belong to it", async () => {
   await using server = await startServer({ env: { VTUBER_SESSIONS: "stateless" } });

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { isAlive, readAnswer, script, type Server, startServer } from "./server.ts";
+import { isAlive, readAnswer, script, type Server, startServer } from "../support/harness/server_process.ts";
 import {
   get,
   Listener,
@@ -9,7 +9,7 @@ import {
   watch,
   type Watcher,
   type WatchOptions,
-} from "./watcher.ts";
+} from "../support/harness/event_client.ts";
 
 const KEY = "the-secret/key+with=signs";
 const KEYED = { env: { VTUBER_AUTH_KEY: KEY } };

@@ -1,11 +1,11 @@
 import { assertEquals } from "@std/assert";
-import { Hold } from "../../lib/conversation/hold.ts";
+import { PrivateConversation } from "../../lib/conversation/private_conversation.ts";
 import { Ambient, type AmbientDeps } from "../../lib/events/ambient.ts";
-import type { Aside, Utterance } from "../../lib/events/herald.ts";
-import { SILENT } from "../../lib/ops/log.ts";
-import { Failure } from "../../lib/turn/failure.ts";
-import type { Turn } from "../../lib/turn/run.ts";
-import { settled, soon } from "../turn/heard.ts";
+import type { PromptContext, Utterance } from "../../lib/events/notifier.ts";
+import { NO_LOG } from "../../lib/core/log.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import type { Turn } from "../../lib/turn/turn.ts";
+import { settled, soon } from "../support/harness/turn_recorder.ts";
 
 const RAIN: Utterance = {
   reply: "[sad] It rains.",
@@ -17,11 +17,11 @@ const RAIN: Utterance = {
 class Room implements Disposable {
   readonly ambient: Ambient;
   readonly did: string[] = [];
-  readonly asides: Aside[] = [];
+  readonly asides: PromptContext[] = [];
   readonly running = new Set<Turn>();
   readonly warnings: string[] = [];
   /** The conversations that it had with the agent, and whether they are over. */
-  readonly holds: { hold: Hold; isOver: boolean }[] = [];
+  readonly holds: { hold: PrivateConversation; isOver: boolean }[] = [];
   isSomeoneThere = true;
   /** How many hear it. */
   hearers = 1;
@@ -36,10 +36,10 @@ class Room implements Disposable {
       urgency: "low",
       prompt: "Anything new?",
       mode: "agent",
-      hold: () => this.#hold(),
+      openConversation: () => this.#hold(),
       isSomeoneThere: () => this.isSomeoneThere,
       running: () => this.running,
-      log: { ...SILENT, warn: (message) => void this.warnings.push(message) },
+      log: { ...NO_LOG, warn: (message) => void this.warnings.push(message) },
       herald: {
         ask: (prompt, signal, aside) => {
           this.did.push(`ask ${prompt}`);
@@ -49,11 +49,11 @@ class Room implements Disposable {
           this.#asked = Promise.withResolvers<void>();
           return this.answer();
         },
-        utter: ({ text }, urgency) => {
+        announce: ({ text }, urgency) => {
           this.did.push(`utter ${text} ${urgency}`);
           return this.hearers;
         },
-        prompt: (prompt, { reply }, urgency) => {
+        sendPrompt: (prompt, { reply }, urgency) => {
           this.did.push(`prompt ${prompt} for ${reply} ${urgency}`);
           return this.hearers;
         },
@@ -76,8 +76,8 @@ class Room implements Disposable {
     return resolve;
   }
 
-  #hold(): Hold {
-    const held = { hold: new Hold(() => held.isOver = true), isOver: false };
+  #hold(): PrivateConversation {
+    const held = { hold: new PrivateConversation(() => held.isOver = true), isOver: false };
     this.holds.push(held);
     return held.hold;
   }
@@ -104,9 +104,11 @@ Deno.test("Ambient: it tells what it said last, and after 50 times it goes on in
     );
   };
   for (let round = 0; round < 101; round++) await room.ambient.speakUp();
-  assertEquals(room.asides[11]!.said, ["[sad] 6", "[sad] 7", "[sad] 8", "[sad] 9", "[sad] 11"]);
+  assertEquals(room.asides[11]!.earlierReplies, ["[sad] 6", "[sad] 7", "[sad] 8", "[sad] 9", "[sad] 11"]);
   assertEquals(room.holds.map(({ isOver }) => isOver), [true, true, false]);
-  const used = room.asides.map(({ hold }) => room.holds.findIndex((held) => held.hold === hold));
+  const used = room.asides.map(({ conversation: hold }) =>
+    room.holds.findIndex((held) => held.hold === hold)
+  );
   assertEquals(used, [...Array(50).fill(0), ...Array(50).fill(1), 2]);
 });
 
@@ -166,7 +168,7 @@ Deno.test("Ambient: a turn that began while the agent was asked is not interrupt
 
 Deno.test("Ambient: an agent that fails is in the log, and does not reject", async () => {
   using room = new Room();
-  room.answer = () => Promise.reject(new Failure("agent_unavailable", "Gone."));
+  room.answer = () => Promise.reject(new AppError("agent_unavailable", "Gone."));
   assertEquals([await room.ambient.speakUp(), room.warnings], [false, ["could not speak up"]]);
 });
 
@@ -217,7 +219,7 @@ Deno.test("Ambient: disposed of while it asks: what the agent says of that is no
   room.answer = () => promise;
   const speaking = room.ambient.speakUp();
   room[Symbol.dispose]();
-  reject(new Failure("turn_cancelled", "Stopped."));
+  reject(new AppError("turn_cancelled", "Stopped."));
   assertEquals([await speaking, room.warnings], [false, []]);
 });
 

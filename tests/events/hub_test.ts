@@ -1,10 +1,10 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import type { VtuberEvent } from "../../lib/events/event.ts";
-import { Hub } from "../../lib/events/hub.ts";
+import type { VtuberEvent } from "../../lib/events/wire.ts";
+import { EventHub } from "../../lib/events/hub.ts";
 import type { ToolCallId } from "../../lib/turn/event.ts";
-import { Failure } from "../../lib/turn/failure.ts";
-import { settled } from "../turn/heard.ts";
-import { answered, asks, briefOf, EMOTIONS, Stage, type Watcher } from "./watching.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { settled } from "../support/harness/turn_recorder.ts";
+import { answered, asks, briefOf, EMOTIONS, Stage, type Watcher } from "../support/harness/events_fixture.ts";
 
 const until = (watcher: Watcher, brief: string) =>
   watcher.until(({ briefs }) => briefs.includes(brief), brief);
@@ -58,7 +58,7 @@ Deno.test("Hub: thinking begins when the agent has the prompt, and not before", 
 Deno.test("Hub: a prompt that the agent does not take is not shown", async () => {
   using stage = new Stage();
   const watcher = stage.join();
-  stage.agent.promptFailure = new Failure("agent_unavailable", "Gone.");
+  stage.agent.promptFailure = new AppError("agent_unavailable", "Gone.");
   await stage.begin().catch(() => {});
   assertEquals([watcher.briefs, stage.hub.snapshot.sessions], [["state idle"], []]);
 });
@@ -69,7 +69,7 @@ Deno.test("Hub: attention and error are held before idle, a cancel is not", asyn
     const watcher = stage.join();
     const { turn, prompt } = await stage.begin();
     if (how === "cancelled") turn.cancel();
-    if (how === "fail") prompt.fail(new Failure("agent_crashed", "Gone."));
+    if (how === "fail") prompt.fail(new AppError("agent_crashed", "Gone."));
     else prompt.end(how);
     assertEquals(watcher.briefs.slice(2), [`state ${state}`]);
     assertEquals([stage.hub.snapshot.state, stage.hub.snapshot.sessions.length], [
@@ -83,7 +83,7 @@ Deno.test("Hub: an error ends in idle too, after it was held", async () => {
   using stage = new Stage({ holdMs: 0 });
   const watcher = stage.join();
   const { prompt } = await stage.begin();
-  prompt.fail(new Failure("agent_crashed", "Gone."));
+  prompt.fail(new AppError("agent_crashed", "Gone."));
   await until(watcher, "state error");
   await untilIdle(watcher);
   assertEquals(watcher.briefs, ["state idle", "state thinking", "state error", "state idle"]);
@@ -97,7 +97,7 @@ Deno.test("Hub: a state that passes is held no longer than 2 seconds", async () 
     return real(handler, 0);
   }) as typeof setTimeout;
   try {
-    const hub = new Hub({ emotions: EMOTIONS });
+    const hub = new EventHub({ emotions: EMOTIONS });
     using stage = new Stage();
     await stage.begin("mao", { observer: hub }).then(({ prompt }) => {
       delays.length = 0;
@@ -157,7 +157,7 @@ Deno.test("Hub: when one of two turns has ended, what the other does is told aga
 Deno.test("Hub: a turn that nobody asked for shows what it does, but not what it says nor its end", async () => {
   using stage = new Stage();
   const watcher = stage.join(["*", "say"]);
-  const { prompt } = await stage.begin("aside", { unasked: true });
+  const { prompt } = await stage.begin("aside", { unsolicited: true });
   prompt.say("[happy] Psst");
   prompt.tool({ id: "a", status: "completed" });
   prompt.end();
@@ -204,7 +204,7 @@ Deno.test("Hub: who subscribes is told so, and then what is asked if that is new
   const watcher = stage.join();
   assertEquals(watcher.news(), ["state notification", "asks p1"]);
   const subscribe = (...names: string[]) => {
-    stage.hub.subscribe(watcher.client, names);
+    stage.hub.changeSubscription(watcher.client, names);
     return watcher.news();
   };
   assertEquals(subscribe("*"), [
@@ -286,12 +286,12 @@ Deno.test("Hub: permissions can be answered when somebody subscribed to them, or
   assertEquals(hub.answersPermissions, false);
   const anybody = stage.join();
   assertEquals(hub.answersPermissions, false);
-  hub.subscribe(anybody.client, ["permission_request"]);
+  hub.changeSubscription(anybody.client, ["permission_request"]);
   assertEquals(hub.answersPermissions, true);
   anybody.client.gone();
   assertEquals(hub.answersPermissions, false);
-  const listener = { take() {}, answersPermissions: false };
-  const listening = hub.listen(listener);
+  const listener = { onEvent() {}, answersPermissions: false };
+  const listening = hub.addListener(listener);
   assertEquals(hub.answersPermissions, false);
   listener.answersPermissions = true;
   assertEquals(hub.answersPermissions, true);
@@ -302,7 +302,10 @@ Deno.test("Hub: permissions can be answered when somebody subscribed to them, or
 Deno.test("Hub: a listener inside the program hears every event until it is disposed of", async () => {
   using stage = new Stage();
   const heard: VtuberEvent[] = [];
-  const listening = stage.hub.listen({ take: (event) => void heard.push(event), answersPermissions: false });
+  const listening = stage.hub.addListener({
+    onEvent: (event) => void heard.push(event),
+    answersPermissions: false,
+  });
   const { prompt } = await stage.begin();
   prompt.say("[happy] x");
   listening[Symbol.dispose]();
@@ -378,20 +381,20 @@ Deno.test("Hub: one that goes while all are told does not keep the others from i
 Deno.test("Hub: no more than 5000 watch; others are told to come back", () => {
   using stage = new Stage();
   const transport = { send() {}, backlog: 0, close() {} };
-  for (let i = 0; i < 5_000; i++) stage.hub.join(transport);
-  const failure: Failure = assertThrows(() => stage.hub.join(transport), Failure);
+  for (let i = 0; i < 5_000; i++) stage.hub.subscribe(transport);
+  const failure: AppError = assertThrows(() => stage.hub.subscribe(transport), AppError);
   assertEquals([failure.code, failure.retryAfterSecs], ["rate_limit_exceeded", 5]);
 });
 
 Deno.test("Hub: it closes: all are disconnected, nobody comes in, and turns that go on are told to nobody", async () => {
   using stage = new Stage();
   const heard: VtuberEvent[] = [];
-  stage.hub.listen({ take: (event) => void heard.push(event), answersPermissions: false });
+  stage.hub.addListener({ onEvent: (event) => void heard.push(event), answersPermissions: false });
   const watchers = [stage.join(), stage.join()];
   const { turn, prompt } = await stage.begin();
   stage.hub.close();
   for (const { closed } of watchers) assertEquals(closed?.code, 1001);
-  assertEquals([stage.hub.size, assertThrows(() => stage.join(), Failure).code], [0, "shutting_down"]);
+  assertEquals([stage.hub.size, assertThrows(() => stage.join(), AppError).code], [0, "shutting_down"]);
   turn.cancel();
   prompt.end("cancelled");
   assertEquals(heard.map(briefOf), ["state thinking"]);
@@ -411,7 +414,7 @@ Deno.test("Hub: who adds the state later is told it then", async () => {
   using stage = new Stage();
   const { prompt } = await stage.begin();
   const watcher = stage.join(["notification"]);
-  stage.hub.subscribe(watcher.client, ["notification", "agent_state"]);
+  stage.hub.changeSubscription(watcher.client, ["notification", "agent_state"]);
   assertEquals(watcher.briefs.at(-1), "state thinking");
   prompt.end();
 });

@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
-import { Failure } from "../../lib/turn/failure.ts";
-import { errorOf, startApp, type TestApp } from "../app/app_under_test.ts";
-import { saying } from "../fakes/memory_agent.ts";
-import { Served } from "./served.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { errorOf, startApp, type TestApp } from "../support/harness/app_harness.ts";
+import { saying } from "../support/agents/memory_agent.ts";
+import { Served } from "../support/harness/served_app.ts";
 
 const notify = async (app: TestApp, body: unknown) => {
   const response = await app.post("/v1/vtuber/notifications", body);
@@ -83,7 +83,7 @@ Deno.test("notifications: the agent has nothing to say: nothing is said", async 
 
 Deno.test("notifications: an agent that fails is an error", async () => {
   await using app = startApp({
-    script: (prompt) => prompt.fail(new Failure("agent_crashed", "Gone.", { prompted: true })),
+    script: (prompt) => prompt.fail(new AppError("agent_crashed", "Gone.", { prompted: true })),
   });
   const response = await app.post("/v1/vtuber/notifications", { text: "x", mode: "agent" });
   assertEquals((await errorOf(response)).code, "agent_crashed");

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { Stage } from "./watching.ts";
+import { Stage } from "../support/harness/events_fixture.ts";
 
 Deno.test("Hub: what is said is told to those who ask for it by name, without tags and code", async () => {
   using stage = new Stage();
@@ -33,7 +33,7 @@ Deno.test("Hub: who comes late hears the rest of what is said", async () => {
   const first = stage.join(["say"]);
   prompt.say("Two. ");
   const second = stage.join();
-  stage.hub.subscribe(second.client, ["say"]);
+  stage.hub.changeSubscription(second.client, ["say"]);
   second.news();
   first.client.gone();
   prompt.say("Three.");

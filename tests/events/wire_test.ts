@@ -1,6 +1,6 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { type Command, parseAnswer, parseCommand, parseNotification } from "../../lib/events/wire.ts";
-import { Failure } from "../../lib/turn/failure.ts";
+import { AppError } from "../../lib/core/errors.ts";
 
 const COMMANDS: readonly [text: string, command: Command][] = [
   ['{"type":"ping"}', { type: "ping" }],
@@ -92,7 +92,7 @@ const REFUSED: readonly [name: string, text: string, code: string, says: string]
 ];
 for (const [name, text, code, says] of REFUSED) {
   Deno.test(`parseCommand: refused: ${name}`, () => {
-    const failure: Failure = assertThrows(() => parseCommand(text), Failure);
+    const failure: AppError = assertThrows(() => parseCommand(text), AppError);
     assertEquals(failure.code, code);
     assertStringIncludes(failure.message, says);
   });
@@ -112,7 +112,7 @@ for (
   }]
 ) {
   Deno.test(`parseAnswer: refused: ${JSON.stringify(value)}`, () => {
-    assertEquals(assertThrows(() => parseAnswer(value), Failure).code, "invalid_value");
+    assertEquals(assertThrows(() => parseAnswer(value), AppError).code, "invalid_value");
   });
 }
 
@@ -143,7 +143,7 @@ const NOTIFICATIONS: readonly [value: unknown, param: string | undefined][] = [
 ];
 for (const [value, param] of NOTIFICATIONS) {
   Deno.test(`parseNotification: refused: ${JSON.stringify(value).slice(0, 40)}`, () => {
-    const failure: Failure = assertThrows(() => parseNotification(value), Failure);
+    const failure: AppError = assertThrows(() => parseNotification(value), AppError);
     assertEquals([failure.code, failure.param], ["invalid_value", param]);
   });
 }

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { ERROR_MODES, openStream, type StreamOptions } from "../../lib/openai/answer.ts";
+import { ERROR_MODES, openStream, type StreamOptions } from "../../lib/openai/response.ts";
 import {
   chatFrames,
   type FinishReason,
@@ -9,12 +9,12 @@ import {
   textFrames,
 } from "../../lib/openai/chunk.ts";
 import { chatCompletion } from "../../lib/openai/chat.ts";
-import { textCompletion } from "../../lib/openai/completions.ts";
+import { textCompletion } from "../../lib/openai/legacy_completions.ts";
 import type { CompletionUsage } from "../../lib/openai/usage.ts";
 import { TOOL_KINDS, TOOL_STATUSES, type ToolCallId } from "../../lib/turn/event.ts";
-import { Failure } from "../../lib/turn/failure.ts";
-import { Random } from "../fakes/random.ts";
-import { assertGolden } from "./golden.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { Random } from "../support/harness/random.ts";
+import { assertGolden } from "../support/harness/golden.ts";
 
 const USAGE: CompletionUsage = {
   prompt_tokens: 12,
@@ -210,7 +210,7 @@ async function streamed(
 }
 
 const DONE = { finish: "stop", usage: USAGE, estimated: false, failure: undefined, tail: "" } as const;
-const FAILURE = new Failure("agent_crashed", "The agent's process ended in the middle of the turn.");
+const FAILURE = new AppError("agent_crashed", "The agent's process ended in the middle of the turn.");
 
 Deno.test("stream: plain", async () => {
   const text = await streamed({}, (sink) => {
@@ -257,7 +257,7 @@ for (const errors of ERROR_MODES) {
 
 Deno.test("stream: an error event is as safe as every other", async () => {
   const text = await streamed({ errors: "event" }, (sink) => {
-    const failure = new Failure("agent_error", "panicked at std::fmt, data: x\u2028");
+    const failure = new AppError("agent_error", "panicked at std::fmt, data: x\u2028");
     sink.end({ ...DONE, finish: "error", failure });
   });
   const event = text.split("\n\n").find((event) => event.includes('"error"'));

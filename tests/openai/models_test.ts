@@ -1,18 +1,18 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { type Model, modelHandler, modelsHandler } from "../../lib/openai/models.ts";
-import { Agents } from "../../lib/turn/agents.ts";
-import { Failure } from "../../lib/turn/failure.ts";
-import { MemoryAgent } from "../fakes/memory_agent.ts";
+import { ModelRouter } from "../../lib/turn/model_router.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { MemoryAgent } from "../support/agents/memory_agent.ts";
 
 const REQUEST = new Request("http://127.0.0.1/v1/models");
 const CREATED = 1_700_000_000;
 
-function house(): { agents: Agents; coder: MemoryAgent } {
+function house(): { agents: ModelRouter; coder: MemoryAgent } {
   const coder = new MemoryAgent("coder");
-  return { agents: new Agents([new MemoryAgent("openab"), coder]), coder };
+  return { agents: new ModelRouter([new MemoryAgent("openab"), coder]), coder };
 }
 
-async function idsOf(agents: Agents): Promise<string[]> {
+async function idsOf(agents: ModelRouter): Promise<string[]> {
   const response = await modelsHandler(agents, CREATED)(REQUEST, { requestId: "1", rest: "" });
   const { object, data }: { object: string; data: Model[] } = await response.json();
   assertEquals(object, "list");
@@ -77,7 +77,7 @@ Deno.test("models: one that is not there", () => {
   for (const rest of ["gpt-4o", "coder/fast", "nobody@mao"]) {
     const failure = assertThrows(
       () => void modelHandler(agents, CREATED)(REQUEST, { requestId: "1", rest }),
-      Failure,
+      AppError,
     );
     assertEquals([failure.code, failure.param], ["model_not_found", "model"]);
     assertEquals(failure.message, `There is no model "${rest}"; there is openab, coder.`);

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { textOf } from "../../lib/conversation/message.ts";
 import { parseChatRequest } from "../../lib/openai/wire.ts";
-import { SKIN_REQUESTS } from "../fakes/skin_requests.ts";
+import { SKIN_REQUESTS } from "../support/skins/skin_requests.ts";
 
 for (const { name, body, says } of SKIN_REQUESTS) {
   Deno.test(`parseChatRequest: the request of ${name}`, () => {

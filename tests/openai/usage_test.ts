@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import type { Message } from "../../lib/conversation/message.ts";
 import { completionUsage, promptTokens, TokenCount } from "../../lib/openai/usage.ts";
-import { Random } from "../fakes/random.ts";
+import { Random } from "../support/harness/random.ts";
 
 const COUNTS: [text: string, tokens: number][] = [
   ["", 1],

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { parseChatRequest, parseTextRequest } from "../../lib/openai/wire.ts";
-import { Failure } from "../../lib/turn/failure.ts";
+import { AppError } from "../../lib/core/errors.ts";
 
 const PNG = "iVBORw0KGgo=";
 const HI = { role: "user", content: "Hi" };
@@ -315,7 +315,7 @@ const REFUSED: Refusal[] = [
 ];
 
 function checkRefusal(parse: (body: unknown) => unknown, [name, body, code, param, says]: Refusal): void {
-  const failure: Failure = assertThrows(() => parse(body), Failure);
+  const failure: AppError = assertThrows(() => parse(body), AppError);
   assertEquals([failure.code, failure.param], [code, param], `${name}: ${failure.message}`);
   if (param) assertEquals(failure.message.includes(`"${param}`), true, failure.message);
   if (says) assertMatch(failure.message, says);

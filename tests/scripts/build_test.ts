@@ -11,7 +11,7 @@ import {
   runCommand,
   sha256,
 } from "../../scripts/build.ts";
-import { argument, pretend, temporary, UNREACHABLE } from "./pretend.ts";
+import { argument, pretend, temporary, UNREACHABLE } from "../support/harness/fake_compile.ts";
 
 Deno.test("the baked permissions are these and no others", () => {
   assertEquals(

@@ -7,7 +7,7 @@ import {
   describe,
   parseMeasure,
 } from "../../scripts/compile.ts";
-import { argument, list, pretend, temporary, UNREACHABLE } from "./pretend.ts";
+import { argument, list, pretend, temporary, UNREACHABLE } from "../support/harness/fake_compile.ts";
 
 const LINUX = { os: "linux", arch: "x86_64" } as const;
 const TOOLCHAIN = { deno: "/cache/deno", base: "/cache/denort" };

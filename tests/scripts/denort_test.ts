@@ -8,7 +8,7 @@ import {
   type Pins,
   verify,
 } from "../../scripts/denort.ts";
-import { list, temporary } from "./pretend.ts";
+import { list, temporary } from "../support/harness/fake_compile.ts";
 
 const BASE = new TextEncoder().encode("the base executable");
 const DENO = new TextEncoder().encode("deno itself");

@@ -9,21 +9,21 @@ interface Case {
 }
 
 const SIDEWAYS =
-  "lib/openai/chat.ts may not import lib/acp/peer.ts: sides never import each other; take a function from lib/app.ts";
+  "lib/openai/chat.ts may not import lib/acp/json_rpc.ts: sides never import each other; take a function from lib/app.ts";
 const UPWARDS =
-  "lib/turn/run.ts may not import lib/http/sse.ts: imports go down (main > app, doctor > config > sides > http > ops > " +
-  "conversation > turn) and http stands above turn; take a function as a parameter";
+  "lib/turn/turn.ts may not import lib/http/sse.ts: imports go down (main > app, doctor > config > sides > http > " +
+  "conversation > turn > core) and http stands above turn; take a function as a parameter";
 const ENVIRONMENT =
-  "lib/ops/log.ts may not read the environment: only main.ts does; take the value as a parameter";
+  "lib/core/log.ts may not read the environment: only main.ts does; take the value as a parameter";
 
 const CASES: readonly Case[] = [
   // Allowed.
-  { name: "own folder", file: "lib/acp/agent.ts", source: `import { Peer } from "./peer.ts";` },
+  { name: "own folder", file: "lib/acp/agent.ts", source: `import { JsonRpcPeer } from "./peer.ts";` },
   { name: "a row below", file: "lib/openai/chat.ts", source: `import { sse } from "../http/sse.ts";` },
   {
     name: "the lowest row",
-    file: "lib/ops/metrics.ts",
-    source: `import type { E } from "../turn/event.ts";`,
+    file: "lib/turn/turn.ts",
+    source: `import type { AppError } from "../core/errors.ts";`,
   },
   {
     name: "app imports sides",
@@ -38,17 +38,17 @@ const CASES: readonly Case[] = [
   {
     name: "main imports anything",
     file: "main.ts",
-    source: `import "./lib/app.ts"; import "./lib/turn/run.ts";`,
+    source: `import "./lib/app.ts"; import "./lib/turn/turn.ts";`,
   },
   { name: "outside lib", file: "tests/e2e/chat_test.ts", source: `import "../../lib/app.ts";` },
-  { name: "external", file: "lib/turn/run.ts", source: `import { z } from "zod"; import "node:fs";` },
+  { name: "external", file: "lib/turn/turn.ts", source: `import { z } from "zod"; import "node:fs";` },
   {
     name: "a file of the root",
     file: "lib/config.ts",
     source: `import "../deno.json" with { type: "json" };`,
   },
-  { name: "no literal", file: "lib/turn/run.ts", source: `await import(name);` },
-  { name: "plain export", file: "lib/turn/run.ts", source: `export const path = "../http/sse.ts";` },
+  { name: "no literal", file: "lib/turn/turn.ts", source: `await import(name);` },
+  { name: "plain export", file: "lib/turn/turn.ts", source: `export const path = "../http/sse.ts";` },
   { name: "assertions in tests", file: "tests/app/a_test.ts", source: `import "@std/assert";` },
   { name: "environment in main", file: "main.ts", source: `Deno.env.get("HOME");` },
   { name: "environment in scripts", file: "scripts/compile.ts", source: `Deno.env.get("HOME");` },
@@ -56,25 +56,25 @@ const CASES: readonly Case[] = [
 
   // Sideways and upwards, in every form of import.
   ...[
-    `import { Peer } from "../acp/peer.ts";`,
-    `import type { Peer } from "../acp/peer.ts";`,
-    `import "./../acp//peer.ts";`,
-    `export { Peer } from "../acp/peer.ts";`,
-    `export * from "../acp/peer.ts";`,
-    `await import("../acp/peer.ts");`,
-    "await import(`../acp/peer.ts`);",
-    `type Peer = import("../acp/peer.ts").Peer;`,
-    `import peer = require("../acp/peer.ts");`,
+    `import { JsonRpcPeer } from "../acp/json_rpc.ts";`,
+    `import type { JsonRpcPeer } from "../acp/json_rpc.ts";`,
+    `import "../acp/json_rpc.ts";`,
+    `export { JsonRpcPeer } from "../acp/json_rpc.ts";`,
+    `export * from "../acp/json_rpc.ts";`,
+    `await import("../acp/json_rpc.ts");`,
+    "await import(`../acp/json_rpc.ts`);",
+    `type JsonRpcPeer = import("../acp/json_rpc.ts").JsonRpcPeer;`,
+    `import peer = require("../acp/json_rpc.ts");`,
   ].map((source) => ({ name: source, file: "lib/openai/chat.ts", source, messages: [SIDEWAYS] })),
   {
     name: "upwards",
-    file: "lib/turn/run.ts",
+    file: "lib/turn/turn.ts",
     source: `import { sse } from "../http/sse.ts";`,
     messages: [UPWARDS],
   },
   {
     name: "two faults",
-    file: "lib/turn/run.ts",
+    file: "lib/turn/turn.ts",
     source: `import "../http/sse.ts"; export * from "../http/sse.ts";`,
     messages: [UPWARDS, UPWARDS],
   },
@@ -83,8 +83,8 @@ const CASES: readonly Case[] = [
     file: "lib/acp/agent.ts",
     source: `import type { Config } from "../config.ts";`,
     messages: [
-      "lib/acp/agent.ts may not import lib/config.ts: imports go down (main > app, doctor > config > sides > http > ops > " +
-      "conversation > turn) and config stands above acp; take a slice of options as a parameter",
+      "lib/acp/agent.ts may not import lib/config.ts: imports go down (main > app, doctor > config > sides > http > " +
+      "conversation > turn > core) and config stands above acp; take a slice of options as a parameter",
     ],
   },
   {
@@ -122,18 +122,18 @@ const CASES: readonly Case[] = [
   },
   {
     name: "a test's helper",
-    file: "lib/acp/demo.ts",
-    source: `import "../../tests/fakes/agent.ts";`,
+    file: "lib/acp/connection.ts",
+    source: `import "../../tests/support/agents/scripted_agent.ts";`,
     messages: [
-      "lib/acp/demo.ts may not import tests/fakes/agent.ts: the program stands on lib/ alone; move it there",
+      "lib/acp/connection.ts may not import tests/support/agents/scripted_agent.ts: the program stands on lib/ alone; move it there",
     ],
   },
   {
     name: "an unlisted folder",
-    file: "lib/acp/demo.ts",
+    file: "lib/acp/connection.ts",
     source: `import "../extras/list.ts";`,
     messages: [
-      "lib/acp/demo.ts may not import lib/extras/list.ts: lib/extras stands in no row; " +
+      "lib/acp/connection.ts may not import lib/extras/list.ts: lib/extras stands in no row; " +
       "give it one in scripts/lint_imports.ts",
     ],
   },
@@ -143,10 +143,10 @@ const CASES: readonly Case[] = [
     from,
   ) => ({
     name: from,
-    file: "lib/turn/run.ts",
+    file: "lib/turn/turn.ts",
     source: `import { assert } from "${from}";`,
     messages: [
-      `lib/turn/run.ts may not import ${from}: assertions belong to tests; throw a Failure instead`,
+      `lib/turn/turn.ts may not import ${from}: assertions belong to tests; throw a Failure instead`,
     ],
   })),
   ...[
@@ -155,7 +155,7 @@ const CASES: readonly Case[] = [
     `globalThis.Deno.env.get("HOME");`,
     `const { env } = Deno;`,
     `const { build, env: variables } = Deno;`,
-  ].map((source) => ({ name: source, file: "lib/ops/log.ts", source, messages: [ENVIRONMENT] })),
+  ].map((source) => ({ name: source, file: "lib/core/log.ts", source, messages: [ENVIRONMENT] })),
 ];
 
 const ROOTS: readonly { readonly system: string; readonly root: string; path(file: string): string }[] = [
@@ -179,7 +179,7 @@ for (const { system, root, path } of ROOTS) {
 
 Deno.test("lint plugin: absolute specifiers into the project count too", () => {
   const plugin = createPlugin("/srv/house");
-  for (const specifier of ["file:///srv/house/lib/acp/peer.ts", "/srv/house/lib/acp/peer.ts"]) {
+  for (const specifier of ["file:///srv/house/lib/acp/json_rpc.ts", "/srv/house/lib/acp/json_rpc.ts"]) {
     const found = Deno.lint.runPlugin(plugin, "/srv/house/lib/openai/chat.ts", `import "${specifier}";`);
     assertEquals(found.map(({ message }) => message), [SIDEWAYS]);
   }
@@ -195,7 +195,7 @@ Deno.test("lint plugin: the exported one takes this project's own paths", () => 
     "lib/openai/chat.ts",
   );
   for (const file of ["lib/openai/chat.ts", own]) {
-    const found = Deno.lint.runPlugin(housePlugin, file, `import "../acp/peer.ts";`);
+    const found = Deno.lint.runPlugin(housePlugin, file, `import "../acp/json_rpc.ts";`);
     assertEquals(found.map(({ id, message }) => [id, message]), [["house/import-direction", SIDEWAYS]]);
   }
 });

@@ -8,7 +8,7 @@ import {
   type ReleaseOptions,
   TARGETS,
 } from "../../scripts/release.ts";
-import { argument, list, pretend, temporary, UNREACHABLE } from "./pretend.ts";
+import { argument, list, pretend, temporary, UNREACHABLE } from "../support/harness/fake_compile.ts";
 
 const NAMES = [
   "oab-vtuber-1.2.3-linux-aarch64",

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { type Character, MAX_FILE_BYTES, MAX_PICTURES, openCharacter } from "../../lib/stage/character.ts";
-import { Failure } from "../../lib/turn/failure.ts";
-import { fakeVrm } from "../fakes/vrm.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { fakeVrm } from "../support/harness/vrm_file.ts";
 
 /** A folder with these files, each holding its own name, removed at the end of the test. */
 async function folder(...names: string[]): Promise<AsyncDisposable & { path: string }> {
@@ -21,7 +21,7 @@ async function manifestOf(character: Character): Promise<unknown> {
 }
 
 async function assertNoFile(character: Character, name: string): Promise<void> {
-  const error = await assertRejects(() => character.file(name, get()), Failure, undefined, name);
+  const error = await assertRejects(() => character.file(name, get()), AppError, undefined, name);
   assertEquals(error.code, "not_found");
 }
 
@@ -79,7 +79,7 @@ Deno.test("a folder is listed anew each time, up to a limit", async () => {
     '"__proto__":"/stage/character/__proto__.png"',
   );
   await Deno.remove(dir.path, { recursive: true });
-  await assertRejects(async () => await character.manifest(), Failure, "VTUBER_CHARACTER");
+  await assertRejects(async () => await character.manifest(), AppError, "VTUBER_CHARACTER");
   await Deno.mkdir(dir.path);
 });
 

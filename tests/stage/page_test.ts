@@ -8,8 +8,8 @@ import { keyInHash, protocolsOf } from "../../lib/stage/page/key.js";
 import { captionOf, opennessOf, sentencesOf, speakable, Speaker } from "../../lib/stage/page/speech.js";
 import { SseReader } from "../../lib/stage/page/sse.js";
 import { learnTag, withoutTags } from "../../lib/stage/page/tags.js";
-import { createStage } from "../../lib/stage/page.ts";
-import { AGENT_STATES } from "../../lib/events/event.ts";
+import { createStage } from "../../lib/stage/assets.ts";
+import { AGENT_STATES } from "../../lib/events/wire.ts";
 import { emotionWords } from "../../lib/turn/emotion.ts";
 
 const FOLDER = new URL("../../lib/stage/page/", import.meta.url);

@@ -1,6 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { openCharacter } from "../../lib/stage/character.ts";
-import { CHROMIUM, IN_CHROMIUM, openViewer, type Viewer } from "./viewer.ts";
+import { CHROMIUM, IN_CHROMIUM, openViewer, type Viewer } from "../support/harness/character_viewer.ts";
 
 // By its address: the page's modules are checked with a browser's types, and this one is not.
 const module = new URL("../../lib/stage/page/pictures.js", import.meta.url).href;

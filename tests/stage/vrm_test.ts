@@ -1,8 +1,14 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type Character, openCharacter } from "../../lib/stage/character.ts";
 import { vrmModule } from "../../lib/stage/vrm_module.ts";
-import { fakeVrm, type VrmVersion } from "../fakes/vrm.ts";
-import { CHROMIUM, IN_CHROMIUM, openViewer, type View, type Viewer } from "./viewer.ts";
+import { fakeVrm, type VrmVersion } from "../support/harness/vrm_file.ts";
+import {
+  CHROMIUM,
+  IN_CHROMIUM,
+  openViewer,
+  type View,
+  type Viewer,
+} from "../support/harness/character_viewer.ts";
 
 /** A character from a file with these bytes. */
 async function characterOf(bytes: Uint8Array): Promise<AsyncDisposable & { character: Character }> {

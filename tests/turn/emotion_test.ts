@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { EmotionScanner, type EmotionWords, emotionWords } from "../../lib/turn/emotion.ts";
-import { Random, unitByUnit } from "../fakes/random.ts";
-import { begin, heardOf } from "./turns.ts";
+import { Random, unitByUnit } from "../support/harness/random.ts";
+import { begin, heardOf } from "../support/harness/turn_fixture.ts";
 
 const KNOWN = emotionWords();
 

@@ -1,17 +1,17 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import type { ToolCallId, TurnEvent } from "../../lib/turn/event.ts";
-import { Failure } from "../../lib/turn/failure.ts";
+import { AppError } from "../../lib/core/errors.ts";
 import {
   type PermissionAnswer,
-  PermissionDesk,
+  PermissionBroker,
   type PermissionId,
   type PermissionOption,
   type PermissionQuestion,
   type PermissionRequest,
   type PermissionResolution,
 } from "../../lib/turn/permission.ts";
-import { brief, settled, soon } from "./heard.ts";
-import { begin, heardOf } from "./turns.ts";
+import { brief, settled, soon } from "../support/harness/turn_recorder.ts";
+import { begin, heardOf } from "../support/harness/turn_fixture.ts";
 
 /** Longer than any test: an answer comes, or nothing does. */
 const NEVER_MS = 3_600_000;
@@ -38,12 +38,12 @@ interface Asked {
   readonly done: Promise<PermissionResolution | undefined>;
 }
 
-function desk(timeoutMs = NEVER_MS, isSomeoneThere = () => true): PermissionDesk {
-  return new PermissionDesk({ timeoutMs, isSomeoneThere, now: () => 1_000_000 });
+function desk(timeoutMs = NEVER_MS, isSomeoneThere = () => true): PermissionBroker {
+  return new PermissionBroker({ timeoutMs, canAnyoneAnswer: isSomeoneThere, now: () => 1_000_000 });
 }
 
 /** Asks at a desk where somebody is. */
-function ask(at: PermissionDesk, what = question(), signal = NEVER): Asked {
+function ask(at: PermissionBroker, what = question(), signal = NEVER): Asked {
   const told: TurnEvent[] = [];
   const done = at.ask(what, (event) => void told.push(event), signal);
   const [first] = told;
@@ -51,8 +51,8 @@ function ask(at: PermissionDesk, what = question(), signal = NEVER): Asked {
   return { told, request: first.request, done };
 }
 
-function refusal(at: PermissionDesk, id: string, answer: PermissionAnswer): Failure {
-  return assertThrows(() => at.answer(id, answer, "me"), Failure);
+function refusal(at: PermissionBroker, id: string, answer: PermissionAnswer): AppError {
+  return assertThrows(() => at.answer(id, answer, "me"), AppError);
 }
 
 Deno.test("PermissionDesk: what is asked is told at once, with an id and the time it has", async () => {
@@ -314,7 +314,7 @@ Deno.test("Turn: what is still asked when it fails counts as cancelled, before t
   const { turn, prompt } = await begin();
   const heard = heardOf(turn);
   prompt.emit(permission("p1"));
-  turn.fail(new Failure("agent_timeout", "Too long."));
+  turn.fail(new AppError("agent_timeout", "Too long."));
   assertEquals(heard.briefs, ["permission rm -r", "permission cancelled by turn", "failure agent_timeout"]);
   prompt.emit(resolved("p1"));
   assertEquals(heard.briefs.length, 3);
@@ -332,7 +332,7 @@ Deno.test("Turn: the silence of a person is not that of the agent", async () => 
     assertEquals(await heardOf(silent.turn).last(), "failure agent_timeout");
     silent.prompt.end("cancelled");
   }
-  assertEquals([asking.turn.over, heard.briefs], [false, ["permission rm -r"]]);
+  assertEquals([asking.turn.isOver, heard.briefs], [false, ["permission rm -r"]]);
   asking.prompt.emit(resolved("p1"));
   assertEquals(await heard.last(), "failure agent_timeout");
   asking.prompt.end("cancelled");

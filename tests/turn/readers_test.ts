@@ -1,16 +1,16 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { Failure } from "../../lib/turn/failure.ts";
-import { RECORD_LIMIT } from "../../lib/turn/run.ts";
-import type { MemoryPrompt } from "../fakes/memory_agent.ts";
-import { Heard, settled } from "./heard.ts";
-import { begin, heardOf } from "./turns.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { RECORD_LIMIT } from "../../lib/turn/turn.ts";
+import type { MemoryPrompt } from "../support/agents/memory_agent.ts";
+import { Heard, settled } from "../support/harness/turn_recorder.ts";
+import { begin, heardOf } from "../support/harness/turn_fixture.ts";
 
 Deno.test("Turn: the first reader of an unrecorded turn hears what was before it, the second is refused", async () => {
   const { turn, prompt } = await begin();
   prompt.say("early ");
   const heard = heardOf(turn);
   prompt.say("late");
-  const failure: Failure = assertThrows(() => turn.read(() => {}), Failure);
+  const failure: AppError = assertThrows(() => turn.read(() => {}), AppError);
   assertEquals([failure.code, failure.prompted], ["turn_cancelled", true]);
   prompt.end();
   assertEquals(heard.briefs, ["text early ", "text late", "end end_turn"]);
@@ -27,7 +27,7 @@ Deno.test("Turn: a recorded turn is told from its start to whoever comes, also a
   const third = heardOf(turn);
   for (const heard of [first, second, third]) assertEquals(heard.briefs, all);
   third.leave();
-  assertEquals([turn.abandoned, prompt.cancels], [false, 0]);
+  assertEquals([turn.isAbandoned, prompt.cancels], [false, 0]);
 });
 
 Deno.test("Turn: a reader that joins while an event is told hears each event once", async () => {
@@ -61,26 +61,26 @@ Deno.test("Turn: the last reader that leaves cancels it, and is told nothing mor
   first.leave();
   first.leave();
   prompt.say("still read");
-  assertEquals([turn.abandoned, prompt.cancels], [false, 0]);
+  assertEquals([turn.isAbandoned, prompt.cancels], [false, 0]);
   second.leave();
-  assertEquals([turn.abandoned, prompt.cancels], [true, 1]);
+  assertEquals([turn.isAbandoned, prompt.cancels], [true, 1]);
   prompt.say("to nobody");
   prompt.end("cancelled");
   await turn.ended;
   assertEquals(first.briefs, []);
   assertEquals(second.briefs, ["text still read"]);
-  assertEquals(turn.over, true);
+  assertEquals(turn.isOver, true);
 });
 
 Deno.test("Turn: a turn that nobody read yet is not abandoned, and leaving after the end cancels nothing", async () => {
   const { turn, prompt } = await begin();
   prompt.say("a");
   await settled();
-  assertEquals([turn.abandoned, prompt.cancels], [false, 0]);
+  assertEquals([turn.isAbandoned, prompt.cancels], [false, 0]);
   const heard = heardOf(turn);
   prompt.end();
   heard.leave();
-  assertEquals([turn.abandoned, prompt.cancels], [false, 0]);
+  assertEquals([turn.isAbandoned, prompt.cancels], [false, 0]);
 });
 
 const OVER_THE_RECORD: readonly { name: string; say: (prompt: MemoryPrompt) => number }[] = [
@@ -107,11 +107,11 @@ for (const { name, say } of OVER_THE_RECORD) {
     const { turn, prompt } = await begin({ record: true });
     const heard = heardOf(turn);
     const said = say(prompt);
-    const failure: Failure = assertThrows(() => turn.read(() => {}), Failure);
+    const failure: AppError = assertThrows(() => turn.read(() => {}), AppError);
     assertEquals([failure.code, failure.prompted], ["turn_cancelled", true]);
     prompt.end();
     assertEquals(heard.events.length, said + 1);
-    assertThrows(() => turn.read(() => {}), Failure);
+    assertThrows(() => turn.read(() => {}), AppError);
   });
 }
 

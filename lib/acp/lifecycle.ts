@@ -1,0 +1,14 @@
+/** What happens to an agent's process, as typed values: the doctor reads these instead of log lines. @module */
+
+/** An event in the life of one agent process. Texts are redacted. */
+export type AgentLifecycleEvent =
+  /** The process answered `initialize`. The agent may not tell its name. */
+  | { readonly type: "ready"; readonly name: string | undefined; readonly version: string | undefined }
+  /** The agent asked for a log-in, and this `authMethods` id is tried. */
+  | { readonly type: "authenticating"; readonly methodId: string }
+  /** A line on stderr. */
+  | { readonly type: "stderr"; readonly line: string }
+  /** A line on stdout that is not a JSON-RPC message. */
+  | { readonly type: "invalid_line"; readonly line: string }
+  /** The process ended by itself: `exited with code 1`. */
+  | { readonly type: "exited"; readonly status: string };

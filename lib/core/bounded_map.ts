@@ -1,0 +1,36 @@
+/** A map that keeps a limited number of entries. @module */
+
+/**
+ * A map in the order of use: setting a key makes it the newest, and the oldest entry beyond the limit is removed.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { BoundedMap } from "./bounded_map.ts";
+ * const map = new BoundedMap<string, number>(2);
+ * map.set("a", 1).set("b", 2).set("a", 3).set("c", 4);
+ * assertEquals([...map.keys()], ["a", "c"]);
+ * ```
+ */
+export class BoundedMap<K, V> extends Map<K, V> {
+  readonly limit: number;
+
+  /** @param limit Entries that are kept, at least 1. */
+  constructor(limit: number) {
+    super();
+    this.limit = limit;
+  }
+
+  /** Sets a key as the newest, and removes the oldest entry if there are more than the limit. */
+  override set(key: K, value: V): this {
+    this.delete(key);
+    super.set(key, value);
+    if (this.size > this.limit) {
+      for (const oldest of this.keys()) {
+        this.delete(oldest);
+        break;
+      }
+    }
+    return this;
+  }
+}

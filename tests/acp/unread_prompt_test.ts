@@ -1,0 +1,54 @@
+/** An agent that no longer reads: what is put to it may not wait for ever. */
+
+import { assertEquals, assertRejects } from "@std/assert";
+import { AcpAgent } from "../../lib/acp/agent.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { soon } from "../support/harness/turn_recorder.ts";
+import { Recorder } from "../support/harness/json_rpc_harness.ts";
+import { RunningAcp } from "../support/agents/memory_acp_agent.ts";
+import { NOBODY } from "../support/harness/no_broker.ts";
+
+Deno.test("a prompt that the agent does not read is refused, and a new agent serves the next", async () => {
+  const starts: RunningAcp[] = [];
+  let reads = true;
+  await using agent = new AcpAgent({
+    name: "memory",
+    program: "agent",
+    launch: () => {
+      const running = new RunningAcp({});
+      starts.push(running);
+      const writer = running.link.writable.getWriter();
+      const first = starts.length === 1;
+      const writable = new WritableStream<Uint8Array>({
+        write: (bytes) => first && !reads ? new Promise(() => {}) : writer.write(bytes),
+        close: () => writer.close(),
+        abort: (reason) => writer.abort(reason),
+      });
+      return { ...running.link, writable };
+    },
+    cwd: "/",
+    permissions: "allow",
+    broker: NOBODY,
+    version: "1",
+    variables: new Set(),
+    log: new Recorder().log,
+    times: { setupMs: 1_500, resumeMs: 60_000, cancelMs: 500 },
+  });
+  const session = await agent.newSession();
+  reads = false;
+  const events: string[] = [];
+  const failure = await assertRejects(
+    () =>
+      soon(
+        session.prompt([{ type: "text", text: "hello?" }], ({ type }) => events.push(type)),
+        "the refusal",
+      ),
+    AppError,
+  );
+  assertEquals([failure.code, failure.prompted], ["agent_unavailable", false]);
+  const next = await soon(agent.newSession(), "another session");
+  const { promise: ended, resolve } = Promise.withResolvers<void>();
+  await next.prompt([{ type: "text", text: "hello!" }], ({ type }) => type === "end" && resolve());
+  await soon(ended, "the end of its turn");
+  assertEquals([starts.length, events], [2, []]);
+});

@@ -1,0 +1,172 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  createDedupe,
+  createLog,
+  type Log,
+  LOG_LEVELS,
+  type LogFields,
+  type LogLevel,
+  type LogOptions,
+  NO_LOG,
+} from "../../lib/core/log.ts";
+import { AppError } from "../../lib/core/errors.ts";
+
+const NOW = new Date("2026-11-21T03:31:07.042Z");
+
+/** A log, and the lines that it wrote. */
+function kept(options: Partial<LogOptions> = {}): { log: Log; lines: string[] } {
+  const lines: string[] = [];
+  const log = createLog({
+    level: "debug",
+    pretty: false,
+    secrets: [],
+    write: (line) => lines.push(line),
+    now: () => NOW,
+    ...options,
+  });
+  return { log, lines };
+}
+
+for (const [index, level] of LOG_LEVELS.entries()) {
+  for (const pretty of [false, true]) {
+    Deno.test(`createLog: ${level}${pretty ? ", plain" : ""}: what is below is not said`, () => {
+      const { log, lines } = kept({ level, pretty });
+      for (const said of LOG_LEVELS) log[said](`this is ${said}`);
+      const expected = LOG_LEVELS.slice(index).map((said) => `this is ${said}`);
+      assertEquals(lines.map((line) => /this is \w+/.exec(line)?.[0]), expected);
+    });
+  }
+}
+
+const FIELDS: readonly (readonly [string, LogFields, Record<string, unknown>])[] = [
+  ["none", {}, {}],
+  ["what JSON has", { a: "b", n: 1, yes: true, none: null, list: [1, "2"], deep: { x: { y: 1 } } }, {
+    a: "b",
+    n: 1,
+    yes: true,
+    none: null,
+    list: [1, "2"],
+    deep: { x: { y: 1 } },
+  }],
+  ["what is undefined is left out", { a: undefined, b: 1 }, { b: 1 }],
+  ["an error is its message", { error: new TypeError("odd\nindeed") }, { error: "TypeError: odd\nindeed" }],
+  ["a failure", { error: new AppError("rate_limit_exceeded", "Busy.") }, { error: "Failure: Busy." }],
+  ["an error deep inside", { deep: { list: [new Error("here")] } }, { deep: { list: ["Error: here"] } }],
+  ["line breaks", { line: 'a\nb\r\n"c"\u2028' }, { line: 'a\nb\r\n"c"\u2028' }],
+];
+for (const [name, fields, expected] of FIELDS) {
+  Deno.test(`createLog: fields: ${name}`, () => {
+    const { log, lines } = kept();
+    log.warn("what happened", fields);
+    assertEquals(lines.map((line) => JSON.parse(line)), [{
+      ts: NOW.toISOString(),
+      level: "warn",
+      message: "what happened",
+      ...expected,
+    }]);
+    assertEquals(lines[0]?.includes("\n"), false);
+  });
+}
+
+Deno.test("createLog: plain lines have the time, the level, the message and the fields", () => {
+  const { log, lines } = kept({ pretty: true });
+  log.info("agent ready", {
+    agent: "fake",
+    accepts: { image: true },
+    none: undefined,
+    error: new Error("no"),
+  });
+  log.error("gone");
+  assertEquals(lines, [
+    '03:31:07.042 info  agent ready agent=fake accepts={"image":true} error="Error: no"',
+    "03:31:07.042 error gone",
+  ]);
+});
+
+const SECRETS: readonly string[] = [
+  "sk-1234",
+  "with space",
+  "$&.*",
+  "ä😀",
+  'quo"te',
+  "back\\slash",
+  "tab\there",
+];
+for (const secret of SECRETS) {
+  for (const pretty of [false, true]) {
+    Deno.test(`createLog: the secret ${JSON.stringify(secret)} is hidden${pretty ? ", plain" : ""}`, () => {
+      const { log, lines } = kept({ pretty, secrets: [secret, ""] });
+      log.info(`key ${secret}, again ${secret}`, {
+        plain: secret,
+        within: `Bearer ${secret}!`,
+        deep: { list: [secret] },
+        error: new Error(`wrong key ${secret}`),
+        [`name ${secret}`]: 1,
+      });
+      const [line = ""] = lines;
+      const spelled = [secret, JSON.stringify(secret).slice(1, -1)];
+      assertEquals(spelled.filter((form) => line.includes(form)), []);
+      assertStringIncludes(line, "[secret]");
+      if (!pretty) assertEquals(JSON.parse(line).within, "Bearer [secret]!");
+    });
+  }
+}
+
+Deno.test("createLog: without secrets nothing is hidden", () => {
+  const { log, lines } = kept({ secrets: ["", "not in it"] });
+  log.info("all of it");
+  assertEquals(lines.join().includes("[secret]"), false);
+});
+
+Deno.test("createLog: a secret at the cut is hidden too", () => {
+  const secret = "s".repeat(100);
+  for (const pretty of [false, true]) {
+    const { log, lines } = kept({ pretty, secrets: [secret] });
+    for (let before = 8_000; before < 8_300; before += 7) log.info("x".repeat(before) + secret);
+    assertEquals(lines.filter((line) => line.includes("ssss")), []);
+  }
+});
+
+Deno.test("createLog: a long line is cut, and it shows", () => {
+  for (const pretty of [false, true]) {
+    const { log, lines } = kept({ pretty });
+    log.info("x".repeat(100_000));
+    log.info("short");
+    assert(lines[0]!.length < 10_000);
+    assert(lines[0]!.endsWith("..."));
+    assertEquals(lines[1]!.includes("..."), false);
+  }
+});
+
+Deno.test("createLog: without a clock it takes the time", () => {
+  const lines: string[] = [];
+  const before = Date.now();
+  createLog({ level: "info", pretty: false, secrets: [], write: (line) => lines.push(line) }).info("now");
+  const at = Date.parse(JSON.parse(lines[0]!).ts);
+  assert(at >= before && at <= Date.now());
+});
+
+Deno.test("SILENT says nothing", () => {
+  for (const level of LOG_LEVELS) NO_LOG[level satisfies LogLevel]("nothing", { a: 1 });
+});
+
+Deno.test("noveltyOf: a text is new once, and again when its time is over or it was forgotten for others", () => {
+  let now = 0;
+  const isNew = createDedupe(1_000, 2, () => now);
+  assertEquals([isNew("a"), isNew("a"), isNew("b")], [true, false, true]);
+  now = 999;
+  assertEquals(isNew("a"), false);
+  now = 1_000;
+  assertEquals([isNew("a"), isNew("a")], [true, false]);
+  assertEquals([isNew("b"), isNew("c"), isNew("a"), isNew("b")], [true, true, true, true]);
+});
+
+Deno.test("createLog: at a terminal no text makes a line or moves the cursor, but a stack has its lines", () => {
+  const lines: string[] = [];
+  const log = createLog({ level: "info", pretty: true, secrets: [], write: (line) => lines.push(line) });
+  log.info("said\nby", { tool: "rm\u001b]0;x\u0007\n12:00 info all is well", stack: "a\nb" });
+  assertEquals(
+    lines[0]?.slice(13),
+    "info  said\\u000aby tool=rm\\u001b]0;x\\u0007\\u000a12:00 info all is well stack=a\nb",
+  );
+});

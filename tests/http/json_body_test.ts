@@ -1,0 +1,216 @@
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { depthExceeds, MAX_BODY_BYTES, readJson } from "../../lib/http/json_body.ts";
+import { AppError } from "../../lib/core/errors.ts";
+
+const JSON_TYPE = "application/json";
+
+function post(
+  body: BodyInit | null,
+  headers: Record<string, string> = { "content-type": JSON_TYPE },
+): Request {
+  const request = new Request("http://127.0.0.1/", { method: "POST", headers, body });
+  if (headers["content-type"] === undefined) request.headers.delete("content-type");
+  return request;
+}
+
+/** A body of so many mebibytes, made as it is read, and how much of it was. */
+function mebibytes(count: number, first: string, rest: string): { body: ReadableStream; read: () => number } {
+  let made = 0;
+  const fill = new TextEncoder().encode(rest.repeat(1024 * 1024));
+  const body = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      const piece = fill.slice();
+      if (made === 0) piece.set(new TextEncoder().encode(first));
+      controller.enqueue(piece);
+      if (++made === count) controller.close();
+    },
+  }, { highWaterMark: 0 });
+  return { body, read: () => made };
+}
+
+async function failureOf(request: Request): Promise<AppError> {
+  return await assertRejects(() => readJson(request), AppError);
+}
+
+const READ: [name: string, body: string, type: string | undefined, value: unknown][] = [
+  ["an object", '{"a":[1,null,"x"]}', JSON_TYPE, { a: [1, null, "x"] }],
+  ["spaces around it", '\n {"a":1}\r\n', JSON_TYPE, { a: 1 }],
+  ["a byte order mark", '\ufeff{"a":1}', JSON_TYPE, { a: 1 }],
+  ["a type with a charset", "{}", "application/json; charset=utf-8", {}],
+  ["a type in capitals", "{}", "Application/JSON", {}],
+  ["a vendor's type", "{}", "application/vnd.api+json", {}],
+  ["no type", "{}", undefined, {}],
+  ["what is not an object, which is for others to judge", "[1]", JSON_TYPE, [1]],
+  ["a string", '"[[[["', JSON_TYPE, "[[[["],
+];
+
+for (const [name, body, type, value] of READ) {
+  Deno.test(`readJson: ${name}`, async () => {
+    const request = post(new TextEncoder().encode(body), type === undefined ? {} : { "content-type": type });
+    assertEquals((await readJson(request)).value, value);
+  });
+}
+
+Deno.test("readJson: the text is handed on as it came", async () => {
+  assertEquals((await readJson(post(' {"b":1, "a":2} '))).text, ' {"b":1, "a":2} ');
+});
+
+const REFUSED: [name: string, body: BodyInit | null, type: string, code: string, says: RegExp][] = [
+  [
+    "plain text",
+    "{}",
+    "text/plain",
+    "unsupported_media_type",
+    /"content-type: application\/json", not "text\/plain"/,
+  ],
+  ["a form", "a=1", "application/x-www-form-urlencoded", "unsupported_media_type", /content-type/],
+  ["a multipart form", "x", "multipart/form-data; boundary=x", "unsupported_media_type", /content-type/],
+  ["a type that only begins like JSON", "{}", "application/jsonp", "unsupported_media_type", /content-type/],
+  ["an empty type", "{}", "", "unsupported_media_type", /content-type/],
+  ["no body", null, JSON_TYPE, "invalid_json", /empty/],
+  ["an empty body", "", JSON_TYPE, "invalid_json", /empty/],
+  ["nothing but spaces", " \n\t", JSON_TYPE, "invalid_json", /empty/],
+  ["half an object", '{"a":', JSON_TYPE, "invalid_json", /not JSON/],
+  ["half a string", '{"a":"b', JSON_TYPE, "invalid_json", /not JSON/],
+  ["two values", "{}{}", JSON_TYPE, "invalid_json", /not JSON/],
+  ["single quotes", "{'a':1}", JSON_TYPE, "invalid_json", /not JSON/],
+  ["a comma too many", '{"a":1,}', JSON_TYPE, "invalid_json", /not JSON/],
+  ["a page", "<html></html>", JSON_TYPE, "invalid_json", /not JSON/],
+  ["65 levels", "[".repeat(65) + "]".repeat(65), JSON_TYPE, "invalid_json", /deeper than 64 levels/],
+  ["65 levels of both kinds", '{"a":['.repeat(33), JSON_TYPE, "invalid_json", /deeper than 64 levels/],
+  ["a million brackets", "[".repeat(1_000_000), JSON_TYPE, "invalid_json", /deeper than 64 levels/],
+  ["a million braces", '{"a":'.repeat(200_000), JSON_TYPE, "invalid_json", /deeper than 64 levels/],
+];
+
+for (const [name, body, type, code, says] of REFUSED) {
+  Deno.test(`readJson: ${name} is refused`, async () => {
+    const failure = await failureOf(post(body, { "content-type": type }));
+    assertEquals(failure.code, code);
+    assertMatch(failure.message, says);
+  });
+}
+
+Deno.test("readJson: 64 levels are read", async () => {
+  const { value } = await readJson(post("[".repeat(64) + "]".repeat(64)));
+  assertEquals(JSON.stringify(value), "[".repeat(64) + "]".repeat(64));
+});
+
+Deno.test("readJson: a wrong type is refused before the body is read", async () => {
+  const body = new ReadableStream({
+    pull() {
+      throw new Error("the body was touched");
+    },
+  }, { highWaterMark: 0 });
+  assertEquals(
+    (await failureOf(post(body, { "content-type": "text/plain" }))).code,
+    "unsupported_media_type",
+  );
+});
+
+Deno.test("readJson: a length that says too much is refused before the body is read", async () => {
+  const body = new ReadableStream({
+    pull() {
+      throw new Error("the body was touched");
+    },
+  }, { highWaterMark: 0 });
+  const headers = { "content-type": JSON_TYPE, "content-length": String(MAX_BODY_BYTES + 1) };
+  const failure = await failureOf(post(body, headers));
+  assertEquals(failure.code, "body_too_large");
+  assertMatch(failure.message, /20 MiB/);
+});
+
+for (const length of [undefined, "2", "-1", "many"]) {
+  Deno.test(`readJson: a body that is too large is found by counting, its length said to be ${length}`, async () => {
+    const { body, read } = mebibytes(100, '"', "a");
+    const failure = await failureOf(post(body, {
+      "content-type": JSON_TYPE,
+      ...(length === undefined ? {} : { "content-length": length }),
+    }));
+    assertEquals(failure.code, "body_too_large");
+    assertEquals(read() < 30, true, "the rest was not read");
+  });
+}
+
+Deno.test("readJson: a body of just the size is read", async () => {
+  const { body } = mebibytes(MAX_BODY_BYTES / 1024 / 1024, '{"a":1}', " ");
+  assertEquals((await readJson(post(body))).value, { a: 1 });
+});
+
+Deno.test("readJson: a body that breaks off is told from one that is too large", async () => {
+  const pieces = ['{"a":', '"b'];
+  const body = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      const piece = pieces.shift();
+      if (piece === undefined) controller.error(new TypeError("connection reset"));
+      else controller.enqueue(new TextEncoder().encode(piece));
+    },
+  }, { highWaterMark: 0 });
+  const failure = await failureOf(post(body));
+  assertEquals([failure.code, failure.message], ["invalid_json", "The body broke off."]);
+});
+
+Deno.test("readJson: characters cut in two by the network are put together", async () => {
+  const bytes = new TextEncoder().encode('{"a":"語り😀"}');
+  const body = ReadableStream.from(Array.from(bytes, (byte) => Uint8Array.of(byte)));
+  assertEquals((await readJson(post(body))).value, { a: "語り😀" });
+});
+
+/** Runs with a clock in which every time-out is over at once. */
+async function hurried<T>(run: () => Promise<T>): Promise<T> {
+  const { setTimeout } = globalThis;
+  globalThis.setTimeout = ((run: () => void) => setTimeout(run, 0)) as typeof globalThis.setTimeout;
+  try {
+    return await run();
+  } finally {
+    globalThis.setTimeout = setTimeout;
+  }
+}
+
+Deno.test("readJson: a body that never comes is given up", async () => {
+  const body = new ReadableStream<Uint8Array>({});
+  const failure = await hurried(() => failureOf(post(body)));
+  assertEquals(failure.code, "request_timeout");
+  assertMatch(failure.message, /60 seconds/);
+});
+
+Deno.test("readJson: a body that is given up is let go of", async () => {
+  let letGo = false;
+  const body = new ReadableStream<Uint8Array>({ cancel: () => void (letGo = true) });
+  const failure = await hurried(() => failureOf(post(body)));
+  assertEquals(failure.code, "request_timeout");
+  // A turn of the event loop later than anything that the refusal itself could still do.
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  assertEquals(letGo, true);
+});
+
+const DEPTHS: [text: string, depth: number][] = [
+  ["", 0],
+  ["1", 0],
+  ["{}", 1],
+  ["[{}]", 2],
+  ["[[],[],[]]", 2],
+  ['"[[["', 0],
+  ['{"[[[":"]]]"}', 1],
+  ['["\\""]', 1],
+  ['["\\"[[["]', 1],
+  ['["\\\\",[]]', 2],
+  ['["\\\\\\"[[["]', 1],
+  ['{"a":"\\\\","b":["["]}', 2],
+  ['"never closed [[[[', 0],
+  ['["never closed \\"[[[[', 1],
+  ["]]]][", 0],
+  ["[]".repeat(1000), 1],
+];
+
+for (const [text, depth] of DEPTHS) {
+  Deno.test(`depthExceeds: ${JSON.stringify(text.slice(0, 30))} is ${depth} deep`, () => {
+    assertEquals(depthExceeds(text, depth), false);
+    if (depth > 0) assertEquals(depthExceeds(text, depth - 1), true);
+  });
+}
+
+Deno.test("depthExceeds: quotes and backslashes without end cost no more than their length", () => {
+  for (const unit of ['"', "\\", '\\"', '"\\', '"\\"', '[""]', '"[{\\"']) {
+    assertEquals(depthExceeds(unit.repeat(200_000), Infinity), false, unit);
+  }
+});
