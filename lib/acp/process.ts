@@ -23,6 +23,8 @@ export interface Launch {
   readonly env: Readonly<Record<string, string>>;
   /** Takes secrets out of what it writes to stderr. */
   readonly redact?: Redact | undefined;
+  /** Called with each line of stderr, redacted. */
+  readonly onStderr?: ((line: string) => void) | undefined;
 }
 
 /** How long an agent may take to end, in milliseconds. */
@@ -66,6 +68,7 @@ export function launch(options: Launch, log: Log, times = STOP_TIMES): AgentProc
     tail.push(line);
     if (tail.length > STDERR_LINES) tail.shift();
     log.info("agent stderr", { line });
+    options.onStderr?.(line);
   }, STDERR_LINE_CHARS);
   const drained = stderr.done.catch((error) => log.warn("the agent's stderr ended early", { error }));
   const exited = child.status.then(({ code, signal }) =>
@@ -133,10 +136,12 @@ function spawn({ command, args, cwd, env }: Launch, mark: string): Deno.ChildPro
       detached: Deno.build.os !== "windows",
     }).spawn();
   } catch (error) {
-    const why = error instanceof Deno.errors.NotFound
+    const isNotFound = error instanceof Deno.errors.NotFound;
+    const why = isNotFound
       ? `The agent's program "${command}" was not found on the PATH, or its folder ${cwd} does not exist.`
       : `The agent's program "${command}" could not be started: ${messageOf(error)}.`;
-    throw new AppError("agent_unavailable", why, { cause: error });
+    const reason = isNotFound ? "program_not_found" : "program_not_started";
+    throw new AppError("agent_unavailable", why, { reason, cause: error });
   }
 }
 
