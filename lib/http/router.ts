@@ -1,41 +1,58 @@
-/** Paths: forgiving in how they are written, exact in what they mean. @module */
+/** Routes: which handler answers a path, however the client writes it, and how the docs list them. @module */
 
 import { AppError } from "../core/errors.ts";
 
-/** What a handler is given beside the request. */
+/** What a handler gets beside the request. */
 export interface RequestContext {
   readonly requestId: string;
-  /** What the route's `*` stands for, decoded; else empty. */
+  /** The decoded part of the path that the route's `*` stands for; else empty. */
   readonly rest: string;
 }
 
-/** Answers a request. What it throws becomes an error response. */
+/** Answers a request. A thrown error becomes an error response. */
 export type Handler = (request: Request, context: RequestContext) => Response | Promise<Response>;
 
-/** A path and what it does. */
-export interface Route {
-  /** As {@linkcode canonicalPath} gives it; `/models/*` stands for what has one more part. */
-  readonly path: string;
-  /** Served without a key. */
-  readonly open?: boolean;
-  /** The key may also stand in the address or the subprotocol: browsers can send no header there. */
-  readonly keyInUrl?: boolean;
-  readonly GET?: Handler;
-  readonly POST?: Handler;
-  readonly DELETE?: Handler;
+/** Methods that a route can answer. `HEAD` is answered by the `GET` handler. */
+export type Method = "GET" | "POST" | "DELETE";
+
+/** How an endpoint is listed in the docs. */
+export interface EndpointDocs {
+  /** The key under which `GET /` lists the endpoint; without a name, only the docs list it. */
+  readonly name?: string;
+  readonly summary: string;
 }
 
-/** A route that fits a request. */
+/** A path and the handlers of its methods. */
+export interface Route extends Readonly<Partial<Record<Method, Handler>>> {
+  /** The path in canonical form, see {@linkcode canonicalPath}; a last part `*` matches any non-empty rest. */
+  readonly path: string;
+  /** The docs show the path without `/v1`. */
+  readonly unversioned?: boolean;
+  /** Served without a key. */
+  readonly open?: boolean;
+  /** Accepts the key in the query or the subprotocol too, because browsers cannot send a header there. */
+  readonly keyInUrl?: boolean;
+  readonly docs?: Readonly<Partial<Record<Method, EndpointDocs>>>;
+}
+
+/** The route of a request. */
 export interface Match {
   readonly route: Route;
   readonly rest: string;
 }
 
-/** The alias that some clients use as their base. */
+/** An endpoint, as the docs and `GET /` list it. */
+export interface Endpoint extends EndpointDocs {
+  readonly method: Method;
+  /** `/v1/vtuber/sessions/{id}` */
+  readonly path: string;
+}
+
+/** The base path of some OpenAI-compatible gateways, which their clients keep. */
 const ALIAS = "/api/v1/openai";
 
 /**
- * The path that is meant: slashes collapsed, without `/v1` however often and the `/api/v1/openai` alias before it.
+ * Reduces a path to the form that routes use: single slashes, without the alias `/api/v1/openai` and any `/v1` in front.
  *
  * @example
  * ```ts
@@ -51,7 +68,7 @@ export function canonicalPath(pathname: string): string {
   return path;
 }
 
-/** The route that a path means, if there is one. */
+/** Finds the route of a path. */
 export function matchRoute(routes: readonly Route[], pathname: string): Match | undefined {
   const path = canonicalPath(pathname);
   for (const route of routes) {
@@ -63,25 +80,43 @@ export function matchRoute(routes: readonly Route[], pathname: string): Match | 
   return undefined;
 }
 
-/** The failure for a path that means nothing, with the base address to use where it looks like one typed twice. */
+/** Makes the `not_found` error of a path, with a hint if an app seems to have added the endpoint's path twice. */
 export function notFound(routes: readonly Route[], pathname: string): AppError {
   const path = canonicalPath(pathname);
-  const nested = routes.find((route) => route.path !== "/" && path.endsWith(route.path));
-  const hint = nested ? " If your app adds the path itself, give it the address up to /v1 only." : "";
+  const isNested = routes.some((route) => route.path !== "/" && path.endsWith(route.path));
+  const hint = isNested ? " If your app adds the endpoint's path itself, enter the address up to /v1 only." : "";
   return new AppError("not_found", `There is nothing at ${decode(pathname)}.${hint}`);
 }
 
-/** The methods that a route answers, for `Allow`. */
+/** Lists the methods of a route for the `Allow` header. */
 export function allowedMethods(route: Route): string {
-  return [route.GET && "GET, HEAD", route.POST && "POST", route.DELETE && "DELETE", "OPTIONS"].filter(Boolean)
-    .join(", ");
+  const methods = [route.GET && "GET, HEAD", route.POST && "POST", route.DELETE && "DELETE", "OPTIONS"];
+  return methods.filter(Boolean).join(", ");
 }
 
-/** The route's handler for a method; a HEAD is a GET whose body is left out. */
+/** Returns the handler of a method. A `HEAD` gets the `GET` handler. */
 export function handlerOf(route: Route, method: string): Handler | undefined {
-  if (method === "GET" || method === "HEAD") return route.GET;
-  if (method === "DELETE") return route.DELETE;
-  return method === "POST" ? route.POST : undefined;
+  switch (method) {
+    case "GET":
+    case "HEAD":
+      return route.GET;
+    case "POST":
+    case "DELETE":
+      return route[method];
+    default:
+      return undefined;
+  }
+}
+
+/** Lists the documented endpoints, in the order of the routes. */
+export function listEndpoints(routes: readonly Route[]): Endpoint[] {
+  return routes.flatMap(({ path, unversioned, docs = {} }) =>
+    Object.entries(docs).map(([method, entry]) => ({
+      method: method as Method,
+      path: (unversioned ? "" : "/v1") + path.replace("*", "{id}"),
+      ...entry,
+    }))
+  );
 }
 
 function decode(text: string): string {
