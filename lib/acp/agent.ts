@@ -1,6 +1,5 @@
 /** An ACP agent: started when needed, kept warm, restarted when it dies. @module */
 
-import type { AgentLifecycleEvent } from "./lifecycle.ts";
 import { abortable } from "../core/abortable.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
@@ -16,11 +15,13 @@ import type { PermissionPolicy } from "./permission.ts";
 import type { AgentProcess } from "./process.ts";
 import { RestartBackoff } from "./restart_backoff.ts";
 import type { AcpSession } from "./session.ts";
-import { SessionDefaults } from "./session_config.ts";
+import { SessionDefaults, type SettingWarning } from "./session_config.ts";
 import { WarmSession } from "./warm_session.ts";
 
 /** An agent that ends sooner than this after its start, without having answered a prompt, died early. */
 const EARLY_MS = 10_000;
+/** Characters of an invalid line in an {@linkcode AgentLifecycleEvent}. */
+const INVALID_LINE_CHARS = 200;
 /** How often a session is asked for when the agent dies meanwhile. */
 const RESUME_ATTEMPTS = 2;
 
@@ -35,7 +36,6 @@ export interface AcpAgentOptions extends HandshakeOptions {
   /** Where a person is asked for a permission. */
   readonly broker: Pick<PermissionBroker, "ask">;
   readonly log: Log;
-  readonly onLifecycle?: ((event: AgentLifecycleEvent) => void) | undefined;
   /** Takes secrets out of what the agent says in errors, and of what is logged of its words. */
   readonly redact?: Redact | undefined;
   /** The agent's home directory: `~` in a path. */
@@ -82,7 +82,13 @@ export class AcpAgent implements Agent {
         this.#isWarned = true;
       },
     });
-    this.#skipped = logInvalidLines(options.log, options.redact ?? ((text) => text), this.#now);
+    const { log, onLifecycle, redact = (text) => text } = options;
+    const logInvalid = logInvalidLines(log, redact, this.#now);
+    this.#skipped = (line, why) => {
+      // Redact before cutting: the cut may fall within a secret.
+      onLifecycle?.({ type: "invalid_line", line: redact(line).slice(0, INVALID_LINE_CHARS) });
+      logInvalid(line, why);
+    };
   }
 
   get state(): AgentState {
@@ -265,7 +271,10 @@ export class AcpAgent implements Agent {
   async #clearUp(connection: Connection, link: AgentProcess, early: boolean): Promise<void> {
     if (!this.#closing.signal.aborted) {
       if (early) await this.#diedEarly(link);
-      else this.#options.log.warn("the agent ended", { stderr: link.stderrTail() });
+      else {
+        this.#options.log.warn("the agent ended", { stderr: link.stderrTail() });
+        await this.#exitOf(link);
+      }
     }
     await connection.stop();
     this.#connections.delete(connection);
@@ -289,12 +298,20 @@ export class AcpAgent implements Agent {
   async #diedEarly(link: AgentProcess | undefined): Promise<void> {
     const nextStartMs = this.#deaths.count();
     const fields = { deaths: this.#deaths.number, nextStartMs };
-    const how = link && await Promise.race([link.exited, link.stop().then(() => link.exited)]);
+    const how = await this.#exitOf(link);
     this.#options.log.error("the agent died before it was of use", {
       ...fields,
       how,
       stderr: link?.stderrTail(),
     });
+  }
+
+  /** Waits for the end of a process whose connection closed, and reports it if the process ended by itself. */
+  async #exitOf(link: AgentProcess | undefined): Promise<string | undefined> {
+    if (link === undefined) return undefined;
+    const status = await Promise.race([link.exited, link.stop().then(() => link.exited)]);
+    if (!link.wasSignalled) this.#options.onLifecycle?.({ type: "exited", status });
+    return status;
   }
 }
 
@@ -422,7 +439,7 @@ export interface AgentDescription extends Omit<Capabilities, "authMethods"> {
   readonly mode: string | undefined;
   /** The ids of its modes. */
   readonly modes: readonly string[];
-  readonly warnings: readonly string[];
+  readonly warnings: readonly SettingWarning[];
   /** How long it took from its launch until the session was open, in milliseconds. */
   readonly startedMs: number;
 }
@@ -441,7 +458,7 @@ export async function describe(
   const asked = now();
   const { session, warnings } = await connection.newSession();
   const startedMs = readyMs + now() - asked;
-  const { id, chosen } = session;
+  const { id, config: chosen } = session;
   const { authMethods, ...capabilities } = connection.capabilities;
   const { model, models, mode } = chosen;
   await connection.forget(id);

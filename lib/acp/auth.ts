@@ -2,7 +2,7 @@
 
 import type { Log } from "../core/log.ts";
 import { AppError } from "../core/errors.ts";
-import { explain } from "./json_rpc.ts";
+import { explain, reasonOf } from "./json_rpc.ts";
 import { RPC, RpcError } from "./json_rpc.ts";
 import type { AuthMethod } from "./wire.ts";
 
@@ -32,7 +32,7 @@ function variableNames(method: AuthMethod): string[] {
 }
 
 /** The failure that tells how to log in. */
-export function authRequiredError(methods: readonly AuthMethod[], why?: string): AppError {
+export function authRequiredError(methods: readonly AuthMethod[], why?: string, cause?: unknown): AppError {
   const ways = methods.map((method) => method.name ? `${method.id} (${method.name})` : method.id).join(", ");
   const tried = why ? ` It said: ${why.replace(/\.$/, "")}.` : "";
   return new AppError(
@@ -41,6 +41,7 @@ export function authRequiredError(methods: readonly AuthMethod[], why?: string):
       ` (inherit_env in config.toml, or OPENAB_AGENT_INHERIT_ENV). Its ways to log in: ${
         ways || "none named"
       }.`,
+    { cause, reason: reasonOf(cause) },
   );
 }
 
@@ -65,8 +66,8 @@ export class AgentAuth {
   }
 
   /** The failure that tells how to log in. */
-  needed(why?: string): AppError {
-    return authRequiredError(this.#options.methods, why);
+  needed(why?: string, cause?: unknown): AppError {
+    return authRequiredError(this.#options.methods, why, cause);
   }
 
   /**
@@ -101,7 +102,7 @@ export class AgentAuth {
       await authenticate(method.id);
     } catch (error) {
       this.#made = undefined;
-      throw this.needed(explain(error));
+      throw this.needed(explain(error), error);
     }
   }
 }

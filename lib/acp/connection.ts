@@ -61,8 +61,8 @@ export class Connection {
   private constructor(options: ConnectionOptions) {
     this.#options = options;
     this.#peer = new JsonRpcPeer(options.link, {
-      notification: (method, params) => this.#notified(method, params),
-      request: (method, params, signal) => this.#asked(method, params, signal),
+      onNotification: (method, params) => this.#notified(method, params),
+      onRequest: (method, params, signal) => this.#asked(method, params, signal),
       onInvalidLine: (line, why) => options.skipped(line, why),
     }, options.redact);
     this.#closeAfterExit();
@@ -170,7 +170,7 @@ export class Connection {
   #stopIfDone(): void {
     if (!this.#retired) return;
     for (const session of this.#sessions.values()) {
-      if (session.busy && !this.#stuck.has(session)) return;
+      if (session.isBusy && !this.#stuck.has(session)) return;
     }
     this.stop().catch((error) => this.#options.log.error("stopping an agent failed", { error }));
   }
@@ -179,27 +179,27 @@ export class Connection {
     const { permissions, broker, log, times, commands, pathExists } = this.#options;
     return {
       peer: this.#peer,
-      accepts: this.capabilities.accepts,
+      promptCapabilities: this.capabilities.accepts,
       permissions,
       broker,
       log,
       commands,
       pathExists,
-      promptMs: times.setupMs,
+      promptTimeoutMs: times.setupMs,
       cancelGraceMs: times.cancelMs,
-      loginNeeded: (why) => this.#setup.auth.needed(why),
-      stuck: (session, why) => {
+      authRequired: (why) => this.#setup.auth.needed(why),
+      onUnresponsive: (session, why) => {
         log.warn(why, { session: session.id });
         this.#stuck.add(session);
         this.#options.stuck();
         this.#stopIfDone();
       },
-      promptEnded: (session, answered) => {
+      onPromptEnd: (session, answered) => {
         this.#stuck.delete(session);
         this.#options.promptEnded(answered);
         this.#stopIfDone();
       },
-      closed: (session) => {
+      onClose: (session) => {
         this.#inLine(session.id, () => this.#leave(session));
       },
     };
@@ -243,10 +243,10 @@ export class Connection {
 
   /** Lets a closed session go, once its last prompt has ended. */
   async #leave(session: AcpSession): Promise<void> {
-    if (session.busy) await session.ended;
+    if (session.isBusy) await session.idle;
     if (this.#sessions.get(session.id) !== session) return;
     this.#sessions.delete(session.id);
-    await this.#end(session.id, session.chosen);
+    await this.#end(session.id, session.config);
   }
 
   /** Lets the agent end a session; one that cannot goes on with it when it is asked for. */
@@ -276,7 +276,7 @@ export class Connection {
     if (typeof update !== "object" || update === null) return;
     try {
       this.#learnCommands(update);
-      this.#sessions.get(sessionId as SessionId)?.update(update);
+      this.#sessions.get(sessionId as SessionId)?.onUpdate(update);
     } catch (error) {
       this.#options.log.error("an update could not be handled", { error });
     }
@@ -301,8 +301,9 @@ export class Connection {
     } catch (error) {
       throw new RpcError(RPC.invalidParams, messageOf(error));
     }
-    const outcome = this.#sessions.get(request.sessionId as SessionId)?.permission(request, signal) ??
-      { outcome: "cancelled" };
+    const outcome =
+      this.#sessions.get(request.sessionId as SessionId)?.onPermissionRequest(request, signal) ??
+        { outcome: "cancelled" };
     return outcome instanceof Promise ? outcome.then((outcome) => ({ outcome })) : { outcome };
   }
 }

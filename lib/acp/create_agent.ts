@@ -52,7 +52,7 @@ export interface AgentDeps extends Pick<EnvironmentSource, "own" | "windows" | "
  */
 export async function createAgent(setup: AgentConfig, around: AgentDeps): Promise<AcpAgent | AgentPool> {
   const { name, mcpServers, mode, model, permissions, processes, workingDir } = setup;
-  const { own, windows, programFolders, broker, version, redact } = around;
+  const { own, windows, programFolders, broker, version, redact, onLifecycle } = around;
   const log = logOf(around.log, { agent: name });
   const cwd = await Deno.realPath(workingDir).catch(() => undefined);
   if (cwd === undefined) {
@@ -64,11 +64,12 @@ export async function createAgent(setup: AgentConfig, around: AgentDeps): Promis
     ? demoCommand()
     : { ...setup, command: setup.command };
   const env = agentEnvironment({ own, windows, programFolders, inherit: setup.inheritEnv, set: setup.env });
+  const onStderr = onLifecycle && ((line: string) => onLifecycle({ type: "stderr", line }));
   const make = () =>
     new AcpAgent({
       name,
       program: JSON.stringify([command, ...args, cwd]),
-      launch: () => launch({ command, args, cwd, env, redact }, log),
+      launch: () => launch({ command, args, cwd, env, redact, onStderr }, log),
       cwd,
       mcpServers,
       mode,
@@ -80,6 +81,7 @@ export async function createAgent(setup: AgentConfig, around: AgentDeps): Promis
       variables: new Set(Object.keys(env)),
       log,
       redact,
+      onLifecycle,
     });
   const members = Array.from({ length: processes }, make);
   return members.length === 1 ? members[0]! : new AgentPool(members);

@@ -5,8 +5,15 @@ import type { Log } from "../core/log.ts";
 import type { PromptCapabilities } from "../turn/agent.ts";
 import type { SessionId } from "../turn/event.ts";
 import { AgentAuth } from "./auth.ts";
-import { ClosedError, explain, isTimeout, type JsonRpcPeer, request } from "./json_rpc.ts";
-import { type Ask, choicesOf, SessionConfig, type SessionDefaults } from "./session_config.ts";
+import { ClosedError, explain, isTimeout, type JsonRpcPeer, reasonOf, request } from "./json_rpc.ts";
+import {
+  type Ask,
+  choicesOf,
+  SessionConfig,
+  type SessionDefaults,
+  type SettingWarning,
+} from "./session_config.ts";
+import type { AgentLifecycleEvent } from "./lifecycle.ts";
 import {
   type AuthMethod,
   type InitializeResult,
@@ -54,6 +61,7 @@ export interface HandshakeOptions {
   /** Names of the variables in the agent's environment: a log-in by variable needs no person. */
   readonly variables: ReadonlySet<string>;
   readonly log: Log;
+  readonly onLifecycle?: ((event: AgentLifecycleEvent) => void) | undefined;
 }
 
 /** How sessions are set up, with what is known of the agent from before. */
@@ -73,7 +81,7 @@ export interface SessionCallbacks<S> {
 export interface NewSession<S> {
   readonly session: S;
   /** What could not be as it was configured, in words. */
-  readonly warnings: readonly string[];
+  readonly warnings: readonly SettingWarning[];
 }
 
 /** Sets up one running agent and its sessions. Made by {@linkcode Handshake.begin}. */
@@ -84,7 +92,7 @@ export class Handshake {
   readonly #options: HandshakeContext;
   readonly #times: AgentTimes;
   readonly #place: { readonly cwd: string; readonly mcpServers: readonly McpServer[] };
-  readonly #serverWarnings: readonly string[];
+  readonly #serverWarnings: readonly SettingWarning[];
   readonly #warned = new Set<string>();
   /** What changes settings, of which the last request was not answered in time, nor since: each is one of a few. */
   readonly #unanswered = new Set<string>();
@@ -97,7 +105,7 @@ export class Handshake {
     };
     const ms = this.#unanswered.has(method) ? againMs : resumeMs;
     try {
-      await request(this.#peer, { method, params, ms, read: answered, late: answered });
+      await request(this.#peer, { method, params, timeoutMs: ms, read: answered, onLate: answered });
     } catch (error) {
       if (isTimeout(error)) this.#unanswered.add(method);
       else this.#unanswered.delete(method);
@@ -122,7 +130,10 @@ export class Handshake {
       methods: capabilities.authMethods,
       variables: options.variables,
       log: options.log,
-      authenticate: (methodId) => this.#ask("authenticate", { methodId }, times.setupMs),
+      authenticate: (methodId) => {
+        options.onLifecycle?.({ type: "authenticating", methodId });
+        return this.#ask("authenticate", { methodId }, times.setupMs);
+      },
     });
   }
 
@@ -141,7 +152,12 @@ export class Handshake {
         clientInfo: { name: "oab-vtuber", title: "oab-vtuber", version },
       };
       const { setupMs: ms } = times;
-      result = await request(peer, { method: "initialize", params, ms, read: parseInitializeResult });
+      result = await request(peer, {
+        method: "initialize",
+        params,
+        timeoutMs: ms,
+        read: parseInitializeResult,
+      });
     } catch (error) {
       throw unavailable(error);
     }
@@ -149,11 +165,13 @@ export class Handshake {
       throw new AppError(
         "agent_unavailable",
         `The agent speaks version ${result.protocolVersion} of the Agent Client Protocol, not ${PROTOCOL_VERSION}.`,
+        { reason: "protocol_version" },
       );
     }
     const capabilities = capabilitiesOf(result);
     const { agent, accepts, canResume } = capabilities;
     log.info("agent ready", { program: agent?.name, version: agent?.version, accepts, canResume });
+    options.onLifecycle?.({ type: "ready", name: agent?.name, version: agent?.version });
     return new Handshake(peer, options, times, capabilities);
   }
 
@@ -175,9 +193,9 @@ export class Handshake {
         request(this.#peer, {
           method: "session/new",
           params: this.#place,
-          ms: this.#times.setupMs,
+          timeoutMs: this.#times.setupMs,
           read: read(adopt.made),
-          late: attempt(read(adopt.late)),
+          onLate: attempt(read(adopt.late)),
         })
       );
       const warnings = await this.#configure(chosen);
@@ -212,9 +230,9 @@ export class Handshake {
         request(this.#peer, {
           method: `session/${canResume}`,
           params: { sessionId: id, ...this.#place },
-          ms: this.#times.resumeMs,
+          timeoutMs: this.#times.resumeMs,
           read: read(adopt.made),
-          late: read(adopt.late),
+          onLate: read(adopt.late),
         })
       );
       await this.#configure(chosen);
@@ -237,7 +255,7 @@ export class Handshake {
   }
 
   /** What cannot be set is a warning: a session of another mode is better than none. */
-  async #configure(chosen: SessionConfig): Promise<readonly string[]> {
+  async #configure(chosen: SessionConfig): Promise<readonly SettingWarning[]> {
     const { resumeMs } = this.#times;
     const over = new AbortController();
     const timer = setTimeout(
@@ -247,15 +265,16 @@ export class Handshake {
     const told = await chosen.configure(this.#options, over.signal).finally(() => clearTimeout(timer));
     const warnings = [...this.#serverWarnings, ...told];
     for (const warning of warnings) {
-      if (this.#warned.has(warning) || this.#warned.size >= MAX_WARNED) continue;
-      this.#warned.add(warning);
-      this.#options.log.warn(warning);
+      const { text } = warning;
+      if (this.#warned.has(text) || this.#warned.size >= MAX_WARNED) continue;
+      this.#warned.add(text);
+      this.#options.log.warn(text);
     }
     return warnings;
   }
 
   #ask(method: string, params: unknown, ms: number): Promise<unknown> {
-    return request(this.#peer, { method, params, ms, read: (result) => result });
+    return request(this.#peer, { method, params, timeoutMs: ms, read: (result) => result });
   }
 }
 
@@ -275,7 +294,7 @@ function unavailable(error: unknown): AppError {
   const message = error instanceof ClosedError
     ? "The agent ended before it was ready."
     : `The agent could not be used: ${explain(error)}`;
-  return new AppError("agent_unavailable", message, { cause: error });
+  return new AppError("agent_unavailable", message, { cause: error, reason: reasonOf(error) });
 }
 
 /** What an agent can do. */
@@ -314,12 +333,15 @@ export function capabilitiesOf(result: InitializeResult): Capabilities {
 export function usableServers(
   servers: readonly McpServer[],
   mcp: Capabilities["mcp"],
-): { usable: McpServer[]; warnings: string[] } {
+): { usable: McpServer[]; warnings: SettingWarning[] } {
   const usable = servers.filter((server) => !("type" in server) || mcp[server.type]);
-  const warnings = servers.flatMap((server) =>
-    !("type" in server) || mcp[server.type] ? [] : [
-      `The MCP server "${server.name}" is left out: the agent does not connect to servers by ${server.type}.`,
-    ]
+  const warnings = servers.flatMap((server): SettingWarning[] =>
+    !("type" in server) || mcp[server.type] ? [] : [{
+      setting: "mcp_servers",
+      name: server.name,
+      text:
+        `The MCP server "${server.name}" is left out: the agent does not connect to servers by ${server.type}.`,
+    }]
   );
   return { usable, warnings };
 }

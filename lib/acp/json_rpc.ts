@@ -5,7 +5,7 @@
  * @module
  */
 
-import { AppError, messageOf } from "../core/errors.ts";
+import { AppError, type ErrorReason, messageOf } from "../core/errors.ts";
 import { type LineReader, readLines } from "./ndjson.ts";
 
 /** Characters of a line that is accepted: an agent that sends more is cut off. */
@@ -22,13 +22,13 @@ const MAX_PENDING = 1_000;
 /** What a peer does with what comes in. */
 export interface PeerHandlers {
   /** A notification. Called synchronously, in order; it must not throw. */
-  notification(method: string, params: unknown): void;
+  onNotification(method: string, params: unknown): void;
   /**
    * A request. What it gives, or resolves to, is the answer; an {@linkcode RpcError} that it throws is the error
    * answered.
    * The signal aborts when the other end takes the request back (`$/cancel_request`) or the connection closes.
    */
-  request(method: string, params: unknown, signal: AbortSignal): unknown;
+  onRequest(method: string, params: unknown, signal: AbortSignal): unknown;
   /** A line that is no JSON-RPC message: skipped, but said. */
   onInvalidLine(line: string, why: string): void;
 }
@@ -40,11 +40,11 @@ export interface PeerStreams {
 }
 
 /** A request on its way. */
-export interface Pending {
+export interface PendingRequest {
   /** Resolves when the request was written, rejects when it could not be. */
   readonly sent: Promise<void>;
   /** Nobody wants the answer any more: one that still comes is skipped, and nothing is kept for it. */
-  forget(): void;
+  discard(): void;
 }
 
 type RequestId = string | number;
@@ -109,15 +109,15 @@ export class JsonRpcPeer implements AsyncDisposable {
   }
 
   /** Asks, and calls `settle` synchronously, in the order of the lines, when the answer comes. */
-  call(method: string, params: unknown, settle: Settle): Pending {
+  call(method: string, params: unknown, settle: Settle): PendingRequest {
     if (this.closed.aborted) {
       settle.reject(this.closed.reason);
-      return { sent: Promise.reject(this.closed.reason), forget() {} };
+      return { sent: Promise.reject(this.closed.reason), discard() {} };
     }
     if (this.#pending.size >= MAX_PENDING) {
       const error = new ClosedError("The other end does not answer: too many requests wait for it.");
       settle.reject(error);
-      return { sent: Promise.reject(error), forget() {} };
+      return { sent: Promise.reject(error), discard() {} };
     }
     const id = this.#nextId++;
     this.#pending.set(id, settle);
@@ -126,7 +126,7 @@ export class JsonRpcPeer implements AsyncDisposable {
     sent.catch((error: ClosedError) => {
       if (this.#pending.delete(id)) settle.reject(error);
     });
-    return { sent, forget: () => void this.#pending.delete(id) };
+    return { sent, discard: () => void this.#pending.delete(id) };
   }
 
   /** Tells, without an answer. */
@@ -194,7 +194,7 @@ export class JsonRpcPeer implements AsyncDisposable {
       if (id !== undefined) this.#incoming.get(id)?.abort(new RpcError(RPC.cancelled, "Cancelled."));
       return;
     }
-    this.#handlers.notification(method, params);
+    this.#handlers.onNotification(method, params);
   }
 
   #asked(id: unknown, method: string, params: unknown): void {
@@ -213,7 +213,7 @@ export class JsonRpcPeer implements AsyncDisposable {
       this.#incoming.delete(id);
       this.#send({ jsonrpc: "2.0", id, ...body }).catch(() => {});
     };
-    Promise.try(() => this.#handlers.request(method, params, controller.signal)).then(
+    Promise.try(() => this.#handlers.onRequest(method, params, controller.signal)).then(
       (result) => answer({ result: result ?? {} }),
       (error) =>
         answer({
@@ -337,11 +337,11 @@ export interface JsonRpcRequest<T> {
   readonly method: string;
   readonly params: unknown;
   /** How long the answer is waited for, in milliseconds. */
-  readonly ms: number;
+  readonly timeoutMs: number;
   /** Called with the answer as it comes, before anything that the agent says behind it. */
   read(result: unknown): T;
   /** Called with an answer that comes too late; without it, nothing is kept for such an answer. */
-  late?(result: unknown): void;
+  onLate?(result: unknown): void;
 }
 
 /** No answer came in time. */
@@ -357,13 +357,13 @@ export class TimeoutError extends Error {
  */
 export function request<T>(
   peer: JsonRpcPeer,
-  { method, params, ms, read, late }: JsonRpcRequest<T>,
+  { method, params, timeoutMs: ms, read, onLate: late }: JsonRpcRequest<T>,
 ): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   let isLate = false;
   const timer = setTimeout(() => {
     isLate = true;
-    if (!late) asked.forget();
+    if (!late) asked.discard();
     reject(new TimeoutError(`The agent did not answer ${method} within ${ms / 1000} seconds.`));
   }, ms);
   const asked = peer.call(method, params, {
@@ -388,6 +388,13 @@ export function request<T>(
 /** Whether it failed because no answer came in time: asked once more, the agent would let it wait as long. */
 export function isTimeout(error: unknown): boolean {
   return error instanceof TimeoutError || error instanceof AppError && error.cause instanceof TimeoutError;
+}
+
+/** The reason of the {@linkcode AppError} that a failed request leads to. */
+export function reasonOf(error: unknown): ErrorReason | undefined {
+  if (error instanceof AppError) return error.reason;
+  if (error instanceof ClosedError) return "exited";
+  return error instanceof TimeoutError ? "timeout" : undefined;
 }
 
 /** Why a request failed, in the agent's words where it has some. */

@@ -43,7 +43,7 @@ export function evaluatePolicy(policy: PermissionPolicy, kind: ToolKind): "allow
 }
 
 /** What is asked of a person about a tool. */
-export function questionOf({ toolCall, options }: PermissionRequest, tool: ToolCall): PermissionQuestion {
+export function toQuestion({ toolCall, options }: PermissionRequest, tool: ToolCall): PermissionQuestion {
   return {
     tool,
     detail: detailOf(toolCall),
@@ -52,7 +52,7 @@ export function questionOf({ toolCall, options }: PermissionRequest, tool: ToolC
 }
 
 /** The answer that chooses this option; `cancelled` if the agent offers none that fits. */
-export function outcomeOf(option: PermissionOption | undefined): PermissionOutcome {
+export function toOutcome(option: PermissionOption | undefined): PermissionOutcome {
   return option ? { outcome: "selected", optionId: option.id } : { outcome: "cancelled" };
 }
 

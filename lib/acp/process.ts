@@ -3,7 +3,13 @@
 import { settlesWithin } from "../core/deadline.ts";
 import type { Log } from "../core/log.ts";
 import { AppError, messageOf } from "../core/errors.ts";
-import { descendantsOf, listProcesses, MARK_VARIABLE, type ProcessRef, stillThere } from "./process_tree.ts";
+import {
+  findDescendants,
+  listProcesses,
+  MARK_VARIABLE,
+  type ProcessRef,
+  stillRunning,
+} from "./process_tree.ts";
 import { readLines } from "./ndjson.ts";
 import type { PeerStreams } from "./json_rpc.ts";
 import type { Redact } from "./json_rpc.ts";
@@ -14,7 +20,7 @@ const STDERR_LINES = 20;
 const STDERR_LINE_CHARS = 1024 * 1024;
 
 /** What is started. */
-export interface Launch {
+export interface LaunchOptions {
   readonly command: string;
   readonly args: readonly string[];
   /** The agent's folder; absolute. */
@@ -41,6 +47,8 @@ export const STOP_TIMES: StopTimes = { endMs: 1_000, termMs: 3_000 };
 export interface AgentProcess extends PeerStreams {
   /** Resolves when it ended, to how: `exited with code 1`. */
   readonly exited: Promise<string>;
+  /** Whether this program sent it a signal to end. */
+  readonly wasSignalled?: boolean;
   /** The last lines of its stderr. */
   stderrTail(): readonly string[];
   /**
@@ -57,7 +65,7 @@ export interface AgentProcess extends PeerStreams {
  *
  * @throws {AppError} `agent_unavailable` if it cannot be started.
  */
-export function launch(options: Launch, log: Log, times = STOP_TIMES): AgentProcess {
+export function launch(options: LaunchOptions, log: Log, times = STOP_TIMES): AgentProcess {
   const mark = crypto.randomUUID();
   const child = spawn(options, mark);
   const group = Deno.build.os === "windows" ? child.pid : -child.pid;
@@ -75,7 +83,9 @@ export function launch(options: Launch, log: Log, times = STOP_TIMES): AgentProc
     signal ? `was ended by ${signal}` : `exited with code ${code}`
   );
 
+  let wasSignalled = false;
   function signal(target: number, name: Deno.Signal): void {
+    wasSignalled = true;
     try {
       Deno.kill(target, name);
     } catch {
@@ -84,7 +94,7 @@ export function launch(options: Launch, log: Log, times = STOP_TIMES): AgentProc
   }
 
   let stopping: Promise<void> | undefined;
-  const descendants = async () => descendantsOf(child.pid, await listProcesses(mark));
+  const descendants = async () => findDescendants(child.pid, await listProcesses(mark));
 
   async function stop(endInput: () => void): Promise<void> {
     const seen = await descendants();
@@ -107,7 +117,7 @@ export function launch(options: Launch, log: Log, times = STOP_TIMES): AgentProc
     if (Deno.build.os === "windows") return await killTree(child.pid);
     signal(group, "SIGKILL");
     const rows = await listProcesses(mark);
-    for (const { pid } of [...descendantsOf(child.pid, rows), ...stillThere(seen, rows)]) {
+    for (const { pid } of [...findDescendants(child.pid, rows), ...stillRunning(seen, rows)]) {
       signal(pid, "SIGKILL");
     }
   }
@@ -116,13 +126,16 @@ export function launch(options: Launch, log: Log, times = STOP_TIMES): AgentProc
     readable: child.stdout,
     writable: child.stdin,
     exited,
+    get wasSignalled() {
+      return wasSignalled;
+    },
     stderrTail: () => tail,
     stop: (endInput = () => {}) => stopping ??= stop(endInput),
     kill: () => signal(group, "SIGKILL"),
   };
 }
 
-function spawn({ command, args, cwd, env }: Launch, mark: string): Deno.ChildProcess {
+function spawn({ command, args, cwd, env }: LaunchOptions, mark: string): Deno.ChildProcess {
   try {
     return new Deno.Command(command, {
       args: [...args],

@@ -75,7 +75,7 @@ export function parsePs(text: string): ProcessRow[] {
 }
 
 /** Those of the rows that descend from `root` or a marked one, and the marked ones; not `root` itself. */
-export function descendantsOf(root: number, rows: readonly ProcessRow[]): ProcessRef[] {
+export function findDescendants(root: number, rows: readonly ProcessRow[]): ProcessRef[] {
   const children = Map.groupBy(rows, (row) => row.parent);
   const found = new Map<number, ProcessRow>();
   const look = [...rows.filter((row) => row.marked), ...(children.get(root) ?? [])];
@@ -88,7 +88,7 @@ export function descendantsOf(root: number, rows: readonly ProcessRow[]): Proces
 }
 
 /** Those that were seen before and are still among the rows, the same process and not a later one of its number. */
-export function stillThere(seen: readonly ProcessRef[], rows: readonly ProcessRow[]): ProcessRef[] {
+export function stillRunning(seen: readonly ProcessRef[], rows: readonly ProcessRow[]): ProcessRef[] {
   const started = new Map(rows.map((row) => [row.pid, row.started]));
   return seen.filter(({ pid, started: then }) => started.get(pid) === then);
 }

@@ -11,10 +11,10 @@ import { ClosedError, explain, type JsonRpcPeer, RPC, RpcError } from "./json_rp
 import {
   AlwaysDecisions,
   evaluatePolicy,
-  outcomeOf,
   type PermissionOutcome,
   type PermissionPolicy,
-  questionOf,
+  toOutcome,
+  toQuestion,
 } from "./permission.ts";
 import type { SessionConfig } from "./session_config.ts";
 import { UpdateTranslator } from "./update.ts";
@@ -23,7 +23,7 @@ import { parsePromptResult, parseSessionUpdate, type PermissionRequest, type Ses
 /** What a session needs of its connection. */
 export interface SessionDeps {
   readonly peer: JsonRpcPeer;
-  readonly accepts: PromptCapabilities;
+  readonly promptCapabilities: PromptCapabilities;
   readonly permissions: PermissionPolicy;
   /** Where a person is asked. */
   readonly broker: Pick<PermissionBroker, "ask">;
@@ -33,17 +33,17 @@ export interface SessionDeps {
   /** Whether a path exists, seen from the session's working directory. */
   pathExists(path: string): boolean;
   /** How long an agent may take to read a prompt, in milliseconds. */
-  readonly promptMs: number;
+  readonly promptTimeoutMs: number;
   /** How long an agent may take to answer a cancelled prompt, in milliseconds. */
   readonly cancelGraceMs: number;
   /** The failure that tells how to log in to the agent. */
-  loginNeeded(why: string): AppError;
+  authRequired(why: string): AppError;
   /** The agent did not read or answer in that time; `why` says which. */
-  stuck(session: AcpSession, why: string): void;
+  onUnresponsive(session: AcpSession, why: string): void;
   /** A prompt was answered, or can no longer be. */
-  promptEnded(session: AcpSession, answered: boolean): void;
+  onPromptEnd(session: AcpSession, answered: boolean): void;
   /** The session serves no more; it may still be busy. */
-  closed(session: AcpSession): void;
+  onClose(session: AcpSession): void;
 }
 
 /** The prompt that is running. */
@@ -64,7 +64,7 @@ export class AcpSession implements Session {
   readonly promptCapabilities: PromptCapabilities;
   readonly closed: AbortSignal;
   /** Its model and its mode. */
-  readonly chosen: SessionConfig;
+  readonly config: SessionConfig;
 
   readonly #link: SessionDeps;
   readonly #closing = new AbortController();
@@ -75,29 +75,29 @@ export class AcpSession implements Session {
 
   constructor(id: SessionId, chosen: SessionConfig, link: SessionDeps) {
     this.id = id;
-    this.chosen = chosen;
-    this.promptCapabilities = link.accepts;
+    this.config = chosen;
+    this.promptCapabilities = link.promptCapabilities;
     this.closed = AbortSignal.any([link.peer.closed, this.#closing.signal]);
     this.#link = link;
   }
 
   /** Whether a prompt is running. */
-  get busy(): boolean {
+  get isBusy(): boolean {
     return this.#running !== undefined;
   }
 
   /** Settles when the prompts that were put have ended. */
-  get ended(): Promise<void> {
+  get idle(): Promise<void> {
     return this.#queue;
   }
 
   get model(): string | undefined {
-    return this.chosen.model;
+    return this.config.model;
   }
 
   async setModel(model: string | undefined): Promise<void> {
-    if (this.closed.aborted) throw sessionGone();
-    await this.chosen.choose(model);
+    if (this.closed.aborted) throw sessionClosedError();
+    await this.config.choose(model);
   }
 
   async prompt(blocks: readonly PromptBlock[], reader: TurnReader): Promise<RunningPrompt> {
@@ -107,7 +107,7 @@ export class AcpSession implements Session {
     await before;
     if (this.closed.aborted) {
       done();
-      throw sessionGone();
+      throw sessionClosedError();
     }
     const running: Running = {
       reader,
@@ -132,9 +132,9 @@ export class AcpSession implements Session {
       },
     });
     try {
-      if (!await settlesWithin(this.#link.promptMs, sent)) {
-        this.#link.stuck(this, "the agent does not read a prompt");
-        throw new Error(`It was not read within ${this.#link.promptMs / 1000} seconds.`);
+      if (!await settlesWithin(this.#link.promptTimeoutMs, sent)) {
+        this.#link.onUnresponsive(this, "the agent does not read a prompt");
+        throw new Error(`It was not read within ${this.#link.promptTimeoutMs / 1000} seconds.`);
       }
     } catch (error) {
       if (this.#running === running) this.#end(running, [], false);
@@ -156,11 +156,11 @@ export class AcpSession implements Session {
     if (this.closed.aborted) return;
     this.#closing.abort();
     if (this.#running) this.#cancel(this.#running);
-    this.#link.closed(this);
+    this.#link.onClose(this);
   }
 
   /** Not for callers: a `session/update` came. What is said outside a prompt belongs to no turn. */
-  update(update: unknown): void {
+  onUpdate(update: unknown): void {
     const running = this.#running;
     if (running === undefined) {
       if ((update as { sessionUpdate?: unknown }).sessionUpdate === "config_option_update") {
@@ -177,14 +177,14 @@ export class AcpSession implements Session {
    *
    * @param signal The agent takes the request back.
    */
-  permission(
+  onPermissionRequest(
     request: PermissionRequest,
     signal: AbortSignal,
   ): PermissionOutcome | Promise<PermissionOutcome> {
     const { toolCall } = request;
     const running = this.#running;
     if (running === undefined || running.cancelled) return { outcome: "cancelled" };
-    const event = running.translator.tool(toolCall);
+    const event = running.translator.upsertTool(toolCall);
     if (event) running.reader(event);
     const tool: ToolCall = event?.tool ?? running.translator.known(toolCall.toolCallId) ?? {
       id: toolCall.toolCallId as ToolCallId,
@@ -192,7 +192,7 @@ export class AcpSession implements Session {
       kind: "other",
       status: "pending",
     };
-    const question = questionOf(request, tool);
+    const question = toQuestion(request, tool);
     const shown = [toolCall.rawInput, toolCall.content, toolCall.locations];
     const policy = evaluatePolicy(this.#link.permissions, tool.kind);
     const verdict = policy === "ask" ? this.#remembered.decisionOf(question, shown) ?? "ask" : policy;
@@ -202,7 +202,7 @@ export class AcpSession implements Session {
       const why = policy === "ask" ? "a person said so for always" : "VTUBER_PERMISSIONS says so";
       this.#link.log.info(`refused a permission: ${why}`, this.#fields(tool));
     }
-    return outcomeOf(chooseOption(question.options, verdict));
+    return toOutcome(chooseOption(question.options, verdict));
   }
 
   async #ask(
@@ -220,13 +220,13 @@ export class AcpSession implements Session {
     if (resolution?.option) {
       if (!resolution.isOnce) this.#remembered.remember(question, resolution.option, shown);
       log.info(`a permission was ${resolution.outcome}`, { ...this.#fields(tool), by: resolution.by });
-      return outcomeOf(resolution.option);
+      return toOutcome(resolution.option);
     }
     if (resolution?.outcome !== "rejected") {
       const why = resolution ? "nobody answered in time" : "nobody is there to ask";
       log.info(`refused a permission: ${why}; VTUBER_PERMISSIONS=allow would give it`, this.#fields(tool));
     }
-    return outcomeOf(chooseOption(options, "reject"));
+    return toOutcome(chooseOption(options, "reject"));
   }
 
   #fields(tool: ToolCall): Record<string, unknown> {
@@ -235,14 +235,14 @@ export class AcpSession implements Session {
 
   #translate(running: Running, update: unknown): TurnEvent | undefined {
     const known = this.#read(update);
-    if (known) return running.translator.update(known);
+    if (known) return running.translator.translate(known);
     this.#link.log.debug("ignored an update of the agent", { update });
     return undefined;
   }
 
   #read(update: unknown): SessionUpdate | undefined {
     const known = parseSessionUpdate(update);
-    if (known?.sessionUpdate === "config_option_update") this.chosen.update(known.configOptions);
+    if (known?.sessionUpdate === "config_option_update") this.config.update(known.configOptions);
     return known;
   }
 
@@ -252,7 +252,7 @@ export class AcpSession implements Session {
     this.#link.peer.notify("session/cancel", { sessionId: this.id });
     running.leaving.abort("turn");
     running.timer = setTimeout(
-      () => this.#link.stuck(this, "the agent does not answer a cancelled prompt"),
+      () => this.#link.onUnresponsive(this, "the agent does not answer a cancelled prompt"),
       this.#link.cancelGraceMs,
     );
   }
@@ -273,7 +273,7 @@ export class AcpSession implements Session {
       const fields = { session: this.id, error: explain(error) };
       this.#link.log.warn("the agent answered a prompt with an error", fields);
     }
-    this.#end(running, failedEnding(error, running, this.#link.loginNeeded), !isGone);
+    this.#end(running, failedEnding(error, running, this.#link.authRequired), !isGone);
   }
 
   #end(running: Running, events: TurnEvent[], answered: boolean): void {
@@ -282,13 +282,13 @@ export class AcpSession implements Session {
     this.#running = undefined;
     for (const event of events) running.reader(event);
     running.done();
-    this.#link.promptEnded(this, answered);
+    this.#link.onPromptEnd(this, answered);
   }
 }
 
 function refuse(running: Running, { id }: ToolCall): void {
   running.refused = true;
-  running.translator.refuse(id);
+  running.translator.markRefused(id);
 }
 
 /** The token path: by far the most updates are text, and are recognised by hand instead of by a schema. */
@@ -314,7 +314,7 @@ export interface Ended {
 /** The end of a prompt that was answered. @throws {TypeError} if the answer cannot be read. */
 export function answeredEnding(result: unknown, { translator, cancelled, refused }: Ended): TurnEvent[] {
   const { stopReason, usage } = parsePromptResult(result);
-  const events = translator.close(stopReason === "end_turn" ? "completed" : "failed");
+  const events = translator.closeTools(stopReason === "end_turn" ? "completed" : "failed");
   if (usage) events.push({ type: "usage", usage });
   if (stopReason === "cancelled" && refused && !cancelled) {
     events.push(failed("agent_cancelled", "The agent stopped, because it was refused a permission."));
@@ -330,7 +330,7 @@ export function failedEnding(
   { translator, cancelled }: Ended,
   loginNeeded: (why: string) => AppError,
 ): TurnEvent[] {
-  const tools = translator.close("failed");
+  const tools = translator.closeTools("failed");
   if (error instanceof ClosedError) {
     return [...tools, failed("agent_crashed", "The agent's process ended in the middle of the turn.")];
   }
@@ -344,7 +344,7 @@ export function failedEnding(
 }
 
 /** The failure of whoever asks something of a session that is closed. */
-export function sessionGone(): AppError {
+export function sessionClosedError(): AppError {
   return new AppError("agent_unavailable", "The agent's session is gone.", { retryAfterSecs: 1 });
 }
 

@@ -4,7 +4,7 @@ import { abortable } from "../core/abortable.ts";
 import { AppError, messageOf } from "../core/errors.ts";
 import type { AgentModel } from "../turn/agent.ts";
 import { ClosedError, explain, RpcError } from "./json_rpc.ts";
-import { sessionGone } from "./session.ts";
+import { sessionClosedError } from "./session.ts";
 import { type ConfigOption, parseSessionSettings, type SessionSettings } from "./wire.ts";
 
 /** Asks the agent for something; `read` is called with the answer, early or late, before what comes behind it. */
@@ -16,6 +16,16 @@ export interface SessionPreferences {
   readonly mode?: string | undefined;
   /** A model, by its id or name. */
   readonly model?: string | undefined;
+}
+
+/** A configured value that an agent does not take. */
+export interface SettingWarning {
+  /** The key in the agent's table of config.toml. */
+  readonly setting: "mcp_servers" | "model" | "mode";
+  /** The value, or the name of the MCP server. */
+  readonly name: string;
+  /** The reason, as a sentence for people. */
+  readonly text: string;
 }
 
 /** The model and the mode of a session, kept right as the agent tells of them. */
@@ -83,7 +93,7 @@ export class SessionConfig {
    *
    * @param signal Its time is over: nothing more is sent.
    */
-  configure(wanted: SessionPreferences, signal: AbortSignal): Promise<string[]> {
+  configure(wanted: SessionPreferences, signal: AbortSignal): Promise<SettingWarning[]> {
     return this.#inTurn(() => this.#configure(wanted, signal));
   }
 
@@ -115,24 +125,25 @@ export class SessionConfig {
     try {
       await this.#set(choice, model);
     } catch (error) {
-      if (error instanceof ClosedError) throw sessionGone();
+      if (error instanceof ClosedError) throw sessionClosedError();
       throw new AppError("agent_error", untaken("model", model, error), { cause: error });
     }
   }
 
-  async #configure({ mode, model }: SessionPreferences, signal: AbortSignal): Promise<string[]> {
-    const warnings: string[] = [];
+  async #configure({ mode, model }: SessionPreferences, signal: AbortSignal): Promise<SettingWarning[]> {
+    const warnings: SettingWarning[] = [];
     if (mode !== undefined) {
-      warnings.push(...await this.#setFirst(this.#modes, mode, notOffered("mode", mode, this.modes), signal));
+      const text = await this.#setFirst(this.#modes, mode, notOffered("mode", mode, this.modes), signal);
+      if (text !== undefined) warnings.push({ setting: "mode", name: mode, text });
     }
     if (model !== undefined) {
       const choices = this.#models ? [this.#models] : [];
       const unknown = this.#models || this.#isKnown
         ? notOffered("model", model, this.models)
         : `The model "${model}" was not asked for: the agent does not tell what it has for a session from before.`;
-      const refused = await this.#setFirst(choices, model, unknown, signal);
-      warnings.push(...refused);
-      if (refused.length === 0) this.#usual = this.model;
+      const text = await this.#setFirst(choices, model, unknown, signal);
+      if (text !== undefined) warnings.push({ setting: "model", name: model, text });
+      else this.#usual = this.model;
     }
     return warnings;
   }
@@ -143,23 +154,23 @@ export class SessionConfig {
     wanted: string,
     unknown: string,
     signal: AbortSignal,
-  ): Promise<string[]> {
+  ): Promise<string | undefined> {
     for (const choice of choices) {
       const value = choice.current === wanted ? wanted : find(choice, wanted);
       if (value === undefined) continue;
       if (signal.aborted) {
-        return [`The agent was not asked for the ${choice.kind} "${wanted}": ${messageOf(signal.reason)}`];
+        return `The agent was not asked for the ${choice.kind} "${wanted}": ${messageOf(signal.reason)}`;
       }
       try {
         if (choice.current !== value) await this.#set(choice, value, signal);
-        return [];
+        return undefined;
       } catch (error) {
         // It may still be taken.
         if (choice.kind === "model" && !(error instanceof RpcError)) this.#usual = value;
-        return [untaken(choice.kind, wanted, error)];
+        return untaken(choice.kind, wanted, error);
       }
     }
-    return [unknown];
+    return unknown;
   }
 
   async #set(choice: Choice, value: string, signal?: AbortSignal): Promise<void> {

@@ -24,7 +24,7 @@ export class UpdateTranslator {
   readonly #refused = new Set<ToolCallId>();
 
   /** The event that this update is, if it is one. */
-  update(update: SessionUpdate): TurnEvent | undefined {
+  translate(update: SessionUpdate): TurnEvent | undefined {
     switch (update.sessionUpdate) {
       case "agent_message_chunk":
         return spoken("text", update.content);
@@ -32,7 +32,7 @@ export class UpdateTranslator {
         return spoken("thought", update.content);
       case "tool_call":
       case "tool_call_update":
-        return this.tool(update);
+        return this.upsertTool(update);
       case "plan":
         return { type: "plan", entries: update.entries };
       // Known, and nobody's business here: replayed history, menus, modes, titles, context size, notices, housekeeping.
@@ -52,17 +52,17 @@ export class UpdateTranslator {
   }
 
   /** Takes in what is new of a tool call (an upsert); the event carries the whole, or nothing if nothing changed. */
-  tool(fields: ToolFields): Extract<TurnEvent, { type: "tool" }> | undefined {
+  upsertTool(fields: ToolFields): Extract<TurnEvent, { type: "tool" }> | undefined {
     const id = fields.toolCallId as ToolCallId;
-    const known = this.#tools.get(id);
+    const toolCall = this.#tools.get(id);
     const tool: ToolCall = {
       id,
-      title: fields.title || known?.title || "tool",
-      kind: fields.kind ?? known?.kind ?? "other",
-      status: fields.status ?? known?.status ?? "pending",
-      ...(known?.isSubagent || isSubagent(fields) ? { isSubagent: true } : {}),
+      title: fields.title || toolCall?.title || "tool",
+      kind: fields.kind ?? toolCall?.kind ?? "other",
+      status: fields.status ?? toolCall?.status ?? "pending",
+      ...(toolCall?.isSubagent || isSubagent(fields) ? { isSubagent: true } : {}),
     };
-    if (known && sameTool(known, tool)) return undefined;
+    if (toolCall && sameTool(toolCall, tool)) return undefined;
     this.#tools.set(id, tool);
     if (this.#tools.size > MAX_TOOLS) this.#forgetOldest();
     return { type: "tool", tool };
@@ -74,12 +74,12 @@ export class UpdateTranslator {
   }
 
   /** A tool call was not permitted: if the agent leaves it open, it has failed. */
-  refuse(id: string): void {
+  markRefused(id: string): void {
     if (this.#tools.has(id as ToolCallId)) this.#refused.add(id as ToolCallId);
   }
 
   /** The ends of the tools that the agent left open, `completed` or `failed`; those refused have failed. */
-  close(status: "completed" | "failed"): TurnEvent[] {
+  closeTools(status: "completed" | "failed"): TurnEvent[] {
     const open = [...this.#tools.values()].filter((tool) => isOpen(tool));
     const ends = open.map((tool): TurnEvent => ({
       type: "tool",

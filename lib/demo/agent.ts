@@ -54,12 +54,12 @@ export async function serveDemo(streams: PeerStreams, options: DemoOptions = DEM
   };
   const peer: JsonRpcPeer = new JsonRpcPeer(streams, {
     onInvalidLine() {},
-    notification(method, params) {
+    onNotification(method, params) {
       if (method === "session/cancel") {
         sessions.get((params as { sessionId?: string } | undefined)?.sessionId ?? "")?.cancel?.abort();
       }
     },
-    async request(method, params) {
+    async onRequest(method, params) {
       switch (method) {
         case "initialize":
           await sleep(options.startMs);

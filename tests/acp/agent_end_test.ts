@@ -12,7 +12,7 @@ import {
   script,
   SHORT,
 } from "../support/harness/agent_process_harness.ts";
-import { Recorder } from "../support/harness/json_rpc_harness.ts";
+import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
 import { NOBODY } from "../support/harness/no_broker.ts";
 
 const WINDOWS = Deno.build.os === "windows";
@@ -51,7 +51,7 @@ Deno.test("AcpAgent: an agent that exits in a turn fails it after all that it sa
     },
   );
   assertEquals(heard.briefs, ["text famous ", "text last words", "failure agent_crashed"]);
-  const { fields } = await house.recorder.until("the agent died before it was of use");
+  const { fields } = await house.recorder.waitFor("the agent died before it was of use");
   assertEquals(fields.how, "exited with code 3");
 });
 
@@ -84,7 +84,7 @@ Deno.test("AcpAgent: early deaths make the next start wait, and after three it i
   }
   const refused = await failureOf(house.agent.newSession());
   assertEquals([refused.retryAfterSecs, house.agent.state, house.links.length], [2, "failing", 3]);
-  const { fields } = await house.recorder.until("the agent died before it was of use");
+  const { fields } = await house.recorder.waitFor("the agent died before it was of use");
   assertEquals([fields.how, fields.stderr], ["exited with code 7", ["no licence"]]);
   house.options = {};
   house.nowMs += A_WHILE_MS;
@@ -93,7 +93,7 @@ Deno.test("AcpAgent: early deaths make the next start wait, and after three it i
 });
 
 Deno.test("AcpAgent: a program that is not there", async () => {
-  const recorder = new Recorder();
+  const recorder = new LogRecorder();
   await using agent = new AcpAgent({
     name: "missing",
     program: "agent",
@@ -190,7 +190,7 @@ Deno.test("AcpAgent: dispose while the agent starts", async () => {
 Deno.test("AcpAgent: dispose while a session is opened", async () => {
   const house = new FakeHouse({ sessionDelayMs: 3_600_000 });
   const opening = failureOf(house.agent.newSession());
-  await house.recorder.until("agent ready");
+  await house.recorder.waitFor("agent ready");
   await house[Symbol.asyncDispose]();
   assertEquals((await opening).code, "shutting_down");
 });

@@ -37,7 +37,7 @@ Deno.test("AcpAgent: a turn, from the start of the agent to its end", async () =
     "usage 3+4",
     "end max_tokens",
   ]);
-  assertEquals(house.recorder.of("skipped a line of the agent").length, 1);
+  assertEquals(house.recorder.matching("skipped a line of the agent").length, 1);
 });
 
 Deno.test("AcpAgent: blocks reach the agent as they are", async () => {
@@ -250,8 +250,8 @@ Deno.test("AcpAgent: a session that is closed is closed at the agent's too", asy
 Deno.test("AcpAgent: what the agent says on stderr is in the log", async () => {
   await using house = new FakeHouse({ stderr: "a warning\n" });
   await house.agent.newSession();
-  const { fields } = await house.recorder.until("agent stderr");
+  const { fields } = await house.recorder.waitFor("agent stderr");
   assertEquals(fields.line, "a warning");
-  const ready = await house.recorder.until("agent ready");
+  const ready = await house.recorder.waitFor("agent ready");
   assert(isObject(ready.fields) && ready.fields.program === "fake-agent");
 });

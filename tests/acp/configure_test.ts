@@ -145,7 +145,7 @@ Deno.test("Setup: what the agent refuses is a warning, and the session serves", 
   await session.prompt(GO, heard.reader);
   assertEquals([await heard.last(), session.model], ["end end_turn", "a"]);
   for (const what of ['mode "code"', 'model "b"']) {
-    assertStringIncludes((await house.recorder.until(new RegExp(what))).message, "Not today.");
+    assertStringIncludes((await house.recorder.waitFor(new RegExp(what))).message, "Not today.");
   }
 });
 
@@ -155,7 +155,7 @@ Deno.test("Setup: an agent that does not answer is not waited for", async () => 
     times: { setupMs: 60_000, resumeMs: 10, cancelMs: 60_000 },
   });
   await house.agent.newSession();
-  const { message } = await house.recorder.until(/mode "code"/);
+  const { message } = await house.recorder.waitFor(/mode "code"/);
   assertStringIncludes(message, "It is not known whether the agent took the");
 });
 
@@ -237,8 +237,8 @@ Deno.test("Setup: behind a mode that takes too long, no model is asked for", asy
   await settled();
   assertEquals(house.running.said(...SETS), ["session/set_mode code", "session/set_model c"]);
   assertEquals(session.model, "c");
-  assertStringIncludes((await house.recorder.until(/mode "code"/)).message, "0.02 seconds");
-  assertStringIncludes((await house.recorder.until(/model "b"/)).message, "was not asked for");
+  assertStringIncludes((await house.recorder.waitFor(/mode "code"/)).message, "0.02 seconds");
+  assertStringIncludes((await house.recorder.waitFor(/model "b"/)).message, "was not asked for");
 });
 
 Deno.test("Setup: a model that takes too long serves when it comes, unless another was chosen", async () => {

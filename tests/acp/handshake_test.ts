@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import { failureOf, Heard, settled } from "../support/harness/turn_recorder.ts";
-import { rawAgent, Recorder } from "../support/harness/json_rpc_harness.ts";
+import { LogRecorder, rawAgent } from "../support/harness/json_rpc_harness.ts";
 import { AcpHouse, GO, type Handler, never } from "../support/agents/memory_acp_agent.ts";
 
 for (
@@ -146,16 +146,16 @@ Deno.test("Connection: a prompt that is answered with a log-in to make says how"
 });
 
 Deno.test("Connection: lines that are no messages are logged, cut, and nothing more", async () => {
-  const recorder = new Recorder();
+  const recorder = new LogRecorder();
   const { agent, end } = rawAgent(recorder);
   const opening = agent.newSession();
-  await end.say("npm warn", "x".repeat(10_000), {
-    id: (await end.next())?.id,
+  await end.send("npm warn", "x".repeat(10_000), {
+    id: (await end.receive())?.id,
     result: { protocolVersion: 1 },
   });
-  await end.say({ id: (await end.next())?.id, result: { sessionId: "s" } });
+  await end.send({ id: (await end.receive())?.id, result: { sessionId: "s" } });
   await opening;
-  const lines = recorder.of("skipped a line of the agent").map(({ fields }) => String(fields.line));
+  const lines = recorder.matching("skipped a line of the agent").map(({ fields }) => String(fields.line));
   assertEquals(lines.map((line) => [line.slice(0, 8), line.length]), [["npm warn", 8], ["xxxxxxxx", 200]]);
   await agent[Symbol.asyncDispose]();
 });

@@ -2,13 +2,13 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { logInvalidLines } from "../../lib/acp/ndjson.ts";
 import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import { failureOf, settled } from "../support/harness/turn_recorder.ts";
-import { Recorder } from "../support/harness/json_rpc_harness.ts";
+import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
 import { AcpHouse } from "../support/agents/memory_acp_agent.ts";
 
 const redact = (text: string) => text.replaceAll("secret", "***");
 
 Deno.test("skippedLines: five in a minute, and the next one tells how many there were besides", () => {
-  const recorder = new Recorder();
+  const recorder = new LogRecorder();
   let nowMs = 0;
   const skip = logInvalidLines(recorder.log, redact, () => nowMs);
   for (let count = 0; count < 100; count++) skip(`line ${count}`, "not JSON");
@@ -25,7 +25,7 @@ Deno.test("skippedLines: five in a minute, and the next one tells how many there
 });
 
 Deno.test("skippedLines: a secret that would be cut is hidden before", () => {
-  const recorder = new Recorder();
+  const recorder = new LogRecorder();
   logInvalidLines(recorder.log, redact, () => 0)("x".repeat(196) + "secret", "not JSON");
   assertEquals(recorder.entries.map(({ fields }) => fields.line), ["x".repeat(196) + "***"]);
 });
@@ -38,7 +38,7 @@ Deno.test("AcpAgent: what it says is told on without the secrets, in its failure
   }, { redact: redact });
   assertStringIncludes((await failureOf(house.agent.newSession())).message, "No account: the *** is wrong");
   house.running.babble("x".repeat(150) + "secret".repeat(20));
-  await house.recorder.until("skipped a line of the agent");
+  await house.recorder.waitFor("skipped a line of the agent");
   await settled();
   assertEquals(JSON.stringify(house.recorder.entries).includes("secret"), false);
 });
@@ -53,5 +53,5 @@ Deno.test("AcpAgent: what it writes is skipped without end, and said a few times
     house.running.die();
     await settled();
   }
-  assertEquals(house.recorder.of("skipped a line of the agent").length, 5);
+  assertEquals(house.recorder.matching("skipped a line of the agent").length, 5);
 });

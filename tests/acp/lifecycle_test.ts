@@ -5,20 +5,20 @@ import type { Session } from "../../lib/turn/agent.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import type { Json } from "../support/agents/scripted_agent.ts";
 import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
-import { crossed, memoryLink, RawEnd, Recorder } from "../support/harness/json_rpc_harness.ts";
+import { LogRecorder, memoryProcess, RawPeer, streamPair } from "../support/harness/json_rpc_harness.ts";
 import { AcpHouse, GO, never, untilCancelled, when } from "../support/agents/memory_acp_agent.ts";
 import { NOBODY } from "../support/harness/no_broker.ts";
 
 Deno.test("Connection: the end of one turn at shutdown is not the end of another's", async () => {
   const heard = [new Heard(), new Heard(), new Heard()];
-  const [mine, theirs] = crossed();
-  const end = new RawEnd(theirs);
+  const [mine, theirs] = streamPair();
+  const end = new RawPeer(theirs);
   const exited = Promise.withResolvers<string>();
   const agent = new AcpAgent({
     name: "raw",
     program: "agent",
     launch: () => ({
-      ...memoryLink(mine, () => {}),
+      ...memoryProcess(mine, () => {}),
       exited: exited.promise,
       stop(endInput) {
         endInput?.();
@@ -30,7 +30,7 @@ Deno.test("Connection: the end of one turn at shutdown is not the end of another
     broker: NOBODY,
     version: "1",
     variables: new Set(),
-    log: new Recorder().log,
+    log: new LogRecorder().log,
   });
   const asked: unknown[] = [];
   const answers: Readonly<Record<string, Json>> = {
@@ -39,11 +39,11 @@ Deno.test("Connection: the end of one turn at shutdown is not the end of another
   };
   /** Answers what comes until something of this method did. */
   const serveUntil = async (last: string) => {
-    for (let message = await end.next(); message !== undefined; message = await end.next()) {
+    for (let message = await end.receive(); message !== undefined; message = await end.receive()) {
       const { id, method } = message;
       if (method === "session/prompt") asked.push(id);
       const result = answers[String(method)];
-      if (result) await end.say({ id, result: { sessionId: `session-${id}`, ...result } });
+      if (result) await end.send({ id, result: { sessionId: `session-${id}`, ...result } });
       if (method === last) return;
     }
   };
@@ -62,7 +62,7 @@ Deno.test("Connection: the end of one turn at shutdown is not the end of another
   await serveUntil("the end of its input");
   // It was told to cancel, and its input has ended: it answers as long as it lives.
   for (const id of asked) {
-    await end.say({ id, result: { stopReason: "cancelled" } });
+    await end.send({ id, result: { stopReason: "cancelled" } });
     await settled();
   }
   exited.resolve("exited with code 0");
@@ -156,7 +156,7 @@ Deno.test("AcpAgent: an agent that does not answer a cancel serves no more, but 
   await second.prompt(GO, running.reader);
   await running.untilText("working");
   prompting.cancel();
-  await house.recorder.until(/does not answer a cancelled prompt/);
+  await house.recorder.waitFor(/does not answer a cancelled prompt/);
   const [old] = house.starts;
   house.handlers = {};
   house.nowMs += 60_000;
@@ -188,7 +188,7 @@ Deno.test("AcpAgent: a cancel that is answered late, but answered, keeps the age
   const prompting = await session.prompt(GO, heard.reader);
   await heard.untilText("working");
   prompting.cancel();
-  await house.recorder.until(/does not answer a cancelled prompt/);
+  await house.recorder.waitFor(/does not answer a cancelled prompt/);
   late.resolve();
   assertEquals(await heard.last(), "end cancelled");
 });

@@ -1,9 +1,9 @@
 import { assertEquals } from "@std/assert";
 import {
   evaluatePolicy,
-  outcomeOf,
   PERMISSION_POLICIES,
   type PermissionPolicy,
+  toOutcome,
 } from "../../lib/acp/permission.ts";
 import { TOOL_KINDS, type ToolKind } from "../../lib/turn/event.ts";
 import { chooseOption, type Decision, type PermissionOption } from "../../lib/turn/permission.ts";
@@ -87,7 +87,7 @@ const CHOICES: readonly (readonly [string, readonly PermissionOption[], unknown,
   ],
 ];
 const chosen = (options: readonly PermissionOption[], decision: Decision) =>
-  outcomeOf(chooseOption(options, decision));
+  toOutcome(chooseOption(options, decision));
 for (const [name, options, allow, refuse] of CHOICES) {
   Deno.test(`chooseOption: ${name}`, () => {
     assertEquals(chosen(options, "allow"), allow);

@@ -18,7 +18,7 @@ Deno.test("AgentPool: one that never made a session is not asked while another m
   const { pool, houses: [first, second] } = house;
   first!.handlers = { ...KNOWS, "session/new": never };
   pool.warm();
-  await second!.recorder.until("a session was made");
+  await second!.recorder.waitFor("a session was made");
   await first!.running.until("session/new");
   assertEquals([first!.agent.isUnsure, second!.agent.isUnsure], [true, false]);
   assertEquals(ids([await pool.newSession(), await pool.newSession(), await pool.newSession()]), [
@@ -42,7 +42,7 @@ Deno.test("AgentPool: one that lets a session wait is asked last, and no more of
     },
   };
   assertEquals(ids([await pool.newSession()]), ["a1"]);
-  await second!.recorder.until("a session was made");
+  await second!.recorder.waitFor("a session was made");
   first!.agent.warm();
   await first!.running.until("session/new", 2);
   first!.nowMs += 2_001;
@@ -85,7 +85,7 @@ Deno.test("AgentPool: beside one that is slow the next is asked; what the slow o
   await settled();
   assertEquals([first!.agent.openSessions, second!.agent.openSessions], [0, 1]);
   coming.resolve();
-  await first!.recorder.until("a session was made");
+  await first!.recorder.waitFor("a session was made");
   assertEquals(ids([await first!.agent.newSession()]), ["a1"]);
   assertEquals([first!.running.count("session/new"), first!.running.count("session/close")], [1, 0]);
 });
@@ -114,10 +114,10 @@ Deno.test("AgentPool: one that falls silent is given up in time, and started ane
   await using _ = house;
   const { pool, houses: [first, second] } = house;
   await pool.newSession();
-  await second!.recorder.until("a session was made");
+  await second!.recorder.waitFor("a session was made");
   silence!.isSilent = true;
   first!.agent.warm();
-  await first!.recorder.until("no session could be made ahead");
+  await first!.recorder.waitFor("no session could be made ahead");
   assertEquals([first!.agent.state, pool.state], ["failing", "ready"]);
   silence!.isSilent = false;
   // It is let try again, beside the one that is asked.
@@ -151,10 +151,10 @@ Deno.test("AgentPool: a session goes back where it was, also if no new one can b
     },
   };
   const session = await pool.newSession();
-  await second!.recorder.until("a session was made");
+  await second!.recorder.waitFor("a session was made");
   isFull = true;
   first!.agent.warm();
-  await first!.recorder.until("no session could be made ahead");
+  await first!.recorder.waitFor("no session could be made ahead");
   session.close();
   assertEquals([first!.agent.state, ids([await pool.resumeSession(session.id)])], ["failing", ["a1"]]);
   assertEquals(house.said("session/resume"), [["session/resume a1"], []]);

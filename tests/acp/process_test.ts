@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { MARK_VARIABLE } from "../../lib/acp/process_tree.ts";
 import { JsonRpcPeer } from "../../lib/acp/json_rpc.ts";
-import { type AgentProcess, type Launch, launch, type StopTimes } from "../../lib/acp/process.ts";
+import { type AgentProcess, launch, type LaunchOptions, type StopTimes } from "../../lib/acp/process.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { directive, isObject, type Step } from "../support/agents/scripted_agent.ts";
 import { soon } from "../support/harness/turn_recorder.ts";
@@ -15,24 +15,24 @@ import {
   pidsIn,
   SHORT,
 } from "../support/harness/agent_process_harness.ts";
-import { Recorder } from "../support/harness/json_rpc_harness.ts";
+import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
 
 const WINDOWS = Deno.build.os === "windows";
 
 /** A child, talked to; it is ended with the test. */
 class Child implements AsyncDisposable {
-  readonly recorder = new Recorder();
+  readonly recorder = new LogRecorder();
   readonly link: AgentProcess;
   readonly peer: JsonRpcPeer;
   text = "";
   #wake = Promise.withResolvers<void>();
 
-  constructor(options: Launch, times: StopTimes = PATIENT) {
+  constructor(options: LaunchOptions, times: StopTimes = PATIENT) {
     this.link = launch(options, this.recorder.log, times);
     this.peer = new JsonRpcPeer(this.link, {
       onInvalidLine: (line) => this.#hear(line),
-      request: () => Promise.resolve({}),
-      notification: (_method, params) => {
+      onRequest: () => Promise.resolve({}),
+      onNotification: (_method, params) => {
         const { update } = params as { update: { content?: { text?: string } } };
         this.#hear(update.content?.text ?? "");
       },
@@ -91,7 +91,7 @@ Deno.test("launch: the last lines of stderr are kept, all of them logged", async
   await child.stop();
   const lines = (from: number) => Array.from({ length: 26 - from }, (_, index) => `line ${from + index}`);
   assertEquals(child.link.stderrTail(), lines(6));
-  assertEquals(child.recorder.of("agent stderr").map(({ fields }) => fields.line), lines(1));
+  assertEquals(child.recorder.matching("agent stderr").map(({ fields }) => fields.line), lines(1));
 });
 
 Deno.test("launch: a last line of stderr that is not terminated is kept", async () => {
@@ -106,13 +106,13 @@ Deno.test("launch: a child that floods stderr without a line break is not waited
     "await Deno.stdout.write(new TextEncoder().encode('alive\\n')); for await (const _ of Deno.stdin.readable);";
   await using child = new Child(evalCommand(flood));
   await child.until("alive");
-  await child.recorder.until("the agent's stderr ended early");
+  await child.recorder.waitFor("the agent's stderr ended early");
   assertEquals(await child.stop(), "exited with code 0");
 });
 
 Deno.test("launch: a program that is not there is named", () => {
   const failure: AppError = assertThrows(
-    () => launch({ ...evalCommand(""), command: "no-such-agent-program" }, new Recorder().log),
+    () => launch({ ...evalCommand(""), command: "no-such-agent-program" }, new LogRecorder().log),
     AppError,
     '"no-such-agent-program" was not found',
   );
@@ -121,7 +121,7 @@ Deno.test("launch: a program that is not there is named", () => {
 
 Deno.test("launch: a folder that is not there is named", () => {
   const failure: AppError = assertThrows(
-    () => launch({ ...evalCommand(""), cwd: `${Deno.cwd()}/no-such-folder` }, new Recorder().log),
+    () => launch({ ...evalCommand(""), cwd: `${Deno.cwd()}/no-such-folder` }, new LogRecorder().log),
     AppError,
     "no-such-folder",
   );
@@ -135,7 +135,7 @@ Deno.test({
     const file = await Deno.makeTempFile();
     try {
       const failure: AppError = assertThrows(
-        () => launch({ ...evalCommand(""), command: file }, new Recorder().log),
+        () => launch({ ...evalCommand(""), command: file }, new LogRecorder().log),
         AppError,
         "could not be started",
       );
@@ -185,7 +185,7 @@ Deno.test({
     await using child = new Child(fakeLaunch({ ignoreEof: true }), { endMs: 30, termMs: 60_000 });
     await child.run({ text: "up" });
     assertEquals(await child.stop(), "was ended by SIGTERM");
-    assertEquals(child.recorder.of("the agent did not end when asked to; killing it"), []);
+    assertEquals(child.recorder.matching("the agent did not end when asked to; killing it"), []);
   },
 });
 
@@ -196,7 +196,7 @@ Deno.test({
     await using child = new Child(fakeLaunch({ ignoreEof: true, ignoreSigterm: true }), SHORT);
     await child.run({ text: "up" });
     assertEquals(await child.stop(), "was ended by SIGKILL");
-    assertEquals(child.recorder.of("the agent did not end when asked to; killing it").length, 1);
+    assertEquals(child.recorder.matching("the agent did not end when asked to; killing it").length, 1);
   },
 });
 

@@ -1,12 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import {
-  descendantsOf,
+  findDescendants,
   listProcesses,
   MARK_VARIABLE,
   parseLinux,
   parsePs,
   type ProcessRow,
-  stillThere,
+  stillRunning,
 } from "../../lib/acp/process_tree.ts";
 
 /** A line of `/proc/PID/stat`: 52 fields, of which the 22nd is the start. */
@@ -118,7 +118,7 @@ const TREES: readonly (readonly [string, readonly ProcessRow[], readonly number[
 ];
 for (const [name, rows, pids] of TREES) {
   Deno.test(`descendantsOf: ${name}`, () => {
-    const found = descendantsOf(10, rows);
+    const found = findDescendants(10, rows);
     assertEquals(found.map(({ pid }) => pid).sort((a, b) => a - b), pids);
     for (const { pid, started } of found) assertEquals(started, `at ${pid}`);
   });
@@ -127,9 +127,9 @@ for (const [name, rows, pids] of TREES) {
 Deno.test("stillThere: the same process, not a later one of its number", () => {
   const seen = [{ pid: 1, started: "a" }, { pid: 2, started: "b" }, { pid: 3, started: "c" }];
   const now = [{ ...row(1, 0), started: "a" }, { ...row(2, 0), started: "later" }, row(4, 0)];
-  assertEquals(stillThere(seen, now), [{ pid: 1, started: "a" }]);
-  assertEquals(stillThere([], now), []);
-  assertEquals(stillThere(seen, []), []);
+  assertEquals(stillRunning(seen, now), [{ pid: 1, started: "a" }]);
+  assertEquals(stillRunning([], now), []);
+  assertEquals(stillRunning(seen, []), []);
 });
 
 Deno.test({
@@ -164,7 +164,7 @@ Deno.test({
       // While a process becomes another program, no environment of it can be read.
       while (marked.length < 3) marked = (await listProcesses(mark)).filter((row) => row.marked);
       assertEquals(marked.map(({ pid }) => pid).includes(child.pid), true);
-      assertEquals(descendantsOf(child.pid, marked).length, marked.length - 1);
+      assertEquals(findDescendants(child.pid, marked).length, marked.length - 1);
     } finally {
       for (const { pid } of (await listProcesses(mark)).filter((row) => row.marked)) {
         Deno.kill(pid, "SIGKILL");

@@ -30,7 +30,7 @@ Deno.test("AcpAgent: early deaths make the next start wait, and after three it i
     assertEquals((await failureOf(agent.newSession())).retryAfterSecs, retryAfterSecs);
   }
   assertEquals(house.starts.length, 8);
-  assertEquals(house.recorder.of("the agent died before it was of use").length, 8);
+  assertEquals(house.recorder.matching("the agent died before it was of use").length, 8);
   house.handlers = {};
   house.nowMs += 30_000;
   const heard = new Heard();
@@ -51,10 +51,12 @@ Deno.test("AcpAgent: an answered prompt makes the deaths before it forgotten", a
   await (await house.agent.newSession()).prompt(GO, heard.reader);
   await heard.last();
   house.running.die();
-  await house.recorder.until("the agent ended");
+  await house.recorder.waitFor("the agent ended");
   house.handlers = { initialize: () => ({ protocolVersion: 7 }) };
   await failureOf(house.agent.newSession());
-  const deaths = house.recorder.of("the agent died before it was of use").map(({ fields }) => fields.deaths);
+  const deaths = house.recorder.matching("the agent died before it was of use").map(({ fields }) =>
+    fields.deaths
+  );
   assertEquals([house.starts.length, deaths], [4, [1, 2, 1]]);
 });
 

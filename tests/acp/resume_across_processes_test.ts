@@ -9,7 +9,7 @@ import { replayCommand } from "../support/agents/replayed_agent.ts";
 import { Heard, soon } from "../support/harness/turn_recorder.ts";
 import { bareEnvironment, FakeHouse, PATIENT } from "../support/harness/agent_process_harness.ts";
 import { AT_ONCE } from "../support/harness/demo_client.ts";
-import { crossed, memoryLink, Recorder } from "../support/harness/json_rpc_harness.ts";
+import { LogRecorder, memoryProcess, streamPair } from "../support/harness/json_rpc_harness.ts";
 import { GO } from "../support/agents/memory_acp_agent.ts";
 import { NOBODY } from "../support/harness/no_broker.ts";
 
@@ -72,16 +72,16 @@ Deno.test("AcpAgent: the demo agent remembers a session that was closed, and not
       name: "demo",
       program: "demo",
       launch: () => {
-        const [mine, theirs] = crossed();
+        const [mine, theirs] = streamPair();
         served.push(serveDemo(theirs, AT_ONCE));
-        return memoryLink(mine, () => {});
+        return memoryProcess(mine, () => {});
       },
       cwd: "/",
       permissions: "allow",
       broker: NOBODY,
       version: "1",
       variables: new Set(),
-      log: new Recorder().log,
+      log: new LogRecorder().log,
     });
     const session = await agent.newSession();
     for (const turn of [1, 2, 3]) {
@@ -145,7 +145,7 @@ for (
 ) {
   Deno.test(`AcpAgent: ${recording}, a session that is closed, brought back, and forgotten`, async () => {
     const log = await Deno.makeTempFile();
-    const recorder = new Recorder();
+    const recorder = new LogRecorder();
     const heard = new Heard();
     {
       await using agent = new AcpAgent({

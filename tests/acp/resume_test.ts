@@ -51,7 +51,7 @@ for (const [name, load] of USELESS) {
       times: { setupMs: 60_000, resumeMs: 10, cancelMs: 60_000 },
     });
     assertEquals(await house.agent.resumeSession(OLD), undefined);
-    assertEquals(house.recorder.of("a session could not be brought back").map(({ level }) => level), [
+    assertEquals(house.recorder.matching("a session could not be brought back").map(({ level }) => level), [
       "info",
     ]);
     assert(await house.agent.newSession());
@@ -371,7 +371,7 @@ Deno.test("AcpAgent.forget: an agent that does not run is not started; one that 
   assertEquals(house.starts.length, 0);
   await house.agent.newSession();
   house.agent.deleteSession(OLD);
-  assertEquals((await house.recorder.until("session/delete failed")).level, "debug");
+  assertEquals((await house.recorder.waitFor("session/delete failed")).level, "debug");
   assert(await house.agent.newSession());
 });
 

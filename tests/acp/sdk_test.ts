@@ -4,7 +4,7 @@ import { AcpAgent, type AcpAgentOptions } from "../../lib/acp/agent.ts";
 import type { PromptBlock } from "../../lib/turn/agent.ts";
 import { isObject, type Json } from "../support/agents/scripted_agent.ts";
 import { Heard, soon } from "../support/harness/turn_recorder.ts";
-import { crossed, memoryLink, Recorder } from "../support/harness/json_rpc_harness.ts";
+import { LogRecorder, memoryProcess, streamPair } from "../support/harness/json_rpc_harness.ts";
 import { wrongAs, wrongMessages } from "../support/harness/acp_schema.ts";
 import { NOBODY } from "../support/harness/no_broker.ts";
 
@@ -59,20 +59,20 @@ class Duo implements AsyncDisposable {
     this.#close = resolve;
     this.#script = script;
     this.#options = options;
-    const [mine, theirs] = crossed();
+    const [mine, theirs] = streamPair();
     const output = messagesOf(theirs.writable, this.received);
     const input = theirs.readable.pipeThrough(messagesThrough(this.sent));
     this.#connection = this.#app().connect(sdk.ndJsonStream(output, input));
     this.agent = new AcpAgent({
       name: "sdk",
       program: "agent",
-      launch: () => memoryLink(mine, () => this.#connection.close()),
+      launch: () => memoryProcess(mine, () => this.#connection.close()),
       cwd: Deno.cwd(),
       permissions: options.permissions ?? "allow",
       broker: NOBODY,
       version: "1.2.3",
       variables: new Set(["API_KEY"]),
-      log: new Recorder().log,
+      log: new LogRecorder().log,
       mode: options.mode,
       mcpServers: options.mcpServers,
     });

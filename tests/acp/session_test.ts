@@ -7,7 +7,7 @@ import { AcpSession } from "../../lib/acp/session.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
-import { crossed, RawEnd, Recorder, Told } from "../support/harness/json_rpc_harness.ts";
+import { LogRecorder, RawPeer, RecordingHandlers, streamPair } from "../support/harness/json_rpc_harness.ts";
 import { AcpHouse, GO, untilCancelled, when } from "../support/agents/memory_acp_agent.ts";
 import { NOBODY } from "../support/harness/no_broker.ts";
 
@@ -130,16 +130,16 @@ for (
 for (const [name, answer] of [["nothing", null], ["words", "done"], ["a list", []]] as const) {
   Deno.test(`Connection: a prompt that is answered with ${name} ends all the same`, async () => {
     const [heard, next] = [new Heard(), new Heard()];
-    const [mine, theirs] = crossed();
+    const [mine, theirs] = streamPair();
     const { session } = sessionOver(mine);
-    const end = new RawEnd(theirs);
+    const end = new RawPeer(theirs);
     const prompting = session.prompt(GO, heard.reader);
-    await end.say({ id: (await end.next())?.id, result: answer });
+    await end.send({ id: (await end.receive())?.id, result: answer });
     await prompting;
     await heard.last();
     heard.assertWhole();
     const again = session.prompt(GO, next.reader);
-    await end.say({ id: (await end.next())?.id, result: { stopReason: "end_turn" } });
+    await end.send({ id: (await end.receive())?.id, result: { stopReason: "end_turn" } });
     await again;
     assertEquals(await next.last(), "end end_turn");
     await peerOf(session).close();
@@ -149,29 +149,31 @@ for (const [name, answer] of [["nothing", null], ["words", "done"], ["a list", [
 const peers = new WeakMap<AcpSession, JsonRpcPeer>();
 
 /** A session alone, over these streams. */
-function sessionOver(streams: ReturnType<typeof crossed>[0]): { session: AcpSession; recorder: Recorder } {
-  const recorder = new Recorder();
+function sessionOver(
+  streams: ReturnType<typeof streamPair>[0],
+): { session: AcpSession; recorder: LogRecorder } {
+  const recorder = new LogRecorder();
   const peer = new JsonRpcPeer(streams, {
-    ...new Told(),
+    ...new RecordingHandlers(),
     onInvalidLine() {},
-    notification: (_method, params) => session.update((params as { update: unknown }).update),
-    request: () => Promise.resolve({}),
+    onNotification: (_method, params) => session.onUpdate((params as { update: unknown }).update),
+    onRequest: () => Promise.resolve({}),
   });
   const chosen = new SessionConfig("s", { model: undefined, modes: [] }, () => Promise.resolve());
   const session = new AcpSession("s" as SessionId, chosen, {
     peer,
-    accepts: { image: false, audio: false },
+    promptCapabilities: { image: false, audio: false },
     permissions: "allow",
     broker: NOBODY,
     log: recorder.log,
     commands: new AgentCommands(),
     pathExists: () => false,
-    promptMs: 60_000,
+    promptTimeoutMs: 60_000,
     cancelGraceMs: 60_000,
-    loginNeeded: (why) => new AppError("agent_auth_required", why),
-    stuck() {},
-    promptEnded() {},
-    closed() {},
+    authRequired: (why) => new AppError("agent_auth_required", why),
+    onUnresponsive() {},
+    onPromptEnd() {},
+    onClose() {},
   });
   peers.set(session, peer);
   return { session, recorder };
@@ -362,7 +364,7 @@ Deno.test("Connection: a session/close that fails harms nobody", async () => {
     "session/close": () => Promise.reject(new RpcError(RPC.internalError, "No.")),
   });
   (await house.agent.newSession()).close();
-  await house.recorder.until("session/close failed");
+  await house.recorder.waitFor("session/close failed");
   await (await house.agent.newSession()).prompt(GO, heard.reader);
   assertEquals(await heard.last(), "end end_turn");
 });

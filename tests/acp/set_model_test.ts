@@ -211,10 +211,10 @@ Deno.test("AcpSession.model: what is told behind the answer that makes the sessi
   const { agent, end } = rawAgent();
   await using _agent = agent;
   const opening = agent.newSession();
-  await end.say({ id: (await end.next())?.id, result: { protocolVersion: 1 } });
+  await end.send({ id: (await end.receive())?.id, result: { protocolVersion: 1 } });
   const update = { sessionUpdate: "config_option_update", configOptions: option("b") };
-  await end.say(
-    { id: (await end.next())?.id, result: { sessionId: "s", configOptions: option("a") } },
+  await end.send(
+    { id: (await end.receive())?.id, result: { sessionId: "s", configOptions: option("a") } },
     { method: "session/update", params: { sessionId: "s", update } },
   );
   assertEquals((await opening).model, "b");

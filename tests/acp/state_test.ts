@@ -60,7 +60,7 @@ for (const { name, handlers = {}, isMissing = false, isSilent = false, runs = fa
       beforeStart();
     };
     house.agent.warm();
-    await house.recorder.until("no session could be made ahead");
+    await house.recorder.waitFor("no session could be made ahead");
     await settled();
     assertEquals([house.agent.state, house.agent.isUnsure], ["failing", runs]);
     isIll = silence.isSilent = false;
@@ -200,7 +200,7 @@ Deno.test("AcpAgent: after a session was asked for that is not known, one is mad
   await using house = new AcpHouse({ ...KNOWS, "session/resume": refuses(RPC.internalError) });
   assertEquals(await house.agent.resumeSession("old" as SessionId), undefined);
   assertEquals(house.agent.state, "starting");
-  await house.recorder.until("a session was made");
+  await house.recorder.waitFor("a session was made");
   assertEquals(house.agent.state, "ready");
 });
 
@@ -214,7 +214,7 @@ Deno.test("AcpAgent: one that makes no second session is not asked for it at eac
     },
   });
   const { agent, recorder } = house;
-  const levels = () => recorder.of("no session could be made ahead").map(({ level }) => level);
+  const levels = () => recorder.matching("no session could be made ahead").map(({ level }) => level);
   const turn = async () => {
     const heard = new Heard();
     await session.prompt(GO, heard.reader);
@@ -223,7 +223,7 @@ Deno.test("AcpAgent: one that makes no second session is not asked for it at eac
   };
   const session = await agent.newSession();
   await turn();
-  await recorder.until("no session could be made ahead");
+  await recorder.waitFor("no session could be made ahead");
   for (let count = 0; count < 3; count++) await turn();
   assertEquals([house.running.count("session/new"), levels(), agent.state], [2, ["warn"], "failing"]);
   agent.warm();

@@ -4,7 +4,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { AcpAgent } from "../../lib/acp/agent.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { soon } from "../support/harness/turn_recorder.ts";
-import { Recorder } from "../support/harness/json_rpc_harness.ts";
+import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
 import { RunningAcp } from "../support/agents/memory_acp_agent.ts";
 import { NOBODY } from "../support/harness/no_broker.ts";
 
@@ -31,7 +31,7 @@ Deno.test("a prompt that the agent does not read is refused, and a new agent ser
     broker: NOBODY,
     version: "1",
     variables: new Set(),
-    log: new Recorder().log,
+    log: new LogRecorder().log,
     times: { setupMs: 1_500, resumeMs: 60_000, cancelMs: 500 },
   });
   const session = await agent.newSession();

@@ -13,7 +13,7 @@ const text = (text: string) => ({ type: "text", text });
 function eventsOf(updates: readonly unknown[], translator = new UpdateTranslator()): TurnEvent[] {
   return updates.flatMap((update) => {
     const known = parseSessionUpdate(update);
-    const event = known && translator.update(known);
+    const event = known && translator.translate(known);
     return event ? [event] : [];
   });
 }
@@ -161,7 +161,7 @@ for (const recording of RECORDINGS) {
     );
     assertEquals(updates.filter((update) => parseSessionUpdate(update) === undefined), []);
     const translator = new UpdateTranslator();
-    const events = [...eventsOf(updates, translator), ...translator.close("completed")];
+    const events = [...eventsOf(updates, translator), ...translator.closeTools("completed")];
     for (
       const [kind, type] of [["agent_message_chunk", "text"], ["agent_thought_chunk", "thought"]] as const
     ) {
@@ -257,11 +257,11 @@ for (const status of ["completed", "failed"] as const) {
       tool({ toolCallId: "done", title: "done", status: "completed" }),
       tool({ toolCallId: "broke", title: "broke", status: "failed" }),
     ], translator);
-    assertEquals(translator.close(status).map(brief), [
+    assertEquals(translator.closeTools(status).map(brief), [
       `tool waits other ${status}`,
       `tool runs execute ${status}`,
     ]);
-    assertEquals(translator.close(status), []);
+    assertEquals(translator.closeTools(status), []);
     assertEquals(translator.known("runs"), undefined);
   });
 }

@@ -5,7 +5,7 @@ import type { AgentProcess } from "../../../lib/acp/process.ts";
 import { RPC, RpcError } from "../../../lib/acp/json_rpc.ts";
 import { untilAborted } from "../../../lib/core/abortable.ts";
 import { soon } from "../harness/turn_recorder.ts";
-import { crossed, memoryLink, Recorder } from "../harness/json_rpc_harness.ts";
+import { LogRecorder, memoryProcess, streamPair } from "../harness/json_rpc_harness.ts";
 import { NOBODY } from "../harness/no_broker.ts";
 
 /** What an agent in memory does with a request. */
@@ -66,7 +66,7 @@ export class RunningAcp {
   #wake = Promise.withResolvers<void>();
 
   constructor(handlers: Readonly<Record<string, Handler>>) {
-    const [mine, theirs] = crossed();
+    const [mine, theirs] = streamPair();
     const all = { ...HANDLERS, ...handlers };
     const take = (method: string, params: unknown) => {
       this.came.push({ method, params: params as Params });
@@ -75,11 +75,11 @@ export class RunningAcp {
     };
     this.peer = new JsonRpcPeer(theirs, {
       onInvalidLine() {},
-      notification: (method, params) => {
+      onNotification: (method, params) => {
         take(method, params);
         if (method === "session/cancel") this.#cancel((params as Params).sessionId).resolve();
       },
-      request: async (method, params) => {
+      onRequest: async (method, params) => {
         take(method, params);
         if (method === "session/prompt") this.#cancels.delete((params as Params).sessionId);
         const handler = all[method];
@@ -87,7 +87,7 @@ export class RunningAcp {
         return await handler(params as Params, this);
       },
     });
-    this.link = memoryLink(mine, () => this.die());
+    this.link = memoryProcess(mine, () => this.die());
   }
 
   /** What came of these methods, each with the parameters that matter: `session/set_mode plan`. */
@@ -141,7 +141,7 @@ export class RunningAcp {
 
 /** An {@linkcode AcpAgent} whose agent is in memory; the time stands still unless the test moves it. */
 export class AcpHouse implements AsyncDisposable {
-  readonly recorder = new Recorder();
+  readonly recorder = new LogRecorder();
   readonly starts: RunningAcp[] = [];
   readonly agent: AcpAgent;
   /** What the agent does from its next start on. */

@@ -1,5 +1,5 @@
 import { AcpAgent, type AcpAgentOptions } from "../../../lib/acp/agent.ts";
-import { type AgentProcess, type Launch, launch, type StopTimes } from "../../../lib/acp/process.ts";
+import { type AgentProcess, launch, type LaunchOptions, type StopTimes } from "../../../lib/acp/process.ts";
 import type { PromptBlock, Session } from "../../../lib/turn/agent.ts";
 import {
   agentCommand,
@@ -10,7 +10,7 @@ import {
   type Step,
 } from "../agents/scripted_agent.ts";
 import { Heard, soon } from "./turn_recorder.ts";
-import { Recorder } from "./json_rpc_harness.ts";
+import { LogRecorder } from "./json_rpc_harness.ts";
 import { NOBODY } from "./no_broker.ts";
 
 /** So short that a child that does not obey is not waited for. */
@@ -37,7 +37,7 @@ export function bareEnvironment(): Record<string, string> {
 }
 
 /** A child that runs this code. */
-export function evalCommand(code: string): Launch {
+export function evalCommand(code: string): LaunchOptions {
   return {
     command: Deno.execPath(),
     args: ["eval", "--no-config", "--no-lock", code],
@@ -47,7 +47,7 @@ export function evalCommand(code: string): Launch {
 }
 
 /** The scripted agent as a child. */
-export function fakeLaunch(options: FakeAgentOptions = {}, env: Record<string, string> = {}): Launch {
+export function fakeLaunch(options: FakeAgentOptions = {}, env: Record<string, string> = {}): LaunchOptions {
   return { ...agentCommand(options), cwd: Deno.cwd(), env: { ...bareEnvironment(), ...env } };
 }
 
@@ -85,7 +85,7 @@ export function pidsIn(text: string): number[] {
 
 /** An {@linkcode AcpAgent} over children that run the scripted agent, with a file of what they got. */
 export class FakeHouse implements AsyncDisposable {
-  readonly recorder = new Recorder();
+  readonly recorder = new LogRecorder();
   readonly links: AgentProcess[] = [];
   readonly agent: AcpAgent;
   /** How the agent behaves from its next start on. */

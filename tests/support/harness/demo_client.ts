@@ -3,7 +3,7 @@ import { type DemoOptions, serveDemo } from "../../../lib/demo/agent.ts";
 import { JsonRpcPeer } from "../../../lib/acp/json_rpc.ts";
 import { isObject, type Json } from "../agents/scripted_agent.ts";
 import { soon } from "./turn_recorder.ts";
-import { crossed } from "./json_rpc_harness.ts";
+import { streamPair } from "./json_rpc_harness.ts";
 
 /** Without any wait. */
 export const AT_ONCE: DemoOptions = { tokenMs: 0, stepMs: 0, startMs: 0, sessionMs: 0 };
@@ -23,7 +23,7 @@ export class DemoClient implements AsyncDisposable {
   readonly served: Promise<void>;
 
   constructor(options = AT_ONCE) {
-    const [mine, theirs] = crossed();
+    const [mine, theirs] = streamPair();
     this.served = serveDemo(
       { readable: theirs.readable, writable: watched(theirs.writable, this.received) },
       options,
@@ -32,13 +32,13 @@ export class DemoClient implements AsyncDisposable {
       onInvalidLine(line) {
         throw new Error(`The demo agent wrote ${line}`);
       },
-      notification: (method, params) => {
+      onNotification: (method, params) => {
         assertEquals(method, "session/update");
         const { update } = params as { update: Json };
         this.updates.push(update);
         this.hear(update);
       },
-      request: async (method, params) => {
+      onRequest: async (method, params) => {
         assertEquals(method, "session/request_permission");
         const { options } = params as { options: Json[] };
         assertEquals(options.map(({ kind }) => kind), OPTIONS_OF_PERMISSION);

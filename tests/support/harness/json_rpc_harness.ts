@@ -7,7 +7,7 @@ import { soon } from "./turn_recorder.ts";
 import { NOBODY } from "./no_broker.ts";
 
 /** Both ends of a connection in memory. */
-export function crossed(): [PeerStreams, PeerStreams] {
+export function streamPair(): [PeerStreams, PeerStreams] {
   const there = new TransformStream<Uint8Array, Uint8Array>();
   const back = new TransformStream<Uint8Array, Uint8Array>();
   return [
@@ -17,7 +17,7 @@ export function crossed(): [PeerStreams, PeerStreams] {
 }
 
 /** The other end of a peer, line by line. */
-export class RawEnd {
+export class RawPeer {
   readonly #lines: AsyncGenerator<string>;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
 
@@ -27,7 +27,7 @@ export class RawEnd {
   }
 
   /** Writes these messages, strings as they are, in one go. */
-  async say(...messages: (Json | string)[]): Promise<void> {
+  async send(...messages: (Json | string)[]): Promise<void> {
     const lines = messages.map((message) =>
       typeof message === "string" ? message : JSON.stringify({ jsonrpc: "2.0", ...message })
     );
@@ -35,24 +35,24 @@ export class RawEnd {
   }
 
   /** The next message; undefined at the end. */
-  async next(): Promise<Json | undefined> {
+  async receive(): Promise<Json | undefined> {
     const { value, done } = await soon(this.#lines.next(), "a line");
     return done ? undefined : JSON.parse(value);
   }
 
   /** Ends what it says. */
-  async end(): Promise<void> {
+  async close(): Promise<void> {
     await this.#writer.close();
   }
 
   /** Breaks off what it says. */
-  async fail(error: Error): Promise<void> {
+  async abort(error: Error): Promise<void> {
     await this.#writer.abort(error);
   }
 }
 
 /** Everything that a peer was told, in order, in short; requests are answered by the given function. */
-export class Told implements PeerHandlers {
+export class RecordingHandlers implements PeerHandlers {
   readonly entries: string[] = [];
   readonly #answer: (method: string, params: unknown, signal: AbortSignal) => Promise<unknown>;
 
@@ -60,11 +60,11 @@ export class Told implements PeerHandlers {
     this.#answer = answer;
   }
 
-  notification(method: string, params: unknown): void {
+  onNotification(method: string, params: unknown): void {
     this.entries.push(`${method} ${JSON.stringify(params)}`);
   }
 
-  request(method: string, params: unknown, signal: AbortSignal): Promise<unknown> {
+  onRequest(method: string, params: unknown, signal: AbortSignal): Promise<unknown> {
     return this.#answer(method, params, signal);
   }
 
@@ -78,19 +78,24 @@ function echo(method: string, params: unknown): Promise<unknown> {
 }
 
 /** A peer, what it was told, and its other end in raw lines. */
-export function raw(told = new Told()): { peer: JsonRpcPeer; told: Told; end: RawEnd } {
-  const [mine, theirs] = crossed();
-  return { peer: new JsonRpcPeer(mine, told), told, end: new RawEnd(theirs) };
+export function rawPair(
+  told = new RecordingHandlers(),
+): { peer: JsonRpcPeer; told: RecordingHandlers; end: RawPeer } {
+  const [mine, theirs] = streamPair();
+  return { peer: new JsonRpcPeer(mine, told), told, end: new RawPeer(theirs) };
 }
 
 /** Two peers that talk to each other. */
-export function two(one = new Told(), other = new Told()): [JsonRpcPeer, JsonRpcPeer] {
-  const [mine, theirs] = crossed();
+export function peerPair(
+  one = new RecordingHandlers(),
+  other = new RecordingHandlers(),
+): [JsonRpcPeer, JsonRpcPeer] {
+  const [mine, theirs] = streamPair();
   return [new JsonRpcPeer(mine, one), new JsonRpcPeer(theirs, other)];
 }
 
 /** Closes peers at the end of a test. */
-export async function closeAll(...peers: JsonRpcPeer[]): Promise<void> {
+export async function closePeers(...peers: JsonRpcPeer[]): Promise<void> {
   await soon(Promise.all(peers.map((peer) => peer.close())), "the peers' close");
 }
 
@@ -102,7 +107,7 @@ export interface LogEntry {
 }
 
 /** A log that a test can look at and wait for. */
-export class Recorder {
+export class LogRecorder {
   readonly entries: LogEntry[] = [];
   readonly log: Log;
   readonly #waiting = new Set<() => void>();
@@ -116,17 +121,17 @@ export class Recorder {
   }
 
   /** The entries of this message, or with these words in it. */
-  of(message: string | RegExp): LogEntry[] {
+  matching(message: string | RegExp): LogEntry[] {
     return this.entries.filter((entry) =>
       typeof message === "string" ? entry.message === message : message.test(entry.message)
     );
   }
 
   /** The first entry, past or future, of this message, or with these words in it. */
-  async until(message: string | RegExp): Promise<LogEntry> {
+  async waitFor(message: string | RegExp): Promise<LogEntry> {
     const { promise, resolve } = Promise.withResolvers<LogEntry>();
     const look = () => {
-      const [entry] = this.of(message);
+      const [entry] = this.matching(message);
       if (entry) resolve(entry);
     };
     this.#waiting.add(look);
@@ -140,7 +145,7 @@ export class Recorder {
 }
 
 /** A link to an agent in memory: `stop` and `kill` end it at once. */
-export function memoryLink(streams: PeerStreams, end: () => void): AgentProcess & { stops: number } {
+export function memoryProcess(streams: PeerStreams, end: () => void): AgentProcess & { stops: number } {
   const { promise: exited, resolve } = Promise.withResolvers<string>();
   const finish = () => {
     end();
@@ -162,13 +167,13 @@ export function memoryLink(streams: PeerStreams, end: () => void): AgentProcess 
 }
 
 /** An agent whose other end says what a test tells it to, line by line. */
-export function rawAgent(recorder = new Recorder()): { agent: AcpAgent; end: RawEnd } {
-  const [mine, theirs] = crossed();
-  const end = new RawEnd(theirs);
+export function rawAgent(recorder = new LogRecorder()): { agent: AcpAgent; end: RawPeer } {
+  const [mine, theirs] = streamPair();
+  const end = new RawPeer(theirs);
   const agent = new AcpAgent({
     name: "raw",
     program: "agent",
-    launch: () => memoryLink(mine, () => end.end()),
+    launch: () => memoryProcess(mine, () => end.close()),
     cwd: "/",
     permissions: "allow",
     broker: NOBODY,
