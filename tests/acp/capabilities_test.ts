@@ -81,7 +81,7 @@ Deno.test("usableServers: what the agent can use, and the names of the others", 
   const web: McpServer = { type: "http", name: "web", url: "https://x.example/?key=1", headers: [] };
   const none = { http: false, sse: false };
   assertEquals(usableServers([program, web], none).usable, [program]);
-  assertEquals(usableServers([program, web], none).warnings, [
+  assertEquals(usableServers([program, web], none).warnings.map(({ text }) => text), [
     'The MCP server "web" is left out: the agent does not connect to servers by http.',
   ]);
   assertEquals(usableServers([web], { ...none, http: true }), { usable: [web], warnings: [] });

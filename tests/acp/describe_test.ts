@@ -33,8 +33,12 @@ Deno.test("AcpAgent.describe: what the agent can do and offers; the session of i
     mode: "code",
     modes: ["ask", "code"],
     warnings: [
-      'The MCP server "news" is left out: the agent does not connect to servers by sse.',
-      'The agent has no model "gpt-4o"; it has a, b.',
+      {
+        setting: "mcp_servers",
+        name: "news",
+        text: 'The MCP server "news" is left out: the agent does not connect to servers by sse.',
+      },
+      { setting: "model", name: "gpt-4o", text: 'The agent has no model "gpt-4o"; it has a, b.' },
     ],
     startedMs: 0,
   });
