@@ -1,98 +1,99 @@
-/** The page of the stage: what a browser gets at `GET /`, and the files that it loads. @module */
+/** The stage's page: `GET /` for browsers, and the files that the page loads from `/stage/`. @module */
 
+import { createHash } from "node:crypto";
+import { ifNoneMatch } from "@std/http/etag";
 import type { Handler } from "../http/router.ts";
-// With `?text` a module of the page is only its text here: else it would be checked as a part of this program, which
-// knows no document.
+// The query `?text` keeps the page's modules out of the type check of this program, which knows no DOM.
 import html from "./page/index.html" with { type: "text" };
-import themeCss from "./page/theme.css" with { type: "text" };
-import stageCss from "./page/stage.css" with { type: "text" };
-import activityCss from "./page/activity.css" with { type: "text" };
-import chatCss from "./page/chat.css" with { type: "text" };
-import cardsCss from "./page/cards.css" with { type: "text" };
-import narrowCss from "./page/narrow.css" with { type: "text" };
+import themeCss from "./page/css/theme.css" with { type: "text" };
+import stageCss from "./page/css/stage.css" with { type: "text" };
+import activityCss from "./page/css/activity.css" with { type: "text" };
+import chatCss from "./page/css/chat.css" with { type: "text" };
+import cardsCss from "./page/css/cards.css" with { type: "text" };
+import narrowCss from "./page/css/responsive.css" with { type: "text" };
 import icon from "./page/icon.svg" with { type: "text" };
-import backoff from "./page/backoff.js?text" with { type: "text" };
-import character from "./page/character.js?text" with { type: "text" };
-import chat from "./page/chat.js?text" with { type: "text" };
-import drawn from "./page/drawn.js?text" with { type: "text" };
-import drawnBody from "./page/drawn_body.js?text" with { type: "text" };
-import drawnColors from "./page/drawn_colors.js?text" with { type: "text" };
-import drawnFaces from "./page/drawn_faces.js?text" with { type: "text" };
-import drawnFigure from "./page/drawn_figure.js?text" with { type: "text" };
-import drawnFx from "./page/drawn_fx.js?text" with { type: "text" };
-import drawnHead from "./page/drawn_head.js?text" with { type: "text" };
-import drawnLines from "./page/drawn_lines.js?text" with { type: "text" };
-import drawnPose from "./page/drawn_pose.js?text" with { type: "text" };
-import events from "./page/events.js?text" with { type: "text" };
-import key from "./page/key.js?text" with { type: "text" };
+import backoff from "./page/api/backoff.js?text" with { type: "text" };
+import character from "./page/characters/character.js?text" with { type: "text" };
+import chat from "./page/api/chat.js?text" with { type: "text" };
+import drawn from "./page/characters/drawn/drawn.js?text" with { type: "text" };
+import drawnBody from "./page/characters/drawn/body.js?text" with { type: "text" };
+import drawnColors from "./page/characters/drawn/colors.js?text" with { type: "text" };
+import drawnFaces from "./page/characters/drawn/faces.js?text" with { type: "text" };
+import drawnFigure from "./page/characters/drawn/figure.js?text" with { type: "text" };
+import drawnFx from "./page/characters/drawn/effects.js?text" with { type: "text" };
+import drawnHead from "./page/characters/drawn/head.js?text" with { type: "text" };
+import drawnLines from "./page/characters/drawn/lines.js?text" with { type: "text" };
+import drawnPose from "./page/characters/drawn/pose.js?text" with { type: "text" };
+import events from "./page/api/events.js?text" with { type: "text" };
+import key from "./page/api/key.js?text" with { type: "text" };
 import main from "./page/main.js?text" with { type: "text" };
-import pageText from "./page/page_text.js?text" with { type: "text" };
-import pictures from "./page/pictures.js?text" with { type: "text" };
-import speech from "./page/speech.js?text" with { type: "text" };
-import spring from "./page/spring.js?text" with { type: "text" };
-import sse from "./page/sse.js?text" with { type: "text" };
-import stageVoice from "./page/stage_voice.js?text" with { type: "text" };
-import store from "./page/store.js?text" with { type: "text" };
-import svg from "./page/svg.js?text" with { type: "text" };
-import tags from "./page/tags.js?text" with { type: "text" };
-import viewActivity from "./page/view_activity.js?text" with { type: "text" };
-import viewChat from "./page/view_chat.js?text" with { type: "text" };
-import viewKey from "./page/view_key.js?text" with { type: "text" };
-import viewNotice from "./page/view_notice.js?text" with { type: "text" };
-import viewPermission from "./page/view_permission.js?text" with { type: "text" };
+import pageText from "./page/views/dom.js?text" with { type: "text" };
+import pictures from "./page/characters/pictures/pictures.js?text" with { type: "text" };
+import speech from "./page/views/speech.js?text" with { type: "text" };
+import spring from "./page/characters/spring.js?text" with { type: "text" };
+import sse from "./page/api/sse.js?text" with { type: "text" };
+import stageVoice from "./page/views/speech_queue.js?text" with { type: "text" };
+import store from "./page/api/storage.js?text" with { type: "text" };
+import svg from "./page/characters/drawn/svg.js?text" with { type: "text" };
+import tags from "./page/views/tags.js?text" with { type: "text" };
+import viewActivity from "./page/views/activity.js?text" with { type: "text" };
+import viewChat from "./page/views/chat.js?text" with { type: "text" };
+import viewKey from "./page/views/key.js?text" with { type: "text" };
+import viewNotice from "./page/views/notice.js?text" with { type: "text" };
+import viewPermission from "./page/views/permission.js?text" with { type: "text" };
 
-/** What the page is made with. */
-export interface StageOptions {
-  /** Origins beyond the page's own, for a character that lives elsewhere. */
-  readonly csp?: { readonly img?: readonly string[]; readonly connect?: readonly string[] };
+/** Origins beside the page's own that its Content Security Policy allows, for a character on another server. */
+export interface CharacterOrigins {
+  readonly img: readonly string[];
+  readonly connect: readonly string[];
 }
 
 /** The page and its files. */
-export interface Stage {
-  /** `GET /`, for browsers. */
+export interface StageAssets {
+  /** Answers `GET /` for browsers. */
   readonly page: Handler;
-  /** `GET /stage/NAME`; undefined where the page has no such file. */
-  asset(name: string, request: Request): Response | undefined;
+  /** Answers `GET /stage/NAME`; `undefined` if the page has no such file. */
+  file(name: string, request: Request): Response | undefined;
 }
 
 /** The page's files by the name under which they are served. */
 const FILES: Readonly<Record<string, string>> = {
-  "theme.css": themeCss,
-  "stage.css": stageCss,
-  "activity.css": activityCss,
-  "chat.css": chatCss,
-  "cards.css": cardsCss,
-  "narrow.css": narrowCss,
+  "css/theme.css": themeCss,
+  "css/stage.css": stageCss,
+  "css/activity.css": activityCss,
+  "css/chat.css": chatCss,
+  "css/cards.css": cardsCss,
+  "css/responsive.css": narrowCss,
   "icon.svg": icon,
-  "backoff.js": backoff,
-  "character.js": character,
-  "chat.js": chat,
-  "drawn.js": drawn,
-  "drawn_body.js": drawnBody,
-  "drawn_colors.js": drawnColors,
-  "drawn_faces.js": drawnFaces,
-  "drawn_figure.js": drawnFigure,
-  "drawn_fx.js": drawnFx,
-  "drawn_head.js": drawnHead,
-  "drawn_lines.js": drawnLines,
-  "drawn_pose.js": drawnPose,
-  "events.js": events,
-  "key.js": key,
+  "api/backoff.js": backoff,
+  "characters/character.js": character,
+  "api/chat.js": chat,
+  "characters/drawn/drawn.js": drawn,
+  "characters/drawn/body.js": drawnBody,
+  "characters/drawn/colors.js": drawnColors,
+  "characters/drawn/faces.js": drawnFaces,
+  "characters/drawn/figure.js": drawnFigure,
+  "characters/drawn/effects.js": drawnFx,
+  "characters/drawn/head.js": drawnHead,
+  "characters/drawn/lines.js": drawnLines,
+  "characters/drawn/pose.js": drawnPose,
+  "api/events.js": events,
+  "api/key.js": key,
   "main.js": main,
-  "page_text.js": pageText,
-  "pictures.js": pictures,
-  "speech.js": speech,
-  "spring.js": spring,
-  "sse.js": sse,
-  "stage_voice.js": stageVoice,
-  "store.js": store,
-  "svg.js": svg,
-  "tags.js": tags,
-  "view_activity.js": viewActivity,
-  "view_chat.js": viewChat,
-  "view_key.js": viewKey,
-  "view_notice.js": viewNotice,
-  "view_permission.js": viewPermission,
+  "views/dom.js": pageText,
+  "characters/pictures/pictures.js": pictures,
+  "views/speech.js": speech,
+  "characters/spring.js": spring,
+  "api/sse.js": sse,
+  "views/speech_queue.js": stageVoice,
+  "api/storage.js": store,
+  "characters/drawn/svg.js": svg,
+  "views/tags.js": tags,
+  "views/activity.js": viewActivity,
+  "views/chat.js": viewChat,
+  "views/key.js": viewKey,
+  "views/notice.js": viewNotice,
+  "views/permission.js": viewPermission,
 };
 
 const TYPES: Readonly<Record<string, string>> = {
@@ -101,64 +102,56 @@ const TYPES: Readonly<Record<string, string>> = {
   svg: "image/svg+xml",
 };
 
-/** Serves the page. */
-export function createStage(options: StageOptions): Stage {
-  const pageTag = tagOf(html);
-  const tags = new Map(Object.entries(FILES).map(([name, text]) => [name, tagOf(text)]));
+/** Creates the page. */
+export function createStageAssets(origins: CharacterOrigins = { img: [], connect: [] }): StageAssets {
+  const pageTag = etagOf(html);
+  const etags = new Map(Object.entries(FILES).map(([name, text]) => [name, etagOf(text)]));
   return {
     page: (request) =>
-      answer(request, html, pageTag, {
+      respond(request, html, pageTag, {
         "content-type": "text/html; charset=utf-8",
-        "content-security-policy": policy(request, options),
+        "content-security-policy": contentSecurityPolicy(request, origins),
         "referrer-policy": "no-referrer",
-        // What `GET /` answers depends on who asks: browsers get the page.
+        // `GET /` answers programs with JSON, and the policy names the host.
         "vary": "accept, host",
       }),
-    asset(name, request) {
-      const text = Object.hasOwn(FILES, name) ? FILES[name] : undefined;
-      if (text === undefined) return undefined;
-      const type = TYPES[name.slice(name.lastIndexOf(".") + 1)] ?? "text/plain; charset=utf-8";
-      return answer(request, text, tags.get(name) ?? tagOf(text), { "content-type": type });
+    file(name, request) {
+      const etag = etags.get(name);
+      if (etag === undefined) return undefined;
+      const type = TYPES[name.slice(name.lastIndexOf(".") + 1)]!;
+      return respond(request, FILES[name]!, etag, { "content-type": type });
     },
   };
 }
 
-function answer(request: Request, text: string, etag: string, headers: Record<string, string>): Response {
+function respond(request: Request, text: string, etag: string, headers: Record<string, string>): Response {
   const all = { ...headers, etag, "cache-control": "no-cache" };
-  const known = request.headers.get("if-none-match")?.split(",").map((tag) => tag.trim().replace(/^W\//, ""));
-  if (known?.includes(etag) || known?.includes("*")) return new Response(null, { status: 304, headers: all });
+  if (!ifNoneMatch(request.headers.get("if-none-match"), etag)) {
+    return new Response(null, { status: 304, headers: all });
+  }
   return new Response(text, { headers: all });
 }
 
-/** What the page may do: load its own files and the character's, and talk to this server. */
-function policy(request: Request, { csp }: StageOptions): string {
+/** Allows the page its own files, the character's origins and connections to this server. */
+function contentSecurityPolicy(request: Request, { img, connect }: CharacterOrigins): string {
   return [
     "default-src 'none'",
     "script-src 'self'",
     "style-src 'self'",
-    ["img-src 'self' data: blob:", ...csp?.img ?? []].join(" "),
-    ["connect-src 'self'", ...socketOrigins(request), ...csp?.connect ?? []].join(" "),
+    ["img-src 'self' data: blob:", ...img].join(" "),
+    ["connect-src 'self'", ...socketOrigins(request), ...connect].join(" "),
     "base-uri 'none'",
     "form-action 'none'",
     "frame-ancestors 'self'",
   ].join("; ");
 }
 
-/** The server's own WebSockets, which Safari before 15.4 does not count as `'self'`. */
+/** Returns the server's own WebSocket origins: Safari before 15.4 does not count them as `'self'`. */
 function socketOrigins(request: Request): string[] {
   const host = request.headers.get("host") ?? new URL(request.url).host;
   return /^(\[[\da-f:.]+\]|[\w.-]+)(:\d{1,5})?$/i.test(host) ? [`ws://${host}`, `wss://${host}`] : [];
 }
 
-/** A tag that changes with the text: FNV-1a over its characters, in two halves. */
-function tagOf(text: string): string {
-  let a = 0x811c9dc5;
-  let b = 0x01000193;
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    a = Math.imul(a ^ code, 0x01000193);
-    b = Math.imul(b + code, 0x85ebca6b) ^ (b >>> 13);
-  }
-  const hex = (half: number) => (half >>> 0).toString(16).padStart(8, "0");
-  return `"${hex(a)}${hex(b)}-${text.length.toString(16)}"`;
+function etagOf(text: string): string {
+  return `"${createHash("sha256").update(text).digest("hex").slice(0, 32)}"`;
 }

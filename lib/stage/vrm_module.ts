@@ -1,40 +1,40 @@
 /** The browser module that shows VRM characters: embedded in the executable, bundled when run from source. @module */
 
-/** The module's file in the executable, beside the program itself; packed, it is a quarter of its size. */
+/** The module's file in the executable, in gzip: a quarter of its size. */
 export const VRM_FILE = "vrm.js.gz";
 
-/** The longest that bundling may take, downloads included. */
-const BUNDLE_MS = 120_000;
+/** Longest time for bundling, downloads included. */
+const BUNDLE_TIMEOUT_MS = 120_000;
 
-let made: Promise<string | undefined> | undefined;
+let bundled: Promise<string | undefined> | undefined;
 
-/** The arguments that make Deno bundle the module: to stdout, or into a file. */
+/** Returns the arguments with which Deno bundles the module, to stdout or into a file. */
 export function vrmBundleArgs(output?: string): string[] {
   return [
     "bundle",
     "--platform",
     "browser",
-    "--minify", // its notices, which have to stay, stay
+    "--minify", // keeps the licence notices
     ...(output === undefined ? [] : ["--output", output]),
-    // Not an import of this program: a bundle of it would take the page's code in.
-    "lib/stage/page/vrm.ts",
+    // A path and not an import: bundling this program must not include the page's code.
+    "lib/stage/page/characters/vrm/vrm.ts",
   ];
 }
 
 /**
- * The text of `/stage/vrm.js`, made once; undefined in an executable that was built without it.
+ * Returns the text of the module, made once; `undefined` in an executable that was built without it.
  *
- * @throws {Error} that says what to do, when it cannot be bundled; it is tried again the next time.
+ * @throws {Error} if it cannot be bundled, with what to do. The next call tries again.
  */
 export function vrmModule(): Promise<string | undefined> {
-  made ??= (Deno.build.standalone ? embedded() : bundleHere()).catch((error) => {
-    made = undefined;
+  bundled ??= (Deno.build.standalone ? readEmbedded() : bundleFromSource()).catch((error) => {
+    bundled = undefined;
     throw error;
   });
-  return made;
+  return bundled;
 }
 
-async function embedded(): Promise<string | undefined> {
+async function readEmbedded(): Promise<string | undefined> {
   try {
     const file = await Deno.open(new URL(VRM_FILE, import.meta.url));
     return await new Response(file.readable.pipeThrough(new DecompressionStream("gzip"))).text();
@@ -44,18 +44,18 @@ async function embedded(): Promise<string | undefined> {
   }
 }
 
-async function bundleHere(): Promise<string> {
+async function bundleFromSource(): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: vrmBundleArgs(),
     cwd: new URL("../..", import.meta.url),
     env: { NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" },
     stdin: "null",
-    signal: AbortSignal.timeout(BUNDLE_MS),
+    signal: AbortSignal.timeout(BUNDLE_TIMEOUT_MS),
   }).output();
   const decoder = new TextDecoder();
   if (success) return decoder.decode(stdout);
   throw new Error(
-    "The module for VRM characters cannot be bundled: run `deno install` where npm can be reached, " +
-      `and try again. Deno says: ${decoder.decode(stderr).trim().slice(-500)}`,
+    "The module for VRM characters could not be bundled. Run `deno install` with access to npm and try again. " +
+      `Deno printed: ${decoder.decode(stderr).trim().slice(-500)}`,
   );
 }

@@ -190,14 +190,14 @@ Deno.test("what cannot be shown is said at the start, with what to do", async ()
   await using large = await folder("model.vrm");
   await Deno.truncate(`${large.path}/model.vrm`, MAX_FILE_BYTES + 1);
   const cases = [
-    [`${empty.path}/none`, "there is no such folder or file"],
+    [`${empty.path}/none`, "no such file or folder"],
     [empty.path, "there is no picture in"],
     [`${empty.path}/a.fbx`, "neither a folder nor a .vrm file"],
     [`${large.path}/model.vrm`, "more than 256 MB"],
     ["https://host.example/happy.png", "not the address of a folder"],
     ["https://host.example/a?b=c", "not the address of a folder"],
     ["https://user:word@host.example/", "user name or password"],
-    ["https://", "is no address"],
+    ["https://", "is not a valid address"],
   ] as const;
   for (const [where, part] of cases) {
     const { message } = await assertRejects(() => openCharacter(where), Error, part, where);

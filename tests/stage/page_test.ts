@@ -1,27 +1,27 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertThrows } from "@std/assert";
-import { waitMs } from "../../lib/stage/page/backoff.js";
-import { ChatError, latest, readChunk, STAGE_DIRECTIONS, streamChat } from "../../lib/stage/page/chat.js";
-import { expressionOf, EXPRESSIONS, faceOf, NEUTRAL } from "../../lib/stage/page/drawn_faces.js";
-import { eyeLines, limb, mouthLines } from "../../lib/stage/page/drawn_lines.js";
-import { motionOf, poseOf } from "../../lib/stage/page/drawn_pose.js";
-import { keyInHash, protocolsOf } from "../../lib/stage/page/key.js";
-import { captionOf, opennessOf, sentencesOf, speakable, Speaker } from "../../lib/stage/page/speech.js";
-import { SseReader } from "../../lib/stage/page/sse.js";
-import { learnTag, withoutTags } from "../../lib/stage/page/tags.js";
-import { createStage } from "../../lib/stage/assets.ts";
+import { waitMs } from "../../lib/stage/page/api/backoff.js";
+import { ChatError, latest, readChunk, STAGE_DIRECTIONS, streamChat } from "../../lib/stage/page/api/chat.js";
+import { expressionOf, EXPRESSIONS, faceOf, NEUTRAL } from "../../lib/stage/page/characters/drawn/faces.js";
+import { eyeLines, limb, mouthLines } from "../../lib/stage/page/characters/drawn/lines.js";
+import { motionOf, poseOf } from "../../lib/stage/page/characters/drawn/pose.js";
+import { keyInHash, protocolsOf } from "../../lib/stage/page/api/key.js";
+import { captionOf, opennessOf, sentencesOf, speakable, Speaker } from "../../lib/stage/page/views/speech.js";
+import { SseReader } from "../../lib/stage/page/api/sse.js";
+import { learnTag, withoutTags } from "../../lib/stage/page/views/tags.js";
+import { createStageAssets } from "../../lib/stage/assets.ts";
 import { AGENT_STATES } from "../../lib/events/wire.ts";
 import { emotionWords } from "../../lib/turn/emotion.ts";
 
 const FOLDER = new URL("../../lib/stage/page/", import.meta.url);
 const CONTEXT = { requestId: "r", rest: "" };
-const stage = createStage({});
+const stage = createStageAssets();
 
 function get(path: string, headers: Record<string, string> = {}): Request {
   return new Request(`http://127.0.0.1:8080${path}`, { headers: { host: "127.0.0.1:8080", ...headers } });
 }
 
 function asset(name: string, headers?: Record<string, string>): Response | undefined {
-  return stage.asset(name, get(`/stage/${name}`, headers));
+  return stage.file(name, get(`/stage/${name}`, headers));
 }
 
 async function pageText(): Promise<string> {
@@ -29,10 +29,15 @@ async function pageText(): Promise<string> {
 }
 
 /** The sources of the page that are written by hand and served as they are. */
-async function sources(): Promise<Map<string, string>> {
+async function sources(folder = FOLDER, prefix = ""): Promise<Map<string, string>> {
   const files = new Map<string, string>();
-  for await (const { name } of Deno.readDir(FOLDER)) {
-    if (/\.(js|html|css|svg)$/.test(name)) files.set(name, await Deno.readTextFile(new URL(name, FOLDER)));
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    if (isDirectory) {
+      const inner = await sources(new URL(`${name}/`, folder), `${prefix}${name}/`);
+      for (const [path, text] of inner) files.set(path, text);
+    } else if (/\.(js|html|css|svg)$/.test(name)) {
+      files.set(prefix + name, await Deno.readTextFile(new URL(name, folder)));
+    }
   }
   return files;
 }
@@ -53,7 +58,7 @@ Deno.test("the page has a strict policy", async () => {
 Deno.test("the policy names the origins of a character elsewhere, and no host that is none", async () => {
   const csp = { img: ["https://pictures.example"], connect: ["https://models.example"] };
   const request = get("/", { host: "x; script-src *" });
-  const response = await createStage({ csp }).page(request, CONTEXT);
+  const response = await createStageAssets(csp).page(request, CONTEXT);
   const policy = response.headers.get("content-security-policy") ?? "";
   assertMatch(policy, /img-src 'self' data: blob: https:\/\/pictures\.example;/);
   assertMatch(policy, /connect-src 'self' https:\/\/models\.example;/);
@@ -64,14 +69,14 @@ Deno.test("everything that the page links and imports is served with its type", 
   const html = await pageText();
   const linked = [...html.matchAll(/(?:src|href)="stage\/([^"]+)"/g)].map((match) => match[1]!);
   assertEquals(linked.toSorted(), [
-    "activity.css",
-    "cards.css",
-    "chat.css",
+    "css/activity.css",
+    "css/cards.css",
+    "css/chat.css",
+    "css/responsive.css",
+    "css/stage.css",
+    "css/theme.css",
     "icon.svg",
     "main.js",
-    "narrow.css",
-    "stage.css",
-    "theme.css",
   ]);
   const types: Record<string, string> = {
     css: "text/css; charset=utf-8",
@@ -82,7 +87,7 @@ Deno.test("everything that the page links and imports is served with its type", 
   const seen = new Set<string>();
   for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
     // Made when the program is built, and served elsewhere.
-    if (seen.has(name) || name === "vrm.js") continue;
+    if (seen.has(name) || name === "characters/vrm/vrm.js") continue;
     seen.add(name);
     const response = asset(name);
     assert(response, `${name} is not served`);
@@ -90,11 +95,13 @@ Deno.test("everything that the page links and imports is served with its type", 
     const text = await response!.text();
     if (!name.endsWith(".js")) continue;
     const code = text.replace(/\/\*[\s\S]*?\*\//g, "");
-    for (const [, imported] of code.matchAll(/(?:from|import)\s*\(?\s*"\.\/([^"]+)"/g)) {
-      waiting.push(imported!);
+    for (const [, imported] of code.matchAll(/(?:from|import)\s*\(?\s*"(\.{1,2}\/[^"]+)"/g)) {
+      waiting.push(new URL(imported!, `http://page/${name}`).pathname.slice(1));
     }
   }
-  assert(seen.has("drawn_lines.js") && seen.has("pictures.js") && seen.size > 20);
+  assert(
+    seen.has("characters/drawn/lines.js") && seen.has("characters/pictures/pictures.js") && seen.size > 20,
+  );
 });
 
 Deno.test("every file of the page is served as it is, and nothing else", async () => {
@@ -115,8 +122,8 @@ Deno.test("what the browser has already is not sent again", async () => {
   const again = await stage.page(get("/", { "if-none-match": `"other", W/${tag}` }), CONTEXT);
   assertEquals([again.status, await again.text(), again.headers.get("etag")], [304, "", tag]);
   assertEquals((await stage.page(get("/", { "if-none-match": '"other"' }), CONTEXT)).status, 200);
-  const css = asset("stage.css")?.headers.get("etag") ?? "";
-  assertEquals(asset("stage.css", { "if-none-match": css })?.status, 304);
+  const css = asset("css/stage.css")?.headers.get("etag") ?? "";
+  assertEquals(asset("css/stage.css", { "if-none-match": css })?.status, 304);
   assertNotEquals(css, asset("main.js")?.headers.get("etag"));
 });
 
@@ -388,7 +395,7 @@ Deno.test("the lines of every face are whole", () => {
 
 // Its types are a browser's, so it is no part of what is checked here.
 const { partsOf, unhidden } = await import(
-  new URL("../../lib/stage/page/page_text.js", import.meta.url).href
+  new URL("../../lib/stage/page/views/dom.js", import.meta.url).href
 );
 
 Deno.test("what is hidden in a text is shown where a person decides by it", () => {

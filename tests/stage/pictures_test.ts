@@ -3,7 +3,7 @@ import { openCharacter } from "../../lib/stage/character.ts";
 import { CHROMIUM, IN_CHROMIUM, openViewer, type Viewer } from "../support/harness/character_viewer.ts";
 
 // By its address: the page's modules are checked with a browser's types, and this one is not.
-const module = new URL("../../lib/stage/page/pictures.js", import.meta.url).href;
+const module = new URL("../../lib/stage/page/characters/pictures/pictures.js", import.meta.url).href;
 const { candidates }: { candidates(word: string): string[] } = await import(module);
 
 /** A picture that tells by its width which one it is. */

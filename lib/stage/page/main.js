@@ -1,19 +1,27 @@
 // @ts-check
 /** The stage: brings together the character, the chat and the event channel. @module */
 
-import { loadCharacter } from "./character.js";
-import { ChatError, latest, streamChat } from "./chat.js";
-import { EventChannel } from "./events.js";
-import { authorization } from "./key.js";
-import { byId } from "./page_text.js";
-import { createVoice } from "./stage_voice.js";
-import { loadMessages, loadTheme, saveKey, saveMessages, saveTheme, sessionName, takeKey } from "./store.js";
-import { learnTag, withoutTags } from "./tags.js";
-import { createActivity, stateWords } from "./view_activity.js";
-import { createComposer, createLog } from "./view_chat.js";
-import { createKeyForm } from "./view_key.js";
-import { createNotices } from "./view_notice.js";
-import { createPermissions } from "./view_permission.js";
+import { loadCharacter } from "./characters/character.js";
+import { ChatError, latest, streamChat } from "./api/chat.js";
+import { EventChannel } from "./api/events.js";
+import { authorization } from "./api/key.js";
+import { byId } from "./views/dom.js";
+import { createVoice } from "./views/speech_queue.js";
+import {
+  loadMessages,
+  loadTheme,
+  saveKey,
+  saveMessages,
+  saveTheme,
+  sessionName,
+  takeKey,
+} from "./api/storage.js";
+import { learnTag, withoutTags } from "./views/tags.js";
+import { createActivity, stateWords } from "./views/activity.js";
+import { createComposer, createLog } from "./views/chat.js";
+import { createKeyForm } from "./views/key.js";
+import { createNotices } from "./views/notice.js";
+import { createPermissions } from "./views/permission.js";
 
 const OVERLAY = new URLSearchParams(location.search).get("overlay") === "1";
 const EVENTS = ["agent_state", "emotion", "tool_status", "plan", "notification", "say"];
@@ -27,7 +35,7 @@ const ADMITTED_MS = 8_000;
 document.documentElement.classList.toggle("overlay", OVERLAY);
 let key = takeKey();
 const session = sessionName();
-/** @type {import("./chat.js").Message[]} */
+/** @type {import("./api/chat.js").Message[]} */
 const messages = loadMessages();
 /** The answer that is being read. @type {AbortController | undefined} */
 let running;
@@ -97,7 +105,7 @@ async function admitted() {
   }
 }
 
-/** @param {import("./events.js").ConnectionState} state */
+/** @param {import("./api/events.js").ConnectionState} state */
 function showConnection(state) {
   const chip = byId("connection");
   const words = {
@@ -129,7 +137,7 @@ function catchUp() {
   if (present.plan?.length > 0) activity.setPlan(present.plan, undefined);
 }
 
-/** @param {import("./events.js").Frame} frame */
+/** @param {import("./api/events.js").Frame} frame */
 function receive(frame) {
   switch (frame.type) {
     case "agent_state":
@@ -171,7 +179,7 @@ function receive(frame) {
  * does and not by its text.
  *
  * @param {string} next
- * @param {import("./character.js").StateDetail} detail
+ * @param {import("./characters/character.js").StateDetail} detail
  */
 function setState(next, detail) {
   if (/working|juggling/.test(next) || running === undefined && heardTurn === "") hasSpoken = false;
@@ -206,7 +214,7 @@ function speak(piece) {
   showState("speaking");
 }
 
-/** Words of a turn; those of this tab's own come with its chat. @param {import("./events.js").Frame} frame */
+/** Words of a turn; those of this tab's own come with its chat. @param {import("./api/events.js").Frame} frame */
 function hear({ text, turn_id, session_id }) {
   if (!OVERLAY && (running !== undefined || session_id === session)) return;
   if (turn_id !== heardTurn) {
@@ -224,7 +232,7 @@ async function send(text) {
   running = mine;
   heardTurn = "";
   hasSpoken = false;
-  /** @type {import("./chat.js").Message} */
+  /** @type {import("./api/chat.js").Message} */
   const own = { role: "assistant", content: "" };
   messages.push({ role: "user", content: text }, own);
   log.addUser(text);

@@ -7,7 +7,7 @@ import { AppError } from "../../../lib/core/errors.ts";
 
 const SCRIPT = `
   const manifest = await (await fetch("/stage/character.json")).json();
-  const place = manifest.kind === "vrm" ? "/stage/vrm.js" : "/stage/pictures.js";
+  const place = manifest.kind === "vrm" ? "/stage/characters/vrm/vrm.js" : "/stage/characters/pictures/pictures.js";
   globalThis.container = document.querySelector("main");
   try {
     const { createCharacter } = await import(place);
@@ -130,10 +130,10 @@ async function answer(request: Request, character: Character): Promise<Response>
       return typed(STYLE, "text/css");
     case "/favicon.ico":
       return new Response(null, { status: 204 });
-    case "/stage/vrm.js":
+    case "/stage/characters/vrm/vrm.js":
       return typed(await vrmModule() ?? "", "text/javascript");
-    case "/stage/pictures.js": {
-      const source = new URL("../../../lib/stage/page/pictures.js", import.meta.url);
+    case "/stage/characters/pictures/pictures.js": {
+      const source = new URL("../../../lib/stage/page/characters/pictures/pictures.js", import.meta.url);
       return typed(await Deno.readTextFile(source), "text/javascript");
     }
     case "/stage/character.json":

@@ -1,10 +1,10 @@
 // @ts-check
 /** The character that the program brings along: drawn in SVG, moved by springs. @module */
 
-import { blend, expressionOf, faceOf } from "./drawn_faces.js";
-import { drawFigure } from "./drawn_figure.js";
-import { motionOf, poseOf } from "./drawn_pose.js";
-import { Spring } from "./spring.js";
+import { blend, expressionOf, faceOf } from "./faces.js";
+import { drawFigure } from "./figure.js";
+import { motionOf, poseOf } from "./pose.js";
+import { Spring } from "../spring.js";
 
 /** How fast a face becomes another: nine tenths of the way in about 200 ms. */
 const FACE_RATE = 11;
@@ -20,7 +20,7 @@ let drawn = 0;
 /**
  * Draws the character into `container`.
  *
- * @type {import("./character.js").CreateCharacter}
+ * @type {import("../character.js").CreateCharacter}
  */
 export function createCharacter(container) {
   const figure = drawFigure(`c${++drawn}`);
@@ -32,7 +32,7 @@ export function createCharacter(container) {
   let expression = "neutral";
   let intensity = 1;
   let state = "idle";
-  /** @type {import("./character.js").StateDetail} */
+  /** @type {import("../character.js").StateDetail} */
   let detail = {};
   let pose = poseOf(state);
   let openness = 0;
@@ -232,7 +232,7 @@ export function createCharacter(container) {
   };
 }
 
-/** @param {import("./drawn_pose.js").Arm} arm */
+/** @param {import("./pose.js").Arm} arm */
 function armSprings({ elbow, wrist, twist = 0 }) {
   return {
     elbowX: new Spring(elbow[0], 70, 0.72),
@@ -245,10 +245,10 @@ function armSprings({ elbow, wrist, twist = 0 }) {
 
 /**
  * @param {ReturnType<typeof armSprings>} springs
- * @param {import("./drawn_pose.js").HandName} hand
+ * @param {import("./pose.js").HandName} hand
  * @param {readonly number[]} move
  * @param {number} twist
- * @returns {import("./drawn_figure.js").ArmNow}
+ * @returns {import("./figure.js").ArmNow}
  */
 function armNow({ elbowX, elbowY, wristX, wristY, twist: own }, hand, [dx = 0, dy = 0], twist) {
   return {

@@ -1,7 +1,7 @@
 /** The face of a VRM: one emotion at a time, blinking, and a mouth that moves. @module */
 
 import type { VRM } from "@pixiv/three-vrm";
-import { candidates } from "./pictures.js";
+import { candidates } from "../pictures/pictures.js";
 
 const VOWELS = ["aa", "ih", "ou", "ee", "oh"] as const;
 /** The order in which vowels come while it speaks: open ones more often. */

@@ -1,7 +1,7 @@
 // @ts-check
 /** The messages of the chat, and the field where they are written. @module */
 
-import { byId, make, showReply } from "./page_text.js";
+import { byId, make, showReply } from "./dom.js";
 
 /** Messages on the page; older ones leave it. */
 const MAX_SHOWN = 200;

@@ -1,7 +1,7 @@
 // @ts-check
 /** What is said on the stage: the character's mouth, the caption, and the sentences for screen readers. @module */
 
-import { byId } from "./page_text.js";
+import { byId } from "./dom.js";
 import { captionOf, sentencesOf, speakable, Speaker } from "./speech.js";
 import { withoutTags } from "./tags.js";
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** What the agent does now: its state in words, its plan, its tools. @module */
 
-import { byId, make, unhidden } from "./page_text.js";
+import { byId, make, unhidden } from "./dom.js";
 
 /** Tools that are shown; older ones that have ended leave first. */
 const MAX_TOOLS = 6;

@@ -3,7 +3,7 @@
 import type { VRM, VRMHumanBoneName } from "@pixiv/three-vrm";
 // @ts-types="@types/three"
 import { type Object3D, Quaternion, Vector3 } from "three";
-import { type Arm, between, type Build, headOf, type Pose, poseOf, type Vector } from "./vrm_gesture.ts";
+import { type Arm, between, type Build, headOf, type Pose, poseOf, type Vector } from "./gesture.ts";
 
 /** How fast the body follows a pose, in parts a second. */
 const RATE = 9;

@@ -1,7 +1,7 @@
 // @ts-check
 /** Notifications, and what the page itself has to say. @module */
 
-import { byId, make } from "./page_text.js";
+import { byId, make } from "./dom.js";
 
 const MAX_NOTICES = 4;
 /** @type {Readonly<Record<string, number>>} */

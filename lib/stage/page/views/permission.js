@@ -1,7 +1,7 @@
 // @ts-check
 /** Questions of the agent: what it asks leave for, a button for each answer, and the time that is left. @module */
 
-import { byId, make, unhidden } from "./page_text.js";
+import { byId, make, unhidden } from "./dom.js";
 
 /** How long a card stays after its end. */
 const LINGER_MS = 6_000;

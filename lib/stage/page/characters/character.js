@@ -20,10 +20,10 @@
 
 /** The modules by kind; each exports `createCharacter`. */
 const MODULES = Object.freeze({
-  drawn: () => import("./drawn.js"),
-  pictures: () => import("./pictures.js"),
+  drawn: () => import("./drawn/drawn.js"),
+  pictures: () => import("./pictures/pictures.js"),
   // Not part of the page's own files: it is made when the program is built.
-  vrm: () => import(/** @type {string} */ ("./vrm.js")),
+  vrm: () => import(/** @type {string} */ ("./vrm/vrm.js")),
 });
 
 /**

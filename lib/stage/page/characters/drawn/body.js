@@ -13,7 +13,7 @@ import {
   MINT,
   SKIN,
   SKIN_SHADE,
-} from "./drawn_colors.js";
+} from "./colors.js";
 import { svg } from "./svg.js";
 
 const LINE = { stroke: INK, "stroke-width": 3.4, "stroke-linejoin": "round", "stroke-linecap": "round" };

@@ -1,8 +1,8 @@
 // @ts-check
 /** The signs of feeling around the drawn character: tears, hearts, thought dots and the like. @module */
 
-import { CORAL, CORAL_SHADE, CREAM, INK, JACKET } from "./drawn_colors.js";
-import { heartAt, sparkleAt } from "./drawn_head.js";
+import { CORAL, CORAL_SHADE, CREAM, INK, JACKET } from "./colors.js";
+import { heartAt, sparkleAt } from "./head.js";
 import { set, svg } from "./svg.js";
 
 const LINE = { stroke: INK, "stroke-width": 3, "stroke-linejoin": "round", "stroke-linecap": "round" };
@@ -126,7 +126,7 @@ export function drawSigns() {
   const air = svg("g", {}, [...hearts, ...sparkles, ...zs, question, shock, sigh, bubble]);
 
   /**
-   * @param {import("./drawn_faces.js").Face} face
+   * @param {import("./faces.js").Face} face
    * @param {number} thinking How much the thought bubble is there.
    * @param {number} timeS
    */

@@ -1,7 +1,7 @@
 // @ts-check
 /** Asks for the key. @module */
 
-import { byId } from "./page_text.js";
+import { byId } from "./dom.js";
 
 /**
  * The form, which is shown when the server lets nobody in without a key.

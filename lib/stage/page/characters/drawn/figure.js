@@ -1,20 +1,12 @@
 // @ts-check
 /** The drawn character as a whole: its parts in their order, and how each is moved. @module */
 
-import { drawArm, drawLaptop, drawSign, drawTorso } from "./drawn_body.js";
-import { gradients } from "./drawn_colors.js";
-import { drawOrbs, drawSigns, show } from "./drawn_fx.js";
-import {
-  drawBackHair,
-  drawCheeks,
-  drawEye,
-  drawFace,
-  drawFrontHair,
-  drawGloom,
-  drawMouth,
-} from "./drawn_head.js";
-import { browLine, eyeLines, limb, mix, mouthLines } from "./drawn_lines.js";
-import { SHOULDERS } from "./drawn_pose.js";
+import { drawArm, drawLaptop, drawSign, drawTorso } from "./body.js";
+import { gradients } from "./colors.js";
+import { drawOrbs, drawSigns, show } from "./effects.js";
+import { drawBackHair, drawCheeks, drawEye, drawFace, drawFrontHair, drawGloom, drawMouth } from "./head.js";
+import { browLine, eyeLines, limb, mix, mouthLines } from "./lines.js";
+import { SHOULDERS } from "./pose.js";
 import { set, svg } from "./svg.js";
 
 /** Her eyes' middles. */
@@ -25,7 +17,7 @@ const EYES = Object.freeze([{ side: /** @type {const} */ (-1), x: 328 }, {
 const EYE_Y = 414;
 const MAX_SIGN_CHARS = 20;
 
-/** @typedef {{ elbow: [number, number], wrist: [number, number], hand: import("./drawn_pose.js").HandName, twist: number }} ArmNow */
+/** @typedef {{ elbow: [number, number], wrist: [number, number], hand: import("./pose.js").HandName, twist: number }} ArmNow */
 
 /** Half the widths of a sleeve. */
 const SLEEVE = Object.freeze({ shoulder: 45, elbow: 42, wrist: 36 });
@@ -136,7 +128,7 @@ export function drawFigure(id) {
       set(laptop.plate, { x: -width / 2, width });
     },
     /**
-     * @param {{ face: import("./drawn_faces.js").Face, timeS: number, mouth: number, blink: number, tilt: number,
+     * @param {{ face: import("./faces.js").Face, timeS: number, mouth: number, blink: number, tilt: number,
      *   yaw: number, pitch: number, gazeX: number, gazeY: number, lock: number, hair: number, tuft: number, hop: number,
      *   laptop: number, orbs: number, sign: number, bubble: number, count: number | undefined,
      *   arms: { left: ArmNow, right: ArmNow } }} now
@@ -201,7 +193,7 @@ export function drawFigure(id) {
 
 /**
  * @param {ReturnType<typeof drawEye> & { side: 1 | -1, x: number, brow: SVGElement }} eye
- * @param {{ face: import("./drawn_faces.js").Face, blink: number, gazeX: number, gazeY: number, timeS: number }} now
+ * @param {{ face: import("./faces.js").Face, blink: number, gazeX: number, gazeY: number, timeS: number }} now
  */
 function moveEye(eye, { face, blink, gazeX, gazeY, timeS }) {
   const open = face.open * (1 - blink) * (eye.side > 0 ? 1 - face.wink : 1);
@@ -239,7 +231,7 @@ function moveEye(eye, { face, blink, gazeX, gazeY, timeS }) {
 
 /**
  * @param {ReturnType<typeof drawMouth>} mouth
- * @param {import("./drawn_faces.js").Face} face
+ * @param {import("./faces.js").Face} face
  * @param {number} openness
  * @param {number} timeS
  */

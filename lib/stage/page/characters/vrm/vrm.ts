@@ -26,11 +26,11 @@
 import type { VRM } from "@pixiv/three-vrm";
 // @ts-types="@types/three"
 import { Object3D, Vector3, type WebGLRenderer } from "three";
-import { createBody } from "./vrm_body.ts";
-import { createFace } from "./vrm_face.ts";
-import { loadVrm } from "./vrm_load.ts";
-import { createOrbs } from "./vrm_orbs.ts";
-import { createView, type View } from "./vrm_view.ts";
+import { createBody } from "./body.ts";
+import { createFace } from "./face.ts";
+import { loadVrm } from "./load.ts";
+import { createOrbs } from "./orbs.ts";
+import { createView, type View } from "./view.ts";
 
 /** The longest step that is made at once, in seconds: after a pause springs would tear. */
 const MAX_STEP_S = 0.1;
