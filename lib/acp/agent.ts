@@ -8,8 +8,9 @@ import type { SessionId } from "../turn/event.ts";
 import type { PermissionBroker } from "../turn/permission.ts";
 import { AgentCommands, pathExists } from "./command_guard.ts";
 import { Connection } from "./connection.ts";
-import { AGENT_TIMES, type AgentTimes, type Capabilities, type HandshakeOptions } from "./handshake.ts";
-import { isTimeout, type Redact } from "./json_rpc.ts";
+import { AGENT_TIMEOUTS, type AgentTimeouts, type Capabilities, type HandshakeOptions } from "./handshake.ts";
+import { isTimeout } from "./json_rpc.ts";
+import type { Redact } from "../core/redact.ts";
 import { logInvalidLines } from "./ndjson.ts";
 import type { PermissionPolicy } from "./permission.ts";
 import type { AgentProcess } from "./process.ts";
@@ -40,7 +41,7 @@ export interface AcpAgentOptions extends HandshakeOptions {
   readonly redact?: Redact | undefined;
   /** The agent's home directory: `~` in a path. */
   readonly home?: string | undefined;
-  readonly times?: AgentTimes;
+  readonly times?: AgentTimeouts;
   readonly now?: () => number;
 }
 
@@ -229,7 +230,7 @@ export class AcpAgent implements Agent {
       link = this.#options.launch();
       this.#links.add(link);
       const opened: Connection = await Connection.open({
-        times: AGENT_TIMES,
+        times: AGENT_TIMEOUTS,
         ...this.#options,
         link,
         usual: this.#usual,

@@ -12,9 +12,10 @@ import type { AgentCommands } from "./command_guard.ts";
 import { JsonRpcPeer } from "./json_rpc.ts";
 import type { PermissionPolicy } from "./permission.ts";
 import type { AgentProcess } from "./process.ts";
-import { type Redact, RPC, RpcError } from "./json_rpc.ts";
+import { RPC, RpcError } from "./json_rpc.ts";
+import type { Redact } from "../core/redact.ts";
 import { AcpSession, type SessionDeps } from "./session.ts";
-import { type AgentTimes, Handshake, type HandshakeContext, type NewSession } from "./handshake.ts";
+import { type AgentTimeouts, Handshake, type HandshakeContext, type NewSession } from "./handshake.ts";
 import { parsePermissionRequest, parseSessionUpdate } from "./wire.ts";
 
 /** How long what was still to be read from an ended agent, or written to it, may take, in milliseconds. */
@@ -29,7 +30,7 @@ export interface ConnectionOptions extends HandshakeContext {
   readonly permissions: PermissionPolicy;
   readonly broker: Pick<PermissionBroker, "ask">;
   readonly log: Log;
-  readonly times: AgentTimes;
+  readonly times: AgentTimeouts;
   /** The commands of the agent, kept from one of its processes to the next. */
   readonly commands: AgentCommands;
   /** Whether a path exists, seen from the working directory. */
@@ -179,7 +180,7 @@ export class Connection {
     const { permissions, broker, log, times, commands, pathExists } = this.#options;
     return {
       peer: this.#peer,
-      promptCapabilities: this.capabilities.accepts,
+      promptCapabilities: this.capabilities.promptCapabilities,
       permissions,
       broker,
       log,

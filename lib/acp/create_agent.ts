@@ -9,7 +9,7 @@ import type { McpServer } from "./wire.ts";
 import type { PermissionPolicy } from "./permission.ts";
 import { AgentPool } from "./pool.ts";
 import { launch } from "./process.ts";
-import type { Redact } from "./json_rpc.ts";
+import type { Redact } from "../core/redact.ts";
 
 /** An agent as it is configured. */
 export interface AgentConfig {

@@ -28,7 +28,7 @@ import {
 const MAX_WARNED = 100;
 
 /** How long an agent may take, in milliseconds. */
-export interface AgentTimes {
+export interface AgentTimeouts {
   /** To answer `initialize`, `authenticate` or `session/new`, or to read a prompt: slow ones take a quarter of a minute. */
   readonly setupMs: number;
   /** To bring back a session, to end one, or to take a mode or a model. */
@@ -38,8 +38,8 @@ export interface AgentTimes {
   /** To answer a prompt that was cancelled. */
   readonly cancelMs: number;
 }
-/** The usual {@linkcode AgentTimes}. */
-export const AGENT_TIMES: AgentTimes = {
+/** The usual {@linkcode AgentTimeouts}. */
+export const AGENT_TIMEOUTS: AgentTimeouts = {
   setupMs: 60_000,
   resumeMs: 20_000,
   againMs: 2_000,
@@ -90,7 +90,7 @@ export class Handshake {
   readonly auth: AgentAuth;
   readonly #peer: JsonRpcPeer;
   readonly #options: HandshakeContext;
-  readonly #times: AgentTimes;
+  readonly #times: AgentTimeouts;
   readonly #place: { readonly cwd: string; readonly mcpServers: readonly McpServer[] };
   readonly #serverWarnings: readonly SettingWarning[];
   readonly #warned = new Set<string>();
@@ -116,14 +116,14 @@ export class Handshake {
   private constructor(
     peer: JsonRpcPeer,
     options: HandshakeContext,
-    times: AgentTimes,
+    times: AgentTimeouts,
     capabilities: Capabilities,
   ) {
     this.capabilities = capabilities;
     this.#peer = peer;
     this.#options = options;
     this.#times = times;
-    const { usable, warnings } = usableServers(options.mcpServers ?? [], capabilities.mcp);
+    const { usable, warnings } = usableServers(options.mcpServers ?? [], capabilities.mcpTransports);
     this.#place = { cwd: options.cwd, mcpServers: usable };
     this.#serverWarnings = warnings;
     this.auth = new AgentAuth({
@@ -142,7 +142,7 @@ export class Handshake {
    *
    * @throws {AppError} `agent_unavailable` if it does not answer as an agent of protocol version 1 does.
    */
-  static async begin(peer: JsonRpcPeer, options: HandshakeContext, times: AgentTimes): Promise<Handshake> {
+  static async begin(peer: JsonRpcPeer, options: HandshakeContext, times: AgentTimeouts): Promise<Handshake> {
     const { version, log } = options;
     let result: InitializeResult;
     try {
@@ -168,8 +168,8 @@ export class Handshake {
         { reason: "protocol_version" },
       );
     }
-    const capabilities = capabilitiesOf(result);
-    const { agent, accepts, canResume } = capabilities;
+    const capabilities = parseCapabilities(result);
+    const { agent, promptCapabilities: accepts, resumeMethod: canResume } = capabilities;
     log.info("agent ready", { program: agent?.name, version: agent?.version, accepts, canResume });
     options.onLifecycle?.({ type: "ready", name: agent?.name, version: agent?.version });
     return new Handshake(peer, options, times, capabilities);
@@ -214,7 +214,7 @@ export class Handshake {
    * @throws {AppError} `agent_auth_required` with the ways to log in.
    */
   async resumeSession<S>(id: SessionId, adopt: SessionCallbacks<S>): Promise<S | undefined> {
-    const { canResume } = this.capabilities;
+    const { resumeMethod: canResume } = this.capabilities;
     const { log, mode, usual } = this.#options;
     if (canResume === undefined) {
       log.debug("the agent brings back no sessions", { session: id });
@@ -302,29 +302,32 @@ export interface Capabilities {
   /** What it calls itself; the version may be empty. */
   readonly agent: { readonly name: string; readonly version: string } | undefined;
   readonly protocolVersion: number;
-  readonly accepts: PromptCapabilities;
+  readonly promptCapabilities: PromptCapabilities;
   /** The method that brings back a session: `resume` tells nothing again, `load` tells all that was said. */
-  readonly canResume: "resume" | "load" | undefined;
+  readonly resumeMethod: "resume" | "load" | undefined;
   readonly canClose: boolean;
   readonly canDelete: boolean;
   /** The kinds of MCP servers that it connects to, beside those that it starts. */
-  readonly mcp: { readonly http: boolean; readonly sse: boolean };
+  readonly mcpTransports: { readonly http: boolean; readonly sse: boolean };
   /** The ways to log in to it. */
   readonly authMethods: readonly AuthMethod[];
 }
 
 /** Reads an agent's capabilities out of its answer to `initialize`. */
-export function capabilitiesOf(result: InitializeResult): Capabilities {
+export function parseCapabilities(result: InitializeResult): Capabilities {
   const { protocolVersion, agentInfo, authMethods, agentCapabilities } = result;
   const { promptCapabilities, mcpCapabilities, sessionCapabilities, loadSession } = agentCapabilities ?? {};
   return {
     agent: agentInfo ? { name: agentInfo.name, version: agentInfo.version ?? "" } : undefined,
     protocolVersion,
-    accepts: { image: promptCapabilities?.image ?? false, audio: promptCapabilities?.audio ?? false },
-    canResume: sessionCapabilities?.resume ? "resume" : loadSession ? "load" : undefined,
+    promptCapabilities: {
+      image: promptCapabilities?.image ?? false,
+      audio: promptCapabilities?.audio ?? false,
+    },
+    resumeMethod: sessionCapabilities?.resume ? "resume" : loadSession ? "load" : undefined,
     canClose: sessionCapabilities?.close ?? false,
     canDelete: sessionCapabilities?.delete ?? false,
-    mcp: { http: mcpCapabilities?.http ?? false, sse: mcpCapabilities?.sse ?? false },
+    mcpTransports: { http: mcpCapabilities?.http ?? false, sse: mcpCapabilities?.sse ?? false },
     authMethods: authMethods ?? [],
   };
 }
@@ -332,7 +335,7 @@ export function capabilitiesOf(result: InitializeResult): Capabilities {
 /** The MCP servers that an agent can be told of, and why others are left out: in words that hold no address. */
 export function usableServers(
   servers: readonly McpServer[],
-  mcp: Capabilities["mcp"],
+  mcp: Capabilities["mcpTransports"],
 ): { usable: McpServer[]; warnings: SettingWarning[] } {
   const usable = servers.filter((server) => !("type" in server) || mcp[server.type]);
   const warnings = servers.flatMap((server): SettingWarning[] =>

@@ -6,6 +6,7 @@
  */
 
 import { AppError, type ErrorReason, messageOf } from "../core/errors.ts";
+import type { Redact } from "../core/redact.ts";
 import { type LineReader, readLines } from "./ndjson.ts";
 
 /** Characters of a line that is accepted: an agent that sends more is cut off. */
@@ -275,9 +276,6 @@ export const RPC = {
   authRequired: -32000,
   resourceNotFound: -32002,
 } as const;
-
-/** Takes secrets out of a text. */
-export type Redact = (text: string) => string;
 
 /** The other end answered with an error, or could not be asked. */
 export class RpcError extends Error {

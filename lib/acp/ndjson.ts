@@ -1,7 +1,7 @@
 /** Lines out of a byte stream, each looked at once. @module */
 
 import type { Log } from "../core/log.ts";
-import type { Redact } from "./json_rpc.ts";
+import type { Redact } from "../core/redact.ts";
 
 /** Size of the one buffer that a byte stream is read into. */
 const BUFFER_BYTES = 64 * 1024;

@@ -12,7 +12,7 @@ import {
 } from "./process_tree.ts";
 import { readLines } from "./ndjson.ts";
 import type { PeerStreams } from "./json_rpc.ts";
-import type { Redact } from "./json_rpc.ts";
+import type { Redact } from "../core/redact.ts";
 
 /** Last lines of the agent's stderr that are kept. */
 const STDERR_LINES = 20;

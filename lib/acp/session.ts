@@ -97,7 +97,11 @@ export class AcpSession implements Session {
 
   async setModel(model: string | undefined): Promise<void> {
     if (this.closed.aborted) throw sessionClosedError();
-    await this.config.choose(model);
+    try {
+      await this.config.choose(model);
+    } catch (error) {
+      throw error instanceof ClosedError ? sessionClosedError() : error;
+    }
   }
 
   async prompt(blocks: readonly PromptBlock[], reader: TurnReader): Promise<RunningPrompt> {
@@ -344,7 +348,7 @@ export function failedEnding(
 }
 
 /** The failure of whoever asks something of a session that is closed. */
-export function sessionClosedError(): AppError {
+function sessionClosedError(): AppError {
   return new AppError("agent_unavailable", "The agent's session is gone.", { retryAfterSecs: 1 });
 }
 

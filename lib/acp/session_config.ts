@@ -4,7 +4,6 @@ import { abortable } from "../core/abortable.ts";
 import { AppError, messageOf } from "../core/errors.ts";
 import type { AgentModel } from "../turn/agent.ts";
 import { ClosedError, explain, RpcError } from "./json_rpc.ts";
-import { sessionClosedError } from "./session.ts";
 import { type ConfigOption, parseSessionSettings, type SessionSettings } from "./wire.ts";
 
 /** Asks the agent for something; `read` is called with the answer, early or late, before what comes behind it. */
@@ -125,7 +124,7 @@ export class SessionConfig {
     try {
       await this.#set(choice, model);
     } catch (error) {
-      if (error instanceof ClosedError) throw sessionClosedError();
+      if (error instanceof ClosedError) throw error;
       throw new AppError("agent_error", untaken("model", model, error), { cause: error });
     }
   }

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { type Capabilities, capabilitiesOf, usableServers } from "../../lib/acp/handshake.ts";
+import { type Capabilities, parseCapabilities, usableServers } from "../../lib/acp/handshake.ts";
 import type { McpServer } from "../../lib/acp/wire.ts";
 import { parseInitializeResult } from "../../lib/acp/wire.ts";
 import { isObject, type Json } from "../support/agents/scripted_agent.ts";
@@ -8,11 +8,11 @@ import { readRecording } from "../support/agents/replayed_agent.ts";
 const NONE: Capabilities = {
   agent: undefined,
   protocolVersion: 1,
-  accepts: { image: false, audio: false },
-  canResume: undefined,
+  promptCapabilities: { image: false, audio: false },
+  resumeMethod: undefined,
   canClose: false,
   canDelete: false,
-  mcp: { http: false, sse: false },
+  mcpTransports: { http: false, sse: false },
   authMethods: [],
 };
 const TOLD: readonly (readonly [name: string, told: Json, expected: Partial<Capabilities>])[] = [
@@ -24,44 +24,44 @@ const TOLD: readonly (readonly [name: string, told: Json, expected: Partial<Capa
     {},
   ],
   ["a name", { agentInfo: { name: "pi" } }, { agent: { name: "pi", version: "" } }],
-  ["load", { agentCapabilities: { loadSession: true } }, { canResume: "load" }],
-  ["resume", { agentCapabilities: { sessionCapabilities: { resume: {} } } }, { canResume: "resume" }],
+  ["load", { agentCapabilities: { loadSession: true } }, { resumeMethod: "load" }],
+  ["resume", { agentCapabilities: { sessionCapabilities: { resume: {} } } }, { resumeMethod: "resume" }],
   ["both", {
     agentCapabilities: { loadSession: true, sessionCapabilities: { resume: {}, close: {}, delete: {} } },
-  }, { canResume: "resume", canClose: true, canDelete: true }],
+  }, { resumeMethod: "resume", canClose: true, canDelete: true }],
   ["what it has not", { agentCapabilities: { sessionCapabilities: { resume: null, close: false } } }, {}],
   ["MCP by http", { agentCapabilities: { mcpCapabilities: { http: true } } }, {
-    mcp: { http: true, sse: false },
+    mcpTransports: { http: true, sse: false },
   }],
   ["pictures", { agentCapabilities: { promptCapabilities: { image: true } } }, {
-    accepts: { image: true, audio: false },
+    promptCapabilities: { image: true, audio: false },
   }],
 ];
 for (const [name, told, expected] of TOLD) {
   Deno.test(`capabilitiesOf: ${name}`, () => {
     const result = parseInitializeResult({ protocolVersion: 1, ...told });
-    assertEquals(capabilitiesOf(result), { ...NONE, ...expected });
+    assertEquals(parseCapabilities(result), { ...NONE, ...expected });
   });
 }
 
 const RECORDED: readonly (readonly [string, string, Partial<Capabilities>])[] = [
   ["claude-load", "@agentclientprotocol/claude-agent-acp 0.100.0", {
-    canResume: "resume",
+    resumeMethod: "resume",
     canClose: true,
     canDelete: true,
-    mcp: { http: true, sse: true },
+    mcpTransports: { http: true, sse: true },
   }],
   ["codex2-load", "@agentclientprotocol/codex-acp 2.6.0", {
-    canResume: "resume",
+    resumeMethod: "resume",
     canClose: true,
     canDelete: true,
-    mcp: { http: true, sse: false },
+    mcpTransports: { http: true, sse: false },
   }],
   ["gemini-tools", "gemini-cli 0.61.0", {
-    canResume: "load",
+    resumeMethod: "load",
     canClose: false,
     canDelete: false,
-    mcp: { http: true, sse: true },
+    mcpTransports: { http: true, sse: true },
   }],
 ];
 for (const [recording, agent, expected] of RECORDED) {
@@ -69,8 +69,8 @@ for (const [recording, agent, expected] of RECORDED) {
     const answer = readRecording(recording).find(({ dir, msg }) =>
       dir === "a2c" && isObject(msg) && isObject(msg.result)
     );
-    const told = capabilitiesOf(parseInitializeResult((answer?.msg as Json).result));
-    const { canResume, canClose, canDelete, mcp } = told;
+    const told = parseCapabilities(parseInitializeResult((answer?.msg as Json).result));
+    const { resumeMethod: canResume, canClose, canDelete, mcpTransports: mcp } = told;
     assertEquals({ canResume, canClose, canDelete, mcp }, expected as Json);
     assertEquals(`${told.agent?.name} ${told.agent?.version}`, agent);
   });
