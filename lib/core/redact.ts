@@ -1,5 +1,8 @@
 /** Keeps secrets out of what people and other programs read: pure. @module */
 
+/** Replaces secrets in a text. */
+export type Redact = (text: string) => string;
+
 /** What stands in the place of a secret. */
 const HIDDEN = "[secret]";
 /** Characters of a line of a secret that has several, as certificates have; shorter ones stand everywhere. */
@@ -17,7 +20,7 @@ const LINE_CHARS = 12;
  * assertEquals(redact("The key sk-123456 is wrong."), "The key [secret] is wrong.");
  * ```
  */
-export function createRedactor(secrets: readonly string[]): (text: string) => string {
+export function createRedactor(secrets: readonly string[]): Redact {
   const lines = secrets.flatMap((secret) => secret.split(/\r?\n/)).filter((line) =>
     line.length >= LINE_CHARS
   );
