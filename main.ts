@@ -131,7 +131,7 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
   const hub = new EventHub({ emotions });
   const desk = new PermissionBroker({
     timeoutMs: config.permissionTimeoutMs,
-    canAnyoneAnswer: () => hub.answersPermissions,
+    canAnyoneAnswer: () => hub.canAnswerPermissions,
   });
   const asked = Promise.withResolvers<Deno.Signal>();
   let kill = () => {};
@@ -167,13 +167,13 @@ async function serve(config: Config, warnings: readonly string[]): Promise<numbe
     idleMs: config.sessionTtlMs,
   });
   const prepared = new CannedReplies();
-  const herald = new Notifier({ hub, prepared, emotions, conversations });
+  const herald = new Notifier({ hub, cannedReplies: prepared, emotions, conversations });
   using ambient = config.ambient && new Ambient({
     ...config.ambient,
-    herald,
+    notifier: herald,
     openConversation: () => conversations.hold(),
-    isSomeoneThere: () => hub.notifiable > 0,
-    running: () => conversations.running,
+    hasAudience: () => hub.audienceSize > 0,
+    runningTurns: () => conversations.running,
     log,
   });
   const cwd = await Deno.realPath(config.agents[0]!.workingDir);

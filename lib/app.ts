@@ -11,7 +11,7 @@ import {
 } from "./events/handlers.ts";
 import type { Notifier } from "./events/notifier.ts";
 import type { EventHub } from "./events/hub.ts";
-import { socketHandler } from "./events/websocket.ts";
+import { webSocketHandler } from "./events/websocket.ts";
 import { errorResponse } from "./http/error_response.ts";
 import { type AccessOptions, createAccessControl } from "./http/access.ts";
 import { healthHandler, readyHandler } from "./http/health.ts";
@@ -174,7 +174,7 @@ function createRoutes(deps: AppDeps, keyId: string): Route[] {
     {
       path: "/vtuber/ws",
       keyInUrl: true,
-      GET: socketHandler({ hub, desk: permissions, interrupt, version, log }),
+      GET: webSocketHandler({ hub, desk: permissions, interrupt, version, log }),
     },
     { path: "/vtuber/events", keyInUrl: true, GET: eventsHandler(hub) },
     { path: "/vtuber/state", keyInUrl: true, GET: stateHandler(hub) },

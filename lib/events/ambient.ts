@@ -23,13 +23,13 @@ export interface AmbientSettings {
 
 /** What it needs of the rest of the program. */
 export interface AmbientDeps extends AmbientSettings {
-  readonly herald: Pick<Notifier, "ask" | "announce" | "sendPrompt">;
+  readonly notifier: Pick<Notifier, "ask" | "announce" | "sendPrompt">;
   /** Begins a conversation with the agent, apart from every other. */
   readonly openConversation: () => PrivateConversation;
   /** Whether a client would hear it. */
-  readonly isSomeoneThere: () => boolean;
+  readonly hasAudience: () => boolean;
   /** The turns that run. */
-  readonly running: () => ReadonlySet<Turn>;
+  readonly runningTurns: () => ReadonlySet<Turn>;
   readonly log: Log;
 }
 
@@ -58,12 +58,12 @@ export class Ambient implements Disposable {
   /** Begins; the first time is one interval from now. */
   start(): void {
     if (this.#ending.signal.aborted) return;
-    this.#timer = setTimeout(() => this.speakUp().finally(() => this.start()), this.#deps.intervalMs);
+    this.#timer = setTimeout(() => this.speak().finally(() => this.start()), this.#deps.intervalMs);
   }
 
   /** Speaks up now, if somebody is there and no turn runs. Never rejects. @returns Whether something was said. */
-  async speakUp(): Promise<boolean> {
-    const { herald, prompt, urgency, mode, isSomeoneThere, running, log } = this.#deps;
+  async speak(): Promise<boolean> {
+    const { notifier: herald, prompt, urgency, mode, hasAudience: isSomeoneThere, runningTurns: running, log } = this.#deps;
     const { signal } = this.#ending;
     if (signal.aborted || !isSomeoneThere() || running().size > 0) return false;
     try {
@@ -105,8 +105,8 @@ export class Ambient implements Disposable {
   async #quiet(): Promise<boolean> {
     const { signal } = this.#ending;
     const ended = async () => {
-      while (this.#deps.running().size > 0 && !signal.aborted) {
-        await Promise.all([...this.#deps.running()].map((turn) => turn.ended));
+      while (this.#deps.runningTurns().size > 0 && !signal.aborted) {
+        await Promise.all([...this.#deps.runningTurns()].map((turn) => turn.ended));
       }
     };
     return await abortable(settlesWithin(MAX_WAIT_MS, abortable(ended(), signal)), signal);

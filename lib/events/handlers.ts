@@ -8,7 +8,7 @@ import type { IdempotencyCache } from "../turn/idempotency.ts";
 import type { PermissionBroker } from "../turn/permission.ts";
 import type { EventHub } from "./hub.ts";
 import type { Notifier } from "./notifier.ts";
-import { parseAnswer, parseNotification } from "./wire.ts";
+import { parsePermissionAnswer, parseNotification } from "./wire.ts";
 
 /** `GET /v1/vtuber/state`: what the agent does now, for overlays that poll. */
 export function stateHandler(hub: EventHub): Handler {
@@ -23,7 +23,7 @@ export function permissionsHandler(hub: EventHub): Handler {
 /** `POST /v1/vtuber/permissions/{id}` with `{option_id}` or `{decision}`: answers one. */
 export function permissionHandler(desk: Pick<PermissionBroker, "answer">): Handler {
   return async (request, { rest }) => {
-    const { answer, client } = parseAnswer((await readJson(request)).value);
+    const { answer, client } = parsePermissionAnswer((await readJson(request)).value);
     const { id, outcome, option, by } = desk.answer(rest, answer, client ?? "http");
     return Response.json({ request_id: id, outcome, ...(option ? { option_id: option.id } : {}), by });
   };

@@ -77,18 +77,18 @@ export class EventHub implements TurnObserver {
   }
 
   /** How many clients are connected. */
-  get size(): number {
+  get clientCount(): number {
     return this.#clients.size;
   }
 
   /** Whether somebody can answer a permission request. */
-  get answersPermissions(): boolean {
+  get canAnswerPermissions(): boolean {
     return this.#clients.values().some((client) => client.answersPermissions) ||
       this.#listeners.values().some((listener) => listener.answersPermissions);
   }
 
   /** How many clients would be told a notification. */
-  get notifiable(): number {
+  get audienceSize(): number {
     let count = 0;
     for (const client of this.#clients.values()) if (client.wants("notification")) count++;
     return count;
@@ -109,7 +109,7 @@ export class EventHub implements TurnObserver {
       plan: watches.findLast(({ plan }) => plan !== undefined)?.plan ?? [],
       permissions: this.permissions.map(({ type: _, ...request }) => request),
       emotion: this.#emotion ?? null,
-      watchers: this.size,
+      watchers: this.clientCount,
     };
   }
 
@@ -149,7 +149,7 @@ export class EventHub implements TurnObserver {
     const knew = client.wants("permission_request");
     const knewState = client.wants("agent_state");
     const listened = client.wants("say");
-    client.tell({ type: "subscribed", events: client.subscribe(names) });
+    client.send({ type: "subscribed", events: client.subscribe(names) });
     if (listened !== client.wants("say")) this.#countListeners();
     this.#catchUp(client, !knewState, !knew);
   }
@@ -217,9 +217,9 @@ export class EventHub implements TurnObserver {
     for (const { tag, intensity } of emotions) this.#publish({ type: "emotion", tag, intensity });
     if (one === undefined) {
       this.#publish(event);
-      return this.notifiable;
+      return this.audienceSize;
     }
-    one.tell(event);
+    one.send(event);
     return 1;
   }
 
@@ -250,9 +250,9 @@ export class EventHub implements TurnObserver {
   #catchUp(client: Subscriber, withState: boolean, withPermissions: boolean): void {
     const running = [...this.#turns.values()].map(({ watch }) => watch.state);
     const states = running.length > 0 ? running : [{ ...this.#shown, type: "agent_state" as const }];
-    if (withState && client.wants("agent_state")) { for (const state of states) client.tell(state); }
+    if (withState && client.wants("agent_state")) { for (const state of states) client.send(state); }
     if (withPermissions && client.wants("permission_request")) {
-      for (const request of this.permissions) client.tell(request);
+      for (const request of this.permissions) client.send(request);
     }
   }
 

@@ -22,7 +22,7 @@ export interface Emotion {
 }
 
 /** What an agent made of a prompt. */
-export interface Utterance {
+export interface Announcement {
   /** As the agent said it, with its tags. */
   readonly reply: string;
   /** Without them. */
@@ -40,7 +40,7 @@ export interface PromptContext {
 /** What a herald is made of. */
 export interface NotifierOptions {
   readonly hub: Pick<EventHub, "notify">;
-  readonly prepared: CannedReplies;
+  readonly cannedReplies: CannedReplies;
   readonly emotions: EmotionWords;
   readonly conversations: Pick<ConversationRegistry, "startTurn">;
 }
@@ -54,21 +54,21 @@ export class Notifier {
   }
 
   /** These words, to be said as they are. */
-  fromText(reply: string): Utterance {
-    return { reply, ...spokenOf(reply, this.#options.emotions) };
+  fromText(reply: string): Announcement {
+    return { reply, ...splitEmotions(reply, this.#options.emotions) };
   }
 
   /** Says it, to everybody. @returns How many clients were told. */
-  announce({ reply, text, emotions }: Utterance, urgency: Urgency): number {
-    const { hub, prepared } = this.#options;
+  announce({ reply, text, emotions }: Announcement, urgency: Urgency): number {
+    const { hub, cannedReplies: prepared } = this.#options;
     const count = hub.notify({ text, urgency }, emotions);
     prepared.remember(text, reply, count);
     return count;
   }
 
   /** Sends a prompt as OpenAB does, to one client, which posts it back; it is answered with what was prepared. */
-  sendPrompt(prompt: string, { reply }: Utterance, urgency: Urgency): number {
-    const { hub, prepared } = this.#options;
+  sendPrompt(prompt: string, { reply }: Announcement, urgency: Urgency): number {
+    const { hub, cannedReplies: prepared } = this.#options;
     const count = hub.notify({ text: prompt, urgency }, [], true);
     prepared.remember(prompt, reply, count);
     return count;
@@ -81,7 +81,7 @@ export class Notifier {
    * @returns What it made of it, or nothing if it had nothing to say.
    * @throws {AppError} the turn's own, if it failed; the signal's reason if it aborts.
    */
-  async ask(prompt: string, signal: AbortSignal, aside?: PromptContext): Promise<Utterance | undefined> {
+  async ask(prompt: string, signal: AbortSignal, aside?: PromptContext): Promise<Announcement | undefined> {
     const { conversations } = this.#options;
     const said = aside?.earlierReplies.map((reply) => messageOf("assistant", reply)) ?? [];
     const messages = [...said, messageOf("user", prompt)];
@@ -98,7 +98,7 @@ function messageOf(role: Role, text: string): Message {
 }
 
 /** A text without its emotion tags, and those. A text that is nothing but tags stays as it is. */
-export function spokenOf(reply: string, words: EmotionWords): { text: string; emotions: Emotion[] } {
+export function splitEmotions(reply: string, words: EmotionWords): { text: string; emotions: Emotion[] } {
   let text = "";
   let isBehindTag = false;
   const emotions: Emotion[] = [];

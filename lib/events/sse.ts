@@ -17,7 +17,7 @@ export function eventsHandler(hub: EventHub): Handler {
     const stream = new EventStream({
       heartbeatMs: HEARTBEAT_MS,
       heartbeat: (stream) => stream.comment("still here"),
-      gone: () => client.gone(),
+      gone: () => client.detach(),
     });
     const client: Subscriber = hub.subscribe({
       send: (frame) => stream.send(frame),

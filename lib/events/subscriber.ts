@@ -1,6 +1,6 @@
 /** One watcher: what it wants to hear, and what waits for it while it reads slowly. @module */
 
-import { type Answer, EVENT_NAMES, type EventName, frameOf, type VtuberEvent } from "./wire.ts";
+import { type CommandReply, EVENT_NAMES, type EventName, frameOf, type VtuberEvent } from "./wire.ts";
 
 /** How frames reach a watcher. */
 export interface Transport {
@@ -90,7 +90,7 @@ export class Subscriber {
   }
 
   /** Tells it something that it alone is to hear. */
-  tell(message: Answer | VtuberEvent): void {
+  send(message: CommandReply | VtuberEvent): void {
     this.deliver(message.type, frameOf(message));
   }
 
@@ -114,12 +114,12 @@ export class Subscriber {
   /** Disconnects it. */
   close(code: number, reason: string): void {
     if (!this.#open) return;
-    this.gone();
+    this.detach();
     this.#transport.close(code, reason);
   }
 
   /** It has disconnected. May be said more than once. */
-  gone(): void {
+  detach(): void {
     if (!this.#open) return;
     this.#open = false;
     this.#waiting = [];

@@ -17,7 +17,7 @@ const MAX_SOCKETS = 6_000;
 const MAX_COMMANDS_PER_SECOND = 50;
 
 /** What the sockets need of the rest of the program. */
-export interface SocketDeps {
+export interface WebSocketDeps {
   readonly hub: EventHub;
   readonly desk: Pick<PermissionBroker, "answer">;
   /** Cancels the running turns of a conversation, or all; tells how many. */
@@ -27,7 +27,7 @@ export interface SocketDeps {
 }
 
 /** Answers the handshake. */
-export function socketHandler(deps: SocketDeps): Handler {
+export function webSocketHandler(deps: WebSocketDeps): Handler {
   /** Also those that were closed here and whose other end never answers: they cannot be ended, only counted. */
   const sockets = new Set<WebSocket>();
   return (request) => {
@@ -45,7 +45,7 @@ export function socketHandler(deps: SocketDeps): Handler {
     socket.onopen = () => {
       try {
         client = deps.hub.subscribe(transportOf(socket, ended));
-        deps.log.debug("a watcher came", { client: client.id, watchers: deps.hub.size });
+        deps.log.debug("a watcher came", { client: client.id, watchers: deps.hub.clientCount });
       } catch (error) {
         socket.close(1013, toAppError(error, "internal_error").code);
       }
@@ -65,7 +65,7 @@ export function socketHandler(deps: SocketDeps): Handler {
       } catch (error) {
         const { code, message } = toAppError(error, "internal_error");
         if (code === "internal_error") deps.log.error("a command failed", { error });
-        client.tell({ type: "error", code, message });
+        client.send({ type: "error", code, message });
       }
     };
     // Either may come twice.
@@ -73,8 +73,8 @@ export function socketHandler(deps: SocketDeps): Handler {
       sockets.delete(socket);
       end();
       if (client === undefined) return;
-      client.gone();
-      deps.log.debug("a watcher left", { client: client.id, watchers: deps.hub.size });
+      client.detach();
+      deps.log.debug("a watcher left", { client: client.id, watchers: deps.hub.clientCount });
       client = undefined;
     };
     return response;
@@ -82,22 +82,22 @@ export function socketHandler(deps: SocketDeps): Handler {
 }
 
 function handleCommand(
-  { hub, desk, interrupt, version }: SocketDeps,
+  { hub, desk, interrupt, version }: WebSocketDeps,
   client: Subscriber,
   command: Command,
 ): void {
   switch (command.type) {
     case "hello":
       client.name = command.client ?? client.id;
-      return client.tell({ type: "hello", client_id: client.id, server: "oab-vtuber", version });
+      return client.send({ type: "hello", client_id: client.id, server: "oab-vtuber", version });
     case "subscribe":
       return hub.changeSubscription(client, command.events);
     case "ping":
-      return client.tell({ type: "pong" });
+      return client.send({ type: "pong" });
     case "permission_response":
       return void desk.answer(command.requestId, command.answer, client.name);
     case "interrupt":
-      return client.tell({ type: "interrupted", turns: interrupt(command.sessionId) });
+      return client.send({ type: "interrupted", turns: interrupt(command.sessionId) });
     default:
       return command satisfies never;
   }

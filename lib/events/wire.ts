@@ -102,7 +102,7 @@ export type VtuberEvent =
   | (TurnRef & { readonly type: "say"; readonly text: string });
 
 /** What one client is told in answer to what it sent. */
-export type Answer =
+export type CommandReply =
   | { readonly type: "subscribed"; readonly events: readonly EventName[] }
   | { readonly type: "pong" }
   | { readonly type: "hello"; readonly client_id: string; readonly server: string; readonly version: string }
@@ -110,7 +110,7 @@ export type Answer =
   | { readonly type: "error"; readonly code: ErrorCode; readonly message: string };
 
 /** The text that goes over the wire: `type` and `ts` (unix seconds) first. */
-export function frameOf(event: VtuberEvent | Answer, nowMs: number = Date.now()): string {
+export function frameOf(event: VtuberEvent | CommandReply, nowMs: number = Date.now()): string {
   const head = { type: event.type, ts: Math.floor(nowMs / 1000) };
   return JSON.stringify(Object.assign(head, event));
 }
@@ -190,13 +190,13 @@ export function parseCommand(text: string): Command {
 }
 
 /** The answer to a permission request, and who gives it. */
-export interface AnswerBody {
+export interface PermissionAnswerBody {
   readonly answer: PermissionAnswer;
   readonly client: string | undefined;
 }
 
 /** Reads the body of `POST /v1/vtuber/permissions/{id}`. @throws {AppError} that names the field. */
-export function parseAnswer(value: unknown): AnswerBody {
+export function parsePermissionAnswer(value: unknown): PermissionAnswerBody {
   const body = check(z.looseObject({ ...answer, client: name.nullish() }), value);
   return { answer: answerOf(body), client: body.client ?? undefined };
 }

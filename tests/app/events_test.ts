@@ -75,7 +75,7 @@ Deno.test("events: without the key, or with a wrong one, nobody watches, and it 
   }
   assertEquals((await errorOf(await served.app.post("/v1/vtuber/notifications", { text: "x" }))).status, 401);
   assertEquals((await errorOf(await served.app.post("/v1/vtuber/permissions/p", {}))).status, 401);
-  assertEquals([served.app.hub.size, text().includes("wr0ng")], [0, false]);
+  assertEquals([served.app.hub.clientCount, text().includes("wr0ng")], [0, false]);
 });
 
 Deno.test("events: the key in the address opens what watches, and nothing that does", async () => {
@@ -306,7 +306,7 @@ Deno.test("events: the same as server-sent events, for those who chose some", as
   const all = await app.get("/v1/vtuber/events");
   const some = await app.get("/v1/vtuber/events?events=agent_state,%20nonsense");
   assertEquals(all.headers.get("content-type"), "text/event-stream; charset=utf-8");
-  assertEquals(app.hub.size, 2);
+  assertEquals(app.hub.clientCount, 2);
   await (await app.chat()).text();
   await using others = new Writes(some);
   let text = "";
@@ -315,17 +315,17 @@ Deno.test("events: the same as server-sent events, for those who chose some", as
   const states = ["agent_state idle", "agent_state thinking", "agent_state attention", "agent_state idle"];
   assertEquals(framesOf(text), states);
   assertEquals(framesOf(await all.text()), [...states.slice(0, 2), "emotion happy", ...states.slice(2)]);
-  assertEquals(app.hub.size, 0);
+  assertEquals(app.hub.clientCount, 0);
 });
 
 Deno.test("events: who hangs up a stream of events is gone", async () => {
   await using app = startApp();
   const response = await app.get("/v1/vtuber/events");
-  assertEquals(app.hub.size, 1);
+  assertEquals(app.hub.clientCount, 1);
   await response.body?.cancel();
-  assertEquals(app.hub.size, 0);
+  assertEquals(app.hub.clientCount, 0);
   const head = await app.send("/v1/vtuber/events", { method: "HEAD" });
-  assertEquals([head.status, head.body, app.hub.size], [200, null, 0]);
+  assertEquals([head.status, head.body, app.hub.clientCount], [200, null, 0]);
 });
 
 Deno.test("events: the server ends: watchers are told so, and nobody else comes in", async () => {
@@ -340,8 +340,8 @@ Deno.test("events: the server ends: watchers are told so, and nobody else comes 
 Deno.test("events: who has gone is no longer counted", async () => {
   await using served = Served.start();
   const [one, two] = [await served.watch(), await served.watch()];
-  assertEquals(served.app.hub.size, 2);
+  assertEquals(served.app.hub.clientCount, 2);
   await one.close();
-  while (served.app.hub.size > 1) await settled();
+  while (served.app.hub.clientCount > 1) await settled();
   assertEquals(await two.answered(), []);
 });

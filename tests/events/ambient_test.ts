@@ -1,13 +1,13 @@
 import { assertEquals } from "@std/assert";
 import { PrivateConversation } from "../../lib/conversation/private_conversation.ts";
 import { Ambient, type AmbientDeps } from "../../lib/events/ambient.ts";
-import type { PromptContext, Utterance } from "../../lib/events/notifier.ts";
+import type { PromptContext, Announcement } from "../../lib/events/notifier.ts";
 import { NO_LOG } from "../../lib/core/log.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import type { Turn } from "../../lib/turn/turn.ts";
 import { settled, soon } from "../support/harness/turn_recorder.ts";
 
-const RAIN: Utterance = {
+const RAIN: Announcement = {
   reply: "[sad] It rains.",
   text: "It rains.",
   emotions: [{ tag: "sad", intensity: 1 }],
@@ -26,7 +26,7 @@ class Room implements Disposable {
   /** How many hear it. */
   hearers = 1;
   /** What the agent says, or why it does not. */
-  answer: () => Promise<Utterance | undefined> = () => Promise.resolve(RAIN);
+  answer: () => Promise<Announcement | undefined> = () => Promise.resolve(RAIN);
   signal: AbortSignal | undefined;
   #asked = Promise.withResolvers<void>();
 
@@ -37,10 +37,10 @@ class Room implements Disposable {
       prompt: "Anything new?",
       mode: "agent",
       openConversation: () => this.#hold(),
-      isSomeoneThere: () => this.isSomeoneThere,
-      running: () => this.running,
+      hasAudience: () => this.isSomeoneThere,
+      runningTurns: () => this.running,
       log: { ...NO_LOG, warn: (message) => void this.warnings.push(message) },
-      herald: {
+      notifier: {
         ask: (prompt, signal, aside) => {
           this.did.push(`ask ${prompt}`);
           this.signal = signal;
@@ -89,7 +89,7 @@ class Room implements Disposable {
 
 Deno.test("Ambient: what the agent says is told to all, in its own conversation", async () => {
   using room = new Room();
-  assertEquals(await room.ambient.speakUp(), true);
+  assertEquals(await room.ambient.speak(), true);
   assertEquals(room.did, ["ask Anything new?", "utter It rains. low"]);
   assertEquals(room.asides, [{ hold: room.holds[0]!.hold, said: [] }]);
 });
@@ -103,7 +103,7 @@ Deno.test("Ambient: it tells what it said last, and after 50 times it goes on in
       count % 10 === 0 ? undefined : { reply: `[sad] ${count}`, text: `${count}`, emotions: [] },
     );
   };
-  for (let round = 0; round < 101; round++) await room.ambient.speakUp();
+  for (let round = 0; round < 101; round++) await room.ambient.speak();
   assertEquals(room.asides[11]!.earlierReplies, ["[sad] 6", "[sad] 7", "[sad] 8", "[sad] 9", "[sad] 11"]);
   assertEquals(room.holds.map(({ isOver }) => isOver), [true, true, false]);
   const used = room.asides.map(({ conversation: hold }) =>
@@ -114,33 +114,33 @@ Deno.test("Ambient: it tells what it said last, and after 50 times it goes on in
 
 Deno.test("Ambient: in the mode text the prompt goes out, for what the agent said", async () => {
   using room = new Room({ mode: "text", urgency: "high" });
-  assertEquals(await room.ambient.speakUp(), true);
+  assertEquals(await room.ambient.speak(), true);
   assertEquals(room.did, ["ask Anything new?", "prompt Anything new? for [sad] It rains. high"]);
 });
 
 Deno.test("Ambient: nobody is there: the agent is not asked", async () => {
   using room = new Room();
   room.isSomeoneThere = false;
-  assertEquals([await room.ambient.speakUp(), room.did], [false, []]);
+  assertEquals([await room.ambient.speak(), room.did], [false, []]);
 });
 
 Deno.test("Ambient: a turn runs: the agent is not asked", async () => {
   using room = new Room();
   const end = room.run();
-  assertEquals([await room.ambient.speakUp(), room.did], [false, []]);
+  assertEquals([await room.ambient.speak(), room.did], [false, []]);
   end();
 });
 
 Deno.test("Ambient: the agent has nothing to say: nothing is said", async () => {
   using room = new Room();
   room.answer = () => Promise.resolve(undefined);
-  assertEquals([await room.ambient.speakUp(), room.did], [false, ["ask Anything new?"]]);
+  assertEquals([await room.ambient.speak(), room.did], [false, ["ask Anything new?"]]);
 });
 
 Deno.test("Ambient: those who were there have gone: nothing was said", async () => {
   using room = new Room();
   room.hearers = 0;
-  assertEquals(await room.ambient.speakUp(), false);
+  assertEquals(await room.ambient.speak(), false);
 });
 
 Deno.test("Ambient: a turn that began while the agent was asked is not interrupted", async () => {
@@ -150,7 +150,7 @@ Deno.test("Ambient: a turn that began while the agent was asked is not interrupt
     ends.push(room.run(), room.run());
     return Promise.resolve(RAIN);
   };
-  const speaking = room.ambient.speakUp();
+  const speaking = room.ambient.speak();
   await settled();
   assertEquals(room.did, ["ask Anything new?"]);
   ends[0]!();
@@ -169,7 +169,7 @@ Deno.test("Ambient: a turn that began while the agent was asked is not interrupt
 Deno.test("Ambient: an agent that fails is in the log, and does not reject", async () => {
   using room = new Room();
   room.answer = () => Promise.reject(new AppError("agent_unavailable", "Gone."));
-  assertEquals([await room.ambient.speakUp(), room.warnings], [false, ["could not speak up"]]);
+  assertEquals([await room.ambient.speak(), room.warnings], [false, ["could not speak up"]]);
 });
 
 Deno.test("Ambient: it asks again and again, also when it failed", async () => {
@@ -201,23 +201,23 @@ Deno.test("Ambient: it asks no second time before the first was answered", async
 
 Deno.test("Ambient: disposed of while it asks: it stops asking, says nothing, and closes its conversation", async () => {
   const room = new Room();
-  const { promise, resolve, reject } = Promise.withResolvers<Utterance>();
+  const { promise, resolve, reject } = Promise.withResolvers<Announcement>();
   room.answer = () => promise;
-  const speaking = room.ambient.speakUp();
+  const speaking = room.ambient.speak();
   room[Symbol.dispose]();
   assertEquals([room.signal?.aborted, room.holds.map(({ isOver }) => isOver)], [true, [true]]);
   resolve(RAIN);
   assertEquals([await speaking, room.did], [false, ["ask Anything new?"]]);
   reject();
-  assertEquals([await room.ambient.speakUp(), room.did.length], [false, 1]);
+  assertEquals([await room.ambient.speak(), room.did.length], [false, 1]);
   room.ambient.start();
 });
 
 Deno.test("Ambient: disposed of while it asks: what the agent says of that is not in the log", async () => {
   const room = new Room();
-  const { promise, reject } = Promise.withResolvers<Utterance>();
+  const { promise, reject } = Promise.withResolvers<Announcement>();
   room.answer = () => promise;
-  const speaking = room.ambient.speakUp();
+  const speaking = room.ambient.speak();
   room[Symbol.dispose]();
   reject(new AppError("turn_cancelled", "Stopped."));
   assertEquals([await speaking, room.warnings], [false, []]);
@@ -230,7 +230,7 @@ Deno.test("Ambient: disposed of while it waits for a turn: it waits no longer", 
     end = room.run();
     return Promise.resolve(RAIN);
   };
-  const speaking = room.ambient.speakUp();
+  const speaking = room.ambient.speak();
   await settled();
   room[Symbol.dispose]();
   let over = false;

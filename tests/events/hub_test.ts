@@ -283,20 +283,20 @@ Deno.test("Hub: a cancelled turn that asks, or that runs a tool, goes to idle an
 Deno.test("Hub: permissions can be answered when somebody subscribed to them, or a listener can", () => {
   using stage = new Stage();
   const { hub } = stage;
-  assertEquals(hub.answersPermissions, false);
+  assertEquals(hub.canAnswerPermissions, false);
   const anybody = stage.join();
-  assertEquals(hub.answersPermissions, false);
+  assertEquals(hub.canAnswerPermissions, false);
   hub.changeSubscription(anybody.client, ["permission_request"]);
-  assertEquals(hub.answersPermissions, true);
-  anybody.client.gone();
-  assertEquals(hub.answersPermissions, false);
+  assertEquals(hub.canAnswerPermissions, true);
+  anybody.client.detach();
+  assertEquals(hub.canAnswerPermissions, false);
   const listener = { onEvent() {}, answersPermissions: false };
   const listening = hub.addListener(listener);
-  assertEquals(hub.answersPermissions, false);
+  assertEquals(hub.canAnswerPermissions, false);
   listener.answersPermissions = true;
-  assertEquals(hub.answersPermissions, true);
+  assertEquals(hub.canAnswerPermissions, true);
   listening[Symbol.dispose]();
-  assertEquals(hub.answersPermissions, false);
+  assertEquals(hub.canAnswerPermissions, false);
 });
 
 Deno.test("Hub: a listener inside the program hears every event until it is disposed of", async () => {
@@ -355,11 +355,11 @@ Deno.test("Hub: the snapshot tells all that is now", async () => {
 Deno.test("Hub: who has gone is not told anything, and not counted", async () => {
   using stage = new Stage();
   const watcher = stage.join();
-  watcher.client.gone();
+  watcher.client.detach();
   watcher.news();
   const { prompt } = await stage.begin();
   prompt.end();
-  assertEquals([watcher.briefs, stage.hub.size, stage.hub.notifiable], [[], 0, 0]);
+  assertEquals([watcher.briefs, stage.hub.clientCount, stage.hub.audienceSize], [[], 0, 0]);
 });
 
 Deno.test("Hub: one that goes while all are told does not keep the others from it", async () => {
@@ -368,7 +368,7 @@ Deno.test("Hub: one that goes while all are told does not keep the others from i
   const send = two.send.bind(two);
   two.send = (frame) => {
     send(frame);
-    two.client.gone();
+    two.client.detach();
   };
   const { prompt } = await stage.begin();
   prompt.end();
@@ -394,7 +394,7 @@ Deno.test("Hub: it closes: all are disconnected, nobody comes in, and turns that
   const { turn, prompt } = await stage.begin();
   stage.hub.close();
   for (const { closed } of watchers) assertEquals(closed?.code, 1001);
-  assertEquals([stage.hub.size, assertThrows(() => stage.join(), AppError).code], [0, "shutting_down"]);
+  assertEquals([stage.hub.clientCount, assertThrows(() => stage.join(), AppError).code], [0, "shutting_down"]);
   turn.cancel();
   prompt.end("cancelled");
   assertEquals(heard.map(briefOf), ["state thinking"]);

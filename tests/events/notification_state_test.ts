@@ -9,7 +9,7 @@ Deno.test("Hub: a notification is shown, with its emotions, and goes to everybod
   using stage = new Stage({ holdMs: 0 });
   const [one, two, deaf] = [stage.join(), stage.join(["notification"]), stage.join(["emotion"])];
   const count = stage.hub.notify({ text: "Build done", urgency: "high" }, [{ tag: "happy", intensity: 0.5 }]);
-  assertEquals([count, stage.hub.notifiable], [2, 2]);
+  assertEquals([count, stage.hub.audienceSize], [2, 2]);
   await untilIdle(one);
   assertEquals(one.briefs, [
     "state idle",
@@ -28,9 +28,9 @@ Deno.test("Hub: a notification for one goes to the one who came last of those wh
   const [first, last, deaf] = [stage.join(["notification"]), stage.join(["notification"]), stage.join([])];
   assertEquals(stage.hub.notify(notice("Psst"), [], true), 1);
   assertEquals([first.briefs, last.briefs, deaf.briefs], [[], ["notification Psst"], []]);
-  last.client.gone();
+  last.client.detach();
   assertEquals(stage.hub.notify(notice("Psst"), [], true), 1);
-  first.client.gone();
+  first.client.detach();
   assertEquals([stage.hub.notify(notice("Psst"), [], true), stage.hub.notify(notice("Psst"))], [0, 0]);
   assertEquals(first.briefs, ["notification Psst"]);
 });

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import type { TurnRequest } from "../../lib/conversation/registry.ts";
 import type { Urgency } from "../../lib/events/wire.ts";
-import { Notifier, spokenOf } from "../../lib/events/notifier.ts";
+import { Notifier, splitEmotions } from "../../lib/events/notifier.ts";
 import { CannedReplies } from "../../lib/turn/canned_replies.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { House } from "../support/harness/conversation_harness.ts";
@@ -19,7 +19,7 @@ class Booth implements Disposable {
   readonly requests: TurnRequest[] = [];
   readonly herald = new Notifier({
     hub: this.stage.hub,
-    prepared: this.prepared,
+    cannedReplies: this.prepared,
     emotions: EMOTIONS,
     conversations: {
       startTurn: (request, signal) => {
@@ -53,7 +53,7 @@ const SPOKEN: readonly [reply: string, text: string, emotions: readonly string[]
 ];
 for (const [reply, text, emotions] of SPOKEN) {
   Deno.test(`spokenOf: ${JSON.stringify(reply)}`, () => {
-    const spoken = spokenOf(reply, EMOTIONS);
+    const spoken = splitEmotions(reply, EMOTIONS);
     assertEquals([spoken.text, spoken.emotions.map(({ tag }) => tag)], [text, [...emotions]]);
   });
 }

@@ -98,7 +98,7 @@ Deno.test("permissions: nobody who answers permissions is there: nobody is asked
   socket.send({ type: "subscribe", events: ["permission_request"] });
   await socket.answered();
   await socket.close();
-  while (served.app.hub.size > 0) await settled();
+  while (served.app.hub.clientCount > 0) await settled();
   assertEquals(await served.ask(prompt), undefined);
 });
 

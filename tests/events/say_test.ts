@@ -35,7 +35,7 @@ Deno.test("Hub: who comes late hears the rest of what is said", async () => {
   const second = stage.join();
   stage.hub.changeSubscription(second.client, ["say"]);
   second.news();
-  first.client.gone();
+  first.client.detach();
   prompt.say("Three.");
   prompt.end();
   assertEquals([first.briefs, second.briefs], [["say Two. "], ["say Three."]]);

@@ -18,7 +18,7 @@ interface Connected extends Disposable {
 function connect(watcher = new Watcher()): Connected {
   let gone = 0;
   const client = new Subscriber(watcher, () => gone++);
-  return { watcher, client, gone: () => gone, [Symbol.dispose]: () => client.gone() };
+  return { watcher, client, gone: () => gone, [Symbol.dispose]: () => client.detach() };
 }
 
 function deliver(client: Subscriber, type: string, n: number): void {
@@ -121,7 +121,7 @@ Deno.test("Client: a subscription takes the place of the one before", () => {
 Deno.test("Client: who reads is told everything at once", () => {
   const { watcher, client } = connect();
   for (let i = 0; i < 3; i++) deliver(client, "emotion", i);
-  client.tell({ type: "pong" });
+  client.send({ type: "pong" });
   assertEquals(watcher.frames.length, 4);
   assertEquals([watcher.frames[3]!.type, typeof watcher.frames[3]!.ts], ["pong", "number"]);
   assertEquals(client.dropped, 0);
@@ -231,7 +231,7 @@ Deno.test("Client: what is closed is closed once, and told nothing more", () => 
   const { watcher, client, gone } = connect();
   client.close(1001, "bye");
   client.close(1000, "again");
-  client.gone();
+  client.detach();
   deliver(client, "emotion", 1);
   assertEquals([watcher.closed, gone(), watcher.frames.length], [{ code: 1001, reason: "bye" }, 1, 0]);
 });
@@ -240,8 +240,8 @@ Deno.test("Client: who has gone, however often, is not closed; what waited for i
   const { watcher, client, gone } = connect();
   watcher.backlog = FULL;
   deliver(client, "emotion", 1);
-  client.gone();
-  client.gone();
+  client.detach();
+  client.detach();
   client.close(1001, "bye");
   assertEquals([gone(), watcher.closed, watcher.frames.length], [1, undefined, 0]);
 });
@@ -252,7 +252,7 @@ Deno.test("Client: one that goes while it is told what waited is told no more", 
   const { client, gone } = it;
   const send = watcher.send.bind(watcher);
   watcher.send = (frame) => {
-    client.gone();
+    client.detach();
     send(frame);
   };
   watcher.backlog = FULL;

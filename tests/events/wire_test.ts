@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { type Command, parseAnswer, parseCommand, parseNotification } from "../../lib/events/wire.ts";
+import { type Command, parsePermissionAnswer, parseCommand, parseNotification } from "../../lib/events/wire.ts";
 import { AppError } from "../../lib/core/errors.ts";
 
 const COMMANDS: readonly [text: string, command: Command][] = [
@@ -99,10 +99,10 @@ for (const [name, text, code, says] of REFUSED) {
 }
 
 Deno.test("parseAnswer: an answer, and who gives it", () => {
-  const { client, answer } = parseAnswer({ option_id: "yes", client: " Mao " });
+  const { client, answer } = parsePermissionAnswer({ option_id: "yes", client: " Mao " });
   assertEquals([client, answer], ["Mao", { optionId: "yes" }]);
-  assertEquals(parseAnswer({ decision: "deny" }), { answer: { decision: "reject" }, client: undefined });
-  assertEquals(parseAnswer({ decision: "allow_always", client: "" }).client, undefined);
+  assertEquals(parsePermissionAnswer({ decision: "deny" }), { answer: { decision: "reject" }, client: undefined });
+  assertEquals(parsePermissionAnswer({ decision: "allow_always", client: "" }).client, undefined);
 });
 
 for (
@@ -112,7 +112,7 @@ for (
   }]
 ) {
   Deno.test(`parseAnswer: refused: ${JSON.stringify(value)}`, () => {
-    assertEquals(assertThrows(() => parseAnswer(value), AppError).code, "invalid_value");
+    assertEquals(assertThrows(() => parsePermissionAnswer(value), AppError).code, "invalid_value");
   });
 }
 

@@ -129,7 +129,7 @@ export function startApp(options: TestAppOptions = {}): TestApp {
   const log = options.log ?? NO_LOG;
   const emotions = emotionWords();
   const hub = new EventHub({ emotions, holdMs: 0 });
-  const desk = new PermissionBroker({ timeoutMs: 60_000, canAnyoneAnswer: () => hub.answersPermissions });
+  const desk = new PermissionBroker({ timeoutMs: 60_000, canAnyoneAnswer: () => hub.canAnswerPermissions });
   const agents = new ModelRouter([agent, ...options.agents ?? []], options.strictModels);
   const memory = new ConversationIndex(options.store);
   const conversations = new ConversationRegistry({
@@ -153,7 +153,7 @@ export function startApp(options: TestAppOptions = {}): TestApp {
     conversations,
     hub,
     permissions: desk,
-    notifier: new Notifier({ hub, prepared, emotions, conversations }),
+    notifier: new Notifier({ hub, cannedReplies: prepared, emotions, conversations }),
     cannedReplies: prepared,
     stage: {
       page: () => new Response("<!doctype html>", { headers: { "content-type": "text/html" } }),
