@@ -1,50 +1,67 @@
-/** `POST /v1/chat/completions`. @module */
+/** `POST /v1/chat/completions`, and the request handling that the legacy completions share with it. @module */
 
-import type { PrivateConversation } from "../conversation/private_conversation.ts";
-import { type Message, textOf } from "../conversation/message.ts";
+import { createHash } from "node:crypto";
+import { textOf } from "../conversation/message.ts";
 import type { TurnRequest } from "../conversation/registry.ts";
 import { AppError } from "../core/errors.ts";
-import type { Log } from "../core/log.ts";
 import { type JsonBody, readJson } from "../http/json_body.ts";
 import type { Handler, RequestContext } from "../http/router.ts";
 import type { CannedReplies } from "../turn/canned_replies.ts";
 import type { IdempotencyCache, IdempotencyKey } from "../turn/idempotency.ts";
-import type { ModelRoute, ModelRouter } from "../turn/model_router.ts";
+import type { ModelRouter } from "../turn/model_router.ts";
 import type { Turn } from "../turn/turn.ts";
 import { chatFrames, type FinishReason, type FrameHead, type Frames } from "./chunk.ts";
 import type { ReplyOptions } from "./reply_reader.ts";
-import { type StreamOptions, turnSource } from "./response.ts";
-import { formattedSource, type ResponseFormat } from "./structured_output.ts";
+import { collectReply, type StreamOptions, streamReply } from "./response.ts";
+import { withInstruction } from "./structured_output.ts";
 import { type CompletionUsage, promptTokens } from "./usage.ts";
-import { type ChatRequest, checkedName, type CompletionRequest, parseChatRequest } from "./wire.ts";
-import { createHash } from "node:crypto";
+import { type CompletionRequest, parseChatRequest, parseConversationName } from "./wire.ts";
 
-const FORM: CompletionFormat = {
+/** Longest idempotency key, in characters. */
+const MAX_IDEMPOTENCY_CHARS = 256;
+/** Headers that name a conversation: ours, and those of the gateways that skins support. */
+const CONVERSATION_HEADERS = ["X-Session-Id", "X-Hermes-Session-Id", "x-openclaw-session-key"];
+
+/** The parts of the program that completions need. */
+export interface CompletionDeps {
+  /** Starts a turn; resolves once the agent took the prompt. @throws {AppError} if the turn cannot start. */
+  readonly startTurn: (request: TurnRequest, signal: AbortSignal) => Promise<Turn>;
+  readonly router: ModelRouter;
+  readonly idempotency: IdempotencyCache;
+  readonly cannedReplies: Pick<CannedReplies, "replyTo">;
+  /** Id of the API key, so that callers with different keys never share a conversation. */
+  readonly keyId: string;
+  readonly stream: StreamOptions;
+}
+
+/** How one endpoint reads its requests and writes its responses. */
+export interface CompletionEndpoint {
+  readonly idPrefix: string;
+  /** @throws {AppError} that names the field. */
+  readonly parse: (body: unknown) => CompletionRequest;
+  /** Whether to stream when the request has no `stream` field. */
+  readonly streamsByDefault: (request: CompletionRequest, http: Request) => boolean;
+  readonly frames: (head: FrameHead) => Frames;
+  /** The response that is not streamed. */
+  readonly body: (head: FrameHead, text: string, finish: FinishReason, usage: CompletionUsage) => unknown;
+}
+
+const CHAT: CompletionEndpoint = {
   idPrefix: "chatcmpl-",
-  parse(body, http) {
-    const request = parseChatRequest(body);
-    return {
-      request,
-      messages: request.messages,
-      format: request.format,
-      streamed: isStreamed(request, http),
-    };
-  },
+  parse: parseChatRequest,
+  // AITuber-kit sends a thread, reads nothing but a stream, and does not ask for one.
+  streamsByDefault: ({ hasThread }, http) =>
+    hasThread || (http.headers.get("accept")?.includes("text/event-stream") ?? false),
   frames: chatFrames,
-  whole: chatCompletion,
+  body: chatCompletion,
 };
 
-/** Answers chat completions, streamed or whole. */
+/** Creates the handler of chat completions. */
 export function chatHandler(deps: CompletionDeps): Handler {
-  return (request, context) => complete(deps, FORM, request, context);
+  return (request, context) => complete(deps, CHAT, request, context);
 }
 
-/** Whether the client reads a stream: it says so, or asks for the media type, or is AITuber-kit and reads nothing else. */
-function isStreamed({ stream, hasThread }: ChatRequest, http: Request): boolean {
-  return stream ?? (hasThread || (http.headers.get("accept")?.includes("text/event-stream") ?? false));
-}
-
-/** The `chat.completion` object. */
+/** Builds a `chat.completion` object. */
 export function chatCompletion(
   { id, created, model }: FrameHead,
   text: string,
@@ -68,121 +85,88 @@ export function chatCompletion(
   };
 }
 
-/** Characters of an idempotency key. */
-const MAX_IDEMPOTENCY_CHARS = 256;
-
-/** What completions need of the rest of the program. */
-export interface CompletionDeps {
-  /** Begins a turn; resolves once the agent took the prompt. @throws {AppError} if it could not begin. */
-  readonly startTurn: (request: TurnRequest, signal: AbortSignal) => Promise<Turn>;
-  /** Holds the conversation of a request's turns. */
-  readonly hold: () => PrivateConversation;
-  readonly idempotency: IdempotencyCache;
-  /** What was sent to clients that post it back. */
-  readonly cannedReplies: Pick<CannedReplies, "replyTo">;
-  /** Names the caller, so that nobody meets another's conversation. */
-  readonly keyId: string;
-  readonly router: ModelRouter;
-  readonly stream: StreamOptions;
-  readonly log: Log;
-}
-
-/** A completion that is asked for. */
-export interface Completion {
-  readonly request: CompletionRequest;
-  readonly messages: readonly Message[];
-  readonly format: ResponseFormat | undefined;
-  readonly streamed: boolean;
-}
-
-/** The form of the answers of one endpoint. */
-export interface CompletionFormat {
-  readonly idPrefix: string;
-  readonly parse: (body: unknown, http: Request) => Completion;
-  readonly frames: (head: FrameHead) => Frames;
-  /** The answer as one JSON object. */
-  readonly whole: (head: FrameHead, text: string, finish: FinishReason, usage: CompletionUsage) => unknown;
-}
-
-/** Answers a completion. @throws {AppError} with a status, as long as nothing was said. */
+/** Answers a completion request. @throws {AppError} as long as the response has not started. */
 export async function complete(
   deps: CompletionDeps,
-  form: CompletionFormat,
+  endpoint: CompletionEndpoint,
   http: Request,
   { requestId }: RequestContext,
 ): Promise<Response> {
   const body = await readJson(http);
-  const { request, messages, format, streamed } = form.parse(body.value, http);
-  const served = deps.router.resolve(request.model);
-  const name = conversationName(http, request, served);
-  const replay = replayKey(http, deps.keyId, body, name);
-  const options: ReplyOptions = {
-    stop: request.stop,
-    maxTokens: request.maxTokens,
-    promptTokens: promptTokens(messages),
-  };
-  const last = messages.at(-1);
-  const answer = format === undefined && last?.role === "user"
-    ? () => deps.cannedReplies.replyTo(textOf(last))
-    : () => undefined;
-  /** A new turn, perhaps one whose words are there already; or the one that the request has. */
-  const begin = (turn: TurnRequest) => {
-    const make = (record: boolean) => deps.startTurn({ ...turn, record, cannedReply: answer() }, http.signal);
-    return replay ? deps.idempotency.getOrStart(replay, () => make(true)) : make(false);
-  };
-  const asked: TurnRequest = {
+  const request = endpoint.parse(body.value);
+  const isStreamed = request.stream ?? endpoint.streamsByDefault(request, http);
+  const { agent, model, conversation } = deps.router.resolve(request.model);
+  const name = conversationName(http.headers, request.conversation ?? conversation?.trim());
+  const turn = await startOrJoin(deps, http, idempotencyKey(http, deps.keyId, body, name), {
     conversation: { owner: deps.keyId, name },
-    agent: served.agent,
-    model: served.model,
-    messages,
+    agent,
+    model,
+    messages: request.messages,
     record: false,
-  };
-  const source = format
-    ? await formattedSource({ asked, format, options }, begin, deps)
-    : turnSource(await begin(asked), options);
+  }, request);
 
+  const { stop, maxTokens, format, includeUsage, includeAgentEvents } = request;
+  const options: ReplyOptions = { stop, maxTokens, format, promptTokens: promptTokens(request.messages) };
   const head: FrameHead = {
-    id: form.idPrefix + requestId,
+    id: endpoint.idPrefix + requestId,
     created: Math.floor(Date.now() / 1000),
     model: request.model || deps.router.default.name,
-    includeUsage: streamed && request.includeUsage,
+    includeUsage: isStreamed && includeUsage,
   };
-  const headers = new Headers({
-    "x-session-id": headerText(source.turn.conversation),
-    "x-resolved-model": headerText(source.turn.resolvedModel),
-  });
+  const conversationHeader = headerText(turn.conversation);
   let response: Response;
   try {
-    if (streamed) {
-      const { includeUsage, includeAgentEvents } = request;
-      response = source.stream({
-        ...deps.stream,
-        frames: form.frames(head),
-        includeUsage,
-        includeAgentEvents,
-      });
+    if (isStreamed) {
+      const frames = endpoint.frames(head);
+      response = streamReply(turn, options, { ...deps.stream, frames, includeUsage, includeAgentEvents });
     } else {
-      const { text, end } = await source.collect(http.signal);
-      if (end.estimated) headers.set("x-usage-estimated", "true");
-      response = Response.json(form.whole(head, text, end.finish, end.usage));
+      const { text, end } = await collectReply(turn, options, http.signal);
+      response = Response.json(endpoint.body(head, text, end.finish, end.usage));
+      if (end.isEstimated) response.headers.set("x-usage-estimated", "true");
     }
   } catch (error) {
-    throw error instanceof AppError ? error.inConversation(headerText(source.turn.conversation)) : error;
+    throw error instanceof AppError ? error.inConversation(conversationHeader) : error;
   }
-  for (const [name, value] of headers) response.headers.set(name, value);
+  response.headers.set("x-session-id", conversationHeader);
+  response.headers.set("x-resolved-model", headerText(turn.resolvedModel));
   return response;
 }
 
-/** Text as a header can carry it: percent-encoded if it holds more than ASCII. */
+/** Joins the turn of an earlier request with the same key, or starts a new one. */
+function startOrJoin(
+  { startTurn, idempotency, cannedReplies }: CompletionDeps,
+  { signal }: Request,
+  key: IdempotencyKey | undefined,
+  turn: TurnRequest,
+  { messages, format }: CompletionRequest,
+): Promise<Turn> {
+  const start = () => {
+    if (format) return startTurn({ ...turn, messages: withInstruction(messages, format), record }, signal);
+    const last = messages.at(-1);
+    // A canned reply is used up by the lookup, so a request that joins a turn must not look.
+    const cannedReply = last?.role === "user" ? cannedReplies.replyTo(textOf(last)) : undefined;
+    return startTurn({ ...turn, cannedReply, record }, signal);
+  };
+  const record = key !== undefined;
+  return key ? idempotency.getOrStart(key, start) : start();
+}
+
+/** The conversation that a request names, as a header can carry it; headers come before the body. */
+function conversationName(headers: Headers, fallback: string | undefined): string | undefined {
+  for (const header of CONVERSATION_HEADERS) {
+    const name = headers.get(header)?.trim();
+    if (name) return headerText(parseConversationName(decodeHeader(name), header));
+  }
+  return fallback === undefined ? undefined : headerText(fallback);
+}
+
+/** Percent-encodes text that is not ASCII. */
 function headerText(text: string): string {
   return /^[\x20-\x7e]*$/.test(text) ? text : encodeURIComponent(text.toWellFormed());
 }
 
-/** Headers that name a conversation: ours, and those of the gateways that skins know. */
-const CONVERSATION_HEADERS = ["X-Session-Id", "X-Hermes-Session-Id", "x-openclaw-session-key"];
-
-/** A header's text as it was meant: programs such as curl send it in UTF-8, and it is read as Latin-1. */
-function fromHeader(text: string): string {
+/** Decodes a header that curl and others send as UTF-8, and that Deno reads as Latin-1. */
+function decodeHeader(text: string): string {
   if (/^[\x20-\x7e]*$/.test(text)) return text;
   try {
     const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
@@ -192,44 +176,31 @@ function fromHeader(text: string): string {
   }
 }
 
-/** The conversation that the request names: in a header, in its body or in the model's name. Watchers are told the same. */
-function conversationName(
-  http: Request,
-  { conversation }: CompletionRequest,
-  served: ModelRoute,
-): string | undefined {
-  for (const header of CONVERSATION_HEADERS) {
-    const name = http.headers.get(header)?.trim();
-    if (name) return headerText(checkedName(fromHeader(name), header));
-  }
-  const name = conversation ?? served.conversation?.trim();
-  return name === undefined ? undefined : headerText(name);
-}
-
 /**
- * By what a request is known when it comes again: an idempotency key, or for OpenAI's clients, which count their
- * retries in a header but send no key, the body itself. At once, so that no request overtakes another.
+ * The key under which a request finds its turn when it is sent again: the client's idempotency key, or the body for
+ * OpenAI's clients, which count their retries in a header but send no key.
+ *
+ * @throws {AppError} if the client's key is too long.
  */
-function replayKey(
-  http: Request,
+function idempotencyKey(
+  { headers, url }: Request,
   keyId: string,
   { text }: JsonBody,
   conversation = "",
 ): IdempotencyKey | undefined {
-  const idempotencyKey = http.headers.get("idempotency-key")?.trim();
-  const retries = http.headers.get("x-stainless-retry-count");
-  if (!idempotencyKey && retries === null) return undefined;
-  if (idempotencyKey && idempotencyKey.length > MAX_IDEMPOTENCY_CHARS) {
+  const key = headers.get("idempotency-key")?.trim();
+  const retries = headers.get("x-stainless-retry-count");
+  if (!key && retries === null) return undefined;
+  if (key && key.length > MAX_IDEMPOTENCY_CHARS) {
     throw new AppError(
       "invalid_value",
       `"Idempotency-Key" is longer than ${MAX_IDEMPOTENCY_CHARS} characters.`,
-      {
-        param: "Idempotency-Key",
-      },
+      { param: "Idempotency-Key" },
     );
   }
-  const body = createHash("sha256").update(`${http.url}\n${conversation}\n${text}`).digest("hex");
-  return idempotencyKey
-    ? { name: `key\n${keyId}\n${idempotencyKey}`, bodyHash: body, isRetry: true }
-    : { name: `body\n${keyId}\n${body}`, bodyHash: body, isRetry: Number(retries) > 0 };
+  // Synchronous on purpose: with an await here a later request could overtake an earlier one.
+  const bodyHash = createHash("sha256").update(`${url}\n${conversation}\n${text}`).digest("hex");
+  return key
+    ? { name: `key\n${keyId}\n${key}`, bodyHash, isRetry: true }
+    : { name: `body\n${keyId}\n${bodyHash}`, bodyHash, isRetry: Number(retries) > 0 };
 }

@@ -1,96 +1,97 @@
-/** The frames of an answer: pure, and in the form that every skin's reader survives. @module */
+/** The frames of a streamed reply: pure, and in the form that every skin's reader survives. @module */
 
-import { isPlainAscii } from "./skin_text.ts";
-import type { PlanEntry, ToolCall } from "../turn/event.ts";
+import type { TurnEvent } from "../turn/event.ts";
 import type { CompletionUsage } from "./usage.ts";
 
-/** Why an answer ended, in OpenAI's words, and `error` for one that broke off. */
+/** OpenAI's finish reasons, and `error` for a reply that broke off. */
 export type FinishReason = "stop" | "length" | "content_filter" | "error";
 
-/** What is the same in every frame of an answer. */
+/** An event beside the text, for clients that ask for agent events. */
+export type AgentEvent = Extract<TurnEvent, { type: "thought" | "tool" | "plan" }>;
+
+/** The fields that all frames of a reply share. */
 export interface FrameHead {
   readonly id: string;
   /** Unix seconds. */
   readonly created: number;
   readonly model: string;
-  /** `usage: null` stands in every frame but the last, as in OpenAI's. */
+  /** Puts `usage: null` into every frame but the last, as OpenAI does. */
   readonly includeUsage: boolean;
 }
 
-/** The data of each event of a stream. */
+/** Encodes each part of a reply as the data of an event. */
 export interface Frames {
-  /** The first frame, if there is one before the text. */
+  /** The frame before the text, if there is one. */
   readonly opening: string | undefined;
-  /** A frame that says nothing: the heartbeat. */
+  /** The heartbeat. */
   readonly empty: string;
-  text(text: string): string;
-  thought(text: string): string;
-  tool(tool: ToolCall): string;
-  plan(entries: readonly PlanEntry[]): string;
+  /** @param isPlain As `isPlainText` finds: the text needs no escape. */
+  text(text: string, isPlain?: boolean): string;
+  agentEvent(event: AgentEvent): string;
   finish(reason: FinishReason): string;
   usage(usage: CompletionUsage): string;
 }
 
-/** What readers split at, or take for the end of a line, inside of a string. */
+/** Text inside a JSON string at which skins' readers split an event or end a line. */
 const UNSAFE = /data:|::|[\u2028\u2029\u0085]/g;
 
-/** JSON in which no reader finds `data:`, `::` or a line's end that is none: they are escaped. */
+/** Encodes a value as JSON in which no skin's reader finds `data:`, `::` or a line end. */
 export function safeJson(value: unknown): string {
-  const json = JSON.stringify(value);
-  UNSAFE.lastIndex = 0;
-  return UNSAFE.test(json) ? json.replace(UNSAFE, escape) : json;
+  return JSON.stringify(value).replace(UNSAFE, (match) => match.replace(/[^a-z]/g, escape));
 }
 
-function escape(found: string): string {
-  if (found === "data:") return "data\\u003a";
-  if (found === "::") return "\\u003a\\u003a";
-  return "\\u" + found.charCodeAt(0).toString(16).padStart(4, "0");
+function escape(char: string): string {
+  return "\\u" + char.charCodeAt(0).toString(16).padStart(4, "0");
 }
 
-/** The frames of `POST /v1/chat/completions`: `chat.completion.chunk` objects. */
+/** Creates the frames of `POST /v1/chat/completions`: `chat.completion.chunk` objects. */
 export function chatFrames(head: FrameHead): Frames {
-  const { before, after, usage } = wrap("chat.completion.chunk", head);
-  const frame = (delta: string, finish = "null") =>
-    `${before}[{"index":0,"delta":${delta},"logprobs":null,"finish_reason":${finish}}]${after}`;
-  // The token path: what is the same in every chunk is made once.
-  const [textBefore, textAfter] = frame('{"content":\0}').split("\0") as [string, string];
+  const { frame, textFrame, finish, usage } = createFrames("chat.completion.chunk", head, '"delta":{}');
   return {
-    opening: frame('{"role":"assistant","content":""}'),
-    empty: frame("{}"),
-    text: (text) => textBefore + (isPlainAscii(text) ? JSON.stringify(text) : safeJson(text)) + textAfter,
-    thought: (text) => frame(`{"reasoning_content":${safeJson(text)}}`),
-    tool: ({ id, title, kind, status }) =>
-      frame(`{"agent":${safeJson({ type: "tool_call", tool_call_id: id, title, kind, status })}}`),
-    plan: (entries) => frame(`{"agent":${safeJson({ type: "plan", entries })}}`),
-    finish: (reason) => frame("{}", `"${reason}"`),
+    opening: frame('"delta":{"role":"assistant","content":""}'),
+    empty: frame('"delta":{}'),
+    text: textFrame('"delta":{"content":\0}'),
+    agentEvent(event) {
+      switch (event.type) {
+        case "thought":
+          return frame(`"delta":{"reasoning_content":${safeJson(event.text)}}`);
+        case "tool": {
+          const { id, title, kind, status } = event.tool;
+          const tool = { type: "tool_call", tool_call_id: id, title, kind, status };
+          return frame(`"delta":{"agent":${safeJson(tool)}}`);
+        }
+        case "plan":
+          return frame(`"delta":{"agent":${safeJson({ type: "plan", entries: event.entries })}}`);
+        default:
+          return event satisfies never;
+      }
+    },
+    finish,
     usage,
   };
 }
 
-/** The frames of `POST /v1/completions`: `text_completion` objects; thoughts, tools and plans have no place there. */
+/** Creates the frames of `POST /v1/completions`: `text_completion` objects, which have no room for agent events. */
 export function textFrames(head: FrameHead): Frames {
-  const { before, after, usage } = wrap("text_completion", head);
-  const frame = (text: string, finish = "null") =>
-    `${before}[{"index":0,"text":${text},"logprobs":null,"finish_reason":${finish}}]${after}`;
-  const empty = frame('""');
-  return {
-    opening: undefined,
-    empty,
-    text: (text) => frame(safeJson(text)),
-    thought: () => empty,
-    tool: () => empty,
-    plan: () => empty,
-    finish: (reason) => frame('""', `"${reason}"`),
-    usage,
-  };
+  const { frame, textFrame, finish, usage } = createFrames("text_completion", head, '"text":""');
+  const empty = frame('"text":""');
+  return { opening: undefined, empty, text: textFrame('"text":\0'), agentEvent: () => empty, finish, usage };
 }
 
-function wrap(object: string, { id, created, model, includeUsage }: FrameHead) {
-  const head = safeJson({ id, object, created, model }).slice(0, -1);
-  const before = `${head},"choices":`;
+/** Creates the frames that both forms share. @param empty The payload without text. */
+function createFrames(object: string, { id, created, model, includeUsage }: FrameHead, empty: string) {
+  const before = `${safeJson({ id, object, created, model }).slice(0, -1)},"choices":`;
+  const after = includeUsage ? ',"usage":null}' : "}";
+  const frame = (payload: string, finish = "null") =>
+    `${before}[{"index":0,${payload},"logprobs":null,"finish_reason":${finish}}]${after}`;
   return {
-    before,
-    after: includeUsage ? ',"usage":null}' : "}",
+    frame,
+    /** The constant parts are made once, because this is the token path. @param payload With `\0` for the text. */
+    textFrame(payload: string): Frames["text"] {
+      const [start, end] = frame(payload).split("\0") as [string, string];
+      return (text, isPlain = false) => start + (isPlain ? `"${text}"` : safeJson(text)) + end;
+    },
+    finish: (reason: FinishReason) => frame(empty, `"${reason}"`),
     usage: (usage: CompletionUsage) => `${before}[],"usage":${safeJson(usage)}}`,
   };
 }

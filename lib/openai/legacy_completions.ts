@@ -1,28 +1,25 @@
-/** `POST /v1/completions`, the older form. @module */
+/** `POST /v1/completions`, OpenAI's older endpoint. @module */
 
 import type { Handler } from "../http/router.ts";
+import { complete, type CompletionDeps, type CompletionEndpoint } from "./chat.ts";
 import { type FinishReason, type FrameHead, textFrames } from "./chunk.ts";
-import { complete, type CompletionDeps, type CompletionFormat } from "./chat.ts";
 import type { CompletionUsage } from "./usage.ts";
 import { parseTextRequest } from "./wire.ts";
 
-const FORM: CompletionFormat = {
+const LEGACY: CompletionEndpoint = {
   idPrefix: "cmpl-",
-  parse(body) {
-    const request = parseTextRequest(body);
-    const messages = [{ role: "user", parts: [{ type: "text", text: request.prompt }] }] as const;
-    return { request, messages, format: undefined, streamed: request.stream ?? false };
-  },
+  parse: parseTextRequest,
+  streamsByDefault: () => false,
   frames: textFrames,
-  whole: textCompletion,
+  body: textCompletion,
 };
 
-/** Answers plain completions, streamed or whole. */
+/** Creates the handler of legacy completions. */
 export function completionsHandler(deps: CompletionDeps): Handler {
-  return (request, context) => complete(deps, FORM, request, context);
+  return (request, context) => complete(deps, LEGACY, request, context);
 }
 
-/** The `text_completion` object. */
+/** Builds a `text_completion` object. */
 export function textCompletion(
   { id, created, model }: FrameHead,
   text: string,

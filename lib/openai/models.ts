@@ -1,4 +1,4 @@
-/** `GET /v1/models`. @module */
+/** `GET /v1/models` and `GET /v1/models/{id}`. @module */
 
 import type { Handler } from "../http/router.ts";
 import type { ModelRouter } from "../turn/model_router.ts";
@@ -7,26 +7,26 @@ import type { ModelRouter } from "../turn/model_router.ts";
 export interface Model {
   readonly id: string;
   readonly object: "model";
-  /** Unix seconds, the same at every look. */
+  /** Unix seconds; the same in every response. */
   readonly created: number;
   readonly owned_by: string;
 }
 
-/** Lists the models: of each agent its usual one, and those that it offers, as far as it told. */
-export function modelsHandler(agents: ModelRouter, created: number): Handler {
-  return () => Response.json({ object: "list", data: agents.models.map((id) => describe(id, created)) });
+/** Lists the agents, and the models that they have reported. */
+export function modelsHandler(router: ModelRouter, created: number): Handler {
+  return () => Response.json({ object: "list", data: router.models.map((id) => describe(id, created)) });
 }
 
 /**
- * Describes what a request with this name would be served by, under the id that is listed.
+ * Describes the model that a chat request with this name gets, under its listed id.
  *
- * @throws {Failure} `model_not_found` for a name that means nothing, even where the default agent would serve it.
+ * @throws {AppError} `model_not_found` for an unknown name, even if chat requests fall back to the default agent.
  */
-export function modelHandler(agents: ModelRouter, created: number): Handler {
+export function modelHandler(router: ModelRouter, created: number): Handler {
   return (_request, { rest }) => {
-    const found = agents.find(rest);
-    if (found === undefined) throw agents.notFound(rest);
-    const { agent: { name }, model } = found;
+    const route = router.find(rest);
+    if (route === undefined) throw router.notFound(rest);
+    const { agent: { name }, model } = route;
     return Response.json(describe(model === undefined ? name : `${name}/${model}`, created));
   };
 }

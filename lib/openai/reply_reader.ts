@@ -1,81 +1,73 @@
-/** A turn's events as an answer: what is said, and how it ends. Pure; the two kinds of answer are made of it. @module */
+/** Reads a turn's events into a reply: its text as skins can speak it, its finish reason and its usage. Pure. @module */
 
-import type { TurnEvent, Usage } from "../turn/event.ts";
-import { AppError } from "../core/errors.ts";
-import type { FinishReason } from "./chunk.ts";
+import type { AppError, ErrorCode } from "../core/errors.ts";
+import type { StopReason, TurnEvent, Usage } from "../turn/event.ts";
+import type { AgentEvent, FinishReason } from "./chunk.ts";
+import { isPlainText, SkinText } from "./skin_text.ts";
 import { StopFilter } from "./stop_filter.ts";
-import { SkinText } from "./skin_text.ts";
+import type { ResponseFormat } from "./structured_output.ts";
 import { type CompletionUsage, completionUsage, TokenCount } from "./usage.ts";
 
-/** How an answer ended. */
-export interface ReplyEnd {
-  readonly finish: FinishReason;
-  readonly usage: CompletionUsage;
-  /** The agent gave no numbers. */
-  readonly estimated: boolean;
-  /** Why it broke off, where it did. */
-  readonly failure: AppError | undefined;
-  /** The last of what is said, perhaps empty: the line break that ends the reply, or the line that broke off. */
-  readonly tail: string;
-}
-
-/** Takes an answer as it is made. */
-export interface ReplySink {
-  /** What is said; never empty. */
-  text(text: string): void;
-  /** What the agent does beside it. */
-  aside(event: Extract<TurnEvent, { type: "thought" | "tool" | "plan" }>): void;
-  /** The last call. */
-  end(ending: ReplyEnd): void;
-}
-
-/** What bounds an answer. */
+/** What a request asks of a reply. */
 export interface ReplyOptions {
   readonly stop: readonly string[];
   readonly maxTokens: number | undefined;
-  /** The estimate of the prompt. */
+  readonly format: ResponseFormat | undefined;
+  /** Estimated tokens of the prompt. */
   readonly promptTokens: number;
+}
+
+/** The end of a reply. */
+export interface ReplyEnd {
+  readonly finish: FinishReason;
+  readonly usage: CompletionUsage;
+  /** The usage is an estimate, because the agent reported none. */
+  readonly isEstimated: boolean;
+  /** The turn was cancelled by a client, a newer request or the stage. */
+  readonly isCancelled: boolean;
+  readonly failure: AppError | undefined;
+  /** Text that ends the reply, perhaps empty. */
+  readonly tail: string;
+}
+
+/** Receives a reply. */
+export interface ReplySink {
+  /** Receives text that is not empty. @param isPlain As {@linkcode isPlainText} finds. */
+  text(text: string, isPlain: boolean): void;
+  agentEvent(event: AgentEvent): void;
+  /** Receives the end, as the last call. */
+  end(end: ReplyEnd): void;
 }
 
 /** Reads a turn into a {@linkcode ReplySink}. */
 export class ReplyReader {
   readonly #options: ReplyOptions;
   readonly #sink: ReplySink;
-  readonly #cutter: StopFilter | undefined;
-  readonly #speakable = new SkinText();
-  readonly #count = new TokenCount();
+  readonly #filter: StopFilter | undefined;
+  readonly #skinText = new SkinText();
+  readonly #tokens = new TokenCount();
   #usage: Usage | undefined;
-  #over = false;
+  #isOver = false;
 
   constructor(options: ReplyOptions, sink: ReplySink) {
     this.#options = options;
     this.#sink = sink;
-    if (options.stop.length > 0 || options.maxTokens !== undefined) {
-      this.#cutter = new StopFilter(options.stop, options.maxTokens);
-    }
+    const { stop, maxTokens } = options;
+    if (stop.length > 0 || maxTokens !== undefined) this.#filter = new StopFilter(stop, maxTokens);
   }
 
-  /** Whether the answer has ended, perhaps before the turn. */
-  get over(): boolean {
-    return this.#over;
-  }
-
-  /** Takes an event of the turn; nothing happens after the answer has ended. */
+  /** Reads the turn's next event. Events after the end of the reply are ignored. */
   readonly read = (event: TurnEvent): void => {
-    if (this.#over) return;
+    if (this.#isOver) return;
     switch (event.type) {
-      case "text": {
-        this.#count.add(event.text);
-        if (this.#cutter === undefined) return this.#say(this.#speakable.push(event.text));
-        const { text, finish } = this.#cutter.push(event.text);
-        this.#say(this.#speakable.push(text));
-        if (finish) this.#end(finish, undefined);
-        return;
-      }
+      case "text":
+        return this.#readText(event.text);
       case "thought":
       case "tool":
       case "plan":
-        return this.#sink.aside(event);
+        return this.#sink.agentEvent(event);
+      case "speech":
+      case "speech":
       case "emotion":
       case "permission":
       case "permission_resolved":
@@ -83,38 +75,63 @@ export class ReplyReader {
       case "usage":
         this.#usage = event.usage;
         return;
-      case "end": {
-        const rest = this.#cutter?.end();
-        if (rest) this.#say(this.#speakable.push(rest.text));
-        return this.#end(rest?.finish ?? FINISH[event.reason], undefined);
-      }
-      case "failure": {
-        const rest = this.#cutter?.end();
-        if (rest) this.#say(this.#speakable.push(rest.text));
+      case "end":
+        return this.#end(FINISH[event.reason], undefined, event.reason === "cancelled");
+      case "failure":
         return this.#end("error", event.failure);
-      }
       default:
         return event satisfies never;
     }
   };
 
-  #say(text: string): void {
-    if (text !== "") this.#sink.text(text);
+  #readText(text: string): void {
+    if (this.#filter) {
+      this.#tokens.add(text);
+      const filtered = this.#filter.push(text);
+      this.#send(this.#skinText.push(filtered.text));
+      if (filtered.finish) this.#close(filtered.finish);
+    } else if (isPlainText(text) && this.#skinText.pushPlain(text)) {
+      this.#tokens.addLatin(text.length);
+      this.#sink.text(text, true);
+    } else {
+      this.#tokens.add(text);
+      this.#send(this.#skinText.push(text));
+    }
   }
 
-  #end(finish: FinishReason, failure: AppError | undefined): void {
-    this.#over = true;
-    const tail = failure ? this.#speakable.breakOff() : this.#speakable.end();
-    const usage = completionUsage(this.#usage, {
-      prompt: this.#options.promptTokens,
-      completion: this.#count.tokens,
+  #send(text: string): void {
+    if (text !== "") this.#sink.text(text, false);
+  }
+
+  /** Ends the reply with the turn. */
+  #end(finish: FinishReason, failure: AppError | undefined, isCancelled = false): void {
+    const filtered = this.#filter?.end();
+    if (filtered) this.#send(this.#skinText.push(filtered.text));
+    this.#close(failure ? finish : filtered?.finish ?? finish, failure, isCancelled);
+  }
+
+  #close(finish: FinishReason, failure?: AppError, isCancelled = false): void {
+    this.#isOver = true;
+    const completion = this.#tokens.value;
+    this.#sink.end({
+      finish,
+      usage: completionUsage(this.#usage, { prompt: this.#options.promptTokens, completion }),
+      isEstimated: this.#usage === undefined,
+      isCancelled,
+      failure,
+      tail: failure ? this.#skinText.breakOff() : this.#skinText.end(),
     });
-    this.#sink.end({ finish, usage, estimated: this.#usage === undefined, failure, tail });
   }
 }
 
-/** OpenAI's word for each of ACP's. A cancelled turn was cancelled here: what was said so far stands. */
-const FINISH: Readonly<Record<Extract<TurnEvent, { type: "end" }>["reason"], FinishReason>> = {
+/** The end of a reply that failed as a whole. */
+export function failedReply(failure: AppError, { promptTokens }: ReplyOptions): ReplyEnd {
+  const usage = completionUsage(undefined, { prompt: promptTokens, completion: 1 });
+  return { finish: "error", usage, isEstimated: true, isCancelled: false, failure, tail: "" };
+}
+
+/** OpenAI's finish reason for each of ACP's stop reasons. The text of a cancelled turn stands as far as it came. */
+const FINISH: Readonly<Record<StopReason, FinishReason>> = {
   end_turn: "stop",
   max_tokens: "length",
   max_turn_requests: "length",
@@ -122,18 +139,14 @@ const FINISH: Readonly<Record<Extract<TurnEvent, { type: "end" }>["reason"], Fin
   cancelled: "stop",
 };
 
-/** One short sentence that a character can say of a failure: skins show nothing else of it. */
-export function sentenceOf(failure: AppError): string {
-  switch (failure.code) {
-    case "agent_timeout":
-      return "Sorry, that took too long, so I stopped.";
-    case "agent_crashed":
-      return "Sorry, my agent stopped unexpectedly. Please try again.";
-    case "agent_cancelled":
-      return "I stopped, because something I wanted to do was not permitted.";
-    case "shutting_down":
-      return "I have to go now: my server is shutting down.";
-    default:
-      return "Sorry, something went wrong with my agent.";
-  }
+/** The sentence with which a character reports a failure, because skins show nothing else. */
+export function sentenceOf({ code }: AppError): string {
+  return SENTENCES[code] ?? "Sorry, something went wrong with my agent.";
 }
+
+const SENTENCES: Readonly<Partial<Record<ErrorCode, string>>> = {
+  agent_timeout: "Sorry, that took too long, so I stopped.",
+  agent_crashed: "Sorry, my agent stopped unexpectedly. Please try again.",
+  agent_cancelled: "I stopped, because something I wanted to do was not permitted.",
+  shutting_down: "I have to go now: my server is shutting down.",
+};

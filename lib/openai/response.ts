@@ -1,83 +1,80 @@
-/** A turn as the answer to a request: streamed as it is made, or gathered. @module */
+/** Turns a reply into an HTTP response: a stream of frames, or the collected text. @module */
 
+import { type AppError, toAppError } from "../core/errors.ts";
 import { errorBody } from "../http/error_response.ts";
 import { EVENT_STREAM_HEADERS, EventStream } from "../http/sse.ts";
-import { collectTurn } from "../turn/turn.ts";
-import type { AppError } from "../core/errors.ts";
-import type { Turn } from "../turn/turn.ts";
+import { collectTurn, type Turn } from "../turn/turn.ts";
 import { type Frames, safeJson } from "./chunk.ts";
-import { splitDeltas } from "./skin_text.ts";
-import { type ReplyEnd, type ReplyOptions, ReplyReader, type ReplySink, sentenceOf } from "./reply_reader.ts";
+import {
+  failedReply,
+  type ReplyEnd,
+  type ReplyOptions,
+  ReplyReader,
+  type ReplySink,
+  sentenceOf,
+} from "./reply_reader.ts";
+import { MAX_ASCII_CHARS, splitDeltas } from "./skin_text.ts";
+import { extractJson } from "./structured_output.ts";
 
-/** What a stream says after a time of silence: an empty chunk, OpenAB's comment, or nothing. */
+/** Heartbeats of a silent stream: an empty chunk, OpenAB's comment, or nothing. */
 export const HEARTBEATS = ["chunk", "comment", "off"] as const;
-/** How a stream tells that the turn failed: as a sentence, or as an error event. */
+/** How a stream reports a failed turn: as a spoken sentence, or as an error event. */
 export const ERROR_MODES = ["speak", "event"] as const;
 
-/** How streams behave. */
+/** Settings of all streams. */
 export interface StreamOptions {
   readonly heartbeat: (typeof HEARTBEATS)[number];
   readonly heartbeatMs: number;
   readonly errors: (typeof ERROR_MODES)[number];
 }
 
-/** What one stream is asked for. */
+/** Settings of one stream. */
 export interface StreamRequest extends StreamOptions {
   readonly frames: Frames;
   readonly includeUsage: boolean;
   readonly includeAgentEvents: boolean;
 }
 
-/** A whole answer. */
+/** A stream that is open. */
+export interface ReplyStream {
+  readonly response: Response;
+  readonly sink: ReplySink;
+  /** Closes the stream without a response. */
+  discard(): void;
+}
+
+/** A whole reply. */
 export interface CollectedReply {
   readonly text: string;
   readonly end: ReplyEnd;
 }
 
-/** Where an answer comes from: one turn, or as many as it takes. */
-export interface ReplySource {
-  readonly turn: Turn;
-  /** @throws {AppError} if it failed before anything was said. */
-  stream(request: StreamRequest): Response;
-  /** @throws {AppError} if it failed. */
-  collect(signal: AbortSignal): Promise<CollectedReply>;
-}
-
-/** An answer that is being streamed. */
-export interface ReplyStream {
-  readonly response: Response;
-  /** Takes what is said. */
-  readonly sink: ReplySink;
-  /** Drops the stream unseen: nothing was said yet. */
-  drop(): void;
-}
-
-/** Opens a stream; its first frame goes out at once. `gone` is called when nobody reads it any more. */
-export function openStream(request: StreamRequest, gone: () => void): ReplyStream {
+/** Opens a stream and sends its first frame. `onGone` is called when the client hangs up or reads too slowly. */
+export function openStream(request: StreamRequest, onGone: () => void): ReplyStream {
   const { frames, errors, heartbeat, heartbeatMs, includeUsage, includeAgentEvents } = request;
   const stream = new EventStream({
     heartbeatMs: heartbeat === "off" ? 0 : heartbeatMs,
     heartbeat: heartbeat === "comment"
       ? (stream) => stream.comment("waiting for agent")
       : (stream) => stream.send(frames.empty),
-    gone,
+    gone: onGone,
   });
-  const say = (text: string) => stream.send(frames.text(text));
   if (frames.opening) stream.send(frames.opening);
   return {
     response: new Response(stream.body, { headers: EVENT_STREAM_HEADERS }),
-    drop: () => stream.end(),
+    discard: () => stream.end(),
     sink: {
-      text(text) {
-        for (const delta of splitDeltas(text)) say(delta);
+      text(text, isPlain) {
+        if (isPlain && text.length <= MAX_ASCII_CHARS) stream.send(frames.text(text, true));
+        else for (const delta of splitDeltas(text)) stream.send(frames.text(delta));
       },
-      aside: includeAgentEvents ? (event) => stream.send(asideFrame(frames, event)) : () => {},
+      agentEvent: includeAgentEvents ? (event) => stream.send(frames.agentEvent(event)) : () => {},
       end({ failure, finish, usage, tail }) {
-        if (tail !== "") say(tail);
+        if (tail !== "") stream.send(frames.text(tail));
         if (failure && errors === "event") {
           stream.send(safeJson(errorBody(failure)));
         } else {
-          if (failure) say(sentenceOf(failure) + "\n");
+          if (failure) stream.send(frames.text(sentenceOf(failure) + "\n"));
           stream.send(frames.finish(finish));
           if (includeUsage) stream.send(frames.usage(usage));
         }
@@ -88,81 +85,72 @@ export function openStream(request: StreamRequest, gone: () => void): ReplyStrea
   };
 }
 
-/** The answer that is one turn. */
-export function turnSource(turn: Turn, options: ReplyOptions): ReplySource {
-  return {
-    turn,
-    stream: (request) => streamTurn(turn, options, request),
-    collect: (signal) => collectReply(turn, options, signal),
-  };
-}
-
 /**
- * Streams a turn.
+ * Streams the reply of a turn. A structured reply is collected first, because text that is sent cannot be taken back.
  *
- * @throws {AppError} the turn's own, if it failed before anything was said: it can still be told with a status.
+ * @throws {AppError} the turn's failure, if the turn failed before any text: a status can still report the failure.
  */
-function streamTurn(turn: Turn, options: ReplyOptions, request: StreamRequest): Response {
-  let leave = () => {};
-  const stream = openStream(request, () => leave());
-  let said = false;
-  let failed: AppError | undefined;
-  let opened = false;
-  const reply = new ReplyReader(options, {
-    text(text) {
-      said = true;
-      stream.sink.text(text);
+export function streamReply(turn: Turn, options: ReplyOptions, request: StreamRequest): Response {
+  if (options.format) return streamCollected(turn, options, request);
+  let stopReading = () => {};
+  const { response, sink, discard } = openStream(request, () => stopReading());
+  let isStarted = false;
+  let failure: AppError | undefined;
+  const reader = new ReplyReader(options, {
+    text(text, isPlain) {
+      isStarted = true;
+      sink.text(text, isPlain);
     },
-    aside: stream.sink.aside,
-    end(ending) {
-      if (!opened && !said) failed = ending.failure;
-      if (failed === undefined) stream.sink.end(ending);
+    agentEvent: sink.agentEvent,
+    end(end) {
+      if (end.failure && !isStarted) failure = end.failure;
+      else sink.end(end);
       turn.cancel();
     },
   });
-  leave = turn.read(reply.read);
-  opened = true;
-  if (failed) {
-    stream.drop();
-    throw failed.afterPrompt();
+  stopReading = turn.read(reader.read);
+  isStarted = true;
+  if (failure) {
+    discard();
+    throw failure.afterPrompt();
   }
-  return stream.response;
+  return response;
+}
+
+function streamCollected(turn: Turn, options: ReplyOptions, request: StreamRequest): Response {
+  const gone = new AbortController();
+  const { response, sink } = openStream(request, () => gone.abort());
+  collectReply(turn, options, gone.signal).then(({ text, end }) => {
+    sink.text(text, false);
+    sink.end({ ...end, tail: "\n" });
+  }, (error) => sink.end(failedReply(toAppError(error, "internal_error"), options)));
+  return response;
 }
 
 /**
- * Gathers a turn.
+ * Collects the reply of a turn.
  *
- * @throws {AppError} the turn's own, if it failed; the signal's reason if it aborts, and the turn is left.
+ * @throws {AppError} the turn's failure, or `invalid_output` if the reply lacks the JSON that the request asks for; the
+ * signal's reason if it aborts, which ends the reading of the turn.
  */
-export function collectReply(
+export async function collectReply(
   turn: Turn,
   options: ReplyOptions,
   signal: AbortSignal,
 ): Promise<CollectedReply> {
-  return collectTurn(turn, ({ resolve, reject }) => {
+  const reply = await collectTurn<CollectedReply>(turn, ({ resolve, reject }) => {
     let text = "";
-    const reply = new ReplyReader(options, {
+    const reader = new ReplyReader(options, {
       text: (piece) => void (text += piece),
-      aside() {},
-      end(ending) {
-        if (ending.failure) reject(ending.failure.afterPrompt());
-        else resolve({ text: text + ending.tail, end: ending });
+      agentEvent() {},
+      end(end) {
+        if (end.failure) reject(end.failure.afterPrompt());
+        else resolve({ text: text + end.tail, end });
         turn.cancel();
       },
     });
-    return reply.read;
+    return reader.read;
   }, signal);
-}
-
-function asideFrame(frames: Frames, event: Parameters<ReplySink["aside"]>[0]): string {
-  switch (event.type) {
-    case "thought":
-      return frames.thought(event.text);
-    case "tool":
-      return frames.tool(event.tool);
-    case "plan":
-      return frames.plan(event.entries);
-    default:
-      return event satisfies never;
-  }
+  const { format } = options;
+  return format ? { ...reply, text: extractJson(format, reply.text, reply.end.isCancelled) } : reply;
 }

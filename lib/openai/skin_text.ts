@@ -1,32 +1,44 @@
-/** A reply as skins can speak it, streamed: pure, and the same however the text is cut. @module */
+/** Prepares the agent's text for skins that speak it: pure, and independent of how the text is cut into pieces. @module */
 
-/** Lines end here for a skin that speaks sentence by sentence. */
+/** Ends of a line for a skin that speaks sentence by sentence (ChatVRM). */
 const LINE_END = /[\n。．！？]/;
-/** Other line breaks, which ChatVRM and others do not get over. */
+/** Line breaks that ChatVRM and others cannot read. */
 const OTHER_BREAK = /\r\n?|[\u2028\u2029]/g;
-/** Nothing but emotion tags: `[happy]`, `[face:Joy] [pause:1.5]`. */
+/** Emotion tags alone: `[happy]`, `[face:Joy] [pause:1.5]`. */
 const ONLY_TAGS = /^(?:\s*\[[A-Za-z][\w:.,\- ]{0,31}\])+\s*$/;
-/** Characters of the start of a line that are looked at for tags. */
+/** Longest start of a line that is checked for tags, in characters. */
 const HEAD_CHARS = 128;
-/** What an agent answers when it has nothing to say; skins compare it to the letter. */
+/** The reply of an agent that has nothing to say. Skins compare all of it. */
 const SILENT_REPLY = "[silent]";
 
 /**
- * Line breaks before the first word, and between a tag that opens a line and its words, are left out: ChatVRM never
- * gets over them. The others are all `\n`. The reply ends with one: ChatVRM never speaks what comes after the last. A
- * character that is cut in two is put together. Everything else is verbatim.
+ * Whether a text needs no care: printable ASCII without a colon, a quote or a backslash, as most tokens are. The token
+ * path asks this once per piece; a plain text is safe in a frame as it is.
+ */
+export function isPlainText(text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code < 0x20 || code > 0x7e || code === 0x3a || code === 0x22 || code === 0x5c) return false;
+  }
+  return true;
+}
+
+/**
+ * Removes line breaks before the first word of the reply, and between the tags that open a line and its first word,
+ * because ChatVRM stops speaking there. Turns other line breaks into `\n` and ends the reply with `\n`, because ChatVRM
+ * never speaks what follows the last line end. Joins the halves of a surrogate pair. Keeps the rest verbatim.
  */
 export class SkinText {
-  /** The start of the line, while it may be nothing but tags. */
+  /** The start of the line, as long as it may consist of tags alone. */
   #head: string | undefined = "";
-  /** The first half of a character, or of a line break, whose second half is to come. */
+  /** The first half of a surrogate pair or of `\r\n`, whose second half may come with the next piece. */
   #half = "";
   #last = "";
+  /** The whole reply, as long as it may be {@linkcode SILENT_REPLY}. */
   #all: string | undefined = "";
 
-  /** What can be said now of the reply that goes on with `piece`. */
+  /** Adds a piece of the reply and returns the text that can be sent now. */
   push(piece: string): string {
-    if (this.#half === "" && isPlainAscii(piece)) return this.#say(this.#sameLine(piece));
     let text = this.#half + piece;
     this.#half = "";
     const end = text.charCodeAt(text.length - 1);
@@ -34,44 +46,51 @@ export class SkinText {
       this.#half = text.slice(-1);
       text = text.slice(0, -1);
     }
-    return this.#take(text);
+    return this.#prepare(text);
   }
 
-  /** What is to be said last. */
+  /** Adds a plain piece, which can be sent as it is. @returns False if {@linkcode push} has to add the piece. */
+  pushPlain(piece: string): boolean {
+    if (this.#half !== "") return false;
+    this.#addToHead(piece);
+    this.#track(piece);
+    return true;
+  }
+
+  /** Returns the text that ends the reply. */
   end(): string {
-    const rest = this.#rest();
-    if (this.#last === "" || this.#last === "\n" || this.#all === SILENT_REPLY) return rest;
-    return rest + "\n";
+    const rest = this.#takeHalf();
+    const isComplete = this.#last === "" || this.#last === "\n" || this.#all === SILENT_REPLY;
+    return isComplete ? rest : rest + "\n";
   }
 
-  /** What is to be said before another sentence follows, which is not the agent's: the line ends, if there is one. */
+  /** Returns the text that ends the reply before a sentence that is not the agent's. */
   breakOff(): string {
-    const rest = this.#rest();
-    return this.#last === "\n" ? rest : rest + this.#take("\n");
+    const rest = this.#takeHalf();
+    return this.#last === "\n" ? rest : rest + this.#prepare("\n");
   }
 
-  #rest(): string {
-    const rest = this.#take(this.#half);
+  #takeHalf(): string {
+    const half = this.#half;
     this.#half = "";
-    return rest;
+    return this.#prepare(half);
   }
 
-  #take(piece: string): string {
+  #prepare(piece: string): string {
     const text = piece.replace(OTHER_BREAK, "\n");
-    return this.#say(LINE_END.test(text) ? this.#withoutMuteBreaks(text) : this.#sameLine(text));
+    const kept = LINE_END.test(text) ? this.#withoutMuteBreaks(text) : this.#addToHead(text);
+    const prepared = kept.toWellFormed();
+    if (prepared !== "") this.#track(prepared);
+    return prepared;
   }
 
-  #say(text: string): string {
-    if (text === "") return "";
-    const whole = text.toWellFormed();
-    this.#last = whole.slice(-1);
-    if (this.#all !== undefined) {
-      this.#all = this.#all.length + whole.length > SILENT_REPLY.length ? undefined : this.#all + whole;
-    }
-    return whole;
+  #track(text: string): void {
+    this.#last = text.slice(-1);
+    if (this.#all === undefined) return;
+    this.#all = this.#all.length + text.length > SILENT_REPLY.length ? undefined : this.#all + text;
   }
 
-  #sameLine(text: string): string {
+  #addToHead(text: string): string {
     if (this.#head !== undefined) {
       this.#head = this.#head.length + text.length > HEAD_CHARS ? undefined : this.#head + text;
     }
@@ -79,68 +98,56 @@ export class SkinText {
   }
 
   #withoutMuteBreaks(text: string): string {
-    let said = "";
+    let kept = "";
     for (const char of text) {
       if (!LINE_END.test(char)) {
-        said += this.#sameLine(char);
-      } else if (char !== "\n" || !this.#isMute(said)) {
-        said += char;
+        kept += this.#addToHead(char);
+      } else if (char !== "\n" || !this.#isMute(kept)) {
+        kept += char;
         this.#head = "";
       }
     }
-    return said;
+    return kept;
   }
 
-  /** Whether a line break here would come before the first word of the reply, or of a line that begins with tags. */
-  #isMute(said: string): boolean {
-    if (this.#last === "" && said === "") return true;
+  /** Whether a line break at this point would come before the first word of the reply or of a line with tags. */
+  #isMute(kept: string): boolean {
+    if (this.#last === "" && kept === "") return true;
     return this.#head !== undefined && this.#head !== "" && ONLY_TAGS.test(this.#head);
   }
 }
 
-/** Whether a text is nothing but printable ASCII without a colon, as most tokens are. */
-export function isPlainAscii(text: string): boolean {
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code < 0x20 || code > 0x7e || code === 0x3a) return false;
-  }
-  return true;
-}
-
-/** Characters of text in one event: about a kilobyte, whatever the language. */
-const MAX_ASCII_CHARS = 1024;
+/** Characters of one event: about a kilobyte in any script. */
+export const MAX_ASCII_CHARS = 1024;
 const MAX_WIDE_CHARS = 341;
 // deno-lint-ignore no-control-regex -- the range is ASCII
 const ASCII = /^[\x00-\x7f]*$/;
-/** Where ChatVRM ends a sentence. */
-const SENTENCE_END = /[\n。．！？]/;
 /** A sentence with all that ends it, or the rest. */
 const SENTENCE = /[^\n。．！？]*[\n。．！？]+|[^\n。．！？]+/g;
-/** A line break right after what may be a tag. */
+/** The position between what may be a tag and a line break. */
 const BREAK_AFTER_TAG = /(?<=\])(?=\n)/g;
 
 /**
- * The events that a part of a reply makes; none is longer than about a kilobyte or cuts a character. ChatVRM takes one
- * sentence an event, so a sentence ends an event. It never gets over a line break that it meets with nothing before
- * it, as after a sentence or a tag that it has taken already: there a space leads it in.
+ * Splits text into events of at most about a kilobyte, without cutting a character. ChatVRM speaks at most one sentence
+ * per event, so a sentence ends an event. ChatVRM stops at a line break with nothing before it, as after a sentence or
+ * a tag that it has already taken: there a space goes before the line break.
  */
 export function splitDeltas(text: string): string[] {
-  if (text.length <= MAX_WIDE_CHARS && isPlainAscii(text)) return [text];
-  if (!SENTENCE_END.test(text)) return sized(text);
+  if (!LINE_END.test(text)) return splitBySize(text);
   const sentences = text.replace(BREAK_AFTER_TAG, " ").match(SENTENCE) ?? [];
-  return sentences.flatMap(sized).map((piece) => piece.startsWith("\n") ? " " + piece : piece);
+  return sentences.flatMap(splitBySize).map((piece) => piece.startsWith("\n") ? " " + piece : piece);
 }
 
-function sized(text: string): string[] {
+function splitBySize(text: string): string[] {
   const max = ASCII.test(text) ? MAX_ASCII_CHARS : MAX_WIDE_CHARS;
   if (text.length <= max) return [text];
-  const found: string[] = [];
+  const pieces: string[] = [];
   for (let start = 0; start < text.length;) {
     let end = Math.min(start + max, text.length);
     const last = text.charCodeAt(end - 1);
     if (end < text.length && last >= 0xd800 && last <= 0xdbff) end--;
-    found.push(text.slice(start, end));
+    pieces.push(text.slice(start, end));
     start = end;
   }
-  return found;
+  return pieces;
 }

@@ -1,56 +1,56 @@
-/** Where a reply is cut short: at a stop sequence, or at its longest. Pure, and the same however the text is cut. @module */
+/** Ends a reply at a stop sequence or at a token limit: pure, and independent of how the text is cut. @module */
 
 import { TokenCount } from "./usage.ts";
 
-/** What of a piece of the reply stands, and why it ends there, if it does. */
+/** Text that passes the filter, and the reason if the reply ends with it. */
 export interface FilteredText {
   readonly text: string;
   readonly finish: "stop" | "length" | undefined;
 }
 
-/** Cuts a reply before the first stop sequence, or after about `maxTokens` tokens, whichever comes first. */
+/** Ends a reply before the first stop sequence, or after about `maxTokens` tokens, whichever comes first. */
 export class StopFilter {
   readonly #stop: readonly string[];
-  readonly #maxTokens: number | undefined;
-  readonly #count = new TokenCount();
-  /** The end of what came, which may be the start of a stop sequence. */
-  #held = "";
+  readonly #maxTokens: number;
+  readonly #tokens = new TokenCount();
+  /** The end of the text so far, which may begin a stop sequence. */
+  #pending = "";
 
-  constructor(stop: readonly string[], maxTokens: number | undefined) {
+  constructor(stop: readonly string[], maxTokens = Infinity) {
     this.#stop = stop;
     this.#maxTokens = maxTokens;
   }
 
-  /** Takes a piece of the reply. */
+  /** Adds a piece of the reply. */
   push(piece: string): FilteredText {
-    const text = this.#held + piece;
-    this.#held = "";
+    const text = this.#pending + piece;
+    this.#pending = "";
     const stop = this.#firstStop(text);
     if (stop !== undefined) return this.#limit(text.slice(0, stop), "stop");
-    const keep = text.length - this.#mayBegin(text);
-    this.#held = text.slice(keep);
-    return this.#limit(text.slice(0, keep), undefined);
+    const end = text.length - this.#pendingChars(text);
+    this.#pending = text.slice(end);
+    return this.#limit(text.slice(0, end));
   }
 
-  /** What was held back, once the reply has ended. */
+  /** Returns the pending text at the end of the reply. */
   end(): FilteredText {
-    const text = this.#held;
-    this.#held = "";
-    return this.#limit(text, undefined);
+    const text = this.#pending;
+    this.#pending = "";
+    return this.#limit(text);
   }
 
-  #limit(text: string, finish: FilteredText["finish"]): FilteredText {
-    if (this.#maxTokens === undefined || text === "") return { text, finish };
-    let said = "";
+  #limit(text: string, finish?: FilteredText["finish"]): FilteredText {
+    if (this.#maxTokens === Infinity) return { text, finish };
+    let end = 0;
     for (const char of text) {
-      this.#count.add(char);
-      if (this.#count.tokens > this.#maxTokens) return { text: said, finish: "length" };
-      said += char;
+      this.#tokens.add(char);
+      if (this.#tokens.value > this.#maxTokens) return { text: text.slice(0, end), finish: "length" };
+      end += char.length;
     }
-    return { text: said, finish };
+    return { text, finish };
   }
 
-  /** Where the stop sequence begins that is complete first; of two that are, the longer. */
+  /** The start of the stop sequence that is complete first; of two that end together, the longer. */
   #firstStop(text: string): number | undefined {
     let first: { start: number; end: number } | undefined;
     for (const stop of this.#stop) {
@@ -62,8 +62,8 @@ export class StopFilter {
     return first?.start;
   }
 
-  /** How many of the last characters may be the start of a stop sequence, or the first half of a character. */
-  #mayBegin(text: string): number {
+  /** How many of the last characters may begin a stop sequence, or are the first half of a surrogate pair. */
+  #pendingChars(text: string): number {
     const longest = Math.max(0, ...this.#stop.map((stop) => stop.length - 1));
     for (let length = Math.min(longest, text.length); length > 0; length--) {
       const end = text.slice(-length);

@@ -1,29 +1,21 @@
-/** `response_format`: asking an agent for JSON, and checking that it is. @module */
+/** `response_format`: asks the agent for JSON, and takes the JSON out of its reply. @module */
 
-import type { PrivateConversation } from "../conversation/private_conversation.ts";
-import type { Message } from "../conversation/message.ts";
-import type { TurnRequest } from "../conversation/registry.ts";
-import { abortable } from "../core/abortable.ts";
-import { AppError, messageOf, toAppError } from "../core/errors.ts";
-import type { Log } from "../core/log.ts";
-import { turnAbandonedError } from "../turn/idempotency.ts";
-import type { Turn } from "../turn/turn.ts";
-import type { ReplyOptions } from "./reply_reader.ts";
-import { type CollectedReply, collectReply, openStream, type ReplySource } from "./response.ts";
-import { completionUsage } from "./usage.ts";
 import { z } from "zod";
+import type { Message } from "../conversation/message.ts";
+import { AppError, messageOf } from "../core/errors.ts";
 
-/** Characters of a schema that is accepted. */
+/** Longest schema, in characters. */
 const MAX_SCHEMA_CHARS = 64 * 1024;
-/** What a persona may have asked for before everything: `[happy]`. */
+/** Emotion tags that a persona asks for at the start of each reply: `[happy]`. */
 const LEADING_TAGS = /^(?:\s*\[[A-Za-z][\w:.,\- ]{0,31}\])+/;
+const INSTRUCTION =
+  "Answer with one JSON object and nothing else: no fence, no words around it, no [emotion] tags.";
 
-/** A reply that must be JSON. */
+/** The JSON that a reply must be. */
 export interface ResponseFormat {
-  /** What the agent is told. */
+  /** System text for the agent. */
   readonly instruction: string;
-  /** The JSON of a reply, without the fence or words around it. @throws {Error} saying what is wrong with it. */
-  check(reply: string): string;
+  readonly schema: z.ZodType;
 }
 
 const formatSchema = z.looseObject({
@@ -32,53 +24,30 @@ const formatSchema = z.looseObject({
     .optional(),
 });
 
-/** Reads the field; `undefined` for plain text. @throws {AppError} that names the field. */
+/** Parses the field; `undefined` for plain text. @throws {AppError} that names the field. */
 export function parseFormat(value: unknown): ResponseFormat | undefined {
   if (value === undefined || value === null) return undefined;
-  const param = "response_format";
   const result = formatSchema.safeParse(value);
   if (!result.success) {
-    const at = [param, ...result.error.issues[0]?.path ?? []].join(".");
+    const param = ["response_format", ...result.error.issues[0]?.path ?? []].join(".");
     throw new AppError(
       "unsupported_value",
-      `"${at}" is wrong: the type must be text, json_object or json_schema, the last with a name and a schema.`,
-      { param: at },
+      `"${param}" is wrong: the type must be text, json_object or json_schema, the last with a name and a schema.`,
+      { param },
     );
   }
-  switch (result.data.type) {
+  const { type, json_schema } = result.data;
+  switch (type) {
     case "text":
       return undefined;
     case "json_object":
-      return {
-        instruction: INSTRUCTION,
-        check: (reply) => checkJson(reply, z.record(z.string(), z.unknown())),
-      };
+      return { instruction: INSTRUCTION, schema: z.record(z.string(), z.unknown()) };
     case "json_schema":
-      return schemaFormat(result.data.json_schema?.schema);
+      return schemaFormat(json_schema?.schema);
     default:
-      return result.data.type satisfies never;
+      return type satisfies never;
   }
 }
-
-/** The messages with the instruction, said right before what the user said last. */
-export function withInstruction(messages: readonly Message[], { instruction }: ResponseFormat): Message[] {
-  const last = messages.findLastIndex((message) => message.role === "user");
-  const said: Message = { role: "system", parts: [{ type: "text", text: instruction }], isAdded: true };
-  return [...messages.slice(0, last), said, ...messages.slice(last)];
-}
-
-/** The messages after a reply that was not as asked, with what is wrong with it. */
-export function withCorrection(messages: readonly Message[], reply: string, why: string): Message[] {
-  const text = `That is not what was asked for: ${why}. Answer again, with the JSON and nothing else.`;
-  return [
-    ...messages,
-    { role: "assistant", parts: [{ type: "text", text: reply }] },
-    { role: "user", parts: [{ type: "text", text }] },
-  ];
-}
-
-const INSTRUCTION =
-  "Answer with one JSON object and nothing else: no fence, no words around it, no [emotion] tags.";
 
 function schemaFormat(schema: Record<string, unknown> | undefined): ResponseFormat {
   const param = "response_format.json_schema.schema";
@@ -91,30 +60,50 @@ function schemaFormat(schema: Record<string, unknown> | undefined): ResponseForm
       param,
     });
   }
-  let compiled: z.ZodType;
   try {
-    compiled = z.fromJSONSchema(schema);
+    return {
+      instruction: `${INSTRUCTION} It must fit this JSON schema: ${text}`,
+      schema: z.fromJSONSchema(schema),
+    };
   } catch (error) {
     throw new AppError("invalid_value", `"${param}" cannot be used: ${messageOf(error)}`, { param });
   }
-  return {
-    instruction: `${INSTRUCTION} It must fit this JSON schema: ${text}`,
-    check: (reply) => checkJson(reply, compiled),
-  };
 }
 
-/** The JSON of the reply: from its first bracket to its last, but for emotion tags before it. */
-function checkJson(reply: string, schema: z.ZodType): string {
+/** Inserts the instruction before the last user message. */
+export function withInstruction(messages: readonly Message[], { instruction }: ResponseFormat): Message[] {
+  const last = messages.findLastIndex((message) => message.role === "user");
+  const added: Message = { role: "system", parts: [{ type: "text", text: instruction }], isAdded: true };
+  return [...messages.slice(0, last), added, ...messages.slice(last)];
+}
+
+/**
+ * Takes the JSON out of a reply, from its first bracket to its last.
+ *
+ * @param isCancelled The turn was cancelled, so the reply may be incomplete.
+ * @throws {AppError} `invalid_output` if the reply does not match the format, `turn_cancelled` if it was cut off.
+ */
+export function extractJson({ schema }: ResponseFormat, reply: string, isCancelled: boolean): string {
   const bare = isJson(reply) ? reply : reply.replace(LEADING_TAGS, "");
   const start = bare.search(/[[{]/);
   const end = Math.max(bare.lastIndexOf("}"), bare.lastIndexOf("]"));
-  if (start < 0 || end < start) throw new Error("it holds no JSON");
-  const json = bare.slice(start, end + 1);
-  if (!isJson(json)) throw new Error("it is not valid JSON");
-  const result = schema.safeParse(JSON.parse(json));
-  if (result.success) return json;
-  const issue = result.error.issues[0];
-  throw new Error(`${issue?.path.join(".") || "it"}: ${issue?.message}`);
+  const json = start < 0 ? "" : bare.slice(start, end + 1);
+  const fault = json === "" ? "it holds no JSON" : faultOf(json, schema);
+  if (fault === undefined) return json;
+  throw isCancelled
+    ? new AppError("turn_cancelled", "The turn was cancelled before its reply was complete.", {
+      prompted: true,
+    })
+    : new AppError("invalid_output", `The agent did not answer with the JSON that was asked for: ${fault}.`, {
+      param: "response_format",
+      prompted: true,
+    });
+}
+
+function faultOf(json: string, schema: z.ZodType): string | undefined {
+  if (!isJson(json)) return "it is not valid JSON";
+  const issue = schema.safeParse(JSON.parse(json)).error?.issues[0];
+  return issue && `${issue.path.join(".") || "it"}: ${issue.message}`;
 }
 
 function isJson(text: string): boolean {
@@ -123,131 +112,5 @@ function isJson(text: string): boolean {
     return true;
   } catch {
     return false;
-  }
-}
-
-/** What is asked. */
-interface Formatted {
-  readonly asked: TurnRequest;
-  readonly format: ResponseFormat;
-  readonly options: ReplyOptions;
-}
-
-/** What it needs of the rest of the program. */
-interface FormattedDeps {
-  readonly startTurn: (request: TurnRequest, signal: AbortSignal) => Promise<Turn>;
-  readonly hold: () => PrivateConversation;
-  readonly log: Log;
-}
-
-/** An answer that several requests wait for: the same one, sent again. */
-interface Shared {
-  readonly answer: Promise<CollectedReply>;
-  /** Aborted when nobody waits for it any more. */
-  readonly gone: AbortController;
-  waiting: number;
-}
-
-/** The answers by their first turn: a request that is sent again finds that, and with it what came of it. */
-const sharedAnswers = new WeakMap<Turn, Shared>();
-
-/**
- * Begins the turn; the answer is gathered, since what is not checked cannot be said.
- *
- * @param begin Begins the first turn, or finds it if the request was sent before.
- */
-export async function formattedSource(
-  formatted: Formatted,
-  begin: (request: TurnRequest) => Promise<Turn>,
-  deps: FormattedDeps,
-): Promise<ReplySource> {
-  const { format, options } = formatted;
-  using stack = new DisposableStack();
-  const hold = stack.use(deps.hold());
-  const asked = { ...formatted.asked, hold, messages: withInstruction(formatted.asked.messages, format) };
-  const turn = await begin(asked);
-  const owned = stack.move();
-
-  async function answer(signal: AbortSignal): Promise<CollectedReply> {
-    using _owned = owned;
-    let given: string | undefined;
-    try {
-      const gathered = await checkedAnswer(signal);
-      given = gathered.text;
-      return gathered;
-    } finally {
-      hold.gave(given);
-    }
-  }
-
-  async function checkedAnswer(signal: AbortSignal): Promise<CollectedReply> {
-    const first = await collectReply(turn, options, signal);
-    const why = fault(format, first.text);
-    if (why === undefined) return { ...first, text: format.check(first.text) };
-    // Why is not logged: it may repeat what the agent said.
-    deps.log.info("an answer was not the JSON that was asked for; asking once more");
-    await turn.ended;
-    const messages = withCorrection(asked.messages, first.text, why);
-    const next = await deps.startTurn({ ...asked, conversation: hold, messages }, signal).catch((error) => {
-      // The first turn reached the agent: nobody should send it all again.
-      throw error instanceof AppError ? error.afterPrompt() : error;
-    });
-    const second = await collectReply(next, options, signal);
-    const still = fault(format, second.text);
-    if (still === undefined) return { ...second, text: format.check(second.text) };
-    throw new AppError(
-      "invalid_output",
-      `The agent did not answer with the JSON that was asked for: ${still}.`,
-      { param: "response_format", prompted: true },
-    );
-  }
-
-  const gather = (signal: AbortSignal) => share(turn, answer, signal);
-  return {
-    turn,
-    collect: gather,
-    stream(request) {
-      const gone = new AbortController();
-      const { response, sink } = openStream(request, () => gone.abort());
-      gather(gone.signal).then(({ text, end }) => {
-        sink.text(text);
-        sink.end({ ...end, tail: "\n" });
-      }, (error) => {
-        const usage = completionUsage(undefined, { prompt: options.promptTokens, completion: 1 });
-        const failure = toAppError(error, "internal_error");
-        sink.end({ finish: "error", usage, estimated: true, failure, tail: "" });
-      });
-      return response;
-    },
-  };
-}
-
-/** Waits for the turn's answer, which is made once; who leaves last ends it. */
-async function share(
-  turn: Turn,
-  make: (signal: AbortSignal) => Promise<CollectedReply>,
-  signal: AbortSignal,
-): Promise<CollectedReply> {
-  let shared = sharedAnswers.get(turn);
-  if (shared === undefined) {
-    const gone = new AbortController();
-    shared = { answer: make(gone.signal), gone, waiting: 0 };
-    sharedAnswers.set(turn, shared);
-  }
-  shared.waiting++;
-  try {
-    return await abortable(shared.answer, signal);
-  } finally {
-    if (--shared.waiting === 0) shared.gone.abort(turnAbandonedError());
-  }
-}
-
-/** What is wrong with a reply, if anything. */
-function fault(format: ResponseFormat, reply: string): string | undefined {
-  try {
-    format.check(reply);
-    return undefined;
-  } catch (error) {
-    return messageOf(error);
   }
 }

@@ -1,4 +1,4 @@
-/** What a turn cost, in OpenAI's words: the agent's own numbers, else an estimate, and never 0. @module */
+/** Token usage in OpenAI's form: the agent's numbers, or else an estimate that is never 0. @module */
 
 import type { Message } from "../conversation/message.ts";
 import type { Usage } from "../turn/event.ts";
@@ -12,33 +12,38 @@ export interface CompletionUsage {
   readonly completion_tokens_details: { readonly reasoning_tokens: number };
 }
 
-/** Characters of Latin text to a token, roughly; every other character counts as one. */
+/** Characters per token of Latin text, roughly. Every other character counts as a token. */
 const CHARS_PER_TOKEN = 4;
-/** Tokens of a picture or a sound, roughly: a small picture's in OpenAI's count. */
+/** Tokens of an image or a sound, roughly: OpenAI's count for a small image. */
 const TOKENS_PER_MEDIUM = 85;
 
-/** A running estimate. */
+/** Estimates the tokens of a text that comes in pieces. */
 export class TokenCount {
   #latin = 0;
   #other = 0;
 
-  /** Counts a piece of text. */
+  /** Adds a piece of text. */
   add(text: string): void {
     for (let i = 0; i < text.length; i++) {
       const code = text.charCodeAt(i);
       if (code <= 0x2ff) this.#latin++;
-      // The second half of a pair belongs to the character before it.
+      // The second half of a surrogate pair belongs to the character before it.
       else if (code < 0xdc00 || code > 0xdfff) this.#other++;
     }
   }
 
+  /** Adds so many Latin characters. */
+  addLatin(chars: number): void {
+    this.#latin += chars;
+  }
+
   /** The estimate so far, at least 1. */
-  get tokens(): number {
+  get value(): number {
     return Math.max(1, this.#other + Math.ceil(this.#latin / CHARS_PER_TOKEN));
   }
 }
 
-/** The estimate of a request's messages. */
+/** Estimates the tokens of a request's messages. */
 export function promptTokens(messages: readonly Message[]): number {
   const count = new TokenCount();
   let media = 0;
@@ -46,24 +51,24 @@ export function promptTokens(messages: readonly Message[]): number {
     if (part.type === "text") count.add(part.text);
     else media += TOKENS_PER_MEDIUM;
   }
-  return count.tokens + media;
+  return count.value + media;
 }
 
-/** The usage to tell: the agent's numbers for each side that it counted, the estimates for the others. */
+/** Builds the usage from the agent's numbers, and from the estimates where the agent reports none. */
 export function completionUsage(
-  counted: Usage | undefined,
+  reported: Usage | undefined,
   estimate: { readonly prompt: number; readonly completion: number },
 ): CompletionUsage {
-  const cached = counted?.cachedTokens ?? 0;
-  const input = counted?.inputTokens ?? 0;
-  // Some agents count what was cached as part of the input, some beside it.
+  const cached = reported?.cachedTokens ?? 0;
+  const input = reported?.inputTokens ?? 0;
+  // Some agents count cached tokens as part of the input, others beside it.
   const prompt = (input >= cached ? input : input + cached) || estimate.prompt;
-  const completion = counted?.outputTokens || estimate.completion;
+  const completion = reported?.outputTokens || estimate.completion;
   return {
     prompt_tokens: prompt,
     completion_tokens: completion,
     total_tokens: prompt + completion,
     prompt_tokens_details: { cached_tokens: cached },
-    completion_tokens_details: { reasoning_tokens: counted?.thoughtTokens ?? 0 },
+    completion_tokens_details: { reasoning_tokens: reported?.thoughtTokens ?? 0 },
   };
 }

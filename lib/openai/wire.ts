@@ -1,7 +1,7 @@
 /**
- * What OpenAI clients send, read into typed requests. Field policy: what the gateway honours is checked, what only a
- * raw model could honour is accepted and ignored, what would be answered wrongly is refused with the field's name.
- * Source: OpenAI's API reference, and what skins were seen to send.
+ * Parses the requests of OpenAI clients. Fields that the server honours are checked; fields that only a raw model could
+ * honour are ignored; a field that would get a wrong answer is refused by name. Sources: OpenAI's API reference, and
+ * the requests of the supported skins.
  *
  * @module
  */
@@ -9,57 +9,45 @@
 import { z } from "zod";
 import { isTurn, type Message, type Part, type Role } from "../conversation/message.ts";
 import { AppError, type ErrorCode } from "../core/errors.ts";
+import { parsePart, unsupportedValue } from "./content_part.ts";
 import { parseFormat, type ResponseFormat } from "./structured_output.ts";
-import { toPart, unsupported } from "./content_part.ts";
 
 /** Messages of one request. */
 const MAX_MESSAGES = 10_000;
-/** Stop sequences of one request (OpenAI's limit), and characters of one. */
+/** Stop sequences of one request (OpenAI's limit), and characters of each. */
 const MAX_STOPS = 4;
 const MAX_STOP_CHARS = 1_000;
-/** Characters of a conversation's name. */
 const MAX_CONVERSATION_CHARS = 256;
-/** Characters of a model's name. */
 const MAX_MODEL_CHARS = 256;
 
-/** What both kinds of completion ask for. */
+/** A request of either completion endpoint. */
 export interface CompletionRequest {
-  /** The model's name as the client wrote it; empty if it named none. */
+  /** The model's name as the client wrote it; empty without one. */
   readonly model: string;
-  /** `undefined` if the client did not say. */
+  readonly messages: readonly Message[];
+  /** The JSON that the reply must be; `undefined` for text. */
+  readonly format: ResponseFormat | undefined;
   readonly stream: boolean | undefined;
   readonly includeUsage: boolean;
-  /** Thoughts, tools and plans in the stream's deltas. */
+  /** Whether the stream includes thoughts, tools and plans. */
   readonly includeAgentEvents: boolean;
   readonly stop: readonly string[];
-  /** Tokens of the reply, roughly. */
+  /** Longest reply, in estimated tokens. */
   readonly maxTokens: number | undefined;
-  /** The conversation that the client named, in whichever of its fields. */
+  /** The conversation that the body names. */
   readonly conversation: string | undefined;
-}
-
-/** `POST /v1/chat/completions`. */
-export interface ChatRequest extends CompletionRequest {
-  readonly messages: readonly Message[];
-  readonly format: ResponseFormat | undefined;
-  /** AITuber-kit's thread: it reads a stream without asking for one. */
+  /** Whether AITuber-kit's thread is present. */
   readonly hasThread: boolean;
 }
 
-/** `POST /v1/completions`. */
-export interface TextRequest extends CompletionRequest {
-  readonly prompt: string;
-}
-
 const ignoredNumber = z.number().nullish();
-const streamOptions = z.looseObject({
-  include_usage: z.boolean().nullish(),
-  include_agent_events: z.boolean().nullish(),
-});
-const common = {
+const commonFields = {
   model: z.string().max(MAX_MODEL_CHARS).nullish(),
   stream: z.boolean().nullish(),
-  stream_options: streamOptions.nullish(),
+  stream_options: z.looseObject({
+    include_usage: z.boolean().nullish(),
+    include_agent_events: z.boolean().nullish(),
+  }).nullish(),
   stop: z.union([z.string(), z.array(z.string())], "must be a string or an array of strings").nullish(),
   max_tokens: z.number().int().nullish(),
   n: z.number().nullish(),
@@ -69,16 +57,16 @@ const common = {
   frequency_penalty: ignoredNumber,
   seed: ignoredNumber,
   conversation_id: z.string().nullish(),
-  // OpenAI's: an id, or an object that has one.
+  // OpenAI's Responses API allows an id, or an object with one.
   conversation: z.union(
     [z.string(), z.looseObject({ id: z.string() })],
     "must be a string or an object with an id",
   ).nullish(),
   metadata: z.looseObject({ session_id: z.string().nullish() }).nullish(),
-  // AITuber-kit's.
+  /** AITuber-kit's field. */
   threadId: z.union([z.string(), z.number()], "must be a string").nullish(),
 };
-const message = z.looseObject({
+const messageSchema = z.looseObject({
   role: z.enum(["system", "developer", "user", "assistant", "tool", "function"]),
   name: z.string().nullish(),
   content: z.union(
@@ -92,8 +80,8 @@ const message = z.looseObject({
   refusal: z.string().nullish().catch(null),
 });
 const chatBody = z.looseObject({
-  ...common,
-  messages: z.array(message).min(1).max(MAX_MESSAGES),
+  ...commonFields,
+  messages: z.array(messageSchema).min(1).max(MAX_MESSAGES),
   max_completion_tokens: z.number().int().nullish(),
   logprobs: z.boolean().nullish(),
   tool_choice: z.unknown().optional(),
@@ -101,134 +89,15 @@ const chatBody = z.looseObject({
   response_format: z.unknown().optional(),
 });
 const textBody = z.looseObject({
-  ...common,
+  ...commonFields,
   prompt: z.union([z.string(), z.array(z.unknown())], "must be a string"),
   best_of: z.number().nullish(),
   logprobs: z.number().nullish(),
   echo: z.boolean().nullish(),
   suffix: z.string().nullish(),
 });
-type Common = z.infer<z.ZodObject<typeof common>>;
-type WireMessage = z.infer<typeof message>;
-
-/** Reads the body of a chat request. @throws {AppError} that names the field and says what to do. */
-export function parseChatRequest(body: unknown): ChatRequest {
-  const value = read(chatBody, body);
-  if (value.logprobs) throw unsupported("logprobs", "An agent gives no log probabilities; leave it out.");
-  if (value.modalities?.some((modality) => modality !== "text")) {
-    throw unsupported("modalities", 'Only ["text"] is answered here.');
-  }
-  refuseForcedTools(value.tool_choice);
-  const messages = value.messages.map(toMessage);
-  refuseNothingSaid(messages);
-  return {
-    ...shared(value, value.max_completion_tokens),
-    messages,
-    format: parseFormat(value.response_format),
-    hasThread: value.threadId !== undefined && value.threadId !== null,
-  };
-}
-
-/** Reads the body of a legacy completion request. @throws {AppError} that names the field and says what to do. */
-export function parseTextRequest(body: unknown): TextRequest {
-  const value = read(textBody, body);
-  if (value.logprobs) throw unsupported("logprobs", "An agent gives no log probabilities; leave it out.");
-  if (value.echo) throw unsupported("echo", "The prompt is not echoed; leave it out.");
-  if (value.suffix) throw unsupported("suffix", "Text is not inserted; leave it out.");
-  if (value.best_of && value.best_of > 1) throw unsupported("best_of", "It must be 1: each is a whole turn.");
-  return { ...shared(value, undefined), prompt: toText(value.prompt) };
-}
-
-function shared(value: Common, maxCompletionTokens: number | null | undefined): CompletionRequest {
-  // The newer name wins.
-  const maxTokens = maxCompletionTokens ?? value.max_tokens;
-  const tokensField = typeof maxCompletionTokens === "number" ? "max_completion_tokens" : "max_tokens";
-  if (value.n !== undefined && value.n !== null && value.n !== 1) {
-    throw unsupported("n", "It must be 1: each is a whole turn of the agent.");
-  }
-  if (value.stream_options && !value.stream) {
-    throw new AppError("invalid_value", '"stream_options" goes with "stream": true.', {
-      param: "stream_options",
-    });
-  }
-  if (typeof maxTokens === "number" && maxTokens <= 0) {
-    throw new AppError("invalid_value", `"${tokensField}" must be at least 1.`, { param: tokensField });
-  }
-  return {
-    model: value.model ?? "",
-    stream: value.stream ?? undefined,
-    includeUsage: value.stream_options?.include_usage ?? false,
-    includeAgentEvents: value.stream_options?.include_agent_events ?? false,
-    stop: stops(value.stop),
-    maxTokens: maxTokens ?? undefined,
-    conversation: conversationOf(value),
-  };
-}
-
-function conversationOf({ conversation_id, conversation, metadata, threadId }: Common): string | undefined {
-  const names = Object.entries({
-    conversation_id,
-    conversation: typeof conversation === "string" ? conversation : conversation?.id,
-    "metadata.session_id": metadata?.session_id,
-    threadId: threadId?.toString(),
-  });
-  for (const [field, given] of names) {
-    const name = given?.trim();
-    if (name) return checkedName(name, field);
-  }
-  return undefined;
-}
-
-/** A conversation's name, which may be percent-encoded. @throws {AppError} if it is too long. */
-export function checkedName(name: string, field: string): string {
-  if (decoded(name).length <= MAX_CONVERSATION_CHARS) return name;
-  throw new AppError("invalid_value", `"${field}" is longer than ${MAX_CONVERSATION_CHARS} characters.`, {
-    param: field,
-  });
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
-}
-
-function stops(stop: string | string[] | null | undefined): string[] {
-  const list = typeof stop === "string" ? [stop] : stop ?? [];
-  if (list.length > MAX_STOPS || list.some((text) => text.length > MAX_STOP_CHARS)) {
-    throw new AppError(
-      "invalid_value",
-      `"stop" may hold up to ${MAX_STOPS} strings of up to ${MAX_STOP_CHARS} characters.`,
-      { param: "stop" },
-    );
-  }
-  return list.filter((text) => text !== "");
-}
-
-/** The agent has tools of its own; a client that insists on its own would wait for a call that never comes. */
-function refuseForcedTools(choice: unknown): void {
-  if (choice === undefined || choice === null || choice === "auto" || choice === "none") return;
-  throw new AppError(
-    "unsupported_parameter",
-    '"tool_choice" may be "auto" or "none": the agent uses its own tools, not the client\'s.',
-    { param: "tool_choice" },
-  );
-}
-
-function toText(prompt: string | unknown[]): string {
-  const texts = typeof prompt === "string" ? [prompt] : prompt;
-  const [text] = texts;
-  if (texts.length !== 1 || typeof text !== "string") {
-    throw unsupported(
-      "prompt",
-      "It must be one string: neither token numbers nor several prompts are answered.",
-    );
-  }
-  if (text.trim() === "") throw new AppError("invalid_value", '"prompt" is empty.', { param: "prompt" });
-  return text;
-}
+type CommonFields = z.infer<z.ZodObject<typeof commonFields>>;
+type WireMessage = z.infer<typeof messageSchema>;
 
 const ROLES: Readonly<Record<WireMessage["role"], Role>> = {
   system: "system",
@@ -239,69 +108,193 @@ const ROLES: Readonly<Record<WireMessage["role"], Role>> = {
   function: "tool",
 };
 
-/** Whatever is said since the last answer goes to the agent: something must be. */
-function refuseNothingSaid(messages: readonly Message[]): void {
+/** Parses the body of a chat completion. @throws {AppError} that names the field. */
+export function parseChatRequest(body: unknown): CompletionRequest {
+  const value = parse(chatBody, body);
+  const { max_completion_tokens, logprobs, tool_choice, modalities, response_format } = value;
+  if (logprobs) throw unsupportedValue("logprobs", "An agent gives no log probabilities; leave it out.");
+  if (modalities?.some((modality) => modality !== "text")) {
+    throw unsupportedValue("modalities", 'Only ["text"] is answered here.');
+  }
+  // A client that insists on its own tools would wait for a call that never comes.
+  if (![null, undefined, "auto", "none"].includes(tool_choice as string)) {
+    throw new AppError(
+      "unsupported_parameter",
+      '"tool_choice" may be "auto" or "none": the agent uses its own tools, not the client\'s.',
+      { param: "tool_choice" },
+    );
+  }
+  const messages = value.messages.map(parseMessage);
+  requireUserContent(messages);
+  return {
+    ...parseCommon(value, max_completion_tokens),
+    messages,
+    format: parseFormat(response_format),
+  };
+}
+
+/** Parses the body of a legacy completion. @throws {AppError} that names the field. */
+export function parseTextRequest(body: unknown): CompletionRequest {
+  const value = parse(textBody, body);
+  if (value.logprobs) {
+    throw unsupportedValue("logprobs", "An agent gives no log probabilities; leave it out.");
+  }
+  if (value.echo) throw unsupportedValue("echo", "The prompt is not echoed; leave it out.");
+  if (value.suffix) throw unsupportedValue("suffix", "Text is not inserted; leave it out.");
+  if (value.best_of && value.best_of > 1) {
+    throw unsupportedValue("best_of", "It must be 1: each is a whole turn.");
+  }
+  const [text, ...more] = [value.prompt].flat();
+  if (typeof text !== "string" || more.length > 0) {
+    throw unsupportedValue(
+      "prompt",
+      "It must be one string: token numbers and several prompts are not answered.",
+    );
+  }
+  if (text.trim() === "") throw new AppError("invalid_value", '"prompt" is empty.', { param: "prompt" });
+  return {
+    ...parseCommon(value, undefined),
+    messages: [{ role: "user", parts: [{ type: "text", text }] }],
+    format: undefined,
+  };
+}
+
+/** Checks the length of a conversation's name, which may be percent-encoded. @throws {AppError} if it is too long. */
+export function parseConversationName(name: string, field: string): string {
+  if (decode(name).length <= MAX_CONVERSATION_CHARS) return name;
+  throw new AppError("invalid_value", `"${field}" is longer than ${MAX_CONVERSATION_CHARS} characters.`, {
+    param: field,
+  });
+}
+
+function parseCommon(
+  value: CommonFields,
+  maxCompletionTokens: number | null | undefined,
+): Omit<CompletionRequest, "messages" | "format"> {
+  const { model, stream, stream_options, n, stop, threadId } = value;
+  if (n !== undefined && n !== null && n !== 1) {
+    throw unsupportedValue("n", "It must be 1: each is a whole turn of the agent.");
+  }
+  if (stream_options && !stream) {
+    throw new AppError("invalid_value", '"stream_options" goes with "stream": true.', {
+      param: "stream_options",
+    });
+  }
+  // OpenAI's newer name takes precedence.
+  const maxTokens = maxCompletionTokens ?? value.max_tokens ?? undefined;
+  if (maxTokens !== undefined && maxTokens <= 0) {
+    const param = maxTokens === maxCompletionTokens ? "max_completion_tokens" : "max_tokens";
+    throw new AppError("invalid_value", `"${param}" must be at least 1.`, { param });
+  }
+  return {
+    model: model ?? "",
+    stream: stream ?? undefined,
+    includeUsage: stream_options?.include_usage ?? false,
+    includeAgentEvents: stream_options?.include_agent_events ?? false,
+    stop: parseStop(stop),
+    maxTokens,
+    conversation: conversationOf(value),
+    hasThread: threadId !== undefined && threadId !== null,
+  };
+}
+
+function parseStop(stop: string | string[] | null | undefined): string[] {
+  const list = [stop ?? []].flat();
+  if (list.length > MAX_STOPS || list.some((text) => text.length > MAX_STOP_CHARS)) {
+    throw new AppError(
+      "invalid_value",
+      `"stop" may hold up to ${MAX_STOPS} strings of up to ${MAX_STOP_CHARS} characters.`,
+      { param: "stop" },
+    );
+  }
+  return list.filter((text) => text !== "");
+}
+
+/** The first name in the order of precedence. */
+function conversationOf(
+  { conversation_id, conversation, metadata, threadId }: CommonFields,
+): string | undefined {
+  const fields = Object.entries({
+    conversation_id,
+    conversation: typeof conversation === "string" ? conversation : conversation?.id,
+    "metadata.session_id": metadata?.session_id,
+    threadId: threadId?.toString(),
+  });
+  for (const [field, value] of fields) {
+    const name = value?.trim();
+    if (name) return parseConversationName(name, field);
+  }
+  return undefined;
+}
+
+function parseMessage(message: WireMessage, index: number): Message {
+  const { role, content, refusal, tool_calls, tool_call_id } = message;
+  const parts: Part[] = typeof content === "string"
+    ? toParts(content)
+    : (content ?? []).map((part, position) => parsePart(part, `messages[${index}].content[${position}]`));
+  parts.push(...toParts(refusal ?? ""));
+  for (const { function: call } of tool_calls ?? []) {
+    if (call) {
+      parts.push(...toParts(`<tool_call name=${JSON.stringify(call.name)}>${call.arguments}</tool_call>`));
+    }
+  }
+  const name = message.name ?? (role === "tool" ? tool_call_id : undefined);
+  return { role: ROLES[role], ...(name ? { name } : {}), parts };
+}
+
+function toParts(text: string): Part[] {
+  return text === "" ? [] : [{ type: "text", text }];
+}
+
+/** Requires content in what is new since the last reply, because only that goes to the agent. */
+function requireUserContent(messages: readonly Message[]): void {
   const turns = messages.filter(isTurn);
-  const since = messages.slice(messages.findLastIndex(({ role }) => role === "assistant") + 1).filter(isTurn);
-  if (turns.some(saysSomething) && (since.length === 0 || since.some(saysSomething))) return;
+  const recent = messages.slice(messages.findLastIndex(({ role }) => role === "assistant") + 1).filter(
+    isTurn,
+  );
+  if (turns.some(hasContent) && (recent.length === 0 || recent.some(hasContent))) return;
   throw new AppError(
     "invalid_value",
-    turns.some(saysSomething)
-      ? '"messages" ends with a message of the user that is empty.'
-      : '"messages" holds nothing that the user said.',
+    turns.some(hasContent)
+      ? '"messages" ends with an empty user message.'
+      : '"messages" has no user message with content.',
     { param: "messages" },
   );
 }
 
-/** The result of a tool may be empty. */
-function saysSomething({ role, parts }: Message): boolean {
+/** Whether a message says anything; the result of a tool may be empty. */
+function hasContent({ role, parts }: Message): boolean {
   return role === "tool" || parts.some((part) => part.type !== "text" || part.text.trim() !== "");
 }
 
-function toMessage(message: WireMessage, index: number): Message {
-  const parts: Part[] = [];
-  if (typeof message.content === "string") {
-    if (message.content !== "") parts.push({ type: "text", text: message.content });
-  } else {
-    for (const [position, part] of (message.content ?? []).entries()) {
-      parts.push(toPart(part, `messages[${index}].content[${position}]`));
-    }
-  }
-  if (message.refusal) parts.push({ type: "text", text: message.refusal });
-  for (const call of message.tool_calls ?? []) {
-    if (call.function) {
-      const { name, arguments: args } = call.function;
-      parts.push({ type: "text", text: `<tool_call name=${JSON.stringify(name)}>${args}</tool_call>` });
-    }
-  }
-  const name = message.name ?? (message.role === "tool" ? message.tool_call_id : undefined) ?? undefined;
-  return { role: ROLES[message.role], ...(name ? { name } : {}), parts };
-}
-
-function read<T>(schema: z.ZodType<T>, body: unknown): T {
+function parse<T>(schema: z.ZodType<T>, body: unknown): T {
   const result = schema.safeParse(body);
   if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  const param = issue ? fieldOf(issue.path) : "";
-  if (issue === undefined || param === "") {
+  const [issue] = result.error.issues;
+  if (issue === undefined || issue.path.length === 0) {
     throw new AppError("invalid_type", "The body must be a JSON object.");
   }
-  const given = issue.path.reduce<unknown>(
-    (value, key) => (value as Record<PropertyKey, unknown>)?.[key],
-    body,
-  );
-  const code: ErrorCode = given === undefined || given === null
-    ? "missing_required_parameter"
-    : issue.code === "invalid_type" || issue.code === "invalid_union"
-    ? "invalid_type"
-    : "invalid_value";
-  const what = code === "missing_required_parameter" ? "is required" : `is wrong: ${issue.message}`;
-  throw new AppError(code, `"${param}" ${what}.`, { param });
+  const param = fieldName(issue.path);
+  const value = issue.path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown>)?.[key], body);
+  if (value === undefined || value === null) {
+    throw new AppError("missing_required_parameter", `"${param}" is required.`, { param });
+  }
+  const isType = issue.code === "invalid_type" || issue.code === "invalid_union";
+  const code: ErrorCode = isType ? "invalid_type" : "invalid_value";
+  throw new AppError(code, `"${param}" is wrong: ${issue.message}.`, { param });
 }
 
-/** `["messages", 2, "content"]` as `messages[2].content`. */
-function fieldOf(path: readonly PropertyKey[]): string {
+/** Writes `["messages", 2, "content"]` as `messages[2].content`. */
+function fieldName(path: readonly PropertyKey[]): string {
   return path.map((key, index) =>
     typeof key === "number" ? `[${key}]` : index === 0 ? String(key) : `.${String(key)}`
   ).join("");
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
