@@ -1,89 +1,93 @@
-/** The Agent port: what the centre needs of an agent, whatever protocol it speaks. @module */
+/** The agent port: the interface that the centre needs of an agent, whatever protocol the agent speaks. @module */
 
 import type { SessionId, TurnReader } from "./event.ts";
 
-/** One piece of a prompt. Text is always taken; the others only if the session {@linkcode Session.promptCapabilities} them. */
+/** One block of a prompt. Every agent accepts text; for the others see {@linkcode Session.promptCapabilities}. */
 export type PromptBlock =
   | { readonly type: "text"; readonly text: string }
   | { readonly type: "image"; readonly mimeType: string; readonly data: string }
   | { readonly type: "audio"; readonly mimeType: string; readonly data: string };
 
-/** Which kinds of {@linkcode PromptBlock} an agent takes beside text. */
+/** The kinds of {@linkcode PromptBlock} that an agent accepts beside text. */
 export interface PromptCapabilities {
   readonly image: boolean;
   readonly audio: boolean;
 }
 
 /**
- * How an agent is: `idle` is not started (it starts with the next session), `starting` has made no session yet or lets
- * one wait for long, `failing` could not be started, died before it was of use, or made no session when it was last
- * asked.
+ * The state of an agent.
+ *
+ * - `idle`: not started; the next session starts it.
+ * - `starting`: has opened no session yet, or takes long to open one.
+ * - `ready`: opens sessions.
+ * - `failing`: could not be started, exited during start-up, or failed to open the latest session.
+ * - `closed`: disposed of.
  */
 export type AgentState = "idle" | "starting" | "ready" | "failing" | "closed";
 
 /** A prompt that the agent took. */
 export interface RunningPrompt {
-  /** Asks the agent to stop. The reader still gets its last event. Does nothing once that came. */
+  /** Asks the agent to stop. The reader still gets its last event. Does nothing after that event. */
   cancel(): void;
 }
 
-/** A model that an agent can answer with. */
+/** A model that an agent offers. */
 export interface AgentModel {
-  /** As the agent calls it (ACP `modelId`, or the value of its option): `gpt-5/high`. */
+  /** The agent's id of the model (ACP `modelId`, or the value of its option): `gpt-5/high`. */
   readonly id: string;
-  /** For people: `GPT-5 (high)`. */
+  /** The name for people: `GPT-5 (high)`. */
   readonly name: string;
 }
 
-/** A session of an agent: it remembers what was said in it. One prompt at a time. */
+/** A session of an agent, which remembers its turns. One prompt runs at a time. */
 export interface Session {
   readonly id: SessionId;
   readonly promptCapabilities: PromptCapabilities;
-  /** The id of the model that answers now, if the agent tells. */
+  /** The id of the current model, if the agent reports it. */
   readonly model: string | undefined;
-  /** Aborts when the session can serve no more: its agent died or it was closed. */
+  /** Aborts when the session can serve no more, because its agent exited or it was closed. */
   readonly closed: AbortSignal;
   /**
-   * Puts a prompt; resolves once the agent took it. From then on `reader` gets every event, `end` or `failure` last.
-   * A prompt waits for the one before it in the same session.
+   * Sends a prompt; resolves once the agent took it. From then on `reader` gets every event, with `end` or `failure` last.
+   * A prompt waits for the earlier one of the session.
    *
-   * @throws {Failure} if the agent could not be given the prompt; the reader then gets nothing.
+   * @throws {AppError} if the agent did not take the prompt; the reader then gets nothing.
    */
   prompt(blocks: readonly PromptBlock[], reader: TurnReader): Promise<RunningPrompt>;
   /**
-   * Chooses the model for the prompts to come, by its id; without one, that which the session began with. Nothing is
-   * asked if it answers already.
+   * Sets the model of later prompts by its id; `undefined` is the model that the session began with. Does not ask the
+   * agent if the model is set already.
    *
-   * @throws {Failure} `model_not_found` if the agent does not offer it, `agent_error` if it refuses.
+   * @throws {AppError} `model_not_found` if the agent does not offer the model, `agent_error` if it refuses.
    */
   setModel(model: string | undefined): Promise<void>;
-  /** Ends it, so that the agent need not hold it any longer. Where the agent can, {@linkcode Agent.resumeSession} brings it back. */
+  /** Closes the session for the agent. If the agent can, {@linkcode Agent.resumeSession} continues it later. */
   close(): void;
 }
 
-/** An agent that can be talked to. */
+/** An agent that answers prompts. */
 export interface Agent extends AsyncDisposable {
   readonly name: string;
   readonly state: AgentState;
-  /** What is started, and where. Sessions can be brought back by the same program only. */
+  /** Identifies the program and its folder. Only the same program can resume a session. */
   readonly program: string;
-  /** The models it offers; none are known before a session was opened. */
+  /** The models that the agent offers; empty before the first session. */
   readonly models: readonly AgentModel[];
-  /** Starts it, and makes a session, ahead of need. Never waits. */
+  /** Starts the agent, and opens a session, ahead of need. Never waits. */
   warm(): void;
   /**
-   * Opens a session, starting the agent if it is not running.
+   * Opens a session, and starts the agent if necessary.
    *
-   * @throws {Failure} `agent_unavailable` or `agent_auth_required` with what to do; the signal's reason if it aborts.
+   * @throws {AppError} `agent_unavailable` or `agent_auth_required` with what to do; the signal's reason if it aborts.
    */
   newSession(signal?: AbortSignal): Promise<Session>;
   /**
-   * Brings back a session that was closed, or whose process ended; nothing of it is told again.
+   * Continues a session that was closed or whose process exited. Its earlier events are not repeated.
    *
-   * @returns Nothing if the agent cannot, or does not know it any more.
-   * @throws {Failure} as {@linkcode newSession} does; the signal's reason if it aborts.
+   * @returns `undefined` if the agent cannot resume sessions, or does not know this one.
+   * @throws {AppError} as {@linkcode newSession} does; the signal's reason if it aborts.
    */
   resumeSession(id: SessionId, signal?: AbortSignal): Promise<Session | undefined>;
-  /** Lets the agent delete what it keeps of a session, where it can. It is no longer resumed. Never waits. */
+  /** Lets the agent delete its record of a session, if it can. The session is not resumed again. Never waits. */
   deleteSession(id: SessionId): void;
 }

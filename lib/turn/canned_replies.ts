@@ -1,65 +1,62 @@
 /**
- * Words that were sent ahead of their question: AniCompanion's client takes a notification for a hidden prompt and
- * posts its text back as a user message. It is then told what was prepared, and no agent is asked.
+ * Replies to texts that the server sent itself: AniCompanion's client takes a notification for a hidden prompt and posts
+ * its text back as a user message. The prepared reply answers it, and no agent is prompted.
  *
  * @module
  */
 
+import { BoundedMap } from "../core/bounded_map.ts";
 import type { Session } from "./agent.ts";
 import type { SessionId } from "./event.ts";
 import { runTurn, type Turn, type TurnOptions } from "./turn.ts";
 
-/** Texts that are remembered; beyond it the oldest is forgotten. */
+/** Texts that are remembered. */
 const MAX_TEXTS = 50;
-/** How long one is remembered, in milliseconds. */
+/** Longest time that a text is remembered, in milliseconds. */
 const KEEP_MS = 10 * 60_000;
 
-interface Entry {
-  readonly answer: string;
-  readonly until: number;
-  /** How often it may be asked for: once by each client that was sent it. */
-  left: number;
+interface CannedReply {
+  readonly reply: string;
+  readonly expiresAt: number;
+  /** Each client that got the text can post it back once. */
+  usesLeft: number;
 }
 
-/** What was sent, and what is to be answered. */
+/** The texts that were sent, with their replies. */
 export class CannedReplies {
-  readonly #entries = new Map<string, Entry>();
+  readonly #replies = new BoundedMap<string, CannedReply>(MAX_TEXTS);
   readonly #now: () => number;
 
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
   }
 
-  /** Remembers a text that was sent to so many clients. */
-  remember(text: string, answer: string, clients: number): void {
+  /** Remembers the reply to a text that was sent to this number of clients. */
+  remember(text: string, reply: string, clients: number): void {
     const key = text.trim();
     if (clients === 0 || key === "") return;
-    this.#entries.delete(key);
-    this.#entries.set(key, { answer, until: this.#now() + KEEP_MS, left: clients });
-    for (const oldest of this.#entries.keys()) {
-      if (this.#entries.size <= MAX_TEXTS) break;
-      this.#entries.delete(oldest);
-    }
+    this.#replies.set(key, { reply, expiresAt: this.#now() + KEEP_MS, usesLeft: clients });
   }
 
-  /** The answer to a text that comes back, if it is one that was sent. */
+  /** Takes the reply to a user message, if a client posts back a text that was sent to it. */
   replyTo(text: string): string | undefined {
-    if (this.#entries.size === 0) return undefined;
+    if (this.#replies.size === 0) return undefined;
     const key = text.trim();
-    const entry = this.#entries.get(key);
-    if (entry === undefined) return undefined;
-    if (--entry.left === 0 || entry.until < this.#now()) this.#entries.delete(key);
-    return entry.until < this.#now() ? undefined : entry.answer;
+    const canned = this.#replies.get(key);
+    if (canned === undefined) return undefined;
+    const isExpired = canned.expiresAt < this.#now();
+    if (--canned.usesLeft === 0 || isExpired) this.#replies.delete(key);
+    return isExpired ? undefined : canned.reply;
   }
 }
 
-/** A turn in which this is said, and no agent is asked. */
+/** Runs a turn that consists of this text, without an agent. */
 export function cannedTurn(
   text: string,
   options: Pick<TurnOptions, "conversation" | "resolvedModel" | "record">,
 ): Promise<Turn> {
   const session: Session = {
-    id: `prepared-${crypto.randomUUID()}` as SessionId,
+    id: `canned-${crypto.randomUUID()}` as SessionId,
     promptCapabilities: { image: false, audio: false },
     model: undefined,
     closed: new AbortController().signal,
@@ -71,6 +68,5 @@ export function cannedTurn(
     setModel: () => Promise.resolve(),
     close() {},
   };
-  const limits = { replyTimeoutMs: 0, turnTimeoutMs: 0 };
-  return runTurn({ ...options, session, blocks: [], limits });
+  return runTurn({ ...options, session, blocks: [], limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 } });
 }

@@ -1,21 +1,22 @@
 /**
- * The one vocabulary: everything that can happen in a turn, said the same way whichever agent did it. A north side is
- * a function from these events to its own frames; nothing guesses state from text.
+ * The one vocabulary: everything that can happen in a turn, in the same words for every agent. A north side is a
+ * function from these events to its own frames; no code guesses state from text.
  *
  * @module
  */
 
 import type { AppError } from "../core/errors.ts";
-import type { PermissionRequest, PermissionResolution } from "./permission.ts";
 
-/** Identifies one turn: one prompt and all that the agent did in answer to it. */
+/** Identifies a turn: one prompt and everything that the agent does in answer to it. */
 export type TurnId = string & { readonly brand: "TurnId" };
 /** Identifies a session of the agent, as the agent named it (ACP `sessionId`). */
 export type SessionId = string & { readonly brand: "SessionId" };
 /** Identifies a tool call within its session (ACP `toolCallId`). */
 export type ToolCallId = string & { readonly brand: "ToolCallId" };
+/** Identifies a permission request. */
+export type PermissionId = string & { readonly brand: "PermissionId" };
 
-/** What a tool does, in ACP's words (`ToolKind`); `other` stands for whatever a newer agent may call it. */
+/** Kinds of tools (ACP `ToolKind`); `other` stands for every kind that is newer than this list. */
 export const TOOL_KINDS = [
   "read",
   "edit",
@@ -31,36 +32,73 @@ export const TOOL_KINDS = [
 /** One of {@linkcode TOOL_KINDS}. */
 export type ToolKind = (typeof TOOL_KINDS)[number];
 
-/** How far a tool call is, in ACP's words (`ToolCallStatus`). */
+/** Progress of a tool call (ACP `ToolCallStatus`). */
 export const TOOL_STATUSES = ["pending", "in_progress", "completed", "failed"] as const;
 /** One of {@linkcode TOOL_STATUSES}. */
 export type ToolStatus = (typeof TOOL_STATUSES)[number];
 
-/** Why a turn ended, in ACP's words (`StopReason`). */
+/** Reasons for the end of a turn (ACP `StopReason`). */
 export const STOP_REASONS = ["end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled"] as const;
 /** One of {@linkcode STOP_REASONS}. */
 export type StopReason = (typeof STOP_REASONS)[number];
 
-/** A tool call as far as it is known; each event carries the whole of it, keyed by `id`. */
+/** A tool call. Each event carries all that the agent has reported so far. */
 export interface ToolCall {
   readonly id: ToolCallId;
   readonly title: string;
   readonly kind: ToolKind;
   readonly status: ToolStatus;
-  /** The tool is another agent, which works for this one. */
+  /** The tool is another agent that works for this one. */
   readonly isSubagent?: boolean;
 }
 
-/** Whether a tool call still runs, or is about to. */
+/** Whether a tool call runs or is about to run. */
 export function isOpen({ status }: Pick<ToolCall, "status">): boolean {
   return status === "pending" || status === "in_progress";
 }
 
-/** One line of the agent's plan (ACP `PlanEntry`). */
+/** One entry of the agent's plan (ACP `PlanEntry`). */
 export interface PlanEntry {
   readonly content: string;
   readonly priority: "high" | "medium" | "low";
   readonly status: "pending" | "in_progress" | "completed";
+}
+
+/** An answer that the agent offers. `kind` is ACP's `PermissionOptionKind`, or a word that is newer than this program. */
+export interface PermissionOption {
+  readonly id: string;
+  readonly name: string;
+  readonly kind: string;
+}
+
+/** The agent's question whether a tool may run. */
+export interface PermissionQuestion {
+  readonly tool: ToolCall;
+  /** The command, the change or the files, as far as the agent shows them; may be empty. */
+  readonly detail: string;
+  readonly options: readonly PermissionOption[];
+}
+
+/** A question that waits for an answer. */
+export interface PermissionRequest extends PermissionQuestion {
+  readonly id: PermissionId;
+  /** Time at which the request counts as refused, in milliseconds since 1970. */
+  readonly expiresAt: number;
+}
+
+/** Outcome of a request. Nobody answered `expired` and `cancelled` ones. */
+export type PermissionOutcome = "allowed" | "rejected" | "expired" | "cancelled";
+
+/** The end of a permission request. */
+export interface PermissionResolution {
+  readonly id: PermissionId;
+  readonly outcome: PermissionOutcome;
+  /** The option that was chosen, if any. */
+  readonly option?: PermissionOption;
+  /** The answer counts once, although the agent offers this option for always only. */
+  readonly isOnce?: true;
+  /** The name of the client that answered; else `timeout`, `turn` (the turn ended) or `agent` (the agent withdrew it). */
+  readonly by: string;
 }
 
 /** Tokens of one turn, as the agent counted them. */
@@ -71,23 +109,28 @@ export interface Usage {
   readonly cachedTokens: number;
 }
 
-/** Something that happened in a turn. `end` and `failure` are the last event of their turn; exactly one comes. */
+/** An event of a turn. The last event is one `end` or one `failure`. */
 export type TurnEvent =
-  /** The reply, verbatim, as it is made: `[emotion]` tags stay in it. Never empty. */
+  /** A piece of the reply, verbatim: `[emotion]` tags stay in it. Never empty. */
   | { readonly type: "text"; readonly text: string }
-  /** What the agent thinks. Never part of the reply. Never empty. */
+  /**
+   * A piece of the reply without tags and code. Comes before the text that completed it, and only while the observer
+   * wants speech. Never recorded.
+   */
+  | { readonly type: "speech"; readonly text: string }
+  /** A piece of the agent's reasoning, which is never part of the reply. Never empty. */
   | { readonly type: "thought"; readonly text: string }
-  /** A tag of the reply, once it is whole and known to be one; comes before the text that completed it. */
+  /** A complete emotion tag of the reply. Comes before the text that completed the tag if the observer wants speech. */
   | { readonly type: "emotion"; readonly tag: string; readonly intensity: number }
-  /** A tool call was announced or changed; or it is closed for the agent, which left it open, as the turn ends. */
+  /** A tool call was announced or changed. With `closing`, the turn ends and closes a call that the agent left open. */
   | { readonly type: "tool"; readonly tool: ToolCall; readonly closing?: true }
-  /** The agent's plan, whole: it replaces the one before. */
+  /** The whole plan; replaces the earlier one. */
   | { readonly type: "plan"; readonly entries: readonly PlanEntry[] }
-  /** The agent waits for a person's leave to go on. */
+  /** The agent waits for a permission. */
   | { readonly type: "permission"; readonly request: PermissionRequest }
-  /** It waits no longer. Comes for every `permission`, before the turn's last event. */
+  /** The agent stops waiting. Comes for every `permission`, before the turn's last event. */
   | { readonly type: "permission_resolved"; readonly resolution: PermissionResolution }
-  /** What the turn cost; comes before `end`, and only from agents that count. */
+  /** Tokens of the turn. Comes before `end`, and only from agents that count tokens. */
   | { readonly type: "usage"; readonly usage: Usage }
   /** The agent answered the prompt. */
   | { readonly type: "end"; readonly reason: StopReason }
@@ -96,3 +139,8 @@ export type TurnEvent =
 
 /** Takes the events of a turn, in order and synchronously. It must not throw. */
 export type TurnReader = (event: TurnEvent) => void;
+
+/** Whether an event is the last of its turn. */
+export function isLast(event: TurnEvent): event is TurnEvent & { readonly type: "end" | "failure" } {
+  return event.type === "end" || event.type === "failure";
+}

@@ -1,24 +1,24 @@
-/** Requests that are sent again: they join their running turn or are told the finished one, and never run twice. @module */
+/** Repeated requests: they join their running turn or replay the finished one, so that no turn runs twice. @module */
 
+import { BoundedMap } from "../core/bounded_map.ts";
 import { AppError } from "../core/errors.ts";
 import type { Turn } from "./turn.ts";
 
-/** Turns that are remembered; beyond it the oldest that has ended is forgotten. */
-const MAX_TURNS = 100;
-/** How long a turn is remembered after it was begun and has ended, in milliseconds. */
+/** Finished turns that are remembered. */
+const MAX_FINISHED = 100;
+/** How long a finished turn is remembered, in milliseconds. */
 const KEEP_MS = 5 * 60_000;
 
-/** What tells a request from others. */
+/** Tells a request from others. */
 export interface IdempotencyKey {
-  /** The name by which it is found: who asks, and an idempotency key or the body's fingerprint. */
+  /** The caller, with the request's idempotency key or else the hash of its body. */
   readonly name: string;
-  /** The body's fingerprint. */
   readonly bodyHash: string;
-  /** The client says that it sends the request again. */
+  /** The client marks the request as a repetition of an earlier one. */
   readonly isRetry: boolean;
 }
 
-/** The failure of a request that is sent again after its turn was left: it may have done half its work. */
+/** Makes the error of a request that is repeated after its turn was abandoned, possibly with half its work done. */
 export function turnAbandonedError(): AppError {
   return new AppError(
     "turn_cancelled",
@@ -29,17 +29,22 @@ export function turnAbandonedError(): AppError {
 }
 
 interface Entry {
-  readonly body: string;
+  readonly bodyHash: string;
   readonly turn: Promise<Turn>;
-  /** The turn, once it has ended. */
-  ended: Turn | undefined;
-  /** When it may be forgotten; set once the turn has ended. */
-  until: number;
 }
 
-/** The turns of the last minutes, by request. */
+interface FinishedEntry {
+  readonly entry: Entry;
+  readonly turn: Turn;
+  readonly expiresAt: number;
+}
+
+/** The turns that run, and those that ended lately, by request. */
 export class IdempotencyCache {
-  readonly #entries = new Map<string, Entry>();
+  /** Never evicted, because an evicted turn could run twice. The {@linkcode TurnLimiter} bounds their number. */
+  readonly #running = new Map<string, Entry>();
+  /** In the order in which they ended. */
+  readonly #finished = new BoundedMap<string, FinishedEntry>(MAX_FINISHED);
   readonly #now: () => number;
 
   constructor(now: () => number = () => performance.now()) {
@@ -47,85 +52,82 @@ export class IdempotencyCache {
   }
 
   /**
-   * The turn of a request: the one that it has already, if it was sent before, else the one that `begin` begins.
+   * Returns the turn of a repeated request, or starts a turn.
    *
-   * @throws {AppError} `idempotency_key_conflict` if another request has the key, `turn_cancelled` if its turn was
-   * cancelled when the first connection broke, or was passed by before it began; whatever `begin` throws.
+   * @throws {AppError} `idempotency_key_conflict` if the key belongs to another request; `turn_cancelled` if the turn was
+   * abandoned, or was cancelled before it started; any error of `start`.
    */
-  async getOrStart(key: IdempotencyKey, begin: () => Promise<Turn>): Promise<Turn> {
-    this.#forgetOld();
-    const known = key.isRetry ? this.#entries.get(key.name) : undefined;
-    if (known === undefined) return await this.#begin(key, begin);
-    if (known.body !== key.bodyHash) {
+  async getOrStart(key: IdempotencyKey, start: () => Promise<Turn>): Promise<Turn> {
+    this.#removeExpired();
+    const entry = key.isRetry ? this.#find(key.name) : undefined;
+    if (entry === undefined) return await this.#start(key, start);
+    if (entry.bodyHash !== key.bodyHash) {
       throw new AppError(
         "idempotency_key_conflict",
-        "Another request was sent with this Idempotency-Key; use a new key for each request.",
+        "Another request was sent with this Idempotency-Key. Use a new key for each request.",
       );
     }
-    const turn = await known.turn.catch((error) => {
-      // It was passed by, interrupted or forgotten: begun anew, it would pass by others.
+    const turn = await entry.turn.catch((error) => {
+      // A superseded, interrupted or forgotten request must not come back and supersede others.
       if (error instanceof AppError && error.code === "turn_cancelled") throw error;
       return undefined;
     });
     if (turn === undefined) {
-      // The first connection broke, or failed, before the agent was prompted: whoever waited first begins it now.
-      this.#forget(key.name, known);
-      return await this.getOrStart(key, begin);
+      // The agent was not prompted, so the first repetition starts the turn and the others join it.
+      this.#remove(key.name, entry);
+      return await this.getOrStart(key, start);
     }
-    if (turn.isAbandoned) {
-      throw turnAbandonedError();
-    }
+    if (turn.isAbandoned) throw turnAbandonedError();
     return turn;
   }
 
-  /** Tells nobody any more what was answered in this conversation, or in any; of turns that run once they have ended. */
+  /** Forgets the turns of a conversation, or of all. A running turn is forgotten once it has ended. */
   forget(conversation: string | undefined): void {
-    const isMeant = (turn: Turn) => conversation === undefined || turn.conversation === conversation;
-    for (const [name, entry] of this.#entries) {
-      if (entry.ended && isMeant(entry.ended)) this.#entries.delete(name);
-      if (entry.ended) continue;
-      const drop = () => this.#forget(name, entry);
-      entry.turn.then((turn) => {
-        if (isMeant(turn)) turn.ended.then(drop);
+    const isAffected = (turn: Turn) => conversation === undefined || turn.conversation === conversation;
+    for (const [name, { turn }] of this.#finished) if (isAffected(turn)) this.#finished.delete(name);
+    for (const [name, entry] of this.#running) {
+      entry.turn.then(async (turn) => {
+        if (!isAffected(turn)) return;
+        await turn.ended;
+        this.#remove(name, entry);
       }, () => {});
     }
   }
 
-  async #begin({ name, bodyHash }: IdempotencyKey, begin: () => Promise<Turn>): Promise<Turn> {
-    this.#makeRoom();
-    const entry: Entry = { body: bodyHash, turn: begin(), ended: undefined, until: Infinity };
-    this.#entries.delete(name);
-    this.#entries.set(name, entry);
+  async #start({ name, bodyHash }: IdempotencyKey, start: () => Promise<Turn>): Promise<Turn> {
+    const entry: Entry = { bodyHash, turn: start() };
+    this.#finished.delete(name);
+    this.#running.set(name, entry);
     try {
       const turn = await entry.turn;
-      turn.ended.then(() => {
-        entry.ended = turn;
-        entry.until = this.#now() + KEEP_MS;
-      });
+      turn.ended.then(() => this.#finish(name, entry, turn));
       return turn;
     } catch (error) {
-      // The agent was not prompted: it may be tried again.
-      this.#forget(name, entry);
+      this.#remove(name, entry);
       throw error;
     }
   }
 
-  #forget(name: string, entry: Entry): void {
-    if (this.#entries.get(name) === entry) this.#entries.delete(name);
+  #finish(name: string, entry: Entry, turn: Turn): void {
+    if (this.#running.get(name) !== entry) return;
+    this.#running.delete(name);
+    this.#finished.set(name, { entry, turn, expiresAt: this.#now() + KEEP_MS });
   }
 
-  #forgetOld(): void {
+  #find(name: string): Entry | undefined {
+    return this.#running.get(name) ?? this.#finished.get(name)?.entry;
+  }
+
+  #remove(name: string, entry: Entry): void {
+    if (this.#running.get(name) === entry) this.#running.delete(name);
+    if (this.#finished.get(name)?.entry === entry) this.#finished.delete(name);
+  }
+
+  #removeExpired(): void {
     const now = this.#now();
-    for (const [name, { until }] of this.#entries) {
-      if (until < now) this.#entries.delete(name);
-    }
-  }
-
-  /** A turn that runs is never forgotten, or it could run twice: there are no more of those than turns at once. */
-  #makeRoom(): void {
-    for (const [name, { until }] of this.#entries) {
-      if (this.#entries.size < MAX_TURNS) return;
-      if (until !== Infinity) this.#entries.delete(name);
+    for (const [name, { expiresAt }] of this.#finished) {
+      if (expiresAt >= now) return;
+      this.#finished.delete(name);
     }
   }
 }

@@ -1,37 +1,37 @@
-/** The agents behind one address, and which of them a model's name means. @module */
+/** Finds the agent and the model that a request's `model` names. @module */
 
-import type { Agent, AgentModel } from "./agent.ts";
 import { AppError } from "../core/errors.ts";
+import type { Agent, AgentModel } from "./agent.ts";
 
-/** What a model's name stands for. */
+/** The agent, model and conversation that a `model` names. */
 export interface ModelRoute {
   readonly agent: Agent;
-  /** The agent's own name for the model; without one the agent's usual model answers. */
+  /** The agent's id of the model; `undefined` is the agent's default. */
   readonly model: string | undefined;
-  /** The conversation that the name tells as well: `agent@conversation`. */
+  /** The conversation, if the name has one: `agent@conversation`. */
   readonly conversation: string | undefined;
 }
 
-/** The word that always means the default agent, in any capitals. */
+/** The name that always means the default agent, in any case. */
 export const DEFAULT_AGENT = "default";
-/** Whether two names of agents are one to requests: capital letters make no difference. */
+/** Whether two agent names are the same to requests, which may write them in any case. */
 export function isSameName(one: string, other: string): boolean {
   return one.toLowerCase() === other.toLowerCase();
 }
 
-/** Names of models that an error message lists. */
+/** Model names that an error message lists. */
 const LISTED_MODELS = 20;
 
-/** The agents. They end with it. */
+/** The agents, which are disposed of with the router. */
 export class ModelRouter implements AsyncDisposable {
-  /** All of them, the default one first. */
+  /** All agents, the default one first. */
   readonly all: readonly Agent[];
-  /** The one that answers where none is named. */
+  /** The agent of requests that name none. */
   readonly default: Agent;
-  /** Names that mean nothing are refused. */
+  /** Whether unknown names are refused. */
   readonly isStrict: boolean;
 
-  /** @param all At least one; the first is the default. */
+  /** @param all One agent or more; the first is the default. */
   constructor(all: readonly Agent[], isStrict = false) {
     const [first] = all;
     if (first === undefined) throw new TypeError("There must be an agent.");
@@ -40,46 +40,44 @@ export class ModelRouter implements AsyncDisposable {
     this.isStrict = isStrict;
   }
 
-  /** The agent of this name. */
+  /** Finds an agent by its exact name. */
   byName(name: string): Agent | undefined {
     return this.all.find((agent) => agent.name === name);
   }
 
-  /** Ids that {@linkcode resolve} knows: of each agent, and as `agent/model` of the models that it told of. */
+  /** The ids of all models: each agent's name, and `agent/model` for each model that it offers. */
   get models(): string[] {
     return this.all.flatMap(({ name, models }) => [name, ...models.map(({ id }) => `${name}/${id}`)]);
   }
 
   /**
-   * What a model's name means: an id of {@linkcode models}, or else a model's own name, alone or as `agent/name`, or else
-   * the default agent, since skins hard-code names such as `gpt-4o`. Spaces around it make no difference, nor does a `/`
-   * or an `@` at its end, nor do capital letters in an agent's name, unless what is written to the letter means something.
+   * Resolves a `model`. In this order it is one of {@linkcode models}; a model's id or display name, alone or as
+   * `agent/model`; an agent's name in other letters; or the default agent, because skins hard-code names such as
+   * `gpt-4o`. Spaces around the name, and a `/` or `@` at its end, are ignored unless an exact match has them.
    *
-   * @throws {AppError} `model_not_found` for a name that means nothing, if names are taken strictly.
+   * @throws {AppError} `model_not_found` for an unknown name, if names are strict.
    */
-  resolve(wanted: string): ModelRoute {
-    const found = this.find(wanted);
-    if (found) return found;
-    const text = wanted.trim();
-    const guess = (name: string) => this.#ofAgent(name);
-    const guessed = inConversation(text, guess) ?? guess(text);
-    if (guessed) return guessed;
-    if (this.isStrict) throw this.notFound(wanted);
-    return served(this.default);
+  resolve(name: string): ModelRoute {
+    const text = name.trim();
+    const match = this.find(text) ?? withConversation(text, (part) => this.#byAgentOnly(part)) ??
+      this.#byAgentOnly(text);
+    if (match) return match;
+    if (this.isStrict) throw this.notFound(name);
+    return route(this.default);
   }
 
-  /** What a model's name is known to mean, as {@linkcode resolve} takes it; nothing for one that can only be guessed. */
-  find(wanted: string): ModelRoute | undefined {
-    const text = wanted.trim();
-    return this.#known(text) ?? inConversation(text, (name) => this.#known(name));
+  /** Resolves a `model` that is certain; `undefined` if {@linkcode resolve} would have to guess. */
+  find(name: string): ModelRoute | undefined {
+    const text = name.trim();
+    return this.#match(text) ?? withConversation(text, (part) => this.#match(part));
   }
 
-  /** The failure for a model that is not there. */
-  notFound(wanted: string): AppError {
+  /** Makes the error of an unknown model. */
+  notFound(name: string): AppError {
     const ids = this.models;
     const more = ids.length > LISTED_MODELS ? `, and ${ids.length - LISTED_MODELS} more` : "";
-    const known = ids.slice(0, LISTED_MODELS).join(", ") + more;
-    return new AppError("model_not_found", `There is no model "${wanted}"; there is ${known}.`, {
+    const listed = ids.slice(0, LISTED_MODELS).join(", ") + more;
+    return new AppError("model_not_found", `There is no model "${name}"; there is ${listed}.`, {
       param: "model",
     });
   }
@@ -88,60 +86,63 @@ export class ModelRouter implements AsyncDisposable {
     await Promise.all(this.all.map((agent) => agent[Symbol.asyncDispose]()));
   }
 
-  /** What the name is known to mean, with a model behind its `/` or with none. */
-  #known(wanted: string): ModelRoute | undefined {
-    return this.#meant(wanted) ?? (wanted.endsWith("/") ? this.#meant(wanted.slice(0, -1)) : undefined);
+  #match(name: string): ModelRoute | undefined {
+    return this.#matchExactly(name) ??
+      (name.endsWith("/") ? this.#matchExactly(name.slice(0, -1)) : undefined);
   }
 
-  /** What is meant by a name: ids first, of all agents. */
-  #meant(wanted: string): ModelRoute | undefined {
-    if (wanted === "" || isSameName(wanted, DEFAULT_AGENT)) return served(this.default);
-    const agent = this.byName(wanted);
-    if (agent) return served(agent);
-    const { owner, model } = this.#split(wanted);
-    for (const fits of [hasId, hasName]) {
-      const own = owner?.models.find((offered) => fits(offered, model));
-      if (owner && own) return served(owner, own.id);
+  /** Prefers ids, of any agent, to display names. */
+  #matchExactly(name: string): ModelRoute | undefined {
+    if (name === "" || isSameName(name, DEFAULT_AGENT)) return route(this.default);
+    const exact = this.byName(name);
+    if (exact) return route(exact);
+    const { owner, model } = this.#split(name);
+    for (const matches of [hasId, hasDisplayName]) {
+      const own = owner?.models.find((offered) => matches(offered, model));
+      if (owner && own) return route(owner, own.id);
       for (const agent of this.all) {
-        const offered = agent.models.find((offered) => fits(offered, wanted));
-        if (offered) return served(agent, offered.id);
+        const offered = agent.models.find((offered) => matches(offered, name));
+        if (offered) return route(agent, offered.id);
       }
     }
-    const alike = this.all.find(({ name }) => isSameName(name, wanted));
-    return alike && served(alike);
+    const similar = this.all.find((agent) => isSameName(agent.name, name));
+    return similar && route(similar);
   }
 
-  /** A model of an agent that has not told yet which it offers, or that does not offer it: then its usual one. */
-  #ofAgent(wanted: string): ModelRoute | undefined {
-    const { owner, model } = this.#split(wanted.replace(/\/$/, ""));
+  /** Resolves `agent/model` if the agent has not listed its models yet, or does not offer this one. */
+  #byAgentOnly(name: string): ModelRoute | undefined {
+    const { owner, model } = this.#split(name.replace(/\/$/, ""));
     if (owner === undefined) return undefined;
-    if (owner.models.length === 0) return served(owner, model);
-    return this.isStrict ? undefined : served(owner);
+    if (owner.models.length === 0) return route(owner, model);
+    return this.isStrict ? undefined : route(owner);
   }
 
-  /** The agent whose name it begins with, the longest one, and the rest. */
-  #split(wanted: string): { owner: Agent | undefined; model: string } {
-    const owners = this.all.filter(({ name: { length: end }, name }) =>
-      wanted[end] === "/" && wanted.length > end + 1 && isSameName(wanted.slice(0, end), name)
-    )
+  /** Splits `agent/model` at the longest agent name, preferably one in the same letters. */
+  #split(name: string): { owner: Agent | undefined; model: string } {
+    const owners = this.all
+      .filter((agent) => {
+        const { length } = agent.name;
+        return name[length] === "/" && name.length > length + 1 &&
+          isSameName(name.slice(0, length), agent.name);
+      })
       .toSorted((a, b) => b.name.length - a.name.length);
-    const owner = owners.find(({ name }) => wanted.startsWith(name)) ?? owners[0];
-    return { owner, model: owner ? wanted.slice(owner.name.length + 1) : "" };
+    const owner = owners.find((agent) => name.startsWith(agent.name)) ?? owners[0];
+    return { owner, model: owner ? name.slice(owner.name.length + 1) : "" };
   }
 }
 
-function served(agent: Agent, model?: string): ModelRoute {
+function route(agent: Agent, model?: string): ModelRoute {
   return { agent, model, conversation: undefined };
 }
 
-/** What stands before an `@`, with the conversation behind it. A conversation's name may hold one, as may a model's. */
-function inConversation(
+/** Resolves `name@conversation`. Both parts may contain an `@`, so the last one that gives a known name counts. */
+function withConversation(
   text: string,
-  meaning: (name: string) => ModelRoute | undefined,
+  resolve: (name: string) => ModelRoute | undefined,
 ): ModelRoute | undefined {
   for (let at = text.lastIndexOf("@"); at >= 0; at = at > 0 ? text.lastIndexOf("@", at - 1) : -1) {
-    const named = meaning(text.slice(0, at));
-    if (named) return { ...named, conversation: text.slice(at + 1) || undefined };
+    const match = resolve(text.slice(0, at));
+    if (match) return { ...match, conversation: text.slice(at + 1) || undefined };
   }
   return undefined;
 }
@@ -150,6 +151,6 @@ function hasId({ id }: AgentModel, wanted: string): boolean {
   return id === wanted;
 }
 
-function hasName({ name }: AgentModel, wanted: string): boolean {
+function hasDisplayName({ name }: AgentModel, wanted: string): boolean {
   return isSameName(name, wanted);
 }

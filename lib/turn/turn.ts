@@ -1,18 +1,26 @@
-/** Runs a turn: puts the prompt, watches over time and silence, hands every event to whoever reads. @module */
+/** Runs a turn: sends the prompt, watches its time limits, and hands every event to its readers. @module */
 
 import { AppError, toAppError } from "../core/errors.ts";
 import { type IdleTimer, startIdleTimer } from "../core/idle_timer.ts";
 import type { PromptBlock, RunningPrompt, Session } from "./agent.ts";
 import { EmotionScanner, type EmotionWords } from "./emotion.ts";
-import type { SessionId, TurnEvent, TurnId, TurnReader } from "./event.ts";
-import type { PermissionId } from "./permission.ts";
+import {
+  isLast,
+  type PermissionId,
+  type SessionId,
+  type TurnEvent,
+  type TurnId,
+  type TurnReader,
+} from "./event.ts";
 
-/** Characters of text and thought that a turn keeps for those who join late. */
+/** Characters of text and thought that a turn keeps for readers that join late. */
 export const RECORD_LIMIT = 1024 * 1024;
-/** Events that a turn keeps for those who join late. */
+/** Events that a turn keeps for readers that join late. */
 const RECORD_EVENT_LIMIT = 10_000;
+/** Characters of text that wait for a scan while nobody wants speech. */
+const UNSCANNED_LIMIT = 64 * 1024;
 
-/** How long a turn may take, in milliseconds; 0 is without limit. */
+/** Time limits of a turn, in milliseconds; 0 is no limit. */
 export interface TurnLimits {
   /** Longest silence of the agent. */
   readonly replyTimeoutMs: number;
@@ -20,63 +28,71 @@ export interface TurnLimits {
   readonly turnTimeoutMs: number;
 }
 
-/** Watches turns without taking part in them: is never waited for, and must not throw. */
+/** Watches turns without taking part in them. A turn never waits for its observer, which must not throw. */
 export interface TurnObserver {
-  /** The agent has the prompt; comes before every event. */
+  /** The agent has the prompt. Comes before every event. */
   onStart(turn: Turn): void;
-  /** An event of the turn. */
   onEvent(event: TurnEvent, turn: Turn): void;
+  /**
+   * Whether the observer wants `speech`, and `emotion` as soon as it is complete. Read for every text; without it the
+   * turn has no `speech`, and looks for emotions only when the text pauses.
+   */
+  readonly wantsSpeech: boolean;
 }
 
-/** What a turn is made of. */
+/** The parts of a turn. */
 export interface TurnOptions {
   readonly session: Session;
   readonly blocks: readonly PromptBlock[];
   readonly limits: TurnLimits;
-  /** What the caller calls the conversation; without it, it is called as the session. */
+  /** The conversation's name; by default the session's id. */
   readonly conversation?: string | undefined;
-  /** What answers: an agent's name, or `agent/model`. */
+  /** The answering agent's name, or `agent/model`. */
   readonly resolvedModel: string;
-  /** Nobody asked for it and perhaps nobody will hear the answer: the agent was prompted by the program itself. */
+  /** The program itself prompted the agent, so that no client may be waiting for the reply. */
   readonly unsolicited?: boolean;
   readonly observer?: TurnObserver | undefined;
-  /** The words that are emotions in the reply; without them none are looked for. */
+  /** The emotion words to find in the reply; without them the reply is not scanned at all. */
   readonly emotions?: EmotionWords | undefined;
-  /** Keep the events, so that a re-sent request can {@linkcode Turn.read} them from the start. */
+  /** Keeps the events, so that a repeated request can {@linkcode Turn.read} them from the start. */
   readonly record?: boolean;
 }
 
-/** One prompt, and all that the agent does in answer to it. Made by {@linkcode runTurn}. */
+/** One prompt, and everything that the agent does in answer to it. Made by {@linkcode runTurn}. */
 export class Turn {
   readonly id: TurnId = crypto.randomUUID() as TurnId;
   readonly sessionId: SessionId;
-  /** The name of its conversation, as callers and watchers know it. */
+  /** See {@linkcode TurnOptions.conversation}. */
   readonly conversation: string;
   /** See {@linkcode TurnOptions.resolvedModel}. */
   readonly resolvedModel: string;
   /** See {@linkcode TurnOptions.unsolicited}. */
   readonly unsolicited: boolean;
-  /** Resolves once the agent has really ended the turn, which may be after its readers were told the end. */
+  /** Resolves once the agent has ended the turn, which may be after its readers got the last event. */
   readonly ended: Promise<void>;
 
   readonly #limits: TurnLimits;
   readonly #observer: TurnObserver | undefined;
-  readonly #emotions: EmotionScanner | undefined;
-  /** The permissions that the agent waits for. */
-  readonly #asking = new Set<PermissionId>();
-  readonly #recorded: boolean;
-  readonly #readers = new Set<TurnReader>();
-  readonly #settle: () => void;
-  /** What was told so far: kept until the first reader came, and after that if the turn is recorded. */
+  readonly #scanner: EmotionScanner | undefined;
+  readonly #isRecorded: boolean;
+  readonly #resolveEnded: () => void;
+  /** Permission requests that wait for an answer. */
+  readonly #openPermissions = new Set<PermissionId>();
+  /** Replaced, never changed, so that a reader may join or leave while an event is handed out. */
+  #readers: readonly TurnReader[] = [];
+  /** The events so far: kept until the first reader comes, and after that if the turn is recorded. */
   #record: TurnEvent[] | undefined = [];
   #recordChars = 0;
-  #prompting: RunningPrompt | undefined;
-  #cancelled = false;
-  #abandoned = false;
-  #over = false;
+  /** Text that came while nobody wanted speech. */
+  #unscanned = "";
+  #wantsSpeech = false;
+  #prompt: RunningPrompt | undefined;
+  #isStarted = false;
+  #isCancelled = false;
+  #isAbandoned = false;
+  #isOver = false;
   #silence: IdleTimer | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #begun = false;
+  #deadline: IdleTimer | undefined;
 
   /** Not for callers: {@linkcode runTurn} makes turns. */
   constructor(options: TurnOptions) {
@@ -87,142 +103,176 @@ export class Turn {
     this.resolvedModel = resolvedModel;
     this.unsolicited = unsolicited ?? false;
     this.ended = promise;
-    this.#settle = resolve;
+    this.#resolveEnded = resolve;
     this.#limits = limits;
     this.#observer = observer;
-    this.#emotions = emotions && new EmotionScanner(emotions, {
-      emotion: (tag, intensity) => this.#tell({ type: "emotion", tag, intensity }),
+    this.#isRecorded = record ?? false;
+    this.#scanner = emotions && new EmotionScanner(emotions, {
+      emotion: (tag, intensity) => this.#emit({ type: "emotion", tag, intensity }),
+      speak: (text) => {
+        if (this.#wantsSpeech) this.#emit({ type: "speech", text });
+      },
     });
-    this.#recorded = record ?? false;
   }
 
-  /** Whether the last event has been told. */
+  /** Whether the readers got the last event. */
   get isOver(): boolean {
-    return this.#over;
+    return this.#isOver;
   }
 
-  /** Whether its last reader left before it was over. */
+  /** Whether the last reader left before the turn was over. */
   get isAbandoned(): boolean {
-    return this.#abandoned;
+    return this.#isAbandoned;
   }
 
-  /** Not for callers: puts the prompt. */
+  /** Not for callers: sends the prompt. */
   async start(session: Session, blocks: readonly PromptBlock[]): Promise<void> {
     const { replyTimeoutMs, turnTimeoutMs } = this.#limits;
     try {
-      this.#prompting = await session.prompt(blocks, (event) => this.#hear(event));
+      this.#prompt = await session.prompt(blocks, (event) => this.#onAgentEvent(event));
     } catch (error) {
-      // Whoever observes was told that it began.
-      if (this.#begun) this.fail(toAppError(error, "agent_unavailable"));
+      // The observer knows of the turn if an event came before the error, and so needs its end.
+      if (this.#isStarted) this.fail(toAppError(error, "agent_unavailable"));
       throw error;
     }
-    this.#begin();
-    if (this.#cancelled) this.#prompting.cancel();
-    if (this.#over) return;
+    this.#announce();
+    if (this.#isCancelled) this.#prompt.cancel();
+    if (this.#isOver) return;
     this.#silence = startIdleTimer(replyTimeoutMs, () => {
-      // It is a person who is silent, and whose time is bounded elsewhere.
-      if (this.#asking.size > 0) return;
-      this.fail(
-        new AppError("agent_timeout", `The agent was silent for ${replyTimeoutMs / 1000} seconds.`, {
-          prompted: true,
-        }),
-      );
+      // The agent waits for a person, whose time the permission request limits.
+      if (this.#openPermissions.size > 0) return;
+      this.#timeOut(`The agent was silent for ${replyTimeoutMs / 1000} seconds.`);
     });
-    if (turnTimeoutMs > 0) {
-      this.#timer = setTimeout(() =>
-        this.fail(
-          new AppError("agent_timeout", `The turn took longer than ${turnTimeoutMs / 1000} seconds.`, {
-            prompted: true,
-          }),
-        ), turnTimeoutMs);
-    }
+    this.#deadline = startIdleTimer(
+      turnTimeoutMs,
+      () => this.#timeOut(`The turn took longer than ${turnTimeoutMs / 1000} seconds.`),
+    );
   }
 
   /**
-   * Hands every event from the start of the turn to `reader`: those that were before come at once. A turn that is
-   * not recorded has one reader.
+   * Hands every event from the start of the turn to `reader`; earlier events come at once. A turn that is not recorded
+   * has one reader.
    *
-   * @returns A function to stop reading; the last reader to leave a running turn cancels it.
-   * @throws {AppError} `turn_cancelled` if the events from the start are no longer there.
+   * @returns A function that stops reading. The last reader that leaves a running turn cancels it.
+   * @throws {AppError} `turn_cancelled` if the events from the start are gone.
    */
   read(reader: TurnReader): () => void {
     if (this.#record === undefined) {
-      throw new AppError("turn_cancelled", "This turn can no longer be told from its start.", {
-        prompted: true,
-      });
+      throw new AppError("turn_cancelled", "This turn is too long to be replayed.", { prompted: true });
     }
     for (const event of this.#record) reader(event);
-    if (!this.#recorded) this.#record = undefined;
-    if (this.#over) return () => {};
-    this.#readers.add(reader);
+    if (!this.#isRecorded) this.#record = undefined;
+    if (this.#isOver) return () => {};
+    this.#readers = [...this.#readers, reader];
     return () => {
-      if (!this.#readers.delete(reader) || this.#readers.size > 0) return;
-      this.#abandoned = true;
+      if (!this.#readers.includes(reader)) return;
+      this.#readers = this.#readers.filter((other) => other !== reader);
+      if (this.#readers.length > 0) return;
+      this.#isAbandoned = true;
       this.cancel();
     };
   }
 
-  /** Asks the agent to stop; readers get the end when it answers. Does nothing once the turn is over. */
+  /** Asks the agent to stop; its answer ends the turn. Does nothing once the turn is over. */
   cancel(): void {
-    if (this.#over || this.#cancelled) return;
-    this.#cancelled = true;
-    this.#prompting?.cancel();
+    if (this.#isOver || this.#isCancelled) return;
+    this.#isCancelled = true;
+    this.#prompt?.cancel();
   }
 
-  /** Tells the readers at once that the turn failed, and asks the agent to stop. */
+  /** Ends the turn at once with this failure, and asks the agent to stop. */
   fail(failure: AppError): void {
-    if (this.#over) return;
-    this.#tell({ type: "failure", failure });
-    this.#prompting?.cancel();
+    if (this.#isOver) return;
+    this.#end({ type: "failure", failure });
+    this.#prompt?.cancel();
   }
 
-  #begin(): void {
-    if (this.#begun) return;
-    this.#begun = true;
+  #timeOut(message: string): void {
+    this.fail(new AppError("agent_timeout", message, { prompted: true }));
+  }
+
+  #announce(): void {
+    if (this.#isStarted) return;
+    this.#isStarted = true;
     this.#observer?.onStart(this);
   }
 
-  #hear(event: TurnEvent): void {
-    const last = event.type === "end" || event.type === "failure";
-    if (!this.#over) {
-      this.#begin();
+  #onAgentEvent(event: TurnEvent): void {
+    if (!this.#isOver) {
+      this.#announce();
       this.#silence?.touch();
-      if (event.type === "text") this.#emotions?.push(event.text);
-      else if (!last) this.#emotions?.pause();
-      this.#tell(last ? this.#lastEvent(event) : event);
+      if (event.type === "text") {
+        if (this.#scanner) this.#scan(this.#scanner, event.text);
+        this.#emit(event);
+      } else if (isLast(event)) {
+        this.#end(this.#lastEvent(event));
+      } else {
+        this.#pauseText();
+        if (event.type === "permission") this.#openPermissions.add(event.request.id);
+        else if (event.type === "permission_resolved") this.#openPermissions.delete(event.resolution.id);
+        this.#emit(event);
+      }
     }
-    if (last) this.#settle();
+    if (isLast(event)) this.#resolveEnded();
   }
 
-  /** A `cancelled` that nobody asked for is a failure. */
+  #scan(scanner: EmotionScanner, text: string): void {
+    if (!this.#observer?.wantsSpeech) {
+      this.#unscanned += text;
+      if (this.#unscanned.length > UNSCANNED_LIMIT) this.#scanKept(scanner);
+      return;
+    }
+    if (this.#unscanned !== "") this.#scanKept(scanner);
+    this.#wantsSpeech = true;
+    scanner.push(text);
+  }
+
+  /** Scans the text that came while nobody wanted speech, for its emotions only. */
+  #scanKept(scanner: EmotionScanner): void {
+    this.#wantsSpeech = false;
+    scanner.push(this.#unscanned);
+    this.#unscanned = "";
+  }
+
+  #pauseText(): void {
+    if (this.#scanner === undefined) return;
+    if (this.#unscanned !== "") this.#scanKept(this.#scanner);
+    this.#scanner.pause();
+  }
+
+  /** Turns a `cancelled` that this side did not ask for into a failure. */
   #lastEvent(event: TurnEvent): TurnEvent {
-    if (event.type !== "end" || event.reason !== "cancelled" || this.#cancelled) return event;
+    if (event.type !== "end" || event.reason !== "cancelled" || this.#isCancelled) return event;
     const failure = new AppError("agent_cancelled", "The agent cancelled the turn.", { prompted: true });
     return { type: "failure", failure };
   }
 
-  #tell(event: TurnEvent): void {
-    if (event.type === "permission") this.#asking.add(event.request.id);
-    else if (event.type === "permission_resolved") this.#asking.delete(event.resolution.id);
-    else if (event.type === "end" || event.type === "failure") {
-      this.#emotions?.end();
-      for (const id of this.#asking) {
-        this.#tell({ type: "permission_resolved", resolution: { id, outcome: "cancelled", by: "turn" } });
-      }
-      this.#over = true;
-      this.#silence?.[Symbol.dispose]();
-      clearTimeout(this.#timer);
+  #end(event: TurnEvent): void {
+    this.#pauseText();
+    this.#scanner?.end();
+    for (const id of this.#openPermissions) {
+      this.#emit({ type: "permission_resolved", resolution: { id, outcome: "cancelled", by: "turn" } });
     }
+    this.#isOver = true;
+    this.#silence?.[Symbol.dispose]();
+    this.#deadline?.[Symbol.dispose]();
+    this.#emit(event);
+    this.#readers = [];
+  }
+
+  #emit(event: TurnEvent): void {
     this.#keep(event);
-    // Those that join meanwhile read it from the record.
-    for (const reader of [...this.#readers]) if (this.#readers.has(reader)) reader(event);
+    const readers = this.#readers;
+    for (const reader of readers) {
+      // A reader may have left because of the one before it.
+      if (readers === this.#readers || this.#readers.includes(reader)) reader(event);
+    }
     this.#observer?.onEvent(event, this);
-    if (this.#over) this.#readers.clear();
   }
 
   #keep(event: TurnEvent): void {
     const record = this.#record;
-    if (record === undefined) return;
+    if (record === undefined || event.type === "speech") return;
     this.#recordChars += event.type === "text" || event.type === "thought" ? event.text.length : 1;
     if (this.#recordChars > RECORD_LIMIT || record.length > RECORD_EVENT_LIMIT) {
       this.#record = undefined;
@@ -233,9 +283,9 @@ export class Turn {
 }
 
 /**
- * Runs a turn. Resolves once the agent took the prompt, so that a dead or busy agent can still be told with a status.
+ * Runs a turn. Resolves once the agent took the prompt, so that an earlier error can still become an HTTP status.
  *
- * @throws {AppError} if the agent could not be given the prompt.
+ * @throws {AppError} if the agent did not take the prompt.
  */
 export async function runTurn(options: TurnOptions): Promise<Turn> {
   const turn = new Turn(options);
@@ -243,16 +293,16 @@ export async function runTurn(options: TurnOptions): Promise<Turn> {
   return turn;
 }
 
-/** How what is waited for is settled. */
+/** Settles the promise of {@linkcode collectTurn}. */
 export interface Settle<T> {
   resolve(value: T): void;
   reject(reason: unknown): void;
 }
 
 /**
- * Reads a turn until its reader settles what comes of it.
+ * Reads a turn until its reader settles the result.
  *
- * @throws The signal's reason if it aborts first, and the turn is left; or whatever the reader rejects with.
+ * @throws The signal's reason if it aborts first (the turn then loses this reader), or the reader's rejection.
  */
 export async function collectTurn<T>(
   turn: Turn,
@@ -260,9 +310,9 @@ export async function collectTurn<T>(
   signal: AbortSignal,
 ): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>();
-  const leave = turn.read(makeReader({ resolve, reject }));
+  const stopReading = turn.read(makeReader({ resolve, reject }));
   const abort = () => {
-    leave();
+    stopReading();
     reject(signal.reason);
   };
   if (signal.aborted) abort();

@@ -1,44 +1,44 @@
-/** How many turns run at once. @module */
+/** Limits how many turns run at once. @module */
 
 import { AppError } from "../core/errors.ts";
 
-/** Seconds after which a refused caller may try again: short, since turns end at any moment. */
+/** Seconds after which a refused client may try again; short, because turns end at any moment. */
 const RETRY_AFTER_SECS = 3;
 
-/** Counts running turns and refuses those beyond the limit. */
+/** Counts the running turns, and refuses further ones at the limit. */
 export class TurnLimiter {
   readonly limit: number;
-  #used = 0;
+  #running = 0;
 
   constructor(limit: number) {
     this.limit = limit;
   }
 
-  /** How many are taken. */
+  /** How many turns run. */
   get running(): number {
-    return this.#used;
+    return this.#running;
   }
 
   /**
-   * Takes a slot until it is disposed of, which a holder does once its turn has really ended.
+   * Counts a turn until the result is disposed of, once the agent has ended the turn.
    *
-   * @param replacing The turn takes the place of a running one, whose slot is about to be free: never refused.
-   * @throws {AppError} `rate_limit_exceeded` with the seconds to wait, when all are taken.
+   * @param replacing The turn supersedes a running one, which is about to end; such a turn is never refused.
+   * @throws {AppError} `rate_limit_exceeded` with the seconds to wait, at the limit.
    */
   acquire(replacing = false): Disposable {
-    if (this.#used >= this.limit && !replacing) {
+    if (this.#running >= this.limit && !replacing) {
       throw new AppError(
         "rate_limit_exceeded",
-        `All ${this.limit} turns are in use; try again in ${RETRY_AFTER_SECS} seconds, or raise VTUBER_MAX_IN_FLIGHT.`,
+        `All ${this.limit} turns are in use. Try again in ${RETRY_AFTER_SECS} seconds, or raise VTUBER_MAX_IN_FLIGHT.`,
         { retryAfterSecs: RETRY_AFTER_SECS },
       );
     }
-    this.#used++;
-    let held = true;
+    this.#running++;
+    let isHeld = true;
     return {
       [Symbol.dispose]: () => {
-        if (held) this.#used--;
-        held = false;
+        if (isHeld) this.#running--;
+        isHeld = false;
       },
     };
   }
