@@ -188,6 +188,9 @@ export function watchTurn(observer: TurnObserver | undefined, outcome: Outcome):
       isHeard = true;
       observer?.onEvent(event, turn);
     },
+    get wantsSpeech() {
+      return observer?.wantsSpeech ?? false;
+    },
   };
 }
 
