@@ -1,19 +1,19 @@
-/** The character speaks up by itself: from time to time the agent is asked whether it has something to say. @module */
+/** Lets the character speak by itself: prompts the agent from time to time and announces its reply. @module */
 
 import type { PrivateConversation } from "../conversation/private_conversation.ts";
+import { abortable } from "../core/abortable.ts";
 import { settlesWithin } from "../core/deadline.ts";
 import type { Log } from "../core/log.ts";
-import { abortable } from "../core/abortable.ts";
 import type { Turn } from "../turn/turn.ts";
-import type { Urgency } from "./wire.ts";
 import type { Notifier, PromptContext } from "./notifier.ts";
+import type { Urgency } from "./wire.ts";
 
-/** What goes out: what the agent says, or the prompt itself, for a client that posts it back. */
+/** The ambient modes: announce the agent's reply, or send the prompt to a client that posts it back. */
 export const AMBIENT_MODES = ["agent", "text"] as const;
 /** One of {@linkcode AMBIENT_MODES}. */
 export type AmbientMode = (typeof AMBIENT_MODES)[number];
 
-/** How it speaks up (`VTUBER_AMBIENT_*`). */
+/** The settings `VTUBER_AMBIENT_*`. */
 export interface AmbientSettings {
   readonly intervalMs: number;
   readonly urgency: Urgency;
@@ -21,94 +21,91 @@ export interface AmbientSettings {
   readonly mode: AmbientMode;
 }
 
-/** What it needs of the rest of the program. */
+/** Settings and dependencies of {@linkcode Ambient}. */
 export interface AmbientDeps extends AmbientSettings {
   readonly notifier: Pick<Notifier, "ask" | "announce" | "sendPrompt">;
-  /** Begins a conversation with the agent, apart from every other. */
   readonly openConversation: () => PrivateConversation;
-  /** Whether a client would hear it. */
+  /** Whether a client would get a notification. */
   readonly hasAudience: () => boolean;
-  /** The turns that run. */
   readonly runningTurns: () => ReadonlySet<Turn>;
   readonly log: Log;
 }
 
-/** How long words wait for running turns to end, in milliseconds; then they are left unsaid. */
+/** How long a reply waits for running turns to end, in milliseconds; then it is dropped. */
 const MAX_WAIT_MS = 120_000;
-/** How often the agent is asked in one session, which grows with every time. */
-const MAX_ROUNDS = 50;
-/** Of what it said last so much is told to the session that comes after it. */
-const MAX_KEPT = 5;
+/** Prompts in one conversation, whose context grows with each of them. */
+const MAX_PROMPTS = 50;
+/** Replies that the next conversation is told. */
+const MAX_EARLIER_REPLIES = 5;
 
-/** Speaks up every so often, until it is disposed of. */
+/** Speaks at each interval until it is disposed of. */
 export class Ambient implements Disposable {
   readonly #deps: AmbientDeps;
-  readonly #ending = new AbortController();
-  /** What was said last. */
-  readonly #said: string[] = [];
-  #aside: PrivateConversation;
-  #rounds = 0;
+  readonly #stopping = new AbortController();
+  readonly #earlierReplies: string[] = [];
+  #conversation: PrivateConversation;
+  #prompts = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(deps: AmbientDeps) {
     this.#deps = deps;
-    this.#aside = deps.openConversation();
+    this.#conversation = deps.openConversation();
   }
 
-  /** Begins; the first time is one interval from now. */
+  /** Starts the interval; the first prompt comes after it. */
   start(): void {
-    if (this.#ending.signal.aborted) return;
+    if (this.#stopping.signal.aborted) return;
     this.#timer = setTimeout(() => this.speak().finally(() => this.start()), this.#deps.intervalMs);
   }
 
-  /** Speaks up now, if somebody is there and no turn runs. Never rejects. @returns Whether something was said. */
+  /** Prompts the agent now, if there is an audience and no turn runs. Never rejects. @returns Whether a client was told. */
   async speak(): Promise<boolean> {
-    const { notifier: herald, prompt, urgency, mode, hasAudience: isSomeoneThere, runningTurns: running, log } = this.#deps;
-    const { signal } = this.#ending;
-    if (signal.aborted || !isSomeoneThere() || running().size > 0) return false;
+    const { notifier, prompt, urgency, mode, hasAudience, runningTurns, log } = this.#deps;
+    const { signal } = this.#stopping;
+    if (signal.aborted || !hasAudience() || runningTurns().size > 0) return false;
     try {
-      const utterance = await herald.ask(prompt, signal, this.#nextRound());
-      if (utterance === undefined) return false;
-      this.#said.push(utterance.reply);
-      if (this.#said.length > MAX_KEPT) this.#said.shift();
-      if (!await this.#quiet()) return false;
-      const count = mode === "text"
-        ? herald.sendPrompt(prompt, utterance, urgency)
-        : herald.announce(utterance, urgency);
-      log.debug("spoke up", { clients: count });
-      return count > 0;
+      const announcement = await notifier.ask(prompt, signal, this.#nextContext());
+      if (announcement === undefined) return false;
+      this.#earlierReplies.push(announcement.reply);
+      if (this.#earlierReplies.length > MAX_EARLIER_REPLIES) this.#earlierReplies.shift();
+      if (!await this.#untilIdle()) return false;
+      const clients = mode === "text"
+        ? notifier.sendPrompt(prompt, announcement, urgency)
+        : notifier.announce(announcement, urgency);
+      log.debug("sent an ambient message", { clients });
+      return clients > 0;
     } catch (error) {
-      if (!signal.aborted) log.warn("could not speak up", { error });
+      if (!signal.aborted) log.warn("the agent did not answer the ambient prompt", { error });
       return false;
     }
   }
 
-  /** Speaks no more; a turn of it that runs is cancelled. May be called more than once. */
+  /** Stops the interval and cancels a running prompt. May be called more than once. */
   [Symbol.dispose](): void {
-    if (this.#ending.signal.aborted) return;
-    this.#ending.abort();
+    if (this.#stopping.signal.aborted) return;
+    this.#stopping.abort();
     clearTimeout(this.#timer);
-    this.#aside[Symbol.dispose]();
+    this.#conversation[Symbol.dispose]();
   }
 
-  /** The conversation to ask in, and what was said in it: now and then a new one. */
-  #nextRound(): PromptContext {
-    if (++this.#rounds > MAX_ROUNDS) {
-      this.#aside[Symbol.dispose]();
-      this.#aside = this.#deps.openConversation();
-      this.#rounds = 1;
+  /** Counts a prompt, and replaces a conversation that has had enough of them. */
+  #nextContext(): PromptContext {
+    if (++this.#prompts > MAX_PROMPTS) {
+      this.#conversation[Symbol.dispose]();
+      this.#conversation = this.#deps.openConversation();
+      this.#prompts = 1;
     }
-    return { conversation: this.#aside, earlierReplies: [...this.#said] };
+    return { conversation: this.#conversation, earlierReplies: [...this.#earlierReplies] };
   }
 
-  /** Waits until nobody is interrupted. */
-  async #quiet(): Promise<boolean> {
-    const { signal } = this.#ending;
-    const ended = async () => {
+  /** Waits until no turn runs. @returns Whether that was so within {@linkcode MAX_WAIT_MS}. */
+  async #untilIdle(): Promise<boolean> {
+    const { signal } = this.#stopping;
+    const allEnded = async () => {
       while (this.#deps.runningTurns().size > 0 && !signal.aborted) {
         await Promise.all([...this.#deps.runningTurns()].map((turn) => turn.ended));
       }
     };
-    return await abortable(settlesWithin(MAX_WAIT_MS, abortable(ended(), signal)), signal);
+    return await abortable(settlesWithin(MAX_WAIT_MS, abortable(allEnded(), signal)), signal);
   }
 }

@@ -1,279 +1,263 @@
-/** The hub: hears every turn, and tells those who watch. @module */
+/** The event hub: follows every turn and publishes its states and events to the subscribers. @module */
 
-import { EmotionScanner, type EmotionWords } from "../turn/emotion.ts";
-import type { TurnEvent, TurnId } from "../turn/event.ts";
 import { AppError } from "../core/errors.ts";
+import type { TurnEvent, TurnId } from "../turn/event.ts";
 import type { Turn, TurnObserver } from "../turn/turn.ts";
 import { Subscriber, type Transport } from "./subscriber.ts";
+import { TurnState } from "./turn_state.ts";
 import {
   type AgentStateEvent,
-  frameOf,
+  Message,
   type PermissionRequestEvent,
+  type ToolStatusEvent,
   type Urgency,
   type VtuberEvent,
 } from "./wire.ts";
-import { TurnState } from "./turn_state.ts";
 
-/** Watchers at once; beyond it they are told to come back later. */
-const MAX_CLIENTS = 5_000;
-/** How long a state that passes is shown before `idle`, in milliseconds. */
+/** Subscribers at the same time; further ones are rejected. */
+const MAX_SUBSCRIBERS = 5_000;
+/** How long `attention`, `error` and `notification` are shown before `idle`, in milliseconds. */
 const HOLD_MS = 1_800;
-/** Close code: the server ends. */
+/** WebSocket close code `Going Away` (RFC 6455). */
 const GOING_AWAY = 1001;
 
-/** What a hub is made of. */
+/** An emotion that is shown with a notification. `intensity` is from 0 to 1. */
+export interface Emotion {
+  readonly tag: string;
+  readonly intensity: number;
+}
+
+/** Options of a hub. */
 export interface EventHubOptions {
-  /** The words that are emotions: they are no part of what is said. */
-  readonly emotions: EmotionWords;
-  /** See {@linkcode HOLD_MS}; tests shorten it. */
+  /** Replaces {@linkcode HOLD_MS} in tests. */
   readonly holdMs?: number;
 }
 
-/** Hears every event inside the program, such as a driver of something that is no client. */
-export interface Listener {
-  /** Must not throw. */
-  onEvent(event: VtuberEvent): void;
-  /** Whether it can answer a permission request now. */
-  readonly answersPermissions: boolean;
-}
-
-/** A turn that is watched. */
-interface Watched {
-  readonly watch: TurnState;
-  /** Makes speakable text of the reply; from its start, since it has to know what is code. */
-  readonly speech: EmotionScanner | undefined;
-  hold: ReturnType<typeof setTimeout> | undefined;
-}
-
-/** What the agent does now, for those who poll. */
+/** The body of `GET /v1/vtuber/state`. */
 export interface Snapshot {
   readonly state: AgentStateEvent["state"];
   readonly sessions: readonly Omit<AgentStateEvent, "type">[];
-  readonly tools: readonly unknown[];
+  readonly tools: readonly Omit<ToolStatusEvent, "type">[];
   readonly plan: readonly unknown[];
   readonly permissions: readonly Omit<PermissionRequestEvent, "type">[];
   readonly emotion: string | null;
   readonly watchers: number;
 }
 
-/** Tells watchers what the agent does. */
+/** A turn, and the timer that retires it once its last state was shown. */
+interface TrackedTurn {
+  readonly state: TurnState;
+  holdTimer: ReturnType<typeof setTimeout> | undefined;
+}
+
+/** Observes turns and publishes them. */
 export class EventHub implements TurnObserver {
-  readonly #options: EventHubOptions;
-  readonly #clients = new Map<string, Subscriber>();
-  readonly #listeners = new Set<Listener>();
-  /** In the order in which they began. */
-  readonly #turns = new Map<TurnId, Watched>();
-  /** The last state that was told. */
-  #shown: AgentStateEvent = { type: "agent_state", state: "idle" };
-  #emotion: string | undefined;
-  /** Whether a client wants `say`; asked for every piece of text, so it is kept. */
-  #someoneListens = false;
-  /** Ends the state `notification` that is shown when no turn runs. */
-  #noticed: ReturnType<typeof setTimeout> | undefined;
-  #closed = false;
+  readonly #holdMs: number;
+  readonly #subscribers = new Map<string, Subscriber>();
+  /** Oldest turn first. */
+  readonly #turns = new Map<TurnId, TrackedTurn>();
+  /** The state that was published last. */
+  #lastState: AgentStateEvent = { type: "agent_state", state: "idle" };
+  #lastEmotion: string | undefined;
+  #wantsSpeech = false;
+  /** Ends the state `notification`, which is shown while no turn runs. */
+  #notificationTimer: ReturnType<typeof setTimeout> | undefined;
+  #isClosed = false;
 
-  constructor(options: EventHubOptions) {
-    this.#options = options;
+  constructor({ holdMs = HOLD_MS }: EventHubOptions = {}) {
+    this.#holdMs = holdMs;
   }
 
-  /** How many clients are connected. */
+  /** Connected clients. */
   get clientCount(): number {
-    return this.#clients.size;
+    return this.#clients().length;
   }
 
-  /** Whether somebody can answer a permission request. */
-  get canAnswerPermissions(): boolean {
-    return this.#clients.values().some((client) => client.answersPermissions) ||
-      this.#listeners.values().some((listener) => listener.answersPermissions);
-  }
-
-  /** How many clients would be told a notification. */
+  /** Clients that would get a notification. */
   get audienceSize(): number {
-    let count = 0;
-    for (const client of this.#clients.values()) if (client.wants("notification")) count++;
-    return count;
+    return this.#clients().filter((client) => client.wants("notification")).length;
   }
 
-  /** The requests that wait for an answer. */
+  /** Whether a subscriber can answer a permission request. */
+  get canAnswerPermissions(): boolean {
+    return this.#subscribers.values().some((subscriber) => subscriber.answersPermissions);
+  }
+
+  /** Whether a subscriber wants `say` or `emotion`. Read for each piece of text, and so kept as a field. */
+  get wantsSpeech(): boolean {
+    return this.#wantsSpeech;
+  }
+
+  /** The open permission requests. */
   get permissions(): PermissionRequestEvent[] {
-    return [...this.#turns.values()].flatMap(({ watch }) => watch.permissions);
+    return [...this.#turns.values()].flatMap(({ state }) => state.permissions);
   }
 
-  /** What the agent does now. */
+  /** Everything that is going on now. */
   get snapshot(): Snapshot {
-    const watches = [...this.#turns.values()].map(({ watch }) => watch);
+    const turns = [...this.#turns.values()].map(({ state }) => state);
     return {
-      state: this.#shown.state,
-      sessions: watches.map(({ state: { type: _, ...state } }) => state),
-      tools: watches.flatMap(({ tools }) => tools).map(({ type: _, ...tool }) => tool),
-      plan: watches.findLast(({ plan }) => plan !== undefined)?.plan ?? [],
-      permissions: this.permissions.map(({ type: _, ...request }) => request),
-      emotion: this.#emotion ?? null,
+      state: this.#lastState.state,
+      sessions: turns.map((turn) => withoutType(turn.state)),
+      tools: turns.flatMap(({ tools }) => tools).map(withoutType),
+      plan: turns.findLast(({ plan }) => plan !== undefined)?.plan ?? [],
+      permissions: this.permissions.map(withoutType),
+      emotion: this.#lastEmotion ?? null,
       watchers: this.clientCount,
     };
   }
 
+  /** @throws {AppError} `rate_limit_exceeded` if there are too many subscribers, `shutting_down`. */
+  admit(): void {
+    if (this.#isClosed) {
+      throw new AppError("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 });
+    }
+    if (this.#subscribers.size < MAX_SUBSCRIBERS) return;
+    throw new AppError("rate_limit_exceeded", `${MAX_SUBSCRIBERS} clients are watching already.`, {
+      retryAfterSecs: 5,
+    });
+  }
+
   /**
-   * Lets a client watch; it is told at once what the agent does now and what it asks.
+   * Adds a subscriber, and sends it the current states and the open permission requests.
    *
-   * @param names What it wants to hear, as in {@linkcode EventHub.changeSubscription}; everything but `say` without it.
-   * @throws {AppError} `rate_limit_exceeded` if too many watch, `shutting_down`.
+   * @param names The events to deliver, see {@linkcode Subscriber.subscribe}; by default all but `say`.
+   * @throws {AppError} `rate_limit_exceeded` if there are too many subscribers, `shutting_down`.
    */
   subscribe(transport: Transport, names?: readonly string[]): Subscriber {
     this.admit();
-    const client = new Subscriber(transport, ({ id }) => {
-      this.#clients.delete(id);
-      if (client.wants("say")) this.#countListeners();
+    const subscriber = new Subscriber(transport, ({ id }) => {
+      this.#subscribers.delete(id);
+      this.#updateWantsSpeech();
     });
-    if (names) client.subscribe(names);
-    this.#clients.set(client.id, client);
-    if (client.wants("say")) this.#someoneListens = true;
-    this.#catchUp(client, true, true);
-    return client;
+    if (names) subscriber.subscribe(names);
+    this.#subscribers.set(subscriber.id, subscriber);
+    this.#updateWantsSpeech();
+    this.#sendStates(subscriber);
+    this.#sendPermissions(subscriber);
+    return subscriber;
   }
 
-  /** @throws {AppError} `rate_limit_exceeded` if too many watch, `shutting_down`. */
-  admit(): void {
-    if (this.#closed) {
-      throw new AppError("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 });
-    }
-    if (this.#clients.size >= MAX_CLIENTS) {
-      throw new AppError("rate_limit_exceeded", `${MAX_CLIENTS} clients watch already.`, {
-        retryAfterSecs: 5,
-      });
-    }
+  /** Replaces a subscriber's events. Sends the states and the open permission requests if it did not get them before. */
+  changeSubscription(subscriber: Subscriber, names: readonly string[]): void {
+    const hadStates = subscriber.wants("agent_state");
+    const hadPermissions = subscriber.wants("permission_request");
+    subscriber.send({ type: "subscribed", events: subscriber.subscribe(names) });
+    this.#updateWantsSpeech();
+    if (!hadStates) this.#sendStates(subscriber);
+    if (!hadPermissions) this.#sendPermissions(subscriber);
   }
 
-  /** Lets a client hear these events only; it is told the open permission requests if they are new to it. */
-  changeSubscription(client: Subscriber, names: readonly string[]): void {
-    const knew = client.wants("permission_request");
-    const knewState = client.wants("agent_state");
-    const listened = client.wants("say");
-    client.send({ type: "subscribed", events: client.subscribe(names) });
-    if (listened !== client.wants("say")) this.#countListeners();
-    this.#catchUp(client, !knewState, !knew);
-  }
-
-  /** Lets a part of the program hear every event, until it is disposed of. */
-  addListener(listener: Listener): Disposable {
-    this.#listeners.add(listener);
-    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
-  }
-
-  /** Not for callers: a turn began. */
+  /** Called by a turn whose agent took the prompt. */
   onStart(turn: Turn): void {
-    if (this.#closed) return;
-    clearTimeout(this.#noticed);
-    if (this.#shown.state === "notification" && this.#shown.turn_id === undefined) {
-      this.#publish({ type: "agent_state", state: "idle" });
-    }
-    this.#restAll();
-    const about = { session_id: turn.conversation, turn_id: turn.id };
-    const watch = new TurnState(about, turn.unsolicited);
-    const speech = turn.unsolicited ? undefined : new EmotionScanner(this.#options.emotions, {
-      emotion() {},
-      speak: (text) => {
-        if (this.#someoneListens) this.#publish({ type: "say", ...about, text });
-      },
-    });
-    this.#turns.set(turn.id, { watch, speech, hold: undefined });
-    this.#publishAll(watch.begun());
+    if (this.#isClosed) return;
+    clearTimeout(this.#notificationTimer);
+    if (this.#showsNotification()) this.#publish({ type: "agent_state", state: "idle" });
+    this.#retireEnded();
+    const ref = { session_id: turn.conversation, turn_id: turn.id };
+    const state = new TurnState(ref, turn.unsolicited);
+    this.#turns.set(turn.id, { state, holdTimer: undefined });
+    this.#publishAll(state.start());
   }
 
-  /** Not for callers: a turn goes on. */
+  /** Called by a turn for each of its events. */
   onEvent(event: TurnEvent, turn: Turn): void {
-    const watched = this.#turns.get(turn.id);
-    if (watched === undefined || this.#closed) return;
-    if (event.type === "text") return watched.speech?.push(event.text);
-    if (event.type !== "emotion") watched.speech?.pause();
-    else if (!turn.unsolicited) this.#emotion = event.tag;
-    const { watch } = watched;
-    const events = watch.heard(event);
-    if (!watch.ended) return this.#publishAll(events);
-    watched.speech?.end();
-    this.#publishAll(events);
-    if (watch.state.state === "idle") return this.#rest(turn.id, watched, true);
-    watched.hold = setTimeout(() => this.#rest(turn.id, watched, true), this.#options.holdMs ?? HOLD_MS);
+    const tracked = this.#turns.get(turn.id);
+    if (tracked === undefined || this.#isClosed) return;
+    const { state } = tracked;
+    if (event.type === "emotion" && !turn.unsolicited) this.#lastEmotion = event.tag;
+    this.#publishAll(state.apply(event));
+    if (!state.hasEnded) return;
+    if (state.state.state === "idle") this.#retireLast(turn.id, tracked);
+    else tracked.holdTimer = setTimeout(() => this.#retireLast(turn.id, tracked), this.#holdMs);
   }
 
   /**
-   * Tells something that no turn is about.
+   * Publishes a notification.
    *
-   * @param emotions Shown with it.
-   * @param toOne Only one client is told: the one that came last of those who want to hear it.
-   * @returns How many clients were told.
+   * @param emotions Published before the text.
+   * @param toNewest Sends the text only to the client that connected last among those that get notifications.
+   * @returns The number of clients that got the text.
    */
   notify(
-    notification: { readonly text: string; readonly urgency: Urgency },
-    emotions: readonly { readonly tag: string; readonly intensity: number }[] = [],
-    toOne = false,
+    { text, urgency }: { readonly text: string; readonly urgency: Urgency },
+    emotions: readonly Emotion[] = [],
+    toNewest = false,
   ): number {
-    const event = { type: "notification", ...notification } as const;
-    const one = toOne
-      ? [...this.#clients.values()].findLast((client) => client.wants("notification"))
-      : undefined;
-    if (this.#closed || toOne && one === undefined) return 0;
-    if (this.#turns.values().every(({ watch }) => watch.ended)) this.#notice();
+    const newest = this.#clients().findLast((client) => client.wants("notification"));
+    if (this.#isClosed || toNewest && newest === undefined) return 0;
+    const notification = { type: "notification", text, urgency } as const;
+    if (this.#turns.values().every(({ state }) => state.hasEnded)) this.#showNotification();
     for (const { tag, intensity } of emotions) this.#publish({ type: "emotion", tag, intensity });
-    if (one === undefined) {
-      this.#publish(event);
+    if (!toNewest) {
+      this.#publish(notification);
       return this.audienceSize;
     }
-    one.send(event);
+    newest?.send(notification);
     return 1;
   }
 
-  /** Shows for a while that there is something to notice. */
-  #notice(): void {
-    this.#restAll();
-    clearTimeout(this.#noticed);
-    const { state, turn_id } = this.#shown;
-    if (state !== "notification" || turn_id !== undefined) {
-      this.#publish({ type: "agent_state", state: "notification" });
-    }
-    this.#noticed = setTimeout(
-      () => this.#publish({ type: "agent_state", state: "idle" }),
-      this.#options.holdMs ?? HOLD_MS,
+  /** Disconnects all subscribers and admits no more. @returns Resolves once they got everything that was sent. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    clearTimeout(this.#notificationTimer);
+    for (const { holdTimer } of this.#turns.values()) clearTimeout(holdTimer);
+    const subscribers = [...this.#subscribers.values()];
+    for (const subscriber of subscribers) subscriber.close(GOING_AWAY, "the server is shutting down");
+    await Promise.all(subscribers.map(({ ended }) => ended));
+  }
+
+  #clients(): Subscriber[] {
+    return [...this.#subscribers.values()].filter(({ isClient }) => isClient);
+  }
+
+  #updateWantsSpeech(): void {
+    this.#wantsSpeech = this.#subscribers.values().some((subscriber) =>
+      subscriber.wants("say") || subscriber.wants("emotion")
     );
   }
 
-  /** Disconnects everybody, and lets nobody in. @returns Resolves when they were told all that they were sent. */
-  async close(): Promise<void> {
-    this.#closed = true;
-    clearTimeout(this.#noticed);
-    for (const { hold } of this.#turns.values()) clearTimeout(hold);
-    const clients = [...this.#clients.values()];
-    for (const client of clients) client.close(GOING_AWAY, "the server is shutting down");
-    await Promise.all(clients.map((client) => client.ended));
+  #sendStates(subscriber: Subscriber): void {
+    if (!subscriber.wants("agent_state")) return;
+    if (this.#turns.size === 0) subscriber.send(this.#lastState);
+    for (const { state } of this.#turns.values()) subscriber.send(state.state);
   }
 
-  #catchUp(client: Subscriber, withState: boolean, withPermissions: boolean): void {
-    const running = [...this.#turns.values()].map(({ watch }) => watch.state);
-    const states = running.length > 0 ? running : [{ ...this.#shown, type: "agent_state" as const }];
-    if (withState && client.wants("agent_state")) { for (const state of states) client.send(state); }
-    if (withPermissions && client.wants("permission_request")) {
-      for (const request of this.permissions) client.send(request);
-    }
+  #sendPermissions(subscriber: Subscriber): void {
+    if (!subscriber.wants("permission_request")) return;
+    for (const request of this.permissions) subscriber.send(request);
   }
 
-  #countListeners(): void {
-    this.#someoneListens = this.#clients.values().some((client) => client.wants("say"));
+  /** Whether the last state is the `notification` of the whole program, not of a turn. */
+  #showsNotification(): boolean {
+    return this.#lastState.state === "notification" && this.#lastState.turn_id === undefined;
   }
 
-  /** What has ended is not shown any longer. */
-  #restAll(): void {
-    for (const [id, watched] of this.#turns) if (watched.watch.ended) this.#rest(id, watched, false);
+  #showNotification(): void {
+    this.#retireEnded();
+    clearTimeout(this.#notificationTimer);
+    if (!this.#showsNotification()) this.#publish({ type: "agent_state", state: "notification" });
+    this.#notificationTimer = setTimeout(
+      () => this.#publish({ type: "agent_state", state: "idle" }),
+      this.#holdMs,
+    );
   }
 
-  /** The turn is no longer shown. Another that runs is: a client that shows one state shows the last it was told. */
-  #rest(id: TurnId, watched: Watched, isLast: boolean): void {
-    clearTimeout(watched.hold);
+  #retireEnded(): void {
+    for (const [id, tracked] of this.#turns) if (tracked.state.hasEnded) this.#retire(id, tracked);
+  }
+
+  #retire(id: TurnId, { state, holdTimer }: TrackedTurn): void {
+    clearTimeout(holdTimer);
     this.#turns.delete(id);
-    this.#publishAll(watched.watch.rest());
-    const other = [...this.#turns.values()].findLast(({ watch }) => !watch.ended);
-    if (isLast && other && this.#shown.turn_id !== other.watch.about.turn_id) {
-      this.#publish(other.watch.state);
-    }
+    this.#publishAll(state.retire());
+  }
+
+  /** Retires a turn, then repeats the state of another running turn for clients that show only the newest state. */
+  #retireLast(id: TurnId, tracked: TrackedTurn): void {
+    this.#retire(id, tracked);
+    const running = [...this.#turns.values()].findLast(({ state }) => !state.hasEnded)?.state;
+    if (running && this.#lastState.turn_id !== running.ref.turn_id) this.#publish(running.state);
   }
 
   #publishAll(events: readonly VtuberEvent[]): void {
@@ -281,12 +265,15 @@ export class EventHub implements TurnObserver {
   }
 
   #publish(event: VtuberEvent): void {
-    if (this.#closed) return;
-    if (event.type === "agent_state") this.#shown = event;
-    for (const listener of this.#listeners) listener.onEvent(event);
-    let frame: string | undefined;
-    for (const client of this.#clients.values()) {
-      if (client.wants(event.type)) client.deliver(event.type, frame ??= frameOf(event));
+    if (this.#isClosed) return;
+    if (event.type === "agent_state") this.#lastState = event;
+    const message = new Message(event);
+    for (const subscriber of this.#subscribers.values()) {
+      if (subscriber.wants(event.type)) subscriber.deliver(message);
     }
   }
+}
+
+function withoutType<T extends { readonly type: string }>({ type: _, ...rest }: T): Omit<T, "type"> {
+  return rest;
 }

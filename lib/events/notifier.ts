@@ -1,43 +1,35 @@
-/** Says something through the character that nobody asked for: a script's words, or the agent's own. @module */
+/** Makes the character say something outside a chat: a given text, or the agent's answer to a prompt. @module */
 
+import { isSilentReply, type Message, type Role } from "../conversation/message.ts";
 import type { PrivateConversation } from "../conversation/private_conversation.ts";
-import type { Message, Role } from "../conversation/message.ts";
 import type { ConversationRegistry } from "../conversation/registry.ts";
-import { collectTurn } from "../turn/turn.ts";
 import { AppError } from "../core/errors.ts";
 import type { CannedReplies } from "../turn/canned_replies.ts";
-import type { Turn } from "../turn/turn.ts";
-import { isSilentReply } from "../conversation/message.ts";
 import { EmotionScanner, type EmotionWords } from "../turn/emotion.ts";
+import { collectTurn, type Turn } from "../turn/turn.ts";
+import type { Emotion, EventHub } from "./hub.ts";
 import type { Urgency } from "./wire.ts";
-import type { EventHub } from "./hub.ts";
 
-/** Characters of a notification that the agent makes; what is beyond is left out. */
-const MAX_TEXT_CHARS = 8_000;
+/** Characters of a reply that are announced; the rest is cut off. */
+const MAX_REPLY_CHARS = 8_000;
 
-/** An emotion of a text. */
-export interface Emotion {
-  readonly tag: string;
-  readonly intensity: number;
-}
-
-/** What an agent made of a prompt. */
+/** A text for the character to say. */
 export interface Announcement {
-  /** As the agent said it, with its tags. */
+  /** The text with its emotion tags, as a chat reply would have them. */
   readonly reply: string;
-  /** Without them. */
+  /** The text without the tags. */
   readonly text: string;
   readonly emotions: readonly Emotion[];
 }
 
-/** A conversation with the agent, apart from every other. */
+/** The conversation in which the agent is prompted. */
 export interface PromptContext {
   readonly conversation: PrivateConversation;
-  /** What the agent said in it, the last at the end: told where its session does not know. */
+  /** Replies of earlier sessions, oldest first. A session gets those that it has not received. */
   readonly earlierReplies: readonly string[];
 }
 
-/** What a herald is made of. */
+/** Dependencies of the notifier. */
 export interface NotifierOptions {
   readonly hub: Pick<EventHub, "notify">;
   readonly cannedReplies: CannedReplies;
@@ -45,7 +37,7 @@ export interface NotifierOptions {
   readonly conversations: Pick<ConversationRegistry, "startTurn">;
 }
 
-/** Says things. */
+/** Announces texts. */
 export class Notifier {
   readonly #options: NotifierOptions;
 
@@ -53,65 +45,62 @@ export class Notifier {
     this.#options = options;
   }
 
-  /** These words, to be said as they are. */
+  /** Makes an announcement of a text. */
   fromText(reply: string): Announcement {
     return { reply, ...splitEmotions(reply, this.#options.emotions) };
   }
 
-  /** Says it, to everybody. @returns How many clients were told. */
+  /** Sends an announcement to all clients. A client that posts the text back gets it as its reply. @returns Their number. */
   announce({ reply, text, emotions }: Announcement, urgency: Urgency): number {
-    const { hub, cannedReplies: prepared } = this.#options;
+    const { hub, cannedReplies } = this.#options;
     const count = hub.notify({ text, urgency }, emotions);
-    prepared.remember(text, reply, count);
+    cannedReplies.remember(text, reply, count);
     return count;
   }
 
-  /** Sends a prompt as OpenAB does, to one client, which posts it back; it is answered with what was prepared. */
+  /** Sends a prompt to one client, as OpenAB does. The client posts it back and gets the announcement as its reply. */
   sendPrompt(prompt: string, { reply }: Announcement, urgency: Urgency): number {
-    const { hub, cannedReplies: prepared } = this.#options;
+    const { hub, cannedReplies } = this.#options;
     const count = hub.notify({ text: prompt, urgency }, [], true);
-    prepared.remember(prompt, reply, count);
+    cannedReplies.remember(prompt, reply, count);
     return count;
   }
 
   /**
-   * Puts a prompt to the agent.
+   * Prompts the agent.
    *
-   * @param aside The conversation to put it in; without it one of its own.
-   * @returns What it made of it, or nothing if it had nothing to say.
-   * @throws {AppError} the turn's own, if it failed; the signal's reason if it aborts.
+   * @param context The conversation to use; by default a new one.
+   * @returns The announcement of its reply, or nothing if the reply is silent.
+   * @throws {AppError} if the turn fails or is interrupted; the signal's reason if it aborts.
    */
-  async ask(prompt: string, signal: AbortSignal, aside?: PromptContext): Promise<Announcement | undefined> {
-    const { conversations } = this.#options;
-    const said = aside?.earlierReplies.map((reply) => messageOf("assistant", reply)) ?? [];
-    const messages = [...said, messageOf("user", prompt)];
-    const request = { conversation: aside?.conversation, messages, unsolicited: true, record: false };
-    const turn = await conversations.startTurn(request, signal);
-    const reply = await replyOf(turn, signal);
-    const utterance = this.fromText(reply);
-    return isSilentReply(reply) ? undefined : utterance;
+  async ask(prompt: string, signal: AbortSignal, context?: PromptContext): Promise<Announcement | undefined> {
+    const earlier = context?.earlierReplies.map((reply) => textMessage("assistant", reply)) ?? [];
+    const turn = await this.#options.conversations.startTurn({
+      conversation: context?.conversation,
+      messages: [...earlier, textMessage("user", prompt)],
+      unsolicited: true,
+      record: false,
+    }, signal);
+    const reply = await collectReply(turn, signal);
+    return isSilentReply(reply) ? undefined : this.fromText(reply);
   }
 }
 
-function messageOf(role: Role, text: string): Message {
-  return { role, parts: [{ type: "text", text }] };
-}
-
-/** A text without its emotion tags, and those. A text that is nothing but tags stays as it is. */
+/** Separates a reply from its emotion tags. A reply of tags alone stays as it is. */
 export function splitEmotions(reply: string, words: EmotionWords): { text: string; emotions: Emotion[] } {
   let text = "";
-  let isBehindTag = false;
+  let followsTag = false;
   const emotions: Emotion[] = [];
   const scanner = new EmotionScanner(words, {
     isVerbatim: true,
     emotion(tag, intensity) {
       emotions.push({ tag, intensity });
-      isBehindTag = true;
+      followsTag = true;
     },
     speak(piece) {
-      // Of the spaces around a tag one is left.
-      text += isBehindTag && /(^|\s)$/.test(text) ? piece.replace(/^ /, "") : piece;
-      isBehindTag = false;
+      // Keep one of the two spaces around a tag.
+      text += followsTag && /(^|\s)$/.test(text) ? piece.replace(/^ /, "") : piece;
+      followsTag = false;
     },
   });
   scanner.push(reply);
@@ -119,17 +108,20 @@ export function splitEmotions(reply: string, words: EmotionWords): { text: strin
   return { text: text.trim() || reply.trim(), emotions };
 }
 
-/** All that a turn says. */
-function replyOf(turn: Turn, signal: AbortSignal): Promise<string> {
+function textMessage(role: Role, text: string): Message {
+  return { role, parts: [{ type: "text", text }] };
+}
+
+function collectReply(turn: Turn, signal: AbortSignal): Promise<string> {
   return collectTurn(turn, ({ resolve, reject }) => {
     let reply = "";
     return (event) => {
-      if (event.type === "text" && reply.length < MAX_TEXT_CHARS) reply += event.text;
+      if (event.type === "text" && reply.length < MAX_REPLY_CHARS) reply += event.text;
       else if (event.type === "failure") reject(event.failure.afterPrompt());
       else if (event.type === "end" && event.reason === "cancelled") {
         reject(new AppError("turn_cancelled", "The turn was interrupted."));
       } else if (event.type === "end") {
-        resolve(reply.slice(0, MAX_TEXT_CHARS).toWellFormed().trim());
+        resolve(reply.slice(0, MAX_REPLY_CHARS).toWellFormed().trim());
       }
     };
   }, signal);

@@ -1,34 +1,39 @@
-/** One watcher: what it wants to hear, and what waits for it while it reads slowly. @module */
+/** A subscriber: which events it gets, and the messages that wait while it reads slowly. @module */
 
-import { type CommandReply, EVENT_NAMES, type EventName, frameOf, type VtuberEvent } from "./wire.ts";
+import { type CommandReply, EVENT_NAMES, type EventName, Message, type VtuberEvent } from "./wire.ts";
 
-/** How frames reach a watcher. */
+/** Carries messages to a subscriber: a WebSocket, an event stream, or a function inside the program. */
 export interface Transport {
-  send(frame: string): void;
-  /** Bytes that were sent and that the other end has not taken. */
+  send(message: Message): void;
+  /** Bytes that were sent and not yet received. */
   readonly backlog: number;
-  /** Ends the connection, with a WebSocket's close code. */
+  /** Closes the connection with a WebSocket close code. */
   close(code: number, reason: string): void;
-  /** Resolves when the connection has ended and what was sent before has gone out, where that can be known. */
+  /** Resolves once the connection has closed and sent everything, where the transport can tell. */
   readonly ended?: Promise<void>;
+  /**
+   * The subscriber is a part of the program. It is not counted as a client, because it neither says notifications nor
+   * posts them back, and it answers permission requests only while `canAnswer` is true.
+   */
+  readonly internal?: { readonly canAnswer: boolean };
 }
 
-/** Bytes in the transport beyond which frames wait here, where old ones can be left out. */
+/** Bytes in the transport above which messages wait here, where old ones can be dropped. */
 const HIGH_WATER_BYTES = 64 * 1024;
-/** Frames that wait, and characters of all of them; clients that wait for the same frame share it. */
+/** Messages that can wait, and characters of their frames. */
 const MAX_WAITING = 4_096;
 const MAX_WAITING_CHARS = 4 * 1024 * 1024;
-/** How soon a watcher for whom frames wait is looked at, and how often one that stays slow, in milliseconds. */
-const FIRST_LOOK_MS = 1;
-const LOOK_MS = 100;
-/** How long a watcher may be slow before it is disconnected, in milliseconds. */
-const MAX_SLOW_MS = 30_000;
-/** Close code: "try again later". */
+/** Delay of the first attempt to send waiting messages, and the longest delay between attempts that send none. */
+const FIRST_FLUSH_MS = 1;
+const MAX_FLUSH_MS = 100;
+/** Longest time without progress before a slow subscriber is disconnected. */
+const MAX_STALL_MS = 30_000;
+/** WebSocket close code `Try Again Later` (IANA registry). */
 const TRY_AGAIN_LATER = 1013;
 
-/** What is told to those who say nothing: everything but what streams. */
-const BY_DEFAULT: readonly EventName[] = EVENT_NAMES.filter((name) => name !== "say");
-/** A newer one takes the place of an older one, or the loss is bearable. */
+/** Default events: all but the streaming `say`. */
+const DEFAULT_EVENTS: readonly EventName[] = EVENT_NAMES.filter((name) => name !== "say");
+/** Messages that may be dropped: a newer one replaces them, or the loss is harmless. */
 const DROPPABLE: ReadonlySet<string> = new Set([
   "agent_state",
   "emotion",
@@ -38,130 +43,144 @@ const DROPPABLE: ReadonlySet<string> = new Set([
   "pong",
 ]);
 
-/** A watcher. */
-export class Subscriber {
+/** One subscriber of the hub. */
+export class Subscriber implements Disposable {
   readonly id: string = crypto.randomUUID();
-  /** What it calls itself; its id until it does. */
+  /** The name that the client gave itself; its id until then. */
   name: string = this.id;
   readonly #transport: Transport;
-  readonly #closed: (client: Subscriber) => void;
-  #events: ReadonlySet<string> = new Set(BY_DEFAULT);
-  #subscribed = false;
-  #waiting: { readonly type: string; readonly frame: string }[] = [];
+  readonly #onDetach: (subscriber: Subscriber) => void;
+  #events: ReadonlySet<string> = new Set(DEFAULT_EVENTS);
+  #hasChosen = false;
+  #waiting: Message[] = [];
   #waitingChars = 0;
-  #looking: ReturnType<typeof setTimeout> | undefined;
-  #lookMs = 0;
-  #slowSince = 0;
+  #flushTimer: ReturnType<typeof setTimeout> | undefined;
+  #flushDelayMs = FIRST_FLUSH_MS;
+  #stalledSince = 0;
   #dropped = 0;
-  #open = true;
+  #isAttached = true;
 
-  /** @param closed Called once, when it is disconnected or has gone. */
-  constructor(transport: Transport, closed: (client: Subscriber) => void) {
+  /** @param onDetach Called once, when the subscriber is closed or has disconnected. */
+  constructor(transport: Transport, onDetach: (subscriber: Subscriber) => void) {
     this.#transport = transport;
-    this.#closed = closed;
+    this.#onDetach = onDetach;
   }
 
-  /** Frames that were left out since it connected. */
+  /** Messages dropped since the connection opened. */
   get dropped(): number {
     return this.#dropped;
   }
 
-  /** Resolves when its connection has ended, where that can be known. */
+  /** Resolves when the connection has ended, where the transport can tell. */
   get ended(): Promise<void> {
     return this.#transport.ended ?? Promise.resolve();
   }
 
-  /** Whether it asked for permission requests by name: then it counts as somebody who can answer. */
+  /** Whether the subscriber is a client of the server. See {@linkcode Transport.internal}. */
+  get isClient(): boolean {
+    return this.#transport.internal === undefined;
+  }
+
+  /** Whether the subscriber answers permission requests: it has chosen them, and is able to. */
   get answersPermissions(): boolean {
-    return this.#subscribed && this.#events.has("permission_request");
+    return this.#hasChosen && this.#events.has("permission_request") &&
+      (this.#transport.internal?.canAnswer ?? true);
   }
 
   wants(type: EventName): boolean {
     return this.#events.has(type);
   }
 
-  /** Hears these events from now on, and no others; `*` stands for all but `say`. Names that are not known are left out. */
+  /**
+   * Replaces the events to deliver. `*` stands for all but `say`; unknown names are ignored.
+   *
+   * @returns The events that are now delivered.
+   */
   subscribe(names: readonly string[]): EventName[] {
-    const wanted = new Set(names.includes("*") ? [...BY_DEFAULT, ...names] : names);
+    const wanted = new Set(names.includes("*") ? [...DEFAULT_EVENTS, ...names] : names);
     const events = EVENT_NAMES.filter((name) => wanted.has(name));
     this.#events = new Set(events);
-    this.#subscribed = true;
+    this.#hasChosen = true;
     return events;
   }
 
-  /** Tells it something that it alone is to hear. */
-  send(message: CommandReply | VtuberEvent): void {
-    this.deliver(message.type, frameOf(message));
+  /** Sends an event or reply to this subscriber alone. */
+  send(event: CommandReply | VtuberEvent): void {
+    this.deliver(new Message(event));
   }
 
-  /** Hands on a frame, now or when it has read what came before. */
-  deliver(type: string, frame: string): void {
-    if (!this.#open) return;
+  /** Sends a message, or queues it behind the messages that wait. */
+  deliver(message: Message): void {
+    if (!this.#isAttached) return;
     if (this.#waiting.length === 0 && this.#transport.backlog < HIGH_WATER_BYTES) {
-      this.#transport.send(frame);
+      this.#transport.send(message);
       return;
     }
-    this.#waiting.push({ type, frame });
-    this.#waitingChars += frame.length;
+    this.#waiting.push(message);
+    this.#waitingChars += message.frame.length;
     while (this.#waiting.length > MAX_WAITING || this.#waitingChars > MAX_WAITING_CHARS) {
-      if (!this.#dropOldest()) return this.#giveUp();
+      if (!this.#dropOldest()) return this.#closeAsSlow();
     }
-    if (this.#looking !== undefined) return;
-    this.#slowSince = performance.now();
-    this.#lookIn(FIRST_LOOK_MS);
+    if (this.#flushTimer !== undefined) return;
+    this.#stalledSince = performance.now();
+    this.#scheduleFlush(FIRST_FLUSH_MS);
   }
 
-  /** Disconnects it. */
+  /** Disconnects the subscriber. */
   close(code: number, reason: string): void {
-    if (!this.#open) return;
+    if (!this.#isAttached) return;
     this.detach();
     this.#transport.close(code, reason);
   }
 
-  /** It has disconnected. May be said more than once. */
+  /** Marks the subscriber as disconnected. May be called more than once. */
   detach(): void {
-    if (!this.#open) return;
-    this.#open = false;
+    if (!this.#isAttached) return;
+    this.#isAttached = false;
     this.#waiting = [];
-    clearTimeout(this.#looking);
-    this.#closed(this);
+    clearTimeout(this.#flushTimer);
+    this.#onDetach(this);
   }
 
-  #look(): void {
+  [Symbol.dispose](): void {
+    this.detach();
+  }
+
+  #flush(): void {
     let sent = 0;
     while (sent < this.#waiting.length && this.#transport.backlog < HIGH_WATER_BYTES) {
-      const { frame } = this.#waiting[sent++]!;
-      this.#waitingChars -= frame.length;
-      this.#transport.send(frame);
+      const message = this.#waiting[sent++]!;
+      this.#waitingChars -= message.frame.length;
+      this.#transport.send(message);
     }
     this.#waiting.splice(0, sent);
     if (this.#waiting.length === 0) {
-      this.#looking = undefined;
+      this.#flushTimer = undefined;
     } else if (sent > 0) {
-      this.#slowSince = performance.now();
-      this.#lookIn(FIRST_LOOK_MS);
-    } else if (performance.now() - this.#slowSince > MAX_SLOW_MS) {
-      this.#giveUp();
+      this.#stalledSince = performance.now();
+      this.#scheduleFlush(FIRST_FLUSH_MS);
+    } else if (performance.now() - this.#stalledSince > MAX_STALL_MS) {
+      this.#closeAsSlow();
     } else {
-      this.#lookIn(Math.min(LOOK_MS, 2 * this.#lookMs));
+      this.#scheduleFlush(Math.min(MAX_FLUSH_MS, 2 * this.#flushDelayMs));
     }
   }
 
-  #lookIn(ms: number): void {
-    this.#lookMs = ms;
-    this.#looking = setTimeout(() => this.#look(), ms);
+  #scheduleFlush(ms: number): void {
+    this.#flushDelayMs = ms;
+    this.#flushTimer = setTimeout(() => this.#flush(), ms);
   }
 
   #dropOldest(): boolean {
-    const index = this.#waiting.findIndex(({ type }) => DROPPABLE.has(type));
+    const index = this.#waiting.findIndex(({ event }) => DROPPABLE.has(event.type));
     if (index < 0) return false;
     const [dropped] = this.#waiting.splice(index, 1);
-    this.#waitingChars -= dropped?.frame.length ?? 0;
+    this.#waitingChars -= dropped!.frame.length;
     this.#dropped++;
     return true;
   }
 
-  #giveUp(): void {
-    this.close(TRY_AGAIN_LATER, "too slow: connect again");
+  #closeAsSlow(): void {
+    this.close(TRY_AGAIN_LATER, "reads too slowly: connect again");
   }
 }

@@ -1,116 +1,135 @@
-/** One turn as watchers see it. Pure: turn events in, events for watchers out; no clock, no input. @module */
+/** The state of one turn, as subscribers see it. Pure: turn events in, wire events out; no clock, no I/O. @module */
 
-import { isOpen, type PlanEntry, type ToolCall, type ToolCallId, type TurnEvent } from "../turn/event.ts";
-import type { PermissionRequest } from "../turn/permission.ts";
+import { BoundedMap } from "../core/bounded_map.ts";
+import {
+  isOpen,
+  type PermissionRequest,
+  type PlanEntry,
+  type ToolCall,
+  type ToolCallId,
+  type TurnEvent,
+} from "../turn/event.ts";
 import type {
   AgentStateEvent,
   AgentStateName,
   PermissionRequestEvent,
   StateDetail,
+  ToolStatusEvent,
   TurnRef,
   VtuberEvent,
 } from "./wire.ts";
 
-/** Characters of a tool's name; titles are whole command lines with some agents. */
+/** Characters of a tool's name; some agents use the whole command line as the title. */
 const MAX_NAME_CHARS = 200;
-/** Lines of a plan that are told, and characters of each. */
+/** Entries of a plan that are sent, and characters of each. */
 const MAX_PLAN_ENTRIES = 100;
 const MAX_ENTRY_CHARS = 500;
-/** Characters of what a permission request shows, and its answers. */
+/** Characters of a permission request's detail, and the number of its options. */
 const MAX_DETAIL_CHARS = 8_000;
 const MAX_OPTIONS = 20;
-/** Tools of one turn that are kept in mind, open ones and ended ones; of the latter the oldest is forgotten. */
+/** Open tools of one turn that are followed, and ended tools that are remembered. */
 const MAX_TOOLS = 1_000;
 
-/** OpenAB's classes of tools, by what ACP says of them. */
+/** The tool kinds of OpenAB's class `coding`. */
 const CODING: ReadonlySet<string> = new Set(["edit", "delete", "move", "execute"]);
+const TOOL_STATUS = {
+  pending: "pending",
+  in_progress: "running",
+  completed: "done",
+  failed: "failed",
+} as const;
+const NO_EVENTS: readonly VtuberEvent[] = [];
 
-/** Follows one turn. */
+interface State {
+  readonly state: AgentStateName;
+  readonly detail?: StateDetail;
+}
+
+/** Follows one turn. An unsolicited turn shows its states and tools, but neither its words nor how it ended. */
 export class TurnState {
-  readonly about: TurnRef;
-  /** Nobody asked for this turn: its end is not celebrated, and nothing that it says is shown. */
-  readonly #unasked: boolean;
-  /** The open ones, in the order in which they were opened. */
+  readonly ref: TurnRef;
+  readonly #unsolicited: boolean;
+  /** Open tools, oldest first. */
   readonly #tools = new Map<ToolCallId, ToolCall>();
-  /** Those that have ended: what comes of them later is nobody's business. */
-  readonly #done = new Set<ToolCallId>();
+  /** Tools that have ended; later updates of them are ignored. */
+  readonly #endedTools = new BoundedMap<ToolCallId, true>(MAX_TOOLS);
   readonly #permissions = new Map<string, PermissionRequestEvent>();
   #plan: readonly PlanEntry[] | undefined;
-  #leaving: { readonly state: AgentStateName; readonly detail?: StateDetail } | undefined;
-  #ended: AgentStateName | undefined;
+  /** The state to keep once the end of the turn withdraws its permission requests. */
+  #frozen: State | undefined;
+  #final: AgentStateName | undefined;
   #shown: { readonly state: AgentStateName; readonly subagents: number } | undefined;
 
-  constructor(about: TurnRef, unasked = false) {
-    this.about = about;
-    this.#unasked = unasked;
+  constructor(ref: TurnRef, unsolicited = false) {
+    this.ref = ref;
+    this.#unsolicited = unsolicited;
   }
 
-  /** What the agent does now. */
+  /** The current state. */
   get state(): AgentStateEvent {
-    const { state, detail } = this.#present();
-    return { type: "agent_state", ...this.about, state, ...(detail ? { detail } : {}) };
+    return { type: "agent_state", ...this.ref, ...this.#current() };
   }
 
-  /** Whether the turn is over. */
-  get ended(): boolean {
-    return this.#ended !== undefined;
+  /** Whether the turn has ended. */
+  get hasEnded(): boolean {
+    return this.#final !== undefined;
   }
 
-  /** The tools that are open. */
-  get tools(): readonly VtuberEvent[] {
+  /** The open tools. */
+  get tools(): readonly ToolStatusEvent[] {
     return [...this.#tools.values()].map((tool) => this.#toolStatus(tool));
   }
 
-  /** The plan, if there is one. */
+  /** The newest plan, if there is one. */
   get plan(): readonly PlanEntry[] | undefined {
     return this.#plan;
   }
 
-  /** The requests that wait for an answer. */
+  /** The open permission requests. */
   get permissions(): readonly PermissionRequestEvent[] {
     return [...this.#permissions.values()];
   }
 
-  /** The agent has the prompt. */
-  begun(): VtuberEvent[] {
+  /** Starts the turn: the agent has taken the prompt. */
+  start(): readonly VtuberEvent[] {
     return this.#withState([]);
   }
 
-  /** What watchers are told of this; text is not their business here. */
-  heard(event: TurnEvent): VtuberEvent[] {
+  /** Applies an event of the turn. */
+  apply(event: TurnEvent): readonly VtuberEvent[] {
     switch (event.type) {
       case "text":
       case "thought":
       case "usage":
-        return [];
+        return NO_EVENTS;
+      case "speech":
+        return this.#unsolicited ? NO_EVENTS : [{ type: "say", ...this.ref, text: event.text }];
       case "emotion": {
         const { tag, intensity } = event;
-        return this.#unasked ? [] : [{ type: "emotion", ...this.about, tag, intensity }];
+        return this.#unsolicited ? NO_EVENTS : [{ type: "emotion", ...this.ref, tag, intensity }];
       }
       case "tool":
-        // A tool that is closed since the turn ends is no sign that the agent thinks again.
-        return event.closing ? this.#tool(event.tool) : this.#withState(this.#tool(event.tool));
+        // A tool that only closes because the turn ends does not mean that the agent is thinking again.
+        return event.closing ? this.#updateTool(event.tool) : this.#withState(this.#updateTool(event.tool));
       case "plan":
         this.#plan = event.entries.slice(0, MAX_PLAN_ENTRIES).map((entry) => ({
           ...entry,
-          content: cut(entry.content, MAX_ENTRY_CHARS),
+          content: truncate(entry.content, MAX_ENTRY_CHARS),
         }));
-        return [{ type: "plan", ...this.about, entries: this.#plan }];
+        return [{ type: "plan", ...this.ref, entries: this.#plan }];
       case "permission": {
-        const request = this.#request(event.request);
-        this.#permissions.set(event.request.id, request);
+        const request = this.#permissionRequest(event.request);
+        this.#permissions.set(request.request_id, request);
         return this.#withState([request]);
       }
       case "permission_resolved": {
         const { id, outcome, option, by } = event.resolution;
-        // The turn is about to end: until it does, it is told as it was.
-        if (by === "turn") this.#leaving ??= this.#present();
+        if (by === "turn") this.#frozen ??= this.#current();
         this.#permissions.delete(id);
         const chosen = option ? { option_id: option.id } : {};
-        const resolved: VtuberEvent[] = [
-          { type: "permission_resolved", ...this.about, request_id: id, outcome, ...chosen, by },
-        ];
-        return this.#withState(resolved);
+        return this.#withState([
+          { type: "permission_resolved", ...this.ref, request_id: id, outcome, ...chosen, by },
+        ]);
       }
       case "end":
         return this.#end(event.reason === "cancelled" ? "idle" : "attention", event.reason === "end_turn");
@@ -121,112 +140,96 @@ export class TurnState {
     }
   }
 
-  /** The end of the last state: every turn ends in `idle`. Nothing if it has come to that already. */
-  rest(): VtuberEvent[] {
-    this.#ended = "idle";
+  /** Returns to `idle`, the last state of every turn. */
+  retire(): readonly VtuberEvent[] {
+    this.#final = "idle";
     return this.#withState([]);
   }
 
-  #end(state: AgentStateName, completed: boolean): VtuberEvent[] {
+  #end(state: AgentStateName, completed: boolean): readonly VtuberEvent[] {
     const status = completed ? "completed" : "failed";
-    const left = [...this.#tools.values()].flatMap((tool) => this.#tool({ ...tool, status }));
-    this.#ended = this.#unasked ? "idle" : state;
-    return this.#withState(left);
+    const closed = [...this.#tools.values()].flatMap((tool) => this.#updateTool({ ...tool, status }));
+    this.#final = this.#unsolicited ? "idle" : state;
+    return this.#withState(closed);
   }
 
-  /** At most a start and an end of each. */
-  #tool(tool: ToolCall): VtuberEvent[] {
-    if (this.#done.has(tool.id)) return [];
-    const known = this.#tools.has(tool.id);
+  /** Reports one start and one end of each tool. */
+  #updateTool(tool: ToolCall): ToolStatusEvent[] {
+    if (this.#endedTools.has(tool.id)) return [];
+    const isKnown = this.#tools.has(tool.id);
     if (!isOpen(tool)) {
       this.#tools.delete(tool.id);
-      this.#done.add(tool.id);
-      for (const oldest of this.#done) {
-        if (this.#done.size <= MAX_TOOLS) break;
-        this.#done.delete(oldest);
-      }
+      this.#endedTools.set(tool.id, true);
       return [this.#toolStatus(tool)];
     }
-    if (!known && this.#tools.size >= MAX_TOOLS) return [];
+    if (!isKnown && this.#tools.size >= MAX_TOOLS) return [];
     this.#tools.set(tool.id, tool);
-    return known ? [] : [this.#toolStatus(tool)];
+    return isKnown ? [] : [this.#toolStatus(tool)];
   }
 
-  #toolStatus(tool: ToolCall): VtuberEvent {
+  #toolStatus(tool: ToolCall): ToolStatusEvent {
     return {
       type: "tool_status",
-      ...this.about,
+      ...this.ref,
       tool_call_id: tool.id,
-      tool_name: nameOf(tool),
+      tool_name: truncate(tool.title, MAX_NAME_CHARS),
       kind: tool.kind,
       status: TOOL_STATUS[tool.status],
     };
   }
 
-  #request({ id, tool, detail: told, options, expiresAt }: PermissionRequest): PermissionRequestEvent {
-    // With some agents the title is the command, and the whole of it is what a person has to see.
-    const isCut = tool.title.length > MAX_NAME_CHARS && !told.includes(tool.title);
-    const detail = cut(isCut ? `${tool.title}\n${told}`.trim() : told, MAX_DETAIL_CHARS);
+  #permissionRequest({ id, tool, detail, options, expiresAt }: PermissionRequest): PermissionRequestEvent {
+    // If the title is the command itself, a person has to see all of it.
+    const isTitleCut = tool.title.length > MAX_NAME_CHARS && !detail.includes(tool.title);
+    const shown = truncate(isTitleCut ? `${tool.title}\n${detail}`.trim() : detail, MAX_DETAIL_CHARS);
     return {
       type: "permission_request",
-      ...this.about,
+      ...this.ref,
       request_id: id,
       tool: {
         tool_call_id: tool.id,
-        tool_name: nameOf(tool),
+        tool_name: truncate(tool.title, MAX_NAME_CHARS),
         kind: tool.kind,
-        ...(detail === "" ? {} : { detail }),
+        ...(shown === "" ? {} : { detail: shown }),
       },
       options: options.slice(0, MAX_OPTIONS).map(({ id, name, kind }) => ({
         option_id: id,
-        name: cut(name, MAX_NAME_CHARS),
+        name: truncate(name, MAX_NAME_CHARS),
         kind,
       })),
       expires_at: Math.floor(expiresAt / 1000),
     };
   }
 
-  /** These events, and the state if it is another one than was told last. */
-  #withState(events: VtuberEvent[]): VtuberEvent[] {
-    const { state, detail } = this.#present();
+  /** Adds the state to the events if it differs from the last one, or has another number of sub-agents. */
+  #withState(events: readonly VtuberEvent[]): readonly VtuberEvent[] {
+    const { state, detail } = this.#current();
     const subagents = detail?.subagent_count ?? 0;
     if (this.#shown?.state === state && this.#shown.subagents === subagents) return events;
     this.#shown = { state, subagents };
     return [...events, this.state];
   }
 
-  #present(): { state: AgentStateName; detail?: StateDetail } {
-    if (this.#ended !== undefined) return { state: this.#ended };
-    if (this.#leaving !== undefined) return this.#leaving;
-    const asking = [...this.#permissions.values()].at(-1);
-    if (asking) return { state: "notification", detail: { tool_name: asking.tool.tool_name } };
+  #current(): State {
+    if (this.#final !== undefined) return { state: this.#final };
+    if (this.#frozen !== undefined) return this.#frozen;
+    const request = [...this.#permissions.values()].at(-1);
+    if (request) return { state: "notification", detail: { tool_name: request.tool.tool_name } };
     const tools = [...this.#tools.values()];
     const newest = tools.at(-1);
     if (newest === undefined) return { state: "thinking" };
+    const detail = { tool_class: toolClass(newest), tool_name: truncate(newest.title, MAX_NAME_CHARS) };
     const subagents = tools.filter((tool) => tool.isSubagent).length;
-    const detail = { tool_class: classOf(newest), tool_name: nameOf(newest) };
-    return subagents === 0
-      ? { state: "working", detail }
-      : { state: "juggling", detail: { ...detail, subagent_count: subagents } };
+    if (subagents === 0) return { state: "working", detail };
+    return { state: "juggling", detail: { ...detail, subagent_count: subagents } };
   }
 }
 
-const TOOL_STATUS = {
-  pending: "pending",
-  in_progress: "running",
-  completed: "done",
-  failed: "failed",
-} as const;
-
-function classOf({ kind }: ToolCall): "tool" | "coding" | "web" {
+function toolClass({ kind }: ToolCall): "tool" | "coding" | "web" {
   if (CODING.has(kind)) return "coding";
   return kind === "fetch" ? "web" : "tool";
 }
 
-function nameOf({ title }: ToolCall): string {
-  return cut(title, MAX_NAME_CHARS);
-}
-
-function cut(text: string, maxChars: number): string {
+function truncate(text: string, maxChars: number): string {
   return text.length > maxChars ? text.slice(0, maxChars).toWellFormed() + "..." : text;
 }

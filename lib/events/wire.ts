@@ -1,16 +1,11 @@
-/** What watchers send: commands of a socket, and bodies of requests. Checked where they come in. @module */
+/** The wire vocabulary of `/v1/vtuber`: the events that subscribers get, and the commands and bodies that they send. @module */
 
-import { AppError, type ErrorCode } from "../core/errors.ts";
-import type { PlanEntry, ToolKind } from "../turn/event.ts";
-import {
-  type Decision,
-  DECISIONS,
-  type PermissionAnswer,
-  type PermissionOutcome,
-} from "../turn/permission.ts";
 import { z } from "zod";
+import { AppError, type ErrorCode } from "../core/errors.ts";
+import type { PermissionOutcome, PlanEntry, ToolKind } from "../turn/event.ts";
+import { DECISIONS, type PermissionAnswer } from "../turn/permission.ts";
 
-/** What a character can be seen doing. */
+/** The states of the agent that a character can show. */
 export const AGENT_STATES = [
   "idle",
   "thinking",
@@ -23,7 +18,7 @@ export const AGENT_STATES = [
 /** One of {@linkcode AGENT_STATES}. */
 export type AgentStateName = (typeof AGENT_STATES)[number];
 
-/** The events that a watcher can subscribe to. */
+/** The events that a subscriber can choose. */
 export const EVENT_NAMES = [
   "agent_state",
   "emotion",
@@ -37,33 +32,42 @@ export const EVENT_NAMES = [
 /** One of {@linkcode EVENT_NAMES}. */
 export type EventName = (typeof EVENT_NAMES)[number];
 
-/** How pressing a notification is. */
+/** How urgent a notification is. */
 export const URGENCIES = ["low", "normal", "high"] as const;
 /** One of {@linkcode URGENCIES}. */
 export type Urgency = (typeof URGENCIES)[number];
 
-/** The turn that an event is about. */
+/** The turn that an event belongs to. */
 export interface TurnRef {
-  /** The conversation, as `x-session-id` of its chat responses names it. */
+  /** The name of the conversation, the same as the `x-session-id` header of its chat responses. */
   readonly session_id: string;
   readonly turn_id: string;
 }
 
-/** More about a state. */
+/** The tool behind a state. `tool_class` uses OpenAB's classes. */
 export interface StateDetail {
   readonly tool_class?: "tool" | "coding" | "web";
   readonly tool_name?: string;
   readonly subagent_count?: number;
 }
 
-/** What the agent does now. */
+/** The state of a turn; without a turn, the state of the whole program. */
 export interface AgentStateEvent extends Partial<TurnRef> {
   readonly type: "agent_state";
   readonly state: AgentStateName;
   readonly detail?: StateDetail;
 }
 
-/** The agent asks for leave. `expires_at` is in unix seconds. */
+/** The start or the end of a tool call. */
+export interface ToolStatusEvent extends TurnRef {
+  readonly type: "tool_status";
+  readonly tool_call_id: string;
+  readonly tool_name: string;
+  readonly kind: ToolKind;
+  readonly status: "pending" | "running" | "done" | "failed";
+}
+
+/** A question of the agent that a person can answer. `expires_at` is in unix seconds. */
 export interface PermissionRequestEvent extends TurnRef {
   readonly type: "permission_request";
   readonly request_id: string;
@@ -71,27 +75,21 @@ export interface PermissionRequestEvent extends TurnRef {
     readonly tool_call_id: string;
     readonly tool_name: string;
     readonly kind: ToolKind;
-    /** What it would do: the command, the change. Left out if the agent does not show it. */
+    /** The command or the change, if the agent shows it. */
     readonly detail?: string;
   };
   readonly options: readonly { readonly option_id: string; readonly name: string; readonly kind: string }[];
   readonly expires_at: number;
 }
 
-/** An event for those who subscribed to it; `ts` is added as it goes out. */
+/** An event that subscribers can choose. */
 export type VtuberEvent =
   | AgentStateEvent
-  | PermissionRequestEvent
   | (Partial<TurnRef> & { readonly type: "emotion"; readonly tag: string; readonly intensity: number })
-  | (TurnRef & {
-    readonly type: "tool_status";
-    readonly tool_call_id: string;
-    readonly tool_name: string;
-    readonly kind: ToolKind;
-    readonly status: "pending" | "running" | "done" | "failed";
-  })
+  | ToolStatusEvent
   | (TurnRef & { readonly type: "plan"; readonly entries: readonly PlanEntry[] })
   | { readonly type: "notification"; readonly text: string; readonly urgency: Urgency }
+  | PermissionRequestEvent
   | (TurnRef & {
     readonly type: "permission_resolved";
     readonly request_id: string;
@@ -101,7 +99,7 @@ export type VtuberEvent =
   })
   | (TurnRef & { readonly type: "say"; readonly text: string });
 
-/** What one client is told in answer to what it sent. */
+/** The reply to a command; only its sender gets it. */
 export type CommandReply =
   | { readonly type: "subscribed"; readonly events: readonly EventName[] }
   | { readonly type: "pong" }
@@ -109,60 +107,76 @@ export type CommandReply =
   | { readonly type: "interrupted"; readonly turns: number }
   | { readonly type: "error"; readonly code: ErrorCode; readonly message: string };
 
-/** The text that goes over the wire: `type` and `ts` (unix seconds) first. */
-export function frameOf(event: VtuberEvent | CommandReply, nowMs: number = Date.now()): string {
-  const head = { type: event.type, ts: Math.floor(nowMs / 1000) };
-  return JSON.stringify(Object.assign(head, event));
+/** Encodes a frame as one line of JSON: `type` and `ts` (unix seconds) first. */
+export function encodeFrame(event: VtuberEvent | CommandReply, nowMs: number = Date.now()): string {
+  return JSON.stringify(Object.assign({ type: event.type, ts: Math.floor(nowMs / 1000) }, event));
 }
 
-/** Characters of one command; the longest that means anything is far shorter. */
+/** An event or reply that is being delivered. All its recipients share one encoded frame. */
+export class Message {
+  #frame: string | undefined;
+
+  constructor(readonly event: VtuberEvent | CommandReply) {}
+
+  /** The encoded frame, made on first use. */
+  get frame(): string {
+    return this.#frame ??= encodeFrame(this.event);
+  }
+}
+
+/** Characters of one command. */
 const MAX_COMMAND_CHARS = 16 * 1024;
+/** Names in one subscription. */
+const MAX_SUBSCRIPTION_NAMES = 100;
 /** Characters of a notification. */
 const MAX_NOTIFICATION_CHARS = 4_000;
-/** Characters of a name that a client gives itself. */
-const MAX_NAME_CHARS = 100;
+/** Characters of the name that a client gives itself. */
+const MAX_CLIENT_NAME_CHARS = 100;
+/** Values of `by` that say that no client answered a permission request. */
+const RESERVED_NAMES: ReadonlySet<string> = new Set(["timeout", "turn", "agent"]);
 
-/** What a notification is made of: its text as it is, or what the agent makes of it. */
+/** The modes of a notification: say the text as it is, or let the agent put it in its own words. */
 export const NOTIFICATION_MODES = ["text", "agent"] as const;
 /** One of {@linkcode NOTIFICATION_MODES}. */
 export type NotificationMode = (typeof NOTIFICATION_MODES)[number];
 
-/** A command of a client. */
-export type Command =
-  | { readonly type: "hello"; readonly client: string | undefined }
-  | { readonly type: "subscribe"; readonly events: readonly string[] }
-  | { readonly type: "ping" }
-  | { readonly type: "permission_response"; readonly requestId: string; readonly answer: PermissionAnswer }
-  | { readonly type: "interrupt"; readonly sessionId: string | undefined };
+const clientName = z.string().trim().max(MAX_CLIENT_NAME_CHARS).nullable().default(null)
+  .transform((name) => name && !RESERVED_NAMES.has(name) ? name : undefined);
 
-/** What a permission was resolved by when it was no client: nobody may call itself that. */
-const RESERVED_NAMES: ReadonlySet<string> = new Set(["timeout", "turn", "agent"]);
-
-const name = z.string().trim().max(MAX_NAME_CHARS)
-  .transform((name) => name === "" || RESERVED_NAMES.has(name) ? undefined : name);
-/** `deny` is what most people write. */
-const decision = z.preprocess(
-  (value) => value === "deny" ? "reject" : value,
-  z.enum(DECISIONS, `must be one of ${DECISIONS.join(", ")}`),
-);
-const answer = {
+const answerFields = {
   option_id: z.string().min(1).optional(),
-  decision: decision.optional(),
+  // OpenAI-style clients write "deny" for "reject".
+  decision: z.preprocess(
+    (value) => value === "deny" ? "reject" : value,
+    z.enum(DECISIONS, `must be one of ${DECISIONS.join(", ")}`),
+  ).optional(),
 };
-const command = z.discriminatedUnion("type", [
-  z.looseObject({ type: z.literal("hello"), client: name.nullish() }),
-  z.looseObject({ type: z.literal("subscribe"), events: z.array(z.string()).max(100) }),
-  z.looseObject({ type: z.literal("ping") }),
-  z.looseObject({ type: z.literal("permission_response"), request_id: z.string().min(1), ...answer }),
-  z.looseObject({ type: z.literal("interrupt"), session_id: z.string().min(1).nullish() }),
-], {
-  error: (issue) =>
-    issue.code === "invalid_union"
-      ? "must be hello, subscribe, ping, permission_response or interrupt"
-      : undefined,
-});
+type AnswerFields = { readonly [Key in keyof typeof answerFields]?: z.infer<(typeof answerFields)[Key]> };
+const hasOneAnswer = ({ option_id, decision }: AnswerFields) =>
+  (option_id === undefined) !== (decision === undefined);
+const ONE_ANSWER = { path: ["option_id"], error: 'give either "option_id" or "decision", and not both' };
 
-/** Reads a command. @throws {AppError} `invalid_json`, `invalid_value` that names the field, `body_too_large`. */
+function toAnswer({ option_id, decision }: AnswerFields): PermissionAnswer {
+  return option_id === undefined ? { decision: decision! } : { optionId: option_id };
+}
+
+const command = z.discriminatedUnion("type", [
+  z.object({ type: z.literal("hello"), client: clientName }),
+  z.object({ type: z.literal("subscribe"), events: z.array(z.string()).max(MAX_SUBSCRIPTION_NAMES) }),
+  z.object({ type: z.literal("ping") }),
+  z.object({ type: z.literal("permission_response"), request_id: z.string().min(1), ...answerFields })
+    .refine(hasOneAnswer, ONE_ANSWER)
+    .transform((body) => ({ type: body.type, requestId: body.request_id, answer: toAnswer(body) })),
+  z.object({ type: z.literal("interrupt"), session_id: z.string().min(1).nullish() })
+    .transform(({ type, session_id }) => ({ type, sessionId: session_id ?? undefined })),
+], {
+  error: ({ code }) =>
+    code === "invalid_union" ? "must be hello, subscribe, ping, permission_response or interrupt" : undefined,
+});
+/** A command that a client sends over the WebSocket. */
+export type Command = z.infer<typeof command>;
+
+/** Parses a command. @throws {AppError} `invalid_json`, `body_too_large`, `invalid_value` that names the field. */
 export function parseCommand(text: string): Command {
   if (text.length > MAX_COMMAND_CHARS) {
     throw new AppError("body_too_large", `A command has at most ${MAX_COMMAND_CHARS} characters.`);
@@ -173,68 +187,34 @@ export function parseCommand(text: string): Command {
   } catch {
     throw new AppError("invalid_json", 'A command is a JSON object, like {"type":"ping"}.');
   }
-  const read = check(command, value);
-  switch (read.type) {
-    case "hello":
-      return { type: "hello", client: read.client ?? undefined };
-    case "subscribe":
-    case "ping":
-      return read;
-    case "permission_response":
-      return { type: read.type, requestId: read.request_id, answer: answerOf(read) };
-    case "interrupt":
-      return { type: "interrupt", sessionId: read.session_id ?? undefined };
-    default:
-      return read satisfies never;
-  }
+  return validate(command, value);
 }
 
-/** The answer to a permission request, and who gives it. */
-export interface PermissionAnswerBody {
-  readonly answer: PermissionAnswer;
-  readonly client: string | undefined;
-}
+const permissionAnswer = z.object({ ...answerFields, client: clientName })
+  .refine(hasOneAnswer, ONE_ANSWER)
+  .transform((body) => ({ answer: toAnswer(body), client: body.client }));
+/** The answer to a permission request, and the name of its sender. */
+export type PermissionAnswerBody = z.infer<typeof permissionAnswer>;
 
-/** Reads the body of `POST /v1/vtuber/permissions/{id}`. @throws {AppError} that names the field. */
+/** Parses the body of `POST /v1/vtuber/permissions/{id}`. @throws {AppError} `invalid_value` that names the field. */
 export function parsePermissionAnswer(value: unknown): PermissionAnswerBody {
-  const body = check(z.looseObject({ ...answer, client: name.nullish() }), value);
-  return { answer: answerOf(body), client: body.client ?? undefined };
+  return validate(permissionAnswer, value);
 }
 
-/** What is to be said through the character. */
-export interface NotificationBody {
-  readonly text: string;
-  readonly urgency: Urgency;
-  readonly mode: NotificationMode;
-}
-
-const notification = z.looseObject({
+const notification = z.object({
   text: z.string().trim().min(1, "must not be empty").max(MAX_NOTIFICATION_CHARS),
   urgency: z.enum(URGENCIES, `must be one of ${URGENCIES.join(", ")}`).default("normal"),
   mode: z.enum(NOTIFICATION_MODES, `must be one of ${NOTIFICATION_MODES.join(", ")}`).default("text"),
 });
+/** A text for the character to say. */
+export type NotificationBody = z.infer<typeof notification>;
 
-/** Reads the body of `POST /v1/vtuber/notifications`. @throws {AppError} that names the field. */
+/** Parses the body of `POST /v1/vtuber/notifications`. @throws {AppError} `invalid_value` that names the field. */
 export function parseNotification(value: unknown): NotificationBody {
-  const { text, urgency, mode } = check(notification, value);
-  return { text, urgency, mode };
+  return validate(notification, value);
 }
 
-/** Exactly one of the two ways to answer. */
-function answerOf(
-  { option_id: optionId, decision }: {
-    option_id?: string | undefined;
-    decision?: Decision | undefined;
-  },
-): PermissionAnswer {
-  if (optionId !== undefined && decision === undefined) return { optionId };
-  if (decision !== undefined && optionId === undefined) return { decision };
-  throw new AppError("invalid_value", 'Give either "option_id" or "decision", and not both.', {
-    param: "option_id",
-  });
-}
-
-function check<T>(schema: z.ZodType<T>, value: unknown): T {
+function validate<T>(schema: z.ZodType<T>, value: unknown): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];

@@ -128,7 +128,7 @@ export function startApp(options: TestAppOptions = {}): TestApp {
   agent.script = options.script;
   const log = options.log ?? NO_LOG;
   const emotions = emotionWords();
-  const hub = new EventHub({ emotions, holdMs: 0 });
+  const hub = new EventHub({ holdMs: 0 });
   const desk = new PermissionBroker({ timeoutMs: 60_000, canAnyoneAnswer: () => hub.canAnswerPermissions });
   const agents = new ModelRouter([agent, ...options.agents ?? []], options.strictModels);
   const memory = new ConversationIndex(options.store);

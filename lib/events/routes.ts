@@ -1,0 +1,161 @@
+/** The routes under `/v1/vtuber`: events, state, permissions, notifications and sessions. @module */
+
+import type { ConversationRegistry } from "../conversation/registry.ts";
+import { AppError } from "../core/errors.ts";
+import { readJson } from "../http/json_body.ts";
+import type { Handler, Route } from "../http/router.ts";
+import { EVENT_STREAM_HEADERS, EventStream } from "../http/sse.ts";
+import type { IdempotencyCache } from "../turn/idempotency.ts";
+import type { PermissionBroker } from "../turn/permission.ts";
+import type { EventHub } from "./hub.ts";
+import type { Notifier } from "./notifier.ts";
+import type { Subscriber } from "./subscriber.ts";
+import { type WebSocketDeps, webSocketHandler } from "./websocket.ts";
+import { parseNotification, parsePermissionAnswer } from "./wire.ts";
+
+/** Silence of an event stream after which a comment keeps the connection alive, in milliseconds. */
+const HEARTBEAT_MS = 15_000;
+
+/** Dependencies of the routes. */
+export interface EventRoutesDeps extends Pick<WebSocketDeps, "version" | "log"> {
+  readonly hub: EventHub;
+  readonly permissions: Pick<PermissionBroker, "answer">;
+  readonly notifier: Pick<Notifier, "fromText" | "ask" | "announce">;
+  readonly conversations: Pick<ConversationRegistry, "list" | "forget" | "interrupt">;
+  readonly idempotency: Pick<IdempotencyCache, "forget">;
+  /** Identifies the caller. */
+  readonly keyId: string;
+}
+
+/** Creates the routes under `/v1/vtuber`. */
+export function eventRoutes(deps: EventRoutesDeps): Route[] {
+  const { hub, permissions, notifier, conversations } = deps;
+  const interrupt = (conversation: string | undefined) => conversations.interrupt(conversation);
+  const forget = forgetHandler(deps);
+  return [
+    {
+      path: "/vtuber/ws",
+      keyInUrl: true,
+      GET: webSocketHandler({ ...deps, interrupt }),
+      docs: { GET: { name: "watch", summary: "Events and commands over a WebSocket" } },
+    },
+    {
+      path: "/vtuber/events",
+      keyInUrl: true,
+      GET: eventStreamHandler(hub),
+      docs: { GET: { name: "events", summary: "The same events as server-sent events" } },
+    },
+    {
+      path: "/vtuber/state",
+      keyInUrl: true,
+      GET: () => noStore({ ts: Math.floor(Date.now() / 1000), ...hub.snapshot }),
+      docs: { GET: { name: "state", summary: "What the agent is doing now" } },
+    },
+    {
+      path: "/vtuber/permissions",
+      GET: () => noStore({ permissions: hub.snapshot.permissions }),
+      docs: { GET: { name: "permissions", summary: "Open permission requests" } },
+    },
+    {
+      path: "/vtuber/permissions/*",
+      POST: permissionHandler(permissions),
+      docs: { POST: { name: "permission", summary: "Answers a permission request" } },
+    },
+    {
+      path: "/vtuber/notifications",
+      POST: notificationsHandler(notifier),
+      docs: { POST: { name: "notifications", summary: "Makes the character say something" } },
+    },
+    {
+      path: "/vtuber/sessions",
+      GET: () => noStore({ sessions: conversations.list(deps.keyId) }),
+      DELETE: forget,
+      docs: {
+        GET: { name: "sessions", summary: "Your conversations, newest first" },
+        DELETE: { summary: "Forgets one conversation (`?id=`) or all of yours (`?all=true`)" },
+      },
+    },
+    {
+      path: "/vtuber/sessions/*",
+      DELETE: forget,
+      docs: { DELETE: { name: "forget", summary: "Forgets a conversation" } },
+    },
+  ];
+}
+
+/** Streams the events; `?events=agent_state,emotion` chooses them. */
+function eventStreamHandler(hub: EventHub): Handler {
+  return (request) => {
+    if (request.method === "HEAD") return new Response(null, { headers: EVENT_STREAM_HEADERS });
+    hub.admit();
+    const names = new URL(request.url).searchParams.get("events")?.split(",").map((name) => name.trim());
+    const stream = new EventStream({
+      heartbeatMs: HEARTBEAT_MS,
+      heartbeat: (stream) => stream.comment("still here"),
+      gone: () => subscriber.detach(),
+    });
+    const subscriber: Subscriber = hub.subscribe({
+      send: ({ frame }) => stream.send(frame),
+      get backlog() {
+        return stream.backlog;
+      },
+      close: () => stream.end(),
+    }, names);
+    return new Response(stream.body, { headers: EVENT_STREAM_HEADERS });
+  };
+}
+
+/** Answers the permission request in the path, with `{option_id}` or `{decision}`. */
+function permissionHandler(permissions: EventRoutesDeps["permissions"]): Handler {
+  return async (request, { rest }) => {
+    const { answer, client } = parsePermissionAnswer((await readJson(request)).value);
+    const { id, outcome, option, by } = permissions.answer(rest, answer, client ?? "http");
+    return Response.json({ request_id: id, outcome, ...(option ? { option_id: option.id } : {}), by });
+  };
+}
+
+/** Announces `{text, urgency?, mode?}`. The response's `said` is null if the agent had nothing to say. */
+function notificationsHandler(notifier: EventRoutesDeps["notifier"]): Handler {
+  return async (request) => {
+    const { text, urgency, mode } = parseNotification((await readJson(request)).value);
+    const announcement = mode === "text" ? notifier.fromText(text) : await notifier.ask(text, request.signal);
+    if (announcement === undefined) return Response.json({ said: null, clients: 0 });
+    return Response.json({ said: announcement.text, clients: notifier.announce(announcement, urgency) });
+  };
+}
+
+/**
+ * Forgets the conversation in the path or in `?id=`, or with `?all=true` all conversations of the caller.
+ *
+ * @throws {AppError} `missing_required_parameter`, `not_found`.
+ */
+function forgetHandler({ conversations, idempotency, keyId }: EventRoutesDeps): Handler {
+  const forget = (id: string | undefined) => {
+    idempotency.forget(id);
+    return conversations.forget(keyId, id);
+  };
+  return (request, { rest }) => {
+    const { searchParams } = new URL(request.url);
+    const id = rest || searchParams.get("id");
+    if (id) {
+      // A name that a header cannot carry is kept percent-encoded.
+      const forgotten = forget(id) || forget(encodeURIComponent(id));
+      if (forgotten > 0) return Response.json({ forgotten });
+      throw new AppError(
+        "not_found",
+        `There is no conversation "${id}"; GET /v1/vtuber/sessions lists them.`,
+      );
+    }
+    // An empty id is a client's mistake, and must not delete everything.
+    if (searchParams.get("all") === "true") return Response.json({ forgotten: forget(undefined) });
+    throw new AppError(
+      "missing_required_parameter",
+      "Name a conversation: DELETE /v1/vtuber/sessions/ID forgets one, /v1/vtuber/sessions?all=true all of them.",
+      { param: "id" },
+    );
+  };
+}
+
+function noStore(body: unknown): Response {
+  return Response.json(body, { headers: { "cache-control": "no-store" } });
+}
