@@ -1,21 +1,21 @@
-/** The environment of an agent: what is not named does not reach it. @module */
+/** The environment of an agent: only named variables reach it. @module */
 
-/** What the environment is made from. */
+/** Sources of an agent's environment. */
 export interface EnvironmentSource {
-  /** This program's own. */
+  /** This program's own environment. */
   readonly own: Readonly<Record<string, string>>;
-  /** Names of variables to hand on. */
+  /** Names of variables to copy from it. */
   readonly inherit: readonly string[];
-  /** Variables to set. */
+  /** Variables to set. They override copied ones. */
   readonly set: Readonly<Record<string, string>>;
   readonly windows: boolean;
-  /** More folders of programs, such as those of Node versions. */
+  /** Further folders of programs for `PATH`, such as {@linkcode nodeFolders}. */
   readonly programFolders?: readonly string[];
 }
 
-/** What every agent gets, as in OpenAB. */
+/** Variables that every agent gets, as in OpenAB. */
 const ALWAYS = ["PATH", "HOME", "USER"];
-/** Without these no program runs on Windows, or finds its files. */
+/** Variables without which Windows programs do not run or do not find their files. */
 const ALWAYS_WINDOWS = [
   "USERPROFILE",
   "USERNAME",
@@ -30,7 +30,7 @@ const ALWAYS_WINDOWS = [
   "TEMP",
   "TMP",
 ];
-/** Where users' programs are, below their home: a desktop app is not given the PATH of their shell. */
+/** Folders below the home directory where users install programs: desktop apps do not get the PATH of a shell. */
 const USER_BINS = [
   ".local/bin",
   "bin",
@@ -47,31 +47,31 @@ const USER_BINS = [
 ];
 const SYSTEM_BINS = ["/opt/homebrew/bin", "/usr/local/bin", "/usr/bin", "/bin"];
 
-/** The whole environment of an agent. */
+/** Builds the whole environment of an agent. */
 export function agentEnvironment(source: EnvironmentSource): Record<string, string> {
-  const { own, inherit, set, windows } = source;
-  const names = [...ALWAYS, ...windows ? ALWAYS_WINDOWS : [], ...inherit];
-  const found: Record<string, string> = {};
-  for (const name of names) {
-    const value = windows ? ignoringCase(own, name) : own[name];
-    if (value !== undefined) found[name] = value;
+  const { own, inherit, set, windows, programFolders = [] } = source;
+  const copied: Record<string, string> = {};
+  for (const name of [...ALWAYS, ...windows ? ALWAYS_WINDOWS : [], ...inherit]) {
+    const value = windows ? getIgnoringCase(own, name) : own[name];
+    if (value !== undefined) copied[name] = value;
   }
-  const home = found.HOME ?? found.USERPROFILE;
+  const home = copied.HOME ?? copied.USERPROFILE;
   const separator = windows ? ";" : ":";
   const folders = [
-    ...(found.PATH ?? "").split(separator),
+    ...(copied.PATH ?? "").split(separator),
     ...home ? USER_BINS.map((folder) => `${home}/${folder}`) : [],
-    ...source.programFolders ?? [],
+    ...programFolders,
     ...windows ? [] : SYSTEM_BINS,
   ].filter((folder) => folder !== "");
-  return { ...found, PATH: [...new Set(folders)].join(separator), ...set };
+  return { ...copied, PATH: [...new Set(folders)].join(separator), ...set };
 }
 
-function ignoringCase(own: Readonly<Record<string, string>>, name: string): string | undefined {
-  return own[name] ?? Object.entries(own).find(([key]) => key.toUpperCase() === name.toUpperCase())?.[1];
+function getIgnoringCase(variables: Readonly<Record<string, string>>, name: string): string | undefined {
+  const upper = name.toUpperCase();
+  return variables[name] ?? Object.entries(variables).find(([key]) => key.toUpperCase() === upper)?.[1];
 }
 
-/** Programs of Node versions that nvm installed, the newest first: nvm puts them on the PATH of shells only. */
+/** Lists the program folders of Node versions that nvm installed, newest first. nvm adds them to the PATH of shells only. */
 export function nodeFolders(home: string | undefined): string[] {
   const root = `${home}/.nvm/versions/node`;
   try {

@@ -1,4 +1,4 @@
-/** Lines out of a byte stream, each looked at once. @module */
+/** Lines of a byte stream, for JSON messages and stderr. @module */
 
 import type { Log } from "../core/log.ts";
 import type { Redact } from "../core/redact.ts";
@@ -6,20 +6,19 @@ import type { Redact } from "../core/redact.ts";
 /** Size of the one buffer that a byte stream is read into. */
 const BUFFER_BYTES = 64 * 1024;
 
-/** A reader at work. */
+/** A running {@linkcode readLines}. */
 export interface LineReader {
-  /** Resolves at the end of the stream; rejects when reading fails, a line is too long or `onLine` throws. */
+  /** Resolves at the end of the stream. Rejects when reading fails, a line is too long or `onLine` throws. */
   readonly done: Promise<void>;
   /** Stops reading. */
   cancel(): Promise<void>;
 }
 
-type Read = () => Promise<Uint8Array | undefined>;
-
 /**
- * Calls `onLine` for every line of UTF-8 text, without its `\n`, synchronously as bytes arrive; the last one need not
- * be terminated. A byte stream is read into one buffer that is used again (agents write a line per token, and a fresh
- * buffer for each costs more than everything else here); other streams are read as they come.
+ * Calls `onLine` for every line of UTF-8 text, without its `\n`, synchronously as bytes arrive. The last line need not be
+ * terminated.
+ *
+ * @param maxChars Longest accepted line, in characters.
  */
 export function readLines(
   stream: ReadableStream<Uint8Array>,
@@ -28,11 +27,11 @@ export function readLines(
 ): LineReader {
   const { read, cancel } = openReader(stream);
   const decoder = new TextDecoder();
-  // The pieces of an unfinished line: joined once when it ends, so that a long line is not scanned again and again.
+  // Pieces of an unfinished line are joined once, at its end, so that a long line is not scanned again and again.
   let pieces: string[] = [];
   let pieceChars = 0;
 
-  function feed(text: string): void {
+  function split(text: string): void {
     let start = 0;
     for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", start)) {
       let line = text.slice(start, end);
@@ -48,17 +47,15 @@ export function readLines(
     if (start === text.length) return;
     pieces.push(start === 0 ? text : text.slice(start));
     pieceChars += text.length - start;
-    if (pieceChars > maxChars) {
-      throw new RangeError(`A line is longer than ${maxChars} characters.`);
-    }
+    if (pieceChars > maxChars) throw new RangeError(`A line is longer than ${maxChars} characters.`);
   }
 
   async function run(): Promise<void> {
     try {
       for (let bytes = await read(); bytes !== undefined; bytes = await read()) {
-        feed(decoder.decode(bytes, { stream: true }));
+        split(decoder.decode(bytes, { stream: true }));
       }
-      feed(decoder.decode());
+      split(decoder.decode());
       if (pieces.length > 0) onLine(pieces.join(""));
     } catch (error) {
       await cancel();
@@ -69,7 +66,14 @@ export function readLines(
   return { done: run(), cancel };
 }
 
-function openReader(stream: ReadableStream<Uint8Array>): { read: Read; cancel: () => Promise<void> } {
+/**
+ * Opens a reader of either kind of stream. A byte stream is read into one buffer that is used again: agents write a line
+ * per token, and a fresh buffer for each read costs 2 to 3 times the CPU of everything else here.
+ */
+function openReader(stream: ReadableStream<Uint8Array>): {
+  read: () => Promise<Uint8Array | undefined>;
+  cancel: () => Promise<void>;
+} {
   let byob: ReadableStreamBYOBReader;
   try {
     byob = stream.getReader({ mode: "byob" });
@@ -92,36 +96,36 @@ function openReader(stream: ReadableStream<Uint8Array>): { read: Read; cancel: (
   };
 }
 
-/** Characters of a skipped line that are logged. */
+/** Characters of an invalid line that are logged. */
 const LOGGED_LINE_CHARS = 200;
-/** How many lines are told of in a minute. */
-const MAX_A_MINUTE = 5;
+/** Invalid lines that are logged per minute. */
+const MAX_PER_MINUTE = 5;
 const MINUTE_MS = 60_000;
 
 /**
- * Makes a function that says why a line is skipped: a few times in a minute, and then how many it did not tell of. An
- * agent that writes its log where its messages belong would fill this program's.
+ * Creates a function that logs invalid lines, at most {@linkcode MAX_PER_MINUTE} a minute: an agent that writes its log to
+ * stdout would flood this program's log. The next logged line carries the number of `omitted` ones.
  */
 export function logInvalidLines(
   log: Pick<Log, "warn">,
   redact: Redact,
   now: () => number,
 ): (line: string, why: string) => void {
-  let since = -Infinity;
-  let told = 0;
-  let untold = 0;
+  let minuteStart = -Infinity;
+  let logged = 0;
+  let omitted = 0;
   return (line, why) => {
-    if (now() - since >= MINUTE_MS) {
-      since = now();
-      told = 0;
+    if (now() - minuteStart >= MINUTE_MS) {
+      minuteStart = now();
+      logged = 0;
     }
-    if (++told > MAX_A_MINUTE) {
-      untold++;
+    if (++logged > MAX_PER_MINUTE) {
+      omitted++;
       return;
     }
-    // What is cut may end within a secret.
+    // Redact before cutting: the cut may fall within a secret.
     const fields = { why, line: redact(line).slice(0, LOGGED_LINE_CHARS) };
-    log.warn("skipped a line of the agent", untold > 0 ? { ...fields, untold } : fields);
-    untold = 0;
+    log.warn("skipped a line of the agent", omitted > 0 ? { ...fields, omitted } : fields);
+    omitted = 0;
   };
 }

@@ -1,21 +1,22 @@
-/** Which permissions are given: policy as a table, chosen by an option's kind and never by its position. @module */
+/** Decides permission requests by policy and by earlier decisions, and describes their tool calls for people. @module */
 
-import type { ToolCall, ToolKind } from "../turn/event.ts";
-import type { Decision, PermissionOption, PermissionQuestion } from "../turn/permission.ts";
+import { BoundedMap } from "../core/bounded_map.ts";
+import type { PermissionOption, PermissionQuestion, ToolCall, ToolKind } from "../turn/event.ts";
+import type { Decision } from "../turn/permission.ts";
 import type { PermissionRequest } from "./wire.ts";
 
-/** What is done when an agent asks before it uses a tool (`VTUBER_PERMISSIONS`). */
+/** Values of `VTUBER_PERMISSIONS`. */
 export const PERMISSION_POLICIES = ["ask", "allow", "deny"] as const;
 /** One of {@linkcode PERMISSION_POLICIES}. */
 export type PermissionPolicy = (typeof PERMISSION_POLICIES)[number];
 
-/** The `outcome` of the answer to `session/request_permission`. */
+/** The `outcome` in the result of `session/request_permission` (ACP `RequestPermissionOutcome`). */
 export type PermissionOutcome =
   | { readonly outcome: "selected"; readonly optionId: string }
   | { readonly outcome: "cancelled" };
 
-/** Kinds of tools that change nothing and tell nobody. */
-const SAFE: Readonly<Record<ToolKind, boolean>> = {
+/** Whether a kind of tool changes nothing, so that policy `ask` allows it. */
+const READS_ONLY: Readonly<Record<ToolKind, boolean>> = {
   read: true,
   search: true,
   think: true,
@@ -28,7 +29,7 @@ const SAFE: Readonly<Record<ToolKind, boolean>> = {
   other: false,
 };
 
-/** What the policy says of a kind of tool; `ask` needs someone to ask. */
+/** Decides what to do about a kind of tool; `ask` asks a person. */
 export function evaluatePolicy(policy: PermissionPolicy, kind: ToolKind): "allow" | "reject" | "ask" {
   switch (policy) {
     case "allow":
@@ -36,13 +37,13 @@ export function evaluatePolicy(policy: PermissionPolicy, kind: ToolKind): "allow
     case "deny":
       return "reject";
     case "ask":
-      return SAFE[kind] ? "allow" : "ask";
+      return READS_ONLY[kind] ? "allow" : "ask";
     default:
       return policy satisfies never;
   }
 }
 
-/** What is asked of a person about a tool. */
+/** Converts an agent's request into a question for a person. */
 export function toQuestion({ toolCall, options }: PermissionRequest, tool: ToolCall): PermissionQuestion {
   return {
     tool,
@@ -51,35 +52,35 @@ export function toQuestion({ toolCall, options }: PermissionRequest, tool: ToolC
   };
 }
 
-/** The answer that chooses this option; `cancelled` if the agent offers none that fits. */
+/** Converts the chosen option into the answer. Without an option the request is cancelled. */
 export function toOutcome(option: PermissionOption | undefined): PermissionOutcome {
   return option ? { outcome: "selected", optionId: option.id } : { outcome: "cancelled" };
 }
 
-/** Choices of one session that are remembered; beyond it the oldest is forgotten. */
-const MAX_REMEMBERED = 100;
-/** Characters of a question that can be remembered; a longer one is asked each time. */
+/** Decisions that are remembered per session. */
+const MAX_DECISIONS = 100;
+/** Characters of a question whose decision is remembered. A longer question is asked every time. */
 const MAX_KEY_CHARS = 64 * 1024;
 
 /**
- * What a person decided for always, for as long as a session lasts. Agents remember that themselves; this is for those
- * that ask again. It holds for the very same question only (kind, title and options), and not for another question
- * about the tool call that it was decided for: an agent may ask twice for one call, each time for something else.
+ * The decisions of one session that a person made for always, for agents that ask again. A decision holds for the
+ * identical question (kind, title, shown content and options) about another tool call: an agent may ask twice about one
+ * tool call, each time for something else.
  */
 export class AlwaysDecisions {
-  readonly #decisions = new Map<string, { readonly decision: Decision; readonly toolCallId: string }>();
+  readonly #decisions = new BoundedMap<string, { decision: Decision; toolCallId: string }>(MAX_DECISIONS);
 
   /**
-   * What was decided of this for always.
+   * Finds the decision about a question.
    *
-   * @param shown All that the agent shows of the tool: the question is the same only if that is, to the last character.
+   * @param shown Everything that the agent shows of the tool call, compared to the last character.
    */
   decisionOf(question: PermissionQuestion, shown: unknown = question.detail): Decision | undefined {
-    const known = this.#decisions.get(questionKey(question, shown));
-    return known && known.toolCallId !== question.tool.id ? known.decision : undefined;
+    const found = this.#decisions.get(questionKey(question, shown));
+    return found && found.toolCallId !== question.tool.id ? found.decision : undefined;
   }
 
-  /** Takes a choice; one that is not for always changes nothing. */
+  /** Remembers a choice, if it is for always. */
   remember(
     question: PermissionQuestion,
     { kind }: PermissionOption,
@@ -88,15 +89,8 @@ export class AlwaysDecisions {
     if (kind !== "allow_always" && kind !== "reject_always") return;
     const key = questionKey(question, shown);
     if (key.length > MAX_KEY_CHARS) return;
-    this.#decisions.delete(key);
-    this.#decisions.set(key, {
-      decision: kind === "allow_always" ? "allow" : "reject",
-      toolCallId: question.tool.id,
-    });
-    for (const oldest of this.#decisions.keys()) {
-      if (this.#decisions.size <= MAX_REMEMBERED) break;
-      this.#decisions.delete(oldest);
-    }
+    const decision = kind === "allow_always" ? "allow" : "reject";
+    this.#decisions.set(key, { decision, toolCallId: question.tool.id });
   }
 }
 
@@ -104,59 +98,51 @@ function questionKey({ tool, options }: PermissionQuestion, shown: unknown): str
   return JSON.stringify([tool.kind, tool.title, shown, options.map(({ id, kind }) => [id, kind])]);
 }
 
-/** Characters of what a permission request shows of its tool. */
+/** Characters of a description of a tool call. */
 const MAX_DETAIL_CHARS = 4_000;
 
 /**
- * What a tool would do, as far as the agent shows it: its command, its changes, the files it is about; each where
- * agents put it (`rawInput`, `content` of type `diff` or `content`, `locations`).
+ * Describes what a tool call would do, as far as the agent shows it: the command and address in `rawInput`, the changes
+ * and texts in `content` (types `diff` and `content`), and the paths in `locations`.
  */
 export function detailOf(toolCall: Readonly<Record<string, unknown>>): string {
   const { rawInput, content, locations } = toolCall;
-  const lines: string[] = [];
   const command = field(rawInput, "command");
-  if (typeof command === "string") lines.push(command);
-  else if (Array.isArray(command)) lines.push(command.join(" "));
+  const lines = [Array.isArray(command) ? command.join(" ") : command];
   for (const item of Array.isArray(content) ? content : []) {
     if (field(item, "type") === "diff") {
       lines.push(
-        textOf(field(item, "path")),
-        changed("-", field(item, "oldText")),
-        changed("+", field(item, "newText")),
+        field(item, "path"),
+        signed("-", field(item, "oldText")),
+        signed("+", field(item, "newText")),
       );
-    } else {
-      const text = field(field(item, "content"), "text");
-      if (typeof text === "string") lines.push(text);
-    }
+    } else lines.push(field(field(item, "content"), "text"));
   }
   for (const location of Array.isArray(locations) ? locations : []) {
     const path = field(location, "path");
-    if (typeof path === "string" && !lines.includes(path)) lines.push(path);
+    if (!lines.includes(path)) lines.push(path);
   }
-  const url = field(rawInput, "url");
-  if (typeof url === "string") lines.push(url);
-  if (lines.length === 0 && hasContent(rawInput)) {
-    lines.push(typeof rawInput === "string" ? rawInput : JSON.stringify(rawInput));
-  }
-  const detail = lines.filter((line) => line !== "").join("\n");
+  lines.push(field(rawInput, "url"));
+  const texts = lines.filter((line) => typeof line === "string" && line !== "");
+  if (texts.length === 0) texts.push(inputText(rawInput));
+  const detail = texts.join("\n");
   return detail.length > MAX_DETAIL_CHARS ? detail.slice(0, MAX_DETAIL_CHARS).toWellFormed() + "..." : detail;
-}
-
-function hasContent(value: unknown): boolean {
-  if (typeof value === "object" && value !== null) return Object.keys(value).length > 0;
-  return value !== undefined && value !== null && value !== "";
 }
 
 function field(value: unknown, name: string): unknown {
   return typeof value === "object" && value !== null ? (value as Record<string, unknown>)[name] : undefined;
 }
 
-function textOf(value: unknown): string {
-  return typeof value === "string" ? value : "";
-}
-
-/** Lines of a change, each with its sign. */
-function changed(sign: string, text: unknown): string {
+/** Formats the lines of a change, each with a sign. */
+function signed(sign: "-" | "+", text: unknown): string {
   if (typeof text !== "string" || text === "") return "";
   return text.replace(/\n$/, "").split("\n").map((line) => `${sign} ${line}`).join("\n");
+}
+
+/** Formats the input of a tool whose fields are not known. */
+function inputText(rawInput: unknown): string {
+  if (typeof rawInput === "string") return rawInput;
+  if (rawInput === undefined || rawInput === null) return "";
+  const text = JSON.stringify(rawInput);
+  return text === "{}" || text === "[]" ? "" : text;
 }

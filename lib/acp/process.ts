@@ -1,8 +1,11 @@
-/** The agent as a child process: started, listened to, and ended with everything that it started. @module */
+/** An agent as a child process: its start, its stderr, and its end with everything that it started. @module */
 
 import { settlesWithin } from "../core/deadline.ts";
-import type { Log } from "../core/log.ts";
 import { AppError, messageOf } from "../core/errors.ts";
+import type { Log } from "../core/log.ts";
+import type { Redact } from "../core/redact.ts";
+import type { PeerStreams } from "./json_rpc.ts";
+import { readLines } from "./ndjson.ts";
 import {
   findDescendants,
   listProcesses,
@@ -10,65 +13,69 @@ import {
   type ProcessRef,
   stillRunning,
 } from "./process_tree.ts";
-import { readLines } from "./ndjson.ts";
-import type { PeerStreams } from "./json_rpc.ts";
-import type { Redact } from "../core/redact.ts";
 
-/** Last lines of the agent's stderr that are kept. */
+/** Last lines of stderr that are kept. */
 const STDERR_LINES = 20;
-/** Characters of a line of stderr; an agent that writes longer ones is no longer listened to. */
+/** Longest line of stderr, in characters. After a longer one stderr is no longer read. */
 const STDERR_LINE_CHARS = 1024 * 1024;
 
-/** What is started. */
+/** A command to launch. */
 export interface LaunchOptions {
   readonly command: string;
   readonly args: readonly string[];
-  /** The agent's folder; absolute. */
+  /** Absolute path of the working directory. */
   readonly cwd: string;
-  /** The whole environment of the agent: nothing else reaches it. */
+  /** The whole environment: nothing is inherited. */
   readonly env: Readonly<Record<string, string>>;
-  /** Takes secrets out of what it writes to stderr. */
+  /** Removes secrets from stderr. */
   readonly redact?: Redact | undefined;
-  /** Called with each line of stderr, redacted. */
+  /** Called with each redacted line of stderr. */
   readonly onStderr?: ((line: string) => void) | undefined;
 }
 
-/** How long an agent may take to end, in milliseconds. */
+/** Time limits of the steps that end an agent, in milliseconds. */
 export interface StopTimes {
-  /** After its input was closed, before SIGTERM. */
+  /** From the end of its input to SIGTERM. */
   readonly endMs: number;
-  /** After SIGTERM, before SIGKILL. */
+  /** From SIGTERM to SIGKILL. */
   readonly termMs: number;
 }
-/** The usual {@linkcode StopTimes}: agents that end by themselves do so within a second, those that obey within three. */
+
+/** Default {@linkcode StopTimes}: agents take up to a second to end with their input, and up to three after SIGTERM. */
 export const STOP_TIMES: StopTimes = { endMs: 1_000, termMs: 3_000 };
 
-/** A running agent, however it is run: its two streams, its end, and the way to end it. */
+/** A running agent. Tests implement it in memory. */
 export interface AgentProcess extends PeerStreams {
-  /** Resolves when it ended, to how: `exited with code 1`. */
+  /** Resolves when the process has ended, to its status: `exited with code 1`. */
   readonly exited: Promise<string>;
-  /** Whether this program sent it a signal to end. */
+  /** Whether this program sent the process a signal to end. */
   readonly wasSignalled?: boolean;
-  /** The last lines of its stderr. */
+  /** Returns the last lines of stderr, redacted. */
   stderrTail(): readonly string[];
   /**
-   * Ends it, politely at first: `endInput` closes its input. Leaves nothing behind that it started, which is looked for
-   * before: once the agent is gone nobody can tell any more.
+   * Ends the agent and every process that it started: end of input, SIGTERM to the group, SIGKILL to the group and the
+   * descendants. Descendants are listed before the first step, because the parent of an orphan cannot be found any more.
+   *
+   * @param endInput Closes the agent's input.
    */
   stop(endInput?: () => void): Promise<void>;
-  /** Ends it at once, as far as that can be done without waiting. */
+  /** Sends SIGKILL to the process group, without waiting. */
   kill(): void;
 }
 
 /**
- * Starts an agent.
+ * Launches an agent.
  *
- * @throws {AppError} `agent_unavailable` if it cannot be started.
+ * @throws {AppError} `agent_unavailable` with the reason `program_not_found` or `program_not_started`.
  */
 export function launch(options: LaunchOptions, log: Log, times = STOP_TIMES): AgentProcess {
   const mark = crypto.randomUUID();
   const child = spawn(options, mark);
   const group = Deno.build.os === "windows" ? child.pid : -child.pid;
+  const exited = child.status.then(({ code, signal }) =>
+    signal ? `was ended by ${signal}` : `exited with code ${code}`
+  );
+
   const tail: string[] = [];
   const { redact = (text) => text } = options;
   const stderr = readLines(child.stderr, (text) => {
@@ -78,10 +85,7 @@ export function launch(options: LaunchOptions, log: Log, times = STOP_TIMES): Ag
     log.info("agent stderr", { line });
     options.onStderr?.(line);
   }, STDERR_LINE_CHARS);
-  const drained = stderr.done.catch((error) => log.warn("the agent's stderr ended early", { error }));
-  const exited = child.status.then(({ code, signal }) =>
-    signal ? `was ended by ${signal}` : `exited with code ${code}`
-  );
+  const stderrDone = stderr.done.catch((error) => log.warn("stopped reading the agent's stderr", { error }));
 
   let wasSignalled = false;
   function signal(target: number, name: Deno.Signal): void {
@@ -89,11 +93,10 @@ export function launch(options: LaunchOptions, log: Log, times = STOP_TIMES): Ag
     try {
       Deno.kill(target, name);
     } catch {
-      // It is gone already.
+      // The process has ended already.
     }
   }
 
-  let stopping: Promise<void> | undefined;
   const descendants = async () => findDescendants(child.pid, await listProcesses(mark));
 
   async function stop(endInput: () => void): Promise<void> {
@@ -102,26 +105,27 @@ export function launch(options: LaunchOptions, log: Log, times = STOP_TIMES): Ag
     if (!await settlesWithin(times.endMs, exited)) {
       signal(group, "SIGTERM");
       if (!await settlesWithin(times.termMs, exited)) {
-        log.warn("the agent did not end when asked to; killing it", { pid: child.pid });
+        log.warn("the agent did not end after SIGTERM; sending SIGKILL", { pid: child.pid });
         seen.push(...await descendants());
       }
     }
-    await sweep(seen);
+    await killAll(seen);
     await exited;
     await stderr.cancel();
-    await drained;
+    await stderrDone;
   }
 
-  /** Kills the group, and what left it but still lives. */
-  async function sweep(seen: readonly ProcessRef[]): Promise<void> {
-    if (Deno.build.os === "windows") return await killTree(child.pid);
+  /** Kills the group, and the descendants that have left the group. */
+  async function killAll(seen: readonly ProcessRef[]): Promise<void> {
+    if (Deno.build.os === "windows") return await taskkill(child.pid);
     signal(group, "SIGKILL");
-    const rows = await listProcesses(mark);
-    for (const { pid } of [...findDescendants(child.pid, rows), ...stillRunning(seen, rows)]) {
+    const processes = await listProcesses(mark);
+    for (const { pid } of [...findDescendants(child.pid, processes), ...stillRunning(seen, processes)]) {
       signal(pid, "SIGKILL");
     }
   }
 
+  let stopping: Promise<void> | undefined;
   return {
     readable: child.stdout,
     writable: child.stdin,
@@ -145,20 +149,21 @@ function spawn({ command, args, cwd, env }: LaunchOptions, mark: string): Deno.C
       stdin: "piped",
       stdout: "piped",
       stderr: "piped",
-      // A process group of its own, so that it can be signalled with what it started.
+      // In a process group of its own, the agent can be signalled together with the processes that it started.
       detached: Deno.build.os !== "windows",
     }).spawn();
-  } catch (error) {
-    const isNotFound = error instanceof Deno.errors.NotFound;
-    const why = isNotFound
-      ? `The agent's program "${command}" was not found on the PATH, or its folder ${cwd} does not exist.`
-      : `The agent's program "${command}" could not be started: ${messageOf(error)}.`;
-    const reason = isNotFound ? "program_not_found" : "program_not_started";
-    throw new AppError("agent_unavailable", why, { reason, cause: error });
+  } catch (cause) {
+    const isMissing = cause instanceof Deno.errors.NotFound;
+    const message = isMissing
+      ? `The agent's program "${command}" was not found on the PATH, or its working directory ${cwd} does not exist.`
+      : `The agent's program "${command}" could not be started: ${messageOf(cause)}.`;
+    const reason = isMissing ? "program_not_found" : "program_not_started";
+    throw new AppError("agent_unavailable", message, { reason, cause });
   }
 }
 
-async function killTree(pid: number): Promise<void> {
+/** Kills a process and its descendants on Windows. */
+async function taskkill(pid: number): Promise<void> {
   await new Deno.Command("taskkill", {
     args: ["/PID", String(pid), "/T", "/F"],
     stdin: "null",

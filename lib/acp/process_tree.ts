@@ -1,34 +1,34 @@
 /**
  * Finds the processes that an agent started. Agents run their tools in sessions of their own, so that a signal to the
- * agent's process group misses them, and a tool outlives an agent that is killed.
+ * agent's process group misses the tools, which then outlive a killed agent.
  *
  * @module
  */
 
-/** The variable that marks an agent's process and, by inheritance, those that it starts. */
+/** Environment variable that marks an agent's process and, by inheritance, its descendants. */
 export const MARK_VARIABLE = "OAB_VTUBER_AGENT_MARK";
 
-/** A process, told apart from a later one that was given the same number. */
+/** A process, distinguished from a later one with the same pid by its start time. */
 export interface ProcessRef {
   readonly pid: number;
   readonly started: string;
 }
 
-/** A living process. */
+/** A running process. */
 export interface ProcessRow extends ProcessRef {
   readonly parent: number;
   readonly marked: boolean;
 }
 
-/** One shell call lists everything: this program may read no `/proc` of others itself. */
-const LINUX =
+/** Prints every `/proc/PID/stat`, then the environments that hold the mark. A shell, since Deno denies foreign `/proc`. */
+const LINUX_SCRIPT =
   `cat /proc/[0-9]*/stat 2>/dev/null; echo marked; grep -lF "$1" /proc/[0-9]*/environ 2>/dev/null; true`;
 
-/** The living processes, and which of them bear the mark (Linux only). Empty where it cannot be told. */
+/** Lists the running processes. Marks are found on Linux only. Empty if processes cannot be listed. */
 export async function listProcesses(mark: string): Promise<ProcessRow[]> {
   try {
     return Deno.build.os === "linux"
-      ? parseLinux(await output("/bin/sh", ["-c", LINUX, "sh", `${MARK_VARIABLE}=${mark}`]))
+      ? parseLinux(await output("/bin/sh", ["-c", LINUX_SCRIPT, "sh", `${MARK_VARIABLE}=${mark}`]))
       : parsePs(await output("ps", ["-A", "-o", "pid=,ppid=,lstart="]));
   } catch {
     return [];
@@ -47,24 +47,22 @@ async function output(command: string, args: string[]): Promise<string> {
   return new TextDecoder().decode(stdout);
 }
 
-/** Reads the lines of `/proc/PID/stat`, then, after a line `marked`, the paths of the marked ones. */
+/** Parses lines of `/proc/PID/stat` and, after a line `marked`, paths `/proc/PID/environ` (proc(5)). Skips zombies. */
 export function parseLinux(text: string): ProcessRow[] {
   const [stats = "", paths = ""] = text.split(/^marked$/m);
   const marked = new Set([...paths.matchAll(/^\/proc\/(\d+)\/environ$/gm)].map((match) => Number(match[1])));
-  const rows: ProcessRow[] = [];
-  for (const line of stats.split("\n")) {
-    // The second field is the program's name in brackets, and may hold anything.
+  return stats.split("\n").flatMap((line) => {
     const pid = parseInt(line, 10);
+    // The second field is the program's name in brackets, and may contain anything.
     const fields = line.slice(line.lastIndexOf(")") + 2).split(" ");
     const [state, parent] = fields;
     const started = fields[19];
-    if (!Number.isInteger(pid) || parent === undefined || started === undefined || state === "Z") continue;
-    rows.push({ pid, parent: Number(parent), started, marked: marked.has(pid) });
-  }
-  return rows;
+    if (!Number.isInteger(pid) || parent === undefined || started === undefined || state === "Z") return [];
+    return [{ pid, parent: Number(parent), started, marked: marked.has(pid) }];
+  });
 }
 
-/** Reads `ps -o pid=,ppid=,lstart=`. */
+/** Parses `ps -o pid=,ppid=,lstart=`. */
 export function parsePs(text: string): ProcessRow[] {
   return [...text.matchAll(/^\s*(\d+)\s+(\d+)\s+(.+?)\s*$/gm)].map(([, pid, parent, started = ""]) => ({
     pid: Number(pid),
@@ -74,21 +72,21 @@ export function parsePs(text: string): ProcessRow[] {
   }));
 }
 
-/** Those of the rows that descend from `root` or a marked one, and the marked ones; not `root` itself. */
+/** Finds the marked processes and all descendants of `root` and of marked processes, without `root` itself. */
 export function findDescendants(root: number, rows: readonly ProcessRow[]): ProcessRef[] {
   const children = Map.groupBy(rows, (row) => row.parent);
   const found = new Map<number, ProcessRow>();
-  const look = [...rows.filter((row) => row.marked), ...(children.get(root) ?? [])];
-  for (let row = look.pop(); row !== undefined; row = look.pop()) {
+  const queue = [...rows.filter((row) => row.marked), ...(children.get(root) ?? [])];
+  for (let row = queue.pop(); row !== undefined; row = queue.pop()) {
     if (row.pid === root || found.has(row.pid)) continue;
     found.set(row.pid, row);
-    look.push(...(children.get(row.pid) ?? []));
+    queue.push(...(children.get(row.pid) ?? []));
   }
   return [...found.values()].map(({ pid, started }) => ({ pid, started }));
 }
 
-/** Those that were seen before and are still among the rows, the same process and not a later one of its number. */
-export function stillRunning(seen: readonly ProcessRef[], rows: readonly ProcessRow[]): ProcessRef[] {
-  const started = new Map(rows.map((row) => [row.pid, row.started]));
-  return seen.filter(({ pid, started: then }) => started.get(pid) === then);
+/** Selects the earlier processes that are still among the rows. */
+export function stillRunning(earlier: readonly ProcessRef[], rows: readonly ProcessRow[]): ProcessRef[] {
+  const startOf = new Map(rows.map((row) => [row.pid, row.started]));
+  return earlier.filter(({ pid, started }) => startOf.get(pid) === started);
 }

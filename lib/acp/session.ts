@@ -1,11 +1,11 @@
-/** One ACP session: its prompts, one at a time, and what the agent says in answer. @module */
+/** One ACP session: its prompts, one at a time, with their updates, permission requests and results. @module */
 
-import { AppError } from "../core/errors.ts";
 import { settlesWithin } from "../core/deadline.ts";
+import { AppError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import type { PromptBlock, PromptCapabilities, RunningPrompt, Session } from "../turn/agent.ts";
-import type { SessionId, ToolCall, ToolCallId, TurnEvent, TurnReader } from "../turn/event.ts";
-import { chooseOption, type PermissionBroker, type PermissionQuestion } from "../turn/permission.ts";
+import type { PermissionQuestion, SessionId, ToolCall, TurnEvent, TurnReader } from "../turn/event.ts";
+import { chooseOption, type PermissionBroker } from "../turn/permission.ts";
 import { type AgentCommands, neutraliseCommands } from "./command_guard.ts";
 import { ClosedError, explain, type JsonRpcPeer, RPC, RpcError } from "./json_rpc.ts";
 import {
@@ -20,42 +20,52 @@ import type { SessionConfig } from "./session_config.ts";
 import { UpdateTranslator } from "./update.ts";
 import { parsePromptResult, parseSessionUpdate, type PermissionRequest, type SessionUpdate } from "./wire.ts";
 
-/** What a session needs of its connection. */
+/** A session's dependencies, and its events for the connection that owns it. */
 export interface SessionDeps {
   readonly peer: JsonRpcPeer;
   readonly promptCapabilities: PromptCapabilities;
   readonly permissions: PermissionPolicy;
-  /** Where a person is asked. */
   readonly broker: Pick<PermissionBroker, "ask">;
   readonly log: Log;
-  /** The commands of the agent, which no prompt may trigger. */
+  /** The agent's commands, which no prompt may trigger. */
   readonly commands: AgentCommands;
   /** Whether a path exists, seen from the session's working directory. */
   pathExists(path: string): boolean;
-  /** How long an agent may take to read a prompt, in milliseconds. */
+  /** Longest wait until the agent reads a prompt. */
   readonly promptTimeoutMs: number;
-  /** How long an agent may take to answer a cancelled prompt, in milliseconds. */
+  /** Longest wait until the agent answers a cancelled prompt. */
   readonly cancelGraceMs: number;
-  /** The failure that tells how to log in to the agent. */
+  /** Creates the error that explains how to log in to the agent. */
   authRequired(why: string): AppError;
-  /** The agent did not read or answer in that time; `why` says which. */
+  /** The agent did not read or answer a prompt in time. */
   onUnresponsive(session: AcpSession, why: string): void;
-  /** A prompt was answered, or can no longer be. */
+  /** A prompt ended, answered by the agent or not. */
   onPromptEnd(session: AcpSession, answered: boolean): void;
-  /** The session serves no more; it may still be busy. */
+  /** The session was closed. Its last prompt may still be running. */
   onClose(session: AcpSession): void;
 }
 
-/** The prompt that is running. */
-interface Running {
+/** The state of the running prompt. */
+class PromptState {
   readonly reader: TurnReader;
-  readonly translator: UpdateTranslator;
-  readonly done: () => void;
-  /** Aborts when the turn is cancelled or over: its permission requests are withdrawn. */
-  readonly leaving: AbortController;
-  cancelled: boolean;
-  refused: boolean;
-  timer: ReturnType<typeof setTimeout> | undefined;
+  /** Lets the session's next prompt start. */
+  readonly release: () => void;
+  readonly translator = new UpdateTranslator();
+  /** Whether `prompt()` has returned, so that the reader gets every further error. */
+  isTaken = false;
+  /** Whether the connection closed before that. */
+  isLost = false;
+  isCancelled = false;
+  /** Whether a permission was refused. */
+  isRefused = false;
+  /** Withdraws the prompt's permission requests when it is cancelled or ends. */
+  withdrawal: AbortController | undefined;
+  cancelTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(reader: TurnReader, release: () => void) {
+    this.reader = reader;
+    this.release = release;
+  }
 }
 
 /** A session of an ACP agent. */
@@ -63,22 +73,21 @@ export class AcpSession implements Session {
   readonly id: SessionId;
   readonly promptCapabilities: PromptCapabilities;
   readonly closed: AbortSignal;
-  /** Its model and its mode. */
+  /** The session's model and mode. */
   readonly config: SessionConfig;
 
-  readonly #link: SessionDeps;
+  readonly #deps: SessionDeps;
   readonly #closing = new AbortController();
-  readonly #remembered = new AlwaysDecisions();
-  #running: Running | undefined;
-  /** Settles when the last prompt that was put, or waits, has ended. */
-  #queue: Promise<void> = Promise.resolve();
+  readonly #alwaysDecisions = new AlwaysDecisions();
+  #running: PromptState | undefined;
+  #idle: Promise<void> = Promise.resolve();
 
-  constructor(id: SessionId, chosen: SessionConfig, link: SessionDeps) {
+  constructor(id: SessionId, config: SessionConfig, deps: SessionDeps) {
     this.id = id;
-    this.config = chosen;
-    this.promptCapabilities = link.promptCapabilities;
-    this.closed = AbortSignal.any([link.peer.closed, this.#closing.signal]);
-    this.#link = link;
+    this.config = config;
+    this.promptCapabilities = deps.promptCapabilities;
+    this.closed = AbortSignal.any([deps.peer.closed, this.#closing.signal]);
+    this.#deps = deps;
   }
 
   /** Whether a prompt is running. */
@@ -86,9 +95,9 @@ export class AcpSession implements Session {
     return this.#running !== undefined;
   }
 
-  /** Settles when the prompts that were put have ended. */
+  /** Settles when the prompts so far, running and waiting, have ended. */
   get idle(): Promise<void> {
-    return this.#queue;
+    return this.#idle;
   }
 
   get model(): string | undefined {
@@ -98,149 +107,143 @@ export class AcpSession implements Session {
   async setModel(model: string | undefined): Promise<void> {
     if (this.closed.aborted) throw sessionClosedError();
     try {
-      await this.config.choose(model);
+      await this.config.setModel(model);
     } catch (error) {
       throw error instanceof ClosedError ? sessionClosedError() : error;
     }
   }
 
   async prompt(blocks: readonly PromptBlock[], reader: TurnReader): Promise<RunningPrompt> {
-    const before = this.#queue;
-    const { promise, resolve: done } = Promise.withResolvers<void>();
-    this.#queue = promise;
-    await before;
+    const previous = this.#idle;
+    const { promise, resolve: release } = Promise.withResolvers<void>();
+    this.#idle = promise;
+    await previous;
     if (this.closed.aborted) {
-      done();
+      release();
       throw sessionClosedError();
     }
-    const running: Running = {
-      reader,
-      translator: new UpdateTranslator(),
-      done,
-      leaving: new AbortController(),
-      cancelled: false,
-      refused: false,
-      timer: undefined,
-    };
-    this.#running = running;
-    let [taken, lost] = [false, false];
-    const { commands, pathExists } = this.#link;
-    const prompt = neutraliseCommands(blocks, commands, pathExists);
-    const { sent } = this.#link.peer.call("session/prompt", { sessionId: this.id, prompt }, {
-      resolve: (result) => this.#answered(running, result),
-      reject: (error) => {
-        if (taken || !(error instanceof ClosedError)) return this.#failed(running, error);
-        // Nobody was told yet that the prompt was taken: it is the caller who is told.
-        lost = true;
-        this.#end(running, [], false);
-      },
+    const prompt = this.#running = new PromptState(reader, release);
+    const { commands, pathExists, peer, promptTimeoutMs } = this.#deps;
+    const params = { sessionId: this.id, prompt: neutraliseCommands(blocks, commands, pathExists) };
+    const { sent } = peer.call("session/prompt", params, {
+      resolve: (result) => this.#onResult(prompt, result),
+      reject: (error) => this.#onError(prompt, error),
     });
     try {
-      if (!await settlesWithin(this.#link.promptTimeoutMs, sent)) {
-        this.#link.onUnresponsive(this, "the agent does not read a prompt");
-        throw new Error(`It was not read within ${this.#link.promptTimeoutMs / 1000} seconds.`);
+      if (!await settlesWithin(promptTimeoutMs, sent)) {
+        this.#deps.onUnresponsive(this, "the agent does not read a prompt");
+        throw new Error(`The agent did not read it within ${promptTimeoutMs / 1000} seconds.`);
       }
-    } catch (error) {
-      if (this.#running === running) this.#end(running, [], false);
-      throw new AppError("agent_unavailable", "The agent could not be given the prompt.", {
-        cause: error,
-        retryAfterSecs: 1,
-      });
+    } catch (cause) {
+      if (this.#running === prompt) this.#end(prompt, [], false);
+      const message = "The prompt could not be sent to the agent.";
+      throw new AppError("agent_unavailable", message, { cause, retryAfterSecs: 1 });
     }
-    if (lost) {
-      throw new AppError("agent_crashed", "The agent's process ended just as it was given the prompt.", {
-        prompted: true,
-      });
+    if (prompt.isLost) {
+      const message = "The agent's process ended just as it received the prompt.";
+      throw new AppError("agent_crashed", message, { prompted: true });
     }
-    taken = true;
-    return { cancel: () => this.#cancel(running) };
+    prompt.isTaken = true;
+    return { cancel: () => this.#cancel(prompt) };
   }
 
   close(): void {
     if (this.closed.aborted) return;
     this.#closing.abort();
     if (this.#running) this.#cancel(this.#running);
-    this.#link.onClose(this);
+    this.#deps.onClose(this);
   }
 
-  /** Not for callers: a `session/update` came. What is said outside a prompt belongs to no turn. */
+  /** Handles a `session/update`. Outside a prompt only settings are read, because the rest belongs to no turn. */
   onUpdate(update: unknown): void {
-    const running = this.#running;
-    if (running === undefined) {
-      if ((update as { sessionUpdate?: unknown }).sessionUpdate === "config_option_update") {
-        this.#read(update);
-      }
+    const prompt = this.#running;
+    if (prompt === undefined) {
+      const { sessionUpdate } = update as { sessionUpdate?: unknown };
+      if (sessionUpdate === "config_option_update") this.#read(update);
       return;
     }
-    const event = spokenText(update) ?? this.#translate(running, update);
-    if (event) running.reader(event);
+    const event = textOf(update) ?? this.#translate(prompt, update);
+    if (event) prompt.reader(event);
   }
 
   /**
-   * Not for callers: a `session/request_permission` came. Answered at once where nobody has to be asked.
+   * Handles a `session/request_permission`. Answers at once if no person has to be asked.
    *
-   * @param signal The agent takes the request back.
+   * @param signal Aborts when the agent withdraws the request.
    */
   onPermissionRequest(
     request: PermissionRequest,
     signal: AbortSignal,
   ): PermissionOutcome | Promise<PermissionOutcome> {
+    const prompt = this.#running;
+    if (prompt === undefined || prompt.isCancelled) return { outcome: "cancelled" };
     const { toolCall } = request;
-    const running = this.#running;
-    if (running === undefined || running.cancelled) return { outcome: "cancelled" };
-    const event = running.translator.upsertTool(toolCall);
-    if (event) running.reader(event);
-    const tool: ToolCall = event?.tool ?? running.translator.known(toolCall.toolCallId) ?? {
-      id: toolCall.toolCallId as ToolCallId,
-      title: "tool",
-      kind: "other",
-      status: "pending",
-    };
+    const { tool, isChanged } = prompt.translator.upsertTool(toolCall);
+    if (isChanged) prompt.reader({ type: "tool", tool });
     const question = toQuestion(request, tool);
     const shown = [toolCall.rawInput, toolCall.content, toolCall.locations];
-    const policy = evaluatePolicy(this.#link.permissions, tool.kind);
-    const verdict = policy === "ask" ? this.#remembered.decisionOf(question, shown) ?? "ask" : policy;
-    if (verdict === "ask") return this.#ask(running, question, shown, signal);
-    if (verdict !== "allow") {
-      refuse(running, tool);
-      const why = policy === "ask" ? "a person said so for always" : "VTUBER_PERMISSIONS says so";
-      this.#link.log.info(`refused a permission: ${why}`, this.#fields(tool));
+    const policy = evaluatePolicy(this.#deps.permissions, tool.kind);
+    const decision = policy === "ask" ? this.#alwaysDecisions.decisionOf(question, shown) : policy;
+    if (decision === undefined) return this.#ask(prompt, question, shown, signal);
+    if (decision !== "allow") {
+      const why = policy === "ask" ? "a person has always rejected it" : "VTUBER_PERMISSIONS is deny";
+      this.#refuse(prompt, tool, why);
     }
-    return toOutcome(chooseOption(question.options, verdict));
+    return toOutcome(chooseOption(question.options, decision));
   }
 
   async #ask(
-    running: Running,
+    prompt: PromptState,
     question: PermissionQuestion,
     shown: unknown,
     signal: AbortSignal,
   ): Promise<PermissionOutcome> {
-    const { broker, log } = this.#link;
-    const leaving = AbortSignal.any([signal, running.leaving.signal]);
-    const resolution = await broker.ask(question, running.reader, leaving);
     const { tool, options } = question;
-    if (resolution?.outcome === "cancelled") return { outcome: "cancelled" };
-    if (resolution?.outcome !== "allowed") refuse(running, tool);
-    if (resolution?.option) {
-      if (!resolution.isOnce) this.#remembered.remember(question, resolution.option, shown);
-      log.info(`a permission was ${resolution.outcome}`, { ...this.#fields(tool), by: resolution.by });
-      return toOutcome(resolution.option);
+    prompt.withdrawal ??= new AbortController();
+    const withdrawn = AbortSignal.any([signal, prompt.withdrawal.signal]);
+    const resolution = await this.#deps.broker.ask(question, prompt.reader, withdrawn);
+    if (resolution === undefined) {
+      this.#refuse(
+        prompt,
+        tool,
+        "no client is connected that can answer; VTUBER_PERMISSIONS=allow would allow it",
+      );
+      return toOutcome(chooseOption(options, "reject"));
     }
-    if (resolution?.outcome !== "rejected") {
-      const why = resolution ? "nobody answered in time" : "nobody is there to ask";
-      log.info(`refused a permission: ${why}; VTUBER_PERMISSIONS=allow would give it`, this.#fields(tool));
+    const { outcome, option, by } = resolution;
+    switch (outcome) {
+      case "cancelled":
+        return { outcome: "cancelled" };
+      case "expired":
+        this.#refuse(prompt, tool, "nobody answered in time; VTUBER_PERMISSIONS=allow would allow it");
+        break;
+      case "rejected":
+        this.#refuse(prompt, tool, `rejected by ${by}`);
+        break;
+      case "allowed":
+        this.#deps.log.info("allowed a permission", { ...this.#logFields(tool), by });
+        break;
+      default:
+        return outcome satisfies never;
     }
-    return toOutcome(chooseOption(options, "reject"));
+    if (option && !resolution.isOnce) this.#alwaysDecisions.remember(question, option, shown);
+    return toOutcome(option ?? chooseOption(options, "reject"));
   }
 
-  #fields(tool: ToolCall): Record<string, unknown> {
-    return { tool: tool.title, kind: tool.kind, session: this.id };
+  #refuse(prompt: PromptState, tool: ToolCall, why: string): void {
+    prompt.isRefused = true;
+    prompt.translator.markRefused(tool.id);
+    this.#deps.log.info(`refused a permission: ${why}`, this.#logFields(tool));
   }
 
-  #translate(running: Running, update: unknown): TurnEvent | undefined {
+  #logFields({ title, kind }: ToolCall): Record<string, unknown> {
+    return { tool: title, kind, session: this.id };
+  }
+
+  #translate(prompt: PromptState, update: unknown): TurnEvent | undefined {
     const known = this.#read(update);
-    if (known) return running.translator.translate(known);
-    this.#link.log.debug("ignored an update of the agent", { update });
+    if (known) return prompt.translator.translate(known);
+    this.#deps.log.debug("ignored an unknown update of the agent", { update });
     return undefined;
   }
 
@@ -250,53 +253,53 @@ export class AcpSession implements Session {
     return known;
   }
 
-  #cancel(running: Running): void {
-    if (this.#running !== running || running.cancelled) return;
-    running.cancelled = true;
-    this.#link.peer.notify("session/cancel", { sessionId: this.id });
-    running.leaving.abort("turn");
-    running.timer = setTimeout(
-      () => this.#link.onUnresponsive(this, "the agent does not answer a cancelled prompt"),
-      this.#link.cancelGraceMs,
+  #cancel(prompt: PromptState): void {
+    if (this.#running !== prompt || prompt.isCancelled) return;
+    prompt.isCancelled = true;
+    this.#deps.peer.notify("session/cancel", { sessionId: this.id });
+    prompt.withdrawal?.abort("turn");
+    prompt.cancelTimer = setTimeout(
+      () => this.#deps.onUnresponsive(this, "the agent does not answer a cancelled prompt"),
+      this.#deps.cancelGraceMs,
     );
   }
 
-  #answered(running: Running, result: unknown): void {
+  #onResult(prompt: PromptState, result: unknown): void {
     let events: TurnEvent[];
     try {
-      events = answeredEnding(result, running);
+      events = resultEvents(prompt, result);
     } catch (error) {
-      return this.#failed(running, error);
+      return this.#onError(prompt, error);
     }
-    this.#end(running, events, true);
+    this.#end(prompt, events, true);
   }
 
-  #failed(running: Running, error: unknown): void {
-    const isGone = error instanceof ClosedError;
-    if (!isGone && !running.cancelled) {
+  #onError(prompt: PromptState, error: unknown): void {
+    const isAnswer = !(error instanceof ClosedError);
+    if (!isAnswer && !prompt.isTaken) {
+      // The caller of prompt() gets the error instead of the reader.
+      prompt.isLost = true;
+      return this.#end(prompt, [], false);
+    }
+    if (isAnswer && !prompt.isCancelled) {
       const fields = { session: this.id, error: explain(error) };
-      this.#link.log.warn("the agent answered a prompt with an error", fields);
+      this.#deps.log.warn("the agent answered a prompt with an error", fields);
     }
-    this.#end(running, failedEnding(error, running, this.#link.authRequired), !isGone);
+    this.#end(prompt, errorEvents(prompt, error, this.#deps.authRequired), isAnswer);
   }
 
-  #end(running: Running, events: TurnEvent[], answered: boolean): void {
-    clearTimeout(running.timer);
-    running.leaving.abort("turn");
+  #end(prompt: PromptState, events: TurnEvent[], answered: boolean): void {
+    clearTimeout(prompt.cancelTimer);
+    prompt.withdrawal?.abort("turn");
     this.#running = undefined;
-    for (const event of events) running.reader(event);
-    running.done();
-    this.#link.onPromptEnd(this, answered);
+    for (const event of events) prompt.reader(event);
+    prompt.release();
+    this.#deps.onPromptEnd(this, answered);
   }
 }
 
-function refuse(running: Running, { id }: ToolCall): void {
-  running.refused = true;
-  running.translator.markRefused(id);
-}
-
-/** The token path: by far the most updates are text, and are recognised by hand instead of by a schema. */
-function spokenText(update: unknown): TurnEvent | undefined {
+/** Reads a text chunk. Most updates are text, so that they are recognised without a schema. */
+function textOf(update: unknown): TurnEvent | undefined {
   const { sessionUpdate, content } = update as {
     sessionUpdate?: unknown;
     content?: { type?: unknown; text?: unknown };
@@ -306,52 +309,44 @@ function spokenText(update: unknown): TurnEvent | undefined {
   return typeof text === "string" && text !== "" ? { type: "text", text } : undefined;
 }
 
-/** What is known of a prompt at its end. */
-export interface Ended {
-  readonly translator: UpdateTranslator;
-  /** It was cancelled from here. */
-  readonly cancelled: boolean;
-  /** A permission was refused in it. */
-  readonly refused: boolean;
-}
-
-/** The end of a prompt that was answered. @throws {TypeError} if the answer cannot be read. */
-export function answeredEnding(result: unknown, { translator, cancelled, refused }: Ended): TurnEvent[] {
+/** Returns the last events of an answered prompt. @throws {TypeError} if the result cannot be read. */
+function resultEvents({ translator, isCancelled, isRefused }: PromptState, result: unknown): TurnEvent[] {
   const { stopReason, usage } = parsePromptResult(result);
   const events = translator.closeTools(stopReason === "end_turn" ? "completed" : "failed");
   if (usage) events.push({ type: "usage", usage });
-  if (stopReason === "cancelled" && refused && !cancelled) {
-    events.push(failed("agent_cancelled", "The agent stopped, because it was refused a permission."));
-  } else {
-    events.push({ type: "end", reason: stopReason });
-  }
+  // Some agents end the turn as cancelled when they are refused a permission.
+  const isStoppedByRefusal = stopReason === "cancelled" && isRefused && !isCancelled;
+  events.push(
+    isStoppedByRefusal
+      ? failure("agent_cancelled", "The agent stopped, because it was refused a permission.")
+      : { type: "end", reason: stopReason },
+  );
   return events;
 }
 
-/** The end of a prompt that failed; `loginNeeded` makes the failure that tells how to log in. */
-export function failedEnding(
+/** Returns the last events of a failed prompt. */
+function errorEvents(
+  { translator, isCancelled }: PromptState,
   error: unknown,
-  { translator, cancelled }: Ended,
-  loginNeeded: (why: string) => AppError,
+  authRequired: (why: string) => AppError,
 ): TurnEvent[] {
   const tools = translator.closeTools("failed");
   if (error instanceof ClosedError) {
-    return [...tools, failed("agent_crashed", "The agent's process ended in the middle of the turn.")];
+    return [...tools, failure("agent_crashed", "The agent's process ended in the middle of the turn.")];
   }
   // Some agents answer a prompt that is cancelled early with an error.
-  if (cancelled) return [...tools, { type: "end", reason: "cancelled" }];
+  if (isCancelled) return [...tools, { type: "end", reason: "cancelled" }];
   const message = explain(error);
   if (error instanceof RpcError && error.code === RPC.authRequired) {
-    return [...tools, { type: "failure", failure: loginNeeded(message).afterPrompt() }];
+    return [...tools, { type: "failure", failure: authRequired(message).afterPrompt() }];
   }
-  return [...tools, failed("agent_error", `The agent answered with an error: ${message}`)];
+  return [...tools, failure("agent_error", `The agent answered with an error: ${message}`)];
 }
 
-/** The failure of whoever asks something of a session that is closed. */
-function sessionClosedError(): AppError {
-  return new AppError("agent_unavailable", "The agent's session is gone.", { retryAfterSecs: 1 });
-}
-
-function failed(code: "agent_crashed" | "agent_error" | "agent_cancelled", message: string): TurnEvent {
+function failure(code: "agent_crashed" | "agent_error" | "agent_cancelled", message: string): TurnEvent {
   return { type: "failure", failure: new AppError(code, message, { prompted: true }) };
+}
+
+function sessionClosedError(): AppError {
+  return new AppError("agent_unavailable", "The agent's session is closed.", { retryAfterSecs: 1 });
 }

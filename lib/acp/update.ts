@@ -1,45 +1,41 @@
-/** ACP session updates as turn events. @module */
+/** Translates ACP session updates into turn events. @module */
 
+import { BoundedMap } from "../core/bounded_map.ts";
 import { isOpen, type ToolCall, type ToolCallId, type TurnEvent } from "../turn/event.ts";
-import type { SessionUpdate } from "./wire.ts";
+import type { SessionUpdate, ToolFields } from "./wire.ts";
 
-/** Tool calls of one turn that are kept in mind; beyond it the oldest is forgotten. */
+/** Tool calls of one turn that are remembered. */
 const MAX_TOOLS = 1_000;
 
-type ToolFields = Pick<
-  Extract<SessionUpdate, { sessionUpdate: "tool_call" }>,
-  "toolCallId" | "title" | "kind" | "status" | "name" | "rawInput" | "_meta"
->;
-
-/** Tools that are agents of their own, by the names that agents give them (Claude, opencode, Codex). */
+/** Names of tools that start a subagent (Claude, opencode, Codex). */
 const SUBAGENT_TOOLS: ReadonlySet<unknown> = new Set(["Task", "Agent", "task", "agent", "spawn_agent"]);
 
 /**
- * Turns the updates of one turn into its events. It has no input and no clock; its state is what the agent said of its
- * tools, since an update names only what changed, and some agents never announce a tool before they update it.
+ * The tool calls of one turn and the translation of its updates. An update names only what changed, and some agents
+ * never announce a tool before they update it, so that tool calls are merged here.
  */
 export class UpdateTranslator {
-  readonly #tools = new Map<ToolCallId, ToolCall>();
-  /** Those that were not permitted: an agent may never speak of them again. */
+  readonly #tools = new BoundedMap<ToolCallId, ToolCall>(MAX_TOOLS);
   readonly #refused = new Set<ToolCallId>();
 
-  /** The event that this update is, if it is one. */
+  /** Translates an update. Returns `undefined` if it means nothing to a turn. */
   translate(update: SessionUpdate): TurnEvent | undefined {
     switch (update.sessionUpdate) {
       case "agent_message_chunk":
-        return spoken("text", update.content);
+        return textEvent("text", update.content);
       case "agent_thought_chunk":
-        return spoken("thought", update.content);
+        return textEvent("thought", update.content);
       case "tool_call":
-      case "tool_call_update":
-        return this.upsertTool(update);
+      case "tool_call_update": {
+        const { tool, isChanged } = this.upsertTool(update);
+        return isChanged ? { type: "tool", tool } : undefined;
+      }
       case "plan":
         return { type: "plan", entries: update.entries };
-      // Known, and nobody's business here: replayed history, menus, modes, titles, context size, notices, housekeeping.
-      case "user_message_chunk":
       case "available_commands_update":
-      case "current_mode_update":
       case "config_option_update":
+      case "user_message_chunk":
+      case "current_mode_update":
       case "session_info_update":
       case "usage_update":
       case "notice":
@@ -51,69 +47,54 @@ export class UpdateTranslator {
     }
   }
 
-  /** Takes in what is new of a tool call (an upsert); the event carries the whole, or nothing if nothing changed. */
-  upsertTool(fields: ToolFields): Extract<TurnEvent, { type: "tool" }> | undefined {
+  /** Merges the fields of an announcement, an update or a permission request into the tool call. */
+  upsertTool(fields: ToolFields): { readonly tool: ToolCall; readonly isChanged: boolean } {
     const id = fields.toolCallId as ToolCallId;
-    const toolCall = this.#tools.get(id);
+    const previous = this.#tools.get(id);
     const tool: ToolCall = {
       id,
-      title: fields.title || toolCall?.title || "tool",
-      kind: fields.kind ?? toolCall?.kind ?? "other",
-      status: fields.status ?? toolCall?.status ?? "pending",
-      ...(toolCall?.isSubagent || isSubagent(fields) ? { isSubagent: true } : {}),
+      title: fields.title || previous?.title || "tool",
+      kind: fields.kind ?? previous?.kind ?? "other",
+      status: fields.status ?? previous?.status ?? "pending",
+      ...(previous?.isSubagent || isSubagent(fields) ? { isSubagent: true } : {}),
     };
-    if (toolCall && sameTool(toolCall, tool)) return undefined;
+    if (previous && isSame(previous, tool)) return { tool: previous, isChanged: false };
     this.#tools.set(id, tool);
-    if (this.#tools.size > MAX_TOOLS) this.#forgetOldest();
-    return { type: "tool", tool };
+    return { tool, isChanged: true };
   }
 
-  /** A tool call as far as the agent told of it. */
-  known(id: string): ToolCall | undefined {
-    return this.#tools.get(id as ToolCallId);
+  /** Marks a tool call whose permission was refused: the agent may never mention it again. */
+  markRefused(id: ToolCallId): void {
+    this.#refused.add(id);
   }
 
-  /** A tool call was not permitted: if the agent leaves it open, it has failed. */
-  markRefused(id: string): void {
-    if (this.#tools.has(id as ToolCallId)) this.#refused.add(id as ToolCallId);
-  }
-
-  /** The ends of the tools that the agent left open, `completed` or `failed`; those refused have failed. */
+  /** Closes the tool calls that the agent left open, with this status; refused ones with `failed`. */
   closeTools(status: "completed" | "failed"): TurnEvent[] {
-    const open = [...this.#tools.values()].filter((tool) => isOpen(tool));
-    const ends = open.map((tool): TurnEvent => ({
+    const open = [...this.#tools.values()].filter(isOpen);
+    const events = open.map((tool): TurnEvent => ({
       type: "tool",
       tool: { ...tool, status: this.#refused.has(tool.id) ? "failed" : status },
       closing: true,
     }));
     this.#tools.clear();
-    this.#refused.clear();
-    return ends;
-  }
-
-  #forgetOldest(): void {
-    for (const id of this.#tools.keys()) {
-      this.#tools.delete(id);
-      this.#refused.delete(id);
-      return;
-    }
+    return events;
   }
 }
 
-function sameTool(a: ToolCall, b: ToolCall): boolean {
+function isSame(a: ToolCall, b: ToolCall): boolean {
   return a.title === b.title && a.kind === b.kind && a.status === b.status && a.isSubagent === b.isSubagent;
 }
 
-/** The tool's own name says it, or its input: never its title, which is for people. */
+/** Whether the tool's name or input says that it starts a subagent. The title is text for people. */
 function isSubagent({ name, rawInput, _meta }: ToolFields): boolean {
   return SUBAGENT_TOOLS.has(name ?? _meta?.claudeCode?.toolName) ||
     typeof rawInput === "object" && rawInput !== null && "subagent_type" in rawInput;
 }
 
-/** Text is spoken; images, sounds and links of an agent are not, and an empty chunk is nothing. */
-function spoken(
+/** Only text is spoken: images, audio, links and empty chunks of an agent are not part of the reply. */
+function textEvent(
   type: "text" | "thought",
-  content: { type: string; text?: string | undefined },
+  content: { readonly type: string; readonly text?: string | undefined },
 ): TurnEvent | undefined {
   return content.type === "text" && content.text ? { type, text: content.text } : undefined;
 }

@@ -1,7 +1,7 @@
 /**
- * What is read from an ACP agent (Agent Client Protocol, version 1): checked where it comes in, and leniently, since
- * agents are newer and older than this. Source: `schema/v1/schema.json` of `@agentclientprotocol/sdk` and the answers
- * of real agents.
+ * Parsers of what an ACP agent sends (Agent Client Protocol, version 1). Agents are older and newer than this program, so
+ * only the fields that are needed are required; other malformed fields count as absent. Source: `schema/v1/schema.json`
+ * of `@agentclientprotocol/sdk`, and recordings of real agents.
  *
  * @module
  */
@@ -9,47 +9,51 @@
 import { STOP_REASONS, type StopReason, TOOL_KINDS, TOOL_STATUSES, type Usage } from "../turn/event.ts";
 import { z } from "zod";
 
-/** The protocol version that is spoken, exactly. */
+/** The only protocol version that this program speaks. */
 export const PROTOCOL_VERSION = 1;
 
-/** Reads a value, or says in one line what is wrong with it. */
-function reader<T>(schema: z.ZodType<T>, what: string): (value: unknown) => T {
+/** Creates a parser that throws a `TypeError` naming the message and the field. */
+function parser<T>(schema: z.ZodType<T>, message: string): (value: unknown) => T {
   return (value) => {
     const result = schema.safeParse(value);
     if (result.success) return result.data;
     const issue = result.error.issues[0];
-    throw new TypeError(`${what}: ${issue?.path.join(".") || "it"}: ${issue?.message ?? "is wrong"}`);
+    throw new TypeError(`${message}: ${issue?.path.join(".") || "it"}: ${issue?.message ?? "is invalid"}`);
   };
 }
 
-/** A list of which the entries are kept that can be read. */
+/** A list without its malformed entries. */
 function listOf<T>(entry: z.ZodType<T>) {
-  return z.array(z.unknown()).transform((list) =>
-    list.flatMap((one) => {
-      const result = entry.safeParse(one);
+  return z.array(z.unknown()).transform((entries) =>
+    entries.flatMap((value) => {
+      const result = entry.safeParse(value);
       return result.success ? [result.data] : [];
     })
   );
 }
 
-const flag = z.boolean().catch(false).default(false);
 const text = z.string();
+const optionalText = text.optional().catch(undefined);
+const nullableText = text.nullish().catch(undefined);
+const label = text.catch("").default("");
+const flag = z.boolean().catch(false).default(false);
+/** A capability that is offered by an object, which may be empty. */
+const offered = z.unknown().optional().transform((value) =>
+  value !== undefined && value !== null && value !== false
+);
 
 const authMethod = z.looseObject({
   id: text,
-  name: text.catch("").default(""),
-  type: text.optional().catch(undefined),
+  name: label,
+  type: optionalText,
   _meta: z.record(z.string(), z.unknown()).nullish().catch(undefined),
 });
-/** A way to log in that the agent offers. */
+/** A way to log in (ACP `AuthMethod`). */
 export type AuthMethod = z.infer<typeof authMethod>;
 
 const noPromptCapabilities = { image: false, audio: false };
 const noSessionCapabilities = { close: false, resume: false, delete: false };
 const noMcpCapabilities = { http: false, sse: false };
-const offered = z.unknown().optional().transform((value) =>
-  value !== undefined && value !== null && value !== false
-);
 const initializeResult = z.looseObject({
   protocolVersion: z.number(),
   agentCapabilities: z.looseObject({
@@ -64,133 +68,131 @@ const initializeResult = z.looseObject({
   authMethods: z.array(authMethod).nullish().catch([]),
   agentInfo: z.looseObject({ name: text, version: text.optional() }).nullish().catch(undefined),
 });
-/** What an agent says of itself. */
+/** The result of `initialize`. */
 export type InitializeResult = z.infer<typeof initializeResult>;
-/** Reads the answer to `initialize`. @throws {TypeError} naming the field. */
-export const parseInitializeResult = reader(initializeResult, "the answer to initialize");
+/** Parses the result of `initialize`. @throws {TypeError} naming the field. */
+export const parseInitializeResult = parser(initializeResult, "the answer to initialize");
 
-/** Reads the answer to `session/new`. @throws {TypeError} naming the field. */
-export const parseNewSessionResult = reader(
+/** Parses the result of `session/new`. @throws {TypeError} naming the field. */
+export const parseNewSessionResult = parser(
   z.looseObject({ sessionId: text.min(1) }),
   "the answer to session/new",
 );
 
-/** Characters of a name by which an agent is asked for something; longer ones are passed over. */
+/** Longest id of a model, mode or option, in characters. Entries with longer ids are skipped. */
 const MAX_ID_CHARS = 500;
 const id = text.min(1).max(MAX_ID_CHARS);
-const label = text.catch("").default("");
-const value = z.object({ value: id, name: label });
+const optionValue = z.object({ value: id, name: label });
 const configOption = z.object({
   id,
-  category: text.nullish().catch(undefined),
+  category: nullableText,
   type: z.literal("select").default("select"),
-  currentValue: text.optional().catch(undefined),
-  // Plain values, or groups of them.
+  currentValue: optionalText,
+  // Values, or groups of values.
   options: listOf(z.union([
-    value.transform((one) => [one]),
-    z.object({ options: listOf(value) }).transform(({ options }) => options),
+    optionValue.transform((value) => [value]),
+    z.object({ options: listOf(optionValue) }).transform(({ options }) => options),
   ])).transform((lists) => lists.flat()),
 });
-const configOptions = listOf(configOption).nullish().catch(undefined).transform((options) => options ?? []);
-const settings = z.object({
+const configOptions = listOf(configOption).nullish().catch(undefined)
+  .transform((options): readonly ConfigOption[] => options ?? []);
+const sessionSettings = z.object({
   configOptions,
-  modes: z.object({
-    currentModeId: text.optional().catch(undefined),
-    availableModes: listOf(z.object({ id, name: label })),
-  }).nullish().catch(undefined),
-  /** No longer in the protocol, and still what some agents have. */
+  modes: z.object({ currentModeId: optionalText, availableModes: listOf(z.object({ id, name: label })) })
+    .nullish().catch(undefined),
+  /** Removed from the protocol, but still sent by some agents. */
   models: z.object({
-    currentModelId: text.optional().catch(undefined),
+    currentModelId: optionalText,
     availableModels: listOf(z.object({ modelId: id, name: label })),
   }).nullish().catch(undefined),
 });
-/** Something that can be chosen for a session, out of a list. */
+/** A setting of a session with a list of values (ACP `SessionConfigOption`). */
 export type ConfigOption = z.infer<typeof configOption>;
-/** What can be chosen for a session, as the answers to `session/new`, `session/resume` and `session/load` tell. */
-export type SessionSettings = z.infer<typeof settings>;
+/** The settings of a session in the results of `session/new`, `session/resume` and `session/load`. */
+export type SessionSettings = z.infer<typeof sessionSettings>;
 
-/** Reads the settings in the answer to a request about a session; what cannot be read is not there. */
+/** Parses the settings in the result of a request about a session. Malformed settings count as absent. */
 export function parseSessionSettings(value: unknown): SessionSettings {
-  const result = settings.safeParse(value);
+  const result = sessionSettings.safeParse(value);
   return result.success ? result.data : { configOptions: [], modes: undefined, models: undefined };
 }
 
 const count = z.number().nonnegative().nullish().catch(undefined).transform((value) => value ?? 0);
-const usage = z.looseObject({
-  inputTokens: count,
-  outputTokens: count,
-  thoughtTokens: count,
-  cachedReadTokens: count,
-});
-/** Gemini's own: `_meta.quota.token_count`. */
-const quota = z.looseObject({
-  quota: z.looseObject({ token_count: z.looseObject({ input_tokens: count, output_tokens: count }) }),
-});
 const promptResult = z.looseObject({
   stopReason: z.enum(STOP_REASONS).catch("end_turn"),
-  usage: usage.nullish().catch(undefined),
-  _meta: quota.nullish().catch(undefined),
+  usage: z.looseObject({
+    inputTokens: count,
+    outputTokens: count,
+    thoughtTokens: count,
+    cachedReadTokens: count,
+  }).nullish().catch(undefined),
+  /** Gemini counts here. */
+  _meta: z.looseObject({
+    quota: z.looseObject({ token_count: z.looseObject({ input_tokens: count, output_tokens: count }) }),
+  }).nullish().catch(undefined),
 });
+const readPromptResult = parser(promptResult, "the answer to session/prompt");
 
-/** Reads the answer to `session/prompt`; usage only where the agent counted something. */
+/**
+ * Parses the result of `session/prompt`. The usage is `undefined` if the agent counted no tokens.
+ *
+ * @throws {TypeError} if the result is not an object.
+ */
 export function parsePromptResult(value: unknown): { stopReason: StopReason; usage: Usage | undefined } {
   const { stopReason, usage, _meta } = readPromptResult(value);
-  const tokens = _meta?.quota.token_count;
-  const counted: Usage = {
-    inputTokens: usage?.inputTokens || tokens?.input_tokens || 0,
-    outputTokens: usage?.outputTokens || tokens?.output_tokens || 0,
-    thoughtTokens: usage?.thoughtTokens ?? 0,
-    cachedTokens: usage?.cachedReadTokens ?? 0,
-  };
-  return { stopReason, usage: counted.inputTokens + counted.outputTokens > 0 ? counted : undefined };
+  const quota = _meta?.quota.token_count;
+  const inputTokens = usage?.inputTokens || quota?.input_tokens || 0;
+  const outputTokens = usage?.outputTokens || quota?.output_tokens || 0;
+  if (inputTokens + outputTokens === 0) return { stopReason, usage: undefined };
+  const { thoughtTokens = 0, cachedReadTokens = 0 } = usage ?? {};
+  return { stopReason, usage: { inputTokens, outputTokens, thoughtTokens, cachedTokens: cachedReadTokens } };
 }
-const readPromptResult = reader(promptResult, "the answer to session/prompt");
 
-const contentBlock = z.looseObject({ type: text, text: text.optional().catch(undefined) });
-const kind = z.enum(TOOL_KINDS).nullish().catch("other");
-const status = z.enum(TOOL_STATUSES).nullish().catch(undefined);
 const toolFields = {
   toolCallId: text.min(1),
-  title: text.nullish().catch(undefined),
-  kind,
-  status,
-  name: text.nullish().catch(undefined),
+  title: nullableText,
+  kind: z.enum(TOOL_KINDS).nullish().catch("other"),
+  status: z.enum(TOOL_STATUSES).nullish().catch(undefined),
+  name: nullableText,
   rawInput: z.unknown().optional(),
-  /** Claude's own. */
+  /** Claude names its tool here. */
   _meta: z.looseObject({ claudeCode: z.looseObject({ toolName: text.optional() }).optional() })
     .nullish().catch(undefined),
 };
+const content = z.looseObject({ type: text, text: optionalText });
 const planEntry = z.looseObject({
   content: text,
   priority: z.enum(["high", "medium", "low"]).catch("medium"),
   status: z.enum(["pending", "in_progress", "completed"]).catch("pending"),
 });
-const chunk = { content: contentBlock };
-const anything = <T extends string>(sessionUpdate: T) =>
-  z.looseObject({ sessionUpdate: z.literal(sessionUpdate) });
 const sessionUpdate = z.discriminatedUnion("sessionUpdate", [
-  z.looseObject({ sessionUpdate: z.literal("agent_message_chunk"), ...chunk }),
-  z.looseObject({ sessionUpdate: z.literal("agent_thought_chunk"), ...chunk }),
-  z.looseObject({ sessionUpdate: z.literal("tool_call"), ...toolFields }),
-  z.looseObject({ sessionUpdate: z.literal("tool_call_update"), ...toolFields }),
+  z.looseObject({ sessionUpdate: z.literal(["agent_message_chunk", "agent_thought_chunk"]), content }),
+  z.looseObject({ sessionUpdate: z.literal(["tool_call", "tool_call_update"]), ...toolFields }),
   z.looseObject({ sessionUpdate: z.literal("plan"), entries: z.array(planEntry) }),
-  anything("user_message_chunk"),
   z.looseObject({
     sessionUpdate: z.literal("available_commands_update"),
     availableCommands: listOf(z.object({ name: text })).catch([]),
   }),
-  anything("current_mode_update"),
   z.looseObject({ sessionUpdate: z.literal("config_option_update"), configOptions }),
-  anything("session_info_update"),
-  anything("usage_update"),
-  anything("notice"),
-  anything("compaction_update"),
-  anything("compaction_summary_chunk"),
+  // Not used: replayed history, modes, titles, context size, notices and housekeeping.
+  z.looseObject({
+    sessionUpdate: z.literal([
+      "user_message_chunk",
+      "current_mode_update",
+      "session_info_update",
+      "usage_update",
+      "notice",
+      "compaction_update",
+      "compaction_summary_chunk",
+    ]),
+  }),
 ]);
-/** One `session/update` of protocol version 1. */
+/** The `update` of a `session/update` notification. */
 export type SessionUpdate = z.infer<typeof sessionUpdate>;
+/** The fields of a tool call that are read. */
+export type ToolFields = z.infer<z.ZodObject<typeof toolFields>>;
 
-/** Reads the `update` of a `session/update`, or `undefined` for one that this does not know. */
+/** Parses the `update` of a `session/update`. Returns `undefined` for unknown and malformed updates. */
 export function parseSessionUpdate(value: unknown): SessionUpdate | undefined {
   const result = sessionUpdate.safeParse(value);
   return result.success ? result.data : undefined;
@@ -201,18 +203,18 @@ const permissionRequest = z.looseObject({
   toolCall: z.looseObject(toolFields),
   options: z.array(z.looseObject({ optionId: text, name: text.catch(""), kind: text })),
 });
-/** What an agent asks before it uses a tool. */
+/** The parameters of `session/request_permission`. */
 export type PermissionRequest = z.infer<typeof permissionRequest>;
-/** Reads `session/request_permission`. @throws {TypeError} naming the field. */
-export const parsePermissionRequest = reader(permissionRequest, "session/request_permission");
+/** Parses the parameters of `session/request_permission`. @throws {TypeError} naming the field. */
+export const parsePermissionRequest = parser(permissionRequest, "session/request_permission");
 
-/** A name and what it is set to. */
+/** An environment variable or HTTP header (ACP `EnvVariable`, `HttpHeader`). */
 export interface NamedValue {
   readonly name: string;
   readonly value: string;
 }
 
-/** An MCP server (ACP `McpServer`): a program that the agent starts, or an address that it connects to. */
+/** An MCP server for the agent (ACP `McpServer`): a program to start, or an address to connect to. */
 export type McpServer =
   | {
     readonly name: string;
