@@ -8,7 +8,7 @@
 import { resolve } from "node:path";
 import type { PromptBlock } from "../turn/agent.ts";
 
-/** Command names that are kept of one agent. Beyond the limit every name counts as a command. */
+/** Command names that are remembered per agent. Beyond the limit every name counts as a command. */
 const MAX_NAMES = 10_000;
 /** Path lookups for one prompt. Beyond the limit every `@` is neutralised. */
 const MAX_LOOKUPS = 256;
@@ -24,7 +24,7 @@ export class AgentCommands {
     return this.#isKnown;
   }
 
-  /** Adds the commands of one announcement. Codex announces skills as `$name`, Gemini subcommands as `memory show`. */
+  /** Adds announced names. Codex announces skills as `$name`, Gemini subcommands as `memory show`. */
   add(names: Iterable<string>): void {
     this.#isKnown = true;
     for (const name of names) {
@@ -43,24 +43,24 @@ export class AgentCommands {
 
 /** A command at the start of a block, behind white space, control, format and other invisible characters. */
 const FIRST_SIGN = /^[\s\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]*[/$!／＄！﹩﹗]/u;
-/** `$name` anywhere, and whether it stands in a link: `[$name](path)`. */
+/** `$name` anywhere, also as the text of a link: `[$name](path)`. */
 const SKILL = /(?<=(\[?))([$＄])(?=([\p{L}\p{N}_:-]+)((?:\]\()?))/gu;
-/** `/name`, but not inside a path or an address. */
+/** `/name`, except inside a path or URL. */
 const SLASH = /(?<![\w/.~\\:-])[/／]([\p{L}_][\p{L}\p{N}_:.-]*)(?![\p{L}\p{N}_:./-])/gu;
 /** `@path`, in quotes or with escaped spaces. */
 const FILE = /@(?="([^"\n]+)"|((?:\\.|[^\s\\"])+))/g;
-/** Code: a fence to its end, or a span in backticks. */
+/** Code: a fenced block, or a span in backticks. */
 const CODE = /(```[\s\S]*?(?:```|$)|`[^`\n]+`)/;
 
 /**
- * Rewrites the text blocks of a finished prompt so that they read the same and trigger nothing.
+ * Rewrites the text blocks of a finished prompt so that they read the same but trigger no command.
  *
  * - A block that begins with `/`, `$` or `!`, or a full-width form, is prefixed with `> `.
  * - `$name` becomes `$ name`. Until the agent has announced its commands, every name counts.
  * - `/name` outside code is put in backticks.
  * - `@path` becomes `@ path` if the path exists.
  *
- * @param pathExists Tells whether a path exists, seen from the session's working directory.
+ * @param pathExists Whether a path exists, seen from the session's working directory.
  *
  * @example
  * ```ts
@@ -90,7 +90,7 @@ export function neutraliseCommands(
   return blocks.map((block) => block.type === "text" ? { ...block, text: neutralise(block.text) } : block);
 }
 
-/** Whether a path exists, seen from a directory. A path that cannot be looked at counts as existing. */
+/** Whether a path exists, seen from a directory. A path whose lookup fails counts as existing. */
 export function pathExists(path: string, cwd: string, home: string | undefined): boolean {
   const isBelowHome = home !== undefined && /^~(?=[/\\]|$)/.test(path);
   try {
@@ -114,12 +114,12 @@ function isSkill(name: string, commands: Pick<AgentCommands, "isKnown" | "has">)
   return commands.has(name) || commands.has(withoutPunctuation(name));
 }
 
-/** A name without the punctuation that ends a sentence or a clause. */
+/** Removes the punctuation of a sentence from the end of a name. */
 function withoutPunctuation(name: string): string {
   return name.replace(/[.:-]+$/, "");
 }
 
-/** The paths that agents may read behind an `@`: as it stands, without punctuation, line numbers and escapes. */
+/** Lists the paths that agents may read after an `@`: with and without punctuation, line numbers and escapes. */
 function pathsIn(quoted: string | undefined, plain: string): string[] {
   if (quoted !== undefined) return [quoted];
   const unescaped = plain.replace(/\\(.)/g, "$1");
