@@ -1,113 +1,40 @@
 /**
- * The built-in demo agent: a real ACP agent over stdin and stdout that needs no key and no network. It has no model
- * behind it and says so; what it shows is what the character does while an agent thinks, plans, asks and works.
+ * The demo agent: an ACP agent over stdin and stdout that needs no key, no network and no model. It starts as a process of
+ * its own, from source or from the executable, and therefore imports nothing of this program and nothing from npm.
+ *
+ * In order: the sessions and their methods, the connection to the client, and the program.
  *
  * @module
  */
 
 import { parseArgs } from "node:util";
-import { act, type Block, DemoScript, type Pace, sleep, update } from "./script.ts";
-import { JsonRpcPeer, type PeerStreams } from "../acp/json_rpc.ts";
-import { RPC, RpcError } from "../acp/json_rpc.ts";
+import { type Client, DemoScript, type Pace, type PromptBlock, sleep } from "./script.ts";
 
-/** How slow the demo is, in milliseconds. */
+/** Delays of the demo agent, in milliseconds. */
 export interface DemoOptions extends Pace {
-  /** Before it answers `initialize`: agents need a while to start. */
+  /** Before the answer to `initialize`. */
   readonly startMs: number;
-  /** Before it answers `session/new`. */
+  /** Before the answer to `session/new`. */
   readonly sessionMs: number;
 }
 
-/** The usual {@linkcode DemoOptions}: about as fast as a model. */
+/** Default {@linkcode DemoOptions}: about as fast as a model. */
 export const DEMO_OPTIONS: DemoOptions = { tokenMs: 25, stepMs: 400, startMs: 0, sessionMs: 0 };
 
-/** Sessions that are remembered; beyond it the one that was closed first is forgotten, or else the oldest. */
+/** Sessions that are kept. Beyond it the one that was closed first is deleted, or else the oldest. */
 const MAX_SESSIONS = 1_000;
-/** Turns of a session that are remembered. */
+/** Turns that are kept per session. */
 const MAX_TURNS = 100;
+/** Longest line that is read, in characters. */
+const MAX_LINE_CHARS = 64 * 1024 * 1024;
 
-interface DemoTurn {
-  readonly asked: string;
-  said: string;
-}
-interface DemoSession {
-  readonly id: string;
-  readonly turns: DemoTurn[];
-  /** A closed one is remembered, and can be brought back. */
-  isOpen: boolean;
-  cancel: AbortController | undefined;
-}
+/** Error codes of JSON-RPC and ACP (ACP schema v1, `ErrorCode`). */
+const METHOD_NOT_FOUND = -32601;
+const INVALID_PARAMS = -32602;
+const INTERNAL_ERROR = -32603;
+const RESOURCE_NOT_FOUND = -32002;
 
-/** Serves ACP over the streams until the client closes them. */
-export async function serveDemo(streams: PeerStreams, options: DemoOptions = DEMO_OPTIONS): Promise<void> {
-  const sessions = new Map<string, DemoSession>();
-  const known = (params: unknown): DemoSession => {
-    const id = (params as { sessionId?: unknown } | null)?.sessionId;
-    const session = sessions.get(id as string);
-    if (session === undefined) throw new RpcError(RPC.resourceNotFound, `There is no session ${id}.`);
-    return session;
-  };
-  const open = (params: unknown): DemoSession => {
-    const session = known(params);
-    if (!session.isOpen) throw new RpcError(RPC.resourceNotFound, `The session ${session.id} is closed.`);
-    return session;
-  };
-  const peer: JsonRpcPeer = new JsonRpcPeer(streams, {
-    onInvalidLine() {},
-    onNotification(method, params) {
-      if (method === "session/cancel") {
-        sessions.get((params as { sessionId?: string } | undefined)?.sessionId ?? "")?.cancel?.abort();
-      }
-    },
-    async onRequest(method, params) {
-      switch (method) {
-        case "initialize":
-          await sleep(options.startMs);
-          return INITIALIZED;
-        case "session/new": {
-          await sleep(options.sessionMs);
-          const id = `demo-${crypto.randomUUID()}`;
-          sessions.set(id, { id, turns: [], isOpen: true, cancel: undefined });
-          if (sessions.size > MAX_SESSIONS) forgetOldest(sessions);
-          return { sessionId: id };
-        }
-        case "session/load":
-          replay(peer, known(params));
-          known(params).isOpen = true;
-          return {};
-        case "session/resume":
-          known(params).isOpen = true;
-          return {};
-        case "session/close": {
-          const session = open(params);
-          session.cancel?.abort();
-          session.isOpen = false;
-          // The map's order is the order of closing.
-          sessions.delete(session.id);
-          sessions.set(session.id, session);
-          return {};
-        }
-        case "session/delete": {
-          const session = known(params);
-          session.cancel?.abort();
-          sessions.delete(session.id);
-          return {};
-        }
-        case "session/prompt":
-          return await prompt(peer, open(params), (params as { prompt: Block[] }).prompt, options);
-        default:
-          throw new RpcError(RPC.methodNotFound, `Method not found: ${method}`);
-      }
-    },
-  });
-  await new Promise<void>((resolve) =>
-    peer.closed.addEventListener("abort", () => resolve(), { once: true })
-  );
-  for (const session of sessions.values()) session.cancel?.abort();
-  await peer.close();
-}
-
-const INITIALIZED = {
+const INITIALIZE_RESULT = {
   protocolVersion: 1,
   agentInfo: { name: "oab-vtuber-demo", title: "Demo agent", version: "1" },
   agentCapabilities: {
@@ -118,40 +45,217 @@ const INITIALIZED = {
   authMethods: [],
 };
 
-function forgetOldest(sessions: Map<string, DemoSession>): void {
-  const oldest = sessions.values().find(({ isOpen }) => !isOpen) ?? sessions.values().next().value;
-  if (oldest) sessions.delete(oldest.id);
+interface DemoSession {
+  readonly id: string;
+  readonly turns: { readonly prompt: string; reply: string }[];
+  /** A closed session can be resumed. */
+  isOpen: boolean;
+  /** Cancels the running prompt. */
+  cancel: AbortController | undefined;
 }
 
-/** `session/load`: what was said, as updates, before it is answered. */
-function replay(peer: JsonRpcPeer, { id, turns }: DemoSession): void {
-  for (const { asked, said } of turns) {
-    update(peer, id, { sessionUpdate: "user_message_chunk", content: { type: "text", text: asked } });
-    update(peer, id, { sessionUpdate: "agent_message_chunk", content: { type: "text", text: said } });
+/** The parameters of a request, as far as they are read. */
+interface Params {
+  readonly sessionId?: string;
+  readonly prompt?: readonly PromptBlock[];
+}
+
+/** The sessions, and the methods of ACP on them. */
+class DemoAgent {
+  readonly #client: Client;
+  readonly #options: DemoOptions;
+  /** A closed session is moved to the end, so that closed sessions are in the order of their end. */
+  readonly #sessions = new Map<string, DemoSession>();
+
+  constructor(client: Client, options: DemoOptions) {
+    this.#client = client;
+    this.#options = options;
+  }
+
+  /** Handles a request. @throws {RpcError} as the error answer. */
+  async request(method: string, params: Params): Promise<unknown> {
+    switch (method) {
+      case "initialize":
+        await sleep(this.#options.startMs);
+        return INITIALIZE_RESULT;
+      case "session/new":
+        await sleep(this.#options.sessionMs);
+        return { sessionId: this.#create() };
+      case "session/load": {
+        const session = this.#find(params);
+        await this.#replay(session);
+        session.isOpen = true;
+        return {};
+      }
+      case "session/resume":
+        this.#find(params).isOpen = true;
+        return {};
+      case "session/close": {
+        const session = this.#findOpen(params);
+        session.cancel?.abort();
+        session.isOpen = false;
+        this.#sessions.delete(session.id);
+        this.#sessions.set(session.id, session);
+        return {};
+      }
+      case "session/delete": {
+        const session = this.#find(params);
+        session.cancel?.abort();
+        this.#sessions.delete(session.id);
+        return {};
+      }
+      case "session/prompt":
+        return { stopReason: await this.#prompt(this.#findOpen(params), params.prompt ?? []) };
+      default:
+        throw new RpcError(METHOD_NOT_FOUND, `Method not found: ${method}`);
+    }
+  }
+
+  /** Cancels the running prompt of a session, if there is one. */
+  cancel({ sessionId = "" }: Params): void {
+    this.#sessions.get(sessionId)?.cancel?.abort();
+  }
+
+  /** Cancels every running prompt. */
+  close(): void {
+    for (const session of this.#sessions.values()) session.cancel?.abort();
+  }
+
+  #create(): string {
+    const id = `demo-${crypto.randomUUID()}`;
+    this.#sessions.set(id, { id, turns: [], isOpen: true, cancel: undefined });
+    if (this.#sessions.size > MAX_SESSIONS) {
+      const sessions = [...this.#sessions.values()];
+      const oldest = sessions.find(({ isOpen }) => !isOpen) ?? sessions[0];
+      if (oldest) this.#sessions.delete(oldest.id);
+    }
+    return id;
+  }
+
+  #find({ sessionId = "" }: Params): DemoSession {
+    const session = this.#sessions.get(sessionId);
+    if (session === undefined) throw new RpcError(RESOURCE_NOT_FOUND, `There is no session ${sessionId}.`);
+    return session;
+  }
+
+  #findOpen(params: Params): DemoSession {
+    const session = this.#find(params);
+    if (!session.isOpen) throw new RpcError(RESOURCE_NOT_FOUND, `The session ${session.id} is closed.`);
+    return session;
+  }
+
+  /** Sends the turns of a session as updates, as `session/load` has to before its answer. */
+  async #replay({ id: sessionId, turns }: DemoSession): Promise<void> {
+    const sendChunk = async (sessionUpdate: string, text: string) => {
+      const update = { sessionUpdate, content: { type: "text", text } };
+      await this.#client.notify("session/update", { sessionId, update });
+    };
+    for (const { prompt, reply } of turns) {
+      await sendChunk("user_message_chunk", prompt);
+      await sendChunk("agent_message_chunk", reply);
+    }
+  }
+
+  async #prompt(session: DemoSession, blocks: readonly PromptBlock[]): Promise<"end_turn" | "cancelled"> {
+    if (session.cancel) throw new RpcError(INVALID_PARAMS, "A prompt is running in this session.");
+    const { signal } = session.cancel = new AbortController();
+    const text = blocks.map((block) => block.text ?? "").join("\n");
+    const images = blocks.filter(({ type }) => type === "image");
+    const turn = { prompt: text, reply: "" };
+    session.turns.push(turn);
+    if (session.turns.length > MAX_TURNS) session.turns.shift();
+    const script = new DemoScript({
+      client: this.#client,
+      sessionId: session.id,
+      pace: this.#options,
+      onText: (token) => turn.reply += token,
+      signal,
+    });
+    try {
+      await script.play(text, images, session.turns.length);
+      return "end_turn";
+    } catch (error) {
+      if (!signal.aborted) throw error;
+      return "cancelled";
+    } finally {
+      session.cancel = undefined;
+    }
   }
 }
 
-async function prompt(
-  peer: JsonRpcPeer,
-  session: DemoSession,
-  blocks: readonly Block[],
-  options: DemoOptions,
-): Promise<{ stopReason: string }> {
-  if (session.cancel) throw new RpcError(RPC.invalidParams, "A prompt is running in this session.");
-  const cancel = session.cancel = new AbortController();
-  const text = blocks.map((block) => block.text ?? "").join("\n");
-  const turn: DemoTurn = { asked: text, said: "" };
-  session.turns.push(turn);
-  if (session.turns.length > MAX_TURNS) session.turns.shift();
-  const stage = new DemoScript(peer, session.id, turn, cancel.signal, options);
+/** An error answer to a request. */
+class RpcError extends Error {
+  readonly code: number;
+
+  constructor(code: number, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** Serves ACP (JSON-RPC, one message a line) over two byte streams until the client closes them. */
+export async function serveDemo(
+  streams: { readonly readable: ReadableStream<Uint8Array>; readonly writable: WritableStream<Uint8Array> },
+  options: DemoOptions = DEMO_OPTIONS,
+): Promise<void> {
+  const writer = streams.writable.getWriter();
+  const encoder = new TextEncoder();
+  const send = (message: Record<string, unknown>) =>
+    writer.write(encoder.encode(JSON.stringify({ jsonrpc: "2.0", ...message }) + "\n"));
+  const answers = new Map<unknown, (result: unknown) => void>();
+  let nextId = 0;
+  const agent = new DemoAgent({
+    notify: (method, params) => send({ method, params }),
+    async request(method, params) {
+      const { promise, resolve } = Promise.withResolvers<unknown>();
+      const id = nextId++;
+      answers.set(id, resolve);
+      await send({ id, method, params });
+      return await promise;
+    },
+  }, options);
+
+  async function answer(id: unknown, method: string, params: Params): Promise<void> {
+    try {
+      await send({ id, result: await agent.request(method, params) });
+    } catch (error) {
+      const code = error instanceof RpcError ? error.code : INTERNAL_ERROR;
+      await send({ id, error: { code, message: String((error as Error).message) } }).catch(() => {});
+    }
+  }
+
+  function onLine(line: string): void {
+    const { id, method, params, result } = parseMessage(line);
+    if (typeof method === "string") {
+      if (id !== undefined) answer(id, method, params ?? {});
+      else if (method === "session/cancel") agent.cancel(params ?? {});
+    } else {
+      answers.get(id)?.(result);
+      answers.delete(id);
+    }
+  }
+
   try {
-    await act(stage, text, blocks.filter(({ type }) => type === "image"), session.turns.length);
-    return { stopReason: "end_turn" };
-  } catch (error) {
-    if (!cancel.signal.aborted) throw error;
-    return { stopReason: "cancelled" };
-  } finally {
-    session.cancel = undefined;
+    let rest = "";
+    for await (const text of streams.readable.pipeThrough(new TextDecoderStream())) {
+      const lines = (rest + text).split("\n");
+      rest = lines.pop() ?? "";
+      if (rest.length > MAX_LINE_CHARS) break;
+      lines.forEach(onLine);
+    }
+  } catch {
+    // The client broke the connection.
+  }
+  agent.close();
+  await writer.close().catch(() => {});
+}
+
+/** Parses a message. A line that is not a JSON object counts as an empty message. */
+function parseMessage(line: string): { id?: unknown; method?: unknown; params?: Params; result?: unknown } {
+  try {
+    return Object(JSON.parse(line));
+  } catch {
+    return {};
   }
 }
 
