@@ -1,279 +1,265 @@
 /**
- * Drives a clawd-on-desk desktop pet: finds it, posts what the agent does, and takes its user's answers to permission
- * requests. The pet may come and go; nothing waits for it.
+ * Drives a clawd-on-desk desktop pet: finds it, subscribes it to the events, posts the states, and forwards its user's
+ * answers to permission requests. The pet may start and stop at any time, and nothing waits for it.
  *
  * @module
  */
 
-import type { Log } from "../core/log.ts";
 import { messageOf } from "../core/errors.ts";
+import type { Log } from "../core/log.ts";
 import type { PermissionAnswer } from "../turn/permission.ts";
-import { type StateBody, stateText } from "./payload.ts";
-import { isRead } from "./wire.ts";
-import { findPet, isPet, PORTS } from "./discovery.ts";
-import { PendingPermissions } from "./pending_permissions.ts";
-import { PetState } from "./pet_state.ts";
 import { Outbox } from "./outbox.ts";
-import { type Fetch, inTime, post } from "./request.ts";
-import type { Step } from "./pet_state.ts";
-import { IDENTITY } from "./wire.ts";
+import { encodeState, type StateBody } from "./payload.ts";
+import { PendingPermissions } from "./pending_permissions.ts";
+import { type Fetch, findPet, isPet, PORTS, postState, withTimeout } from "./pet_client.ts";
+import { PetState, type Step } from "./pet_state.ts";
+import { CLAWD_EVENTS, IDENTITY, isClawdEvent, type PetTransport } from "./wire.ts";
 
-/** How long things take, in milliseconds. */
+/** Times, in milliseconds. */
 export interface ClawdTimes {
-  /** An answer to "is it you?". */
-  readonly probeMs: number;
-  /** An answer to a state. */
-  readonly postMs: number;
-  /** Between looks at a pet that was found. */
-  readonly lookMs: number;
-  /** After which a state is posted again: the pet takes one of 5 minutes for over. */
+  /** Longest wait for a response of the pet, and to end its sessions on shutdown. */
+  readonly responseMs: number;
+  /** Between two checks that the pet is still there. */
+  readonly checkMs: number;
+  /** Between two refreshes of the running sessions. */
   readonly refreshMs: number;
-  /** Before a lost pet is looked for, doubled each time up to the most. */
+  /** Between the first two searches; doubled after each one that finds nothing, up to the longest. */
   readonly retryMs: number;
   readonly retryMaxMs: number;
-  /** How long a pet that did not ask its user counts as nobody. */
+  /** How long a pet that did not ask its user counts as unable to answer. */
   readonly unavailableMs: number;
-  /** All of the farewell. */
-  readonly farewellMs: number;
 }
 
-/** The times of {@linkcode ClawdTimes} unless a test shortens them. */
+/** The default {@linkcode ClawdTimes}. The pet ends a session after 5 minutes without news. */
 export const CLAWD_TIMES: ClawdTimes = {
-  probeMs: 1_000,
-  postMs: 3_000,
-  lookMs: 30_000,
+  responseMs: 1_000,
+  checkMs: 30_000,
   refreshMs: 4 * 60_000,
   retryMs: 2_000,
   retryMaxMs: 60_000,
   unavailableMs: 60_000,
-  farewellMs: 1_000,
 };
 
-/** Sessions of which it is known when they were posted. */
-const MAX_POSTED = 200;
-
-/** What a driver is made of. */
+/** Dependencies of the driver. */
 export interface ClawdOptions {
-  /** The text of `~/.clawd/runtime.json`, or `undefined`. */
-  readonly readRuntime: () => Promise<string | undefined>;
-  readonly log: Log;
-  /** Answers a permission request (`PermissionDesk.answer`); throws if it is too late. */
+  /** Subscribes the pet to the events of these names, until the subscription is disposed of. May throw. */
+  readonly subscribe: (pet: PetTransport, events: readonly string[]) => Disposable;
+  /** Answers a permission request; throws if it is no longer open. */
   readonly answer: (id: string, answer: PermissionAnswer, by: string) => unknown;
-  /** Told to the pet as the folder of its sessions. */
+  /** Reads `~/.clawd/runtime.json`. */
+  readonly readRuntime: () => Promise<string | undefined>;
+  /** The folder that the pet shows for its sessions. */
   readonly cwd: string;
+  readonly log: Log;
   readonly fetch?: Fetch;
-  /** The time in milliseconds since 1970, for tests. */
+  /** The time in milliseconds since 1970. */
   readonly now?: () => number;
   readonly times?: Partial<ClawdTimes>;
-  /** Where it is looked for, beside the port that it wrote down. */
+  /** The ports to search, besides the port in `runtime.json`. */
   readonly ports?: readonly number[];
 }
 
-/** Drives the pet. */
+type Resolved = Required<Omit<ClawdOptions, "times">> & { readonly times: ClawdTimes };
+
+/** Finds the pet and drives it, until the driver is disposed of. */
 export class ClawdDriver implements AsyncDisposable {
-  readonly #options: Required<Omit<ClawdOptions, "times">>;
-  readonly #times: ClawdTimes;
-  readonly #map = new PetState();
-  readonly #queue = new Outbox();
-  readonly #held: PendingPermissions;
+  readonly #options: Resolved;
   readonly #stopping = new AbortController();
-  /** When each of the pet's sessions was posted last. */
-  readonly #posted = new Map<string, number>();
-  /** The port on which the pet answers. */
-  #port: number | undefined;
-  /** When it was sent what it answered last. */
-  #heardAt = -Infinity;
-  #isDeafUntil = -Infinity;
-  #retryMs: number;
-  #started = false;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #looking: Promise<void> | undefined;
-  #telling: Promise<void> | undefined;
+  #running: Promise<void> | undefined;
 
   constructor(options: ClawdOptions) {
     const { fetch = globalThis.fetch, now = Date.now, ports = PORTS } = options;
-    this.#options = { ...options, fetch, now, ports };
-    this.#times = { ...CLAWD_TIMES, ...options.times };
-    this.#retryMs = this.#times.retryMs;
-    const { log, answer } = options;
-    this.#held = new PendingPermissions({ fetch, log, now, answer, decided: (did) => this.#decided(did) });
+    this.#options = { ...options, fetch, now, ports, times: { ...CLAWD_TIMES, ...options.times } };
   }
 
-  /**
-   * Whether there is a pet whose user can answer permission requests. One that did not ask its user, since it is told
-   * not to disturb or to show no bubbles, does not count for a while.
-   */
-  get present(): boolean {
-    return this.#port !== undefined && this.#options.now() >= this.#isDeafUntil;
-  }
-
-  /** Looks for the pet, now and from now on, until this is disposed of. */
+  /** Starts the search. */
   start(): void {
-    if (this.#started || this.#stopping.signal.aborted) return;
-    this.#started = true;
-    this.#look();
+    this.#running ??= this.#run(this.#stopping.signal);
   }
 
-  /** Takes an event of the hub. Never throws, never waits. */
-  take(event: { readonly type: string }): void {
-    if (this.#stopping.signal.aborted || !isRead(event)) return;
-    try {
-      this.#tell(this.#map.take(event));
-    } catch (error) {
-      this.#options.log.error("the pet could not be told", { type: event.type, error: messageOf(error) });
+  /** Ends the pet's sessions and stops. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopping.abort();
+    await this.#running;
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    const { log, times } = this.#options;
+    let retryMs = times.retryMs;
+    while (!signal.aborted) {
+      const port = await findPet({ ...this.#options, timeoutMs: times.responseMs }, signal);
+      if (signal.aborted) return;
+      if (port === undefined) {
+        log.debug(`no ${IDENTITY} found`);
+      } else {
+        log.info(`found ${IDENTITY}`, { port });
+        retryMs = times.retryMs;
+        await this.#drive(new PetConnection(port, this.#options), signal);
+        if (!signal.aborted) log.info(`lost ${IDENTITY}`, { port });
+      }
+      await sleep(retryMs, signal);
+      if (port === undefined) retryMs = Math.min(retryMs * 2, times.retryMaxMs);
     }
   }
 
-  /** Says goodbye and stops. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#stopping.signal.aborted) return;
-    this.#stopping.abort();
-    clearTimeout(this.#timer);
-    this.#queue.clear();
-    this.#held.releaseAll();
-    await Promise.all([this.#looking, this.#telling, this.#held.released()]);
-    const port = this.#port;
-    this.#port = undefined;
-    if (port === undefined) return;
-    await inTime(this.#times.farewellMs, new AbortController().signal, async (signal) => {
-      for (const step of this.#map.farewell()) {
-        if (step.type === "post" && !await this.#send(port, step.body, signal)) break;
+  /** Drives the pet until it is gone or the driver stops. Never throws. */
+  async #drive(connection: PetConnection, signal: AbortSignal): Promise<void> {
+    try {
+      using _subscription = this.#options.subscribe(connection, CLAWD_EVENTS);
+      await connection.run(signal);
+    } catch (error) {
+      this.#options.log.debug(`${IDENTITY} is not driven`, { reason: messageOf(error) });
+    }
+    await connection.finish();
+  }
+}
+
+/** The pet on one port, as a subscriber of the events. */
+class PetConnection implements PetTransport {
+  readonly backlog = 0;
+  readonly internal: PetTransport["internal"];
+  readonly #port: number;
+  readonly #options: Resolved;
+  readonly #state = new PetState();
+  readonly #outbox = new Outbox();
+  readonly #permissions: PendingPermissions;
+  /** Aborts when the pet is gone. */
+  readonly #gone = new AbortController();
+  /** Aborts when the pet is gone or the driver stops. */
+  readonly #ended = new AbortController();
+  /** Wakes {@linkcode PetConnection.run} before the next check is due. */
+  #wake = new AbortController();
+  #sending: Promise<void> | undefined;
+  /**
+   * When the pet's user can answer again. A pet that did not ask its user, because it is set to "do not disturb" or hides
+   * its bubbles, counts as unable to for a while.
+   */
+  #unavailableUntil = -Infinity;
+
+  constructor(port: number, options: Resolved) {
+    this.#port = port;
+    this.#options = options;
+    const canAnswer = () => options.now() >= this.#unavailableUntil;
+    this.internal = {
+      get canAnswer() {
+        return canAnswer();
+      },
+    };
+    this.#permissions = new PendingPermissions({ ...options, onClosed: (has) => this.#onAnswer(has) });
+  }
+
+  /** Takes an event. Never throws, never waits. */
+  send({ event }: { readonly event: { readonly type: string } }): void {
+    if (!isClawdEvent(event)) return;
+    try {
+      this.#push(this.#state.apply(event));
+    } catch (error) {
+      this.#options.log.error(`an event could not be shown by ${IDENTITY}`, {
+        type: event.type,
+        error: messageOf(error),
+      });
+    }
+  }
+
+  /** Does nothing: the hub closes when the server stops, which disposes of the driver. */
+  close(): void {}
+
+  /** Checks the pet and refreshes its sessions, until it is gone or the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { now, times } = this.#options;
+    const ended = AbortSignal.any([signal, this.#gone.signal]);
+    let refreshedAt = now();
+    while (!ended.aborted) {
+      this.#wake = new AbortController();
+      await sleep(times.checkMs, AbortSignal.any([ended, this.#wake.signal]));
+      if (ended.aborted) return;
+      if (!await this.#isThere()) return this.#gone.abort();
+      if (now() - refreshedAt < times.refreshMs) continue;
+      refreshedAt = now();
+      this.#push(this.#state.refresh());
+    }
+  }
+
+  /** Withdraws the permission requests and, if the pet is still there, ends its sessions. */
+  async finish(): Promise<void> {
+    this.#ended.abort();
+    this.#outbox.clear();
+    this.#permissions.releaseAll();
+    await Promise.all([this.#sending, this.#permissions.released()]);
+    if (this.#gone.signal.aborted) return;
+    await withTimeout(this.#options.times.responseMs, this.#gone.signal, async (signal) => {
+      for (const step of this.#state.close()) {
+        if (step.type === "post" && !await this.#post(step.body, signal)) break;
       }
     });
   }
 
-  #tell(steps: readonly Step[]): void {
+  #push(steps: readonly Step[]): void {
+    if (this.#ended.signal.aborted) return;
     for (const step of steps) {
-      // What is taken away goes at once.
-      if (step.type === "release") this.#held.release(step.requestId);
-      // Without a pet nothing gets in line: when it is found, it is told what is so then.
-      if (this.#port === undefined) continue;
-      if (step.type === "post") this.#remember(step.body);
-      this.#queue.push(step);
+      if (step.type === "release") this.#permissions.release(step.requestId);
+      this.#outbox.push(step);
     }
-    if (this.#telling !== undefined || this.#queue.size === 0) return;
-    this.#telling = this.#drain().finally(() => {
-      this.#telling = undefined;
-      this.#tell([]);
-    });
+    if (this.#outbox.size > 0) this.#sending ??= this.#sendAll().finally(() => this.#sending = undefined);
   }
 
-  #remember({ session_id, event }: StateBody): void {
-    this.#posted.delete(session_id);
-    if (event === "SessionEnd") return;
-    this.#posted.set(session_id, this.#options.now());
-    for (const oldest of this.#posted.keys()) {
-      if (this.#posted.size <= MAX_POSTED) break;
-      this.#posted.delete(oldest);
-    }
-  }
-
-  /** Does what waits, one after the other, while there is a pet. Never throws. */
-  async #drain(): Promise<void> {
-    // What is told in one go gets in line together.
+  /** Sends the waiting steps one after the other. Never throws. */
+  async #sendAll(): Promise<void> {
+    // Collect the steps of events that come together.
     await Promise.resolve();
-    const { signal } = this.#stopping;
-    for (let step = this.#queue.shift(); step !== undefined; step = this.#queue.shift()) {
-      const port = this.#port;
-      if (port === undefined) return this.#queue.clear();
+    for (let step = this.#outbox.shift(); step !== undefined; step = this.#outbox.shift()) {
       if (step.type === "ask") {
-        this.#held.hold(port, step.ask, step.sessionId);
+        this.#permissions.show(this.#port, step.request, step.sessionId);
         continue;
       }
-      // The pet would take some states for the answer to a bubble that is still there.
-      await this.#held.released();
-      if (await this.#send(port, step.body, signal)) continue;
-      if (await this.#isThere(port) && await this.#send(port, step.body, signal)) continue;
-      this.#lost(port);
+      // The pet takes some states for the answer to an open request, so withdrawn requests have to close first.
+      await this.#permissions.released();
+      const { signal } = this.#ended;
+      if (await this.#post(step.body, signal)) continue;
+      if (await this.#isThere() && await this.#post(step.body, signal)) continue;
+      if (!signal.aborted) this.#gone.abort();
+      return this.#outbox.clear();
     }
   }
 
   /** Posts a state. @returns Whether the pet answered. Never throws. */
-  async #send(port: number, body: StateBody, signal: AbortSignal): Promise<boolean> {
-    const { fetch, cwd, log, now } = this.#options;
-    const sentAt = now();
+  async #post(body: StateBody, signal: AbortSignal): Promise<boolean> {
+    const { fetch, cwd, log, times } = this.#options;
+    const text = encodeState(body, cwd);
     try {
-      const status = await inTime(this.#times.postMs, signal, async (signal) => {
-        const response = await post(fetch, `http://127.0.0.1:${port}/state`, stateText(body, cwd), signal);
-        await response.body?.cancel();
-        return response.status;
-      });
-      if (status >= 400) log.debug("the pet refused a state", { status, state: body.state });
+      const status = await withTimeout(
+        times.responseMs,
+        signal,
+        (signal) => postState(fetch, this.#port, text, signal),
+      );
+      if (status >= 400) log.debug(`${IDENTITY} rejected a state`, { status, state: body.state });
+      return true;
     } catch (error) {
-      if (!signal.aborted) log.debug("the pet did not answer", { state: body.state, why: messageOf(error) });
+      if (!signal.aborted) {
+        log.debug(`${IDENTITY} did not answer`, { state: body.state, reason: messageOf(error) });
+      }
       return false;
     }
-    this.#heardAt = sentAt;
-    return true;
   }
 
-  /** Looks for the pet, or after it, and will again; one look at a time. */
-  #look(): void {
-    clearTimeout(this.#timer);
-    this.#looking ??= this.#lookOnce().finally(() => {
-      this.#looking = undefined;
-      this.#lookLater();
-    });
+  #isThere(): Promise<boolean> {
+    const { fetch, times: { responseMs: timeoutMs } } = this.#options;
+    return isPet(this.#port, { fetch, timeoutMs }, this.#ended.signal);
   }
 
-  #lookLater(): void {
-    clearTimeout(this.#timer);
-    if (this.#stopping.signal.aborted) return;
-    const { lookMs, retryMaxMs } = this.#times;
-    this.#timer = setTimeout(() => this.#look(), this.#port === undefined ? this.#retryMs : lookMs);
-    if (this.#port === undefined) this.#retryMs = Math.min(this.#retryMs * 2, retryMaxMs);
+  /** A pet that closes a request without a decision is set to "do not disturb", or has quit. */
+  #onAnswer(hasDecision: boolean): void {
+    const { now, times } = this.#options;
+    this.#unavailableUntil = hasDecision ? -Infinity : now() + times.unavailableMs;
+    if (!hasDecision) this.#wake.abort();
   }
+}
 
-  /** Never throws. */
-  async #lookOnce(): Promise<void> {
-    const { log, now } = this.#options;
-    const { probeMs, lookMs, refreshMs } = this.#times;
-    const port = this.#port;
-    if (port === undefined) {
-      const found = await findPet({ ...this.#options, probeMs }, this.#stopping.signal);
-      if (found === undefined) return log.debug(`no ${IDENTITY} found`);
-      return this.#found(found);
-    }
-    if (now() - this.#heardAt >= lookMs && !await this.#isThere(port)) return this.#lost(port);
-    this.#tell(this.#map.refresh((id) => now() - (this.#posted.get(id) ?? -Infinity) >= refreshMs));
-  }
-
-  async #isThere(port: number): Promise<boolean> {
-    const { fetch, now } = this.#options;
-    const askedAt = now();
-    const isThere = await isPet(port, { fetch, probeMs: this.#times.probeMs }, this.#stopping.signal);
-    if (isThere) this.#heardAt = askedAt;
-    return isThere;
-  }
-
-  #found(port: number): void {
-    if (this.#stopping.signal.aborted) return;
-    this.#options.log.info(`found ${IDENTITY}`, { port });
-    this.#port = port;
-    this.#heardAt = this.#options.now();
-    this.#isDeafUntil = -Infinity;
-    this.#retryMs = this.#times.retryMs;
-    this.#tell(this.#map.present);
-  }
-
-  #lost(port: number): void {
-    if (this.#stopping.signal.aborted || this.#port !== port) return;
-    this.#options.log.info(`lost ${IDENTITY}`, { port });
-    this.#port = undefined;
-    this.#queue.clear();
-    this.#posted.clear();
-    this.#held.releaseAll();
-    this.#lookLater();
-  }
-
-  /** A pet that did not ask its user is told not to, or is gone. */
-  #decided(did: boolean): void {
-    if (did) {
-      this.#isDeafUntil = -Infinity;
-      return;
-    }
-    this.#isDeafUntil = this.#options.now() + this.#times.unavailableMs;
-    this.#heardAt = -Infinity;
-    this.#look();
-  }
+/** Waits `ms` milliseconds, or until the signal aborts. */
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  if (signal.aborted) resolve();
+  const timer = setTimeout(resolve, ms);
+  signal.addEventListener("abort", () => resolve(), { once: true });
+  return promise.finally(() => clearTimeout(timer));
 }

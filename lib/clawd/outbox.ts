@@ -1,54 +1,53 @@
-/** What the pet is yet to be told, in order; where there is too much of it, the newest states remain. @module */
+/** The queue of steps for the pet. A full queue drops states that newer ones replace. @module */
 
 import type { Step } from "./pet_state.ts";
 
-/** Steps that wait: the pet answers in milliseconds, so more than a few are due to one that hangs. */
+/** Steps that can wait. The pet answers in milliseconds, so a long queue means that it hangs. */
 const MAX_STEPS = 100;
 
-/** Posts and requests that wait to be sent. */
-export class Outbox {
-  readonly #steps: Exclude<Step, { type: "release" }>[] = [];
+/** A step that is sent to the pet. */
+export type QueuedStep = Exclude<Step, { type: "release" }>;
 
-  /** How many wait. */
+/** Steps that wait to be sent, oldest first. */
+export class Outbox {
+  readonly #steps: QueuedStep[] = [];
+
+  /** Waiting steps. */
   get size(): number {
     return this.#steps.length;
   }
 
-  /** Gets in line; a release takes its request out of it. */
+  /** Adds a step. A release removes its request. */
   push(step: Step): void {
     if (step.type === "release") {
-      return this.#leaveOut((other) => other.type === "ask" && other.ask.request_id === step.requestId);
+      return this.#remove((other) => other.type === "ask" && other.request.request_id === step.requestId);
     }
-    // A turn that ends closes its tools: that is no failure that anybody must see.
-    if (endsTurn(step)) {
-      this.#leaveOut((other) => isSameSession(step, other) && isToolFailure(other));
-    }
+    // The end of a turn closes its tools, which is no failure to show.
+    if (endsTurn(step)) this.#remove((other) => isSameSession(step, other) && isToolFailure(other));
     this.#steps.push(step);
-    if (this.#steps.length > MAX_STEPS) this.#shorten();
+    if (this.#steps.length > MAX_STEPS) this.#dropReplaced();
   }
 
-  /** The next one. */
-  shift(): Exclude<Step, { type: "release" }> | undefined {
+  /** Removes and returns the oldest step. */
+  shift(): QueuedStep | undefined {
     return this.#steps.shift();
   }
 
-  /** Nothing waits any longer. */
   clear(): void {
     this.#steps.length = 0;
   }
 
-  /** Leaves out the oldest state that a later one of its session replaces. */
-  #shorten(): void {
-    const replaced = this.#steps.findIndex((step, at) =>
+  /** Drops the oldest state that a newer one of the same session replaces. */
+  #dropReplaced(): void {
+    const index = this.#steps.findIndex((step, at) =>
       this.#steps.some((other, later) => later > at && isSameSession(step, other))
     );
-    this.#steps.splice(Math.max(replaced, 0), 1);
+    this.#steps.splice(Math.max(index, 0), 1);
   }
 
-  #leaveOut(which: (step: Step) => boolean): void {
+  #remove(matches: (step: QueuedStep) => boolean): void {
     for (let at = this.#steps.length - 1; at >= 0; at--) {
-      const step = this.#steps[at];
-      if (step !== undefined && which(step)) this.#steps.splice(at, 1);
+      if (matches(this.#steps[at]!)) this.#steps.splice(at, 1);
     }
   }
 }

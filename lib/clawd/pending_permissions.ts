@@ -1,106 +1,104 @@
-/** Permission requests that the pet shows: each is a request to it that stays open until its user decides. @module */
+/** Permission requests at the pet: each is an HTTP request that stays open until a person decides. @module */
 
-import type { Log } from "../core/log.ts";
 import { messageOf } from "../core/errors.ts";
+import type { Log } from "../core/log.ts";
 import type { PermissionAnswer } from "../turn/permission.ts";
-import { permissionText } from "./payload.ts";
-import type { AskEvent } from "./wire.ts";
-import { type Fetch, post, textOf } from "./request.ts";
-import { IDENTITY, parseDecision, type PetDecision } from "./wire.ts";
+import { encodePermission } from "./payload.ts";
+import { askPermission, type Fetch } from "./pet_client.ts";
+import { IDENTITY, type PetDecision, type RequestEvent } from "./wire.ts";
 
-/** Requests that are open at once, of all conversations; more are asked elsewhere only. */
-const MAX_HELD = 12;
-/** The longest timer there is, in milliseconds. */
+/** Open requests of all conversations; further ones are left to the other clients. */
+const MAX_OPEN = 12;
+/** Longest delay of a timer, in milliseconds. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** What holding requests takes. */
+/** Dependencies of {@linkcode PendingPermissions}. */
 export interface PendingPermissionsOptions {
   readonly fetch: Fetch;
   readonly log: Log;
   /** The time in milliseconds since 1970. */
   readonly now: () => number;
-  /** Answers a permission request; throws if it is too late. */
+  /** Answers a permission request; throws if it is no longer open. */
   readonly answer: (id: string, answer: PermissionAnswer, by: string) => unknown;
-  /** Is told whether the pet's user decided, each time a request was not taken away before. */
-  readonly decided: (did: boolean) => void;
+  /** Called after each request that was not withdrawn. */
+  readonly onClosed: (hasDecision: boolean) => void;
 }
 
-interface Held {
-  readonly leaving: AbortController;
+interface OpenRequest {
+  readonly withdrawal: AbortController;
   readonly done: Promise<void>;
 }
 
 /** The requests that the pet shows. */
 export class PendingPermissions {
   readonly #options: PendingPermissionsOptions;
-  readonly #open = new Map<string, Held>();
-  /** Those that were taken away, until that is done. */
+  readonly #open = new Map<string, OpenRequest>();
+  /** Withdrawn requests whose connections are closing. */
   readonly #closing = new Set<Promise<void>>();
 
   constructor(options: PendingPermissionsOptions) {
     this.#options = options;
   }
 
-  /** Shows a request until it is decided, is released or expires. */
-  hold(port: number, ask: AskEvent, sessionId: string): void {
-    if (this.#open.has(ask.request_id)) return;
-    if (this.#open.size >= MAX_HELD) {
-      return this.#options.log.debug("the pet shows as many permission requests as it may", {
-        shown: MAX_HELD,
-      });
+  /** Shows a request until it is decided, released or expired. */
+  show(port: number, request: RequestEvent, sessionId: string): void {
+    const id = request.request_id;
+    if (this.#open.has(id)) return;
+    if (this.#open.size >= MAX_OPEN) {
+      return this.#options.log.debug("clawd-on-desk shows no more permission requests", { shown: MAX_OPEN });
     }
-    const leaving = new AbortController();
-    const url = `http://127.0.0.1:${port}/permission`;
-    this.#open.set(ask.request_id, { leaving, done: this.#hold(url, ask, sessionId, leaving) });
+    const withdrawal = new AbortController();
+    const done = this.#ask(port, request, sessionId, withdrawal.signal);
+    this.#open.set(id, { withdrawal, done });
   }
 
-  /** Takes a request away: the pet's bubble goes when the request to it is closed. */
+  /** Withdraws a request: closing its connection removes the pet's bubble. */
   release(requestId: string): void {
-    const held = this.#open.get(requestId);
-    if (held === undefined) return;
-    const { leaving, done } = held;
+    const request = this.#open.get(requestId);
+    if (request === undefined) return;
+    const { withdrawal, done } = request;
     this.#open.delete(requestId);
     this.#closing.add(done);
     done.finally(() => this.#closing.delete(done));
-    leaving.abort();
+    withdrawal.abort();
   }
 
-  /** Takes all away. */
+  /** Withdraws all requests. */
   releaseAll(): void {
     for (const requestId of [...this.#open.keys()]) this.release(requestId);
   }
 
-  /** Resolves when those that were taken away are closed. */
+  /** Resolves once the withdrawn requests are closed. */
   async released(): Promise<void> {
     await Promise.all(this.#closing);
   }
 
   /** Never throws. */
-  async #hold(url: string, ask: AskEvent, sessionId: string, { signal }: AbortController): Promise<void> {
-    const { fetch, log, now, answer, decided } = this.#options;
-    const { request_id } = ask;
-    const leftMs = Math.min(Math.max(ask.expires_at * 1000 - now(), 0), MAX_TIMER_MS);
-    const timer = setTimeout(() => this.release(request_id), leftMs);
+  async #ask(port: number, request: RequestEvent, sessionId: string, signal: AbortSignal): Promise<void> {
+    const { fetch, log, now, answer, onClosed } = this.#options;
+    const { request_id: id, expires_at } = request;
+    const leftMs = Math.min(Math.max(expires_at * 1000 - now(), 0), MAX_TIMER_MS);
+    const expiry = setTimeout(() => this.release(id), leftMs);
     let decision: PetDecision | undefined;
     try {
-      const response = await post(fetch, url, permissionText(ask, sessionId), signal);
-      decision = parseDecision(await textOf(response));
+      decision = await askPermission(fetch, port, encodePermission(request, sessionId), signal);
     } catch (error) {
-      // A pet that is told not to disturb closes the connection.
-      if (!signal.aborted) log.debug("the pet did not ask", { why: messageOf(error) });
+      // In the mode "do not disturb" the pet closes the connection.
+      if (!signal.aborted) {
+        log.debug("clawd-on-desk did not ask its user", { reason: messageOf(error) });
+      }
     } finally {
-      clearTimeout(timer);
+      clearTimeout(expiry);
     }
     if (signal.aborted) return;
-    this.#open.delete(request_id);
-    decided(decision !== undefined);
+    this.#open.delete(id);
+    onClosed(decision !== undefined);
     if (decision === undefined) return;
     const { behavior, always } = decision;
-    const given = behavior === "deny" ? "reject" : always ? "allow_always" : "allow";
     try {
-      answer(request_id, { decision: given }, IDENTITY);
+      answer(id, { decision: behavior === "deny" ? "reject" : always ? "allow_always" : "allow" }, IDENTITY);
     } catch (error) {
-      log.debug("the pet's answer came too late, or is not offered", { why: messageOf(error) });
+      log.debug("the answer of clawd-on-desk was too late or not offered", { reason: messageOf(error) });
     }
   }
 }

@@ -1,25 +1,25 @@
 /**
- * What is read of clawd-on-desk: the file in which it tells its port, and how its user decided. Leniently, since its
- * versions differ. Source: its server, `src/server.js` and `src/permission.js` of 0.5.10, run.
+ * The wire format of clawd-on-desk, and the slice of the hub's events that drives it. The pet's answers are read
+ * leniently, because its versions differ. Source: its server (0.5.10, run; 0.15.0, read), its release notes to 1.2.0.
  *
  * @module
  */
 
 import { z } from "zod";
 
-/** Who it is, in `runtime.json` and in the header {@linkcode IDENTITY_HEADER} of its answers. */
+/** The name of the pet's program, in `runtime.json` and in the header {@linkcode IDENTITY_HEADER}. */
 export const IDENTITY = "clawd-on-desk";
-/** The header that tells its server from whatever else may listen on a port. */
+/** The response header that tells the pet from other programs on its ports. */
 export const IDENTITY_HEADER = "x-clawd-server";
 
 const runtime = z.looseObject({ app: z.literal(IDENTITY), port: z.int().min(1).max(65_535) });
 
-/** The port that `~/.clawd/runtime.json` names; `undefined` if it names none, or is another program's. */
+/** Parses `~/.clawd/runtime.json`. @returns The pet's port, or `undefined` if the file names none. */
 export function parseRuntime(text: string): number | undefined {
-  return runtime.safeParse(parsed(text)).data?.port;
+  return runtime.safeParse(parseJson(text)).data?.port;
 }
 
-/** What the user of the pet decided; `always` if they chose the suggestion to allow it from now on. */
+/** A person's decision at the pet. `always` if the person chose the suggestion to allow the tool from now on. */
 export interface PetDecision {
   readonly behavior: "allow" | "deny";
   readonly always: boolean;
@@ -35,11 +35,8 @@ const decision = z.looseObject({
   }),
 });
 
-/**
- * Refusals that the pet makes by itself, by the start of their message: it is told not to disturb, ends, or believes
- * that somebody else was asked. Nobody decided anything then.
- */
-const OWN_REFUSALS = [
+/** Starts of the messages with which the pet itself denies a request, without a person's decision. */
+const AUTOMATIC_DENIALS = [
   "DND enabled",
   "Clawd is quitting",
   "Client disconnected",
@@ -48,16 +45,16 @@ const OWN_REFUSALS = [
   "Non-interactive session",
 ] as const;
 
-/** Reads the answer to `POST /permission`; `undefined` if it holds no decision of a person. */
+/** Parses the response to `POST /permission`. @returns `undefined` if it holds no decision of a person, as a 204. */
 export function parseDecision(text: string): PetDecision | undefined {
-  const answer = decision.safeParse(parsed(text)).data?.hookSpecificOutput.decision;
+  const answer = decision.safeParse(parseJson(text)).data?.hookSpecificOutput.decision;
   if (answer === undefined) return undefined;
   const { behavior, message = "", updatedPermissions = [] } = answer;
-  if (behavior === "deny" && OWN_REFUSALS.some((refusal) => message.startsWith(refusal))) return undefined;
+  if (behavior === "deny" && AUTOMATIC_DENIALS.some((start) => message.startsWith(start))) return undefined;
   return { behavior, always: behavior === "allow" && updatedPermissions.length > 0 };
 }
 
-function parsed(text: string): unknown {
+function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
@@ -65,7 +62,7 @@ function parsed(text: string): unknown {
   }
 }
 
-/** What the agent does now; without a session, what the program as a whole shows. */
+/** The state of a turn; without a session, of the whole program. */
 export interface StateEvent {
   readonly type: "agent_state";
   readonly state: string;
@@ -74,7 +71,7 @@ export interface StateEvent {
   readonly detail?: { readonly tool_name?: string; readonly subagent_count?: number };
 }
 
-/** A tool began or ended. */
+/** The start or the end of a tool call. */
 export interface ToolEvent {
   readonly type: "tool_status";
   readonly session_id: string;
@@ -84,8 +81,8 @@ export interface ToolEvent {
   readonly status: "pending" | "running" | "done" | "failed";
 }
 
-/** The agent asks for leave. `expires_at` is in unix seconds. */
-export interface AskEvent {
+/** A question of the agent. `expires_at` is in unix seconds. */
+export interface RequestEvent {
   readonly type: "permission_request";
   readonly session_id: string;
   readonly turn_id: string;
@@ -100,7 +97,7 @@ export interface AskEvent {
   readonly expires_at: number;
 }
 
-/** It asks no longer. */
+/** The end of a question. */
 export interface ResolvedEvent {
   readonly type: "permission_resolved";
   readonly session_id: string;
@@ -108,23 +105,29 @@ export interface ResolvedEvent {
   readonly outcome: string;
 }
 
-/** Something is said that no turn is about. */
-export interface NoticeEvent {
+/** An event that drives the pet. */
+export type ClawdEvent = StateEvent | ToolEvent | RequestEvent | ResolvedEvent | {
   readonly type: "notification";
-}
+};
 
-/** The events that are read. */
-export type ClawdEvent = StateEvent | ToolEvent | AskEvent | ResolvedEvent | NoticeEvent;
-
-const READ: ReadonlySet<string> = new Set<ClawdEvent["type"]>([
+/** The events to subscribe to. */
+export const CLAWD_EVENTS: readonly ClawdEvent["type"][] = [
   "agent_state",
   "tool_status",
   "permission_request",
   "permission_resolved",
   "notification",
-]);
+];
 
-/** Whether an event of the hub is one that is read. */
-export function isRead(event: { readonly type: string }): event is ClawdEvent {
-  return READ.has(event.type);
+/** Whether an event drives the pet. */
+export function isClawdEvent(event: { readonly type: string }): event is ClawdEvent {
+  return (CLAWD_EVENTS as readonly string[]).includes(event.type);
+}
+
+/** The pet as a subscriber of the hub. */
+export interface PetTransport {
+  send(message: { readonly event: { readonly type: string } }): void;
+  readonly backlog: number;
+  close(): void;
+  readonly internal: { readonly canAnswer: boolean };
 }
