@@ -1,112 +1,112 @@
-/** Logging in to an agent: only in ways that need no person. @module */
+/** Logs in to an agent, by methods that need no person. @module */
 
-import type { Log } from "../core/log.ts";
 import { AppError } from "../core/errors.ts";
-import { explain, reasonOf } from "./json_rpc.ts";
-import { RPC, RpcError } from "./json_rpc.ts";
+import type { Log } from "../core/log.ts";
+import { explain, RPC, RpcError } from "./json_rpc.ts";
+import type { AgentLifecycleEvent } from "./lifecycle.ts";
 import type { AuthMethod } from "./wire.ts";
 
 /**
- * The first of the agent's ways to log in that needs no person: one that takes a key from the agent's environment.
- * Agents say so in three ways: `type: "env_var"` (codex), `_meta["api-key"]` (gemini, codex) or only by the id.
+ * Chooses the first log-in method that takes a key from the agent's environment. Agents mark such a method in three ways:
+ * `type: "env_var"` (codex), `_meta["api-key"]` (gemini, codex) or only by its id.
+ *
+ * @param variables Names of the variables in the agent's environment.
  */
-export function loginMethod(
+export function chooseAuthMethod(
   methods: readonly AuthMethod[],
   variables: ReadonlySet<string>,
 ): AuthMethod | undefined {
   return methods.find((method) => {
     if (method.type === "terminal") return false;
-    const named = variableNames(method);
-    if (named.length > 0) return named.every((name) => variables.has(name));
+    const required = requiredVariables(method);
+    if (required.length > 0) return required.every((name) => variables.has(name));
     return method.type === "env_var" || method._meta?.["api-key"] !== undefined ||
       /^(openai|.*api[-_]?key)$/i.test(method.id);
   });
 }
 
-/** The variables that a method of type `env_var` asks for: `vars: [{name}]`, or `varName`. */
-function variableNames(method: AuthMethod): string[] {
+/** Reads the variables that a method of type `env_var` requires: `vars: [{name}]`, or `varName`. */
+function requiredVariables(method: AuthMethod): string[] {
   const { vars, varName } = method as { vars?: unknown; varName?: unknown };
   if (typeof varName === "string") return [varName];
   if (!Array.isArray(vars)) return [];
   return vars.flatMap((entry) => typeof entry?.name === "string" && !entry.optional ? [entry.name] : []);
 }
 
-/** The failure that tells how to log in. */
-export function authRequiredError(methods: readonly AuthMethod[], why?: string, cause?: unknown): AppError {
-  const ways = methods.map((method) => method.name ? `${method.id} (${method.name})` : method.id).join(", ");
-  const tried = why ? ` It said: ${why.replace(/\.$/, "")}.` : "";
+/** Makes the error that says how to log in. @param answer The agent's own words. */
+export function authRequiredError(methods: readonly AuthMethod[], answer?: string): AppError {
+  const names = methods.map(({ id, name }) => name ? `${id} (${name})` : id).join(", ");
+  const said = answer ? ` It said: ${answer.replace(/\.$/, "")}.` : "";
   return new AppError(
     "agent_auth_required",
-    `The agent asks for a log-in.${tried} Log in with the agent's own program once, or give it its key` +
-      ` (inherit_env in config.toml, or OPENAB_AGENT_INHERIT_ENV). Its ways to log in: ${
-        ways || "none named"
+    `The agent requires a log-in.${said} Log in once with the agent's own program, or pass its key on` +
+      ` (inherit_env in config.toml, or OPENAB_AGENT_INHERIT_ENV). Its log-in methods: ${
+        names || "none named"
       }.`,
-    { cause, reason: reasonOf(cause) },
   );
 }
 
-/** What a {@linkcode AgentAuth} is made of. */
+/** The parts of a connection that logging in needs. */
 export interface AgentAuthOptions {
-  /** The agent's ways to log in. */
   readonly methods: readonly AuthMethod[];
-  /** Names of the variables in the agent's environment: a log-in by variable needs no person. */
+  /** Names of the variables in the agent's environment. */
   readonly variables: ReadonlySet<string>;
   readonly log: Log;
-  /** Asks the agent to log in. */
+  readonly onLifecycle?: ((event: AgentLifecycleEvent) => void) | undefined;
+  /** Sends `authenticate`. */
   readonly authenticate: (methodId: string) => Promise<unknown>;
 }
 
-/** The log-in to one running agent: made when the agent asks for it, once for all that wait. */
+/** The log-in to one agent process: made when the agent asks for it, once for all requests that wait. */
 export class AgentAuth {
   readonly #options: AgentAuthOptions;
-  #made: Promise<void> | undefined;
+  #loggingIn: Promise<void> | undefined;
 
   constructor(options: AgentAuthOptions) {
     this.#options = options;
   }
 
-  /** The failure that tells how to log in. */
-  needed(why?: string, cause?: unknown): AppError {
-    return authRequiredError(this.#options.methods, why, cause);
+  /** Makes the error that says how to log in. @param answer The agent's own words. */
+  requiredError(answer?: string): AppError {
+    return authRequiredError(this.#options.methods, answer);
   }
 
   /**
-   * Asks for something; if the agent wants a log-in first, and that needs no person, logs in and asks again.
+   * Sends a request. If the agent requires a log-in, logs in and sends the request again.
    *
-   * @throws {AppError} `agent_auth_required` with the ways to log in; else what `ask` throws.
+   * @throws {AppError} `agent_auth_required` if the log-in needs a person or fails; else the error of `send`.
    */
-  async withAuth<T>(ask: () => Promise<T>): Promise<T> {
+  async withAuth<T>(send: () => Promise<T>): Promise<T> {
     try {
-      return await ask();
+      return await send();
     } catch (error) {
-      if (!asksForLogin(error)) throw error;
+      if (!isAuthRequired(error)) throw error;
     }
-    await (this.#made ??= this.#make());
+    await (this.#loggingIn ??= this.#logIn());
     try {
-      return await ask();
+      return await send();
     } catch (error) {
-      this.#made = undefined;
-      throw asksForLogin(error) ? this.needed() : error;
+      // The next request logs in again.
+      this.#loggingIn = undefined;
+      throw isAuthRequired(error) ? this.requiredError() : error;
     }
   }
 
-  async #make(): Promise<void> {
-    const { methods, variables, log, authenticate } = this.#options;
-    const method = loginMethod(methods, variables);
-    if (method === undefined) {
-      this.#made = undefined;
-      throw this.needed();
-    }
-    log.info("logging in to the agent", { method: method.id });
+  async #logIn(): Promise<void> {
+    const { methods, variables, log, onLifecycle, authenticate } = this.#options;
     try {
+      const method = chooseAuthMethod(methods, variables);
+      if (method === undefined) throw this.requiredError();
+      log.info("logging in to the agent", { method: method.id });
+      onLifecycle?.({ type: "authenticating", methodId: method.id });
       await authenticate(method.id);
     } catch (error) {
-      this.#made = undefined;
-      throw this.needed(explain(error), error);
+      this.#loggingIn = undefined;
+      throw error instanceof AppError ? error : this.requiredError(explain(error));
     }
   }
 }
 
-function asksForLogin(error: unknown): boolean {
+function isAuthRequired(error: unknown): boolean {
   return error instanceof RpcError && error.code === RPC.authRequired;
 }

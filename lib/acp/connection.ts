@@ -1,277 +1,476 @@
-/** One running agent: initialised, with its sessions. @module */
+/** One agent process: its JSON-RPC connection, and the sessions that it opens, resumes and ends. @module */
 
-import { settlesWithin } from "../core/deadline.ts";
-import type { Log } from "../core/log.ts";
 import { untilAborted } from "../core/abortable.ts";
+import { BoundedMap } from "../core/bounded_map.ts";
+import { settlesWithin } from "../core/deadline.ts";
+import { AppError, messageOf } from "../core/errors.ts";
+import type { Log } from "../core/log.ts";
+import type { Redact } from "../core/redact.ts";
 import type { SessionId } from "../turn/event.ts";
-import { messageOf } from "../core/errors.ts";
 import type { PermissionBroker } from "../turn/permission.ts";
-import type { Capabilities } from "./handshake.ts";
-import type { SessionConfig } from "./session_config.ts";
+import { AgentAuth } from "./auth.ts";
 import type { AgentCommands } from "./command_guard.ts";
-import { JsonRpcPeer } from "./json_rpc.ts";
+import {
+  type AgentTimeouts,
+  type Capabilities,
+  initialize,
+  toUnavailable,
+  usableServers,
+} from "./handshake.ts";
+import { explain, isTimeout, JsonRpcPeer, request, RPC, RpcError } from "./json_rpc.ts";
+import type { AgentLifecycleEvent } from "./lifecycle.ts";
 import type { PermissionPolicy } from "./permission.ts";
 import type { AgentProcess } from "./process.ts";
-import { RPC, RpcError } from "./json_rpc.ts";
-import type { Redact } from "../core/redact.ts";
 import { AcpSession, type SessionDeps } from "./session.ts";
-import { type AgentTimeouts, Handshake, type HandshakeContext, type NewSession } from "./handshake.ts";
-import { parsePermissionRequest, parseSessionUpdate } from "./wire.ts";
+import {
+  readOptions,
+  type SendChange,
+  SessionConfig,
+  type SessionDefaults,
+  type SettingWarning,
+} from "./session_config.ts";
+import {
+  type McpServer,
+  parseNewSessionResult,
+  parsePermissionRequest,
+  parseSessionSettings,
+  parseSessionUpdate,
+} from "./wire.ts";
 
-/** How long what was still to be read from an ended agent, or written to it, may take, in milliseconds. */
-const LAST_WORDS_MS = 500;
+/** Time for the last output of an ended process to be read, and for the last input to be written, in milliseconds. */
+const DRAIN_MS = 500;
+/** Closed sessions that stay open in an agent that cannot close them. Beyond it the oldest is not resumed from here. */
+const MAX_UNCLOSED = 100;
+/** Different warnings about settings that are logged per process. */
+const MAX_WARNINGS = 100;
 
-/** Sessions that live on in an agent that closes none; beyond it the oldest is no longer known. */
-const MAX_LEFT = 100;
-
-/** What a connection is made of. */
-export interface ConnectionOptions extends HandshakeContext {
-  readonly link: AgentProcess;
+/** The settings of an agent that hold for each of its processes. */
+export interface ConnectionSettings {
+  /** The working directory of sessions; absolute. */
+  readonly cwd: string;
+  /** The MCP servers of sessions. Servers that the agent cannot use are left out with a warning. */
+  readonly mcpServers?: readonly McpServer[] | undefined;
+  /** The mode of every session, by id or name. */
+  readonly mode?: string | undefined;
+  /** The default model of every session, by id or name. */
+  readonly model?: string | undefined;
+  /** This program's version, sent to the agent. */
+  readonly version: string;
+  /** Names of the variables in the agent's environment: a key among them allows a log-in without a person. */
+  readonly variables: ReadonlySet<string>;
   readonly permissions: PermissionPolicy;
+  /** Asks a person for a permission. */
   readonly broker: Pick<PermissionBroker, "ask">;
   readonly log: Log;
-  readonly times: AgentTimeouts;
-  /** The commands of the agent, kept from one of its processes to the next. */
-  readonly commands: AgentCommands;
-  /** Whether a path exists, seen from the working directory. */
-  pathExists(path: string): boolean;
-  /** Takes secrets out of the agent's errors. */
+  readonly onLifecycle?: ((event: AgentLifecycleEvent) => void) | undefined;
+  /** Takes secrets out of the agent's words in errors and in the log. */
   readonly redact?: Redact | undefined;
-  /** The agent said something that cannot be read; `why` says in which way. */
-  skipped(line: string, why: string): void;
-  /** A prompt was answered, or can no longer be. */
-  promptEnded(answered: boolean): void;
-  /** A session does not answer its cancelled prompt: the connection should serve no more. */
-  stuck(): void;
 }
 
-/** A connection to one agent process. Made by {@linkcode Connection.open}. */
+/** Dependencies of a {@linkcode Connection}. */
+export interface ConnectionOptions extends ConnectionSettings {
+  readonly process: AgentProcess;
+  readonly timeouts: AgentTimeouts;
+  /** Options of new sessions, kept from one process to the next. */
+  readonly defaults: SessionDefaults;
+  /** The agent's commands, kept from one process to the next. */
+  readonly commands: AgentCommands;
+  /** Whether a path exists, relative to the working directory. */
+  pathExists(path: string): boolean;
+  now(): number;
+  onInvalidLine(line: string, why: string): void;
+  /** Called when a prompt was answered, or can no longer be. */
+  onPromptEnd(answered: boolean): void;
+  /** Called when a session does not answer its cancelled prompt: the process should serve no more. */
+  onUnresponsive(): void;
+}
+
+/** A new session, with the settings that could not be as configured. */
+export interface NewSession {
+  readonly session: AcpSession;
+  readonly warnings: readonly SettingWarning[];
+}
+
+/** A connection to one agent process, usable once {@linkcode Connection.initialize} has resolved. */
 export class Connection {
+  readonly process: AgentProcess;
   readonly #options: ConnectionOptions;
   readonly #peer: JsonRpcPeer;
+  #capabilities!: Capabilities;
+  #auth!: AgentAuth;
+  /** The parameters of `session/new`, which also `session/resume` and `session/load` have. */
+  #sessionParams!: { readonly cwd: string; readonly mcpServers: readonly McpServer[] };
+  #serverWarnings: readonly SettingWarning[] = [];
+  readonly #logged = new Set<string>();
   readonly #sessions = new Map<SessionId, AcpSession>();
-  readonly #stuck = new Set<AcpSession>();
-  /** What is done about sessions that are closed: one thing after another for each, all of them limited in time. */
-  readonly #lines = new Map<SessionId, Promise<void>>();
-  /** Sessions that were closed here, but not by the agent, which cannot. */
-  readonly #left = new Map<SessionId, SessionConfig>();
-  #setup!: Handshake;
-  #retired = false;
+  readonly #unresponsive = new Set<AcpSession>();
+  /** The end of the queue of each session that is being resumed or ended. Each step has a time limit. */
+  readonly #queues = new Map<SessionId, Promise<void>>();
+  readonly #unclosed = new BoundedMap<SessionId, SessionConfig>(MAX_UNCLOSED);
+  /** When each open `session/new` was sent, the oldest first. */
+  readonly #opening = new Set<{ readonly sinceMs: number }>();
+  /** Methods that change a session, of which the last request was not answered. */
+  readonly #unanswered = new Set<string>();
+  #hasOpened = false;
+  #hasAnswered = false;
+  #isRetired = false;
   #stopping: Promise<void> | undefined;
 
-  private constructor(options: ConnectionOptions) {
+  constructor(options: ConnectionOptions) {
     this.#options = options;
-    this.#peer = new JsonRpcPeer(options.link, {
-      onNotification: (method, params) => this.#notified(method, params),
-      onRequest: (method, params, signal) => this.#asked(method, params, signal),
-      onInvalidLine: (line, why) => options.skipped(line, why),
+    this.process = options.process;
+    this.#peer = new JsonRpcPeer(options.process, {
+      onNotification: (method, params) => this.#onNotification(method, params),
+      onRequest: (method, params, signal) => this.#onRequest(method, params, signal),
+      onInvalidLine: (line, why) => options.onInvalidLine(line, why),
     }, options.redact);
     this.#closeAfterExit();
   }
 
-  /**
-   * Connects to an agent and initialises it.
-   *
-   * @throws {Failure} `agent_unavailable` if it does not answer as an agent of protocol version 1 does.
-   */
-  static async open(options: ConnectionOptions): Promise<Connection> {
-    const connection = new Connection(options);
-    try {
-      connection.#setup = await Handshake.begin(connection.#peer, options, options.times);
-    } catch (error) {
-      await connection.stop();
-      throw error;
-    }
-    return connection;
-  }
-
-  /** Aborts when the agent is gone. */
+  /** Aborts when the connection is gone. */
   get closed(): AbortSignal {
     return this.#peer.closed;
   }
 
-  /** What the agent can do. */
   get capabilities(): Capabilities {
-    return this.#setup.capabilities;
+    return this.#capabilities;
+  }
+
+  /** Whether a session was opened. */
+  get hasOpened(): boolean {
+    return this.#hasOpened;
+  }
+
+  /** Whether a prompt was answered. */
+  get hasAnswered(): boolean {
+    return this.#hasAnswered;
+  }
+
+  /** Whether the connection serves only what still runs. */
+  get isRetired(): boolean {
+    return this.#isRetired;
+  }
+
+  /** How long the oldest open `session/new` has been waiting, in milliseconds. */
+  get openingMs(): number {
+    const [oldest] = this.#opening;
+    return oldest ? this.#options.now() - oldest.sinceMs : 0;
   }
 
   /**
-   * Opens a session, logging in if the agent asks for it and that needs no person.
+   * Initialises the agent.
    *
-   * @throws {Failure} `agent_auth_required` with the ways to log in, or `agent_unavailable`.
+   * @throws {AppError} `agent_unavailable` if the agent does not answer as one of protocol version 1 does.
    */
-  newSession(): Promise<NewSession<AcpSession>> {
-    return this.#setup.create({
-      made: (id, chosen) => this.#adopt(id, chosen),
-      late: (id) => {
-        if (this.capabilities.canClose) this.#setup.finish("session/close", id);
-      },
+  async initialize(): Promise<void> {
+    const { version, timeouts, cwd, mcpServers, variables, log, onLifecycle } = this.#options;
+    const capabilities = await initialize(this.#peer, version, timeouts.setupMs);
+    const { agent, promptCapabilities, resumeMethod, mcpTransports, authMethods } = capabilities;
+    this.#capabilities = capabilities;
+    const { usable, warnings } = usableServers(mcpServers ?? [], mcpTransports);
+    this.#sessionParams = { cwd, mcpServers: usable };
+    this.#serverWarnings = warnings;
+    this.#auth = new AgentAuth({
+      methods: authMethods,
+      variables,
+      log,
+      onLifecycle,
+      authenticate: (methodId) => this.#send("authenticate", { methodId }, timeouts.setupMs),
     });
+    log.info("agent ready", {
+      program: agent?.name,
+      version: agent?.version,
+      promptCapabilities,
+      resumeMethod,
+    });
+    onLifecycle?.({ type: "ready", name: agent?.name, version: agent?.version });
   }
 
   /**
-   * Brings back a session that was closed. One that is open is somebody's: it is given to nobody else.
+   * Opens a session and configures it, after a log-in if the agent requires one.
    *
-   * @returns Nothing if that cannot be done in time.
-   * @throws {Failure} `agent_auth_required`; the signal's reason if it has aborted.
+   * @throws {AppError} `agent_auth_required` if the log-in needs a person, or `agent_unavailable`.
    */
-  async resume(id: SessionId, signal: AbortSignal): Promise<AcpSession | undefined> {
+  async newSession(): Promise<NewSession> {
+    const { defaults, timeouts, log, now } = this.#options;
+    const opening = { sinceMs: now() };
+    this.#opening.add(opening);
+    const read = (result: unknown) => {
+      const id = parseNewSessionResult(result).sessionId as SessionId;
+      const options = readOptions(parseSessionSettings(result));
+      defaults.learn(options);
+      return { id, config: new SessionConfig(id, options, this.#change) };
+    };
+    try {
+      const session = await this.#auth.withAuth(() =>
+        request(this.#peer, {
+          method: "session/new",
+          params: this.#sessionParams,
+          timeoutMs: timeouts.setupMs,
+          read: (result) => {
+            const { id, config } = read(result);
+            return this.#adopt(id, config);
+          },
+          onLate: (result) => {
+            try {
+              if (this.#capabilities.canClose) this.#finish("session/close", read(result).id);
+            } catch {
+              // An answer that cannot be read opened no session.
+            }
+          },
+        })
+      );
+      const warnings = await this.#configure(session);
+      this.closed.throwIfAborted();
+      this.#hasOpened = true;
+      log.debug("session opened", { session: session.id });
+      return { session, warnings };
+    } catch (error) {
+      throw toUnavailable(error);
+    } finally {
+      this.#opening.delete(opening);
+    }
+  }
+
+  /**
+   * Resumes a closed session. A session that is open belongs to another caller and is not handed out twice.
+   *
+   * @returns Nothing if the session cannot be resumed in time.
+   * @throws {AppError} `agent_auth_required` if the log-in needs a person. The signal's reason if it aborts.
+   */
+  async resumeSession(id: SessionId, signal: AbortSignal): Promise<AcpSession | undefined> {
     const turn = Promise.withResolvers<void>();
     let isLate = false;
-    const coming = this.#inLine(id, async () => {
+    const resuming = this.#enqueue(id, async () => {
       turn.resolve();
-      return isLate ? undefined : await this.#bringBack(id, signal);
+      return isLate ? undefined : await this.#resume(id, signal);
     });
-    if (await settlesWithin(this.#options.times.resumeMs, turn.promise)) return await coming;
+    if (await settlesWithin(this.#options.timeouts.resumeMs, turn.promise)) return await resuming;
     isLate = true;
     return undefined;
   }
 
-  /** Ends a session for good: it is deleted where the agent can do that. Never throws. */
-  forget(id: SessionId): Promise<void> {
+  /** Ends a session for good, and deletes it if the agent can. Never throws. */
+  deleteSession(id: SessionId): Promise<void> {
     this.#sessions.get(id)?.close();
-    return this.#inLine(id, async () => {
+    return this.#enqueue(id, async () => {
       const session = this.#sessions.get(id);
       if (session) await this.#endNow(session);
-      this.#left.delete(id);
-      if (this.capabilities.canDelete) await this.#setup.finish("session/delete", id);
+      this.#unclosed.delete(id);
+      if (this.#capabilities.canDelete) await this.#finish("session/delete", id);
     });
   }
 
-  /** Serves what is running and then ends; sessions that do not answer are not waited for. */
+  /** Stops once the running prompts have ended. Unresponsive sessions are not waited for. */
   retire(): void {
-    this.#retired = true;
+    this.#isRetired = true;
     this.#stopIfDone();
   }
 
-  /** Ends the agent: cancels what is running, closes its input, then as {@linkcode AgentProcess.stop} does. */
+  /** Stops the process: cancels the running prompts and closes its input, then as {@linkcode AgentProcess.stop} does. */
   stop(): Promise<void> {
     return this.#stopping ??= this.#stop();
   }
 
   async #stop(): Promise<void> {
     for (const session of this.#sessions.values()) session.close();
-    let ended = Promise.resolve();
-    // Not waited for: an agent that does not read would hold it up.
-    await this.#options.link.stop(() => {
-      ended = this.#peer.endInput();
+    let inputEnded = Promise.resolve();
+    await this.process.stop(() => {
+      // Not awaited: a process that does not read would block the stop.
+      inputEnded = this.#peer.endInput();
     });
     await this.#peer.close("The agent was stopped.");
-    await settlesWithin(LAST_WORDS_MS, ended);
+    await settlesWithin(DRAIN_MS, inputEnded);
   }
 
-  /** A process that the agent started may hold its streams open when it is gone: its last words are not waited for. */
+  /** Closes the connection some time after the process ended: a child of it may hold its streams open. */
   async #closeAfterExit(): Promise<void> {
-    const how = await this.#options.link.exited;
-    if (!await settlesWithin(LAST_WORDS_MS, untilAborted(this.closed))) {
-      await this.#peer.close(`The agent ${how}.`);
+    const status = await this.process.exited;
+    if (!await settlesWithin(DRAIN_MS, untilAborted(this.closed))) {
+      await this.#peer.close(`The agent ${status}.`);
     }
   }
 
   #stopIfDone(): void {
-    if (!this.#retired) return;
+    if (!this.#isRetired) return;
     for (const session of this.#sessions.values()) {
-      if (session.isBusy && !this.#stuck.has(session)) return;
+      if (session.isBusy && !this.#unresponsive.has(session)) return;
     }
-    this.stop().catch((error) => this.#options.log.error("stopping an agent failed", { error }));
+    this.stop().catch((error) => this.#options.log.error("could not stop an agent", { error }));
   }
 
-  #sessionLink(): SessionDeps {
-    const { permissions, broker, log, times, commands, pathExists } = this.#options;
+  async #resume(id: SessionId, signal: AbortSignal): Promise<AcpSession | undefined> {
+    signal.throwIfAborted();
+    if (this.#sessions.has(id)) return undefined;
+    const unclosed = this.#unclosed.get(id);
+    if (unclosed) {
+      this.#unclosed.delete(id);
+      return this.#adopt(id, unclosed);
+    }
+    const session = await this.#requestResume(id);
+    if (session === undefined || !signal.aborted) return session;
+    // The caller has left. The next caller already waits in the queue, so the session is ended before that one's turn.
+    await this.#endNow(session);
+    throw signal.reason;
+  }
+
+  async #requestResume(id: SessionId): Promise<AcpSession | undefined> {
+    const { resumeMethod } = this.#capabilities;
+    const { log, mode, defaults, timeouts } = this.#options;
+    if (resumeMethod === undefined) {
+      log.debug("the agent does not resume sessions", { session: id });
+      return undefined;
+    }
+    const read = (result: unknown) => {
+      const options = defaults.complete(readOptions(parseSessionSettings(result)), mode);
+      return new SessionConfig(id, options, this.#change, defaults);
+    };
+    try {
+      const session = await this.#auth.withAuth(() =>
+        request(this.#peer, {
+          method: `session/${resumeMethod}`,
+          params: { sessionId: id, ...this.#sessionParams },
+          timeoutMs: timeouts.resumeMs,
+          read: (result) => this.#adopt(id, read(result)),
+          onLate: (result) => {
+            const config = read(result);
+            this.#enqueue(id, async () => {
+              if (!this.#sessions.has(id)) await this.#endAtAgent(id, config);
+            });
+          },
+        })
+      );
+      await this.#configure(session);
+      return session;
+    } catch (error) {
+      if (error instanceof AppError) throw error;
+      log.info("could not resume a session", { session: id, error: explain(error) });
+      return undefined;
+    }
+  }
+
+  /** Registers a session as soon as the answer is read, because updates for it may be in the next line. */
+  #adopt(id: SessionId, config: SessionConfig): AcpSession {
+    const session = new AcpSession(id, config, this.#sessionDeps());
+    this.#sessions.set(id, session);
+    if (config.models.length > 0) this.#options.defaults.models = config.models;
+    return session;
+  }
+
+  #sessionDeps(): SessionDeps {
+    const { permissions, broker, log, timeouts, commands, pathExists, onPromptEnd, onUnresponsive } =
+      this.#options;
     return {
       peer: this.#peer,
-      promptCapabilities: this.capabilities.promptCapabilities,
+      promptCapabilities: this.#capabilities.promptCapabilities,
       permissions,
       broker,
       log,
       commands,
       pathExists,
-      promptTimeoutMs: times.setupMs,
-      cancelGraceMs: times.cancelMs,
-      authRequired: (why) => this.#setup.auth.needed(why),
+      promptTimeoutMs: timeouts.setupMs,
+      cancelGraceMs: timeouts.cancelMs,
+      authRequired: (why) => this.#auth.requiredError(why),
       onUnresponsive: (session, why) => {
         log.warn(why, { session: session.id });
-        this.#stuck.add(session);
-        this.#options.stuck();
+        this.#unresponsive.add(session);
+        onUnresponsive();
         this.#stopIfDone();
       },
       onPromptEnd: (session, answered) => {
-        this.#stuck.delete(session);
-        this.#options.promptEnded(answered);
+        this.#unresponsive.delete(session);
+        this.#hasAnswered ||= answered;
+        onPromptEnd(answered);
         this.#stopIfDone();
       },
       onClose: (session) => {
-        this.#inLine(session.id, () => this.#leave(session));
+        this.#enqueue(session.id, () => this.#release(session));
       },
     };
   }
 
-  #adopt(id: SessionId, chosen: SessionConfig): AcpSession {
-    const session = new AcpSession(id, chosen, this.#sessionLink());
-    this.#sessions.set(id, session);
-    if (chosen.models.length > 0) this.#options.usual.models = chosen.models;
-    return session;
-  }
-
-  async #bringBack(id: SessionId, signal: AbortSignal): Promise<AcpSession | undefined> {
-    signal.throwIfAborted();
-    if (this.#sessions.has(id)) return undefined;
-    const left = this.#left.get(id);
-    if (left) {
-      this.#left.delete(id);
-      return this.#adopt(id, left);
+  /** Sets the configured mode and model. A session with other settings is better than none, so a failure only warns. */
+  async #configure({ config }: AcpSession): Promise<readonly SettingWarning[]> {
+    const { timeouts: { resumeMs }, log } = this.#options;
+    const timeout = new AbortController();
+    const timer = setTimeout(
+      () => timeout.abort(new Error(`The settings took longer than ${resumeMs / 1000} seconds.`)),
+      resumeMs,
+    );
+    const rejected = await config.configure(this.#options, timeout.signal).finally(() => clearTimeout(timer));
+    const warnings = [...this.#serverWarnings, ...rejected];
+    for (const { text } of warnings) {
+      if (this.#logged.has(text) || this.#logged.size >= MAX_WARNINGS) continue;
+      this.#logged.add(text);
+      log.warn(text);
     }
-    const session = await this.#setup.resumeSession(id, {
-      made: (id, chosen) => this.#adopt(id, chosen),
-      late: (id, chosen) => {
-        this.#inLine(id, async () => {
-          if (!this.#sessions.has(id)) await this.#end(id, chosen);
-        });
-      },
-    });
-    if (session === undefined || !signal.aborted) return session;
-    // Whoever waited has gone. Who comes next stands in line already: it is ended before their turn.
-    await this.#endNow(session);
-    throw signal.reason;
+    return warnings;
   }
 
-  /** Closes a session in the place of the line where this is called. */
+  /** Sends a change of a session. A late answer is as good as one in time, but the next change waits less for it. */
+  readonly #change: SendChange = async (method, params, read) => {
+    const { resumeMs, againMs = resumeMs } = this.#options.timeouts;
+    const onAnswer = (result: unknown) => {
+      this.#unanswered.delete(method);
+      read(result);
+    };
+    const timeoutMs = this.#unanswered.has(method) ? againMs : resumeMs;
+    try {
+      await request(this.#peer, { method, params, timeoutMs, read: onAnswer, onLate: onAnswer });
+    } catch (error) {
+      if (isTimeout(error)) this.#unanswered.add(method);
+      else this.#unanswered.delete(method);
+      throw error;
+    }
+  };
+
+  /** Ends a session within the current step of its queue. */
   async #endNow(session: AcpSession): Promise<void> {
-    const ended = this.#leave(session);
+    const released = this.#release(session);
     session.close();
-    await ended;
+    await released;
   }
 
-  /** Lets a closed session go, once its last prompt has ended. */
-  async #leave(session: AcpSession): Promise<void> {
+  /** Ends a closed session once its last prompt has ended. */
+  async #release(session: AcpSession): Promise<void> {
     if (session.isBusy) await session.idle;
     if (this.#sessions.get(session.id) !== session) return;
     this.#sessions.delete(session.id);
-    await this.#end(session.id, session.config);
+    await this.#endAtAgent(session.id, session.config);
   }
 
-  /** Lets the agent end a session; one that cannot goes on with it when it is asked for. */
-  async #end(id: SessionId, chosen: SessionConfig): Promise<void> {
-    if (this.capabilities.canClose) return await this.#setup.finish("session/close", id);
-    this.#left.set(id, chosen);
-    for (const oldest of this.#left.keys()) {
-      if (this.#left.size <= MAX_LEFT) break;
-      this.#left.delete(oldest);
+  /** Closes a session at the agent. An agent that cannot close sessions goes on with it when it is resumed. */
+  async #endAtAgent(id: SessionId, config: SessionConfig): Promise<void> {
+    if (this.#capabilities.canClose) await this.#finish("session/close", id);
+    else this.#unclosed.set(id, config);
+  }
+
+  /** Closes or deletes a session at the agent. Never throws. */
+  async #finish(method: "session/close" | "session/delete", sessionId: SessionId): Promise<void> {
+    const { timeouts, log } = this.#options;
+    try {
+      await this.#send(method, { sessionId }, timeouts.resumeMs);
+    } catch (error) {
+      if (!this.closed.aborted) log.debug(`${method} failed`, { session: sessionId, error: explain(error) });
     }
   }
 
-  /** Does it when all that was to be done about this session before is done; at once if that is nothing. */
-  #inLine<T>(id: SessionId, job: () => Promise<T>): Promise<T> {
-    const before = this.#lines.get(id);
-    const done = before ? before.then(job) : job();
-    const line: Promise<void> = done.then(() => {}, () => {}).then(() => {
-      if (this.#lines.get(id) === line) this.#lines.delete(id);
+  #send(method: string, params: unknown, timeoutMs: number): Promise<unknown> {
+    return request(this.#peer, { method, params, timeoutMs, read: (result) => result });
+  }
+
+  /** Runs a step after the earlier steps for the same session; at once if there are none. */
+  #enqueue<T>(id: SessionId, step: () => Promise<T>): Promise<T> {
+    const before = this.#queues.get(id);
+    const done = before ? before.then(step) : step();
+    const end: Promise<void> = done.then(() => {}, () => {}).then(() => {
+      if (this.#queues.get(id) === end) this.#queues.delete(id);
     });
-    this.#lines.set(id, line);
+    this.#queues.set(id, end);
     return done;
   }
 
-  #notified(method: string, params: unknown): void {
+  #onNotification(method: string, params: unknown): void {
     if (method !== "session/update" || typeof params !== "object" || params === null) return;
     const { sessionId, update } = params as { sessionId?: SessionId; update?: unknown };
     if (typeof update !== "object" || update === null) return;
@@ -279,32 +478,30 @@ export class Connection {
       this.#learnCommands(update);
       this.#sessions.get(sessionId as SessionId)?.onUpdate(update);
     } catch (error) {
-      this.#options.log.error("an update could not be handled", { error });
+      this.#options.log.error("could not handle a session update", { error });
     }
   }
 
   /** Agents announce their commands at any time, also for a session whose `session/new` is not answered yet. */
   #learnCommands(update: object): void {
     if ((update as { sessionUpdate?: unknown }).sessionUpdate !== "available_commands_update") return;
-    const known = parseSessionUpdate(update);
-    if (known?.sessionUpdate !== "available_commands_update") return;
-    this.#options.commands.add(known.availableCommands.map(({ name }) => name));
+    const parsed = parseSessionUpdate(update);
+    if (parsed?.sessionUpdate !== "available_commands_update") return;
+    this.#options.commands.add(parsed.availableCommands.map(({ name }) => name));
   }
 
-  /** What it gives is the answer, and so is what it throws. */
-  #asked(method: string, params: unknown, signal: AbortSignal): unknown {
+  #onRequest(method: string, params: unknown, signal: AbortSignal): unknown {
     if (method !== "session/request_permission") {
       throw new RpcError(RPC.methodNotFound, `Method not found: ${method}`);
     }
-    let request;
+    let permission;
     try {
-      request = parsePermissionRequest(params);
+      permission = parsePermissionRequest(params);
     } catch (error) {
       throw new RpcError(RPC.invalidParams, messageOf(error));
     }
-    const outcome =
-      this.#sessions.get(request.sessionId as SessionId)?.onPermissionRequest(request, signal) ??
-        { outcome: "cancelled" };
+    const session = this.#sessions.get(permission.sessionId as SessionId);
+    const outcome = session?.onPermissionRequest(permission, signal) ?? { outcome: "cancelled" };
     return outcome instanceof Promise ? outcome.then((outcome) => ({ outcome })) : { outcome };
   }
 }

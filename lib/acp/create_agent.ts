@@ -1,108 +1,98 @@
-/** A configured agent, made ready to start. @module */
+/** Creates a configured agent, ready to be started. @module */
 
 import type { Log, LogFields, LogLevel } from "../core/log.ts";
+import type { Redact } from "../core/redact.ts";
 import type { PermissionBroker } from "../turn/permission.ts";
-import type { AgentLifecycleEvent } from "./lifecycle.ts";
 import { AcpAgent } from "./agent.ts";
 import { agentEnvironment, type EnvironmentSource } from "./environment.ts";
-import type { McpServer } from "./wire.ts";
+import type { AgentLifecycleEvent } from "./lifecycle.ts";
 import type { PermissionPolicy } from "./permission.ts";
-import { AgentPool } from "./pool.ts";
 import { launch } from "./process.ts";
-import type { Redact } from "../core/redact.ts";
+import type { McpServer } from "./wire.ts";
 
-/** An agent as it is configured. */
+/** The configuration of an agent. */
 export interface AgentConfig {
-  /** What requests call it. */
+  /** The agent's name in requests. */
   readonly name: string;
-  /** The program; without one it is the demo agent. */
+  /** The program. Without one it is the demo agent. */
   readonly command: string | undefined;
   readonly args: readonly string[];
-  /** The folder that it works in; perhaps not absolute. */
+  /** The agent's working directory; may be relative. */
   readonly workingDir: string;
-  /** Variables to set for it. */
+  /** Variables to set. */
   readonly env: Readonly<Record<string, string>>;
-  /** Names of variables to hand on to it. */
+  /** Names of own variables to pass on. */
   readonly inheritEnv: readonly string[];
-  /** What it is told of with each session. */
+  /** MCP servers of each session. */
   readonly mcpServers: readonly McpServer[];
-  /** The mode that its sessions begin in, as it calls it; without one its own choice. */
+  /** The mode of each session, by the agent's id or name. Default: the agent's choice. */
   readonly mode: string | undefined;
-  /** The model that its sessions begin with, as it calls it; without one its own choice. */
+  /** The model of each session, by the agent's id or name. Default: the agent's choice. */
   readonly model: string | undefined;
-  /** How many processes share its sessions. */
-  readonly processes: number;
   readonly permissions: PermissionPolicy;
 }
 
-/** What every agent is given. */
+/** Dependencies that all agents share. */
 export interface AgentDeps extends Pick<EnvironmentSource, "own" | "windows" | "programFolders"> {
   readonly broker: Pick<PermissionBroker, "ask">;
+  /** This program's version. */
   readonly version: string;
   readonly log: Log;
   readonly onLifecycle?: ((event: AgentLifecycleEvent) => void) | undefined;
-  /** Takes secrets out of what agents say in errors, and of what is logged of their words. */
+  /** Takes secrets out of the agents' words in errors and in the log. */
   readonly redact?: Redact | undefined;
 }
 
 /**
- * Makes an agent; it starts when it is needed.
+ * Creates an agent, which starts when it is needed.
  *
- * @throws {Error} if its folder does not exist.
+ * @throws {Error} if its working directory does not exist.
  */
-export async function createAgent(setup: AgentConfig, around: AgentDeps): Promise<AcpAgent | AgentPool> {
-  const { name, mcpServers, mode, model, permissions, processes, workingDir } = setup;
-  const { own, windows, programFolders, broker, version, redact, onLifecycle } = around;
-  const log = logOf(around.log, { agent: name });
+export async function createAgent(config: AgentConfig, deps: AgentDeps): Promise<AcpAgent> {
+  const { name, mcpServers, mode, model, permissions, workingDir } = config;
+  const { own, windows, programFolders, broker, version, redact, onLifecycle } = deps;
+  const log = withFields(deps.log, { agent: name });
   const cwd = await Deno.realPath(workingDir).catch(() => undefined);
   if (cwd === undefined) {
     throw new Error(
-      `The folder of the agent ${name} does not exist: ${workingDir} (VTUBER_WORKING_DIR, working_dir).`,
+      `The working directory of the agent ${name} does not exist: ${workingDir} ` +
+        "(VTUBER_WORKING_DIR, or working_dir in config.toml).",
     );
   }
-  const { command, args } = setup.command === undefined
+  const { command, args } = config.command === undefined
     ? demoCommand()
-    : { ...setup, command: setup.command };
-  const env = agentEnvironment({ own, windows, programFolders, inherit: setup.inheritEnv, set: setup.env });
+    : { command: config.command, args: config.args };
+  const env = agentEnvironment({ own, windows, programFolders, inherit: config.inheritEnv, set: config.env });
   const onStderr = onLifecycle && ((line: string) => onLifecycle({ type: "stderr", line }));
-  const make = () =>
-    new AcpAgent({
-      name,
-      program: JSON.stringify([command, ...args, cwd]),
-      launch: () => launch({ command, args, cwd, env, redact, onStderr }, log),
-      cwd,
-      mcpServers,
-      mode,
-      model,
-      permissions,
-      broker,
-      version,
-      home: env.HOME ?? env.USERPROFILE,
-      variables: new Set(Object.keys(env)),
-      log,
-      redact,
-      onLifecycle,
-    });
-  const members = Array.from({ length: processes }, make);
-  return members.length === 1 ? members[0]! : new AgentPool(members);
+  return new AcpAgent({
+    name,
+    program: JSON.stringify([command, ...args, cwd]),
+    launch: () => launch({ command, args, cwd, env, redact, onStderr }, log),
+    cwd,
+    mcpServers,
+    mode,
+    model,
+    permissions,
+    broker,
+    version,
+    home: env.HOME ?? env.USERPROFILE,
+    variables: new Set(Object.keys(env)),
+    log,
+    redact,
+    onLifecycle,
+  });
 }
 
-/** The same log, with these fields in every line. */
-function logOf(log: Log, fixed: LogFields): Log {
-  const say = (level: LogLevel) => (message: string, fields?: LogFields) =>
-    log[level](message, { ...fixed, ...fields, ...fixed });
-  return { debug: say("debug"), info: say("info"), warn: say("warn"), error: say("error") };
+/** Adds fields to every line of a log. */
+function withFields(log: Log, added: LogFields): Log {
+  const write = (level: LogLevel) => (message: string, fields?: LogFields) =>
+    log[level](message, { ...added, ...fields, ...added });
+  return { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") };
 }
 
-/** How this program starts its demo agent: itself, or its source, which needs nothing but Deno. */
+/** Returns the command that starts this program's demo agent: the executable, or Deno with the source. */
 function demoCommand(): { command: string; args: readonly string[] } {
-  const source = [
-    "run",
-    "--no-prompt",
-    "--quiet",
-    "--no-config",
-    "--no-lock",
-    `${import.meta.dirname}/../demo/agent.ts`,
-  ];
-  return { command: Deno.execPath(), args: Deno.build.standalone ? ["demo-agent"] : source };
+  const source = `${import.meta.dirname}/../demo/agent.ts`;
+  const flags = ["run", "--no-prompt", "--quiet", "--no-config", "--no-lock", source];
+  return { command: Deno.execPath(), args: Deno.build.standalone ? ["demo-agent"] : flags };
 }

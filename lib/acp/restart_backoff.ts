@@ -1,62 +1,55 @@
-/** Early deaths of an agent, and how long its next start waits for them. @module */
+/** Delays the restart of an agent that keeps exiting early. @module */
 
 import { abortable } from "../core/abortable.ts";
 import { AppError } from "../core/errors.ts";
 
-/** Early deaths in a row after which requests are refused until the wait is over, instead of waiting. */
-const FAILING_DEATHS = 3;
-/** The wait before the first restart after an early death; doubled by each further one. */
-const FIRST_WAIT_MS = 500;
-/** The longest wait. */
-const MAX_WAIT_MS = 30_000;
+/** Early exits in a row after which a request is refused instead of waiting. */
+const MAX_EXITS = 3;
+/** Delay after the first early exit; each further exit doubles it. */
+const FIRST_DELAY_MS = 500;
+const MAX_DELAY_MS = 30_000;
 
-/** The early deaths of an agent, in a row. */
+/** The early exits of an agent in a row. */
 export class RestartBackoff {
   readonly #now: () => number;
-  #number = 0;
-  #notBefore = 0;
+  #exits = 0;
+  #notBeforeMs = 0;
 
   constructor(now: () => number) {
     this.#now = now;
   }
 
-  /** How many there were. */
-  get number(): number {
-    return this.#number;
+  get exits(): number {
+    return this.#exits;
   }
 
-  /** There were so many that nobody should wait for the next start. */
-  get #isFailing(): boolean {
-    return this.#number >= FAILING_DEATHS;
-  }
-
-  /** Counts one; tells how long the next start waits, in milliseconds. */
+  /** Counts an early exit. @returns The delay of the next start, in milliseconds. */
   count(): number {
-    this.#number++;
-    const waitMs = Math.min(MAX_WAIT_MS, FIRST_WAIT_MS * 2 ** (this.#number - 1));
-    this.#notBefore = this.#now() + waitMs;
-    return waitMs;
+    this.#exits++;
+    const delayMs = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** (this.#exits - 1));
+    this.#notBeforeMs = this.#now() + delayMs;
+    return delayMs;
   }
 
-  /** The agent was of use. */
-  forget(): void {
-    this.#number = 0;
+  /** Starts over, because the agent answered a prompt. */
+  reset(): void {
+    this.#exits = 0;
   }
 
   /**
-   * Resolves when the agent may be started.
+   * Waits until the agent may be started.
    *
-   * @throws {AppError} `agent_unavailable` if it is failing and that is not yet; the signal's reason if it aborts.
+   * @throws {AppError} `agent_unavailable` after {@linkcode MAX_EXITS} early exits, with the time to wait.
    */
   async wait(signal: AbortSignal): Promise<void> {
-    const waitMs = this.#notBefore - this.#now();
+    const waitMs = this.#notBeforeMs - this.#now();
     if (waitMs <= 0) return;
-    if (this.#isFailing) {
+    if (this.#exits >= MAX_EXITS) {
       const retryAfterSecs = Math.ceil(waitMs / 1000);
       throw new AppError(
         "agent_unavailable",
-        `The agent died ${this.#number} times in a row before it was of use; see this program's log. ` +
-          `It is started again in ${retryAfterSecs} seconds at the earliest.`,
+        `The agent exited ${this.#exits} times in a row during start-up. Its last words are in this program's log. ` +
+          `The next start is in ${retryAfterSecs} seconds at the earliest.`,
         { retryAfterSecs },
       );
     }

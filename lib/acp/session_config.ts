@@ -1,4 +1,4 @@
-/** What is chosen in one session: its model and its mode. @module */
+/** Model and mode of a session: reads what the agent offers, and sets them. @module */
 
 import { abortable } from "../core/abortable.ts";
 import { AppError, messageOf } from "../core/errors.ts";
@@ -6,15 +6,159 @@ import type { AgentModel } from "../turn/agent.ts";
 import { ClosedError, explain, RpcError } from "./json_rpc.ts";
 import { type ConfigOption, parseSessionSettings, type SessionSettings } from "./wire.ts";
 
-/** Asks the agent for something; `read` is called with the answer, early or late, before what comes behind it. */
-export type Ask = (method: string, params: unknown, read: (result: unknown) => void) => Promise<void>;
+/** Values of one option that are kept. Kilo offers 390 models. */
+const MAX_VALUES = 1_000;
+/** Values that an error message names. */
+const MAX_NAMED = 10;
 
-/** What every session should be set to. */
-export interface SessionPreferences {
-  /** A mode, by its id or name. */
-  readonly mode?: string | undefined;
-  /** A model, by its id or name. */
-  readonly model?: string | undefined;
+/** A kind of option that can be configured. */
+export type OptionKind = "model" | "mode";
+
+/** An option of a session, with one of the two ways in which ACP sets it. */
+export interface SessionOption {
+  readonly kind: OptionKind;
+  /** The id for `session/set_config_option`. Without an id, `session/set_model` or `session/set_mode` sets the option. */
+  readonly configId: string | undefined;
+  /** The id of the current value. Undefined if the agent does not tell, or did not confirm the last change. */
+  readonly current: string | undefined;
+  readonly values: readonly AgentModel[];
+}
+
+/**
+ * Reads the model and mode options that an agent offers for a session. Of two ways to set the model the config option
+ * counts; of two ways to set the mode both count, the mode's own method first, because their values may differ.
+ *
+ * @example
+ * ```ts
+ * import { readOptions } from "./session_config.ts";
+ * import { parseSessionSettings } from "./wire.ts";
+ * const models = { currentModelId: "a", availableModels: [{ modelId: "a", name: "A" }] };
+ * const [model] = readOptions(parseSessionSettings({ models }));
+ * if (model?.current !== "a") throw new Error("The current model is a.");
+ * ```
+ */
+export function readOptions({ configOptions, models, modes }: SessionSettings): SessionOption[] {
+  const offered = models?.availableModels.map(({ modelId, name }) => ({ id: modelId, name }));
+  const model = readConfigOption("model", configOptions) ??
+    (models && toOption("model", undefined, models.currentModelId, offered ?? []));
+  const mode = modes && toOption("mode", undefined, modes.currentModeId, modes.availableModes);
+  return [model, mode, readConfigOption("mode", configOptions)].filter((option) => option != null);
+}
+
+/** Finds an option by its category, or if it has no category by its id. */
+function readConfigOption(kind: OptionKind, options: readonly ConfigOption[]): SessionOption | undefined {
+  const option = options.find(({ id, category }) => (category ?? id) === kind);
+  if (option === undefined) return undefined;
+  return toOption(
+    kind,
+    option.id,
+    option.currentValue,
+    option.options.map(({ value, name }) => ({ id: value, name })),
+  );
+}
+
+function toOption(
+  kind: OptionKind,
+  configId: string | undefined,
+  current: string | undefined,
+  offered: readonly AgentModel[],
+): SessionOption {
+  const values = new Map<string, AgentModel>();
+  for (const { id, name } of offered) {
+    if (values.size >= MAX_VALUES) break;
+    if (!values.has(id)) values.set(id, { id, name: name || id });
+  }
+  return { kind, configId, current: current || undefined, values: [...values.values()] };
+}
+
+/**
+ * Finds the id of a configured value: the same id, else the name in any case, else the id in another case if only one
+ * matches.
+ */
+export function findValue({ values }: SessionOption, wanted: string): string | undefined {
+  const lower = wanted.toLowerCase();
+  const sameLetters = values.filter(({ id }) => id.toLowerCase() === lower);
+  const found = values.find(({ id }) => id === wanted) ??
+    values.find(({ name }) => name.toLowerCase() === lower) ??
+    (sameLetters.length === 1 ? sameLetters[0] : undefined);
+  return found?.id;
+}
+
+/** Builds the request that sets an option. */
+export function setRequest(
+  { kind, configId }: SessionOption,
+  sessionId: string,
+  value: string,
+): { method: string; params: Readonly<Record<string, string>> } {
+  if (configId !== undefined) {
+    return { method: "session/set_config_option", params: { sessionId, configId, value } };
+  }
+  return kind === "model"
+    ? { method: "session/set_model", params: { sessionId, modelId: value } }
+    : { method: "session/set_mode", params: { sessionId, modeId: value } };
+}
+
+/** Says that a value is not offered, and which values are. */
+export function notOffered(kind: OptionKind, wanted: string, values: readonly AgentModel[]): string {
+  if (values.length === 0) return `The agent has no ${kind} "${wanted}"; it offers none.`;
+  const named = values.slice(0, MAX_NAMED).map(({ id }) => id).join(", ");
+  const more = values.length > MAX_NAMED ? `, and ${values.length - MAX_NAMED} more` : "";
+  return `The agent has no ${kind} "${wanted}"; it offers ${named}${more}.`;
+}
+
+function notTaken(kind: OptionKind, wanted: string, error: unknown): string {
+  const outcome = error instanceof RpcError ? "The agent refused" : "The agent did not confirm";
+  return `${outcome} the ${kind} "${wanted}": ${explain(error)}`;
+}
+
+/** The options of an agent's new sessions, kept from one process to the next. */
+export class SessionDefaults {
+  /** The models that the newest session offered; none before the first session. */
+  models: readonly AgentModel[] = [];
+  #options: readonly SessionOption[] | undefined;
+  #model: string | undefined;
+
+  /** The model with which the newest new session began, if the agent told. */
+  get model(): string | undefined {
+    return this.#model;
+  }
+
+  /** Whether the options of a new session are known. */
+  get isKnown(): boolean {
+    return this.#options !== undefined;
+  }
+
+  /** Takes the options of a new session. */
+  learn(options: readonly SessionOption[]): void {
+    this.#options = options;
+    this.#model = options.find(({ kind }) => kind === "model")?.current ?? this.#model;
+  }
+
+  /**
+   * Completes the options of a resumed session. A kind that the agent does not tell is taken from new sessions, with an
+   * unknown current value.
+   *
+   * @param mode The configured mode. If no new session is known either, the mode is assumed to exist: a mode that
+   *   forbids writing must not be lost.
+   */
+  complete(options: readonly SessionOption[], mode: string | undefined): SessionOption[] {
+    const assumed: SessionOption[] = mode === undefined
+      ? []
+      : [{ kind: "mode", configId: undefined, current: undefined, values: [{ id: mode, name: mode }] }];
+    const fallback = this.#options?.map(withoutCurrent) ?? assumed;
+    return [...options, ...fallback.filter(({ kind }) => !options.some((option) => option.kind === kind))];
+  }
+}
+
+/** Forgets the current value, which can still be chosen even if the agent does not list it. */
+function withoutCurrent(option: SessionOption): SessionOption {
+  const { current, values } = option;
+  const isListed = current === undefined || values.some(({ id }) => id === current);
+  return {
+    ...option,
+    current: undefined,
+    values: isListed ? values : [{ id: current, name: current }, ...values],
+  };
 }
 
 /** A configured value that an agent does not take. */
@@ -27,350 +171,179 @@ export interface SettingWarning {
   readonly text: string;
 }
 
-/** The model and the mode of a session, kept right as the agent tells of them. */
+/** The mode and the model of every session, by id or name. */
+export interface SessionPreferences {
+  readonly mode?: string | undefined;
+  readonly model?: string | undefined;
+}
+
+/** Sends a request that changes a session, and calls `read` with its result, whether that is in time or late. */
+export type SendChange = (method: string, params: unknown, read: (result: unknown) => void) => Promise<void>;
+
+/** The model and the mode of one session, as the agent last told them. */
 export class SessionConfig {
   readonly #sessionId: string;
-  readonly #ask: Ask;
-  #models: Choice | undefined;
-  #modes: readonly Choice[];
-  /** The model that answers where none is asked for. */
-  #usual: string | undefined;
-  /** Another than the usual one may be set. */
-  #strayed: boolean;
-  /** Whether it is known what the agent offers. */
-  readonly #isKnown: boolean;
-  /** The request of each kind that was sent last: the answer to an earlier one is of the past. */
-  readonly #newest = new Map<ChoiceKind, symbol>();
-  /** Settles when the last choice that was asked for was made, or refused. */
+  readonly #send: SendChange;
+  #options: readonly SessionOption[];
+  /** The model that answers if a request names none. */
+  #defaultModel: string | undefined;
+  /** Whether another model than the default may be set. */
+  #mayDiffer: boolean;
+  /** Whether an option that is missing here is known not to exist. */
+  readonly #isComplete: boolean;
+  /** The newest request of each kind: an answer to an earlier request does not tell the current value. */
+  readonly #newest = new Map<OptionKind, symbol>();
+  /** Settles when the last queued change has ended. */
   #queue: Promise<unknown> = Promise.resolve();
 
-  /** @param before What was known of the agent when it brought back this session, which may be set to anything. */
+  /** @param resumedWith The defaults of a resumed session, whose current model may be any. */
   constructor(
     sessionId: string,
-    { model, modes }: Choices,
-    ask: Ask,
-    before?: Pick<SessionDefaults, "model" | "isKnown">,
+    options: readonly SessionOption[],
+    send: SendChange,
+    resumedWith?: Pick<SessionDefaults, "model" | "isKnown">,
   ) {
     this.#sessionId = sessionId;
-    this.#ask = ask;
-    this.#models = model;
-    this.#modes = modes;
-    this.#usual = before?.model ?? this.model;
-    this.#strayed = before !== undefined;
-    this.#isKnown = before?.isKnown ?? true;
+    this.#send = send;
+    this.#options = options;
+    this.#defaultModel = resumedWith?.model ?? this.model;
+    this.#mayDiffer = resumedWith !== undefined;
+    this.#isComplete = resumedWith?.isKnown ?? true;
   }
 
-  /** The id of the model that answers now, if the agent tells. */
+  /** The id of the current model, if the agent tells. */
   get model(): string | undefined {
-    return this.#models?.current;
+    return this.#of("model")[0]?.current;
   }
 
-  /** The models that are offered. */
-  get models(): readonly Offered[] {
-    return this.#models?.offered ?? [];
+  get models(): readonly AgentModel[] {
+    return this.#of("model")[0]?.values ?? [];
   }
 
-  /** The id of the mode, if the agent tells. */
+  /** The id of the current mode, if the agent tells. */
   get mode(): string | undefined {
-    return this.#modes[0]?.current;
+    return this.#of("mode")[0]?.current;
   }
 
-  /** The modes that are offered. */
-  get modes(): readonly Offered[] {
-    return this.#modes[0]?.offered ?? [];
+  get modes(): readonly AgentModel[] {
+    return this.#of("mode")[0]?.values ?? [];
   }
 
-  /** The agent told its options anew. */
-  update(options: readonly ConfigOption[]): void {
-    this.#models = optionOf("model", options) ?? this.#models;
-    const mode = optionOf("mode", options);
-    if (mode) this.#modes = [...this.#modes.filter(({ configId }) => configId === undefined), mode];
+  /** Takes a newer list of config options from the agent. A mode that has its own method keeps that too. */
+  update(configOptions: readonly ConfigOption[]): void {
+    const newer = readOptions({ configOptions, models: undefined, modes: undefined });
+    const isReplaced = ({ kind, configId }: SessionOption) =>
+      newer.some((option) => option.kind === kind) && (kind === "model" || configId !== undefined);
+    this.#options = [...this.#options.filter((option) => !isReplaced(option)), ...newer];
   }
 
   /**
-   * Sets what every session should be set to. Tells, in words, what could not be.
+   * Sets the configured mode and model.
    *
-   * @param signal Its time is over: nothing more is sent.
+   * @param signal Aborts when the time is over: then nothing more is sent.
+   * @returns The values that could not be set.
    */
-  configure(wanted: SessionPreferences, signal: AbortSignal): Promise<SettingWarning[]> {
-    return this.#inTurn(() => this.#configure(wanted, signal));
+  configure(preferences: SessionPreferences, signal: AbortSignal): Promise<SettingWarning[]> {
+    return this.#enqueue(async () => {
+      const warnings: SettingWarning[] = [];
+      for (const setting of ["mode", "model"] as const) {
+        const name = preferences[setting];
+        if (name === undefined) continue;
+        const text = await this.#apply(setting, name, signal);
+        if (text !== undefined) warnings.push({ setting, name, text });
+      }
+      return warnings;
+    });
   }
 
-  /** See `Session.choose`. One choice at a time. */
-  choose(model: string | undefined): Promise<void> {
-    return this.#inTurn(() => this.#choose(model));
+  /**
+   * Sets the model, or returns to the default model. Does nothing if that model answers already.
+   *
+   * @throws {AppError} `model_not_found` if the agent does not offer the model, `agent_error` if it does not take it.
+   *   {@linkcode ClosedError} if the connection closes.
+   */
+  setModel(model: string | undefined): Promise<void> {
+    return this.#enqueue(() => this.#setModel(model));
   }
 
-  /** Each of them ends in time, as requests do. */
-  #inTurn<T>(job: () => Promise<T>): Promise<T> {
-    const done = this.#queue.then(job);
+  #of(kind: OptionKind): SessionOption[] {
+    return this.#options.filter((option) => option.kind === kind);
+  }
+
+  /** Runs changes one after another. The queue never blocks, because every request has a time limit. */
+  #enqueue<T>(change: () => Promise<T>): Promise<T> {
+    const done = this.#queue.then(change);
     this.#queue = done.catch(() => {});
     return done;
   }
 
-  async #choose(wanted: string | undefined): Promise<void> {
-    const choice = this.#models;
+  async #setModel(wanted: string | undefined): Promise<void> {
+    const [option] = this.#of("model");
     if (wanted === undefined) {
-      if (this.#usual === undefined || choice?.current === this.#usual) return;
-      // An agent that does not tell which one answers is not known to have left its own.
-      if (choice?.current === undefined && !this.#strayed) return;
-    } else if (wanted === choice?.current) return;
+      if (this.#defaultModel === undefined || option?.current === this.#defaultModel) return;
+      if (option?.current === undefined && !this.#mayDiffer) return;
+    } else if (wanted === option?.current) return;
     else if (!this.models.some(({ id }) => id === wanted)) {
       throw new AppError("model_not_found", notOffered("model", wanted, this.models), { param: "model" });
     }
-    const model = wanted ?? this.#usual;
-    if (choice === undefined || model === undefined) return;
-    this.#strayed ||= model !== this.#usual;
+    const model = wanted ?? this.#defaultModel;
+    if (option === undefined || model === undefined) return;
+    this.#mayDiffer ||= model !== this.#defaultModel;
     try {
-      await this.#set(choice, model);
+      await this.#set(option, model);
     } catch (error) {
       if (error instanceof ClosedError) throw error;
-      throw new AppError("agent_error", untaken("model", model, error), { cause: error });
+      throw new AppError("agent_error", notTaken("model", model, error), { cause: error });
     }
   }
 
-  async #configure({ mode, model }: SessionPreferences, signal: AbortSignal): Promise<SettingWarning[]> {
-    const warnings: SettingWarning[] = [];
-    if (mode !== undefined) {
-      const text = await this.#setFirst(this.#modes, mode, notOffered("mode", mode, this.modes), signal);
-      if (text !== undefined) warnings.push({ setting: "mode", name: mode, text });
-    }
-    if (model !== undefined) {
-      const choices = this.#models ? [this.#models] : [];
-      const unknown = this.#models || this.#isKnown
-        ? notOffered("model", model, this.models)
-        : `The model "${model}" was not asked for: the agent does not tell what it has for a session from before.`;
-      const text = await this.#setFirst(choices, model, unknown, signal);
-      if (text !== undefined) warnings.push({ setting: "model", name: model, text });
-      else this.#usual = this.model;
-    }
-    return warnings;
-  }
-
-  /** Sets the first that has it. */
-  async #setFirst(
-    choices: readonly Choice[],
-    wanted: string,
-    unknown: string,
-    signal: AbortSignal,
-  ): Promise<string | undefined> {
-    for (const choice of choices) {
-      const value = choice.current === wanted ? wanted : find(choice, wanted);
+  /** Sets a configured value by the first option that has it. @returns Why the value is not set, if it is not. */
+  async #apply(kind: OptionKind, wanted: string, signal: AbortSignal): Promise<string | undefined> {
+    const options = this.#of(kind);
+    for (const option of options) {
+      const value = option.current === wanted ? wanted : findValue(option, wanted);
       if (value === undefined) continue;
-      if (signal.aborted) {
-        return `The agent was not asked for the ${choice.kind} "${wanted}": ${messageOf(signal.reason)}`;
-      }
+      if (signal.aborted) return `The ${kind} "${wanted}" was not requested: ${messageOf(signal.reason)}`;
       try {
-        if (choice.current !== value) await this.#set(choice, value, signal);
+        if (option.current !== value) await this.#set(option, value, signal);
+        if (kind === "model") this.#defaultModel = this.model;
         return undefined;
       } catch (error) {
-        // It may still be taken.
-        if (choice.kind === "model" && !(error instanceof RpcError)) this.#usual = value;
-        return untaken(choice.kind, wanted, error);
+        // The agent may still take a model that it did not refuse.
+        if (kind === "model" && !(error instanceof RpcError)) this.#defaultModel = value;
+        return notTaken(kind, wanted, error);
       }
     }
-    return unknown;
+    if (kind === "model" && options.length === 0 && !this.#isComplete) {
+      return `The model "${wanted}" was not requested: the agent does not list the models of a resumed session.`;
+    }
+    return notOffered(kind, wanted, options[0]?.values ?? []);
   }
 
-  async #set(choice: Choice, value: string, signal?: AbortSignal): Promise<void> {
-    const { kind } = choice;
-    const { method, params } = requestFor(choice, this.#sessionId, value);
+  async #set(option: SessionOption, value: string, signal?: AbortSignal): Promise<void> {
+    const { kind } = option;
+    const { method, params } = setRequest(option, this.#sessionId, value);
     const request = Symbol(value);
     this.#newest.set(kind, request);
-    const asked = this.#ask(method, params, (result) => {
-      // Whether the agent took it before or after the newer one is not known, unless it says what is set.
-      this.#mark(choice, this.#newest.get(kind) === request ? value : undefined);
+    const sending = this.#send(method, params, (result) => {
+      // The agent may have taken an earlier request before or after the newest one: only its list of options tells.
+      this.#setCurrent(option, this.#newest.get(kind) === request ? value : undefined);
       this.update(parseSessionSettings(result).configOptions);
     });
     try {
-      await abortable(asked, signal);
+      await abortable(sending, signal);
     } catch (error) {
-      // It was not refused: it may be taken yet.
-      if (!(error instanceof RpcError) && this.#newest.get(kind) === request) this.#mark(choice, undefined);
+      // The agent may still take a value that it did not refuse.
+      if (!(error instanceof RpcError) && this.#newest.get(kind) === request) {
+        this.#setCurrent(option, undefined);
+      }
       throw error;
     }
   }
 
-  #mark(choice: Choice, value: string | undefined): void {
-    const set = (one: Choice): Choice => one.configId === choice.configId ? { ...one, current: value } : one;
-    if (choice.kind === "mode") this.#modes = this.#modes.map(set);
-    else this.#models = this.#models && set(this.#models);
+  #setCurrent({ kind, configId }: SessionOption, current: string | undefined): void {
+    this.#options = this.#options.map((option) =>
+      option.kind === kind && option.configId === configId ? { ...option, current } : option
+    );
   }
-}
-
-/** What became of asking for it, where the agent did not say that it took it. */
-function untaken(kind: ChoiceKind, wanted: string, error: unknown): string {
-  const what = error instanceof RpcError ? "The agent refused" : "It is not known whether the agent took";
-  return `${what} the ${kind} "${wanted}": ${explain(error)}`;
-}
-
-/** Models, or modes, of one agent that are kept; kilo offers 390. */
-const MAX_OFFERED = 1_000;
-/** How many of them a message names. */
-const MAX_NAMED = 10;
-
-/** What can be chosen. */
-export type ChoiceKind = "model" | "mode";
-
-/** Something of a list that an agent offers. */
-export type Offered = AgentModel;
-
-/** What an agent offers of a kind, in one of the two ways in which it can be asked for. */
-export interface Choice {
-  readonly kind: ChoiceKind;
-  /** The option that `session/set_config_option` sets; without one there is a method of its own. */
-  readonly configId: string | undefined;
-  /** The id of what is set now, if the agent tells. */
-  readonly current: string | undefined;
-  readonly offered: readonly Offered[];
-}
-
-/** What can be chosen in a session. */
-export interface Choices {
-  readonly model: Choice | undefined;
-  /** The mode, in each of the ways in which it can be asked for. */
-  readonly modes: readonly Choice[];
-}
-
-/** What an agent offers for a session. */
-export function choicesOf(settings: SessionSettings): Choices {
-  return { model: modelsOf(settings), modes: modesOf(settings) };
-}
-
-/** The same for a session of which is not known what is set. What was set elsewhere can be, named or not. */
-export function unset({ model, modes }: Choices): Choices {
-  return { model: model && unsetOne(model), modes: modes.map(unsetOne) };
-}
-
-/**
- * The models that an agent offers for a session: its option of that category, or else the older list.
- *
- * @example
- * ```ts
- * import { modelsOf } from "./session_config.ts";
- * import { parseSessionSettings } from "./wire.ts";
- * const models = { currentModelId: "a", availableModels: [{ modelId: "a", name: "A" }] };
- * if (modelsOf(parseSessionSettings({ models }))?.current !== "a") throw new Error("It is told.");
- * ```
- */
-export function modelsOf({ configOptions, models }: SessionSettings): Choice | undefined {
-  const option = optionOf("model", configOptions);
-  if (option || !models) return option;
-  const offered = models.availableModels.map(({ modelId, name }) => ({ id: modelId, name }));
-  return choice("model", undefined, models.currentModelId, offered);
-}
-
-/** The modes that an agent offers for a session, by their own method and as an option: agents may have both. */
-export function modesOf({ configOptions, modes }: SessionSettings): Choice[] {
-  const own = modes ? choice("mode", undefined, modes.currentModeId, modes.availableModes) : undefined;
-  return [own, optionOf("mode", configOptions)].filter((one) => one !== undefined);
-}
-
-/** The option of a kind: by its category, or where it has none by its id. */
-export function optionOf(kind: ChoiceKind, options: readonly ConfigOption[]): Choice | undefined {
-  const option = options.find(({ id, category }) => (category ?? id) === kind);
-  if (option === undefined) return undefined;
-  const offered = option.options.map(({ value, name }) => ({ id: value, name }));
-  return choice(kind, option.id, option.currentValue, offered);
-}
-
-/**
- * The id of what is wanted by id, or by the name that people know it by: the very id first, then a name in whatever
- * case, then an id in another case if only one is that.
- */
-export function find({ offered }: Choice, wanted: string): string | undefined {
-  const lower = wanted.toLowerCase();
-  const alike = offered.filter(({ id }) => id.toLowerCase() === lower);
-  const found = offered.find(({ id }) => id === wanted) ??
-    offered.find(({ name }) => name.toLowerCase() === lower) ??
-    (alike.length === 1 ? alike[0] : undefined);
-  return found?.id;
-}
-
-/** The request that sets it. */
-export function requestFor(
-  { kind, configId }: Choice,
-  sessionId: string,
-  value: string,
-): { method: string; params: Readonly<Record<string, string>> } {
-  if (configId !== undefined) {
-    return { method: "session/set_config_option", params: { sessionId, configId, value } };
-  }
-  return kind === "model"
-    ? { method: "session/set_model", params: { sessionId, modelId: value } }
-    : { method: "session/set_mode", params: { sessionId, modeId: value } };
-}
-
-/** Why something is not chosen: that it is not offered, and what is. */
-export function notOffered(kind: ChoiceKind, wanted: string, offered: readonly Offered[]): string {
-  if (offered.length === 0) return `The agent has no ${kind} "${wanted}"; it names none.`;
-  const named = offered.slice(0, MAX_NAMED).map(({ id }) => id).join(", ");
-  const more = offered.length > MAX_NAMED ? `, and ${offered.length - MAX_NAMED} more` : "";
-  return `The agent has no ${kind} "${wanted}"; it has ${named}${more}.`;
-}
-
-function unsetOne(choice: Choice): Choice {
-  const { current, offered } = choice;
-  const isNamed = current === undefined || offered.some(({ id }) => id === current);
-  return {
-    ...choice,
-    current: undefined,
-    offered: isNamed ? offered : [{ id: current, name: current }, ...offered],
-  };
-}
-
-function choice(
-  kind: ChoiceKind,
-  configId: string | undefined,
-  current: string | undefined,
-  all: readonly Offered[],
-): Choice {
-  const offered = new Map<string, Offered>();
-  for (const { id, name } of all) {
-    if (offered.size >= MAX_OFFERED) break;
-    if (!offered.has(id)) offered.set(id, { id, name: name || id });
-  }
-  return { kind, configId, current: current || undefined, offered: [...offered.values()] };
-}
-
-/** What an agent told of its sessions. */
-export class SessionDefaults {
-  /** The models that it offers; none are known before a session was opened. */
-  models: readonly AgentModel[] = [];
-  #choices: Choices | undefined;
-  #model: string | undefined;
-
-  /** The model that its new sessions begin with, if it told. */
-  get model(): string | undefined {
-    return this.#model;
-  }
-
-  /** Whether it is known what its sessions offer. */
-  get isKnown(): boolean {
-    return this.#choices !== undefined;
-  }
-
-  /** A new session began with these. */
-  began(choices: Choices): void {
-    this.#choices = choices;
-    this.#model = choices.model?.current ?? this.#model;
-  }
-
-  /**
-   * What can be chosen in a session that was brought back: where the agent tells nothing of it, that of new ones, and
-   * nothing is known of what is set.
-   *
-   * @param mode The mode that it should have. Where no new session was seen yet, it is taken to be there: a mode in
-   *   which nothing may be written must not be lost.
-   */
-  broughtBack(told: Choices, mode: string | undefined): Choices {
-    const before = this.#choices && unset(this.#choices);
-    const model = told.model ?? before?.model;
-    if (told.modes.length > 0) return { model, modes: told.modes };
-    return { model, modes: before?.modes ?? (mode === undefined ? [] : [assumed(mode)]) };
-  }
-}
-
-function assumed(mode: string): Choice {
-  return { kind: "mode", configId: undefined, current: undefined, offered: [{ id: mode, name: mode }] };
 }

@@ -1,80 +1,76 @@
-/** The session that is made ahead of need. @module */
+/** Holds the session that is opened ahead of need. @module */
 
-/** When it is made, if no turn ends before, in milliseconds: not while the one before it needs the agent most. */
+/** Longest delay before the session is opened, in milliseconds: first the session before it needs the agent. */
 const DELAY_MS = 1_000;
 
-/** How a {@linkcode WarmSession} is made. */
-export interface SpareOptions<S> {
-  readonly make: () => Promise<S>;
-  /** It could not be made, be it kept by then or given away. */
-  failed(error: unknown): void;
+/** Dependencies of a {@linkcode WarmSession}. */
+export interface WarmSessionOptions<S> {
+  readonly open: () => Promise<S>;
+  /** Called if the session could not be opened, even if it was taken meanwhile. */
+  onFailure(error: unknown): void;
 }
 
-/** At most one session, made ahead of need, so that a turn need not wait for it. */
-export class WarmSession<S> {
-  readonly #options: SpareOptions<S>;
+/** At most one session that is open, or being opened, so that a turn need not wait for `session/new`. */
+export class WarmSession<S> implements Disposable {
+  readonly #options: WarmSessionOptions<S>;
   #session: Promise<S> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #ended = false;
+  #isDisposed = false;
 
-  constructor(options: SpareOptions<S>) {
+  constructor(options: WarmSessionOptions<S>) {
     this.#options = options;
   }
 
-  /** Makes it now, unless it is there or on its way. */
-  make(): void {
-    this.#stopWaiting();
-    if (this.#isWanted) this.#hold(this.#options.make());
+  /** Opens the session now, unless there is one. */
+  open(): void {
+    this.#stopTimer();
+    if (this.#isEmpty) this.#hold(this.#options.open());
   }
 
-  /**
-   * Takes a session that was asked for and is no longer needed, be it there or on its way.
-   *
-   * @returns Whether it is kept: it is not if there is one already.
-   */
+  /** Opens the session after a second, unless there is one by then. */
+  openSoon(): void {
+    if (!this.#isDisposed) this.#timer ??= setTimeout(() => this.open(), DELAY_MS);
+  }
+
+  /** Keeps a session that its caller no longer needs. @returns Whether there was room for it. */
   keep(session: Promise<S>): boolean {
-    const isKept = this.#isWanted;
-    if (isKept) this.#hold(session);
-    return isKept;
+    const isEmpty = this.#isEmpty;
+    if (isEmpty) this.#hold(session);
+    return isEmpty;
   }
 
-  /** Makes it in a moment. */
-  makeSoon(): void {
-    if (!this.#ended) this.#timer ??= setTimeout(() => this.make(), DELAY_MS);
-  }
-
-  /** Gives it away, be it there or on its way. The next one is not begun before it is asked for. */
+  /** Hands out the session. The next one is not opened until it is asked for. */
   take(): Promise<S> | undefined {
-    this.#stopWaiting();
+    this.#stopTimer();
     const session = this.#session;
     this.#session = undefined;
     return session;
   }
 
-  /** What is there, or on its way, is of use no more. */
+  /** Drops the session of a process that serves no more. */
   drop(): void {
     this.#session = undefined;
   }
 
-  /** From here on none is made or kept. */
-  end(): void {
-    this.#stopWaiting();
-    this.#ended = true;
+  /** From now on no session is opened or kept. */
+  [Symbol.dispose](): void {
+    this.#stopTimer();
+    this.#isDisposed = true;
   }
 
-  get #isWanted(): boolean {
-    return this.#session === undefined && !this.#ended;
+  get #isEmpty(): boolean {
+    return this.#session === undefined && !this.#isDisposed;
   }
 
   #hold(session: Promise<S>): void {
     this.#session = session;
     session.catch((error) => {
       if (this.#session === session) this.#session = undefined;
-      if (!this.#ended) this.#options.failed(error);
+      if (!this.#isDisposed) this.#options.onFailure(error);
     });
   }
 
-  #stopWaiting(): void {
+  #stopTimer(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
   }

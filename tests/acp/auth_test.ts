@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { authRequiredError, loginMethod } from "../../lib/acp/auth.ts";
+import { authRequiredError, chooseAuthMethod } from "../../lib/acp/auth.ts";
 import { type AuthMethod, parseInitializeResult } from "../../lib/acp/wire.ts";
 import { isObject, type Json } from "../support/agents/scripted_agent.ts";
 import { readRecording } from "../support/agents/replayed_agent.ts";
@@ -92,19 +92,20 @@ const CASES: readonly {
   },
 ];
 for (const { name, methods, has = [], chosen } of CASES) {
-  Deno.test(`loginMethod: ${name}`, () => assertEquals(loginMethod(methods, new Set(has))?.id, chosen));
+  Deno.test(`chooseAuthMethod: ${name}`, () =>
+    assertEquals(chooseAuthMethod(methods, new Set(has))?.id, chosen));
 }
 
-Deno.test("loginMethod: of recorded agents", () => {
+Deno.test("chooseAuthMethod: of recorded agents", () => {
   const recorded = (name: string) => {
     const answer = readRecording(name).find(({ dir, msg }) =>
       dir === "a2c" && isObject(msg) && isObject(msg.result)
     );
     return parseInitializeResult((answer?.msg as Json).result).authMethods ?? [];
   };
-  assertEquals(loginMethod(recorded("gemini-tools"), new Set())?.id, "gemini-api-key");
-  assertEquals(loginMethod(recorded("codex2-tools"), new Set())?.id, "api-key");
-  assertEquals(loginMethod(recorded("claude-tools"), new Set()), undefined);
+  assertEquals(chooseAuthMethod(recorded("gemini-tools"), new Set())?.id, "gemini-api-key");
+  assertEquals(chooseAuthMethod(recorded("codex2-tools"), new Set())?.id, "api-key");
+  assertEquals(chooseAuthMethod(recorded("claude-tools"), new Set()), undefined);
 });
 
 Deno.test("loginNeeded: tells the ways, and why it failed", () => {

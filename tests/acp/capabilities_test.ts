@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { type Capabilities, parseCapabilities, usableServers } from "../../lib/acp/handshake.ts";
+import { type Capabilities, toCapabilities, usableServers } from "../../lib/acp/handshake.ts";
 import type { McpServer } from "../../lib/acp/wire.ts";
 import { parseInitializeResult } from "../../lib/acp/wire.ts";
 import { isObject, type Json } from "../support/agents/scripted_agent.ts";
@@ -38,9 +38,9 @@ const TOLD: readonly (readonly [name: string, told: Json, expected: Partial<Capa
   }],
 ];
 for (const [name, told, expected] of TOLD) {
-  Deno.test(`capabilitiesOf: ${name}`, () => {
+  Deno.test(`toCapabilities: ${name}`, () => {
     const result = parseInitializeResult({ protocolVersion: 1, ...told });
-    assertEquals(parseCapabilities(result), { ...NONE, ...expected });
+    assertEquals(toCapabilities(result), { ...NONE, ...expected });
   });
 }
 
@@ -65,13 +65,13 @@ const RECORDED: readonly (readonly [string, string, Partial<Capabilities>])[] = 
   }],
 ];
 for (const [recording, agent, expected] of RECORDED) {
-  Deno.test(`capabilitiesOf: ${recording}`, () => {
+  Deno.test(`toCapabilities: ${recording}`, () => {
     const answer = readRecording(recording).find(({ dir, msg }) =>
       dir === "a2c" && isObject(msg) && isObject(msg.result)
     );
-    const told = parseCapabilities(parseInitializeResult((answer?.msg as Json).result));
-    const { resumeMethod: canResume, canClose, canDelete, mcpTransports: mcp } = told;
-    assertEquals({ canResume, canClose, canDelete, mcp }, expected as Json);
+    const told = toCapabilities(parseInitializeResult((answer?.msg as Json).result));
+    const { resumeMethod, canClose, canDelete, mcpTransports } = told;
+    assertEquals({ resumeMethod, canClose, canDelete, mcpTransports }, expected as Json);
     assertEquals(`${told.agent?.name} ${told.agent?.version}`, agent);
   });
 }

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { AgentCommands, neutraliseCommands, pathExists } from "../../lib/acp/command_guard.ts";
 import { Heard } from "../support/harness/turn_recorder.ts";
-import { AcpHouse } from "../support/agents/memory_acp_agent.ts";
+import { AcpHarness } from "../support/agents/memory_acp_agent.ts";
 
 const COMMANDS = ["init", "allow-all", "$skill-creator", "memory show", "mcp:run"];
 
@@ -127,7 +127,7 @@ Deno.test("pathExists: is seen from the working directory and from home, and nev
 });
 
 Deno.test("AcpAgent: what one session announced, and before its session/new was answered, holds for all", async () => {
-  await using house = new AcpHouse({
+  await using house = new AcpHarness({
     "session/new": (_params, running) => {
       const sessionId = `session-${running.nextSession++}`;
       if (running.nextSession === 2) {
@@ -145,7 +145,7 @@ Deno.test("AcpAgent: what one session announced, and before its session/new was 
     await session.prompt([{ type: "text", text: "Say /init, $HOME" }], heard.reader);
     await heard.last();
   }
-  const prompts = house.running.came.flatMap(({ method, params }) =>
+  const prompts = house.running.received.flatMap(({ method, params }) =>
     method === "session/prompt" ? params.prompt : []
   );
   assertEquals(prompts.map(({ text }) => text), ["Say `/init`, $HOME", "Say `/init`, $HOME"]);
@@ -153,7 +153,7 @@ Deno.test("AcpAgent: what one session announced, and before its session/new was 
 
 Deno.test("AcpAgent: a new process of the agent keeps the commands of the one before", async () => {
   let starts = 0;
-  await using house = new AcpHouse({
+  await using house = new AcpHarness({
     "session/new": (_params, running) => {
       const sessionId = `session-${running.nextSession++}`;
       if (++starts === 1) {
@@ -166,7 +166,7 @@ Deno.test("AcpAgent: a new process of the agent keeps the commands of the one be
     },
   });
   const first = await house.agent.newSession();
-  house.running.die();
+  house.running.exit();
   await new Promise<void>((resolve) => {
     if (first.closed.aborted) resolve();
     else first.closed.addEventListener("abort", () => resolve());
@@ -176,5 +176,5 @@ Deno.test("AcpAgent: a new process of the agent keeps the commands of the one be
   const session = await house.agent.newSession();
   await session.prompt([{ type: "text", text: "Say /init" }], heard.reader);
   await heard.last();
-  assertEquals(house.running.came.at(-1)?.params.prompt, [{ type: "text", text: "Say `/init`" }]);
+  assertEquals(house.running.received.at(-1)?.params.prompt, [{ type: "text", text: "Say `/init`" }]);
 });

@@ -4,7 +4,13 @@ import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import type { Json } from "../support/agents/scripted_agent.ts";
 import { failureOf, Heard, settled } from "../support/harness/turn_recorder.ts";
-import { able, AcpHouse, GO, type Handler, never } from "../support/agents/memory_acp_agent.ts";
+import {
+  AcpHarness,
+  type Handler,
+  neverAnswers,
+  PROMPT,
+  withCapabilities,
+} from "../support/agents/memory_acp_agent.ts";
 
 const MODES = { currentModeId: "ask", availableModes: ["ask", "code"].map((id) => ({ id, name: `${id}!` })) };
 const modelOption = (currentValue: string) => ({
@@ -73,9 +79,9 @@ const CONFIGURED: readonly {
     settings: { modes: MODES },
     mode: "dance",
     asked: [],
-    warns: 'no mode "dance"; it has ask, code.',
+    warns: 'no mode "dance"; it offers ask, code.',
   },
-  { name: "a mode where there is none", settings: {}, mode: "code", asked: [], warns: "it names none" },
+  { name: "a mode where there is none", settings: {}, mode: "code", asked: [], warns: "it offers none" },
   {
     name: "a model that is an option",
     settings: { configOptions: [modelOption("a")] },
@@ -112,7 +118,7 @@ const CONFIGURED: readonly {
     settings: { models: LIST },
     model: "gpt-4o",
     asked: [],
-    warns: 'no model "gpt-4o"; it has a, b, c.',
+    warns: 'no model "gpt-4o"; it offers a, b, c.',
   },
   {
     name: "a mode and a model",
@@ -124,10 +130,10 @@ const CONFIGURED: readonly {
 ];
 for (const { name, settings, mode, model, asked, warns } of CONFIGURED) {
   Deno.test(`Setup: ${name}`, async () => {
-    await using house = new AcpHouse(offering(settings), { mode, model });
+    await using house = new AcpHarness(offering(settings), { mode, model });
     await house.agent.newSession();
     await house.agent.newSession();
-    assertEquals(house.running.said(...SETS), [...asked, ...asked]);
+    assertEquals(house.running.summary(...SETS), [...asked, ...asked]);
     const warnings = house.recorder.entries.filter(({ level }) => level === "warn");
     assertEquals(warnings.length, warns ? 1 : 0, "one warning, however many sessions");
     if (warns) assertStringIncludes(warnings[0]!.message, warns);
@@ -137,12 +143,12 @@ for (const { name, settings, mode, model, asked, warns } of CONFIGURED) {
 Deno.test("Setup: what the agent refuses is a warning, and the session serves", async () => {
   const no = () => Promise.reject(new RpcError(RPC.internalError, "Not today."));
   const heard = new Heard();
-  await using house = new AcpHouse(
+  await using house = new AcpHarness(
     offering({ modes: MODES, models: LIST }, { "session/set_mode": no, "session/set_model": no }),
     { mode: "code", model: "b" },
   );
   const session = await house.agent.newSession();
-  await session.prompt(GO, heard.reader);
+  await session.prompt(PROMPT, heard.reader);
   assertEquals([await heard.last(), session.model], ["end end_turn", "a"]);
   for (const what of ['mode "code"', 'model "b"']) {
     assertStringIncludes((await house.recorder.waitFor(new RegExp(what))).message, "Not today.");
@@ -150,21 +156,21 @@ Deno.test("Setup: what the agent refuses is a warning, and the session serves", 
 });
 
 Deno.test("Setup: an agent that does not answer is not waited for", async () => {
-  await using house = new AcpHouse(offering({ modes: MODES }, { "session/set_mode": never }), {
+  await using house = new AcpHarness(offering({ modes: MODES }, { "session/set_mode": neverAnswers }), {
     mode: "code",
-    times: { setupMs: 60_000, resumeMs: 10, cancelMs: 60_000 },
+    timeouts: { setupMs: 60_000, resumeMs: 10, cancelMs: 60_000 },
   });
   await house.agent.newSession();
   const { message } = await house.recorder.waitFor(/mode "code"/);
-  assertStringIncludes(message, "It is not known whether the agent took the");
+  assertStringIncludes(message, "The agent did not confirm the");
 });
 
 Deno.test("Setup: an agent that dies while it is configured is not ready", async () => {
-  await using house = new AcpHouse(
+  await using house = new AcpHarness(
     offering({ modes: MODES }, {
       "session/set_mode": (params, running) => {
-        running.die();
-        return never(params, running);
+        running.exit();
+        return neverAnswers(params, running);
       },
     }),
     { mode: "code" },
@@ -173,12 +179,12 @@ Deno.test("Setup: an agent that dies while it is configured is not ready", async
 });
 
 Deno.test("Setup: a session that is made ahead is configured ahead", async () => {
-  await using house = new AcpHouse(offering({ modes: MODES }), { mode: "code" });
+  await using house = new AcpHarness(offering({ modes: MODES }), { mode: "code" });
   house.agent.warm();
   await settled();
-  await house.running.until("session/set_mode");
+  await house.running.waitFor("session/set_mode");
   await house.agent.newSession();
-  assertEquals(house.running.said(...SETS), ["session/set_mode code"]);
+  assertEquals(house.running.summary(...SETS), ["session/set_mode code"]);
 });
 
 const STDIO: McpServer = {
@@ -208,14 +214,17 @@ const MCP: readonly {
 for (const { name, can, sent, left } of MCP) {
   Deno.test(`Setup: MCP servers for an agent that connects by ${name}`, async () => {
     const capabilities = { mcpCapabilities: can, sessionCapabilities: { close: {}, resume: {} } };
-    await using house = new AcpHouse({ initialize: able(capabilities), "session/resume": () => ({}) }, {
+    await using house = new AcpHarness({
+      initialize: withCapabilities(capabilities),
+      "session/resume": () => ({}),
+    }, {
       mcpServers: [STDIO, HTTP, SSE],
     });
     const session = await house.agent.newSession();
     await house.agent.newSession();
     session.close();
     assert(await house.agent.resumeSession(session.id));
-    const told = house.running.came.flatMap(({ params }) => params.mcpServers ? [params.mcpServers] : []);
+    const told = house.running.received.flatMap(({ params }) => params.mcpServers ? [params.mcpServers] : []);
     assertEquals(told as unknown, [sent, sent, sent]);
     const warnings = house.recorder.entries.filter(({ level }) => level === "warn");
     assertEquals(warnings.map(({ message }) => /"(.*)"/.exec(message)?.[1]), left);
@@ -227,34 +236,34 @@ const HASTY = { setupMs: 60_000, resumeMs: 20, cancelMs: 60_000 };
 
 Deno.test("Setup: behind a mode that takes too long, no model is asked for", async () => {
   const mode = Promise.withResolvers<void>();
-  await using house = new AcpHouse(
+  await using house = new AcpHarness(
     offering({ modes: MODES, models: LIST }, { "session/set_mode": () => mode.promise.then(() => ({})) }),
-    { mode: "code", model: "b", times: HASTY },
+    { mode: "code", model: "b", timeouts: HASTY },
   );
   const session = await house.agent.newSession();
   mode.resolve();
   await session.setModel("c");
   await settled();
-  assertEquals(house.running.said(...SETS), ["session/set_mode code", "session/set_model c"]);
+  assertEquals(house.running.summary(...SETS), ["session/set_mode code", "session/set_model c"]);
   assertEquals(session.model, "c");
   assertStringIncludes((await house.recorder.waitFor(/mode "code"/)).message, "0.02 seconds");
-  assertStringIncludes((await house.recorder.waitFor(/model "b"/)).message, "was not asked for");
+  assertStringIncludes((await house.recorder.waitFor(/model "b"/)).message, "was not requested");
 });
 
 Deno.test("Setup: a model that takes too long serves when it comes, unless another was chosen", async () => {
   for (const other of [false, true]) {
     const answers: (() => void)[] = [];
-    await using house = new AcpHouse(
+    await using house = new AcpHarness(
       offering({ models: LIST }, {
         "session/set_model": ({ modelId }) =>
           modelId === "b" ? new Promise((resolve) => answers.push(() => resolve({}))) : {},
       }),
-      { model: "b", times: HASTY },
+      { model: "b", timeouts: HASTY },
     );
     const session = await house.agent.newSession();
     assertEquals(session.model, undefined);
     await session.setModel(undefined);
-    assertEquals(house.running.said(...SETS), ["session/set_model b"], "it serves, whatever it has");
+    assertEquals(house.running.summary(...SETS), ["session/set_model b"], "it serves, whatever it has");
     if (other) await session.setModel("c");
     answers[0]?.();
     await settled();
@@ -262,7 +271,7 @@ Deno.test("Setup: a model that takes too long serves when it comes, unless anoth
   }
 });
 
-const BACK = able({ sessionCapabilities: { close: {}, resume: {} } });
+const BACK = withCapabilities({ sessionCapabilities: { close: {}, resume: {} } });
 const FORGETFUL: readonly { name: string; settings: Json; asked: string[] }[] = [
   {
     name: "by their methods",
@@ -292,30 +301,30 @@ const FORGETFUL: readonly { name: string; settings: Json; asked: string[] }[] = 
 ];
 for (const { name, settings, asked } of FORGETFUL) {
   Deno.test(`Setup: a session of which nothing is told gets back its mode and model ${name}`, async () => {
-    await using house = new AcpHouse(
+    await using house = new AcpHarness(
       offering(settings, { "initialize": BACK, "session/resume": () => ({}) }),
       { mode: "code", model: "b" },
     );
     const session = await house.agent.newSession();
     session.close();
-    await house.running.until("session/close");
-    house.running.came.length = 0;
+    await house.running.waitFor("session/close");
+    house.running.received.length = 0;
     const again = await house.agent.resumeSession(session.id);
-    assertEquals(house.running.said(...SETS), asked);
+    assertEquals(house.running.summary(...SETS), asked);
     assertEquals(again?.model, "b");
     assertEquals(house.recorder.entries.filter(({ level }) => level === "warn"), []);
   });
 }
 
 Deno.test("Setup: before any session was new, the mode is asked for as it is configured; of the model it says so", async () => {
-  await using house = new AcpHouse(
+  await using house = new AcpHarness(
     offering({}, { "initialize": BACK, "session/resume": () => ({}) }),
     { mode: "plan", model: "b" },
   );
   assert(await house.agent.resumeSession("old" as SessionId));
-  assertEquals(house.running.said(...SETS), ["session/set_mode plan"]);
+  assertEquals(house.running.summary(...SETS), ["session/set_mode plan"]);
   const warnings = house.recorder.entries.filter(({ level }) => level === "warn");
-  assertEquals(warnings.map(({ message }) => message.slice(0, 32)), ['The model "b" was not asked for:']);
+  assertEquals(warnings.map(({ message }) => message.slice(0, 32)), ['The model "b" was not requested:']);
 });
 
 Deno.test("Setup: what the agent tells of a session that was brought back is what counts", async () => {
@@ -323,14 +332,14 @@ Deno.test("Setup: what the agent tells of a session that was brought back is wha
     modes: { ...MODES, currentModeId: "code" },
     configOptions: [{ ...modelOption("b"), id: "n" }],
   };
-  await using house = new AcpHouse(
+  await using house = new AcpHarness(
     offering({ models: LIST }, { "initialize": BACK, "session/resume": () => told }),
     { mode: "code", model: "b" },
   );
   const session = await house.agent.newSession();
   session.close();
-  await house.running.until("session/close");
-  house.running.came.length = 0;
+  await house.running.waitFor("session/close");
+  house.running.received.length = 0;
   assert(await house.agent.resumeSession(session.id));
-  assertEquals(house.running.said(...SETS), []);
+  assertEquals(house.running.summary(...SETS), []);
 });

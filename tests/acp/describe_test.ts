@@ -1,10 +1,10 @@
 import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { failureOf, settled } from "../support/harness/turn_recorder.ts";
-import { FakeHouse } from "../support/harness/agent_process_harness.ts";
-import { AcpHouse, never } from "../support/agents/memory_acp_agent.ts";
+import { ScriptedAgentHarness } from "../support/harness/agent_process_harness.ts";
+import { AcpHarness, neverAnswers } from "../support/agents/memory_acp_agent.ts";
 
 Deno.test("AcpAgent.describe: what the agent can do and offers; the session of it is gone again", async () => {
-  await using house = new FakeHouse({
+  await using house = new ScriptedAgentHarness({
     image: true,
     resume: true,
     loadSession: true,
@@ -22,11 +22,11 @@ Deno.test("AcpAgent.describe: what the agent can do and offers; the session of i
   assertEquals(await house.agent.describe(), {
     agent: { name: "fake-agent", version: "1.0.0" },
     protocolVersion: 1,
-    accepts: { image: true, audio: false },
-    canResume: "resume",
+    promptCapabilities: { image: true, audio: false },
+    resumeMethod: "resume",
     canClose: true,
     canDelete: true,
-    mcp: { http: true, sse: false },
+    mcpTransports: { http: true, sse: false },
     authMethods: ["key"],
     model: "a",
     models: [{ id: "a", name: "Model a" }, { id: "b", name: "Model b" }],
@@ -38,25 +38,25 @@ Deno.test("AcpAgent.describe: what the agent can do and offers; the session of i
         name: "news",
         text: 'The MCP server "news" is left out: the agent does not connect to servers by sse.',
       },
-      { setting: "model", name: "gpt-4o", text: 'The agent has no model "gpt-4o"; it has a, b.' },
+      { setting: "model", name: "gpt-4o", text: 'The agent has no model "gpt-4o"; it offers a, b.' },
     ],
     startedMs: 0,
   });
   assertEquals(house.methods, ["initialize", "session/set_mode", "session/close", "session/delete"]);
-  assertEquals([house.count("session/new"), house.agent.openSessions], [1, 0]);
+  assertEquals(house.count("session/new"), 1);
   assertEquals((await house.agent.describe()).warnings.length, 2, "also those that were logged before");
 });
 
 Deno.test("AcpAgent.describe: an agent that can do nothing more", async () => {
-  await using house = new AcpHouse({ initialize: () => ({ protocolVersion: 1 }) });
+  await using house = new AcpHarness({ initialize: () => ({ protocolVersion: 1 }) });
   assertEquals(await house.agent.describe(), {
     agent: undefined,
     protocolVersion: 1,
-    accepts: { image: false, audio: false },
-    canResume: undefined,
+    promptCapabilities: { image: false, audio: false },
+    resumeMethod: undefined,
     canClose: false,
     canDelete: false,
-    mcp: { http: false, sse: false },
+    mcpTransports: { http: false, sse: false },
     authMethods: [],
     model: undefined,
     models: [],
@@ -68,15 +68,15 @@ Deno.test("AcpAgent.describe: an agent that can do nothing more", async () => {
 });
 
 Deno.test("AcpAgent.describe: throws as opening a session does, and when nobody waits any more", async () => {
-  await using login = new FakeHouse({ authRequired: true, authMethods: ["oauth"] });
+  await using login = new ScriptedAgentHarness({ authRequired: true, authMethods: ["oauth"] });
   assertEquals((await failureOf(login.agent.describe())).code, "agent_auth_required");
-  await using other = new AcpHouse({ initialize: () => ({ protocolVersion: 2 }) });
+  await using other = new AcpHarness({ initialize: () => ({ protocolVersion: 2 }) });
   assertEquals((await failureOf(other.agent.describe())).code, "agent_unavailable");
-  await using slow = new AcpHouse({ "session/new": never });
+  await using slow = new AcpHarness({ "session/new": neverAnswers });
   const controller = new AbortController();
   const waiting = slow.agent.describe(controller.signal).catch((error) => error);
   await settled();
-  await slow.running.until("session/new");
+  await slow.running.waitFor("session/new");
   const reason = new Error("hung up");
   controller.abort(reason);
   assertStrictEquals(await waiting, reason);
@@ -84,7 +84,7 @@ Deno.test("AcpAgent.describe: throws as opening a session does, and when nobody 
 });
 
 Deno.test("AcpAgent.describe: how long it took from its launch until the session was open, without its end", async () => {
-  const house: AcpHouse = new AcpHouse({
+  const house: AcpHarness = new AcpHarness({
     "initialize": () => {
       house.nowMs += 100;
       return { protocolVersion: 1, agentCapabilities: { sessionCapabilities: { close: {} } } };

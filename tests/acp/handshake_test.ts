@@ -2,7 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import { failureOf, Heard, settled } from "../support/harness/turn_recorder.ts";
 import { LogRecorder, rawAgent } from "../support/harness/json_rpc_harness.ts";
-import { AcpHouse, GO, type Handler, never } from "../support/agents/memory_acp_agent.ts";
+import { AcpHarness, type Handler, neverAnswers, PROMPT } from "../support/agents/memory_acp_agent.ts";
 
 for (
   const [name, answer] of [
@@ -13,7 +13,7 @@ for (
   ] as const
 ) {
   Deno.test(`Connection: an answer to session/new ${name} is the agent's failure`, async () => {
-    await using house = new AcpHouse({ "session/new": () => answer });
+    await using house = new AcpHarness({ "session/new": () => answer });
     const failure = await failureOf(house.agent.newSession());
     assertEquals(failure.code, "agent_unavailable");
     assertStringIncludes(failure.message, "session/new");
@@ -22,7 +22,7 @@ for (
 
 for (const [name, answer] of [["none", null], ["words", "1"], ["without a version", {}]] as const) {
   Deno.test(`Connection: an answer to initialize that is ${name} is the agent's failure`, async () => {
-    await using house = new AcpHouse({ initialize: () => answer });
+    await using house = new AcpHarness({ initialize: () => answer });
     const failure = await failureOf(house.agent.newSession());
     assertEquals(failure.code, "agent_unavailable");
     assertStringIncludes(failure.message, "initialize");
@@ -31,16 +31,16 @@ for (const [name, answer] of [["none", null], ["words", "1"], ["without a versio
 
 for (const protocolVersion of [0, 2, 99]) {
   Deno.test(`Connection: protocol version ${protocolVersion} is refused by name, and the agent ended`, async () => {
-    await using house = new AcpHouse({ initialize: () => ({ protocolVersion }) });
+    await using house = new AcpHarness({ initialize: () => ({ protocolVersion }) });
     const failure = await failureOf(house.agent.newSession());
     assertEquals(failure.code, "agent_unavailable");
     assertStringIncludes(failure.message, `version ${protocolVersion} `);
-    assert(house.running.link.stops > 0);
+    assert(house.running.process.stops > 0);
   });
 }
 
 Deno.test("Connection: an error for session/new is told in the agent's words", async () => {
-  await using house = new AcpHouse({
+  await using house = new AcpHarness({
     "session/new": () => Promise.reject(new RpcError(RPC.internalError, "No disk left.")),
   });
   const failure = await failureOf(house.agent.newSession());
@@ -51,8 +51,8 @@ Deno.test("Connection: an error for session/new is told in the agent's words", a
 
 for (const method of ["initialize", "session/new"]) {
   Deno.test(`Connection: an agent that does not answer ${method} is given up`, async () => {
-    await using house = new AcpHouse({ [method]: never }, {
-      times: { setupMs: 20, resumeMs: 60_000, cancelMs: 60_000 },
+    await using house = new AcpHarness({ [method]: neverAnswers }, {
+      timeouts: { setupMs: 20, resumeMs: 60_000, cancelMs: 60_000 },
     });
     const failure = await failureOf(house.agent.newSession());
     assertEquals(failure.code, "agent_unavailable");
@@ -61,10 +61,10 @@ for (const method of ["initialize", "session/new"]) {
 }
 
 Deno.test("Connection: an agent that dies before it is ready is said to have", async () => {
-  await using house = new AcpHouse({
+  await using house = new AcpHarness({
     initialize: (_params, running) => {
-      running.die();
-      return never(_params, running);
+      running.exit();
+      return neverAnswers(_params, running);
     },
   });
   const failure = await failureOf(house.agent.newSession());
@@ -92,16 +92,16 @@ function wantsLogin(authMethods: readonly unknown[], authenticate: () => unknown
 }
 
 Deno.test("Connection: a log-in that needs no person is made once, for all that wait for it", async () => {
-  await using house = new AcpHouse(wantsLogin(AUTH_METHODS, () => settled()));
+  await using house = new AcpHarness(wantsLogin(AUTH_METHODS, () => settled()));
   await Promise.all([1, 2, 3].map(() => house.agent.newSession()));
   assertEquals([house.running.count("authenticate"), house.starts.length], [1, 1]);
-  const { params } = house.running.came.find(({ method }) => method === "authenticate") ?? {};
+  const { params } = house.running.received.find(({ method }) => method === "authenticate") ?? {};
   assertEquals(params as unknown, { methodId: "api-key" });
 });
 
 Deno.test("Connection: a log-in that fails is said, and tried again by the next", async () => {
   let fails = true;
-  await using house = new AcpHouse(wantsLogin(AUTH_METHODS, () => {
+  await using house = new AcpHarness(wantsLogin(AUTH_METHODS, () => {
     if (fails) throw new RpcError(RPC.authRequired, "Wrong key");
   }));
   const failure = await failureOf(house.agent.newSession());
@@ -115,7 +115,7 @@ Deno.test("Connection: a log-in that fails is said, and tried again by the next"
 });
 
 Deno.test("Connection: a log-in that only a person can make is said, with the ways", async () => {
-  await using house = new AcpHouse(wantsLogin(AUTH_METHODS.slice(0, 1), () => {}));
+  await using house = new AcpHarness(wantsLogin(AUTH_METHODS.slice(0, 1), () => {}));
   const failure = await failureOf(house.agent.newSession());
   assertEquals(failure.code, "agent_auth_required");
   assertStringIncludes(failure.message, "oauth (Log in with a browser)");
@@ -123,7 +123,7 @@ Deno.test("Connection: a log-in that only a person can make is said, with the wa
 });
 
 Deno.test("Connection: an agent that wants a log-in after it was made is said so", async () => {
-  await using house = new AcpHouse({
+  await using house = new AcpHarness({
     ...wantsLogin(AUTH_METHODS, () => {}),
     "session/new": () => Promise.reject(new RpcError(RPC.authRequired, "Authentication required")),
   });
@@ -133,11 +133,11 @@ Deno.test("Connection: an agent that wants a log-in after it was made is said so
 
 Deno.test("Connection: a prompt that is answered with a log-in to make says how", async () => {
   const heard = new Heard();
-  await using house = new AcpHouse({
+  await using house = new AcpHarness({
     "initialize": () => ({ protocolVersion: 1, authMethods: AUTH_METHODS }),
     "session/prompt": () => Promise.reject(new RpcError(RPC.authRequired, "Token expired")),
   });
-  await (await house.agent.newSession()).prompt(GO, heard.reader);
+  await (await house.agent.newSession()).prompt(PROMPT, heard.reader);
   assertEquals(await heard.last(), "failure agent_auth_required");
   assertEquals(heard.failure.prompted, true);
   for (const part of ["Token expired", "oauth (Log in with a browser)"]) {

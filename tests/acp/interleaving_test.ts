@@ -3,7 +3,7 @@ import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import type { RunningPrompt, Session } from "../../lib/turn/agent.ts";
 import { Random } from "../support/harness/random.ts";
 import { Heard, settled, soon } from "../support/harness/turn_recorder.ts";
-import { AcpHouse, type RunningAcp } from "../support/agents/memory_acp_agent.ts";
+import { AcpHarness, type MemoryAcpAgent } from "../support/agents/memory_acp_agent.ts";
 
 const RUNS = 200;
 const STEPS = 60;
@@ -12,7 +12,7 @@ const STEPS = 60;
 interface Job {
   readonly tag: string;
   readonly sessionId: string;
-  readonly running: RunningAcp;
+  readonly running: MemoryAcpAgent;
   readonly answer: PromiseWithResolvers<unknown>;
   over: boolean;
 }
@@ -29,14 +29,14 @@ interface Call {
 class World {
   readonly calls: Call[] = [];
   readonly overlaps: string[] = [];
-  readonly house: AcpHouse;
+  readonly house: AcpHarness;
   readonly #jobs: Job[] = [];
   readonly #sessions: Session[] = [];
   readonly #random: Random;
 
   constructor(seed: number) {
     this.#random = new Random(seed);
-    this.house = new AcpHouse({
+    this.house = new AcpHarness({
       "session/prompt": ({ sessionId, prompt }, running) => {
         if (this.open.some((job) => job.running === running && job.sessionId === sessionId)) {
           this.overlaps.push(sessionId);
@@ -75,7 +75,7 @@ class World {
         return session && this.#prompt(session);
       case 4:
       case 5:
-        return job?.running.say(job.sessionId, `${job.tag} `);
+        return job?.running.sendText(job.sessionId, `${job.tag} `);
       case 6:
         return this.#answer(job, { stopReason: "end_turn" });
       case 7:
@@ -85,7 +85,7 @@ class World {
       case 9:
         return random.below(4) === 0 ? session?.close() : undefined;
       case 10:
-        return random.below(4) === 0 ? job?.running.die() : undefined;
+        return random.below(4) === 0 ? job?.running.exit() : undefined;
     }
   }
 

@@ -3,7 +3,7 @@ import { logInvalidLines } from "../../lib/acp/ndjson.ts";
 import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import { failureOf, settled } from "../support/harness/turn_recorder.ts";
 import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
-import { AcpHouse } from "../support/agents/memory_acp_agent.ts";
+import { AcpHarness } from "../support/agents/memory_acp_agent.ts";
 
 const redact = (text: string) => text.replaceAll("secret", "***");
 
@@ -31,26 +31,26 @@ Deno.test("skippedLines: a secret that would be cut is hidden before", () => {
 });
 
 Deno.test("AcpAgent: what it says is told on without the secrets, in its failures and in the log", async () => {
-  await using house = new AcpHouse({
+  await using house = new AcpHarness({
     "session/new": () => {
       throw new RpcError(RPC.internalError, "No account", { details: "the secret is wrong" });
     },
   }, { redact: redact });
   assertStringIncludes((await failureOf(house.agent.newSession())).message, "No account: the *** is wrong");
-  house.running.babble("x".repeat(150) + "secret".repeat(20));
+  house.running.sendInvalid("x".repeat(150) + "secret".repeat(20));
   await house.recorder.waitFor("skipped a line of the agent");
   await settled();
   assertEquals(JSON.stringify(house.recorder.entries).includes("secret"), false);
 });
 
 Deno.test("AcpAgent: what it writes is skipped without end, and said a few times, also after it was started again", async () => {
-  await using house = new AcpHouse();
+  await using house = new AcpHarness();
   for (let start = 0; start < 2; start++) {
     await house.agent.newSession();
-    for (let count = 0; count < 20; count++) house.running.babble();
+    for (let count = 0; count < 20; count++) house.running.sendInvalid();
     await settled();
     house.nowMs += 20_000;
-    house.running.die();
+    house.running.exit();
     await settled();
   }
   assertEquals(house.recorder.matching("skipped a line of the agent").length, 5);

@@ -6,8 +6,14 @@ import { AppError } from "../../lib/core/errors.ts";
 import type { Json } from "../support/agents/scripted_agent.ts";
 import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
 import { LogRecorder, memoryProcess, RawPeer, streamPair } from "../support/harness/json_rpc_harness.ts";
-import { AcpHouse, GO, never, untilCancelled, when } from "../support/agents/memory_acp_agent.ts";
-import { NOBODY } from "../support/harness/no_broker.ts";
+import {
+  AcpHarness,
+  answersAfter,
+  neverAnswers,
+  PROMPT,
+  worksUntilCancelled,
+} from "../support/agents/memory_acp_agent.ts";
+import { NO_BROKER } from "../support/harness/no_broker.ts";
 
 Deno.test("Connection: the end of one turn at shutdown is not the end of another's", async () => {
   const heard = [new Heard(), new Heard(), new Heard()];
@@ -27,7 +33,7 @@ Deno.test("Connection: the end of one turn at shutdown is not the end of another
     }),
     cwd: "/",
     permissions: "allow",
-    broker: NOBODY,
+    broker: NO_BROKER,
     version: "1",
     variables: new Set(),
     log: new LogRecorder().log,
@@ -54,7 +60,7 @@ Deno.test("Connection: the end of one turn at shutdown is not the end of another
     sessions.push(await opening);
   }
   for (const [index, session] of sessions.entries()) {
-    const prompting = session.prompt(GO, heard[index]!.reader);
+    const prompting = session.prompt(PROMPT, heard[index]!.reader);
     await serveUntil("session/prompt");
     await prompting;
   }
@@ -72,11 +78,11 @@ Deno.test("Connection: the end of one turn at shutdown is not the end of another
 
 Deno.test("Connection: every session of an agent that dies is closed, and every turn fails once", async () => {
   const heard = [new Heard(), new Heard()];
-  await using house = new AcpHouse({ "session/prompt": untilCancelled });
+  await using house = new AcpHarness({ "session/prompt": worksUntilCancelled });
   const sessions = await Promise.all(heard.map(() => house.agent.newSession()));
-  for (const [index, session] of sessions.entries()) await session.prompt(GO, heard[index]!.reader);
+  for (const [index, session] of sessions.entries()) await session.prompt(PROMPT, heard[index]!.reader);
   for (const one of heard) await one.untilText("working");
-  house.running.die();
+  house.running.exit();
   for (const one of heard) assertEquals(await one.last(), "failure agent_crashed");
   for (const session of sessions) await soon(untilAborted(session.closed), "the session's close");
   await settled();
@@ -84,7 +90,7 @@ Deno.test("Connection: every session of an agent that dies is closed, and every 
 });
 
 Deno.test("AcpAgent: a session that was made ahead is used, and the next is made when a turn ends", async () => {
-  await using house = new AcpHouse();
+  await using house = new AcpHarness();
   assertEquals(house.agent.state, "idle");
   house.agent.warm();
   assertEquals(house.agent.state, "starting");
@@ -95,22 +101,22 @@ Deno.test("AcpAgent: a session that was made ahead is used, and the next is made
     "session-1",
   ]);
   const heard = new Heard();
-  await first.prompt(GO, heard.reader);
+  await first.prompt(PROMPT, heard.reader);
   await heard.last();
-  await house.running.until("session/new", 2);
+  await house.running.waitFor("session/new", 2);
   assertEquals((await house.agent.newSession()).id as string, "session-2");
   assertEquals(house.starts.length, 1);
 });
 
 Deno.test("AcpAgent: opens that come at once start one agent", async () => {
-  await using house = new AcpHouse();
+  await using house = new AcpHarness();
   const sessions = await Promise.all([1, 2, 3].map(() => house.agent.newSession()));
   assertEquals([house.starts.length, new Set(sessions.map(({ id }) => id)).size], [1, 3]);
 });
 
 Deno.test("AcpAgent: who gives up is let go; one session that comes of it is kept for the next, others are closed", async () => {
   const opening = Promise.withResolvers<void>();
-  await using house = new AcpHouse({
+  await using house = new AcpHarness({
     "session/new": async (_params, running) => {
       const sessionId = `late-${running.nextSession++}`;
       await opening.promise;
@@ -121,19 +127,18 @@ Deno.test("AcpAgent: who gives up is let go; one session that comes of it is kep
   const controller = new AbortController();
   const waiting = [1, 2].map(() => house.agent.newSession(controller.signal).catch((error) => error));
   await settled();
-  await house.running.until("session/new", 2);
+  await house.running.waitFor("session/new", 2);
   controller.abort(reason);
   for (const one of waiting) assertStrictEquals(await one, reason);
-  assertEquals(house.agent.openSessions, 0);
   opening.resolve();
   assertEquals((await house.agent.newSession()).id as string, "late-1");
-  await house.running.until("session/close");
-  assertEquals(house.running.said("session/close"), ["session/close late-2"]);
+  await house.running.waitFor("session/close");
+  assertEquals(house.running.summary("session/close"), ["session/close late-2"]);
   assertEquals(house.running.count("session/new"), 2);
 });
 
 Deno.test("AcpAgent: who has given up already gets no session", async () => {
-  await using house = new AcpHouse();
+  await using house = new AcpHarness();
   await house.agent.newSession();
   await assertRejects(
     () => house.agent.newSession(AbortSignal.abort(new Error("hung up"))),
@@ -145,47 +150,47 @@ Deno.test("AcpAgent: who has given up already gets no session", async () => {
 Deno.test("AcpAgent: an agent that does not answer a cancel serves no more, but what runs in it may end", async () => {
   const other = Promise.withResolvers<void>();
   const [stuck, running, next] = [new Heard(), new Heard(), new Heard()];
-  await using house = new AcpHouse({
+  await using house = new AcpHarness({
     "session/prompt": (params, acp) =>
       params.sessionId === "session-1"
-        ? when(new Promise(() => {}))(params, acp)
-        : when(other.promise)(params, acp),
-  }, { times: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 5 } });
+        ? answersAfter(new Promise(() => {}))(params, acp)
+        : answersAfter(other.promise)(params, acp),
+  }, { timeouts: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 5 } });
   const [first, second] = [await house.agent.newSession(), await house.agent.newSession()];
-  const prompting = await first.prompt(GO, stuck.reader);
-  await second.prompt(GO, running.reader);
+  const prompting = await first.prompt(PROMPT, stuck.reader);
+  await second.prompt(PROMPT, running.reader);
   await running.untilText("working");
   prompting.cancel();
   await house.recorder.waitFor(/does not answer a cancelled prompt/);
   const [old] = house.starts;
   house.handlers = {};
   house.nowMs += 60_000;
-  await (await house.agent.newSession()).prompt(GO, next.reader);
+  await (await house.agent.newSession()).prompt(PROMPT, next.reader);
   assertEquals(await next.last(), "end end_turn");
-  assertEquals([house.starts.length, old?.link.stops], [2, 0]);
+  assertEquals([house.starts.length, old?.process.stops], [2, 0]);
   assertEquals([stuck.briefs, running.briefs], [["text working"], ["text working"]]);
   other.resolve();
   assertEquals(await running.last(), "end end_turn");
   const ending = await stuck.last();
   assert(["end cancelled", "failure agent_crashed"].includes(ending), ending);
-  assert(old !== undefined && old.link.stops > 0);
+  assert(old !== undefined && old.process.stops > 0);
   stuck.assertWhole();
 });
 
 Deno.test("AcpAgent: a cancel that is answered late, but answered, keeps the agent until what runs has ended", async () => {
   const late = Promise.withResolvers<void>();
   const heard = new Heard();
-  await using house = new AcpHouse({
+  await using house = new AcpHarness({
     "session/prompt": async ({ sessionId }, running) => {
-      running.say(sessionId, "working");
+      running.sendText(sessionId, "working");
       await late.promise;
       return { stopReason: "cancelled" };
     },
-  }, { times: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 5 } });
+  }, { timeouts: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 5 } });
   // Another turn holds the process while the first one is late.
   const [session, other] = [await house.agent.newSession(), await house.agent.newSession()];
-  await other.prompt(GO, new Heard().reader);
-  const prompting = await session.prompt(GO, heard.reader);
+  await other.prompt(PROMPT, new Heard().reader);
+  const prompting = await session.prompt(PROMPT, heard.reader);
   await heard.untilText("working");
   prompting.cancel();
   await house.recorder.waitFor(/does not answer a cancelled prompt/);
@@ -194,18 +199,18 @@ Deno.test("AcpAgent: a cancel that is answered late, but answered, keeps the age
 });
 
 Deno.test("AcpAgent: dispose lets go who waits for a start, however long that would take", async () => {
-  const house = new AcpHouse({ initialize: never });
+  const house = new AcpHarness({ initialize: neverAnswers });
   const opening = failureOf(house.agent.newSession());
   await settled();
   assertEquals(house.agent.state, "starting");
   await house[Symbol.asyncDispose]();
   assertEquals((await opening).code, "shutting_down");
   assertEquals([house.agent.state, house.starts.length], ["closed", 1]);
-  assert(house.running.link.stops > 0);
+  assert(house.running.process.stops > 0);
 });
 
 Deno.test("AcpAgent: dispose lets go who waits after an early death", async () => {
-  const house = new AcpHouse();
+  const house = new AcpHarness();
   house.beforeStart = () => {
     throw new AppError("agent_unavailable", "not found");
   };
@@ -217,7 +222,7 @@ Deno.test("AcpAgent: dispose lets go who waits after an early death", async () =
 });
 
 Deno.test("AcpAgent: after dispose nothing is opened or started", async () => {
-  const house = new AcpHouse();
+  const house = new AcpHarness();
   await house[Symbol.asyncDispose]();
   assertEquals((await failureOf(house.agent.newSession())).code, "shutting_down");
   house.agent.warm();
@@ -227,8 +232,8 @@ Deno.test("AcpAgent: after dispose nothing is opened or started", async () => {
 
 Deno.test("AcpAgent: kill ends what runs at once", async () => {
   const heard = new Heard();
-  await using house = new AcpHouse({ "session/prompt": untilCancelled });
-  await (await house.agent.newSession()).prompt(GO, heard.reader);
+  await using house = new AcpHarness({ "session/prompt": worksUntilCancelled });
+  await (await house.agent.newSession()).prompt(PROMPT, heard.reader);
   await heard.untilText("working");
   house.agent.kill();
   assertEquals(await heard.last(), "failure agent_crashed");

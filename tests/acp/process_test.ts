@@ -8,12 +8,12 @@ import { soon } from "../support/harness/turn_recorder.ts";
 import {
   bareEnvironment,
   evalCommand,
-  fakeLaunch,
-  gone,
-  lives,
+  isRunning,
   PATIENT,
   pidsIn,
+  scriptedLaunch,
   SHORT,
+  untilGone,
 } from "../support/harness/agent_process_harness.ts";
 import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
 
@@ -167,13 +167,13 @@ Deno.test("launch: the child is in its folder", async () => {
 });
 
 Deno.test("stop: a child that ends with its input is not signalled", async () => {
-  await using child = new Child(fakeLaunch());
+  await using child = new Child(scriptedLaunch());
   await child.run({ text: "up" });
   assertEquals(await child.stop(), "exited with code 0");
 });
 
 Deno.test("stop: a child that has ended by itself, with its code", async () => {
-  await using child = new Child(fakeLaunch({ dieOnStart: 3 }));
+  await using child = new Child(scriptedLaunch({ dieOnStart: 3 }));
   assertEquals(await soon(child.link.exited, "its end"), "exited with code 3");
   assertEquals(await child.stop(), "exited with code 3");
 });
@@ -182,7 +182,7 @@ Deno.test({
   name: "stop: a child that goes on without input gets SIGTERM",
   ignore: WINDOWS,
   async fn() {
-    await using child = new Child(fakeLaunch({ ignoreEof: true }), { endMs: 30, termMs: 60_000 });
+    await using child = new Child(scriptedLaunch({ ignoreEof: true }), { endMs: 30, termMs: 60_000 });
     await child.run({ text: "up" });
     assertEquals(await child.stop(), "was ended by SIGTERM");
     assertEquals(child.recorder.matching("the agent did not end when asked to; killing it"), []);
@@ -193,7 +193,7 @@ Deno.test({
   name: "stop: a child that ignores all that gets SIGKILL, and it is said",
   ignore: WINDOWS,
   async fn() {
-    await using child = new Child(fakeLaunch({ ignoreEof: true, ignoreSigterm: true }), SHORT);
+    await using child = new Child(scriptedLaunch({ ignoreEof: true, ignoreSigterm: true }), SHORT);
     await child.run({ text: "up" });
     assertEquals(await child.stop(), "was ended by SIGKILL");
     assertEquals(child.recorder.matching("the agent did not end when asked to; killing it").length, 1);
@@ -201,7 +201,7 @@ Deno.test({
 });
 
 Deno.test("stop: twice is once", async () => {
-  await using child = new Child(fakeLaunch());
+  await using child = new Child(scriptedLaunch());
   child.peer.endInput();
   const [one, two] = [child.link.stop(), child.link.stop()];
   assertEquals(one, two);
@@ -209,7 +209,7 @@ Deno.test("stop: twice is once", async () => {
 });
 
 Deno.test("kill: at once, without a word", async () => {
-  await using child = new Child(fakeLaunch({ ignoreEof: true, ignoreSigterm: true }));
+  await using child = new Child(scriptedLaunch({ ignoreEof: true, ignoreSigterm: true }));
   await child.run({ text: "up" });
   child.link.kill();
   const how = await soon(child.link.exited, "its end");
@@ -247,7 +247,7 @@ const GRANDCHILDREN: readonly Grandchildren[] = [
 /** How the agent ends before its grandchildren are looked for. */
 const ENDINGS: readonly {
   name: string;
-  options?: Parameters<typeof fakeLaunch>[0];
+  options?: Parameters<typeof scriptedLaunch>[0];
   last: Step;
   linuxOnly?: boolean;
 }[] = [
@@ -263,18 +263,18 @@ for (const ending of ENDINGS) {
       name: `stop: nothing is left of a child that ${ending.name}: a process ${name}`,
       ignore: WINDOWS || (linuxOnly || ending.linuxOnly) && Deno.build.os !== "linux",
       async fn() {
-        await using child = new Child(fakeLaunch(ending.options), ending.options ? SHORT : PATIENT);
+        await using child = new Child(scriptedLaunch(ending.options), ending.options ? SHORT : PATIENT);
         const turn = child.run(...steps, ending.last).catch(() => {});
         const pids = await child.pids(steps.length);
         // Where a process holds its streams, the end of the child is not the end of what is read from it.
         await Promise.race([turn, soon(child.link.exited, "its end")]);
         try {
-          for (const pid of pids) assert(await lives(pid), "it does not live on by itself");
+          for (const pid of pids) assert(await isRunning(pid), "it does not live on by itself");
           await child.stop();
           await turn;
-          for (const pid of pids) await gone(pid);
+          for (const pid of pids) await untilGone(pid);
         } finally {
-          for (const pid of pids) if (await lives(pid)) Deno.kill(pid, "SIGKILL");
+          for (const pid of pids) if (await isRunning(pid)) Deno.kill(pid, "SIGKILL");
         }
       },
     });
@@ -291,7 +291,7 @@ Deno.test({
       "left.unref(); console.log('pid:' + left.pid)";
     await using child = new Child(evalCommand(code));
     await child.stop();
-    for (const pid of await child.pids(1)) await gone(pid);
+    for (const pid of await child.pids(1)) await untilGone(pid);
   },
 });
 
@@ -302,12 +302,12 @@ Deno.test({
     const other = new Deno.Command("sleep", { args: ["60"], stdin: "null", stdout: "null", stderr: "null" })
       .spawn();
     try {
-      await using child = new Child(fakeLaunch({ ignoreEof: true, ignoreSigterm: true }), SHORT);
-      await using second = new Child(fakeLaunch());
+      await using child = new Child(scriptedLaunch({ ignoreEof: true, ignoreSigterm: true }), SHORT);
+      await using second = new Child(scriptedLaunch());
       await child.run({ text: "up" });
       await second.run({ text: "up" });
       await child.stop();
-      assert(await lives(other.pid));
+      assert(await isRunning(other.pid));
       await second.run({ text: "still up" });
       assertStringIncludes(second.text, "still up");
     } finally {

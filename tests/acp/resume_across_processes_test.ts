@@ -7,11 +7,11 @@ import type { SessionId } from "../../lib/turn/event.ts";
 import { isObject, readEntries } from "../support/agents/scripted_agent.ts";
 import { replayCommand } from "../support/agents/replayed_agent.ts";
 import { Heard, soon } from "../support/harness/turn_recorder.ts";
-import { bareEnvironment, FakeHouse, PATIENT } from "../support/harness/agent_process_harness.ts";
+import { bareEnvironment, PATIENT, ScriptedAgentHarness } from "../support/harness/agent_process_harness.ts";
 import { AT_ONCE } from "../support/harness/demo_client.ts";
 import { LogRecorder, memoryProcess, streamPair } from "../support/harness/json_rpc_harness.ts";
-import { GO } from "../support/agents/memory_acp_agent.ts";
-import { NOBODY } from "../support/harness/no_broker.ts";
+import { PROMPT } from "../support/agents/memory_acp_agent.ts";
+import { NO_BROKER } from "../support/harness/no_broker.ts";
 
 /** Longer than an early death's wait. */
 const A_WHILE_MS = 60_000;
@@ -20,23 +20,27 @@ for (const way of ["resume", "load"] as const) {
   Deno.test(`AcpAgent: a session outlives its process, by session/${way}`, async () => {
     const memory = await Deno.makeTempFile();
     {
-      await using house = new FakeHouse({ memory, resume: way === "resume", loadSession: way === "load" });
+      await using house = new ScriptedAgentHarness({
+        memory,
+        resume: way === "resume",
+        loadSession: way === "load",
+      });
       const session = await house.agent.newSession();
-      assertEquals((await house.turn(session, { text: "one" })).text, "one");
-      const killed = await house.begun(session, { text: "two" }, { kill: true });
+      assertEquals((await house.runTurn(session, { text: "one" })).text, "one");
+      const killed = await house.startTurn(session, { text: "two" }, { kill: true });
       assertEquals(await killed.heard.last(), "failure agent_crashed");
       await soon(untilAborted(session.closed), "the session's end");
       house.nowMs += A_WHILE_MS;
       const again = await house.agent.resumeSession(session.id);
       assert(again);
-      const heard = await house.turn(again!, { recall: true });
+      const heard = await house.runTurn(again!, { recall: true });
       assertEquals(heard.events.filter(({ type }) => type === "text").length, 1, "nothing is told again");
       assertEquals(JSON.parse(heard.text).length, 2);
-      assertEquals([house.links.length, house.count(`session/${way}`)], [2, 1]);
+      assertEquals([house.processes.length, house.count(`session/${way}`)], [2, 1]);
       // Another server that is started later.
-      await using next = new FakeHouse(house.options);
+      await using next = new ScriptedAgentHarness(house.options);
       const later = await next.agent.resumeSession(session.id);
-      assertEquals(JSON.parse((await next.turn(later!, { recall: true })).text).length, 3);
+      assertEquals(JSON.parse((await next.runTurn(later!, { recall: true })).text).length, 3);
       assertEquals(await next.agent.resumeSession("fake-other" as SessionId), undefined);
     }
     await Deno.remove(memory);
@@ -44,12 +48,12 @@ for (const way of ["resume", "load"] as const) {
 }
 
 Deno.test("AcpAgent: a session that was closed is brought back; one that was forgotten is deleted", async () => {
-  await using house = new FakeHouse({ resume: true, delete: true });
+  await using house = new ScriptedAgentHarness({ resume: true, delete: true });
   const session = await house.agent.newSession();
-  await house.turn(session, { text: "one" });
+  await house.runTurn(session, { text: "one" });
   session.close();
   const again = await house.agent.resumeSession(session.id);
-  assertEquals(JSON.parse((await house.turn(again!, { recall: true })).text).length, 1);
+  assertEquals(JSON.parse((await house.runTurn(again!, { recall: true })).text).length, 1);
   house.agent.deleteSession(session.id);
   // It stands in line behind the delete.
   await house.agent.resumeSession(session.id);
@@ -78,7 +82,7 @@ Deno.test("AcpAgent: the demo agent remembers a session that was closed, and not
       },
       cwd: "/",
       permissions: "allow",
-      broker: NOBODY,
+      broker: NO_BROKER,
       version: "1",
       variables: new Set(),
       log: new LogRecorder().log,
@@ -87,7 +91,7 @@ Deno.test("AcpAgent: the demo agent remembers a session that was closed, and not
     for (const turn of [1, 2, 3]) {
       const heard = new Heard();
       const again = turn === 1 ? session : await agent.resumeSession(session.id);
-      await again?.prompt(GO, heard.reader);
+      await again?.prompt(PROMPT, heard.reader);
       assertEquals(await heard.last(), "end end_turn");
       assertStringIncludes(heard.text, turn === 1 ? "Hello!" : `this is turn ${turn}.`);
       again?.close();
@@ -99,16 +103,16 @@ Deno.test("AcpAgent: the demo agent remembers a session that was closed, and not
 });
 
 Deno.test("AcpAgent: an agent that has forgotten a session says so, and serves on", async () => {
-  await using house = new FakeHouse({ resume: true, loadSession: true, forgetful: true });
+  await using house = new ScriptedAgentHarness({ resume: true, loadSession: true, forgetful: true });
   const session = await house.agent.newSession();
   session.close();
   assertEquals(await house.agent.resumeSession(session.id), undefined);
-  assertEquals((await house.turn(await house.agent.newSession(), { text: "anew" })).text, "anew");
+  assertEquals((await house.runTurn(await house.agent.newSession(), { text: "anew" })).text, "anew");
 });
 
 Deno.test("AcpAgent: a session is brought back with its mode, its model and its MCP servers", async () => {
   const mcpServers = [{ name: "files", command: "mcp-files", args: ["."], env: [{ name: "A", value: "b" }] }];
-  await using house = new FakeHouse({
+  await using house = new ScriptedAgentHarness({
     resume: true,
     models: { ids: ["a", "b"], by: "set_model" },
     modes: ["ask", "code"],
@@ -119,14 +123,14 @@ Deno.test("AcpAgent: a session is brought back with its mode, its model and its 
   assertEquals(again?.model, "b");
   const { id: sessionId } = session;
   // The next session may be made ahead meanwhile.
-  const said = house.came.filter(({ method, params }) =>
+  const said = house.received.filter(({ method, params }) =>
     /session\/(resume|set)/.test(String(method)) && isObject(params) && params.sessionId === sessionId
   );
   const settings = [
     ["session/set_mode", { sessionId, modeId: "code" }],
     ["session/set_model", { sessionId, modelId: "b" }],
   ];
-  assertEquals(house.came.find(({ method }) => method === "session/new")?.params, {
+  assertEquals(house.received.find(({ method }) => method === "session/new")?.params, {
     cwd: Deno.cwd(),
     mcpServers,
   });
@@ -159,7 +163,7 @@ for (
           ),
         cwd: Deno.cwd(),
         permissions: "allow",
-        broker: NOBODY,
+        broker: NO_BROKER,
         version: "1",
         variables: new Set(),
         log: recorder.log,
@@ -167,7 +171,7 @@ for (
       const session = await agent.newSession();
       assertEquals(session.model, model);
       assert(agent.models.some(({ id }) => id === other));
-      await session.prompt(GO, heard.reader);
+      await session.prompt(PROMPT, heard.reader);
       assertEquals(await heard.last(), "end end_turn");
       const told = heard.events.length;
       session.close();

@@ -6,7 +6,7 @@ import { isObject, type Json } from "../support/agents/scripted_agent.ts";
 import { Heard, soon } from "../support/harness/turn_recorder.ts";
 import { LogRecorder, memoryProcess, streamPair } from "../support/harness/json_rpc_harness.ts";
 import { wrongAs, wrongMessages } from "../support/harness/acp_schema.ts";
-import { NOBODY } from "../support/harness/no_broker.ts";
+import { NO_BROKER } from "../support/harness/no_broker.ts";
 
 const PNG: PromptBlock = { type: "image", mimeType: "image/png", data: "iVBORw0KGgo=" };
 const TOOL = { toolCallId: "t1", title: "rm -rf", kind: "execute", status: "pending" } as const;
@@ -69,7 +69,7 @@ class Duo implements AsyncDisposable {
       launch: () => memoryProcess(mine, () => this.#connection.close()),
       cwd: Deno.cwd(),
       permissions: options.permissions ?? "allow",
-      broker: NOBODY,
+      broker: NO_BROKER,
       version: "1.2.3",
       variables: new Set(["API_KEY"]),
       log: new LogRecorder().log,

@@ -1,23 +1,23 @@
 import { assertEquals } from "@std/assert";
 import {
-  type Choice,
-  type ChoiceKind,
-  find,
-  modelsOf,
-  modesOf,
+  findValue,
   notOffered,
-  requestFor,
+  type OptionKind,
+  readOptions,
+  type SessionOption,
+  setRequest,
 } from "../../lib/acp/session_config.ts";
 import { parseSessionSettings } from "../../lib/acp/wire.ts";
 import { isObject, type Json } from "../support/agents/scripted_agent.ts";
 import { readRecording } from "../support/agents/replayed_agent.ts";
 
-/** A choice in short: how it is asked for, what is set, what is offered. */
-const brief = (choice: Choice | undefined) =>
-  choice &&
-  `${choice.configId ?? "own"}: ${choice.current} of ${
-    choice.offered.map(({ id, name }) => `${id} (${name})`).join(", ")
-  }`;
+/** The options of a kind in an answer, in short: how each is set, its current value, its values. */
+function read(kind: OptionKind, answer: unknown): string[] {
+  return readOptions(parseSessionSettings(answer)).filter((option) => option.kind === kind).map((option) => {
+    const values = option.values.map(({ id, name }) => `${id} (${name})`).join(", ");
+    return `${option.configId ?? "own"}: ${option.current} of ${values}`;
+  });
+}
 
 const option = (fields: Json = {}) => ({
   id: "m",
@@ -89,21 +89,39 @@ const MODELS: readonly (readonly [name: string, answer: unknown, expected: strin
   ["an older list that is none", { models: { availableModels: "x" } }, undefined],
 ];
 for (const [name, answer, expected] of MODELS) {
-  Deno.test(`modelsOf: ${name}`, () => assertEquals(brief(modelsOf(parseSessionSettings(answer))), expected));
+  Deno.test(`readOptions: model, ${name}`, () => assertEquals(read("model", answer)[0], expected));
 }
 
-Deno.test("modelsOf: no more than a thousand are kept", () => {
+const MODES = {
+  currentModeId: "ask",
+  availableModes: [{ id: "ask", name: "Ask" }, { id: "code", name: "Code" }],
+};
+const MODE_OPTION = option({ id: "o", category: "mode" });
+const MODE_CASES: readonly (readonly [name: string, answer: unknown, expected: readonly string[]])[] = [
+  ["nothing", {}, []],
+  ["its own list", { modes: MODES }, ["own: ask of ask (Ask), code (Code)"]],
+  ["an option", { configOptions: [MODE_OPTION] }, ["o: a of a (A), b (B)"]],
+  ["both", { modes: MODES, configOptions: [MODE_OPTION] }, [
+    "own: ask of ask (Ask), code (Code)",
+    "o: a of a (A), b (B)",
+  ]],
+];
+for (const [name, answer, expected] of MODE_CASES) {
+  Deno.test(`readOptions: mode, ${name}`, () => assertEquals(read("mode", answer), expected));
+}
+
+Deno.test("readOptions: keeps no more than a thousand values", () => {
   const options = Array.from({ length: 5_000 }, (_, index) => ({ value: `m${index}`, name: "M" }));
-  const models = modelsOf(parseSessionSettings({ configOptions: [option({ options })] }));
-  assertEquals([models?.offered.length, models?.offered.at(-1)?.id], [1_000, "m999"]);
+  const [model] = readOptions(parseSessionSettings({ configOptions: [option({ options })] }));
+  assertEquals([model?.values.length, model?.values.at(-1)?.id], [1_000, "m999"]);
 });
 
-/** The answers of a recorded agent to a method, as the settings that they tell. */
-function recorded(recording: string, method: string) {
+/** The options in a recorded agent's answer to a method. */
+function recordedOptions(recording: string, method: string): SessionOption[] {
   const messages = readRecording(recording).flatMap(({ msg }) => isObject(msg) ? [msg] : []);
-  const asked = messages.find((message) => message.method === method)?.id;
-  const answer = messages.find(({ id, result }) => id === asked && result !== undefined);
-  return parseSessionSettings(answer?.result);
+  const requestId = messages.find((message) => message.method === method)?.id;
+  const answer = messages.find(({ id, result }) => id === requestId && result !== undefined);
+  return readOptions(parseSessionSettings(answer?.result));
 }
 
 const RECORDED: readonly {
@@ -141,21 +159,22 @@ const RECORDED: readonly {
 ];
 for (const { recording, methods, option, model, some, modes } of RECORDED) {
   for (const method of methods) {
-    Deno.test(`modelsOf and modesOf: ${recording}, ${method}`, () => {
-      const settings = recorded(recording, method);
-      const models = modelsOf(settings);
-      assertEquals([models?.configId, models?.current], [option, model]);
-      assertEquals(models && find(models, some), some);
-      assertEquals(modesOf(settings).map(({ configId, current }) => [configId, current]), modes);
+    Deno.test(`readOptions: ${recording}, ${method}`, () => {
+      const options = recordedOptions(recording, method);
+      assertEquals(options.map(({ kind, configId, current }) => [kind, configId, current]), [
+        ["model", option, model],
+        ...modes.map(([configId, current]) => ["mode", configId, current]),
+      ]);
+      assertEquals(findValue(options[0]!, some), some);
     });
   }
 }
 
-const CHOICE: Choice = {
+const OPTION: SessionOption = {
   kind: "model",
   configId: undefined,
   current: "a",
-  offered: [
+  values: [
     { id: "a", name: "B" },
     { id: "B", name: "Opus 5" },
     { id: "c", name: "c" },
@@ -181,31 +200,31 @@ for (
     ["", undefined],
   ]
 ) {
-  Deno.test(`find: "${wanted}" is ${expected ?? "not there"}`, () =>
-    assertEquals(find(CHOICE, wanted!), expected));
+  Deno.test(`findValue: "${wanted}" is ${expected ?? "not found"}`, () =>
+    assertEquals(findValue(OPTION, wanted!), expected));
 }
 
-const REQUESTS: readonly (readonly [ChoiceKind, string | undefined, string, Json])[] = [
+const REQUESTS: readonly (readonly [OptionKind, string | undefined, string, Json])[] = [
   ["model", "m", "session/set_config_option", { sessionId: "s", configId: "m", value: "v" }],
   ["mode", "o", "session/set_config_option", { sessionId: "s", configId: "o", value: "v" }],
   ["model", undefined, "session/set_model", { sessionId: "s", modelId: "v" }],
   ["mode", undefined, "session/set_mode", { sessionId: "s", modeId: "v" }],
 ];
 for (const [kind, configId, method, params] of REQUESTS) {
-  Deno.test(`requestFor: a ${kind} by ${method}`, () => {
-    assertEquals(requestFor({ ...CHOICE, kind, configId }, "s", "v"), { method, params });
+  Deno.test(`setRequest: a ${kind} by ${method}`, () => {
+    assertEquals(setRequest({ ...OPTION, kind, configId }, "s", "v"), { method, params });
   });
 }
 
 Deno.test("notOffered: names some of what there is", () => {
-  const offered = Array.from({ length: 12 }, (_, index) => ({ id: `m${index}`, name: "M" }));
+  const values = Array.from({ length: 12 }, (_, index) => ({ id: `m${index}`, name: "M" }));
   assertEquals(
-    notOffered("model", "x", offered),
-    'The agent has no model "x"; it has m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, and 2 more.',
+    notOffered("model", "x", values),
+    'The agent has no model "x"; it offers m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, and 2 more.',
   );
   assertEquals(
-    notOffered("mode", "x", offered.slice(0, 2)),
-    'The agent has no mode "x"; it has m0, m1.',
+    notOffered("mode", "x", values.slice(0, 2)),
+    'The agent has no mode "x"; it offers m0, m1.',
   );
-  assertEquals(notOffered("model", "x", []), 'The agent has no model "x"; it names none.');
+  assertEquals(notOffered("model", "x", []), 'The agent has no model "x"; it offers none.');
 });

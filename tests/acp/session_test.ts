@@ -8,19 +8,19 @@ import type { SessionId } from "../../lib/turn/event.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
 import { LogRecorder, RawPeer, RecordingHandlers, streamPair } from "../support/harness/json_rpc_harness.ts";
-import { AcpHouse, GO, untilCancelled, when } from "../support/agents/memory_acp_agent.ts";
-import { NOBODY } from "../support/harness/no_broker.ts";
+import { AcpHarness, answersAfter, PROMPT, worksUntilCancelled } from "../support/agents/memory_acp_agent.ts";
+import { NO_BROKER } from "../support/harness/no_broker.ts";
 
 Deno.test("Connection: a prompt goes to its session as it is, and its events come back in order", async () => {
   const heard = new Heard();
-  await using house = new AcpHouse({
+  await using house = new AcpHarness({
     "session/prompt": ({ sessionId }, running) => {
       running.update(sessionId, {
         sessionUpdate: "agent_thought_chunk",
         content: { type: "text", text: "hm" },
       });
       running.update(sessionId, { sessionUpdate: "tool_call", toolCallId: "t", title: "ls", kind: "read" });
-      running.say(sessionId, "a");
+      running.sendText(sessionId, "a");
       running.update(sessionId, {
         sessionUpdate: "agent_message_chunk",
         content: { type: "text", text: "" },
@@ -29,12 +29,12 @@ Deno.test("Connection: a prompt goes to its session as it is, and its events com
       running.peer.notify("_vendor/news", { sessionId });
       running.peer.notify("session/update", undefined);
       running.peer.notify("session/update", { sessionId, update: "words" });
-      running.say(sessionId, "b");
+      running.sendText(sessionId, "b");
       return { stopReason: "end_turn", usage: { inputTokens: 5, outputTokens: 7 } };
     },
   });
   const session = await house.agent.newSession();
-  await session.prompt([...GO, { type: "text", text: "again" }], heard.reader);
+  await session.prompt([...PROMPT, { type: "text", text: "again" }], heard.reader);
   await heard.last();
   assertEquals(heard.briefs, [
     "thought hm",
@@ -45,19 +45,19 @@ Deno.test("Connection: a prompt goes to its session as it is, and its events com
     "usage 5+7",
     "end end_turn",
   ]);
-  assertEquals(house.running.came.at(-1)?.params.prompt, [...GO, { type: "text", text: "again" }]);
+  assertEquals(house.running.received.at(-1)?.params.prompt, [...PROMPT, { type: "text", text: "again" }]);
 });
 
 for (const reason of ["max_tokens", "max_turn_requests", "refusal"]) {
   Deno.test(`Connection: tools that are open at the end ${reason} have failed`, async () => {
     const heard = new Heard();
-    await using house = new AcpHouse({
+    await using house = new AcpHarness({
       "session/prompt": ({ sessionId }, running) => {
         running.update(sessionId, { sessionUpdate: "tool_call", toolCallId: "t", title: "ls" });
         return { stopReason: reason };
       },
     });
-    await (await house.agent.newSession()).prompt(GO, heard.reader);
+    await (await house.agent.newSession()).prompt(PROMPT, heard.reader);
     await heard.last();
     assertEquals(heard.briefs, ["tool ls other pending", "tool ls other failed", `end ${reason}`]);
   });
@@ -65,29 +65,29 @@ for (const reason of ["max_tokens", "max_turn_requests", "refusal"]) {
 
 Deno.test("Connection: updates of another session, of none, and before any prompt, are nobody's", async () => {
   const heard = new Heard();
-  await using house = new AcpHouse({
+  await using house = new AcpHarness({
     "session/prompt": ({ sessionId }, running) => {
-      running.say("another", "not mine");
+      running.sendText("another", "not mine");
       running.peer.notify("session/update", {
         update: { sessionUpdate: "agent_message_chunk", content: { type: "text", text: "whose?" } },
       });
-      running.say(sessionId, "mine");
+      running.sendText(sessionId, "mine");
       return { stopReason: "end_turn" };
     },
   });
   const session = await house.agent.newSession();
-  house.running.say(session.id, "too early");
+  house.running.sendText(session.id, "too early");
   await settled();
-  await session.prompt(GO, heard.reader);
+  await session.prompt(PROMPT, heard.reader);
   await heard.last();
-  house.running.say(session.id, "too late");
+  house.running.sendText(session.id, "too late");
   await settled();
   assertEquals(heard.briefs, ["text mine", "end end_turn"]);
 });
 
 Deno.test("Connection: an error is the turn's failure, in the agent's words", async () => {
   const heard = new Heard();
-  await using house = new AcpHouse({
+  await using house = new AcpHarness({
     "session/prompt": ({ sessionId }, running) => {
       running.update(sessionId, {
         sessionUpdate: "tool_call",
@@ -99,7 +99,7 @@ Deno.test("Connection: an error is the turn's failure, in the agent's words", as
     },
   });
   const session = await house.agent.newSession();
-  await session.prompt(GO, heard.reader);
+  await session.prompt(PROMPT, heard.reader);
   await heard.last();
   assertEquals(heard.briefs.slice(1), ["tool ls other failed", "failure agent_error"]);
   assert(heard.failure.prompted);
@@ -117,10 +117,10 @@ for (
 ) {
   Deno.test(`Connection: an error with details ${name}`, async () => {
     const heard = new Heard();
-    await using house = new AcpHouse({
+    await using house = new AcpHarness({
       "session/prompt": () => Promise.reject(new RpcError(RPC.internalError, "Internal error", data)),
     });
-    await (await house.agent.newSession()).prompt(GO, heard.reader);
+    await (await house.agent.newSession()).prompt(PROMPT, heard.reader);
     assertEquals(await heard.last(), "failure agent_error");
     assertStringIncludes(heard.failure.message, "Internal error");
     assertStringIncludes(heard.failure.message, told);
@@ -133,12 +133,12 @@ for (const [name, answer] of [["nothing", null], ["words", "done"], ["a list", [
     const [mine, theirs] = streamPair();
     const { session } = sessionOver(mine);
     const end = new RawPeer(theirs);
-    const prompting = session.prompt(GO, heard.reader);
+    const prompting = session.prompt(PROMPT, heard.reader);
     await end.send({ id: (await end.receive())?.id, result: answer });
     await prompting;
     await heard.last();
     heard.assertWhole();
-    const again = session.prompt(GO, next.reader);
+    const again = session.prompt(PROMPT, next.reader);
     await end.send({ id: (await end.receive())?.id, result: { stopReason: "end_turn" } });
     await again;
     assertEquals(await next.last(), "end end_turn");
@@ -159,12 +159,12 @@ function sessionOver(
     onNotification: (_method, params) => session.onUpdate((params as { update: unknown }).update),
     onRequest: () => Promise.resolve({}),
   });
-  const chosen = new SessionConfig("s", { model: undefined, modes: [] }, () => Promise.resolve());
+  const chosen = new SessionConfig("s", [], () => Promise.resolve());
   const session = new AcpSession("s" as SessionId, chosen, {
     peer,
     promptCapabilities: { image: false, audio: false },
     permissions: "allow",
-    broker: NOBODY,
+    broker: NO_BROKER,
     log: recorder.log,
     commands: new AgentCommands(),
     pathExists: () => false,
@@ -203,7 +203,7 @@ Deno.test("AcpSession: a connection that goes just as the prompt is written: it 
       });
       const { session } = sessionOver({ readable, writable });
       const heard = new Heard();
-      const outcome = session.prompt(GO, heard.reader).then(() => "taken", () => "refused");
+      const outcome = session.prompt(PROMPT, heard.reader).then(() => "taken", () => "refused");
       await writing.promise;
       for (let tick = 0; tick <= Math.max(writeTick, endTick); tick++) {
         if (tick === writeTick) written.resolve();
@@ -221,14 +221,14 @@ Deno.test("AcpSession: a connection that goes just as the prompt is written: it 
 
 Deno.test("Connection: an error after a cancel counts as cancelled", async () => {
   const heard = new Heard();
-  await using house = new AcpHouse({
+  await using house = new AcpHarness({
     "session/prompt": async ({ sessionId }, running) => {
-      running.say(sessionId, "working");
+      running.sendText(sessionId, "working");
       await running.cancelled(sessionId);
       throw new RpcError(RPC.internalError, "Aborted");
     },
   });
-  const prompting = await (await house.agent.newSession()).prompt(GO, heard.reader);
+  const prompting = await (await house.agent.newSession()).prompt(PROMPT, heard.reader);
   await heard.untilText("working");
   prompting.cancel();
   assertEquals(await heard.last(), "end cancelled");
@@ -236,15 +236,15 @@ Deno.test("Connection: an error after a cancel counts as cancelled", async () =>
 
 Deno.test("Connection: one cancel is sent, however often it is asked, and none once the turn has ended", async () => {
   const [first, second] = [new Heard(), new Heard()];
-  await using house = new AcpHouse({ "session/prompt": untilCancelled });
+  await using house = new AcpHarness({ "session/prompt": worksUntilCancelled });
   const session = await house.agent.newSession();
-  const prompting = await session.prompt(GO, first.reader);
+  const prompting = await session.prompt(PROMPT, first.reader);
   await first.untilText("working");
   prompting.cancel();
   prompting.cancel();
   await first.last();
   prompting.cancel();
-  const next = await session.prompt(GO, second.reader);
+  const next = await session.prompt(PROMPT, second.reader);
   await second.untilText("working");
   prompting.cancel();
   await settled();
@@ -257,15 +257,15 @@ Deno.test("Connection: one cancel is sent, however often it is asked, and none o
 Deno.test("Connection: a cancel that comes after the end is not the next turn's", async () => {
   const ends = Promise.withResolvers<void>();
   let prompts = 0;
-  await using house = new AcpHouse({
+  await using house = new AcpHarness({
     "session/prompt": (params, running) =>
-      prompts++ === 0 ? { stopReason: "end_turn" } : when(ends.promise)(params, running),
+      prompts++ === 0 ? { stopReason: "end_turn" } : answersAfter(ends.promise)(params, running),
   });
   const [first, second] = [new Heard(), new Heard()];
   const session = await house.agent.newSession();
-  const prompting = await session.prompt(GO, first.reader);
+  const prompting = await session.prompt(PROMPT, first.reader);
   await first.last();
-  await session.prompt(GO, second.reader);
+  await session.prompt(PROMPT, second.reader);
   await second.untilText("working");
   prompting.cancel();
   await settled();
@@ -276,7 +276,7 @@ Deno.test("Connection: a cancel that comes after the end is not the next turn's"
 
 Deno.test("Connection: what an agent says after a cancel is still heard, its tools fail at the end", async () => {
   const heard = new Heard();
-  await using house = new AcpHouse({
+  await using house = new AcpHarness({
     "session/prompt": async ({ sessionId }, running) => {
       running.update(sessionId, {
         sessionUpdate: "tool_call",
@@ -285,11 +285,11 @@ Deno.test("Connection: what an agent says after a cancel is still heard, its too
         status: "in_progress",
       });
       await running.cancelled(sessionId);
-      running.say(sessionId, "stopped");
+      running.sendText(sessionId, "stopped");
       return { stopReason: "cancelled" };
     },
   });
-  const prompting = await (await house.agent.newSession()).prompt(GO, heard.reader);
+  const prompting = await (await house.agent.newSession()).prompt(PROMPT, heard.reader);
   await heard.until((event) => event.type === "tool");
   prompting.cancel();
   await heard.last();
@@ -299,14 +299,16 @@ Deno.test("Connection: what an agent says after a cancel is still heard, its too
 Deno.test("Connection: prompts of one session wait for each other, in order", async () => {
   const gates = [1, 2, 3].map(() => Promise.withResolvers<void>());
   let started = 0;
-  await using house = new AcpHouse({
+  await using house = new AcpHarness({
     "session/prompt": (params, running) =>
-      when(gates[started++]?.promise ?? Promise.resolve())(params, running),
+      answersAfter(gates[started++]?.promise ?? Promise.resolve())(params, running),
   });
   const session = await house.agent.newSession();
   const heard = gates.map(() => new Heard());
   const taken: number[] = [];
-  const prompts = heard.map(({ reader }, index) => session.prompt(GO, reader).then(() => taken.push(index)));
+  const prompts = heard.map(({ reader }, index) =>
+    session.prompt(PROMPT, reader).then(() => taken.push(index))
+  );
   for (const [index, gate] of gates.entries()) {
     await heard[index]?.untilText("working");
     await settled();
@@ -319,13 +321,13 @@ Deno.test("Connection: prompts of one session wait for each other, in order", as
 
 Deno.test("Connection: prompts that wait are refused when the agent dies; the running one fails", async () => {
   const heard = new Heard();
-  await using house = new AcpHouse({ "session/prompt": untilCancelled });
+  await using house = new AcpHarness({ "session/prompt": worksUntilCancelled });
   const session = await house.agent.newSession();
-  await session.prompt(GO, heard.reader);
+  await session.prompt(PROMPT, heard.reader);
   await heard.untilText("working");
-  const waiting = [session.prompt(GO, () => {}), session.prompt(GO, () => {})];
+  const waiting = [session.prompt(PROMPT, () => {}), session.prompt(PROMPT, () => {})];
   const refused = Promise.all(waiting.map(failureOf));
-  house.running.die();
+  house.running.exit();
   assertEquals(await heard.last(), "failure agent_crashed");
   for (const failure of await refused) {
     assertEquals([failure.code, failure.prompted], ["agent_unavailable", false]);
@@ -336,35 +338,37 @@ Deno.test("Connection: prompts that wait are refused when the agent dies; the ru
 
 Deno.test("Connection: a session that is closed in a turn cancels it, and closes when it has ended", async () => {
   const heard = new Heard();
-  await using house = new AcpHouse({ "session/prompt": untilCancelled });
+  await using house = new AcpHarness({ "session/prompt": worksUntilCancelled });
   const session = await house.agent.newSession();
-  await session.prompt(GO, heard.reader);
+  await session.prompt(PROMPT, heard.reader);
   await heard.untilText("working");
   session.close();
   session.close();
   assertEquals(await heard.last(), "end cancelled");
-  await house.running.until("session/close");
-  const came = house.running.came.map(({ method }) => method).filter((method) => method !== "session/new");
+  await house.running.waitFor("session/close");
+  const came = house.running.received.map(({ method }) => method).filter((method) =>
+    method !== "session/new"
+  );
   assertEquals(came, ["initialize", "session/prompt", "session/cancel", "session/close"]);
-  assertEquals((await failureOf(session.prompt(GO, () => {}))).code, "agent_unavailable");
+  assertEquals((await failureOf(session.prompt(PROMPT, () => {}))).code, "agent_unavailable");
   assertEquals(house.running.count("session/prompt"), 1);
 });
 
 Deno.test("Connection: an agent that cannot close sessions is not asked to", async () => {
-  await using house = new AcpHouse({ initialize: () => ({ protocolVersion: 1 }) });
+  await using house = new AcpHarness({ initialize: () => ({ protocolVersion: 1 }) });
   const session = await house.agent.newSession();
   session.close();
-  await (await house.agent.newSession()).prompt(GO, () => {});
+  await (await house.agent.newSession()).prompt(PROMPT, () => {});
   assertEquals(house.running.count("session/close"), 0);
 });
 
 Deno.test("Connection: a session/close that fails harms nobody", async () => {
   const heard = new Heard();
-  await using house = new AcpHouse({
+  await using house = new AcpHarness({
     "session/close": () => Promise.reject(new RpcError(RPC.internalError, "No.")),
   });
   (await house.agent.newSession()).close();
   await house.recorder.waitFor("session/close failed");
-  await (await house.agent.newSession()).prompt(GO, heard.reader);
+  await (await house.agent.newSession()).prompt(PROMPT, heard.reader);
   assertEquals(await heard.last(), "end end_turn");
 });

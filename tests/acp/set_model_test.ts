@@ -4,9 +4,15 @@ import type { Session } from "../../lib/turn/agent.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import type { Json } from "../support/agents/scripted_agent.ts";
 import { failureOf, settled } from "../support/harness/turn_recorder.ts";
-import { FakeHouse } from "../support/harness/agent_process_harness.ts";
+import { ScriptedAgentHarness } from "../support/harness/agent_process_harness.ts";
 import { rawAgent } from "../support/harness/json_rpc_harness.ts";
-import { able, AcpHouse, GO, type Handler, never } from "../support/agents/memory_acp_agent.ts";
+import {
+  AcpHarness,
+  type Handler,
+  neverAnswers,
+  PROMPT,
+  withCapabilities,
+} from "../support/agents/memory_acp_agent.ts";
 
 const option = (currentValue: string) => [{
   id: "model",
@@ -16,7 +22,7 @@ const option = (currentValue: string) => [{
   currentValue,
   options: ["a", "b", "c"].map((value) => ({ value, name: `Model ${value}` })),
 }];
-const ABLE = able({ sessionCapabilities: { close: {}, resume: {} } });
+const ABLE = withCapabilities({ sessionCapabilities: { close: {}, resume: {} } });
 
 /** An agent with an option for its model. */
 function withOption(more: Readonly<Record<string, Handler>> = {}): Record<string, Handler> {
@@ -33,7 +39,7 @@ function withOption(more: Readonly<Record<string, Handler>> = {}): Record<string
 
 for (const by of ["option", "set_model", "both"] as const) {
   Deno.test(`AcpSession.choose: a model by ${by}, another, and back`, async () => {
-    await using house = new FakeHouse({ models: { ids: ["a", "b", "c"], by } });
+    await using house = new ScriptedAgentHarness({ models: { ids: ["a", "b", "c"], by } });
     assertEquals(house.agent.models, []);
     const session = await house.agent.newSession();
     assertEquals(house.agent.models, ["a", "b", "c"].map((id) => ({ id, name: `Model ${id}` })));
@@ -48,7 +54,7 @@ for (const by of ["option", "set_model", "both"] as const) {
         value,
       ) => ["session/set_config_option", { sessionId: session.id, configId: "model", value }]);
     assertEquals(
-      house.came.flatMap(({ method, params }) =>
+      house.received.flatMap(({ method, params }) =>
         String(method).startsWith("session/set") ? [[method, params]] : []
       ),
       sent,
@@ -57,7 +63,7 @@ for (const by of ["option", "set_model", "both"] as const) {
 }
 
 Deno.test("AcpSession.choose: a model that is not offered is refused here, and some are named", async () => {
-  await using house = new AcpHouse(withOption());
+  await using house = new AcpHarness(withOption());
   const session = await house.agent.newSession();
   const failure = await failureOf(session.setModel("Model b"));
   assertEquals([failure.code, failure.param, failure.prompted], ["model_not_found", "model", false]);
@@ -66,7 +72,7 @@ Deno.test("AcpSession.choose: a model that is not offered is refused here, and s
 });
 
 Deno.test("AcpSession.choose: an agent that tells no models has only its own", async () => {
-  await using house = new AcpHouse();
+  await using house = new AcpHarness();
   const session = await house.agent.newSession();
   await session.setModel(undefined);
   assertEquals((await failureOf(session.setModel("a"))).code, "model_not_found");
@@ -74,7 +80,7 @@ Deno.test("AcpSession.choose: an agent that tells no models has only its own", a
 });
 
 Deno.test("AcpSession.choose: what the agent refuses is its error, and the model stays", async () => {
-  await using house = new AcpHouse(withOption({
+  await using house = new AcpHarness(withOption({
     "session/set_config_option": () => Promise.reject(new RpcError(RPC.internalError, "No credit.")),
   }));
   const session = await house.agent.newSession();
@@ -84,7 +90,7 @@ Deno.test("AcpSession.choose: what the agent refuses is its error, and the model
 });
 
 Deno.test("AcpSession.choose: what the agent answers is what is set", async () => {
-  await using house = new AcpHouse(withOption({
+  await using house = new AcpHarness(withOption({
     "session/set_config_option": () => ({ configOptions: option("c") }),
   }));
   const session = await house.agent.newSession();
@@ -93,28 +99,28 @@ Deno.test("AcpSession.choose: what the agent answers is what is set", async () =
 });
 
 Deno.test("AcpSession.choose: an agent that does not answer is not waited for", async () => {
-  await using house = new AcpHouse(withOption({ "session/set_config_option": never }), {
-    times: { setupMs: 60_000, resumeMs: 10, cancelMs: 60_000 },
+  await using house = new AcpHarness(withOption({ "session/set_config_option": neverAnswers }), {
+    timeouts: { setupMs: 60_000, resumeMs: 10, cancelMs: 60_000 },
   });
   const session = await house.agent.newSession();
   const failure = await failureOf(session.setModel("b"));
   assertEquals(failure.code, "agent_error");
   assertEquals(
     failure.message,
-    'It is not known whether the agent took the model "b": ' +
+    'The agent did not confirm the model "b": ' +
       "The agent did not answer session/set_config_option within 0.01 seconds.",
   );
 });
 
 Deno.test("AcpSession.choose: one that did not answer is not waited for as long again, until it does", async () => {
   const answers: (() => void)[] = [];
-  const times = { setupMs: 60_000, resumeMs: 2, againMs: 1, cancelMs: 60_000 };
-  await using house = new AcpHouse(
+  const timeouts = { setupMs: 60_000, resumeMs: 2, againMs: 1, cancelMs: 60_000 };
+  await using house = new AcpHarness(
     withOption({
       "session/set_config_option": ({ value }) =>
         new Promise((resolve) => answers.push(() => resolve({ configOptions: option(value) }))),
     }),
-    { times },
+    { timeouts },
   );
   const [session, other] = [await house.agent.newSession(), await house.agent.newSession()];
   const within = async (asked: Session) => {
@@ -126,17 +132,17 @@ Deno.test("AcpSession.choose: one that did not answer is not waited for as long 
     "0.001",
     "0.001",
   ]);
-  await house.running.until("session/set_config_option", 3);
+  await house.running.waitFor("session/set_config_option", 3);
   answers[0]?.();
   await settled();
   assertEquals(await within(other), "0.002");
 });
 
 Deno.test("AcpSession.choose: a session that is closed, or whose agent dies, has no more models", async () => {
-  await using house = new AcpHouse(withOption({
+  await using house = new AcpHarness(withOption({
     "session/set_config_option": (params, running) => {
-      running.die();
-      return never(params, running);
+      running.exit();
+      return neverAnswers(params, running);
     },
   }));
   const session = await house.agent.newSession();
@@ -146,14 +152,14 @@ Deno.test("AcpSession.choose: a session that is closed, or whose agent dies, has
 
 Deno.test("AcpSession.choose: choices are made one after another", async () => {
   const answers: (() => void)[] = [];
-  await using house = new AcpHouse(withOption({
+  await using house = new AcpHarness(withOption({
     "session/set_config_option": ({ value }) =>
       new Promise((resolve) => answers.push(() => resolve({ configOptions: option(value) }))),
   }));
   const session = await house.agent.newSession();
   const choosing = [session.setModel("b"), session.setModel("a")];
   for (const count of [1, 2]) {
-    await house.running.until("session/set_config_option", count);
+    await house.running.waitFor("session/set_config_option", count);
     await settled();
     assertEquals(answers.length, count);
     answers.at(-1)?.();
@@ -163,7 +169,7 @@ Deno.test("AcpSession.choose: choices are made one after another", async () => {
 });
 
 Deno.test("AcpSession.choose: without a model, the configured one answers again", async () => {
-  await using house = new AcpHouse(withOption(), { model: "Model b" });
+  await using house = new AcpHarness(withOption(), { model: "Model b" });
   const session = await house.agent.newSession();
   assertEquals(session.model, "b");
   await session.setModel("c");
@@ -179,7 +185,7 @@ const RESUMED: readonly { name: string; model?: string; told: Json; usual: strin
 ];
 for (const { name, model, told, usual } of RESUMED) {
   Deno.test(`AcpSession.choose: without a model, after the session was brought back: ${name}`, async () => {
-    await using house = new AcpHouse(withOption({ "session/resume": () => told }), { model });
+    await using house = new AcpHarness(withOption({ "session/resume": () => told }), { model });
     (await house.agent.newSession()).close();
     const session = await house.agent.resumeSession("session-1" as SessionId);
     await session?.setModel(undefined);
@@ -188,7 +194,7 @@ for (const { name, model, told, usual } of RESUMED) {
 }
 
 Deno.test("AcpSession.model: as the agent tells it, in a turn and outside of one", async () => {
-  await using house = new AcpHouse(withOption({
+  await using house = new AcpHarness(withOption({
     "session/prompt": ({ sessionId }, running) => {
       running.update(sessionId, { sessionUpdate: "config_option_update", configOptions: option("b") });
       return { stopReason: "end_turn" };
@@ -198,7 +204,7 @@ Deno.test("AcpSession.model: as the agent tells it, in a turn and outside of one
   house.running.update(session.id, { sessionUpdate: "config_option_update", configOptions: option("c") });
   await settled();
   assertEquals(session.model, "c");
-  await new Promise<void>((resolve) => session.prompt(GO, ({ type }) => type === "end" && resolve()));
+  await new Promise<void>((resolve) => session.prompt(PROMPT, ({ type }) => type === "end" && resolve()));
   assertEquals(session.model, "b");
   for (const configOptions of [[], "nonsense", undefined]) {
     house.running.update(session.id, { sessionUpdate: "config_option_update", configOptions });
@@ -246,7 +252,7 @@ const HASTY = { setupMs: 60_000, resumeMs: 20, cancelMs: 60_000 };
 for (const by of ["option", "set_model"] as const) {
   Deno.test(`AcpSession.choose: an answer that comes late is as good as any: by ${by}`, async () => {
     const { handlers, method, answers } = slowly(by);
-    await using house = new AcpHouse(handlers, { times: HASTY });
+    await using house = new AcpHarness(handlers, { timeouts: HASTY });
     const session = await house.agent.newSession();
     await failureOf(session.setModel("b"));
     assertEquals(session.model, undefined, "it is not known whether it was taken");
@@ -254,7 +260,7 @@ for (const by of ["option", "set_model"] as const) {
     await settled();
     assertEquals(session.model, "b");
     const back = session.setModel(undefined);
-    await house.running.until(method, 2);
+    await house.running.waitFor(method, 2);
     answers[1]?.();
     await back;
     assertEquals(session.model, "a");
@@ -262,11 +268,11 @@ for (const by of ["option", "set_model"] as const) {
 
   Deno.test(`AcpSession.choose: what may have been taken is asked for again: by ${by}`, async () => {
     const { handlers, method, answers } = slowly(by);
-    await using house = new AcpHouse(handlers, { times: HASTY });
+    await using house = new AcpHarness(handlers, { timeouts: HASTY });
     const session = await house.agent.newSession();
     await failureOf(session.setModel("b"));
     const back = session.setModel(undefined);
-    await house.running.until(method, 2);
+    await house.running.waitFor(method, 2);
     answers[1]?.();
     await back;
     assertEquals(session.model, "a");
@@ -279,7 +285,7 @@ for (const by of ["option", "set_model"] as const) {
 
 Deno.test("AcpSession.choose: a refusal leaves the model as it was", async () => {
   let refuses = true;
-  await using house = new AcpHouse(withOption({
+  await using house = new AcpHarness(withOption({
     "session/set_config_option": ({ value }) => {
       if (refuses) throw new RpcError(RPC.internalError, "No credit.");
       return { configOptions: option(value) };
@@ -297,7 +303,7 @@ Deno.test("AcpSession.choose: a refusal leaves the model as it was", async () =>
 
 Deno.test("AcpSession.choose: a session that a new process brings back returns to the agent's own model", async () => {
   let kept = "a";
-  await using house = new AcpHouse(withOption({
+  await using house = new AcpHarness(withOption({
     "session/set_config_option": ({ value }) => {
       kept = value;
       return { configOptions: option(value) };
@@ -307,7 +313,7 @@ Deno.test("AcpSession.choose: a session that a new process brings back returns t
   const session = await house.agent.newSession();
   await session.setModel("b");
   house.nowMs = 60_000;
-  house.running.die();
+  house.running.exit();
   await settled();
   const again = await house.agent.resumeSession(session.id);
   assertEquals([house.starts.length, again?.model], [2, "b"]);

@@ -5,34 +5,34 @@ import { AcpAgent } from "../../lib/acp/agent.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { soon } from "../support/harness/turn_recorder.ts";
 import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
-import { RunningAcp } from "../support/agents/memory_acp_agent.ts";
-import { NOBODY } from "../support/harness/no_broker.ts";
+import { MemoryAcpAgent } from "../support/agents/memory_acp_agent.ts";
+import { NO_BROKER } from "../support/harness/no_broker.ts";
 
 Deno.test("a prompt that the agent does not read is refused, and a new agent serves the next", async () => {
-  const starts: RunningAcp[] = [];
+  const starts: MemoryAcpAgent[] = [];
   let reads = true;
   await using agent = new AcpAgent({
     name: "memory",
     program: "agent",
     launch: () => {
-      const running = new RunningAcp({});
+      const running = new MemoryAcpAgent({});
       starts.push(running);
-      const writer = running.link.writable.getWriter();
+      const writer = running.process.writable.getWriter();
       const first = starts.length === 1;
       const writable = new WritableStream<Uint8Array>({
         write: (bytes) => first && !reads ? new Promise(() => {}) : writer.write(bytes),
         close: () => writer.close(),
         abort: (reason) => writer.abort(reason),
       });
-      return { ...running.link, writable };
+      return { ...running.process, writable };
     },
     cwd: "/",
     permissions: "allow",
-    broker: NOBODY,
+    broker: NO_BROKER,
     version: "1",
     variables: new Set(),
     log: new LogRecorder().log,
-    times: { setupMs: 1_500, resumeMs: 60_000, cancelMs: 500 },
+    timeouts: { setupMs: 1_500, resumeMs: 60_000, cancelMs: 500 },
   });
   const session = await agent.newSession();
   reads = false;

@@ -256,7 +256,7 @@ const MARK = script({ env: ["OAB_VTUBER_AGENT_MARK"] });
 
 /** Waits until so many processes made a session: as long as one did and the other did not, that one is given all. */
 async function processesReady(server: Server, count = 2): Promise<void> {
-  await until(() => server.log().split('"message":"a session was made"').length > count);
+  await until(() => server.log().split('"message":"session opened"').length > count);
 }
 
 Deno.test("two processes share the conversations of an agent, and one that dies takes no other's with it", async () => {
@@ -278,7 +278,7 @@ Deno.test("two processes share the conversations of an agent, and one that dies 
   // Each goes on where it was.
   assertEquals(await marks(), before);
   await killed(pids[0]!);
-  await server.logged('"message":"the agent ended"');
+  await server.logged('"message":"agent exited"');
   const after = await marks();
   assertEquals(after.filter((mark, index) => mark === before[index]).length, 1);
   const received = await receivedBy(home, "agents.twin");
@@ -400,10 +400,10 @@ Deno.test("every line of the log that is about an agent says which", async () =>
   const expected = {
     "agent ready": [...served, "three"],
     "agent stderr": [...served, "three"],
-    "a session was made": served,
+    "session opened": served,
     "skipped a line of the agent": served,
     "the agent answered a prompt with an error": served,
-    "no session could be made ahead": ["three"],
+    "could not open a session in advance": ["three"],
   };
   for (const [message, names] of Object.entries(expected)) {
     const lines = () => server.log().split("\n").slice(0, -1);

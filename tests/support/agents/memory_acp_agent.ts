@@ -1,4 +1,5 @@
 import type { PromptBlock } from "../../../lib/turn/agent.ts";
+import type { AgentTimeouts } from "../../../lib/acp/handshake.ts";
 import { AcpAgent, type AcpAgentOptions } from "../../../lib/acp/agent.ts";
 import { JsonRpcPeer } from "../../../lib/acp/json_rpc.ts";
 import type { AgentProcess } from "../../../lib/acp/process.ts";
@@ -6,13 +7,13 @@ import { RPC, RpcError } from "../../../lib/acp/json_rpc.ts";
 import { untilAborted } from "../../../lib/core/abortable.ts";
 import { soon } from "../harness/turn_recorder.ts";
 import { LogRecorder, memoryProcess, streamPair } from "../harness/json_rpc_harness.ts";
-import { NOBODY } from "../harness/no_broker.ts";
+import { NO_BROKER } from "../harness/no_broker.ts";
 
 /** What an agent in memory does with a request. */
-export type Handler = (params: Params, running: RunningAcp) => unknown;
+export type Handler = (params: RequestParams, running: MemoryAcpAgent) => unknown;
 
 /** The parameters of a request, as far as tests look at them. */
-export interface Params {
+export interface RequestParams {
   readonly sessionId: string;
   readonly prompt: readonly { readonly type: string; readonly text?: string }[];
   readonly cwd: string;
@@ -32,35 +33,35 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
 };
 
 /** What is asked. */
-export const GO: readonly PromptBlock[] = [{ type: "text", text: "Go" }];
+export const PROMPT: readonly PromptBlock[] = [{ type: "text", text: "Go" }];
 
 /** Says that it works, and waits to be cancelled. */
-export const untilCancelled: Handler = async ({ sessionId }, running) => {
-  running.say(sessionId, "working");
+export const worksUntilCancelled: Handler = async ({ sessionId }, running) => {
+  running.sendText(sessionId, "working");
   await running.cancelled(sessionId);
   return { stopReason: "cancelled" };
 };
 /** What it says of itself, with these capabilities. */
-export function able(agentCapabilities: Readonly<Record<string, unknown>>): Handler {
+export function withCapabilities(agentCapabilities: Readonly<Record<string, unknown>>): Handler {
   return () => ({ protocolVersion: 1, agentCapabilities });
 }
 /** Never answers. */
-export const never: Handler = () => new Promise(() => {});
+export const neverAnswers: Handler = () => new Promise(() => {});
 /** Says that it works, and ends when the test says so. */
-export function when(promise: Promise<unknown>): Handler {
+export function answersAfter(promise: Promise<unknown>): Handler {
   return async ({ sessionId }, running) => {
-    running.say(sessionId, "working");
+    running.sendText(sessionId, "working");
     await promise;
     return { stopReason: "end_turn" };
   };
 }
 
 /** One start of an agent in memory. */
-export class RunningAcp {
+export class MemoryAcpAgent {
   readonly peer: JsonRpcPeer;
-  readonly link: AgentProcess & { stops: number };
+  readonly process: AgentProcess & { stops: number };
   /** What came in, in order: requests and notifications. */
-  readonly came: { readonly method: string; readonly params: Params }[] = [];
+  readonly received: { readonly method: string; readonly params: RequestParams }[] = [];
   nextSession = 1;
   readonly #cancels = new Map<string, PromiseWithResolvers<void>>();
   #wake = Promise.withResolvers<void>();
@@ -69,7 +70,7 @@ export class RunningAcp {
     const [mine, theirs] = streamPair();
     const all = { ...HANDLERS, ...handlers };
     const take = (method: string, params: unknown) => {
-      this.came.push({ method, params: params as Params });
+      this.received.push({ method, params: params as RequestParams });
       this.#wake.resolve();
       this.#wake = Promise.withResolvers();
     };
@@ -77,22 +78,22 @@ export class RunningAcp {
       onInvalidLine() {},
       onNotification: (method, params) => {
         take(method, params);
-        if (method === "session/cancel") this.#cancel((params as Params).sessionId).resolve();
+        if (method === "session/cancel") this.#cancel((params as RequestParams).sessionId).resolve();
       },
       onRequest: async (method, params) => {
         take(method, params);
-        if (method === "session/prompt") this.#cancels.delete((params as Params).sessionId);
+        if (method === "session/prompt") this.#cancels.delete((params as RequestParams).sessionId);
         const handler = all[method];
         if (handler === undefined) throw new RpcError(RPC.methodNotFound, `Method not found: ${method}`);
-        return await handler(params as Params, this);
+        return await handler(params as RequestParams, this);
       },
     });
-    this.link = memoryProcess(mine, () => this.die());
+    this.process = memoryProcess(mine, () => this.exit());
   }
 
   /** What came of these methods, each with the parameters that matter: `session/set_mode plan`. */
-  said(...methods: string[]): string[] {
-    return this.came.filter(({ method }) => methods.includes(method)).map(({ method, params }) =>
+  summary(...methods: string[]): string[] {
+    return this.received.filter(({ method }) => methods.includes(method)).map(({ method, params }) =>
       [method, params.configId, params.value ?? params.modelId ?? params.modeId ?? params.sessionId]
         .filter((part) => part !== undefined).join(" ")
     );
@@ -100,21 +101,21 @@ export class RunningAcp {
 
   /** How often something of this method came. */
   count(method: string): number {
-    return this.came.filter((one) => one.method === method).length;
+    return this.received.filter((one) => one.method === method).length;
   }
 
   /** Resolves when this many of a method have come. */
-  async until(method: string, count = 1): Promise<void> {
+  async waitFor(method: string, count = 1): Promise<void> {
     while (this.count(method) < count) await soon(this.#wake.promise, `${count} of ${method}`);
   }
 
   /** Says something in a session. */
-  say(sessionId: string, text: string): void {
+  sendText(sessionId: string, text: string): void {
     this.update(sessionId, { sessionUpdate: "agent_message_chunk", content: { type: "text", text } });
   }
 
   /** Says something that cannot be read. */
-  babble(text = ""): void {
+  sendInvalid(text = ""): void {
     this.peer.notify(7 as unknown as string, text);
   }
 
@@ -134,15 +135,15 @@ export class RunningAcp {
   }
 
   /** It is gone, in whatever it was doing. */
-  die(): void {
+  exit(): void {
     this.peer.close();
   }
 }
 
 /** An {@linkcode AcpAgent} whose agent is in memory; the time stands still unless the test moves it. */
-export class AcpHouse implements AsyncDisposable {
+export class AcpHarness implements AsyncDisposable {
   readonly recorder = new LogRecorder();
-  readonly starts: RunningAcp[] = [];
+  readonly starts: MemoryAcpAgent[] = [];
   readonly agent: AcpAgent;
   /** What the agent does from its next start on. */
   handlers: Readonly<Record<string, Handler>>;
@@ -157,24 +158,24 @@ export class AcpHouse implements AsyncDisposable {
       program: "agent",
       launch: () => {
         this.beforeStart();
-        const running = new RunningAcp(this.handlers);
+        const running = new MemoryAcpAgent(this.handlers);
         this.starts.push(running);
-        return running.link;
+        return running.process;
       },
       cwd: "/",
       permissions: "allow",
-      broker: NOBODY,
+      broker: NO_BROKER,
       version: "1",
       variables: new Set(),
       log: this.recorder.log,
-      times: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 60_000 },
+      timeouts: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 60_000 },
       now: () => this.nowMs,
       ...options,
     });
   }
 
   /** The agent that was started last. */
-  get running(): RunningAcp {
+  get running(): MemoryAcpAgent {
     const running = this.starts.at(-1);
     if (running === undefined) throw new Error("No agent was started");
     return running;
@@ -186,5 +187,53 @@ export class AcpHouse implements AsyncDisposable {
       await soon(untilAborted(peer.closed), "the connection's end");
       await peer.close();
     }
+  }
+}
+
+/** What brings back sessions, and deletes them. */
+export const RESUMES_AND_DELETES: Readonly<Record<string, Handler>> = {
+  "initialize": withCapabilities({ sessionCapabilities: { close: {}, resume: {}, delete: {} } }),
+  "session/resume": () => ({}),
+  "session/delete": () => ({}),
+};
+
+/** Longer than an early death, and than a process that is well lets a session wait. */
+const LONG_MS = 30_000;
+
+/** Makes an agent in memory fall silent when the test says so: `session/new` is not answered, and late at once. */
+export class Silence {
+  isSilent = false;
+  readonly timeouts: AgentTimeouts;
+  #isReady = false;
+
+  constructor() {
+    const setupMs = () => this.isSilent && this.#isReady ? 1 : 60_000;
+    this.timeouts = {
+      get setupMs() {
+        return setupMs();
+      },
+      resumeMs: 60_000,
+      cancelMs: 60_000,
+    };
+  }
+
+  /** @param house One that was not started yet, with these times. */
+  applyTo(house: AcpHarness): void {
+    const makes: Handler = (_params, running) => ({ sessionId: `session-${running.nextSession++}` });
+    const { "initialize": initialize = RESUMES_AND_DELETES.initialize!, "session/new": make = makes } =
+      house.handlers;
+    house.beforeStart = () => this.#isReady = false;
+    house.handlers = {
+      ...house.handlers,
+      "initialize": (params, running) => {
+        this.#isReady = true;
+        return initialize(params, running);
+      },
+      "session/new": (params, running) => {
+        if (!this.isSilent) return make(params, running);
+        house.nowMs += LONG_MS;
+        return neverAnswers(params, running);
+      },
+    };
   }
 }

@@ -11,7 +11,7 @@ import {
 } from "../agents/scripted_agent.ts";
 import { Heard, soon } from "./turn_recorder.ts";
 import { LogRecorder } from "./json_rpc_harness.ts";
-import { NOBODY } from "./no_broker.ts";
+import { NO_BROKER } from "./no_broker.ts";
 
 /** So short that a child that does not obey is not waited for. */
 export const SHORT: StopTimes = { endMs: 30, termMs: 30 };
@@ -47,12 +47,12 @@ export function evalCommand(code: string): LaunchOptions {
 }
 
 /** The scripted agent as a child. */
-export function fakeLaunch(options: FakeAgentOptions = {}, env: Record<string, string> = {}): LaunchOptions {
+export function scriptedLaunch(options: FakeAgentOptions = {}, env: Record<string, string> = {}): LaunchOptions {
   return { ...agentCommand(options), cwd: Deno.cwd(), env: { ...bareEnvironment(), ...env } };
 }
 
 /** Whether a process lives; one that is dead but not yet buried does not. */
-export async function lives(pid: number): Promise<boolean> {
+export async function isRunning(pid: number): Promise<boolean> {
   try {
     if (Deno.build.os !== "linux") {
       Deno.kill(pid, "SIGCONT");
@@ -66,9 +66,9 @@ export async function lives(pid: number): Promise<boolean> {
 }
 
 /** Resolves when a process is gone: there is no event for that, so it is looked at again and again. */
-export async function gone(pid: number): Promise<void> {
+export async function untilGone(pid: number): Promise<void> {
   const looking = async () => {
-    while (await lives(pid)) await new Promise((resolve) => setTimeout(resolve, 5));
+    while (await isRunning(pid)) await new Promise((resolve) => setTimeout(resolve, 5));
   };
   await soon(looking(), `the end of process ${pid}`, 30_000);
 }
@@ -84,9 +84,9 @@ export function pidsIn(text: string): number[] {
 }
 
 /** An {@linkcode AcpAgent} over children that run the scripted agent, with a file of what they got. */
-export class FakeHouse implements AsyncDisposable {
+export class ScriptedAgentHarness implements AsyncDisposable {
   readonly recorder = new LogRecorder();
-  readonly links: AgentProcess[] = [];
+  readonly processes: AgentProcess[] = [];
   readonly agent: AcpAgent;
   /** How the agent behaves from its next start on. */
   options: FakeAgentOptions;
@@ -105,44 +105,44 @@ export class FakeHouse implements AsyncDisposable {
       program: "agent",
       launch: () => {
         const link = launch(
-          fakeLaunch({ log: this.#logFile, ...this.options }),
+          scriptedLaunch({ log: this.#logFile, ...this.options }),
           this.recorder.log,
           stopTimes,
         );
-        this.links.push(link);
+        this.processes.push(link);
         return link;
       },
       cwd: Deno.cwd(),
       permissions: "ask",
-      broker: NOBODY,
+      broker: NO_BROKER,
       version: "1",
       variables: new Set(),
       log: this.recorder.log,
-      times: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 60_000 },
+      timeouts: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 60_000 },
       now: () => this.nowMs,
       ...rest,
     });
   }
 
   /** What the agents got, in order; also `eof` and `signal`. */
-  get came(): Json[] {
+  get received(): Json[] {
     return readEntries(Deno.readTextFileSync(this.#logFile));
   }
 
   /** How often something of this method came. */
   count(method: string): number {
-    return this.came.filter((message) => message.method === method).length;
+    return this.received.filter((message) => message.method === method).length;
   }
 
   /** The methods that came, but those of making sessions ahead. */
   get methods(): unknown[] {
-    return this.came.flatMap(({ method }) =>
+    return this.received.flatMap(({ method }) =>
       method === undefined || method === "session/new" ? [] : [method]
     );
   }
 
   /** Runs a whole turn in a session. */
-  async turn(session: Session, ...steps: Step[]): Promise<Heard> {
+  async runTurn(session: Session, ...steps: Step[]): Promise<Heard> {
     const heard = new Heard();
     await session.prompt(script(...steps), heard.reader);
     await heard.last();
@@ -150,7 +150,7 @@ export class FakeHouse implements AsyncDisposable {
   }
 
   /** Begins a turn in a session. */
-  async begun(session: Session, ...steps: Step[]): Promise<{ heard: Heard; cancel: () => void }> {
+  async startTurn(session: Session, ...steps: Step[]): Promise<{ heard: Heard; cancel: () => void }> {
     const heard = new Heard();
     const prompting = await session.prompt(script(...steps), heard.reader);
     return { heard, cancel: () => prompting.cancel() };
@@ -159,7 +159,7 @@ export class FakeHouse implements AsyncDisposable {
   /** Ends the agent; then none of its processes lives. */
   async [Symbol.asyncDispose](): Promise<void> {
     await soon(this.agent[Symbol.asyncDispose](), "the agent's end");
-    await soon(Promise.all(this.links.map((link) => link.exited)), "the processes' end");
+    await soon(Promise.all(this.processes.map((link) => link.exited)), "the processes' end");
     await Deno.remove(this.#logFile);
   }
 }

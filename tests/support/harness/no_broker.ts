@@ -3,4 +3,4 @@
 import { PermissionBroker } from "../../../lib/turn/permission.ts";
 
 /** Nobody can be asked. */
-export const NOBODY = new PermissionBroker({ timeoutMs: 60_000, canAnyoneAnswer: () => false });
+export const NO_BROKER = new PermissionBroker({ timeoutMs: 60_000, canAnyoneAnswer: () => false });
