@@ -1,32 +1,47 @@
-/** What the program prints for people: its help, its version, and where to point a skin. Pure. @module */
+/** Texts for the terminal: the help, the version, and the banner that tells where to point a skin. Pure. @module */
 
 import { isLoopback } from "../http/access.ts";
 import type { Config } from "./load.ts";
-import { SETTING_HELP } from "./settings.ts";
+import { SETTING_HELP, type SettingHelp } from "./settings.ts";
 
-/** `--help`. */
+/** Words `--help`. */
 export function helpText(version: string): string {
-  const settings = SETTING_HELP.flatMap(({ env, flag, isSwitch, default: fallback, help }) => [
-    `  ${env}${flag ? `  (--${flag}${isSwitch ? "" : " VALUE"})` : ""}${fallback ? `  [${fallback}]` : ""}`,
-    `      ${help}`,
-  ]);
-  return `oab-vtuber ${version}: gives a character app a coding agent as its brain.
+  const groups = Map.groupBy(SETTING_HELP, ({ group }) => group);
+  const settings = [...groups].map(([group, rows]) =>
+    [`${group}:`, ...rows.flatMap(settingLines)].join("\n")
+  );
+  return `oab-vtuber ${version} gives a character app (a "skin") a coding agent as its brain.
 
 Usage:
-  VTUBER_ENABLED=true oab-vtuber [flags]      serve
-  oab-vtuber doctor [flags]                   checks the configuration and its agents, and says how to fix them
-  oab-vtuber demo-agent                       the built-in ACP agent, over stdin and stdout
+  oab-vtuber [flags]            serve
+  oab-vtuber doctor [flags]     check the configuration and try its agents, and say what to do about problems
+  oab-vtuber demo-agent         run the built-in demo agent, which speaks ACP over stdin and stdout
+
+Examples:
+  Serve on this machine with the demo agent:
+    oab-vtuber --enabled
+  Serve with an agent of your own:
+    oab-vtuber --enabled --agent-command "opencode acp" --working-dir ~/project
+  Serve other machines, which need the key:
+    VTUBER_AUTH_KEY=change-me-to-a-long-secret oab-vtuber --enabled --listen 0.0.0.0:8080
 
 Flags:
-  --config FILE   configuration file with [agent] and [agents.NAME] tables, as OpenAB's (or OPENAB_CONFIG)
-  --version, -V   what this is
-  --help, -h      this text
+  --config FILE                 configuration file with [agent] and [agents.NAME] tables, as OpenAB's
+                                (or the variable OPENAB_CONFIG)
+  --version, -V                 print the version
+  --help, -h                    print this text
 
-Settings, as variables (or flags, which win):
-${settings.join("\n")}`;
+Settings: each is a variable, and a flag in parentheses, which wins. Defaults are in brackets.
+
+${settings.join("\n\n")}`;
 }
 
-/** `--version`: also how the executable was made, since not every way is fit for a release. */
+function settingLines({ env, flag, isSwitch, default: fallback, help }: SettingHelp): string[] {
+  const flagText = flag ? `  (--${flag}${isSwitch ? "" : " VALUE"})` : "";
+  return [`  ${env}${flagText}${fallback ? `  [${fallback}]` : ""}`, `      ${help}`];
+}
+
+/** Words `--version`. It tells how the executable was made, because not every way is fit for a release. */
 export function versionText(
   version: string,
   deno: string,
@@ -36,7 +51,22 @@ export function versionText(
   return `oab-vtuber ${version} (${how}, ${build.target})`;
 }
 
-/** What is printed once the server listens. The key is in the link to the page only, where no server sees it. */
+/**
+ * Describes how an agent is started. The arguments are only counted, because they may hold secrets.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { describeCommand } from "./help.ts";
+ * assertEquals(describeCommand("codex-acp", ["-c", "token=x"]), "codex-acp with 2 arguments");
+ * ```
+ */
+export function describeCommand(command: string, args: readonly string[]): string {
+  if (args.length === 0) return command;
+  return `${command} with ${args.length} ${args.length === 1 ? "argument" : "arguments"}`;
+}
+
+/** Words the banner of a server that listens. The key is only in the link to the page, in the part that stays local. */
 export function banner(
   address: { readonly hostname: string; readonly port: number },
   config: Pick<Config, "authKey" | "model" | "agents">,
@@ -51,7 +81,9 @@ export function banner(
     messages: [{ role: "user", content: "Hello!" }],
   });
   const [agent, ...others] = config.agents;
-  const program = agent?.command ?? "the built-in demo agent (set OPENAB_AGENT_COMMAND for a real one)";
+  const program = agent?.command === undefined
+    ? "the built-in demo agent (set OPENAB_AGENT_COMMAND for a real one)"
+    : describeCommand(agent.command, agent.args);
   const agents = others.length === 0
     ? ""
     : `\n  Agents:      ${config.model} (the default), ${others.map(({ name }) => name).join(", ")}`;
@@ -60,7 +92,7 @@ export function banner(
 
   Open it:     ${url}/${config.authKey ? `#key=${encodeURIComponent(config.authKey)}` : ""}
   Try it:      curl -N ${url}/v1/chat/completions${key} -H "content-type: application/json" -d '${body}'
-  Your skin:   base address ${url}/v1 (or ${url}, where it adds /v1 itself), any model name, API key: ${
+  Your skin:   base address ${url}/v1 (or ${url}, if it adds /v1 itself), any model name, API key: ${
     config.authKey ? "your VTUBER_AUTH_KEY" : "anything"
   }${agents}
 `;

@@ -1,23 +1,36 @@
-/** Names that may be meant by those that are not known. Pure. @module */
+/** Words the warning about a name that is not a setting: it was removed, or another name is meant. Pure. @module */
 
-/** A key however it is written: `mcpServers` is `mcp_servers`. */
-export function plain(key: string): string {
+import { levenshteinDistance } from "@std/text/levenshtein-distance";
+
+/** Settings and keys that no longer have an effect, with what to do instead. */
+const REMOVED: ReadonlyMap<string, string> = new Map([
+  ["VTUBER_REPLY_TAIL_IDLE_MS", "a turn ends when the agent ends it. Take it out"],
+  ["processes", "one process now serves all sessions of an agent. Take it out"],
+]);
+
+/** Describes a name that is not among the names of settings. */
+export function describeUnknown(name: string, names: readonly string[]): string {
+  const removed = REMOVED.get(name);
+  if (removed) return `has no effect: ${removed}.`;
+  const suggestion = suggest(name, names);
+  return `is not a setting of this version.${suggestion ? ` Did you mean ${suggestion}?` : ""}`;
+}
+
+/** Finds the name that is probably meant: the same in another spelling, or with one typing error. */
+export function suggest(name: string, names: readonly string[]): string | undefined {
+  const key = normalizeKey(name);
+  return names.find((other) => normalizeKey(other) === key) ??
+    names.find((other) => hasOneTypo(normalizeKey(other), key));
+}
+
+/** Removes the differences between spellings: `mcpServers` becomes the same as `mcp_servers`. */
+export function normalizeKey(key: string): string {
   return key.replace(/[-_]/g, "").toLowerCase();
 }
 
-/** The name that may be meant by a key: the same however it is written, or one slip away. */
-export function suggest(key: string, names: readonly string[]): string | undefined {
-  return names.find((name) => plain(name) === plain(key)) ??
-    names.find((name) => isOneSlip(plain(name), plain(key)));
-}
-
-/** Whether two words differ in one letter, or in two that changed places. */
-function isOneSlip(one: string, other: string): boolean {
-  let start = 0;
-  while (start < one.length && one[start] === other[start]) start++;
-  let end = 0;
-  const rest = Math.min(one.length, other.length) - start;
-  while (end < rest && one.at(-1 - end) === other.at(-1 - end)) end++;
-  const [a, b] = [one.slice(start, one.length - end), other.slice(start, other.length - end)];
-  return a.length <= 1 && b.length <= 1 || a.length === 2 && a === [...b].reverse().join("");
+/** Reports whether two words differ in one letter, or in two letters that changed places. */
+function hasOneTypo(word: string, other: string): boolean {
+  const distance: number = levenshteinDistance(word, other);
+  const sorted = (text: string) => [...text].sort().join("");
+  return distance <= 1 || distance === 2 && sorted(word) === sorted(other);
 }

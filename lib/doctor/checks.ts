@@ -1,51 +1,52 @@
-/** What the doctor looks for on this machine: an address that is free, a program, a folder. @module */
+/** The doctor's checks of this machine: an address, a program, a folder, an agent that is tried. @module */
 
 import { isAbsolute, resolve } from "node:path";
-import { agentEnvironment } from "../acp/environment.ts";
+import type { AgentDescription } from "../acp/agent.ts";
 import { type AgentConfig, type AgentDeps, createAgent } from "../acp/create_agent.ts";
+import { agentEnvironment } from "../acp/environment.ts";
 import type { Config } from "../config/load.ts";
 import { openStore } from "../conversation/store.ts";
-import type { DoctorAgent } from "./command.ts";
-import { listen } from "./ear.ts";
-import {
-  ALREADY_RUNNING,
-  type Finding,
-  type Folder,
-  IN_USE,
-  LOW_PORT,
-  NO_SUCH_ADDRESS,
-  type Program,
-  type ServerProgram,
-} from "./report.ts";
 import { AppError, messageOf } from "../core/errors.ts";
+import { type AgentObservations, NOTHING_OBSERVED, observe } from "./diagnosis.ts";
+import {
+  type AgentRequirements,
+  type Finding,
+  type ListenProblem,
+  ok,
+  type Program,
+  warn,
+} from "./report.ts";
 
-/** How long whoever listens already may take to say who that is, and how much is read of it. */
-const NEIGHBOUR_MS = 5_000;
-const NEIGHBOUR_CHARS = 4_096;
-/** How long an agent may write nothing but what is no ACP. */
-const STRAY_MS = 5_000;
-/** How much of a program is read for what runs it: more is not looked at when it is started either. */
+/** Longest wait for the answer of a server that has the address, in milliseconds. */
+const PROBE_MS = 5_000;
+/** Characters that are read of that answer. */
+const PROBE_CHARS = 4_096;
+/** Longest time that an agent may print only lines that are not ACP, in milliseconds. */
+const NOT_ACP_MS = 5_000;
+/** Bytes of a script that are read for its first line; systems read no more either. */
 const SHEBANG_BYTES = 256;
 
-/** What stands in the way of listening at an address, if anything does; also who it is, where that can be told. */
-export async function listenFault(listen: Config["listen"]): Promise<string | undefined> {
+/** Finds out whether an address can be listened on. */
+export async function checkAddress(listen: Config["listen"]): Promise<ListenProblem | Error | undefined> {
   try {
     Deno.listen({ ...listen }).close();
     return undefined;
   } catch (error) {
-    if (error instanceof Deno.errors.AddrInUse) return await neighbour(listen);
-    if (error instanceof Deno.errors.AddrNotAvailable) return NO_SUCH_ADDRESS;
-    if (error instanceof Deno.errors.PermissionDenied) return LOW_PORT;
-    return messageOf(error);
+    if (error instanceof Deno.errors.AddrInUse) {
+      return await isOurServer(listen) ? "already_running" : "in_use";
+    }
+    if (error instanceof Deno.errors.AddrNotAvailable) return "no_such_address";
+    if (error instanceof Deno.errors.PermissionDenied) return "low_port";
+    return error instanceof Error ? error : new Error(String(error));
   }
 }
 
-/** Who listens there already, as far as it tells. */
-async function neighbour({ hostname, port }: Config["listen"]): Promise<string> {
+/** Asks the server at an address whether it is an oab-vtuber. */
+async function isOurServer({ hostname, port }: Config["listen"]): Promise<boolean> {
   const host = { "0.0.0.0": "127.0.0.1", "::": "[::1]" }[hostname] ??
     (hostname.includes(":") ? `[${hostname}]` : hostname);
   const late = new AbortController();
-  const timer = setTimeout(() => late.abort(), NEIGHBOUR_MS);
+  const timer = setTimeout(() => late.abort(), PROBE_MS);
   try {
     const { body } = await fetch(`http://${host}:${port}/`, {
       headers: { accept: "application/json" },
@@ -55,59 +56,55 @@ async function neighbour({ hostname, port }: Config["listen"]): Promise<string> 
     let text = "";
     for await (const piece of body?.pipeThrough(new TextDecoderStream()) ?? []) {
       text += piece;
-      if (text.length >= NEIGHBOUR_CHARS) break;
+      if (text.length >= PROBE_CHARS) break;
     }
-    if (/"name": ?"oab-vtuber"/.test(text)) return ALREADY_RUNNING;
+    return /"name": ?"oab-vtuber"/.test(text);
   } catch {
-    // It speaks no HTTP, or not to us.
+    // Not a server that speaks HTTP.
+    return false;
   } finally {
     clearTimeout(timer);
   }
-  return IN_USE;
 }
 
 /** Where a program is looked for. */
 export interface ProgramSource {
   readonly command: string;
-  /** The folder that it is started in; absolute. */
+  /** The folder that the program is started in; absolute. */
   readonly cwd: string;
-  /** The environment that it gets. */
+  /** The environment that the program gets. */
   readonly env: Readonly<Record<string, string>>;
   readonly windows: boolean;
 }
 
-/** Finds a program as it is found when it is started: the first on the PATH that can be executed, or its own path. */
+/** Finds a program like the system does: the first executable on the PATH, or the command itself if it is a path. */
 export async function findProgram(source: ProgramSource): Promise<Program | undefined> {
-  const program = await lookFor(source);
+  const program = await findFile(source);
   if (source.windows || !program?.isExecutable) return program;
-  const missingInterpreter = await missingInterpreterOf(program.path, source);
+  const missingInterpreter = await findMissingInterpreter(program.path, source);
   return missingInterpreter === undefined ? program : { ...program, missingInterpreter };
 }
 
-/** What the first line of a script says that runs it, if that is not there. */
-async function missingInterpreterOf(path: string, source: ProgramSource): Promise<string | undefined> {
-  const line = await firstLineOf(path).catch(() => "");
+/** Returns the interpreter that the first line of a script names, if it is missing. */
+async function findMissingInterpreter(path: string, source: ProgramSource): Promise<string | undefined> {
+  const line = await readFirstLine(path).catch(() => "");
   const [interpreter, ...words] = line.startsWith("#!") ? line.slice(2).trim().split(/[ \t]+/) : [];
   if (!interpreter) return undefined;
-  if (!await lookFor({ ...source, command: resolve(source.cwd, interpreter) })) return interpreter;
+  if (!await findFile({ ...source, command: resolve(source.cwd, interpreter) })) return interpreter;
   // `#!/usr/bin/env -S NAME=value node --flag` looks for node on the PATH.
-  const named = words.find((word) => !word.startsWith("-") && !word.includes("="));
-  if (!interpreter.endsWith("/env") || named === undefined) return undefined;
-  return await lookFor({ ...source, command: named }) ? undefined : named;
+  const command = words.find((word) => !word.startsWith("-") && !word.includes("="));
+  if (!interpreter.endsWith("/env") || command === undefined) return undefined;
+  return await findFile({ ...source, command }) ? undefined : command;
 }
 
-async function firstLineOf(path: string): Promise<string> {
-  const file = await Deno.open(path);
-  try {
-    const bytes = new Uint8Array(SHEBANG_BYTES);
-    const length = await file.read(bytes) ?? 0;
-    return new TextDecoder().decode(bytes.subarray(0, length)).split("\n")[0]!;
-  } finally {
-    file.close();
-  }
+async function readFirstLine(path: string): Promise<string> {
+  using file = await Deno.open(path);
+  const bytes = new Uint8Array(SHEBANG_BYTES);
+  const length = await file.read(bytes) ?? 0;
+  return new TextDecoder().decode(bytes.subarray(0, length)).split("\n")[0]!;
 }
 
-async function lookFor({ command, cwd, env, windows }: ProgramSource): Promise<Program | undefined> {
+async function findFile({ command, cwd, env, windows }: ProgramSource): Promise<Program | undefined> {
   const isPath = windows ? /[\\/]/.test(command) : command.includes("/");
   const folders = isPath ? [cwd] : (env.PATH ?? "").split(windows ? ";" : ":").filter(isAbsolute);
   const endings = windows ? ["", ...(env.PATHEXT ?? ".COM;.EXE;.BAT;.CMD").split(";")] : [""];
@@ -125,84 +122,108 @@ async function lookFor({ command, cwd, env, windows }: ProgramSource): Promise<P
   return found;
 }
 
-/** What is where a folder should be. */
-export async function findFolder(path: string): Promise<Folder | undefined> {
+/** Finds what is at a path. */
+export async function findFolder(path: string): Promise<AgentRequirements["folder"]> {
   const info = await Deno.stat(path).catch(() => undefined);
   return info && { path: await Deno.realPath(path), isFolder: info.isDirectory };
 }
 
-/** Opens what conversations are remembered in, as the program does. */
+/** Opens the folder that remembers conversations, as the server does. @throws {Error} if nothing can be kept there. */
 export async function checkDataDir(folder: string): Promise<Finding> {
-  const said: string[] = [];
-  const store = await openStore(folder, {
-    warn: (message, fields) => said.push(`${message} (${Object.values(fields).map(messageOf).join(", ")})`),
+  const warnings: string[] = [];
+  using store = await openStore(folder, {
+    warn: (message, fields) =>
+      warnings.push(`${message} (${Object.values(fields).map(messageOf).join(", ")})`),
   });
-  let count: number;
-  try {
-    count = store.load().length;
-  } finally {
-    store[Symbol.dispose]();
-  }
-  if (said.length === 0) {
-    return { level: "ok", text: `conversations are remembered in ${folder}: ${count} so far` };
-  }
-  const fix = "Nothing is lost but what was remembered: conversations begin anew where they are not known.";
-  return { level: "warn", text: `${folder}: ${said.join("; ")}`, fix };
+  const { length } = store.load();
+  if (warnings.length === 0) return ok(`conversations are remembered in ${folder}: ${length} so far`);
+  return warn(
+    `${folder}: ${warnings.join("; ")}`,
+    "Only the memory of conversations is lost. Unknown conversations start anew.",
+  );
+}
+
+/** The checks of one agent; tests replace them. */
+export interface AgentChecks {
+  readonly config: AgentConfig;
+  /** Looks for the things that the agent needs. */
+  findRequirements(): Promise<AgentRequirements>;
+  /**
+   * Starts the agent, opens a session, and ends the agent.
+   *
+   * @throws {AppError} if the agent cannot be used.
+   */
+  describe(signal: AbortSignal): Promise<AgentDescription>;
+  /** What was observed of the agent so far. */
+  readonly observed: AgentObservations;
+  /** Kills its processes at once, as far as that is possible without waiting, and starts no more. */
+  kill(): void;
 }
 
 /**
- * An agent to be tried as the program would start it: one process of it. `strayMs` is how long it may write nothing but
- * what is no ACP.
+ * Makes the checks of an agent, which is started like the server starts it.
+ *
+ * @param notAcpMs Longest time that the agent may print only lines that are not ACP.
  */
-export function doctorAgent(
+export function agentChecks(
   config: AgentConfig,
-  around: AgentDeps,
-  strayMs: number = STRAY_MS,
-): DoctorAgent {
-  const { command, workingDir } = config;
-  const { own, windows, programFolders } = around;
-  const env = agentEnvironment({ own, windows, programFolders, inherit: config.inheritEnv, set: config.env });
-  const folder = () => findFolder(workingDir);
-  const find = async (command: string, more: Readonly<Record<string, string>> = {}) => {
-    const cwd = (await folder())?.path ?? resolve(workingDir);
-    return await findProgram({ command, cwd, env: { ...env, ...more }, windows });
-  };
-  const over = new AbortController();
-  const ear = listen(around.log);
+  deps: AgentDeps,
+  notAcpMs: number = NOT_ACP_MS,
+): AgentChecks {
+  const { own, windows, programFolders } = deps;
+  const { command, workingDir, inheritEnv, mcpServers } = config;
+  const env = agentEnvironment({ own, windows, programFolders, inherit: inheritEnv, set: config.env });
+  const killed = new AbortController();
+  let observed = NOTHING_OBSERVED;
   return {
     config,
-    unset: config.inheritEnv.filter((name) => !env[name]?.trim()),
-    findFolder: folder,
-    findProgram: async () => command === undefined ? undefined : await find(command),
-    async findServers() {
-      const programs = config.mcpServers.filter((server) => "command" in server);
-      return await Promise.all(programs.map(async ({ name, command, env }): Promise<ServerProgram> => {
-        const own = Object.fromEntries(env.map(({ name, value }) => [name, value]));
-        return { name, command, program: await find(command, own) };
-      }));
+    async findRequirements() {
+      const folder = await findFolder(workingDir);
+      const cwd = folder?.path ?? resolve(workingDir);
+      const find = (command: string, more: Readonly<Record<string, string>> = {}) =>
+        findProgram({ command, cwd, env: { ...env, ...more }, windows });
+      const locals = mcpServers.filter((server) => "command" in server);
+      return {
+        program: command === undefined ? undefined : await find(command),
+        folder,
+        unsetVariables: inheritEnv.filter((name) => !env[name]?.trim()),
+        servers: await Promise.all(locals.map(async ({ name, command, env }) => {
+          const variables = Object.fromEntries(env.map(({ name, value }) => [name, value]));
+          return { name, command, program: await find(command, variables) };
+        })),
+      };
     },
     async describe(signal) {
-      const agent = await createAgent({ ...config, processes: 1 }, { ...around, log: ear.log });
-      const end = () => agent.kill();
-      over.signal.addEventListener("abort", end);
-      const stray = new AbortController();
+      const notAcp = new AbortController();
       let timer: ReturnType<typeof setTimeout> | undefined;
-      ear.onStray = () => timer = setTimeout(() => stray.abort(strayFailure()), strayMs);
-      ear.onReady = () => clearTimeout(timer);
+      const agent = await createAgent(config, {
+        ...deps,
+        onLifecycle(event) {
+          observed = observe(observed, event);
+          if (observed.invalidLine !== undefined) {
+            timer ??= setTimeout(() => notAcp.abort(notAcpError()), notAcpMs);
+          } else clearTimeout(timer);
+          deps.onLifecycle?.(event);
+        },
+      });
+      const kill = () => agent.kill();
+      killed.signal.addEventListener("abort", kill);
       try {
-        over.signal.throwIfAborted();
-        return await agent.describe(AbortSignal.any([signal, stray.signal, over.signal]));
+        killed.signal.throwIfAborted();
+        return await agent.describe(AbortSignal.any([signal, notAcp.signal, killed.signal]));
       } finally {
         await agent[Symbol.asyncDispose]();
-        over.signal.removeEventListener("abort", end);
+        killed.signal.removeEventListener("abort", kill);
         clearTimeout(timer);
       }
     },
-    said: () => ear.said,
-    kill: () => over.abort(new AppError("agent_unavailable", "It was ended.")),
+    get observed() {
+      return observed;
+    },
+    kill: () => killed.abort(new AppError("agent_unavailable", "The agent was killed.")),
   };
 }
 
-function strayFailure(): AppError {
-  return new AppError("agent_unavailable", "It writes what is no ACP, and nothing else.");
+function notAcpError(): AppError {
+  return new AppError("agent_unavailable", "The agent prints only lines that are not ACP.");
 }

@@ -1,73 +1,69 @@
-/** The doctor as a person calls it: on this machine, until it is done or told to stop. @module */
+/** The command `oab-vtuber doctor`: checks the configuration and this machine, tries each agent, prints a report. @module */
 
-import type { AgentDescription } from "../acp/agent.ts";
-import type { AgentConfig, AgentDeps } from "../acp/create_agent.ts";
-import { AGENT_TIMES } from "../acp/handshake.ts";
-import { ClosedError } from "../acp/json_rpc.ts";
+import { pooledMap } from "@std/async/pool";
+import type { AgentDeps } from "../acp/create_agent.ts";
+import { AGENT_TIMEOUTS } from "../acp/handshake.ts";
 import { type Config, ConfigError, type Loaded } from "../config/load.ts";
 import { collectSecrets } from "../config/secrets.ts";
 import { abortable } from "../core/abortable.ts";
-import { AppError, messageOf, toAppError } from "../core/errors.ts";
 import { settlesWithin } from "../core/deadline.ts";
+import { AppError, messageOf, toAppError } from "../core/errors.ts";
 import { onSignals } from "../core/lifetime.ts";
 import { NO_LOG } from "../core/log.ts";
 import { createRedactor } from "../core/redact.ts";
 import { openCharacter } from "../stage/character.ts";
 import { PermissionBroker } from "../turn/permission.ts";
-import { checkDataDir, doctorAgent, listenFault } from "./checks.ts";
-import { type AgentFailure, type AgentObservations, diagnose, tooSlow } from "./diagnosis.ts";
-import { inOrder } from "./in_order.ts";
+import { type AgentChecks, agentChecks, checkAddress, checkDataDir } from "./checks.ts";
+import { diagnose, tooSlow } from "./diagnosis.ts";
 import {
   addressFinding,
   agentFindings,
-  characterFinding,
   configFindings,
+  fail,
   type Finding,
-  type Folder,
   linesOf,
-  needFindings,
-  type Program,
-  programFindings,
-  type ServerProgram,
-  sumOf,
+  type ListenProblem,
+  ok,
+  requirementFindings,
+  verdictOf,
+  warn,
 } from "./report.ts";
 
-/** What a visit needs. */
+/** Longest time for an agent to start and to open a session: more than the limit of each of the two. */
+const AGENT_MS = 2 * AGENT_TIMEOUTS.setupMs;
+/** Longest time for an agent to end after it was given up. */
+const END_MS = 5_000;
+/** Agents that are tried at once: fifty silent ones take a few minutes, and a small machine is not overloaded. */
+export const MAX_CONCURRENT = 16;
+
+/** The parts of the program that the command needs. */
 export interface DoctorCommandOptions {
-  /** @throws {ConfigError} with every mistake. */
+  /** The configuration. @throws {ConfigError} with every mistake. */
   readonly loading: Promise<Loaded>;
   readonly around: Pick<AgentDeps, "own" | "windows" | "programFolders" | "version">;
   readonly atTerminal: boolean;
   print(line: string): void;
-  /** Writes a line for whoever waits at the terminal. */
+  /** Shows a line to the person at the terminal; it is not part of the report. */
   notice(line: string): void;
-  /** Ends the program at once, as somebody asked a second time. */
+  /** Ends the program at once. Called if it is asked to end a second time. */
   exit(): void;
 }
 
-/** Tries what is configured, and says how to mend it. @returns Whether nothing failed. */
-export async function runDoctorCommand(visit: DoctorCommandOptions): Promise<boolean> {
-  const { loading, around, atTerminal, print, notice, exit } = visit;
-  let loaded: Loaded | undefined;
-  let wrong: Pick<ConfigError, "mistakes" | "warnings"> = { mistakes: [], warnings: [] };
-  try {
-    loaded = await loading;
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    wrong = error;
-  }
-  const config = loaded?.config;
-  const secrets = config ? collectSecrets(config, around.own) : ownSecrets(around.own);
-  // There is nobody to ask, and nothing to log: what there is to say is printed.
+/** Runs the command. @returns Whether nothing failed. */
+export async function runDoctorCommand(options: DoctorCommandOptions): Promise<boolean> {
+  const { around, atTerminal, print, notice, exit } = options;
+  const { config, mistakes, warnings } = await settleLoading(options.loading);
+  const secrets = collectSecrets(config ?? unreadConfig(around.own), around.own);
+  // Nobody can be asked for a permission, and the report takes the place of a log.
   const broker = new PermissionBroker({ timeoutMs: 1_000, canAnyoneAnswer: () => false });
-  const surroundings = { ...around, broker, log: NO_LOG, redact: createRedactor(secrets) };
-  const agents = (config?.agents ?? []).map((agent) => doctorAgent(agent, surroundings));
+  const deps = { ...around, broker, log: NO_LOG, redact: createRedactor(secrets) };
+  const agents = (config?.agents ?? []).map((agent) => agentChecks(agent, deps));
   const kill = () => agents.forEach((agent) => agent.kill());
   globalThis.addEventListener("unload", kill);
-  const asked = new AbortController();
+  const stop = new AbortController();
   using _signals = onSignals({
     atTerminal,
-    stop: () => asked.abort(),
+    stop: () => stop.abort(),
     exit() {
       kill();
       exit();
@@ -77,196 +73,134 @@ export async function runDoctorCommand(visit: DoctorCommandOptions): Promise<boo
     print,
     notice: atTerminal ? notice : undefined,
     config,
-    mistakes: wrong.mistakes,
-    warnings: loaded?.warnings ?? wrong.warnings,
+    mistakes,
+    warnings,
     agents,
     secrets,
-    listenFault,
+    checkAddress,
     checkCharacter: openCharacter,
     checkDataDir,
-  }, asked.signal);
+  }, stop.signal);
 }
 
-/** What must not be seen of a configuration that could not be read: all that its variables' names say is secret. */
-function ownSecrets(own: AgentDeps["own"]): string[] {
-  const authKey = own.VTUBER_AUTH_KEY?.trim();
-  return collectSecrets({ authKey, agents: [], fileVariables: Object.keys(own) }, own);
+async function settleLoading(
+  loading: Promise<Loaded>,
+): Promise<Pick<DoctorDeps, "config" | "mistakes" | "warnings">> {
+  try {
+    return { ...await loading, mistakes: [] };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return { config: undefined, mistakes: error.mistakes, warnings: error.warnings };
+  }
 }
 
-/**
- * How long an agent may take to start and to open a session: more than each of the two may, since what they say of an
- * agent that is silent is more precise.
- */
-const AGENT_MS = 2 * AGENT_TIMES.setupMs;
-/** How long it may take to end, once it was given up. */
-const END_MS = 5_000;
-/** Agents that are tried at once: fifty silent ones take a few minutes, and a small machine is not overrun. */
-export const AT_ONCE = 16;
-
-/** Characters of a line of an agent that are told: less than those that a log is given of it. */
-const SAID_CHARS = 100;
-
-/** An agent, and the ways to try it. */
-export interface DoctorAgent {
-  readonly config: AgentConfig;
-  /** The variables that it should inherit, and that are not set. */
-  readonly unset: readonly string[];
-  /** Where its program is, if it was found. */
-  findProgram(): Promise<Program | undefined>;
-  /** What is where its folder should be, if anything is. */
-  findFolder(): Promise<Folder | undefined>;
-  /** Where the programs of its MCP servers are. */
-  findServers(): Promise<readonly ServerProgram[]>;
-  /**
-   * Starts it, opens a session, and ends it.
-   *
-   * @throws {AppError} that says what to do.
-   */
-  describe(signal: AbortSignal): Promise<AgentDescription>;
-  /** What was heard of it so far. */
-  said(): AgentObservations;
-  /** Ends its processes at once, as far as that can be done without waiting; it starts no more. */
-  kill(): void;
+/** If there is no configuration, every variable whose name says that it is secret may stand in a mistake. */
+function unreadConfig(own: AgentDeps["own"]) {
+  return { authKey: own.VTUBER_AUTH_KEY?.trim(), agents: [], fileVariables: Object.keys(own) };
 }
 
-/** What the doctor works with. */
+/** The parts of the doctor; tests replace the checks of the machine. */
 export interface DoctorDeps {
-  /** Writes a line. */
   print(line: string): void;
-  /** The configuration; nothing if it has mistakes. */
-  readonly config: Config | undefined;
-  /** Writes a line for whoever waits, which is no part of what was found. */
   readonly notice?: ((line: string) => void) | undefined;
+  /** The configuration; `undefined` if it has mistakes. */
+  readonly config: Config | undefined;
   readonly mistakes: readonly string[];
   readonly warnings: readonly string[];
-  /** Those of the configuration. */
-  readonly agents: readonly DoctorAgent[];
-  /** What is never printed. */
+  /** The agents of the configuration. */
+  readonly agents: readonly AgentChecks[];
+  /** Texts that are never printed. */
   readonly secrets: readonly string[];
-  /** What stands in the way of listening there, if anything does. */
-  listenFault(listen: Config["listen"]): Promise<string | undefined>;
-  /** Opens the character that is set. @throws {Error} with a sentence for the user, if it cannot be shown. */
+  checkAddress(listen: Config["listen"]): Promise<ListenProblem | Error | undefined>;
+  /** @throws {Error} with a sentence for the user if the character cannot be shown. */
   checkCharacter(character: string): Promise<unknown>;
-  /** Whether conversations can be remembered there. @throws {Error} if nothing can be kept. */
+  /** @throws {Error} if nothing can be kept in the folder. */
   checkDataDir(folder: string): Promise<Finding>;
   readonly agentMs?: number;
 }
 
 /**
- * Checks everything, and prints a line for each thing that was checked, what to do if it is not fine, and the sum.
- * Agents are tried a few at once, and told of in order. It always ends: each is waited for with a limit.
+ * Checks everything and prints the report: a line for each finding, a line with its fix, and the verdict. Agents are
+ * tried a few at once and reported in order. Each wait has a limit.
  *
  * @returns Whether nothing failed.
  */
 export async function runDoctor(deps: DoctorDeps, signal?: AbortSignal): Promise<boolean> {
-  const { config } = deps;
+  const { config, agents } = deps;
   const redact = createRedactor(deps.secrets);
   const findings: Finding[] = [];
-  const tell = (finding: Finding, about?: string) => {
+  const report = ({ level, text, fix }: Finding, about?: string) => {
+    const finding = { level, text: redact(text), ...fix && { fix: redact(fix) } };
     findings.push(finding);
-    for (const line of linesOf(hidden(finding, redact), about)) deps.print(line);
+    for (const line of linesOf(finding, about)) deps.print(line);
   };
   try {
-    for (const finding of configFindings(config, deps.mistakes, deps.warnings)) tell(finding);
+    for (const finding of configFindings(config, deps.mistakes, deps.warnings)) report(finding);
     if (config) {
-      tell(addressFinding(config.listen, await abortable(deps.listenFault(config.listen), signal)));
-      tell(await abortable(dataFinding(config, deps), signal));
-      if (config.character) tell(await abortable(checkCharacter(config.character, deps), signal));
-      const names = deps.agents.map(({ config }) => config.name).join(", ");
-      deps.notice?.(redact(`trying ${names}... (a silent one takes a minute or two)`));
-      await inOrder(
-        deps.agents,
-        AT_ONCE,
-        (agent) => checkAgent(agent, { ...deps, redact }, signal),
-        (found, place) => {
-          for (const finding of found) tell(finding, deps.agents[place]?.config.name);
-        },
+      report(addressFinding(config.listen, await abortable(deps.checkAddress(config.listen), signal)));
+      report(await abortable(dataFinding(config, deps), signal));
+      if (config.character) report(await abortable(characterFinding(config.character, deps), signal));
+      const names = agents.map(({ config }) => config.name).join(", ");
+      deps.notice?.(redact(`trying ${names}... (an agent that does not answer takes a minute or two)`));
+      const tried: AsyncIterable<{ name: string; found: Finding[] }> = pooledMap(
+        MAX_CONCURRENT,
+        agents,
+        async (agent: AgentChecks) => ({
+          name: agent.config.name,
+          found: await tryAgent(agent, deps.agentMs ?? AGENT_MS, signal),
+        }),
       );
+      for await (const { name, found } of tried) for (const finding of found) report(finding, name);
       signal?.throwIfAborted();
     }
   } catch (error) {
     if (!signal?.aborted) throw error;
-    const fix = "Run the doctor again, to the end.";
-    tell({ level: "fail", text: "stopped before everything was checked", fix });
+    report(fail("stopped before everything was checked", "Run the doctor again, to the end."));
   }
-  deps.print(sumOf(findings));
+  deps.print(verdictOf(findings));
   return findings.every(({ level }) => level !== "fail");
 }
 
-async function checkCharacter(character: string, deps: DoctorDeps): Promise<Finding> {
+async function characterFinding(character: string, { checkCharacter }: DoctorDeps): Promise<Finding> {
   try {
-    await deps.checkCharacter(character);
-    return characterFinding(undefined);
+    await checkCharacter(character);
+    return ok("VTUBER_CHARACTER can be shown");
   } catch (error) {
-    return characterFinding(messageOf(error));
+    return fail(messageOf(error), "Correct it, or take it out: then the stage shows a drawn character.");
   }
 }
 
 async function dataFinding({ dataDir }: Config, { checkDataDir }: DoctorDeps): Promise<Finding> {
-  if (dataDir === undefined) return { level: "ok", text: "conversations are not kept on disk" };
+  if (dataDir === undefined) return ok("conversations are not kept on disk");
   try {
     return await checkDataDir(dataDir);
   } catch (error) {
-    const fix = "Set VTUBER_DATA_DIR to a folder that can be written, or to none.";
-    const text = `conversations are remembered only until the program ends: ${messageOf(error)}`;
-    return { level: "warn", text, fix };
+    return warn(
+      `conversations are remembered only until the program ends: ${messageOf(error)}`,
+      "Set VTUBER_DATA_DIR to a folder that can be written, or to none.",
+    );
   }
 }
 
-async function checkAgent(
-  agent: DoctorAgent,
-  { agentMs = AGENT_MS, redact }: { readonly agentMs?: number; redact(text: string): string },
-  signal?: AbortSignal,
-): Promise<Finding[]> {
-  const [program, folder, servers] = await Promise.all([
-    agent.findProgram(),
-    agent.findFolder(),
-    agent.findServers(),
-  ]);
-  const found = [
-    ...programFindings(agent.config, program, folder),
-    ...needFindings(agent.unset, servers),
-  ];
-  // It would only fail for the same reason.
+async function tryAgent(agent: AgentChecks, agentMs: number, signal?: AbortSignal): Promise<Finding[]> {
+  signal?.throwIfAborted();
+  const found = requirementFindings(agent.config, await agent.findRequirements());
+  // A start would fail for the same reason.
   if (found.some(({ level }) => level === "fail")) return found;
   const late = new AbortController();
-  const giveUp = () => new AppError("agent_unavailable", tooSlow(agentMs, agent.said().step));
-  const timer = setTimeout(() => late.abort(giveUp()), agentMs);
-  const givenUp = signal ? AbortSignal.any([signal, late.signal]) : late.signal;
-  const describing = agent.describe(givenUp);
+  const giveUp = () => late.abort(new AppError("agent_unavailable", tooSlow(agentMs, agent.observed.step)));
+  const timer = setTimeout(giveUp, agentMs);
+  const ended = signal ? AbortSignal.any([signal, late.signal]) : late.signal;
+  const describing = agent.describe(ended);
   try {
-    return [...found, ...agentFindings(await abortable(describing, givenUp), agent.said().login)];
+    const description = await abortable(describing, ended);
+    return [...found, ...agentFindings(description, agent.observed.login)];
   } catch (error) {
     signal?.throwIfAborted();
-    return [...found, diagnose(agent.config, failedOf(error, agent.said(), redact))];
+    return [...found, diagnose(agent.config, toAppError(error, "agent_unavailable"), agent.observed)];
   } finally {
     clearTimeout(timer);
-    // What it started is to be gone.
+    // Leave no process behind.
     await settlesWithin(END_MS, describing.catch(() => {}));
   }
-}
-
-/** How an agent failed: what was thrown, and what was heard of it, without secrets and cut to a length. */
-export function failedOf(
-  error: unknown,
-  said: AgentObservations,
-  redact = (text: string) => text,
-): AgentFailure {
-  const { code, message, cause } = toAppError(error, "agent_unavailable");
-  // A secret that is cut is not found any more.
-  const told = (line: string) => redact(line).slice(0, SAID_CHARS).toWellFormed();
-  const { stderr, stray, lastStray } = said;
-  return {
-    ...said,
-    code,
-    message,
-    hasEnded: cause instanceof ClosedError,
-    stderr: stderr.map(told),
-    stray: stray && told(stray),
-    lastStray: lastStray && told(lastStray),
-  };
-}
-
-function hidden({ level, text, fix }: Finding, redact: (text: string) => string): Finding {
-  return fix === undefined ? { level, text: redact(text) } : { level, text: redact(text), fix: redact(fix) };
 }

@@ -1,125 +1,148 @@
-/** What the doctor finds of an agent that could not be used: how far it came, what it said, what to do. Pure. @module */
+/** The diagnosis of an agent that cannot be used: how far it came, how it failed, and what to do about it. Pure. @module */
 
 import type { AgentConfig } from "../acp/create_agent.ts";
+import type { AgentLifecycleEvent } from "../acp/lifecycle.ts";
 import { PROTOCOL_VERSION } from "../acp/wire.ts";
-import { type Finding, listed } from "./report.ts";
+import { describeCommand } from "../config/help.ts";
+import type { AppError } from "../core/errors.ts";
+import { fail, type Finding } from "./report.ts";
+
+/** Last lines of an agent's stderr that are reported. */
+const STDERR_LINES = 3;
+/** Characters of a line of an agent that are reported. */
+const LINE_CHARS = 100;
 
 /** How far an agent came: it was started, it answered `initialize`, or it was asked to log in. */
 export type Step = "start" | "session" | "login";
 
-/** What was heard of an agent while it was tried. */
+/** What was observed of an agent while it was tried. */
 export interface AgentObservations {
   readonly step: Step;
-  /** The way to log in that was taken, if it asked for one. */
+  /** The id of the log-in method that was used. */
   readonly login: string | undefined;
-  /** How it ended, if it did so by itself: `exited with code 1`. */
-  readonly how: string | undefined;
+  /** How the agent's process ended by itself: `exited with code 1`. */
+  readonly exit: string | undefined;
   /** The last lines of its stderr. */
   readonly stderr: readonly string[];
-  /** The first line that is no ACP, if it had said nothing else before. */
-  readonly stray: string | undefined;
-  /** The last line that is no ACP, since it is ready if it is. */
-  readonly lastStray: string | undefined;
+  /** The first line on stdout before `initialize` was answered, if that line was not ACP. */
+  readonly invalidLine: string | undefined;
+  /** The last line on stdout that was not ACP. */
+  readonly lastInvalidLine: string | undefined;
 }
 
-/** How an agent failed. */
-export interface AgentFailure extends AgentObservations {
-  readonly code: string | undefined;
-  readonly message: string;
-  /** It ended while something was asked of it. */
-  readonly hasEnded: boolean;
-}
-
-/** What it is asked for at each step. */
-const ASKED: Readonly<Record<Step, string>> = {
-  start: "initialize",
-  session: "session/new",
-  login: "authenticate, or session/new",
+/** The observations of an agent that did nothing yet. */
+export const NOTHING_OBSERVED: AgentObservations = {
+  step: "start",
+  login: undefined,
+  exit: undefined,
+  stderr: [],
+  invalidLine: undefined,
+  lastInvalidLine: undefined,
 };
 
-/** What is said of an agent that came no further in the time that it has. */
+/** Adds an event to what was observed. */
+export function observe(observed: AgentObservations, event: AgentLifecycleEvent): AgentObservations {
+  switch (event.type) {
+    case "ready":
+      // Lines before the answer were only a greeting.
+      return { ...observed, step: "session", invalidLine: undefined, lastInvalidLine: undefined };
+    case "authenticating":
+      return { ...observed, step: "login", login: event.methodId };
+    case "stderr":
+      return { ...observed, stderr: [...observed.stderr, cut(event.line)].slice(-STDERR_LINES) };
+    case "invalid_line": {
+      const line = cut(event.line);
+      if (line.trim() === "") return observed;
+      const isFirst = observed.step === "start" && observed.invalidLine === undefined;
+      return { ...observed, invalidLine: isFirst ? line : observed.invalidLine, lastInvalidLine: line };
+    }
+    case "exited":
+      return { ...observed, exit: event.status };
+    default:
+      return event satisfies never;
+  }
+}
+
+function cut(line: string): string {
+  return line.slice(0, LINE_CHARS).toWellFormed();
+}
+
+/** The requests that an agent does not get past at each step. */
+const REQUESTS: Readonly<Record<Step, string>> = {
+  start: "initialize",
+  session: "session/new",
+  login: "authenticate or session/new",
+};
+
+/** Words the error for an agent that did not get further in the time that it has. */
 export function tooSlow(ms: number, step: Step): string {
-  return `In ${ms / 1000} seconds it came no further than ${ASKED[step]}.`;
+  return `The agent did not get past ${REQUESTS[step]} in ${ms / 1000} seconds.`;
 }
 
-const DOUBLED = /^The agent could not be used: /;
-const IS_LATE = /\b[\d.]+ seconds\b/;
-const OTHER_VERSION = /speaks version .* of the Agent Client Protocol/;
-const NOT_STARTED = /^The agent's program ".*" (could not be started|was not found)/s;
-
-/** What is found of an agent that could not be started, or opened no session. */
-export function diagnose(agent: AgentConfig, failed: AgentFailure): Finding {
-  const { code, stray, step } = failed;
-  if (code === "agent_auth_required") return loginFinding(failed);
-  if (stray !== undefined) return strayFinding(agent, failed, stray);
-  const message = failed.message.replace(DOUBLED, "");
-  if (OTHER_VERSION.test(message)) {
-    const fix = `Install a version of it that speaks ACP ${PROTOCOL_VERSION}.`;
-    return fail(`could not be used: ${message}`, fix);
+/** Reports on an agent that did not start, or opened no session. */
+export function diagnose(agent: AgentConfig, error: AppError, observed: AgentObservations): Finding {
+  const { code, reason, message } = error;
+  const { step, exit } = observed;
+  if (code === "agent_auth_required") {
+    const text = `needs a log-in before it opens a session${exit ? `; it ${exit}` : ""}`;
+    // Without an attempt to log in, earlier output has nothing to do with it.
+    return fail(step === "login" ? withOutput(text, observed) : text, message);
   }
-  if (step === "start" && NOT_STARTED.test(message)) {
-    return fail(`could not be used: ${message}`, `Correct its command and args: ${commandOf(agent)}.`);
+  if (observed.invalidLine !== undefined) return notAcpFinding(agent, observed, observed.invalidLine);
+  if (reason === "protocol_version") {
+    return fail(message, `Install a version that speaks ACP ${PROTOCOL_VERSION}.`);
   }
-  const told = failed.hasEnded
-    ? endedText(failed)
-    : `${step === "start" ? "could not be used" : "opened no session"}: ${message}`;
-  return fail(withWords(told, failed), adviceOf(agent, failed));
+  if (step === "start" && (reason === "program_not_found" || reason === "program_not_started")) {
+    return fail(message, `Correct its command and args (now ${commandOf(agent)}).`);
+  }
+  const text = reason === "exited"
+    ? `${exit ?? "closed its output"} ${ENDED[step]}`
+    : step === "start"
+    ? message
+    : `opened no session: ${message}`;
+  return fail(withOutput(text, observed), adviceFor(agent, step, reason));
 }
 
-function fail(text: string, fix: string): Finding {
-  return { level: "fail", text, fix };
-}
+const ENDED: Readonly<Record<Step, string>> = {
+  start: "before it answered initialize",
+  session: "while it opened a session",
+  login: "during the log-in",
+};
 
-function loginFinding(failed: AgentFailure): Finding {
-  const { how, step, message } = failed;
-  const text = `was started, and opens no session before a log-in${how === undefined ? "" : `; it ${how}`}`;
-  // Where no log-in was tried, what it wrote has nothing to do with that.
-  return fail(step === "login" ? withWords(text, failed) : text, message);
-}
-
-function strayFinding(agent: AgentConfig, { stderr, lastStray, how }: AgentFailure, stray: string): Finding {
-  const more = lastStray === undefined || lastStray === stray ? "" : `, at last ${JSON.stringify(lastStray)}`;
-  const text = `writes what is no ACP: ${JSON.stringify(stray)}${more}${
-    how === undefined ? "" : `, and ${how}`
-  }`;
+function notAcpFinding(agent: AgentConfig, observed: AgentObservations, first: string): Finding {
+  const { lastInvalidLine: last, exit } = observed;
+  const printed = [first, ...last === undefined || last === first ? [] : [last]].map((line) =>
+    JSON.stringify(line)
+  );
+  const text = `is not an ACP agent: it printed ${printed.join(", and last ")}${exit ? `, and ${exit}` : ""}`;
   return fail(
-    withWords(text, { stderr, lastStray: undefined }),
-    `Does it need an argument, such as acp or --acp? Its command and args are ${commandOf(agent)}.`,
+    withOutput(text, { ...observed, lastInvalidLine: undefined }),
+    `Does it need an argument, such as acp or --acp? Its start command is ${commandOf(agent)}.`,
   );
 }
 
-function endedText({ step, how }: AgentFailure): string {
-  const when = {
-    start: "before it answered initialize",
-    session: "while it opened a session",
-    login: "in its log-in",
-  };
-  return `ended ${when[step]}${how === undefined ? "" : `: it ${how}`}.`;
-}
-
-/** A text, and behind it the last that the agent wrote. */
-function withWords(text: string, { stderr, lastStray }: Pick<AgentFailure, "stderr" | "lastStray">): string {
-  const words = [
-    ...lastStray === undefined ? [] : [`It wrote what is no ACP: ${JSON.stringify(lastStray)}.`],
-    ...stderr.length === 0 ? [] : [`The last that it wrote to stderr: ${stderr.join(" / ")}`],
+/** Appends the last lines that the agent printed. */
+function withOutput(text: string, { stderr, lastInvalidLine }: AgentObservations): string {
+  const output = [
+    ...lastInvalidLine === undefined ? [] : [`Last line on stdout: ${JSON.stringify(lastInvalidLine)}.`],
+    ...stderr.length === 0 ? [] : [`Last lines on stderr: ${stderr.join(" / ")}`],
   ];
-  if (words.length === 0) return text;
-  return [/[.!?]$/.test(text) ? text : `${text}.`, ...words].join(" ");
+  return output.length === 0 ? text : [/[.!?]$/.test(text) ? text : `${text}.`, ...output].join(" ");
 }
 
-function adviceOf({ mcpServers }: AgentConfig, { step, message, hasEnded }: AgentFailure): string {
-  const isLate = IS_LATE.test(message) && !hasEnded;
+function adviceFor({ mcpServers }: AgentConfig, step: Step, reason: AppError["reason"]): string {
   if (step === "start") {
-    const download = isLate ? " Its first start may download it: then run the doctor again." : "";
-    return "Run its command by hand, in its folder: it should wait there for input, and say nothing. If it " +
-      `speaks to you, it may need an argument, such as acp or --acp.${download}`;
+    const download = reason === "timeout"
+      ? " The first start may download the agent: then run the doctor again."
+      : "";
+    return "Run its command in a terminal, in its folder: it should print nothing and wait for input. Otherwise it may " +
+      `need an argument, such as acp or --acp.${download}`;
   }
-  const servers = mcpServers.length > 0 ? ", and at its MCP servers" : "";
-  return isLate
-    ? `It speaks ACP, so its command is right. Look at its own configuration, its log-in and its network${servers}.`
-    : `It speaks ACP, and what it says stands above: look at its own configuration and log-in${servers}.`;
+  const network = reason === "timeout" ? ", its network" : "";
+  const servers = mcpServers.length > 0 ? ", its MCP servers" : "";
+  return `It speaks ACP, so its command is right. Check its own configuration${network}${servers} and its log-in.`;
 }
 
-function commandOf({ command, args }: AgentConfig): string {
-  return `${JSON.stringify(command ?? "")} and ${listed(args)}`;
+function commandOf({ command = "the demo agent", args }: AgentConfig): string {
+  return describeCommand(command, args);
 }

@@ -1,284 +1,273 @@
-/** What the doctor finds, in words: facts in, findings out, each with what to do about it. Pure. @module */
+/** The doctor's report: facts become findings, each with what to do about it, and findings become lines. Pure. @module */
 
 import type { AgentDescription } from "../acp/agent.ts";
 import type { AgentConfig } from "../acp/create_agent.ts";
-import { NO_HOME } from "../config/load.ts";
+import { describeCommand } from "../config/help.ts";
+import { type Config, NO_HOME } from "../config/load.ts";
 import { splitCommand } from "../config/parsers.ts";
-import type { Config } from "../config/load.ts";
 import { isLoopback } from "../http/access.ts";
 
-/** Characters of a key that is long enough not to be guessed. */
-const KEY_CHARS = 16;
-/** Models and modes that are named; there may be hundreds. */
-const NAMED = 5;
-/** Characters of a line; agents tell what they want. */
+/** Characters of a key that is too long to be guessed. */
+const SAFE_KEY_CHARS = 16;
+/** Models and modes that are listed; an agent may have hundreds. */
+const MAX_LISTED = 5;
+/** Characters of a line; agents choose their texts freely. */
 const MAX_LINE_CHARS = 600;
 
-/** One thing that was checked. */
+/** The result of one check. */
 export interface Finding {
   readonly level: "ok" | "warn" | "fail";
   readonly text: string;
-  /** What to do about it, where it is not fine. */
+  /** What to do about it. */
   readonly fix?: string;
 }
 
-/** What is found where nothing has to be tried: what was read, the switch, the key. */
+/** Makes a {@linkcode Finding} that needs nothing to be done. */
+export const ok = (text: string): Finding => ({ level: "ok", text });
+/** Makes a {@linkcode Finding} about something that works, but perhaps not as it should. */
+export const warn = (text: string, fix: string): Finding => ({ level: "warn", text, fix });
+/** Makes a {@linkcode Finding} about something that does not work. */
+export const fail = (text: string, fix: string): Finding => ({ level: "fail", text, fix });
+
+/** Reports what was loaded, whether the server is enabled, and its key. */
 export function configFindings(
   config: Config | undefined,
   mistakes: readonly string[],
   warnings: readonly string[],
 ): Finding[] {
-  const found: Finding[] = mistakes.map((text) => ({
-    level: "fail",
-    text,
-    fix: "Correct it, and run the doctor again: nothing else is checked before.",
-  }));
+  const found = mistakes.map((text) =>
+    fail(text, "Correct it and run the doctor again. Nothing else was checked.")
+  );
   if (config) {
-    const names = config.agents.map(({ name }) => name).join(", ");
-    found.push({ level: "ok", text: `the configuration was read; its agents: ${names}` });
+    found.push(
+      ok(`the configuration was loaded; its agents: ${config.agents.map(({ name }) => name).join(", ")}`),
+    );
   }
   for (const text of warnings) {
     const fix = text === NO_HOME
-      ? "VTUBER_DATA_DIR=none says that nothing is to be kept, and ends this warning."
-      : "Correct it or take it out; --help lists every setting.";
-    found.push({ level: "warn", text, fix });
+      ? "VTUBER_DATA_DIR=none ends this warning: then conversations are not kept on purpose."
+      : "Correct it or take it out. --help lists every setting.";
+    found.push(warn(text, fix));
   }
   return config ? [...found, enabledFinding(config), keyFinding(config)] : found;
 }
 
 function enabledFinding({ enabled }: Config): Finding {
-  if (enabled) return { level: "ok", text: "VTUBER_ENABLED is set" };
-  const fix = "Set VTUBER_ENABLED=true, or start it with --enabled.";
-  return { level: "warn", text: "VTUBER_ENABLED is not set: the program ends instead of serving", fix };
+  return enabled ? ok("VTUBER_ENABLED is set") : warn(
+    "VTUBER_ENABLED is not set: the program would not serve",
+    "Set VTUBER_ENABLED=true, or pass --enabled.",
+  );
 }
 
 function keyFinding({ authKey, listen }: Config): Finding {
   if (authKey !== undefined) {
-    if (authKey.length >= KEY_CHARS) return { level: "ok", text: "VTUBER_AUTH_KEY is set, and long enough" };
-    const fix = "Take a longer one, such as what `openssl rand -hex 24` prints.";
-    return {
-      level: "warn",
-      text: `VTUBER_AUTH_KEY has less than ${KEY_CHARS} characters: it may be guessed`,
-      fix,
-    };
+    return authKey.length >= SAFE_KEY_CHARS ? ok("VTUBER_AUTH_KEY is set and long enough") : warn(
+      `VTUBER_AUTH_KEY has fewer than ${SAFE_KEY_CHARS} characters: it could be guessed`,
+      "Take a longer key, such as what `openssl rand -hex 24` prints.",
+    );
   }
-  if (isLoopback(listen.hostname)) {
-    const fix = "That is fine on a machine of your own; set VTUBER_AUTH_KEY if others use it too.";
-    return { level: "warn", text: "no key: every program of this machine may use the agents", fix };
-  }
-  const fix = "Set VTUBER_AUTH_KEY, and take VTUBER_INSECURE out.";
-  return { level: "warn", text: "no key: everyone who reaches this machine may use the agents", fix };
+  return isLoopback(listen.hostname)
+    ? warn(
+      "there is no key: every program on this machine can use the agents",
+      "This is fine on a machine of your own. Set VTUBER_AUTH_KEY if others use it too.",
+    )
+    : warn(
+      "there is no key: everyone who reaches this machine can use the agents",
+      "Set VTUBER_AUTH_KEY, and take VTUBER_INSECURE out.",
+    );
 }
 
-/** What is found of the character of the stage: `fault` is why it cannot be shown. */
-export function characterFinding(fault: string | undefined): Finding {
-  if (fault === undefined) return { level: "ok", text: "VTUBER_CHARACTER can be shown" };
-  return { level: "fail", text: fault, fix: "Correct it, or take it out: then a drawn character is shown." };
-}
+/** The known reasons why an address cannot be listened on. */
+export type ListenProblem = "already_running" | "in_use" | "no_such_address" | "low_port";
 
-/** What stands in the way of listening at an address: a server of this program has it. */
-export const ALREADY_RUNNING = "an oab-vtuber runs there already";
-/** The same: another program has it. */
-export const IN_USE = "another program listens there";
-/** The same: nobody has it. */
-export const NO_SUCH_ADDRESS = "this machine has no such address";
-/** The same: its port is not for everybody. */
-export const LOW_PORT = "only an administrator may use ports below 1024";
-const FREE_ADDRESS = "give another address: GATEWAY_LISTEN or --listen (port 0 takes a free one).";
-const ADDRESS_FIXES: ReadonlyMap<string, string> = new Map([
-  [ALREADY_RUNNING, `That is fine if it is the one that you ask about. If not, end it, or ${FREE_ADDRESS}`],
-  [IN_USE, `End the program that has it, or ${FREE_ADDRESS}`],
-  [
-    NO_SUCH_ADDRESS,
-    "Give one that it has: 127.0.0.1 for itself, 0.0.0.0 for all that it has (GATEWAY_LISTEN or --listen).",
+const OTHER_ADDRESS = "choose another address with GATEWAY_LISTEN or --listen (port 0 takes a free one).";
+const LISTEN_PROBLEMS: Readonly<Record<ListenProblem, readonly [text: string, fix: string]>> = {
+  already_running: [
+    "is in use by another oab-vtuber",
+    `This is fine if it is the server that you are asking about. Otherwise stop it, or ${OTHER_ADDRESS}`,
   ],
-  [LOW_PORT, "Give a port from 1024 on: GATEWAY_LISTEN or --listen."],
-]);
+  in_use: ["is in use by another program", `Stop that program, or ${OTHER_ADDRESS}`],
+  no_such_address: [
+    "is not an address of this machine",
+    "Choose 127.0.0.1 for this machine only, or 0.0.0.0 for all of its addresses (GATEWAY_LISTEN or --listen).",
+  ],
+  low_port: [
+    "cannot be listened on: ports below 1024 need administrator rights",
+    "Choose a port from 1024 on (GATEWAY_LISTEN or --listen).",
+  ],
+};
 
-/** What is found of an address: `fault` is what stood in the way of listening there. */
-export function addressFinding({ hostname, port }: Config["listen"], fault: string | undefined): Finding {
+/** Reports whether an address can be listened on. */
+export function addressFinding(
+  { hostname, port }: Config["listen"],
+  problem: ListenProblem | Error | undefined,
+): Finding {
   const address = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
-  if (fault === undefined) return { level: "ok", text: `${address} is free to listen on` };
-  const level = fault === ALREADY_RUNNING ? "warn" : "fail";
-  const fix = ADDRESS_FIXES.get(fault) ?? "Give another address: GATEWAY_LISTEN or --listen.";
-  return { level, text: `${address} cannot be listened on: ${fault}`, fix };
+  if (problem === undefined) return ok(`${address} is free to listen on`);
+  if (problem instanceof Error) {
+    return fail(`${address} cannot be listened on: ${problem.message}`, `Correct it, or ${OTHER_ADDRESS}`);
+  }
+  const [text, fix] = LISTEN_PROBLEMS[problem];
+  return (problem === "already_running" ? warn : fail)(`${address} ${text}`, fix);
 }
 
-/** What was found where an agent's program should be. */
+/** A program that was found. */
 export interface Program {
   readonly path: string;
   readonly isExecutable: boolean;
-  /** What its first line says that runs it, where that was not found. */
+  /** The interpreter in the first line of a script, if that interpreter was not found. */
   readonly missingInterpreter?: string;
 }
 
-/** An MCP server that an agent is to start. */
-export interface ServerProgram {
-  readonly name: string;
-  readonly command: string;
-  /** Where its program is, if it was found. */
+/** The things that an agent needs on this machine; `undefined` is not found. */
+export interface AgentRequirements {
   readonly program: Program | undefined;
+  /** The agent's folder, as an absolute path without links. */
+  readonly folder: { readonly path: string; readonly isFolder: boolean } | undefined;
+  /** The variables that the agent should inherit and that are not set. */
+  readonly unsetVariables: readonly string[];
+  /** The programs of the agent's MCP servers. */
+  readonly servers: readonly { name: string; command: string; program: Program | undefined }[];
 }
 
-/** What was found where an agent's folder should be. */
-export interface Folder {
-  /** Its whole path. */
-  readonly path: string;
-  /** Not a file. */
-  readonly isFolder: boolean;
-}
-
-/** What is found of an agent's program, and of its folder. */
-export function programFindings(
+/** Reports what an agent needs: its program and folder, and less importantly its variables and MCP servers. */
+export function requirementFindings(
   { command, workingDir }: AgentConfig,
-  program: Program | undefined,
-  folder: Folder | undefined,
+  { program, folder, unsetVariables, servers }: AgentRequirements,
 ): Finding[] {
-  const found: Finding[] = [];
-  if (command === undefined) {
-    found.push({
-      level: "ok",
-      text: "is the built-in demo agent (OPENAB_AGENT_COMMAND makes it a real one)",
-    });
-  } else {
-    const where = "command in config.toml, or OPENAB_AGENT_COMMAND";
-    const fault = programFault("its program", command, program, where);
-    found.push(
-      fault ? { level: "fail", ...fault } : { level: "ok", text: `its program is ${program?.path}` },
-    );
-  }
-  if (folder?.isFolder) return [...found, { level: "ok", text: `its folder is ${folder.path}` }];
-  const give = "give one that exists: VTUBER_WORKING_DIR, or working_dir in config.toml.";
-  const finding: Finding = folder
-    ? { level: "fail", text: `its folder ${folder.path} is not a folder`, fix: `Instead, ${give}` }
-    : { level: "fail", text: `its folder ${workingDir} does not exist`, fix: `Make it, or ${give}` };
-  return [...found, finding];
-}
-
-/** What is found of what an agent needs beside: variables that are not set, and programs of its MCP servers. */
-export function needFindings(unset: readonly string[], servers: readonly ServerProgram[]): Finding[] {
-  const variables = unset.map((name): Finding => ({
-    level: "warn",
-    text: `inherit_env names ${name}, which is not set here`,
-    fix: "Set it before you start the program.",
-  }));
-  const programs = servers.flatMap(({ name, command, program }): Finding[] => {
-    const where = `mcp_servers.${name}.command in config.toml`;
-    const fault = programFault(`its MCP server ${name}: the program`, command, program, where);
-    return fault ? [{ level: "warn", ...fault }] : [];
-  });
-  return [...variables, ...programs];
-}
-
-/** Why a program cannot be run, if that can be seen; `whose` begins the sentence, `where` says what names it. */
-function programFault(
-  whose: string,
-  command: string,
-  program: Program | undefined,
-  where: string,
-): { text: string; fix: string } | undefined {
-  if (program === undefined) {
-    return { text: `${whose} ${command} was not found`, fix: missingFix(command, where) };
-  }
-  const { path, isExecutable, missingInterpreter } = program;
-  if (!isExecutable) {
-    return { text: `${whose} ${path} is not executable`, fix: `Make it executable: chmod +x "${path}"` };
-  }
-  if (missingInterpreter === undefined) return undefined;
-  return {
-    text: `${whose} ${path} is run by ${missingInterpreter}, as its first line says, which was not found`,
-    fix: `Install ${missingInterpreter}, or correct the first line of ${path}.`,
-  };
-}
-
-function missingFix(command: string, where: string): string {
-  const [program, ...args] = splitCommand(command) ?? [];
-  if (program === undefined || args.length === 0) return `Install it, or give its whole path: ${where}.`;
-  return `Arguments go into args: command = ${JSON.stringify(program)}, args = ${listed(args)}. ` +
-    "If it has no arguments, give its whole path.";
-}
-
-/** Texts as a list of TOML. */
-export function listed(texts: readonly string[]): string {
-  return `[${texts.map((text) => JSON.stringify(text)).join(", ")}]`;
-}
-
-/**
- * What is found of an agent that was started, and opened a session.
- *
- * @param login The way to log in that was taken, if it asked for one.
- */
-export function agentFindings(told: AgentDescription, login?: string): Finding[] {
-  const { agent, accepts, canResume, mcp } = told;
-  const who = agent ? `${agent.name} ${agent.version ?? ""}`.trim() : "it does not tell its name";
-  const returns = canResume
-    ? `come back (session/${canResume})`
-    : "do not come back: it is told again what was said";
-  const ok = (text: string): Finding => ({ level: "ok", text });
   return [
-    ok(`started in ${Math.round(told.startedMs)} ms: ${who}, protocol version ${told.protocolVersion}`),
-    ok(`opened a session${loginText(told.authMethods, login)}`),
-    ok(`takes pictures: ${yes(accepts.image)}, sounds: ${yes(accepts.audio)}`),
-    ok(`sessions ${returns}; closes them: ${yes(told.canClose)}, deletes them: ${yes(told.canDelete)}`),
-    ok(`reaches MCP servers by address: http ${yes(mcp.http)}, sse ${yes(mcp.sse)}`),
-    ok(choice("model", told.model, told.models.map(({ id }) => id))),
-    ok(choice("mode", told.mode, told.modes)),
-    ...told.warnings.map((text): Finding => ({
-      level: "warn",
-      text,
-      fix: `Correct ${keyOf(text)} in its table of config.toml; what it offers stands above.`,
-    })),
+    command === undefined
+      ? ok("is the built-in demo agent (OPENAB_AGENT_COMMAND sets a real one)")
+      : programFault(fail, "program", command, program, "command in config.toml, or OPENAB_AGENT_COMMAND") ??
+        ok(`program: ${program?.path}`),
+    folderFinding(workingDir, folder),
+    ...unsetVariables.map((name) =>
+      warn(`inherit_env names ${name}, which is not set here`, "Set it before you start the program.")
+    ),
+    ...servers.flatMap(({ name, command, program }) => {
+      const setting = `mcp_servers.${name}.command in config.toml`;
+      return programFault(warn, `MCP server ${name}: program`, command, program, setting) ?? [];
+    }),
   ];
 }
 
-/** An agent that has ways to log in may ask for one later. */
-function loginText(ways: readonly string[], taken: string | undefined): string {
-  if (taken !== undefined) return ` after a log-in with what it was given: ${taken}`;
-  if (ways.length === 0) return ": it needs no log-in, or has one";
-  const later = "some agents, such as Claude, ask with the first message";
-  return ` without asking for a log-in (${later}); its ways to log in: ${ways.join(", ")}`;
+function folderFinding(workingDir: string, folder: AgentRequirements["folder"]): Finding {
+  const setting = "set VTUBER_WORKING_DIR, or working_dir in config.toml, to a folder that exists.";
+  if (folder === undefined) return fail(`folder ${workingDir} does not exist`, `Make it, or ${setting}`);
+  return folder.isFolder
+    ? ok(`folder: ${folder.path}`)
+    : fail(`folder ${folder.path} is not a folder`, `Instead, ${setting}`);
 }
 
-/** The key of an agent's table that a warning is about. */
-function keyOf(warning: string): string {
-  const server = /^The MCP server "(.*)" is left out/.exec(warning)?.[1];
-  if (server !== undefined) return `mcp_servers.${server}`;
-  return /\b(model|mode) "/.exec(warning)?.[1] ?? "model, mode or mcp_servers";
+/** Reports why a program cannot be run, if that is visible; `setting` names the place where it is configured. */
+function programFault(
+  report: typeof fail,
+  subject: string,
+  command: string,
+  program: Program | undefined,
+  setting: string,
+): Finding | undefined {
+  if (program === undefined) {
+    const [name, ...args] = splitCommand(command) ?? [];
+    if (name === undefined || args.length === 0) {
+      return report(`${subject} ${command} was not found`, `Install it, or give its whole path: ${setting}.`);
+    }
+    return report(
+      `${subject} ${describeCommand(name, args)} was not found`,
+      `Put the arguments into args, with command = ${
+        JSON.stringify(name)
+      }. If they are part of the program's name, ` +
+        "give its whole path.",
+    );
+  }
+  const { path, isExecutable, missingInterpreter } = program;
+  if (!isExecutable) {
+    return report(`${subject} ${path} is not executable`, `Make it executable: chmod +x "${path}"`);
+  }
+  return missingInterpreter === undefined ? undefined : report(
+    `${subject} ${path} needs ${missingInterpreter}, which was not found`,
+    `Install ${missingInterpreter}, or correct the first line of ${path}.`,
+  );
+}
+
+/**
+ * Reports on an agent that started and opened a session.
+ *
+ * @param login The id of the log-in method that was used, if the agent asked for a log-in.
+ */
+export function agentFindings(description: AgentDescription, login?: string): Finding[] {
+  const { agent, promptCapabilities: { image, audio }, resumeMethod, mcpTransports: { http, sse } } =
+    description;
+  const name = agent ? `${agent.name} ${agent.version ?? ""}`.trim() : "does not tell its name";
+  const resume = resumeMethod
+    ? `can be resumed (session/${resumeMethod})`
+    : "cannot be resumed: a new session gets the history";
+  return [
+    ok(
+      `started in ${
+        Math.round(description.startedMs)
+      } ms: ${name}, protocol version ${description.protocolVersion}`,
+    ),
+    ok(`opened a session${loginText(description.authMethods, login)}`),
+    ok(`accepts images: ${yes(image)}, audio: ${yes(audio)}`),
+    ok(
+      `sessions ${resume}; closes them: ${yes(description.canClose)}, deletes them: ${
+        yes(description.canDelete)
+      }`,
+    ),
+    ok(`connects to MCP servers over http: ${yes(http)}, sse: ${yes(sse)}`),
+    ok(choiceText("model", description.model, description.models.map(({ id }) => id))),
+    ok(choiceText("mode", description.mode, description.modes)),
+    ...description.warnings.map(({ setting, name, text }) => {
+      const key = setting === "mcp_servers" ? `mcp_servers.${name}` : setting;
+      return warn(
+        text,
+        `Correct ${key} in the agent's table of config.toml. The lines above list what it offers.`,
+      );
+    }),
+  ];
+}
+
+/** Some agents that have log-in methods ask for a log-in only with the first message. */
+function loginText(methods: readonly string[], used: string | undefined): string {
+  if (used !== undefined) return ` after a log-in with ${used}`;
+  if (methods.length === 0) return "; it needs no log-in, or has one";
+  return " without a log-in (some agents, such as Claude, ask for it with the first message); its log-in methods: " +
+    methods.join(", ");
 }
 
 function yes(is: boolean): string {
   return is ? "yes" : "no";
 }
 
-function choice(what: string, now: string | undefined, offered: readonly string[]): string {
-  if (offered.length === 0) {
-    return now ? `${what} now: ${now}; it offers no choice` : `it tells of no ${what}s`;
-  }
-  const more = offered.length > NAMED ? ", ..." : "";
-  const list = `${offered.length} offered: ${offered.slice(0, NAMED).join(", ")}${more}`;
-  return `${what} now: ${now ?? "not told"}; ${list}`;
+function choiceText(kind: string, current: string | undefined, offered: readonly string[]): string {
+  if (offered.length === 0) return `${current ? `${kind}: ${current}; ` : ""}offers no ${kind} choice`;
+  const more = offered.length > MAX_LISTED ? ", ..." : "";
+  return `${kind}: ${current ?? "unknown"}; ${offered.length} offered: ${
+    offered.slice(0, MAX_LISTED).join(", ")
+  }${more}`;
 }
 
-/** The lines of a finding, about something if it is told. */
+/** Formats a finding as a line, and a line with its fix; `about` names its subject. */
 export function linesOf({ level, text, fix }: Finding, about?: string): string[] {
   const label = { ok: "ok  ", warn: "warn", fail: "FAIL" }[level];
   const lines = [`${label} ${oneLine(about ? `${about}: ${text}` : text)}`];
-  return level === "ok" || !fix ? lines : [...lines, `     ${oneLine(fix)}`];
+  return fix ? [...lines, `     ${oneLine(fix)}`] : lines;
 }
 
-/** The last line. */
-export function sumOf(findings: readonly Finding[]): string {
+/** Formats the last line: the counts and the verdict. */
+export function verdictOf(findings: readonly Finding[]): string {
   const count = (level: Finding["level"]) => findings.filter((finding) => finding.level === level).length;
   const [oks, warnings, failures] = [count("ok"), count("warn"), count("fail")];
   const verdict = failures > 0
-    ? "It would not work like this."
+    ? "Correct what failed: the program does not work like this."
     : warnings > 0
-    ? "It works; the warnings are worth a look."
+    ? "The program works. Read the warnings."
     : "All is well.";
   return `${oks} ok, ${warnings} ${warnings === 1 ? "warning" : "warnings"}, ${failures} failed. ${verdict}`;
 }
 
-/** Text that moves no cursor, makes no line of its own, and ends. */
+/** Removes control characters and line breaks, and cuts a text that is too long. */
 function oneLine(text: string): string {
   const line = text.replace(/[\p{Cc}\u2028\u2029]+/gu, " ").trim();
   return line.length > MAX_LINE_CHARS ? line.slice(0, MAX_LINE_CHARS).toWellFormed() + "..." : line;
