@@ -64,7 +64,10 @@ export function createApp({ routes, access, log }: AppDeps): App {
     const stack = error instanceof Error ? error.stack : undefined;
     log.error("request failed", { error, stack, requestId });
     return errorResponse(
-      new AppError("internal_error", `An internal error occurred. The log has its details under ${requestId}.`),
+      new AppError(
+        "internal_error",
+        `An internal error occurred. The log has its details under ${requestId}.`,
+      ),
     );
   }
 

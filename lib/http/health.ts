@@ -1,34 +1,51 @@
-/** Probes: whether the program lives, and whether it can serve. @module */
+/** Health and readiness: whether the program lives, and whether it can serve. @module */
 
 import type { Agent, AgentState } from "../turn/agent.ts";
-import type { Handler } from "./router.ts";
+import type { Handler, Route } from "./router.ts";
 
-/** Whether the program can serve, in a word. */
+/** Whether the program can serve. */
 export type Readiness = "ready" | "starting" | "draining" | "degraded";
 
-/** What readiness is made of. */
+/** The facts that readiness follows from. */
 export interface ReadinessSource {
-  draining(): boolean;
+  readonly isDraining: () => boolean;
   readonly agents: readonly Pick<Agent, "name" | "state" | "warm">[];
 }
 
-/** How soon agents that fail are tried again for whoever asks, in milliseconds. */
+/** Shortest time between two attempts to restart failing agents, in milliseconds. */
 const RETRY_MS = 30_000;
 
-/** Answers `{"status":"ok"}` while the program lives. */
-export const healthHandler: Handler = () => Response.json({ status: "ok" });
+/** Makes the routes `GET /health`, `GET /healthz` and `GET /readyz`. */
+export function healthRoutes(source: ReadinessSource): Route[] {
+  const health: Handler = () => Response.json({ status: "ok" });
+  const probe = { open: true, unversioned: true } as const;
+  return [
+    {
+      ...probe,
+      path: "/health",
+      GET: health,
+      docs: { GET: { name: "health", summary: "Whether the program lives" } },
+    },
+    { ...probe, path: "/healthz", GET: health },
+    {
+      ...probe,
+      path: "/readyz",
+      GET: readyHandler(source),
+      docs: { GET: { name: "ready", summary: "Whether the agents can serve; else status 503" } },
+    },
+  ];
+}
 
 /**
- * Answers 200 when requests can be served, else 503; says which agent stands in the way. No agent is asked: what became
- * of its last start and its newest session is what counts. One that fails is tried again now and then, since who is
- * told so may send no request that would.
+ * Answers 200 if requests can be served, else 503, and names the state of each agent. The handler asks no agent, but
+ * restarts failing ones from time to time, because a load balancer may send no request that would.
  */
 export function readyHandler(source: ReadinessSource, now: () => number = () => performance.now()): Handler {
-  let triedAt = -Infinity;
+  let retriedAt = -Infinity;
   return () => {
     const { status, checks } = readiness(source);
-    if (status === "degraded" && now() - triedAt >= RETRY_MS) {
-      triedAt = now();
+    if (status === "degraded" && now() - retriedAt >= RETRY_MS) {
+      retriedAt = now();
       for (const agent of source.agents) if (agent.state === "failing") agent.warm();
     }
     return Response.json({ status, checks }, { status: status === "ready" ? 200 : 503 });
@@ -36,7 +53,7 @@ export function readyHandler(source: ReadinessSource, now: () => number = () => 
 }
 
 const CHECKS: Readonly<Record<AgentState, { check: string; readiness: Readiness }>> = {
-  // An agent that is not running is started by the next request.
+  // The next request starts an idle agent.
   idle: { check: "ok", readiness: "ready" },
   ready: { check: "ok", readiness: "ready" },
   starting: { check: "starting", readiness: "starting" },
@@ -44,12 +61,12 @@ const CHECKS: Readonly<Record<AgentState, { check: string; readiness: Readiness 
   closed: { check: "closed", readiness: "draining" },
 };
 
-/** The status and what it is made of. */
+/** Returns the worst readiness of all agents, and the check of each. */
 export function readiness(source: ReadinessSource): { status: Readiness; checks: Record<string, string> } {
   const { agents } = source;
   const checks = Object.fromEntries(agents.map(({ name, state }) => [`agent:${name}`, CHECKS[state].check]));
   const states = new Set(agents.map(({ state }) => CHECKS[state].readiness));
-  const status = source.draining()
+  const status = source.isDraining()
     ? "draining"
     : (["degraded", "draining", "starting"] as const).find((worst) => states.has(worst)) ?? "ready";
   return { status, checks };

@@ -68,11 +68,12 @@ export function canonicalPath(pathname: string): string {
   return path;
 }
 
-/** Finds the route of a path. */
+/** Finds the route of a path. A later route hides an earlier one of the same path. */
 export function matchRoute(routes: readonly Route[], pathname: string): Match | undefined {
   const path = canonicalPath(pathname);
+  const exact = routes.findLast((route) => route.path === path);
+  if (exact) return { route: exact, rest: "" };
   for (const route of routes) {
-    if (route.path === path) return { route, rest: "" };
     if (!route.path.endsWith("/*") || !path.startsWith(route.path.slice(0, -1))) continue;
     const rest = decode(path.slice(route.path.length - 1));
     if (rest !== "") return { route, rest };
@@ -84,7 +85,9 @@ export function matchRoute(routes: readonly Route[], pathname: string): Match | 
 export function notFound(routes: readonly Route[], pathname: string): AppError {
   const path = canonicalPath(pathname);
   const isNested = routes.some((route) => route.path !== "/" && path.endsWith(route.path));
-  const hint = isNested ? " If your app adds the endpoint's path itself, enter the address up to /v1 only." : "";
+  const hint = isNested
+    ? " If your app adds the endpoint's path itself, enter the address up to /v1 only."
+    : "";
   return new AppError("not_found", `There is nothing at ${decode(pathname)}.${hint}`);
 }
 

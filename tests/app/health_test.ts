@@ -31,7 +31,7 @@ for (const [agents, draining, status] of TABLE) {
       Object.entries(agents).map(([name, state]) => [`agent:${name}`, CHECKS[state]]),
     );
     const all = Object.entries(agents).map(([name, state]) => ({ name, state, warm() {} }));
-    assertEquals(readiness({ draining: () => draining, agents: all }), { status, checks });
+    assertEquals(readiness({ isDraining: () => draining, agents: all }), { status, checks });
   });
 }
 
@@ -42,7 +42,7 @@ Deno.test("readiness: agents that fail are tried again, every half minute at mos
     return agent;
   });
   let [now, draining] = [0, false];
-  const handler = readyHandler({ draining: () => draining, agents }, () => now);
+  const handler = readyHandler({ isDraining: () => draining, agents }, () => now);
   const ask = async () => {
     const { status } = await handler(new Request("http://127.0.0.1/readyz"), { requestId: "", rest: "" });
     return [status, ...agents.map(({ warmed }) => warmed)];

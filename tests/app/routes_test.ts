@@ -68,7 +68,7 @@ for (const path of ["/health", "/healthz", "/v1/health"]) {
   Deno.test(`health: ${path} is ok while the program lives, without a key`, async () => {
     await using app = startApp({ guard: { authKey: "k" } });
     app.agent.state = "failing";
-    app.program.draining = true;
+    app.isDraining = true;
     const response = await app.get(path, { from: "192.168.1.7" });
     assertEquals([response.status, await response.json()], [200, { status: "ok" }]);
   });
@@ -87,7 +87,7 @@ for (const [state, draining, status, word, check] of READY) {
   Deno.test(`readyz: an agent that is ${state}${draining ? ", in a program that ends" : ""}: ${status}`, async () => {
     await using app = startApp({ guard: { authKey: "k" } });
     app.agent.state = state;
-    app.program.draining = draining;
+    app.isDraining = draining;
     const response = await app.get("/readyz");
     assertEquals(response.status, status);
     assertEquals(await response.json(), { status: word, checks: { "agent:openab": check } });

@@ -75,7 +75,7 @@ Deno.test("a turn that ends while the server does is remembered as answered", as
     await using server = await startServer({ agent, home: home.path, env });
     const response = await skin.begin(server, slow);
     const ended = end(server, "SIGTERM");
-    await server.logged('"message":"ending"');
+    await server.logged('"message":"shutting down"');
     await gate.open();
     assertEquals((await skin.hear(response)).text, "It takes a while to say.\n");
     await ended;
@@ -150,7 +150,7 @@ Deno.test("watchers are told the same conversation as the skin, also after a res
     await using watcher = await watch(server, { events: ["agent_state", "emotion", "say"] });
     const { conversation } = await skin.say(server, question(turn));
     seen.add(conversation);
-    await watcher.settled();
+    await watcher.ping();
     const told = [...watcher.of("emotion"), ...watcher.of("say"), await watcher.state("thinking")];
     for (const type of ["emotion", "say"]) assertEquals(watcher.of(type).length > 0, true, type);
     for (const { session_id } of told) assertEquals(session_id, conversation);

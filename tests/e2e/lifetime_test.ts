@@ -110,7 +110,7 @@ Deno.test("SIGTERM: readiness goes, running turns may end, then the program ends
   await using server = await startServer({ env: { VTUBER_SHUTDOWN_GRACE_SECS: "600" } });
   const running = await server.chat(script({ text: "I am " }, gate.step, { text: "done." }));
   server.signal("SIGTERM");
-  await server.logged('"message":"ending"');
+  await server.logged('"message":"shutting down"');
   const ready = await fetch(`${server.url}/readyz`);
   assertEquals([ready.status, (await ready.json()).status], [503, "draining"]);
   const refused = await server.chat("too late");
@@ -158,7 +158,7 @@ Deno.test("a second signal ends the program at once", async () => {
   await using server = await startServer({ env: { VTUBER_SHUTDOWN_GRACE_SECS: "600" } });
   const response = await server.chat(script({ text: "." }, { hang: true }));
   server.signal("SIGTERM");
-  await server.logged('"message":"ending"');
+  await server.logged('"message":"shutting down"');
   let code: number | undefined;
   server.exited.then((status) => code = status.code);
   await until(() => {

@@ -1,29 +1,25 @@
-/** The app as a test meets it: a function of requests, with an agent in memory behind it and no port in front. @module */
+/** The server as a test meets it: wired as in the program, with agents in memory and without a port. @module */
 
-import { type App, createApp } from "../../../lib/app.ts";
-import { ConversationIndex } from "../../../lib/conversation/conversation.ts";
-import type { Store } from "../../../lib/conversation/record.ts";
 import type { SessionMode } from "../../../lib/conversation/resolve.ts";
+import type { Store } from "../../../lib/conversation/record.ts";
+import type { ConversationIndex } from "../../../lib/conversation/conversation.ts";
+import type { ConversationRegistry } from "../../../lib/conversation/registry.ts";
 import type { BusyMode } from "../../../lib/conversation/turn_queue.ts";
-import { Fingerprinter } from "../../../lib/conversation/fingerprint.ts";
-import { ConversationRegistry } from "../../../lib/conversation/registry.ts";
-import { Notifier } from "../../../lib/events/notifier.ts";
+import { type Log, NO_LOG } from "../../../lib/core/log.ts";
 import { EventHub } from "../../../lib/events/hub.ts";
 import type { AccessOptions } from "../../../lib/http/access.ts";
 import type { StreamOptions } from "../../../lib/openai/response.ts";
-import { type Log, NO_LOG } from "../../../lib/core/log.ts";
-import { ModelRouter } from "../../../lib/turn/model_router.ts";
+import { createServer, type Server } from "../../../lib/server.ts";
+import type { Character } from "../../../lib/stage/character.ts";
 import { emotionWords } from "../../../lib/turn/emotion.ts";
 import { PermissionBroker } from "../../../lib/turn/permission.ts";
-import { CannedReplies } from "../../../lib/turn/canned_replies.ts";
 import type { TurnLimits } from "../../../lib/turn/turn.ts";
-import { TurnLimiter } from "../../../lib/turn/turn_limiter.ts";
 import { MemoryAgent, type Script } from "../agents/memory_agent.ts";
 
-/** The address that the app is reached at. */
+/** The address of the server. */
 export const ORIGIN = "http://127.0.0.1:8080";
 
-/** What a test changes; the rest is as the program's defaults, but without limits of time and heartbeats. */
+/** What a test changes. The defaults are the program's, but without time limits and heartbeats. */
 export interface TestAppOptions {
   script?: Script;
   guard?: Partial<AccessOptions>;
@@ -33,56 +29,59 @@ export interface TestAppOptions {
   chatPath?: string;
   model?: string;
   log?: Log;
-  /** Which requests are one conversation; each stands for itself if nothing is said. */
+  /** Default: `stateless`, so that each request is a conversation of its own. */
   sessions?: SessionMode;
   onBusy?: BusyMode;
   maxSessions?: number;
-  /** Where conversations are kept. */
   store?: Store;
-  /** More agents than the default one. */
+  /** Agents beside the default one. */
   agents?: readonly MemoryAgent[];
   strictModels?: boolean;
 }
 
-/** What a request is sent with. */
+/** Options of a request. */
 export interface SendOptions {
   headers?: HeadersInit;
   signal?: AbortSignal;
-  /** The address of the caller; this machine's if nothing is said. */
+  /** Address of the caller; default: this machine. */
   from?: string;
 }
 
-/** The app and what stands behind it. */
+/** A server, and the parts that tests look at. */
 export class TestApp implements AsyncDisposable {
   readonly agent: MemoryAgent;
-  readonly conversations: ConversationRegistry;
-  readonly index: ConversationIndex;
   readonly hub: EventHub;
   readonly desk: PermissionBroker;
-  /** What the program knows of itself. */
-  readonly program: { draining: boolean };
-  readonly #app: App;
+  readonly #server: Server;
 
-  constructor(
-    parts: Pick<TestApp, "agent" | "conversations" | "index" | "hub" | "desk" | "program"> & { app: App },
-  ) {
+  constructor(parts: { agent: MemoryAgent; hub: EventHub; permissions: PermissionBroker; server: Server }) {
     this.agent = parts.agent;
     this.hub = parts.hub;
-    this.desk = parts.desk;
-    this.conversations = parts.conversations;
-    this.index = parts.index;
-    this.program = parts.program;
-    this.#app = parts.app;
+    this.desk = parts.permissions;
+    this.#server = parts.server;
+  }
+
+  get conversations(): ConversationRegistry {
+    return this.#server.conversations;
+  }
+
+  get index(): ConversationIndex {
+    return this.#server.index;
+  }
+
+  /** Whether the server says that it is shutting down. */
+  set isDraining(isDraining: boolean) {
+    this.#server.isDraining = isDraining;
   }
 
   /** Sends any request. */
   send(path: string, init: RequestInit = {}, from = "127.0.0.1"): Promise<Response> {
-    return this.#app(new Request(ORIGIN + path, init), from);
+    return this.#server.app(new Request(ORIGIN + path, init), from);
   }
 
-  /** Hands on a request that came by a real port. */
+  /** Hands on a request that came through a real port. */
   serve(request: Request): Promise<Response> {
-    return this.#app(request, "127.0.0.1");
+    return this.#server.app(request, "127.0.0.1");
   }
 
   /** Gets a path. */
@@ -90,7 +89,7 @@ export class TestApp implements AsyncDisposable {
     return this.send(path, init, from);
   }
 
-  /** Posts a body, as JSON unless it is text already. */
+  /** Posts a body: a string as it is, anything else as JSON. */
   post(path: string, body: unknown, { headers, signal, from }: SendOptions = {}): Promise<Response> {
     return this.send(path, {
       method: "POST",
@@ -100,7 +99,7 @@ export class TestApp implements AsyncDisposable {
     }, from);
   }
 
-  /** Posts a chat request; `body` is what differs from the shortest one. */
+  /** Posts a chat request; `body` overrides fields of the shortest one. */
   chat(body: Record<string, unknown> = {}, options: SendOptions = {}): Promise<Response> {
     return this.post(
       "/v1/chat/completions",
@@ -116,67 +115,64 @@ export class TestApp implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.agent.finish();
-    await this.conversations.drain();
-    this.conversations.close();
-    await this.hub.close();
+    await this.#server.drain();
+    await this.#server[Symbol.asyncDispose]();
   }
 }
 
-/** Makes an app. */
+/** A character without files. */
+const CHARACTER: Character = {
+  origins: { img: [], connect: [] },
+  manifest: () => Response.json({ kind: "drawn" }),
+  file: () => Promise.reject(new Error("The character of a test has no files.")),
+};
+
+/** Starts a server with an agent in memory. */
 export function startApp(options: TestAppOptions = {}): TestApp {
   const agent = new MemoryAgent(options.model);
   agent.script = options.script;
-  const log = options.log ?? NO_LOG;
-  const emotions = emotionWords();
   const hub = new EventHub({ holdMs: 0 });
-  const desk = new PermissionBroker({ timeoutMs: 60_000, canAnyoneAnswer: () => hub.canAnswerPermissions });
-  const agents = new ModelRouter([agent, ...options.agents ?? []], options.strictModels);
-  const memory = new ConversationIndex(options.store);
-  const conversations = new ConversationRegistry({
-    agents,
-    index: memory,
-    fingerprinter: new Fingerprinter(options.store?.key ?? new Uint8Array(32)),
-    mode: options.sessions ?? "stateless",
-    onBusy: options.onBusy ?? "supersede",
-    observer: hub,
-    emotions,
-    turnLimiter: new TurnLimiter(options.maxInFlight ?? 32),
-    limits: { replyTimeoutMs: 0, turnTimeoutMs: 0, ...options.limits },
-    log,
-    maxSessions: options.maxSessions ?? 10,
-    idleMs: 3_600_000,
+  const permissions = new PermissionBroker({
+    timeoutMs: 60_000,
+    canAnyoneAnswer: () => hub.canAnswerPermissions,
   });
-  const program = { draining: false };
-  const prepared = new CannedReplies();
-  const app = createApp({
-    agents,
-    conversations,
-    hub,
-    permissions: desk,
-    notifier: new Notifier({ hub, cannedReplies: prepared, emotions, conversations }),
-    cannedReplies: prepared,
-    stage: {
-      page: () => new Response("<!doctype html>", { headers: { "content-type": "text/html" } }),
-      files: () => new Response("", { headers: { "content-type": "text/javascript" } }),
-    },
-    access: { authKey: undefined, allowedOrigins: [], insecure: false, ...options.guard },
+  const server = createServer({
+    authKey: undefined,
+    allowedOrigins: [],
+    insecure: false,
+    ...options.guard,
     chatPath: options.chatPath ?? "/v1/chat/completions",
+    maxInFlight: options.maxInFlight ?? 32,
+    shutdownGraceMs: 60_000,
+    strictModels: options.strictModels ?? false,
+    sessions: options.sessions ?? "stateless",
+    onBusy: options.onBusy ?? "supersede",
+    sessionTtlMs: 3_600_000,
+    maxSessions: options.maxSessions ?? 10,
+    limits: { replyTimeoutMs: 0, turnTimeoutMs: 0, ...options.limits },
     stream: { heartbeat: "chunk", heartbeatMs: 0, errors: "speak", ...options.stream },
+    emotions: emotionWords(),
+    ambient: undefined,
+  }, {
+    agents: [agent, ...options.agents ?? []],
+    hub,
+    permissions,
+    store: options.store,
+    character: CHARACTER,
     version: "1.2.3",
-    log,
-    draining: () => program.draining,
+    log: options.log ?? NO_LOG,
   });
-  return new TestApp({ index: memory, agent, conversations, hub, desk, program, app });
+  return new TestApp({ agent, hub, permissions, server });
 }
 
-/** Every write of a stream, to its end. */
+/** Reads every write of a stream to its end. */
 export async function readWrites(response: Response): Promise<Uint8Array[]> {
   const writes: Uint8Array[] = [];
   for await (const write of response.body ?? []) writes.push(write);
   return writes;
 }
 
-/** A stream that is read write by write, so that a test can look at what came before it goes on. */
+/** A stream that is read one write at a time. */
 export class Writes implements AsyncDisposable {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   readonly #decoder = new TextDecoder();
@@ -185,13 +181,13 @@ export class Writes implements AsyncDisposable {
     this.#reader = response.body!.getReader();
   }
 
-  /** The text of the next write; `undefined` at the end. */
+  /** Returns the text of the next write, or `undefined` at the end. */
   async next(): Promise<string | undefined> {
     const { done, value } = await this.#reader.read();
     return done ? undefined : this.#decoder.decode(value);
   }
 
-  /** All that is left. */
+  /** Returns all remaining text. */
   async rest(): Promise<string> {
     let text = "";
     for (let write = await this.next(); write !== undefined; write = await this.next()) text += write;
@@ -213,7 +209,7 @@ export interface ErrorBody {
   error: { message: string; type: string; param: string | null; code: string };
 }
 
-/** The error of a response, with its status. */
+/** Reads the error and the status of a response. */
 export async function errorOf(response: Response): Promise<ErrorBody["error"] & { status: number }> {
   const { error }: ErrorBody = await response.json();
   return { status: response.status, ...error };

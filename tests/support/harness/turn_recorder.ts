@@ -35,6 +35,7 @@ export function isLast(event: TurnEvent): boolean {
 export function brief(event: TurnEvent): string {
   switch (event.type) {
     case "text":
+    case "speech":
     case "thought":
       return `${event.type} ${event.text}`;
     case "tool":

@@ -1,0 +1,255 @@
+/** The composition root: puts the parts of the program together, and disposes of them in order. @module */
+
+import { type AgentDeps, createAgent } from "./acp/create_agent.ts";
+import { type App, createApp } from "./app.ts";
+import type { ClawdDriver } from "./clawd/driver.ts";
+import { type Config, ConfigError } from "./config/load.ts";
+import { ConversationIndex } from "./conversation/conversation.ts";
+import { Fingerprinter } from "./conversation/fingerprint.ts";
+import type { Store } from "./conversation/record.ts";
+import { ConversationRegistry } from "./conversation/registry.ts";
+import { openStore } from "./conversation/store.ts";
+import { settlesWithin } from "./core/deadline.ts";
+import { AppError, messageOf } from "./core/errors.ts";
+import type { Log } from "./core/log.ts";
+import { Ambient } from "./events/ambient.ts";
+import { EventHub } from "./events/hub.ts";
+import { Notifier } from "./events/notifier.ts";
+import { eventRoutes } from "./events/routes.ts";
+import { type AccessOptions, createAccessControl } from "./http/access.ts";
+import { healthRoutes } from "./http/health.ts";
+import { listEndpoints, type Route } from "./http/router.ts";
+import { openAiRoutes } from "./openai/routes.ts";
+import { type Character, openCharacter } from "./stage/character.ts";
+import { stageRoutes } from "./stage/routes.ts";
+import type { Agent } from "./turn/agent.ts";
+import { CannedReplies } from "./turn/canned_replies.ts";
+import { IdempotencyCache } from "./turn/idempotency.ts";
+import { ModelRouter } from "./turn/model_router.ts";
+import { PermissionBroker } from "./turn/permission.ts";
+import { TurnLimiter } from "./turn/turn_limiter.ts";
+
+/** Longest wait for event clients to read their last events, in milliseconds. */
+const HANG_UP_MS = 1_000;
+
+/** The settings that the parts take; `listen` and the like stay with the caller. */
+export type ServerConfig =
+  & AccessOptions
+  & Pick<
+    Config,
+    | "chatPath"
+    | "maxInFlight"
+    | "shutdownGraceMs"
+    | "strictModels"
+    | "sessions"
+    | "onBusy"
+    | "sessionTtlMs"
+    | "maxSessions"
+    | "limits"
+    | "stream"
+    | "emotions"
+    | "ambient"
+  >;
+
+/** The parts that talk to the outside. Tests hand in agents and a store in memory. */
+export interface ServerParts {
+  /** At least one agent; the first is the default. */
+  readonly agents: readonly (Agent & { kill?(): void })[];
+  readonly hub: EventHub;
+  readonly permissions: PermissionBroker;
+  /** Remembers conversations beyond the program's end; without it they are kept in memory. */
+  readonly store?: Store | undefined;
+  readonly character: Character;
+  /** The driver of a desktop pet, which starts with the agents. */
+  readonly pet?: { start(): void } | undefined;
+  readonly version: string;
+  readonly log: Log;
+  /** Disposed of after the server's own parts. */
+  readonly resources?: AsyncDisposableStack;
+}
+
+/** A server without a port. Disposing of it ends its agents. */
+export interface Server extends AsyncDisposable {
+  readonly app: App;
+  readonly routes: readonly Route[];
+  readonly conversations: ConversationRegistry;
+  readonly index: ConversationIndex;
+  /** Whether the server is shutting down; readiness reports it. */
+  isDraining: boolean;
+  /** Starts the agents, and the remarks that the character makes by itself. */
+  start(): void;
+  /** Waits for the running turns, at most `shutdownGraceMs`, fails the rest, and disconnects the event clients. */
+  drain(): Promise<void>;
+  /** Kills the agents' processes at once. */
+  kill(): void;
+}
+
+/** Wires the parts into a server. */
+export function createServer(config: ServerConfig, parts: ServerParts): Server {
+  const { hub, permissions, store, version, log } = parts;
+  const { emotions, limits } = config;
+  const resources = parts.resources ?? new AsyncDisposableStack();
+  const agents = resources.use(new ModelRouter(parts.agents, config.strictModels));
+  const index = new ConversationIndex(store);
+  const conversations = new ConversationRegistry({
+    agents,
+    index,
+    fingerprinter: new Fingerprinter(store?.key ?? crypto.getRandomValues(new Uint8Array(32))),
+    mode: config.sessions,
+    onBusy: config.onBusy,
+    turnLimiter: new TurnLimiter(config.maxInFlight),
+    limits,
+    observer: hub,
+    emotions,
+    log,
+    maxSessions: config.maxSessions,
+    idleMs: config.sessionTtlMs,
+  });
+  const cannedReplies = new CannedReplies();
+  const notifier = new Notifier({ hub, cannedReplies, emotions, conversations });
+  const ambient = config.ambient && resources.use(
+    new Ambient({
+      ...config.ambient,
+      notifier,
+      openConversation: () => conversations.openPrivate(),
+      hasAudience: () => hub.audienceSize > 0,
+      runningTurns: () => conversations.running,
+      log,
+    }),
+  );
+
+  const access = createAccessControl(config);
+  const { keyId } = access;
+  const idempotency = new IdempotencyCache();
+  // A side is one entry of this list.
+  const routes: Route[] = [
+    ...openAiRoutes({
+      startTurn: (request, signal) => conversations.startTurn(request, signal),
+      router: agents,
+      idempotency,
+      cannedReplies,
+      keyId,
+      stream: config.stream,
+      chatPath: config.chatPath,
+    }),
+    ...eventRoutes({ hub, permissions, notifier, conversations, idempotency, keyId, version, log }),
+    ...healthRoutes({ agents: agents.all, isDraining: () => server.isDraining }),
+    ...stageRoutes({
+      character: parts.character,
+      describe: () => describe(routes, version, agents.default.name),
+    }),
+  ];
+
+  const server: Server = {
+    app: createApp({ routes, access, log }),
+    routes,
+    conversations,
+    index,
+    isDraining: false,
+    start() {
+      for (const agent of parts.agents) agent.warm();
+      ambient?.start();
+      parts.pet?.start();
+    },
+    async drain() {
+      server.isDraining = true;
+      ambient?.[Symbol.dispose]();
+      if (!await settlesWithin(config.shutdownGraceMs, conversations.drain())) {
+        conversations.fail(new AppError("shutting_down", "The server is shutting down."));
+      }
+      conversations.close();
+      await settlesWithin(HANG_UP_MS, hub.close());
+    },
+    kill() {
+      for (const agent of parts.agents) agent.kill?.();
+    },
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
+  return server;
+}
+
+/** Describes the server to programs: `GET /`. */
+function describe(routes: readonly Route[], version: string, model: string): unknown {
+  const endpoints = listEndpoints(routes).flatMap(({ name, method, path }) =>
+    name === undefined ? [] : [[name, `${method} ${path}`]]
+  );
+  return {
+    name: "oab-vtuber",
+    version,
+    description:
+      "Gives a character app a coding agent as its brain: type this address where an OpenAI address goes.",
+    model,
+    endpoints: Object.fromEntries(endpoints),
+  };
+}
+
+/** The facts about this machine that the agents get, and the log. */
+export type ServerIo = Omit<AgentDeps, "broker">;
+
+/**
+ * Opens the character, the agents, the store and the driver of a desktop pet, and wires them into a server.
+ *
+ * @throws {ConfigError} if a configured folder or file cannot be used.
+ */
+export async function openServer(config: Config, io: ServerIo): Promise<Server> {
+  const { log, version } = io;
+  await using resources = new AsyncDisposableStack();
+  const hub = new EventHub();
+  const permissions = new PermissionBroker({
+    timeoutMs: config.permissionTimeoutMs,
+    canAnyoneAnswer: () => hub.canAnswerPermissions,
+  });
+  const character = await orConfigError(openCharacter(config.character));
+  const deps = { ...io, broker: permissions };
+  const agents = await orConfigError(Promise.all(config.agents.map((agent) => createAgent(agent, deps))));
+  const store = await openStoreOrWarn(config.dataDir, log);
+  if (store) resources.use(store);
+  const pet = config.clawd ? resources.use(await openClawd(config, hub, permissions, io)) : undefined;
+  return createServer(config, {
+    agents,
+    hub,
+    permissions,
+    store,
+    character,
+    pet,
+    version,
+    log,
+    resources: resources.move(),
+  });
+}
+
+async function orConfigError<T>(promise: Promise<T>): Promise<T> {
+  try {
+    return await promise;
+  } catch (error) {
+    throw new ConfigError([messageOf(error)]);
+  }
+}
+
+async function openStoreOrWarn(dataDir: string | undefined, log: Log): Promise<Store | undefined> {
+  if (dataDir === undefined) return undefined;
+  try {
+    return await openStore(dataDir, log);
+  } catch (error) {
+    log.warn("conversations are remembered only until this program ends", { error });
+    return undefined;
+  }
+}
+
+/** Creates the driver of clawd-on-desk. */
+async function openClawd(
+  { agents }: Config,
+  hub: EventHub,
+  permissions: PermissionBroker,
+  { own, log }: ServerIo,
+): Promise<ClawdDriver> {
+  const { ClawdDriver } = await import("./clawd/driver.ts");
+  const home = own.HOME ?? own.USERPROFILE;
+  return new ClawdDriver({
+    subscribe: (pet, events) => hub.subscribe(pet, events),
+    readRuntime: () => Deno.readTextFile(`${home}/.clawd/runtime.json`).catch(() => undefined),
+    answer: (id, answer, by) => permissions.answer(id, answer, by),
+    cwd: await Deno.realPath(agents[0]!.workingDir),
+    log,
+  });
+}
