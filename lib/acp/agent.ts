@@ -4,7 +4,7 @@ import { abortable } from "../core/abortable.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import type { Agent, AgentModel, AgentState, Session } from "../turn/agent.ts";
 import type { SessionId } from "../turn/event.ts";
-import { AgentCommands, pathExists } from "./command_guard.ts";
+import { AgentCommands } from "./command_guard.ts";
 import { Connection, type ConnectionSettings } from "./connection.ts";
 import { AGENT_TIMEOUTS, type AgentTimeouts, type Capabilities } from "./handshake.ts";
 import { isTimeout } from "./json_rpc.ts";
@@ -31,8 +31,6 @@ export interface AcpAgentOptions extends ConnectionSettings {
   readonly program: string;
   /** Starts a process. @throws {AppError} if the program cannot be started. */
   readonly launch: () => AgentProcess;
-  /** The agent's home directory: `~` in a path. */
-  readonly home?: string | undefined;
   readonly timeouts?: AgentTimeouts;
   readonly now?: () => number;
 }
@@ -52,6 +50,15 @@ export interface AgentDescription extends Omit<Capabilities, "authMethods"> {
   readonly warnings: readonly SettingWarning[];
   /** Time from the launch of the process until the session was open, in milliseconds. */
   readonly startedMs: number;
+}
+
+/** A `session/new` that was sent. */
+interface SessionRequest {
+  readonly connection: Connection;
+  readonly number: number;
+  readonly sinceMs: number;
+  /** True until the session is open. */
+  readonly hasFailed: boolean;
 }
 
 /**
@@ -76,9 +83,13 @@ export class AcpAgent implements Agent {
   readonly #warm: WarmSession<AcpSession>;
   /** Whether the log tells that no session could be opened in advance. */
   #hasWarned = false;
-  #sessionRequests = 0;
-  /** The newest request for a session that has ended: an earlier one that ends later does not count. */
-  #newestRequest = { number: 0, hasFailed: false };
+  #requestCount = 0;
+  /** Requests for a session that have not ended, the oldest first. */
+  readonly #pending = new Set<SessionRequest>();
+  /** The newest request that has ended. An earlier one that ends later does not count. */
+  #newest: Pick<SessionRequest, "number" | "hasFailed"> = { number: 0, hasFailed: false };
+  /** The last connection that opened a new session. */
+  #proven: Connection | undefined;
   readonly #backoff: RestartBackoff;
   readonly #defaults = new SessionDefaults();
   readonly #commands = new AgentCommands();
@@ -108,9 +119,8 @@ export class AcpAgent implements Agent {
 
   get state(): AgentState {
     if (this.#closing.signal.aborted) return "closed";
-    if (this.#newestRequest.hasFailed) return "failing";
-    const ready = this.#ready;
-    if (ready) return ready.hasOpened && ready.openingMs <= OVERDUE_MS ? "ready" : "starting";
+    if (this.#newest.hasFailed) return "failing";
+    if (this.#ready) return this.#ready === this.#proven && !this.#isOverdue ? "ready" : "starting";
     if (this.#backoff.exits > 0) return "failing";
     return this.#connecting ? "starting" : "idle";
   }
@@ -183,19 +193,26 @@ export class AcpAgent implements Agent {
 
   async #requestSession(): Promise<AcpSession> {
     const connection = await this.#connect();
-    const number = ++this.#sessionRequests;
-    let hasFailed = true;
+    const request = { connection, number: ++this.#requestCount, sinceMs: this.#now(), hasFailed: true };
+    this.#pending.add(request);
     try {
       const { session } = await connection.newSession();
-      hasFailed = false;
+      request.hasFailed = false;
+      this.#proven = connection;
       this.#hasWarned = false;
       return session;
     } catch (error) {
       if (isTimeout(error)) this.#retire(connection);
       throw error;
     } finally {
-      if (number > this.#newestRequest.number) this.#newestRequest = { number, hasFailed };
+      this.#pending.delete(request);
+      if (request.number > this.#newest.number) this.#newest = request;
     }
+  }
+
+  get #isOverdue(): boolean {
+    const oldest = this.#pending.values().find(({ connection }) => connection === this.#ready);
+    return oldest !== undefined && this.#now() - oldest.sinceMs > OVERDUE_MS;
   }
 
   async #resumeSession(id: SessionId, leaving: AbortSignal): Promise<AcpSession | undefined> {
@@ -217,15 +234,15 @@ export class AcpAgent implements Agent {
     const { session: { id, config }, warnings } = await connection.newSession();
     const startedMs = readyMs + this.#now() - openedAtMs;
     const { authMethods, ...capabilities } = connection.capabilities;
-    const { model, models, mode, modes } = config;
+    const [model, mode] = [config.option("model"), config.option("mode")];
     await connection.deleteSession(id);
     return {
       ...capabilities,
       authMethods: authMethods.map(({ id }) => id),
-      model,
-      models,
-      mode,
-      modes: modes.map(({ id }) => id),
+      model: model?.current,
+      models: model?.values ?? [],
+      mode: mode?.current,
+      modes: mode?.values.map(({ id }) => id) ?? [],
       warnings,
       startedMs,
     };
@@ -259,20 +276,17 @@ export class AcpAgent implements Agent {
   }
 
   #open(process: AgentProcess): Connection {
-    const { cwd, home } = this.#options;
     const connection: Connection = new Connection({
       timeouts: AGENT_TIMEOUTS,
       ...this.#options,
       process,
       defaults: this.#defaults,
       commands: this.#commands,
-      pathExists: (path) => pathExists(path, cwd, home),
-      now: this.#now,
       onInvalidLine: this.#onInvalidLine,
       onPromptEnd: (answered) => {
         if (answered) this.#backoff.reset();
         // An agent that opens no further session is not asked for one after each turn.
-        if (this.#ready === connection && !this.#newestRequest.hasFailed) this.#warm.open();
+        if (this.#ready === connection && !this.#newest.hasFailed) this.#warm.open();
       },
       onUnresponsive: () => this.#retire(connection),
     });
@@ -280,15 +294,16 @@ export class AcpAgent implements Agent {
     return connection;
   }
 
+  /** Cleans up after a connection once it is closed, also if the process ended by itself: its children may still run. */
   #watch(connection: Connection, startedAtMs: number): void {
     const onClosed = async () => {
+      const isEarly = !connection.hasAnswered && this.#now() - startedAtMs < EARLY_MS;
+      const isRetired = this.#ready !== connection;
       this.#leave(connection);
       try {
-        const isEarly = !connection.hasAnswered && this.#now() - startedAtMs < EARLY_MS;
         if (!this.#closing.signal.aborted) {
-          await (isEarly ? this.#onEarlyExit(connection) : this.#onExit(connection));
+          await (isEarly ? this.#onEarlyExit(connection) : this.#onExit(connection, isRetired));
         }
-        // Also after the process ended by itself: its own children may still run.
         await this.#end(connection);
       } catch (error) {
         this.#options.log.error("could not clean up after an agent", { error });
@@ -317,28 +332,26 @@ export class AcpAgent implements Agent {
     this.#warm.drop();
   }
 
-  async #onExit(connection: Connection): Promise<void> {
+  async #onExit(connection: Connection, isRetired: boolean): Promise<void> {
     this.#options.log.warn("agent exited", { stderr: connection.process.stderrTail() });
-    await this.#reportExit(connection);
+    if (!isRetired) await this.#exitStatus(connection);
   }
 
   /** Counts the exit at once, so that the next start waits. Logs it once the status of the process is known. */
   async #onEarlyExit(connection: Connection | undefined): Promise<void> {
     const nextStartMs = this.#backoff.count();
-    const exits = this.#backoff.exits;
-    const status = connection && await this.#reportExit(connection);
+    const { exits } = this.#backoff;
+    const status = connection && await this.#exitStatus(connection);
     const stderr = connection?.process.stderrTail();
     this.#options.log.error("agent exited during start-up", { exits, nextStartMs, status, stderr });
   }
 
-  /** Waits for the process to end, and emits `exited` if it ended by itself. */
-  async #reportExit(connection: Connection): Promise<string> {
-    const { process } = connection;
-    const wasClosed = connection.closed.aborted;
+  /** Waits until the process has ended, and emits `exited` if it ended by itself. */
+  async #exitStatus(connection: Connection): Promise<string> {
+    const { process, closed } = connection;
+    const wasClosed = closed.aborted;
     const status = await Promise.race([process.exited, connection.stop().then(() => process.exited)]);
-    if (wasClosed && !connection.isRetired && !process.wasSignalled) {
-      this.#options.onLifecycle?.({ type: "exited", status });
-    }
+    if (wasClosed && !process.wasSignalled) this.#options.onLifecycle?.({ type: "exited", status });
     return status;
   }
 }

@@ -1,9 +1,7 @@
 /** Logs in to an agent, by methods that need no person. @module */
 
 import { AppError } from "../core/errors.ts";
-import type { Log } from "../core/log.ts";
 import { explain, RPC, RpcError } from "./json_rpc.ts";
-import type { AgentLifecycleEvent } from "./lifecycle.ts";
 import type { AuthMethod } from "./wire.ts";
 
 /**
@@ -46,29 +44,31 @@ export function authRequiredError(methods: readonly AuthMethod[], answer?: strin
   );
 }
 
-/** The parts of a connection that logging in needs. */
-export interface AgentAuthOptions {
-  readonly methods: readonly AuthMethod[];
-  /** Names of the variables in the agent's environment. */
-  readonly variables: ReadonlySet<string>;
-  readonly log: Log;
-  readonly onLifecycle?: ((event: AgentLifecycleEvent) => void) | undefined;
-  /** Sends `authenticate`. */
-  readonly authenticate: (methodId: string) => Promise<unknown>;
-}
-
 /** The log-in to one agent process: made when the agent asks for it, once for all requests that wait. */
 export class AgentAuth {
-  readonly #options: AgentAuthOptions;
+  readonly #methods: readonly AuthMethod[];
+  readonly #variables: ReadonlySet<string>;
+  readonly #authenticate: (methodId: string) => Promise<unknown>;
   #loggingIn: Promise<void> | undefined;
 
-  constructor(options: AgentAuthOptions) {
-    this.#options = options;
+  /**
+   * @param methods The agent's log-in methods.
+   * @param variables Names of the variables in the agent's environment.
+   * @param authenticate Sends `authenticate`.
+   */
+  constructor(
+    methods: readonly AuthMethod[],
+    variables: ReadonlySet<string>,
+    authenticate: (methodId: string) => Promise<unknown>,
+  ) {
+    this.#methods = methods;
+    this.#variables = variables;
+    this.#authenticate = authenticate;
   }
 
   /** Makes the error that says how to log in. @param answer The agent's own words. */
   requiredError(answer?: string): AppError {
-    return authRequiredError(this.#options.methods, answer);
+    return authRequiredError(this.#methods, answer);
   }
 
   /**
@@ -93,13 +93,10 @@ export class AgentAuth {
   }
 
   async #logIn(): Promise<void> {
-    const { methods, variables, log, onLifecycle, authenticate } = this.#options;
     try {
-      const method = chooseAuthMethod(methods, variables);
+      const method = chooseAuthMethod(this.#methods, this.#variables);
       if (method === undefined) throw this.requiredError();
-      log.info("logging in to the agent", { method: method.id });
-      onLifecycle?.({ type: "authenticating", methodId: method.id });
-      await authenticate(method.id);
+      await this.#authenticate(method.id);
     } catch (error) {
       this.#loggingIn = undefined;
       throw error instanceof AppError ? error : this.requiredError(explain(error));

@@ -4,25 +4,24 @@ import { untilAborted } from "../core/abortable.ts";
 import { BoundedMap } from "../core/bounded_map.ts";
 import { settlesWithin } from "../core/deadline.ts";
 import { AppError, messageOf } from "../core/errors.ts";
-import type { Log } from "../core/log.ts";
 import type { Redact } from "../core/redact.ts";
 import type { SessionId } from "../turn/event.ts";
 import type { PermissionBroker } from "../turn/permission.ts";
-import { AgentAuth } from "./auth.ts";
-import type { AgentCommands } from "./command_guard.ts";
+import { type AgentCommands, pathExists } from "./command_guard.ts";
 import {
   type AgentTimeouts,
   type Capabilities,
+  type HandshakeOptions,
   initialize,
+  type InitializedAgent,
   toUnavailable,
-  usableServers,
 } from "./handshake.ts";
-import { explain, isTimeout, JsonRpcPeer, request, RPC, RpcError } from "./json_rpc.ts";
-import type { AgentLifecycleEvent } from "./lifecycle.ts";
+import { explain, JsonRpcPeer, request, RPC, RpcError } from "./json_rpc.ts";
 import type { PermissionPolicy } from "./permission.ts";
 import type { AgentProcess } from "./process.ts";
-import { AcpSession, type SessionDeps } from "./session.ts";
+import { AcpSession } from "./session.ts";
 import {
+  changeSender,
   readOptions,
   type SendChange,
   SessionConfig,
@@ -30,7 +29,6 @@ import {
   type SettingWarning,
 } from "./session_config.ts";
 import {
-  type McpServer,
   parseNewSessionResult,
   parsePermissionRequest,
   parseSessionSettings,
@@ -45,26 +43,18 @@ const MAX_UNCLOSED = 100;
 const MAX_WARNINGS = 100;
 
 /** The settings of an agent that hold for each of its processes. */
-export interface ConnectionSettings {
-  /** The working directory of sessions; absolute. */
-  readonly cwd: string;
-  /** The MCP servers of sessions. Servers that the agent cannot use are left out with a warning. */
-  readonly mcpServers?: readonly McpServer[] | undefined;
+export interface ConnectionSettings extends HandshakeOptions {
   /** The mode of every session, by id or name. */
   readonly mode?: string | undefined;
   /** The default model of every session, by id or name. */
   readonly model?: string | undefined;
-  /** This program's version, sent to the agent. */
-  readonly version: string;
-  /** Names of the variables in the agent's environment: a key among them allows a log-in without a person. */
-  readonly variables: ReadonlySet<string>;
   readonly permissions: PermissionPolicy;
   /** Asks a person for a permission. */
   readonly broker: Pick<PermissionBroker, "ask">;
-  readonly log: Log;
-  readonly onLifecycle?: ((event: AgentLifecycleEvent) => void) | undefined;
   /** Takes secrets out of the agent's words in errors and in the log. */
   readonly redact?: Redact | undefined;
+  /** The agent's home directory: `~` in a path. */
+  readonly home?: string | undefined;
 }
 
 /** Dependencies of a {@linkcode Connection}. */
@@ -75,9 +65,6 @@ export interface ConnectionOptions extends ConnectionSettings {
   readonly defaults: SessionDefaults;
   /** The agent's commands, kept from one process to the next. */
   readonly commands: AgentCommands;
-  /** Whether a path exists, relative to the working directory. */
-  pathExists(path: string): boolean;
-  now(): number;
   onInvalidLine(line: string, why: string): void;
   /** Called when a prompt was answered, or can no longer be. */
   onPromptEnd(answered: boolean): void;
@@ -96,22 +83,14 @@ export class Connection {
   readonly process: AgentProcess;
   readonly #options: ConnectionOptions;
   readonly #peer: JsonRpcPeer;
-  #capabilities!: Capabilities;
-  #auth!: AgentAuth;
-  /** The parameters of `session/new`, which also `session/resume` and `session/load` have. */
-  #sessionParams!: { readonly cwd: string; readonly mcpServers: readonly McpServer[] };
-  #serverWarnings: readonly SettingWarning[] = [];
+  #agent!: InitializedAgent;
   readonly #logged = new Set<string>();
   readonly #sessions = new Map<SessionId, AcpSession>();
   readonly #unresponsive = new Set<AcpSession>();
   /** The end of the queue of each session that is being resumed or ended. Each step has a time limit. */
   readonly #queues = new Map<SessionId, Promise<void>>();
   readonly #unclosed = new BoundedMap<SessionId, SessionConfig>(MAX_UNCLOSED);
-  /** When each open `session/new` was sent, the oldest first. */
-  readonly #opening = new Set<{ readonly sinceMs: number }>();
-  /** Methods that change a session, of which the last request was not answered. */
-  readonly #unanswered = new Set<string>();
-  #hasOpened = false;
+  readonly #sendChange: SendChange;
   #hasAnswered = false;
   #isRetired = false;
   #stopping: Promise<void> | undefined;
@@ -124,6 +103,7 @@ export class Connection {
       onRequest: (method, params, signal) => this.#onRequest(method, params, signal),
       onInvalidLine: (line, why) => options.onInvalidLine(line, why),
     }, options.redact);
+    this.#sendChange = changeSender(this.#peer, options.timeouts.resumeMs, options.timeouts.againMs);
     this.#closeAfterExit();
   }
 
@@ -133,28 +113,12 @@ export class Connection {
   }
 
   get capabilities(): Capabilities {
-    return this.#capabilities;
-  }
-
-  /** Whether a session was opened. */
-  get hasOpened(): boolean {
-    return this.#hasOpened;
+    return this.#agent.capabilities;
   }
 
   /** Whether a prompt was answered. */
   get hasAnswered(): boolean {
     return this.#hasAnswered;
-  }
-
-  /** Whether the connection serves only what still runs. */
-  get isRetired(): boolean {
-    return this.#isRetired;
-  }
-
-  /** How long the oldest open `session/new` has been waiting, in milliseconds. */
-  get openingMs(): number {
-    const [oldest] = this.#opening;
-    return oldest ? this.#options.now() - oldest.sinceMs : 0;
   }
 
   /**
@@ -163,27 +127,7 @@ export class Connection {
    * @throws {AppError} `agent_unavailable` if the agent does not answer as one of protocol version 1 does.
    */
   async initialize(): Promise<void> {
-    const { version, timeouts, cwd, mcpServers, variables, log, onLifecycle } = this.#options;
-    const capabilities = await initialize(this.#peer, version, timeouts.setupMs);
-    const { agent, promptCapabilities, resumeMethod, mcpTransports, authMethods } = capabilities;
-    this.#capabilities = capabilities;
-    const { usable, warnings } = usableServers(mcpServers ?? [], mcpTransports);
-    this.#sessionParams = { cwd, mcpServers: usable };
-    this.#serverWarnings = warnings;
-    this.#auth = new AgentAuth({
-      methods: authMethods,
-      variables,
-      log,
-      onLifecycle,
-      authenticate: (methodId) => this.#send("authenticate", { methodId }, timeouts.setupMs),
-    });
-    log.info("agent ready", {
-      program: agent?.name,
-      version: agent?.version,
-      promptCapabilities,
-      resumeMethod,
-    });
-    onLifecycle?.({ type: "ready", name: agent?.name, version: agent?.version });
+    this.#agent = await initialize(this.#peer, this.#options, this.#options.timeouts.setupMs);
   }
 
   /**
@@ -192,43 +136,19 @@ export class Connection {
    * @throws {AppError} `agent_auth_required` if the log-in needs a person, or `agent_unavailable`.
    */
   async newSession(): Promise<NewSession> {
-    const { defaults, timeouts, log, now } = this.#options;
-    const opening = { sinceMs: now() };
-    this.#opening.add(opening);
-    const read = (result: unknown) => {
-      const id = parseNewSessionResult(result).sessionId as SessionId;
-      const options = readOptions(parseSessionSettings(result));
-      defaults.learn(options);
-      return { id, config: new SessionConfig(id, options, this.#change) };
-    };
+    const { defaults, timeouts, log } = this.#options;
     try {
-      const session = await this.#auth.withAuth(() =>
-        request(this.#peer, {
-          method: "session/new",
-          params: this.#sessionParams,
-          timeoutMs: timeouts.setupMs,
-          read: (result) => {
-            const { id, config } = read(result);
-            return this.#adopt(id, config);
-          },
-          onLate: (result) => {
-            try {
-              if (this.#capabilities.canClose) this.#finish("session/close", read(result).id);
-            } catch {
-              // An answer that cannot be read opened no session.
-            }
-          },
-        })
-      );
-      const warnings = await this.#configure(session);
+      const opened = await this.#requestSession("session/new", {}, timeouts.setupMs, (result) => {
+        const id = parseNewSessionResult(result).sessionId as SessionId;
+        const options = readOptions(parseSessionSettings(result));
+        defaults.learn(options);
+        return { id, config: new SessionConfig(id, options, this.#sendChange) };
+      });
       this.closed.throwIfAborted();
-      this.#hasOpened = true;
-      log.debug("session opened", { session: session.id });
-      return { session, warnings };
+      log.debug("session opened", { session: opened.session.id });
+      return opened;
     } catch (error) {
       throw toUnavailable(error);
-    } finally {
-      this.#opening.delete(opening);
     }
   }
 
@@ -257,7 +177,7 @@ export class Connection {
       const session = this.#sessions.get(id);
       if (session) await this.#endNow(session);
       this.#unclosed.delete(id);
-      if (this.#capabilities.canDelete) await this.#finish("session/delete", id);
+      if (this.capabilities.canDelete) await this.#finish("session/delete", id);
     });
   }
 
@@ -315,33 +235,19 @@ export class Connection {
   }
 
   async #requestResume(id: SessionId): Promise<AcpSession | undefined> {
-    const { resumeMethod } = this.#capabilities;
+    const { resumeMethod } = this.capabilities;
     const { log, mode, defaults, timeouts } = this.#options;
     if (resumeMethod === undefined) {
       log.debug("the agent does not resume sessions", { session: id });
       return undefined;
     }
-    const read = (result: unknown) => {
-      const options = defaults.complete(readOptions(parseSessionSettings(result)), mode);
-      return new SessionConfig(id, options, this.#change, defaults);
-    };
     try {
-      const session = await this.#auth.withAuth(() =>
-        request(this.#peer, {
-          method: `session/${resumeMethod}`,
-          params: { sessionId: id, ...this.#sessionParams },
-          timeoutMs: timeouts.resumeMs,
-          read: (result) => this.#adopt(id, read(result)),
-          onLate: (result) => {
-            const config = read(result);
-            this.#enqueue(id, async () => {
-              if (!this.#sessions.has(id)) await this.#endAtAgent(id, config);
-            });
-          },
-        })
-      );
-      await this.#configure(session);
-      return session;
+      const method = `session/${resumeMethod}`;
+      const resumed = await this.#requestSession(method, { sessionId: id }, timeouts.resumeMs, (result) => {
+        const options = defaults.complete(readOptions(parseSessionSettings(result)), mode);
+        return { id, config: new SessionConfig(id, options, this.#sendChange, defaults) };
+      });
+      return resumed.session;
     } catch (error) {
       if (error instanceof AppError) throw error;
       log.info("could not resume a session", { session: id, error: explain(error) });
@@ -349,56 +255,78 @@ export class Connection {
     }
   }
 
-  /** Registers a session as soon as the answer is read, because updates for it may be in the next line. */
-  #adopt(id: SessionId, config: SessionConfig): AcpSession {
-    const session = new AcpSession(id, config, this.#sessionDeps());
-    this.#sessions.set(id, session);
-    if (config.models.length > 0) this.#options.defaults.models = config.models;
-    return session;
+  /** Sends a request that makes a session, and configures the session. A session that comes too late is ended. */
+  async #requestSession(
+    method: string,
+    params: Readonly<Record<string, unknown>>,
+    timeoutMs: number,
+    read: (result: unknown) => { readonly id: SessionId; readonly config: SessionConfig },
+  ): Promise<NewSession> {
+    const session = await this.#agent.auth.withAuth(() =>
+      request(this.#peer, {
+        method,
+        params: { ...params, ...this.#agent.sessionParams },
+        timeoutMs,
+        read: (result) => {
+          const { id, config } = read(result);
+          return this.#adopt(id, config);
+        },
+        onLate: (result) => this.#endLate(() => read(result)),
+      })
+    );
+    return { session, warnings: await this.#configure(session) };
   }
 
-  #sessionDeps(): SessionDeps {
-    const { permissions, broker, log, timeouts, commands, pathExists, onPromptEnd, onUnresponsive } =
-      this.#options;
-    return {
+  #endLate(read: () => { readonly id: SessionId; readonly config: SessionConfig }): void {
+    try {
+      const { id, config } = read();
+      this.#enqueue(id, async () => {
+        if (!this.#sessions.has(id)) await this.#endAtAgent(id, config);
+      });
+    } catch {
+      // An answer that cannot be read made no session.
+    }
+  }
+
+  /** Registers a session as soon as the answer is read, because updates for it may be in the next line. */
+  #adopt(id: SessionId, config: SessionConfig): AcpSession {
+    const { permissions, broker, log, timeouts, commands, cwd, home, defaults } = this.#options;
+    const session = new AcpSession(id, config, {
       peer: this.#peer,
-      promptCapabilities: this.#capabilities.promptCapabilities,
+      promptCapabilities: this.capabilities.promptCapabilities,
       permissions,
       broker,
       log,
       commands,
-      pathExists,
+      pathExists: (path) => pathExists(path, cwd, home),
       promptTimeoutMs: timeouts.setupMs,
       cancelGraceMs: timeouts.cancelMs,
-      authRequired: (why) => this.#auth.requiredError(why),
+      authRequired: (why) => this.#agent.auth.requiredError(why),
       onUnresponsive: (session, why) => {
-        log.warn(why, { session: session.id });
+        log.warn(why, { session: id });
         this.#unresponsive.add(session);
-        onUnresponsive();
+        this.#options.onUnresponsive();
         this.#stopIfDone();
       },
       onPromptEnd: (session, answered) => {
         this.#unresponsive.delete(session);
         this.#hasAnswered ||= answered;
-        onPromptEnd(answered);
+        this.#options.onPromptEnd(answered);
         this.#stopIfDone();
       },
-      onClose: (session) => {
-        this.#enqueue(session.id, () => this.#release(session));
-      },
-    };
+      onClose: (session) => void this.#enqueue(id, () => this.#release(session)),
+    });
+    this.#sessions.set(id, session);
+    const models = config.option("model")?.values ?? [];
+    if (models.length > 0) defaults.models = models;
+    return session;
   }
 
   /** Sets the configured mode and model. A session with other settings is better than none, so a failure only warns. */
   async #configure({ config }: AcpSession): Promise<readonly SettingWarning[]> {
-    const { timeouts: { resumeMs }, log } = this.#options;
-    const timeout = new AbortController();
-    const timer = setTimeout(
-      () => timeout.abort(new Error(`The settings took longer than ${resumeMs / 1000} seconds.`)),
-      resumeMs,
-    );
-    const rejected = await config.configure(this.#options, timeout.signal).finally(() => clearTimeout(timer));
-    const warnings = [...this.#serverWarnings, ...rejected];
+    const { timeouts, log } = this.#options;
+    const rejected = await config.configure(this.#options, timeouts.resumeMs);
+    const warnings = [...this.#agent.warnings, ...rejected];
     for (const { text } of warnings) {
       if (this.#logged.has(text) || this.#logged.size >= MAX_WARNINGS) continue;
       this.#logged.add(text);
@@ -406,23 +334,6 @@ export class Connection {
     }
     return warnings;
   }
-
-  /** Sends a change of a session. A late answer is as good as one in time, but the next change waits less for it. */
-  readonly #change: SendChange = async (method, params, read) => {
-    const { resumeMs, againMs = resumeMs } = this.#options.timeouts;
-    const onAnswer = (result: unknown) => {
-      this.#unanswered.delete(method);
-      read(result);
-    };
-    const timeoutMs = this.#unanswered.has(method) ? againMs : resumeMs;
-    try {
-      await request(this.#peer, { method, params, timeoutMs, read: onAnswer, onLate: onAnswer });
-    } catch (error) {
-      if (isTimeout(error)) this.#unanswered.add(method);
-      else this.#unanswered.delete(method);
-      throw error;
-    }
-  };
 
   /** Ends a session within the current step of its queue. */
   async #endNow(session: AcpSession): Promise<void> {
@@ -441,7 +352,7 @@ export class Connection {
 
   /** Closes a session at the agent. An agent that cannot close sessions goes on with it when it is resumed. */
   async #endAtAgent(id: SessionId, config: SessionConfig): Promise<void> {
-    if (this.#capabilities.canClose) await this.#finish("session/close", id);
+    if (this.capabilities.canClose) await this.#finish("session/close", id);
     else this.#unclosed.set(id, config);
   }
 

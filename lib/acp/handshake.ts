@@ -1,8 +1,11 @@
-/** Initialises an agent process: its time limits, its capabilities, the MCP servers that it can use. @module */
+/** Initialises an agent process: its time limits, capabilities, log-in, and the MCP servers that it can use. @module */
 
 import { AppError } from "../core/errors.ts";
+import type { Log } from "../core/log.ts";
 import type { PromptCapabilities } from "../turn/agent.ts";
+import { AgentAuth } from "./auth.ts";
 import { ClosedError, explain, type JsonRpcPeer, reasonOf, request } from "./json_rpc.ts";
+import type { AgentLifecycleEvent } from "./lifecycle.ts";
 import type { SettingWarning } from "./session_config.ts";
 import {
   type AuthMethod,
@@ -46,36 +49,82 @@ export interface Capabilities {
   readonly authMethods: readonly AuthMethod[];
 }
 
+/** Options of the handshake. */
+export interface HandshakeOptions {
+  /** The working directory of sessions; absolute. */
+  readonly cwd: string;
+  /** The MCP servers of sessions. Servers that the agent cannot use are left out with a warning. */
+  readonly mcpServers?: readonly McpServer[] | undefined;
+  /** This program's version, sent to the agent. */
+  readonly version: string;
+  /** Names of the variables in the agent's environment: a key among them allows a log-in without a person. */
+  readonly variables: ReadonlySet<string>;
+  readonly log: Log;
+  readonly onLifecycle?: ((event: AgentLifecycleEvent) => void) | undefined;
+}
+
+/** An agent process that is ready to open sessions. */
+export interface InitializedAgent {
+  readonly capabilities: Capabilities;
+  readonly auth: AgentAuth;
+  /** Parameters of each request that opens or resumes a session. */
+  readonly sessionParams: { readonly cwd: string; readonly mcpServers: readonly McpServer[] };
+  /** The MCP servers that are left out. */
+  readonly warnings: readonly SettingWarning[];
+}
+
 /**
- * Sends `initialize`.
+ * Initialises an agent process. A log-in is made later, when the agent asks for it.
  *
- * @param version This program's version.
  * @throws {AppError} `agent_unavailable` if the answer is not one of an ACP agent of protocol version 1.
  */
 export async function initialize(
   peer: JsonRpcPeer,
+  { cwd, mcpServers = [], version, variables, log, onLifecycle }: HandshakeOptions,
+  timeoutMs: number,
+): Promise<InitializedAgent> {
+  const capabilities = await requestCapabilities(peer, version, timeoutMs);
+  const { agent, promptCapabilities, resumeMethod, mcpTransports, authMethods } = capabilities;
+  log.info("agent ready", {
+    program: agent?.name,
+    version: agent?.version,
+    promptCapabilities,
+    resumeMethod,
+  });
+  onLifecycle?.({ type: "ready", name: agent?.name, version: agent?.version });
+  const auth = new AgentAuth(authMethods, variables, (methodId) => {
+    log.info("logging in to the agent", { method: methodId });
+    onLifecycle?.({ type: "authenticating", methodId });
+    const read = (result: unknown) => result;
+    return request(peer, { method: "authenticate", params: { methodId }, timeoutMs, read });
+  });
+  const { usable, warnings } = usableServers(mcpServers, mcpTransports);
+  return { capabilities, auth, sessionParams: { cwd, mcpServers: usable }, warnings };
+}
+
+async function requestCapabilities(
+  peer: JsonRpcPeer,
   version: string,
   timeoutMs: number,
 ): Promise<Capabilities> {
+  const params = {
+    protocolVersion: PROTOCOL_VERSION,
+    clientCapabilities: { fs: { readTextFile: false, writeTextFile: false }, terminal: false },
+    clientInfo: { name: "oab-vtuber", title: "oab-vtuber", version },
+  };
   let result: InitializeResult;
   try {
-    const params = {
-      protocolVersion: PROTOCOL_VERSION,
-      clientCapabilities: { fs: { readTextFile: false, writeTextFile: false }, terminal: false },
-      clientInfo: { name: "oab-vtuber", title: "oab-vtuber", version },
-    };
     result = await request(peer, { method: "initialize", params, timeoutMs, read: parseInitializeResult });
   } catch (error) {
     throw toUnavailable(error);
   }
-  if (result.protocolVersion !== PROTOCOL_VERSION) {
-    throw new AppError(
-      "agent_unavailable",
-      `The agent speaks version ${result.protocolVersion} of the Agent Client Protocol, not ${PROTOCOL_VERSION}.`,
-      { reason: "protocol_version" },
-    );
-  }
-  return toCapabilities(result);
+  const { protocolVersion } = result;
+  if (protocolVersion === PROTOCOL_VERSION) return toCapabilities(result);
+  throw new AppError(
+    "agent_unavailable",
+    `The agent speaks version ${protocolVersion} of the Agent Client Protocol, not ${PROTOCOL_VERSION}.`,
+    { reason: "protocol_version" },
+  );
 }
 
 /** Turns a failed request of the start-up into an `agent_unavailable` error. */

@@ -3,7 +3,7 @@
 import { abortable } from "../core/abortable.ts";
 import { AppError, messageOf } from "../core/errors.ts";
 import type { AgentModel } from "../turn/agent.ts";
-import { ClosedError, explain, RpcError } from "./json_rpc.ts";
+import { ClosedError, explain, isTimeout, type JsonRpcPeer, request, RpcError } from "./json_rpc.ts";
 import { type ConfigOption, parseSessionSettings, type SessionSettings } from "./wire.ts";
 
 /** Values of one option that are kept. Kilo offers 390 models. */
@@ -99,7 +99,7 @@ export function setRequest(
 }
 
 /** Says that a value is not offered, and which values are. */
-export function notOffered(kind: OptionKind, wanted: string, values: readonly AgentModel[]): string {
+export function notOffered(kind: OptionKind, wanted: string, values: readonly AgentModel[] = []): string {
   if (values.length === 0) return `The agent has no ${kind} "${wanted}"; it offers none.`;
   const named = values.slice(0, MAX_NAMED).map(({ id }) => id).join(", ");
   const more = values.length > MAX_NAMED ? `, and ${values.length - MAX_NAMED} more` : "";
@@ -177,8 +177,31 @@ export interface SessionPreferences {
   readonly model?: string | undefined;
 }
 
-/** Sends a request that changes a session, and calls `read` with its result, whether that is in time or late. */
+/** Sends a request that changes a session, and calls `read` with its result, in time or late. */
 export type SendChange = (method: string, params: unknown, read: (result: unknown) => void) => Promise<void>;
+
+/**
+ * Makes the function that sends changes to an agent.
+ *
+ * @param againMs The time limit after a change that was not answered.
+ */
+export function changeSender(peer: JsonRpcPeer, timeoutMs: number, againMs: number = timeoutMs): SendChange {
+  const unanswered = new Set<string>();
+  return async (method, params, read) => {
+    const onAnswer = (result: unknown) => {
+      unanswered.delete(method);
+      read(result);
+    };
+    const limitMs = unanswered.has(method) ? againMs : timeoutMs;
+    try {
+      await request(peer, { method, params, timeoutMs: limitMs, read: onAnswer, onLate: onAnswer });
+    } catch (error) {
+      if (isTimeout(error)) unanswered.add(method);
+      else unanswered.delete(method);
+      throw error;
+    }
+  };
+}
 
 /** The model and the mode of one session, as the agent last told them. */
 export class SessionConfig {
@@ -213,20 +236,12 @@ export class SessionConfig {
 
   /** The id of the current model, if the agent tells. */
   get model(): string | undefined {
-    return this.#of("model")[0]?.current;
+    return this.option("model")?.current;
   }
 
-  get models(): readonly AgentModel[] {
-    return this.#of("model")[0]?.values ?? [];
-  }
-
-  /** The id of the current mode, if the agent tells. */
-  get mode(): string | undefined {
-    return this.#of("mode")[0]?.current;
-  }
-
-  get modes(): readonly AgentModel[] {
-    return this.#of("mode")[0]?.values ?? [];
+  /** Returns the option that counts first for a kind. */
+  option(kind: OptionKind): SessionOption | undefined {
+    return this.#options.find((option) => option.kind === kind);
   }
 
   /** Takes a newer list of config options from the agent. A mode that has its own method keeps that too. */
@@ -237,23 +252,23 @@ export class SessionConfig {
     this.#options = [...this.#options.filter((option) => !isReplaced(option)), ...newer];
   }
 
-  /**
-   * Sets the configured mode and model.
-   *
-   * @param signal Aborts when the time is over: then nothing more is sent.
-   * @returns The values that could not be set.
-   */
-  configure(preferences: SessionPreferences, signal: AbortSignal): Promise<SettingWarning[]> {
-    return this.#enqueue(async () => {
+  /** Sets the configured mode and model within a time limit. @returns The values that could not be set. */
+  async configure(preferences: SessionPreferences, timeoutMs: number): Promise<SettingWarning[]> {
+    const timeout = new AbortController();
+    const timer = setTimeout(
+      () => timeout.abort(new Error(`The settings took longer than ${timeoutMs / 1000} seconds.`)),
+      timeoutMs,
+    );
+    return await this.#enqueue(async () => {
       const warnings: SettingWarning[] = [];
       for (const setting of ["mode", "model"] as const) {
         const name = preferences[setting];
         if (name === undefined) continue;
-        const text = await this.#apply(setting, name, signal);
+        const text = await this.#apply(setting, name, timeout.signal);
         if (text !== undefined) warnings.push({ setting, name, text });
       }
       return warnings;
-    });
+    }).finally(() => clearTimeout(timer));
   }
 
   /**
@@ -266,10 +281,6 @@ export class SessionConfig {
     return this.#enqueue(() => this.#setModel(model));
   }
 
-  #of(kind: OptionKind): SessionOption[] {
-    return this.#options.filter((option) => option.kind === kind);
-  }
-
   /** Runs changes one after another. The queue never blocks, because every request has a time limit. */
   #enqueue<T>(change: () => Promise<T>): Promise<T> {
     const done = this.#queue.then(change);
@@ -278,13 +289,13 @@ export class SessionConfig {
   }
 
   async #setModel(wanted: string | undefined): Promise<void> {
-    const [option] = this.#of("model");
+    const option = this.option("model");
     if (wanted === undefined) {
       if (this.#defaultModel === undefined || option?.current === this.#defaultModel) return;
       if (option?.current === undefined && !this.#mayDiffer) return;
     } else if (wanted === option?.current) return;
-    else if (!this.models.some(({ id }) => id === wanted)) {
-      throw new AppError("model_not_found", notOffered("model", wanted, this.models), { param: "model" });
+    else if (!option?.values.some(({ id }) => id === wanted)) {
+      throw new AppError("model_not_found", notOffered("model", wanted, option?.values), { param: "model" });
     }
     const model = wanted ?? this.#defaultModel;
     if (option === undefined || model === undefined) return;
@@ -299,7 +310,7 @@ export class SessionConfig {
 
   /** Sets a configured value by the first option that has it. @returns Why the value is not set, if it is not. */
   async #apply(kind: OptionKind, wanted: string, signal: AbortSignal): Promise<string | undefined> {
-    const options = this.#of(kind);
+    const options = this.#options.filter((option) => option.kind === kind);
     for (const option of options) {
       const value = option.current === wanted ? wanted : findValue(option, wanted);
       if (value === undefined) continue;
@@ -317,7 +328,7 @@ export class SessionConfig {
     if (kind === "model" && options.length === 0 && !this.#isComplete) {
       return `The model "${wanted}" was not requested: the agent does not list the models of a resumed session.`;
     }
-    return notOffered(kind, wanted, options[0]?.values ?? []);
+    return notOffered(kind, wanted, options[0]?.values);
   }
 
   async #set(option: SessionOption, value: string, signal?: AbortSignal): Promise<void> {
