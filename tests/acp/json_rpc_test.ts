@@ -1,22 +1,32 @@
-import { assertEquals, assertRejects } from "@std/assert";
-import { JsonRpcPeer } from "../../lib/acp/json_rpc.ts";
-import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
+import { assert, assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } from "@std/assert";
+import {
+  ClosedError,
+  JsonRpcPeer,
+  type PeerStreams,
+  request,
+  RPC,
+  RpcError,
+} from "../../lib/acp/json_rpc.ts";
 import { untilAborted } from "../../lib/core/abortable.ts";
 import type { Json } from "../support/agents/scripted_agent.ts";
 import {
-  closePeers,
   peerPair,
   rawPair,
   RawPeer,
   RecordingHandlers,
   streamPair,
 } from "../support/harness/json_rpc_harness.ts";
+import { settled, soon } from "../support/harness/turn_recorder.ts";
 
+const IGNORE = { resolve() {}, reject() {} };
+const never = () => new Promise<unknown>(() => {});
 const failing = (error: unknown) => new RecordingHandlers(() => Promise.reject(error));
 
-Deno.test("Peer: requests and notifications, both ways at once", async () => {
-  const [toldOne, toldOther] = [new RecordingHandlers(), new RecordingHandlers()];
-  const [one, other] = peerPair(toldOne, toldOther);
+// Messages
+
+Deno.test("JsonRpcPeer: sends requests and notifications both ways at once", async () => {
+  const [left, right] = [new RecordingHandlers(), new RecordingHandlers()];
+  const [one, other] = peerPair(left, right);
   one.notify("n1", { a: 1 });
   other.notify("n2", undefined);
   const answers = await Promise.all([
@@ -29,187 +39,196 @@ Deno.test("Peer: requests and notifications, both ways at once", async () => {
     { method: "second", params: [1] },
     { method: "third" },
   ]);
-  assertEquals([toldOne.entries, toldOther.entries], [["n2 undefined"], ['n1 {"a":1}']]);
-  await closePeers(one, other);
+  assertEquals([left.entries, right.entries], [["n2 undefined"], ['n1 {"a":1}']]);
+  await one.close();
+  await other.close();
 });
 
-Deno.test("Peer: answers find their requests in any order", async () => {
-  const { peer, end } = rawPair();
-  const answers = Promise.all(["a", "b", "c"].map((method) => peer.request(method, {})));
-  const asked = [await end.receive(), await end.receive(), await end.receive()];
-  for (const message of asked.toReversed()) await end.send({ id: message?.id, result: message?.method });
-  assertEquals(await answers, ["a", "b", "c"]);
-  assertEquals(new Set(asked.map((message) => message?.id)).size, 3);
+Deno.test("JsonRpcPeer: sends JSON-RPC 2.0, one message a line", async () => {
+  const { peer, remote } = rawPair();
+  peer.notify("note", { text: "two\nlines" });
+  peer.request("ask", { n: 1 }).catch(() => {});
+  assertEquals(await remote.receive(), { jsonrpc: "2.0", method: "note", params: { text: "two\nlines" } });
+  assertEquals(await remote.receive(), { jsonrpc: "2.0", id: 0, method: "ask", params: { n: 1 } });
   await peer.close();
 });
 
-Deno.test("Peer: what it sends is JSON-RPC 2.0, a message a line", async () => {
-  const { peer, end } = rawPair();
-  peer.notify("note", { text: "two\nlines" });
-  peer.request("ask", { n: 1 }).catch(() => {});
-  assertEquals(await end.receive(), { jsonrpc: "2.0", method: "note", params: { text: "two\nlines" } });
-  assertEquals(await end.receive(), { jsonrpc: "2.0", id: 0, method: "ask", params: { n: 1 } });
+Deno.test("JsonRpcPeer: matches answers to requests in any order", async () => {
+  const { peer, remote } = rawPair();
+  const answers = Promise.all(["a", "b", "c"].map((method) => peer.request(method, {})));
+  const requests = [await remote.receive(), await remote.receive(), await remote.receive()];
+  for (const message of requests.toReversed()) {
+    await remote.send({ id: message?.id, result: message?.method });
+  }
+  assertEquals(await answers, ["a", "b", "c"]);
+  assertEquals(new Set(requests.map((message) => message?.id)).size, 3);
   await peer.close();
 });
 
 for (const id of ["a string", "", "0", 0, -7, 4_294_967_296]) {
-  Deno.test(`Peer: a request with the id ${JSON.stringify(id)} is answered with it`, async () => {
-    const { peer, end } = rawPair();
-    await end.send({ id, method: "ask", params: { x: 1 } });
-    assertEquals(await end.receive(), { jsonrpc: "2.0", id, result: { method: "ask", params: { x: 1 } } });
+  Deno.test(`JsonRpcPeer: answers a request with its id ${JSON.stringify(id)}`, async () => {
+    const { peer, remote } = rawPair();
+    await remote.send({ id, method: "ask", params: { x: 1 } });
+    assertEquals(await remote.receive(), { jsonrpc: "2.0", id, result: { method: "ask", params: { x: 1 } } });
     await peer.close();
   });
 }
 
-Deno.test("Peer: ids of the other end are not its own: both may use the same", async () => {
-  const { peer, end } = rawPair();
+Deno.test("JsonRpcPeer: keeps its own ids apart from the same ids of the peer", async () => {
+  const { peer, remote } = rawPair();
   const answer = peer.request("mine", {});
-  assertEquals((await end.receive())?.id, 0);
-  await end.send({ id: 0, method: "theirs", params: {} }, { id: 0, result: "for mine" });
+  assertEquals((await remote.receive())?.id, 0);
+  await remote.send({ id: 0, method: "theirs", params: {} }, { id: 0, result: "for mine" });
   assertEquals(await answer, "for mine");
-  assertEquals((await end.receive())?.id, 0);
+  assertEquals((await remote.receive())?.id, 0);
   await peer.close();
 });
 
-Deno.test("Peer: a request that resolves to nothing is answered with an empty result", async () => {
-  const { peer, end } = rawPair(new RecordingHandlers(() => Promise.resolve(undefined)));
-  await end.send({ id: 1, method: "ask" });
-  assertEquals(await end.receive(), { jsonrpc: "2.0", id: 1, result: {} });
+Deno.test("JsonRpcPeer: answers a request that resolves to undefined with an empty result", async () => {
+  const { peer, remote } = rawPair(new RecordingHandlers(() => Promise.resolve(undefined)));
+  await remote.send({ id: 1, method: "ask" });
+  assertEquals(await remote.receive(), { jsonrpc: "2.0", id: 1, result: {} });
   await peer.close();
 });
 
-Deno.test("Peer: an answer never overtakes the notifications before it, all in one write", async () => {
-  const { peer, end, told } = rawPair();
-  const tell = (text: string) => ({ method: "say", params: text });
-  peer.call("ask", {}, {
-    resolve: (result) => told.entries.push(`answer ${result}`),
-    reject: () => {},
-  });
-  await end.receive();
-  await end.send(tell("1"), tell("2"), { id: 0, result: "yes" }, tell("3"));
-  assertEquals(told.entries, ['say "1"', 'say "2"', "answer yes", 'say "3"']);
+Deno.test("JsonRpcPeer: an answer keeps its place among the notifications of one write", async () => {
+  const { peer, remote, handlers } = rawPair();
+  const say = (text: string) => ({ method: "say", params: text });
+  peer.call("ask", {}, { ...IGNORE, resolve: (result) => handlers.entries.push(`answer ${result}`) });
+  await remote.receive();
+  await remote.send(say("1"), say("2"), { id: 0, result: "yes" }, say("3"));
+  assertEquals(handlers.entries, ['say "1"', 'say "2"', "answer yes", 'say "3"']);
   await peer.close();
 });
 
-Deno.test("Peer: who awaits an answer has been told all that came before it", async () => {
+Deno.test("JsonRpcPeer: every notification before an answer is handled before the answer is awaited", async () => {
   for (const count of [0, 1, 5, 100]) {
-    const { peer, end, told } = rawPair();
-    const answer = peer.request("ask", {}).then(() => told.entries.length);
-    await end.receive();
-    const before = Array.from({ length: count }, () => ({ method: "say", params: 1 }));
-    await end.send(...before, { id: 0, result: {} });
+    const { peer, remote, handlers } = rawPair();
+    const answer = peer.request("ask", {}).then(() => handlers.entries.length);
+    await remote.receive();
+    await remote.send(...Array(count).fill({ method: "say", params: 1 }), { id: 0, result: {} });
     assertEquals(await answer, count);
     await peer.close();
   }
 });
 
-Deno.test("Peer: a message cut into many writes is one message", async () => {
-  const [mine, theirs] = streamPair();
-  const told = new RecordingHandlers();
-  const peer = new JsonRpcPeer(mine, told);
-  const writer = theirs.writable.getWriter();
-  const bytes = new TextEncoder().encode('{"method":"say","params":"ä😀"}\n');
-  for (const byte of bytes) await writer.write(new Uint8Array([byte]));
-  assertEquals(told.entries, ['say "ä😀"']);
-  await peer.close();
-});
+// Invalid lines
 
-const GARBAGE: readonly (readonly [string, string])[] = [
-  ["npm warn deprecated", "not JSON"],
-  ['{"method":"cut', "not JSON"],
-  ["[]", "not a JSON-RPC message"],
-  ['[{"jsonrpc":"2.0","method":"say"}]', "not a JSON-RPC message"],
-  ["null", "not a JSON-RPC message"],
-  ["1", "not a JSON-RPC message"],
-  ['"say"', "not a JSON-RPC message"],
-  ["{}", "neither a method nor an id"],
-  ['{"jsonrpc":"2.0","params":{}}', "neither a method nor an id"],
-  ['{"id":99,"result":{}}', "an answer to nothing that was asked"],
-  ['{"id":"0","result":{}}', "an answer to nothing that was asked"],
-  ['{"id":null,"error":{"code":-32700,"message":"Parse error"}}', "an answer to nothing that was asked"],
-];
-for (const [line, why] of GARBAGE) {
-  Deno.test(`Peer: ${line} is skipped and said, and what follows is heard`, async () => {
-    const { peer, end, told } = rawPair();
+for (
+  const [line, why] of [
+    ["npm warn deprecated", "not JSON"],
+    ['{"method":"cut', "not JSON"],
+    ["[]", "not a JSON-RPC message"],
+    ['[{"jsonrpc":"2.0","method":"say"}]', "not a JSON-RPC message"],
+    ["null", "not a JSON-RPC message"],
+    ["1", "not a JSON-RPC message"],
+    ['"say"', "not a JSON-RPC message"],
+    ["{}", "neither a method nor an id"],
+    ['{"jsonrpc":"2.0","params":{}}', "neither a method nor an id"],
+    ['{"id":{},"method":"ask"}', "an id that is neither a string nor a number"],
+    ['{"id":true,"method":"ask"}', "an id that is neither a string nor a number"],
+    ['{"id":99,"result":{}}', "an answer to no pending request"],
+    ['{"id":"0","result":{}}', "an answer to no pending request"],
+    ['{"id":null,"error":{"code":-32700,"message":"Parse error"}}', "an answer to no pending request"],
+  ] as const
+) {
+  Deno.test(`JsonRpcPeer: reports and skips ${line}`, async () => {
+    const { peer, remote, handlers } = rawPair();
     const answer = peer.request("ask", {});
-    await end.receive();
-    await end.send(line, { method: "say", params: 1 }, { id: 0, result: "yes" });
+    await remote.receive();
+    await remote.send(line, { method: "say", params: 1 }, { id: 0, result: "yes" });
     assertEquals(await answer, "yes");
-    assertEquals(told.entries, [`garbage: ${why}: ${line}`, "say 1"]);
+    assertEquals(handlers.entries, [`invalid: ${why}: ${line}`, "say 1"]);
     await peer.close();
   });
 }
 
-Deno.test("Peer: a request whose id is of no allowed kind is skipped and said", async () => {
-  const { peer, end, told } = rawPair();
-  await end.send('{"id":{},"method":"ask"}', '{"id":true,"method":"ask"}', { id: 1, method: "ask" });
-  assertEquals((await end.receive())?.id, 1);
-  assertEquals(told.entries.length, 2);
+Deno.test("JsonRpcPeer: ignores empty lines and Windows line ends", async () => {
+  const { peer, remote, handlers } = rawPair();
+  await remote.send("", "\r", '{"method":"say","params":1}\r', "", { method: "say", params: 2 });
+  assertEquals(handlers.entries, ["say 1", "say 2"]);
   await peer.close();
 });
 
-Deno.test("Peer: empty lines and Windows line ends are nothing to speak of", async () => {
-  const { peer, end, told } = rawPair();
-  await end.send("", "\r", '{"method":"say","params":1}\r', "");
-  await end.send({ method: "say", params: 2 });
-  assertEquals(told.entries, ["say 1", "say 2"]);
+Deno.test("JsonRpcPeer: treats a request with the id null as a notification", async () => {
+  const { peer, remote, handlers } = rawPair();
+  await remote.send({ id: null, method: "say", params: 1 });
+  assertEquals(handlers.entries, ["say 1"]);
   await peer.close();
 });
 
-Deno.test("Peer: a request with the id null is a notification", async () => {
-  const { peer, end, told } = rawPair();
-  await end.send({ id: null, method: "say", params: 1 });
-  assertEquals(told.entries, ["say 1"]);
-  await peer.close();
-});
-
-Deno.test("Peer: the same answer twice is heard once", async () => {
-  const { peer, end, told } = rawPair();
+Deno.test("JsonRpcPeer: skips the second answer to a request", async () => {
+  const { peer, remote, handlers } = rawPair();
   const answer = peer.request("ask", {});
-  await end.receive();
-  await end.send({ id: 0, result: "first" }, { id: 0, result: "second" });
-  assertEquals(await answer, "first");
-  assertEquals(told.entries.length, 1);
+  await remote.receive();
+  await remote.send({ id: 0, result: "first" }, { id: 0, result: "second" });
+  assertEquals([await answer, handlers.entries.length], ["first", 1]);
   await peer.close();
 });
 
-const ERRORS: readonly (readonly [unknown, { code: number; message: string; data?: unknown }])[] = [
-  [{ code: -32000, message: "Log in", data: { how: 1 } }, {
-    code: RPC.authRequired,
-    message: "Log in",
-    data: { how: 1 },
-  }],
-  [{ code: 400, message: "Bad" }, { code: 400, message: "Bad" }],
-  [{ message: "no code" }, { code: RPC.internalError, message: "no code" }],
-  [{ code: "odd", message: 7 }, { code: RPC.internalError, message: '{"code":"odd","message":7}' }],
-  ["in words", { code: RPC.internalError, message: '"in words"' }],
-  [{}, { code: RPC.internalError, message: "{}" }],
-];
-for (const [error, expected] of ERRORS) {
-  Deno.test(`Peer: the error ${JSON.stringify(error)} is thrown`, async () => {
-    const { peer, end } = rawPair();
-    const answer = peer.request("ask", {});
-    await end.receive();
-    await end.send({ id: 0, error });
-    const thrown: RpcError = await assertRejects(() => answer, RpcError);
-    assertEquals(
-      { code: thrown.code, message: thrown.message, data: thrown.data },
-      { data: undefined, ...expected },
-    );
-    await peer.close();
+// Errors
+
+/** Sends a request that is answered with this message, and returns the thrown error. */
+async function errorFor(answer: Json | string, redact?: (text: string) => string): Promise<RpcError> {
+  const [mine, theirs] = streamPair();
+  const remote = new RawPeer(theirs);
+  await using peer = new JsonRpcPeer(mine, new RecordingHandlers(), redact);
+  const result = peer.request("ask", {});
+  await remote.receive();
+  await remote.send(answer);
+  const error: RpcError = await assertRejects(() => result, RpcError);
+  assertEquals(peer.closed.aborted, false);
+  return error;
+}
+
+for (
+  const [error, expected] of [
+    [{ code: -32000, message: "Log in", data: { how: 1 } }, [RPC.authRequired, "Log in", { how: 1 }]],
+    [{ code: 400, message: "Bad" }, [400, "Bad", undefined]],
+    [{ message: "no code" }, [RPC.internalError, "no code", undefined]],
+    [{ code: "odd", message: 7 }, [RPC.internalError, '{"code":"odd","message":7}', undefined]],
+    ["in words", [RPC.internalError, '"in words"', undefined]],
+    [{}, [RPC.internalError, "{}", undefined]],
+  ] as const
+) {
+  Deno.test(`JsonRpcPeer: throws the error ${JSON.stringify(error)}`, async () => {
+    const { code, message, data } = await errorFor({ id: 0, error });
+    assertEquals([code, message, data], [...expected]);
   });
 }
 
-Deno.test("Peer: an answer with a result and an error that is null is a result", async () => {
-  const { peer, end } = rawPair();
+for (
+  const [name, error, explanation] of [
+    ["the message", { code: 1, message: "The key sk-1 is wrong" }, "The key *** is wrong"],
+    ["details in words", { code: 1, message: "No", data: "the key sk-1" }, "No: the key ***"],
+    ["details", { code: 1, message: "No", data: { details: "sk-1", more: ["sk-1"] } }, "No: ***"],
+    ["an error in words", "sk-1", '"***"'],
+    ["details that are cut", { message: "No", data: "x".repeat(498) + "sk-1" }, `No: ${"x".repeat(498)}**`],
+  ] as const
+) {
+  Deno.test(`JsonRpcPeer: redacts ${name}`, async () => {
+    const thrown = await errorFor({ id: 0, error }, (text) => text.replaceAll("sk-1", "***"));
+    assertEquals(thrown.explanation, explanation);
+    assertEquals(JSON.stringify(thrown.data ?? "").includes("sk-1"), false);
+  });
+}
+
+Deno.test("JsonRpcPeer: omits error details that are nested too deeply", async () => {
+  const deep = "[".repeat(200_000) + "]".repeat(200_000);
+  const { message, data } = await errorFor(`{"id":0,"error":{"code":1,"message":"No","data":${deep}}}`);
+  assertEquals([message, data], ["No", undefined]);
+});
+
+Deno.test("JsonRpcPeer: takes an answer whose error is null as a result", async () => {
+  const { peer, remote } = rawPair();
   const answer = peer.request("ask", {});
-  await end.receive();
-  await end.send({ result: { ok: 1 }, error: null, id: 0 });
+  await remote.receive();
+  await remote.send({ result: { ok: 1 }, error: null, id: 0 });
   assertEquals(await answer, { ok: 1 });
   await peer.close();
 });
 
-Deno.test("Peer: an RpcError that is thrown is answered as it is, anything else as an internal error", async () => {
+Deno.test("JsonRpcPeer: answers a thrown RpcError as it is, and other errors as internal errors", async () => {
   const cases: readonly (readonly [unknown, Json])[] = [
     [new RpcError(RPC.methodNotFound, "Method not found: x", { a: 1 }), {
       code: -32601,
@@ -221,95 +240,304 @@ Deno.test("Peer: an RpcError that is thrown is answered as it is, anything else 
     ["in words", { code: -32603, message: "in words" }],
   ];
   for (const [error, expected] of cases) {
-    const { peer, end } = rawPair(failing(error));
-    await end.send({ id: "x", method: "ask" });
-    assertEquals(await end.receive(), { jsonrpc: "2.0", id: "x", error: expected });
+    const { peer, remote } = rawPair(failing(error));
+    await remote.send({ id: "x", method: "ask" });
+    assertEquals(await remote.receive(), { jsonrpc: "2.0", id: "x", error: expected });
     await peer.close();
   }
 });
 
-Deno.test("Peer: an error crosses whole from peer to peer", async () => {
-  const [one, other] = peerPair(new RecordingHandlers(), failing(new RpcError(-32042, "No.", [1])));
-  const error: RpcError = await assertRejects(() => one.request("ask", {}), RpcError, "No.");
-  assertEquals([error.code, error.data], [-32042, [1]]);
-  await closePeers(one, other);
-});
+// Requests of the peer
 
-Deno.test("Peer: $/cancel_request aborts the request that it names, and no other", async () => {
+Deno.test("JsonRpcPeer: $/cancel_request aborts the named request only", async () => {
   const signals = new Map<unknown, AbortSignal>();
-  const told = new RecordingHandlers(async (_method, params, signal) => {
-    signals.set(params, signal);
-    await untilAborted(signal);
-    throw signal.reason;
-  });
-  const { peer, end } = rawPair(told);
-  await end.send({ id: "x", method: "ask", params: "one" }, { id: 2, method: "ask", params: "two" });
-  await end.send(
+  const { peer, remote, handlers } = rawPair(
+    new RecordingHandlers(async (_method, params, signal) => {
+      signals.set(params, signal);
+      await untilAborted(signal);
+      throw signal.reason;
+    }),
+  );
+  await remote.send({ id: "x", method: "ask", params: "one" }, { id: 2, method: "ask", params: "two" });
+  await remote.send(
     { method: "$/cancel_request", params: { requestId: "unknown" } },
     { method: "$/cancel_request", params: {} },
     { method: "$/cancel_request" },
     { method: "$/cancel_request", params: { requestId: "x" } },
   );
-  const answer = await end.receive();
+  const answer = await remote.receive();
   assertEquals([answer?.id, (answer?.error as Json | undefined)?.code], ["x", RPC.cancelled]);
   assertEquals([signals.get("one")?.aborted, signals.get("two")?.aborted], [true, false]);
-  assertEquals(told.entries, []);
-  await end.send({ method: "$/cancel_request", params: { requestId: "x" } });
+  assertEquals(handlers.entries, []);
+  await remote.send({ method: "$/cancel_request", params: { requestId: "x" } });
   await peer.close();
   assertEquals(signals.get("two")?.aborted, true);
 });
 
-Deno.test("Peer: only so many requests of the other end are open; one too many is answered with an error", async () => {
+Deno.test("JsonRpcPeer: answers requests beyond 1000 open ones with an error", async () => {
   const { promise, resolve } = Promise.withResolvers<unknown>();
-  let asked = 0;
-  const told = new RecordingHandlers(() => {
-    asked++;
-    return promise;
-  });
-  const { peer, end } = rawPair(told);
+  let handled = 0;
+  const { peer, remote } = rawPair(new RecordingHandlers(() => (handled++, promise)));
   const limit = 1_000;
-  await end.send(...Array.from({ length: limit + 1 }, (_, id) => ({ id, method: "ask" })));
-  const refused = await end.receive();
+  await remote.send(...Array.from({ length: limit + 1 }, (_, id) => ({ id, method: "ask" })));
+  const refused = await remote.receive();
   assertEquals([refused?.id, (refused?.error as Json | undefined)?.code], [limit, RPC.internalError]);
   resolve("at last");
-  for (let id = 0; id < limit; id++) assertEquals((await end.receive())?.result, "at last");
-  await end.send({ id: "room again", method: "ask" });
-  assertEquals((await end.receive())?.result, "at last");
-  assertEquals(asked, limit + 1);
+  for (let id = 0; id < limit; id++) assertEquals((await remote.receive())?.result, "at last");
+  await remote.send({ id: "room again", method: "ask" });
+  assertEquals((await remote.receive())?.result, "at last");
+  assertEquals(handled, limit + 1);
   await peer.close();
 });
 
-const HIDDEN: readonly (readonly [name: string, error: Json | string, explanation: string])[] = [
-  ["message", { code: 1, message: "The key sk-1 is wrong" }, "The key *** is wrong"],
-  ["details in words", { code: 1, message: "No", data: "the key sk-1" }, "No: the key ***"],
-  ["details", { code: 1, message: "No", data: { details: "sk-1", more: ["sk-1"] } }, "No: ***"],
-  ["error in words", "sk-1", '"***"'],
-  ["details that are cut", { message: "No", data: "x".repeat(498) + "sk-1" }, `No: ${"x".repeat(498)}**`],
-];
-for (const [name, error, explanation] of HIDDEN) {
-  Deno.test(`Peer: no secret is told on: ${name}`, async () => {
-    const [mine, theirs] = streamPair();
-    const end = new RawPeer(theirs);
-    const peer = new JsonRpcPeer(mine, new RecordingHandlers(), (text) => text.replaceAll("sk-1", "***"));
-    const answer = peer.request("ask", {});
-    await end.receive();
-    await end.send({ id: 0, error });
-    const thrown: RpcError = await assertRejects(() => answer, RpcError);
-    assertEquals([thrown.explanation, JSON.stringify(thrown.data ?? "").includes("sk-1")], [
-      explanation,
-      false,
-    ]);
-    await peer.close();
-  });
+// Writing
+
+/** Streams whose writes the test settles one by one. */
+class WriteGate {
+  readonly writes: string[] = [];
+  readonly streams: PeerStreams;
+  #write = Promise.withResolvers<void>();
+
+  constructor() {
+    this.streams = {
+      readable: streamPair()[0].readable,
+      writable: new WritableStream({
+        write: (bytes) => {
+          this.writes.push(new TextDecoder().decode(bytes));
+          return this.#write.promise;
+        },
+      }),
+    };
+  }
+
+  /** Finishes the write in flight. */
+  async pass(): Promise<void> {
+    this.#write.resolve();
+    this.#write = Promise.withResolvers();
+    await settled();
+  }
+
+  /** Fails the write in flight. */
+  async fail(error: Error): Promise<void> {
+    this.#write.reject(error);
+    await settled();
+  }
+
+  /** The lines of each write. */
+  get lineCounts(): number[] {
+    return this.writes.map((text) => text.split("\n").length - 1);
+  }
 }
 
-Deno.test("Peer: details that are nested without end are left out", async () => {
-  const { peer, end } = rawPair();
+function gatedPeer(): { peer: JsonRpcPeer; gate: WriteGate } {
+  const gate = new WriteGate();
+  return { peer: new JsonRpcPeer(gate.streams, new RecordingHandlers()), gate };
+}
+
+Deno.test("JsonRpcPeer: joins messages that are sent during a write, in order", async () => {
+  const { peer, gate } = gatedPeer();
+  for (let number = 0; number < 10; number++) peer.notify("n", number);
+  await settled();
+  for (let number = 10; number < 110; number++) peer.notify("n", number);
+  await settled();
+  assertEquals(gate.lineCounts, [10]);
+  await gate.pass();
+  assertEquals(gate.lineCounts, [10, 100]);
+  peer.notify("n", 110);
+  await gate.pass();
+  assertEquals(gate.lineCounts, [10, 100, 1]);
+  const numbers = gate.writes.join("").trim().split("\n").map((line) => JSON.parse(line).params);
+  assertEquals(numbers, Array.from({ length: 111 }, (_, number) => number));
+  await gate.pass();
+  await peer.close();
+});
+
+Deno.test("JsonRpcPeer: a call counts as sent once it is written, before it is answered", async () => {
+  const { peer, gate } = gatedPeer();
+  let sent = 0;
+  peer.call("a", {}, IGNORE).sent.then(() => sent++);
+  await settled();
+  peer.call("b", {}, IGNORE).sent.then(() => sent++);
+  assertEquals(sent, 0);
+  await gate.pass();
+  assertEquals(sent, 1);
+  await gate.pass();
+  assertEquals(sent, 2);
+  await peer.close();
+});
+
+Deno.test("JsonRpcPeer: a failed write closes the connection and rejects the pending requests", async () => {
+  const { peer, gate } = gatedPeer();
+  const { sent } = peer.call("a", {}, IGNORE);
+  const rejections = Promise.all([
+    assertRejects(() => sent, ClosedError, "broken pipe"),
+    assertRejects(() => peer.request("b", {}), ClosedError, "broken pipe"),
+  ]);
+  await settled();
+  await gate.fail(new Error("broken pipe"));
+  await rejections;
+  assert(peer.closed.aborted);
+  await peer.close();
+});
+
+Deno.test("JsonRpcPeer: rejects requests while 64 MiB wait for a peer that does not read", async () => {
+  const { peer, gate } = gatedPeer();
+  peer.notify("in flight", {});
+  await settled();
+  const half = "x".repeat(30 * 1024 * 1024);
+  peer.notify("half", half);
+  peer.notify("whole", half);
+  const { sent } = peer.call("too much", half, IGNORE);
+  await assertRejects(() => soon(sent, "the rejection"), ClosedError, "does not read");
+  await assertRejects(() => soon(peer.request("again", half), "the rejection"), ClosedError, "does not read");
+  assertEquals(peer.closed.aborted, false);
+  await gate.pass();
+  assertEquals(gate.lineCounts, [1, 2]);
+  peer.notify("room again", {});
+  await gate.pass();
+  assertEquals(gate.lineCounts, [1, 2, 1]);
+  await peer.close();
+});
+
+// Closing
+
+Deno.test("JsonRpcPeer: the peer's end closes the connection, its requests and the pending ones", async () => {
+  const signals: AbortSignal[] = [];
+  const { peer, remote } = rawPair(
+    new RecordingHandlers((_method, _params, signal) => {
+      signals.push(signal);
+      return never();
+    }),
+  );
+  const rejections = Promise.all(
+    ["a", "b"].map((method) => assertRejects(() => peer.request(method, {}), ClosedError)),
+  );
+  await remote.send({ id: 1, method: "ask" });
+  await remote.close();
+  await rejections;
+  await soon(untilAborted(peer.closed), "the close");
+  assertInstanceOf(peer.closed.reason, ClosedError);
+  assertEquals(signals.map((signal) => signal.aborted), [true]);
+  await peer.close();
+});
+
+Deno.test("JsonRpcPeer: handles the lines before the end, and a last line without a line break", async () => {
+  const [mine, theirs] = streamPair();
+  const handlers = new RecordingHandlers();
+  const peer = new JsonRpcPeer(mine, handlers);
   const answer = peer.request("ask", {});
-  await end.receive();
-  const deep = "[".repeat(200_000) + "]".repeat(200_000);
-  await end.send(`{"id":0,"error":{"code":1,"message":"No","data":${deep}}}`);
-  const thrown: RpcError = await assertRejects(() => answer, RpcError, "No");
-  assertEquals([thrown.data, peer.closed.aborted], [undefined, false]);
+  const writer = theirs.writable.getWriter();
+  await writer.write(new TextEncoder().encode('{"method":"say","params":1}\n{"id":0,"result":"yes"}'));
+  await writer.close();
+  assertEquals(await answer, "yes");
+  assertEquals(handlers.entries, ["say 1"]);
+  await peer.close();
+});
+
+Deno.test("JsonRpcPeer: a broken stream closes the connection with its error", async () => {
+  const { peer, remote } = rawPair();
+  const rejection = assertRejects(() => peer.request("a", {}), ClosedError, "pulled the plug");
+  await remote.receive();
+  await remote.abort(new Error("pulled the plug"));
+  await rejection;
+  await peer.close();
+});
+
+Deno.test("JsonRpcPeer: sends nothing after close, and keeps the first reason", async () => {
+  const { peer } = rawPair();
+  const pending = assertRejects(() => peer.request("a", {}), ClosedError, "enough");
+  await peer.close("enough");
+  await pending;
+  peer.notify("dropped", {});
+  await assertRejects(() => peer.request("a", {}), ClosedError, "enough");
+  let rejected: unknown;
+  const { sent } = peer.call("a", {}, { ...IGNORE, reject: (error) => rejected = error });
+  assertStrictEquals(rejected, peer.closed.reason);
+  await assertRejects(() => sent, ClosedError, "enough");
+  await peer.close("again");
+  assertEquals(peer.closed.reason.message, "enough");
+});
+
+Deno.test("JsonRpcPeer: the other end notices a disposed connection", async () => {
+  const [one, other] = peerPair();
+  await one[Symbol.asyncDispose]();
+  await soon(untilAborted(other.closed), "the other end's close");
+  await assertRejects(() => other.request("a", {}), ClosedError);
+  await other.close();
+});
+
+Deno.test("JsonRpcPeer: drops the answer to a request that outlasts the connection", async () => {
+  const { promise, resolve } = Promise.withResolvers<unknown>();
+  const { peer, remote } = rawPair(new RecordingHandlers(() => promise));
+  await remote.send({ id: 1, method: "ask" });
+  await peer.close();
+  resolve({});
+  await settled();
+});
+
+Deno.test("endInput: ends the output once it is written, while reading continues", async () => {
+  const { peer, remote, handlers } = rawPair();
+  const answer = peer.request("ask", {});
+  peer.notify("last words", {});
+  const ended = peer.endInput();
+  assertEquals((await remote.receive())?.method, "ask");
+  assertEquals((await remote.receive())?.method, "last words");
+  assertEquals(await remote.receive(), undefined);
+  await ended;
+  peer.notify("too late", {});
+  await remote.send({ id: "x", method: "theirs" }, { method: "say", params: 1 });
+  await settled();
+  await remote.send({ id: 0, result: "yes" });
+  assertEquals(await soon(answer, "the answer"), "yes");
+  assertEquals(handlers.entries, ["say 1"]);
+  await peer.close();
+});
+
+Deno.test("endInput: resolves for a closed connection", async () => {
+  const { peer } = rawPair();
+  await peer.close();
+  await soon(peer.endInput(), "endInput");
+});
+
+// Requests that are given up
+
+Deno.test("call: a discarded request is forgotten, and its answer is skipped", async () => {
+  const { peer, remote, handlers } = rawPair();
+  const settledWith: string[] = [];
+  const settle = { resolve: () => settledWith.push("result"), reject: () => settledWith.push("error") };
+  peer.call("ask", {}, settle).discard();
+  await remote.send({ id: (await remote.receive())?.id, result: {} });
+  assertEquals(handlers.entries.length, 1);
+  await peer.close();
+  assertEquals(settledWith, []);
+});
+
+Deno.test("call: rejects requests beyond 1000 pending ones", async () => {
+  const { peer, remote } = rawPair();
+  const pending = Array.from({ length: 1_000 }, () => peer.request("ask", {}));
+  await assertRejects(() => peer.request("ask", {}), ClosedError, "does not answer");
+  await remote.send({ id: (await remote.receive())?.id, result: "yes" });
+  assertEquals(await pending[0], "yes");
+  const next = peer.request("ask", {});
+  await settled();
+  await peer.close();
+  const outcomes = await Promise.allSettled([...pending.slice(1), next]);
+  assertEquals(outcomes.every(({ status }) => status === "rejected"), true);
+});
+
+Deno.test("request: forgets a request that is not answered in time, unless a late answer is wanted", async () => {
+  const { peer, remote } = rawPair();
+  const options = { method: "ask", params: {}, timeoutMs: 1, read: (result: unknown) => result };
+  // Together more than may be pending at once.
+  for (let round = 0; round < 4; round++) {
+    const requests = Array.from({ length: 300 }, () => request(peer, options));
+    await soon(Promise.allSettled(requests), "the time limits");
+    for (let count = 0; count < 300; count++) await remote.receive();
+  }
+  const late: unknown[] = [];
+  const onLate = (result: unknown) => late.push(result);
+  await assertRejects(() => request(peer, { ...options, onLate }), Error, "within 0.001 seconds");
+  await remote.send({ id: (await remote.receive())?.id, result: "late" });
+  assertEquals(late, ["late"]);
   await peer.close();
 });

@@ -1,10 +1,9 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { MARK_VARIABLE } from "../../lib/acp/process_tree.ts";
 import { JsonRpcPeer } from "../../lib/acp/json_rpc.ts";
 import { type AgentProcess, launch, type LaunchOptions, type StopTimes } from "../../lib/acp/process.ts";
+import { MARK_VARIABLE } from "../../lib/acp/process_tree.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { directive, isObject, type Step } from "../support/agents/scripted_agent.ts";
-import { soon } from "../support/harness/turn_recorder.ts";
 import {
   bareEnvironment,
   evalCommand,
@@ -16,47 +15,50 @@ import {
   untilGone,
 } from "../support/harness/agent_process_harness.ts";
 import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
+import { soon } from "../support/harness/turn_recorder.ts";
 
 const WINDOWS = Deno.build.os === "windows";
+const UNSTOPPABLE = { ignoreEof: true, ignoreSigterm: true };
 
-/** A child, talked to; it is ended with the test. */
+/** A launched child with a JSON-RPC connection, which ends with the test. */
 class Child implements AsyncDisposable {
   readonly recorder = new LogRecorder();
-  readonly link: AgentProcess;
+  readonly process: AgentProcess;
   readonly peer: JsonRpcPeer;
+  /** The text of invalid lines and message chunks. */
   text = "";
-  #wake = Promise.withResolvers<void>();
+  #changed = Promise.withResolvers<void>();
 
   constructor(options: LaunchOptions, times: StopTimes = PATIENT) {
-    this.link = launch(options, this.recorder.log, times);
-    this.peer = new JsonRpcPeer(this.link, {
-      onInvalidLine: (line) => this.#hear(line),
+    this.process = launch(options, this.recorder.log, times);
+    this.peer = new JsonRpcPeer(this.process, {
+      onInvalidLine: (line) => this.#add(line),
       onRequest: () => Promise.resolve({}),
       onNotification: (_method, params) => {
         const { update } = params as { update: { content?: { text?: string } } };
-        this.#hear(update.content?.text ?? "");
+        this.#add(update.content?.text ?? "");
       },
     });
   }
 
-  #hear(text: string): void {
+  #add(text: string): void {
     this.text += text;
-    this.#wake.resolve();
-    this.#wake = Promise.withResolvers();
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
   }
 
-  /** Resolves when it has said this. */
-  async until(text: string): Promise<void> {
-    while (!this.text.includes(text)) await soon(this.#wake.promise, text);
+  /** Resolves when the text fits. */
+  async waitFor(fits: (text: string) => boolean): Promise<void> {
+    while (!fits(this.text)) await soon(this.#changed.promise, "the child's text");
   }
 
-  /** The processes that it has told of, once they are so many. */
+  /** Resolves to the process ids in the text, once there are so many. */
   async pids(count: number): Promise<number[]> {
-    while (pidsIn(this.text).length < count) await soon(this.#wake.promise, "a process id");
+    await this.waitFor((text) => pidsIn(text).length >= count);
     return pidsIn(this.text);
   }
 
-  /** Makes the scripted agent do this; resolves once it has. */
+  /** Makes the scripted agent run these steps. */
   async run(...steps: Step[]): Promise<void> {
     const session = await this.peer.request("session/new", { cwd: Deno.cwd(), mcpServers: [] });
     const sessionId = isObject(session) ? session.sessionId : undefined;
@@ -64,11 +66,11 @@ class Child implements AsyncDisposable {
     await soon(this.peer.request("session/prompt", { sessionId, prompt }), "the answer");
   }
 
-  /** Ends its input, then the child. */
+  /** Ends the child's input, then the child. Resolves to its exit status. */
   async stop(): Promise<string> {
     this.peer.endInput();
-    await soon(this.link.stop(), "the child's end");
-    return await this.link.exited;
+    await soon(this.process.stop(), "the child's end");
+    return await this.process.exited;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -77,199 +79,190 @@ class Child implements AsyncDisposable {
   }
 }
 
-Deno.test("launch: what the child says and hears are its streams", async () => {
-  await using child = new Child(
-    evalCommand("for await (const b of Deno.stdin.readable) await Deno.stdout.write(b)"),
-  );
+Deno.test("launch: connects the child's stdin and stdout", async () => {
+  const code = "for await (const b of Deno.stdin.readable) await Deno.stdout.write(b)";
+  await using child = new Child(evalCommand(code));
   child.peer.notify("back", { update: { content: { text: "and forth" } } });
-  await child.until("and forth");
+  await child.waitFor((text) => text === "and forth");
   assertEquals(await child.stop(), "exited with code 0");
 });
 
-Deno.test("launch: the last lines of stderr are kept, all of them logged", async () => {
-  await using child = new Child(evalCommand("for (let n = 1; n <= 25; n++) console.error('line ' + n)"));
+Deno.test("launch: reports every redacted line of stderr, and keeps the last 20", async () => {
+  const lines: string[] = [];
+  const code = "for (let n = 1; n <= 24; n++) console.error('line ' + n);" +
+    "await Deno.stderr.write(new TextEncoder().encode('secret: ä'))";
+  await using child = new Child({
+    ...evalCommand(code),
+    redact: (text) => text.replace("secret", "***"),
+    onStderr: (line) => lines.push(line),
+  });
   await child.stop();
-  const lines = (from: number) => Array.from({ length: 26 - from }, (_, index) => `line ${from + index}`);
-  assertEquals(child.link.stderrTail(), lines(6));
-  assertEquals(child.recorder.matching("agent stderr").map(({ fields }) => fields.line), lines(1));
+  const expected = [...Array.from({ length: 24 }, (_, index) => `line ${index + 1}`), "***: ä"];
+  assertEquals(lines, expected);
+  assertEquals(child.recorder.matching("agent stderr").map(({ fields }) => fields.line), expected);
+  assertEquals(child.process.stderrTail(), expected.slice(-20));
 });
 
-Deno.test("launch: a last line of stderr that is not terminated is kept", async () => {
-  await using child = new Child(evalCommand("await Deno.stderr.write(new TextEncoder().encode('fatal: ä'))"));
-  await child.stop();
-  assertEquals(child.link.stderrTail(), ["fatal: ä"]);
-});
-
-Deno.test("launch: a child that floods stderr without a line break is not waited for, and goes on", async () => {
-  const flood = "const x = new Uint8Array(65536).fill(120);" +
+Deno.test("launch: stops reading a flood without line breaks on stderr, and the child runs on", async () => {
+  const code = "const x = new Uint8Array(65536).fill(120);" +
     "try { for (let n = 0; n < 64; n++) Deno.stderr.writeSync(x) } catch {}" +
     "await Deno.stdout.write(new TextEncoder().encode('alive\\n')); for await (const _ of Deno.stdin.readable);";
-  await using child = new Child(evalCommand(flood));
-  await child.until("alive");
-  await child.recorder.waitFor("the agent's stderr ended early");
+  await using child = new Child(evalCommand(code));
+  await child.waitFor((text) => text === "alive");
+  await child.recorder.waitFor("stopped reading the agent's stderr");
   assertEquals(await child.stop(), "exited with code 0");
 });
 
-Deno.test("launch: a program that is not there is named", () => {
-  const failure: AppError = assertThrows(
-    () => launch({ ...evalCommand(""), command: "no-such-agent-program" }, new LogRecorder().log),
-    AppError,
-    '"no-such-agent-program" was not found',
-  );
-  assertEquals([failure.code, failure.prompted], ["agent_unavailable", false]);
-});
+for (
+  const { name, options, message, reason } of [
+    {
+      name: "names a missing program",
+      options: { command: "no-such-agent-program" },
+      message: '"no-such-agent-program" was not found',
+      reason: "program_not_found",
+    },
+    {
+      name: "names a missing working directory",
+      options: { cwd: `${Deno.cwd()}/no-such-folder` },
+      message: "no-such-folder does not exist",
+      reason: "program_not_found",
+    },
+    {
+      name: "names a program that cannot be executed",
+      options: { command: `${import.meta.filename}` },
+      message: 'process_test.ts" could not be started',
+      reason: "program_not_started",
+    },
+  ]
+) {
+  Deno.test(`launch: ${name}`, { ignore: WINDOWS && reason === "program_not_started" }, () => {
+    const error: AppError = assertThrows(
+      () => launch({ ...evalCommand(""), ...options }, new LogRecorder().log),
+      AppError,
+      message,
+    );
+    assertEquals([error.code, error.reason, error.prompted], ["agent_unavailable", reason, false]);
+  });
+}
 
-Deno.test("launch: a folder that is not there is named", () => {
-  const failure: AppError = assertThrows(
-    () => launch({ ...evalCommand(""), cwd: `${Deno.cwd()}/no-such-folder` }, new LogRecorder().log),
-    AppError,
-    "no-such-folder",
-  );
-  assertEquals(failure.code, "agent_unavailable");
-});
-
-Deno.test({
-  name: "launch: a program that may not be run is named",
-  ignore: WINDOWS,
-  async fn() {
-    const file = await Deno.makeTempFile();
-    try {
-      const failure: AppError = assertThrows(
-        () => launch({ ...evalCommand(""), command: file }, new LogRecorder().log),
-        AppError,
-        "could not be started",
-      );
-      assertEquals(failure.code, "agent_unavailable");
-      assertStringIncludes(failure.message, file);
-    } finally {
-      await Deno.remove(file);
-    }
-  },
-});
-
-Deno.test("launch: the child's environment is what was given, and a mark", async () => {
-  const options = evalCommand("console.log(JSON.stringify(Deno.env.toObject()) + ' that is all')");
+Deno.test("launch: the child's environment is the given one with a mark", async () => {
+  const options = evalCommand("console.log(JSON.stringify(Deno.env.toObject()) + ' ')");
   await using child = new Child({ ...options, env: { ...options.env, GIVEN: "ä b=c" } });
-  await child.until("that is all");
-  const { [MARK_VARIABLE]: mark, ...environment } = JSON.parse(child.text.replace(" that is all", ""));
+  await child.waitFor((text) => text.endsWith("} "));
+  const { [MARK_VARIABLE]: mark, ...environment } = JSON.parse(child.text);
   assertEquals(environment, { ...bareEnvironment(), GIVEN: "ä b=c" });
   assert(typeof mark === "string" && mark.length > 20);
 });
 
-Deno.test("launch: the child is in its folder", async () => {
+Deno.test("launch: the child runs in its working directory", async () => {
   const folder = await Deno.realPath(await Deno.makeTempDir());
   try {
-    await using child = new Child({ ...evalCommand("console.log(Deno.cwd() + ' is it')"), cwd: folder });
-    await child.until(`${folder} is it`);
+    await using child = new Child({ ...evalCommand("console.log(Deno.cwd() + '.')"), cwd: folder });
+    await child.waitFor((text) => text === `${folder}.`);
   } finally {
     await Deno.remove(folder);
   }
 });
 
-Deno.test("stop: a child that ends with its input is not signalled", async () => {
-  await using child = new Child(scriptedLaunch());
-  await child.run({ text: "up" });
-  assertEquals(await child.stop(), "exited with code 0");
-});
+for (
+  const { name, options, times, status, isKilled = false } of [
+    {
+      name: "a child that ends with its input is not signalled",
+      options: {},
+      times: PATIENT,
+      status: "exited with code 0",
+    },
+    {
+      name: "a child that ignores the end of its input gets SIGTERM",
+      options: { ignoreEof: true },
+      times: { endMs: 30, termMs: 60_000 },
+      status: "was ended by SIGTERM",
+    },
+    {
+      name: "a child that ignores SIGTERM gets SIGKILL",
+      options: UNSTOPPABLE,
+      times: SHORT,
+      status: "was ended by SIGKILL",
+      isKilled: true,
+    },
+  ]
+) {
+  Deno.test(`stop: ${name}`, { ignore: WINDOWS && status.includes("SIG") }, async () => {
+    await using child = new Child(scriptedLaunch(options), times);
+    await child.run({ text: "up" });
+    assertEquals(await child.stop(), status);
+    const warnings = child.recorder.matching("the agent did not end after SIGTERM; sending SIGKILL");
+    assertEquals(warnings.length, isKilled ? 1 : 0);
+  });
+}
 
-Deno.test("stop: a child that has ended by itself, with its code", async () => {
+Deno.test("stop: keeps the status of a child that exited by itself", async () => {
   await using child = new Child(scriptedLaunch({ dieOnStart: 3 }));
-  assertEquals(await soon(child.link.exited, "its end"), "exited with code 3");
+  assertEquals(await soon(child.process.exited, "the child's exit"), "exited with code 3");
   assertEquals(await child.stop(), "exited with code 3");
 });
 
-Deno.test({
-  name: "stop: a child that goes on without input gets SIGTERM",
-  ignore: WINDOWS,
-  async fn() {
-    await using child = new Child(scriptedLaunch({ ignoreEof: true }), { endMs: 30, termMs: 60_000 });
-    await child.run({ text: "up" });
-    assertEquals(await child.stop(), "was ended by SIGTERM");
-    assertEquals(child.recorder.matching("the agent did not end when asked to; killing it"), []);
-  },
-});
-
-Deno.test({
-  name: "stop: a child that ignores all that gets SIGKILL, and it is said",
-  ignore: WINDOWS,
-  async fn() {
-    await using child = new Child(scriptedLaunch({ ignoreEof: true, ignoreSigterm: true }), SHORT);
-    await child.run({ text: "up" });
-    assertEquals(await child.stop(), "was ended by SIGKILL");
-    assertEquals(child.recorder.matching("the agent did not end when asked to; killing it").length, 1);
-  },
-});
-
-Deno.test("stop: twice is once", async () => {
+Deno.test("stop: two calls are one", async () => {
   await using child = new Child(scriptedLaunch());
   child.peer.endInput();
-  const [one, two] = [child.link.stop(), child.link.stop()];
+  const [one, two] = [child.process.stop(), child.process.stop()];
   assertEquals(one, two);
-  await soon(one, "its end");
+  await soon(one, "the child's end");
 });
 
-Deno.test("kill: at once, without a word", async () => {
-  await using child = new Child(scriptedLaunch({ ignoreEof: true, ignoreSigterm: true }));
+Deno.test("kill: ends the child at once", async () => {
+  await using child = new Child(scriptedLaunch(UNSTOPPABLE));
   await child.run({ text: "up" });
-  child.link.kill();
-  const how = await soon(child.link.exited, "its end");
-  if (!WINDOWS) assertEquals(how, "was ended by SIGKILL");
-  child.link.kill();
+  child.process.kill();
+  const status = await soon(child.process.exited, "the child's end");
+  if (!WINDOWS) assertEquals(status, "was ended by SIGKILL");
+  child.process.kill();
 });
 
-interface Grandchildren {
-  readonly name: string;
-  readonly steps: Step[];
-  readonly linuxOnly?: boolean;
-  /** It can be told for the agent's only while the agent lives, so that one which ends at once is no test of it. */
-  readonly unmarked?: boolean;
-}
-const GRANDCHILDREN: readonly Grandchildren[] = [
+/** Processes that the agent starts. Unmarked ones can be found while the agent lives only. */
+const GRANDCHILDREN: readonly { name: string; steps: Step[]; linuxOnly?: boolean; unmarked?: boolean }[] = [
   { name: "in its group", steps: [{ spawn: "sleep 60" }] },
-  { name: "in its group, which holds its streams", steps: [{ spawn: "sleep 60", inherit: true }] },
-  { name: "in a session of its own", steps: [{ spawn: "sleep 60", setsid: true }] },
+  { name: "in its group with its streams", steps: [{ spawn: "sleep 60", inherit: true }] },
+  { name: "in another session", steps: [{ spawn: "sleep 60", setsid: true }] },
   {
-    name: "in a session of its own, which holds its streams",
+    name: "in another session with its streams",
     steps: [{ spawn: "sleep 60", setsid: true, inherit: true }],
   },
-  { name: "that setsid started", steps: [{ spawn: "setsid sleep 60" }], linuxOnly: true },
+  { name: "started by setsid", steps: [{ spawn: "setsid sleep 60" }], linuxOnly: true },
   {
-    name: "that setsid started without an environment",
+    name: "started by setsid without an environment",
     steps: [{ spawn: "env -i setsid sleep 60" }],
     linuxOnly: true,
     unmarked: true,
   },
   {
-    name: "of which there are many",
+    name: "in each of several sessions",
     steps: [{ spawn: "sleep 60" }, { spawn: "sleep 60", setsid: true }, { spawn: "sleep 60", setsid: true }],
   },
 ];
-/** How the agent ends before its grandchildren are looked for. */
-const ENDINGS: readonly {
-  name: string;
-  options?: Parameters<typeof scriptedLaunch>[0];
-  last: Step;
-  linuxOnly?: boolean;
-}[] = [
-  { name: "was stopped", last: { text: "done" } },
-  { name: "had to be killed", options: { ignoreEof: true, ignoreSigterm: true }, last: { text: "done" } },
-  { name: "died of SIGKILL before", last: { kill: true }, linuxOnly: true },
-  { name: "exited before", last: { exit: 1 }, linuxOnly: true },
+/** Ways in which the agent ends before its descendants are searched for. */
+const ENDINGS: readonly { name: string; isForced?: boolean; last: Step; linuxOnly?: boolean }[] = [
+  { name: "stopped", last: { text: "done" } },
+  { name: "killed", isForced: true, last: { text: "done" } },
+  { name: "dead by SIGKILL", last: { kill: true }, linuxOnly: true },
+  { name: "exited", last: { exit: 1 }, linuxOnly: true },
 ];
 for (const ending of ENDINGS) {
   for (const { name, steps, linuxOnly, unmarked } of GRANDCHILDREN) {
-    if (unmarked && !ending.options) continue;
+    if (unmarked && !ending.isForced) continue;
     Deno.test({
-      name: `stop: nothing is left of a child that ${ending.name}: a process ${name}`,
+      name: `stop: a ${ending.name} agent leaves no process ${name}`,
       ignore: WINDOWS || (linuxOnly || ending.linuxOnly) && Deno.build.os !== "linux",
       async fn() {
-        await using child = new Child(scriptedLaunch(ending.options), ending.options ? SHORT : PATIENT);
+        await using child = ending.isForced
+          ? new Child(scriptedLaunch(UNSTOPPABLE), SHORT)
+          : new Child(scriptedLaunch());
         const turn = child.run(...steps, ending.last).catch(() => {});
         const pids = await child.pids(steps.length);
-        // Where a process holds its streams, the end of the child is not the end of what is read from it.
-        await Promise.race([turn, soon(child.link.exited, "its end")]);
+        // If a process inherited the streams, they stay open after the agent's exit.
+        await Promise.race([turn, soon(child.process.exited, "the agent's exit")]);
         try {
-          for (const pid of pids) assert(await isRunning(pid), "it does not live on by itself");
+          for (const pid of pids) assert(await isRunning(pid), "the process ended by itself");
           await child.stop();
           await turn;
           for (const pid of pids) await untilGone(pid);
@@ -281,38 +274,32 @@ for (const ending of ENDINGS) {
   }
 }
 
-Deno.test({
-  name: "stop: nothing is left of what a child starts as it ends",
+Deno.test("stop: ends a process that the child starts while it ends", {
   ignore: Deno.build.os !== "linux",
-  async fn() {
-    const code = "for await (const _ of Deno.stdin.readable);" +
-      "const none = { stdin: 'null', stdout: 'null', stderr: 'null' };" +
-      "const left = new Deno.Command('sleep', { args: ['60'], detached: true, ...none }).spawn();" +
-      "left.unref(); console.log('pid:' + left.pid)";
-    await using child = new Child(evalCommand(code));
-    await child.stop();
-    for (const pid of await child.pids(1)) await untilGone(pid);
-  },
+}, async () => {
+  const code = "for await (const _ of Deno.stdin.readable);" +
+    "const none = { stdin: 'null', stdout: 'null', stderr: 'null' };" +
+    "const left = new Deno.Command('sleep', { args: ['60'], detached: true, ...none }).spawn();" +
+    "left.unref(); console.log('pid:' + left.pid)";
+  await using child = new Child(evalCommand(code));
+  await child.stop();
+  for (const pid of await child.pids(1)) await untilGone(pid);
 });
 
-Deno.test({
-  name: "stop: leaves other processes alone",
-  ignore: WINDOWS,
-  async fn() {
-    const other = new Deno.Command("sleep", { args: ["60"], stdin: "null", stdout: "null", stderr: "null" })
-      .spawn();
-    try {
-      await using child = new Child(scriptedLaunch({ ignoreEof: true, ignoreSigterm: true }), SHORT);
-      await using second = new Child(scriptedLaunch());
-      await child.run({ text: "up" });
-      await second.run({ text: "up" });
-      await child.stop();
-      assert(await isRunning(other.pid));
-      await second.run({ text: "still up" });
-      assertStringIncludes(second.text, "still up");
-    } finally {
-      other.kill("SIGKILL");
-      await other.status;
-    }
-  },
+Deno.test("stop: leaves other processes and agents running", { ignore: WINDOWS }, async () => {
+  const other = new Deno.Command("sleep", { args: ["60"], stdin: "null", stdout: "null", stderr: "null" })
+    .spawn();
+  try {
+    await using child = new Child(scriptedLaunch(UNSTOPPABLE), SHORT);
+    await using second = new Child(scriptedLaunch());
+    await child.run({ text: "up" });
+    await second.run({ text: "up" });
+    await child.stop();
+    assert(await isRunning(other.pid));
+    await second.run({ text: "still up" });
+    assertStringIncludes(second.text, "still up");
+  } finally {
+    other.kill("SIGKILL");
+    await other.status;
+  }
 });

@@ -3,10 +3,10 @@ import { JsonRpcPeer, type PeerHandlers, type PeerStreams } from "../../../lib/a
 import type { AgentProcess } from "../../../lib/acp/process.ts";
 import type { Log, LogFields, LogLevel } from "../../../lib/core/log.ts";
 import { type Json, readLines } from "../agents/scripted_agent.ts";
+import { NO_BROKER } from "./no_broker.ts";
 import { soon } from "./turn_recorder.ts";
-import { NOBODY } from "./no_broker.ts";
 
-/** Both ends of a connection in memory. */
+/** Creates both ends of a connection in memory. */
 export function streamPair(): [PeerStreams, PeerStreams] {
   const there = new TransformStream<Uint8Array, Uint8Array>();
   const back = new TransformStream<Uint8Array, Uint8Array>();
@@ -16,7 +16,7 @@ export function streamPair(): [PeerStreams, PeerStreams] {
   ];
 }
 
-/** The other end of a peer, line by line. */
+/** The remote end of a connection, which the test plays line by line. */
 export class RawPeer {
   readonly #lines: AsyncGenerator<string>;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
@@ -26,7 +26,7 @@ export class RawPeer {
     this.#writer = writable.getWriter();
   }
 
-  /** Writes these messages, strings as they are, in one go. */
+  /** Sends messages, or lines as they are, in one write. */
   async send(...messages: (Json | string)[]): Promise<void> {
     const lines = messages.map((message) =>
       typeof message === "string" ? message : JSON.stringify({ jsonrpc: "2.0", ...message })
@@ -34,69 +34,58 @@ export class RawPeer {
     await this.#writer.write(new TextEncoder().encode(lines.map((line) => line + "\n").join("")));
   }
 
-  /** The next message; undefined at the end. */
+  /** Receives the next message; `undefined` at the end. */
   async receive(): Promise<Json | undefined> {
     const { value, done } = await soon(this.#lines.next(), "a line");
     return done ? undefined : JSON.parse(value);
   }
 
-  /** Ends what it says. */
+  /** Ends the stream. */
   async close(): Promise<void> {
     await this.#writer.close();
   }
 
-  /** Breaks off what it says. */
+  /** Breaks the stream. */
   async abort(error: Error): Promise<void> {
     await this.#writer.abort(error);
   }
 }
 
-/** Everything that a peer was told, in order, in short; requests are answered by the given function. */
+type RequestHandler = (method: string, params: unknown, signal: AbortSignal) => Promise<unknown>;
+
+/** Handlers that record notifications and invalid lines in brief, and answer requests with a function. */
 export class RecordingHandlers implements PeerHandlers {
   readonly entries: string[] = [];
-  readonly #answer: (method: string, params: unknown, signal: AbortSignal) => Promise<unknown>;
+  readonly onRequest: RequestHandler;
 
-  constructor(answer: (method: string, params: unknown, signal: AbortSignal) => Promise<unknown> = echo) {
-    this.#answer = answer;
+  constructor(onRequest: RequestHandler = (method, params) => Promise.resolve({ method, params })) {
+    this.onRequest = onRequest;
   }
 
   onNotification(method: string, params: unknown): void {
     this.entries.push(`${method} ${JSON.stringify(params)}`);
   }
 
-  onRequest(method: string, params: unknown, signal: AbortSignal): Promise<unknown> {
-    return this.#answer(method, params, signal);
-  }
-
   onInvalidLine(line: string, why: string): void {
-    this.entries.push(`garbage: ${why}: ${line}`);
+    this.entries.push(`invalid: ${why}: ${line}`);
   }
 }
 
-function echo(method: string, params: unknown): Promise<unknown> {
-  return Promise.resolve({ method, params });
-}
-
-/** A peer, what it was told, and its other end in raw lines. */
+/** Creates a peer whose remote end the test plays. */
 export function rawPair(
-  told = new RecordingHandlers(),
-): { peer: JsonRpcPeer; told: RecordingHandlers; end: RawPeer } {
+  handlers = new RecordingHandlers(),
+): { peer: JsonRpcPeer; handlers: RecordingHandlers; remote: RawPeer } {
   const [mine, theirs] = streamPair();
-  return { peer: new JsonRpcPeer(mine, told), told, end: new RawPeer(theirs) };
+  return { peer: new JsonRpcPeer(mine, handlers), handlers, remote: new RawPeer(theirs) };
 }
 
-/** Two peers that talk to each other. */
+/** Creates two connected peers. */
 export function peerPair(
   one = new RecordingHandlers(),
   other = new RecordingHandlers(),
 ): [JsonRpcPeer, JsonRpcPeer] {
   const [mine, theirs] = streamPair();
   return [new JsonRpcPeer(mine, one), new JsonRpcPeer(theirs, other)];
-}
-
-/** Closes peers at the end of a test. */
-export async function closePeers(...peers: JsonRpcPeer[]): Promise<void> {
-  await soon(Promise.all(peers.map((peer) => peer.close())), "the peers' close");
 }
 
 /** One line of the log. */
@@ -106,48 +95,48 @@ export interface LogEntry {
   readonly fields: LogFields;
 }
 
-/** A log that a test can look at and wait for. */
+/** A log that keeps its entries, and lets a test wait for them. */
 export class LogRecorder {
   readonly entries: LogEntry[] = [];
   readonly log: Log;
   readonly #waiting = new Set<() => void>();
 
   constructor() {
-    const say = (level: LogLevel) => (message: string, fields: LogFields = {}) => {
+    const record = (level: LogLevel) => (message: string, fields: LogFields = {}) => {
       this.entries.push({ level, message, fields });
-      for (const look of this.#waiting) look();
+      for (const check of this.#waiting) check();
     };
-    this.log = { debug: say("debug"), info: say("info"), warn: say("warn"), error: say("error") };
+    this.log = { debug: record("debug"), info: record("info"), warn: record("warn"), error: record("error") };
   }
 
-  /** The entries of this message, or with these words in it. */
+  /** Returns the entries with this message, or with a message that matches. */
   matching(message: string | RegExp): LogEntry[] {
     return this.entries.filter((entry) =>
       typeof message === "string" ? entry.message === message : message.test(entry.message)
     );
   }
 
-  /** The first entry, past or future, of this message, or with these words in it. */
+  /** Resolves to the first matching entry, past or future. */
   async waitFor(message: string | RegExp): Promise<LogEntry> {
     const { promise, resolve } = Promise.withResolvers<LogEntry>();
-    const look = () => {
+    const check = () => {
       const [entry] = this.matching(message);
       if (entry) resolve(entry);
     };
-    this.#waiting.add(look);
-    look();
+    this.#waiting.add(check);
+    check();
     try {
       return await soon(promise, `the log entry "${message}"`);
     } finally {
-      this.#waiting.delete(look);
+      this.#waiting.delete(check);
     }
   }
 }
 
-/** A link to an agent in memory: `stop` and `kill` end it at once. */
+/** Creates the process of an agent in memory. `stop` and `kill` end it at once. */
 export function memoryProcess(streams: PeerStreams, end: () => void): AgentProcess & { stops: number } {
   const { promise: exited, resolve } = Promise.withResolvers<string>();
-  const finish = () => {
+  const kill = () => {
     end();
     resolve("exited with code 0");
   };
@@ -159,27 +148,27 @@ export function memoryProcess(streams: PeerStreams, end: () => void): AgentProce
     stop(endInput) {
       this.stops++;
       endInput?.();
-      finish();
+      kill();
       return Promise.resolve();
     },
-    kill: finish,
+    kill,
   };
 }
 
-/** An agent whose other end says what a test tells it to, line by line. */
-export function rawAgent(recorder = new LogRecorder()): { agent: AcpAgent; end: RawPeer } {
+/** Creates an agent whose process the test plays line by line. */
+export function rawAgent(recorder = new LogRecorder()): { agent: AcpAgent; remote: RawPeer } {
   const [mine, theirs] = streamPair();
-  const end = new RawPeer(theirs);
+  const remote = new RawPeer(theirs);
   const agent = new AcpAgent({
     name: "raw",
     program: "agent",
-    launch: () => memoryProcess(mine, () => end.close()),
+    launch: () => memoryProcess(mine, () => remote.close()),
     cwd: "/",
     permissions: "allow",
-    broker: NOBODY,
+    broker: NO_BROKER,
     version: "1",
     variables: new Set(),
     log: recorder.log,
   });
-  return { agent, end };
+  return { agent, remote };
 }
