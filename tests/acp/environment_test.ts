@@ -1,7 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { agentEnvironment, type EnvironmentSource } from "../../lib/acp/environment.ts";
 
-const SOURCE: EnvironmentSource = { own: {}, inherit: [], set: {}, windows: false };
 const OWN = {
   PATH: "/usr/bin:/opt/own",
   HOME: "/home/mao",
@@ -11,94 +10,7 @@ const OWN = {
   OPENAI_API_KEY: "sk-1",
   EMPTY: "",
 };
-
-/** All but the PATH. */
-function rest(environment: Record<string, string>): Record<string, string> {
-  const { PATH: _path, ...others } = environment;
-  return others;
-}
-
-const CASES: readonly (readonly [string, Partial<EnvironmentSource>, Record<string, string>])[] = [
-  ["nothing there", {}, {}],
-  ["what every agent gets, and no more", { own: OWN }, { HOME: "/home/mao", USER: "mao" }],
-  ["what is named", { own: OWN, inherit: ["OPENAI_API_KEY", "LANG"] }, {
-    HOME: "/home/mao",
-    USER: "mao",
-    OPENAI_API_KEY: "sk-1",
-    LANG: "C",
-  }],
-  ["what is named and not there", { own: OWN, inherit: ["MISSING"] }, { HOME: "/home/mao", USER: "mao" }],
-  ["what is named and empty", { own: OWN, inherit: ["EMPTY"] }, {
-    HOME: "/home/mao",
-    USER: "mao",
-    EMPTY: "",
-  }],
-  ["what is set wins", { own: OWN, inherit: ["LANG"], set: { LANG: "de", HOME: "/else", NEW: "1" } }, {
-    HOME: "/else",
-    USER: "mao",
-    LANG: "de",
-    NEW: "1",
-  }],
-  ["a name in another case is another name", { own: OWN, inherit: ["lang"] }, {
-    HOME: "/home/mao",
-    USER: "mao",
-  }],
-];
-for (const [name, source, expected] of CASES) {
-  Deno.test(`agentEnvironment: ${name}`, () => {
-    assertEquals(rest(agentEnvironment({ ...SOURCE, ...source })), expected);
-  });
-}
-
-Deno.test("agentEnvironment: the key of the door is never handed on unless it is named", () => {
-  for (const windows of [false, true]) {
-    const environment = agentEnvironment({ ...SOURCE, own: OWN, inherit: ["LANG"], windows });
-    assertEquals(JSON.stringify(environment).includes("secret"), false);
-  }
-  const named = agentEnvironment({ ...SOURCE, own: OWN, inherit: ["VTUBER_AUTH_KEY"] });
-  assertEquals(named.VTUBER_AUTH_KEY, "secret");
-});
-
-/** The folders of the PATH that an agent gets. */
-function folders(source: Partial<EnvironmentSource>): string[] {
-  return (agentEnvironment({ ...SOURCE, ...source }).PATH ?? "").split(source.windows ? ";" : ":");
-}
-
-Deno.test("agentEnvironment: PATH begins with what is there, in its order, and gets what desktop apps lack", () => {
-  const path = folders({ own: OWN, programFolders: ["/home/mao/.nvm/v24/bin"] });
-  assertEquals(path.slice(0, 3), ["/usr/bin", "/opt/own", "/home/mao/.local/bin"]);
-  for (
-    const folder of [
-      "/home/mao/.nvm/v24/bin",
-      "/home/mao/.bun/bin",
-      "/opt/homebrew/bin",
-      "/usr/local/bin",
-      "/bin",
-    ]
-  ) {
-    assertEquals(path.filter((entry) => entry === folder), [folder]);
-  }
-});
-
-Deno.test("agentEnvironment: no folder stands in PATH twice, none is empty", () => {
-  const path = folders({
-    own: { PATH: "/bin::/usr/bin:/home/mao/bin:/bin:", HOME: "/home/mao" },
-    programFolders: ["/bin", "/n", "/n", ""],
-  });
-  assertEquals(path.slice(0, 3), ["/bin", "/usr/bin", "/home/mao/bin"]);
-  assertEquals(new Set(path).size, path.length);
-  assertEquals(path.includes(""), false);
-});
-
-Deno.test("agentEnvironment: without PATH and home there are the system's folders", () => {
-  assertEquals(folders({ own: {} }), ["/opt/homebrew/bin", "/usr/local/bin", "/usr/bin", "/bin"]);
-});
-
-Deno.test("agentEnvironment: a PATH that is set is the PATH", () => {
-  assertEquals(folders({ own: OWN, set: { PATH: "/only" } }), ["/only"]);
-});
-
-const WINDOWS = {
+const WINDOWS_OWN = {
   Path: "C:\\Windows;C:\\Tools",
   UserProfile: "C:\\Users\\mao",
   SystemRoot: "C:\\Windows",
@@ -108,22 +20,81 @@ const WINDOWS = {
   Secret_Key: "secret",
 };
 
-Deno.test("agentEnvironment: on Windows names are found in any case, and come out as they are known", () => {
-  const environment = agentEnvironment({ ...SOURCE, own: WINDOWS, windows: true });
-  assertEquals(rest(environment), {
-    USERPROFILE: "C:\\Users\\mao",
-    SYSTEMROOT: "C:\\Windows",
-    COMSPEC: "C:\\Windows\\cmd.exe",
-    PATHEXT: ".EXE;.CMD",
-    TEMP: "C:\\T",
+function environment(source: Partial<EnvironmentSource>): Record<string, string> {
+  return agentEnvironment({ own: {}, inherit: [], set: {}, windows: false, ...source });
+}
+
+/** Returns the folders of the PATH. */
+function path(source: Partial<EnvironmentSource>): string[] {
+  return (environment(source).PATH ?? "").split(source.windows ? ";" : ":");
+}
+
+const USER = { HOME: "/home/mao", USER: "mao" };
+for (
+  const [name, source, expected] of [
+    ["nothing from an empty environment", {}, {}],
+    ["the default variables only", { own: OWN }, USER],
+    ["inherited variables", { own: OWN, inherit: ["OPENAI_API_KEY", "LANG"] }, {
+      ...USER,
+      OPENAI_API_KEY: "sk-1",
+      LANG: "C",
+    }],
+    ["no missing variables", { own: OWN, inherit: ["MISSING"] }, USER],
+    ["empty variables", { own: OWN, inherit: ["EMPTY"] }, { ...USER, EMPTY: "" }],
+    [
+      "set variables instead of inherited ones",
+      { own: OWN, inherit: ["LANG"], set: { LANG: "de", HOME: "/else", NEW: "1" } },
+      { HOME: "/else", USER: "mao", LANG: "de", NEW: "1" },
+    ],
+    ["no variables in another case", { own: OWN, inherit: ["lang"] }, USER],
+    ["variables in any case on Windows, by their known names", { own: WINDOWS_OWN, windows: true }, {
+      USERPROFILE: "C:\\Users\\mao",
+      SYSTEMROOT: "C:\\Windows",
+      COMSPEC: "C:\\Windows\\cmd.exe",
+      PATHEXT: ".EXE;.CMD",
+      TEMP: "C:\\T",
+    }],
+  ] as const
+) {
+  Deno.test(`agentEnvironment: contains ${name}`, () => {
+    const { PATH: _, ...rest } = environment(source);
+    assertEquals(rest, expected);
   });
-  assertStringIncludes(environment.PATH ?? "", "C:\\Windows;C:\\Tools;C:\\Users\\mao/.local/bin;");
-  assertEquals(environment.PATH?.includes("/usr/bin"), false);
-  const named = agentEnvironment({ ...SOURCE, own: WINDOWS, inherit: ["SECRET_KEY"], windows: true });
-  assertEquals(named.SECRET_KEY, "secret");
+}
+
+Deno.test("agentEnvironment: passes the server's key on only if it is named", () => {
+  for (const windows of [false, true]) {
+    const passed = environment({ own: OWN, inherit: ["LANG"], windows });
+    assertEquals(JSON.stringify(passed).includes("secret"), false);
+  }
+  assertEquals(environment({ own: OWN, inherit: ["VTUBER_AUTH_KEY"] }).VTUBER_AUTH_KEY, "secret");
 });
 
-Deno.test("agentEnvironment: on Windows the exact name comes before one in another case", () => {
-  const own = { path: "C:\\lower", PATH: "C:\\exact" };
-  assertEquals(folders({ own, windows: true }), ["C:\\exact"]);
+Deno.test("agentEnvironment: PATH keeps its folders in front, and gets the ones that desktop apps lack", () => {
+  const nvm = "/home/mao/.nvm/v24/bin";
+  const folders = path({ own: OWN, programFolders: [nvm] });
+  assertEquals(folders.slice(0, 3), ["/usr/bin", "/opt/own", "/home/mao/.local/bin"]);
+  for (const folder of [nvm, "/home/mao/.bun/bin", "/opt/homebrew/bin", "/usr/local/bin", "/bin"]) {
+    assertEquals(folders.filter((entry) => entry === folder), [folder]);
+  }
+});
+
+Deno.test("agentEnvironment: PATH has no folder twice and no empty one", () => {
+  const own = { PATH: "/bin::/usr/bin:/home/mao/bin:/bin:", HOME: "/home/mao" };
+  const folders = path({ own, programFolders: ["/bin", "/n", "/n", ""] });
+  assertEquals(folders.slice(0, 3), ["/bin", "/usr/bin", "/home/mao/bin"]);
+  assertEquals(new Set(folders).size, folders.length);
+  assertEquals(folders.includes(""), false);
+});
+
+Deno.test("agentEnvironment: PATH is the system folders without an own one, or the set one", () => {
+  assertEquals(path({}), ["/opt/homebrew/bin", "/usr/local/bin", "/usr/bin", "/bin"]);
+  assertEquals(path({ own: OWN, set: { PATH: "/only" } }), ["/only"]);
+});
+
+Deno.test("agentEnvironment: on Windows, PATH has Windows folders, and names match in any case", () => {
+  const { PATH = "", SECRET_KEY } = environment({ own: WINDOWS_OWN, inherit: ["SECRET_KEY"], windows: true });
+  assertStringIncludes(PATH, "C:\\Windows;C:\\Tools;C:\\Users\\mao/.local/bin;");
+  assertEquals([PATH.includes("/usr/bin"), SECRET_KEY], [false, "secret"]);
+  assertEquals(path({ own: { path: "C:\\lower", PATH: "C:\\exact" }, windows: true }), ["C:\\exact"]);
 });
