@@ -1,20 +1,10 @@
-/** Waiting that can be given up. @module */
+/** Waits that a signal ends. @module */
 
-/** What the promise resolves to, unless the signal aborts first: then its reason is thrown. */
-export async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return await promise;
-  if (signal.aborted) {
-    promise.catch(() => {});
-    throw signal.reason;
-  }
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const abort = () => reject(signal.reason);
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
+import { abortable as abortableBySignal } from "@std/async/abortable";
+
+/** Waits for a promise, or throws the signal's reason as soon as it aborts. */
+export function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  return signal === undefined ? promise : abortableBySignal(promise, signal);
 }
 
 /** Resolves once the signal aborts. */

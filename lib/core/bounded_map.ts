@@ -15,21 +15,18 @@
 export class BoundedMap<K, V> extends Map<K, V> {
   readonly limit: number;
 
-  /** @param limit Entries that are kept, at least 1. */
+  /** @param limit Largest number of entries, at least 1. */
   constructor(limit: number) {
     super();
     this.limit = limit;
   }
 
-  /** Sets a key as the newest, and removes the oldest entry if there are more than the limit. */
   override set(key: K, value: V): this {
     this.delete(key);
     super.set(key, value);
     if (this.size > this.limit) {
-      for (const oldest of this.keys()) {
-        this.delete(oldest);
-        break;
-      }
+      const { value: oldest } = this.keys().next();
+      this.delete(oldest!);
     }
     return this;
   }

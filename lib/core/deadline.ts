@@ -1,11 +1,11 @@
 /** Waits that end in time. @module */
 
-/** Whether the promise settles within the time, in milliseconds. */
+/** Waits for a promise, at most `ms` milliseconds. @returns Whether the promise settled in time. */
 export async function settlesWithin(ms: number, promise: Promise<unknown>): Promise<boolean> {
-  const { promise: late, resolve } = Promise.withResolvers<boolean>();
+  const { promise: timeout, resolve } = Promise.withResolvers<false>();
   const timer = setTimeout(() => resolve(false), ms);
   try {
-    return await Promise.race([promise.then(() => true), late]);
+    return await Promise.race([promise.then(() => true), timeout]);
   } finally {
     clearTimeout(timer);
   }

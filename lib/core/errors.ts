@@ -1,6 +1,6 @@
-/** The one error class: what went wrong, in a word a program can read and a sentence a person can. @module */
+/** The one error class: a code for programs, and a message for people. @module */
 
-/** What can go wrong. The words are the `code` of the OpenAI error envelope. */
+/** Codes of errors, as in `error.code` of the OpenAI error envelope. */
 export const ERROR_CODES = [
   "invalid_json",
   "invalid_type",
@@ -37,7 +37,7 @@ export const ERROR_CODES = [
 /** One of {@linkcode ERROR_CODES}. */
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
-/** Why an agent cannot be used, for code that has to tell the cases apart. */
+/** The cause of an unusable agent, for code that has to tell the cases apart. */
 export type ErrorReason =
   /** The program was not found, or its working directory does not exist. */
   | "program_not_found"
@@ -50,31 +50,31 @@ export type ErrorReason =
   /** The agent's process ended. */
   | "exited";
 
-/** What a {@linkcode AppError} may say beside its code and message. */
+/** Facts of an {@linkcode AppError} beside its code and message. */
 export interface AppErrorOptions extends ErrorOptions {
-  /** The field at fault, as a path: `messages[2].content`. */
+  /** The faulty field, as a path: `messages[2].content`. */
   readonly param?: string | undefined;
   readonly reason?: ErrorReason | undefined;
-  /** When to come back, in seconds. Only before the agent was prompted. */
+  /** Seconds after which to try again. Only before the agent got the prompt. */
   readonly retryAfterSecs?: number | undefined;
-  /** The prompt had reached the agent: running it again could do its work twice. */
+  /** The agent got the prompt, so that a retry could do its work twice. */
   readonly prompted?: boolean | undefined;
-  /** The name of the conversation in which it happened. */
+  /** The name of the conversation. */
   readonly conversation?: string | undefined;
 }
 
 /**
- * Something went wrong that the caller should hear of.
+ * An error that the caller is told.
  *
  * @example
  * ```ts
- * import { Failure } from "./errors.ts";
- * const failure = new Failure("invalid_value", "\"n\" must be 1.", { param: "n" });
- * if (failure.code !== "invalid_value") throw failure;
+ * import { AppError } from "./errors.ts";
+ * const error = new AppError("invalid_value", "\"n\" must be 1.", { param: "n" });
+ * if (error.code !== "invalid_value") throw error;
  * ```
  */
 export class AppError extends Error {
-  override readonly name = "Failure";
+  override readonly name = "AppError";
   readonly code: ErrorCode;
   readonly param: string | undefined;
   readonly reason: ErrorReason | undefined;
@@ -92,36 +92,29 @@ export class AppError extends Error {
     this.conversation = options.conversation;
   }
 
-  /** The same failure, of a turn whose prompt had reached the agent. */
+  /** Returns the same error for a turn whose agent got the prompt. */
   afterPrompt(): AppError {
     return this.prompted ? this : this.#with({ prompted: true, retryAfterSecs: undefined });
   }
 
-  /** The same failure, in this conversation. */
+  /** Returns the same error with the name of its conversation. */
   inConversation(name: string): AppError {
     return this.#with({ conversation: name });
   }
 
   #with(options: AppErrorOptions): AppError {
-    const { param, reason, retryAfterSecs, prompted: prompted, conversation, cause } = this;
-    return new AppError(this.code, this.message, {
-      param,
-      reason,
-      retryAfterSecs,
-      prompted,
-      conversation,
-      cause,
-      ...options,
-    });
+    const { param, reason, retryAfterSecs, prompted, conversation, cause } = this;
+    const own = { param, reason, retryAfterSecs, prompted, conversation, cause };
+    return new AppError(this.code, this.message, { ...own, ...options });
   }
 }
 
-/** The message of whatever was thrown. */
+/** Returns the message of any thrown value. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }
 
-/** Whatever was thrown, as a {@linkcode AppError}: itself if it is one, else with this code. */
+/** Returns a thrown {@linkcode AppError} as it is, and makes any other thrown value one with this code. */
 export function toAppError(thrown: unknown, code: ErrorCode): AppError {
   return thrown instanceof AppError ? thrown : new AppError(code, messageOf(thrown), { cause: thrown });
 }

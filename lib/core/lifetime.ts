@@ -1,38 +1,29 @@
-/** How the program ends: once asked politely, twice at once, and not by a mistake. @module */
+/** How the program ends: in order at the first signal, at once at the second, and never because of an uncaught error. @module */
 
 import type { Log } from "./log.ts";
 
-/**
- * The signals that ask the program to end. Windows has no SIGTERM to listen for. A closed terminal is heard only where
- * there is one: `nohup` means that it should not be.
- */
-function endingSignals(atTerminal: boolean): Deno.Signal[] {
-  if (Deno.build.os === "windows") return ["SIGINT", "SIGBREAK"];
-  return atTerminal ? ["SIGINT", "SIGTERM", "SIGHUP"] : ["SIGINT", "SIGTERM"];
-}
-
-/** A signal sooner after the first is the same one again: wrappers such as npx and the watcher hand it on too. */
+/** A signal within this time after the first is a copy of it: wrappers such as npx and the watcher forward signals. */
 const SAME_SIGNAL_MS = 300;
 
-/** What to do. */
+/** Options of {@linkcode onSignals}. */
 export interface LifetimeOptions {
   /** Whether the program writes to a terminal. */
   readonly atTerminal: boolean;
-  /** Asked for the first time. */
+  /** Called at the first signal. */
   readonly stop: (signal: Deno.Signal) => void;
-  /** Asked again: there is no time left. */
+  /** Called at the second signal: ends the program at once. */
   readonly exit: (signal: Deno.Signal) => void;
 }
 
-/** Listens until it is disposed of. */
+/** Listens for the signals that ask the program to end, until it is disposed of. */
 export function onSignals({ atTerminal, stop, exit }: LifetimeOptions): Disposable {
-  let asked: number | undefined;
+  let stoppedAt: number | undefined;
   const listeners = endingSignals(atTerminal).map((signal) => {
     const listener = () => {
-      if (asked === undefined) {
-        asked = performance.now();
+      if (stoppedAt === undefined) {
+        stoppedAt = performance.now();
         stop(signal);
-      } else if (performance.now() - asked > SAME_SIGNAL_MS) {
+      } else if (performance.now() - stoppedAt > SAME_SIGNAL_MS) {
         exit(signal);
       }
     };
@@ -42,22 +33,28 @@ export function onSignals({ atTerminal, stop, exit }: LifetimeOptions): Disposab
   return { [Symbol.dispose]: () => listeners.forEach((remove) => remove()) };
 }
 
-/** A mistake of ours in one turn must not end the others: it is logged, and the program goes on. */
+/**
+ * Windows has no SIGTERM listener. SIGHUP, the signal of a closed terminal, counts only at a terminal, because `nohup`
+ * means that the program goes on.
+ */
+function endingSignals(atTerminal: boolean): Deno.Signal[] {
+  if (Deno.build.os === "windows") return ["SIGINT", "SIGBREAK"];
+  return atTerminal ? ["SIGINT", "SIGTERM", "SIGHUP"] : ["SIGINT", "SIGTERM"];
+}
+
+/** Logs uncaught errors instead of exiting, until it is disposed of: a bug in one turn must not end the others. */
 export function logUncaught(log: Pick<Log, "error">): Disposable {
-  const survive = (event: ErrorEvent | PromiseRejectionEvent) => {
+  const onError = (event: ErrorEvent | PromiseRejectionEvent) => {
     event.preventDefault();
     const error = event instanceof ErrorEvent ? event.error : event.reason;
-    log.error("something went wrong inside", {
-      error,
-      stack: error instanceof Error ? error.stack : undefined,
-    });
+    log.error("uncaught error", { error, stack: error instanceof Error ? error.stack : undefined });
   };
-  globalThis.addEventListener("error", survive);
-  globalThis.addEventListener("unhandledrejection", survive);
+  globalThis.addEventListener("error", onError);
+  globalThis.addEventListener("unhandledrejection", onError);
   return {
     [Symbol.dispose]() {
-      globalThis.removeEventListener("error", survive);
-      globalThis.removeEventListener("unhandledrejection", survive);
+      globalThis.removeEventListener("error", onError);
+      globalThis.removeEventListener("unhandledrejection", onError);
     },
   };
 }

@@ -1,19 +1,20 @@
-/** The log: JSON lines on stderr, or plain lines where a person reads. @module */
+/** The log: JSON lines on stderr, or plain lines at a terminal. @module */
 
+import { BoundedMap } from "./bounded_map.ts";
 import { createRedactor } from "./redact.ts";
 
-/** How much is said; each level includes those after it. */
+/** Levels; each includes the ones after it. */
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 /** One of {@linkcode LOG_LEVELS}. */
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** What is known beside the message. */
+/** The facts beside a message. */
 export type LogFields = Readonly<Record<string, unknown>>;
 
-/** Says what happens. */
+/** Writes log lines, one function per level. */
 export type Log = Readonly<Record<LogLevel, (message: string, fields?: LogFields) => void>>;
 
-/** How a log is made. */
+/** Options of {@linkcode createLog}. */
 export interface LogOptions {
   readonly level: LogLevel;
   /** Plain lines instead of JSON. */
@@ -25,76 +26,71 @@ export interface LogOptions {
   readonly now?: () => Date;
 }
 
-/** Characters of one line; what is beyond is cut. */
+/** Longest line, in characters; longer ones are cut. */
 const MAX_LINE_CHARS = 8 * 1024;
 
-/** Makes a log. Errors among the fields are written as their message. */
+/** Creates a log. An error among the fields is written as its name and message. */
 export function createLog(options: LogOptions): Log {
   const { secrets, write, pretty, now = () => new Date() } = options;
   const threshold = LOG_LEVELS.indexOf(options.level);
   const redact = createRedactor(secrets);
-  const shown = (_key: string, value: unknown): unknown => {
+  const toLoggable = (_key: string, value: unknown): unknown => {
     if (value instanceof Error) return redact(`${value.name}: ${value.message}`);
     return typeof value === "string" ? redact(value) : value;
   };
-  const say = (level: LogLevel) => (message: string, fields: LogFields = {}) => {
+  const writer = (level: LogLevel) => (message: string, fields: LogFields = {}) => {
     if (LOG_LEVELS.indexOf(level) < threshold) return;
     const own = { ts: now().toISOString(), level, message };
-    const said = pretty
-      ? plain(now(), level, redact(message), fields, shown)
-      : JSON.stringify({ ...own, ...fields, ...own }, shown);
-    // Names of fields too.
-    const line = redact(said);
+    const text = pretty
+      ? plainLine(now(), level, redact(message), fields, toLoggable)
+      : JSON.stringify({ ...own, ...fields, ...own }, toLoggable);
+    // Redact the whole line again, because names of fields may hold a secret too.
+    const line = redact(text);
     write(line.length > MAX_LINE_CHARS ? line.slice(0, MAX_LINE_CHARS) + "..." : line);
   };
-  return { debug: say("debug"), info: say("info"), warn: say("warn"), error: say("error") };
+  return { debug: writer("debug"), info: writer("info"), warn: writer("warn"), error: writer("error") };
 }
 
+/** A log that writes nothing. */
+export const NO_LOG: Log = { debug() {}, info() {}, warn() {}, error() {} };
+
 /**
- * Tells what was said lately from what was not: the function is true for a text the first time, and again once `ms`
- * milliseconds have passed. It keeps no more than `max` texts in mind.
+ * Creates a function that tells new texts from repeated ones: it returns true for a text at first, and again after `ms`
+ * milliseconds. It remembers `max` texts.
  */
 export function createDedupe(
   ms: number,
   max: number,
   now: () => number = () => performance.now(),
 ): (text: string) => boolean {
-  const said = new Map<string, number>();
+  const lastSeen = new BoundedMap<string, number>(max);
   return (text) => {
-    const last = said.get(text);
+    const last = lastSeen.get(text);
     if (last !== undefined && now() - last < ms) return false;
-    said.delete(text);
-    said.set(text, now());
-    for (const oldest of said.keys()) {
-      if (said.size <= max) break;
-      said.delete(oldest);
-    }
+    lastSeen.set(text, now());
     return true;
   };
 }
 
-/** A log that says nothing. */
-export const NO_LOG: Log = { debug() {}, info() {}, warn() {}, error() {} };
-
-function plain(
+function plainLine(
   time: Date,
   level: LogLevel,
   message: string,
   fields: LogFields,
-  shown: (key: string, value: unknown) => unknown,
+  toLoggable: (key: string, value: unknown) => unknown,
 ): string {
   const rest = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => {
-      if (typeof value !== "string") return `${name}=${JSON.stringify(value, shown)}`;
-      const text = String(shown(name, value));
-      // Only a stack has lines that are ours.
-      return `${name}=${name === "stack" ? text : oneLine(text)}`;
+      if (typeof value !== "string") return `${name}=${JSON.stringify(value, toLoggable)}`;
+      const text = String(toLoggable(name, value));
+      // Only this program's own stacks may have several lines.
+      return `${name}=${name === "stack" ? text : escapeControls(text)}`;
     });
-  return [time.toISOString().slice(11, 23), level.padEnd(5), oneLine(message), ...rest].join(" ");
+  return [time.toISOString().slice(11, 23), level.padEnd(5), escapeControls(message), ...rest].join(" ");
 }
 
-/** Text that moves no cursor and makes no line of its own. */
-function oneLine(text: string): string {
+/** Escapes characters that would start a line or move the cursor. */
+function escapeControls(text: string): string {
   return text.replace(/\p{Cc}/gu, (char) => "\\u" + char.charCodeAt(0).toString(16).padStart(4, "0"));
 }

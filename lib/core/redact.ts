@@ -1,16 +1,13 @@
-/** Keeps secrets out of what people and other programs read: pure. @module */
+/** Keeps secrets out of texts for people and other programs. Pure. @module */
 
-/** Replaces secrets in a text. */
-export type Redact = (text: string) => string;
-
-/** What stands in the place of a secret. */
-const HIDDEN = "[secret]";
-/** Characters of a line of a secret that has several, as certificates have; shorter ones stand everywhere. */
-const LINE_CHARS = 12;
+/** Replaces a secret. */
+const REPLACEMENT = "[secret]";
+/** Shortest line of a multi-line secret, such as a certificate, that is redacted alone; shorter ones are common words. */
+const MIN_LINE_CHARS = 12;
 
 /**
- * Makes a function that takes these secrets out of a text: as they are, as they look inside of JSON, and line by line,
- * since texts are read in lines.
+ * Creates a function that replaces these secrets in a text: as they are, in their JSON form, and line by line, because
+ * output is often read in lines.
  *
  * @example
  * ```ts
@@ -20,13 +17,12 @@ const LINE_CHARS = 12;
  * assertEquals(redact("The key sk-123456 is wrong."), "The key [secret] is wrong.");
  * ```
  */
-export function createRedactor(secrets: readonly string[]): Redact {
-  const lines = secrets.flatMap((secret) => secret.split(/\r?\n/)).filter((line) =>
-    line.length >= LINE_CHARS
-  );
-  const all = [...secrets, ...lines].filter((secret) => secret !== "")
+export function createRedactor(secrets: readonly string[]): (text: string) => string {
+  const lines = secrets.flatMap((secret) => secret.split(/\r?\n/))
+    .filter((line) => line.length >= MIN_LINE_CHARS);
+  const forms = [...secrets, ...lines].filter((secret) => secret !== "")
     .flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1)]);
-  // One may begin another: the longest goes first.
-  const hidden = [...new Set(all)].sort((a, b) => b.length - a.length);
-  return (text) => hidden.reduce((text, secret) => text.replaceAll(secret, HIDDEN), text);
+  // Replace the longest first, because one secret may be the start of another.
+  const sorted = [...new Set(forms)].sort((a, b) => b.length - a.length);
+  return (text) => sorted.reduce((text, secret) => text.replaceAll(secret, REPLACEMENT), text);
 }

@@ -1,11 +1,11 @@
-/** Whatever was thrown, as an OpenAI error. @module */
+/** Errors as OpenAI's error envelope. @module */
 
 import { AppError, type ErrorCode } from "../core/errors.ts";
 
-/** The `type` of the envelope (OpenAI's words). */
+/** OpenAI's values of `error.type`. */
 type ErrorType = "invalid_request_error" | "permission_error" | "rate_limit_error" | "server_error";
 
-/** The OpenAI error envelope; all four keys are always there. */
+/** The OpenAI error envelope; always has all four keys. */
 export interface ErrorBody {
   readonly error: {
     readonly message: string;
@@ -15,49 +15,50 @@ export interface ErrorBody {
   };
 }
 
-const bad = { status: 400, type: "invalid_request_error" } as const;
-const conflict = { status: 409, type: "invalid_request_error" } as const;
-const forbidden = { status: 403, type: "permission_error" } as const;
-const missing = { status: 404, type: "invalid_request_error" } as const;
-const broken = { status: 502, type: "server_error" } as const;
-const unavailable = { status: 503, type: "server_error" } as const;
+const BAD_REQUEST = { status: 400, type: "invalid_request_error" } as const;
+const FORBIDDEN = { status: 403, type: "permission_error" } as const;
+const NOT_FOUND = { status: 404, type: "invalid_request_error" } as const;
+const CONFLICT = { status: 409, type: "invalid_request_error" } as const;
+const BAD_GATEWAY = { status: 502, type: "server_error" } as const;
+const UNAVAILABLE = { status: 503, type: "server_error" } as const;
 
-/** Status and type of every failure. */
-const TABLE: Readonly<Record<ErrorCode, { readonly status: number; readonly type: ErrorType }>> = {
-  invalid_json: bad,
-  invalid_type: bad,
-  invalid_value: bad,
-  missing_required_parameter: bad,
-  unsupported_parameter: bad,
-  unsupported_value: bad,
-  unsupported_content_type: bad,
-  unsupported_media_type: bad,
-  invalid_api_key: { status: 401, type: "invalid_request_error" },
-  origin_not_allowed: forbidden,
-  host_not_allowed: forbidden,
-  not_found: missing,
-  model_not_found: missing,
-  method_not_allowed: { status: 405, type: "invalid_request_error" },
-  request_timeout: { status: 408, type: "invalid_request_error" },
-  idempotency_key_conflict: conflict,
-  turn_cancelled: conflict,
-  permission_resolved: conflict,
-  session_busy: conflict,
-  upgrade_required: { status: 426, type: "invalid_request_error" },
-  body_too_large: { status: 413, type: "invalid_request_error" },
-  invalid_output: { status: 422, type: "invalid_request_error" },
-  rate_limit_exceeded: { status: 429, type: "rate_limit_error" },
-  internal_error: { status: 500, type: "server_error" },
-  agent_error: broken,
-  agent_crashed: broken,
-  agent_cancelled: broken,
-  agent_auth_required: unavailable,
-  agent_unavailable: unavailable,
-  shutting_down: unavailable,
-  agent_timeout: { status: 504, type: "server_error" },
-};
+/** HTTP status and envelope type of every error. */
+export const ERROR_TABLE: Readonly<Record<ErrorCode, { readonly status: number; readonly type: ErrorType }>> =
+  {
+    invalid_json: BAD_REQUEST,
+    invalid_type: BAD_REQUEST,
+    invalid_value: BAD_REQUEST,
+    missing_required_parameter: BAD_REQUEST,
+    unsupported_parameter: BAD_REQUEST,
+    unsupported_value: BAD_REQUEST,
+    unsupported_content_type: BAD_REQUEST,
+    unsupported_media_type: BAD_REQUEST,
+    invalid_api_key: { status: 401, type: "invalid_request_error" },
+    origin_not_allowed: FORBIDDEN,
+    host_not_allowed: FORBIDDEN,
+    not_found: NOT_FOUND,
+    model_not_found: NOT_FOUND,
+    method_not_allowed: { status: 405, type: "invalid_request_error" },
+    request_timeout: { status: 408, type: "invalid_request_error" },
+    idempotency_key_conflict: CONFLICT,
+    turn_cancelled: CONFLICT,
+    permission_resolved: CONFLICT,
+    session_busy: CONFLICT,
+    body_too_large: { status: 413, type: "invalid_request_error" },
+    invalid_output: { status: 422, type: "invalid_request_error" },
+    upgrade_required: { status: 426, type: "invalid_request_error" },
+    rate_limit_exceeded: { status: 429, type: "rate_limit_error" },
+    internal_error: { status: 500, type: "server_error" },
+    agent_error: BAD_GATEWAY,
+    agent_crashed: BAD_GATEWAY,
+    agent_cancelled: BAD_GATEWAY,
+    agent_auth_required: UNAVAILABLE,
+    agent_unavailable: UNAVAILABLE,
+    shutting_down: UNAVAILABLE,
+    agent_timeout: { status: 504, type: "server_error" },
+  };
 
-/** Failures that a client mends, if it can, by changing something: the same request would fail again. */
+/** Errors for which the same request would fail again. */
 const FINAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "agent_auth_required",
   "idempotency_key_conflict",
@@ -65,37 +66,37 @@ const FINAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "permission_resolved",
   "internal_error",
 ]);
-/** Statuses of what passes by itself. */
-const PASSING: ReadonlySet<number> = new Set([429, 503]);
-/** Seconds after which to come back, where a failure does not say. */
+/** Statuses of temporary errors. */
+const TEMPORARY: ReadonlySet<number> = new Set([429, 503]);
+/** Default of `Retry-After`, in seconds. */
 const RETRY_AFTER_SECS = 5;
 
-/** The error as the body of a response, or of an event in a stream. */
-export function errorBody(failure: AppError): ErrorBody {
+/** Words an error as the body of a response, or of an event in a stream. */
+export function errorBody(error: AppError): ErrorBody {
   return {
     error: {
-      message: failure.message,
-      type: TABLE[failure.code].type,
-      param: failure.param ?? null,
-      code: failure.code,
+      message: error.message,
+      type: ERROR_TABLE[error.code].type,
+      param: error.param ?? null,
+      code: error.code,
     },
   };
 }
 
 /**
- * The error as a response. Once the prompt had reached the agent, and where a retry cannot help, it carries
- * `x-should-retry: false`, which OpenAI's clients obey; before that 429 and 503 carry `Retry-After`.
+ * Makes an error a response. If the prompt reached the agent, or a retry cannot help, the response carries
+ * `x-should-retry: false`, which OpenAI's clients obey; else 429, 503 and `session_busy` carry `Retry-After`.
  */
-export function errorResponse(failure: AppError): Response {
-  const { status } = TABLE[failure.code];
+export function errorResponse(error: AppError): Response {
+  const { status } = ERROR_TABLE[error.code];
   const headers = new Headers({ "content-type": "application/json; charset=utf-8" });
-  if (failure.prompted || FINAL.has(failure.code)) {
+  if (error.prompted || FINAL.has(error.code)) {
     headers.set("x-should-retry", "false");
-  } else if (PASSING.has(status) || failure.code === "session_busy") {
-    headers.set("retry-after", String(failure.retryAfterSecs ?? RETRY_AFTER_SECS));
+  } else if (TEMPORARY.has(status) || error.code === "session_busy") {
+    headers.set("retry-after", String(error.retryAfterSecs ?? RETRY_AFTER_SECS));
   }
-  if (failure.conversation !== undefined) headers.set("x-session-id", failure.conversation);
+  if (error.conversation !== undefined) headers.set("x-session-id", error.conversation);
   if (status === 426) headers.set("upgrade", "websocket");
   if (status === 401) headers.set("www-authenticate", "Bearer");
-  return new Response(JSON.stringify(errorBody(failure)), { status, headers });
+  return new Response(JSON.stringify(errorBody(error)), { status, headers });
 }

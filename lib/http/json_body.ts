@@ -1,17 +1,17 @@
-/** A request's JSON body: bounded in size, depth and time before anything looks at it. @module */
+/** Reads JSON bodies, limited in size, depth and time. @module */
 
-import { LimitedBytesTransformStream } from "@std/streams/limited-bytes-transform-stream";
-import { toText } from "@std/streams/to-text";
-import { AppError } from "../core/errors.ts";
+import { AppError, messageOf } from "../core/errors.ts";
+import { startIdleTimer } from "../core/idle_timer.ts";
 
-/** Bytes of a body that are read: a few pictures fit. */
+/** Largest body, in bytes; a few pictures fit. */
 export const MAX_BODY_BYTES = 20 * 1024 * 1024;
-/** How deep a body may be nested. */
+/** Deepest nesting of a body. */
 const MAX_DEPTH = 64;
-/** How long a body may take to arrive, in milliseconds. */
+/** Longest time for a body to arrive, in milliseconds. */
 const BODY_TIMEOUT_MS = 60_000;
+const JSON_TYPE = /^\s*application\/([\w.+-]+\+)?json\s*(;|$)/i;
 
-/** A body as it came, and what it says. */
+/** A body: its text, and the value that the text encodes. */
 export interface JsonBody {
   readonly text: string;
   readonly value: unknown;
@@ -20,55 +20,64 @@ export interface JsonBody {
 /**
  * Reads a JSON body.
  *
- * @throws {AppError} `unsupported_media_type`, `body_too_large`, `request_timeout`, `invalid_json`, with what to do.
+ * @param timeoutMs Replaces {@linkcode BODY_TIMEOUT_MS} in tests.
+ * @throws {AppError} `unsupported_media_type`, `body_too_large`, `request_timeout` or `invalid_json`, with what to do.
  */
-export async function readJson(request: Request): Promise<JsonBody> {
+export async function readJson(request: Request, timeoutMs: number = BODY_TIMEOUT_MS): Promise<JsonBody> {
   const type = request.headers.get("content-type");
-  if (type !== null && !/^\s*application\/([\w.+-]+\+)?json\s*(;|$)/i.test(type)) {
+  if (type !== null && !JSON_TYPE.test(type)) {
     throw new AppError(
       "unsupported_media_type",
       `The body must be JSON: send the header "content-type: application/json", not "${type}".`,
     );
   }
-  const text = await readText(request);
+  const text = await readText(request, timeoutMs);
   if (text.trim() === "") throw new AppError("invalid_json", "The body is empty; it must be a JSON object.");
+  // Check the depth first, because parsing megabytes of brackets takes seconds.
   if (depthExceeds(text, MAX_DEPTH)) {
     throw new AppError("invalid_json", `The body is nested deeper than ${MAX_DEPTH} levels.`);
   }
   try {
     return { text, value: JSON.parse(text) };
   } catch (error) {
-    throw new AppError("invalid_json", `The body is not JSON: ${(error as Error).message}`);
+    throw new AppError("invalid_json", `The body is not JSON: ${messageOf(error)}`);
   }
 }
 
-async function readText(request: Request): Promise<string> {
+async function readText({ headers, body }: Request, timeoutMs: number): Promise<string> {
   const tooLarge = () =>
-    new AppError("body_too_large", `The body is larger than ${MAX_BODY_BYTES / 1024 / 1024} MiB.`);
-  if (Number(request.headers.get("content-length")) > MAX_BODY_BYTES) throw tooLarge();
-  if (request.body === null) return "";
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const givenUp = new AbortController();
-  const timer = setTimeout(
-    () =>
-      reject(
-        new AppError("request_timeout", `The body did not arrive in ${BODY_TIMEOUT_MS / 1000} seconds.`),
-      ),
-    BODY_TIMEOUT_MS,
-  );
-  try {
-    const limited = request.body.pipeThrough(
-      new LimitedBytesTransformStream(MAX_BODY_BYTES, { error: true }),
-      { signal: givenUp.signal },
+    new AppError(
+      "body_too_large",
+      `The body is larger than ${MAX_BODY_BYTES / 1024 ** 2} MiB.`,
     );
-    return await Promise.race([toText(limited), late]);
+  if (Number(headers.get("content-length")) > MAX_BODY_BYTES) throw tooLarge();
+  if (body === null) return "";
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
+  let [text, size] = ["", 0];
+  let failure: AppError | undefined;
+  const cancel = (error: AppError) => {
+    failure = error;
+    // A pending read then ends as if the body were complete.
+    reader.cancel(error).catch(() => {});
+  };
+  using _timeout = startIdleTimer(timeoutMs, () => {
+    cancel(new AppError("request_timeout", `The body did not arrive within ${timeoutMs / 1000} seconds.`));
+  });
+  try {
+    while (true) {
+      const { done, value } = await reader.read();
+      if (failure) throw failure;
+      if (done) return text + decoder.decode();
+      size += value.byteLength;
+      if (size > MAX_BODY_BYTES) cancel(tooLarge());
+      else text += decoder.decode(value, { stream: true });
+    }
   } catch (error) {
-    givenUp.abort(error);
-    if (error instanceof RangeError) throw tooLarge();
     if (error instanceof AppError) throw error;
-    throw new AppError("invalid_json", "The body broke off.", { cause: error });
-  } finally {
-    clearTimeout(timer);
+    throw new AppError("invalid_json", "The connection broke before the body was complete.", {
+      cause: error,
+    });
   }
 }
 
@@ -76,24 +85,28 @@ async function readText(request: Request): Promise<string> {
 export function depthExceeds(text: string, limit: number): boolean {
   let depth = 0;
   for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code === 0x22) {
-      i = endOfString(text, i + 1);
-    } else if (code === 0x7b || code === 0x5b) {
-      if (++depth > limit) return true;
-    } else if (code === 0x7d || code === 0x5d) {
-      depth--;
+    switch (text.charCodeAt(i)) {
+      case 0x22: // "
+        i = endOfString(text, i + 1);
+        break;
+      case 0x5b: // [
+      case 0x7b: // {
+        if (++depth > limit) return true;
+        break;
+      case 0x5d: // ]
+      case 0x7d: // }
+        depth--;
     }
   }
   return false;
 }
 
-/** Where the string that begins at `start` has its closing quote. */
+/** Finds the closing quote of the string that begins at `start`. */
 function endOfString(text: string, start: number): number {
   for (let quote = text.indexOf('"', start); quote >= 0; quote = text.indexOf('"', quote + 1)) {
-    let slashes = 0;
-    while (text.charCodeAt(quote - 1 - slashes) === 0x5c) slashes++;
-    if (slashes % 2 === 0) return quote;
+    let backslashes = 0;
+    while (text.charCodeAt(quote - 1 - backslashes) === 0x5c) backslashes++;
+    if (backslashes % 2 === 0) return quote;
   }
   return text.length;
 }

@@ -1,48 +1,48 @@
 /**
- * Server-sent events in the one form that every skin's reader survives: LF, one `data: ` line an event, whole events
- * in a write. Written straight into the response's stream: a transform would cost more than the rest of a token.
+ * Server-sent events in the profile that every skin's reader survives: LF, one `data: ` line per event, whole events in
+ * a write. Writes directly into the response's stream, because a transform would cost more than the rest of a token.
  *
  * @module
  */
 
 import { type IdleTimer, startIdleTimer } from "../core/idle_timer.ts";
 
-/** Characters of events that share a write, when they come in a burst: a few kilobytes in any script. */
+/** Characters of events that share a write in a burst: a few kilobytes in any script. */
 const MAX_WRITE_CHARS = 2 * 1024;
-/** Bytes that the response may hold before it is full; what is beyond waits for the reader. */
+/** Bytes that the response buffers before it counts as full. */
 const HIGH_WATER_BYTES = 64 * 1024;
-/** Bytes that may wait for a reader that does not read; beyond it the stream is cut off. */
+/** Bytes that can wait for a slow reader; above, the stream is cut off. */
 export const MAX_BACKLOG_BYTES = 8 * 1024 * 1024;
 
-/** The headers of an event stream. */
+/** The headers of an event stream; they keep proxies from buffering it. */
 export const EVENT_STREAM_HEADERS: Readonly<Record<string, string>> = {
   "content-type": "text/event-stream; charset=utf-8",
   "cache-control": "no-cache, no-transform",
   "x-accel-buffering": "no",
 };
 
-/** What an event stream needs to know. */
+/** Options of an {@linkcode EventStream}. */
 export interface EventStreamOptions {
-  /** Called after each such time of silence, in milliseconds; 0 is never. */
+  /** Silence after which `heartbeat` is called, again and again, in milliseconds; 0 is never. */
   readonly heartbeatMs: number;
   readonly heartbeat: (stream: EventStream) => void;
-  /** The reader went away, or fell too far behind. Not called after {@linkcode EventStream.end}. */
+  /** Called when the reader hung up or fell too far behind, but not after {@linkcode EventStream.end}. */
   readonly gone: () => void;
 }
 
 const encoder = new TextEncoder();
-/** The streams that were written to in this go; they go out together when it is over. */
+/** The streams that were written to in this event-loop step, which are flushed together at its end. */
 let written: EventStream[] = [];
 
-/** An event stream that is written as things happen. */
+/** An event stream. Events of one event-loop step share a write. */
 export class EventStream {
   /** The body of the response. */
   readonly body: ReadableStream<Uint8Array>;
   readonly #gone: () => void;
-  readonly #silence: IdleTimer;
+  readonly #heartbeat: IdleTimer;
   #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
-  #out = "";
-  #scheduled = false;
+  #buffer = "";
+  #isScheduled = false;
 
   constructor({ heartbeatMs, heartbeat, gone }: EventStreamOptions) {
     this.#gone = gone;
@@ -50,28 +50,28 @@ export class EventStream {
       start: (controller) => {
         this.#controller = controller;
       },
-      cancel: () => this.#lost(),
+      cancel: () => this.#hangUp(),
     }, { highWaterMark: HIGH_WATER_BYTES, size: (bytes) => bytes.byteLength });
-    this.#silence = startIdleTimer(heartbeatMs, () => heartbeat(this));
+    this.#heartbeat = startIdleTimer(heartbeatMs, () => heartbeat(this));
   }
 
-  /** Bytes that the reader has not taken, about. */
+  /** Bytes that the reader has not taken, approximately. */
   get backlog(): number {
     const { desiredSize } = this.#controller ?? {};
-    return this.#out.length + (typeof desiredSize === "number" ? HIGH_WATER_BYTES - desiredSize : 0);
+    return this.#buffer.length + (typeof desiredSize === "number" ? HIGH_WATER_BYTES - desiredSize : 0);
   }
 
-  /** Sends an event; `data` has no line break. What is sent in one go is written together. */
+  /** Sends an event. `data` has no line break. */
   send(data: string): void {
     this.#write("data: " + data + "\n\n");
   }
 
-  /** Sends a comment, which is nothing to a reader that knows the format. */
+  /** Sends a comment, which readers ignore if they know the format. */
   comment(text: string): void {
     this.#write(": " + text + "\n\n");
   }
 
-  /** Ends the stream after what was sent. */
+  /** Ends the stream after the events so far. */
   end(): void {
     this.#flush();
     const controller = this.#controller;
@@ -82,11 +82,11 @@ export class EventStream {
 
   #write(event: string): void {
     if (this.#controller === undefined) return;
-    this.#silence.touch();
-    if (this.#out.length + event.length > MAX_WRITE_CHARS) this.#flush();
-    this.#out += event;
-    if (this.#scheduled) return;
-    this.#scheduled = true;
+    this.#heartbeat.touch();
+    if (this.#buffer.length + event.length > MAX_WRITE_CHARS) this.#flush();
+    this.#buffer += event;
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
     if (written.push(this) === 1) queueMicrotask(EventStream.#flushWritten);
   }
 
@@ -97,24 +97,24 @@ export class EventStream {
   }
 
   #flush(): void {
-    this.#scheduled = false;
+    this.#isScheduled = false;
     const controller = this.#controller;
-    if (controller === undefined || this.#out === "") return;
-    const bytes = encoder.encode(this.#out);
-    this.#out = "";
-    // The write may find the reader gone, and then cancels the stream before it returns.
+    if (controller === undefined || this.#buffer === "") return;
+    const bytes = encoder.encode(this.#buffer);
+    this.#buffer = "";
+    // If the reader is gone, `enqueue` cancels the stream before it returns.
     try {
       controller.enqueue(bytes);
     } catch {
-      return this.#lost();
+      return this.#hangUp();
     }
     if (this.#controller !== undefined && controller.desiredSize! < -MAX_BACKLOG_BYTES) {
       controller.error(new Error("The reader fell too far behind."));
-      this.#lost();
+      this.#hangUp();
     }
   }
 
-  #lost(): void {
+  #hangUp(): void {
     if (this.#controller === undefined) return;
     this.#close();
     this.#gone();
@@ -122,6 +122,6 @@ export class EventStream {
 
   #close(): void {
     this.#controller = undefined;
-    this.#silence[Symbol.dispose]();
+    this.#heartbeat[Symbol.dispose]();
   }
 }

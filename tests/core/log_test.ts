@@ -50,7 +50,7 @@ const FIELDS: readonly (readonly [string, LogFields, Record<string, unknown>])[]
   }],
   ["what is undefined is left out", { a: undefined, b: 1 }, { b: 1 }],
   ["an error is its message", { error: new TypeError("odd\nindeed") }, { error: "TypeError: odd\nindeed" }],
-  ["a failure", { error: new AppError("rate_limit_exceeded", "Busy.") }, { error: "Failure: Busy." }],
+  ["a failure", { error: new AppError("rate_limit_exceeded", "Busy.") }, { error: "AppError: Busy." }],
   ["an error deep inside", { deep: { list: [new Error("here")] } }, { deep: { list: ["Error: here"] } }],
   ["line breaks", { line: 'a\nb\r\n"c"\u2028' }, { line: 'a\nb\r\n"c"\u2028' }],
 ];

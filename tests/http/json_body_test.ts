@@ -168,7 +168,7 @@ async function hurried<T>(run: () => Promise<T>): Promise<T> {
 
 Deno.test("readJson: a body that never comes is given up", async () => {
   const body = new ReadableStream<Uint8Array>({});
-  const failure = await hurried(() => failureOf(post(body)));
+  const failure = await failureOf(post(body), 1);
   assertEquals(failure.code, "request_timeout");
   assertMatch(failure.message, /60 seconds/);
 });
@@ -176,7 +176,7 @@ Deno.test("readJson: a body that never comes is given up", async () => {
 Deno.test("readJson: a body that is given up is let go of", async () => {
   let letGo = false;
   const body = new ReadableStream<Uint8Array>({ cancel: () => void (letGo = true) });
-  const failure = await hurried(() => failureOf(post(body)));
+  const failure = await failureOf(post(body), 1);
   assertEquals(failure.code, "request_timeout");
   // A turn of the event loop later than anything that the refusal itself could still do.
   await new Promise((resolve) => setTimeout(resolve, 0));

@@ -133,7 +133,7 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
       await child.status;
       await Promise.all([stdout.done, stderr.done]);
       if (options.home === undefined) await Deno.remove(home, { recursive: true });
-      if (stderr.text().includes("went wrong inside")) throw new Error(`A mistake inside:\n${stderr.text()}`);
+      if (stderr.text().includes("uncaught error")) throw new Error(`An uncaught error in the server:\n${stderr.text()}`);
     },
   };
 }
