@@ -1,8 +1,8 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { type Log, LOG_LEVELS } from "../../lib/core/log.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import { Served, WATCH } from "../support/harness/served_app.ts";
-import { Socket } from "../support/harness/websocket_harness.ts";
+import { ServedApp, EVENTS_PATH } from "../support/harness/served_app.ts";
+import { EventClient } from "../support/harness/event_client.ts";
 import { settled } from "../support/harness/turn_recorder.ts";
 import { saying } from "../support/agents/memory_agent.ts";
 import { errorOf, startApp, Writes } from "../support/harness/app_harness.ts";
@@ -19,10 +19,10 @@ function keepingLog(): { log: Log; text: () => string } {
   };
 }
 
-for (const path of [WATCH, "//v1/vtuber/ws", "/v1/v1/vtuber/ws", "/vtuber/ws", "/v1/vtuber/ws/"]) {
+for (const path of [EVENTS_PATH, "//v1/vtuber/ws", "/v1/v1/vtuber/ws", "/vtuber/ws", "/v1/vtuber/ws/"]) {
   Deno.test(`events: ${path} is the socket; who comes is told that it is idle`, async () => {
-    await using served = Served.start();
-    await using socket = await Socket.open(served.url + path);
+    await using served = ServedApp.start();
+    await using socket = await EventClient.open(served.url + path);
     await socket.until("state idle");
     assertEquals(socket.frames.length, 1);
   });
@@ -43,8 +43,8 @@ const KEYS: readonly [
 for (const [name, search, options] of KEYS) {
   Deno.test(`events: the key by ${name} opens the socket, and is in no log`, async () => {
     const { log, text } = keepingLog();
-    await using served = Served.start({ guard: { authKey: KEY }, log });
-    await using socket = await Socket.open(served.url + WATCH + search, options);
+    await using served = ServedApp.start({ guard: { authKey: KEY }, log });
+    await using socket = await EventClient.open(served.url + EVENTS_PATH + search, options);
     await socket.until("state idle");
     assertEquals(socket.protocol, options.protocols ? "vtuber" : "");
     await socket.close();
@@ -55,7 +55,7 @@ for (const [name, search, options] of KEYS) {
 
 Deno.test("events: without the key, or with a wrong one, nobody watches, and it is in no log", async () => {
   const { log, text } = keepingLog();
-  await using served = Served.start({ guard: { authKey: KEY }, log });
+  await using served = ServedApp.start({ guard: { authKey: KEY }, log });
   for (
     const [search, options] of [
       ["", {}],
@@ -65,12 +65,12 @@ Deno.test("events: without the key, or with a wrong one, nobody watches, and it 
     ] as const
   ) {
     await assertRejects(
-      () => Socket.open(served.url + WATCH + search, options as object),
+      () => EventClient.open(served.url + EVENTS_PATH + search, options as object),
       Error,
-      "not let in",
+      "refused",
     );
   }
-  for (const path of [WATCH, "/v1/vtuber/events", "/v1/vtuber/state", "/v1/vtuber/permissions"]) {
+  for (const path of [EVENTS_PATH, "/v1/vtuber/events", "/v1/vtuber/state", "/v1/vtuber/permissions"]) {
     assertEquals((await errorOf(await served.app.get(path))).status, 401, path);
   }
   assertEquals((await errorOf(await served.app.post("/v1/vtuber/notifications", { text: "x" }))).status, 401);
@@ -94,9 +94,9 @@ Deno.test("events: the key in the address opens what watches, and nothing that d
 });
 
 Deno.test("events: a page of another site does not watch", async () => {
-  await using served = Served.start();
-  const open = (origin: string) => Socket.open(served.url + WATCH, { headers: { origin } });
-  await assertRejects(() => open("https://evil.example"), Error, "not let in");
+  await using served = ServedApp.start();
+  const open = (origin: string) => EventClient.open(served.url + EVENTS_PATH, { headers: { origin } });
+  await assertRejects(() => open("https://evil.example"), Error, "refused");
   await using socket = await open("http://localhost:5173");
   await socket.until("state idle");
   const foreign = await served.app.get("/v1/vtuber/events", { headers: { origin: "https://evil.example" } });
@@ -105,17 +105,17 @@ Deno.test("events: a page of another site does not watch", async () => {
 
 Deno.test("events: a request that is no handshake is told what this is", async () => {
   await using app = startApp();
-  const { status, code } = await errorOf(await app.get(WATCH));
+  const { status, code } = await errorOf(await app.get(EVENTS_PATH));
   assertEquals([status, code], [426, "upgrade_required"]);
 });
 
 Deno.test("events: AniCompanion's commands", async () => {
-  await using served = Served.start();
-  await using socket = await Socket.open(served.url + "//v1/vtuber/ws");
+  await using served = ServedApp.start();
+  await using socket = await EventClient.open(served.url + "//v1/vtuber/ws");
   socket.send({ type: "subscribe", events: ["agent_state", "emotion", "notification", "tool_status"] });
   socket.send({ type: "ping" });
   const { ts } = await socket.until("pong");
-  assertEquals(socket.briefs, [
+  assertEquals(socket.summaries, [
     "state idle",
     "subscribed agent_state,emotion,tool_status,notification",
     "pong",
@@ -124,10 +124,10 @@ Deno.test("events: AniCompanion's commands", async () => {
 });
 
 Deno.test("events: a hello is answered with who is who", async () => {
-  await using served = Served.start();
-  await using socket = await served.watch();
+  await using served = ServedApp.start();
+  await using socket = await served.connect();
   socket.send({ type: "hello", client: "Mao" });
-  const [client] = await socket.answered();
+  const [client] = await socket.sync();
   assertEquals(client?.startsWith("hello "), true);
   assertEquals(client?.endsWith(" oab-vtuber 1.2.3"), true);
 });
@@ -148,8 +148,8 @@ const NONSENSE: readonly [name: string, command: unknown, code: string][] = [
 ];
 for (const [name, command, code] of NONSENSE) {
   Deno.test(`events: ${name} gets one error, and is otherwise ignored`, async () => {
-    await using served = Served.start();
-    const socket = await served.watch();
+    await using served = ServedApp.start();
+    const socket = await served.connect();
     socket.send(command);
     socket.send({ type: "ping" });
     await socket.until("pong");
@@ -160,19 +160,19 @@ for (const [name, command, code] of NONSENSE) {
 }
 
 Deno.test("events: of too many commands in a second the first beyond is refused and the rest ignored", async () => {
-  await using served = Served.start();
-  const socket = await served.watch();
+  await using served = ServedApp.start();
+  const socket = await served.connect();
   for (let i = 0; i < 2_000; i++) socket.send({ type: "ping" });
   socket.send({ type: "subscribe", events: [] });
-  while (socket.frames.at(-1)?.code !== "rate_limit_exceeded") await socket.more();
+  while (socket.frames.at(-1)?.code !== "rate_limit_exceeded") await socket.nextFrame();
   const pongs = socket.frames.filter(({ type }) => type === "pong").length;
   assertEquals(pongs >= 40 && pongs <= 100, true, `${pongs} pongs`);
 });
 
 Deno.test("events: a turn is watched as it runs, under the name of its conversation; the reply is verbatim", async () => {
-  await using served = Served.start();
-  const socket = await served.watch("*", "say");
-  const { prompt, reply, session } = await served.chat("mao");
+  await using served = ServedApp.start();
+  const socket = await served.connect("*", "say");
+  const { prompt, reply, session } = await served.startChat("mao");
   prompt.say("[happy] Hel");
   prompt.tool({ id: "t1", title: "npm test", kind: "execute" });
   prompt.tool({ id: "t1", title: "npm test", kind: "execute", status: "completed" });
@@ -180,7 +180,7 @@ Deno.test("events: a turn is watched as it runs, under the name of its conversat
   prompt.end();
   await socket.until("state attention");
   await socket.until("state idle");
-  assertEquals(socket.briefs, [
+  assertEquals(socket.summaries, [
     "state thinking",
     "emotion happy 1",
     "say  Hel",
@@ -201,8 +201,8 @@ Deno.test("events: a turn is watched as it runs, under the name of its conversat
 });
 
 Deno.test("events: a chat that names no conversation is called as its answer calls it", async () => {
-  await using served = Served.start({ script: saying("Hi") });
-  const socket = await served.watch("agent_state");
+  await using served = ServedApp.start({ script: saying("Hi") });
+  const socket = await served.connect("agent_state");
   const response = await served.app.chat();
   await response.text();
   const { session_id } = await socket.until("state thinking");
@@ -210,32 +210,32 @@ Deno.test("events: a chat that names no conversation is called as its answer cal
 });
 
 Deno.test("events: a failure is shown, and ends in idle", async () => {
-  await using served = Served.start();
-  const socket = await served.watch("agent_state");
-  const { prompt } = await served.chat();
+  await using served = ServedApp.start();
+  const socket = await served.connect("agent_state");
+  const { prompt } = await served.startChat();
   prompt.fail(new AppError("agent_crashed", "Gone.", { prompted: true }));
   await socket.until("state idle");
-  assertEquals(socket.briefs, ["state thinking", "state error", "state idle"]);
+  assertEquals(socket.summaries, ["state thinking", "state error", "state idle"]);
 });
 
 Deno.test("events: who hangs up cancels the turn, which is idle at once", async () => {
-  await using served = Served.start();
-  const socket = await served.watch("agent_state");
-  const { reply } = await served.chat();
+  await using served = ServedApp.start();
+  const socket = await served.connect("agent_state");
+  const { reply } = await served.startChat();
   await reply.cancel();
   await socket.until("state idle");
-  assertEquals(socket.briefs, ["state thinking", "state idle"]);
+  assertEquals(socket.summaries, ["state thinking", "state idle"]);
 });
 
 Deno.test("events: an interrupt ends the turns of a conversation, or all", async () => {
-  await using served = Served.start();
-  const socket = await served.watch("agent_state");
-  const replies = [await served.chat("one"), await served.chat("two"), await served.chat("three")];
-  socket.news();
+  await using served = ServedApp.start();
+  const socket = await served.connect("agent_state");
+  const replies = [await served.startChat("one"), await served.startChat("two"), await served.startChat("three")];
+  socket.takeSummaries();
   const interrupt = async (command: object, turns: number) => {
     socket.send({ type: "interrupt", ...command });
     await socket.until(`interrupted ${turns}`);
-    return socket.answered();
+    return socket.sync();
   };
   await interrupt({ session_id: "nobody" }, 0);
   await interrupt({ session_id: "two" }, 1);
@@ -251,13 +251,13 @@ Deno.test("events: an interrupt ends the turns of a conversation, or all", async
 });
 
 Deno.test("events: an interrupt reaches a turn that waits for its agent, whose request is told so", async () => {
-  await using served = Served.start();
-  const socket = await served.watch("agent_state");
+  await using served = ServedApp.start();
+  const socket = await served.connect("agent_state");
   served.app.agent.opens = new Promise(() => {});
   for (const stream of [true, false]) {
     const answer = served.app.chat({ conversation_id: "mao", stream });
     // Until the request has arrived there is nothing to interrupt.
-    while (!(await socket.answered()).includes("interrupted 1")) {
+    while (!(await socket.sync()).includes("interrupted 1")) {
       socket.send({ type: "interrupt", session_id: "mao" });
     }
     const error = await errorOf(await answer);
@@ -270,7 +270,7 @@ Deno.test("events: an interrupt reaches a turn that waits for its agent, whose r
 });
 
 Deno.test("events: the state for those who poll", async () => {
-  await using served = Served.start();
+  await using served = ServedApp.start();
   const state = async () => {
     const response = await served.app.get("/v1/vtuber/state");
     assertEquals(response.headers.get("cache-control"), "no-store");
@@ -287,7 +287,7 @@ Deno.test("events: the state for those who poll", async () => {
     emotion: null,
     watchers: 0,
   });
-  const { prompt } = await served.chat("mao");
+  const { prompt } = await served.startChat("mao");
   prompt.tool({ id: "t1", title: "ls" });
   const { state: name, sessions, tools } = await state();
   assertEquals([name, sessions[0].session_id, tools[0].tool_name], ["working", "mao", "ls"]);
@@ -329,19 +329,19 @@ Deno.test("events: who hangs up a stream of events is gone", async () => {
 });
 
 Deno.test("events: the server ends: watchers are told so, and nobody else comes in", async () => {
-  await using served = Served.start();
-  const socket = await served.watch();
+  await using served = ServedApp.start();
+  const socket = await served.connect();
   served.app.hub.close();
-  assertEquals((await socket.ended).code, 1001);
+  assertEquals((await socket.closed).code, 1001);
   assertEquals((await errorOf(await served.app.get("/v1/vtuber/events"))).code, "shutting_down");
-  await assertRejects(() => Socket.open(served.url + WATCH), Error, "not let in");
+  await assertRejects(() => EventClient.open(served.url + EVENTS_PATH), Error, "refused");
 });
 
 Deno.test("events: who has gone is no longer counted", async () => {
-  await using served = Served.start();
-  const [one, two] = [await served.watch(), await served.watch()];
+  await using served = ServedApp.start();
+  const [one, two] = [await served.connect(), await served.connect()];
   assertEquals(served.app.hub.clientCount, 2);
   await one.close();
   while (served.app.hub.clientCount > 1) await settled();
-  assertEquals(await two.answered(), []);
+  assertEquals(await two.sync(), []);
 });

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { AniCompanion, socketUrl } from "../support/skins/anicompanion.ts";
 import { lastingAddress } from "../support/harness/data_dir_fixture.ts";
 import { script, startServer } from "../support/harness/server_process.ts";
-import { get, patiently, poll } from "../support/harness/event_client.ts";
+import { get, withPatience, poll } from "../support/harness/event_client.ts";
 
 const KEY = "the-secret-key-of-ani";
 const TOOL_TURN = script(
@@ -132,7 +132,7 @@ Deno.test("a server that goes in the middle of a turn, and comes back: it gestur
     await app.until(({ avatar, acts }) => avatar.clip === "talk_gesture" && acts.length > before);
     server.signal(signal);
     await response.text().catch(() => {});
-    await patiently(server.exited, () => "The server did not end.");
+    await withPatience(server.exited, () => "The server did not end.");
     const { begun } = app.tries;
     await app.until(({ tries }) => tries.begun > begun + 2);
     await using again = await startServer({ env });

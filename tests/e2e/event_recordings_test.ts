@@ -3,7 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { readRecording, replayCommand } from "../support/agents/replayed_agent.ts";
 import { type Server, startServer } from "../support/harness/server_process.ts";
-import { type Frame, watch, type Watcher } from "../support/harness/event_client.ts";
+import { type Frame, watch, type EventClient } from "../support/harness/event_client.ts";
 
 // deno-lint-ignore no-explicit-any
 type Json = Record<string, any>;
@@ -44,7 +44,7 @@ function promptsOf(recording: string): Prompt[] {
 }
 
 /** Has a prompt run as its recording's client did. */
-async function play(server: Server, watcher: Watcher, { beforeCancel, chosen }: Prompt): Promise<void> {
+async function play(server: Server, watcher: EventClient, { beforeCancel, chosen }: Prompt): Promise<void> {
   const from = watcher.frames.length;
   const init = { headers: { "x-session-id": "talk" } };
   const response = await server.chat("Please do it.", {}, init);

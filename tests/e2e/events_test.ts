@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { readAnswer, script, type Server, startServer } from "../support/harness/server_process.ts";
-import { type Frame, get, Listener, poll, watch } from "../support/harness/event_client.ts";
+import { type Frame, get, EventStreamClient, poll, watch } from "../support/harness/event_client.ts";
 
 const ALL = ["*", "say"];
 
@@ -43,7 +43,7 @@ Deno.test("a turn is told from its start to its rest, in order", async () => {
       { text: "[happy] Done." },
     ),
   );
-  const frames = await watcher.turn(session);
+  const frames = await watcher.untilTurnEnds(session);
   const tool = (tool_call_id: string, tool_name: string, kind: string) => (status: string) => ({
     type: "tool_status",
     tool_call_id,
@@ -108,7 +108,7 @@ Deno.test("sub-agents are juggled, and counted", async () => {
       { toolUpdate: { id: "d", status: "completed" } },
     ),
   );
-  const frames = await watcher.turn();
+  const frames = await watcher.untilTurnEnds();
   assertEquals(frames.map(({ state, detail }) => [state, detail?.subagent_count, detail?.tool_name]), [
     ["thinking", undefined, undefined],
     ["juggling", 1, "Find the bug"],
@@ -132,7 +132,7 @@ Deno.test("events name the conversation as x-session-id does, and each turn by o
   const body = await server.chat(script({ text: "four" }), { conversation_id: "会話" });
   const encoded = body.headers.get("x-session-id")!;
   await body.text();
-  await watcher.turn(encoded);
+  await watcher.untilTurnEnds(encoded);
   const turns = new Map<string, { session: string; said: string }>();
   for (const { turn_id, session_id, type, text } of watcher.frames) {
     if (turn_id === undefined) continue;
@@ -159,21 +159,21 @@ Deno.test("who comes in the middle of a turn is told what runs and what is asked
   const running = say(server, script({ plan: [] }, { permission: ask }, { text: "." }), named("talk"));
   const request = await early.first("permission_request");
   await using late = await watch(server);
-  await late.settled();
+  await late.ping();
   assertEquals(late.frames.slice(0, -1).map(bare), [
     { type: "agent_state", state: "notification", detail: { tool_name: "rm -r build" } },
     bare(request),
   ]);
   assertEquals(late.frames[1]!.session_id, "talk");
   assertEquals(late.frames[1]!.turn_id, request.turn_id);
-  await using listener = await Listener.open(server, "events=permission_request");
+  await using listener = await EventStreamClient.open(server, "events=permission_request");
   assertEquals((await listener.until(([first]) => first)).request_id, request.request_id);
 
   await using other = await watch(server, { events: ["emotion"] });
-  await other.settled();
+  await other.ping();
   const before = other.frames.length;
   await other.subscribe(["permission_request"]);
-  await other.settled();
+  await other.ping();
   assertEquals(other.frames.slice(before).map(({ type }) => type), [
     "subscribed",
     "permission_request",
@@ -188,7 +188,7 @@ Deno.test("who comes in the middle of a turn is told what runs and what is asked
   early.send({ type: "permission_response", request_id: request.request_id, decision: "allow" });
   await running;
   await using after = await watch(server);
-  await after.settled();
+  await after.ping();
   assertEquals(after.of("permission_request"), []);
 });
 
@@ -219,15 +219,15 @@ Deno.test("a watcher hears what it subscribed to, and `say` only by name", async
   await leaver.close();
   byDefault.send({ type: "interrupt" });
   await response.text();
-  await byDefault.turn();
+  await byDefault.untilTurnEnds();
 
   const heard = (frames: readonly Frame[]) =>
     new Set(frames.filter(({ session_id }) => session_id).map(({ type }) => type));
   for (const one of [byDefault, everything]) {
-    await one.settled();
+    await one.ping();
     assertEquals(heard(one.frames), new Set(["agent_state", "emotion", "tool_status"]));
   }
-  for (const one of [emotions, speech, nothing, changed]) await one.settled();
+  for (const one of [emotions, speech, nothing, changed]) await one.ping();
   assertEquals(heard(emotions.frames), new Set(["emotion"]));
   assertEquals(emotions.of("emotion").map(({ tag }) => tag), ["happy"], "code and links hold no emotion");
   assertEquals(heard(speech.frames), new Set(["say"]));
@@ -249,7 +249,7 @@ Deno.test("a tag that a tool follows is an emotion and not said, whatever text c
       { text: "(It was easy.)" },
     ),
   );
-  const frames = await watcher.turn();
+  const frames = await watcher.untilTurnEnds();
   assertEquals(frames.filter(({ type }) => type === "emotion").map(({ tag }) => tag), ["happy"]);
   assertEquals(
     frames.filter(({ type }) => type === "say").map(({ text }) => text).join(""),
@@ -260,10 +260,10 @@ Deno.test("a tag that a tool follows is an emotion and not said, whatever text c
 Deno.test("server-sent events and the state tell the same as the socket", async () => {
   await using server = await startServer();
   await using watcher = await watch(server, { events: ["agent_state", "emotion"] });
-  await using listener = await Listener.open(server, "events=agent_state,%20emotion");
+  await using listener = await EventStreamClient.open(server, "events=agent_state,%20emotion");
   assertEquals(listener.response.headers.get("content-type"), "text/event-stream; charset=utf-8");
-  await using everything = await Listener.open(server);
-  await using spoken = await Listener.open(server, "events=say");
+  await using everything = await EventStreamClient.open(server);
+  await using spoken = await EventStreamClient.open(server, "events=say");
   const now = await get(server, "/v1/vtuber/state");
   assertEquals([now.state, now.sessions, now.emotion, now.watchers], ["idle", [], null, 4]);
 
@@ -293,7 +293,7 @@ Deno.test("server-sent events and the state tell the same as the socket", async 
   });
   watcher.send({ type: "interrupt", session_id: "talk" });
   await response.text();
-  await watcher.turn();
+  await watcher.untilTurnEnds();
   const idle = ({ state }: Frame) => state === "idle";
   await listener.until((frames) => frames.slice(1).some(idle));
   await everything.until((frames) => frames.slice(1).some(idle));
@@ -315,7 +315,7 @@ Deno.test("server-sent events and the state tell the same as the socket", async 
 Deno.test("an event stream that is left is forgotten, and is asked for by GET only", async () => {
   await using server = await startServer();
   {
-    await using _listener = await Listener.open(server);
+    await using _listener = await EventStreamClient.open(server);
     assertEquals((await get(server, "/v1/vtuber/state")).watchers, 1);
   }
   await poll(() => get(server, "/v1/vtuber/state"), ({ watchers }) => watchers === 0);
@@ -358,7 +358,7 @@ Deno.test("whatever a client sends, it gets one answer, and goes on", async () =
   for (const [command, code] of cases) {
     const from = watcher.frames.length;
     watcher.send(command);
-    await watcher.settled();
+    await watcher.ping();
     const [error, pong, ...more] = watcher.frames.slice(from);
     assertEquals([error?.type, error?.code, pong?.type, more], ["error", code, "pong", []], `${command}`);
     assert(typeof error!.message === "string" && error!.message.length > 10);
@@ -378,8 +378,8 @@ Deno.test("too many commands are refused once and then ignored, and events still
   await using watcher = await watch(server);
   for (let i = 0; i < 500; i++) watcher.send({ type: "ping" });
   await say(server, script({ text: "." }));
-  await watcher.turn();
-  await watcher.settled();
+  await watcher.untilTurnEnds();
+  await watcher.ping();
   const errors = watcher.of("error");
   assert(errors.length >= 1 && errors.length <= 5, `${errors.length}`);
   assertEquals(new Set(errors.map(({ code }) => code)), new Set(["rate_limit_exceeded"]));
@@ -400,12 +400,12 @@ Deno.test("`interrupt` cancels the turn of a conversation, or all of them", asyn
   assertEquals((await watcher.ask({ type: "interrupt", session_id: "b" }, "interrupted")).turns, 1);
   const { text, finish, done } = await answers[1]!;
   assertEquals([text, finish, done], ["I am b.\n", "stop", true]);
-  assertEquals(states(await watcher.turn("b")), ["thinking", "idle"]);
+  assertEquals(states(await watcher.untilTurnEnds("b")), ["thinking", "idle"]);
   assertEquals(await cancels(), 1);
   assertEquals((await watcher.ask({ type: "interrupt" }, "interrupted")).turns, 2);
   assertEquals((await Promise.all(answers)).map(({ finish }) => finish), ["stop", "stop", "stop"]);
-  await watcher.turn("a");
-  await watcher.turn("c");
+  await watcher.untilTurnEnds("a");
+  await watcher.untilTurnEnds("c");
   assertEquals(await cancels(), 3);
   assertEquals((await get(server, "/v1/vtuber/state")).state, "idle");
   assertEquals((await watcher.ask({ type: "interrupt" }, "interrupted")).turns, 0);
@@ -424,7 +424,7 @@ Deno.test("a turn that fails shows an error, and then rest; so does one whose ag
   for (const [index, ending] of endings.entries()) {
     const { answer } = await say(server, script({ text: "Half" }, tool, ending), named(`turn ${index}`));
     assertEquals(answer.finish, "error");
-    const frames = await watcher.turn(`turn ${index}`);
+    const frames = await watcher.untilTurnEnds(`turn ${index}`);
     assertEquals(states(frames).slice(0, 2), ["thinking", "working"], JSON.stringify(ending));
     assertEquals(states(frames).slice(-2), ["error", "idle"]);
     assertEquals(frames.filter(({ type }) => type === "tool_status").map(({ status }) => status), [
@@ -439,7 +439,7 @@ Deno.test("a turn that ends for another reason is the agent's last word all the 
   await using watcher = await watch(server);
   for (const stop of ["max_tokens", "refusal", "max_turn_requests", "something_new"]) {
     await say(server, script({ text: "." }, { stop }), named(stop));
-    assertEquals(states(await watcher.turn(stop)), ["thinking", "attention", "idle"]);
+    assertEquals(states(await watcher.untilTurnEnds(stop)), ["thinking", "attention", "idle"]);
   }
 });
 
@@ -448,9 +448,9 @@ Deno.test("a turn that is too slow is told as failed, and what its agent says th
   await using watcher = await watch(server, { events: ALL });
   const late = { tool: { id: "late", title: "late", kind: "read" } };
   await say(server, script({ hang: true }, { afterAnswer: [late, { text: "late" }] }), named("slow"));
-  assertEquals((await watcher.turn("slow")).map(({ state }) => state), ["thinking", "error", "idle"]);
+  assertEquals((await watcher.untilTurnEnds("slow")).map(({ state }) => state), ["thinking", "error", "idle"]);
   await say(server, script({ text: "ok" }, { afterAnswer: [late] }), named("next"));
-  await watcher.turn("next");
+  await watcher.untilTurnEnds("next");
   assertEquals(watcher.of("tool_status"), []);
 });
 
@@ -486,7 +486,7 @@ Deno.test("a turn that follows at once ends the greeting of the one before", asy
     states(frames).join() ===
       ["idle", "thinking", ...ended, ...ended, ...ended, ...ended, "attention", "idle"].join()
   );
-  await watcher.settled();
+  await watcher.ping();
   assertEquals(watcher.states.filter((state) => state === "thinking").length, 5);
 });
 
@@ -504,7 +504,7 @@ Deno.test("of two conversations at once, the one that goes on is shown when the 
     await say(server, script({ text: "Quick." }), named("quick"));
     await watcher.state("attention", from);
     await using late = await watch(server);
-    await late.settled();
+    await late.ping();
     const shown = new Set(late.of("agent_state").map(({ session_id }) => session_id));
     isShown = shown.has("quick");
     assertEquals(shown, new Set(isShown ? ["long", "quick"] : ["long"]));
@@ -521,12 +521,12 @@ Deno.test("of two conversations at once, the one that goes on is shown when the 
   watcher.send({ type: "interrupt", session_id: "long" });
   await long.text();
   await watcher.until((frames) => frames.slice(from).some(({ state }) => state === "idle"));
-  await watcher.settled();
+  await watcher.ping();
   const last = watcher.of("agent_state").at(-1)!;
   assertEquals([last.session_id, last.state], ["other", "thinking"]);
   watcher.send({ type: "interrupt" });
   await other.text();
-  await watcher.turn("other");
+  await watcher.untilTurnEnds("other");
 });
 
 Deno.test("a turn that ends with a tool open goes from working to its end, without a thought between", async () => {
@@ -540,10 +540,10 @@ Deno.test("a turn that ends with a tool open goes from working to its end, witho
   await watcher.first("tool_status", ({ session_id }) => session_id === "hangs");
   watcher.send({ type: "interrupt" });
   await hung.text();
-  assertEquals(states(await watcher.turn("ends")), ["thinking", "working", "attention", "idle"]);
-  assertEquals(states(await watcher.turn("fails")), ["thinking", "working", "error", "idle"]);
-  assertEquals(states(await watcher.turn("dies")), ["thinking", "working", "error", "idle"]);
-  assertEquals(states(await watcher.turn("hangs")), ["thinking", "working", "idle"]);
+  assertEquals(states(await watcher.untilTurnEnds("ends")), ["thinking", "working", "attention", "idle"]);
+  assertEquals(states(await watcher.untilTurnEnds("fails")), ["thinking", "working", "error", "idle"]);
+  assertEquals(states(await watcher.untilTurnEnds("dies")), ["thinking", "working", "error", "idle"]);
+  assertEquals(states(await watcher.untilTurnEnds("hangs")), ["thinking", "working", "idle"]);
 });
 
 Deno.test("each tool is told at most once as begun and once as ended", async () => {
@@ -565,8 +565,8 @@ Deno.test("each tool is told at most once as begun and once as ended", async () 
       { tool: { id: "", title: "nameless" } },
     ),
   );
-  await whole.turn();
-  await watcher.settled();
+  await whole.untilTurnEnds();
+  await watcher.ping();
   assertEquals(watcher.of("tool_status").map(({ tool_call_id, status }) => [tool_call_id, status]), [
     ["a", "pending"],
     ["a", "done"],

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { readAnswer, script, type Server, startServer } from "../support/harness/server_process.ts";
-import { type Frame, get, Listener, watch } from "../support/harness/event_client.ts";
+import { type Frame, get, EventStreamClient, watch } from "../support/harness/event_client.ts";
 
 type Json = Record<string, unknown>;
 
@@ -28,7 +28,7 @@ Deno.test("a text is said by everybody who wants to hear it, and is answered as 
   await using one = await watch(server);
   await using two = await watch(server, { events: ["agent_state", "emotion", "notification"] });
   await using deaf = await watch(server, { events: ["agent_state"] });
-  await using listener = await Listener.open(server, "events=notification");
+  await using listener = await EventStreamClient.open(server, "events=notification");
   const said = await notify(server, { text: "  [happy] The build is done. ", urgency: "high" });
   assertEquals([said.status, said.body.clients], [200, 3]);
   for (const watcher of [one, two]) {
@@ -39,7 +39,7 @@ Deno.test("a text is said by everybody who wants to hear it, and is answered as 
     assert(frames.every(({ session_id, turn_id }) => session_id === undefined && turn_id === undefined));
   }
   assertEquals((await listener.until(([first]) => first)).text, "The build is done.");
-  await deaf.settled();
+  await deaf.ping();
   assertEquals(deaf.of("notification"), []);
 
   // Each of those who were told may post it back, in its own form, and is told the same.
@@ -100,7 +100,7 @@ Deno.test("a notification that comes while a turn runs does not hide what the ag
   assertEquals((await get(server, "/v1/vtuber/state")).state, "thinking");
   watcher.send({ type: "interrupt" });
   await response.text();
-  await watcher.turn();
+  await watcher.untilTurnEnds();
   assertEquals(watcher.states, ["idle", "thinking", "idle"]);
 });
 
@@ -110,7 +110,7 @@ Deno.test("a turn takes the place of a notification's state, and is not ended wi
   await notify(server, { text: "First." });
   const response = await server.chat(script({ sleepMs: 2_500 }, { text: "Second." }));
   await response.text();
-  await watcher.turn();
+  await watcher.untilTurnEnds();
   assertEquals(watcher.states, ["idle", "notification", "idle", "thinking", "attention", "idle"]);
 });
 
@@ -184,7 +184,7 @@ Deno.test("mode agent: an agent with nothing to say says nothing", async () => {
     const { status, body } = await notify(server, { text: script(...steps), mode: "agent" });
     assertEquals([status, body], [200, { said: null, clients: 0 }]);
   }
-  await watcher.settled();
+  await watcher.ping();
   assertEquals(watcher.of("notification"), []);
   assertEquals(new Set(watcher.states), new Set(["idle", "thinking"]), "and is not celebrated");
 });
@@ -242,7 +242,7 @@ Deno.test("a wrong notification is refused, by the name of its field", async () 
   const read = await fetch(`${server.url}/v1/vtuber/notifications`);
   assertEquals([read.status, read.headers.get("allow")], [405, "POST, OPTIONS"]);
   await read.body?.cancel();
-  await watcher.settled();
+  await watcher.ping();
   assertEquals([watcher.of("notification"), watcher.states], [[], ["idle"]]);
   assertEquals(await prompts(server), []);
 });

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { Step } from "../support/agents/scripted_agent.ts";
 import { readAnswer, script, type Server, startServer } from "../support/harness/server_process.ts";
-import { type Frame, get, Listener, poll, watch, type Watcher } from "../support/harness/event_client.ts";
+import { type Frame, get, EventStreamClient, poll, watch, type EventClient } from "../support/harness/event_client.ts";
 
 type Json = Record<string, unknown>;
 
@@ -37,7 +37,7 @@ async function answerOf(response: Response): Promise<ReturnType<typeof readAnswe
   return readAnswer(await response.text());
 }
 
-function respond(watcher: Watcher, { request_id }: Frame, answer: Json): void {
+function respond(watcher: EventClient, { request_id }: Frame, answer: Json): void {
   watcher.send({ type: "permission_response", request_id, ...answer });
 }
 
@@ -108,7 +108,7 @@ Deno.test("a permission is asked in full and answered over the socket, by its op
 Deno.test("over HTTP permissions are listed and answered", async () => {
   await using server = await asking();
   // Who listens and answers by other ways is there to be asked.
-  await using listener = await Listener.open(server, "events=permission_request,permission_resolved");
+  await using listener = await EventStreamClient.open(server, "events=permission_request,permission_resolved");
   const response = await server.chat(script(ask("1"), ask("2", "make")), {}, named("talk"));
   const first = await listener.until(([first]) => first);
   const { permissions } = await get(server, "/v1/vtuber/permissions");
@@ -168,9 +168,9 @@ Deno.test("of several who answer, the first wins, and the others are told so", a
     respond(two, request, { decision: "reject" });
     const posted = await server.post(path, { decision: "reject" });
     await posted.body?.cancel();
-    await one.settled();
-    await two.settled();
-    await onlooker.settled();
+    await one.ping();
+    await two.ping();
+    await onlooker.ping();
     const resolved = [one, two, onlooker].map(({ frames }, index) =>
       frames.slice(from[index]).filter(({ type }) => type === "permission_resolved").map((
         { outcome, by },
@@ -252,7 +252,7 @@ Deno.test("a request that nobody answers in time is refused, and the turn goes o
     "error",
   );
   assertEquals(late.code, "permission_resolved");
-  assertEquals((await watcher.turn()).map(({ state }) => state).filter(Boolean).slice(-2), [
+  assertEquals((await watcher.untilTurnEnds()).map(({ state }) => state).filter(Boolean).slice(-2), [
     "attention",
     "idle",
   ]);
@@ -267,7 +267,7 @@ Deno.test("where nobody asked to be asked, it is refused at once; what is safe i
   assertEquals(outcomes(alone.text), [{ outcome: "selected", optionId: "n" }]);
   // These watch, but no person sits there to answer.
   await using byDefault = await watch(server);
-  await using _listener = await Listener.open(server);
+  await using _listener = await EventStreamClient.open(server);
   await using other = await watch(server, { events: ["agent_state", "permission_resolved"] });
   await using gone = await watch(server, { events: ["permission_request"] });
   await gone.subscribe(["agent_state"]);
@@ -279,7 +279,7 @@ Deno.test("where nobody asked to be asked, it is refused at once; what is safe i
   );
   assertEquals(outcomes(safe.text).map(({ optionId }) => optionId), ["y", "y", "y", "y"]);
   for (const watcher of [byDefault, other, gone, asked]) {
-    await watcher.settled();
+    await watcher.ping();
     assertEquals([watcher.of("permission_request"), watcher.of("permission_resolved")], [[], []]);
     assert(!watcher.states.includes("notification"));
   }
@@ -336,7 +336,7 @@ async function agentDies(): Promise<void> {
   assertEquals([outcome, by], ["cancelled", "turn"]);
   const { finish, done } = await answerOf(response);
   assertEquals([finish, done], ["error", true]);
-  const frames = await watcher.turn();
+  const frames = await watcher.untilTurnEnds();
   assertEquals(frames.map(({ state }) => state).filter(Boolean).slice(-2), ["error", "idle"]);
   const late = await watcher.ask({ type: "permission_response", request_id, decision: "allow" }, "error");
   assertEquals(late.code, "permission_resolved");
@@ -396,7 +396,7 @@ Deno.test("two requests for one tool call are two questions", async () => {
   }
   const { text } = await answerOf(response);
   assertEquals(outcomes(text).map(({ optionId }) => optionId), ["a", "a", "n"]);
-  const frames = await watcher.turn();
+  const frames = await watcher.untilTurnEnds();
   assertEquals(new Set(watcher.of("permission_request").map(({ request_id }) => request_id)).size, 3);
   assertEquals(frames.filter(({ type }) => type === "tool_status").map(({ status }) => status), [
     "pending",
@@ -412,7 +412,7 @@ Deno.test("what is allowed for always is not asked again in its conversation, bu
     const response = await server.chat(script(ask(id, command)), {}, named(session));
     if (answer) respond(watcher, await watcher.first("permission_request", undefined, from), answer);
     const { text } = await answerOf(response);
-    await watcher.settled();
+    await watcher.ping();
     const asked = watcher.frames.slice(from).filter(({ type }) => type === "permission_request").length;
     return [asked, outcomes(text)[0]?.optionId];
   };
@@ -432,7 +432,7 @@ Deno.test("a tool that was refused, and that the agent never speaks of again, is
   const response = await server.chat(script(ask(), { text: " Then not." }));
   respond(watcher, await watcher.first("permission_request"), { decision: "reject" });
   await response.text();
-  await watcher.turn();
+  await watcher.untilTurnEnds();
   assertEquals(watcher.of("tool_status").map(({ status }) => status), ["pending", "failed"]);
 });
 
@@ -468,5 +468,5 @@ Deno.test("requests of two conversations are open side by side", async () => {
   assertEquals(state, "notification", "the other still waits");
   respond(watcher, ofSession("one"), { decision: "allow" });
   assertEquals(outcomes((await answerOf(one)).text).map(({ optionId }) => optionId), ["y"]);
-  await watcher.turn("one");
+  await watcher.untilTurnEnds("one");
 });

@@ -2,12 +2,12 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { isAlive, readAnswer, script, type Server, startServer } from "../support/harness/server_process.ts";
 import {
   get,
-  Listener,
-  patiently,
+  EventStreamClient,
+  withPatience,
   poll,
-  shakeHands,
+  handshake,
   watch,
-  type Watcher,
+  type EventClient,
   type WatchOptions,
 } from "../support/harness/event_client.ts";
 
@@ -47,7 +47,7 @@ Deno.test("the key comes in a header, in the address or as a subprotocol", async
   ];
   for (const way of ways) {
     await using watcher = await watch(server, way);
-    await watcher.settled();
+    await watcher.ping();
     assertEquals(watcher.frames.map(({ type }) => type), ["agent_state", "pong"], JSON.stringify(way));
     assertEquals(watcher.protocol, way.protocols ? "vtuber" : "");
   }
@@ -67,7 +67,7 @@ Deno.test("a key that is a token is taken as it is, too", async () => {
     await using watcher = await watch(server, { protocols: ["vtuber", `bearer.${given}`] });
     assertEquals(watcher.protocol, "vtuber");
   }
-  using shaken = await shakeHands(server, undefined, { "sec-websocket-protocol": `bearer.${key}` });
+  using shaken = await handshake(server, undefined, { "sec-websocket-protocol": `bearer.${key}` });
   assertEquals([shaken.status, shaken.headers.get("sec-websocket-protocol")], [101, null]);
   assert(!server.log().includes(key), "the key is in the log");
 });
@@ -88,7 +88,7 @@ Deno.test("without the right key there is no handshake, and nothing of what was 
     ["//v1/vtuber/ws", {}],
   ];
   for (const [path, headers] of tries) {
-    using shaken = await shakeHands(server, path, headers);
+    using shaken = await handshake(server, path, headers);
     assertEquals([shaken.status, shaken.headers.get("www-authenticate")], [401, "Bearer"], path);
   }
   await assertRejects(() => watch(server, { headers: { authorization: `Bearer ${wrong}` } }), Error, "401");
@@ -124,7 +124,7 @@ Deno.test("without a key, pages of other sites do not watch, and neither do othe
     [{}, 101],
   ];
   for (const [headers, status] of tries) {
-    using shaken = await shakeHands(server, undefined, headers);
+    using shaken = await handshake(server, undefined, headers);
     assertEquals(shaken.status, status, JSON.stringify(headers));
   }
   for (const path of ["events", "state", "permissions"]) {
@@ -135,7 +135,7 @@ Deno.test("without a key, pages of other sites do not watch, and neither do othe
     await response.body?.cancel();
   }
   await using listed = await startServer({ env: { VTUBER_ALLOWED_ORIGINS: "https://overlay.example" } });
-  using shaken = await shakeHands(listed, undefined, { origin: "https://overlay.example" });
+  using shaken = await handshake(listed, undefined, { origin: "https://overlay.example" });
   assertEquals(shaken.status, 101);
 });
 
@@ -147,17 +147,17 @@ Deno.test("a handshake that is none is refused, and harms nobody", async () => {
     [{ connection: "keep-alive" }, [400, 426]],
   ];
   for (const [headers, statuses] of tries) {
-    using shaken = await shakeHands(server, undefined, headers);
+    using shaken = await handshake(server, undefined, headers);
     assert(statuses.includes(shaken.status), `${JSON.stringify(headers)}: ${shaken.status}`);
   }
-  await watcher.settled();
+  await watcher.ping();
   assertEquals(await watchers(server), 1);
 });
 
 Deno.test("a watcher that does not read holds up nobody, and is disconnected", async () => {
   await using server = await startServer();
   await using healthy = await watch(server, { events: ["agent_state", "say", "notification"] });
-  using stalled = await shakeHands(server);
+  using stalled = await handshake(server);
   await stalled.send({ type: "subscribe", events: ["say", "notification"] });
   const unread = await fetch(`${server.url}/v1/vtuber/events?events=say,notification`);
   assertEquals([stalled.status, await watchers(server)], [101, 3]);
@@ -182,13 +182,13 @@ Deno.test("a watcher that does not read holds up nobody, and is disconnected", a
   let tail = "";
   const buffer = new Uint8Array(64 * 1024);
   while (!tail.includes("too slow")) {
-    const count = await patiently(stalled.connection.read(buffer), () => tail);
+    const count = await withPatience(stalled.connection.read(buffer), () => tail);
     if (count === null) throw new Error("It ended without a reason.");
     tail = (tail + new TextDecoder().decode(buffer.subarray(0, count))).slice(-200);
   }
   await unread.body!.cancel();
   await (await server.chat(script({ text: "." }))).text();
-  await healthy.turn();
+  await healthy.untilTurnEnds();
 });
 
 Deno.test("a watcher that reads hears every word, however fast the agent speaks", async () => {
@@ -206,7 +206,7 @@ Deno.test("a watcher that reads hears every word, however fast the agent speaks"
 Deno.test("a thousand watchers hear every event of a turn", async () => {
   await using server = await startServer();
   await using stack = new AsyncDisposableStack();
-  const all: Watcher[] = [];
+  const all: EventClient[] = [];
   while (all.length < 1_000) {
     const more = await Promise.all(Array.from({ length: 100 }, () => watch(server)));
     for (const watcher of more) stack.use(watcher);
@@ -221,7 +221,7 @@ Deno.test("a thousand watchers hear every event of a turn", async () => {
     { text: "Done." },
   ));
   assertEquals(readAnswer(await response.text()).finish, "stop");
-  const [first, ...others] = await Promise.all(all.map((watcher) => watcher.turn()));
+  const [first, ...others] = await Promise.all(all.map((watcher) => watcher.untilTurnEnds()));
   assertEquals(first!.map(({ type, state }) => state ?? type), [
     "thinking",
     "emotion",
@@ -249,7 +249,7 @@ Deno.test("after a storm of watchers that come and go the count is right, and tu
     async () => await (await watch(server, { events: ["*", "say"] })).close(),
     async () => {
       // Without a word of farewell.
-      using shaken = await shakeHands(server);
+      using shaken = await handshake(server);
       await shaken.send({ type: "subscribe", events: ["say"] });
     },
     async () => {
@@ -258,7 +258,7 @@ Deno.test("after a storm of watchers that come and go the count is right, and tu
       await half.write(new TextEncoder().encode("GET /v1/vtuber/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgr"));
     },
     async () => {
-      await using _listener = await Listener.open(server, "events=say");
+      await using _listener = await EventStreamClient.open(server, "events=say");
     },
   ];
   for (let wave = 0; wave < 10; wave++) {
@@ -266,17 +266,17 @@ Deno.test("after a storm of watchers that come and go the count is right, and tu
   }
   assertEquals(await Promise.all(turns), new Array(5).fill(1_201));
   await poll(() => watchers(server), (count) => count === 1);
-  await steady.settled();
-  for (let index = 0; index < 5; index++) await steady.turn(`talk ${index}`);
+  await steady.ping();
+  for (let index = 0; index < 5; index++) await steady.untilTurnEnds(`talk ${index}`);
 });
 
 Deno.test("when the server ends, watchers are told so, and hold it up no longer than that", async () => {
   await using server = await startServer({ env: { VTUBER_SHUTDOWN_GRACE_SECS: "0.2" } });
   await using stack = new AsyncDisposableStack();
-  const all: Watcher[] = [];
+  const all: EventClient[] = [];
   for (let i = 0; i < 20; i++) all.push(stack.use(await watch(server)));
-  await using listener = await Listener.open(server);
-  using stalled = await shakeHands(server);
+  await using listener = await EventStreamClient.open(server);
+  using stalled = await handshake(server);
   assertEquals(stalled.status, 101);
   const unread = await fetch(`${server.url}/v1/vtuber/events`);
   const response = await server.chat(script({ text: "." }, { hang: true }));
@@ -284,12 +284,12 @@ Deno.test("when the server ends, watchers are told so, and hold it up no longer 
   const started = performance.now();
   server.signal("SIGTERM");
   for (const watcher of all) {
-    const { code } = await patiently(watcher.closed, () => "The socket stayed open.");
+    const { code } = await withPatience(watcher.closed, () => "The socket stayed open.");
     assertEquals(code, 1001);
     assertEquals(watcher.states, ["idle", "thinking", "error"], "a turn that is broken off has failed");
   }
-  await listener.ended();
-  assertEquals((await patiently(server.exited, () => "The server did not end.")).code, 0);
+  await listener.closed();
+  assertEquals((await withPatience(server.exited, () => "The server did not end.")).code, 0);
   assert(performance.now() - started < 30_000);
   assert(!isAlive(server.pid));
   assertEquals(readAnswer(await response.text()).finish, "error");
@@ -300,6 +300,6 @@ Deno.test("a server that ends at rest closes its sockets at once", async () => {
   await using server = await startServer();
   await using watcher = await watch(server, { events: ["*", "say"] });
   server.signal("SIGTERM");
-  assertEquals((await patiently(watcher.closed, () => "The socket stayed open.")).code, 1001);
-  assertEquals((await patiently(server.exited, () => "The server did not end.")).code, 0);
+  assertEquals((await withPatience(watcher.closed, () => "The socket stayed open.")).code, 1001);
+  assertEquals((await withPatience(server.exited, () => "The server did not end.")).code, 0);
 });

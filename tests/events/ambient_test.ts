@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { PrivateConversation } from "../../lib/conversation/private_conversation.ts";
+import type { PrivateConversation } from "../../lib/conversation/active.ts";
 import { Ambient, type AmbientDeps } from "../../lib/events/ambient.ts";
-import type { PromptContext, Announcement } from "../../lib/events/notifier.ts";
+import type { Announcement, PromptContext } from "../../lib/events/notifier.ts";
 import { NO_LOG } from "../../lib/core/log.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import type { Turn } from "../../lib/turn/turn.ts";
@@ -77,9 +77,10 @@ class Room implements Disposable {
   }
 
   #hold(): PrivateConversation {
-    const held = { hold: new PrivateConversation(() => held.isOver = true), isOver: false };
+    const hold = { active: undefined as never, [Symbol.dispose]: () => void (held.isOver = true) };
+    const held = { hold, isOver: false };
     this.holds.push(held);
-    return held.hold;
+    return hold;
   }
 
   [Symbol.dispose](): void {

@@ -1,28 +1,36 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import type { VtuberEvent } from "../../lib/events/wire.ts";
 import { EventHub } from "../../lib/events/hub.ts";
-import type { ToolCallId } from "../../lib/turn/event.ts";
 import { AppError } from "../../lib/core/errors.ts";
+import type { ToolCallId, TurnEvent } from "../../lib/turn/event.ts";
+import type { Turn } from "../../lib/turn/turn.ts";
+import type { MemoryPrompt } from "../support/agents/memory_agent.ts";
+import {
+  HubFixture,
+  permissionEvent,
+  RANDOM_ENDS,
+  randomEvents,
+  RecordingTransport,
+  resolvedEvent,
+  summarize,
+} from "../support/harness/events_fixture.ts";
+import { Random } from "../support/harness/random.ts";
 import { settled } from "../support/harness/turn_recorder.ts";
-import { answered, asks, briefOf, EMOTIONS, Stage, type Watcher } from "../support/harness/events_fixture.ts";
 
-const until = (watcher: Watcher, brief: string) =>
-  watcher.until(({ briefs }) => briefs.includes(brief), brief);
-const untilIdle = (watcher: Watcher) => watcher.until(({ briefs }) => briefs.at(-1) === "state idle", "idle");
-const notice = (text: string) => ({ text, urgency: "normal" as const });
+const ENTRY = { content: "a", priority: "low", status: "pending" } as const;
+const notification = (text: string) => ({ text, urgency: "normal" as const });
 
-Deno.test("Hub: a turn from its prompt to idle, as a client is told", async () => {
-  using stage = new Stage({ holdMs: 0 });
-  const watcher = stage.join();
-  const { turn, prompt } = await stage.begin("mao");
+Deno.test("EventHub: publishes a turn from its prompt to idle", async () => {
+  using fixture = new HubFixture({ holdMs: 0 });
+  const client = fixture.connect();
+  const { turn, prompt } = await fixture.startTurn("mao");
   prompt.say("[happy] I look.");
   prompt.tool({ id: "t1" });
   prompt.tool({ id: "t1", status: "completed" });
-  prompt.plan({ content: "a", priority: "low", status: "pending" });
+  prompt.plan(ENTRY);
   prompt.say("Done [sad]");
   prompt.end();
-  await untilIdle(watcher);
-  assertEquals(watcher.briefs, [
+  await client.untilIdle();
+  assertEquals(client.summaries, [
     "state idle",
     "state thinking",
     "emotion happy 1",
@@ -35,61 +43,53 @@ Deno.test("Hub: a turn from its prompt to idle, as a client is told", async () =
     "state attention",
     "state idle",
   ]);
-  for (const frame of watcher.frames) assertEquals(Number.isInteger(frame.ts), true);
-  for (const { session_id, turn_id } of watcher.frames.slice(1)) {
+  for (const frame of client.frames) assertEquals(Number.isInteger(frame.ts), true);
+  for (const { session_id, turn_id } of client.frames.slice(1)) {
     assertEquals([session_id, turn_id], ["mao", turn.id]);
   }
 });
 
-Deno.test("Hub: thinking begins when the agent has the prompt, and not before", async () => {
-  using stage = new Stage();
-  const watcher = stage.join();
+Deno.test("EventHub: publishes thinking when the agent has taken the prompt", async () => {
+  using fixture = new HubFixture();
+  const client = fixture.connect();
   const { promise, resolve } = Promise.withResolvers<void>();
-  stage.agent.takes = promise;
-  const beginning = stage.begin();
+  fixture.agent.takes = promise;
+  const starting = fixture.startTurn();
   await settled();
-  assertEquals(watcher.briefs, ["state idle"]);
+  assertEquals(client.summaries, ["state idle"]);
   resolve();
-  const { prompt } = await beginning;
-  assertEquals(watcher.news(), ["state idle", "state thinking"]);
+  const { prompt } = await starting;
+  assertEquals(client.takeSummaries(), ["state idle", "state thinking"]);
   prompt.end();
 });
 
-Deno.test("Hub: a prompt that the agent does not take is not shown", async () => {
-  using stage = new Stage();
-  const watcher = stage.join();
-  stage.agent.promptFailure = new AppError("agent_unavailable", "Gone.");
-  await stage.begin().catch(() => {});
-  assertEquals([watcher.briefs, stage.hub.snapshot.sessions], [["state idle"], []]);
+Deno.test("EventHub: does not show a prompt that the agent refuses", async () => {
+  using fixture = new HubFixture();
+  const client = fixture.connect();
+  fixture.agent.promptFailure = new AppError("agent_unavailable", "Gone.");
+  await fixture.startTurn().catch(() => {});
+  assertEquals([client.summaries, fixture.hub.snapshot.sessions], [["state idle"], []]);
 });
 
-Deno.test("Hub: attention and error are held before idle, a cancel is not", async () => {
-  for (const [how, state] of [["end_turn", "attention"], ["fail", "error"], ["cancelled", "idle"]] as const) {
-    using stage = new Stage();
-    const watcher = stage.join();
-    const { turn, prompt } = await stage.begin();
-    if (how === "cancelled") turn.cancel();
-    if (how === "fail") prompt.fail(new AppError("agent_crashed", "Gone."));
-    else prompt.end(how);
-    assertEquals(watcher.briefs.slice(2), [`state ${state}`]);
-    assertEquals([stage.hub.snapshot.state, stage.hub.snapshot.sessions.length], [
-      state,
-      state === "idle" ? 0 : 1,
-    ]);
-  }
-});
+for (const [how, state] of [["end_turn", "attention"], ["fail", "error"], ["cancelled", "idle"]] as const) {
+  Deno.test(`EventHub: a turn that ends with ${how} is ${state}, and idle at the latest when that was shown`, async () => {
+    for (const holdMs of [3_600_000, 0]) {
+      using fixture = new HubFixture({ holdMs });
+      const client = fixture.connect();
+      const { turn, prompt } = await fixture.startTurn();
+      if (how === "cancelled") turn.cancel();
+      if (how === "fail") prompt.fail(new AppError("agent_crashed", "Gone."));
+      else prompt.end(how);
+      const { sessions } = fixture.hub.snapshot;
+      assertEquals([fixture.hub.snapshot.state, sessions.length], [state, state === "idle" ? 0 : 1]);
+      if (holdMs === 0) await client.untilIdle();
+      const last = state === "idle" || holdMs > 0 ? [] : ["state idle"];
+      assertEquals(client.summaries.slice(2), [`state ${state}`, ...last]);
+    }
+  });
+}
 
-Deno.test("Hub: an error ends in idle too, after it was held", async () => {
-  using stage = new Stage({ holdMs: 0 });
-  const watcher = stage.join();
-  const { prompt } = await stage.begin();
-  prompt.fail(new AppError("agent_crashed", "Gone."));
-  await until(watcher, "state error");
-  await untilIdle(watcher);
-  assertEquals(watcher.briefs, ["state idle", "state thinking", "state error", "state idle"]);
-});
-
-Deno.test("Hub: a state that passes is held no longer than 2 seconds", async () => {
+Deno.test("EventHub: holds the last state of a turn and a notification for at most 2 seconds", async () => {
   const real = globalThis.setTimeout;
   const delays: unknown[] = [];
   globalThis.setTimeout = ((handler: () => void, ms?: number) => {
@@ -97,13 +97,12 @@ Deno.test("Hub: a state that passes is held no longer than 2 seconds", async () 
     return real(handler, 0);
   }) as typeof setTimeout;
   try {
-    const hub = new EventHub({ emotions: EMOTIONS });
-    using stage = new Stage();
-    await stage.begin("mao", { observer: hub }).then(({ prompt }) => {
-      delays.length = 0;
-      prompt.end();
-    });
-    hub.notify(notice("x"));
+    const hub = new EventHub();
+    using fixture = new HubFixture();
+    const { prompt } = await fixture.startTurn("mao", { observer: hub });
+    delays.length = 0;
+    prompt.end();
+    hub.notify(notification("x"));
     hub.close();
   } finally {
     globalThis.setTimeout = real;
@@ -112,309 +111,462 @@ Deno.test("Hub: a state that passes is held no longer than 2 seconds", async () 
   for (const ms of delays) assertEquals(typeof ms === "number" && ms > 0 && ms <= 2_000, true, `${ms}`);
 });
 
-Deno.test("Hub: a turn that begins while another's end is shown ends that first", async () => {
-  using stage = new Stage();
-  const watcher = stage.join();
-  const first = await stage.begin("mao");
+Deno.test("EventHub: a new turn ends the last state of the one before", async () => {
+  using fixture = new HubFixture();
+  const client = fixture.connect();
+  const first = await fixture.startTurn("mao");
   first.prompt.end();
-  const second = await stage.begin("mao");
-  assertEquals(watcher.briefs, [
-    "state idle",
-    "state thinking",
-    "state attention",
-    "state idle",
-    "state thinking",
-  ]);
-  assertEquals(watcher.frames.slice(1).map((frame) => frame.turn_id), [
-    first.turn.id,
-    first.turn.id,
-    first.turn.id,
-    second.turn.id,
-  ]);
+  const second = await fixture.startTurn("mao");
+  const states = ["state idle", "state thinking", "state attention", "state idle", "state thinking"];
+  assertEquals(client.summaries, states);
+  const [one, two] = [first.turn.id, second.turn.id];
+  assertEquals(client.frames.slice(1).map((frame) => frame.turn_id), [one, one, one, two]);
   second.prompt.end();
 });
 
-Deno.test("Hub: when one of two turns has ended, what the other does is told again", async () => {
-  using stage = new Stage({ holdMs: 0 });
-  const watcher = stage.join();
-  const [one, two] = [await stage.begin("one"), await stage.begin("two")];
+Deno.test("EventHub: repeats the state of a running turn after another one has ended", async () => {
+  using fixture = new HubFixture({ holdMs: 0 });
+  const client = fixture.connect();
+  const [one, two] = [await fixture.startTurn("one"), await fixture.startTurn("two")];
   one.prompt.tool({ id: "a" });
-  watcher.news();
+  client.takeSummaries();
   two.prompt.end();
-  await watcher.until(({ frames }) => frames.length === 3, "the other's state");
-  assertEquals(watcher.frames.map(({ state, session_id }) => `${session_id} ${state}`), [
+  await client.until(({ frames }) => frames.length === 3, "the state of the other turn");
+  assertEquals(client.frames.map(({ state, session_id }) => `${session_id} ${state}`), [
     "two attention",
     "two idle",
     "one working",
   ]);
-  assertEquals(stage.hub.snapshot.state, "working");
-  watcher.news();
+  assertEquals(fixture.hub.snapshot.state, "working");
+  client.takeSummaries();
   one.turn.cancel();
   one.prompt.end("cancelled");
-  assertEquals(watcher.news(), ["tool a failed", "state idle"]);
+  assertEquals(client.takeSummaries(), ["tool a failed", "state idle"]);
 });
 
-Deno.test("Hub: a turn that nobody asked for shows what it does, but not what it says nor its end", async () => {
-  using stage = new Stage();
-  const watcher = stage.join(["*", "say"]);
-  const { prompt } = await stage.begin("aside", { unsolicited: true });
+Deno.test("EventHub: an unsolicited turn shows its tools, but neither its words nor how it ended", async () => {
+  using fixture = new HubFixture();
+  const client = fixture.connect(["*", "say"]);
+  const { prompt } = await fixture.startTurn("private", { unsolicited: true });
   prompt.say("[happy] Psst");
   prompt.tool({ id: "a", status: "completed" });
   prompt.end();
-  assertEquals(watcher.briefs, ["state idle", "state thinking", "tool a done", "state idle"]);
-  assertEquals(stage.hub.snapshot.emotion, null);
+  assertEquals(client.summaries, ["state idle", "state thinking", "tool a done", "state idle"]);
+  assertEquals(fixture.hub.snapshot.emotion, null);
 });
 
-Deno.test("Hub: a newcomer is told what the agent does now and what it asks, and nothing that is over", async () => {
-  using stage = new Stage();
-  const { prompt } = await stage.begin("mao");
+Deno.test("EventHub: a new subscriber gets the current states and open requests", async () => {
+  using fixture = new HubFixture();
+  const { prompt } = await fixture.startTurn("mao");
   prompt.tool({ id: "a", title: "ls", kind: "search" });
   prompt.tool({ id: "b", status: "completed" });
-  prompt.emit(asks("p1"));
-  prompt.emit(asks("p2"));
-  prompt.emit(answered("p1"));
-  const other = await stage.begin("neko");
-  const watcher = stage.join();
-  assertEquals(watcher.frames.map((frame) => `${frame.session_id} ${briefOf(frame)}`), [
+  for (const event of [permissionEvent("p1"), permissionEvent("p2"), resolvedEvent("p1")]) prompt.emit(event);
+  const other = await fixture.startTurn("neko");
+  const client = fixture.connect();
+  assertEquals(client.frames.map((frame) => `${frame.session_id} ${summarize(frame)}`), [
     "mao state notification",
     "neko state thinking",
     "mao asks p2",
   ]);
-  assertEquals(stage.join(["emotion"]).briefs, []);
-  assertEquals(stage.join(["permission_request"]).briefs, ["asks p2"]);
+  assertEquals(fixture.connect(["emotion"]).summaries, []);
+  assertEquals(fixture.connect(["permission_request"]).summaries, ["asks p2"]);
   prompt.end();
   other.prompt.end();
-  assertEquals(stage.join(["permission_request"]).briefs, []);
+  assertEquals(fixture.connect(["permission_request"]).summaries, []);
 });
 
-Deno.test("Hub: a newcomer after the last turn is told that it is idle, one while its end is shown is told that", async () => {
-  using stage = new Stage({ holdMs: 0 });
-  const watcher = stage.join();
-  const { prompt } = await stage.begin("mao");
+Deno.test("EventHub: a new subscriber gets the held last state of a turn, and idle after it", async () => {
+  using fixture = new HubFixture({ holdMs: 0 });
+  const client = fixture.connect();
+  const { prompt } = await fixture.startTurn("mao");
   prompt.end();
-  assertEquals(stage.join().briefs, ["state attention"]);
-  await untilIdle(watcher);
-  assertEquals(stage.join().briefs, ["state idle"]);
+  assertEquals(fixture.connect().summaries, ["state attention"]);
+  await client.untilIdle();
+  assertEquals(fixture.connect().summaries, ["state idle"]);
 });
 
-Deno.test("Hub: who subscribes is told so, and then what is asked if that is new to it", async () => {
-  using stage = new Stage();
-  const { prompt } = await stage.begin();
-  prompt.emit(asks("p1"));
-  const watcher = stage.join();
-  assertEquals(watcher.news(), ["state notification", "asks p1"]);
+Deno.test("EventHub: a changed subscription is confirmed, then completed with what it did not get before", async () => {
+  using fixture = new HubFixture();
+  const { prompt } = await fixture.startTurn();
+  prompt.emit(permissionEvent("p1"));
+  const client = fixture.connect();
+  assertEquals(client.takeSummaries(), ["state notification", "asks p1"]);
   const subscribe = (...names: string[]) => {
-    stage.hub.changeSubscription(watcher.client, names);
-    return watcher.news();
+    fixture.hub.changeSubscription(client.subscriber, names);
+    return client.takeSummaries();
   };
   assertEquals(subscribe("*"), [
     "subscribed agent_state,emotion,tool_status,plan,notification,permission_request,permission_resolved",
   ]);
   assertEquals(subscribe("emotion", "nonsense"), ["subscribed emotion"]);
   assertEquals(subscribe("permission_request"), ["subscribed permission_request", "asks p1"]);
+  assertEquals(subscribe("agent_state"), ["subscribed agent_state", "state notification"]);
   prompt.end();
 });
 
-Deno.test("Hub: each is told what it subscribed to, and no more", async () => {
-  using stage = new Stage();
-  const states = stage.join(["agent_state"]);
-  const tools = stage.join(["tool_status", "emotion"]);
-  const nothing = stage.join([]);
-  const { prompt } = await stage.begin();
+Deno.test("EventHub: delivers only the subscribed events", async () => {
+  using fixture = new HubFixture();
+  const states = fixture.connect(["agent_state"]);
+  const tools = fixture.connect(["tool_status", "emotion"]);
+  const nothing = fixture.connect([]);
+  const { prompt } = await fixture.startTurn();
   prompt.say("[happy] x");
   prompt.tool({ id: "a", status: "completed" });
-  prompt.emit(asks("p1"));
+  prompt.emit(permissionEvent("p1"));
   prompt.end();
-  assertEquals([...new Set(states.briefs)], [
+  assertEquals([...new Set(states.summaries)], [
     "state idle",
     "state thinking",
     "state notification",
     "state attention",
   ]);
-  assertEquals(tools.briefs, ["emotion happy 1", "tool a done"]);
-  assertEquals(nothing.briefs, []);
+  assertEquals(tools.summaries, ["emotion happy 1", "tool a done"]);
+  assertEquals(nothing.summaries, []);
 });
 
-Deno.test("Hub: a permission is told of, asked for by a newcomer, and resolved", async () => {
-  using stage = new Stage();
-  const watcher = stage.join();
-  const { prompt } = await stage.begin("mao");
-  watcher.news();
-  prompt.emit(asks("p1"));
-  assertEquals(stage.hub.permissions.map(briefOf), ["asks p1"]);
-  assertEquals(stage.hub.snapshot.permissions.map(({ request_id }) => request_id), ["p1"]);
-  prompt.emit(answered("p1", "rejected", "Mao"));
-  assertEquals(watcher.news(), ["asks p1", "state notification", "p1 rejected by Mao", "state thinking"]);
-  assertEquals(stage.hub.permissions, []);
+Deno.test("EventHub: lists a permission request until it is resolved", async () => {
+  using fixture = new HubFixture();
+  const client = fixture.connect();
+  const { prompt } = await fixture.startTurn("mao");
+  client.takeSummaries();
+  prompt.emit(permissionEvent("p1"));
+  assertEquals(fixture.hub.permissions.map(summarize), ["asks p1"]);
+  assertEquals(fixture.hub.snapshot.permissions.map(({ request_id }) => request_id), ["p1"]);
+  prompt.emit(resolvedEvent("p1", "rejected", "Mao"));
+  assertEquals(client.takeSummaries(), [
+    "asks p1",
+    "state notification",
+    "p1 rejected by Mao",
+    "state thinking",
+  ]);
+  assertEquals(fixture.hub.permissions, []);
   prompt.end();
 });
 
-Deno.test("Hub: a turn that ends withdraws what it asks, before its last state", async () => {
-  using stage = new Stage();
-  const watcher = stage.join();
-  const { turn, prompt } = await stage.begin();
-  prompt.emit(asks("p1"));
+Deno.test("EventHub: the end of a turn withdraws its requests before its last state", async () => {
+  using fixture = new HubFixture();
+  const client = fixture.connect();
+  const { turn, prompt } = await fixture.startTurn();
+  prompt.emit(permissionEvent("p1"));
   turn.cancel();
-  watcher.news();
+  client.takeSummaries();
   prompt.end("cancelled");
-  const news = watcher.news();
-  assertEquals([news[0], news.at(-1)], ["p1 cancelled by turn", "state idle"]);
-  assertEquals(stage.hub.permissions, []);
+  const summaries = client.takeSummaries();
+  assertEquals([summaries[0], summaries.at(-1)], ["p1 cancelled by turn", "state idle"]);
+  assertEquals(fixture.hub.permissions, []);
 });
 
-Deno.test("Hub: a cancelled turn that asks, or that runs a tool, goes to idle and does not think first", async () => {
-  using stage = new Stage();
-  const { turn, prompt } = await stage.begin();
+Deno.test("EventHub: a cancelled turn with an open tool and request goes straight to idle", async () => {
+  using fixture = new HubFixture();
+  const { turn, prompt } = await fixture.startTurn();
   prompt.tool({ id: "t1" });
-  prompt.emit(asks("p1"));
-  const watcher = stage.join(["agent_state"]);
+  prompt.emit(permissionEvent("p1"));
+  const client = fixture.connect(["agent_state"]);
   turn.cancel();
-  // As a session does it: what is open ends before the turn.
+  // A session closes everything that is open before it ends the turn.
   prompt.emit({
     type: "permission_resolved",
-    resolution: { ...answered("p1").resolution, outcome: "cancelled", by: "turn" },
+    resolution: { ...resolvedEvent("p1").resolution, outcome: "cancelled", by: "turn" },
   });
   const tool = { id: "t1" as ToolCallId, title: "Read file", kind: "read", status: "failed" } as const;
   prompt.emit({ type: "tool", tool, closing: true });
   prompt.end("cancelled");
-  assertEquals(watcher.briefs, ["state notification", "state idle"]);
+  assertEquals(client.summaries, ["state notification", "state idle"]);
 });
 
-Deno.test("Hub: permissions can be answered when somebody subscribed to them, or a listener can", () => {
-  using stage = new Stage();
-  const { hub } = stage;
+Deno.test("EventHub: permissions can be answered while a subscriber has chosen them", () => {
+  using fixture = new HubFixture();
+  const { hub } = fixture;
+  const client = fixture.connect();
   assertEquals(hub.canAnswerPermissions, false);
-  const anybody = stage.join();
-  assertEquals(hub.canAnswerPermissions, false);
-  hub.changeSubscription(anybody.client, ["permission_request"]);
+  hub.changeSubscription(client.subscriber, ["permission_request"]);
   assertEquals(hub.canAnswerPermissions, true);
-  anybody.client.detach();
+  client.subscriber.detach();
   assertEquals(hub.canAnswerPermissions, false);
-  const listener = { onEvent() {}, answersPermissions: false };
-  const listening = hub.addListener(listener);
-  assertEquals(hub.canAnswerPermissions, false);
-  listener.answersPermissions = true;
+});
+
+Deno.test("EventHub: an internal subscriber gets events, is not counted, and answers only while it can", async () => {
+  using fixture = new HubFixture();
+  const { hub } = fixture;
+  const internal = { canAnswer: false };
+  const pet = Object.assign(new RecordingTransport(), { internal });
+  using _subscription = hub.subscribe(pet, ["agent_state", "notification", "permission_request"]);
+  assertEquals([hub.canAnswerPermissions, hub.clientCount, hub.audienceSize], [false, 0, 0]);
+  internal.canAnswer = true;
   assertEquals(hub.canAnswerPermissions, true);
-  listening[Symbol.dispose]();
-  assertEquals(hub.canAnswerPermissions, false);
+  assertEquals([hub.notify(notification("Hi"), [], true), hub.notify(notification("Hi"))], [0, 0]);
+  const { turn, prompt } = await fixture.startTurn();
+  turn.cancel();
+  prompt.end("cancelled");
+  assertEquals(pet.takeSummaries(), [
+    "state idle",
+    "state notification",
+    "notification Hi",
+    "state idle",
+    "state thinking",
+    "state idle",
+  ]);
 });
 
-Deno.test("Hub: a listener inside the program hears every event until it is disposed of", async () => {
-  using stage = new Stage();
-  const heard: VtuberEvent[] = [];
-  const listening = stage.hub.addListener({
-    onEvent: (event) => void heard.push(event),
-    answersPermissions: false,
-  });
-  const { prompt } = await stage.begin();
-  prompt.say("[happy] x");
-  listening[Symbol.dispose]();
-  prompt.end();
-  assertEquals(heard.map(briefOf), ["state thinking", "emotion happy 1"]);
-});
-
-Deno.test("Hub: the snapshot tells all that is now", async () => {
-  using stage = new Stage();
-  assertEquals(stage.hub.snapshot, {
-    state: "idle",
+Deno.test("EventHub: the snapshot holds everything that is going on", async () => {
+  using fixture = new HubFixture();
+  const idle = {
+    state: "idle" as const,
     sessions: [],
     tools: [],
     plan: [],
     permissions: [],
     emotion: null,
     watchers: 0,
-  });
-  stage.join();
-  const { turn, prompt } = await stage.begin("mao");
-  const about = { session_id: "mao", turn_id: turn.id };
+  };
+  assertEquals(fixture.hub.snapshot, idle);
+  fixture.connect();
+  const { turn, prompt } = await fixture.startTurn("mao");
+  const ref = { session_id: "mao", turn_id: turn.id };
   prompt.say("[happy] x");
   prompt.tool({ id: "a", title: "ls", kind: "search" });
-  prompt.plan({ content: "a", priority: "low", status: "pending" });
-  assertEquals(stage.hub.snapshot, {
+  prompt.plan(ENTRY);
+  assertEquals(fixture.hub.snapshot, {
     state: "working",
-    sessions: [{ ...about, state: "working", detail: { tool_class: "tool", tool_name: "ls" } }],
-    tools: [{ ...about, tool_call_id: "a", tool_name: "ls", kind: "search", status: "running" }],
-    plan: [{ content: "a", priority: "low", status: "pending" }],
+    sessions: [{ ...ref, state: "working", detail: { tool_class: "tool", tool_name: "ls" } }],
+    tools: [{ ...ref, tool_call_id: "a", tool_name: "ls", kind: "search", status: "running" }],
+    plan: [ENTRY],
     permissions: [],
     emotion: "happy",
     watchers: 1,
   });
   turn.cancel();
   prompt.end("cancelled");
-  assertEquals(stage.hub.snapshot, {
-    state: "idle",
-    sessions: [],
-    tools: [],
-    plan: [],
-    permissions: [],
-    emotion: "happy",
-    watchers: 1,
-  });
+  assertEquals(fixture.hub.snapshot, { ...idle, emotion: "happy", watchers: 1 });
 });
 
-Deno.test("Hub: who has gone is not told anything, and not counted", async () => {
-  using stage = new Stage();
-  const watcher = stage.join();
-  watcher.client.detach();
-  watcher.news();
-  const { prompt } = await stage.begin();
+Deno.test("EventHub: the snapshot has the last emotion though no subscriber wants emotions", async () => {
+  using fixture = new HubFixture();
+  fixture.connect(["agent_state"]);
+  const { prompt } = await fixture.startTurn();
+  assertEquals(fixture.hub.wantsSpeech, false);
+  prompt.say("[happy] Hi [sad]");
   prompt.end();
-  assertEquals([watcher.briefs, stage.hub.clientCount, stage.hub.audienceSize], [[], 0, 0]);
+  assertEquals(fixture.hub.snapshot.emotion, "sad");
 });
 
-Deno.test("Hub: one that goes while all are told does not keep the others from it", async () => {
-  using stage = new Stage();
-  const [one, two, three] = [stage.join(), stage.join(), stage.join()];
-  const send = two.send.bind(two);
-  two.send = (frame) => {
-    send(frame);
-    two.client.detach();
-  };
-  const { prompt } = await stage.begin();
-  prompt.end();
-  for (const { briefs } of [one, three]) {
-    assertEquals(briefs, ["state idle", "state thinking", "state attention"]);
+Deno.test("EventHub: wants speech while a subscriber has chosen emotion or say", () => {
+  using fixture = new HubFixture();
+  const { hub } = fixture;
+  for (const name of ["emotion", "say"]) {
+    const client = fixture.connect([name]);
+    assertEquals(hub.wantsSpeech, true);
+    hub.changeSubscription(client.subscriber, ["plan"]);
+    assertEquals(hub.wantsSpeech, false);
+    hub.changeSubscription(client.subscriber, [name]);
+    assertEquals(hub.wantsSpeech, true);
+    client.subscriber.detach();
+    assertEquals(hub.wantsSpeech, false);
   }
-  assertEquals(two.briefs, ["state idle", "state thinking"]);
 });
 
-Deno.test("Hub: no more than 5000 watch; others are told to come back", () => {
-  using stage = new Stage();
-  const transport = { send() {}, backlog: 0, close() {} };
-  for (let i = 0; i < 5_000; i++) stage.hub.subscribe(transport);
-  const failure: AppError = assertThrows(() => stage.hub.subscribe(transport), AppError);
-  assertEquals([failure.code, failure.retryAfterSecs], ["rate_limit_exceeded", 5]);
+Deno.test("EventHub: sends speech to subscribers of say, without tags and code", async () => {
+  using fixture = new HubFixture();
+  const [named, all, others] = [fixture.connect(["say"]), fixture.connect(["*"]), fixture.connect()];
+  const { turn, prompt } = await fixture.startTurn("mao");
+  for (const piece of ["[ha", "ppy] Hi", " there [1", "]\n```js\n[x]\n", "```\nBye [sad]"]) prompt.say(piece);
+  prompt.end();
+  assertEquals(named.frames.map(({ text }) => text).join(""), " Hi there [1]\nBye ");
+  for (const { type, session_id, turn_id } of named.frames) {
+    assertEquals([type, session_id, turn_id], ["say", "mao", turn.id]);
+  }
+  for (const { summaries } of [all, others]) {
+    assertEquals(summaries.some((summary) => summary.startsWith("say")), false);
+  }
 });
 
-Deno.test("Hub: it closes: all are disconnected, nobody comes in, and turns that go on are told to nobody", async () => {
-  using stage = new Stage();
-  const heard: VtuberEvent[] = [];
-  stage.hub.addListener({ onEvent: (event) => void heard.push(event), answersPermissions: false });
-  const watchers = [stage.join(), stage.join()];
-  const { turn, prompt } = await stage.begin();
-  stage.hub.close();
-  for (const { closed } of watchers) assertEquals(closed?.code, 1001);
-  assertEquals([stage.hub.clientCount, assertThrows(() => stage.join(), AppError).code], [0, "shutting_down"]);
+Deno.test("EventHub: sends held-back speech before the end of the turn", async () => {
+  using fixture = new HubFixture();
+  const client = fixture.connect(["say", "agent_state"]);
+  const { prompt } = await fixture.startTurn();
+  prompt.say("as said [1]");
+  prompt.end();
+  assertEquals(client.summaries.slice(2), ["say as said ", "say [1]", "state attention"]);
+});
+
+Deno.test("EventHub: sends a late subscriber of say the rest of the speech, and nothing of an open code block", async () => {
+  using fixture = new HubFixture();
+  const { prompt } = await fixture.startTurn();
+  prompt.say("One. ");
+  const first = fixture.connect(["say"]);
+  prompt.say("Two.\n```js\nlet a;\n");
+  first.subscriber.detach();
+  prompt.say("let b;\n");
+  const second = fixture.connect();
+  fixture.hub.changeSubscription(second.subscriber, ["say"]);
+  second.takeSummaries();
+  prompt.say("let c;\n```\nThat was it.\n");
+  prompt.end();
+  assertEquals(first.frames.map(({ text }) => text).join(""), "Two.\n");
+  assertEquals(second.frames.map(({ text }) => text).join(""), "That was it.\n");
+});
+
+Deno.test("EventHub: a notification is shown for a while, with its emotions before the text", async () => {
+  using fixture = new HubFixture({ holdMs: 0 });
+  const [all, texts, emotions] = [
+    fixture.connect(),
+    fixture.connect(["notification"]),
+    fixture.connect(["emotion"]),
+  ];
+  const shown = [{ tag: "happy", intensity: 0.5 }];
+  const count = fixture.hub.notify({ text: "Build done", urgency: "high" }, shown);
+  assertEquals([count, fixture.hub.audienceSize], [2, 2]);
+  await all.untilIdle();
+  assertEquals(all.summaries, [
+    "state idle",
+    "state notification",
+    "emotion happy 0.5",
+    "notification Build done",
+    "state idle",
+  ]);
+  assertEquals([texts.summaries, emotions.summaries], [["notification Build done"], ["emotion happy 0.5"]]);
+  const { ts: _, ...frame } = texts.frames[0]!;
+  assertEquals(frame, { type: "notification", text: "Build done", urgency: "high" });
+});
+
+Deno.test("EventHub: a notification for one client goes to the newest that wants notifications", () => {
+  using fixture = new HubFixture();
+  const [first, last, other] = [
+    fixture.connect(["notification"]),
+    fixture.connect(["notification"]),
+    fixture.connect([]),
+  ];
+  const notifyNewest = () => fixture.hub.notify(notification("Psst"), [], true);
+  assertEquals(notifyNewest(), 1);
+  assertEquals([first, last, other].map(({ summaries }) => summaries), [[], ["notification Psst"], []]);
+  last.subscriber.detach();
+  assertEquals(notifyNewest(), 1);
+  first.subscriber.detach();
+  assertEquals([notifyNewest(), fixture.hub.notify(notification("Psst"))], [0, 0]);
+  assertEquals(first.summaries, ["notification Psst"]);
+});
+
+Deno.test("EventHub: a notification does not change the state of a running turn", async () => {
+  using fixture = new HubFixture({ holdMs: 0 });
+  const client = fixture.connect();
+  const { prompt } = await fixture.startTurn();
+  client.takeSummaries();
+  fixture.hub.notify(notification("Build done"));
+  assertEquals(client.takeSummaries(), ["notification Build done"]);
+  prompt.end();
+  await client.untilIdle();
+  assertEquals(client.summaries, ["state attention", "state idle"]);
+});
+
+Deno.test("EventHub: a new turn ends the state notification, which is published once", async () => {
+  using fixture = new HubFixture();
+  const client = fixture.connect(["agent_state"]);
+  fixture.hub.notify(notification("One"));
+  fixture.hub.notify(notification("Two"));
+  assertEquals(client.takeSummaries(), ["state idle", "state notification"]);
+  const { turn, prompt } = await fixture.startTurn();
   turn.cancel();
   prompt.end("cancelled");
-  assertEquals(heard.map(briefOf), ["state thinking"]);
+  assertEquals(client.summaries, ["state idle", "state thinking", "state idle"]);
+});
+
+Deno.test("EventHub: a notification while the last state of a turn is held ends in one idle", async () => {
+  using fixture = new HubFixture({ holdMs: 0 });
+  const client = fixture.connect(["agent_state"]);
+  const { prompt } = await fixture.startTurn();
+  prompt.end();
+  fixture.hub.notify(notification("Build done"));
+  await settled();
+  assertEquals(client.summaries.filter((state, i) => state === client.summaries[i - 1]), []);
+});
+
+Deno.test("EventHub: a detached subscriber gets nothing and is not counted", async () => {
+  using fixture = new HubFixture();
+  const client = fixture.connect();
+  client.subscriber.detach();
+  client.takeSummaries();
+  const { prompt } = await fixture.startTurn();
+  prompt.end();
+  const { clientCount, audienceSize } = fixture.hub;
+  assertEquals([client.summaries, clientCount, audienceSize], [[], 0, 0]);
+});
+
+Deno.test("EventHub: a subscriber that detaches during delivery does not affect the others", async () => {
+  using fixture = new HubFixture();
+  const [one, two, three] = [fixture.connect(), fixture.connect(), fixture.connect()];
+  const send = two.send.bind(two);
+  two.send = (message) => {
+    send(message);
+    two.subscriber.detach();
+  };
+  const { prompt } = await fixture.startTurn();
+  prompt.end();
+  for (const { summaries } of [one, three]) {
+    assertEquals(summaries, ["state idle", "state thinking", "state attention"]);
+  }
+  assertEquals(two.summaries, ["state idle", "state thinking"]);
+});
+
+Deno.test("EventHub: rejects the 5001st subscriber", () => {
+  using fixture = new HubFixture();
+  const transport = { send() {}, backlog: 0, close() {} };
+  for (let i = 0; i < 5_000; i++) fixture.hub.subscribe(transport);
+  const error: AppError = assertThrows(() => fixture.hub.subscribe(transport), AppError);
+  assertEquals([error.code, error.retryAfterSecs], ["rate_limit_exceeded", 5]);
+});
+
+Deno.test("EventHub: closing disconnects all subscribers and publishes nothing more", async () => {
+  using fixture = new HubFixture();
+  const clients = [fixture.connect(), fixture.connect()];
+  const { turn, prompt } = await fixture.startTurn();
+  fixture.hub.close();
+  for (const { closed } of clients) assertEquals(closed?.code, 1001);
+  const error: AppError = assertThrows(() => fixture.connect(), AppError);
+  assertEquals([fixture.hub.clientCount, error.code], [0, "shutting_down"]);
+  turn.cancel();
+  prompt.end("cancelled");
+  for (const { summaries } of clients) assertEquals(summaries, ["state idle", "state thinking"]);
 });
 
 for (const what of ["a notification", "the end of a turn"]) {
-  Deno.test(`Hub: ${what} after it closed leaves no timer`, async () => {
-    const stage = new Stage({ holdMs: 500 });
-    const { prompt } = await stage.begin();
-    stage.hub.close();
-    if (what === "a notification") stage.hub.notify(notice("Too late"));
+  Deno.test(`EventHub: ${what} after closing leaves no timer`, async () => {
+    const fixture = new HubFixture({ holdMs: 500 });
+    const { prompt } = await fixture.startTurn();
+    fixture.hub.close();
+    if (what === "a notification") fixture.hub.notify(notification("Too late"));
     prompt.end(what === "a notification" ? "cancelled" : "end_turn");
   });
 }
 
-Deno.test("Hub: who adds the state later is told it then", async () => {
-  using stage = new Stage();
-  const { prompt } = await stage.begin();
-  const watcher = stage.join(["notification"]);
-  stage.hub.changeSubscription(watcher.client, ["notification", "agent_state"]);
-  assertEquals(watcher.briefs.at(-1), "state thinking");
-  prompt.end();
+Deno.test("EventHub: however turns overlap, each begins with thinking and ends with one idle", async () => {
+  for (let seed = 0; seed < 60; seed++) {
+    const random = new Random(seed);
+    using fixture = new HubFixture({ holdMs: 0 });
+    const client = fixture.connect();
+    const running: { turn: Turn; prompt: MemoryPrompt; events: Iterator<TurnEvent> }[] = [];
+    for (let step = 0; step < 60 || running.length > 0; step++) {
+      if (step < 60 && running.length < 4 && random.below(5) === 0) {
+        running.push({ ...await fixture.startTurn(`c${step % 3}`), events: randomEvents(random, 10) });
+      }
+      const at = random.below(running.length || 1);
+      const { turn, prompt, events } = running[at] ?? {};
+      const next = events?.next();
+      if (next?.done === false) prompt?.emit(next.value);
+      if (next?.done) {
+        const end = random.pick(RANDOM_ENDS);
+        if (end.type === "end" && end.reason === "cancelled") turn?.cancel();
+        prompt?.emit(end);
+        running.splice(at, 1);
+      }
+      if (random.below(10) === 0) await settled();
+    }
+    while (fixture.hub.snapshot.sessions.length > 0) await settled();
+    const states = client.frames.slice(1).filter(({ type }) => type === "agent_state");
+    for (const [id, own = []] of Map.groupBy(states, ({ turn_id }) => turn_id)) {
+      const names = own.map(({ state }) => state);
+      assertEquals([names[0], names.indexOf("idle")], ["thinking", names.length - 1], `${seed} ${id}`);
+    }
+    const { state, permissions } = fixture.hub.snapshot;
+    assertEquals([states.at(-1)?.state ?? "idle", state, permissions], ["idle", "idle", []]);
+  }
 });

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { errorOf, startApp, type TestApp } from "../support/harness/app_harness.ts";
 import { saying } from "../support/agents/memory_agent.ts";
-import { Served } from "../support/harness/served_app.ts";
+import { ServedApp } from "../support/harness/served_app.ts";
 
 const notify = async (app: TestApp, body: unknown) => {
   const response = await app.post("/v1/vtuber/notifications", body);
@@ -13,13 +13,13 @@ const user = (content: unknown) => ({ role: "user", content });
 const contentOf = async (response: Response) => (await response.json()).choices[0].message.content;
 
 Deno.test("notifications: a text is told, and answered when it comes back, without the agent", async () => {
-  await using served = Served.start({ script: saying("I was asked") });
+  await using served = ServedApp.start({ script: saying("I was asked") });
   const { app } = served;
-  const socket = await served.watch("notification", "emotion");
+  const socket = await served.connect("notification", "emotion");
   const said = await notify(app, { text: "[happy] Build done!", urgency: "high" });
   assertEquals(said.clients, 1);
   const { urgency } = await socket.until("notification Build done!");
-  assertEquals([urgency, socket.briefs[0]], ["high", "emotion happy 1"]);
+  assertEquals([urgency, socket.summaries[0]], ["high", "emotion happy 1"]);
   const messages = [{ role: "system", content: "You are Mao." }, user("Hi"), user("Build done!")];
   assertEquals(await contentOf(await app.chat({ messages })), "[happy] Build done!\n");
   assertEquals(app.agent.prompts.length, 0);
@@ -28,10 +28,10 @@ Deno.test("notifications: a text is told, and answered when it comes back, witho
 });
 
 Deno.test("notifications: what comes back may be in parts, and may ask for a stream", async () => {
-  await using served = Served.start();
+  await using served = ServedApp.start();
   const { app } = served;
-  await served.watch("notification");
-  await served.watch("notification");
+  await served.connect("notification");
+  await served.connect("notification");
   await notify(app, { text: "Build done!" });
   const parts = [user([{ type: "text", text: "Build done!" }])];
   assertEquals(await contentOf(await app.chat({ messages: parts })), "Build done!\n");
@@ -41,9 +41,9 @@ Deno.test("notifications: what comes back may be in parts, and may ask for a str
 });
 
 Deno.test("notifications: only the last message counts, and only the whole of it", async () => {
-  await using served = Served.start({ script: saying("I was asked") });
+  await using served = ServedApp.start({ script: saying("I was asked") });
   const { app } = served;
-  await served.watch("notification");
+  await served.connect("notification");
   await notify(app, { text: "Build done!" });
   for (const messages of [[user("Build done!"), user("Hi")], [user("Build done! Really?")]]) {
     assertEquals(await contentOf(await app.chat({ messages })), "I was asked\n");
@@ -58,15 +58,15 @@ Deno.test("notifications: nobody hears it: it is not answered either", async () 
 });
 
 Deno.test("notifications: the agent puts it in its own words", async () => {
-  await using served = Served.start({ script: saying("[joy] It is ", "built!") });
+  await using served = ServedApp.start({ script: saying("[joy] It is ", "built!") });
   const { app } = served;
-  const socket = await served.watch("notification", "emotion", "agent_state");
+  const socket = await served.connect("notification", "emotion", "agent_state");
   assertEquals(await notify(app, { text: "Say that the build is done.", mode: "agent" }), {
     said: "It is built!",
     clients: 1,
   });
   await socket.until("notification It is built!");
-  assertEquals(socket.briefs.filter((brief) => !brief.startsWith("state")), [
+  assertEquals(socket.summaries.filter((brief) => !brief.startsWith("state")), [
     "emotion joy 1",
     "notification It is built!",
   ]);
@@ -75,10 +75,10 @@ Deno.test("notifications: the agent puts it in its own words", async () => {
 });
 
 Deno.test("notifications: the agent has nothing to say: nothing is said", async () => {
-  await using served = Served.start({ script: saying("[silent]") });
-  const socket = await served.watch("notification");
+  await using served = ServedApp.start({ script: saying("[silent]") });
+  const socket = await served.connect("notification");
   assertEquals(await notify(served.app, { text: "Anything?", mode: "agent" }), { said: null, clients: 0 });
-  assertEquals(await socket.answered(), []);
+  assertEquals(await socket.sync(), []);
 });
 
 Deno.test("notifications: an agent that fails is an error", async () => {
@@ -100,8 +100,8 @@ Deno.test("notifications: what is wrong is named", async () => {
 });
 
 Deno.test("notifications: what was said is what the clients were told", async () => {
-  await using served = Served.start();
-  const socket = await served.watch("notification");
+  await using served = ServedApp.start();
+  const socket = await served.connect("notification");
   const { said } = await notify(served.app, { text: "[happy] Build done!" });
   const { text } = await socket.until("notification Build done!");
   assertEquals(said, text);

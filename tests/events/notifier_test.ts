@@ -4,17 +4,17 @@ import type { Urgency } from "../../lib/events/wire.ts";
 import { Notifier, splitEmotions } from "../../lib/events/notifier.ts";
 import { CannedReplies } from "../../lib/turn/canned_replies.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import { House } from "../support/harness/conversation_harness.ts";
+import { ConversationHarness } from "../support/harness/conversation_harness.ts";
 import { saying } from "../support/agents/memory_agent.ts";
 import { failureOf, settled, soon } from "../support/harness/turn_recorder.ts";
-import { EMOTIONS, Stage } from "../support/harness/events_fixture.ts";
+import { EMOTIONS, HubFixture } from "../support/harness/events_fixture.ts";
 
 const NEVER = new AbortController().signal;
 
 /** A herald, who hears it, and the agent that it asks. */
 class Booth implements Disposable {
-  readonly stage = new Stage();
-  readonly house = new House({ observer: this.stage.hub, emotions: EMOTIONS });
+  readonly stage = new HubFixture();
+  readonly house = new ConversationHarness({ observer: this.stage.hub, emotions: EMOTIONS });
   readonly prepared = new CannedReplies();
   readonly requests: TurnRequest[] = [];
   readonly herald = new Notifier({
@@ -24,7 +24,7 @@ class Booth implements Disposable {
     conversations: {
       startTurn: (request, signal) => {
         this.requests.push(request);
-        return this.house.conversations.startTurn(request, signal);
+        return this.house.registry.startTurn(request, signal);
       },
     },
   });
@@ -60,10 +60,10 @@ for (const [reply, text, emotions] of SPOKEN) {
 
 Deno.test("Herald: what it says is told to everybody, its tags are shown, and it is answered when it comes back", () => {
   using booth = new Booth();
-  const [one, two] = [booth.stage.join(), booth.stage.join()];
+  const [one, two] = [booth.stage.connect(), booth.stage.connect()];
   assertEquals(booth.say("[happy] Build done!", "high"), 2);
   for (const watcher of [one, two]) {
-    assertEquals(watcher.briefs.slice(2), ["emotion happy 1", "notification Build done!"]);
+    assertEquals(watcher.summaries.slice(2), ["emotion happy 1", "notification Build done!"]);
     assertEquals(watcher.frames.at(-1)?.urgency, "high");
   }
   assertEquals([1, 2, 3].map(() => booth.prepared.replyTo("Build done!")), [
@@ -81,25 +81,25 @@ Deno.test("Herald: what nobody heard is not answered", () => {
 
 Deno.test("Herald: a text of nothing but a tag is told as it is", () => {
   using booth = new Booth();
-  const watcher = booth.stage.join(["notification"]);
+  const watcher = booth.stage.connect(["notification"]);
   booth.say("[happy]", "low");
-  assertEquals(watcher.briefs, ["notification [happy]"]);
+  assertEquals(watcher.summaries, ["notification [happy]"]);
 });
 
 Deno.test("Herald: a prompt goes to one client, and is answered with what the agent made of it", () => {
   using booth = new Booth();
-  const [first, last] = [booth.stage.join(["notification"]), booth.stage.join(["notification"])];
+  const [first, last] = [booth.stage.connect(["notification"]), booth.stage.connect(["notification"])];
   const utterance = { reply: "[shy] It rains.", text: "It rains.", emotions: [{ tag: "shy", intensity: 1 }] };
   assertEquals(booth.herald.sendPrompt("Say something.", utterance, "low"), 1);
-  assertEquals([first.briefs, last.briefs], [[], ["notification Say something."]]);
+  assertEquals([first.summaries, last.summaries], [[], ["notification Say something."]]);
   assertEquals([1, 2].map(() => booth.prepared.replyTo("Say something.")), ["[shy] It rains.", undefined]);
 });
 
 Deno.test("Herald: code in what it says is told as it was sent", () => {
   using booth = new Booth();
-  const watcher = booth.stage.join(["notification"]);
+  const watcher = booth.stage.connect(["notification"]);
   booth.say("Run `deno test` and `a*b`:\n```sh\nls\n```", "low");
-  assertEquals(watcher.briefs, ["notification Run `deno test` and `a*b`:\n```sh\nls\n```"]);
+  assertEquals(watcher.summaries, ["notification Run `deno test` and `a*b`:\n```sh\nls\n```"]);
 });
 
 Deno.test("Herald: what it asks is a turn that nobody asked for, in a conversation of its own", async () => {
@@ -122,7 +122,7 @@ Deno.test("Herald: what it asks is a turn that nobody asked for, in a conversati
 Deno.test("Herald: what it asks aside is asked in that conversation", async () => {
   using booth = new Booth();
   booth.house.agent.script = saying("Yes");
-  using hold = booth.house.conversations.hold();
+  using hold = booth.house.registry.openPrivate();
   await booth.herald.ask("One?", NEVER, { conversation: hold, earlierReplies: [] });
   await booth.herald.ask("Two?", NEVER, { conversation: hold, earlierReplies: [] });
   await booth.herald.ask("Three?", NEVER);
@@ -137,7 +137,7 @@ Deno.test("Herald: what was said aside before is told to a session that does not
   using booth = new Booth();
   const { agent } = booth.house;
   agent.script = saying("Yes");
-  using hold = booth.house.conversations.hold();
+  using hold = booth.house.registry.openPrivate();
   const said = ["It rains.", "It snows."];
   await booth.herald.ask("One?", NEVER, { conversation: hold, earlierReplies: said });
   await booth.herald.ask("Two?", NEVER, { conversation: hold, earlierReplies: said });
@@ -196,7 +196,7 @@ Deno.test("Herald: a turn that is interrupted is thrown", async () => {
   const asking = booth.herald.ask("?", NEVER);
   const prompt = await booth.house.agent.nextPrompt();
   await settled();
-  for (const turn of booth.house.conversations.running) turn.cancel();
+  for (const turn of booth.house.registry.running) turn.cancel();
   prompt.end("cancelled");
   assertEquals((await failureOf(asking)).code, "turn_cancelled");
 });

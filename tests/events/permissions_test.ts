@@ -1,27 +1,27 @@
 import { assertEquals } from "@std/assert";
 import { errorOf } from "../support/harness/app_harness.ts";
 import { settled } from "../support/harness/turn_recorder.ts";
-import { Served, WATCH } from "../support/harness/served_app.ts";
-import { Socket } from "../support/harness/websocket_harness.ts";
-import { question } from "../support/harness/events_fixture.ts";
+import { EVENTS_PATH, ServedApp } from "../support/harness/served_app.ts";
+import { WebSocketClient } from "../support/harness/websocket_harness.ts";
+import { permissionQuestion } from "../support/harness/events_fixture.ts";
 
 /** The id of the request that a watcher was told of last. */
-async function requestId(socket: Socket): Promise<string> {
+async function requestId(socket: WebSocketClient): Promise<string> {
   await socket.until("state notification");
   return String(socket.frames.findLast(({ type }) => type === "permission_request")?.request_id);
 }
 
 Deno.test("permissions: a permission is given by who answers first; the second is told that it is too late", async () => {
-  await using served = Served.start();
+  await using served = ServedApp.start();
   const [one, two] = [
-    await served.watch("*"),
-    await served.watch("permission_request", "permission_resolved"),
+    await served.connect("*"),
+    await served.connect("permission_request", "permission_resolved"),
   ];
   one.send({ type: "hello", client: "Mao" });
-  await one.answered();
-  const { prompt } = await served.chat("mao");
+  await one.sync();
+  const { prompt } = await served.startChat("mao");
   prompt.tool({ id: "t1", title: "rm -r x", kind: "execute" });
-  const asked = served.ask(prompt);
+  const asked = served.askPermission(prompt);
   const id = await requestId(one);
   const request = one.frames.findLast(({ type }) => type === "permission_request")!;
   assertEquals([request.session_id, request.tool, request.options], [
@@ -37,21 +37,23 @@ Deno.test("permissions: a permission is given by who answers first; the second i
   assertEquals((await asked)?.option?.id, "yes");
   for (const socket of [one, two]) await socket.until(`${id} allowed by Mao`);
   await one.until("state working");
-  two.news();
+  two.takeSummaries();
   two.send({ type: "permission_response", request_id: id, decision: "reject" });
-  const [error] = await two.answered();
+  const [error] = await two.sync();
   assertEquals(error?.startsWith("error permission_resolved "), true);
 });
 
 Deno.test("permissions: two permissions for one tool call are two, and answered in any order", async () => {
-  await using served = Served.start();
-  const socket = await served.watch("*");
-  const { prompt } = await served.chat();
-  const first = served.ask(prompt);
+  await using served = ServedApp.start();
+  const socket = await served.connect("*");
+  const { prompt } = await served.startChat();
+  const first = served.askPermission(prompt);
   const firstId = await requestId(socket);
-  const options = question().options.toReversed();
-  const second = served.ask(prompt, { options });
-  while (socket.frames.filter(({ type }) => type === "permission_request").length < 2) await socket.more();
+  const options = permissionQuestion().options.toReversed();
+  const second = served.askPermission(prompt, { options });
+  while (socket.frames.filter(({ type }) => type === "permission_request").length < 2) {
+    await socket.nextFrame();
+  }
   const secondId = await requestId(socket);
   socket.send({ type: "permission_response", request_id: secondId, decision: "allow" });
   assertEquals((await second)?.option?.id, "yes");
@@ -60,14 +62,14 @@ Deno.test("permissions: two permissions for one tool call are two, and answered 
 });
 
 Deno.test("permissions: an answer that the agent does not offer is an error, and the request stays open", async () => {
-  await using served = Served.start();
-  const socket = await served.watch("*");
-  const { prompt } = await served.chat();
-  const asked = served.ask(prompt);
+  await using served = ServedApp.start();
+  const socket = await served.connect("*");
+  const { prompt } = await served.startChat();
+  const asked = served.askPermission(prompt);
   const request_id = await requestId(socket);
-  socket.news();
+  socket.takeSummaries();
   socket.send({ type: "permission_response", request_id, option_id: "maybe" });
-  const [error] = await socket.answered();
+  const [error] = await socket.sync();
   assertEquals(error?.startsWith("error invalid_value "), true);
   assertEquals(served.app.hub.permissions.length, 1);
   socket.send({ type: "permission_response", request_id, decision: "reject" });
@@ -75,41 +77,41 @@ Deno.test("permissions: an answer that the agent does not offer is an error, and
 });
 
 Deno.test("permissions: a newcomer is asked what is open, and may answer it", async () => {
-  await using served = Served.start();
-  await served.watch("*");
-  const { prompt } = await served.chat();
-  const asked = served.ask(prompt);
-  await using late = await Socket.open(served.url + WATCH);
+  await using served = ServedApp.start();
+  await served.connect("*");
+  const { prompt } = await served.startChat();
+  const asked = served.askPermission(prompt);
+  await using late = await WebSocketClient.open(served.url + EVENTS_PATH);
   late.send({ type: "permission_response", request_id: await requestIdOf(late), decision: "allow_always" });
   assertEquals((await asked)?.option?.id, "yes");
 });
 
 /** The id of the request that a newcomer is told of. */
-async function requestIdOf(socket: Socket): Promise<string> {
-  while (!socket.frames.some(({ type }) => type === "permission_request")) await socket.more();
+async function requestIdOf(socket: WebSocketClient): Promise<string> {
+  while (!socket.frames.some(({ type }) => type === "permission_request")) await socket.nextFrame();
   return await requestId(socket);
 }
 
 Deno.test("permissions: nobody who answers permissions is there: nobody is asked", async () => {
-  await using served = Served.start();
-  const socket = await served.watch("agent_state", "notification");
-  const { prompt } = await served.chat();
-  assertEquals(await served.ask(prompt), undefined);
+  await using served = ServedApp.start();
+  const socket = await served.connect("agent_state", "notification");
+  const { prompt } = await served.startChat();
+  assertEquals(await served.askPermission(prompt), undefined);
   socket.send({ type: "subscribe", events: ["permission_request"] });
-  await socket.answered();
+  await socket.sync();
   await socket.close();
   while (served.app.hub.clientCount > 0) await settled();
-  assertEquals(await served.ask(prompt), undefined);
+  assertEquals(await served.askPermission(prompt), undefined);
 });
 
 Deno.test("permissions: permissions are listed and answered by plain requests too", async () => {
-  await using served = Served.start();
-  const socket = await served.watch("*");
+  await using served = ServedApp.start();
+  const socket = await served.connect("*");
   const { app } = served;
   const list = async () => (await (await app.get("/v1/vtuber/permissions")).json()).permissions;
   assertEquals(await list(), []);
-  const { prompt } = await served.chat();
-  const asked = served.ask(prompt);
+  const { prompt } = await served.startChat();
+  const asked = served.askPermission(prompt);
   const id = await requestId(socket);
   const [open] = await list();
   assertEquals([open.request_id, open.session_id, open.type], [id, "mao", undefined]);

@@ -95,7 +95,7 @@ Deno.test("DELETE sessions/{id}: forgets that one, and lets the agent delete it"
     ["session-1"],
     [true, false],
   ]);
-  assertEquals([...store.kept.values()].map(({ id }) => id), ["aya"]);
+  assertEquals([...store.records.values()].map(({ id }) => id), ["aya"]);
   await talk(app, "mao");
   assertEquals(app.agent.sessions.length, 3);
 });

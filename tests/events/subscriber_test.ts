@@ -1,7 +1,7 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { Subscriber } from "../../lib/events/subscriber.ts";
 import { EVENT_NAMES, type EventName } from "../../lib/events/wire.ts";
-import { Watcher } from "../support/harness/events_fixture.ts";
+import { RecordingTransport } from "../support/harness/events_fixture.ts";
 
 /** Bytes that wait at the other end, beyond which a client counts as slow. */
 const FULL = 64 * 1024;
@@ -9,13 +9,13 @@ const MAX_WAITING = 4_096;
 const ALL_BUT_SAY = EVENT_NAMES.filter((name) => name !== "say");
 
 interface Connected extends Disposable {
-  readonly watcher: Watcher;
+  readonly watcher: RecordingTransport;
   readonly client: Subscriber;
   /** How often it was said that the client has gone. */
   readonly gone: () => number;
 }
 
-function connect(watcher = new Watcher()): Connected {
+function connect(watcher = new RecordingTransport()): Connected {
   let gone = 0;
   const client = new Subscriber(watcher, () => gone++);
   return { watcher, client, gone: () => gone, [Symbol.dispose]: () => client.detach() };
@@ -26,10 +26,10 @@ function deliver(client: Subscriber, type: string, n: number): void {
 }
 
 /** The `type` and number of every frame that came. */
-const came = ({ frames }: Watcher) => frames.map(({ type, n }) => `${type} ${n}`);
+const came = ({ frames }: RecordingTransport) => frames.map(({ type, n }) => `${type} ${n}`);
 
 /** A watcher that knows how often it was looked whether it reads. */
-class Looked extends Watcher {
+class Looked extends RecordingTransport {
   looks = 0;
   /** How many frames it takes until it is full again. */
   takes = 0;
@@ -247,7 +247,7 @@ Deno.test("Client: who has gone, however often, is not closed; what waited for i
 });
 
 Deno.test("Client: one that goes while it is told what waited is told no more", async () => {
-  const watcher = new Watcher();
+  const watcher = new RecordingTransport();
   using it = connect(watcher);
   const { client, gone } = it;
   const send = watcher.send.bind(watcher);

@@ -1,5 +1,11 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { type Command, parsePermissionAnswer, parseCommand, parseNotification } from "../../lib/events/wire.ts";
+import {
+  type Command,
+  encodeFrame,
+  parseCommand,
+  parseNotification,
+  parsePermissionAnswer,
+} from "../../lib/events/wire.ts";
 import { AppError } from "../../lib/core/errors.ts";
 
 const COMMANDS: readonly [text: string, command: Command][] = [
@@ -101,7 +107,10 @@ for (const [name, text, code, says] of REFUSED) {
 Deno.test("parseAnswer: an answer, and who gives it", () => {
   const { client, answer } = parsePermissionAnswer({ option_id: "yes", client: " Mao " });
   assertEquals([client, answer], ["Mao", { optionId: "yes" }]);
-  assertEquals(parsePermissionAnswer({ decision: "deny" }), { answer: { decision: "reject" }, client: undefined });
+  assertEquals(parsePermissionAnswer({ decision: "deny" }), {
+    answer: { decision: "reject" },
+    client: undefined,
+  });
   assertEquals(parsePermissionAnswer({ decision: "allow_always", client: "" }).client, undefined);
 });
 
@@ -147,3 +156,14 @@ for (const [value, param] of NOTIFICATIONS) {
     assertEquals([failure.code, failure.param], ["invalid_value", param]);
   });
 }
+
+Deno.test("encodeFrame: one line of JSON with type and time first", () => {
+  assertEquals(
+    encodeFrame({ type: "agent_state", state: "idle" }, 1_700_000_000_999),
+    '{"type":"agent_state","ts":1700000000,"state":"idle"}',
+  );
+  assertEquals(encodeFrame({ type: "pong" }, 0), '{"type":"pong","ts":0}');
+  const frame = encodeFrame({ type: "notification", text: "a\nb\u2028c", urgency: "low" });
+  assertEquals(frame.includes("\n"), false);
+  assertEquals(Math.abs(JSON.parse(frame).ts - Date.now() / 1000) < 60, true);
+});

@@ -2,7 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { createAccessControl } from "../../lib/http/access.ts";
 import { offeredProtocols, upgrade, wantsSocket } from "../../lib/http/websocket.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import { listen, Socket } from "../support/harness/websocket_harness.ts";
+import { EventClient, listen } from "../support/harness/event_client.ts";
 
 const URL_HERE = "http://127.0.0.1:8080/v1/vtuber/ws";
 const request = (headers: HeadersInit, url = URL_HERE) => new Request(url, { headers });
@@ -64,7 +64,7 @@ const PROTOCOLS: readonly [protocols: string[], chosen: string][] = [
 for (const [protocols, chosen] of PROTOCOLS) {
   Deno.test(`upgrade: of ${JSON.stringify(protocols)} ${JSON.stringify(chosen)} is chosen`, async () => {
     await using server = sockets();
-    await using socket = await Socket.open(server.url, { protocols });
+    await using socket = await EventClient.open(server.url, { protocols });
     assertEquals(socket.protocol, chosen);
     socket.send({ type: "echo" });
     assertEquals((await socket.until("echo")).type, "echo");

@@ -1,75 +1,133 @@
-/** A client of the event channel for tests: keeps what it was told, and waits for what is to come. */
+/** Clients of the event channel, and a port for those that need no server process. @module */
 
 import type { Server } from "./server_process.ts";
+import { type Frame, summarize } from "./events_fixture.ts";
+import { soon } from "./turn_recorder.ts";
 
-/** What a watcher is told. */
-// deno-lint-ignore no-explicit-any
-export type Frame = { readonly type: string; readonly ts: number; readonly [name: string]: any };
+export type { Frame };
 
-/** How a watcher connects. */
+/** Options of a connection. */
 export interface WatchOptions {
-  /** Path and query; `/v1/vtuber/ws` without it. */
+  /** Path and query; by default `/v1/vtuber/ws`. */
   readonly path?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly protocols?: readonly string[];
-  /** Subscribes to these, and waits until that is confirmed. */
+  /** Subscribes to these events, and waits for the confirmation. */
   readonly events?: readonly string[];
 }
 
-/** Longest wait for a frame or an end, in milliseconds: a test that waits for nothing must say so. */
+/** Longest wait for a frame, an end or a process, in milliseconds. */
 const PATIENCE_MS = 120_000;
 
-/** Connects over a WebSocket, and waits for what it is told first. Rejects if the handshake is refused. */
-export async function watch(server: Pick<Server, "url">, options: WatchOptions = {}): Promise<Watcher> {
+/** Finds something in the frames so far; `undefined` and `false` mean that it has not come. */
+type Find<T> = (frames: readonly Frame[]) => T | undefined | false;
+
+/** Connects to a server and waits for the first state. Rejects if the handshake is refused. */
+export async function watch(server: Pick<Server, "url">, options: WatchOptions = {}): Promise<EventClient> {
   const { path = "/v1/vtuber/ws", headers = {}, protocols = [], events } = options;
-  const socket = new WebSocket(server.url.replace("http", "ws") + path, {
-    headers: { ...headers },
-    protocols: [...protocols],
-  });
-  const watcher = new Watcher(socket);
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  socket.onopen = () => resolve();
-  socket.onerror = (event) => reject(new Error((event as ErrorEvent).message));
-  await promise;
-  await watcher.first("agent_state");
-  if (events) await watcher.subscribe(events);
-  return watcher;
+  const client = await EventClient.open(server.url + path, { headers, protocols: [...protocols] });
+  await client.first("agent_state");
+  if (events) await client.subscribe(events);
+  return client;
 }
 
-/** A WebSocket that is watched. */
-export class Watcher implements AsyncDisposable {
-  /** What it was told so far, from the first frame. */
+/** Frames as they come, and waits for the ones that are still to come. */
+class FrameLog {
   readonly frames: Frame[] = [];
-  /** How the connection ended, once it has. */
+  #hasEnded = false;
+  #change = Promise.withResolvers<void>();
+
+  add(...frames: Frame[]): void {
+    this.frames.push(...frames);
+    this.#notify();
+  }
+
+  end(): void {
+    this.#hasEnded = true;
+    this.#notify();
+  }
+
+  get hasEnded(): boolean {
+    return this.#hasEnded;
+  }
+
+  async until<T>(find: Find<T>): Promise<T> {
+    for (;;) {
+      const found = find(this.frames);
+      if (found !== undefined && found !== false) return found as T;
+      if (this.#hasEnded) throw new Error(`The connection ended after:\n${this.#recent()}`);
+      await this.next();
+    }
+  }
+
+  /** Resolves with the next frames or the end. */
+  async next(): Promise<void> {
+    await withPatience(this.#change.promise, () => `Nothing more came after:\n${this.#recent()}`);
+  }
+
+  #notify(): void {
+    this.#change.resolve();
+    this.#change = Promise.withResolvers();
+  }
+
+  #recent(): string {
+    return this.frames.slice(-50).map((frame) => JSON.stringify(frame)).join("\n");
+  }
+}
+
+/** A client with a WebSocket. */
+export class EventClient implements AsyncDisposable {
+  /** Resolves when the connection has ended. */
   readonly closed: Promise<CloseEvent>;
   readonly #socket: WebSocket;
-  readonly #news = new News();
-  #over = false;
+  readonly #log = new FrameLog();
+  readonly #opened = Promise.withResolvers<void>();
 
-  constructor(socket: WebSocket) {
+  private constructor(socket: WebSocket) {
     this.#socket = socket;
     const { promise, resolve } = Promise.withResolvers<CloseEvent>();
     this.closed = promise;
-    socket.onmessage = ({ data }) => {
-      this.frames.push(JSON.parse(data));
-      this.#news.tell();
-    };
+    socket.onopen = () => this.#opened.resolve();
+    socket.onmessage = ({ data }) => this.#log.add(JSON.parse(data));
     socket.onclose = (event) => {
-      this.#over = true;
-      this.#news.tell();
+      this.#opened.reject(new Error("The handshake was refused."));
+      this.#log.end();
       resolve(event);
     };
   }
 
-  /** The subprotocol that the server chose. */
+  /** Connects. Rejects if the handshake is refused. */
+  static async open(
+    url: string,
+    options: { protocols?: string[]; headers?: HeadersInit } = {},
+  ): Promise<EventClient> {
+    const client = new EventClient(new WebSocket(url.replace("http", "ws"), options));
+    await withPatience(client.#opened.promise, () => "The socket did not open.");
+    return client;
+  }
+
+  /** All frames so far, without those that were taken. */
+  get frames(): Frame[] {
+    return this.#log.frames;
+  }
+
   get protocol(): string {
     return this.#socket.protocol;
   }
 
-  /** Sends a command; text and bytes go out as they are. */
+  get summaries(): string[] {
+    return this.frames.map(summarize);
+  }
+
+  /** Removes the frames so far and returns their summaries. */
+  takeSummaries(): string[] {
+    return this.frames.splice(0).map(summarize);
+  }
+
+  /** Sends a command; text and bytes go out unchanged. */
   send(command: unknown): void {
-    const asItIs = typeof command === "string" || command instanceof Uint8Array;
-    this.#socket.send(asItIs ? command as string : JSON.stringify(command));
+    const isEncoded = typeof command === "string" || command instanceof Uint8Array;
+    this.#socket.send(isEncoded ? command as string : JSON.stringify(command));
   }
 
   /** Sends a command and resolves to the next frame of this type. */
@@ -79,29 +137,43 @@ export class Watcher implements AsyncDisposable {
     return await this.first(type, () => true, from);
   }
 
-  /** Hears these from now on; resolves to those that the server knows. */
+  /** Subscribes. Resolves to the events that the server knows. */
   async subscribe(events: readonly string[]): Promise<string[]> {
     return (await this.ask({ type: "subscribe", events }, "subscribed")).events;
   }
 
-  /** Resolves to what `find` makes of the frames, once it makes something of them. */
-  async until<T>(find: (frames: readonly Frame[]) => T | undefined | false): Promise<T> {
-    for (;;) {
-      const found = find(this.frames);
-      if (found !== undefined && found !== false) return found as T;
-      if (this.#over) throw new Error(`The connection ended after:\n${this.#told()}`);
-      await this.#news.next(() => `That did not come. What came:\n${this.#told()}`);
-    }
+  /** Resolves once the server has answered everything that was sent before. */
+  async ping(): Promise<void> {
+    await this.ask({ type: "ping" }, "pong");
   }
 
-  /** Resolves to the first frame of this type that fits, from this index on. */
-  first(type: string, fits: (frame: Frame) => boolean = () => true, from = 0): Promise<Frame> {
-    // Each frame is looked at once: who reads slowly is told less.
+  /** Does the same as {@linkcode EventClient.ping}, then takes the summaries of all other frames. */
+  async sync(): Promise<string[]> {
+    await this.ping();
+    return this.takeSummaries().filter((summary) => summary !== "pong");
+  }
+
+  /** Resolves to the first frame with this summary, or to what the function finds. */
+  until(summary: string): Promise<Frame>;
+  until<T>(find: Find<T>): Promise<T>;
+  until<T>(what: string | Find<T>): Promise<T | Frame> {
+    if (typeof what !== "string") return this.#log.until(what);
+    return this.#log.until((frames) => frames.find((frame) => summarize(frame) === what));
+  }
+
+  /** Resolves with the next frames or the end. */
+  nextFrame(): Promise<void> {
+    return this.#log.next();
+  }
+
+  /** Resolves to the first matching frame of this type, from this index on. */
+  first(type: string, matches: (frame: Frame) => boolean = () => true, from = 0): Promise<Frame> {
+    // Each frame is looked at once, because a client that reads slowly gets fewer of them.
     let at = from;
     return this.until((frames) => {
       while (at < frames.length) {
         const frame = frames[at++]!;
-        if (frame.type === type && fits(frame)) return frame;
+        if (frame.type === type && matches(frame)) return frame;
       }
     });
   }
@@ -111,18 +183,13 @@ export class Watcher implements AsyncDisposable {
     return this.first("agent_state", (frame) => frame.state === state, from);
   }
 
-  /** Resolves once everything that was sent to it before has come: a ping is answered in order. */
-  async settled(): Promise<void> {
-    await this.ask({ type: "ping" }, "pong");
-  }
-
-  /** Resolves once the turn has come to rest, to its frames in order; those of this session if one is named. */
-  async turn(session?: string): Promise<Frame[]> {
+  /** Resolves once a turn is idle again, to its frames; to those of this session if one is named. */
+  async untilTurnEnds(session?: string): Promise<Frame[]> {
     return await this.until((frames) => {
-      const mine = frames.filter(({ session_id, turn_id }) =>
+      const own = frames.filter(({ session_id, turn_id }) =>
         turn_id && (session === undefined || session_id === session)
       );
-      return mine.at(-1)?.state === "idle" && mine;
+      return own.at(-1)?.state === "idle" && own;
     });
   }
 
@@ -136,31 +203,24 @@ export class Watcher implements AsyncDisposable {
     return this.of("agent_state").map(({ state }) => state);
   }
 
-  /** Leaves. */
   async close(): Promise<void> {
-    if (!this.#over) this.#socket.close();
-    await patiently(this.closed, () => "The connection did not end.");
+    if (!this.#log.hasEnded) this.#socket.close();
+    await withPatience(this.closed, () => "The connection did not end.");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
-
-  #told(): string {
-    return this.frames.slice(-50).map((frame) => JSON.stringify(frame)).join("\n");
-  }
 }
 
-/** The events as server-sent events; otherwise as {@linkcode Watcher}. */
-export class Listener implements AsyncDisposable {
-  readonly frames: Frame[] = [];
-  /** What is no data line: comments, and lines that should not be there. */
+/** A client with an event stream. */
+export class EventStreamClient implements AsyncDisposable {
+  /** Blocks that are no `data:` line: comments, and everything unexpected. */
   readonly others: string[] = [];
   readonly response: Response;
-  readonly #news = new News();
+  readonly #log = new FrameLog();
   readonly #reader: ReadableStreamDefaultReader<string>;
   readonly #done: Promise<void>;
-  #over = false;
 
   private constructor(response: Response) {
     this.response = response;
@@ -168,23 +228,26 @@ export class Listener implements AsyncDisposable {
     this.#done = this.#read();
   }
 
-  /** Connects; `query` is what stands behind the question mark. */
-  static async open(server: Pick<Server, "url">, query = "", init: RequestInit = {}): Promise<Listener> {
-    return new Listener(await fetch(`${server.url}/v1/vtuber/events?${query}`, init));
+  /** Connects, with this query string. */
+  static async open(
+    server: Pick<Server, "url">,
+    query = "",
+    init: RequestInit = {},
+  ): Promise<EventStreamClient> {
+    return new EventStreamClient(await fetch(`${server.url}/v1/vtuber/events?${query}`, init));
   }
 
-  async until<T>(find: (frames: readonly Frame[]) => T | undefined | false): Promise<T> {
-    for (;;) {
-      const found = find(this.frames);
-      if (found !== undefined && found !== false) return found as T;
-      if (this.#over) throw new Error(`The stream ended after:\n${JSON.stringify(this.frames)}`);
-      await this.#news.next(() => `That did not come. What came:\n${JSON.stringify(this.frames)}`);
-    }
+  get frames(): Frame[] {
+    return this.#log.frames;
   }
 
-  /** Resolves once the server ends the stream. */
-  async ended(): Promise<void> {
-    await patiently(this.#done, () => "The stream did not end.");
+  until<T>(find: Find<T>): Promise<T> {
+    return this.#log.until(find);
+  }
+
+  /** Resolves once the server has ended the stream. */
+  async closed(): Promise<void> {
+    await withPatience(this.#done, () => "The stream did not end.");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -199,18 +262,19 @@ export class Listener implements AsyncDisposable {
       if (done) break;
       const blocks = (rest + value).split("\n\n");
       rest = blocks.pop()!;
-      for (const block of blocks) {
-        if (block.startsWith("data: ")) this.frames.push(JSON.parse(block.slice("data: ".length)));
-        else this.others.push(block);
-      }
-      this.#news.tell();
+      const [data, others] = [blocks.filter(isData), blocks.filter((block) => !isData(block))];
+      this.others.push(...others);
+      this.#log.add(...data.map((block) => JSON.parse(block.slice("data: ".length))));
     }
-    this.#over = true;
-    this.#news.tell();
+    this.#log.end();
   }
 }
 
-/** A handshake by hand, and the socket behind it, which nobody reads. */
+function isData(block: string): boolean {
+  return block.startsWith("data: ");
+}
+
+/** A raw connection after a WebSocket handshake, from which nothing is read. */
 export interface Handshake extends Disposable {
   readonly status: number;
   readonly headers: Headers;
@@ -219,8 +283,8 @@ export interface Handshake extends Disposable {
   send(command: unknown): Promise<void>;
 }
 
-/** Shakes hands as a client would that can send whatever it likes. */
-export async function shakeHands(
+/** Performs a WebSocket handshake with any headers. */
+export async function handshake(
   server: Pick<Server, "url">,
   path = "/v1/vtuber/ws",
   headers: Readonly<Record<string, string>> = {},
@@ -239,7 +303,7 @@ export async function shakeHands(
   await writeAll(connection, new TextEncoder().encode(`GET ${path} HTTP/1.1\r\n${lines.join("")}\r\n`));
   let head = "";
   const byte = new Uint8Array(1);
-  // One at a time: what comes behind the head is left where it is.
+  // Reads single bytes, so that everything after the head stays unread.
   while (!head.endsWith("\r\n\r\n") && await connection.read(byte) !== null) {
     head += String.fromCharCode(byte[0]!);
   }
@@ -253,7 +317,7 @@ export async function shakeHands(
   };
 }
 
-/** A text frame as clients must send it: masked. The mask of zeros leaves the text as it is. */
+/** Encodes a text frame. Clients have to mask frames; a mask of zeros leaves the text unchanged. */
 function clientFrame(text: string): Uint8Array {
   const bytes = new TextEncoder().encode(text);
   if (bytes.length > 125) throw new RangeError("The text is too long for a short frame.");
@@ -264,45 +328,45 @@ async function writeAll(connection: Deno.TcpConn, bytes: Uint8Array): Promise<vo
   for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
 }
 
-/** Resolves to the parsed answer of `GET path`. */
+/** A server on a free port of this machine. */
+export interface ListeningServer extends AsyncDisposable {
+  /** The address, as `http://127.0.0.1:PORT`. */
+  readonly url: string;
+}
+
+/** Listens until disposed of; by then every socket has to be closed. */
+export function listen(handler: (request: Request) => Response | Promise<Response>): ListeningServer {
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, handler);
+  return {
+    url: `http://127.0.0.1:${server.addr.port}`,
+    [Symbol.asyncDispose]: () => soon(server.shutdown(), "the server to end"),
+  };
+}
+
+/** Resolves to the parsed response of `GET path`. */
 export async function get(server: Pick<Server, "url">, path: string, init: RequestInit = {}) {
   const response = await fetch(server.url + path, init);
   return await response.json();
 }
 
-/** Waits until `look` gives what fits: for what can only be seen from outside. */
-export async function poll<T>(look: () => T | Promise<T>, fits: (value: T) => boolean): Promise<T> {
+/** Polls until the value matches, for values that can only be seen from outside. */
+export async function poll<T>(read: () => T | Promise<T>, matches: (value: T) => boolean): Promise<T> {
   const end = performance.now() + PATIENCE_MS;
   for (;;) {
-    const value = await look();
-    if (fits(value)) return value;
-    if (performance.now() > end) throw new Error(`It did not become so: ${JSON.stringify(value)}`);
+    const value = await read();
+    if (matches(value)) return value;
+    if (performance.now() > end) throw new Error(`The last value was ${JSON.stringify(value)}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
 
-/** Waits for a promise, but not for ever. */
-export async function patiently<T>(promise: Promise<T>, why: () => string): Promise<T> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new Error(why())), PATIENCE_MS);
+/** Waits for a promise for {@linkcode PATIENCE_MS}, then throws an error with this reason. */
+export async function withPatience<T>(promise: Promise<T>, reason: () => string): Promise<T> {
+  const timeout = Promise.withResolvers<never>();
+  const timer = setTimeout(() => timeout.reject(new Error(reason())), PATIENCE_MS);
   try {
-    return await Promise.race([promise, late.promise]);
+    return await Promise.race([promise, timeout.promise]);
   } finally {
     clearTimeout(timer);
-  }
-}
-
-/** Wakes whoever waits for news. */
-class News {
-  #next = Promise.withResolvers<void>();
-
-  tell(): void {
-    this.#next.resolve();
-    this.#next = Promise.withResolvers();
-  }
-
-  /** Resolves with the next news; rejects with the reason if there is none for too long. */
-  async next(why: () => string): Promise<void> {
-    await patiently(this.#next.promise, why);
   }
 }

@@ -1,31 +1,32 @@
-/** Those who watch, as tests have them: what they were told, and turns for them to watch. @module */
+/** A hub, turns for it to observe, and subscribers that record what they get. @module */
 
-import type { Subscriber, Transport } from "../../../lib/events/subscriber.ts";
-import type { VtuberEvent } from "../../../lib/events/wire.ts";
 import { EventHub, type EventHubOptions } from "../../../lib/events/hub.ts";
+import type { Subscriber, Transport } from "../../../lib/events/subscriber.ts";
+import type { Message, VtuberEvent } from "../../../lib/events/wire.ts";
+import { AppError } from "../../../lib/core/errors.ts";
 import { emotionWords } from "../../../lib/turn/emotion.ts";
-import type { ToolCallId } from "../../../lib/turn/event.ts";
-import type { PermissionId, PermissionQuestion, PermissionRequest } from "../../../lib/turn/permission.ts";
+import type {
+  PermissionId,
+  PermissionQuestion,
+  ToolCall,
+  ToolCallId,
+  TurnEvent,
+} from "../../../lib/turn/event.ts";
 import { runTurn, type Turn, type TurnOptions } from "../../../lib/turn/turn.ts";
 import { MemoryAgent, type MemoryPrompt } from "../agents/memory_agent.ts";
+import type { Random } from "./random.ts";
 import { soon } from "./turn_recorder.ts";
 
-/** The words that are emotions if nobody says otherwise. */
+/** The default emotion words. */
 export const EMOTIONS = emotionWords();
 
-/** A frame as it comes out of JSON. */
-export interface Frame {
-  readonly type: string;
-  readonly ts: number;
-  readonly [field: string]: unknown;
-}
+/** A frame of the event channel. */
+// deno-lint-ignore no-explicit-any
+export type Frame = { readonly type: string; readonly ts: number; readonly [field: string]: any };
 
-/** A frame without its time. */
-export type Told = Omit<Frame, "ts">;
-
-/** A frame, or an event before it is one, in a word or two: `state working`, `tool t1 done`, `plan 2`. */
-export function briefOf(event: VtuberEvent | Told): string {
-  const { type, ts: _, ...fields } = event as Told;
+/** Summarizes a frame or an event in a word or two: `state working`, `tool t1 done`, `plan 2`. */
+export function summarize(event: VtuberEvent | Frame): string {
+  const { type, ts: _, ...fields } = event as Frame;
   switch (type) {
     case "agent_state":
       return `state ${fields.state}`;
@@ -34,90 +35,91 @@ export function briefOf(event: VtuberEvent | Told): string {
     case "tool_status":
       return `tool ${fields.tool_call_id} ${fields.status}`;
     case "plan":
-      return `plan ${(fields.entries as unknown[]).length}`;
-    case "notification":
-      return `notification ${fields.text}`;
+      return `plan ${fields.entries.length}`;
     case "permission_request":
       return `asks ${fields.request_id}`;
     case "permission_resolved":
       return `${fields.request_id} ${fields.outcome} by ${fields.by}`;
+    case "notification":
     case "say":
-      return `say ${fields.text}`;
+      return `${type} ${fields.text}`;
     case "subscribed":
-      return `subscribed ${(fields.events as string[]).join(",")}`;
+      return `subscribed ${fields.events.join(",")}`;
     default:
       return [type, ...Object.values(fields)].join(" ");
   }
 }
 
-/** The other end of a connection: takes frames, as fast as the test lets it. */
-export class Watcher implements Transport {
+/** The other end of a subscriber's connection, which receives as fast as the test lets it. */
+export class RecordingTransport implements Transport {
   backlog = 0;
   readonly frames: Frame[] = [];
-  /** With what it was disconnected. */
+  /** The close code and reason, once the subscriber is disconnected. */
   closed: { readonly code: number; readonly reason: string } | undefined;
-  #wake = Promise.withResolvers<void>();
+  #change = Promise.withResolvers<void>();
 
-  send(frame: string): void {
+  send({ frame }: Message): void {
     this.frames.push(JSON.parse(frame));
-    this.#woken();
+    this.#notify();
   }
 
   close(code: number, reason: string): void {
     this.closed = { code, reason };
-    this.#woken();
+    this.#notify();
   }
 
-  /** What it was told, in brief. */
-  get briefs(): string[] {
-    return this.frames.map(briefOf);
+  get summaries(): string[] {
+    return this.frames.map(summarize);
   }
 
-  /** The same, from now on: what was told is forgotten. */
-  news(): string[] {
-    return this.frames.splice(0).map(briefOf);
+  /** Removes the frames so far and returns their summaries. */
+  takeSummaries(): string[] {
+    return this.frames.splice(0).map(summarize);
   }
 
-  /** Waits until it was told this, or disconnected. */
-  async until(fits: (watcher: this) => boolean, what: string): Promise<void> {
-    while (!fits(this)) await soon(this.#wake.promise, what);
+  /** Waits until the condition holds; looks after each frame and after the end. */
+  async until(holds: (transport: this) => boolean, what: string): Promise<void> {
+    while (!holds(this)) await soon(this.#change.promise, what);
   }
 
-  #woken(): void {
-    this.#wake.resolve();
-    this.#wake = Promise.withResolvers<void>();
+  /** Waits until the last frame is the state `idle`. */
+  untilIdle(): Promise<void> {
+    return this.until(({ summaries }) => summaries.at(-1) === "state idle", "idle");
+  }
+
+  #notify(): void {
+    this.#change.resolve();
+    this.#change = Promise.withResolvers<void>();
   }
 }
 
-/** A hub, an agent, and whoever the test lets in. */
-export class Stage implements Disposable {
+/** A hub, and an agent that ends no turn by itself. Without `holdMs`, the last state of a turn stays until the test ends. */
+export class HubFixture implements Disposable {
   readonly hub: EventHub;
   readonly agent = new MemoryAgent();
 
-  /** Without `holdMs` a passing state is held until the test is over. */
-  constructor(options: Partial<EventHubOptions> = {}) {
-    this.hub = new EventHub({ emotions: EMOTIONS, holdMs: 3_600_000, ...options });
+  constructor(options: EventHubOptions = {}) {
+    this.hub = new EventHub({ holdMs: 3_600_000, ...options });
     this.agent.answersCancels = false;
   }
 
-  /** Lets somebody in. */
-  join(names?: readonly string[]): Watcher & { client: Subscriber } {
-    const watcher = new Watcher();
-    return Object.assign(watcher, { client: this.hub.subscribe(watcher, names) });
+  /** Connects a subscriber. */
+  connect(names?: readonly string[]): RecordingTransport & { subscriber: Subscriber } {
+    const transport = new RecordingTransport();
+    return Object.assign(transport, { subscriber: this.hub.subscribe(transport, names) });
   }
 
-  /** Begins a turn of this conversation. */
-  async begin(
+  /** Starts a turn of this conversation. */
+  async startTurn(
     conversation = "mao",
     options: Partial<TurnOptions> = {},
   ): Promise<{ turn: Turn; prompt: MemoryPrompt }> {
     const session = await this.agent.newSession();
-    const limits = { replyTimeoutMs: 0, turnTimeoutMs: 0 };
     const turn = await runTurn({
       session,
       blocks: [{ type: "text", text: "Hello" }],
       resolvedModel: "openab",
-      limits,
+      limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
       conversation,
       observer: this.hub,
       emotions: EMOTIONS,
@@ -131,8 +133,8 @@ export class Stage implements Disposable {
   }
 }
 
-/** What an agent asks. */
-export function question(fields: Partial<PermissionQuestion> = {}): PermissionQuestion {
+/** A question of the agent. */
+export function permissionQuestion(fields: Partial<PermissionQuestion> = {}): PermissionQuestion {
   return {
     tool: { id: "t1" as ToolCallId, title: "rm -r x", kind: "execute", status: "pending" },
     detail: "rm -r /tmp/x",
@@ -141,17 +143,60 @@ export function question(fields: Partial<PermissionQuestion> = {}): PermissionQu
   };
 }
 
-/** A request that is open until 1000 seconds after 1970. */
-export function request(id: string, fields: Partial<PermissionQuestion> = {}): PermissionRequest {
-  return { ...question(fields), id: id as PermissionId, expiresAt: 1_000_999 };
+/** The event of a question that is open until 1000 seconds after 1970. */
+export function permissionEvent(id: string, fields: Partial<PermissionQuestion> = {}) {
+  const request = { ...permissionQuestion(fields), id: id as PermissionId, expiresAt: 1_000_999 };
+  return { type: "permission", request } as const;
 }
 
-/** An agent asks. */
-export function asks(id: string, fields: Partial<PermissionQuestion> = {}) {
-  return { type: "permission", request: request(id, fields) } as const;
-}
-
-/** Somebody answers. */
-export function answered(id: string, outcome: "allowed" | "rejected" = "allowed", by = "me") {
+/** The event of an answer. */
+export function resolvedEvent(id: string, outcome: "allowed" | "rejected" = "allowed", by = "me") {
   return { type: "permission_resolved", resolution: { id: id as PermissionId, outcome, by } } as const;
+}
+
+/** The ways in which a random turn ends. */
+export const RANDOM_ENDS: readonly TurnEvent[] = [
+  { type: "end", reason: "end_turn" },
+  { type: "end", reason: "cancelled" },
+  { type: "end", reason: "refusal" },
+  { type: "failure", failure: new AppError("agent_crashed", "Gone.") },
+];
+
+/** Yields random events of a turn, each tool at most once from its start to its end. */
+export function* randomEvents(random: Random, steps: number): Generator<TurnEvent> {
+  const open: Pick<ToolCall, "id" | "isSubagent">[] = [];
+  const asked: string[] = [];
+  const event = (tool: Pick<ToolCall, "id" | "isSubagent">, status: ToolCall["status"]): TurnEvent => ({
+    type: "tool",
+    tool: { ...tool, title: tool.id, kind: "edit", status },
+  });
+  const takeOne = <T>(list: T[]): T | undefined => list.splice(random.below(list.length || 1), 1)[0];
+  for (let i = 0; i < steps; i++) {
+    switch (random.below(6)) {
+      case 0:
+      case 1: {
+        const tool = { id: `t${i}` as ToolCallId, isSubagent: random.below(3) === 0 };
+        open.push(tool);
+        yield event(tool, random.pick(["pending", "in_progress"]));
+        break;
+      }
+      case 2: {
+        const tool = takeOne(open);
+        if (tool) yield event(tool, random.pick(["completed", "failed"]));
+        break;
+      }
+      case 3:
+        if (open.length > 0) yield event(random.pick(open), "in_progress");
+        break;
+      case 4:
+        asked.push(`p${i}`);
+        yield permissionEvent(`p${i}`);
+        break;
+      default: {
+        const id = takeOne(asked);
+        if (id !== undefined) yield resolvedEvent(id);
+      }
+    }
+  }
+  for (const id of asked) yield resolvedEvent(id);
 }

@@ -1,39 +1,41 @@
-/** The app behind a real port, with watchers at it. @module */
+/** The app behind a real port, with event clients. @module */
 
-import type { PermissionQuestion, PermissionResolution } from "../../../lib/turn/permission.ts";
-import { startApp, type TestApp, type TestAppOptions, Writes } from "./app_harness.ts";
+import type { PermissionQuestion, PermissionResolution } from "../../../lib/turn/event.ts";
 import type { MemoryPrompt } from "../agents/memory_agent.ts";
-import { listen, Socket } from "./websocket_harness.ts";
-import { question } from "./events_fixture.ts";
+import { startApp, type TestApp, type TestAppOptions, Writes } from "./app_harness.ts";
+import { EventClient, listen } from "./event_client.ts";
+import { permissionQuestion } from "./events_fixture.ts";
 
-/** Where a client watches. */
-export const WATCH = "/v1/vtuber/ws";
+/** The path of the WebSocket. */
+export const EVENTS_PATH = "/v1/vtuber/ws";
 
-/** The app behind a real port, and sockets that are closed before it is. */
-export class Served implements AsyncDisposable {
+/** The app behind a real port. Its clients close before the port does. */
+export class ServedApp implements AsyncDisposable {
   readonly #stack: AsyncDisposableStack;
 
   private constructor(readonly app: TestApp, readonly url: string, stack: AsyncDisposableStack) {
     this.#stack = stack;
   }
 
-  static start(options: TestAppOptions = {}): Served {
+  static start(options: TestAppOptions = {}): ServedApp {
     const stack = new AsyncDisposableStack();
     const app = stack.use(startApp(options));
     const { url } = stack.use(listen((request) => app.serve(request)));
-    return new Served(app, url, stack);
+    return new ServedApp(app, url, stack);
   }
 
-  /** Lets somebody watch; what it is told when it comes is forgotten. */
-  async watch(...events: string[]): Promise<Socket> {
-    const socket = this.#stack.use(await Socket.open(this.url + WATCH));
-    if (events.length > 0) socket.send({ type: "subscribe", events });
-    await socket.answered();
-    return socket;
+  /** Connects an event client, and takes the frames that it gets at first. */
+  async connect(...events: string[]): Promise<EventClient> {
+    const client = this.#stack.use(await EventClient.open(this.url + EVENTS_PATH));
+    if (events.length > 0) client.send({ type: "subscribe", events });
+    await client.sync();
+    return client;
   }
 
-  /** Begins a streamed chat of this conversation, and leaves it running. */
-  async chat(conversation = "mao"): Promise<{ prompt: MemoryPrompt; reply: Writes; session: string | null }> {
+  /** Starts a streamed chat that goes on until the test ends it. */
+  async startChat(
+    conversation = "mao",
+  ): Promise<{ prompt: MemoryPrompt; reply: Writes; session: string | null }> {
     const response = await this.app.stream({}, { headers: { "x-session-id": conversation } });
     const reply = this.#stack.use(new Writes(response));
     return {
@@ -43,12 +45,13 @@ export class Served implements AsyncDisposable {
     };
   }
 
-  /** The agent asks, in the turn of this prompt. */
-  ask(
+  /** Lets the agent ask for a permission in the turn of this prompt. */
+  askPermission(
     prompt: MemoryPrompt,
     fields: Partial<PermissionQuestion> = {},
   ): Promise<PermissionResolution | undefined> {
-    return this.app.desk.ask(question(fields), (event) => prompt.emit(event), new AbortController().signal);
+    const { signal } = new AbortController();
+    return this.app.desk.ask(permissionQuestion(fields), (event) => prompt.emit(event), signal);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
