@@ -1,5 +1,8 @@
 /** Keeps secrets out of texts for people and other programs. Pure. @module */
 
+/** Replaces the secrets in a text. */
+export type Redact = (text: string) => string;
+
 /** Replaces a secret. */
 const REPLACEMENT = "[secret]";
 /** Shortest line of a multi-line secret, such as a certificate, that is redacted alone; shorter ones are common words. */
@@ -17,7 +20,7 @@ const MIN_LINE_CHARS = 12;
  * assertEquals(redact("The key sk-123456 is wrong."), "The key [secret] is wrong.");
  * ```
  */
-export function createRedactor(secrets: readonly string[]): (text: string) => string {
+export function createRedactor(secrets: readonly string[]): Redact {
   const lines = secrets.flatMap((secret) => secret.split(/\r?\n/))
     .filter((line) => line.length >= MIN_LINE_CHARS);
   const forms = [...secrets, ...lines].filter((secret) => secret !== "")
