@@ -1,97 +1,85 @@
 import { assertEquals } from "@std/assert";
 import {
+  AlwaysDecisions,
+  detailOf,
   evaluatePolicy,
   PERMISSION_POLICIES,
-  type PermissionPolicy,
   toOutcome,
 } from "../../lib/acp/permission.ts";
-import { TOOL_KINDS, type ToolKind } from "../../lib/turn/event.ts";
-import { chooseOption, type Decision, type PermissionOption } from "../../lib/turn/permission.ts";
+import {
+  type PermissionOption,
+  type PermissionQuestion,
+  TOOL_KINDS,
+  type ToolCallId,
+  type ToolKind,
+} from "../../lib/turn/event.ts";
+import { chooseOption, type Decision } from "../../lib/turn/permission.ts";
 
-type Judgement = "allow" | "reject" | "ask";
-
-const JUDGEMENTS: Readonly<Record<ToolKind, Readonly<Record<PermissionPolicy, Judgement>>>> = {
-  read: { ask: "allow", allow: "allow", deny: "reject" },
-  search: { ask: "allow", allow: "allow", deny: "reject" },
-  think: { ask: "allow", allow: "allow", deny: "reject" },
-  fetch: { ask: "allow", allow: "allow", deny: "reject" },
-  edit: { ask: "ask", allow: "allow", deny: "reject" },
-  delete: { ask: "ask", allow: "allow", deny: "reject" },
-  move: { ask: "ask", allow: "allow", deny: "reject" },
-  execute: { ask: "ask", allow: "allow", deny: "reject" },
-  switch_mode: { ask: "ask", allow: "allow", deny: "reject" },
-  other: { ask: "ask", allow: "allow", deny: "reject" },
-};
-for (const kind of TOOL_KINDS) {
-  for (const policy of PERMISSION_POLICIES) {
-    Deno.test(`judge: ${policy}, ${kind}`, () =>
-      assertEquals(evaluatePolicy(policy, kind), JUDGEMENTS[kind][policy]));
+const ASKED_KINDS: readonly ToolKind[] = ["edit", "delete", "move", "execute", "switch_mode", "other"];
+for (const policy of PERMISSION_POLICIES) {
+  for (const kind of TOOL_KINDS) {
+    const expected =
+      { allow: "allow", deny: "reject", ask: ASKED_KINDS.includes(kind) ? "ask" : "allow" }[policy];
+    Deno.test(`evaluatePolicy: ${policy} of ${kind} is ${expected}`, () => {
+      assertEquals(evaluatePolicy(policy, kind) as string, expected);
+    });
   }
 }
 
-/** An option whose id says its kind; a second one of a kind has another id. */
+/** Creates an option, whose id is its kind if there is no other id. */
 const option = (kind: string, id = kind): PermissionOption => ({ id, name: kind, kind });
+const options = (...kinds: string[]) => kinds.map((kind) => option(kind));
 const selected = (optionId: string) => ({ outcome: "selected", optionId });
 const CANCELLED = { outcome: "cancelled" };
+const choose = (offered: readonly PermissionOption[], decision: Decision) =>
+  toOutcome(chooseOption(offered, decision));
 
-const CHOICES: readonly (readonly [string, readonly PermissionOption[], unknown, unknown])[] = [
-  ["no options", [], CANCELLED, CANCELLED],
-  [
-    "once and always",
-    [option("allow_once"), option("allow_always"), option("reject_once"), option("reject_always")],
-    selected("allow_once"),
-    selected("reject_once"),
-  ],
-  [
-    "allow always only",
-    [option("allow_always"), option("reject_once")],
-    selected("allow_always"),
-    selected("reject_once"),
-  ],
-  [
-    "reject always only",
-    [option("reject_always"), option("allow_once")],
-    selected("allow_once"),
-    selected("reject_always"),
-  ],
-  [
-    "nothing to refuse with",
-    [option("allow_once"), option("allow_always")],
-    selected("allow_once"),
-    CANCELLED,
-  ],
-  ["nothing to allow with", [option("reject_once")], CANCELLED, selected("reject_once")],
-  ["kinds to come", [option("allow_later"), option("")], CANCELLED, CANCELLED],
-  [
-    "allow always twice, as qwen asks",
+for (
+  const [name, offered, allow, reject] of [
+    ["no options", [], CANCELLED, CANCELLED],
     [
-      option("allow_always", "project"),
-      option("allow_always", "user"),
-      option("allow_once", "once"),
-      option("reject_once", "no"),
+      "every kind",
+      options("allow_once", "allow_always", "reject_once", "reject_always"),
+      selected("allow_once"),
+      selected("reject_once"),
     ],
-    selected("once"),
-    selected("no"),
-  ],
-  [
-    "two of a kind: the first",
-    [option("allow_once", "a"), option("allow_once", "b")],
-    selected("a"),
-    CANCELLED,
-  ],
-  [
-    "ids that look like other kinds",
-    [option("reject_once", "allow_once"), option("allow_once", "reject")],
-    selected("reject"),
-    selected("allow_once"),
-  ],
-];
-const chosen = (options: readonly PermissionOption[], decision: Decision) =>
-  toOutcome(chooseOption(options, decision));
-for (const [name, options, allow, refuse] of CHOICES) {
-  Deno.test(`chooseOption: ${name}`, () => {
-    assertEquals(chosen(options, "allow"), allow);
-    assertEquals(chosen(options, "reject"), refuse);
+    [
+      "allow always only",
+      options("allow_always", "reject_once"),
+      selected("allow_always"),
+      selected("reject_once"),
+    ],
+    [
+      "reject always only",
+      options("reject_always", "allow_once"),
+      selected("allow_once"),
+      selected("reject_always"),
+    ],
+    ["no option to reject", options("allow_once", "allow_always"), selected("allow_once"), CANCELLED],
+    ["no option to allow", options("reject_once"), CANCELLED, selected("reject_once")],
+    ["unknown kinds", options("allow_later", ""), CANCELLED, CANCELLED],
+    [
+      "allow always twice, as from qwen",
+      [
+        option("allow_always", "project"),
+        option("allow_always", "user"),
+        option("allow_once", "once"),
+        option("reject_once", "no"),
+      ],
+      selected("once"),
+      selected("no"),
+    ],
+    ["two of a kind", [option("allow_once", "a"), option("allow_once", "b")], selected("a"), CANCELLED],
+    [
+      "ids that look like other kinds",
+      [option("reject_once", "allow_once"), option("allow_once", "reject")],
+      selected("reject"),
+      selected("allow_once"),
+    ],
+  ] as const
+) {
+  Deno.test(`chooseOption: chooses by kind among ${name}`, () => {
+    assertEquals([choose(offered, "allow"), choose(offered, "reject")] as unknown[], [allow, reject]);
   });
 }
 
@@ -103,9 +91,147 @@ function permutations<T>(items: readonly T[]): T[][] {
 }
 
 Deno.test("chooseOption: the order of the options does not matter", () => {
-  const kinds = ["allow_once", "allow_always", "reject_once", "reject_always", "allow_later"];
-  for (const options of permutations(kinds.map((kind) => option(kind)))) {
-    assertEquals(chosen(options, "allow"), selected("allow_once"));
-    assertEquals(chosen(options, "reject"), selected("reject_once"));
+  for (
+    const offered of permutations(options("allow_once", "allow_always", "reject_once", "reject_always", "x"))
+  ) {
+    assertEquals(choose(offered, "allow") as unknown, selected("allow_once"));
+    assertEquals(choose(offered, "reject") as unknown, selected("reject_once"));
   }
 });
+
+const OPTIONS = options("allow_once", "allow_always", "reject_once", "reject_always");
+
+interface QuestionFields {
+  readonly id?: string;
+  readonly title?: string;
+  readonly kind?: ToolKind;
+  readonly detail?: string;
+  readonly options?: readonly PermissionOption[];
+}
+
+function question(
+  { id = "t1", title = "npm test", kind = "execute", ...rest }: QuestionFields = {},
+): PermissionQuestion {
+  const tool = { id: id as ToolCallId, title, kind, status: "pending" } as const;
+  return { tool, detail: "npm test", options: OPTIONS, ...rest };
+}
+
+/** Returns the decision about a question after a choice of this kind about the default question. */
+function decisionAfter(choice: string, next: QuestionFields): Decision | undefined {
+  const decisions = new AlwaysDecisions();
+  decisions.remember(question(), option(choice));
+  return decisions.decisionOf(question(next));
+}
+
+for (
+  const [choice, decision] of [
+    ["allow_always", "allow"],
+    ["reject_always", "reject"],
+    ["allow_once", undefined],
+    ["reject_once", undefined],
+    ["allow_forever", undefined],
+  ] as const
+) {
+  Deno.test(`AlwaysDecisions: after ${choice}, the next tool call gets ${decision ?? "no decision"}`, () => {
+    assertEquals(decisionAfter(choice, { id: "t2" }), decision);
+  });
+}
+
+for (
+  const [name, fields, decision] of [
+    ["not for the same tool call, which may ask for something else", { id: "t1" }, undefined],
+    ["not for another title", { title: "npm run deploy" }, undefined],
+    ["not for another kind", { kind: "delete" }, undefined],
+    ["not for another command", { detail: "npm test && rm -r /" }, undefined],
+    ["not for other options", { options: OPTIONS.slice(1) }, undefined],
+    ["not for the same ids with other kinds", {
+      options: OPTIONS.map(({ id, name }, index) => ({ id, name, kind: OPTIONS[3 - index]!.kind })),
+    }, undefined],
+    ["for other names of options", { options: OPTIONS.map((option) => ({ ...option, name: "X" })) }, "allow"],
+  ] as const
+) {
+  Deno.test(`AlwaysDecisions: a decision holds ${name}`, () => {
+    assertEquals(decisionAfter("allow_always", { id: "t2", ...fields }), decision);
+  });
+}
+
+Deno.test("AlwaysDecisions: compares everything that is shown, and remembers no very long question", () => {
+  const decisions = new AlwaysDecisions();
+  const shown = (end: string) => [{ command: "x".repeat(5_000) + end }];
+  decisions.remember(question(), option("allow_always"), shown("a"));
+  assertEquals(decisions.decisionOf(question({ id: "t2" }), shown("a")), "allow");
+  assertEquals(decisions.decisionOf(question({ id: "t2" }), shown("b")), undefined);
+  const long = shown("x".repeat(100_000));
+  decisions.remember(question(), option("allow_always"), long);
+  assertEquals(decisions.decisionOf(question({ id: "t2" }), long), undefined);
+});
+
+Deno.test("AlwaysDecisions: a decision holds until another one for always", () => {
+  const decisions = new AlwaysDecisions();
+  decisions.remember(question(), option("allow_always"));
+  for (const id of ["t2", "t3"]) assertEquals(decisions.decisionOf(question({ id })), "allow");
+  decisions.remember(question({ id: "t2" }), option("reject_once"));
+  assertEquals(decisions.decisionOf(question({ id: "t3" })), "allow");
+  decisions.remember(question({ id: "t3" }), option("reject_always"));
+  assertEquals(decisions.decisionOf(question({ id: "t4" })), "reject");
+});
+
+Deno.test("AlwaysDecisions: keeps the newest 100 decisions", () => {
+  const decisions = new AlwaysDecisions();
+  const numbered = (number: number, id: string) => question({ id, detail: `command ${number}` });
+  for (let number = 0; number <= 100; number++) {
+    decisions.remember(numbered(number, "t1"), option("allow_always"));
+  }
+  const found = [0, 1, 100].map((number) => decisions.decisionOf(numbered(number, "t2")));
+  assertEquals(found, [undefined, "allow", "allow"]);
+});
+
+const diff = (path: string | undefined, oldText: string | null, newText: string) => ({
+  content: [{ type: "diff", path, oldText, newText }],
+});
+const content = (content: unknown) => ({ content: [{ type: "content", content }] });
+const input = (rawInput: unknown) => ({ rawInput });
+for (
+  const [name, toolCall, detail] of [
+    ["nothing", {}, ""],
+    ["null fields", { rawInput: null, content: null, locations: null }, ""],
+    ["a command", input({ command: "rm -r x" }), "rm -r x"],
+    ["a command in parts", input({ command: ["bash", "-lc", "ls"] }), "bash -lc ls"],
+    ["a malformed command", input({ command: 1 }), '{"command":1}'],
+    ["unknown input", input({ to: "me@example.com" }), '{"to":"me@example.com"}'],
+    ["empty input", input({}), ""],
+    ["input in words", input("rm"), "rm"],
+    ["a URL", input({ url: "https://example.com" }), "https://example.com"],
+    ["a change", diff("a.txt", "one\ntwo\n", "one\n2\n"), "a.txt\n- one\n- two\n+ one\n+ 2"],
+    ["a new file", diff("a.txt", null, "x"), "a.txt\n+ x"],
+    ["an emptied file", diff("a.txt", "x", ""), "a.txt\n- x"],
+    ["an empty line in a change", diff("a", "", "x\n\ny"), "a\n+ x\n+ \n+ y"],
+    ["a change without a path", diff(undefined, "a", "b"), "- a\n+ b"],
+    ["a text", content({ type: "text", text: "It deletes x" }), "It deletes x"],
+    ["an image", content({ type: "image", data: "" }), ""],
+    ["a terminal", { content: [{ type: "terminal", terminalId: "1" }] }, ""],
+    ["malformed content", { content: [null, 1, "x", {}] }, ""],
+    ["content that is not a list", { content: "x" }, ""],
+    ["paths", { locations: [{ path: "a.txt", line: 3 }, { path: "b.txt" }] }, "a.txt\nb.txt"],
+    ["malformed locations", { locations: [null, {}, { path: 1 }, "x"] }, ""],
+    [
+      "the path of a change once",
+      { ...diff("a.txt", "", "x"), locations: [{ path: "a.txt" }, { path: "b.txt" }] },
+      "a.txt\n+ x\nb.txt",
+    ],
+    [
+      "everything",
+      {
+        ...input({ command: "curl", url: "https://example.com" }),
+        ...content({ type: "text", text: "gets it" }),
+        locations: [{ path: "out" }],
+      },
+      "curl\ngets it\nout\nhttps://example.com",
+    ],
+    ["4000 characters", input({ command: "x".repeat(4_000) }), "x".repeat(4_000)],
+    ["the first 4000 characters", input({ command: "x".repeat(4_001) }), "x".repeat(4_000) + "..."],
+    ["no half of a character", input({ command: "x".repeat(3_999) + "😀" }), "x".repeat(3_999) + "\ufffd..."],
+  ] as const
+) {
+  Deno.test(`detailOf: shows ${name}`, () => assertEquals(detailOf(toolCall), detail));
+}

@@ -1,42 +1,59 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { JsonRpcPeer } from "../../lib/acp/json_rpc.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { AgentCommands } from "../../lib/acp/command_guard.ts";
-import { SessionConfig } from "../../lib/acp/session_config.ts";
-import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
+import { JsonRpcPeer, type PeerStreams, RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import { AcpSession } from "../../lib/acp/session.ts";
-import type { SessionId } from "../../lib/turn/event.ts";
+import { SessionConfig } from "../../lib/acp/session_config.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
-import { LogRecorder, RawPeer, RecordingHandlers, streamPair } from "../support/harness/json_rpc_harness.ts";
-import { AcpHarness, answersAfter, PROMPT, worksUntilCancelled } from "../support/agents/memory_acp_agent.ts";
+import type { SessionId } from "../../lib/turn/event.ts";
+import {
+  AcpHarness,
+  answersAfter,
+  type Handler,
+  PROMPT,
+  worksUntilCancelled,
+} from "../support/agents/memory_acp_agent.ts";
+import { LogRecorder, RawPeer, streamPair } from "../support/harness/json_rpc_harness.ts";
 import { NO_BROKER } from "../support/harness/no_broker.ts";
+import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
 
-Deno.test("Connection: a prompt goes to its session as it is, and its events come back in order", async () => {
-  const heard = new Heard();
-  await using house = new AcpHarness({
+type Options = ConstructorParameters<typeof AcpHarness>[1];
+
+/** Runs a whole turn in which the agent handles `session/prompt` like this. */
+async function runTurn(handler: Handler, options?: Options): Promise<Heard> {
+  const events = new Heard();
+  await using harness = new AcpHarness({ "session/prompt": handler }, options);
+  await (await harness.agent.newSession()).prompt(PROMPT, events.reader);
+  await events.last();
+  return events;
+}
+
+const TOOL = { sessionUpdate: "tool_call", toolCallId: "t", title: "ls" };
+
+// Updates
+
+Deno.test("AcpSession: sends a prompt as it is, and translates the agent's updates in order", async () => {
+  const events = new Heard();
+  await using harness = new AcpHarness({
     "session/prompt": ({ sessionId }, running) => {
-      running.update(sessionId, {
-        sessionUpdate: "agent_thought_chunk",
-        content: { type: "text", text: "hm" },
-      });
-      running.update(sessionId, { sessionUpdate: "tool_call", toolCallId: "t", title: "ls", kind: "read" });
-      running.sendText(sessionId, "a");
-      running.update(sessionId, {
-        sessionUpdate: "agent_message_chunk",
-        content: { type: "text", text: "" },
-      });
-      running.update(sessionId, { sessionUpdate: "novelty", content: { type: "text", text: "x" } });
+      const chunk = (sessionUpdate: string, text: string) =>
+        running.update(sessionId, { sessionUpdate, content: { type: "text", text } });
+      chunk("agent_thought_chunk", "hm");
+      running.update(sessionId, { ...TOOL, kind: "read" });
+      chunk("agent_message_chunk", "a");
+      chunk("agent_message_chunk", "");
+      chunk("novelty", "x");
       running.peer.notify("_vendor/news", { sessionId });
       running.peer.notify("session/update", undefined);
       running.peer.notify("session/update", { sessionId, update: "words" });
-      running.sendText(sessionId, "b");
+      chunk("agent_message_chunk", "b");
       return { stopReason: "end_turn", usage: { inputTokens: 5, outputTokens: 7 } };
     },
   });
-  const session = await house.agent.newSession();
-  await session.prompt([...PROMPT, { type: "text", text: "again" }], heard.reader);
-  await heard.last();
-  assertEquals(heard.briefs, [
+  const session = await harness.agent.newSession();
+  const prompt = [...PROMPT, { type: "text", text: "again" }] as const;
+  await session.prompt(prompt, events.reader);
+  await events.last();
+  assertEquals(events.briefs, [
     "thought hm",
     "tool ls read pending",
     "text a",
@@ -45,127 +62,86 @@ Deno.test("Connection: a prompt goes to its session as it is, and its events com
     "usage 5+7",
     "end end_turn",
   ]);
-  assertEquals(house.running.received.at(-1)?.params.prompt, [...PROMPT, { type: "text", text: "again" }]);
+  assertEquals(harness.running.received.at(-1)?.params.prompt, [...prompt]);
 });
 
-for (const reason of ["max_tokens", "max_turn_requests", "refusal"]) {
-  Deno.test(`Connection: tools that are open at the end ${reason} have failed`, async () => {
-    const heard = new Heard();
-    await using house = new AcpHarness({
-      "session/prompt": ({ sessionId }, running) => {
-        running.update(sessionId, { sessionUpdate: "tool_call", toolCallId: "t", title: "ls" });
-        return { stopReason: reason };
-      },
-    });
-    await (await house.agent.newSession()).prompt(PROMPT, heard.reader);
-    await heard.last();
-    assertEquals(heard.briefs, ["tool ls other pending", "tool ls other failed", `end ${reason}`]);
-  });
-}
-
-Deno.test("Connection: updates of another session, of none, and before any prompt, are nobody's", async () => {
-  const heard = new Heard();
-  await using house = new AcpHarness({
+Deno.test("AcpSession: ignores updates of other sessions and outside a prompt", async () => {
+  const events = new Heard();
+  await using harness = new AcpHarness({
     "session/prompt": ({ sessionId }, running) => {
-      running.sendText("another", "not mine");
+      running.sendText("another", "other session");
       running.peer.notify("session/update", {
-        update: { sessionUpdate: "agent_message_chunk", content: { type: "text", text: "whose?" } },
+        update: { sessionUpdate: "agent_message_chunk", content: { type: "text", text: "no session" } },
       });
       running.sendText(sessionId, "mine");
       return { stopReason: "end_turn" };
     },
   });
-  const session = await house.agent.newSession();
-  house.running.sendText(session.id, "too early");
+  const session = await harness.agent.newSession();
+  harness.running.sendText(session.id, "too early");
   await settled();
-  await session.prompt(PROMPT, heard.reader);
-  await heard.last();
-  house.running.sendText(session.id, "too late");
+  await session.prompt(PROMPT, events.reader);
+  await events.last();
+  harness.running.sendText(session.id, "too late");
   await settled();
-  assertEquals(heard.briefs, ["text mine", "end end_turn"]);
+  assertEquals(events.briefs, ["text mine", "end end_turn"]);
 });
 
-Deno.test("Connection: an error is the turn's failure, in the agent's words", async () => {
-  const heard = new Heard();
-  await using house = new AcpHarness({
-    "session/prompt": ({ sessionId }, running) => {
-      running.update(sessionId, {
-        sessionUpdate: "tool_call",
-        toolCallId: "t",
-        title: "ls",
-        status: "in_progress",
-      });
-      throw new RpcError(400, "API Error: 400 fake failure");
-    },
+// Results and errors
+
+for (const stopReason of ["max_tokens", "max_turn_requests", "refusal"]) {
+  Deno.test(`AcpSession: open tools have failed if the turn ends with ${stopReason}`, async () => {
+    const events = await runTurn(({ sessionId }, running) => {
+      running.update(sessionId, TOOL);
+      return { stopReason };
+    });
+    assertEquals(events.briefs, ["tool ls other pending", "tool ls other failed", `end ${stopReason}`]);
   });
-  const session = await house.agent.newSession();
-  await session.prompt(PROMPT, heard.reader);
-  await heard.last();
-  assertEquals(heard.briefs.slice(1), ["tool ls other failed", "failure agent_error"]);
-  assert(heard.failure.prompted);
-  assertStringIncludes(heard.failure.message, "API Error: 400 fake failure");
-  assertEquals(session.closed.aborted, false);
-});
+}
 
 for (
-  const [name, data, told] of [
-    ["in data.details", { details: "model not found" }, "model not found"],
-    ["in data", "model not found", "model not found"],
-    ["of another kind", { errorKind: "unknown" }, "Internal error"],
-    ["that the message has already", { details: "error" }, "Internal error"],
+  const [name, error, texts] of [
+    ["an error", new RpcError(400, "API Error: 400 fake failure"), ["API Error: 400 fake failure"]],
+    ["data.details", new RpcError(RPC.internalError, "Internal error", { details: "model not found" }), [
+      "Internal error",
+      "model not found",
+    ]],
+    ["data in words", new RpcError(RPC.internalError, "Internal error", "model not found"), [
+      "Internal error",
+      "model not found",
+    ]],
+    ["other data", new RpcError(RPC.internalError, "Internal error", { errorKind: "unknown" }), [
+      "Internal error",
+    ]],
+    ["details that repeat the message", new RpcError(RPC.internalError, "Internal error", "error"), [
+      "Internal error",
+    ]],
   ] as const
 ) {
-  Deno.test(`Connection: an error with details ${name}`, async () => {
-    const heard = new Heard();
-    await using house = new AcpHarness({
-      "session/prompt": () => Promise.reject(new RpcError(RPC.internalError, "Internal error", data)),
+  Deno.test(`AcpSession: a turn fails in the agent's words: ${name}`, async () => {
+    const events = await runTurn(({ sessionId }, running) => {
+      running.update(sessionId, TOOL);
+      throw error;
     });
-    await (await house.agent.newSession()).prompt(PROMPT, heard.reader);
-    assertEquals(await heard.last(), "failure agent_error");
-    assertStringIncludes(heard.failure.message, "Internal error");
-    assertStringIncludes(heard.failure.message, told);
+    assertEquals(events.briefs.slice(1), ["tool ls other failed", "failure agent_error"]);
+    assert(events.failure.prompted);
+    for (const text of texts) assertStringIncludes(events.failure.message, text);
   });
 }
 
-for (const [name, answer] of [["nothing", null], ["words", "done"], ["a list", []]] as const) {
-  Deno.test(`Connection: a prompt that is answered with ${name} ends all the same`, async () => {
-    const [heard, next] = [new Heard(), new Heard()];
-    const [mine, theirs] = streamPair();
-    const { session } = sessionOver(mine);
-    const end = new RawPeer(theirs);
-    const prompting = session.prompt(PROMPT, heard.reader);
-    await end.send({ id: (await end.receive())?.id, result: answer });
-    await prompting;
-    await heard.last();
-    heard.assertWhole();
-    const again = session.prompt(PROMPT, next.reader);
-    await end.send({ id: (await end.receive())?.id, result: { stopReason: "end_turn" } });
-    await again;
-    assertEquals(await next.last(), "end end_turn");
-    await peerOf(session).close();
-  });
-}
-
-const peers = new WeakMap<AcpSession, JsonRpcPeer>();
-
-/** A session alone, over these streams. */
-function sessionOver(
-  streams: ReturnType<typeof streamPair>[0],
-): { session: AcpSession; recorder: LogRecorder } {
-  const recorder = new LogRecorder();
+/** Creates a session of its own over these streams. */
+function sessionOver(streams: PeerStreams): { session: AcpSession; peer: JsonRpcPeer } {
   const peer = new JsonRpcPeer(streams, {
-    ...new RecordingHandlers(),
     onInvalidLine() {},
     onNotification: (_method, params) => session.onUpdate((params as { update: unknown }).update),
     onRequest: () => Promise.resolve({}),
   });
-  const chosen = new SessionConfig("s", [], () => Promise.resolve());
-  const session = new AcpSession("s" as SessionId, chosen, {
+  const session = new AcpSession("s" as SessionId, new SessionConfig("s", [], () => Promise.resolve()), {
     peer,
     promptCapabilities: { image: false, audio: false },
     permissions: "allow",
     broker: NO_BROKER,
-    log: recorder.log,
+    log: new LogRecorder().log,
     commands: new AgentCommands(),
     pathExists: () => false,
     promptTimeoutMs: 60_000,
@@ -175,18 +151,30 @@ function sessionOver(
     onPromptEnd() {},
     onClose() {},
   });
-  peers.set(session, peer);
-  return { session, recorder };
+  return { session, peer };
 }
 
-function peerOf(session: AcpSession): JsonRpcPeer {
-  const peer = peers.get(session);
-  if (peer === undefined) throw new Error("Not a session of this test");
-  return peer;
+for (const result of [null, "done", []]) {
+  Deno.test(`AcpSession: the malformed result ${JSON.stringify(result)} ends the turn`, async () => {
+    const [events, next] = [new Heard(), new Heard()];
+    const [mine, theirs] = streamPair();
+    const { session, peer } = sessionOver(mine);
+    const remote = new RawPeer(theirs);
+    const prompt = session.prompt(PROMPT, events.reader);
+    await remote.send({ id: (await remote.receive())?.id, result });
+    await prompt;
+    await events.last();
+    events.assertWhole();
+    const again = session.prompt(PROMPT, next.reader);
+    await remote.send({ id: (await remote.receive())?.id, result: { stopReason: "end_turn" } });
+    await again;
+    assertEquals(await next.last(), "end end_turn");
+    await peer.close();
+  });
 }
 
-Deno.test("AcpSession: a connection that goes just as the prompt is written: it is refused, or the turn ends", async () => {
-  // The end of the other end comes after so many ticks, the end of the write in between: every order is tried.
+Deno.test("AcpSession: if the connection closes while a prompt is written, either prompt() or the turn fails", async () => {
+  // Tries every order of the end of the write and the end of the connection, in microtasks.
   for (let writeTick = 0; writeTick < 24; writeTick++) {
     for (let endTick = 0; endTick < 24; endTick++) {
       const written = Promise.withResolvers<void>();
@@ -201,174 +189,231 @@ Deno.test("AcpSession: a connection that goes just as the prompt is written: it 
           return written.promise;
         },
       });
-      const { session } = sessionOver({ readable, writable });
-      const heard = new Heard();
-      const outcome = session.prompt(PROMPT, heard.reader).then(() => "taken", () => "refused");
+      const { session, peer } = sessionOver({ readable, writable });
+      const events = new Heard();
+      const outcome = session.prompt(PROMPT, events.reader).then(() => "taken", () => "rejected");
       await writing.promise;
       for (let tick = 0; tick <= Math.max(writeTick, endTick); tick++) {
         if (tick === writeTick) written.resolve();
         if (tick === endTick) close();
         await Promise.resolve();
       }
-      const taken = await soon(outcome, "an outcome");
+      const expected = await soon(outcome, "an outcome") === "taken" ? ["failure agent_crashed"] : [];
       await settled();
-      const events = taken === "taken" ? ["failure agent_crashed"] : [];
-      assertEquals(heard.briefs, events, `${taken}; written at tick ${writeTick}, ended at tick ${endTick}`);
-      await peerOf(session).close();
+      assertEquals(events.briefs, expected, `written at tick ${writeTick}, ended at tick ${endTick}`);
+      await peer.close();
     }
   }
 });
 
-Deno.test("Connection: an error after a cancel counts as cancelled", async () => {
-  const heard = new Heard();
-  await using house = new AcpHarness({
-    "session/prompt": async ({ sessionId }, running) => {
-      running.sendText(sessionId, "working");
-      await running.cancelled(sessionId);
-      throw new RpcError(RPC.internalError, "Aborted");
-    },
-  });
-  const prompting = await (await house.agent.newSession()).prompt(PROMPT, heard.reader);
-  await heard.untilText("working");
-  prompting.cancel();
-  assertEquals(await heard.last(), "end cancelled");
-});
+// Cancelling
 
-Deno.test("Connection: one cancel is sent, however often it is asked, and none once the turn has ended", async () => {
-  const [first, second] = [new Heard(), new Heard()];
-  await using house = new AcpHarness({ "session/prompt": worksUntilCancelled });
-  const session = await house.agent.newSession();
-  const prompting = await session.prompt(PROMPT, first.reader);
-  await first.untilText("working");
-  prompting.cancel();
-  prompting.cancel();
-  await first.last();
-  prompting.cancel();
-  const next = await session.prompt(PROMPT, second.reader);
-  await second.untilText("working");
-  prompting.cancel();
-  await settled();
-  assertEquals(house.running.count("session/cancel"), 1);
-  assertEquals(second.briefs, ["text working"]);
-  next.cancel();
-  await second.last();
-});
-
-Deno.test("Connection: a cancel that comes after the end is not the next turn's", async () => {
-  const ends = Promise.withResolvers<void>();
-  let prompts = 0;
-  await using house = new AcpHarness({
-    "session/prompt": (params, running) =>
-      prompts++ === 0 ? { stopReason: "end_turn" } : answersAfter(ends.promise)(params, running),
-  });
-  const [first, second] = [new Heard(), new Heard()];
-  const session = await house.agent.newSession();
-  const prompting = await session.prompt(PROMPT, first.reader);
-  await first.last();
-  await session.prompt(PROMPT, second.reader);
-  await second.untilText("working");
-  prompting.cancel();
-  await settled();
-  ends.resolve();
-  assertEquals(await second.last(), "end end_turn");
-  assertEquals(house.running.count("session/cancel"), 0);
-});
-
-Deno.test("Connection: what an agent says after a cancel is still heard, its tools fail at the end", async () => {
-  const heard = new Heard();
-  await using house = new AcpHarness({
-    "session/prompt": async ({ sessionId }, running) => {
-      running.update(sessionId, {
-        sessionUpdate: "tool_call",
-        toolCallId: "t",
-        title: "ls",
-        status: "in_progress",
-      });
-      await running.cancelled(sessionId);
-      running.sendText(sessionId, "stopped");
+for (
+  const [name, end, expected] of [
+    ["an error counts as cancelled", () => Promise.reject(new RpcError(RPC.internalError, "Aborted")), []],
+    ["later text is delivered", (say: () => void) => {
+      say();
       return { stopReason: "cancelled" };
-    },
+    }, ["text stopped"]],
+  ] as const
+) {
+  Deno.test(`AcpSession: after a cancel, ${name}, and open tools have failed`, async () => {
+    const events = new Heard();
+    await using harness = new AcpHarness({
+      "session/prompt": async ({ sessionId }, running) => {
+        running.update(sessionId, TOOL);
+        await running.cancelled(sessionId);
+        return await end(() => running.sendText(sessionId, "stopped"));
+      },
+    });
+    const prompt = await (await harness.agent.newSession()).prompt(PROMPT, events.reader);
+    await events.until((event) => event.type === "tool");
+    prompt.cancel();
+    await events.last();
+    assertEquals(events.briefs.slice(1), [...expected, "tool ls other failed", "end cancelled"]);
   });
-  const prompting = await (await house.agent.newSession()).prompt(PROMPT, heard.reader);
-  await heard.until((event) => event.type === "tool");
-  prompting.cancel();
-  await heard.last();
-  assertEquals(heard.briefs.slice(1), ["text stopped", "tool ls other failed", "end cancelled"]);
+}
+
+Deno.test("AcpSession: a prompt is cancelled once, and never the next one", async () => {
+  const [first, second, third] = [new Heard(), new Heard(), new Heard()];
+  let prompts = 0;
+  await using harness = new AcpHarness({
+    "session/prompt": (params, running) =>
+      ++prompts === 1 ? { stopReason: "end_turn" } : worksUntilCancelled(params, running),
+  });
+  const session = await harness.agent.newSession();
+  const ended = await session.prompt(PROMPT, first.reader);
+  await first.last();
+  const cancelled = await session.prompt(PROMPT, second.reader);
+  await second.untilText("working");
+  ended.cancel();
+  await settled();
+  assertEquals(second.briefs, ["text working"]);
+  cancelled.cancel();
+  cancelled.cancel();
+  await second.last();
+  cancelled.cancel();
+  const running = await session.prompt(PROMPT, third.reader);
+  await third.untilText("working");
+  cancelled.cancel();
+  await settled();
+  assertEquals(harness.running.count("session/cancel"), 1);
+  assertEquals(third.briefs, ["text working"]);
+  running.cancel();
+  await third.last();
 });
 
-Deno.test("Connection: prompts of one session wait for each other, in order", async () => {
+// Order and end
+
+Deno.test("AcpSession: prompts run one after the other, in order", async () => {
   const gates = [1, 2, 3].map(() => Promise.withResolvers<void>());
   let started = 0;
-  await using house = new AcpHarness({
+  await using harness = new AcpHarness({
     "session/prompt": (params, running) =>
       answersAfter(gates[started++]?.promise ?? Promise.resolve())(params, running),
   });
-  const session = await house.agent.newSession();
-  const heard = gates.map(() => new Heard());
+  const session = await harness.agent.newSession();
+  const turns = gates.map(() => new Heard());
   const taken: number[] = [];
-  const prompts = heard.map(({ reader }, index) =>
+  const prompts = turns.map(({ reader }, index) =>
     session.prompt(PROMPT, reader).then(() => taken.push(index))
   );
   for (const [index, gate] of gates.entries()) {
-    await heard[index]?.untilText("working");
+    await turns[index]?.untilText("working");
     await settled();
-    assertEquals([taken, house.running.count("session/prompt")], [[0, 1, 2].slice(0, index + 1), index + 1]);
+    const expected = [[0, 1, 2].slice(0, index + 1), index + 1];
+    assertEquals([taken, harness.running.count("session/prompt")], expected);
     gate.resolve();
-    await heard[index]?.last();
+    await turns[index]?.last();
   }
   await Promise.all(prompts);
 });
 
-Deno.test("Connection: prompts that wait are refused when the agent dies; the running one fails", async () => {
-  const heard = new Heard();
-  await using house = new AcpHarness({ "session/prompt": worksUntilCancelled });
-  const session = await house.agent.newSession();
-  await session.prompt(PROMPT, heard.reader);
-  await heard.untilText("working");
+Deno.test("AcpSession: if the agent exits, the running prompt fails and waiting ones are rejected", async () => {
+  const events = new Heard();
+  await using harness = new AcpHarness({ "session/prompt": worksUntilCancelled });
+  const session = await harness.agent.newSession();
+  await session.prompt(PROMPT, events.reader);
+  await events.untilText("working");
   const waiting = [session.prompt(PROMPT, () => {}), session.prompt(PROMPT, () => {})];
-  const refused = Promise.all(waiting.map(failureOf));
-  house.running.exit();
-  assertEquals(await heard.last(), "failure agent_crashed");
-  for (const failure of await refused) {
-    assertEquals([failure.code, failure.prompted], ["agent_unavailable", false]);
+  const rejections = Promise.all(waiting.map(failureOf));
+  harness.running.exit();
+  assertEquals(await events.last(), "failure agent_crashed");
+  for (const { code, prompted } of await rejections) {
+    assertEquals([code, prompted], ["agent_unavailable", false]);
   }
   await settled();
-  heard.assertWhole();
+  events.assertWhole();
 });
 
-Deno.test("Connection: a session that is closed in a turn cancels it, and closes when it has ended", async () => {
-  const heard = new Heard();
-  await using house = new AcpHarness({ "session/prompt": worksUntilCancelled });
-  const session = await house.agent.newSession();
-  await session.prompt(PROMPT, heard.reader);
-  await heard.untilText("working");
+Deno.test("AcpSession: close cancels the running prompt, and closes the session after it", async () => {
+  const events = new Heard();
+  await using harness = new AcpHarness({ "session/prompt": worksUntilCancelled });
+  const session = await harness.agent.newSession();
+  await session.prompt(PROMPT, events.reader);
+  await events.untilText("working");
   session.close();
   session.close();
-  assertEquals(await heard.last(), "end cancelled");
-  await house.running.waitFor("session/close");
-  const came = house.running.received.map(({ method }) => method).filter((method) =>
+  assertEquals(await events.last(), "end cancelled");
+  await harness.running.waitFor("session/close");
+  const methods = harness.running.received.map(({ method }) => method).filter((method) =>
     method !== "session/new"
   );
-  assertEquals(came, ["initialize", "session/prompt", "session/cancel", "session/close"]);
+  assertEquals(methods, ["initialize", "session/prompt", "session/cancel", "session/close"]);
   assertEquals((await failureOf(session.prompt(PROMPT, () => {}))).code, "agent_unavailable");
-  assertEquals(house.running.count("session/prompt"), 1);
+  assertEquals(harness.running.count("session/prompt"), 1);
 });
 
-Deno.test("Connection: an agent that cannot close sessions is not asked to", async () => {
-  await using house = new AcpHarness({ initialize: () => ({ protocolVersion: 1 }) });
-  const session = await house.agent.newSession();
-  session.close();
-  await (await house.agent.newSession()).prompt(PROMPT, () => {});
-  assertEquals(house.running.count("session/close"), 0);
+Deno.test("Connection: an agent without session/close is not asked to close sessions", async () => {
+  await using harness = new AcpHarness({ initialize: () => ({ protocolVersion: 1 }) });
+  (await harness.agent.newSession()).close();
+  await (await harness.agent.newSession()).prompt(PROMPT, () => {});
+  assertEquals(harness.running.count("session/close"), 0);
 });
 
-Deno.test("Connection: a session/close that fails harms nobody", async () => {
-  const heard = new Heard();
-  await using house = new AcpHarness({
+Deno.test("Connection: a failed session/close affects no other session", async () => {
+  const events = new Heard();
+  await using harness = new AcpHarness({
     "session/close": () => Promise.reject(new RpcError(RPC.internalError, "No.")),
   });
-  (await house.agent.newSession()).close();
-  await house.recorder.waitFor("session/close failed");
-  await (await house.agent.newSession()).prompt(PROMPT, heard.reader);
-  assertEquals(await heard.last(), "end end_turn");
+  (await harness.agent.newSession()).close();
+  await harness.recorder.waitFor("session/close failed");
+  await (await harness.agent.newSession()).prompt(PROMPT, events.reader);
+  assertEquals(await events.last(), "end end_turn");
+});
+
+// Permission requests
+
+const REQUEST = "session/request_permission";
+const CANCELLED = { outcome: { outcome: "cancelled" } };
+
+function permissionRequest(sessionId: string, toolCall: Record<string, unknown> = {}) {
+  return {
+    sessionId,
+    toolCall: { toolCallId: "t", title: "rm", kind: "execute", ...toolCall },
+    options: [
+      { optionId: "no", name: "No", kind: "reject_once" },
+      { optionId: "yes", name: "Yes", kind: "allow_once" },
+    ],
+  };
+}
+
+Deno.test("AcpSession: takes the kind of an announced tool for a permission request without a kind", async () => {
+  const answers: unknown[] = [];
+  const events = await runTurn(async ({ sessionId }, running) => {
+    const ask = async (toolCallId: string) => {
+      const request = permissionRequest(sessionId, { toolCallId, kind: undefined });
+      answers.push(await running.peer.request(REQUEST, request));
+    };
+    running.update(sessionId, { ...TOOL, title: "cat", kind: "read" });
+    await ask("t");
+    await ask("unannounced");
+    return { stopReason: "end_turn" };
+  }, { permissions: "ask" });
+  const selected = (optionId: string) => ({ outcome: { outcome: "selected", optionId } });
+  assertEquals(answers, [selected("yes"), selected("no")]);
+  assertEquals(events.briefs.includes("tool rm read pending"), true);
+});
+
+Deno.test("AcpSession: cancels a permission request after a cancel, outside a turn, or of another session", async () => {
+  const answers: unknown[] = [];
+  const events = new Heard();
+  await using harness = new AcpHarness({
+    "session/prompt": async ({ sessionId }, running) => {
+      running.sendText(sessionId, "working");
+      await running.cancelled(sessionId);
+      answers.push(await running.peer.request(REQUEST, permissionRequest(sessionId)));
+      answers.push(await running.peer.request(REQUEST, permissionRequest("another")));
+      return { stopReason: "cancelled" };
+    },
+  });
+  const session = await harness.agent.newSession();
+  const prompt = await session.prompt(PROMPT, events.reader);
+  await events.untilText("working");
+  prompt.cancel();
+  await events.last();
+  answers.push(await harness.running.peer.request(REQUEST, permissionRequest(session.id)));
+  assertEquals(answers, [CANCELLED, CANCELLED, CANCELLED]);
+  assertEquals(events.briefs, ["text working", "end cancelled"]);
+});
+
+Deno.test("Connection: answers a malformed permission request with -32602", async () => {
+  await using harness = new AcpHarness();
+  await harness.agent.newSession();
+  for (const params of [undefined, {}, { ...permissionRequest("s"), options: "all" }]) {
+    const error: RpcError = await assertRejects(
+      () => harness.running.peer.request(REQUEST, params),
+      RpcError,
+    );
+    assertEquals(error.code, RPC.invalidParams);
+  }
+});
+
+Deno.test("AcpSession: a turn fails if the agent stops because of a refused permission", async () => {
+  const events = await runTurn(async ({ sessionId }, running) => {
+    await running.peer.request(REQUEST, permissionRequest(sessionId));
+    return { stopReason: "cancelled" };
+  }, { permissions: "deny" });
+  assertEquals(events.briefs.at(-1), "failure agent_cancelled");
+  assertStringIncludes(events.failure.message, "refused a permission");
 });
