@@ -198,7 +198,7 @@ function readTable<T>(
 }
 
 /** Reads `mcp_servers`: tables by name, or a list of tables that have a `name`. */
-export function readMcpServers(raw: unknown, path: string, report: FileReport): McpServer[] {
+function readMcpServers(raw: unknown, path: string, report: FileReport): McpServer[] {
   if (raw === undefined) return [];
   if (!isTable(raw) && !Array.isArray(raw)) {
     report.wrong(path, "must be tables by name, or a list of tables that have a name");

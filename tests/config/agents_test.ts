@@ -1,19 +1,5 @@
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { ConfigError, type ConfigSource, loadConfig } from "../../lib/config/load.ts";
-
-type Env = Record<string, string>;
-
-function load(text: string, env: Env = {}, flags: Env = {}) {
-  return loadConfig(source(text, env, flags));
-}
-
-function mistakesOf(text: string, env: Env = {}, flags: Env = {}): readonly string[] {
-  return assertThrows(() => load(text, env, flags), ConfigError).mistakes;
-}
-
-function source(text: string, env: Env, flags: Env): ConfigSource {
-  return { env: { HOME: "/home/mao", ...env }, flags, ...text && { file: { path: "config.toml", text } } };
-}
+import { assertEquals, assertMatch } from "@std/assert";
+import { configError, type Env, load, mistakesOf } from "../support/harness/config_fixture.ts";
 
 const OWN = '[agent]\ncommand = "own"\n';
 const CODEX = '[agents.codex]\ncommand = "codex-acp"\n';
@@ -80,71 +66,63 @@ for (const [name, text, env, expected] of CHOICES) {
   });
 }
 
-Deno.test("agents: [agent] without a command is no agent beside others, and that is told", () => {
-  const { config, warnings } = load(`[agent]\nmode = "x"\n${CODEX}`);
+Deno.test("agents: [agent] without a command is ignored beside others, and the demo agent alone; both with a warning", () => {
+  const table = '[agent]\nmode = "x"\n';
+  const { config, warnings } = load(table + CODEX);
   assertEquals(config.agents.map(({ name }) => name), ["codex"]);
-  assertEquals(warnings.length, 1);
-  assertMatch(warnings[0]!, /^\[agent\] has no command/);
-});
-
-Deno.test("agents: [agent] without a command, alone, is the demo agent, and that is told", () => {
-  const { config, warnings } = load('[agent]\nmode = "x"\n');
-  assertEquals(config.agents.map(({ name, command }) => [name, command]), [["openab", undefined]]);
   assertEquals(warnings, [
+    "[agent] has no command: it is ignored, and only the agents of [agents] are served.",
+  ]);
+  const alone = load(table);
+  assertEquals(alone.config.agents.map(({ name, command }) => [name, command]), [["openab", undefined]]);
+  assertEquals(alone.warnings, [
     "[agent] has no command, and OPENAB_AGENT_COMMAND is not set: it is the built-in demo agent.",
   ]);
-  assertEquals(load('[agent]\nmode = "x"\n', { OPENAB_AGENT_COMMAND: "a" }).warnings, []);
+  assertEquals(load(table, { OPENAB_AGENT_COMMAND: "a" }).warnings, []);
 });
 
-Deno.test("agents: variables to hand on to [agent], where there is none, are warned of", () => {
+Deno.test("agents: names to inherit have no effect without [agent], and cause a warning", () => {
   const [warning, ...more] = load(CODEX, { OPENAB_AGENT_INHERIT_ENV: "TZ" }).warnings;
   assertEquals(more, []);
-  assertMatch(warning!, /^OPENAB_AGENT_INHERIT_ENV has no effect: .*inherit_env/);
+  assertMatch(warning!, /^OPENAB_AGENT_INHERIT_ENV has no effect, because .*inherit_env/);
   assertEquals(load(OWN + CODEX, { OPENAB_AGENT_INHERIT_ENV: "TZ" }).warnings, []);
 });
 
-Deno.test("agents: a default that nobody is, where only others are, is a mistake that names them", () => {
-  assertEquals(mistakesOf(CODEX + CLAUDE, { VTUBER_DEFAULT_MODEL: "gpt" }), [
-    "VTUBER_DEFAULT_MODEL: there is no agent gpt; there are codex, claude.",
-  ]);
+Deno.test("agents: a default that no agent has, among named agents, is a mistake that lists their names", () => {
+  const mistake = "VTUBER_DEFAULT_MODEL: there is no agent gpt; there are codex, claude.";
+  assertEquals(mistakesOf(CODEX + CLAUDE, { VTUBER_DEFAULT_MODEL: "gpt" }), [mistake]);
   assertEquals(mistakesOf(CODEX, {}, { VTUBER_DEFAULT_MODEL: "gpt" }).length, 1);
-});
-
-Deno.test("agents: what is wrong with the default is told with what is wrong with a table", () => {
+  // Mistakes of a table do not hide it.
   const wrong = "[agents.claude]\ncommand = 7\nargs = 8\n";
   const mistakes = mistakesOf(CODEX + wrong, { VTUBER_DEFAULT_MODEL: "gpt" });
-  assertEquals(mistakes.length, 3, mistakes.join("\n"));
-  assertEquals(mistakes[2], "VTUBER_DEFAULT_MODEL: there is no agent gpt; there are codex, claude.");
+  assertEquals([mistakes.length, mistakes[2]], [3, mistake]);
   assertEquals(mistakesOf(CODEX + wrong, { VTUBER_DEFAULT_MODEL: "claude" }).length, 2);
 });
 
-Deno.test("agents: of a command that is wrong nothing is said that is not so", () => {
+Deno.test("agents: a wrong command causes no mistake or warning about a missing command", () => {
   for (const text of ["[agent]\ncommand = 7\n", `[agent]\ncommand = ""\n${CODEX}`]) {
-    const error = assertThrows(() => load(text, { VTUBER_DEFAULT_MODEL: "mao" }), ConfigError);
-    assertEquals([error.mistakes.length, error.warnings], [1, []]);
+    const { mistakes, warnings } = configError(text, { VTUBER_DEFAULT_MODEL: "mao" });
+    assertEquals([mistakes.length, warnings], [1, []]);
   }
 });
 
-Deno.test("agents: two of one name are a mistake", () => {
-  const text = `${OWN}[agents.openab]\ncommand = "a"\n`;
-  for (const env of [{}, { VTUBER_DEFAULT_MODEL: "openab" }] as Env[]) {
-    const [mistake, ...more] = mistakesOf(text, env);
+Deno.test("agents: two with the same name, in whatever letters, are a mistake", () => {
+  for (const other of ["openab", "OpenAB"]) {
+    const text = `${OWN}[agents.${other}]\ncommand = "a"\n`;
+    const [mistake, ...more] = mistakesOf(text);
     assertEquals(more, []);
-    assertMatch(mistake!, /^Two agents are called openab: /);
+    assertMatch(
+      mistake!,
+      new RegExp(`^Two agents have the name openab: \\[agents\\.${other}\\], and the one of \\[agent\\]`),
+    );
+    assertEquals(load(text, { VTUBER_DEFAULT_MODEL: "mao" }).config.agents.map(({ name }) => name), [
+      "mao",
+      other,
+    ]);
   }
-  assertEquals(load(text, { VTUBER_DEFAULT_MODEL: "mao" }).config.agents.map(({ name }) => name), [
-    "mao",
-    "openab",
-  ]);
 });
 
-Deno.test("agents: two whose names differ in capital letters only are a mistake", () => {
-  const [mistake, ...more] = mistakesOf(`${OWN}[agents.OpenAB]\ncommand = "a"\n`);
-  assertEquals(more, []);
-  assertMatch(mistake!, /^Two agents are called openab: \[agents\.OpenAB\], and that of \[agent\]/);
-});
-
-Deno.test("agents: a name that requests take for a model of another is a mistake that says what to set", () => {
+Deno.test("agents: a default name that requests take for a model of an agent is a mistake that says what to set", () => {
   for (const model of ["codex/m1", "Codex/m1/high", "codex/"]) {
     const openab = '[agents.openab]\ncommand = "a"\n';
     for (const text of [OWN + CODEX, OWN + CODEX + openab, CODEX]) {
@@ -152,18 +130,18 @@ Deno.test("agents: a name that requests take for a model of another is a mistake
       assertEquals(more, []);
       assertMatch(
         mistake!,
-        /^VTUBER_DEFAULT_MODEL: by \S+ requests mean a model of the agent codex\. Set it to codex/,
+        /^VTUBER_DEFAULT_MODEL: in requests, \S+ is a model of the agent codex\. Set it to codex/,
       );
     }
   }
 });
 
-Deno.test("agents: a name that was refused is told once", () => {
+Deno.test("agents: a refused default name is one mistake", () => {
   for (const text of [OWN + CODEX, CODEX, `${OWN}[agents.openab]\ncommand = "a"\n`]) {
     for (const model of ["default", "Default", "a@b"]) {
       const mistakes = mistakesOf(text, { VTUBER_DEFAULT_MODEL: model });
       assertEquals(mistakes.length, 1, mistakes.join("\n"));
-      assertMatch(mistakes[0]!, /^VTUBER_DEFAULT_MODEL: may /);
+      assertMatch(mistakes[0]!, /^VTUBER_DEFAULT_MODEL: cannot /);
     }
   }
 });
@@ -182,7 +160,6 @@ env = { B = "b" }
 inherit_env = ["C"]
 mode = "plan"
 model = "gpt-5"
-processes = 3
 permissions = "deny"
 [[agents.codex.mcp_servers]]
 name = "web"
@@ -191,7 +168,7 @@ url = "https://mcp.example"
 command = "claude-acp"
 `;
 
-Deno.test("agents: each has what its table says", () => {
+Deno.test("agents: each has the values of its table", () => {
   const [own, codex, claude] = load(TWO).config.agents;
   assertEquals(own?.permissions, "allow");
   assertEquals(codex, {
@@ -204,26 +181,25 @@ Deno.test("agents: each has what its table says", () => {
     mcpServers: [{ type: "http", name: "web", url: "https://mcp.example", headers: [] }],
     mode: "plan",
     model: "gpt-5",
-    processes: 3,
     permissions: "deny",
   });
-  assertEquals([claude?.workingDir, claude?.permissions, claude?.processes], [".", "ask", 1]);
+  assertEquals([claude?.workingDir, claude?.permissions], [".", "ask"]);
 });
 
 Deno.test("agents: a variable wins over every table, a flag over both", () => {
   const env = { VTUBER_WORKING_DIR: "/env", VTUBER_PERMISSIONS: "ask" };
-  const told = (flags: Env) =>
+  const applied = (flags: Env) =>
     load(TWO, env, flags).config.agents.map(({ workingDir, permissions }) => `${workingDir} ${permissions}`);
-  assertEquals(told({}), ["/env ask", "/env ask", "/env ask"]);
+  assertEquals(applied({}), ["/env ask", "/env ask", "/env ask"]);
   const flags = { VTUBER_WORKING_DIR: "/flag", VTUBER_PERMISSIONS: "deny" };
-  assertEquals(told(flags), ["/flag deny", "/flag deny", "/flag deny"]);
+  assertEquals(applied(flags), ["/flag deny", "/flag deny", "/flag deny"]);
 });
 
 Deno.test("agents: the command and the names of OpenAB's variables are about [agent] only", () => {
   const env = { OPENAB_AGENT_INHERIT_ENV: "TZ", OPENAB_AGENT_COMMAND: "goose acp" };
-  const told = (flags: Env) =>
+  const applied = (flags: Env) =>
     load(TWO, env, flags).config.agents.map(({ command, args, inheritEnv }) => [command, args, inheritEnv]);
   const others = [["codex-acp", ["-x"], ["C"]], ["claude-acp", [], []]];
-  assertEquals(told({}), [["own", [], ["A", "TZ"]], ...others]);
-  assertEquals(told({ OPENAB_AGENT_COMMAND: "flag -f" }), [["flag", ["-f"], ["A", "TZ"]], ...others]);
+  assertEquals(applied({}), [["own", [], ["A", "TZ"]], ...others]);
+  assertEquals(applied({ OPENAB_AGENT_COMMAND: "flag -f" }), [["flag", ["-f"], ["A", "TZ"]], ...others]);
 });
