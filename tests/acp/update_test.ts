@@ -1,16 +1,14 @@
 import { assertEquals } from "@std/assert";
 import { UpdateTranslator } from "../../lib/acp/update.ts";
 import { parseSessionUpdate } from "../../lib/acp/wire.ts";
-import { TOOL_KINDS, TOOL_STATUSES, type TurnEvent } from "../../lib/turn/event.ts";
+import { TOOL_KINDS, TOOL_STATUSES, type ToolCallId, type TurnEvent } from "../../lib/turn/event.ts";
 import { isObject, type Json } from "../support/agents/scripted_agent.ts";
 import { readRecording } from "../support/agents/replayed_agent.ts";
-import { brief } from "../support/harness/turn_recorder.ts";
 import { sessionUpdateVariants } from "../support/harness/acp_schema.ts";
+import { brief } from "../support/harness/turn_recorder.ts";
 
-const text = (text: string) => ({ type: "text", text });
-
-/** What a translator that has heard nothing makes of these. */
-function eventsOf(updates: readonly unknown[], translator = new UpdateTranslator()): TurnEvent[] {
+/** Translates these updates, by default with a new translator. */
+function translate(updates: readonly unknown[], translator = new UpdateTranslator()): TurnEvent[] {
   return updates.flatMap((update) => {
     const known = parseSessionUpdate(update);
     const event = known && translator.translate(known);
@@ -18,59 +16,39 @@ function eventsOf(updates: readonly unknown[], translator = new UpdateTranslator
   });
 }
 
-const briefsOf = (updates: readonly unknown[], translator?: UpdateTranslator) =>
-  eventsOf(updates, translator).map(brief);
+const briefs = (updates: readonly unknown[], translator?: UpdateTranslator) =>
+  translate(updates, translator).map(brief);
 
-const said = (sessionUpdate: string, content: unknown) => ({ sessionUpdate, content });
+const text = (text: string) => ({ type: "text", text });
+const chunk = (content: unknown) => ({ sessionUpdate: "agent_message_chunk", content });
+const thought = (content: unknown) => ({ sessionUpdate: "agent_thought_chunk", content });
 const tool = (fields: Json) => ({ sessionUpdate: "tool_call", toolCallId: "t", title: "ls", ...fields });
 const change = (fields: Json) => ({ sessionUpdate: "tool_call_update", toolCallId: "t", ...fields });
 const plan = (...entries: unknown[]) => ({ sessionUpdate: "plan", entries });
-const step = { content: "Look", priority: "high", status: "in_progress" };
+const STEP = { content: "Look", priority: "high", status: "in_progress" };
+const PENDING = ["tool ls other pending"];
 
-/** Every variant of protocol version 1, odd forms of it, and what is no update: the events in brief. */
+/** Every variant of protocol version 1, malformed ones and unknown ones, with their events. */
 const UPDATES: readonly (readonly [string, unknown, readonly string[]])[] = [
-  ["text", said("agent_message_chunk", text("Hello ")), ["text Hello "]],
-  ["text that is white space", said("agent_message_chunk", text("\n")), ["text \n"]],
-  ["text with more about it", {
-    ...said("agent_message_chunk", { ...text("Hi"), annotations: { audience: ["user"] }, _meta: {} }),
+  ["text", chunk(text("Hello ")), ["text Hello "]],
+  ["white space", chunk(text("\n")), ["text \n"]],
+  ["text with further fields", {
+    ...chunk({ ...text("Hi"), annotations: { audience: ["user"] }, _meta: {} }),
     messageId: "m1",
     _meta: { vendor: 1 },
   }, ["text Hi"]],
-  ["empty text", said("agent_message_chunk", text("")), []],
-  [
-    "a picture of the agent's",
-    said("agent_message_chunk", {
-      type: "image",
-      data: "YQ==",
-      mimeType: "image/png",
-    }),
-    [],
-  ],
-  [
-    "a sound of the agent's",
-    said("agent_message_chunk", { type: "audio", data: "YQ==", mimeType: "a/b" }),
-    [],
-  ],
-  [
-    "a link of the agent's",
-    said("agent_message_chunk", { type: "resource_link", uri: "file:///a", name: "a" }),
-    [],
-  ],
-  [
-    "a resource of the agent's",
-    said("agent_message_chunk", {
-      type: "resource",
-      resource: { uri: "file:///a", text: "not spoken" },
-    }),
-    [],
-  ],
-  ["content of a kind to come", said("agent_message_chunk", { type: "hologram", text: "x" }), []],
-  ["a thought", said("agent_thought_chunk", text("hm")), ["thought hm"]],
-  ["an empty thought", said("agent_thought_chunk", text("")), []],
-  ["a thought that is a picture", said("agent_thought_chunk", { type: "image", data: "", mimeType: "" }), []],
+  ["empty text", chunk(text("")), []],
+  ["an image", chunk({ type: "image", data: "YQ==", mimeType: "image/png" }), []],
+  ["audio", chunk({ type: "audio", data: "YQ==", mimeType: "a/b" }), []],
+  ["a link", chunk({ type: "resource_link", uri: "file:///a", name: "a" }), []],
+  ["a resource", chunk({ type: "resource", resource: { uri: "file:///a", text: "not spoken" } }), []],
+  ["unknown content", chunk({ type: "hologram", text: "x" }), []],
+  ["a thought", thought(text("hm")), ["thought hm"]],
+  ["an empty thought", thought(text("")), []],
+  ["a thought that is an image", thought({ type: "image", data: "", mimeType: "" }), []],
   ["a tool call", tool({ kind: "search", status: "in_progress" }), ["tool ls search in_progress"]],
   [
-    "a tool call with all that belongs to it",
+    "a tool call with every field",
     tool({
       kind: "edit",
       status: "pending",
@@ -82,70 +60,67 @@ const UPDATES: readonly (readonly [string, unknown, readonly string[]])[] = [
     }),
     ["tool ls edit pending"],
   ],
-  ["a tool call without kind and status", tool({}), ["tool ls other pending"]],
-  ["a tool call with null for kind and status", tool({ kind: null, status: null }), [
-    "tool ls other pending",
-  ]],
-  ["a tool call of a kind to come", tool({ kind: "teleport" }), ["tool ls other pending"]],
-  ["a tool call of a status to come", tool({ status: "paused" }), ["tool ls other pending"]],
-  ["a tool call of a kind that is no string", tool({ kind: 7, status: {} }), ["tool ls other pending"]],
+  ["a tool call without kind and status", tool({}), PENDING],
+  ["a tool call with null as kind and status", tool({ kind: null, status: null }), PENDING],
+  ["a tool call of an unknown kind", tool({ kind: "teleport" }), PENDING],
+  ["a tool call with an unknown status", tool({ status: "paused" }), PENDING],
+  ["a tool call with a malformed kind and status", tool({ kind: 7, status: {} }), PENDING],
   ["a tool call without a title", tool({ title: undefined }), ["tool tool other pending"]],
   ["a tool call with an empty title", tool({ title: "" }), ["tool tool other pending"]],
-  ["a tool call whose title is no string", tool({ title: 7 }), ["tool tool other pending"]],
-  [
-    "an update of a tool that was never announced",
-    change({ title: "rm", kind: "delete", status: "failed" }),
-    [
-      "tool rm delete failed",
-    ],
-  ],
-  ["an update of a tool of which nothing is known", change({}), ["tool tool other pending"]],
-  ["a plan", plan(step, { content: "Leap", priority: "low", status: "pending" }), [
+  ["a tool call with a malformed title", tool({ title: 7 }), ["tool tool other pending"]],
+  ["an update of an unannounced tool", change({ title: "rm", kind: "delete", status: "failed" }), [
+    "tool rm delete failed",
+  ]],
+  ["an empty update of an unannounced tool", change({}), ["tool tool other pending"]],
+  ["a plan", plan(STEP, { content: "Leap", priority: "low", status: "pending" }), [
     "plan in_progress,pending",
   ]],
   ["an empty plan", plan(), ["plan "]],
-  ["a plan with words to come", plan({ content: "Look", priority: "urgent", status: "skipped" }), [
+  ["a plan with unknown values", plan({ content: "Look", priority: "urgent", status: "skipped" }), [
     "plan pending",
   ]],
-  ["a plan with null for its words", plan({ content: "Look", priority: null, status: null }), [
-    "plan pending",
-  ]],
-  ["replayed history", said("user_message_chunk", text("Hi")), []],
+  ["a plan with null values", plan({ content: "Look", priority: null, status: null }), ["plan pending"]],
+  ["replayed history", { sessionUpdate: "user_message_chunk", content: text("Hi") }, []],
   ["commands", { sessionUpdate: "available_commands_update", availableCommands: [{ name: "init" }] }, []],
   ["a mode", { sessionUpdate: "current_mode_update", currentModeId: "yolo" }, []],
   ["options", { sessionUpdate: "config_option_update", configOptions: [] }, []],
   ["a title", { sessionUpdate: "session_info_update", title: "A talk", updatedAt: null }, []],
-  ["the context's size", { sessionUpdate: "usage_update", used: 1, size: 2, cost: null }, []],
+  ["the context size", { sessionUpdate: "usage_update", used: 1, size: 2, cost: null }, []],
   ["a notice", { sessionUpdate: "notice", severity: "warning", title: "Slow" }, []],
   ["a compaction", { sessionUpdate: "compaction_update", compactionId: "c", status: "completed" }, []],
-  ["a compaction's summary", { ...said("compaction_summary_chunk", text("x")), compactionId: "c" }, []],
-  ["an update of an unstable kind", { sessionUpdate: "plan_removed" }, []],
-  ["a sub-agent's", { sessionUpdate: "subagent_update", text: "x" }, []],
-  ["an update of a kind to come", said("agent_song_chunk", text("la")), []],
-  ["an update without a kind", { content: text("Hi") }, []],
-  ["a kind that is no string", { sessionUpdate: 7 }, []],
-  ["nothing", undefined, []],
+  ["a summary", { sessionUpdate: "compaction_summary_chunk", content: text("x"), compactionId: "c" }, []],
+  ["an unstable variant", { sessionUpdate: "plan_removed" }, []],
+  ["an unknown variant", { sessionUpdate: "agent_song_chunk", content: text("la") }, []],
+  ["no variant", { content: text("Hi") }, []],
+  ["a malformed variant", { sessionUpdate: 7 }, []],
+  ["undefined", undefined, []],
   ["null", null, []],
-  ["a list", [said("agent_message_chunk", text("Hi"))], []],
-  ["a word", "agent_message_chunk", []],
-  ["text without content", { sessionUpdate: "agent_message_chunk" }, []],
-  ["text with null for content", said("agent_message_chunk", null), []],
-  ["text with words for content", said("agent_message_chunk", "Hi"), []],
-  ["text with a list for content", said("agent_message_chunk", [text("Hi")]), []],
-  ["text without text", said("agent_message_chunk", { type: "text" }), []],
-  ["text that is a number", said("agent_message_chunk", { type: "text", text: 7 }), []],
-  ["a tool without an id", { sessionUpdate: "tool_call", title: "ls" }, []],
-  ["a tool with an empty id", tool({ toolCallId: "" }), []],
-  ["a tool whose id is a number", tool({ toolCallId: 7 }), []],
+  ["a list", [chunk(text("Hi"))], []],
+  ["a string", "agent_message_chunk", []],
+  ["a chunk without content", { sessionUpdate: "agent_message_chunk" }, []],
+  ["a chunk with null as content", chunk(null), []],
+  ["a chunk with a string as content", chunk("Hi"), []],
+  ["a chunk with a list as content", chunk([text("Hi")]), []],
+  ["text without text", chunk({ type: "text" }), []],
+  ["text that is a number", chunk({ type: "text", text: 7 }), []],
+  ["a tool call without an id", { sessionUpdate: "tool_call", title: "ls" }, []],
+  ["a tool call with an empty id", tool({ toolCallId: "" }), []],
+  ["a tool call with a number as id", tool({ toolCallId: 7 }), []],
   ["a plan without entries", { sessionUpdate: "plan" }, []],
-  ["a plan of words", plan("Look"), []],
-  ["a plan whose entries say nothing", plan({ priority: "low", status: "pending" }), []],
+  ["a plan of strings", plan("Look"), []],
+  ["a plan without contents", plan({ priority: "low", status: "pending" }), []],
+  ...TOOL_KINDS.map((kind) =>
+    [`a tool of kind ${kind}`, tool({ kind }), [`tool ls ${kind} pending`]] as const
+  ),
+  ...TOOL_STATUSES.map((status) =>
+    [`a tool with status ${status}`, tool({ status }), [`tool ls other ${status}`]] as const
+  ),
 ];
 for (const [name, update, events] of UPDATES) {
-  Deno.test(`session/update: ${name}`, () => assertEquals(briefsOf([update]), events));
+  Deno.test(`session/update: translates ${name}`, () => assertEquals(briefs([update]), events));
 }
 
-Deno.test("session/update: the table knows every variant of the published schema", () => {
+Deno.test("session/update: the table has every variant of the published schema", () => {
   const tried = new Set(UPDATES.map(([, update]) => (update as Json | null | undefined)?.sessionUpdate));
   assertEquals(sessionUpdateVariants().filter((variant) => !tried.has(variant)), []);
 });
@@ -153,7 +128,7 @@ Deno.test("session/update: the table knows every variant of the published schema
 const RECORDINGS = [...Deno.readDirSync(`${import.meta.dirname}/../fixtures/acp`)].map(({ name }) => name)
   .sort();
 for (const recording of RECORDINGS) {
-  Deno.test(`session/update: every one of ${recording} is known, and its text is told whole`, () => {
+  Deno.test(`session/update: every update of ${recording} is known, its text complete and its tools closed`, () => {
     const updates = readRecording(recording).flatMap(({ dir, msg }) =>
       dir === "a2c" && isObject(msg) && msg.method === "session/update"
         ? [(msg.params as { update: Json }).update]
@@ -161,48 +136,28 @@ for (const recording of RECORDINGS) {
     );
     assertEquals(updates.filter((update) => parseSessionUpdate(update) === undefined), []);
     const translator = new UpdateTranslator();
-    const events = [...eventsOf(updates, translator), ...translator.closeTools("completed")];
-    for (
-      const [kind, type] of [["agent_message_chunk", "text"], ["agent_thought_chunk", "thought"]] as const
-    ) {
-      const recorded = updates.filter(({ sessionUpdate }) => sessionUpdate === kind).map(({ content }) =>
-        (content as Json).text
-      );
+    const events = [...translate(updates, translator), ...translator.closeTools("completed")];
+    const variants = [["agent_message_chunk", "text"], ["agent_thought_chunk", "thought"]] as const;
+    for (const [variant, type] of variants) {
+      const recorded = updates.filter(({ sessionUpdate }) => sessionUpdate === variant);
       assertEquals(
-        events.flatMap((event) => event.type === type ? [event.text] : []).join(""),
-        recorded.join(""),
+        events.map((event) => event.type === type ? event.text : "").join(""),
+        recorded.map(({ content }) => (content as Json).text).join(""),
       );
     }
-    const last = new Map(
+    const tools = new Map(
       events.flatMap((event) => event.type === "tool" ? [[event.tool.id, event.tool]] : []),
     );
-    const named = new Set(
-      updates.flatMap(({ toolCallId }) => toolCallId === undefined ? [] : [String(toolCallId)]),
-    );
-    assertEquals(new Set(last.keys()), named);
-    for (const tool of last.values()) {
-      assertEquals(
-        [tool.title !== "tool", ["completed", "failed"].includes(tool.status)],
-        [true, true],
-        tool.id,
-      );
+    const ids = updates.flatMap(({ toolCallId }) => toolCallId === undefined ? [] : [String(toolCallId)]);
+    assertEquals(new Set<string>(tools.keys()), new Set(ids));
+    for (const { id, title, status } of tools.values()) {
+      assertEquals([title !== "tool", ["completed", "failed"].includes(status)], [true, true], id);
     }
   });
 }
 
-for (const kind of TOOL_KINDS) {
-  Deno.test(`session/update: a tool of the kind ${kind}`, () => {
-    assertEquals(briefsOf([tool({ kind })]), [`tool ls ${kind} pending`]);
-  });
-}
-for (const status of TOOL_STATUSES) {
-  Deno.test(`session/update: a tool with the status ${status}`, () => {
-    assertEquals(briefsOf([tool({ status })]), [`tool ls other ${status}`]);
-  });
-}
-
-Deno.test("UpdateTranslator: an update changes what it names, and the event carries the whole", () => {
-  const events = eventsOf([
+Deno.test("UpdateTranslator: merges what an update names into the tool call", () => {
+  const events = translate([
     tool({ kind: "execute", status: "pending" }),
     change({ status: "in_progress" }),
     change({ title: "ls -l" }),
@@ -218,59 +173,58 @@ Deno.test("UpdateTranslator: an update changes what it names, and the event carr
   assertEquals(new Set(events.map((event) => event.type === "tool" && event.tool.id)), new Set(["t"]));
 });
 
-Deno.test("UpdateTranslator: an update that changes nothing that is told is no event", () => {
-  const growing = ["a", "ab", "abc"].map((output) => change({ rawOutput: output, content: [] }));
-  assertEquals(briefsOf([tool({ status: "in_progress" }), ...growing]), ["tool ls other in_progress"]);
-});
-
-Deno.test("UpdateTranslator: an update before the announcement, and the announcement", () => {
-  assertEquals(briefsOf([change({ status: "in_progress" }), tool({ kind: "read", status: "in_progress" })]), [
-    "tool tool other in_progress",
-    "tool ls read in_progress",
-  ]);
-});
-
-Deno.test("UpdateTranslator: tools are told apart by their ids", () => {
-  const other = (fields: Json) => change({ toolCallId: "u", ...fields });
-  assertEquals(briefsOf([tool({}), other({ title: "cat" }), change({ status: "failed" })]), [
-    "tool ls other pending",
-    "tool cat other pending",
-    "tool ls other failed",
-  ]);
-});
-
-Deno.test("UpdateTranslator: known is what the agent said last", () => {
-  const translator = new UpdateTranslator();
-  assertEquals(translator.known("t"), undefined);
-  eventsOf([tool({ kind: "read" })], translator);
-  assertEquals(translator.known("t")?.kind, "read");
-  eventsOf([change({ kind: "execute" }), change({ status: "completed" })], translator);
-  assertEquals(translator.known("t")?.kind, "execute");
-});
+for (
+  const [name, updates, expected] of [
+    [
+      "no event for an update without a visible change",
+      [tool({ status: "in_progress" }), change({ rawOutput: "a" }), change({ rawOutput: "ab", content: [] })],
+      ["tool ls other in_progress"],
+    ],
+    [
+      "an announcement after the first update",
+      [change({ status: "in_progress" }), tool({ kind: "read", status: "in_progress" })],
+      ["tool tool other in_progress", "tool ls read in_progress"],
+    ],
+    [
+      "each tool call by its id",
+      [tool({}), change({ toolCallId: "u", title: "cat" }), change({ status: "failed" })],
+      ["tool ls other pending", "tool cat other pending", "tool ls other failed"],
+    ],
+  ] as const
+) {
+  Deno.test(`UpdateTranslator: translates ${name}`, () => assertEquals(briefs(updates), [...expected]));
+}
 
 for (const status of ["completed", "failed"] as const) {
-  Deno.test(`UpdateTranslator: close ends as ${status} what the agent left open, and only that`, () => {
+  Deno.test(`closeTools: closes open tool calls as ${status}, and refused ones as failed`, () => {
     const translator = new UpdateTranslator();
-    eventsOf([
+    translate([
       tool({ toolCallId: "waits", title: "waits" }),
       tool({ toolCallId: "runs", title: "runs", kind: "execute", status: "in_progress" }),
       tool({ toolCallId: "done", title: "done", status: "completed" }),
       tool({ toolCallId: "broke", title: "broke", status: "failed" }),
+      tool({ toolCallId: "refused", title: "refused" }),
     ], translator);
+    translator.markRefused("refused" as ToolCallId);
     assertEquals(translator.closeTools(status).map(brief), [
       `tool waits other ${status}`,
       `tool runs execute ${status}`,
+      "tool refused other failed",
     ]);
     assertEquals(translator.closeTools(status), []);
-    assertEquals(translator.known("runs"), undefined);
   });
 }
 
-Deno.test("UpdateTranslator: of very many tools the oldest is forgotten, the newest is not", () => {
+Deno.test("UpdateTranslator: remembers the newest 1000 tool calls", () => {
   const translator = new UpdateTranslator();
-  for (let number = 0; number < 1_001; number++) {
-    eventsOf([tool({ toolCallId: `${number}`, kind: "read" })], translator);
+  for (let number = 0; number <= 1_000; number++) {
+    translate([tool({ toolCallId: `${number}`, kind: "read" })], translator);
   }
-  const kinds = ["0", "1", "1000"].map((id) => translator.known(id)?.kind);
-  assertEquals(kinds, [undefined, "read", "read"]);
+  const kindOf = (toolCallId: string) =>
+    briefs([change({ toolCallId, status: "in_progress" })], translator).join("");
+  assertEquals(["1", "1000", "0"].map(kindOf), [
+    "tool ls read in_progress",
+    "tool ls read in_progress",
+    "tool tool other in_progress",
+  ]);
 });
