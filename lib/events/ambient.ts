@@ -1,6 +1,6 @@
 /** Lets the character speak by itself: prompts the agent from time to time and announces its reply. @module */
 
-import type { PrivateConversation } from "../conversation/private_conversation.ts";
+import type { PrivateConversation } from "../conversation/active.ts";
 import { abortable } from "../core/abortable.ts";
 import { settlesWithin } from "../core/deadline.ts";
 import type { Log } from "../core/log.ts";

@@ -1,7 +1,7 @@
 /** Makes the character say something outside a chat: a given text, or the agent's answer to a prompt. @module */
 
 import { isSilentReply, type Message, type Role } from "../conversation/message.ts";
-import type { PrivateConversation } from "../conversation/private_conversation.ts";
+import type { PrivateConversation } from "../conversation/active.ts";
 import type { ConversationRegistry } from "../conversation/registry.ts";
 import { AppError } from "../core/errors.ts";
 import type { CannedReplies } from "../turn/canned_replies.ts";

@@ -1,9 +1,9 @@
 import { assertEquals } from "@std/assert";
 import type { PrivateConversation } from "../../lib/conversation/active.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { NO_LOG } from "../../lib/core/log.ts";
 import { Ambient, type AmbientDeps } from "../../lib/events/ambient.ts";
 import type { Announcement, PromptContext } from "../../lib/events/notifier.ts";
-import { NO_LOG } from "../../lib/core/log.ts";
-import { AppError } from "../../lib/core/errors.ts";
 import type { Turn } from "../../lib/turn/turn.ts";
 import { settled, soon } from "../support/harness/turn_recorder.ts";
 
@@ -13,20 +13,18 @@ const RAIN: Announcement = {
   emotions: [{ tag: "sad", intensity: 1 }],
 };
 
-/** A character that may speak up, and all that it was told and did. */
-class Room implements Disposable {
+/** An ambient loop with a notifier that records its calls. */
+class AmbientFixture implements Disposable {
   readonly ambient: Ambient;
-  readonly did: string[] = [];
-  readonly asides: PromptContext[] = [];
-  readonly running = new Set<Turn>();
+  readonly calls: string[] = [];
+  readonly contexts: PromptContext[] = [];
+  readonly runningTurns = new Set<Turn>();
   readonly warnings: string[] = [];
-  /** The conversations that it had with the agent, and whether they are over. */
-  readonly holds: { hold: PrivateConversation; isOver: boolean }[] = [];
-  isSomeoneThere = true;
-  /** How many hear it. */
-  hearers = 1;
-  /** What the agent says, or why it does not. */
-  answer: () => Promise<Announcement | undefined> = () => Promise.resolve(RAIN);
+  readonly conversations: { conversation: PrivateConversation; isOpen: boolean }[] = [];
+  hasAudience = true;
+  /** Clients that get an announcement. */
+  clients = 1;
+  ask: () => Promise<Announcement | undefined> = () => Promise.resolve(RAIN);
   signal: AbortSignal | undefined;
   #asked = Promise.withResolvers<void>();
 
@@ -36,51 +34,51 @@ class Room implements Disposable {
       urgency: "low",
       prompt: "Anything new?",
       mode: "agent",
-      openConversation: () => this.#hold(),
-      hasAudience: () => this.isSomeoneThere,
-      runningTurns: () => this.running,
+      openConversation: () => this.#openConversation(),
+      hasAudience: () => this.hasAudience,
+      runningTurns: () => this.runningTurns,
       log: { ...NO_LOG, warn: (message) => void this.warnings.push(message) },
       notifier: {
-        ask: (prompt, signal, aside) => {
-          this.did.push(`ask ${prompt}`);
+        ask: (prompt, signal, context) => {
+          this.calls.push(`ask ${prompt}`);
           this.signal = signal;
-          if (aside) this.asides.push(aside);
+          if (context) this.contexts.push(context);
           this.#asked.resolve();
           this.#asked = Promise.withResolvers<void>();
-          return this.answer();
+          return this.ask();
         },
         announce: ({ text }, urgency) => {
-          this.did.push(`utter ${text} ${urgency}`);
-          return this.hearers;
+          this.calls.push(`announce ${text} ${urgency}`);
+          return this.clients;
         },
         sendPrompt: (prompt, { reply }, urgency) => {
-          this.did.push(`prompt ${prompt} for ${reply} ${urgency}`);
-          return this.hearers;
+          this.calls.push(`send ${prompt} for ${reply} ${urgency}`);
+          return this.clients;
         },
       },
       ...settings,
     });
   }
 
-  /** The next time that the agent is asked. */
+  /** Resolves when the agent is prompted next. */
   asked(): Promise<void> {
-    return soon(this.#asked.promise, "the agent to be asked");
+    return soon(this.#asked.promise, "the next prompt");
   }
 
-  /** Lets a turn run until it is ended. */
-  run(): () => void {
+  /** Runs a turn until the returned function is called. */
+  startTurn(): () => void {
     const { promise, resolve } = Promise.withResolvers<void>();
     const turn = { ended: promise } as unknown as Turn;
-    this.running.add(turn);
-    promise.then(() => this.running.delete(turn));
+    this.runningTurns.add(turn);
+    promise.then(() => this.runningTurns.delete(turn));
     return resolve;
   }
 
-  #hold(): PrivateConversation {
-    const hold = { active: undefined as never, [Symbol.dispose]: () => void (held.isOver = true) };
-    const held = { hold, isOver: false };
-    this.holds.push(held);
-    return hold;
+  #openConversation(): PrivateConversation {
+    const entry = { isOpen: true };
+    const conversation = { [Symbol.dispose]: () => void (entry.isOpen = false) } as PrivateConversation;
+    this.conversations.push(Object.assign(entry, { conversation }));
+    return conversation;
   }
 
   [Symbol.dispose](): void {
@@ -88,157 +86,138 @@ class Room implements Disposable {
   }
 }
 
-Deno.test("Ambient: what the agent says is told to all, in its own conversation", async () => {
-  using room = new Room();
-  assertEquals(await room.ambient.speak(), true);
-  assertEquals(room.did, ["ask Anything new?", "utter It rains. low"]);
-  assertEquals(room.asides, [{ hold: room.holds[0]!.hold, said: [] }]);
+const ASK = "ask Anything new?";
+
+Deno.test("Ambient: announces the agent's reply, from a conversation of its own", async () => {
+  using fixture = new AmbientFixture();
+  assertEquals(await fixture.ambient.speak(), true);
+  assertEquals(fixture.calls, [ASK, "announce It rains. low"]);
+  const { conversation } = fixture.conversations[0]!;
+  assertEquals(fixture.contexts, [{ conversation, earlierReplies: [] }]);
 });
 
-Deno.test("Ambient: it tells what it said last, and after 50 times it goes on in a new conversation", async () => {
-  using room = new Room();
+Deno.test("Ambient: passes on its last 5 replies, and opens a new conversation after 50 prompts", async () => {
+  using fixture = new AmbientFixture();
   let count = 0;
-  room.answer = () => {
+  fixture.ask = () => {
     count++;
-    return Promise.resolve(
-      count % 10 === 0 ? undefined : { reply: `[sad] ${count}`, text: `${count}`, emotions: [] },
-    );
+    const announcement = { reply: `[sad] ${count}`, text: `${count}`, emotions: [] };
+    return Promise.resolve(count % 10 === 0 ? undefined : announcement);
   };
-  for (let round = 0; round < 101; round++) await room.ambient.speak();
-  assertEquals(room.asides[11]!.earlierReplies, ["[sad] 6", "[sad] 7", "[sad] 8", "[sad] 9", "[sad] 11"]);
-  assertEquals(room.holds.map(({ isOver }) => isOver), [true, true, false]);
-  const used = room.asides.map(({ conversation: hold }) =>
-    room.holds.findIndex((held) => held.hold === hold)
+  for (let round = 0; round < 101; round++) await fixture.ambient.speak();
+  const replies = ["[sad] 6", "[sad] 7", "[sad] 8", "[sad] 9", "[sad] 11"];
+  assertEquals(fixture.contexts[11]!.earlierReplies, replies);
+  assertEquals(fixture.conversations.map(({ isOpen }) => isOpen), [false, false, true]);
+  const used = fixture.contexts.map(({ conversation }) =>
+    fixture.conversations.findIndex((entry) => entry.conversation === conversation)
   );
   assertEquals(used, [...Array(50).fill(0), ...Array(50).fill(1), 2]);
 });
 
-Deno.test("Ambient: in the mode text the prompt goes out, for what the agent said", async () => {
-  using room = new Room({ mode: "text", urgency: "high" });
-  assertEquals(await room.ambient.speak(), true);
-  assertEquals(room.did, ["ask Anything new?", "prompt Anything new? for [sad] It rains. high"]);
+Deno.test("Ambient: sends the prompt itself in mode text", async () => {
+  using fixture = new AmbientFixture({ mode: "text", urgency: "high" });
+  assertEquals(await fixture.ambient.speak(), true);
+  assertEquals(fixture.calls, [ASK, "send Anything new? for [sad] It rains. high"]);
 });
 
-Deno.test("Ambient: nobody is there: the agent is not asked", async () => {
-  using room = new Room();
-  room.isSomeoneThere = false;
-  assertEquals([await room.ambient.speak(), room.did], [false, []]);
-});
+const SILENT: readonly [name: string, setUp: (fixture: AmbientFixture) => void, calls: readonly string[]][] =
+  [
+    ["without an audience", (fixture) => fixture.hasAudience = false, []],
+    ["while a turn runs", (fixture) => void fixture.startTurn(), []],
+    ["if the reply is silent", (fixture) => fixture.ask = () => Promise.resolve(undefined), [ASK]],
+    ["if the audience has gone", (fixture) => fixture.clients = 0, [ASK, "announce It rains. low"]],
+  ];
+for (const [name, setUp, calls] of SILENT) {
+  Deno.test(`Ambient: says nothing ${name}`, async () => {
+    using fixture = new AmbientFixture();
+    setUp(fixture);
+    assertEquals([await fixture.ambient.speak(), fixture.calls], [false, [...calls]]);
+  });
+}
 
-Deno.test("Ambient: a turn runs: the agent is not asked", async () => {
-  using room = new Room();
-  const end = room.run();
-  assertEquals([await room.ambient.speak(), room.did], [false, []]);
-  end();
-});
-
-Deno.test("Ambient: the agent has nothing to say: nothing is said", async () => {
-  using room = new Room();
-  room.answer = () => Promise.resolve(undefined);
-  assertEquals([await room.ambient.speak(), room.did], [false, ["ask Anything new?"]]);
-});
-
-Deno.test("Ambient: those who were there have gone: nothing was said", async () => {
-  using room = new Room();
-  room.hearers = 0;
-  assertEquals(await room.ambient.speak(), false);
-});
-
-Deno.test("Ambient: a turn that began while the agent was asked is not interrupted", async () => {
-  using room = new Room();
+Deno.test("Ambient: waits for turns that start while the agent answers", async () => {
+  using fixture = new AmbientFixture();
   const ends: (() => void)[] = [];
-  room.answer = () => {
-    ends.push(room.run(), room.run());
+  fixture.ask = () => {
+    ends.push(fixture.startTurn(), fixture.startTurn());
     return Promise.resolve(RAIN);
   };
-  const speaking = room.ambient.speak();
+  const speaking = fixture.ambient.speak();
   await settled();
-  assertEquals(room.did, ["ask Anything new?"]);
   ends[0]!();
   await settled();
-  assertEquals(room.did, ["ask Anything new?"]);
-  // One more begins before the last has ended.
-  const end = room.run();
+  // A third turn starts before the second has ended.
+  const end = fixture.startTurn();
   ends[1]!();
   await settled();
-  assertEquals(room.did, ["ask Anything new?"]);
+  assertEquals(fixture.calls, [ASK]);
   end();
-  assertEquals(await soon(speaking, "its words"), true);
-  assertEquals(room.did, ["ask Anything new?", "utter It rains. low"]);
+  assertEquals(await soon(speaking, "the announcement"), true);
+  assertEquals(fixture.calls, [ASK, "announce It rains. low"]);
 });
 
-Deno.test("Ambient: an agent that fails is in the log, and does not reject", async () => {
-  using room = new Room();
-  room.answer = () => Promise.reject(new AppError("agent_unavailable", "Gone."));
-  assertEquals([await room.ambient.speak(), room.warnings], [false, ["could not speak up"]]);
+Deno.test("Ambient: logs an agent that fails, and does not reject", async () => {
+  using fixture = new AmbientFixture();
+  fixture.ask = () => Promise.reject(new AppError("agent_unavailable", "Gone."));
+  const spoke = await fixture.ambient.speak();
+  assertEquals([spoke, fixture.warnings], [false, ["the agent did not answer the ambient prompt"]]);
 });
 
-Deno.test("Ambient: it asks again and again, also when it failed", async () => {
-  using room = new Room({ intervalMs: 1 });
-  room.answer = () => Promise.reject(new Error("no"));
-  room.ambient.start();
-  assertEquals(room.did, []);
-  await room.asked();
-  room.answer = () => Promise.resolve(RAIN);
-  for (let i = 0; i < 2; i++) await room.asked();
-  assertEquals(room.did.slice(0, 3), ["ask Anything new?", "ask Anything new?", "utter It rains. low"]);
+Deno.test("Ambient: repeats at each interval, also after a failure", async () => {
+  using fixture = new AmbientFixture({ intervalMs: 1 });
+  fixture.ask = () => Promise.reject(new Error("no"));
+  fixture.ambient.start();
+  assertEquals(fixture.calls, []);
+  await fixture.asked();
+  fixture.ask = () => Promise.resolve(RAIN);
+  for (let i = 0; i < 2; i++) await fixture.asked();
+  assertEquals(fixture.calls.slice(0, 3), [ASK, ASK, "announce It rains. low"]);
 });
 
-Deno.test("Ambient: it asks no second time before the first was answered", async () => {
-  using room = new Room({ intervalMs: 1 });
-  using other = new Room({ intervalMs: 1 });
+Deno.test("Ambient: does not prompt again before the agent has answered", async () => {
+  using fixture = new AmbientFixture({ intervalMs: 1 });
+  using other = new AmbientFixture({ intervalMs: 1 });
   const { promise, resolve } = Promise.withResolvers<undefined>();
-  room.answer = () => promise;
-  const asked = room.asked();
-  room.ambient.start();
+  fixture.ask = () => promise;
+  const asked = fixture.asked();
+  fixture.ambient.start();
   await asked;
   other.ambient.start();
   for (let i = 0; i < 5; i++) await other.asked();
-  assertEquals(room.did, ["ask Anything new?"]);
-  const again = room.asked();
+  assertEquals(fixture.calls, [ASK]);
+  const again = fixture.asked();
   resolve(undefined);
   await again;
 });
 
-Deno.test("Ambient: disposed of while it asks: it stops asking, says nothing, and closes its conversation", async () => {
-  const room = new Room();
-  const { promise, resolve, reject } = Promise.withResolvers<Announcement>();
-  room.answer = () => promise;
-  const speaking = room.ambient.speak();
-  room[Symbol.dispose]();
-  assertEquals([room.signal?.aborted, room.holds.map(({ isOver }) => isOver)], [true, [true]]);
-  resolve(RAIN);
-  assertEquals([await speaking, room.did], [false, ["ask Anything new?"]]);
-  reject();
-  assertEquals([await room.ambient.speak(), room.did.length], [false, 1]);
-  room.ambient.start();
-});
+for (const outcome of ["reply", "error"] as const) {
+  Deno.test(`Ambient: disposal aborts a prompt, closes the conversation and ignores a late ${outcome}`, async () => {
+    const fixture = new AmbientFixture();
+    const { promise, resolve, reject } = Promise.withResolvers<Announcement>();
+    fixture.ask = () => promise;
+    const speaking = fixture.ambient.speak();
+    fixture[Symbol.dispose]();
+    assertEquals([fixture.signal?.aborted, fixture.conversations.map(({ isOpen }) => isOpen)], [true, [
+      false,
+    ]]);
+    if (outcome === "reply") resolve(RAIN);
+    else reject(new AppError("turn_cancelled", "Stopped."));
+    assertEquals([await speaking, fixture.calls, fixture.warnings], [false, [ASK], []]);
+    assertEquals([await fixture.ambient.speak(), fixture.calls.length], [false, 1]);
+    fixture.ambient.start();
+  });
+}
 
-Deno.test("Ambient: disposed of while it asks: what the agent says of that is not in the log", async () => {
-  const room = new Room();
-  const { promise, reject } = Promise.withResolvers<Announcement>();
-  room.answer = () => promise;
-  const speaking = room.ambient.speak();
-  room[Symbol.dispose]();
-  reject(new AppError("turn_cancelled", "Stopped."));
-  assertEquals([await speaking, room.warnings], [false, []]);
-});
-
-Deno.test("Ambient: disposed of while it waits for a turn: it waits no longer", async () => {
-  const room = new Room();
+Deno.test("Ambient: disposal ends the wait for a turn", async () => {
+  const fixture = new AmbientFixture();
   let end = () => {};
-  room.answer = () => {
-    end = room.run();
+  fixture.ask = () => {
+    end = fixture.startTurn();
     return Promise.resolve(RAIN);
   };
-  const speaking = room.ambient.speak();
+  const speaking = fixture.ambient.speak();
   await settled();
-  room[Symbol.dispose]();
-  let over = false;
-  speaking.then(() => over = true);
-  await settled();
-  const waited = over;
+  fixture[Symbol.dispose]();
+  assertEquals([await soon(speaking, "the end of the wait"), fixture.calls], [false, [ASK]]);
   end();
-  await speaking;
-  assertEquals([waited, room.did], [true, ["ask Anything new?"]]);
 });

@@ -1,46 +1,54 @@
 import { assertEquals } from "@std/assert";
 import type { TurnRequest } from "../../lib/conversation/registry.ts";
-import type { Urgency } from "../../lib/events/wire.ts";
-import { Notifier, splitEmotions } from "../../lib/events/notifier.ts";
-import { CannedReplies } from "../../lib/turn/canned_replies.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import { ConversationHarness } from "../support/harness/conversation_harness.ts";
+import { Notifier, splitEmotions } from "../../lib/events/notifier.ts";
+import type { Urgency } from "../../lib/events/wire.ts";
+import { CannedReplies } from "../../lib/turn/canned_replies.ts";
 import { saying } from "../support/agents/memory_agent.ts";
-import { failureOf, settled, soon } from "../support/harness/turn_recorder.ts";
+import { ConversationHarness } from "../support/harness/conversation_harness.ts";
 import { EMOTIONS, HubFixture } from "../support/harness/events_fixture.ts";
+import { failureOf, settled, soon } from "../support/harness/turn_recorder.ts";
 
 const NEVER = new AbortController().signal;
 
-/** A herald, who hears it, and the agent that it asks. */
-class Booth implements Disposable {
-  readonly stage = new HubFixture();
-  readonly house = new ConversationHarness({ observer: this.stage.hub, emotions: EMOTIONS });
-  readonly prepared = new CannedReplies();
+/** A notifier with a hub, a registry and an agent. */
+class NotifierFixture implements Disposable {
+  readonly hub = new HubFixture();
+  readonly harness = new ConversationHarness({ observer: this.hub.hub, emotions: EMOTIONS });
+  readonly cannedReplies = new CannedReplies();
   readonly requests: TurnRequest[] = [];
-  readonly herald = new Notifier({
-    hub: this.stage.hub,
-    cannedReplies: this.prepared,
+  readonly notifier = new Notifier({
+    hub: this.hub.hub,
+    cannedReplies: this.cannedReplies,
     emotions: EMOTIONS,
     conversations: {
       startTurn: (request, signal) => {
         this.requests.push(request);
-        return this.house.registry.startTurn(request, signal);
+        return this.harness.registry.startTurn(request, signal);
       },
     },
   });
 
-  /** Says this as it is. */
-  say(text: string, urgency: Urgency): number {
-    return this.herald.announce(this.herald.fromText(text), urgency);
+  get agent() {
+    return this.harness.agent;
+  }
+
+  announce(text: string, urgency: Urgency): number {
+    return this.notifier.announce(this.notifier.fromText(text), urgency);
+  }
+
+  /** The next canned replies to a text. */
+  replies(text: string, count: number): (string | undefined)[] {
+    return Array.from({ length: count }, () => this.cannedReplies.replyTo(text));
   }
 
   [Symbol.dispose](): void {
-    this.stage[Symbol.dispose]();
-    this.house[Symbol.dispose]();
+    this.hub[Symbol.dispose]();
+    this.harness[Symbol.dispose]();
   }
 }
 
-const SPOKEN: readonly [reply: string, text: string, emotions: readonly string[]][] = [
+const SPLIT: readonly [reply: string, text: string, emotions: readonly string[]][] = [
   ["Hello!", "Hello!", []],
   ["[happy] Hello!", "Hello!", ["happy"]],
   ["Hello! [sad]", "Hello!", ["sad"]],
@@ -51,162 +59,137 @@ const SPOKEN: readonly [reply: string, text: string, emotions: readonly string[]
   ["[1] [TODO] [silent]", "[1] [TODO] [silent]", []],
   ["See\n```\nrm -r [happy]\n```\n[shy]that.", "See\n```\nrm -r [happy]\n```\nthat.", ["shy"]],
 ];
-for (const [reply, text, emotions] of SPOKEN) {
-  Deno.test(`spokenOf: ${JSON.stringify(reply)}`, () => {
-    const spoken = splitEmotions(reply, EMOTIONS);
-    assertEquals([spoken.text, spoken.emotions.map(({ tag }) => tag)], [text, [...emotions]]);
+for (const [reply, text, emotions] of SPLIT) {
+  Deno.test(`splitEmotions: ${JSON.stringify(reply)}`, () => {
+    const split = splitEmotions(reply, EMOTIONS);
+    assertEquals([split.text, split.emotions.map(({ tag }) => tag)], [text, [...emotions]]);
   });
 }
 
-Deno.test("Herald: what it says is told to everybody, its tags are shown, and it is answered when it comes back", () => {
-  using booth = new Booth();
-  const [one, two] = [booth.stage.connect(), booth.stage.connect()];
-  assertEquals(booth.say("[happy] Build done!", "high"), 2);
-  for (const watcher of [one, two]) {
-    assertEquals(watcher.summaries.slice(2), ["emotion happy 1", "notification Build done!"]);
-    assertEquals(watcher.frames.at(-1)?.urgency, "high");
+Deno.test("Notifier: announces to all clients, each of which can post the text back once", () => {
+  using fixture = new NotifierFixture();
+  const clients = [fixture.hub.connect(), fixture.hub.connect()];
+  assertEquals(fixture.announce("[happy] Build done!", "high"), 2);
+  for (const client of clients) {
+    assertEquals(client.summaries.slice(2), ["emotion happy 1", "notification Build done!"]);
+    assertEquals(client.frames.at(-1)?.urgency, "high");
   }
-  assertEquals([1, 2, 3].map(() => booth.prepared.replyTo("Build done!")), [
-    "[happy] Build done!",
-    "[happy] Build done!",
-    undefined,
-  ]);
+  const reply = "[happy] Build done!";
+  assertEquals(fixture.replies("Build done!", 3), [reply, reply, undefined]);
 });
 
-Deno.test("Herald: what nobody heard is not answered", () => {
-  using booth = new Booth();
-  assertEquals(booth.say("Build done!", "low"), 0);
-  assertEquals(booth.prepared.replyTo("Build done!"), undefined);
+Deno.test("Notifier: has no canned reply for an announcement without clients", () => {
+  using fixture = new NotifierFixture();
+  assertEquals(fixture.announce("Build done!", "low"), 0);
+  assertEquals(fixture.replies("Build done!", 1), [undefined]);
 });
 
-Deno.test("Herald: a text of nothing but a tag is told as it is", () => {
-  using booth = new Booth();
-  const watcher = booth.stage.connect(["notification"]);
-  booth.say("[happy]", "low");
-  assertEquals(watcher.summaries, ["notification [happy]"]);
-});
+for (const text of ["[happy]", "Run `deno test` and `a*b`:\n```sh\nls\n```"]) {
+  Deno.test(`Notifier: announces ${JSON.stringify(text)} unchanged`, () => {
+    using fixture = new NotifierFixture();
+    const client = fixture.hub.connect(["notification"]);
+    fixture.announce(text, "low");
+    assertEquals(client.summaries, [`notification ${text}`]);
+  });
+}
 
-Deno.test("Herald: a prompt goes to one client, and is answered with what the agent made of it", () => {
-  using booth = new Booth();
-  const [first, last] = [booth.stage.connect(["notification"]), booth.stage.connect(["notification"])];
-  const utterance = { reply: "[shy] It rains.", text: "It rains.", emotions: [{ tag: "shy", intensity: 1 }] };
-  assertEquals(booth.herald.sendPrompt("Say something.", utterance, "low"), 1);
+Deno.test("Notifier: sends a prompt to the newest client, which can post it back once", () => {
+  using fixture = new NotifierFixture();
+  const [first, last] = [fixture.hub.connect(["notification"]), fixture.hub.connect(["notification"])];
+  const rain = fixture.notifier.fromText("[shy] It rains.");
+  assertEquals(fixture.notifier.sendPrompt("Say something.", rain, "low"), 1);
   assertEquals([first.summaries, last.summaries], [[], ["notification Say something."]]);
-  assertEquals([1, 2].map(() => booth.prepared.replyTo("Say something.")), ["[shy] It rains.", undefined]);
+  assertEquals(fixture.replies("Say something.", 2), ["[shy] It rains.", undefined]);
 });
 
-Deno.test("Herald: code in what it says is told as it was sent", () => {
-  using booth = new Booth();
-  const watcher = booth.stage.connect(["notification"]);
-  booth.say("Run `deno test` and `a*b`:\n```sh\nls\n```", "low");
-  assertEquals(watcher.summaries, ["notification Run `deno test` and `a*b`:\n```sh\nls\n```"]);
-});
-
-Deno.test("Herald: what it asks is a turn that nobody asked for, in a conversation of its own", async () => {
-  using booth = new Booth();
-  booth.house.agent.script = saying("[happy] It ", "rains.\n");
-  assertEquals(await booth.herald.ask("Anything new?", NEVER), {
+Deno.test("Notifier: asks in an unsolicited turn of a new conversation", async () => {
+  using fixture = new NotifierFixture();
+  fixture.agent.script = saying("[happy] It ", "rains.\n");
+  assertEquals(await fixture.notifier.ask("Anything new?", NEVER), {
     reply: "[happy] It rains.",
     text: "It rains.",
     emotions: [{ tag: "happy", intensity: 1 }],
   });
-  assertEquals(
-    booth.requests.map(({ unsolicited, record, conversation }) => [unsolicited, record, conversation]),
-    [
-      [true, false, undefined],
-    ],
-  );
-  assertEquals(booth.house.agent.prompts[0]?.text.includes("Anything new?"), true);
+  const [{ unsolicited, record, conversation } = {}] = fixture.requests as Partial<TurnRequest>[];
+  assertEquals([unsolicited, record, conversation], [true, false, undefined]);
+  assertEquals(fixture.agent.prompts[0]?.text.includes("Anything new?"), true);
 });
 
-Deno.test("Herald: what it asks aside is asked in that conversation", async () => {
-  using booth = new Booth();
-  booth.house.agent.script = saying("Yes");
-  using hold = booth.house.registry.openPrivate();
-  await booth.herald.ask("One?", NEVER, { conversation: hold, earlierReplies: [] });
-  await booth.herald.ask("Two?", NEVER, { conversation: hold, earlierReplies: [] });
-  await booth.herald.ask("Three?", NEVER);
-  assertEquals(booth.house.agent.prompts.map(({ session }) => session.id), [
-    "session-1",
-    "session-1",
-    "session-2",
-  ]);
+Deno.test("Notifier: asks in the conversation of its context", async () => {
+  using fixture = new NotifierFixture();
+  fixture.agent.script = saying("Yes");
+  using conversation = fixture.harness.registry.openPrivate();
+  const context = { conversation, earlierReplies: [] };
+  for (const prompt of ["One?", "Two?"]) await fixture.notifier.ask(prompt, NEVER, context);
+  await fixture.notifier.ask("Three?", NEVER);
+  const sessions = fixture.agent.prompts.map(({ session }) => session.id);
+  assertEquals(sessions, ["session-1", "session-1", "session-2"] as string[]);
 });
 
-Deno.test("Herald: what was said aside before is told to a session that does not know it, and to no other", async () => {
-  using booth = new Booth();
-  const { agent } = booth.house;
+Deno.test("Notifier: tells each new session the earlier replies", async () => {
+  using fixture = new NotifierFixture();
+  const { agent } = fixture;
   agent.script = saying("Yes");
-  using hold = booth.house.registry.openPrivate();
-  const said = ["It rains.", "It snows."];
-  await booth.herald.ask("One?", NEVER, { conversation: hold, earlierReplies: said });
-  await booth.herald.ask("Two?", NEVER, { conversation: hold, earlierReplies: said });
+  using conversation = fixture.harness.registry.openPrivate();
+  const context = { conversation, earlierReplies: ["It rains.", "It snows."] };
+  await fixture.notifier.ask("One?", NEVER, context);
+  await fixture.notifier.ask("Two?", NEVER, context);
   agent.sessions[0]!.close();
-  await booth.herald.ask("Three?", NEVER, { conversation: hold, earlierReplies: said });
-  const before = "<assistant>\nIt rains.\n</assistant>\n\n<assistant>\nIt snows.\n</assistant>\n\n";
-  assertEquals(agent.prompts.map(({ text }) => text), [`${before}One?`, "Two?", `${before}Three?`]);
+  await fixture.notifier.ask("Three?", NEVER, context);
+  const earlier = "<assistant>\nIt rains.\n</assistant>\n\n<assistant>\nIt snows.\n</assistant>\n\n";
+  assertEquals(agent.prompts.map(({ text }) => text), [`${earlier}One?`, "Two?", `${earlier}Three?`]);
 });
 
-for (
-  const silence of ["", "  \n", "[silent]", " [Silent]\n", "[SILENT] ", "[neutral] [silent]", "[silent]."]
-) {
-  Deno.test(`Herald: ${JSON.stringify(silence)} is nothing to say`, async () => {
-    using booth = new Booth();
-    booth.house.agent.script = (prompt) => {
-      if (silence !== "") prompt.say(silence);
-      prompt.end();
-    };
-    assertEquals(await booth.herald.ask("Anything new?", NEVER), undefined);
+for (const reply of ["", "  \n", "[silent]", " [Silent]\n", "[SILENT] ", "[neutral] [silent]", "[silent]."]) {
+  Deno.test(`Notifier: the reply ${JSON.stringify(reply)} is silent`, async () => {
+    using fixture = new NotifierFixture();
+    fixture.agent.script = saying(...(reply === "" ? [] : [reply]));
+    assertEquals(await fixture.notifier.ask("Anything new?", NEVER), undefined);
   });
 }
 
-Deno.test("Herald: [silent] and more is something to say", async () => {
-  using booth = new Booth();
-  booth.house.agent.script = saying("[silent] is what I am not.");
-  assertEquals((await booth.herald.ask("?", NEVER))?.text, "[silent] is what I am not.");
-});
+const REPLIES: readonly [name: string, pieces: readonly string[], expected: string][] = [
+  ["[silent] with more text is not silent", ["[silent] is what I am not."], "[silent] is what I am not."],
+  ["cuts a reply after 8000 characters", Array(9).fill("x".repeat(1_000)), "x".repeat(8_000)],
+  ["cuts no character in half", ["x" + "😀".repeat(4_000)], "x" + "😀".repeat(3_999) + "\ufffd"],
+];
+for (const [name, pieces, expected] of REPLIES) {
+  Deno.test(`Notifier: ${name}`, async () => {
+    using fixture = new NotifierFixture();
+    fixture.agent.script = saying(...pieces);
+    assertEquals((await fixture.notifier.ask("?", NEVER))?.text, expected);
+  });
+}
 
-Deno.test("Herald: of a long reply the first 8000 characters are said", async () => {
-  using booth = new Booth();
-  booth.house.agent.script = saying(..."x".repeat(9).split("").map((x) => x.repeat(1_000)));
-  assertEquals((await booth.herald.ask("?", NEVER))?.text.length, 8_000);
-});
-
-Deno.test("Herald: a long reply is not cut inside a character", async () => {
-  using booth = new Booth();
-  booth.house.agent.script = saying("x" + "😀".repeat(4_000));
-  assertEquals((await booth.herald.ask("?", NEVER))?.text.isWellFormed(), true);
-});
-
-Deno.test("Herald: a turn that fails is thrown, as one whose prompt had come", async () => {
-  using booth = new Booth();
-  booth.house.agent.script = (prompt) => prompt.fail(new AppError("agent_error", "No."));
-  const failure = await failureOf(booth.herald.ask("?", NEVER));
+Deno.test("Notifier: throws the failure of a turn, marked as prompted", async () => {
+  using fixture = new NotifierFixture();
+  fixture.agent.script = (prompt) => prompt.fail(new AppError("agent_error", "No."));
+  const failure = await failureOf(fixture.notifier.ask("?", NEVER));
   assertEquals([failure.code, failure.prompted], ["agent_error", true]);
 });
 
-Deno.test("Herald: an agent that cannot be asked is thrown", async () => {
-  using booth = new Booth();
-  booth.house.agent.openFailure = new AppError("agent_unavailable", "Gone.");
-  assertEquals((await failureOf(booth.herald.ask("?", NEVER))).code, "agent_unavailable");
+Deno.test("Notifier: throws if the agent cannot be prompted", async () => {
+  using fixture = new NotifierFixture();
+  fixture.agent.openFailure = new AppError("agent_unavailable", "Gone.");
+  assertEquals((await failureOf(fixture.notifier.ask("?", NEVER))).code, "agent_unavailable");
 });
 
-Deno.test("Herald: a turn that is interrupted is thrown", async () => {
-  using booth = new Booth();
-  const asking = booth.herald.ask("?", NEVER);
-  const prompt = await booth.house.agent.nextPrompt();
+Deno.test("Notifier: throws if the turn is interrupted", async () => {
+  using fixture = new NotifierFixture();
+  const asking = fixture.notifier.ask("?", NEVER);
+  const prompt = await fixture.agent.nextPrompt();
   await settled();
-  for (const turn of booth.house.registry.running) turn.cancel();
+  for (const turn of fixture.harness.registry.running) turn.cancel();
   prompt.end("cancelled");
   assertEquals((await failureOf(asking)).code, "turn_cancelled");
 });
 
-Deno.test("Herald: who no longer waits for the answer cancels the turn, and gets the signal's reason", async () => {
-  using booth = new Booth();
+Deno.test("Notifier: an aborted signal cancels the turn and is the reason", async () => {
+  using fixture = new NotifierFixture();
   const controller = new AbortController();
   const reason = new Error("hung up");
-  const asking = booth.herald.ask("?", controller.signal).catch((error) => error);
-  const prompt = await booth.house.agent.nextPrompt();
+  const asking = fixture.notifier.ask("?", controller.signal).catch((error) => error);
+  const prompt = await fixture.agent.nextPrompt();
   await settled();
   controller.abort(reason);
   assertEquals(await soon(asking, "the reason"), reason);
