@@ -5,6 +5,7 @@ import type { AgentDescription } from "../acp/agent.ts";
 import { type AgentConfig, type AgentDeps, createAgent } from "../acp/create_agent.ts";
 import { agentEnvironment } from "../acp/environment.ts";
 import type { Config } from "../config/load.ts";
+import { FileInUseError } from "../conversation/sqlite.ts";
 import { openStore } from "../conversation/store.ts";
 import { AppError, messageOf } from "../core/errors.ts";
 import { type AgentObservations, NOTHING_OBSERVED, observe } from "./diagnosis.ts";
@@ -134,7 +135,11 @@ export async function checkDataDir(folder: string): Promise<Finding> {
   using store = await openStore(folder, {
     warn: (message, fields) =>
       warnings.push(`${message} (${Object.values(fields).map(messageOf).join(", ")})`),
+  }).catch((error) => {
+    if (error instanceof FileInUseError) return undefined;
+    throw error;
   });
+  if (store === undefined) return ok(`conversations are remembered in ${folder}, which a running server uses`);
   const { length } = store.load();
   if (warnings.length === 0) return ok(`conversations are remembered in ${folder}: ${length} so far`);
   return warn(

@@ -1,187 +1,186 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { ClosedError } from "../../lib/acp/json_rpc.ts";
-import type { DoctorAgent } from "../../lib/doctor/command.ts";
-import type { AgentObservations } from "../../lib/doctor/diagnosis.ts";
-import { configOf, examine, failing, SILENT_AGENT, TOLD } from "../support/harness/doctor_fixture.ts";
+import type { AgentLifecycleEvent } from "../../lib/acp/lifecycle.ts";
+import { AppError, type ErrorReason } from "../../lib/core/errors.ts";
+import {
+  type AgentObservations,
+  diagnose,
+  NOTHING_OBSERVED,
+  observe,
+  tooSlow,
+} from "../../lib/doctor/diagnosis.ts";
+import { configOf } from "../support/harness/doctor_fixture.ts";
 
-const BY_HAND = /^ {5}Run its command by hand, in its folder: .* such as acp or --acp\.$/;
-const ITS_OWN =
-  /^ {5}It speaks ACP, and what it says stands above: look at its own configuration and log-in\.$/;
-/** What the port throws when the agent is gone. */
-const GONE = failing("agent_unavailable", "The agent ended before it was ready.", new ClosedError("gone"));
-const unusable = (why: string) => failing("agent_unavailable", `The agent could not be used: ${why}`);
+const BY_HAND = /^Run its command in a terminal, in its folder: .* such as acp or --acp\.$/;
+const ITS_OWN = /^It speaks ACP, so its command is right\. Check its own configuration and its log-in\.$/;
+const NO_ACP =
+  /^Does it need an argument, such as acp or --acp\? Its start command is codex-acp with 1 argument\.$/;
+const LOGIN = "Log in: chatgpt, api-key.";
 
+function unavailable(message: string, reason?: ErrorReason): AppError {
+  return new AppError("agent_unavailable", message, { reason });
+}
+
+const GONE = unavailable("The agent ended before it was ready.", "exited");
+const NEEDS_LOGIN = new AppError("agent_auth_required", LOGIN);
 const FAILURES: [
   name: string,
-  describe: DoctorAgent["describe"],
-  said: Partial<AgentObservations>,
-  line: RegExp,
+  error: AppError,
+  observed: Partial<AgentObservations>,
+  text: RegExp,
   fix: RegExp,
 ][] = [
   [
-    "speaks to people",
+    "prints text for people",
     GONE,
-    { stderr: ["oops"], stray: "Welcome to \u001b[1mcodex", lastStray: "Welcome to \u001b[1mcodex" },
-    /^FAIL openab: writes what is no ACP: "Welcome to \\u001b\[1mcodex"\. The last that it wrote to stderr: oops$/,
-    /^ {5}Does it need an argument, such as acp or --acp\? Its command and args are "codex-acp" and \["--quiet"\]\.$/,
+    {
+      stderr: ["oops"],
+      invalidLine: "Welcome to \u001b[1mcodex",
+      lastInvalidLine: "Welcome to \u001b[1mcodex",
+    },
+    /^is not an ACP agent: it printed "Welcome to \\u001b\[1mcodex"\. Last lines on stderr: oops$/,
+    NO_ACP,
   ],
   [
-    "speaks to people, and ends",
+    "prints text for people, and ends",
     GONE,
-    { stray: "usage:", lastStray: "no such option", how: "exited with code 2" },
-    /: writes what is no ACP: "usage:", at last "no such option", and exited with code 2$/,
-    /Does it need an argument/,
+    { invalidLine: "usage:", lastInvalidLine: "no such option", exit: "exited with code 2" },
+    /^is not an ACP agent: it printed "usage:", and last "no such option", and exited with code 2$/,
+    NO_ACP,
   ],
   [
-    "does not start, with a code",
+    "ends with a code",
     GONE,
-    { how: "exited with code 7" },
-    /: ended before it answered initialize: it exited with code 7\.$/,
+    { exit: "exited with code 7" },
+    /^exited with code 7 before it answered initialize$/,
     BY_HAND,
   ],
   [
-    "does not start, and writes to stderr",
+    "ends, and prints to stderr",
     GONE,
     { stderr: ["one", "two"] },
-    /: ended before it answered initialize\. The last that it wrote to stderr: one \/ two$/,
+    /^closed its output before it answered initialize\. Last lines on stderr: one \/ two$/,
     BY_HAND,
   ],
   [
     "answers initialize with an error",
-    unusable("Method not found"),
+    unavailable("Method not found."),
     { stderr: ["one"] },
-    /: could not be used: Method not found\. The last that it wrote to stderr: one$/,
+    /^Method not found\. Last lines on stderr: one$/,
     BY_HAND,
   ],
   [
     "does not answer initialize",
-    unusable("The agent did not answer initialize within 60 seconds."),
+    unavailable("The agent did not answer initialize within 60 seconds.", "timeout"),
     {},
-    /: could not be used: The agent did not answer initialize within 60 seconds\.$/,
-    /by hand.*Its first start may download it/,
+    /^The agent did not answer initialize within 60 seconds\.$/,
+    /in a terminal.*The first start may download the agent/,
   ],
   [
     "speaks another version",
-    failing(
-      "agent_unavailable",
-      "The agent speaks version 2 of the Agent Client Protocol, not 1.",
-    ),
+    unavailable("The agent speaks version 2.", "protocol_version"),
     {},
-    /: could not be used: The agent speaks version 2 of the Agent Client Protocol, not 1\.$/,
-    /^ {5}Install a version of it that speaks ACP 1\.$/,
+    /^The agent speaks version 2\.$/,
+    /^Install a version that speaks ACP 1\.$/,
   ],
   [
-    "cannot be run",
-    failing("agent_unavailable", 'The agent\'s program "codex-acp" could not be started: nul byte found.'),
+    "cannot be started",
+    unavailable("The program could not be started: nul byte found.", "program_not_started"),
     {},
-    /: could not be used: The agent's program "codex-acp" could not be started: nul byte found\.$/,
-    /^ {5}Correct its command and args: "codex-acp" and \["--quiet"\]\.$/,
+    /^The program could not be started: nul byte found\.$/,
+    /^Correct its command and args \(now codex-acp with 1 argument\)\.$/,
   ],
   [
     "opens no session, and says why",
-    unusable("no model configured"),
+    unavailable("No model is configured."),
     { step: "session" },
-    /: opened no session: no model configured$/,
+    /^opened no session: No model is configured\.$/,
     ITS_OWN,
   ],
   [
     "ends while it opens a session",
     GONE,
-    { step: "session", how: "exited with code 7", lastStray: "panic: no beans", stderr: ["bye"] },
-    /: ended while it opened a session: it exited with code 7\. It wrote what is no ACP: "panic: no beans"\. The last .*: bye$/,
+    { step: "session", exit: "exited with code 7", lastInvalidLine: "panic: no beans", stderr: ["bye"] },
+    /^exited with code 7 while it opened a session\. Last line on stdout: "panic: no beans"\. Last .*: bye$/,
     ITS_OWN,
   ],
   [
     "does not answer session/new",
-    unusable("The agent did not answer session/new within 60 seconds."),
+    unavailable("The agent did not answer session/new.", "timeout"),
     { step: "session" },
-    /: opened no session: The agent did not answer session\/new within 60 seconds\.$/,
-    /^ {5}It speaks ACP, so its command is right\. Look at its own configuration, its log-in and its network\.$/,
+    /^opened no session: The agent did not answer session\/new\.$/,
+    /^It speaks ACP, so its command is right\. Check its own configuration, its network and its log-in\.$/,
   ],
   [
     "needs a log-in",
-    failing("agent_auth_required", "Log in: chatgpt, api-key."),
+    NEEDS_LOGIN,
     { step: "session", stderr: ["starting"] },
-    /: was started, and opens no session before a log-in$/,
-    /^ {5}Log in: chatgpt, api-key\.$/,
+    /^needs a log-in before it opens a session$/,
+    /^Log in: chatgpt, api-key\.$/,
   ],
   [
-    "ends in its log-in",
-    failing("agent_auth_required", "Log in: chatgpt, api-key."),
-    { step: "login", login: "api-key", how: "exited with code 9", stderr: ["bad key"] },
-    /: was started, and opens no session before a log-in; it exited with code 9\. The last .* stderr: bad key$/,
-    /^ {5}Log in: chatgpt, api-key\.$/,
+    "ends during its log-in",
+    NEEDS_LOGIN,
+    { step: "login", login: "api-key", exit: "exited with code 9", stderr: ["bad key"] },
+    /^needs a log-in before it opens a session; it exited with code 9\. Last lines on stderr: bad key$/,
+    /^Log in: chatgpt, api-key\.$/,
   ],
   [
     "ends after its log-in",
     GONE,
     { step: "login", login: "api-key" },
-    /: ended in its log-in\.$/,
+    /^closed its output during the log-in$/,
     ITS_OWN,
-  ],
-  [
-    "has something else wrong",
-    () => Promise.reject(new TypeError("oops")),
-    {},
-    /^FAIL openab: could not be used: oops$/,
-    BY_HAND,
   ],
 ];
 
-const CONFIG = configOf({}, '[agent]\ncommand = "codex-acp"\nargs = ["--quiet"]\n');
-
-for (const [name, describe, said, line, fix] of FAILURES) {
-  Deno.test(`failedFinding: an agent that ${name}`, async () => {
-    const agent = { describe, said: () => ({ ...SILENT_AGENT, ...said }) };
-    const { lines, isWell } = await examine({ config: CONFIG, agent });
-    assertEquals(isWell, false);
-    assertMatch(lines.at(-3)!, line);
-    assertMatch(lines.at(-3)!, /^FAIL openab: /);
-    assertMatch(lines.at(-2)!, fix);
+for (const [name, error, observed, text, fix] of FAILURES) {
+  Deno.test(`diagnose: an agent that ${name}`, () => {
+    const finding = diagnose(configOf().agents[0]!, error, { ...NOTHING_OBSERVED, ...observed });
+    assertEquals(finding.level, "fail");
+    assertMatch(finding.text, text);
+    assertMatch(finding.fix!, fix);
   });
 }
 
-Deno.test("failedFinding: an agent with MCP servers may wait for them", async () => {
-  const toml = '[agent]\ncommand = "codex-acp"\n[agent.mcp_servers.fs]\ncommand = "fs"\n';
-  const said = () => ({ ...SILENT_AGENT, step: "session" as const });
-  for (const why of ["not answered within 60 seconds", "no such server"]) {
-    const { lines } = await examine({
-      config: configOf({}, toml),
-      agent: { describe: unusable(why), said },
-    });
-    assertMatch(lines.at(-2)!, /, and at its MCP servers\.$/);
+Deno.test("diagnose: an agent with MCP servers may wait for them", () => {
+  const [agent] = configOf({}, '[agent]\ncommand = "a"\n[agent.mcp_servers.fs]\ncommand = "fs"\n').agents;
+  for (const error of [unavailable("Too late.", "timeout"), unavailable("No such server.")]) {
+    assertMatch(
+      diagnose(agent!, error, { ...NOTHING_OBSERVED, step: "session" }).fix!,
+      /, its MCP servers and/,
+    );
   }
 });
 
-const STEPS: [step: AgentObservations["step"], asked: string][] = [
-  ["start", "initialize"],
-  ["session", "session/new"],
-  ["login", "authenticate, or session/new"],
+Deno.test("tooSlow: names the request that an agent did not get past", () => {
+  assertEquals(tooSlow(1_500, "start"), "The agent did not get past initialize in 1.5 seconds.");
+  assertMatch(tooSlow(1, "session"), /past session\/new in/);
+  assertMatch(tooSlow(1, "login"), /past authenticate or session\/new in/);
+});
+
+const invalid = (line: string): AgentLifecycleEvent => ({ type: "invalid_line", line });
+const stderr = (line: string): AgentLifecycleEvent => ({ type: "stderr", line });
+const READY: AgentLifecycleEvent = { type: "ready", name: "codex", version: "1" };
+const OBSERVED: [name: string, events: AgentLifecycleEvent[], observed: Partial<AgentObservations>][] = [
+  ["the steps", [READY, { type: "authenticating", methodId: "key" }], { step: "login", login: "key" }],
+  ["the last three lines of stderr", "1 2 3 4".split(" ").map(stderr), { stderr: ["2", "3", "4"] }],
+  ["the first and the last invalid line", ["  ", "1", "2", "3"].map(invalid), {
+    invalidLine: "1",
+    lastInvalidLine: "3",
+  }],
+  ["a greeting before the first answer is harmless", [invalid("Hello"), READY], { step: "session" }],
+  ["an invalid line after it is only the last", [READY, invalid("x")], {
+    step: "session",
+    lastInvalidLine: "x",
+  }],
+  ["the end of the process", [{ type: "exited", status: "exited with code 1" }], {
+    exit: "exited with code 1",
+  }],
+  ["a long line is cut", [stderr("x".repeat(101))], { stderr: ["x".repeat(100)] }],
 ];
 
-for (const [step, asked] of STEPS) {
-  Deno.test(`runDoctor: an agent that is given up at the step ${step}`, async () => {
-    const { lines } = await examine({
-      agentMs: 1,
-      agent: {
-        describe: (signal) =>
-          new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
-        said: () => ({ ...SILENT_AGENT, step }),
-      },
-    });
-    assertEquals(lines.at(-3)!.endsWith(`: In 0.001 seconds it came no further than ${asked}.`), true);
+for (const [name, events, observed] of OBSERVED) {
+  Deno.test(`observe: ${name}`, () => {
+    assertEquals(events.reduce(observe, NOTHING_OBSERVED), { ...NOTHING_OBSERVED, ...observed });
   });
 }
-
-Deno.test("runDoctor: an agent that logged in with what it was given", async () => {
-  const { lines } = await examine({
-    agent: {
-      describe: () => Promise.resolve({ ...TOLD, authMethods: ["chatgpt", "api-key"] }),
-      said: () => ({ ...SILENT_AGENT, step: "login", login: "api-key" }),
-    },
-  });
-  assertEquals(
-    lines.find((line) => line.includes("opened a session")),
-    "ok   openab: opened a session after a log-in with what it was given: api-key",
-  );
-});
