@@ -1,261 +1,474 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import type { PermissionPolicy } from "../../lib/acp/permission.ts";
-import type { PromptBlock } from "../../lib/turn/agent.ts";
-import { isObject, type Json } from "../support/agents/scripted_agent.ts";
-import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
+/** Sessions, processes and end of an agent, over agents in memory. `agent_state_test.ts` has its state. */
+
+import { assert, assertEquals, assertRejects, assertStrictEquals, assertStringIncludes } from "@std/assert";
+import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import { untilAborted } from "../../lib/core/abortable.ts";
+import type { Session } from "../../lib/turn/agent.ts";
+import type { SessionId } from "../../lib/turn/event.ts";
+import type { Json } from "../support/agents/scripted_agent.ts";
+import {
+  AcpHarness,
+  answersAfter,
+  type Handler,
+  MemoryAcpAgent,
+  neverAnswers,
+  opensSession,
+  PROMPT,
+  refuses,
+  RESUMES_AND_DELETES,
+  Silence,
+  worksUntilCancelled,
+} from "../support/agents/memory_acp_agent.ts";
 import { ScriptedAgentHarness } from "../support/harness/agent_process_harness.ts";
+import { memoryProcess, RawPeer, streamPair } from "../support/harness/json_rpc_harness.ts";
+import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
 
-Deno.test("AcpAgent: a turn, from the start of the agent to its end", async () => {
-  await using house = new ScriptedAgentHarness({ image: true });
-  assertEquals(house.agent.state, "idle");
-  const session = await house.agent.newSession();
-  assertEquals([house.agent.state, session.promptCapabilities], ["ready", { image: true, audio: false }]);
-  const heard = await house.runTurn(
-    session,
-    { thought: "hm" },
-    { text: "Hello " },
-    { tool: { id: "t", title: "ls", kind: "search" } },
-    { toolUpdate: { id: "t", status: "completed" } },
-    { plan: [{ content: "a", priority: "high", status: "pending" }] },
-    { usage_update: { used: 1, size: 2 } },
-    { empty: true },
-    { update: { sessionUpdate: "novelty" } },
-    { notify: { method: "_vendor/news" } },
-    { raw: "npm warn" },
-    { split: "ä😀", cuts: [70, -8, -7, -6] },
-    { text: "world" },
-    { stop: "max_tokens", usage: { inputTokens: 3, outputTokens: 4, totalTokens: 7 } },
-  );
-  assertEquals(heard.briefs, [
-    "thought hm",
-    "text Hello ",
-    "tool ls search pending",
-    "tool ls search completed",
-    "plan pending",
-    "text ä😀",
-    "text world",
-    "usage 3+4",
-    "end max_tokens",
-  ]);
-  assertEquals(house.recorder.matching("skipped a line of the agent").length, 1);
-});
+const SHORT_CANCEL = { setupMs: 60_000, resumeMs: 60_000, cancelMs: 5 };
 
-Deno.test("AcpAgent: blocks reach the agent as they are", async () => {
-  await using house = new ScriptedAgentHarness({ image: true });
-  const session = await house.agent.newSession();
-  const blocks: PromptBlock[] = [
-    { type: "text", text: 'two\nlines "and" \u2028 😀' },
-    { type: "image", mimeType: "image/png", data: "aW1hZ2U=" },
-  ];
+/** Runs a whole turn. */
+async function runTurn(session: Session): Promise<void> {
   const heard = new Heard();
-  await session.prompt(blocks, heard.reader);
+  await session.prompt(PROMPT, heard.reader);
   assertEquals(await heard.last(), "end end_turn");
-  const prompt = house.received.find(({ method }) => method === "session/prompt");
-  assertEquals(prompt?.params, { sessionId: session.id, prompt: blocks });
+}
+
+Deno.test("AcpAgent: hands out the warm session, and opens the next one when a turn ends", async () => {
+  await using harness = new AcpHarness();
+  assertEquals(harness.agent.state, "idle");
+  harness.agent.warm();
+  assertEquals(harness.agent.state, "starting");
+  const first = await harness.agent.newSession();
+  assertEquals([harness.agent.state, harness.running.count("session/new")], ["ready", 1]);
+  await runTurn(first);
+  await harness.running.waitFor("session/new", 2);
+  const second = await harness.agent.newSession();
+  assertEquals([first.id, second.id] as string[], ["session-1", "session-2"]);
+  assertEquals(harness.starts.length, 1);
 });
 
-Deno.test("AcpAgent: a session that was made ahead is used, and the next is made when a turn ends", async () => {
-  await using house = new ScriptedAgentHarness();
-  house.agent.warm();
-  const first = await house.agent.newSession();
-  assertEquals(house.count("session/new"), 1);
-  await house.runTurn(first, { text: "done" });
-  await house.agent.newSession();
-  assertEquals([house.count("session/new"), house.count("initialize"), house.processes.length], [2, 1, 1]);
+Deno.test("AcpAgent: requests that come at once start one process", async () => {
+  await using harness = new AcpHarness();
+  const sessions = await Promise.all([1, 2, 3].map(() => harness.agent.newSession()));
+  assertEquals([harness.starts.length, new Set(sessions.map(({ id }) => id)).size], [1, 3]);
 });
 
-Deno.test("AcpAgent: sessions run beside each other", async () => {
-  await using house = new ScriptedAgentHarness();
-  const [one, other] = [await house.agent.newSession(), await house.agent.newSession()];
-  const running = await house.startTurn(one, { text: "one" }, { hang: true });
-  await running.heard.untilText("one");
-  assertEquals((await house.runTurn(other, { text: "other" })).briefs, ["text other", "end end_turn"]);
-  assertEquals(running.heard.briefs, ["text one"]);
-  running.cancel();
-  assertEquals(await running.heard.last(), "end cancelled");
-});
-
-Deno.test("AcpAgent: prompts of one session wait for each other", async () => {
-  await using house = new ScriptedAgentHarness();
-  const session = await house.agent.newSession();
-  const first = await house.startTurn(session, { text: "first" }, { hang: true });
-  const second = house.startTurn(session, { text: "second" });
-  await first.heard.untilText("first");
+Deno.test("AcpAgent: of the sessions of callers that leave, one is kept and the others are closed", async () => {
+  const answer = Promise.withResolvers<void>();
+  await using harness = new AcpHarness({
+    "session/new": async (_params, running) => {
+      const sessionId = `late-${running.nextSession++}`;
+      await answer.promise;
+      return { sessionId };
+    },
+  });
+  const reason = new Error("hung up");
+  const controller = new AbortController();
+  const waiting = [1, 2].map(() => harness.agent.newSession(controller.signal).catch((error) => error));
   await settled();
-  assertEquals(house.count("session/prompt"), 1);
-  first.cancel();
-  const { heard } = await soon(second, "the second prompt");
-  await heard.last();
-  assertEquals([first.heard.briefs, heard.briefs], [["text first", "end cancelled"], [
-    "text second",
-    "end end_turn",
-  ]]);
-  assertEquals(house.methods, ["initialize", "session/prompt", "session/cancel", "session/prompt"]);
+  await harness.running.waitFor("session/new", 2);
+  controller.abort(reason);
+  for (const outcome of waiting) assertStrictEquals(await outcome, reason);
+  answer.resolve();
+  assertEquals((await harness.agent.newSession()).id as string, "late-1");
+  await harness.running.waitFor("session/close");
+  assertEquals(harness.running.summary("session/close"), ["session/close late-2"]);
+  assertEquals(harness.running.count("session/new"), 2);
+  await assertRejects(() => harness.agent.newSession(AbortSignal.abort(reason)), Error, "hung up");
 });
 
-Deno.test("AcpAgent: another version of the protocol is refused by name, and the agent ended", async () => {
-  await using house = new ScriptedAgentHarness({ protocolVersion: 2 });
-  const failure = await failureOf(house.agent.newSession());
-  assertEquals(failure.code, "agent_unavailable");
-  assertStringIncludes(failure.message, "version 2 ");
-  assertEquals(await soon(house.processes[0]!.exited, "its end"), "exited with code 0");
+Deno.test("AcpAgent: a session that was requested of a retired process is not kept", async () => {
+  const timeouts = { setupMs: 60_000, resumeMs: 60_000, cancelMs: 60_000 };
+  await using harness = new AcpHarness({
+    "session/new": (params, running) =>
+      running.nextSession++ === 1 ? { sessionId: "old" } : neverAnswers(params, running),
+    "session/prompt": worksUntilCancelled,
+  }, { timeouts });
+  const heard = new Heard();
+  await (await harness.agent.newSession()).prompt(PROMPT, heard.reader);
+  await heard.untilText("working");
+  const controller = new AbortController();
+  const leaving = harness.agent.newSession(controller.signal).catch((error) => error);
+  await harness.running.waitFor("session/new", 2);
+  timeouts.setupMs = 1;
+  await failureOf(harness.agent.newSession());
+  timeouts.setupMs = 60_000;
+  const reason = new Error("hung up");
+  controller.abort(reason);
+  assertEquals([await leaving, harness.running.process.stops], [reason, 0]);
+  harness.handlers = {};
+  assertEquals([(await harness.agent.newSession()).id as string, harness.starts.length], ["session-1", 2]);
 });
 
-Deno.test("AcpAgent: an agent that wants a log-in by a person says which", async () => {
-  await using house = new ScriptedAgentHarness({ authRequired: true, authMethods: ["oauth", "device-code"] });
-  const failure = await failureOf(house.agent.newSession());
-  assertEquals(failure.code, "agent_auth_required");
-  assertStringIncludes(failure.message, "oauth (oauth), device-code (device-code)");
-  assertEquals([house.count("authenticate"), house.agent.state], [0, "failing"]);
+Deno.test("AcpAgent: a warm session that times out is not requested twice, and the next comes from a new process", async () => {
+  const silence = new Silence();
+  await using harness = new AcpHarness({}, { timeouts: silence.timeouts });
+  silence.applyTo(harness);
+  silence.isSilent = true;
+  harness.agent.warm();
+  const failure = await failureOf(harness.agent.newSession());
+  assertEquals([failure.code, failure.reason], ["agent_unavailable", "timeout"]);
+  assertStringIncludes(failure.message, "did not answer session/new");
+  assertEquals([harness.starts.length, harness.running.count("session/new")], [1, 1]);
+  silence.isSilent = false;
+  await harness.agent.newSession();
+  assertEquals([harness.starts.length, harness.starts[0]!.process.stops > 0], [2, true]);
 });
 
-const BY_VARIABLE = { id: "by-variable", name: "By variable", type: "env_var", vars: [{ name: "FAKE_KEY" }] };
-
-Deno.test("AcpAgent: an agent that wants a log-in by a variable that it has is logged in to", async () => {
-  await using house = new ScriptedAgentHarness({ authRequired: true, authMethods: ["oauth", BY_VARIABLE] }, {
-    variables: new Set(["FAKE_KEY"]),
+Deno.test("AcpAgent: a process that opens no session in time is retired, but finishes its turns", async () => {
+  const finish = Promise.withResolvers<void>();
+  const heard = new Heard();
+  const silence = new Silence();
+  await using harness = new AcpHarness({ "session/prompt": answersAfter(finish.promise) }, {
+    timeouts: silence.timeouts,
   });
-  assertEquals((await house.runTurn(await house.agent.newSession(), { text: "in" })).text, "in");
-  const logins = house.received.filter(({ method }) => method === "authenticate");
-  assertEquals(logins.map(({ params }) => params), [{ methodId: "by-variable" }]);
+  silence.applyTo(harness);
+  const session = await harness.agent.newSession();
+  await session.prompt(PROMPT, heard.reader);
+  await heard.untilText("working");
+  silence.isSilent = true;
+  await failureOf(harness.agent.newSession());
+  const [old] = harness.starts;
+  assertEquals([session.closed.aborted, old!.process.stops], [false, 0]);
+  silence.isSilent = false;
+  harness.handlers = {};
+  await runTurn(await harness.agent.newSession());
+  assertEquals(harness.starts.length, 2);
+  finish.resolve();
+  assertEquals(await heard.last(), "end end_turn");
+  assert(old!.process.stops > 0);
 });
 
-Deno.test("AcpAgent: a log-in that fails is said, and the agent lives on", async () => {
-  await using house = new ScriptedAgentHarness({
-    authRequired: true,
-    authMethods: ["api-key"],
-    authFails: true,
+Deno.test("AcpAgent: a process that does not answer a cancel is retired, but finishes its other turns", async () => {
+  const other = Promise.withResolvers<void>();
+  const [stuck, running] = [new Heard(), new Heard()];
+  await using harness = new AcpHarness({
+    "session/prompt": (params, agent) =>
+      answersAfter(params.sessionId === "session-1" ? new Promise(() => {}) : other.promise)(params, agent),
+  }, { timeouts: SHORT_CANCEL });
+  const [first, second] = [await harness.agent.newSession(), await harness.agent.newSession()];
+  const prompt = await first.prompt(PROMPT, stuck.reader);
+  await second.prompt(PROMPT, running.reader);
+  await running.untilText("working");
+  prompt.cancel();
+  await harness.recorder.waitFor(/does not answer a cancelled prompt/);
+  const [old] = harness.starts;
+  harness.handlers = {};
+  harness.nowMs += 60_000;
+  await runTurn(await harness.agent.newSession());
+  assertEquals([harness.starts.length, old?.process.stops], [2, 0]);
+  assertEquals([stuck.briefs, running.briefs], [["text working"], ["text working"]]);
+  other.resolve();
+  assertEquals(await running.last(), "end end_turn");
+  const last = await stuck.last();
+  assert(["end cancelled", "failure agent_crashed"].includes(last), last);
+  assert(old !== undefined && old.process.stops > 0);
+  stuck.assertWhole();
+});
+
+Deno.test("AcpAgent: a cancel that is answered late ends its turn as cancelled", async () => {
+  const late = Promise.withResolvers<void>();
+  const heard = new Heard();
+  await using harness = new AcpHarness({
+    "session/prompt": async ({ sessionId }, running) => {
+      running.sendText(sessionId, "working");
+      await late.promise;
+      return { stopReason: "cancelled" };
+    },
+  }, { timeouts: SHORT_CANCEL });
+  // The other turn keeps the retired process running.
+  const [session, other] = [await harness.agent.newSession(), await harness.agent.newSession()];
+  await other.prompt(PROMPT, new Heard().reader);
+  const prompt = await session.prompt(PROMPT, heard.reader);
+  await heard.untilText("working");
+  prompt.cancel();
+  await harness.recorder.waitFor(/does not answer a cancelled prompt/);
+  late.resolve();
+  assertEquals(await heard.last(), "end cancelled");
+});
+
+Deno.test("AcpAgent: refuses a prompt that the process does not read, and a new process serves the next", async () => {
+  const starts: MemoryAcpAgent[] = [];
+  let isReading = true;
+  await using harness = new AcpHarness({}, {
+    launch: () => {
+      const running = new MemoryAcpAgent({});
+      starts.push(running);
+      const writer = running.process.writable.getWriter();
+      const isFirst = starts.length === 1;
+      const writable = new WritableStream<Uint8Array>({
+        write: (bytes) => isFirst && !isReading ? new Promise(() => {}) : writer.write(bytes),
+        close: () => writer.close(),
+        abort: (reason) => writer.abort(reason),
+      });
+      return { ...running.process, writable };
+    },
+    timeouts: { setupMs: 1_500, resumeMs: 60_000, cancelMs: 500 },
   });
-  for (const count of [1, 2]) {
-    const failure = await failureOf(house.agent.newSession());
-    assertEquals(failure.code, "agent_auth_required");
-    assertStringIncludes(failure.message, "Authentication failed");
-    assertEquals([house.count("authenticate"), house.processes.length], [count, 1]);
-  }
+  const session = await harness.agent.newSession();
+  isReading = false;
+  const heard = new Heard();
+  const failure = await failureOf(session.prompt(PROMPT, heard.reader));
+  assertEquals([failure.code, failure.prompted], ["agent_unavailable", false]);
+  await runTurn(await soon(harness.agent.newSession(), "another session"));
+  assertEquals([starts.length, heard.events], [2, []]);
 });
 
-Deno.test("AcpAgent: a cancel is answered, and the session goes on", async () => {
-  await using house = new ScriptedAgentHarness();
-  const session = await house.agent.newSession();
-  const { heard, cancel } = await house.startTurn(
-    session,
-    { tool: { id: "t", title: "make", kind: "execute", status: "in_progress" } },
-    { hang: true },
-    { text: "never" },
-  );
-  await heard.until(({ type }) => type === "tool");
-  cancel();
-  await heard.last();
-  assertEquals(heard.briefs, ["tool make execute in_progress", "tool make execute failed", "end cancelled"]);
-  assertEquals((await house.runTurn(session, { text: "next" })).text, "next");
-});
-
-Deno.test("AcpAgent: what comes after the answer is nobody's", async () => {
-  await using house = new ScriptedAgentHarness();
-  const session = await house.agent.newSession();
-  const first = await house.runTurn(session, { text: "one" }, {
-    afterAnswer: [
-      { text: "late" },
-      { thought: "late" },
-      { tool: { id: "t", title: "late" } },
-      { update: { sessionUpdate: "session_info_update", title: "A talk" } },
-    ],
+Deno.test("AcpAgent: an agent of one session is not asked for another after each turn, and logs so once", async () => {
+  let isFull = false;
+  await using harness = new AcpHarness({
+    "session/new": (params, running) => {
+      if (isFull) throw new RpcError(RPC.internalError, "One session only.");
+      isFull = true;
+      return opensSession(params, running);
+    },
   });
-  const second = await house.runTurn(session, { text: "two" });
-  assertEquals([first.briefs, second.briefs], [["text one", "end end_turn"], ["text two", "end end_turn"]]);
+  const { agent, recorder } = harness;
+  const levels = () => recorder.matching("could not open a session in advance").map(({ level }) => level);
+  const session = await agent.newSession();
+  await runTurn(session);
+  await recorder.waitFor("could not open a session in advance");
+  for (let count = 0; count < 3; count++) await runTurn(session);
+  await settled();
+  assertEquals([harness.running.count("session/new"), levels(), agent.state], [2, ["warn"], "failing"]);
+  agent.warm();
+  await harness.running.waitFor("session/new", 3);
+  await settled();
+  assertEquals([levels(), agent.state], [["warn", "debug"], "failing"]);
+  isFull = false;
+  await agent.newSession();
+  assertEquals(agent.state, "ready");
+  await runTurn(session);
+  await harness.running.waitFor("session/new", 5);
+  await settled();
+  assertEquals([levels(), harness.starts.length], [["warn", "debug", "warn"], 1]);
 });
 
-Deno.test("AcpAgent: every token before the answer is heard before the end", async () => {
-  await using house = new ScriptedAgentHarness();
-  const heard = await house.runTurn(await house.agent.newSession(), { tokens: 20_000, text: "x" });
-  assertEquals(heard.text, "x".repeat(20_000));
-  heard.assertWhole();
+Deno.test("AcpAgent: opens a warm session after a session that could not be resumed", async () => {
+  await using harness = new AcpHarness({
+    ...RESUMES_AND_DELETES,
+    "session/resume": refuses(RPC.internalError),
+  });
+  assertEquals(await harness.agent.resumeSession("old" as SessionId), undefined);
+  assertEquals(harness.agent.state, "starting");
+  await harness.recorder.waitFor("session opened");
+  assertEquals(harness.agent.state, "ready");
 });
 
-Deno.test("AcpAgent: a chunk of megabytes is one event", async () => {
-  await using house = new ScriptedAgentHarness();
-  const heard = await house.runTurn(await house.agent.newSession(), { big: 3_000_000 });
-  assertEquals(heard.events.map((event) => event.type === "text" ? event.text.length : 0), [3_000_000, 0]);
+Deno.test("AcpAgent: a process that dies closes every session, and fails every turn once", async () => {
+  const heard = [new Heard(), new Heard()];
+  await using harness = new AcpHarness({ "session/prompt": worksUntilCancelled });
+  const sessions = await Promise.all(heard.map(() => harness.agent.newSession()));
+  for (const [index, session] of sessions.entries()) await session.prompt(PROMPT, heard[index]!.reader);
+  for (const turn of heard) await turn.untilText("working");
+  harness.running.exit();
+  for (const turn of heard) assertEquals(await turn.last(), "failure agent_crashed");
+  for (const session of sessions) await soon(untilAborted(session.closed), "the session's close");
+  await settled();
+  for (const turn of heard) turn.assertWhole();
 });
 
-Deno.test("AcpAgent: a request that is not known is answered, and the turn goes on", async () => {
-  await using house = new ScriptedAgentHarness();
-  const session = await house.agent.newSession();
-  for (
-    const method of ["fs/read_text_file", "fs/write_text_file", "terminal/create", "craft/drainMidTurnQueue"]
-  ) {
-    const heard = await house.runTurn(session, { request: { method, params: { path: "/etc/passwd" } } });
-    const { error } = JSON.parse(heard.text.replace("answer:", "")) as { error: Json };
-    assertEquals(error.code, -32601);
-    assertStringIncludes(String(error.message), method);
-    assertEquals(await heard.last(), "end end_turn");
-  }
-});
-
-const OPTIONS = [
-  { optionId: "always", name: "Always", kind: "allow_always" },
-  { optionId: "no", name: "No", kind: "reject_once" },
-  { optionId: "yes", name: "Yes", kind: "allow_once" },
-];
-const GIVEN: Readonly<Record<PermissionPolicy, Readonly<Record<string, string>>>> = {
-  ask: { read: "yes", fetch: "yes", execute: "no", edit: "no", other: "no", teleport: "no" },
-  allow: { read: "yes", execute: "yes", teleport: "yes" },
-  deny: { read: "no", execute: "no" },
-};
-for (const [permissions, kinds] of Object.entries(GIVEN) as [PermissionPolicy, Record<string, string>][]) {
-  Deno.test(`AcpAgent: permissions, ${permissions}`, async () => {
-    await using house = new ScriptedAgentHarness({}, { permissions });
-    const session = await house.agent.newSession();
-    for (const [kind, optionId] of Object.entries(kinds)) {
-      const toolCall = { toolCallId: kind, title: `a ${kind}`, kind };
-      const heard = await house.runTurn(session, { permission: { toolCall, options: OPTIONS } });
-      assertEquals(
-        JSON.parse(heard.text.replace("permission:", "")),
-        { outcome: "selected", optionId },
-        kind,
-      );
-      const told = kind === "teleport" ? "other" : kind;
-      assertEquals(heard.briefs[0], `tool a ${kind} ${told} pending`);
+Deno.test("AcpAgent: at dispose, the end of one turn is not the end of another", async () => {
+  const [mine, theirs] = streamPair();
+  const remote = new RawPeer(theirs);
+  const exited = Promise.withResolvers<string>();
+  const stop = (endInput?: () => void) => {
+    endInput?.();
+    return exited.promise.then(() => {});
+  };
+  const harness = new AcpHarness({}, {
+    launch: () => ({ ...memoryProcess(mine, () => {}), exited: exited.promise, stop }),
+  });
+  const heard = [new Heard(), new Heard(), new Heard()];
+  const promptIds: unknown[] = [];
+  const results: Readonly<Record<string, Json>> = {
+    "initialize": { protocolVersion: 1, agentCapabilities: { sessionCapabilities: { close: {} } } },
+    "session/new": {},
+  };
+  /** Answers requests until one of this method, or the end of the input. */
+  const serveUntil = async (last: string) => {
+    for (let message = await remote.receive(); message !== undefined; message = await remote.receive()) {
+      const { id, method } = message;
+      if (method === "session/prompt") promptIds.push(id);
+      const result = results[String(method)];
+      if (result) await remote.send({ id, result: { sessionId: `session-${id}`, ...result } });
+      if (method === last) return;
     }
+  };
+  for (const { reader } of heard) {
+    const opening = harness.agent.newSession();
+    await serveUntil("session/new");
+    const prompting = (await opening).prompt(PROMPT, reader);
+    await serveUntil("session/prompt");
+    await prompting;
+  }
+  const disposing = harness.agent[Symbol.asyncDispose]();
+  await serveUntil("the end of the input");
+  // The agent was told to cancel and its input has ended, but it still answers.
+  for (const id of promptIds) {
+    await remote.send({ id, result: { stopReason: "cancelled" } });
+    await settled();
+  }
+  exited.resolve("exited with code 0");
+  await soon(disposing, "the agent's end");
+  assertEquals(heard.map(({ briefs }) => briefs), [["end cancelled"], ["end cancelled"], ["end cancelled"]]);
+});
+
+const WAITING:
+  readonly (readonly [name: string, handlers: Readonly<Record<string, Handler>>, sent: string])[] = [
+    ["the start of the process", { initialize: neverAnswers }, "initialize"],
+    ["a new session", { "session/new": neverAnswers }, "session/new"],
+  ];
+for (const [name, handlers, sent] of WAITING) {
+  Deno.test(`AcpAgent: dispose rejects a caller that waits for ${name}`, async () => {
+    const harness = new AcpHarness(handlers);
+    const opening = failureOf(harness.agent.newSession());
+    await settled();
+    await harness.running.waitFor(sent);
+    assertEquals(harness.agent.state, "starting");
+    await harness[Symbol.asyncDispose]();
+    assertEquals((await opening).code, "shutting_down");
+    assertEquals([harness.agent.state, harness.starts.length], ["closed", 1]);
+    assert(harness.running.process.stops > 0);
   });
 }
 
-Deno.test("AcpAgent: a permission for which nothing fits is cancelled", async () => {
-  await using house = new ScriptedAgentHarness({}, { permissions: "deny" });
-  const heard = await house.runTurn(await house.agent.newSession(), {
-    permission: {
-      toolCall: { toolCallId: "t" },
-      options: OPTIONS.filter(({ kind }) => kind !== "reject_once"),
+Deno.test("AcpAgent: dispose rejects a caller that waits for a restart", async () => {
+  const harness = new AcpHarness();
+  harness.beforeStart = () => {
+    throw new AppError("agent_unavailable", "not found");
+  };
+  await failureOf(harness.agent.newSession());
+  const opening = failureOf(harness.agent.newSession());
+  await settled();
+  await harness[Symbol.asyncDispose]();
+  assertEquals((await opening).code, "shutting_down");
+});
+
+Deno.test("AcpAgent: after dispose nothing is started", async () => {
+  const harness = new AcpHarness();
+  await harness[Symbol.asyncDispose]();
+  assertEquals((await failureOf(harness.agent.newSession())).code, "shutting_down");
+  harness.agent.warm();
+  await settled();
+  assertEquals([harness.starts.length, harness.agent.state], [0, "closed"]);
+});
+
+Deno.test("AcpAgent: kill ends the running turns at once", async () => {
+  const heard = new Heard();
+  await using harness = new AcpHarness({ "session/prompt": worksUntilCancelled });
+  await (await harness.agent.newSession()).prompt(PROMPT, heard.reader);
+  await heard.untilText("working");
+  harness.agent.kill();
+  assertEquals(await heard.last(), "failure agent_crashed");
+});
+
+Deno.test("AcpAgent.describe: reports capabilities, models, modes and warnings, and ends its session", async () => {
+  await using harness = new ScriptedAgentHarness({
+    image: true,
+    resume: true,
+    loadSession: true,
+    delete: true,
+    mcp: { http: true },
+    authMethods: ["key"],
+    models: { ids: ["a", "b"], by: "both" },
+    modes: ["ask", "code"],
+  }, {
+    mode: "code",
+    model: "gpt-4o",
+    now: () => 0,
+    mcpServers: [{ type: "sse", name: "news", url: "https://news.example", headers: [] }],
+  });
+  assertEquals(await harness.agent.describe(), {
+    agent: { name: "fake-agent", version: "1.0.0" },
+    protocolVersion: 1,
+    promptCapabilities: { image: true, audio: false },
+    resumeMethod: "resume",
+    canClose: true,
+    canDelete: true,
+    mcpTransports: { http: true, sse: false },
+    authMethods: ["key"],
+    model: "a",
+    models: [{ id: "a", name: "Model a" }, { id: "b", name: "Model b" }],
+    mode: "code",
+    modes: ["ask", "code"],
+    warnings: [
+      {
+        setting: "mcp_servers",
+        name: "news",
+        text: 'The MCP server "news" is left out: the agent does not connect to servers by sse.',
+      },
+      { setting: "model", name: "gpt-4o", text: 'The agent has no model "gpt-4o"; it offers a, b.' },
+    ],
+    startedMs: 0,
+  });
+  assertEquals(harness.methods, ["initialize", "session/set_mode", "session/close", "session/delete"]);
+  assertEquals(harness.count("session/new"), 1);
+  assertEquals(
+    (await harness.agent.describe()).warnings.length,
+    2,
+    "warnings that are logged already are reported too",
+  );
+});
+
+Deno.test("AcpAgent.describe: an agent without any capability", async () => {
+  await using harness = new AcpHarness({ initialize: () => ({ protocolVersion: 1 }) });
+  assertEquals(await harness.agent.describe(), {
+    agent: undefined,
+    protocolVersion: 1,
+    promptCapabilities: { image: false, audio: false },
+    resumeMethod: undefined,
+    canClose: false,
+    canDelete: false,
+    mcpTransports: { http: false, sse: false },
+    authMethods: [],
+    model: undefined,
+    models: [],
+    mode: undefined,
+    modes: [],
+    warnings: [],
+    startedMs: 0,
+  });
+});
+
+Deno.test("AcpAgent.describe: throws as a new session does, and when the caller leaves", async () => {
+  await using login = new ScriptedAgentHarness({ authRequired: true, authMethods: ["oauth"] });
+  assertEquals((await failureOf(login.agent.describe())).code, "agent_auth_required");
+  await using other = new AcpHarness({ initialize: () => ({ protocolVersion: 2 }) });
+  assertEquals((await failureOf(other.agent.describe())).code, "agent_unavailable");
+  await using slow = new AcpHarness({ "session/new": neverAnswers });
+  const controller = new AbortController();
+  const waiting = slow.agent.describe(controller.signal).catch((error) => error);
+  await settled();
+  await slow.running.waitFor("session/new");
+  const reason = new Error("hung up");
+  controller.abort(reason);
+  assertStrictEquals(await waiting, reason);
+  await assertRejects(() => slow.agent.describe(controller.signal), Error, "hung up");
+});
+
+Deno.test("AcpAgent.describe: measures from the launch until the session is open", async () => {
+  const harness: AcpHarness = new AcpHarness({
+    "initialize": () => {
+      harness.nowMs += 100;
+      return { protocolVersion: 1, agentCapabilities: { sessionCapabilities: { close: {} } } };
+    },
+    "session/new": () => {
+      harness.nowMs += 20;
+      return { sessionId: "s" };
+    },
+    "session/close": () => {
+      harness.nowMs += 3;
+      return {};
     },
   });
-  assertEquals(heard.text, 'permission:{"outcome":"cancelled"}');
-});
-
-Deno.test("AcpAgent: a session that is closed is closed at the agent's too", async () => {
-  await using house = new ScriptedAgentHarness();
-  const session = await house.agent.newSession();
-  const { heard } = await house.startTurn(session, { text: "up" }, { hang: true });
-  await heard.untilText("up");
-  session.close();
-  assertEquals(await heard.last(), "end cancelled");
-  await house.runTurn(await house.agent.newSession(), { text: "after" });
-  assertEquals(house.methods, [
-    "initialize",
-    "session/prompt",
-    "session/cancel",
-    "session/close",
-    "session/prompt",
-  ]);
-  assertEquals(house.received.find(({ method }) => method === "session/close")?.params, {
-    sessionId: session.id,
-  });
-});
-
-Deno.test("AcpAgent: what the agent says on stderr is in the log", async () => {
-  await using house = new ScriptedAgentHarness({ stderr: "a warning\n" });
-  await house.agent.newSession();
-  const { fields } = await house.recorder.waitFor("agent stderr");
-  assertEquals(fields.line, "a warning");
-  const ready = await house.recorder.waitFor("agent ready");
-  assert(isObject(ready.fields) && ready.fields.program === "fake-agent");
+  await using _end = harness;
+  harness.beforeStart = () => harness.nowMs += 4_000;
+  assertEquals((await harness.agent.describe()).startedMs, 4_120);
+  harness.nowMs += 50_000;
+  assertEquals(
+    (await harness.agent.describe()).startedMs,
+    4_120,
+    "also of a process that has been running for long",
+  );
 });

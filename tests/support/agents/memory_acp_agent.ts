@@ -1,18 +1,16 @@
-import type { PromptBlock } from "../../../lib/turn/agent.ts";
-import type { AgentTimeouts } from "../../../lib/acp/handshake.ts";
+/** An ACP agent in memory, and an `AcpAgent` over it: no process, no real time. @module */
+
 import { AcpAgent, type AcpAgentOptions } from "../../../lib/acp/agent.ts";
-import { JsonRpcPeer } from "../../../lib/acp/json_rpc.ts";
+import type { AgentTimeouts } from "../../../lib/acp/handshake.ts";
+import { JsonRpcPeer, RPC, RpcError } from "../../../lib/acp/json_rpc.ts";
 import type { AgentProcess } from "../../../lib/acp/process.ts";
-import { RPC, RpcError } from "../../../lib/acp/json_rpc.ts";
 import { untilAborted } from "../../../lib/core/abortable.ts";
-import { soon } from "../harness/turn_recorder.ts";
+import type { PromptBlock } from "../../../lib/turn/agent.ts";
 import { LogRecorder, memoryProcess, streamPair } from "../harness/json_rpc_harness.ts";
 import { NO_BROKER } from "../harness/no_broker.ts";
+import { soon } from "../harness/turn_recorder.ts";
 
-/** What an agent in memory does with a request. */
-export type Handler = (params: RequestParams, running: MemoryAcpAgent) => unknown;
-
-/** The parameters of a request, as far as tests look at them. */
+/** Parameters of a request, as far as tests read them. */
 export interface RequestParams {
   readonly sessionId: string;
   readonly prompt: readonly { readonly type: string; readonly text?: string }[];
@@ -24,30 +22,43 @@ export interface RequestParams {
   readonly modeId: string;
 }
 
-/** What it does with everything, unless a test says otherwise: it opens sessions and ends every turn at once. */
-const HANDLERS: Readonly<Record<string, Handler>> = {
-  "initialize": () => ({ protocolVersion: 1, agentCapabilities: { sessionCapabilities: { close: {} } } }),
-  "session/new": (_params, running) => ({ sessionId: `session-${running.nextSession++}` }),
-  "session/close": () => ({}),
-  "session/prompt": () => ({ stopReason: "end_turn" }),
-};
+/** Answers a request of one method: its return value is the result. */
+export type Handler = (params: RequestParams, running: MemoryAcpAgent) => unknown;
 
-/** What is asked. */
+/** The prompt of most tests. */
 export const PROMPT: readonly PromptBlock[] = [{ type: "text", text: "Go" }];
 
-/** Says that it works, and waits to be cancelled. */
+/** Opens `session-1`, `session-2` and so on. */
+export const opensSession: Handler = (_params, running) => ({
+  sessionId: `session-${running.nextSession++}`,
+});
+
+export const neverAnswers: Handler = () => new Promise(() => {});
+
+/** Ends its process instead of answering. */
+export const exits: Handler = (params, running) => {
+  running.exit();
+  return neverAnswers(params, running);
+};
+
+/** Answers with an error. */
+export function refuses(code: number, message = "No."): Handler {
+  return () => Promise.reject(new RpcError(code, message));
+}
+
+/** Answers `initialize` with these capabilities. */
+export function withCapabilities(agentCapabilities: Readonly<Record<string, unknown>>): Handler {
+  return () => ({ protocolVersion: 1, agentCapabilities });
+}
+
+/** Sends the text `working`, and ends the turn when it is cancelled. */
 export const worksUntilCancelled: Handler = async ({ sessionId }, running) => {
   running.sendText(sessionId, "working");
   await running.cancelled(sessionId);
   return { stopReason: "cancelled" };
 };
-/** What it says of itself, with these capabilities. */
-export function withCapabilities(agentCapabilities: Readonly<Record<string, unknown>>): Handler {
-  return () => ({ protocolVersion: 1, agentCapabilities });
-}
-/** Never answers. */
-export const neverAnswers: Handler = () => new Promise(() => {});
-/** Says that it works, and ends when the test says so. */
+
+/** Sends the text `working`, and ends the turn when the promise has resolved. */
 export function answersAfter(promise: Promise<unknown>): Handler {
   return async ({ sessionId }, running) => {
     running.sendText(sessionId, "working");
@@ -56,32 +67,46 @@ export function answersAfter(promise: Promise<unknown>): Handler {
   };
 }
 
-/** One start of an agent in memory. */
+/** Handlers of an agent that resumes and deletes sessions. */
+export const RESUMES_AND_DELETES = {
+  "initialize": withCapabilities({ sessionCapabilities: { close: {}, resume: {}, delete: {} } }),
+  "session/resume": () => ({}),
+  "session/delete": () => ({}),
+} as const satisfies Readonly<Record<string, Handler>>;
+
+const DEFAULT_HANDLERS: Readonly<Record<string, Handler>> = {
+  "initialize": withCapabilities({ sessionCapabilities: { close: {} } }),
+  "session/new": opensSession,
+  "session/close": () => ({}),
+  "session/prompt": () => ({ stopReason: "end_turn" }),
+};
+
+/** One process of an agent in memory. */
 export class MemoryAcpAgent {
   readonly peer: JsonRpcPeer;
   readonly process: AgentProcess & { stops: number };
-  /** What came in, in order: requests and notifications. */
+  /** Received requests and notifications, in order. */
   readonly received: { readonly method: string; readonly params: RequestParams }[] = [];
   nextSession = 1;
   readonly #cancels = new Map<string, PromiseWithResolvers<void>>();
-  #wake = Promise.withResolvers<void>();
+  #changed = Promise.withResolvers<void>();
 
   constructor(handlers: Readonly<Record<string, Handler>>) {
     const [mine, theirs] = streamPair();
-    const all = { ...HANDLERS, ...handlers };
-    const take = (method: string, params: unknown) => {
+    const all = { ...DEFAULT_HANDLERS, ...handlers };
+    const record = (method: string, params: unknown) => {
       this.received.push({ method, params: params as RequestParams });
-      this.#wake.resolve();
-      this.#wake = Promise.withResolvers();
+      this.#changed.resolve();
+      this.#changed = Promise.withResolvers();
     };
     this.peer = new JsonRpcPeer(theirs, {
       onInvalidLine() {},
       onNotification: (method, params) => {
-        take(method, params);
-        if (method === "session/cancel") this.#cancel((params as RequestParams).sessionId).resolve();
+        record(method, params);
+        if (method === "session/cancel") this.#cancelOf((params as RequestParams).sessionId).resolve();
       },
       onRequest: async (method, params) => {
-        take(method, params);
+        record(method, params);
         if (method === "session/prompt") this.#cancels.delete((params as RequestParams).sessionId);
         const handler = all[method];
         if (handler === undefined) throw new RpcError(RPC.methodNotFound, `Method not found: ${method}`);
@@ -91,7 +116,7 @@ export class MemoryAcpAgent {
     this.process = memoryProcess(mine, () => this.exit());
   }
 
-  /** What came of these methods, each with the parameters that matter: `session/set_mode plan`. */
+  /** Received messages of these methods, each with its main parameter: `session/set_mode plan`. */
   summary(...methods: string[]): string[] {
     return this.received.filter(({ method }) => methods.includes(method)).map(({ method, params }) =>
       [method, params.configId, params.value ?? params.modelId ?? params.modeId ?? params.sessionId]
@@ -99,22 +124,21 @@ export class MemoryAcpAgent {
     );
   }
 
-  /** How often something of this method came. */
+  /** Number of received messages of a method. */
   count(method: string): number {
-    return this.received.filter((one) => one.method === method).length;
+    return this.received.filter((message) => message.method === method).length;
   }
 
-  /** Resolves when this many of a method have come. */
+  /** Resolves once so many messages of a method were received. */
   async waitFor(method: string, count = 1): Promise<void> {
-    while (this.count(method) < count) await soon(this.#wake.promise, `${count} of ${method}`);
+    while (this.count(method) < count) await soon(this.#changed.promise, `${count} of ${method}`);
   }
 
-  /** Says something in a session. */
   sendText(sessionId: string, text: string): void {
     this.update(sessionId, { sessionUpdate: "agent_message_chunk", content: { type: "text", text } });
   }
 
-  /** Says something that cannot be read. */
+  /** Sends a line that is not a JSON-RPC message. */
   sendInvalid(text = ""): void {
     this.peer.notify(7 as unknown as string, text);
   }
@@ -123,31 +147,31 @@ export class MemoryAcpAgent {
     this.peer.notify("session/update", { sessionId, update });
   }
 
-  /** Resolves when the session's prompt that runs is cancelled. */
+  /** Resolves when the running prompt of a session is cancelled. */
   cancelled(sessionId: string): Promise<void> {
-    return this.#cancel(sessionId).promise;
+    return this.#cancelOf(sessionId).promise;
   }
 
-  #cancel(sessionId: string): PromiseWithResolvers<void> {
-    const known = this.#cancels.get(sessionId) ?? Promise.withResolvers<void>();
-    this.#cancels.set(sessionId, known);
-    return known;
+  #cancelOf(sessionId: string): PromiseWithResolvers<void> {
+    const cancel = this.#cancels.get(sessionId) ?? Promise.withResolvers<void>();
+    this.#cancels.set(sessionId, cancel);
+    return cancel;
   }
 
-  /** It is gone, in whatever it was doing. */
+  /** Ends the process at once. */
   exit(): void {
     this.peer.close();
   }
 }
 
-/** An {@linkcode AcpAgent} whose agent is in memory; the time stands still unless the test moves it. */
+/** An {@linkcode AcpAgent} over agents in memory. The time stands still unless the test moves it. */
 export class AcpHarness implements AsyncDisposable {
   readonly recorder = new LogRecorder();
   readonly starts: MemoryAcpAgent[] = [];
   readonly agent: AcpAgent;
-  /** What the agent does from its next start on. */
+  /** Handlers from the next start on. */
   handlers: Readonly<Record<string, Handler>>;
-  /** Called before each start; what it throws is why it cannot start. */
+  /** Called before each start. An error that it throws is the failure of the start. */
   beforeStart: () => void = () => {};
   nowMs = 0;
 
@@ -190,17 +214,10 @@ export class AcpHarness implements AsyncDisposable {
   }
 }
 
-/** What brings back sessions, and deletes them. */
-export const RESUMES_AND_DELETES: Readonly<Record<string, Handler>> = {
-  "initialize": withCapabilities({ sessionCapabilities: { close: {}, resume: {}, delete: {} } }),
-  "session/resume": () => ({}),
-  "session/delete": () => ({}),
-};
-
-/** Longer than an early death, and than a process that is well lets a session wait. */
+/** Longer than the delay of a restart, and than a session may take from an agent that is ready. */
 const LONG_MS = 30_000;
 
-/** Makes an agent in memory fall silent when the test says so: `session/new` is not answered, and late at once. */
+/** Makes an agent in memory stop answering `session/new` while `isSilent`: the request then times out at once. */
 export class Silence {
   isSilent = false;
   readonly timeouts: AgentTimeouts;
@@ -217,21 +234,20 @@ export class Silence {
     };
   }
 
-  /** @param house One that was not started yet, with these times. */
-  applyTo(house: AcpHarness): void {
-    const makes: Handler = (_params, running) => ({ sessionId: `session-${running.nextSession++}` });
-    const { "initialize": initialize = RESUMES_AND_DELETES.initialize!, "session/new": make = makes } =
-      house.handlers;
-    house.beforeStart = () => this.#isReady = false;
-    house.handlers = {
-      ...house.handlers,
+  /** @param harness An agent that was not started yet, with these timeouts. */
+  applyTo(harness: AcpHarness): void {
+    const { initialize = RESUMES_AND_DELETES.initialize, "session/new": opens = opensSession } =
+      harness.handlers;
+    harness.beforeStart = () => this.#isReady = false;
+    harness.handlers = {
+      ...harness.handlers,
       "initialize": (params, running) => {
         this.#isReady = true;
         return initialize(params, running);
       },
       "session/new": (params, running) => {
-        if (!this.isSilent) return make(params, running);
-        house.nowMs += LONG_MS;
+        if (!this.isSilent) return opens(params, running);
+        harness.nowMs += LONG_MS;
         return neverAnswers(params, running);
       },
     };

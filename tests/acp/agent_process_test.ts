@@ -1,0 +1,201 @@
+/** The agent as a child process: a turn through real pipes, and every way in which a process ends. */
+
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { launch } from "../../lib/acp/process.ts";
+import { untilAborted } from "../../lib/core/abortable.ts";
+import { AcpHarness } from "../support/agents/memory_acp_agent.ts";
+import {
+  isRunning,
+  pidsIn,
+  script,
+  ScriptedAgentHarness,
+  scriptedLaunch,
+  SHORT,
+  untilGone,
+} from "../support/harness/agent_process_harness.ts";
+import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
+import { failureOf, soon } from "../support/harness/turn_recorder.ts";
+
+const LINUX_ONLY = { ignore: Deno.build.os !== "linux" };
+/** Longer than the delay of a restart. */
+const A_WHILE_MS = 60_000;
+
+Deno.test("AcpAgent: translates a whole turn of a child process", async () => {
+  await using harness = new ScriptedAgentHarness({ image: true, stderr: "a warning\n" });
+  assertEquals(harness.agent.state, "idle");
+  const session = await harness.agent.newSession();
+  assertEquals([harness.agent.state, session.promptCapabilities], ["ready", { image: true, audio: false }]);
+  const turn = await harness.runTurn(
+    session,
+    { thought: "hm" },
+    { text: "Hello " },
+    { tool: { id: "t", title: "ls", kind: "search" } },
+    { toolUpdate: { id: "t", status: "completed" } },
+    { plan: [{ content: "a", priority: "high", status: "pending" }] },
+    { usage_update: { used: 1, size: 2 } },
+    { empty: true },
+    { update: { sessionUpdate: "novelty" } },
+    { notify: { method: "_vendor/news" } },
+    { raw: "npm warn" },
+    { split: "ä😀", cuts: [70, -8, -7, -6] },
+    { text: "world" },
+    { stop: "max_tokens", usage: { inputTokens: 3, outputTokens: 4, totalTokens: 7 } },
+  );
+  assertEquals(turn.briefs, [
+    "thought hm",
+    "text Hello ",
+    "tool ls search pending",
+    "tool ls search completed",
+    "plan pending",
+    "text ä😀",
+    "text world",
+    "usage 3+4",
+    "end max_tokens",
+  ]);
+  assertEquals(harness.recorder.matching("skipped a line of the agent").length, 1);
+  assertEquals((await harness.recorder.waitFor("agent stderr")).fields.line, "a warning");
+  assertEquals((await harness.recorder.waitFor("agent ready")).fields.program, "fake-agent");
+});
+
+Deno.test("AcpAgent: delivers 20,000 tokens before the end, and a chunk of 3 MB as one event", async () => {
+  await using harness = new ScriptedAgentHarness();
+  const session = await harness.agent.newSession();
+  const tokens = await harness.runTurn(session, { tokens: 20_000, text: "x" });
+  assertEquals(tokens.text, "x".repeat(20_000));
+  tokens.assertWhole();
+  const { events } = await harness.runTurn(session, { big: 3_000_000 });
+  assertEquals(events.map((event) => event.type === "text" ? event.text.length : 0), [3_000_000, 0]);
+});
+
+Deno.test("AcpAgent: drops updates that come after the answer", async () => {
+  await using harness = new ScriptedAgentHarness();
+  const session = await harness.agent.newSession();
+  const first = await harness.runTurn(session, { text: "one" }, {
+    afterAnswer: [
+      { text: "late" },
+      { thought: "late" },
+      { tool: { id: "t", title: "late" } },
+      { update: { sessionUpdate: "session_info_update", title: "A talk" } },
+    ],
+  });
+  const second = await harness.runTurn(session, { text: "two" });
+  assertEquals([first.briefs, second.briefs], [["text one", "end end_turn"], ["text two", "end end_turn"]]);
+});
+
+Deno.test("AcpAgent: a killed process fails its turns, closes its sessions, and is started again", async () => {
+  await using harness = new ScriptedAgentHarness();
+  const [one, other] = [await harness.agent.newSession(), await harness.agent.newSession()];
+  const running = await harness.startTurn(one, { text: "up" }, { hang: true });
+  await running.heard.untilText("up");
+  const killed = await harness.startTurn(other, { tool: { id: "t", title: "ls" } }, { kill: true });
+  assertEquals(await killed.heard.last(), "failure agent_crashed");
+  assertEquals(await running.heard.last(), "failure agent_crashed");
+  assertEquals(killed.heard.briefs, [
+    "tool ls other pending",
+    "tool ls other failed",
+    "failure agent_crashed",
+  ]);
+  assertEquals(killed.heard.failure.prompted, true);
+  for (const session of [one, other]) await soon(untilAborted(session.closed), "the session's close");
+  assertEquals((await failureOf(one.prompt(script({ text: "" }), () => {}))).code, "agent_unavailable");
+  harness.nowMs += A_WHILE_MS;
+  const next = await harness.runTurn(await harness.agent.newSession(), { text: "again" });
+  assertEquals([next.text, harness.processes.length], ["again", 2]);
+});
+
+Deno.test("AcpAgent: a process that exits in a turn fails it after all of its output", async () => {
+  await using harness = new ScriptedAgentHarness();
+  const session = await harness.agent.newSession();
+  const turn = await harness.runTurn(session, { text: "famous " }, { text: "last words" }, { exit: 3 });
+  assertEquals(turn.briefs, ["text famous ", "text last words", "failure agent_crashed"]);
+  const { fields } = await harness.recorder.waitFor("agent exited during start-up");
+  assertEquals(fields.status, "exited with code 3");
+});
+
+Deno.test("AcpAgent: a killed process fails its turn while a child of it holds its streams", {
+  ignore: Deno.build.os === "windows",
+}, async () => {
+  const harness = new ScriptedAgentHarness();
+  const session = await harness.agent.newSession();
+  await harness.runTurn(session, { text: "warm" });
+  const { heard } = await harness.startTurn(session, { spawn: "sleep 60", inherit: true }, { kill: true });
+  try {
+    await heard.until(({ type }) => type === "text");
+    await soon(harness.processes[0]!.exited, "the agent's end");
+    assertEquals(await soon(heard.last(), "the turn's end", 30_000), "failure agent_crashed");
+    for (const pid of pidsIn(heard.text)) await untilGone(pid);
+  } finally {
+    await harness[Symbol.asyncDispose]();
+  }
+});
+
+Deno.test("AcpAgent: a program that does not exist", async () => {
+  const { log } = new LogRecorder();
+  await using harness = new AcpHarness({}, {
+    launch: () => launch({ ...scriptedLaunch(), command: "no-such-agent-program" }, log),
+  });
+  const failure = await failureOf(harness.agent.newSession());
+  assertEquals([failure.code, failure.reason], ["agent_unavailable", "program_not_found"]);
+  assertStringIncludes(failure.message, '"no-such-agent-program"');
+});
+
+Deno.test("AcpAgent: an unanswered cancel ends the turn with its process, and a new process serves", async () => {
+  await using harness = new ScriptedAgentHarness({ ignoreEof: true, ignoreSigterm: true }, {
+    timeouts: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 10 },
+    stopTimes: SHORT,
+  });
+  const session = await harness.agent.newSession();
+  const steps = [{ ignoreCancel: true }, { text: "deaf" }, { sleepMs: 3_600_000 }] as const;
+  const { heard, cancel } = await harness.startTurn(session, ...steps);
+  await heard.untilText("deaf");
+  cancel();
+  const last = await heard.last();
+  assert(["end cancelled", "failure agent_crashed"].includes(last), last);
+  await soon(harness.processes[0]!.exited, "the process's end");
+  assert(session.closed.aborted);
+  harness.nowMs += A_WHILE_MS;
+  assertEquals((await harness.runTurn(await harness.agent.newSession(), { text: "next" })).text, "next");
+  assertEquals(harness.processes.length, 2);
+});
+
+Deno.test("AcpAgent: dispose cancels the turns, and ends the process by the end of its input", async () => {
+  const harness = new ScriptedAgentHarness();
+  const sessions = [await harness.agent.newSession(), await harness.agent.newSession()];
+  const turns = await Promise.all(
+    sessions.map((session) => harness.startTurn(session, { text: "up" }, { hang: true })),
+  );
+  for (const { heard } of turns) await heard.untilText("up");
+  await soon(harness.agent[Symbol.asyncDispose](), "the agent's end");
+  for (const { heard } of turns) assertEquals(await heard.last(), "end cancelled");
+  assertEquals(await harness.processes[0]!.exited, "exited with code 0");
+  await harness[Symbol.asyncDispose]();
+});
+
+Deno.test("AcpAgent: dispose leaves no process that the agent started", LINUX_ONLY, async () => {
+  const harness = new ScriptedAgentHarness({ ignoreEof: true, ignoreSigterm: true }, { stopTimes: SHORT });
+  const { text } = await harness.runTurn(
+    await harness.agent.newSession(),
+    { spawn: "sleep 60" },
+    { spawn: "sleep 60", setsid: true },
+    { spawn: "sleep 60", setsid: true, inherit: true },
+  );
+  const pids = pidsIn(text);
+  assertEquals(await Promise.all(pids.map(isRunning)), [true, true, true]);
+  await harness[Symbol.asyncDispose]();
+  for (const pid of pids) await untilGone(pid);
+});
+
+Deno.test(
+  "AcpAgent: a process that dies by itself leaves no process that it started",
+  LINUX_ONLY,
+  async () => {
+    await using harness = new ScriptedAgentHarness();
+    const { text } = await harness.runTurn(
+      await harness.agent.newSession(),
+      { spawn: "sleep 60" },
+      { spawn: "sleep 60", setsid: true },
+      { kill: true },
+    );
+    for (const pid of pidsIn(text)) await untilGone(pid);
+  },
+);

@@ -1,0 +1,81 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { type AgentConfig, createAgent } from "../../lib/acp/create_agent.ts";
+import type { AgentLifecycleEvent } from "../../lib/acp/lifecycle.ts";
+import { agentCommand, type FakeAgentOptions } from "../support/agents/scripted_agent.ts";
+import { bareEnvironment, evalCommand } from "../support/harness/agent_process_harness.ts";
+import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
+import { NO_BROKER } from "../support/harness/no_broker.ts";
+import { soon } from "../support/harness/turn_recorder.ts";
+
+const own = bareEnvironment();
+
+/** Creates an agent that runs this command, and records its lifecycle events. */
+async function create(config: Pick<AgentConfig, "command" | "args"> & Partial<AgentConfig>) {
+  const events: AgentLifecycleEvent[] = [];
+  const { log } = new LogRecorder();
+  const defaults = {
+    name: "a",
+    workingDir: ".",
+    env: {},
+    inheritEnv: Object.keys(own),
+    mcpServers: [],
+    mode: undefined,
+    model: undefined,
+    permissions: "deny",
+  } as const;
+  const agent = await createAgent({ ...defaults, ...config }, {
+    own,
+    windows: Deno.build.os === "windows",
+    broker: NO_BROKER,
+    version: "1",
+    log,
+    onLifecycle: (event) => events.push(event),
+    redact: (text) => text.replaceAll("secret", "***"),
+  });
+  return { agent, events };
+}
+
+const scripted = (options: FakeAgentOptions) => agentCommand(options);
+const READY = { type: "ready", name: "fake-agent", version: "1.0.0" } as const;
+const EVENTS: readonly {
+  name: string;
+  command: Pick<AgentConfig, "command" | "args">;
+  expected: AgentLifecycleEvent[];
+}[] = [
+  { name: "ready", command: scripted({}), expected: [READY] },
+  {
+    name: "authenticating",
+    command: scripted({ authRequired: true, authMethods: ["oauth", "api-key"] }),
+    expected: [{ type: "authenticating", methodId: "api-key" }, READY],
+  },
+  {
+    name: "invalid_line and stderr, redacted, and exited",
+    command: evalCommand('console.log("secret 1"); console.error("secret 2"); Deno.exit(7)'),
+    expected: [
+      { type: "exited", status: "exited with code 7" },
+      { type: "invalid_line", line: "*** 1" },
+      { type: "stderr", line: "*** 2" },
+    ],
+  },
+  {
+    name: "nothing, if this program ends the process",
+    command: scripted({ protocolVersion: 2 }),
+    expected: [],
+  },
+];
+for (const { name, command, expected } of EVENTS) {
+  Deno.test(`createAgent: the agent emits ${name}`, async () => {
+    const { agent, events } = await create(command);
+    await soon(agent.newSession().catch(() => {}), "a session or its failure");
+    await soon(agent[Symbol.asyncDispose](), "the agent's end");
+    assertEquals(events.toSorted((a, b) => a.type.localeCompare(b.type)), expected);
+  });
+}
+
+Deno.test("createAgent: rejects a working directory that does not exist", async () => {
+  await assertRejects(
+    () => create({ ...scripted({}), workingDir: "/no/such/folder" }),
+    Error,
+    "The working directory of the agent a does not exist: /no/such/folder",
+  );
+});
