@@ -1,13 +1,14 @@
 import { assertEquals } from "@std/assert";
 import { AgentCommands, neutraliseCommands, pathExists } from "../../lib/acp/command_guard.ts";
+import { untilAborted } from "../../lib/core/abortable.ts";
 import { Heard } from "../support/harness/turn_recorder.ts";
-import { AcpHarness } from "../support/agents/memory_acp_agent.ts";
+import { AcpHarness, type Handler } from "../support/agents/memory_acp_agent.ts";
 
 const COMMANDS = ["init", "allow-all", "$skill-creator", "memory show", "mcp:run"];
 
-function neutralise(text: string, { known = true, paths = [] as readonly string[] } = {}): string {
+function neutralise(text: string, { isAnnounced = true, paths = [] as readonly string[] } = {}): string {
   const commands = new AgentCommands();
-  if (known) commands.add(COMMANDS);
+  if (isAnnounced) commands.add(COMMANDS);
   const [block] = neutraliseCommands([{ type: "text", text }], commands, (path) => paths.includes(path));
   return block?.type === "text" ? block.text : "";
 }
@@ -61,8 +62,8 @@ for (
   Deno.test(`neutraliseCommands: elsewhere, ${name}`, () => assertEquals(neutralise(text), expected));
 }
 
-Deno.test("neutraliseCommands: every $name counts until the agent has announced its commands", () => {
-  assertEquals(neutralise("echo $HOME costs $5", { known: false }), "echo $ HOME costs $5");
+Deno.test("neutraliseCommands: neutralises every $name until the agent has announced its commands", () => {
+  assertEquals(neutralise("echo $HOME costs $5", { isAnnounced: false }), "echo $ HOME costs $5");
 });
 
 for (
@@ -84,7 +85,7 @@ for (
   });
 }
 
-Deno.test("neutraliseCommands: looks at a bounded number of paths, and trusts no mention beyond it", () => {
+Deno.test("neutraliseCommands: looks up 256 paths, and neutralises every mention beyond them", () => {
   let lookups = 0;
   const text = "@a ".repeat(2_000);
   const [block] = neutraliseCommands([{ type: "text", text }], new AgentCommands(), () => ++lookups < 0);
@@ -92,7 +93,7 @@ Deno.test("neutraliseCommands: looks at a bounded number of paths, and trusts no
   assertEquals(block?.type === "text" && block.text.endsWith("@ a @ a "), true);
 });
 
-Deno.test("neutraliseCommands: takes every block by itself, and leaves pictures alone", () => {
+Deno.test("neutraliseCommands: treats each text block by itself, and leaves images alone", () => {
   const image = { type: "image", mimeType: "image/png", data: "AAAA" } as const;
   const text = (text: string) => ({ type: "text", text }) as const;
   assertEquals(
@@ -101,7 +102,7 @@ Deno.test("neutraliseCommands: takes every block by itself, and leaves pictures 
   );
 });
 
-Deno.test("AgentCommands: beyond its limit every name may be a command", () => {
+Deno.test("AgentCommands: beyond the limit every name counts as a command", () => {
   const commands = new AgentCommands();
   commands.add(Array.from({ length: 10_000 }, (_, index) => `c${index}`));
   assertEquals(commands.has("other"), false);
@@ -109,72 +110,55 @@ Deno.test("AgentCommands: beyond its limit every name may be a command", () => {
   assertEquals(commands.has("other"), true);
 });
 
-Deno.test("pathExists: is seen from the working directory and from home, and never throws", async () => {
+Deno.test("pathExists: looks from the working directory and the home directory, and never throws", async () => {
   const cwd = await Deno.makeTempDir();
   try {
     await Deno.writeTextFile(`${cwd}/a.txt`, "");
-    const rows = [["a.txt", true], ["b.txt", false], ["a.txt/b", false], ["~/a.txt", true], [
-      `${cwd}/a.txt`,
-      true,
-    ]];
-    for (const [path, expected] of rows) {
-      assertEquals(pathExists(String(path), cwd, cwd), expected, String(path));
-    }
-    assertEquals(pathExists("a".repeat(100_000), cwd, cwd), true);
+    const existing = ["a.txt", "~/a.txt", `${cwd}/a.txt`, "a".repeat(100_000)];
+    for (const path of existing) assertEquals(pathExists(path, cwd, cwd), true, path);
+    for (const path of ["b.txt", "a.txt/b"]) assertEquals(pathExists(path, cwd, cwd), false, path);
   } finally {
     await Deno.remove(cwd, { recursive: true });
   }
 });
 
-Deno.test("AcpAgent: what one session announced, and before its session/new was answered, holds for all", async () => {
-  await using house = new AcpHarness({
+/** Announces these commands in the first session, before its `session/new` is answered. */
+function announcing(availableCommands: readonly unknown[]): Readonly<Record<string, Handler>> {
+  let isFirst = true;
+  return {
     "session/new": (_params, running) => {
       const sessionId = `session-${running.nextSession++}`;
-      if (running.nextSession === 2) {
-        running.update(sessionId, {
-          sessionUpdate: "available_commands_update",
-          availableCommands: [{ name: "init", description: "" }, "unreadable"],
-        });
+      if (isFirst) {
+        running.update(sessionId, { sessionUpdate: "available_commands_update", availableCommands });
       }
+      isFirst = false;
       return { sessionId };
     },
-  });
-  const sessions = [await house.agent.newSession(), await house.agent.newSession()];
-  for (const session of sessions) {
-    const heard = new Heard();
-    await session.prompt([{ type: "text", text: "Say /init, $HOME" }], heard.reader);
-    await heard.last();
+  };
+}
+
+/** Sends a prompt, and returns the text that the agent receives. */
+async function received(harness: AcpHarness, text: string): Promise<string | undefined> {
+  const events = new Heard();
+  const session = await harness.agent.newSession();
+  await session.prompt([{ type: "text", text }], events.reader);
+  await events.last();
+  return harness.running.received.findLast(({ method }) => method === "session/prompt")?.params.prompt[0]
+    ?.text;
+}
+
+Deno.test("AcpAgent: commands that one session announces hold for every session", async () => {
+  await using harness = new AcpHarness(announcing([{ name: "init", description: "" }, "malformed"]));
+  for (let session = 0; session < 2; session++) {
+    assertEquals(await received(harness, "Say /init, $HOME"), "Say `/init`, $HOME");
   }
-  const prompts = house.running.received.flatMap(({ method, params }) =>
-    method === "session/prompt" ? params.prompt : []
-  );
-  assertEquals(prompts.map(({ text }) => text), ["Say `/init`, $HOME", "Say `/init`, $HOME"]);
 });
 
-Deno.test("AcpAgent: a new process of the agent keeps the commands of the one before", async () => {
-  let starts = 0;
-  await using house = new AcpHarness({
-    "session/new": (_params, running) => {
-      const sessionId = `session-${running.nextSession++}`;
-      if (++starts === 1) {
-        running.update(sessionId, {
-          sessionUpdate: "available_commands_update",
-          availableCommands: [{ name: "init" }],
-        });
-      }
-      return { sessionId };
-    },
-  });
-  const first = await house.agent.newSession();
-  house.running.exit();
-  await new Promise<void>((resolve) => {
-    if (first.closed.aborted) resolve();
-    else first.closed.addEventListener("abort", () => resolve());
-  });
-  const heard = new Heard();
-  house.nowMs += 60_000;
-  const session = await house.agent.newSession();
-  await session.prompt([{ type: "text", text: "Say /init" }], heard.reader);
-  await heard.last();
-  assertEquals(house.running.received.at(-1)?.params.prompt, [{ type: "text", text: "Say `/init`" }]);
+Deno.test("AcpAgent: a restarted agent keeps the announced commands", async () => {
+  await using harness = new AcpHarness(announcing([{ name: "init" }]));
+  const { closed } = await harness.agent.newSession();
+  harness.running.exit();
+  await untilAborted(closed);
+  harness.nowMs += 60_000;
+  assertEquals(await received(harness, "Say /init"), "Say `/init`");
 });

@@ -9,74 +9,66 @@ import { STOP_REASONS } from "../../lib/turn/event.ts";
 import { isObject, type Json } from "../support/agents/scripted_agent.ts";
 import { readRecording, type RecordedLine } from "../support/agents/replayed_agent.ts";
 
-/** The answers that an agent gave to a method in a recording. */
-function answers(recording: string, method: string): Json[] {
+/** Returns the results of a method in a recording. */
+function resultsIn(recording: string, method: string): Json[] {
   const lines = readRecording(recording);
   const messages = (dir: RecordedLine["dir"]) =>
     lines.flatMap((line) => line.dir === dir && isObject(line.msg) ? [line.msg] : []);
-  const asked = new Set(messages("c2a").flatMap((message) => message.method === method ? [message.id] : []));
-  return messages("a2c").flatMap((message) =>
-    message.method === undefined && asked.has(message.id) && isObject(message.result) ? [message.result] : []
+  const ids = new Set(messages("c2a").flatMap((message) => message.method === method ? [message.id] : []));
+  return messages("a2c").flatMap(({ id, method, result }) =>
+    method === undefined && ids.has(id) && isObject(result) ? [result] : []
   );
 }
 
-const AGENTS: readonly { recording: string; name: string | undefined; closes: boolean; logins: string[] }[] =
-  [
-    { recording: "claude-tools", name: "@agentclientprotocol/claude-agent-acp", closes: true, logins: [] },
-    {
-      recording: "gemini-tools",
-      name: "gemini-cli",
-      closes: false,
-      logins: ["oauth-personal", "gemini-api-key", "vertex-ai", "gateway"],
-    },
-    {
-      recording: "codex2-tools",
-      name: "@agentclientprotocol/codex-acp",
-      closes: true,
-      logins: ["api-key", "chat-gpt"],
-    },
-  ];
-for (const { recording, name, closes, logins } of AGENTS) {
-  Deno.test(`parseInitializeResult: ${recording}`, () => {
-    const result = parseInitializeResult(answers(recording, "initialize")[0]);
-    assertEquals(result.protocolVersion, 1);
-    assertEquals(result.agentInfo?.name, name);
+for (
+  const [recording, name, canClose, logins] of [
+    ["claude-tools", "@agentclientprotocol/claude-agent-acp", true, []],
+    ["gemini-tools", "gemini-cli", false, ["oauth-personal", "gemini-api-key", "vertex-ai", "gateway"]],
+    ["codex2-tools", "@agentclientprotocol/codex-acp", true, ["api-key", "chat-gpt"]],
+  ] as const
+) {
+  Deno.test(`wire: parses the initialize and session/new results of ${recording}`, () => {
+    const result = parseInitializeResult(resultsIn(recording, "initialize")[0]);
+    assertEquals([result.protocolVersion, result.agentInfo?.name], [1, name]);
     assertEquals(result.agentCapabilities?.promptCapabilities.image, true);
-    assertEquals(result.agentCapabilities?.sessionCapabilities.close, closes);
-    assertEquals(result.authMethods?.map((method) => method.id), logins);
+    assertEquals(result.agentCapabilities?.sessionCapabilities.close, canClose);
+    assertEquals(result.authMethods?.map((method) => method.id), [...logins]);
+    const [session] = resultsIn(recording, "session/new");
+    assertEquals(parseNewSessionResult(session).sessionId, String(session?.sessionId));
   });
 }
 
-const NO_CAPABILITIES = { image: false, audio: false, close: false };
-const INITIALIZED: readonly (readonly [string, unknown, typeof NO_CAPABILITIES])[] = [
-  ["nothing but the version", {}, NO_CAPABILITIES],
-  ["null for the capabilities", { agentCapabilities: null }, NO_CAPABILITIES],
-  ["empty capabilities", { agentCapabilities: {} }, NO_CAPABILITIES],
-  ["all of them", {
-    agentCapabilities: {
-      promptCapabilities: { image: true, audio: true, embeddedContext: true },
-      sessionCapabilities: { close: {}, list: {}, toBeInvented: {} },
-    },
-  }, { image: true, audio: true, close: true }],
-  ["words for flags", {
-    agentCapabilities: {
-      promptCapabilities: { image: "yes", audio: null },
-      sessionCapabilities: { close: null },
-    },
-  }, NO_CAPABILITIES],
-  [
-    "close that is refused in so many words",
-    { agentCapabilities: { sessionCapabilities: { close: false } } },
-    NO_CAPABILITIES,
-  ],
-  ["nonsense for the capabilities of prompts and sessions", {
-    agentCapabilities: { promptCapabilities: 7, sessionCapabilities: "all" },
-  }, NO_CAPABILITIES],
-  ["nonsense beside", { authMethods: "none", agentInfo: "me" }, NO_CAPABILITIES],
-];
-for (const [name, rest, expected] of INITIALIZED) {
-  Deno.test(`parseInitializeResult: ${name}`, () => {
-    const { agentCapabilities } = parseInitializeResult({ protocolVersion: 1, ...rest as Json });
+const NOTHING = { image: false, audio: false, close: false };
+for (
+  const [name, fields, expected] of [
+    ["the version only", {}, NOTHING],
+    ["null as capabilities", { agentCapabilities: null }, NOTHING],
+    ["empty capabilities", { agentCapabilities: {} }, NOTHING],
+    ["all and unknown capabilities", {
+      agentCapabilities: {
+        promptCapabilities: { image: true, audio: true, embeddedContext: true },
+        sessionCapabilities: { close: {}, list: {}, toBeInvented: {} },
+      },
+    }, { image: true, audio: true, close: true }],
+    ["malformed flags", {
+      agentCapabilities: {
+        promptCapabilities: { image: "yes", audio: null },
+        sessionCapabilities: { close: null },
+      },
+    }, NOTHING],
+    [
+      "false as a session capability",
+      { agentCapabilities: { sessionCapabilities: { close: false } } },
+      NOTHING,
+    ],
+    ["malformed capabilities", {
+      agentCapabilities: { promptCapabilities: 7, sessionCapabilities: "all" },
+    }, NOTHING],
+    ["other malformed fields", { authMethods: "none", agentInfo: "me" }, NOTHING],
+  ] as const
+) {
+  Deno.test(`parseInitializeResult: accepts ${name}`, () => {
+    const { agentCapabilities } = parseInitializeResult({ protocolVersion: 1, ...fields });
     const { promptCapabilities, sessionCapabilities } = agentCapabilities ?? {};
     assertEquals({
       image: promptCapabilities?.image ?? false,
@@ -86,135 +78,130 @@ for (const [name, rest, expected] of INITIALIZED) {
   });
 }
 
-for (const value of [undefined, null, {}, { protocolVersion: "1" }, [], "1"]) {
-  Deno.test(`parseInitializeResult: ${JSON.stringify(value)} is refused, and what is wrong is named`, () => {
-    assertThrows(() => parseInitializeResult(value), TypeError, "the answer to initialize");
-  });
-}
-
-Deno.test("parseNewSessionResult: recorded ones, with all that agents add", () => {
-  for (const { recording } of AGENTS) {
-    const [result] = answers(recording, "session/new");
-    assertEquals(parseNewSessionResult(result).sessionId, String(result?.sessionId));
+const REQUEST = {
+  sessionId: "s",
+  toolCall: { toolCallId: "t", title: "ls", kind: "execute" },
+  options: [{ optionId: "a", name: "Allow", kind: "allow_once" }],
+};
+/** Values that a parser rejects, with the text that its error names. */
+const REJECTED: readonly (readonly [(value: unknown) => unknown, string, readonly unknown[]])[] = [
+  [parseInitializeResult, "the answer to initialize", [
+    undefined,
+    null,
+    {},
+    { protocolVersion: "1" },
+    [],
+    "1",
+  ]],
+  [parseNewSessionResult, "the answer to session/new", [undefined, null, {}, { sessionId: "" }, {
+    sessionId: 7,
+  }, "s"]],
+  [parsePromptResult, "the answer to session/prompt", [undefined, null, "end_turn", []]],
+  [parsePermissionRequest, "session/request_permission", [undefined]],
+  [parsePermissionRequest, "sessionId", [{ ...REQUEST, sessionId: undefined }]],
+  [parsePermissionRequest, "toolCall", [{ ...REQUEST, toolCall: undefined }]],
+  [parsePermissionRequest, "toolCall.toolCallId", [{ ...REQUEST, toolCall: { title: "ls" } }]],
+  [parsePermissionRequest, "options", [{ ...REQUEST, options: undefined }]],
+  [parsePermissionRequest, "options.0.optionId", [{ ...REQUEST, options: [{ kind: "allow_once" }] }]],
+  [parsePermissionRequest, "options.0.kind", [{ ...REQUEST, options: [{ optionId: "a" }] }]],
+];
+for (const [parse, message, values] of REJECTED) {
+  for (const value of values) {
+    Deno.test(`wire: rejects ${JSON.stringify(value)}, naming ${message}`, () => {
+      assertThrows(() => parse(value), TypeError, message);
+    });
   }
-});
-
-for (const value of [undefined, null, {}, { sessionId: "" }, { sessionId: 7 }, "s"]) {
-  Deno.test(`parseNewSessionResult: ${JSON.stringify(value)} is refused`, () => {
-    assertThrows(() => parseNewSessionResult(value), TypeError, "the answer to session/new");
-  });
 }
 
-const counted = (inputTokens: number, outputTokens: number, thoughtTokens = 0, cachedTokens = 0) => ({
+const usage = (inputTokens: number, outputTokens: number, thoughtTokens = 0, cachedTokens = 0) => ({
   inputTokens,
   outputTokens,
   thoughtTokens,
   cachedTokens,
 });
 
-/** The answers to the prompts of the recordings, in their order. */
-const RECORDED: Readonly<Record<string, readonly [string, ReturnType<typeof counted> | undefined][]>> = {
-  "claude-tools": [["end_turn", counted(5_000, 250)]],
+/** The results of the prompts in each recording, in order. */
+const PROMPT_RESULTS: Readonly<Record<string, readonly [string, ReturnType<typeof usage> | undefined][]>> = {
+  "claude-tools": [["end_turn", usage(5_000, 250)]],
   "claude-cancel": [
     ["cancelled", undefined],
-    ["end_turn", counted(1_000, 50)],
-    ["cancelled", counted(1_000, 50)],
-    ["end_turn", counted(1_000, 50)],
+    ["end_turn", usage(1_000, 50)],
+    ["cancelled", usage(1_000, 50)],
+    ["end_turn", usage(1_000, 50)],
   ],
-  "gemini-tools": [["end_turn", counted(5_000, 250)]],
+  "gemini-tools": [["end_turn", usage(5_000, 250)]],
   "gemini-cancel": [
     ["cancelled", undefined],
-    ["end_turn", counted(1_000, 50)],
+    ["end_turn", usage(1_000, 50)],
     ["cancelled", undefined],
     ["cancelled", undefined],
   ],
-  "codex2-tools": [["end_turn", counted(5_000, 250)]],
+  "codex2-tools": [["end_turn", usage(5_000, 250)]],
   "codex2-cancel": [
     ["cancelled", undefined],
-    ["end_turn", counted(1_000, 50)],
-    ["cancelled", counted(1_000, 50)],
-    ["cancelled", counted(1_000, 50)],
+    ["end_turn", usage(1_000, 50)],
+    ["cancelled", usage(1_000, 50)],
+    ["cancelled", usage(1_000, 50)],
   ],
 };
-for (const [recording, expected] of Object.entries(RECORDED)) {
-  Deno.test(`parsePromptResult: ${recording}`, () => {
-    const results = answers(recording, "session/prompt").map(parsePromptResult);
+for (const [recording, expected] of Object.entries(PROMPT_RESULTS)) {
+  Deno.test(`parsePromptResult: parses the results of ${recording}`, () => {
+    const results = resultsIn(recording, "session/prompt").map(parsePromptResult);
     assertEquals(results.map(({ stopReason, usage }) => [stopReason, usage]), expected);
   });
 }
 
-const USAGES: readonly (readonly [string, Json, ReturnType<typeof counted> | undefined])[] = [
-  ["none", {}, undefined],
-  ["null", { usage: null, _meta: null }, undefined],
-  ["zeros", { usage: { inputTokens: 0, outputTokens: 0, totalTokens: 0 } }, undefined],
-  ["every count", {
-    usage: { totalTokens: 10, inputTokens: 1, outputTokens: 2, thoughtTokens: 3, cachedReadTokens: 4 },
-  }, counted(1, 2, 3, 4)],
-  ["counts that are null", {
-    usage: { inputTokens: 1, outputTokens: 2, thoughtTokens: null, cachedReadTokens: null },
-  }, counted(1, 2)],
-  [
-    "counts that are nonsense",
-    { usage: { inputTokens: "many", outputTokens: 2, thoughtTokens: -1 } },
-    counted(0, 2),
-  ],
-  ["nonsense", { usage: "little" }, undefined],
-  ["Gemini's", { _meta: { quota: { token_count: { input_tokens: 3, output_tokens: 4 } } } }, counted(3, 4)],
-  ["Gemini's, half of it", { _meta: { quota: { token_count: { output_tokens: 4 } } } }, counted(0, 4)],
-  ["another's _meta", { _meta: { quota: "none", other: 1 } }, undefined],
-  ["both: the standard one counts", {
-    usage: { inputTokens: 1, outputTokens: 2 },
-    _meta: { quota: { token_count: { input_tokens: 3, output_tokens: 4 } } },
-  }, counted(1, 2)],
-];
-for (const [name, result, expected] of USAGES) {
+for (
+  const [name, result, expected] of [
+    ["none", {}, undefined],
+    ["null", { usage: null, _meta: null }, undefined],
+    ["zeros", { usage: { inputTokens: 0, outputTokens: 0, totalTokens: 0 } }, undefined],
+    ["every count", {
+      usage: { totalTokens: 10, inputTokens: 1, outputTokens: 2, thoughtTokens: 3, cachedReadTokens: 4 },
+    }, usage(1, 2, 3, 4)],
+    ["null counts", {
+      usage: { inputTokens: 1, outputTokens: 2, thoughtTokens: null, cachedReadTokens: null },
+    }, usage(1, 2)],
+    ["malformed counts", { usage: { inputTokens: "many", outputTokens: 2, thoughtTokens: -1 } }, usage(0, 2)],
+    ["malformed", { usage: "little" }, undefined],
+    ["Gemini's", { _meta: { quota: { token_count: { input_tokens: 3, output_tokens: 4 } } } }, usage(3, 4)],
+    ["Gemini's with one count", { _meta: { quota: { token_count: { output_tokens: 4 } } } }, usage(0, 4)],
+    ["another _meta", { _meta: { quota: "none", other: 1 } }, undefined],
+    ["both, of which the standard one counts", {
+      usage: { inputTokens: 1, outputTokens: 2 },
+      _meta: { quota: { token_count: { input_tokens: 3, output_tokens: 4 } } },
+    }, usage(1, 2)],
+  ] as const
+) {
   Deno.test(`parsePromptResult: usage: ${name}`, () => {
     assertEquals(parsePromptResult({ stopReason: "end_turn", ...result }).usage, expected);
   });
 }
 
-for (const stopReason of STOP_REASONS) {
-  Deno.test(`parsePromptResult: ${stopReason}`, () => {
+Deno.test("parsePromptResult: keeps known stop reasons, and takes others as end_turn", () => {
+  for (const stopReason of STOP_REASONS) {
     assertEquals(parsePromptResult({ stopReason, _meta: {} }).stopReason, stopReason);
-  });
-}
-
-Deno.test("parsePromptResult: a reason to come is an end", () => {
+  }
   assertEquals(parsePromptResult({ stopReason: "bored" }).stopReason, "end_turn");
   assertEquals(parsePromptResult({}).stopReason, "end_turn");
 });
 
-for (const value of [undefined, null, "end_turn", []]) {
-  Deno.test(`parsePromptResult: ${JSON.stringify(value)} is refused`, () => {
-    assertThrows(() => parsePromptResult(value), TypeError, "the answer to session/prompt");
-  });
-}
-
-Deno.test("parsePermissionRequest: recorded ones", () => {
-  const asked = ["claude-tools", "claude-reject", "gemini-tools", "gemini-reject", "gemini-cancel"].flatMap((
-    name,
-  ) =>
-    readRecording(name).flatMap(({ msg }) =>
-      isObject(msg) && msg.method === "session/request_permission" ? [parsePermissionRequest(msg.params)] : []
-    )
+Deno.test("parsePermissionRequest: parses recorded requests", () => {
+  const recordings = ["claude-tools", "claude-reject", "gemini-tools", "gemini-reject", "gemini-cancel"];
+  const requests = recordings.flatMap(readRecording).flatMap(({ msg }) =>
+    isObject(msg) && msg.method === "session/request_permission" ? [parsePermissionRequest(msg.params)] : []
   );
-  assertEquals(asked.length, 8);
-  for (const { toolCall, options } of asked) {
+  assertEquals(requests.length, 8);
+  for (const { toolCall, options } of requests) {
     assertEquals(toolCall.toolCallId !== "" && typeof toolCall.title === "string", true);
     assertEquals(options.some(({ kind }) => kind === "allow_once"), true);
     assertEquals(options.some(({ kind }) => kind === "reject_once"), true);
   }
 });
 
-const ASKED = {
-  sessionId: "s",
-  toolCall: { toolCallId: "t", title: "ls", kind: "execute" },
-  options: [{ optionId: "a", name: "Allow", kind: "allow_once" }],
-};
-
-Deno.test("parsePermissionRequest: what is odd in it is passed over", () => {
+Deno.test("parsePermissionRequest: takes malformed optional fields as absent", () => {
   const { toolCall, options } = parsePermissionRequest({
-    ...ASKED,
+    ...REQUEST,
     toolCall: { toolCallId: "t", title: 7, kind: "teleport", status: "paused" },
     options: [{ optionId: "a", kind: "allow_later" }, { optionId: "b", name: null, kind: "allow_once" }],
   });
@@ -224,18 +211,3 @@ Deno.test("parsePermissionRequest: what is odd in it is passed over", () => {
     ["b", "", "allow_once"],
   ]);
 });
-
-const REFUSED: readonly (readonly [string, unknown, string])[] = [
-  ["nothing", undefined, "session/request_permission"],
-  ["no session", { ...ASKED, sessionId: undefined }, "sessionId"],
-  ["no tool", { ...ASKED, toolCall: undefined }, "toolCall"],
-  ["a tool without an id", { ...ASKED, toolCall: { title: "ls" } }, "toolCall.toolCallId"],
-  ["no options", { ...ASKED, options: undefined }, "options"],
-  ["an option without an id", { ...ASKED, options: [{ kind: "allow_once" }] }, "options.0.optionId"],
-  ["an option without a kind", { ...ASKED, options: [{ optionId: "a" }] }, "options.0.kind"],
-];
-for (const [name, value, field] of REFUSED) {
-  Deno.test(`parsePermissionRequest: ${name} is refused, and the field is named`, () => {
-    assertThrows(() => parsePermissionRequest(value), TypeError, field);
-  });
-}
