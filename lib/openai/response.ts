@@ -57,7 +57,7 @@ export function openStream(request: StreamRequest, onGone: () => void): ReplyStr
     heartbeat: heartbeat === "comment"
       ? (stream) => stream.comment("waiting for agent")
       : (stream) => stream.send(frames.empty),
-    gone: onGone,
+    onDisconnect: onGone,
   });
   if (frames.opening) stream.send(frames.opening);
   return {

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { ERROR_MODES, openStream, type StreamOptions } from "../../lib/openai/response.ts";
+import { chatCompletion } from "../../lib/openai/chat.ts";
 import {
+  type AgentEvent,
   chatFrames,
   type FinishReason,
   type FrameHead,
@@ -8,13 +9,12 @@ import {
   safeJson,
   textFrames,
 } from "../../lib/openai/chunk.ts";
-import { chatCompletion } from "../../lib/openai/chat.ts";
 import { textCompletion } from "../../lib/openai/legacy_completions.ts";
+import { isPlainText } from "../../lib/openai/skin_text.ts";
 import type { CompletionUsage } from "../../lib/openai/usage.ts";
 import { TOOL_KINDS, TOOL_STATUSES, type ToolCallId } from "../../lib/turn/event.ts";
-import { AppError } from "../../lib/core/errors.ts";
-import { Random } from "../support/harness/random.ts";
 import { assertGolden } from "../support/harness/golden.ts";
+import { Random } from "../support/harness/random.ts";
 
 const USAGE: CompletionUsage = {
   prompt_tokens: 12,
@@ -39,36 +39,47 @@ const TEXTS: [name: string, text: string][] = [
   ["what stands for a place in a template", "\0 $& $1 {text}"],
 ];
 const FINISHES: FinishReason[] = ["stop", "length", "content_filter", "error"];
-const FORMS: [name: string, make: (head: FrameHead) => Frames, head: FrameHead][] = [
-  ["chat", chatFrames, { id: "chatcmpl-1", created: 1751328000, model: "openab", includeUsage: false }],
-  ["text", textFrames, { id: "cmpl-1", created: 1751328000, model: "openab", includeUsage: false }],
-];
-
-/** Every frame, by what it says. */
-function framesOf(frames: Frames): [name: string, frame: string][] {
-  const tool = {
+const tool = (fields: object): AgentEvent => {
+  const call = {
     id: "call_1" as ToolCallId,
     title: "Read data::file",
     kind: "read",
     status: "completed",
   } as const;
+  return { type: "tool", tool: { ...call, ...fields } };
+};
+const EVENTS: [name: string, event: AgentEvent][] = [
+  ["thought", { type: "thought", text: "Let me look at data: ::" }],
+  ["tool", tool({})],
+  ["plan", {
+    type: "plan",
+    entries: [
+      { content: "Look", priority: "high", status: "completed" },
+      { content: "Say what data::x is", priority: "low", status: "pending" },
+    ],
+  }],
+  ["no plan", { type: "plan", entries: [] }],
+];
+const HEAD: FrameHead = { id: "chatcmpl-1", created: 1751328000, model: "openab", includeUsage: false };
+const FORMS: [name: string, make: (head: FrameHead) => Frames, head: FrameHead][] = [
+  ["chat", chatFrames, HEAD],
+  ["text", textFrames, { ...HEAD, id: "cmpl-1" }],
+];
+
+/** Every frame with a title. */
+function listFrames(frames: Frames): [title: string, frame: string][] {
   return [
     ...(frames.opening === undefined ? [] : [["opening", frames.opening] as [string, string]]),
     ["heartbeat", frames.empty],
     ...TEXTS.map(([name, text]): [string, string] => [`text: ${name}`, frames.text(text)]),
-    ["thought", frames.thought("Let me look at data: ::")],
-    ["tool", frames.tool(tool)],
-    [
-      "plan",
-      frames.plan([
-        { content: "Look", priority: "high", status: "completed" },
-        { content: "Say what data::x is", priority: "low", status: "pending" },
-      ]),
-    ],
-    ["no plan", frames.plan([])],
+    ...EVENTS.map(([name, event]): [string, string] => [name, frames.agentEvent(event)]),
     ...FINISHES.map((reason): [string, string] => [`finish: ${reason}`, frames.finish(reason)]),
     ["usage", frames.usage(USAGE)],
   ];
+}
+
+function assertSafe(json: string): void {
+  assertEquals(/data:|::|[\n\r\u0085\u2028\u2029]/.test(json), false, json);
 }
 
 for (const [name, make, plainHead] of FORMS) {
@@ -76,40 +87,32 @@ for (const [name, make, plainHead] of FORMS) {
     const head = { ...plainHead, includeUsage };
     const file = `${name}_frames${includeUsage ? "_with_usage" : ""}.txt`;
 
-    Deno.test(`frames: ${file}`, async () => {
-      const frames = framesOf(make(head));
-      await assertGolden(file, frames.map(([what, frame]) => `# ${what}\n${frame}\n`).join(""));
-    });
-
-    Deno.test(`frames: each of ${file} is JSON with the head that all share, and safe`, () => {
-      for (const [what, frame] of framesOf(make(head))) {
+    Deno.test(`frames: ${file} to the byte, and each is safe JSON with the common head`, async () => {
+      const frames = listFrames(make(head));
+      await assertGolden(file, frames.map(([title, frame]) => `# ${title}\n${frame}\n`).join(""));
+      for (const [title, frame] of frames) {
         const json = JSON.parse(frame);
         const { id, created, model } = head;
-        assertEquals([json.id, json.created, json.model], [id, created, model], what);
+        assertEquals([json.id, json.created, json.model], [id, created, model], title);
         assertEquals(json.object, name === "chat" ? "chat.completion.chunk" : "text_completion");
-        assertEquals(Object.hasOwn(json, "usage"), includeUsage || what === "usage", what);
-        if (what !== "usage") assertEquals([json.usage ?? null, json.choices.length], [null, 1], what);
+        assertEquals(Object.hasOwn(json, "usage"), includeUsage || title === "usage", title);
+        if (title !== "usage") assertEquals([json.usage ?? null, json.choices.length], [null, 1], title);
         assertSafe(frame);
       }
     });
   }
 }
 
-/** That no reader finds in it what is none. */
-function assertSafe(json: string): void {
-  assertEquals(/data:|::|[\n\r\u0085\u2028\u2029]/.test(json), false, json);
-}
-
 for (const [name, text] of TEXTS) {
-  Deno.test(`frames: what goes in comes out: ${name}`, () => {
-    const head = FORMS[0]![2];
-    const chat = JSON.parse(chatFrames(head).text(text));
-    assertEquals(chat.choices[0].delta, { content: text });
-    assertEquals(JSON.parse(chatFrames(head).thought(text)).choices[0].delta, { reasoning_content: text });
-    assertEquals(JSON.parse(textFrames(head).text(text)).choices[0].text, text);
-    const odd = { ...head, model: text, id: text };
+  Deno.test(`frames: text survives the encoding: ${name}`, () => {
+    const chat = chatFrames(HEAD);
+    assertEquals(JSON.parse(chat.text(text)).choices[0].delta, { content: text });
+    const thought = chat.agentEvent({ type: "thought", text });
+    assertEquals(JSON.parse(thought).choices[0].delta, { reasoning_content: text });
+    assertEquals(JSON.parse(textFrames(HEAD).text(text)).choices[0].text, text);
+    const odd = { ...HEAD, model: text, id: text };
     for (const frames of [chatFrames(odd), textFrames(odd)]) {
-      for (const [, frame] of framesOf(frames)) {
+      for (const [, frame] of listFrames(frames)) {
         assertSafe(frame);
         assertEquals([JSON.parse(frame).model, JSON.parse(frame).id], [text, text]);
       }
@@ -118,15 +121,23 @@ for (const [name, text] of TEXTS) {
   });
 }
 
+Deno.test("frames: a plain text has the same frame with and without the look at its characters", () => {
+  const ascii = Array.from({ length: 128 }, (_, code) => String.fromCharCode(code));
+  const plain = ascii.filter(isPlainText);
+  assertEquals(ascii.filter((char) => !plain.includes(char)).join("").replace(/[^ -~]/g, ""), '":\\');
+  for (const frames of [chatFrames(HEAD), textFrames(HEAD)]) {
+    const text = plain.join("");
+    assertEquals(frames.text(text, true), frames.text(text));
+  }
+  assertEquals(["\x80", "é", "語", "😀", "\ud83d"].some(isPlainText), false);
+});
+
 Deno.test("frames: a tool of each kind and status", () => {
-  const frames = chatFrames(FORMS[0]![2]);
   for (const kind of TOOL_KINDS) {
     for (const status of TOOL_STATUSES) {
-      const { choices } = JSON.parse(frames.tool({ id: "t" as ToolCallId, title: "T", kind, status }));
-      assertEquals(choices[0].delta, {
-        agent: { type: "tool_call", tool_call_id: "t", title: "T", kind, status },
-      });
-      assertEquals(choices[0].finish_reason, null);
+      const { choices } = JSON.parse(chatFrames(HEAD).agentEvent(tool({ kind, status })));
+      const agent = { type: "tool_call", tool_call_id: "call_1", title: "Read data::file", kind, status };
+      assertEquals([choices[0].delta, choices[0].finish_reason], [{ agent }, null]);
     }
   }
 });
@@ -156,14 +167,13 @@ const SAFE: [value: unknown, json: string][] = [
 
 for (const [value, json] of SAFE) {
   Deno.test(`safeJson: ${JSON.stringify(value)}`, () => {
-    assertEquals(safeJson(value), json);
-    assertEquals(JSON.parse(safeJson(value)), value);
+    assertEquals([safeJson(value), safeJson(value)], [json, json]);
+    assertEquals(JSON.parse(json), value);
     assertSafe(json);
-    assertEquals(safeJson(value), json, "a second time");
   });
 }
 
-Deno.test("safeJson: whatever it is given comes back, and is safe", () => {
+Deno.test("safeJson: any value survives, and is safe", () => {
   const words = [
     "data",
     ":",
@@ -189,84 +199,9 @@ Deno.test("safeJson: whatever it is given comes back, and is safe", () => {
   }
 });
 
-/** All that a stream writes. */
-async function streamed(
-  options: Partial<StreamOptions> & { includeUsage?: boolean; includeAgentEvents?: boolean },
-  play: (sink: ReturnType<typeof openStream>["sink"]) => void,
-  make = chatFrames,
-): Promise<string> {
-  const { includeUsage = false, includeAgentEvents = false } = options;
-  const { response, sink } = openStream({
-    heartbeat: "off",
-    heartbeatMs: 0,
-    errors: "speak",
-    ...options,
-    includeUsage,
-    includeAgentEvents,
-    frames: make({ id: "chatcmpl-1", created: 1751328000, model: "openab", includeUsage }),
-  }, () => {});
-  play(sink);
-  return await response.text();
-}
-
-const DONE = { finish: "stop", usage: USAGE, estimated: false, failure: undefined, tail: "" } as const;
-const FAILURE = new AppError("agent_crashed", "The agent's process ended in the middle of the turn.");
-
-Deno.test("stream: plain", async () => {
-  const text = await streamed({}, (sink) => {
-    sink.aside({ type: "thought", text: "Hm." });
-    sink.text("[happy] Hello.\n");
-    sink.text("こんにちは。またね");
-    sink.end({ ...DONE, tail: "\n" });
-  });
-  await assertGolden("chat_stream.txt", text);
-});
-
-Deno.test("stream: with usage and agent events", async () => {
-  const text = await streamed({ includeUsage: true, includeAgentEvents: true }, (sink) => {
-    sink.aside({ type: "thought", text: "Hm." });
-    sink.aside({ type: "plan", entries: [{ content: "Look", priority: "medium", status: "in_progress" }] });
-    sink.aside({
-      type: "tool",
-      tool: { id: "t1" as ToolCallId, title: "Read a file", kind: "read", status: "in_progress" },
-    });
-    sink.text("Done.\n");
-    sink.end({ ...DONE, finish: "length" });
-  });
-  await assertGolden("chat_stream_with_events.txt", text);
-});
-
-Deno.test("stream: of the older completions", async () => {
-  const text = await streamed({ includeUsage: true, includeAgentEvents: true }, (sink) => {
-    sink.aside({ type: "thought", text: "Hm." });
-    sink.text("Done.\n");
-    sink.end(DONE);
-  }, textFrames);
-  await assertGolden("text_stream.txt", text);
-});
-
-for (const errors of ERROR_MODES) {
-  Deno.test(`stream: a failure as ${errors}`, async () => {
-    const text = await streamed({ errors, includeUsage: true }, (sink) => {
-      sink.text("Hello.");
-      sink.end({ ...DONE, finish: "error", failure: FAILURE, tail: "\n" });
-    });
-    await assertGolden(`chat_stream_${errors}.txt`, text);
-  });
-}
-
-Deno.test("stream: an error event is as safe as every other", async () => {
-  const text = await streamed({ errors: "event" }, (sink) => {
-    const failure = new AppError("agent_error", "panicked at std::fmt, data: x\u2028");
-    sink.end({ ...DONE, finish: "error", failure });
-  });
-  const event = text.split("\n\n").find((event) => event.includes('"error"'));
-  assertSafe(event!.slice("data: ".length));
-});
-
-Deno.test("whole answers", async () => {
-  const head = { id: "x-1", created: 1751328000, model: "openab", includeUsage: false };
-  const answers = [
+Deno.test("chatCompletion, textCompletion: to the byte", async () => {
+  const head = { ...HEAD, id: "x-1" };
+  const bodies = [
     chatCompletion(head, "[happy] Hello.\n", "stop", USAGE),
     chatCompletion(head, "", "content_filter", USAGE),
     chatCompletion(head, "I will not.\n", "content_filter", USAGE),
@@ -275,6 +210,6 @@ Deno.test("whole answers", async () => {
   ];
   await assertGolden(
     "whole_answers.txt",
-    answers.map((answer) => JSON.stringify(answer, null, 2) + "\n").join(""),
+    bodies.map((body) => JSON.stringify(body, null, 2) + "\n").join(""),
   );
 });

@@ -1,14 +1,17 @@
 import { assertEquals } from "@std/assert";
-import { SkinText } from "../../lib/openai/skin_text.ts";
+import { chatFrames } from "../../lib/openai/chunk.ts";
+import { ReplyReader } from "../../lib/openai/reply_reader.ts";
+import { MAX_ASCII_CHARS, SkinText, splitDeltas } from "../../lib/openai/skin_text.ts";
 import { Random, unitByUnit } from "../support/harness/random.ts";
+import { chatVrm } from "../support/skins/skins.ts";
 
-/** What is said of a reply in these pieces. */
-function said(pieces: readonly string[]): string {
-  const speakable = new SkinText();
-  return pieces.map((piece) => speakable.push(piece)).join("") + speakable.end();
+/** The text of a reply that comes in these pieces. */
+function prepare(pieces: readonly string[]): string {
+  const skinText = new SkinText();
+  return pieces.map((piece) => skinText.push(piece)).join("") + skinText.end();
 }
 
-const TABLE: [name: string, reply: string, said: string][] = [
+const TABLE: [name: string, reply: string, prepared: string][] = [
   ["nothing", "", ""],
   ["one line", "Hello", "Hello\n"],
   ["a line with its end", "Hello\n", "Hello\n"],
@@ -53,9 +56,9 @@ const TABLE: [name: string, reply: string, said: string][] = [
 ];
 
 for (const [name, reply, expected] of TABLE) {
-  Deno.test(`Speakable: ${name}`, () => {
-    assertEquals(said([reply]), expected, "in one piece");
-    assertEquals(said(unitByUnit(reply)), expected, "unit by unit");
+  Deno.test(`SkinText: ${name}`, () => {
+    assertEquals(prepare([reply]), expected, "in one piece");
+    assertEquals(prepare(unitByUnit(reply)), expected, "unit by unit");
   });
 }
 
@@ -68,47 +71,204 @@ const WORDS = [
 ];
 const SEEDS = Array.from({ length: 60 }, (_, seed) => seed);
 
-Deno.test("Speakable: however a reply is cut, the same is said", () => {
+Deno.test("SkinText: the text does not depend on how the reply is cut", () => {
   for (const seed of SEEDS) {
     const random = new Random(seed);
     const reply = random.text(WORDS, 40);
-    const whole = said([reply]);
-    assertEquals(said(unitByUnit(reply)), whole, `seed ${seed}: ${JSON.stringify(reply)}`);
-    for (let i = 0; i < 20; i++) {
-      const pieces = random.cut(reply);
-      assertEquals(said(pieces), whole, `seed ${seed}: ${JSON.stringify(pieces)}`);
+    const whole = prepare([reply]);
+    for (const pieces of [unitByUnit(reply), ...Array.from({ length: 20 }, () => random.cut(reply))]) {
+      assertEquals(prepare(pieces), whole, `seed ${seed}: ${JSON.stringify(pieces)}`);
+    }
+  }
+  const random = new Random(1);
+  const reply = random.text(WORDS, 20_000);
+  const whole = prepare([reply]);
+  for (const longest of [1, 2, 3, 7, 40, 200, 5_000]) {
+    assertEquals(prepare(random.cut(reply, longest)) === whole, true, `pieces of up to ${longest}`);
+  }
+});
+
+Deno.test("SkinText: removes and adds line breaks alone, and is well-formed", () => {
+  const withoutBreaks = (text: string) => text.replace(/[\r\n\u2028\u2029]/g, "");
+  for (const seed of SEEDS) {
+    const reply = new Random(1000 + seed).text(WORDS, 40);
+    const text = prepare([reply]);
+    assertEquals(withoutBreaks(text), withoutBreaks(reply.toWellFormed()), JSON.stringify(reply));
+    assertEquals([text.isWellFormed(), /^[\r\n]/.test(text)], [true, false]);
+    assertEquals(text === "" || text === "[silent]" || text.endsWith("\n"), true, "ends with a line break");
+  }
+});
+
+Deno.test("SkinText: holds back nothing but half a character", () => {
+  const skinText = new SkinText();
+  assertEquals(["[hap", "py]", "\n", "Hi\ud83d"].map((piece) => skinText.push(piece)), [
+    "[hap",
+    "py]",
+    "",
+    "Hi",
+  ]);
+  assertEquals(skinText.pushPlain("a"), false);
+  assertEquals([skinText.push("\ude00 "), skinText.pushPlain("a"), skinText.end()], ["😀 ", true, "\n"]);
+});
+
+const MAX_BYTES = 1024;
+const split = (pieces: readonly string[]) => pieces.flatMap(splitDeltas);
+
+/** Splits a reply that comes in these pieces into events, as every streamed reply is split. */
+function streamed(pieces: readonly string[]): string[] {
+  const deltas: string[] = [];
+  const reader = new ReplyReader({ stop: [], maxTokens: undefined, format: undefined, promptTokens: 1 }, {
+    text: (text, isPlain) =>
+      deltas.push(...isPlain && text.length <= MAX_ASCII_CHARS ? [text] : splitDeltas(text)),
+    agentEvent() {},
+    end: ({ tail }) => void (tail !== "" && deltas.push(tail)),
+  });
+  for (const text of pieces) reader.read({ type: "text", text });
+  reader.read({ type: "end", reason: "end_turn" });
+  return deltas;
+}
+
+/** Removes the spaces that may stand before a line break. */
+function withoutLeads(text: string): string {
+  return text.replace(/ +(?=[\r\n])/g, "");
+}
+
+const DELTAS: [name: string, pieces: string[], deltas: string[]][] = [
+  ["a word", ["Hello"], ["Hello"]],
+  ["a sentence per event", ["はい。どうぞ。"], ["はい。", "どうぞ。"]],
+  ["a sentence with all its ends", ["はい！？\n\nどうぞ"], ["はい！？\n\n", "どうぞ"]],
+  ["ASCII ends, which ChatVRM does not know", ["One. Two! Three?"], ["One. Two! Three?"]],
+  ["a line per event", ["One\nTwo\nThree"], ["One\n", "Two\n", "Three"]],
+  ["a newline after an event that ended", ["はい。", "\nどうぞ"], ["はい。", "\n", "どうぞ"]],
+  ["a newline after a newline", ["One\n", "\n", "Two"], ["One\n", "\n", "Two"]],
+  ["a newline after a word", ["One", "\nTwo"], ["One", "\n", "Two"]],
+  ["a space before the newline", ["はい。", " \nどうぞ"], ["はい。", "\n", "どうぞ"]],
+];
+for (const [name, pieces, expected] of DELTAS) {
+  Deno.test(`splitDeltas: ${name}`, () => assertEquals(split(pieces).map(withoutLeads), expected));
+}
+
+Deno.test("splitDeltas: no event starts with a line break, at which ChatVRM stops", () => {
+  const replies = [["\n"], ["はい。", "\n"], ["One", "\nTwo"], ["x".repeat(1023) + "\n\n"], [
+    "\n".repeat(3_000),
+  ]];
+  for (const delta of replies.flatMap(split)) {
+    assertEquals(/^[\r\n]/.test(delta), false, JSON.stringify(delta));
+  }
+});
+
+Deno.test("splitDeltas: an event has at most about a kilobyte", () => {
+  for (const [unit, max] of [["x", MAX_ASCII_CHARS], ["語", 341], ["😀", 341], ["x語", 341]] as const) {
+    const text = unit.repeat(5_000);
+    const deltas = split([text]);
+    assertEquals([deltas.join(""), deltas.every((delta) => delta.isWellFormed())], [text, true]);
+    assertEquals(Math.max(...deltas.map((delta) => delta.length)) <= max, true, unit);
+    assertEquals(deltas.length <= text.length / (max - 1) + 1, true, unit);
+    const bytes = deltas.map((delta) => new TextEncoder().encode(delta).length);
+    assertEquals(Math.max(...bytes) <= MAX_BYTES, true, unit);
+  }
+});
+
+const LONG_WORDS = [
+  ...["[happy]", "[face:Joy]", "[silent]", "\n", "\n", "\r\n", " ", "。", "！", "？", ".", ",", "、"],
+  ...["Hello", "I am Mao", "data:", "::", "こんにちは", "語".repeat(50), "x".repeat(200), "😀", "👩‍👧"],
+];
+
+Deno.test("splitDeltas: the text does not depend on how the reply is cut, up to spaces before line breaks", () => {
+  for (const seed of SEEDS) {
+    const random = new Random(seed);
+    const reply = random.text(LONG_WORDS, 60);
+    const whole = withoutLeads(streamed([reply]).join(""));
+    for (const pieces of [unitByUnit(reply), ...Array.from({ length: 10 }, () => random.cut(reply))]) {
+      const deltas = streamed(pieces);
+      assertEquals(withoutLeads(deltas.join("")), whole, `seed ${seed}: ${JSON.stringify(pieces)}`);
+      for (const delta of deltas) {
+        const isFine = delta !== "" && delta.length <= MAX_ASCII_CHARS + 1 && delta.isWellFormed();
+        assertEquals(isFine, true, JSON.stringify(delta));
+      }
     }
   }
 });
 
-Deno.test("Speakable: however a long reply is cut, the same is said", () => {
-  const random = new Random(1);
-  const reply = random.text(WORDS, 20_000);
-  const whole = said([reply]);
-  for (const longest of [1, 2, 3, 7, 40, 200, 5_000]) {
-    const pieces = random.cut(reply, longest);
-    assertEquals(said(pieces) === whole, true, `pieces of up to ${longest}`);
-  }
-});
-
-Deno.test("Speakable: nothing but line breaks is left out or added, and what is said is well-formed", () => {
-  const withoutBreaks = (text: string) => text.replace(/[\r\n\u2028\u2029]/g, "");
+Deno.test("splitDeltas: adds spaces before line breaks alone", () => {
   for (const seed of SEEDS) {
-    const reply = new Random(1000 + seed).text(WORDS, 40);
-    const text = said([reply]);
-    assertEquals(withoutBreaks(text), withoutBreaks(reply.toWellFormed()), JSON.stringify(reply));
-    assertEquals(text.isWellFormed(), true);
-    assertEquals(/^[\r\n]/.test(text), false, "begins with a line break");
-    assertEquals(text === "" || text === "[silent]" || text.endsWith("\n"), true, "ends with one");
+    const chars = Array.from(new Random(seed).text(LONG_WORDS, 60).toWellFormed());
+    let at = 0;
+    for (const char of split(chars).join("")) {
+      if (char === chars[at]) at++;
+      else assertEquals([char, /[\r\n]/.test(chars[at] ?? "")], [" ", true], `seed ${seed}, at ${at}`);
+    }
+    assertEquals(at, chars.length);
   }
 });
 
-Deno.test("Speakable: what was pushed is said at once, but for half a character", () => {
-  const speakable = new SkinText();
-  assertEquals(speakable.push("[hap"), "[hap");
-  assertEquals(speakable.push("py]"), "py]");
-  assertEquals(speakable.push("\n"), "");
-  assertEquals(speakable.push("Hi\ud83d"), "Hi");
-  assertEquals(speakable.push("\ude00 "), "😀 ");
-  assertEquals(speakable.end(), "\n");
-});
+/** Checks that ChatVRM speaks every letter of a reply, if it reads each event by itself. */
+function assertSpoken(pieces: readonly string[]): void {
+  const frames = chatFrames({ id: "x", created: 1, model: "m", includeUsage: false });
+  const deltas = streamed(pieces).map((delta) => frames.text(delta));
+  const events = [frames.opening!, ...deltas, frames.finish("stop"), "[DONE]"].map((data) =>
+    `data: ${data}\n\n`
+  );
+  const { spoken, unspoken, died } = chatVrm(events);
+  const letters = (texts: readonly string[]) => texts.join("").replace(/\[(.*?)\]/g, "").replace(/\s/g, "");
+  const title = JSON.stringify(pieces).slice(0, 300);
+  assertEquals([died, unspoken.trim(), letters(spoken)], [undefined, "", letters(pieces)], title);
+}
+
+const SPOKEN: [name: string, pieces: string[]][] = [
+  ["Japanese", ["こんにちは。", "元気？", "うん！"]],
+  ["English, whose ends ChatVRM does not know", ["Hi. How are", " you? Fine!"]],
+  ["a tag and a newline", ["[happy]\n", "はい。\n", "どうぞ。"]],
+  ["a tag, then a newline", ["[happy]", "\n", "はい。"]],
+  ["a newline after a sentence", ["はい。", "\n", "どうぞ。"]],
+  ["an empty line after a line", ["One\n", "\n", "Two\n"]],
+  ["many lines in one piece", ["One\nTwo\n\nThree\n\n\nFour"]],
+  ["a tag in each line", ["[happy]One\n[sad]\nTwo\n[happy] Three"]],
+  ["brackets that ChatVRM takes for a tag", ["[1]", "\nはい。\n"]],
+  ["a tag in Japanese", ["[笑顔]\nはい。\n"]],
+  ["a comma before a newline", ["Well, in the end,", "\nyes.\n"]],
+  ["a Japanese comma before a newline", ["ええと、そうですね、でも、", "\nはい。\n"]],
+  ["a comma and a space before a newline", ["Well, in the end, ", "\nyes.\n"]],
+  ["a paragraph as long as an event, then an empty line", ["x".repeat(1023) + "\n\n", "More.\n"]],
+  ["a sentence as long as an event, then a newline", ["語".repeat(340) + "。\nはい。\n"]],
+  ["Windows line ends", ["One\r\nTwo\r\n\r\nThree\r\n"]],
+  ["a lone carriage return", ["One\rTwo\n"]],
+  ["30 tags in a line", [...Array(30).fill("[happy]"), "\n", "はい。\n"]],
+  ["a line separator", ["One\u2028Two\n"]],
+];
+for (const [name, pieces] of SPOKEN) {
+  Deno.test(`ChatVRM speaks the whole reply: ${name}`, () => assertSpoken(pieces));
+}
+
+/** Words of random replies, all of which ChatVRM has to speak. */
+const VOCABULARIES: [name: string, words: string[]][] = [
+  ["without commas", [
+    ...[
+      "[happy]",
+      "[sad]",
+      "[face:Joy]",
+      "\n",
+      "\n\n",
+      "。",
+      "！",
+      " ",
+      "Hi.",
+      "I am Mao!",
+      "a",
+      "(x)",
+      "語り",
+    ],
+  ]],
+  ["with commas", ["[happy]", "[sad]", "\n", "。", " ", "Well, in the end, ", "そうですね、", "yes", "a, "]],
+];
+for (const [name, words] of VOCABULARIES) {
+  Deno.test(`ChatVRM speaks the whole reply: random replies ${name}`, () => {
+    for (let seed = 0; seed < 200; seed++) {
+      const random = new Random(seed);
+      const reply = random.text(words, 30);
+      assertSpoken([reply]);
+      assertSpoken(unitByUnit(reply));
+      for (let i = 0; i < 5; i++) assertSpoken(random.cut(reply));
+    }
+  });
+}

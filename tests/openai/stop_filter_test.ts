@@ -3,130 +3,107 @@ import { type FilteredText, StopFilter } from "../../lib/openai/stop_filter.ts";
 import { TokenCount } from "../../lib/openai/usage.ts";
 import { Random, unitByUnit } from "../support/harness/random.ts";
 
-/** What stands of a reply in these pieces, and why it ends there. */
-function cut(pieces: readonly string[], stop: readonly string[], maxTokens?: number): FilteredText {
-  const cutter = new StopFilter(stop, maxTokens);
+/** Filters a reply that comes in these pieces. */
+function filterReply(pieces: readonly string[], stop: readonly string[], maxTokens?: number): FilteredText {
+  const filter = new StopFilter(stop, maxTokens);
   let text = "";
   for (const piece of pieces) {
-    const part = cutter.push(piece);
+    const part = filter.push(piece);
     text += part.text;
     if (part.finish) return { text, finish: part.finish };
   }
-  const rest = cutter.end();
+  const rest = filter.end();
   return { text: text + rest.text, finish: rest.finish };
 }
 
-const TABLE: [
+type Row = [
   name: string,
   reply: string,
   stop: string[],
   maxTokens: number | undefined,
-  expected: FilteredText,
-][] = [
-  ["nothing to cut", "Hello", [], undefined, { text: "Hello", finish: undefined }],
-  ["an empty reply", "", ["x"], 1, { text: "", finish: undefined }],
-  ["a stop", "one STOP two", ["STOP"], undefined, { text: "one ", finish: "stop" }],
-  ["a stop at the start", "STOP two", ["STOP"], undefined, { text: "", finish: "stop" }],
-  ["a stop at the end", "one STOP", ["STOP"], undefined, { text: "one ", finish: "stop" }],
-  ["the first of two", "a STOP b STOP", ["STOP"], undefined, { text: "a ", finish: "stop" }],
-  ["whichever comes first", "a.b!c", ["!", "."], undefined, { text: "a", finish: "stop" }],
-  ["the start of a stop, which is none", "one STO", ["STOP"], undefined, {
-    text: "one STO",
-    finish: undefined,
-  }],
-  ["the start of a stop, and more", "one STOX", ["STOP"], undefined, { text: "one STOX", finish: undefined }],
-  ["a stop whose start is repeated", "aaab", ["aab"], undefined, { text: "a", finish: "stop" }],
-  ["a stop that repeats itself", "xabababc", ["ababc"], undefined, { text: "xab", finish: "stop" }],
-  ["of two that end together the longer", "xabc", ["b", "ab"], undefined, { text: "x", finish: "stop" }],
-  ["of two that end together the longer, named first", "xabc", ["ab", "b"], undefined, {
-    text: "x",
-    finish: "stop",
-  }],
-  ["of two that overlap the one that ends first", "xabc", ["abc", "b"], undefined, {
-    text: "xa",
-    finish: "stop",
-  }],
-  ["a stop of newlines", "a\n\nb", ["\n\n"], undefined, { text: "a", finish: "stop" }],
-  ["a stop of wide characters", "はい。😀いいえ", ["。😀"], undefined, { text: "はい", finish: "stop" }],
-  ["a stop in other letters", "stop", ["STOP"], undefined, { text: "stop", finish: undefined }],
-  ["a length that suffices", "12345678", [], 2, { text: "12345678", finish: undefined }],
-  ["a length", "123456789", [], 2, { text: "12345678", finish: "length" }],
-  ["a length of Japanese", "こんにちは", [], 3, { text: "こんに", finish: "length" }],
-  ["a length of 1, as AIRI asks for", "pong!", [], 1, { text: "pong", finish: "length" }],
-  ["a stop before the length", "ab STOP cd", ["STOP"], 2, { text: "ab ", finish: "stop" }],
-  ["the length before a stop", "abcdefghij STOP", ["STOP"], 2, { text: "abcdefgh", finish: "length" }],
-  ["the length within what may be a stop", "abcdSTO", ["STOP"], 1, { text: "abcd", finish: "length" }],
+  text: string,
+  finish?: "stop" | "length",
+];
+const TABLE: Row[] = [
+  ["no limit", "Hello", [], undefined, "Hello"],
+  ["an empty reply", "", ["x"], 1, ""],
+  ["a stop", "one STOP two", ["STOP"], undefined, "one ", "stop"],
+  ["a stop at the start", "STOP two", ["STOP"], undefined, "", "stop"],
+  ["a stop at the end", "one STOP", ["STOP"], undefined, "one ", "stop"],
+  ["a stop twice", "a STOP b STOP", ["STOP"], undefined, "a ", "stop"],
+  ["two stops, the second first", "a.b!c", ["!", "."], undefined, "a", "stop"],
+  ["the start of a stop at the end", "one STO", ["STOP"], undefined, "one STO"],
+  ["the start of a stop in the middle", "one STOX", ["STOP"], undefined, "one STOX"],
+  ["a stop whose start is repeated", "aaab", ["aab"], undefined, "a", "stop"],
+  ["a stop that repeats itself", "xabababc", ["ababc"], undefined, "xab", "stop"],
+  ["two stops that end together: the longer", "xabc", ["b", "ab"], undefined, "x", "stop"],
+  ["two stops that end together: the longer, named first", "xabc", ["ab", "b"], undefined, "x", "stop"],
+  ["two stops that overlap: the one that ends first", "xabc", ["abc", "b"], undefined, "xa", "stop"],
+  ["a stop of newlines", "a\n\nb", ["\n\n"], undefined, "a", "stop"],
+  ["a stop of wide characters", "はい。😀いいえ", ["。😀"], undefined, "はい", "stop"],
+  ["a stop in other letters", "stop", ["STOP"], undefined, "stop"],
+  ["a sufficient length", "12345678", [], 2, "12345678"],
+  ["a length", "123456789", [], 2, "12345678", "length"],
+  ["a length in Japanese", "こんにちは", [], 3, "こんに", "length"],
+  ["a length of 1, as AIRI asks for", "pong!", [], 1, "pong", "length"],
+  ["a stop before the length", "ab STOP cd", ["STOP"], 2, "ab ", "stop"],
+  ["the length before a stop", "abcdefghij STOP", ["STOP"], 2, "abcdefgh", "length"],
+  ["the length in the start of a stop", "abcdSTO", ["STOP"], 1, "abcd", "length"],
 ];
 
-for (const [name, reply, stop, maxTokens, expected] of TABLE) {
-  Deno.test(`Cutter: ${name}`, () => {
-    assertEquals(cut([reply], stop, maxTokens), expected, "in one piece");
-    assertEquals(cut(unitByUnit(reply), stop, maxTokens), expected, "unit by unit");
+for (const [name, reply, stop, maxTokens, text, finish] of TABLE) {
+  Deno.test(`StopFilter: ${name}`, () => {
+    for (const pieces of [[reply], unitByUnit(reply)]) {
+      assertEquals(filterReply(pieces, stop, maxTokens), { text, finish });
+    }
   });
 }
 
 const LETTERS = ["a", "b", "ab", "aab", "ba", " ", "\n"];
 const WIDE = ["語", "こ", "。", "a", "bc", "\n"];
 const EMOJI = ["😀", "🎉", "a", "語", "👩‍👧"];
+/** Random replies and limits whose result must not depend on how the reply is cut. */
+const RANDOM: [name: string, stops: number, isLimited: boolean, ...vocabularies: string[][]][] = [
+  ["one stop", 1, false, LETTERS, WIDE, EMOJI],
+  ["two stops", 2, false, LETTERS],
+  ["four stops", 4, false, LETTERS],
+  ["a length", 0, true, LETTERS, WIDE, EMOJI],
+  ["a stop and a length", 1, true, LETTERS, WIDE],
+];
 
-/** That random replies are cut at the same place however they come. */
-function sameHoweverItComes(words: readonly string[], stops: number, limited: boolean): void {
-  for (let seed = 0; seed < 150; seed++) {
-    const random = new Random(seed);
-    const reply = random.text(words, 40);
-    const stop = Array.from({ length: stops }, () => random.text(words, 3));
-    const maxTokens = limited ? 1 + random.below(12) : undefined;
-    const whole = cut([reply], stop, maxTokens);
-    const at = `seed ${seed}: ${JSON.stringify({ reply, stop, maxTokens })}`;
-    assertEquals(cut(unitByUnit(reply), stop, maxTokens), whole, `${at}, unit by unit`);
-    for (let i = 0; i < 10; i++) {
-      const pieces = random.cut(reply);
-      assertEquals(cut(pieces, stop, maxTokens), whole, `${at}, as ${JSON.stringify(pieces)}`);
+for (const [name, stops, isLimited, ...vocabularies] of RANDOM) {
+  Deno.test(`StopFilter: ${name}, however the reply is cut`, () => {
+    for (const words of vocabularies) {
+      for (let seed = 0; seed < 150; seed++) checkRandomReply(words, stops, isLimited, new Random(seed));
     }
-    if (stops === 1 && !limited) {
-      const found = reply.indexOf(stop[0]!);
-      assertEquals(whole.text, found < 0 ? reply : reply.slice(0, found), at);
-      assertEquals(whole.finish, found < 0 ? undefined : "stop", at);
-    }
-    if (maxTokens !== undefined && whole.text !== "") {
-      const count = new TokenCount();
-      count.add(whole.text);
-      assertEquals(count.tokens <= maxTokens, true, at);
-    }
+  });
+}
+
+function checkRandomReply(words: readonly string[], stops: number, isLimited: boolean, random: Random): void {
+  const reply = random.text(words, 40);
+  const stop = Array.from({ length: stops }, () => random.text(words, 3));
+  const maxTokens = isLimited ? 1 + random.below(12) : undefined;
+  const whole = filterReply([reply], stop, maxTokens);
+  for (const pieces of [unitByUnit(reply), ...Array.from({ length: 10 }, () => random.cut(reply))]) {
+    assertEquals(filterReply(pieces, stop, maxTokens), whole, JSON.stringify({ pieces, stop, maxTokens }));
+  }
+  if (stops === 1 && !isLimited) {
+    const start = reply.indexOf(stop[0]!);
+    const expected = start < 0
+      ? { text: reply, finish: undefined }
+      : { text: reply.slice(0, start), finish: "stop" };
+    assertEquals(whole as unknown, expected);
+  }
+  if (maxTokens !== undefined && whole.text !== "") {
+    const count = new TokenCount();
+    count.add(whole.text);
+    assertEquals(count.value <= maxTokens, true, JSON.stringify({ reply, stop, maxTokens }));
   }
 }
 
-Deno.test("Cutter: however a reply is cut, one stop is found at the same place", () => {
-  sameHoweverItComes(LETTERS, 1, false);
-  sameHoweverItComes(WIDE, 1, false);
-  sameHoweverItComes(EMOJI, 1, false);
-});
-
-Deno.test("Cutter: however a reply is cut, several stops, which may overlap, are found at the same place", () => {
-  sameHoweverItComes(LETTERS, 2, false);
-  sameHoweverItComes(LETTERS, 4, false);
-});
-
-Deno.test("Cutter: however a reply is cut, it is as long", () => {
-  sameHoweverItComes(LETTERS, 0, true);
-  sameHoweverItComes(WIDE, 0, true);
-});
-
-Deno.test("Cutter: however a reply is cut, it is as long, and a pair stays together", () => {
-  sameHoweverItComes(EMOJI, 0, true);
-});
-
-Deno.test("Cutter: however a reply is cut, stop and length agree", () => {
-  sameHoweverItComes(LETTERS, 1, true);
-  sameHoweverItComes(WIDE, 1, true);
-});
-
-Deno.test("Cutter: what cannot be the start of a stop is not held back", () => {
-  const cutter = new StopFilter(["STOP"], undefined);
-  assertEquals(cutter.push("one S").text, "one ");
-  assertEquals(cutter.push("T").text, "");
-  assertEquals(cutter.push("x").text, "STx");
-  assertEquals(cutter.push("STO").text, "");
-  assertEquals(cutter.end(), { text: "STO", finish: undefined });
-  assertEquals(cutter.end(), { text: "", finish: undefined });
+Deno.test("StopFilter: holds back nothing but the start of a stop", () => {
+  const filter = new StopFilter(["STOP"], undefined);
+  assertEquals(["one S", "T", "x", "STO"].map((piece) => filter.push(piece).text), ["one ", "", "STx", ""]);
+  assertEquals(filter.end(), { text: "STO", finish: undefined });
+  assertEquals(filter.end(), { text: "", finish: undefined });
 });

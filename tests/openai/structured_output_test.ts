@@ -1,115 +1,118 @@
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import type { Message } from "../../lib/conversation/message.ts";
+import { AppError, type ErrorCode } from "../../lib/core/errors.ts";
 import {
+  extractJson,
   parseFormat,
   type ResponseFormat,
-  withCorrection,
   withInstruction,
 } from "../../lib/openai/structured_output.ts";
 
-const OBJECT = parseFormat({ type: "json_object" })!;
 const SCHEMA = {
   type: "object",
   properties: { name: { type: "string" }, age: { type: "integer", minimum: 0 } },
   required: ["name", "age"],
   additionalProperties: false,
 };
-const PERSON = parseFormat({
+const schemaFormat = (schema: unknown) => ({
   type: "json_schema",
-  json_schema: { name: "person", strict: true, schema: SCHEMA },
-})!;
-const LIST = parseFormat({
-  type: "json_schema",
-  json_schema: { name: "list", schema: { type: "array", items: { type: "number" } } },
-})!;
+  json_schema: { name: "x", strict: true, schema },
+});
+const OBJECT = parseFormat({ type: "json_object" })!;
+const PERSON = parseFormat(schemaFormat(SCHEMA))!;
+const LIST = parseFormat(schemaFormat({ type: "array", items: { type: "number" } }))!;
 
 for (const value of [undefined, null, { type: "text" }]) {
-  Deno.test(`parseFormat: ${JSON.stringify(value)} is plain text`, () => {
-    assertEquals(parseFormat(value), undefined);
-  });
+  Deno.test(`parseFormat: ${JSON.stringify(value)} is text`, () =>
+    assertEquals(parseFormat(value), undefined));
 }
 
-Deno.test("parseFormat: the agent is told to answer with JSON alone, and with which", () => {
+Deno.test("parseFormat: the instruction asks for JSON alone, and contains the schema", () => {
   assertMatch(OBJECT.instruction, /one JSON object and nothing else/);
   assertEquals(PERSON.instruction.startsWith(OBJECT.instruction), true);
   assertEquals(PERSON.instruction.includes(JSON.stringify(SCHEMA)), true);
 });
 
-const FITS: [name: string, format: ResponseFormat, reply: string, json: string][] = [
+const FIELD = "response_format";
+const REFUSED: [code: ErrorCode, param: string, value: unknown][] = [
+  ["unsupported_value", FIELD, "json_object"],
+  ["unsupported_value", `${FIELD}.type`, { type: "xml" }],
+  ["unsupported_value", `${FIELD}.type`, {}],
+  ["unsupported_value", `${FIELD}.json_schema.name`, { type: "json_schema", json_schema: { schema: {} } }],
+  ["missing_required_parameter", `${FIELD}.json_schema.schema`, schemaFormat(undefined)],
+  ["missing_required_parameter", `${FIELD}.json_schema.schema`, { type: "json_schema" }],
+  ["invalid_value", `${FIELD}.json_schema.schema`, schemaFormat({ type: "unheard-of" })],
+  ["invalid_value", `${FIELD}.json_schema.schema`, schemaFormat({ description: "x".repeat(64 * 1024) })],
+];
+for (const [code, param, value] of REFUSED) {
+  Deno.test(`parseFormat: ${JSON.stringify(value).slice(0, 60)} is refused`, () => {
+    const error = assertThrows(() => parseFormat(value), AppError);
+    assertEquals([error.code, error.param], [code, param], error.message);
+  });
+}
+
+const MATCHES: [name: string, format: ResponseFormat, reply: string, json: string][] = [
   ["an object", OBJECT, '{"a":1}', '{"a":1}'],
   ["an empty object", OBJECT, "{}", "{}"],
   ["an object in lines", OBJECT, '{\n  "a": 1\n}\n', '{\n  "a": 1\n}'],
   ["an object in a fence", OBJECT, '```json\n{"a":1}\n```\n', '{"a":1}'],
   ["an object in a fence without a language", OBJECT, '```\n{"a":1}\n```', '{"a":1}'],
-  ["words around an object", OBJECT, 'Here it is: {"a":[1]} Have fun!', '{"a":[1]}'],
-  ["brackets inside of strings", OBJECT, '{"a":"}]{["}', '{"a":"}]{["}'],
+  ["an object among words", OBJECT, 'Here it is: {"a":[1]} Have fun!', '{"a":[1]}'],
+  ["brackets in strings", OBJECT, '{"a":"}]{["}', '{"a":"}]{["}'],
   ["Japanese and emoji", OBJECT, '{"a":"語😀"}\n', '{"a":"語😀"}'],
-  ["what fits a schema", PERSON, '{"name":"Mao","age":3}', '{"name":"Mao","age":3}'],
-  ["what fits a schema, fenced", PERSON, '```json\n{"age":3,"name":"Mao"}\n```', '{"age":3,"name":"Mao"}'],
-  ["a list, where a schema asks for one", LIST, "[1, 2.5]\n", "[1, 2.5]"],
-  ["a list, fenced", LIST, "```json\n[]\n```", "[]"],
-  ["an object after an emotion tag, which the persona asks for", OBJECT, '[happy] {"a":1}\n', '{"a":1}'],
+  ["an object that matches a schema", PERSON, '{"name":"Mao","age":3}', '{"name":"Mao","age":3}'],
+  ["the same in a fence", PERSON, '```json\n{"age":3,"name":"Mao"}\n```', '{"age":3,"name":"Mao"}'],
+  ["a list that matches a schema", LIST, "[1, 2.5]\n", "[1, 2.5]"],
+  ["a list in a fence", LIST, "```json\n[]\n```", "[]"],
+  ["an object after the persona's emotion tag", OBJECT, '[happy] {"a":1}\n', '{"a":1}'],
 ];
-
-for (const [name, format, reply, json] of FITS) {
-  Deno.test(`check: ${name} is as asked for`, () => {
-    assertEquals(format.check(reply), json);
-    JSON.parse(format.check(reply));
+for (const [name, format, reply, json] of MATCHES) {
+  Deno.test(`extractJson: ${name}`, () => {
+    for (const isCancelled of [false, true]) assertEquals(extractJson(format, reply, isCancelled), json);
+    JSON.parse(json);
   });
 }
 
-const FAILS: [name: string, format: ResponseFormat, reply: string, why: RegExp][] = [
+const MISMATCHES: [name: string, format: ResponseFormat, reply: string, fault: RegExp][] = [
   ["nothing", OBJECT, "", /no JSON/],
   ["words", OBJECT, "Sorry, I cannot.\n", /no JSON/],
   ["a number", OBJECT, "42", /no JSON/],
-  ["brackets the wrong way round", OBJECT, "} {", /./],
-  ["a list, where an object is asked for", OBJECT, "[1]", /./],
-  ["half an object", OBJECT, '{"a":1', /./],
-  ["two objects", OBJECT, '{"a":1}\n{"b":2}', /./],
-  ["single quotes", OBJECT, "{'a':1}", /./],
-  ["a comma too many", OBJECT, '{"a":1,}', /./],
-  ["a field that is missing", PERSON, '{"name":"Mao"}', /age/],
+  ["brackets the wrong way round", OBJECT, "} {", /no JSON/],
+  ["a list in place of an object", OBJECT, "[1]", /it: /],
+  ["half an object", OBJECT, '{"a":1', /no JSON/],
+  ["two objects", OBJECT, '{"a":1}\n{"b":2}', /not valid JSON/],
+  ["single quotes", OBJECT, "{'a':1}", /not valid JSON/],
+  ["a trailing comma", OBJECT, '{"a":1,}', /not valid JSON/],
+  ["a missing field", PERSON, '{"name":"Mao"}', /age/],
   ["a field of another type", PERSON, '{"name":7,"age":3}', /name/],
-  ["a number below the least", PERSON, '{"name":"Mao","age":-1}', /age/],
-  ["a field too many", PERSON, '{"name":"Mao","age":3,"x":1}', /x/],
+  ["a number below the minimum", PERSON, '{"name":"Mao","age":-1}', /age/],
+  ["an additional field", PERSON, '{"name":"Mao","age":3,"x":1}', /x/],
   ["an item of another type", LIST, '[1,"2"]', /1/],
-  ["an object, where a list is asked for", LIST, '{"a":1}', /./],
+  ["an object in place of a list", LIST, '{"a":1}', /it: /],
 ];
-
-for (const [name, format, reply, why] of FAILS) {
-  Deno.test(`check: ${name} is not as asked for`, () => {
-    const error: Error = assertThrows(() => format.check(reply), Error);
-    assertMatch(error.message, why);
+for (const [name, format, reply, fault] of MISMATCHES) {
+  Deno.test(`extractJson: ${name} is invalid output`, () => {
+    const error = assertThrows(() => extractJson(format, reply, false), AppError);
+    assertEquals([error.code, error.param, error.prompted], ["invalid_output", FIELD, true]);
+    assertMatch(error.message, fault);
+    const cancelled = assertThrows(() => extractJson(format, reply, true), AppError);
+    assertEquals([cancelled.code, cancelled.prompted], ["turn_cancelled", true]);
   });
 }
 
-const said = (role: Message["role"], text: string): Message => ({ role, parts: [{ type: "text", text }] });
+const message = (role: Message["role"], text: string): Message => ({ role, parts: [{ type: "text", text }] });
 
-Deno.test("withInstruction: said right before what the user said last", () => {
-  const [persona, hi, hello, last] = [
-    said("system", "Be kind."),
-    said("user", "Hi"),
-    said("assistant", "Hello"),
-    said("user", "Give me JSON"),
-  ] as const;
-  const instruction = { ...said("system", OBJECT.instruction), isAdded: true };
-  assertEquals(withInstruction([persona, hi, hello, last], OBJECT), [persona, hi, hello, instruction, last]);
-  assertEquals(withInstruction([hi], OBJECT), [instruction, hi]);
-  assertEquals(withInstruction([hi, said("assistant", "x")], OBJECT)[0], instruction);
+Deno.test("withInstruction: goes before the last user message", () => {
+  const chat = [message("system", "Be kind."), message("user", "Hi"), message("assistant", "Hello")];
+  const last = message("user", "Give me JSON");
+  const instruction = { ...message("system", OBJECT.instruction), isAdded: true };
+  assertEquals(withInstruction([...chat, last], OBJECT), [...chat, instruction, last]);
+  assertEquals(withInstruction([last], OBJECT), [instruction, last]);
+  assertEquals(withInstruction([last, chat[2]!], OBJECT)[0], instruction);
 });
 
-Deno.test("withInstruction: where only a tool has answered, nothing is lost", () => {
-  const messages = [said("assistant", "call"), said("tool", "42")];
-  const asked = withInstruction(messages, OBJECT);
-  assertEquals(asked.length, 3);
-  assertEquals(asked.filter(({ role }) => role !== "system"), messages);
-});
-
-Deno.test("withComplaint: the reply, what is wrong with it, and what to do", () => {
-  const asked = [said("user", "Give me JSON")];
-  const [first, reply, complaint] = withCorrection(asked, "no", "it holds no JSON");
-  assertEquals(first, asked[0]);
-  assertEquals(reply, said("assistant", "no"));
-  assertEquals(complaint?.role, "user");
-  assertMatch(JSON.stringify(complaint), /it holds no JSON\. Answer again, with the JSON and nothing else/);
+Deno.test("withInstruction: keeps every message if only a tool has answered", () => {
+  const messages = [message("assistant", "call"), message("tool", "42")];
+  const instructed = withInstruction(messages, OBJECT);
+  assertEquals([instructed.length, instructed.filter(({ role }) => role !== "system")], [3, messages]);
 });

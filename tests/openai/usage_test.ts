@@ -21,14 +21,14 @@ const COUNTS: [text: string, tokens: number][] = [
 ];
 
 for (const [text, tokens] of COUNTS) {
-  Deno.test(`TokenCount: ${JSON.stringify(text)} is about ${tokens}`, () => {
+  Deno.test(`TokenCount: ${JSON.stringify(text)} counts about ${tokens}`, () => {
     const count = new TokenCount();
     count.add(text);
-    assertEquals(count.tokens, tokens);
+    assertEquals(count.value, tokens);
   });
 }
 
-Deno.test("TokenCount: the same however the text comes", () => {
+Deno.test("TokenCount: does not depend on how the text is cut", () => {
   const random = new Random(7);
   const text = random.text(["Hello ", "語", "é", "👍🏽", "\n", "data"], 500);
   const whole = new TokenCount();
@@ -36,7 +36,7 @@ Deno.test("TokenCount: the same however the text comes", () => {
   for (let i = 0; i < 20; i++) {
     const count = new TokenCount();
     for (const piece of random.cut(text)) count.add(piece);
-    assertEquals(count.tokens, whole.tokens);
+    assertEquals(count.value, whole.value);
   }
 });
 
@@ -50,8 +50,8 @@ const PROMPTS: [name: string, messages: Message[], tokens: number][] = [
   ["nothing", [], 1],
   ["a word", [message(text("Hi"))], 1],
   ["several messages", [message(text("abcd")), message(text("abcd"), text("abcde"))], 4],
-  ["a picture", [message(text("Look"), image)], 86],
-  ["two pictures, however large", [message(image), message({ ...image, data: "QUJD".repeat(9999) })], 171],
+  ["an image", [message(text("Look"), image)], 86],
+  ["two images, however large", [message(image), message({ ...image, data: "QUJD".repeat(9999) })], 171],
 ];
 
 for (const [name, messages, tokens] of PROMPTS) {
@@ -60,31 +60,22 @@ for (const [name, messages, tokens] of PROMPTS) {
 
 const ESTIMATE = { prompt: 11, completion: 7 };
 const NONE = { inputTokens: 0, outputTokens: 0, thoughtTokens: 0, cachedTokens: 0 };
-type Told = [prompt: number, completion: number, cached: number, reasoning: number];
-const USAGES: [name: string, counted: Parameters<typeof completionUsage>[0], told: Told][] = [
+type Expected = [prompt: number, completion: number, cached: number, reasoning: number];
+const ALL: Expected = [100, 20, 40, 5];
+const USAGES: [name: string, reported: Parameters<typeof completionUsage>[0], expected: Expected][] = [
   ["no numbers", undefined, [11, 7, 0, 0]],
-  ["numbers that are all 0", NONE, [11, 7, 0, 0]],
-  ["all numbers", { inputTokens: 100, outputTokens: 20, thoughtTokens: 5, cachedTokens: 40 }, [
-    100,
-    20,
-    40,
-    5,
-  ]],
-  ["only what went in", { ...NONE, inputTokens: 100 }, [100, 7, 0, 0]],
-  ["only what came out", { ...NONE, outputTokens: 20 }, [11, 20, 0, 0]],
-  ["what was cached counted beside what went in", { ...NONE, inputTokens: 3, cachedTokens: 1000 }, [
-    1003,
-    7,
-    1000,
-    0,
-  ]],
-  ["nothing but what was cached", { ...NONE, cachedTokens: 1000 }, [1000, 7, 1000, 0]],
-  ["as much cached as went in", { ...NONE, inputTokens: 50, cachedTokens: 50 }, [50, 7, 50, 0]],
+  ["zeros", NONE, [11, 7, 0, 0]],
+  ["all numbers", { inputTokens: 100, outputTokens: 20, thoughtTokens: 5, cachedTokens: 40 }, ALL],
+  ["input alone", { ...NONE, inputTokens: 100 }, [100, 7, 0, 0]],
+  ["output alone", { ...NONE, outputTokens: 20 }, [11, 20, 0, 0]],
+  ["cached tokens beside the input", { ...NONE, inputTokens: 3, cachedTokens: 1000 }, [1003, 7, 1000, 0]],
+  ["cached tokens alone", { ...NONE, cachedTokens: 1000 }, [1000, 7, 1000, 0]],
+  ["input that was cached", { ...NONE, inputTokens: 50, cachedTokens: 50 }, [50, 7, 50, 0]],
 ];
 
-for (const [name, counted, [prompt, completion, cached, reasoning]] of USAGES) {
+for (const [name, reported, [prompt, completion, cached, reasoning]] of USAGES) {
   Deno.test(`completionUsage: ${name}`, () => {
-    assertEquals(completionUsage(counted, ESTIMATE), {
+    assertEquals(completionUsage(reported, ESTIMATE), {
       prompt_tokens: prompt,
       completion_tokens: completion,
       total_tokens: prompt + completion,

@@ -1,17 +1,14 @@
-import { assertEquals, assertThrows } from "@std/assert";
-import { type ChatRequest, parseChatRequest, parseTextRequest } from "../../lib/openai/wire.ts";
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { textOf } from "../../lib/conversation/message.ts";
+import { AppError, type ErrorCode } from "../../lib/core/errors.ts";
+import { type CompletionRequest, parseChatRequest, parseTextRequest } from "../../lib/openai/wire.ts";
+import { SKIN_REQUESTS } from "../support/skins/skin_requests.ts";
 
-const PNG = "iVBORw0KGgo=";
 const HI = { role: "user", content: "Hi" };
-const DATA_URL = `data:image/png;base64,${PNG}`;
+const text = (text: string) => ({ type: "text", text });
 
-/** A body with one message of these parts. */
-function parts(...content: unknown[]): unknown {
-  return { messages: [{ role: "user", content }] };
-}
-
-/** What the shortest body is read as. */
-const PLAIN: ChatRequest = {
+/** The shortest request, parsed. */
+const PLAIN: CompletionRequest = {
   model: "",
   stream: undefined,
   includeUsage: false,
@@ -23,115 +20,69 @@ const PLAIN: ChatRequest = {
   format: undefined,
   hasThread: false,
 };
+const OPTIONAL = "model stream stream_options stop max_tokens max_completion_tokens n temperature top_p " +
+  "presence_penalty frequency_penalty seed logprobs tool_choice modalities response_format conversation_id " +
+  "conversation metadata threadId";
 
-const FIELDS: [name: string, body: Record<string, unknown>, expected: Partial<ChatRequest>][] = [
-  ["nothing but messages", {}, {}],
+const FIELDS: [name: string, body: Record<string, unknown>, expected: Partial<CompletionRequest>][] = [
+  ["messages alone", {}, {}],
   ["a model", { model: "gpt-4o" }, { model: "gpt-4o" }],
-  ["an empty model", { model: "" }, { model: "" }],
+  ["an empty model", { model: "" }, {}],
   ["stream true", { stream: true }, { stream: true }],
   ["stream false", { stream: false }, { stream: false }],
-  ["every optional field null", {
-    model: null,
-    stream: null,
-    stream_options: null,
-    stop: null,
-    max_tokens: null,
-    max_completion_tokens: null,
-    n: null,
-    temperature: null,
-    top_p: null,
-    presence_penalty: null,
-    frequency_penalty: null,
-    seed: null,
-    logprobs: null,
-    tool_choice: null,
-    modalities: null,
-    response_format: null,
-    conversation_id: null,
-    conversation: null,
-    metadata: null,
-    threadId: null,
-  }, {}],
-  ["usage in the stream", { stream: true, stream_options: { include_usage: true } }, {
-    stream: true,
-    includeUsage: true,
-  }],
-  ["stream options that say no", { stream: true, stream_options: { include_usage: false, x: 1 } }, {
+  ["every optional field null", Object.fromEntries(OPTIONAL.split(" ").map((name) => [name, null])), {}],
+  [
+    "usage and agent events in the stream",
+    { stream: true, stream_options: { include_usage: true, include_agent_events: true } },
+    { stream: true, includeUsage: true, includeAgentEvents: true },
+  ],
+  ["stream options false", { stream: true, stream_options: { include_usage: false, x: 1 } }, {
     stream: true,
   }],
-  ["agent events in the stream", { stream: true, stream_options: { include_agent_events: true } }, {
-    stream: true,
-    includeAgentEvents: true,
-  }],
-  ["one stop", { stop: "\n\n" }, { stop: ["\n\n"] }],
-  ["four stops", { stop: ["a", "b", "c", "d"] }, { stop: ["a", "b", "c", "d"] }],
-  ["no stops", { stop: [] }, {}],
-  ["empty stops", { stop: ["", "a", ""] }, { stop: ["a"] }],
-  ["an empty stop", { stop: "" }, {}],
-  ["a stop of 1000 characters", { stop: "x".repeat(1000) }, { stop: ["x".repeat(1000)] }],
+  ["one stop sequence", { stop: "\n\n" }, { stop: ["\n\n"] }],
+  ["four stop sequences", { stop: ["a", "b", "c", "d"] }, { stop: ["a", "b", "c", "d"] }],
+  ["no stop sequences", { stop: [] }, {}],
+  ["empty stop sequences among others", { stop: ["", "a", ""] }, { stop: ["a"] }],
+  ["an empty stop sequence", { stop: "" }, {}],
+  ["the longest stop sequence", { stop: "x".repeat(1000) }, { stop: ["x".repeat(1000)] }],
   ["max_tokens", { max_tokens: 200 }, { maxTokens: 200 }],
   ["max_completion_tokens", { max_completion_tokens: 1 }, { maxTokens: 1 }],
-  ["both, of which the newer wins", { max_completion_tokens: 5, max_tokens: 9 }, { maxTokens: 5 }],
-  ["n of 1", { n: 1 }, {}],
-  ["logprobs false", { logprobs: false, top_logprobs: 5 }, {}],
-  [
-    "tools to choose from",
-    { tools: [{ type: "function", function: { name: "f" } }], tool_choice: "auto" },
-    {},
-  ],
+  ["max_completion_tokens before max_tokens", { max_completion_tokens: 5, max_tokens: 9 }, { maxTokens: 5 }],
+  ["values that change nothing", { n: 1, logprobs: false, top_logprobs: 5, modalities: ["text"] }, {}],
+  ["optional tools", { tools: [{ type: "function", function: { name: "f" } }], tool_choice: "auto" }, {}],
   ["no tools", { tool_choice: "none" }, {}],
-  ["text only", { modalities: ["text"] }, {}],
-  ["plain text format", { response_format: { type: "text" } }, {}],
+  ["text format", { response_format: { type: "text" } }, {}],
   ["a thread", { threadId: "5f0c" }, { hasThread: true, conversation: "5f0c" }],
-  ["a thread that is a number", { threadId: 7 }, { hasThread: true, conversation: "7" }],
+  ["a numeric thread", { threadId: 7 }, { hasThread: true, conversation: "7" }],
   ["a thread without a name", { threadId: "" }, { hasThread: true }],
-  ["a conversation", { conversation_id: "mao" }, { conversation: "mao" }],
-  ["a conversation with space around it", { conversation_id: " mao " }, { conversation: "mao" }],
-  ["OpenAI's conversation", { conversation: "mao" }, { conversation: "mao" }],
-  ["OpenAI's conversation as an object", { conversation: { id: "mao", x: 1 } }, { conversation: "mao" }],
-  ["a session in the metadata", { metadata: { session_id: "mao", x: 1 } }, { conversation: "mao" }],
+  ["conversation_id", { conversation_id: "mao" }, { conversation: "mao" }],
+  ["conversation_id in spaces", { conversation_id: " mao " }, { conversation: "mao" }],
+  ["the longest conversation_id", { conversation_id: "x".repeat(256) }, { conversation: "x".repeat(256) }],
+  ["conversation", { conversation: "mao" }, { conversation: "mao" }],
+  ["conversation as an object", { conversation: { id: "mao", x: 1 } }, { conversation: "mao" }],
+  ["metadata.session_id", { metadata: { session_id: "mao", x: 1 } }, { conversation: "mao" }],
   ["metadata without a session", { metadata: {} }, {}],
-  ["a session that is null", { metadata: { session_id: null } }, {}],
-  ["a conversation without a name", { conversation_id: "" }, {}],
-  ["a conversation of nothing but space", { conversation: "  " }, {}],
-  ["the bare user is no conversation", { user: "mao" }, {}],
-  ["several, of which the first counts", {
-    threadId: "d",
-    metadata: { session_id: "c" },
-    conversation: "b",
-    conversation_id: "a",
-  }, { conversation: "a", hasThread: true }],
-  ["several, of which some have no name", {
-    conversation_id: " ",
-    conversation: "",
-    metadata: { session_id: "c" },
-    threadId: "d",
-  }, { conversation: "c", hasThread: true }],
-  ["a conversation of 256 characters", { conversation_id: "x".repeat(256) }, {
-    conversation: "x".repeat(256),
-  }],
-  ["what only a raw model could honour", {
-    temperature: 0.5,
-    top_p: 0.9,
-    presence_penalty: -1,
-    frequency_penalty: 1,
-    seed: 7,
-    logit_bias: { "50256": -100 },
-    reasoning_effort: "high",
-    verbosity: "low",
-    store: true,
-    metadata: { a: "b" },
-    service_tier: "auto",
-    prompt_cache_key: "x",
-    safety_identifier: "y",
-    user: "u",
-    parallel_tool_calls: false,
-    functions: [],
-    audio: { voice: "alloy", format: "wav" },
-    prediction: null,
+  ["a null session", { metadata: { session_id: null } }, {}],
+  ["empty conversation names", { conversation_id: "", conversation: "  " }, {}],
+  ["user, which names no conversation", { user: "mao" }, {}],
+  [
+    "several conversation names, in the order of precedence",
+    { threadId: "d", metadata: { session_id: "c" }, conversation: "b", conversation_id: "a" },
+    { conversation: "a", hasThread: true },
+  ],
+  [
+    "empty conversation names before others",
+    { conversation_id: " ", conversation: "", metadata: { session_id: "c" }, threadId: "d" },
+    { conversation: "c", hasThread: true },
+  ],
+  ["fields for a raw model", {
+    ...{ temperature: 0.5, top_p: 0.9, presence_penalty: -1, frequency_penalty: 1, seed: 7, store: true },
+    ...{ logit_bias: { "50256": -100 }, reasoning_effort: "high", verbosity: "low", metadata: { a: "b" } },
+    ...{ service_tier: "auto", prompt_cache_key: "x", safety_identifier: "y", user: "u", functions: [] },
+    ...{ parallel_tool_calls: false, audio: { voice: "alloy", format: "wav" }, prediction: null },
   }, {}],
-  ["fields that nobody knows", { foo: { bar: [1, 2] }, "": 1, "🙂": null, custom_params: "x" }, {}],
-  ["fields by the names of an object's own", { constructor: 1, toString: null, hasOwnProperty: "x" }, {}],
+  ["unknown fields", { foo: { bar: [1, 2] }, "": 1, "🙂": null, custom_params: "x" }, {}],
+  ["fields named like an object's own", { constructor: 1, toString: null, hasOwnProperty: "x" }, {}],
 ];
 
 for (const [name, body, expected] of FIELDS) {
@@ -141,197 +92,224 @@ for (const [name, body, expected] of FIELDS) {
   });
 }
 
-Deno.test("parseChatRequest: __proto__ is a field that nobody knows", () => {
+Deno.test("parseChatRequest: __proto__ is an unknown field", () => {
   const sent = '{"__proto__":{"stream":true,"polluted":1},"messages":[{"role":"user","content":"Hi",' +
     '"__proto__":{"role":"system","polluted":1}}],"stream_options":null}';
   assertEquals(parseChatRequest(JSON.parse(sent)), PLAIN);
   assertEquals(({} as { polluted?: unknown }).polluted, undefined);
-  assertThrows(() =>
-    parseChatRequest(JSON.parse('{"__proto__":{"messages":[{"role":"user","content":"Hi"}]}}'))
-  );
+  const inherited = '{"__proto__":{"messages":[{"role":"user","content":"Hi"}]}}';
+  assertThrows(() => parseChatRequest(JSON.parse(inherited)), AppError);
 });
 
-const MESSAGES: [name: string, message: Record<string, unknown>, expected: unknown][] = [
-  ["text", HI, { role: "user", parts: [{ type: "text", text: "Hi" }] }],
-  ["a name", { ...HI, name: "Mao" }, { role: "user", name: "Mao", parts: [{ type: "text", text: "Hi" }] }],
-  ["an empty name", { ...HI, name: "" }, { role: "user", parts: [{ type: "text", text: "Hi" }] }],
-  ["an avatar, as Open-LLM-VTuber's", { ...HI, name: null, avatar: "a.png" }, {
-    role: "user",
-    parts: [{ type: "text", text: "Hi" }],
-  }],
-  ["a system message", { role: "system", content: "Be kind." }, {
-    role: "system",
-    parts: [{ type: "text", text: "Be kind." }],
-  }],
-  ["a developer message", { role: "developer", content: "Be kind." }, {
-    role: "system",
-    parts: [{ type: "text", text: "Be kind." }],
-  }],
-  ["an assistant message", { role: "assistant", content: "[happy] Hi" }, {
-    role: "assistant",
-    parts: [{ type: "text", text: "[happy] Hi" }],
-  }],
-  ["an assistant message that only called a tool", {
-    role: "assistant",
-    content: null,
-    tool_calls: [{ id: "c1", type: "function", function: { name: "look", arguments: '{"at":"<sky>"}' } }],
-  }, {
-    role: "assistant",
-    parts: [{ type: "text", text: '<tool_call name="look">{"at":"<sky>"}</tool_call>' }],
-  }],
-  ["tool calls that are none", { role: "assistant", content: "Hi", tool_calls: "none" }, {
-    role: "assistant",
-    parts: [{ type: "text", text: "Hi" }],
-  }],
-  ["an assistant message that refused", { role: "assistant", content: null, refusal: "No." }, {
-    role: "assistant",
-    parts: [{ type: "text", text: "No." }],
-  }],
-  ["an assistant message with nothing in it", { role: "assistant", content: null }, {
-    role: "assistant",
-    parts: [],
-  }],
-  ["a tool's answer", { role: "tool", tool_call_id: "c1", content: "blue" }, {
-    role: "tool",
-    name: "c1",
-    parts: [{ type: "text", text: "blue" }],
-  }],
-  ["a tool's answer with a name", { role: "tool", name: "look", tool_call_id: "c1", content: "blue" }, {
-    role: "tool",
-    name: "look",
-    parts: [{ type: "text", text: "blue" }],
-  }],
-  ["a function's answer", { role: "function", name: "look", content: "blue" }, {
-    role: "tool",
-    name: "look",
-    parts: [{ type: "text", text: "blue" }],
-  }],
-  ["no content", { role: "user" }, { role: "user", parts: [] }],
-  ["null content", { role: "user", content: null }, { role: "user", parts: [] }],
-  ["empty content", { role: "user", content: "" }, { role: "user", parts: [] }],
-  ["no parts", { role: "user", content: [] }, { role: "user", parts: [] }],
-];
-
-for (const [name, message, expected] of MESSAGES) {
-  Deno.test(`parseChatRequest: a message of ${name}`, () => {
-    assertEquals(parseChatRequest({ messages: [message, HI] }).messages[0], expected);
-  });
-}
-
-const PARTS: [name: string, part: unknown, expected: unknown][] = [
-  ["text", { type: "text", text: "a" }, { type: "text", text: "a" }],
-  ["empty text", { type: "text", text: "" }, { type: "text", text: "" }],
-  ["input_text", { type: "input_text", text: "a" }, { type: "text", text: "a" }],
-  ["output_text", { type: "output_text", text: "a", annotations: [] }, { type: "text", text: "a" }],
-  ["refusal", { type: "refusal", refusal: "no" }, { type: "text", text: "no" }],
-  ["image_url", { type: "image_url", image_url: { url: DATA_URL, detail: "low" } }, {
-    type: "image",
-    mimeType: "image/png",
-    data: PNG,
-  }],
-  ["image_url that is a string", { type: "image_url", image_url: DATA_URL }, {
-    type: "image",
-    mimeType: "image/png",
-    data: PNG,
-  }],
-  ["input_image", { type: "input_image", image_url: DATA_URL }, {
-    type: "image",
-    mimeType: "image/png",
-    data: PNG,
-  }],
-  ["AITuber-kit's image", { type: "image", image: DATA_URL }, {
-    type: "image",
-    mimeType: "image/png",
-    data: PNG,
-  }],
-  ["a type in capitals", { type: "image", image: `DATA:IMAGE/JPEG;BASE64,${PNG}` }, {
-    type: "image",
-    mimeType: "image/jpeg",
-    data: PNG,
-  }],
-  ["a type with parameters", { type: "image", image: `data:image/svg+xml;charset=utf-8;base64,${PNG}` }, {
-    type: "image",
-    mimeType: "image/svg+xml",
-    data: PNG,
-  }],
-  ["base64 without padding", { type: "image", image: "data:image/png;base64,aGk" }, {
-    type: "image",
-    mimeType: "image/png",
-    data: "aGk",
-  }],
-  ["a wav", { type: "input_audio", input_audio: { data: "UklGRg==", format: "wav" } }, {
-    type: "audio",
-    mimeType: "audio/wav",
-    data: "UklGRg==",
-  }],
-  ["an mp3", { type: "input_audio", input_audio: { data: "SUQz", format: "mp3" } }, {
-    type: "audio",
-    mimeType: "audio/mpeg",
-    data: "SUQz",
-  }],
-];
-
-for (const [name, part, expected] of PARTS) {
-  Deno.test(`parseChatRequest: a part: ${name}`, () => {
-    const request = parseChatRequest(parts({ type: "text", text: "first" }, part));
-    assertEquals(request.messages[0]?.parts, [{ type: "text", text: "first" }, expected]);
-  });
-}
-
-Deno.test("parseChatRequest: a large picture is read in one go", () => {
-  const data = "QUJD".repeat(1_000_000);
-  const request = parseChatRequest(
-    parts({ type: "image_url", image_url: { url: `data:image/png;base64,${data}` } }),
-  );
-  assertEquals(request.messages[0]?.parts.length, 1);
-});
-
-Deno.test("parseChatRequest: messages keep their order, and none is merged or dropped", () => {
-  const roles = ["system", "user", "user", "assistant", "system", "user"];
-  const { messages } = parseChatRequest({ messages: roles.map((role, at) => ({ role, content: `${at}` })) });
-  assertEquals(messages.map(({ role, parts: [part] }) => [role, part]), [
-    ["system", { type: "text", text: "0" }],
-    ["user", { type: "text", text: "1" }],
-    ["user", { type: "text", text: "2" }],
-    ["assistant", { type: "text", text: "3" }],
-    ["system", { type: "text", text: "4" }],
-    ["user", { type: "text", text: "5" }],
-  ]);
-});
-
-const TEXTS: [name: string, body: Record<string, unknown>, prompt: string][] = [
-  ["a prompt", { prompt: "Once" }, "Once"],
-  ["a list of one prompt", { prompt: ["Once"] }, "Once"],
+const CALL = { id: "c1", type: "function", function: { name: "look", arguments: '{"at":"<sky>"}' } };
+const MESSAGES: [
+  name: string,
+  message: Record<string, unknown>,
+  role: string,
+  text?: string,
+  name?: string,
+][] = [
+  ["text", HI, "user", "Hi"],
+  ["a name", { ...HI, name: "Mao" }, "user", "Hi", "Mao"],
+  ["an empty name", { ...HI, name: "" }, "user", "Hi"],
+  ["Open-LLM-VTuber's avatar", { ...HI, name: null, avatar: "a.png" }, "user", "Hi"],
+  ["role system", { role: "system", content: "Be kind." }, "system", "Be kind."],
+  ["role developer", { role: "developer", content: "Be kind." }, "system", "Be kind."],
+  ["role assistant", { role: "assistant", content: "[happy] Hi" }, "assistant", "[happy] Hi"],
   [
-    "what changes nothing",
-    { prompt: "Once", echo: false, suffix: "", best_of: 1, logprobs: 0, n: 1 },
-    "Once",
+    "a tool call",
+    { role: "assistant", content: null, tool_calls: [CALL] },
+    "assistant",
+    '<tool_call name="look">{"at":"<sky>"}</tool_call>',
   ],
-  ["nulls", { prompt: "Once", echo: null, suffix: null, best_of: null, logprobs: null }, "Once"],
+  ["invalid tool calls", { role: "assistant", content: "Hi", tool_calls: "none" }, "assistant", "Hi"],
+  ["a refusal", { role: "assistant", content: null, refusal: "No." }, "assistant", "No."],
+  ["nothing, from the assistant", { role: "assistant", content: null }, "assistant"],
+  ["role tool", { role: "tool", tool_call_id: "c1", content: "blue" }, "tool", "blue", "c1"],
+  [
+    "a named tool",
+    { role: "tool", name: "look", tool_call_id: "c1", content: "blue" },
+    "tool",
+    "blue",
+    "look",
+  ],
+  ["role function", { role: "function", name: "look", content: "blue" }, "tool", "blue", "look"],
+  ["no content", { role: "user" }, "user"],
+  ["null content", { role: "user", content: null }, "user"],
+  ["empty content", { role: "user", content: "" }, "user"],
+  ["no parts", { role: "user", content: [] }, "user"],
 ];
 
-for (const [name, body, prompt] of TEXTS) {
-  Deno.test(`parseTextRequest: ${name}`, () => assertEquals(parseTextRequest(body).prompt, prompt));
+for (const [title, message, role, content, name] of MESSAGES) {
+  Deno.test(`parseChatRequest: a message with ${title}`, () => {
+    const parts = content === undefined ? [] : [text(content)];
+    const expected = { role, parts, ...(name ? { name } : {}) };
+    assertEquals(parseChatRequest({ messages: [message, HI] }).messages[0] as unknown, expected);
+  });
 }
 
-Deno.test("parseTextRequest: what it shares with chat", () => {
-  const body = {
-    prompt: "Once",
-    model: "m",
-    stream: true,
-    stream_options: { include_usage: true },
-    stop: "x",
-    max_tokens: 7,
-    conversation_id: "mao",
-  };
-  assertEquals(parseTextRequest(body), {
-    prompt: "Once",
-    model: "m",
-    stream: true,
-    includeUsage: true,
-    includeAgentEvents: false,
-    stop: ["x"],
-    maxTokens: 7,
-    conversation: "mao",
+Deno.test("parseChatRequest: keeps every message in its place", () => {
+  const roles = ["system", "user", "user", "assistant", "system", "user"] as const;
+  const { messages } = parseChatRequest({ messages: roles.map((role, at) => ({ role, content: `${at}` })) });
+  assertEquals(messages, roles.map((role, at) => ({ role, parts: [{ type: "text", text: `${at}` }] })));
+});
+
+for (const { name, body, says } of SKIN_REQUESTS) {
+  Deno.test(`parseChatRequest: the request of ${name}`, () => {
+    const request = parseChatRequest(JSON.parse(JSON.stringify(body)));
+    assertEquals(request.messages.length, (body.messages as unknown[]).length);
+    assertEquals([textOf(request.messages.at(-1)!), request.model], [says, body.model ?? ""]);
   });
+}
+
+Deno.test("parseChatRequest: the images of skins", () => {
+  const parts = SKIN_REQUESTS.flatMap(({ body }) => parseChatRequest(body).messages).flatMap(({ parts }) =>
+    parts
+  );
+  const image = { type: "image", mimeType: "image/jpeg", data: "/9j/4AAQSkZJRg==" } as const;
+  assertEquals(parts.filter(({ type }) => type === "image"), Array(3).fill(image));
+});
+
+type Refusal = [code: ErrorCode, param: string | undefined, ...bodies: unknown[]];
+const message = (fields: Record<string, unknown>) => ({ messages: [fields] });
+const content = (content: unknown) => message({ role: "user", content });
+const empty = (content: unknown) => ({
+  messages: [HI, { role: "assistant", content: "x" }, { role: "user", content }],
+});
+const REFUSED: Refusal[] = [
+  ["invalid_type", undefined, null, "messages", 1, [HI]],
+  ["missing_required_parameter", "messages", {}, { messages: null }],
+  ["invalid_type", "messages", { messages: "Hi" }, { messages: { 0: HI } }],
+  ["invalid_value", "messages", { messages: [] }, { messages: Array(10_001).fill(HI) }],
+  ["invalid_value", "messages", content(null), content(""), content([]), content([text(" \n")])],
+  ["invalid_value", "messages", ...["", null, " ", [], [text("")]].map(empty)],
+  ["invalid_value", "messages", message({ role: "system", content: "x" })],
+  ["invalid_value", "messages", message({ role: "assistant", content: "x" })],
+  ["invalid_type", "messages[0]", { messages: ["Hi"] }],
+  ["missing_required_parameter", "messages[1]", { messages: [HI, null] }],
+  ["missing_required_parameter", "messages[0].role", message({ content: "Hi" })],
+  ["invalid_value", "messages[0].role", message({ role: 1, content: "x" })],
+  ["invalid_value", "messages[1].role", { messages: [HI, { role: "narrator", content: "x" }] }],
+  ["invalid_type", "messages[0].content", ...[7, true, text("Hi"), ["Hi"], [{ text: "Hi" }]].map(content)],
+  ["invalid_type", "messages[0].name", message({ ...HI, name: 7 })],
+  [
+    "unsupported_content_type",
+    "messages[0].content[0]",
+    message({ role: "assistant", content: [{ type: "x" }] }),
+  ],
+  ["unsupported_content_type", "messages[0].content[1]", content([text("x"), { type: "video_url" }])],
+];
+/** Fields that are refused beside valid messages. */
+const REFUSED_FIELDS: Refusal[] = [
+  ["invalid_type", "model", { model: 4 }],
+  ["invalid_value", "model", { model: "x".repeat(257) }],
+  ["invalid_type", "stream", { stream: "true" }, { stream: 1 }],
+  ["invalid_value", "stream_options", { stream_options: { include_usage: true } }],
+  ["invalid_value", "stream_options", { stream: false, stream_options: {} }],
+  ["invalid_type", "stream_options", { stream: true, stream_options: true }],
+  ["invalid_type", "stream_options.include_usage", {
+    stream: true,
+    stream_options: { include_usage: "yes" },
+  }],
+  ["invalid_type", "stop", { stop: 1 }, { stop: [1] }],
+  ["invalid_value", "stop", { stop: ["a", "b", "c", "d", "e"] }, { stop: "x".repeat(1001) }],
+  ["invalid_value", "max_tokens", { max_tokens: 0 }],
+  ["invalid_type", "max_tokens", { max_tokens: 1.5 }, { max_tokens: "200" }],
+  ["invalid_value", "max_completion_tokens", { max_completion_tokens: -1 }],
+  ["unsupported_value", "n", { n: 2 }, { n: 0 }],
+  ["invalid_type", "n", { n: "1" }],
+  ["invalid_type", "temperature", { temperature: "hot" }],
+  ["unsupported_value", "logprobs", { logprobs: true }],
+  ["unsupported_value", "modalities", { modalities: ["text", "audio"] }],
+  ["unsupported_parameter", "tool_choice", { tool_choice: "required" }],
+  ["unsupported_parameter", "tool_choice", { tool_choice: { type: "function", function: { name: "f" } } }],
+  ["invalid_value", "conversation_id", { conversation_id: "x".repeat(257) }],
+  ["invalid_type", "conversation_id", { conversation_id: 7 }],
+  ["invalid_type", "conversation", { conversation: {} }, { conversation: 7 }],
+  ["invalid_value", "conversation", { conversation: { id: "x".repeat(257) } }],
+  ["invalid_type", "metadata.session_id", { metadata: { session_id: 7 } }],
+  ["invalid_value", "metadata.session_id", { metadata: { session_id: "x".repeat(257) } }],
+  ["invalid_type", "metadata", { metadata: "mao" }],
+  ["invalid_value", "threadId", { threadId: "x".repeat(257) }],
+  ["invalid_type", "threadId", { threadId: {} }],
+  ["unsupported_value", "response_format.type", { response_format: { type: "xml" } }],
+];
+const REFUSED_TEXTS: Refusal[] = [
+  ["invalid_type", undefined, "Once"],
+  ["missing_required_parameter", "prompt", {}, { prompt: null }],
+  ["invalid_value", "prompt", { prompt: "" }, { prompt: " \n" }],
+  ["invalid_type", "prompt", { prompt: 7 }],
+  [
+    "unsupported_value",
+    "prompt",
+    ...[[1, 2, 3], [[1, 2], [3]], ["a", "b"], []].map((prompt) => ({ prompt })),
+  ],
+  ["unsupported_value", "logprobs", { prompt: "x", logprobs: 5 }],
+  ["unsupported_value", "echo", { prompt: "x", echo: true }],
+  ["unsupported_value", "suffix", { prompt: "x", suffix: "y" }],
+  ["unsupported_value", "best_of", { prompt: "x", best_of: 2 }],
+  ["unsupported_value", "n", { prompt: "x", n: 2 }],
+  ["invalid_value", "max_tokens", { prompt: "x", max_tokens: 0 }],
+  ["invalid_value", "stream_options", { prompt: "x", stream_options: {} }],
+];
+
+function testRefusals(parse: (body: unknown) => unknown, refusals: Refusal[]): void {
+  for (const [code, param, ...bodies] of refusals) {
+    const first = JSON.stringify(bodies[0]).slice(0, 60);
+    Deno.test(`${parse.name}: ${code}${param ? ` names ${param}` : ""}, as of ${first}`, () => {
+      for (const body of bodies) {
+        const error = assertThrows(() => parse(body), AppError);
+        assertEquals([error.code, error.param, error.prompted], [code, param, false], error.message);
+        if (param) assertEquals(error.message.includes(`"${param}"`), true, error.message);
+      }
+    });
+  }
+}
+const withHi: Refusal[] = REFUSED_FIELDS.map((
+  [code, param, ...fields],
+) => [code, param, ...fields.map((fields) => ({ messages: [HI], ...fields as object }))]);
+testRefusals(parseChatRequest, [...REFUSED, ...withHi]);
+testRefusals(parseTextRequest, REFUSED_TEXTS);
+
+const SENTENCES: [parse: (body: unknown) => unknown, body: unknown, message: RegExp][] = [
+  [parseChatRequest, null, /must be a JSON object/],
+  [parseChatRequest, {}, /"messages" is required/],
+  [parseChatRequest, content(7), /a string, null or an array of parts/],
+  [parseTextRequest, { prompt: [1, 2, 3] }, /token numbers/],
+];
+for (const [parse, body, message] of SENTENCES) {
+  Deno.test(`${parse.name}: the error of ${JSON.stringify(body)} says ${message}`, () => {
+    assertMatch(assertThrows(() => parse(body), AppError).message, message);
+  });
+}
+
+const TEXTS: [name: string, body: Record<string, unknown>][] = [
+  ["a prompt", { prompt: "Once" }],
+  ["a list with one prompt", { prompt: ["Once"] }],
+  ["values that change nothing", { prompt: "Once", echo: false, suffix: "", best_of: 1, logprobs: 0, n: 1 }],
+  ["nulls", { prompt: "Once", echo: null, suffix: null, best_of: null, logprobs: null }],
+];
+for (const [name, body] of TEXTS) {
+  Deno.test(`parseTextRequest: ${name}`, () => {
+    const messages = [{ role: "user", parts: [{ type: "text", text: "Once" }] }] as const;
+    assertEquals(parseTextRequest(body), { ...PLAIN, messages });
+  });
+}
+
+Deno.test("parseTextRequest: the fields that it shares with chat", () => {
+  const shared = { model: "m", stream: true, stream_options: { include_usage: true }, stop: "x" };
+  const { messages: _, ...parsed } = parseTextRequest({
+    ...shared,
+    prompt: "Once",
+    max_tokens: 7,
+    threadId: "mao",
+  });
+  const { messages: _hi, ...chat } = parseChatRequest({
+    ...shared,
+    messages: [HI],
+    max_tokens: 7,
+    threadId: "mao",
+  });
+  assertEquals(parsed, chat);
+  assertEquals(parsed.maxTokens, 7);
 });
