@@ -2,7 +2,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { agentCommand, type FakeAgentOptions } from "../support/agents/scripted_agent.ts";
 import { isAlive, programCommand, startServer } from "../support/harness/server_process.ts";
 
-/** The variables that decide; what the machine has set of them does not count. */
+/** Variables that would otherwise be taken from the machine that runs the test. */
 const PLAIN = {
   VTUBER_ENABLED: "true",
   VTUBER_AUTH_KEY: "",
@@ -12,7 +12,7 @@ const PLAIN = {
   VTUBER_DATA_DIR: "none",
 };
 
-/** Runs the doctor on a configuration file, if there is one. */
+/** Runs the doctor, with a configuration file if there is a text for it. */
 async function doctor(env: Record<string, string> = {}, toml?: string) {
   const folder = await Deno.realPath(await Deno.makeTempDir());
   try {
@@ -39,25 +39,25 @@ function table(name: string, options: FakeAgentOptions, more = ""): string {
   return `[agents.${name}]\ncommand = ${JSON.stringify(command)}\nargs = ${JSON.stringify(args)}\n${more}\n`;
 }
 
-Deno.test("doctor: the demo agent, which needs nothing", async () => {
+Deno.test("doctor: all is well with the demo agent", async () => {
   const { code, out, err } = await doctor({ VTUBER_AUTH_KEY: "a-key-of-twenty-chars" });
   assertEquals([code, err], [0, ""], out);
-  assertMatch(out, /^ok {3}the configuration was read; its agents: openab$/m);
+  assertMatch(out, /^ok {3}the configuration was loaded; its agents: openab$/m);
   assertMatch(out, /^ok {3}openab: is the built-in demo agent/m);
   assertMatch(out, /^ok {3}openab: opened a session/m);
   assertMatch(out, /^\d+ ok, 0 warnings, 0 failed\. All is well\.\n$/m);
   assertEquals(out.includes("a-key-of-twenty-chars"), false);
 });
 
-Deno.test("doctor: it is of use before anything is set", async () => {
+Deno.test("doctor: runs before anything is set", async () => {
   const { code, out } = await doctor({ VTUBER_ENABLED: "", VTUBER_NONSENSE: "1" });
   assertEquals(code, 0, out);
   assertMatch(out, /^warn VTUBER_NONSENSE is not a setting/m);
   assertMatch(out, /^warn VTUBER_ENABLED is not set/m);
-  assertMatch(out, /^warn no key/m);
+  assertMatch(out, /^warn there is no key/m);
 });
 
-Deno.test("doctor: a program that is missing, and one that dies, beside one that is well", async () => {
+Deno.test("doctor: a missing program and an agent that exits, beside a good agent", async () => {
   const toml = [
     '[agents.missing]\ncommand = "no-such-agent-anywhere"\n',
     table("dying", { dieOnStart: 3 }),
@@ -65,31 +65,31 @@ Deno.test("doctor: a program that is missing, and one that dies, beside one that
   ].join("");
   const { code, out, err } = await doctor({}, toml);
   assertEquals(code, 1, out);
-  assertMatch(out, /^FAIL missing: its program no-such-agent-anywhere was not found\n {5}Install it/m);
-  assertMatch(out, /^FAIL dying: ended before it answered initialize: it exited with code 3\.\n {5}Run its/m);
-  assertMatch(out, /^ok {3}well: its program is \//m);
-  assertMatch(out, /^ok {3}well: takes pictures: yes, sounds: no$/m);
+  assertMatch(out, /^FAIL missing: program no-such-agent-anywhere was not found\n {5}Install it/m);
+  assertMatch(out, /^FAIL dying: exited with code 3 before it answered initialize\n {5}Run its/m);
+  assertMatch(out, /^ok {3}well: program: \//m);
+  assertMatch(out, /^ok {3}well: accepts images: yes, audio: no$/m);
   assertMatch(out, /, 2 failed\. /);
   assertEquals((out + err).includes("s3cret"), false);
 });
 
-Deno.test("doctor: a port in use, and who has it", async () => {
+Deno.test("doctor: a port that another server of this program has", async () => {
   await using server = await startServer({ agent: "demo" });
   const address = new URL(server.url).host;
   const { code, out } = await doctor({ GATEWAY_LISTEN: address });
-  // It may well be the one that is asked about.
+  // The server may be the one that the user asks about.
   assertEquals(code, 0, out);
   assertStringIncludes(
     out,
-    `warn ${address} cannot be listened on: an oab-vtuber runs there already\n     That is fine if`,
+    `warn ${address} is in use by another oab-vtuber\n     This is fine if`,
   );
 });
 
-Deno.test("doctor: what keeps the server from starting fails here with the same words", async () => {
+Deno.test("doctor: reports a character that keeps the server from starting in the same words", async () => {
   const { code, out } = await doctor({ VTUBER_CHARACTER: "/no/such/character" });
   assertEquals(code, 1, out);
   const said = /^FAIL (VTUBER_CHARACTER: \/no\/such\/character: .*)$/m.exec(out)?.[1];
-  assertMatch(out, /, 1 failed\. It would not work like this\.\n$/);
+  assertMatch(out, /, 1 failed\. Correct what failed: the program does not work like this\.\n$/);
   const program = programCommand([]);
   const server = await new Deno.Command(program.command, {
     args: program.args,
@@ -100,7 +100,7 @@ Deno.test("doctor: what keeps the server from starting fails here with the same 
   assertStringIncludes(new TextDecoder().decode(server.stderr), `  - ${said}\n`);
 });
 
-Deno.test("doctor: a secret of the environment is not printed either when the configuration cannot be read", async () => {
+Deno.test("doctor: prints no secret of the environment if the configuration cannot be loaded", async () => {
   const key = "sk-s3cret-of-the-key";
   const { code, out, err } = await doctor(
     { VTUBER_AUTH_KEY: key, MY_TOKEN: "s3cret-token" },
@@ -117,35 +117,35 @@ command = "sh"
   assertEquals((out + err).includes("s3cret"), false, out);
 });
 
-Deno.test("doctor: a secret is found also where a line of an agent is cut", async () => {
+Deno.test("doctor: prints no part of a secret at the end of a line that is cut", async () => {
   const toml = `[agent]
 command = "sh"
 args = ["-c", 'printf "%060d%s\\n" 0 "$TOKEN"; printf "%060d%s\\n" 0 "$TOKEN" >&2']
 env = { TOKEN = "${"s3cret-".repeat(30)}" }
 `;
   const { out, err } = await doctor({}, toml);
-  assertMatch(out, /^FAIL openab: writes what is no ACP: "0{60}\[secret\]"/m);
+  assertMatch(out, /^FAIL openab: is not an ACP agent: it printed "0{60}\[secret\]"/m);
   assertMatch(out, /stderr: 0{60}\[secret\]$/m);
   assertEquals((out + err).includes("s3cret"), false);
 });
 
-Deno.test("doctor: an agent that needs a log-in, with its ways", async () => {
+Deno.test("doctor: an agent that needs a log-in", async () => {
   const { code, out } = await doctor({}, table("codex", { authRequired: true, authMethods: ["chatgpt"] }));
   assertEquals(code, 1, out);
-  assertMatch(out, /^FAIL codex: was started, and opens no session before a log-in\n {5}.*chatgpt/m);
+  assertMatch(out, /^FAIL codex: needs a log-in before it opens a session\n {5}.*chatgpt/m);
 });
 
-Deno.test("doctor: a program that speaks no ACP", async () => {
+Deno.test("doctor: a program that is not an ACP agent, without its arguments", async () => {
   const toml = '[agents.chatty]\ncommand = "sh"\nargs = ["-c", "echo Hello, I am no agent"]\n';
   const { code, out } = await doctor({}, toml);
   assertEquals(code, 1, out);
   assertMatch(
     out,
-    /^FAIL chatty: writes what is no ACP: "Hello, I am no agent", and exited with code 0\n {5}Does it need an argument/m,
+    /^FAIL chatty: is not an ACP agent: it printed "Hello, I am no agent", and exited with code 0\n {5}Does it need an argument.* sh with 2 arguments\.$/m,
   );
 });
 
-Deno.test("doctor: every mistake of the configuration", async () => {
+Deno.test("doctor: reports every mistake of the configuration", async () => {
   const { code, out } = await doctor({ VTUBER_LOG: "loud", VTUBER_SESSIONS: "for ever" }, "[agents.x]\n");
   assertEquals(code, 1, out);
   for (const name of ["VTUBER_LOG", "VTUBER_SESSIONS", "agents\\.x\\.command"]) {
@@ -154,14 +154,14 @@ Deno.test("doctor: every mistake of the configuration", async () => {
   assertMatch(out, /^0 ok, 0 warnings, 3 failed\. /m);
 });
 
-Deno.test("doctor: with a mistake, what may be the reason of it too", async () => {
+Deno.test("doctor: reports the warning that may explain a mistake", async () => {
   const { code, out } = await doctor({}, '[agents.x]\ncomand = "sh"\n');
   assertEquals(code, 1, out);
   assertMatch(out, /^FAIL .*agents\.x\.command: is required/m);
   assertMatch(out, /^warn .*agents\.x\.comand is not a setting.*Did you mean command\?$/m);
 });
 
-Deno.test("doctor: where conversations are remembered", async () => {
+Deno.test("doctor: the folder that remembers conversations", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const { code, out } = await doctor({ VTUBER_DATA_DIR: `${folder}/memory` });
@@ -179,14 +179,14 @@ Deno.test("doctor: where conversations are remembered", async () => {
   }
 });
 
-Deno.test("doctor: Ctrl-C ends it, and what it started", async () => {
+Deno.test("doctor: Ctrl-C ends it and the agents that it started", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const log = `${folder}/agent.log`;
     const pidFile = `${folder}/agent.pid`;
     await Deno.writeTextFile(
       `${folder}/config.toml`,
-      // The shell is the agent: it tells its process and never answers.
+      // The shell is the agent: it writes down its process id and never answers.
       `[agent]\ncommand = "sh"\nargs = ["-c", "echo $$ > ${pidFile}; touch ${log}; exec sleep 300"]\n`,
     );
     const program = programCommand(["doctor", "--config", `${folder}/config.toml`]);
