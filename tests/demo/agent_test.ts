@@ -1,64 +1,81 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import type { Json } from "../support/agents/scripted_agent.ts";
-import { soon } from "../support/harness/turn_recorder.ts";
-import { AT_ONCE, DemoClient } from "../support/harness/demo_client.ts";
 import { wrongMessages } from "../support/harness/acp_schema.ts";
+import { DemoClient, NO_DELAYS } from "../support/harness/demo_client.ts";
 
-Deno.test("demo agent: says what it is", async () => {
+const END = { stopReason: "end_turn" };
+const CANCELLED = { stopReason: "cancelled" };
+/** Makes every step last an hour, so that only a cancel ends a turn. */
+const SLOW = { ...NO_DELAYS, stepMs: 3_600_000 };
+
+/** Resolves to the code of the error answer. */
+async function errorCode(answer: Promise<unknown>): Promise<number> {
+  const error: RpcError = await assertRejects(() => answer, RpcError);
+  return error.code;
+}
+
+/** Runs one prompt in a new session. */
+async function prompt(client: DemoClient, ...blocks: (string | Json)[]): Promise<string> {
+  const sessionId = await client.newSession();
+  assertEquals(await client.prompt(sessionId, ...blocks), END);
+  return sessionId;
+}
+
+Deno.test("demo agent: initialize offers load and images", async () => {
   await using client = new DemoClient();
-  const answer = await client.peer.request("initialize", { protocolVersion: 1 }) as Json;
-  assertEquals(answer.protocolVersion, 1);
-  const { loadSession, promptCapabilities } = answer.agentCapabilities as Json;
-  assertEquals([loadSession, (promptCapabilities as Json).image], [true, true]);
+  const { protocolVersion, agentCapabilities } = await client.request("initialize") as Json;
+  const { loadSession, promptCapabilities } = agentCapabilities as Json;
+  assertEquals([protocolVersion, loadSession, (promptCapabilities as Json).image], [1, true, true]);
 });
 
-Deno.test("demo agent: greets, thinking first, and says what was said to it", async () => {
+// Scenes
+
+Deno.test("demo agent: thinks, then greets token by token and repeats the prompt", async () => {
   await using client = new DemoClient();
-  const sessionId = await client.session();
-  assertEquals(await client.prompt(sessionId, "Good morning!"), { stopReason: "end_turn" });
+  await prompt(client, "Good morning!");
   assertMatch(client.text(), /^\[happy\] Hello! I am the demo agent\. You said: "Good morning!"\./);
   assert(client.text("agent_thought_chunk").length > 0);
   assertEquals(client.updates[0]?.sessionUpdate, "agent_thought_chunk");
-  assert(client.of("agent_message_chunk").length > 10);
+  assert(client.updatesOf("agent_message_chunk").length > 10);
 });
 
-Deno.test("demo agent: remembers the session, and each by itself", async () => {
+Deno.test("demo agent: counts the turns of each session", async () => {
   await using client = new DemoClient();
-  const [one, other] = [await client.session(), await client.session()];
-  assert(one !== other);
-  await client.prompt(one, "Hello");
+  const one = await prompt(client, "Hello");
   await client.prompt(one, "Hello");
   assertStringIncludes(client.text(), "We have met before: this is turn 2.");
   client.updates.length = 0;
-  await client.prompt(other, "Hello");
+  const other = await prompt(client, "Hello");
+  assert(one !== other);
   assertStringIncludes(client.text(), "Hello! I am the demo agent.");
 });
 
-Deno.test("demo agent: of a transcript it hears what was said last", async () => {
+Deno.test("demo agent: answers the last message of a transcript", async () => {
   await using client = new DemoClient();
-  const transcript = "<system>\nThink hard, make a plan.\n</system>\n\n<user>\nrun a tool\n</user>\n\nHi";
-  await client.prompt(await client.session(), transcript);
+  await prompt(client, "<system>\nThink hard, make a plan.\n</system>\n\n<user>\nrun a tool\n</user>\n\nHi");
   assertStringIncludes(client.text(), 'You said: "Hi".');
 });
 
-Deno.test("demo agent: a long word is shortened, whole characters only", async () => {
+Deno.test("demo agent: shortens a long word at a whole character", async () => {
   await using client = new DemoClient();
-  await client.prompt(await client.session(), "😀".repeat(1_000));
+  await prompt(client, "😀".repeat(1_000));
   assertMatch(client.text(), /"(😀){120}\.\.\."/u);
 });
 
-Deno.test("demo agent: thinks", async () => {
+Deno.test("demo agent: thinks on request", async () => {
   await using client = new DemoClient();
-  await client.prompt(await client.session(), "Please think");
+  await prompt(client, "Please think");
   assertStringIncludes(client.text("agent_thought_chunk"), "what a thought looks like");
   assertStringIncludes(client.text(), "[curious]");
 });
 
-Deno.test("demo agent: plans, step by step", async () => {
+Deno.test("demo agent: shows a plan step by step", async () => {
   await using client = new DemoClient();
-  await client.prompt(await client.session(), "Make a plan");
-  const statuses = client.of("plan").map(({ entries }) => (entries as Json[]).map(({ status }) => status));
+  await prompt(client, "Make a plan");
+  const statuses = client.updatesOf("plan").map(({ entries }) =>
+    (entries as Json[]).map(({ status }) => status)
+  );
   assertEquals(statuses, [
     ["in_progress", "pending", "pending"],
     ["completed", "in_progress", "pending"],
@@ -67,212 +84,176 @@ Deno.test("demo agent: plans, step by step", async () => {
   ]);
 });
 
-/** What became of the tool. */
-const toolStatuses = (client: DemoClient) =>
-  [...client.of("tool_call"), ...client.of("tool_call_update")].map(({ status }) => status);
-
-for (const kind of ["allow_once", "allow_always"]) {
-  Deno.test(`demo agent: runs a tool if it may: ${kind}`, async () => {
-    await using client = new DemoClient();
-    client.choose(kind);
-    assertEquals(await client.prompt(await client.session(), "Run a tool"), { stopReason: "end_turn" });
-    assertEquals(toolStatuses(client), ["pending", "in_progress", "completed"]);
-    assertMatch(client.text(), /it is \d\d:\d\d UTC/);
-  });
-}
-
 for (
-  const [name, decide] of [
-    ["refused", (client: DemoClient) => client.choose("reject_once")],
-    ["left undecided", () => {}],
+  const [choice, statuses, reply] of [
+    ["allow_once", ["pending", "in_progress", "completed"], /it is \d\d:\d\d UTC/],
+    ["allow_always", ["pending", "in_progress", "completed"], /it is \d\d:\d\d UTC/],
+    ["reject_once", ["pending", "failed"], /\[sad\]/],
+    [undefined, ["pending", "failed"], /\[sad\]/],
   ] as const
 ) {
-  Deno.test(`demo agent: runs no tool if it was ${name}`, async () => {
+  Deno.test(`demo agent: asks before a tool; the answer is ${choice ?? "cancelled"}`, async () => {
     await using client = new DemoClient();
-    decide(client);
-    assertEquals(await client.prompt(await client.session(), "use the tool"), { stopReason: "end_turn" });
-    assertEquals(toolStatuses(client), ["pending", "failed"]);
-    assertStringIncludes(client.text(), "[sad]");
+    if (choice) client.choose(choice);
+    await prompt(client, "Run a tool");
+    const tools = [...client.updatesOf("tool_call"), ...client.updatesOf("tool_call_update")];
+    assertEquals(tools.map(({ status }) => status), [...statuses]);
+    assertMatch(client.text(), reply);
   });
 }
 
-Deno.test("demo agent: takes pictures, and tells what it can tell of them", async () => {
+Deno.test("demo agent: describes images by type and size", async () => {
   await using client = new DemoClient();
-  const picture = { type: "image", mimeType: "image/png", data: "A".repeat(4_096) };
-  const sessionId = await client.session();
-  await client.prompt(sessionId, "think of a plan:", picture);
+  const image = { type: "image", mimeType: "image/png", data: "A".repeat(4_096) };
+  const sessionId = await prompt(client, "think of a plan:", image);
   assertStringIncludes(client.text(), "I got a picture: image/png of about 3 KiB.");
-  await client.prompt(sessionId, picture, { ...picture, mimeType: "image/webp" });
-  assertStringIncludes(
-    client.text(),
-    "I got 2 pictures: image/png of about 3 KiB, image/webp of about 3 KiB.",
-  );
+  await client.prompt(sessionId, image, { ...image, mimeType: "image/webp" });
+  const expected = "I got 2 pictures: image/png of about 3 KiB, image/webp of about 3 KiB.";
+  assertStringIncludes(client.text(), expected);
 });
 
-Deno.test("demo agent: a cancel ends the turn in the middle, and the next one runs", async () => {
+// Cancelling
+
+Deno.test("demo agent: a cancel ends the turn at once, and the next turn runs", async () => {
   await using client = new DemoClient();
-  const sessionId = await client.session();
-  client.hear = () => {
-    client.hear = () => {};
-    client.peer.notify("session/cancel", { sessionId });
+  const sessionId = await client.newSession();
+  client.onUpdate = () => {
+    client.onUpdate = () => {};
+    client.cancel(sessionId);
   };
-  assertEquals(await client.prompt(sessionId, "Hello"), { stopReason: "cancelled" });
+  assertEquals(await client.prompt(sessionId, "Hello"), CANCELLED);
   assertEquals(client.text(), "");
-  assertEquals(await client.prompt(sessionId, "Hello"), { stopReason: "end_turn" });
+  assertEquals(await client.prompt(sessionId, "Hello"), END);
 });
 
-Deno.test("demo agent: a cancel ends a turn that waits, at once", async () => {
-  await using client = new DemoClient({ ...AT_ONCE, stepMs: 3_600_000 });
-  const sessionId = await client.session();
-  client.hear = () => client.peer.notify("session/cancel", { sessionId });
-  assertEquals(await client.prompt(sessionId, "Make a plan"), { stopReason: "cancelled" });
+Deno.test("demo agent: a cancel ends a wait", async () => {
+  await using client = new DemoClient(SLOW);
+  const sessionId = await client.newSession();
+  client.onUpdate = () => client.cancel(sessionId);
+  assertEquals(await client.prompt(sessionId, "Make a plan"), CANCELLED);
 });
 
-Deno.test("demo agent: a cancel while it asks for a permission", async () => {
+Deno.test("demo agent: a cancel ends a turn that asks for permission", async () => {
   await using client = new DemoClient();
-  const sessionId = await client.session();
-  client.decide = () => {
-    client.peer.notify("session/cancel", { sessionId });
+  const sessionId = await client.newSession();
+  client.onPermission = () => {
+    client.cancel(sessionId);
     return { outcome: { outcome: "cancelled" } };
   };
-  assertEquals(await client.prompt(sessionId, "Run a tool"), { stopReason: "cancelled" });
+  assertEquals(await client.prompt(sessionId, "Run a tool"), CANCELLED);
   assertEquals(client.text(), "");
 });
 
-Deno.test("demo agent: a cancel of nothing, and of a session that is not there", async () => {
+Deno.test("demo agent: ignores cancels without a turn and unknown notifications", async () => {
   await using client = new DemoClient();
-  const sessionId = await client.session();
-  client.peer.notify("session/cancel", { sessionId });
-  client.peer.notify("session/cancel", { sessionId: "another" });
+  const sessionId = await client.newSession();
+  client.cancel(sessionId);
+  client.cancel("another");
   client.peer.notify("unheard/of", {});
-  assertEquals(await client.prompt(sessionId, "Hello"), { stopReason: "end_turn" });
+  assertEquals(await client.prompt(sessionId, "Hello"), END);
 });
 
-/** Why the demo agent refused. */
-async function refusal(answer: Promise<unknown>): Promise<number> {
-  const error: RpcError = await assertRejects(() => soon(answer, "a refusal"), RpcError);
-  return error.code;
-}
+// Sessions
 
-Deno.test("demo agent: one prompt at a time in a session, several sessions at once", async () => {
-  await using client = new DemoClient({ ...AT_ONCE, stepMs: 3_600_000 });
-  const [one, other] = [await client.session(), await client.session()];
-  const turns = [client.prompt(one, "Make a plan"), client.prompt(other, "Make a plan")];
-  assertEquals(await refusal(client.prompt(one, "Hello")), RPC.invalidParams);
-  for (const sessionId of [one, other]) client.peer.notify("session/cancel", { sessionId });
-  assertEquals(await Promise.all(turns), [{ stopReason: "cancelled" }, { stopReason: "cancelled" }]);
+Deno.test("demo agent: runs one prompt per session, and several sessions at once", async () => {
+  await using client = new DemoClient(SLOW);
+  const sessions = [await client.newSession(), await client.newSession()];
+  const turns = sessions.map((sessionId) => client.prompt(sessionId, "Make a plan"));
+  assertEquals(await errorCode(client.prompt(sessions[0]!, "Hello")), RPC.invalidParams);
+  for (const sessionId of sessions) client.cancel(sessionId);
+  assertEquals(await Promise.all(turns), [CANCELLED, CANCELLED]);
 });
 
-Deno.test("demo agent: load replays what was said, before it answers", async () => {
+Deno.test("demo agent: session/load replays the session before it answers", async () => {
   await using client = new DemoClient();
-  const sessionId = await client.session();
-  for (const text of ["think", "Hi"]) await client.prompt(sessionId, text);
-  const spoken = client.text();
+  const sessionId = await prompt(client, "think");
+  await client.prompt(sessionId, "Hi");
+  const reply = client.text();
   client.updates.length = 0;
-  const heard = client.peer.request("session/load", { sessionId, cwd: "/", mcpServers: [] }).then(() =>
-    client.updates.length
-  );
-  assertEquals(await heard, 4);
-  assertEquals(client.updates.map(({ sessionUpdate }) => sessionUpdate), [
-    "user_message_chunk",
-    "agent_message_chunk",
-    "user_message_chunk",
-    "agent_message_chunk",
-  ]);
-  assertEquals([client.text("user_message_chunk"), client.text()], ["thinkHi", spoken]);
+  const replayed = client.request("session/load", sessionId).then(() => client.updates.length);
+  assertEquals(await replayed, 4);
+  const exchange = ["user_message_chunk", "agent_message_chunk"];
+  assertEquals(client.updates.map(({ sessionUpdate }) => sessionUpdate), [...exchange, ...exchange]);
+  assertEquals([client.text("user_message_chunk"), client.text()], ["thinkHi", reply]);
 });
 
-Deno.test("demo agent: close ends the session and what runs in it; resume and load bring it back", async () => {
-  await using client = new DemoClient({ ...AT_ONCE, stepMs: 3_600_000 });
-  const sessionId = await client.session();
-  const place = { sessionId, cwd: "/", mcpServers: [] };
+Deno.test("demo agent: session/close cancels the turn; resume and load reopen the session", async () => {
+  await using client = new DemoClient(SLOW);
+  const sessionId = await client.newSession();
   for (const method of ["session/resume", "session/load"]) {
     const turn = client.prompt(sessionId, "Make a plan");
-    assertEquals(await client.peer.request("session/close", { sessionId }), {});
-    assertEquals(await turn, { stopReason: "cancelled" });
-    assertEquals(await refusal(client.prompt(sessionId, "Hello")), RPC.resourceNotFound);
-    assertEquals(await refusal(client.peer.request("session/close", { sessionId })), RPC.resourceNotFound);
+    assertEquals(await client.request("session/close", sessionId), {});
+    assertEquals(await turn, CANCELLED);
+    assertEquals(await errorCode(client.prompt(sessionId, "Hello")), RPC.resourceNotFound);
+    assertEquals(await errorCode(client.request("session/close", sessionId)), RPC.resourceNotFound);
     client.updates.length = 0;
-    assertEquals(await client.peer.request(method, place), {});
-    assertEquals(client.of("user_message_chunk").length, method === "session/load" ? 2 : 0);
+    assertEquals(await client.request(method, sessionId), {});
+    assertEquals(client.updatesOf("user_message_chunk").length, method === "session/load" ? 2 : 0);
   }
 });
 
-Deno.test("demo agent: what was said before a close is remembered after it", async () => {
+Deno.test("demo agent: a closed session keeps its turns", async () => {
   await using client = new DemoClient();
-  const sessionId = await client.session();
-  await client.prompt(sessionId, "Hello");
-  await client.peer.request("session/close", { sessionId });
-  await client.peer.request("session/resume", { sessionId, cwd: "/", mcpServers: [] });
+  const sessionId = await prompt(client, "Hello");
+  await client.request("session/close", sessionId);
+  await client.request("session/resume", sessionId);
   await client.prompt(sessionId, "Hello");
   assertStringIncludes(client.text(), "We have met before: this is turn 2.");
 });
 
-Deno.test("demo agent: delete forgets the session, open or closed", async () => {
-  await using client = new DemoClient({ ...AT_ONCE, stepMs: 3_600_000 });
+Deno.test("demo agent: session/delete cancels the turn and removes the session, open or closed", async () => {
+  await using client = new DemoClient(SLOW);
   for (const isClosed of [false, true]) {
-    const sessionId = await client.session();
+    const sessionId = await client.newSession();
     const turn = client.prompt(sessionId, "Make a plan");
-    if (isClosed) await client.peer.request("session/close", { sessionId });
-    assertEquals(await client.peer.request("session/delete", { sessionId }), {});
-    assertEquals(await turn, { stopReason: "cancelled" });
+    if (isClosed) await client.request("session/close", sessionId);
+    assertEquals(await client.request("session/delete", sessionId), {});
+    assertEquals(await turn, CANCELLED);
     for (const method of ["session/resume", "session/load", "session/delete"]) {
-      assertEquals(await refusal(client.peer.request(method, { sessionId })), RPC.resourceNotFound);
+      assertEquals(await errorCode(client.request(method, sessionId)), RPC.resourceNotFound);
     }
   }
 });
 
-Deno.test("demo agent: the sessions that it remembers have a limit, and those that are open stay", async () => {
+Deno.test("demo agent: beyond 1000 sessions it deletes closed ones first", async () => {
   await using client = new DemoClient();
-  const open = await client.session();
-  const closed = await client.session();
-  await client.peer.request("session/close", { sessionId: closed });
-  for (let count = 2; count <= 1_000; count++) await client.session();
-  assertEquals(
-    await refusal(client.peer.request("session/resume", { sessionId: closed })),
-    RPC.resourceNotFound,
-  );
-  assertEquals(await client.prompt(open, "Hello"), { stopReason: "end_turn" });
+  const open = await client.newSession();
+  const closed = await client.newSession();
+  await client.request("session/close", closed);
+  for (let count = 2; count <= 1_000; count++) await client.newSession();
+  assertEquals(await errorCode(client.request("session/resume", closed)), RPC.resourceNotFound);
+  assertEquals(await client.prompt(open, "Hello"), END);
 });
 
-Deno.test("demo agent: a session that is not there", async () => {
+Deno.test("demo agent: answers unknown sessions and methods with an error", async () => {
   await using client = new DemoClient();
-  for (
-    const method of ["session/load", "session/resume", "session/prompt", "session/close", "session/delete"]
-  ) {
-    assertEquals(
-      await refusal(client.peer.request(method, { sessionId: "none", prompt: [] })),
-      RPC.resourceNotFound,
-    );
-    assertEquals(await refusal(client.peer.request(method, undefined)), RPC.resourceNotFound);
+  const methods = ["session/load", "session/resume", "session/prompt", "session/close", "session/delete"];
+  for (const method of methods) {
+    assertEquals(await errorCode(client.request(method, "none")), RPC.resourceNotFound);
+    assertEquals(await errorCode(client.peer.request(method, undefined)), RPC.resourceNotFound);
   }
+  assertEquals(await errorCode(client.request("session/set_mode")), RPC.methodNotFound);
 });
 
-Deno.test("demo agent: a method that it does not know", async () => {
-  await using client = new DemoClient();
-  assertEquals(await refusal(client.peer.request("session/set_mode", {})), RPC.methodNotFound);
-});
-
-Deno.test("demo agent: ends with its client, also in the middle of a turn", async () => {
-  const client = new DemoClient({ ...AT_ONCE, stepMs: 3_600_000 });
-  const turn = client.prompt(await client.session(), "Make a plan").catch((error) => error);
+Deno.test("demo agent: ends with its client, also during a turn", async () => {
+  const client = new DemoClient(SLOW);
+  const turn = client.prompt(await client.newSession(), "Make a plan").catch((error) => error);
   await client[Symbol.asyncDispose]();
   assert(await turn instanceof Error);
 });
 
-Deno.test("demo agent: everything that it says is as the protocol's schema has it", async () => {
+Deno.test("demo agent: every message fits the protocol's schema", async () => {
   await using client = new DemoClient();
   await client.peer.request("initialize", { protocolVersion: 1 });
-  const sessionId = await client.session();
   client.choose("allow_once");
-  for (const text of ["Hello", "think", "Make a plan", "Run a tool"]) await client.prompt(sessionId, text);
+  const sessionId = await prompt(client, "Hello");
+  for (const text of ["think", "Make a plan", "delegate", "Run a tool"]) await client.prompt(sessionId, text);
   client.choose("reject_once");
   await client.prompt(sessionId, "Run a tool", { type: "image", mimeType: "image/png", data: "" });
-  await client.peer.request("session/load", { sessionId, cwd: "/", mcpServers: [] });
-  await client.peer.request("session/close", { sessionId });
-  await client.peer.request("session/resume", { sessionId, cwd: "/", mcpServers: [] });
-  await client.peer.request("session/delete", { sessionId });
-  await refusal(client.peer.request("session/load", { sessionId, cwd: "/", mcpServers: [] }));
+  for (const method of ["load", "close", "resume", "delete"]) {
+    await client.request(`session/${method}`, sessionId);
+  }
+  await errorCode(client.request("session/load", sessionId));
   assertEquals(wrongMessages("agent", client.received, client.sent), []);
   assert(client.received.length > 100);
 });
