@@ -3,9 +3,14 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { launch } from "../../lib/acp/process.ts";
 import { untilAborted } from "../../lib/core/abortable.ts";
-import { AcpHarness } from "../support/agents/memory_acp_agent.ts";
+import type { SessionId } from "../../lib/turn/event.ts";
+import { AcpHarness, PROMPT } from "../support/agents/memory_acp_agent.ts";
+import { replayCommand } from "../support/agents/replayed_agent.ts";
+import { readEntries } from "../support/agents/scripted_agent.ts";
 import {
+  bareEnvironment,
   isRunning,
+  PATIENT,
   pidsIn,
   script,
   ScriptedAgentHarness,
@@ -14,7 +19,7 @@ import {
   untilGone,
 } from "../support/harness/agent_process_harness.ts";
 import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
-import { failureOf, soon } from "../support/harness/turn_recorder.ts";
+import { failureOf, Heard, soon } from "../support/harness/turn_recorder.ts";
 
 const LINUX_ONLY = { ignore: Deno.build.os !== "linux" };
 /** Longer than the delay of a restart. */
@@ -199,3 +204,74 @@ Deno.test(
     for (const pid of pidsIn(text)) await untilGone(pid);
   },
 );
+
+for (const method of ["resume", "load"] as const) {
+  Deno.test(`AcpAgent: a session outlives its process and its server, by session/${method}`, async () => {
+    const memory = await Deno.makeTempFile();
+    {
+      const options = { memory, resume: method === "resume", loadSession: method === "load" };
+      await using harness = new ScriptedAgentHarness(options);
+      const session = await harness.agent.newSession();
+      assertEquals((await harness.runTurn(session, { text: "one" })).text, "one");
+      const killed = await harness.startTurn(session, { text: "two" }, { kill: true });
+      assertEquals(await killed.heard.last(), "failure agent_crashed");
+      await soon(untilAborted(session.closed), "the session's close");
+      harness.nowMs += A_WHILE_MS;
+      const resumed = await harness.agent.resumeSession(session.id);
+      const turn = await harness.runTurn(resumed!, { recall: true });
+      assertEquals(
+        turn.events.filter(({ type }) => type === "text").length,
+        1,
+        "the history is not repeated",
+      );
+      assertEquals(JSON.parse(turn.text).length, 2);
+      assertEquals([harness.processes.length, harness.count(`session/${method}`)], [2, 1]);
+      await using next = new ScriptedAgentHarness(options);
+      const later = await next.agent.resumeSession(session.id);
+      assertEquals(JSON.parse((await next.runTurn(later!, { recall: true })).text).length, 3);
+      assertEquals(await next.agent.resumeSession("fake-other" as SessionId), undefined);
+    }
+    await Deno.remove(memory);
+  });
+}
+
+for (
+  const [recording, model, other] of [
+    ["claude-load", "claude-sonnet-4-5", "opus"],
+    ["codex2-load", "gpt-5", "gpt-6-astra"],
+  ] as const
+) {
+  Deno.test(`AcpAgent: ${recording} closes, resumes and closes a session again`, async () => {
+    const log = await Deno.makeTempFile();
+    const command = { ...replayCommand(recording, { log }), cwd: Deno.cwd(), env: bareEnvironment() };
+    const heard = new Heard();
+    {
+      await using harness: AcpHarness = new AcpHarness({}, {
+        launch: () => launch(command, harness.recorder.log, PATIENT),
+      });
+      const { agent } = harness;
+      const session = await agent.newSession();
+      assertEquals(session.model, model);
+      assert(agent.models.some(({ id }) => id === other));
+      await session.prompt(PROMPT, heard.reader);
+      assertEquals(await heard.last(), "end end_turn");
+      const count = heard.events.length;
+      session.close();
+      const resumed = await agent.resumeSession(session.id);
+      assertEquals([resumed?.id, resumed?.model], [session.id, model]);
+      assertEquals(heard.events.length, count);
+      agent.deleteSession(session.id);
+      await soon(untilAborted(resumed!.closed), "the session's close");
+      assertEquals((await agent.newSession()).closed.aborted, false);
+    }
+    const methods = readEntries(Deno.readTextFileSync(log)).flatMap(({ method }) => method ? [method] : []);
+    assertEquals(methods.filter((method) => method !== "session/new").slice(0, 5), [
+      "initialize",
+      "session/prompt",
+      "session/close",
+      "session/resume",
+      "session/close",
+    ]);
+    await Deno.remove(log);
+  });
+}
