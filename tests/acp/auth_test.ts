@@ -1,10 +1,13 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
+import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
+import { AcpHarness, type Handler, PROMPT, refuses } from "../support/agents/memory_acp_agent.ts";
+import { failureOf, Heard, settled } from "../support/harness/turn_recorder.ts";
 import { authRequiredError, chooseAuthMethod } from "../../lib/acp/auth.ts";
 import { type AuthMethod, parseInitializeResult } from "../../lib/acp/wire.ts";
 import { isObject, type Json } from "../support/agents/scripted_agent.ts";
 import { readRecording } from "../support/agents/replayed_agent.ts";
 
-/** Methods as they come, read as they are. */
+/** Parses methods of an answer to `initialize`. */
 function methods(...authMethods: Json[]): readonly AuthMethod[] {
   return parseInitializeResult({ protocolVersion: 1, authMethods }).authMethods ?? [];
 }
@@ -108,7 +111,7 @@ Deno.test("chooseAuthMethod: of recorded agents", () => {
   assertEquals(chooseAuthMethod(recorded("claude-tools"), new Set()), undefined);
 });
 
-Deno.test("loginNeeded: tells the ways, and why it failed", () => {
+Deno.test("authRequiredError: names the methods and the agent's answer", () => {
   const failure = authRequiredError(methods(OAUTH, { id: "api-key" }), "Wrong key");
   assertEquals([failure.code, failure.prompted], ["agent_auth_required", false]);
   for (
@@ -121,4 +124,80 @@ Deno.test("loginNeeded: tells the ways, and why it failed", () => {
     assertStringIncludes(failure.message, part);
   }
   assertStringIncludes(authRequiredError([]).message, "none named");
+});
+
+const AUTH_METHODS = [{ id: "oauth", name: "Log in with a browser" }, { id: "api-key", name: "API key" }];
+
+/** Handlers of an agent that requires a log-in by one of these methods; `authenticate` may throw. */
+function requiresLogin(
+  authMethods: readonly unknown[],
+  authenticate: () => unknown,
+): Record<string, Handler> {
+  let loggedIn = false;
+  return {
+    "initialize": () => ({ protocolVersion: 1, authMethods }),
+    "authenticate": async () => {
+      await authenticate();
+      loggedIn = true;
+      return {};
+    },
+    "session/new": () => {
+      if (!loggedIn) throw new RpcError(RPC.authRequired, "Authentication required");
+      return { sessionId: crypto.randomUUID() };
+    },
+  };
+}
+
+Deno.test("AgentAuth: logs in once for all waiting requests, if that needs no person", async () => {
+  await using harness = new AcpHarness(requiresLogin(AUTH_METHODS, () => settled()));
+  await Promise.all([1, 2, 3].map(() => harness.agent.newSession()));
+  assertEquals([harness.running.count("authenticate"), harness.starts.length], [1, 1]);
+  const { params } = harness.running.received.find(({ method }) => method === "authenticate") ?? {};
+  assertEquals(params as unknown, { methodId: "api-key" });
+});
+
+Deno.test("AgentAuth: a failed log-in is reported, and the next request tries again", async () => {
+  let fails = true;
+  await using harness = new AcpHarness(requiresLogin(AUTH_METHODS, () => {
+    if (fails) throw new RpcError(RPC.authRequired, "Wrong key");
+  }));
+  const failure = await failureOf(harness.agent.newSession());
+  assertEquals([failure.code, failure.prompted], ["agent_auth_required", false]);
+  for (const part of ["Wrong key", "oauth (Log in with a browser)", "api-key"]) {
+    assertStringIncludes(failure.message, part);
+  }
+  fails = false;
+  await harness.agent.newSession();
+  assertEquals([harness.running.count("authenticate"), harness.starts.length], [2, 1]);
+});
+
+Deno.test("AgentAuth: a log-in that needs a person is reported with the methods", async () => {
+  await using harness = new AcpHarness(requiresLogin(AUTH_METHODS.slice(0, 1), () => {}));
+  const failure = await failureOf(harness.agent.newSession());
+  assertEquals(failure.code, "agent_auth_required");
+  assertStringIncludes(failure.message, "oauth (Log in with a browser)");
+  assertEquals(harness.running.count("authenticate"), 0);
+});
+
+Deno.test("AgentAuth: requests only one log-in if the agent still requires one", async () => {
+  await using harness = new AcpHarness({
+    ...requiresLogin(AUTH_METHODS, () => {}),
+    "session/new": refuses(RPC.authRequired),
+  });
+  assertEquals((await failureOf(harness.agent.newSession())).code, "agent_auth_required");
+  assertEquals([harness.running.count("authenticate"), harness.running.count("session/new")], [1, 2]);
+});
+
+Deno.test("AgentAuth: a prompt that requires a log-in fails with the methods", async () => {
+  const heard = new Heard();
+  await using harness = new AcpHarness({
+    "initialize": () => ({ protocolVersion: 1, authMethods: AUTH_METHODS }),
+    "session/prompt": refuses(RPC.authRequired, "Token expired"),
+  });
+  await (await harness.agent.newSession()).prompt(PROMPT, heard.reader);
+  assertEquals(await heard.last(), "failure agent_auth_required");
+  assertEquals(heard.failure.prompted, true);
+  for (const part of ["Token expired", "oauth (Log in with a browser)"]) {
+    assertStringIncludes(heard.failure.message, part);
+  }
 });

@@ -1,0 +1,384 @@
+import { assert, assertEquals, assertNotStrictEquals, assertRejects, assertStrictEquals } from "@std/assert";
+import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
+import type { SessionId } from "../../lib/turn/event.ts";
+import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
+import {
+  AcpHarness,
+  type Handler,
+  neverAnswers,
+  PROMPT,
+  refuses,
+  withCapabilities,
+  worksUntilCancelled,
+} from "../support/agents/memory_acp_agent.ts";
+
+const ID = "session-1" as SessionId;
+const OLD = "old" as SessionId;
+const RESUMES = withCapabilities({ loadSession: true, sessionCapabilities: { close: {}, resume: {} } });
+const LOADS = withCapabilities({ loadSession: true, sessionCapabilities: { close: {} } });
+const ONLY_LOADS = withCapabilities({ loadSession: true });
+const unknown = refuses(RPC.resourceNotFound, "No such session");
+/** Handlers of an agent that has every session. */
+const HAS_ALL: Readonly<Record<string, Handler>> = {
+  "session/resume": () => ({}),
+  "session/load": () => ({}),
+};
+
+const METHODS: readonly (readonly [name: string, initialize: Handler, method: string | undefined])[] = [
+  ["resumes and loads", RESUMES, "session/resume"],
+  ["resumes", withCapabilities({ sessionCapabilities: { resume: {} } }), "session/resume"],
+  ["loads", LOADS, "session/load"],
+  ["does neither", withCapabilities({ sessionCapabilities: { close: {} } }), undefined],
+];
+for (const [name, initialize, method] of METHODS) {
+  Deno.test(`AcpAgent.resumeSession: an agent that ${name}`, async () => {
+    await using harness = new AcpHarness({ initialize, ...HAS_ALL });
+    const session = await harness.agent.resumeSession(OLD);
+    assertEquals(session?.id, method && OLD);
+    const received = harness.running.received.filter(({ method }) => /resume|load/.test(method));
+    assertEquals(
+      received as unknown,
+      method ? [{ method, params: { sessionId: OLD, cwd: "/", mcpServers: [] } }] : [],
+    );
+    assertEquals(harness.starts.length, 1, "the agent was started");
+  });
+}
+
+const FAILURES: readonly (readonly [name: string, load: Handler])[] = [
+  ["does not know it", unknown],
+  ["cannot do it after all", refuses(RPC.methodNotFound)],
+  ["does not answer", neverAnswers],
+];
+for (const [name, load] of FAILURES) {
+  Deno.test(`AcpAgent.resumeSession: returns nothing if the agent ${name}, and the agent still serves`, async () => {
+    await using harness = new AcpHarness({ initialize: LOADS, "session/load": load }, {
+      timeouts: { setupMs: 60_000, resumeMs: 10, cancelMs: 60_000 },
+    });
+    assertEquals(await harness.agent.resumeSession(OLD), undefined);
+    assertEquals(harness.recorder.matching("could not resume a session").map(({ level }) => level), [
+      "info",
+    ]);
+    assert(await harness.agent.newSession());
+    assertEquals(harness.starts.length, 1);
+  });
+}
+
+for (const answer of [null, "ok", { configOptions: 7, modes: [], models: null }]) {
+  Deno.test(`AcpAgent.resumeSession: takes the answer ${JSON.stringify(answer)}`, async () => {
+    const heard = new Heard();
+    await using harness = new AcpHarness({ initialize: LOADS, "session/load": () => answer });
+    await (await harness.agent.resumeSession(OLD))?.prompt(PROMPT, heard.reader);
+    assertEquals(await heard.last(), "end end_turn");
+  });
+}
+
+Deno.test("AcpAgent.resumeSession: throws if the agent cannot start", async () => {
+  await using harness = new AcpHarness({ initialize: () => ({ protocolVersion: 2 }) });
+  assertEquals((await failureOf(harness.agent.resumeSession(OLD))).code, "agent_unavailable");
+});
+
+Deno.test("AcpAgent.resumeSession: logs in if the agent requires it", async () => {
+  let isLoggedIn = false;
+  let wrong = true;
+  await using harness = new AcpHarness({
+    "initialize": () => ({
+      protocolVersion: 1,
+      agentCapabilities: { loadSession: true },
+      authMethods: [{ id: "api-key" }],
+    }),
+    "authenticate": () => {
+      if (wrong) throw new RpcError(RPC.authRequired, "Wrong key");
+      isLoggedIn = true;
+      return {};
+    },
+    "session/load": () => {
+      if (!isLoggedIn) throw new RpcError(RPC.authRequired, "Authentication required");
+      return {};
+    },
+  });
+  assertEquals((await failureOf(harness.agent.resumeSession(OLD))).code, "agent_auth_required");
+  wrong = false;
+  assert(await harness.agent.resumeSession(OLD));
+});
+
+Deno.test("AcpAgent.resumeSession: drops the repeated history, and cancels its permission requests", async () => {
+  const outcomes: unknown[] = [];
+  const heard = new Heard();
+  await using harness = new AcpHarness({
+    "initialize": LOADS,
+    "session/load": async ({ sessionId }, running) => {
+      running.update(sessionId, {
+        sessionUpdate: "user_message_chunk",
+        content: { type: "text", text: "Hi" },
+      });
+      running.sendText(sessionId, "An earlier answer.");
+      outcomes.push(
+        await running.peer.request("session/request_permission", {
+          sessionId,
+          toolCall: { toolCallId: "t", title: "rm", kind: "execute" },
+          options: [{ optionId: "yes", name: "Yes", kind: "allow_once" }],
+        }),
+      );
+      return {};
+    },
+  });
+  const session = await harness.agent.resumeSession(OLD);
+  await session?.prompt(PROMPT, heard.reader);
+  assertEquals(await heard.last(), "end end_turn");
+  assertEquals(heard.briefs, ["end end_turn"]);
+  assertEquals(outcomes, [{ outcome: { outcome: "cancelled" } }]);
+});
+
+Deno.test("AcpAgent.resumeSession: hands out an open session only once", async () => {
+  await using harness = new AcpHarness({ initialize: RESUMES, ...HAS_ALL });
+  const session = await harness.agent.newSession();
+  assertEquals(await harness.agent.resumeSession(session.id), undefined);
+  const both = await Promise.all([harness.agent.resumeSession(OLD), harness.agent.resumeSession(OLD)]);
+  assertEquals(both.map((one) => one?.id), [OLD, undefined]);
+  assertEquals(harness.running.summary("session/resume"), ["session/resume old"]);
+});
+
+Deno.test("AcpAgent.resumeSession: waits until the agent has closed the session", async () => {
+  const closing = Promise.withResolvers<void>();
+  await using harness = new AcpHarness({
+    initialize: RESUMES,
+    ...HAS_ALL,
+    "session/close": () => closing.promise.then(() => ({})),
+  });
+  const first = await harness.agent.newSession();
+  first.close();
+  const resuming = harness.agent.resumeSession(ID);
+  await harness.running.waitFor("session/close");
+  await settled();
+  assertEquals(harness.running.count("session/resume"), 0);
+  closing.resolve();
+  const second = await resuming;
+  assert(second);
+  assertNotStrictEquals(first, second);
+  assertEquals([first.closed.aborted, second?.closed.aborted], [true, false]);
+});
+
+Deno.test("AcpAgent.resumeSession: waits for the end of a cancelled turn", async () => {
+  const cancelled = Promise.withResolvers<void>();
+  const [heard, next] = [new Heard(), new Heard()];
+  await using harness = new AcpHarness({
+    "initialize": ONLY_LOADS,
+    "session/prompt": async (params, running) => {
+      const answer = await worksUntilCancelled(params, running);
+      await cancelled.promise;
+      return answer;
+    },
+  });
+  const session = await harness.agent.newSession();
+  await session.prompt(PROMPT, heard.reader);
+  await heard.untilText("working");
+  session.close();
+  const resuming = harness.agent.resumeSession(ID);
+  let isResumed = false;
+  resuming.then(() => isResumed = true);
+  await settled();
+  assertEquals(isResumed, false);
+  harness.running.sendText(ID, "late");
+  cancelled.resolve();
+  await (await resuming)?.prompt(PROMPT, next.reader);
+  await next.untilText("working");
+  assertEquals([heard.briefs.at(-1), next.briefs], ["end cancelled", ["text working"]]);
+});
+
+Deno.test("AcpAgent.resumeSession: gives up on a turn that does not end, and does not resume later", async () => {
+  const ending = Promise.withResolvers<void>();
+  const heard = new Heard();
+  await using harness = new AcpHarness({
+    initialize: RESUMES,
+    ...HAS_ALL,
+    "session/prompt": async ({ sessionId }, running) => {
+      running.sendText(sessionId, "working");
+      await ending.promise;
+      return { stopReason: "cancelled" };
+    },
+  }, { timeouts: { setupMs: 60_000, resumeMs: 20, cancelMs: 60_000 } });
+  const session = await harness.agent.newSession();
+  await session.prompt(PROMPT, heard.reader);
+  await heard.untilText("working");
+  session.close();
+  assertEquals(await harness.agent.resumeSession(ID), undefined);
+  ending.resolve();
+  await harness.running.waitFor("session/close");
+  await settled();
+  await settled();
+  assertEquals(harness.running.summary("session/resume"), []);
+  assert(await harness.agent.resumeSession(ID));
+});
+
+Deno.test("AcpAgent.resumeSession: sends nothing for a session that the agent could not close", async () => {
+  const models = { currentModelId: "a", availableModels: [{ modelId: "a" }, { modelId: "b" }] };
+  await using harness = new AcpHarness({
+    "initialize": ONLY_LOADS,
+    "session/load": unknown,
+    "session/new": (_params, running) => ({ sessionId: `session-${running.nextSession++}`, models }),
+    "session/set_model": () => ({}),
+  });
+  const first = await harness.agent.newSession();
+  await first.setModel("b");
+  first.close();
+  const again = await harness.agent.resumeSession(first.id);
+  assertEquals([again?.id, again?.model, harness.running.count("session/load")], [first.id, "b", 0]);
+  await again?.setModel(undefined);
+  assertEquals(again?.model, "a");
+  again?.close();
+  harness.running.exit();
+  harness.nowMs += 60_000;
+  await settled();
+  assertEquals(await harness.agent.resumeSession(first.id), undefined);
+  assertEquals(harness.starts.map((start) => start.count("session/load")), [0, 1]);
+});
+
+Deno.test("AcpAgent.resumeSession: keeps a hundred sessions that the agent could not close", async () => {
+  await using harness = new AcpHarness({ initialize: ONLY_LOADS, "session/load": unknown });
+  for (let count = 0; count <= 100; count++) (await harness.agent.newSession()).close();
+  await settled();
+  assertEquals(await harness.agent.resumeSession(ID), undefined);
+  assert(await harness.agent.resumeSession("session-2" as SessionId));
+  assertEquals(harness.running.summary("session/load"), ["session/load session-1"]);
+});
+
+Deno.test("AcpAgent.resumeSession: ends the session of a caller that left, before the next caller gets it", async () => {
+  const coming = Promise.withResolvers<void>();
+  await using harness = new AcpHarness({
+    initialize: RESUMES,
+    "session/resume": () => coming.promise.then(() => ({})),
+  });
+  const reason = new Error("hung up");
+  const controller = new AbortController();
+  const waiting = harness.agent.resumeSession(OLD, controller.signal).catch((error) => error);
+  await settled();
+  await harness.running.waitFor("session/resume");
+  controller.abort(reason);
+  assertStrictEquals(await waiting, reason);
+  const next = harness.agent.resumeSession(OLD);
+  await settled();
+  coming.resolve();
+  assertEquals((await soon(next, "the session"))?.id, OLD);
+  assertEquals(harness.running.summary("session/resume", "session/close"), [
+    "session/resume old",
+    "session/close old",
+    "session/resume old",
+  ]);
+  await assertRejects(() => harness.agent.resumeSession(OLD, AbortSignal.abort(reason)), Error, "hung up");
+});
+
+Deno.test("AcpAgent.resumeSession: closes a session that comes too late", async () => {
+  const late: (() => void)[] = [];
+  await using harness = new AcpHarness({
+    initialize: RESUMES,
+    "session/resume": () => new Promise((resolve) => late.push(() => resolve({}))),
+  }, { timeouts: { setupMs: 60_000, resumeMs: 20, cancelMs: 60_000 } });
+  assertEquals(await harness.agent.resumeSession(OLD), undefined);
+  late[0]?.();
+  await harness.running.waitFor("session/close");
+  assertEquals(harness.running.summary("session/close"), ["session/close old"]);
+});
+
+Deno.test("AcpAgent.newSession: closes a session that comes too late", async () => {
+  const late = Promise.withResolvers<void>();
+  const timeouts = { setupMs: 60_000, resumeMs: 60_000, cancelMs: 60_000 };
+  let isSlow = false;
+  await using harness = new AcpHarness({
+    "initialize": RESUMES,
+    "session/prompt": worksUntilCancelled,
+    "session/new": () => isSlow ? late.promise.then(() => ({ sessionId: "late" })) : { sessionId: "soon" },
+  }, { timeouts });
+  // The running turn keeps the process.
+  const session = await harness.agent.newSession();
+  await session.prompt(PROMPT, new Heard().reader);
+  const { running } = harness;
+  isSlow = true;
+  timeouts.setupMs = 1;
+  await failureOf(harness.agent.newSession());
+  late.resolve();
+  await running.waitFor("session/close");
+  assertEquals(running.summary("session/close")[0], "session/close late");
+});
+
+Deno.test("AcpAgent.resumeSession: tries once more if the process exits", async () => {
+  let dies = 1;
+  await using harness = new AcpHarness({
+    "initialize": RESUMES,
+    "session/resume": (params, running) => {
+      if (dies-- <= 0) return {};
+      harness.nowMs += 60_000;
+      running.exit();
+      return neverAnswers(params, running);
+    },
+  });
+  assert(await harness.agent.resumeSession(OLD));
+  assertEquals(harness.starts.length, 2);
+  dies = 2;
+  assertEquals(await harness.agent.resumeSession("another" as SessionId), undefined);
+});
+
+Deno.test("AcpAgent.resumeSession: dispose rejects a waiting caller", async () => {
+  const harness = new AcpHarness({ initialize: RESUMES, "session/resume": neverAnswers });
+  const waiting = failureOf(harness.agent.resumeSession(OLD));
+  await settled();
+  await harness.running.waitFor("session/resume");
+  await harness[Symbol.asyncDispose]();
+  assertEquals((await waiting).code, "shutting_down");
+});
+
+const DELETES = withCapabilities({ sessionCapabilities: { close: {}, delete: {}, resume: {} } });
+const DELETIONS: readonly {
+  name: string;
+  initialize: Handler;
+  closed: boolean;
+  sent: string[];
+}[] = [
+  {
+    name: "deletes, of a session that is open",
+    initialize: DELETES,
+    closed: false,
+    sent: ["session/close session-1", "session/delete session-1"],
+  },
+  {
+    name: "deletes, of a session that is closed",
+    initialize: DELETES,
+    closed: true,
+    sent: ["session/close session-1", "session/delete session-1"],
+  },
+  { name: "only closes", initialize: RESUMES, closed: false, sent: ["session/close session-1"] },
+  { name: "does neither", initialize: ONLY_LOADS, closed: true, sent: [] },
+  {
+    name: "only deletes",
+    initialize: withCapabilities({ sessionCapabilities: { delete: {} } }),
+    closed: false,
+    sent: ["session/delete session-1"],
+  },
+];
+for (const { name, initialize, closed, sent } of DELETIONS) {
+  Deno.test(`AcpAgent.deleteSession: an agent that ${name}`, async () => {
+    await using harness = new AcpHarness({
+      initialize,
+      "session/delete": () => ({}),
+      "session/load": unknown,
+    });
+    const session = await harness.agent.newSession();
+    if (closed) session.close();
+    harness.agent.deleteSession(session.id);
+    assertEquals(session.closed.aborted, true);
+    for (const entry of sent) await harness.running.waitFor(entry.split(" ")[0]!);
+    // Later it is not resumed from this program's own list either.
+    await harness.agent.resumeSession(session.id);
+    assertEquals(harness.running.summary("session/close", "session/delete"), sent);
+  });
+}
+
+Deno.test("AcpAgent.deleteSession: does not start the agent, and ignores a refusal", async () => {
+  await using harness = new AcpHarness({ initialize: DELETES, "session/delete": unknown });
+  harness.agent.deleteSession(OLD);
+  await settled();
+  assertEquals(harness.starts.length, 0);
+  await harness.agent.newSession();
+  harness.agent.deleteSession(OLD);
+  assertEquals((await harness.recorder.waitFor("session/delete failed")).level, "debug");
+  assert(await harness.agent.newSession());
+});
