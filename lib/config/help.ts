@@ -4,6 +4,9 @@ import { isLoopback } from "../http/access.ts";
 import type { Config } from "./load.ts";
 import { SETTING_HELP, type SettingHelp } from "./settings.ts";
 
+/** Characters of a line of `--help` beside its indentation. */
+const HELP_COLUMNS = 93;
+
 /** Words `--help`. */
 export function helpText(version: string): string {
   const groups = Map.groupBy(SETTING_HELP, ({ group }) => group);
@@ -14,7 +17,7 @@ export function helpText(version: string): string {
 
 Usage:
   oab-vtuber [flags]            serve
-  oab-vtuber doctor [flags]     check the configuration and try its agents, and say what to do about problems
+  oab-vtuber doctor [flags]     check the configuration, try its agents, and say what to correct
   oab-vtuber demo-agent         run the built-in demo agent, which speaks ACP over stdin and stdout
 
 Examples:
@@ -26,7 +29,7 @@ Examples:
     VTUBER_AUTH_KEY=change-me-to-a-long-secret oab-vtuber --enabled --listen 0.0.0.0:8080
 
 Flags:
-  --config FILE                 configuration file with [agent] and [agents.NAME] tables, as OpenAB's
+  --config FILE                 configuration file with [agent] or [agents.NAME], as OpenAB's
                                 (or the variable OPENAB_CONFIG)
   --version, -V                 print the version
   --help, -h                    print this text
@@ -38,7 +41,16 @@ ${settings.join("\n\n")}`;
 
 function settingLines({ env, flag, isSwitch, default: fallback, help }: SettingHelp): string[] {
   const flagText = flag ? `  (--${flag}${isSwitch ? "" : " VALUE"})` : "";
-  return [`  ${env}${flagText}${fallback ? `  [${fallback}]` : ""}`, `      ${help}`];
+  const defaultText = fallback ? `  [${fallback}]` : "";
+  const heading = `  ${env}${flagText}`;
+  return heading.length + defaultText.length <= HELP_COLUMNS
+    ? [heading + defaultText, ...wrap(help)]
+    : [heading, ...wrap(help + defaultText)];
+}
+
+function wrap(text: string): string[] {
+  const lines = text.match(new RegExp(`\\S.{0,${HELP_COLUMNS}}(?= |$)`, "g")) ?? [];
+  return lines.map((line) => `      ${line}`);
 }
 
 /** Words `--version`. It tells how the executable was made, because not every way is fit for a release. */

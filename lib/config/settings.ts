@@ -65,8 +65,7 @@ const SETTINGS = {
     allowedOrigins: {
       env: "VTUBER_ALLOWED_ORIGINS",
       parse: list,
-      help: "Origins of web pages that may send requests if there is no key, separated by commas. " +
-        "Pages of this machine always may.",
+      help: "Web origins allowed without a key, separated by commas. Pages of this machine always are.",
     },
     insecure: {
       env: "VTUBER_INSECURE",
@@ -96,14 +95,13 @@ const SETTINGS = {
     agentCommand: {
       env: "OPENAB_AGENT_COMMAND",
       parse: command,
-      help: "Command that starts the agent, such as `opencode acp`. " +
-        "Without it, and without agents in the configuration file, the built-in demo agent answers.",
+      help:
+        "Command that starts the agent, such as `opencode acp`. Without an agent, the demo agent answers.",
     },
     agentInheritEnv: {
       env: "OPENAB_AGENT_INHERIT_ENV",
       parse: variableNames,
-      help:
-        "Names of variables that the agent inherits, separated by commas. Otherwise it gets only PATH, HOME and USER.",
+      help: "Names of variables that the agent inherits, beside PATH, HOME and USER, separated by commas.",
     },
     workingDir: {
       env: "VTUBER_WORKING_DIR",
@@ -116,14 +114,12 @@ const SETTINGS = {
       flag: "model",
       default: "openab",
       parse: agentName,
-      help:
-        "Name of the default agent, which answers if a request names no other. It cannot contain `@` or be `default`.",
+      help: "Name of the default agent, which answers if a request names no other; not `default`, no `@`.",
     },
     strictModels: {
       env: "VTUBER_STRICT_MODELS",
       parse: boolean,
-      help:
-        "`true` answers a model name that no agent has with status 404. Otherwise the default agent answers.",
+      help: "`true` answers an unknown model name with status 404. Otherwise the default agent answers.",
     },
   },
   "Permissions": {
@@ -163,15 +159,13 @@ const SETTINGS = {
       env: "VTUBER_SESSION_TTL_HOURS",
       default: "4",
       parse: hours(0.001, 500),
-      help:
-        "Hours that an idle conversation keeps its agent session open. A later request resumes the session.",
+      help: "Hours that an idle conversation keeps its agent session open. A later request resumes it.",
     },
     maxSessions: {
       env: "VTUBER_MAX_SESSIONS",
       default: "10",
       parse: wholeNumber(1, 10_000),
-      help:
-        "Agent sessions that are kept open. Beyond it the session that is idle longest is closed, and resumed later.",
+      help: "Agent sessions that stay open. Beyond it the longest idle one is closed, and resumed later.",
     },
     dataDir: {
       env: "VTUBER_DATA_DIR",
@@ -199,8 +193,7 @@ const SETTINGS = {
       env: "VTUBER_ERRORS",
       default: "speak",
       parse: oneOf(ERROR_MODES),
-      help:
-        "Turn that fails after its stream began: `speak` says so in a sentence, `event` sends an error event.",
+      help: "Turn that fails after its stream began: `speak` says so in a sentence, `event` sends an event.",
     },
     replyTimeoutMs: {
       env: "VTUBER_REPLY_TIMEOUT_SECS",
@@ -233,8 +226,7 @@ const SETTINGS = {
     clawd: {
       env: "VTUBER_CLAWD",
       parse: boolean,
-      help:
-        "`true` shows the agent's work on a running clawd-on-desk, and lets it answer permission requests.",
+      help: "`true` shows the agent's work on clawd-on-desk, which can also answer permission requests.",
     },
   },
   "Ambient": {
@@ -262,8 +254,8 @@ const SETTINGS = {
       default: "agent",
       parse: oneOf(AMBIENT_MODES),
       help:
-        "`agent` sends the agent's words to clients. `text` sends the prompt to one client, as OpenAB does; the " +
-        "client posts it back and gets the agent's words as the answer.",
+        "`agent` sends the agent's words to clients. `text` sends the prompt to one client, as OpenAB does, " +
+        "which posts it back and gets the agent's words as the answer.",
     },
     ambientUrgency: {
       env: "VTUBER_AMBIENT_URGENCY",
@@ -277,9 +269,7 @@ const SETTINGS = {
       env: "VTUBER_LOG",
       default: "info",
       parse: oneOf(LOG_LEVELS),
-      help:
-        "Lowest level that is logged: `debug`, `info`, `warn` or `error`. The log goes to stderr, as JSON lines " +
-        "unless stderr is a terminal.",
+      help: "Lowest level that is logged: `debug`, `info`, `warn` or `error`. JSON unless at a terminal.",
     },
   },
 } as const satisfies Readonly<Record<string, Readonly<Record<string, Setting>>>>;

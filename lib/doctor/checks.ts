@@ -1,5 +1,7 @@
 /** The doctor's checks of this machine: an address, a program, a folder, an agent that is tried. @module */
 
+import { LimitedBytesTransformStream } from "@std/streams/limited-bytes-transform-stream";
+import { toText } from "@std/streams/to-text";
 import { isAbsolute, resolve } from "node:path";
 import type { AgentDescription } from "../acp/agent.ts";
 import { type AgentConfig, type AgentDeps, createAgent } from "../acp/create_agent.ts";
@@ -20,8 +22,8 @@ import {
 
 /** Longest wait for the answer of a server that has the address, in milliseconds. */
 const PROBE_MS = 5_000;
-/** Characters that are read of that answer. */
-const PROBE_CHARS = 4_096;
+/** Bytes that are read of that answer. */
+const PROBE_BYTES = 4_096;
 /** Longest time that an agent may print only lines that are not ACP, in milliseconds. */
 const NOT_ACP_MS = 5_000;
 /** Bytes of a script that are read for its first line; systems read no more either. */
@@ -54,14 +56,12 @@ async function isOurServer({ hostname, port }: Config["listen"]): Promise<boolea
       redirect: "manual",
       signal: late.signal,
     });
-    let text = "";
-    for await (const piece of body?.pipeThrough(new TextDecoderStream()) ?? []) {
-      text += piece;
-      if (text.length >= PROBE_CHARS) break;
-    }
+    const text: string = body
+      ? await toText(body.pipeThrough(new LimitedBytesTransformStream(PROBE_BYTES)))
+      : "";
     return /"name": ?"oab-vtuber"/.test(text);
   } catch {
-    // Not a server that speaks HTTP.
+    // The server does not speak HTTP.
     return false;
   } finally {
     clearTimeout(timer);
@@ -139,7 +139,9 @@ export async function checkDataDir(folder: string): Promise<Finding> {
     if (error instanceof FileInUseError) return undefined;
     throw error;
   });
-  if (store === undefined) return ok(`conversations are remembered in ${folder}, which a running server uses`);
+  if (store === undefined) {
+    return ok(`conversations are remembered in ${folder}, which a running server uses`);
+  }
   const { length } = store.load();
   if (warnings.length === 0) return ok(`conversations are remembered in ${folder}: ${length} so far`);
   return warn(
