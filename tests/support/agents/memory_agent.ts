@@ -1,4 +1,4 @@
-/** An agent in memory: it says what a test tells it to say, when the test tells it. @module */
+/** An agent in memory behind the `Agent` port: a test decides what it answers, and when. @module */
 
 import type {
   Agent,
@@ -9,16 +9,23 @@ import type {
   RunningPrompt,
   Session,
 } from "../../../lib/turn/agent.ts";
-import type { SessionId, TurnReader } from "../../../lib/turn/event.ts";
+import type {
+  PlanEntry,
+  SessionId,
+  StopReason,
+  ToolCall,
+  ToolCallId,
+  TurnEvent,
+  TurnReader,
+  Usage,
+} from "../../../lib/turn/event.ts";
 import { AppError } from "../../../lib/core/errors.ts";
-import { awaited, MemoryPrompt } from "./memory_prompt.ts";
+import { soon } from "../harness/turn_recorder.ts";
 
-export type { MemoryPrompt };
-
-/** What an agent does with a prompt; it runs right after the prompt was taken, before anything reads the turn. */
+/** Answers a prompt. Runs right after the prompt was taken, before anything reads the turn. */
 export type Script = (prompt: MemoryPrompt) => void;
 
-/** A script that says these pieces and is done. */
+/** Creates a script that says these pieces and ends the turn. */
 export function saying(...pieces: string[]): Script {
   return (prompt) => {
     for (const piece of pieces) prompt.say(piece);
@@ -26,13 +33,100 @@ export function saying(...pieces: string[]): Script {
   };
 }
 
-/** A script that runs one of these for each prompt, in order; for those beyond the last nothing. */
+/** Creates a script that runs one of these scripts for each prompt, in order, and nothing for later prompts. */
 export function oneByOne(...scripts: Script[]): Script {
   return (prompt) => scripts.shift()?.(prompt);
 }
 
-/** What waits for nothing. A race with what never comes would be remembered by that for ever. */
-const AT_ONCE: Promise<void> = Promise.resolve();
+/** A prompt that the agent took. It runs until the test or a script ends it. */
+export class MemoryPrompt {
+  readonly blocks: readonly PromptBlock[];
+  readonly session: MemorySession;
+  readonly #cancelled = Promise.withResolvers<void>();
+  readonly #reader: TurnReader;
+  readonly #release: () => void;
+  #cancels = 0;
+  #over = false;
+
+  constructor(
+    session: MemorySession,
+    blocks: readonly PromptBlock[],
+    reader: TurnReader,
+    release: () => void,
+  ) {
+    this.session = session;
+    this.blocks = blocks;
+    this.#reader = reader;
+    this.#release = release;
+  }
+
+  /** The text blocks, one a line. */
+  get text(): string {
+    return this.blocks.flatMap((block) => block.type === "text" ? [block.text] : []).join("\n");
+  }
+
+  /** Resolves at the first cancel. */
+  get cancelled(): Promise<void> {
+    return soon(this.#cancelled.promise, "a cancel");
+  }
+
+  /** Number of cancels. */
+  get cancels(): number {
+    return this.#cancels;
+  }
+
+  /** Whether the last event was sent. */
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** Sends an event of the turn. Does nothing after the last event, as the port promises. */
+  emit(event: TurnEvent): void {
+    if (this.#over) return;
+    this.#over = event.type === "end" || event.type === "failure";
+    this.#reader(event);
+    if (this.#over) this.#release();
+  }
+
+  say(text: string): void {
+    this.emit({ type: "text", text });
+  }
+
+  think(text: string): void {
+    this.emit({ type: "thought", text });
+  }
+
+  /** Announces or changes a tool call. */
+  tool({ id = "t1", ...fields }: Partial<Omit<ToolCall, "id">> & { id?: string } = {}): void {
+    const tool = { title: "Read file", kind: "read", status: "in_progress", ...fields } as const;
+    this.emit({ type: "tool", tool: { id: id as ToolCallId, ...tool } });
+  }
+
+  plan(...entries: PlanEntry[]): void {
+    this.emit({ type: "plan", entries });
+  }
+
+  usage(usage: Partial<Usage>): void {
+    const none = { inputTokens: 0, outputTokens: 0, thoughtTokens: 0, cachedTokens: 0 };
+    this.emit({ type: "usage", usage: { ...none, ...usage } });
+  }
+
+  end(reason: StopReason = "end_turn"): void {
+    this.emit({ type: "end", reason });
+  }
+
+  fail(failure: AppError): void {
+    this.emit({ type: "failure", failure });
+  }
+
+  /** Implements {@linkcode RunningPrompt}. */
+  cancel(): void {
+    if (this.#over) return;
+    this.#cancels++;
+    this.#cancelled.resolve();
+    if (this.session.agent.answersCancels) queueMicrotask(() => this.end("cancelled"));
+  }
+}
 
 /** A session of a {@linkcode MemoryAgent}. */
 export class MemorySession implements Session {
@@ -57,17 +151,17 @@ export class MemorySession implements Session {
   }
 
   async prompt(blocks: readonly PromptBlock[], reader: TurnReader): Promise<RunningPrompt> {
-    const before = this.#queue;
-    const { promise, resolve: done } = Promise.withResolvers<void>();
+    const previous = this.#queue;
+    const { promise, resolve: release } = Promise.withResolvers<void>();
     this.#queue = promise;
-    await before;
+    await previous;
     await this.agent.canTake();
     const refusal = this.agent.promptFailure;
     if (refusal) {
-      done();
+      release();
       throw refusal;
     }
-    const prompt = new MemoryPrompt(this, blocks, reader, done);
+    const prompt = new MemoryPrompt(this, blocks, reader, release);
     this.agent.took(prompt);
     return { cancel: () => prompt.cancel() };
   }
@@ -86,118 +180,76 @@ export class MemorySession implements Session {
   }
 }
 
-/** The agent. What a test does not set works: it opens sessions and takes every prompt. */
+/** Waits for nothing. A race with a promise that never settles would be remembered by that promise. */
+const AT_ONCE: Promise<void> = Promise.resolve();
+
+/** The agent. By default it opens sessions and takes every prompt. */
 export class MemoryAgent implements Agent {
   readonly name: string;
   state: AgentState = "ready";
   program = "memory";
   models: AgentModel[] = [];
-  /** Whether it brings back the sessions that it had. */
-  resumes = false;
-  /** The sessions that it was asked to bring back. */
-  readonly resumed: SessionId[] = [];
-  /** The sessions that it was asked to forget. */
-  readonly forgotten: SessionId[] = [];
   accepts: PromptCapabilities = { image: true, audio: true };
-  /** What it does with each prompt by itself. */
+  /** Answers each prompt. */
   script: Script | undefined;
-  /** Whether it ends a turn when it is asked to; if not, the test ends it. */
+  /** Whether sessions can be resumed. */
+  resumes = false;
+  /** Whether a cancel ends the turn. Otherwise the test ends it. */
   answersCancels = true;
-  /** Why no session can be opened. */
+  /** Rejects new and resumed sessions. */
   openFailure: AppError | undefined;
-  /** Why no prompt is taken. */
+  /** Rejects prompts. */
   promptFailure: AppError | undefined;
-  /** What opening a session waits for. */
+  /** Delays new and resumed sessions. */
   opens: Promise<void> = AT_ONCE;
-  /** What taking a prompt waits for. */
+  /** Delays prompts before they are taken. */
   takes: Promise<void> = AT_ONCE;
-  /** Every session that was opened or brought back. */
+  /** The sessions that were opened or resumed. */
   readonly sessions: MemorySession[] = [];
-  /** Every prompt that was taken. */
+  /** The prompts that were taken. */
   readonly prompts: MemoryPrompt[] = [];
+  /** The ids that were to be resumed, and deleted. */
+  readonly resumed: SessionId[] = [];
+  readonly forgotten: SessionId[] = [];
+  /** Number of calls of `warm`. */
+  warmed = 0;
   readonly #finished = Promise.withResolvers<void>();
   #opened = 0;
-  #seen = 0;
-  #wake = Promise.withResolvers<void>();
+  #awaited = 0;
+  #prompted = Promise.withResolvers<void>();
 
   constructor(name = "openab") {
     this.name = name;
   }
-
-  /** How often it was to be started ahead of need. */
-  warmed = 0;
 
   warm(): void {
     this.warmed++;
   }
 
   async newSession(signal?: AbortSignal): Promise<MemorySession> {
-    await this.#opening(signal);
-    return this.#add(`${this.#prefix}session-${++this.#opened}`);
+    await this.#canOpen(signal);
+    const prefix = this.name === "openab" ? "" : `${this.name}-`;
+    return this.#open(`${prefix}session-${++this.#opened}`);
   }
 
-  /** Brings back any session but a forgotten one, if it does so at all: as a new one of the same id. */
   async resumeSession(id: SessionId, signal?: AbortSignal): Promise<MemorySession | undefined> {
     this.resumed.push(id);
-    await this.#opening(signal);
-    return this.resumes && !this.forgotten.includes(id) ? this.#add(id) : undefined;
-  }
-
-  /** What each session waits for that is opened or brought back. */
-  async #opening(signal: AbortSignal | undefined): Promise<void> {
-    signal?.throwIfAborted();
-    if (this.opens === AT_ONCE) await AT_ONCE;
-    else await this.#gate(signal);
-    if (this.openFailure) throw this.openFailure;
-  }
-
-  async #gate(signal: AbortSignal | undefined): Promise<void> {
-    const { promise: aborted, reject } = Promise.withResolvers<never>();
-    const abort = () => reject(signal?.reason);
-    signal?.addEventListener("abort", abort);
-    try {
-      await Promise.race([this.opens, this.#finished.promise, aborted]);
-    } finally {
-      signal?.removeEventListener("abort", abort);
-    }
-  }
-
-  #add(id: string): MemorySession {
-    const session = new MemorySession(id, this);
-    this.sessions.push(session);
-    return session;
-  }
-
-  get #prefix(): string {
-    return this.name === "openab" ? "" : `${this.name}-`;
+    await this.#canOpen(signal);
+    return this.resumes && !this.forgotten.includes(id) ? this.#open(id) : undefined;
   }
 
   deleteSession(id: SessionId): void {
     this.forgotten.push(id);
   }
 
-  /** The next prompt that no test has seen yet, as soon as it is there. */
+  /** Resolves to the next prompt that no earlier call returned. */
   async nextPrompt(): Promise<MemoryPrompt> {
-    const at = this.#seen++;
-    while (this.prompts.length <= at) await awaited(this.#wake.promise, "the agent was not prompted");
-    return this.prompts[at]!;
+    const index = this.#awaited++;
+    while (this.prompts.length <= index) await soon(this.#prompted.promise, "a prompt to the agent");
+    return this.prompts[index]!;
   }
 
-  /** Not for tests: a session took a prompt. */
-  took(prompt: MemoryPrompt): void {
-    this.prompts.push(prompt);
-    const { script } = this;
-    if (script) queueMicrotask(() => script(prompt));
-    this.#wake.resolve();
-    this.#wake = Promise.withResolvers<void>();
-  }
-
-  /** Not for tests: what a session waits for before it takes a prompt. */
-  canTake(): Promise<void> {
-    return this.takes === AT_ONCE ? AT_ONCE : Promise.race([this.takes, this.#finished.promise]);
-  }
-
-  /** Ends everything that runs, or is yet to come. */
+  /** Ends every running and later prompt as cancelled. */
   finish(): void {
     this.script = (prompt) => prompt.end("cancelled");
     this.#finished.resolve();
@@ -207,5 +259,107 @@ export class MemoryAgent implements Agent {
   [Symbol.asyncDispose](): Promise<void> {
     this.finish();
     return Promise.resolve();
+  }
+
+  /** Takes a prompt of a session. For sessions, not for tests. */
+  took(prompt: MemoryPrompt): void {
+    this.prompts.push(prompt);
+    const { script } = this;
+    if (script) queueMicrotask(() => script(prompt));
+    this.#prompted.resolve();
+    this.#prompted = Promise.withResolvers<void>();
+  }
+
+  /** Resolves when a prompt may be taken. For sessions, not for tests. */
+  canTake(): Promise<void> {
+    return this.takes === AT_ONCE ? AT_ONCE : Promise.race([this.takes, this.#finished.promise]);
+  }
+
+  async #canOpen(signal: AbortSignal | undefined): Promise<void> {
+    signal?.throwIfAborted();
+    if (this.opens === AT_ONCE) await AT_ONCE;
+    else {
+      const { promise: aborted, reject } = Promise.withResolvers<never>();
+      const abort = () => reject(signal?.reason);
+      signal?.addEventListener("abort", abort);
+      try {
+        await Promise.race([this.opens, this.#finished.promise, aborted]);
+      } finally {
+        signal?.removeEventListener("abort", abort);
+      }
+    }
+    if (this.openFailure) throw this.openFailure;
+  }
+
+  #open(id: string): MemorySession {
+    const session = new MemorySession(id, this);
+    this.sessions.push(session);
+    return session;
+  }
+}
+
+/** Finds the marks of messages in random tests: of questions (`q12q`), system texts (`s1s`) and notes (`n7n`). */
+export function marksIn(text: string): string[] {
+  return text.match(/([qsn])\d+\1/g) ?? [];
+}
+
+/** A memory agent that detects overlapping prompts, and remembers per session the marks that it received. */
+export class StrictAgent extends MemoryAgent {
+  /** Sessions that got a prompt while another one was running. */
+  readonly overlaps: string[] = [];
+  /** How often each session received each mark. A resumed session keeps its marks. */
+  readonly told = new Map<SessionId, Map<string, number>>();
+  readonly #sending = new Set<SessionId>();
+  readonly #running = new Set<MemoryPrompt>();
+
+  /** The prompts that have not ended. */
+  get running(): MemoryPrompt[] {
+    for (const prompt of this.#running) if (prompt.over) this.#running.delete(prompt);
+    return [...this.#running];
+  }
+
+  override async newSession(signal?: AbortSignal): Promise<MemorySession> {
+    return this.#watch(await super.newSession(signal));
+  }
+
+  override async resumeSession(id: SessionId, signal?: AbortSignal): Promise<MemorySession | undefined> {
+    const session = await super.resumeSession(id, signal);
+    return session && this.#watch(session);
+  }
+
+  override took(prompt: MemoryPrompt): void {
+    this.#running.add(prompt);
+    const { id } = prompt.session;
+    const counts = this.told.get(id) ?? new Map<string, number>();
+    this.told.set(id, counts);
+    for (const mark of new Set(marksIn(prompt.text))) counts.set(mark, (counts.get(mark) ?? 0) + 1);
+    super.took(prompt);
+  }
+
+  /** Closes a session, and fails its running prompts. */
+  crash(session: MemorySession): void {
+    session.close();
+    for (const prompt of this.running) {
+      if (prompt.session === session) prompt.fail(new AppError("agent_crashed", "Gone.", { prompted: true }));
+    }
+  }
+
+  #watch(session: MemorySession): MemorySession {
+    const { id } = session;
+    const prompt = session.prompt.bind(session);
+    session.prompt = async (blocks, reader) => {
+      if (session.closed.aborted) throw new AppError("agent_unavailable", "The session is closed.");
+      if (this.#sending.has(id) || this.running.some((prompt) => prompt.session.id === id)) {
+        this.overlaps.push(id);
+      }
+      this.#sending.add(id);
+      try {
+        return await prompt(blocks, reader);
+      } finally {
+        this.#sending.delete(id);
+        if (session.closed.aborted) this.crash(session);
+      }
+    };
+    return session;
   }
 }
