@@ -51,7 +51,7 @@ async function doctor(flags: Flags): Promise<number> {
   const { runDoctorCommand } = await import("./lib/doctor/command.ts");
   const isHealthy = await runDoctorCommand({
     loading: readConfig(flags),
-    around: MACHINE,
+    machine: MACHINE,
     atTerminal: isTerminal(),
     print,
     notice: (line) => console.error(line),

@@ -17,9 +17,9 @@ import {
 import { isVariableName, variableName } from "./parsers.ts";
 import { normalizeKey, suggest } from "./suggest.ts";
 
-/** Agents in `[agents]`. */
+/** Limit of agents in `[agents]`. */
 const MAX_AGENTS = 50;
-/** MCP servers of one agent. */
+/** Limit of MCP servers of one agent. */
 const MAX_SERVERS = 50;
 /** Names of agents: requests put a model behind a `/` after them, and a conversation behind an `@`. */
 const AGENT_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -27,7 +27,7 @@ const AGENT_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const TABLES = ["agent", "agents"];
 
 const text = z.string('must be a text: put it in quotes, such as "1"');
-/** A text that counts as left out if it is empty, as a variable in it may be. */
+/** A text that counts as left out if it is empty, because a variable in it may be empty. */
 const word = text.transform((words) => words.trim() || undefined).optional();
 const program = z.string('must be a text: the program alone, such as "npx"; its arguments go into args')
   .min(1, "cannot be empty");
@@ -178,7 +178,7 @@ function readAgentTable(raw: unknown, path: string, report: FileReport): AgentTa
   const table = readTable(agentTable, raw, path, report);
   for (const key of Object.keys(raw)) if (!AGENT_KEYS.includes(key)) report.unknown(path, key, AGENT_KEYS);
   const mcp_servers = readMcpServers(raw.mcp_servers, `${path}.mcp_servers`, report);
-  // A wrong command is an empty one: without a command it would be the demo agent.
+  // A wrong command becomes an empty one, because a table without a command is the demo agent.
   return table &&
     { ...table, command: table.command ?? (raw.command === undefined ? undefined : ""), mcp_servers };
 }

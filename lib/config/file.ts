@@ -5,7 +5,7 @@ import { messageOf } from "../core/errors.ts";
 import { isKeyVariable } from "./secrets.ts";
 import { describeUnknown } from "./suggest.ts";
 
-/** What is wrong with a configuration, and what is odd about it but works. Neither repeats a value. */
+/** Mistakes that keep a configuration from being used, and warnings about what works. Neither repeats a value. */
 export interface Problems {
   readonly mistakes: string[];
   readonly warnings: string[];
@@ -51,7 +51,7 @@ export function readToml(text: string): TomlRead {
   }
 }
 
-/** Words the error for a file that cannot be read; `source` is the flag or the variable that names the file. */
+/** Describes why a file cannot be read; `source` is the flag or the variable that names the file. */
 export function unreadable(source: string, path: string, error: unknown): string {
   const why = error instanceof Deno.errors.NotFound
     ? "there is no such file"
@@ -61,7 +61,7 @@ export function unreadable(source: string, path: string, error: unknown): string
   return `${source}: ${path} cannot be read: ${why}.`;
 }
 
-/** Collects what is found in one file, each with the path of its key. */
+/** Collects the problems of one file, each with the path of its key. */
 export interface FileReport {
   wrong(path: string, what: string): void;
   /** Warns of a key that is not among the keys of its table. */
@@ -80,7 +80,7 @@ export function createReport(file: string, { mistakes, warnings }: Problems): Fi
   };
 }
 
-/** The parts of an {@linkcode expandVariables}. */
+/** The variables of an expansion, and the places for its results. */
 export interface Expansion {
   readonly env: Readonly<Record<string, string>>;
   readonly report: FileReport;

@@ -7,7 +7,7 @@ import { SETTING_HELP, type SettingHelp } from "./settings.ts";
 /** Characters of a line of `--help` beside its indentation. */
 const HELP_COLUMNS = 93;
 
-/** Words `--help`. */
+/** Returns the text of `--help`. */
 export function helpText(version: string): string {
   const groups = Map.groupBy(SETTING_HELP, ({ group }) => group);
   const settings = [...groups].map(([group, rows]) =>
@@ -53,7 +53,7 @@ function wrap(text: string): string[] {
   return lines.map((line) => `      ${line}`);
 }
 
-/** Words `--version`. It tells how the executable was made, because not every way is fit for a release. */
+/** Returns the text of `--version`. The text tells how the executable was made, because not every way is fit for a release. */
 export function versionText(
   version: string,
   deno: string,
@@ -78,7 +78,7 @@ export function describeCommand(command: string, args: readonly string[]): strin
   return `${command} with ${args.length} ${args.length === 1 ? "argument" : "arguments"}`;
 }
 
-/** Words the banner of a server that listens. The key is only in the link to the page, in the part that stays local. */
+/** Returns the banner of a server that listens. The key is only in the link to the page, in the part that stays local. */
 export function banner(
   address: { readonly hostname: string; readonly port: number },
   config: Pick<Config, "authKey" | "model" | "agents">,

@@ -45,13 +45,13 @@ export interface ConfigSource {
   readonly os?: string;
 }
 
-/** A configuration, and what is odd about it but works. */
+/** A configuration that can be used, and its warnings. */
 export interface Loaded {
   readonly config: Config;
   readonly warnings: readonly string[];
 }
 
-/** All mistakes of a configuration; and its warnings, which may name the cause. */
+/** The mistakes of a configuration; and its warnings, which may name the cause. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
   readonly mistakes: readonly string[];
@@ -128,7 +128,7 @@ function variableWarnings(env: Readonly<Record<string, string>>): string[] {
 const NONE = "none";
 /** Name of the folder in the system's folder for data. */
 const DATA_FOLDER = "oab-vtuber";
-/** Warns of a missing home folder. */
+/** The warning about a missing home folder. */
 export const NO_HOME =
   "Conversations are not kept on disk, because this user has no home folder: set VTUBER_DATA_DIR " +
   "to a folder, or to none.";

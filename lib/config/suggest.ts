@@ -1,4 +1,4 @@
-/** Words the warning about a name that is not a setting: it was removed, or another name is meant. Pure. @module */
+/** Describes names that are not settings: they were removed, or another name is meant. Pure. @module */
 
 import { levenshteinDistance } from "@std/text/levenshtein-distance";
 

@@ -68,7 +68,7 @@ async function isOurServer({ hostname, port }: Config["listen"]): Promise<boolea
   }
 }
 
-/** Where a program is looked for. */
+/** The program to look for, and the places. */
 export interface ProgramSource {
   readonly command: string;
   /** The folder that the program is started in; absolute. */
@@ -161,7 +161,7 @@ export interface AgentChecks {
    * @throws {AppError} if the agent cannot be used.
    */
   describe(signal: AbortSignal): Promise<AgentDescription>;
-  /** What was observed of the agent so far. */
+  /** The observations of the agent so far. */
   readonly observed: AgentObservations;
   /** Kills its processes at once, as far as that is possible without waiting, and starts no more. */
   kill(): void;

@@ -40,23 +40,23 @@ export const MAX_CONCURRENT = 16;
 export interface DoctorCommandOptions {
   /** The configuration. @throws {ConfigError} with every mistake. */
   readonly loading: Promise<Loaded>;
-  readonly around: Pick<AgentDeps, "own" | "windows" | "programFolders" | "version">;
+  readonly machine: Pick<AgentDeps, "own" | "windows" | "programFolders" | "version">;
   readonly atTerminal: boolean;
   print(line: string): void;
-  /** Shows a line to the person at the terminal; it is not part of the report. */
+  /** Shows a line that is not part of the report to the person at the terminal. */
   notice(line: string): void;
-  /** Ends the program at once. Called if it is asked to end a second time. */
+  /** Ends the program at once. Called when a second signal asks for the end. */
   exit(): void;
 }
 
 /** Runs the command. @returns Whether nothing failed. */
 export async function runDoctorCommand(options: DoctorCommandOptions): Promise<boolean> {
-  const { around, atTerminal, print, notice, exit } = options;
+  const { machine, atTerminal, print, notice, exit } = options;
   const { config, mistakes, warnings } = await settleLoading(options.loading);
-  const secrets = collectSecrets(config ?? unreadConfig(around.own), around.own);
-  // Nobody can be asked for a permission, and the report takes the place of a log.
+  const secrets = collectSecrets(config ?? unreadConfig(machine.own), machine.own);
+  // The doctor refuses every permission, and its report takes the place of a log.
   const broker = new PermissionBroker({ timeoutMs: 1_000, canAnyoneAnswer: () => false });
-  const deps = { ...around, broker, log: NO_LOG, redact: createRedactor(secrets) };
+  const deps = { ...machine, broker, log: NO_LOG, redact: createRedactor(secrets) };
   const agents = (config?.agents ?? []).map((agent) => agentChecks(agent, deps));
   const kill = () => agents.forEach((agent) => agent.kill());
   globalThis.addEventListener("unload", kill);
@@ -94,7 +94,7 @@ async function settleLoading(
   }
 }
 
-/** If there is no configuration, every variable whose name says that it is secret may stand in a mistake. */
+/** Without a configuration, the value of any variable with a secret name may be part of a mistake. */
 function unreadConfig(own: AgentDeps["own"]) {
   return { authKey: own.VTUBER_AUTH_KEY?.trim(), agents: [], fileVariables: Object.keys(own) };
 }

@@ -15,7 +15,7 @@ const LINE_CHARS = 100;
 /** How far an agent came: it was started, it answered `initialize`, or it was asked to log in. */
 export type Step = "start" | "session" | "login";
 
-/** What was observed of an agent while it was tried. */
+/** Observations of an agent while it was tried. */
 export interface AgentObservations {
   readonly step: Step;
   /** The id of the log-in method that was used. */
@@ -40,7 +40,7 @@ export const NOTHING_OBSERVED: AgentObservations = {
   lastInvalidLine: undefined,
 };
 
-/** Adds an event to what was observed. */
+/** Adds an event to the observations. */
 export function observe(observed: AgentObservations, event: AgentLifecycleEvent): AgentObservations {
   switch (event.type) {
     case "ready":
@@ -74,7 +74,7 @@ const REQUESTS: Readonly<Record<Step, string>> = {
   login: "authenticate or session/new",
 };
 
-/** Words the error for an agent that did not get further in the time that it has. */
+/** Describes an agent that did not get further in the time that it has. */
 export function tooSlow(ms: number, step: Step): string {
   return `The agent did not get past ${REQUESTS[step]} in ${ms / 1000} seconds.`;
 }
@@ -85,7 +85,7 @@ export function diagnose(agent: AgentConfig, error: AppError, observed: AgentObs
   const { step, exit } = observed;
   if (code === "agent_auth_required") {
     const text = `needs a log-in before it opens a session${exit ? `; it ${exit}` : ""}`;
-    // Without an attempt to log in, earlier output has nothing to do with it.
+    // Output before any attempt to log in does not explain the failure.
     return fail(step === "login" ? withOutput(text, observed) : text, message);
   }
   if (observed.invalidLine !== undefined) return notAcpFinding(agent, observed, observed.invalidLine);

@@ -18,7 +18,7 @@ const MAX_LINE_CHARS = 600;
 export interface Finding {
   readonly level: "ok" | "warn" | "fail";
   readonly text: string;
-  /** What to do about it. */
+  /** Advice on what to do. */
   readonly fix?: string;
 }
 
@@ -130,7 +130,7 @@ export interface AgentRequirements {
   readonly servers: readonly { name: string; command: string; program: Program | undefined }[];
 }
 
-/** Reports what an agent needs: its program and folder, and less importantly its variables and MCP servers. */
+/** Reports whether an agent has what it needs: a program and a folder, and if possible its variables and MCP servers. */
 export function requirementFindings(
   { command, workingDir }: AgentConfig,
   { program, folder, unsetVariables, servers }: AgentRequirements,
