@@ -94,7 +94,7 @@ export class ClawdDriver implements AsyncDisposable {
       } else {
         log.info(`found ${IDENTITY}`, { port });
         retryMs = times.retryMs;
-        await this.#drive(new PetConnection(port, this.#options), signal);
+        await this.#drive(new PetConnection(port, this.#options, signal));
         if (!signal.aborted) log.info(`lost ${IDENTITY}`, { port });
       }
       await sleep(retryMs, signal);
@@ -103,10 +103,10 @@ export class ClawdDriver implements AsyncDisposable {
   }
 
   /** Drives the pet until it is gone or the driver stops. Never throws. */
-  async #drive(connection: PetConnection, signal: AbortSignal): Promise<void> {
+  async #drive(connection: PetConnection): Promise<void> {
     try {
       using _subscription = this.#options.subscribe(connection, CLAWD_EVENTS);
-      await connection.run(signal);
+      await connection.run();
     } catch (error) {
       this.#options.log.debug(`${IDENTITY} is not driven`, { reason: messageOf(error) });
     }
@@ -126,7 +126,7 @@ class PetConnection implements PetTransport {
   /** Aborts when the pet is gone. */
   readonly #gone = new AbortController();
   /** Aborts when the pet is gone or the driver stops. */
-  readonly #ended = new AbortController();
+  readonly #ended: AbortSignal;
   /** Wakes {@linkcode PetConnection.run} before the next check is due. */
   #wake = new AbortController();
   #sending: Promise<void> | undefined;
@@ -136,9 +136,10 @@ class PetConnection implements PetTransport {
    */
   #unavailableUntil = -Infinity;
 
-  constructor(port: number, options: Resolved) {
+  constructor(port: number, options: Resolved, signal: AbortSignal) {
     this.#port = port;
     this.#options = options;
+    this.#ended = AbortSignal.any([signal, this.#gone.signal]);
     const canAnswer = () => options.now() >= this.#unavailableUntil;
     this.internal = {
       get canAnswer() {
@@ -164,16 +165,15 @@ class PetConnection implements PetTransport {
   /** Does nothing: the hub closes when the server stops, which disposes of the driver. */
   close(): void {}
 
-  /** Checks the pet and refreshes its sessions, until it is gone or the signal aborts. */
-  async run(signal: AbortSignal): Promise<void> {
+  /** Checks the pet and refreshes its sessions, until the pet is gone or the driver stops. */
+  async run(): Promise<void> {
     const { now, times } = this.#options;
-    const ended = AbortSignal.any([signal, this.#gone.signal]);
     let refreshedAt = now();
-    while (!ended.aborted) {
+    while (!this.#ended.aborted) {
       this.#wake = new AbortController();
-      await sleep(times.checkMs, AbortSignal.any([ended, this.#wake.signal]));
-      if (ended.aborted) return;
-      if (!await this.#isThere()) return this.#gone.abort();
+      await sleep(times.checkMs, AbortSignal.any([this.#ended, this.#wake.signal]));
+      if (this.#ended.aborted) return;
+      if (!await this.#isThere() && !this.#ended.aborted) return this.#gone.abort();
       if (now() - refreshedAt < times.refreshMs) continue;
       refreshedAt = now();
       this.#push(this.#state.refresh());
@@ -182,7 +182,6 @@ class PetConnection implements PetTransport {
 
   /** Withdraws the permission requests and, if the pet is still there, ends its sessions. */
   async finish(): Promise<void> {
-    this.#ended.abort();
     this.#outbox.clear();
     this.#permissions.releaseAll();
     await Promise.all([this.#sending, this.#permissions.released()]);
@@ -195,7 +194,7 @@ class PetConnection implements PetTransport {
   }
 
   #push(steps: readonly Step[]): void {
-    if (this.#ended.signal.aborted) return;
+    if (this.#ended.aborted) return;
     for (const step of steps) {
       if (step.type === "release") this.#permissions.release(step.requestId);
       this.#outbox.push(step);
@@ -214,11 +213,10 @@ class PetConnection implements PetTransport {
       }
       // The pet takes some states for the answer to an open request, so withdrawn requests have to close first.
       await this.#permissions.released();
-      const { signal } = this.#ended;
-      if (await this.#post(step.body, signal)) continue;
-      if (await this.#isThere() && await this.#post(step.body, signal)) continue;
-      if (!signal.aborted) this.#gone.abort();
-      return this.#outbox.clear();
+      if (await this.#post(step.body, this.#ended)) continue;
+      if (await this.#isThere() && await this.#post(step.body, this.#ended)) continue;
+      this.#outbox.clear();
+      if (!this.#ended.aborted) this.#gone.abort();
     }
   }
 
@@ -244,7 +242,7 @@ class PetConnection implements PetTransport {
 
   #isThere(): Promise<boolean> {
     const { fetch, times: { responseMs: timeoutMs } } = this.#options;
-    return isPet(this.#port, { fetch, timeoutMs }, this.#ended.signal);
+    return isPet(this.#port, { fetch, timeoutMs }, this.#ended);
   }
 
   /** A pet that closes a request without a decision is set to "do not disturb", or has quit. */

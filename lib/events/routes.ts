@@ -92,7 +92,7 @@ function eventStreamHandler(hub: EventHub): Handler {
     const stream = new EventStream({
       heartbeatMs: HEARTBEAT_MS,
       heartbeat: (stream) => stream.comment("still here"),
-      gone: () => subscriber.detach(),
+      onDisconnect: () => subscriber.detach(),
     });
     const subscriber: Subscriber = hub.subscribe({
       send: ({ frame }) => stream.send(frame),

@@ -1,10 +1,9 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import type { ClawdOptions } from "../../lib/clawd/driver.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import { FakeClawd } from "../support/harness/fake_clawd.ts";
-import { soon } from "../support/harness/turn_recorder.ts";
 import {
   ask,
-  Driving,
+  DriverFixture,
   juggling,
   LATE,
   NOTIFICATION,
@@ -12,37 +11,38 @@ import {
   state,
   tool,
 } from "../support/harness/clawd_fixture.ts";
+import { FakeClawd } from "../support/harness/fake_clawd.ts";
+import { soon } from "../support/harness/turn_recorder.ts";
 
+const STARTED = ["idle SessionStart oab-chat", "thinking UserPromptSubmit oab-chat"];
+const WORKING = "working PreToolUse oab-chat";
+const ASKING = "notification PermissionRequest oab-chat";
 const DONE = "attention Stop oab-chat";
 const ALWAYS = { options: [{ option_id: "always", name: "Always allow", kind: "allow_always" }] };
 
-Deno.test("driver: a turn is shown in order, and on change only", async () => {
-  await using pet = new FakeClawd();
-  await using driving = await Driving.with(pet);
-  driving.take(state("thinking"), state("thinking"), tool("pending"), state("working"), tool("running"));
-  driving.take(
-    tool("done"),
-    state("thinking"),
-    tool("pending", { tool_call_id: "call-2" }),
-    state("working"),
-  );
-  await pet.untilLogged("working PreToolUse oab-chat");
-  driving.take(
-    tool("done", { tool_call_id: "call-2" }),
-    state("thinking"),
-    state("attention"),
-    state("idle"),
-  );
+/** Tests a driver that has found a pet. */
+function test(
+  name: string,
+  run: (fixture: DriverFixture, pet: FakeClawd) => Promise<void>,
+  options: Partial<ClawdOptions> = {},
+): void {
+  Deno.test(`ClawdDriver: ${name}`, async () => {
+    await using pet = new FakeClawd();
+    await using fixture = await DriverFixture.start(pet, options);
+    await run(fixture, pet);
+  });
+}
+
+test("posts a turn in order, and changes only", async (fixture, pet) => {
+  const next = { tool_call_id: "call-2" };
+  fixture.publish(state("thinking"), state("thinking"), tool("pending"), state("working"), tool("running"));
+  fixture.publish(tool("done"), state("thinking"), tool("pending", next), state("working"));
+  await pet.untilLogged(WORKING);
+  fixture.publish(tool("done", next), state("thinking"), state("attention"), state("idle"));
   await pet.untilLogged(DONE);
-  driving.take(NOTIFICATION);
+  fixture.publish(NOTIFICATION);
   await pet.untilLogged("notification Notification oab");
-  assertEquals(pet.log, [
-    "idle SessionStart oab-chat",
-    "thinking UserPromptSubmit oab-chat",
-    "working PreToolUse oab-chat",
-    DONE,
-    "notification Notification oab",
-  ]);
+  assertEquals(pet.log, [...STARTED, WORKING, DONE, "notification Notification oab"]);
   assertEquals(pet.posts[2], {
     state: "working",
     event: "PreToolUse",
@@ -54,137 +54,127 @@ Deno.test("driver: a turn is shown in order, and on change only", async () => {
   assertEquals(pet.sessions.get("oab-chat"), "idle");
 });
 
-Deno.test("driver: sub-agents have sessions of their own, and nothing is left of them", async () => {
-  await using pet = new FakeClawd();
-  await using driving = await Driving.with(pet);
-  driving.take(state("thinking"), tool("pending"), juggling(2));
+test("gives each sub-agent a session, and ends it", async (fixture, pet) => {
+  fixture.publish(state("thinking"), tool("pending"), juggling(2));
   await pet.until(() => pet.sessions.size === 3);
-  const doing = { "oab-chat": "juggling", "oab-chat:sub1": "working", "oab-chat:sub2": "juggling" };
-  assertEquals(Object.fromEntries(pet.sessions), doing);
-  driving.take(state("thinking"));
+  const states = { "oab-chat": "juggling", "oab-chat:sub1": "working", "oab-chat:sub2": "juggling" };
+  assertEquals(Object.fromEntries(pet.sessions), states);
+  fixture.publish(state("thinking"));
   await pet.untilLogged("working SubagentStop oab-chat");
   assertEquals(Object.fromEntries(pet.sessions), { "oab-chat": "working" });
 });
 
-Deno.test("driver: long names in any script fit what the pet takes", async () => {
-  await using pet = new FakeClawd();
-  await using driving = await Driving.with(pet, { cwd: `/home/${"資料夾📁".repeat(500)}/app` });
+test("fits long names in any script into the pet's limits", async (fixture, pet) => {
   const turn = { session_id: "会話🗨️".repeat(200), turn_id: "t" };
-  driving.take(state("thinking", turn), tool("pending", { ...turn, tool_name: '検索する🔍\n"'.repeat(400) }));
-  driving.take(juggling(2), state("attention", turn));
+  fixture.publish(
+    state("thinking", turn),
+    tool("pending", { ...turn, tool_name: '検索する🔍\n"'.repeat(400) }),
+  );
+  fixture.publish(juggling(2), state("attention", turn));
   await pet.until(() => pet.last?.startsWith("attention Stop") === true);
   assertEquals(pet.log.filter((line) => /^4\d\d/.test(line)), []);
   assertStringIncludes(String(pet.posts.find(({ tool_name }) => tool_name)?.tool_name), "検索する🔍");
-});
+}, { cwd: `/home/${"資料夾📁".repeat(500)}/app` });
 
-Deno.test("driver: an interrupted turn shows no failure of the tools that it closes", async () => {
-  await using pet = new FakeClawd();
-  await using driving = await Driving.with(pet);
-  driving.take(state("thinking"), tool("pending"));
-  await pet.untilLogged("working PreToolUse oab-chat");
-  driving.take(tool("failed"), state("idle"));
+test("shows no failure of the tools that an interrupt closes", async (fixture, pet) => {
+  fixture.publish(state("thinking"), tool("pending"));
+  await pet.untilLogged(WORKING);
+  fixture.publish(tool("failed"), state("idle"));
   await pet.untilLogged("idle - oab-chat");
   assert(!pet.log.some((line) => line.startsWith("error")));
 });
 
-Deno.test("driver: a failed turn is shown, and its session is idle afterwards", async () => {
-  await using pet = new FakeClawd();
-  await using driving = await Driving.with(pet);
-  driving.take(state("thinking"), tool("pending"), tool("failed"), state("error"), state("idle"));
+test("shows a failed turn, whose session is idle afterwards", async (fixture, pet) => {
+  fixture.publish(state("thinking"), tool("pending"), tool("failed"), state("error"), state("idle"));
   await pet.untilLogged("idle - oab-chat");
   assertEquals(pet.log.slice(-2), ["error StopFailure oab-chat", "idle - oab-chat"]);
   assertEquals(pet.sessions.get("oab-chat"), "idle");
 });
 
-Deno.test("driver: a long turn is refreshed before the pet takes it for over", async () => {
-  await using pet = new FakeClawd();
-  await using driving = await Driving.with(pet);
-  driving.take(state("thinking"), tool("pending"), juggling(1));
+test("refreshes a long turn before the pet's timeout of 5 minutes, until it ends", async (fixture, pet) => {
+  fixture.publish(state("thinking"), tool("pending"), juggling(1));
   await pet.untilLogged("working PreToolUse oab-chat:sub1");
   for (const times of [1, 2]) {
-    driving.nowMs += 4 * 60_000;
+    fixture.nowMs += 4 * 60_000;
     await pet.untilLogged("juggling - oab-chat", times);
     await pet.untilLogged("working - oab-chat:sub1", times);
   }
-  driving.take(state("working"), state("attention"));
+  fixture.publish(state("working"), state("attention"));
   await pet.untilLogged(DONE);
   const count = pet.log.length;
   for (const probes of [pet.probes, pet.probes + 1]) {
-    driving.nowMs += 60 * 60_000;
+    fixture.nowMs += 60 * 60_000;
     await pet.until(() => pet.probes > probes);
   }
-  assertEquals(pet.log.length, count, "what is over is not refreshed");
+  assertEquals(pet.log.length, count, "an ended turn is not refreshed");
 });
 
-Deno.test("driver: a pet that appears later is told what is so then", async () => {
-  await using driving = new Driving();
-  driving.driver.start();
-  driving.take(state("thinking"), tool("pending"), ask());
-  await driving.until(() => driving.logged.filter((line) => line.includes("no clawd")).length >= 3);
-  assertEquals(driving.driver.present, false);
+const searches = (fixture: DriverFixture) =>
+  fixture.logged.filter((line) => line.includes("no clawd")).length;
+
+Deno.test("ClawdDriver: shows a pet that starts late the running turn and its open request", async () => {
+  await using fixture = new DriverFixture();
+  fixture.driver.start();
+  fixture.publish(
+    state("thinking"),
+    tool("pending"),
+    state("working", { detail: { tool_name: "npm test" } }),
+  );
+  fixture.publish(ask());
+  await fixture.until(() => searches(fixture) >= 3);
+  assertEquals(fixture.canAnswer, false);
   await using pet = new FakeClawd();
-  driving.runtime = pet.runtime;
+  fixture.runtime = pet.runtime;
   await pet.untilLogged("ask Bash");
-  assertEquals(driving.driver.present, true);
-  assertEquals(pet.log, [
-    "working PreToolUse oab-chat",
-    "notification PermissionRequest oab-chat",
-    "ask Bash",
-  ]);
-  assertEquals(driving.said, ["info found clawd-on-desk"]);
+  assertEquals(fixture.canAnswer, true);
+  assertEquals(pet.log, [...STARTED, WORKING, ASKING, "ask Bash"]);
+  assertEquals(fixture.messages, ["info found clawd-on-desk"]);
 });
 
-Deno.test("driver: a pet that goes away is said once, and found again on another port", async () => {
+Deno.test("ClawdDriver: logs a lost pet once, and finds it again on another port", async () => {
   const first = new FakeClawd();
-  await using driving = await Driving.with(first);
-  driving.take(state("thinking"), ask());
+  await using fixture = await DriverFixture.start(first);
+  fixture.publish(state("thinking"), ask());
   await first.untilLogged("ask Bash");
   await first[Symbol.asyncDispose]();
-  await driving.until(() => driving.said.length === 2);
-  assertEquals(driving.driver.present, false);
-  driving.take(tool("pending"));
-  await driving.until(() => driving.logged.filter((line) => line.includes("no clawd")).length >= 3);
+  await fixture.until(() => fixture.messages.length === 2);
+  assertEquals(fixture.canAnswer, false);
+  fixture.publish(state("working"));
+  await fixture.until(() => searches(fixture) >= 3);
   await using second = new FakeClawd();
-  driving.runtime = second.runtime;
+  fixture.runtime = second.runtime;
   await second.untilLogged("ask Bash");
-  assertEquals(second.log[0], "working PreToolUse oab-chat");
-  assertEquals(driving.said, [
-    "info found clawd-on-desk",
-    "info lost clawd-on-desk",
-    "info found clawd-on-desk",
-  ]);
-  assertEquals(driving.answers, []);
+  assertEquals(second.log.slice(0, 3), [...STARTED, WORKING]);
+  const [found, lost] = ["info found clawd-on-desk", "info lost clawd-on-desk"];
+  assertEquals(fixture.messages, [found, lost, found] as string[]);
+  assertEquals(fixture.answers, []);
 });
 
-Deno.test("driver: a pet that goes away while nothing is told is missed as well", async () => {
+Deno.test("ClawdDriver: notices a lost pet while there is nothing to post", async () => {
   const pet = new FakeClawd();
-  await using driving = await Driving.with(pet);
+  await using fixture = await DriverFixture.start(pet);
   await pet[Symbol.asyncDispose]();
-  driving.nowMs += 60_000;
-  await driving.until(() => !driving.driver.present);
+  await fixture.until(() => !fixture.canAnswer);
 });
 
-Deno.test("driver: a pet that takes no states counts as gone", async () => {
-  await using pet = new FakeClawd();
+test("takes a pet that answers no state for lost", async (fixture, pet) => {
   pet.isBroken = true;
-  await using driving = await Driving.with(pet, { times: { retryMs: 60_000, retryMaxMs: 60_000 } });
-  driving.take(state("thinking"));
-  await driving.until(() => driving.said.includes("info lost clawd-on-desk"));
-  assertEquals(driving.driver.present, false);
-});
+  fixture.publish(state("thinking"));
+  await fixture.until(() => fixture.messages.includes("info lost clawd-on-desk"));
+  assertEquals(fixture.canAnswer, false);
+}, { times: { retryMs: 60_000, retryMaxMs: 60_000 } });
 
-Deno.test("driver: what is not the pet is told nothing", async () => {
+Deno.test("ClawdDriver: posts nothing to another program on the pet's port", async () => {
   await using other = new FakeClawd({ identity: "another" });
-  await using driving = new Driving({ ports: [other.port] });
-  driving.runtime = other.runtime;
-  driving.take(state("thinking"), ask());
-  driving.driver.start();
+  await using fixture = new DriverFixture({ ports: [other.port] });
+  fixture.runtime = other.runtime;
+  fixture.publish(state("thinking"), ask());
+  fixture.driver.start();
   await other.until(() => other.probes >= 3);
-  assertEquals(driving.driver.present, false);
-  assertEquals(other.log, []);
+  assertEquals([fixture.isSubscribed, other.log], [false, []]);
 });
 
-Deno.test("driver: without runtime.json, or with a wrong one, the pet is looked for on its ports", async () => {
+Deno.test("ClawdDriver: searches the pet's ports if runtime.json is missing or wrong", async () => {
   await using pet = new FakeClawd();
   const runtimes = [
     () => Promise.resolve(undefined),
@@ -196,175 +186,144 @@ Deno.test("driver: without runtime.json, or with a wrong one, the pet is looked 
     },
   ];
   for (const readRuntime of runtimes) {
-    await using driving = new Driving({ ports: [pet.port], readRuntime });
-    driving.driver.start();
-    await driving.until(() => driving.driver.present);
+    await using fixture = new DriverFixture({ ports: [pet.port], readRuntime });
+    fixture.driver.start();
+    await fixture.until(() => fixture.isSubscribed);
   }
 });
 
 const DECISIONS = {
   allow: ["allow", {}, "allow"],
-  "always, where the agent offers it": ["allow", { suggestion: 0 }, "allow_always"],
+  "always, if the agent offers it": ["allow", { suggestion: 0 }, "allow_always"],
   deny: ["deny", {}, "reject"],
-  "deny by a key": ["deny", { message: "Denied via hotkey" }, "reject"],
+  "deny by a hotkey": ["deny", { message: "Denied via hotkey" }, "reject"],
 } as const;
-
 for (const [name, [behavior, options, decision]] of Object.entries(DECISIONS)) {
-  Deno.test(`driver: a permission is answered at the pet: ${name}`, async () => {
-    await using pet = new FakeClawd();
-    await using driving = await Driving.with(pet);
-    driving.take(state("thinking"), tool("pending"), ask(ALWAYS), state("notification"));
+  test(`forwards the decision of the pet's user: ${name}`, async (fixture, pet) => {
+    fixture.publish(state("thinking"), tool("pending"), ask(ALWAYS), state("notification"));
     await pet.untilLogged("ask Bash");
     pet.decide(behavior, options);
-    await driving.until(() => driving.answers.length > 0);
-    assertEquals(driving.answers, [{ id: "ask-1", answer: { decision }, by: "clawd-on-desk" }]);
-    driving.take(
-      resolved("allowed", { by: "clawd-on-desk" }),
-      state("working"),
-      tool("done"),
-      state("attention"),
-    );
+    await fixture.until(() => fixture.answers.length > 0);
+    assertEquals(fixture.answers, [{ id: "ask-1", answer: { decision }, by: "clawd-on-desk" }]);
+    fixture.publish(resolved("allowed", { by: "clawd-on-desk" }), state("working"), tool("done"));
+    fixture.publish(state("attention"));
     await pet.untilLogged(DONE);
     assertEquals(pet.bubbles.map(({ state }) => state), [behavior]);
-    assertEquals(pet.log.slice(-3), ["ask Bash", "working PreToolUse oab-chat", DONE]);
+    assertEquals(pet.log.slice(-3), ["ask Bash", WORKING, DONE]);
   });
 }
 
-Deno.test("driver: an answer that comes too late changes nothing", async () => {
-  await using pet = new FakeClawd();
-  await using driving = await Driving.with(pet, {
-    answer: () => {
-      throw new AppError("permission_resolved", "This permission request was answered before.");
-    },
-  });
-  driving.take(state("thinking"), ask());
+test("ignores a decision that is too late", async (fixture, pet) => {
+  fixture.publish(state("thinking"), ask());
   await pet.untilLogged("ask Bash");
   pet.decide("allow");
-  await driving.until(() => driving.logged.some((line) => line.includes("too late")));
-  driving.take(state("attention"));
+  await fixture.until(() => fixture.logged.some((line) => line.includes("too late")));
+  fixture.publish(state("attention"));
   await pet.untilLogged(DONE);
+}, {
+  answer: () => {
+    throw new AppError("permission_resolved", "This permission request was answered before.");
+  },
 });
 
 for (const outcome of ["allowed", "rejected", "expired", "cancelled"] as const) {
-  Deno.test(`driver: a permission that is ${outcome} elsewhere goes before the pet takes a state for the answer`, async () => {
-    await using pet = new FakeClawd();
-    await using driving = await Driving.with(pet);
-    driving.take(state("thinking"), tool("pending"), ask());
-    await pet.untilLogged("ask Bash");
-    driving.take(resolved(outcome), tool("failed"), state("attention"));
-    await pet.untilLogged(DONE);
-    await pet.untilLogged("closed Bash");
-    assert(pet.log.indexOf("closed Bash") < pet.log.indexOf(DONE), pet.log.join(", "));
-    assertEquals(pet.bubbles.map(({ state }) => state), ["closed"]);
-    assertEquals(driving.answers, []);
-    assertEquals(driving.driver.present, true);
-  });
+  test(
+    `withdraws a request that is ${outcome} elsewhere before it posts the next state`,
+    async (fixture, pet) => {
+      fixture.publish(state("thinking"), tool("pending"), ask());
+      await pet.untilLogged("ask Bash");
+      fixture.publish(resolved(outcome), tool("failed"), state("attention"));
+      await pet.untilLogged(DONE);
+      await pet.untilLogged("closed Bash");
+      assert(pet.log.indexOf("closed Bash") < pet.log.indexOf(DONE), pet.log.join(", "));
+      assertEquals(pet.bubbles.map(({ state }) => state), ["closed"]);
+      assertEquals([fixture.answers, fixture.canAnswer], [[], true]);
+    },
+  );
 }
 
-Deno.test("driver: a permission that is answered before it is shown is not shown", async () => {
-  await using pet = new FakeClawd();
-  await using driving = await Driving.with(pet);
-  driving.take(state("thinking"), ask(), resolved("allowed"), state("attention"));
+test("does not show a request that is resolved before", async (fixture, pet) => {
+  fixture.publish(state("thinking"), ask(), resolved("allowed"), state("attention"));
   await pet.untilLogged(DONE);
   assertEquals(pet.bubbles, []);
 });
 
-Deno.test("driver: a permission that expires goes, though nobody says so", async () => {
-  await using pet = new FakeClawd();
-  await using driving = await Driving.with(pet);
-  driving.take(state("thinking"), ask({ expires_at: driving.nowMs / 1000 }));
+test("withdraws an expired request by itself", async (fixture, pet) => {
+  fixture.publish(state("thinking"), ask({ expires_at: fixture.nowMs / 1000 }));
   await pet.until(() => pet.bubbles.every(({ state }) => state === "closed"));
-  driving.take(ask({ request_id: "ask-2", expires_at: LATE }));
+  fixture.publish(ask({ request_id: "ask-2", expires_at: LATE }));
   await pet.until(() => pet.bubbles.some(({ state }) => state === "open"));
-  assertEquals(driving.answers, []);
+  assertEquals(fixture.answers, []);
 });
 
-Deno.test("driver: a pet that is not to disturb gives no answer, and counts as nobody for a while", async () => {
-  await using pet = new FakeClawd();
-  await using driving = await Driving.with(pet);
+test('takes a pet in the mode "do not disturb" for unable to answer for a minute', async (fixture, pet) => {
   pet.dnd = true;
-  driving.take(state("thinking"), ask());
-  await driving.until(() => driving.logged.includes("debug the pet did not ask"));
+  fixture.publish(state("thinking"), ask());
+  await fixture.until(() => fixture.logged.includes("debug clawd-on-desk did not ask its user"));
   await pet.untilLogged("dnd");
-  assertEquals([driving.driver.present, driving.answers], [false, []]);
-  assertEquals(driving.said, ["info found clawd-on-desk"], "it is not lost");
-  driving.take(resolved("expired"), state("attention"));
+  assertEquals([fixture.canAnswer, fixture.answers], [false, []]);
+  assertEquals(fixture.messages, ["info found clawd-on-desk"], "the pet is not lost");
+  fixture.publish(resolved("expired"), state("attention"));
   await pet.untilLogged(DONE);
-  driving.nowMs += 60_000;
-  assertEquals(driving.driver.present, true);
+  fixture.nowMs += 60_000;
+  assertEquals(fixture.canAnswer, true);
 });
 
-Deno.test("driver: what the pet refuses by itself is nobody's answer", async () => {
-  await using pet = new FakeClawd();
-  await using driving = await Driving.with(pet);
-  driving.take(state("thinking"), ask());
+test("takes no automatic denial for an answer, and the next decision for one", async (fixture, pet) => {
+  fixture.publish(state("thinking"), ask());
   await pet.untilLogged("ask Bash");
   const { probes } = pet;
   pet.decide("deny", { message: "DND enabled" });
-  await pet.until(() => pet.probes > probes);
-  assertEquals([driving.driver.present, driving.answers], [false, []]);
-});
-
-Deno.test("driver: an answer of the pet makes it somebody again", async () => {
-  await using pet = new FakeClawd();
-  await using driving = await Driving.with(pet);
-  driving.take(state("thinking"), ask());
-  await pet.untilLogged("ask Bash");
-  pet.decide("deny", { message: "DND enabled" });
-  await pet.until(() => !driving.driver.present);
-  driving.take(ask({ request_id: "ask-2" }));
+  await pet.until(() => pet.probes > probes && !fixture.canAnswer);
+  assertEquals(fixture.answers, []);
+  fixture.publish(ask({ request_id: "ask-2" }));
   await pet.untilLogged("ask Bash", 2);
   pet.decide("allow");
-  await driving.until(() => driving.answers.length > 0);
-  assertEquals(driving.driver.present, true);
+  await fixture.until(() => fixture.answers.length > 0);
+  assertEquals(fixture.canAnswer, true);
 });
 
-Deno.test("driver: more permissions than the pet should show are asked elsewhere only", async () => {
-  await using pet = new FakeClawd();
-  await using driving = await Driving.with(pet);
+test("shows at most 12 requests", async (fixture, pet) => {
   for (const session_id of ["a", "b", "c"]) {
-    driving.take(state("thinking", { session_id }));
-    for (let n = 0; n < 8; n++) driving.take(ask({ session_id, request_id: `${session_id}-${n}` }));
+    fixture.publish(state("thinking", { session_id }));
+    for (let n = 0; n < 8; n++) fixture.publish(ask({ session_id, request_id: `${session_id}-${n}` }));
   }
-  driving.take(NOTIFICATION);
+  fixture.publish(NOTIFICATION);
   await pet.untilLogged("notification Notification oab");
   await pet.until(() => pet.bubbles.length === 12);
 });
 
-Deno.test("driver: when it stops it closes what it asked, and ends its sessions", async () => {
-  await using pet = new FakeClawd();
-  {
-    await using driving = await Driving.with(pet);
-    driving.take(state("thinking"), juggling(1), ask());
-    await pet.untilLogged("ask Bash");
-  }
+test("withdraws its requests and ends its sessions when it stops", async (fixture, pet) => {
+  fixture.publish(state("thinking"), juggling(1), ask());
+  await pet.untilLogged("ask Bash");
+  await fixture[Symbol.asyncDispose]();
   await pet.untilLogged("closed Bash");
   assertEquals(pet.log.slice(-2), ["sleeping SessionEnd oab-chat:sub1", "sleeping SessionEnd oab-chat"]);
   assertEquals(pet.sessions.size, 0);
 });
 
-Deno.test("driver: it stops at once, wherever it is", async () => {
+Deno.test("ClawdDriver: stops at once, whatever it is doing", async () => {
   await using pet = new FakeClawd();
-  const idle = new Driving();
+  const idle = new DriverFixture();
   await idle[Symbol.asyncDispose]();
   idle.driver.start();
-  const looking = new Driving();
-  looking.runtime = pet.runtime;
-  looking.driver.start();
-  await looking[Symbol.asyncDispose]();
-  await looking[Symbol.asyncDispose]();
-  looking.take(state("thinking"));
-  const telling = await Driving.with(pet);
-  telling.take(state("thinking"), tool("pending"), ask(), state("attention"));
-  await telling[Symbol.asyncDispose]();
+  const searching = new DriverFixture();
+  searching.runtime = pet.runtime;
+  searching.driver.start();
+  await searching[Symbol.asyncDispose]();
+  await searching[Symbol.asyncDispose]();
+  searching.publish(state("thinking"));
+  const posting = await DriverFixture.start(pet);
+  posting.publish(state("thinking"), tool("pending"), ask(), state("attention"));
+  await posting[Symbol.asyncDispose]();
   const gone = new FakeClawd();
-  const left = await Driving.with(gone);
+  const unanswered = await DriverFixture.start(gone);
   await gone[Symbol.asyncDispose]();
-  left.take(state("thinking"));
-  await left[Symbol.asyncDispose]();
+  unanswered.publish(state("thinking"));
+  await unanswered[Symbol.asyncDispose]();
 });
 
-Deno.test("driver: a pet that never answers holds nothing up for long", async () => {
+Deno.test("ClawdDriver: waits for a program that never answers only for a while", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const connections: Deno.Conn[] = [];
   const accepted = Promise.withResolvers<void>();
@@ -374,42 +333,32 @@ Deno.test("driver: a pet that never answers holds nothing up for long", async ()
       accepted.resolve();
     }
   })().catch(() => {});
-  const driving = new Driving({ ports: [listener.addr.port], times: { probeMs: 1 } });
-  driving.driver.start();
+  const fixture = new DriverFixture({ ports: [listener.addr.port], times: { responseMs: 1 } });
+  fixture.driver.start();
   await soon(accepted.promise, "a connection");
-  await driving.until(() => driving.logged.some((line) => line.includes("no clawd")));
-  await soon(driving[Symbol.asyncDispose](), "the end");
+  await fixture.until(() => searches(fixture) > 0);
+  await soon(fixture[Symbol.asyncDispose](), "the end");
   listener.close();
   await accepting;
   for (const connection of connections) connection.close();
 });
 
-Deno.test("driver: events that are not what they should be break nothing", async () => {
-  await using pet = new FakeClawd();
-  await using driving = await Driving.with(pet);
-  const wrong = [{ type: "permission_request", session_id: "a", turn_id: "b" }, { type: "later" }, {
-    type: "say",
-  }];
-  for (const event of wrong) driving.driver.take(event);
-  driving.take(state("thinking"), state("attention"));
+test("survives malformed and unknown events", async (fixture, pet) => {
+  for (const type of ["permission_request", "later", "say"]) fixture.publish({ type });
+  fixture.publish(state("thinking"), state("attention"));
   await pet.untilLogged(DONE);
 });
 
-Deno.test("driver: nothing that it logs tells what a tool does", async () => {
-  await using pet = new FakeClawd();
-  await using driving = await Driving.with(pet);
-  driving.take(
-    state("thinking"),
-    tool("pending"),
-    ask({ tool: { detail: "echo SECRET", tool_name: "SECRET" } }),
-  );
+test("logs nothing of what a tool does", async (fixture, pet) => {
+  const secret = { detail: "echo SECRET", tool_name: "SECRET" };
+  fixture.publish(state("thinking"), tool("pending"), ask({ tool: secret }));
   await pet.untilLogged("ask Bash");
   pet.decide("deny", { message: "DND enabled" });
   pet.dnd = true;
-  driving.take(resolved("expired"), ask({ request_id: "ask-2", tool: { detail: "SECRET" } }));
+  fixture.publish(resolved("expired"), ask({ request_id: "ask-2", tool: secret }));
   await pet.untilLogged("dnd");
   pet.isBroken = true;
-  driving.take(state("error"), state("idle"));
-  await driving.until(() => driving.said.includes("info lost clawd-on-desk"));
-  assert(!JSON.stringify([driving.logged, driving.details]).includes("SECRET"));
+  fixture.publish(state("error"), state("idle"));
+  await fixture.until(() => fixture.messages.includes("info lost clawd-on-desk"));
+  assert(!JSON.stringify([fixture.logged, fixture.logFields]).includes("SECRET"));
 });

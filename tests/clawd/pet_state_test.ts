@@ -1,23 +1,21 @@
 import { assertEquals } from "@std/assert";
-import { type ClawdEvent, isRead } from "../../lib/clawd/wire.ts";
-import { PetState } from "../../lib/clawd/pet_state.ts";
-import type { Step } from "../../lib/clawd/pet_state.ts";
+import { PetState, type Step } from "../../lib/clawd/pet_state.ts";
+import { type ClawdEvent, isClawdEvent } from "../../lib/clawd/wire.ts";
 import type { VtuberEvent } from "../../lib/events/wire.ts";
 import { ask, juggling, NOTIFICATION, resolved, state, tool } from "../support/harness/clawd_fixture.ts";
 
-/** What the driver reads of the hub's events is what the hub says. */
-type Read = Extract<VtuberEvent, { type: ClawdEvent["type"] }>;
-const _sameEvents: (event: Read) => ClawdEvent = (event) => event;
+// Type check: the hub's events fit the slices that the pet reads.
+type Subscribed = Extract<VtuberEvent, { type: ClawdEvent["type"] }>;
+const _isAssignable: (event: Subscribed) => ClawdEvent = (event) => event;
 
-/** A step in brief. */
-function brief(step: Step): string {
+function summarize(step: Step): string {
   switch (step.type) {
     case "post": {
       const { state, event = "-", session_id, tool_name } = step.body;
       return [state, event, session_id, ...(tool_name === undefined ? [] : [`(${tool_name})`])].join(" ");
     }
     case "ask":
-      return `ask ${step.ask.request_id} ${step.sessionId}`;
+      return `ask ${step.request.request_id} ${step.sessionId}`;
     case "release":
       return `release ${step.requestId}`;
     default:
@@ -25,18 +23,18 @@ function brief(step: Step): string {
   }
 }
 
-function taken(map: PetState, ...events: VtuberEvent[]): string[] {
-  return events.flatMap((event) => isRead(event) ? map.take(event) : []).map(brief);
+function apply(pet: PetState, ...events: VtuberEvent[]): string[] {
+  return events.flatMap((event) => isClawdEvent(event) ? pet.apply(event) : []).map(summarize);
 }
 
-const BEGUN = ["idle SessionStart oab-chat", "thinking UserPromptSubmit oab-chat"];
-const WORKS = [...BEGUN, "working PreToolUse oab-chat (npm test)"];
+const STARTED = ["idle SessionStart oab-chat", "thinking UserPromptSubmit oab-chat"];
+const WORKING = [...STARTED, "working PreToolUse oab-chat (npm test)"];
 const turn2 = { turn_id: "turn-2" };
 
 const CASES: Record<string, [events: VtuberEvent[], steps: string[]]> = {
   "a turn without tools": [
     [state("thinking"), state("attention"), state("idle")],
-    [...BEGUN, "attention Stop oab-chat"],
+    [...STARTED, "attention Stop oab-chat"],
   ],
   "a tool": [
     [
@@ -48,64 +46,64 @@ const CASES: Record<string, [events: VtuberEvent[], steps: string[]]> = {
       state("attention"),
       state("idle"),
     ],
-    [...WORKS, "attention Stop oab-chat"],
+    [...WORKING, "attention Stop oab-chat"],
   ],
   "no flicker between tools": [
     [
       ...[state("thinking"), tool("running"), state("working"), tool("done"), state("thinking")],
       ...[tool("running", { tool_call_id: "call-2" }), state("working"), tool("done"), state("thinking")],
     ],
-    WORKS,
+    WORKING,
   ],
   "a state without a tool's status": [
     [state("thinking"), state("working", { detail: { tool_name: "ls" } })],
-    [...BEGUN, "working PreToolUse oab-chat (ls)"],
+    [...STARTED, "working PreToolUse oab-chat (ls)"],
   ],
-  "a tool that is told when it is over": [
+  "a tool that is announced when it has ended": [
     [state("thinking"), tool("done")],
-    [...BEGUN, "working PostToolUse oab-chat (npm test)"],
+    [...STARTED, "working PostToolUse oab-chat (npm test)"],
   ],
   "a tool that fails": [
     [state("thinking"), tool("pending"), tool("failed"), state("thinking"), state("attention")],
-    [...WORKS, "error PostToolUseFailure oab-chat (npm test)", "attention Stop oab-chat"],
+    [...WORKING, "error PostToolUseFailure oab-chat (npm test)", "attention Stop oab-chat"],
   ],
-  "a turn that fails: its error is shown, and its session is idle afterwards": [
+  "a failed turn, whose session is idle afterwards": [
     [state("thinking"), state("error"), state("idle"), state("idle")],
-    [...BEGUN, "error StopFailure oab-chat", "idle - oab-chat"],
+    [...STARTED, "error StopFailure oab-chat", "idle - oab-chat"],
   ],
-  "a turn that fails, and the next": [
+  "a failed turn and the next one": [
     [state("thinking"), state("error"), state("thinking", turn2), state("attention", turn2)],
     [
-      ...BEGUN,
+      ...STARTED,
       "error StopFailure oab-chat",
       "thinking UserPromptSubmit oab-chat",
       "attention Stop oab-chat",
     ],
   ],
-  "a turn that is interrupted is not celebrated": [
+  "an interrupted turn goes to idle": [
     [state("thinking"), tool("pending"), state("idle")],
-    [...WORKS, "idle - oab-chat"],
+    [...WORKING, "idle - oab-chat"],
   ],
-  "a turn that supersedes one": [
+  "a turn that supersedes another": [
     [state("thinking"), tool("pending"), state("thinking", turn2), tool("done"), state("idle")],
-    [...WORKS, "thinking UserPromptSubmit oab-chat"],
+    [...WORKING, "thinking UserPromptSubmit oab-chat"],
   ],
-  "what comes of a turn after its end": [
+  "events of a turn after its end are ignored": [
     [
       ...[state("thinking"), state("attention"), state("idle")],
       ...[tool("pending"), tool("failed"), ask(), state("working"), juggling(2), state("attention")],
       ...[state("error"), state("notification"), resolved("cancelled"), state("idle")],
     ],
-    [...BEGUN, "attention Stop oab-chat"],
+    [...STARTED, "attention Stop oab-chat"],
   ],
-  "the end of a turn that never began": [
+  "the end of an unknown turn": [
     [state("idle"), state("attention"), state("error"), tool("done")],
     [],
   ],
-  "a sub-agent juggles, and ends by SubagentStop": [
+  "a sub-agent juggles until SubagentStop": [
     [state("thinking"), tool("pending"), juggling(1), state("thinking"), state("attention")],
     [
-      ...WORKS,
+      ...WORKING,
       "juggling SubagentStart oab-chat",
       "working PreToolUse oab-chat:sub1",
       "sleeping SessionEnd oab-chat:sub1",
@@ -113,10 +111,10 @@ const CASES: Record<string, [events: VtuberEvent[], steps: string[]]> = {
       "attention Stop oab-chat",
     ],
   ],
-  "sub-agents come and go": [
+  "sub-agents start and end": [
     [state("thinking"), juggling(2), juggling(3), juggling(1), state("working")],
     [
-      ...BEGUN,
+      ...STARTED,
       "juggling SubagentStart oab-chat",
       "working PreToolUse oab-chat:sub1",
       "juggling SubagentStart oab-chat:sub2",
@@ -127,14 +125,14 @@ const CASES: Record<string, [events: VtuberEvent[], steps: string[]]> = {
       "working SubagentStop oab-chat",
     ],
   ],
-  "other tools do not end the juggling": [
+  "other tools do not end juggling": [
     [state("thinking"), juggling(1), tool("pending", { tool_call_id: "call-2" }), tool("done")],
-    [...BEGUN, "juggling SubagentStart oab-chat", "working PreToolUse oab-chat:sub1"],
+    [...STARTED, "juggling SubagentStart oab-chat", "working PreToolUse oab-chat:sub1"],
   ],
-  "the turn ends while sub-agents work: they end first": [
+  "the end of a turn ends its sub-agents first": [
     [state("thinking"), juggling(2), state("attention")],
     [
-      ...BEGUN,
+      ...STARTED,
       "juggling SubagentStart oab-chat",
       "working PreToolUse oab-chat:sub1",
       "juggling SubagentStart oab-chat:sub2",
@@ -149,29 +147,29 @@ const CASES: Record<string, [events: VtuberEvent[], steps: string[]]> = {
       ...[resolved("allowed"), state("working"), tool("done")],
     ],
     [
-      ...WORKS,
+      ...WORKING,
       "notification PermissionRequest oab-chat (npm test)",
       "ask ask-1 oab-chat",
       "release ask-1",
       "working PreToolUse oab-chat (npm test)",
     ],
   ],
-  "a permission that is refused: the tool's failure is none": [
+  "the failure of a rejected tool is not shown": [
     [state("thinking"), tool("pending"), ask(), resolved("rejected"), tool("failed"), state("thinking")],
     [
-      ...WORKS,
+      ...WORKING,
       "notification PermissionRequest oab-chat (npm test)",
       "ask ask-1 oab-chat",
       "release ask-1",
       "working PreToolUse oab-chat (npm test)",
     ],
   ],
-  "while it is asked, no tool's end is told: the pet would take it for the answer": [
+  "no end of a tool is posted while a permission is open": [
     [
       ...[state("thinking"), tool("pending"), ask()],
       ...[tool("done", { tool_call_id: "call-2" }), tool("failed", { tool_call_id: "call-3" })],
     ],
-    [...WORKS, "notification PermissionRequest oab-chat (npm test)", "ask ask-1 oab-chat"],
+    [...WORKING, "notification PermissionRequest oab-chat (npm test)", "ask ask-1 oab-chat"],
   ],
   "two permissions at once": [
     [
@@ -179,7 +177,7 @@ const CASES: Record<string, [events: VtuberEvent[], steps: string[]]> = {
       ...[resolved("allowed"), resolved("allowed", { request_id: "ask-2" })],
     ],
     [
-      ...WORKS,
+      ...WORKING,
       "notification PermissionRequest oab-chat (npm test)",
       "ask ask-1 oab-chat",
       "ask ask-2 oab-chat",
@@ -188,17 +186,17 @@ const CASES: Record<string, [events: VtuberEvent[], steps: string[]]> = {
       "working PreToolUse oab-chat (npm test)",
     ],
   ],
-  "a turn that ends while it asks: the request goes first": [
+  "the end of a turn withdraws its request first": [
     [state("thinking"), ask(), state("attention")],
     [
-      ...BEGUN,
+      ...STARTED,
       "notification PermissionRequest oab-chat (npm test)",
       "ask ask-1 oab-chat",
       "release ask-1",
       "attention Stop oab-chat",
     ],
   ],
-  "a permission that the pet was not shown": [
+  "a permission whose request did not come": [
     [
       state("thinking"),
       state("notification"),
@@ -206,12 +204,12 @@ const CASES: Record<string, [events: VtuberEvent[], steps: string[]]> = {
       resolved("allowed", { request_id: "other" }),
     ],
     [
-      ...BEGUN,
+      ...STARTED,
       "notification PermissionRequest oab-chat",
       "working PreToolUse oab-chat",
     ],
   ],
-  "a notification when nothing runs": [
+  "notifications while no turn runs": [
     [
       { type: "agent_state", state: "notification" },
       NOTIFICATION,
@@ -220,13 +218,13 @@ const CASES: Record<string, [events: VtuberEvent[], steps: string[]]> = {
     ],
     ["notification Notification oab", "notification Notification oab"],
   ],
-  "a notification while a turn runs leaves its session alone": [
+  "a notification while a turn runs": [
     [state("thinking"), NOTIFICATION],
-    [...BEGUN, "notification Notification oab"],
+    [...STARTED, "notification Notification oab"],
   ],
-  "a notification during another, after which a turn began": [
+  "a notification after another one and a turn": [
     [{ type: "agent_state", state: "notification" }, NOTIFICATION, state("thinking"), NOTIFICATION],
-    ["notification Notification oab", ...BEGUN, "notification Notification oab"],
+    ["notification Notification oab", ...STARTED, "notification Notification oab"],
   ],
   "two conversations": [
     [
@@ -234,15 +232,15 @@ const CASES: Record<string, [events: VtuberEvent[], steps: string[]]> = {
       state("attention", { session_id: "b", turn_id: "turn-b" }),
     ],
     [
-      ...BEGUN,
+      ...STARTED,
       "idle SessionStart oab-b",
       "thinking UserPromptSubmit oab-b",
       "attention Stop oab-chat",
       "attention Stop oab-b",
     ],
   ],
-  "the state of a turn that was told before": [[state("thinking"), state("thinking")], BEGUN],
-  "what is not for the pet": [
+  "a repeated state": [[state("thinking"), state("thinking")], STARTED],
+  "other events and unknown states": [
     [
       { type: "emotion", tag: "happy", intensity: 1 },
       { type: "plan", session_id: "chat", turn_id: "turn-1", entries: [] },
@@ -254,72 +252,61 @@ const CASES: Record<string, [events: VtuberEvent[], steps: string[]]> = {
 };
 
 for (const [name, [events, steps]] of Object.entries(CASES)) {
-  Deno.test(`map: ${name}`, () => assertEquals(taken(new PetState(), ...events), steps));
+  Deno.test(`PetState: ${name}`, () => assertEquals(apply(new PetState(), ...events), steps));
 }
 
-Deno.test("map: a pet that is found is told what is so, and nothing of what is over", () => {
-  const map = new PetState();
-  const over = { session_id: "b", turn_id: "turn-b" };
-  taken(map, state("thinking", over), state("error", over), state("thinking"), juggling(2), ask());
-  assertEquals(map.present.map(brief), [
-    "juggling SubagentStart oab-chat",
-    "working PreToolUse oab-chat:sub1",
-    "juggling SubagentStart oab-chat:sub2",
-    "notification PermissionRequest oab-chat (npm test)",
-    "ask ask-1 oab-chat",
-  ]);
-});
-
-Deno.test("map: only what is due is refreshed, without an event, and not for ever", () => {
-  const map = new PetState();
-  taken(map, state("thinking"), juggling(1));
-  assertEquals(map.refresh((id) => id === "oab-chat").map(brief), ["juggling - oab-chat"]);
-  assertEquals(map.refresh(() => false), []);
-  assertEquals(map.refresh(() => true).map(brief), ["juggling - oab-chat", "working - oab-chat:sub1"]);
-  let refreshes = 2;
-  while (map.refresh(() => true).length > 0) refreshes++;
+Deno.test("PetState: refreshes running turns without an event, at most 30 times", () => {
+  const pet = new PetState();
+  apply(pet, state("thinking"), juggling(1));
+  const refreshed = ["juggling - oab-chat", "working - oab-chat:sub1"];
+  let refreshes = 0;
+  for (let steps = pet.refresh(); steps.length > 0; steps = pet.refresh()) {
+    assertEquals(steps.map(summarize), refreshed);
+    refreshes++;
+  }
   assertEquals(refreshes, 30);
-  taken(map, tool("done"), tool("pending"));
-  assertEquals(map.refresh(() => true).length, 2, "something was heard of it");
-  taken(map, state("attention"));
-  assertEquals(map.refresh(() => true), []);
+  // News of the turn allows further refreshes.
+  apply(pet, tool("done"), tool("pending"));
+  assertEquals(pet.refresh().map(summarize), refreshed);
+  apply(pet, state("attention"));
+  assertEquals(pet.refresh(), []);
 });
 
-Deno.test("map: the farewell ends every session, the sub-agents first", () => {
-  const map = new PetState();
+Deno.test("PetState: close ends every session, sub-agents first", () => {
+  const pet = new PetState();
   const other = { session_id: "b", turn_id: "turn-b" };
-  taken(map, state("thinking"), juggling(1), state("thinking", other), state("attention", other));
-  taken(map, NOTIFICATION);
-  assertEquals(map.farewell().map(brief), [
+  apply(pet, state("thinking"), juggling(1), state("thinking", other), state("attention", other));
+  apply(pet, NOTIFICATION);
+  assertEquals(pet.close().map(summarize), [
     "sleeping SessionEnd oab-chat:sub1",
     "sleeping SessionEnd oab-chat",
     "sleeping SessionEnd oab-b",
     "sleeping SessionEnd oab",
   ]);
-  assertEquals(map.present, []);
 });
 
-Deno.test("map: many conversations, sub-agents and permissions are kept within bounds", () => {
-  const map = new PetState();
-  taken(map, state("thinking"));
+/** Runs a turn in each of 100 other conversations. */
+function runOthers(pet: PetState): void {
   for (let n = 0; n < 100; n++) {
-    const about = { session_id: `s${n}`, turn_id: `t${n}` };
-    taken(map, state("thinking", about), state("attention", about));
+    const ref = { session_id: `s${n}`, turn_id: `t${n}` };
+    apply(pet, state("thinking", ref), state("attention", ref));
   }
-  assertEquals(map.farewell().length, 12);
-  assertEquals(taken(map, state("thinking"), juggling(500)).length, 2 + 1 + 4);
-  const asked = Array.from({ length: 50 }, (_, n) => ask({ request_id: `ask-${n}` }));
-  assertEquals(taken(map, ...asked).filter((step) => step.startsWith("ask")).length, 8);
+}
+
+Deno.test("PetState: limits conversations, sub-agents and permission requests", () => {
+  const pet = new PetState();
+  runOthers(pet);
+  assertEquals(pet.close().length, 12);
+  assertEquals(apply(pet, state("thinking"), juggling(500)).length, 2 + 1 + 4);
+  const requests = Array.from({ length: 50 }, (_, n) => ask({ request_id: `ask-${n}` }));
+  assertEquals(apply(pet, ...requests).filter((step) => step.startsWith("ask")).length, 8);
 });
 
-Deno.test("map: the conversation that runs is kept while others come and go", () => {
-  const map = new PetState();
-  taken(map, state("thinking"));
-  for (let n = 0; n < 100; n++) {
-    const about = { session_id: `s${n}`, turn_id: `t${n}` };
-    taken(map, state("thinking", about), state("attention", about));
-  }
-  assertEquals(taken(map, tool("pending"), state("attention")), [
+Deno.test("PetState: evicts no conversation with a running turn for others", () => {
+  const pet = new PetState();
+  apply(pet, state("thinking"));
+  runOthers(pet);
+  assertEquals(apply(pet, tool("pending"), state("attention")), [
     "working PreToolUse oab-chat (npm test)",
     "attention Stop oab-chat",
   ]);

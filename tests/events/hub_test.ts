@@ -53,7 +53,7 @@ Deno.test("EventHub: publishes thinking when the agent has taken the prompt", as
   using fixture = new HubFixture();
   const client = fixture.connect();
   const { promise, resolve } = Promise.withResolvers<void>();
-  fixture.agent.takes = promise;
+  fixture.agent.promptGate = promise;
   const starting = fixture.startTurn();
   await settled();
   assertEquals(client.summaries, ["state idle"]);
@@ -66,7 +66,7 @@ Deno.test("EventHub: publishes thinking when the agent has taken the prompt", as
 Deno.test("EventHub: does not show a prompt that the agent refuses", async () => {
   using fixture = new HubFixture();
   const client = fixture.connect();
-  fixture.agent.promptFailure = new AppError("agent_unavailable", "Gone.");
+  fixture.agent.promptError = new AppError("agent_unavailable", "Gone.");
   await fixture.startTurn().catch(() => {});
   assertEquals([client.summaries, fixture.hub.snapshot.sessions], [["state idle"], []]);
 });

@@ -170,7 +170,7 @@ Deno.test("Notifier: throws the failure of a turn, marked as prompted", async ()
 
 Deno.test("Notifier: throws if the agent cannot be prompted", async () => {
   using fixture = new NotifierFixture();
-  fixture.agent.openFailure = new AppError("agent_unavailable", "Gone.");
+  fixture.agent.openError = new AppError("agent_unavailable", "Gone.");
   assertEquals((await failureOf(fixture.notifier.ask("?", NEVER))).code, "agent_unavailable");
 });
 

@@ -91,7 +91,7 @@ Deno.test("DELETE sessions/{id}: forgets that one, and lets the agent delete it"
   await talk(app, "aya");
   assertEquals(await forgotten(app, `${PATH}/mao`), { forgotten: 1 });
   assertEquals((await listed(app)).map(({ id }) => id), ["aya"]);
-  assertEquals([app.agent.forgotten, app.agent.sessions.map(({ closed }) => closed.aborted)], [
+  assertEquals([app.agent.deleted, app.agent.sessions.map(({ closed }) => closed.aborted)], [
     ["session-1"],
     [true, false],
   ]);
@@ -115,7 +115,7 @@ Deno.test("DELETE sessions: forgets all of them", async () => {
   for (const name of ["mao", "aya", undefined]) await talk(app, name);
   assertEquals(await forgotten(app, `${PATH}?all=true`), { forgotten: 3 });
   assertEquals(await listed(app), []);
-  assertEquals(app.agent.forgotten.toSorted(), ["session-1", "session-2", "session-3"]);
+  assertEquals(app.agent.deleted.toSorted(), ["session-1", "session-2", "session-3"]);
   assertEquals(await forgotten(app, `${PATH}?all=true`), { forgotten: 0 });
 });
 
@@ -158,7 +158,7 @@ Deno.test("DELETE sessions/{id}: a conversation of several agents is forgotten b
     "openab",
   ]]);
   assertEquals(await forgotten(app, `${PATH}/mao`), { forgotten: 2 });
-  assertEquals([app.agent.forgotten, other.forgotten], [["session-1"], ["other-session-1"]]);
+  assertEquals([app.agent.deleted, other.deleted], [["session-1"], ["other-session-1"]]);
 });
 
 Deno.test("DELETE sessions/{id}: a turn that runs is cancelled, and its stream ends as it should", async () => {
@@ -170,7 +170,7 @@ Deno.test("DELETE sessions/{id}: a turn that runs is cancelled, and its stream e
   await prompt.cancelled;
   const text = await stream.text();
   assertMatch(text, /"finish_reason":"stop".*\n\ndata: \[DONE\]\n\n$/s);
-  assertEquals(app.agent.forgotten, ["session-1"]);
+  assertEquals(app.agent.deleted, ["session-1"]);
 });
 
 for (

@@ -1,37 +1,38 @@
-/** Events of the hub, and a driver to take them. @module */
+/** Events for the pet, and a driver with a hub that publishes them. @module */
 
 import type { VtuberEvent } from "../../../lib/events/wire.ts";
 import { ClawdDriver, type ClawdOptions } from "../../../lib/clawd/driver.ts";
 import type { LogFields, LogLevel } from "../../../lib/core/log.ts";
+import type { PetTransport } from "../../../lib/clawd/wire.ts";
 import type { PermissionAnswer } from "../../../lib/turn/permission.ts";
 import type { FakeClawd } from "./fake_clawd.ts";
 import { soon } from "./turn_recorder.ts";
 
-const ABOUT = { session_id: "chat", turn_id: "turn-1" };
+const REF = { session_id: "chat", turn_id: "turn-1" };
 
 type Of<T extends VtuberEvent["type"]> = Extract<VtuberEvent, { type: T }>;
 
-/** What the agent does. */
+/** A state of the turn. */
 export function state(
   state: Of<"agent_state">["state"],
   more: Partial<Of<"agent_state">> = {},
 ): Of<"agent_state"> {
-  return { type: "agent_state", ...ABOUT, state, ...more };
+  return { type: "agent_state", ...REF, state, ...more };
 }
 
-/** Sub-agents work. */
+/** The state of so many sub-agents. */
 export function juggling(subagent_count: number): Of<"agent_state"> {
   return state("juggling", { detail: { subagent_count } });
 }
 
-/** A tool begins or ends. */
+/** The start or end of a tool. */
 export function tool(
   status: Of<"tool_status">["status"],
   more: Partial<Of<"tool_status">> = {},
 ): Of<"tool_status"> {
   return {
     type: "tool_status",
-    ...ABOUT,
+    ...REF,
     tool_call_id: "call-1",
     tool_name: "npm test",
     kind: "execute",
@@ -40,10 +41,10 @@ export function tool(
   };
 }
 
-/** 2100, in unix seconds. */
+/** The year 2100, in unix seconds. */
 export const LATE = 4_102_444_800;
 
-/** The agent asks. */
+/** A permission request. */
 export function ask(
   more: Partial<Omit<Of<"permission_request">, "tool">> & {
     tool?: Partial<Of<"permission_request">["tool"]>;
@@ -52,7 +53,7 @@ export function ask(
   const { tool = {}, ...rest } = more;
   return {
     type: "permission_request",
-    ...ABOUT,
+    ...REF,
     request_id: "ask-1",
     options: [
       { option_id: "once", name: "Allow", kind: "allow_once" },
@@ -70,93 +71,118 @@ export function ask(
   };
 }
 
-/** It asks no longer. */
+/** The end of a permission request. */
 export function resolved(
   outcome: Of<"permission_resolved">["outcome"],
   more: Partial<Of<"permission_resolved">> = {},
 ): Of<"permission_resolved"> {
-  return { type: "permission_resolved", ...ABOUT, request_id: "ask-1", outcome, by: "web", ...more };
+  return { type: "permission_resolved", ...REF, request_id: "ask-1", outcome, by: "web", ...more };
 }
 
-/** Something is said. */
+/** A notification. */
 export const NOTIFICATION: Of<"notification"> = {
   type: "notification",
   text: "Tea is ready",
   urgency: "normal",
 };
 
-/** So long that a pet which answers is never given up, however slow the machine. */
-const PATIENT = { probeMs: 60_000, postMs: 60_000, farewellMs: 60_000 };
-
-/** A driver that waits for nothing longer than it must, and what came of it. */
-export class Driving implements AsyncDisposable {
+/** A driver that waits no longer than necessary, and records what it does. */
+export class DriverFixture implements AsyncDisposable {
   readonly driver: ClawdDriver;
-  /** The time, which a test may move. */
+  /** The time, which the test moves. */
   nowMs = 1_700_000_000_000;
-  /** What its `runtime.json` says. */
+  /** The text of `runtime.json`. */
   runtime: string | undefined;
-  /** What was logged: `info found clawd-on-desk`. */
+  /** Log lines: `info found clawd-on-desk`. */
   readonly logged: string[] = [];
-  /** What was logged beside it. */
-  readonly details: LogFields[] = [];
+  readonly logFields: LogFields[] = [];
   readonly answers: { id: string; answer: PermissionAnswer; by: string }[] = [];
-  #told = Promise.withResolvers<void>();
+  #pet: PetTransport | undefined;
+  /** The newest state of each conversation, and the open permission requests, for a pet that subscribes late. */
+  readonly #states = new Map<string | undefined, VtuberEvent>();
+  readonly #requests = new Map<string, VtuberEvent>();
+  #change = Promise.withResolvers<void>();
 
   constructor(options: Partial<ClawdOptions> = {}) {
-    const kept = (level: LogLevel) => (message: string, fields: LogFields = {}) => {
-      this.details.push(fields);
+    const record = (level: LogLevel) => (message: string, fields: LogFields = {}) => {
+      this.logFields.push(fields);
       this.logged.push(`${level} ${message}`);
-      this.#tell();
+      this.#notify();
     };
     this.driver = new ClawdDriver({
+      subscribe: (pet) => this.#subscribe(pet),
       readRuntime: () => Promise.resolve(this.runtime),
       ports: [],
-      log: { debug: kept("debug"), info: kept("info"), warn: kept("warn"), error: kept("error") },
+      log: { debug: record("debug"), info: record("info"), warn: record("warn"), error: record("error") },
       now: () => this.nowMs,
       cwd: "/home/me/project",
       answer: (id, answer, by) => {
         this.answers.push({ id, answer, by });
-        this.#tell();
+        this.#notify();
       },
       ...options,
-      times: { ...PATIENT, lookMs: 1, retryMs: 1, retryMaxMs: 1, ...options.times },
+      // A response may take any time on a slow machine.
+      times: { responseMs: 60_000, checkMs: 1, retryMs: 1, retryMaxMs: 1, ...options.times },
     });
   }
 
-  /** A driver that has found this pet. */
-  static async with(pet: FakeClawd, options: Partial<ClawdOptions> = {}): Promise<Driving> {
-    const driving = new Driving(options);
-    driving.runtime = pet.runtime;
-    driving.driver.start();
-    await driving.until(() => driving.driver.present);
-    return driving;
+  /** Starts a driver and waits until it has found this pet. */
+  static async start(pet: FakeClawd, options: Partial<ClawdOptions> = {}): Promise<DriverFixture> {
+    const fixture = new DriverFixture(options);
+    fixture.runtime = pet.runtime;
+    fixture.driver.start();
+    await fixture.until(() => fixture.isSubscribed);
+    return fixture;
   }
 
-  /** The driver takes these. */
-  take(...events: VtuberEvent[]): void {
-    for (const event of events) this.driver.take(event);
+  get isSubscribed(): boolean {
+    return this.#pet !== undefined;
   }
 
-  /** What was logged for people. */
-  get said(): string[] {
+  /** Whether the pet is subscribed and its user can answer. */
+  get canAnswer(): boolean {
+    return this.#pet?.internal.canAnswer ?? false;
+  }
+
+  /** Publishes events to the pet, if it is subscribed. */
+  publish(...events: (VtuberEvent | { readonly type: string })[]): void {
+    for (const event of events) {
+      if ("state" in event) this.#states.set(event.session_id, event);
+      if ("expires_at" in event) this.#requests.set(event.request_id, event);
+      if ("outcome" in event) this.#requests.delete(event.request_id);
+      this.#pet?.send({ event });
+    }
+  }
+
+  /** The log lines above level `debug`. */
+  get messages(): string[] {
     return this.logged.filter((line) => !line.startsWith("debug "));
   }
 
-  /** Resolves when it is so; looks after each thing that is logged or answered. */
-  async until(isSo: () => boolean): Promise<void> {
-    while (!isSo()) await soon(this.#told.promise, "what the driver says").catch(this.#tellWhy);
+  /** Waits until the condition holds; looks after each log line, answer and change of the subscription. */
+  async until(holds: () => boolean): Promise<void> {
+    const log = () => this.logged.join(", ");
+    while (!holds()) await soon(this.#change.promise, `the driver; so far: ${log()}`);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.driver[Symbol.asyncDispose]();
   }
 
-  readonly #tellWhy = (error: unknown) => {
-    throw new Error(`${(error as Error).message}; so far: ${this.logged.join(", ")}`);
-  };
+  #subscribe(pet: PetTransport): Disposable {
+    this.#pet = pet;
+    for (const event of [...this.#states.values(), ...this.#requests.values()]) pet.send({ event });
+    this.#notify();
+    return {
+      [Symbol.dispose]: () => {
+        this.#pet = undefined;
+        this.#notify();
+      },
+    };
+  }
 
-  #tell(): void {
-    this.#told.resolve();
-    this.#told = Promise.withResolvers();
+  #notify(): void {
+    this.#change.resolve();
+    this.#change = Promise.withResolvers();
   }
 }
