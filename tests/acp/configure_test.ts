@@ -1,14 +1,16 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { McpServer } from "../../lib/acp/wire.ts";
-import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
+import { RPC } from "../../lib/acp/json_rpc.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import type { Json } from "../support/agents/scripted_agent.ts";
 import { failureOf, Heard, settled } from "../support/harness/turn_recorder.ts";
 import {
   AcpHarness,
+  exits,
   type Handler,
   neverAnswers,
   PROMPT,
+  refuses,
   withCapabilities,
 } from "../support/agents/memory_acp_agent.ts";
 
@@ -33,7 +35,7 @@ const LIST = {
 };
 const SETS = ["session/set_mode", "session/set_model", "session/set_config_option"];
 
-/** An agent whose sessions offer this, and which takes everything. */
+/** Handlers of an agent whose sessions offer these settings, and which takes every change. */
 function offering(settings: Json, more: Readonly<Record<string, Handler>> = {}): Record<string, Handler> {
   return {
     "session/new": (_params, running) => ({ sessionId: `session-${running.nextSession++}`, ...settings }),
@@ -49,142 +51,139 @@ const CONFIGURED: readonly {
   settings: Json;
   mode?: string;
   model?: string;
-  asked: string[];
-  warns?: string;
+  sent: string[];
+  warning?: string;
 }[] = [
-  { name: "nothing is configured", settings: { modes: MODES, models: LIST }, asked: [] },
-  { name: "a mode", settings: { modes: MODES }, mode: "code", asked: ["session/set_mode code"] },
-  { name: "a mode by its name", settings: { modes: MODES }, mode: "CODE!", asked: ["session/set_mode code"] },
-  { name: "the mode that is set", settings: { modes: MODES }, mode: "ask", asked: [] },
+  { name: "nothing is configured", settings: { modes: MODES, models: LIST }, sent: [] },
+  { name: "a mode", settings: { modes: MODES }, mode: "code", sent: ["session/set_mode code"] },
+  { name: "a mode by its name", settings: { modes: MODES }, mode: "CODE!", sent: ["session/set_mode code"] },
+  { name: "the mode that is set", settings: { modes: MODES }, mode: "ask", sent: [] },
   {
     name: "a mode that is an option",
     settings: { configOptions: [modeOption] },
     mode: "yolo",
-    asked: ["session/set_config_option o yolo"],
+    sent: ["session/set_config_option o yolo"],
   },
   {
     name: "a mode that both ways offer",
     settings: { modes: { ...MODES, currentModeId: "code" }, configOptions: [modeOption] },
     mode: "ask",
-    asked: ["session/set_mode ask"],
+    sent: ["session/set_mode ask"],
   },
   {
     name: "a mode that only the option offers",
     settings: { modes: MODES, configOptions: [modeOption] },
     mode: "yolo",
-    asked: ["session/set_config_option o yolo"],
+    sent: ["session/set_config_option o yolo"],
   },
   {
     name: "a mode that is not there",
     settings: { modes: MODES },
     mode: "dance",
-    asked: [],
-    warns: 'no mode "dance"; it offers ask, code.',
+    sent: [],
+    warning: 'no mode "dance"; it offers ask, code.',
   },
-  { name: "a mode where there is none", settings: {}, mode: "code", asked: [], warns: "it offers none" },
+  { name: "a mode where there is none", settings: {}, mode: "code", sent: [], warning: "it offers none" },
   {
     name: "a model that is an option",
     settings: { configOptions: [modelOption("a")] },
     model: "b",
-    asked: ["session/set_config_option m b"],
+    sent: ["session/set_config_option m b"],
   },
   {
     name: "a model by its name",
     settings: { configOptions: [modelOption("a")] },
     model: "model B",
-    asked: ["session/set_config_option m b"],
+    sent: ["session/set_config_option m b"],
   },
   {
     name: "a model of the older list",
     settings: { models: LIST },
     model: "c",
-    asked: ["session/set_model c"],
+    sent: ["session/set_model c"],
   },
   {
     name: "a model that both ways offer",
     settings: { models: LIST, configOptions: [modelOption("a")] },
     model: "c",
-    asked: ["session/set_config_option m c"],
+    sent: ["session/set_config_option m c"],
   },
-  { name: "the model that is set", settings: { models: LIST }, model: "a", asked: [] },
+  { name: "the model that is set", settings: { models: LIST }, model: "a", sent: [] },
   {
     name: "the model that is set, and not offered",
     settings: { models: { ...LIST, currentModelId: "own" } },
     model: "own",
-    asked: [],
+    sent: [],
   },
   {
     name: "a model that is not there",
     settings: { models: LIST },
     model: "gpt-4o",
-    asked: [],
-    warns: 'no model "gpt-4o"; it offers a, b, c.',
+    sent: [],
+    warning: 'no model "gpt-4o"; it offers a, b, c.',
   },
   {
     name: "a mode and a model",
     settings: { modes: MODES, models: LIST },
     mode: "code",
     model: "b",
-    asked: ["session/set_mode code", "session/set_model b"],
+    sent: ["session/set_mode code", "session/set_model b"],
   },
 ];
-for (const { name, settings, mode, model, asked, warns } of CONFIGURED) {
-  Deno.test(`Setup: ${name}`, async () => {
-    await using house = new AcpHarness(offering(settings), { mode, model });
-    await house.agent.newSession();
-    await house.agent.newSession();
-    assertEquals(house.running.summary(...SETS), [...asked, ...asked]);
-    const warnings = house.recorder.entries.filter(({ level }) => level === "warn");
-    assertEquals(warnings.length, warns ? 1 : 0, "one warning, however many sessions");
-    if (warns) assertStringIncludes(warnings[0]!.message, warns);
+for (const { name, settings, mode, model, sent, warning } of CONFIGURED) {
+  Deno.test(`configure: ${name}`, async () => {
+    await using harness = new AcpHarness(offering(settings), { mode, model });
+    await harness.agent.newSession();
+    await harness.agent.newSession();
+    assertEquals(harness.running.summary(...SETS), [...sent, ...sent]);
+    const warnings = harness.recorder.entries.filter(({ level }) => level === "warn");
+    assertEquals(warnings.length, warning ? 1 : 0, "one warning, however many sessions");
+    if (warning) assertStringIncludes(warnings[0]!.message, warning);
   });
 }
 
-Deno.test("Setup: what the agent refuses is a warning, and the session serves", async () => {
-  const no = () => Promise.reject(new RpcError(RPC.internalError, "Not today."));
+Deno.test("configure: a refusal is a warning, and the session serves", async () => {
+  const no = refuses(RPC.internalError, "Not today.");
   const heard = new Heard();
-  await using house = new AcpHarness(
+  await using harness = new AcpHarness(
     offering({ modes: MODES, models: LIST }, { "session/set_mode": no, "session/set_model": no }),
     { mode: "code", model: "b" },
   );
-  const session = await house.agent.newSession();
+  const session = await harness.agent.newSession();
   await session.prompt(PROMPT, heard.reader);
   assertEquals([await heard.last(), session.model], ["end end_turn", "a"]);
   for (const what of ['mode "code"', 'model "b"']) {
-    assertStringIncludes((await house.recorder.waitFor(new RegExp(what))).message, "Not today.");
+    assertStringIncludes((await harness.recorder.waitFor(new RegExp(what))).message, "Not today.");
   }
 });
 
-Deno.test("Setup: an agent that does not answer is not waited for", async () => {
-  await using house = new AcpHarness(offering({ modes: MODES }, { "session/set_mode": neverAnswers }), {
+Deno.test("configure: a change that is not answered in time is a warning", async () => {
+  await using harness = new AcpHarness(offering({ modes: MODES }, { "session/set_mode": neverAnswers }), {
     mode: "code",
     timeouts: { setupMs: 60_000, resumeMs: 10, cancelMs: 60_000 },
   });
-  await house.agent.newSession();
-  const { message } = await house.recorder.waitFor(/mode "code"/);
+  await harness.agent.newSession();
+  const { message } = await harness.recorder.waitFor(/mode "code"/);
   assertStringIncludes(message, "The agent did not confirm the");
 });
 
-Deno.test("Setup: an agent that dies while it is configured is not ready", async () => {
-  await using house = new AcpHarness(
+Deno.test("configure: fails if the process exits", async () => {
+  await using harness = new AcpHarness(
     offering({ modes: MODES }, {
-      "session/set_mode": (params, running) => {
-        running.exit();
-        return neverAnswers(params, running);
-      },
+      "session/set_mode": exits,
     }),
     { mode: "code" },
   );
-  assertEquals((await failureOf(house.agent.newSession())).code, "agent_unavailable");
+  assertEquals((await failureOf(harness.agent.newSession())).code, "agent_unavailable");
 });
 
-Deno.test("Setup: a session that is made ahead is configured ahead", async () => {
-  await using house = new AcpHarness(offering({ modes: MODES }), { mode: "code" });
-  house.agent.warm();
+Deno.test("configure: configures the warm session in advance", async () => {
+  await using harness = new AcpHarness(offering({ modes: MODES }), { mode: "code" });
+  harness.agent.warm();
   await settled();
-  await house.running.waitFor("session/set_mode");
-  await house.agent.newSession();
-  assertEquals(house.running.summary(...SETS), ["session/set_mode code"]);
+  await harness.running.waitFor("session/set_mode");
+  await harness.agent.newSession();
+  assertEquals(harness.running.summary(...SETS), ["session/set_mode code"]);
 });
 
 const STDIO: McpServer = {
@@ -203,67 +202,69 @@ const SSE: McpServer = { ...HTTP, type: "sse", name: "old" };
 const MCP: readonly {
   name: string;
   can: Json | undefined;
-  sent: McpServer[];
-  left: string[];
+  usable: McpServer[];
+  omitted: string[];
 }[] = [
-  { name: "none", can: undefined, sent: [STDIO], left: ["web", "old"] },
-  { name: "http", can: { http: true }, sent: [STDIO, HTTP], left: ["old"] },
-  { name: "sse", can: { sse: true, http: null }, sent: [STDIO, SSE], left: ["web"] },
-  { name: "both", can: { http: true, sse: true }, sent: [STDIO, HTTP, SSE], left: [] },
+  { name: "none", can: undefined, usable: [STDIO], omitted: ["web", "old"] },
+  { name: "http", can: { http: true }, usable: [STDIO, HTTP], omitted: ["old"] },
+  { name: "sse", can: { sse: true, http: null }, usable: [STDIO, SSE], omitted: ["web"] },
+  { name: "both", can: { http: true, sse: true }, usable: [STDIO, HTTP, SSE], omitted: [] },
 ];
-for (const { name, can, sent, left } of MCP) {
-  Deno.test(`Setup: MCP servers for an agent that connects by ${name}`, async () => {
+for (const { name, can, usable, omitted } of MCP) {
+  Deno.test(`session/new: MCP servers of an agent that connects by ${name}`, async () => {
     const capabilities = { mcpCapabilities: can, sessionCapabilities: { close: {}, resume: {} } };
-    await using house = new AcpHarness({
+    await using harness = new AcpHarness({
       initialize: withCapabilities(capabilities),
       "session/resume": () => ({}),
     }, {
       mcpServers: [STDIO, HTTP, SSE],
     });
-    const session = await house.agent.newSession();
-    await house.agent.newSession();
+    const session = await harness.agent.newSession();
+    await harness.agent.newSession();
     session.close();
-    assert(await house.agent.resumeSession(session.id));
-    const told = house.running.received.flatMap(({ params }) => params.mcpServers ? [params.mcpServers] : []);
-    assertEquals(told as unknown, [sent, sent, sent]);
-    const warnings = house.recorder.entries.filter(({ level }) => level === "warn");
-    assertEquals(warnings.map(({ message }) => /"(.*)"/.exec(message)?.[1]), left);
-    assert(!JSON.stringify(house.recorder.entries).includes("secret"));
+    assert(await harness.agent.resumeSession(session.id));
+    const servers = harness.running.received.flatMap(({ params }) =>
+      params.mcpServers ? [params.mcpServers] : []
+    );
+    assertEquals(servers as unknown, [usable, usable, usable]);
+    const warnings = harness.recorder.entries.filter(({ level }) => level === "warn");
+    assertEquals(warnings.map(({ message }) => /"(.*)"/.exec(message)?.[1]), omitted);
+    assert(!JSON.stringify(harness.recorder.entries).includes("secret"));
   });
 }
 
-const HASTY = { setupMs: 60_000, resumeMs: 20, cancelMs: 60_000 };
+const SHORT_RESUME = { setupMs: 60_000, resumeMs: 20, cancelMs: 60_000 };
 
-Deno.test("Setup: behind a mode that takes too long, no model is asked for", async () => {
+Deno.test("configure: requests no model after a mode that timed out", async () => {
   const mode = Promise.withResolvers<void>();
-  await using house = new AcpHarness(
+  await using harness = new AcpHarness(
     offering({ modes: MODES, models: LIST }, { "session/set_mode": () => mode.promise.then(() => ({})) }),
-    { mode: "code", model: "b", timeouts: HASTY },
+    { mode: "code", model: "b", timeouts: SHORT_RESUME },
   );
-  const session = await house.agent.newSession();
+  const session = await harness.agent.newSession();
   mode.resolve();
   await session.setModel("c");
   await settled();
-  assertEquals(house.running.summary(...SETS), ["session/set_mode code", "session/set_model c"]);
+  assertEquals(harness.running.summary(...SETS), ["session/set_mode code", "session/set_model c"]);
   assertEquals(session.model, "c");
-  assertStringIncludes((await house.recorder.waitFor(/mode "code"/)).message, "0.02 seconds");
-  assertStringIncludes((await house.recorder.waitFor(/model "b"/)).message, "was not requested");
+  assertStringIncludes((await harness.recorder.waitFor(/mode "code"/)).message, "0.02 seconds");
+  assertStringIncludes((await harness.recorder.waitFor(/model "b"/)).message, "was not requested");
 });
 
-Deno.test("Setup: a model that takes too long serves when it comes, unless another was chosen", async () => {
+Deno.test("configure: a late answer sets the model, unless another model was set", async () => {
   for (const other of [false, true]) {
     const answers: (() => void)[] = [];
-    await using house = new AcpHarness(
+    await using harness = new AcpHarness(
       offering({ models: LIST }, {
         "session/set_model": ({ modelId }) =>
           modelId === "b" ? new Promise((resolve) => answers.push(() => resolve({}))) : {},
       }),
-      { model: "b", timeouts: HASTY },
+      { model: "b", timeouts: SHORT_RESUME },
     );
-    const session = await house.agent.newSession();
+    const session = await harness.agent.newSession();
     assertEquals(session.model, undefined);
     await session.setModel(undefined);
-    assertEquals(house.running.summary(...SETS), ["session/set_model b"], "it serves, whatever it has");
+    assertEquals(harness.running.summary(...SETS), ["session/set_model b"], "no change is sent");
     if (other) await session.setModel("c");
     answers[0]?.();
     await settled();
@@ -272,23 +273,23 @@ Deno.test("Setup: a model that takes too long serves when it comes, unless anoth
 });
 
 const BACK = withCapabilities({ sessionCapabilities: { close: {}, resume: {} } });
-const FORGETFUL: readonly { name: string; settings: Json; asked: string[] }[] = [
+const WITHOUT_OPTIONS: readonly { name: string; settings: Json; sent: string[] }[] = [
   {
     name: "by their methods",
     settings: { modes: MODES, models: LIST },
-    asked: ["session/set_mode code", "session/set_model b"],
+    sent: ["session/set_mode code", "session/set_model b"],
   },
   {
     name: "by options",
     settings: {
       configOptions: [modelOption("a"), { ...modeOption, options: [{ value: "code" }, { value: "ask" }] }],
     },
-    asked: ["session/set_config_option o code", "session/set_config_option m b"],
+    sent: ["session/set_config_option o code", "session/set_config_option m b"],
   },
   {
     name: "that new ones begin with",
     settings: { modes: { ...MODES, currentModeId: "code" }, models: { ...LIST, currentModelId: "b" } },
-    asked: ["session/set_mode code", "session/set_model b"],
+    sent: ["session/set_mode code", "session/set_model b"],
   },
   {
     name: "that new ones begin with and nothing names",
@@ -296,50 +297,50 @@ const FORGETFUL: readonly { name: string; settings: Json; asked: string[] }[] = 
       modes: { currentModeId: "code", availableModes: [] },
       models: { currentModelId: "b", availableModels: [] },
     },
-    asked: ["session/set_mode code", "session/set_model b"],
+    sent: ["session/set_mode code", "session/set_model b"],
   },
 ];
-for (const { name, settings, asked } of FORGETFUL) {
-  Deno.test(`Setup: a session of which nothing is told gets back its mode and model ${name}`, async () => {
-    await using house = new AcpHarness(
+for (const { name, settings, sent } of WITHOUT_OPTIONS) {
+  Deno.test(`configure: a resumed session without options gets its mode and model back ${name}`, async () => {
+    await using harness = new AcpHarness(
       offering(settings, { "initialize": BACK, "session/resume": () => ({}) }),
       { mode: "code", model: "b" },
     );
-    const session = await house.agent.newSession();
+    const session = await harness.agent.newSession();
     session.close();
-    await house.running.waitFor("session/close");
-    house.running.received.length = 0;
-    const again = await house.agent.resumeSession(session.id);
-    assertEquals(house.running.summary(...SETS), asked);
-    assertEquals(again?.model, "b");
-    assertEquals(house.recorder.entries.filter(({ level }) => level === "warn"), []);
+    await harness.running.waitFor("session/close");
+    harness.running.received.length = 0;
+    const resumed = await harness.agent.resumeSession(session.id);
+    assertEquals(harness.running.summary(...SETS), sent);
+    assertEquals(resumed?.model, "b");
+    assertEquals(harness.recorder.entries.filter(({ level }) => level === "warn"), []);
   });
 }
 
-Deno.test("Setup: before any session was new, the mode is asked for as it is configured; of the model it says so", async () => {
-  await using house = new AcpHarness(
+Deno.test("configure: with no options known, a resumed session gets the mode, and a warning for the model", async () => {
+  await using harness = new AcpHarness(
     offering({}, { "initialize": BACK, "session/resume": () => ({}) }),
     { mode: "plan", model: "b" },
   );
-  assert(await house.agent.resumeSession("old" as SessionId));
-  assertEquals(house.running.summary(...SETS), ["session/set_mode plan"]);
-  const warnings = house.recorder.entries.filter(({ level }) => level === "warn");
+  assert(await harness.agent.resumeSession("old" as SessionId));
+  assertEquals(harness.running.summary(...SETS), ["session/set_mode plan"]);
+  const warnings = harness.recorder.entries.filter(({ level }) => level === "warn");
   assertEquals(warnings.map(({ message }) => message.slice(0, 32)), ['The model "b" was not requested:']);
 });
 
-Deno.test("Setup: what the agent tells of a session that was brought back is what counts", async () => {
-  const told = {
+Deno.test("configure: the options in the resume answer count", async () => {
+  const answer = {
     modes: { ...MODES, currentModeId: "code" },
     configOptions: [{ ...modelOption("b"), id: "n" }],
   };
-  await using house = new AcpHarness(
-    offering({ models: LIST }, { "initialize": BACK, "session/resume": () => told }),
+  await using harness = new AcpHarness(
+    offering({ models: LIST }, { "initialize": BACK, "session/resume": () => answer }),
     { mode: "code", model: "b" },
   );
-  const session = await house.agent.newSession();
+  const session = await harness.agent.newSession();
   session.close();
-  await house.running.waitFor("session/close");
-  house.running.received.length = 0;
-  assert(await house.agent.resumeSession(session.id));
-  assertEquals(house.running.summary(...SETS), []);
+  await harness.running.waitFor("session/close");
+  harness.running.received.length = 0;
+  assert(await harness.agent.resumeSession(session.id));
+  assertEquals(harness.running.summary(...SETS), []);
 });

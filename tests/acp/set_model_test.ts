@@ -8,9 +8,11 @@ import { ScriptedAgentHarness } from "../support/harness/agent_process_harness.t
 import { rawAgent } from "../support/harness/json_rpc_harness.ts";
 import {
   AcpHarness,
+  exits,
   type Handler,
   neverAnswers,
   PROMPT,
+  refuses,
   withCapabilities,
 } from "../support/agents/memory_acp_agent.ts";
 
@@ -22,12 +24,12 @@ const option = (currentValue: string) => [{
   currentValue,
   options: ["a", "b", "c"].map((value) => ({ value, name: `Model ${value}` })),
 }];
-const ABLE = withCapabilities({ sessionCapabilities: { close: {}, resume: {} } });
+const RESUMES = withCapabilities({ sessionCapabilities: { close: {}, resume: {} } });
 
-/** An agent with an option for its model. */
+/** Handlers of an agent with a config option for the model. */
 function withOption(more: Readonly<Record<string, Handler>> = {}): Record<string, Handler> {
   return {
-    "initialize": ABLE,
+    "initialize": RESUMES,
     "session/new": (_params, running) => ({
       sessionId: `session-${running.nextSession++}`,
       configOptions: option("a"),
@@ -38,11 +40,11 @@ function withOption(more: Readonly<Record<string, Handler>> = {}): Record<string
 }
 
 for (const by of ["option", "set_model", "both"] as const) {
-  Deno.test(`AcpSession.choose: a model by ${by}, another, and back`, async () => {
-    await using house = new ScriptedAgentHarness({ models: { ids: ["a", "b", "c"], by } });
-    assertEquals(house.agent.models, []);
-    const session = await house.agent.newSession();
-    assertEquals(house.agent.models, ["a", "b", "c"].map((id) => ({ id, name: `Model ${id}` })));
+  Deno.test(`AcpSession.setModel: sets a model by ${by}, another one, and the default`, async () => {
+    await using harness = new ScriptedAgentHarness({ models: { ids: ["a", "b", "c"], by } });
+    assertEquals(harness.agent.models, []);
+    const session = await harness.agent.newSession();
+    assertEquals(harness.agent.models, ["a", "b", "c"].map((id) => ({ id, name: `Model ${id}` })));
     assertEquals(session.model, "a");
     for (const model of ["a", "b", "b", "c", undefined, undefined, "a"]) {
       await session.setModel(model);
@@ -54,7 +56,7 @@ for (const by of ["option", "set_model", "both"] as const) {
         value,
       ) => ["session/set_config_option", { sessionId: session.id, configId: "model", value }]);
     assertEquals(
-      house.received.flatMap(({ method, params }) =>
+      harness.received.flatMap(({ method, params }) =>
         String(method).startsWith("session/set") ? [[method, params]] : []
       ),
       sent,
@@ -62,47 +64,47 @@ for (const by of ["option", "set_model", "both"] as const) {
   });
 }
 
-Deno.test("AcpSession.choose: a model that is not offered is refused here, and some are named", async () => {
-  await using house = new AcpHarness(withOption());
-  const session = await house.agent.newSession();
+Deno.test("AcpSession.setModel: rejects a model that is not offered, and names some that are", async () => {
+  await using harness = new AcpHarness(withOption());
+  const session = await harness.agent.newSession();
   const failure = await failureOf(session.setModel("Model b"));
   assertEquals([failure.code, failure.param, failure.prompted], ["model_not_found", "model", false]);
   assertStringIncludes(failure.message, "a, b, c");
-  assertEquals(house.running.count("session/set_config_option"), 0);
+  assertEquals(harness.running.count("session/set_config_option"), 0);
 });
 
-Deno.test("AcpSession.choose: an agent that tells no models has only its own", async () => {
-  await using house = new AcpHarness();
-  const session = await house.agent.newSession();
+Deno.test("AcpSession.setModel: an agent that offers no models has only its default", async () => {
+  await using harness = new AcpHarness();
+  const session = await harness.agent.newSession();
   await session.setModel(undefined);
   assertEquals((await failureOf(session.setModel("a"))).code, "model_not_found");
-  assertEquals([session.model, house.agent.models], [undefined, []]);
+  assertEquals([session.model, harness.agent.models], [undefined, []]);
 });
 
-Deno.test("AcpSession.choose: what the agent refuses is its error, and the model stays", async () => {
-  await using house = new AcpHarness(withOption({
-    "session/set_config_option": () => Promise.reject(new RpcError(RPC.internalError, "No credit.")),
+Deno.test("AcpSession.setModel: a refusal is an agent_error", async () => {
+  await using harness = new AcpHarness(withOption({
+    "session/set_config_option": refuses(RPC.internalError, "No credit."),
   }));
-  const session = await house.agent.newSession();
+  const session = await harness.agent.newSession();
   const failure = await failureOf(session.setModel("b"));
   assertEquals([failure.code, session.model], ["agent_error", "a"]);
   assertStringIncludes(failure.message, "No credit.");
 });
 
-Deno.test("AcpSession.choose: what the agent answers is what is set", async () => {
-  await using house = new AcpHarness(withOption({
+Deno.test("AcpSession.setModel: the options in the answer tell the current model", async () => {
+  await using harness = new AcpHarness(withOption({
     "session/set_config_option": () => ({ configOptions: option("c") }),
   }));
-  const session = await house.agent.newSession();
+  const session = await harness.agent.newSession();
   await session.setModel("b");
   assertEquals(session.model, "c");
 });
 
-Deno.test("AcpSession.choose: an agent that does not answer is not waited for", async () => {
-  await using house = new AcpHarness(withOption({ "session/set_config_option": neverAnswers }), {
+Deno.test("AcpSession.setModel: a change that is not answered in time is an agent_error", async () => {
+  await using harness = new AcpHarness(withOption({ "session/set_config_option": neverAnswers }), {
     timeouts: { setupMs: 60_000, resumeMs: 10, cancelMs: 60_000 },
   });
-  const session = await house.agent.newSession();
+  const session = await harness.agent.newSession();
   const failure = await failureOf(session.setModel("b"));
   assertEquals(failure.code, "agent_error");
   assertEquals(
@@ -112,122 +114,119 @@ Deno.test("AcpSession.choose: an agent that does not answer is not waited for", 
   );
 });
 
-Deno.test("AcpSession.choose: one that did not answer is not waited for as long again, until it does", async () => {
+Deno.test("AcpSession.setModel: after a timeout the next changes have less time, until an answer comes", async () => {
   const answers: (() => void)[] = [];
   const timeouts = { setupMs: 60_000, resumeMs: 2, againMs: 1, cancelMs: 60_000 };
-  await using house = new AcpHarness(
+  await using harness = new AcpHarness(
     withOption({
       "session/set_config_option": ({ value }) =>
         new Promise((resolve) => answers.push(() => resolve({ configOptions: option(value) }))),
     }),
     { timeouts },
   );
-  const [session, other] = [await house.agent.newSession(), await house.agent.newSession()];
-  const within = async (asked: Session) => {
-    const { message } = await failureOf(asked.setModel("b"));
+  const [session, other] = [await harness.agent.newSession(), await harness.agent.newSession()];
+  const limitOf = async (session: Session) => {
+    const { message } = await failureOf(session.setModel("b"));
     return /within ([\d.]+) seconds/.exec(message)?.[1];
   };
-  assertEquals([await within(session), await within(session), await within(other)], [
+  assertEquals([await limitOf(session), await limitOf(session), await limitOf(other)], [
     "0.002",
     "0.001",
     "0.001",
   ]);
-  await house.running.waitFor("session/set_config_option", 3);
+  await harness.running.waitFor("session/set_config_option", 3);
   answers[0]?.();
   await settled();
-  assertEquals(await within(other), "0.002");
+  assertEquals(await limitOf(other), "0.002");
 });
 
-Deno.test("AcpSession.choose: a session that is closed, or whose agent dies, has no more models", async () => {
-  await using house = new AcpHarness(withOption({
-    "session/set_config_option": (params, running) => {
-      running.exit();
-      return neverAnswers(params, running);
-    },
+Deno.test("AcpSession.setModel: fails if the session is closed or its process exits", async () => {
+  await using harness = new AcpHarness(withOption({
+    "session/set_config_option": exits,
   }));
-  const session = await house.agent.newSession();
+  const session = await harness.agent.newSession();
   assertEquals((await failureOf(session.setModel("b"))).code, "agent_unavailable");
   assertEquals((await failureOf(session.setModel("a"))).code, "agent_unavailable");
 });
 
-Deno.test("AcpSession.choose: choices are made one after another", async () => {
+Deno.test("AcpSession.setModel: sends one change at a time", async () => {
   const answers: (() => void)[] = [];
-  await using house = new AcpHarness(withOption({
+  await using harness = new AcpHarness(withOption({
     "session/set_config_option": ({ value }) =>
       new Promise((resolve) => answers.push(() => resolve({ configOptions: option(value) }))),
   }));
-  const session = await house.agent.newSession();
-  const choosing = [session.setModel("b"), session.setModel("a")];
+  const session = await harness.agent.newSession();
+  const changes = [session.setModel("b"), session.setModel("a")];
   for (const count of [1, 2]) {
-    await house.running.waitFor("session/set_config_option", count);
+    await harness.running.waitFor("session/set_config_option", count);
     await settled();
     assertEquals(answers.length, count);
     answers.at(-1)?.();
   }
-  await Promise.all(choosing);
+  await Promise.all(changes);
   assertEquals(session.model, "a");
 });
 
-Deno.test("AcpSession.choose: without a model, the configured one answers again", async () => {
-  await using house = new AcpHarness(withOption(), { model: "Model b" });
-  const session = await house.agent.newSession();
+Deno.test("AcpSession.setModel: without a model it returns to the configured one", async () => {
+  await using harness = new AcpHarness(withOption(), { model: "Model b" });
+  const session = await harness.agent.newSession();
   assertEquals(session.model, "b");
   await session.setModel("c");
   await session.setModel(undefined);
   assertEquals(session.model, "b");
 });
 
-const RESUMED: readonly { name: string; model?: string; told: Json; usual: string | undefined }[] = [
-  { name: "the agent's own", told: { configOptions: option("c") }, usual: "a" },
-  { name: "the configured one", model: "b", told: { configOptions: option("c") }, usual: "b" },
-  { name: "the agent's own, where it tells none", told: {}, usual: "a" },
-  { name: "the configured one, where it tells none", model: "b", told: {}, usual: "b" },
+const DEFAULTS: readonly { name: string; model?: string; answer: Json; expected: string | undefined }[] = [
+  { name: "the agent's own", answer: { configOptions: option("c") }, expected: "a" },
+  { name: "the configured one", model: "b", answer: { configOptions: option("c") }, expected: "b" },
+  { name: "the agent's own, if resume tells no options", answer: {}, expected: "a" },
+  { name: "the configured one, if resume tells no options", model: "b", answer: {}, expected: "b" },
 ];
-for (const { name, model, told, usual } of RESUMED) {
-  Deno.test(`AcpSession.choose: without a model, after the session was brought back: ${name}`, async () => {
-    await using house = new AcpHarness(withOption({ "session/resume": () => told }), { model });
-    (await house.agent.newSession()).close();
-    const session = await house.agent.resumeSession("session-1" as SessionId);
+for (const { name, model, answer, expected } of DEFAULTS) {
+  Deno.test(`AcpSession.setModel: in a resumed session the default is ${name}`, async () => {
+    await using harness = new AcpHarness(withOption({ "session/resume": () => answer }), { model });
+    (await harness.agent.newSession()).close();
+    const session = await harness.agent.resumeSession("session-1" as SessionId);
     await session?.setModel(undefined);
-    assertEquals(session?.model, usual);
+    assertEquals(session?.model, expected);
   });
 }
 
-Deno.test("AcpSession.model: as the agent tells it, in a turn and outside of one", async () => {
-  await using house = new AcpHarness(withOption({
+Deno.test("AcpSession.model: follows config_option_update, in a turn and outside", async () => {
+  await using harness = new AcpHarness(withOption({
     "session/prompt": ({ sessionId }, running) => {
       running.update(sessionId, { sessionUpdate: "config_option_update", configOptions: option("b") });
       return { stopReason: "end_turn" };
     },
   }));
-  const session = await house.agent.newSession();
-  house.running.update(session.id, { sessionUpdate: "config_option_update", configOptions: option("c") });
+  const session = await harness.agent.newSession();
+  harness.running.update(session.id, { sessionUpdate: "config_option_update", configOptions: option("c") });
   await settled();
   assertEquals(session.model, "c");
   await new Promise<void>((resolve) => session.prompt(PROMPT, ({ type }) => type === "end" && resolve()));
   assertEquals(session.model, "b");
   for (const configOptions of [[], "nonsense", undefined]) {
-    house.running.update(session.id, { sessionUpdate: "config_option_update", configOptions });
+    harness.running.update(session.id, { sessionUpdate: "config_option_update", configOptions });
     await settled();
     assertEquals(session.model, "b");
   }
 });
 
-Deno.test("AcpSession.model: what is told behind the answer that makes the session, in one go, is newer", async () => {
-  const { agent, end } = rawAgent();
+Deno.test("AcpSession.model: an update in the same write as the session/new answer is newer", async () => {
+  const { agent, remote } = rawAgent();
   await using _agent = agent;
   const opening = agent.newSession();
-  await end.send({ id: (await end.receive())?.id, result: { protocolVersion: 1 } });
+  await remote.send({ id: (await remote.receive())?.id, result: { protocolVersion: 1 } });
   const update = { sessionUpdate: "config_option_update", configOptions: option("b") };
-  await end.send(
-    { id: (await end.receive())?.id, result: { sessionId: "s", configOptions: option("a") } },
+  await remote.send(
+    { id: (await remote.receive())?.id, result: { sessionId: "s", configOptions: option("a") } },
     { method: "session/update", params: { sessionId: "s", update } },
   );
   assertEquals((await opening).model, "b");
 });
 
-/** An agent that answers the choice of a model when the test says so. */
-function slowly(by: "option" | "set_model"): {
+/** Handlers that answer a change of the model when the test calls the next of `answers`. */
+function answersLater(by: "option" | "set_model"): {
   handlers: Record<string, Handler>;
   method: string;
   answers: (() => void)[];
@@ -247,76 +246,76 @@ function slowly(by: "option" | "set_model"): {
   };
   return { handlers, method: "session/set_model", answers };
 }
-const HASTY = { setupMs: 60_000, resumeMs: 20, cancelMs: 60_000 };
+const SHORT_RESUME = { setupMs: 60_000, resumeMs: 20, cancelMs: 60_000 };
 
 for (const by of ["option", "set_model"] as const) {
-  Deno.test(`AcpSession.choose: an answer that comes late is as good as any: by ${by}`, async () => {
-    const { handlers, method, answers } = slowly(by);
-    await using house = new AcpHarness(handlers, { timeouts: HASTY });
-    const session = await house.agent.newSession();
+  Deno.test(`AcpSession.setModel: takes a late answer, by ${by}`, async () => {
+    const { handlers, method, answers } = answersLater(by);
+    await using harness = new AcpHarness(handlers, { timeouts: SHORT_RESUME });
+    const session = await harness.agent.newSession();
     await failureOf(session.setModel("b"));
-    assertEquals(session.model, undefined, "it is not known whether it was taken");
+    assertEquals(session.model, undefined, "the outcome is unknown");
     answers[0]?.();
     await settled();
     assertEquals(session.model, "b");
     const back = session.setModel(undefined);
-    await house.running.waitFor(method, 2);
+    await harness.running.waitFor(method, 2);
     answers[1]?.();
     await back;
     assertEquals(session.model, "a");
   });
 
-  Deno.test(`AcpSession.choose: what may have been taken is asked for again: by ${by}`, async () => {
-    const { handlers, method, answers } = slowly(by);
-    await using house = new AcpHarness(handlers, { timeouts: HASTY });
-    const session = await house.agent.newSession();
+  Deno.test(`AcpSession.setModel: resends a change whose outcome is unknown, by ${by}`, async () => {
+    const { handlers, method, answers } = answersLater(by);
+    await using harness = new AcpHarness(handlers, { timeouts: SHORT_RESUME });
+    const session = await harness.agent.newSession();
     await failureOf(session.setModel("b"));
     const back = session.setModel(undefined);
-    await house.running.waitFor(method, 2);
+    await harness.running.waitFor(method, 2);
     answers[1]?.();
     await back;
     assertEquals(session.model, "a");
     answers[0]?.();
     await settled();
-    // The option tells what is set; the answer to the method tells nothing.
+    // Only the answer with options tells the current model.
     assertEquals(session.model, by === "option" ? "b" : undefined);
   });
 }
 
-Deno.test("AcpSession.choose: a refusal leaves the model as it was", async () => {
-  let refuses = true;
-  await using house = new AcpHarness(withOption({
+Deno.test("AcpSession.setModel: a refusal leaves the model as it was", async () => {
+  let isRefusing = true;
+  await using harness = new AcpHarness(withOption({
     "session/set_config_option": ({ value }) => {
-      if (refuses) throw new RpcError(RPC.internalError, "No credit.");
+      if (isRefusing) throw new RpcError(RPC.internalError, "No credit.");
       return { configOptions: option(value) };
     },
   }));
-  const session = await house.agent.newSession();
+  const session = await harness.agent.newSession();
   await failureOf(session.setModel("b"));
   await session.setModel("a");
   await session.setModel(undefined);
-  assertEquals(house.running.count("session/set_config_option"), 1);
-  refuses = false;
+  assertEquals(harness.running.count("session/set_config_option"), 1);
+  isRefusing = false;
   await session.setModel("b");
   assertEquals(session.model, "b");
 });
 
-Deno.test("AcpSession.choose: a session that a new process brings back returns to the agent's own model", async () => {
-  let kept = "a";
-  await using house = new AcpHarness(withOption({
+Deno.test("AcpSession.setModel: a session resumed by a new process returns to the default model", async () => {
+  let current = "a";
+  await using harness = new AcpHarness(withOption({
     "session/set_config_option": ({ value }) => {
-      kept = value;
+      current = value;
       return { configOptions: option(value) };
     },
-    "session/resume": () => ({ configOptions: option(kept) }),
+    "session/resume": () => ({ configOptions: option(current) }),
   }));
-  const session = await house.agent.newSession();
+  const session = await harness.agent.newSession();
   await session.setModel("b");
-  house.nowMs = 60_000;
-  house.running.exit();
+  harness.nowMs = 60_000;
+  harness.running.exit();
   await settled();
-  const again = await house.agent.resumeSession(session.id);
-  assertEquals([house.starts.length, again?.model], [2, "b"]);
-  await again?.setModel(undefined);
-  assertEquals([again?.model, kept], ["a", "a"]);
+  const resumed = await harness.agent.resumeSession(session.id);
+  assertEquals([harness.starts.length, resumed?.model], [2, "b"]);
+  await resumed?.setModel(undefined);
+  assertEquals([resumed?.model, current], ["a", "a"]);
 });
