@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import type { Json } from "../support/agents/scripted_agent.ts";
-import { wrongMessages } from "../support/harness/acp_schema.ts";
+import { schemaViolations } from "../support/harness/acp_schema.ts";
 import { DemoClient, NO_DELAYS } from "../support/harness/demo_client.ts";
 
 const END = { stopReason: "end_turn" };
@@ -254,6 +254,6 @@ Deno.test("demo agent: every message fits the protocol's schema", async () => {
     await client.request(`session/${method}`, sessionId);
   }
   await errorCode(client.request("session/load", sessionId));
-  assertEquals(wrongMessages("agent", client.received, client.sent), []);
+  assertEquals(schemaViolations("agent", client.received, client.sent), []);
   assert(client.received.length > 100);
 });

@@ -7,8 +7,8 @@ const definitions = schema.$defs as Record<string, Json>;
 
 const validators = new Map<string, z.ZodType>();
 
-/** What the published schema finds wrong with a value that is to be this definition; undefined if it is. */
-export function wrongAs(definition: string, value: unknown): string | undefined {
+/** Describes how a value violates a definition of the published schema; undefined if it does not. */
+export function schemaViolation(definition: string, value: unknown): string | undefined {
   let validator = validators.get(definition);
   if (validator === undefined) {
     if (!(definition in definitions)) throw new Error(`The schema has no ${definition}`);
@@ -19,46 +19,43 @@ export function wrongAs(definition: string, value: unknown): string | undefined 
   return result.success ? undefined : `${definition}: ${result.error.message}: ${JSON.stringify(value)}`;
 }
 
-/** The definition of a method's parameters or result: the schema names the side that handles it, and the method. */
+/** Finds the definition of a method's parameters or result, by the side that handles the method. */
 function definitionOf(side: "agent" | "client", method: string, what: RegExp): string | undefined {
   return Object.keys(definitions).find((name) =>
     what.test(name) && definitions[name]?.["x-side"] === side && definitions[name]?.["x-method"] === method
   );
 }
 
-/** Which end sent a message. */
+/** The end that sent a message. */
 export type Sender = "client" | "agent";
 
-/**
- * What the published schema finds wrong with messages that one end sent. `received` are those that it got, which tell
- * what its answers are answers to.
- */
-export function wrongMessages(sender: Sender, sent: readonly Json[], received: readonly Json[]): string[] {
+/** Describes how the messages of one end violate the published schema. @param received The requests that it answers. */
+export function schemaViolations(sender: Sender, sent: readonly Json[], received: readonly Json[]): string[] {
   const handler = sender === "client" ? "agent" : "client";
-  const asked = new Map(
+  const requests = new Map(
     received.flatMap(({ id, method }) => method === undefined ? [] : [[id, String(method)]]),
   );
   return sent.flatMap((message) => {
     const { jsonrpc, id, method, params, result, error } = message;
-    if (jsonrpc !== "2.0") return [`no JSON-RPC 2.0: ${JSON.stringify(message)}`];
-    const wrong = (definition: string | undefined, value: unknown) => {
-      const fault = definition === undefined
+    if (jsonrpc !== "2.0") return [`not JSON-RPC 2.0: ${JSON.stringify(message)}`];
+    const check = (definition: string | undefined, value: unknown) => {
+      const violation = definition === undefined
         ? `unknown: ${JSON.stringify(message)}`
-        : wrongAs(definition, value);
-      return fault === undefined ? [] : [fault];
+        : schemaViolation(definition, value);
+      return violation === undefined ? [] : [violation];
     };
     if (typeof method === "string") {
       return [
-        ...id === undefined ? [] : wrong("RequestId", id),
-        ...wrong(definitionOf(handler, method, id === undefined ? /Notification$/ : /Request$/), params),
+        ...id === undefined ? [] : check("RequestId", id),
+        ...check(definitionOf(handler, method, id === undefined ? /Notification$/ : /Request$/), params),
       ];
     }
-    if (error !== undefined) return wrong("Error", error);
-    return wrong(definitionOf(sender, asked.get(id) ?? "", /Response$/), result);
+    if (error !== undefined) return check("Error", error);
+    return check(definitionOf(sender, requests.get(id) ?? "", /Response$/), result);
   });
 }
 
-/** The variants of `session/update` that protocol version 1 has. */
+/** Lists the variants of `session/update` in protocol version 1. */
 export function sessionUpdateVariants(): string[] {
   const variants = definitions.SessionUpdate?.oneOf;
   if (!Array.isArray(variants)) throw new Error("The schema has no variants of SessionUpdate");
