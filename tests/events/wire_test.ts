@@ -37,74 +37,89 @@ for (const [text, command] of COMMANDS) {
   Deno.test(`parseCommand: ${text}`, () => assertEquals(parseCommand(text), command));
 }
 
-Deno.test("parseCommand: what is not known of a command that is does not matter", () => {
+Deno.test("parseCommand: ignores unknown fields", () => {
   const { type } = parseCommand('{"id":1,"type":"ping","ts":0,"events":7}');
   assertEquals(type, "ping");
 });
 
-const REFUSED: readonly [name: string, text: string, code: string, says: string][] = [
-  ["nothing", "", "invalid_json", "JSON object"],
-  ["half of one", '{"type":"pin', "invalid_json", '{"type":"ping"}'],
-  ["words", "ping", "invalid_json", "JSON"],
+const REJECTED: readonly [name: string, text: string, code: string, part: string][] = [
+  ["an empty text", "", "invalid_json", "JSON object"],
+  ["an incomplete object", '{"type":"pin', "invalid_json", '{"type":"ping"}'],
+  ["a bare word", "ping", "invalid_json", "JSON"],
   ["a list", "[]", "invalid_value", ""],
   ["null", "null", "invalid_value", ""],
   ["a string", '"ping"', "invalid_value", ""],
   ["no type", "{}", "invalid_value", "ping"],
-  ["a type that is not known", '{"type":"dance"}', "invalid_value", "hello, subscribe, ping"],
+  ["an unknown type", '{"type":"dance"}', "invalid_value", "hello, subscribe, ping"],
   ["a type in capitals", '{"type":"PING"}', "invalid_value", "ping"],
-  ["a type that is a number", '{"type":1}', "invalid_value", "type"],
-  ["a subscription to nothing", '{"type":"subscribe"}', "invalid_value", '"events"'],
-  ["a subscription in words", '{"type":"subscribe","events":"say"}', "invalid_value", '"events"'],
+  ["a numeric type", '{"type":1}', "invalid_value", "type"],
+  ["a subscription without events", '{"type":"subscribe"}', "invalid_value", '"events"'],
+  ["a subscription to a string", '{"type":"subscribe","events":"say"}', "invalid_value", '"events"'],
   ["a subscription to numbers", '{"type":"subscribe","events":[1]}', "invalid_value", '"events.0"'],
   [
-    "a subscription to 101",
+    "a subscription to 101 events",
     JSON.stringify({ type: "subscribe", events: Array(101).fill("say") }),
     "invalid_value",
     '"events"',
   ],
-  ["a long name", JSON.stringify({ type: "hello", client: "x".repeat(101) }), "invalid_value", '"client"'],
   [
-    "an answer to nothing",
+    "a name of 101 characters",
+    JSON.stringify({ type: "hello", client: "x".repeat(101) }),
+    "invalid_value",
+    '"client"',
+  ],
+  [
+    "an answer without a request",
     '{"type":"permission_response","decision":"allow"}',
     "invalid_value",
     '"request_id"',
   ],
   [
-    "an answer to an empty id",
+    "an answer to an empty request id",
     '{"type":"permission_response","request_id":"","decision":"allow"}',
     "invalid_value",
     '"request_id"',
   ],
   [
-    "an answer without one",
+    "an answer without an option or a decision",
     '{"type":"permission_response","request_id":"p"}',
     "invalid_value",
     '"option_id"',
   ],
   [
-    "two answers",
+    "an answer with an option and a decision",
     '{"type":"permission_response","request_id":"p","option_id":"yes","decision":"allow"}',
     "invalid_value",
     "not both",
   ],
   [
-    "an answer that is none",
+    "an unknown decision",
     '{"type":"permission_response","request_id":"p","decision":"maybe"}',
     "invalid_value",
     "allow, allow_always, reject, reject_always",
   ],
-  ["an empty session", '{"type":"interrupt","session_id":""}', "invalid_value", '"session_id"'],
-  ["17 KiB", JSON.stringify({ type: "ping", x: "x".repeat(17 * 1024) }), "body_too_large", "16384"],
+  [
+    "an interrupt of an empty session id",
+    '{"type":"interrupt","session_id":""}',
+    "invalid_value",
+    '"session_id"',
+  ],
+  [
+    "a command of 17 KiB",
+    JSON.stringify({ type: "ping", x: "x".repeat(17 * 1024) }),
+    "body_too_large",
+    "16384",
+  ],
 ];
-for (const [name, text, code, says] of REFUSED) {
-  Deno.test(`parseCommand: refused: ${name}`, () => {
-    const failure: AppError = assertThrows(() => parseCommand(text), AppError);
-    assertEquals(failure.code, code);
-    assertStringIncludes(failure.message, says);
+for (const [name, text, code, part] of REJECTED) {
+  Deno.test(`parseCommand: rejects ${name}`, () => {
+    const error: AppError = assertThrows(() => parseCommand(text), AppError);
+    assertEquals(error.code, code);
+    assertStringIncludes(error.message, part);
   });
 }
 
-Deno.test("parseAnswer: an answer, and who gives it", () => {
+Deno.test("parsePermissionAnswer: an answer and its sender", () => {
   const { client, answer } = parsePermissionAnswer({ option_id: "yes", client: " Mao " });
   assertEquals([client, answer], ["Mao", { optionId: "yes" }]);
   assertEquals(parsePermissionAnswer({ decision: "deny" }), {
@@ -120,12 +135,12 @@ for (
     decision: "allow",
   }]
 ) {
-  Deno.test(`parseAnswer: refused: ${JSON.stringify(value)}`, () => {
+  Deno.test(`parsePermissionAnswer: rejects ${JSON.stringify(value)}`, () => {
     assertEquals(assertThrows(() => parsePermissionAnswer(value), AppError).code, "invalid_value");
   });
 }
 
-Deno.test("parseNotification: a text, of normal urgency, as it is", () => {
+Deno.test("parseNotification: a text with defaults and with all fields", () => {
   assertEquals(parseNotification({ text: " Build done\n" }), {
     text: "Build done",
     urgency: "normal",
@@ -151,9 +166,9 @@ const NOTIFICATIONS: readonly [value: unknown, param: string | undefined][] = [
   [{ text: "x", mode: "both" }, "mode"],
 ];
 for (const [value, param] of NOTIFICATIONS) {
-  Deno.test(`parseNotification: refused: ${JSON.stringify(value).slice(0, 40)}`, () => {
-    const failure: AppError = assertThrows(() => parseNotification(value), AppError);
-    assertEquals([failure.code, failure.param], ["invalid_value", param]);
+  Deno.test(`parseNotification: rejects ${JSON.stringify(value).slice(0, 40)}`, () => {
+    const error: AppError = assertThrows(() => parseNotification(value), AppError);
+    assertEquals([error.code, error.param], ["invalid_value", param]);
   });
 }
 

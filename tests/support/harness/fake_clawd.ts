@@ -1,8 +1,6 @@
 /**
- * The server of clawd-on-desk 0.5.10, as far as a driver meets it: on a real port, with its limits, its rules for
- * sessions and the permission requests that it holds open.
- *
- * It reads connections by itself, since it must be able to break one off, and to notice one that is broken off.
+ * The server of clawd-on-desk 0.5.10 for tests of the driver: on a real port, with its limits, its rules for sessions
+ * and its open permission requests. It reads raw connections, because it has to break them off and notice broken ones.
  *
  * @module
  */
@@ -12,7 +10,7 @@ import { soon } from "./turn_recorder.ts";
 /** Any JSON object. */
 export type Json = Record<string, unknown>;
 
-/** The states that it takes, and how it ranks those that are used. */
+/** The states that the server accepts. */
 const STATES = new Set([
   ...[
     "idle",
@@ -29,19 +27,19 @@ const STATES = new Set([
 ]);
 const MAX_STATE_BYTES = 1_024;
 const MAX_PERMISSION_BYTES = 512 * 1024;
-/** States after which it keeps the session as idle, and such that leave it as it was. */
-const IDLES = new Set(["attention", "notification", "sleeping"]);
-const PASSES = new Set(["error", "sweeping", "carrying"]);
-/** Events that it takes for somebody's answer elsewhere. */
-const ANSWERED = new Set(["PostToolUse", "PostToolUseFailure", "Stop"]);
-/** Tools that it allows without asking. */
-const PASSED_ON = new Set(["TaskCreate", "TaskUpdate", "TaskGet", "TaskList", "TaskStop", "TaskOutput"]);
+/** States that leave the session idle, and states that leave it unchanged. */
+const IDLE_AFTER = new Set(["attention", "notification", "sleeping"]);
+const TRANSIENT = new Set(["error", "sweeping", "carrying"]);
+/** Events that deny an open permission request of the session. */
+const DENYING_EVENTS = new Set(["PostToolUse", "PostToolUseFailure", "Stop"]);
+/** Tools that are allowed without a question. */
+const ALLOWED_TOOLS = new Set(["TaskCreate", "TaskUpdate", "TaskGet", "TaskList", "TaskStop", "TaskOutput"]);
 
-/** A permission request that is shown. */
+/** A permission request on the screen. */
 export interface Bubble {
   readonly body: Json;
   readonly session: string;
-  /** Open, decided by its user or by itself, or closed by who asked. */
+  /** Open, decided, or closed by the client. */
   state: "open" | "allow" | "deny" | "closed";
   readonly answer: (decision: Json) => void;
 }
@@ -52,25 +50,25 @@ interface Request {
   readonly body: Uint8Array;
 }
 
-/** What a pet is like. */
+/** Options of the fake. */
 export interface FakeClawdOptions {
   readonly port?: number;
-  /** What it says it is. */
+  /** The value of the identity header. */
   readonly identity?: string;
 }
 
-/** A pet without a picture. */
+/** A fake pet. */
 export class FakeClawd implements AsyncDisposable {
-  /** The states that it took, in order. */
+  /** The accepted states, in order. */
   readonly posts: Json[] = [];
-  /** All that happened: `state EVENT session`, `ask TOOL`, `closed TOOL`, `413`, `400 STATE`. */
+  /** Everything that happened: `state EVENT session`, `ask TOOL`, `closed TOOL`, `413`, `400 STATE`. */
   readonly log: string[] = [];
   readonly bubbles: Bubble[] = [];
-  /** What each session does. */
+  /** The state of each session. */
   readonly sessions = new Map<string, string>();
-  /** It breaks off permission requests. */
+  /** "Do not disturb": breaks off permission requests. */
   dnd = false;
-  /** It takes states no more, but answers when it is asked who it is. */
+  /** Answers probes, but no states. */
   isBroken = false;
   probes = 0;
   readonly #identity: string;
@@ -89,21 +87,21 @@ export class FakeClawd implements AsyncDisposable {
     return this.#listener.addr.port;
   }
 
-  /** The text of its `runtime.json`. */
+  /** The text of `runtime.json`. */
   get runtime(): string {
     return JSON.stringify({ app: "clawd-on-desk", port: this.port, ownerPid: 1 });
   }
 
-  /** The last state of which this was posted, in brief. */
+  /** The last posted state in the log. */
   get last(): string | undefined {
     return this.log.findLast((line) => !line.startsWith("ask") && !line.startsWith("closed"));
   }
 
-  /** Resolves when it is so. */
-  async until(isSo: () => boolean, what = "the pet"): Promise<void> {
+  /** Waits until the condition holds. */
+  async until(holds: () => boolean, what = "the pet"): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const look = () => {
-      if (!isSo()) return;
+      if (!holds()) return;
       this.#waiting.delete(look);
       resolve();
     };
@@ -116,12 +114,12 @@ export class FakeClawd implements AsyncDisposable {
     }
   }
 
-  /** Resolves when this is in its log, so often. */
+  /** Waits until the line is in the log so many times. */
   untilLogged(line: string, times = 1): Promise<void> {
     return this.until(() => this.log.filter((one) => one === line).length >= times, line);
   }
 
-  /** Its user decides about the newest bubble that is open; `suggestion` is the one they choose. */
+  /** Decides the newest open request, with the suggestion of this index. */
   decide(
     behavior: "allow" | "deny",
     { suggestion, message }: { suggestion?: number; message?: string } = {},
@@ -148,12 +146,12 @@ export class FakeClawd implements AsyncDisposable {
     try {
       for await (const connection of this.#listener) handled.push(this.#handle(connection));
     } catch {
-      // It was closed.
+      // The listener was closed.
     }
     await Promise.all(handled);
   }
 
-  /** One request to a connection. */
+  /** Handles the one request of a connection. */
   async #handle(connection: Deno.TcpConn): Promise<void> {
     this.#connections.add(connection);
     try {
@@ -179,7 +177,7 @@ export class FakeClawd implements AsyncDisposable {
         await this.#respond(connection, 404, "not found");
       }
     } catch {
-      // Whoever asked went away.
+      // The client closed the connection.
     } finally {
       this.#connections.delete(connection);
       close(connection);
@@ -200,7 +198,7 @@ export class FakeClawd implements AsyncDisposable {
     const session = session_id ?? "default";
     this.posts.push(body);
     this.log.push(`${state} ${event ?? "-"} ${session}`);
-    if (event !== undefined && ANSWERED.has(event)) {
+    if (event !== undefined && DENYING_EVENTS.has(event)) {
       for (const bubble of this.bubbles) {
         if (bubble.state !== "open" || bubble.session !== session) continue;
         bubble.state = "deny";
@@ -214,8 +212,8 @@ export class FakeClawd implements AsyncDisposable {
   #update(session: string, state: string, event: string | undefined): void {
     if (event === "PermissionRequest") return;
     if (event === "SessionEnd") this.sessions.delete(session);
-    else if (IDLES.has(state)) this.sessions.set(session, "idle");
-    else if (PASSES.has(state)) this.sessions.set(session, this.sessions.get(session) ?? "idle");
+    else if (IDLE_AFTER.has(state)) this.sessions.set(session, "idle");
+    else if (TRANSIENT.has(state)) this.sessions.set(session, this.sessions.get(session) ?? "idle");
     else if (this.sessions.get(session) === "juggling" && state === "working" && event !== "SubagentStop") {
       return;
     } else this.sessions.set(session, state);
@@ -231,11 +229,11 @@ export class FakeClawd implements AsyncDisposable {
     const bubble: Bubble = { body, session: String(body.session_id), state: "open", answer: resolve };
     if (bytes.length > MAX_PERMISSION_BYTES) {
       resolve({ behavior: "deny", message: "Permission request too large" });
-    } else if (PASSED_ON.has(String(body.tool_name))) resolve({ behavior: "allow" });
+    } else if (ALLOWED_TOOLS.has(String(body.tool_name))) resolve({ behavior: "allow" });
     else this.bubbles.push(bubble);
     this.log.push(`ask ${body.tool_name}`);
     this.#changed();
-    const gone = connection.read(new Uint8Array(1)).catch(() => null).then(() => {
+    const closed = connection.read(new Uint8Array(1)).catch(() => null).then(() => {
       if (bubble.state !== "open") return;
       bubble.state = "closed";
       this.log.push(`closed ${body.tool_name}`);
@@ -248,14 +246,14 @@ export class FakeClawd implements AsyncDisposable {
       await this.#respond(connection, 200, text);
     }
     close(connection);
-    await gone;
+    await closed;
   }
 
   async #respond(connection: Deno.TcpConn, status: number, text: string): Promise<void> {
     const body = new TextEncoder().encode(text);
-    const named = status < 400 ? `x-clawd-server: ${this.#identity}\r\n` : "";
+    const identity = status < 400 ? `x-clawd-server: ${this.#identity}\r\n` : "";
     const head =
-      `HTTP/1.1 ${status} Said\r\n${named}content-length: ${body.length}\r\nconnection: close\r\n\r\n`;
+      `HTTP/1.1 ${status} Status\r\n${identity}content-length: ${body.length}\r\nconnection: close\r\n\r\n`;
     await writeAll(connection, new Uint8Array([...new TextEncoder().encode(head), ...body]));
   }
 
@@ -268,7 +266,7 @@ function close(connection: Deno.TcpConn): void {
   try {
     connection.close();
   } catch {
-    // It is closed.
+    // The connection is closed already.
   }
 }
 

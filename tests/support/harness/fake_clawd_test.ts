@@ -10,7 +10,7 @@ async function send(pet: FakeClawd, path: string, body: unknown): Promise<[statu
   return [response.status, await response.text()];
 }
 
-Deno.test("fake clawd: it says who it is", async () => {
+Deno.test("FakeClawd: identifies itself", async () => {
   await using pet = new FakeClawd();
   const response = await fetch(`http://127.0.0.1:${pet.port}/state`);
   assertEquals(response.headers.get("x-clawd-server"), "clawd-on-desk");
@@ -18,19 +18,22 @@ Deno.test("fake clawd: it says who it is", async () => {
   assertEquals(JSON.parse(pet.runtime).port, pet.port);
 });
 
-Deno.test("fake clawd: it takes the states that it knows, in 1,024 bytes", async () => {
+Deno.test("FakeClawd: accepts known states of at most 1,024 bytes", async () => {
   await using pet = new FakeClawd();
   const body = (cwd: string) => ({ state: "working", session_id: "a", cwd });
-  const rest = JSON.stringify(body("")).length;
-  assertEquals(await send(pet, "/state", body("x".repeat(1_024 - rest))), [200, "ok"]);
-  assertEquals(await send(pet, "/state", body("x".repeat(1_025 - rest))), [413, "state payload too large"]);
+  const emptyBytes = JSON.stringify(body("")).length;
+  assertEquals(await send(pet, "/state", body("x".repeat(1_024 - emptyBytes))), [200, "ok"]);
+  assertEquals(await send(pet, "/state", body("x".repeat(1_025 - emptyBytes))), [
+    413,
+    "state payload too large",
+  ]);
   assertEquals(await send(pet, "/state", { state: "dancing" }), [400, "unknown state"]);
   assertEquals(pet.log, ["working - a", "413", "400 dancing"]);
 });
 
-Deno.test("fake clawd: what its sessions do", async () => {
+Deno.test("FakeClawd: keeps the states of its sessions", async () => {
   await using pet = new FakeClawd();
-  const posts: [state: string, event: string, does: string | undefined][] = [
+  const posts: [state: string, event: string, expected: string | undefined][] = [
     ["thinking", "UserPromptSubmit", "thinking"],
     ["juggling", "SubagentStart", "juggling"],
     ["working", "PreToolUse", "juggling"],
@@ -40,13 +43,13 @@ Deno.test("fake clawd: what its sessions do", async () => {
     ["attention", "Stop", "idle"],
     ["sleeping", "SessionEnd", undefined],
   ];
-  for (const [state, event, does] of posts) {
+  for (const [state, event, expected] of posts) {
     await send(pet, "/state", { state, event, session_id: "a" });
-    assertEquals(pet.sessions.get("a"), does, event);
+    assertEquals(pet.sessions.get("a"), expected, event);
   }
 });
 
-Deno.test("fake clawd: it holds a permission until its user decides, or it believes that somebody did", async () => {
+Deno.test("FakeClawd: holds a permission request until a decision, its own or the user's", async () => {
   await using pet = new FakeClawd();
   const request = {
     tool_name: "Bash",
@@ -68,14 +71,14 @@ Deno.test("fake clawd: it holds a permission until its user decides, or it belie
   assertEquals(decisionOf(passed), { behavior: "allow" });
 });
 
-Deno.test("fake clawd: it notices who hangs up, and hangs up when it is not to be disturbed", async () => {
+Deno.test("FakeClawd: notices a closed connection, and closes requests in the mode dnd", async () => {
   await using pet = new FakeClawd();
-  const leaving = new AbortController();
+  const hangUp = new AbortController();
   const request = { method: "POST", body: '{"tool_name":"Bash"}', headers: { connection: "close" } };
   const url = `http://127.0.0.1:${pet.port}/permission`;
-  const asked = assertRejects(() => fetch(url, { ...request, signal: leaving.signal }));
+  const asked = assertRejects(() => fetch(url, { ...request, signal: hangUp.signal }));
   await pet.untilLogged("ask Bash");
-  leaving.abort();
+  hangUp.abort();
   await asked;
   await pet.untilLogged("closed Bash");
   pet.dnd = true;
