@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { type AgentConfig, createAgent } from "../../lib/acp/create_agent.ts";
 import type { AgentLifecycleEvent } from "../../lib/acp/lifecycle.ts";
-import { agentCommand, type FakeAgentOptions } from "../support/agents/scripted_agent.ts";
+import { agentCommand, type ScriptedAgentOptions } from "../support/agents/scripted_agent.ts";
 import { bareEnvironment, evalCommand } from "../support/harness/agent_process_harness.ts";
 import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
 import { NO_BROKER } from "../support/harness/no_broker.ts";
@@ -35,7 +35,7 @@ async function create(config: Pick<AgentConfig, "command" | "args"> & Partial<Ag
   return { agent, events };
 }
 
-const scripted = (options: FakeAgentOptions) => agentCommand(options);
+const scripted = (options: ScriptedAgentOptions) => agentCommand(options);
 const READY = { type: "ready", name: "fake-agent", version: "1.0.0" } as const;
 const EVENTS: readonly {
   name: string;

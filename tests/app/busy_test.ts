@@ -48,7 +48,7 @@ Deno.test("queue: the newer request waits for the running one, which says all th
   const old = await app.agent.nextPrompt();
   const second = app.stream({ messages: SECOND });
   old.say("Once upon a time.\n");
-  assertEquals([old.cancels, app.agent.prompts.length], [0, 1]);
+  assertEquals([old.cancelCount, app.agent.prompts.length], [0, 1]);
   old.end();
   const now = await app.agent.nextPrompt();
   assertEquals([now.text, now.session], ["Stop!", old.session]);
@@ -110,7 +110,7 @@ Deno.test("reject: the newer request is refused, whether its conversation is nam
   prompt.say("The end.\n");
   prompt.end();
   assertEquals(await textOf(running), "The end.\n");
-  assertEquals([prompt.cancels, app.agent.prompts.length], [0, 1]);
+  assertEquals([prompt.cancelCount, app.agent.prompts.length], [0, 1]);
   app.agent.script = saying("Yes?\n");
   assertEquals(await textOf(app.stream({ messages: SECOND })), "Yes?\n");
 });
@@ -153,7 +153,7 @@ for (const onBusy of BUSY_MODES) {
         assertEquals([answer.status, await textOf(answer)], [200, "Once upon a time.\n"]);
         assertEquals(answer.headers.get("x-session-id"), answers[0]!.headers.get("x-session-id"));
       }
-      assertEquals([prompt.cancels, app.agent.prompts.length, app.agent.sessions.length], [0, 1, 1]);
+      assertEquals([prompt.cancelCount, app.agent.prompts.length, app.agent.sessions.length], [0, 1, 1]);
     });
   }
 }
@@ -200,7 +200,7 @@ Deno.test("supersede: a turn that was to answer in a format does not come back f
     assertEquals(now.text, "Stop!");
     now.say("Yes?\n");
     await (await first).text();
-    assertEquals(now.cancels, 0);
+    assertEquals(now.cancelCount, 0);
     now.end();
     assertEquals(await textOf(second), "Yes?\n");
   }

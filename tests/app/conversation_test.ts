@@ -142,7 +142,7 @@ Deno.test("barge-in: other conversations go on", async () => {
   first.end();
   second.end();
   assertEquals([await textOf(mao), await textOf(aya)], ["I am Mao.\n", "I am Aya.\n"]);
-  assertEquals([first.cancels, second.cancels], [0, 0]);
+  assertEquals([first.cancelCount, second.cancelCount], [0, 0]);
 });
 
 Deno.test("in flight: the 33rd turn is told when to come back, and comes in when one has ended", async () => {
@@ -208,7 +208,7 @@ Deno.test("pictures reach an agent that takes them, and are named to one that do
   ];
   for (const image of [true, false]) {
     await using app = startApp({ script: saying("Nice.") });
-    app.agent.accepts = { image, audio: false };
+    app.agent.promptCapabilities = { image, audio: false };
     await (await app.chat({ messages: [{ role: "user", content }] })).text();
     assertEquals(
       app.agent.prompts[0]?.blocks,

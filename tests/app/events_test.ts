@@ -240,12 +240,12 @@ Deno.test("events: an interrupt ends the turns of a conversation, or all", async
   await interrupt({ session_id: "nobody" }, 0);
   await interrupt({ session_id: "two" }, 1);
   await replies[1]!.prompt.cancelled;
-  assertEquals(replies.map(({ prompt }) => prompt.cancels), [0, 1, 0]);
+  assertEquals(replies.map(({ prompt }) => prompt.cancelCount), [0, 1, 0]);
   await replies[1]!.reply.rest();
   await interrupt({}, 2);
   for (const { prompt, reply } of replies) {
     await reply.rest();
-    assertEquals(prompt.cancels, 1);
+    assertEquals(prompt.cancelCount, 1);
   }
   assertEquals(served.app.hub.snapshot.state, "idle");
 });
@@ -253,7 +253,7 @@ Deno.test("events: an interrupt ends the turns of a conversation, or all", async
 Deno.test("events: an interrupt reaches a turn that waits for its agent, whose request is told so", async () => {
   await using served = ServedApp.start();
   const socket = await served.connect("agent_state");
-  served.app.agent.opens = new Promise(() => {});
+  served.app.agent.openGate = new Promise(() => {});
   for (const stream of [true, false]) {
     const answer = served.app.chat({ conversation_id: "mao", stream });
     // Until the request has arrived there is nothing to interrupt.

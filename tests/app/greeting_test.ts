@@ -24,7 +24,7 @@ for (const onBusy of BUSY_MODES) {
       const { choices: [choice] } = await (await answer).json();
       assertEquals(choice.message.content, `Hello, user ${index}!\n`);
     }
-    assertEquals([app.agent.sessions.length, prompts.some(({ cancels }) => cancels > 0)], [10, false]);
+    assertEquals([app.agent.sessions.length, prompts.some(({ cancelCount: cancels }) => cancels > 0)], [10, false]);
   });
 }
 

@@ -45,7 +45,7 @@ Deno.test("readiness: agents that fail are tried again, every half minute at mos
   const handler = readyHandler({ isDraining: () => draining, agents }, () => now);
   const ask = async () => {
     const { status } = await handler(new Request("http://127.0.0.1/readyz"), { requestId: "", rest: "" });
-    return [status, ...agents.map(({ warmed }) => warmed)];
+    return [status, ...agents.map(({ warmCalls: warmed }) => warmed)];
   };
   assertEquals(await ask(), [503, 1, 0, 1, 0]);
   now = 29_999;

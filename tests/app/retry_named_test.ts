@@ -138,5 +138,5 @@ Deno.test("DELETE sessions: a turn that it cancels is not begun anew by a reques
   for (const response of [running, joined]) {
     assertEquals(parseFrames(await response.text()).text, "Half.\n");
   }
-  assertEquals([prompt.cancels, app.agent.prompts.length], [1, 1]);
+  assertEquals([prompt.cancelCount, app.agent.prompts.length], [1, 1]);
 });

@@ -18,7 +18,7 @@ const AGAIN: readonly [how: string, first: Record<string, string>, second: Recor
 /** A request and the same once more, which wait for their agent until it is let. */
 function waiting(app: TestApp, first: Record<string, string>, second: Record<string, string>) {
   const { promise, resolve } = Promise.withResolvers<void>();
-  app.agent.opens = promise;
+  app.agent.openGate = promise;
   app.agent.script = saying("Yes?\n");
   const body = { ...NAME, messages: OLD };
   const hangUp = new AbortController();
@@ -73,7 +73,7 @@ Deno.test("a request whose client has gone before it is looked at takes nobody's
   const running = await app.stream({ ...NAME, messages: OLD });
   const prompt = await app.agent.nextPrompt();
   const gone = await app.stream({ ...NAME, messages: NEW }, { signal: AbortSignal.abort() });
-  assertEquals([gone.status, prompt.cancels], [499, 0]);
+  assertEquals([gone.status, prompt.cancelCount], [499, 0]);
   prompt.say("Yes?\n");
   prompt.end();
   assertEquals(parseFrames(await running.text()).text, "Yes?\n");

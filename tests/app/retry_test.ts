@@ -60,7 +60,7 @@ Deno.test("retry: a second that joined keeps the turn alive when the first hangs
   prompt.say("lo.\n");
   prompt.end();
   assertEquals(parseFrames(await second.text()).text, "Hello.\n");
-  assertEquals([prompt.cancels, app.agent.prompts.length], [0, 1]);
+  assertEquals([prompt.cancelCount, app.agent.prompts.length], [0, 1]);
 });
 
 Deno.test("retry: when both hang up, the turn is cancelled", async () => {
@@ -69,7 +69,7 @@ Deno.test("retry: when both hang up, the turn is cancelled", async () => {
   const second = await app.stream({}, SECOND);
   const prompt = await app.agent.nextPrompt();
   await first.body!.cancel();
-  assertEquals(prompt.cancels, 0);
+  assertEquals(prompt.cancelCount, 0);
   await second.body!.cancel();
   await prompt.cancelled;
 });
@@ -103,11 +103,11 @@ Deno.test("retry: a failure is told again, not run again", async () => {
 
 Deno.test("retry: what failed before the prompt is tried again", async () => {
   await using app = startApp({ script: saying("Hello.") });
-  app.agent.openFailure = new AppError("agent_unavailable", "Not yet.", { retryAfterSecs: 1 });
+  app.agent.openError = new AppError("agent_unavailable", "Not yet.", { retryAfterSecs: 1 });
   const refused = await app.chat({}, FIRST);
   assertEquals([refused.status, refused.headers.get("retry-after")], [503, "1"]);
   await refused.body?.cancel();
-  app.agent.openFailure = undefined;
+  app.agent.openError = undefined;
   assertEquals(await contentOf(await app.chat({}, SECOND)), "Hello.\n");
   assertEquals(app.agent.prompts.length, 1);
 });
@@ -165,7 +165,7 @@ Deno.test("retry: in a named conversation it does not supersede itself", async (
   prompt.say("Hello.\n");
   prompt.end();
   for (const response of [first, second]) assertEquals(parseFrames(await response.text()).text, "Hello.\n");
-  assertEquals([prompt.cancels, app.agent.prompts.length], [0, 1]);
+  assertEquals([prompt.cancelCount, app.agent.prompts.length], [0, 1]);
 });
 
 Deno.test("idempotency key: the same request runs once, whether it runs or has ended", async () => {
@@ -215,9 +215,9 @@ Deno.test("idempotency key: one without end is refused", async () => {
 
 Deno.test("idempotency key: a failure before the prompt does not use it up", async () => {
   await using app = startApp({ script: saying("Hello.") });
-  app.agent.promptFailure = new AppError("agent_unavailable", "Not yet.");
+  app.agent.promptError = new AppError("agent_unavailable", "Not yet.");
   assertEquals((await errorOf(await app.chat({}, key("k1")))).status, 503);
-  app.agent.promptFailure = undefined;
+  app.agent.promptError = undefined;
   assertEquals(await contentOf(await app.chat({}, key("k1"))), "Hello.\n");
 });
 
@@ -280,7 +280,7 @@ Deno.test("retry: an answer in a format lives on in whoever joined it", async ()
   repair.say('{"a":1}');
   repair.end();
   assertEquals(parseFrames(await second.text()).text, '{"a":1}\n');
-  assertEquals([repair.cancels, app.agent.prompts.length], [0, 2]);
+  assertEquals([repair.cancelCount, app.agent.prompts.length], [0, 2]);
   assertEquals(app.agent.sessions.map(({ closed }) => closed.aborted), [true]);
 });
 

@@ -1,7 +1,7 @@
 /** Several agents behind one address, as a configuration file names them. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { agentCommand, type FakeAgentOptions, readEntries } from "../support/agents/scripted_agent.ts";
+import { agentCommand, type ScriptedAgentOptions, readEntries } from "../support/agents/scripted_agent.ts";
 import { agentsOf, type Home, makeHome, sessionsOf } from "../support/harness/data_dir_fixture.ts";
 import {
   script,
@@ -14,7 +14,7 @@ import { answer, opening, promptsOf, question, Talker } from "../support/skins/c
 
 /** An agent in the file: what it is, and what else its table says. */
 interface Table {
-  readonly agent?: FakeAgentOptions;
+  readonly agent?: ScriptedAgentOptions;
   readonly more?: string;
 }
 

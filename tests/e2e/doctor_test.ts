@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { agentCommand, type FakeAgentOptions } from "../support/agents/scripted_agent.ts";
+import { agentCommand, type ScriptedAgentOptions } from "../support/agents/scripted_agent.ts";
 import { isAlive, programCommand, startServer } from "../support/harness/server_process.ts";
 
 /** Variables that would otherwise be taken from the machine that runs the test. */
@@ -34,7 +34,7 @@ async function doctor(env: Record<string, string> = {}, toml?: string) {
 }
 
 /** The table of a scripted agent. */
-function table(name: string, options: FakeAgentOptions, more = ""): string {
+function table(name: string, options: ScriptedAgentOptions, more = ""): string {
   const { command, args } = agentCommand(options);
   return `[agents.${name}]\ncommand = ${JSON.stringify(command)}\nargs = ${JSON.stringify(args)}\n${more}\n`;
 }

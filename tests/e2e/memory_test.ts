@@ -1,7 +1,7 @@
 /** What outlives an agent, a server, and the time for which a session is kept open; and what is forgotten. */
 
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
-import type { FakeAgentOptions } from "../support/agents/scripted_agent.ts";
+import type { ScriptedAgentOptions } from "../support/agents/scripted_agent.ts";
 import { replayCommand } from "../support/agents/replayed_agent.ts";
 import { agentsOf, end, killed, makeHome, sessionsOf } from "../support/harness/data_dir_fixture.ts";
 import { repeated, spoken, withoutResume } from "../support/harness/recorded_agents.ts";
@@ -22,7 +22,7 @@ function words(turn: number): string {
   return RECALLED.includes(turn) ? `Question ${turn}? ${script({ recall: true })}` : question(turn);
 }
 
-const AGENTS: readonly [name: string, agent: FakeAgentOptions, method: string | undefined][] = [
+const AGENTS: readonly [name: string, agent: ScriptedAgentOptions, method: string | undefined][] = [
   ["resumes sessions", { resume: true, loadSession: true }, "session/resume"],
   ["loads sessions", { loadSession: true }, "session/load"],
   ["does neither", {}, undefined],

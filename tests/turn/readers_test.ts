@@ -27,7 +27,7 @@ Deno.test("Turn: a recorded turn is told from its start to whoever comes, also a
   const third = heardOf(turn);
   for (const heard of [first, second, third]) assertEquals(heard.briefs, all);
   third.leave();
-  assertEquals([turn.isAbandoned, prompt.cancels], [false, 0]);
+  assertEquals([turn.isAbandoned, prompt.cancelCount], [false, 0]);
 });
 
 Deno.test("Turn: a reader that joins while an event is told hears each event once", async () => {
@@ -61,9 +61,9 @@ Deno.test("Turn: the last reader that leaves cancels it, and is told nothing mor
   first.leave();
   first.leave();
   prompt.say("still read");
-  assertEquals([turn.isAbandoned, prompt.cancels], [false, 0]);
+  assertEquals([turn.isAbandoned, prompt.cancelCount], [false, 0]);
   second.leave();
-  assertEquals([turn.isAbandoned, prompt.cancels], [true, 1]);
+  assertEquals([turn.isAbandoned, prompt.cancelCount], [true, 1]);
   prompt.say("to nobody");
   prompt.end("cancelled");
   await turn.ended;
@@ -76,11 +76,11 @@ Deno.test("Turn: a turn that nobody read yet is not abandoned, and leaving after
   const { turn, prompt } = await begin();
   prompt.say("a");
   await settled();
-  assertEquals([turn.isAbandoned, prompt.cancels], [false, 0]);
+  assertEquals([turn.isAbandoned, prompt.cancelCount], [false, 0]);
   const heard = heardOf(turn);
   prompt.end();
   heard.leave();
-  assertEquals([turn.isAbandoned, prompt.cancels], [false, 0]);
+  assertEquals([turn.isAbandoned, prompt.cancelCount], [false, 0]);
 });
 
 const OVER_THE_RECORD: readonly { name: string; say: (prompt: MemoryPrompt) => number }[] = [

@@ -7,7 +7,7 @@ import { begin, BLOCKS, hasEnded, heardOf, NO_LIMITS, quietAgent } from "../supp
 Deno.test("runTurn: resolves once the prompt was taken, with what was asked", async () => {
   const agent = quietAgent();
   const { promise, resolve } = Promise.withResolvers<void>();
-  agent.takes = promise;
+  agent.promptGate = promise;
   const session = await agent.newSession();
   let begun = false;
   const beginning = runTurn({ session, resolvedModel: "openab", blocks: BLOCKS, limits: NO_LIMITS }).then(
@@ -29,7 +29,7 @@ Deno.test("runTurn: resolves once the prompt was taken, with what was asked", as
 
 Deno.test("runTurn: a prompt that is not taken is thrown, and nothing is left running", async () => {
   const agent = quietAgent();
-  const refusal = agent.promptFailure = new AppError("agent_unavailable", "Gone.");
+  const refusal = agent.promptError = new AppError("agent_unavailable", "Gone.");
   const session = await agent.newSession();
   const limits = { replyTimeoutMs: 60_000, turnTimeoutMs: 60_000 };
   assertStrictEquals(
@@ -91,11 +91,11 @@ Deno.test("Turn: cancel asks the agent once, and its answer is the end", async (
   const heard = heardOf(turn);
   turn.cancel();
   turn.cancel();
-  assertEquals([prompt.cancels, turn.isOver], [1, false]);
+  assertEquals([prompt.cancelCount, turn.isOver], [1, false]);
   prompt.say("last words");
   prompt.end("cancelled");
   turn.cancel();
-  assertEquals(prompt.cancels, 1);
+  assertEquals(prompt.cancelCount, 1);
   assertEquals(heard.briefs, ["text last words", "end cancelled"]);
   assertEquals(turn.isAbandoned, false);
 });
@@ -103,7 +103,7 @@ Deno.test("Turn: cancel asks the agent once, and its answer is the end", async (
 Deno.test("Turn: a cancel before the prompt is taken reaches the agent once it is", async () => {
   const agent = quietAgent();
   const { promise, resolve } = Promise.withResolvers<void>();
-  agent.takes = promise;
+  agent.promptGate = promise;
   const session = await agent.newSession();
   const turn = new Turn({ session, resolvedModel: "openab", blocks: BLOCKS, limits: NO_LIMITS });
   const starting = turn.start(session, BLOCKS);
@@ -111,7 +111,7 @@ Deno.test("Turn: a cancel before the prompt is taken reaches the agent once it i
   resolve();
   await starting;
   const prompt = await agent.nextPrompt();
-  assertEquals(prompt.cancels, 1);
+  assertEquals(prompt.cancelCount, 1);
   prompt.end("cancelled");
   assertEquals(heardOf(turn).briefs, ["end cancelled"]);
 });
@@ -143,7 +143,7 @@ Deno.test("Turn: silence fails it at once; what comes later is swallowed, and it
   const heard = heardOf(turn);
   prompt.say("a");
   assertEquals(await heard.last(), "failure agent_timeout");
-  assertEquals([turn.isOver, prompt.cancels], [true, 1]);
+  assertEquals([turn.isOver, prompt.cancelCount], [true, 1]);
   assertEquals(await hasEnded(turn), false);
   prompt.say("late");
   assertEquals(await hasEnded(turn), false);
@@ -153,7 +153,7 @@ Deno.test("Turn: silence fails it at once; what comes later is swallowed, and it
   assertEquals(heard.briefs, all);
   assertEquals(observed, all);
   assertEquals(heardOf(turn).briefs, all);
-  assertEquals([turn.isAbandoned, prompt.cancels], [false, 1]);
+  assertEquals([turn.isAbandoned, prompt.cancelCount], [false, 1]);
   assertEquals([heard.failure.prompted, heard.failure.retryAfterSecs], [true, undefined]);
 });
 
@@ -166,7 +166,7 @@ Deno.test("Turn: one that takes too long fails although the agent speaks", async
   } finally {
     clearInterval(speaking);
   }
-  assertEquals(prompt.cancels, 1);
+  assertEquals(prompt.cancelCount, 1);
   heard.assertWhole();
   prompt.end("cancelled");
   await soon(turn.ended, "the end");
@@ -201,9 +201,9 @@ Deno.test("Turn: fail tells the readers, once, and asks the agent to stop", asyn
   turn.fail(new AppError("shutting_down", "Bye."));
   turn.fail(new AppError("internal_error", "Again."));
   assertEquals(heard.briefs, ["failure shutting_down"]);
-  assertEquals(prompt.cancels, 1);
+  assertEquals(prompt.cancelCount, 1);
   heard.leave();
-  assertEquals([turn.isAbandoned, prompt.cancels], [false, 1]);
+  assertEquals([turn.isAbandoned, prompt.cancelCount], [false, 1]);
   assertEquals(await hasEnded(turn), false);
   prompt.fail(new AppError("agent_crashed", "Gone."));
   assertEquals(await hasEnded(turn), true);

@@ -45,8 +45,8 @@ export class MemoryPrompt {
   readonly #cancelled = Promise.withResolvers<void>();
   readonly #reader: TurnReader;
   readonly #release: () => void;
-  #cancels = 0;
-  #over = false;
+  #cancelCount = 0;
+  #isOver = false;
 
   constructor(
     session: MemorySession,
@@ -71,21 +71,21 @@ export class MemoryPrompt {
   }
 
   /** Number of cancels. */
-  get cancels(): number {
-    return this.#cancels;
+  get cancelCount(): number {
+    return this.#cancelCount;
   }
 
   /** Whether the last event was sent. */
-  get over(): boolean {
-    return this.#over;
+  get isOver(): boolean {
+    return this.#isOver;
   }
 
   /** Sends an event of the turn. Does nothing after the last event, as the port promises. */
   emit(event: TurnEvent): void {
-    if (this.#over) return;
-    this.#over = event.type === "end" || event.type === "failure";
+    if (this.#isOver) return;
+    this.#isOver = event.type === "end" || event.type === "failure";
     this.#reader(event);
-    if (this.#over) this.#release();
+    if (this.#isOver) this.#release();
   }
 
   say(text: string): void {
@@ -121,8 +121,8 @@ export class MemoryPrompt {
 
   /** Implements {@linkcode RunningPrompt}. */
   cancel(): void {
-    if (this.#over) return;
-    this.#cancels++;
+    if (this.#isOver) return;
+    this.#cancelCount++;
     this.#cancelled.resolve();
     if (this.session.agent.answersCancels) queueMicrotask(() => this.end("cancelled"));
   }
@@ -143,7 +143,7 @@ export class MemorySession implements Session {
   }
 
   get promptCapabilities(): PromptCapabilities {
-    return this.agent.accepts;
+    return this.agent.promptCapabilities;
   }
 
   get closed(): AbortSignal {
@@ -155,14 +155,14 @@ export class MemorySession implements Session {
     const { promise, resolve: release } = Promise.withResolvers<void>();
     this.#queue = promise;
     await previous;
-    await this.agent.canTake();
-    const refusal = this.agent.promptFailure;
+    await this.agent.waitUntilAllowed();
+    const refusal = this.agent.promptError;
     if (refusal) {
       release();
       throw refusal;
     }
     const prompt = new MemoryPrompt(this, blocks, reader, release);
-    this.agent.took(prompt);
+    this.agent.addPrompt(prompt);
     return { cancel: () => prompt.cancel() };
   }
 
@@ -189,7 +189,7 @@ export class MemoryAgent implements Agent {
   state: AgentState = "ready";
   program = "memory";
   models: AgentModel[] = [];
-  accepts: PromptCapabilities = { image: true, audio: true };
+  promptCapabilities: PromptCapabilities = { image: true, audio: true };
   /** Answers each prompt. */
   script: Script | undefined;
   /** Whether sessions can be resumed. */
@@ -197,22 +197,22 @@ export class MemoryAgent implements Agent {
   /** Whether a cancel ends the turn. Otherwise the test ends it. */
   answersCancels = true;
   /** Rejects new and resumed sessions. */
-  openFailure: AppError | undefined;
+  openError: AppError | undefined;
   /** Rejects prompts. */
-  promptFailure: AppError | undefined;
+  promptError: AppError | undefined;
   /** Delays new and resumed sessions. */
-  opens: Promise<void> = AT_ONCE;
+  openGate: Promise<void> = AT_ONCE;
   /** Delays prompts before they are taken. */
-  takes: Promise<void> = AT_ONCE;
+  promptGate: Promise<void> = AT_ONCE;
   /** The sessions that were opened or resumed. */
   readonly sessions: MemorySession[] = [];
   /** The prompts that were taken. */
   readonly prompts: MemoryPrompt[] = [];
   /** The ids that were to be resumed, and deleted. */
   readonly resumed: SessionId[] = [];
-  readonly forgotten: SessionId[] = [];
+  readonly deleted: SessionId[] = [];
   /** Number of calls of `warm`. */
-  warmed = 0;
+  warmCalls = 0;
   readonly #finished = Promise.withResolvers<void>();
   #opened = 0;
   #awaited = 0;
@@ -223,7 +223,7 @@ export class MemoryAgent implements Agent {
   }
 
   warm(): void {
-    this.warmed++;
+    this.warmCalls++;
   }
 
   async newSession(signal?: AbortSignal): Promise<MemorySession> {
@@ -235,11 +235,11 @@ export class MemoryAgent implements Agent {
   async resumeSession(id: SessionId, signal?: AbortSignal): Promise<MemorySession | undefined> {
     this.resumed.push(id);
     await this.#canOpen(signal);
-    return this.resumes && !this.forgotten.includes(id) ? this.#open(id) : undefined;
+    return this.resumes && !this.deleted.includes(id) ? this.#open(id) : undefined;
   }
 
   deleteSession(id: SessionId): void {
-    this.forgotten.push(id);
+    this.deleted.push(id);
   }
 
   /** Resolves to the next prompt that no earlier call returned. */
@@ -262,7 +262,7 @@ export class MemoryAgent implements Agent {
   }
 
   /** Takes a prompt of a session. For sessions, not for tests. */
-  took(prompt: MemoryPrompt): void {
+  addPrompt(prompt: MemoryPrompt): void {
     this.prompts.push(prompt);
     const { script } = this;
     if (script) queueMicrotask(() => script(prompt));
@@ -271,24 +271,24 @@ export class MemoryAgent implements Agent {
   }
 
   /** Resolves when a prompt may be taken. For sessions, not for tests. */
-  canTake(): Promise<void> {
-    return this.takes === AT_ONCE ? AT_ONCE : Promise.race([this.takes, this.#finished.promise]);
+  waitUntilAllowed(): Promise<void> {
+    return this.promptGate === AT_ONCE ? AT_ONCE : Promise.race([this.promptGate, this.#finished.promise]);
   }
 
   async #canOpen(signal: AbortSignal | undefined): Promise<void> {
     signal?.throwIfAborted();
-    if (this.opens === AT_ONCE) await AT_ONCE;
+    if (this.openGate === AT_ONCE) await AT_ONCE;
     else {
       const { promise: aborted, reject } = Promise.withResolvers<never>();
       const abort = () => reject(signal?.reason);
       signal?.addEventListener("abort", abort);
       try {
-        await Promise.race([this.opens, this.#finished.promise, aborted]);
+        await Promise.race([this.openGate, this.#finished.promise, aborted]);
       } finally {
         signal?.removeEventListener("abort", abort);
       }
     }
-    if (this.openFailure) throw this.openFailure;
+    if (this.openError) throw this.openError;
   }
 
   #open(id: string): MemorySession {
@@ -308,13 +308,13 @@ export class StrictAgent extends MemoryAgent {
   /** Sessions that got a prompt while another one was running. */
   readonly overlaps: string[] = [];
   /** How often each session received each mark. A resumed session keeps its marks. */
-  readonly told = new Map<SessionId, Map<string, number>>();
+  readonly receivedMarks = new Map<SessionId, Map<string, number>>();
   readonly #sending = new Set<SessionId>();
   readonly #running = new Set<MemoryPrompt>();
 
   /** The prompts that have not ended. */
   get running(): MemoryPrompt[] {
-    for (const prompt of this.#running) if (prompt.over) this.#running.delete(prompt);
+    for (const prompt of this.#running) if (prompt.isOver) this.#running.delete(prompt);
     return [...this.#running];
   }
 
@@ -327,13 +327,13 @@ export class StrictAgent extends MemoryAgent {
     return session && this.#watch(session);
   }
 
-  override took(prompt: MemoryPrompt): void {
+  override addPrompt(prompt: MemoryPrompt): void {
     this.#running.add(prompt);
     const { id } = prompt.session;
-    const counts = this.told.get(id) ?? new Map<string, number>();
-    this.told.set(id, counts);
+    const counts = this.receivedMarks.get(id) ?? new Map<string, number>();
+    this.receivedMarks.set(id, counts);
     for (const mark of new Set(marksIn(prompt.text))) counts.set(mark, (counts.get(mark) ?? 0) + 1);
-    super.took(prompt);
+    super.addPrompt(prompt);
   }
 
   /** Closes a session, and fails its running prompts. */

@@ -66,7 +66,7 @@ export type Step =
   | { afterAnswer: Step[] };
 
 /** How the whole agent behaves; everything has a default. */
-export interface FakeAgentOptions {
+export interface ScriptedAgentOptions {
   /** Wait before anything is read. */
   readonly startDelayMs?: number;
   /** Wait before session/new is answered. */
@@ -123,7 +123,7 @@ export interface ChildCommand {
 }
 
 /** The command that starts the scripted agent. */
-export function agentCommand(options: FakeAgentOptions = {}): ChildCommand {
+export function agentCommand(options: ScriptedAgentOptions = {}): ChildCommand {
   const mayWrite = options.log !== undefined || options.memory !== undefined;
   return denoCommand(import.meta.url, mayWrite, [JSON.stringify(options)]);
 }
@@ -370,8 +370,8 @@ function entriesOf(path: string, sessionId: string): Json[] {
 type Ending = { result: Json } | { error: Json };
 
 /** The agent itself: its sessions and its requests under way. */
-class FakeAgent {
-  readonly #options: FakeAgentOptions;
+class ScriptedAgent {
+  readonly #options: ScriptedAgentOptions;
   readonly #output: Output;
   readonly #sessions = new Map<string, Session>();
   readonly #pending = new Map<unknown, (answer: Json) => void>();
@@ -379,7 +379,7 @@ class FakeAgent {
   #authenticated = false;
   #requestCount = 0;
 
-  constructor(options: FakeAgentOptions, output: Output) {
+  constructor(options: ScriptedAgentOptions, output: Output) {
     this.#options = options;
     this.#output = output;
     this.#memory = new Memory(options.memory);
@@ -697,7 +697,7 @@ function promptTexts(prompt: unknown): string[] {
 }
 
 /** What a session tells of its models and modes. */
-function settingsOf({ models, modes }: FakeAgentOptions, session: Session): Json {
+function settingsOf({ models, modes }: ScriptedAgentOptions, session: Session): Json {
   const byOption = models !== undefined && models.by !== "set_model";
   const bySetModel = models !== undefined && models.by !== "option";
   return {
@@ -736,13 +736,13 @@ function checkPlace(params: Json): void {
   if (!Array.isArray(mcpServers)) throw new RpcError(-32602, "Invalid params: mcpServers must be an array");
 }
 
-function methodObjects(options: FakeAgentOptions): Readonly<Json>[] {
+function methodObjects(options: ScriptedAgentOptions): Readonly<Json>[] {
   return (options.authMethods ?? []).map((method) =>
     typeof method === "string" ? { id: method, name: method } : method
   );
 }
 
-function initializeResult(options: FakeAgentOptions): Json {
+function initializeResult(options: ScriptedAgentOptions): Json {
   return {
     protocolVersion: options.protocolVersion ?? 1,
     agentCapabilities: {
@@ -797,7 +797,7 @@ export async function* readMessages(log: (entry: unknown) => void): AsyncGenerat
   log({ eof: true });
 }
 
-async function main(options: FakeAgentOptions): Promise<void> {
+async function main(options: ScriptedAgentOptions): Promise<void> {
   if (options.stderr) Deno.stderr.writeSync(new TextEncoder().encode(options.stderr));
   if (options.dieOnStart !== undefined) Deno.exit(options.dieOnStart);
   const log = openLog(options.log);
@@ -806,7 +806,7 @@ async function main(options: FakeAgentOptions): Promise<void> {
   }
   if (options.startDelayMs) await sleep(options.startDelayMs);
   const output = new Output();
-  const agent = new FakeAgent(options, output);
+  const agent = new ScriptedAgent(options, output);
   for await (const message of readMessages(log)) agent.receive(message);
   if (options.ignoreEof) {
     setInterval(() => {}, 1_000_000); // keeps the process alive

@@ -3,7 +3,7 @@ import {
   agentCommand,
   type ChildCommand,
   directive,
-  type FakeAgentOptions,
+  type ScriptedAgentOptions,
   findSteps,
   isObject,
   type Json,
@@ -128,7 +128,7 @@ function object(value: unknown): Json {
   return isObject(value) ? value : {};
 }
 
-function fake(options: FakeAgentOptions = {}): Client {
+function fake(options: ScriptedAgentOptions = {}): Client {
   return new Client(agentCommand(options));
 }
 

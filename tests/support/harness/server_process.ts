@@ -4,7 +4,7 @@ import {
   agentCommand,
   type ChildCommand,
   directive,
-  type FakeAgentOptions,
+  type ScriptedAgentOptions,
   readEntries,
   type Step,
 } from "../agents/scripted_agent.ts";
@@ -12,7 +12,7 @@ import {
 /** How a server is started. */
 export interface ServerOptions {
   /** The fake agent's options, or another program, or `demo`. */
-  readonly agent?: FakeAgentOptions | ChildCommand | "demo";
+  readonly agent?: ScriptedAgentOptions | ChildCommand | "demo";
   readonly env?: Record<string, string>;
   readonly args?: readonly string[];
   /**
@@ -174,7 +174,7 @@ export async function until(condition: () => boolean | Promise<boolean>): Promis
   while (!await condition()) await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
-function commandLine(agent: FakeAgentOptions | ChildCommand, log: string): string {
+function commandLine(agent: ScriptedAgentOptions | ChildCommand, log: string): string {
   const { command, args } = "command" in agent ? agent : agentCommand({ log, ...agent });
   return [command, ...args].map((word) => word.includes('"') ? `'${word}'` : `"${word}"`).join(" ");
 }

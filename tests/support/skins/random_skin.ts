@@ -1,7 +1,7 @@
 /** A skin in which chance decides: its history as it keeps it, changes it and sends it. @module */
 
 import type { Message } from "../../../lib/conversation/message.ts";
-import { marksIn } from "../agents/strict_agent.ts";
+import { marksIn } from "../agents/memory_agent.ts";
 import type { Random } from "../harness/random.ts";
 
 /** Messages of which some skins send no more. */
@@ -31,7 +31,7 @@ export interface Question {
 }
 
 /** The skin. */
-export class ChanceSkin {
+export class RandomSkin {
   readonly owner: string;
   readonly agent: number;
   readonly name: string | undefined;
