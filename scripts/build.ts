@@ -1,21 +1,21 @@
-/** What compile.ts and release.ts share: baked permissions, the Deno commands, and running them. */
+/** Shared by compile.ts and release.ts: the baked permissions, the Deno commands, and their execution. @module */
 
 import { VRM_FILE, vrmBundleArgs } from "../lib/stage/vrm_module.ts";
 
-/** What the executable may do, given to `deno compile` once and for all. Not listed, so refused: ffi. */
+/** Permissions of the executable, which `deno compile` bakes in. FFI is not among them, and so refused. */
 export const PERMISSIONS: readonly string[] = [
-  "--no-prompt", // a server has nobody to ask: what is not allowed is refused
-  "--allow-net", // serve, on whatever address is configured
-  "--allow-env", // configuration, and the environment handed to the agent
-  "--allow-read", // the configuration file and the working folder
+  "--no-prompt", // a server refuses instead of asking
+  "--allow-net", // listen on the configured address
+  "--allow-env", // read settings, and hand variables to the agents
+  "--allow-read", // the configuration file, the working directory and the character
   "--allow-write", // conversations in VTUBER_DATA_DIR
-  "--allow-run", // the agent is whatever program the user names
+  "--allow-run", // start the configured agents
 ];
 
-/** The longest one child may take, downloads included, before it is ended. */
+/** Longest run of a command, including downloads, in milliseconds. */
 const COMMAND_LIMIT_MS = 10 * 60_000;
 
-/** One program to run to its end. */
+/** A command to run to its end. */
 export interface Command {
   readonly program: string;
   readonly args: readonly string[];
@@ -23,24 +23,24 @@ export interface Command {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** How a command ended, with all that it printed. */
+/** The result of a command, with its whole output. */
 export interface Outcome {
   readonly success: boolean;
   readonly output: string;
 }
 
-/** Runs a command; tests pass one that only pretends. */
+/** Runs a command; tests pass a fake. */
 export type Run = (command: Command) => Promise<Outcome>;
 
-/** Says something to whoever started the build. */
+/** Prints a line of progress. */
 export type Log = (line: string) => void;
 
-/** A directory that is removed, with all that is in it, when its holder is done. */
+/** A directory that is removed when it is disposed of. */
 export interface WorkDirectory extends AsyncDisposable {
   readonly path: string;
 }
 
-/** Makes a hidden work directory inside `parent`, so that what is built moves out of it in one step. */
+/** Creates a hidden directory in `parent`, so that finished files can be moved out of it in one step. */
 export async function workDirectory(parent: string): Promise<WorkDirectory> {
   await Deno.mkdir(parent, { recursive: true });
   const path = await Deno.makeTempDir({ dir: parent, prefix: ".build-" });
@@ -52,7 +52,7 @@ export async function bundle(run: Run, root: string, entry: string, work: string
   const output = `${work}/main.js`;
   const bundled = await run({
     program: Deno.execPath(),
-    // Minifying inlines a `using` that is read once, in the next statement, and loses its end: tests/scripts/using_test.ts.
+    // Minifying inlines a `using` variable that is read once, and so never disposes of it: see tests/scripts/using_test.ts.
     args: ["bundle", "--minify", "--platform", "deno", "--output", output, entry],
     cwd: root,
   });
@@ -60,7 +60,7 @@ export async function bundle(run: Run, root: string, entry: string, work: string
   return output;
 }
 
-/** Bundles the browser's module for VRM characters and packs it into a file inside `work`, to be included. */
+/** Bundles the browser module for VRM characters and compresses it into a file in `work`. */
 export async function bundleVrm(run: Run, root: string, work: string): Promise<string> {
   const output = `${work}/vrm.js`;
   const bundled = await run({ program: Deno.execPath(), args: vrmBundleArgs(output), cwd: root });
@@ -73,18 +73,18 @@ export async function bundleVrm(run: Run, root: string, work: string): Promise<s
   return packed;
 }
 
-/** What the program switches on: a request's signal tells that the client hung up, and nothing else. */
+/** Unstable features: a request's signal aborts only if the client hangs up. */
 export const FEATURES: readonly string[] = ["--unstable-no-legacy-abort"];
 
-/** What a compiled program has beside its bundle, and what it is for. */
+/** Optional parts of a compiled program. */
 export interface CompileExtras {
-  /** Files that the program finds beside itself. */
+  /** Files to embed. */
   readonly include?: readonly string[];
-  /** Another system than this machine's. */
+  /** Target triple; by default this machine's. */
   readonly target?: string;
 }
 
-/** The arguments that make `deno` compile one bundled file. */
+/** Returns the arguments of `deno compile` for a bundled file. */
 export function compileArgs(
   bundled: string,
   output: string,
@@ -92,7 +92,7 @@ export function compileArgs(
 ): string[] {
   return [
     "compile",
-    "--no-check", // `deno task check` does that, and a bundle has no types
+    "--no-check", // a bundle has no types
     "--no-config",
     "--no-lock",
     ...FEATURES,
@@ -110,25 +110,25 @@ export function baseUnreachable(output: string): boolean {
   return output.includes("Setting up base binary");
 }
 
-/** The part of a Deno command's output that says why it failed. */
+/** Extracts the reason of a failure from the output of a Deno command. */
 export function reason(output: string): string {
   const start = output.search(/^error:/m);
   const message = start < 0 ? output : output.slice(start + "error:".length);
-  return message.split("Stack backtrace:")[0]?.trim() || "it said nothing";
+  return message.split("Stack backtrace:")[0]?.trim() || "no output";
 }
 
-/** Refuses an environment that makes `deno compile` use another base executable than its own. */
+/** Refuses a `DENORT_BIN`, which would replace the base executable of `deno compile`. */
 export function refuseForeignBase(denortBin: string | undefined): void {
   if (denortBin === undefined) return;
-  throw new Error("DENORT_BIN is set and would replace Deno's base executable: unset it and try again");
+  throw new Error("DENORT_BIN is set and would replace Deno's base executable. Unset it and try again.");
 }
 
-/** The hexadecimal SHA-256 of some bytes. */
+/** Returns the SHA-256 of bytes, in hexadecimal. */
 export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
 }
 
-/** Runs a script's work: Ctrl-C ends its children and cleans up, an error is printed and sets exit code 1. */
+/** Runs a script. Ctrl-C ends its commands and cleans up; an error is printed and sets exit code 1. */
 export async function runScript(work: (run: Run, log: Log) => Promise<void>): Promise<void> {
   const interrupt = new AbortController();
   const onInterrupt = () => interrupt.abort(new Error("interrupted"));
@@ -144,9 +144,9 @@ export async function runScript(work: (run: Run, log: Log) => Promise<void>): Pr
   }
 }
 
-/** Runs a command to its end, to its time limit or to the interrupt, whichever comes first. */
-export async function runCommand(command: Command, interrupt: AbortSignal): Promise<Outcome> {
-  interrupt.throwIfAborted();
+/** Runs a command until it ends, its time is over, or the signal aborts. */
+export async function runCommand(command: Command, signal: AbortSignal): Promise<Outcome> {
+  signal.throwIfAborted();
   const limit = new AbortController();
   const timer = setTimeout(() => limit.abort(), COMMAND_LIMIT_MS);
   try {
@@ -157,12 +157,12 @@ export async function runCommand(command: Command, interrupt: AbortSignal): Prom
       stdin: "null",
       stdout: "piped",
       stderr: "piped",
-      signal: AbortSignal.any([interrupt, limit.signal]),
+      signal: AbortSignal.any([signal, limit.signal]),
     }).output();
-    interrupt.throwIfAborted();
-    const late = limit.signal.aborted ? `\nended after ${COMMAND_LIMIT_MS / 60_000} minutes` : "";
+    signal.throwIfAborted();
+    const timeoutNote = limit.signal.aborted ? `\nended after ${COMMAND_LIMIT_MS / 60_000} minutes` : "";
     const decoder = new TextDecoder();
-    return { success, output: decoder.decode(stdout) + decoder.decode(stderr) + late };
+    return { success, output: decoder.decode(stdout) + decoder.decode(stderr) + timeoutNote };
   } finally {
     clearTimeout(timer);
   }

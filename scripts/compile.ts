@@ -1,4 +1,4 @@
-/** `deno task compile [--measure]`: makes `dist/oab-vtuber`, one executable for this machine. */
+/** `deno task compile [--measure]`: makes `dist/oab-vtuber`, one executable for this machine. @module */
 
 import {
   baseUnreachable,
@@ -15,20 +15,20 @@ import {
 } from "./build.ts";
 import {
   cacheDirectory,
+  hasNpmToolchain,
   NPM_DENO_VERSION,
   npmToolchain,
-  npmWayFits,
   PINS,
   type Toolchain,
 } from "./denort.ts";
 
-/** What {@linkcode compile} works with; tests pass their own runner, platform and toolchain. */
+/** Options of {@linkcode compile}; tests pass a fake runner and toolchain. */
 export interface CompileOptions {
-  /** The directory of `deno.json`; every path is absolute. */
+  /** The directory of `deno.json`. All paths are absolute. */
   readonly root: string;
   readonly entry: string;
   readonly dist: string;
-  /** Also compile an empty program the same way, to see what this one adds. */
+  /** Also compiles an empty program, to measure the added size. */
   readonly measure: boolean;
   readonly build: Pick<typeof Deno.build, "os" | "arch">;
   readonly run: Run;
@@ -36,50 +36,50 @@ export interface CompileOptions {
   readonly fetchToolchain: () => Promise<Toolchain>;
 }
 
-/** The executable, and how it was made. */
+/** The executable, and how it was compiled. */
 export interface Compiled {
   readonly path: string;
-  readonly way: "native" | "npm";
+  readonly method: "native" | "npm";
   readonly denoVersion: string;
   readonly sizeBytes: number;
-  /** What it has above an empty program, when that was measured. */
+  /** Bytes above an empty program, if measured. */
   readonly addedBytes?: number;
 }
 
-/** One way to compile, once it is known to work here. */
-interface Way {
-  readonly name: Compiled["way"];
+/** A way to compile. */
+interface CompileMethod {
+  readonly name: Compiled["method"];
   readonly denoVersion: string;
   readonly command: (bundled: string, output: string, include: readonly string[]) => Command;
 }
 
-/** Bundles the entry and the module for the browser, and compiles the two, natively or else the npm way. */
+/** Bundles the program and the browser module, and compiles them with the native toolchain or else with npm's. */
 export async function compile(options: CompileOptions): Promise<Compiled> {
   const name = options.build.os === "windows" ? "oab-vtuber.exe" : "oab-vtuber";
   await using work = await workDirectory(options.dist);
   const bundled = await bundle(options.run, options.root, options.entry, work.path);
   const include = [await bundleVrm(options.run, options.root, work.path)];
   const built = `${work.path}/${name}`;
-  const way = await compileSomehow(bundled, built, include, work.path, options);
+  const method = await compileWithFallback(bundled, built, include, work.path, options);
   const sizeBytes = (await Deno.stat(built)).size;
-  const emptyBytes = options.measure ? await emptySize(way, work.path, options.run) : undefined;
+  const emptyBytes = options.measure ? await emptySize(method, work.path, options.run) : undefined;
   const path = `${options.dist}/${name}`;
   await Deno.rename(built, path);
   return {
     path,
-    way: way.name,
-    denoVersion: way.denoVersion,
+    method: method.name,
+    denoVersion: method.denoVersion,
     sizeBytes,
     ...(emptyBytes === undefined ? {} : { addedBytes: sizeBytes - emptyBytes }),
   };
 }
 
-/** Says in a few lines what was made, and how. */
+/** Describes the executable in a few lines. */
 export function describe(compiled: Compiled): string {
-  const { path, way, denoVersion, sizeBytes, addedBytes } = compiled;
+  const { path, method, denoVersion, sizeBytes, addedBytes } = compiled;
   const lines = [`${path}: ${(sizeBytes / 1e6).toFixed(2)} MB (${sizeBytes} bytes)`];
   lines.push(
-    way === "native"
+    method === "native"
       ? `Compiled natively: Deno ${denoVersion} inside`
       : `Compiled with the base executable from npm: Deno ${denoVersion} inside, not for release`,
   );
@@ -89,50 +89,52 @@ export function describe(compiled: Compiled): string {
   return lines.join("\n");
 }
 
-/** Compiles natively, and the npm way only where the native base executable cannot be downloaded. */
-async function compileSomehow(
+/** Compiles natively, or with npm's toolchain if the native base executable cannot be downloaded. */
+async function compileWithFallback(
   bundled: string,
   output: string,
   include: readonly string[],
   cwd: string,
   options: CompileOptions,
-): Promise<Way> {
-  const native = nativeWay(cwd);
+): Promise<CompileMethod> {
+  const native = nativeMethod(cwd);
   options.log(
     `Compiling with Deno ${native.denoVersion}, which downloads its base executable the first time`,
   );
-  const first = await options.run(native.command(bundled, output, include));
-  if (first.success) return native;
-  if (!baseUnreachable(first.output)) throw new Error(`Cannot compile: ${reason(first.output)}`);
-  options.log("Deno's own base executable cannot be downloaded: trying npm");
+  const nativeOutcome = await options.run(native.command(bundled, output, include));
+  if (nativeOutcome.success) return native;
+  if (!baseUnreachable(nativeOutcome.output)) {
+    throw new Error(`Cannot compile: ${reason(nativeOutcome.output)}`);
+  }
+  options.log("Deno's base executable cannot be downloaded; trying npm");
   try {
     return await compileFromNpm(bundled, output, include, cwd, options);
   } catch (error) {
-    const second = error instanceof Error ? error.message : String(error);
+    const npmReason = error instanceof Error ? error.message : String(error);
     throw new Error(
-      `Cannot compile, neither natively nor with what npm has.\n` +
-        `Natively: ${reason(first.output)}\nFrom npm: ${second}`,
+      `Cannot compile, neither natively nor with the toolchain from npm.\n` +
+        `Natively: ${reason(nativeOutcome.output)}\nFrom npm: ${npmReason}`,
       { cause: error },
     );
   }
 }
 
-/** Compiles with what npm has, and throws where it has nothing. */
+/** Compiles with npm's toolchain, and throws if npm has none for this machine. */
 async function compileFromNpm(
   bundled: string,
   output: string,
   include: readonly string[],
   cwd: string,
   { build, run, fetchToolchain }: CompileOptions,
-): Promise<Way> {
-  if (!npmWayFits(build)) throw new Error(`there is nothing for ${build.os} ${build.arch}`);
-  const way = npmWay(await fetchToolchain(), cwd);
-  const compiled = await run(way.command(bundled, output, include));
-  if (!compiled.success) throw new Error(`Deno ${way.denoVersion} failed: ${reason(compiled.output)}`);
-  return way;
+): Promise<CompileMethod> {
+  if (!hasNpmToolchain(build)) throw new Error(`npm has no toolchain for ${build.os} ${build.arch}`);
+  const method = npmMethod(await fetchToolchain(), cwd);
+  const compiled = await run(method.command(bundled, output, include));
+  if (!compiled.success) throw new Error(`Deno ${method.denoVersion} failed: ${reason(compiled.output)}`);
+  return method;
 }
 
-function nativeWay(cwd: string): Way {
+function nativeMethod(cwd: string): CompileMethod {
   return {
     name: "native",
     denoVersion: Deno.version.deno,
@@ -144,7 +146,7 @@ function nativeWay(cwd: string): Way {
   };
 }
 
-function npmWay({ deno, base }: Toolchain, cwd: string): Way {
+function npmMethod({ deno, base }: Toolchain, cwd: string): CompileMethod {
   return {
     name: "npm",
     denoVersion: NPM_DENO_VERSION,
@@ -152,26 +154,26 @@ function npmWay({ deno, base }: Toolchain, cwd: string): Way {
       program: deno,
       args: compileArgs(bundled, output, { include }),
       cwd,
-      // A cache directory of its own: another Deno version would empty the caches of the running one.
+      // Use a separate cache directory, because another Deno version would empty the caches of the running one.
       env: { DENORT_BIN: base, DENO_DIR: `${cwd}/deno`, DENO_TLS_CA_STORE: "system" },
     }),
   };
 }
 
-/** The size of an empty program compiled the given way. */
-async function emptySize(way: Way, work: string, run: Run): Promise<number> {
+/** Compiles an empty program. @returns Its size in bytes. */
+async function emptySize(method: CompileMethod, work: string, run: Run): Promise<number> {
   const source = `${work}/empty.js`;
   const output = `${work}/empty.exe`;
   await Deno.writeTextFile(source, "");
-  const compiled = await run(way.command(source, output, []));
+  const compiled = await run(method.command(source, output, []));
   if (!compiled.success) throw new Error(`Cannot compile an empty program: ${reason(compiled.output)}`);
   return (await Deno.stat(output)).size;
 }
 
-/** Whether `--measure` is given; anything else is refused. */
+/** Whether the arguments have `--measure`. Any other argument is refused. */
 export function parseMeasure(args: readonly string[]): boolean {
   const unknown = args.find((arg) => arg !== "--measure");
-  if (unknown !== undefined) throw new Error(`Unknown argument ${unknown}: only --measure is known`);
+  if (unknown !== undefined) throw new Error(`Unknown argument ${unknown}: the only argument is --measure`);
   return args.length > 0;
 }
 

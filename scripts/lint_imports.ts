@@ -1,11 +1,14 @@
 /**
- * A `deno lint` plugin that holds the house's import direction: imports go down the list of rows and nowhere
- * else, the environment is read in main.ts only, and assertions stay in tests.
+ * A `deno lint` plugin for the structure of the program: imports go down the layers and never in a circle, only main.ts
+ * reads the environment, and assertions stay in tests.
+ *
+ * @module
  */
 
-/** The rows of the house from top to bottom; units that share a row never import each other. */
-export const ROWS: readonly (readonly string[])[] = [
+/** The layers from top to bottom. The units of one layer never import each other. */
+export const LAYERS: readonly (readonly string[])[] = [
   ["main"],
+  ["server"],
   ["app", "doctor"],
   ["config"],
   ["acp", "demo", "openai", "events", "clawd", "stage"],
@@ -15,61 +18,98 @@ export const ROWS: readonly (readonly string[])[] = [
   ["core"],
 ];
 
-const SIDES = ROWS.findIndex((row) => row.includes("acp"));
-const ORDER = ROWS.map((row, place) => place === SIDES ? "sides" : row.join(", ")).join(" > ");
+const SIDES = LAYERS.findIndex((layer) => layer.includes("acp"));
+const ORDER = LAYERS.map((layer, index) => index === SIDES ? "sides" : layer.join(", ")).join(" > ");
 
-/** The import that is wrong, in words that say what to do instead; undefined when it is fine. */
+/** Says what is wrong with an import and what to do instead; `undefined` for an allowed import. */
 export function importFault(file: string, specifier: string): string | undefined {
   if (isAssert(specifier)) {
     if (file.startsWith("tests/")) return undefined;
-    return `${file} may not import ${specifier}: assertions belong to tests; throw a Failure instead`;
+    return `${file} may not import ${specifier}: assertions belong in tests; throw an AppError instead`;
   }
   const from = unitOf(file);
   const target = resolve(file, specifier);
   if (from === undefined || from === "main" || target === undefined) return undefined;
   const prefix = `${file} may not import ${target}:`;
-  if (/^(tests|scripts)\//.test(target)) return `${prefix} the program stands on lib/ alone; move it there`;
+  if (/^(tests|scripts)\//.test(target)) return `${prefix} the program uses lib/ only; move the file there`;
   const to = unitOf(target);
   if (to === undefined || to === from) return undefined;
-  const [upper, lower] = [rowOf(from), rowOf(to)];
+  const [upper, lower] = [layerOf(from), layerOf(to)];
   const unlisted = upper < 0 ? from : lower < 0 ? to : undefined;
   if (unlisted !== undefined) {
-    return `${prefix} lib/${unlisted} stands in no row; give it one in scripts/lint_imports.ts`;
+    return `${prefix} lib/${unlisted} is in no layer; add it to LAYERS in scripts/lint_imports.ts`;
   }
   if (lower > upper) return undefined;
-  if (lower === SIDES && upper === SIDES) {
-    return `${prefix} sides never import each other; take a function from lib/app.ts`;
-  }
-  if (lower <= rowOf("app")) {
-    return `${prefix} only main.ts imports ${target}; take what you need as a parameter`;
-  }
   const remedy = to === "config"
-    ? "take a slice of options as a parameter"
-    : "take a function as a parameter";
-  return `${prefix} imports go down (${ORDER}) and ${to} stands above ${from}; ${remedy}`;
+    ? "take the options as a parameter"
+    : "take a function as a parameter, from lib/server.ts";
+  if (lower === upper) return `${prefix} units of one layer never import each other; ${remedy}`;
+  return `${prefix} imports go down (${ORDER}) and ${to} is above ${from}; ${remedy}`;
 }
 
-/** The plugin for a project in this folder, a path or file URL in the form of any operating system. */
-export function createPlugin(root: string): Deno.lint.Plugin {
+/**
+ * Finds an import circle.
+ *
+ * @param importsOf Returns the files that a file imports.
+ * @returns The files from `target` to `file`, if `file` imports `target` and `target`, perhaps by others, `file`.
+ */
+export function findCircle(
+  file: string,
+  target: string,
+  importsOf: (file: string) => readonly string[],
+): string[] | undefined {
+  const seen = new Set<string>();
+  const walk = (current: string): string[] | undefined => {
+    if (current === file) return [current];
+    if (seen.has(current)) return undefined;
+    seen.add(current);
+    for (const next of importsOf(current)) {
+      const path = walk(next);
+      if (path) return [current, ...path];
+    }
+    return undefined;
+  };
+  return walk(target);
+}
+
+/**
+ * Creates the plugin.
+ *
+ * @param root The project's folder, as a path or file URL in the form of any operating system.
+ * @param read Reads a file of the project, by its path below the root; `undefined` if there is no such file.
+ */
+export function createPlugin(root: string, read: (file: string) => string | undefined): Deno.lint.Plugin {
+  const imports = new Map<string, readonly string[]>();
+  const importsOf = (file: string) => {
+    const known = imports.get(file) ?? importsIn(file, read(file) ?? "");
+    imports.set(file, known);
+    return known;
+  };
   return {
-    name: "house",
+    name: "structure",
     rules: {
       "import-direction": {
         create(context) {
           const file = relative(root, context.filename);
-          const check = (node: Deno.lint.Node | null) => {
-            const specifier = node === null ? undefined : literal(node);
-            const message = specifier === undefined ? undefined : importFault(file, inside(root, specifier));
-            if (node !== null && message !== undefined) context.report({ node, message });
-          };
-          return {
-            ImportDeclaration: (node) => check(node.source),
-            ExportNamedDeclaration: (node) => check(node.source),
-            ExportAllDeclaration: (node) => check(node.source),
-            ImportExpression: (node) => check(node.source),
-            TSExternalModuleReference: (node) => check(node.expression),
-            TSImportType: (node) => check(node.argument),
-          };
+          return onImports((node, specifier) => {
+            const message = importFault(file, inProject(root, specifier));
+            if (message !== undefined) context.report({ node, message });
+          });
+        },
+      },
+      "import-circle": {
+        create(context) {
+          const file = relative(root, context.filename);
+          if (unitOf(file) === undefined) return {};
+          return onImports((node, specifier) => {
+            const target = resolve(file, inProject(root, specifier));
+            const circle = target && findCircle(file, target, importsOf);
+            if (!circle) return;
+            const message = `${
+              [file, ...circle].join(" imports ")
+            }: move the shared part into a file of its own`;
+            context.report({ node, message });
+          });
         },
       },
       "env-in-main": {
@@ -77,21 +117,19 @@ export function createPlugin(root: string): Deno.lint.Plugin {
           const file = relative(root, context.filename);
           const unit = unitOf(file);
           if (unit === undefined || unit === "main") return {};
-          const report = (node: Deno.lint.Node) =>
-            context.report({
-              node,
-              message:
-                `${file} may not read the environment: only main.ts does; take the value as a parameter`,
-            });
+          const message =
+            `${file} may not read the environment: only main.ts does; take the value as a parameter`;
           return {
             MemberExpression(node) {
-              if (propertyName(node.property, node.computed) === "env" && isDeno(node.object)) report(node);
+              if (propertyName(node.property, node.computed) === "env" && isDeno(node.object)) {
+                context.report({ node, message });
+              }
             },
             VariableDeclarator(node) {
               if (node.id.type !== "ObjectPattern" || !node.init || !isDeno(node.init)) return;
               for (const property of node.id.properties) {
                 if (property.type === "Property" && propertyName(property.key, property.computed) === "env") {
-                  report(property);
+                  context.report({ node: property, message });
                 }
               }
             },
@@ -102,23 +140,53 @@ export function createPlugin(root: string): Deno.lint.Plugin {
   };
 }
 
-export default createPlugin(import.meta.resolve("../"));
+const ROOT = import.meta.resolve("../");
 
-/** The unit a file belongs to: `main`, or the first name below lib/; undefined for files outside. */
+export default createPlugin(ROOT, (file) => {
+  try {
+    return Deno.readTextFileSync(new URL(file, ROOT));
+  } catch {
+    return undefined;
+  }
+});
+
+/** Visits every import of a file, in any syntax. */
+function onImports(visit: (node: Deno.lint.Node, specifier: string) => void): Deno.lint.LintVisitor {
+  const check = (node: Deno.lint.Node | null) => {
+    const specifier = node === null ? undefined : literal(node);
+    if (node !== null && specifier !== undefined) visit(node, specifier);
+  };
+  return {
+    ImportDeclaration: (node) => check(node.source),
+    ExportNamedDeclaration: (node) => check(node.source),
+    ExportAllDeclaration: (node) => check(node.source),
+    ImportExpression: (node) => check(node.source),
+    TSExternalModuleReference: (node) => check(node.expression),
+    TSImportType: (node) => check(node.argument),
+  };
+}
+
+/** Lists the project's files that a source imports. Lines of doc comments do not count. */
+function importsIn(file: string, source: string): string[] {
+  return [...source.matchAll(/^(?!\s*\/?\*).*?\b(?:from|import) ?\(?"(\.[^"]+)"/gm)]
+    .flatMap(([, specifier]) => resolve(file, specifier!) ?? []);
+}
+
+/** Returns the unit of a file: `main`, or the first name below lib/; `undefined` for other files. */
 function unitOf(file: string): string | undefined {
   if (file === "main.ts") return "main";
   return /^lib\/([^/]+?)(?:\.[^./]+)?(?:\/|$)/.exec(file)?.[1];
 }
 
-function rowOf(unit: string): number {
-  return ROWS.findIndex((row) => row.includes(unit));
+function layerOf(unit: string): number {
+  return LAYERS.findIndex((layer) => layer.includes(unit));
 }
 
 function isAssert(specifier: string): boolean {
   return /^(jsr:\/?)?@std\/assert(?=[@/]|$)|^npm:\/?deno-std(@[^/]*)?\/assert(?=[/.]|$)/.test(specifier);
 }
 
-/** The project's file that a relative or rooted specifier names; undefined for everything external. */
+/** Returns the project's file of a relative or rooted specifier; `undefined` for external ones. */
 function resolve(file: string, specifier: string): string | undefined {
   const path = specifier.replace(/[?#].*$/, "");
   const rooted = path.startsWith("/");
@@ -131,8 +199,8 @@ function resolve(file: string, specifier: string): string | undefined {
   return parts.join("/");
 }
 
-/** A path or file URL with forward slashes and without what differs between systems. */
-function plain(path: string): string {
+/** Normalises a path or file URL of any operating system. */
+function normalize(path: string): string {
   const decoded = path.startsWith("file:")
     ? decodeURIComponent(path.replace(/^file:\/*(?=[A-Za-z]:|\/)/, ""))
     : path;
@@ -140,15 +208,15 @@ function plain(path: string): string {
   return slashed.replace(/^[A-Za-z]:/, (drive) => drive.toLowerCase());
 }
 
-/** A file's path below the root; one that is relative already stays. */
+/** Returns a file's path below the root. A relative path stays as it is. */
 function relative(root: string, path: string): string {
-  const base = plain(root).replace(/\/*$/, "/");
-  const file = plain(path);
+  const base = normalize(root).replace(/\/*$/, "/");
+  const file = normalize(path);
   return file.startsWith(base) ? file.slice(base.length) : file.replace(/^\.\//, "");
 }
 
-/** A specifier by absolute path or file URL as one rooted in the project; any other as it is. */
-function inside(root: string, specifier: string): string {
+/** Turns an absolute path or file URL into the project into a rooted specifier. Others stay as they are. */
+function inProject(root: string, specifier: string): string {
   if (!/^(file:|\/)/.test(specifier)) return specifier;
   const path = relative(root, specifier);
   return /^([a-z]:)?\//.test(path) ? specifier : `/${path}`;

@@ -1,4 +1,4 @@
-/** `deno task release`: makes one executable for every target, and `SHA256SUMS`, in `dist`. */
+/** `deno task release`: makes one executable for every target, and `SHA256SUMS`, in `dist`. @module */
 
 import manifest from "../deno.json" with { type: "json" };
 import {
@@ -15,16 +15,16 @@ import {
   workDirectory,
 } from "./build.ts";
 
-/** One system that a release is made for. */
+/** A system that a release is made for. */
 export interface Target {
-  /** What `deno compile --target` calls it. */
+  /** The name for `deno compile --target`. */
   readonly triple: string;
-  /** What the file's name calls it. */
+  /** The name in the file name. */
   readonly os: "linux" | "macos" | "windows";
   readonly arch: "x86_64" | "aarch64";
 }
 
-/** Every system that a release is made for. */
+/** All systems that a release is made for. */
 export const TARGETS: readonly Target[] = [
   { triple: "x86_64-unknown-linux-gnu", os: "linux", arch: "x86_64" },
   { triple: "aarch64-unknown-linux-gnu", os: "linux", arch: "aarch64" },
@@ -33,12 +33,12 @@ export const TARGETS: readonly Target[] = [
   { triple: "x86_64-pc-windows-msvc", os: "windows", arch: "x86_64" },
 ];
 
-/** The file that lists the others. */
+/** Name of the file with the checksums. */
 export const CHECKSUMS_NAME = "SHA256SUMS";
 
-/** What {@linkcode release} works with; tests pass their own runner. */
+/** Options of {@linkcode release}; tests pass a fake runner. */
 export interface ReleaseOptions {
-  /** The directory of `deno.json`; every path is absolute. */
+  /** The directory of `deno.json`. All paths are absolute. */
   readonly root: string;
   readonly entry: string;
   readonly dist: string;
@@ -49,18 +49,18 @@ export interface ReleaseOptions {
   readonly log: Log;
 }
 
-/** A file's name and its hexadecimal SHA-256. */
+/** A file's name and its SHA-256 in hexadecimal. */
 export interface Checksum {
   readonly name: string;
   readonly sha256: string;
 }
 
-/** The name of the released file for a target. */
+/** Returns the file name of a target. */
 export function releaseName(version: string, { os, arch }: Target): string {
   return `oab-vtuber-${version}-${os}-${arch}${os === "windows" ? ".exe" : ""}`;
 }
 
-/** The text of `SHA256SUMS`, as `sha256sum --check` reads it, sorted by name. */
+/** Returns the text of `SHA256SUMS`, sorted by name, in the format of `sha256sum --check`. */
 export function checksumsText(checksums: readonly Checksum[]): string {
   return checksums
     .toSorted((a, b) => a.name < b.name ? -1 : 1)
@@ -68,13 +68,13 @@ export function checksumsText(checksums: readonly Checksum[]): string {
     .join("");
 }
 
-/** Whether a Deno is new enough to be released: from 2.9 on, its server sends tokens without delay. */
+/** Whether a Deno is fit for a release: before 2.9 its server delays tokens, because it never sets TCP_NODELAY. */
 export function fitForRelease(denoVersion: string): boolean {
   const [major = 0, minor = 0] = denoVersion.split(".").map(Number);
   return major > 2 || (major === 2 && minor >= 9);
 }
 
-/** Builds every target, and only when all are done moves them and `SHA256SUMS` to `dist`; returns the names. */
+/** Builds every target, then moves all files and `SHA256SUMS` to `dist` at once. @returns Their names. */
 export async function release(options: ReleaseOptions): Promise<string[]> {
   const { root, entry, dist, version, denoVersion, run, log } = options;
   if (!fitForRelease(denoVersion)) {
@@ -98,7 +98,7 @@ export async function release(options: ReleaseOptions): Promise<string[]> {
   return names;
 }
 
-/** Compiles the bundled file for one target, and says which one it was when that fails. */
+/** Compiles the bundled file for a target. @throws {Error} that names the target. */
 async function compileTarget(
   run: Run,
   bundled: string,
@@ -111,7 +111,7 @@ async function compileTarget(
   const compiled = await run({ program: Deno.execPath(), args, cwd });
   if (compiled.success) return;
   const hint = baseUnreachable(compiled.output)
-    ? "\nA release needs Deno's own base executable of every target, and it cannot be downloaded here. " +
+    ? "\nA release needs Deno's base executable of every target, which cannot be downloaded here. " +
       "Without that download only `deno task compile` works, on Linux x86_64."
     : "";
   throw new Error(`Cannot compile for ${triple}: ${reason(compiled.output)}${hint}`);

@@ -55,7 +55,7 @@ function wakeAt(time: number): void {
   if (time >= nextWakeAt) return;
   clearTimeout(wake);
   nextWakeAt = time;
-  wake = setTimeout(fireDue, time - performance.now());
+  wake = setTimeout(fireDue, Math.max(0, time - performance.now()));
 }
 
 function fireDue(): void {

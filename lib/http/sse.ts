@@ -27,7 +27,7 @@ export interface EventStreamOptions {
   readonly heartbeatMs: number;
   readonly heartbeat: (stream: EventStream) => void;
   /** Called when the reader hung up or fell too far behind, but not after {@linkcode EventStream.end}. */
-  readonly gone: () => void;
+  readonly onDisconnect: () => void;
 }
 
 const encoder = new TextEncoder();
@@ -38,19 +38,19 @@ let written: EventStream[] = [];
 export class EventStream {
   /** The body of the response. */
   readonly body: ReadableStream<Uint8Array>;
-  readonly #gone: () => void;
+  readonly #onDisconnect: () => void;
   readonly #heartbeat: IdleTimer;
   #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
   #buffer = "";
   #isScheduled = false;
 
-  constructor({ heartbeatMs, heartbeat, gone }: EventStreamOptions) {
-    this.#gone = gone;
+  constructor({ heartbeatMs, heartbeat, onDisconnect }: EventStreamOptions) {
+    this.#onDisconnect = onDisconnect;
     this.body = new ReadableStream<Uint8Array>({
       start: (controller) => {
         this.#controller = controller;
       },
-      cancel: () => this.#hangUp(),
+      cancel: () => this.#disconnect(),
     }, { highWaterMark: HIGH_WATER_BYTES, size: (bytes) => bytes.byteLength });
     this.#heartbeat = startIdleTimer(heartbeatMs, () => heartbeat(this));
   }
@@ -106,18 +106,18 @@ export class EventStream {
     try {
       controller.enqueue(bytes);
     } catch {
-      return this.#hangUp();
+      return this.#disconnect();
     }
     if (this.#controller !== undefined && controller.desiredSize! < -MAX_BACKLOG_BYTES) {
       controller.error(new Error("The reader fell too far behind."));
-      this.#hangUp();
+      this.#disconnect();
     }
   }
 
-  #hangUp(): void {
+  #disconnect(): void {
     if (this.#controller === undefined) return;
     this.#close();
-    this.#gone();
+    this.#onDisconnect();
   }
 
   #close(): void {

@@ -3,63 +3,47 @@ import { EVENT_STREAM_HEADERS, EventStream, MAX_BACKLOG_BYTES } from "../../lib/
 
 const decoder = new TextDecoder();
 
-interface Probe {
-  stream: EventStream;
-  /** How often the reader was found to be gone. */
-  gone: () => number;
+/** A stream that counts how often its reader disconnected. */
+function open(heartbeatMs = 0, heartbeat: (stream: EventStream) => void = () => {}) {
+  const probe = {
+    disconnects: 0,
+    stream: new EventStream({ heartbeatMs, heartbeat, onDisconnect: () => probe.disconnects++ }),
+  };
+  return probe;
 }
 
-function open(heartbeatMs = 0, heartbeat: (stream: EventStream) => void = () => {}): Probe {
-  let gone = 0;
-  return { stream: new EventStream({ heartbeatMs, heartbeat, gone: () => gone++ }), gone: () => gone };
-}
-
+/** Reads the text of each write to the end. */
 async function writesOf({ body }: EventStream): Promise<string[]> {
   const writes: string[] = [];
   for await (const write of body) writes.push(decoder.decode(write));
   return writes;
 }
 
-/** Lets everything run that waits for nothing from outside. */
-async function settle(): Promise<void> {
-  for (let i = 0; i < 20; i++) await Promise.resolve();
+/** Reads the text of the next write. */
+async function next(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<string | undefined> {
+  const { value } = await reader.read();
+  return value && decoder.decode(value);
 }
 
-Deno.test("EventStream: an event is one data line with a space, and LF only", async () => {
+Deno.test("EventStream: an event is one data line with a space, a comment stands alone", async () => {
   const { stream } = open();
   stream.send('{"a":1}');
-  stream.end();
-  assertEquals(await writesOf(stream), ['data: {"a":1}\n\n']);
-});
-
-Deno.test("EventStream: a comment stands alone", async () => {
-  const { stream } = open();
   stream.comment("waiting for agent");
   stream.end();
-  assertEquals(await writesOf(stream), [": waiting for agent\n\n"]);
+  assertEquals(await writesOf(stream), ['data: {"a":1}\n\n: waiting for agent\n\n']);
 });
 
-Deno.test("EventStream: what is sent in one go is one write, and what comes later another", async () => {
+Deno.test("EventStream: the events of one step share a write, and later ones get their own", async () => {
   const { stream } = open();
   const reader = stream.body.getReader();
   stream.send("1");
   stream.send("2");
-  assertEquals(decoder.decode((await reader.read()).value), "data: 1\n\ndata: 2\n\n");
+  assertEquals(await next(reader), "data: 1\n\ndata: 2\n\n");
   stream.send("3");
-  assertEquals(decoder.decode((await reader.read()).value), "data: 3\n\n");
+  assertEquals(await next(reader), "data: 3\n\n");
   stream.send("4");
   stream.end();
-  assertEquals(decoder.decode((await reader.read()).value), "data: 4\n\n");
-  assertEquals((await reader.read()).done, true);
-});
-
-Deno.test("EventStream: the first event is there at once", async () => {
-  const { stream } = open();
-  stream.send("role");
-  const reader = stream.body.getReader();
-  assertEquals(decoder.decode((await reader.read()).value), "data: role\n\n");
-  stream.end();
-  await reader.cancel();
+  assertEquals([await next(reader), await next(reader)], ["data: 4\n\n", undefined]);
 });
 
 Deno.test("EventStream: a burst goes out in writes of whole events, none over 4 KiB", async () => {
@@ -71,20 +55,18 @@ Deno.test("EventStream: a burst goes out in writes of whole events, none over 4 
   assertEquals(writes.join(""), events.map((event) => `data: ${event}\n\n`).join(""));
   assertEquals(writes.every((write) => write.startsWith("data: ") && write.endsWith("\n\n")), true);
   assertEquals(Math.max(...writes.map((write) => write.length)) <= 4 * 1024, true);
-  assertEquals(writes.length < events.length / 5, true, "they share writes");
+  assertEquals(writes.length < events.length / 5, true, "events share writes");
 });
 
-Deno.test("EventStream: one event larger than a write goes alone and whole", async () => {
+Deno.test("EventStream: an event that is larger than a write goes alone and whole", async () => {
   const { stream } = open();
   const large = "x".repeat(10_000);
-  stream.send("before");
-  stream.send(large);
-  stream.send("after");
+  for (const event of ["before", large, "after"]) stream.send(event);
   stream.end();
   assertEquals(await writesOf(stream), ["data: before\n\n", `data: ${large}\n\n`, "data: after\n\n"]);
 });
 
-Deno.test("EventStream: characters of more than one byte are never cut", async () => {
+Deno.test("EventStream: a write never splits a character", async () => {
   const { stream } = open();
   for (let i = 0; i < 2_000; i++) stream.send("語😀".repeat(1 + i % 5));
   stream.end();
@@ -92,15 +74,18 @@ Deno.test("EventStream: characters of more than one byte are never cut", async (
   for await (const write of stream.body) strict.decode(write);
 });
 
-Deno.test("EventStream: silence is broken, again and again", async () => {
+Deno.test("EventStream: a heartbeat comes after the events before it, again and again", async () => {
   const { stream } = open(1, (stream) => stream.send("beat"));
+  stream.send("first");
   const reader = stream.body.getReader();
-  for (let i = 0; i < 3; i++) assertEquals(decoder.decode((await reader.read()).value), "data: beat\n\n");
+  for (const event of ["first", "beat", "beat", "beat"]) {
+    assertEquals(await next(reader), `data: ${event}\n\n`);
+  }
   stream.end();
-  assertEquals((await reader.read()).done, true);
+  assertEquals(await next(reader), undefined);
 });
 
-/** Runs with a clock that stands still but for `pass`, which lets so many milliseconds go by. */
+/** Runs with a clock that only `pass` moves on. */
 async function withClock(run: (pass: (ms: number) => Promise<void>) => Promise<void>): Promise<void> {
   const { setTimeout, clearTimeout } = globalThis;
   const { performance } = globalThis;
@@ -129,7 +114,6 @@ async function withClock(run: (pass: (ms: number) => Promise<void>) => Promise<v
         fire();
       }
       now = end;
-      // What was done in one go is over before time goes on.
       await null;
     });
     assertEquals(timers.size, 0, "no timer is left");
@@ -138,7 +122,7 @@ async function withClock(run: (pass: (ms: number) => Promise<void>) => Promise<v
   }
 }
 
-Deno.test("EventStream: a heartbeat comes after silence, not after so much time", async () => {
+Deno.test("EventStream: a heartbeat follows silence, not a fixed time", async () => {
   await withClock(async (pass) => {
     let beats = 0;
     const { stream } = open(100, () => beats++);
@@ -162,114 +146,82 @@ Deno.test("EventStream: a heartbeat comes after silence, not after so much time"
   });
 });
 
-Deno.test("EventStream: a heartbeat does not push out the events before it", async () => {
-  const { stream } = open(1, (stream) => stream.comment("beat"));
-  stream.send("first");
-  const reader = stream.body.getReader();
-  assertEquals(decoder.decode((await reader.read()).value), "data: first\n\n");
-  assertEquals(decoder.decode((await reader.read()).value), ": beat\n\n");
-  stream.end();
-  await reader.cancel();
+Deno.test("EventStream: after the end it writes nothing, has no timer, and reports no disconnect", async () => {
+  for (const heartbeatMs of [0, 1]) {
+    const probe = open(heartbeatMs, (stream) => stream.send("beat"));
+    const { stream } = probe;
+    stream.send("last");
+    stream.end();
+    stream.send("late");
+    stream.comment("late");
+    stream.end();
+    assertEquals(await writesOf(stream), ["data: last\n\n"]);
+    await stream.body.cancel();
+    assertEquals(probe.disconnects, 0);
+  }
 });
 
-Deno.test("EventStream: after the end nothing is written, and no heart beats", async () => {
-  // A timer that is left would be found by the sanitizers.
-  const { stream, gone } = open(1, (stream) => stream.send("beat"));
-  stream.send("last");
-  stream.end();
-  stream.send("late");
-  stream.comment("late");
-  stream.end();
-  assertEquals(await writesOf(stream), ["data: last\n\n"]);
-  assertEquals(gone(), 0);
+Deno.test("EventStream: a reader that disconnects is reported once, also in the middle of a burst", async () => {
+  for (const readsFirst of [true, false]) {
+    const probe = open(1, (stream) => stream.send("beat"));
+    const { stream } = probe;
+    const reader = stream.body.getReader();
+    stream.send("first");
+    if (readsFirst) await next(reader);
+    await reader.cancel();
+    assertEquals(probe.disconnects, 1);
+    stream.send("late");
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    stream.end();
+    await reader.cancel();
+    assertEquals(probe.disconnects, 1);
+  }
 });
 
-Deno.test("EventStream: without a heartbeat there is no timer", async () => {
-  const { stream } = open(0, (stream) => stream.send("beat"));
-  stream.send("only");
-  stream.end();
-  assertEquals(await writesOf(stream), ["data: only\n\n"]);
-});
-
-Deno.test("EventStream: a reader that leaves is noticed once, and nothing is written for it", async () => {
-  const { stream, gone } = open(1, (stream) => stream.send("beat"));
-  const reader = stream.body.getReader();
-  stream.send("first");
-  await reader.read();
-  await reader.cancel();
-  assertEquals(gone(), 1);
-  stream.send("late");
-  await settle();
-  stream.end();
-  await reader.cancel();
-  assertEquals(gone(), 1);
-});
-
-Deno.test("EventStream: a reader that leaves after the end is none of its business", async () => {
-  const { stream, gone } = open();
-  stream.send("all");
-  stream.end();
-  await stream.body.cancel();
-  assertEquals(gone(), 0);
-});
-
-Deno.test("EventStream: a reader that leaves in the middle of a burst", async () => {
-  const { stream, gone } = open();
-  stream.send("first");
-  await stream.body.cancel();
-  stream.send("second");
-  await settle();
-  assertEquals(gone(), 1);
-});
-
-Deno.test("EventStream: a reader that never reads is cut off, and holds no more than the limit", async () => {
-  const { stream, gone } = open(3_600_000);
+Deno.test("EventStream: a reader that never reads is cut off at the limit", async () => {
+  const probe = open(3_600_000);
+  const { stream } = probe;
   const event = "x".repeat(1_000);
   let sent = 0;
-  while (gone() === 0 && sent < 4 * MAX_BACKLOG_BYTES) {
+  while (probe.disconnects === 0 && sent < 4 * MAX_BACKLOG_BYTES) {
     stream.send(event);
     sent += `data: ${event}\n\n`.length;
     await Promise.resolve();
   }
-  assertEquals(gone(), 1);
-  assertEquals(sent > MAX_BACKLOG_BYTES, true, `cut off after ${sent} bytes`);
-  assertEquals(sent < MAX_BACKLOG_BYTES + 1024 * 1024, true, `cut off after ${sent} bytes`);
-  for (let i = 0; i < 100; i++) stream.send(event);
+  const isAtLimit = sent > MAX_BACKLOG_BYTES && sent < MAX_BACKLOG_BYTES + 1024 * 1024;
+  assertEquals(isAtLimit, true, `cut off after ${sent} bytes`);
+  stream.send(event);
   stream.end();
-  assertEquals(gone(), 1);
-  const reader = stream.body.getReader();
-  await assertRejects(() => reader.read(), Error, "too far behind");
+  assertEquals(probe.disconnects, 1);
+  await assertRejects(() => stream.body.getReader().read(), Error, "too far behind");
 });
 
 Deno.test("EventStream: one burst beyond the limit is cut off too", () => {
-  const { stream, gone } = open();
-  for (let i = 0; i < 10_000; i++) stream.send("x".repeat(1_000));
-  assertEquals(gone(), 1);
-  stream.end();
+  const probe = open();
+  for (let i = 0; i < 10_000; i++) probe.stream.send("x".repeat(1_000));
+  assertEquals(probe.disconnects, 1);
 });
 
-Deno.test("EventStream: a reader that is slow but reads gets everything", async () => {
-  const { stream, gone } = open();
+Deno.test("EventStream: a slow reader gets everything", async () => {
+  const probe = open();
+  const { stream } = probe;
   const reader = stream.body.getReader();
-  let read = "";
-  let sent = "";
+  let [read, sent] = ["", ""];
   for (let i = 0; i < 300; i++) {
     const event = `${i} ${"x".repeat(900)}`;
     stream.send(event);
     sent += `data: ${event}\n\n`;
-    if (i % 3 === 0) read += decoder.decode((await reader.read()).value);
+    if (i % 3 === 0) read += await next(reader);
   }
   stream.end();
-  for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) {
-    read += decoder.decode(value);
-  }
-  assertEquals(read, sent);
-  assertEquals(gone(), 0);
+  for (let write = await next(reader); write !== undefined; write = await next(reader)) read += write;
+  assertEquals([read, probe.disconnects], [sent, 0]);
 });
 
-Deno.test("EventStream: the headers keep proxies from holding it back", () => {
-  const headers = new Headers({ ...EVENT_STREAM_HEADERS });
-  assertEquals(headers.get("content-type"), "text/event-stream; charset=utf-8");
-  assertEquals(headers.get("cache-control"), "no-cache, no-transform");
-  assertEquals(headers.get("x-accel-buffering"), "no");
+Deno.test("EVENT_STREAM_HEADERS: keep proxies from buffering", () => {
+  assertEquals({ ...EVENT_STREAM_HEADERS }, {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache, no-transform",
+    "x-accel-buffering": "no",
+  });
 });

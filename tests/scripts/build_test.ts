@@ -11,16 +11,16 @@ import {
   runCommand,
   sha256,
 } from "../../scripts/build.ts";
-import { argument, pretend, temporary, UNREACHABLE } from "../support/harness/fake_compile.ts";
+import { argument, fakeRunner, tempDirectory, UNREACHABLE } from "../support/harness/fake_compile.ts";
 
-Deno.test("the baked permissions are these and no others", () => {
+Deno.test("PERMISSIONS: are these and no others", () => {
   assertEquals(
     PERMISSIONS.join(" "),
     "--no-prompt --allow-net --allow-env --allow-read --allow-write --allow-run",
   );
 });
 
-Deno.test("compileArgs() names target and files only when there are such, and the bundle last", () => {
+Deno.test("compileArgs: names the target and files if given, and the bundle last", () => {
   const common = ["compile", "--no-check", "--no-config", "--no-lock", ...FEATURES, ...PERMISSIONS];
   assertEquals(compileArgs("in.js", "out"), [...common, "--output", "out", "in.js"]);
   assertEquals(
@@ -29,7 +29,7 @@ Deno.test("compileArgs() names target and files only when there are such, and th
   );
 });
 
-Deno.test("reason() keeps the error and drops the rest", () => {
+Deno.test("reason: keeps the error and drops the rest", () => {
   const cases = [
     ["Download x\nerror: no route\n\nCaused by:\n    0: dns\n\nStack backtrace:\n  0: y", [
       "no route",
@@ -38,33 +38,33 @@ Deno.test("reason() keeps the error and drops the rest", () => {
       "    0: dns",
     ]],
     ["something else\n", ["something else"]],
-    ["", ["it said nothing"]],
+    ["", ["no output"]],
   ] as const;
   for (const [output, lines] of cases) assertEquals(reason(output), lines.join("\n"));
 });
 
-Deno.test("baseUnreachable() is told by Deno's own words", () => {
+Deno.test("baseUnreachable: recognises Deno's message", () => {
   assert(baseUnreachable(UNREACHABLE));
   assert(!baseUnreachable("Download https://host/denort.zip\nerror: Module not found"));
 });
 
-Deno.test("refuseForeignBase() refuses whatever DENORT_BIN says", () => {
+Deno.test("refuseForeignBase: refuses any DENORT_BIN", () => {
   refuseForeignBase(undefined);
   for (const value of ["", "/somewhere/denort"]) {
     assertThrows(() => refuseForeignBase(value), Error, "DENORT_BIN is set");
   }
 });
 
-Deno.test("sha256() is hexadecimal and padded", async () => {
+Deno.test("sha256: is hexadecimal and padded", async () => {
   assertEquals(
     await sha256(new TextEncoder().encode("abc")),
     "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
   );
 });
 
-Deno.test("bundle() says which entry cannot be bundled", async () => {
-  const { run } = pretend(() => "error: Module not found");
-  await using work = await temporary();
+Deno.test("bundle: names the entry that fails", async () => {
+  const { run } = fakeRunner(() => "error: Module not found");
+  await using work = await tempDirectory();
   await assertRejects(
     () => bundle(run, work.path, "main.ts", work.path),
     Error,
@@ -72,9 +72,9 @@ Deno.test("bundle() says which entry cannot be bundled", async () => {
   );
 });
 
-Deno.test("bundleVrm() bundles for browsers into the work folder, or says that it cannot", async () => {
-  await using work = await temporary();
-  const { run, commands } = pretend(() => undefined);
+Deno.test("bundleVrm: bundles for browsers into the work directory", async () => {
+  await using work = await tempDirectory();
+  const { run, commands } = fakeRunner(() => undefined);
   const packed = await bundleVrm(run, "/root", work.path);
   assertEquals(packed, `${work.path}/vrm.js.gz`);
   const [command] = commands;
@@ -82,15 +82,15 @@ Deno.test("bundleVrm() bundles for browsers into the work folder, or says that i
   assertEquals(argument(command!, "--platform"), "browser");
   const unpacked = (await Deno.open(packed)).readable.pipeThrough(new DecompressionStream("gzip"));
   assertEquals(await new Response(unpacked).text(), await Deno.readTextFile(argument(command!, "--output")!));
-  assertEquals(command?.args.at(-1), "lib/stage/page/vrm.ts");
+  assertEquals(command?.args.at(-1), "lib/stage/page/characters/vrm/vrm.ts");
   await assertRejects(
-    () => bundleVrm(pretend(() => "error: npm is away").run, "/root", work.path),
+    () => bundleVrm(fakeRunner(() => "error: npm is unreachable").run, "/root", work.path),
     Error,
-    "Cannot bundle the module for VRM characters: npm is away",
+    "Cannot bundle the module for VRM characters: npm is unreachable",
   );
 });
 
-Deno.test("runCommand() gives success, both outputs and the environment", async () => {
+Deno.test("runCommand: returns the outcome with both outputs, and sets the environment", async () => {
   const source =
     `console.log(Deno.env.get("WORD"), Deno.env.get("NO_COLOR")); console.error("err"); Deno.exit(+Deno.args[0])`;
   for (const [code, success] of [["0", true], ["3", false]] as const) {
@@ -102,7 +102,7 @@ Deno.test("runCommand() gives success, both outputs and the environment", async 
   }
 });
 
-Deno.test("runCommand() ends its child when interrupted, and starts none after that", async () => {
+Deno.test("runCommand: an abort ends its child, and no other is started", async () => {
   const interrupt = new AbortController();
   const command = {
     program: Deno.execPath(),

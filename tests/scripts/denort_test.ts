@@ -3,46 +3,46 @@ import { type Command, type Run, sha256 } from "../../scripts/build.ts";
 import {
   cacheDirectory,
   cutBase,
+  hasNpmToolchain,
   npmToolchain,
-  npmWayFits,
   type Pins,
   verify,
 } from "../../scripts/denort.ts";
-import { list, temporary } from "../support/harness/fake_compile.ts";
+import { listNames, tempDirectory } from "../support/harness/fake_compile.ts";
 
 const BASE = new TextEncoder().encode("the base executable");
 const DENO = new TextEncoder().encode("deno itself");
 
-/** A program as `deno compile` makes it: the base, what was appended, and the length of the latter. */
+/** Makes a program like `deno compile`: the base, appended bytes, and their number. */
 function program(
   base: Uint8Array,
   appendedBytes: number,
-  said = BigInt(appendedBytes),
+  trailer = BigInt(appendedBytes),
 ): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(base.length + appendedBytes);
   bytes.set(base);
-  new DataView(bytes.buffer).setBigUint64(bytes.length - 8, said, true);
+  new DataView(bytes.buffer).setBigUint64(bytes.length - 8, trailer, true);
   return bytes;
 }
 
-Deno.test("cutBase() gives all but what was appended", () => {
+Deno.test("cutBase: removes the appended bytes", () => {
   for (const appendedBytes of [8, 9, 300, 70_000]) {
     assertEquals(cutBase(program(BASE, appendedBytes)), BASE, `${appendedBytes} bytes`);
   }
 });
 
-Deno.test("cutBase() reads a view from where it begins", () => {
+Deno.test("cutBase: accepts a view into a larger buffer", () => {
   const bytes = program(BASE, 20);
   const larger = new Uint8Array(bytes.length + 10);
   larger.set(bytes, 5);
   assertEquals(cutBase(larger.subarray(5, 5 + bytes.length)), BASE);
 });
 
-Deno.test("cutBase() refuses what cannot be such a program", () => {
+Deno.test("cutBase: refuses bytes that are no such program", () => {
   const whole = program(BASE, 20);
   const cases: [string, Uint8Array<ArrayBuffer>, string][] = [
-    ["empty", new Uint8Array(0), "0 bytes are no program"],
-    ["shorter than a length", new Uint8Array(7), "7 bytes are no program"],
+    ["empty", new Uint8Array(0), "0 bytes are too few"],
+    ["shorter than a length", new Uint8Array(7), "7 bytes are too few"],
     ["a length of zero", program(BASE, 20, 0n), "0 of 39 bytes appended"],
     ["a length without its own bytes", program(BASE, 20, 7n), "7 of 39 bytes appended"],
     ["nothing left for the base", program(BASE, 20, 39n), "39 of 39 bytes appended"],
@@ -55,7 +55,7 @@ Deno.test("cutBase() refuses what cannot be such a program", () => {
   }
 });
 
-Deno.test("verify() gives back the pinned bytes and refuses all others", async () => {
+Deno.test("verify: returns the pinned bytes and refuses all others", async () => {
   const pin = { size: BASE.length, sha256: await sha256(BASE) };
   assertEquals(await verify("base", BASE, pin), BASE);
   const flipped = BASE.slice();
@@ -69,17 +69,17 @@ Deno.test("verify() gives back the pinned bytes and refuses all others", async (
   );
 });
 
-Deno.test("npmWayFits() only where npm has a base", () => {
+Deno.test("hasNpmToolchain: on Linux x86_64 only", () => {
   const cases = [
     ["linux", "x86_64", true],
     ["linux", "aarch64", false],
     ["darwin", "x86_64", false],
     ["windows", "x86_64", false],
   ] as const;
-  for (const [os, arch, fits] of cases) assertEquals(npmWayFits({ os, arch }), fits, `${os} ${arch}`);
+  for (const [os, arch, fits] of cases) assertEquals(hasNpmToolchain({ os, arch }), fits, `${os} ${arch}`);
 });
 
-Deno.test("cacheDirectory() follows the user's cache directory", () => {
+Deno.test("cacheDirectory: is below the user's cache directory", () => {
   const cases = [
     [{ XDG_CACHE_HOME: "/cache", HOME: "/home/me" }, "/cache/oab-vtuber"],
     [{ XDG_CACHE_HOME: "relative", HOME: "/home/me" }, "/home/me/.cache/oab-vtuber"],
@@ -90,7 +90,7 @@ Deno.test("cacheDirectory() follows the user's cache directory", () => {
   assertThrows(() => cacheDirectory({}), Error, "neither XDG_CACHE_HOME nor HOME");
 });
 
-/** An npm that has these two files. */
+/** A fake npm that has these two files. */
 function npm(deno: Uint8Array, host: Uint8Array): { run: Run; commands: Command[] } {
   const commands: Command[] = [];
   const run = async (command: Command) => {
@@ -114,8 +114,8 @@ async function pins(): Promise<Pins> {
   };
 }
 
-Deno.test("npmToolchain() fetches once, keeps both files, and fetches a damaged one again", async () => {
-  await using directory = await temporary();
+Deno.test("npmToolchain: fetches once, and again if a file is damaged", async () => {
+  await using directory = await tempDirectory();
   const cacheDir = `${directory.path}/cache`;
   const { run, commands } = npm(DENO, program(BASE, 20));
   const lines: string[] = [];
@@ -124,7 +124,7 @@ Deno.test("npmToolchain() fetches once, keeps both files, and fetches a damaged 
   const toolchain = await npmToolchain(options);
   assertEquals(await Deno.readFile(toolchain.deno), DENO);
   assertEquals(await Deno.readFile(toolchain.base), BASE);
-  assertEquals(await list(cacheDir), ["deno-2.7.11", "denort-2.7.11"]);
+  assertEquals(await listNames(cacheDir), ["deno-2.7.11", "denort-2.7.11"]);
   assertEquals(commands.map(({ args }) => args), [["install"]]);
 
   assertEquals(await npmToolchain(options), toolchain);
@@ -141,7 +141,7 @@ Deno.test("npmToolchain() fetches once, keeps both files, and fetches a damaged 
   assertEquals(await Deno.readFile(toolchain.base), BASE);
 });
 
-Deno.test("npmToolchain() keeps nothing that is not what was pinned", async () => {
+Deno.test("npmToolchain: keeps no file that does not match its pin", async () => {
   const other = new TextEncoder().encode("another executable!");
   const cases: [string, Uint8Array, Uint8Array, string, string[]][] = [
     ["another deno", other.subarray(0, DENO.length), program(BASE, 20), "Refused Deno from npm", []],
@@ -149,20 +149,20 @@ Deno.test("npmToolchain() keeps nothing that is not what was pinned", async () =
     ["no base", DENO, new Uint8Array(4), "Cannot cut out the base executable", ["deno-2.7.11"]],
   ];
   for (const [name, deno, host, message, kept] of cases) {
-    await using directory = await temporary();
+    await using directory = await tempDirectory();
     const options = { cacheDir: directory.path, pins: await pins(), run: npm(deno, host).run, log: () => {} };
     await assertRejects(() => npmToolchain(options), Error, message, name);
-    assertEquals(await list(directory.path), kept, name);
+    assertEquals(await listNames(directory.path), kept, name);
   }
 });
 
-Deno.test("npmToolchain() says why npm gave nothing", async () => {
-  await using directory = await temporary();
-  const run = () => Promise.resolve({ success: false, output: "error: npm is away\n" });
+Deno.test("npmToolchain: says why npm failed", async () => {
+  await using directory = await tempDirectory();
+  const run = () => Promise.resolve({ success: false, output: "error: npm is unreachable\n" });
   await assertRejects(
     async () => npmToolchain({ cacheDir: directory.path, pins: await pins(), run, log: () => {} }),
     Error,
-    "Cannot fetch from npm: npm is away",
+    "Cannot fetch from npm: npm is unreachable",
   );
-  assertEquals(await list(directory.path), []);
+  assertEquals(await listNames(directory.path), []);
 });

@@ -8,7 +8,13 @@ import {
   type ReleaseOptions,
   TARGETS,
 } from "../../scripts/release.ts";
-import { argument, list, pretend, temporary, UNREACHABLE } from "../support/harness/fake_compile.ts";
+import {
+  argument,
+  fakeRunner,
+  listNames,
+  tempDirectory,
+  UNREACHABLE,
+} from "../support/harness/fake_compile.ts";
 
 const NAMES = [
   "oab-vtuber-1.2.3-linux-aarch64",
@@ -29,11 +35,11 @@ function options(
     version: "1.2.3",
     denoVersion: "2.9.6",
     log: () => {},
-    ...pretend(fail),
+    ...fakeRunner(fail),
   };
 }
 
-Deno.test("releaseName() of every target", () => {
+Deno.test("releaseName: of every target", () => {
   const names = Object.fromEntries(TARGETS.map((target) => [target.triple, releaseName("1.2.3", target)]));
   assertEquals(names, {
     "aarch64-unknown-linux-gnu": NAMES[0],
@@ -44,7 +50,7 @@ Deno.test("releaseName() of every target", () => {
   });
 });
 
-Deno.test("checksumsText() is sorted by name, with two spaces and a last newline", () => {
+Deno.test("checksumsText: is sorted by name, with two spaces and a final newline", () => {
   const cases = [
     [[], ""],
     [[{ name: "b", sha256: "11" }, { name: "a", sha256: "22" }], "22  a\n11  b\n"],
@@ -56,7 +62,7 @@ Deno.test("checksumsText() is sorted by name, with two spaces and a last newline
   for (const [checksums, text] of cases) assertEquals(checksumsText(checksums), text);
 });
 
-Deno.test("fitForRelease() from Deno 2.9 on", () => {
+Deno.test("fitForRelease: from Deno 2.9 on", () => {
   const cases = [
     ["2.9.0", true],
     ["2.9.6", true],
@@ -70,51 +76,51 @@ Deno.test("fitForRelease() from Deno 2.9 on", () => {
   for (const [version, fit] of cases) assertEquals(fitForRelease(version), fit, version);
 });
 
-Deno.test("release() bundles once, the program and the page's module, compiles every target and lists the checksums", async () => {
-  await using directory = await temporary();
-  const given = options(directory.path);
-  const names = await release(given);
+Deno.test("release: bundles once, compiles every target and lists the checksums", async () => {
+  await using directory = await tempDirectory();
+  const setup = options(directory.path);
+  const names = await release(setup);
   assertEquals(names.toSorted(), ["SHA256SUMS", ...NAMES]);
-  assertEquals(await list(given.dist), ["SHA256SUMS", ...NAMES]);
-  assertEquals(given.commands.map(({ args }) => args[0]), [
+  assertEquals(await listNames(setup.dist), ["SHA256SUMS", ...NAMES]);
+  assertEquals(setup.commands.map(({ args }) => args[0]), [
     "bundle",
     "bundle",
     ...TARGETS.map(() => "compile"),
   ]);
-  const module = `${argument(given.commands[1]!, "--output")}.gz`;
-  for (const command of given.commands.slice(2)) assertEquals(argument(command, "--include"), module);
+  const module = `${argument(setup.commands[1]!, "--output")}.gz`;
+  for (const command of setup.commands.slice(2)) assertEquals(argument(command, "--include"), module);
   assertEquals(
-    given.commands.slice(2).map((command) => argument(command, "--target")),
+    setup.commands.slice(2).map((command) => argument(command, "--target")),
     TARGETS.map(({ triple }) => triple),
   );
-  const text = await Deno.readTextFile(`${given.dist}/SHA256SUMS`);
+  const text = await Deno.readTextFile(`${setup.dist}/SHA256SUMS`);
   assertEquals(text.trimEnd().split("\n").map((line) => line.split("  ")[1]), NAMES);
 });
 
-Deno.test("release() says which target failed and leaves dist as it was", async () => {
+Deno.test("release: names the target that failed and leaves dist as it was", async () => {
   const cases = [
     [UNREACHABLE, ["Setting up base binary", "only `deno task compile` works"], true],
     ["error: disk full", ["disk full"], false],
   ] as const;
-  for (const [output, parts, hinted] of cases) {
-    await using directory = await temporary();
-    const given = options(
+  for (const [output, parts, hasHint] of cases) {
+    await using directory = await tempDirectory();
+    const setup = options(
       directory.path,
       (command) => argument(command, "--target") === "x86_64-apple-darwin" ? output : undefined,
     );
-    await Deno.mkdir(given.dist);
-    await Deno.writeTextFile(`${given.dist}/oab-vtuber`, "of before");
-    const error = await assertRejects(() => release(given), Error, "Cannot compile for x86_64-apple-darwin");
+    await Deno.mkdir(setup.dist);
+    await Deno.writeTextFile(`${setup.dist}/oab-vtuber`, "earlier");
+    const error = await assertRejects(() => release(setup), Error, "Cannot compile for x86_64-apple-darwin");
     for (const part of parts) assertStringIncludes(error.message, part);
-    assertEquals(error.message.includes("deno task compile"), hinted);
-    assertEquals(await list(given.dist), ["oab-vtuber"]);
+    assertEquals(error.message.includes("deno task compile"), hasHint);
+    assertEquals(await listNames(setup.dist), ["oab-vtuber"]);
   }
 });
 
-Deno.test("release() refuses a Deno that is too old before it runs anything", async () => {
-  await using directory = await temporary();
-  const given = { ...options(directory.path), denoVersion: "2.7.11" };
-  await assertRejects(() => release(given), Error, "A release needs Deno 2.9 or newer: this is 2.7.11");
-  assertEquals(given.commands, []);
-  assertEquals(await list(directory.path), []);
+Deno.test("release: refuses an old Deno before it runs anything", async () => {
+  await using directory = await tempDirectory();
+  const setup = { ...options(directory.path), denoVersion: "2.7.11" };
+  await assertRejects(() => release(setup), Error, "A release needs Deno 2.9 or newer: this is 2.7.11");
+  assertEquals(setup.commands, []);
+  assertEquals(await listNames(directory.path), []);
 });

@@ -2,12 +2,12 @@ import { assertEquals } from "@std/assert";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
-/** The variables declared with `using` that are read once: minifying puts what they are in that place, and nobody ends it. */
+/** Lists the variables declared with `using` that are read once: minifying inlines them, so that nothing disposes of them. */
 function readOnce(source: string): string[] {
-  // What begins with _ is never read.
+  // A name that begins with _ is never read.
   return [...source.matchAll(/\busing ([a-z]\w*) =/g)].flatMap(({ 1: name, index }) => {
-    const after = source.slice(index).match(new RegExp(`\\b${name}\\b`, "g")) ?? [];
-    return after.length === 2 ? [name!] : [];
+    const uses = source.slice(index).match(new RegExp(`\\b${name}\\b`, "g")) ?? [];
+    return uses.length === 2 ? [name!] : [];
   });
 }
 
@@ -18,14 +18,14 @@ async function* sources(folder: string): AsyncGenerator<string> {
   }
 }
 
-Deno.test("what the executable is to dispose of is read twice, or not at all", async () => {
+Deno.test("using: the program reads no such variable exactly once", async () => {
   for await (const path of sources(`${ROOT}lib`)) {
     assertEquals(readOnce(await Deno.readTextFile(path)), [], path);
   }
   assertEquals(readOnce(await Deno.readTextFile(`${ROOT}main.ts`)), []);
 });
 
-Deno.test("a variable that is read once is found", () => {
+Deno.test("using: the check finds a variable that is read once", () => {
   assertEquals(readOnce("using a = b();\nreturn a.c;"), ["a"]);
   assertEquals(readOnce("await using a = b();\na.c();\na.d();"), []);
   assertEquals(readOnce("using _a = b();"), []);
