@@ -4,21 +4,21 @@ import type { PromptBlock, Session } from "../../../lib/turn/agent.ts";
 import {
   agentCommand,
   directive,
-  type FakeAgentOptions,
   type Json,
   readEntries,
+  type ScriptedAgentOptions,
   type Step,
 } from "../agents/scripted_agent.ts";
 import { Heard, soon } from "./turn_recorder.ts";
 import { LogRecorder } from "./json_rpc_harness.ts";
 import { NO_BROKER } from "./no_broker.ts";
 
-/** So short that a child that does not obey is not waited for. */
+/** So short that a test hardly waits for a child that does not obey. */
 export const SHORT: StopTimes = { endMs: 30, termMs: 30 };
-/** So long that a child that obeys is never hurried, however slow the machine. */
+/** So long that a child that obeys is never killed, however slow the machine. */
 export const PATIENT: StopTimes = { endMs: 60_000, termMs: 60_000 };
 
-/** What a Deno child needs of this process's environment to find its cache, and nothing else. */
+/** Selects the variables that a Deno child needs to find its cache. */
 export function bareEnvironment(): Record<string, string> {
   const names = [
     "PATH",
@@ -36,7 +36,7 @@ export function bareEnvironment(): Record<string, string> {
   }));
 }
 
-/** A child that runs this code. */
+/** Makes the launch of a child that runs this code. */
 export function evalCommand(code: string): LaunchOptions {
   return {
     command: Deno.execPath(),
@@ -46,12 +46,15 @@ export function evalCommand(code: string): LaunchOptions {
   };
 }
 
-/** The scripted agent as a child. */
-export function scriptedLaunch(options: FakeAgentOptions = {}, env: Record<string, string> = {}): LaunchOptions {
+/** Makes the launch of the scripted agent. */
+export function scriptedLaunch(
+  options: ScriptedAgentOptions = {},
+  env: Record<string, string> = {},
+): LaunchOptions {
   return { ...agentCommand(options), cwd: Deno.cwd(), env: { ...bareEnvironment(), ...env } };
 }
 
-/** Whether a process lives; one that is dead but not yet buried does not. */
+/** Whether a process runs. A zombie does not. */
 export async function isRunning(pid: number): Promise<boolean> {
   try {
     if (Deno.build.os !== "linux") {
@@ -65,37 +68,37 @@ export async function isRunning(pid: number): Promise<boolean> {
   }
 }
 
-/** Resolves when a process is gone: there is no event for that, so it is looked at again and again. */
+/** Resolves when a process is gone. The system has no event for that, so the process is polled. */
 export async function untilGone(pid: number): Promise<void> {
-  const looking = async () => {
+  const poll = async () => {
     while (await isRunning(pid)) await new Promise((resolve) => setTimeout(resolve, 5));
   };
-  await soon(looking(), `the end of process ${pid}`, 30_000);
+  await soon(poll(), `the end of process ${pid}`, 30_000);
 }
 
-/** The prompt that makes the scripted agent do this. */
+/** Makes the prompt that has the scripted agent run these steps. */
 export function script(...steps: Step[]): PromptBlock[] {
   return [{ type: "text", text: directive(...steps) }];
 }
 
-/** The process ids that the scripted agent told of. */
+/** Reads the process ids that the scripted agent sent as text. */
 export function pidsIn(text: string): number[] {
   return [...text.matchAll(/pid:(\d+)/g)].map((match) => Number(match[1]));
 }
 
-/** An {@linkcode AcpAgent} over children that run the scripted agent, with a file of what they got. */
+/** An {@linkcode AcpAgent} over child processes that run the scripted agent and record what they receive. */
 export class ScriptedAgentHarness implements AsyncDisposable {
   readonly recorder = new LogRecorder();
   readonly processes: AgentProcess[] = [];
   readonly agent: AcpAgent;
-  /** How the agent behaves from its next start on. */
-  options: FakeAgentOptions;
+  /** Options of the agent from its next start on. */
+  options: ScriptedAgentOptions;
   /** The time; it stands still unless the test moves it. */
   nowMs = 0;
   readonly #logFile = Deno.makeTempFileSync({ prefix: "fake-agent-" });
 
   constructor(
-    options: FakeAgentOptions = {},
+    options: ScriptedAgentOptions = {},
     more: Partial<AcpAgentOptions> & { stopTimes?: StopTimes } = {},
   ) {
     const { stopTimes = PATIENT, ...rest } = more;
@@ -104,13 +107,13 @@ export class ScriptedAgentHarness implements AsyncDisposable {
       name: "fake",
       program: "agent",
       launch: () => {
-        const link = launch(
+        const process = launch(
           scriptedLaunch({ log: this.#logFile, ...this.options }),
           this.recorder.log,
           stopTimes,
         );
-        this.processes.push(link);
-        return link;
+        this.processes.push(process);
+        return process;
       },
       cwd: Deno.cwd(),
       permissions: "ask",
@@ -124,21 +127,14 @@ export class ScriptedAgentHarness implements AsyncDisposable {
     });
   }
 
-  /** What the agents got, in order; also `eof` and `signal`. */
+  /** Messages that the agents received, in order; also `eof` and `signal`. */
   get received(): Json[] {
     return readEntries(Deno.readTextFileSync(this.#logFile));
   }
 
-  /** How often something of this method came. */
+  /** Number of received messages of a method. */
   count(method: string): number {
     return this.received.filter((message) => message.method === method).length;
-  }
-
-  /** The methods that came, but those of making sessions ahead. */
-  get methods(): unknown[] {
-    return this.received.flatMap(({ method }) =>
-      method === undefined || method === "session/new" ? [] : [method]
-    );
   }
 
   /** Runs a whole turn in a session. */
@@ -149,17 +145,17 @@ export class ScriptedAgentHarness implements AsyncDisposable {
     return heard;
   }
 
-  /** Begins a turn in a session. */
+  /** Starts a turn in a session. */
   async startTurn(session: Session, ...steps: Step[]): Promise<{ heard: Heard; cancel: () => void }> {
     const heard = new Heard();
-    const prompting = await session.prompt(script(...steps), heard.reader);
-    return { heard, cancel: () => prompting.cancel() };
+    const prompt = await session.prompt(script(...steps), heard.reader);
+    return { heard, cancel: () => prompt.cancel() };
   }
 
-  /** Ends the agent; then none of its processes lives. */
+  /** Ends the agent and its processes. */
   async [Symbol.asyncDispose](): Promise<void> {
     await soon(this.agent[Symbol.asyncDispose](), "the agent's end");
-    await soon(Promise.all(this.processes.map((link) => link.exited)), "the processes' end");
+    await soon(Promise.all(this.processes.map(({ exited }) => exited)), "the processes' end");
     await Deno.remove(this.#logFile);
   }
 }

@@ -1,6 +1,4 @@
-/** A desk with nobody behind it: what has to be asked is refused. @module */
-
 import { PermissionBroker } from "../../../lib/turn/permission.ts";
 
-/** Nobody can be asked. */
+/** A permission broker without anyone to answer: every request is refused. */
 export const NO_BROKER = new PermissionBroker({ timeoutMs: 60_000, canAnyoneAnswer: () => false });
