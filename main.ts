@@ -49,14 +49,18 @@ async function main(args: readonly string[]): Promise<number> {
 
 async function doctor(flags: Flags): Promise<number> {
   const { runDoctorCommand } = await import("./lib/doctor/command.ts");
+  const stop = new AbortController();
+  using _signals = onSignals({
+    atTerminal: isTerminal(),
+    stop: () => stop.abort(),
+    exit: () => Deno.exit(EXIT_FAILED),
+  });
   const isHealthy = await runDoctorCommand({
     loading: readConfig(flags),
     machine: MACHINE,
-    atTerminal: isTerminal(),
     print,
-    notice: (line) => console.error(line),
-    exit: () => Deno.exit(EXIT_FAILED),
-  });
+    notice: isTerminal() ? (line) => console.error(line) : undefined,
+  }, stop.signal);
   return isHealthy ? 0 : EXIT_FAILED;
 }
 

@@ -1,13 +1,14 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { collectSecrets } from "../../lib/config/secrets.ts";
+import { ConfigError, type Loaded } from "../../lib/config/load.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import { MAX_CONCURRENT, runDoctor } from "../../lib/doctor/command.ts";
+import { MAX_CONCURRENT } from "../../lib/doctor/command.ts";
 import {
   checksOf,
   configOf,
   DESCRIPTION,
   examine,
   KEY,
+  loaded,
   REQUIREMENTS,
 } from "../support/harness/doctor_fixture.ts";
 
@@ -20,8 +21,8 @@ function silent(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
 }
 
-Deno.test("runDoctor: prints one line for each thing that is well, and the verdict", async () => {
-  const { lines, isWell } = await examine();
+Deno.test("runDoctorCommand: prints one line for each thing that is well, and the verdict", async () => {
+  const { lines, isHealthy } = await examine();
   assertEquals(lines, [
     "ok   the configuration was loaded; its agents: openab",
     "ok   VTUBER_ENABLED is set",
@@ -39,26 +40,23 @@ Deno.test("runDoctor: prints one line for each thing that is well, and the verdi
     "ok   openab: mode: ask; 2 offered: ask, code",
     "14 ok, 0 warnings, 0 failed. All is well.",
   ]);
-  assertEquals(isWell, true);
+  assertEquals(isHealthy, true);
 });
 
-Deno.test("runDoctor: after a mistake nothing else is checked, and warnings are printed too", async () => {
-  const lines: string[] = [];
+Deno.test("runDoctorCommand: after a mistake nothing else is checked, and warnings are printed too", async () => {
   const never = () => {
     throw new Error("This must not be checked.");
   };
-  const isWell = await runDoctor({
-    print: (line) => lines.push(line),
-    config: undefined,
-    mistakes: ["VTUBER_LOG: must be one of debug, info.", "config.toml: agent.args: must be a list."],
-    warnings: ["config.toml: agent.comand is not a setting. Did you mean command?"],
-    agents: [],
-    secrets: [],
+  const mistakes = ["VTUBER_LOG: must be one of debug, info.", "config.toml: agent.args: must be a list."];
+  const warnings = ["config.toml: agent.comand is not a setting. Did you mean command?"];
+  const { lines, isHealthy } = await examine({
+    loading: Promise.reject(new ConfigError(mistakes, warnings)),
     checkAddress: never,
     checkCharacter: never,
     checkDataDir: never,
+    agentChecks: never,
   });
-  assertEquals(isWell, false);
+  assertEquals(isHealthy, false);
   assertEquals(lines.map((line) => line.slice(0, 15)), [
     "FAIL VTUBER_LOG",
     "     Correct it",
@@ -70,7 +68,11 @@ Deno.test("runDoctor: after a mistake nothing else is checked, and warnings are 
   ]);
 });
 
-const MACHINE: [name: string, parts: Parameters<typeof examine>[0], isWell: boolean, lines: RegExp][] = [
+function configuredWith(env: Record<string, string>): Promise<Loaded> {
+  return loaded(configOf(env));
+}
+
+const MACHINE: [name: string, parts: Parameters<typeof examine>[0], isHealthy: boolean, lines: RegExp][] = [
   [
     "an address in use",
     { checkAddress: () => Promise.resolve("in_use") },
@@ -79,14 +81,14 @@ const MACHINE: [name: string, parts: Parameters<typeof examine>[0], isWell: bool
   ],
   [
     "a character",
-    { config: configOf({ VTUBER_CHARACTER: "/mao" }) },
+    { loading: configuredWith({ VTUBER_CHARACTER: "/mao" }) },
     true,
     /^ok {3}VTUBER_CHARACTER can be shown$/m,
   ],
   [
     "a missing character",
     {
-      config: configOf({ VTUBER_CHARACTER: "/mao" }),
+      loading: configuredWith({ VTUBER_CHARACTER: "/mao" }),
       checkCharacter: (character) =>
         Promise.reject(new Error(`VTUBER_CHARACTER: ${character}: no such folder.`)),
     },
@@ -95,7 +97,7 @@ const MACHINE: [name: string, parts: Parameters<typeof examine>[0], isWell: bool
   ],
   [
     "nothing kept",
-    { config: configOf({ VTUBER_DATA_DIR: "none" }) },
+    { loading: configuredWith({ VTUBER_DATA_DIR: "none" }) },
     true,
     /^ok {3}conversations are not kept/m,
   ],
@@ -113,18 +115,18 @@ const MACHINE: [name: string, parts: Parameters<typeof examine>[0], isWell: bool
   ],
 ];
 
-for (const [name, parts, isWell, lines] of MACHINE) {
-  Deno.test(`runDoctor: ${name}`, async () => {
+for (const [name, parts, isHealthy, lines] of MACHINE) {
+  Deno.test(`runDoctorCommand: ${name}`, async () => {
     const report = await examine(parts);
     assertMatch(report.lines.join("\n"), lines);
-    assertEquals(report.isWell, isWell);
+    assertEquals(report.isHealthy, isHealthy);
   });
 }
 
-Deno.test("runDoctor: an agent whose program or folder is missing is not started", async () => {
+Deno.test("runDoctorCommand: an agent whose program or folder is missing is not started", async () => {
   for (const missing of ["program", "folder"] as const) {
     let started = false;
-    const { isWell } = await examine({
+    const { isHealthy } = await examine({
       agent: {
         findRequirements: () => Promise.resolve({ ...REQUIREMENTS, [missing]: undefined }),
         describe() {
@@ -133,7 +135,7 @@ Deno.test("runDoctor: an agent whose program or folder is missing is not started
         },
       },
     });
-    assertEquals([isWell, started], [false, false]);
+    assertEquals([isHealthy, started], [false, false]);
   }
 });
 
@@ -141,13 +143,13 @@ Deno.test("runDoctor: an agent whose program or folder is missing is not started
 const NAMES = Array.from({ length: MAX_CONCURRENT + 3 }, (_, n) => String.fromCharCode(97 + n));
 const MANY = configOf({}, NAMES.map((name) => `[agents.${name}]\ncommand = "${name}-acp"\n`).join(""));
 
-Deno.test("runDoctor: a few agents are tried at once, and reported in order", async () => {
+Deno.test("runDoctorCommand: a few agents are tried at once, and reported in order", async () => {
   const waiting: (() => void)[] = [];
   let running = 0;
   let most = 0;
   const { lines } = await examine({
-    config: MANY,
-    agents: MANY.agents.map((config) =>
+    loading: loaded(MANY),
+    agentChecks: (config) =>
       checksOf(config, {
         async describe() {
           most = Math.max(most, ++running);
@@ -161,37 +163,35 @@ Deno.test("runDoctor: a few agents are tried at once, and reported in order", as
           running--;
           return { ...DESCRIPTION, agent: { name: config.name, version: "1" } };
         },
-      })
-    ),
+      }),
   });
   const names = lines.flatMap((line) => /^ok {3}(\w): started in \d+ ms: (\w) 1/.exec(line)?.slice(1) ?? []);
   assertEquals(names, NAMES.flatMap((name) => [name, name]));
   assertEquals(most, MAX_CONCURRENT);
 });
 
-Deno.test("runDoctor: a silent agent does not hold up the others", async () => {
+Deno.test("runDoctorCommand: a silent agent does not hold up the others", async () => {
   const others = Promise.withResolvers<void>();
   let tried = 0;
-  const { isWell } = await examine({
-    config: MANY,
-    agents: MANY.agents.map((config) =>
+  const { isHealthy } = await examine({
+    loading: loaded(MANY),
+    agentChecks: (config) =>
       checksOf(config, {
         async describe() {
           if (config.name === NAMES[0]) await others.promise;
           else if (++tried === NAMES.length - 1) others.resolve();
           return DESCRIPTION;
         },
-      })
-    ),
+      }),
   });
-  assertEquals(isWell, true);
+  assertEquals(isHealthy, true);
 });
 
-Deno.test("runDoctor: before it tries the agents, it tells the person at the terminal which", async () => {
+Deno.test("runDoctorCommand: before it tries the agents, it tells the person at the terminal which", async () => {
   const notices: string[] = [];
   const noticesBefore = new Set<number>();
   const { lines } = await examine({
-    config: MANY,
+    loading: loaded(MANY),
     notice: (line) => notices.push(line),
     agent: {
       describe() {
@@ -207,33 +207,32 @@ Deno.test("runDoctor: before it tries the agents, it tells the person at the ter
   assertEquals(lines.some((line) => line.startsWith("trying")), false);
 });
 
-Deno.test("runDoctor: an agent that fails does not keep the others from being tried", async () => {
-  const { lines, isWell } = await examine({
-    config: MANY,
-    agents: MANY.agents.map((config) =>
-      checksOf(config, config.name === "b" ? { describe: failWith("agent_unavailable", "No.") } : {})
-    ),
+Deno.test("runDoctorCommand: an agent that fails does not keep the others from being tried", async () => {
+  const { lines, isHealthy } = await examine({
+    loading: loaded(MANY),
+    agentChecks: (config) =>
+      checksOf(config, config.name === "b" ? { describe: failWith("agent_unavailable", "No.") } : {}),
   });
-  assertEquals(isWell, false);
+  assertEquals(isHealthy, false);
   assertEquals(lines.filter((line) => line.includes("opened a session")).length, NAMES.length - 1);
   assertEquals(lines.filter((line) => line.startsWith("FAIL")), ["FAIL b: No."]);
 });
 
-Deno.test("runDoctor: an error that is not ours is reported with the agent", async () => {
+Deno.test("runDoctorCommand: an error that is not ours is reported with the agent", async () => {
   const { lines } = await examine({ agent: { describe: () => Promise.reject(new TypeError("oops")) } });
   assertEquals(lines.at(-3), "FAIL openab: oops");
 });
 
-Deno.test("runDoctor: an agent that never opens a session is given up", async () => {
-  const { lines, isWell } = await examine({ agentMs: 1, agent: { describe: silent } });
-  assertEquals(isWell, false);
+Deno.test("runDoctorCommand: an agent that never opens a session is given up", async () => {
+  const { lines, isHealthy } = await examine({ agentMs: 1, agent: { describe: silent } });
+  assertEquals(isHealthy, false);
   assertEquals(lines.at(-3), "FAIL openab: The agent did not get past initialize in 0.001 seconds.");
 });
 
-Deno.test("runDoctor: if it is asked to end, it waits for the agents to end, and reports that it stopped", async () => {
+Deno.test("runDoctorCommand: if it is asked to end, it waits for the agents to end, and reports that it stopped", async () => {
   const stop = new AbortController();
   let hasEnded = false;
-  const { lines, isWell } = await examine({
+  const { lines, isHealthy } = await examine({
     agent: {
       async describe(signal) {
         const ended = silent(signal);
@@ -245,16 +244,16 @@ Deno.test("runDoctor: if it is asked to end, it waits for the agents to end, and
       },
     },
   }, stop.signal);
-  assertEquals([isWell, hasEnded], [false, true]);
+  assertEquals([isHealthy, hasEnded], [false, true]);
   assertEquals(lines.at(-3), "FAIL stopped before everything was checked");
 });
 
-Deno.test("runDoctor: an error of the program itself is not a finding", async () => {
+Deno.test("runDoctorCommand: an error of the program itself is not a finding", async () => {
   const bug = () => examine({ checkAddress: () => Promise.reject(new RangeError("bug")) });
   await assertRejects(bug, RangeError, "bug");
 });
 
-Deno.test("runDoctor: no secret is printed, wherever it comes from", async () => {
+Deno.test("runDoctorCommand: no secret is printed, wherever it comes from", async () => {
   const secrets = {
     key: KEY,
     env: 'env-"s3cret',
@@ -283,9 +282,8 @@ headers = { Authorization = "${secrets.header}" }
     "x".repeat(240)
   } ${secrets.url}`;
   const { lines } = await examine({
-    config,
-    warnings: [all],
-    secrets: collectSecrets(config, { TOKEN: secrets.inherited, OTHER: "x" }),
+    loading: loaded(config, [all]),
+    own: { TOKEN: secrets.inherited, OTHER: "x" },
     checkDataDir: () => Promise.resolve({ level: "fail", text: all, fix: all }),
     agent: { describe: failWith("agent_auth_required", all) },
   });

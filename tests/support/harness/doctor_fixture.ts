@@ -2,9 +2,9 @@
 
 import type { AgentDescription } from "../../../lib/acp/agent.ts";
 import type { AgentConfig } from "../../../lib/acp/create_agent.ts";
-import { type Config, loadConfig } from "../../../lib/config/load.ts";
+import { type Config, loadConfig, type Loaded } from "../../../lib/config/load.ts";
 import type { AgentChecks } from "../../../lib/doctor/checks.ts";
-import { type DoctorDeps, runDoctor } from "../../../lib/doctor/command.ts";
+import { type DoctorCommandOptions, runDoctorCommand } from "../../../lib/doctor/command.ts";
 import { NOTHING_OBSERVED } from "../../../lib/doctor/diagnosis.ts";
 import type { AgentRequirements } from "../../../lib/doctor/report.ts";
 
@@ -53,24 +53,41 @@ export function checksOf(config: AgentConfig, parts: Partial<AgentChecks> = {}):
   };
 }
 
-/** Runs the doctor; `agent` replaces parts of the checks of each agent. */
+/** The checks of the machine, all successful. */
+const CHECKS: NonNullable<DoctorCommandOptions["checks"]> = {
+  checkAddress: () => Promise.resolve(undefined),
+  checkCharacter: () => Promise.resolve(),
+  checkDataDir: () => Promise.resolve({ level: "ok", text: "conversations are kept in /data" }),
+  agentChecks: (config) => checksOf(config),
+};
+
+/** The parts of a run of the doctor that a test replaces. */
+export interface Examination extends Partial<typeof CHECKS> {
+  readonly loading?: Promise<Loaded>;
+  readonly own?: Record<string, string>;
+  readonly agentMs?: number;
+  readonly notice?: (line: string) => void;
+  /** Parts of the checks of each agent. */
+  readonly agent?: Partial<AgentChecks>;
+}
+
+/** Runs the doctor on the configuration of {@linkcode configOf}. */
 export async function examine(
-  parts: Partial<DoctorDeps> & { agent?: Partial<AgentChecks> } = {},
-  signal?: AbortSignal,
-): Promise<{ lines: string[]; isWell: boolean }> {
+  { loading, own = {}, agentMs, notice, agent, ...checks }: Examination = {},
+  signal: AbortSignal = new AbortController().signal,
+): Promise<{ lines: string[]; isHealthy: boolean }> {
   const lines: string[] = [];
-  const { config = configOf(), agent } = parts;
-  const isWell = await runDoctor({
+  const isHealthy = await runDoctorCommand({
+    loading: loading ?? loaded(configOf()),
+    machine: { own, windows: false, version: "0.0.0" },
     print: (line) => lines.push(line),
-    config,
-    mistakes: [],
-    warnings: [],
-    agents: config.agents.map((one) => checksOf(one, agent)),
-    secrets: [],
-    checkAddress: () => Promise.resolve(undefined),
-    checkCharacter: () => Promise.resolve(),
-    checkDataDir: () => Promise.resolve({ level: "ok", text: "conversations are kept in /data" }),
-    ...parts,
+    notice,
+    checks: { ...CHECKS, agentChecks: (config) => checksOf(config, agent), ...checks },
+    ...agentMs !== undefined && { agentMs },
   }, signal);
-  return { lines, isWell };
+  return { lines, isHealthy };
+}
+
+export function loaded(config: Config, warnings: readonly string[] = []): Promise<Loaded> {
+  return Promise.resolve({ config, warnings });
 }
