@@ -69,95 +69,42 @@ const KEY = "s3cret-key-of-twenty/+";
 const AT = "${VTUBER_AUTH_KEY}";
 const FS = `${CODEX}[agents.codex.mcp_servers.fs]\n`;
 const WEB = `${OWN}[agent.mcp_servers.web]\n`;
-const LEAKS: [name: string, fields: string, text: string, env?: Env][] = [
-  ["by its name", "inherit_env of the agent openab", `${OWN}inherit_env = ["VTUBER_AUTH_KEY"]\n`],
+const LEAK = "VTUBER_AUTH_KEY cannot be given to an agent: take it out of";
+const LEAKS: [where: string, text: string, env?: Env][] = [
+  ["inherit_env of the agent openab", `${OWN}inherit_env = ["VTUBER_AUTH_KEY"]\n`],
+  ["inherit_env of the agent openab", `${OWN}inherit_env = ["vtuber_auth_key"]\n`],
+  ["inherit_env of the agent openab", "", { OPENAB_AGENT_INHERIT_ENV: "TZ,VTUBER_AUTH_KEY" }],
+  ["inherit_env of the agent openab", `${OWN}inherit_env = ["OTHER"]\n`, { OTHER: KEY }],
+  ["inherit_env of the agent openab", `${OWN}inherit_env = ["other"]\n`, { OTHER: `Bearer ${KEY}` }],
+  ["inherit_env of the agent codex", `${CODEX}inherit_env = ["VTUBER_AUTH_KEY"]\n`],
+  ["args of the agent openab", "", { OPENAB_AGENT_COMMAND: `a ${KEY}` }],
+  ["command of the agent openab", `[agent]\ncommand = "/bin/${KEY}"\n`],
+  ["working_dir of the agent openab", `${OWN}working_dir = "/tmp/${KEY}"\n`],
+  ["mode and model of the agent openab", `${OWN}mode = "${KEY}"\nmodel = "${KEY}"\n`],
+  ["env of the agent openab", `${OWN}env = { TOKEN = "${KEY}" }\n`],
+  ["env of the agent openab", `${OWN}env = { TOKEN = "Bearer ${KEY}" }\n`],
+  ["env of the agent openab", OWN + 'env = { TOKEN = "${OTHER}" }\n', { OTHER: KEY }],
+  ["env of the agent openab", `${OWN}env = { "${KEY}" = "1" }\n`],
+  ["args of the agent openab", `${OWN}args = ["--key", "${KEY}"]\n`],
+  ["args of the agent codex", `${OWN}${CODEX}args = ["${KEY}"]\n`],
+  ["mcp_servers.fs of the agent codex", `${FS}command = "${KEY}"\n`],
+  ["mcp_servers.fs of the agent codex", `${FS}command = "fs"\nargs = ["${KEY}"]\n`],
+  ["mcp_servers.fs of the agent codex", `${FS}command = "fs"\nenv = { A = "${KEY}" }\n`],
+  ["mcp_servers.fs of the agent codex", `${FS}command = "fs"\nenv = { "${KEY}" = "a" }\n`],
+  ["mcp_servers of the agent codex", `${CODEX}[agents.codex.mcp_servers."${KEY}"]\ncommand = "${KEY}"\n`],
+  ["mcp_servers.web of the agent openab", `${WEB}url = "https://a.example/?key=${KEY}"\n`],
   [
-    "by its name in small letters",
-    "inherit_env of the agent openab",
-    `${OWN}inherit_env = ["vtuber_auth_key"]\n`,
-  ],
-  ["by its name in a variable", "inherit_env of the agent openab", "", {
-    OPENAB_AGENT_INHERIT_ENV: "TZ,VTUBER_AUTH_KEY",
-  }],
-  ["under another name", "inherit_env of the agent openab", `${OWN}inherit_env = ["OTHER"]\n`, {
-    OTHER: KEY,
-  }],
-  ["within another variable", "inherit_env of the agent openab", `${OWN}inherit_env = ["other"]\n`, {
-    OTHER: `Bearer ${KEY}`,
-  }],
-  [
-    "by its name, as another agent",
-    "inherit_env of the agent codex",
-    `${CODEX}inherit_env = ["VTUBER_AUTH_KEY"]\n`,
-  ],
-  ["in the command of a variable", "args of the agent openab", "", { OPENAB_AGENT_COMMAND: `a ${KEY}` }],
-  ["as its command", "command of the agent openab", `[agent]\ncommand = "/bin/${KEY}"\n`],
-  ["as its folder", "working_dir of the agent openab", `${OWN}working_dir = "/tmp/${KEY}"\n`],
-  [
-    "as its mode and model",
-    "mode and model of the agent openab",
-    `${OWN}mode = "${KEY}"\nmodel = "${KEY}"\n`,
-  ],
-  ["as a variable", "env of the agent openab", `${OWN}env = { TOKEN = "${KEY}" }\n`],
-  ["within a variable", "env of the agent openab", `${OWN}env = { TOKEN = "Bearer ${KEY}" }\n`],
-  ["by the value of another variable", "env of the agent openab", OWN + 'env = { TOKEN = "${OTHER}" }\n', {
-    OTHER: KEY,
-  }],
-  ["as the name of a variable", "env of the agent openab", `${OWN}env = { "${KEY}" = "1" }\n`],
-  ["as an argument", "args of the agent openab", `${OWN}args = ["--key", "${KEY}"]\n`],
-  ["as an argument of another agent", "args of the agent codex", `${OWN}${CODEX}args = ["${KEY}"]\n`],
-  ["as an MCP server's command", "mcp_servers.fs of the agent codex", `${FS}command = "${KEY}"\n`],
-  [
-    "as an MCP server's argument",
-    "mcp_servers.fs of the agent codex",
-    `${FS}command = "fs"\nargs = ["${KEY}"]\n`,
-  ],
-  [
-    "as an MCP server's variable",
-    "mcp_servers.fs of the agent codex",
-    `${FS}command = "fs"\nenv = { A = "${KEY}" }\n`,
-  ],
-  [
-    "as the name of an MCP server's variable",
-    "mcp_servers.fs of the agent codex",
-    `${FS}command = "fs"\nenv = { "${KEY}" = "a" }\n`,
-  ],
-  [
-    "as the name of an MCP server",
-    "mcp_servers of the agent codex",
-    `${CODEX}[agents.codex.mcp_servers."${KEY}"]\ncommand = "${KEY}"\n`,
-  ],
-  [
-    "in an MCP server's address",
-    "mcp_servers.web of the agent openab",
-    `${WEB}url = "https://a.example/?key=${KEY}"\n`,
-  ],
-  [
-    "in an MCP server's address, encoded",
     "mcp_servers.web of the agent openab",
     `${WEB}url = "https://a.example/?key=${encodeURIComponent(KEY)}"\n`,
   ],
-  [
-    "in an MCP server's header",
-    "mcp_servers.web of the agent openab",
-    `${WEB}url = "https://a.example"\nheaders = { Authorization = "Bearer ${KEY}" }\n`,
-  ],
-  [
-    "as the name of an MCP server's header",
-    "mcp_servers.web of the agent openab",
-    `${WEB}url = "https://a.example"\nheaders = { "${KEY}" = "1" }\n`,
-  ],
-  [
-    "in several ways",
-    "args and env of the agent openab",
-    `${OWN}args = ["${KEY}"]\nenv = { A = "${KEY}", "${KEY}" = "" }\n`,
-  ],
+  ["mcp_servers.web of the agent openab", `${WEB}url = "https://a"\nheaders = { X = "Bearer ${KEY}" }\n`],
+  ["mcp_servers.web of the agent openab", `${WEB}url = "https://a"\nheaders = { "${KEY}" = "1" }\n`],
+  ["args and env of the agent openab", `${OWN}args = ["${KEY}"]\nenv = { A = "${KEY}", "${KEY}" = "" }\n`],
 ];
-const LEAK = "VTUBER_AUTH_KEY cannot be given to an agent: take it out of";
 
-for (const [name, fields, text, env] of LEAKS) {
-  Deno.test(`findKeyLeaks: an agent cannot get the key ${name}`, () => {
-    assertEquals(mistakesOf(text, { VTUBER_AUTH_KEY: KEY, ...env }), [`${LEAK} ${fields}.`]);
+for (const [where, text, env = {}] of LEAKS) {
+  Deno.test(`findKeyLeaks: ${where}: ${text.split("\n").at(-2) ?? JSON.stringify(env)} ${Object.keys(env)}`, () => {
+    assertEquals(mistakesOf(text, { VTUBER_AUTH_KEY: KEY, ...env }), [`${LEAK} ${where}.`]);
   });
 }
 
