@@ -23,118 +23,89 @@ function unavailable(message: string, reason?: ErrorReason): AppError {
 const GONE = unavailable("The agent ended before it was ready.", "exited");
 const NEEDS_LOGIN = new AppError("agent_auth_required", LOGIN);
 const FAILURES: [
-  name: string,
   error: AppError,
   observed: Partial<AgentObservations>,
   text: RegExp,
   fix: RegExp,
 ][] = [
   [
-    "prints text for people",
     GONE,
-    {
-      stderr: ["oops"],
-      invalidLine: "Welcome to \u001b[1mcodex",
-      lastInvalidLine: "Welcome to \u001b[1mcodex",
-    },
-    /^is not an ACP agent: it printed "Welcome to \\u001b\[1mcodex"\. Last lines on stderr: oops$/,
+    { stderr: ["oops"], invalidLine: "Hello \u001b[1mcodex", lastInvalidLine: "Hello \u001b[1mcodex" },
+    /^is not an ACP agent: it printed "Hello \\u001b\[1mcodex"\. Last lines on stderr: oops$/,
     NO_ACP,
   ],
   [
-    "prints text for people, and ends",
     GONE,
     { invalidLine: "usage:", lastInvalidLine: "no such option", exit: "exited with code 2" },
     /^is not an ACP agent: it printed "usage:", and last "no such option", and exited with code 2$/,
     NO_ACP,
   ],
+  [GONE, { exit: "exited with code 7" }, /^exited with code 7 before it answered initialize$/, BY_HAND],
   [
-    "ends with a code",
-    GONE,
-    { exit: "exited with code 7" },
-    /^exited with code 7 before it answered initialize$/,
-    BY_HAND,
-  ],
-  [
-    "ends, and prints to stderr",
     GONE,
     { stderr: ["one", "two"] },
     /^closed its output before it answered initialize\. Last lines on stderr: one \/ two$/,
     BY_HAND,
   ],
   [
-    "answers initialize with an error",
     unavailable("Method not found."),
     { stderr: ["one"] },
     /^Method not found\. Last lines on stderr: one$/,
     BY_HAND,
   ],
   [
-    "does not answer initialize",
     unavailable("The agent did not answer initialize within 60 seconds.", "timeout"),
     {},
     /^The agent did not answer initialize within 60 seconds\.$/,
     /in a terminal.*The first start may download the agent/,
   ],
   [
-    "speaks another version",
     unavailable("The agent speaks version 2.", "protocol_version"),
     {},
     /^The agent speaks version 2\.$/,
     /^Install a version that speaks ACP 1\.$/,
   ],
   [
-    "cannot be started",
     unavailable("The program could not be started: nul byte found.", "program_not_started"),
     {},
     /^The program could not be started: nul byte found\.$/,
     /^Correct its command and args \(now codex-acp with 1 argument\)\.$/,
   ],
   [
-    "opens no session, and says why",
     unavailable("No model is configured."),
     { step: "session" },
     /^opened no session: No model is configured\.$/,
     ITS_OWN,
   ],
   [
-    "ends while it opens a session",
     GONE,
     { step: "session", exit: "exited with code 7", lastInvalidLine: "panic: no beans", stderr: ["bye"] },
     /^exited with code 7 while it opened a session\. Last line on stdout: "panic: no beans"\. Last .*: bye$/,
     ITS_OWN,
   ],
   [
-    "does not answer session/new",
     unavailable("The agent did not answer session/new.", "timeout"),
     { step: "session" },
     /^opened no session: The agent did not answer session\/new\.$/,
     /^It speaks ACP, so its command is right\. Check its own configuration, its network and its log-in\.$/,
   ],
   [
-    "needs a log-in",
     NEEDS_LOGIN,
     { step: "session", stderr: ["starting"] },
     /^needs a log-in before it opens a session$/,
     /^Log in: chatgpt, api-key\.$/,
   ],
   [
-    "ends during its log-in",
     NEEDS_LOGIN,
     { step: "login", login: "api-key", exit: "exited with code 9", stderr: ["bad key"] },
     /^needs a log-in before it opens a session; it exited with code 9\. Last lines on stderr: bad key$/,
     /^Log in: chatgpt, api-key\.$/,
   ],
-  [
-    "ends after its log-in",
-    GONE,
-    { step: "login", login: "api-key" },
-    /^closed its output during the log-in$/,
-    ITS_OWN,
-  ],
+  [GONE, { step: "login", login: "api-key" }, /^closed its output during the log-in$/, ITS_OWN],
 ];
 
-for (const [name, error, observed, text, fix] of FAILURES) {
-  Deno.test(`diagnose: an agent that ${name}`, () => {
+for (const [error, observed, text, fix] of FAILURES) {
+  Deno.test(`diagnose: ${text.source}`, () => {
     const finding = diagnose(configOf().agents[0]!, error, { ...NOTHING_OBSERVED, ...observed });
     assertEquals(finding.level, "fail");
     assertMatch(finding.text, text);
