@@ -1,15 +1,14 @@
 /**
- * Replays the agent's side of a recorded ACP session over stdin and stdout. The recording is cut into exchanges,
- * one for each request of its client; a live request takes the next exchange of its method, whatever the client
- * skipped or added in between.
+ * Replays the agent's side of a recorded ACP session over stdin and stdout. The recording is cut into exchanges, one for
+ * each request of its client. A request takes the next exchange of its method, whatever the client skipped or added.
  */
 
 import {
   type ChildCommand,
   denoCommand,
+  DRAIN_MS,
   isObject,
   type Json,
-  LAST_WORDS_MS,
   line,
   openLog,
   Output,
@@ -17,30 +16,30 @@ import {
   sleep,
 } from "./scripted_agent.ts";
 
-/** How a recording is replayed. */
+/** Options of a replay. */
 export interface ReplayOptions {
-  /** Recorded pauses are kept, this many times faster; without it there are none. */
+  /** Factor by which recorded pauses are shortened. Without it there are none. */
   readonly speed?: number;
-  /** The longest wait for session/cancel where the recording has one; default 2000. */
+  /** Longest wait for a recorded session/cancel. Default: 2000. */
   readonly cancelWaitMs?: number;
-  /** File to which every received message is appended, one JSON line each. */
+  /** File that gets every received message as a JSON line. */
   readonly log?: string;
 }
 
-/** One line of a recording: when it was, which way it went, what it said. */
+/** One line of a recording: time in milliseconds, direction and message. */
 export interface RecordedLine {
   readonly t: number;
   readonly dir: "c2a" | "a2c" | "exit" | "nonjson";
   readonly msg: unknown;
 }
 
-/** The command that replays a recording: a path, or a bare name for tests/fixtures/acp/NAME.ndjson. */
+/** Builds the command that replays a recording: a path, or a name for tests/fixtures/acp/NAME.ndjson. */
 export function replayCommand(recording: string, options: ReplayOptions = {}): ChildCommand {
   const programArgs = [recordingPath(recording), JSON.stringify(options)];
   return denoCommand(import.meta.url, options.log !== undefined, programArgs);
 }
 
-/** The lines of a recording, named like in `replayCommand`. */
+/** Reads the lines of a recording, by path or name. */
 export function readRecording(recording: string): RecordedLine[] {
   const text = Deno.readTextFileSync(recordingPath(recording));
   return text.split("\n").filter((line) => line.trim() !== "").map((line) => JSON.parse(line));
@@ -51,29 +50,29 @@ function recordingPath(recording: string): string {
   return `${import.meta.dirname}/../../fixtures/acp/${recording.replace(/\.ndjson$/, "")}.ndjson`;
 }
 
-/** What happens between a request and its answer, and behind it. */
+/** An item between a request and its answer, or behind the answer. */
 type Item =
   | { readonly type: "send"; readonly t: number; readonly text: string; readonly requestId?: unknown }
   | { readonly type: "awaitAnswer"; readonly t: number; readonly requestId: unknown }
   | { readonly type: "awaitCancel"; readonly t: number };
 
-/** One recorded request with all that the agent sent on its account. */
+/** One recorded request with everything that the agent sent for it. */
 interface Exchange {
   readonly method: string;
   readonly t: number;
-  /** The recorded session it is about; for session/new the one it made. */
+  /** The recorded session of the request; for session/new the new one. */
   sessionId: string | undefined;
   answer: Json | undefined;
   readonly before: Item[];
   readonly after: Item[];
 }
 
-/** A recording as exchanges, in the order of their requests. */
+/** Cuts a recording into exchanges, in the order of their requests. */
 function exchangesOf(recording: readonly RecordedLine[]): Exchange[] {
   const exchanges: Exchange[] = [];
   const byId = new Map<unknown, Exchange>();
   const byRequest = new Map<unknown, Exchange>();
-  /** The exchange that a line belongs to: an open one of its session, or else the one of it that ended last. */
+  /** Finds the exchange of a line: an open one of its session, or else the last one. */
   const owner = (sessionId: unknown) => {
     const fitting = sessionId === undefined ? [] : exchanges.filter((one) => one.sessionId === sessionId);
     const candidates = fitting.length > 0 ? fitting : exchanges;
@@ -102,8 +101,8 @@ function exchangesOf(recording: readonly RecordedLine[]): Exchange[] {
     } else if (method === "session/cancel") {
       add(owner(sessionId), { type: "awaitCancel", t });
     } else if (id !== undefined && typeof method === "string") {
-      const known = typeof sessionId === "string" ? sessionId : undefined;
-      const exchange = { method, t, sessionId: known, answer: undefined, before: [], after: [] };
+      const recordedId = typeof sessionId === "string" ? sessionId : undefined;
+      const exchange = { method, t, sessionId: recordedId, answer: undefined, before: [], after: [] };
       exchanges.push(exchange);
       byId.set(id, exchange);
     }
@@ -111,14 +110,14 @@ function exchangesOf(recording: readonly RecordedLine[]): Exchange[] {
   return exchanges;
 }
 
-/** The agent of a recording, live. */
+/** The agent of a recording. */
 class ReplayAgent {
   readonly #options: ReplayOptions;
   readonly #output: Output;
   readonly #exchanges: readonly Exchange[];
-  readonly #left: Exchange[];
-  /** The id that stands for a recorded one, unless an exchange is played in another session. */
-  #liveIds: ReadonlyMap<string, string> = new Map();
+  readonly #remaining: Exchange[];
+  /** The ids that replace recorded session ids. */
+  #newIds: ReadonlyMap<string, string> = new Map();
   readonly #turns = new Map<unknown, AbortController>();
   readonly #answers = new Map<unknown, { arrived: Promise<void>; arrive: () => void }>();
 
@@ -126,18 +125,18 @@ class ReplayAgent {
     this.#options = options;
     this.#output = output;
     this.#exchanges = exchangesOf(recording);
-    this.#left = [...this.#exchanges];
+    this.#remaining = [...this.#exchanges];
   }
 
-  /** Handles one received message; whatever takes time goes on by itself. */
+  /** Handles a message, without waiting. */
   receive(message: Json): void {
     const { id, method } = message;
     const params = isObject(message.params) ? message.params : {};
     if (typeof method !== "string") {
       this.#answers.get(id)?.arrive();
     } else if (id !== undefined) {
-      const next = this.#left.findIndex((exchange) => exchange.method === method);
-      const [exchange] = next < 0 ? [] : this.#left.splice(next, 1);
+      const next = this.#remaining.findIndex((exchange) => exchange.method === method);
+      const [exchange] = next < 0 ? [] : this.#remaining.splice(next, 1);
       if (exchange !== undefined) this.#play(exchange, id, params);
       else this.#output.send({ jsonrpc: "2.0", id, ...this.#improvise(method) });
     } else if (method === "session/cancel") {
@@ -147,23 +146,23 @@ class ReplayAgent {
 
   async #play(exchange: Exchange, id: unknown, params: Json): Promise<void> {
     const { sessionId, answer, before, after } = exchange;
-    const live = exchange.method === "session/new" ? crypto.randomUUID() : params.sessionId;
-    const ids = new Map(this.#liveIds);
-    if (sessionId !== undefined && typeof live === "string") ids.set(sessionId, live);
-    if (exchange.method === "session/new") this.#liveIds = ids;
+    const newId = exchange.method === "session/new" ? crypto.randomUUID() : params.sessionId;
+    const ids = new Map(this.#newIds);
+    if (sessionId !== undefined && typeof newId === "string") ids.set(sessionId, newId);
+    if (exchange.method === "session/new") this.#newIds = ids;
     const rewrite = (text: string) =>
       ids.entries().reduce((text, [from, to]) => text.replaceAll(from, to), text);
     const turn = new AbortController();
-    if (exchange.method === "session/prompt") this.#turns.set(live, turn);
+    if (exchange.method === "session/prompt") this.#turns.set(newId, turn);
     const cancelRecorded = before.some((item) => item.type === "awaitCancel");
-    // A cancel that the recording has not: nothing more is sent, but an open permission still gets its outcome.
-    const stopped = () => turn.signal.aborted && !cancelRecorded;
+    // After a cancel that is not in the recording, nothing more is sent, but an open permission still gets its outcome.
+    const isStopped = () => turn.signal.aborted && !cancelRecorded;
 
     let t = exchange.t;
     for (const item of before) {
-      if (item.type === "send" && !stopped()) {
+      if (item.type === "send" && !isStopped()) {
         await this.#pause(item.t - t, turn.signal);
-        if (!stopped()) await this.#send(item, rewrite);
+        if (!isStopped()) await this.#send(item, rewrite);
       } else if (item.type === "awaitAnswer") {
         await this.#answers.get(item.requestId)?.arrived;
       } else if (item.type === "awaitCancel") {
@@ -171,13 +170,13 @@ class ReplayAgent {
       }
       t = item.t;
     }
-    if (this.#turns.get(live) === turn) this.#turns.delete(live);
-    if (stopped()) return this.#output.send({ jsonrpc: "2.0", id, result: { stopReason: "cancelled" } });
+    if (this.#turns.get(newId) === turn) this.#turns.delete(newId);
+    if (isStopped()) return this.#output.send({ jsonrpc: "2.0", id, result: { stopReason: "cancelled" } });
     if (answer === undefined) return;
     this.#output.write(rewrite(line({ ...answer, id })));
     for (const item of after) {
       if (item.type !== "send") continue;
-      if (this.#options.speed !== undefined) await this.#pause(item.t - t); // else in the answer's own write
+      if (this.#options.speed !== undefined) await this.#pause(item.t - t); // Without a speed, in the answer's write.
       this.#output.write(rewrite(item.text));
       t = item.t;
     }
@@ -196,7 +195,7 @@ class ReplayAgent {
     if (this.#options.speed !== undefined) await sleep(ms / this.#options.speed, signal);
   }
 
-  /** A plausible answer to a request that the recording has not, or not so often. */
+  /** Makes up the answer to a request that is not in the recording, or not as often. */
   #improvise(method: string): Json {
     const recorded = this.#exchanges.findLast((exchange) => exchange.method === method)?.answer;
     switch (method) {
@@ -232,7 +231,7 @@ async function main(recording: string, options: ReplayOptions): Promise<void> {
   const output = new Output();
   const agent = new ReplayAgent(lines, options, output);
   for await (const message of readMessages(openLog(options.log))) agent.receive(message);
-  await Promise.race([output.drained(), sleep(LAST_WORDS_MS)]);
+  await Promise.race([output.drained(), sleep(DRAIN_MS)]);
   const exit = lines.find(({ dir }) => dir === "exit")?.msg;
   Deno.exit(isObject(exit) && typeof exit.code === "number" ? exit.code : 0);
 }

@@ -1,6 +1,6 @@
 /**
- * A scripted ACP agent over stdin and stdout. What it does in a prompt is written in the prompt itself, as a
- * `[[{"steps":[...]}]]` directive in the last text block; without one it echoes.
+ * A scripted ACP agent over stdin and stdout. Its steps in a turn stand in the prompt, as a `[[{"steps":[...]}]]`
+ * directive in the last text block. Without a directive it echoes the prompt.
  *
  * It imports nothing, so that it starts fast and shares no mistake with the code under test.
  */
@@ -8,111 +8,111 @@
 /** Any JSON object. */
 export type Json = Record<string, unknown>;
 
-/** One thing the agent does in a turn; steps run in order. */
+/** One step of a turn. Steps run in order. */
 export type Step =
-  /** One agent_message_chunk. */
+  /** Sends one agent_message_chunk. */
   | { text: string }
-  /** `tokens` chunks, `delayMs` apart; 0 (the default) sends them as fast as they are read. */
+  /** Sends `tokens` chunks, `delayMs` apart; 0 (the default) sends them as fast as they are read. */
   | { tokens: number; delayMs?: number; text?: string }
-  /** One agent_thought_chunk. */
+  /** Sends one agent_thought_chunk. */
   | { thought: string }
-  /** One agent_message_chunk with an empty text. */
+  /** Sends one agent_message_chunk with an empty text. */
   | { empty: true }
-  /** One chunk whose text has this many characters. */
+  /** Sends one chunk with this many characters. */
   | { big: number }
-  /** A tool_call; `id` is its toolCallId. */
+  /** Sends a tool_call; `id` is its toolCallId. */
   | { tool: { id: string } & Json }
-  /** A tool_call_update; `id` is its toolCallId. */
+  /** Sends a tool_call_update; `id` is its toolCallId. */
   | { toolUpdate: { id: string } & Json }
-  /** A plan with these entries. */
+  /** Sends a plan with these entries. */
   | { plan: Json[] }
-  /** A usage_update with these fields. */
+  /** Sends a usage_update with these fields. */
   | { usage_update: Json }
-  /** Any session/update, verbatim. */
+  /** Sends this session/update. */
   | { update: Json }
-  /** Any notification; `sessionId` is added to params that lack it. */
+  /** Sends a notification; `sessionId` is added to the params. */
   | { notify: { method: string; params?: Json } }
-  /** Asks for a permission and waits; then emits the text `permission:<outcome as JSON>`. */
+  /** Asks for a permission and waits; then sends the text `permission:<outcome as JSON>`. */
   | { permission: { toolCall: Json; options: Json[] } & Json }
-  /** Sends any request and waits; then emits the text `answer:<result as JSON>`. */
+  /** Sends a request and waits; then sends the text `answer:<result as JSON>`. */
   | { request: { method: string; params?: Json } }
-  /** Waits; a cancel ends the wait. */
+  /** Waits, until a cancel at most. */
   | { sleepMs: number }
   /** Waits for session/cancel. */
   | { hang: true }
-  /** Waits until this file is there; a cancel ends the wait. */
+  /** Waits for this file, until a cancel at most. */
   | { waitFor: string }
-  /** From here on session/cancel is ignored. */
+  /** Ignores session/cancel from here on. */
   | { ignoreCancel: true }
-  /** Anything on stdout; made a whole line unless `partial`. */
-  | { raw: string; partial?: boolean }
-  /** A chunk whose line is cut at these byte offsets (negative: from its end) into writes of their own. */
+  /** Writes a line to stdout. */
+  | { raw: string }
+  /** Sends a chunk whose line is cut at these byte offsets (negative: from its end) into separate writes. */
   | { split: string; cuts: number[] }
-  /** Exits once everything before is written. */
+  /** Exits after everything is written. */
   | { exit: number }
-  /** Kills itself with SIGKILL once everything before is written. */
+  /** Kills itself with SIGKILL after everything is written. */
   | { kill: true }
-  /** Starts a process that outlives the agent, then emits the text `pid:<n>`; `inherit` lets it hold stdout. */
+  /** Starts a process that outlives the agent, then sends the text `pid:<n>`; `inherit` passes stdout on. */
   | { spawn: string; setsid?: boolean; inherit?: boolean }
-  /** Emits the user prompts of this session before this one, as a JSON array of their texts. */
+  /** Sends the earlier prompts of this session, as a JSON array of their texts. */
   | { recall: true }
-  /** Emits these environment variables as a JSON object. */
+  /** Sends these environment variables as a JSON object. */
   | { env: string[] }
   /** Ends the turn with this JSON-RPC error. */
   | { error: { code: number; message: string; data?: unknown } }
   /** Ends the turn with this stopReason. */
   | { stop: string; usage?: Json; _meta?: Json }
-  /** Sent behind the answer, in the same write, however the turn ends. */
+  /** Steps that are sent behind the answer, in the same write, however the turn ends. */
   | { afterAnswer: Step[] };
 
-/** How the whole agent behaves; everything has a default. */
+/** Options of the whole agent. */
 export interface ScriptedAgentOptions {
-  /** Wait before anything is read. */
+  /** Delay before anything is read. */
   readonly startDelayMs?: number;
-  /** Wait before session/new is answered. */
+  /** Delay before session/new is answered. */
   readonly sessionDelayMs?: number;
-  /** Exit at once with this code. */
+  /** Exits at once with this code. */
   readonly dieOnStart?: number;
-  /** The version that initialize answers; default 1. */
+  /** Protocol version in the answer to initialize. Default: 1. */
   readonly protocolVersion?: number;
-  /** Capability promptCapabilities.image; default false. */
+  /** Capability promptCapabilities.image. Default: false. */
   readonly image?: boolean;
-  /** Capability promptCapabilities.audio; default false. */
+  /** Capability promptCapabilities.audio. Default: false. */
   readonly audio?: boolean;
-  /** Capability loadSession; session/load then takes every id that starts with `fake-`. Default false. */
+  /** Capability loadSession; session/load then takes every id that starts with `fake-`. Default: false. */
   readonly loadSession?: boolean;
-  /** Capability sessionCapabilities.close; default true. */
+  /** Capability sessionCapabilities.close. Default: true. */
   readonly close?: boolean;
-  /** Capability sessionCapabilities.resume; session/resume takes the same ids as session/load. Default false. */
+  /** Capability sessionCapabilities.resume; session/resume takes the same ids as session/load. Default: false. */
   readonly resume?: boolean;
-  /** Capability sessionCapabilities.delete; default false. */
+  /** Capability sessionCapabilities.delete. Default: false. */
   readonly delete?: boolean;
-  /** session/load and session/resume answer -32002, whatever the id. */
+  /** Answers session/load and session/resume with -32002. */
   readonly forgetful?: boolean;
   /**
-   * File in which sessions and their prompts outlive the process: session/load and session/resume then take only ids
-   * that are in it. Several processes may share it.
+   * File that keeps sessions and their prompts: session/load and session/resume then take only ids in it. Several
+   * processes may share it.
    */
   readonly memory?: string;
-  /** Models that sessions offer, the first one set: as a config option, with session/set_model, or both ways. */
+  /** Models of each session, the first one set: as a config option, with session/set_model, or both. */
   readonly models?: { readonly ids: readonly string[]; readonly by: "option" | "set_model" | "both" };
-  /** Modes that sessions offer, the first one set; session/set_mode sets another. */
+  /** Modes of each session, the first one set, for session/set_mode. */
   readonly modes?: readonly string[];
-  /** Capabilities mcpCapabilities; both default to false. */
+  /** Capabilities mcpCapabilities. Default: false. */
   readonly mcp?: { readonly http?: boolean; readonly sse?: boolean };
-  /** The authentication methods of initialize: ids or whole objects. */
+  /** Authentication methods: ids or whole objects. */
   readonly authMethods?: readonly (string | Readonly<Json>)[];
-  /** session/new answers -32000 until authenticate succeeded. */
+  /** Answers session/new with -32000 until authenticate has succeeded. */
   readonly authRequired?: boolean;
-  /** authenticate answers -32000. */
+  /** Answers authenticate with -32000. */
   readonly authFails?: boolean;
-  /** Written to stderr at the start. */
+  /** Text on stderr at the start. */
   readonly stderr?: string;
-  /** File to which every received message is appended, one JSON line each; also `{"eof":true}` and `{"signal":...}`. */
+  /** File that gets every received message as a JSON line, and `{"eof":true}` and `{"signal":...}`. */
   readonly log?: string;
-  /** Live on after stdin ended. */
+  /** Keeps running after stdin ended. */
   readonly ignoreEof?: boolean;
-  /** Live on after SIGTERM (not on Windows, which has none). */
+  /** Keeps running after SIGTERM (not on Windows, which has none). */
   readonly ignoreSigterm?: boolean;
 }
 
@@ -122,13 +122,13 @@ export interface ChildCommand {
   readonly args: string[];
 }
 
-/** The command that starts the scripted agent. */
+/** Builds the command that starts the scripted agent. */
 export function agentCommand(options: ScriptedAgentOptions = {}): ChildCommand {
   const mayWrite = options.log !== undefined || options.memory !== undefined;
   return denoCommand(import.meta.url, mayWrite, [JSON.stringify(options)]);
 }
 
-/** The command that runs one of the programs in this folder with the permissions it needs. */
+/** Builds the command that runs a program of this folder. */
 export function denoCommand(moduleUrl: string, mayWrite: boolean, programArgs: string[]): ChildCommand {
   const permissions = ["--allow-env", "--allow-run", "--allow-read", ...(mayWrite ? ["--allow-write"] : [])];
   return {
@@ -137,30 +137,30 @@ export function denoCommand(moduleUrl: string, mayWrite: boolean, programArgs: s
   };
 }
 
-/** The text that makes the scripted agent run these steps, to be put anywhere in a prompt. */
+/** Builds the text that makes the scripted agent run these steps, anywhere in a prompt. */
 export function directive(...steps: Step[]): string {
   return `[[${JSON.stringify({ steps })}]]`;
 }
 
-/** The lines of a byte stream, whatever the cuts between its reads. */
+/** Reads the lines of a byte stream, without blank ones. */
 export async function* readLines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
   const decoder = new TextDecoder();
-  let begun: string[] = [];
+  let unfinished: string[] = [];
   for await (const bytes of stream) {
     const pieces = decoder.decode(bytes, { stream: true }).split("\n");
     const last = pieces.pop() ?? "";
     for (const piece of pieces) {
-      const whole = begun.length > 0 ? begun.join("") + piece : piece;
-      begun = [];
+      const whole = unfinished.join("") + piece;
+      unfinished = [];
       if (whole.trim() !== "") yield whole;
     }
-    if (last !== "") begun.push(last);
+    if (last !== "") unfinished.push(last);
   }
-  const rest = begun.join("");
+  const rest = unfinished.join("");
   if (rest.trim() !== "") yield rest;
 }
 
-/** Waits for so many milliseconds, or less when the signal aborts. */
+/** Waits until the time is over or the signal aborts. */
 export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   if (signal?.aborted) return Promise.resolve();
   return new Promise((resolve) => {
@@ -174,8 +174,8 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
-/** Resolves when the file is there, or the signal aborts: other processes have no other way to say so. */
-async function fileOf(path: string, signal: AbortSignal): Promise<void> {
+/** Polls until the file exists or the signal aborts. */
+async function waitForFile(path: string, signal: AbortSignal): Promise<void> {
   while (!signal.aborted && !await Deno.stat(path).catch(() => undefined)) await sleep(20, signal);
 }
 
@@ -185,7 +185,7 @@ export function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }
 
-/** The only writer of stdout: what was queued in one go leaves in one write, in order. */
+/** The only writer of stdout. Lines that are queued together leave in one write. */
 export class Output {
   readonly #encoder = new TextEncoder();
   #queue: (string | Uint8Array[])[] = [];
@@ -202,7 +202,7 @@ export class Output {
     this.write(line(message));
   }
 
-  /** Queues parts that are written one by one, a few milliseconds apart, with nothing between them. */
+  /** Queues parts that are written separately, a few milliseconds apart. */
   writeParts(parts: Uint8Array[]): void {
     this.#queue.push(parts);
     this.#start();
@@ -241,7 +241,7 @@ export class Output {
         if (text !== "") await writeAll(this.#encoder.encode(text));
       }
     } catch {
-      this.#queue = []; // nobody reads any more; the end of stdin will follow
+      this.#queue = []; // The reader is gone. The end of stdin follows.
     }
   }
 }
@@ -250,10 +250,10 @@ async function writeAll(bytes: Uint8Array): Promise<void> {
   for (let written = 0; written < bytes.length;) written += await Deno.stdout.write(bytes.subarray(written));
 }
 
-/** How long an agent whose input has ended tries to be heard: a client that reads no more must not keep it alive. */
-export const LAST_WORDS_MS = 2_000;
+/** Time for the last output after the end of input: a client that does not read must not keep the agent alive. */
+export const DRAIN_MS = 2_000;
 
-/** One message as its line. */
+/** Formats a message as a line. */
 export function line(message: unknown): string {
   return JSON.stringify(message) + "\n";
 }
@@ -263,13 +263,13 @@ export function isObject(value: unknown): value is Json {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** The steps that a prompt's text asks for; undefined when it holds no directive. */
+/** Finds the steps of the directive in a text. */
 export function findSteps(text: string): Step[] | undefined {
   const starts = positions(text, "[[");
   const ends = positions(text, "]]");
   const widest = parseSteps(text.slice((starts[0] ?? 0) + 2, ends.at(-1) ?? 0));
   if (widest !== undefined) return widest;
-  // A text may carry a whole conversation: then the last directive counts.
+  // In a text with a whole conversation, the last directive counts.
   for (const start of starts.toReversed()) {
     for (const end of ends.toReversed()) {
       const steps = parseSteps(text.slice(start + 2, end));
@@ -294,7 +294,7 @@ function parseSteps(json: string): Step[] | undefined {
   }
 }
 
-/** An error that a request is answered with. */
+/** An error answer to a request. */
 class RpcError extends Error {
   constructor(readonly code: number, message: string, readonly data?: unknown) {
     super(message);
@@ -313,11 +313,11 @@ interface Session {
   mode: string | undefined;
 }
 
-/** The sessions that can be brought back, with their prompts: of this process, or in a file that outlives it. */
+/** The sessions that can be resumed, with their prompts, of this process or in a file. */
 class Memory {
   readonly #path: string | undefined;
   readonly #append: (entry: unknown) => void;
-  readonly #own = new Map<string, Json[]>();
+  readonly #entries = new Map<string, Json[]>();
 
   constructor(path: string | undefined) {
     this.#path = path;
@@ -336,10 +336,10 @@ class Memory {
     this.#write({ sessionId, deleted: true });
   }
 
-  /** The prompts of a session; undefined for one that it does not know. */
+  /** Returns the prompts of a session; undefined for an unknown one. */
   prompts(sessionId: string): string[] | undefined {
     const entries = this.#path === undefined
-      ? this.#own.get(sessionId) ?? []
+      ? this.#entries.get(sessionId) ?? []
       : entriesOf(this.#path, sessionId);
     const known = entries.slice(entries.findLastIndex(({ deleted }) => deleted === true) + 1);
     if (known.length === 0) return undefined;
@@ -348,13 +348,13 @@ class Memory {
 
   #write(entry: { sessionId: string } & Json): void {
     if (this.#path !== undefined) return this.#append(entry);
-    const own = this.#own.get(entry.sessionId) ?? [];
-    own.push(entry);
-    this.#own.set(entry.sessionId, own);
+    const entries = this.#entries.get(entry.sessionId) ?? [];
+    entries.push(entry);
+    this.#entries.set(entry.sessionId, entries);
   }
 }
 
-/** What a file of memory holds of a session; a process that is killed may leave half a line. */
+/** Reads the entries of a session from a memory file. A killed process may leave half a line. */
 function entriesOf(path: string, sessionId: string): Json[] {
   return Deno.readTextFileSync(path).split("\n").flatMap((text) => {
     try {
@@ -366,10 +366,10 @@ function entriesOf(path: string, sessionId: string): Json[] {
   });
 }
 
-/** How a turn ended: the body of its answer. */
-type Ending = { result: Json } | { error: Json };
+/** The body of the answer to a prompt. */
+type Answer = { result: Json } | { error: Json };
 
-/** The agent itself: its sessions and its requests under way. */
+/** The agent: its sessions and pending requests. */
 class ScriptedAgent {
   readonly #options: ScriptedAgentOptions;
   readonly #output: Output;
@@ -385,7 +385,7 @@ class ScriptedAgent {
     this.#memory = new Memory(options.memory);
   }
 
-  /** Handles one received message; whatever takes time goes on by itself. */
+  /** Handles a message, without waiting. */
   receive(message: Json): void {
     const { id, method } = message;
     const params = isObject(message.params) ? message.params : {};
@@ -416,14 +416,14 @@ class ScriptedAgent {
       case "initialize":
         return initializeResult(options);
       case "authenticate": {
-        const known = methodObjects(options).some((known) => known.id === params.methodId);
-        if (!known) throw new RpcError(-32602, `Unknown authentication method: ${params.methodId}`);
+        const isKnown = methodObjects(options).some(({ id }) => id === params.methodId);
+        if (!isKnown) throw new RpcError(-32602, `Unknown authentication method: ${params.methodId}`);
         if (options.authFails) throw new RpcError(-32000, "Authentication failed");
         this.#authenticated = true;
         return {};
       }
       case "session/new": {
-        checkPlace(params);
+        checkSessionParams(params);
         if (options.authRequired && !this.#authenticated) {
           throw new RpcError(-32000, "Authentication required");
         }
@@ -434,14 +434,14 @@ class ScriptedAgent {
       }
       case "session/load": {
         if (!options.loadSession) break;
-        const session = this.#bringBack(params);
+        const session = this.#resume(params);
         this.#output.send(update(session.id, chunk("user_message_chunk", "An earlier question.")));
         this.#output.send(update(session.id, chunk("agent_message_chunk", "An earlier answer.")));
         return settingsOf(options, session);
       }
       case "session/resume":
         if (!options.resume) break;
-        return settingsOf(options, this.#bringBack(params));
+        return settingsOf(options, this.#resume(params));
       case "session/delete": {
         if (!options.delete) break;
         const sessionId = String(params.sessionId);
@@ -485,9 +485,9 @@ class ScriptedAgent {
     return session;
   }
 
-  #bringBack(params: Json): Session {
+  #resume(params: Json): Session {
     const { forgetful, memory, authRequired } = this.#options;
-    checkPlace(params);
+    checkSessionParams(params);
     if (authRequired && !this.#authenticated) throw new RpcError(-32000, "Authentication required");
     const id = String(params.sessionId);
     const isKnown = memory === undefined ? id.startsWith("fake-") : this.#memory.prompts(id) !== undefined;
@@ -529,15 +529,15 @@ class ScriptedAgent {
     }
     const turn: Turn = { abort: new AbortController(), ignoreCancel: false };
     session.turn = turn;
-    let ending: Ending;
+    let answer: Answer;
     try {
-      ending = await this.#run(steps, session.id, turn);
+      answer = await this.#run(steps, session.id, turn);
     } catch (error) {
-      ending = { error: errorBody(error) };
+      answer = { error: errorBody(error) };
     }
     session.turn = undefined;
     const late = steps.flatMap((step) => "afterAnswer" in step ? step.afterAnswer : []);
-    let text = line({ jsonrpc: "2.0", id, ...ending });
+    let text = line({ jsonrpc: "2.0", id, ...answer });
     let sent = 0;
     for (const step of late) {
       const lines = immediate(step, session.id);
@@ -549,7 +549,7 @@ class ScriptedAgent {
     await this.#run(late.slice(sent), session.id, { abort: new AbortController(), ignoreCancel: true });
   }
 
-  async #run(steps: Step[], sessionId: string, turn: Turn): Promise<Ending> {
+  async #run(steps: Step[], sessionId: string, turn: Turn): Promise<Answer> {
     const signal = turn.abort.signal;
     for (const step of steps) {
       if (signal.aborted) break;
@@ -568,25 +568,25 @@ class ScriptedAgent {
     return { result: { stopReason: signal.aborted ? "cancelled" : "end_turn" } };
   }
 
-  /** A step that takes time or acts on the process. */
+  /** Runs a step that takes time or acts on the process. */
   async #act(step: Step, sessionId: string, signal: AbortSignal): Promise<void> {
-    const say = (text: string) => this.#output.write(textLine(sessionId, text));
+    const send = (text: string) => this.#output.write(textLine(sessionId, text));
     if ("tokens" in step) await this.#tokens(step, sessionId, signal);
     else if ("sleepMs" in step) await sleep(step.sleepMs, signal);
     else if ("hang" in step) await aborted(signal);
-    else if ("waitFor" in step) await fileOf(step.waitFor, signal);
+    else if ("waitFor" in step) await waitForFile(step.waitFor, signal);
     else if ("permission" in step) {
       const answer = await this.#request("session/request_permission", { sessionId, ...step.permission });
       const outcome = isObject(answer.result) ? answer.result.outcome : { error: answer.error };
-      if (!signal.aborted) say(`permission:${JSON.stringify(outcome)}`);
+      if (!signal.aborted) send(`permission:${JSON.stringify(outcome)}`);
     } else if ("request" in step) {
       const answered = this.#request(step.request.method, { sessionId, ...step.request.params });
       const answer = await Promise.race([answered, aborted(signal)]);
-      if (answer !== undefined) say(`answer:${JSON.stringify(answer.result ?? { error: answer.error })}`);
+      if (answer !== undefined) send(`answer:${JSON.stringify(answer.result ?? { error: answer.error })}`);
     } else if ("split" in step) {
       this.#output.writeParts(cut(new TextEncoder().encode(textLine(sessionId, step.split)), step.cuts));
     } else if ("spawn" in step) {
-      say(`pid:${spawn(step)}`);
+      send(`pid:${spawn(step)}`);
     } else if ("exit" in step) {
       await this.#output.drained();
       Deno.exit(step.exit);
@@ -599,7 +599,7 @@ class ScriptedAgent {
     }
   }
 
-  /** Sends chunks on a schedule, or in batches of about 64 KB that each wait for the reader. */
+  /** Sends chunks on a schedule, or in batches of about 64 KB. */
   async #tokens(
     step: { tokens: number; delayMs?: number; text?: string },
     sessionId: string,
@@ -628,30 +628,32 @@ class ScriptedAgent {
   }
 }
 
-/** The lines of a step that is nothing but output; undefined for every other step. */
+/** Returns the lines of a step that only writes; undefined for other steps. */
 function immediate(step: Step, sessionId: string): string | undefined {
-  if ("tokens" in step || "spawn" in step) return undefined;
-  if ("text" in step) return textLine(sessionId, step.text);
-  if ("thought" in step) return line(update(sessionId, chunk("agent_thought_chunk", step.thought)));
-  if ("empty" in step) return textLine(sessionId, "");
-  if ("big" in step) return textLine(sessionId, "x".repeat(step.big));
-  if ("tool" in step) return toolLine(sessionId, "tool_call", step.tool);
-  if ("toolUpdate" in step) return toolLine(sessionId, "tool_call_update", step.toolUpdate);
-  if ("plan" in step) return line(update(sessionId, { sessionUpdate: "plan", entries: step.plan }));
-  if ("usage_update" in step) {
-    return line(update(sessionId, { sessionUpdate: "usage_update", ...step.usage_update }));
-  }
-  if ("update" in step) return line(update(sessionId, step.update));
   if ("notify" in step) {
     const { method, params } = step.notify;
     return line({ jsonrpc: "2.0", method, params: { sessionId, ...params } });
   }
-  if ("env" in step) {
-    const values = step.env.map((name) => [name, Deno.env.get(name) ?? null]);
-    return textLine(sessionId, JSON.stringify(Object.fromEntries(values)));
-  }
-  if ("raw" in step) return step.partial || step.raw.endsWith("\n") ? step.raw : step.raw + "\n";
-  return undefined;
+  if ("raw" in step) return step.raw.endsWith("\n") ? step.raw : step.raw + "\n";
+  const content = updateOf(step);
+  return content && line(update(sessionId, content));
+}
+
+/** Returns the session/update of a step that is one; undefined for other steps. */
+function updateOf(step: Step): Json | undefined {
+  if ("tokens" in step || "spawn" in step) return undefined;
+  if ("text" in step) return chunk("agent_message_chunk", step.text);
+  if ("thought" in step) return chunk("agent_thought_chunk", step.thought);
+  if ("empty" in step) return chunk("agent_message_chunk", "");
+  if ("big" in step) return chunk("agent_message_chunk", "x".repeat(step.big));
+  if ("tool" in step) return toolUpdate("tool_call", step.tool);
+  if ("toolUpdate" in step) return toolUpdate("tool_call_update", step.toolUpdate);
+  if ("plan" in step) return { sessionUpdate: "plan", entries: step.plan };
+  if ("usage_update" in step) return { sessionUpdate: "usage_update", ...step.usage_update };
+  if ("update" in step) return step.update;
+  if (!("env" in step)) return undefined;
+  const values = step.env.map((name) => [name, Deno.env.get(name) ?? null]);
+  return chunk("agent_message_chunk", JSON.stringify(Object.fromEntries(values)));
 }
 
 function update(sessionId: string, update: Json): Json {
@@ -666,8 +668,8 @@ function textLine(sessionId: string, text: string): string {
   return line(update(sessionId, chunk("agent_message_chunk", text)));
 }
 
-function toolLine(sessionId: string, sessionUpdate: string, { id, ...rest }: { id: string } & Json): string {
-  return line(update(sessionId, { sessionUpdate, toolCallId: id, ...rest }));
+function toolUpdate(sessionUpdate: string, { id, ...fields }: { id: string } & Json): Json {
+  return { sessionUpdate, toolCallId: id, ...fields };
 }
 
 function cut(bytes: Uint8Array, cuts: number[]): Uint8Array[] {
@@ -696,7 +698,7 @@ function promptTexts(prompt: unknown): string[] {
   return prompt.filter(isObject).filter((block) => block.type === "text").map(({ text }) => String(text));
 }
 
-/** What a session tells of its models and modes. */
+/** Builds the settings in the answers about a session. */
 function settingsOf({ models, modes }: ScriptedAgentOptions, session: Session): Json {
   const byOption = models !== undefined && models.by !== "set_model";
   const bySetModel = models !== undefined && models.by !== "option";
@@ -728,7 +730,7 @@ function echo(texts: string[]): Step[] {
   return tokens.map((text) => ({ text }));
 }
 
-function checkPlace(params: Json): void {
+function checkSessionParams(params: Json): void {
   const { cwd, mcpServers } = params;
   if (typeof cwd !== "string" || !/^(\/|[A-Za-z]:[\\/]|\\\\)/.test(cwd)) {
     throw new RpcError(-32602, "Invalid params: cwd must be an absolute path");
@@ -769,7 +771,7 @@ function errorBody(error: unknown): Json {
   return { code: -32603, message: error instanceof Error ? error.message : String(error) };
 }
 
-/** Appends JSON lines to a file; does nothing without one. */
+/** Opens a file to which JSON lines are appended. Does nothing without a path. */
 export function openLog(path: string | undefined): (entry: unknown) => void {
   if (path === undefined) return () => {};
   const file = Deno.openSync(path, { create: true, append: true });
@@ -777,12 +779,12 @@ export function openLog(path: string | undefined): (entry: unknown) => void {
   return (entry) => file.writeSync(encoder.encode(line(entry)));
 }
 
-/** The entries of such a file. Of the last one only a part may be written yet: that is left out. */
+/** Parses the lines of such a file, without an unfinished last one. */
 export function readEntries(text: string): Json[] {
   return text.split("\n").slice(0, -1).filter((line) => line !== "").map((line) => JSON.parse(line));
 }
 
-/** The messages on stdin, logged; a line that is no JSON object is passed over. */
+/** Reads the messages on stdin, and logs them. Lines that are not JSON objects are skipped. */
 export async function* readMessages(log: (entry: unknown) => void): AsyncGenerator<Json> {
   for await (const text of readLines(Deno.stdin.readable)) {
     let message: unknown;
@@ -812,7 +814,7 @@ async function main(options: ScriptedAgentOptions): Promise<void> {
     setInterval(() => {}, 1_000_000); // keeps the process alive
     return;
   }
-  await Promise.race([output.drained(), sleep(LAST_WORDS_MS)]);
+  await Promise.race([output.drained(), sleep(DRAIN_MS)]);
   Deno.exit(0);
 }
 
