@@ -196,7 +196,7 @@ export class AcpAgent implements Agent {
     const request = { connection, number: ++this.#requestCount, sinceMs: this.#now(), hasFailed: true };
     this.#pending.add(request);
     try {
-      const { session } = await connection.newSession();
+      const session = await connection.newSession();
       request.hasFailed = false;
       this.#proven = connection;
       this.#hasWarned = false;
@@ -231,7 +231,7 @@ export class AcpAgent implements Agent {
     const connection = await this.#connect();
     const readyMs = this.#readyMs;
     const openedAtMs = this.#now();
-    const { session: { id, config }, warnings } = await connection.newSession();
+    const { id, config } = await connection.newSession();
     const startedMs = readyMs + this.#now() - openedAtMs;
     const { authMethods, ...capabilities } = connection.capabilities;
     const [model, mode] = [config.option("model"), config.option("mode")];
@@ -243,7 +243,7 @@ export class AcpAgent implements Agent {
       models: model?.values ?? [],
       mode: mode?.current,
       modes: mode?.values.map(({ id }) => id) ?? [],
-      warnings,
+      warnings: [...connection.warnings, ...config.warnings],
       startedMs,
     };
   }
@@ -265,7 +265,7 @@ export class AcpAgent implements Agent {
       connection = this.#open(this.#options.launch());
       await connection.initialize();
     } catch (error) {
-      if (!this.#closing.signal.aborted) await this.#onEarlyExit(connection);
+      if (!this.#closing.signal.aborted) await this.#onExit(connection, true);
       await this.#end(connection);
       throw toAppError(error, "agent_unavailable");
     }
@@ -301,9 +301,7 @@ export class AcpAgent implements Agent {
       const isRetired = this.#ready !== connection;
       this.#leave(connection);
       try {
-        if (!this.#closing.signal.aborted) {
-          await (isEarly ? this.#onEarlyExit(connection) : this.#onExit(connection, isRetired));
-        }
+        if (!this.#closing.signal.aborted) await this.#onExit(connection, isEarly, isRetired);
         await this.#end(connection);
       } catch (error) {
         this.#options.log.error("could not clean up after an agent", { error });
@@ -332,27 +330,22 @@ export class AcpAgent implements Agent {
     this.#warm.drop();
   }
 
-  async #onExit(connection: Connection, isRetired: boolean): Promise<void> {
-    this.#options.log.warn("agent exited", { stderr: connection.process.stderrTail() });
-    if (!isRetired) await this.#exitStatus(connection);
-  }
-
-  /** Counts the exit at once, so that the next start waits. Logs it once the status of the process is known. */
-  async #onEarlyExit(connection: Connection | undefined): Promise<void> {
-    const nextStartMs = this.#backoff.count();
-    const { exits } = this.#backoff;
-    const status = connection && await this.#exitStatus(connection);
-    const stderr = connection?.process.stderrTail();
-    this.#options.log.error("agent exited during start-up", { exits, nextStartMs, status, stderr });
-  }
-
-  /** Waits until the process has ended, and emits `exited` if it ended by itself. */
-  async #exitStatus(connection: Connection): Promise<string> {
-    const { process, closed } = connection;
-    const wasClosed = closed.aborted;
-    const status = await Promise.race([process.exited, connection.stop().then(() => process.exited)]);
-    if (wasClosed && !process.wasSignalled) this.#options.onLifecycle?.({ type: "exited", status });
-    return status;
+  /**
+   * Logs how a process ended, and emits `exited` if it ended by itself. An early exit is counted at once, so that the
+   * next start waits.
+   */
+  async #onExit(connection: Connection | undefined, isEarly: boolean, isRetired = false): Promise<void> {
+    const { log, onLifecycle } = this.#options;
+    const backoff = isEarly && { nextStartMs: this.#backoff.count(), exits: this.#backoff.exits };
+    const process = connection?.process;
+    const endedByItself = connection?.closed.aborted && !isRetired;
+    const status = await Promise.race([process?.exited, connection?.stop().then(() => process?.exited)]);
+    if (status !== undefined && endedByItself && !process?.wasSignalled) {
+      onLifecycle?.({ type: "exited", status });
+    }
+    const fields = { ...backoff, status, stderr: process?.stderrTail() };
+    if (isEarly) log.error("agent exited during start-up", fields);
+    else log.warn("agent exited", fields);
   }
 }
 

@@ -72,12 +72,6 @@ export interface ConnectionOptions extends ConnectionSettings {
   onUnresponsive(): void;
 }
 
-/** A new session, with the settings that could not be as configured. */
-export interface NewSession {
-  readonly session: AcpSession;
-  readonly warnings: readonly SettingWarning[];
-}
-
 /** A connection to one agent process, usable once {@linkcode Connection.initialize} has resolved. */
 export class Connection {
   readonly process: AgentProcess;
@@ -116,6 +110,11 @@ export class Connection {
     return this.#agent.capabilities;
   }
 
+  /** The configured MCP servers that the agent cannot use. */
+  get warnings(): readonly SettingWarning[] {
+    return this.#agent.warnings;
+  }
+
   /** Whether a prompt was answered. */
   get hasAnswered(): boolean {
     return this.#hasAnswered;
@@ -135,18 +134,18 @@ export class Connection {
    *
    * @throws {AppError} `agent_auth_required` if the log-in needs a person, or `agent_unavailable`.
    */
-  async newSession(): Promise<NewSession> {
+  async newSession(): Promise<AcpSession> {
     const { defaults, timeouts, log } = this.#options;
     try {
-      const opened = await this.#requestSession("session/new", {}, timeouts.setupMs, (result) => {
+      const session = await this.#requestSession("session/new", {}, timeouts.setupMs, (result) => {
         const id = parseNewSessionResult(result).sessionId as SessionId;
         const options = readOptions(parseSessionSettings(result));
         defaults.learn(options);
         return { id, config: new SessionConfig(id, options, this.#sendChange) };
       });
       this.closed.throwIfAborted();
-      log.debug("session opened", { session: opened.session.id });
-      return opened;
+      log.debug("session opened", { session: session.id });
+      return session;
     } catch (error) {
       throw toUnavailable(error);
     }
@@ -243,11 +242,10 @@ export class Connection {
     }
     try {
       const method = `session/${resumeMethod}`;
-      const resumed = await this.#requestSession(method, { sessionId: id }, timeouts.resumeMs, (result) => {
+      return await this.#requestSession(method, { sessionId: id }, timeouts.resumeMs, (result) => {
         const options = defaults.complete(readOptions(parseSessionSettings(result)), mode);
         return { id, config: new SessionConfig(id, options, this.#sendChange, defaults) };
       });
-      return resumed.session;
     } catch (error) {
       if (error instanceof AppError) throw error;
       log.info("could not resume a session", { session: id, error: explain(error) });
@@ -261,7 +259,7 @@ export class Connection {
     params: Readonly<Record<string, unknown>>,
     timeoutMs: number,
     read: (result: unknown) => { readonly id: SessionId; readonly config: SessionConfig },
-  ): Promise<NewSession> {
+  ): Promise<AcpSession> {
     const session = await this.#agent.auth.withAuth(() =>
       request(this.#peer, {
         method,
@@ -274,7 +272,8 @@ export class Connection {
         onLate: (result) => this.#endLate(() => read(result)),
       })
     );
-    return { session, warnings: await this.#configure(session) };
+    await this.#configure(session);
+    return session;
   }
 
   #endLate(read: () => { readonly id: SessionId; readonly config: SessionConfig }): void {
@@ -323,16 +322,14 @@ export class Connection {
   }
 
   /** Sets the configured mode and model. A session with other settings is better than none, so a failure only warns. */
-  async #configure({ config }: AcpSession): Promise<readonly SettingWarning[]> {
+  async #configure({ config }: AcpSession): Promise<void> {
     const { timeouts, log } = this.#options;
-    const rejected = await config.configure(this.#options, timeouts.resumeMs);
-    const warnings = [...this.#agent.warnings, ...rejected];
-    for (const { text } of warnings) {
+    await config.configure(this.#options, timeouts.resumeMs);
+    for (const { text } of [...this.warnings, ...config.warnings]) {
       if (this.#logged.has(text) || this.#logged.size >= MAX_WARNINGS) continue;
       this.#logged.add(text);
       log.warn(text);
     }
-    return warnings;
   }
 
   /** Ends a session within the current step of its queue. */

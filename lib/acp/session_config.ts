@@ -115,23 +115,15 @@ function notTaken(kind: OptionKind, wanted: string, error: unknown): string {
 export class SessionDefaults {
   /** The models that the newest session offered; none before the first session. */
   models: readonly AgentModel[] = [];
-  #options: readonly SessionOption[] | undefined;
-  #model: string | undefined;
-
+  /** The options of the newest new session. */
+  options: readonly SessionOption[] | undefined;
   /** The model with which the newest new session began, if the agent told. */
-  get model(): string | undefined {
-    return this.#model;
-  }
-
-  /** Whether the options of a new session are known. */
-  get isKnown(): boolean {
-    return this.#options !== undefined;
-  }
+  model: string | undefined;
 
   /** Takes the options of a new session. */
   learn(options: readonly SessionOption[]): void {
-    this.#options = options;
-    this.#model = options.find(({ kind }) => kind === "model")?.current ?? this.#model;
+    this.options = options;
+    this.model = options.find(({ kind }) => kind === "model")?.current ?? this.model;
   }
 
   /**
@@ -145,7 +137,7 @@ export class SessionDefaults {
     const assumed: SessionOption[] = mode === undefined
       ? []
       : [{ kind: "mode", configId: undefined, current: undefined, values: [{ id: mode, name: mode }] }];
-    const fallback = this.#options?.map(withoutCurrent) ?? assumed;
+    const fallback = this.options?.map(withoutCurrent) ?? assumed;
     return [...options, ...fallback.filter(({ kind }) => !options.some((option) => option.kind === kind))];
   }
 }
@@ -216,6 +208,7 @@ export class SessionConfig {
   readonly #isComplete: boolean;
   /** The newest request of each kind: an answer to an earlier request does not tell the current value. */
   readonly #newest = new Map<OptionKind, symbol>();
+  readonly #warnings: SettingWarning[] = [];
   /** Settles when the last queued change has ended. */
   #queue: Promise<unknown> = Promise.resolve();
 
@@ -224,19 +217,24 @@ export class SessionConfig {
     sessionId: string,
     options: readonly SessionOption[],
     send: SendChange,
-    resumedWith?: Pick<SessionDefaults, "model" | "isKnown">,
+    resumedWith?: Pick<SessionDefaults, "model" | "options">,
   ) {
     this.#sessionId = sessionId;
     this.#send = send;
     this.#options = options;
     this.#defaultModel = resumedWith?.model ?? this.model;
     this.#mayDiffer = resumedWith !== undefined;
-    this.#isComplete = resumedWith?.isKnown ?? true;
+    this.#isComplete = resumedWith === undefined || resumedWith.options !== undefined;
   }
 
   /** The id of the current model, if the agent tells. */
   get model(): string | undefined {
     return this.option("model")?.current;
+  }
+
+  /** The configured values that could not be set. */
+  get warnings(): readonly SettingWarning[] {
+    return this.#warnings;
   }
 
   /** Returns the option that counts first for a kind. */
@@ -252,22 +250,20 @@ export class SessionConfig {
     this.#options = [...this.#options.filter((option) => !isReplaced(option)), ...newer];
   }
 
-  /** Sets the configured mode and model within a time limit. @returns The values that could not be set. */
-  async configure(preferences: SessionPreferences, timeoutMs: number): Promise<SettingWarning[]> {
+  /** Sets the configured mode and model within a time limit, and keeps a warning for each that could not be set. */
+  async configure(preferences: SessionPreferences, timeoutMs: number): Promise<void> {
     const timeout = new AbortController();
     const timer = setTimeout(
       () => timeout.abort(new Error(`The settings took longer than ${timeoutMs / 1000} seconds.`)),
       timeoutMs,
     );
-    return await this.#enqueue(async () => {
-      const warnings: SettingWarning[] = [];
+    await this.#enqueue(async () => {
       for (const setting of ["mode", "model"] as const) {
         const name = preferences[setting];
         if (name === undefined) continue;
         const text = await this.#apply(setting, name, timeout.signal);
-        if (text !== undefined) warnings.push({ setting, name, text });
+        if (text !== undefined) this.#warnings.push({ setting, name, text });
       }
-      return warnings;
     }).finally(() => clearTimeout(timer));
   }
 
