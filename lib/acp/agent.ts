@@ -35,7 +35,7 @@ export interface AcpAgentOptions extends ConnectionSettings {
   readonly now?: () => number;
 }
 
-/** What an agent can do and offers, as the doctor reports it. */
+/** The capabilities and options of an agent, as the doctor reports them. */
 export interface AgentDescription extends Omit<Capabilities, "authMethods"> {
   /** Ids of the log-in methods. */
   readonly authMethods: readonly string[];

@@ -1,4 +1,4 @@
-/** What happens to an agent's process, as typed values: the doctor reads these instead of log lines. @module */
+/** The life of an agent process as typed events, which the doctor reads. @module */
 
 /** An event in the life of one agent process. Texts are redacted. */
 export type AgentLifecycleEvent =
