@@ -1,39 +1,38 @@
 /**
- * Emotion tags out of streamed text: `[happy]`, `[face:Joy]`, `<|ACT {"emotion":"happy"}|>`. Found the same however the
- * text is cut, each once. What stands in code is no emotion, nor is a link.
+ * Finds emotion tags in streamed text: `[happy]`, `[face:Joy]`, `<|ACT {"emotion":"happy"}|>`. Finds the same tags, each
+ * once, however the text is cut into pieces. Tags in code and the texts of links do not count.
  *
  * @module
  */
 
-/** Which words are emotions, in lower case. */
+/** Emotion words in lower case, by the form of their tag. */
 export interface EmotionWords {
-  /** As `[word]`. */
+  /** `[word]` */
   readonly plain: ReadonlySet<string>;
-  /** As `[face:word]`. */
+  /** `[face:word]` */
   readonly face: ReadonlySet<string>;
-  /** As `<|ACT {"emotion":"word"}|>`. */
+  /** `<|ACT {"emotion":"word"}|>` */
   readonly act: ReadonlySet<string>;
 }
 
-/** The words of the skins (AniCompanion, Open-LLM-VTuber, ChatVRM and AITuber-kit, Amica). */
+/** The words of the skins AniCompanion, Open-LLM-VTuber, ChatVRM, AITuber-kit and Amica. */
 const SKIN_WORDS =
   "neutral happy sad angry surprised curious excited shy love smirk sleepy proud disgusted pain laugh bored " +
   "anger disgust fear joy sadness surprise relaxed jealous serious suspicious victory sleep";
-/** Those that ChatdollKit adds in `[face:X]` (the names of VRM 0). */
+/** Further words of ChatdollKit's `[face:word]`, named after VRM 0. */
 const FACE_WORDS = "sorrow fun";
-/** Those that AIRI adds in `<|ACT ...|>`. */
+/** Further words of AIRI's `<|ACT ...|>`. */
 const ACT_WORDS = "think awkward question";
 
 /**
- * The words that are emotions.
+ * Returns the emotion words.
  *
- * @param own The user's list: as it is, it takes the place of the known words; if its first word begins with `+`, it
- * adds to them.
+ * @param own The user's words. They replace the skins' words, or add to them if the first word begins with `+`.
  */
 export function emotionWords(own: readonly string[] = []): EmotionWords {
   const words = own.map((word) => word.replace(/^\+/, "").trim().toLowerCase()).filter((word) => word !== "");
   const adds = words.length === 0 || own[0]?.trim().startsWith("+");
-  const set = (known: string) => new Set([...adds ? known.split(" ") : [], ...words]);
+  const set = (defaults: string) => new Set([...adds ? defaults.split(" ") : [], ...words]);
   return {
     plain: set(SKIN_WORDS),
     face: set(`${SKIN_WORDS} ${FACE_WORDS}`),
@@ -41,274 +40,216 @@ export function emotionWords(own: readonly string[] = []): EmotionWords {
   };
 }
 
-/** Takes what a {@linkcode EmotionScanner} finds, in the order of the text. */
+/** Takes the findings of an {@linkcode EmotionScanner} in the order of the text. */
 export interface EmotionSink {
   /** `intensity` is from 0 to 1. */
   emotion(tag: string, intensity: number): void;
-  /** Text that is no tag: what can be said, without fenced blocks; or all of it, see `isVerbatim`. */
+  /** Text without tags and code blocks, and without the backticks of inline code. */
   speak?(text: string): void;
-  /** Code is spoken too, with all its marks. */
+  /** `speak` gets code blocks and backticks too. */
   readonly isVerbatim?: boolean;
 }
 
-/** Characters of a tag; what is longer is none. */
-const MAX_TAG_CHARS = 64;
-const MAX_ACT_CHARS = 512;
-
-/** Backticks or tildes that make a fence. */
+/** Characters that can begin a tag, an escape or code. Most tokens have none. */
+const SPECIAL = /[\\`~[<]/;
+const PLAIN = /[^\\`~[<]+/y;
+/** A run of backticks or tildes; longer runs count as several. */
+const RUN = /`{1,64}|~{1,64}/y;
+const MAX_RUN_CHARS = 64;
+/** A tag in brackets. A `(` behind it makes it the text of a link. */
+const TAG = /\[[^[\]\n`]{0,63}\](?!\()/y;
+/** The same where the next character is known. */
+const TAG_BEFORE_TEXT = /\[[^[\]\n`]{0,63}\](?=[^(])/y;
+/** The start of a tag at the end of the text so far. */
+const TAG_START = /\[[^[\]\n`]{0,63}\]?$/y;
+const ACT = /<\|[^<\n]{0,508}?\|>/y;
+const ACT_START = /<(?:\|[^<\n]{0,509})?$/y;
+/** Shortest fence of a code block. */
 const MIN_FENCE_CHARS = 3;
+/** Characters of a line that wait for its end. */
+const MAX_LINE_CHARS = 512;
 
-/** Where the scanner is. */
-type Place =
-  | "text"
-  /** Behind a backslash. */
-  | "escaped"
-  /** In a run of backticks or tildes. */
-  | "fence"
-  /** In code that ends with the same run of backticks, or with its line. */
-  | "code"
-  /** In a block that ends with a line of at least the same run. */
-  | "block"
-  /** Behind `[`, `<` or `<|`. */
-  | "tag"
-  /** Behind `]`: a `(` makes it a link. */
-  | "closed"
-  | "angle"
-  | "act";
+/** Why the scanner reads its buffer: a piece came, the text pauses, or it is over. */
+type Cause = "piece" | "pause" | "end";
 
 /** Finds emotion tags in text that comes in pieces. */
 export class EmotionScanner {
   readonly #words: EmotionWords;
   readonly #sink: EmotionSink;
-  #place: Place = "text";
-  /** Nothing but spaces and quote marks stands before this on its line. */
-  #lineStart = true;
-  /** What was read of a tag, or of a run. */
-  #held = "";
-  /** The run that opened the code or block. */
-  #run = "";
-  /** The run that is being read in code or a block, which may be the closing one. */
-  #closing = "";
-  /** The first line of a block so far, while it may yet have a backtick: then it is code in the line. */
-  #firstLine: string | undefined;
+  #mode: "text" | "code" | "block" = "text";
+  /** Text that is not decided yet, such as the start of a tag. */
+  #buffer = "";
+  /** Position in the buffer. */
+  #at = 0;
+  /** Text that `speak` gets next. */
   #spoken = "";
+  /** The current line so far has only spaces and quote marks. */
+  #isLineStart = true;
+  /** The run that opened the code or the block. */
+  #fence = "";
+  /** The code may turn out to be a block: its fence is long enough, and no other backtick has followed. */
+  #mayBeBlock = false;
 
   constructor(words: EmotionWords, sink: EmotionSink) {
     this.#words = words;
     this.#sink = sink;
   }
 
-  /** Takes the next piece. */
+  /** Scans the next piece. */
   push(piece: string): void {
-    if (this.#place === "text" && isOrdinary(piece)) {
-      this.#passLine(piece);
+    if (this.#mode === "text" && this.#buffer === "" && !SPECIAL.test(piece)) {
+      this.#trackLine(piece);
       this.#sink.speak?.(piece);
       return;
     }
-    for (const char of piece) this.#take(char);
-    this.#flush();
+    this.#buffer += piece;
+    this.#read("piece");
   }
 
-  /** Something else comes between: a tag at the very end of the text is one. */
+  /** Says that something else follows the text so far: a tag at its end is no link. */
   pause(): void {
-    if (this.#place !== "closed") return;
-    this.#found();
-    this.#flush();
+    if (this.#buffer !== "") this.#read("pause");
   }
 
-  /** The text is over. */
+  /** Says that the text is over. */
   end(): void {
-    // What is released may begin a tag again, a shorter one each time.
-    while (this.#held !== "") {
-      if (this.#place === "closed") this.#found();
-      else if (this.#place === "fence") this.#endRun();
-      else this.#release();
-    }
-    this.#place = "text";
+    this.#read("end");
+    this.#mode = "text";
+  }
+
+  #read(cause: Cause): void {
+    while (this.#at < this.#buffer.length && this.#readNext(cause));
+    this.#buffer = this.#buffer.slice(this.#at);
+    this.#at = 0;
     this.#flush();
   }
 
-  #take(char: string): void {
-    switch (this.#place) {
+  /** Reads one token. @returns Whether there was one; else the text has to go on first. */
+  #readNext(cause: Cause): boolean {
+    switch (this.#mode) {
       case "text":
-        return this.#inText(char);
-      case "escaped":
-        this.#place = "text";
-        return this.#say(char);
-      case "fence":
-        if (char === this.#held[0] && this.#held.length < MAX_TAG_CHARS) {
-          this.#held += char;
-          return;
-        }
-        this.#endRun();
-        return this.#take(char);
+        return this.#readText(cause);
       case "code":
-        return this.#inCode(char);
+        return this.#readCode(cause);
       case "block":
-        return this.#inBlock(char);
-      case "tag":
-        return this.#inTag(char);
-      case "closed":
-        if (char === "(") this.#release();
-        else this.#found();
-        return this.#take(char);
-      case "angle":
-        if (char === "|") {
-          this.#held += char;
-          this.#place = "act";
-          return;
-        }
-        this.#release();
-        return this.#take(char);
-      case "act":
-        return this.#inAct(char);
+        return this.#readBlock(cause);
       default:
-        return this.#place satisfies never;
+        return this.#mode satisfies never;
     }
   }
 
-  #inText(char: string): void {
-    switch (char) {
+  #readText(cause: Cause): boolean {
+    switch (this.#buffer[this.#at]) {
       case "\\":
-        this.#place = "escaped";
-        return this.#say(char);
+        if (this.#at + 1 === this.#buffer.length && cause !== "end") return false;
+        return this.#say(2);
       case "`":
       case "~":
-        this.#place = "fence";
-        this.#held = char;
-        return;
+        return this.#readFence(cause);
       case "[":
-        this.#place = "tag";
-        this.#held = char;
-        return;
+        return this.#readTag(cause === "piece" ? TAG_BEFORE_TEXT : TAG, TAG_START, cause);
       case "<":
-        this.#place = "angle";
-        this.#held = char;
-        return;
+        return this.#readTag(ACT, ACT_START, cause);
       default:
-        return this.#say(char);
+        return this.#say(this.#match(PLAIN)!.length);
     }
   }
 
-  /** The run in `#held` has ended: it opens a block, or code, or is nothing. */
-  #endRun(): void {
-    const run = this.#held;
-    this.#held = "";
-    this.#closing = "";
-    const isBlock = this.#lineStart && run.length >= MIN_FENCE_CHARS;
-    if (!isBlock && run[0] !== "`") {
-      this.#place = "text";
-      return this.#say(run);
+  #readTag(complete: RegExp, start: RegExp, cause: Cause): boolean {
+    const tag = this.#match(complete);
+    if (tag === undefined) {
+      if (cause !== "end" && this.#match(start) !== undefined) return false;
+      return this.#say(1);
     }
-    this.#mark(run);
-    this.#run = run;
-    this.#lineStart = false;
-    this.#place = isBlock ? "block" : "code";
-    this.#firstLine = isBlock && run[0] === "`" ? "" : undefined;
-  }
-
-  /** A stray backtick hides no more than its line; a fence that begins within a line hides a block. */
-  #inCode(char: string): void {
-    if (char === "`") {
-      this.#mark(char);
-      if (this.#closing.length < MAX_TAG_CHARS) this.#closing += char;
-      return;
-    }
-    const closed = this.#closing === this.#run;
-    this.#closing = "";
-    if (!closed && char !== "\n") return this.#say(char);
-    if (!closed && this.#run.length >= MIN_FENCE_CHARS) {
-      this.#mark(char);
-      this.#place = "block";
-      this.#lineStart = true;
-      return;
-    }
-    this.#place = "text";
-    this.#inText(char);
-  }
-
-  #inBlock(char: string): void {
-    if (this.#firstLine !== undefined && char === "`") {
-      const said = this.#firstLine;
-      this.#firstLine = undefined;
-      this.#place = "code";
-      if (!this.#sink.isVerbatim) this.#say(said);
-      return this.#inCode(char);
-    }
-    this.#mark(char);
-    if (this.#firstLine !== undefined) {
-      this.#firstLine = char === "\n" || this.#firstLine.length >= MAX_ACT_CHARS
-        ? undefined
-        : this.#firstLine + char;
-    }
-    if (char === "\n") {
-      const closed = this.#closing.trimEnd().length >= this.#run.length;
-      this.#closing = "";
-      this.#lineStart = true;
-      if (closed) this.#place = "text";
-    } else if (
-      char === this.#run[0] && (this.#lineStart || this.#closing !== "") && !this.#closing.endsWith(" ")
-    ) {
-      this.#lineStart = false;
-      if (this.#closing.length < MAX_TAG_CHARS) this.#closing += char;
-    } else if (this.#closing !== "" && isSpace(char)) {
-      if (!this.#closing.endsWith(" ")) this.#closing += " ";
-    } else {
-      this.#closing = "";
-      if (!isSpace(char) && char !== ">") this.#lineStart = false;
-    }
-  }
-
-  #inTag(char: string): void {
-    if (char === "]") {
-      this.#held += char;
-      this.#place = "closed";
-    } else if (char === "[" || char === "\n" || char === "`" || this.#held.length >= MAX_TAG_CHARS) {
-      this.#release();
-      this.#take(char);
-    } else {
-      this.#held += char;
-    }
-  }
-
-  #inAct(char: string): void {
-    if (char === "<") {
-      this.#release();
-      return this.#take(char);
-    }
-    this.#held += char;
-    if (this.#held.endsWith("|>")) this.#found();
-    else if (char === "\n" || this.#held.length >= MAX_ACT_CHARS) this.#release();
-  }
-
-  /** What is held is a whole tag: an emotion, or else text. */
-  #found(): void {
-    const emotion = emotionOf(this.#held, this.#words);
-    if (emotion === undefined) return this.#release();
-    this.#held = "";
-    this.#place = "text";
-    this.#lineStart = false;
+    const emotion = emotionOf(tag, this.#words);
+    if (emotion === undefined) return this.#say(1);
+    this.#at += tag.length;
+    this.#isLineStart = false;
     this.#flush();
     this.#sink.emotion(emotion.tag, emotion.intensity);
+    return true;
   }
 
-  /** What is held does not begin a tag; what follows its first character may. */
-  #release(): void {
-    const [first = "", ...rest] = this.#held;
-    this.#held = "";
-    this.#place = "text";
-    this.#say(first);
-    for (const char of rest) this.#take(char);
+  /** Reads a run in text. Backticks open code; tildes open a block at the start of a line. */
+  #readFence(cause: Cause): boolean {
+    const run = this.#readRun(cause);
+    if (run === undefined) return false;
+    const isLong = run.length >= MIN_FENCE_CHARS;
+    if (run[0] === "~" && !(isLong && this.#isLineStart)) return this.#say(run.length);
+    this.#skip(run.length);
+    this.#fence = run;
+    this.#mode = run[0] === "~" ? "block" : "code";
+    this.#mayBeBlock = isLong;
+    this.#isLineStart = false;
+    return true;
   }
 
-  #say(text: string): void {
-    this.#passLine(text);
-    if (this.#sink.speak) this.#spoken += text;
+  /**
+   * Reads code up to the same run of backticks. A long fence without another backtick on its line opens a block. Other
+   * code that its line does not close has a stray backtick, and ends with the line.
+   */
+  #readCode(cause: Cause): boolean {
+    const stop = indexOfAny(this.#buffer, "`", "\n", this.#at);
+    const length = stop - this.#at;
+    const next = this.#buffer[stop];
+    if (this.#mayBeBlock && next !== "`" && length <= MAX_LINE_CHARS) {
+      if (next === undefined && cause !== "end") return false;
+      this.#mode = "block";
+      return true;
+    }
+    this.#mayBeBlock = false;
+    if (length > 0) return this.#say(length);
+    if (next === "\n") {
+      this.#mode = this.#fence.length >= MIN_FENCE_CHARS ? "block" : "text";
+      return true;
+    }
+    const run = this.#readRun(cause);
+    if (run === undefined) return false;
+    if (run === this.#fence) this.#mode = "text";
+    return this.#skip(run.length);
   }
 
-  /** A mark of code, or what stands in a block: not said, but verbatim it is kept. */
-  #mark(text: string): void {
+  /** Reads a line of a block. A line with nothing but a fence of at least the same length closes the block. */
+  #readBlock(cause: Cause): boolean {
+    const end = this.#buffer.indexOf("\n", this.#at);
+    const line = this.#buffer.slice(this.#at, end < 0 ? undefined : end);
+    const [, fence] = /^[ \t\r>]*(`*|~*)[ \t\r]*$/.exec(line) ?? [];
+    const mayClose = this.#isLineStart && fence !== undefined && line.length <= MAX_LINE_CHARS;
+    if (end < 0) {
+      if (mayClose && cause !== "end") return false;
+      this.#isLineStart = false;
+      return this.#skip(line.length);
+    }
+    if (mayClose && fence[0] === this.#fence[0] && fence.length >= this.#fence.length) this.#mode = "text";
+    this.#isLineStart = true;
+    return this.#skip(line.length + 1);
+  }
+
+  /** Matches a run that the text cannot make longer. */
+  #readRun(cause: Cause): string | undefined {
+    const run = this.#match(RUN)!;
+    const mayGrow = this.#at + run.length === this.#buffer.length && run.length < MAX_RUN_CHARS;
+    return mayGrow && cause !== "end" ? undefined : run;
+  }
+
+  #match(pattern: RegExp): string | undefined {
+    pattern.lastIndex = this.#at;
+    return pattern.exec(this.#buffer)?.[0];
+  }
+
+  /** Passes on characters that are said. */
+  #say(length: number): true {
+    const text = this.#buffer.slice(this.#at, this.#at += length);
+    this.#trackLine(text);
+    this.#spoken += text;
+    return true;
+  }
+
+  /** Passes over characters that are said in verbatim text only. */
+  #skip(length: number): true {
+    const text = this.#buffer.slice(this.#at, this.#at += length);
     if (this.#sink.isVerbatim) this.#spoken += text;
+    return true;
   }
 
   #flush(): void {
@@ -317,22 +258,19 @@ export class EmotionScanner {
     if (text !== "") this.#sink.speak?.(text);
   }
 
-  #passLine(text: string): void {
-    for (let i = text.length - 1; i >= 0; i--) {
-      const char = text[i]!;
-      if (char === "\n") {
-        this.#lineStart = true;
-        return;
-      }
-      if (!isSpace(char) && char !== ">") {
-        this.#lineStart = false;
-        return;
-      }
-    }
+  #trackLine(text: string): void {
+    const line = text.slice(text.lastIndexOf("\n") + 1);
+    const isBlank = /^[ \t\r>]*$/.test(line);
+    this.#isLineStart = isBlank && (this.#isLineStart || line.length < text.length);
   }
 }
 
-/** The emotion that a whole tag names, if it names one. */
+function indexOfAny(text: string, one: string, other: string, from: number): number {
+  for (let at = from; at < text.length; at++) if (text[at] === one || text[at] === other) return at;
+  return text.length;
+}
+
+/** Returns the emotion that a complete tag names. */
 function emotionOf(tag: string, words: EmotionWords): { tag: string; intensity: number } | undefined {
   if (tag.startsWith("<|")) return actEmotion(tag.slice(2, -2), words);
   const [, face, word = ""] = /^\[\s*(face\s*:)?\s*(.*?)\s*\]$/is.exec(tag) ?? [];
@@ -340,7 +278,7 @@ function emotionOf(tag: string, words: EmotionWords): { tag: string; intensity: 
   return (face ? words.face : words.plain).has(name) ? { tag: name, intensity: 1 } : undefined;
 }
 
-/** AIRI's: `ACT {"emotion":"happy"}`, `ACT:"emotion":{"name":"happy","intensity":0.5}`, and the older `EMOTE_HAPPY`. */
+/** Reads AIRI's `ACT {"emotion":"happy"}`, `ACT:"emotion":{"name":"happy","intensity":0.5}` and older `EMOTE_HAPPY`. */
 function actEmotion(content: string, words: EmotionWords): { tag: string; intensity: number } | undefined {
   const older = /^\s*EMOTE_(\w+)\s*$/i.exec(content)?.[1];
   const body = /^\s*ACT\b\s*:?\s*(.*)$/is.exec(content)?.[1];
@@ -360,23 +298,4 @@ function actEmotion(content: string, words: EmotionWords): { tag: string; intens
     tag: name.toLowerCase(),
     intensity: typeof intensity === "number" && intensity >= 0 && intensity <= 1 ? intensity : 1,
   };
-}
-
-function isSpace(char: string): boolean {
-  return char === " " || char === "\t" || char === "\r";
-}
-
-/** Whether a piece has nothing in it that could begin a tag or code, as most tokens have. */
-function isOrdinary(piece: string): boolean {
-  for (let i = 0; i < piece.length; i++) {
-    switch (piece.charCodeAt(i)) {
-      case 0x3c: // <
-      case 0x5b: // [
-      case 0x5c: // \
-      case 0x60: // `
-      case 0x7e: // ~
-        return false;
-    }
-  }
-  return true;
 }
