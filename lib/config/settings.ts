@@ -302,15 +302,22 @@ interface Row extends SettingHelp {
   readonly parse: Setting["parse"];
 }
 
-const ROWS: readonly Row[] = Object.entries<Readonly<Record<string, Setting>>>(SETTINGS).flatMap((
-  [group, rows],
-) =>
-  Object.entries(rows).map((
-    [name, { env, flag = flagOf(env), default: fallback = "", parse, help }],
-  ): Row => (
-    { group, name, env, flag: flag ?? undefined, isSwitch: parse === boolean, default: fallback, parse, help }
-  ))
-);
+const ROWS: readonly Row[] = Object.entries<Readonly<Record<string, Setting>>>(SETTINGS)
+  .flatMap(([group, rows]) => Object.entries(rows).map(([name, setting]) => toRow(group, name, setting)));
+
+function toRow(group: string, name: string, setting: Setting): Row {
+  const { env, flag = flagOf(env), default: fallback = "", parse, help } = setting;
+  return {
+    group,
+    name,
+    env,
+    flag: flag ?? undefined,
+    isSwitch: parse === boolean,
+    default: fallback,
+    parse,
+    help,
+  };
+}
 
 function flagOf(env: string): string {
   return env.replace(/^[A-Z]+_/, "").toLowerCase().replaceAll("_", "-");
