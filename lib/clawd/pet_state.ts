@@ -44,7 +44,7 @@ interface Session {
   toolName: string | undefined;
   /** The pet shows that the session waits for a person. */
   isWaiting: boolean;
-  /** The last turn failed, and the pet has not been told that the session is idle. */
+  /** The last turn failed, and the pet does not know yet that the session is idle. */
   hasFailed: boolean;
   subagents: number;
   /** Refreshes since the last event. */
@@ -219,7 +219,7 @@ export class PetState {
 
   /**
    * Ends a turn: with `attention` if it completed, with `error` if it failed, with `idle` if it was interrupted. `idle`
-   * also follows the other two, and the pet has to be told only after an error.
+   * also follows the other two, and has to be posted only after an error.
    */
   #endTurn(conversation: string, turn: string, state: keyof typeof EVENT_OF_END): Step[] {
     const session = this.#sessions.get(conversation);

@@ -35,7 +35,7 @@ export interface AmbientDeps extends AmbientSettings {
 const MAX_WAIT_MS = 120_000;
 /** Prompts in one conversation, whose context grows with each of them. */
 const MAX_PROMPTS = 50;
-/** Replies that the next conversation is told. */
+/** Earlier replies that a new session gets. */
 const MAX_EARLIER_REPLIES = 5;
 
 /** Speaks at each interval until it is disposed of. */
@@ -58,7 +58,7 @@ export class Ambient implements Disposable {
     this.#timer = setTimeout(() => this.speak().finally(() => this.start()), this.#deps.intervalMs);
   }
 
-  /** Prompts the agent now, if there is an audience and no turn runs. Never rejects. @returns Whether a client was told. */
+  /** Prompts the agent now, if there is an audience and no turn runs. Never rejects. @returns Whether a client got it. */
   async speak(): Promise<boolean> {
     const { notifier, prompt, urgency, mode, hasAudience, runningTurns, log } = this.#deps;
     const { signal } = this.#stopping;

@@ -5,7 +5,7 @@ import { NO_LOG } from "../../lib/core/log.ts";
 import { Ambient, type AmbientDeps } from "../../lib/events/ambient.ts";
 import type { Announcement, PromptContext } from "../../lib/events/notifier.ts";
 import type { Turn } from "../../lib/turn/turn.ts";
-import { settled, soon } from "../support/harness/turn_recorder.ts";
+import { nextTask, waitFor } from "../support/harness/turn_recorder.ts";
 
 const RAIN: Announcement = {
   reply: "[sad] It rains.",
@@ -62,7 +62,7 @@ class AmbientFixture implements Disposable {
 
   /** Resolves when the agent is prompted next. */
   asked(): Promise<void> {
-    return soon(this.#asked.promise, "the next prompt");
+    return waitFor(this.#asked.promise, "the next prompt");
   }
 
   /** Runs a turn until the returned function is called. */
@@ -143,16 +143,16 @@ Deno.test("Ambient: waits for turns that start while the agent answers", async (
     return Promise.resolve(RAIN);
   };
   const speaking = fixture.ambient.speak();
-  await settled();
+  await nextTask();
   ends[0]!();
-  await settled();
+  await nextTask();
   // A third turn starts before the second has ended.
   const end = fixture.startTurn();
   ends[1]!();
-  await settled();
+  await nextTask();
   assertEquals(fixture.calls, [ASK]);
   end();
-  assertEquals(await soon(speaking, "the announcement"), true);
+  assertEquals(await waitFor(speaking, "the announcement"), true);
   assertEquals(fixture.calls, [ASK, "announce It rains. low"]);
 });
 
@@ -216,8 +216,8 @@ Deno.test("Ambient: disposal ends the wait for a turn", async () => {
     return Promise.resolve(RAIN);
   };
   const speaking = fixture.ambient.speak();
-  await settled();
+  await nextTask();
   fixture[Symbol.dispose]();
-  assertEquals([await soon(speaking, "the end of the wait"), fixture.calls], [false, [ASK]]);
+  assertEquals([await waitFor(speaking, "the end of the wait"), fixture.calls], [false, [ASK]]);
   end();
 });

@@ -14,7 +14,7 @@ import {
   summarize,
 } from "../support/harness/events_fixture.ts";
 import { Random } from "../support/harness/random.ts";
-import { settled } from "../support/harness/turn_recorder.ts";
+import { nextTask } from "../support/harness/turn_recorder.ts";
 
 const ENTRY = { content: "a", priority: "low", status: "pending" } as const;
 const notification = (text: string) => ({ text, urgency: "normal" as const });
@@ -55,7 +55,7 @@ Deno.test("EventHub: publishes thinking when the agent has taken the prompt", as
   const { promise, resolve } = Promise.withResolvers<void>();
   fixture.agent.promptGate = promise;
   const starting = fixture.startTurn();
-  await settled();
+  await nextTask();
   assertEquals(client.summaries, ["state idle"]);
   resolve();
   const { prompt } = await starting;
@@ -476,7 +476,7 @@ Deno.test("EventHub: a notification while the last state of a turn is held ends 
   const { prompt } = await fixture.startTurn();
   prompt.end();
   fixture.hub.notify(notification("Build done"));
-  await settled();
+  await nextTask();
   assertEquals(client.summaries.filter((state, i) => state === client.summaries[i - 1]), []);
 });
 
@@ -558,9 +558,9 @@ Deno.test("EventHub: however turns overlap, each begins with thinking and ends w
         prompt?.emit(end);
         running.splice(at, 1);
       }
-      if (random.below(10) === 0) await settled();
+      if (random.below(10) === 0) await nextTask();
     }
-    while (fixture.hub.snapshot.sessions.length > 0) await settled();
+    while (fixture.hub.snapshot.sessions.length > 0) await nextTask();
     const states = client.frames.slice(1).filter(({ type }) => type === "agent_state");
     for (const [id, own = []] of Map.groupBy(states, ({ turn_id }) => turn_id)) {
       const names = own.map(({ state }) => state);

@@ -7,7 +7,7 @@ import { CannedReplies } from "../../lib/turn/canned_replies.ts";
 import { saying } from "../support/agents/memory_agent.ts";
 import { ConversationHarness } from "../support/harness/conversation_harness.ts";
 import { EMOTIONS, HubFixture } from "../support/harness/events_fixture.ts";
-import { failureOf, settled, soon } from "../support/harness/turn_recorder.ts";
+import { appErrorOf, nextTask, waitFor } from "../support/harness/turn_recorder.ts";
 
 const NEVER = new AbortController().signal;
 
@@ -164,24 +164,24 @@ for (const [name, pieces, expected] of REPLIES) {
 Deno.test("Notifier: throws the failure of a turn, marked as prompted", async () => {
   using fixture = new NotifierFixture();
   fixture.agent.script = (prompt) => prompt.fail(new AppError("agent_error", "No."));
-  const failure = await failureOf(fixture.notifier.ask("?", NEVER));
+  const failure = await appErrorOf(fixture.notifier.ask("?", NEVER));
   assertEquals([failure.code, failure.prompted], ["agent_error", true]);
 });
 
 Deno.test("Notifier: throws if the agent cannot be prompted", async () => {
   using fixture = new NotifierFixture();
   fixture.agent.openError = new AppError("agent_unavailable", "Gone.");
-  assertEquals((await failureOf(fixture.notifier.ask("?", NEVER))).code, "agent_unavailable");
+  assertEquals((await appErrorOf(fixture.notifier.ask("?", NEVER))).code, "agent_unavailable");
 });
 
 Deno.test("Notifier: throws if the turn is interrupted", async () => {
   using fixture = new NotifierFixture();
   const asking = fixture.notifier.ask("?", NEVER);
   const prompt = await fixture.agent.nextPrompt();
-  await settled();
+  await nextTask();
   for (const turn of fixture.harness.registry.running) turn.cancel();
   prompt.end("cancelled");
-  assertEquals((await failureOf(asking)).code, "turn_cancelled");
+  assertEquals((await appErrorOf(asking)).code, "turn_cancelled");
 });
 
 Deno.test("Notifier: an aborted signal cancels the turn and is the reason", async () => {
@@ -190,9 +190,9 @@ Deno.test("Notifier: an aborted signal cancels the turn and is the reason", asyn
   const reason = new Error("hung up");
   const asking = fixture.notifier.ask("?", controller.signal).catch((error) => error);
   const prompt = await fixture.agent.nextPrompt();
-  await settled();
+  await nextTask();
   controller.abort(reason);
-  assertEquals(await soon(asking, "the reason"), reason);
+  assertEquals(await waitFor(asking, "the reason"), reason);
   await prompt.cancelled;
   prompt.end("cancelled");
 });

@@ -3,7 +3,7 @@ import { errorOf } from "../support/harness/app_harness.ts";
 import { EventClient } from "../support/harness/event_client.ts";
 import { permissionQuestion } from "../support/harness/events_fixture.ts";
 import { EVENTS_PATH, ServedApp } from "../support/harness/served_app.ts";
-import { settled } from "../support/harness/turn_recorder.ts";
+import { nextTask } from "../support/harness/turn_recorder.ts";
 
 /** Waits until the client has so many permission requests, and returns the newest. */
 function newestRequest(client: EventClient, count = 1) {
@@ -92,7 +92,7 @@ Deno.test("permissions: nothing is asked without a client that has chosen permis
   client.send({ type: "subscribe", events: ["permission_request"] });
   await client.sync();
   await client.close();
-  while (served.app.hub.clientCount > 0) await settled();
+  while (served.app.hub.clientCount > 0) await nextTask();
   assertEquals(await served.askPermission(prompt), undefined);
 });
 

@@ -107,9 +107,9 @@ Deno.test("DELETE sessions/{id}: forgets the conversation, and the agent deletes
 Deno.test("DELETE sessions/{id}: an unknown id is an error that says where ids are listed", async () => {
   await using app = startApp({ script: saying("Hello.") });
   await chat(app, "mao");
-  const error = await errorOf(await remove(app, `${PATH}/nobody`));
+  const error = await errorOf(await remove(app, `${PATH}/unknown`));
   assertEquals([error.status, error.code, error.type], [404, "not_found", "invalid_request_error"]);
-  assertEquals(error.message, 'There is no conversation "nobody"; GET /v1/vtuber/sessions lists them.');
+  assertEquals(error.message, 'There is no conversation "unknown"; GET /v1/vtuber/sessions lists them.');
   assertEquals(await forget(app, `${PATH}/mao`), 1);
   assertEquals((await errorOf(await remove(app, `${PATH}/mao`))).status, 404);
 });
@@ -221,11 +221,11 @@ Deno.test("sessions: a listed id continues its conversation as X-Session-Id", as
 });
 
 Deno.test("sessions: need the key, and reveal nothing without it", async () => {
-  await using app = startApp({ script: saying("Hello."), guard: { authKey: "right" } });
+  await using app = startApp({ script: saying("Hello."), access: { authKey: "right" } });
   await chat(app, "mao", bearer("right"));
   for (const headers of [{}, bearer("wrong").headers]) {
     assertEquals((await errorOf(await app.get(PATH, { headers }))).code, "invalid_api_key");
-    for (const path of [PATH, `${PATH}/mao`, `${PATH}/nobody`]) {
+    for (const path of [PATH, `${PATH}/mao`, `${PATH}/unknown`]) {
       const error = await errorOf(await remove(app, path, { headers }));
       assertEquals([error.status, error.code], [401, "invalid_api_key"]);
     }
@@ -238,10 +238,10 @@ Deno.test("sessions: need the key, and reveal nothing without it", async () => {
 Deno.test("sessions: belong to their key, and are not listed for another", async () => {
   const store = new MemoryStore();
   {
-    await using app = startApp({ script: saying("Hello."), store, guard: { authKey: "old" } });
+    await using app = startApp({ script: saying("Hello."), store, access: { authKey: "old" } });
     await chat(app, "mao", bearer("old"));
   }
-  await using app = startApp({ script: saying("Hello."), store, guard: { authKey: "new" } });
+  await using app = startApp({ script: saying("Hello."), store, access: { authKey: "new" } });
   app.agent.resumes = true;
   assertEquals(await list(app, bearer("new")), []);
   const gone = await remove(app, `${PATH}/mao`, bearer("new"));

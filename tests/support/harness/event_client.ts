@@ -2,7 +2,7 @@
 
 import type { Server } from "./server_process.ts";
 import { type Frame, summarize } from "./events_fixture.ts";
-import { soon } from "./turn_recorder.ts";
+import { waitFor } from "./turn_recorder.ts";
 
 export type { Frame };
 
@@ -88,9 +88,11 @@ export class EventClient implements AsyncDisposable {
     const { promise, resolve } = Promise.withResolvers<CloseEvent>();
     this.closed = promise;
     socket.onopen = () => this.#opened.resolve();
+    socket.onerror = (event) => {
+      this.#opened.reject(new Error(`The handshake was refused: ${(event as ErrorEvent).message}`));
+    };
     socket.onmessage = ({ data }) => this.#log.add(JSON.parse(data));
     socket.onclose = (event) => {
-      this.#opened.reject(new Error("The handshake was refused."));
       this.#log.end();
       resolve(event);
     };
@@ -339,7 +341,7 @@ export function listen(handler: (request: Request) => Response | Promise<Respons
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, handler);
   return {
     url: `http://127.0.0.1:${server.addr.port}`,
-    [Symbol.asyncDispose]: () => soon(server.shutdown(), "the server to end"),
+    [Symbol.asyncDispose]: () => waitFor(server.shutdown(), "the server to end"),
   };
 }
 
