@@ -11,7 +11,7 @@ import type { Redact } from "../core/redact.ts";
 import { type LineReader, readLines } from "./ndjson.ts";
 
 /** Longest accepted line, in characters. A peer that sends a longer one is disconnected. */
-export const MAX_LINE_CHARS = 32 * 1024 * 1024;
+const MAX_LINE_CHARS = 32 * 1024 * 1024;
 /** Characters that may wait to be written to a peer that does not read. */
 const MAX_UNSENT_CHARS = 64 * 1024 * 1024;
 /** Open requests of the peer. Further ones are answered with an error. */

@@ -8,18 +8,10 @@
  */
 
 import { parseArgs } from "node:util";
-import { type Client, DemoScript, type Pace, type PromptBlock, sleep } from "./script.ts";
+import { type Client, DemoScript, type Pace, type PromptBlock } from "./script.ts";
 
-/** Delays of the demo agent, in milliseconds. */
-export interface DemoOptions extends Pace {
-  /** Before the answer to `initialize`. */
-  readonly startMs: number;
-  /** Before the answer to `session/new`. */
-  readonly sessionMs: number;
-}
-
-/** Default {@linkcode DemoOptions}: about as fast as a model. */
-export const DEMO_OPTIONS: DemoOptions = { tokenMs: 25, stepMs: 400, startMs: 0, sessionMs: 0 };
+/** Default pace: about as fast as a model. */
+const DEFAULT_PACE: Pace = { tokenMs: 25, stepMs: 400 };
 
 /** Sessions that are kept. Beyond it the one that was closed first is deleted, or else the oldest. */
 const MAX_SESSIONS = 1_000;
@@ -63,23 +55,21 @@ interface Params {
 /** The sessions, and the methods of ACP on them. */
 class DemoAgent {
   readonly #client: Client;
-  readonly #options: DemoOptions;
+  readonly #pace: Pace;
   /** A closed session is moved to the end, so that closed sessions are in the order of their end. */
   readonly #sessions = new Map<string, DemoSession>();
 
-  constructor(client: Client, options: DemoOptions) {
+  constructor(client: Client, pace: Pace) {
     this.#client = client;
-    this.#options = options;
+    this.#pace = pace;
   }
 
   /** Handles a request. @throws {RpcError} as the error answer. */
   async request(method: string, params: Params): Promise<unknown> {
     switch (method) {
       case "initialize":
-        await sleep(this.#options.startMs);
         return INITIALIZE_RESULT;
       case "session/new":
-        await sleep(this.#options.sessionMs);
         return { sessionId: this.#create() };
       case "session/load": {
         const session = this.#find(params);
@@ -167,7 +157,7 @@ class DemoAgent {
     const script = new DemoScript({
       client: this.#client,
       sessionId: session.id,
-      pace: this.#options,
+      pace: this.#pace,
       onText: (token) => turn.reply += token,
       signal,
     });
@@ -196,7 +186,7 @@ class RpcError extends Error {
 /** Serves ACP (JSON-RPC, one message a line) over two byte streams until the client closes them. */
 export async function serveDemo(
   streams: { readonly readable: ReadableStream<Uint8Array>; readonly writable: WritableStream<Uint8Array> },
-  options: DemoOptions = DEMO_OPTIONS,
+  pace: Pace = DEFAULT_PACE,
 ): Promise<void> {
   const writer = streams.writable.getWriter();
   const encoder = new TextEncoder();
@@ -213,7 +203,7 @@ export async function serveDemo(
       await send({ id, method, params });
       return await promise;
     },
-  }, options);
+  }, pace);
 
   async function answer(id: unknown, method: string, params: Params): Promise<void> {
     try {
@@ -259,20 +249,14 @@ function parseMessage(line: string): { id?: unknown; method?: unknown; params?: 
   }
 }
 
-/** Runs the demo agent as a program: `demo-agent [--token-ms N] [--step-ms N] [--start-ms N] [--session-ms N]`. */
+/** Runs the demo agent as a program: `demo-agent [--token-ms N] [--step-ms N]`. */
 export async function runDemo(args: readonly string[]): Promise<void> {
   const number = { type: "string" } as const;
-  const { values } = parseArgs({
-    args: [...args],
-    options: { "token-ms": number, "step-ms": number, "start-ms": number, "session-ms": number },
-    strict: true,
-  });
-  const ms = (value: string | undefined, fallback: number) => value === undefined ? fallback : Number(value);
+  const { values } = parseArgs({ args: [...args], options: { "token-ms": number, "step-ms": number } });
+  const { "token-ms": tokenMs = DEFAULT_PACE.tokenMs, "step-ms": stepMs = DEFAULT_PACE.stepMs } = values;
   await serveDemo({ readable: Deno.stdin.readable, writable: Deno.stdout.writable }, {
-    tokenMs: ms(values["token-ms"], DEMO_OPTIONS.tokenMs),
-    stepMs: ms(values["step-ms"], DEMO_OPTIONS.stepMs),
-    startMs: ms(values["start-ms"], DEMO_OPTIONS.startMs),
-    sessionMs: ms(values["session-ms"], DEMO_OPTIONS.sessionMs),
+    tokenMs: Number(tokenMs),
+    stepMs: Number(stepMs),
   });
 }
 

@@ -1,12 +1,13 @@
 import { assertEquals } from "@std/assert";
 import { JsonRpcPeer } from "../../../lib/acp/json_rpc.ts";
-import { type DemoOptions, serveDemo } from "../../../lib/demo/agent.ts";
+import { serveDemo } from "../../../lib/demo/agent.ts";
+import type { Pace } from "../../../lib/demo/script.ts";
 import { isObject, type Json } from "../agents/scripted_agent.ts";
 import { streamPair } from "./json_rpc_harness.ts";
-import { soon } from "./turn_recorder.ts";
+import { waitFor } from "./turn_recorder.ts";
 
-/** Options without any delay. */
-export const NO_DELAYS: DemoOptions = { tokenMs: 0, stepMs: 0, startMs: 0, sessionMs: 0 };
+/** A pace without any delay. */
+export const NO_DELAYS: Pace = { tokenMs: 0, stepMs: 0 };
 
 /** A client of the demo agent, over streams in memory. */
 export class DemoClient implements AsyncDisposable {
@@ -20,9 +21,9 @@ export class DemoClient implements AsyncDisposable {
   onUpdate: (update: Json) => void = () => {};
   readonly #served: Promise<void>;
 
-  constructor(options = NO_DELAYS) {
+  constructor(pace = NO_DELAYS) {
     const [mine, theirs] = streamPair();
-    this.#served = serveDemo({ ...theirs, writable: recording(theirs.writable, this.received) }, options);
+    this.#served = serveDemo({ ...theirs, writable: recording(theirs.writable, this.received) }, pace);
     this.peer = new JsonRpcPeer({ ...mine, writable: recording(mine.writable, this.sent) }, {
       onInvalidLine(line) {
         throw new Error(`The demo agent wrote ${line}`);
@@ -44,7 +45,7 @@ export class DemoClient implements AsyncDisposable {
 
   /** Sends a request about a session. */
   request(method: string, sessionId?: string): Promise<unknown> {
-    return soon(
+    return waitFor(
       this.peer.request(method, { sessionId, cwd: "/", mcpServers: [] }),
       `the answer to ${method}`,
     );
@@ -56,7 +57,7 @@ export class DemoClient implements AsyncDisposable {
 
   async prompt(sessionId: string, ...blocks: (string | Json)[]): Promise<Json> {
     const prompt = blocks.map((block) => typeof block === "string" ? { type: "text", text: block } : block);
-    return await soon(this.peer.request("session/prompt", { sessionId, prompt }), "the answer") as Json;
+    return await waitFor(this.peer.request("session/prompt", { sessionId, prompt }), "the answer") as Json;
   }
 
   cancel(sessionId: string): void {
@@ -82,7 +83,7 @@ export class DemoClient implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.peer.close();
-    await soon(this.#served, "the demo agent's end");
+    await waitFor(this.#served, "the demo agent's end");
   }
 }
 
