@@ -188,13 +188,20 @@ export function aborted(signal: AbortSignal): Promise<void> {
 /** The only writer of stdout. Lines that are queued together leave in one write. */
 export class Output {
   readonly #encoder = new TextEncoder();
-  #queue: (string | Uint8Array[])[] = [];
-  #running: Promise<void> | undefined;
+  /** The queued lines whose write has not begun. */
+  #batch: { text: string } | undefined;
+  #writing: Promise<void> = Promise.resolve();
 
   /** Queues whole lines of text. */
   write(text: string): void {
-    this.#queue.push(text);
-    this.#start();
+    if (this.#batch === undefined) {
+      const batch = this.#batch = { text: "" };
+      this.#enqueue(async () => {
+        if (this.#batch === batch) this.#batch = undefined;
+        await writeAll(this.#encoder.encode(batch.text));
+      });
+    }
+    this.#batch.text += text;
   }
 
   /** Queues one message. */
@@ -204,45 +211,23 @@ export class Output {
 
   /** Queues parts that are written separately, a few milliseconds apart. */
   writeParts(parts: Uint8Array[]): void {
-    this.#queue.push(parts);
-    this.#start();
+    this.#batch = undefined;
+    this.#enqueue(async () => {
+      for (const part of parts) {
+        await writeAll(part);
+        await sleep(3);
+      }
+    });
   }
 
   /** Resolves when everything queued is written. */
   async drained(): Promise<void> {
-    while (this.#running !== undefined) await this.#running;
+    for (let writing; writing !== this.#writing;) await (writing = this.#writing);
   }
 
-  #start(): void {
-    this.#running ??= Promise.resolve().then(() => this.#run()).finally(() => {
-      this.#running = undefined;
-      if (this.#queue.length > 0) this.#start();
-    });
-  }
-
-  async #run(): Promise<void> {
-    try {
-      while (this.#queue.length > 0) {
-        const queue = this.#queue;
-        this.#queue = [];
-        let text = "";
-        for (const item of queue) {
-          if (typeof item === "string") {
-            text += item;
-            continue;
-          }
-          if (text !== "") await writeAll(this.#encoder.encode(text));
-          text = "";
-          for (const part of item) {
-            await writeAll(part);
-            await sleep(3);
-          }
-        }
-        if (text !== "") await writeAll(this.#encoder.encode(text));
-      }
-    } catch {
-      this.#queue = []; // The reader is gone. The end of stdin follows.
-    }
+  #enqueue(job: () => Promise<void>): void {
+    // A write fails if the reader is gone. The end of stdin follows.
+    this.#writing = this.#writing.then(job).catch(() => {});
   }
 }
 
@@ -316,54 +301,27 @@ interface Session {
 /** The sessions that can be resumed, with their prompts, of this process or in a file. */
 class Memory {
   readonly #path: string | undefined;
-  readonly #append: (entry: unknown) => void;
-  readonly #entries = new Map<string, Json[]>();
+  readonly #append: (entry: Json) => void;
+  readonly #entries: Json[] = [];
 
   constructor(path: string | undefined) {
     this.#path = path;
-    this.#append = openLog(path);
+    this.#append = path === undefined ? (entry) => this.#entries.push(entry) : openLog(path);
   }
 
-  begin(sessionId: string): void {
-    this.#write({ sessionId });
-  }
-
-  add(sessionId: string, prompt: string): void {
-    this.#write({ sessionId, prompt });
-  }
-
-  delete(sessionId: string): void {
-    this.#write({ sessionId, deleted: true });
+  /** Adds a new session, a prompt, or the deletion of a session. */
+  add(entry: { sessionId: string; prompt?: string; isDeleted?: true }): void {
+    this.#append(entry);
   }
 
   /** Returns the prompts of a session; undefined for an unknown one. */
   prompts(sessionId: string): string[] | undefined {
-    const entries = this.#path === undefined
-      ? this.#entries.get(sessionId) ?? []
-      : entriesOf(this.#path, sessionId);
-    const known = entries.slice(entries.findLastIndex(({ deleted }) => deleted === true) + 1);
+    const all = this.#path === undefined ? this.#entries : readEntries(Deno.readTextFileSync(this.#path));
+    const entries = all.filter((entry) => entry.sessionId === sessionId);
+    const known = entries.slice(entries.findLastIndex(({ isDeleted }) => isDeleted === true) + 1);
     if (known.length === 0) return undefined;
     return known.flatMap(({ prompt }) => typeof prompt === "string" ? [prompt] : []);
   }
-
-  #write(entry: { sessionId: string } & Json): void {
-    if (this.#path !== undefined) return this.#append(entry);
-    const entries = this.#entries.get(entry.sessionId) ?? [];
-    entries.push(entry);
-    this.#entries.set(entry.sessionId, entries);
-  }
-}
-
-/** Reads the entries of a session from a memory file. A killed process may leave half a line. */
-function entriesOf(path: string, sessionId: string): Json[] {
-  return Deno.readTextFileSync(path).split("\n").flatMap((text) => {
-    try {
-      const entry: unknown = JSON.parse(text);
-      return isObject(entry) && entry.sessionId === sessionId ? [entry] : [];
-    } catch {
-      return [];
-    }
-  });
 }
 
 /** The body of the answer to a prompt. */
@@ -429,7 +387,7 @@ class ScriptedAgent {
         }
         if (options.sessionDelayMs) await sleep(options.sessionDelayMs);
         const session = this.#open(`fake-${crypto.randomUUID()}`);
-        this.#memory.begin(session.id);
+        this.#memory.add({ sessionId: session.id });
         return { sessionId: session.id, ...settingsOf(options, session) };
       }
       case "session/load": {
@@ -447,7 +405,7 @@ class ScriptedAgent {
         const sessionId = String(params.sessionId);
         this.#sessions.get(sessionId)?.turn?.abort.abort();
         this.#sessions.delete(sessionId);
-        this.#memory.delete(sessionId);
+        this.#memory.add({ sessionId, isDeleted: true });
         return {};
       }
       case "session/set_config_option": {
@@ -522,7 +480,7 @@ class ScriptedAgent {
       if (session.turn !== undefined) throw new RpcError(-32603, "A turn is already running in this session");
       const texts = promptTexts(params.prompt);
       steps = findSteps(texts.at(-1) ?? "") ?? echo(texts);
-      this.#memory.add(session.id, texts.join("\n"));
+      this.#memory.add({ sessionId: session.id, prompt: texts.join("\n") });
     } catch (error) {
       this.#output.send({ jsonrpc: "2.0", id, error: errorBody(error) });
       return;
