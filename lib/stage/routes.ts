@@ -22,7 +22,7 @@ export function stageRoutes({ character, describe }: StageDeps): Route[] {
       path: "/",
       unversioned: true,
       open: true,
-      docs: { GET: { summary: "The stage for browsers; a JSON description of the server for programs." } },
+      docs: { GET: { summary: "The stage for browsers; a JSON description of the server for programs" } },
       async GET(request, context) {
         const wantsPage = accepts(request, "application/json", "text/html") === "text/html";
         const response = wantsPage ? await assets.page(request, context) : Response.json(describe());
