@@ -8,38 +8,18 @@
 import { messageOf } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import type { PermissionAnswer } from "../turn/permission.ts";
-import { Outbox } from "./outbox.ts";
 import { encodeState, type StateBody } from "./payload.ts";
 import { PendingPermissions } from "./pending_permissions.ts";
 import { type Fetch, findPet, isPet, PORTS, postState, withTimeout } from "./pet_client.ts";
-import { PetState, type Step } from "./pet_state.ts";
+import { enqueue, PetState, type QueuedStep, type Step } from "./pet_state.ts";
 import { CLAWD_EVENTS, IDENTITY, isClawdEvent, type PetTransport } from "./wire.ts";
 
-/** Times, in milliseconds. */
-export interface ClawdTimes {
-  /** Longest wait for a response of the pet, and to end its sessions on shutdown. */
-  readonly responseMs: number;
-  /** Between two checks that the pet is still there. */
-  readonly checkMs: number;
-  /** Between two refreshes of the running sessions. */
-  readonly refreshMs: number;
-  /** Between the first two searches; doubled after each one that finds nothing, up to the longest. */
-  readonly retryMs: number;
-  readonly retryMaxMs: number;
-  /** How long a pet that did not ask its user counts as unable to answer. */
-  readonly unavailableMs: number;
-}
-
-/** The default {@linkcode ClawdTimes}. The pet ends a session after 5 minutes without news. */
-export const CLAWD_TIMES: ClawdTimes = {
-  responseMs: 1_000,
-  checkMs: 30_000,
-  refreshMs: 4 * 60_000,
-  retryMs: 2_000,
-  retryMaxMs: 60_000,
-  unavailableMs: 60_000,
-};
-
+/** Between two refreshes of the running sessions, in milliseconds. The pet ends a session after 5 minutes without news. */
+const REFRESH_MS = 4 * 60_000;
+/** Longest time between two searches, in milliseconds. */
+const MAX_RETRY_MS = 60_000;
+/** How long a pet that did not ask its user counts as unable to answer, in milliseconds. */
+const UNAVAILABLE_MS = 60_000;
 /** Dependencies of the driver. */
 export interface ClawdOptions {
   /** Subscribes the pet to the events of these names, until the subscription is disposed of. May throw. */
@@ -54,22 +34,32 @@ export interface ClawdOptions {
   readonly fetch?: Fetch;
   /** The time in milliseconds since 1970. */
   readonly now?: () => number;
-  readonly times?: Partial<ClawdTimes>;
   /** The ports to search, besides the port in `runtime.json`. */
   readonly ports?: readonly number[];
+  /** Longest wait for a response, and to end the sessions on shutdown, in milliseconds. */
+  readonly responseMs?: number;
+  /** Between two checks that the pet is still there, in milliseconds. */
+  readonly checkMs?: number;
+  /** Between the first two searches, in milliseconds; doubled after each search that finds nothing. */
+  readonly retryMs?: number;
 }
-
-type Resolved = Required<Omit<ClawdOptions, "times">> & { readonly times: ClawdTimes };
 
 /** Finds the pet and drives it, until the driver is disposed of. */
 export class ClawdDriver implements AsyncDisposable {
-  readonly #options: Resolved;
+  readonly #options: Required<ClawdOptions>;
   readonly #stopping = new AbortController();
   #running: Promise<void> | undefined;
 
   constructor(options: ClawdOptions) {
-    const { fetch = globalThis.fetch, now = Date.now, ports = PORTS } = options;
-    this.#options = { ...options, fetch, now, ports, times: { ...CLAWD_TIMES, ...options.times } };
+    this.#options = {
+      fetch: globalThis.fetch,
+      now: Date.now,
+      ports: PORTS,
+      responseMs: 1_000,
+      checkMs: 30_000,
+      retryMs: 2_000,
+      ...options,
+    };
   }
 
   /** Starts the search. */
@@ -84,21 +74,21 @@ export class ClawdDriver implements AsyncDisposable {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
-    const { log, times } = this.#options;
-    let retryMs = times.retryMs;
+    const { log, responseMs: timeoutMs } = this.#options;
+    let { retryMs } = this.#options;
     while (!signal.aborted) {
-      const port = await findPet({ ...this.#options, timeoutMs: times.responseMs }, signal);
+      const port = await findPet({ ...this.#options, timeoutMs }, signal);
       if (signal.aborted) return;
       if (port === undefined) {
         log.debug(`no ${IDENTITY} found`);
       } else {
         log.info(`found ${IDENTITY}`, { port });
-        retryMs = times.retryMs;
+        retryMs = this.#options.retryMs;
         await this.#drive(new PetConnection(port, this.#options, signal));
         if (!signal.aborted) log.info(`lost ${IDENTITY}`, { port });
       }
       await sleep(retryMs, signal);
-      if (port === undefined) retryMs = Math.min(retryMs * 2, times.retryMaxMs);
+      if (port === undefined) retryMs = Math.min(retryMs * 2, MAX_RETRY_MS);
     }
   }
 
@@ -119,9 +109,10 @@ class PetConnection implements PetTransport {
   readonly backlog = 0;
   readonly internal: PetTransport["internal"];
   readonly #port: number;
-  readonly #options: Resolved;
+  readonly #options: Required<ClawdOptions>;
   readonly #state = new PetState();
-  readonly #outbox = new Outbox();
+  /** Steps to send, oldest first. */
+  #waiting: readonly QueuedStep[] = [];
   readonly #permissions: PendingPermissions;
   /** Aborts when the pet is gone. */
   readonly #gone = new AbortController();
@@ -136,7 +127,7 @@ class PetConnection implements PetTransport {
    */
   #unavailableUntil = -Infinity;
 
-  constructor(port: number, options: Resolved, signal: AbortSignal) {
+  constructor(port: number, options: Required<ClawdOptions>, signal: AbortSignal) {
     this.#port = port;
     this.#options = options;
     this.#ended = AbortSignal.any([signal, this.#gone.signal]);
@@ -167,14 +158,14 @@ class PetConnection implements PetTransport {
 
   /** Checks the pet and refreshes its sessions, until the pet is gone or the driver stops. */
   async run(): Promise<void> {
-    const { now, times } = this.#options;
+    const { now, checkMs } = this.#options;
     let refreshedAt = now();
     while (!this.#ended.aborted) {
       this.#wake = new AbortController();
-      await sleep(times.checkMs, AbortSignal.any([this.#ended, this.#wake.signal]));
+      await sleep(checkMs, AbortSignal.any([this.#ended, this.#wake.signal]));
       if (this.#ended.aborted) return;
       if (!await this.#isThere() && !this.#ended.aborted) return this.#gone.abort();
-      if (now() - refreshedAt < times.refreshMs) continue;
+      if (now() - refreshedAt < REFRESH_MS) continue;
       refreshedAt = now();
       this.#push(this.#state.refresh());
     }
@@ -182,11 +173,11 @@ class PetConnection implements PetTransport {
 
   /** Withdraws the permission requests and, if the pet is still there, ends its sessions. */
   async finish(): Promise<void> {
-    this.#outbox.clear();
+    this.#waiting = [];
     this.#permissions.releaseAll();
     await Promise.all([this.#sending, this.#permissions.released()]);
     if (this.#gone.signal.aborted) return;
-    await withTimeout(this.#options.times.responseMs, this.#gone.signal, async (signal) => {
+    await withTimeout(this.#options.responseMs, this.#gone.signal, async (signal) => {
       for (const step of this.#state.close()) {
         if (step.type === "post" && !await this.#post(step.body, signal)) break;
       }
@@ -197,16 +188,17 @@ class PetConnection implements PetTransport {
     if (this.#ended.aborted) return;
     for (const step of steps) {
       if (step.type === "release") this.#permissions.release(step.requestId);
-      this.#outbox.push(step);
+      this.#waiting = enqueue(this.#waiting, step);
     }
-    if (this.#outbox.size > 0) this.#sending ??= this.#sendAll().finally(() => this.#sending = undefined);
+    if (this.#waiting.length > 0) this.#sending ??= this.#sendAll().finally(() => this.#sending = undefined);
   }
 
   /** Sends the waiting steps one after the other. Never throws. */
   async #sendAll(): Promise<void> {
     // Collect the steps of events that come together.
     await Promise.resolve();
-    for (let step = this.#outbox.shift(); step !== undefined; step = this.#outbox.shift()) {
+    for (let [step] = this.#waiting; step !== undefined; [step] = this.#waiting) {
+      this.#waiting = this.#waiting.slice(1);
       if (step.type === "ask") {
         this.#permissions.show(this.#port, step.request, step.sessionId);
         continue;
@@ -215,21 +207,18 @@ class PetConnection implements PetTransport {
       await this.#permissions.released();
       if (await this.#post(step.body, this.#ended)) continue;
       if (await this.#isThere() && await this.#post(step.body, this.#ended)) continue;
-      this.#outbox.clear();
+      this.#waiting = [];
       if (!this.#ended.aborted) this.#gone.abort();
     }
   }
 
   /** Posts a state. @returns Whether the pet answered. Never throws. */
   async #post(body: StateBody, signal: AbortSignal): Promise<boolean> {
-    const { fetch, cwd, log, times } = this.#options;
+    const { fetch, cwd, log, responseMs } = this.#options;
     const text = encodeState(body, cwd);
     try {
-      const status = await withTimeout(
-        times.responseMs,
-        signal,
-        (signal) => postState(fetch, this.#port, text, signal),
-      );
+      const send = (signal: AbortSignal) => postState(fetch, this.#port, text, signal);
+      const status = await withTimeout(responseMs, signal, send);
       if (status >= 400) log.debug(`${IDENTITY} rejected a state`, { status, state: body.state });
       return true;
     } catch (error) {
@@ -241,14 +230,14 @@ class PetConnection implements PetTransport {
   }
 
   #isThere(): Promise<boolean> {
-    const { fetch, times: { responseMs: timeoutMs } } = this.#options;
+    const { fetch, responseMs: timeoutMs } = this.#options;
     return isPet(this.#port, { fetch, timeoutMs }, this.#ended);
   }
 
   /** A pet that closes a request without a decision is set to "do not disturb", or has quit. */
   #onAnswer(hasDecision: boolean): void {
-    const { now, times } = this.#options;
-    this.#unavailableUntil = hasDecision ? -Infinity : now() + times.unavailableMs;
+    const { now } = this.#options;
+    this.#unavailableUntil = hasDecision ? -Infinity : now() + UNAVAILABLE_MS;
     if (!hasDecision) this.#wake.abort();
   }
 }

@@ -18,12 +18,10 @@ import type { ClawdEvent, RequestEvent, ResolvedEvent, StateEvent, ToolEvent } f
 const MAX_SESSIONS = 12;
 /** Sub-agents of a conversation that are shown; more look the same. */
 const MAX_SUBAGENTS = 4;
-/** Permission requests of a conversation that are shown at once, because the pet stacks them on the screen. */
-const MAX_REQUESTS = 8;
 /** Rejected tools of a turn that are remembered. */
 const MAX_REJECTED = 100;
-/** Refreshes of a turn without news: 2 hours. After that the pet's own timeout ends the session. */
-const MAX_REFRESHES = 30;
+/** Steps that can wait. The pet answers in milliseconds, so a long queue means that it hangs. */
+const MAX_WAITING = 100;
 
 /** A step for the driver. */
 export type Step =
@@ -32,6 +30,9 @@ export type Step =
   | { readonly type: "ask"; readonly request: RequestEvent; readonly sessionId: string }
   /** Withdraws a permission request, before the steps that follow. */
   | { readonly type: "release"; readonly requestId: string };
+
+/** A step that is sent to the pet. */
+export type QueuedStep = Exclude<Step, { type: "release" }>;
 
 interface Session {
   readonly id: string;
@@ -47,8 +48,6 @@ interface Session {
   /** The last turn failed, and the pet does not know yet that the session is idle. */
   hasFailed: boolean;
   subagents: number;
-  /** Refreshes since the last event. */
-  refreshes: number;
   readonly requests: Map<string, RequestEvent>;
   /** Tool calls that a person rejected, so that their failure is not shown as an error. */
   readonly rejectedTools: Set<string>;
@@ -93,8 +92,7 @@ export class PetState {
   /** Repeats the states of all running turns, because the pet takes a session without news for ended. */
   refresh(): Step[] {
     return [...this.#sessions.values()].flatMap((session) => {
-      if (session.turn === undefined || session.refreshes >= MAX_REFRESHES) return [];
-      session.refreshes++;
+      if (session.turn === undefined) return [];
       return sessionBodies(session).map(({ state, session_id }) => post(session_id, state));
     });
   }
@@ -176,7 +174,7 @@ export class PetState {
 
   #applyRequest(request: RequestEvent): Step[] {
     return this.#inTurn(request.session_id, request.turn_id, (session) => {
-      if (session.requests.size >= MAX_REQUESTS || session.requests.has(request.request_id)) return [];
+      if (session.requests.has(request.request_id)) return [];
       session.requests.set(request.request_id, request);
       const ask: Step = { type: "ask", request, sessionId: session.id };
       if (session.isWaiting) return [ask];
@@ -191,7 +189,6 @@ export class PetState {
     const request = session?.requests.get(request_id);
     if (session === undefined || request === undefined) return [];
     session.requests.delete(request_id);
-    session.refreshes = 0;
     if (outcome !== "allowed" && session.rejectedTools.size < MAX_REJECTED) {
       session.rejectedTools.add(request.tool.tool_call_id);
     }
@@ -203,7 +200,6 @@ export class PetState {
     const existing = this.#sessions.get(conversation);
     if (existing?.endedTurn === turn) return [];
     const session = existing ?? newSession(conversation);
-    session.refreshes = 0;
     if (session.turn === turn) return act(session);
     this.#sessions.delete(conversation);
     this.#sessions.set(conversation, session);
@@ -262,7 +258,6 @@ function newSession(conversation: string): Session {
     isWaiting: false,
     hasFailed: false,
     subagents: 0,
-    refreshes: 0,
     requests: new Map(),
     rejectedTools: new Set(),
   };
@@ -319,4 +314,26 @@ function sessionBodies(session: Session): StateBody[] {
 function subagentBody({ id }: Session, n: number): StateBody {
   const state = n === 1 ? "working" : "juggling";
   return { state, event: EVENT_OF_STATE[state], session_id: `${id}:sub${n}` };
+}
+
+/**
+ * Adds a step to the waiting ones. A release removes its request; the end of a turn removes the failures of its tools,
+ * which it closes itself; above the limit the oldest step is dropped.
+ */
+export function enqueue(waiting: readonly QueuedStep[], step: Step): readonly QueuedStep[] {
+  if (step.type === "release") {
+    return waiting.filter((other) => other.type !== "ask" || other.request.request_id !== step.requestId);
+  }
+  const kept = endsTurn(step) ? waiting.filter((other) => !isToolFailure(other, step)) : waiting;
+  return [...kept, step].slice(-MAX_WAITING);
+}
+
+function endsTurn(step: QueuedStep): boolean {
+  return step.type === "post" &&
+    (step.body.event === "Stop" || step.body.event === "StopFailure" || step.body.state === "idle");
+}
+
+function isToolFailure(step: QueuedStep, end: QueuedStep): boolean {
+  return step.type === "post" && end.type === "post" && step.body.event === "PostToolUseFailure" &&
+    step.body.session_id === end.body.session_id;
 }

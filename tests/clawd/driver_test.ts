@@ -12,7 +12,7 @@ import {
   tool,
 } from "../support/harness/clawd_fixture.ts";
 import { FakeClawd } from "../support/harness/fake_clawd.ts";
-import { soon } from "../support/harness/turn_recorder.ts";
+import { waitFor } from "../support/harness/turn_recorder.ts";
 
 const STARTED = ["idle SessionStart oab-chat", "thinking UserPromptSubmit oab-chat"];
 const WORKING = "working PreToolUse oab-chat";
@@ -162,7 +162,7 @@ test("takes a pet that answers no state for lost", async (fixture, pet) => {
   fixture.publish(state("thinking"));
   await fixture.until(() => fixture.messages.includes("info lost clawd-on-desk"));
   assertEquals(fixture.canAnswer, false);
-}, { times: { retryMs: 60_000, retryMaxMs: 60_000 } });
+}, { retryMs: 60_000 });
 
 Deno.test("ClawdDriver: posts nothing to another program on the pet's port", async () => {
   await using other = new FakeClawd({ identity: "another" });
@@ -333,11 +333,11 @@ Deno.test("ClawdDriver: waits for a program that never answers only for a while"
       accepted.resolve();
     }
   })().catch(() => {});
-  const fixture = new DriverFixture({ ports: [listener.addr.port], times: { responseMs: 1 } });
+  const fixture = new DriverFixture({ ports: [listener.addr.port], responseMs: 1 });
   fixture.driver.start();
-  await soon(accepted.promise, "a connection");
+  await waitFor(accepted.promise, "a connection");
   await fixture.until(() => searches(fixture) > 0);
-  await soon(fixture[Symbol.asyncDispose](), "the end");
+  await waitFor(fixture[Symbol.asyncDispose](), "the end");
   listener.close();
   await accepting;
   for (const connection of connections) connection.close();

@@ -6,7 +6,7 @@ import type { LogFields, LogLevel } from "../../../lib/core/log.ts";
 import type { PetTransport } from "../../../lib/clawd/wire.ts";
 import type { PermissionAnswer } from "../../../lib/turn/permission.ts";
 import type { FakeClawd } from "./fake_clawd.ts";
-import { soon } from "./turn_recorder.ts";
+import { waitFor } from "./turn_recorder.ts";
 
 const REF = { session_id: "chat", turn_id: "turn-1" };
 
@@ -120,9 +120,11 @@ export class DriverFixture implements AsyncDisposable {
         this.answers.push({ id, answer, by });
         this.#notify();
       },
-      ...options,
       // A response may take any time on a slow machine.
-      times: { responseMs: 60_000, checkMs: 1, retryMs: 1, retryMaxMs: 1, ...options.times },
+      responseMs: 60_000,
+      checkMs: 1,
+      retryMs: 1,
+      ...options,
     });
   }
 
@@ -162,7 +164,7 @@ export class DriverFixture implements AsyncDisposable {
   /** Waits until the condition holds; looks after each log line, answer and change of the subscription. */
   async until(holds: () => boolean): Promise<void> {
     const log = () => this.logged.join(", ");
-    while (!holds()) await soon(this.#change.promise, `the driver; so far: ${log()}`);
+    while (!holds()) await waitFor(this.#change.promise, `the driver; so far: ${log()}`);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
