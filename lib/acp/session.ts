@@ -186,7 +186,9 @@ export class AcpSession implements Session {
     const decision = policy === "ask" ? this.#alwaysDecisions.decisionOf(question, shown) : policy;
     if (decision === undefined) return this.#ask(prompt, question, shown, signal);
     if (decision !== "allow") {
-      const why = policy === "ask" ? "a person has always rejected it" : "VTUBER_PERMISSIONS is deny";
+      const why = policy === "ask"
+        ? "a person rejected it for the whole session"
+        : "VTUBER_PERMISSIONS is deny";
       this.#refuse(prompt, tool, why);
     }
     return toOutcome(chooseOption(question.options, decision));

@@ -4,9 +4,9 @@ import { setTimeout } from "node:timers/promises";
 
 /** Delays within a turn, in milliseconds. */
 export interface Pace {
-  /** Between two tokens. */
+  /** Delay between two tokens. */
   readonly tokenMs: number;
-  /** Of a thought, a step or a tool. */
+  /** Duration of a thought, a step or a tool. */
   readonly stepMs: number;
 }
 

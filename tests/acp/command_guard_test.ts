@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { AgentCommands, neutraliseCommands, pathExists } from "../../lib/acp/command_guard.ts";
 import { untilAborted } from "../../lib/core/abortable.ts";
-import { Heard } from "../support/harness/turn_recorder.ts";
+import { TurnRecorder } from "../support/harness/turn_recorder.ts";
 import { AcpHarness, type Handler } from "../support/agents/memory_acp_agent.ts";
 
 const COMMANDS = ["init", "allow-all", "$skill-creator", "memory show", "mcp:run"];
@@ -139,10 +139,10 @@ function announcing(availableCommands: readonly unknown[]): Readonly<Record<stri
 
 /** Sends a prompt, and returns the text that the agent receives. */
 async function received(harness: AcpHarness, text: string): Promise<string | undefined> {
-  const events = new Heard();
+  const events = new TurnRecorder();
   const session = await harness.agent.newSession();
   await session.prompt([{ type: "text", text }], events.reader);
-  await events.last();
+  await events.lastSummary();
   return harness.running.received.findLast(({ method }) => method === "session/prompt")?.params.prompt[0]
     ?.text;
 }

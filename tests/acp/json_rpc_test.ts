@@ -16,7 +16,7 @@ import {
   RecordingHandlers,
   streamPair,
 } from "../support/harness/json_rpc_harness.ts";
-import { settled, soon } from "../support/harness/turn_recorder.ts";
+import { nextTask, waitFor } from "../support/harness/turn_recorder.ts";
 
 const IGNORE = { resolve() {}, reject() {} };
 const never = () => new Promise<unknown>(() => {});
@@ -314,13 +314,13 @@ class WriteGate {
   async pass(): Promise<void> {
     this.#write.resolve();
     this.#write = Promise.withResolvers();
-    await settled();
+    await nextTask();
   }
 
   /** Fails the write in flight. */
   async fail(error: Error): Promise<void> {
     this.#write.reject(error);
-    await settled();
+    await nextTask();
   }
 
   /** The lines of each write. */
@@ -337,9 +337,9 @@ function gatedPeer(): { peer: JsonRpcPeer; gate: WriteGate } {
 Deno.test("JsonRpcPeer: joins messages that are sent during a write, in order", async () => {
   const { peer, gate } = gatedPeer();
   for (let number = 0; number < 10; number++) peer.notify("n", number);
-  await settled();
+  await nextTask();
   for (let number = 10; number < 110; number++) peer.notify("n", number);
-  await settled();
+  await nextTask();
   assertEquals(gate.lineCounts, [10]);
   await gate.pass();
   assertEquals(gate.lineCounts, [10, 100]);
@@ -356,7 +356,7 @@ Deno.test("JsonRpcPeer: a call counts as sent once it is written, before it is a
   const { peer, gate } = gatedPeer();
   let sent = 0;
   peer.call("a", {}, IGNORE).sent.then(() => sent++);
-  await settled();
+  await nextTask();
   peer.call("b", {}, IGNORE).sent.then(() => sent++);
   assertEquals(sent, 0);
   await gate.pass();
@@ -373,7 +373,7 @@ Deno.test("JsonRpcPeer: a failed write closes the connection and rejects the pen
     assertRejects(() => sent, ClosedError, "broken pipe"),
     assertRejects(() => peer.request("b", {}), ClosedError, "broken pipe"),
   ]);
-  await settled();
+  await nextTask();
   await gate.fail(new Error("broken pipe"));
   await rejections;
   assert(peer.closed.aborted);
@@ -383,13 +383,17 @@ Deno.test("JsonRpcPeer: a failed write closes the connection and rejects the pen
 Deno.test("JsonRpcPeer: rejects requests while 64 MiB wait for a peer that does not read", async () => {
   const { peer, gate } = gatedPeer();
   peer.notify("in flight", {});
-  await settled();
+  await nextTask();
   const half = "x".repeat(30 * 1024 * 1024);
   peer.notify("half", half);
   peer.notify("whole", half);
   const { sent } = peer.call("too much", half, IGNORE);
-  await assertRejects(() => soon(sent, "the rejection"), ClosedError, "does not read");
-  await assertRejects(() => soon(peer.request("again", half), "the rejection"), ClosedError, "does not read");
+  await assertRejects(() => waitFor(sent, "the rejection"), ClosedError, "does not read");
+  await assertRejects(
+    () => waitFor(peer.request("again", half), "the rejection"),
+    ClosedError,
+    "does not read",
+  );
   assertEquals(peer.closed.aborted, false);
   await gate.pass();
   assertEquals(gate.lineCounts, [1, 2]);
@@ -415,7 +419,7 @@ Deno.test("JsonRpcPeer: the peer's end closes the connection, its requests and t
   await remote.send({ id: 1, method: "ask" });
   await remote.close();
   await rejections;
-  await soon(untilAborted(peer.closed), "the close");
+  await waitFor(untilAborted(peer.closed), "the close");
   assertInstanceOf(peer.closed.reason, ClosedError);
   assertEquals(signals.map((signal) => signal.aborted), [true]);
   await peer.close();
@@ -461,7 +465,7 @@ Deno.test("JsonRpcPeer: sends nothing after close, and keeps the first reason", 
 Deno.test("JsonRpcPeer: the other end notices a disposed connection", async () => {
   const [one, other] = peerPair();
   await one[Symbol.asyncDispose]();
-  await soon(untilAborted(other.closed), "the other end's close");
+  await waitFor(untilAborted(other.closed), "the other end's close");
   await assertRejects(() => other.request("a", {}), ClosedError);
   await other.close();
 });
@@ -472,7 +476,7 @@ Deno.test("JsonRpcPeer: drops the answer to a request that outlasts the connecti
   await remote.send({ id: 1, method: "ask" });
   await peer.close();
   resolve({});
-  await settled();
+  await nextTask();
 });
 
 Deno.test("endInput: ends the output once it is written, while reading continues", async () => {
@@ -486,9 +490,9 @@ Deno.test("endInput: ends the output once it is written, while reading continues
   await ended;
   peer.notify("too late", {});
   await remote.send({ id: "x", method: "theirs" }, { method: "say", params: 1 });
-  await settled();
+  await nextTask();
   await remote.send({ id: 0, result: "yes" });
-  assertEquals(await soon(answer, "the answer"), "yes");
+  assertEquals(await waitFor(answer, "the answer"), "yes");
   assertEquals(handlers.entries, ["say 1"]);
   await peer.close();
 });
@@ -496,7 +500,7 @@ Deno.test("endInput: ends the output once it is written, while reading continues
 Deno.test("endInput: resolves for a closed connection", async () => {
   const { peer } = rawPair();
   await peer.close();
-  await soon(peer.endInput(), "endInput");
+  await waitFor(peer.endInput(), "endInput");
 });
 
 // Requests that are given up
@@ -519,7 +523,7 @@ Deno.test("call: rejects requests beyond 1000 pending ones", async () => {
   await remote.send({ id: (await remote.receive())?.id, result: "yes" });
   assertEquals(await pending[0], "yes");
   const next = peer.request("ask", {});
-  await settled();
+  await nextTask();
   await peer.close();
   const outcomes = await Promise.allSettled([...pending.slice(1), next]);
   assertEquals(outcomes.every(({ status }) => status === "rejected"), true);
@@ -531,7 +535,7 @@ Deno.test("request: forgets a request that is not answered in time, unless a lat
   // Together more than may be pending at once.
   for (let round = 0; round < 4; round++) {
     const requests = Array.from({ length: 300 }, () => request(peer, options));
-    await soon(Promise.allSettled(requests), "the time limits");
+    await waitFor(Promise.allSettled(requests), "the time limits");
     for (let count = 0; count < 300; count++) await remote.receive();
   }
   const late: unknown[] = [];

@@ -4,7 +4,7 @@ import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import { AcpHarness } from "../support/agents/memory_acp_agent.ts";
 import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
 import { Random } from "../support/harness/random.ts";
-import { failureOf, settled, soon } from "../support/harness/turn_recorder.ts";
+import { appErrorOf, nextTask, waitFor } from "../support/harness/turn_recorder.ts";
 
 const NO_LIMIT = 1_000_000_000;
 const encoder = new TextEncoder();
@@ -48,7 +48,7 @@ const STREAMS: Readonly<Record<string, (chunks: Uint8Array[]) => ReadableStream<
 
 async function linesOf(stream: ReadableStream<Uint8Array>, maxChars = NO_LIMIT): Promise<string[]> {
   const lines: string[] = [];
-  await soon(readLines(stream, (line) => lines.push(line), maxChars).done, "the end of the lines");
+  await waitFor(readLines(stream, (line) => lines.push(line), maxChars).done, "the end of the lines");
   return lines;
 }
 
@@ -111,7 +111,7 @@ for (const [kind, open] of Object.entries(STREAMS)) {
     const chunks = Array.from({ length: 100 }, () => encoder.encode("x".repeat(10)));
     const stream = open([encoder.encode("short\n"), ...chunks, encoder.encode("\nnever\n")]);
     const reader = readLines(stream, (line) => lines.push(line), 500);
-    await assertRejects(() => soon(reader.done, "the error"), RangeError, "500");
+    await assertRejects(() => waitFor(reader.done, "the error"), RangeError, "500");
     assertEquals(lines, ["short"]);
   });
 }
@@ -143,12 +143,12 @@ for (const type of ["bytes", undefined] as const) {
       const { promise, resolve } = Promise.withResolvers<void>();
       onLine = resolve;
       controller.enqueue(encoder.encode(text));
-      await soon(promise, "a line");
+      await waitFor(promise, "a line");
     }
     assertEquals(lines, ["a", "b", "half", "c"]);
     await reader.cancel();
-    await soon(reader.done, "the end");
-    await soon(cancelled, "the stream's cancellation");
+    await waitFor(reader.done, "the end");
+    await waitFor(cancelled, "the stream's cancellation");
     await reader.cancel();
   });
 
@@ -156,7 +156,7 @@ for (const type of ["bytes", undefined] as const) {
     const { stream, controller } = fedStream(type);
     const reader = readLines(stream, () => {}, NO_LIMIT);
     controller.error(new Error("broken pipe"));
-    await assertRejects(() => soon(reader.done, "the error"), Error, "broken pipe");
+    await assertRejects(() => waitFor(reader.done, "the error"), Error, "broken pipe");
   });
 
   Deno.test(`readLines: an error of onLine ends the reading and the stream, from ${kind}`, async () => {
@@ -167,8 +167,8 @@ for (const type of ["bytes", undefined] as const) {
       if (line === "b") throw new Error("no b");
     }, NO_LIMIT);
     controller.enqueue(encoder.encode("a\nb\nc\n"));
-    await assertRejects(() => soon(reader.done, "the error"), Error, "no b");
-    await soon(cancelled, "the stream's cancellation");
+    await assertRejects(() => waitFor(reader.done, "the error"), Error, "no b");
+    await waitFor(cancelled, "the stream's cancellation");
     assertEquals(lines, ["a", "b"]);
   });
 }
@@ -204,11 +204,11 @@ Deno.test("AcpAgent: redacts the agent's words in errors and in the log", async 
       throw new RpcError(RPC.internalError, "No account", { details: "the secret is wrong" });
     },
   }, { redact });
-  const { message } = await failureOf(harness.agent.newSession());
+  const { message } = await appErrorOf(harness.agent.newSession());
   assertEquals(message.includes("No account: the *** is wrong"), true, message);
   harness.running.sendInvalid("x".repeat(150) + "secret".repeat(20));
   await harness.recorder.waitFor("skipped a line of the agent");
-  await settled();
+  await nextTask();
   assertEquals(JSON.stringify(harness.recorder.entries).includes("secret"), false);
 });
 
@@ -217,10 +217,10 @@ Deno.test("AcpAgent: counts invalid lines across restarts of the agent", async (
   for (let start = 0; start < 2; start++) {
     await harness.agent.newSession();
     for (let count = 0; count < 20; count++) harness.running.sendInvalid();
-    await settled();
+    await nextTask();
     harness.nowMs += 20_000;
     harness.running.exit();
-    await settled();
+    await nextTask();
   }
   assertEquals(harness.recorder.matching("skipped a line of the agent").length, 5);
 });

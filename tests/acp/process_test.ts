@@ -15,7 +15,7 @@ import {
   untilGone,
 } from "../support/harness/agent_process_harness.ts";
 import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
-import { soon } from "../support/harness/turn_recorder.ts";
+import { waitFor } from "../support/harness/turn_recorder.ts";
 
 const WINDOWS = Deno.build.os === "windows";
 const UNSTOPPABLE = { ignoreEof: true, ignoreSigterm: true };
@@ -49,7 +49,7 @@ class Child implements AsyncDisposable {
 
   /** Resolves when the text fits. */
   async waitFor(fits: (text: string) => boolean): Promise<void> {
-    while (!fits(this.text)) await soon(this.#changed.promise, "the child's text");
+    while (!fits(this.text)) await waitFor(this.#changed.promise, "the child's text");
   }
 
   /** Resolves to the process ids in the text, once there are so many. */
@@ -63,13 +63,13 @@ class Child implements AsyncDisposable {
     const session = await this.peer.request("session/new", { cwd: Deno.cwd(), mcpServers: [] });
     const sessionId = isObject(session) ? session.sessionId : undefined;
     const prompt = [{ type: "text", text: directive(...steps) }];
-    await soon(this.peer.request("session/prompt", { sessionId, prompt }), "the answer");
+    await waitFor(this.peer.request("session/prompt", { sessionId, prompt }), "the answer");
   }
 
   /** Ends the child's input, then the child. Resolves to its exit status. */
   async stop(): Promise<string> {
     this.peer.endInput();
-    await soon(this.process.stop(), "the child's end");
+    await waitFor(this.process.stop(), "the child's end");
     return await this.process.exited;
   }
 
@@ -198,7 +198,7 @@ for (
 
 Deno.test("stop: keeps the status of a child that exited by itself", async () => {
   await using child = new Child(scriptedLaunch({ dieOnStart: 3 }));
-  assertEquals(await soon(child.process.exited, "the child's exit"), "exited with code 3");
+  assertEquals(await waitFor(child.process.exited, "the child's exit"), "exited with code 3");
   assertEquals(await child.stop(), "exited with code 3");
 });
 
@@ -207,14 +207,14 @@ Deno.test("stop: two calls are one", async () => {
   child.peer.endInput();
   const [one, two] = [child.process.stop(), child.process.stop()];
   assertEquals(one, two);
-  await soon(one, "the child's end");
+  await waitFor(one, "the child's end");
 });
 
 Deno.test("kill: ends the child at once", async () => {
   await using child = new Child(scriptedLaunch(UNSTOPPABLE));
   await child.run({ text: "up" });
   child.process.kill();
-  const status = await soon(child.process.exited, "the child's end");
+  const status = await waitFor(child.process.exited, "the child's end");
   if (!WINDOWS) assertEquals(status, "was ended by SIGKILL");
   child.process.kill();
 });
@@ -260,7 +260,7 @@ for (const ending of ENDINGS) {
         const turn = child.run(...steps, ending.last).catch(() => {});
         const pids = await child.pids(steps.length);
         // If a process inherited the streams, they stay open after the agent's exit.
-        await Promise.race([turn, soon(child.process.exited, "the agent's exit")]);
+        await Promise.race([turn, waitFor(child.process.exited, "the agent's exit")]);
         try {
           for (const pid of pids) assert(await isRunning(pid), "the process ended by itself");
           await child.stop();

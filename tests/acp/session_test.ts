@@ -14,16 +14,16 @@ import {
 } from "../support/agents/memory_acp_agent.ts";
 import { LogRecorder, RawPeer, streamPair } from "../support/harness/json_rpc_harness.ts";
 import { NO_BROKER } from "../support/harness/no_broker.ts";
-import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
+import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 
 type Options = ConstructorParameters<typeof AcpHarness>[1];
 
 /** Runs a whole turn in which the agent handles `session/prompt` like this. */
-async function runTurn(handler: Handler, options?: Options): Promise<Heard> {
-  const events = new Heard();
+async function runTurn(handler: Handler, options?: Options): Promise<TurnRecorder> {
+  const events = new TurnRecorder();
   await using harness = new AcpHarness({ "session/prompt": handler }, options);
   await (await harness.agent.newSession()).prompt(PROMPT, events.reader);
-  await events.last();
+  await events.lastSummary();
   return events;
 }
 
@@ -32,7 +32,7 @@ const TOOL = { sessionUpdate: "tool_call", toolCallId: "t", title: "ls" };
 // Updates
 
 Deno.test("AcpSession: sends a prompt as it is, and translates the agent's updates in order", async () => {
-  const events = new Heard();
+  const events = new TurnRecorder();
   await using harness = new AcpHarness({
     "session/prompt": ({ sessionId }, running) => {
       const chunk = (sessionUpdate: string, text: string) =>
@@ -52,8 +52,8 @@ Deno.test("AcpSession: sends a prompt as it is, and translates the agent's updat
   const session = await harness.agent.newSession();
   const prompt = [...PROMPT, { type: "text", text: "again" }] as const;
   await session.prompt(prompt, events.reader);
-  await events.last();
-  assertEquals(events.briefs, [
+  await events.lastSummary();
+  assertEquals(events.summaries, [
     "thought hm",
     "tool ls read pending",
     "text a",
@@ -66,7 +66,7 @@ Deno.test("AcpSession: sends a prompt as it is, and translates the agent's updat
 });
 
 Deno.test("AcpSession: ignores updates of other sessions and outside a prompt", async () => {
-  const events = new Heard();
+  const events = new TurnRecorder();
   await using harness = new AcpHarness({
     "session/prompt": ({ sessionId }, running) => {
       running.sendText("another", "other session");
@@ -79,12 +79,12 @@ Deno.test("AcpSession: ignores updates of other sessions and outside a prompt", 
   });
   const session = await harness.agent.newSession();
   harness.running.sendText(session.id, "too early");
-  await settled();
+  await nextTask();
   await session.prompt(PROMPT, events.reader);
-  await events.last();
+  await events.lastSummary();
   harness.running.sendText(session.id, "too late");
-  await settled();
-  assertEquals(events.briefs, ["text mine", "end end_turn"]);
+  await nextTask();
+  assertEquals(events.summaries, ["text mine", "end end_turn"]);
 });
 
 // Results and errors
@@ -95,7 +95,7 @@ for (const stopReason of ["max_tokens", "max_turn_requests", "refusal"]) {
       running.update(sessionId, TOOL);
       return { stopReason };
     });
-    assertEquals(events.briefs, ["tool ls other pending", "tool ls other failed", `end ${stopReason}`]);
+    assertEquals(events.summaries, ["tool ls other pending", "tool ls other failed", `end ${stopReason}`]);
   });
 }
 
@@ -123,7 +123,7 @@ for (
       running.update(sessionId, TOOL);
       throw error;
     });
-    assertEquals(events.briefs.slice(1), ["tool ls other failed", "failure agent_error"]);
+    assertEquals(events.summaries.slice(1), ["tool ls other failed", "failure agent_error"]);
     assert(events.failure.prompted);
     for (const text of texts) assertStringIncludes(events.failure.message, text);
   });
@@ -156,19 +156,19 @@ function sessionOver(streams: PeerStreams): { session: AcpSession; peer: JsonRpc
 
 for (const result of [null, "done", []]) {
   Deno.test(`AcpSession: the malformed result ${JSON.stringify(result)} ends the turn`, async () => {
-    const [events, next] = [new Heard(), new Heard()];
+    const [events, next] = [new TurnRecorder(), new TurnRecorder()];
     const [mine, theirs] = streamPair();
     const { session, peer } = sessionOver(mine);
     const remote = new RawPeer(theirs);
     const prompt = session.prompt(PROMPT, events.reader);
     await remote.send({ id: (await remote.receive())?.id, result });
     await prompt;
-    await events.last();
-    events.assertWhole();
+    await events.lastSummary();
+    events.assertComplete();
     const again = session.prompt(PROMPT, next.reader);
     await remote.send({ id: (await remote.receive())?.id, result: { stopReason: "end_turn" } });
     await again;
-    assertEquals(await next.last(), "end end_turn");
+    assertEquals(await next.lastSummary(), "end end_turn");
     await peer.close();
   });
 }
@@ -190,7 +190,7 @@ Deno.test("AcpSession: if the connection closes while a prompt is written, eithe
         },
       });
       const { session, peer } = sessionOver({ readable, writable });
-      const events = new Heard();
+      const events = new TurnRecorder();
       const outcome = session.prompt(PROMPT, events.reader).then(() => "taken", () => "rejected");
       await writing.promise;
       for (let tick = 0; tick <= Math.max(writeTick, endTick); tick++) {
@@ -198,9 +198,9 @@ Deno.test("AcpSession: if the connection closes while a prompt is written, eithe
         if (tick === endTick) close();
         await Promise.resolve();
       }
-      const expected = await soon(outcome, "an outcome") === "taken" ? ["failure agent_crashed"] : [];
-      await settled();
-      assertEquals(events.briefs, expected, `written at tick ${writeTick}, ended at tick ${endTick}`);
+      const expected = await waitFor(outcome, "an outcome") === "taken" ? ["failure agent_crashed"] : [];
+      await nextTask();
+      assertEquals(events.summaries, expected, `written at tick ${writeTick}, ended at tick ${endTick}`);
       await peer.close();
     }
   }
@@ -218,7 +218,7 @@ for (
   ] as const
 ) {
   Deno.test(`AcpSession: after a cancel, ${name}, and open tools have failed`, async () => {
-    const events = new Heard();
+    const events = new TurnRecorder();
     await using harness = new AcpHarness({
       "session/prompt": async ({ sessionId }, running) => {
         running.update(sessionId, TOOL);
@@ -229,13 +229,13 @@ for (
     const prompt = await (await harness.agent.newSession()).prompt(PROMPT, events.reader);
     await events.until((event) => event.type === "tool");
     prompt.cancel();
-    await events.last();
-    assertEquals(events.briefs.slice(1), [...expected, "tool ls other failed", "end cancelled"]);
+    await events.lastSummary();
+    assertEquals(events.summaries.slice(1), [...expected, "tool ls other failed", "end cancelled"]);
   });
 }
 
 Deno.test("AcpSession: a prompt is cancelled once, and never the next one", async () => {
-  const [first, second, third] = [new Heard(), new Heard(), new Heard()];
+  const [first, second, third] = [new TurnRecorder(), new TurnRecorder(), new TurnRecorder()];
   let prompts = 0;
   await using harness = new AcpHarness({
     "session/prompt": (params, running) =>
@@ -243,24 +243,24 @@ Deno.test("AcpSession: a prompt is cancelled once, and never the next one", asyn
   });
   const session = await harness.agent.newSession();
   const ended = await session.prompt(PROMPT, first.reader);
-  await first.last();
+  await first.lastSummary();
   const cancelled = await session.prompt(PROMPT, second.reader);
   await second.untilText("working");
   ended.cancel();
-  await settled();
-  assertEquals(second.briefs, ["text working"]);
+  await nextTask();
+  assertEquals(second.summaries, ["text working"]);
   cancelled.cancel();
   cancelled.cancel();
-  await second.last();
+  await second.lastSummary();
   cancelled.cancel();
   const running = await session.prompt(PROMPT, third.reader);
   await third.untilText("working");
   cancelled.cancel();
-  await settled();
+  await nextTask();
   assertEquals(harness.running.count("session/cancel"), 1);
-  assertEquals(third.briefs, ["text working"]);
+  assertEquals(third.summaries, ["text working"]);
   running.cancel();
-  await third.last();
+  await third.lastSummary();
 });
 
 // Order and end
@@ -273,54 +273,54 @@ Deno.test("AcpSession: prompts run one after the other, in order", async () => {
       answersAfter(gates[started++]?.promise ?? Promise.resolve())(params, running),
   });
   const session = await harness.agent.newSession();
-  const turns = gates.map(() => new Heard());
+  const turns = gates.map(() => new TurnRecorder());
   const taken: number[] = [];
   const prompts = turns.map(({ reader }, index) =>
     session.prompt(PROMPT, reader).then(() => taken.push(index))
   );
   for (const [index, gate] of gates.entries()) {
     await turns[index]?.untilText("working");
-    await settled();
+    await nextTask();
     const expected = [[0, 1, 2].slice(0, index + 1), index + 1];
     assertEquals([taken, harness.running.count("session/prompt")], expected);
     gate.resolve();
-    await turns[index]?.last();
+    await turns[index]?.lastSummary();
   }
   await Promise.all(prompts);
 });
 
 Deno.test("AcpSession: if the agent exits, the running prompt fails and waiting ones are rejected", async () => {
-  const events = new Heard();
+  const events = new TurnRecorder();
   await using harness = new AcpHarness({ "session/prompt": worksUntilCancelled });
   const session = await harness.agent.newSession();
   await session.prompt(PROMPT, events.reader);
   await events.untilText("working");
   const waiting = [session.prompt(PROMPT, () => {}), session.prompt(PROMPT, () => {})];
-  const rejections = Promise.all(waiting.map(failureOf));
+  const rejections = Promise.all(waiting.map(appErrorOf));
   harness.running.exit();
-  assertEquals(await events.last(), "failure agent_crashed");
+  assertEquals(await events.lastSummary(), "failure agent_crashed");
   for (const { code, prompted } of await rejections) {
     assertEquals([code, prompted], ["agent_unavailable", false]);
   }
-  await settled();
-  events.assertWhole();
+  await nextTask();
+  events.assertComplete();
 });
 
 Deno.test("AcpSession: close cancels the running prompt, and closes the session after it", async () => {
-  const events = new Heard();
+  const events = new TurnRecorder();
   await using harness = new AcpHarness({ "session/prompt": worksUntilCancelled });
   const session = await harness.agent.newSession();
   await session.prompt(PROMPT, events.reader);
   await events.untilText("working");
   session.close();
   session.close();
-  assertEquals(await events.last(), "end cancelled");
+  assertEquals(await events.lastSummary(), "end cancelled");
   await harness.running.waitFor("session/close");
   const methods = harness.running.received.map(({ method }) => method).filter((method) =>
     method !== "session/new"
   );
   assertEquals(methods, ["initialize", "session/prompt", "session/cancel", "session/close"]);
-  assertEquals((await failureOf(session.prompt(PROMPT, () => {}))).code, "agent_unavailable");
+  assertEquals((await appErrorOf(session.prompt(PROMPT, () => {}))).code, "agent_unavailable");
   assertEquals(harness.running.count("session/prompt"), 1);
 });
 
@@ -332,14 +332,14 @@ Deno.test("Connection: an agent without session/close is not asked to close sess
 });
 
 Deno.test("Connection: a failed session/close affects no other session", async () => {
-  const events = new Heard();
+  const events = new TurnRecorder();
   await using harness = new AcpHarness({
     "session/close": () => Promise.reject(new RpcError(RPC.internalError, "No.")),
   });
   (await harness.agent.newSession()).close();
   await harness.recorder.waitFor("session/close failed");
   await (await harness.agent.newSession()).prompt(PROMPT, events.reader);
-  assertEquals(await events.last(), "end end_turn");
+  assertEquals(await events.lastSummary(), "end end_turn");
 });
 
 // Permission requests
@@ -372,12 +372,12 @@ Deno.test("AcpSession: takes the kind of an announced tool for a permission requ
   }, { permissions: "ask" });
   const selected = (optionId: string) => ({ outcome: { outcome: "selected", optionId } });
   assertEquals(answers, [selected("yes"), selected("no")]);
-  assertEquals(events.briefs.includes("tool rm read pending"), true);
+  assertEquals(events.summaries.includes("tool rm read pending"), true);
 });
 
 Deno.test("AcpSession: cancels a permission request after a cancel, outside a turn, or of another session", async () => {
   const answers: unknown[] = [];
-  const events = new Heard();
+  const events = new TurnRecorder();
   await using harness = new AcpHarness({
     "session/prompt": async ({ sessionId }, running) => {
       running.sendText(sessionId, "working");
@@ -391,10 +391,10 @@ Deno.test("AcpSession: cancels a permission request after a cancel, outside a tu
   const prompt = await session.prompt(PROMPT, events.reader);
   await events.untilText("working");
   prompt.cancel();
-  await events.last();
+  await events.lastSummary();
   answers.push(await harness.running.peer.request(REQUEST, permissionRequest(session.id)));
   assertEquals(answers, [CANCELLED, CANCELLED, CANCELLED]);
-  assertEquals(events.briefs, ["text working", "end cancelled"]);
+  assertEquals(events.summaries, ["text working", "end cancelled"]);
 });
 
 Deno.test("Connection: answers a malformed permission request with -32602", async () => {
@@ -414,6 +414,6 @@ Deno.test("AcpSession: a turn fails if the agent stops because of a refused perm
     await running.peer.request(REQUEST, permissionRequest(sessionId));
     return { stopReason: "cancelled" };
   }, { permissions: "deny" });
-  assertEquals(events.briefs.at(-1), "failure agent_cancelled");
+  assertEquals(events.summaries.at(-1), "failure agent_cancelled");
   assertStringIncludes(events.failure.message, "refused a permission");
 });

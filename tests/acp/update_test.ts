@@ -5,7 +5,7 @@ import { TOOL_KINDS, TOOL_STATUSES, type ToolCallId, type TurnEvent } from "../.
 import { isObject, type Json } from "../support/agents/scripted_agent.ts";
 import { readRecording } from "../support/agents/replayed_agent.ts";
 import { sessionUpdateVariants } from "../support/harness/acp_schema.ts";
-import { brief } from "../support/harness/turn_recorder.ts";
+import { summarize } from "../support/harness/turn_recorder.ts";
 
 /** Translates these updates, by default with a new translator. */
 function translate(updates: readonly unknown[], translator = new UpdateTranslator()): TurnEvent[] {
@@ -17,7 +17,7 @@ function translate(updates: readonly unknown[], translator = new UpdateTranslato
 }
 
 const briefs = (updates: readonly unknown[], translator?: UpdateTranslator) =>
-  translate(updates, translator).map(brief);
+  translate(updates, translator).map(summarize);
 
 const text = (text: string) => ({ type: "text", text });
 const chunk = (content: unknown) => ({ sessionUpdate: "agent_message_chunk", content });
@@ -164,7 +164,7 @@ Deno.test("UpdateTranslator: merges what an update names into the tool call", ()
     change({ kind: null, status: null, title: null }),
     change({ status: "completed" }),
   ]);
-  assertEquals(events.map(brief), [
+  assertEquals(events.map(summarize), [
     "tool ls execute pending",
     "tool ls execute in_progress",
     "tool ls -l execute in_progress",
@@ -206,7 +206,7 @@ for (const status of ["completed", "failed"] as const) {
       tool({ toolCallId: "refused", title: "refused" }),
     ], translator);
     translator.markRefused("refused" as ToolCallId);
-    assertEquals(translator.closeTools(status).map(brief), [
+    assertEquals(translator.closeTools(status).map(summarize), [
       `tool waits other ${status}`,
       `tool runs execute ${status}`,
       "tool refused other failed",

@@ -20,7 +20,7 @@ import type {
   Usage,
 } from "../../../lib/turn/event.ts";
 import { AppError } from "../../../lib/core/errors.ts";
-import { soon } from "../harness/turn_recorder.ts";
+import { waitFor } from "../harness/turn_recorder.ts";
 
 /** Answers a prompt. Runs right after the prompt was taken, before anything reads the turn. */
 export type Script = (prompt: MemoryPrompt) => void;
@@ -67,7 +67,7 @@ export class MemoryPrompt {
 
   /** Resolves at the first cancel. */
   get cancelled(): Promise<void> {
-    return soon(this.#cancelled.promise, "a cancel");
+    return waitFor(this.#cancelled.promise, "a cancel");
   }
 
   /** Number of cancels. */
@@ -245,7 +245,7 @@ export class MemoryAgent implements Agent {
   /** Resolves to the next prompt that no earlier call returned. */
   async nextPrompt(): Promise<MemoryPrompt> {
     const index = this.#awaited++;
-    while (this.prompts.length <= index) await soon(this.#prompted.promise, "a prompt to the agent");
+    while (this.prompts.length <= index) await waitFor(this.#prompted.promise, "a prompt to the agent");
     return this.prompts[index]!;
   }
 

@@ -1,5 +1,5 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
-import { soon } from "../harness/turn_recorder.ts";
+import { waitFor } from "../harness/turn_recorder.ts";
 import { readRecording, replayCommand } from "./replayed_agent.ts";
 import {
   agentCommand,
@@ -52,7 +52,7 @@ class Client implements AsyncDisposable {
     for (;;) {
       const message = this.messages.find(fits);
       if (message) return message;
-      await soon(this.#changed.promise, "a message of the agent");
+      await waitFor(this.#changed.promise, "a message of the agent");
     }
   }
 

@@ -4,7 +4,7 @@ import type { AgentProcess } from "../../../lib/acp/process.ts";
 import type { Log, LogFields, LogLevel } from "../../../lib/core/log.ts";
 import { type Json, readLines } from "../agents/scripted_agent.ts";
 import { NO_BROKER } from "./no_broker.ts";
-import { soon } from "./turn_recorder.ts";
+import { waitFor } from "./turn_recorder.ts";
 
 /** Creates both ends of a connection in memory. */
 export function streamPair(): [PeerStreams, PeerStreams] {
@@ -36,7 +36,7 @@ export class RawPeer {
 
   /** Receives the next message; `undefined` at the end. */
   async receive(): Promise<Json | undefined> {
-    const { value, done } = await soon(this.#lines.next(), "a line");
+    const { value, done } = await waitFor(this.#lines.next(), "a line");
     return done ? undefined : JSON.parse(value);
   }
 
@@ -126,7 +126,7 @@ export class LogRecorder {
     this.#waiting.add(check);
     check();
     try {
-      return await soon(promise, `the log entry "${message}"`);
+      return await waitFor(promise, `the log entry "${message}"`);
     } finally {
       this.#waiting.delete(check);
     }
