@@ -15,7 +15,7 @@ import type {
 import { runTurn, type Turn, type TurnOptions } from "../../../lib/turn/turn.ts";
 import { MemoryAgent, type MemoryPrompt } from "../agents/memory_agent.ts";
 import type { Random } from "./random.ts";
-import { soon } from "./turn_recorder.ts";
+import { waitFor } from "./turn_recorder.ts";
 
 /** The default emotion words. */
 export const EMOTIONS = emotionWords();
@@ -79,7 +79,7 @@ export class RecordingTransport implements Transport {
 
   /** Waits until the condition holds; looks after each frame and after the end. */
   async until(holds: (transport: this) => boolean, what: string): Promise<void> {
-    while (!holds(this)) await soon(this.#change.promise, what);
+    while (!holds(this)) await waitFor(this.#change.promise, what);
   }
 
   /** Waits until the last frame is the state `idle`. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { soon } from "./turn_recorder.ts";
+import { waitFor } from "./turn_recorder.ts";
 
 /** Any JSON object. */
 export type Json = Record<string, unknown>;
@@ -108,7 +108,7 @@ export class FakeClawd implements AsyncDisposable {
     this.#waiting.add(look);
     look();
     try {
-      await soon(promise, what);
+      await waitFor(promise, what);
     } catch (error) {
       throw new Error(`${(error as Error).message}; so far: ${this.log.join(", ")}`);
     }

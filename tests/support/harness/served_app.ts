@@ -2,7 +2,7 @@
 
 import type { PermissionQuestion, PermissionResolution } from "../../../lib/turn/event.ts";
 import type { MemoryPrompt } from "../agents/memory_agent.ts";
-import { startApp, type TestApp, type TestAppOptions, Writes } from "./app_harness.ts";
+import { startApp, type TestApp, type TestAppOptions, WriteReader } from "./app_harness.ts";
 import { EventClient, listen } from "./event_client.ts";
 import { permissionQuestion } from "./events_fixture.ts";
 
@@ -35,9 +35,9 @@ export class ServedApp implements AsyncDisposable {
   /** Starts a streamed chat that goes on until the test ends it. */
   async startChat(
     conversation = "mao",
-  ): Promise<{ prompt: MemoryPrompt; reply: Writes; session: string | null }> {
+  ): Promise<{ prompt: MemoryPrompt; reply: WriteReader; session: string | null }> {
     const response = await this.app.stream({}, { headers: { "x-session-id": conversation } });
-    const reply = this.#stack.use(new Writes(response));
+    const reply = this.#stack.use(new WriteReader(response));
     return {
       prompt: await this.app.agent.nextPrompt(),
       reply,
@@ -51,7 +51,7 @@ export class ServedApp implements AsyncDisposable {
     fields: Partial<PermissionQuestion> = {},
   ): Promise<PermissionResolution | undefined> {
     const { signal } = new AbortController();
-    return this.app.desk.ask(permissionQuestion(fields), (event) => prompt.emit(event), signal);
+    return this.app.permissions.ask(permissionQuestion(fields), (event) => prompt.emit(event), signal);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
