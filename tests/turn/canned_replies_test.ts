@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { CannedReplies, cannedTurn } from "../../lib/turn/canned_replies.ts";
-import { heardOf } from "../support/harness/turn_fixture.ts";
+import { recordTurn } from "../support/harness/turn_fixture.ts";
 
 const TEN_MINUTES_MS = 600_000;
 
@@ -95,7 +95,7 @@ Deno.test("PreparedAnswers: of more than 50 texts the oldest are forgotten", () 
 Deno.test("preparedTurn: says the text as it is, and is over", async () => {
   const turn = await cannedTurn("[happy] Done!", { conversation: "mao", resolvedModel: "openab" });
   assertEquals([turn.isOver, turn.conversation], [true, "mao"]);
-  assertEquals(heardOf(turn).briefs, ["text [happy] Done!", "end end_turn"]);
+  assertEquals(recordTurn(turn).summaries, ["text [happy] Done!", "end end_turn"]);
   await turn.ended;
 });
 
@@ -105,5 +105,5 @@ Deno.test("preparedTurn: without a conversation it has one of its own", async ()
     await cannedTurn("b", { resolvedModel: "openab" }),
   ];
   assertEquals(one.conversation === two.conversation, false);
-  assertEquals(heardOf(one).text + heardOf(two).text, "ab");
+  assertEquals(recordTurn(one).text + recordTurn(two).text, "ab");
 });

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { EmotionScanner, type EmotionWords, emotionWords } from "../../lib/turn/emotion.ts";
 import { Random, unitByUnit } from "../support/harness/random.ts";
-import { begin, heardOf } from "../support/harness/turn_fixture.ts";
+import { beginTurn, recordTurn } from "../support/harness/turn_fixture.ts";
 
 const KNOWN = emotionWords();
 
@@ -449,11 +449,11 @@ for (const [name, own, word, times] of OWN) {
 }
 
 Deno.test("Turn: an emotion is told before the text that completed it, and the text stays as it was", async () => {
-  const { turn, prompt } = await begin({ emotions: KNOWN });
-  const heard = heardOf(turn);
+  const { turn, prompt } = await beginTurn({ emotions: KNOWN });
+  const heard = recordTurn(turn);
   for (const piece of ["[ha", "ppy] Hi ", "[sad]", "!"]) prompt.say(piece);
   prompt.end();
-  assertEquals(heard.briefs, [
+  assertEquals(heard.summaries, [
     "text [ha",
     "emotion happy 1",
     "text ppy] Hi ",
@@ -466,8 +466,8 @@ Deno.test("Turn: an emotion is told before the text that completed it, and the t
 });
 
 Deno.test("Turn: an emotion is told before the event of a tool that follows it, a thought or a plan too", async () => {
-  const { turn, prompt } = await begin({ emotions: KNOWN });
-  const heard = heardOf(turn);
+  const { turn, prompt } = await beginTurn({ emotions: KNOWN });
+  const heard = recordTurn(turn);
   prompt.say("[happy]");
   prompt.tool({ title: "ls" });
   prompt.say("[sad]");
@@ -475,7 +475,7 @@ Deno.test("Turn: an emotion is told before the event of a tool that follows it, 
   prompt.say("[shy]");
   prompt.plan();
   prompt.end();
-  assertEquals(heard.briefs, [
+  assertEquals(heard.summaries, [
     "text [happy]",
     "emotion happy 1",
     "tool ls read in_progress",
@@ -491,12 +491,12 @@ Deno.test("Turn: an emotion is told before the event of a tool that follows it, 
 
 Deno.test("Turn: an emotion at the very end is told before the end, also before a failure and a cancel", async () => {
   for (const how of ["end", "fail", "cancel"] as const) {
-    const { turn, prompt } = await begin({ emotions: KNOWN });
-    const heard = heardOf(turn);
+    const { turn, prompt } = await beginTurn({ emotions: KNOWN });
+    const heard = recordTurn(turn);
     prompt.say("[happy]");
     if (how === "cancel") turn.cancel();
     prompt.end(how === "end" ? "end_turn" : "cancelled");
-    assertEquals(heard.briefs, [
+    assertEquals(heard.summaries, [
       "text [happy]",
       "emotion happy 1",
       how === "fail" ? "failure agent_cancelled" : how === "end" ? "end end_turn" : "end cancelled",
@@ -506,8 +506,8 @@ Deno.test("Turn: an emotion at the very end is told before the end, also before 
 
 Deno.test("Turn: thoughts have no emotions, and without words none are looked for", async () => {
   for (const [emotions, expected] of [[KNOWN, 0], [undefined, 0]] as const) {
-    const { turn, prompt } = await begin({ emotions });
-    const heard = heardOf(turn);
+    const { turn, prompt } = await beginTurn({ emotions });
+    const heard = recordTurn(turn);
     prompt.think("[happy]");
     if (emotions === undefined) prompt.say("[happy]");
     prompt.end();
@@ -516,13 +516,13 @@ Deno.test("Turn: thoughts have no emotions, and without words none are looked fo
 });
 
 Deno.test("Turn: a recorded turn tells a late reader its emotions once each, where they were", async () => {
-  const { turn, prompt } = await begin({ emotions: KNOWN, record: true });
-  const first = heardOf(turn);
+  const { turn, prompt } = await beginTurn({ emotions: KNOWN, record: true });
+  const first = recordTurn(turn);
   prompt.say("[happy] a [sad]");
-  const second = heardOf(turn);
+  const second = recordTurn(turn);
   prompt.end();
-  assertEquals(first.briefs, ["emotion happy 1", "text [happy] a [sad]", "emotion sad 1", "end end_turn"]);
-  assertEquals(second.briefs, first.briefs);
+  assertEquals(first.summaries, ["emotion happy 1", "text [happy] a [sad]", "emotion sad 1", "end end_turn"]);
+  assertEquals(second.summaries, first.summaries);
 });
 
 Deno.test("EmotionScanner: many beginnings of a tag cost no more than other text", () => {

@@ -3,7 +3,7 @@ import { AppError } from "../../lib/core/errors.ts";
 import { IdempotencyCache, type IdempotencyKey } from "../../lib/turn/idempotency.ts";
 import { runTurn, type Turn } from "../../lib/turn/turn.ts";
 import { MemoryAgent, type MemoryPrompt } from "../support/agents/memory_agent.ts";
-import { Heard, settled } from "../support/harness/turn_recorder.ts";
+import { TurnRecorder, nextTask } from "../support/harness/turn_recorder.ts";
 
 const MINUTE_MS = 60_000;
 
@@ -47,7 +47,7 @@ Deno.test("Replays: a request sent again joins its running turn, and is told the
   const first = await replays.getOrStart(key("a", { again: false }), beginner.begin);
   const prompt = await beginner.prompt();
   prompt.say("one ");
-  const heard = new Heard();
+  const heard = new TurnRecorder();
   const second = await replays.getOrStart(key("a"), beginner.begin);
   second.read(heard.reader);
   prompt.say("two");
@@ -66,7 +66,7 @@ Deno.test("Replays: one that joins while the turn is begun waits for it", async 
   beginner.gate = promise;
   const replays = new IdempotencyCache(() => 0);
   const turns = [1, 2, 3].map(() => replays.getOrStart(key("a"), beginner.begin));
-  await settled();
+  await nextTask();
   assertEquals(beginner.count, 1);
   resolve();
   const [first, ...others] = await Promise.all(turns);
@@ -136,7 +136,7 @@ Deno.test("Replays: one that waited for a turn that could not begin begins it it
   const replays = new IdempotencyCache(() => 0);
   const first = replays.getOrStart(key("a"), beginner.begin);
   const second = replays.getOrStart(key("a"), beginner.begin);
-  await settled();
+  await nextTask();
   beginner.gate = Promise.resolve();
   reject(new AppError("agent_unavailable", "Not yet."));
   await assertRejects(() => first, AppError, "Not yet.");
@@ -152,7 +152,7 @@ Deno.test("Replays: of several that waited for a turn that could not begin one b
   const replays = new IdempotencyCache(() => 0);
   const first = replays.getOrStart(key("a"), beginner.begin);
   const others = [1, 2, 3].map(() => replays.getOrStart(key("a"), beginner.begin));
-  await settled();
+  await nextTask();
   beginner.gate = Promise.resolve();
   reject(new AppError("agent_unavailable", "Not yet."));
   await assertRejects(() => first, AppError);
@@ -169,7 +169,7 @@ Deno.test("Replays: a turn is remembered for minutes after it has ended, and how
   assertStrictEquals(await replays.getOrStart(key("a"), beginner.begin), first);
   (await beginner.prompt()).end();
   await first.ended;
-  await settled();
+  await nextTask();
   now += 4 * MINUTE_MS;
   assertStrictEquals(await replays.getOrStart(key("a"), beginner.begin), first);
   now += 2 * MINUTE_MS;
@@ -234,7 +234,7 @@ async function begun(
   if (isOver) {
     prompt.end();
     await turn.ended;
-    await settled();
+    await nextTask();
   }
   return turn;
 }
@@ -281,7 +281,7 @@ Deno.test("Replays: a turn that ran when its conversation was forgotten is told 
     replays.forget(isAll ? undefined : turn.conversation);
     prompt.end();
     await turn.ended;
-    await settled();
+    await nextTask();
     assertEquals(await replays.getOrStart(key("one"), beginner.begin) === turn, false);
   }
 });

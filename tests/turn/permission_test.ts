@@ -1,17 +1,9 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import type { ToolCallId, TurnEvent } from "../../lib/turn/event.ts";
+import type { PermissionId, PermissionOption, PermissionQuestion, PermissionRequest, PermissionResolution, ToolCallId, TurnEvent } from "../../lib/turn/event.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import {
-  type PermissionAnswer,
-  PermissionBroker,
-  type PermissionId,
-  type PermissionOption,
-  type PermissionQuestion,
-  type PermissionRequest,
-  type PermissionResolution,
-} from "../../lib/turn/permission.ts";
-import { brief, settled, soon } from "../support/harness/turn_recorder.ts";
-import { begin, heardOf } from "../support/harness/turn_fixture.ts";
+import { type PermissionAnswer, PermissionBroker } from "../../lib/turn/permission.ts";
+import { summarize, nextTask, waitFor } from "../support/harness/turn_recorder.ts";
+import { beginTurn, recordTurn } from "../support/harness/turn_fixture.ts";
 
 /** Longer than any test: an answer comes, or nothing does. */
 const NEVER_MS = 3_600_000;
@@ -70,7 +62,7 @@ Deno.test("PermissionDesk: two requests have two ids, also of one tool call, and
   assertEquals(first.request.id === second.request.id, false);
   assertEquals(first.request.tool.id, second.request.tool.id);
   at.answer(second.request.id, { decision: "allow" }, "me");
-  await settled();
+  await nextTask();
   assertEquals([first.told.length, second.told.length], [1, 2]);
   at.answer(first.request.id, { decision: "reject" }, "me");
   assertEquals([(await first.done)?.outcome, (await second.done)?.outcome], ["rejected", "allowed"]);
@@ -179,12 +171,12 @@ Deno.test("PermissionDesk: nobody is there: nothing is told, and nothing waits",
 Deno.test("PermissionDesk: nobody answers in time: it has expired", async () => {
   const at = desk(1);
   const { request, told, done } = ask(at);
-  assertEquals(await soon(done, "the end of its time"), {
+  assertEquals(await waitFor(done, "the end of its time"), {
     id: request.id,
     outcome: "expired",
     by: "timeout",
   });
-  assertEquals(told.map(brief), ["permission rm -r", "permission expired by timeout"]);
+  assertEquals(told.map(summarize), ["permission rm -r", "permission expired by timeout"]);
   assertEquals(refusal(at, request.id, { decision: "allow" }).code, "permission_resolved");
 });
 
@@ -193,7 +185,7 @@ Deno.test("PermissionDesk: a turn that is cancelled withdraws what it asks, at o
   const leaving = new AbortController();
   const [mine, other] = [ask(at, question(), leaving.signal), ask(at)];
   leaving.abort("turn");
-  assertEquals(mine.told.map(brief), ["permission rm -r", "permission cancelled by turn"]);
+  assertEquals(mine.told.map(summarize), ["permission rm -r", "permission cancelled by turn"]);
   assertEquals((await mine.done)?.outcome, "cancelled");
   assertEquals(refusal(at, mine.request.id, { decision: "allow" }).code, "permission_resolved");
   assertEquals(other.told.length, 1);
@@ -204,7 +196,7 @@ Deno.test("PermissionDesk: a turn that is cancelled withdraws what it asks, at o
 Deno.test("PermissionDesk: what a cancelled turn asks is withdrawn as soon as it is told", async () => {
   const at = desk();
   const { request, told, done } = ask(at, question(), AbortSignal.abort("turn"));
-  assertEquals(told.map(brief), ["permission rm -r", "permission cancelled by turn"]);
+  assertEquals(told.map(summarize), ["permission rm -r", "permission cancelled by turn"]);
   assertEquals(await done, { id: request.id, outcome: "cancelled", by: "turn" });
 });
 
@@ -229,7 +221,7 @@ Deno.test("PermissionDesk: what the agent takes back is withdrawn by it", async 
   const leaving = new AbortController();
   const { told, done } = ask(at, question(), leaving.signal);
   leaving.abort(new Error("The agent asks no longer."));
-  assertEquals(told.map(brief), ["permission rm -r", "permission cancelled by agent"]);
+  assertEquals(told.map(summarize), ["permission rm -r", "permission cancelled by agent"]);
   assertEquals((await done)?.by, "agent");
 });
 
@@ -246,7 +238,7 @@ Deno.test("PermissionDesk: it can be answered while it is told", async () => {
   const at = desk();
   const told: string[] = [];
   const resolution = await at.ask(question(), (event) => {
-    told.push(brief(event));
+    told.push(summarize(event));
     if (event.type === "permission") at.answer(event.request.id, { decision: "allow" }, "reflex");
   }, NEVER);
   assertEquals([resolution?.outcome, resolution?.by], ["allowed", "reflex"]);
@@ -288,13 +280,13 @@ const resolved = (id: string) =>
   }) as const;
 
 Deno.test("Turn: what is still asked when it ends counts as cancelled, before its last event", async () => {
-  const { turn, prompt } = await begin();
-  const heard = heardOf(turn);
+  const { turn, prompt } = await beginTurn();
+  const heard = recordTurn(turn);
   prompt.emit(permission("p1"));
   prompt.emit(permission("p2"));
   prompt.emit(resolved("p1"));
   prompt.end();
-  assertEquals(heard.briefs, [
+  assertEquals(heard.summaries, [
     "permission rm -r",
     "permission rm -r",
     "permission allowed by me",
@@ -311,29 +303,29 @@ Deno.test("Turn: what is still asked when it ends counts as cancelled, before it
 });
 
 Deno.test("Turn: what is still asked when it fails counts as cancelled, before the failure", async () => {
-  const { turn, prompt } = await begin();
-  const heard = heardOf(turn);
+  const { turn, prompt } = await beginTurn();
+  const heard = recordTurn(turn);
   prompt.emit(permission("p1"));
   turn.fail(new AppError("agent_timeout", "Too long."));
-  assertEquals(heard.briefs, ["permission rm -r", "permission cancelled by turn", "failure agent_timeout"]);
+  assertEquals(heard.summaries, ["permission rm -r", "permission cancelled by turn", "failure agent_timeout"]);
   prompt.emit(resolved("p1"));
-  assertEquals(heard.briefs.length, 3);
+  assertEquals(heard.summaries.length, 3);
   prompt.end("cancelled");
 });
 
 Deno.test("Turn: the silence of a person is not that of the agent", async () => {
   const limits = { replyTimeoutMs: 5, turnTimeoutMs: 0 };
-  const asking = await begin({ limits });
-  const heard = heardOf(asking.turn);
+  const asking = await beginTurn({ limits });
+  const heard = recordTurn(asking.turn);
   asking.prompt.emit(permission("p1"));
   // Others, begun later, are found silent: then this one was looked at before.
   for (let i = 0; i < 3; i++) {
-    const silent = await begin({ limits });
-    assertEquals(await heardOf(silent.turn).last(), "failure agent_timeout");
+    const silent = await beginTurn({ limits });
+    assertEquals(await recordTurn(silent.turn).lastSummary(), "failure agent_timeout");
     silent.prompt.end("cancelled");
   }
-  assertEquals([asking.turn.isOver, heard.briefs], [false, ["permission rm -r"]]);
+  assertEquals([asking.turn.isOver, heard.summaries], [false, ["permission rm -r"]]);
   asking.prompt.emit(resolved("p1"));
-  assertEquals(await heard.last(), "failure agent_timeout");
+  assertEquals(await heard.lastSummary(), "failure agent_timeout");
   asking.prompt.end("cancelled");
 });

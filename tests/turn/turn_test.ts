@@ -1,49 +1,86 @@
-import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
+import { assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
-import { runTurn, Turn } from "../../lib/turn/turn.ts";
-import { brief, settled, soon } from "../support/harness/turn_recorder.ts";
-import { begin, BLOCKS, hasEnded, heardOf, NO_LIMITS, quietAgent } from "../support/harness/turn_fixture.ts";
+import { emotionWords } from "../../lib/turn/emotion.ts";
+import type { PermissionId, TurnEvent } from "../../lib/turn/event.ts";
+import { RECORD_LIMIT, runTurn, Turn, type TurnObserver } from "../../lib/turn/turn.ts";
+import type { MemoryPrompt } from "../support/agents/memory_agent.ts";
+import {
+  beginTurn,
+  BLOCKS,
+  hasEnded,
+  manualAgent,
+  NO_LIMITS,
+  recordTurn,
+} from "../support/harness/turn_fixture.ts";
+import { nextTask, summarize, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 
-Deno.test("runTurn: resolves once the prompt was taken, with what was asked", async () => {
-  const agent = quietAgent();
+/** An observer that records summaries, and can want speech. */
+function observer(
+  wantsSpeech = false,
+): TurnObserver & { wantsSpeech: boolean; readonly summaries: string[] } {
+  const summaries: string[] = [];
+  return {
+    summaries,
+    wantsSpeech,
+    onStart: () => void summaries.push("start"),
+    onEvent: (event) => void summaries.push(summarize(event)),
+  };
+}
+
+/** Runs a turn as far as the agent's answer to the prompt. */
+async function runWith(agent: ReturnType<typeof manualAgent>, limits = NO_LIMITS): Promise<Turn> {
+  const session = await agent.newSession();
+  return await runTurn({ session, resolvedModel: "openab", blocks: BLOCKS, limits });
+}
+
+const LONG_LIMITS = { replyTimeoutMs: 60_000, turnTimeoutMs: 60_000 };
+
+Deno.test("runTurn: resolves once the agent took the prompt", async () => {
+  const agent = manualAgent();
   const { promise, resolve } = Promise.withResolvers<void>();
   agent.promptGate = promise;
-  const session = await agent.newSession();
-  let begun = false;
-  const beginning = runTurn({ session, resolvedModel: "openab", blocks: BLOCKS, limits: NO_LIMITS }).then(
-    (turn) => {
-      begun = true;
-      return turn;
-    },
-  );
-  await settled();
-  assertEquals(begun, false);
+  let isRunning = false;
+  const running = runWith(agent).finally(() => isRunning = true);
+  await nextTask();
+  assertEquals(isRunning, false);
   resolve();
-  const turn = await beginning;
+  const turn = await running;
   const prompt = await agent.nextPrompt();
   assertEquals(prompt.blocks, BLOCKS);
-  assertEquals([turn.sessionId, turn.isOver, turn.isAbandoned], [session.id, false, false]);
+  assertEquals([turn.sessionId, turn.isOver, turn.isAbandoned], [agent.sessions[0]!.id, false, false]);
   prompt.end();
   await turn.ended;
 });
 
-Deno.test("runTurn: a prompt that is not taken is thrown, and nothing is left running", async () => {
-  const agent = quietAgent();
-  const refusal = agent.promptError = new AppError("agent_unavailable", "Gone.");
-  const session = await agent.newSession();
-  const limits = { replyTimeoutMs: 60_000, turnTimeoutMs: 60_000 };
-  assertStrictEquals(
-    await runTurn({ session, resolvedModel: "openab", blocks: BLOCKS, limits }).catch((error) => error),
-    refusal,
-  );
+Deno.test("runTurn: throws the error of a prompt that the agent did not take, and leaves no timer", async () => {
+  const agent = manualAgent();
+  const failure = agent.promptError = new AppError("agent_unavailable", "Gone.");
+  assertStrictEquals(await runWith(agent, LONG_LIMITS).catch((error) => error), failure);
 });
 
-Deno.test("Turn: every event comes in order, to its reader and to who observes", async () => {
-  const observed: [string, Turn][] = [];
-  const { turn, prompt } = await begin({
-    observer: { onStart() {}, onEvent: (event, turn) => observed.push([brief(event), turn]) },
-  });
-  const heard = heardOf(turn);
+Deno.test("runTurn: throws an unexpected error of the session as it is", async () => {
+  const session = await manualAgent().newSession();
+  session.prompt = () => Promise.reject(new TypeError("unexpected"));
+  const running = runTurn({ session, resolvedModel: "openab", blocks: BLOCKS, limits: NO_LIMITS });
+  await assertRejects(() => running, TypeError, "unexpected");
+});
+
+Deno.test("Turn: an agent that answers before the prompt counts as taken leaves no timer", async () => {
+  const agent = manualAgent();
+  agent.script = (prompt) => {
+    prompt.say("fast");
+    prompt.end();
+  };
+  const turn = await runWith(agent, LONG_LIMITS);
+  assertEquals(turn.isOver, true);
+  assertEquals(recordTurn(turn).summaries, ["text fast", "end end_turn"]);
+  await turn.ended;
+});
+
+Deno.test("Turn: reader and observer get every event in order", async () => {
+  const watcher = observer();
+  const { turn, prompt } = await beginTurn({ observer: watcher });
+  const recorder = recordTurn(turn);
   prompt.think("hm");
   prompt.tool({ title: "ls", kind: "search", status: "completed" });
   prompt.plan({ content: "a", priority: "low", status: "pending" });
@@ -59,49 +96,27 @@ Deno.test("Turn: every event comes in order, to its reader and to who observes",
     "usage 3+4",
     "end max_tokens",
   ];
-  assertEquals(heard.briefs, expected);
-  assertEquals(observed, expected.map((event) => [event, turn]));
+  assertEquals(recorder.summaries, expected);
+  assertEquals(watcher.summaries, ["start", ...expected]);
   assertEquals(turn.isOver, true);
   await turn.ended;
 });
 
-Deno.test("Turn: ids are its own", async () => {
-  const [one, two] = [await begin(), await begin()];
-  assertEquals(one.turn.id === two.turn.id, false);
-  one.prompt.end();
-  two.prompt.end();
-});
-
-Deno.test("Turn: an agent that answers before the prompt counts as taken leaves no timer", async () => {
-  const agent = quietAgent();
-  agent.script = (prompt) => {
-    prompt.say("fast");
-    prompt.end();
-  };
-  const session = await agent.newSession();
-  const limits = { replyTimeoutMs: 60_000, turnTimeoutMs: 60_000 };
-  const turn = await runTurn({ session, resolvedModel: "openab", blocks: BLOCKS, limits });
-  assertEquals(turn.isOver, true);
-  assertEquals(heardOf(turn).briefs, ["text fast", "end end_turn"]);
-  await turn.ended;
-});
-
-Deno.test("Turn: cancel asks the agent once, and its answer is the end", async () => {
-  const { turn, prompt } = await begin();
-  const heard = heardOf(turn);
+Deno.test("Turn: cancel asks the agent once, and the agent's answer is the end", async () => {
+  const { turn, prompt } = await beginTurn();
+  const recorder = recordTurn(turn);
   turn.cancel();
   turn.cancel();
   assertEquals([prompt.cancelCount, turn.isOver], [1, false]);
   prompt.say("last words");
   prompt.end("cancelled");
   turn.cancel();
-  assertEquals(prompt.cancelCount, 1);
-  assertEquals(heard.briefs, ["text last words", "end cancelled"]);
-  assertEquals(turn.isAbandoned, false);
+  assertEquals([prompt.cancelCount, turn.isAbandoned], [1, false]);
+  assertEquals(recorder.summaries, ["text last words", "end cancelled"]);
 });
 
-Deno.test("Turn: a cancel before the prompt is taken reaches the agent once it is", async () => {
-  const agent = quietAgent();
+Deno.test("Turn: a cancel before the agent takes the prompt is sent afterwards", async () => {
+  const agent = manualAgent();
   const { promise, resolve } = Promise.withResolvers<void>();
   agent.promptGate = promise;
   const session = await agent.newSession();
@@ -113,118 +128,384 @@ Deno.test("Turn: a cancel before the prompt is taken reaches the agent once it i
   const prompt = await agent.nextPrompt();
   assertEquals(prompt.cancelCount, 1);
   prompt.end("cancelled");
-  assertEquals(heardOf(turn).briefs, ["end cancelled"]);
+  assertEquals(recordTurn(turn).summaries, ["end cancelled"]);
 });
 
-Deno.test("Turn: an end that came although it was cancelled is what the agent said", async () => {
-  const { turn, prompt } = await begin();
-  const heard = heardOf(turn);
+Deno.test("Turn: the agent's stop reason counts also after a cancel", async () => {
+  const { turn, prompt } = await beginTurn();
+  const recorder = recordTurn(turn);
   turn.cancel();
   prompt.end("end_turn");
-  assertEquals(heard.briefs, ["end end_turn"]);
+  assertEquals(recorder.summaries, ["end end_turn"]);
 });
 
-Deno.test("Turn: a cancel that nobody asked for is a failure", async () => {
-  const { turn, prompt } = await begin();
-  const heard = heardOf(turn);
+Deno.test("Turn: a `cancelled` that nobody asked for is a failure", async () => {
+  const { turn, prompt } = await beginTurn();
+  const recorder = recordTurn(turn);
   prompt.end("cancelled");
-  assertEquals(heard.briefs, ["failure agent_cancelled"]);
-  assertEquals(heard.failure.prompted, true);
+  assertEquals(recorder.summaries, ["failure agent_cancelled"]);
+  assertEquals(recorder.failure.prompted, true);
   await turn.ended;
 });
 
-Deno.test("Turn: silence fails it at once; what comes later is swallowed, and it ends when the agent ends it", async () => {
-  const observed: string[] = [];
-  const { turn, prompt } = await begin({
-    limits: { replyTimeoutMs: 5, turnTimeoutMs: 0 },
-    observer: { onStart() {}, onEvent: (event) => observed.push(brief(event)) },
-    record: true,
-  });
-  const heard = heardOf(turn);
+Deno.test("Turn: silence fails it at once; later events are dropped until the agent ends it", async () => {
+  const watcher = observer();
+  const limits = { replyTimeoutMs: 5, turnTimeoutMs: 0 };
+  const { turn, prompt } = await beginTurn({ limits, observer: watcher, record: true });
+  const recorder = recordTurn(turn);
   prompt.say("a");
-  assertEquals(await heard.last(), "failure agent_timeout");
-  assertEquals([turn.isOver, prompt.cancelCount], [true, 1]);
-  assertEquals(await hasEnded(turn), false);
+  assertEquals(await recorder.lastSummary(), "failure agent_timeout");
+  assertEquals([turn.isOver, prompt.cancelCount, await hasEnded(turn)], [true, 1, false]);
   prompt.say("late");
   assertEquals(await hasEnded(turn), false);
   prompt.end("cancelled");
   assertEquals(await hasEnded(turn), true);
   const all = ["text a", "failure agent_timeout"];
-  assertEquals(heard.briefs, all);
-  assertEquals(observed, all);
-  assertEquals(heardOf(turn).briefs, all);
+  assertEquals([recorder.summaries, recordTurn(turn).summaries, watcher.summaries], [all, all, [
+    "start",
+    ...all,
+  ]]);
   assertEquals([turn.isAbandoned, prompt.cancelCount], [false, 1]);
-  assertEquals([heard.failure.prompted, heard.failure.retryAfterSecs], [true, undefined]);
+  assertEquals([recorder.failure.prompted, recorder.failure.retryAfterSecs], [true, undefined]);
 });
 
-Deno.test("Turn: one that takes too long fails although the agent speaks", async () => {
-  const { turn, prompt } = await begin({ limits: { replyTimeoutMs: 60_000, turnTimeoutMs: 10 } });
-  const heard = heardOf(turn);
+Deno.test("Turn: a turn that takes too long fails although the agent speaks", async () => {
+  const { turn, prompt } = await beginTurn({ limits: { replyTimeoutMs: 60_000, turnTimeoutMs: 10 } });
+  const recorder = recordTurn(turn);
   const speaking = setInterval(() => prompt.think("hm"), 1);
   try {
-    assertEquals(await heard.last(), "failure agent_timeout");
+    assertEquals(await recorder.lastSummary(), "failure agent_timeout");
   } finally {
     clearInterval(speaking);
   }
   assertEquals(prompt.cancelCount, 1);
-  heard.assertWhole();
+  recorder.assertComplete();
   prompt.end("cancelled");
-  await soon(turn.ended, "the end");
+  await waitFor(turn.ended, "the end");
 });
 
-Deno.test("Turn: every event is a sign of life, not only text", async () => {
-  const { turn, prompt } = await begin({ limits: { replyTimeoutMs: 40, turnTimeoutMs: 0 } });
-  const heard = heardOf(turn);
-  let spokenAt = performance.now();
-  const says = [
+Deno.test("Turn: every event breaks the silence, not only text", async () => {
+  const { turn, prompt } = await beginTurn({ limits: { replyTimeoutMs: 40, turnTimeoutMs: 0 } });
+  const recorder = recordTurn(turn);
+  let lastEventAt = performance.now();
+  const events = [
     () => prompt.think("hm"),
     () => prompt.tool(),
     () => prompt.plan(),
     () => prompt.usage({}),
     () => prompt.say("a"),
   ];
-  for (const say of says) {
+  for (const send of events) {
     await new Promise((resolve) => setTimeout(resolve, 15));
-    if (turn.isOver) break; // a slow machine was silent itself
-    say();
-    spokenAt = performance.now();
+    if (turn.isOver) break; // a slow machine may pause longer than the limit
+    send();
+    lastEventAt = performance.now();
   }
-  assertEquals(await heard.last(), "failure agent_timeout");
-  assertEquals(performance.now() - spokenAt >= 38, true);
+  assertEquals(await recorder.lastSummary(), "failure agent_timeout");
+  assertEquals(performance.now() - lastEventAt >= 38, true);
   prompt.end();
   await turn.ended;
 });
 
-Deno.test("Turn: fail tells the readers, once, and asks the agent to stop", async () => {
-  const { turn, prompt } = await begin();
-  const heard = heardOf(turn);
+Deno.test("Turn: fail is the last event, and asks the agent to stop", async () => {
+  const { turn, prompt } = await beginTurn();
+  const recorder = recordTurn(turn);
   turn.fail(new AppError("shutting_down", "Bye."));
   turn.fail(new AppError("internal_error", "Again."));
-  assertEquals(heard.briefs, ["failure shutting_down"]);
-  assertEquals(prompt.cancelCount, 1);
-  heard.leave();
-  assertEquals([turn.isAbandoned, prompt.cancelCount], [false, 1]);
-  assertEquals(await hasEnded(turn), false);
+  assertEquals(recorder.summaries, ["failure shutting_down"]);
+  recorder.leave();
+  assertEquals([turn.isAbandoned, prompt.cancelCount, await hasEnded(turn)], [false, 1, false]);
   prompt.fail(new AppError("agent_crashed", "Gone."));
   assertEquals(await hasEnded(turn), true);
 });
 
 Deno.test("Turn: the agent's failure is the last event, and ends it", async () => {
-  const { turn, prompt } = await begin();
-  const heard = heardOf(turn);
+  const { turn, prompt } = await beginTurn();
+  const recorder = recordTurn(turn);
   prompt.say("a");
   prompt.fail(new AppError("agent_crashed", "Gone."));
   await turn.ended;
-  assertEquals(heard.briefs, ["text a", "failure agent_crashed"]);
+  assertEquals(recorder.summaries, ["text a", "failure agent_crashed"]);
 });
 
-Deno.test("runTurn: the session's own error is thrown as it is", async () => {
-  const agent = quietAgent();
-  const session = await agent.newSession();
-  session.prompt = () => Promise.reject(new TypeError("odd"));
-  await assertRejects(
-    () => runTurn({ session, resolvedModel: "openab", blocks: BLOCKS, limits: NO_LIMITS }),
-    TypeError,
-    "odd",
-  );
+/** Asserts that a turn cannot be read from its start. */
+function assertUnreadable(turn: Turn): void {
+  const failure: AppError = assertThrows(() => turn.read(() => {}), AppError);
+  assertEquals([failure.code, failure.prompted], ["turn_cancelled", true]);
+}
+
+Deno.test("read: the first reader of an unrecorded turn gets the earlier events, a second is refused", async () => {
+  const { turn, prompt } = await beginTurn();
+  prompt.say("early ");
+  const recorder = recordTurn(turn);
+  prompt.say("late");
+  assertUnreadable(turn);
+  prompt.end();
+  assertEquals(recorder.summaries, ["text early ", "text late", "end end_turn"]);
+});
+
+Deno.test("read: every reader of a recorded turn gets it from the start, also after the end", async () => {
+  const { turn, prompt } = await beginTurn({ record: true });
+  const first = recordTurn(turn);
+  prompt.say("a");
+  prompt.say("b");
+  const second = recordTurn(turn);
+  prompt.think("c");
+  prompt.end("refusal");
+  const third = recordTurn(turn);
+  for (const recorder of [first, second, third]) {
+    assertEquals(recorder.summaries, ["text a", "text b", "thought c", "end refusal"]);
+  }
+  third.leave();
+  assertEquals([turn.isAbandoned, prompt.cancelCount], [false, 0]);
+});
+
+Deno.test("read: a reader that joins during an event gets each event once", async () => {
+  const { turn, prompt } = await beginTurn({ record: true });
+  const late = new TurnRecorder();
+  let hasJoined = false;
+  turn.read(() => {
+    if (!hasJoined) turn.read(late.reader);
+    hasJoined = true;
+  });
+  prompt.say("a");
+  prompt.say("b");
+  prompt.end();
+  assertEquals(late.summaries, ["text a", "text b", "end end_turn"]);
+});
+
+Deno.test("read: a reader that leaves during an event does not get that event", async () => {
+  const { turn, prompt } = await beginTurn({ record: true });
+  let leaveSecond = () => {};
+  turn.read(() => leaveSecond());
+  const second = recordTurn(turn);
+  leaveSecond = second.leave;
+  prompt.say("a");
+  prompt.end();
+  assertEquals(second.summaries, []);
+});
+
+Deno.test("read: the last reader that leaves cancels the turn", async () => {
+  const { turn, prompt } = await beginTurn({ record: true });
+  const [first, second] = [recordTurn(turn), recordTurn(turn)];
+  first.leave();
+  first.leave();
+  prompt.say("still read");
+  assertEquals([turn.isAbandoned, prompt.cancelCount], [false, 0]);
+  second.leave();
+  assertEquals([turn.isAbandoned, prompt.cancelCount], [true, 1]);
+  prompt.say("unread");
+  prompt.end("cancelled");
+  await turn.ended;
+  assertEquals([first.summaries, second.summaries], [[], ["text still read"]]);
+  assertEquals(turn.isOver, true);
+});
+
+Deno.test("read: an unread turn is not abandoned, and leaving after the end cancels nothing", async () => {
+  const { turn, prompt } = await beginTurn();
+  prompt.say("a");
+  await nextTask();
+  assertEquals([turn.isAbandoned, prompt.cancelCount], [false, 0]);
+  const recorder = recordTurn(turn);
+  prompt.end();
+  recorder.leave();
+  assertEquals([turn.isAbandoned, prompt.cancelCount], [false, 0]);
+});
+
+const HALF = "x".repeat(RECORD_LIMIT / 2);
+const LONG_REPLIES: Readonly<Record<string, (prompt: MemoryPrompt) => void>> = {
+  "too much text": (prompt) => {
+    prompt.say(HALF);
+    prompt.think(HALF);
+    prompt.say("!");
+  },
+  "too many events": (prompt) => {
+    for (let count = 0; count < 10_100; count++) prompt.say("x");
+  },
+};
+for (const [name, reply] of Object.entries(LONG_REPLIES)) {
+  Deno.test(`read: after ${name}, a reader goes on, and a late one is refused`, async () => {
+    const { turn, prompt } = await beginTurn({ record: true });
+    const recorder = recordTurn(turn);
+    reply(prompt);
+    const sent = recorder.events.length;
+    assertUnreadable(turn);
+    prompt.end();
+    assertEquals(recorder.events.length, sent + 1);
+    assertUnreadable(turn);
+  });
+}
+
+Deno.test("read: a turn just within the record's limit can be replayed", async () => {
+  const { turn, prompt } = await beginTurn({ record: true });
+  recordTurn(turn);
+  prompt.say("x".repeat(RECORD_LIMIT - 1));
+  prompt.end();
+  assertEquals(recordTurn(turn).events.length, 2);
+});
+
+const EMOTIONS = emotionWords();
+
+Deno.test("emotions: with an observer that wants speech, they come before the text that completes them", async () => {
+  const watcher = observer(true);
+  const { turn, prompt } = await beginTurn({ emotions: EMOTIONS, observer: watcher });
+  const recorder = recordTurn(turn);
+  for (const piece of ["[ha", "ppy] Hi ", "[sad]", "!"]) prompt.say(piece);
+  prompt.end();
+  assertEquals(recorder.summaries, [
+    "text [ha",
+    "emotion happy 1",
+    "speech  Hi ",
+    "text ppy] Hi ",
+    "text [sad]",
+    "emotion sad 1",
+    "speech !",
+    "text !",
+    "end end_turn",
+  ]);
+  assertEquals(watcher.summaries, ["start", ...recorder.summaries]);
+  assertEquals(recorder.text, "[happy] Hi [sad]!");
+});
+
+Deno.test("emotions: without such an observer they are found when the text pauses, and there is no speech", async () => {
+  for (const watcher of [undefined, observer(false)]) {
+    const { turn, prompt } = await beginTurn({ emotions: EMOTIONS, observer: watcher });
+    const recorder = recordTurn(turn);
+    for (const piece of ["[ha", "ppy] Hi ", "[sad]"]) prompt.say(piece);
+    prompt.tool({ title: "ls" });
+    prompt.say("[shy");
+    prompt.think("hm");
+    prompt.say("]");
+    prompt.end();
+    assertEquals(recorder.summaries, [
+      ...["text [ha", "text ppy] Hi ", "text [sad]", "emotion happy 1", "emotion sad 1"],
+      ...["tool ls read in_progress", "text [shy", "thought hm", "text ]", "emotion shy 1", "end end_turn"],
+    ]);
+  }
+});
+
+Deno.test("emotions: an observer that begins to want speech gets speech from then on, and earlier emotions", async () => {
+  const watcher = observer(false);
+  const { prompt } = await beginTurn({ emotions: EMOTIONS, observer: watcher });
+  prompt.say("[happy] unheard. ");
+  watcher.wantsSpeech = true;
+  prompt.say("Heard.");
+  watcher.wantsSpeech = false;
+  prompt.say(" Unheard again.");
+  prompt.end();
+  assertEquals(watcher.summaries.slice(1), [
+    "text [happy] unheard. ",
+    "emotion happy 1",
+    "speech Heard.",
+    "text Heard.",
+    "text  Unheard again.",
+    "end end_turn",
+  ]);
+});
+
+Deno.test("emotions: a tag at a pause or the end counts, before the next event", async () => {
+  const { turn, prompt } = await beginTurn({ emotions: EMOTIONS, observer: observer(true) });
+  const recorder = recordTurn(turn);
+  const events: Readonly<Record<string, () => void>> = {
+    "tool ls read in_progress": () => prompt.tool({ title: "ls" }),
+    "thought hm": () => prompt.think("hm"),
+    "plan ": () => prompt.plan(),
+  };
+  for (const send of Object.values(events)) {
+    prompt.say("[happy]");
+    send();
+  }
+  prompt.end();
+  assertEquals(recorder.summaries, [
+    ...Object.keys(events).flatMap((event) => ["text [happy]", "emotion happy 1", event]),
+    "end end_turn",
+  ]);
+});
+
+for (const how of ["end", "failure", "cancel"] as const) {
+  Deno.test(`emotions: a tag at the very end comes before the last event: ${how}`, async () => {
+    const { turn, prompt } = await beginTurn({ emotions: EMOTIONS });
+    const recorder = recordTurn(turn);
+    prompt.say("[happy]");
+    if (how === "cancel") turn.cancel();
+    prompt.end(how === "end" ? "end_turn" : "cancelled");
+    const last = { end: "end end_turn", failure: "failure agent_cancelled", cancel: "end cancelled" }[how];
+    assertEquals(recorder.summaries, ["text [happy]", "emotion happy 1", last]);
+  });
+}
+
+Deno.test("emotions: thoughts have none, and without words none are looked for", async () => {
+  for (const emotions of [EMOTIONS, undefined]) {
+    const { turn, prompt } = await beginTurn({ emotions, observer: observer(true) });
+    const recorder = recordTurn(turn);
+    prompt.think("[happy]");
+    if (emotions === undefined) prompt.say("[happy] Hi");
+    prompt.end();
+    assertEquals(recorder.events.some(({ type }) => type === "emotion" || type === "speech"), false);
+  }
+});
+
+Deno.test("emotions: a recorded turn replays them in their place, without speech", async () => {
+  const { turn, prompt } = await beginTurn({ emotions: EMOTIONS, observer: observer(true), record: true });
+  prompt.say("[happy] a [sad]");
+  prompt.end();
+  const expected = ["emotion happy 1", "text [happy] a [sad]", "emotion sad 1", "end end_turn"];
+  assertEquals(recordTurn(turn).summaries, expected);
+});
+
+function permission(id: string): TurnEvent {
+  const tool = { id: "t1", title: "rm -r", kind: "execute", status: "pending" } as const;
+  const request = { id, tool, detail: "", options: [], expiresAt: 0 };
+  return { type: "permission", request } as unknown as TurnEvent;
+}
+
+function resolved(id: string): TurnEvent {
+  return {
+    type: "permission_resolved",
+    resolution: { id: id as PermissionId, outcome: "allowed", by: "me" },
+  };
+}
+
+Deno.test("permissions: an open request counts as cancelled before the end", async () => {
+  const { turn, prompt } = await beginTurn();
+  const recorder = recordTurn(turn);
+  for (const event of [permission("p1"), permission("p2"), resolved("p1")]) prompt.emit(event);
+  prompt.end();
+  assertEquals(recorder.summaries, [
+    "permission rm -r",
+    "permission rm -r",
+    "permission allowed by me",
+    "permission cancelled by turn",
+    "end end_turn",
+  ]);
+  const ids = recorder.events.map((event) => event.type === "permission_resolved" ? event.resolution.id : "");
+  assertEquals(ids.filter(Boolean), ["p1", "p2"]);
+});
+
+Deno.test("permissions: an open request counts as cancelled before a failure", async () => {
+  const { turn, prompt } = await beginTurn();
+  const recorder = recordTurn(turn);
+  prompt.emit(permission("p1"));
+  turn.fail(new AppError("agent_timeout", "Too long."));
+  const expected = ["permission rm -r", "permission cancelled by turn", "failure agent_timeout"];
+  prompt.emit(resolved("p1"));
+  assertEquals(recorder.summaries, expected);
+  prompt.end("cancelled");
+});
+
+Deno.test("permissions: while one is open, silence does not fail the turn", async () => {
+  const limits = { replyTimeoutMs: 5, turnTimeoutMs: 0 };
+  const { turn, prompt } = await beginTurn({ limits });
+  const recorder = recordTurn(turn);
+  prompt.emit(permission("p1"));
+  // Turns that begin later time out, so that this turn's timer has fired before.
+  for (let count = 0; count < 3; count++) {
+    const silent = await beginTurn({ limits });
+    assertEquals(await recordTurn(silent.turn).lastSummary(), "failure agent_timeout");
+    silent.prompt.end("cancelled");
+  }
+  assertEquals([turn.isOver, recorder.summaries], [false, ["permission rm -r"]]);
+  prompt.emit(resolved("p1"));
+  assertEquals(await recorder.lastSummary(), "failure agent_timeout");
+  prompt.end("cancelled");
 });

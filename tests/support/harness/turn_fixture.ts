@@ -1,25 +1,24 @@
 import type { PromptBlock } from "../../../lib/turn/agent.ts";
 import { runTurn, Turn, type TurnLimits, type TurnOptions } from "../../../lib/turn/turn.ts";
 import { MemoryAgent, type MemoryPrompt } from "../agents/memory_agent.ts";
-import { Heard, settled } from "./turn_recorder.ts";
+import { nextTask, TurnRecorder } from "./turn_recorder.ts";
 
-/** What is asked. */
 export const BLOCKS: readonly PromptBlock[] = [{ type: "text", text: "Hello" }];
-/** A turn without limits sets no timer. */
+/** Without limits a turn has no timer. */
 export const NO_LIMITS: TurnLimits = { replyTimeoutMs: 0, turnTimeoutMs: 0 };
 
-/** An agent that ends no turn by itself. */
-export function quietAgent(): MemoryAgent {
+/** Creates an agent that ends no turn by itself. */
+export function manualAgent(): MemoryAgent {
   const agent = new MemoryAgent();
   agent.answersCancels = false;
   return agent;
 }
 
-/** A turn, and the prompt that the test answers it with. */
-export async function begin(
+/** Runs a turn. @returns The turn, and the prompt with which the test answers. */
+export async function beginTurn(
   options: Partial<TurnOptions> = {},
 ): Promise<{ turn: Turn; prompt: MemoryPrompt }> {
-  const agent = quietAgent();
+  const agent = manualAgent();
   const session = await agent.newSession();
   const turn = await runTurn({
     session,
@@ -31,16 +30,16 @@ export async function begin(
   return { turn, prompt: await agent.nextPrompt() };
 }
 
-/** A reader of the turn, and its way to leave. */
-export function heardOf(turn: Turn): Heard & { leave: () => void } {
-  const heard = new Heard();
-  return Object.assign(heard, { leave: turn.read(heard.reader) });
+/** Reads a turn with a recorder; `leave` stops reading. */
+export function recordTurn(turn: Turn): TurnRecorder & { leave: () => void } {
+  const recorder = new TurnRecorder();
+  return Object.assign(recorder, { leave: turn.read(recorder.reader) });
 }
 
-/** Whether the turn has really ended by now. */
+/** Whether the agent has ended the turn by now. */
 export async function hasEnded(turn: Turn): Promise<boolean> {
   let ended = false;
   turn.ended.then(() => ended = true);
-  await settled();
+  await nextTask();
   return ended;
 }

@@ -1,38 +1,37 @@
+/** Records the events of a turn, and waits for them. @module */
+
 import { assertEquals, assertRejects } from "@std/assert";
-import type { TurnEvent, TurnReader } from "../../../lib/turn/event.ts";
 import { AppError } from "../../../lib/core/errors.ts";
+import { isLast, type TurnEvent, type TurnReader } from "../../../lib/turn/event.ts";
 
-/** Longer than a slow machine needs for anything: a bound on a wait that would otherwise never end. */
-const BOUND_MS = 60_000;
+export { isLast };
 
-/** What the promise resolves to; rejects, naming what was waited for, when that does not come. */
-export async function soon<T>(promise: Promise<T>, what: string, boundMs = BOUND_MS): Promise<T> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Error(`Waited in vain for ${what}`)), boundMs);
+/** Longest wait for anything, in milliseconds: longer than a slow machine needs. */
+const TIMEOUT_MS = 60_000;
+
+/** Waits for a promise; rejects after a minute, and names what did not come. */
+export async function waitFor<T>(promise: Promise<T>, what: string, timeoutMs = TIMEOUT_MS): Promise<T> {
+  const { promise: timeout, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`Waited in vain for ${what}`)), timeoutMs);
   try {
-    return await Promise.race([promise, late]);
+    return await Promise.race([promise, timeout]);
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** The {@linkcode AppError} with which a promise rejects. */
-export async function failureOf(promise: Promise<unknown>): Promise<AppError> {
-  return await assertRejects(() => soon(promise, "a failure"), AppError);
+/** Returns the {@linkcode AppError} with which a promise rejects. */
+export async function appErrorOf(promise: Promise<unknown>): Promise<AppError> {
+  return await assertRejects(() => waitFor(promise, "an error"), AppError);
 }
 
-/** Lets everything happen that can happen without a timer or the outside. */
-export function settled(): Promise<void> {
+/** Waits until everything has happened that needs no timer and nothing from outside. */
+export function nextTask(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 0));
 }
 
-/** Whether an event is the last of its turn. */
-export function isLast(event: TurnEvent): boolean {
-  return event.type === "end" || event.type === "failure";
-}
-
-/** An event in a word or two, for tables: `text hello`, `tool ls completed`, `end cancelled`, `failure agent_error`. */
-export function brief(event: TurnEvent): string {
+/** Summarizes an event for tables: `text hello`, `tool ls read completed`, `end cancelled`, `failure agent_error`. */
+export function summarize(event: TurnEvent): string {
   switch (event.type) {
     case "text":
     case "speech":
@@ -59,62 +58,61 @@ export function brief(event: TurnEvent): string {
   }
 }
 
-/** A reader that keeps what it hears, and lets a test wait for it. */
-export class Heard {
+/** A reader that records events, and lets a test wait for them. */
+export class TurnRecorder {
   readonly events: TurnEvent[] = [];
   readonly #waiting = new Set<() => void>();
 
   readonly reader: TurnReader = (event) => {
     this.events.push(event);
-    for (const look of this.#waiting) look();
+    for (const check of this.#waiting) check();
   };
 
-  /** The text so far. */
+  /** The reply so far. */
   get text(): string {
     return this.events.map((event) => event.type === "text" ? event.text : "").join("");
   }
 
-  /** What was heard so far, each event in brief. */
-  get briefs(): string[] {
-    return this.events.map(brief);
+  get summaries(): string[] {
+    return this.events.map(summarize);
   }
 
-  /** The failure that was the last event. */
+  /** The error of the last event. */
   get failure(): AppError {
     const event = this.events.at(-1);
-    if (event?.type !== "failure") throw new Error(`No failure, but ${this.briefs.join("; ")}`);
+    if (event?.type !== "failure") throw new Error(`No failure, but ${this.summaries.join("; ")}`);
     return event.failure;
   }
 
-  /** The first event, past or future, that fits. */
-  until(fits: (event: TurnEvent) => boolean, what = "an event"): Promise<TurnEvent> {
+  /** Waits for the first event, past or future, that matches. */
+  until(matches: (event: TurnEvent) => boolean, what = "an event"): Promise<TurnEvent> {
     const { promise, resolve } = Promise.withResolvers<TurnEvent>();
-    let seen = 0;
-    const look = () => {
-      while (seen < this.events.length) {
-        const event = this.events[seen++];
-        if (event === undefined || !fits(event)) continue;
-        this.#waiting.delete(look);
+    let checked = 0;
+    const check = () => {
+      while (checked < this.events.length) {
+        const event = this.events[checked++];
+        if (event === undefined || !matches(event)) continue;
+        this.#waiting.delete(check);
         return resolve(event);
       }
     };
-    this.#waiting.add(look);
-    look();
-    return soon(promise, what);
+    this.#waiting.add(check);
+    check();
+    return waitFor(promise, what);
   }
 
-  /** The event of this text. */
+  /** Waits for a text event with this text. */
   untilText(text: string): Promise<TurnEvent> {
     return this.until((event) => event.type === "text" && event.text === text, `the text ${text}`);
   }
 
-  /** Waits for the last event, and gives it in brief. */
-  async last(): Promise<string> {
-    return brief(await this.until(isLast, "the end of a turn"));
+  /** Waits for the last event, and summarizes it. */
+  async lastSummary(): Promise<string> {
+    return summarize(await this.until(isLast, "the end of a turn"));
   }
 
-  /** Asserts that one last event came and nothing after it. */
-  assertWhole(): void {
-    assertEquals(this.events.map(isLast).indexOf(true), this.events.length - 1, this.briefs.join("; "));
+  /** Asserts that exactly one last event came, at the end. */
+  assertComplete(): void {
+    assertEquals(this.events.map(isLast).indexOf(true), this.events.length - 1, this.summaries.join("; "));
   }
 }
