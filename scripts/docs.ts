@@ -1,0 +1,181 @@
+/**
+ * Generates parts of the docs from the code: the tables of settings, errors and endpoints, and the doctor's example.
+ * `deno task docs` writes them between `<!-- name -->` and `<!-- /name -->`; with `--check` it writes nothing, and fails
+ * if a page would change.
+ *
+ * @module
+ */
+
+import { type Config, loadConfig } from "../lib/config/load.ts";
+import { SETTING_HELP } from "../lib/config/settings.ts";
+import type { ErrorCode } from "../lib/core/errors.ts";
+import { NO_LOG } from "../lib/core/log.ts";
+import {
+  addressFinding,
+  agentFindings,
+  configFindings,
+  type Finding,
+  linesOf,
+  ok,
+  requirementFindings,
+  verdictOf,
+} from "../lib/doctor/report.ts";
+import { ERROR_DOCS, ERROR_TABLE } from "../lib/http/error_response.ts";
+import { listEndpoints } from "../lib/http/router.ts";
+import { openServer } from "../lib/server.ts";
+import project from "../deno.json" with { type: "json" };
+
+/** The folder of the pages. */
+export const PAGES = new URL("../.github/docs/", import.meta.url);
+
+/** The generated part of a page. */
+interface Part {
+  readonly page: string;
+  /** The name in the markers. */
+  readonly name: string;
+  readonly generate: () => string | Promise<string>;
+}
+
+/** Every generated part. */
+export const PARTS: readonly Part[] = [
+  { page: "configuration.md", name: "settings", generate: settingsTables },
+  { page: "errors.md", name: "errors", generate: errorsTable },
+  { page: "http-api.md", name: "endpoints", generate: endpointsTable },
+  { page: "doctor.md", name: "doctor", generate: doctorExample },
+];
+
+/**
+ * Replaces the text between the markers of a part.
+ *
+ * @throws {Error} if the page does not have the markers once, in order.
+ */
+export function replacePart(page: string, name: string, content: string): string {
+  const [before, inside, ...more] = page.split(`<!-- ${name} -->`);
+  const [, after, ...rest] = inside?.split(`<!-- /${name} -->`) ?? [];
+  if (before === undefined || after === undefined || more.length + rest.length > 0) {
+    throw new Error(`The page needs <!-- ${name} --> and <!-- /${name} -->, once and in this order.`);
+  }
+  return `${before}<!-- ${name} -->\n\n${content}\n\n<!-- /${name} -->${after}`;
+}
+
+/** Formats a Markdown table as `deno fmt` does: each column as wide as its widest cell. */
+export function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const cells = [head, ...rows].map((row) => row.map((cell) => cell.replaceAll("|", "\\|")));
+  const widths = head.map((_, column) => Math.max(3, ...cells.map((row) => row[column]?.length ?? 0)));
+  const line = (row: readonly string[]) =>
+    `| ${widths.map((width, column) => (row[column] ?? "").padEnd(width)).join(" | ")} |`;
+  const [first, ...others] = cells.map(line);
+  return [first, line(widths.map((width) => "-".repeat(width))), ...others].join("\n");
+}
+
+/** Lists the settings: a heading and a table for each group. */
+function settingsTables(): string {
+  const groups = Map.groupBy(SETTING_HELP, ({ group }) => group);
+  return [...groups].map(([group, settings]) => {
+    const rows = settings.map(({ env, flag, isSwitch, default: fallback, help }) => [
+      code(env),
+      flag === undefined ? "" : code(`--${flag}${isSwitch ? "" : " VALUE"}`),
+      fallback === "" ? "" : code(fallback),
+      help,
+    ]);
+    return `### ${group}\n\n${markdownTable(["variable", "flag", "default", "meaning"], rows)}`;
+  }).join("\n\n");
+}
+
+/** Lists the errors by status. */
+function errorsTable(): string {
+  const rows = Object.entries(ERROR_TABLE).map(([name, { status }]) => {
+    const [meaning, fix] = ERROR_DOCS[name as ErrorCode];
+    return [code(name), String(status), meaning, fix];
+  });
+  return markdownTable(["code", "status", "meaning", "what to do"], rows);
+}
+
+/** Lists the endpoints of a server, which is put together but not started. */
+async function endpointsTable(): Promise<string> {
+  const { config } = loadConfig({ env: { VTUBER_DATA_DIR: "none" } });
+  const machine = { own: {}, windows: false, programFolders: [] };
+  await using server = await openServer(config, { ...machine, version: project.version, log: NO_LOG });
+  const rows = listEndpoints(server.routes).map(({ method, path, summary }) => [
+    code(`${method} ${path}`),
+    summary,
+  ]);
+  return markdownTable(["endpoint", "purpose"], rows);
+}
+
+/** Shows the doctor's report on the demo agent, and on an agent whose program is missing. */
+function doctorExample(): string {
+  const { config } = loadConfig({ env: { HOME: "/home/me", VTUBER_ENABLED: "true" } });
+  const agent = config.agents[0]!;
+  const general = [
+    ...configFindings(config, [], []),
+    addressFinding(config.listen, undefined),
+    ok(`conversations are remembered in ${config.dataDir}: 0 so far`),
+  ];
+  const own = [...programFindings(agent), ...agentFindings(DEMO_AGENT)];
+  const [missing] = programFindings({ ...agent, command: "codex-acp" });
+  return [
+    "```text",
+    ...general.flatMap((finding) => linesOf(finding)),
+    ...own.flatMap((finding) => linesOf(finding, "openab")),
+    verdictOf([...general, ...own]),
+    "```",
+    "",
+    "A failure is followed by what to do:",
+    "",
+    "```text",
+    ...linesOf(missing!, "codex"),
+    "```",
+  ].join("\n");
+}
+
+/** Reports on an agent in a folder that exists, whose program was not found. The demo agent needs none. */
+function programFindings(agent: Config["agents"][number]): Finding[] {
+  const folder = { path: "/home/me", isFolder: true };
+  return requirementFindings(agent, { program: undefined, folder, unsetVariables: [], servers: [] });
+}
+
+/** The demo agent, as it describes itself. */
+const DEMO_AGENT: Parameters<typeof agentFindings>[0] = {
+  agent: { name: "oab-vtuber-demo", version: "1" },
+  protocolVersion: 1,
+  promptCapabilities: { image: true, audio: false },
+  resumeMethod: "resume",
+  canClose: true,
+  canDelete: true,
+  mcpTransports: { http: false, sse: false },
+  authMethods: [],
+  model: undefined,
+  models: [],
+  mode: undefined,
+  modes: [],
+  warnings: [],
+  startedMs: 58,
+};
+
+function code(text: string): string {
+  return `\`${text}\``;
+}
+
+/** Updates every page, or with `checkOnly` none. @returns The pages that change. */
+async function updatePages(checkOnly: boolean): Promise<string[]> {
+  const changed: string[] = [];
+  for (const { page, name, generate } of PARTS) {
+    const url = new URL(page, PAGES);
+    const text = await Deno.readTextFile(url);
+    const updated = replacePart(text, name, await generate());
+    if (updated === text) continue;
+    changed.push(page);
+    if (!checkOnly) await Deno.writeTextFile(url, updated);
+  }
+  return changed;
+}
+
+if (import.meta.main) {
+  const checkOnly = Deno.args.includes("--check");
+  const changed = await updatePages(checkOnly);
+  for (const page of changed) {
+    console.log(checkOnly ? `${page} is not up to date: run deno task docs` : `${page} was updated`);
+  }
+  if (checkOnly && changed.length > 0) Deno.exit(1);
+}
