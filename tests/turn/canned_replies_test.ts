@@ -4,86 +4,86 @@ import { recordTurn } from "../support/harness/turn_fixture.ts";
 
 const TEN_MINUTES_MS = 600_000;
 
-/** Answers, and a clock that a test turns. */
-function prepared(): { answers: CannedReplies; clock: { ms: number } } {
+/** Canned replies, and a clock that a test sets. */
+function create(): { replies: CannedReplies; clock: { ms: number } } {
   const clock = { ms: 1_000 };
-  return { answers: new CannedReplies(() => clock.ms), clock };
+  return { replies: new CannedReplies(() => clock.ms), clock };
 }
 
-Deno.test("PreparedAnswers: what was sent is answered, what was not is not", () => {
-  const { answers } = prepared();
-  assertEquals(answers.replyTo("Build done"), undefined);
-  answers.remember("Build done", "[happy] The build is done!", 1);
-  assertEquals(answers.replyTo("Build"), undefined);
-  assertEquals(answers.replyTo("build done"), undefined);
-  assertEquals(answers.replyTo("Build done"), "[happy] The build is done!");
+Deno.test("replyTo: replies to a sent text only", () => {
+  const { replies } = create();
+  assertEquals(replies.replyTo("Build done"), undefined);
+  replies.remember("Build done", "[happy] The build is done!", 1);
+  assertEquals(replies.replyTo("Build"), undefined);
+  assertEquals(replies.replyTo("build done"), undefined);
+  assertEquals(replies.replyTo("Build done"), "[happy] The build is done!");
 });
 
-Deno.test("PreparedAnswers: it is answered once for each client that was told", () => {
-  const { answers } = prepared();
-  answers.remember("Build done", "Yes", 2);
-  assertEquals([1, 2, 3].map(() => answers.replyTo("Build done")), ["Yes", "Yes", undefined]);
+Deno.test("replyTo: replies once for each client", () => {
+  const { replies } = create();
+  replies.remember("Build done", "Yes", 2);
+  assertEquals([1, 2, 3].map(() => replies.replyTo("Build done")), ["Yes", "Yes", undefined]);
 });
 
-Deno.test("PreparedAnswers: spaces around it do not matter", () => {
-  const { answers } = prepared();
-  answers.remember(" Build done\n", "Yes", 1);
-  assertEquals(answers.replyTo("\nBuild done  "), "Yes");
+Deno.test("replyTo: ignores spaces around the text", () => {
+  const { replies } = create();
+  replies.remember(" Build done\n", "Yes", 1);
+  assertEquals(replies.replyTo("\nBuild done  "), "Yes");
 });
 
-Deno.test("PreparedAnswers: what nobody was told, and what is empty, is not remembered", () => {
-  const { answers } = prepared();
-  answers.remember("Build done", "Yes", 0);
-  answers.remember("  ", "Yes", 1);
-  assertEquals([answers.replyTo("Build done"), answers.replyTo(""), answers.replyTo("  ")], [
+Deno.test("remember: ignores an empty text, and one that no client got", () => {
+  const { replies } = create();
+  replies.remember("Build done", "Yes", 0);
+  replies.remember("  ", "Yes", 1);
+  assertEquals([replies.replyTo("Build done"), replies.replyTo(""), replies.replyTo("  ")], [
     undefined,
     undefined,
     undefined,
   ]);
 });
 
-Deno.test("PreparedAnswers: the same text again has the newer answer, for the newer clients", () => {
-  const { answers } = prepared();
-  answers.remember("Anything new?", "Rain", 3);
-  answers.remember("Anything new?", "Snow", 1);
-  assertEquals([answers.replyTo("Anything new?"), answers.replyTo("Anything new?")], ["Snow", undefined]);
+Deno.test("remember: the same text again gets the newer reply and clients", () => {
+  const { replies } = create();
+  replies.remember("Anything new?", "Rain", 3);
+  replies.remember("Anything new?", "Snow", 1);
+  assertEquals([replies.replyTo("Anything new?"), replies.replyTo("Anything new?")], ["Snow", undefined]);
 });
 
-Deno.test("PreparedAnswers: an empty answer is one", () => {
-  const { answers } = prepared();
-  answers.remember("Psst", "", 1);
-  assertEquals(answers.replyTo("Psst"), "");
+Deno.test("replyTo: returns an empty reply", () => {
+  const { replies } = create();
+  replies.remember("Psst", "", 1);
+  assertEquals(replies.replyTo("Psst"), "");
 });
 
-const AGES: readonly [ms: number, answer: string | undefined][] = [
+const AGES: readonly [ms: number, reply: string | undefined][] = [
   [0, "Yes"],
   [TEN_MINUTES_MS, "Yes"],
   [TEN_MINUTES_MS + 1, undefined],
 ];
 for (const [ms, expected] of AGES) {
-  Deno.test(`PreparedAnswers: after ${ms} ms: ${expected}`, () => {
-    const { answers, clock } = prepared();
-    answers.remember("Build done", "Yes", 5);
+  Deno.test(`replyTo: after ${ms} ms: ${expected}`, () => {
+    const { replies, clock } = create();
+    replies.remember("Build done", "Yes", 5);
     clock.ms += ms;
-    assertEquals(answers.replyTo("Build done"), expected);
+    assertEquals(replies.replyTo("Build done"), expected);
   });
 }
 
-Deno.test("PreparedAnswers: sent again, its time begins anew", () => {
-  const { answers, clock } = prepared();
-  answers.remember("Build done", "Yes", 1);
+Deno.test("remember: the same text again gets a new expiry", () => {
+  const { replies, clock } = create();
+  replies.remember("Build done", "Yes", 1);
   clock.ms += TEN_MINUTES_MS;
-  answers.remember("Build done", "Again", 1);
+  replies.remember("Build done", "Again", 1);
   clock.ms += TEN_MINUTES_MS;
-  assertEquals(answers.replyTo("Build done"), "Again");
+  assertEquals(replies.replyTo("Build done"), "Again");
 });
 
-Deno.test("PreparedAnswers: of more than 50 texts the oldest are forgotten", () => {
-  const { answers } = prepared();
-  for (let i = 0; i < 50; i++) answers.remember(`text ${i}`, `${i}`, 1);
-  answers.remember("text 0", "0 again", 1);
-  answers.remember("text 50", "50", 1);
-  assertEquals([0, 1, 2, 49, 50].map((i) => answers.replyTo(`text ${i}`)), [
+Deno.test("remember: keeps the newest 50 texts", () => {
+  const { replies } = create();
+  for (let i = 0; i < 50; i++) replies.remember(`text ${i}`, `${i}`, 1);
+  replies.remember("text 0", "0 again", 1);
+  replies.remember("text 50", "50", 1);
+  assertEquals([0, 1, 2, 49, 50].map((i) => replies.replyTo(`text ${i}`)), [
     "0 again",
     undefined,
     "2",
@@ -92,14 +92,14 @@ Deno.test("PreparedAnswers: of more than 50 texts the oldest are forgotten", () 
   ]);
 });
 
-Deno.test("preparedTurn: says the text as it is, and is over", async () => {
+Deno.test("cannedTurn: has the text unchanged, and is over", async () => {
   const turn = await cannedTurn("[happy] Done!", { conversation: "mao", resolvedModel: "openab" });
   assertEquals([turn.isOver, turn.conversation], [true, "mao"]);
   assertEquals(recordTurn(turn).summaries, ["text [happy] Done!", "end end_turn"]);
   await turn.ended;
 });
 
-Deno.test("preparedTurn: without a conversation it has one of its own", async () => {
+Deno.test("cannedTurn: without a conversation it has one of its own", async () => {
   const [one, two] = [
     await cannedTurn("a", { resolvedModel: "openab" }),
     await cannedTurn("b", { resolvedModel: "openab" }),

@@ -3,7 +3,7 @@ import { AppError } from "../../lib/core/errors.ts";
 import { IdempotencyCache, type IdempotencyKey } from "../../lib/turn/idempotency.ts";
 import { runTurn, type Turn } from "../../lib/turn/turn.ts";
 import { MemoryAgent, type MemoryPrompt } from "../support/agents/memory_agent.ts";
-import { TurnRecorder, nextTask } from "../support/harness/turn_recorder.ts";
+import { nextTask, TurnRecorder } from "../support/harness/turn_recorder.ts";
 
 const MINUTE_MS = 60_000;
 
