@@ -1,31 +1,23 @@
 import { assertEquals } from "@std/assert";
 import { saying } from "../support/agents/memory_agent.ts";
-import { checkWireProfile, parseFrames } from "../support/harness/wire_profile.ts";
-import { errorOf, readWrites, startApp, Writes } from "../support/harness/app_harness.ts";
+import { errorOf, startApp, WriteReader } from "../support/harness/app_harness.ts";
+import { contentOf, readStream, streamedText } from "../support/harness/chat_fixture.ts";
 
-Deno.test("hang-up: a stream that nobody reads any more cancels its turn", async () => {
-  await using app = startApp();
-  const response = await app.stream();
-  const prompt = await app.agent.nextPrompt();
-  prompt.say("Hel");
-  await response.body!.cancel();
-  await prompt.cancelled;
-  assertEquals(prompt.cancels, 1);
+Deno.test("hang-up: a stream that is closed cancels its turn, before and while it is read", async () => {
+  for (const isRead of [false, true]) {
+    await using app = startApp();
+    const writes = new WriteReader(await app.stream());
+    const prompt = await app.agent.nextPrompt();
+    if (isRead) await writes.next();
+    prompt.say("Hel");
+    if (isRead) await writes.next();
+    await writes.cancel();
+    await prompt.cancelled;
+    assertEquals(prompt.cancelCount, 1);
+  }
 });
 
-Deno.test("hang-up: in the middle of reading", async () => {
-  await using app = startApp();
-  const writes = new Writes(await app.stream());
-  const prompt = await app.agent.nextPrompt();
-  await writes.next();
-  prompt.say("Hel");
-  await writes.next();
-  await writes.cancel();
-  await prompt.cancelled;
-  assertEquals(prompt.cancels, 1);
-});
-
-Deno.test("hang-up: what the agent says after it goes nowhere, and the slot is free when it ends", async () => {
+Deno.test("hang-up: later text is dropped, and the slot is free at the real end of the turn", async () => {
   await using app = startApp({ maxInFlight: 1 });
   app.agent.answersCancels = false;
   const response = await app.stream();
@@ -41,66 +33,62 @@ Deno.test("hang-up: what the agent says after it goes nowhere, and the slot is f
   first.say("later still");
   second.say("Hi\n");
   second.end();
-  assertEquals(parseFrames(await (await answer).text()).text, "Hi\n");
+  assertEquals(await streamedText(answer), "Hi\n");
 });
 
 Deno.test("hang-up: after the end there is nothing to cancel", async () => {
   await using app = startApp({ script: saying("Hi") });
   const response = await app.stream();
   const prompt = await app.agent.nextPrompt();
-  while (!prompt.over) await Promise.resolve();
+  while (!prompt.isOver) await Promise.resolve();
   await response.body!.cancel();
-  assertEquals(prompt.cancels, 0);
+  assertEquals(prompt.cancelCount, 0);
 });
 
-Deno.test("hang-up: whoever waits for a whole answer and leaves cancels the turn", async () => {
+Deno.test("hang-up: a client that waits for a whole reply cancels the turn", async () => {
   await using app = startApp();
-  const gone = new AbortController();
-  const answer = app.chat({}, { signal: gone.signal });
+  const hangUp = new AbortController();
+  const answer = app.chat({}, { signal: hangUp.signal });
   const prompt = await app.agent.nextPrompt();
   prompt.say("Hel");
-  gone.abort();
+  hangUp.abort();
   const response = await answer;
   assertEquals([response.status, await response.text()], [499, ""]);
   await prompt.cancelled;
-  assertEquals(prompt.cancels, 1);
+  assertEquals(prompt.cancelCount, 1);
 });
 
 for (const stream of [true, false]) {
   Deno.test(`hang-up: before the agent has a session, ${stream ? "streamed" : "whole"}`, async () => {
     await using app = startApp({ maxInFlight: 1 });
     const { promise, resolve } = Promise.withResolvers<void>();
-    app.agent.opens = promise;
-    const gone = new AbortController();
-    const answer = app.chat({ stream }, { signal: gone.signal });
-    gone.abort();
+    app.agent.openGate = promise;
+    const hangUp = new AbortController();
+    const answer = app.chat({ stream }, { signal: hangUp.signal });
+    hangUp.abort();
     assertEquals((await answer).status, 499);
     resolve();
-    assertEquals(app.agent.prompts.length, 0, "the agent was not bothered");
+    assertEquals(app.agent.prompts.length, 0, "the agent gets no prompt");
     app.agent.script = saying("Hi");
-    assertEquals((await (await app.chat()).json()).choices[0].message.content, "Hi\n", "the slot is free");
+    assertEquals(await contentOf(app.chat()), "Hi\n", "the slot is free");
   });
 }
 
-Deno.test("stop: the reply ends there, the agent is stopped, and the answer does not wait for it", async () => {
+Deno.test("stop: ends the reply and cancels the turn, without waiting for the agent", async () => {
   await using app = startApp();
   app.agent.answersCancels = false;
   const response = await app.stream({ stop: ["\n\n"] });
   const prompt = await app.agent.nextPrompt();
   prompt.say("One.\n");
   prompt.say("\nTwo.");
-  const writes = await readWrites(response);
+  const { text, finish } = await readStream(response);
   await prompt.cancelled;
-  assertEquals(prompt.over, false);
-  assertEquals(checkWireProfile(writes), []);
-  const { text, chunks } = parseFrames(writes.map((write) => new TextDecoder().decode(write)).join(""));
-  assertEquals(text, "One.\n");
-  assertEquals(chunks.at(-1)?.choices?.[0]?.finish_reason, "stop");
+  assertEquals([text, finish, prompt.isOver], ["One.\n", "stop", false]);
   prompt.say(" late");
   prompt.end("cancelled");
 });
 
-Deno.test("stop: of a whole answer", async () => {
+Deno.test("stop: ends a whole reply", async () => {
   await using app = startApp();
   const answer = app.chat({ stop: "STOP" });
   const prompt = await app.agent.nextPrompt();
@@ -111,38 +99,37 @@ Deno.test("stop: of a whole answer", async () => {
   await prompt.cancelled;
 });
 
-Deno.test("stop: one that is never said changes nothing", async () => {
+Deno.test("stop: a sequence that never comes changes nothing", async () => {
   await using app = startApp({ script: saying("one ST", "O two ST") });
   const { choices: [choice] } = await (await app.chat({ stop: "STOP" })).json();
   assertEquals([choice.message.content, choice.finish_reason], ["one STO two ST\n", "stop"]);
-  assertEquals(app.agent.prompts[0]?.cancels, 0);
+  assertEquals(app.agent.prompts[0]?.cancelCount, 0);
 });
 
-Deno.test("max_tokens: the reply ends there, and the agent is stopped", async () => {
-  for (const field of ["max_tokens", "max_completion_tokens"]) {
+for (const field of ["max_tokens", "max_completion_tokens"]) {
+  Deno.test(`${field}: ends the reply and cancels the turn`, async () => {
     await using app = startApp();
     const response = await app.stream({ [field]: 2 });
     const prompt = await app.agent.nextPrompt();
     prompt.say("1234");
     prompt.say("56789");
     await prompt.cancelled;
-    const { text, chunks } = parseFrames(await response.text());
-    assertEquals(text, "12345678\n");
-    assertEquals(chunks.at(-1)?.choices?.[0]?.finish_reason, "length");
-  }
-});
+    const { text, finish } = await readStream(response);
+    assertEquals([text, finish], ["12345678\n", "length"]);
+  });
+}
 
-Deno.test("a reader that never reads loses its turn, not the server's memory", async () => {
+Deno.test("a client that never reads loses its turn, and the server's memory is bounded", async () => {
   await using app = startApp();
   const response = await app.stream();
   const prompt = await app.agent.nextPrompt();
-  let said = 0;
-  while (prompt.cancels === 0 && said < 64 * 1024 * 1024) {
+  let chars = 0;
+  while (prompt.cancelCount === 0 && chars < 64 * 1024 * 1024) {
     for (let i = 0; i < 100; i++) prompt.say("x".repeat(1_000) + "\n");
-    said += 100_000;
+    chars += 100_000;
     await Promise.resolve();
   }
-  assertEquals(prompt.cancels, 1);
-  assertEquals(said < 16 * 1024 * 1024, true, `${said} bytes`);
+  assertEquals(prompt.cancelCount, 1);
+  assertEquals(chars < 16 * 1024 * 1024, true, `${chars} characters`);
   await response.body!.cancel().catch(() => {});
 });

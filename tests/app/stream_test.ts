@@ -1,46 +1,48 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { StopReason } from "../../lib/turn/event.ts";
 import { oneByOne, saying } from "../support/agents/memory_agent.ts";
+import { startApp, WriteReader } from "../support/harness/app_harness.ts";
+import { contentOf, readStream } from "../support/harness/chat_fixture.ts";
 import { Random } from "../support/harness/random.ts";
 import { checkWireProfile, parseFrames } from "../support/harness/wire_profile.ts";
-import { readWrites, startApp, Writes } from "../support/harness/app_harness.ts";
 
-const STREAM = "text/event-stream; charset=utf-8";
-const JSON_TYPE = "application/json";
+const STREAM = "text/event-stream";
+const MODES: [
+  name: string,
+  body: Record<string, unknown>,
+  accept: string | undefined,
+  isStreamed: boolean,
+][] = [
+  ["no stream field", {}, undefined, false],
+  ["no stream field, Accept */*", {}, "*/*", false],
+  ["no stream field, Accept JSON", {}, "application/json", false],
+  ["stream true", { stream: true }, undefined, true],
+  ["stream false", { stream: false }, undefined, false],
+  ["stream null", { stream: null }, undefined, false],
+  ["Accept a stream", {}, STREAM, true],
+  ["Accept a stream among others", {}, `application/json, ${STREAM};q=0.9`, true],
+  ["AITuber-kit's thread", { threadId: "t1" }, undefined, true],
+  ["a null thread", { threadId: null }, undefined, false],
+  ["stream false with a thread", { threadId: "t1", stream: false }, undefined, false],
+  ["stream false, Accept a stream", { stream: false }, STREAM, false],
+  ["stream true, Accept JSON", { stream: true }, "application/json", true],
+];
 
-const MODES: [name: string, body: Record<string, unknown>, accept: string | undefined, streamed: boolean][] =
-  [
-    ["nothing said", {}, undefined, false],
-    ["nothing said, any type taken", {}, "*/*", false],
-    ["nothing said, JSON taken", {}, "application/json", false],
-    ["stream true", { stream: true }, undefined, true],
-    ["stream false", { stream: false }, undefined, false],
-    ["stream null", { stream: null }, undefined, false],
-    ["a stream taken", {}, "text/event-stream", true],
-    ["a stream taken among others", {}, "application/json, text/event-stream;q=0.9", true],
-    ["AITuber-kit's thread", { threadId: "t1" }, undefined, true],
-    ["a thread that is null", { threadId: null }, undefined, false],
-    ["stream false with a thread", { threadId: "t1", stream: false }, undefined, false],
-    ["stream false, a stream taken", { stream: false }, "text/event-stream", false],
-    ["stream true, JSON taken", { stream: true }, "application/json", true],
-  ];
-
-for (const [name, body, accept, streamed] of MODES) {
-  Deno.test(`chat: ${name}: ${streamed ? "a stream" : "JSON"}`, async () => {
+for (const [name, body, accept, isStreamed] of MODES) {
+  Deno.test(`chat: ${name}: ${isStreamed ? "a stream" : "JSON"}`, async () => {
     await using app = startApp({ script: saying("[happy] Hello.") });
     const response = await app.chat(body, accept ? { headers: { accept } } : {});
-    assertEquals(response.status, 200);
-    assertEquals(response.headers.get("content-type"), streamed ? STREAM : JSON_TYPE);
-    if (streamed) {
-      const { text, done } = parseFrames(await response.text());
-      assertEquals([text, done], ["[happy] Hello.\n", true]);
-    } else {
-      assertEquals((await response.json()).choices[0].message.content, "[happy] Hello.\n");
-    }
+    const type = response.headers.get("content-type");
+    assertEquals([response.status, type], [
+      200,
+      isStreamed ? `${STREAM}; charset=utf-8` : "application/json",
+    ]);
+    const text = isStreamed ? (await readStream(response)).text : await contentOf(response);
+    assertEquals(text, "[happy] Hello.\n");
   });
 }
 
-Deno.test("chat: a whole answer has every field", async () => {
+Deno.test("chat: every field of a response that is not streamed", async () => {
   await using app = startApp({
     script(prompt) {
       prompt.think("Hm.");
@@ -77,7 +79,7 @@ Deno.test("chat: a whole answer has every field", async () => {
   assertEquals(response.headers.get("x-usage-estimated"), null);
 });
 
-Deno.test("chat: without the agent's numbers the usage is an estimate, and says so", async () => {
+Deno.test("chat: an estimated usage is marked", async () => {
   await using app = startApp({ script: saying("12345678") });
   const response = await app.chat();
   const { model, usage } = await response.json();
@@ -86,38 +88,23 @@ Deno.test("chat: without the agent's numbers the usage is an estimate, and says 
   assertEquals(response.headers.get("x-usage-estimated"), "true");
 });
 
-Deno.test("stream: the role is there at once, before the agent says a word", async () => {
+Deno.test("stream: the role goes out at once, and every piece when it comes", async () => {
   await using app = startApp();
-  await using writes = new Writes(await app.stream());
+  const response = await app.stream();
+  // Proxies would hold the stream back without these headers.
+  assertEquals(response.headers.get("cache-control"), "no-cache, no-transform");
+  assertEquals(response.headers.get("x-accel-buffering"), "no");
+  await using writes = new WriteReader(response);
   const { chunks } = parseFrames((await writes.next())!);
   assertEquals(chunks.map(({ choices }) => choices?.[0]?.delta), [{ role: "assistant", content: "" }]);
   const prompt = await app.agent.nextPrompt();
-  assertEquals(prompt.over, false);
-  prompt.say("Hi");
-  assertEquals(parseFrames((await writes.next())!).text, "Hi");
-  prompt.end();
-  assertEquals(parseFrames(await writes.rest()).text, "\n");
-});
-
-Deno.test("stream: every piece goes out when it comes", async () => {
-  await using app = startApp();
-  await using writes = new Writes(await app.stream());
-  const prompt = await app.agent.nextPrompt();
-  await writes.next();
   for (const piece of ["One", " two", ". 三", "。"]) {
     prompt.say(piece);
     assertEquals(parseFrames((await writes.next())!).text, piece);
   }
   prompt.end();
-  assertEquals(parseFrames(await writes.rest()).done, true);
-});
-
-Deno.test("stream: the headers keep proxies from holding it back", async () => {
-  await using app = startApp({ script: saying("Hi") });
-  const response = await app.stream();
-  assertEquals(response.headers.get("cache-control"), "no-cache, no-transform");
-  assertEquals(response.headers.get("x-accel-buffering"), "no");
-  await response.text();
+  const { text, done } = parseFrames(await writes.rest());
+  assertEquals([text, done], ["\n", true]);
 });
 
 const FINISHES: [reason: StopReason, finish: string][] = [
@@ -128,34 +115,27 @@ const FINISHES: [reason: StopReason, finish: string][] = [
 ];
 
 for (const [reason, finish] of FINISHES) {
-  Deno.test(`chat: ${reason} is told as ${finish}, streamed and whole`, async () => {
+  Deno.test(`chat: ${reason} is reported as ${finish}, streamed and whole`, async () => {
     await using app = startApp({
       script(prompt) {
         prompt.say("So.");
         prompt.end(reason);
       },
     });
-    const writes = await readWrites(await app.stream());
-    assertEquals(checkWireProfile(writes), []);
-    const { chunks } = parseFrames(writes.map((write) => new TextDecoder().decode(write)).join(""));
-    assertEquals(chunks.at(-1)?.choices?.[0]?.finish_reason, finish);
+    assertEquals((await readStream(app.stream())).finish, finish);
     assertEquals((await (await app.chat()).json()).choices[0].finish_reason, finish);
   });
 }
 
-Deno.test("stream: a reply without a word", async () => {
-  await using app = startApp({ script: saying() });
-  const writes = await readWrites(await app.stream());
-  assertEquals(checkWireProfile(writes), []);
-});
-
-Deno.test("stream: silence, to the letter, streamed and whole", async () => {
+Deno.test("chat: [silent] stays as it is, streamed and whole", async () => {
   await using app = startApp({ script: saying("[sil", "ent]\n") });
+  // The profile requires a line end, of which a silent reply is the exception.
   assertEquals(parseFrames(await (await app.stream()).text()).text, "[silent]");
-  assertEquals((await (await app.chat()).json()).choices[0].message.content, "[silent]");
+  assertEquals(await contentOf(app.chat()), "[silent]");
 });
 
 const REPLIES: [name: string, pieces: string[], text: string][] = [
+  ["no text", [], ""],
   ["words", ["Hel", "lo."], "Hello.\n"],
   ["leading newlines", ["\n", "\n[happy]", "\nHello.\n"], "[happy]Hello.\n"],
   [
@@ -166,7 +146,9 @@ const REPLIES: [name: string, pieces: string[], text: string][] = [
   ["characters cut in two", ["\ud83d", "\ude00 語", "り\ud83c", "\uddef\ud83c\uddf5"], "😀 語り🇯🇵\n"],
   ["a lone half", ["a\ud83d", "b"], "a\ufffdb\n"],
   ["a burst of small pieces", Array.from("x".repeat(3_000)), "x".repeat(3_000) + "\n"],
-  ["one piece that is long", ["長い".repeat(5_000)], "長い".repeat(5_000) + "\n"],
+  ["one long piece", ["長い".repeat(5_000)], "長い".repeat(5_000) + "\n"],
+  ["one long plain piece", ["x".repeat(9_000)], "x".repeat(9_000) + "\n"],
+  ["quotes and backslashes", ['"a', '\\"', "\\n"], '"a\\"\\n\n'],
   [
     "what looks like frames",
     ['data: {"error":null}\n\ndata: [DONE]\n\n'],
@@ -174,17 +156,15 @@ const REPLIES: [name: string, pieces: string[], text: string][] = [
   ],
 ];
 
-for (const [name, pieces, text] of REPLIES) {
+for (const [name, pieces, expected] of REPLIES) {
   Deno.test(`stream: every skin survives ${name}`, async () => {
     await using app = startApp({ script: saying(...pieces) });
-    const writes = await readWrites(await app.stream());
-    assertEquals(checkWireProfile(writes), []);
-    const said = parseFrames(writes.map((write) => new TextDecoder().decode(write)).join("")).text;
-    assertEquals(said.replace(/ +\n/g, "\n"), text);
+    const { text } = await readStream(app.stream());
+    assertEquals(text.replace(/ +\n/g, "\n"), expected);
   });
 }
 
-Deno.test("stream: every skin survives any reply, however it comes", async () => {
+Deno.test("stream: every skin survives random replies, however they come", async () => {
   const words = [
     "[happy]",
     "[x]",
@@ -204,11 +184,11 @@ Deno.test("stream: every skin survives any reply, however it comes", async () =>
   for (let seed = 0; seed < 40; seed++) {
     const random = new Random(seed);
     await using app = startApp({ script: saying(...random.cut("Hi " + random.text(words, 200))) });
-    assertEquals(checkWireProfile(await readWrites(await app.stream())), [], `seed ${seed}`);
+    await readStream(app.stream());
   }
 });
 
-Deno.test("stream: usage comes when it is asked for, and only then", async () => {
+Deno.test("stream: usage is sent on request only", async () => {
   await using app = startApp({
     script(prompt) {
       prompt.say("Hi");
@@ -216,14 +196,13 @@ Deno.test("stream: usage comes when it is asked for, and only then", async () =>
       prompt.end();
     },
   });
-  const asked = await readWrites(await app.stream({ stream_options: { include_usage: true } }));
-  assertEquals(checkWireProfile(asked, { usage: true }), []);
-  const { chunks } = parseFrames(asked.map((write) => new TextDecoder().decode(write)).join(""));
-  assertEquals(chunks.at(-1)?.usage?.total_tokens, 17);
-  assertEquals(chunks.slice(0, -1).every(({ usage }) => usage === null), true);
-
-  const unasked = parseFrames(await (await app.stream()).text());
-  assertEquals(unasked.chunks.some((chunk) => "usage" in chunk), false);
+  const requested = await readStream(app.stream({ stream_options: { include_usage: true } }), {
+    usage: true,
+  });
+  assertEquals(requested.chunks.at(-1)?.usage?.total_tokens, 17);
+  assertEquals(requested.chunks.slice(0, -1).every(({ usage }) => usage === null), true);
+  const { chunks } = await readStream(app.stream());
+  assertEquals(chunks.some((chunk) => "usage" in chunk), false);
 });
 
 interface Delta {
@@ -231,119 +210,91 @@ interface Delta {
   agent?: unknown;
 }
 
-Deno.test("stream: thoughts, tools and plans come when they are asked for, and only then", async () => {
+Deno.test("stream: thoughts, tools and plans are sent on request only", async () => {
+  const plan = { content: "Look", priority: "high", status: "pending" } as const;
   await using app = startApp({
     script(prompt) {
       prompt.think("Let me see.");
-      prompt.plan({ content: "Look", priority: "high", status: "pending" });
+      prompt.plan(plan);
       prompt.tool({ status: "in_progress" });
       prompt.tool({ status: "completed" });
       prompt.say("Done.\n");
       prompt.end();
     },
   });
-  const asked = await readWrites(await app.stream({ stream_options: { include_agent_events: true } }));
-  assertEquals(checkWireProfile(asked), []);
-  const { chunks, text } = parseFrames(asked.map((write) => new TextDecoder().decode(write)).join(""));
+  const { chunks, text } = await readStream(app.stream({ stream_options: { include_agent_events: true } }));
   assertEquals(text, "Done.\n");
   const deltas = chunks.map(({ choices }) => choices?.[0]?.delta as Delta);
   assertEquals(deltas.flatMap(({ reasoning_content }) => reasoning_content ?? []), ["Let me see."]);
   const tool = { type: "tool_call", tool_call_id: "t1", title: "Read file", kind: "read" };
   assertEquals(deltas.flatMap(({ agent }) => agent ?? []), [
-    { type: "plan", entries: [{ content: "Look", priority: "high", status: "pending" }] },
+    { type: "plan", entries: [plan] },
     { ...tool, status: "in_progress" },
     { ...tool, status: "completed" },
   ]);
-
-  const unasked = await (await app.stream()).text();
-  assertEquals(/reasoning|agent|see|Look|Read file/.test(unasked), false);
-  assertEquals(parseFrames(unasked).chunks.length, 3);
+  const plain = await (await app.stream()).text();
+  assertEquals(/reasoning|agent|see|Look|Read file/.test(plain), false);
+  assertEquals(parseFrames(plain).chunks.length, 3);
 });
 
-Deno.test("heartbeat: an empty chunk breaks the silence, again and again", async () => {
-  await using app = startApp({ stream: { heartbeat: "chunk", heartbeatMs: 1 } });
-  await using writes = new Writes(await app.stream());
-  let text = await writes.next();
-  for (let i = 0; i < 3; i++) {
-    const beat = (await writes.next())!;
-    assertEquals(parseFrames(beat).chunks.map(({ choices }) => choices?.[0]), [
-      { index: 0, delta: {}, logprobs: null, finish_reason: null },
-    ]);
-    text += beat;
-  }
-  const prompt = await app.agent.nextPrompt();
-  prompt.say("Hi\n");
-  prompt.end();
-  text += await writes.rest();
-  assertEquals(checkWireProfile([new TextEncoder().encode(text)]), []);
-});
+for (const heartbeat of ["chunk", "comment"] as const) {
+  Deno.test(`heartbeat: ${heartbeat} breaks the silence, again and again`, async () => {
+    await using app = startApp({ stream: { heartbeat, heartbeatMs: 1 } });
+    await using writes = new WriteReader(await app.stream());
+    let text = (await writes.next())!;
+    const empty = { index: 0, delta: {}, logprobs: null, finish_reason: null };
+    for (let i = 0; i < 3; i++) {
+      const beat = (await writes.next())!;
+      if (heartbeat === "comment") assertEquals(beat, ": waiting for agent\n\n");
+      else assertEquals(parseFrames(beat).chunks.map(({ choices }) => choices?.[0] as unknown), [empty]);
+      text += beat;
+    }
+    const prompt = await app.agent.nextPrompt();
+    prompt.say("Hi\n");
+    prompt.end();
+    text += await writes.rest();
+    const options = { comments: heartbeat === "comment" };
+    assertEquals(checkWireProfile([new TextEncoder().encode(text)], options), []);
+  });
+}
 
-Deno.test("heartbeat: a comment, as OpenAB's", async () => {
-  await using app = startApp({ stream: { heartbeat: "comment", heartbeatMs: 1 } });
-  await using writes = new Writes(await app.stream());
-  let text = (await writes.next())!;
-  for (let i = 0; i < 3; i++) {
-    const beat = (await writes.next())!;
-    assertEquals(beat, ": waiting for agent\n\n");
-    text += beat;
-  }
-  const prompt = await app.agent.nextPrompt();
-  prompt.say("Hi\n");
-  prompt.end();
-  text += await writes.rest();
-  assertEquals(checkWireProfile([new TextEncoder().encode(text)], { comments: true }), []);
-});
-
-Deno.test("heartbeat: none, while another stream's heart beats", async () => {
+Deno.test("heartbeat: off sends none, while another stream's heart beats", async () => {
   await using beating = startApp({ stream: { heartbeat: "chunk", heartbeatMs: 1 } });
   await using silent = startApp({ stream: { heartbeat: "off", heartbeatMs: 1 } });
   const quiet = await silent.stream();
-  await using clock = new Writes(await beating.stream());
+  await using clock = new WriteReader(await beating.stream());
   for (let i = 0; i < 5; i++) await clock.next();
   const prompt = await silent.agent.nextPrompt();
   prompt.say("Hi\n");
   prompt.end();
-  assertEquals(parseFrames(await quiet.text()).chunks.length, 3, "role, text, finish");
+  assertEquals((await readStream(quiet)).chunks.length, 3, "role, text, finish");
 });
 
-Deno.test("heartbeat: none after the agent has spoken its last", async () => {
-  await using app = startApp({
-    stream: { heartbeat: "chunk", heartbeatMs: 1 },
-    script: saying("Hi\n"),
-  });
-  const text = await (await app.stream()).text();
-  assertEquals(text.endsWith("data: [DONE]\n\n"), true);
+Deno.test("heartbeat: none after the end", async () => {
+  await using app = startApp({ stream: { heartbeat: "chunk", heartbeatMs: 1 }, script: saying("Hi\n") });
+  assertEquals((await (await app.stream()).text()).endsWith("data: [DONE]\n\n"), true);
 });
 
-Deno.test("completions: whole and streamed", async () => {
+Deno.test("legacy completions: whole and streamed", async () => {
   await using app = startApp({ script: saying("upon", " a time.") });
   const whole = await (await app.post("/v1/completions", { prompt: "Once" })).json();
   assertMatch(whole.id, /^cmpl-/);
   assertEquals([whole.object, whole.model], ["text_completion", "openab"]);
   assertEquals(whole.choices, [{ index: 0, text: "upon a time.\n", logprobs: null, finish_reason: "stop" }]);
-  assertEquals(whole.usage.completion_tokens, 3);
-  assertEquals(app.agent.prompts[0]?.text, "Once");
+  assertEquals([whole.usage.completion_tokens, app.agent.prompts[0]?.text], [3, "Once"]);
 
   const body = { prompt: "Once", stream: true, stream_options: { include_usage: true } };
-  const text = await (await app.post("/v1/completions", body)).text();
-  const events = text.trimEnd().split("\n\n").map((event) => event.slice("data: ".length));
-  assertEquals(events.pop(), "[DONE]");
-  interface TextChunk {
-    object: string;
-    choices: { text: string; finish_reason: string | null }[];
-    usage: { total_tokens: number } | null;
-  }
-  const chunks = events.map((event): TextChunk => JSON.parse(event));
-  assertEquals(chunks.every(({ object }) => object === "text_completion"), true);
-  assertEquals(chunks.flatMap(({ choices }) => choices).map(({ text }) => text).join(""), "upon a time.\n");
-  assertEquals(chunks.at(-2)?.choices[0]?.finish_reason, "stop");
-  assertEquals(chunks.at(-1)?.usage?.total_tokens, 4);
+  const { chunks, done } = parseFrames(await (await app.post("/v1/completions", body)).text());
+  const choices = chunks.flatMap(({ choices }) =>
+    (choices ?? []) as { text?: string; finish_reason?: string }[]
+  );
+  assertEquals([done, new Set(chunks.map(({ object }) => object))], [true, new Set(["text_completion"])]);
+  assertEquals(choices.map(({ text }) => text).join(""), "upon a time.\n");
+  assertEquals([choices.at(-1)?.finish_reason, chunks.at(-1)?.usage?.total_tokens], ["stop", 4]);
 });
 
-Deno.test("completions: stop, length and failure as with chat", async () => {
-  await using app = startApp({
-    script: oneByOne(saying("one STOP two"), saying("123456789")),
-  });
+Deno.test("legacy completions: stop and max_tokens", async () => {
+  await using app = startApp({ script: oneByOne(saying("one STOP two"), saying("123456789")) });
   const stopped = await (await app.post("/v1/completions", { prompt: "x", stop: "STOP" })).json();
   assertEquals(stopped.choices[0], { index: 0, text: "one \n", logprobs: null, finish_reason: "stop" });
   const cut = await (await app.post("/v1/completions", { prompt: "x", max_tokens: 2 })).json();
