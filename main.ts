@@ -10,7 +10,7 @@ import { messageOf } from "./lib/core/errors.ts";
 import { logUncaught, onSignals } from "./lib/core/lifetime.ts";
 import { createLog } from "./lib/core/log.ts";
 import { createRedactor } from "./lib/core/redact.ts";
-import { openServer, type Server } from "./lib/server.ts";
+import { openServer } from "./lib/server.ts";
 import project from "./deno.json" with { type: "json" };
 
 /** Longest wait for open connections after the turns have ended, in milliseconds. */
@@ -90,8 +90,7 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
   }
 
   const stopped = Promise.withResolvers<Deno.Signal>();
-  let server: Server | undefined;
-  const kill = () => server?.kill();
+  let kill = () => {};
   // Listen until the last agent has ended, so that a second signal ends the program at once and leaves no process.
   using _signals = onSignals({
     atTerminal: isTerminal(),
@@ -102,10 +101,10 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
       Deno.exit(EXIT_FAILED);
     },
   });
+  await using server = await openServer(config, { ...MACHINE, log, redact: createRedactor(secrets) });
+  kill = () => server.kill();
   // `deno run --watch` restarts the program without a signal.
   globalThis.addEventListener("unload", kill);
-  await using opened = await openServer(config, { ...MACHINE, log, redact: createRedactor(secrets) });
-  server = opened;
 
   let http: Deno.HttpServer<Deno.NetAddr>;
   try {
@@ -116,16 +115,16 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
         log.debug("connection failed", { error });
         return new Response(null, { status: 500 });
       },
-    }, (request, info) => opened.app(request, info.remoteAddr.hostname));
+    }, (request, info) => server.app(request, info.remoteAddr.hostname));
   } catch (error) {
     const { hostname, port } = config.listen;
     console.error(`oab-vtuber cannot listen on ${hostname}:${port}: ${messageOf(error)}`);
     return EXIT_FAILED;
   }
-  opened.start();
+  server.start();
 
   log.info("shutting down", { signal: await stopped.promise });
-  await opened.drain();
+  await server.drain();
   await settlesWithin(CLOSE_MS, http.shutdown());
   return 0;
 }

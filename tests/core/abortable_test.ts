@@ -1,20 +1,17 @@
 import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { abortable, untilAborted } from "../../lib/core/abortable.ts";
-import { settled } from "../support/harness/turn_recorder.ts";
+import { nextTask } from "../support/harness/turn_recorder.ts";
 
-Deno.test("orAbort: without a signal it is the promise", async () => {
-  assertEquals(await abortable(Promise.resolve(1), undefined), 1);
-  await assertRejects(() => abortable(Promise.reject(new Error("no")), undefined), Error, "no");
-});
-
-Deno.test("orAbort: the promise settles first", async () => {
+Deno.test("abortable: settles like the promise, with or without a signal", async () => {
   const controller = new AbortController();
-  assertEquals(await abortable(Promise.resolve(1), controller.signal), 1);
-  await assertRejects(() => abortable(Promise.reject(new Error("no")), controller.signal), Error, "no");
-  controller.abort(new Error("later, nobody listens"));
+  for (const signal of [undefined, controller.signal]) {
+    assertEquals(await abortable(Promise.resolve(1), signal), 1);
+    await assertRejects(() => abortable(Promise.reject(new Error("no")), signal), Error, "no");
+  }
+  controller.abort(new Error("too late to matter"));
 });
 
-Deno.test("orAbort: the signal aborts first, and its reason is thrown as it is", async () => {
+Deno.test("abortable: throws the signal's reason as it is", async () => {
   const controller = new AbortController();
   const reason = new Error("hung up");
   const waiting = abortable(new Promise<never>(() => {}), controller.signal);
@@ -22,30 +19,31 @@ Deno.test("orAbort: the signal aborts first, and its reason is thrown as it is",
   assertStrictEquals(await waiting.catch((error) => error), reason);
 });
 
-Deno.test("orAbort: a signal that has aborted already wins over a promise that is settled", async () => {
-  const reason = new Error("hung up before");
+Deno.test("abortable: a signal that has aborted wins over a settled promise", async () => {
+  const reason = new Error("hung up");
   const signal = AbortSignal.abort(reason);
-  assertStrictEquals(await abortable(new Promise<never>(() => {}), signal).catch((error) => error), reason);
-  assertStrictEquals(await abortable(Promise.resolve(1), signal).catch((error) => error), reason);
+  for (const promise of [new Promise<never>(() => {}), Promise.resolve(1), Promise.reject(new Error("no"))]) {
+    assertStrictEquals(await abortable<unknown>(promise, signal).catch((error) => error), reason);
+  }
 });
 
-Deno.test("orAbort: a promise that fails after the abort is nobody's unhandled rejection", async () => {
+Deno.test("abortable: a rejection after the abort is not unhandled", async () => {
   const controller = new AbortController();
   const { promise, reject } = Promise.withResolvers<never>();
   const waiting = abortable(promise, controller.signal);
   controller.abort(new Error("hung up"));
   await assertRejects(() => waiting, Error, "hung up");
   reject(new Error("late"));
-  await promise.catch(() => {});
+  await nextTask();
 });
 
-Deno.test("aborted: before and after", async () => {
+Deno.test("untilAborted: resolves at the abort, or at once after it", async () => {
   await untilAborted(AbortSignal.abort());
   const controller = new AbortController();
-  let told = false;
-  const waiting = untilAborted(controller.signal).then(() => told = true);
-  await settled();
-  assertEquals(told, false);
+  let isResolved = false;
+  const waiting = untilAborted(controller.signal).then(() => isResolved = true);
+  await nextTask();
+  assertEquals(isResolved, false);
   controller.abort();
   await waiting;
 });

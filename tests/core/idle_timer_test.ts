@@ -1,51 +1,85 @@
 import { assert, assertEquals } from "@std/assert";
 import { startIdleTimer } from "../../lib/core/idle_timer.ts";
-import { settled, soon } from "../support/harness/turn_recorder.ts";
+import { nextTask, waitFor } from "../support/harness/turn_recorder.ts";
 
 /** Timers may fire a little early. */
 const EARLY_MS = 2;
 
-Deno.test("watchSilence: calls again and again while nothing is touched", async () => {
+Deno.test("startIdleTimer: calls again and again without a touch", async () => {
   const { promise, resolve } = Promise.withResolvers<void>();
   let calls = 0;
-  using _watch = startIdleTimer(2, () => {
+  using _timer = startIdleTimer(2, () => {
     if (++calls === 3) resolve();
   });
-  await soon(promise, "three silences");
+  await waitFor(promise, "three calls");
 });
 
-Deno.test("watchSilence: a touch starts the silence anew", async () => {
+Deno.test("startIdleTimer: a touch starts the silence anew", async () => {
   const { promise, resolve } = Promise.withResolvers<number>();
-  using watch = startIdleTimer(15, () => resolve(performance.now()));
-  let touched = performance.now();
-  // Touches over more than one silence; on a slow machine a call may come between, but never too early.
-  for (let turn = 0; turn < 6; turn++) {
-    watch.touch();
-    touched = performance.now();
-    const silent = await Promise.race([promise, new Promise<void>((resolve) => setTimeout(resolve, 3))]);
-    if (silent !== undefined) break;
+  using timer = startIdleTimer(15, () => resolve(performance.now()));
+  let touchedAt = performance.now();
+  // Touch for longer than one silence. On a slow machine a call may come between, but never too early.
+  for (let round = 0; round < 6; round++) {
+    timer.touch();
+    touchedAt = performance.now();
+    const calledAt = await Promise.race([promise, new Promise<void>((resolve) => setTimeout(resolve, 3))]);
+    if (calledAt !== undefined) break;
   }
-  const silentAt = await soon(promise, "silence");
-  assert(silentAt - touched >= 15 - EARLY_MS, `silent ${silentAt - touched} ms after a touch`);
+  const calledAt = await waitFor(promise, "a call");
+  assert(calledAt - touchedAt >= 15 - EARLY_MS, `called ${calledAt - touchedAt} ms after a touch`);
 });
 
-Deno.test("watchSilence: with 0 there is no timer and no call", async () => {
+Deno.test("startIdleTimer: timers of different lengths share the clock", async () => {
+  const order: string[] = [];
+  const { promise, resolve } = Promise.withResolvers<void>();
+  using _long = startIdleTimer(40, () => {
+    order.push("long");
+    resolve();
+  });
+  using _never = startIdleTimer(3_600_000, () => order.push("never"));
+  const short = startIdleTimer(5, () => {
+    order.push("short");
+    short[Symbol.dispose]();
+  });
+  await waitFor(promise, "the longer timer");
+  assertEquals(order, ["short", "long"]);
+});
+
+Deno.test("startIdleTimer: an error of one timer is reported, and does not stop the others", async () => {
+  const errors: unknown[] = [];
+  const onError = (event: ErrorEvent) => {
+    event.preventDefault();
+    errors.push(event.error.message);
+  };
+  globalThis.addEventListener("error", onError);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  {
+    using _broken = startIdleTimer(1, () => {
+      throw new Error("broken");
+    });
+    using _other = startIdleTimer(3, () => resolve());
+    await waitFor(promise, "the other timer");
+  }
+  globalThis.removeEventListener("error", onError);
+  assertEquals(errors[0], "broken");
+});
+
+Deno.test("startIdleTimer: with 0 it has no timer and never calls", async () => {
   let calls = 0;
-  const watch = startIdleTimer(0, () => calls++);
-  watch.touch();
-  await settled();
+  startIdleTimer(0, () => calls++).touch();
+  await nextTask();
   assertEquals(calls, 0);
 });
 
-Deno.test("watchSilence: once disposed of, also by its own call, it never calls again", async () => {
+Deno.test("startIdleTimer: disposed of, also by its own call, it never calls again", async () => {
   const { promise, resolve } = Promise.withResolvers<void>();
-  const watch = startIdleTimer(1, () => {
-    watch[Symbol.dispose]();
+  const timer = startIdleTimer(1, () => {
+    timer[Symbol.dispose]();
     resolve();
   });
-  await soon(promise, "silence");
+  await waitFor(promise, "a call");
   startIdleTimer(1, () => {
     throw new Error("called after it was disposed of");
   })[Symbol.dispose]();
-  await settled();
+  await nextTask();
 });

@@ -13,8 +13,8 @@ import { AppError } from "../../lib/core/errors.ts";
 
 const NOW = new Date("2026-11-21T03:31:07.042Z");
 
-/** A log, and the lines that it wrote. */
-function kept(options: Partial<LogOptions> = {}): { log: Log; lines: string[] } {
+/** Creates a log that keeps its lines. */
+function createTestLog(options: Partial<LogOptions> = {}): { log: Log; lines: string[] } {
   const lines: string[] = [];
   const log = createLog({
     level: "debug",
@@ -29,10 +29,10 @@ function kept(options: Partial<LogOptions> = {}): { log: Log; lines: string[] } 
 
 for (const [index, level] of LOG_LEVELS.entries()) {
   for (const pretty of [false, true]) {
-    Deno.test(`createLog: ${level}${pretty ? ", plain" : ""}: what is below is not said`, () => {
-      const { log, lines } = kept({ level, pretty });
-      for (const said of LOG_LEVELS) log[said](`this is ${said}`);
-      const expected = LOG_LEVELS.slice(index).map((said) => `this is ${said}`);
+    Deno.test(`createLog: at ${level}${pretty ? ", plain" : ""}: writes no lower level`, () => {
+      const { log, lines } = createTestLog({ level, pretty });
+      for (const level of LOG_LEVELS) log[level](`this is ${level}`);
+      const expected = LOG_LEVELS.slice(index).map((level) => `this is ${level}`);
       assertEquals(lines.map((line) => /this is \w+/.exec(line)?.[0]), expected);
     });
   }
@@ -40,7 +40,7 @@ for (const [index, level] of LOG_LEVELS.entries()) {
 
 const FIELDS: readonly (readonly [string, LogFields, Record<string, unknown>])[] = [
   ["none", {}, {}],
-  ["what JSON has", { a: "b", n: 1, yes: true, none: null, list: [1, "2"], deep: { x: { y: 1 } } }, {
+  ["JSON values", { a: "b", n: 1, yes: true, none: null, list: [1, "2"], deep: { x: { y: 1 } } }, {
     a: "b",
     n: 1,
     yes: true,
@@ -48,15 +48,15 @@ const FIELDS: readonly (readonly [string, LogFields, Record<string, unknown>])[]
     list: [1, "2"],
     deep: { x: { y: 1 } },
   }],
-  ["what is undefined is left out", { a: undefined, b: 1 }, { b: 1 }],
-  ["an error is its message", { error: new TypeError("odd\nindeed") }, { error: "TypeError: odd\nindeed" }],
-  ["a failure", { error: new AppError("rate_limit_exceeded", "Busy.") }, { error: "AppError: Busy." }],
+  ["undefined is left out", { a: undefined, b: 1 }, { b: 1 }],
+  ["an error", { error: new TypeError("odd\nindeed") }, { error: "TypeError: odd\nindeed" }],
+  ["an AppError", { error: new AppError("rate_limit_exceeded", "Busy.") }, { error: "AppError: Busy." }],
   ["an error deep inside", { deep: { list: [new Error("here")] } }, { deep: { list: ["Error: here"] } }],
   ["line breaks", { line: 'a\nb\r\n"c"\u2028' }, { line: 'a\nb\r\n"c"\u2028' }],
 ];
 for (const [name, fields, expected] of FIELDS) {
   Deno.test(`createLog: fields: ${name}`, () => {
-    const { log, lines } = kept();
+    const { log, lines } = createTestLog();
     log.warn("what happened", fields);
     assertEquals(lines.map((line) => JSON.parse(line)), [{
       ts: NOW.toISOString(),
@@ -68,8 +68,8 @@ for (const [name, fields, expected] of FIELDS) {
   });
 }
 
-Deno.test("createLog: plain lines have the time, the level, the message and the fields", () => {
-  const { log, lines } = kept({ pretty: true });
+Deno.test("createLog: a plain line has the time, the level, the message and the fields", () => {
+  const { log, lines } = createTestLog({ pretty: true });
   log.info("agent ready", {
     agent: "fake",
     accepts: { image: true },
@@ -94,8 +94,8 @@ const SECRETS: readonly string[] = [
 ];
 for (const secret of SECRETS) {
   for (const pretty of [false, true]) {
-    Deno.test(`createLog: the secret ${JSON.stringify(secret)} is hidden${pretty ? ", plain" : ""}`, () => {
-      const { log, lines } = kept({ pretty, secrets: [secret, ""] });
+    Deno.test(`createLog: the secret ${JSON.stringify(secret)} is redacted${pretty ? ", plain" : ""}`, () => {
+      const { log, lines } = createTestLog({ pretty, secrets: [secret, ""] });
       log.info(`key ${secret}, again ${secret}`, {
         plain: secret,
         within: `Bearer ${secret}!`,
@@ -104,32 +104,32 @@ for (const secret of SECRETS) {
         [`name ${secret}`]: 1,
       });
       const [line = ""] = lines;
-      const spelled = [secret, JSON.stringify(secret).slice(1, -1)];
-      assertEquals(spelled.filter((form) => line.includes(form)), []);
+      const forms = [secret, JSON.stringify(secret).slice(1, -1)];
+      assertEquals(forms.filter((form) => line.includes(form)), []);
       assertStringIncludes(line, "[secret]");
       if (!pretty) assertEquals(JSON.parse(line).within, "Bearer [secret]!");
     });
   }
 }
 
-Deno.test("createLog: without secrets nothing is hidden", () => {
-  const { log, lines } = kept({ secrets: ["", "not in it"] });
+Deno.test("createLog: without secrets it redacts nothing", () => {
+  const { log, lines } = createTestLog({ secrets: ["", "not in it"] });
   log.info("all of it");
   assertEquals(lines.join().includes("[secret]"), false);
 });
 
-Deno.test("createLog: a secret at the cut is hidden too", () => {
+Deno.test("createLog: redacts a secret at the cut of a long line", () => {
   const secret = "s".repeat(100);
   for (const pretty of [false, true]) {
-    const { log, lines } = kept({ pretty, secrets: [secret] });
+    const { log, lines } = createTestLog({ pretty, secrets: [secret] });
     for (let before = 8_000; before < 8_300; before += 7) log.info("x".repeat(before) + secret);
     assertEquals(lines.filter((line) => line.includes("ssss")), []);
   }
 });
 
-Deno.test("createLog: a long line is cut, and it shows", () => {
+Deno.test("createLog: cuts a long line, and marks the cut", () => {
   for (const pretty of [false, true]) {
-    const { log, lines } = kept({ pretty });
+    const { log, lines } = createTestLog({ pretty });
     log.info("x".repeat(100_000));
     log.info("short");
     assert(lines[0]!.length < 10_000);
@@ -138,7 +138,7 @@ Deno.test("createLog: a long line is cut, and it shows", () => {
   }
 });
 
-Deno.test("createLog: without a clock it takes the time", () => {
+Deno.test("createLog: by default it uses the real time", () => {
   const lines: string[] = [];
   const before = Date.now();
   createLog({ level: "info", pretty: false, secrets: [], write: (line) => lines.push(line) }).info("now");
@@ -146,11 +146,11 @@ Deno.test("createLog: without a clock it takes the time", () => {
   assert(at >= before && at <= Date.now());
 });
 
-Deno.test("SILENT says nothing", () => {
+Deno.test("NO_LOG: writes nothing", () => {
   for (const level of LOG_LEVELS) NO_LOG[level satisfies LogLevel]("nothing", { a: 1 });
 });
 
-Deno.test("noveltyOf: a text is new once, and again when its time is over or it was forgotten for others", () => {
+Deno.test("createDedupe: a text is new once, and again after its time or when others took its place", () => {
   let now = 0;
   const isNew = createDedupe(1_000, 2, () => now);
   assertEquals([isNew("a"), isNew("a"), isNew("b")], [true, false, true]);
@@ -161,7 +161,7 @@ Deno.test("noveltyOf: a text is new once, and again when its time is over or it 
   assertEquals([isNew("b"), isNew("c"), isNew("a"), isNew("b")], [true, true, true, true]);
 });
 
-Deno.test("createLog: at a terminal no text makes a line or moves the cursor, but a stack has its lines", () => {
+Deno.test("createLog: a plain line escapes control characters, but for a stack", () => {
   const lines: string[] = [];
   const log = createLog({ level: "info", pretty: true, secrets: [], write: (line) => lines.push(line) });
   log.info("said\nby", { tool: "rm\u001b]0;x\u0007\n12:00 info all is well", stack: "a\nb" });

@@ -1,295 +1,192 @@
-import { assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
+import { assertEquals, assertNotStrictEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { IdempotencyCache, type IdempotencyKey } from "../../lib/turn/idempotency.ts";
 import { runTurn, type Turn } from "../../lib/turn/turn.ts";
-import { MemoryAgent, type MemoryPrompt } from "../support/agents/memory_agent.ts";
+import { manualAgent, NO_LIMITS } from "../support/harness/turn_fixture.ts";
 import { nextTask, TurnRecorder } from "../support/harness/turn_recorder.ts";
 
 const MINUTE_MS = 60_000;
 
-/** Begins turns, counts them, and hands out their prompts. */
-class Beginner {
-  readonly agent = new MemoryAgent();
-  count = 0;
-  /** Awaited before a turn begins; what it throws is why it could not. */
+/** A cache, its clock, and an agent whose turns are counted. */
+class Fixture {
+  readonly agent = manualAgent();
+  now = 0;
+  readonly cache = new IdempotencyCache(() => this.now);
+  /** Number of turns that were started. */
+  started = 0;
+  /** Delays the start of a turn, or rejects it. */
   gate: Promise<void> = Promise.resolve();
 
-  constructor() {
-    this.agent.answersCancels = false;
-  }
-
-  readonly begin = async (): Promise<Turn> => {
-    this.count++;
+  readonly #start = async (): Promise<Turn> => {
+    this.started++;
     await this.gate;
     const session = await this.agent.newSession();
-    const limits = { replyTimeoutMs: 0, turnTimeoutMs: 0 };
-    return await runTurn({
-      session,
-      blocks: [{ type: "text", text: "Hello" }],
-      limits,
-      resolvedModel: "openab",
-      record: true,
-    });
+    return await runTurn({ session, blocks: [], limits: NO_LIMITS, resolvedModel: "openab", record: true });
   };
 
-  prompt(): Promise<MemoryPrompt> {
-    return this.agent.nextPrompt();
+  /** Sends a request, by default a repetition. */
+  send(name: string, key: Partial<IdempotencyKey> = {}): Promise<Turn> {
+    return this.cache.getOrStart({ name, bodyHash: "body", isRetry: true, ...key }, this.#start);
+  }
+
+  /** Sends a request, and ends its turn. */
+  async complete(name: string): Promise<Turn> {
+    const turn = await this.send(name);
+    (await this.agent.nextPrompt()).end();
+    await turn.ended;
+    await nextTask();
+    return turn;
   }
 }
 
-function key(name: string, options: { body?: string; again?: boolean } = {}): IdempotencyKey {
-  return { name, bodyHash: options.body ?? "body", isRetry: options.again ?? true };
+/** Rejects the gate of a fixture once the requests so far wait for it. */
+async function failStart(fixture: Fixture, send: () => Promise<Turn>[]): Promise<Promise<Turn>[]> {
+  const { promise, reject } = Promise.withResolvers<void>();
+  fixture.gate = promise;
+  const turns = send();
+  await nextTask();
+  fixture.gate = Promise.resolve();
+  reject(new AppError("agent_unavailable", "Not yet."));
+  return turns;
 }
 
-Deno.test("Replays: a request sent again joins its running turn, and is told the finished one", async () => {
-  const beginner = new Beginner();
-  const replays = new IdempotencyCache(() => 0);
-  const first = await replays.getOrStart(key("a", { again: false }), beginner.begin);
-  const prompt = await beginner.prompt();
+Deno.test("getOrStart: a repeated request joins its running turn, and gets the finished one", async () => {
+  const fixture = new Fixture();
+  const first = await fixture.send("a", { isRetry: false });
+  const prompt = await fixture.agent.nextPrompt();
   prompt.say("one ");
-  const heard = new TurnRecorder();
-  const second = await replays.getOrStart(key("a"), beginner.begin);
-  second.read(heard.reader);
+  const recorder = new TurnRecorder();
+  const second = await fixture.send("a");
+  second.read(recorder.reader);
   prompt.say("two");
   prompt.end();
   await first.ended;
-  const third = await replays.getOrStart(key("a"), beginner.begin);
   assertStrictEquals(second, first);
-  assertStrictEquals(third, first);
-  assertEquals(beginner.count, 1);
-  assertEquals(heard.text, "one two");
+  assertStrictEquals(await fixture.send("a"), first);
+  assertEquals([fixture.started, recorder.text], [1, "one two"]);
 });
 
-Deno.test("Replays: one that joins while the turn is begun waits for it", async () => {
-  const beginner = new Beginner();
+Deno.test("getOrStart: repetitions wait while the turn starts", async () => {
+  const fixture = new Fixture();
   const { promise, resolve } = Promise.withResolvers<void>();
-  beginner.gate = promise;
-  const replays = new IdempotencyCache(() => 0);
-  const turns = [1, 2, 3].map(() => replays.getOrStart(key("a"), beginner.begin));
+  fixture.gate = promise;
+  const turns = [1, 2, 3].map(() => fixture.send("a"));
   await nextTask();
-  assertEquals(beginner.count, 1);
+  assertEquals(fixture.started, 1);
   resolve();
-  const [first, ...others] = await Promise.all(turns);
-  for (const other of others) assertStrictEquals(other, first);
+  assertEquals(new Set(await Promise.all(turns)).size, 1);
 });
 
-Deno.test("Replays: a request that is not sent again begins a turn of its own, and is then the one that counts", async () => {
-  const beginner = new Beginner();
-  const replays = new IdempotencyCache(() => 0);
-  const first = await replays.getOrStart(key("a", { again: false }), beginner.begin);
-  const second = await replays.getOrStart(key("a", { again: false }), beginner.begin);
-  assertEquals(first === second, false);
-  assertStrictEquals(await replays.getOrStart(key("a"), beginner.begin), second);
-  assertEquals(beginner.count, 2);
+Deno.test("getOrStart: a request that is no repetition starts a turn, which repetitions then get", async () => {
+  const fixture = new Fixture();
+  const first = await fixture.send("a", { isRetry: false });
+  const second = await fixture.send("a", { isRetry: false });
+  assertNotStrictEquals(first, second);
+  assertStrictEquals(await fixture.send("a"), second);
+  assertEquals(fixture.started, 2);
 });
 
-Deno.test("Replays: one sent again that is not known begins", async () => {
-  const beginner = new Beginner();
-  const replays = new IdempotencyCache(() => 0);
-  await replays.getOrStart(key("a"), beginner.begin);
-  await replays.getOrStart(key("b"), beginner.begin);
-  assertEquals(beginner.count, 2);
-});
-
-Deno.test("Replays: another body under the same key is a conflict, and does not harm the first", async () => {
-  const beginner = new Beginner();
-  const replays = new IdempotencyCache(() => 0);
-  const first = await replays.getOrStart(key("a"), beginner.begin);
+Deno.test("getOrStart: another body under the same key is a conflict, and leaves the first alone", async () => {
+  const fixture = new Fixture();
+  const first = await fixture.send("a");
   const failure: AppError = await assertRejects(
-    () => replays.getOrStart(key("a", { body: "another" }), beginner.begin),
+    () => fixture.send("a", { bodyHash: "another" }),
     AppError,
     "Idempotency-Key",
   );
   assertEquals([failure.code, failure.prompted], ["idempotency_key_conflict", false]);
-  assertStrictEquals(await replays.getOrStart(key("a"), beginner.begin), first);
-  assertEquals(beginner.count, 1);
+  assertStrictEquals(await fixture.send("a"), first);
+  assertEquals(fixture.started, 1);
 });
 
-Deno.test("Replays: a turn that was abandoned is not run twice, it is said", async () => {
-  const beginner = new Beginner();
-  const replays = new IdempotencyCache(() => 0);
-  const turn = await replays.getOrStart(key("a"), beginner.begin);
+Deno.test("getOrStart: an abandoned turn is an error, and never runs twice", async () => {
+  const fixture = new Fixture();
+  const turn = await fixture.send("a");
   turn.read(() => {})();
-  const failure: AppError = await assertRejects(() => replays.getOrStart(key("a"), beginner.begin), AppError);
+  const failure: AppError = await assertRejects(() => fixture.send("a"), AppError);
   assertEquals([failure.code, failure.prompted], ["turn_cancelled", true]);
-  (await beginner.prompt()).end("cancelled");
+  (await fixture.agent.nextPrompt()).end("cancelled");
   await turn.ended;
-  await assertRejects(() => replays.getOrStart(key("a"), beginner.begin), AppError);
-  assertEquals(beginner.count, 1);
+  await assertRejects(() => fixture.send("a"), AppError);
+  assertEquals(fixture.started, 1);
 });
 
-Deno.test("Replays: a turn that could not begin is thrown to its caller, and begins with the next", async () => {
-  const beginner = new Beginner();
-  beginner.gate = Promise.reject(new AppError("agent_unavailable", "Not yet."));
-  const replays = new IdempotencyCache(() => 0);
-  await assertRejects(() => replays.getOrStart(key("a"), beginner.begin), AppError, "Not yet.");
-  beginner.gate = Promise.resolve();
-  const turn = await replays.getOrStart(key("a"), beginner.begin);
-  assertStrictEquals(await replays.getOrStart(key("a"), beginner.begin), turn);
-  assertEquals(beginner.count, 2);
+Deno.test("getOrStart: a turn that could not start is thrown, and the next repetition starts one", async () => {
+  const fixture = new Fixture();
+  const [first] = await failStart(fixture, () => [fixture.send("a")]);
+  await assertRejects(() => first!, AppError, "Not yet.");
+  const turn = await fixture.send("a");
+  assertStrictEquals(await fixture.send("a"), turn);
+  assertEquals(fixture.started, 2);
 });
 
-Deno.test("Replays: one that waited for a turn that could not begin begins it itself", async () => {
-  const beginner = new Beginner();
-  const { promise, reject } = Promise.withResolvers<void>();
-  beginner.gate = promise;
-  const replays = new IdempotencyCache(() => 0);
-  const first = replays.getOrStart(key("a"), beginner.begin);
-  const second = replays.getOrStart(key("a"), beginner.begin);
-  await nextTask();
-  beginner.gate = Promise.resolve();
-  reject(new AppError("agent_unavailable", "Not yet."));
-  await assertRejects(() => first, AppError, "Not yet.");
-  const turn = await second;
-  assertStrictEquals(await replays.getOrStart(key("a"), beginner.begin), turn);
-  assertEquals(beginner.count, 2);
+Deno.test("getOrStart: of several that wait for a turn that could not start, one starts it and the others join", async () => {
+  for (const waiting of [1, 3]) {
+    const fixture = new Fixture();
+    const send = () => Array.from({ length: 1 + waiting }, () => fixture.send("a"));
+    const [first, ...others] = await failStart(fixture, send);
+    await assertRejects(() => first!, AppError, "Not yet.");
+    assertEquals(new Set(await Promise.all(others)).size, 1);
+    assertEquals(fixture.started, 2);
+  }
 });
 
-Deno.test("Replays: of several that waited for a turn that could not begin one begins it, the others join", async () => {
-  const beginner = new Beginner();
-  const { promise, reject } = Promise.withResolvers<void>();
-  beginner.gate = promise;
-  const replays = new IdempotencyCache(() => 0);
-  const first = replays.getOrStart(key("a"), beginner.begin);
-  const others = [1, 2, 3].map(() => replays.getOrStart(key("a"), beginner.begin));
-  await nextTask();
-  beginner.gate = Promise.resolve();
-  reject(new AppError("agent_unavailable", "Not yet."));
-  await assertRejects(() => first, AppError);
-  const turns = new Set(await Promise.all(others));
-  assertEquals([turns.size, beginner.count], [1, 2]);
-});
-
-Deno.test("Replays: a turn is remembered for minutes after it has ended, and however long it runs", async () => {
-  const beginner = new Beginner();
-  let now = 0;
-  const replays = new IdempotencyCache(() => now);
-  const first = await replays.getOrStart(key("a"), beginner.begin);
-  now = 60 * MINUTE_MS;
-  assertStrictEquals(await replays.getOrStart(key("a"), beginner.begin), first);
-  (await beginner.prompt()).end();
+Deno.test("getOrStart: remembers a turn while it runs, and for minutes after its end", async () => {
+  const fixture = new Fixture();
+  const first = await fixture.send("a");
+  fixture.now = 60 * MINUTE_MS;
+  assertStrictEquals(await fixture.send("a"), first);
+  (await fixture.agent.nextPrompt()).end();
   await first.ended;
   await nextTask();
-  now += 4 * MINUTE_MS;
-  assertStrictEquals(await replays.getOrStart(key("a"), beginner.begin), first);
-  now += 2 * MINUTE_MS;
-  const next = await replays.getOrStart(key("a"), beginner.begin);
-  assertEquals(next === first, false);
-  assertEquals(beginner.count, 2);
+  fixture.now += 4 * MINUTE_MS;
+  assertStrictEquals(await fixture.send("a"), first);
+  fixture.now += 2 * MINUTE_MS;
+  assertNotStrictEquals(await fixture.send("a"), first);
+  assertEquals(fixture.started, 2);
 });
 
-Deno.test("Replays: a hundred are remembered, then the oldest that has ended is forgotten", async () => {
-  const beginner = new Beginner();
-  const replays = new IdempotencyCache(() => 0);
+Deno.test("getOrStart: forgets the oldest of more than 100 finished turns, but no running one", async () => {
+  const fixture = new Fixture();
+  const long = await fixture.send("long");
+  await fixture.agent.nextPrompt();
   const turns: Turn[] = [];
-  for (let number = 0; number < 101; number++) {
-    const turn = await replays.getOrStart(key(`request ${number}`), beginner.begin);
-    (await beginner.prompt()).end();
-    await turn.ended;
-    turns.push(turn);
-  }
-  assertEquals(beginner.count, 101);
-  for (const number of [1, 100]) {
-    assertStrictEquals(await replays.getOrStart(key(`request ${number}`), beginner.begin), turns[number]);
-  }
-  await replays.getOrStart(key("request 0"), beginner.begin);
-  assertEquals(beginner.count, 102);
+  for (let number = 0; number < 101; number++) turns.push(await fixture.complete(`request ${number}`));
+  assertEquals(fixture.started, 102);
+  assertStrictEquals(await fixture.send("long"), long);
+  for (const number of [1, 100]) assertStrictEquals(await fixture.send(`request ${number}`), turns[number]);
+  assertNotStrictEquals(await fixture.send("request 0"), turns[0]);
+  assertEquals(fixture.started, 103);
 });
 
-Deno.test("Replays: a turn that runs is not forgotten for those that have ended: it would run twice", async () => {
-  const beginner = new Beginner();
-  const replays = new IdempotencyCache(() => 0);
-  const long = await replays.getOrStart(key("long"), beginner.begin);
-  await beginner.prompt();
-  for (let number = 0; number < 100; number++) {
-    const short = await replays.getOrStart(key(`request ${number}`), beginner.begin);
-    (await beginner.prompt()).end();
-    await short.ended;
-  }
-  assertStrictEquals(await replays.getOrStart(key("long"), beginner.begin), long);
-  assertEquals(beginner.count, 101);
+Deno.test("getOrStart: remembers more than 100 running turns", async () => {
+  const fixture = new Fixture();
+  for (let number = 0; number < 110; number++) await fixture.send(`request ${number}`);
+  for (let number = 0; number < 110; number++) await fixture.send(`request ${number}`);
+  assertEquals(fixture.started, 110);
 });
 
-Deno.test("Replays: a look at what is known forgets nothing", async () => {
-  const beginner = new Beginner();
-  const replays = new IdempotencyCache(() => 0);
-  for (let number = 0; number < 100; number++) {
-    await replays.getOrStart(key(`request ${number}`), beginner.begin);
-  }
-  for (let number = 0; number < 100; number++) {
-    await replays.getOrStart(key(`request ${number}`), beginner.begin);
-  }
-  assertEquals(beginner.count, 100);
+Deno.test("forget: forgets the finished turns of one conversation, or of all", async () => {
+  const fixture = new Fixture();
+  const [one, two] = [await fixture.complete("one"), await fixture.complete("two")];
+  for (const unknown of ["unknown", ""]) fixture.cache.forget(unknown);
+  assertStrictEquals(await fixture.send("one"), one);
+  fixture.cache.forget(one.conversation);
+  assertStrictEquals(await fixture.send("two"), two);
+  assertNotStrictEquals(await fixture.send("one"), one);
+  fixture.cache.forget(undefined);
+  assertNotStrictEquals(await fixture.send("two"), two);
 });
 
-/** Begins a turn in a session of its own, which is its conversation; and ends it, if that is asked. */
-async function begun(
-  beginner: Beginner,
-  replays: IdempotencyCache,
-  name: string,
-  isOver: boolean,
-): Promise<Turn> {
-  const turn = await replays.getOrStart(key(name), beginner.begin);
-  const prompt = await beginner.prompt();
-  if (isOver) {
-    prompt.end();
-    await turn.ended;
-    await nextTask();
-  }
-  return turn;
-}
-
-Deno.test("Replays: what was answered in a conversation that is forgotten is told nobody, the rest is", async () => {
-  const beginner = new Beginner();
-  const replays = new IdempotencyCache(() => 0);
-  const one = await begun(beginner, replays, "one", true);
-  const two = await begun(beginner, replays, "two", true);
-  replays.forget(one.conversation);
-  assertStrictEquals(await replays.getOrStart(key("two"), beginner.begin), two);
-  assertEquals(await replays.getOrStart(key("one"), beginner.begin) === one, false);
-  assertEquals(beginner.count, 3);
-});
-
-Deno.test("Replays: what was answered in any conversation is told nobody, once all are forgotten", async () => {
-  const beginner = new Beginner();
-  const replays = new IdempotencyCache(() => 0);
-  const turns = [await begun(beginner, replays, "one", true), await begun(beginner, replays, "two", true)];
-  replays.forget(undefined);
-  for (const [index, name] of ["one", "two"].entries()) {
-    assertEquals(await replays.getOrStart(key(name), beginner.begin) === turns[index], false);
-  }
-  assertEquals(beginner.count, 4);
-});
-
-Deno.test("Replays: a turn that runs is not forgotten with its conversation: it would run twice", async () => {
-  const beginner = new Beginner();
-  const replays = new IdempotencyCache(() => 0);
-  const turn = await begun(beginner, replays, "one", false);
-  for (const conversation of [turn.conversation, undefined]) {
-    replays.forget(conversation);
-    assertStrictEquals(await replays.getOrStart(key("one"), beginner.begin), turn);
-  }
-  assertEquals(beginner.count, 1);
-});
-
-Deno.test("Replays: a turn that ran when its conversation was forgotten is told nobody once it has ended", async () => {
+Deno.test("forget: forgets a running turn only once it has ended", async () => {
   for (const isAll of [false, true]) {
-    const beginner = new Beginner();
-    const replays = new IdempotencyCache(() => 0);
-    const turn = await replays.getOrStart(key("one"), beginner.begin);
-    const prompt = await beginner.prompt();
-    replays.forget(isAll ? undefined : turn.conversation);
-    prompt.end();
+    const fixture = new Fixture();
+    const turn = await fixture.send("one");
+    fixture.cache.forget(isAll ? undefined : turn.conversation);
+    assertStrictEquals(await fixture.send("one"), turn);
+    (await fixture.agent.nextPrompt()).end();
     await turn.ended;
     await nextTask();
-    assertEquals(await replays.getOrStart(key("one"), beginner.begin) === turn, false);
+    assertNotStrictEquals(await fixture.send("one"), turn);
   }
-});
-
-Deno.test("Replays: to forget a conversation that nobody talked in forgets nothing", async () => {
-  const beginner = new Beginner();
-  const replays = new IdempotencyCache(() => 0);
-  const turn = await begun(beginner, replays, "one", true);
-  for (const conversation of ["nobody", ""]) replays.forget(conversation);
-  assertStrictEquals(await replays.getOrStart(key("one"), beginner.begin), turn);
 });

@@ -1,6 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import type {
-  PermissionId,
   PermissionOption,
   PermissionQuestion,
   PermissionRequest,
