@@ -10,8 +10,10 @@ import type { PromptBlock } from "../turn/agent.ts";
 
 /** Command names that are remembered per agent. Beyond the limit every name counts as a command. */
 const MAX_NAMES = 10_000;
-/** Path lookups for one prompt. Beyond the limit every `@` is neutralised. */
-const MAX_LOOKUPS = 256;
+/** `@` signs that are examined in one prompt. Beyond the limit every `@` is neutralised. */
+const MAX_MENTIONS = 256;
+/** Characters behind an `@` that are examined. */
+const MAX_PATH_CHARS = 4_096;
 
 /** The commands that an agent has announced in `available_commands_update`, in any session. */
 export class AgentCommands {
@@ -43,12 +45,14 @@ export class AgentCommands {
 
 /** A command at the start of a block, behind white space, control, format and other invisible characters. */
 const FIRST_SIGN = /^[\s\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]*[/$!／＄！﹩﹗]/u;
-/** `$name` anywhere, also as the text of a link: `[$name](path)`. */
-const SKILL = /(?<=(\[?))([$＄])(?=([\p{L}\p{N}_:-]+)((?:\]\()?))/gu;
+/** `$name` anywhere, also as the text of a link: `[$name](path)`. Codex allows white space before the `(`. */
+const SKILL = /(?<=(\[?))([$＄])(?=([\p{L}\p{N}_:-]+)(\]?))/gu;
 /** `/name`, except inside a path or URL. */
 const SLASH = /(?<![\w/.~\\:-])[/／]([\p{L}_][\p{L}\p{N}_:.-]*)(?![\p{L}\p{N}_:./-])/gu;
-/** `@path`, in quotes or with escaped spaces. */
-const FILE = /@(?="([^"\n]+)"|((?:\\.|[^\s\\"])+))/g;
+/** A path behind an `@`, in quotes or with escaped spaces. */
+const PATH = /^(?:"([^"]+)"|((?:\\.|[^\s\\"])+))/;
+/** Claude's subagents: `@agent-name` and `@"name (agent)"`. */
+const SUBAGENT = /^agent-| \(agent\)$/;
 /** Code: a fenced block, or a span in backticks. */
 const CODE = /(```[\s\S]*?(?:```|$)|`[^`\n]+`)/;
 
@@ -75,15 +79,26 @@ export function neutraliseCommands(
   commands: Pick<AgentCommands, "isKnown" | "has">,
   pathExists: (path: string) => boolean,
 ): PromptBlock[] {
-  let lookups = 0;
-  const mayExist = (path: string) => ++lookups > MAX_LOOKUPS || pathExists(path);
+  let mentions = 0;
+  const isMention = (behind: string): boolean => {
+    if (++mentions > MAX_MENTIONS) return true;
+    const [, quoted, plain] = PATH.exec(behind.slice(0, MAX_PATH_CHARS)) ?? [];
+    const target = quoted ?? plain;
+    if (target === undefined) return behind.length > MAX_PATH_CHARS;
+    return SUBAGENT.test(target) ||
+      (quoted === undefined ? plainPaths(target) : quotedPaths(target)).some(pathExists);
+  };
   const neutralise = (text: string): string => {
     const safe = text
       .replace(SKILL, (sign, before, _sign, name, after) => {
         const isLink = before === "[" && after !== "";
         return isLink || isSkill(name, commands) ? `${sign} ` : sign;
       })
-      .replace(FILE, (found, quoted, plain) => pathsIn(quoted, plain).some(mayExist) ? "@ " : found)
+      .replace(
+        /@(?=\S)/g,
+        (sign, offset: number, whole: string) =>
+          isMention(whole.slice(offset + 1, offset + 2 + MAX_PATH_CHARS)) ? `${sign} ` : sign,
+      )
       .split(CODE).map((part, index) => index % 2 === 1 ? part : quoteCommands(part, commands)).join("");
     return FIRST_SIGN.test(text) ? `> ${safe}` : safe;
   };
@@ -92,7 +107,8 @@ export function neutraliseCommands(
 
 /** Whether a path exists, seen from a directory. A path whose lookup fails counts as existing. */
 export function pathExists(path: string, cwd: string, home: string | undefined): boolean {
-  const isBelowHome = home !== undefined && /^~(?=[/\\]|$)/.test(path);
+  const isBelowHome = /^~(?=[/\\]|$)/.test(path);
+  if (isBelowHome && home === undefined) return true;
   try {
     Deno.lstatSync(isBelowHome ? home + path.slice(1) : resolve(cwd, path));
     return true;
@@ -111,21 +127,37 @@ function quoteCommands(text: string, commands: Pick<AgentCommands, "has">): stri
 
 function isSkill(name: string, commands: Pick<AgentCommands, "isKnown" | "has">): boolean {
   if (!commands.isKnown) return /^\p{L}/u.test(name);
-  return commands.has(name) || commands.has(withoutPunctuation(name));
+  // Codex takes the ASCII start of a name, as in `$skillを使って`.
+  const [ascii = ""] = /^[\w:-]*/.exec(name) ?? [];
+  return [name, ascii].some((word) => commands.has(word) || commands.has(withoutPunctuation(word)));
 }
 
 /** Removes the punctuation of a sentence from the end of a name. */
 function withoutPunctuation(name: string): string {
-  return name.replace(/[.:-]+$/, "");
+  return name.replace(/(?<![.:-])[.:-]+$/, "");
 }
 
-/** Lists the paths that agents may read after an `@`: with and without punctuation, line numbers and escapes. */
-function pathsIn(quoted: string | undefined, plain: string): string[] {
-  if (quoted !== undefined) return [quoted];
-  const unescaped = plain.replace(/\\(.)/g, "$1");
-  const [shortest = ""] = plain.split(/[,;!?()[\]{}<>'`#:*，。；！？（）「」『』]/, 1);
-  const candidates = [unescaped, shortest.replace(/\\(.)/g, "$1")];
-  return [...new Set(candidates.flatMap((path) => [path, path.replace(/\.+$/, "")]))].filter((path) =>
-    path !== ""
-  );
+/** Lists the paths that agents may read behind an `@` in quotes: Claude trims, and cuts `#L10`. */
+function quotedPaths(text: string): string[] {
+  return nonEmpty([text, text.trim(), (text.split("#", 1)[0] ?? "").trim()]);
+}
+
+/**
+ * Lists the paths that agents may read behind an `@`: with and without punctuation, line numbers and escapes. Claude
+ * knows no escapes, and cuts at the last ASCII word character.
+ */
+function plainPaths(text: string): string[] {
+  const [untilPunctuation = ""] = text.split(/[,;!?()[\]{}<>'`#:*，。；！？（）「」『』]/, 1);
+  const [token = ""] = text.split(/\s/, 1);
+  const [word = ""] = /^.*\w/.exec(token) ?? [];
+  const paths = [word, word.split("#", 1)[0] ?? "", unescape(text), unescape(untilPunctuation)];
+  return nonEmpty(paths.flatMap((path) => [path, path.replace(/(?<!\.)\.+$/, "")]));
+}
+
+function unescape(path: string): string {
+  return path.replace(/\\(.)/g, "$1");
+}
+
+function nonEmpty(paths: readonly string[]): string[] {
+  return [...new Set(paths)].filter((path) => path !== "");
 }

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { AgentCommands, neutraliseCommands, pathExists } from "../../lib/acp/command_guard.ts";
 import { untilAborted } from "../../lib/core/abortable.ts";
 import { TurnRecorder } from "../support/harness/turn_recorder.ts";
@@ -56,6 +56,8 @@ for (
     ["a skill", "use $skill-creator, or $Skill-Creator.", "use $ skill-creator, or $ Skill-Creator."],
     ["a skill in code", "`$skill-creator`", "`$ skill-creator`"],
     ["a link to any skill", "[$other](/tmp/SKILL.md)", "[$ other](/tmp/SKILL.md)"],
+    ["a skill before other letters", "use $skill-creatorを使って", "use $ skill-creatorを使って"],
+    ["a link with white space", "[$other] (/tmp/SKILL.md)", "[$ other] (/tmp/SKILL.md)"],
     ["a variable", "echo $HOME costs $5", "echo $HOME costs $5"],
   ] as const
 ) {
@@ -77,6 +79,13 @@ for (
     ["with an escaped space", "@my\\ file.txt", "my file.txt", "@ my\\ file.txt"],
     ["in Chinese", "看@a.ts。", "a.ts", "看@ a.ts。"],
     ["that does not exist", "hello @everyone", "a.ts", "hello @everyone"],
+    ["before other letters", "@a.tsを読んで", "a.ts", "@ a.tsを読んで"],
+    ["before a sign", "@a.ts…", "a.ts", "@ a.ts…"],
+    ["with an escape that is part of the text", "@a.ts\\ hi", "a.ts", "@ a.ts\\ hi"],
+    ["in quotes with a line number", '@"a.ts#L1"', "a.ts", '@ "a.ts#L1"'],
+    ["in quotes with spaces", '@" a.ts "', "a.ts", '@ " a.ts "'],
+    ["of a subagent", "@agent-tester go", "", "@ agent-tester go"],
+    ["of a subagent in quotes", '@"tester (agent)" go', "", '@ "tester (agent)" go'],
     ["in an address", "mail me@example.com", "a.ts", "mail me@example.com"],
   ] as const
 ) {
@@ -162,3 +171,27 @@ Deno.test("AcpAgent: a restarted agent keeps the announced commands", async () =
   harness.nowMs += 60_000;
   assertEquals(await received(harness, "Say /init"), "Say `/init`");
 });
+
+/** Fastest of three runs, in milliseconds. */
+function fastest(text: string): number {
+  return Math.min(...[1, 2, 3].map(() => {
+    const start = performance.now();
+    neutraliseCommands([{ type: "text", text }], new AgentCommands(), () => false);
+    return performance.now() - start;
+  }));
+}
+
+for (
+  const [name, make] of [
+    ["an @ and dots", (n: number) => "@" + ".".repeat(n) + "a"],
+    ["a $ and hyphens", (n: number) => "$" + "-".repeat(n) + "a"],
+    ["mentions", (n: number) => "@a".repeat(n)],
+    ["@ signs", (n: number) => "@".repeat(n)],
+  ] as const
+) {
+  Deno.test(`neutraliseCommands: needs linear time for ${name}`, () => {
+    // Ten times the length takes a hundred times as long if the time is quadratic.
+    const short = Math.max(fastest(make(5_000)), 4);
+    assert(fastest(make(50_000)) < 50 * short);
+  });
+}
