@@ -52,8 +52,8 @@ const CASES: readonly [
 for (const [name, authKey, origin, allowed] of CASES) {
   Deno.test(`corsHeaders: ${name}`, () => {
     const access = createAccessControl({ authKey, allowedOrigins: ["https://app.example"], insecure: false });
-    const asked = request(origin === undefined ? {} : { origin });
-    const headers = new Headers(corsHeaders(asked, access.allowsOrigin(asked)));
+    const incoming = request(origin === undefined ? {} : { origin });
+    const headers = new Headers(corsHeaders(incoming, access.allowsOrigin(incoming)));
     assertEquals(headers.get("access-control-allow-origin"), allowed ? origin : null);
     assertEquals(headers.get("vary"), origin === undefined ? null : "Origin");
     assertEquals(headers.get("access-control-allow-credentials"), null);
