@@ -1,55 +1,59 @@
-/** The conversations in use: each with the session that serves it, as long as it is worth keeping open. @module */
+/** The conversations in use: each with its queue and the session that serves it. @module */
 
+import { type IdleTimer, startIdleTimer } from "../core/idle_timer.ts";
 import type { Agent, Session } from "../turn/agent.ts";
 import type { ModelRouter } from "../turn/model_router.ts";
-import type { Conversation, ConversationIndex, TranscriptDelta } from "./conversation.ts";
-import { PrivateConversation } from "./private_conversation.ts";
-import { TurnQueue } from "./turn_queue.ts";
+import type { Conversation, ConversationIndex } from "./conversation.ts";
 import type { Fingerprinter } from "./fingerprint.ts";
+import { cancelled, TurnQueue } from "./turn_queue.ts";
 import { UndeliveredMessages } from "./undelivered.ts";
 
-/** What they are made of. */
+/** The dependencies and limits of {@linkcode ActiveConversations}. */
 export interface ActiveConversationsOptions {
   readonly agents: ModelRouter;
   readonly index: ConversationIndex;
   readonly fingerprinter: Fingerprinter;
   readonly log: { debug(message: string, fields: Readonly<Record<string, unknown>>): void };
-  /** Sessions that are kept open; beyond it the one that was idle longest is closed. */
+  /** Sessions that stay open. Beyond that the one that was not used for the longest time is closed. */
   readonly maxSessions: number;
-  /** How long a session is kept open after its last turn, in milliseconds. */
+  /** How long a session stays open after its last turn, in milliseconds. */
   readonly idleMs: number;
 }
 
+/**
+ * What happens to the session when no turn is left. `keep`: the session stays open for a while if the client may come
+ * back. `hold`: the session stays open. `close`: the session is closed. `delete`: the agent deletes the session too.
+ */
+type WhenIdle = "keep" | "hold" | "close" | "delete";
+
 /** A conversation in use. */
-export interface ActiveConversation {
+export class ActiveConversation {
   readonly agent: Agent;
-  readonly queue: TurnQueue;
-  /** What is remembered of it; nothing of one that nobody can come back to. */
+  readonly queue: TurnQueue = new TurnQueue();
+  readonly undelivered: UndeliveredMessages = new UndeliveredMessages();
+  /** The remembered conversation; undefined if nobody can come back to this one. */
   conversation: Conversation | undefined;
   session: Session | undefined;
-  /** The session may not have heard all that was said before. */
-  needsFullTranscript: boolean;
-  readonly undelivered: UndeliveredMessages;
-  /** Whoever needs it beyond its turns. */
-  holders: number;
-  timer: ReturnType<typeof setTimeout> | undefined;
-  /** To be closed when nothing runs: for good, if it is `forgotten`. */
-  state: "kept" | "closed" | "forgotten";
+  /** The session may not have received the earlier messages. */
+  needsFullTranscript = true;
+  whenIdle: WhenIdle;
+  idleTimer: IdleTimer | undefined;
+
+  constructor(agent: Agent, whenIdle: WhenIdle) {
+    this.agent = agent;
+    this.whenIdle = whenIdle;
+  }
+
+  /** Whether a turn is running or waiting, the session is open, or neither. */
+  get state(): "busy" | "open" | "closed" {
+    if (this.queue.isBusy) return "busy";
+    return this.session && !this.session.closed.aborted ? "open" : "closed";
+  }
 }
 
-/** Makes one that has no session yet. */
-export function newActiveConversation(agent: Agent): ActiveConversation {
-  return {
-    agent,
-    queue: new TurnQueue(),
-    conversation: undefined,
-    session: undefined,
-    needsFullTranscript: true,
-    undelivered: new UndeliveredMessages(),
-    holders: 0,
-    timer: undefined,
-    state: "kept",
-  };
+/** A conversation that is not remembered. Its session stays open until it is disposed. */
+export interface PrivateConversation extends Disposable {
+  readonly active: ActiveConversation;
 }
 
 /** The remembered conversations that have a session or a turn. */
@@ -62,126 +66,101 @@ export class ActiveConversations {
     this.#options = options;
   }
 
-  /** The one that is remembered so. */
-  get(known: Conversation): ActiveConversation | undefined {
-    return this.#all.get(known);
+  get(conversation: Conversation): ActiveConversation | undefined {
+    return this.#all.get(conversation);
   }
 
-  /** It is used now, as what is remembered so. */
-  touch(known: Conversation, live: ActiveConversation, now: number): void {
-    live.conversation = known;
-    this.#all.delete(known);
-    this.#all.set(known, live);
-    this.#options.index.touch(known, now, (known) => this.#all.has(known));
+  /** Whether a conversation has a session or a turn. */
+  readonly has = (conversation: Conversation): boolean => this.#all.has(conversation);
+
+  /** Makes a conversation the last used one. */
+  touch(conversation: Conversation, active: ActiveConversation, now: number): void {
+    active.conversation = conversation;
+    this.#all.delete(conversation);
+    this.#all.set(conversation, active);
+    this.#options.index.touch(conversation, now, this.has);
   }
 
   /**
-   * The session that serves a conversation: the one that is open, or the one that it had, or a fresh one.
+   * Finds the session of a conversation: the open one, the earlier one, which is resumed, or a new one.
    *
-   * @throws As `Agent.open` does.
+   * @throws As `Agent.newSession` does.
    */
-  async sessionFor(live: ActiveConversation, signal: AbortSignal): Promise<Session> {
-    if (live.session && !live.session.closed.aborted) return live.session;
-    const { conversation, agent } = live;
+  async sessionFor(active: ActiveConversation, signal: AbortSignal): Promise<Session> {
+    if (active.session && !active.session.closed.aborted) return active.session;
+    const { conversation, agent } = active;
     const { fingerprinter, log } = this.#options;
     const isSameProgram = conversation?.program === fingerprinter.cached("program", agent.program);
     if (conversation?.sessionId !== undefined && isSameProgram) {
       const session = await agent.resumeSession(conversation.sessionId, signal);
-      log.debug(session ? "brought a session back" : "a session could not be brought back", {
+      log.debug(session ? "resumed a session" : "could not resume a session", {
         conversation: conversation.id,
         session: conversation.sessionId,
       });
-      if (session) {
-        live.needsFullTranscript = false;
-        return live.session = session;
-      }
+      active.needsFullTranscript = session === undefined;
+      if (session) return active.session = session;
     }
-    live.needsFullTranscript = true;
-    return live.session = await agent.newSession(signal);
+    active.needsFullTranscript = true;
+    return active.session = await agent.newSession(signal);
   }
 
-  /** Nothing of it runs any more: it is kept for a while, if anybody may come back to it. */
-  onIdle(live: ActiveConversation): void {
-    const { conversation, queue, state, holders, session } = live;
+  /** Closes the session if no turn is left, at once or after a while. */
+  onIdle(active: ActiveConversation): void {
+    const { conversation, queue, session, whenIdle } = active;
     if (queue.isBusy) return;
-    live.undelivered.prune();
-    clearTimeout(live.timer);
-    if (state !== "kept") return this.#close(live, state);
-    if (holders > 0) return;
-    if (conversation === undefined) this.#close(live, "closed");
-    // A session that was told nothing is of no use to whoever may come back, unless they have a name for it.
-    else if (session === undefined || !conversation.isResumable) this.#close(live, "closed");
-    else live.timer = setTimeout(() => this.#close(live, "closed"), this.#options.idleMs);
-    this.#closeIdlest();
+    active.undelivered.prune();
+    if (whenIdle === "hold") return;
+    // A session without a delivered message is of no use, unless the client has a name for the conversation.
+    const isWorthKeeping = whenIdle === "keep" && session !== undefined && conversation?.isResumable;
+    if (!isWorthKeeping) this.#close(active);
+    else {
+      const idleMs = Math.max(1, this.#options.idleMs);
+      active.idleTimer = startIdleTimer(idleMs, () => this.#closeLater(active, "close"));
+    }
+    this.#closeOldest();
   }
 
-  /** Lets somebody hold a conversation. */
-  hold(): PrivateConversation {
-    return new PrivateConversation((live) => live && this.onIdle(live));
-  }
-
-  /** It is held from now on, unless the holder has another one; `brought` is what its first turn brings to it. */
-  holdWith(hold: PrivateConversation, live: ActiveConversation, brought?: TranscriptDelta): void {
-    const { conversation } = live;
-    if (conversation === undefined || brought === undefined) return hold.begin(live);
-    const { reply: before } = conversation;
-    hold.begin(live, (reply) => {
-      if (reply === undefined) conversation.markUnanswered(brought);
-      conversation.reply = reply === undefined ? before : this.#options.fingerprinter.reply(reply);
-      this.save(conversation);
-    });
-  }
-
-  /** Keeps what is remembered of one. What another server forgot is forgotten here when nothing runs in it. */
-  save(known: Conversation): void {
-    if (this.#options.index.save(known)) return;
-    const live = this.#all.get(known);
-    this.#all.delete(known);
-    if (live) this.#close(live, "forgotten");
-  }
-
-  /**
-   * Forgets a conversation, in use or not, and lets the agent do so.
-   *
-   * @returns False if it will be there again at the next start.
-   */
-  forget(known: Conversation): boolean {
+  /** Forgets a conversation, and has the agent delete the session. Returns false if the store could not remove it. */
+  forget(conversation: Conversation): boolean {
     const { index, agents, log } = this.#options;
-    const isGone = index.forget(known);
-    const live = this.#all.get(known);
-    this.#all.delete(known);
-    log.debug("forgot a conversation", { conversation: known.id });
-    if (live) {
-      live.queue.giveUp("The conversation was forgotten.");
-      this.#close(live, "forgotten");
-    } else if (known.sessionId !== undefined) {
-      agents.byName(known.agent)?.deleteSession(known.sessionId);
+    const isRemoved = index.forget(conversation);
+    const active = this.#all.get(conversation);
+    this.#all.delete(conversation);
+    log.debug("forgot a conversation", { conversation: conversation.id });
+    if (active) {
+      active.queue.cancelAll(cancelled("The conversation was forgotten."));
+      this.#closeLater(active, "delete");
+    } else if (conversation.sessionId !== undefined) {
+      agents.byName(conversation.agent)?.deleteSession(conversation.sessionId);
     }
-    return isGone;
+    return isRemoved;
   }
 
-  /** Closes every session, those that are busy when their turn has ended. What is remembered is kept. */
+  /** Closes every session, a busy one after its turn. */
   close(): void {
-    for (const live of this.#all.values()) this.#close(live, "closed");
+    for (const active of this.#all.values()) this.#closeLater(active, "close");
   }
 
-  /** A busy one is never closed, so that there can be more for a while: as many as turns can run. */
-  #closeIdlest(): void {
-    for (const live of this.#all.values()) {
+  /** Busy conversations stay, so that there can be more than the limit for a while. */
+  #closeOldest(): void {
+    for (const active of this.#all.values()) {
       if (this.#all.size <= this.#options.maxSessions) return;
-      if (!live.queue.isBusy && live.holders === 0) this.#close(live, "closed");
+      if (!active.queue.isBusy) this.#closeLater(active, "close");
     }
   }
 
-  /** Closes the session, at once or when its turn has ended. */
-  #close(live: ActiveConversation, state: "closed" | "forgotten"): void {
-    clearTimeout(live.timer);
-    live.state = state;
-    if (live.queue.isBusy) return;
-    const { conversation, session, agent } = live;
-    if (conversation && this.#all.get(conversation) === live) this.#all.delete(conversation);
+  /** Closes the session now, or when its turn has ended. */
+  #closeLater(active: ActiveConversation, whenIdle: "close" | "delete"): void {
+    active.whenIdle = whenIdle;
+    if (!active.queue.isBusy) this.#close(active);
+  }
+
+  #close(active: ActiveConversation): void {
+    const { conversation, session, agent, whenIdle } = active;
+    active.idleTimer?.[Symbol.dispose]();
+    if (conversation && this.#all.get(conversation) === active) this.#all.delete(conversation);
     session?.close();
-    if (state === "forgotten" && conversation?.sessionId !== undefined) {
+    if (whenIdle === "delete" && conversation?.sessionId !== undefined) {
       agent.deleteSession(conversation.sessionId);
       conversation.sessionId = undefined;
     }

@@ -1,198 +1,206 @@
-/** Lays the turns of a transcript beside those of a conversation: pure. @module */
+/** Aligns the turns of a transcript with those of a conversation: pure. @module */
 
-import type { ConversationRecord, TurnRecord } from "./record.ts";
 import { isSameReply, type TranscriptFingerprint, type TurnFingerprint } from "./fingerprint.ts";
+import type { ConversationRecord, TurnRecord } from "./record.ts";
 
-/** The place of a turn that the conversation does not have yet. */
+/** The position of a turn that the conversation does not have. */
 export const UNMATCHED = -1;
-/** The place of a turn that lies behind what is compared. */
+/** The position of a turn from before the part that is compared. */
 export const SKIPPED = -2;
 
-/** Places where a transcript is tried to begin in a conversation: the same words may come again and again. */
+/** Starting points of a transcript in a conversation that are tried. Repeated words have many. */
 const MAX_STARTS = 16;
 
-/** How a transcript goes on from a conversation. */
+/** How a transcript continues a conversation. */
 export interface Continuation {
-  /** For each turn of the transcript which of the conversation's turns it is, or {@linkcode UNMATCHED}, or {@linkcode SKIPPED}. */
+  /** For each turn of the transcript its index in the conversation, {@linkcode UNMATCHED} or {@linkcode SKIPPED}. */
   readonly positions: readonly number[];
-  /** The last turn was put before and is to be put once more. */
+  /** The last turn was sent before and is to be sent again. */
   readonly isRetry: boolean;
-  /** The conversation's turns that the caller has left out of its transcript, though they were answered. */
+  /** Answered turns of the conversation that the transcript leaves out. */
   readonly omitted?: readonly number[];
 }
 
 /** A transcript beside a conversation. */
 export interface Alignment extends Continuation {
+  /** Number of matched turns. */
   readonly matched: number;
   /** The transcript begins where the conversation does. */
   readonly isWhole: boolean;
-  /** Every turn of the conversation is there, but for those that may be missing. */
+  /** The transcript has every turn of the conversation, but for unanswered ones. */
   readonly coversAnsweredTurns: boolean;
-  /** It asks for another answer to a turn that has one. */
+  /** The transcript ends with an answered turn: it asks for another reply. */
   readonly isRegenerated: boolean;
-  /** Something that they share was answered. */
+  /** At least one matched turn is answered. */
   readonly hasAnsweredTurn: boolean;
-  /** Turns of the conversation that are passed over, from where the transcript begins in it. */
+  /** Unanswered turns of the conversation between the matched ones. */
   readonly missing: number;
 }
 
-/** What is compared of a conversation. */
-export type Turns = Pick<ConversationRecord, "turns" | "turnsBefore" | "reply">;
+/** The part of a conversation that is compared. */
+type Recorded = Pick<ConversationRecord, "turns" | "turnsBefore" | "reply">;
 
 /**
- * The best way to lay a transcript beside a conversation, if any of its turns fits.
+ * Finds the best alignment of a transcript with a conversation; undefined if the first turn of the transcript occurs
+ * nowhere in it.
  *
- * @param isNamed It is known to be this conversation: else two who only begin alike are not taken for one.
+ * @param isNamed The client named the conversation. Otherwise two that merely begin alike are not taken for one.
  */
 export function align(
   transcript: TranscriptFingerprint,
-  conversation: Turns,
+  conversation: Recorded,
   isNamed = false,
 ): Alignment | undefined {
   const { turns, reply } = transcript;
-  const { turns: known } = conversation;
+  const { turns: recorded } = conversation;
   const [first] = turns;
-  // Then the caller has the last answer, and asks for no other, where the same words come again and again.
+  if (first === undefined) return undefined;
+  // A client that has the last reply asks for no other one, even if the same words come again and again.
   const hasReply = isSameReply(reply?.fingerprint, conversation.reply);
-  const worth = ({ coversAnsweredTurns, isRegenerated, matched, missing }: Alignment) => [
+  const weigh = ({ coversAnsweredTurns, isRegenerated, matched, missing }: Alignment) => [
     Number(coversAnsweredTurns),
     Number(!hasReply || !isRegenerated),
     matched,
     -missing,
   ];
   let best: Alignment | undefined;
-  let isStart = bothFromStart(transcript, conversation);
+  let isWhole = bothFromStart(transcript, conversation);
   let starts = 0;
-  let ahead = known.filter(({ state }) => state === "answered").length;
-  for (const [start, turn] of known.entries()) {
-    // From farther back the end cannot be reached; only where both begin together that is of interest.
-    const isNear = isStart || ahead <= turns.length;
-    if (first && isNear && isSameTurn(first, turn)) {
+  let answeredAhead = recorded.filter(isAnswered).length;
+  for (const [start, turn] of recorded.entries()) {
+    // A start with more answered turns ahead than the transcript has cannot cover them.
+    const isPromising = isWhole || answeredAhead <= turns.length;
+    if (isPromising && isSameTurn(first, turn)) {
       if (++starts > MAX_STARTS) break;
-      const found = alignFrom(turns, known, start, { isWhole: isStart, isNamed });
-      if (best === undefined || compare(worth(found), worth(best)) > 0) best = found;
-      // Those that begin later have less in common.
+      const found = alignFrom(turns, recorded, start, { isWhole, isNamed });
+      if (best === undefined || compare(weigh(found), weigh(best)) > 0) best = found;
+      // Later starts match fewer turns.
       if (found.coversAnsweredTurns && found.missing === 0 && !(hasReply && found.isRegenerated)) break;
     }
-    if (turn.state !== "answered") continue;
-    isStart = false;
-    ahead--;
+    if (!isAnswered(turn)) continue;
+    isWhole = false;
+    answeredAhead--;
   }
   return best;
 }
 
-/** How many turns from its beginning on a conversation shares with a transcript, if any of them was answered. */
-export function commonPrefixLength(transcript: TranscriptFingerprint, conversation: Turns): number {
-  const { turns } = transcript;
-  const { turns: known } = conversation;
+/** Counts the turns that both have in common from the start on; 0 if none of these is answered. */
+export function commonPrefixLength(
+  { turns, turnsBefore }: TranscriptFingerprint,
+  conversation: Recorded,
+): number {
+  const { turns: recorded } = conversation;
   const [first] = turns;
-  if (first === undefined || !bothFromStart(transcript, conversation)) return 0;
-  // What was never answered may be missing there.
-  const end = known.findIndex(({ state }) => state === "answered") + 1;
-  const starts = known.slice(0, end).flatMap((turn, start) => isSameTurn(first, turn) ? [start] : []);
-  const found = starts.map((start) => alignFrom(turns, known, start, { isWhole: true, isNamed: false }));
-  return Math.max(0, ...found.map(({ hasAnsweredTurn, matched }) => hasAnsweredTurn ? matched : 0));
+  if (first === undefined || !bothFromStart({ turnsBefore }, conversation)) return 0;
+  // The transcript may lack the unanswered turns before the first answered one.
+  const end = recorded.findIndex(isAnswered) + 1;
+  const lengths = recorded.slice(0, end).map((turn, start) => {
+    if (!isSameTurn(first, turn)) return 0;
+    const { hasAnsweredTurn, matched } = alignFrom(turns, recorded, start, { isWhole: true, isNamed: false });
+    return hasAnsweredTurn ? matched : 0;
+  });
+  return Math.max(0, ...lengths);
 }
 
-/** Whether the beginnings of both are there. */
-function bothFromStart(transcript: TranscriptFingerprint, conversation: Turns): boolean {
-  return transcript.turnsBefore === 0 && conversation.turnsBefore === 0;
+/**
+ * Aligns a transcript whose last reply is the conversation's last reply, whatever turns the client left out: turns
+ * before its window, or prompts of its own. The transcript must have a reply for each of those.
+ */
+export function alignByLastReply(
+  { turns, reply }: TranscriptFingerprint,
+  { turns: recorded, turnsBefore, reply: lastReply }: Recorded,
+): Continuation | undefined {
+  if (!reply?.isDistinctive || !isSameReply(reply.fingerprint, lastReply)) return undefined;
+  const earlier = turns.filter(({ index }) => index < reply.index);
+  const end = recorded.findLastIndex(isAnswered) + 1;
+  // Without any turn the reply may be a greeting that a skin shows to everyone.
+  if (earlier.length === 0 && end === 0) return undefined;
+  const positions = alignFromEnd(earlier, recorded.slice(0, end));
+  if (positions.includes(SKIPPED) && turnsBefore === 0) return undefined;
+  const last = positions.at(-1) ?? SKIPPED;
+  const repliesNeeded = recorded.filter((turn, index) => isAnswered(turn) && index >= last).length;
+  if (earlier.length > 0 && reply.run < repliesNeeded) return undefined;
+  // Turns before the window are not left out; a hidden opening that is the only turn is.
+  const start = positions[0] ?? (turnsBefore + recorded.length === 1 ? 0 : recorded.length);
+  const omitted = recorded.flatMap((turn, index) =>
+    isAnswered(turn) && index >= start && !positions.includes(index) ? [index] : []
+  );
+  let from = end;
+  const later = turns.slice(earlier.length).map((turn) => {
+    const index = recorded.findIndex((other, index) => index >= from && isSameTurn(turn, other));
+    from = index < 0 ? recorded.length : index + 1;
+    return index < 0 ? UNMATCHED : index;
+  });
+  return { positions: [...positions, ...later], isRetry: later.at(-1) !== UNMATCHED, omitted };
 }
 
-/** Goes along both at once. A turn that was never answered may be missing: some skins keep it, others do not. */
+/** Finds the positions of turns from the last one backwards, preferably with the same state; the rest is skipped. */
+export function alignFromEnd(turns: readonly TurnFingerprint[], recorded: readonly TurnRecord[]): number[] {
+  let end = recorded.length;
+  const lastBefore = (turn: TurnFingerprint, fits: (other: TurnRecord) => boolean) =>
+    recorded.findLastIndex((other, index) => index < end && isSameTurn(turn, other) && fits(other));
+  return turns.toReversed().map((turn) => {
+    const answered = turn.isAnswered ? lastBefore(turn, isAnswered) : -1;
+    const index = answered < 0 ? lastBefore(turn, () => true) : answered;
+    end = index < 0 ? SKIPPED : index;
+    return end;
+  }).reverse();
+}
+
+/** Aligns both from a starting point on. The transcript may lack unanswered turns, which only some skins keep. */
 function alignFrom(
   turns: readonly TurnFingerprint[],
-  known: readonly TurnRecord[],
+  recorded: readonly TurnRecord[],
   start: number,
   { isWhole, isNamed }: { isWhole: boolean; isNamed: boolean },
 ): Alignment {
-  const places: number[] = [];
-  let at = start;
-  for (; at < known.length && places.length < turns.length; at++) {
-    const turn = known[at]!;
-    if (isSameTurn(turns[places.length]!, turn)) places.push(at);
-    else if (turn.state === "answered") break;
+  const positions: number[] = [];
+  let index = start;
+  for (; index < recorded.length && positions.length < turns.length; index++) {
+    const turn = recorded[index]!;
+    if (isSameTurn(turns[positions.length]!, turn)) positions.push(index);
+    else if (isAnswered(turn)) break;
   }
-  const matched = places.length;
-  const isAnswered = places.some((place) => known[place]!.state === "answered");
-  const missing = at - start - matched;
-  const isMissing = missing > 0 || at < known.length;
-  const isReached = known.slice(at).every(({ state }) => state !== "answered") &&
-    (isNamed || isAnswered || !isMissing);
-  const isRepeated = isReached && matched === turns.length;
-  const last = known[places.at(-1)!]!;
-  const isOpen = last.state !== "answered" || turns.at(-1)!.media !== "" && last.media === "";
-  while (places.length < turns.length) places.push(UNMATCHED);
+  const matched = positions.length;
+  const missing = index - start - matched;
+  const hasAnsweredTurn = positions.some((position) => isAnswered(recorded[position]!));
+  const isComplete = missing === 0 && index === recorded.length;
+  const coversAnsweredTurns = !recorded.slice(index).some(isAnswered) &&
+    (isNamed || hasAnsweredTurn || isComplete);
+  const isRepeated = coversAnsweredTurns && matched === turns.length;
+  const last = recorded[positions.at(-1)!]!;
+  const isOpen = !isAnswered(last) || turns.at(-1)!.media !== "" && last.media === "";
+  while (positions.length < turns.length) positions.push(UNMATCHED);
   return {
-    positions: places,
+    positions,
     matched,
     isWhole,
-    coversAnsweredTurns: isReached,
-    hasAnsweredTurn: isAnswered,
+    coversAnsweredTurns,
+    hasAnsweredTurn,
     missing,
     isRetry: isRepeated && isOpen,
     isRegenerated: isRepeated && !isOpen,
   };
 }
 
-/**
- * How a transcript goes on whose last answer is the conversation's last, whatever turns the caller has left out: those
- * beyond its window, or prompts that it made itself. There must be an answer for each of those that it left out.
- */
-export function alignByLastReply(
-  { turns, reply }: TranscriptFingerprint,
-  conversation: Turns,
-): Continuation | undefined {
-  const { turns: known, turnsBefore } = conversation;
-  if (!reply?.isDistinctive || !isSameReply(reply.fingerprint, conversation.reply)) return undefined;
-  const heard = turns.filter(({ index }) => index < reply.index);
-  const end = known.findLastIndex(({ state }) => state === "answered") + 1;
-  // Then it may be a greeting, which a skin gives everybody: no agent answered anything.
-  if (heard.length === 0 && end === 0) return undefined;
-  const places = alignFromEnd(heard, known.slice(0, end));
-  if (places.includes(SKIPPED) && turnsBefore === 0) return undefined;
-  const last = places.at(-1) ?? SKIPPED;
-  const answers = known.filter(({ state }, place) => state === "answered" && place >= last).length;
-  if (heard.length > 0 && reply.run < answers) return undefined;
-  // What lies before a window is not left out, but for an opening that is all there is.
-  const from = places[0] ?? (turnsBefore + known.length === 1 ? 0 : known.length);
-  const left = known.flatMap(({ state }, place) =>
-    state === "answered" && place >= from && !places.includes(place) ? [place] : []
-  );
-  // What was asked since has no answer.
-  let at = end;
-  const since = turns.slice(heard.length).map((turn) => {
-    const place = known.findIndex((known, place) => place >= at && isSameTurn(turn, known));
-    at = place < 0 ? known.length : place + 1;
-    return place < 0 ? UNMATCHED : place;
-  });
-  return { positions: [...places, ...since], isRetry: since.at(-1) !== UNMATCHED, omitted: left };
+function bothFromStart(
+  one: { readonly turnsBefore: number },
+  other: { readonly turnsBefore: number },
+): boolean {
+  return one.turnsBefore === 0 && other.turnsBefore === 0;
 }
 
-/** The places of the turns, looked for from the end, best where they have an answer too; the rest is passed. */
-export function alignFromEnd(turns: readonly TurnFingerprint[], known: readonly TurnRecord[]): number[] {
-  let at = known.length;
-  const lastOf = (turn: TurnFingerprint, isAnswered: boolean) => {
-    for (let place = at - 1; place >= 0; place--) {
-      const same = known[place]!;
-      if (isSameTurn(turn, same) && (!isAnswered || same.state === "answered")) return place;
-    }
-    return SKIPPED;
-  };
-  return turns.toReversed().map((turn) => {
-    const answered = turn.isAnswered ? lastOf(turn, true) : SKIPPED;
-    at = answered === SKIPPED ? lastOf(turn, false) : answered;
-    return at;
-  }).reverse();
+function isAnswered({ state }: TurnRecord): boolean {
+  return state === "answered";
 }
 
-/** The same words, and no other pictures: skins leave those out of what they keep. */
-export function isSameTurn(turn: TurnFingerprint, known: TurnRecord): boolean {
-  return turn.words === known.words &&
-    (turn.media === "" || known.media === "" || turn.media === known.media);
+/** Whether both have the same words, and no different images: skins drop these from their history. */
+export function isSameTurn(turn: TurnFingerprint, recorded: TurnRecord): boolean {
+  return turn.words === recorded.words &&
+    (turn.media === "" || recorded.media === "" || turn.media === recorded.media);
 }
 
-/** Compares lists of the same length, the first that differs deciding. */
+/** Compares two lists of the same length by their first different items. */
 export function compare(a: readonly number[], b: readonly number[]): number {
   for (const [index, value] of a.entries()) {
     if (value !== b[index]) return value - b[index]!;

@@ -1,28 +1,28 @@
-/** The conversations that are remembered, as they change: which turns each has, and how far they came. @module */
+/** The conversations that are remembered: the turns of each, and how far they came. @module */
 
 import type { SessionId } from "../turn/event.ts";
 import { type Continuation, UNMATCHED } from "./align.ts";
+import { MAX_TURNS, type TranscriptFingerprint } from "./fingerprint.ts";
 import { isSamePersona } from "./match.ts";
 import type { ConversationRecord, DeliveryState, Fingerprint, Store, TurnRecord } from "./record.ts";
-import { MAX_TURNS, type TranscriptFingerprint } from "./fingerprint.ts";
 
-/** Conversations that are remembered; beyond it the one that was used longest ago is forgotten. */
+/** Conversations that are remembered. Beyond that the one that was not used for the longest time is forgotten. */
 export const MAX_CONVERSATIONS = 1_000;
 
 /** A turn whose state changes. */
 type Turn = { -readonly [K in keyof TurnRecord]: TurnRecord[K] };
 
-/** What a request brings to its conversation. */
+/** The part of a conversation that a request has. */
 export interface TranscriptDelta {
-  /** Its turns that are the conversation's, with their places among the messages. */
+  /** The request's turns in the conversation, with their indexes among the messages. */
   readonly turns: readonly { readonly index: number; readonly turn: Turn; readonly isAnswered: boolean }[];
-  /** The last of them is to be put again, whatever its state. */
+  /** The last turn is to be sent again, whatever its state. */
   readonly isRetry: boolean;
   readonly persona: readonly Fingerprint[];
   readonly isPersonaOpen: boolean;
 }
 
-/** What a conversation begins with. */
+/** The fields of a conversation that never change, but for its program. */
 export type ConversationIdentity = Pick<ConversationRecord, "id" | "owner" | "agent" | "program" | "isNamed">;
 
 /** A conversation that is remembered. */
@@ -41,83 +41,89 @@ export class Conversation implements ConversationRecord {
   sessionId: SessionId | undefined;
   usedAt: number;
 
-  constructor(known: ConversationRecord) {
-    this.id = known.id;
-    this.owner = known.owner;
-    this.agent = known.agent;
-    this.program = known.program;
-    this.isNamed = known.isNamed;
-    this.createdAt = known.createdAt;
-    this.persona = known.persona;
-    this.isPersonaOpen = known.isPersonaOpen;
-    this.turns = known.turns.map((turn) => ({ ...turn }));
-    this.turnsBefore = known.turnsBefore;
-    this.reply = known.reply;
-    this.sessionId = known.sessionId;
-    this.usedAt = known.usedAt;
+  constructor(record: ConversationRecord) {
+    this.id = record.id;
+    this.owner = record.owner;
+    this.agent = record.agent;
+    this.program = record.program;
+    this.isNamed = record.isNamed;
+    this.createdAt = record.createdAt;
+    this.persona = record.persona;
+    this.isPersonaOpen = record.isPersonaOpen;
+    this.turns = record.turns.map((turn) => ({ ...turn }));
+    this.turnsBefore = record.turnsBefore;
+    this.reply = record.reply;
+    this.sessionId = record.sessionId;
+    this.usedAt = record.usedAt;
   }
 
-  /** The agent was told of it, or its caller has a name for it: else there is nothing to come back to but its words. */
+  /** Whether a client can come back to more than its own messages: the agent has a session, or the client a name. */
   get isResumable(): boolean {
     return this.isNamed || this.sessionId !== undefined;
   }
 
-  /** Takes in the turns of a request: those that are new are asked from now on. */
+  /** Adds the new turns of a request, as pending. */
   merge(
     { turns, persona, isPersonaOpen }: TranscriptFingerprint,
     { positions, isRetry, omitted = [] }: Continuation,
   ): TranscriptDelta {
-    const had = [...this.turns];
-    // They will be missing from now on.
-    for (const place of omitted) had[place]!.state = "delivered";
-    const brought = turns.flatMap(({ index, words, media, isAnswered }, position) => {
-      const place = positions[position]!;
-      if (place === UNMATCHED) this.turns.push({ words, media, state: "pending" });
-      const turn = place === UNMATCHED ? this.turns.at(-1) : had[place];
-      return turn ? [{ index, turn, isAnswered }] : [];
+    const earlier = [...this.turns];
+    // Later requests leave these turns out as well, so that they may no longer be required.
+    for (const index of omitted) earlier[index]!.state = "delivered";
+    const merged = turns.flatMap(({ index, words, media, isAnswered }, i) => {
+      const position = positions[i]!;
+      const turn: Turn | undefined = position === UNMATCHED
+        ? { words, media, state: "pending" }
+        : earlier[position];
+      if (turn === undefined) return [];
+      if (position === UNMATCHED) this.turns.push(turn);
+      return [{ index, turn, isAnswered }];
     });
-    const last = turns.at(-1);
-    if (isRetry && last) brought.at(-1)!.turn.media ||= last.media;
-    const tooMany = Math.max(0, this.turns.length - MAX_TURNS);
-    this.turns.splice(0, tooMany);
-    this.turnsBefore += tooMany;
-    return { turns: brought, isRetry, persona, isPersonaOpen };
+    if (isRetry && turns.length > 0) merged.at(-1)!.turn.media ||= turns.at(-1)!.media;
+    this.turnsBefore += this.turns.splice(0, Math.max(0, this.turns.length - MAX_TURNS)).length;
+    return { turns: merged, isRetry, persona, isPersonaOpen };
   }
 
-  /** The places of the messages that the agent's session has not heard yet; never empty if there are turns. */
+  /** Returns the message indexes of the turns that the session does not have yet; of the last turn if it has all. */
   pendingTurns({ turns, isRetry }: TranscriptDelta): number[] {
-    const asked = turns.filter(({ turn }, position) =>
-      turn.state === "pending" || isRetry && position === turns.length - 1
+    const pending = turns.filter(({ turn }, i) =>
+      turn.state === "pending" || isRetry && i === turns.length - 1
     );
-    return (asked.length > 0 ? asked : turns.slice(-1)).map(({ index }) => index);
+    return (pending.length > 0 ? pending : turns.slice(-1)).map(({ index }) => index);
   }
 
-  /** Whether the system text of a request is another than the session was told. A text that is gone is no news. */
-  personaChanged(brought: TranscriptDelta): boolean {
-    return brought.persona.length > 0 && !isSamePersona(brought, this);
+  /** Whether a request has another persona than the session. A request without one changes nothing. */
+  personaChanged(delta: TranscriptDelta): boolean {
+    return delta.persona.length > 0 && !isSamePersona(delta, this);
   }
 
   /**
-   * The agent was given what a request brings.
+   * Records that the agent has the turns and the persona of a request.
    *
-   * @returns Takes it back: an agent that died may not have kept what it was given.
+   * @returns A function that takes this back: an agent that died may not have kept them.
    */
   markDelivered(
     { turns, persona, isPersonaOpen }: TranscriptDelta,
     sessionId: SessionId,
     program: Fingerprint,
   ): () => void {
-    const { persona: oldPersona, isPersonaOpen: wasOpen, sessionId: oldSession, program: oldProgram } = this;
-    const states = this.turns.map((turn) => [turn, turn.state] as const);
+    const { persona: oldPersona, isPersonaOpen: wasPersonaOpen, sessionId: oldSession, program: oldProgram } =
+      this;
+    const changed: (readonly [Turn, DeliveryState])[] = [];
+    const change = (turn: Turn, state: DeliveryState) => {
+      if (turn.state !== state) changed.push([turn, turn.state]);
+      turn.state = state;
+    };
     if (oldSession !== undefined && oldSession !== sessionId) {
-      // What another session was told by somebody else, this one never heard.
-      const brought = new Set(turns.map(({ turn }) => turn));
-      for (const turn of this.turns) if (!brought.has(turn)) turn.state = "pending";
+      // The new session does not have the turns that another client sent to the old one.
+      const sent = new Set(turns.map(({ turn }) => turn));
+      for (const turn of this.turns) if (!sent.has(turn)) change(turn, "pending");
     }
     for (const { turn, isAnswered } of turns) {
-      if (turn.state === "pending") turn.state = isAnswered ? "answered" : "delivered";
+      if (turn.state === "pending") change(turn, isAnswered ? "answered" : "delivered");
     }
-    this.setLastState({ turns }, "delivered");
+    const last = turns.at(-1);
+    if (last) change(last.turn, "delivered");
     if (persona.length > 0) {
       this.persona = persona;
       this.isPersonaOpen = isPersonaOpen;
@@ -125,105 +131,94 @@ export class Conversation implements ConversationRecord {
     this.sessionId = sessionId;
     this.program = program;
     return () => {
-      for (const [turn, state] of states) turn.state = state;
+      for (const [turn, state] of changed.reverse()) turn.state = state;
       this.persona = oldPersona;
-      this.isPersonaOpen = wasOpen;
+      this.isPersonaOpen = wasPersonaOpen;
       this.sessionId = oldSession;
       this.program = oldProgram;
     };
   }
 
-  /** The last turn of a request was answered, but nobody was given that answer. */
-  markUnanswered(brought: TranscriptDelta): void {
-    if (brought.turns.at(-1)?.turn.state === "answered") this.setLastState(brought, "delivered");
-  }
-
-  /** What became of the last turn of a request. */
-  setLastState({ turns }: Pick<TranscriptDelta, "turns">, state: DeliveryState): void {
+  /** Records how far the last turn of a request came. */
+  setLastState({ turns }: TranscriptDelta, state: DeliveryState): void {
     const last = turns.at(-1);
     if (last) last.turn.state = state;
   }
 }
 
-/** All of them. What changes is kept where the program's end does not reach, if there is such a place. */
+/** All remembered conversations. Their changes are written to the store, if there is one. */
 export class ConversationIndex {
   /** In the order of use. */
-  readonly #all = new Set<Conversation>();
+  readonly #all: Set<Conversation>;
   readonly #store: Store | undefined;
 
   constructor(store: Store | undefined) {
     this.#store = store;
-    for (const stored of store?.load() ?? []) this.#all.add(new Conversation(stored));
+    this.#all = new Set(store?.load().map((record) => new Conversation(record)));
   }
 
-  /** All of them, the one that was used last at the end. */
+  /** All conversations, the last used one at the end. */
   get all(): ReadonlySet<Conversation> {
     return this.#all;
   }
 
-  /** The conversation of this name. */
+  /** Finds a conversation by its name. */
   find(owner: Fingerprint, agent: string, id: string): Conversation | undefined {
-    for (const known of this.#all) {
-      if (known.id === id && known.owner === owner && known.agent === agent) return known;
+    for (const conversation of this.#all) {
+      if (conversation.id === id && conversation.owner === owner && conversation.agent === agent) {
+        return conversation;
+      }
     }
     return undefined;
   }
 
-  /** Begins one. */
-  create(origin: ConversationIdentity, transcript: TranscriptFingerprint, now: number): Conversation {
+  /** Creates a conversation without turns. */
+  create(identity: ConversationIdentity, transcript: TranscriptFingerprint, now: number): Conversation {
     const { persona, isPersonaOpen, reply, turns: [first] } = transcript;
-    // What stands before the first turn is a greeting, and the same for everybody.
-    const isAnswer = reply && first && first.index < reply.index;
-    const known = new Conversation({
-      ...origin,
+    // A reply before the first turn is a greeting, the same for everyone.
+    const isGreeting = reply === undefined || first === undefined || reply.index < first.index;
+    const conversation = new Conversation({
+      ...identity,
       persona,
       isPersonaOpen,
       turns: [],
       turnsBefore: 0,
-      reply: isAnswer ? reply.fingerprint : undefined,
+      reply: isGreeting ? undefined : reply.fingerprint,
       sessionId: undefined,
       createdAt: now,
       usedAt: now,
     });
-    this.#all.add(known);
-    return known;
+    this.#all.add(conversation);
+    return conversation;
   }
 
-  /** It is used now. `isBusy` tells which may not be forgotten to make room. */
-  touch(known: Conversation, now: number, isBusy: (known: Conversation) => boolean): void {
-    known.usedAt = now;
-    this.#all.delete(known);
-    this.#all.add(known);
-    // Those that were one question, as of a translator, before those that anybody may come back to.
-    for (const isSmall of [true, false]) {
-      if (this.#all.size <= MAX_CONVERSATIONS) return;
+  /** Makes a conversation the last used one. Forgets others beyond the limit, but for those that `isBusy` names. */
+  touch(conversation: Conversation, now: number, isBusy: (conversation: Conversation) => boolean): void {
+    conversation.usedAt = now;
+    this.#all.delete(conversation);
+    this.#all.add(conversation);
+    // Forget single questions first, such as a translator's, to which nobody comes back.
+    const isSingle = ({ turns, isNamed }: Conversation) => turns.length <= 1 && !isNamed;
+    for (const isCandidate of [isSingle, () => true]) {
       for (const oldest of this.#all) {
         if (this.#all.size <= MAX_CONVERSATIONS) return;
-        if (oldest === known || isBusy(oldest)) continue;
-        if (!isSmall || oldest.turns.length <= 1 && !oldest.isNamed) this.forget(oldest);
+        if (oldest !== conversation && !isBusy(oldest) && isCandidate(oldest)) this.forget(oldest);
       }
     }
   }
 
-  /** Keeps what it is now. @returns False if another program forgot it: then it is forgotten here as well. */
-  save(known: Conversation): boolean {
-    if (!this.#all.has(known) || (this.#store?.save(known) ?? true)) return true;
-    this.#all.delete(known);
-    return false;
+  /** Writes a conversation at the next opportunity, unless it is forgotten by then. */
+  saveSoon(conversation: Conversation): void {
+    if (this.#all.has(conversation)) this.#store?.saveSoon(conversation);
   }
 
-  /**
-   * Forgets all of an owner, also what another program keeps in the same place.
-   *
-   * @returns False if they could not be removed from there.
-   */
-  forgetAll(owner: Fingerprint): boolean {
-    for (const known of this.#all) if (known.owner === owner) this.#all.delete(known);
-    return this.#store?.removeAll(owner) ?? true;
+  /** Writes a conversation before it returns, unless the conversation was forgotten. */
+  save(conversation: Conversation): void {
+    if (this.#all.has(conversation)) this.#store?.save(conversation);
   }
 
-  /** @returns False if it could not be removed from where it is kept. */
-  forget(known: Conversation): boolean {
-    return !this.#all.delete(known) || (this.#store?.remove(known) ?? true);
+  /** Forgets a conversation. Returns false if it could not be removed from the store. */
+  forget(conversation: Conversation): boolean {
+    return !this.#all.delete(conversation) || (this.#store?.remove(conversation) ?? true);
   }
 }

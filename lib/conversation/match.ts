@@ -1,6 +1,6 @@
 /**
- * Which conversation a request goes on with, by what it says: pure. Skins send their whole history with each request,
- * or what is left of it, and rewrite the answers in it; so it is the turns of users that are compared.
+ * Decides which conversation a request continues, by its messages: pure. Skins send their whole history with each
+ * request, or a window of it, and rewrite the replies; so the user's turns are compared.
  *
  * @module
  */
@@ -16,67 +16,82 @@ import {
   isSameTurn,
   UNMATCHED,
 } from "./align.ts";
-import type { ConversationRecord, Fingerprint } from "./record.ts";
 import {
   isSameReply,
   replyPrefixDiffers,
   replyPrefixMatches,
   type TranscriptFingerprint,
 } from "./fingerprint.ts";
+import type { ConversationRecord, Fingerprint } from "./record.ts";
 
-/** A request as it is compared. */
+/** The fingerprints of a request. */
 export interface MatchRequest extends TranscriptFingerprint {
   readonly owner: Fingerprint;
   readonly agent: string;
 }
 
-/** What a request is to a conversation; `why` is for the log. */
+/** The decision about a request; the reason is for the log. */
 export type Match<C> =
-  | { readonly type: "continue"; readonly conversation: C; readonly how: Continuation; readonly why: string }
-  | { readonly type: "fork"; readonly from: C; readonly why: string }
-  | { readonly type: "new"; readonly why: string };
+  | { type: "continue"; conversation: C; alignment: Continuation; reason: string }
+  | { type: "fork"; from: C; reason: string }
+  | { type: "new"; reason: string };
 
-/** A conversation that a request may go on with, and what speaks for it. */
+/** A conversation that a request may continue, and the evidence for that. */
 interface Candidate<C> {
   readonly conversation: C;
   readonly alignment: Continuation;
-  /** Its last answer is there, and long enough to tell it from others. */
-  readonly isProven: boolean;
-  /** Its last answer is there. */
-  readonly isSameReply: boolean;
-  /** The request begins where it does, and has every turn of it. */
+  /** The request has the last reply, which is distinctive. */
+  readonly hasDistinctiveReply: boolean;
+  /** The request has the last reply. */
+  readonly hasSameReply: boolean;
+  /** The request begins where the conversation does, and has all its answered turns. */
   readonly isWhole: boolean;
+  /** Number of turns that match. */
   readonly matched: number;
-  /** Turns of it that are not in the request, though later ones are, or though it ends with them. */
+  /** Turns of the conversation after the first match that the request lacks. */
   readonly missing: number;
-  /** Turns of both that are answered in one and not in the other. */
+  /** Matched turns that are answered in one of the two only. */
   readonly answerMismatches: number;
-  /** The request has answers. */
-  readonly hasAnswers: boolean;
+  /** The request has replies at all: some skins keep none. */
+  readonly hasReplies: boolean;
 }
 
-/** Turns that must agree, if the beginning of the conversation is not there and its last answer is not either. */
-const LEAST_OVERLAP = 2;
-/** Milliseconds after which one that looks alike was given up, more likely than it is somebody else's. */
+/** The weights of the evidence, from the strongest to the weakest. */
+const WEIGHTS: readonly ((candidate: Candidate<unknown>) => number)[] = [
+  ({ hasDistinctiveReply }) => Number(hasDistinctiveReply),
+  ({ hasReplies, answerMismatches }) => hasReplies ? -answerMismatches : 0,
+  ({ matched }) => matched,
+  ({ missing }) => -missing,
+  ({ answerMismatches }) => -answerMismatches,
+  ({ hasSameReply }) => Number(hasSameReply),
+  ({ isWhole }) => Number(isWhole),
+];
+
+/** Turns that have to match in a window without the conversation's start and last reply. */
+const MIN_OVERLAP = 2;
+/** Milliseconds within which two equal candidates count as used by different people. */
 const TIE_WINDOW_MS = 30 * 60_000;
 
 /**
- * Finds the conversation that a request goes on with, among those of the same owner, agent and persona that have no
- * name. Nothing joins a request that says only one thing.
+ * Finds the conversation that a request continues, among the unnamed ones of the same key, agent and persona. A request
+ * with a single turn and no distinctive reply continues none.
  */
-export function match<C extends ConversationRecord>(request: MatchRequest, known: Iterable<C>): Match<C> {
+export function match<C extends ConversationRecord>(
+  request: MatchRequest,
+  conversations: Iterable<C>,
+): Match<C> {
   const { turns, reply } = request;
   if (turns.length < 2 && !reply?.isDistinctive) {
-    return { type: "new", why: "it says nothing but its first turn" };
+    return { type: "new", reason: "the request has only its first turn" };
   }
   const words = new Set(turns.map(({ words }) => words));
   const candidates: Candidate<C>[] = [];
-  let changed: { conversation: C; matched: number } | undefined;
-  let conflicting: C | undefined;
   const sameOpening: C[] = [];
-  for (const conversation of known) {
+  let conflicting: C | undefined;
+  let edited: { readonly conversation: C; readonly shared: number } | undefined;
+  for (const conversation of conversations) {
     if (conversation.isNamed || !hasSameKeyAgentAndPersona(request, conversation)) continue;
-    if (!mayMatch(conversation, words, reply?.fingerprint)) continue;
+    if (!isWorthAligning(conversation, words, reply?.fingerprint)) continue;
     if (conversation.turnsBefore === 0 && conversation.turns[0]?.words === turns[0]?.words) {
       sameOpening.push(conversation);
     }
@@ -85,215 +100,204 @@ export function match<C extends ConversationRecord>(request: MatchRequest, known
     if (candidate) candidates.push(candidate);
     else if (firstReplyConflicts(request, conversation, alignment)) conflicting ??= conversation;
     else {
-      const matched = changedFrom(request, conversation, alignment);
-      if (matched > (changed?.matched ?? 0)) changed = { conversation, matched };
+      const shared = sharedBeforeEdit(request, conversation, alignment);
+      if (shared > (edited?.shared ?? 0)) edited = { conversation, shared };
     }
   }
-  // What is known stands in the order of use: of two that were used in the same millisecond the later goes first.
+  // Conversations come in the order of use: of two with the same time the later one is the more recent.
   const [best, second] = candidates.toReversed().sort(byWeight);
   if (best && (mayBelongToAnother(best, sameOpening) || second && isTie(best, second))) {
-    return { type: "fork", from: best.conversation, why: "several conversations begin like it" };
+    return { type: "fork", from: best.conversation, reason: "several conversations match equally well" };
   }
-  if (changed && (best === undefined || prefersEdit(changed.matched, best, request))) {
-    const why = "what was said and answered before is changed, or asked again";
-    return { type: "fork", from: changed.conversation, why };
+  if (edited && (best === undefined || prefersEdit(edited.shared, best, request))) {
+    const reason = "an earlier message was edited, or a reply regenerated";
+    return { type: "fork", from: edited.conversation, reason };
   }
-  if (best === undefined && conflicting) {
-    return { type: "fork", from: conflicting, why: "it begins like another, and was answered otherwise" };
+  if (best) {
+    return {
+      type: "continue",
+      conversation: best.conversation,
+      alignment: best.alignment,
+      reason: reasonOf(best),
+    };
   }
-  if (best === undefined) return { type: "new", why: "its history is not known" };
-  return { type: "continue", conversation: best.conversation, how: best.alignment, why: whyOf(best) };
+  if (conflicting) {
+    return { type: "fork", from: conflicting, reason: "only the first message matches, with another reply" };
+  }
+  return { type: "new", reason: "no conversation matches the history" };
 }
 
 /**
- * How a transcript goes on from the conversation that its caller names: as it fits best. A named conversation is never
- * left; what cannot be placed counts as heard, but for what was said since the last answer.
+ * Aligns a transcript with the conversation that the client names, as well as possible. Turns without a position count
+ * as delivered, but for the turns since the last reply.
  */
 export function alignNamed(
   transcript: TranscriptFingerprint,
   conversation: ConversationRecord,
 ): Continuation {
   const { turns } = transcript;
-  const { turns: known } = conversation;
+  const { turns: recorded } = conversation;
   const alignment = align(transcript, conversation, true);
   if (alignment?.coversAnsweredTurns) {
     return { positions: alignment.positions, isRetry: alignment.isRetry || alignment.isRegenerated };
   }
-  const last = known.at(-1);
-  const seen = last === undefined ? -1 : turns.findLastIndex((turn) => isSameTurn(turn, last));
+  const newest = recorded.at(-1);
+  const known = newest === undefined ? -1 : turns.findLastIndex((turn) => isSameTurn(turn, newest));
   const answered = turns.findLastIndex(({ isAnswered }) => isAnswered);
-  const heard = seen >= 0 ? seen + 1 : Math.min(answered + 1, turns.length - 1);
-  // What counts as heard may be known as never told: then it is told now.
-  const passed = alignFromEnd(turns.slice(0, heard), known);
+  const delivered = known >= 0 ? known + 1 : Math.min(answered + 1, turns.length - 1);
+  // Positions matter here too: a turn that the record calls pending is sent now.
+  const positions = alignFromEnd(turns.slice(0, delivered), recorded);
   return {
-    positions: turns.map((_turn, position) => passed[position] ?? UNMATCHED),
-    isRetry: seen === turns.length - 1,
+    positions: turns.map((_turn, index) => positions[index] ?? UNMATCHED),
+    isRetry: known === turns.length - 1,
   };
 }
 
-/** Whether it is the same key, agent and persona. */
 function hasSameKeyAgentAndPersona(request: MatchRequest, conversation: ConversationRecord): boolean {
   return conversation.owner === request.owner && conversation.agent === request.agent &&
     isSamePersona(request, conversation);
 }
 
 /**
- * Whether a transcript has a conversation's persona. One that is open may hold a text for the first turn only, at its
- * end; some of it must be left.
+ * Whether a transcript has a conversation's persona. An open persona may have ended with system messages for the first
+ * turn, which the transcript then lacks; at least one message has to remain.
  */
 export function isSamePersona(
-  { persona }: Pick<TranscriptFingerprint, "persona">,
-  conversation: Pick<ConversationRecord, "persona" | "isPersonaOpen">,
+  { persona: sent }: Pick<TranscriptFingerprint, "persona">,
+  { persona, isPersonaOpen }: Pick<ConversationRecord, "persona" | "isPersonaOpen">,
 ): boolean {
-  const told = conversation.persona;
-  const isAsLong = persona.length === told.length ||
-    conversation.isPersonaOpen && persona.length > 0 && persona.length < told.length;
-  return isAsLong && persona.every((print, index) => print === told[index]);
+  const isShortened = isPersonaOpen && sent.length > 0 && sent.length < persona.length;
+  return (sent.length === persona.length || isShortened) &&
+    sent.every((fingerprint, index) => fingerprint === persona[index]);
 }
 
-/** Whether a look at it is worth while: there may be a thousand. It has something of the request at one of its ends. */
-function mayMatch(
+/** Rules out, at little cost, a conversation that has nothing in common with a request at its start or end. */
+function isWorthAligning(
   { turns, reply }: ConversationRecord,
   words: ReadonlySet<Fingerprint>,
-  given: Fingerprint | undefined,
+  sentReply: Fingerprint | undefined,
 ): boolean {
-  if (isSameReply(given, reply)) return true;
-  // Turns that were never answered may be missing at either end.
+  if (isSameReply(sentReply, reply)) return true;
+  // Unanswered turns at either end may be missing in the request.
   const first = turns.findIndex(({ state }) => state === "answered");
   const last = turns.findLastIndex(({ state }) => state === "answered");
-  return turns.some((turn, place) => (place <= first || place >= last) && words.has(turn.words));
+  return turns.some((turn, index) => (index <= first || index >= last) && words.has(turn.words));
 }
 
-/** What speaks for a conversation, if it is enough. */
+/** Collects the evidence for a conversation; undefined if there is not enough. */
 function candidateOf<C extends ConversationRecord>(
   request: MatchRequest,
   conversation: C,
-  alignment: Alignment | undefined,
+  aligned: Alignment | undefined,
 ): Candidate<C> | undefined {
   const { turns, reply } = request;
-  const proof = alignByLastReply(request, conversation);
-  const isFit = alignment !== undefined && alignment.coversAnsweredTurns && !alignment.isRegenerated;
-  const isBegun = isFit && alignment.isWhole && !firstReplyConflicts(request, conversation, alignment);
-  const how = isFit && (isBegun || isWindow(request, conversation, alignment) || proof) ? alignment : proof;
-  if (how === undefined) return undefined;
-  const { turns: known } = conversation;
-  const matched = how.positions.filter((place) => place >= 0);
-  const odd = how.positions.slice(0, -1).filter((place, position) =>
-    place >= 0 && turns[position]!.isAnswered !== (known[place]!.state === "answered")
+  const { turns: recorded } = conversation;
+  const byReply = alignByLastReply(request, conversation);
+  const byTurns = aligned?.coversAnsweredTurns && !aligned.isRegenerated ? aligned : undefined;
+  const isProven = byTurns && (byReply || isWindow(request, conversation, byTurns) ||
+    byTurns.isWhole && !firstReplyConflicts(request, conversation, byTurns));
+  const alignment = isProven ? byTurns : byReply;
+  if (alignment === undefined) return undefined;
+  const matches = alignment.positions.filter((position) => position >= 0);
+  const mismatches = alignment.positions.slice(0, -1).filter((position, index) =>
+    position >= 0 && turns[index]!.isAnswered !== (recorded[position]!.state === "answered")
   );
   return {
     conversation,
-    alignment: how,
-    isProven: proof !== undefined,
-    isSameReply: isSameReply(reply?.fingerprint, conversation.reply),
-    isWhole: isFit && alignment.isWhole,
-    matched: matched.length,
-    missing: matched.length === 0 ? 0 : known.length - matched[0]! - matched.length,
-    answerMismatches: odd.length,
-    // Skins that keep no answers at all tell little by that.
-    hasAnswers: turns.some(({ isAnswered }) => isAnswered),
+    alignment,
+    hasDistinctiveReply: byReply !== undefined,
+    hasSameReply: isSameReply(reply?.fingerprint, conversation.reply),
+    isWhole: byTurns?.isWhole ?? false,
+    matched: matches.length,
+    missing: matches.length === 0 ? 0 : recorded.length - matches[0]! - matches.length,
+    answerMismatches: mismatches.length,
+    hasReplies: turns.some(({ isAnswered }) => isAnswered),
   };
 }
 
-/** Whether a request is what is left of a conversation whose beginning slid out of it. */
+/** Whether a request is a window of a conversation whose start slid out of it. */
 function isWindow(
   request: MatchRequest,
   conversation: ConversationRecord,
   { positions, matched }: Alignment,
 ): boolean {
-  // For each turn that the conversation knows nothing of, beside the newest, one more must agree.
-  const strange = positions.slice(0, -1).filter((place) => place === UNMATCHED).length;
-  if (matched < LEAST_OVERLAP + strange) return false;
-  // What begins as the conversation does may be an edit of it, unless it has its last answer.
+  // Each unknown turn before the newest one takes one more match.
+  const unknown = positions.slice(0, -1).filter((position) => position === UNMATCHED).length;
+  if (matched < MIN_OVERLAP + unknown) return false;
+  // A request that begins as the conversation does may be an edit of it, unless it has the last reply.
   return isSameReply(request.reply?.fingerprint, conversation.reply) ||
     commonPrefixLength(request, conversation) < matched;
 }
 
 /**
- * Whether a request, which has no more of a conversation than its opening, had another answer to it: everybody says
- * hello. One that went on elsewhere must have this answer.
+ * Whether a request has only its first message in common with a conversation, and another reply to it: many chats begin
+ * with "Hello". A request with further replies has to have the same first reply.
  */
 function firstReplyConflicts(
   { turns, firstReply }: MatchRequest,
-  { turns: known, reply }: ConversationRecord,
+  { turns: recorded, reply }: ConversationRecord,
   alignment: Alignment | undefined,
 ): boolean {
   if (!alignment?.coversAnsweredTurns || !alignment.isWhole || alignment.matched !== 1) return false;
-  // Of what was asked since another answer may be kept, one that was prepared.
-  if (known.slice(alignment.positions[0]! + 1).some(({ state }) => state === "pending")) return false;
+  // The stored reply may be a canned one, to a later turn that is still pending.
+  if (recorded.slice(alignment.positions[0]! + 1).some(({ state }) => state === "pending")) return false;
   if (replyPrefixDiffers(firstReply, reply)) return true;
   return turns.slice(1, -1).some(({ isAnswered }) => isAnswered) && !replyPrefixMatches(firstReply, reply);
 }
 
-/** How many turns a request shares with a conversation that it changes: from its beginning on, or to its end. */
-function changedFrom(
+/** Counts the turns that a request shares with a conversation that it edits, or whose last reply it regenerates. */
+function sharedBeforeEdit(
   request: MatchRequest,
   conversation: ConversationRecord,
   alignment: Alignment | undefined,
 ): number {
-  const asked = alignment?.isRegenerated && alignment.matched >= LEAST_OVERLAP ? alignment.matched : 0;
-  return Math.max(asked, commonPrefixLength(request, conversation));
+  const regenerated = alignment?.isRegenerated && alignment.matched >= MIN_OVERLAP ? alignment.matched : 0;
+  return Math.max(regenerated, commonPrefixLength(request, conversation));
 }
 
-function whyOf({ alignment: { isRetry, omitted = [] }, isProven, matched }: Candidate<unknown>): string {
-  if (isRetry) return "its last turn, which has no answer, is asked again";
-  const missing = omitted.length > 0 ? `, though ${omitted.length} are not` : "";
-  return `${matched} of its turns are there${missing}${isProven ? ", and its last answer" : ""}`;
+function reasonOf({ alignment, hasDistinctiveReply, matched }: Candidate<unknown>): string {
+  const { isRetry, omitted = [] } = alignment;
+  if (isRetry) return "its last turn, which has no reply, is sent again";
+  const missing = omitted.length > 0 ? `, ${omitted.length} are missing` : "";
+  return `${matched} of its turns match${missing}${hasDistinctiveReply ? ", and its last reply" : ""}`;
 }
 
-/**
- * Whether a request rather changes another conversation, with which it shares so many turns, than it goes on with this
- * one: others may begin alike.
- */
+/** Whether a request rather edits another conversation, with which it shares so many turns, than continues this one. */
 function prefersEdit(
   shared: number,
   candidate: Candidate<ConversationRecord>,
   { reply }: MatchRequest,
 ): boolean {
-  const { conversation, isProven, isWhole, matched, answerMismatches, hasAnswers } = candidate;
-  if (isProven || candidate.isSameReply) return false;
-  const isContradicted = hasAnswers && answerMismatches > 0 ||
+  const { conversation, hasDistinctiveReply, hasSameReply, isWhole, matched } = candidate;
+  if (hasDistinctiveReply || hasSameReply) return false;
+  const isContradicted = candidate.hasReplies && candidate.answerMismatches > 0 ||
     reply !== undefined && conversation.reply !== undefined;
   return shared > matched || isContradicted && (shared === matched || !isWhole && shared * 2 > matched);
 }
 
-/** Whether it has a turn more than the request, and others began in the same way: it may be theirs. */
+/** Whether only one turn matches, the conversation went on after it, and another one with the same opening fits too. */
 function mayBelongToAnother<C extends ConversationRecord>(
-  candidate: Candidate<C>,
-  alike: readonly C[],
+  { conversation, matched, missing, hasSameReply }: Candidate<C>,
+  sameOpening: readonly C[],
 ): boolean {
-  const { conversation, matched, missing } = candidate;
   if (matched !== 1 || missing === 0) return false;
-  return alike.some((other) =>
-    other !== conversation && (!candidate.isSameReply || isSameReply(other.reply, conversation.reply))
+  return sameOpening.some((other) =>
+    other !== conversation && (!hasSameReply || isSameReply(other.reply, conversation.reply))
   );
 }
 
-/**
- * Whether nothing tells which of two is meant: they may be of two people who began alike. Where all that was said is
- * there, and was the same, it does not matter which it is.
- */
+/** Whether two candidates weigh the same and differ in what was said, so that they may be two people's. */
 function isTie<C extends ConversationRecord>(best: Candidate<C>, second: Candidate<C>): boolean {
   const [one, other] = [best.conversation, second.conversation];
-  const isEqual = best.isWhole && second.isWhole && isSameReply(one.reply, other.reply);
-  return compare(weightOf(best), weightOf(second)) === 0 && !isEqual &&
-    one.usedAt - other.usedAt < TIE_WINDOW_MS;
+  const areAlike = best.isWhole && second.isWhole && isSameReply(one.reply, other.reply);
+  return compareWeights(best, second) === 0 && !areAlike && one.usedAt - other.usedAt < TIE_WINDOW_MS;
 }
 
 function byWeight<C extends ConversationRecord>(a: Candidate<C>, b: Candidate<C>): number {
-  return compare(weightOf(b), weightOf(a)) || b.conversation.usedAt - a.conversation.usedAt;
+  return compareWeights(b, a) || b.conversation.usedAt - a.conversation.usedAt;
 }
 
-/** From the weightiest to the least. */
-function weightOf(candidate: Candidate<unknown>): number[] {
-  const { isProven, answerMismatches, hasAnswers, matched, missing, isWhole } = candidate;
-  return [
-    Number(isProven),
-    hasAnswers ? -answerMismatches : 0,
-    matched,
-    -missing,
-    -answerMismatches,
-    Number(candidate.isSameReply),
-    Number(isWhole),
-  ];
+function compareWeights(a: Candidate<unknown>, b: Candidate<unknown>): number {
+  const weigh = (candidate: Candidate<unknown>) => WEIGHTS.map((weight) => weight(candidate));
+  return compare(weigh(a), weigh(b));
 }

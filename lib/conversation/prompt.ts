@@ -1,17 +1,17 @@
-/** Messages as a prompt: pure, and nothing is lost or added. @module */
+/** Messages as a prompt: pure, nothing is lost or added. @module */
 
 import type { PromptBlock, PromptCapabilities } from "../turn/agent.ts";
 import { isTurn, leading, type Message, type Part, type Role } from "./message.ts";
 
-/** The start of what would pass for one of our tags. */
+/** The start of text that looks like one of the role tags. */
 const ROLE_TAG = /<(?=\/?(?:system|user|assistant|tool)\b)/g;
 
 /**
- * The part of a transcript that a live session has not heard: these turns, what was answered between them by somebody
- * else, and the system text that is said for them.
+ * Selects the messages that a session has not received yet: these turns, the replies between them that another session
+ * gave, and the system messages for them.
  *
- * @param turns The places of the new turns among the messages, in order.
- * @param withPersona The system messages at the start are news as well.
+ * @param turns The indexes of the new turns among the messages, in order.
+ * @param withPersona The session has not received the system messages at the start either.
  */
 export function unseenMessages(
   messages: readonly Message[],
@@ -21,27 +21,26 @@ export function unseenMessages(
   const persona = leading(messages);
   const first = turns[0] ?? messages.length;
   const last = turns.at(-1) ?? messages.length;
-  // System text is said for the turn that follows it.
-  const since = messages.slice(0, first).findLastIndex(isTurn);
-  const late = messages.filter((message, index) => {
+  // A system message is meant for the turn after it.
+  const turnBefore = messages.slice(0, first).findLastIndex(isTurn);
+  return messages.filter((message, index) => {
     if (isTurn(message)) return turns.includes(index);
     if (message.role === "assistant") return index > first && index < last;
-    return index > since && index >= persona;
+    return index < persona ? withPersona : index > turnBefore;
   });
-  return withPersona ? [...messages.slice(0, persona), ...late] : late;
 }
 
-/** The part of a transcript since its last answer, for a session that heard the rest; at least its last turn. */
+/** Selects the messages since the last reply, for a session that received the rest; at least the last turn. */
 export function messagesSinceReply(messages: readonly Message[]): Message[] {
-  const answered = messages.findLastIndex(({ role }) => role === "assistant");
+  const reply = messages.findLastIndex(({ role }) => role === "assistant");
   const turns = messages.flatMap((message, index) => isTurn(message) ? [index] : []);
-  const after = turns.filter((index) => index > answered);
+  const after = turns.filter((index) => index > reply);
   return unseenMessages(messages, after.length > 0 ? after : turns.slice(-1), false);
 }
 
 /**
- * Messages as prompt blocks. What the user said last stands as it is; everything before it stands in tags that name
- * the role. What looks like such a tag in somebody's words is written with `&lt;`, so that they pass for nobody else's.
+ * Converts messages to prompt blocks. The last words of the user stay as they are; all earlier messages stand in tags
+ * that name the role. In a message's own text such a tag is written with `&lt;`, so that no one can speak as another role.
  *
  * @example
  * ```ts
@@ -57,7 +56,7 @@ export function messagesSinceReply(messages: readonly Message[]): Message[] {
  */
 export function toPrompt(messages: readonly Message[], accepts: PromptCapabilities): PromptBlock[] {
   const plainFrom = messages.findLastIndex((message) => message.role !== "user") + 1;
-  const tagged = plainFrom > 0 || messages.some((message) => message.name !== undefined);
+  const hasTags = plainFrom > 0 || messages.some((message) => message.name !== undefined);
   const blocks: PromptBlock[] = [];
   let text = "";
   const flush = () => {
@@ -66,19 +65,19 @@ export function toPrompt(messages: readonly Message[], accepts: PromptCapabiliti
   };
   for (const [index, message] of messages.entries()) {
     if (text !== "") text += "\n\n";
-    const plain = index >= plainFrom && message.name === undefined;
-    if (!plain) text += openTag(message.role, message.name);
+    const isPlain = index >= plainFrom && message.name === undefined;
+    if (!isPlain) text += openTag(message.role, message.name);
     for (const [position, part] of message.parts.entries()) {
-      if (part.type === "text" || !accepts[part.type]) {
-        if (position > 0 && text !== "") text += "\n";
-        if (part.type !== "text") text += leftOut(part);
-        else text += tagged ? part.text.replace(ROLE_TAG, "&lt;") : part.text;
-      } else {
+      if (part.type !== "text" && accepts[part.type]) {
         flush();
         blocks.push(part);
+        continue;
       }
+      if (position > 0 && text !== "") text += "\n";
+      if (part.type !== "text") text += omissionNote(part);
+      else text += hasTags ? part.text.replace(ROLE_TAG, "&lt;") : part.text;
     }
-    if (!plain) text += `\n</${message.role}>`;
+    if (!isPlain) text += `\n</${message.role}>`;
   }
   flush();
   return blocks;
@@ -88,7 +87,7 @@ function openTag(role: Role, name: string | undefined): string {
   return name === undefined ? `<${role}>\n` : `<${role} name=${JSON.stringify(name)}>\n`;
 }
 
-function leftOut(part: Exclude<Part, { type: "text" }>): string {
+function omissionNote(part: Exclude<Part, { type: "text" }>): string {
   return part.type === "image"
     ? "[An image was left out: this agent takes no images.]"
     : "[A sound was left out: this agent takes no sounds.]";

@@ -1,50 +1,50 @@
-/** What is remembered of conversations, also on disk: hashes of what was said, never words. @module */
+/** The record of a conversation, as it outlives the program: hashes of the messages, never their words. @module */
 
 import type { SessionId } from "../turn/event.ts";
 
-/** A keyed hash: 16 characters of base64url; of an answer two of them in a row. */
-export type Fingerprint = string & { readonly brand: "Print" };
+/** A keyed hash: 16 characters of base64url, or for a reply two such hashes in a row. */
+export type Fingerprint = string & { readonly brand: "Fingerprint" };
 
 /**
- * How far a turn came: `asked` never reached the agent, `told` did but has no answer (it runs, was cancelled or
- * failed), `answered` has one.
+ * How far a turn came. `pending`: the agent does not have the message. `delivered`: the agent has it, and no reply is
+ * complete (the turn runs, was cancelled or failed). `answered`: the reply is complete.
  */
 export const DELIVERY_STATES = ["pending", "delivered", "answered"] as const;
 /** One of {@linkcode DELIVERY_STATES}. */
 export type DeliveryState = (typeof DELIVERY_STATES)[number];
 
-/** A message of a user, or of a tool. */
+/** A message of a user or a tool. */
 export interface TurnRecord {
-  /** Its words, without their white space. */
+  /** The text, whatever its white space. */
   readonly words: Fingerprint;
-  /** Its pictures and sounds; empty without any. */
+  /** The images and sounds; empty without any. */
   readonly media: Fingerprint | "";
   readonly state: DeliveryState;
 }
 
-/** What is remembered of a conversation. */
+/** The record of a conversation. `owner`, `agent` and `id` together identify it. */
 export interface ConversationRecord {
-  /** What callers call it: the name they gave it, or one that was made. Unique for an owner and an agent. */
-  readonly id: string;
-  /** Who has it: a hash of the key. */
+  /** The hash of the API key. */
   readonly owner: Fingerprint;
   /** The agent's name. */
   readonly agent: string;
-  /** The agent's program; its sessions are no other's. */
+  /** The name that the client gave, or a generated one. */
+  readonly id: string;
+  /** The agent's command and folder. Its sessions can be resumed with the same program only. */
   readonly program: Fingerprint;
-  /** Its caller named it: it is found by that name, and not by what was said. */
+  /** The client named the conversation, so that its messages are not matched. */
   readonly isNamed: boolean;
-  /** The system messages before anyone spoke, in order, as the agent was told them. */
+  /** The system messages before the first other message, in order, as the agent got them. */
   readonly persona: readonly Fingerprint[];
-  /** The last of them may have been meant for the first turn only: nothing was said between them and it. */
+  /** The last system message may have been meant for the first turn only: no message stood between the two. */
   readonly isPersonaOpen: boolean;
-  /** The turns, the newest last; the oldest are left out beyond a limit. */
+  /** The newest turns, oldest first. */
   readonly turns: readonly TurnRecord[];
-  /** How many were left out. */
+  /** Number of older turns that were dropped. */
   readonly turnsBefore: number;
-  /** The last answer, roughly, as `Printer.reply` makes it. */
+  /** The last reply, as `Fingerprinter.reply` makes it. */
   readonly reply: Fingerprint | undefined;
-  /** The agent's session, if there was one. */
+  /** The agent's session, if it had one. */
   readonly sessionId: SessionId | undefined;
   /** Unix milliseconds. */
   readonly createdAt: number;
@@ -52,25 +52,16 @@ export interface ConversationRecord {
   readonly usedAt: number;
 }
 
-/** Where conversations outlive the program. Nothing throws: what cannot be kept is not. */
+/** The storage of conversations. No method throws: what cannot be stored is lost at the program's end. */
 export interface Store extends Disposable {
-  /** The key of all prints: 32 random bytes that were made with the store. */
+  /** The key of all fingerprints: 32 random bytes, made with the store. */
   readonly key: Uint8Array;
-  /** All of them, the one that was used last at the end. */
+  /** Reads all conversations, the last used one at the end. */
   load(): ConversationRecord[];
-  /**
-   * Keeps it, in the place of an older version of it.
-   *
-   * @returns False if another program removed it since it was loaded or kept here: then it was forgotten there, and is
-   * to be forgotten here as well; it is not kept.
-   */
-  save(conversation: ConversationRecord): boolean;
-  /** @returns False if it could not be, and will be there again at the next start. */
-  remove(conversation: Pick<ConversationRecord, "owner" | "agent" | "id">): boolean;
-  /**
-   * Removes all of an owner, also those that another program keeps there.
-   *
-   * @returns False if they could not be, and will be there again at the next start.
-   */
-  removeAll(owner: Fingerprint): boolean;
+  /** Writes a conversation soon, together with others, as it is then. */
+  saveSoon(conversation: ConversationRecord): void;
+  /** Writes a conversation now, and those that {@linkcode saveSoon} has not written yet. */
+  save(conversation: ConversationRecord): void;
+  /** Removes a conversation; a write that has not happened yet is dropped. Returns false if it is still there. */
+  remove(conversation: ConversationRecord): boolean;
 }

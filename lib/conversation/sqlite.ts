@@ -1,26 +1,25 @@
-/** The file of conversations: its form, its mode, and what becomes of it when it is damaged. @module */
+/** The SQLite file of conversations: its lock, its mode, its migrations, and what happens if it is damaged. @module */
 
 import type { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../core/errors.ts";
 
-/** Damaged files that are kept; the oldest makes room. */
+/** Damaged files that are kept. */
 const MAX_QUARANTINED = 3;
-/** How long the program stands still for another one that writes, in milliseconds. */
-const BUSY_MS = 200;
-/** How often opening is tried while another program is in the way, and how long it waits in between. */
-const MAX_TRIES = 10;
-const RETRY_MS = 50;
+/** Longest wait for another program's lock at the start, in milliseconds: a server that restarts is about to end. */
+const LOCK_WAIT_MS = 1_000;
 
 const FILE = "conversations.db";
-/** What SQLite answers when a file is no database, is damaged, or holds other tables than it should. */
-const DAMAGE: ReadonlySet<number | undefined> = new Set([1, 11, 26]);
-/** What it answers when another program is in the way. */
-const BUSY: ReadonlySet<number | undefined> = new Set([5, 6, 15]);
+/** The suffixes of the files that SQLite makes; the write-ahead log first, which a new file would take for its own. */
+const SUFFIXES = ["-shm", "-wal", ""];
+/** SQLite's codes for a damaged file: ERROR (other tables than expected), CORRUPT, NOTADB. */
+const DAMAGE_CODES: ReadonlySet<number | undefined> = new Set([1, 11, 26]);
+/** SQLite's codes for a file that another connection locks: BUSY, LOCKED, PROTOCOL. */
+const LOCKED_CODES: ReadonlySet<number | undefined> = new Set([5, 6, 15]);
 
-/** Statements that bring a file to its next form. */
+/** The statements of one migration. */
 export type Migration = readonly string[];
 
-/** How the file came to its form, oldest first. One that was released never changes: a new form is a new step. */
+/** The migrations, oldest first. A released one never changes: a new form of the file is a new migration. */
 export const MIGRATIONS: readonly Migration[] = [
   [
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT",
@@ -44,19 +43,23 @@ export const MIGRATIONS: readonly Migration[] = [
   ],
 ];
 
-/** What a store says when it cannot keep something. */
+/** The log of problems with the file. */
 export interface StoreLog {
   warn(message: string, fields: Readonly<Record<string, unknown>>): void;
 }
 
-/** What is wrong with a file beside what SQLite finds. */
+/** Damage that SQLite itself does not notice. */
 export class DamagedFileError extends Error {}
 
+/** Another program has the file open. */
+export class FileInUseError extends Error {}
+
 /**
- * Opens the database of a folder, which is made if it is not there, and gives it to `use`. If it turns out to be
- * damaged, also in there, the file is set aside and a new one begun.
+ * Opens the database of a folder for this program alone, and passes it to `use`. The operating system frees the lock
+ * however the program ends. A file that turns out to be damaged, also in `use`, is quarantined and a new one made.
  *
- * @throws {Error} with a sentence for the user, if nothing can be kept there.
+ * @throws {FileInUseError} if another program has the file open.
+ * @throws {Error} if nothing can be stored in the folder; the message is for the user.
  */
 export async function openDatabase<T>(
   folder: string,
@@ -65,70 +68,67 @@ export async function openDatabase<T>(
 ): Promise<T> {
   const path = `${folder}/${FILE}`;
   try {
-    return await openUndamaged(folder, path, log, use);
+    return await openOrReplace(folder, path, log, use);
   } catch (error) {
-    throw new Error(`VTUBER_DATA_DIR: conversations cannot be kept in ${path}: ${messageOf(error)}`, {
-      cause: error,
-    });
+    if (LOCKED_CODES.has(codeOf(error))) {
+      const message = `VTUBER_DATA_DIR: another program uses ${path}. Give each server a folder of its own.`;
+      throw new FileInUseError(message, { cause: error });
+    }
+    const message = `VTUBER_DATA_DIR: conversations cannot be stored in ${path}: ${messageOf(error)}`;
+    throw new Error(message, { cause: error });
   }
 }
 
-async function openUndamaged<T>(
+async function openOrReplace<T>(
   folder: string,
   path: string,
   log: StoreLog,
   use: (database: DatabaseSync) => T,
 ): Promise<T> {
-  // Costs time at the start, which only those pay who keep conversations.
+  // Loaded only if conversations are stored: the module takes time at the start.
   const { DatabaseSync } = await import("node:sqlite");
-  for (let tries = 1;; tries++) {
-    const file = ownersFile(folder, path);
-    let database: DatabaseSync | undefined;
+  for (let hasReplaced = false;; hasReplaced = true) {
+    makePrivate(folder, path);
+    const database = new DatabaseSync(path);
     try {
-      database = new DatabaseSync(path);
       prepare(database);
       return use(database);
     } catch (error) {
       closeQuietly(database);
-      const isDamaged = error instanceof DamagedFileError || DAMAGE.has(codeOf(error));
-      if (tries === MAX_TRIES || !(isDamaged || BUSY.has(codeOf(error)))) throw error;
-      if (!isDamaged) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
-      // Unless another program just did the same: then there is a new one already.
-      else if (file === identityOf(path)) quarantine(folder, messageOf(error), log);
+      const isDamaged = error instanceof DamagedFileError || DAMAGE_CODES.has(codeOf(error));
+      if (hasReplaced || !isDamaged) throw error;
+      quarantine(folder, messageOf(error), log);
     }
   }
 }
 
-/** Brings a file of an older version to the form of the last step. A transaction that breaks ends with the database. */
-export function migrate(database: DatabaseSync, steps: readonly Migration[] = MIGRATIONS): void {
-  while (versionOf(database) < steps.length) {
-    run(database, "BEGIN IMMEDIATE");
-    // Another program may have been faster.
-    const version = versionOf(database);
-    const step = steps[version];
-    if (step !== undefined) run(database, ...step, `PRAGMA user_version = ${version + 1}`);
-    run(database, "COMMIT");
+/** Applies the missing migrations. An unfinished one is undone when the database is closed. */
+export function migrate(database: DatabaseSync, migrations: readonly Migration[] = MIGRATIONS): void {
+  for (let version = versionOf(database); version < migrations.length; version++) {
+    run(database, "BEGIN", ...migrations[version]!, `PRAGMA user_version = ${version + 1}`, "COMMIT");
   }
 }
 
-/** Checks a database and brings it to today's form, without touching one that it does not understand. */
+/** Locks, checks and migrates a database. The file of a newer version stays as it is. */
 function prepare(database: DatabaseSync): void {
-  run(database, `PRAGMA busy_timeout = ${BUSY_MS}`);
+  run(database, `PRAGMA busy_timeout = ${LOCK_WAIT_MS}`, "PRAGMA locking_mode = EXCLUSIVE");
+  // The first transaction takes the lock.
+  run(database, "BEGIN EXCLUSIVE", "COMMIT");
   const version = versionOf(database);
   if (version > MIGRATIONS.length) {
     throw new Error(
-      `a newer version of the program wrote it (form ${version}, known is ${MIGRATIONS.length}). ` +
+      `a newer version of the program wrote it (schema ${version}, this one knows ${MIGRATIONS.length}). ` +
         "Use that version, or another folder.",
     );
   }
   const check = database.prepare("PRAGMA quick_check(1)").get()?.quick_check;
   if (check !== "ok") throw new DamagedFileError(String(check));
-  // What is forgotten is also wiped out of the file.
+  // `secure_delete` overwrites forgotten conversations in the file.
   run(database, "PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL", "PRAGMA secure_delete = ON");
   migrate(database);
 }
 
-/** Runs statements one by one: the errors of several in one text come without SQLite's code. */
+/** Runs statements one by one: `exec` of several loses SQLite's error code. */
 function run(database: DatabaseSync, ...statements: readonly string[]): void {
   for (const statement of statements) database.prepare(statement).run();
 }
@@ -139,75 +139,59 @@ function versionOf(database: DatabaseSync): number {
   return version;
 }
 
-/** Sees to it that the file is there and only its owner can read it; SQLite makes those beside it likewise. */
-function ownersFile(folder: string, path: string): string {
+/** Makes the folder and the file, and closes the file to other users. SQLite copies its mode to the files beside it. */
+function makePrivate(folder: string, path: string): void {
   Deno.mkdirSync(folder, { recursive: true, mode: 0o700 });
-  makeFile(path);
-  if (Deno.build.os !== "windows") {
-    for (const each of [path, `${path}-wal`, `${path}-shm`]) {
-      const mode = infoOf(each)?.mode ?? 0;
-      if ((mode & 0o077) !== 0) Deno.chmodSync(each, 0o600);
-    }
-  }
-  return identityOf(path);
-}
-
-/** Makes the file if there is none. One that is there is not opened: closing it would free the locks of this process. */
-function makeFile(path: string): void {
   try {
     Deno.openSync(path, { write: true, createNew: true, mode: 0o600 }).close();
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-    // SQLite would make the file that it means, for everybody to read.
-    if (infoOf(path) === undefined) {
-      throw new Error("it is a link to a file that is not there", { cause: error });
-    }
+    // SQLite would create the missing target of a link, readable for everyone.
+    if (!exists(path)) throw new Error("it is a link to a file that does not exist", { cause: error });
+  }
+  if (Deno.build.os === "windows") return;
+  for (const file of SUFFIXES.map((suffix) => path + suffix).filter(exists)) {
+    if (((Deno.statSync(file).mode ?? 0) & 0o077) !== 0) Deno.chmodSync(file, 0o600);
   }
 }
 
-/** Tells a file from another one that took its place. */
-function identityOf(path: string): string {
-  const info = infoOf(path);
-  return `${info?.dev} ${info?.ino}`;
-}
-
-function infoOf(path: string): Deno.FileInfo | undefined {
+function exists(path: string): boolean {
   try {
-    return Deno.statSync(path);
+    Deno.statSync(path);
+    return true;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
+    if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
 }
 
-/** Gives a damaged file another name. What was written last goes first, or the new file would begin with it. */
-function quarantine(folder: string, why: string, log: StoreLog): void {
+/** Renames a damaged file, and deletes the oldest of the earlier ones. */
+function quarantine(folder: string, reason: string, log: StoreLog): void {
   const name = `${FILE}.corrupt-${new Date().toISOString().replaceAll(/[:.]/g, "-")}`;
-  for (const suffix of ["-shm", "-wal", ""]) {
-    const path = `${folder}/${FILE}${suffix}`;
-    if (infoOf(path) !== undefined) Deno.renameSync(path, `${folder}/${name}${suffix}`);
+  for (const suffix of SUFFIXES.filter((suffix) => exists(`${folder}/${FILE}${suffix}`))) {
+    Deno.renameSync(`${folder}/${FILE}${suffix}`, `${folder}/${name}${suffix}`);
   }
-  log.warn("the file of conversations is damaged: it was set aside and a new one begun", {
+  log.warn("the file of conversations is damaged: it was renamed, and a new one started", {
     file: `${folder}/${name}`,
-    reason: why,
+    reason,
   });
   const names = [...Deno.readDirSync(folder)].map((entry) => entry.name);
-  const aside = names.filter((each) => /^conversations\.db\.corrupt-[\dTZ-]+$/.test(each)).sort();
-  for (const old of aside.slice(0, -MAX_QUARANTINED)) {
-    for (const each of names.filter((each) => each.startsWith(old))) Deno.removeSync(`${folder}/${each}`);
+  const quarantined = names.filter((name) => /^conversations\.db\.corrupt-[\dTZ-]+$/.test(name)).sort();
+  for (const old of quarantined.slice(0, -MAX_QUARANTINED)) {
+    for (const name of names.filter((name) => name.startsWith(old))) Deno.removeSync(`${folder}/${name}`);
   }
 }
 
-/** Closes what may be damaged, or open no more. */
-export function closeQuietly(database: DatabaseSync | undefined): void {
+/** Closes a database that may be damaged or closed already. */
+export function closeQuietly(database: DatabaseSync): void {
   try {
-    database?.close();
+    database.close();
   } catch {
-    // There is nothing to be done about it.
+    // The operating system frees what is left.
   }
 }
 
-/** SQLite's code of an error, without its details. */
+/** Returns SQLite's primary result code. */
 function codeOf(error: unknown): number | undefined {
   if (!(error instanceof Error && "errcode" in error && typeof error.errcode === "number")) return undefined;
   return error.errcode & 0xff;

@@ -1,4 +1,4 @@
-/** Puts to an agent what its session has not heard, and keeps in mind what became of it. @module */
+/** Starts a turn: sends an agent the messages that its session does not have, and records how far they came. @module */
 
 import { AppError, type ErrorCode } from "../core/errors.ts";
 import type { Agent, Session } from "../turn/agent.ts";
@@ -9,137 +9,87 @@ import { runTurn, type Turn, type TurnLimits, type TurnObserver } from "../turn/
 import type { ActiveConversation, ActiveConversations, ActiveConversationsOptions } from "./active.ts";
 import type { TranscriptDelta } from "./conversation.ts";
 import { REPLY_CHARS } from "./fingerprint.ts";
-import { isSilentReply as isSilentReply, type Message } from "./message.ts";
+import { isSilentReply, type Message } from "./message.ts";
 import { messagesSinceReply, toPrompt, unseenMessages } from "./prompt.ts";
 import type { DeliveryState } from "./record.ts";
 
-/** How turns are run. */
-export interface StartTurnOptions extends Pick<ActiveConversationsOptions, "agents" | "fingerprinter"> {
+/** The settings of all turns. */
+export interface StartTurnOptions
+  extends Pick<ActiveConversationsOptions, "agents" | "fingerprinter" | "index"> {
   readonly limits: TurnLimits;
-  /** Watches every turn. */
+  /** Observes every turn. */
   readonly observer?: TurnObserver;
-  /** The words that are emotions in replies. */
+  /** The emotion words to find in replies. */
   readonly emotions?: EmotionWords;
 }
 
-/** A turn whose time has come. */
+/** A request whose turn can start. */
 export interface TurnJob {
   readonly active: ActiveConversation;
   readonly messages: readonly Message[];
-  /** What it brings to what is remembered; nothing if nothing is. */
+  /** The part of the remembered conversation that the request has, if the conversation is remembered. */
   readonly delta: TranscriptDelta | undefined;
   readonly model?: string | undefined;
   readonly unsolicited?: boolean | undefined;
   readonly record: boolean;
-  /** Aborts when nobody waits for it any more. */
-  readonly cancelled: AbortSignal;
-  /** Aborts when nothing may begin any more. */
-  readonly shutdown: AbortSignal;
 }
 
-/** Where sessions come from, and where what became of turns is kept. */
-export type Sessions = Pick<ActiveConversations, "sessionFor" | "save">;
+/** The source of sessions. */
+type Sessions = Pick<ActiveConversations, "sessionFor">;
 
 /**
- * Puts it; once more if the agent turns out to have ended before it took the prompt.
+ * Starts a turn. Tries once more if the session turns out to have ended before it took the prompt.
  *
- * @throws {AppError} if the agent could not be given the prompt; the reason of the signals if they abort.
+ * @throws {AppError} if the agent did not take the prompt; the signal's reason if it aborts.
  */
 export async function startTurn(
-  asked: TurnJob,
+  job: TurnJob,
   sessions: Sessions,
   options: StartTurnOptions,
+  signal: AbortSignal,
 ): Promise<Turn> {
   try {
-    return await startOnce(asked, sessions, options);
+    return await startOnce(job, sessions, options, signal);
   } catch (error) {
-    if (!isNoticedLate(error, asked.active)) throw error;
-    return await startOnce(asked, sessions, options);
+    if (!hasSessionEnded(error, job.active)) throw error;
+    return await startOnce(job, sessions, options, signal);
   }
 }
 
-function isNoticedLate(error: unknown, { session }: ActiveConversation): boolean {
+function hasSessionEnded(error: unknown, { session }: ActiveConversation): boolean {
   return error instanceof AppError && error.code === "agent_unavailable" && !error.prompted &&
     session !== undefined && session.closed.aborted;
 }
 
-async function startOnce(asked: TurnJob, sessions: Sessions, options: StartTurnOptions): Promise<Turn> {
-  const { active, delta, model, unsolicited = false, record, cancelled, shutdown } = asked;
-  const { agents, limits, observer, emotions } = options;
+async function startOnce(
+  job: TurnJob,
+  sessions: Sessions,
+  options: StartTurnOptions,
+  signal: AbortSignal,
+): Promise<Turn> {
+  const { active, model, unsolicited = false, record } = job;
   const { agent, conversation } = active;
-  const session = await sessions.sessionFor(active, cancelled);
-  await chooseModel(agents, agent, session, model);
-  cancelled.throwIfAborted();
-  shutdown.throwIfAborted();
-  const { outcome, over } = rememberIn(active, delta, session, sessions, options);
+  const session = await sessions.sessionFor(active, signal);
+  await selectModel(options.agents, agent, session, model);
+  signal.throwIfAborted();
+  const tracker = new DeliveryTracker(job, session, options);
   const turn = await runTurn({
     session,
-    blocks: toPrompt(messagesToSend(asked), session.promptCapabilities),
-    limits,
+    blocks: toPrompt(messagesToSend(job), session.promptCapabilities),
+    limits: options.limits,
     record,
     conversation: conversation?.id,
     resolvedModel: session.model === undefined ? agent.name : `${agent.name}/${session.model}`,
     unsolicited,
-    emotions,
-    observer: watchTurn(observer, outcome),
+    emotions: options.emotions,
+    observer: tracker,
   });
-  turn.ended.then(over);
+  turn.ended.then(() => tracker.onAgentEnd());
   return turn;
 }
 
-/** What the session has not heard. */
-function messagesToSend(
-  { active: { needsFullTranscript, conversation }, delta, messages }: TurnJob,
-): readonly Message[] {
-  if (needsFullTranscript) return messages;
-  return conversation && delta
-    ? unseenMessages(messages, conversation.pendingTurns(delta), conversation.personaChanged(delta))
-    : messagesSinceReply(messages);
-}
-
-/** Keeps in mind what the session was told, and what became of it; `over` once the agent has really ended the turn. */
-function rememberIn(
-  live: ActiveConversation,
-  brought: TranscriptDelta | undefined,
-  session: Session,
-  sessions: Sessions,
-  { fingerprinter }: StartTurnOptions,
-): { outcome: Outcome; over: () => void } {
-  const { conversation, agent, needsFullTranscript: wasFresh } = live;
-  let takeBack = () => {};
-  let isUnsure = false;
-  const outcome: Outcome = {
-    begun() {
-      // One that is held was told what its holder says, and perhaps not all that its caller did.
-      live.needsFullTranscript &&= conversation !== undefined && brought === undefined;
-      if (!conversation || !brought) return;
-      takeBack = conversation.markDelivered(
-        brought,
-        session.id,
-        fingerprinter.cached("program", agent.program),
-      );
-      sessions.save(conversation);
-    },
-    ended(state, reply, isSilent) {
-      isUnsure = isSilent;
-      if (state === "pending") live.needsFullTranscript = wasFresh;
-      if (!conversation) return;
-      if (state === "pending") takeBack();
-      else if (brought) conversation.setLastState(brought, state);
-      if (state === "answered") conversation.reply = fingerprinter.reply(reply);
-      // At once: who has read the end of an answer may count on it.
-      sessions.save(conversation);
-    },
-  };
-  const over = () => {
-    // It was silent because it was dying.
-    if (isUnsure && session.closed.aborted) outcome.ended("pending", "", false);
-  };
-  return { outcome, over };
-}
-
-/** Lets this model answer. Where names are not taken strictly, one that is not offered means the usual model. */
-async function chooseModel(
+/** Sets the model. If names are not strict, one that the agent does not offer means its default model. */
+async function selectModel(
   agents: ModelRouter,
   agent: Agent,
   session: Session,
@@ -154,52 +104,106 @@ async function chooseModel(
   }
 }
 
+function messagesToSend({ active, delta, messages }: TurnJob): readonly Message[] {
+  const { needsFullTranscript, conversation } = active;
+  if (needsFullTranscript) return messages;
+  if (conversation === undefined || delta === undefined) return messagesSinceReply(messages);
+  return unseenMessages(messages, conversation.pendingTurns(delta), conversation.personaChanged(delta));
+}
+
+/** Records in the conversation how far a turn came, and passes every event on to the observer. */
+class DeliveryTracker implements TurnObserver {
+  readonly #job: TurnJob;
+  readonly #session: Session;
+  readonly #options: StartTurnOptions;
+  readonly #neededFullTranscript: boolean;
+  readonly #outcome = new OutcomeReader();
+  #undoDelivery: (() => void) | undefined;
+  #mayBeDying = false;
+
+  constructor(job: TurnJob, session: Session, options: StartTurnOptions) {
+    this.#job = job;
+    this.#session = session;
+    this.#options = options;
+    this.#neededFullTranscript = job.active.needsFullTranscript;
+  }
+
+  get wantsSpeech(): boolean {
+    return this.#options.observer?.wantsSpeech ?? false;
+  }
+
+  onStart(turn: Turn): void {
+    const { active: { conversation, agent }, delta } = this.#job;
+    const { fingerprinter, index, observer } = this.#options;
+    this.#job.active.needsFullTranscript = false;
+    if (conversation && delta) {
+      const program = fingerprinter.cached("program", agent.program);
+      this.#undoDelivery = conversation.markDelivered(delta, this.#session.id, program);
+      index.saveSoon(conversation);
+    }
+    observer?.onStart(turn);
+  }
+
+  onEvent(event: TurnEvent, turn: Turn): void {
+    const state = this.#outcome.push(event);
+    if (state) {
+      this.#mayBeDying = event.type === "failure" && event.failure.code === "agent_timeout";
+      this.#setOutcome(state);
+    }
+    this.#options.observer?.onEvent(event, turn);
+  }
+
+  /** Comes when the agent itself has ended the turn, which may be after the last event. */
+  onAgentEnd(): void {
+    // The agent was silent because it was dying, and may not have kept the messages.
+    if (this.#mayBeDying && this.#session.closed.aborted) this.#setOutcome("pending");
+  }
+
+  #setOutcome(state: DeliveryState): void {
+    const { active, delta } = this.#job;
+    const { conversation } = active;
+    if (state === "pending") {
+      active.needsFullTranscript = this.#neededFullTranscript;
+      this.#undoDelivery?.();
+    }
+    if (!conversation || !delta) return;
+    if (state !== "pending") conversation.setLastState(delta, state);
+    if (state === "answered") conversation.reply = this.#options.fingerprinter.reply(this.#outcome.reply);
+    // Save before the client sees the end of the reply, so that its next request matches.
+    this.#options.index.save(conversation);
+  }
+}
+
 /** How an agent refuses a prompt, such as for want of a log-in. */
 const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["agent_error", "agent_auth_required"]);
 
-/** What is told of a turn. */
-export interface Outcome {
-  /** The agent has the prompt. */
-  begun(): void;
-  /**
-   * How far it came, with the beginning of what was said; `asked` if the agent may know nothing of it. `isSilent` if
-   * the agent gave no sign of life for too long: it may be dying.
-   */
-  ended(state: DeliveryState, reply: string, isSilent: boolean): void;
-}
+/** Derives from the events of a turn how far it came. */
+export class OutcomeReader {
+  #reply = "";
+  #isEmpty = true;
 
-/** An observer that tells the outcome, and everything to another observer. */
-export function watchTurn(observer: TurnObserver | undefined, outcome: Outcome): TurnObserver {
-  let reply = "";
-  let isHeard = false;
-  return {
-    onStart(turn) {
-      outcome.begun();
-      observer?.onStart(turn);
-    },
-    onEvent(event, turn) {
-      if (event.type === "text") {
-        if (reply.length < REPLY_CHARS) reply += event.text;
-      } else {
-        const state = stateAfter(event, reply, isHeard);
-        const isSilent = event.type === "failure" && event.failure.code === "agent_timeout";
-        if (state) outcome.ended(state, reply, isSilent);
-      }
-      isHeard = true;
-      observer?.onEvent(event, turn);
-    },
-    get wantsSpeech() {
-      return observer?.wantsSpeech ?? false;
-    },
-  };
-}
-
-function stateAfter(event: TurnEvent, reply: string, isHeard: boolean): DeliveryState | undefined {
-  if (event.type === "end") {
-    return event.reason === "cancelled" || isSilentReply(reply) ? "delivered" : "answered";
+  /** The start of the reply, as much as is compared. */
+  get reply(): string {
+    return this.#reply;
   }
-  if (event.type !== "failure") return undefined;
-  const { code } = event.failure;
-  // An agent that is gone, or refused before it began, may not have kept what it was given.
-  return code === "agent_crashed" || !isHeard && REFUSALS.has(code) ? "pending" : "delivered";
+
+  /** Takes the next event. Returns the state at the last one; `pending` if the agent may not know of the turn. */
+  push(event: TurnEvent): DeliveryState | undefined {
+    const isFirst = this.#isEmpty;
+    this.#isEmpty = false;
+    switch (event.type) {
+      case "text":
+        if (this.#reply.length < REPLY_CHARS) this.#reply += event.text;
+        return undefined;
+      case "end":
+        return event.reason === "cancelled" || isSilentReply(this.#reply) ? "delivered" : "answered";
+      case "failure": {
+        const { code } = event.failure;
+        // An agent that is gone, or refused before it began, may not have kept the messages.
+        return code === "agent_crashed" || isFirst && REFUSALS.has(code) ? "pending" : "delivered";
+      }
+      default:
+        return undefined;
+    }
+  }
 }

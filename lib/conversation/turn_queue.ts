@@ -1,140 +1,172 @@
-/** Who waits in one conversation: its turns run one after the other. @module */
+/** Serialises the turns of one conversation: one runs, the others wait, are superseded or are rejected. @module */
 
-import { abortable } from "../core/abortable.ts";
 import { AppError } from "../core/errors.ts";
 import type { Turn } from "../turn/turn.ts";
 
 /**
- * What a request does whose conversation is busy (`VTUBER_ON_BUSY`): `supersede` cancels the turn that runs, `queue`
- * waits for its end, `reject` is refused.
+ * What a request does if its conversation is busy (`VTUBER_ON_BUSY`): `supersede` cancels the running turn, `queue` waits
+ * for its end, `reject` fails.
  */
 export const BUSY_MODES = ["supersede", "queue", "reject"] as const;
 /** One of {@linkcode BUSY_MODES}. */
 export type BusyMode = (typeof BUSY_MODES)[number];
 
-/** Turns that wait in one conversation, in mode `queue`. */
+/** Requests that can wait in one conversation in mode `queue`. */
 export const MAX_QUEUED = 8;
-/** How long one of them waits at most, in milliseconds. */
-const QUEUE_MS = 60_000;
-const SUPERSEDED = "A newer request of the same conversation took this one's place.";
-/** Seconds after which who was refused may try again. */
+/** Longest wait in mode `queue`, in milliseconds. In mode `supersede` the earlier turns are about to end. */
+const MAX_WAIT_MS = 60_000;
+/** Seconds after which a rejected client may try again. */
 const RETRY_AFTER_SECS = 3;
 
-/** A place in the line: left once its turn has really ended, or could not begin. */
+/** A request's position in the queue, held until its turn has ended or could not start. */
 export interface QueueTicket {
-  /** Nothing before it is waited for, or what is has been given up for it. */
-  readonly isHead: boolean;
-  /** Its turn, once that has begun. */
+  /** The turn, once it has started. */
   readonly turn: Turn | undefined;
-  /** Resolves when it is left. */
-  readonly released: Promise<void>;
-  /** Its part of the turns that may run at once; freed when it is left. */
-  slot: Disposable | undefined;
+  /** Whether the request waits for no other request, or only for cancelled ones. */
+  readonly isHead: boolean;
   /**
-   * Waits for the turns before it.
+   * Waits until the earlier turns have ended.
    *
-   * @returns A signal that aborts when this one is given up, by its caller or for a newer one.
-   * @throws {AppError} `turn_cancelled` or `session_busy`; the signal's reason if it aborts.
+   * @returns A signal that aborts when the caller hangs up or the ticket is cancelled, until the turn is attached.
+   * @throws {AppError} `session_busy` after {@linkcode MAX_WAIT_MS}; the reason of the cancel; the signal's reason.
    */
   waitForTurn(signal: AbortSignal | undefined): Promise<AbortSignal>;
-  /** Its turn has begun. */
+  /** Attaches the started turn, and ends it if the ticket was cancelled meanwhile. */
   attach(turn: Turn): void;
-  /** Cancels its turn, or refuses it if that has not begun: `turn_cancelled`, and why. */
-  cancelAll(why: string): void;
-  /** Its turn has ended, but its caller has another: nobody passes until then, unless it is given up. */
-  pause(): void;
+  /** Cancels the running turn, or rejects the waiting request with this reason. */
+  cancel(reason: AppError): void;
+  /** Gives the position up, so that the next request's turn can start. */
   release(): void;
 }
 
-/** The turns of one conversation, in order. */
+/** The queue of one conversation. */
 export class TurnQueue {
-  readonly #places = new Set<QueueTicket>();
-  /** Settles when the last place that was taken is left. */
-  #tail: Promise<void> = Promise.resolve();
+  readonly #tickets = new Set<Ticket>();
 
-  /** Whether a turn runs or waits. */
+  /** Whether a turn is running or waiting. */
   get isBusy(): boolean {
-    return this.#places.size > 0;
+    return this.#tickets.size > 0;
   }
 
-  /** Whether a turn may enter now. @throws {AppError} `session_busy` if it may not. */
-  check(mode: BusyMode): void {
-    if (!this.isBusy || mode === "supersede") return;
-    if (mode === "reject") throw busy("A turn of this conversation is running.");
-    const waiting = [...this.#places].filter(({ isHead }) => !isHead);
-    if (waiting.length >= MAX_QUEUED) throw busy(`${MAX_QUEUED} requests wait in this conversation.`);
+  /**
+   * Adds a request. In mode `supersede`, cancels all earlier ones first.
+   *
+   * @throws {AppError} `session_busy` in mode `reject`, or when {@linkcode MAX_QUEUED} requests already wait.
+   */
+  enter(mode: BusyMode): QueueTicket {
+    if (this.isBusy && mode === "reject") throw busy("A turn of this conversation is running.");
+    if (mode === "supersede") {
+      this.cancelAll(cancelled("A newer request of the same conversation superseded this one."));
+    } else if (this.#tickets.size > MAX_QUEUED) {
+      throw busy(`${MAX_QUEUED} requests wait in this conversation.`);
+    }
+    const ticket = new Ticket(mode, this.#tickets);
+    this.#tickets.add(ticket);
+    return ticket;
   }
 
-  /** Takes a place at the end; in mode `supersede` those before it are given up. */
-  enter(mode: BusyMode, slot?: Disposable): QueueTicket {
-    if (mode === "supersede") this.giveUp(SUPERSEDED);
-    const before = this.isBusy ? this.#tail : undefined;
-    const { promise: left, resolve: leave } = Promise.withResolvers<void>();
-    this.#tail = before ? before.then(() => left) : left;
-    const given = new AbortController();
-    let isNext = before === undefined || mode === "supersede";
-    let isPaused = false;
-    let turn: Turn | undefined;
-    const place: QueueTicket = {
-      slot,
-      released: left,
-      get isHead() {
-        return isNext;
-      },
-      get turn() {
-        return turn;
-      },
-      waitForTurn: async (signal) => {
-        const givenUp = signal ? AbortSignal.any([signal, given.signal]) : given.signal;
-        isPaused = false;
-        givenUp.throwIfAborted();
-        if (before) await (mode === "queue" ? inTime(before, givenUp) : abortable(before, givenUp));
-        isNext = true;
-        return givenUp;
-      },
-      attach: (begun) => {
-        turn = begun;
-        // Somebody may have come while the prompt was put.
-        if (given.signal.aborted) begun.cancel();
-      },
-      cancelAll: (why) => {
-        given.abort(new AppError("turn_cancelled", why));
-        turn?.cancel();
-        if (isPaused) place.release();
-      },
-      pause: () => {
-        isPaused = true;
-        if (given.signal.aborted) place.release();
-      },
-      release: () => {
-        place.slot?.[Symbol.dispose]();
-        this.#places.delete(place);
-        leave();
-      },
-    };
-    this.#places.add(place);
-    return place;
-  }
-
-  /** Cancels the turn that runs, and refuses those that wait. */
-  giveUp(why: string): void {
-    for (const place of this.#places) place.cancelAll(why);
+  /** Cancels all requests. */
+  cancelAll(reason: AppError): void {
+    for (const ticket of this.#tickets) ticket.cancel(reason);
   }
 }
 
-async function inTime(before: Promise<void>, signal: AbortSignal): Promise<void> {
-  const late = new AbortController();
-  const why = `The turn before took longer than this one may wait, ${QUEUE_MS / 1000} seconds.`;
-  const timer = setTimeout(() => late.abort(busy(why)), QUEUE_MS);
-  try {
-    await abortable(before, AbortSignal.any([signal, late.signal]));
-  } finally {
-    clearTimeout(timer);
-  }
+/** Makes the error of a request that was cancelled before its turn could start. */
+export function cancelled(message: string): AppError {
+  return new AppError("turn_cancelled", message);
 }
 
-function busy(why: string): AppError {
-  return new AppError("session_busy", `${why} Try again in ${RETRY_AFTER_SECS} seconds.`, {
+function busy(message: string): AppError {
+  return new AppError("session_busy", `${message} Try again in ${RETRY_AFTER_SECS} seconds.`, {
     retryAfterSecs: RETRY_AFTER_SECS,
   });
+}
+
+/** Listens to the caller's signal itself: a chain of signals for each request would cost more than all the rest. */
+class Ticket implements QueueTicket, EventListenerObject {
+  readonly #mode: BusyMode;
+  readonly #tickets: Set<Ticket>;
+  readonly #aborting = new AbortController();
+  #callerSignal: AbortSignal | undefined;
+  #cancelReason: AppError | undefined;
+  #waiting: PromiseWithResolvers<void> | undefined;
+  #turn: Turn | undefined;
+
+  constructor(mode: BusyMode, tickets: Set<Ticket>) {
+    this.#mode = mode;
+    this.#tickets = tickets;
+  }
+
+  get turn(): Turn | undefined {
+    return this.#turn;
+  }
+
+  get isHead(): boolean {
+    return this.#mode === "supersede" || firstOf(this.#tickets) === this;
+  }
+
+  async waitForTurn(signal: AbortSignal | undefined): Promise<AbortSignal> {
+    this.#callerSignal = signal;
+    if (signal?.aborted) this.#abort(signal.reason);
+    else signal?.addEventListener("abort", this);
+    this.#aborting.signal.throwIfAborted();
+    if (firstOf(this.#tickets) !== this) await this.#waitUntilFirst();
+    return this.#aborting.signal;
+  }
+
+  attach(turn: Turn): void {
+    this.#callerSignal?.removeEventListener("abort", this);
+    this.#turn = turn;
+    // The ticket may have been cancelled while the prompt was being sent.
+    if (this.#cancelReason) this.#endTurn(turn, this.#cancelReason);
+  }
+
+  cancel(reason: AppError): void {
+    this.#cancelReason ??= reason;
+    this.#abort(reason);
+    if (this.#turn) this.#endTurn(this.#turn, reason);
+  }
+
+  release(): void {
+    this.#callerSignal?.removeEventListener("abort", this);
+    this.#tickets.delete(this);
+    firstOf(this.#tickets)?.wake();
+  }
+
+  wake(): void {
+    this.#waiting?.resolve();
+  }
+
+  handleEvent(): void {
+    this.#abort(this.#callerSignal?.reason);
+  }
+
+  async #waitUntilFirst(): Promise<void> {
+    const waiting = this.#waiting = Promise.withResolvers<void>();
+    const late = () =>
+      waiting.reject(
+        busy(`The turn before took longer than ${MAX_WAIT_MS / 1000} seconds, the longest wait.`),
+      );
+    const timer = this.#mode === "queue" ? setTimeout(late, MAX_WAIT_MS) : undefined;
+    try {
+      await waiting.promise;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #abort(reason: unknown): void {
+    this.#aborting.abort(reason);
+    this.#waiting?.reject(reason);
+  }
+
+  #endTurn(turn: Turn, reason: AppError): void {
+    if (reason.code === "turn_cancelled") turn.cancel();
+    else turn.fail(reason);
+  }
+}
+
+function firstOf(tickets: ReadonlySet<Ticket>): Ticket | undefined {
+  for (const ticket of tickets) return ticket;
+  return undefined;
 }

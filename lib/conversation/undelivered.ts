@@ -1,62 +1,91 @@
 /**
- * What callers of a conversation said that its agent never got, in their words: for those who send only their newest
- * message, and never say it again. In memory only.
+ * The messages that a conversation's agent does not have, for clients that send only their newest message and never
+ * repeat an earlier one. In memory only.
  *
  * @module
  */
 
-import type { TurnRecord } from "./record.ts";
+import { BoundedMap } from "../core/bounded_map.ts";
+import { type Continuation, UNMATCHED } from "./align.ts";
+import type { Conversation, TranscriptDelta } from "./conversation.ts";
+import type { TranscriptFingerprint } from "./fingerprint.ts";
 import { leading, type Message } from "./message.ts";
-import type { TranscriptDelta } from "./conversation.ts";
+import type { TurnRecord } from "./record.ts";
 
-/** Turns whose words are kept; beyond it the oldest are let go. */
+/** Turns whose messages are kept. */
 const MAX_TURNS = 8;
-/** Characters of such a turn. Of a longer one, its pictures and sounds are not kept; then, if need be, nothing. */
+/** Characters of a message that is kept. Of a longer one the text is kept, if that is short enough. */
 const MAX_CHARS = 64 * 1024;
 
-/** The words of the turns that were asked and never told. */
-export class UndeliveredMessages {
-  /** By turn: what was said, and what is kept of it. Also of those that are told now, whose agent may die. */
-  readonly #words = new Map<TurnRecord, { readonly said: Message; readonly kept: Message }>();
+/** A request beside its conversation. */
+export interface AlignedRequest {
+  readonly messages: readonly Message[];
+  readonly transcript: TranscriptFingerprint;
+  readonly alignment: Continuation;
+}
 
-  /** Keeps the words of what a request brings that is still to be told. */
+/** The undelivered messages of one conversation. */
+export class UndeliveredMessages {
+  /** Includes the messages that are being delivered, since the agent may die with them. */
+  readonly #messages = new BoundedMap<TurnRecord, { readonly sent: Message; readonly kept: Message }>(
+    MAX_TURNS,
+  );
+
+  /** Keeps the pending messages of a request. */
   keep({ turns }: TranscriptDelta, messages: readonly Message[]): void {
     for (const { turn, index } of turns) {
-      const said = messages[index]!;
-      const kept = said && turn.state === "pending" ? shortened(said) : undefined;
-      if (kept) this.#words.set(turn, { said, kept });
-    }
-    for (const oldest of this.#words.keys()) {
-      if (this.#words.size <= MAX_TURNS) return;
-      this.#words.delete(oldest);
+      const sent = messages[index]!;
+      const kept = turn.state === "pending" ? shorten(sent) : undefined;
+      if (kept) this.#messages.set(turn, { sent, kept });
     }
   }
 
-  /** Lets go of these messages: their caller says them again, if at all. */
+  /** Drops these messages: their client was told to send them again. */
   drop(messages: readonly Message[]): void {
-    for (const [turn, { said }] of this.#words) if (messages.includes(said)) this.#words.delete(turn);
+    for (const [turn, { sent }] of this.#messages) if (messages.includes(sent)) this.#messages.delete(turn);
   }
 
-  /** Lets go of what was told. */
+  /** Drops the messages that were delivered. */
   prune(): void {
-    for (const turn of this.#words.keys()) if (turn.state !== "pending") this.#words.delete(turn);
+    for (const turn of this.#messages.keys()) if (turn.state !== "pending") this.#messages.delete(turn);
   }
 
-  /** Messages, with what was never told before them. With answers among them their caller said all there is to say. */
-  before(messages: readonly Message[]): readonly Message[] {
-    const unsaid = Array.from(this.#words).filter(([{ state }]) => state === "pending");
-    if (unsaid.length === 0 || messages.some(({ role }) => role === "assistant")) return messages;
-    const persona = leading(messages);
-    const words = unsaid.map(([_turn, { kept }]) => kept);
-    return [...messages.slice(0, persona), ...words, ...messages.slice(persona)];
+  /**
+   * Inserts the undelivered messages before those of a request, whose turns are then all new. A request that repeats
+   * earlier messages or has replies stays as it is: its client sends all it wants to be known.
+   */
+  insertInto(request: AlignedRequest, { turns: recorded }: Conversation): AlignedRequest {
+    const { messages, transcript, alignment: { positions } } = request;
+    const isPending = (position: number) => recorded[position]?.state === "pending";
+    const turns = this.#messages.size === 0
+      ? []
+      : recorded.flatMap((turn, position) =>
+        isPending(position) && this.#messages.has(turn) ? [position] : []
+      );
+    const repeats = isPending(positions.at(-1) ?? UNMATCHED) ||
+      positions.slice(0, -1).some((position) => position !== UNMATCHED);
+    if (turns.length === 0 || repeats || messages.some(({ role }) => role === "assistant")) return request;
+    const start = leading(messages);
+    const inserted = turns.map((position) => this.#messages.get(recorded[position]!)!.kept);
+    return {
+      messages: messages.toSpliced(start, 0, ...inserted),
+      transcript: {
+        ...transcript,
+        isPersonaOpen: false,
+        turns: [
+          ...turns.map((position, i) => ({ ...recorded[position]!, index: start + i, isAnswered: false })),
+          ...transcript.turns.map((turn) => ({ ...turn, index: turn.index + inserted.length })),
+        ],
+      },
+      alignment: { positions: [...turns, ...transcript.turns.map(() => UNMATCHED)], isRetry: false },
+    };
   }
 }
 
-function shortened(message: Message): Message | undefined {
+function shorten(message: Message): Message | undefined {
   if (sizeOf(message) <= MAX_CHARS) return message;
-  const parts = message.parts.filter(({ type }) => type === "text");
-  const text = { ...message, parts };
-  return parts.length > 0 && sizeOf(text) <= MAX_CHARS ? text : undefined;
+  const text = { ...message, parts: message.parts.filter(({ type }) => type === "text") };
+  return text.parts.length > 0 && sizeOf(text) <= MAX_CHARS ? text : undefined;
 }
 
 function sizeOf({ parts }: Message): number {

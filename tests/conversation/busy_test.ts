@@ -2,8 +2,8 @@ import { assertEquals, assertStrictEquals } from "@std/assert";
 import { MAX_QUEUED } from "../../lib/conversation/turn_queue.ts";
 import type { Message } from "../../lib/conversation/message.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
-import { crash, gate, House } from "../support/harness/conversation_harness.ts";
+import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
+import { ConversationHarness, crash } from "../support/harness/conversation_harness.ts";
 import { assistant, system, user } from "../support/harness/message_fixture.ts";
 
 /** A talk of so many questions, the last of them not answered. */
@@ -13,202 +13,202 @@ function talk(questions: number): Message[] {
 }
 
 Deno.test("supersede: the older reader hears its turn to the end, and nothing of the newer one", async () => {
-  using house = new House({ mode: "auto" });
-  const older = new Heard();
-  (await house.begin(undefined, talk(1))).read(older.reader);
-  const running = await house.agent.nextPrompt();
+  using harness = new ConversationHarness({ mode: "auto" });
+  const older = new TurnRecorder();
+  (await harness.start(undefined, talk(1))).read(older.reader);
+  const running = await harness.agent.nextPrompt();
   running.say("Once upon");
-  const next = house.begin(undefined, [...talk(1), user("Stop!")]);
+  const next = harness.start(undefined, [...talk(1), user("Stop!")]);
   running.say(" a time");
   running.end("cancelled");
-  const newer = new Heard();
-  (await soon(next, "the newer turn")).read(newer.reader);
-  const prompt = await house.agent.nextPrompt();
+  const newer = new TurnRecorder();
+  (await waitFor(next, "the newer turn")).read(newer.reader);
+  const prompt = await harness.agent.nextPrompt();
   prompt.say("Yes?");
   running.say("late");
   prompt.end();
-  assertEquals(older.briefs, ["text Once upon", "text  a time", "end cancelled"]);
-  assertEquals(newer.briefs, ["text Yes?", "end end_turn"]);
-  assertEquals([house.agent.sessions.length, prompt.text], [1, "Stop!"]);
+  assertEquals(older.summaries, ["text Once upon", "text  a time", "end cancelled"]);
+  assertEquals(newer.summaries, ["text Yes?", "end end_turn"]);
+  assertEquals([harness.agent.sessions.length, prompt.text], [1, "Stop!"]);
 });
 
 Deno.test("queue: turns of a conversation run one after the other, in the order in which they came", async () => {
-  using house = new House({ onBusy: "queue" });
-  const first = await house.prompted("a", ...talk(1));
-  const begins = [2, 3, 4].map((questions) => house.begin("a", talk(questions)));
-  await settled();
-  assertEquals([house.agent.prompts.length, first.cancels], [1, 0]);
+  using harness = new ConversationHarness({ onBusy: "queue" });
+  const first = await harness.prompt("a", ...talk(1));
+  const begins = [2, 3, 4].map((questions) => harness.start("a", talk(questions)));
+  await nextTask();
+  assertEquals([harness.agent.prompts.length, first.cancelCount], [1, 0]);
   first.end();
   for (const [index, begin] of begins.entries()) {
-    await soon(begin, `turn ${index + 2}`);
-    const prompt = await house.agent.nextPrompt();
+    await waitFor(begin, `turn ${index + 2}`);
+    const prompt = await harness.agent.nextPrompt();
     assertEquals(prompt.text, `question ${index + 2}`);
-    await settled();
-    assertEquals(house.agent.prompts.length, index + 2);
+    await nextTask();
+    assertEquals(harness.agent.prompts.length, index + 2);
     prompt.end();
   }
-  assertEquals(house.agent.sessions.length, 1);
+  assertEquals(harness.agent.sessions.length, 1);
 });
 
 Deno.test("queue: other conversations do not wait", async () => {
-  using house = new House({ onBusy: "queue" });
-  await house.prompted("a", user("one"));
-  assertEquals((await house.prompted("b", user("one"))).text, "one");
-  assertEquals((await house.prompted(undefined, user("one"))).text, "one");
+  using harness = new ConversationHarness({ onBusy: "queue" });
+  await harness.prompt("a", user("one"));
+  assertEquals((await harness.prompt("b", user("one"))).text, "one");
+  assertEquals((await harness.prompt(undefined, user("one"))).text, "one");
 });
 
 Deno.test("queue: so many wait and no more; who is refused changes nothing", async () => {
-  using house = new House({ onBusy: "queue" });
-  const running = await house.prompted("a", user("one"));
-  const waiting = Array.from({ length: MAX_QUEUED }, (_, number) => house.begin("a", [user(`w${number}`)]));
-  const failure = await failureOf(house.begin("a", [user("too much")]));
+  using harness = new ConversationHarness({ onBusy: "queue" });
+  const running = await harness.prompt("a", user("one"));
+  const waiting = Array.from({ length: MAX_QUEUED }, (_, number) => harness.start("a", [user(`w${number}`)]));
+  const failure = await appErrorOf(harness.start("a", [user("too much")]));
   assertEquals([failure.code, failure.prompted, failure.retryAfterSecs], ["session_busy", false, 3]);
   // Who waits takes no slot from others.
-  assertEquals(house.slots.running, 1);
+  assertEquals(harness.turnLimiter.running, 1);
   running.end();
   for (const [number, turn] of waiting.entries()) {
-    await soon(turn, `turn ${number}`);
-    const prompt = await house.agent.nextPrompt();
+    await waitFor(turn, `turn ${number}`);
+    const prompt = await harness.agent.nextPrompt();
     assertEquals(prompt.text, `w${number}`);
     prompt.end();
   }
-  await settled();
-  assertEquals([house.slots.running, house.conversations.running.size], [0, 0]);
+  await nextTask();
+  assertEquals([harness.turnLimiter.running, harness.registry.running.size], [0, 0]);
 });
 
 Deno.test("queue: those that wait take no slot, so that another conversation is served", async () => {
-  using house = new House({ onBusy: "queue", limit: 2 });
-  const running = await house.prompted("a", user("one"));
-  const waiting = [2, 3, 4].map((number) => house.begin("a", [user(`question ${number}`)]));
-  await settled();
-  const other = await house.prompted("b", user("one"));
-  assertEquals([other.text, house.slots.running], ["one", 2]);
-  assertEquals((await failureOf(house.begin("c", [user("one")]))).code, "rate_limit_exceeded");
+  using harness = new ConversationHarness({ onBusy: "queue", limit: 2 });
+  const running = await harness.prompt("a", user("one"));
+  const waiting = [2, 3, 4].map((number) => harness.start("a", [user(`question ${number}`)]));
+  await nextTask();
+  const other = await harness.prompt("b", user("one"));
+  assertEquals([other.text, harness.turnLimiter.running], ["one", 2]);
+  assertEquals((await appErrorOf(harness.start("c", [user("one")]))).code, "rate_limit_exceeded");
   running.end();
   for (const turn of waiting) {
-    await soon(turn, "the next turn");
-    assertEquals(house.slots.running, 2);
-    (await house.agent.nextPrompt()).end();
+    await waitFor(turn, "the next turn");
+    assertEquals(harness.turnLimiter.running, 2);
+    (await harness.agent.nextPrompt()).end();
   }
   other.end();
-  await settled();
-  assertEquals(house.slots.running, 0);
+  await nextTask();
+  assertEquals(harness.turnLimiter.running, 0);
 });
 
 Deno.test("queue: one that has waited is refused if all slots are taken by then, and holds up nobody", async () => {
-  using house = new House({ onBusy: "queue", limit: 1 });
-  const turn = await house.begin("a", talk(1));
-  const running = await house.agent.nextPrompt();
-  const late = failureOf(house.begin("a", talk(2)));
+  using harness = new ConversationHarness({ onBusy: "queue", limit: 1 });
+  const turn = await harness.start("a", talk(1));
+  const running = await harness.agent.nextPrompt();
+  const late = appErrorOf(harness.start("a", talk(2)));
   // Another comes at the very moment at which the slot is free.
-  const other = turn.ended.then(() => house.begin("b", [user("one")]));
+  const other = turn.ended.then(() => harness.start("b", [user("one")]));
   running.end();
   const failure = await late;
   assertEquals([failure.code, failure.prompted, failure.retryAfterSecs], ["rate_limit_exceeded", false, 3]);
-  await soon(other, "the other turn");
-  assertEquals([house.slots.running, house.conversations.running.size], [1, 1]);
-  (await house.agent.nextPrompt()).end();
-  await settled();
-  assertEquals((await house.told("a", ...talk(2), user("question 3"))).text, "question 2\n\nquestion 3");
-  assertEquals(house.slots.running, 0);
+  await waitFor(other, "the other turn");
+  assertEquals([harness.turnLimiter.running, harness.registry.running.size], [1, 1]);
+  (await harness.agent.nextPrompt()).end();
+  await nextTask();
+  assertEquals((await harness.run("a", [...talk(2), user("question 3")])).text, "question 2\n\nquestion 3");
+  assertEquals(harness.turnLimiter.running, 0);
 });
 
 Deno.test("queue: one that has waited for what failed to begin takes a slot of its own", async () => {
-  using house = new House({ onBusy: "queue", limit: 1 });
-  const opens = gate();
-  house.agent.opens = opens.promise;
-  house.agent.openFailure = new AppError("agent_unavailable", "Not yet.");
-  const first = failureOf(house.begin("a", talk(1)));
-  const second = house.begin("a", talk(2));
-  await settled();
-  assertEquals(house.slots.running, 1);
-  opens.open();
+  using harness = new ConversationHarness({ onBusy: "queue", limit: 1 });
+  const opens = Promise.withResolvers<void>();
+  harness.agent.openGate = opens.promise;
+  harness.agent.openError = new AppError("agent_unavailable", "Not yet.");
+  const first = appErrorOf(harness.start("a", talk(1)));
+  const second = harness.start("a", talk(2));
+  await nextTask();
+  assertEquals(harness.turnLimiter.running, 1);
+  opens.resolve();
   assertEquals((await first).code, "agent_unavailable");
-  house.agent.openFailure = undefined;
-  await soon(second, "the turn after it");
-  assertEquals(house.slots.running, 1);
+  harness.agent.openError = undefined;
+  await waitFor(second, "the turn after it");
+  assertEquals(harness.turnLimiter.running, 1);
 });
 
 Deno.test("queue: who hangs up leaves the line, and what it asked is told with the next", async () => {
-  using house = new House({ onBusy: "queue" });
-  const running = await house.prompted("a", ...talk(1));
+  using harness = new ConversationHarness({ onBusy: "queue" });
+  const running = await harness.prompt("a", ...talk(1));
   const hangUp = new AbortController();
-  const left = house.begin("a", talk(2), hangUp.signal);
-  const next = house.begin("a", [...talk(2), user("question 3")]);
+  const left = harness.start("a", talk(2), hangUp.signal);
+  const next = harness.start("a", [...talk(2), user("question 3")]);
   const reason = new Error("hung up");
   hangUp.abort(reason);
   assertStrictEquals(await left.catch((error) => error), reason);
-  assertEquals([house.slots.running, running.cancels], [1, 0]);
+  assertEquals([harness.turnLimiter.running, running.cancelCount], [1, 0]);
   running.end();
-  await soon(next, "the turn after it");
-  assertEquals((await house.agent.nextPrompt()).text, "question 2\n\nquestion 3");
+  await waitFor(next, "the turn after it");
+  assertEquals((await harness.agent.nextPrompt()).text, "question 2\n\nquestion 3");
 });
 
 Deno.test("queue: a turn that fails, or whose agent dies, does not hold up the next", async () => {
-  using house = new House({ onBusy: "queue" });
-  const first = await house.prompted("a", ...talk(1));
-  const second = house.begin("a", talk(2));
+  using harness = new ConversationHarness({ onBusy: "queue" });
+  const first = await harness.prompt("a", ...talk(1));
+  const second = harness.start("a", talk(2));
   first.say("Well, ");
   first.fail(new AppError("agent_error", "No."));
-  await soon(second, "the turn after a failure");
-  const prompt = await house.agent.nextPrompt();
+  await waitFor(second, "the turn after a failure");
+  const prompt = await harness.agent.nextPrompt();
   assertEquals(prompt.text, "question 2");
-  const third = house.begin("a", talk(3));
+  const third = harness.start("a", talk(3));
   crash(prompt.session);
-  await soon(third, "the turn after a crash");
-  assertEquals((await house.agent.nextPrompt()).session, house.session(1));
+  await waitFor(third, "the turn after a crash");
+  assertEquals((await harness.agent.nextPrompt()).session, harness.session(1));
 });
 
 Deno.test("queue: what is cancelled by its reader makes room only when the agent has ended it", async () => {
-  using house = new House({ onBusy: "queue" });
-  const leave = (await house.begin("a", talk(1))).read(() => {});
-  const running = await house.agent.nextPrompt();
-  const next = house.begin("a", talk(2));
+  using harness = new ConversationHarness({ onBusy: "queue" });
+  const leave = (await harness.start("a", talk(1))).read(() => {});
+  const running = await harness.agent.nextPrompt();
+  const next = harness.start("a", talk(2));
   leave();
-  await settled();
-  assertEquals([running.cancels, house.agent.prompts.length], [1, 1]);
+  await nextTask();
+  assertEquals([running.cancelCount, harness.agent.prompts.length], [1, 1]);
   running.end("cancelled");
-  await soon(next, "the next turn");
+  await waitFor(next, "the next turn");
 });
 
 Deno.test("reject: a turn of a busy conversation is refused, and changes nothing", async () => {
-  using house = new House({ onBusy: "reject" });
-  const running = await house.prompted("a", ...talk(1));
-  const failure = await failureOf(house.begin("a", talk(2)));
+  using harness = new ConversationHarness({ onBusy: "reject" });
+  const running = await harness.prompt("a", ...talk(1));
+  const failure = await appErrorOf(harness.start("a", talk(2)));
   assertEquals([failure.code, failure.prompted, failure.retryAfterSecs], ["session_busy", false, 3]);
-  assertEquals([house.slots.running, running.cancels], [1, 0]);
-  assertEquals(house.conversations.list("").map(({ turns }) => turns), [1]);
+  assertEquals([harness.turnLimiter.running, running.cancelCount], [1, 0]);
+  assertEquals(harness.registry.list("").map(({ turns }) => turns), [1]);
   running.end();
-  await settled();
-  assertEquals((await house.told("a", ...talk(2))).text, "question 2");
+  await nextTask();
+  assertEquals((await harness.run("a", talk(2))).text, "question 2");
 });
 
 Deno.test("reject: other conversations, and those without a name, are not refused", async () => {
-  using house = new House({ onBusy: "reject" });
-  await house.prompted("a", user("one"));
-  await house.prompted("b", user("one"));
-  for (let count = 0; count < 2; count++) await house.prompted(undefined, user("one"));
-  assertEquals(house.slots.running, 4);
+  using harness = new ConversationHarness({ onBusy: "reject" });
+  await harness.prompt("a", user("one"));
+  await harness.prompt("b", user("one"));
+  for (let count = 0; count < 2; count++) await harness.prompt(undefined, user("one"));
+  assertEquals(harness.turnLimiter.running, 4);
 });
 
 Deno.test("reject: a conversation that is found by what it says is as busy as one with a name", async () => {
-  using house = new House({ mode: "auto", onBusy: "reject" });
-  const running = await house.prompted(undefined, system("Mao"), ...talk(1));
+  using harness = new ConversationHarness({ mode: "auto", onBusy: "reject" });
+  const running = await harness.prompt(undefined, system("Mao"), ...talk(1));
   assertEquals(
-    (await failureOf(house.begin(undefined, [system("Mao"), user("question 1"), user("two")]))).code,
+    (await appErrorOf(harness.start(undefined, [system("Mao"), user("question 1"), user("two")]))).code,
     "session_busy",
   );
   running.end();
-  await settled();
-  assertEquals((await house.told(undefined, system("Mao"), ...talk(2))).text, "question 2");
+  await nextTask();
+  assertEquals((await harness.run(undefined, [system("Mao"), ...talk(2)])).text, "question 2");
 });
 
 Deno.test("reject: it is busy while its session is opened as well", async () => {
-  using house = new House({ onBusy: "reject" });
-  const opens = gate();
-  house.agent.opens = opens.promise;
-  const first = house.begin("a", [user("one")]);
-  assertEquals((await failureOf(house.begin("a", [user("two")]))).code, "session_busy");
-  opens.open();
-  await soon(first, "the first turn");
+  using harness = new ConversationHarness({ onBusy: "reject" });
+  const opens = Promise.withResolvers<void>();
+  harness.agent.openGate = opens.promise;
+  const first = harness.start("a", [user("one")]);
+  assertEquals((await appErrorOf(harness.start("a", [user("two")]))).code, "session_busy");
+  opens.resolve();
+  await waitFor(first, "the first turn");
 });

@@ -1,97 +1,193 @@
 import { assert, assertEquals } from "@std/assert";
 import v8 from "node:v8";
 import vm from "node:vm";
-import { MAX_CONVERSATIONS } from "../../lib/conversation/conversation.ts";
-import type { ConversationRecord, Store } from "../../lib/conversation/record.ts";
+import { UNMATCHED } from "../../lib/conversation/align.ts";
+import {
+  type Conversation,
+  ConversationIndex,
+  MAX_CONVERSATIONS,
+} from "../../lib/conversation/conversation.ts";
 import { MemoryAgent, saying } from "../support/agents/memory_agent.ts";
-import { settled } from "../support/harness/turn_recorder.ts";
-import { House } from "../support/harness/conversation_harness.ts";
+import { ConversationHarness } from "../support/harness/conversation_harness.ts";
+import { FINGERPRINTER, messagesOf, newConversation } from "../support/harness/fingerprint_fixture.ts";
+import { MemoryStore } from "../support/harness/memory_store.ts";
 import { assistant, system, user } from "../support/harness/message_fixture.ts";
+import { nextTask } from "../support/harness/turn_recorder.ts";
 
-const WARM = 20_000;
-const ALL = 100_000;
-const MAX_SESSIONS = 10;
-/** After so many the agent forgets what it was asked, so that it is not its memory that grows. */
-const BATCH = 1_000;
-/** Far below what it would be if anything were kept of each of them. */
-const MAX_GROWTH_BYTES = 20 * 1024 * 1024;
+const OWNER = FINGERPRINTER.fingerprint("owner", "");
+const noneBusy = () => false;
 
-/** A store that knows only how many it keeps. */
-class CountingStore implements Store {
-  readonly key = new Uint8Array(32);
-  readonly ids = new Set<string>();
+Deno.test("ConversationIndex: stored conversations are loaded, the last used one at the end", () => {
+  const store = new MemoryStore();
+  for (const id of ["a", "b"]) store.save(newConversation("u: hi", undefined, id));
+  assertEquals([...new ConversationIndex(store).all].map(({ id }) => id), ["a", "b"]);
+});
 
-  load(): ConversationRecord[] {
-    return [];
+Deno.test("ConversationIndex: a conversation is found by its owner, agent and id", () => {
+  const index = new ConversationIndex(undefined);
+  const conversation = newConversation("", index);
+  assertEquals(index.find(OWNER, "openab", "a"), conversation);
+  assertEquals(index.find(OWNER, "openab", "b"), undefined);
+  assertEquals(index.find(OWNER, "coder", "a"), undefined);
+  assertEquals(index.find(FINGERPRINTER.fingerprint("owner", "other"), "openab", "a"), undefined);
+});
+
+Deno.test("ConversationIndex: touch makes a conversation the last used one", () => {
+  const index = new ConversationIndex(undefined);
+  const [a] = ["a", "b"].map((id) => newConversation("", index, id));
+  index.touch(a!, 9, noneBusy);
+  assertEquals([...index.all].map(({ id, usedAt }) => [id, usedAt]), [["b", 0], ["a", 9]]);
+});
+
+Deno.test("ConversationIndex: a forgotten conversation is removed once, and not saved any more", () => {
+  const store = new MemoryStore();
+  const index = new ConversationIndex(store);
+  const conversation = newConversation("", index);
+  index.saveSoon(conversation);
+  index.save(conversation);
+  for (let again = 0; again < 2; again++) {
+    index.forget(conversation);
+    index.save(conversation);
+    index.saveSoon(conversation);
+  }
+  assertEquals([store.calls, index.all.size], [["save soon a", "save a", "remove a"], 0]);
+});
+
+/** An index that is full: the given conversations are the oldest, the others have two turns. */
+class FullIndex {
+  readonly store = new MemoryStore();
+  readonly index = new ConversationIndex(this.store);
+  readonly #ids: readonly string[];
+
+  constructor(...oldest: readonly (readonly [id: string, turns: number, isNamed?: boolean])[]) {
+    for (const each of oldest) this.add(...each);
+    while (this.index.all.size < MAX_CONVERSATIONS) this.add(`filler ${this.index.all.size}`, 2);
+    this.#ids = this.ids;
   }
 
-  save({ id }: ConversationRecord): boolean {
-    this.ids.add(id);
-    return true;
+  get ids(): string[] {
+    return [...this.index.all].map(({ id }) => id);
   }
 
-  remove({ id }: Pick<ConversationRecord, "id">): boolean {
-    this.ids.delete(id);
-    return true;
+  /** The conversations that made room for others. */
+  get forgotten(): string[] {
+    const stored = [...this.store.records.values()].map(({ id }) => id);
+    assertEquals(stored.toSorted(), this.ids.toSorted());
+    return this.#ids.filter((id) => !this.ids.includes(id));
   }
 
-  removeAll(): boolean {
-    this.ids.clear();
-    return true;
+  add(
+    id: string,
+    turns: number,
+    isNamed = false,
+    isBusy: (conversation: Conversation) => boolean = noneBusy,
+  ): void {
+    const lines = Array.from({ length: turns }, (_, turn) => `u: turn ${turn}`);
+    const transcript = FINGERPRINTER.transcript(messagesOf(...lines));
+    const conversation = newConversation("", this.index, id, isNamed);
+    conversation.merge(transcript, { positions: lines.map(() => UNMATCHED), isRetry: false });
+    this.index.touch(conversation, 0, isBusy);
+    this.index.save(conversation);
   }
-
-  [Symbol.dispose](): void {}
 }
 
-/** The heap in use once all rubbish is gone. */
+Deno.test("ConversationIndex: single questions make room first, then the oldest; a named one counts as longer", () => {
+  const full = new FullIndex(["long 1", 2], ["single 1", 1], ["named", 1, true], ["single 2", 1]);
+  for (
+    const forgotten of [
+      ["single 1"],
+      ["single 1", "single 2"],
+      ["long 1", "single 1", "single 2"],
+      ["long 1", "single 1", "named", "single 2"],
+    ]
+  ) {
+    full.add(`more ${forgotten.length}`, 2);
+    assertEquals([full.forgotten, full.index.all.size], [forgotten, MAX_CONVERSATIONS]);
+  }
+});
+
+Deno.test("ConversationIndex: a busy conversation stays, and so does the one that is used now", () => {
+  const full = new FullIndex(["long", 2], ["busy", 1], ["single", 1]);
+  const isBusy = ({ id }: Conversation) => id === "busy";
+  full.add("new 1", 1, false, isBusy);
+  assertEquals(full.forgotten, ["single"]);
+  full.add("new 2", 1, false, isBusy);
+  assertEquals([full.forgotten, full.ids.includes("new 1")], [["single"], false]);
+  full.add("new 3", 2, false, isBusy);
+  full.add("last", 1, false, isBusy);
+  assertEquals([full.forgotten, full.ids.includes("last")], [["long", "single"], true]);
+});
+
+Deno.test("ConversationIndex: single questions without end cost no other conversation", () => {
+  const full = new FullIndex(["oldest", 2]);
+  full.add("first", 2);
+  for (let text = 0; text < 2 * MAX_CONVERSATIONS; text++) full.add(`text ${text}`, 1);
+  assertEquals(full.forgotten, ["oldest", "filler 1"]);
+});
+
+Deno.test("ConversationIndex: while all are busy there may be more than the limit", () => {
+  const index = new ConversationIndex(undefined);
+  for (let id = 0; id < MAX_CONVERSATIONS + 3; id++) {
+    index.touch(newConversation("", index, `${id}`), id, () => true);
+  }
+  assertEquals(index.all.size, MAX_CONVERSATIONS + 3);
+  index.touch([...index.all][5]!, 0, noneBusy);
+  assertEquals(index.all.size, MAX_CONVERSATIONS);
+});
+
+const WARM_UP = 20_000;
+const REQUESTS = 100_000;
+const MAX_SESSIONS = 10;
+/** The agent drops its own records after so many requests, so that it is not its memory that grows. */
+const BATCH = 1_000;
+/** Far below the growth if each request kept anything. */
+const MAX_GROWTH_BYTES = 20 * 1024 * 1024;
+
 function heapBytes(): number {
   v8.setFlagsFromString("--expose-gc");
   vm.runInNewContext("gc")();
   return Deno.memoryUsage().heapUsed;
 }
 
-/** Drops what the agent kept of closed sessions. @returns How many are open. */
-function openSessions({ sessions, prompts }: MemoryAgent): number {
+/** Drops the agent's records of closed sessions. Returns the number of open ones. */
+function dropRecords({ sessions, prompts }: MemoryAgent): number {
   const open = sessions.filter(({ closed }) => !closed.aborted);
   sessions.splice(0, sessions.length, ...open);
   prompts.length = 0;
   return open.length;
 }
 
-Deno.test(`Conversations: memory stays flat over ${ALL} of them, and so does what is kept and open`, async () => {
-  const store = new CountingStore();
+Deno.test(`registry: memory, records and open sessions stay within limits over ${REQUESTS} conversations`, async () => {
+  const store = new MemoryStore();
   const agent = new MemoryAgent();
   agent.script = saying("[happy] That is an answer.");
-  using house = new House({ mode: "auto", store, agent, maxSessions: MAX_SESSIONS });
+  using harness = new ConversationHarness({ mode: "auto", store, agent, maxSessions: MAX_SESSIONS });
   const owners = ["", "another"];
   const mao = system("You are Mao.");
   let warm = 0;
-  for (let number = 1; number <= ALL; number++) {
+  for (let number = 1; number <= REQUESTS; number++) {
     const owner = owners[number % 2]!;
-    const name = number % 10 === 0 ? `talk ${number}` : undefined;
+    const name = number % 10 === 0 ? `conversation ${number}` : undefined;
     const messages = [mao, user(`Question ${number}`)];
-    const turn = await house.beginAs({ owner, name }, messages);
+    const turn = await harness.startAs({ owner, name }, messages);
     await turn.ended;
     if (number % 200 === 0) {
-      // Some go on.
       messages.push(assistant("[happy] That is an answer."), user(`And ${number}?`));
-      const next = await house.beginAs({ owner, name }, messages);
+      const next = await harness.startAs({ owner, name }, messages);
       assertEquals(next.sessionId, turn.sessionId);
       await next.ended;
     }
     if (number % BATCH === 0) {
-      // What was referred to weakly is let go of only when the event loop goes on.
-      await settled();
-      assert(openSessions(agent) <= MAX_SESSIONS + 1, "open sessions");
-      const known = owners.reduce((sum, each) => sum + house.conversations.list(each).length, 0);
-      assert(
-        known <= MAX_CONVERSATIONS && store.ids.size <= MAX_CONVERSATIONS,
-        `${known} known, ${store.ids.size} kept`,
-      );
+      // The engine releases weakly held objects only when the event loop goes on.
+      await nextTask();
+      store.calls.length = 0;
+      assert(dropRecords(agent) <= MAX_SESSIONS + 1, "open sessions");
+      const listed = owners.reduce((sum, each) => sum + harness.registry.list(each).length, 0);
+      assert(listed <= MAX_CONVERSATIONS && store.records.size <= MAX_CONVERSATIONS, `${listed} listed`);
     }
-    if (number === WARM) warm = heapBytes();
+    if (number === WARM_UP) warm = heapBytes();
   }
   const growth = heapBytes() - warm;
   assert(growth < MAX_GROWTH_BYTES, `the heap grew by ${Math.round(growth / 1024)} KiB`);
-  assertEquals([house.slots.running, house.conversations.running.size], [0, 0]);
+  assertEquals([harness.turnLimiter.running, harness.registry.running.size], [0, 0]);
 });

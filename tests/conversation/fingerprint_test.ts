@@ -9,24 +9,24 @@ import {
   replyPrefixDiffers,
   replyPrefixMatches,
 } from "../../lib/conversation/fingerprint.ts";
-import { type Line, PRINTER, talk } from "../support/harness/fingerprint_fixture.ts";
+import { FINGERPRINTER, messagesOf, type TranscriptLine } from "../support/harness/fingerprint_fixture.ts";
 import { audio, image, named, tool, user } from "../support/harness/message_fixture.ts";
 
 const OTHER = new Fingerprinter(new Uint8Array(32).fill(1));
-const print = (...lines: Line[]) => PRINTER.transcript(talk(...lines));
+const print = (...lines: TranscriptLine[]) => FINGERPRINTER.transcript(messagesOf(...lines));
 
 Deno.test("fingerprint: 16 characters, the same for the same, another for what differs", () => {
   const prints = [
-    PRINTER.fingerprint("turn", "a"),
-    PRINTER.fingerprint("turn", "b"),
-    PRINTER.fingerprint("turn", ""),
-    PRINTER.fingerprint("reply", "a"),
-    PRINTER.fingerprint("turna", ""),
+    FINGERPRINTER.fingerprint("turn", "a"),
+    FINGERPRINTER.fingerprint("turn", "b"),
+    FINGERPRINTER.fingerprint("turn", ""),
+    FINGERPRINTER.fingerprint("reply", "a"),
+    FINGERPRINTER.fingerprint("turna", ""),
     OTHER.fingerprint("turn", "a"),
   ];
   for (const each of prints) assert(/^[\w-]{16}$/.test(each), each);
   assertEquals(new Set(prints).size, prints.length);
-  assertEquals(PRINTER.fingerprint("turn", "a"), prints[0]);
+  assertEquals(FINGERPRINTER.fingerprint("turn", "a"), prints[0]);
 });
 
 /** What says the same, and what does not. */
@@ -79,14 +79,14 @@ const REPLIES: readonly (readonly [name: string, said: string, kept: string])[] 
 ];
 for (const [name, said, kept] of REPLIES) {
   Deno.test(`print, reply: ${name}`, () => {
-    assertEquals(print(`a: ${kept}`, "u: x").reply?.fingerprint, PRINTER.reply(said));
-    assertNotEquals(print("a: something else", "u: x").reply?.fingerprint, PRINTER.reply(said));
+    assertEquals(print(`a: ${kept}`, "u: x").reply?.fingerprint, FINGERPRINTER.reply(said));
+    assertNotEquals(print("a: something else", "u: x").reply?.fingerprint, FINGERPRINTER.reply(said));
   });
 }
 
 Deno.test("print, reply: what has no words is none", () => {
   for (const said of ["", " ", "[silent]", "...", "🙂", "[happy] ♪"]) {
-    assertEquals(PRINTER.reply(said), undefined, said);
+    assertEquals(FINGERPRINTER.reply(said), undefined, said);
     assertEquals(print(`a: ${said}`, "u: x").reply, undefined, said);
   }
 });
@@ -109,7 +109,7 @@ const COMPARED: readonly (readonly [
 ];
 for (const [name, said, text, expected] of COMPARED) {
   Deno.test(`print, reply: ${name}`, () => {
-    const [kept, given] = [PRINTER.reply(said), print(`a: ${text}`, "u: x").reply];
+    const [kept, given] = [FINGERPRINTER.reply(said), print(`a: ${text}`, "u: x").reply];
     assertEquals(
       [
         isSameReply(given?.fingerprint, kept),
@@ -146,7 +146,7 @@ Deno.test("print, reply: without one nothing is told, and little by one of an ol
 });
 
 Deno.test("print, first reply: what follows the first turn, before the next", () => {
-  const one = PRINTER.reply("one");
+  const one = FINGERPRINTER.reply("one");
   assertEquals(
     print("a: zero / u: x / a: one / a: two / u: y / a: three / u: z").firstReply?.fingerprint,
     one,
@@ -163,7 +163,7 @@ Deno.test("print, reply: it proves something from 16 letters on", () => {
 });
 
 Deno.test("print, reply: the last before the newest turn", () => {
-  const one = PRINTER.reply("one");
+  const one = FINGERPRINTER.reply("one");
   assertEquals(print("u: x / a: one / u: y").reply, {
     index: 1,
     fingerprint: one!,
@@ -181,16 +181,19 @@ Deno.test("print, reply: the last before the newest turn", () => {
 
 Deno.test("print, reply: of a long answer the beginning is looked at, in any time at all", () => {
   const endless = "[".repeat(100_000) + "<".repeat(100_000);
-  assertEquals(PRINTER.reply(endless), undefined);
+  assertEquals(FINGERPRINTER.reply(endless), undefined);
   const long = "a".repeat(REPLY_CHARS);
-  assertEquals(PRINTER.reply(long + "b"), PRINTER.reply(long));
+  assertEquals(FINGERPRINTER.reply(long + "b"), FINGERPRINTER.reply(long));
 });
 
 Deno.test("fingerprint: persona and turns, where they stand", () => {
   const { persona, isPersonaOpen, turns } = print(
     "s: Mao / s: kind / u: one / a: 1 / s: late / t x: two / u: three",
   );
-  assertEquals(persona, [PRINTER.fingerprint("system", "Mao"), PRINTER.fingerprint("system", "kind")]);
+  assertEquals(persona, [
+    FINGERPRINTER.fingerprint("system", "Mao"),
+    FINGERPRINTER.fingerprint("system", "kind"),
+  ]);
   assertEquals(isPersonaOpen, false);
   assertEquals(turns.map(({ index, isAnswered }) => [index, isAnswered]), [[2, true], [5, false], [
     6,
@@ -240,8 +243,8 @@ Deno.test("fingerprint: nothing that was said can be read in it", () => {
 });
 
 Deno.test("fingerprint: another key makes other prints of everything", () => {
-  const messages = talk("s: Mao / u: one / a: a long enough answer", user("two", image()));
-  const prints = [PRINTER, OTHER].map((printer) => {
+  const messages = messagesOf("s: Mao / u: one / a: a long enough answer", user("two", image()));
+  const prints = [FINGERPRINTER, OTHER].map((printer) => {
     const { persona, turns, reply } = printer.transcript(messages);
     return [...persona, ...turns.flatMap(({ words, media }) => [words, media]), reply!.fingerprint]
       .filter((each) => each !== "");

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { MemoryStore } from "../support/harness/memory_store.ts";
-import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
-import { gate, House } from "../support/harness/conversation_harness.ts";
+import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
+import { ConversationHarness } from "../support/harness/conversation_harness.ts";
 import { assistant, system, user } from "../support/harness/message_fixture.ts";
 
 const FIRST = [system("Mao"), user("one")];
@@ -14,118 +14,122 @@ for (const name of [undefined, "mao"]) {
 
   Deno.test(`forget: an idle conversation, ${which}: its session is closed, deleted, and not brought back`, async () => {
     const store = new MemoryStore();
-    using house = new House({ mode: "auto", store });
-    house.agent.resumes = true;
-    await house.told(name, ...FIRST);
-    const [known] = house.conversations.list("");
-    assertEquals(house.conversations.forget("", known!.id), 1);
-    assertEquals([house.closed, house.agent.forgotten], [[true], ["session-1"]]);
-    assertEquals([house.conversations.list(""), store.kept.size], [[], 0]);
-    assertEquals((await house.told(name, ...SECOND)).text, ALL_OF_SECOND);
-    assertEquals(house.agent.resumed, []);
-    assertEquals(house.agent.sessions.map(({ id }) => id), ["session-1", "session-2"]);
+    using harness = new ConversationHarness({ mode: "auto", store });
+    harness.agent.resumes = true;
+    await harness.run(name, FIRST);
+    const [known] = harness.registry.list("");
+    assertEquals(harness.registry.forget("", known!.id), 1);
+    assertEquals([harness.closed, harness.agent.deleted], [[true], ["session-1"]]);
+    assertEquals([harness.registry.list(""), store.records.size], [[], 0]);
+    assertEquals((await harness.run(name, SECOND)).text, ALL_OF_SECOND);
+    assertEquals(harness.agent.resumed, []);
+    assertEquals(harness.agent.sessions.map(({ id }) => id), ["session-1", "session-2"]);
   });
 
   Deno.test(`forget: a closed conversation, ${which}: the agent deletes what it keeps`, async () => {
     const store = new MemoryStore();
-    using house = new House({ mode: "auto", store, maxSessions: 0 });
-    house.agent.resumes = true;
-    await house.told(name, ...FIRST);
-    assertEquals(house.closed, [true]);
-    assertEquals(house.conversations.forget("", undefined), 1);
-    assertEquals([house.agent.forgotten, store.kept.size], [["session-1"], 0]);
-    assertEquals((await house.told(name, ...SECOND)).text, ALL_OF_SECOND);
+    using harness = new ConversationHarness({ mode: "auto", store, maxSessions: 0 });
+    harness.agent.resumes = true;
+    await harness.run(name, FIRST);
+    assertEquals(harness.closed, [true]);
+    assertEquals(harness.registry.forget("", undefined), 1);
+    assertEquals([harness.agent.deleted, store.records.size], [["session-1"], 0]);
+    assertEquals((await harness.run(name, SECOND)).text, ALL_OF_SECOND);
   });
 
   Deno.test(`forget: a busy conversation, ${which}: its turn is cancelled, then its session closed and deleted`, async () => {
     const store = new MemoryStore();
-    using house = new House({ mode: "auto", store });
-    const turn = await house.begin(name, FIRST);
-    const heard = new Heard();
+    using harness = new ConversationHarness({ mode: "auto", store });
+    const turn = await harness.start(name, FIRST);
+    const heard = new TurnRecorder();
     turn.read(heard.reader);
-    const running = await house.agent.nextPrompt();
-    assertEquals(house.conversations.forget("", undefined), 1);
-    assertEquals([running.cancels, house.closed, house.agent.forgotten], [1, [false], []]);
-    assertEquals(house.conversations.list(""), []);
+    const running = await harness.agent.nextPrompt();
+    assertEquals(harness.registry.forget("", undefined), 1);
+    assertEquals([running.cancelCount, harness.closed, harness.agent.deleted], [1, [false], []]);
+    assertEquals(harness.registry.list(""), []);
     // Nobody waits for the one that is forgotten.
-    assertEquals((await house.told(name, ...FIRST)).session, house.session(1));
+    assertEquals((await harness.run(name, FIRST)).session, harness.session(1));
     running.end("cancelled");
-    await settled();
-    assertEquals(heard.briefs, ["end cancelled"]);
-    assertEquals([house.closed, house.agent.forgotten], [[true, false], ["session-1"]]);
-    assertEquals(house.slots.running, 0);
-    assertEquals(store.kept.size, 1);
+    await nextTask();
+    assertEquals(heard.summaries, ["end cancelled"]);
+    assertEquals([harness.closed, harness.agent.deleted], [[true, false], ["session-1"]]);
+    assertEquals(harness.turnLimiter.running, 0);
+    assertEquals(store.records.size, 1);
   });
 }
 
 Deno.test("forget: those that wait in a conversation are told so", async () => {
-  using house = new House({ onBusy: "queue" });
-  const running = await house.prompted("mao", ...FIRST);
-  const waiting = failureOf(house.begin("mao", SECOND));
-  house.conversations.forget("", "mao");
+  using harness = new ConversationHarness({ onBusy: "queue" });
+  const running = await harness.prompt("mao", ...FIRST);
+  const waiting = appErrorOf(harness.start("mao", SECOND));
+  harness.registry.forget("", "mao");
   const failure = await waiting;
   assertEquals([failure.code, failure.message], ["turn_cancelled", "The conversation was forgotten."]);
   running.end("cancelled");
-  await settled();
-  assertEquals([house.agent.prompts.length, house.slots.running, house.closed], [1, 0, [true]]);
+  await nextTask();
+  assertEquals([harness.agent.prompts.length, harness.turnLimiter.running, harness.closed], [1, 0, [true]]);
 });
 
 Deno.test("forget: one whose session is being opened leaves none behind", async () => {
-  using house = new House();
-  const opens = gate();
-  house.agent.opens = opens.promise;
-  const begins = failureOf(house.begin("mao", FIRST));
-  await settled();
-  house.conversations.forget("", "mao");
+  using harness = new ConversationHarness();
+  const opens = Promise.withResolvers<void>();
+  harness.agent.openGate = opens.promise;
+  const begins = appErrorOf(harness.start("mao", FIRST));
+  await nextTask();
+  harness.registry.forget("", "mao");
   assertEquals((await begins).code, "turn_cancelled");
-  opens.open();
-  await settled();
-  assertEquals([house.closed.every(Boolean), house.slots.running], [true, 0]);
-  assertEquals((await house.told("mao", ...SECOND)).text, ALL_OF_SECOND);
+  opens.resolve();
+  await nextTask();
+  assertEquals([harness.closed.every(Boolean), harness.turnLimiter.running], [true, 0]);
+  assertEquals((await harness.run("mao", SECOND)).text, ALL_OF_SECOND);
 });
 
 Deno.test("forget: one whose prompt is being put is cancelled once it is taken", async () => {
-  using house = new House();
-  const takes = gate();
-  house.agent.takes = takes.promise;
-  const begins = house.begin("mao", FIRST);
-  await settled();
-  house.conversations.forget("", "mao");
-  takes.open();
-  await soon(begins, "the turn");
-  const prompt = await house.agent.nextPrompt();
-  assertEquals(prompt.cancels, 1);
+  using harness = new ConversationHarness();
+  const takes = Promise.withResolvers<void>();
+  harness.agent.promptGate = takes.promise;
+  const begins = harness.start("mao", FIRST);
+  await nextTask();
+  harness.registry.forget("", "mao");
+  takes.resolve();
+  await waitFor(begins, "the turn");
+  const prompt = await harness.agent.nextPrompt();
+  assertEquals(prompt.cancelCount, 1);
   prompt.end("cancelled");
-  await settled();
-  assertEquals([house.closed, house.agent.forgotten, house.slots.running], [[true], ["session-1"], 0]);
+  await nextTask();
+  assertEquals([harness.closed, harness.agent.deleted, harness.turnLimiter.running], [
+    [true],
+    ["session-1"],
+    0,
+  ]);
 });
 
 Deno.test("forget: what another key has is not touched, also of the same name", async () => {
-  using house = new House();
+  using harness = new ConversationHarness();
   const mine = { owner: "mine", name: "mao" };
   const yours = { owner: "yours", name: "mao" };
   for (const whose of [mine, yours]) {
-    await house.beginAs(whose, FIRST);
-    (await house.agent.nextPrompt()).end();
-    await settled();
+    await harness.startAs(whose, FIRST);
+    (await harness.agent.nextPrompt()).end();
+    await nextTask();
   }
-  assertEquals(house.agent.sessions.length, 2);
-  assertEquals(house.conversations.forget("mine", "nobody"), 0);
-  assertEquals(house.conversations.forget("mine", "mao"), 1);
-  assertEquals(house.closed, [true, false]);
-  assertEquals(house.conversations.list("mine"), []);
-  assertEquals(house.conversations.list("yours").map(({ id }) => id), ["mao"]);
-  assertEquals(house.conversations.forget("yours", undefined), 1);
+  assertEquals(harness.agent.sessions.length, 2);
+  assertEquals(harness.registry.forget("mine", "nobody"), 0);
+  assertEquals(harness.registry.forget("mine", "mao"), 1);
+  assertEquals(harness.closed, [true, false]);
+  assertEquals(harness.registry.list("mine"), []);
+  assertEquals(harness.registry.list("yours").map(({ id }) => id), ["mao"]);
+  assertEquals(harness.registry.forget("yours", undefined), 1);
 });
 
 Deno.test("list: each conversation with its state, the one that was used last first", async () => {
-  using house = new House({ mode: "auto", maxSessions: 2 });
-  await house.told("a", ...FIRST);
-  await house.told("b", ...FIRST);
-  await house.told("a", ...SECOND);
-  await house.told("c", ...FIRST);
-  await house.prompted("d", ...FIRST);
-  const list = house.conversations.list("");
+  using harness = new ConversationHarness({ mode: "auto", maxSessions: 2 });
+  await harness.run("a", FIRST);
+  await harness.run("b", FIRST);
+  await harness.run("a", SECOND);
+  await harness.run("c", FIRST);
+  await harness.prompt("d", ...FIRST);
+  const list = harness.registry.list("");
   assertEquals(list.map(({ id, agent, state, turns }) => [id, agent, state, turns]), [
     ["d", "openab", "busy", 1],
     ["c", "openab", "open", 1],
@@ -139,34 +143,11 @@ Deno.test("list: each conversation with its state, the one that was used last fi
   }
 });
 
-Deno.test("forget: what another server forgot is forgotten here when its turn has ended, and not kept again", async () => {
+Deno.test("forget: a conversation that the store cannot remove is reported", async () => {
   const store = new MemoryStore();
-  using house = new House({ mode: "auto", store });
-  await house.told("mao", user("one"));
-  store.kept.clear();
-  const prompt = await house.prompted("mao", user("one"), assistant("1"), user("two"));
-  assertEquals([prompt.cancels, prompt.session.closed.aborted], [0, false]);
-  prompt.end();
-  await settled();
-  assertEquals([prompt.session.closed.aborted, house.agent.forgotten], [true, [prompt.session.id]]);
-  assertEquals([house.conversations.list("").length, store.kept.size], [0, 0]);
-  assertEquals((await house.told("mao", user("three"))).session, house.session(1));
-  assertEquals([house.conversations.list("").length, store.kept.size], [1, 1]);
-});
-
-Deno.test("forget: all of a key are forgotten, also those that another server keeps in the same place, and nobody else's", async () => {
-  const store = new MemoryStore();
-  using here = new House({ mode: "auto", store });
-  using there = new House({ mode: "auto", store });
-  await here.told("mao", user("one"));
-  await there.told("zoe", user("one"));
-  await there.beginAs({ owner: "another", name: "zoe" }, [user("one")]);
-  assertEquals([here.conversations.forget("", undefined), store.kept.size], [1, 1]);
-  await there.told("zoe", user("one"), assistant("1"), user("two"));
-  assertEquals([there.conversations.list("").length, there.conversations.list("another").length], [0, 1]);
+  using harness = new ConversationHarness({ mode: "auto", store });
+  await harness.run("mao", [user("one")]);
   store.isFull = true;
-  assertEquals(
-    (await failureOf(Promise.try(() => here.conversations.forget("", undefined)))).code,
-    "internal_error",
-  );
+  const failure = await appErrorOf(Promise.try(() => harness.registry.forget("", undefined)));
+  assertEquals([failure.code, harness.turnCounts], ["internal_error", []]);
 });

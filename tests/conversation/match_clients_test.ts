@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { Message } from "../../lib/conversation/message.ts";
 import { MAX_TURNS } from "../../lib/conversation/fingerprint.ts";
 import { Random } from "../support/harness/random.ts";
-import { long, Room } from "../support/harness/fingerprint_fixture.ts";
+import { longReply, MatchHarness } from "../support/harness/fingerprint_fixture.ts";
 import { assistant, system, user } from "../support/harness/message_fixture.ts";
 
 const TURNS = 60;
@@ -63,12 +63,12 @@ function talkAtOnce(
   window: number,
   keep: (answer: string) => Message[],
 ): number {
-  const room = new Room();
+  const room = new MatchHarness();
   const clients = Array.from({ length: count }, () => new Client(random, small, window));
   const told = new Map<number, string[]>();
   for (let turn = 0; turn < TURNS * count; turn++) {
     const client = random.pick(clients);
-    const { of, decision, news } = room.ask(client.ask(), long(turn));
+    const { conversation: of, decision, sent: news } = room.send(client.ask(), longReply(turn));
     const before = told.get(of) ?? [];
     if (decision === "continue") {
       const [newest] = client.asked.slice(-1);
@@ -76,7 +76,7 @@ function talkAtOnce(
       assertEquals(before, client.asked.slice(-before.length - 1, -1), `turn ${turn} is told another's`);
     }
     told.set(of, [...before, ...news]);
-    client.answered(keep(long(turn)));
+    client.answered(keep(longReply(turn)));
   }
   return told.size;
 }
@@ -105,12 +105,12 @@ const WORDS: Readonly<Record<string, (random: Random, turn: number) => string>> 
 };
 for (const [name, wordsOf] of Object.entries(WORDS)) {
   Deno.test(`match: a whole talk of ${name} goes on beyond the turns that are looked at`, () => {
-    const [random, room] = [new Random(1), new Room()];
+    const [random, room] = [new Random(1), new MatchHarness()];
     const messages: Message[] = [];
     const conversations = new Set<number>();
     for (let turn = 0; turn < MAX_TURNS; turn++) {
       messages.push(user(wordsOf(random, turn)));
-      conversations.add(room.ask(messages, long(turn)).of);
+      conversations.add(room.send(messages, longReply(turn)).conversation);
       messages.push(assistant("Well..."));
     }
     assertEquals(conversations.size, 1);

@@ -3,9 +3,14 @@ import { MAX_CONVERSATIONS } from "../../lib/conversation/conversation.ts";
 import { match } from "../../lib/conversation/match.ts";
 import type { ConversationRecord, TurnRecord } from "../../lib/conversation/record.ts";
 import { MAX_TURNS } from "../../lib/conversation/fingerprint.ts";
-import { type Line, long, PRINTER, talk } from "../support/harness/fingerprint_fixture.ts";
+import {
+  FINGERPRINTER,
+  longReply,
+  messagesOf,
+  type TranscriptLine,
+} from "../support/harness/fingerprint_fixture.ts";
 
-const OWNER = PRINTER.fingerprint("owner", "");
+const OWNER = FINGERPRINTER.fingerprint("owner", "");
 /** How often each turn of each conversation is looked at, at most: to look at it from every beginning takes a hundred. */
 const MAX_LOOKS = { answered: 8, delivered: 24 };
 
@@ -13,7 +18,7 @@ const MAX_LOOKS = { answered: 8, delivered: 24 };
 class CountedTurn implements TurnRecord {
   readonly media = "";
   readonly state: "answered" | "delivered";
-  readonly #words = PRINTER.transcript(talk("u: go on")).turns[0]!.words;
+  readonly #words = FINGERPRINTER.transcript(messagesOf("u: go on")).turns[0]!.words;
   looks = 0;
 
   constructor(state: "answered" | "delivered") {
@@ -32,13 +37,13 @@ function conversationsOf(turn: TurnRecord, answer: string): ConversationRecord[]
     id: `${usedAt}`,
     owner: OWNER,
     agent: "openab",
-    program: PRINTER.fingerprint("program", ""),
+    program: FINGERPRINTER.fingerprint("program", ""),
     isNamed: false,
     persona: [],
     isPersonaOpen: false,
     turns: Array.from({ length: MAX_TURNS - 1 }, () => turn),
     turnsBefore: 0,
-    reply: PRINTER.reply(answer),
+    reply: FINGERPRINTER.reply(answer),
     sessionId: undefined,
     createdAt: usedAt,
     usedAt,
@@ -46,7 +51,7 @@ function conversationsOf(turn: TurnRecord, answer: string): ConversationRecord[]
 }
 
 /** Requests that say the same again and again, and at last this. */
-const REQUESTS: readonly [name: string, turns: number, last: Line][] = [
+const REQUESTS: readonly [name: string, turns: number, last: TranscriptLine][] = [
   ["a short one that says something new", 3, "u: And now?"],
   ["a short one that says the same", 3, "u: go on"],
   ["a long one that says something new", MAX_TURNS, "u: And now?"],
@@ -55,11 +60,13 @@ const REQUESTS: readonly [name: string, turns: number, last: Line][] = [
 
 for (const [name, turns, last] of REQUESTS) {
   Deno.test(`match: where all questions are alike ${name} costs no more than a few looks at each`, () => {
-    for (const [state, answer] of [["answered", "ok"], ["answered", long(1)], ["delivered", "ok"]] as const) {
+    for (
+      const [state, answer] of [["answered", "ok"], ["answered", longReply(1)], ["delivered", "ok"]] as const
+    ) {
       const turn = new CountedTurn(state);
       const known = conversationsOf(turn, answer);
       const before = Array.from({ length: turns - 1 }, () => ["u: go on", `a: ${answer}`]).flat();
-      const transcript = PRINTER.transcript(talk(...before, last));
+      const transcript = FINGERPRINTER.transcript(messagesOf(...before, last));
       turn.looks = 0;
       const { type } = match({ ...transcript, owner: OWNER, agent: "openab" }, known);
       assertEquals(type, state === "answered" ? "fork" : "new");

@@ -1,24 +1,24 @@
 import { assertEquals } from "@std/assert";
 import { match } from "../../lib/conversation/match.ts";
 import type { ConversationRecord, Fingerprint, TurnRecord } from "../../lib/conversation/record.ts";
-import { begins, checkRows, goesOn, type Row, type Step } from "../support/harness/match_table.ts";
+import { continues, type Row, starts, type Step, testMatches } from "../support/harness/match_table.ts";
 import {
   CANCELLED,
   CRASHED,
-  type Ending,
-  long,
-  PRINTER,
+  FINGERPRINTER,
+  longReply,
+  messagesOf,
   RUNNING,
-  talk,
+  type TurnEnd,
 } from "../support/harness/fingerprint_fixture.ts";
 
 const HERS = "Hello Alice, I will remember that.";
 const HELLO: readonly Step[] = [[HERS, "s: Mao / u: Hello"]];
 const hello = (answer: string) => `s: Mao / u: Hello / a: ${answer} / u: Who am I?`;
-const JOINS = goesOn(0, "Who am I?");
-const FORKS = begins("fork", 1, "Hello", "Who am I?");
+const JOINS = continues(0, "Who am I?");
+const FORKS = starts("fork", 1, "Hello", "Who am I?");
 
-checkRows("one turn, and what was answered", [
+testMatches("one turn, and what was answered", [
   ["the same", HELLO, hello(HERS), JOINS],
   ["something else", HELLO, hello("Good evening Bob, nice to have you back."), FORKS],
   ["what a skin says when it failed", HELLO, hello("Sorry, my agent stopped unexpectedly."), FORKS],
@@ -38,7 +38,7 @@ checkRows("one turn, and what was answered", [
     "something else, and a turn was cancelled since",
     [...HELLO, [CANCELLED, hello(HERS)]],
     "s: Mao / u: Hello / a: Good evening Bob, nice to have you back. / u: So?",
-    begins("fork", 1, "Hello", "So?"),
+    starts("fork", 1, "Hello", "So?"),
   ],
   [
     "half of what was cancelled, which is not kept",
@@ -56,69 +56,69 @@ checkRows("one turn, and what was answered", [
     "something else in one, and the beginning of this in another",
     [...HELLO, ["Good evening Bob, nice to have you back.", "s: Mao / u: Hello"]],
     hello("Good evening Bob, nice to"),
-    goesOn(1, "Who am I?"),
+    continues(1, "Who am I?"),
   ],
 ]);
 
-checkRows("one turn, and a history that went on elsewhere", [
+testMatches("one turn, and a history that went on elsewhere", [
   [
     "from another answer",
     HELLO,
     "s: Mao / u: Hello / a: Good evening. / u: And? / a: Nothing. / u: Who am I?",
-    begins("fork", 1, "Hello", "And?", "Who am I?"),
+    starts("fork", 1, "Hello", "And?", "Who am I?"),
   ],
   [
     "from this answer",
     HELLO,
     `s: Mao / u: Hello / a: ${HERS} / u: And? / a: Nothing. / u: Who am I?`,
-    goesOn(0, "And?", "Who am I?"),
+    continues(0, "And?", "Who am I?"),
   ],
   [
     "from what a skin left of this answer",
     HELLO,
     "s: Mao / u: Hello / a: Hello Alice, I will re / u: And? / a: Nothing. / u: Who am I?",
-    goesOn(0, "And?", "Who am I?"),
+    continues(0, "And?", "Who am I?"),
   ],
   [
     "from an answer to what was cancelled here",
     [[CANCELLED, "s: Mao / u: Hello"]],
     "s: Mao / u: Hello / a: Good evening. / u: And? / a: Nothing. / u: Who am I?",
-    begins("fork", 1, "Hello", "And?", "Who am I?"),
+    starts("fork", 1, "Hello", "And?", "Who am I?"),
   ],
   [
     "where two turns agree, whatever was answered",
     [...HELLO, ["Yes, of course I am.", `s: Mao / u: Hello / a: ${HERS} / u: Sure?`]],
     "s: Mao / u: Hello / a: A translation of the first. / u: Sure? / a: A translation of the second. / u: So?",
-    goesOn(0, "So?"),
+    continues(0, "So?"),
   ],
 ]);
 
-const ENDINGS: readonly Ending[] = [RUNNING, CANCELLED, CRASHED, long(1)];
-const GREETING = long("the weather, as I do with everybody");
+const ENDINGS: readonly TurnEnd[] = [RUNNING, CANCELLED, CRASHED, longReply(1)];
+const GREETING = longReply("the weather, as I do with everybody");
 /** One who says who she is, after the greeting; and one who says something else. */
-const afterGreeting = (ending: Ending): Row => [
+const afterGreeting = (ending: TurnEnd): Row => [
   `the turn after it ended ${typeof ending === "symbol" ? ending.description : "with an answer"}`,
   [[ending, `s: Mao / a: ${GREETING} / u: I am Alice.`]],
   `s: Mao / a: ${GREETING} / u: I am Bob.`,
-  begins("new", 1, "I am Bob."),
+  starts("new", 1, "I am Bob."),
 ];
-checkRows("a greeting that everybody gets is nobody's", [
+testMatches("a greeting that everybody gets is nobody's", [
   ...ENDINGS.map(afterGreeting),
   [
     "who got it goes on",
-    [[long(1), `s: Mao / a: ${GREETING} / u: I am Alice.`]],
-    `s: Mao / a: ${GREETING} / u: I am Alice. / a: ${long(1)} / u: So`,
-    goesOn(0, "So"),
+    [[longReply(1), `s: Mao / a: ${GREETING} / u: I am Alice.`]],
+    `s: Mao / a: ${GREETING} / u: I am Alice. / a: ${longReply(1)} / u: So`,
+    continues(0, "So"),
   ],
   [
     "who got it goes on, though the first answer was cancelled",
     [[CANCELLED, `s: Mao / a: ${GREETING} / u: I am Alice.`]],
     `s: Mao / a: ${GREETING} / u: I am Alice. / u: So`,
-    goesOn(0, "So"),
+    continues(0, "So"),
   ],
 ]);
 
-const OWNER = PRINTER.fingerprint("owner", "");
+const OWNER = FINGERPRINTER.fingerprint("owner", "");
 
 /** What is kept of a conversation of these turns, and its answer. */
 function kept(
@@ -129,12 +129,12 @@ function kept(
     id: "kept",
     owner: OWNER,
     agent: "openab",
-    program: PRINTER.fingerprint("program", ""),
+    program: FINGERPRINTER.fingerprint("program", ""),
     isNamed: false,
     persona: [],
     isPersonaOpen: false,
     turns: turns.map(([words, state]) => {
-      return { words: PRINTER.transcript(talk(`u: ${words}`)).turns[0]!.words, media: "", state };
+      return { words: FINGERPRINTER.transcript(messagesOf(`u: ${words}`)).turns[0]!.words, media: "", state };
     }),
     turnsBefore: 0,
     reply,
@@ -145,7 +145,7 @@ function kept(
 }
 
 /** An answer as an older version kept it, which did the same with greetings. */
-const older = (answer: string) => PRINTER.reply(answer)!.slice(0, 16) as Fingerprint;
+const older = (answer: string) => FINGERPRINTER.reply(answer)!.slice(0, 16) as Fingerprint;
 
 const OTHERS = "Good evening Bob, nice to have you back.";
 const KEPT: readonly (readonly [
@@ -180,14 +180,14 @@ const KEPT: readonly (readonly [
   ],
   [
     "the answer to the first turn, where a prepared one to the second is kept",
-    kept(PRINTER.reply(OTHERS), ["Hello", "answered"], ["Anything new?", "pending"]),
+    kept(FINGERPRINTER.reply(OTHERS), ["Hello", "answered"], ["Anything new?", "pending"]),
     `u: Hello / a: ${HERS} / u: So`,
     "continue",
   ],
 ];
 for (const [name, known, request, type] of KEPT) {
   Deno.test(`match, kept: ${name}`, () => {
-    const transcript = PRINTER.transcript(talk(request));
+    const transcript = FINGERPRINTER.transcript(messagesOf(request));
     assertEquals(match({ ...transcript, owner: OWNER, agent: "openab" }, [known]).type, type);
   });
 }

@@ -7,11 +7,11 @@ import { Random } from "../support/harness/random.ts";
 import {
   CANCELLED,
   CRASHED,
-  type Ending,
-  long,
-  PRINTER,
-  Room,
+  FINGERPRINTER,
+  longReply,
+  MatchHarness,
   RUNNING,
+  type TurnEnd,
 } from "../support/harness/fingerprint_fixture.ts";
 import { assistant, image, named, system, tool, user } from "../support/harness/message_fixture.ts";
 
@@ -49,7 +49,7 @@ function anyHabits(random: Random): Habits {
 }
 
 /**
- * A talk in a house where others talk as well. Each request must go on with its own conversation and bring exactly the
+ * A talk in a harness where others talk as well. Each request must go on with its own conversation and bring exactly the
  * new turn, wherever that can be told: the beginning is there, or two turns, or the last answer.
  */
 function talkOn(
@@ -58,13 +58,13 @@ function talkOn(
   words: (turn: number) => string,
   answer: (turn: number) => string,
 ) {
-  const room = new Room();
+  const room = new MatchHarness();
   let said: Message[] = [];
   let others = 0;
   let of = -1;
   for (let turn = 0; turn < 12; turn++) {
     if (random.below(4) === 0) {
-      room.ask([...habits.persona, user(`something else ${others++}`)], long(`o${others}`));
+      room.send([...habits.persona, user(`something else ${others++}`)], longReply(`o${others}`));
     }
     const asked = user(words(turn));
     const kept = said.slice(Math.max(0, said.length - habits.window + 1));
@@ -72,17 +72,17 @@ function talkOn(
     const sent = [...habits.persona, ...kept, ...late, asked];
     const isCancelled = turn > 0 && random.below(4) === 0;
     const answered = answer(turn);
-    const result = room.ask(sent, isCancelled ? CANCELLED : answered);
+    const result = room.send(sent, isCancelled ? CANCELLED : answered);
     const isOwed = turn > 0 && (kept.length === said.length || kept.filter(isTurn).length >= 2) &&
       said.some(isTurn);
     if (isOwed) {
       assertEquals(
-        [result.decision, result.of, result.news],
+        [result.decision, result.conversation, result.sent],
         ["continue", of, [words(turn)]],
         `turn ${turn}`,
       );
     }
-    of = result.of;
+    of = result.conversation;
     if (!isCancelled) said = [...said, asked, ...habits.kept(answered)];
     else if (habits.keepsCancelled) said = [...said, asked];
   }
@@ -104,7 +104,7 @@ Deno.test("match: a talk goes on with exactly the new turn, whatever its skin ke
       random,
       anyHabits(random),
       (turn) => `turn ${turn}`,
-      (turn) => random.pick([long(turn), "ok", `no ${turn}`]),
+      (turn) => random.pick([longReply(turn), "ok", `no ${turn}`]),
     )
   );
 });
@@ -120,7 +120,7 @@ Deno.test("match: a talk of the same words goes on, as long as the whole of it i
 /** Any messages at all, of few words, so that much is alike. */
 function anyMessages(random: Random, most: number): Message[] {
   return Array.from({ length: random.below(most + 1) }, () => {
-    const text = random.pick(["hi", "go on", "yes", "", long(1), long(2)]);
+    const text = random.pick(["hi", "go on", "yes", "", longReply(1), longReply(2)]);
     return random.pick([
       user(text),
       user(text),
@@ -134,16 +134,24 @@ function anyMessages(random: Random, most: number): Message[] {
   });
 }
 
-const ENDINGS: readonly Ending[] = [long(1), long(2), "ok", "[silent]", CANCELLED, CRASHED, RUNNING];
+const ENDINGS: readonly TurnEnd[] = [
+  longReply(1),
+  longReply(2),
+  "ok",
+  "[silent]",
+  CANCELLED,
+  CRASHED,
+  RUNNING,
+];
 
-/** A house where anything was said, by whom the seed says. */
-function anyRoom(random: Random): Room {
-  const room = new Room();
+/** A harness where anything was said, by whom the seed says. */
+function anyRoom(random: Random): MatchHarness {
+  const room = new MatchHarness();
   for (let asked = 0; asked < 12; asked++) {
     const owner = random.pick(["a", "b"]);
     const agent = random.pick(["openab", "coder"]);
     const persona = [system(random.pick(["Mao", "Kai"]))];
-    room.ask([...persona, user("hi"), ...anyMessages(random, 6)], random.pick(ENDINGS), { owner, agent });
+    room.send([...persona, user("hi"), ...anyMessages(random, 6)], random.pick(ENDINGS), { owner, agent });
   }
   return room;
 }
@@ -151,7 +159,7 @@ function anyRoom(random: Random): Room {
 Deno.test("match: no other's conversation is ever joined, nor another agent's or persona's", () => {
   let joined = 0;
   everySeed((random) => {
-    const room = new Room();
+    const room = new MatchHarness();
     const groups = new Map<number, string>();
     for (let asked = 0; asked < 20; asked++) {
       const [owner, agent, persona] = [
@@ -159,7 +167,7 @@ Deno.test("match: no other's conversation is ever joined, nor another agent's or
         random.pick(["x", "y"]),
         random.pick(["Mao", "Kai"]),
       ];
-      const [words, answer] = [random.pick(["hi", "yes"]), random.pick([long(1), "ok"])];
+      const [words, answer] = [random.pick(["hi", "yes"]), random.pick([longReply(1), "ok"])];
       const messages = [
         system(persona),
         user("hi"),
@@ -168,7 +176,7 @@ Deno.test("match: no other's conversation is ever joined, nor another agent's or
         ...anyMessages(random, 3),
       ]
         .filter((message, index) => index === 0 || message.role !== "system");
-      const { of, decision } = room.ask(messages, random.pick(ENDINGS), { owner, agent });
+      const { conversation: of, decision } = room.send(messages, random.pick(ENDINGS), { owner, agent });
       const group = [owner, agent, persona].join();
       assertEquals(groups.get(of) ?? group, group);
       groups.set(of, group);
@@ -184,7 +192,7 @@ Deno.test("match: every turn is passed, or known, or new, in that order, and cou
     for (let asked = 0; asked < 5; asked++) {
       const asking = { owner: "a", name: random.pick([undefined, "mao"]) };
       const messages = [system("Mao"), ...anyMessages(random, 8)];
-      const { transcript, alignment: { positions, omitted = [] }, conversation } = room.find(
+      const { transcript, alignment: { positions, omitted = [] }, conversation } = room.resolve(
         messages,
         asking,
       )!;
@@ -199,7 +207,7 @@ Deno.test("match: every turn is passed, or known, or new, in that order, and cou
         if (place >= 0) assertEquals(transcript.turns[position]!.words, conversation!.turns[place]!.words);
       }
       const before = conversation?.turns.length ?? 0;
-      const { news } = room.ask(messages, "ok", asking);
+      const { sent: news } = room.send(messages, "ok", asking);
       assertEquals(news.length > 0, kinds.length > 0);
       if (conversation) assertEquals(conversation.turns.length - before, kinds.replace(/[^N]/g, "").length);
     }
@@ -211,8 +219,8 @@ Deno.test("match: it is the same at every look, and throws at nothing", () => {
     const room = anyRoom(random);
     const messages = [system("Mao"), ...anyMessages(random, 10)];
     const request: MatchRequest = {
-      ...PRINTER.transcript(messages),
-      owner: PRINTER.fingerprint("owner", "a"),
+      ...FINGERPRINTER.transcript(messages),
+      owner: FINGERPRINTER.fingerprint("owner", "a"),
       agent: "openab",
     };
     const one = match(request, room.index.all);
@@ -225,10 +233,10 @@ Deno.test("match: it is the same at every look, and throws at nothing", () => {
 Deno.test("match: what was printed with another key is nobody's", () => {
   const other = new Fingerprinter(new Uint8Array(32).fill(1));
   everySeed((random) => {
-    const room = new Room();
-    const messages = [user("hi"), assistant(long(1)), user("go on"), ...anyMessages(random, 4)];
-    room.ask(messages.slice(0, 3), long(2));
-    const owner = PRINTER.fingerprint("owner", "");
+    const room = new MatchHarness();
+    const messages = [user("hi"), assistant(longReply(1)), user("go on"), ...anyMessages(random, 4)];
+    room.send(messages.slice(0, 3), longReply(2));
+    const owner = FINGERPRINTER.fingerprint("owner", "");
     assertEquals(
       match({ ...other.transcript(messages), owner, agent: "openab" }, room.index.all).type,
       "new",
@@ -238,7 +246,7 @@ Deno.test("match: what was printed with another key is nobody's", () => {
 
 Deno.test("match: of several who say the same, each goes on with the one that answered them", () => {
   everySeed((random) => {
-    const room = new Room();
+    const room = new MatchHarness();
     const talks = [0, 1, 2].map(() => ({
       said: [] as Message[],
       of: -1,
@@ -248,8 +256,8 @@ Deno.test("match: of several who say the same, each goes on with the one that an
       const one = random.pick(talks);
       const words = user(random.pick(["hi", "go on", "tell me"]));
       const isCancelled = one.said.length > 0 && random.below(4) === 0;
-      const answer = long(asked);
-      const { decision, of } = room.ask(
+      const answer = longReply(asked);
+      const { decision, conversation: of } = room.send(
         [...one.said, words],
         isCancelled ? random.pick([CANCELLED, RUNNING]) : answer,
       );

@@ -1,93 +1,99 @@
 import { assertEquals } from "@std/assert";
-import { begins, checkRows, goesOn, type Step } from "../support/harness/match_table.ts";
-import { CANCELLED, long, Room, RUNNING, talk } from "../support/harness/fingerprint_fixture.ts";
+import { continues, starts, type Step, testMatches } from "../support/harness/match_table.ts";
+import {
+  CANCELLED,
+  longReply,
+  MatchHarness,
+  messagesOf,
+  RUNNING,
+} from "../support/harness/fingerprint_fixture.ts";
 
-const ALIKE: readonly Step[] = [[long(1), "u: hi"], [long(2), "u: hi"]];
+const ALIKE: readonly Step[] = [[longReply(1), "u: hi"], [longReply(2), "u: hi"]];
 
-checkRows("several", [
+testMatches("several", [
   [
     "two that only the answer tells apart, the first",
     ALIKE,
-    `u: hi / a: ${long(1)} / u: so`,
-    goesOn(0, "so"),
+    `u: hi / a: ${longReply(1)} / u: so`,
+    continues(0, "so"),
   ],
   [
     "two that only the answer tells apart, the second",
     ALIKE,
-    `u: hi / a: ${long(2)} / u: so`,
-    goesOn(1, "so"),
+    `u: hi / a: ${longReply(2)} / u: so`,
+    continues(1, "so"),
   ],
   [
     "two that only a short answer tells apart",
     [["yes", "u: hi"], ["no", "u: hi"]],
     "u: hi / a: yes / u: so",
-    goesOn(0, "so"),
+    continues(0, "so"),
   ],
   [
     "two that are the same so far: either may be meant",
     [["yes", "u: hi"], ["yes", "u: hi"]],
     "u: hi / a: yes / u: so",
-    goesOn(1, "so"),
+    continues(1, "so"),
   ],
   [
     "two that are the same so far, of which one goes on just now: that is another's",
     [["yes", "u: hi"], ["yes", "u: hi"], [RUNNING, "u: hi / a: yes / u: And you?"]],
     "u: hi / a: yes / u: so",
-    goesOn(0, "so"),
+    continues(0, "so"),
   ],
   [
     "two that gave the same long answer, of which one goes on just now",
-    [[long(1), "u: hi"], [long(1), "u: hi"], [RUNNING, `u: hi / a: ${long(1)} / u: And you?`]],
-    `u: hi / a: ${long(1)} / u: so`,
-    goesOn(0, "so"),
+    [[longReply(1), "u: hi"], [longReply(1), "u: hi"], [RUNNING, `u: hi / a: ${longReply(1)} / u: And you?`]],
+    `u: hi / a: ${longReply(1)} / u: so`,
+    continues(0, "so"),
   ],
   [
     "two that nothing tells apart, and whose answers were rewritten",
     [["yes", "u: hi"], ["no", "u: hi"]],
     "u: hi / a: Hmm / u: so",
-    begins("fork", 2, "hi", "so"),
+    starts("fork", 2, "hi", "so"),
   ],
   [
     "two of which one was answered",
     [["yes", "u: hi"], [CANCELLED, "u: hi"]],
     "u: hi / a: Oh. / u: so",
-    goesOn(0, "so"),
+    continues(0, "so"),
   ],
   [
     "two of which one was not answered",
     [["yes", "u: hi"], [CANCELLED, "u: hi"]],
     "u: hi / u: so",
-    goesOn(1, "so"),
+    continues(1, "so"),
   ],
   [
     "the one that more is known of",
     [["yes", "u: hi"], ["yes", "u: hi"], ["yes", "u: hi / a: yes / u: so"]],
     "u: hi / a: yes / u: so / a: yes / u: and",
-    goesOn(1, "and"),
+    continues(1, "and"),
   ],
   [
     "the same answer in two that have nothing else in common",
-    [[long(1), "u: one"], [long(1), "u: two"]],
-    `u: two / a: ${long(1)} / u: so`,
-    goesOn(1, "so"),
+    [[longReply(1), "u: one"], [longReply(1), "u: two"]],
+    `u: two / a: ${longReply(1)} / u: so`,
+    continues(1, "so"),
   ],
   [
     "an answer that two gave last tells nothing",
-    [[long(1), "u: one"], [long(1), "u: two"]],
-    `a: ${long(1)} / u: so`,
-    begins("fork", 2, "so"),
+    [[longReply(1), "u: one"], [longReply(1), "u: two"]],
+    `a: ${longReply(1)} / u: so`,
+    starts("fork", 2, "so"),
   ],
   [
     "an answer that another gave last, to something else, and was then asked the same in vain",
-    [[long(1), "u: one"], [CANCELLED, `u: one / a: ${long(1)} / u: hi`]],
-    `u: hi / a: ${long(1)} / u: so`,
-    begins("new", 1, "hi", "so"),
+    [[longReply(1), "u: one"], [CANCELLED, `u: one / a: ${longReply(1)} / u: hi`]],
+    `u: hi / a: ${longReply(1)} / u: so`,
+    starts("new", 1, "hi", "so"),
   ],
   [
     "an answer that another gave last, to something else",
-    [[long(1), "u: one"]],
-    `u: two / a: ${long(1)} / u: so`,
-    begins("new", 1, "two", "so"),
+    [[longReply(1), "u: one"]],
+    `u: two / a: ${longReply(1)} / u: so`,
+    starts("new", 1, "two", "so"),
   ],
 ]);
 
@@ -99,24 +105,24 @@ const BOTH_WENT_ON = (answer: string, rewritten = answer): readonly Step[] => [
   [CANCELLED, `u: hi / a: ${answer} / u: the first's`],
 ];
 
-checkRows("strangers", [
+testMatches("strangers", [
   [
     "two that are the same so far, and each has a cancelled turn more: neither is this one's",
     BOTH_WENT_ON("yes"),
     "u: hi / a: yes / u: so",
-    begins("fork", 2, "hi", "so"),
+    starts("fork", 2, "hi", "so"),
   ],
   [
     "the same after an answer that is long enough to tell others apart",
-    BOTH_WENT_ON(long(1)),
-    `u: hi / a: ${long(1)} / u: so`,
-    begins("fork", 2, "hi", "so"),
+    BOTH_WENT_ON(longReply(1)),
+    `u: hi / a: ${longReply(1)} / u: so`,
+    starts("fork", 2, "hi", "so"),
   ],
   [
     "the same where no answers are kept",
     BOTH_WENT_ON("yes"),
     "u: hi / u: so",
-    begins("fork", 2, "hi", "so"),
+    starts("fork", 2, "hi", "so"),
   ],
   [
     "one that has a cancelled turn more, while the other went on and was answered the same again",
@@ -127,19 +133,19 @@ checkRows("strangers", [
       ["yes", "u: hi / a: yes / u: the first's"],
     ],
     "u: hi / a: yes / u: so",
-    begins("fork", 2, "hi", "so"),
+    starts("fork", 2, "hi", "so"),
   ],
   [
     "a cancelled turn more is the caller's own, if its turns are there",
     BOTH_WENT_ON("yes"),
     "u: hi / a: yes / u: the first's / u: so",
-    goesOn(0, "so"),
+    continues(0, "so"),
   ],
   [
     "nor is it a stranger who has the answer that only this one gave",
     BOTH_WENT_ON("yes", "no"),
     "u: hi / a: yes / u: so",
-    goesOn(0, "so"),
+    continues(0, "so"),
   ],
   [
     "two that were the same for several turns, and each has a cancelled turn more: either may be meant",
@@ -152,20 +158,20 @@ checkRows("strangers", [
       [CANCELLED, "u: hi / a: yes / u: two / a: ok / u: the other's"],
     ],
     "u: hi / a: yes / u: two / a: ok / u: so",
-    goesOn(1, "so"),
+    continues(1, "so"),
   ],
   [
     "nor one who began as nobody else did",
     [["yes", "u: hi"], [CANCELLED, "u: hi / a: yes / u: mine"], ["yes", "u: hello"]],
     "u: hi / a: yes / u: so",
-    goesOn(0, "so"),
+    continues(0, "so"),
   ],
 ]);
 
 Deno.test("match: of two alike, one that was left long ago is no rival", () => {
-  const room = new Room();
-  room.ask(talk("u: hi"), "yes");
+  const room = new MatchHarness();
+  room.send(messagesOf("u: hi"), "yes");
   room.now += 3_600_000;
-  room.ask(talk("u: hi"), "no");
-  assertEquals(room.ask(talk("u: hi / a: Hmm / u: so"), "ok"), goesOn(1, "so"));
+  room.send(messagesOf("u: hi"), "no");
+  assertEquals(room.send(messagesOf("u: hi / a: Hmm / u: so"), "ok"), continues(1, "so"));
 });

@@ -6,15 +6,15 @@ import { startApp, type TestApp } from "../support/harness/app_harness.ts";
 import type { MemoryPrompt, Script } from "../support/agents/memory_agent.ts";
 import {
   type Expected,
-  readTalks,
+  readFixtures,
+  SimulatedSkin,
   type SkinClient,
-  type SkinTalks,
+  type SkinFixture,
   type Step,
-  TalkingSkin,
 } from "../support/skins/skin_conversations.ts";
 import { parseFrames } from "../support/harness/wire_profile.ts";
 
-const SKINS = readTalks();
+const SKINS = readFixtures();
 
 /** What the log tells of a request. */
 interface Decided {
@@ -26,7 +26,7 @@ interface Decided {
 /** A turn that runs on while the next step is taken. */
 interface Running {
   step: Step;
-  skin: TalkingSkin;
+  skin: SimulatedSkin;
   prompt: MemoryPrompt;
   response: Response;
 }
@@ -36,13 +36,13 @@ class Talk {
   readonly #app: TestApp;
   readonly #decided: Decided[];
   readonly #clients: Record<string, SkinClient>;
-  readonly #skins = new Map<string, TalkingSkin>();
+  readonly #skins = new Map<string, SimulatedSkin>();
   /** The talk's names of conversations, by their ids; and the sessions that served them. */
   readonly #names = new Map<unknown, string>();
   readonly #sessions = new Map<string, string>();
   #running: Running[] = [];
 
-  constructor(app: TestApp, decided: Decided[], { clients }: SkinTalks) {
+  constructor(app: TestApp, decided: Decided[], { clients }: SkinFixture) {
     this.#app = app;
     this.#decided = decided;
     this.#clients = clients;
@@ -58,7 +58,7 @@ class Talk {
     const prompted = agent.prompts.length;
     agent.script = scriptOf(step);
     const failure = step.ended === "refused" ? new AppError("agent_unavailable", "Not there.") : undefined;
-    agent.openFailure = agent.promptFailure = failure;
+    agent.openError = agent.promptError = failure;
     const response = await this.#app.post(path, body, { headers });
     if (step.ended === "refused") {
       await response.body?.cancel();
@@ -81,8 +81,8 @@ class Talk {
     for (const running of this.#running) await this.#finish(running);
   }
 
-  #skinOf({ client: name = Object.keys(this.#clients)[0]! }: Step): TalkingSkin {
-    const skin = this.#skins.get(name) ?? new TalkingSkin(this.#clients[name]!);
+  #skinOf({ client: name = Object.keys(this.#clients)[0]! }: Step): SimulatedSkin {
+    const skin = this.#skins.get(name) ?? new SimulatedSkin(this.#clients[name]!);
     this.#skins.set(name, skin);
     return skin;
   }

@@ -1,79 +1,60 @@
 import { assert, assertEquals } from "@std/assert";
 import type { ConversationRecord } from "../../lib/conversation/record.ts";
 import { Random } from "../support/harness/random.ts";
-import { writtenAs } from "../support/harness/store_writer.ts";
-import { Place } from "../support/harness/ticket_fixture.ts";
+import { StoreFixture } from "../support/harness/store_fixture.ts";
+import { CONVERSATIONS, writtenRecord } from "../support/harness/store_writer.ts";
 
-/** What a writer said, and how it ended. */
-interface Written {
-  readonly key: string | undefined;
-  /** The last number that it kept; -1 without any. */
-  readonly last: number;
-  readonly status: Deno.CommandStatus;
-}
+const WRITER = new URL("../support/harness/store_writer.ts", import.meta.url).href;
 
-/** Runs the program that keeps conversations; it is killed once it has said so many lines. */
-async function write(folder: string, name: string, count: number, killAfter = Infinity): Promise<Written> {
-  const program = new URL("../support/harness/store_writer.ts", import.meta.url).href;
+/** Runs the writer, and kills it once it has printed so many lines. Returns the key and the last saved number. */
+async function writeUntilKilled(folder: string, name: string, lines: number) {
   const permissions = ["--no-prompt", "--allow-read", "--allow-write", "--allow-env"];
   await using child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "--no-check", ...permissions, program, folder, name, `${count}`],
+    args: ["run", "--quiet", "--no-check", ...permissions, WRITER, folder, name],
     stdin: "null",
     stdout: "piped",
   }).spawn();
-  let said = "";
+  let output = "";
+  let isKilled = false;
   for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
-    const enough = said.split("\n").length > killAfter;
-    said += text;
-    if (!enough && said.split("\n").length > killAfter) child.kill("SIGKILL");
+    output += text;
+    if (isKilled || output.split("\n").length <= lines) continue;
+    child.kill("SIGKILL");
+    isKilled = true;
   }
-  const lines = said.split("\n").slice(0, -1);
-  const key = lines.find((line) => line.startsWith("key "))?.slice(4);
-  const last = lines.findLast((line) => line.startsWith("saved "))?.slice(6) ?? -1;
-  return { key, last: Number(last), status: await child.status };
+  assert(!(await child.status).success);
+  const printed = output.split("\n").slice(0, -1);
+  const key = printed.find((line) => line.startsWith("key "))?.slice(4);
+  return { key, last: Number(printed.findLast((line) => line.startsWith("saved "))?.slice(6) ?? -1) };
 }
 
-/** All that the writer said it kept is there, or something newer. */
-function assertKept(known: readonly ConversationRecord[], name: string, last: number): void {
-  const byId = new Map(known.map((each) => [each.id, each]));
-  for (let nth = Math.max(0, last - 19); nth <= last; nth++) {
-    const said = writtenAs(name, nth);
-    const usedAt = byId.get(said.id)?.usedAt ?? -1;
+/** Checks that each conversation is stored as it was saved last, or newer. */
+function assertSaved(records: readonly ConversationRecord[], name: string, last: number): void {
+  const byId = new Map(records.map((record) => [record.id, record]));
+  for (let nth = Math.max(0, last - CONVERSATIONS + 1); nth <= last; nth++) {
+    const { id } = writtenRecord(name, nth);
+    const usedAt = byId.get(id)?.usedAt ?? -1;
     assert(usedAt >= nth, `${name} ${nth} is lost`);
-    assertEquals(byId.get(said.id), writtenAs(name, usedAt));
+    assertEquals(byId.get(id), writtenRecord(name, usedAt));
   }
 }
 
-Deno.test("whenever the program is killed, all that it kept is there", async () => {
-  using place = new Place();
+Deno.test("store: whenever the program is killed, its lock is free and all that it saved is there", async () => {
+  using fixture = new StoreFixture();
   const random = new Random(20);
-  const lasts: [name: string, last: number][] = [];
-  let key: string | undefined;
+  const rounds: [name: string, last: number][] = [];
+  let firstKey: string | undefined;
   for (let round = 0; round < 12; round++) {
-    // Some are killed while they open: the first line comes before that.
-    const killAfter = round % 4 === 0 ? 1 : 2 + random.below(1500);
-    const written = await write(place.folder, `${round}`, Infinity, killAfter);
-    assert(!written.status.success);
-    lasts.push([`${round}`, written.last]);
-    using store = await place.open();
-    key ??= store.key.toHex();
-    assertEquals([store.key.toHex(), written.key ?? key], [key, key]);
-    const known = store.load();
-    for (const [name, last] of lasts) assertKept(known, name, last);
+    // Some writers are killed while they open the store, after the first line.
+    const lines = round % 4 === 0 ? 1 : 2 + random.below(1500);
+    const { key, last } = await writeUntilKilled(fixture.folder, `${round}`, lines);
+    rounds.push([`${round}`, last]);
+    using store = await fixture.open();
+    firstKey ??= store.key.toHex();
+    assertEquals([store.key.toHex(), key ?? firstKey], [firstKey, firstKey]);
+    const records = store.load();
+    for (const [name, last] of rounds) assertSaved(records, name, last);
   }
-  assert(lasts.some(([, last]) => last > 0));
-  assertEquals(place.warnings, []);
-});
-
-Deno.test("two programs share a folder, from the first moment on", async () => {
-  using place = new Place();
-  const [one, two] = await Promise.all([write(place.folder, "one", 300), write(place.folder, "two", 300)]);
-  assert(one.status.success && two.status.success);
-  assertEquals(one.key, two.key);
-  using store = await place.open();
-  assertEquals(store.key.toHex(), one.key);
-  const known = store.load();
-  assertKept(known, "one", one.last);
-  assertKept(known, "two", two.last);
-  assertEquals(place.warnings, []);
+  assert(rounds.some(([, last]) => last > 0));
+  assertEquals(fixture.warnings, []);
 });

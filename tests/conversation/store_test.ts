@@ -1,197 +1,206 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import type { ConversationRecord } from "../../lib/conversation/record.ts";
 import { MAX_CONVERSATIONS } from "../../lib/conversation/conversation.ts";
+import type { ConversationRecord } from "../../lib/conversation/record.ts";
+import { FileInUseError } from "../../lib/conversation/sqlite.ts";
 import { openStore } from "../../lib/conversation/store.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import { Random } from "../support/harness/random.ts";
-import { anyConversation } from "../support/harness/store_writer.ts";
-import { modeOf, onWindows, Place } from "../support/harness/ticket_fixture.ts";
+import { modeOf, onWindows, randomRecord, StoreFixture } from "../support/harness/store_fixture.ts";
 
-Deno.test("conversations come back as they were, in the order of use", async () => {
+Deno.test("store: conversations come back unchanged, in the order of use", async () => {
   for (let seed = 0; seed < 30; seed++) {
-    using place = new Place();
+    using fixture = new StoreFixture();
     const random = new Random(seed);
     const saved = new Map<string, ConversationRecord>();
-    using store = await place.open();
+    using store = await fixture.open();
     assertEquals(store.load(), []);
-    for (let count = 0; count < 40; count++) {
-      const one = anyConversation(random, { usedAt: count, ...random.pick([...saved.values(), {}]) });
-      const newer = {
-        ...anyConversation(random),
-        owner: one.owner,
-        agent: one.agent,
-        id: one.id,
-        createdAt: one.createdAt,
-        usedAt: count,
-      };
-      const key = JSON.stringify([one.owner, one.agent, one.id]);
-      if (random.below(5) === 0) {
-        store.remove(one);
-        saved.delete(key);
-      } else {
-        store.save(newer);
-        saved.delete(key);
-        saved.set(key, newer);
+    for (let usedAt = 0; usedAt < 40; usedAt++) {
+      const record = random.pick([...saved.values(), randomRecord(random)]);
+      const { owner, agent, id } = record;
+      Object.assign(record, { ...randomRecord(random), owner, agent, id, usedAt });
+      const key = JSON.stringify([owner, agent, id]);
+      saved.delete(key);
+      if (random.below(5) === 0) store.remove(record);
+      else {
+        if (random.below(2) === 0) store.save(record);
+        else store.saveSoon(record);
+        saved.set(key, record);
       }
     }
+    for (const record of saved.values()) store.save(record);
     assertEquals(store.load(), [...saved.values()]);
     store[Symbol.dispose]();
-    assertEquals(await place.loaded(), [...saved.values()]);
-    assertEquals(place.warnings, []);
+    assertEquals(await fixture.load(), [...saved.values()]);
+    assertEquals(fixture.warnings, []);
   }
 });
 
-Deno.test("the key of the prints is made once", async () => {
-  using place = new Place();
-  using one = await place.open();
-  using two = await place.open();
-  assertEquals(one.key.length, 32);
-  assertEquals(two.key, one.key);
-  one[Symbol.dispose]();
-  two[Symbol.dispose]();
-  assertEquals((await place.open().then((store) => (store[Symbol.dispose](), store))).key, one.key);
-  using other = new Place();
-  using elsewhere = await other.open();
-  assert(elsewhere.key.toHex() !== one.key.toHex());
-});
-
-Deno.test("a text that SQLite would change is not kept, and is taken for no other", async () => {
-  using place = new Place();
-  using store = await place.open();
-  const random = new Random(7);
-  const kept = anyConversation(random, { id: "a\ufffd" });
-  store.save(kept);
-  for (const id of ["a\0", "a\ud800"]) {
-    store.save({ ...kept, id });
-    store.remove({ ...kept, id });
-    store.save({ ...kept, id: "b", sessionId: id as SessionId });
-  }
-  assertEquals(store.load(), [kept]);
-  assertEquals(place.warnings, []);
-});
-
-Deno.test("what is forgotten is no longer in the file", async () => {
-  using place = new Place();
-  const [kept, forgotten] = await place.fill(2);
-  const holds = (text: string) =>
-    new TextDecoder("latin1").decode(Deno.readFileSync(place.path)).includes(text);
-  assert(holds(kept!.program) && holds(forgotten!.program));
-  const store = await place.open();
-  store.remove(forgotten!);
-  store[Symbol.dispose]();
-  assert(holds(kept!.program) && !holds(forgotten!.program));
-});
-
-Deno.test("beyond the limit the oldest make room when they are loaded", async () => {
-  using place = new Place();
-  const saved = await place.fill(MAX_CONVERSATIONS + 3);
-  assertEquals(await place.loaded(), saved.slice(3));
-  place.change(
-    "INSERT INTO conversations SELECT owner, agent, id || ' again', program, is_named, persona, is_persona_open, " +
-      "turns, turns_before, reply, session_id, created_at, used_at + 5000 " +
-      "FROM conversations ORDER BY used_at LIMIT 2",
-  );
-  const loaded = await place.loaded();
-  assertEquals(loaded.slice(0, -2), saved.slice(5));
-  assertEquals(place.count(), MAX_CONVERSATIONS);
-});
-
-Deno.test("a store that is closed does nothing any more", async () => {
-  using place = new Place();
-  const [one] = await place.fill(1);
-  const store = await place.open();
-  store[Symbol.dispose]();
-  store[Symbol.dispose]();
-  store.remove(one!);
-  store.save({ ...one!, id: "another" });
+Deno.test("store: saveSoon writes within 50 ms, as the conversation is then", async () => {
+  using fixture = new StoreFixture();
+  using store = await fixture.open();
+  const record = { ...randomRecord(new Random(1)) };
+  store.saveSoon(record);
   assertEquals(store.load(), []);
-  assertEquals(await place.loaded(), [one!]);
-  assertEquals(place.warnings, []);
-  assertEquals(place.files(), ["conversations.db"]);
+  const changed = { ...record, usedAt: 7 };
+  Object.assign(record, changed);
+  while (store.load().length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  assertEquals(store.load(), [changed]);
+});
+
+Deno.test("store: save and close write what saveSoon has not written, but for removed conversations", async () => {
+  using fixture = new StoreFixture();
+  const random = new Random(1);
+  const [soon, removed, now, last] = [1, 2, 3, 4].map((usedAt) => randomRecord(random, { usedAt }));
+  {
+    using store = await fixture.open();
+    store.saveSoon(soon!);
+    store.saveSoon(removed!);
+    assertEquals(store.remove(removed!), true);
+    store.save(now!);
+    assertEquals(store.load(), [soon!, now!]);
+    store.saveSoon(last!);
+  }
+  assertEquals(await fixture.load(), [soon!, now!, last!]);
+});
+
+Deno.test("store: the key of the fingerprints is made once", async () => {
+  const keyOf = async (fixture: StoreFixture) => {
+    using store = await fixture.open();
+    return store.key.toHex();
+  };
+  using one = new StoreFixture();
+  using other = new StoreFixture();
+  const key = await keyOf(one);
+  assertEquals([key.length, await keyOf(one)], [64, key]);
+  assert(await keyOf(other) !== key);
+});
+
+Deno.test("store: a second program does not open the file, and the warning names the setting", async () => {
+  using fixture = new StoreFixture();
+  const saved = await fixture.fill(2);
+  {
+    using store = await fixture.open();
+    const error = await assertRejects(() => fixture.open(), FileInUseError, "VTUBER_DATA_DIR: ");
+    assertStringIncludes(error.message, "another program uses");
+    assertEquals(store.load(), saved);
+  }
+  assertEquals(await fixture.load(), saved);
+  assertEquals(fixture.warnings, []);
+});
+
+Deno.test("store: a text that SQLite would change is not stored, and taken for no other", async () => {
+  using fixture = new StoreFixture();
+  using store = await fixture.open();
+  const stored = randomRecord(new Random(7), { id: "a\ufffd" });
+  store.save(stored);
+  for (const id of ["a\0", "a\ud800"]) {
+    store.save({ ...stored, id });
+    store.remove({ ...stored, id });
+    store.save({ ...stored, id: "b", sessionId: id as SessionId });
+  }
+  assertEquals(store.load(), [stored]);
+  assertEquals(fixture.warnings, []);
+});
+
+Deno.test("store: a removed conversation is wiped out of the file", async () => {
+  using fixture = new StoreFixture();
+  const [stored, removed] = await fixture.fill(2);
+  const fileHas = (text: string) =>
+    new TextDecoder("latin1").decode(Deno.readFileSync(fixture.path)).includes(text);
+  assert(fileHas(stored!.program) && fileHas(removed!.program));
+  {
+    using store = await fixture.open();
+    store.remove(removed!);
+  }
+  assert(fileHas(stored!.program) && !fileHas(removed!.program));
+});
+
+Deno.test("store: load removes the oldest conversations beyond the limit", async () => {
+  using fixture = new StoreFixture();
+  const saved = await fixture.fill(MAX_CONVERSATIONS + 3);
+  assertEquals(await fixture.load(), saved.slice(3));
+  assertEquals(fixture.count(), MAX_CONVERSATIONS);
+});
+
+Deno.test("store: a closed store does nothing", async () => {
+  using fixture = new StoreFixture();
+  const [record] = await fixture.fill(1);
+  const store = await fixture.open();
+  store[Symbol.dispose]();
+  store[Symbol.dispose]();
+  store.remove(record!);
+  store.save({ ...record!, id: "another" });
+  store.saveSoon({ ...record!, id: "another" });
+  assertEquals(store.load(), []);
+  assertEquals(await fixture.load(), [record!]);
+  assertEquals([fixture.warnings, fixture.files()], [[], ["conversations.db"]]);
 });
 
 Deno.test({
-  name: "only its owner can read what a store makes",
+  name: "store: only its user can read new files",
   ignore: onWindows,
   async fn() {
-    using place = new Place();
-    const folder = `${place.folder}/not/there`;
+    using fixture = new StoreFixture();
+    const folder = `${fixture.folder}/new/folder`;
     using store = await openStore(folder, { warn() {} });
-    store.save(anyConversation(new Random(1)));
-    assertEquals([modeOf(`${place.folder}/not`), modeOf(folder)], ["700", "700"]);
-    for (const suffix of ["", "-wal", "-shm"]) {
-      assertEquals(modeOf(`${folder}/conversations.db${suffix}`), "600");
-    }
+    store.save(randomRecord(new Random(1)));
+    assertEquals([modeOf(`${fixture.folder}/new`), modeOf(folder)], ["700", "700"]);
+    for (const suffix of ["", "-wal"]) assertEquals(modeOf(`${folder}/conversations.db${suffix}`), "600");
   },
 });
 
 Deno.test({
-  name: "a file that others can read is closed to them, and so are those beside it; the folder is left alone",
+  name: "store: files that others can read are closed to them; the folder stays as it is",
   ignore: onWindows,
   async fn() {
-    using place = new Place();
-    await place.fill(1);
-    Deno.chmodSync(place.folder, 0o755);
-    Deno.chmodSync(place.path, 0o644);
-    Deno.writeFileSync(`${place.path}-wal`, new Uint8Array(), { mode: 0o644 });
-    using _store = await place.open();
-    assertEquals([modeOf(place.folder), modeOf(place.path), modeOf(`${place.path}-wal`)], [
-      "755",
-      "600",
-      "600",
-    ]);
+    using fixture = new StoreFixture();
+    await fixture.fill(1);
+    Deno.chmodSync(fixture.folder, 0o755);
+    Deno.chmodSync(fixture.path, 0o644);
+    Deno.writeFileSync(`${fixture.path}-wal`, new Uint8Array(), { mode: 0o644 });
+    using _store = await fixture.open();
+    const modes = [fixture.folder, fixture.path, `${fixture.path}-wal`].map(modeOf);
+    assertEquals(modes, ["755", "600", "600"]);
   },
 });
 
-Deno.test("where nothing can be kept the setting is named", async () => {
-  using place = new Place();
-  Deno.mkdirSync(place.path);
-  await assertRejects(() => place.open(), Error, "VTUBER_DATA_DIR: ");
-  Deno.removeSync(place.path);
-  await place.fill(1);
-  await assertRejects(() => openStore(place.path, { warn() {} }), Error, "VTUBER_DATA_DIR: ");
-  assertEquals([place.files(), place.warnings], [["conversations.db"], []]);
+Deno.test("store: an error names the setting", async () => {
+  using fixture = new StoreFixture();
+  Deno.mkdirSync(fixture.path);
+  await assertRejects(() => fixture.open(), Error, "VTUBER_DATA_DIR: ");
+  Deno.removeSync(fixture.path);
+  await fixture.fill(1);
+  await assertRejects(() => openStore(fixture.path, { warn() {} }), Error, "VTUBER_DATA_DIR: ");
+  assertEquals([fixture.files(), fixture.warnings], [["conversations.db"], []]);
 });
 
-Deno.test("that nothing can be written is said once, until something can be", async () => {
-  using place = new Place();
-  const [one] = await place.fill(1);
-  using store = await place.open();
-  using another = place.raw();
+Deno.test("store: each kind of failed write is logged once, until a write succeeds", async () => {
+  using fixture = new StoreFixture();
+  const [stored] = await fixture.fill(1);
+  fixture.change(
+    "CREATE TRIGGER full BEFORE INSERT ON conversations WHEN NEW.id LIKE 'full%' " +
+      "BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END",
+  );
+  using store = await fixture.open();
   for (const count of [1, 2]) {
-    another.exec("BEGIN EXCLUSIVE");
-    for (const id of ["lost", "lost as well"]) store.save({ ...one!, id });
-    for (let again = 0; again < 2; again++) assertEquals(store.remove(one!), false);
-    assertEquals(store.load(), [{ ...one!, usedAt: count - 1 }]);
-    assertEquals(place.warnings.length, 2 * count);
-    assertStringIncludes(place.warnings[2 * count - 2]!, "conversations cannot be written");
-    assertStringIncludes(place.warnings[2 * count - 1]!, "a conversation cannot be removed");
-    another.exec("ROLLBACK");
-    store.save({ ...one!, usedAt: count });
+    for (const id of ["full 1", "full 2"]) {
+      store.save({ ...stored!, id });
+      // A remove that changes nothing is no sign that something can be written.
+      assertEquals(store.remove({ ...stored!, id: "never stored" }), true);
+    }
+    assertEquals(fixture.warnings.length, count);
+    assertStringIncludes(fixture.warnings[count - 1]!, "conversations cannot be written");
+    store.save({ ...stored!, usedAt: count });
+    assertEquals(store.load(), [{ ...stored!, usedAt: count }]);
   }
-  assertEquals([place.warnings.length, store.remove(one!)], [4, true]);
 });
 
-Deno.test("removing what was never kept is no sign that something can be written", async () => {
-  using place = new Place();
-  const [one] = await place.fill(1);
-  using store = await place.open();
-  place.change("CREATE TRIGGER full BEFORE INSERT ON conversations BEGIN SELECT RAISE(FAIL, 'full'); END");
-  for (const id of ["lost", "lost as well"]) {
-    store.save({ ...one!, id });
-    store.remove({ ...one!, id });
-    assertEquals(store.load(), [one!]);
-  }
-  assertEquals(place.warnings.length, 1);
-});
-
-Deno.test("opening waits for another program that writes", async () => {
-  using place = new Place();
-  const saved = await place.fill(2);
-  using another = place.raw();
-  another.exec("BEGIN EXCLUSIVE");
-  // Only fires while the opening waits and does not stand still.
-  setTimeout(() => another.exec("ROLLBACK"));
-  assertEquals(await place.loaded(), saved);
-  assertEquals(place.warnings, []);
+Deno.test("store: a conversation that cannot be removed is reported", async () => {
+  using fixture = new StoreFixture();
+  const [stored] = await fixture.fill(1);
+  fixture.change("CREATE TRIGGER full BEFORE DELETE ON conversations BEGIN SELECT RAISE(FAIL, 'full'); END");
+  using store = await fixture.open();
+  for (let again = 0; again < 2; again++) assertEquals(store.remove(stored!), false);
+  assertEquals([fixture.warnings.length, store.load()], [1, [stored!]]);
+  assertStringIncludes(fixture.warnings[0]!, "a conversation cannot be removed");
 });

@@ -1,33 +1,33 @@
 import { assertEquals } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
-import { failureOf, settled, soon } from "../support/harness/turn_recorder.ts";
-import { crash, gate, House } from "../support/harness/conversation_harness.ts";
+import { appErrorOf, nextTask, waitFor } from "../support/harness/turn_recorder.ts";
+import { ConversationHarness, crash } from "../support/harness/conversation_harness.ts";
 import { assistant, system, user } from "../support/harness/message_fixture.ts";
 
 const MAO = system("You are Mao.");
 
 for (const isCold of [true, false]) {
   Deno.test(`unsaid: what was superseded before the agent got it is told for who sends only the newest message, ${isCold ? "cold" : "warm"}`, async () => {
-    using house = new House();
-    const running = isCold ? undefined : await house.prompted("a", user("one"));
-    const opens = gate();
-    house.agent.opens = opens.promise;
+    using harness = new ConversationHarness();
+    const running = isCold ? undefined : await harness.prompt("a", user("one"));
+    const opens = Promise.withResolvers<void>();
+    harness.agent.openGate = opens.promise;
     for (const text of ["two", "three"]) {
-      const passed = house.begin("a", [MAO, user(text)]);
+      const passed = harness.start("a", [MAO, user(text)]);
       passed.catch(() => {});
-      await settled();
+      await nextTask();
     }
-    const last = house.begin("a", [MAO, user("four")]);
-    await settled();
-    opens.open();
+    const last = harness.start("a", [MAO, user("four")]);
+    await nextTask();
+    opens.resolve();
     running?.end("cancelled");
-    await soon(last, "the newest turn");
-    const { text } = await house.agent.nextPrompt();
+    await waitFor(last, "the newest turn");
+    const { text } = await harness.agent.nextPrompt();
     const told = [...text.matchAll(/Mao|two|three|four/g)].map(([word]) => word);
     assertEquals(told, ["Mao", "two", "three", "four"]);
-    house.agent.prompts.at(-1)!.end();
-    await settled();
-    assertEquals((await house.prompted("a", user("five"))).text, "five");
+    harness.agent.prompts.at(-1)!.end();
+    await nextTask();
+    assertEquals((await harness.prompt("a", user("five"))).text, "five");
   });
 }
 
@@ -39,92 +39,92 @@ Deno.test("unsaid: what was superseded is not told twice, to who sends it again 
       [[user("one"), assistant("1"), user("three")], "three"],
     ] as const
   ) {
-    using house = new House();
-    const running = await house.prompted("a", user("one"));
+    using harness = new ConversationHarness();
+    const running = await harness.prompt("a", user("one"));
     running.end();
-    await settled();
-    const takes = gate();
-    house.agent.opens = takes.promise;
-    house.session(0).close();
-    house.agent.resumes = true;
-    const passed = house.begin("a", [user("two")]);
+    await nextTask();
+    const takes = Promise.withResolvers<void>();
+    harness.agent.openGate = takes.promise;
+    harness.session(0).close();
+    harness.agent.resumes = true;
+    const passed = harness.start("a", [user("two")]);
     passed.catch(() => {});
-    await settled();
-    const last = house.begin("a", messages);
-    takes.open();
-    await soon(last, "the newest turn");
-    assertEquals((await house.agent.nextPrompt()).text, told);
+    await nextTask();
+    const last = harness.start("a", messages);
+    takes.resolve();
+    await waitFor(last, "the newest turn");
+    assertEquals((await harness.agent.nextPrompt()).text, told);
   }
 });
 
 Deno.test("unsaid: what was superseded is kept in nobody's way: eight turns, none of them endless", async () => {
-  using house = new House();
-  const opens = gate();
-  house.agent.opens = opens.promise;
+  using harness = new ConversationHarness();
+  const opens = Promise.withResolvers<void>();
+  harness.agent.openGate = opens.promise;
   const endless = "x".repeat(64 * 1024 + 1);
   const texts = [...Array.from({ length: 10 }, (_, index) => `turn ${index}`), endless];
-  for (const text of texts) house.begin("a", [user(text)]).catch(() => {});
-  const last = house.begin("a", [user("last")]);
-  opens.open();
-  await soon(last, "the newest turn");
-  const { text } = await house.agent.nextPrompt();
+  for (const text of texts) harness.start("a", [user(text)]).catch(() => {});
+  const last = harness.start("a", [user("last")]);
+  opens.resolve();
+  await waitFor(last, "the newest turn");
+  const { text } = await harness.agent.nextPrompt();
   // That of the one that was too long is gone; so are those of the oldest.
   assertEquals(text, [2, 3, 4, 5, 6, 7, 8, 9].map((index) => `turn ${index}\n\n`).join("") + "last");
 });
 
 Deno.test("unsaid: what was refused is its caller's to say again, and what was interrupted is not told", async () => {
-  using house = new House();
-  await house.told("a", user("one"));
-  house.agent.resumes = true;
-  house.session(0).close();
-  house.agent.openFailure = new AppError("agent_unavailable", "Not now.", { retryAfterSecs: 1 });
-  await failureOf(house.begin("a", [user("two")]));
-  house.agent.openFailure = undefined;
-  const opens = gate();
-  house.agent.opens = opens.promise;
-  const stopped = failureOf(house.begin("a", [user("three")]));
-  await settled();
-  assertEquals(house.conversations.interrupt("a"), 1);
+  using harness = new ConversationHarness();
+  await harness.run("a", [user("one")]);
+  harness.agent.resumes = true;
+  harness.session(0).close();
+  harness.agent.openError = new AppError("agent_unavailable", "Not now.", { retryAfterSecs: 1 });
+  await appErrorOf(harness.start("a", [user("two")]));
+  harness.agent.openError = undefined;
+  const opens = Promise.withResolvers<void>();
+  harness.agent.openGate = opens.promise;
+  const stopped = appErrorOf(harness.start("a", [user("three")]));
+  await nextTask();
+  assertEquals(harness.registry.interrupt("a"), 1);
   assertEquals((await stopped).code, "turn_cancelled");
-  opens.open();
-  const prompt = await house.prompted("a", user("four"));
+  opens.resolve();
+  const prompt = await harness.prompt("a", user("four"));
   assertEquals([prompt.text, prompt.session.id], ["four", "session-1"]);
 });
 
 Deno.test("unsaid: what an agent died of is told to the one that comes back, whoever waited meanwhile", async () => {
-  using house = new House({ onBusy: "queue" });
-  house.agent.resumes = true;
-  await house.told("a", user("one"));
-  await house.prompted("a", user("two"));
-  const waiting = house.begin("a", [user("three")]);
-  await settled();
-  crash(house.session(0));
-  await soon(waiting, "the turn that waited");
-  const prompt = await house.agent.nextPrompt();
-  const next = house.begin("a", [user("four")]);
+  using harness = new ConversationHarness({ onBusy: "queue" });
+  harness.agent.resumes = true;
+  await harness.run("a", [user("one")]);
+  await harness.prompt("a", user("two"));
+  const waiting = harness.start("a", [user("three")]);
+  await nextTask();
+  crash(harness.session(0));
+  await waitFor(waiting, "the turn that waited");
+  const prompt = await harness.agent.nextPrompt();
+  const next = harness.start("a", [user("four")]);
   prompt.end();
-  await soon(next, "the next turn");
-  assertEquals([prompt.text, (await house.agent.nextPrompt()).text], ["three", "two\n\nfour"]);
+  await waitFor(next, "the next turn");
+  assertEquals([prompt.text, (await harness.agent.nextPrompt()).text], ["three", "two\n\nfour"]);
 });
 
 Deno.test("unsaid: it is told also before what was said and answered already", async () => {
-  using house = new House();
-  await house.told("a", user("hi"));
-  const running = await house.prompted("a", user("two"));
-  house.begin("a", [user("three")]).catch(() => {});
-  const last = house.begin("a", [user("hi")]);
+  using harness = new ConversationHarness();
+  await harness.run("a", [user("hi")]);
+  const running = await harness.prompt("a", user("two"));
+  harness.start("a", [user("three")]).catch(() => {});
+  const last = harness.start("a", [user("hi")]);
   running.end("cancelled");
-  await soon(last, "the newest turn");
-  assertEquals((await house.agent.nextPrompt()).text, "three\n\nhi");
+  await waitFor(last, "the newest turn");
+  assertEquals((await harness.agent.nextPrompt()).text, "three\n\nhi");
 });
 
 Deno.test("unsaid: of what is too long with its pictures the words are kept", async () => {
-  using house = new House();
-  const running = await house.prompted("a", user("one"));
+  using harness = new ConversationHarness();
+  const running = await harness.prompt("a", user("one"));
   const picture = { type: "image", mimeType: "image/png", data: "A".repeat(100_000) } as const;
-  house.begin("a", [{ role: "user", parts: [{ type: "text", text: "Look!" }, picture] }]).catch(() => {});
-  const last = house.begin("a", [user("two")]);
+  harness.start("a", [{ role: "user", parts: [{ type: "text", text: "Look!" }, picture] }]).catch(() => {});
+  const last = harness.start("a", [user("two")]);
   running.end("cancelled");
-  await soon(last, "the newest turn");
-  assertEquals((await house.agent.nextPrompt()).blocks, [{ type: "text", text: "Look!\n\ntwo" }]);
+  await waitFor(last, "the newest turn");
+  assertEquals((await harness.agent.nextPrompt()).blocks, [{ type: "text", text: "Look!\n\ntwo" }]);
 });

@@ -1,49 +1,47 @@
-import type { Message } from "../../../lib/conversation/message.ts";
-import type { PrivateConversation } from "../../../lib/conversation/private_conversation.ts";
 import { ConversationIndex } from "../../../lib/conversation/conversation.ts";
-import type { Store } from "../../../lib/conversation/record.ts";
 import { Fingerprinter } from "../../../lib/conversation/fingerprint.ts";
+import type { Message } from "../../../lib/conversation/message.ts";
+import type { Store } from "../../../lib/conversation/record.ts";
 import {
   type ConversationOptions,
   ConversationRegistry,
   type TurnRequest,
 } from "../../../lib/conversation/registry.ts";
-import { ModelRouter } from "../../../lib/turn/model_router.ts";
 import { AppError } from "../../../lib/core/errors.ts";
+import { ModelRouter } from "../../../lib/turn/model_router.ts";
 import type { Turn } from "../../../lib/turn/turn.ts";
 import { TurnLimiter } from "../../../lib/turn/turn_limiter.ts";
 import { MemoryAgent, type MemoryPrompt, type MemorySession } from "../agents/memory_agent.ts";
-import { settled } from "./turn_recorder.ts";
+import { nextTask } from "./turn_recorder.ts";
 
 const NEVER_IDLE_MS = 3_600_000;
 
-/** What a test changes. */
-export interface HouseOptions extends Partial<ConversationOptions> {
-  /** How many turns run at once. */
+/** The options that a test changes. */
+export interface HarnessOptions extends Partial<ConversationOptions> {
+  /** Turns that can run at once. */
   readonly limit?: number;
-  /** Where conversations are kept. */
   readonly store?: Store;
   readonly agent?: MemoryAgent;
 }
 
 /** A registry over an agent in memory that ends no turn by itself. */
-export class House implements Disposable {
+export class ConversationHarness implements Disposable {
   readonly agent: MemoryAgent;
-  readonly slots: TurnLimiter;
-  readonly conversations: ConversationRegistry;
+  readonly turnLimiter: TurnLimiter;
+  readonly registry: ConversationRegistry;
 
-  constructor(options: HouseOptions = {}) {
+  constructor(options: HarnessOptions = {}) {
     const { limit = 32, store, agent = new MemoryAgent(), ...rest } = options;
     this.agent = agent;
     this.agent.answersCancels = false;
-    this.slots = new TurnLimiter(limit);
-    this.conversations = new ConversationRegistry({
+    this.turnLimiter = new TurnLimiter(limit);
+    this.registry = new ConversationRegistry({
       agents: new ModelRouter([this.agent]),
       index: new ConversationIndex(store),
       fingerprinter: new Fingerprinter(store?.key ?? new Uint8Array(32)),
       mode: "stateless",
       onBusy: "supersede",
-      turnLimiter: this.slots,
+      turnLimiter: this.turnLimiter,
       limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
       log: { debug() {} },
       maxSessions: 100,
@@ -52,41 +50,38 @@ export class House implements Disposable {
     });
   }
 
-  /** Begins a turn of the conversation of this name; without one as the mode says. */
-  begin(name: string | undefined, messages: readonly Message[], signal?: AbortSignal): Promise<Turn> {
-    return this.beginAs({ owner: "", name }, messages, signal);
+  /** Starts a turn in the conversation of this name; without one as the mode says. */
+  start(name: string | undefined, messages: readonly Message[], signal?: AbortSignal): Promise<Turn> {
+    return this.startAs({ owner: "", name }, messages, signal);
   }
 
-  beginAs(
+  startAs(
     conversation: TurnRequest["conversation"],
     messages: readonly Message[],
     signal?: AbortSignal,
   ): Promise<Turn> {
-    return this.conversations.startTurn({ conversation, messages, record: false }, signal);
+    return this.registry.startTurn({ conversation, messages, record: false }, signal);
   }
 
-  /** Begins a turn of a holder, of the conversation of this name or of the one that it holds. */
-  beginHeld(
-    hold: PrivateConversation,
-    conversation: string | PrivateConversation,
-    ...messages: Message[]
-  ): Promise<Turn> {
-    const whose = typeof conversation === "string" ? { owner: "", name: conversation } : conversation;
-    return this.conversations.startTurn({ conversation: whose, hold, messages, record: false });
-  }
-
-  /** Begins a turn and hands out its prompt. */
-  async prompted(conversation: string | undefined, ...messages: Message[]): Promise<MemoryPrompt> {
-    await this.begin(conversation, messages);
+  /** Starts a turn and returns its prompt. */
+  async prompt(name: string | undefined, ...messages: Message[]): Promise<MemoryPrompt> {
+    await this.start(name, messages);
     return await this.agent.nextPrompt();
   }
 
-  /** Runs a whole turn. */
-  async told(conversation: string | undefined, ...messages: Message[]): Promise<MemoryPrompt> {
-    const prompt = await this.prompted(conversation, ...messages);
+  /** Runs a whole turn, with a reply or without one. */
+  async run(name: string | undefined, messages: readonly Message[], reply?: string): Promise<MemoryPrompt> {
+    const prompt = await this.prompt(name, ...messages);
+    if (reply !== undefined) prompt.say(reply);
     prompt.end();
-    await settled();
+    await nextTask();
     return prompt;
+  }
+
+  /** Starts a turn whose agent exits. */
+  async runUntilCrash(name: string | undefined, messages: readonly Message[]): Promise<void> {
+    crash((await this.prompt(name, ...messages)).session);
+    await nextTask();
   }
 
   session(index: number): MemorySession {
@@ -95,27 +90,26 @@ export class House implements Disposable {
     return session;
   }
 
-  /** Which of the sessions are closed by now, in the order in which they were opened. */
+  /** Which sessions are closed by now, in the order in which they were opened. */
   get closed(): boolean[] {
     return this.agent.sessions.map((session) => session.closed.aborted);
   }
 
-  /** No timer outlives a test. */
+  /** The turns of each listed conversation. */
+  get turnCounts(): number[] {
+    return this.registry.list("").map(({ turns }) => turns);
+  }
+
+  /** Closes all sessions, so that no timer outlives a test. */
   [Symbol.dispose](): void {
-    this.conversations.close();
+    this.registry.close();
   }
 }
 
-/** The agent of a session dies, in whatever it was doing. */
+/** Ends the agent of a session, whatever it is doing. */
 export function crash(session: MemorySession): void {
   session.close();
   for (const prompt of session.agent.prompts) {
     if (prompt.session === session) prompt.fail(new AppError("agent_crashed", "Gone.", { prompted: true }));
   }
-}
-
-/** Holds whoever waits for `promise` until it is opened, or broken. */
-export function gate(): { promise: Promise<void>; open: () => void; fail: (error: unknown) => void } {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  return { promise, open: resolve, fail: reject };
 }

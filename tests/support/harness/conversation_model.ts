@@ -1,50 +1,79 @@
+/** Skins and agents that act at random over one registry, and the properties that must hold whatever they do. @module */
+
+import { assertEquals } from "@std/assert";
+import type { PrivateConversation } from "../../../lib/conversation/active.ts";
 import { ConversationIndex } from "../../../lib/conversation/conversation.ts";
-import type { Message } from "../../../lib/conversation/message.ts";
 import { Fingerprinter } from "../../../lib/conversation/fingerprint.ts";
+import type { Message } from "../../../lib/conversation/message.ts";
 import { ConversationRegistry, type TurnRequest } from "../../../lib/conversation/registry.ts";
-import { ModelRouter } from "../../../lib/turn/model_router.ts";
+import type { SessionMode } from "../../../lib/conversation/resolve.ts";
+import type { BusyMode } from "../../../lib/conversation/turn_queue.ts";
 import { AppError } from "../../../lib/core/errors.ts";
+import { ModelRouter } from "../../../lib/turn/model_router.ts";
+import type { Turn } from "../../../lib/turn/turn.ts";
 import { TurnLimiter } from "../../../lib/turn/turn_limiter.ts";
-import { ChanceSkin, type Question } from "../skins/random_skin.ts";
-import type { MemoryPrompt } from "../agents/memory_agent.ts";
+import { marksIn, type MemoryPrompt, StrictAgent } from "../agents/memory_agent.ts";
+import { type Question, RandomSkin } from "../skins/random_skin.ts";
 import { MemoryStore } from "./memory_store.ts";
+import { assistant, user } from "./message_fixture.ts";
 import type { Random } from "./random.ts";
-import { marksIn, StrictAgent } from "../agents/strict_agent.ts";
-import { Heard, isLast, settled, soon } from "./turn_recorder.ts";
-import type { Call, Held, WorldRules } from "./call_fixture.ts";
+import { isLast, nextTask, TurnRecorder, waitFor } from "./turn_recorder.ts";
 
 const SKINS = 4;
-const SLOTS = 4;
+const MAX_TURNS = 4;
 const MAX_SESSIONS = 2;
 const NEVER_IDLE_MS = 3_600_000;
 
-/** What callers and agents do, at random but the same for each seed. */
-export class World {
-  readonly agents: readonly [StrictAgent, StrictAgent] = [new StrictAgent(), new StrictAgent("other")];
-  readonly slots = new TurnLimiter(SLOTS);
-  readonly conversations: ConversationRegistry;
-  readonly calls: Call[] = [];
-  /** Marks that a session may be told more than once: their turn had no answer, or was asked again. */
-  readonly repeated = new Set<string>();
-  /** Marks that nobody needs to know: a person stopped their turn before it began. */
-  readonly #stopped = new Set<string>();
-  /** What was found wrong as it happened. */
-  readonly wrongs: string[] = [];
-  /** Turns that were interrupted, or that could not begin for it. */
-  interrupted = 0;
-  readonly #prompts = new Map<MemoryPrompt, number>();
-  readonly #random: Random;
-  readonly #rules: WorldRules;
-  readonly #skins: readonly ChanceSkin[];
-  /** Whoever may come back to a conversation, as for an answer in a format. */
-  readonly #holds: Held[] = [];
-  #openGate = () => {};
-  #numbers = 0;
+/** The rules of one run. */
+export interface ModelRules {
+  readonly mode: SessionMode;
+  readonly onBusy: BusyMode;
+  /** Every skin names its conversation. */
+  readonly isNamed: boolean;
+  readonly resumes: boolean;
+  readonly answersCancels: boolean;
+  /** Idle sessions are closed at once. */
+  readonly isIdleShort: boolean;
+}
 
-  constructor(random: Random, rules: WorldRules) {
+/** One request, from its start to its end. */
+interface Call {
+  readonly question: Question;
+  /** The name of the group that may share its session. */
+  readonly group: string;
+  readonly hangUp: AbortController;
+  readonly heard: TurnRecorder;
+  readonly over: Promise<void>;
+  turn: Turn | undefined;
+  leave: () => void;
+  hasLeft: boolean;
+}
+
+/** The run. The same seed repeats the same run. */
+export class ConversationModel {
+  readonly agents: readonly [StrictAgent, StrictAgent] = [new StrictAgent(), new StrictAgent("other")];
+  readonly calls: Call[] = [];
+  /** Turns that an interrupt cancelled. */
+  interrupted = 0;
+  readonly #turnLimiter = new TurnLimiter(MAX_TURNS);
+  readonly #registry: ConversationRegistry;
+  readonly #random: Random;
+  readonly #rules: ModelRules;
+  readonly #skins: readonly RandomSkin[];
+  /** Marks that a session may get more than once: their turn had no reply, or was sent again. */
+  readonly #repeated = new Set<string>();
+  /** Marks that no session has to get: an interrupt cancelled their turn before it started. */
+  readonly #interrupted = new Set<string>();
+  readonly #errors: string[] = [];
+  readonly #promptNumbers = new Map<MemoryPrompt, number>();
+  readonly #private: { readonly conversation: PrivateConversation; readonly group: string }[] = [];
+  #openGate = () => {};
+  #questions = 0;
+
+  constructor(random: Random, rules: ModelRules) {
     this.#random = random;
     this.#rules = rules;
-    this.#skins = Array.from({ length: SKINS }, () => new ChanceSkin(random, rules.isNamed));
+    this.#skins = Array.from({ length: SKINS }, () => new RandomSkin(random, rules.isNamed));
     for (const skin of this.#skins) {
       const others = this.#skins.filter((other) => other !== skin && other.owner === skin.owner);
       const isShared = rules.mode === "persistent" || rules.isNamed;
@@ -56,13 +85,13 @@ export class World {
       agent.resumes = rules.resumes;
     }
     const store = new MemoryStore();
-    this.conversations = new ConversationRegistry({
+    this.#registry = new ConversationRegistry({
       agents: new ModelRouter(this.agents),
       index: new ConversationIndex(store),
       fingerprinter: new Fingerprinter(store.key),
       mode: rules.mode,
       onBusy: rules.onBusy,
-      turnLimiter: this.slots,
+      turnLimiter: this.#turnLimiter,
       limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
       log: { debug() {} },
       maxSessions: MAX_SESSIONS,
@@ -70,7 +99,7 @@ export class World {
     });
   }
 
-  /** How many sessions were brought back. */
+  /** Number of sessions that were resumed. */
   get resumed(): number {
     return this.agents.reduce((sum, { resumed }) => sum + resumed.length, 0);
   }
@@ -79,10 +108,10 @@ export class World {
     return this.agents.flatMap(({ running }) => running);
   }
 
-  /** One thing happens, then a little time goes by. */
+  /** Acts once, then lets a little time go by. */
   async step(): Promise<void> {
     this.#act();
-    if (this.#rules.isIdleShort && this.#random.below(20) === 0) await settled();
+    if (this.#rules.isIdleShort && this.#random.below(20) === 0) await nextTask();
     for (let ticks = this.#random.below(12); ticks > 0; ticks--) await Promise.resolve();
   }
 
@@ -91,221 +120,220 @@ export class World {
     const running = this.#running;
     const prompt = running[random.below(running.length)];
     const call = this.calls[random.below(this.calls.length)];
-    switch (random.below(17)) {
-      case 0:
-      case 1:
-      case 2:
-        return this.#ask(random.pick(this.#skins));
-      case 3:
-      case 4:
-        return prompt && this.#say(prompt);
-      case 5:
-      case 6:
-      case 7:
-        return prompt && this.#end(prompt);
-      case 8:
-        return prompt?.fail(new AppError("agent_error", "No.", { prompted: true }));
-      case 9:
-        return call?.leave();
-      case 10:
+    const actions: readonly (readonly [weight: number, act: () => void])[] = [
+      [3, () => this.#ask(random.pick(this.#skins))],
+      [2, () => prompt && this.#say(prompt)],
+      [3, () => prompt && this.#end(prompt)],
+      [1, () => prompt?.fail(new AppError("agent_error", "No.", { prompted: true }))],
+      [1, () => call?.leave()],
+      [1, () => {
         call?.hangUp.abort(new Error("hung up"));
-        return call?.leave();
-      case 11:
-        return call?.turn?.fail(new AppError("agent_timeout", "Silent.", { prompted: true }));
-      case 12:
-        return this.#agentChanges(random.pick(this.agents));
-      case 13:
-        return this.#crash(random.pick(this.agents));
-      case 14:
-        return this.#forget(random.pick(this.#skins));
-      case 15:
-        return this.#askElsewhere();
-      case 16:
-        return this.#interrupt(call?.turn?.conversation);
-    }
+        call?.leave();
+      }],
+      [1, () => call?.turn?.fail(new AppError("agent_timeout", "Silent.", { prompted: true }))],
+      [1, () => this.#changeAgent(random.pick(this.agents))],
+      [1, () => this.#crash(random.pick(this.agents))],
+      [1, () => this.#forget(random.pick(this.#skins))],
+      [1, () => this.#askPrivately()],
+      [1, () => this.#interrupt(call?.turn?.conversation)],
+    ];
+    random.pick(actions.flatMap(([weight, act]) => Array.from({ length: weight }, () => act)))();
   }
 
-  /** A person stops one conversation, or all. What had not begun is over, whatever else becomes of it. */
+  /** Interrupts one conversation, or all. A waiting turn is over, whatever else becomes of it. */
   #interrupt(conversation: string | undefined): void {
     const waiting = this.calls.filter(({ turn }) => turn === undefined);
-    const count = this.conversations.interrupt(this.#random.below(4) > 0 ? conversation : undefined);
+    const count = this.#registry.interrupt(this.#random.below(4) > 0 ? conversation : undefined);
     this.interrupted += count;
-    if (count > 0) { for (const { question } of waiting) this.#stopped.add(question.mark); }
+    if (count > 0) { for (const { question } of waiting) this.#interrupted.add(question.mark); }
   }
 
-  /** A piece of an answer: it tells the prompt and the question that it belongs to. */
+  /** Says a word that names its prompt and its question. */
   #say(prompt: MemoryPrompt): void {
-    const number = this.#prompts.get(prompt) ?? this.#prompts.size;
-    this.#prompts.set(prompt, number);
+    const number = this.#promptNumbers.get(prompt) ?? this.#promptNumbers.size;
+    this.#promptNumbers.set(prompt, number);
     prompt.say(`p${number}x${marksIn(prompt.text).findLast((mark) => mark[0] === "q")} `);
   }
 
   #end(prompt: MemoryPrompt): void {
-    // Long enough to be known again, most of the time.
+    // Most replies are long enough to be distinctive.
     for (let words = this.#random.below(5); words > 0; words--) this.#say(prompt);
-    prompt.end(prompt.cancels > 0 && this.#random.below(4) > 0 ? "cancelled" : "end_turn");
+    prompt.end(prompt.cancelCount > 0 && this.#random.below(4) > 0 ? "cancelled" : "end_turn");
   }
 
-  /** It opens or takes nothing for a while, or fails to. */
-  #agentChanges(agent: StrictAgent): void {
+  /** Makes an agent block or fail for a while. */
+  #changeAgent(agent: StrictAgent): void {
     this.#openGate();
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#openGate = resolve;
     const failure = new AppError("agent_unavailable", "Not now.");
     const pick = this.#random.below(6);
-    agent.opens = pick === 0 ? promise : Promise.resolve();
-    agent.takes = pick === 1 ? promise : Promise.resolve();
-    agent.openFailure = pick === 2 ? failure : undefined;
-    agent.promptFailure = pick === 3 ? failure : undefined;
+    agent.openGate = pick === 0 ? promise : Promise.resolve();
+    agent.promptGate = pick === 1 ? promise : Promise.resolve();
+    agent.openError = pick === 2 ? failure : undefined;
+    agent.promptError = pick === 3 ? failure : undefined;
   }
 
-  /** One of its sessions dies, whether a turn runs in it or not. */
   #crash(agent: StrictAgent): void {
     const open = agent.sessions.filter(({ closed }) => !closed.aborted);
     const session = open[this.#random.below(open.length)];
     if (session) agent.crash(session);
   }
 
-  #forget({ owner }: ChanceSkin): void {
-    const known = this.conversations.list(owner);
-    this.conversations.forget(owner, known[this.#random.below(known.length + 1)]?.id);
+  #forget({ owner }: RandomSkin): void {
+    const listed = this.#registry.list(owner);
+    this.#registry.forget(owner, listed[this.#random.below(listed.length + 1)]?.id);
   }
 
-  #ask(skin: ChanceSkin): void {
-    const question = skin.ask(this.#numbers++);
-    // Where several talk in one conversation, what nobody can place is rather told twice than not at all.
-    if (!skin.isAlone) { for (const mark of question.needs) this.repeated.add(mark); }
-    const { messages } = question;
-    const circle = this.#circleOf(skin);
+  #ask(skin: RandomSkin): void {
+    const question = skin.ask(this.#questions++);
+    // In a shared conversation a message without a position is rather sent twice than not at all.
+    if (!skin.isAlone) { for (const mark of question.needs) this.#repeated.add(mark); }
     const agent = this.agents[skin.agent]!;
     const conversation = { owner: skin.owner, name: skin.name };
-    const hold = this.#random.below(8) === 0 ? this.conversations.hold() : undefined;
-    if (hold) this.#holds.push({ hold, circle, agent, messages });
-    const call = this.#begin({ conversation, hold, messages }, question, circle, agent);
+    const call = this.#start({ conversation, agent }, question, this.#groupOf(skin));
     call.over.then(() => {
-      const isAnswered = call.heard.briefs.includes("end end_turn");
-      if (isAnswered) skin.answered(question, call.heard.text);
+      if (isAnswered(call)) skin.answered(question, call.heard.text);
       else skin.unanswered(question, call.heard.text);
     });
   }
 
-  /** Those who may share a session. */
-  #circleOf({ owner, agent, name, persona }: ChanceSkin): string {
+  #groupOf({ owner, agent, name, persona }: RandomSkin): string {
     const { mode } = this.#rules;
-    const same = name ?? (mode === "auto" ? persona : mode === "persistent" ? "" : this.calls.length);
-    return [owner, agent, same].join(" ");
+    const conversation = name ??
+      (mode === "auto" ? persona : mode === "persistent" ? "" : this.calls.length);
+    return [owner, agent, conversation].join(" ");
   }
 
-  /** A prompt in no conversation, or in one that is held. */
-  #askElsewhere(): void {
-    const mark = `q${this.#numbers++}q`;
-    const messages = (before: readonly Message[]): Message[] => [
-      ...before,
-      { role: "user", parts: [{ type: "text", text: mark }] },
-    ];
-    const question = { messages: messages([]), mark, needs: [mark], isAgain: false };
+  /** Prompts the default agent in no conversation, or in a private one. */
+  #askPrivately(): void {
+    const mark = `q${this.#questions++}q`;
     const pick = this.#random.below(4);
-    const held = this.#holds[this.#random.below(this.#holds.length)];
+    const known = this.#private[this.#random.below(this.#private.length)];
+    const ask = (conversation: PrivateConversation | undefined, group: string, ...earlier: Message[]) => {
+      const question = { messages: [...earlier, user(mark)], mark, needs: [mark], isAgain: false };
+      this.#start({ conversation, agent: this.agents[0] }, question, group);
+    };
     if (pick === 0) {
-      const circle = `alone ${this.calls.length}`;
-      this.#begin({ messages: question.messages }, question, circle, this.agents[0]);
+      ask(undefined, `alone ${this.calls.length}`);
     } else if (pick === 1) {
-      const hold = this.conversations.hold();
-      const circle = `hold ${this.calls.length}`;
-      this.#holds.push({ hold, circle, agent: this.agents[0], messages: [] });
-      this.#begin({ conversation: hold, messages: question.messages }, question, circle, this.agents[0]);
-    } else if (held && pick === 2) {
-      this.#holds.splice(this.#holds.indexOf(held), 1);
-      held.hold[Symbol.dispose]();
-    } else if (held) {
-      // A fresh session is told all of it, and once more by the next that asks.
-      for (const { parts: [part] } of held.messages) {
-        if (part?.type === "text") { for (const mark of marksIn(part.text)) this.repeated.add(mark); }
-      }
-      const answer: Message = { role: "assistant", parts: [{ type: "text", text: "?" }] };
-      this.#begin(
-        {
-          conversation: held.hold,
-          hold: this.#random.pick([held.hold, undefined]),
-          messages: messages([...held.messages, answer]),
-        },
-        question,
-        held.circle,
-        held.agent,
-      );
+      const opened = { conversation: this.#registry.openPrivate(), group: `private ${this.calls.length}` };
+      this.#private.push(opened);
+      ask(opened.conversation, opened.group);
+    } else if (known && pick === 2) {
+      this.#private.splice(this.#private.indexOf(known), 1);
+      known.conversation[Symbol.dispose]();
+    } else if (known) {
+      ask(known.conversation, known.group, assistant("?"));
     }
   }
 
-  #begin(
-    request: Pick<TurnRequest, "conversation" | "hold" | "messages">,
-    question: Question,
-    circle: string,
-    agent: StrictAgent,
-  ): Call {
+  #start(request: Pick<TurnRequest, "conversation" | "agent">, question: Question, group: string): Call {
     const hangUp = new AbortController();
+    const heard = new TurnRecorder();
+    const { messages } = question;
     const record = this.#random.below(2) === 0;
-    const begins = this.conversations.startTurn({ ...request, agent, record }, hangUp.signal);
-    const heard = new Heard();
-    if (question.isAgain) this.repeated.add(question.mark);
+    const started = this.#registry.startTurn({ ...request, messages, record }, hangUp.signal);
+    if (question.isAgain) this.#repeated.add(question.mark);
     const call: Call = {
       question,
-      circle,
-      agent,
+      group,
       hangUp,
       heard,
-      over: begins.then(async (turn) => {
+      over: started.then(async (turn) => {
         call.turn = turn;
         const stop = turn.read(heard.reader);
         call.leave = () => {
-          call.isLeft ||= !heard.events.some(isLast);
+          call.hasLeft ||= !heard.events.some(isLast);
           stop();
         };
         if (hangUp.signal.aborted) call.leave();
         await turn.ended;
-        this.#checkTold(call);
+        this.#checkDelivered(call, request.agent as StrictAgent);
       }, (error) => {
         if (error instanceof AppError && error.message.includes("interrupted")) {
-          this.#stopped.add(question.mark);
+          this.#interrupted.add(question.mark);
         }
       }),
       turn: undefined,
       leave: () => {},
-      isLeft: false,
+      hasLeft: false,
     };
     this.calls.push(call);
     return call;
   }
 
-  /** Whoever answered knew all that was asked before. */
-  #checkTold({ question, heard, turn, agent }: Call): void {
-    if (!heard.briefs.includes("end end_turn")) {
-      // It was told what others had left unsaid, too.
+  /** Checks that a session that replied had every earlier message. */
+  #checkDelivered(call: Call, agent: StrictAgent): void {
+    const { question, turn } = call;
+    if (!isAnswered(call)) {
+      // The prompt may have had undelivered messages of others, too.
       const prompts = agent.prompts.map(({ text }) => marksIn(text)).filter((marks) =>
         marks.includes(question.mark)
       );
-      for (const mark of [...question.needs, ...prompts.flat()]) this.repeated.add(mark);
+      for (const mark of [...question.needs, ...prompts.flat()]) this.#repeated.add(mark);
       return;
     }
-    const told = agent.told.get(turn!.sessionId);
-    const lost = question.needs.filter((mark) => !told?.has(mark) && !this.#stopped.has(mark));
-    if (lost.length > 0) this.wrongs.push(`${question.mark} was answered by one who never heard ${lost}`);
+    const delivered = agent.receivedMarks.get(turn!.sessionId);
+    const lost = question.needs.filter((mark) => !delivered?.has(mark) && !this.#interrupted.has(mark));
+    if (lost.length > 0) this.#errors.push(`the session that answered ${question.mark} never got ${lost}`);
   }
 
-  /** The agents come to their senses and end whatever runs, until nothing does. */
+  /** Unblocks the agents and ends all turns. */
   async end(): Promise<void> {
     this.#openGate();
     for (const agent of this.agents) {
-      Object.assign(agent, { opens: Promise.resolve(), takes: Promise.resolve() });
+      Object.assign(agent, { openGate: Promise.resolve(), promptGate: Promise.resolve() });
     }
-    for (const { hold } of this.#holds) hold[Symbol.dispose]();
+    for (const { conversation } of this.#private) conversation[Symbol.dispose]();
     let isDrained = false;
-    const draining = this.conversations.drain().then(() => isDrained = true);
+    const draining = this.#registry.drain().then(() => isDrained = true);
     for (let round = 0; round < 1_000 && !isDrained; round++) {
       for (const prompt of this.#running) this.#end(prompt);
       for (let ticks = 0; ticks < 40 && !isDrained; ticks++) await Promise.resolve();
     }
-    await soon(draining, "the drain", 1_000);
-    await soon(Promise.all(this.calls.map(({ over }) => over)), "every call", 1_000);
-    this.conversations.close();
+    await waitFor(draining, "the drain", 1_000);
+    await waitFor(Promise.all(this.calls.map(({ over }) => over)), "every call", 1_000);
+    this.#registry.close();
   }
+
+  /** Checks the properties, after the end. */
+  check(): void {
+    assertEquals(this.#errors, []);
+    assertEquals([this.#turnLimiter.running, this.#registry.running.size], [0, 0], "slots, running turns");
+    for (const agent of this.agents) {
+      assertEquals(agent.overlaps, [], "two prompts at once in one session");
+      assertEquals(agent.running.length, 0, "prompts that never ended");
+      const open = agent.sessions.filter(({ closed }) => !closed.aborted).map(({ id }) => id);
+      assertEquals(open, [], "sessions that were left open");
+      for (const [id, delivered] of agent.receivedMarks) {
+        const twice = [...delivered].filter(([mark, count]) =>
+          mark[0] === "q" && count > 1 && !this.#repeated.has(mark)
+        );
+        assertEquals(twice, [], `${id} got a message twice`);
+      }
+    }
+    const groups = new Map<string, string>();
+    const turns = new Map<string, Turn>();
+    for (const { turn, group, heard, hasLeft, question: { mark } } of this.calls) {
+      const words = new Set(heard.text.split(" ").filter((word) => word !== ""));
+      assertEquals([...words].filter((word) => !word.endsWith(`x${mark}`)), [], `${mark} got another's text`);
+      assertEquals(words.size <= 1, true, `${mark} got the text of two prompts: ${[...words]}`);
+      if (turn === undefined) {
+        assertEquals(heard.events, [], `${mark} never started`);
+        continue;
+      }
+      assertEquals(groups.get(turn.sessionId) ?? group, group, `${turn.sessionId} serves two groups`);
+      groups.set(turn.sessionId, group);
+      for (const word of words) {
+        assertEquals(turns.get(word) ?? turn, turn, `two turns got ${word}`);
+        turns.set(word, turn);
+      }
+      if (!hasLeft) heard.assertComplete();
+    }
+  }
+}
+
+function isAnswered({ heard }: Call): boolean {
+  return heard.summaries.includes("end end_turn");
 }

@@ -1,66 +1,71 @@
-/** What is expected of requests, as rows. @module */
+/** The expected decisions about requests, as rows. @module */
 
 import { assertEquals } from "@std/assert";
-import { type Asked, type Ending, type Line, Room, talk } from "./fingerprint_fixture.ts";
+import {
+  MatchHarness,
+  type RequestResult,
+  messagesOf,
+  type TranscriptLine,
+  type TurnEnd,
+} from "./fingerprint_fixture.ts";
 import { assistant, user } from "./message_fixture.ts";
 
-/** A request before the one in question, and how its turn ended. */
-export type Step = readonly [ending: Ending, ...lines: Line[]];
-/** A request after others, and what it is. */
+/** An earlier request, and how its turn ended. */
+export type Step = readonly [end: TurnEnd, ...lines: TranscriptLine[]];
+/** A request after others, and the decision about it. */
 export type Row = readonly [
   name: string,
-  before: readonly Step[],
-  request: string | readonly Line[],
-  expected: Asked,
+  earlier: readonly Step[],
+  request: string | readonly TranscriptLine[],
+  expected: RequestResult,
 ];
 
-/** It is a conversation of its own. */
-export const begins = (decision: "new" | "fork", of: number, ...news: string[]): Asked => ({
+/** The request starts a conversation. */
+export const starts = (decision: "new" | "fork", conversation: number, ...sent: string[]): RequestResult => ({
   decision,
-  of,
-  news,
-  isAgain: false,
+  conversation,
+  sent,
+  isRetry: false,
 });
-/** It goes on with a conversation. */
-export const goesOn = (of: number, ...news: string[]): Asked => ({
+/** The request continues a conversation. */
+export const continues = (conversation: number, ...sent: string[]): RequestResult => ({
   decision: "continue",
-  of,
-  news,
-  isAgain: false,
+  conversation,
+  sent,
+  isRetry: false,
 });
-/** It asks a conversation's last turn again. */
-export const again = (of: number, news: string): Asked => ({
-  decision: "continue",
-  of,
-  news: [news],
-  isAgain: true,
+/** The request sends a conversation's last turn again. */
+export const retries = (conversation: number, sent: string): RequestResult => ({
+  ...continues(conversation, sent),
+  isRetry: true,
 });
 
-/** An answer that proves nothing. */
-export const OK = () => "ok";
+/** A reply that is not distinctive. */
+export const SHORT_REPLY = () => "ok";
 
-/** A talk of so many turns, each answered so. */
+/** Makes the requests of a conversation of so many turns. */
 export function steps(
   count: number,
-  answer: (turn: number) => string,
+  reply: (turn: number) => string,
   words = (turn: number) => `turn ${turn}`,
 ): Step[] {
-  const said: Line[] = [];
+  const history: TranscriptLine[] = [];
   return Array.from({ length: count }, (_, turn) => {
-    said.push(user(words(turn)));
-    const step: Step = [answer(turn), ...said];
-    said.push(assistant(answer(turn)));
+    history.push(user(words(turn)));
+    const step: Step = [reply(turn), ...history];
+    history.push(assistant(reply(turn)));
     return step;
   });
 }
 
-/** Makes a test of each row. */
-export function checkRows(part: string, rows: readonly Row[]): void {
-  for (const [name, before, request, expected] of rows) {
+/** Registers a test for each row. */
+export function testMatches(part: string, rows: readonly Row[]): void {
+  for (const [name, earlier, request, expected] of rows) {
     Deno.test(`match, ${part}: ${name}`, () => {
-      const room = new Room();
-      for (const [ending, ...lines] of before) room.ask(talk(...lines), ending);
-      assertEquals(room.ask(talk(...typeof request === "string" ? [request] : request), "ok"), expected);
+      const harness = new MatchHarness();
+      for (const [end, ...lines] of earlier) harness.send(messagesOf(...lines), end);
+      const lines = typeof request === "string" ? [request] : request;
+      assertEquals(harness.send(messagesOf(...lines), "ok"), expected);
     });
   }
 }

@@ -91,7 +91,7 @@ export interface Step {
 }
 
 /** A fixture. */
-export interface SkinTalks {
+export interface SkinFixture {
   skin: string;
   /** How it keeps its history. */
   source: string;
@@ -107,7 +107,7 @@ export interface SkinPost {
 }
 
 /** Every fixture. */
-export function readTalks(): SkinTalks[] {
+export function readFixtures(): SkinFixture[] {
   const folder = new URL("../../fixtures/conversations/", import.meta.url);
   const names = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) =>
     name.endsWith(".json")
@@ -116,7 +116,7 @@ export function readTalks(): SkinTalks[] {
 }
 
 /** One client of a skin, with what it remembers. */
-export class TalkingSkin {
+export class SimulatedSkin {
   readonly #client: SkinClient;
   #persona: string | undefined;
   #kept: SkinMessage[] = [];
