@@ -21,7 +21,7 @@ function untouchable(headers: Record<string, string>): { init: RequestInit; touc
 
 type Refused = [
   name: string,
-  guard: TestAppOptions["guard"] & object,
+  guard: TestAppOptions["access"] & object,
   headers: Record<string, string>,
   from: string,
   status: number,
@@ -38,7 +38,7 @@ const REFUSED: Refused[] = [
 
 for (const [name, guard, headers, from, status, code] of REFUSED) {
   Deno.test(`doors: ${name} is refused before the body is read`, async () => {
-    await using app = startApp({ guard, script: saying("Hi") });
+    await using app = startApp({ access: guard, script: saying("Hi") });
     const { init, touched } = untouchable(headers);
     const response = await app.send("/v1/chat/completions", init, from);
     const error = await errorOf(response);
@@ -50,7 +50,7 @@ for (const [name, guard, headers, from, status, code] of REFUSED) {
 }
 
 Deno.test("doors: who has no key is not told what is here", async () => {
-  await using app = startApp({ guard: { authKey: KEY } });
+  await using app = startApp({ access: { authKey: KEY } });
   for (
     const path of ["/nope", "/v1/models", "/v1/chat/completions", "/v1/models/openab", "/v1/completions"]
   ) {
@@ -62,7 +62,7 @@ Deno.test("doors: who has no key is not told what is here", async () => {
 });
 
 Deno.test("doors: with the key every route opens, from anywhere", async () => {
-  await using app = startApp({ guard: { authKey: KEY }, script: saying("Hi") });
+  await using app = startApp({ access: { authKey: KEY }, script: saying("Hi") });
   const headers = { authorization: `Bearer ${KEY}`, host: "nas.lan", origin: "https://app.example" };
   const from = "192.168.1.7";
   const answers = [app.chat({}, { headers, from }), app.get("/v1/models", { headers, from })];
@@ -74,7 +74,7 @@ Deno.test("doors: with the key every route opens, from anywhere", async () => {
 });
 
 Deno.test("doors: insecure serves other machines, but no foreign pages", async () => {
-  await using app = startApp({ guard: { insecure: true }, script: saying("Hi") });
+  await using app = startApp({ access: { insecure: true }, script: saying("Hi") });
   const from = "192.168.1.7";
   const response = await app.chat({}, { headers: { host: "nas.lan:8080" }, from });
   assertEquals(response.status, 200);
@@ -108,7 +108,7 @@ for (const [name, status, ask] of CORS) {
 }
 
 Deno.test("CORS: the refusal of a key may be read, that of a place may not", async () => {
-  await using keyed = startApp({ guard: { authKey: KEY } });
+  await using keyed = startApp({ access: { authKey: KEY } });
   const wrong = await keyed.chat({}, {
     headers: { origin: "https://app.example", authorization: "Bearer x" },
   });
@@ -133,7 +133,7 @@ const PREFLIGHT = {
 
 for (const path of ["/v1/chat/completions", "/v1/models", "/health", "/nope"]) {
   Deno.test(`preflight: ${path} is answered before the key is asked for`, async () => {
-    await using app = startApp({ guard: { authKey: KEY } });
+    await using app = startApp({ access: { authKey: KEY } });
     const response = await app.send(path, { method: "OPTIONS", headers: PREFLIGHT });
     assertEquals(response.status, 204);
     const { headers } = response;

@@ -1,48 +1,112 @@
 import { assertEquals } from "@std/assert";
 import { BUSY_MODES } from "../../lib/conversation/turn_queue.ts";
 import { saying } from "../support/agents/memory_agent.ts";
-import { checkWireProfile, parseFrames } from "../support/harness/wire_profile.ts";
-import { errorOf, readWrites, startApp } from "../support/harness/app_harness.ts";
+import { errorOf, startApp, WriteReader } from "../support/harness/app_harness.ts";
+import {
+  assistant,
+  contentOf,
+  readStream,
+  streamedText,
+  system,
+  user,
+} from "../support/harness/chat_fixture.ts";
 
-const said = (role: string, content: string) => ({ role, content });
-const MAO = said("system", "You are Mao.");
-const FIRST = [MAO, said("user", "Tell me a story.")];
-const SECOND = [...FIRST, said("user", "Stop!")];
+const FIRST = [system("You are Mao."), user("Tell me a story.")];
+const SECOND = [...FIRST, user("Stop!")];
+const MAO = { conversation_id: "mao" };
+const BUSY = [409, "invalid_request_error", "session_busy", "3", null];
 
-async function textOf(answer: Response | Promise<Response>): Promise<string> {
-  return parseFrames(await (await answer).text()).text;
+/** The error of a response, with its advice. */
+async function refusalOf(response: Response): Promise<unknown[]> {
+  const { status, type, code } = await errorOf(response);
+  return [status, type, code, response.headers.get("retry-after"), response.headers.get("x-should-retry")];
 }
 
-Deno.test("supersede: without a name the newer request is found to be the same conversation, and the older stream ends", async () => {
-  await using app = startApp({ sessions: "auto" });
+for (const name of [{}, MAO]) {
+  const which = "conversation_id" in name ? "named" : "matched";
+  Deno.test(`supersede: a newer request of the ${which} conversation cancels the running turn`, async () => {
+    await using app = startApp({ sessions: "auto", maxInFlight: 1 });
+    app.agent.answersCancels = false;
+    const first = await app.stream({ ...name, messages: FIRST });
+    const old = await app.agent.nextPrompt();
+    old.say("Once upon");
+    const second = app.stream({ ...name, messages: SECOND });
+    await old.cancelled;
+    assertEquals(app.agent.prompts.length, 1, "one prompt at a time");
+    old.say(" a time");
+    old.end("cancelled");
+    const next = await app.agent.nextPrompt();
+    assertEquals([next.text, next.session], ["Stop!", old.session]);
+    old.say(" later still");
+    next.say("Yes?\n");
+    next.end();
+    const { text, finish } = await readStream(first);
+    assertEquals([text, finish], ["Once upon a time\n", "stop"]);
+    assertEquals((await second).headers.get("x-session-id"), first.headers.get("x-session-id"));
+    assertEquals(await streamedText(second), "Yes?\n");
+  });
+}
+
+Deno.test("supersede: of three requests, the waiting one is refused", async () => {
+  await using app = startApp();
   app.agent.answersCancels = false;
-  const first = await app.stream({ messages: FIRST });
+  const first = await app.stream(MAO);
   const old = await app.agent.nextPrompt();
-  old.say("Once upon");
-  const second = app.stream({ messages: SECOND });
+  const second = app.stream({ ...MAO, messages: [user("Two")] });
   await old.cancelled;
-  old.say(" a time");
+  const third = app.stream({ ...MAO, messages: [user("Three")] });
+  const refused = await second;
+  assertEquals(await refusalOf(refused), [409, "invalid_request_error", "turn_cancelled", null, "false"]);
+  assertEquals(refused.headers.get("x-session-id"), "mao");
   old.end("cancelled");
-  const now = await app.agent.nextPrompt();
-  assertEquals([now.text, now.session], ["Stop!", old.session]);
-  now.say("Yes?\n");
-  now.end();
-  const writes = await readWrites(first);
-  assertEquals(checkWireProfile(writes), []);
-  const text = writes.map((write) => new TextDecoder().decode(write)).join("");
-  const { chunks } = parseFrames(text);
-  assertEquals([parseFrames(text).text, chunks.at(-1)?.choices?.[0]?.finish_reason], [
-    "Once upon a time\n",
-    "stop",
-  ]);
-  assertEquals(text.endsWith("data: [DONE]\n\n"), true);
-  assertEquals([(await second).headers.get("x-session-id"), await textOf(second)], [
-    first.headers.get("x-session-id"),
-    "Yes?\n",
-  ]);
+  const next = await app.agent.nextPrompt();
+  assertEquals(next.text, "Two\n\nThree");
+  next.say("Yes?\n");
+  next.end();
+  assertEquals([await streamedText(third), await streamedText(first)], ["Yes?\n", ""]);
+  assertEquals(app.agent.prompts.length, 2);
 });
 
-Deno.test("queue: the newer request waits for the running one, which says all that it has to say", async () => {
+Deno.test("supersede: other conversations go on", async () => {
+  await using app = startApp();
+  const mao = await app.stream(MAO);
+  const first = await app.agent.nextPrompt();
+  const aya = await app.stream({ conversation_id: "aya" });
+  const second = await app.agent.nextPrompt();
+  first.say("I am Mao.\n");
+  second.say("I am Aya.\n");
+  for (const prompt of [first, second]) prompt.end();
+  assertEquals([await streamedText(mao), await streamedText(aya)], ["I am Mao.\n", "I am Aya.\n"]);
+  assertEquals([first.cancelCount, second.cancelCount], [0, 0]);
+});
+
+Deno.test("supersede: requests are queued in the order in which they came, whatever their size and headers", async () => {
+  for (const header of ["x-title", "x-stainless-retry-count", "idempotency-key"]) {
+    for (let round = 0; round < 10; round++) {
+      await using app = startApp();
+      const long = { ...MAO, messages: [user("Tell me a story. ".repeat(50_000))] };
+      const first = app.stream(long, { headers: { [header]: "0" } });
+      const last = app.stream({ ...MAO, messages: [user("Stop!")] }, { headers: { [header]: "00" } });
+      app.agent.script = saying("Yes?\n");
+      assertEquals(await streamedText(last), "Yes?\n");
+      assertEquals([(await first).status, app.agent.prompts.at(-1)!.text], [409, "Stop!"]);
+      await (await first).text();
+    }
+  }
+});
+
+Deno.test("supersede: a request whose client has gone does not cancel the running turn", async () => {
+  await using app = startApp();
+  const running = await app.stream({ ...MAO, messages: FIRST });
+  const prompt = await app.agent.nextPrompt();
+  const gone = await app.stream({ ...MAO, messages: SECOND }, { signal: AbortSignal.abort() });
+  assertEquals([gone.status, prompt.cancelCount], [499, 0]);
+  prompt.say("Yes?\n");
+  prompt.end();
+  assertEquals(await streamedText(running), "Yes?\n");
+});
+
+Deno.test("queue: a newer request waits for the end of the running turn", async () => {
   await using app = startApp({ sessions: "auto", onBusy: "queue" });
   const first = await app.stream({ messages: FIRST });
   const old = await app.agent.nextPrompt();
@@ -50,159 +114,121 @@ Deno.test("queue: the newer request waits for the running one, which says all th
   old.say("Once upon a time.\n");
   assertEquals([old.cancelCount, app.agent.prompts.length], [0, 1]);
   old.end();
-  const now = await app.agent.nextPrompt();
-  assertEquals([now.text, now.session], ["Stop!", old.session]);
-  now.say("Yes?\n");
-  now.end();
-  assertEquals([await textOf(first), await textOf(second)], ["Once upon a time.\n", "Yes?\n"]);
+  const next = await app.agent.nextPrompt();
+  assertEquals([next.text, next.session], ["Stop!", old.session]);
+  next.say("Yes?\n");
+  next.end();
+  assertEquals([await streamedText(first), await streamedText(second)], ["Once upon a time.\n", "Yes?\n"]);
 });
 
-Deno.test("queue: of nine that would wait one is refused, and says when to come back", async () => {
+Deno.test("queue: the ninth waiting request is refused", async () => {
   await using app = startApp({ onBusy: "queue" });
-  const name = { conversation_id: "mao" };
-  const running = await app.stream(name);
-  const others = Array.from({ length: 9 }, () => app.stream(name));
-  // Whichever it is: the first that is answered while the turn runs.
+  const running = await app.stream(MAO);
+  const others = Array.from({ length: 9 }, () => app.stream(MAO));
+  // The order in which the requests arrive is not fixed: the first answer while the turn runs is the refusal.
   const ninth = await Promise.race(others);
-  const error = await errorOf(ninth);
-  assertEquals([error.status, error.type, error.code], [409, "invalid_request_error", "session_busy"]);
-  assertEquals([ninth.headers.get("retry-after"), ninth.headers.get("x-should-retry")], ["3", null]);
+  assertEquals([await refusalOf(ninth), ninth.headers.get("x-session-id")], [BUSY, "mao"]);
   app.agent.script = saying("Yes.\n");
   app.agent.prompts[0]!.end();
   await running.text();
-  const texts = await Promise.all(
-    (await Promise.all(others)).filter((other) => other !== ninth).map((other) => textOf(other)),
-  );
-  assertEquals([texts, app.agent.prompts.length], [Array(8).fill("Yes.\n"), 9]);
+  const served = (await Promise.all(others)).filter((other) => other !== ninth);
+  assertEquals(await Promise.all(served.map(streamedText)), Array(8).fill("Yes.\n"));
+  assertEquals(app.agent.prompts.length, 9);
 });
 
-Deno.test("queue: one that waits and hangs up is never asked", async () => {
+Deno.test("queue: a waiting request that hangs up is left out", async () => {
   await using app = startApp({ onBusy: "queue" });
-  const name = { conversation_id: "mao" };
-  const running = await app.stream(name);
+  const running = await app.stream(MAO);
   const prompt = await app.agent.nextPrompt();
   const hangUp = new AbortController();
-  const left = app.stream({ ...name, messages: SECOND }, { signal: hangUp.signal });
-  const next = app.stream({ ...name, messages: [...SECOND, said("user", "Hello?")] });
+  const left = app.stream({ ...MAO, messages: SECOND }, { signal: hangUp.signal });
+  const next = app.stream({ ...MAO, messages: [...SECOND, user("Hello?")] });
   hangUp.abort();
   assertEquals((await left).status, 499);
+  app.agent.script = saying("Yes?\n");
   prompt.end();
-  const now = await app.agent.nextPrompt();
-  now.say("Yes?\n");
-  now.end();
-  assertEquals([await textOf(running), await textOf(next)], ["", "Yes?\n"]);
+  assertEquals([await streamedText(running), await streamedText(next)], ["", "Yes?\n"]);
   assertEquals(app.agent.prompts.length, 2);
 });
 
-Deno.test("reject: the newer request is refused, whether its conversation is named or found", async () => {
+Deno.test("reject: a newer request is refused, whether its conversation is named or matched", async () => {
   await using app = startApp({ sessions: "auto", onBusy: "reject" });
-  const running = await app.stream({ messages: FIRST });
-  const prompt = await app.agent.nextPrompt();
-  const named = { headers: { "x-session-id": running.headers.get("x-session-id")! } };
-  for (const stream of [true, false]) {
-    for (const options of [{}, named]) {
-      const refused = await app.chat({ stream, messages: SECOND }, options);
-      const error = await errorOf(refused);
-      assertEquals([error.status, error.code, error.param], [409, "session_busy", null]);
-      assertEquals([refused.headers.get("retry-after"), refused.headers.get("x-should-retry")], ["3", null]);
+  for (const name of ["mao", "マオ", undefined]) {
+    app.agent.script = undefined;
+    const running = await app.stream({ conversation_id: name, messages: FIRST });
+    const prompt = app.agent.prompts.at(-1)!;
+    const id = running.headers.get("x-session-id")!;
+    for (const stream of [true, false]) {
+      for (const options of [{}, { headers: { "x-session-id": id } }]) {
+        const refused = await app.chat({ conversation_id: name, stream, messages: SECOND }, options);
+        assertEquals([await refusalOf(refused), refused.headers.get("x-session-id")], [BUSY, id]);
+      }
     }
-  }
-  prompt.say("The end.\n");
-  prompt.end();
-  assertEquals(await textOf(running), "The end.\n");
-  assertEquals([prompt.cancelCount, app.agent.prompts.length], [0, 1]);
-  app.agent.script = saying("Yes?\n");
-  assertEquals(await textOf(app.stream({ messages: SECOND })), "Yes?\n");
-});
-
-Deno.test("supersede: requests take their places in the order in which they came, whatever their size and their header", async () => {
-  for (const header of ["x-title", "x-stainless-retry-count", "idempotency-key"]) {
-    for (let round = 0; round < 10; round++) {
-      await using app = startApp();
-      const name = { conversation_id: "mao" };
-      const long = said("user", "Tell me a story. ".repeat(50_000));
-      const first = app.stream({ ...name, messages: [long] }, { headers: { [header]: "0" } });
-      const last = app.stream({ ...name, messages: [said("user", "Stop!")] }, {
-        headers: { [header]: "00" },
-      });
-      app.agent.script = saying("Yes?\n");
-      assertEquals(await textOf(last), "Yes?\n");
-      assertEquals([(await first).status, app.agent.prompts.at(-1)!.text], [409, "Stop!"]);
-      await (await first).text();
-    }
+    prompt.say("The end.\n");
+    prompt.end();
+    assertEquals([await streamedText(running), prompt.cancelCount], ["The end.\n", 0]);
+    app.agent.script = saying("Yes?\n");
+    assertEquals(await streamedText(app.stream({ conversation_id: name, messages: SECOND })), "Yes?\n");
   }
 });
-
-/** How clients say that they send a request again. */
-const AGAIN: readonly [how: string, first: Record<string, string>, second: Record<string, string>][] = [
-  ["X-Stainless-Retry-Count", { "x-stainless-retry-count": "0" }, { "x-stainless-retry-count": "1" }],
-  ["Idempotency-Key", { "idempotency-key": "k1" }, { "idempotency-key": "k1" }],
-];
 
 for (const onBusy of BUSY_MODES) {
-  for (const [how, first, second] of AGAIN) {
-    Deno.test(`${onBusy}: a request that is sent again with ${how} joins its turn, and is not refused as busy`, async () => {
-      await using app = startApp({ sessions: "auto", onBusy });
-      const answers = [await app.stream({ messages: FIRST }, { headers: first })];
-      const prompt = await app.agent.nextPrompt();
-      prompt.say("Once upon ");
-      answers.push(await app.stream({ messages: FIRST }, { headers: second }));
-      prompt.say("a time.\n");
+  Deno.test(`${onBusy}: ten chats with the same greeting are ten conversations`, async () => {
+    await using app = startApp({ sessions: "auto", onBusy });
+    const greeting = assistant("Hello traveller, welcome to my humble shop.");
+    const answers = Array.from(
+      { length: 10 },
+      (_, index) => app.chat({ messages: [greeting, user(`I am user ${index}`)] }),
+    );
+    const prompts = [];
+    for (const _ of answers) prompts.push(await app.agent.nextPrompt());
+    for (const prompt of prompts) {
+      prompt.say(`Hello, ${prompt.text.match(/user \d/)![0]}!\n`);
       prompt.end();
-      for (const answer of answers) {
-        assertEquals([answer.status, await textOf(answer)], [200, "Once upon a time.\n"]);
-        assertEquals(answer.headers.get("x-session-id"), answers[0]!.headers.get("x-session-id"));
-      }
-      assertEquals([prompt.cancelCount, app.agent.prompts.length, app.agent.sessions.length], [0, 1, 1]);
-    });
-  }
-}
-
-for (const [how, first, second] of AGAIN) {
-  Deno.test(`reject: a request that was refused and is sent again with ${how} is run once there is room`, async () => {
-    await using app = startApp({ sessions: "auto", onBusy: "reject" });
-    const running = await app.stream({ messages: FIRST });
-    const prompt = await app.agent.nextPrompt();
-    const refused = await app.stream({ messages: SECOND }, { headers: first });
-    assertEquals((await errorOf(refused)).code, "session_busy");
-    prompt.end();
-    await running.text();
-    app.agent.script = saying("Yes?\n");
-    assertEquals(await textOf(app.stream({ messages: SECOND }, { headers: second })), "Yes?\n");
-  });
-
-  Deno.test(`queue: a request that waits and is sent again with ${how} waits once`, async () => {
-    await using app = startApp({ sessions: "auto", onBusy: "queue" });
-    const running = await app.stream({ messages: FIRST });
-    const prompt = await app.agent.nextPrompt();
-    const answers = [
-      app.stream({ messages: SECOND }, { headers: first }),
-      app.stream({ messages: SECOND }, { headers: second }),
-    ];
-    app.agent.script = saying("Yes?\n");
-    prompt.end();
-    await running.text();
-    for (const answer of answers) assertEquals(await textOf(answer), "Yes?\n");
-    assertEquals(app.agent.prompts.length, 2);
+    }
+    for (const [index, answer] of answers.entries()) {
+      assertEquals(await contentOf(answer), `Hello, user ${index}!\n`);
+    }
+    assertEquals([app.agent.sessions.length, prompts.some(({ cancelCount }) => cancelCount > 0)], [
+      10,
+      false,
+    ]);
   });
 }
 
-Deno.test("supersede: a turn that was to answer in a format does not come back for it", async () => {
-  await using app = startApp({ sessions: "auto" });
-  const format = { response_format: { type: "json_object" } };
+Deno.test("turn limit: the 33rd turn is refused, and served when one has ended", async () => {
+  await using app = startApp();
+  const streams = await Promise.all(Array.from({ length: 32 }, () => app.stream()));
+  assertEquals(app.agent.prompts.length, 32);
   for (const stream of [true, false]) {
-    const name = { conversation_id: `mao ${stream}` };
-    const first = app.chat({ ...name, ...format, stream, messages: FIRST });
-    const old = await app.agent.nextPrompt();
-    old.say("Sure, ");
-    const second = app.stream({ ...name, messages: SECOND });
-    const now = await app.agent.nextPrompt();
-    assertEquals(now.text, "Stop!");
-    now.say("Yes?\n");
-    await (await first).text();
-    assertEquals(now.cancelCount, 0);
-    now.end();
-    assertEquals(await textOf(second), "Yes?\n");
+    const refused = await app.chat({ stream });
+    assertEquals(await refusalOf(refused), [429, "rate_limit_error", "rate_limit_exceeded", "3", null]);
   }
-  assertEquals(app.agent.prompts.length, 4);
+  assertEquals(app.agent.sessions.length, 32, "a refused request opens no session");
+  app.agent.prompts[7]!.end();
+  await streams[7]!.text();
+  const late = await app.stream();
+  assertEquals(late.status, 200);
+  for (const prompt of app.agent.prompts) prompt.end();
+  for (const response of [...streams, late]) if (!response.bodyUsed) await response.text();
+});
+
+Deno.test("turn limit: a turn that could not start frees its slot", async () => {
+  await using app = startApp({ maxInFlight: 1, script: saying("Hello.") });
+  app.agent.newSession = () => Promise.reject(new Error("no"));
+  assertEquals((await app.chat()).status, 500);
+  Reflect.deleteProperty(app.agent, "newSession");
+  assertEquals((await app.chat()).status, 200);
+});
+
+Deno.test("shutdown: a running turn goes on, a new request is refused", async () => {
+  await using app = startApp();
+  await using running = new WriteReader(await app.stream());
+  const prompt = await app.agent.nextPrompt();
+  const drained = app.conversations.drain();
+  assertEquals(await refusalOf(await app.stream()), [503, "server_error", "shutting_down", "5", null]);
+  prompt.say("Bye.\n");
+  prompt.end();
+  assertEquals((await running.rest()).includes("Bye."), true);
+  await drained;
 });

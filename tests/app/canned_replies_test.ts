@@ -1,34 +1,104 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { saying } from "../support/agents/memory_agent.ts";
-import { startApp } from "../support/harness/app_harness.ts";
+import { startApp, type TestApp } from "../support/harness/app_harness.ts";
+import { assistant, contentOf, system, user } from "../support/harness/chat_fixture.ts";
 
-const NEWS = "The build is done.";
-const HI = { role: "user", content: "Hi" };
+const NEWS = "The build of the whole house is green.";
 
-/** Requests that end with what was sent to a client, and whether that is answered as a notification is. */
-const REQUESTS: readonly [name: string, body: Record<string, unknown>, isPrepared: boolean][] = [
-  ["a user", { messages: [HI, { role: "user", content: NEWS }] }, true],
-  ["a user, with spaces around it", { messages: [{ role: "user", content: ` ${NEWS}\n` }] }, true],
-  ["a system", { messages: [HI, { role: "system", content: NEWS }] }, false],
-  ["an assistant", { messages: [HI, { role: "assistant", content: NEWS }] }, false],
-  ["a tool", { messages: [HI, { role: "tool", tool_call_id: "ci", content: NEWS }] }, false],
-  ["a user before another message", { messages: [{ role: "user", content: NEWS }, HI] }, false],
-  ["a user who asks for JSON", {
-    messages: [{ role: "user", content: NEWS }],
-    response_format: { type: "json_object" },
-  }, false],
+/** Sends a notification to a client that posts its text back. */
+async function notify(app: TestApp, text = NEWS): Promise<void> {
+  app.hub.subscribe({ send() {}, backlog: 0, close() {} });
+  const response = await app.post("/v1/vtuber/notifications", { text });
+  assertEquals(response.ok, true);
+  await response.body?.cancel();
+}
+
+/** What the agent makes of a notification, and whether the character says it. */
+const ANSWERS: readonly [answer: string, said: string | null][] = [
+  ["[silent]", null],
+  ["[neutral] [silent].", null],
+  ["(says nothing)", null],
+  ["[silent] (looks away)", null],
+  ["(smiles) Good morning!", "(smiles) Good morning!"],
+  ["[silent] is what I am not.", "[silent] is what I am not."],
 ];
 
-for (const [name, body, isPrepared] of REQUESTS) {
-  Deno.test(`a notification's words, said by ${name}, are ${isPrepared ? "" : "not "}answered as prepared`, async () => {
-    await using app = startApp({ script: saying("{}") });
-    app.hub.subscribe({ send() {}, backlog: 0, close() {} });
-    await (await app.post("/v1/vtuber/notifications", { text: `[happy] ${NEWS}` })).body?.cancel();
-    const { choices: [choice] } = await (await app.chat(body)).json();
-    assertEquals(choice.message.content.trim(), isPrepared ? `[happy] ${NEWS}` : "{}");
-    assertEquals(app.agent.prompts.length, isPrepared ? 0 : 1);
-    // Whoever was not answered so may still be.
-    const again = await (await app.chat({ messages: [{ role: "user", content: NEWS }] })).json();
-    assertEquals(again.choices[0].message.content.trim(), isPrepared ? "{}" : `[happy] ${NEWS}`);
+for (const [answer, said] of ANSWERS) {
+  Deno.test(`notification: the agent's ${JSON.stringify(answer)} is ${said === null ? "not " : ""}sent`, async () => {
+    await using app = startApp({ script: saying(answer) });
+    const frames: string[] = [];
+    app.hub.subscribe({ send: (frame) => void frames.push(JSON.stringify(frame)), backlog: 0, close() {} });
+    const response = await app.post("/v1/vtuber/notifications", { text: "It is morning.", mode: "agent" });
+    assertEquals(await response.json(), { said, clients: said === null ? 0 : 1 });
+    assertEquals(frames.some((frame) => frame.includes("notification")), said !== null);
   });
 }
+
+/** Requests that end with the text of a notification, and whether the notification answers them. */
+const REQUESTS: readonly [name: string, body: Record<string, unknown>, isCanned: boolean][] = [
+  ["a user", { messages: [user("Hi"), user(NEWS)] }, true],
+  ["a user, in spaces", { messages: [user(` ${NEWS}\n`)] }, true],
+  ["a system", { messages: [user("Hi"), system(NEWS)] }, false],
+  ["an assistant", { messages: [user("Hi"), assistant(NEWS)] }, false],
+  ["a tool", { messages: [user("Hi"), { role: "tool", tool_call_id: "ci", content: NEWS }] }, false],
+  ["a user before another message", { messages: [user(NEWS), user("Hi")] }, false],
+  ["a user who asks for JSON", { messages: [user(NEWS)], response_format: { type: "json_object" } }, false],
+];
+
+for (const [name, body, isCanned] of REQUESTS) {
+  Deno.test(`notification: its text from ${name} ${isCanned ? "gets the notification" : "goes to the agent"}`, async () => {
+    await using app = startApp({ script: saying("{}") });
+    await notify(app, `[happy] ${NEWS}`);
+    assertEquals((await contentOf(app.chat(body))).trim(), isCanned ? `[happy] ${NEWS}` : "{}");
+    assertEquals(app.agent.prompts.length, isCanned ? 0 : 1);
+    // One client got the notification, so one request gets the canned reply.
+    const next = await contentOf(app.chat({ messages: [user(NEWS)] }));
+    assertEquals(next.trim(), isCanned ? "{}" : `[happy] ${NEWS}`);
+  });
+}
+
+Deno.test("notification: a retry of the request gets the same canned reply, without the agent", async () => {
+  await using app = startApp({ script: saying("The agent's.") });
+  await notify(app);
+  for (const _try of [1, 2]) {
+    const headers = { "idempotency-key": "k1" };
+    assertEquals(await contentOf(app.chat({ messages: [user(NEWS)] }, { headers })), `${NEWS}\n`);
+  }
+  assertEquals(app.agent.prompts.length, 0);
+});
+
+const FIRST = [system("You are Mao."), user("Hi")];
+
+for (const name of [{}, { conversation_id: "mao" }]) {
+  const which = "conversation_id" in name ? "named" : "matched";
+  Deno.test(`notification: its canned reply belongs to the ${which} conversation, and reaches the agent later`, async () => {
+    await using app = startApp({ script: saying("Hello, how are you today?"), sessions: "auto" });
+    const first = await app.chat({ ...name, messages: FIRST });
+    const second = [...FIRST, assistant(await contentOf(first)), user(NEWS)];
+    await notify(app);
+    const posted = await app.chat({ ...name, messages: second });
+    const third = [...second, assistant(await contentOf(posted)), user("Great!")];
+    assertEquals(app.agent.prompts.length, 1);
+    const last = await app.chat({ ...name, messages: third });
+    await last.text();
+    const ids = [first, posted, last].map(({ headers }) => headers.get("x-session-id"));
+    assertEquals([new Set(ids).size, app.agent.sessions.length], [1, 1]);
+    const news = `<user>\n${NEWS}\n</user>\n\n<assistant>\n${NEWS}\n\n</assistant>`;
+    assertEquals(app.agent.prompts.at(-1)?.text, `${news}\n\nGreat!`);
+  });
+}
+
+Deno.test("notification: its text can be the first message of a conversation", async () => {
+  await using app = startApp({ script: saying("Hello."), sessions: "auto" });
+  await notify(app);
+  const first = [system("You are Mao."), user(NEWS)];
+  const posted = await app.chat({ messages: first });
+  const next = await app.chat({ messages: [...first, assistant(await contentOf(posted)), user("Great!")] });
+  await next.text();
+  assertEquals(next.headers.get("x-session-id"), posted.headers.get("x-session-id"));
+  assertEquals(app.agent.sessions.length, 1);
+  assertMatch(
+    app.agent.prompts[0]!.text,
+    /^<system>\nYou are Mao.\n<\/system>\n\n<user>\nThe build of[^]*Great!$/,
+  );
+});

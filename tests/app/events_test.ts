@@ -3,9 +3,9 @@ import { type Log, LOG_LEVELS } from "../../lib/core/log.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { ServedApp, EVENTS_PATH } from "../support/harness/served_app.ts";
 import { EventClient } from "../support/harness/event_client.ts";
-import { settled } from "../support/harness/turn_recorder.ts";
+import { nextTask } from "../support/harness/turn_recorder.ts";
 import { saying } from "../support/agents/memory_agent.ts";
-import { errorOf, startApp, Writes } from "../support/harness/app_harness.ts";
+import { errorOf, startApp, WriteReader } from "../support/harness/app_harness.ts";
 
 const KEY = "s3cret-key";
 
@@ -43,7 +43,7 @@ const KEYS: readonly [
 for (const [name, search, options] of KEYS) {
   Deno.test(`events: the key by ${name} opens the socket, and is in no log`, async () => {
     const { log, text } = keepingLog();
-    await using served = ServedApp.start({ guard: { authKey: KEY }, log });
+    await using served = ServedApp.start({ access: { authKey: KEY }, log });
     await using socket = await EventClient.open(served.url + EVENTS_PATH + search, options);
     await socket.until("state idle");
     assertEquals(socket.protocol, options.protocols ? "vtuber" : "");
@@ -55,7 +55,7 @@ for (const [name, search, options] of KEYS) {
 
 Deno.test("events: without the key, or with a wrong one, nobody watches, and it is in no log", async () => {
   const { log, text } = keepingLog();
-  await using served = ServedApp.start({ guard: { authKey: KEY }, log });
+  await using served = ServedApp.start({ access: { authKey: KEY }, log });
   for (
     const [search, options] of [
       ["", {}],
@@ -79,7 +79,7 @@ Deno.test("events: without the key, or with a wrong one, nobody watches, and it 
 });
 
 Deno.test("events: the key in the address opens what watches, and nothing that does", async () => {
-  await using app = startApp({ guard: { authKey: KEY } });
+  await using app = startApp({ access: { authKey: KEY } });
   for (const path of ["/v1/vtuber/state", "/v1/vtuber/events"]) {
     const response = await app.get(`${path}?token=${KEY}`);
     assertEquals(response.status, 200, path);
@@ -308,7 +308,7 @@ Deno.test("events: the same as server-sent events, for those who chose some", as
   assertEquals(all.headers.get("content-type"), "text/event-stream; charset=utf-8");
   assertEquals(app.hub.clientCount, 2);
   await (await app.chat()).text();
-  await using others = new Writes(some);
+  await using others = new WriteReader(some);
   let text = "";
   while (!/"idle"[^]*"idle"/.test(text)) text += await others.next();
   app.hub.close();
@@ -342,6 +342,6 @@ Deno.test("events: who has gone is no longer counted", async () => {
   const [one, two] = [await served.connect(), await served.connect()];
   assertEquals(served.app.hub.clientCount, 2);
   await one.close();
-  while (served.app.hub.clientCount > 1) await settled();
+  while (served.app.hub.clientCount > 1) await nextTask();
   assertEquals(await two.sync(), []);
 });

@@ -1,127 +1,109 @@
-import { assert, assertEquals, assertMatch, assertNotEquals, assertObjectMatch } from "@std/assert";
-import { MemoryAgent, oneByOne, saying } from "../support/agents/memory_agent.ts";
+import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { AppError, type ErrorCode } from "../../lib/core/errors.ts";
+import { MemoryAgent, saying } from "../support/agents/memory_agent.ts";
 import { errorOf, type SendOptions, startApp, type TestApp } from "../support/harness/app_harness.ts";
+import { system, user } from "../support/harness/chat_fixture.ts";
 
-const said = (role: string, content: string) => ({ role, content });
-const MAO = said("system", "You are Mao.");
-const FIRST = [MAO, said("user", "Hi")];
+const FIRST = [system("You are Mao."), user("Hi")];
 
-/** Every way to name a conversation, the one that counts most first. */
-const NAMINGS: readonly [
-  how: string,
-  name: (name: string) => [body: Record<string, unknown>, SendOptions],
-][] = [
-  ["X-Session-Id", (name) => [{}, { headers: { "x-session-id": name } }]],
-  ["X-Hermes-Session-Id", (name) => [{}, { headers: { "x-hermes-session-id": name } }]],
-  ["x-openclaw-session-key", (name) => [{}, { headers: { "x-openclaw-session-key": name } }]],
-  ["conversation_id", (name) => [{ conversation_id: name }, {}]],
-  ["conversation", (name) => [{ conversation: name }, {}]],
-  ["metadata.session_id", (name) => [{ metadata: { session_id: name } }, {}]],
-  ["threadId", (name) => [{ threadId: name }, {}]],
-  ["model", (name) => [{ model: `openab@${name}` }, {}]],
-];
+/** Every way to name a conversation, in the order of precedence. */
+const NAMING: readonly [how: string, name: (name: string) => [body: Record<string, unknown>, SendOptions]][] =
+  [
+    ["X-Session-Id", (name) => [{}, { headers: { "x-session-id": name } }]],
+    ["X-Hermes-Session-Id", (name) => [{}, { headers: { "x-hermes-session-id": name } }]],
+    ["x-openclaw-session-key", (name) => [{}, { headers: { "x-openclaw-session-key": name } }]],
+    ["conversation_id", (name) => [{ conversation_id: name }, {}]],
+    ["conversation", (name) => [{ conversation: name }, {}]],
+    ["metadata.session_id", (name) => [{ metadata: { session_id: name } }, {}]],
+    ["threadId", (name) => [{ threadId: name }, {}]],
+    ["model", (name) => [{ model: `openab@${name}` }, {}]],
+  ];
 
-/** Asks, and gives the name of the conversation and of what answered. */
-async function ask(
-  app: TestApp,
-  body: Record<string, unknown> = {},
-  options: SendOptions = {},
-): Promise<{ id: string; servedBy: string; reply: unknown }> {
-  // A threadId alone asks for a stream.
+/** Sends a chat request, and returns its conversation, its model and its reply. */
+async function chat(app: TestApp, body: Record<string, unknown> = {}, options: SendOptions = {}) {
+  // A threadId alone would ask for a stream.
   const response = await app.chat({ stream: false, ...body }, options);
-  const answer = await response.json();
-  assertEquals(response.status, 200, JSON.stringify(answer));
-  return {
-    id: response.headers.get("x-session-id")!,
-    servedBy: response.headers.get("x-resolved-model")!,
-    reply: answer.choices[0].message,
-  };
+  const text = await response.text();
+  assertEquals(response.status, 200, text);
+  const [id, model] = ["x-session-id", "x-resolved-model"].map((name) => response.headers.get(name));
+  return { id: id!, model, reply: JSON.parse(text).choices[0].message };
 }
+const idOf = async (app: TestApp, body: Record<string, unknown> = {}, options: SendOptions = {}) =>
+  (await chat(app, body, options)).id;
+const idByHeader = (app: TestApp, name: string) => idOf(app, {}, { headers: { "x-session-id": name } });
 
 for (const sessions of ["auto", "stateless"] as const) {
-  for (const [how, name] of NAMINGS) {
+  for (const [how, name] of NAMING) {
     Deno.test(`${how} names the conversation, in mode ${sessions}`, async () => {
       await using app = startApp({ script: saying("Hello."), sessions });
       const [body, options] = name("mao");
-      assertEquals((await ask(app, body, options)).id, "mao");
-      assertEquals((await ask(app, { ...body, messages: [said("user", "Bye")] }, options)).id, "mao");
+      assertEquals(await idOf(app, body, options), "mao");
+      assertEquals(await idOf(app, { ...body, messages: [user("Bye")] }, options), "mao");
       assertEquals(app.agent.sessions.length, 1);
-      const [other, otherOptions] = name("aya");
-      assertEquals((await ask(app, other, otherOptions)).id, "aya");
+      assertEquals(await idOf(app, ...name("aya")), "aya");
       assertEquals(app.agent.sessions.length, 2);
     });
   }
 }
 
-Deno.test("of several names the one that counts most is taken", async () => {
+Deno.test("naming: of several names the first in the order of precedence counts", async () => {
   await using app = startApp({ script: saying("Hello.") });
-  for (const index of NAMINGS.keys()) {
+  for (const index of NAMING.keys()) {
     const body = {};
     const headers: Record<string, string> = {};
-    for (const [place, [, name]] of NAMINGS.entries()) {
-      if (place < index) continue;
-      const [more, options] = name(`name-${place}`);
-      Object.assign(body, more);
+    for (const [position, [, name]] of NAMING.entries()) {
+      if (position < index) continue;
+      const [fields, options] = name(`name-${position}`);
+      Object.assign(body, fields);
       Object.assign(headers, options.headers);
     }
-    assertEquals((await ask(app, body, { headers })).id, `name-${index}`);
+    assertEquals(await idOf(app, body, { headers }), `name-${index}`);
   }
 });
 
-Deno.test("an empty name is none, and the next that counts is taken", async () => {
+Deno.test("naming: an empty name counts as none", async () => {
   await using app = startApp({ script: saying("Hello.") });
   const body = { conversation_id: " ", conversation: "", metadata: { session_id: null }, threadId: " mao " };
-  assertEquals((await ask(app, body, { headers: { "x-session-id": " " } })).id, "mao");
+  assertEquals(await idOf(app, body, { headers: { "x-session-id": " " } }), "mao");
 });
 
-Deno.test("a conversation may be an object with an id, a threadId a number", async () => {
+Deno.test("naming: an object with an id, and a number", async () => {
   await using app = startApp({ script: saying("Hello.") });
-  assertEquals((await ask(app, { conversation: { id: "mao" } })).id, "mao");
-  assertEquals((await ask(app, { threadId: 17 })).id, "17");
-  assertEquals((await ask(app, { threadId: "17" })).id, "17");
+  assertEquals(await idOf(app, { conversation: { id: "mao" } }), "mao");
+  assertEquals([await idOf(app, { threadId: 17 }), await idOf(app, { threadId: "17" })], ["17", "17"]);
   assertEquals(app.agent.sessions.length, 2);
 });
 
-Deno.test("who the user is names no conversation", async () => {
+Deno.test("naming: the user field names no conversation", async () => {
   await using app = startApp({ script: saying("Hello."), sessions: "auto" });
-  const ids = [await ask(app, { user: "mao" }), await ask(app, { user: "mao" })].map(({ id }) => id);
-  assertNotEquals(ids[0], ids[1]);
+  assertNotEquals(await idOf(app, { user: "mao" }), await idOf(app, { user: "mao" }));
 });
 
-Deno.test("a name that is too long, or is no name, is refused and the field named", async () => {
+Deno.test("naming: a name that is too long, or no name, is refused by field", async () => {
   await using app = startApp({ script: saying("Hello.") });
-  const long = "x".repeat(257);
-  for (const [how, name] of NAMINGS) {
-    const [body, options] = name(long);
-    const response = await app.chat(body, options);
-    const { status, param } = await errorOf(response);
+  for (const [how, name] of NAMING) {
+    const { status, param } = await errorOf(await app.chat(...name("x".repeat(257))));
     assertEquals([status, param], [400, how]);
   }
   for (const body of [{ conversation: {} }, { conversation: 3 }, { metadata: "mao" }, { threadId: {} }]) {
     assertEquals((await errorOf(await app.chat(body))).status, 400, JSON.stringify(body));
   }
   assertEquals(app.agent.prompts.length, 0);
+  assertEquals(await idByHeader(app, "x".repeat(256)), "x".repeat(256));
 });
 
-Deno.test("x-session-id tells a conversation that was found, and sent back as X-Session-Id continues it", async () => {
+Deno.test("x-session-id: the id of a matched conversation, sent back, continues it", async () => {
   await using app = startApp({ script: saying("Hello, how are you today?"), sessions: "auto" });
-  const first = await ask(app, { messages: FIRST });
-  assertMatch(first.id, /^conv_\w+$/);
-  const second = [...FIRST, first.reply, said("user", "Fine.")];
-  assertEquals((await ask(app, { messages: second })).id, first.id);
-  // With nothing left that it could be known by.
-  const headers = { "x-session-id": first.id };
-  const alone = { messages: [said("user", "And you?")] };
-  assertEquals((await ask(app, alone, { headers })).id, first.id);
-  assertEquals(app.agent.prompts.map(({ text }) => text), [
-    "<system>\nYou are Mao.\n</system>\n\nHi",
-    "Fine.",
-    "And you?",
-  ]);
-  assertEquals(app.agent.sessions.length, 1);
+  const { id, reply } = await chat(app, { messages: FIRST });
+  assertMatch(id, /^conv_\w+$/);
+  assertEquals(await idOf(app, { messages: [...FIRST, reply, user("Fine.")] }), id);
+  // This message alone would match no conversation.
+  assertEquals(await idOf(app, { messages: [user("And you?")] }, { headers: { "x-session-id": id } }), id);
+  const [, ...texts] = app.agent.prompts.map(({ text }) => text);
+  assertEquals([texts, app.agent.sessions.length], [["Fine.", "And you?"], 1]);
 });
 
-Deno.test("x-session-id of a stream comes before its first word", async () => {
+Deno.test("x-session-id: a stream has it before its first word", async () => {
   await using app = startApp({ sessions: "auto" });
   const response = await app.stream({ messages: FIRST });
   assertMatch(response.headers.get("x-session-id") ?? "", /^conv_\w+$/);
@@ -130,26 +112,22 @@ Deno.test("x-session-id of a stream comes before its first word", async () => {
   await response.text();
 });
 
-Deno.test("persistent: all of an agent is one conversation, unless it is named", async () => {
+Deno.test("mode persistent: an agent has one conversation beside the named ones", async () => {
   const other = new MemoryAgent("other");
   other.script = saying("Hello.");
   await using app = startApp({ script: saying("Hello."), sessions: "persistent", agents: [other] });
-  assertEquals((await ask(app)).id, "persistent");
-  assertEquals(
-    (await ask(app, { messages: [said("system", "You are Aya."), said("user", "Ho")] })).id,
-    "persistent",
-  );
-  assertEquals((await ask(app, { model: "other" })).id, "persistent");
-  assertEquals((await ask(app, { conversation_id: "mao" })).id, "mao");
+  const bodies = [{}, { messages: [system("You are Aya."), user("Ho")] }, { model: "other" }];
+  for (const body of bodies) assertEquals(await idOf(app, body), "persistent");
+  assertEquals(await idOf(app, { conversation_id: "mao" }), "mao");
   assertEquals([app.agent.sessions.length, other.sessions.length], [2, 1]);
 });
 
-Deno.test("x-resolved-model: which agent answered, and with which model", async () => {
+Deno.test("x-resolved-model: the agent and model of each name", async () => {
   const other = new MemoryAgent("other");
   other.script = saying("Hello.");
   other.models = [{ id: "big", name: "The Big One" }, { id: "fast/1", name: "Fast" }];
   await using app = startApp({ script: saying("Hello."), agents: [other] });
-  const table: Readonly<Record<string, string>> = {
+  const models: Readonly<Record<string, string>> = {
     "": "openab",
     default: "openab",
     openab: "openab",
@@ -162,101 +140,114 @@ Deno.test("x-resolved-model: which agent answered, and with which model", async 
     "other@mao": "other/big",
     "other/fast/1@mao": "other/fast/1",
   };
-  for (const [model, servedBy] of Object.entries(table)) {
-    assertEquals((await ask(app, { model })).servedBy, servedBy, model);
+  for (const [model, resolved] of Object.entries(models)) {
+    assertEquals((await chat(app, { model })).model, resolved, model);
   }
 });
 
-Deno.test("the model of a conversation may change from turn to turn, and its session stays", async () => {
+Deno.test("x-resolved-model: changes from turn to turn in one session", async () => {
   const other = new MemoryAgent("other");
   other.script = saying("Hello.");
   other.models = [{ id: "big", name: "Big" }, { id: "fast", name: "Fast" }];
   await using app = startApp({ agents: [other] });
-  for (
-    const [model, servedBy] of [["other/fast", "other/fast"], ["other", "other/big"], ["fast", "other/fast"]]
-  ) {
-    assertEquals((await ask(app, { model, conversation_id: "mao" })).servedBy, servedBy);
+  const models = [["other/fast", "other/fast"], ["other", "other/big"], ["fast", "other/fast"]];
+  for (const [model, resolved] of models) {
+    assertEquals((await chat(app, { model, conversation_id: "mao" })).model, resolved);
   }
   assertEquals(other.sessions.length, 1);
 });
 
-const OBJECT = { response_format: { type: "json_object" } };
+/** 29 characters, and more than 256 percent-encoded. */
+const KANA = "マオのおうちのながいながいおはなしのつづきのつづきのはなし";
+/** A header as programs without encodings send it: each byte of its UTF-8 arrives as a character. */
+const asBytes = (name: string) => String.fromCharCode(...new TextEncoder().encode(name));
 
-Deno.test("response_format: the complaint stays in the conversation, and the next request goes on with it", async () => {
-  await using app = startApp({ sessions: "auto" });
-  app.agent.script = oneByOne(
-    saying("Sure, here you are: it is Mao."),
-    saying('{"name":"Mao, the cat of the house"}'),
-    saying('{"age":3}'),
-  );
-  const first = await ask(app, { ...OBJECT, messages: FIRST });
-  const second = await ask(app, { ...OBJECT, messages: [...FIRST, first.reply, said("user", "How old?")] });
-  assertEquals(second.id, first.id);
-  assertEquals(app.agent.sessions.length, 1);
-  const [, complaint, next] = app.agent.prompts.map(({ text }) => text);
-  assertMatch(complaint!, /That is not what was asked for/);
-  assertMatch(next!, /How old\?$/);
-  for (const known of ["You are Mao", "Hi", "Sure, here"]) {
-    assertEquals([complaint, next].filter((text) => text!.includes(known)), [], known);
-  }
-});
-
-Deno.test("response_format: the next request goes on also if the answer was never right", async () => {
-  await using app = startApp({ script: saying("No."), sessions: "auto" });
-  const failed = await app.chat({ ...OBJECT, messages: FIRST });
-  assertEquals((await errorOf(failed)).code, "invalid_output");
-  app.agent.script = saying("Of course, what else?");
-  const next = await ask(app, { messages: [...FIRST, said("user", "Then tell me in words.")] });
-  assertEquals(app.agent.sessions.length, 1);
-  assertEquals(app.agent.prompts.at(-1)?.text, "Then tell me in words.");
-  assertMatch(next.id, /^conv_/);
-});
-
-Deno.test("response_format: a named conversation takes the complaint as well", async () => {
-  await using app = startApp({ script: oneByOne(saying("Sure!"), saying('{"a":1}'), saying("Bye.")) });
-  const first = await ask(app, { ...OBJECT, messages: FIRST, conversation_id: "mao" });
-  await ask(app, { messages: [...FIRST, first.reply, said("user", "Bye")], conversation_id: "mao" });
-  assertEquals([app.agent.sessions.length, app.agent.prompts.length], [1, 3]);
-  assertEquals(app.agent.prompts.at(-1)?.text, "Bye");
-});
-
-/** Somebody is told something, and posts it back. */
-async function notified(app: TestApp, text: string): Promise<void> {
-  app.hub.subscribe({ send() {}, backlog: 0, close() {} });
-  const response = await app.post("/v1/vtuber/notifications", { text });
-  assertEquals(response.ok, true);
-  await response.body?.cancel();
-}
-
-for (const name of [undefined, "mao"]) {
-  const which = name === undefined ? "found by what is said" : "named";
-  Deno.test(`a notification that is posted back belongs to the conversation, ${which}: the next request goes on, and the agent is told both`, async () => {
-    await using app = startApp({ script: saying("Hello, how are you today?"), sessions: "auto" });
-    const naming = name === undefined ? {} : { conversation_id: name };
-    const first = await ask(app, { ...naming, messages: FIRST });
-    await notified(app, "The build is green.");
-    const second = [...FIRST, first.reply, said("user", "The build is green.")];
-    const posted = await ask(app, { ...naming, messages: second });
-    assertEquals(posted.id, first.id);
-    assertObjectMatch(posted, { reply: said("assistant", "The build is green.\n") });
-    assertEquals(app.agent.prompts.length, 1);
-    const third = await ask(app, { ...naming, messages: [...second, posted.reply, said("user", "Great!")] });
-    assertEquals([third.id, app.agent.sessions.length], [first.id, 1]);
-    assertEquals(
-      app.agent.prompts.at(-1)?.text,
-      "<user>\nThe build is green.\n</user>\n\n<assistant>\nThe build is green.\n\n</assistant>\n\nGreat!",
-    );
+for (
+  const name of ["マオ", KANA, "😀", "é", "Jörg – 1/2", "ñ%41", "a\nb", "a\u0000b", "\ud83d", "%", "a b"]
+) {
+  Deno.test(`naming: ${JSON.stringify(name)} in the body, in headers as bytes, and as x-session-id returns it`, async () => {
+    await using app = startApp({ script: saying("Hello.") });
+    const id = await idOf(app, { conversation_id: name });
+    assertEquals([await idOf(app, { conversation_id: name }), await idByHeader(app, id)], [id, id]);
+    assertEquals(await idOf(app, { conversation_id: id }), id);
+    if (name.isWellFormed() && !/[\n\0]/.test(name)) {
+      assertEquals(name === "%" ? id : decodeURIComponent(id), name);
+      for (const header of ["x-session-id", "x-hermes-session-id", "x-openclaw-session-key"]) {
+        assertEquals(await idOf(app, {}, { headers: { [header]: asBytes(name) } }), id, header);
+      }
+    }
+    assertEquals([app.agent.sessions.length, app.conversations.list("").length], [1, 1]);
   });
 }
 
-Deno.test("a notification that is posted back as the first thing begins a conversation", async () => {
-  await using app = startApp({ script: saying("Hello."), sessions: "auto" });
-  await notified(app, "The build of the whole house is green.");
-  const first = [MAO, said("user", "The build of the whole house is green.")];
-  const posted = await ask(app, { messages: first });
-  const next = await ask(app, { messages: [...first, posted.reply, said("user", "Great!")] });
-  assertEquals([next.id, app.agent.sessions.length], [posted.id, 1]);
-  const { text } = app.agent.prompts[0]!;
-  assert(text.startsWith("<system>\nYou are Mao.\n</system>\n\n<user>\nThe build of"), text);
-  assert(text.endsWith("Great!"), text);
+Deno.test("naming: the length of a name is counted in characters, however they are encoded", async () => {
+  await using app = startApp({ script: saying("Hello.") });
+  const [longest, longer] = ["マ".repeat(256), "マ".repeat(257)];
+  const id = await idOf(app, { conversation_id: longest });
+  for (const encoded of [encodeURIComponent(longest), asBytes(longest)]) {
+    assertEquals(await idByHeader(app, encoded), id);
+  }
+  for (const encoded of [encodeURIComponent(longer), asBytes(longer)]) {
+    const error = await errorOf(await app.chat({}, { headers: { "x-session-id": encoded } }));
+    assertEquals([error.status, error.code, error.param], [400, "invalid_value", "X-Session-Id"]);
+  }
+  const error = await errorOf(await app.chat({ conversation_id: longer }));
+  assertEquals([error.status, error.code, error.param], [400, "invalid_value", "conversation_id"]);
+  assertEquals(app.agent.sessions.length, 1);
 });
+
+Deno.test("naming: bytes that are not UTF-8 are a name too", async () => {
+  await using app = startApp({ script: saying("Hello.") });
+  const id = await idByHeader(app, "J\xf6rg");
+  assertEquals([await idByHeader(app, id), await idByHeader(app, "J\xf6rg")], [id, id]);
+  assertEquals([decodeURIComponent(id), app.agent.sessions.length], ["J\xf6rg", 1]);
+  assertNotEquals(await idByHeader(app, "J\xe4rg"), id);
+});
+
+Deno.test("naming: raw bytes that come through a real port", async () => {
+  await using app = startApp({ script: saying("Hello.") });
+  const id = await idOf(app, { conversation_id: KANA });
+  const options = { port: 0, hostname: "127.0.0.1", onListen() {} };
+  await using server = Deno.serve(options, (request) => app.serve(request));
+  const { port } = server.addr as Deno.NetAddr;
+  const body = JSON.stringify({ messages: [user("Hi")] });
+  const head = [
+    "POST /v1/chat/completions HTTP/1.1",
+    `Host: 127.0.0.1:${port}`,
+    "Content-Type: application/json",
+    `Content-Length: ${body.length}`,
+    `X-Session-Id: ${KANA}`,
+    "Connection: close",
+  ];
+  using connection = await Deno.connect({ port, hostname: "127.0.0.1" });
+  const writer = connection.writable.getWriter();
+  await writer.write(new TextEncoder().encode([...head, "", body].join("\r\n")));
+  const answer = await new Response(connection.readable).text();
+  assertEquals(/^x-session-id: (.*)\r$/im.exec(answer)?.[1], id, answer);
+  assertEquals(app.agent.sessions.length, 1);
+});
+
+const FAILURES: readonly [code: ErrorCode, status: number][] = [
+  ["agent_crashed", 502],
+  ["agent_error", 502],
+  ["agent_timeout", 504],
+];
+
+for (const body of [{}, { stream: true }, { response_format: { type: "json_object" } }]) {
+  Deno.test(`x-session-id: an early failure has it, ${JSON.stringify(body)}`, async () => {
+    for (const [code, status] of FAILURES) {
+      for (const name of [undefined, "mao", KANA]) {
+        await using app = startApp({ sessions: "auto" });
+        const ids: (string | undefined)[] = [];
+        app.agent.script = (prompt) => {
+          ids.push(...[...app.index.all].map(({ id }) => id));
+          prompt.fail(new AppError(code, "No.", { prompted: true }));
+        };
+        const response = await app.chat({ ...body, conversation_id: name });
+        const error = await errorOf(response);
+        assertEquals([error.status, error.code, [response.headers.get("x-session-id")]], [status, code, ids]);
+        if (name !== undefined) assertEquals(decodeURIComponent(ids[0]!), name);
+      }
+    }
+  });
+}

@@ -1,22 +1,34 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertNotEquals } from "@std/assert";
+import { BUSY_MODES } from "../../lib/conversation/turn_queue.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { oneByOne, saying } from "../support/agents/memory_agent.ts";
-import { checkWireProfile, parseFrames } from "../support/harness/wire_profile.ts";
-import { errorOf, readWrites, startApp, Writes } from "../support/harness/app_harness.ts";
+import {
+  errorOf,
+  type SendOptions,
+  startApp,
+  type TestApp,
+  WriteReader,
+} from "../support/harness/app_harness.ts";
+import { contentOf, RETRIES, streamedText, user } from "../support/harness/chat_fixture.ts";
+import { nextTask } from "../support/harness/turn_recorder.ts";
+import { parseFrames } from "../support/harness/wire_profile.ts";
 
-/** What OpenAI's clients send with the first try, and with those after it. */
-const TRY = ["0", "1", "2"].map((count) => ({ headers: { "x-stainless-retry-count": count } }));
-const [FIRST, SECOND, THIRD] = TRY as [typeof TRY[0], typeof TRY[0], typeof TRY[0]];
-const key = (name: string) => ({ headers: { "idempotency-key": name } });
+/** The first try of OpenAI's clients, and the two after it. */
+const attempt = (count: string): SendOptions => ({ headers: { "x-stainless-retry-count": count } });
+const TRIES = [attempt("0"), attempt("1"), attempt("2")] as const;
+const [FIRST, SECOND, THIRD] = TRIES;
+const key = (key: string): SendOptions => ({ headers: { "idempotency-key": key } });
+const withHeaders = (...headers: Record<string, string>[]): SendOptions => ({
+  headers: Object.assign({}, ...headers),
+});
 
-async function contentOf(response: Response): Promise<string> {
-  const { choices: [choice] } = await response.json();
-  return choice.message.content;
-}
+const MAO = { conversation_id: "mao" };
+const STORY = [user("Tell me a story.")];
+const STOP = [...STORY, user("Stop!")];
 
-Deno.test("retry: a request that is sent again while it runs joins its turn, from the start", async () => {
+Deno.test("retry: joins the running turn, from its start", async () => {
   await using app = startApp();
-  await using first = new Writes(await app.stream({}, FIRST));
+  await using first = new WriteReader(await app.stream({}, FIRST));
   const prompt = await app.agent.nextPrompt();
   prompt.say("Hel");
   const second = await app.stream({}, SECOND);
@@ -24,148 +36,89 @@ Deno.test("retry: a request that is sent again while it runs joins its turn, fro
   const third = await app.stream({}, THIRD);
   prompt.end();
   assertEquals(parseFrames(await first.rest()).text, "Hello.\n");
-  for (const response of [second, third]) {
-    const writes = await readWrites(response);
-    assertEquals(checkWireProfile(writes), []);
-    const text = writes.map((write) => new TextDecoder().decode(write)).join("");
-    assertEquals(parseFrames(text).text, "Hello.\n");
-  }
+  assertEquals([await streamedText(second), await streamedText(third)], ["Hello.\n", "Hello.\n"]);
   assertEquals(app.agent.prompts.length, 1);
 });
 
-Deno.test("retry: a request that is sent again after its end is told it again", async () => {
+Deno.test("retry: replays the turn that has ended, of either endpoint", async () => {
   await using app = startApp({ script: saying("Hel", "lo.") });
-  assertEquals(await contentOf(await app.chat({}, FIRST)), "Hello.\n");
-  assertEquals(await contentOf(await app.chat({}, SECOND)), "Hello.\n");
-  assertEquals(await contentOf(await app.chat({}, THIRD)), "Hello.\n");
-  assertEquals(app.agent.prompts.length, 1);
-});
-
-Deno.test("retry: of completions too", async () => {
-  await using app = startApp({ script: saying("Hello.") });
-  for (const headers of TRY) {
-    const { choices: [choice] } = await (await app.post("/v1/completions", { prompt: "Hi" }, headers)).json();
+  for (const options of TRIES) assertEquals(await contentOf(app.chat({}, options)), "Hello.\n");
+  for (const options of TRIES) {
+    const { choices: [choice] } = await (await app.post("/v1/completions", { prompt: "Hi" }, options)).json();
     assertEquals(choice.text, "Hello.\n");
   }
-  assertEquals(app.agent.prompts.length, 1);
+  assertEquals(app.agent.prompts.length, 2);
 });
 
-Deno.test("retry: a second that joined keeps the turn alive when the first hangs up", async () => {
+Deno.test("retry: replays agent events, usage and a stop as well", async () => {
+  await using app = startApp({
+    script(prompt) {
+      prompt.tool();
+      prompt.say("Done. STOP Not this.");
+      prompt.usage({ inputTokens: 12, outputTokens: 5 });
+      prompt.end();
+    },
+  });
+  const body = { stop: "STOP", stream_options: { include_agent_events: true, include_usage: true } };
+  const withoutHead = (text: string) => text.replace(/"id":"chatcmpl-\w+"|"created":\d+/g, "");
+  const first = withoutHead(await (await app.stream(body, FIRST)).text());
+  assertEquals(withoutHead(await (await app.stream(body, SECOND)).text()), first);
+  assertEquals([app.agent.prompts.length, first.includes("Not this")], [1, false]);
+});
+
+Deno.test("retry: the turn goes on until the last of its clients hangs up", async () => {
   await using app = startApp();
-  const first = await app.stream({}, FIRST);
+  const [first, second] = [await app.stream({}, FIRST), await app.stream({}, SECOND)];
   const prompt = await app.agent.nextPrompt();
   prompt.say("Hel");
-  const second = await app.stream({}, SECOND);
+  const third = await app.stream({}, THIRD);
   await first.body!.cancel();
-  prompt.say("lo.\n");
-  prompt.end();
-  assertEquals(parseFrames(await second.text()).text, "Hello.\n");
-  assertEquals([prompt.cancelCount, app.agent.prompts.length], [0, 1]);
-});
-
-Deno.test("retry: when both hang up, the turn is cancelled", async () => {
-  await using app = startApp();
-  const first = await app.stream({}, FIRST);
-  const second = await app.stream({}, SECOND);
-  const prompt = await app.agent.nextPrompt();
-  await first.body!.cancel();
-  assertEquals(prompt.cancelCount, 0);
   await second.body!.cancel();
-  await prompt.cancelled;
-});
-
-Deno.test("retry: what was cancelled by a hang-up is not run again", async () => {
-  await using app = startApp();
-  const first = await app.stream({}, FIRST);
-  const prompt = await app.agent.nextPrompt();
-  await first.body!.cancel();
+  prompt.say("lo.\n");
+  assertEquals(prompt.cancelCount, 0);
+  await third.body!.cancel();
   await prompt.cancelled;
   const again = await app.stream({}, SECOND);
   const error = await errorOf(again);
-  assertEquals([error.status, error.code], [409, "turn_cancelled"]);
-  assertEquals(again.headers.get("x-should-retry"), "false");
-  assertEquals(app.agent.prompts.length, 1);
+  assertEquals([error.status, error.code], [409, "turn_cancelled"], "an abandoned turn does not run again");
+  assertEquals([again.headers.get("x-should-retry"), app.agent.prompts.length], ["false", 1]);
 });
 
-Deno.test("retry: a failure is told again, not run again", async () => {
+Deno.test("retry: a failure after the prompt is replayed", async () => {
   await using app = startApp();
   app.agent.script = (prompt) => {
     prompt.say("On my wa");
     prompt.fail(new AppError("agent_crashed", "Gone.", { prompted: true }));
   };
-  for (const headers of TRY) {
-    const response = await app.chat({}, headers);
+  for (const options of TRIES) {
+    const response = await app.chat({}, options);
     assertEquals([response.status, response.headers.get("x-should-retry")], [502, "false"]);
     assertEquals((await errorOf(response)).code, "agent_crashed");
   }
   assertEquals(app.agent.prompts.length, 1);
 });
 
-Deno.test("retry: what failed before the prompt is tried again", async () => {
-  await using app = startApp({ script: saying("Hello.") });
-  app.agent.openError = new AppError("agent_unavailable", "Not yet.", { retryAfterSecs: 1 });
-  const refused = await app.chat({}, FIRST);
-  assertEquals([refused.status, refused.headers.get("retry-after")], [503, "1"]);
-  await refused.body?.cancel();
-  app.agent.openError = undefined;
-  assertEquals(await contentOf(await app.chat({}, SECOND)), "Hello.\n");
-  assertEquals(app.agent.prompts.length, 1);
-});
-
-Deno.test("retry: one that nobody has seen before runs", async () => {
-  await using app = startApp({ script: saying("Hello.") });
-  assertEquals(await contentOf(await app.chat({}, SECOND)), "Hello.\n");
-});
-
-Deno.test("retry: what is said twice on purpose runs twice", async () => {
-  await using app = startApp({ script: oneByOne(saying("One."), saying("Two."), saying("Three.")) });
-  assertEquals(await contentOf(await app.chat({}, FIRST)), "One.\n");
-  assertEquals(await contentOf(await app.chat({}, FIRST)), "Two.\n");
-  assertEquals(await contentOf(await app.chat()), "Three.\n");
-  assertEquals(app.agent.prompts.length, 3);
-});
-
-Deno.test("retry: another body is another request", async () => {
-  await using app = startApp({ script: oneByOne(saying("One."), saying("Two.")) });
-  await (await app.chat({ model: "a" }, FIRST)).text();
-  assertEquals(await contentOf(await app.chat({ model: "b" }, SECOND)), "Two.\n");
-});
-
-Deno.test("retry: a stop that cut the reply cuts it again", async () => {
-  await using app = startApp({ script: saying("one STOP two") });
-  for (const headers of TRY) {
-    assertEquals(await contentOf(await app.chat({ stop: "STOP" }, headers)), "one \n");
-  }
-  assertEquals(app.agent.prompts.length, 1);
-});
-
-Deno.test("retry: agent events are told again too", async () => {
-  await using app = startApp({
-    script(prompt) {
-      prompt.tool();
-      prompt.say("Done.");
-      prompt.usage({ inputTokens: 12, outputTokens: 5 });
-      prompt.end();
-    },
+for (const [how, first, second] of RETRIES) {
+  Deno.test(`retry: with ${how}, a turn that failed before the prompt runs`, async () => {
+    await using app = startApp({ script: saying("Hello.") });
+    app.agent.openError = new AppError("agent_unavailable", "Not yet.", { retryAfterSecs: 1 });
+    const refused = await app.chat({}, { headers: first });
+    assertEquals([refused.status, refused.headers.get("retry-after")], [503, "1"]);
+    await refused.body?.cancel();
+    app.agent.openError = undefined;
+    assertEquals(await contentOf(app.chat({}, { headers: second })), "Hello.\n");
+    assertEquals(app.agent.prompts.length, 1);
   });
-  const body = { stream_options: { include_agent_events: true, include_usage: true } };
-  const withoutHead = (text: string) => text.replace(/"id":"chatcmpl-\w+"|"created":\d+/g, "");
-  const first = withoutHead(await (await app.stream(body, FIRST)).text());
-  assertEquals(withoutHead(await (await app.stream(body, SECOND)).text()), first);
-});
+}
 
-Deno.test("retry: in a named conversation it does not supersede itself", async () => {
-  await using app = startApp();
-  const headers = (count: string) => ({
-    headers: { "x-session-id": "mao", "x-stainless-retry-count": count },
-  });
-  const first = await app.stream({}, headers("0"));
-  const prompt = await app.agent.nextPrompt();
-  const second = await app.stream({}, headers("1"));
-  prompt.say("Hello.\n");
-  prompt.end();
-  for (const response of [first, second]) assertEquals(parseFrames(await response.text()).text, "Hello.\n");
-  assertEquals([prompt.cancelCount, app.agent.prompts.length], [0, 1]);
+Deno.test("retry: an unknown retry, a repeated first try and another body are new requests", async () => {
+  const scripts = ["One.", "Two.", "Three.", "Four.", "Five."].map((text) => saying(text));
+  await using app = startApp({ script: oneByOne(...scripts) });
+  assertEquals(await contentOf(app.chat({ model: "a" }, SECOND)), "One.\n");
+  assertEquals(await contentOf(app.chat({}, FIRST)), "Two.\n");
+  assertEquals(await contentOf(app.chat({}, FIRST)), "Three.\n");
+  assertEquals(await contentOf(app.chat()), "Four.\n");
+  assertEquals(await contentOf(app.chat({ model: "b" }, SECOND)), "Five.\n");
 });
 
 Deno.test("idempotency key: the same request runs once, whether it runs or has ended", async () => {
@@ -175,37 +128,31 @@ Deno.test("idempotency key: the same request runs once, whether it runs or has e
   prompt.say("Hello.\n");
   prompt.end();
   answers.push(app.stream({}, key("k1")));
-  for (const answer of answers) assertEquals(parseFrames(await (await answer).text()).text, "Hello.\n");
+  for (const answer of answers) assertEquals(await streamedText(answer), "Hello.\n");
   assertEquals(app.agent.prompts.length, 1);
 });
 
-Deno.test("idempotency key: another request under it is refused", async () => {
+Deno.test("idempotency key: another request, or another path, is a conflict", async () => {
   await using app = startApp({ script: saying("Hello.") });
-  await (await app.chat({}, key("k1"))).text();
-  const bodies = [{ model: "other" }, { stream: true }, { messages: [{ role: "user", content: "Bye" }] }];
-  for (const body of bodies) {
-    const response = await app.chat(body, key("k1"));
+  const body = { messages: [user("Hi")], prompt: "Hi" };
+  await (await app.chat(body, key("k1"))).text();
+  const others = [
+    ...[{ model: "other" }, { stream: true }, { messages: [user("Bye")] }].map((body) =>
+      app.chat(body, key("k1"))
+    ),
+    app.post("/v1/completions", body, key("k1")),
+  ];
+  for (const answer of others) {
+    const response = await answer;
     const error = await errorOf(response);
     assertEquals([error.status, error.code], [409, "idempotency_key_conflict"]);
     assertEquals(response.headers.get("x-should-retry"), "false");
   }
   assertEquals(app.agent.prompts.length, 1);
+  assertEquals(await contentOf(app.chat(body, key("k2"))), "Hello.\n", "under another key it runs");
 });
 
-Deno.test("idempotency key: on another path it is another request", async () => {
-  await using app = startApp({ script: saying("Hello.") });
-  await (await app.chat({ prompt: "Hi" }, key("k1"))).text();
-  const body = { messages: [{ role: "user", content: "Hi" }], prompt: "Hi" };
-  assertEquals((await errorOf(await app.post("/v1/completions", body, key("k1")))).status, 409);
-});
-
-Deno.test("idempotency key: another key runs again", async () => {
-  await using app = startApp({ script: oneByOne(saying("One."), saying("Two.")) });
-  assertEquals(await contentOf(await app.chat({}, key("k1"))), "One.\n");
-  assertEquals(await contentOf(await app.chat({}, key("k2"))), "Two.\n");
-});
-
-Deno.test("idempotency key: one without end is refused", async () => {
+Deno.test("idempotency key: has a longest length", async () => {
   await using app = startApp({ script: saying("Hello.") });
   const error = await errorOf(await app.chat({}, key("x".repeat(257))));
   assertEquals([error.status, error.code, error.param], [400, "invalid_value", "Idempotency-Key"]);
@@ -213,88 +160,198 @@ Deno.test("idempotency key: one without end is refused", async () => {
   assertEquals(app.agent.prompts.length, 1);
 });
 
-Deno.test("idempotency key: a failure before the prompt does not use it up", async () => {
-  await using app = startApp({ script: saying("Hello.") });
-  app.agent.promptError = new AppError("agent_unavailable", "Not yet.");
-  assertEquals((await errorOf(await app.chat({}, key("k1")))).status, 503);
-  app.agent.promptError = undefined;
-  assertEquals(await contentOf(await app.chat({}, key("k1"))), "Hello.\n");
-});
+/** Headers that name a conversation. */
+const NAMING: ((name: string) => Record<string, string>)[] = [
+  (name) => ({ "x-session-id": name }),
+  (name) => ({ "x-hermes-session-id": name }),
+  (name) => ({ "x-openclaw-session-key": name }),
+];
 
-const OBJECT = { response_format: { type: "json_object" } };
+for (const naming of NAMING) {
+  const [header] = Object.keys(naming(""));
+  const [[, first, again], [, firstKey, againKey]] = RETRIES as [typeof RETRIES[0], typeof RETRIES[0]];
 
-Deno.test("retry: an answer in a format that had to be asked for twice is told again, not asked for again", async () => {
-  await using app = startApp({ script: oneByOne(saying("Sure!"), saying('{"a":1}')) });
-  assertEquals(await contentOf(await app.chat(OBJECT, FIRST)), '{"a":1}');
-  const again = app.chat(OBJECT, SECOND);
-  // An agent that is asked once more has nothing more to say: it ends, so that the test does.
-  app.agent.script = saying("No.");
-  const response = await again;
-  assertEquals(response.status, 200);
-  assertEquals(await contentOf(response), '{"a":1}');
-  assertEquals(app.agent.prompts.length, 2);
-});
+  Deno.test(`retry: the same body in another conversation, named by ${header}, is another request`, async () => {
+    await using app = startApp({ script: oneByOne(saying("Hi Ann."), saying("Hi Bob.")) });
+    await contentOf(app.chat({}, withHeaders(first, naming("ann"))));
+    await contentOf(app.chat({}, withHeaders(again, naming("bob"))));
+    for (const [name, text] of [["ann", "Hi Ann.\n"], ["bob", "Hi Bob.\n"]] as const) {
+      // The same name in another header is the same request.
+      for (const headers of NAMING) {
+        const response = await app.chat({}, withHeaders(again, headers(name)));
+        assertEquals([response.headers.get("x-session-id"), await contentOf(response)], [name, text]);
+      }
+    }
+    assertEquals([app.agent.prompts.length, app.agent.sessions.length], [2, 2]);
+  });
 
-Deno.test("retry: one that joins an answer in a format while it is asked for again gets the same", async () => {
+  Deno.test(`idempotency key: another conversation, named by ${header}, is a conflict`, async () => {
+    await using app = startApp({ script: saying("Hi Ann.") });
+    await contentOf(app.chat({}, withHeaders(firstKey, naming("ann"))));
+    for (const options of [withHeaders(againKey, naming("bob")), withHeaders(againKey)]) {
+      const error = await errorOf(await app.chat({}, options));
+      assertEquals([error.status, error.code], [409, "idempotency_key_conflict"]);
+    }
+    assertEquals(await contentOf(app.chat({}, withHeaders(againKey, naming("ann")))), "Hi Ann.\n");
+    assertEquals(app.agent.prompts.length, 1);
+  });
+}
+
+Deno.test("retry: does not join the running turn of another conversation", async () => {
   await using app = startApp();
-  const first = app.chat(OBJECT, FIRST);
-  const asked = await app.agent.nextPrompt();
-  const second = app.chat(OBJECT, SECOND);
-  asked.say("Sure!");
-  asked.end();
-  app.agent.script = saying('{"a":1}');
-  const repair = await app.agent.nextPrompt();
-  repair.say('{"a":1}');
-  repair.end();
-  assertEquals([await contentOf(await first), await contentOf(await second)], ['{"a":1}', '{"a":1}']);
-  assertEquals(app.agent.prompts.length, 2);
+  const [, first, again] = RETRIES[0]!;
+  const ann = await app.stream({}, withHeaders(first, { "x-session-id": "ann" }));
+  const annPrompt = await app.agent.nextPrompt();
+  const bob = await app.stream({}, withHeaders(again, { "x-session-id": "bob" }));
+  const bobPrompt = await app.agent.nextPrompt();
+  assertNotEquals(bobPrompt.session, annPrompt.session);
+  annPrompt.say("Hi Ann.\n");
+  bobPrompt.say("Hi Bob.\n");
+  for (const prompt of [annPrompt, bobPrompt]) prompt.end();
+  assertEquals([await streamedText(ann), await streamedText(bob)], ["Hi Ann.\n", "Hi Bob.\n"]);
 });
 
-Deno.test("retry: an answer in a format that was left while it was asked for again is not made again", async () => {
-  await using app = startApp();
-  const gone = new AbortController();
-  const first = app.chat(OBJECT, { ...FIRST, signal: gone.signal });
-  const asked = await app.agent.nextPrompt();
-  asked.say("Sure!");
-  asked.end();
-  const repair = await app.agent.nextPrompt();
-  gone.abort();
-  assertEquals((await first).status, 499);
-  await repair.cancelled;
-  const again = await app.chat(OBJECT, SECOND);
-  const error = await errorOf(again);
-  assertEquals([error.status, error.code], [409, "turn_cancelled"]);
-  assertEquals(again.headers.get("x-should-retry"), "false");
-  assertEquals(app.agent.prompts.length, 2);
-});
+const PATH = "/v1/vtuber/sessions";
 
-Deno.test("retry: an answer in a format lives on in whoever joined it", async () => {
-  await using app = startApp();
-  const first = await app.stream(OBJECT, FIRST);
-  const asked = await app.agent.nextPrompt();
-  const second = await app.stream(OBJECT, SECOND);
-  asked.say("Sure!");
-  asked.end();
-  const repair = await app.agent.nextPrompt();
-  await first.body!.cancel();
-  repair.say('{"a":1}');
-  repair.end();
-  assertEquals(parseFrames(await second.text()).text, '{"a":1}\n');
-  assertEquals([repair.cancelCount, app.agent.prompts.length], [0, 2]);
-  assertEquals(app.agent.sessions.map(({ closed }) => closed.aborted), [true]);
-});
-
-Deno.test("a notification that is posted back is answered the same when it is sent again, and no agent is asked", async () => {
-  await using app = startApp({ script: saying("The agent's.") });
-  app.hub.subscribe({ send() {}, backlog: 0, close() {} });
-  const notified = await app.post("/v1/vtuber/notifications", { text: "The build is green." });
-  await notified.body?.cancel();
-  for (const _time of ["first", "again"]) {
-    const response = await app.chat(
-      { messages: [{ role: "user", content: "The build is green." }] },
-      { headers: { "idempotency-key": "k1" } },
-    );
-    assertEquals((await response.json()).choices[0].message.content, "The build is green.\n");
+for (const [how, first, again] of RETRIES) {
+  for (const path of [`${PATH}/ann`, `${PATH}?id=ann`, `${PATH}?all=true`]) {
+    Deno.test(`DELETE ${path}: a retry with ${how} does not replay what is forgotten`, async () => {
+      await using app = startApp({ script: oneByOne(saying("One."), saying("Two.")) });
+      const ann = { conversation_id: "ann" };
+      for (const headers of [first, again]) {
+        assertEquals(await contentOf(app.chat(ann, { headers })), "One.\n");
+      }
+      assertEquals((await app.send(path, { method: "DELETE" })).status, 200);
+      for (const _ of [1, 2]) assertEquals(await contentOf(app.chat(ann, { headers: again })), "Two.\n");
+      assertEquals([app.agent.prompts.length, app.agent.sessions.length], [2, 2]);
+    });
   }
-  assertEquals(app.agent.prompts.length, 0);
+
+  Deno.test(`DELETE ${PATH}/ann: a retry with ${how} replays the turns of other conversations`, async () => {
+    await using app = startApp({ script: oneByOne(saying("Hi Ann."), saying("Hi Bob.")) });
+    const bobOptions = (headers: Record<string, string>) =>
+      withHeaders(headers, "idempotency-key" in headers ? { "idempotency-key": "k2" } : {});
+    const bob = { conversation_id: "bob" };
+    await contentOf(app.chat({ conversation_id: "ann" }, withHeaders(first)));
+    assertEquals(await contentOf(app.chat(bob, bobOptions(first))), "Hi Bob.\n");
+    assertEquals((await app.send(`${PATH}/ann`, { method: "DELETE" })).status, 200);
+    assertEquals(await contentOf(app.chat(bob, bobOptions(again))), "Hi Bob.\n");
+    assertEquals(app.agent.prompts.length, 2);
+  });
+}
+
+Deno.test("DELETE sessions: a retry does not replay a conversation without a name", async () => {
+  await using app = startApp({
+    script: oneByOne(saying("One, and a long one."), saying("Two.")),
+    sessions: "auto",
+  });
+  const response = await app.chat({}, key("k1"));
+  const id = response.headers.get("x-session-id");
+  assertEquals(await contentOf(response), "One, and a long one.\n");
+  assertEquals((await app.send(`${PATH}/${id}`, { method: "DELETE" })).status, 200);
+  assertEquals(await contentOf(app.chat({}, key("k1"))), "Two.\n");
 });
+
+Deno.test("DELETE sessions: a retry joins the turn that is being cancelled", async () => {
+  await using app = startApp();
+  app.agent.answersCancels = false;
+  const ann = { conversation_id: "ann" };
+  const running = await app.stream(ann, key("k1"));
+  const prompt = await app.agent.nextPrompt();
+  prompt.say("Half.\n");
+  assertEquals((await app.send(`${PATH}/ann`, { method: "DELETE" })).status, 200);
+  const joined = await app.stream(ann, key("k1"));
+  prompt.end("cancelled");
+  for (const response of [running, joined]) assertEquals(await streamedText(response), "Half.\n");
+  assertEquals([prompt.cancelCount, app.agent.prompts.length], [1, 1]);
+});
+
+for (const [how, first, second] of RETRIES) {
+  for (const onBusy of BUSY_MODES) {
+    Deno.test(`retry: with ${how} and onBusy ${onBusy}, joins its own turn`, async () => {
+      for (const name of [{}, MAO]) {
+        await using app = startApp({ sessions: "auto", onBusy });
+        const answers = [await app.stream({ ...name, messages: STORY }, { headers: first })];
+        const prompt = await app.agent.nextPrompt();
+        prompt.say("Once upon ");
+        answers.push(await app.stream({ ...name, messages: STORY }, { headers: second }));
+        prompt.say("a time.\n");
+        prompt.end();
+        const ids = answers.map(({ headers }) => headers.get("x-session-id"));
+        for (const answer of answers) assertEquals(await streamedText(answer), "Once upon a time.\n");
+        assertEquals(ids[0], ids[1]);
+        assertEquals([prompt.cancelCount, app.agent.prompts.length, app.agent.sessions.length], [0, 1, 1]);
+      }
+    });
+  }
+
+  Deno.test(`retry: with ${how}, a request that was refused as busy runs when there is room`, async () => {
+    await using app = startApp({ sessions: "auto", onBusy: "reject" });
+    const running = await app.stream({ messages: STORY });
+    const prompt = await app.agent.nextPrompt();
+    const refused = await app.stream({ messages: STOP }, { headers: first });
+    assertEquals((await errorOf(refused)).code, "session_busy");
+    prompt.end();
+    await running.text();
+    app.agent.script = saying("Yes?\n");
+    assertEquals(await streamedText(app.stream({ messages: STOP }, { headers: second })), "Yes?\n");
+  });
+
+  Deno.test(`retry: with ${how}, a request waits once in the queue`, async () => {
+    await using app = startApp({ sessions: "auto", onBusy: "queue" });
+    const running = await app.stream({ messages: STORY });
+    const prompt = await app.agent.nextPrompt();
+    const answers = [first, second].map((headers) => app.stream({ messages: STOP }, { headers }));
+    app.agent.script = saying("Yes?\n");
+    prompt.end();
+    await running.text();
+    for (const answer of answers) assertEquals(await streamedText(answer), "Yes?\n");
+    assertEquals(app.agent.prompts.length, 2);
+  });
+
+  /** Sends a request and its retry, which wait for a session until `open` is called. */
+  const startWaiting = (app: TestApp) => {
+    const { promise, resolve: open } = Promise.withResolvers<void>();
+    app.agent.openGate = promise;
+    app.agent.script = saying("Yes?\n");
+    const hangUp = new AbortController();
+    const body = { ...MAO, messages: STORY };
+    const retried = app.stream(body, { headers: first });
+    return { retried, retry: app.stream(body, { headers: second, signal: hangUp.signal }), hangUp, open };
+  };
+
+  for (const isGone of [false, true]) {
+    const client = isGone ? "client has gone" : "client waits";
+    Deno.test(`retry: with ${how}, a waiting request is superseded, though its retry's ${client}`, async () => {
+      await using app = startApp();
+      const { retried, retry, hangUp, open } = startWaiting(app);
+      const newer = app.stream({ ...MAO, messages: STOP });
+      if (isGone) hangUp.abort();
+      assertEquals((await errorOf(await retried)).code, "turn_cancelled");
+      open();
+      assertEquals(await streamedText(newer), "Yes?\n");
+      assertEquals((await errorOf(await retry)).code, "turn_cancelled");
+      const texts = app.agent.prompts.map(({ text }) => text.replace(/<user>\n(.*)\n<\/user>/, "$1"));
+      assertEquals(texts, ["Tell me a story.\n\nStop!"]);
+    });
+  }
+
+  for (const end of ["forgotten", "interrupted"] as const) {
+    Deno.test(`retry: with ${how}, a waiting request that is ${end} does not start through its retry`, async () => {
+      await using app = startApp();
+      const { retried, retry, open } = startWaiting(app);
+      const { conversations } = app;
+      const stop = () =>
+        end === "forgotten" ? conversations.forget("", "mao") : conversations.interrupt("mao");
+      while (stop() === 0) await nextTask();
+      for (const answer of [retried, retry]) {
+        assertEquals((await errorOf(await answer)).code, "turn_cancelled");
+      }
+      open();
+      assertEquals([app.agent.prompts.length, conversations.list("").length], [
+        0,
+        end === "forgotten" ? 0 : 1,
+      ]);
+    });
+  }
+}

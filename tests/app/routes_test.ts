@@ -66,7 +66,7 @@ Deno.test("models: one that is not there", async () => {
 
 for (const path of ["/health", "/healthz", "/v1/health"]) {
   Deno.test(`health: ${path} is ok while the program lives, without a key`, async () => {
-    await using app = startApp({ guard: { authKey: "k" } });
+    await using app = startApp({ access: { authKey: "k" } });
     app.agent.state = "failing";
     app.isDraining = true;
     const response = await app.get(path, { from: "192.168.1.7" });
@@ -85,7 +85,7 @@ const READY: [state: AgentState, draining: boolean, status: number, word: string
 
 for (const [state, draining, status, word, check] of READY) {
   Deno.test(`readyz: an agent that is ${state}${draining ? ", in a program that ends" : ""}: ${status}`, async () => {
-    await using app = startApp({ guard: { authKey: "k" } });
+    await using app = startApp({ access: { authKey: "k" } });
     app.agent.state = state;
     app.isDraining = draining;
     const response = await app.get("/readyz");
@@ -96,7 +96,7 @@ for (const [state, draining, status, word, check] of READY) {
 }
 
 Deno.test("/: says what this is and where to point an app, without a key", async () => {
-  await using app = startApp({ guard: { authKey: "k" }, model: "mao" });
+  await using app = startApp({ access: { authKey: "k" }, model: "mao" });
   for (const path of ["/", "", "/v1", "/v1/"]) {
     const response = await app.get(path);
     assertEquals(response.status, 200);
