@@ -10,72 +10,46 @@ function create(): { replies: CannedReplies; clock: { ms: number } } {
   return { replies: new CannedReplies(() => clock.ms), clock };
 }
 
-Deno.test("replyTo: replies to a sent text only", () => {
+Deno.test("replyTo: replies to a sent text only, apart from spaces around it", () => {
   const { replies } = create();
   assertEquals(replies.replyTo("Build done"), undefined);
-  replies.remember("Build done", "[happy] The build is done!", 1);
+  replies.remember(" Build done\n", "[happy] The build is done!", 1);
   assertEquals(replies.replyTo("Build"), undefined);
   assertEquals(replies.replyTo("build done"), undefined);
-  assertEquals(replies.replyTo("Build done"), "[happy] The build is done!");
+  assertEquals(replies.replyTo("\nBuild done  "), "[happy] The build is done!");
 });
 
-Deno.test("replyTo: replies once for each client", () => {
+Deno.test("replyTo: replies once for each client, also with an empty reply", () => {
   const { replies } = create();
-  replies.remember("Build done", "Yes", 2);
-  assertEquals([1, 2, 3].map(() => replies.replyTo("Build done")), ["Yes", "Yes", undefined]);
-});
-
-Deno.test("replyTo: ignores spaces around the text", () => {
-  const { replies } = create();
-  replies.remember(" Build done\n", "Yes", 1);
-  assertEquals(replies.replyTo("\nBuild done  "), "Yes");
+  replies.remember("Build done", "", 2);
+  assertEquals([1, 2, 3].map(() => replies.replyTo("Build done")), ["", "", undefined]);
 });
 
 Deno.test("remember: ignores an empty text, and one that no client got", () => {
   const { replies } = create();
   replies.remember("Build done", "Yes", 0);
   replies.remember("  ", "Yes", 1);
-  assertEquals([replies.replyTo("Build done"), replies.replyTo(""), replies.replyTo("  ")], [
-    undefined,
-    undefined,
-    undefined,
-  ]);
+  for (const text of ["Build done", "", "  "]) assertEquals(replies.replyTo(text), undefined);
 });
 
-Deno.test("remember: the same text again gets the newer reply and clients", () => {
-  const { replies } = create();
+Deno.test("remember: the same text again replaces reply, clients and expiry", () => {
+  const { replies, clock } = create();
   replies.remember("Anything new?", "Rain", 3);
+  clock.ms += TEN_MINUTES_MS;
   replies.remember("Anything new?", "Snow", 1);
+  clock.ms += TEN_MINUTES_MS;
   assertEquals([replies.replyTo("Anything new?"), replies.replyTo("Anything new?")], ["Snow", undefined]);
 });
 
-Deno.test("replyTo: returns an empty reply", () => {
-  const { replies } = create();
-  replies.remember("Psst", "", 1);
-  assertEquals(replies.replyTo("Psst"), "");
-});
-
-const AGES: readonly [ms: number, reply: string | undefined][] = [
-  [0, "Yes"],
-  [TEN_MINUTES_MS, "Yes"],
-  [TEN_MINUTES_MS + 1, undefined],
-];
-for (const [ms, expected] of AGES) {
-  Deno.test(`replyTo: after ${ms} ms: ${expected}`, () => {
+Deno.test("replyTo: forgets a text after ten minutes", () => {
+  for (
+    const [ms, expected] of [[0, "Yes"], [TEN_MINUTES_MS, "Yes"], [TEN_MINUTES_MS + 1, undefined]] as const
+  ) {
     const { replies, clock } = create();
     replies.remember("Build done", "Yes", 5);
     clock.ms += ms;
     assertEquals(replies.replyTo("Build done"), expected);
-  });
-}
-
-Deno.test("remember: the same text again gets a new expiry", () => {
-  const { replies, clock } = create();
-  replies.remember("Build done", "Yes", 1);
-  clock.ms += TEN_MINUTES_MS;
-  replies.remember("Build done", "Again", 1);
-  clock.ms += TEN_MINUTES_MS;
-  assertEquals(replies.replyTo("Build done"), "Again");
+  }
 });
 
 Deno.test("remember: keeps the newest 50 texts", () => {
@@ -83,13 +57,8 @@ Deno.test("remember: keeps the newest 50 texts", () => {
   for (let i = 0; i < 50; i++) replies.remember(`text ${i}`, `${i}`, 1);
   replies.remember("text 0", "0 again", 1);
   replies.remember("text 50", "50", 1);
-  assertEquals([0, 1, 2, 49, 50].map((i) => replies.replyTo(`text ${i}`)), [
-    "0 again",
-    undefined,
-    "2",
-    "49",
-    "50",
-  ]);
+  const found = [0, 1, 2, 49, 50].map((i) => replies.replyTo(`text ${i}`));
+  assertEquals(found, ["0 again", undefined, "2", "49", "50"]);
 });
 
 Deno.test("cannedTurn: has the text unchanged, and is over", async () => {
@@ -100,10 +69,8 @@ Deno.test("cannedTurn: has the text unchanged, and is over", async () => {
 });
 
 Deno.test("cannedTurn: without a conversation it has one of its own", async () => {
-  const [one, two] = [
-    await cannedTurn("a", { resolvedModel: "openab" }),
-    await cannedTurn("b", { resolvedModel: "openab" }),
-  ];
-  assertEquals(one.conversation === two.conversation, false);
-  assertEquals(recordTurn(one).text + recordTurn(two).text, "ab");
+  const [one, two] = await Promise.all(
+    ["a", "b"].map((text) => cannedTurn(text, { resolvedModel: "openab" })),
+  );
+  assertEquals(one!.conversation === two!.conversation, false);
 });

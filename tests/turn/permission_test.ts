@@ -1,4 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import { AppError } from "../../lib/core/errors.ts";
 import type {
   PermissionOption,
   PermissionQuestion,
@@ -7,7 +8,6 @@ import type {
   ToolCallId,
   TurnEvent,
 } from "../../lib/turn/event.ts";
-import { AppError } from "../../lib/core/errors.ts";
 import { type PermissionAnswer, PermissionBroker } from "../../lib/turn/permission.ts";
 import { nextTask, summarize, waitFor } from "../support/harness/turn_recorder.ts";
 
@@ -16,18 +16,11 @@ const NEVER_MS = 3_600_000;
 const NEVER = new AbortController().signal;
 
 const option = (kind: string, id = kind): PermissionOption => ({ id, name: kind, kind });
-const FOUR = ["allow_once", "allow_always", "reject_once", "reject_always"].map((kind) => option(kind));
+const ALL = ["allow_once", "allow_always", "reject_once", "reject_always"].map((kind) => option(kind));
 
-function question(
-  options: readonly PermissionOption[] = FOUR,
-  id = "t1",
-  title = "rm -r",
-): PermissionQuestion {
-  return {
-    tool: { id: id as ToolCallId, title, kind: "execute", status: "pending" },
-    detail: "rm -r /tmp/x",
-    options,
-  };
+function question(options: readonly PermissionOption[] = ALL): PermissionQuestion {
+  const tool = { id: "t1" as ToolCallId, title: "rm -r", kind: "execute", status: "pending" } as const;
+  return { tool, detail: "rm -r /tmp/x", options };
 }
 
 interface OpenRequest {
@@ -40,17 +33,28 @@ function createBroker(timeoutMs = NEVER_MS, canAnyoneAnswer = () => true): Permi
   return new PermissionBroker({ timeoutMs, canAnyoneAnswer, now: () => 1_000_000 });
 }
 
-/** Asks a broker, and returns the open request. */
-function ask(broker: PermissionBroker, about = question(), signal = NEVER): OpenRequest {
+/** Opens a request. */
+function ask(broker: PermissionBroker, options = ALL, signal = NEVER): OpenRequest {
   const events: TurnEvent[] = [];
-  const done = broker.ask(about, (event) => void events.push(event), signal);
+  const done = broker.ask(question(options), (event) => void events.push(event), signal);
   const [first] = events;
   if (first?.type !== "permission") throw new Error("No request was opened");
   return { events, request: first.request, done };
 }
 
-function refusal(broker: PermissionBroker, id: string, answer: PermissionAnswer): AppError {
+/** Returns the error of an answer. */
+function errorOf(
+  broker: PermissionBroker,
+  id: string,
+  answer: PermissionAnswer = { decision: "allow" },
+): AppError {
   return assertThrows(() => broker.answer(id, answer, "me"), AppError);
+}
+
+/** Asks when nobody answers. @returns The result and the number of events. */
+async function askInVain(broker: PermissionBroker): Promise<[result: unknown, events: number]> {
+  let events = 0;
+  return [await broker.ask(question(), () => void events++, NEVER), events];
 }
 
 Deno.test("ask: emits the request at once, with an id and its expiry", async () => {
@@ -65,8 +69,6 @@ Deno.test("ask: emits the request at once, with an id and its expiry", async () 
 Deno.test("ask: two requests of one tool call are answered separately", async () => {
   const broker = createBroker();
   const [first, second] = [ask(broker), ask(broker)];
-  assertEquals(first.request.id === second.request.id, false);
-  assertEquals(first.request.tool.id, second.request.tool.id);
   broker.answer(second.request.id, { decision: "allow" }, "me");
   await nextTask();
   assertEquals([first.events.length, second.events.length], [1, 2]);
@@ -74,56 +76,95 @@ Deno.test("ask: two requests of one tool call are answered separately", async ()
   assertEquals([(await first.done)?.outcome, (await second.done)?.outcome], ["rejected", "allowed"]);
 });
 
-type Answer = readonly [
+Deno.test("ask: resolves without an event if nobody can answer", async () => {
+  assertEquals(await askInVain(createBroker(NEVER_MS, () => false)), [undefined, 0]);
+});
+
+Deno.test("ask: expires without an answer", async () => {
+  const broker = createBroker(1);
+  const { request, events, done } = ask(broker);
+  assertEquals(await waitFor(done, "the expiry"), { id: request.id, outcome: "expired", by: "timeout" });
+  assertEquals(events.map(summarize), ["permission rm -r", "permission expired by timeout"]);
+  assertEquals(errorOf(broker, request.id).code, "permission_resolved");
+});
+
+for (const [reason, by] of [["turn", "turn"], [new Error("withdrawn"), "agent"]] as const) {
+  Deno.test(`ask: an abort by the ${by} withdraws its own request only`, async () => {
+    const broker = createBroker();
+    const controller = new AbortController();
+    const [own, other] = [ask(broker, ALL, controller.signal), ask(broker)];
+    controller.abort(reason);
+    assertEquals(own.events.map(summarize), ["permission rm -r", `permission cancelled by ${by}`]);
+    assertEquals(await own.done, { id: own.request.id, outcome: "cancelled", by });
+    assertEquals(errorOf(broker, own.request.id).code, "permission_resolved");
+    assertEquals(other.events.length, 1);
+    broker.answer(other.request.id, { decision: "allow" }, "me");
+    await other.done;
+  });
+}
+
+Deno.test("ask: a signal that has aborted withdraws the request at once", async () => {
+  const { events, done } = ask(createBroker(), ALL, AbortSignal.abort("turn"));
+  assertEquals(events.map(summarize), ["permission rm -r", "permission cancelled by turn"]);
+  assertEquals((await done)?.outcome, "cancelled");
+});
+
+Deno.test("ask: an abort after the answer changes nothing", async () => {
+  const broker = createBroker();
+  const controller = new AbortController();
+  const { request, events, done } = ask(broker, ALL, controller.signal);
+  broker.answer(request.id, { decision: "allow" }, "me");
+  controller.abort("turn");
+  assertEquals([(await done)?.outcome, events.length], ["allowed", 2]);
+});
+
+Deno.test("ask: refuses the 101st open request", async () => {
+  const broker = createBroker();
+  const open = Array.from({ length: 100 }, () => ask(broker));
+  assertEquals(await askInVain(broker), [undefined, 0]);
+  broker.answer(open[0]!.request.id, { decision: "reject" }, "me");
+  const late = ask(broker);
+  for (const { request } of [...open.slice(1), late]) broker.answer(request.id, { decision: "reject" }, "me");
+  await Promise.all([...open, late].map(({ done }) => done));
+});
+
+const SWAPPED = [option("reject_once", "allow_once"), option("allow_once", "no")];
+const ONCE = [option("allow_once")];
+const ALWAYS = [option("allow_always")];
+const ANSWERS: readonly [
   name: string,
-  options: readonly PermissionOption[],
+  options: PermissionOption[],
   answer: PermissionAnswer,
   outcome: string,
   optionId: string | undefined,
+  isOnce?: true,
+][] = [
+  ["allow", ALL, { decision: "allow" }, "allowed", "allow_once"],
+  ["allow always", ALL, { decision: "allow_always" }, "allowed", "allow_always"],
+  ["reject", ALL, { decision: "reject" }, "rejected", "reject_once"],
+  ["reject always", ALL, { decision: "reject_always" }, "rejected", "reject_always"],
+  ["an option by its id", ALL, { optionId: "allow_always" }, "allowed", "allow_always"],
+  ["allow, in any order", ALL.toReversed(), { decision: "allow" }, "allowed", "allow_once"],
+  ["reject, in any order", ALL.toReversed(), { decision: "reject" }, "rejected", "reject_once"],
+  ["an id that looks like another kind", SWAPPED, { optionId: "allow_once" }, "rejected", "allow_once"],
+  ["allow always, offered once only", ONCE, { decision: "allow_always" }, "allowed", "allow_once"],
+  ["allow, offered always only", ALWAYS, { decision: "allow" }, "allowed", "allow_always", true],
+  ["an option for always by its id", ALWAYS, { optionId: "allow_always" }, "allowed", "allow_always"],
+  ["reject, which is not offered", ONCE, { decision: "reject" }, "rejected", undefined],
+  ["reject without any option", [], { decision: "reject" }, "rejected", undefined],
+  ["a kind that is newer than this program", [option("later")], { optionId: "later" }, "rejected", "later"],
 ];
-const ANSWERS: readonly Answer[] = [
-  ["allow", FOUR, { decision: "allow" }, "allowed", "allow_once"],
-  ["allow always", FOUR, { decision: "allow_always" }, "allowed", "allow_always"],
-  ["reject", FOUR, { decision: "reject" }, "rejected", "reject_once"],
-  ["reject always", FOUR, { decision: "reject_always" }, "rejected", "reject_always"],
-  ["an option by its id", FOUR, { optionId: "allow_always" }, "allowed", "allow_always"],
-  ["allow, in any order", FOUR.toReversed(), { decision: "allow" }, "allowed", "allow_once"],
-  ["reject, in any order", FOUR.toReversed(), { decision: "reject" }, "rejected", "reject_once"],
-  [
-    "an id that looks like another kind",
-    [option("reject_once", "allow_once"), option("allow_once", "no")],
-    { optionId: "allow_once" },
-    "rejected",
-    "allow_once",
-  ],
-  [
-    "allow always where there is only once",
-    [option("allow_once")],
-    { decision: "allow_always" },
-    "allowed",
-    "allow_once",
-  ],
-  ["reject where nothing rejects", [option("allow_once")], { decision: "reject" }, "rejected", undefined],
-  ["reject where nothing is offered", [], { decision: "reject" }, "rejected", undefined],
-  [
-    "a kind that is newer than this program",
-    [option("ask_later")],
-    { optionId: "ask_later" },
-    "rejected",
-    "ask_later",
-  ],
-];
-
-for (const [name, options, answer, outcome, optionId] of ANSWERS) {
+for (const [name, options, answer, outcome, optionId, isOnce] of ANSWERS) {
   Deno.test(`answer: ${name}: ${outcome}`, async () => {
     const broker = createBroker();
-    const { request, events, done } = ask(broker, question(options));
+    const { request, events, done } = ask(broker, options);
     const resolution = broker.answer(request.id, answer, "Mao");
-    const chosen = options.find(({ id }) => id === optionId);
+    const option = options.find(({ id }) => id === optionId);
     assertEquals(resolution, {
       id: request.id,
       outcome: outcome as "allowed",
-      ...(chosen ? { option: chosen } : {}),
+      ...(option ? { option } : {}),
+      ...(isOnce ? { isOnce } : {}),
       by: "Mao",
     });
     assertEquals(events[1], { type: "permission_resolved", resolution });
@@ -133,28 +174,22 @@ for (const [name, options, answer, outcome, optionId] of ANSWERS) {
 
 const REFUSED: readonly [
   name: string,
-  options: readonly PermissionOption[],
+  options: PermissionOption[],
   answer: PermissionAnswer,
   param: string,
 ][] = [
-  ["an option that is not there", FOUR, { optionId: "yes" }, "option_id"],
-  [
-    "the name of a kind, which is no id",
-    [option("allow_once", "a")],
-    { optionId: "allow_once" },
-    "option_id",
-  ],
-  ["allow where nothing allows", [option("reject_once")], { decision: "allow" }, "decision"],
-  ["allow where nothing is offered", [], { decision: "allow_always" }, "decision"],
+  ["an unknown option", ALL, { optionId: "yes" }, "option_id"],
+  ["a kind instead of an id", [option("allow_once", "a")], { optionId: "allow_once" }, "option_id"],
+  ["allow, which is not offered", [option("reject_once")], { decision: "allow" }, "decision"],
+  ["allow without any option", [], { decision: "allow_always" }, "decision"],
 ];
-
 for (const [name, options, answer, param] of REFUSED) {
   Deno.test(`answer: refuses ${name}, and the request stays open`, async () => {
     const broker = createBroker();
-    const { request, events, done } = ask(broker, question(options));
-    const failure = refusal(broker, request.id, answer);
-    assertEquals([failure.code, failure.param], ["invalid_value", param]);
-    for (const { id } of options) assertEquals(failure.message.includes(JSON.stringify(id)), true);
+    const { request, events, done } = ask(broker, options);
+    const error = errorOf(broker, request.id, answer);
+    assertEquals([error.code, error.param], ["invalid_value", param]);
+    for (const { id } of options) assertEquals(error.message.includes(JSON.stringify(id)), true);
     assertEquals(events.length, 1);
     broker.answer(request.id, { decision: "reject" }, "me");
     assertEquals((await done)?.outcome, "rejected");
@@ -165,89 +200,9 @@ Deno.test("answer: the first one counts, the second is too late", async () => {
   const broker = createBroker();
   const { request, events, done } = ask(broker);
   broker.answer(request.id, { decision: "allow" }, "first");
-  assertEquals(refusal(broker, request.id, { decision: "reject" }).code, "permission_resolved");
+  assertEquals(errorOf(broker, request.id, { decision: "reject" }).code, "permission_resolved");
   assertEquals([(await done)?.outcome, (await done)?.by, events.length], ["allowed", "first", 2]);
-  assertEquals(refusal(broker, request.id, { decision: "reject" }).code, "permission_resolved");
-});
-
-Deno.test("answer: an unknown request is not found", () => {
-  assertEquals(refusal(createBroker(), "nope", { decision: "allow" }).code, "not_found");
-});
-
-Deno.test("ask: resolves without an event if nobody can answer", async () => {
-  const events: TurnEvent[] = [];
-  const answer = await createBroker(NEVER_MS, () => false).ask(
-    question(),
-    (event) => void events.push(event),
-    NEVER,
-  );
-  assertEquals([answer, events], [undefined, []]);
-});
-
-Deno.test("ask: expires without an answer", async () => {
-  const broker = createBroker(1);
-  const { request, events, done } = ask(broker);
-  assertEquals(await waitFor(done, "the expiry"), {
-    id: request.id,
-    outcome: "expired",
-    by: "timeout",
-  });
-  assertEquals(events.map(summarize), ["permission rm -r", "permission expired by timeout"]);
-  assertEquals(refusal(broker, request.id, { decision: "allow" }).code, "permission_resolved");
-});
-
-Deno.test("ask: an abort by the turn withdraws its own request only", async () => {
-  const broker = createBroker();
-  const controller = new AbortController();
-  const [mine, other] = [ask(broker, question(), controller.signal), ask(broker)];
-  controller.abort("turn");
-  assertEquals(mine.events.map(summarize), ["permission rm -r", "permission cancelled by turn"]);
-  assertEquals((await mine.done)?.outcome, "cancelled");
-  assertEquals(refusal(broker, mine.request.id, { decision: "allow" }).code, "permission_resolved");
-  assertEquals(other.events.length, 1);
-  broker.answer(other.request.id, { decision: "allow" }, "me");
-  await other.done;
-});
-
-Deno.test("ask: a signal that has aborted withdraws the request at once", async () => {
-  const broker = createBroker();
-  const { request, events, done } = ask(broker, question(), AbortSignal.abort("turn"));
-  assertEquals(events.map(summarize), ["permission rm -r", "permission cancelled by turn"]);
-  assertEquals(await done, { id: request.id, outcome: "cancelled", by: "turn" });
-});
-
-Deno.test("answer: marks a decision that counts once although the option is for always", async () => {
-  const broker = createBroker();
-  const always = [{ id: "a", name: "Always", kind: "allow_always" }];
-  for (
-    const [answer, isOnce] of [
-      [{ decision: "allow" }, true],
-      [{ decision: "allow_always" }, undefined],
-      [{ optionId: "a" }, undefined],
-    ] as const
-  ) {
-    const { request, done } = ask(broker, { ...question(), options: always });
-    broker.answer(request.id, answer, "me");
-    assertEquals([(await done)?.outcome, (await done)?.isOnce], ["allowed", isOnce]);
-  }
-});
-
-Deno.test("ask: an abort for another reason is a withdrawal by the agent", async () => {
-  const broker = createBroker();
-  const controller = new AbortController();
-  const { events, done } = ask(broker, question(), controller.signal);
-  controller.abort(new Error("The agent asks no longer."));
-  assertEquals(events.map(summarize), ["permission rm -r", "permission cancelled by agent"]);
-  assertEquals((await done)?.by, "agent");
-});
-
-Deno.test("ask: an abort after the answer changes nothing", async () => {
-  const broker = createBroker();
-  const controller = new AbortController();
-  const { request, events, done } = ask(broker, question(), controller.signal);
-  broker.answer(request.id, { decision: "allow" }, "me");
-  controller.abort("turn");
-  assertEquals([(await done)?.outcome, events.length], ["allowed", 2]);
+  assertEquals(errorOf(broker, request.id, { decision: "reject" }).code, "permission_resolved");
 });
 
 Deno.test("answer: works during the event of the request", async () => {
@@ -261,19 +216,7 @@ Deno.test("answer: works during the event of the request", async () => {
   assertEquals(events, ["permission rm -r", "permission allowed by reflex"]);
 });
 
-Deno.test("ask: refuses the 101st open request", async () => {
-  const broker = createBroker();
-  const open = Array.from({ length: 100 }, () => ask(broker));
-  const events: TurnEvent[] = [];
-  const beyond = () => broker.ask(question(), (event) => void events.push(event), NEVER);
-  assertEquals([await beyond(), events], [undefined, []]);
-  broker.answer(open[0]!.request.id, { decision: "reject" }, "me");
-  const late = ask(broker);
-  for (const { request } of [...open.slice(1), late]) broker.answer(request.id, { decision: "reject" }, "me");
-  await Promise.all([...open, late].map(({ done }) => done));
-});
-
-Deno.test("answer: recognises the last 200 resolved requests", async () => {
+Deno.test("answer: recognises the last 200 resolved requests, and no unknown one", async () => {
   const broker = createBroker();
   const ids: string[] = [];
   for (let i = 0; i < 201; i++) {
@@ -282,7 +225,6 @@ Deno.test("answer: recognises the last 200 resolved requests", async () => {
     await done;
     ids.push(request.id);
   }
-  assertEquals(refusal(broker, ids[0]!, { decision: "allow" }).code, "not_found");
-  assertEquals(refusal(broker, ids[1]!, { decision: "allow" }).code, "permission_resolved");
-  assertEquals(refusal(broker, ids[200]!, { decision: "allow" }).code, "permission_resolved");
+  const codes = ["unknown", ids[0]!, ids[1]!, ids[200]!].map((id) => errorOf(broker, id).code);
+  assertEquals(codes, ["not_found", "not_found", "permission_resolved", "permission_resolved"]);
 });

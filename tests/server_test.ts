@@ -1,0 +1,36 @@
+import { assertEquals } from "@std/assert";
+import { startApp } from "./support/harness/app_harness.ts";
+
+Deno.test("GET /: describes the server with the named endpoints of its routes", async () => {
+  await using app = startApp({ model: "mao" });
+  const { description, ...facts } = await (await app.get("/")).json();
+  assertEquals(typeof description, "string");
+  assertEquals(facts, {
+    name: "oab-vtuber",
+    version: "1.2.3",
+    model: "mao",
+    endpoints: {
+      chat: "POST /v1/chat/completions",
+      completions: "POST /v1/completions",
+      models: "GET /v1/models",
+      watch: "GET /v1/vtuber/ws",
+      events: "GET /v1/vtuber/events",
+      state: "GET /v1/vtuber/state",
+      permissions: "GET /v1/vtuber/permissions",
+      permission: "POST /v1/vtuber/permissions/{id}",
+      notifications: "POST /v1/vtuber/notifications",
+      sessions: "GET /v1/vtuber/sessions",
+      forget: "DELETE /v1/vtuber/sessions/{id}",
+      health: "GET /health",
+      ready: "GET /readyz",
+    },
+  });
+});
+
+Deno.test("GET /: gives browsers the page", async () => {
+  await using app = startApp();
+  const response = await app.get("/", { headers: { accept: "text/html,application/json;q=0.9" } });
+  assertEquals(response.headers.get("content-type"), "text/html; charset=utf-8");
+  assertEquals(response.headers.get("vary")?.toLowerCase().includes("accept"), true);
+  await response.body?.cancel();
+});
