@@ -22,7 +22,7 @@ export const ORIGIN = "http://127.0.0.1:8080";
 /** What a test changes. The defaults are the program's, but without time limits and heartbeats. */
 export interface TestAppOptions {
   script?: Script;
-  guard?: Partial<AccessOptions>;
+  access?: Partial<AccessOptions>;
   stream?: Partial<StreamOptions>;
   limits?: Partial<TurnLimits>;
   maxInFlight?: number;
@@ -51,13 +51,13 @@ export interface SendOptions {
 export class TestApp implements AsyncDisposable {
   readonly agent: MemoryAgent;
   readonly hub: EventHub;
-  readonly desk: PermissionBroker;
+  readonly permissions: PermissionBroker;
   readonly #server: Server;
 
   constructor(parts: { agent: MemoryAgent; hub: EventHub; permissions: PermissionBroker; server: Server }) {
     this.agent = parts.agent;
     this.hub = parts.hub;
-    this.desk = parts.permissions;
+    this.permissions = parts.permissions;
     this.#server = parts.server;
   }
 
@@ -140,7 +140,7 @@ export function startApp(options: TestAppOptions = {}): TestApp {
     authKey: undefined,
     allowedOrigins: [],
     insecure: false,
-    ...options.guard,
+    ...options.access,
     chatPath: options.chatPath ?? "/v1/chat/completions",
     maxInFlight: options.maxInFlight ?? 32,
     shutdownGraceMs: 60_000,
@@ -173,7 +173,7 @@ export async function readWrites(response: Response): Promise<Uint8Array[]> {
 }
 
 /** A stream that is read one write at a time. */
-export class Writes implements AsyncDisposable {
+export class WriteReader implements AsyncDisposable {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   readonly #decoder = new TextDecoder();
 
