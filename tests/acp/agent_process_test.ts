@@ -19,7 +19,7 @@ import {
   untilGone,
 } from "../support/harness/agent_process_harness.ts";
 import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
-import { failureOf, Heard, soon } from "../support/harness/turn_recorder.ts";
+import { appErrorOf, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 
 const LINUX_ONLY = { ignore: Deno.build.os !== "linux" };
 /** Longer than the delay of a restart. */
@@ -46,7 +46,7 @@ Deno.test("AcpAgent: translates a whole turn of a child process", async () => {
     { text: "world" },
     { stop: "max_tokens", usage: { inputTokens: 3, outputTokens: 4, totalTokens: 7 } },
   );
-  assertEquals(turn.briefs, [
+  assertEquals(turn.summaries, [
     "thought hm",
     "text Hello ",
     "tool ls search pending",
@@ -67,7 +67,7 @@ Deno.test("AcpAgent: delivers 20,000 tokens before the end, and a chunk of 3 MB 
   const session = await harness.agent.newSession();
   const tokens = await harness.runTurn(session, { tokens: 20_000, text: "x" });
   assertEquals(tokens.text, "x".repeat(20_000));
-  tokens.assertWhole();
+  tokens.assertComplete();
   const { events } = await harness.runTurn(session, { big: 3_000_000 });
   assertEquals(events.map((event) => event.type === "text" ? event.text.length : 0), [3_000_000, 0]);
 });
@@ -84,7 +84,10 @@ Deno.test("AcpAgent: drops updates that come after the answer", async () => {
     ],
   });
   const second = await harness.runTurn(session, { text: "two" });
-  assertEquals([first.briefs, second.briefs], [["text one", "end end_turn"], ["text two", "end end_turn"]]);
+  assertEquals([first.summaries, second.summaries], [["text one", "end end_turn"], [
+    "text two",
+    "end end_turn",
+  ]]);
 });
 
 Deno.test("AcpAgent: a killed process fails its turns, closes its sessions, and is started again", async () => {
@@ -93,16 +96,16 @@ Deno.test("AcpAgent: a killed process fails its turns, closes its sessions, and 
   const running = await harness.startTurn(one, { text: "up" }, { hang: true });
   await running.heard.untilText("up");
   const killed = await harness.startTurn(other, { tool: { id: "t", title: "ls" } }, { kill: true });
-  assertEquals(await killed.heard.last(), "failure agent_crashed");
-  assertEquals(await running.heard.last(), "failure agent_crashed");
-  assertEquals(killed.heard.briefs, [
+  assertEquals(await killed.heard.lastSummary(), "failure agent_crashed");
+  assertEquals(await running.heard.lastSummary(), "failure agent_crashed");
+  assertEquals(killed.heard.summaries, [
     "tool ls other pending",
     "tool ls other failed",
     "failure agent_crashed",
   ]);
   assertEquals(killed.heard.failure.prompted, true);
-  for (const session of [one, other]) await soon(untilAborted(session.closed), "the session's close");
-  assertEquals((await failureOf(one.prompt(script({ text: "" }), () => {}))).code, "agent_unavailable");
+  for (const session of [one, other]) await waitFor(untilAborted(session.closed), "the session's close");
+  assertEquals((await appErrorOf(one.prompt(script({ text: "" }), () => {}))).code, "agent_unavailable");
   harness.nowMs += A_WHILE_MS;
   const next = await harness.runTurn(await harness.agent.newSession(), { text: "again" });
   assertEquals([next.text, harness.processes.length], ["again", 2]);
@@ -112,7 +115,7 @@ Deno.test("AcpAgent: a process that exits in a turn fails it after all of its ou
   await using harness = new ScriptedAgentHarness();
   const session = await harness.agent.newSession();
   const turn = await harness.runTurn(session, { text: "famous " }, { text: "last words" }, { exit: 3 });
-  assertEquals(turn.briefs, ["text famous ", "text last words", "failure agent_crashed"]);
+  assertEquals(turn.summaries, ["text famous ", "text last words", "failure agent_crashed"]);
   const { fields } = await harness.recorder.waitFor("agent exited during start-up");
   assertEquals(fields.status, "exited with code 3");
 });
@@ -126,8 +129,8 @@ Deno.test("AcpAgent: a killed process fails its turn while a child of it holds i
   const { heard } = await harness.startTurn(session, { spawn: "sleep 60", inherit: true }, { kill: true });
   try {
     await heard.until(({ type }) => type === "text");
-    await soon(harness.processes[0]!.exited, "the agent's end");
-    assertEquals(await soon(heard.last(), "the turn's end", 30_000), "failure agent_crashed");
+    await waitFor(harness.processes[0]!.exited, "the agent's end");
+    assertEquals(await waitFor(heard.lastSummary(), "the turn's end", 30_000), "failure agent_crashed");
     for (const pid of pidsIn(heard.text)) await untilGone(pid);
   } finally {
     await harness[Symbol.asyncDispose]();
@@ -139,7 +142,7 @@ Deno.test("AcpAgent: a program that does not exist", async () => {
   await using harness = new AcpHarness({}, {
     launch: () => launch({ ...scriptedLaunch(), command: "no-such-agent-program" }, log),
   });
-  const failure = await failureOf(harness.agent.newSession());
+  const failure = await appErrorOf(harness.agent.newSession());
   assertEquals([failure.code, failure.reason], ["agent_unavailable", "program_not_found"]);
   assertStringIncludes(failure.message, '"no-such-agent-program"');
 });
@@ -154,9 +157,9 @@ Deno.test("AcpAgent: an unanswered cancel ends the turn with its process, and a 
   const { heard, cancel } = await harness.startTurn(session, ...steps);
   await heard.untilText("deaf");
   cancel();
-  const last = await heard.last();
+  const last = await heard.lastSummary();
   assert(["end cancelled", "failure agent_crashed"].includes(last), last);
-  await soon(harness.processes[0]!.exited, "the process's end");
+  await waitFor(harness.processes[0]!.exited, "the process's end");
   assert(session.closed.aborted);
   harness.nowMs += A_WHILE_MS;
   assertEquals((await harness.runTurn(await harness.agent.newSession(), { text: "next" })).text, "next");
@@ -170,8 +173,8 @@ Deno.test("AcpAgent: dispose cancels the turns, and ends the process by the end 
     sessions.map((session) => harness.startTurn(session, { text: "up" }, { hang: true })),
   );
   for (const { heard } of turns) await heard.untilText("up");
-  await soon(harness.agent[Symbol.asyncDispose](), "the agent's end");
-  for (const { heard } of turns) assertEquals(await heard.last(), "end cancelled");
+  await waitFor(harness.agent[Symbol.asyncDispose](), "the agent's end");
+  for (const { heard } of turns) assertEquals(await heard.lastSummary(), "end cancelled");
   assertEquals(await harness.processes[0]!.exited, "exited with code 0");
   await harness[Symbol.asyncDispose]();
 });
@@ -214,8 +217,8 @@ for (const method of ["resume", "load"] as const) {
       const session = await harness.agent.newSession();
       assertEquals((await harness.runTurn(session, { text: "one" })).text, "one");
       const killed = await harness.startTurn(session, { text: "two" }, { kill: true });
-      assertEquals(await killed.heard.last(), "failure agent_crashed");
-      await soon(untilAborted(session.closed), "the session's close");
+      assertEquals(await killed.heard.lastSummary(), "failure agent_crashed");
+      await waitFor(untilAborted(session.closed), "the session's close");
       harness.nowMs += A_WHILE_MS;
       const resumed = await harness.agent.resumeSession(session.id);
       const turn = await harness.runTurn(resumed!, { recall: true });
@@ -244,7 +247,7 @@ for (
   Deno.test(`AcpAgent: ${recording} closes, resumes and closes a session again`, async () => {
     const log = await Deno.makeTempFile();
     const command = { ...replayCommand(recording, { log }), cwd: Deno.cwd(), env: bareEnvironment() };
-    const heard = new Heard();
+    const heard = new TurnRecorder();
     {
       await using harness: AcpHarness = new AcpHarness({}, {
         launch: () => launch(command, harness.recorder.log, PATIENT),
@@ -254,14 +257,14 @@ for (
       assertEquals(session.model, model);
       assert(agent.models.some(({ id }) => id === other));
       await session.prompt(PROMPT, heard.reader);
-      assertEquals(await heard.last(), "end end_turn");
+      assertEquals(await heard.lastSummary(), "end end_turn");
       const count = heard.events.length;
       session.close();
       const resumed = await agent.resumeSession(session.id);
       assertEquals([resumed?.id, resumed?.model], [session.id, model]);
       assertEquals(heard.events.length, count);
       agent.deleteSession(session.id);
-      await soon(untilAborted(resumed!.closed), "the session's close");
+      await waitFor(untilAborted(resumed!.closed), "the session's close");
       assertEquals((await agent.newSession()).closed.aborted, false);
     }
     const methods = readEntries(Deno.readTextFileSync(log)).flatMap(({ method }) => method ? [method] : []);

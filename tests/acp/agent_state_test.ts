@@ -10,7 +10,7 @@ import {
   RESUMES_AND_DELETES,
   Silence,
 } from "../support/agents/memory_acp_agent.ts";
-import { settled } from "../support/harness/turn_recorder.ts";
+import { nextTask } from "../support/harness/turn_recorder.ts";
 
 const HEALTHY: Readonly<Record<string, Handler>> = {
   "initialize": RESUMES_AND_DELETES.initialize,
@@ -51,7 +51,7 @@ for (const { name, handlers = {}, isMissing = false, isSilent = false, runs = fa
     };
     harness.agent.warm();
     await harness.recorder.waitFor("could not open a session in advance");
-    await settled();
+    await nextTask();
     assertEquals(harness.agent.state, "failing");
     isFaulty = silence.isSilent = false;
     harness.nowMs += 60_000;
@@ -72,7 +72,7 @@ Deno.test("AcpAgent.state: a slow session/new is starting at first, ready for 20
   });
   const { agent } = harness;
   const first = agent.newSession();
-  await settled();
+  await nextTask();
   await harness.running.waitFor("session/new");
   harness.nowMs += 5_000;
   assertEquals(agent.state, "starting");

@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import { AcpHarness, type Handler, PROMPT, refuses } from "../support/agents/memory_acp_agent.ts";
-import { failureOf, Heard, settled } from "../support/harness/turn_recorder.ts";
+import { appErrorOf, nextTask, TurnRecorder } from "../support/harness/turn_recorder.ts";
 import { authRequiredError, chooseAuthMethod } from "../../lib/acp/auth.ts";
 import { type AuthMethod, parseInitializeResult } from "../../lib/acp/wire.ts";
 import { isObject, type Json } from "../support/agents/scripted_agent.ts";
@@ -149,7 +149,7 @@ function requiresLogin(
 }
 
 Deno.test("AgentAuth: logs in once for all waiting requests, if that needs no person", async () => {
-  await using harness = new AcpHarness(requiresLogin(AUTH_METHODS, () => settled()));
+  await using harness = new AcpHarness(requiresLogin(AUTH_METHODS, () => nextTask()));
   await Promise.all([1, 2, 3].map(() => harness.agent.newSession()));
   assertEquals([harness.running.count("authenticate"), harness.starts.length], [1, 1]);
   const { params } = harness.running.received.find(({ method }) => method === "authenticate") ?? {};
@@ -161,7 +161,7 @@ Deno.test("AgentAuth: a failed log-in is reported, and the next request tries ag
   await using harness = new AcpHarness(requiresLogin(AUTH_METHODS, () => {
     if (fails) throw new RpcError(RPC.authRequired, "Wrong key");
   }));
-  const failure = await failureOf(harness.agent.newSession());
+  const failure = await appErrorOf(harness.agent.newSession());
   assertEquals([failure.code, failure.prompted], ["agent_auth_required", false]);
   for (const part of ["Wrong key", "oauth (Log in with a browser)", "api-key"]) {
     assertStringIncludes(failure.message, part);
@@ -173,7 +173,7 @@ Deno.test("AgentAuth: a failed log-in is reported, and the next request tries ag
 
 Deno.test("AgentAuth: a log-in that needs a person is reported with the methods", async () => {
   await using harness = new AcpHarness(requiresLogin(AUTH_METHODS.slice(0, 1), () => {}));
-  const failure = await failureOf(harness.agent.newSession());
+  const failure = await appErrorOf(harness.agent.newSession());
   assertEquals(failure.code, "agent_auth_required");
   assertStringIncludes(failure.message, "oauth (Log in with a browser)");
   assertEquals(harness.running.count("authenticate"), 0);
@@ -184,18 +184,18 @@ Deno.test("AgentAuth: requests only one log-in if the agent still requires one",
     ...requiresLogin(AUTH_METHODS, () => {}),
     "session/new": refuses(RPC.authRequired),
   });
-  assertEquals((await failureOf(harness.agent.newSession())).code, "agent_auth_required");
+  assertEquals((await appErrorOf(harness.agent.newSession())).code, "agent_auth_required");
   assertEquals([harness.running.count("authenticate"), harness.running.count("session/new")], [1, 2]);
 });
 
 Deno.test("AgentAuth: a prompt that requires a log-in fails with the methods", async () => {
-  const heard = new Heard();
+  const heard = new TurnRecorder();
   await using harness = new AcpHarness({
     "initialize": () => ({ protocolVersion: 1, authMethods: AUTH_METHODS }),
     "session/prompt": refuses(RPC.authRequired, "Token expired"),
   });
   await (await harness.agent.newSession()).prompt(PROMPT, heard.reader);
-  assertEquals(await heard.last(), "failure agent_auth_required");
+  assertEquals(await heard.lastSummary(), "failure agent_auth_required");
   assertEquals(heard.failure.prompted, true);
   for (const part of ["Token expired", "oauth (Log in with a browser)"]) {
     assertStringIncludes(heard.failure.message, part);

@@ -3,7 +3,7 @@ import type { McpServer } from "../../lib/acp/wire.ts";
 import { RPC } from "../../lib/acp/json_rpc.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import type { Json } from "../support/agents/scripted_agent.ts";
-import { failureOf, Heard, settled } from "../support/harness/turn_recorder.ts";
+import { appErrorOf, nextTask, TurnRecorder } from "../support/harness/turn_recorder.ts";
 import {
   AcpHarness,
   exits,
@@ -144,14 +144,14 @@ for (const { name, settings, mode, model, sent, warning } of CONFIGURED) {
 
 Deno.test("configure: a refusal is a warning, and the session serves", async () => {
   const no = refuses(RPC.internalError, "Not today.");
-  const heard = new Heard();
+  const heard = new TurnRecorder();
   await using harness = new AcpHarness(
     offering({ modes: MODES, models: LIST }, { "session/set_mode": no, "session/set_model": no }),
     { mode: "code", model: "b" },
   );
   const session = await harness.agent.newSession();
   await session.prompt(PROMPT, heard.reader);
-  assertEquals([await heard.last(), session.model], ["end end_turn", "a"]);
+  assertEquals([await heard.lastSummary(), session.model], ["end end_turn", "a"]);
   for (const what of ['mode "code"', 'model "b"']) {
     assertStringIncludes((await harness.recorder.waitFor(new RegExp(what))).message, "Not today.");
   }
@@ -174,13 +174,13 @@ Deno.test("configure: fails if the process exits", async () => {
     }),
     { mode: "code" },
   );
-  assertEquals((await failureOf(harness.agent.newSession())).code, "agent_unavailable");
+  assertEquals((await appErrorOf(harness.agent.newSession())).code, "agent_unavailable");
 });
 
 Deno.test("configure: configures the warm session in advance", async () => {
   await using harness = new AcpHarness(offering({ modes: MODES }), { mode: "code" });
   harness.agent.warm();
-  await settled();
+  await nextTask();
   await harness.running.waitFor("session/set_mode");
   await harness.agent.newSession();
   assertEquals(harness.running.summary(...SETS), ["session/set_mode code"]);
@@ -244,7 +244,7 @@ Deno.test("configure: requests no model after a mode that timed out", async () =
   const session = await harness.agent.newSession();
   mode.resolve();
   await session.setModel("c");
-  await settled();
+  await nextTask();
   assertEquals(harness.running.summary(...SETS), ["session/set_mode code", "session/set_model c"]);
   assertEquals(session.model, "c");
   assertStringIncludes((await harness.recorder.waitFor(/mode "code"/)).message, "0.02 seconds");
@@ -267,7 +267,7 @@ Deno.test("configure: a late answer sets the model, unless another model was set
     assertEquals(harness.running.summary(...SETS), ["session/set_model b"], "no change is sent");
     if (other) await session.setModel("c");
     answers[0]?.();
-    await settled();
+    await nextTask();
     assertEquals(session.model, other ? undefined : "b");
   }
 });

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertNotStrictEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
-import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
+import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 import {
   AcpHarness,
   type Handler,
@@ -65,16 +65,16 @@ for (const [name, load] of FAILURES) {
 
 for (const answer of [null, "ok", { configOptions: 7, modes: [], models: null }]) {
   Deno.test(`AcpAgent.resumeSession: takes the answer ${JSON.stringify(answer)}`, async () => {
-    const heard = new Heard();
+    const heard = new TurnRecorder();
     await using harness = new AcpHarness({ initialize: LOADS, "session/load": () => answer });
     await (await harness.agent.resumeSession(OLD))?.prompt(PROMPT, heard.reader);
-    assertEquals(await heard.last(), "end end_turn");
+    assertEquals(await heard.lastSummary(), "end end_turn");
   });
 }
 
 Deno.test("AcpAgent.resumeSession: throws if the agent cannot start", async () => {
   await using harness = new AcpHarness({ initialize: () => ({ protocolVersion: 2 }) });
-  assertEquals((await failureOf(harness.agent.resumeSession(OLD))).code, "agent_unavailable");
+  assertEquals((await appErrorOf(harness.agent.resumeSession(OLD))).code, "agent_unavailable");
 });
 
 Deno.test("AcpAgent.resumeSession: logs in if the agent requires it", async () => {
@@ -96,14 +96,14 @@ Deno.test("AcpAgent.resumeSession: logs in if the agent requires it", async () =
       return {};
     },
   });
-  assertEquals((await failureOf(harness.agent.resumeSession(OLD))).code, "agent_auth_required");
+  assertEquals((await appErrorOf(harness.agent.resumeSession(OLD))).code, "agent_auth_required");
   wrong = false;
   assert(await harness.agent.resumeSession(OLD));
 });
 
 Deno.test("AcpAgent.resumeSession: drops the repeated history, and cancels its permission requests", async () => {
   const outcomes: unknown[] = [];
-  const heard = new Heard();
+  const heard = new TurnRecorder();
   await using harness = new AcpHarness({
     "initialize": LOADS,
     "session/load": async ({ sessionId }, running) => {
@@ -124,8 +124,8 @@ Deno.test("AcpAgent.resumeSession: drops the repeated history, and cancels its p
   });
   const session = await harness.agent.resumeSession(OLD);
   await session?.prompt(PROMPT, heard.reader);
-  assertEquals(await heard.last(), "end end_turn");
-  assertEquals(heard.briefs, ["end end_turn"]);
+  assertEquals(await heard.lastSummary(), "end end_turn");
+  assertEquals(heard.summaries, ["end end_turn"]);
   assertEquals(outcomes, [{ outcome: { outcome: "cancelled" } }]);
 });
 
@@ -149,7 +149,7 @@ Deno.test("AcpAgent.resumeSession: waits until the agent has closed the session"
   first.close();
   const resuming = harness.agent.resumeSession(ID);
   await harness.running.waitFor("session/close");
-  await settled();
+  await nextTask();
   assertEquals(harness.running.count("session/resume"), 0);
   closing.resolve();
   const second = await resuming;
@@ -160,7 +160,7 @@ Deno.test("AcpAgent.resumeSession: waits until the agent has closed the session"
 
 Deno.test("AcpAgent.resumeSession: waits for the end of a cancelled turn", async () => {
   const cancelled = Promise.withResolvers<void>();
-  const [heard, next] = [new Heard(), new Heard()];
+  const [heard, next] = [new TurnRecorder(), new TurnRecorder()];
   await using harness = new AcpHarness({
     "initialize": ONLY_LOADS,
     "session/prompt": async (params, running) => {
@@ -176,18 +176,18 @@ Deno.test("AcpAgent.resumeSession: waits for the end of a cancelled turn", async
   const resuming = harness.agent.resumeSession(ID);
   let isResumed = false;
   resuming.then(() => isResumed = true);
-  await settled();
+  await nextTask();
   assertEquals(isResumed, false);
   harness.running.sendText(ID, "late");
   cancelled.resolve();
   await (await resuming)?.prompt(PROMPT, next.reader);
   await next.untilText("working");
-  assertEquals([heard.briefs.at(-1), next.briefs], ["end cancelled", ["text working"]]);
+  assertEquals([heard.summaries.at(-1), next.summaries], ["end cancelled", ["text working"]]);
 });
 
 Deno.test("AcpAgent.resumeSession: gives up on a turn that does not end, and does not resume later", async () => {
   const ending = Promise.withResolvers<void>();
-  const heard = new Heard();
+  const heard = new TurnRecorder();
   await using harness = new AcpHarness({
     initialize: RESUMES,
     ...HAS_ALL,
@@ -204,8 +204,8 @@ Deno.test("AcpAgent.resumeSession: gives up on a turn that does not end, and doe
   assertEquals(await harness.agent.resumeSession(ID), undefined);
   ending.resolve();
   await harness.running.waitFor("session/close");
-  await settled();
-  await settled();
+  await nextTask();
+  await nextTask();
   assertEquals(harness.running.summary("session/resume"), []);
   assert(await harness.agent.resumeSession(ID));
 });
@@ -228,7 +228,7 @@ Deno.test("AcpAgent.resumeSession: sends nothing for a session that the agent co
   again?.close();
   harness.running.exit();
   harness.nowMs += 60_000;
-  await settled();
+  await nextTask();
   assertEquals(await harness.agent.resumeSession(first.id), undefined);
   assertEquals(harness.starts.map((start) => start.count("session/load")), [0, 1]);
 });
@@ -236,7 +236,7 @@ Deno.test("AcpAgent.resumeSession: sends nothing for a session that the agent co
 Deno.test("AcpAgent.resumeSession: keeps a hundred sessions that the agent could not close", async () => {
   await using harness = new AcpHarness({ initialize: ONLY_LOADS, "session/load": unknown });
   for (let count = 0; count <= 100; count++) (await harness.agent.newSession()).close();
-  await settled();
+  await nextTask();
   assertEquals(await harness.agent.resumeSession(ID), undefined);
   assert(await harness.agent.resumeSession("session-2" as SessionId));
   assertEquals(harness.running.summary("session/load"), ["session/load session-1"]);
@@ -251,14 +251,14 @@ Deno.test("AcpAgent.resumeSession: ends the session of a caller that left, befor
   const reason = new Error("hung up");
   const controller = new AbortController();
   const waiting = harness.agent.resumeSession(OLD, controller.signal).catch((error) => error);
-  await settled();
+  await nextTask();
   await harness.running.waitFor("session/resume");
   controller.abort(reason);
   assertStrictEquals(await waiting, reason);
   const next = harness.agent.resumeSession(OLD);
-  await settled();
+  await nextTask();
   coming.resolve();
-  assertEquals((await soon(next, "the session"))?.id, OLD);
+  assertEquals((await waitFor(next, "the session"))?.id, OLD);
   assertEquals(harness.running.summary("session/resume", "session/close"), [
     "session/resume old",
     "session/close old",
@@ -290,11 +290,11 @@ Deno.test("AcpAgent.newSession: closes a session that comes too late", async () 
   }, { timeouts });
   // The running turn keeps the process.
   const session = await harness.agent.newSession();
-  await session.prompt(PROMPT, new Heard().reader);
+  await session.prompt(PROMPT, new TurnRecorder().reader);
   const { running } = harness;
   isSlow = true;
   timeouts.setupMs = 1;
-  await failureOf(harness.agent.newSession());
+  await appErrorOf(harness.agent.newSession());
   late.resolve();
   await running.waitFor("session/close");
   assertEquals(running.summary("session/close")[0], "session/close late");
@@ -319,8 +319,8 @@ Deno.test("AcpAgent.resumeSession: tries once more if the process exits", async 
 
 Deno.test("AcpAgent.resumeSession: dispose rejects a waiting caller", async () => {
   const harness = new AcpHarness({ initialize: RESUMES, "session/resume": neverAnswers });
-  const waiting = failureOf(harness.agent.resumeSession(OLD));
-  await settled();
+  const waiting = appErrorOf(harness.agent.resumeSession(OLD));
+  await nextTask();
   await harness.running.waitFor("session/resume");
   await harness[Symbol.asyncDispose]();
   assertEquals((await waiting).code, "shutting_down");
@@ -375,7 +375,7 @@ for (const { name, initialize, closed, sent } of DELETIONS) {
 Deno.test("AcpAgent.deleteSession: does not start the agent, and ignores a refusal", async () => {
   await using harness = new AcpHarness({ initialize: DELETES, "session/delete": unknown });
   harness.agent.deleteSession(OLD);
-  await settled();
+  await nextTask();
   assertEquals(harness.starts.length, 0);
   await harness.agent.newSession();
   harness.agent.deleteSession(OLD);

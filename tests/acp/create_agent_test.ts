@@ -5,7 +5,7 @@ import { agentCommand, type ScriptedAgentOptions } from "../support/agents/scrip
 import { bareEnvironment, evalCommand } from "../support/harness/agent_process_harness.ts";
 import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
 import { NO_BROKER } from "../support/harness/no_broker.ts";
-import { soon } from "../support/harness/turn_recorder.ts";
+import { waitFor } from "../support/harness/turn_recorder.ts";
 
 const own = bareEnvironment();
 
@@ -66,8 +66,8 @@ const EVENTS: readonly {
 for (const { name, command, expected } of EVENTS) {
   Deno.test(`createAgent: the agent emits ${name}`, async () => {
     const { agent, events } = await create(command);
-    await soon(agent.newSession().catch(() => {}), "a session or its failure");
-    await soon(agent[Symbol.asyncDispose](), "the agent's end");
+    await waitFor(agent.newSession().catch(() => {}), "a session or its failure");
+    await waitFor(agent[Symbol.asyncDispose](), "the agent's end");
     assertEquals(events.toSorted((a, b) => a.type.localeCompare(b.type)), expected);
   });
 }

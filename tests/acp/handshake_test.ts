@@ -12,7 +12,7 @@ import {
 } from "../support/agents/memory_acp_agent.ts";
 import { readRecording } from "../support/agents/replayed_agent.ts";
 import { isObject, type Json } from "../support/agents/scripted_agent.ts";
-import { failureOf } from "../support/harness/turn_recorder.ts";
+import { appErrorOf } from "../support/harness/turn_recorder.ts";
 
 const FAILURES: readonly {
   name: string;
@@ -65,7 +65,7 @@ for (const { name, method, handler, message, reason } of FAILURES) {
   Deno.test(`AcpAgent: no session, because ${name}`, async () => {
     const timeouts = { setupMs: reason === "timeout" ? 20 : 60_000, resumeMs: 60_000, cancelMs: 60_000 };
     await using harness = new AcpHarness({ [method]: handler }, { timeouts });
-    const failure = await failureOf(harness.agent.newSession());
+    const failure = await appErrorOf(harness.agent.newSession());
     assertEquals([failure.code, failure.reason], ["agent_unavailable", reason]);
     assertStringIncludes(failure.message, message);
     assertEquals(harness.starts.length, 1);

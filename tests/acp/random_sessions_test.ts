@@ -11,7 +11,7 @@ import {
   withCapabilities,
 } from "../support/agents/memory_acp_agent.ts";
 import { Random } from "../support/harness/random.ts";
-import { Heard, settled, soon } from "../support/harness/turn_recorder.ts";
+import { nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 
 const RUNS = 200;
 
@@ -68,7 +68,7 @@ interface AgentPrompt {
 /** A prompt at its caller. */
 interface Call {
   readonly tag: string;
-  readonly heard: Heard;
+  readonly heard: TurnRecorder;
   readonly outcome: Promise<void>;
   prompt: RunningPrompt | undefined;
 }
@@ -111,7 +111,7 @@ class PromptRun implements RandomRun {
     const session = this.#sessions[random.below(this.#sessions.length)];
     switch (random.below(11)) {
       case 0:
-        this.#sessions.push(await soon(this.harness.agent.newSession(), "a session"));
+        this.#sessions.push(await waitFor(this.harness.agent.newSession(), "a session"));
         return;
       case 1:
       case 2:
@@ -135,7 +135,7 @@ class PromptRun implements RandomRun {
 
   #prompt(session: Session): void {
     const tag = `<${this.#calls.length}>`;
-    const heard = new Heard();
+    const heard = new TurnRecorder();
     const call: Call = {
       tag,
       heard,
@@ -163,16 +163,16 @@ class PromptRun implements RandomRun {
     const calls = Promise.all(this.#calls.map(({ outcome }) => outcome)).finally(() => hasEnded = true);
     for (let round = 0; round < 1_000 && (!hasEnded || this.#open.length > 0); round++) {
       for (const prompt of this.#open) this.#answer(prompt, { stopReason: "end_turn" });
-      await settled();
+      await nextTask();
     }
-    await soon(calls, "every call");
+    await waitFor(calls, "every call");
     await this.harness[Symbol.asyncDispose]();
     assertEquals(this.#overlaps, [], "two prompts at once in one session");
     for (const { tag, heard, prompt } of this.#calls) {
       const words = new Set(heard.text.split(" ").filter((word) => word !== ""));
       assertEquals([...words].filter((word) => word !== tag), [], `${tag} got another turn's text`);
-      if (prompt) heard.assertWhole();
-      const last = heard.briefs.at(-1) ?? "refused";
+      if (prompt) heard.assertComplete();
+      const last = heard.summaries.at(-1) ?? "refused";
       this.outcomes.set(last, (this.outcomes.get(last) ?? 0) + 1);
     }
   }
@@ -270,9 +270,9 @@ class SessionRun implements RandomRun {
 
   /** Closes every session, and checks that the agent has closed them too. */
   async end(): Promise<void> {
-    await soon(Promise.all(this.#calls), "every call");
+    await waitFor(Promise.all(this.#calls), "every call");
     for (const id of [...this.#held.keys()]) this.#close(id);
-    for (let round = 0; round < 4; round++) await settled();
+    for (let round = 0; round < 4; round++) await nextTask();
     const last = this.harness.starts.at(-1);
     if (this.#canClose && last && !last.peer.closed.aborted) {
       const open = [...this.#open.get(last) ?? []].filter((id) => this.#ids.includes(id as SessionId));

@@ -1,6 +1,6 @@
 import { assertEquals, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
-import { failureOf, Heard, settled, soon } from "../support/harness/turn_recorder.ts";
+import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 import { AcpHarness, exits, PROMPT, worksUntilCancelled } from "../support/agents/memory_acp_agent.ts";
 
 Deno.test("RestartBackoff: early exits delay the next start, and after three a request is refused", async () => {
@@ -10,29 +10,29 @@ Deno.test("RestartBackoff: early exits delay the next start, and after three a r
   const { agent } = harness;
   for (const waitMs of [0, 500, 1_000]) {
     harness.nowMs += waitMs;
-    assertEquals((await failureOf(agent.newSession())).code, "agent_unavailable");
+    assertEquals((await appErrorOf(agent.newSession())).code, "agent_unavailable");
   }
   assertEquals([harness.starts.length, agent.state], [3, "failing"]);
-  const refused = await failureOf(agent.newSession());
+  const refused = await appErrorOf(agent.newSession());
   assertEquals([refused.code, refused.retryAfterSecs, refused.prompted], ["agent_unavailable", 2, false]);
   assertStringIncludes(refused.message, "exited 3 times");
   harness.nowMs += 1_500;
-  assertEquals((await failureOf(agent.newSession())).retryAfterSecs, 1);
+  assertEquals((await appErrorOf(agent.newSession())).retryAfterSecs, 1);
   assertEquals(harness.starts.length, 3);
   for (
     const [waitMs, retryAfterSecs] of [[500, 4], [4_000, 8], [8_000, 16], [16_000, 30], [30_000, 30]] as const
   ) {
     harness.nowMs += waitMs;
-    await failureOf(agent.newSession());
-    assertEquals((await failureOf(agent.newSession())).retryAfterSecs, retryAfterSecs);
+    await appErrorOf(agent.newSession());
+    assertEquals((await appErrorOf(agent.newSession())).retryAfterSecs, retryAfterSecs);
   }
   assertEquals(harness.starts.length, 8);
   assertEquals(harness.recorder.matching("agent exited during start-up").length, 8);
   harness.handlers = {};
   harness.nowMs += 30_000;
-  const heard = new Heard();
+  const heard = new TurnRecorder();
   await (await agent.newSession()).prompt(PROMPT, heard.reader);
-  assertEquals(await heard.last(), "end end_turn");
+  assertEquals(await heard.lastSummary(), "end end_turn");
   assertEquals(agent.state, "ready");
 });
 
@@ -40,17 +40,17 @@ Deno.test("RestartBackoff: an answered prompt resets the count", async () => {
   await using harness = new AcpHarness({ initialize: () => ({ protocolVersion: 7 }) });
   for (const waitMs of [0, 500]) {
     harness.nowMs += waitMs;
-    await failureOf(harness.agent.newSession());
+    await appErrorOf(harness.agent.newSession());
   }
   harness.handlers = {};
   harness.nowMs += 1_000;
-  const heard = new Heard();
+  const heard = new TurnRecorder();
   await (await harness.agent.newSession()).prompt(PROMPT, heard.reader);
-  await heard.last();
+  await heard.lastSummary();
   harness.running.exit();
   await harness.recorder.waitFor("agent exited");
   harness.handlers = { initialize: () => ({ protocolVersion: 7 }) };
-  await failureOf(harness.agent.newSession());
+  await appErrorOf(harness.agent.newSession());
   const counts = harness.recorder.matching("agent exited during start-up").map(({ fields }) => fields.exits);
   assertEquals([harness.starts.length, counts], [4, [1, 2, 1]]);
 });
@@ -60,24 +60,24 @@ Deno.test("RestartBackoff: with fewer than three exits a request waits for the s
   harness.beforeStart = () => {
     throw new AppError("agent_unavailable", "not found");
   };
-  await failureOf(harness.agent.newSession());
+  await appErrorOf(harness.agent.newSession());
   harness.beforeStart = () => {};
   harness.nowMs = 497;
   const opening = harness.agent.newSession();
-  await settled();
+  await nextTask();
   assertEquals(harness.starts.length, 0);
-  await soon(opening, "the session");
+  await waitFor(opening, "the session");
   assertEquals(harness.starts.length, 1);
 });
 
 Deno.test("RestartBackoff: a process that ran for a while is restarted at once", async () => {
-  const heard = new Heard();
+  const heard = new TurnRecorder();
   await using harness = new AcpHarness({ "session/prompt": worksUntilCancelled });
   await (await harness.agent.newSession()).prompt(PROMPT, heard.reader);
   await heard.untilText("working");
   harness.nowMs += 60_000;
   harness.running.exit();
-  assertEquals(await heard.last(), "failure agent_crashed");
+  assertEquals(await heard.lastSummary(), "failure agent_crashed");
   await harness.agent.newSession();
   assertEquals([harness.starts.length, harness.agent.state], [2, "ready"]);
 });
@@ -88,5 +88,5 @@ Deno.test("AcpAgent: a failed launch is the error of the request", async () => {
   harness.beforeStart = () => {
     throw failure;
   };
-  assertStrictEquals(await failureOf(harness.agent.newSession()), failure);
+  assertStrictEquals(await appErrorOf(harness.agent.newSession()), failure);
 });

@@ -3,7 +3,7 @@ import * as sdk from "npm:@agentclientprotocol/sdk@2.4.0";
 import type { AcpAgent, AcpAgentOptions } from "../../lib/acp/agent.ts";
 import type { PromptBlock } from "../../lib/turn/agent.ts";
 import { isObject, type Json } from "../support/agents/scripted_agent.ts";
-import { Heard, soon } from "../support/harness/turn_recorder.ts";
+import { TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 import { memoryProcess, streamPair } from "../support/harness/json_rpc_harness.ts";
 import { schemaViolation, schemaViolations } from "../support/harness/acp_schema.ts";
 import { AcpHarness } from "../support/agents/memory_acp_agent.ts";
@@ -150,8 +150,8 @@ class SdkHarness implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await soon(this.agent[Symbol.asyncDispose](), "the agent's end");
-    await soon(this.#connection.closed, "the connection's end");
+    await waitFor(this.agent[Symbol.asyncDispose](), "the agent's end");
+    await waitFor(this.#connection.closed, "the connection's end");
   }
 }
 
@@ -182,7 +182,7 @@ const sendText = (client: sdk.AgentContext, sessionId: string, text: string) =>
   });
 
 Deno.test("against the official SDK: initialize, a session, a prompt of text and image, close", async () => {
-  const heard = new Heard();
+  const heard = new TurnRecorder();
   await using harness = new SdkHarness(async ({ sessionId }, client) => {
     for (const text of ["one ", "two ", "three"]) await sendText(client, sessionId, text);
     return { stopReason: "end_turn" };
@@ -190,10 +190,10 @@ Deno.test("against the official SDK: initialize, a session, a prompt of text and
   const session = await harness.agent.newSession();
   const blocks: PromptBlock[] = [{ type: "text", text: 'What is\n"this"? ä😀\u2028' }, PNG];
   await session.prompt(blocks, heard.reader);
-  assertEquals(await heard.last(), "end end_turn");
+  assertEquals(await heard.lastSummary(), "end end_turn");
   assertEquals(heard.text, "one two three");
   session.close();
-  await soon(harness.closed, "the session's close");
+  await waitFor(harness.closed, "the session's close");
   assertEquals(harness.paramsOf("initialize").length, 1);
   assertEquals(harness.sent[0]?.params, {
     protocolVersion: 1,
@@ -207,7 +207,7 @@ Deno.test("against the official SDK: initialize, a session, a prompt of text and
 });
 
 Deno.test("against the official SDK: a cancel", async () => {
-  const heard = new Heard();
+  const heard = new TurnRecorder();
   await using harness = new SdkHarness(async ({ sessionId }, client, cancelled) => {
     await sendText(client, sessionId, "working");
     await cancelled;
@@ -217,14 +217,14 @@ Deno.test("against the official SDK: a cancel", async () => {
   const prompting = await session.prompt([{ type: "text", text: "Go" }], heard.reader);
   await heard.untilText("working");
   prompting.cancel();
-  assertEquals(await heard.last(), "end cancelled");
+  assertEquals(await heard.lastSummary(), "end cancelled");
   assertEquals(harness.paramsOf("session/cancel"), [{ sessionId: session.id }]);
   assertEquals([harness.refusals, harness.violations], [[], []]);
 });
 
 for (const [permissions, optionId] of [["allow", "yes"], ["ask", "no"], ["deny", "no"]] as const) {
   Deno.test(`against the official SDK: a permission, ${permissions}`, async () => {
-    const heard = new Heard();
+    const heard = new TurnRecorder();
     const outcomes: unknown[] = [];
     await using harness = new SdkHarness(async ({ sessionId }, client) => {
       const request: sdk.RequestPermissionRequest = { sessionId, toolCall: TOOL, options: CHOICES };
@@ -233,15 +233,15 @@ for (const [permissions, optionId] of [["allow", "yes"], ["ask", "no"], ["deny",
     }, { permissions });
     const session = await harness.agent.newSession();
     await session.prompt([{ type: "text", text: "Go" }], heard.reader);
-    assertEquals(await heard.last(), "end end_turn");
+    assertEquals(await heard.lastSummary(), "end end_turn");
     assertEquals(outcomes, [{ outcome: { outcome: "selected", optionId } }]);
-    assertEquals(heard.briefs[0], "tool rm -rf execute pending");
+    assertEquals(heard.summaries[0], "tool rm -rf execute pending");
     assertEquals([harness.refusals, harness.violations], [[], []]);
   });
 }
 
 Deno.test("against the official SDK: a permission without a fitting option is cancelled", async () => {
-  const heard = new Heard();
+  const heard = new TurnRecorder();
   const outcomes: unknown[] = [];
   await using harness = new SdkHarness(async ({ sessionId }, client) => {
     const request = {
@@ -254,13 +254,13 @@ Deno.test("against the official SDK: a permission without a fitting option is ca
   }, { permissions: "deny" });
   const session = await harness.agent.newSession();
   await session.prompt([{ type: "text", text: "Go" }], heard.reader);
-  await heard.last();
+  await heard.lastSummary();
   assertEquals(outcomes, [{ outcome: { outcome: "cancelled" } }]);
   assertEquals(harness.violations, []);
 });
 
 Deno.test("against the official SDK: answers methods that are not offered with -32601", async () => {
-  const heard = new Heard();
+  const heard = new TurnRecorder();
   const codes: number[] = [];
   await using harness = new SdkHarness(async ({ sessionId }, client) => {
     const requests = [
@@ -276,7 +276,7 @@ Deno.test("against the official SDK: answers methods that are not offered with -
   });
   const session = await harness.agent.newSession();
   await session.prompt([{ type: "text", text: "Go" }], heard.reader);
-  assertEquals(await heard.last(), "end end_turn");
+  assertEquals(await heard.lastSummary(), "end end_turn");
   assertEquals(codes, [-32601, -32601, -32601, -32601]);
   assertEquals(harness.violations, []);
 });
@@ -302,7 +302,7 @@ Deno.test("against the official SDK: a session with a mode, a model and MCP serv
   const session = await harness.agent.newSession();
   await session.setModel("b");
   session.close();
-  await soon(harness.closed, "the session's close");
+  await waitFor(harness.closed, "the session's close");
   const { id: sessionId } = session;
   assertEquals((await harness.agent.resumeSession(sessionId))?.id, sessionId);
   assertEquals(harness.paramsOf("session/new")[0], { cwd: Deno.cwd(), mcpServers: [files, web] });

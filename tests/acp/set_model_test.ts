@@ -3,7 +3,7 @@ import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import type { Session } from "../../lib/turn/agent.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import type { Json } from "../support/agents/scripted_agent.ts";
-import { failureOf, settled } from "../support/harness/turn_recorder.ts";
+import { appErrorOf, nextTask } from "../support/harness/turn_recorder.ts";
 import { ScriptedAgentHarness } from "../support/harness/agent_process_harness.ts";
 import { rawAgent } from "../support/harness/json_rpc_harness.ts";
 import {
@@ -67,7 +67,7 @@ for (const by of ["option", "set_model", "both"] as const) {
 Deno.test("AcpSession.setModel: rejects a model that is not offered, and names some that are", async () => {
   await using harness = new AcpHarness(withOption());
   const session = await harness.agent.newSession();
-  const failure = await failureOf(session.setModel("Model b"));
+  const failure = await appErrorOf(session.setModel("Model b"));
   assertEquals([failure.code, failure.param, failure.prompted], ["model_not_found", "model", false]);
   assertStringIncludes(failure.message, "a, b, c");
   assertEquals(harness.running.count("session/set_config_option"), 0);
@@ -77,7 +77,7 @@ Deno.test("AcpSession.setModel: an agent that offers no models has only its defa
   await using harness = new AcpHarness();
   const session = await harness.agent.newSession();
   await session.setModel(undefined);
-  assertEquals((await failureOf(session.setModel("a"))).code, "model_not_found");
+  assertEquals((await appErrorOf(session.setModel("a"))).code, "model_not_found");
   assertEquals([session.model, harness.agent.models], [undefined, []]);
 });
 
@@ -86,7 +86,7 @@ Deno.test("AcpSession.setModel: a refusal is an agent_error", async () => {
     "session/set_config_option": refuses(RPC.internalError, "No credit."),
   }));
   const session = await harness.agent.newSession();
-  const failure = await failureOf(session.setModel("b"));
+  const failure = await appErrorOf(session.setModel("b"));
   assertEquals([failure.code, session.model], ["agent_error", "a"]);
   assertStringIncludes(failure.message, "No credit.");
 });
@@ -105,7 +105,7 @@ Deno.test("AcpSession.setModel: a change that is not answered in time is an agen
     timeouts: { setupMs: 60_000, resumeMs: 10, cancelMs: 60_000 },
   });
   const session = await harness.agent.newSession();
-  const failure = await failureOf(session.setModel("b"));
+  const failure = await appErrorOf(session.setModel("b"));
   assertEquals(failure.code, "agent_error");
   assertEquals(
     failure.message,
@@ -126,7 +126,7 @@ Deno.test("AcpSession.setModel: after a timeout the next changes have less time,
   );
   const [session, other] = [await harness.agent.newSession(), await harness.agent.newSession()];
   const limitOf = async (session: Session) => {
-    const { message } = await failureOf(session.setModel("b"));
+    const { message } = await appErrorOf(session.setModel("b"));
     return /within ([\d.]+) seconds/.exec(message)?.[1];
   };
   assertEquals([await limitOf(session), await limitOf(session), await limitOf(other)], [
@@ -136,7 +136,7 @@ Deno.test("AcpSession.setModel: after a timeout the next changes have less time,
   ]);
   await harness.running.waitFor("session/set_config_option", 3);
   answers[0]?.();
-  await settled();
+  await nextTask();
   assertEquals(await limitOf(other), "0.002");
 });
 
@@ -145,8 +145,8 @@ Deno.test("AcpSession.setModel: fails if the session is closed or its process ex
     "session/set_config_option": exits,
   }));
   const session = await harness.agent.newSession();
-  assertEquals((await failureOf(session.setModel("b"))).code, "agent_unavailable");
-  assertEquals((await failureOf(session.setModel("a"))).code, "agent_unavailable");
+  assertEquals((await appErrorOf(session.setModel("b"))).code, "agent_unavailable");
+  assertEquals((await appErrorOf(session.setModel("a"))).code, "agent_unavailable");
 });
 
 Deno.test("AcpSession.setModel: sends one change at a time", async () => {
@@ -159,7 +159,7 @@ Deno.test("AcpSession.setModel: sends one change at a time", async () => {
   const changes = [session.setModel("b"), session.setModel("a")];
   for (const count of [1, 2]) {
     await harness.running.waitFor("session/set_config_option", count);
-    await settled();
+    await nextTask();
     assertEquals(answers.length, count);
     answers.at(-1)?.();
   }
@@ -201,13 +201,13 @@ Deno.test("AcpSession.model: follows config_option_update, in a turn and outside
   }));
   const session = await harness.agent.newSession();
   harness.running.update(session.id, { sessionUpdate: "config_option_update", configOptions: option("c") });
-  await settled();
+  await nextTask();
   assertEquals(session.model, "c");
   await new Promise<void>((resolve) => session.prompt(PROMPT, ({ type }) => type === "end" && resolve()));
   assertEquals(session.model, "b");
   for (const configOptions of [[], "nonsense", undefined]) {
     harness.running.update(session.id, { sessionUpdate: "config_option_update", configOptions });
-    await settled();
+    await nextTask();
     assertEquals(session.model, "b");
   }
 });
@@ -253,10 +253,10 @@ for (const by of ["option", "set_model"] as const) {
     const { handlers, method, answers } = answersLater(by);
     await using harness = new AcpHarness(handlers, { timeouts: SHORT_RESUME });
     const session = await harness.agent.newSession();
-    await failureOf(session.setModel("b"));
+    await appErrorOf(session.setModel("b"));
     assertEquals(session.model, undefined, "the outcome is unknown");
     answers[0]?.();
-    await settled();
+    await nextTask();
     assertEquals(session.model, "b");
     const back = session.setModel(undefined);
     await harness.running.waitFor(method, 2);
@@ -269,14 +269,14 @@ for (const by of ["option", "set_model"] as const) {
     const { handlers, method, answers } = answersLater(by);
     await using harness = new AcpHarness(handlers, { timeouts: SHORT_RESUME });
     const session = await harness.agent.newSession();
-    await failureOf(session.setModel("b"));
+    await appErrorOf(session.setModel("b"));
     const back = session.setModel(undefined);
     await harness.running.waitFor(method, 2);
     answers[1]?.();
     await back;
     assertEquals(session.model, "a");
     answers[0]?.();
-    await settled();
+    await nextTask();
     // Only the answer with options tells the current model.
     assertEquals(session.model, by === "option" ? "b" : undefined);
   });
@@ -291,7 +291,7 @@ Deno.test("AcpSession.setModel: a refusal leaves the model as it was", async () 
     },
   }));
   const session = await harness.agent.newSession();
-  await failureOf(session.setModel("b"));
+  await appErrorOf(session.setModel("b"));
   await session.setModel("a");
   await session.setModel(undefined);
   assertEquals(harness.running.count("session/set_config_option"), 1);
@@ -313,7 +313,7 @@ Deno.test("AcpSession.setModel: a session resumed by a new process returns to th
   await session.setModel("b");
   harness.nowMs = 60_000;
   harness.running.exit();
-  await settled();
+  await nextTask();
   const resumed = await harness.agent.resumeSession(session.id);
   assertEquals([harness.starts.length, resumed?.model], [2, "b"]);
   await resumed?.setModel(undefined);

@@ -8,7 +8,7 @@ import { untilAborted } from "../../../lib/core/abortable.ts";
 import type { PromptBlock } from "../../../lib/turn/agent.ts";
 import { LogRecorder, memoryProcess, streamPair } from "../harness/json_rpc_harness.ts";
 import { NO_BROKER } from "../harness/no_broker.ts";
-import { soon } from "../harness/turn_recorder.ts";
+import { waitFor } from "../harness/turn_recorder.ts";
 
 /** Parameters of a request, as far as tests read them. */
 export interface RequestParams {
@@ -131,7 +131,7 @@ export class MemoryAcpAgent {
 
   /** Resolves once so many messages of a method were received. */
   async waitFor(method: string, count = 1): Promise<void> {
-    while (this.count(method) < count) await soon(this.#changed.promise, `${count} of ${method}`);
+    while (this.count(method) < count) await waitFor(this.#changed.promise, `${count} of ${method}`);
   }
 
   sendText(sessionId: string, text: string): void {
@@ -206,9 +206,9 @@ export class AcpHarness implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await soon(this.agent[Symbol.asyncDispose](), "the agent's end");
+    await waitFor(this.agent[Symbol.asyncDispose](), "the agent's end");
     for (const { peer } of this.starts) {
-      await soon(untilAborted(peer.closed), "the connection's end");
+      await waitFor(untilAborted(peer.closed), "the connection's end");
       await peer.close();
     }
   }

@@ -9,7 +9,7 @@ import {
   type ScriptedAgentOptions,
   type Step,
 } from "../agents/scripted_agent.ts";
-import { Heard, soon } from "./turn_recorder.ts";
+import { TurnRecorder, waitFor } from "./turn_recorder.ts";
 import { LogRecorder } from "./json_rpc_harness.ts";
 import { NO_BROKER } from "./no_broker.ts";
 
@@ -73,7 +73,7 @@ export async function untilGone(pid: number): Promise<void> {
   const poll = async () => {
     while (await isRunning(pid)) await new Promise((resolve) => setTimeout(resolve, 5));
   };
-  await soon(poll(), `the end of process ${pid}`, 30_000);
+  await waitFor(poll(), `the end of process ${pid}`, 30_000);
 }
 
 /** Makes the prompt that has the scripted agent run these steps. */
@@ -138,24 +138,24 @@ export class ScriptedAgentHarness implements AsyncDisposable {
   }
 
   /** Runs a whole turn in a session. */
-  async runTurn(session: Session, ...steps: Step[]): Promise<Heard> {
-    const heard = new Heard();
+  async runTurn(session: Session, ...steps: Step[]): Promise<TurnRecorder> {
+    const heard = new TurnRecorder();
     await session.prompt(script(...steps), heard.reader);
-    await heard.last();
+    await heard.lastSummary();
     return heard;
   }
 
   /** Starts a turn in a session. */
-  async startTurn(session: Session, ...steps: Step[]): Promise<{ heard: Heard; cancel: () => void }> {
-    const heard = new Heard();
+  async startTurn(session: Session, ...steps: Step[]): Promise<{ heard: TurnRecorder; cancel: () => void }> {
+    const heard = new TurnRecorder();
     const prompt = await session.prompt(script(...steps), heard.reader);
     return { heard, cancel: () => prompt.cancel() };
   }
 
   /** Ends the agent and its processes. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await soon(this.agent[Symbol.asyncDispose](), "the agent's end");
-    await soon(Promise.all(this.processes.map(({ exited }) => exited)), "the processes' end");
+    await waitFor(this.agent[Symbol.asyncDispose](), "the agent's end");
+    await waitFor(Promise.all(this.processes.map(({ exited }) => exited)), "the processes' end");
     await Deno.remove(this.#logFile);
   }
 }
