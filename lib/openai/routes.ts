@@ -11,7 +11,7 @@ export interface OpenAiDeps extends CompletionDeps {
   readonly chatPath: string;
 }
 
-/** Creates the routes. The last one is the extra chat path, which never hides another route of this side. */
+/** Creates the routes. The extra chat path hides none of them; sides whose routes come later hide it. */
 export function openAiRoutes(deps: OpenAiDeps): Route[] {
   const { router, chatPath } = deps;
   const created = Math.floor(Date.now() / 1000);

@@ -4,30 +4,27 @@ import { errorOf, startApp, type TestApp, type TestAppOptions } from "../support
 
 const KEY = "s3cret-key";
 
-/** A chat request whose body must not be looked at, and whether it was. */
-function untouchable(headers: Record<string, string>): { init: RequestInit; touched: () => boolean } {
-  let touched = false;
+/** A chat request that records whether its body is read. */
+function unreadRequest(headers: Record<string, string>): { init: RequestInit; isRead: () => boolean } {
+  let isRead = false;
   const body = new ReadableStream({
     pull(controller) {
-      touched = true;
-      controller.error(new Error("the body was touched"));
+      isRead = true;
+      controller.error(new Error("the body was read"));
     },
   }, { highWaterMark: 0 });
-  return {
-    init: { method: "POST", headers: { "content-type": "application/json", ...headers }, body },
-    touched: () => touched,
-  };
+  const init = { method: "POST", headers: { "content-type": "application/json", ...headers }, body };
+  return { init, isRead: () => isRead };
 }
 
-type Refused = [
+const REFUSED: [
   name: string,
-  guard: TestAppOptions["access"] & object,
+  access: TestAppOptions["access"] & object,
   headers: Record<string, string>,
   from: string,
   status: number,
   code: string,
-];
-const REFUSED: Refused[] = [
+][] = [
   ["a rebound name", {}, { host: "evil.example" }, "127.0.0.1", 403, "host_not_allowed"],
   ["another machine", {}, {}, "192.168.1.7", 403, "host_not_allowed"],
   ["a foreign page", {}, { origin: "https://evil.example" }, "127.0.0.1", 403, "origin_not_allowed"],
@@ -36,20 +33,19 @@ const REFUSED: Refused[] = [
   ["a wrong key", { authKey: KEY }, { authorization: "Bearer x" }, "127.0.0.1", 401, "invalid_api_key"],
 ];
 
-for (const [name, guard, headers, from, status, code] of REFUSED) {
-  Deno.test(`doors: ${name} is refused before the body is read`, async () => {
-    await using app = startApp({ access: guard, script: saying("Hi") });
-    const { init, touched } = untouchable(headers);
+for (const [name, access, headers, from, status, code] of REFUSED) {
+  Deno.test(`access: ${name} is refused before the body is read`, async () => {
+    await using app = startApp({ access, script: saying("Hi") });
+    const { init, isRead } = unreadRequest(headers);
     const response = await app.send("/v1/chat/completions", init, from);
     const error = await errorOf(response);
     assertEquals([error.status, error.code, error.param], [status, code, null]);
     assertEquals(response.headers.get("www-authenticate"), status === 401 ? "Bearer" : null);
-    assertEquals(touched(), false);
-    assertEquals(app.agent.sessions.length, 0);
+    assertEquals([isRead(), app.agent.sessions.length], [false, 0]);
   });
 }
 
-Deno.test("doors: who has no key is not told what is here", async () => {
+Deno.test("access: without the key no path reveals whether it exists", async () => {
   await using app = startApp({ access: { authKey: KEY } });
   for (
     const path of ["/nope", "/v1/models", "/v1/chat/completions", "/v1/models/openab", "/v1/completions"]
@@ -61,19 +57,19 @@ Deno.test("doors: who has no key is not told what is here", async () => {
   assertEquals((await errorOf(await app.get("/v1/chat/completions", { headers }))).status, 405);
 });
 
-Deno.test("doors: with the key every route opens, from anywhere", async () => {
+Deno.test("access: the key admits any machine, page and Host", async () => {
   await using app = startApp({ access: { authKey: KEY }, script: saying("Hi") });
   const headers = { authorization: `Bearer ${KEY}`, host: "nas.lan", origin: "https://app.example" };
   const from = "192.168.1.7";
-  const answers = [app.chat({}, { headers, from }), app.get("/v1/models", { headers, from })];
-  for (const response of await Promise.all(answers)) {
-    assertEquals(response.status, 200);
-    assertEquals(response.headers.get("access-control-allow-origin"), "https://app.example");
+  for (const answer of [app.chat({}, { headers, from }), app.get("/v1/models", { headers, from })]) {
+    const response = await answer;
+    const origin = response.headers.get("access-control-allow-origin");
+    assertEquals([response.status, origin], [200, "https://app.example"]);
     await response.body?.cancel();
   }
 });
 
-Deno.test("doors: insecure serves other machines, but no foreign pages", async () => {
+Deno.test("access: insecure admits other machines, but no foreign pages", async () => {
   await using app = startApp({ access: { insecure: true }, script: saying("Hi") });
   const from = "192.168.1.7";
   const response = await app.chat({}, { headers: { host: "nas.lan:8080" }, from });
@@ -84,21 +80,24 @@ Deno.test("doors: insecure serves other machines, but no foreign pages", async (
 });
 
 const ORIGIN = "http://localhost:3000";
-const CORS: [name: string, status: number, ask: (app: TestApp, headers: HeadersInit) => Promise<Response>][] =
-  [
-    ["a whole answer", 200, (app, headers) => app.chat({}, { headers })],
-    ["a stream", 200, (app, headers) => app.stream({}, { headers })],
-    ["the models", 200, (app, headers) => app.get("/v1/models", { headers })],
-    ["a body that is refused", 400, (app, headers) => app.chat({ messages: [] }, { headers })],
-    ["a path that is not there", 404, (app, headers) => app.get("/nope", { headers })],
-    ["a method that is not allowed", 405, (app, headers) => app.get("/v1/chat/completions", { headers })],
-    ["a preflight", 204, (app, headers) => app.send("/v1/chat/completions", { method: "OPTIONS", headers })],
-  ];
+const CORS: [
+  name: string,
+  status: number,
+  send: (app: TestApp, headers: HeadersInit) => Promise<Response>,
+][] = [
+  ["a whole reply", 200, (app, headers) => app.chat({}, { headers })],
+  ["a stream", 200, (app, headers) => app.stream({}, { headers })],
+  ["the models", 200, (app, headers) => app.get("/v1/models", { headers })],
+  ["a body that is refused", 400, (app, headers) => app.chat({ messages: [] }, { headers })],
+  ["an unknown path", 404, (app, headers) => app.get("/nope", { headers })],
+  ["a method that is not allowed", 405, (app, headers) => app.get("/v1/chat/completions", { headers })],
+  ["a preflight", 204, (app, headers) => app.send("/v1/chat/completions", { method: "OPTIONS", headers })],
+];
 
-for (const [name, status, ask] of CORS) {
-  Deno.test(`CORS: ${name} may be read by the page that asked`, async () => {
+for (const [name, status, send] of CORS) {
+  Deno.test(`CORS: ${name} is readable by the page that sent the request`, async () => {
     await using app = startApp({ script: saying("Hi") });
-    const response = await ask(app, { origin: ORIGIN });
+    const response = await send(app, { origin: ORIGIN });
     assertEquals(response.status, status);
     assertEquals(response.headers.get("access-control-allow-origin"), ORIGIN);
     assertEquals(response.headers.get("vary"), "Origin");
@@ -107,7 +106,7 @@ for (const [name, status, ask] of CORS) {
   });
 }
 
-Deno.test("CORS: the refusal of a key may be read, that of a place may not", async () => {
+Deno.test("CORS: a page can read that its key is wrong, but not that its origin is refused", async () => {
   await using keyed = startApp({ access: { authKey: KEY } });
   const wrong = await keyed.chat({}, {
     headers: { origin: "https://app.example", authorization: "Bearer x" },
@@ -132,7 +131,7 @@ const PREFLIGHT = {
 };
 
 for (const path of ["/v1/chat/completions", "/v1/models", "/health", "/nope"]) {
-  Deno.test(`preflight: ${path} is answered before the key is asked for`, async () => {
+  Deno.test(`preflight: ${path} needs no key`, async () => {
     await using app = startApp({ access: { authKey: KEY } });
     const response = await app.send(path, { method: "OPTIONS", headers: PREFLIGHT });
     assertEquals(response.status, 204);
@@ -144,7 +143,7 @@ for (const path of ["/v1/chat/completions", "/v1/models", "/health", "/nope"]) {
   });
 }
 
-Deno.test("preflight: what may be sent is said of each route", async () => {
+Deno.test("preflight: lists the methods of each route", async () => {
   await using app = startApp();
   const allow = async (path: string) => (await app.send(path, { method: "OPTIONS" })).headers.get("allow");
   assertEquals(await allow("/v1/chat/completions"), "POST, OPTIONS");

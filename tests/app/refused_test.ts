@@ -1,120 +1,60 @@
 import { assertEquals } from "@std/assert";
 import { saying } from "../support/agents/memory_agent.ts";
 import { errorOf, startApp } from "../support/harness/app_harness.ts";
+import { user } from "../support/harness/chat_fixture.ts";
 
-const HI = { role: "user", content: "Hi" };
 const JSON_TYPE = { "content-type": "application/json" };
+const chat = (fields: Record<string, unknown> = {}) => JSON.stringify({ messages: [user("Hi")], ...fields });
+const content = (...parts: unknown[]) => chat({ messages: [user("Hi"), { role: "user", content: parts }] });
 
-type Refused = [
+/** Bodies that are refused with status 400, unless another one is named. */
+const REFUSED: [
   name: string,
-  body: BodyInit,
-  headers: Record<string, string>,
-  status: number,
   code: string,
   param: string | null,
-];
-const chat = (fields: Record<string, unknown>) => JSON.stringify({ messages: [HI], ...fields });
-
-const REFUSED: Refused[] = [
-  ["an empty body", "", JSON_TYPE, 400, "invalid_json", null],
-  ["half a body", '{"messages":[', JSON_TYPE, 400, "invalid_json", null],
-  ["a million brackets", "[".repeat(1_000_000), JSON_TYPE, 400, "invalid_json", null],
+  body: string,
+  headers?: Record<string, string>,
+][] = [
+  ["an empty body", "invalid_json", null, ""],
+  ["half a body", "invalid_json", null, '{"messages":['],
+  ["a million brackets", "invalid_json", null, "[".repeat(1_000_000)],
+  ["the wrong type", "unsupported_media_type", null, chat(), { "content-type": "text/plain" }],
+  ["a huge content-length", "body_too_large", null, "{}", { "content-length": "999999999" }],
+  ["a list", "invalid_type", null, "[]"],
+  ["no messages", "missing_required_parameter", "messages", "{}"],
+  ["an unknown part", "unsupported_content_type", "messages[1].content[0]", content({ type: "file" })],
   [
-    "a body that says that it is huge",
-    "{}",
-    { ...JSON_TYPE, "content-length": "999999999" },
-    413,
-    "body_too_large",
-    null,
-  ],
-  ["a list", "[]", JSON_TYPE, 400, "invalid_type", null],
-  ["no messages", "{}", JSON_TYPE, 400, "missing_required_parameter", "messages"],
-  ["empty messages", chat({ messages: [] }), JSON_TYPE, 400, "invalid_value", "messages"],
-  [
-    "nothing said",
-    chat({ messages: [{ role: "system", content: "x" }] }),
-    JSON_TYPE,
-    400,
+    "a remote image",
     "invalid_value",
-    "messages",
+    "messages[1].content[0].image_url.url",
+    content({ type: "image_url", image_url: { url: "http://10.0.0.1/" } }),
   ],
+  ["a forced tool", "unsupported_parameter", "tool_choice", chat({ tool_choice: "required" })],
   [
-    "an unknown part",
-    chat({ messages: [HI, { role: "user", content: [{ type: "file" }] }] }),
-    JSON_TYPE,
-    400,
-    "unsupported_content_type",
-    "messages[1].content[0]",
-  ],
-  [
-    "a remote picture",
-    chat({
-      messages: [{ role: "user", content: [{ type: "image_url", image_url: { url: "http://10.0.0.1/" } }] }],
-    }),
-    JSON_TYPE,
-    400,
-    "invalid_value",
-    "messages[0].content[0].image_url.url",
-  ],
-  ["two answers", chat({ n: 2 }), JSON_TYPE, 400, "unsupported_value", "n"],
-  [
-    "a tool that must be called",
-    chat({ tool_choice: "required" }),
-    JSON_TYPE,
-    400,
-    "unsupported_parameter",
-    "tool_choice",
-  ],
-  [
-    "a format that nobody knows",
-    chat({ response_format: { type: "xml" } }),
-    JSON_TYPE,
-    400,
+    "an unknown format",
     "unsupported_value",
     "response_format.type",
+    chat({ response_format: { type: "xml" } }),
   ],
-  [
-    "a name without end",
-    chat({}),
-    { ...JSON_TYPE, "x-session-id": "x".repeat(300) },
-    400,
-    "invalid_value",
-    "X-Session-Id",
-  ],
-  [
-    "a key without end",
-    chat({}),
-    { ...JSON_TYPE, "idempotency-key": "x".repeat(300) },
-    400,
-    "invalid_value",
-    "Idempotency-Key",
-  ],
+  ["a name that is too long", "invalid_value", "X-Session-Id", chat(), { "x-session-id": "x".repeat(300) }],
 ];
 
-for (const [name, body, headers, status, code, param] of REFUSED) {
-  for (const stream of [true, false]) {
-    Deno.test(`refused: ${name}, ${stream ? "a stream" : "JSON"} taken: the agent is not bothered`, async () => {
-      await using app = startApp({ script: saying("Hello.") });
-      const accept = stream ? "text/event-stream" : "application/json";
-      const init = { method: "POST", headers: { ...headers, accept }, body };
+for (const [name, code, param, body, headers] of REFUSED) {
+  Deno.test(`refused: ${name}, without a session, and the next request is served`, async () => {
+    await using app = startApp({ script: saying("Hello.") });
+    for (const accept of ["text/event-stream", "application/json"]) {
+      const init = { method: "POST", headers: { ...JSON_TYPE, ...headers, accept }, body };
       const response = await app.send("/v1/chat/completions", init);
       const error = await errorOf(response);
+      const status = code === "body_too_large" ? 413 : 400;
       assertEquals([error.status, error.code, error.param], [status, code, param]);
       assertEquals(error.type, "invalid_request_error");
       assertEquals(response.headers.get("content-type"), "application/json; charset=utf-8");
-      assertEquals([app.agent.sessions.length, app.agent.prompts.length], [0, 0]);
-      assertEquals((await app.chat()).status, 200, "and the next is served");
-    });
-  }
+    }
+    assertEquals([app.agent.sessions.length, app.agent.prompts.length], [0, 0]);
+    assertEquals((await app.chat()).status, 200);
+  });
 }
-
-Deno.test("refused: a body that is no JSON by its type", async () => {
-  await using app = startApp({ script: saying("Hello.") });
-  const init = { method: "POST", headers: { "content-type": "text/plain" }, body: chat({}) };
-  const error = await errorOf(await app.send("/v1/chat/completions", init));
-  assertEquals(error.code, "unsupported_media_type");
-  assertEquals(app.agent.sessions.length, 0);
-});
 
 Deno.test("refused: a body that breaks off", async () => {
   await using app = startApp({ script: saying("Hello.") });
@@ -126,9 +66,7 @@ Deno.test("refused: a body that breaks off", async () => {
       controller.error(new TypeError("reset"));
     },
   });
-  const error = await errorOf(
-    await app.send("/v1/chat/completions", { method: "POST", headers: JSON_TYPE, body }),
-  );
-  assertEquals([error.status, error.code], [400, "invalid_json"]);
-  assertEquals(app.agent.sessions.length, 0);
+  const response = await app.send("/v1/chat/completions", { method: "POST", headers: JSON_TYPE, body });
+  const error = await errorOf(response);
+  assertEquals([error.status, error.code, app.agent.sessions.length], [400, "invalid_json", 0]);
 });

@@ -2,6 +2,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import type { AgentState } from "../../lib/turn/agent.ts";
 import { saying } from "../support/agents/memory_agent.ts";
 import { errorOf, startApp } from "../support/harness/app_harness.ts";
+import { user } from "../support/harness/chat_fixture.ts";
 
 const CHAT_PATHS = [
   "/v1/chat/completions",
@@ -15,57 +16,49 @@ const CHAT_PATHS = [
 ];
 
 for (const path of CHAT_PATHS) {
-  Deno.test(`route: ${path} is chat`, async () => {
+  Deno.test(`routes: ${path} is chat`, async () => {
     await using app = startApp({ script: saying("Hi") });
-    const response = await app.post(path, { messages: [{ role: "user", content: "Hi" }] });
+    const response = await app.post(path, { messages: [user("Hi")] });
     assertEquals((await response.json()).object, "chat.completion");
   });
 }
 
-Deno.test("route: one more path for chat, and no other changes", async () => {
+Deno.test("routes: the extra chat path", async () => {
   await using app = startApp({ script: saying("Hi"), chatPath: "/v1/brain/" });
-  const body = { messages: [{ role: "user", content: "Hi" }] };
+  const body = { messages: [user("Hi")] };
   for (const path of ["/brain", "/v1/brain", "/v1/chat/completions"]) {
     assertEquals((await (await app.post(path, body)).json()).object, "chat.completion", path);
   }
   assertEquals((await errorOf(await app.post("/v1/brain/x", body))).status, 404);
 });
 
-Deno.test("route: one more path that is another's already changes nothing", async () => {
-  await using app = startApp({ chatPath: "/v1/models" });
-  assertEquals((await (await app.get("/v1/models")).json()).object, "list");
+Deno.test("routes: the extra chat path does not hide another route", async () => {
+  await using models = startApp({ chatPath: "/v1/models" });
+  assertEquals((await (await models.get("/v1/models")).json()).object, "list");
+  await using state = startApp({ chatPath: "/v1/vtuber/state" });
+  assertEquals((await (await state.get("/v1/vtuber/state")).json()).state, "idle");
 });
 
-Deno.test("models: one, with the same age at every look", async () => {
+Deno.test("routes: models and one model, under any spelling of the path", async () => {
   await using app = startApp({ model: "mao/fast" });
   const list = await (await app.get("/v1/models")).json();
-  assertEquals(list.object, "list");
-  assertEquals(list.data.length, 1);
   const [model] = list.data;
+  assertEquals([list.object, list.data.length, Number.isSafeInteger(model.created)], ["list", 1, true]);
   assertEquals({ ...model, created: 0 }, { id: "mao/fast", object: "model", created: 0, owned_by: "acp" });
-  assertEquals(Number.isSafeInteger(model.created), true);
   for (const path of ["/models", "/v1/models/", "/v1/v1/models"]) {
     assertEquals(await (await app.get(path)).json(), list);
   }
   for (const path of ["/v1/models/mao%2Ffast", "/models/mao%2Ffast", "/v1/models/mao/fast"]) {
     assertEquals(await (await app.get(path)).json(), model, path);
   }
-});
-
-Deno.test("models: one that is not there", async () => {
-  await using app = startApp();
-  const error = await errorOf(await app.get("/v1/models/gpt%2F4o"));
-  assertEquals([error.status, error.type, error.code, error.param], [
-    404,
-    "invalid_request_error",
-    "model_not_found",
-    "model",
-  ]);
-  assertMatch(error.message, /"gpt\/4o"; there is openab/);
+  const { message, ...error } = await errorOf(await app.get("/v1/models/gpt%2F4o"));
+  const type = "invalid_request_error";
+  assertEquals(error, { status: 404, type, param: "model", code: "model_not_found" });
+  assertMatch(message, /"gpt\/4o"/);
 });
 
 for (const path of ["/health", "/healthz", "/v1/health"]) {
-  Deno.test(`health: ${path} is ok while the program lives, without a key`, async () => {
+  Deno.test(`health: ${path} is ok while the server runs, without a key`, async () => {
     await using app = startApp({ access: { authKey: "k" } });
     app.agent.state = "failing";
     app.isDraining = true;
@@ -74,7 +67,7 @@ for (const path of ["/health", "/healthz", "/v1/health"]) {
   });
 }
 
-const READY: [state: AgentState, draining: boolean, status: number, word: string, check: string][] = [
+const READY: [state: AgentState, isDraining: boolean, status: number, word: string, check: string][] = [
   ["idle", false, 200, "ready", "ok"],
   ["ready", false, 200, "ready", "ok"],
   ["starting", false, 503, "starting", "starting"],
@@ -83,19 +76,19 @@ const READY: [state: AgentState, draining: boolean, status: number, word: string
   ["ready", true, 503, "draining", "ok"],
 ];
 
-for (const [state, draining, status, word, check] of READY) {
-  Deno.test(`readyz: an agent that is ${state}${draining ? ", in a program that ends" : ""}: ${status}`, async () => {
+for (const [state, isDraining, status, word, check] of READY) {
+  Deno.test(`readyz: ${status} while the agent is ${state}${isDraining ? " and the server shuts down" : ""}`, async () => {
     await using app = startApp({ access: { authKey: "k" } });
     app.agent.state = state;
-    app.isDraining = draining;
+    app.isDraining = isDraining;
     const response = await app.get("/readyz");
-    assertEquals(response.status, status);
-    assertEquals(await response.json(), { status: word, checks: { "agent:openab": check } });
-    assertEquals(app.agent.sessions.length, 0, "no agent is asked");
+    const body = { status: word, checks: { "agent:openab": check } };
+    assertEquals([response.status, await response.json()], [status, body]);
+    assertEquals(app.agent.sessions.length, 0, "the agent is not involved");
   });
 }
 
-Deno.test("/: says what this is and where to point an app, without a key", async () => {
+Deno.test("/: describes the server and lists the endpoints, without a key", async () => {
   await using app = startApp({ access: { authKey: "k" }, model: "mao" });
   for (const path of ["/", "", "/v1", "/v1/"]) {
     const response = await app.get(path);
@@ -107,35 +100,26 @@ Deno.test("/: says what this is and where to point an app, without a key", async
 });
 
 const HEADS: [path: string, status: number][] = [
-  ["/", 200],
-  ["/health", 200],
-  ["/readyz", 200],
-  ["/v1/models", 200],
-  ["/v1/models/openab", 200],
+  ...["/", "/health", "/readyz", "/v1/models", "/v1/models/openab"].map((
+    path,
+  ): [string, number] => [path, 200]),
+  ["/v1/models/nope", 404],
+  ["/nope", 404],
+  ["/v1/chat/completions", 405],
 ];
 
 for (const [path, status] of HEADS) {
-  Deno.test(`HEAD ${path}: what GET says, without the body`, async () => {
+  Deno.test(`HEAD ${path}: ${status}, with the headers of GET and no body`, async () => {
     await using app = startApp();
     const head = await app.send(path, { method: "HEAD" });
     assertEquals(head.status, status);
+    if (status !== 200) return await head.body?.cancel();
     assertEquals(await head.text(), "");
     const get = await app.get(path);
     assertEquals(head.headers.get("content-type"), get.headers.get("content-type"));
     await get.body?.cancel();
   });
 }
-
-Deno.test("HEAD: an error of HEAD has no body either", async () => {
-  await using app = startApp();
-  for (
-    const [path, status] of [["/v1/models/nope", 404], ["/nope", 404], ["/v1/chat/completions", 405]] as const
-  ) {
-    const response = await app.send(path, { method: "HEAD" });
-    assertEquals(response.status, status, path);
-    await response.body?.cancel();
-  }
-});
 
 const METHODS: [method: string, path: string, allow: string][] = [
   ["GET", "/v1/chat/completions", "POST, OPTIONS"],
@@ -160,7 +144,7 @@ for (const [method, path, allow] of METHODS) {
   });
 }
 
-const NOWHERE: [path: string, hinted: boolean][] = [
+const MISSING: [path: string, hasHint: boolean][] = [
   ["/nope", false],
   ["/api/tags", false],
   ["/v1/embeddings", false],
@@ -169,30 +153,21 @@ const NOWHERE: [path: string, hinted: boolean][] = [
   ["/v1/chat/completions/chat/completions", true],
 ];
 
-for (const [path, hinted] of NOWHERE) {
-  Deno.test(`404: ${path}${hinted ? ", with a hint" : ""}`, async () => {
+for (const [path, hasHint] of MISSING) {
+  Deno.test(`404: ${path}${hasHint ? ", with a hint" : ""}`, async () => {
     await using app = startApp();
     for (const method of ["GET", "POST"]) {
-      const error = await errorOf(await app.send(path, { method }));
-      assertEquals([error.status, error.type, error.code, error.param], [
-        404,
-        "invalid_request_error",
-        "not_found",
-        null,
-      ]);
-      assertEquals(error.message.includes("up to /v1 only"), hinted);
+      const { message, ...error } = await errorOf(await app.send(path, { method }));
+      assertEquals(error, { status: 404, type: "invalid_request_error", param: null, code: "not_found" });
+      assertEquals(message.includes("up to /v1 only"), hasHint);
     }
   });
 }
 
-Deno.test("every answer has its number and is not sniffed", async () => {
+Deno.test("every response has a request id and is not sniffed", async () => {
   await using app = startApp({ script: saying("Hi") });
-  const asked: Promise<Response>[] = [
-    app.get("/"),
-    app.get("/health"),
-    app.get("/readyz"),
-    app.get("/v1/models"),
-    app.get("/nope"),
+  const responses = await Promise.all([
+    ...["/", "/health", "/readyz", "/v1/models", "/nope"].map((path) => app.get(path)),
     app.send("/health", { method: "HEAD" }),
     app.send("/v1/models", { method: "DELETE" }),
     app.send("/v1/chat/completions", { method: "OPTIONS" }),
@@ -202,11 +177,10 @@ Deno.test("every answer has its number and is not sniffed", async () => {
     app.post("/v1/chat/completions", "{"),
     app.get("/health", { headers: { host: "evil.example" } }),
     app.chat({}, { headers: { origin: "https://evil.example" } }),
-  ];
-  const responses = await Promise.all(asked);
-  const numbers = responses.map(({ headers }) => headers.get("x-request-id"));
-  for (const number of numbers) assertMatch(number!, /^[0-9a-f]{32}$/);
-  assertEquals(new Set(numbers).size, numbers.length);
+  ]);
+  const ids = responses.map(({ headers }) => headers.get("x-request-id"));
+  for (const id of ids) assertMatch(id!, /^[0-9a-f]{32}$/);
+  assertEquals(new Set(ids).size, ids.length);
   assertEquals(responses.every(({ headers }) => headers.get("x-content-type-options") === "nosniff"), true);
   for (const response of responses) await response.text();
 });

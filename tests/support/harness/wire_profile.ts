@@ -1,10 +1,6 @@
-/**
- * The stream profile that every skin survives, as a checker of what the server wrote.
- *
- * @module
- */
+/** Checks that a stream has the form that every skin survives. @module */
 
-/** A streamed chat completion chunk, loosely: a test may meet a broken one. */
+/** A chunk of a streamed chat completion, perhaps a broken one. */
 export interface ChatChunk {
   id?: string;
   object?: string;
@@ -22,9 +18,9 @@ export interface ChatChunkChoice {
   finish_reason?: string | null;
 }
 
-/** What a stream said, once its framing is taken off. */
+/** The content of a stream, without its framing. */
 export interface ParsedFrames {
-  /** Every JSON frame, in order; `[DONE]` is not one. */
+  /** Every JSON frame, without `[DONE]`. */
   chunks: ChatChunk[];
   /** The content of the first choices, joined. */
   text: string;
@@ -34,7 +30,7 @@ export interface ParsedFrames {
   comments: string[];
 }
 
-/** What the request allowed beyond the default profile. */
+/** What the request allows beyond the default profile. */
 export interface WireProfileOptions {
   /** Comments may stand between events (`VTUBER_HEARTBEAT=comment`). */
   comments?: boolean;
@@ -44,7 +40,7 @@ export interface WireProfileOptions {
 
 const MAX_WRITE_BYTES = 8 * 1024;
 const MAX_CONTENT_CHARS = 1_200;
-const SAME_IN_ALL = {
+const COMMON_FIELDS = {
   id: (value: unknown) => typeof value === "string" && value !== "",
   object: (value: unknown) => value === "chat.completion.chunk",
   created: (value: unknown) => Number.isSafeInteger(value),
@@ -58,13 +54,13 @@ interface Frame {
   json: Record<string, unknown>;
 }
 
-type Complain = (violation: string) => void;
+type Report = (violation: string) => void;
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** The lines of each event; a line end too many shows as an empty line in front. */
+/** Splits a stream into the lines of its events. One line end too many becomes an empty first line. */
 function splitEvents(text: string): string[][] {
   const blocks = text.split("\n\n");
   if (blocks.at(-1) === "") blocks.pop();
@@ -105,143 +101,143 @@ function hasKey(value: unknown, key: string): boolean {
     (Object.hasOwn(value, key) || Object.values(value).some((item) => hasKey(item, key)));
 }
 
-/** Checks the bytes of each write and returns all of them as text, with LF only. */
-function checkWrites(writes: readonly Uint8Array[], complain: Complain): string {
+/** Checks the bytes of each write, and returns their text with LF alone. */
+function checkWrites(writes: readonly Uint8Array[], report: Report): string {
   const strict = new TextDecoder("utf-8", { fatal: true });
   writes.forEach((write, index) => {
-    const say = (what: string) => complain(`write ${index + 1}: ${what}`);
-    if (write.length > MAX_WRITE_BYTES) say(`${write.length} bytes, more than ${MAX_WRITE_BYTES}`);
+    const reportWrite = (what: string) => report(`write ${index + 1}: ${what}`);
+    if (write.length > MAX_WRITE_BYTES) reportWrite(`${write.length} bytes, more than ${MAX_WRITE_BYTES}`);
     let text: string;
     try {
       text = strict.decode(write);
     } catch {
-      return say("begins or ends inside a character");
+      return reportWrite("begins or ends inside a character");
     }
-    if (text.includes("\r")) say("a CR");
-    if (!text.replaceAll("\r\n", "\n").endsWith("\n\n")) say("does not end with a whole event");
+    if (text.includes("\r")) reportWrite("a CR");
+    if (!text.replaceAll("\r\n", "\n").endsWith("\n\n")) reportWrite("does not end with a whole event");
   });
   const decoder = new TextDecoder();
   const text = writes.map((write) => decoder.decode(write, { stream: true })).join("") + decoder.decode();
   return text.replaceAll("\r\n", "\n");
 }
 
-/** Checks the lines of one event and returns its payload, if it has exactly one. */
-function checkLines(lines: string[], options: WireProfileOptions, complain: Complain): string | undefined {
+/** Checks the lines of one event, and returns its payload if it has exactly one. */
+function checkLines(lines: string[], options: WireProfileOptions, report: Report): string | undefined {
   const data = lines.filter((line) => line.startsWith("data:"));
   for (const line of lines) {
     const [field = ""] = line.split(":", 1);
-    if (line === "") complain("a blank line too many");
-    else if (line.startsWith(":") && !options.comments) complain("a comment");
-    else if (line.startsWith(":") && lines.length > 1) complain("a comment that is not alone");
-    else if (!line.startsWith(":") && field !== "data") complain(`a line that is not data: ${field}`);
-    else if (field === "data" && !line.startsWith("data: ")) complain("no space after data:");
+    if (line === "") report("a blank line too many");
+    else if (line.startsWith(":") && !options.comments) report("a comment");
+    else if (line.startsWith(":") && lines.length > 1) report("a comment that is not alone");
+    else if (!line.startsWith(":") && field !== "data") report(`a line that is not data: ${field}`);
+    else if (field === "data" && !line.startsWith("data: ")) report("no space after data:");
   }
-  if (data.length > 1) complain(`${data.length} data lines`);
+  if (data.length > 1) report(`${data.length} data lines`);
   const [line] = data;
   return data.length === 1 && line !== undefined ? payloadOf(line) : undefined;
 }
 
-/** Checks what a payload may not contain as raw text, whatever it means as JSON. */
-function checkRaw(payload: string, complain: Complain): void {
-  if (payload.includes("data:")) complain("a raw data: in the payload");
-  if (payload.includes("::")) complain("a raw :: in the payload");
-  if (/[\u0085\u2028\u2029]/.test(payload)) complain("a raw U+2028, U+2029 or U+0085");
+/** Checks the text of a payload. */
+function checkRaw(payload: string, report: Report): void {
+  if (payload.includes("data:")) report("a raw data: in the payload");
+  if (payload.includes("::")) report("a raw :: in the payload");
+  if (/[\u0085\u2028\u2029]/.test(payload)) report("a raw U+2028, U+2029 or U+0085");
 }
 
-/** Checks one JSON frame by itself. */
-function checkChunk(json: Record<string, unknown>, options: WireProfileOptions, complain: Complain): void {
+/** Checks one chunk by itself. */
+function checkChunk(json: Record<string, unknown>, options: WireProfileOptions, report: Report): void {
   for (const key of BANNED_KEYS) {
-    if (hasKey(json, key)) complain(`the key ${key}`);
+    if (hasKey(json, key)) report(`the key ${key}`);
   }
-  if (!Array.isArray(json.choices)) return complain("no choices");
+  if (!Array.isArray(json.choices)) return report("no choices");
   if (json.choices.length === 0) {
-    if (!options.usage || !isUsageOnly(json)) complain("empty choices");
+    if (!options.usage || !isUsageOnly(json)) report("empty choices");
     return;
   }
-  if (!isRecord(firstChoice(json)?.delta)) return complain("no delta");
+  if (!isRecord(firstChoice(json)?.delta)) return report("no delta");
   const { content = "" } = deltaOf(json);
-  if (typeof content !== "string") return complain("content that is not a string");
+  if (typeof content !== "string") return report("content that is not a string");
   if (content.length > MAX_CONTENT_CHARS) {
-    complain(`${content.length} characters of content, more than ${MAX_CONTENT_CHARS}`);
+    report(`${content.length} characters of content, more than ${MAX_CONTENT_CHARS}`);
   }
-  if (!content.isWellFormed()) complain("half a surrogate pair");
+  if (!content.isWellFormed()) report("half a surrogate pair");
 }
 
-/** Checks what only the order of the frames shows. */
-function checkOrder(frames: readonly Frame[], options: WireProfileOptions, complain: Complain): void {
+/** Checks the order of the chunks and the fields that they share. */
+function checkOrder(frames: readonly Frame[], options: WireProfileOptions, report: Report): void {
   const [first] = frames;
-  if (first === undefined) return complain("stream: no chunk");
+  if (first === undefined) return report("stream: no chunk");
   const opening = deltaOf(first.json);
   if (opening.role !== "assistant" || opening.content !== "") {
-    complain('stream: the first chunk is not role "assistant" with content ""');
+    report('stream: the first chunk is not role "assistant" with content ""');
   }
-  for (const [key, isRight] of Object.entries(SAME_IN_ALL)) {
+  for (const [key, isValid] of Object.entries(COMMON_FIELDS)) {
     const value = first.json[key];
-    if (!isRight(value)) complain(`stream: ${key} is ${JSON.stringify(value)}`);
-    const odd = frames.find(({ json }) => json[key] !== value);
-    if (odd !== undefined) complain(`event ${odd.event}: another ${key} than in the first chunk`);
+    if (!isValid(value)) report(`stream: ${key} is ${JSON.stringify(value)}`);
+    const other = frames.find(({ json }) => json[key] !== value);
+    if (other !== undefined) report(`event ${other.event}: another ${key} than in the first chunk`);
   }
   const finishes = frames.filter(({ json }) => isFinish(json));
   const usages = frames.filter(({ json }) => isUsageOnly(json));
   const [finish] = finishes;
-  if (finishes.length !== 1) complain(`stream: ${finishes.length} finish chunks`);
-  if (options.usage && usages.length !== 1) complain(`stream: ${usages.length} usage chunks`);
+  if (finishes.length !== 1) report(`stream: ${finishes.length} finish chunks`);
+  if (options.usage && usages.length !== 1) report(`stream: ${usages.length} usage chunks`);
   if (finish === undefined) return;
   for (const { event, json } of frames) {
     if (event > finish.event && !isFinish(json) && !isUsageOnly(json)) {
-      complain(`event ${event}: a chunk after the finish chunk`);
+      report(`event ${event}: a chunk after the finish chunk`);
     }
     if (event < finish.event && options.usage && isUsageOnly(json)) {
-      complain(`event ${event}: the usage chunk before the finish chunk`);
+      report(`event ${event}: the usage chunk before the finish chunk`);
     }
   }
 }
 
-/** Checks the reply as a whole. */
-function checkReply(text: string, complain: Complain): void {
-  if (/^[\r\n]/.test(text)) complain("reply: begins with a newline");
+/** Checks the whole reply. */
+function checkReply(text: string, report: Report): void {
+  if (/^[\r\n]/.test(text)) report("reply: begins with a newline");
   else if (/^(\[[^\]\r\n]*\])+[\r\n]/.test(text.trimEnd())) {
-    complain("reply: a newline right after the opening tag");
+    report("reply: a newline right after the opening tag");
   }
-  if (text !== "" && !text.endsWith("\n")) complain("reply: does not end with a newline");
+  if (text !== "" && !text.endsWith("\n")) report("reply: does not end with a newline");
 }
 
-/** Checks a whole stream, one element per write; an empty list means that every skin survives it. */
+/** Checks a whole stream, one element per write. @returns The violations. */
 export function checkWireProfile(writes: readonly Uint8Array[], options: WireProfileOptions = {}): string[] {
   const violations: string[] = [];
-  const complain: Complain = (violation) => violations.push(violation);
+  const report: Report = (violation) => violations.push(violation);
   const frames: Frame[] = [];
   const done: number[] = [];
   let lastData = 0;
-  splitEvents(checkWrites(writes, complain)).forEach((lines, index) => {
+  splitEvents(checkWrites(writes, report)).forEach((lines, index) => {
     const event = index + 1;
-    const say: Complain = (what) => complain(`event ${event}: ${what}`);
-    const payload = checkLines(lines, options, say);
+    const reportEvent: Report = (what) => report(`event ${event}: ${what}`);
+    const payload = checkLines(lines, options, reportEvent);
     if (payload === undefined) return;
     lastData = event;
     if (payload === "[DONE]") {
       done.push(event);
       return;
     }
-    checkRaw(payload, say);
+    checkRaw(payload, reportEvent);
     let json: unknown;
     try {
       json = JSON.parse(payload);
     } catch {
-      return say("not JSON");
+      return reportEvent("not JSON");
     }
-    if (!isRecord(json)) return say("not a JSON object");
-    checkChunk(json, options, say);
+    if (!isRecord(json)) return reportEvent("not a JSON object");
+    checkChunk(json, options, reportEvent);
     frames.push({ event, json });
   });
-  checkOrder(frames, options, complain);
-  if (done.length !== 1) complain(`stream: ${done.length} [DONE] frames`);
-  else if (done[0] !== lastData) complain("stream: [DONE] is not the last frame");
-  checkReply(frames.map(({ json }) => contentOf(json)).join(""), complain);
+  checkOrder(frames, options, report);
+  if (done.length !== 1) report(`stream: ${done.length} [DONE] frames`);
+  else if (done[0] !== lastData) report("stream: [DONE] is not the last frame");
+  checkReply(frames.map(({ json }) => contentOf(json)).join(""), report);
   return violations;
 }
 
-/** Takes the framing off a stream without judging it; throws a SyntaxError where a frame is not JSON. */
+/** Parses a stream without checking it. @throws {SyntaxError} at a frame that is not JSON. */
 export function parseFrames(source: Uint8Array | string): ParsedFrames {
   const text = typeof source === "string" ? source : new TextDecoder().decode(source);
   const lines = text.split(/\r\n|\n|\r/);

@@ -1,33 +1,32 @@
 /**
- * The skins' stream readers, with the failures of the real ones kept: what the server writes is good only if
- * all of them survive it. Every read of the network is one element of the input, because half of them parse
- * read by read.
+ * The stream readers of skins, with the faults of the real ones. Each element of the input is one read of the network,
+ * because half of the skins parse every read by itself.
  *
  * @module
  */
 
 import { z } from "zod";
 
-/** What a skin made of one streamed reply. */
+/** A streamed reply, as a skin understands it. */
 export interface SkinResult {
   /** The text that reached the app. */
   text: string;
-  /** Sentences said aloud, without tags; skins whose splitter is not modelled say `text` in one. */
+  /** Sentences that are spoken, without tags; one for a skin whose splitter is not modelled. */
   spoken: string[];
-  /** Text that arrived and is never said, since no terminator followed it (ChatVRM). */
+  /** Text that is never spoken, because no terminator follows (ChatVRM). */
   unspoken: string;
   /** The message of the exception that ended the reader, if one did. */
   died?: string;
-  /** Errors that the app is told of, so that it can show them. */
+  /** Errors that the app can show. */
   errors: string[];
-  /** Errors that reach a console at most. */
+  /** Errors that reach the console alone. */
   logged: string[];
 }
 
-/** A whole reply, one element per network read, as a skin understands it. */
+/** Reads a whole reply. */
 export type SkinReader = (reads: Iterable<Uint8Array> | readonly string[]) => SkinResult;
 
-/** What a parser has handed on so far: `pieces` are the deltas as the app gets them. */
+/** The output of a parser; `pieces` are the deltas. */
 interface Output {
   pieces: string[];
   errors: string[];
@@ -36,22 +35,21 @@ interface Output {
 
 interface Parser {
   read(bytes: Uint8Array): void;
-  /** The server closed the stream. */
   end?(): void;
 }
 
-interface Voice {
+interface Speech {
   spoken: string[];
   unspoken: string;
 }
 
-/** A chunk as the less careful skins believe it to be; where it is not, they throw a TypeError. */
-interface BelievedChunk {
+/** A chunk as careless skins expect it. They throw a TypeError at any other. */
+interface AssumedChunk {
   choices: [{ delta: { content?: string | null; tool_calls?: unknown[] | null } }];
 }
 
-/** A chunk as the careful ones take it. */
-interface DoubtedChunk {
+/** A chunk as careful skins read it. */
+interface UncertainChunk {
   choices?: { delta?: { content?: string | null; tool_calls?: unknown[] | null } | null }[] | null;
   error?: { message?: string } | null;
 }
@@ -62,16 +60,16 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function sayAll(pieces: string[]): Voice {
+function speakAll(pieces: string[]): Speech {
   const text = pieces.join("");
   return { spoken: text === "" ? [] : [text], unspoken: "" };
 }
 
-/** Makes a reader; `death` says where the exception that ends it goes: to the app or to the console. */
+/** Creates a reader. @param death Where the exception that ends the reader goes: to the app or to the console. */
 function skin(
   start: (output: Output) => Parser,
   death: "errors" | "logged" = "errors",
-  say: (pieces: string[]) => Voice = sayAll,
+  speak: (pieces: string[]) => Speech = speakAll,
 ): SkinReader {
   return (reads) => {
     const output: Output = { pieces: [], errors: [], logged: [] };
@@ -85,17 +83,17 @@ function skin(
       output[death].push(died);
     }
     const { pieces, errors, logged } = output;
-    const result: SkinResult = { text: pieces.join(""), ...say(pieces), errors, logged };
+    const result: SkinResult = { text: pieces.join(""), ...speak(pieces), errors, logged };
     return died === undefined ? result : { ...result, died };
   };
 }
 
-/** Decodes one read by itself, so that a character cut in two is lost. */
+/** Decodes one read by itself, which loses a character that is cut in two. */
 function decodeAlone(read: Uint8Array): string {
   return new TextDecoder().decode(read);
 }
 
-/** The cut that ChatVRM, Amica and ChatdollKit make, wherever `data:` stands. */
+/** Splits as ChatVRM, Amica and ChatdollKit do: at every `data:`. */
 function cutAtData(text: string): string[] {
   return text.split("data:").filter((piece) => piece !== "");
 }
@@ -104,23 +102,24 @@ function isDone(piece: string): boolean {
   return piece.trim() === "[DONE]";
 }
 
-/** Whole lines out of reads that may end anywhere. */
+/** Joins reads, which may end anywhere, into lines. */
 function lineBuffer(lineEnd: string | RegExp): { next(bytes: Uint8Array): string[]; rest(): string } {
   const decoder = new TextDecoder();
   let rest = "";
   return {
     next(bytes) {
       rest += decoder.decode(bytes, { stream: true });
-      const held = rest.endsWith("\r") ? "\r" : ""; // its "\n" may come with the next read
-      const lines = rest.slice(0, rest.length - held.length).split(lineEnd);
-      rest = (lines.pop() ?? "") + held;
+      // The "\n" of a "\r" may come with the next read.
+      const pending = rest.endsWith("\r") ? "\r" : "";
+      const lines = rest.slice(0, rest.length - pending.length).split(lineEnd);
+      rest = (lines.pop() ?? "") + pending;
       return lines;
     },
     rest: () => rest + decoder.decode(),
   };
 }
 
-/** The data of every finished event, read as the SSE specification says. */
+/** Reads the data of every event as the SSE specification says. */
 function eventBuffer(): (bytes: Uint8Array) => string[] {
   const lines = lineBuffer(/\r\n|\n|\r/);
   let data: string[] = [];
@@ -139,10 +138,10 @@ function eventBuffer(): (bytes: Uint8Array) => string[] {
 }
 
 /**
- * Hands on what one read yields, as a stream with a queue does: an exception fails the stream and empties its
- * queue, so that of that read only the first piece is left, which the app was already waiting for.
+ * Delivers the pieces of one read as a stream with a queue does: an exception empties the queue, so that the app gets
+ * the first piece alone.
  */
-function handOn(pieces: string[], yields: Iterable<string>): void {
+function deliver(pieces: string[], yields: Iterable<string>): void {
   const queue: string[] = [];
   try {
     for (const piece of yields) queue.push(piece);
@@ -156,7 +155,7 @@ function handOn(pieces: string[], yields: Iterable<string>): void {
 function* yieldChatVrm(text: string): Generator<string, void, undefined> {
   for (const part of cutAtData(text)) {
     if (isDone(part)) continue;
-    const chunk: BelievedChunk = JSON.parse(part);
+    const chunk: AssumedChunk = JSON.parse(part);
     const { content } = chunk.choices[0].delta;
     if (content) yield content;
   }
@@ -170,14 +169,14 @@ function* yieldXsai(lines: string[]): Generator<string, void, undefined> {
     if (payload.startsWith("{") && payload.includes('"error":')) {
       throw new Error(`Error from server: ${payload}`);
     }
-    const chunk: Partial<BelievedChunk> = JSON.parse(payload);
+    const chunk: Partial<AssumedChunk> = JSON.parse(payload);
     const delta = chunk.choices == null || chunk.choices.length < 1 ? {} : chunk.choices[0].delta;
     yield delta.tool_calls?.length ? "" : delta.content ?? "";
   }
 }
 
-/** ChatVRM's way to speech: each delta lets at most one tag and one sentence out of the buffer. */
-function sayChatVrm(pieces: string[]): Voice {
+/** Speaks as ChatVRM does: each delta takes at most one tag and one sentence out of the buffer. */
+function speakChatVrm(pieces: string[]): Speech {
   const spoken: string[] = [];
   let buffer = "";
   for (const piece of pieces) {
@@ -187,20 +186,20 @@ function sayChatVrm(pieces: string[]): Voice {
     if (sentence === undefined) continue;
     buffer = buffer.slice(sentence.length).trimStart();
     const bracketsOnly = /^[\s\p{Ps}\p{Pe}«»‹›]+$/u.test(sentence);
-    const said = sentence.replace(/\[(.*?)\]/g, "").trim();
-    if (said !== "" && !bracketsOnly) spoken.push(said);
+    const text = sentence.replace(/\[(.*?)\]/g, "").trim();
+    if (text !== "" && !bracketsOnly) spoken.push(text);
   }
   return { spoken, unspoken: buffer };
 }
 
-/** pixiv/ChatVRM: each read is cut at `data:`, and a part that is no chunk ends the reply without a sign. */
+/** pixiv/ChatVRM: splits each read at `data:`; a part that is not a chunk ends the reply without a sign. */
 export const chatVrm: SkinReader = skin(
-  ({ pieces }) => ({ read: (bytes) => handOn(pieces, yieldChatVrm(decodeAlone(bytes))) }),
+  ({ pieces }) => ({ read: (bytes) => deliver(pieces, yieldChatVrm(decodeAlone(bytes))) }),
   "logged",
-  sayChatVrm,
+  speakChatVrm,
 );
 
-/** Amica: cut as in ChatVRM, but what does not parse stays, and spoils every part after it. */
+/** Amica: splits as ChatVRM does; a part that does not parse stays, and spoils all later ones. */
 export const amica: SkinReader = skin(({ pieces, logged }) => {
   let combined = "";
   return {
@@ -209,7 +208,7 @@ export const amica: SkinReader = skin(({ pieces, logged }) => {
         if (isDone(part) || part.startsWith(":")) continue;
         combined += part;
         try {
-          const chunk: BelievedChunk = JSON.parse(combined);
+          const chunk: AssumedChunk = JSON.parse(combined);
           const { content } = chunk.choices[0].delta;
           combined = "";
           if (content) pieces.push(content);
@@ -221,30 +220,32 @@ export const amica: SkinReader = skin(({ pieces, logged }) => {
   };
 }, "logged");
 
-/** AITuber-kit's custom API: buffered lines; what is not a chunk with content is passed over in silence. */
+/** The payload of a data line; empty for any other line. */
+function dataOf(line: string): string {
+  return line.startsWith("data:") ? line.slice("data:".length).trim() : "";
+}
+
+/** Takes the content of a payload, if it is a chunk with content. */
+function readCarefully(payload: string, pieces: string[]): void {
+  try {
+    const chunk: UncertainChunk = JSON.parse(payload);
+    const content: unknown = chunk.choices?.[0]?.delta?.content;
+    if (typeof content === "string" && content !== "") pieces.push(content);
+  } catch {
+    return;
+  }
+}
+
+/** AITuber-kit's custom API: buffers lines, and ignores everything but chunks with content. */
 export const aituberKit: SkinReader = skin(({ pieces }) => {
   const lines = lineBuffer("\n");
-  return {
-    read(bytes) {
-      for (const line of lines.next(bytes)) {
-        const payload = line.startsWith("data:") ? line.slice("data:".length).trim() : "";
-        if (payload === "" || payload === "[DONE]") continue;
-        try {
-          const chunk: DoubtedChunk = JSON.parse(payload);
-          const content = chunk.choices?.[0]?.delta?.content;
-          if (content) pieces.push(content);
-        } catch {
-          continue;
-        }
-      }
-    },
-  };
+  return { read: (bytes) => lines.next(bytes).forEach((line) => readCarefully(dataOf(line), pieces)) };
 });
 
-/** xsai 0.4.4, as in AIRI: buffered lines, but no CR is taken, and `"error":` anywhere is an error. */
+/** xsai 0.4.4, as in AIRI: buffers lines, does not know CR, and takes `"error":` anywhere for an error. */
 export const xsai: SkinReader = skin(({ pieces }) => {
   const lines = lineBuffer("\n");
-  return { read: (bytes) => handOn(pieces, yieldXsai(lines.next(bytes))) };
+  return { read: (bytes) => deliver(pieces, yieldXsai(lines.next(bytes))) };
 });
 
 const aiSdkChunk = z.looseObject({
@@ -264,7 +265,7 @@ const aiSdkChunk = z.looseObject({
 const aiSdkError = z.object({ error: z.looseObject({ message: z.string() }) });
 const aiSdkFrame = z.union([aiSdkChunk, aiSdkError]);
 
-/** AI SDK's openai-compatible provider: strict about each event's shape, and goes on after a wrong one. */
+/** AI SDK's openai-compatible provider: reports an event of the wrong shape, and goes on. */
 export const aiSdk: SkinReader = skin(({ pieces, errors }) => {
   const events = eventBuffer();
   let finished = false;
@@ -286,7 +287,8 @@ export const aiSdk: SkinReader = skin(({ pieces, errors }) => {
         const frame = aiSdkFrame.safeParse(json);
         if (!frame.success) {
           report(`TypeValidationError: ${data}`);
-        } else if ("error" in frame.data) { // the key is enough, even with null in it
+        } else if ("error" in frame.data) {
+          // The key is enough, even with null.
           report(JSON.stringify(frame.data.error));
         } else {
           const [choice] = frame.data.choices;
@@ -301,7 +303,7 @@ export const aiSdk: SkinReader = skin(({ pieces, errors }) => {
   };
 });
 
-/** openai-js in a careful loop: reads SSE by the book and throws on an `error` that is not null. */
+/** openai-js in a careful loop: reads SSE by the specification, and throws at an `error` that is not null. */
 export const openaiJs: SkinReader = skin(({ pieces }) => {
   const events = eventBuffer();
   let done = false;
@@ -310,7 +312,7 @@ export const openaiJs: SkinReader = skin(({ pieces }) => {
       for (const data of events(bytes)) {
         done ||= data.startsWith("[DONE]");
         if (done) continue;
-        const chunk: DoubtedChunk = JSON.parse(data);
+        const chunk: UncertainChunk = JSON.parse(data);
         if (chunk.error) throw new Error(chunk.error.message ?? JSON.stringify(chunk.error));
         const content = chunk.choices?.[0]?.delta?.content;
         if (content) pieces.push(content);
@@ -319,14 +321,14 @@ export const openaiJs: SkinReader = skin(({ pieces }) => {
   };
 });
 
-/** The ten-line client of every tutorial: good framing, but `choices[0].delta.content` unguarded. */
+/** The client of every tutorial: reads SSE well, but takes `choices[0].delta.content` for granted. */
 export const naive: SkinReader = skin(({ pieces }) => {
   const events = eventBuffer();
   return {
     read(bytes) {
       for (const data of events(bytes)) {
         if (data === "[DONE]") continue;
-        const chunk: BelievedChunk = JSON.parse(data);
+        const chunk: AssumedChunk = JSON.parse(data);
         const { content } = chunk.choices[0].delta;
         if (content) pieces.push(content);
       }
@@ -334,10 +336,10 @@ export const naive: SkinReader = skin(({ pieces }) => {
   };
 });
 
-/** One part of a read in ChatdollKit: what it cannot use is logged and left out. */
-function takeChatdollPart(part: string, { pieces, logged }: Output): void {
+/** Reads one part as ChatdollKit does: logs and ignores anything but a chunk. */
+function readChatdollPart(part: string, { pieces, logged }: Output): void {
   if (part.trim() === "") return;
-  let chunk: DoubtedChunk;
+  let chunk: UncertainChunk;
   try {
     chunk = JSON.parse(part);
   } catch {
@@ -352,16 +354,16 @@ function takeChatdollPart(part: string, { pieces, logged }: Output): void {
   if (delta?.content && delta.tool_calls == null) pieces.push(delta.content);
 }
 
-/** ChatdollKit (Unity): cut as in ChatVRM, and any `tool_calls` but null hides the content beside it. */
+/** ChatdollKit (Unity): splits as ChatVRM does; any `tool_calls` but null hides the content beside it. */
 export const chatdollKit: SkinReader = skin((output) => ({
   read(bytes) {
     for (const part of cutAtData(decodeAlone(bytes))) {
-      if (!isDone(part)) takeChatdollPart(part, output);
+      if (!isDone(part)) readChatdollPart(part, output);
     }
   },
 }), "logged");
 
-/** ChatdollKit in a browser: a read travels behind `<session>::`, so what follows its own `::` is gone. */
+/** ChatdollKit in a browser: passes a read on behind `<session>::`, and loses all that follows a `::` in it. */
 export const chatdollKitWebGl: SkinReader = skin((output) => {
   let done = false;
   return {
@@ -371,36 +373,29 @@ export const chatdollKitWebGl: SkinReader = skin((output) => {
       for (const part of cutAtData(kept)) {
         done = isDone(part);
         if (done) return;
-        takeChatdollPart(part, output);
+        readChatdollPart(part, output);
       }
       done = kept === "";
     },
   };
 }, "logged");
 
-/** AniCompanion: lines as Swift cuts them (at U+2028 too); what carries no content is ignored. */
+/** AniCompanion: splits lines as Swift does, at U+2028 too, and ignores lines without content. */
 export const aniCompanion: SkinReader = skin(({ pieces }) => {
   const lines = lineBuffer(/\r\n|[\n\v\f\r\u0085\u2028\u2029]/);
   let done = false;
-  const take = (line: string) => {
-    const payload = line.startsWith("data:") ? line.slice("data:".length).trim() : "";
+  const readLine = (line: string) => {
+    const payload = dataOf(line);
     done ||= payload === "[DONE]";
-    if (done || payload === "") return;
-    try {
-      const chunk: DoubtedChunk = JSON.parse(payload);
-      const content: unknown = chunk.choices?.[0]?.delta?.content;
-      if (typeof content === "string" && content !== "") pieces.push(content);
-    } catch {
-      return;
-    }
+    if (!done) readCarefully(payload, pieces);
   };
   return {
-    read: (bytes) => lines.next(bytes).forEach(take),
-    end: () => take(lines.rest()),
+    read: (bytes) => lines.next(bytes).forEach(readLine),
+    end: () => readLine(lines.rest()),
   };
 });
 
-/** Every reader by name, to run one reply through all of them. */
+/** Every reader by name. */
 export const SKINS = {
   chatVrm,
   amica,
@@ -414,7 +409,7 @@ export const SKINS = {
   naive,
 } as const satisfies Record<string, SkinReader>;
 
-/** The name of a modelled skin. */
+/** The name of a skin. */
 export type SkinName = keyof typeof SKINS;
 
 function* replay(reads: Iterable<Uint8Array>, failure?: Error): Generator<Uint8Array, void, undefined> {
@@ -422,7 +417,7 @@ function* replay(reads: Iterable<Uint8Array>, failure?: Error): Generator<Uint8A
   if (failure !== undefined) throw failure;
 }
 
-/** Reads a live reply, each network read by itself; a status other than 200 or a cut line kills it. */
+/** Reads a response, each network read by itself. A status other than 200 or a broken connection ends the reader. */
 export async function readLive(
   reader: SkinReader,
   source: Response | ReadableStream<Uint8Array>,
