@@ -137,12 +137,16 @@ export function alignByLastReply(
 /** Finds the positions of turns from the last one backwards, preferably with the same state; the rest is skipped. */
 export function alignFromEnd(turns: readonly TurnFingerprint[], recorded: readonly TurnRecord[]): number[] {
   let end = recorded.length;
-  const lastBefore = (turn: TurnFingerprint, fits: (other: TurnRecord) => boolean) =>
-    recorded.findLastIndex((other, index) => index < end && isSameTurn(turn, other) && fits(other));
+  const lastBefore = (turn: TurnFingerprint, needsAnswer: boolean) => {
+    for (let index = end - 1; index >= 0; index--) {
+      const other = recorded[index]!;
+      if (isSameTurn(turn, other) && (!needsAnswer || isAnswered(other))) return index;
+    }
+    return SKIPPED;
+  };
   return turns.toReversed().map((turn) => {
-    const answered = turn.isAnswered ? lastBefore(turn, isAnswered) : -1;
-    const index = answered < 0 ? lastBefore(turn, () => true) : answered;
-    end = index < 0 ? SKIPPED : index;
+    const answered = turn.isAnswered ? lastBefore(turn, true) : SKIPPED;
+    end = answered === SKIPPED ? lastBefore(turn, false) : answered;
     return end;
   }).reverse();
 }

@@ -23,6 +23,8 @@ export interface StartTurnOptions
   readonly emotions?: EmotionWords;
 }
 
+type Sessions = Pick<ActiveConversations, "sessionFor">;
+
 /** A request whose turn can start. */
 export interface TurnJob {
   readonly active: ActiveConversation;
@@ -33,9 +35,6 @@ export interface TurnJob {
   readonly unsolicited?: boolean | undefined;
   readonly record: boolean;
 }
-
-/** The source of sessions. */
-type Sessions = Pick<ActiveConversations, "sessionFor">;
 
 /**
  * Starts a turn. Tries once more if the session turns out to have ended before it took the prompt.
@@ -51,14 +50,11 @@ export async function startTurn(
   try {
     return await startOnce(job, sessions, options, signal);
   } catch (error) {
-    if (!hasSessionEnded(error, job.active)) throw error;
+    const hasEnded = job.active.session?.closed.aborted ?? false;
+    const isUnavailable = error instanceof AppError && error.code === "agent_unavailable" && !error.prompted;
+    if (!hasEnded || !isUnavailable) throw error;
     return await startOnce(job, sessions, options, signal);
   }
-}
-
-function hasSessionEnded(error: unknown, { session }: ActiveConversation): boolean {
-  return error instanceof AppError && error.code === "agent_unavailable" && !error.prompted &&
-    session !== undefined && session.closed.aborted;
 }
 
 async function startOnce(

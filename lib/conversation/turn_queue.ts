@@ -18,30 +18,9 @@ const MAX_WAIT_MS = 60_000;
 /** Seconds after which a rejected client may try again. */
 const RETRY_AFTER_SECS = 3;
 
-/** A request's position in the queue, held until its turn has ended or could not start. */
-export interface QueueTicket {
-  /** The turn, once it has started. */
-  readonly turn: Turn | undefined;
-  /** Whether the request waits for no other request, or only for cancelled ones. */
-  readonly isHead: boolean;
-  /**
-   * Waits until the earlier turns have ended.
-   *
-   * @returns A signal that aborts when the caller hangs up or the ticket is cancelled, until the turn is attached.
-   * @throws {AppError} `session_busy` after {@linkcode MAX_WAIT_MS}; the reason of the cancel; the signal's reason.
-   */
-  waitForTurn(signal: AbortSignal | undefined): Promise<AbortSignal>;
-  /** Attaches the started turn, and ends it if the ticket was cancelled meanwhile. */
-  attach(turn: Turn): void;
-  /** Cancels the running turn, or rejects the waiting request with this reason. */
-  cancel(reason: AppError): void;
-  /** Gives the position up, so that the next request's turn can start. */
-  release(): void;
-}
-
 /** The queue of one conversation. */
 export class TurnQueue {
-  readonly #tickets = new Set<Ticket>();
+  readonly #tickets = new Set<QueueTicket>();
 
   /** Whether a turn is running or waiting. */
   get isBusy(): boolean {
@@ -54,15 +33,22 @@ export class TurnQueue {
    * @throws {AppError} `session_busy` in mode `reject`, or when {@linkcode MAX_QUEUED} requests already wait.
    */
   enter(mode: BusyMode): QueueTicket {
-    if (this.isBusy && mode === "reject") throw busy("A turn of this conversation is running.");
-    if (mode === "supersede") {
-      this.cancelAll(cancelled("A newer request of the same conversation superseded this one."));
-    } else if (this.#tickets.size > MAX_QUEUED) {
-      throw busy(`${MAX_QUEUED} requests wait in this conversation.`);
+    if (this.isBusy) this.#makeRoom(mode);
+    return new QueueTicket(mode, this.#tickets);
+  }
+
+  #makeRoom(mode: BusyMode): void {
+    switch (mode) {
+      case "supersede":
+        return this.cancelAll(cancelled("A newer request of the same conversation superseded this one."));
+      case "reject":
+        throw busy("A turn of this conversation is running.");
+      case "queue":
+        if (this.#tickets.size > MAX_QUEUED) throw busy(`${MAX_QUEUED} requests wait in this conversation.`);
+        return;
+      default:
+        return mode satisfies never;
     }
-    const ticket = new Ticket(mode, this.#tickets);
-    this.#tickets.add(ticket);
-    return ticket;
   }
 
   /** Cancels all requests. */
@@ -82,72 +68,87 @@ function busy(message: string): AppError {
   });
 }
 
-/** Listens to the caller's signal itself: a chain of signals for each request would cost more than all the rest. */
-class Ticket implements QueueTicket, EventListenerObject {
+/**
+ * A request's position in the queue, held until its turn has ended or could not start. Listens to the caller's signal
+ * itself, since a chain of signals for each request would cost more than all the rest.
+ */
+export class QueueTicket implements EventListenerObject {
   readonly #mode: BusyMode;
-  readonly #tickets: Set<Ticket>;
+  readonly #tickets: Set<QueueTicket>;
   readonly #aborting = new AbortController();
   #callerSignal: AbortSignal | undefined;
   #cancelReason: AppError | undefined;
   #waiting: PromiseWithResolvers<void> | undefined;
   #turn: Turn | undefined;
 
-  constructor(mode: BusyMode, tickets: Set<Ticket>) {
+  /** Not for callers: {@linkcode TurnQueue.enter} makes tickets. */
+  constructor(mode: BusyMode, tickets: Set<QueueTicket>) {
     this.#mode = mode;
     this.#tickets = tickets;
+    tickets.add(this);
   }
 
+  /** The turn, once it has started. */
   get turn(): Turn | undefined {
     return this.#turn;
   }
 
+  /** Whether the request waits for no other request, or only for cancelled ones. */
   get isHead(): boolean {
-    return this.#mode === "supersede" || firstOf(this.#tickets) === this;
+    return this.#mode === "supersede" || this.#isFirst;
   }
 
+  get #isFirst(): boolean {
+    for (const first of this.#tickets) return first === this;
+    return false;
+  }
+
+  /**
+   * Waits until the earlier turns have ended.
+   *
+   * @returns A signal that aborts when the caller hangs up or the ticket is cancelled, until the turn is attached.
+   * @throws {AppError} `session_busy` after {@linkcode MAX_WAIT_MS}; the reason of the cancel; the signal's reason.
+   */
   async waitForTurn(signal: AbortSignal | undefined): Promise<AbortSignal> {
     this.#callerSignal = signal;
     if (signal?.aborted) this.#abort(signal.reason);
     else signal?.addEventListener("abort", this);
     this.#aborting.signal.throwIfAborted();
-    if (firstOf(this.#tickets) !== this) await this.#waitUntilFirst();
+    if (!this.#isFirst) await this.#waitUntilFirst();
     return this.#aborting.signal;
   }
 
+  /** Attaches the started turn, and ends it if the ticket was cancelled meanwhile. */
   attach(turn: Turn): void {
     this.#callerSignal?.removeEventListener("abort", this);
     this.#turn = turn;
-    // The ticket may have been cancelled while the prompt was being sent.
+    // A newer request may have superseded this one while the prompt was being sent.
     if (this.#cancelReason) this.#endTurn(turn, this.#cancelReason);
   }
 
+  /** Cancels the running turn, or rejects the waiting request with this reason. */
   cancel(reason: AppError): void {
     this.#cancelReason ??= reason;
     this.#abort(reason);
     if (this.#turn) this.#endTurn(this.#turn, reason);
   }
 
+  /** Gives the position up, so that the next request's turn can start. */
   release(): void {
     this.#callerSignal?.removeEventListener("abort", this);
     this.#tickets.delete(this);
-    firstOf(this.#tickets)?.wake();
+    for (const next of this.#tickets) return void next.#waiting?.resolve();
   }
 
-  wake(): void {
-    this.#waiting?.resolve();
-  }
-
+  /** Not for callers: the caller of the request hung up. */
   handleEvent(): void {
     this.#abort(this.#callerSignal?.reason);
   }
 
   async #waitUntilFirst(): Promise<void> {
     const waiting = this.#waiting = Promise.withResolvers<void>();
-    const late = () =>
-      waiting.reject(
-        busy(`The turn before took longer than ${MAX_WAIT_MS / 1000} seconds, the longest wait.`),
-      );
-    const timer = this.#mode === "queue" ? setTimeout(late, MAX_WAIT_MS) : undefined;
+    const late = busy(`The turn before took longer than ${MAX_WAIT_MS / 1000} seconds, the longest wait.`);
+    const timer = this.#mode === "queue" ? setTimeout(() => waiting.reject(late), MAX_WAIT_MS) : undefined;
     try {
       await waiting.promise;
     } finally {
@@ -164,9 +165,4 @@ class Ticket implements QueueTicket, EventListenerObject {
     if (reason.code === "turn_cancelled") turn.cancel();
     else turn.fail(reason);
   }
-}
-
-function firstOf(tickets: ReadonlySet<Ticket>): Ticket | undefined {
-  for (const ticket of tickets) return ticket;
-  return undefined;
 }
