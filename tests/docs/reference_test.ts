@@ -1,0 +1,111 @@
+/** The reference pages are those that `deno task docs` makes, and their configuration files can be used. */
+
+import { assert, assertEquals } from "@std/assert";
+import { type Config, loadConfig } from "../../lib/config/load.ts";
+import { SETTING_HELP } from "../../lib/config/settings.ts";
+import { ERROR_CODES } from "../../lib/core/errors.ts";
+import { PARTS, replacePart } from "../../scripts/docs.ts";
+import { startApp } from "../support/harness/app_harness.ts";
+import {
+  codeBlocks,
+  DOCUMENTS,
+  firstCells,
+  PAGE_NAMES,
+  partOf,
+  readPage,
+  sectionOf,
+} from "../support/harness/docs.ts";
+
+/** The variables of a user, and the one that a configuration file refers to. */
+const ENV = { HOME: "/home/me", ISSUES_TOKEN: "token", VTUBER_ENABLED: "true" };
+const CONFIGURATION = readPage("configuration");
+
+function load(text: string): { config: Config; warnings: readonly string[] } {
+  return loadConfig({ env: ENV, file: { path: "config.toml", text } });
+}
+
+for (const { page, name, generate } of PARTS) {
+  Deno.test(`${page}: its generated part is up to date`, async () => {
+    const text = readPage(page.replace(".md", ""));
+    assertEquals(text, replacePart(text, name, await generate()), "run: deno task docs");
+  });
+}
+
+Deno.test("configuration.md: has every setting", () => {
+  const names = firstCells(partOf(CONFIGURATION, "settings"));
+  assertEquals(names, SETTING_HELP.map(({ env }) => env));
+});
+
+Deno.test("errors.md: has every error", () => {
+  assertEquals(firstCells(partOf(readPage("errors"), "errors")).sort(), [...ERROR_CODES].sort());
+});
+
+Deno.test("http-api.md: has every endpoint that GET / lists", async () => {
+  await using app = startApp();
+  const { endpoints } = await (await app.get("/")).json() as { endpoints: Record<string, string> };
+  const documented = firstCells(partOf(readPage("http-api"), "endpoints"));
+  for (const endpoint of Object.values(endpoints)) assert(documented.includes(endpoint), endpoint);
+});
+
+Deno.test("README: its endpoints and settings are in the reference", () => {
+  const settings = SETTING_HELP.map(({ env }) => env);
+  for (const name of firstCells(sectionOf(readPage("README.md"), "## Settings"))) {
+    assert(settings.includes(name), name);
+  }
+  const endpoints = firstCells(partOf(readPage("http-api"), "endpoints"));
+  for (const cell of firstCells(sectionOf(readPage("README.md"), "## Endpoints"))) {
+    for (const endpoint of cell.split(", ")) assert(endpoints.includes(endpoint), endpoint);
+  }
+});
+
+Deno.test("docs: every variable that a page names is a setting", () => {
+  const settings = [...SETTING_HELP.map(({ env }) => env), "OPENAB_CONFIG"];
+  for (const path of DOCUMENTS) {
+    for (const [name] of readPage(path).matchAll(/\b(VTUBER|OPENAB|GATEWAY)_[A-Z_]+\b/g)) {
+      assert(settings.includes(name), `${path} names ${name}`);
+    }
+  }
+});
+
+Deno.test("docs: every configuration file loads without a mistake or a warning", () => {
+  const files = PAGE_NAMES.flatMap((name) => codeBlocks(readPage(name), "toml"));
+  assert(files.length > 0);
+  for (const { text } of files) assertEquals(load(text).warnings, [], text);
+});
+
+Deno.test("configuration.md: its first file says what the text says", () => {
+  const { agents } = load(codeBlocks(CONFIGURATION, "toml")[0]!.text).config;
+  assertEquals(agents.map(({ name }) => name), ["openab", "codex"]);
+  const [own, codex] = agents;
+  assertEquals(own?.mcpServers, [
+    {
+      name: "files",
+      command: "npx",
+      args: ["-y", "@modelcontextprotocol/server-filesystem", "/home/me/notes"],
+      env: [{ name: "LOG_LEVEL", value: "warn" }],
+    },
+    {
+      type: "http",
+      name: "issues",
+      url: "https://mcp.example.com/issues",
+      headers: [{ name: "Authorization", value: "Bearer token" }],
+    },
+  ]);
+  assertEquals([own?.mode, own?.env.GIT_CONFIG_GLOBAL], ["plan", "/home/me/agent.gitconfig"]);
+  assertEquals([codex?.model, codex?.permissions], ["gpt-5", "deny"]);
+});
+
+Deno.test("configuration.md: explains every key of an agent's table", () => {
+  const keys = Object.keys(load("").config.agents[0]!).filter((key) => key !== "name");
+  const snakeCase = (key: string) => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  assertEquals(firstCells(partOf(CONFIGURATION, "agent")).sort(), keys.map(snakeCase).sort());
+});
+
+Deno.test("docs: every block of JSON is JSON", () => {
+  for (const path of DOCUMENTS) {
+    for (const { language, text } of codeBlocks(readPage(path))) {
+      if (language === "json") JSON.parse(text);
+      if (language === "jsonl") { for (const line of text.trim().split("\n")) JSON.parse(line); }
+    }
+  }
+});

@@ -1,0 +1,129 @@
+/** The docs' examples beside the running program: the client for skin authors, the events, and the doctor's report. */
+
+import { assert, assertEquals } from "@std/assert";
+import { codeBlocks, jsonLines, partOf, readPage } from "../support/harness/docs.ts";
+import { programCommand, startServer, until } from "../support/harness/server_process.ts";
+
+/** The address in the example. */
+const ADDRESS = "ws://127.0.0.1:8080/";
+const MAX_LINES = 20;
+const PAGE = readPage("events");
+
+/** Returns the names and types of all fields, also of nested ones. */
+function shapeOf(value: unknown): unknown {
+  if (Array.isArray(value)) return value.slice(0, 1).map(shapeOf);
+  if (typeof value !== "object" || value === null) return typeof value;
+  return Object.fromEntries(
+    Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1).map(([name, field]) => [name, shapeOf(field)]),
+  );
+}
+
+Deno.test("events.md: the example has at most twenty lines, and works", async () => {
+  const code = codeBlocks(partOf(PAGE, "example"), "js")[0]!.text;
+  assert(code.trimEnd().split("\n").length <= MAX_LINES, `more than ${MAX_LINES} lines`);
+  assert(code.includes(ADDRESS), `the example does not connect to ${ADDRESS}`);
+  await using server = await startServer({ agent: "demo" });
+  const file = await Deno.makeTempFile({ suffix: ".js" });
+  // Without a terminal, `confirm` returns false.
+  const allow = "globalThis.confirm = () => true;\n";
+  await Deno.writeTextFile(file, allow + code.replace(ADDRESS, server.url.replace("http", "ws") + "/"));
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "--no-prompt", "--no-config", "--allow-net=127.0.0.1", file],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  let printed = "";
+  let hasEnded = false;
+  const untilPrinted = (text: string) =>
+    until(() => {
+      if (hasEnded) throw new Error(`The example ended:\n${printed}`);
+      return printed.includes(text);
+    });
+  const reading = (async () => {
+    for await (const piece of child.stdout.pipeThrough(new TextDecoderStream())) printed += piece;
+    hasEnded = true;
+  })();
+  try {
+    await untilPrinted("body: idle");
+    await (await server.chat("run a tool")).text();
+    await untilPrinted("body: attention");
+    await (await server.post("/v1/vtuber/notifications", { text: "[happy] The build is green!" })).text();
+    await untilPrinted("speaks up: The build is green!");
+  } finally {
+    child.kill("SIGKILL");
+    await child.status;
+    await reading;
+    await Deno.remove(file);
+  }
+  const documented = codeBlocks(PAGE, "text")[0]!.text.trim().split("\n");
+  const output = printed.split("\n").map((line) => line.trim());
+  // Captions begin wherever the agent's text is cut. The last line follows after a pause.
+  const fixed = (lines: string[]) => lines.filter((line) => /^(body|face): /.test(line)).slice(0, 8);
+  assertEquals(fixed(output), fixed(documented));
+  for (const line of documented.filter((line) => line.startsWith("caption: "))) {
+    assert(output.includes(line), line);
+  }
+});
+
+Deno.test("events.md: the examples of events have the fields of real events", async () => {
+  await using server = await startServer({ agent: "demo" });
+  const socket = new WebSocket(server.url.replace("http", "ws") + "/v1/vtuber/ws");
+  const events: Record<string, unknown>[] = [];
+  socket.onmessage = ({ data }) => {
+    const event = JSON.parse(data);
+    events.push(event);
+    if (event.type !== "permission_request") return;
+    const { request_id } = event;
+    socket.send(JSON.stringify({ type: "permission_response", request_id, decision: "allow" }));
+  };
+  const closed = new Promise((resolve) => socket.onclose = resolve);
+  await new Promise((resolve) => socket.onopen = resolve);
+  socket.send(JSON.stringify({ type: "subscribe", events: ["*", "say"] }));
+  await until(() => events.some(({ type }) => type === "subscribed"));
+  await (await server.chat("run a tool")).text();
+  await (await server.post("/v1/vtuber/notifications", { text: "Hello!" })).text();
+  await until(() =>
+    events.some(({ type, turn_id, state }) => type === "agent_state" && turn_id && state === "idle")
+  );
+  // The pong comes after every earlier event.
+  socket.send(JSON.stringify({ type: "ping" }));
+  await until(() => events.some(({ type }) => type === "pong"));
+  socket.close();
+  await closed;
+  for (const { type, line } of jsonLines(partOf(PAGE, "events")).flat()) {
+    const real = events.filter((event) => event.type === type).map((event) => JSON.stringify(shapeOf(event)));
+    const documented = JSON.stringify(shapeOf(JSON.parse(line)));
+    assert(
+      real.includes(documented),
+      `${type}: documented as ${documented}, but sent as ${[...new Set(real)].join(" or ")}`,
+    );
+  }
+});
+
+Deno.test("doctor.md: the example is the doctor's report on the demo agent", async () => {
+  const home = await Deno.realPath(await Deno.makeTempDir());
+  const { command, args } = programCommand(["doctor"]);
+  const { stdout } = await new Deno.Command(command, {
+    args,
+    env: {
+      VTUBER_ENABLED: "true",
+      VTUBER_AUTH_KEY: "",
+      GATEWAY_LISTEN: "127.0.0.1:0",
+      OPENAB_AGENT_COMMAND: "",
+      OPENAB_CONFIG: "",
+      VTUBER_DATA_DIR: `${home}/data`,
+      VTUBER_WORKING_DIR: home,
+    },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "null",
+  }).output();
+  await Deno.remove(home, { recursive: true });
+  const report = new TextDecoder().decode(stdout)
+    .replace("127.0.0.1:0", "127.0.0.1:8080")
+    .replace(`${home}/data`, "/home/me/.local/share/oab-vtuber")
+    .replace(home, "/home/me")
+    .replace(/in \d+ ms/, "in 58 ms");
+  assertEquals(codeBlocks(partOf(readPage("doctor"), "doctor"))[0]!.text, report);
+});
