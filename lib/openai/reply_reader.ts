@@ -3,7 +3,7 @@
 import type { AppError, ErrorCode } from "../core/errors.ts";
 import type { StopReason, TurnEvent, Usage } from "../turn/event.ts";
 import type { AgentEvent, FinishReason } from "./chunk.ts";
-import { isPlainText, SkinText } from "./skin_text.ts";
+import { NOT_PLAIN, scanPlain, SkinText } from "./skin_text.ts";
 import { StopFilter } from "./stop_filter.ts";
 import type { ResponseFormat } from "./structured_output.ts";
 import { type CompletionUsage, completionUsage, TokenCount } from "./usage.ts";
@@ -32,7 +32,7 @@ export interface ReplyEnd {
 
 /** Receives a reply. */
 export interface ReplySink {
-  /** Receives text that is not empty. @param isPlain As {@linkcode isPlainText} finds. */
+  /** Receives text that is not empty. @param isPlain As {@linkcode scanPlain} finds. */
   text(text: string, isPlain: boolean): void;
   agentEvent(event: AgentEvent): void;
   /** Receives the end, as the last call. */
@@ -85,18 +85,15 @@ export class ReplyReader {
   };
 
   #readText(text: string): void {
-    if (this.#filter) {
-      this.#tokens.add(text);
-      const filtered = this.#filter.push(text);
-      this.#send(this.#skinText.push(filtered.text));
-      if (filtered.finish) this.#close(filtered.finish);
-    } else if (isPlainText(text) && this.#skinText.pushPlain(text)) {
-      this.#tokens.addLatin(text.length);
-      this.#sink.text(text, true);
-    } else {
-      this.#tokens.add(text);
-      this.#send(this.#skinText.push(text));
+    const wide = this.#filter ? NOT_PLAIN : scanPlain(text);
+    if (wide !== NOT_PLAIN && this.#skinText.pushPlain(text)) {
+      this.#tokens.addCounted(text.length, wide);
+      return this.#sink.text(text, true);
     }
+    this.#tokens.add(text);
+    const filtered = this.#filter?.push(text);
+    this.#send(this.#skinText.push(filtered?.text ?? text));
+    if (filtered?.finish) this.#close(filtered.finish);
   }
 
   #send(text: string): void {

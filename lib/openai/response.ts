@@ -13,7 +13,7 @@ import {
   type ReplySink,
   sentenceOf,
 } from "./reply_reader.ts";
-import { MAX_ASCII_CHARS, splitDeltas } from "./skin_text.ts";
+import { MAX_WIDE_CHARS, splitDeltas } from "./skin_text.ts";
 import { extractJson } from "./structured_output.ts";
 
 /** Heartbeats of a silent stream: an empty chunk, OpenAB's comment, or nothing. */
@@ -65,7 +65,7 @@ export function openStream(request: StreamRequest, onGone: () => void): ReplyStr
     discard: () => stream.end(),
     sink: {
       text(text, isPlain) {
-        if (isPlain && text.length <= MAX_ASCII_CHARS) stream.send(frames.text(text, true));
+        if (isPlain && text.length <= MAX_WIDE_CHARS) stream.send(frames.text(text, true));
         else for (const delta of splitDeltas(text)) stream.send(frames.text(delta));
       },
       agentEvent: includeAgentEvents ? (event) => stream.send(frames.agentEvent(event)) : () => {},

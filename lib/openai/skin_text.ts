@@ -11,17 +11,33 @@ const HEAD_CHARS = 128;
 /** The reply of an agent that has nothing to say. Skins compare all of it. */
 const SILENT_REPLY = "[silent]";
 
+/** The result of {@linkcode scanPlain} for a text that is not plain. */
+export const NOT_PLAIN = -1;
+
 /**
- * Whether a text needs no care: printable ASCII without a colon, a quote or a backslash, as most tokens are. The token
- * path asks this once per piece; a plain text is safe in a frame as it is.
+ * Looks at each character once, on the token path. Most tokens are plain: without line ends, colons, surrogates and
+ * characters that JSON escapes. A plain text goes into a frame as it is.
+ *
+ * @returns How many characters lie above U+02FF, or {@linkcode NOT_PLAIN}.
  */
-export function isPlainText(text: string): boolean {
+export function scanPlain(text: string): number {
+  let wide = 0;
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
-    if (code < 0x20 || code > 0x7e || code === 0x3a || code === 0x22 || code === 0x5c) return false;
+    if (code < 0x80) {
+      if (code < 0x20 || code === 0x22 || code === 0x3a || code === 0x5c) return NOT_PLAIN;
+    } else if (code > 0x2ff) {
+      if (code >= 0xd800 && code <= 0xdfff || NOT_PLAIN_WIDE.includes(code)) return NOT_PLAIN;
+      wide++;
+    } else if (code === 0x85) {
+      return NOT_PLAIN;
+    }
   }
-  return true;
+  return wide;
 }
+
+/** U+2028, U+2029, and the line ends `。．！？`. */
+const NOT_PLAIN_WIDE = [0x2028, 0x2029, 0x3002, 0xff0e, 0xff01, 0xff1f];
 
 /**
  * Removes line breaks before the first word of the reply, and between the tags that open a line and its first word,
@@ -117,9 +133,9 @@ export class SkinText {
   }
 }
 
-/** Characters of one event: about a kilobyte in any script. */
-export const MAX_ASCII_CHARS = 1024;
-const MAX_WIDE_CHARS = 341;
+/** Characters of one event, for about a kilobyte in ASCII and in any other script. */
+const MAX_ASCII_CHARS = 1024;
+export const MAX_WIDE_CHARS = 341;
 // deno-lint-ignore no-control-regex -- the range is ASCII
 const ASCII = /^[\x00-\x7f]*$/;
 /** A sentence with all that ends it, or the rest. */

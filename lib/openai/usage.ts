@@ -32,9 +32,10 @@ export class TokenCount {
     }
   }
 
-  /** Adds so many Latin characters. */
-  addLatin(chars: number): void {
-    this.#latin += chars;
+  /** Adds a text without surrogates whose characters are counted already. */
+  addCounted(chars: number, wide: number): void {
+    this.#latin += chars - wide;
+    this.#other += wide;
   }
 
   /** The estimate so far, at least 1. */

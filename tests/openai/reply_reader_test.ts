@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { AppError, ERROR_CODES } from "../../lib/core/errors.ts";
 import { type ReplyEnd, type ReplyOptions, ReplyReader, sentenceOf } from "../../lib/openai/reply_reader.ts";
-import { isPlainText } from "../../lib/openai/skin_text.ts";
+import { NOT_PLAIN, scanPlain } from "../../lib/openai/skin_text.ts";
 import type { StopReason, ToolCallId, TurnEvent } from "../../lib/turn/event.ts";
 import { Random } from "../support/harness/random.ts";
 
@@ -23,7 +23,7 @@ function readReply(events: readonly TurnEvent[], options: Partial<ReplyOptions> 
     ...options,
   }, {
     text(text, isPlain) {
-      assertEquals([ends.length, text === "", isPlain && !isPlainText(text)], [0, false, false]);
+      assertEquals([ends.length, text === "", isPlain && scanPlain(text) === NOT_PLAIN], [0, false, false]);
       pieces.push(text);
     },
     agentEvent: (event) => agentEvents.push(event),

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { chatFrames } from "../../lib/openai/chunk.ts";
 import { ReplyReader } from "../../lib/openai/reply_reader.ts";
-import { MAX_ASCII_CHARS, SkinText, splitDeltas } from "../../lib/openai/skin_text.ts";
+import { MAX_WIDE_CHARS, SkinText, splitDeltas } from "../../lib/openai/skin_text.ts";
 import { Random, unitByUnit } from "../support/harness/random.ts";
 import { chatVrm } from "../support/skins/skins.ts";
 
@@ -112,6 +112,7 @@ Deno.test("SkinText: holds back nothing but half a character", () => {
 });
 
 const MAX_BYTES = 1024;
+const MAX_ASCII_CHARS = 1024;
 const split = (pieces: readonly string[]) => pieces.flatMap(splitDeltas);
 
 /** Splits a reply that comes in these pieces into events, as every streamed reply is split. */
@@ -119,7 +120,7 @@ function streamed(pieces: readonly string[]): string[] {
   const deltas: string[] = [];
   const reader = new ReplyReader({ stop: [], maxTokens: undefined, format: undefined, promptTokens: 1 }, {
     text: (text, isPlain) =>
-      deltas.push(...isPlain && text.length <= MAX_ASCII_CHARS ? [text] : splitDeltas(text)),
+      deltas.push(...isPlain && text.length <= MAX_WIDE_CHARS ? [text] : splitDeltas(text)),
     agentEvent() {},
     end: ({ tail }) => void (tail !== "" && deltas.push(tail)),
   });
@@ -158,7 +159,9 @@ Deno.test("splitDeltas: no event starts with a line break, at which ChatVRM stop
 });
 
 Deno.test("splitDeltas: an event has at most about a kilobyte", () => {
-  for (const [unit, max] of [["x", MAX_ASCII_CHARS], ["語", 341], ["😀", 341], ["x語", 341]] as const) {
+  for (
+    const [unit, max] of [["x", MAX_ASCII_CHARS], ["語", MAX_WIDE_CHARS], ["😀", 341], ["x語", 341]] as const
+  ) {
     const text = unit.repeat(5_000);
     const deltas = split([text]);
     assertEquals([deltas.join(""), deltas.every((delta) => delta.isWellFormed())], [text, true]);
