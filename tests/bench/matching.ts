@@ -106,7 +106,7 @@ async function measure(folder: string, turns: number): Promise<Cost[]> {
     const { value: transcript, micros: prints } = timed(() => printer.transcript(messages));
     const request = { ...transcript, owner, agent: agent.name };
     const { value: found, micros: matched } = timed(() => match(request, memory.all));
-    if (found.type !== "continue") throw new Error(`a conversation was not known again: ${found.why}`);
+    if (found.type !== "continue") throw new Error(`a conversation was not known again: ${found.reason}`);
     costs.push({
       stateless: await turn(stateless, messages),
       lasting: await turn(lasting, messages),
