@@ -1,29 +1,29 @@
 /**
- * AniCompanion's client of the event channel (`AgentStateWSClient.swift`) and what its avatar makes of the events
- * (`ConversationController.swift`), with the mistakes of the real one kept: it reconnects every second for ever, each
- * connection adds a loop of pings, and the first chat of its own ends its listening.
+ * AniCompanion's event client (`AgentStateWSClient.swift`) and avatar (`ConversationController.swift`), with the faults of
+ * the real app: it reconnects every second for ever, each connection adds a loop of pings, and after its first own chat
+ * it ignores events.
  *
  * @module
  */
 
 import { aniCompanion, readLive } from "./skins.ts";
 
-/** How one is set up. */
+/** Settings of the app. */
 export interface AniCompanionOptions {
-  /** As the user types it, like `http://127.0.0.1:9100`. */
+  /** The address as the user types it, like `http://127.0.0.1:9100`. */
   readonly endpoint: string;
   readonly apiKey?: string;
-  /** Between two pings of one loop; 30 seconds in the app. */
+  /** Default: 30 seconds. */
   readonly pingMs?: number;
-  /** Before it connects again; a second in the app. */
+  /** Pause before a new connection. Default: a second. */
   readonly reconnectMs?: number;
-  /** Without the mistake that a chat of its own ends its listening. */
-  readonly mended?: boolean;
+  /** Reads events after its own chats too, unlike the real app. */
+  readonly keepsListening?: boolean;
 }
 
-/** What can be seen of the avatar. */
+/** The visible state of the avatar. */
 export interface Avatar {
-  /** The clip that is played over and over, if one is. */
+  /** The clip that loops. */
   readonly clip: "think" | "talk_gesture" | "wave" | undefined;
   readonly expression: string;
 }
@@ -40,10 +40,10 @@ const CLIPS: Readonly<Record<string, Avatar["clip"]>> = {
   working: "talk_gesture",
   attention: "wave",
 };
-/** Longest wait of a test, in milliseconds. */
-const PATIENCE_MS = 60_000;
+/** Longest wait of a test. */
+const TIMEOUT_MS = 60_000;
 
-/** The address that it connects to. */
+/** The address of the event channel, as the app derives it from the endpoint. */
 export function socketUrl(endpoint: string): string {
   const [, scheme = "", host = "", path = ""] = /^(https?):\/\/([^/]*)(.*)$/.exec(endpoint.trim()) ?? [];
   const trimmed = path.replace(/^\/+|\/+$/g, "");
@@ -53,14 +53,14 @@ export function socketUrl(endpoint: string): string {
 
 /** The app. */
 export class AniCompanion implements AsyncDisposable {
-  /** Everything that the avatar was told to do, in order: a clip that is played again starts anew. */
+  /** Every action of the avatar: clips that start, `stop`, and expressions. */
   readonly acts: string[] = [];
-  /** The rows of the chat that tools made. */
+  /** The rows of the chat that show tools. */
   readonly rows: string[] = [];
-  /** What it was answered to its own messages. */
+  /** The replies to its own messages. */
   readonly replies: string[] = [];
-  /** How often it tried to connect, and how often it could. */
-  readonly tries = { begun: 0, succeeded: 0 };
+  /** Connections that were attempted, and that opened. */
+  readonly connections = { attempted: 0, opened: 0 };
   readonly pings = { sent: 0, answered: 0 };
   readonly #options: AniCompanionOptions;
   readonly #timers = new Set<ReturnType<typeof setInterval>>();
@@ -68,10 +68,10 @@ export class AniCompanion implements AsyncDisposable {
   #avatar: Avatar = { clip: undefined, expression: "neutral" };
   #socket: WebSocket | undefined;
   #closed: Promise<void> = Promise.resolve();
-  #listening = true;
+  #isListening = true;
   #busy: Promise<void> | undefined;
-  #left = false;
-  #news = Promise.withResolvers<void>();
+  #isDisposed = false;
+  #changed = Promise.withResolvers<void>();
 
   constructor(options: AniCompanionOptions) {
     this.#options = options;
@@ -82,31 +82,35 @@ export class AniCompanion implements AsyncDisposable {
     return this.#avatar;
   }
 
-  /** Whether its events still reach the avatar. */
-  get listening(): boolean {
-    return this.#listening;
+  /** Whether events still reach the avatar. */
+  get isListening(): boolean {
+    return this.#isListening;
   }
 
-  /** Resolves once this holds. */
-  async until(holds: (app: this) => boolean): Promise<void> {
-    while (!holds(this)) {
-      const late = Promise.withResolvers<never>();
+  /** Waits until this is true of the app. */
+  async until(isReached: (app: this) => boolean): Promise<void> {
+    while (!isReached(this)) {
+      const timeout = Promise.withResolvers<never>();
       const timer = setTimeout(() => {
-        const { avatar, acts, rows, replies, tries } = this;
-        late.reject(new Error(`It stays so: ${JSON.stringify({ avatar, acts, rows, replies, tries })}`));
-      }, PATIENCE_MS);
-      await Promise.race([this.#news.promise, late.promise]).finally(() => clearTimeout(timer));
+        const { avatar, acts, rows, replies, connections } = this;
+        timeout.reject(
+          new Error(
+            `The app stays in this state: ${JSON.stringify({ avatar, acts, rows, replies, connections })}`,
+          ),
+        );
+      }, TIMEOUT_MS);
+      await Promise.race([this.#changed.promise, timeout.promise]).finally(() => clearTimeout(timer));
     }
   }
 
-  /** The user says something. */
+  /** Sends a message of the user, after the chat that runs. */
   async sendMessage(text: string): Promise<void> {
     await this.#busy;
     await this.#chat(text);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#left = true;
+    this.#isDisposed = true;
     for (const timer of this.#timers) clearInterval(timer);
     this.#socket?.close();
     await this.#closed;
@@ -115,31 +119,31 @@ export class AniCompanion implements AsyncDisposable {
 
   #connect(): void {
     const { endpoint, apiKey, pingMs = 30_000, reconnectMs = 1_000 } = this.#options;
-    this.tries.begun++;
+    this.connections.attempted++;
     const headers: Record<string, string> = apiKey ? { authorization: `Bearer ${apiKey}` } : {};
     const socket = new WebSocket(socketUrl(endpoint), { headers });
     this.#socket = socket;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#closed = promise;
     socket.onopen = () => {
-      this.tries.succeeded++;
+      this.connections.opened++;
       socket.send(JSON.stringify(SUBSCRIBE));
-      // The loop outlives its connection: it pings whichever there is.
+      // The loop outlives its connection, and pings the current one.
       this.#timers.add(setInterval(() => this.#ping(), pingMs));
-      this.#tell();
+      this.#notify();
     };
     socket.onmessage = ({ data }) => {
-      if (typeof data === "string") this.#take(data);
+      if (typeof data === "string") this.#readFrame(data);
     };
     socket.onclose = () => {
       resolve();
-      if (this.#left) return;
+      if (this.#isDisposed) return;
       const timer = setTimeout(() => {
         this.#timers.delete(timer);
         this.#connect();
       }, reconnectMs);
       this.#timers.add(timer);
-      this.#tell();
+      this.#notify();
     };
   }
 
@@ -149,8 +153,8 @@ export class AniCompanion implements AsyncDisposable {
     this.pings.sent++;
   }
 
-  /** A frame: fields of a wrong type are as good as none, and types that it does not know are passed over. */
-  #take(frame: string): void {
+  /** Ignores fields of a wrong type and frames of an unknown type. */
+  #readFrame(frame: string): void {
     let event: Record<string, unknown>;
     try {
       event = JSON.parse(frame);
@@ -162,45 +166,45 @@ export class AniCompanion implements AsyncDisposable {
       return typeof value === "string" ? value : fallback;
     };
     if (event.type === "pong") this.pings.answered++;
-    else if (this.#listening) {
-      if (event.type === "agent_state") this.#show(text("state", "idle"));
-      else if (event.type === "emotion") this.#feel(text("tag", "neutral"));
-      else if (event.type === "tool_status") this.#row(text("tool_name", ""), text("status", ""));
-      else if (event.type === "notification") this.#proactive(text("text", ""));
+    else if (this.#isListening) {
+      if (event.type === "agent_state") this.#showState(text("state", "idle"));
+      else if (event.type === "emotion") this.#showEmotion(text("tag", "neutral"));
+      else if (event.type === "tool_status") this.#addRow(text("tool_name", ""), text("status", ""));
+      else if (event.type === "notification") this.#answerNotification(text("text", ""));
     }
-    this.#tell();
+    this.#notify();
   }
 
-  #show(state: string): void {
+  #showState(state: string): void {
     const clip = CLIPS[state];
     if (clip) this.#play(clip);
     else if (state === "idle") this.#stop();
     else if (state === "error") this.#express("surprised");
   }
 
-  #feel(tag: string): void {
+  #showEmotion(tag: string): void {
     const name = tag.toLowerCase().replace(/[[\]]/g, "").trim();
     if (EMOTIONS.has(name)) this.#express(name);
   }
 
-  #row(name: string, status: string): void {
+  #addRow(name: string, status: string): void {
     if (name.trim() !== "") this.rows.push(`${name} ${status}`);
   }
 
-  /** The text is a hidden prompt of the user; while it is busy, it is lost, however urgent it is. */
-  #proactive(text: string): void {
+  /** Sends the text as a hidden message of the user. While a chat runs, the notification is lost, even an urgent one. */
+  #answerNotification(text: string): void {
     if (this.#busy === undefined && text !== "") this.#chat(text);
   }
 
   #chat(text: string): Promise<void> {
-    if (!this.#options.mended) this.#listening = false;
+    if (!this.#options.keepsListening) this.#isListening = false;
     return this.#busy = this.#post(text).finally(() => {
       this.#busy = undefined;
-      this.#tell();
+      this.#notify();
     });
   }
 
-  /** It thinks as long as the stream goes on, and speaks only then. */
+  /** Thinks until the end of the stream, and speaks then. */
   async #post(text: string): Promise<void> {
     const { endpoint, apiKey } = this.#options;
     this.#history.push({ role: "user", content: text });
@@ -240,8 +244,8 @@ export class AniCompanion implements AsyncDisposable {
     this.#avatar = { ...this.#avatar, expression };
   }
 
-  #tell(): void {
-    this.#news.resolve();
-    this.#news = Promise.withResolvers();
+  #notify(): void {
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
   }
 }
