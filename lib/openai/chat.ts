@@ -10,11 +10,11 @@ import type { CannedReplies } from "../turn/canned_replies.ts";
 import type { IdempotencyCache, IdempotencyKey } from "../turn/idempotency.ts";
 import type { ModelRouter } from "../turn/model_router.ts";
 import type { Turn } from "../turn/turn.ts";
-import { chatFrames, type FinishReason, type FrameHead, type Frames } from "./chunk.ts";
+import { chatFrames, type FrameHead, type Frames } from "./chunk.ts";
 import type { ReplyOptions } from "./reply_reader.ts";
 import { collectReply, type StreamOptions, streamReply } from "./response.ts";
 import { withInstruction } from "./structured_output.ts";
-import { type CompletionUsage, promptTokens } from "./usage.ts";
+import { promptTokens } from "./usage.ts";
 import { type CompletionRequest, parseChatRequest, parseConversationName } from "./wire.ts";
 
 /** Longest idempotency key, in characters. */
@@ -42,8 +42,6 @@ export interface CompletionEndpoint {
   /** Whether to stream when the request has no `stream` field. */
   readonly streamsByDefault: (request: CompletionRequest, http: Request) => boolean;
   readonly frames: (head: FrameHead) => Frames;
-  /** The response that is not streamed. */
-  readonly body: (head: FrameHead, text: string, finish: FinishReason, usage: CompletionUsage) => unknown;
 }
 
 const CHAT: CompletionEndpoint = {
@@ -53,36 +51,11 @@ const CHAT: CompletionEndpoint = {
   streamsByDefault: ({ hasThread }, http) =>
     hasThread || (http.headers.get("accept")?.includes("text/event-stream") ?? false),
   frames: chatFrames,
-  body: chatCompletion,
 };
 
 /** Creates the handler of chat completions. */
 export function chatHandler(deps: CompletionDeps): Handler {
   return (request, context) => complete(deps, CHAT, request, context);
-}
-
-/** Builds a `chat.completion` object. */
-export function chatCompletion(
-  { id, created, model }: FrameHead,
-  text: string,
-  finish: FinishReason,
-  usage: CompletionUsage,
-): unknown {
-  const refusal = finish === "content_filter" ? text || "The agent refused to answer." : null;
-  return {
-    id,
-    object: "chat.completion",
-    created,
-    model,
-    system_fingerprint: null,
-    choices: [{
-      index: 0,
-      message: { role: "assistant", content: text, refusal },
-      logprobs: null,
-      finish_reason: finish,
-    }],
-    usage,
-  };
 }
 
 /** Answers a completion request. @throws {AppError} as long as the response has not started. */
@@ -97,31 +70,31 @@ export async function complete(
   const isStreamed = request.stream ?? endpoint.streamsByDefault(request, http);
   const { agent, model, conversation } = deps.router.resolve(request.model);
   const name = conversationName(http.headers, request.conversation ?? conversation?.trim());
-  const turn = await startOrJoin(deps, http, idempotencyKey(http, deps.keyId, body, name), {
+  const key = idempotencyKey(http, deps.keyId, body, name);
+  const turn = await startOrJoin(deps, key, request, {
     conversation: { owner: deps.keyId, name },
     agent,
     model,
     messages: request.messages,
-    record: false,
-  }, request);
+    record: key !== undefined,
+  }, http.signal);
 
   const { stop, maxTokens, format, includeUsage, includeAgentEvents } = request;
   const options: ReplyOptions = { stop, maxTokens, format, promptTokens: promptTokens(request.messages) };
-  const head: FrameHead = {
+  const frames = endpoint.frames({
     id: endpoint.idPrefix + requestId,
     created: Math.floor(Date.now() / 1000),
     model: request.model || deps.router.default.name,
     includeUsage: isStreamed && includeUsage,
-  };
+  });
   const conversationHeader = headerText(turn.conversation);
   let response: Response;
   try {
     if (isStreamed) {
-      const frames = endpoint.frames(head);
       response = streamReply(turn, options, { ...deps.stream, frames, includeUsage, includeAgentEvents });
     } else {
       const { text, end } = await collectReply(turn, options, http.signal);
-      response = Response.json(endpoint.body(head, text, end.finish, end.usage));
+      response = Response.json(frames.body(text, end.finish, end.usage));
       if (end.isEstimated) response.headers.set("x-usage-estimated", "true");
     }
   } catch (error) {
@@ -135,19 +108,18 @@ export async function complete(
 /** Joins the turn of an earlier request with the same key, or starts a new one. */
 function startOrJoin(
   { startTurn, idempotency, cannedReplies }: CompletionDeps,
-  { signal }: Request,
   key: IdempotencyKey | undefined,
-  turn: TurnRequest,
   { messages, format }: CompletionRequest,
+  turn: TurnRequest,
+  signal: AbortSignal,
 ): Promise<Turn> {
   const start = () => {
-    if (format) return startTurn({ ...turn, messages: withInstruction(messages, format), record }, signal);
+    if (format) return startTurn({ ...turn, messages: withInstruction(messages, format) }, signal);
     const last = messages.at(-1);
-    // A canned reply is used up by the lookup, so a request that joins a turn must not look.
+    // The lookup uses the canned reply up, so a request that joins a turn must not look.
     const cannedReply = last?.role === "user" ? cannedReplies.replyTo(textOf(last)) : undefined;
-    return startTurn({ ...turn, cannedReply, record }, signal);
+    return startTurn({ ...turn, cannedReply }, signal);
   };
-  const record = key !== undefined;
   return key ? idempotency.getOrStart(key, start) : start();
 }
 

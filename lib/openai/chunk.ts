@@ -1,4 +1,4 @@
-/** The frames of a streamed reply: pure, and in the form that every skin's reader survives. @module */
+/** Encodes replies, streamed in the form that every skin's reader survives, or whole. Pure. @module */
 
 import type { TurnEvent } from "../turn/event.ts";
 import type { CompletionUsage } from "./usage.ts";
@@ -19,7 +19,7 @@ export interface FrameHead {
   readonly includeUsage: boolean;
 }
 
-/** Encodes each part of a reply as the data of an event. */
+/** Encodes each part of a streamed reply as the data of an event, and a whole reply as the body of a response. */
 export interface Frames {
   /** The frame before the text, if there is one. */
   readonly opening: string | undefined;
@@ -30,6 +30,7 @@ export interface Frames {
   agentEvent(event: AgentEvent): string;
   finish(reason: FinishReason): string;
   usage(usage: CompletionUsage): string;
+  body(text: string, finish: FinishReason, usage: CompletionUsage): unknown;
 }
 
 /** Text inside a JSON string at which skins' readers split an event or end a line. */
@@ -48,6 +49,7 @@ function escape(char: string): string {
 
 /** Creates the frames of `POST /v1/chat/completions`: `chat.completion.chunk` objects. */
 export function chatFrames(head: FrameHead): Frames {
+  const { id, created, model } = head;
   const { frame, textFrame, finish, usage } = createFrames("chat.completion.chunk", head, '"delta":{}');
   return {
     opening: frame('"delta":{"role":"assistant","content":""}'),
@@ -70,14 +72,32 @@ export function chatFrames(head: FrameHead): Frames {
     },
     finish,
     usage,
+    body(text, finish, usage) {
+      const refusal = finish === "content_filter" ? text || "The agent refused to answer." : null;
+      const message = { role: "assistant", content: text, refusal };
+      const choices = [{ index: 0, message, logprobs: null, finish_reason: finish }];
+      return { id, object: "chat.completion", created, model, system_fingerprint: null, choices, usage };
+    },
   };
 }
 
 /** Creates the frames of `POST /v1/completions`: `text_completion` objects, which have no room for agent events. */
 export function textFrames(head: FrameHead): Frames {
+  const { id, created, model } = head;
   const { frame, textFrame, finish, usage } = createFrames("text_completion", head, '"text":""');
   const empty = frame('"text":""');
-  return { opening: undefined, empty, text: textFrame('"text":\0'), agentEvent: () => empty, finish, usage };
+  return {
+    opening: undefined,
+    empty,
+    text: textFrame('"text":\0'),
+    agentEvent: () => empty,
+    finish,
+    usage,
+    body(text, finish, usage) {
+      const choices = [{ index: 0, text, logprobs: null, finish_reason: finish }];
+      return { id, object: "text_completion", created, model, choices, usage };
+    },
+  };
 }
 
 /** Creates the frames that both forms share. @param empty The payload without text. */

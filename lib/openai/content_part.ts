@@ -55,7 +55,7 @@ function parseImage(value: unknown, param: string): Part {
   const data = url.slice(comma + 1);
   if (head?.[1] && isBase64(data)) return { type: "image", mimeType: head[1].toLowerCase(), data };
   const fault = /^https?:/i.test(url)
-    ? "is a remote URL, and those are not fetched"
+    ? "is a remote URL, and the server fetches none"
     : "is not a base64 data URL";
   throw new AppError("invalid_value", `"${param}" ${fault}; send the image as data:image/...;base64,...`, {
     param,

@@ -67,7 +67,6 @@ export class ReplyReader {
       case "plan":
         return this.#sink.agentEvent(event);
       case "speech":
-      case "speech":
       case "emotion":
       case "permission":
       case "permission_resolved":

@@ -118,9 +118,9 @@ export function streamReply(turn: Turn, options: ReplyOptions, request: StreamRe
 }
 
 function streamCollected(turn: Turn, options: ReplyOptions, request: StreamRequest): Response {
-  const gone = new AbortController();
-  const { response, sink } = openStream(request, () => gone.abort());
-  collectReply(turn, options, gone.signal).then(({ text, end }) => {
+  const hangUp = new AbortController();
+  const { response, sink } = openStream(request, () => hangUp.abort());
+  collectReply(turn, options, hangUp.signal).then(({ text, end }) => {
     sink.text(text, false);
     sink.end({ ...end, tail: "\n" });
   }, (error) => sink.end(failedReply(toAppError(error, "internal_error"), options)));

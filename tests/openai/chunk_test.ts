@@ -1,5 +1,4 @@
 import { assertEquals } from "@std/assert";
-import { chatCompletion } from "../../lib/openai/chat.ts";
 import {
   type AgentEvent,
   chatFrames,
@@ -9,7 +8,6 @@ import {
   safeJson,
   textFrames,
 } from "../../lib/openai/chunk.ts";
-import { textCompletion } from "../../lib/openai/legacy_completions.ts";
 import { NOT_PLAIN, scanPlain } from "../../lib/openai/skin_text.ts";
 import type { CompletionUsage } from "../../lib/openai/usage.ts";
 import { TOOL_KINDS, TOOL_STATUSES, type ToolCallId } from "../../lib/turn/event.ts";
@@ -124,7 +122,7 @@ for (const [name, text] of TEXTS) {
 Deno.test("frames: a plain text has the same frame with and without escapes", () => {
   const chars = Array.from({ length: 0x10000 }, (_, code) => String.fromCharCode(code));
   const plain = chars.filter((char) => scanPlain(char) !== NOT_PLAIN);
-  const others = chars.filter((char) => !/[\0-\x1f\ud800-\udfff]/.test(char) && scanPlain(char) === NOT_PLAIN)
+  const others = chars.filter((char) => char >= " " && char.isWellFormed() && scanPlain(char) === NOT_PLAIN)
     .join("");
   assertEquals(others, '":\\\x85\u2028\u2029。！．？');
   for (const frames of [chatFrames(HEAD), textFrames(HEAD)]) {
@@ -200,14 +198,17 @@ Deno.test("safeJson: any value survives, and is safe", () => {
   }
 });
 
-Deno.test("chatCompletion, textCompletion: to the byte", async () => {
-  const head = { ...HEAD, id: "x-1" };
+Deno.test("body: to the byte", async () => {
+  const [chat, text] = [chatFrames, textFrames].map((create) => create({ ...HEAD, id: "x-1" })) as [
+    Frames,
+    Frames,
+  ];
   const bodies = [
-    chatCompletion(head, "[happy] Hello.\n", "stop", USAGE),
-    chatCompletion(head, "", "content_filter", USAGE),
-    chatCompletion(head, "I will not.\n", "content_filter", USAGE),
-    chatCompletion(head, "Once upon", "length", USAGE),
-    textCompletion(head, "Once upon a time\n", "stop", USAGE),
+    chat.body("[happy] Hello.\n", "stop", USAGE),
+    chat.body("", "content_filter", USAGE),
+    chat.body("I will not.\n", "content_filter", USAGE),
+    chat.body("Once upon", "length", USAGE),
+    text.body("Once upon a time\n", "stop", USAGE),
   ];
   await assertGolden(
     "whole_answers.txt",

@@ -85,8 +85,8 @@ for (const [code, param, ...parts] of REFUSED) {
 }
 
 const SENTENCES: [part: ContentPart, message: RegExp][] = [
-  [url("https://example.com/a.png"), /not fetched/],
-  [url("http://127.0.0.1/a.png"), /not fetched/],
+  [url("https://example.com/a.png"), /fetches none/],
+  [url("http://127.0.0.1/a.png"), /fetches none/],
   [{ type: "video_url" }, /"at" is of the type "video_url"/],
   [sound("UklGRg==", "ogg"), /wav, mp3/],
 ];

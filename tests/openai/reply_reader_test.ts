@@ -53,8 +53,8 @@ const FINISHES: [reason: StopReason, finish: string][] = [
 ];
 for (const [reason, finish] of FINISHES) {
   Deno.test(`ReplyReader: ${reason} becomes ${finish}`, () => {
-    const { text: said, ends: [first, ...more] } = readReply([text("Hi"), end(reason)]);
-    assertEquals([said, first?.finish, first?.failure, more.length], ["Hi\n", finish, undefined, 0]);
+    const { text: content, ends: [first, ...more] } = readReply([text("Hi"), end(reason)]);
+    assertEquals([content, first?.finish, first?.failure, more.length], ["Hi\n", finish, undefined, 0]);
     assertEquals(first?.isCancelled, reason === "cancelled");
   });
 }
@@ -82,8 +82,8 @@ const BROKEN: [pieces: string[], text: string][] = [
 ];
 for (const [pieces, expected] of BROKEN) {
   Deno.test(`ReplyReader: a failure after ${JSON.stringify(pieces)}`, () => {
-    const { text: said, ends: [first] } = readReply([...pieces.map(text), failure]);
-    assertEquals([said, first?.finish, first?.failure], [expected, "error", crash]);
+    const { text: content, ends: [first] } = readReply([...pieces.map(text), failure]);
+    assertEquals([content, first?.finish, first?.failure], [expected, "error", crash]);
   });
 }
 
@@ -114,15 +114,15 @@ const LIMITS: [
 ];
 for (const [name, events, options, expected, finish] of LIMITS) {
   Deno.test(`ReplyReader: ${name}`, () => {
-    const { text: said, ends } = readReply(events, options);
-    assertEquals([said, ends.map(({ finish }) => finish)], [expected, [finish]]);
+    const { text: content, ends } = readReply(events, options);
+    assertEquals([content, ends.map(({ finish }) => finish)], [expected, [finish]]);
   });
 }
 
 Deno.test("ReplyReader: ignores what follows the end of the reply", () => {
   const events = [text("a STOP b"), text("c"), thought, end(), text("d"), end()];
-  const { text: said, agentEvents, ends } = readReply(events, { stop: ["STOP"] });
-  assertEquals([said, agentEvents.length, ends.length], ["a \n", 0, 1]);
+  const { text: content, agentEvents, ends } = readReply(events, { stop: ["STOP"] });
+  assertEquals([content, agentEvents.length, ends.length], ["a \n", 0, 1]);
 });
 
 Deno.test("ReplyReader: the usage is the agent's last report, or an estimate", () => {
@@ -162,9 +162,9 @@ Deno.test("ReplyReader: the reply does not depend on how the text is cut", () =>
     const options = [{}, { stop: ["STOP"] }, { stop: ["STOP"], maxTokens: 10 }][random.below(3)];
     const whole = readReply([text(reply), end()], options);
     for (let i = 0; i < 10; i++) {
-      const { text: said, ends: [first] } = readReply([...random.cut(reply).map(text), end()], options);
+      const { text: content, ends: [first] } = readReply([...random.cut(reply).map(text), end()], options);
       const { finish, usage } = whole.ends[0]!;
-      assertEquals([said, first?.finish], [whole.text, finish], JSON.stringify(reply));
+      assertEquals([content, first?.finish], [whole.text, finish], JSON.stringify(reply));
       if (!options?.stop) assertEquals(first?.usage, usage);
     }
   }
