@@ -1,18 +1,18 @@
 import { assertEquals, assertStrictEquals } from "@std/assert";
-import { untilAborted } from "../../lib/core/abortable.ts";
 import type { Message } from "../../lib/conversation/message.ts";
 import { AppError } from "../../lib/core/errors.ts";
+import { untilAborted } from "../../lib/core/abortable.ts";
 import { MemoryAgent } from "../support/agents/memory_agent.ts";
-import { MemoryStore } from "../support/harness/memory_store.ts";
-import { appErrorOf, nextTask, waitFor } from "../support/harness/turn_recorder.ts";
 import { ConversationHarness, crash, type HarnessOptions } from "../support/harness/conversation_harness.ts";
+import { MemoryStore } from "../support/harness/memory_store.ts";
 import { assistant, system, user } from "../support/harness/message_fixture.ts";
+import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 
 const MAO = system("You are Mao.");
 const FIRST = [MAO, user("one")];
 const SECOND = [...FIRST, assistant("Answer one, which is a long one."), user("two")];
 const THIRD = [...SECOND, assistant("Answer two, which is a long one."), user("three")];
-/** The whole of a transcript as a fresh session is told it. */
+/** The prompt of a new session for the second request. */
 const ALL_OF_SECOND = [
   "<system>\nYou are Mao.\n</system>",
   "<user>\none\n</user>",
@@ -20,274 +20,280 @@ const ALL_OF_SECOND = [
   "two",
 ].join("\n\n");
 
-/** A registry that finds conversations by what is said, over an agent that brings sessions back or does not. */
-function houseOf(resumes: boolean, options: HarnessOptions = {}): ConversationHarness {
+/** Makes a registry that matches messages, over an agent that can resume sessions or not. */
+function harnessOf(resumes: boolean, options: HarnessOptions = {}): ConversationHarness {
   const harness = new ConversationHarness({ mode: "auto", ...options });
   harness.agent.resumes = resumes;
   return harness;
 }
 
-/** Runs a whole turn with an answer that can be known again, and gives what the agent was told. */
-async function answered(
+/** Runs a turn with a distinctive reply, and returns its prompt. */
+async function answer(
   harness: ConversationHarness,
   messages: readonly Message[],
   name?: string,
 ): Promise<string> {
-  const prompt = await harness.prompt(name, ...messages);
   const last = messages.at(-1)?.parts[0];
-  prompt.say(`Answer ${last?.type === "text" ? last.text : ""}, which is a long one.`);
-  prompt.end();
-  await nextTask();
-  return prompt.text;
+  const words = last?.type === "text" ? last.text : "";
+  return (await harness.run(name, messages, `Answer ${words}, which is a long one.`)).text;
+}
+
+/** Makes a harness whose second turn ended in the agent's exit. */
+async function exitInSecondTurn(resumes: boolean): Promise<ConversationHarness> {
+  const harness = harnessOf(resumes);
+  await answer(harness, FIRST);
+  await harness.runUntilCrash(undefined, SECOND);
+  return harness;
 }
 
 for (const name of [undefined, "mao"]) {
-  const which = name === undefined ? "found by what is said" : "named";
+  const which = name === undefined ? "matched" : "named";
 
-  Deno.test(`survive: a crash between turns, ${which}: a session that comes back hears only what is new`, async () => {
-    using harness = houseOf(true);
-    await answered(harness, FIRST, name);
+  Deno.test(`exit between turns, ${which}: a resumed session gets only what is new`, async () => {
+    using harness = harnessOf(true);
+    await answer(harness, FIRST, name);
     crash(harness.session(0));
-    assertEquals(await answered(harness, SECOND, name), "two");
-    assertEquals(await answered(harness, THIRD, name), "three");
+    assertEquals(await answer(harness, SECOND, name), "two");
+    assertEquals(await answer(harness, THIRD, name), "three");
     assertEquals(harness.agent.resumed, [harness.session(0).id]);
     assertEquals(harness.agent.sessions.map(({ id }) => id), ["session-1", "session-1"]);
   });
 
-  Deno.test(`survive: a crash between turns, ${which}: one that does not is opened anew and told everything`, async () => {
-    using harness = houseOf(false);
-    await answered(harness, FIRST, name);
+  Deno.test(`exit between turns, ${which}: a new session gets everything`, async () => {
+    using harness = harnessOf(false);
+    await answer(harness, FIRST, name);
     crash(harness.session(0));
-    assertEquals(await answered(harness, SECOND, name), ALL_OF_SECOND);
-    assertEquals(await answered(harness, THIRD, name), "three");
+    assertEquals(await answer(harness, SECOND, name), ALL_OF_SECOND);
+    assertEquals(await answer(harness, THIRD, name), "three");
     assertEquals(harness.agent.sessions.map(({ id }) => id), ["session-1", "session-2"]);
   });
 
-  Deno.test(`survive: a restart, ${which}: the conversation goes on in its session`, async () => {
+  Deno.test(`restart, ${which}: the session is resumed`, async () => {
     const store = new MemoryStore();
     {
-      using harness = houseOf(true, { store });
-      await answered(harness, FIRST, name);
+      using harness = harnessOf(true, { store });
+      await answer(harness, FIRST, name);
       assertEquals(harness.agent.deleted, []);
     }
-    using harness = houseOf(true, { store });
-    assertEquals(await answered(harness, SECOND, name), "two");
+    using harness = harnessOf(true, { store });
+    assertEquals(await answer(harness, SECOND, name), "two");
     assertEquals([harness.agent.resumed, harness.session(0).id], [["session-1"], "session-1"]);
     assertEquals(harness.registry.list("").map(({ turns, state }) => [turns, state]), [[2, "open"]]);
   });
 
-  Deno.test(`survive: a restart with another program, ${which}: its sessions are not asked for`, async () => {
+  Deno.test(`restart with another program, ${which}: its sessions are not resumed`, async () => {
     const store = new MemoryStore();
     {
-      using harness = houseOf(true, { store });
-      await answered(harness, FIRST, name);
+      using harness = harnessOf(true, { store });
+      await answer(harness, FIRST, name);
     }
     const agent = new MemoryAgent();
     agent.program = "another";
-    using harness = houseOf(true, { store, agent });
-    assertEquals(await answered(harness, SECOND, name), ALL_OF_SECOND);
+    using harness = harnessOf(true, { store, agent });
+    assertEquals(await answer(harness, SECOND, name), ALL_OF_SECOND);
     assertEquals(agent.resumed, []);
     crash(harness.session(0));
-    assertEquals(await answered(harness, THIRD, name), "three");
+    assertEquals(await answer(harness, THIRD, name), "three");
     assertEquals(agent.resumed.length, 1);
+  });
+
+  Deno.test(`a new session that did not take its first prompt, ${which}: the next gets everything`, async () => {
+    using harness = harnessOf(false);
+    await answer(harness, FIRST, name);
+    crash(harness.session(0));
+    const error = harness.agent.promptError = new AppError("agent_unavailable", "Busy.");
+    assertStrictEquals(await appErrorOf(harness.start(name, SECOND)), error);
+    harness.agent.promptError = undefined;
+    assertEquals(await answer(harness, SECOND, name), ALL_OF_SECOND);
   });
 }
 
-Deno.test("survive: two talk in one conversation: a session in place of a lost one hears of each what it says", async () => {
-  using harness = houseOf(false);
-  await answered(harness, FIRST, "mao");
+Deno.test("exit: of two clients in one conversation, a new session gets the history of each", async () => {
+  using harness = harnessOf(false);
   const other = [MAO, user("other")];
-  await answered(harness, other, "mao");
+  await answer(harness, FIRST, "mao");
+  await answer(harness, other, "mao");
   crash(harness.session(0));
-  await answered(harness, SECOND, "mao");
+  await answer(harness, SECOND, "mao");
   const next = [...other, assistant("Answer other, which is a long one."), user("four")];
-  const told = "<user>\nother\n</user>\n\n<assistant>\nAnswer other, which is a long one.\n</assistant>";
-  assertEquals(await answered(harness, next, "mao"), `${told}\n\nfour`);
-  assertEquals(await answered(harness, THIRD, "mao"), "three");
+  const history = "<user>\nother\n</user>\n\n<assistant>\nAnswer other, which is a long one.\n</assistant>";
+  assertEquals(await answer(harness, next, "mao"), `${history}\n\nfour`);
+  assertEquals(await answer(harness, THIRD, "mao"), "three");
 });
 
-Deno.test("survive: a crash in a turn: what was asked is asked again of the session that comes back", async () => {
-  using harness = houseOf(true);
-  await answered(harness, FIRST);
-  const turn = await harness.start(undefined, SECOND);
-  crash((await harness.agent.nextPrompt()).session);
-  await waitFor(turn.ended, "the end of the turn");
+Deno.test("exit in a turn: its readers get the failure, and the slot is free", async () => {
+  using harness = harnessOf(false);
+  const recorder = new TurnRecorder();
+  (await harness.start("a", FIRST)).read(recorder.reader);
+  crash(harness.session(0));
   await nextTask();
-  assertEquals(await answered(harness, SECOND), "two");
-  assertEquals(await answered(harness, THIRD), "three");
-  assertEquals(harness.agent.resumed, ["session-1"]);
+  assertEquals([recorder.summaries, harness.running], [["failure agent_crashed"], 0]);
 });
 
-Deno.test("survive: a crash in a turn: what was asked is told before what is asked next", async () => {
-  using harness = houseOf(true);
-  await answered(harness, FIRST);
-  const turn = await harness.start(undefined, SECOND);
-  crash((await harness.agent.nextPrompt()).session);
-  await waitFor(turn.ended, "the end of the turn");
-  assertEquals(await answered(harness, [...SECOND, user("three")]), "two\n\nthree");
-});
+const AFTER_EXIT:
+  readonly (readonly [what: string, resumes: boolean, next: readonly Message[], prompt: string])[] = [
+    ["a resumed session gets the message again", true, SECOND, "two"],
+    [
+      "a resumed session gets the message before the next one",
+      true,
+      [...SECOND, user("three")],
+      "two\n\nthree",
+    ],
+    ["a new session gets everything", false, SECOND, ALL_OF_SECOND],
+  ];
+for (const [what, resumes, next, prompt] of AFTER_EXIT) {
+  Deno.test(`exit in a turn: ${what}`, async () => {
+    using harness = await exitInSecondTurn(resumes);
+    assertEquals(await answer(harness, next), prompt);
+  });
+}
 
-for (const dies of [true, false]) {
-  Deno.test(`survive: an agent that was silent for too long ${dies ? "and dies: what it was asked is told again" : "but lives: it was told"}`, async () => {
-    using harness = houseOf(true);
-    await answered(harness, FIRST);
+for (const exits of [true, false]) {
+  Deno.test(`a silent agent that ${exits ? "then exits gets the message again" : "still runs has the message"}`, async () => {
+    using harness = harnessOf(true);
+    await answer(harness, FIRST);
     const turn = await harness.start(undefined, SECOND);
     const prompt = await harness.agent.nextPrompt();
     turn.fail(new AppError("agent_timeout", "Silent.", { prompted: true }));
     const next = harness.start(undefined, [...SECOND, user("three")]);
-    if (dies) crash(harness.session(0));
+    if (exits) crash(harness.session(0));
     else prompt.end("cancelled");
     await waitFor(next, "the next turn");
-    const { text } = await harness.agent.nextPrompt();
-    assertEquals(text, dies ? "two\n\nthree" : "three");
+    assertEquals((await harness.agent.nextPrompt()).text, exits ? "two\n\nthree" : "three");
   });
 }
 
-Deno.test("survive: a crash in a turn, of a session that does not come back: everything is told", async () => {
-  using harness = houseOf(false);
-  await answered(harness, FIRST);
-  const turn = await harness.start(undefined, SECOND);
-  crash((await harness.agent.nextPrompt()).session);
-  await waitFor(turn.ended, "the end of the turn");
-  assertEquals(await answered(harness, SECOND), ALL_OF_SECOND);
+Deno.test("restart in the first turn: the session is resumed", async () => {
+  const store = new MemoryStore();
+  using before = harnessOf(true, { store });
+  await before.prompt(undefined, ...FIRST);
+  using harness = harnessOf(true, { store });
+  assertEquals(await answer(harness, [...FIRST, user("two")]), "two");
+  assertEquals(harness.agent.resumed, [before.session(0).id]);
 });
 
-Deno.test("survive: a restart after a turn that was cancelled: it counts as heard, and is not asked for again", async () => {
+Deno.test("restart after a cancelled turn: the agent has its message", async () => {
   const store = new MemoryStore();
   {
-    using harness = houseOf(true, { store });
-    await answered(harness, FIRST);
+    using harness = harnessOf(true, { store });
+    await answer(harness, FIRST);
     (await harness.prompt(undefined, ...SECOND)).end("cancelled");
     await nextTask();
   }
-  using harness = houseOf(true, { store });
-  assertEquals(await answered(harness, [...SECOND, user("three")]), "three");
+  using harness = harnessOf(true, { store });
+  assertEquals(await answer(harness, [...SECOND, user("three")]), "three");
 });
 
-Deno.test("survive: a restart before the agent was asked: what was to be told is told by the next", async () => {
+Deno.test("restart after a prompt that was not taken: its message is sent with the next", async () => {
   const store = new MemoryStore();
   {
-    using harness = houseOf(true, { store });
-    await answered(harness, FIRST);
+    using harness = harnessOf(true, { store });
+    await answer(harness, FIRST);
     harness.agent.promptError = new AppError("agent_unavailable", "Gone.");
     await appErrorOf(harness.start(undefined, SECOND));
   }
-  using harness = houseOf(true, { store });
-  assertEquals(await answered(harness, [...SECOND, user("three")]), "two\n\nthree");
+  using harness = harnessOf(true, { store });
+  assertEquals(await answer(harness, [...SECOND, user("three")]), "two\n\nthree");
 });
 
-Deno.test("survive: a fresh session that did not take its first prompt is told everything by the next", async () => {
-  for (const name of [undefined, "mao"]) {
-    using harness = houseOf(false);
-    await answered(harness, FIRST, name);
-    crash(harness.session(0));
-    const failure = harness.agent.promptError = new AppError("agent_unavailable", "Busy.");
-    assertStrictEquals(await appErrorOf(harness.start(name, SECOND)), failure);
-    harness.agent.promptError = undefined;
-    assertEquals(await answered(harness, SECOND, name), ALL_OF_SECOND);
-  }
-});
-
-Deno.test("survive: a fresh session whose first caller hung up is told everything by the next", async () => {
-  using harness = houseOf(false);
-  await answered(harness, FIRST, "mao");
+Deno.test("a new session whose first request was superseded: the next gets everything", async () => {
+  using harness = harnessOf(false);
+  await answer(harness, FIRST, "mao");
   crash(harness.session(0));
-  const takes = Promise.withResolvers<void>();
-  harness.agent.promptGate = takes.promise;
+  const take = harness.blockPrompts();
   harness.agent.promptError = new AppError("agent_unavailable", "Busy.");
   const first = appErrorOf(harness.start("mao", SECOND));
   await nextTask();
   const second = harness.start("mao", [...SECOND, user("three")]);
-  takes.resolve();
+  take();
   await first;
   harness.agent.promptError = undefined;
   await waitFor(second, "the next turn");
-  const prompt = await harness.agent.nextPrompt();
-  assertEquals(prompt.text, `${ALL_OF_SECOND}\n\nthree`);
+  assertEquals((await harness.agent.nextPrompt()).text, `${ALL_OF_SECOND}\n\nthree`);
 });
 
-Deno.test("survive: an agent that cannot be started is tried again, and the session still comes back", async () => {
-  using harness = houseOf(true);
-  await answered(harness, FIRST);
+Deno.test("an agent that cannot be started: the session is resumed by the next request", async () => {
+  using harness = harnessOf(true);
+  await answer(harness, FIRST);
   crash(harness.session(0));
   harness.agent.openError = new AppError("agent_unavailable", "Not yet.");
   assertEquals((await appErrorOf(harness.start(undefined, SECOND))).code, "agent_unavailable");
   harness.agent.openError = undefined;
-  assertEquals(await answered(harness, SECOND), "two");
+  assertEquals(await answer(harness, SECOND), "two");
   assertEquals(harness.agent.sessions.map(({ id }) => id), ["session-1", "session-1"]);
 });
 
-Deno.test("survive: who hangs up while a session is brought back is let go, and it comes back for the next", async () => {
-  using harness = houseOf(true);
-  await answered(harness, FIRST);
+Deno.test("a caller that hangs up during a resume: the session is resumed by the next request", async () => {
+  using harness = harnessOf(true);
+  await answer(harness, FIRST);
   crash(harness.session(0));
-  const opens = Promise.withResolvers<void>();
-  harness.agent.openGate = opens.promise;
+  const open = harness.blockOpening();
   const hangUp = new AbortController();
   const waiting = harness.start(undefined, SECOND, hangUp.signal);
   await nextTask();
   const reason = new Error("hung up");
   hangUp.abort(reason);
   assertStrictEquals(await waiting.catch((error) => error), reason);
-  assertEquals(harness.turnLimiter.running, 0);
-  opens.resolve();
-  assertEquals(await answered(harness, SECOND), "two");
+  assertEquals(harness.running, 0);
+  open();
+  assertEquals(await answer(harness, SECOND), "two");
 });
 
-Deno.test("survive: one that was closed as the longest idle comes back", async () => {
-  using harness = houseOf(true, { maxSessions: 1 });
-  await answered(harness, FIRST, "a");
-  await answered(harness, FIRST, "b");
-  assertEquals(harness.closed, [true, false]);
-  assertEquals(harness.registry.list("").map(({ id, state }) => [id, state]), [["b", "open"], [
-    "a",
-    "closed",
-  ]]);
-  assertEquals(await answered(harness, SECOND, "a"), "two");
-  assertEquals([harness.agent.resumed, harness.closed], [["session-1"], [true, true, false]]);
-  assertEquals(harness.agent.deleted, []);
-});
-
-Deno.test("survive: one that was closed after a while comes back", async () => {
-  using harness = houseOf(true, { idleMs: 2 });
-  await answered(harness, FIRST);
-  await waitFor(untilAborted(harness.session(0).closed), "the idle session's close");
-  assertEquals(await answered(harness, SECOND), "two");
-  assertEquals(harness.agent.resumed, ["session-1"]);
-});
-
-Deno.test("survive: a conversation whose agent never heard of it is not listed or kept, unless it is named", async () => {
-  const store = new MemoryStore();
-  using harness = houseOf(true, { store });
-  harness.agent.openError = new AppError("agent_unavailable", "Not yet.");
-  for (const name of [undefined, "mao"]) await appErrorOf(harness.start(name, FIRST));
-  assertEquals(harness.registry.list("").map(({ id, state }) => [id, state]), [["mao", "closed"]]);
-  assertEquals([...store.records.values()].filter(({ isNamed }) => !isNamed), []);
-});
-
-Deno.test("survive: who hung up before the agent heard of it goes on with a conversation of its own, whoever began alike", async () => {
-  using harness = houseOf(true);
-  const opening = [MAO, user("Hello!")];
-  await answered(harness, opening);
-  const opens = Promise.withResolvers<void>();
-  harness.agent.openGate = opens.promise;
+Deno.test("a caller that hangs up before the delivery: its conversation continues for a waiting request", async () => {
+  using harness = harnessOf(true, { onBusy: "queue" });
+  const open = harness.blockOpening();
   const hangUp = new AbortController();
-  const left = harness.start(undefined, opening, hangUp.signal);
+  const first = harness.start(undefined, FIRST, hangUp.signal).catch((error) => error);
+  const second = harness.start(undefined, [...FIRST, user("two")]);
+  await nextTask();
+  const reason = new Error("hung up");
+  hangUp.abort(reason);
+  assertStrictEquals(await first, reason);
+  open();
+  await waitFor(second, "the turn after it");
+  assertEquals((await harness.agent.nextPrompt()).text, "<system>\nYou are Mao.\n</system>\n\none\n\ntwo");
+  assertEquals(harness.turnCounts, [2]);
+});
+
+Deno.test("a caller that hangs up before the delivery: its next request does not join one with the same opening", async () => {
+  using harness = harnessOf(true);
+  const opening = [MAO, user("Hello!")];
+  await answer(harness, opening);
+  const open = harness.blockOpening();
+  const hangUp = new AbortController();
+  const left = harness.start(undefined, opening, hangUp.signal).catch(() => {});
   await nextTask();
   hangUp.abort();
-  await left.catch(() => {});
-  opens.resolve();
+  await left;
+  open();
   const prompt = await harness.prompt(undefined, ...opening, user("It is Bob."));
   assertEquals([prompt.session.id, prompt.text.includes("Hello!")], ["session-2", true]);
 });
 
-Deno.test("survive: a conversation that is answered elsewhere after it was forgotten is not kept again", async () => {
+Deno.test("a session that was closed as the oldest is resumed", async () => {
+  using harness = harnessOf(true, { maxSessions: 1 });
+  await answer(harness, FIRST, "a");
+  await answer(harness, FIRST, "b");
+  const states = harness.registry.list("").map(({ id, state }) => [id, state]);
+  assertEquals([harness.closed, states], [[true, false], [["b", "open"], ["a", "closed"]]]);
+  assertEquals(await answer(harness, SECOND, "a"), "two");
+  assertEquals([harness.agent.resumed, harness.closed], [["session-1"], [true, true, false]]);
+  assertEquals(harness.agent.deleted, []);
+});
+
+Deno.test("a session that was closed after a while is resumed", async () => {
+  using harness = harnessOf(true, { idleMs: 2 });
+  await answer(harness, FIRST);
+  await waitFor(untilAborted(harness.session(0).closed), "the idle session's close");
+  assertEquals(await answer(harness, SECOND), "two");
+  assertEquals(harness.agent.resumed, ["session-1"]);
+});
+
+Deno.test("a conversation without a session is neither listed nor stored, unless it is named", async () => {
   const store = new MemoryStore();
-  using harness = houseOf(true, { store });
-  const running = await harness.prompt("mao", ...FIRST);
-  assertEquals(harness.registry.forget("", "mao"), 1);
-  running.say("Too late.");
-  running.end();
-  await nextTask();
-  assertEquals([[...store.records.keys()], harness.registry.list("")], [[], []]);
+  using harness = harnessOf(true, { store });
+  harness.agent.openError = new AppError("agent_unavailable", "Not yet.");
+  for (const name of [undefined, "mao"]) await appErrorOf(harness.start(name, FIRST));
+  assertEquals(harness.registry.list("").map(({ id, state }) => [id, state]), [["mao", "closed"]]);
+  assertEquals([...store.records.values()].filter(({ isNamed }) => !isNamed), []);
 });

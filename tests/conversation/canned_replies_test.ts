@@ -1,85 +1,61 @@
 import { assertEquals } from "@std/assert";
 import { MAX_CONVERSATIONS } from "../../lib/conversation/conversation.ts";
 import type { Message } from "../../lib/conversation/message.ts";
-import { nextTask } from "../support/harness/turn_recorder.ts";
 import { ConversationHarness } from "../support/harness/conversation_harness.ts";
 import { assistant, system, user } from "../support/harness/message_fixture.ts";
 
 const MAO = system("You are Mao.");
 const NEWS = user("The build is done.");
-const ANSWER = "[happy] Hooray, the build is done!";
-const TOLD = `<user>\nThe build is done.\n</user>\n\n<assistant>\n${ANSWER}\n</assistant>\n\ntwo`;
+const REPLY = "[happy] Hooray, the build is done!";
+const NEXT_PROMPT = `<user>\nThe build is done.\n</user>\n\n<assistant>\n${REPLY}\n</assistant>\n\ntwo`;
 
-/** Runs a turn that the agent answers. */
-async function answered(
+/** Runs a turn with the canned reply. */
+async function runCanned(
   harness: ConversationHarness,
   name: string | undefined,
   ...messages: Message[]
 ): Promise<void> {
-  const prompt = await harness.prompt(name, ...messages);
-  prompt.say("1");
-  prompt.end();
-  await nextTask();
+  const request = { conversation: { owner: "", name }, messages, cannedReply: REPLY, record: false };
+  await (await harness.registry.startTurn(request)).ended;
 }
 
-/** Asks for what was prepared, to the end of its turn. */
-async function prepared(
-  harness: ConversationHarness,
-  name: string | undefined,
-  ...messages: Message[]
-): Promise<void> {
-  const conversation = { owner: "", name };
-  const turn = await harness.registry.startTurn({
-    conversation,
-    messages,
-    cannedReply: ANSWER,
-    record: false,
-  });
-  await turn.ended;
-}
+for (const name of [undefined, "mao"]) {
+  const which = name === undefined ? "matched" : "named";
 
-Deno.test("prepared: the agent is asked nothing, and hears of it with the next turn", async () => {
-  for (const name of [undefined, "mao"]) {
+  Deno.test(`canned reply, ${which}: no agent is prompted, and the session gets it with the next turn`, async () => {
     using harness = new ConversationHarness({ mode: "auto" });
-    const first = [MAO, user("one")];
-    await answered(harness, name, ...first);
-    const then = [...first, assistant("1"), NEWS];
-    await prepared(harness, name, ...then);
-    assertEquals([harness.agent.prompts.length, harness.turnLimiter.running], [1, 0]);
-    assertEquals((await harness.run(name, [...then, assistant(ANSWER), user("two")])).text, TOLD);
+    const history = [MAO, user("one"), assistant("1"), NEWS];
+    await harness.run(name, history.slice(0, 2), "1");
+    await runCanned(harness, name, ...history);
+    assertEquals([harness.agent.prompts.length, harness.running], [1, 0]);
+    assertEquals((await harness.run(name, [...history, assistant(REPLY), user("two")])).text, NEXT_PROMPT);
     assertEquals(harness.agent.sessions.length, 1);
-  }
-});
+  });
 
-Deno.test("prepared: a conversation that begins with it goes on", async () => {
-  for (const name of [undefined, "mao"]) {
+  Deno.test(`canned reply, ${which}: a conversation that starts with one continues`, async () => {
     using harness = new ConversationHarness({ mode: "auto" });
-    await prepared(harness, name, MAO, NEWS);
-    const prompt = await harness.run(name, [MAO, NEWS, assistant(ANSWER), user("two")]);
-    assertEquals(prompt.text, `<system>\nYou are Mao.\n</system>\n\n${TOLD}`);
-    assertEquals(harness.registry.list("").map(({ turns }) => turns), [2]);
-  }
-});
+    await runCanned(harness, name, MAO, NEWS);
+    const prompt = await harness.run(name, [MAO, NEWS, assistant(REPLY), user("two")]);
+    assertEquals(prompt.text, `<system>\nYou are Mao.\n</system>\n\n${NEXT_PROMPT}`);
+    assertEquals(harness.turnCounts, [2]);
+  });
+}
 
-Deno.test("prepared: a conversation goes on from the answer, also where nothing before it is sent", async () => {
+Deno.test("canned reply: it is the last reply, by which a window is matched", async () => {
   using harness = new ConversationHarness({ mode: "auto" });
-  await answered(harness, undefined, MAO, user("one"));
-  await prepared(harness, undefined, MAO, user("one"), assistant("1"), NEWS);
-  assertEquals((await harness.run(undefined, [MAO, assistant(ANSWER), user("two")])).text, "two");
-  assertEquals(harness.registry.list("").map(({ turns }) => turns), [3]);
+  await harness.run(undefined, [MAO, user("one")], "1");
+  await runCanned(harness, undefined, MAO, user("one"), assistant("1"), NEWS);
+  assertEquals((await harness.run(undefined, [MAO, assistant(REPLY), user("two")])).text, "two");
+  assertEquals(harness.turnCounts, [3]);
 });
 
-Deno.test("prepared: the conversation in which it is given is the one that was used last", async () => {
+Deno.test("canned reply: its conversation is the last used one, and no session is closed for it", async () => {
   using harness = new ConversationHarness();
+  const ids = () => harness.registry.list("").map(({ id }) => id);
   for (const name of ["a", "b"]) await harness.run(name, [user("one")]);
-  await prepared(harness, "a", user("one"), assistant("1"), NEWS);
-  assertEquals(harness.registry.list("").map(({ id }) => id), ["a", "b"]);
-});
-
-Deno.test("prepared: any number of them takes no session from a conversation", async () => {
-  using harness = new ConversationHarness();
-  await harness.run("a", [user("one")]);
-  for (let number = 0; number <= MAX_CONVERSATIONS; number++) await prepared(harness, `${number}`, NEWS);
-  const ids = harness.registry.list("").map(({ id }) => id);
-  assertEquals([ids.length, ids.at(-1)], [MAX_CONVERSATIONS, "a"]);
+  await runCanned(harness, "a", user("one"), assistant("1"), NEWS);
+  assertEquals(ids(), ["a", "b"]);
+  for (let number = 0; number <= MAX_CONVERSATIONS; number++) await runCanned(harness, `${number}`, NEWS);
+  assertEquals([ids().length, ids().slice(-2)], [MAX_CONVERSATIONS, ["a", "b"]]);
+  assertEquals(harness.closed, [false, false]);
 });

@@ -1,258 +1,215 @@
-import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
+import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { untilAborted } from "../../lib/core/abortable.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import type { MemoryPrompt } from "../support/agents/memory_agent.ts";
-import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 import { ConversationHarness, crash } from "../support/harness/conversation_harness.ts";
 import { assistant, user } from "../support/harness/message_fixture.ts";
+import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 
-Deno.test("Conversations: a slot is given back when the agent has ended, not when the readers were told", async () => {
+const FIRST = [user("one")];
+const NEXT = [user("one"), user("two")];
+const SECOND = [user("one"), assistant("1"), user("two")];
+
+Deno.test("slots: a slot is free when the agent has ended the turn, not when its readers got the end", async () => {
   using harness = new ConversationHarness({ limit: 1, limits: { replyTimeoutMs: 2, turnTimeoutMs: 0 } });
-  const turn = await harness.start(undefined, [user("one")]);
-  const heard = new TurnRecorder();
-  turn.read(heard.reader);
-  assertEquals(await heard.lastSummary(), "failure agent_timeout");
+  const turn = await harness.start(undefined, FIRST);
+  const recorder = new TurnRecorder();
+  turn.read(recorder.reader);
+  assertEquals(await recorder.lastSummary(), "failure agent_timeout");
   await nextTask();
-  assertEquals([harness.turnLimiter.running, harness.closed], [1, [false]]);
-  assertEquals((await appErrorOf(harness.start(undefined, [user("two")]))).code, "rate_limit_exceeded");
+  assertEquals([harness.running, harness.closed], [1, [false]]);
+  assertEquals((await appErrorOf(harness.start(undefined, FIRST))).code, "rate_limit_exceeded");
   (await harness.agent.nextPrompt()).end("cancelled");
   await nextTask();
-  assertEquals([harness.turnLimiter.running, harness.closed], [0, [true]]);
+  assertEquals([harness.running, harness.closed], [0, [true]]);
 });
 
-Deno.test("Conversations: the 33rd turn is refused, and fits when one has ended", async () => {
+Deno.test("slots: the 33rd turn is refused, and starts when another one has ended", async () => {
   using harness = new ConversationHarness();
   const prompts: MemoryPrompt[] = [];
   for (let number = 0; number < 32; number++) {
-    prompts.push(await harness.prompt(number % 2 === 0 ? undefined : `talk ${number}`, user("hi")));
+    prompts.push(await harness.prompt(number % 2 === 0 ? undefined : `name ${number}`, user("hi")));
   }
-  const failure = await appErrorOf(harness.start("one more", [user("hi")]));
+  const failure = await appErrorOf(harness.start("one more", FIRST));
   assertEquals([failure.code, failure.prompted], ["rate_limit_exceeded", false]);
   assert(failure.retryAfterSecs);
   assertEquals(harness.agent.sessions.length, 32);
   prompts[7]?.end();
   await nextTask();
-  assertEquals((await harness.prompt("one more", user("hi"))).text, "hi");
-  assertEquals(harness.turnLimiter.running, 32);
+  assertEquals((await harness.prompt("one more", ...FIRST)).text, "one");
+  assertEquals(harness.running, 32);
 });
 
-Deno.test("Conversations: one that takes the place of a running turn is never refused", async () => {
+Deno.test("slots: a request that supersedes a turn is never refused", async () => {
   using harness = new ConversationHarness({ limit: 1 });
-  const running = await harness.prompt("a", user("one"));
-  const next = harness.start("a", [user("one"), user("two")]);
+  const running = await harness.prompt("a", ...FIRST);
+  const next = harness.start("a", NEXT);
   running.end("cancelled");
   await waitFor(next, "the next turn");
-  assertEquals(harness.turnLimiter.running, 1);
-  assertEquals((await appErrorOf(harness.start("b", [user("one")]))).code, "rate_limit_exceeded");
+  assertEquals(harness.running, 1);
+  assertEquals((await appErrorOf(harness.start("b", FIRST))).code, "rate_limit_exceeded");
 });
 
-Deno.test("Conversations: those that are refused for want of a slot displace no conversation", async () => {
-  using harness = new ConversationHarness({ limit: 1, maxSessions: 2 });
-  await harness.run("a", [user("one")]);
-  const running = await harness.prompt("b", user("one"));
-  for (const name of ["c", "d", "e"]) await appErrorOf(harness.start(name, [user("one")]));
-  running.end();
-  await nextTask();
-  await harness.run("a", [user("one"), assistant("1"), user("two")]);
-  assertEquals(harness.closed, [false, false]);
-});
-
-Deno.test("Conversations: beyond the limit the one that was idle longest is closed", async () => {
+Deno.test("sessions: beyond the limit the one that was not used for the longest time is closed", async () => {
   using harness = new ConversationHarness({ maxSessions: 2 });
-  for (const name of ["a", "b", "a", "c"]) await harness.run(name, [user("one")]);
+  for (const name of ["a", "b", "a", "c"]) await harness.run(name, FIRST);
   assertEquals(harness.closed, [false, true, false]);
-  await harness.run("b", [user("one")]);
+  await harness.run("b", FIRST);
   assertEquals(harness.closed, [true, true, false, false]);
 });
 
-Deno.test("Conversations: one whose session could not be opened displaces none", async () => {
-  using harness = new ConversationHarness({ maxSessions: 1 });
-  await harness.run("a", [user("one")]);
+Deno.test("sessions: refused requests and failed sessions displace none", async () => {
+  using harness = new ConversationHarness({ limit: 1, maxSessions: 2 });
+  await harness.run("a", FIRST);
+  const running = await harness.prompt("b", ...FIRST);
+  for (const name of ["c", "d", "e"]) await appErrorOf(harness.start(name, FIRST));
+  running.end();
+  await nextTask();
   harness.agent.openError = new AppError("agent_unavailable", "Not yet.");
-  await appErrorOf(harness.start("b", [user("one")]));
+  await appErrorOf(harness.start("f", FIRST));
   await nextTask();
-  assertEquals(harness.closed, [false]);
+  assertEquals(harness.closed, [false, false]);
 });
 
-Deno.test("Conversations: a busy one is never closed, whatever the limit", async () => {
+Deno.test("sessions: a busy one stays open and keeps its name, whatever the limit", async () => {
   using harness = new ConversationHarness({ maxSessions: 1 });
-  const busy = await harness.prompt("a", user("one"));
-  await harness.prompt("b", user("one"));
-  await harness.prompt("c", user("one"));
+  const busy = await harness.prompt("a", ...FIRST);
+  for (const name of ["b", "c"]) await harness.prompt(name, ...FIRST);
   assertEquals(harness.closed, [false, false, false]);
-  busy.end();
-  await nextTask();
-  assertEquals(harness.closed, [true, false, false]);
-  assertEquals([...harness.registry.running].length, 2);
-});
-
-Deno.test("Conversations: a busy one beyond the limit is still the one of its name", async () => {
-  using harness = new ConversationHarness({ maxSessions: 1 });
-  const running = await harness.prompt("a", user("one"));
-  await harness.prompt("b", user("one"));
-  await harness.prompt("c", user("one"));
-  const next = harness.start("a", [user("one"), user("two")]);
-  assertEquals(running.cancelCount, 1);
-  running.end("cancelled");
+  const next = harness.start("a", NEXT);
+  busy.end("cancelled");
   await waitFor(next, "the next turn");
-  const prompt = await harness.agent.nextPrompt();
-  assertEquals([prompt.text, prompt.session], ["two", running.session]);
+  const prompt = harness.agent.prompts.at(-1)!;
+  assertEquals([prompt.text, prompt.session], ["two", busy.session]);
+  prompt.end();
+  await nextTask();
+  assertEquals([harness.closed, harness.registry.running.size], [[true, false, false], 2]);
 });
 
-Deno.test("Conversations: one that is idle is closed after a while", async () => {
-  using harness = new ConversationHarness({ idleMs: 2 });
-  await harness.run("a", [user("one")]);
-  await waitFor(untilAborted(harness.session(0).closed), "the idle session's close");
-  const prompt = await harness.run("a", [user("one"), assistant("1"), user("two")]);
-  assertEquals(prompt.session, harness.session(1));
-  assert(prompt.text.startsWith("<user>\none"));
-});
-
-Deno.test("Conversations: one is idle from the end of its last turn, however long that took", async () => {
+Deno.test("sessions: an idle one is closed after a while, counted from the end of its last turn", async () => {
   using harness = new ConversationHarness({ idleMs: 5 });
-  const first = await harness.start("a", [user("one")]);
+  const first = await harness.start("a", FIRST);
   (await harness.agent.nextPrompt()).end();
   await first.ended;
-  const second = await harness.start("a", [user("one"), assistant("1"), user("two")]);
+  const second = await harness.start("a", SECOND);
   const prompt = await harness.agent.nextPrompt();
-  // What is idle since later is closed: by then the one that is busy would be, if it counted as idle.
-  await harness.run("another", [user("one")]);
+  // A session that is idle since later closes first.
+  await harness.run("another", FIRST);
   await waitFor(untilAborted(harness.session(1).closed), "the other session's close");
   prompt.end();
   await second.ended;
   assertEquals([harness.closed, prompt.session], [[false, true], harness.session(0)]);
   await waitFor(untilAborted(prompt.session.closed), "its own close");
+  const { text, session } = await harness.run("a", [...SECOND, assistant("2"), user("three")]);
+  assertEquals([text.startsWith("<user>\none"), session], [true, harness.session(2)]);
 });
 
-Deno.test("Conversations: drain takes no more turns, and resolves when the last has ended", async () => {
+Deno.test("drain: refuses new requests, and resolves when the last turn has ended", async () => {
   using harness = new ConversationHarness();
-  const one = await harness.prompt("a", user("one"));
-  const two = await harness.prompt(undefined, user("one"));
-  const waiting = harness.start("a", [user("one"), user("two")]);
-  let drained = false;
-  const draining = harness.registry.drain().then(() => drained = true);
-  const failure = await appErrorOf(harness.start(undefined, [user("late")]));
+  const one = await harness.prompt("a", ...FIRST);
+  const two = await harness.prompt(undefined, ...FIRST);
+  const waiting = harness.start("a", NEXT);
+  let isDrained = false;
+  const draining = harness.registry.drain().then(() => isDrained = true);
+  const failure = await appErrorOf(harness.start(undefined, FIRST));
   assertEquals([failure.code, failure.prompted], ["shutting_down", false]);
   one.end("cancelled");
-  await waitFor(waiting, "the turn that had been asked for");
+  await waitFor(waiting, "the waiting turn");
   two.end();
   await nextTask();
-  assertEquals(drained, false);
+  assertEquals(isDrained, false);
   for (const prompt of harness.agent.prompts) prompt.end();
   await waitFor(draining, "the drain");
-  assertEquals(harness.turnLimiter.running, 0);
+  await waitFor(harness.registry.drain(), "a drain of nothing");
+  assertEquals(harness.running, 0);
 });
 
-Deno.test("Conversations: drain of nothing resolves", async () => {
-  using harness = new ConversationHarness();
-  await harness.run("a", [user("one")]);
-  await waitFor(harness.registry.drain(), "the drain");
-});
-
-const GOING = new AppError("shutting_down", "The server is shutting down.");
+const SHUTDOWN = new AppError("shutting_down", "The server is shutting down.");
 
 for (const onBusy of ["queue", "supersede"] as const) {
-  Deno.test(`Conversations: when all are failed, ${onBusy}: none of those that wait begins, and all are told why`, async () => {
+  Deno.test(`fail, ${onBusy}: the running turn and the waiting requests fail with the reason`, async () => {
     using harness = new ConversationHarness({ onBusy });
-    const turn = await harness.start("a", [user("one")]);
-    const heard = new TurnRecorder();
-    turn.read(heard.reader);
+    const recorder = new TurnRecorder();
+    (await harness.start("a", FIRST)).read(recorder.reader);
     const running = await harness.agent.nextPrompt();
-    const waiting = [[user("one"), user("two")], [user("one"), user("two"), user("three")]]
-      .map((messages) => appErrorOf(harness.start("a", messages)));
+    const waiting = [NEXT, [...NEXT, user("three")]].map((messages) =>
+      appErrorOf(harness.start("a", messages))
+    );
     const drained = harness.registry.drain();
-    harness.registry.fail(GOING);
-    assertEquals([heard.failure, running.cancelCount > 0], [GOING, true]);
+    harness.registry.fail(SHUTDOWN);
+    assertEquals([recorder.failure, running.cancelCount > 0], [SHUTDOWN, true]);
     running.end("cancelled");
     const codes = (await Promise.all(waiting)).map(({ code }) => code);
-    // The one in the middle was passed by before that.
+    // The first waiting request was superseded before.
     assertEquals(codes, [onBusy === "queue" ? "shutting_down" : "turn_cancelled", "shutting_down"]);
     await waitFor(drained, "the drain");
-    assertEquals([harness.agent.prompts.length, harness.agent.sessions.length, harness.turnLimiter.running], [
-      1,
-      1,
-      0,
-    ]);
+    assertEquals([harness.agent.prompts.length, harness.agent.sessions.length, harness.running], [1, 1, 0]);
   });
 }
 
-Deno.test("Conversations: when all are failed, one that waits opens no session in place of a lost one", async () => {
+Deno.test("fail: a waiting request opens no session in place of a lost one", async () => {
   using harness = new ConversationHarness({ onBusy: "queue" });
-  const running = await harness.prompt("a", user("one"));
-  const waiting = appErrorOf(harness.start("a", [user("one"), user("two")]));
-  harness.registry.fail(GOING);
+  const running = await harness.prompt("a", ...FIRST);
+  const waiting = appErrorOf(harness.start("a", NEXT));
+  harness.registry.fail(SHUTDOWN);
   crash(running.session);
   assertEquals((await waiting).code, "shutting_down");
-  assertEquals([harness.agent.sessions.length, harness.turnLimiter.running], [1, 0]);
+  assertEquals([harness.agent.sessions.length, harness.running], [1, 0]);
 });
 
-Deno.test("Conversations: when all are failed, one whose session is being opened does not begin", async () => {
+Deno.test("fail: a request whose session is being opened sends no prompt", async () => {
   using harness = new ConversationHarness();
-  const opens = Promise.withResolvers<void>();
-  harness.agent.openGate = opens.promise;
-  const begins = appErrorOf(harness.start("a", [user("one")]));
+  const open = harness.blockOpening();
+  const waiting = appErrorOf(harness.start("a", FIRST));
   await nextTask();
-  harness.registry.fail(GOING);
-  opens.resolve();
-  assertStrictEquals(await begins, GOING);
-  assertEquals([harness.agent.prompts.length, harness.turnLimiter.running], [0, 0]);
+  harness.registry.fail(SHUTDOWN);
+  open();
+  assertStrictEquals(await waiting, SHUTDOWN);
+  assertEquals([harness.agent.prompts.length, harness.running], [0, 0]);
 });
 
-Deno.test("Conversations: when all are failed, one whose prompt is being put fails once it is taken", async () => {
+Deno.test("fail: a turn whose prompt is being sent fails once the agent took it", async () => {
   using harness = new ConversationHarness();
-  const takes = Promise.withResolvers<void>();
-  harness.agent.promptGate = takes.promise;
-  const begins = harness.start("a", [user("one")]);
+  const take = harness.blockPrompts();
+  const starting = harness.start("a", FIRST);
   await nextTask();
-  harness.registry.fail(GOING);
-  takes.resolve();
-  const heard = new TurnRecorder();
-  (await waitFor(begins, "the turn")).read(heard.reader);
+  harness.registry.fail(SHUTDOWN);
+  take();
+  const recorder = new TurnRecorder();
+  (await waitFor(starting, "the turn")).read(recorder.reader);
   const prompt = await harness.agent.nextPrompt();
-  assertEquals([heard.summaries, prompt.cancelCount], [["failure shutting_down"], 1]);
+  assertEquals([recorder.summaries, prompt.cancelCount], [["failure shutting_down"], 1]);
   prompt.end("cancelled");
   await nextTask();
-  assertEquals(harness.turnLimiter.running, 0);
+  assertEquals(harness.running, 0);
 });
 
-Deno.test("Conversations: close ends idle sessions at once and busy ones after their turn", async () => {
+Deno.test("close: idle sessions are closed at once, a busy one after its last turn", async () => {
   using harness = new ConversationHarness();
-  await harness.run("idle", [user("one")]);
-  const busy = await harness.prompt("busy", user("one"));
+  await harness.run("idle", FIRST);
+  const busy = await harness.prompt("busy", ...FIRST);
   harness.registry.close();
-  assertEquals(harness.closed, [true, false]);
-  assertEquals(busy.cancelCount, 0);
-  busy.say("still here");
-  busy.end();
+  assertEquals([harness.closed, busy.cancelCount], [[true, false], 0]);
+  const starting = harness.start("busy", NEXT);
+  busy.end("cancelled");
+  await waitFor(starting, "the next turn");
+  const next = harness.agent.prompts.at(-1)!;
+  assertEquals([next.text, next.session === busy.session, harness.closed], ["two", true, [true, false]]);
+  next.end();
   await nextTask();
   assertEquals(harness.closed, [true, true]);
 });
 
-Deno.test("Conversations: a turn that comes while one is closed still takes its turn in it", async () => {
+Deno.test("hang-up: a caller that waits for the running turn is released at once", async () => {
   using harness = new ConversationHarness();
-  const busy = await harness.prompt("a", user("one"));
-  harness.registry.close();
-  const begins = harness.start("a", [user("one"), user("two")]);
-  assertEquals(busy.cancelCount, 1);
-  busy.end("cancelled");
-  await waitFor(begins, "the next turn");
-  const next = await harness.agent.nextPrompt();
-  assertEquals([next.text, next.session === busy.session, harness.closed], ["two", true, [false]]);
-  next.end();
-  await nextTask();
-  assertEquals(harness.closed, [true]);
-});
-
-Deno.test("Conversations: who gives up while waiting for the running turn is let go at once", async () => {
-  using harness = new ConversationHarness();
-  const running = await harness.prompt("a", user("one"));
+  const running = await harness.prompt("a", ...FIRST);
   const hangUp = new AbortController();
-  const waiting = harness.start("a", [user("one"), user("two")], hangUp.signal);
+  const waiting = harness.start("a", NEXT, hangUp.signal).catch((error) => error);
   await nextTask();
   const reason = new Error("hung up");
   hangUp.abort(reason);
-  assertStrictEquals(await waiting.catch((error) => error), reason);
-  assertEquals([harness.turnLimiter.running, harness.agent.prompts.length, running.cancelCount], [1, 1, 1]);
+  assertStrictEquals(await waiting, reason);
+  assertEquals([harness.running, harness.agent.prompts.length, running.cancelCount], [1, 1, 1]);
   const next = harness.start("a", [user("one"), user("three")]);
   await nextTask();
   assertEquals(harness.agent.prompts.length, 1);
@@ -261,28 +218,23 @@ Deno.test("Conversations: who gives up while waiting for the running turn is let
   assertEquals((await harness.agent.nextPrompt()).text, "three");
 });
 
-Deno.test("Conversations: who gives up while the session is opened is let go at once", async () => {
+Deno.test("hang-up: a caller whose session is being opened is released at once", async () => {
   using harness = new ConversationHarness();
-  const opens = Promise.withResolvers<void>();
-  harness.agent.openGate = opens.promise;
+  const open = harness.blockOpening();
   const hangUp = new AbortController();
-  const waiting = harness.start("a", [user("one")], hangUp.signal);
+  const waiting = harness.start("a", FIRST, hangUp.signal).catch((error) => error);
   await nextTask();
   hangUp.abort(new Error("hung up"));
-  await assertRejects(() => waiting, Error, "hung up");
-  assertEquals(harness.turnLimiter.running, 0);
-  opens.resolve();
-  assertEquals((await harness.run("a", [user("one")])).text, "one");
+  assertStrictEquals(await waiting, hangUp.signal.reason);
+  assertEquals(harness.running, 0);
+  open();
+  assertEquals((await harness.run("a", FIRST)).text, "one");
 });
 
-Deno.test("Conversations: who has given up already prompts nobody", async () => {
+Deno.test("hang-up: a request that is aborted from the start changes nothing", async () => {
   using harness = new ConversationHarness();
-  await harness.run("a", [user("one")]);
+  await harness.run("a", FIRST);
   const signal = AbortSignal.abort(new Error("hung up"));
-  await assertRejects(
-    () => harness.start("a", [user("one"), assistant("1"), user("two")], signal),
-    Error,
-    "hung up",
-  );
-  assertEquals([harness.agent.prompts.length, harness.turnLimiter.running], [1, 0]);
+  assertStrictEquals(await harness.start("a", SECOND, signal).catch((error) => error), signal.reason);
+  assertEquals([harness.agent.prompts.length, harness.running, harness.turnCounts], [1, 0, [1]]);
 });

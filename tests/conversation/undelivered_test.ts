@@ -1,78 +1,80 @@
-import { assertEquals } from "@std/assert";
-import { AppError } from "../../lib/core/errors.ts";
-import { appErrorOf, nextTask, waitFor } from "../support/harness/turn_recorder.ts";
+import { assertEquals, assertStrictEquals } from "@std/assert";
+import { AppError, type ErrorCode } from "../../lib/core/errors.ts";
+import type { Session } from "../../lib/turn/agent.ts";
+import { MemoryAgent, type MemorySession } from "../support/agents/memory_agent.ts";
 import { ConversationHarness, crash } from "../support/harness/conversation_harness.ts";
-import { assistant, system, user } from "../support/harness/message_fixture.ts";
+import { assistant, image, system, user } from "../support/harness/message_fixture.ts";
+import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 
-const MAO = system("You are Mao.");
+const MAO = system("Mao");
 
 for (const isCold of [true, false]) {
-  Deno.test(`unsaid: what was superseded before the agent got it is told for who sends only the newest message, ${isCold ? "cold" : "warm"}`, async () => {
+  Deno.test(`undelivered: superseded messages are sent with the next, to ${isCold ? "a new" : "an open"} session`, async () => {
     using harness = new ConversationHarness();
     const running = isCold ? undefined : await harness.prompt("a", user("one"));
-    const opens = Promise.withResolvers<void>();
-    harness.agent.openGate = opens.promise;
+    const open = harness.blockOpening();
     for (const text of ["two", "three"]) {
-      const passed = harness.start("a", [MAO, user(text)]);
-      passed.catch(() => {});
+      harness.start("a", [MAO, user(text)]).catch(() => {});
       await nextTask();
     }
     const last = harness.start("a", [MAO, user("four")]);
     await nextTask();
-    opens.resolve();
+    open();
     running?.end("cancelled");
     await waitFor(last, "the newest turn");
     const { text } = await harness.agent.nextPrompt();
-    const told = [...text.matchAll(/Mao|two|three|four/g)].map(([word]) => word);
-    assertEquals(told, ["Mao", "two", "three", "four"]);
+    assertEquals([...text.matchAll(/Mao|two|three|four/g)].join(" "), "Mao two three four");
     harness.agent.prompts.at(-1)!.end();
     await nextTask();
     assertEquals((await harness.prompt("a", user("five"))).text, "five");
   });
 }
 
-Deno.test("unsaid: what was superseded is not told twice, to who sends it again or goes on without it", async () => {
-  for (
-    const [messages, told] of [
-      [[user("two"), user("three")], "two\n\nthree"],
-      [[user("two")], "two"],
-      [[user("one"), assistant("1"), user("three")], "three"],
-    ] as const
-  ) {
+const REPEATS = [
+  ["the message again and a new one", [user("two"), user("three")], "two\n\nthree"],
+  ["the message again", [user("two")], "two"],
+  ["the history without it", [user("one"), assistant("1"), user("three")], "three"],
+] as const;
+for (const [what, messages, prompt] of REPEATS) {
+  Deno.test(`undelivered: a client that sends ${what} decides itself what is sent`, async () => {
     using harness = new ConversationHarness();
-    const running = await harness.prompt("a", user("one"));
-    running.end();
-    await nextTask();
-    const takes = Promise.withResolvers<void>();
-    harness.agent.openGate = takes.promise;
+    await harness.run("a", [user("one")]);
+    const open = harness.blockOpening();
     harness.session(0).close();
     harness.agent.resumes = true;
-    const passed = harness.start("a", [user("two")]);
-    passed.catch(() => {});
+    harness.start("a", [user("two")]).catch(() => {});
     await nextTask();
     const last = harness.start("a", messages);
-    takes.resolve();
+    open();
     await waitFor(last, "the newest turn");
-    assertEquals((await harness.agent.nextPrompt()).text, told);
-  }
-});
+    assertEquals((await harness.agent.nextPrompt()).text, prompt);
+  });
+}
 
-Deno.test("unsaid: what was superseded is kept in nobody's way: eight turns, none of them endless", async () => {
+Deno.test("undelivered: the newest eight messages are kept, but none that is too long", async () => {
   using harness = new ConversationHarness();
-  const opens = Promise.withResolvers<void>();
-  harness.agent.openGate = opens.promise;
-  const endless = "x".repeat(64 * 1024 + 1);
-  const texts = [...Array.from({ length: 10 }, (_, index) => `turn ${index}`), endless];
+  const open = harness.blockOpening();
+  const tooLong = "x".repeat(64 * 1024 + 1);
+  const texts = [...Array.from({ length: 10 }, (_, index) => `turn ${index}`), tooLong];
   for (const text of texts) harness.start("a", [user(text)]).catch(() => {});
   const last = harness.start("a", [user("last")]);
-  opens.resolve();
+  open();
   await waitFor(last, "the newest turn");
   const { text } = await harness.agent.nextPrompt();
-  // That of the one that was too long is gone; so are those of the oldest.
   assertEquals(text, [2, 3, 4, 5, 6, 7, 8, 9].map((index) => `turn ${index}\n\n`).join("") + "last");
 });
 
-Deno.test("unsaid: what was refused is its caller's to say again, and what was interrupted is not told", async () => {
+Deno.test("undelivered: of a message that is too long with its images the text is kept", async () => {
+  using harness = new ConversationHarness();
+  const running = await harness.prompt("a", user("one"));
+  harness.start("a", [user("Look!", image("A".repeat(100_000)))]).catch(() => {});
+  const last = harness.start("a", [user("two")]);
+  running.end("cancelled");
+  await waitFor(last, "the newest turn");
+  assertEquals((await harness.agent.nextPrompt()).blocks, [{ type: "text", text: "Look!\n\ntwo" }]);
+});
+
+Deno.test("undelivered: messages of failed and of interrupted requests are not sent", async () => {
   using harness = new ConversationHarness();
   await harness.run("a", [user("one")]);
   harness.agent.resumes = true;
@@ -80,18 +82,17 @@ Deno.test("unsaid: what was refused is its caller's to say again, and what was i
   harness.agent.openError = new AppError("agent_unavailable", "Not now.", { retryAfterSecs: 1 });
   await appErrorOf(harness.start("a", [user("two")]));
   harness.agent.openError = undefined;
-  const opens = Promise.withResolvers<void>();
-  harness.agent.openGate = opens.promise;
-  const stopped = appErrorOf(harness.start("a", [user("three")]));
+  const open = harness.blockOpening();
+  const interrupted = appErrorOf(harness.start("a", [user("three")]));
   await nextTask();
   assertEquals(harness.registry.interrupt("a"), 1);
-  assertEquals((await stopped).code, "turn_cancelled");
-  opens.resolve();
+  assertEquals((await interrupted).code, "turn_cancelled");
+  open();
   const prompt = await harness.prompt("a", user("four"));
   assertEquals([prompt.text, prompt.session.id], ["four", "session-1"]);
 });
 
-Deno.test("unsaid: what an agent died of is told to the one that comes back, whoever waited meanwhile", async () => {
+Deno.test("undelivered: a message with which the agent exited is sent again once, after a waiting one", async () => {
   using harness = new ConversationHarness({ onBusy: "queue" });
   harness.agent.resumes = true;
   await harness.run("a", [user("one")]);
@@ -99,15 +100,19 @@ Deno.test("unsaid: what an agent died of is told to the one that comes back, who
   const waiting = harness.start("a", [user("three")]);
   await nextTask();
   crash(harness.session(0));
-  await waitFor(waiting, "the turn that waited");
+  await waitFor(waiting, "the waiting turn");
   const prompt = await harness.agent.nextPrompt();
   const next = harness.start("a", [user("four")]);
   prompt.end();
   await waitFor(next, "the next turn");
-  assertEquals([prompt.text, (await harness.agent.nextPrompt()).text], ["three", "two\n\nfour"]);
+  const { text } = await harness.agent.nextPrompt();
+  harness.agent.prompts.at(-1)!.end();
+  await nextTask();
+  assertEquals([prompt.text, text], ["three", "two\n\nfour"]);
+  assertEquals((await harness.run("a", [user("five")])).text, "five");
 });
 
-Deno.test("unsaid: it is told also before what was said and answered already", async () => {
+Deno.test("undelivered: messages are sent before words that were answered earlier", async () => {
   using harness = new ConversationHarness();
   await harness.run("a", [user("hi")]);
   const running = await harness.prompt("a", user("two"));
@@ -118,13 +123,188 @@ Deno.test("unsaid: it is told also before what was said and answered already", a
   assertEquals((await harness.agent.nextPrompt()).text, "three\n\nhi");
 });
 
-Deno.test("unsaid: of what is too long with its pictures the words are kept", async () => {
-  using harness = new ConversationHarness();
-  const running = await harness.prompt("a", user("one"));
-  const picture = { type: "image", mimeType: "image/png", data: "A".repeat(100_000) } as const;
-  harness.start("a", [{ role: "user", parts: [{ type: "text", text: "Look!" }, picture] }]).catch(() => {});
-  const last = harness.start("a", [user("two")]);
-  running.end("cancelled");
-  await waitFor(last, "the newest turn");
-  assertEquals((await harness.agent.nextPrompt()).blocks, [{ type: "text", text: "Look!\n\ntwo" }]);
+const FIRST = [MAO, user("one")];
+const SECOND = [...FIRST, assistant("Answer one, which is a long one."), user("two")];
+const THIRD = [...SECOND, user("three")];
+/** The prompt of a new session that ends with these messages. */
+const fullPrompt = (...last: string[]) =>
+  [
+    "<system>\nMao\n</system>",
+    "<user>\none\n</user>",
+    "<assistant>\nAnswer one, which is a long one.\n</assistant>",
+    ...last,
+  ].join("\n\n");
+
+const answerFirst = (harness: ConversationHarness, name: string | undefined) =>
+  harness.run(name, FIRST, "Answer one, which is a long one.");
+
+/** Starts a turn whose prompt the agent takes and then refuses. */
+async function refuse(
+  harness: ConversationHarness,
+  name: string | undefined,
+  code: ErrorCode,
+): Promise<void> {
+  const turn = await harness.start(name, SECOND);
+  const recorder = new TurnRecorder();
+  turn.read(recorder.reader);
+  (await harness.agent.nextPrompt()).fail(new AppError(code, "No.", { prompted: true }));
+  await waitFor(turn.ended, "the end of the turn");
+  await nextTask();
+  assertEquals(recorder.summaries, [`failure ${code}`]);
+}
+
+for (const name of [undefined, "mao"]) {
+  const which = name === undefined ? "matched" : "named";
+  for (const code of ["agent_error", "agent_auth_required"] as const) {
+    Deno.test(`refused with ${code}, ${which}: the next request sends everything to a new session`, async () => {
+      for (
+        const [next, prompt] of [[SECOND, fullPrompt("two")], [THIRD, fullPrompt("two", "three")]] as const
+      ) {
+        using harness = new ConversationHarness({ mode: "auto" });
+        await answerFirst(harness, name);
+        crash(harness.session(0));
+        for (let times = 0; times < 2; times++) await refuse(harness, name, code);
+        const { text, session } = await harness.run(name, next);
+        assertEquals([text, session === harness.session(1)], [prompt, true]);
+        assertEquals((await harness.run(name, [...next, assistant("2"), user("four")])).text, "four");
+        assertEquals(harness.turnCounts.length, 1);
+      }
+    });
+
+    Deno.test(`refused with ${code}, ${which}: the next request sends the refused message to an open session`, async () => {
+      using harness = new ConversationHarness({ mode: "auto" });
+      await answerFirst(harness, name);
+      await refuse(harness, name, code);
+      assertEquals((await harness.run(name, THIRD)).text, "two\n\nthree");
+      assertEquals(harness.agent.sessions.length, 1);
+    });
+  }
+
+  Deno.test(`refused at the first prompt, ${which}: the next request sends everything`, async () => {
+    using harness = new ConversationHarness({ mode: "auto" });
+    const turn = await harness.start(name, FIRST);
+    (await harness.agent.nextPrompt()).fail(
+      new AppError("agent_auth_required", "Log in.", { prompted: true }),
+    );
+    await waitFor(turn.ended, "the end of the turn");
+    await nextTask();
+    const prompt = await harness.run(name, FIRST);
+    assertEquals(prompt.text, "<system>\nMao\n</system>\n\none");
+    // An unnamed conversation without a delivered message is not continued.
+    assertEquals([prompt.session === harness.session(0), harness.turnCounts.length], [name === "mao", 1]);
+  });
+
+  Deno.test(`exit before the prompt, ${which}: the prompt is sent again, all of it to a new session`, async () => {
+    const { harness, agent } = await lateHarness(name, 1);
+    using _harness = harness;
+    const prompt = await harness.run(name, SECOND);
+    assertEquals([prompt.text, prompt.session === harness.session(1)], [fullPrompt("two"), true]);
+    assertEquals([agent.sent, agent.sessions.length, harness.running], [2, 2, 0]);
+    assertEquals(harness.turnCounts, [2]);
+  });
+}
+
+Deno.test("refused after a sign of the agent: the new session has everything", async () => {
+  using harness = new ConversationHarness({ mode: "auto" });
+  await answerFirst(harness, "mao");
+  crash(harness.session(0));
+  const turn = await harness.start("mao", SECOND);
+  const prompt = harness.agent.prompts.at(-1)!;
+  prompt.think("hm");
+  prompt.fail(new AppError("agent_error", "No.", { prompted: true }));
+  await waitFor(turn.ended, "the end of the turn");
+  await nextTask();
+  await harness.start("mao", THIRD);
+  assertEquals(harness.agent.prompts.at(-1)!.text, "three");
+});
+
+const GONE = new AppError("agent_unavailable", "The agent has just ended.");
+
+/** An agent whose sessions notice only at a prompt that they have ended. */
+class LateAgent extends MemoryAgent {
+  /** Number of prompts that fail. */
+  failing = 1;
+  error = GONE;
+  closesSession = true;
+  /** Number of prompts, failed or not. */
+  sent = 0;
+
+  override async newSession(signal?: AbortSignal): Promise<MemorySession> {
+    const session = await super.newSession(signal);
+    const prompt: Session["prompt"] = session.prompt.bind(session);
+    session.prompt = (blocks, reader) => {
+      if (this.sent++ >= this.failing) return prompt(blocks, reader);
+      if (this.closesSession) session.close();
+      return Promise.reject(this.error);
+    };
+    return session;
+  }
+}
+
+/** Makes a conversation with one turn, whose agent has ended unnoticed. */
+async function lateHarness(name: string | undefined, failing: number) {
+  const agent = new LateAgent();
+  agent.failing = 0;
+  const harness = new ConversationHarness({ mode: "auto", agent });
+  await answerFirst(harness, name);
+  agent.sent = 0;
+  agent.failing = failing;
+  return { harness, agent };
+}
+
+Deno.test("exit before the prompt: a request without a conversation is sent again as well", async () => {
+  const agent = new LateAgent();
+  using harness = new ConversationHarness({ agent });
+  assertEquals((await harness.run(undefined, FIRST)).text, "<system>\nMao\n</system>\n\none");
+  assertEquals([agent.sent, harness.closed], [2, [true, true]]);
+});
+
+Deno.test("exit before the prompt: the prompt is sent again only once", async () => {
+  const { harness, agent } = await lateHarness("mao", Infinity);
+  using _harness = harness;
+  assertStrictEquals(await appErrorOf(harness.start("mao", SECOND)), GONE);
+  assertEquals([agent.sent, agent.sessions.length, harness.running], [2, 2, 0]);
+  agent.failing = 0;
+  assertEquals((await harness.run("mao", THIRD)).text, fullPrompt("two", "three"));
+});
+
+Deno.test("exit before the prompt: an agent that cannot be started again is not tried twice", async () => {
+  const { harness, agent } = await lateHarness("mao", Infinity);
+  using _harness = harness;
+  agent.openError = new AppError("agent_unavailable", "It does not start.");
+  assertStrictEquals(await appErrorOf(harness.start("mao", SECOND)), agent.openError);
+  assertEquals([agent.sent, agent.sessions.length, harness.running], [1, 1, 0]);
+});
+
+const FINAL: readonly [name: string, change: (agent: LateAgent) => void][] = [
+  ["of a session that still serves", (agent) => agent.closesSession = false],
+  [
+    "that may have been started",
+    (agent) => agent.error = new AppError("agent_unavailable", "Gone.", { prompted: true }),
+  ],
+  ["that failed otherwise", (agent) => agent.error = new AppError("agent_error", "No.")],
+];
+for (const [name, change] of FINAL) {
+  Deno.test(`a prompt ${name} is not sent again`, async () => {
+    const { harness, agent } = await lateHarness("mao", Infinity);
+    using _harness = harness;
+    change(agent);
+    assertStrictEquals(await appErrorOf(harness.start("mao", SECOND)), agent.error);
+    assertEquals([agent.sent, harness.running], [1, 0]);
+  });
+}
+
+Deno.test("exit before the prompt: the prompt of a caller that hung up is not sent again", async () => {
+  const { harness, agent } = await lateHarness("mao", 1);
+  using _harness = harness;
+  const hangUp = new AbortController();
+  const [session] = agent.sessions;
+  const prompt = session!.prompt;
+  session!.prompt = (blocks, reader) => {
+    hangUp.abort(new Error("hung up"));
+    return prompt(blocks, reader);
+  };
+  const error = await harness.start("mao", SECOND, hangUp.signal).catch((error) => error);
+  assertStrictEquals(error, hangUp.signal.reason);
+  assertEquals([agent.sent, agent.prompts.length, harness.running], [1, 1, 0]);
 });

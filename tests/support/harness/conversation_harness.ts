@@ -78,6 +78,20 @@ export class ConversationHarness implements Disposable {
     return prompt;
   }
 
+  /** Blocks new and resumed sessions until the returned function is called. */
+  blockOpening(): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.agent.openGate = promise;
+    return resolve;
+  }
+
+  /** Blocks prompts before they are taken until the returned function is called. */
+  blockPrompts(): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.agent.promptGate = promise;
+    return resolve;
+  }
+
   /** Starts a turn whose agent exits. */
   async runUntilCrash(name: string | undefined, messages: readonly Message[]): Promise<void> {
     crash((await this.prompt(name, ...messages)).session);
@@ -93,6 +107,11 @@ export class ConversationHarness implements Disposable {
   /** Which sessions are closed by now, in the order in which they were opened. */
   get closed(): boolean[] {
     return this.agent.sessions.map((session) => session.closed.aborted);
+  }
+
+  /** Number of used slots. */
+  get running(): number {
+    return this.turnLimiter.running;
   }
 
   /** The turns of each listed conversation. */
