@@ -1,98 +1,90 @@
-/** A folder that outlives a server, and the processes that a server has. @module */
+/** Directories that outlive a server, and the processes that a server starts. @module */
 
-import type { Step } from "../agents/scripted_agent.ts";
-import { type Server, until } from "./server_process.ts";
+import type { ScriptedAgentOptions, Step } from "../agents/scripted_agent.ts";
+import { type ServerProcess, until } from "./server_process.ts";
 
-/** A folder that a test removes when it is done. */
-export interface Home extends AsyncDisposable {
+/** A directory that is removed at the end of its scope. Create it before the servers that use it. */
+export interface DataDir extends AsyncDisposable {
   readonly path: string;
+  /** Options of a scripted agent that keeps its sessions in this directory. */
+  readonly agent: ScriptedAgentOptions;
 }
 
-/** Makes one. Whoever uses it makes it before the servers that live in it. */
-export async function makeHome(): Promise<Home> {
+/** Creates a directory for the `dataDir` of servers. */
+export async function createDataDir(): Promise<DataDir> {
   const path = await Deno.makeTempDir();
-  return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
+  return {
+    path,
+    agent: { resume: true, memory: `${path}/sessions` },
+    [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }),
+  };
 }
 
-/** Where an agent waits in a turn until the test lets it go on. */
+/** Holds an agent inside a turn until the test opens it. Create it before the server. */
 export interface Gate extends AsyncDisposable {
-  /** The step of its script. */
+  /** The step of the script at which the agent waits. */
   readonly step: Step;
   open(): Promise<void>;
 }
 
-/** Makes one. Whoever uses it makes it before the server. */
-export async function makeGate(): Promise<Gate> {
-  const folder = await Deno.makeTempDir();
+/** Creates a gate. */
+export async function createGate(): Promise<Gate> {
+  const { path, [Symbol.asyncDispose]: dispose } = await createDataDir();
   return {
-    step: { waitFor: `${folder}/open` },
-    open: () => Deno.writeTextFile(`${folder}/open`, ""),
-    [Symbol.asyncDispose]: () => Deno.remove(folder, { recursive: true }),
+    step: { waitFor: `${path}/open` },
+    open: () => Deno.writeTextFile(`${path}/open`, ""),
+    [Symbol.asyncDispose]: dispose,
   };
 }
 
-/**
- * An address at which a server can be started again and again. One that the system chooses may be given to somebody
- * else meanwhile; systems choose none that is as low as this.
- */
-export function lastingAddress(): string {
+/** Finds an address on which servers can listen one after the other: systems do not assign ports this low. */
+export function reusableAddress(): string {
   for (;;) {
     const port = 20_000 + Math.floor(Math.random() * 10_000);
     try {
       Deno.listen({ hostname: "127.0.0.1", port }).close();
       return `127.0.0.1:${port}`;
     } catch {
-      // Somebody has it.
+      // The port is in use.
     }
   }
 }
 
-/** Ends a server without asking it, or by asking it, and waits until it has ended. */
-export async function end(server: Server, signal: "SIGKILL" | "SIGTERM"): Promise<void> {
-  server.signal(signal);
-  await server.exited;
+/** Resolves to the process ids of a server's agents, once there are so many. */
+export async function agentPids({ pid }: ServerProcess, count: number): Promise<number[]> {
+  return await until(() => childrenOf(pid), (children) => children.length === count);
 }
 
-/** The numbers of the agent processes of a server, once there are so many. */
-export async function agentsOf(server: Server, count: number): Promise<number[]> {
-  let found: number[] = [];
-  await until(async () => {
-    found = await childrenOf(server.pid);
-    return found.length === count;
-  });
-  return found;
-}
-
-/** Kills a process, and waits until it has ended, whether or not whoever started it knows. */
-export async function killed(pid: number): Promise<void> {
+/** Kills a process and waits until it has ended, also if its parent has not noticed. */
+export async function killProcess(pid: number): Promise<void> {
   Deno.kill(pid, "SIGKILL");
-  await until(async () => {
-    const { stdout } = await new Deno.Command("ps", { args: ["-o", "stat=", "-p", String(pid)] }).output();
-    // One whose threads live on (`l`) still has its pipes open.
-    return /^\s*(Z[^l]*)?$/.test(new TextDecoder().decode(stdout));
+  // A zombie with running threads (`l`) still has its pipes open.
+  await until(async () => /^\s*(Z[^l]*)?$/.test(await ps("-o", "stat=", "-p", `${pid}`)));
+}
+
+/** Lists the child processes, but not the shell with which a server looks for what an agent left behind. */
+async function childrenOf(parent: number): Promise<number[]> {
+  const rows = (await ps("-A", "-o", "pid=,ppid=,args=")).split("\n");
+  return rows.flatMap((row) => {
+    const [, pid, ppid, args = ""] = /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(row) ?? [];
+    return Number(ppid) === parent && !/^\/bin\/sh -c cat |^\S*ps |defunct/.test(args) ? [Number(pid)] : [];
   });
 }
 
-/** A conversation as it is listed. */
-export interface Listed {
+async function ps(...args: string[]): Promise<string> {
+  return new TextDecoder().decode((await new Deno.Command("ps", { args }).output()).stdout);
+}
+
+/** A conversation in the list of `/v1/vtuber/sessions`. */
+export interface ListedConversation {
   readonly id: string;
   readonly agent: string;
   readonly state: string;
   readonly turns: number;
 }
 
-/** The conversations that a server without a key lists. */
-export async function sessionsOf(server: Server): Promise<Listed[]> {
-  const response = await fetch(`${server.url}/v1/vtuber/sessions`);
-  return (await response.json()).sessions;
-}
-
-/** A server also starts a shell that looks for what an agent left behind; that is none of its agents. */
-async function childrenOf(parent: number): Promise<number[]> {
-  const { stdout } = await new Deno.Command("ps", { args: ["-A", "-o", "pid=,ppid=,args="] }).output();
-  const rows = new TextDecoder().decode(stdout).split("\n");
-  return rows.flatMap((row) => {
-    const [, pid, ppid, args = ""] = /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(row) ?? [];
-    return Number(ppid) === parent && !/^\/bin\/sh -c cat |^\S*ps |defunct/.test(args) ? [Number(pid)] : [];
-  });
+/** Lists the conversations of a server. */
+export async function listConversations(server: ServerProcess, key = ""): Promise<ListedConversation[]> {
+  const headers = { authorization: `Bearer ${key}` };
+  return (await server.get("/v1/vtuber/sessions", { headers })).sessions;
 }

@@ -1,49 +1,71 @@
-/** A real server process for end-to-end tests: from source, or the executable that OAB_VTUBER_EXECUTABLE names. */
+/** A real server process: from source, or the executable that OAB_VTUBER_EXECUTABLE names. @module */
 
+import { assert } from "@std/assert";
 import {
   agentCommand,
   type ChildCommand,
   directive,
-  type ScriptedAgentOptions,
   readEntries,
+  type ScriptedAgentOptions,
   type Step,
 } from "../agents/scripted_agent.ts";
 
 /** How a server is started. */
 export interface ServerOptions {
-  /** The fake agent's options, or another program, or `demo`. */
+  /** Options of the scripted agent, another program, or the demo agent. */
   readonly agent?: ScriptedAgentOptions | ChildCommand | "demo";
   readonly env?: Record<string, string>;
   readonly args?: readonly string[];
   /**
-   * A folder that outlives it: what it remembers (`data`) and what its agent received (`agent.jsonl`). A later server
-   * with the same one goes on from there. Without it there is one that ends with the server.
+   * Directory that outlives the server: its conversations (`data`) and the messages to its agent (`agent.jsonl`).
+   * Default: a new one that is removed with the server.
    */
-  readonly home?: string;
+  readonly dataDir?: string;
+}
+
+/** A message that an agent received. */
+export type AgentMessage = Record<string, unknown>;
+
+/** A prompt that an agent received. */
+export interface ReceivedPrompt {
+  readonly sessionId: string;
+  /** All texts of the prompt, a line apart. */
+  readonly text: string;
 }
 
 /** A running server. */
-export interface Server extends AsyncDisposable {
+export interface ServerProcess extends AsyncDisposable {
   readonly url: string;
   readonly pid: number;
-  /** What it wrote to stderr so far. */
+  readonly exited: Promise<Deno.CommandStatus>;
+  /** The log so far. */
   log(): string;
-  /** Resolves once its log holds this text. */
+  /** Resolves once the log contains this text. */
   logged(text: string): Promise<void>;
-  /** What the fake agent received so far. */
-  received(): Promise<Record<string, unknown>[]>;
-  /** Resolves to what the agent received, once that fits. */
-  receivedUntil(fits: (messages: Record<string, unknown>[]) => boolean): Promise<Record<string, unknown>[]>;
+  /** The messages that the agent received so far. */
+  received(): Promise<AgentMessage[]>;
+  /** Resolves to the messages that the agent received, once they match. */
+  receivedUntil(matches: (messages: AgentMessage[]) => boolean): Promise<AgentMessage[]>;
+  /** The prompts that the agent received so far. */
+  prompts(): Promise<ReceivedPrompt[]>;
+  /** Resolves to the parsed response of `GET path`. */
+  // deno-lint-ignore no-explicit-any
+  get(path: string, init?: RequestInit): Promise<any>;
   post(path: string, body: unknown, init?: RequestInit): Promise<Response>;
   /** Posts a streamed chat request with one user message. */
-  chat(content: string, more?: Record<string, unknown>, init?: RequestInit): Promise<Response>;
+  chat(content: string, fields?: Record<string, unknown>, init?: RequestInit): Promise<Response>;
   signal(name: Deno.Signal): void;
-  readonly exited: Promise<Deno.CommandStatus>;
+  /** Sends a signal and resolves once the process has ended. */
+  end(signal: "SIGKILL" | "SIGTERM"): Promise<void>;
 }
 
+/** Longest wait for anything, in milliseconds. */
+const TIMEOUT_MS = 120_000;
+const POLL_MS = 20;
+const MAX_RESIDENT_MIB = 400;
 const ROOT = new URL("../../../", import.meta.url).pathname;
 
-/** How to run the program with these arguments. */
+/** Builds the command that runs the program with these arguments. */
 export function programCommand(args: readonly string[]): ChildCommand {
   const executable = Deno.env.get("OAB_VTUBER_EXECUTABLE");
   if (executable) return { command: `${ROOT}${executable}`, args: [...args] };
@@ -54,7 +76,7 @@ export function programCommand(args: readonly string[]): ChildCommand {
   };
 }
 
-/** How the program starts its demo agent: agents get no cache of Deno's, and need none for this. */
+/** Builds the command that runs the demo agent, without Deno's cache, as the server does. */
 export function demoCommand(args: readonly string[]): ChildCommand {
   if (Deno.env.get("OAB_VTUBER_EXECUTABLE")) return programCommand(["demo-agent", ...args]);
   const source = `${ROOT}lib/demo/agent.ts`;
@@ -64,32 +86,35 @@ export function demoCommand(args: readonly string[]): ChildCommand {
   };
 }
 
-/** Starts a server on a free port, and waits until it listens. */
-export async function startServer(options: ServerOptions = {}): Promise<Server> {
-  const { agent = {}, home = await Deno.makeTempDir() } = options;
-  const agentLog = `${home}/agent.jsonl`;
+/** Starts a server on a free port and waits until it listens. */
+export async function startServer(options: ServerOptions = {}): Promise<ServerProcess> {
+  const { agent = {}, dataDir = await Deno.makeTempDir() } = options;
+  const agentLog = `${dataDir}/agent.jsonl`;
   await Deno.writeTextFile(agentLog, "", { append: true });
-  const env: Record<string, string> = {
-    VTUBER_ENABLED: "true",
-    GATEWAY_LISTEN: "127.0.0.1:0",
-    VTUBER_LOG: "debug",
-    VTUBER_DATA_DIR: `${home}/data`,
-    ...agent === "demo" ? {} : { OPENAB_AGENT_COMMAND: commandLine(agent, agentLog) },
-    ...options.env,
-  };
   const program = programCommand(options.args ?? []);
   const child = new Deno.Command(program.command, {
     args: program.args,
-    env,
+    env: {
+      VTUBER_ENABLED: "true",
+      GATEWAY_LISTEN: "127.0.0.1:0",
+      VTUBER_LOG: "debug",
+      VTUBER_DATA_DIR: `${dataDir}/data`,
+      ...agent === "demo" ? {} : { OPENAB_AGENT_COMMAND: commandLine(agent, agentLog) },
+      ...options.env,
+    },
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  const stdout = follow(child.stdout);
-  const stderr = follow(child.stderr);
-  await Promise.race([stdout.until((text) => /http:\/\/[\d.]+:\d+/.test(text)), child.status]);
-  const url = /http:\/\/[\d.]+:\d+/.exec(stdout.text())?.[0];
-  if (url === undefined) throw new Error(`The server did not start:\n${stdout.text()}\n${stderr.text()}`);
+  const stdout = new Output(child.stdout);
+  const stderr = new Output(child.stderr);
+  let hasExited = false;
+  const exited = child.status.finally(() => hasExited = true);
+  const urlOf = (text: string) => /http:\/\/[\d.]+:\d+/.exec(text)?.[0];
+  await stdout.until((text) => urlOf(text) !== undefined).catch((cause) => {
+    throw new Error(`The server did not start:\n${stderr.text}`, { cause });
+  });
+  const url = urlOf(stdout.text)!;
 
   const received = async () => readEntries(await Deno.readTextFile(agentLog));
   const post = (path: string, body: unknown, init: RequestInit = {}) =>
@@ -99,67 +124,110 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
       ...init,
       headers: { "content-type": "application/json", ...init.headers },
     });
-  let ended = false;
-  child.status.then(() => ended = true);
+  const signal = (name: Deno.Signal) => {
+    try {
+      child.kill(name);
+    } catch {
+      // The process has already ended.
+    }
+  };
 
   return {
     url,
     pid: child.pid,
-    log: stderr.text,
+    exited,
+    log: () => stderr.text,
     logged: (text) => stderr.until((log) => log.includes(text)),
     received,
-    async receivedUntil(fits) {
-      // The agent logs a message before it acts on it; the file is all that tells.
-      for (;;) {
-        const messages = await received();
-        if (fits(messages)) return messages;
-        if (ended) throw new Error(`The server ended:\n${stderr.text()}`);
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
-    },
+    receivedUntil: (matches) =>
+      until(() => {
+        if (hasExited) throw new Error(`The server ended:\n${stderr.text}`);
+        return received();
+      }, matches),
+    prompts: async () => promptsOf(await received()),
+    get: async (path, init) => (await fetch(url + path, init)).json(),
     post,
-    chat: (content, more, init) =>
-      post("/v1/chat/completions", { stream: true, messages: [{ role: "user", content }], ...more }, init),
-    signal(name) {
-      try {
-        child.kill(name);
-      } catch {
-        // It has just ended.
-      }
+    chat: (content, fields, init) =>
+      post("/v1/chat/completions", { stream: true, messages: [{ role: "user", content }], ...fields }, init),
+    signal,
+    async end(name) {
+      signal(name);
+      await exited;
     },
-    exited: child.status,
     async [Symbol.asyncDispose]() {
-      if (!ended) child.kill("SIGTERM");
-      await child.status;
+      signal("SIGTERM");
+      await exited;
       await Promise.all([stdout.done, stderr.done]);
-      if (options.home === undefined) await Deno.remove(home, { recursive: true });
-      if (stderr.text().includes("uncaught error")) throw new Error(`An uncaught error in the server:\n${stderr.text()}`);
+      if (options.dataDir === undefined) await Deno.remove(dataDir, { recursive: true });
+      if (stderr.text.includes("uncaught error")) {
+        throw new Error(`An uncaught error in the server:\n${stderr.text}`);
+      }
     },
   };
 }
 
-/** The text of a prompt that makes the fake agent do these steps. */
+/** Steps of a test that share a server, by their names. */
+type ServerSteps = Readonly<Record<string, (server: ServerProcess) => Promise<void>>>;
+
+/** Declares a test whose steps share one server, which takes half a second to start. */
+export function testServer(name: string, options: ServerOptions, steps: ServerSteps): void {
+  Deno.test(name, async (t) => {
+    await using server = await startServer(options);
+    for (const [stepName, step] of Object.entries(steps)) {
+      // The server's pipes are read across steps; the test as a whole is checked for leaks.
+      await t.step({ name: stepName, fn: () => step(server), sanitizeOps: false, sanitizeResources: false });
+    }
+  });
+}
+
+/** Builds the text of a prompt that makes the scripted agent do these steps. */
 export function script(...steps: Step[]): string {
   return directive(...steps);
 }
 
-/** The pieces of content, the finish reason and the rest of a streamed answer. */
-export function readAnswer(text: string) {
-  const data = text.split("\n\n").filter((event) => event.startsWith("data: ")).map((event) =>
-    event.slice(6)
-  );
+/** Names the conversation of a request. */
+export function inConversation(name: string): RequestInit {
+  return { headers: { "x-session-id": name } };
+}
+
+/** Selects the prompts among the messages that an agent received. */
+export function promptsOf(messages: readonly AgentMessage[]): ReceivedPrompt[] {
+  return messages.filter(({ method }) => method === "session/prompt").map(({ params }) => {
+    const { sessionId, prompt } = params as { sessionId: string; prompt: { text?: string }[] };
+    return { sessionId, text: prompt.map(({ text }) => text ?? "").join("\n") };
+  });
+}
+
+/** Reads a streamed reply to its end: its text, its finish reason and its chunks. */
+export async function replyOf(
+  response: Response | Promise<Response>,
+): Promise<ReturnType<typeof readAnswer>> {
+  return readAnswer(await (await response).text());
+}
+
+/** Parses a streamed reply: its text, its finish reason and its chunks. */
+export function readAnswer(stream: string) {
+  const data = stream.split("\n\n").filter((event) => event.startsWith("data: "))
+    .map((event) => event.slice("data: ".length));
   const chunks = data.filter((item) => item !== "[DONE]").map((item) => JSON.parse(item));
   const choices = chunks.flatMap((chunk) => chunk.choices ?? []);
   return {
     chunks,
     text: choices.map((choice) => choice.delta?.content ?? choice.text ?? "").join(""),
     finish: choices.find((choice) => choice.finish_reason)?.finish_reason as string | undefined,
-    error: chunks.find((chunk) => chunk.error)?.error,
     done: data.at(-1) === "[DONE]",
   };
 }
 
-/** Whether a process lives. */
+/** Asserts that the server uses little memory, on systems that tell. */
+export async function assertBoundedMemory({ pid }: ServerProcess): Promise<void> {
+  if (Deno.build.os !== "linux") return;
+  const status = await Deno.readTextFile(`/proc/${pid}/status`);
+  const residentMiB = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
+  assert(residentMiB < MAX_RESIDENT_MIB, `${residentMiB} MiB`);
+}
+
+/** Whether a process runs. */
 export function isAlive(pid: number): boolean {
   try {
     Deno.kill(pid, "SIGCONT");
@@ -169,9 +237,18 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** Resolves once the condition holds. */
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!await condition()) await new Promise((resolve) => setTimeout(resolve, 20));
+/** Polls until the value matches (by default: until it is true) and returns the value. */
+export async function until<T>(
+  read: () => T | Promise<T>,
+  matches: (value: T) => boolean = Boolean,
+): Promise<T> {
+  const end = performance.now() + TIMEOUT_MS;
+  for (;;) {
+    const value = await read();
+    if (matches(value)) return value;
+    if (performance.now() > end) throw new Error(`The last value was ${JSON.stringify(value)}`);
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
 }
 
 function commandLine(agent: ScriptedAgentOptions | ChildCommand, log: string): string {
@@ -179,30 +256,37 @@ function commandLine(agent: ScriptedAgentOptions | ChildCommand, log: string): s
   return [command, ...args].map((word) => word.includes('"') ? `'${word}'` : `"${word}"`).join(" ");
 }
 
-function follow(stream: ReadableStream<Uint8Array>) {
-  let text = "";
-  let waiting: (() => void)[] = [];
-  const wake = () => {
-    for (const resolve of waiting) resolve();
-    waiting = [];
-  };
-  const done = (async () => {
-    for await (const piece of stream.pipeThrough(new TextDecoderStream())) {
-      text += piece;
-      wake();
+/** The text that a process writes. */
+class Output {
+  text = "";
+  /** Resolves when the process has closed its output. */
+  readonly done: Promise<void>;
+  #hasEnded = false;
+  #change = Promise.withResolvers<void>();
+
+  constructor(stream: ReadableStream<Uint8Array>) {
+    this.done = this.#read(stream);
+  }
+
+  /** Resolves once the text matches; rejects if it ends before. */
+  async until(matches: (text: string) => boolean): Promise<void> {
+    while (!matches(this.text)) {
+      if (this.#hasEnded) throw new Error(`The output ended:\n${this.text}`);
+      await this.#change.promise;
     }
-    wake();
-  })();
-  let over = false;
-  done.then(() => over = true);
-  return {
-    text: () => text,
-    done,
-    async until(fits: (text: string) => boolean): Promise<void> {
-      while (!fits(text)) {
-        if (over) throw new Error(`It ended without saying that:\n${text}`);
-        await new Promise<void>((resolve) => waiting.push(resolve));
-      }
-    },
-  };
+  }
+
+  async #read(stream: ReadableStream<Uint8Array>): Promise<void> {
+    for await (const piece of stream.pipeThrough(new TextDecoderStream())) {
+      this.text += piece;
+      this.#notify();
+    }
+    this.#hasEnded = true;
+    this.#notify();
+  }
+
+  #notify(): void {
+    this.#change.resolve();
+    this.#change = Promise.withResolvers();
+  }
 }

@@ -1,58 +1,65 @@
-/** A skin like AniCompanion, of which nothing but its chat matters; and what the agent was told by it. @module */
+/** A chat client that, like AniCompanion, sends its whole history and does not name its conversation. @module */
 
 import { assertEquals } from "@std/assert";
-import { readAnswer, script, type Server } from "../harness/server_process.ts";
+import { readAnswer, script, type ServerProcess } from "../harness/server_process.ts";
 
-/** A message of the skin's history. */
-export interface Said {
+/** A message of the history. */
+export interface ChatMessage {
   readonly role: "user" | "assistant";
   readonly content: string;
 }
 
-/** What came of a request. */
-export interface Heard {
+/** A reply that was read to its end. */
+export interface ChatReply {
   readonly text: string;
   readonly finish: string | undefined;
-  /** The conversation that it belonged to. */
+  /** The `x-session-id` of the response. */
   readonly conversation: string;
-  readonly servedBy: string;
+  /** The `x-resolved-model` of the response. */
+  readonly model: string;
 }
 
-/** How a skin is set up. */
-export interface TalkerOptions {
+/** Settings of a client. */
+export interface ChatClientOptions {
   readonly persona?: string;
   readonly model?: string;
   readonly key?: string;
-  /** Messages that it sends, the newest. */
-  readonly window?: number;
+  readonly history?: readonly ChatMessage[];
 }
 
-/** The persona of a skin that was given none. */
+/** The default persona. */
 export const PERSONA = "You are Ani. Begin each sentence with a tag like [happy].";
+/** Messages that a request holds at most, without the persona. */
+const WINDOW = 40;
 
-/** Sends the persona and the newest of its history, answers kept raw with their tags, and names no conversation. */
-export class Talker {
-  /** What was said; a test may change it as a user would. */
-  readonly history: Said[] = [];
-  readonly #options: TalkerOptions;
+/** Sends the persona and the newest messages, and keeps replies with their emotion tags. */
+export class ChatClient {
+  readonly history: ChatMessage[];
+  readonly #persona: string;
+  readonly #model: string;
+  readonly #key: string | undefined;
 
-  constructor(options: TalkerOptions = {}) {
-    this.#options = options;
+  constructor({ persona = PERSONA, model = "hermes-agent", key, history = [] }: ChatClientOptions = {}) {
+    this.#persona = persona;
+    this.#model = model;
+    this.#key = key;
+    this.history = [...history];
   }
 
-  /** Says something, without waiting for the end of the answer. */
-  begin(server: Server, content: string): Promise<Response> {
-    const { persona = PERSONA, model = "hermes-agent", key, window = 40 } = this.#options;
+  /** Sends a message and resolves with the response's head. */
+  start(server: ServerProcess, content: string): Promise<Response> {
     this.history.push({ role: "user", content });
     return server.post("/v1/chat/completions", {
-      model,
-      messages: [{ role: "system", content: persona }, ...this.history.slice(-window)],
+      model: this.#model,
+      messages: [{ role: "system", content: this.#persona }, ...this.history.slice(-WINDOW)],
       stream: true,
-    }, { headers: { accept: "text/event-stream", ...key ? { authorization: `Bearer ${key}` } : {} } });
+    }, {
+      headers: { accept: "text/event-stream", ...this.#key ? { authorization: `Bearer ${this.#key}` } : {} },
+    });
   }
 
-  /** Hears an answer to its end, and keeps it if anything was said. */
-  async hear(response: Response): Promise<Heard> {
+  /** Reads a reply to its end and adds it to the history, unless it is empty. */
+  async read(response: Response): Promise<ChatReply> {
     const body = await response.text();
     assertEquals(response.status, 200, body);
     const { text, finish, done } = readAnswer(body);
@@ -62,53 +69,37 @@ export class Talker {
       text,
       finish,
       conversation: response.headers.get("x-session-id") ?? "",
-      servedBy: response.headers.get("x-resolved-model") ?? "",
+      model: response.headers.get("x-resolved-model") ?? "",
     };
   }
 
-  /** All that it has up to what was said last, as a session is told that has heard nothing. */
-  transcript(): string {
-    const last = this.history.findLastIndex(({ role }) => role === "user");
-    const plain = (text: string) => text.replace(/<(?=\/?(system|user|assistant)\b)/g, "&lt;");
-    const before = this.history.slice(0, last).map(({ role, content }) =>
-      `<${role}>\n${plain(content)}\n</${role}>`
-    );
-    const persona = `<system>\n${this.#options.persona ?? PERSONA}\n</system>`;
-    return [persona, ...before, this.history[last]!.content].join("\n\n");
+  /** Sends a message and reads the reply. */
+  async send(server: ServerProcess, content: string): Promise<ChatReply> {
+    return await this.read(await this.start(server, content));
   }
 
-  /** Says something, and hears the whole answer. */
-  async say(server: Server, content: string): Promise<Heard> {
-    return await this.hear(await this.begin(server, content));
+  /** The prompt that a new session gets for the last user message: the persona and the whole history. */
+  transcript(): string {
+    const last = this.history.findLastIndex(({ role }) => role === "user");
+    const escaped = (text: string) => text.replace(/<(?=\/?(system|user|assistant)\b)/g, "&lt;");
+    const before = this.history.slice(0, last).map(({ role, content }) =>
+      `<${role}>\n${escaped(content)}\n</${role}>`
+    );
+    return [`<system>\n${this.#persona}\n</system>`, ...before, this.history[last]!.content].join("\n\n");
   }
 }
 
-/** What the user says in a turn, so that the fake agent answers with {@linkcode answer}. */
+/** The message of a turn, to which the scripted agent replies with {@linkcode answer}. */
 export function question(turn: number): string {
   return `Question ${turn}? ${script({ text: `[happy] This is ` }, { text: `my answer number ${turn}.` })}`;
 }
 
-/** What is heard then. */
+/** The reply of a turn. */
 export function answer(turn: number): string {
   return `[happy] This is my answer number ${turn}.\n`;
 }
 
-/** A prompt as the agent received it. */
-export interface Prompted {
-  readonly sessionId: string;
-  /** All of its text. */
-  readonly text: string;
-}
-
-/** The prompts among the messages that an agent received. */
-export function promptsOf(messages: readonly Record<string, unknown>[]): Prompted[] {
-  return messages.filter(({ method }) => method === "session/prompt").map(({ params }) => {
-    const { sessionId, prompt } = params as { sessionId: string; prompt: { text?: string }[] };
-    return { sessionId, text: prompt.map(({ text }) => text ?? "").join("\n") };
-  });
-}
-
-/** A first prompt: the persona, and what the user said. */
-export function opening(content: string, persona = PERSONA): string {
+/** The first prompt of a conversation: the persona and the message. */
+export function firstPrompt(content: string, persona = PERSONA): string {
   return `<system>\n${persona}\n</system>\n\n${content}`;
 }
