@@ -121,7 +121,7 @@ function doctorExample(): string {
     verdictOf([...general, ...own]),
     "```",
     "",
-    "A failure is followed by what to do:",
+    "An agent whose program is missing:",
     "",
     "```text",
     ...linesOf(missing!, "codex"),

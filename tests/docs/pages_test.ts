@@ -37,6 +37,26 @@ Deno.test("ARCHITECTURE: at most 150 lines", () => {
   assert(lines <= 150, `${lines} lines`);
 });
 
+Deno.test("ARCHITECTURE and CONTRIBUTING: the files that they name exist", async () => {
+  const files: string[] = ["main.ts"];
+  for (const folder of ["lib", "scripts", "tests"]) {
+    for await (const path of walk(folder)) files.push(path);
+  }
+  for (const path of [".github/ARCHITECTURE.md", ".github/CONTRIBUTING.md"]) {
+    for (const [, name = ""] of readPage(path).matchAll(/`([\w/]+\.ts)`/g)) {
+      assert(files.some((file) => `/${file}`.endsWith(`/${name}`)), `${path} names ${name}`);
+    }
+  }
+});
+
+async function* walk(folder: string): AsyncGenerator<string> {
+  for await (const { name, isDirectory } of Deno.readDir(new URL(folder, ROOT))) {
+    const path = `${folder}/${name}`;
+    if (isDirectory) yield* walk(path);
+    else yield path;
+  }
+}
+
 Deno.test("CONTRIBUTING: at most 80 lines", () => {
   const lines = readPage(".github/CONTRIBUTING.md").trimEnd().split("\n").length;
   assert(lines <= 80, `${lines} lines`);
