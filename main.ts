@@ -1,7 +1,6 @@
 /** The program: `serve`, `doctor` or `demo-agent`. Alone in reading the environment, listening and exiting. @module */
 
 import { nodeFolders } from "./lib/acp/environment.ts";
-import { unreadable } from "./lib/config/file.ts";
 import { banner, helpText, versionText } from "./lib/config/help.ts";
 import { ConfigError, type Flags, loadConfig, type Loaded, readFlags } from "./lib/config/load.ts";
 import { collectSecrets } from "./lib/config/secrets.ts";
@@ -152,7 +151,7 @@ async function readConfigFile(source: string, path: string | undefined) {
   try {
     return { path, text: await Deno.readTextFile(path) };
   } catch (error) {
-    throw new ConfigError([unreadable(source, path, error)]);
+    throw new ConfigError([`${source}: ${path} cannot be read: ${messageOf(error)}.`]);
   }
 }
 

@@ -1,9 +1,8 @@
-/** The agents that are served: the file's tables, with the variables and flags that have a say in them. Pure. @module */
+/** The agents that are served: the file's tables, with the variables and flags that beat them. Pure. @module */
 
 import type { AgentConfig } from "../acp/create_agent.ts";
 import { isSameName } from "../turn/model_router.ts";
-import { type AgentTable, type AgentTables, EMPTY_TABLE } from "./agent_table.ts";
-import type { Problems } from "./file.ts";
+import { type AgentTable, type AgentTables, EMPTY_TABLE, type Problems } from "./agent_table.ts";
 import { expandHome } from "./parsers.ts";
 import type { Settings } from "./settings.ts";
 
@@ -23,83 +22,48 @@ export interface AgentSource {
  * otherwise the unnamed agent of `[agent]` or `OPENAB_AGENT_COMMAND`, which then takes that name; otherwise the first
  * of `[agents]`. Without any agent, it is the demo agent.
  */
-export function readAgents(source: AgentSource, problems: Problems): AgentConfig[] {
-  const { tables: { agent, agents }, settings } = source;
-  const { mistakes, warnings } = problems;
+export function readAgents(source: AgentSource, { mistakes, warnings }: Problems): AgentConfig[] {
+  const { tables: { agent, agents }, settings: { model } } = source;
   const names = [...agents.keys()];
-  // A refused name is undefined, and reported already.
-  const wanted: string | undefined = settings.model;
-  const chosen = names.find((name) => name === wanted) ??
-    names.find((name) => wanted !== undefined && isSameName(name, wanted));
-  const command = unnamedCommand(source);
-  const hasUnnamed = command !== undefined || agents.size === 0;
-  if (chosen === undefined && wanted !== undefined) {
-    const fault = nameFault(wanted, names, source, hasUnnamed);
-    if (fault) mistakes.push(`VTUBER_DEFAULT_MODEL: ${fault}`);
-  }
+  const find = (name: string) => names.find((other) => isSameName(name, other));
+  const chosen = find(model);
+  const [command, ...args] = unnamedCommand(source);
   const served = [...agents].map(([name, table]) => toConfig(name, table, source));
-  if (hasUnnamed) {
-    const name = chosen === undefined ? wanted ?? UNNAMED : UNNAMED;
-    const other = wanted && names.find((other) => isSameName(other, name));
-    if (other) {
+  if (agent && command === undefined) {
+    const outcome = agents.size > 0 ? "it is ignored" : "it is the built-in demo agent";
+    warnings.push(`[agent] has no command, and OPENAB_AGENT_COMMAND is not set: ${outcome}.`);
+  }
+
+  const owner = model.includes("/") ? find(model.split("/")[0]!) : undefined;
+  if (owner) {
+    mistakes.push(
+      `VTUBER_DEFAULT_MODEL: in requests, ${model} is a model of the agent ${owner}. Set it to ${owner}, and model in ` +
+        `[agents.${owner}].`,
+    );
+  }
+  if (command !== undefined || agents.size === 0) {
+    const name = chosen === undefined ? model : UNNAMED;
+    const namesake = find(name);
+    if (namesake) {
       mistakes.push(
-        `Two agents have the name ${name}: [agents.${other}], and the one of [agent] or OPENAB_AGENT_COMMAND. ` +
+        `Two agents have the name ${name}: [agents.${namesake}], and the one of [agent] or OPENAB_AGENT_COMMAND. ` +
           "Rename the first, or give the second a name with VTUBER_DEFAULT_MODEL.",
       );
     }
-    if (!command && agent) {
-      warnings.push(
-        "[agent] has no command, and OPENAB_AGENT_COMMAND is not set: it is the built-in demo agent.",
-      );
-    }
-    served.unshift(unnamedAgent(name, command ?? [], source));
-  } else {
-    if (agent) {
-      warnings.push("[agent] has no command: it is ignored, and only the agents of [agents] are served.");
-    }
-    if (settings.agentInheritEnv?.length) {
-      warnings.push(
-        "OPENAB_AGENT_INHERIT_ENV has no effect, because there is no agent of [agent] or OPENAB_AGENT_COMMAND. Use " +
-          "inherit_env in the tables of [agents].",
-      );
-    }
+    const table = agent ?? EMPTY_TABLE;
+    const inherit_env = [...table.inherit_env, ...source.settings.agentInheritEnv];
+    served.unshift(toConfig(name, { ...table, command, args, inherit_env }, source));
+  } else if (!chosen && !owner && isSet(source, "VTUBER_DEFAULT_MODEL")) {
+    mistakes.push(`VTUBER_DEFAULT_MODEL: there is no agent ${model}; there are ${names.join(", ")}.`);
   }
-  const first = served.find(({ name }) => name === chosen);
-  return first ? [first, ...served.filter((agent) => agent !== first)] : served;
-}
-
-/** Finds out why no agent can have the name that `VTUBER_DEFAULT_MODEL` gives, if there is a reason. */
-function nameFault(
-  wanted: string,
-  names: readonly string[],
-  source: AgentSource,
-  hasUnnamed: boolean,
-): string | undefined {
-  const [prefix = "", ...model] = wanted.split("/");
-  const owner = model.length > 0 ? names.find((name) => isSameName(name, prefix)) : undefined;
-  if (owner !== undefined) {
-    const table = model.some(Boolean)
-      ? `, with model = ${JSON.stringify(model.join("/"))} in [agents.${owner}]`
-      : "";
-    const rename = hasUnnamed ? `; or to a name that does not begin with ${owner}/` : "";
-    return `in requests, ${wanted} is a model of the agent ${owner}. Set it to ${owner}${table}${rename}.`;
-  }
-  const isMissing = !hasUnnamed && isSet(source, "VTUBER_DEFAULT_MODEL");
-  return isMissing ? `there is no agent ${wanted}; there are ${names.join(", ")}.` : undefined;
+  const first = served.filter(({ name }) => name === chosen);
+  return [...first, ...served.filter(({ name }) => name !== chosen)];
 }
 
 /** Finds the command of the unnamed agent: as in OpenAB the file's beats the variable's; the flag's beats both. */
-function unnamedCommand({ tables: { agent }, settings, flags }: AgentSource): readonly string[] | undefined {
-  if (agent?.command !== undefined && !flags.OPENAB_AGENT_COMMAND?.trim()) {
-    return [agent.command, ...agent.args];
-  }
-  return settings.agentCommand?.length ? settings.agentCommand : undefined;
-}
-
-function unnamedAgent(name: string, [command, ...args]: readonly string[], source: AgentSource): AgentConfig {
-  const { tables: { agent = EMPTY_TABLE }, settings } = source;
-  const inherit_env = [...agent.inherit_env, ...settings.agentInheritEnv ?? []];
-  return toConfig(name, { ...agent, command, args, inherit_env }, source);
+function unnamedCommand({ tables: { agent }, settings, flags }: AgentSource): readonly string[] {
+  const hasFlag = flags.OPENAB_AGENT_COMMAND?.trim();
+  return agent?.command && !hasFlag ? [agent.command, ...agent.args] : settings.agentCommand;
 }
 
 /** Applies the settings to a table: a variable or flag that is set beats every table. */

@@ -2,7 +2,7 @@
 
 import { isLoopback } from "../http/access.ts";
 import type { Config } from "./load.ts";
-import { SETTING_HELP, type SettingHelp } from "./settings.ts";
+import { type Setting, SETTING_HELP } from "./settings.ts";
 
 /** Characters of a line of `--help` beside its indentation. */
 const HELP_COLUMNS = 93;
@@ -39,18 +39,11 @@ Settings: each is a variable, and a flag in parentheses, which wins. Defaults ar
 ${settings.join("\n\n")}`;
 }
 
-function settingLines({ env, flag, isSwitch, default: fallback, help }: SettingHelp): string[] {
+function settingLines({ env, flag, isSwitch, default: fallback, help }: Setting): string[] {
   const flagText = flag ? `  (--${flag}${isSwitch ? "" : " VALUE"})` : "";
-  const defaultText = fallback ? `  [${fallback}]` : "";
-  const heading = `  ${env}${flagText}`;
-  return heading.length + defaultText.length <= HELP_COLUMNS
-    ? [heading + defaultText, ...wrap(help)]
-    : [heading, ...wrap(help + defaultText)];
-}
-
-function wrap(text: string): string[] {
+  const text = fallback ? `${help} [${fallback}]` : help;
   const lines = text.match(new RegExp(`\\S.{0,${HELP_COLUMNS}}(?= |$)`, "g")) ?? [];
-  return lines.map((line) => `      ${line}`);
+  return [`  ${env}${flagText}`, ...lines.map((line) => `      ${line}`)];
 }
 
 /** Returns the text of `--version`. The text tells how the executable was made, because not every way is fit for a release. */
@@ -63,16 +56,7 @@ export function versionText(
   return `oab-vtuber ${version} (${how}, ${build.target})`;
 }
 
-/**
- * Describes how an agent is started. The arguments are only counted, because they may hold secrets.
- *
- * @example
- * ```ts
- * import { assertEquals } from "@std/assert";
- * import { describeCommand } from "./help.ts";
- * assertEquals(describeCommand("codex-acp", ["-c", "token=x"]), "codex-acp with 2 arguments");
- * ```
- */
+/** Describes how an agent is started. The arguments are only counted, because they may hold secrets. */
 export function describeCommand(command: string, args: readonly string[]): string {
   if (args.length === 0) return command;
   return `${command} with ${args.length} ${args.length === 1 ? "argument" : "arguments"}`;

@@ -11,9 +11,8 @@ import type { AmbientSettings } from "../events/ambient.ts";
 import { isLoopback } from "../http/access.ts";
 import type { StreamOptions } from "../openai/response.ts";
 import type { TurnLimits } from "../turn/turn.ts";
-import { NO_TABLES, readAgentTables } from "./agent_table.ts";
+import { type ConfigFile, NO_TABLES, type Problems, readAgentTables } from "./agent_table.ts";
 import { readAgents } from "./agents.ts";
-import type { ConfigFile, Problems } from "./file.ts";
 import { expandHome } from "./parsers.ts";
 import { findKeyLeaks } from "./secrets.ts";
 import { readSettings, SETTING_HELP, type Settings } from "./settings.ts";
@@ -68,7 +67,7 @@ export class ConfigError extends Error {
  * Loads the configuration. A flag beats a variable, and a variable beats the file; but, as in OpenAB, the command of
  * `[agent]` beats `OPENAB_AGENT_COMMAND`. An empty variable counts as unset.
  *
- * @throws {ConfigError} with every mistake and every warning.
+ * @throws {ConfigError} with the mistakes of every setting and key; without any, with those of their combinations.
  */
 export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource): Loaded {
   const problems: Problems = { mistakes: [], warnings: [] };
@@ -76,17 +75,7 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
   const settings = readSettings(env, flags, mistakes);
   const tables = file ? readAgentTables(file, env, problems) : NO_TABLES;
   warnings.push(...variableWarnings(env));
-  const agents = readAgents({ tables, settings, env, flags }, problems);
-  for (const { agent, fields } of settings.authKey ? findKeyLeaks(agents, settings.authKey, env) : []) {
-    const where = fields.join(" and ");
-    mistakes.push(
-      `VTUBER_AUTH_KEY cannot be given to an agent: take it out of ${where} of the agent ${agent}.`,
-    );
-  }
-  const dataDir = dataDirOf(settings.dataDir, os, env);
-  if (dataDir === undefined && !isNone(settings.dataDir) && settings.sessions !== "stateless") {
-    warnings.push(NO_HOME);
-  }
+  // A setting with a mistake is undefined.
   const { listen, authKey, insecure } = settings;
   if (listen && !authKey && !insecure && !isLoopback(listen.hostname)) {
     mistakes.push(
@@ -95,6 +84,24 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
     );
   }
   if (mistakes.length > 0) throw new ConfigError(mistakes, warnings);
+
+  const agents = readAgents({ tables, settings, env, flags }, problems);
+  for (const agent of authKey ? agents : []) {
+    const leaks = findKeyLeaks(agent, authKey!, env);
+    if (leaks.length === 0) continue;
+    const where = `${leaks.join(" and ")} of the agent ${agent.name}`;
+    mistakes.push(`VTUBER_AUTH_KEY cannot be given to an agent: take it out of ${where}.`);
+  }
+  if (mistakes.length > 0) throw new ConfigError(mistakes, warnings);
+
+  const keepsNothing = settings.dataDir?.toLowerCase() === "none";
+  const dataDir = keepsNothing ? undefined : dataDirOf(settings.dataDir, os, env);
+  if (dataDir === undefined && !keepsNothing && settings.sessions !== "stateless") {
+    warnings.push(
+      "Conversations are not kept on disk, because this user has no home folder: set VTUBER_DATA_DIR to a folder, or " +
+        "to none.",
+    );
+  }
   const { replyTimeoutMs, turnTimeoutMs, heartbeat, heartbeatMs, errors } = settings;
   const config: Config = {
     ...settings,
@@ -104,16 +111,14 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
     dataDir,
     limits: { replyTimeoutMs, turnTimeoutMs },
     stream: { heartbeat, heartbeatMs, errors },
-    ambient: ambientSettings(settings),
+    ambient: !settings.ambientEnabled ? undefined : {
+      intervalMs: settings.ambientIntervalMs,
+      urgency: settings.ambientUrgency,
+      prompt: settings.ambientPrompt,
+      mode: settings.ambientMode,
+    },
   };
   return { config: Object.freeze(config), warnings };
-}
-
-function ambientSettings(settings: Settings): AmbientSettings | undefined {
-  if (!settings.ambientEnabled) return undefined;
-  const { ambientIntervalMs: intervalMs, ambientUrgency: urgency, ambientPrompt: prompt, ambientMode: mode } =
-    settings;
-  return { intervalMs, urgency, prompt, mode };
 }
 
 /** Warns of variables of this program that are not settings. */
@@ -124,35 +129,22 @@ function variableWarnings(env: Readonly<Record<string, string>>): string[] {
     .map(([name]) => `${name} ${describeUnknown(name, names)}`);
 }
 
-/** The value of `VTUBER_DATA_DIR` that keeps nothing on disk. */
-const NONE = "none";
-/** Name of the folder in the system's folder for data. */
-const DATA_FOLDER = "oab-vtuber";
-/** The warning about a missing home folder. */
-export const NO_HOME =
-  "Conversations are not kept on disk, because this user has no home folder: set VTUBER_DATA_DIR " +
-  "to a folder, or to none.";
-
 /** Finds the folder for data: the one that is set, or the usual one of the operating system (`Deno.build.os`). */
 export function dataDirOf(
   set: string | undefined,
   os: string,
   env: Readonly<Record<string, string>>,
 ): string | undefined {
-  if (set !== undefined) return isNone(set) ? undefined : expandHome(set, env);
+  if (set !== undefined) return expandHome(set, env);
   if (os === "windows") {
     const local = env.LOCALAPPDATA || (env.USERPROFILE && `${env.USERPROFILE}\\AppData\\Local`);
-    return local ? `${local}\\${DATA_FOLDER}` : undefined;
+    return local ? `${local}\\oab-vtuber` : undefined;
   }
   const { HOME: home, XDG_DATA_HOME: xdg } = env;
-  if (os === "darwin") return home ? `${home}/Library/Application Support/${DATA_FOLDER}` : undefined;
+  if (os === "darwin") return home ? `${home}/Library/Application Support/oab-vtuber` : undefined;
   // The XDG specification says that relative paths are ignored.
-  if (xdg?.startsWith("/")) return `${xdg}/${DATA_FOLDER}`;
-  return home ? `${home}/.local/share/${DATA_FOLDER}` : undefined;
-}
-
-function isNone(dataDir: string | undefined): boolean {
-  return dataDir?.toLowerCase() === NONE;
+  if (xdg?.startsWith("/")) return `${xdg}/oab-vtuber`;
+  return home ? `${home}/.local/share/oab-vtuber` : undefined;
 }
 
 /** The command line. */

@@ -10,15 +10,20 @@ export const boolean = z.string().toLowerCase()
   .refine((text) => TRUE.includes(text) || FALSE.includes(text), "must be true or false")
   .transform((text) => TRUE.includes(text));
 
+/** Any text. */
+export const text = z.string();
+
 /** Any text; `undefined` if it is empty. */
-export const optionalText = z.string().transform((text) => text || undefined);
+export const optionalText = text.transform((text) => text || undefined);
+
+/** The path of an address. */
+export const urlPath = text.startsWith("/", "must begin with a slash");
 
 /** Items separated by commas. */
-export const list = z.string()
-  .transform((text) => text.split(",").map((item) => item.trim()).filter(Boolean));
+export const list = text.transform((text) => text.split(",").map((item) => item.trim()).filter(Boolean));
 
 /** The name of the default agent. */
-export const agentName = z.string()
+export const agentName = text
   .refine(
     (text) => !isSameName(text, DEFAULT_AGENT),
     `cannot be ${DEFAULT_AGENT}, because requests use that name for whichever agent is the default`,
@@ -28,21 +33,12 @@ export const agentName = z.string()
     "cannot contain an @, because requests name a conversation behind it",
   );
 
-/** Names that a variable can have; Windows has `ProgramFiles(x86)`. */
-const VARIABLE_NAME = /^[^\s=\p{Cc}]+$/u;
-
-/** Reports whether a variable can have this name. */
+/** Reports whether a variable can have this name; Windows has `ProgramFiles(x86)`. */
 export function isVariableName(name: string): boolean {
-  return VARIABLE_NAME.test(name);
+  return /^[^\s=\p{Cc}]+$/u.test(name);
 }
 
-/** The name of a variable. The messages never repeat the text, because users put values there by mistake. */
-export const variableName = z.string('must be a text: put it in quotes, such as "1"').regex(
-  VARIABLE_NAME,
-  "must be the name of a variable, such as OPENAI_API_KEY, without spaces and without = and a value",
-);
-
-/** Names of variables separated by commas. */
+/** Names of variables separated by commas. The message never repeats them, because users put values there by mistake. */
 export const variableNames = list.refine(
   (names) => names.every(isVariableName),
   "must be names of variables separated by commas, without spaces and without = and a value",
@@ -51,14 +47,14 @@ export const variableNames = list.refine(
 /** A whole number within bounds. */
 export const wholeNumber = (min: number, max: number) => {
   const message = `must be a whole number from ${min} to ${max}`;
-  return z.string().regex(/^\d+$/, message).transform(Number)
+  return text.regex(/^\d+$/, message).transform(Number)
     .refine((value) => value >= min && value <= max, message);
 };
 
 /** A number of this unit within bounds, in milliseconds. */
 const duration = (unit: "seconds" | "hours", msPerUnit: number, min: number, max: number) => {
   const message = `must be a number of ${unit} from ${min} to ${max}`;
-  return z.string().regex(/^\d+(\.\d+)?$/, message).transform(Number)
+  return text.regex(/^\d+(\.\d+)?$/, message).transform(Number)
     .refine((value) => value >= min && value <= max, message)
     .transform((value) => Math.round(value * msPerUnit));
 };
@@ -71,10 +67,10 @@ export const hours = (min: number, max: number) => duration("hours", 3_600_000, 
 
 /** One of these words, in capital or small letters. */
 export const oneOf = <const T extends readonly string[]>(words: T) =>
-  z.string().toLowerCase().pipe(z.enum(words, `must be one of ${words.join(", ")}`));
+  text.toLowerCase().pipe(z.enum(words, `must be one of ${words.join(", ")}`));
 
 /** A host and a port. */
-export const address = z.string().transform((text, context) => {
+export const address = text.transform((text, context) => {
   const [, bracketed, plain, port] = /^(?:\[([\da-f:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/i.exec(text) ?? [];
   const hostname = bracketed ?? plain;
   if (hostname === undefined || Number(port) > 65_535) {
@@ -85,7 +81,7 @@ export const address = z.string().transform((text, context) => {
 });
 
 /** A program and its arguments, see {@linkcode splitCommand}. */
-export const command = z.string().transform((text, context) => {
+export const command = text.transform((text, context) => {
   const words = splitCommand(text);
   if (words === undefined) context.addIssue("has a quote that is not closed");
   return words ?? [];

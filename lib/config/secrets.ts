@@ -28,7 +28,7 @@ export interface SecretSource {
 export function collectSecrets({ authKey, agents, fileVariables }: SecretSource, own: Variables): string[] {
   const names = [...fileVariables, ...agents.flatMap(({ inheritEnv }) => inheritEnv)];
   const values = [
-    ...secretValues(names.flatMap((name) => valuesOf(own, name).map((value) => ({ name, value })))),
+    ...secretValues(names.flatMap((name) => variablesOf(own, name))),
     ...agents.flatMap(({ env, mcpServers }) => [
       ...secretValues(Object.entries(env).map(([name, value]) => ({ name, value }))),
       ...mcpServers.flatMap(serverSecrets),
@@ -47,9 +47,10 @@ function secretValues(variables: readonly NamedValue[]): string[] {
   return variables.filter(({ name }) => SECRET_NAME.test(name)).map(({ value }) => value);
 }
 
-/** Finds the values of a variable; Windows accepts names of variables in any case. */
-function valuesOf(own: Variables, name: string): string[] {
-  return Object.keys(own).filter((key) => key.toUpperCase() === name.toUpperCase()).map((key) => own[key]!);
+/** Finds the variables of a name; Windows accepts names of variables in any case. */
+function variablesOf(own: Variables, name: string): NamedValue[] {
+  return Object.entries(own).filter(([key]) => key.toUpperCase() === name.toUpperCase())
+    .map(([name, value]) => ({ name, value }));
 }
 
 /** Reports whether this is the name of the variable that holds the server's key. */
@@ -57,52 +58,25 @@ export function isKeyVariable(name: string): boolean {
   return name.toUpperCase() === KEY_VARIABLE;
 }
 
-/** Finds the agents that would get the server's key: the name of each, and the keys of its table that hold it. */
-export function findKeyLeaks(
-  agents: readonly AgentConfig[],
-  key: string,
-  own: Variables,
-): { agent: string; fields: string[] }[] {
+/** Finds the keys of an agent's table through which the agent would get the server's key. */
+export function findKeyLeaks(agent: AgentConfig, key: string, own: Variables): string[] {
+  const { command, args, workingDir, mode, model, env, inheritEnv, mcpServers } = agent;
+  const inherited = inheritEnv.flatMap((name) => variablesOf(own, name));
+  const values = { env, inherit_env: [inheritEnv, inherited], mcp_servers: mcpServers };
+  // A short key may be equal to a word, such as the name of a program, but hardly to a variable's value.
+  const fields = key.length < MIN_KEY_CHARS
+    ? values
+    : { command, args, working_dir: workingDir, mode, model, ...values };
+  const leaks = Object.entries(fields).filter(([, value]) => holdsKey(value, key)).map(([field]) => field);
+  return inheritEnv.some(isKeyVariable) ? [...new Set([...leaks, "inherit_env"])] : leaks;
+}
+
+/** Searches the texts of a value for a key; and for a long key, their parts and the names in the value too. */
+function holdsKey(value: unknown, key: string): boolean {
   const isLong = key.length >= MIN_KEY_CHARS;
-  const forms = [key, encodeURIComponent(key)];
-  const isHeld = (texts: readonly string[]) =>
-    texts.some((text) => isLong ? forms.some((form) => text.includes(form)) : text === key);
-  return agents.flatMap((agent) => {
-    const fields = textsOf(agent, own)
-      .filter(({ words, values }) => isHeld(values) || isLong && isHeld(words))
-      // The path of an MCP server whose name holds the key would print the key.
-      .map(({ path }) => isLong && isHeld([path]) ? "mcp_servers" : path);
-    if (agent.inheritEnv.some(isKeyVariable)) fields.push("inherit_env");
-    return fields.length > 0 ? [{ agent: agent.name, fields: [...new Set(fields)] }] : [];
-  });
-}
-
-/** The texts of one key of an agent's table. A short server key may be equal to a word, but hardly to a value. */
-interface AgentTexts {
-  readonly path: string;
-  readonly words: readonly string[];
-  readonly values: readonly string[];
-}
-
-function textsOf(agent: AgentConfig, own: Variables): AgentTexts[] {
-  const { command = "", args, mode = "", model = "", workingDir, env, inheritEnv, mcpServers } = agent;
-  return [
-    { path: "command", words: [command], values: [] },
-    { path: "args", words: args, values: [] },
-    { path: "working_dir", words: [workingDir], values: [] },
-    { path: "mode", words: [mode], values: [] },
-    { path: "model", words: [model], values: [] },
-    { path: "env", words: Object.keys(env), values: Object.values(env) },
-    { path: "inherit_env", words: inheritEnv, values: inheritEnv.flatMap((name) => valuesOf(own, name)) },
-    ...mcpServers.map((server) => {
-      const [words, named] = "command" in server
-        ? [[server.command, ...server.args], server.env]
-        : [[server.url], server.headers];
-      return {
-        path: `mcp_servers.${server.name}`,
-        words: [server.name, ...words, ...named.map(({ name }) => name)],
-        values: named.map(({ value }) => value),
-      };
-    }),
-  ];
+  if (typeof value === "string") {
+    return value === key || isLong && [key, encodeURIComponent(key)].some((form) => value.includes(form));
+  }
+  if (typeof value !== "object" || value === null) return false;
+  return Object.entries(value).some(([name, item]) => isLong && holdsKey(name, key) || holdsKey(item, key));
 }

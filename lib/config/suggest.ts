@@ -18,13 +18,13 @@ export function describeUnknown(name: string, names: readonly string[]): string 
 
 /** Finds the name that is probably meant: the same in another spelling, or with one typing error. */
 export function suggest(name: string, names: readonly string[]): string | undefined {
-  const key = normalizeKey(name);
-  return names.find((other) => normalizeKey(other) === key) ??
-    names.find((other) => hasOneTypo(normalizeKey(other), key));
+  const key = normalize(name);
+  return names.find((other) => normalize(other) === key) ??
+    names.find((other) => hasOneTypo(normalize(other), key));
 }
 
 /** Removes the differences between spellings: `mcpServers` becomes the same as `mcp_servers`. */
-export function normalizeKey(key: string): string {
+function normalize(key: string): string {
   return key.replace(/[-_]/g, "").toLowerCase();
 }
 

@@ -1,149 +1,106 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { configError, type Env, load, mistakesOf } from "../support/harness/config_fixture.ts";
+import { type Env, load, mistakesOf } from "../support/harness/config_fixture.ts";
 
 const OWN = '[agent]\ncommand = "own"\n';
 const CODEX = '[agents.codex]\ncommand = "codex-acp"\n';
 const CLAUDE = '[agents.claude]\ncommand = "claude-acp"\n';
+const OPENAB = '[agents.openab]\ncommand = "a"\n';
 
-const CHOICES: [
-  name: string,
-  text: string,
-  env: Env,
-  agents: [name: string, command: string | undefined][],
-][] = [
-  ["nothing: the demo agent", "", {}, [["openab", undefined]]],
-  ["nothing but a name: the demo agent", "", { VTUBER_DEFAULT_MODEL: "mao" }, [["mao", undefined]]],
-  ["[agent]", OWN, {}, [["openab", "own"]]],
-  ["[agent] with a name", OWN, { VTUBER_DEFAULT_MODEL: "mao" }, [["mao", "own"]]],
-  ["a variable's agent", "", { OPENAB_AGENT_COMMAND: "goose acp" }, [["openab", "goose"]]],
-  ["[agent] and others", CODEX + OWN + CLAUDE, {}, [
-    ["openab", "own"],
-    ["codex", "codex-acp"],
-    ["claude", "claude-acp"],
-  ]],
-  ["a variable's agent and others", CODEX, { OPENAB_AGENT_COMMAND: "goose" }, [
-    ["openab", "goose"],
-    ["codex", "codex-acp"],
-  ]],
+const CHOICES: [name: string, text: string, env: Env, agents: string[]][] = [
+  ["nothing: the demo agent", "", {}, ["openab: undefined"]],
+  ["nothing but a name: the demo agent", "", { VTUBER_DEFAULT_MODEL: "mao" }, ["mao: undefined"]],
+  ["[agent]", OWN, {}, ["openab: own"]],
+  ["[agent] with a name", OWN, { VTUBER_DEFAULT_MODEL: "mao" }, ["mao: own"]],
+  ["a variable's agent", "", { OPENAB_AGENT_COMMAND: "goose acp" }, ["openab: goose"]],
+  ["[agent] and others", CODEX + OWN + CLAUDE, {}, ["openab: own", "codex: codex-acp", "claude: claude-acp"]],
   ["a variable's agent with a name, and others", CODEX, {
     OPENAB_AGENT_COMMAND: "goose",
     VTUBER_DEFAULT_MODEL: "goose",
-  }, [["goose", "goose"], ["codex", "codex-acp"]]],
-  ["only others: the first", CODEX + CLAUDE, {}, [["codex", "codex-acp"], ["claude", "claude-acp"]]],
-  ["only others, one of them chosen", CODEX + CLAUDE, { VTUBER_DEFAULT_MODEL: "claude" }, [
-    ["claude", "claude-acp"],
-    ["codex", "codex-acp"],
+  }, ["goose: goose", "codex: codex-acp"]],
+  ["only others: the first", CODEX + CLAUDE, {}, ["codex: codex-acp", "claude: claude-acp"]],
+  ["only others, one of them chosen in other letters", CODEX + CLAUDE, { VTUBER_DEFAULT_MODEL: "Claude" }, [
+    "claude: claude-acp",
+    "codex: codex-acp",
   ]],
   ["another than [agent] chosen", OWN + CODEX + CLAUDE, { VTUBER_DEFAULT_MODEL: "claude" }, [
-    ["claude", "claude-acp"],
-    ["openab", "own"],
-    ["codex", "codex-acp"],
-  ]],
-  ["only others, one of them chosen in other letters", CODEX + CLAUDE, { VTUBER_DEFAULT_MODEL: "Claude" }, [
-    ["claude", "claude-acp"],
-    ["codex", "codex-acp"],
-  ]],
-  ["another than [agent] chosen in other letters", OWN + CODEX, { VTUBER_DEFAULT_MODEL: "CODEX" }, [
-    ["codex", "codex-acp"],
-    ["openab", "own"],
+    "claude: claude-acp",
+    "openab: own",
+    "codex: codex-acp",
   ]],
   ["[agent] with a name that only looks like another's", OWN + CODEX, { VTUBER_DEFAULT_MODEL: "codex-2/m" }, [
-    ["codex-2/m", "own"],
-    ["codex", "codex-acp"],
+    "codex-2/m: own",
+    "codex: codex-acp",
   ]],
-  ["only others, one of them called openab", CODEX + '[agents.openab]\ncommand = "a"\n', {}, [
-    ["openab", "a"],
-    ["codex", "codex-acp"],
-  ]],
+  ["only others, one of them called openab", CODEX + OPENAB, {}, ["openab: a", "codex: codex-acp"]],
 ];
 
 for (const [name, text, env, expected] of CHOICES) {
-  Deno.test(`agents: ${name}`, () => {
+  Deno.test(`readAgents: ${name}`, () => {
     const { config, warnings } = load(text, env);
-    assertEquals(config.agents.map(({ name, command }) => [name, command]), expected);
-    assertEquals(config.model, expected[0]![0]);
+    assertEquals(config.agents.map(({ name, command }) => `${name}: ${command}`), expected);
+    assertEquals(config.model, expected[0]!.split(":")[0]);
     assertEquals(warnings, []);
   });
 }
 
-Deno.test("agents: [agent] without a command is ignored beside others, and the demo agent alone; both with a warning", () => {
+Deno.test("readAgents: [agent] without a command is the demo agent, or ignored beside others; with a warning", () => {
   const table = '[agent]\nmode = "x"\n';
-  const { config, warnings } = load(table + CODEX);
-  assertEquals(config.agents.map(({ name }) => name), ["codex"]);
-  assertEquals(warnings, [
-    "[agent] has no command: it is ignored, and only the agents of [agents] are served.",
-  ]);
-  const alone = load(table);
-  assertEquals(alone.config.agents.map(({ name, command }) => [name, command]), [["openab", undefined]]);
-  assertEquals(alone.warnings, [
-    "[agent] has no command, and OPENAB_AGENT_COMMAND is not set: it is the built-in demo agent.",
-  ]);
+  for (
+    const [text, name, outcome] of [[table, "openab", "the built-in demo"], [
+      table + CODEX,
+      "codex",
+      "ignored",
+    ]]
+  ) {
+    const { config, warnings } = load(text);
+    assertEquals(config.agents.map((agent) => agent.name), [name!]);
+    assertMatch(warnings.join("\n"), new RegExp(`^\\[agent\\] has no command, and .*: it is ${outcome}.*$`));
+  }
   assertEquals(load(table, { OPENAB_AGENT_COMMAND: "a" }).warnings, []);
 });
 
-Deno.test("agents: names to inherit have no effect without [agent], and cause a warning", () => {
-  const [warning, ...more] = load(CODEX, { OPENAB_AGENT_INHERIT_ENV: "TZ" }).warnings;
-  assertEquals(more, []);
-  assertMatch(warning!, /^OPENAB_AGENT_INHERIT_ENV has no effect, because .*inherit_env/);
-  assertEquals(load(OWN + CODEX, { OPENAB_AGENT_INHERIT_ENV: "TZ" }).warnings, []);
-});
+const MISTAKES: [name: string, texts: string[], models: string[], mistake: RegExp][] = [
+  [
+    "a default that no agent has, among named agents",
+    [CODEX + CLAUDE],
+    ["gpt"],
+    /^VTUBER_DEFAULT_MODEL: there is no agent gpt; there are codex, claude\.$/,
+  ],
+  [
+    "a default name that requests take for a model of an agent",
+    [OWN + CODEX, OWN + CODEX + OPENAB, CODEX],
+    ["codex/m1", "Codex/m1/high", "codex/"],
+    /^VTUBER_DEFAULT_MODEL: in requests, \S+ is a model of the agent codex\. Set it to codex/,
+  ],
+  [
+    "a default name that is refused",
+    [OWN + CODEX, CODEX, OWN + OPENAB],
+    ["default", "Default", "a@b"],
+    /^VTUBER_DEFAULT_MODEL: cannot /,
+  ],
+  [
+    "two agents with the same name, in whatever letters",
+    [OWN + OPENAB, `${OWN}[agents.OpenAB]\ncommand = "a"\n${CODEX}`],
+    [""],
+    /^Two agents have the name openab: \[agents\.openab\], and the one of \[agent\]/i,
+  ],
+];
 
-Deno.test("agents: a default that no agent has, among named agents, is a mistake that lists their names", () => {
-  const mistake = "VTUBER_DEFAULT_MODEL: there is no agent gpt; there are codex, claude.";
-  assertEquals(mistakesOf(CODEX + CLAUDE, { VTUBER_DEFAULT_MODEL: "gpt" }), [mistake]);
-  assertEquals(mistakesOf(CODEX, {}, { VTUBER_DEFAULT_MODEL: "gpt" }).length, 1);
-  // Mistakes of a table do not hide it.
-  const wrong = "[agents.claude]\ncommand = 7\nargs = 8\n";
-  const mistakes = mistakesOf(CODEX + wrong, { VTUBER_DEFAULT_MODEL: "gpt" });
-  assertEquals([mistakes.length, mistakes[2]], [3, mistake]);
-  assertEquals(mistakesOf(CODEX + wrong, { VTUBER_DEFAULT_MODEL: "claude" }).length, 2);
-});
-
-Deno.test("agents: a wrong command causes no mistake or warning about a missing command", () => {
-  for (const text of ["[agent]\ncommand = 7\n", `[agent]\ncommand = ""\n${CODEX}`]) {
-    const { mistakes, warnings } = configError(text, { VTUBER_DEFAULT_MODEL: "mao" });
-    assertEquals([mistakes.length, warnings], [1, []]);
-  }
-});
-
-Deno.test("agents: two with the same name, in whatever letters, are a mistake", () => {
-  for (const other of ["openab", "OpenAB"]) {
-    const text = `${OWN}[agents.${other}]\ncommand = "a"\n`;
-    const [mistake, ...more] = mistakesOf(text);
-    assertEquals(more, []);
-    assertMatch(
-      mistake!,
-      new RegExp(`^Two agents have the name openab: \\[agents\\.${other}\\], and the one of \\[agent\\]`),
-    );
-    assertEquals(load(text, { VTUBER_DEFAULT_MODEL: "mao" }).config.agents.map(({ name }) => name), [
-      "mao",
-      other,
-    ]);
-  }
-});
-
-Deno.test("agents: a default name that requests take for a model of an agent is a mistake that says what to set", () => {
-  for (const model of ["codex/m1", "Codex/m1/high", "codex/"]) {
-    const openab = '[agents.openab]\ncommand = "a"\n';
-    for (const text of [OWN + CODEX, OWN + CODEX + openab, CODEX]) {
-      const [mistake, ...more] = mistakesOf(text, { VTUBER_DEFAULT_MODEL: model });
-      assertEquals(more, []);
-      assertMatch(
-        mistake!,
-        /^VTUBER_DEFAULT_MODEL: in requests, \S+ is a model of the agent codex\. Set it to codex/,
-      );
+for (const [name, texts, models, mistake] of MISTAKES) {
+  Deno.test(`readAgents: one mistake: ${name}`, () => {
+    for (const text of texts) {
+      for (const VTUBER_DEFAULT_MODEL of models) {
+        const [first, ...more] = mistakesOf(text, { VTUBER_DEFAULT_MODEL });
+        assertMatch(first!, mistake);
+        assertEquals(more, []);
+      }
     }
-  }
-});
+  });
+}
 
-Deno.test("agents: a refused default name is one mistake", () => {
-  for (const text of [OWN + CODEX, CODEX, `${OWN}[agents.openab]\ncommand = "a"\n`]) {
-    for (const model of ["default", "Default", "a@b"]) {
-      const mistakes = mistakesOf(text, { VTUBER_DEFAULT_MODEL: model });
-      assertEquals(mistakes.length, 1, mistakes.join("\n"));
-      assertMatch(mistakes[0]!, /^VTUBER_DEFAULT_MODEL: cannot /);
-    }
-  }
+Deno.test("readAgents: the unnamed agent can be renamed", () => {
+  const { agents } = load(OWN + OPENAB, { VTUBER_DEFAULT_MODEL: "mao" }).config;
+  assertEquals(agents.map(({ name }) => name), ["mao", "openab"]);
 });
 
 const TWO = `
@@ -168,7 +125,7 @@ url = "https://mcp.example"
 command = "claude-acp"
 `;
 
-Deno.test("agents: each has the values of its table", () => {
+Deno.test("readAgents: each has the values of its table", () => {
   const [own, codex, claude] = load(TWO).config.agents;
   assertEquals(own?.permissions, "allow");
   assertEquals(codex, {
@@ -186,7 +143,7 @@ Deno.test("agents: each has the values of its table", () => {
   assertEquals([claude?.workingDir, claude?.permissions], [".", "ask"]);
 });
 
-Deno.test("agents: a variable wins over every table, a flag over both", () => {
+Deno.test("readAgents: a variable wins over every table, a flag over both", () => {
   const env = { VTUBER_WORKING_DIR: "/env", VTUBER_PERMISSIONS: "ask" };
   const applied = (flags: Env) =>
     load(TWO, env, flags).config.agents.map(({ workingDir, permissions }) => `${workingDir} ${permissions}`);
@@ -195,11 +152,12 @@ Deno.test("agents: a variable wins over every table, a flag over both", () => {
   assertEquals(applied(flags), ["/flag deny", "/flag deny", "/flag deny"]);
 });
 
-Deno.test("agents: the command and the names of OpenAB's variables are about [agent] only", () => {
+Deno.test("readAgents: OpenAB's variables are about [agent] only; its command beats the variable, a flag beats both", () => {
   const env = { OPENAB_AGENT_INHERIT_ENV: "TZ", OPENAB_AGENT_COMMAND: "goose acp" };
-  const applied = (flags: Env) =>
-    load(TWO, env, flags).config.agents.map(({ command, args, inheritEnv }) => [command, args, inheritEnv]);
+  const applied = (text: string, flags: Env = {}) =>
+    load(text, env, flags).config.agents.map(({ command, args, inheritEnv }) => [command, args, inheritEnv]);
   const others = [["codex-acp", ["-x"], ["C"]], ["claude-acp", [], []]];
-  assertEquals(applied({}), [["own", [], ["A", "TZ"]], ...others]);
-  assertEquals(applied({ OPENAB_AGENT_COMMAND: "flag -f" }), [["flag", ["-f"], ["A", "TZ"]], ...others]);
+  assertEquals(applied(TWO), [["own", [], ["A", "TZ"]], ...others]);
+  assertEquals(applied(TWO, { OPENAB_AGENT_COMMAND: "flag -f" }), [["flag", ["-f"], ["A", "TZ"]], ...others]);
+  assertEquals(applied('[agent]\ninherit_env = ["A"]\n'), [["goose", ["acp"], ["A", "TZ"]]]);
 });

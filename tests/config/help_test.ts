@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { banner, describeCommand, helpText, versionText } from "../../lib/config/help.ts";
+import { banner, helpText, versionText } from "../../lib/config/help.ts";
 import { loadConfig, readFlags } from "../../lib/config/load.ts";
 import { SETTING_HELP } from "../../lib/config/settings.ts";
 
@@ -17,7 +17,7 @@ Deno.test("helpText: lists every setting below its group, with its flag, default
     const [explanation] = lines.slice(at + 1).join("\n").split(/\n {2}\S|\n\n/);
     const words = `${lines[at]}\n${explanation}`.replace(/\n {6}/g, " ");
     assertEquals(words.includes(` ${help}`), true, env);
-    assertEquals(words.includes(`  [${fallback}]`), fallback !== "", env);
+    assertEquals(words.includes(` [${fallback}]`), fallback !== "", env);
   }
   for (const line of lines) assertEquals(line.length <= 100, true, line);
   for (const flag of ["--config FILE", "--version", "--help", "OPENAB_CONFIG", "demo-agent", "doctor"]) {
@@ -37,12 +37,6 @@ Deno.test("helpText: its three examples load", () => {
   }
 });
 
-Deno.test("describeCommand: the program and the number of its arguments", () => {
-  assertEquals(describeCommand("codex-acp", []), "codex-acp");
-  assertEquals(describeCommand("codex-acp", ["--quiet"]), "codex-acp with 1 argument");
-  assertEquals(describeCommand("npx", ["-y", "acp"]), "npx with 2 arguments");
-});
-
 Deno.test("versionText: tells how the executable was made", () => {
   const target = "x86_64-unknown-linux-gnu";
   assertEquals(
@@ -59,10 +53,8 @@ const PLAIN = { authKey: undefined, model: "openab", agents: [AGENT!] };
 Deno.test("banner: tells where to point a skin, and how to try the server", () => {
   const text = banner({ hostname: "127.0.0.1", port: 8123 }, PLAIN);
   assertMatch(text, /serves at http:\/\/127\.0\.0\.1:8123 with the built-in demo agent/);
-  assertMatch(text, /base address http:\/\/127\.0\.0\.1:8123\/v1 /);
-  assertMatch(text, /API key: anything/);
+  assertMatch(text, /base address http:\/\/127\.0\.0\.1:8123\/v1 .*API key: anything/);
   assertEquals(text.includes("Authorization"), false);
-  assertEquals(text.includes("other machines"), false);
   const body = JSON.parse(/-d '(.*)'/.exec(text)![1]!);
   assertEquals(body, { model: "openab", stream: true, messages: [{ role: "user", content: "Hello!" }] });
 });
@@ -76,6 +68,9 @@ Deno.test("banner: the key is only in the link to the page; arguments and variab
   assertMatch(text, /-H "Authorization: Bearer \$VTUBER_AUTH_KEY"/);
   assertMatch(text, /with codex-acp with 2 arguments\n/);
   assertMatch(text, /API key: your VTUBER_AUTH_KEY/);
+  const encoded = banner({ hostname: "127.0.0.1", port: 80 }, { ...PLAIN, authKey: "a b#c/\u00e9%" });
+  const link = new URL(/http:\S+#key=\S+/.exec(encoded)![0]);
+  assertEquals([link.pathname, decodeURIComponent(link.hash)], ["/", "#key=a b#c/\u00e9%"]);
 });
 
 Deno.test("banner: names every agent if there are several, the default one first", () => {
@@ -86,20 +81,11 @@ Deno.test("banner: names every agent if there are several, the default one first
   assertEquals(banner({ hostname: "127.0.0.1", port: 80 }, PLAIN).includes("Agents:"), false);
 });
 
-Deno.test("banner: the key in the link is encoded as an address needs it", () => {
-  const text = banner({ hostname: "127.0.0.1", port: 80 }, { ...PLAIN, authKey: "a b#c/\u00e9%" });
-  const link = new URL(/http:\S+#key=\S+/.exec(text)![0]);
-  assertEquals([link.pathname, decodeURIComponent(link.hash)], ["/", "#key=a b#c/\u00e9%"]);
-});
-
 const PLACES: [hostname: string, url: string, open: boolean][] = [
-  ["127.0.0.1", "http://127.0.0.1:80", false],
   ["localhost", "http://localhost:80", false],
   ["::1", "http://[::1]:80", false],
-  ["0.0.0.0", "http://127.0.0.1:80", true],
   ["::", "http://127.0.0.1:80", true],
   ["192.168.1.2", "http://192.168.1.2:80", true],
-  ["2001:db8::1", "http://[2001:db8::1]:80", true],
 ];
 
 for (const [hostname, url, open] of PLACES) {

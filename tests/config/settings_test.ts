@@ -4,20 +4,9 @@ import { SETTING_HELP } from "../../lib/config/settings.ts";
 import { emotionWords } from "../../lib/turn/emotion.ts";
 import { type Env, load, mistakesOf } from "../support/harness/config_fixture.ts";
 
-/** The names that OpenAB and the documents promise. */
-const PROMISED = [
-  ..."ENABLED AUTH_KEY DEFAULT_MODEL PATH WORKING_DIR MAX_IN_FLIGHT REPLY_TIMEOUT_SECS TURN_TIMEOUT_SECS"
-    .split(" "),
-  ..."HEARTBEAT HEARTBEAT_SECS ERRORS ALLOWED_ORIGINS INSECURE PERMISSIONS LOG SESSIONS ON_BUSY DATA_DIR"
-    .split(" "),
-  ..."SESSION_TTL_HOURS MAX_SESSIONS STRICT_MODELS".split(" "),
-].map((name) => `VTUBER_${name}`);
-
-Deno.test("SETTING_HELP: has the promised settings, with unique names and flags and a sentence about each", () => {
+Deno.test("SETTING_HELP: unique names and flags, and a sentence about each", () => {
   const names = SETTING_HELP.map(({ env }) => env);
   const flags = SETTING_HELP.flatMap(({ flag }) => flag ?? []);
-  const promised = [...PROMISED, "GATEWAY_LISTEN", "OPENAB_AGENT_COMMAND"];
-  assertEquals(promised.filter((name) => !names.includes(name)), []);
   assertEquals(new Set(names).size, names.length);
   assertEquals(new Set(flags).size, flags.length);
   for (const flag of flags) assertMatch(flag, /^[a-z]+(-[a-z]+)*$/);
@@ -31,12 +20,12 @@ Deno.test("SETTING_HELP: the key has no flag, because every user of a machine se
 });
 
 Deno.test("SETTING_HELP: switches are the settings that are true or false", () => {
-  assertEquals(SETTING_HELP.filter(({ isSwitch }) => isSwitch).map(({ env }) => env).sort(), [
-    "VTUBER_AMBIENT_ENABLED",
-    "VTUBER_CLAWD",
+  assertEquals(SETTING_HELP.filter(({ isSwitch }) => isSwitch).map(({ env }) => env), [
     "VTUBER_ENABLED",
     "VTUBER_INSECURE",
     "VTUBER_STRICT_MODELS",
+    "VTUBER_CLAWD",
+    "VTUBER_AMBIENT_ENABLED",
   ]);
 });
 
@@ -105,7 +94,6 @@ const READ: [env: Env, expected: Partial<Config>][] = [
     enabled: true,
   }]),
   [{ VTUBER_ENABLED: "false" }, { enabled: false }],
-  [{ VTUBER_ENABLED: "0" }, { enabled: false }],
   [{ VTUBER_AUTH_KEY: "k" }, { authKey: "k" }],
   [{ VTUBER_DEFAULT_MODEL: "mao/large" }, { model: "mao/large" }],
   [{ VTUBER_PATH: "/chat" }, { chatPath: "/chat" }],
@@ -115,7 +103,6 @@ const READ: [env: Env, expected: Partial<Config>][] = [
   [{ VTUBER_PERMISSION_TIMEOUT_SECS: "5" }, { permissionTimeoutMs: 5_000 }],
   [{ VTUBER_EMOTIONS: "wink, Dizzy" }, { emotions: emotionWords(["wink", "dizzy"]) }],
   [{ VTUBER_EMOTIONS: "+wink" }, { emotions: emotionWords(["+wink"]) }],
-  [{ VTUBER_CLAWD: "true" }, { clawd: true }],
   [{ VTUBER_CHARACTER: "./mao" }, { character: "./mao" }],
   [{ VTUBER_AMBIENT_INTERVAL_SECS: "60", VTUBER_AMBIENT_MODE: "text" }, { ambient: undefined }],
   [{
@@ -132,24 +119,17 @@ const READ: [env: Env, expected: Partial<Config>][] = [
   [{ VTUBER_HEARTBEAT: "COMMENT", VTUBER_HEARTBEAT_SECS: "2", VTUBER_ERRORS: "event" }, {
     stream: { heartbeat: "comment", heartbeatMs: 2_000, errors: "event" },
   }],
-  [{ VTUBER_HEARTBEAT: "off" }, { stream: { heartbeat: "off", heartbeatMs: 10_000, errors: "speak" } }],
   [{ VTUBER_SHUTDOWN_GRACE_SECS: "0" }, { shutdownGraceMs: 0 }],
   [{ VTUBER_LOG: "debug" }, { log: "debug" }],
-  [{ VTUBER_INSECURE: "true" }, { insecure: true }],
   [{ VTUBER_SESSIONS: "Persistent" }, { sessions: "persistent" }],
   [{ VTUBER_SESSIONS: "stateless", VTUBER_ON_BUSY: "queue" }, { sessions: "stateless", onBusy: "queue" }],
-  [{ VTUBER_ON_BUSY: "reject" }, { onBusy: "reject" }],
   [{ VTUBER_SESSION_TTL_HOURS: "0.5" }, { sessionTtlMs: 1_800_000 }],
-  [{ VTUBER_SESSION_TTL_HOURS: "0.001" }, { sessionTtlMs: 3_600 }],
-  [{ VTUBER_SESSION_TTL_HOURS: "500" }, { sessionTtlMs: 500 * 3_600_000 }],
-  [{ VTUBER_MAX_SESSIONS: "1" }, { maxSessions: 1 }],
   [{ VTUBER_STRICT_MODELS: "1" }, { strictModels: true }],
   [{ VTUBER_DATA_DIR: "./memory" }, { dataDir: "./memory" }],
   ...([
     ["127.0.0.1:0", "127.0.0.1", 0],
     ["localhost:65535", "localhost", 65535],
     ["[::1]:8080", "::1", 8080],
-    ["127.1.2.3:80", "127.1.2.3", 80],
     [" 127.0.0.1:9 ", "127.0.0.1", 9],
   ] as const).map(([text, hostname, port]): [Env, Partial<Config>] => [{ GATEWAY_LISTEN: text }, {
     listen: { hostname, port },
@@ -166,18 +146,14 @@ for (const [env, expected] of READ) {
 
 const WRONG: [variable: string, values: string[], says: RegExp][] = [
   ["VTUBER_ENABLED", ["maybe"], /must be true or false/],
-  ["VTUBER_INSECURE", ["2"], /must be true or false/],
-  ["VTUBER_STRICT_MODELS", ["maybe"], /must be true or false/],
   ["VTUBER_PATH", ["chat"], /must begin with a slash/],
   ["VTUBER_PERMISSIONS", ["always"], /must be one of ask, allow, deny/],
   ["VTUBER_MAX_IN_FLIGHT", ["0", "10001", "1.5", "-1", "many"], /must be a whole number from 1 to 10000/],
-  ["VTUBER_MAX_SESSIONS", ["0"], /must be a whole number from 1 to 10000/],
   ["VTUBER_REPLY_TIMEOUT_SECS", ["-1", "3m"], /must be a number of seconds from 0 to 86400/],
   ["VTUBER_TURN_TIMEOUT_SECS", ["86401", "Infinity"], /must be a number of seconds from 0 to 86400/],
   ["VTUBER_HEARTBEAT", ["ping"], /must be one of chunk, comment, off/],
   ["VTUBER_HEARTBEAT_SECS", ["0", "1e1"], /must be a number of seconds from 0\.05 to 86400/],
   ["VTUBER_ERRORS", ["shout"], /must be one of speak, event/],
-  ["VTUBER_SHUTDOWN_GRACE_SECS", ["soon"], /must be a number of seconds/],
   ["VTUBER_LOG", ["verbose"], /must be one of debug, info, warn, error/],
   ["VTUBER_SESSIONS", ["forever"], /must be one of auto, persistent, stateless/],
   ["VTUBER_ON_BUSY", ["wait"], /must be one of supersede, queue, reject/],
@@ -209,17 +185,13 @@ for (const [variable, values, says] of WRONG) {
   });
 }
 
-Deno.test("loadConfig: finds every mistake at once, and each names its variable", () => {
+Deno.test("loadConfig: finds every mistake of settings and keys at once, and each names its variable", () => {
   const env = Object.fromEntries(WRONG.map(([variable, values]) => [variable, values[0]!]));
-  const text = '[agent]\ncommand = "${NOT_SET}/agent"\nargs = ["${NOR_THIS}"]\n';
-  const mistakes = mistakesOf(text, env);
+  const mistakes = mistakesOf('[agent]\ncommand = "${NOT_SET}/agent"\nargs = ["${NOR_THIS}"]\n', env);
   const names = [...Object.keys(env), "NOT_SET", "NOR_THIS"];
   for (const name of names) {
-    assertEquals(
-      mistakes.filter((mistake) => new RegExp(`(^|\\W)${name}(\\W|$)`).test(mistake)).length,
-      1,
-      name,
-    );
+    const pattern = new RegExp(`(^|\\W)${name}(\\W|$)`);
+    assertEquals(mistakes.filter((mistake) => pattern.test(mistake)).length, 1, name);
   }
   assertEquals(mistakes.length, names.length);
 });

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { describeUnknown, suggest } from "../../lib/config/suggest.ts";
+import { suggest } from "../../lib/config/suggest.ts";
 
 const NAMES = ["agent", "agents", "command", "mcp_servers"];
 const MEANT: [name: string, meant: string | undefined][] = [
@@ -21,12 +21,3 @@ for (const [name, meant] of MEANT) {
     assertEquals(suggest(name, NAMES), meant);
   });
 }
-
-Deno.test("describeUnknown: a removed name is described with what to do instead", () => {
-  assertEquals(
-    describeUnknown("processes", NAMES),
-    "has no effect: one process now serves all sessions of an agent. Take it out.",
-  );
-  assertEquals(describeUnknown("comand", NAMES), "is not a setting of this version. Did you mean command?");
-  assertEquals(describeUnknown("timeout", NAMES), "is not a setting of this version.");
-});
