@@ -1,7 +1,8 @@
 /** The character of the stage: the built-in one, or the user's pictures or VRM model (`VTUBER_CHARACTER`). @module */
 
-import { ifNoneMatch } from "@std/http/etag";
+import { eTag, ifNoneMatch } from "@std/http/etag";
 import { AppError, messageOf } from "../core/errors.ts";
+import type { CharacterOrigins } from "./assets.ts";
 
 /** A character that the page can show: built in, or from a folder, a `.vrm` file or an http(s) address of either. */
 export interface Character {
@@ -10,7 +11,7 @@ export interface Character {
   /** Answers `GET /stage/character/NAME`. The name is decoded. @throws {AppError} `not_found`. */
   file(name: string, request: Request): Promise<Response>;
   /** Origins that the page's Content Security Policy has to allow. */
-  readonly origins: { readonly img: readonly string[]; readonly connect: readonly string[] };
+  readonly origins: CharacterOrigins;
 }
 
 /** Body of `GET /stage/character.json`. */
@@ -22,6 +23,13 @@ export type CharacterManifest =
   | { readonly kind: "pictures"; readonly base: string; readonly extensions: readonly string[] }
   | { readonly kind: "vrm"; readonly src: string };
 
+/** The content of a character at this moment. */
+interface Listing {
+  readonly manifest: CharacterManifest;
+  /** Paths of the files by the name under which they are served. */
+  readonly files?: ReadonlyMap<string, string>;
+}
+
 /** Pictures that are used of one folder. */
 export const MAX_PICTURES = 200;
 /** Folder entries that are read to find them. */
@@ -29,7 +37,7 @@ const MAX_ENTRIES = 5_000;
 /** Largest file that is served. */
 export const MAX_FILE_BYTES = 256 * 1024 * 1024;
 
-/** Picture types by extension. If an expression has several files, the type listed first wins. */
+/** Types of pictures by extension. If an expression has several files, the type listed first wins. */
 const PICTURE_TYPES: ReadonlyMap<string, string> = new Map([
   ["webp", "image/webp"],
   ["png", "image/png"],
@@ -40,11 +48,12 @@ const PICTURE_TYPES: ReadonlyMap<string, string> = new Map([
   ["svg", "image/svg+xml"],
 ]);
 /** Extensions that the page tries at an address that cannot be listed. */
-const TRIED_EXTENSIONS = ["webp", "png"] as const;
-const VRM_TYPE = "model/gltf-binary";
+const TRIED_EXTENSIONS = ["webp", "png"];
 const VRM_NAME = "model.vrm";
 const FILES = "/stage/character/";
 const SETTING = "VTUBER_CHARACTER";
+const SEPARATOR = Deno.build.os === "windows" ? "\\" : "/";
+const NO_ORIGINS: CharacterOrigins = { img: [], connect: [] };
 
 /**
  * Opens the character of the setting; without one, the built-in drawn character.
@@ -52,19 +61,19 @@ const SETTING = "VTUBER_CHARACTER";
  * @throws {Error} if the character cannot be shown, with what to do.
  */
 export async function openCharacter(location: string | undefined): Promise<Character> {
-  if (location === undefined || location === "") return withoutFiles({ kind: "drawn" });
-  if (/^https?:\/\//i.test(location)) return fromAddress(location);
-  let info: Deno.FileInfo;
-  try {
-    info = await Deno.stat(location);
-  } catch (error) {
-    const why = error instanceof Deno.errors.NotFound
-      ? "no such file or folder"
-      : `cannot be read: ${messageOf(error)}`;
-    throw new Error(
-      `${SETTING}: ${location}: ${why}. Set it to a folder with pictures such as happy.png, to a .vrm file, or to the address of either.`,
-    );
+  if (location === undefined || location === "") {
+    return createCharacter(() => ({ manifest: { kind: "drawn" } }));
   }
+  if (/^https?:\/\//i.test(location)) return fromAddress(location);
+  const info = await Deno.stat(location).catch((error) => {
+    const isMissing = error instanceof Deno.errors.NotFound;
+    throw new Error(
+      `${SETTING}: ${location}: ${
+        isMissing ? "no such file or folder" : `cannot be read: ${messageOf(error)}`
+      }. ` +
+        "Set it to a folder with pictures such as happy.png, to a .vrm file, or to the address of either.",
+    );
+  });
   if (info.isDirectory) return await fromFolder(location);
   if (info.isFile && /\.vrm$/i.test(location)) return fromVrmFile(location, info.size);
   throw new Error(
@@ -79,46 +88,29 @@ function fromAddress(location: string): Character {
     throw new Error(`${SETTING}: a page cannot load an address with a user name or password.`);
   }
   if (/\.vrm$/i.test(url.pathname)) {
-    return withoutFiles({ kind: "vrm", src: url.href }, { img: [], connect: [url.origin] });
+    const manifest: CharacterManifest = { kind: "vrm", src: url.href };
+    return createCharacter(() => ({ manifest }), { img: [], connect: [url.origin] });
   }
-  if (url.search !== "" || url.hash !== "" || pictureType(url.pathname) !== undefined) {
+  if (url.search !== "" || url.hash !== "" || PICTURE_TYPES.has(extensionOf(url.pathname))) {
     throw new Error(
       `${SETTING}: ${location} is not the address of a folder. ` +
         "Use the address up to the slash before happy.png, or the address of a .vrm file.",
     );
   }
   const base = url.href.endsWith("/") ? url.href : `${url.href}/`;
-  return withoutFiles(
-    { kind: "pictures", base, extensions: TRIED_EXTENSIONS },
-    { img: [url.origin], connect: [] },
-  );
-}
-
-function withoutFiles(
-  manifest: CharacterManifest,
-  origins: Character["origins"] = { img: [], connect: [] },
-): Character {
-  return {
-    origins,
-    manifest: () => manifestResponse(manifest),
-    file: (name) => Promise.reject(fileNotFound(name)),
-  };
+  const manifest: CharacterManifest = { kind: "pictures", base, extensions: TRIED_EXTENSIONS };
+  return createCharacter(() => ({ manifest }), { img: [url.origin], connect: [] });
 }
 
 function fromVrmFile(path: string, sizeBytes: number): Character {
   if (sizeBytes > MAX_FILE_BYTES) {
-    throw new Error(
-      `${SETTING}: ${path} has more than ${MAX_FILE_BYTES / 1024 ** 2} MB. Use a smaller model.`,
-    );
+    const megabytes = MAX_FILE_BYTES / 1024 ** 2;
+    throw new Error(`${SETTING}: ${path} has more than ${megabytes} MB. Use a smaller model.`);
   }
-  return {
-    origins: { img: [], connect: [] },
-    manifest: () => manifestResponse({ kind: "vrm", src: FILES + VRM_NAME }),
-    async file(name, request) {
-      if (name !== VRM_NAME) throw fileNotFound(name);
-      return await serveFile(path, VRM_TYPE, name, request);
-    },
-  };
+  return createCharacter(() => ({
+    manifest: { kind: "vrm", src: FILES + VRM_NAME },
+    files: new Map([[VRM_NAME, path]]),
+  }));
 }
 
 async function fromFolder(folder: string): Promise<Character> {
@@ -129,96 +121,87 @@ async function fromFolder(folder: string): Promise<Character> {
         "for a VRM model, name the .vrm file itself.",
     );
   }
+  return createCharacter(async () => {
+    // List the folder every time, so that a new picture appears when the page is reloaded.
+    const pictures = await findPictures(root).catch((cause) => {
+      throw new AppError("not_found", `${SETTING}: ${root} can no longer be read: ${messageOf(cause)}`, {
+        cause,
+      });
+    });
+    const addresses = [...pictures].map(([word, { name }]) => [word, FILES + encodeURIComponent(name)]);
+    return {
+      manifest: { kind: "pictures", pictures: Object.fromEntries(addresses) },
+      files: new Map(Array.from(pictures.values(), ({ name, path }) => [name, path])),
+    };
+  });
+}
+
+function createCharacter(list: () => Listing | Promise<Listing>, origins = NO_ORIGINS): Character {
   return {
-    origins: { img: [], connect: [] },
+    origins,
     async manifest() {
-      // List the folder again, so that a new picture appears when the page is reloaded.
-      const pictures = await listPictures(root);
-      const addresses = [...pictures].map(([word, file]) => [word, FILES + encodeURIComponent(file)]);
-      return manifestResponse({ kind: "pictures", pictures: Object.fromEntries(addresses) });
+      const { manifest } = await list();
+      return Response.json(manifest, { headers: { "cache-control": "no-store" } });
     },
     async file(name, request) {
-      const type = pictureType(name);
-      const known = [...(await listPictures(root)).values()].includes(name);
-      if (!known || type === undefined) throw fileNotFound(name);
-      const path = await resolveInside(root, name);
-      if (path === undefined) throw fileNotFound(name);
-      return await serveFile(path, type, name, request);
+      const path = (await list()).files?.get(name);
+      const response = path === undefined ? undefined : await serveFile(path, name, request);
+      if (response === undefined) throw new AppError("not_found", `The character has no file ${name}.`);
+      return response;
     },
   };
 }
 
-async function listPictures(root: string): Promise<Map<string, string>> {
-  try {
-    return await findPictures(root);
-  } catch (error) {
-    throw new AppError("not_found", `${SETTING}: ${root} can no longer be read: ${messageOf(error)}`, {
-      cause: error,
-    });
-  }
+interface Picture {
+  readonly name: string;
+  readonly path: string;
 }
 
-/** Returns the file name of each expression, sorted by expression. Subfolders are not searched. */
-async function findPictures(root: string): Promise<Map<string, string>> {
-  const names: string[] = [];
+/** Returns the picture of each expression, sorted by expression. Subfolders are not searched. */
+async function findPictures(root: string): Promise<Map<string, Picture>> {
+  const prefix = root.endsWith(SEPARATOR) ? root : root + SEPARATOR;
+  const found: Picture[] = [];
   let entries = 0;
   for await (const { name, isFile, isSymlink } of Deno.readDir(root)) {
     if (++entries > MAX_ENTRIES) break;
-    if (name.startsWith(".") || pictureType(name) === undefined) continue;
-    if (isFile || isSymlink && await resolveInside(root, name) !== undefined) names.push(name);
+    if (name.startsWith(".") || !PICTURE_TYPES.has(extensionOf(name))) continue;
+    const path = isSymlink ? await Deno.realPath(prefix + name).catch(() => "") : prefix + name;
+    // A link that leaves the folder names a file that was never meant to be served.
+    if (isFile || isSymlink && path.startsWith(prefix)) found.push({ name, path });
   }
   const ranks = [...PICTURE_TYPES.keys()];
-  const rank = (name: string) => ranks.indexOf(extensionOf(name));
-  names.sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
-  const pictures = new Map<string, string>();
-  for (const name of names) {
-    const expression = name.slice(0, name.lastIndexOf(".")).toLowerCase();
-    if (!pictures.has(expression)) pictures.set(expression, name);
+  const rank = ({ name }: Picture) => ranks.indexOf(extensionOf(name));
+  found.sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1));
+  const pictures = new Map<string, Picture>();
+  for (const picture of found) {
+    const expression = picture.name.slice(0, picture.name.lastIndexOf(".")).toLowerCase();
+    if (!pictures.has(expression)) pictures.set(expression, picture);
   }
   return new Map([...pictures].sort(([a], [b]) => a < b ? -1 : 1).slice(0, MAX_PICTURES));
 }
 
-/** Resolves a file of the folder; `undefined` if it is a link that leaves the folder, since that file was never meant to be served. */
-async function resolveInside(root: string, name: string): Promise<string | undefined> {
-  const separator = Deno.build.os === "windows" ? "\\" : "/";
-  const prefix = root.endsWith(separator) ? root : root + separator;
-  const path = await Deno.realPath(prefix + name).catch(() => undefined);
-  return path?.startsWith(prefix) ? path : undefined;
-}
-
-/** Serves a file, or 304 if the client has it. */
-async function serveFile(path: string, type: string, name: string, request: Request): Promise<Response> {
+/** Serves a file, or 304 if the client has it; `undefined` if there is no such file. */
+async function serveFile(path: string, name: string, request: Request): Promise<Response | undefined> {
   const info = await Deno.stat(path).catch(() => undefined);
-  if (!info?.isFile || info.size > MAX_FILE_BYTES) throw fileNotFound(name);
-  const etag = `W/"${info.size.toString(16)}-${(info.mtime?.getTime() ?? 0).toString(16)}"`;
+  if (!info?.isFile || info.size > MAX_FILE_BYTES) return undefined;
+  const etag = await eTag(info);
   const headers = new Headers({
-    "content-type": type,
+    "content-type": PICTURE_TYPES.get(extensionOf(name)) ?? "model/gltf-binary",
     "cache-control": "no-cache",
-    etag,
     // An SVG opened as a document would be a page of this origin, so it may run nothing.
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+    ...(etag === undefined ? {} : { etag }),
   });
-  if (!ifNoneMatch(request.headers.get("if-none-match"), etag)) return new Response(null, { status: 304, headers });
+  if (!ifNoneMatch(request.headers.get("if-none-match"), etag)) {
+    return new Response(null, { status: 304, headers });
+  }
   headers.set("content-length", String(info.size));
   // Open the file only for a body: reading it to the end, or cancelling it, closes the file.
   if (request.method === "HEAD") return new Response(null, { headers });
   const file = await Deno.open(path).catch(() => undefined);
-  if (file === undefined) throw fileNotFound(name);
-  return new Response(file.readable, { headers });
-}
-
-function manifestResponse(manifest: CharacterManifest): Response {
-  return Response.json(manifest, { headers: { "cache-control": "no-store" } });
+  return file && new Response(file.readable, { headers });
 }
 
 function extensionOf(name: string): string {
   return /[^/\\]\.([a-z]+)$/i.exec(name)?.[1]?.toLowerCase() ?? "";
-}
-
-function pictureType(name: string): string | undefined {
-  return PICTURE_TYPES.get(extensionOf(name));
-}
-
-function fileNotFound(name: string): AppError {
-  return new AppError("not_found", `The character has no file ${name}.`);
 }

@@ -1,12 +1,12 @@
 // @ts-check
-/** Chat completions: a conversation is sent, and its answer is read as it comes. @module */
+/** Client of `POST /v1/chat/completions`: sends a conversation and streams the reply. @module */
 
-import { authorization } from "./key.js";
+import { keyHeaders } from "./key.js";
 import { SseReader } from "./sse.js";
 
 /** @typedef {{ role: "user" | "assistant", content: string }} Message */
 
-/** The server refused a request, before it answered anything. */
+/** An error that the server reports. The status is 0 if the stream had begun. */
 export class ChatError extends Error {
   /** @param {number} status @param {string} message */
   constructor(status, message) {
@@ -16,24 +16,24 @@ export class ChatError extends Error {
   }
 }
 
-/** What the agent is told of the stage, as skins do: without it no agent would know that it has a face. */
-export const STAGE_DIRECTIONS =
+/** System message of every request. Without it, the agent would not know that it has a face and a voice. */
+export const SYSTEM_PROMPT =
   "You speak through a character on a stage: your reply is shown and spoken as it comes. Show what you feel with a tag " +
   "before the sentence that it belongs to, one of: [neutral] [happy] [sad] [angry] [surprised] [curious] [excited] " +
   "[shy] [love] [smirk] [sleepy] [proud] [disgusted] [pain] [laugh] [bored]. Use few of them. Speak in short " +
   "sentences, in the language that you are spoken to. Code belongs in fenced blocks: it is shown and not spoken.";
 
-/** Messages that are kept, and characters of all of them together. */
+/** Messages of a request, and characters of all of them together. */
 const MAX_MESSAGES = 40;
 const MAX_CHARS = 200_000;
 
 /**
- * The last messages that fit.
+ * Returns the newest messages that fit into a request, at least one.
  *
  * @param {readonly Message[]} messages
  * @returns {Message[]}
  */
-export function latest(messages) {
+export function newestMessages(messages) {
   /** @type {Message[]} */
   const kept = [];
   let chars = 0;
@@ -46,12 +46,13 @@ export function latest(messages) {
 }
 
 /**
- * Sends a conversation, with the directions of the stage before it.
+ * Sends a conversation and yields the pieces of the reply.
  *
  * @param {{ url: string | URL, key: string, session: string, messages: readonly Message[], signal: AbortSignal,
  *   fetch?: typeof globalThis.fetch }} request
- * @returns {AsyncGenerator<string, string>} The answer, piece by piece; at its end the reason why it ended.
- * @throws {ChatError} when it is refused, and whatever `fetch` throws.
+ * @returns {AsyncGenerator<string, string>} Returns the finish reason, or `cut` if the connection was lost.
+ * @throws {ChatError} if the server reports an error.
+ * @throws {unknown} if the server cannot be reached, or the signal aborts.
  */
 export async function* streamChat({ url, key, session, messages, signal, fetch = globalThis.fetch }) {
   const response = await fetch(url, {
@@ -60,16 +61,18 @@ export async function* streamChat({ url, key, session, messages, signal, fetch =
       "content-type": "application/json",
       accept: "text/event-stream",
       "x-session-id": session,
-      ...authorization(key),
+      ...keyHeaders(key),
     },
     body: JSON.stringify({
       model: "openab",
       stream: true,
-      messages: [{ role: "system", content: STAGE_DIRECTIONS }, ...messages],
+      messages: [{ role: "system", content: SYSTEM_PROMPT }, ...messages],
     }),
     signal,
   });
-  if (!response.ok || response.body === null) throw new ChatError(response.status, await problemOf(response));
+  if (!response.ok || response.body === null) {
+    throw new ChatError(response.status, await readErrorMessage(response));
+  }
   const sse = new SseReader();
   const decoder = new TextDecoder();
   const reader = response.body.getReader();
@@ -83,7 +86,7 @@ export async function* streamChat({ url, key, session, messages, signal, fetch =
       if (done) return reason === "" ? "cut" : reason;
       for (const data of sse.push(decoder.decode(value, { stream: true }))) {
         if (data === "[DONE]") return reason === "" ? "stop" : reason;
-        const { text, finish } = readChunk(data);
+        const { text, finish } = parseChunk(data);
         if (finish !== undefined) reason = finish;
         if (text !== "") yield text;
       }
@@ -94,12 +97,13 @@ export async function* streamChat({ url, key, session, messages, signal, fetch =
 }
 
 /**
- * What one event of the stream says.
+ * Parses one chunk of a streamed reply. Anything but a chunk has no text.
  *
  * @param {string} data
  * @returns {{ text: string, finish?: string }}
+ * @throws {ChatError} if the server reports an error in the stream.
  */
-export function readChunk(data) {
+export function parseChunk(data) {
   let chunk;
   try {
     chunk = JSON.parse(data);
@@ -113,12 +117,8 @@ export function readChunk(data) {
 }
 
 /** @param {Response} response */
-async function problemOf(response) {
-  try {
-    const { error } = await response.json();
-    if (typeof error?.message === "string") return error.message;
-  } catch {
-    // It is no JSON: the status has to say it.
-  }
-  return `The server answered ${response.status}.`;
+async function readErrorMessage(response) {
+  const body = await response.json().catch(() => undefined);
+  const message = body?.error?.message;
+  return typeof message === "string" ? message : `The server answered ${response.status}.`;
 }

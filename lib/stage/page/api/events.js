@@ -1,69 +1,80 @@
 // @ts-check
-/** The event channel: a WebSocket that comes back whenever it is lost. @module */
+/** Client of `/v1/vtuber/ws`: a WebSocket that reconnects by itself. @module */
 
-import { waitMs } from "./backoff.js";
-import { protocolsOf } from "./key.js";
+import { keyHeaders, socketProtocols } from "./key.js";
 
+/** Time between pings, and longest wait for any frame after one. */
 const PING_MS = 25_000;
-/** How long an answer to a ping may take. */
 const PONG_MS = 15_000;
+/** Longest wait for the state of the server. */
+const STATE_TIMEOUT_MS = 8_000;
+/** Delay of the first reconnection, and the longest delay. */
+const FIRST_DELAY_MS = 500;
+const MAX_DELAY_MS = 15_000;
 
-/** @typedef {"connecting" | "open" | "waiting" | "locked"} ConnectionState */
 /** @typedef {{ type: string, [field: string]: any }} Frame */
+/**
+ * The connection is being made, is open, waits for the next attempt, or needs another key.
+ *
+ * @typedef {"connecting" | "open" | "waiting" | "locked"} ConnectionState
+ */
+/** @typedef {{ permissions?: any[], tools?: any[], plan?: any[] }} Snapshot Body of `GET /v1/vtuber/state`. */
 
 /**
  * @typedef {object} ChannelOptions
- * @property {URL} url
+ * @property {URL} socketUrl
+ * @property {URL} stateUrl
  * @property {() => string} key
- * @property {readonly string[]} events What to be told of.
- * @property {() => Promise<"yes" | "no" | "away">} admitted Whether the server lets this key in: a WebSocket that is
- *   refused does not say why.
- * @property {(frame: Frame) => void} receive
- * @property {(state: ConnectionState) => void} change
+ * @property {readonly string[]} events Names of the events to subscribe to.
+ * @property {(frame: Frame) => void} onFrame
+ * @property {(state: ConnectionState, snapshot: Snapshot) => void} onStateChange The snapshot is from before the
+ *   subscription. It is empty unless the state is `open`.
  */
 
+/** The connection to the events of the server. */
 export class EventChannel {
   #options;
   /** @type {WebSocket | undefined} */
   #socket;
+  /** Failed attempts since the connection was last open. */
+  #failures = 0;
+  /** Number of the latest attempt. Earlier ones that are still waiting for the server then stop. */
   #attempt = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #timer;
+  #reconnectTimer;
   /** @type {ReturnType<typeof setInterval> | undefined} */
-  #pings;
+  #pingTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #pong;
-  /** Counts attempts, so that one that was given up changes nothing later. */
-  #turn = 0;
-  #closed = false;
+  #pongTimer;
 
   /** @param {ChannelOptions} options */
   constructor(options) {
     this.#options = options;
-    addEventListener("online", this.#now);
-    addEventListener("offline", this.#away);
-    document.addEventListener("visibilitychange", this.#now);
+    addEventListener("online", () => this.#retryNow());
+    document.addEventListener("visibilitychange", () => this.#retryNow());
+    // The browser would notice the loss of an open socket much later.
+    addEventListener("offline", () => {
+      if (this.#socket !== undefined) this.#reconnect();
+    });
   }
 
-  /** Connects, now; also with another key. */
+  /** Connects at once, with the present key. */
   async connect() {
-    clearTimeout(this.#timer);
-    this.#drop();
-    const turn = ++this.#turn;
-    const { admitted, change } = this.#options;
-    change("connecting");
-    const answer = await admitted();
-    if (turn !== this.#turn || this.#closed) return;
-    if (answer === "no") return change("locked");
-    if (answer === "away") return this.#later();
-    this.#open();
+    this.#disconnect();
+    const attempt = ++this.#attempt;
+    this.#options.onStateChange("connecting", {});
+    const result = await this.#fetchState();
+    if (attempt !== this.#attempt) return;
+    if (result === "denied") return this.#options.onStateChange("locked", {});
+    if (result === "unavailable") return this.#reconnect();
+    this.#open(result);
   }
 
   /**
-   * Sends a command, if there is somebody to hear it.
+   * Sends a command.
    *
    * @param {Frame} command
-   * @returns {boolean} Whether it was sent.
+   * @returns {boolean} False if the channel is not open.
    */
   send(command) {
     if (this.#socket?.readyState !== WebSocket.OPEN) return false;
@@ -71,84 +82,101 @@ export class EventChannel {
     return true;
   }
 
-  close() {
-    this.#closed = true;
-    clearTimeout(this.#timer);
-    removeEventListener("online", this.#now);
-    removeEventListener("offline", this.#away);
-    document.removeEventListener("visibilitychange", this.#now);
-    this.#drop();
+  /**
+   * Reads the present state. This also tells whether the key is right, which a refused WebSocket does not.
+   *
+   * @returns {Promise<Snapshot | "denied" | "unavailable">}
+   */
+  async #fetchState() {
+    const key = this.#options.key();
+    // A header can only carry printable Latin-1 characters.
+    if (!/^[\x20-\x7e\xa0-\xff]*$/.test(key)) return "denied";
+    try {
+      const response = await fetch(this.#options.stateUrl, {
+        headers: keyHeaders(key),
+        cache: "no-store",
+        signal: AbortSignal.timeout(STATE_TIMEOUT_MS),
+      });
+      if (response.ok) return await response.json();
+      await response.body?.cancel();
+      if ([400, 401, 403].includes(response.status)) return "denied";
+      return response.status >= 500 ? "unavailable" : {};
+    } catch {
+      return "unavailable";
+    }
   }
 
-  #open() {
-    const { url, key, events, receive, change } = this.#options;
-    const socket = new WebSocket(url, protocolsOf(key()));
+  /** @param {Snapshot} snapshot */
+  #open(snapshot) {
+    const { socketUrl, key, events, onFrame, onStateChange } = this.#options;
+    const socket = new WebSocket(socketUrl, socketProtocols(key()));
     this.#socket = socket;
     socket.onopen = () => {
-      this.#attempt = 0;
+      this.#failures = 0;
       this.send({ type: "hello", client: "stage" });
       this.send({ type: "subscribe", events });
-      this.#pings = setInterval(() => this.#ping(), PING_MS);
-      change("open");
+      this.#pingTimer = setInterval(() => this.#ping(), PING_MS);
+      onStateChange("open", snapshot);
     };
     socket.onmessage = ({ data }) => {
-      const frame = readFrame(data);
+      const frame = parseFrame(data);
       if (frame === undefined) return;
-      clearTimeout(this.#pong);
-      this.#pong = undefined;
-      receive(frame);
+      clearTimeout(this.#pongTimer);
+      this.#pongTimer = undefined;
+      onFrame(frame);
     };
     socket.onclose = () => {
-      if (this.#socket !== socket) return;
-      this.#drop();
-      this.#later();
+      if (this.#socket === socket) this.#reconnect();
     };
   }
 
+  /** Sends a ping. Without any frame in time, the network is gone. */
   #ping() {
     this.send({ type: "ping" });
-    // A network that went away says nothing: silence has to.
-    this.#pong ??= setTimeout(() => {
-      this.#drop();
-      this.#later();
-    }, PONG_MS);
+    this.#pongTimer ??= setTimeout(() => this.#reconnect(), PONG_MS);
   }
 
-  #later() {
-    if (this.#closed) return;
-    this.#options.change("waiting");
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.connect(), waitMs(this.#attempt++, Math.random()));
+  #reconnect() {
+    this.#disconnect();
+    this.#options.onStateChange("waiting", {});
+    this.#reconnectTimer = setTimeout(
+      () => this.connect(),
+      reconnectDelayMs(this.#failures++, Math.random()),
+    );
   }
 
-  /** The page is seen or the network is there again: what was to wait, waits no longer. */
-  #now = () => {
-    if (document.hidden || this.#timer === undefined || this.#socket !== undefined) return;
-    this.#attempt = 0;
+  /** Skips the delay, because the page became visible or the network came back. */
+  #retryNow() {
+    if (document.hidden || this.#reconnectTimer === undefined) return;
+    this.#failures = 0;
     this.connect();
-  };
+  }
 
-  /** The network is gone: a socket would notice much later. */
-  #away = () => {
-    if (this.#socket === undefined) return;
-    this.#drop();
-    this.#later();
-  };
-
-  #drop() {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    clearInterval(this.#pings);
-    clearTimeout(this.#pong);
-    this.#pong = undefined;
+  #disconnect() {
+    clearTimeout(this.#reconnectTimer);
+    this.#reconnectTimer = undefined;
+    clearInterval(this.#pingTimer);
+    clearTimeout(this.#pongTimer);
+    this.#pongTimer = undefined;
     const socket = this.#socket;
     this.#socket = undefined;
     socket?.close();
   }
 }
 
+/**
+ * Returns the delay before an attempt: it doubles up to 15 s, less up to a quarter at random.
+ *
+ * @param {number} failures Failed attempts before this one.
+ * @param {number} random From 0 to 1.
+ */
+export function reconnectDelayMs(failures, random) {
+  const delayMs = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(failures, 10));
+  return Math.round(delayMs * (0.75 + 0.25 * random));
+}
+
 /** @param {unknown} data @returns {Frame | undefined} */
-function readFrame(data) {
+function parseFrame(data) {
   try {
     const frame = JSON.parse(String(data));
     return typeof frame?.type === "string" ? frame : undefined;

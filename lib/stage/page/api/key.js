@@ -1,38 +1,38 @@
 // @ts-check
-/** The key: where it comes from, and how the server gets it. @module */
+/** The server's key: in the address of the page, in request headers, in a WebSocket handshake. @module */
 
 /**
- * The key that an address carries behind its `#`, if it carries one.
+ * Reads the key from the fragment of an address, such as `#key=secret`.
  *
  * @param {string} hash
  * @returns {string | undefined}
  */
-export function keyInHash(hash) {
-  const found = /(?:^#|&)key=([^&]*)/.exec(hash)?.[1];
-  if (found === undefined) return undefined;
+export function keyFromHash(hash) {
+  const encoded = /(?:^#|&)key=([^&]*)/.exec(hash)?.[1];
+  if (encoded === undefined) return undefined;
   try {
-    return decodeURIComponent(found);
+    return decodeURIComponent(encoded);
   } catch {
-    return found;
+    return encoded;
   }
 }
 
 /**
- * The headers by which the server knows who asks.
+ * Returns the headers that carry a key. An empty key needs none.
  *
- * @param {string} key Empty where there is none.
+ * @param {string} key
  * @returns {Record<string, string>}
  */
-export function authorization(key) {
+export function keyHeaders(key) {
   return key === "" ? {} : { authorization: `Bearer ${key}` };
 }
 
 /**
- * The subprotocols of a WebSocket: a key goes in one of them, for a browser sends no headers there.
+ * Returns the subprotocols of a WebSocket. The key is one of them, because browsers send no headers of a page there.
  *
- * @param {string} key Empty where there is none.
+ * @param {string} key Empty for none.
  */
-export function protocolsOf(key) {
+export function socketProtocols(key) {
   if (key === "") return ["vtuber"];
   const bytes = new TextEncoder().encode(key);
   const binary = [...bytes].map((byte) => String.fromCharCode(byte)).join("");

@@ -1,19 +1,21 @@
 // @ts-check
-/** Server-sent events out of text that comes in pieces. @module */
+/** Parses server-sent events. @module */
 
-/** Characters of one event; a longer one is no event of ours. */
-const MAX_EVENT_CHARS = 4 * 1024 * 1024;
+/** Longest line, in characters. */
+const MAX_LINE_CHARS = 4 * 1024 * 1024;
 
+/** Parses a stream of server-sent events that arrives in pieces of any length. */
 export class SseReader {
   #line = "";
   #data = /** @type {string[]} */ ([]);
   #afterCr = false;
 
   /**
-   * Takes the next piece, however it is cut.
+   * Adds a piece of the stream.
    *
    * @param {string} piece
-   * @returns {string[]} The data of the events that are whole now.
+   * @returns {string[]} The data of the events that this piece completes.
+   * @throws {Error} if a line is too long.
    */
   push(piece) {
     /** @type {string[]} */
@@ -22,19 +24,19 @@ export class SseReader {
       if (part !== "\n" && part !== "\r" && part !== "\r\n") {
         if (part !== "") this.#afterCr = false;
         this.#line += part;
-        if (this.#line.length > MAX_EVENT_CHARS) throw new Error("The answer is no stream of events.");
+        if (this.#line.length > MAX_LINE_CHARS) throw new Error("The server sent a line that is too long.");
         continue;
       }
-      // A line break that was cut in two is still one.
-      const rest = part === "\n" && this.#afterCr;
+      // A CR LF can be cut in two: the LF then ends no second line.
+      const isSecondHalf = part === "\n" && this.#afterCr;
       this.#afterCr = part === "\r";
-      if (!rest) this.#take(events);
+      if (!isSecondHalf) this.#endLine(events);
     }
     return events;
   }
 
   /** @param {string[]} events */
-  #take(events) {
+  #endLine(events) {
     const line = this.#line;
     this.#line = "";
     if (line !== "") {

@@ -1,8 +1,8 @@
 // @ts-check
-/** What the tab remembers while it is open, and the colours that it remembers for longer. @module */
+/** Browser storage: the key and the conversation while the tab is open, the colours for longer. @module */
 
-import { latest } from "./chat.js";
-import { keyInHash } from "./key.js";
+import { newestMessages } from "./chat.js";
+import { keyFromHash } from "./key.js";
 
 /** @typedef {import("./chat.js").Message} Message */
 
@@ -10,8 +10,9 @@ const KEY = "oab-vtuber.key";
 const SESSION = "oab-vtuber.session";
 const MESSAGES = "oab-vtuber.messages";
 const THEME = "oab-vtuber.theme";
-/** A store that may be forbidden: then nothing is remembered. @param {"sessionStorage" | "localStorage"} name */
-function storage(name) {
+
+/** Opens a storage. If the browser forbids it or it is full, nothing is stored. @param {"sessionStorage" | "localStorage"} name */
+function openStorage(name) {
   return {
     /** @param {string} key */
     get(key) {
@@ -26,18 +27,18 @@ function storage(name) {
       try {
         globalThis[name].setItem(key, value);
       } catch {
-        // Full, or forbidden: the page works without it.
+        // The page works without storage.
       }
     },
   };
 }
 
-const tab = storage("sessionStorage");
-const device = storage("localStorage");
+const tab = openStorage("sessionStorage");
+const device = openStorage("localStorage");
 
-/** The key: from the address, which then loses it, or from before. */
-export function takeKey() {
-  const key = keyInHash(location.hash);
+/** Returns the key from the page's address, which is then removed there, or else the stored one. */
+export function loadKey() {
+  const key = keyFromHash(location.hash);
   if (key !== undefined) {
     history.replaceState(null, "", location.pathname + location.search);
     saveKey(key);
@@ -50,8 +51,8 @@ export function saveKey(key) {
   tab.set(KEY, key);
 }
 
-/** The name of this tab's conversation. */
-export function sessionName() {
+/** Returns the name of this tab's conversation. */
+export function loadSessionName() {
   let name = tab.get(SESSION);
   if (name === "") {
     const bytes = crypto.getRandomValues(new Uint8Array(9));
@@ -73,10 +74,10 @@ export function loadMessages() {
 
 /** @param {readonly Message[]} messages */
 export function saveMessages(messages) {
-  tab.set(MESSAGES, JSON.stringify(latest(messages)));
+  tab.set(MESSAGES, JSON.stringify(newestMessages(messages)));
 }
 
-/** The colours that were chosen: `light`, `dark`, or nothing for those of the system. */
+/** Returns the chosen colours: `light`, `dark`, or empty for the system's. */
 export function loadTheme() {
   return device.get(THEME);
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** What every character can do, and how the page gets the one that it shows. @module */
+/** The interface of a character, and the loader of the one that the server names. @module */
 
 /** @typedef {{ tool_class?: string, tool_name?: string, subagent_count?: number }} StateDetail */
 
@@ -7,33 +7,33 @@
  * A character on the stage. It keeps the attributes `data-expression` and `data-state` of its container up to date.
  *
  * @typedef {object} Character
- * @property {(tag: string, intensity?: number) => void} express Shows an emotion, as strongly as `intensity` says
- *   (from 0 to 1). A word it does not know is `neutral`.
- * @property {(state: string, detail?: StateDetail) => void} act Shows what the agent does: the name of an
- *   `agent_state`. One that it does not know is `idle`.
+ * @property {(tag: string, intensity?: number) => void} express Shows an emotion with an intensity from 0 to 1. An
+ *   unknown tag is `neutral`.
+ * @property {(state: string, detail?: StateDetail) => void} act Shows the agent's state, named as in `agent_state`. An
+ *   unknown state is `idle`.
  * @property {(openness: number) => void} mouth Opens the mouth, from 0 to 1.
- * @property {() => void} dispose Leaves the stage.
+ * @property {() => void} dispose Removes the character from the page.
  */
 
-/** @typedef {{ kind: string }} Manifest What the server tells of the character. */
+/** @typedef {{ kind: string }} Manifest Body of `GET /stage/character.json`. */
 /** @typedef {(container: HTMLElement, manifest: any) => Character | Promise<Character>} CreateCharacter */
 
-/** The modules by kind; each exports `createCharacter`. */
+/** Imports the module of a kind of character. Each exports `createCharacter`. */
 const MODULES = Object.freeze({
   drawn: () => import("./drawn/drawn.js"),
   pictures: () => import("./pictures/pictures.js"),
-  // Not part of the page's own files: it is made when the program is built.
+  // The server makes this module from `vrm.ts` and its libraries.
   vrm: () => import(/** @type {string} */ ("./vrm/vrm.js")),
 });
 
 /**
- * The character that the server has, or the drawn one if that fails.
+ * Loads the server's character, or the drawn one if that fails.
  *
  * @param {HTMLElement} container
- * @param {(problem: string) => void} tell Is told why it is not the one that was wanted.
+ * @param {(problem: string) => void} onProblem
  * @returns {Promise<Character>}
  */
-export async function loadCharacter(container, tell) {
+export async function loadCharacter(container, onProblem) {
   try {
     const response = await fetch("stage/character.json");
     if (!response.ok) throw new Error(`the server answered ${response.status}`);
@@ -50,7 +50,7 @@ export async function loadCharacter(container, tell) {
     }
   } catch (error) {
     container.replaceChildren();
-    tell(`The character could not be shown: ${error instanceof Error ? error.message : error}`);
+    onProblem(`The character could not be shown: ${error instanceof Error ? error.message : error}`);
   }
   return await (await MODULES.drawn()).createCharacter(container, { kind: "drawn" });
 }

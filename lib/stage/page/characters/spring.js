@@ -1,14 +1,15 @@
 // @ts-check
-/** Numbers that follow their targets as if they hung on springs. @module */
+/** A number that follows its target like a weight on a spring. @module */
 
-/** The longest step that is computed at once, in seconds. */
+/** Longest step of the integration. */
 const MAX_STEP_S = 1 / 60;
 
+/** A damped spring. */
 export class Spring {
   /**
    * @param {number} value
    * @param {number} stiffness
-   * @param {number} damping Of 1 or more: it does not swing over.
+   * @param {number} damping From 1 on, the value does not overshoot its target.
    */
   constructor(value, stiffness = 120, damping = 1) {
     this.value = value;
@@ -18,24 +19,23 @@ export class Spring {
     this.damping = 2 * damping * Math.sqrt(stiffness);
   }
 
-  /** Goes on in time; returns the value. @param {number} seconds */
+  /** @param {number} seconds */
   step(seconds) {
     for (let left = seconds; left > 0; left -= MAX_STEP_S) {
       const dt = Math.min(left, MAX_STEP_S);
       this.velocity += ((this.target - this.value) * this.stiffness - this.velocity * this.damping) * dt;
       this.value += this.velocity * dt;
     }
-    return this.value;
   }
 
-  /** Is where it goes to, at once. */
+  /** Sets the value to the target. */
   settle() {
     this.value = this.target;
     this.velocity = 0;
   }
 
-  /** Whether it moves so little that nobody sees it. */
-  get rests() {
+  /** Whether the motion is too small to be seen. */
+  get isStill() {
     return Math.abs(this.target - this.value) < 0.05 && Math.abs(this.velocity) < 0.5;
   }
 }

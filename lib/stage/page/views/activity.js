@@ -1,63 +1,63 @@
 // @ts-check
-/** What the agent does now: its state in words, its plan, its tools. @module */
+/** The panel that shows the agent's state in words, its plan and its tools. @module */
 
-import { byId, make, unhidden } from "./dom.js";
+import { byId, createElement, escapeInvisible } from "./dom.js";
 
-/** Tools that are shown; older ones that have ended leave first. */
+/** Tools that are listed. The oldest finished ones are removed first. */
 const MAX_TOOLS = 6;
-/** How long the panel stays after all has ended. */
-const LINGER_MS = 12_000;
+/** Time until the panel disappears after the agent has finished. */
+const SHOWN_AFTER_END_MS = 12_000;
 
-/** @type {Readonly<Record<string, string>>} */
-const STATES = {
-  thinking: "Thinking",
-  speaking: "Speaking",
-  working: "Working",
-  juggling: "Working with helpers",
-  attention: "Ready for you",
-  notification: "Has something for you",
-  error: "Something failed",
-};
+/** @type {ReadonlyMap<string, string>} */
+const STATE_LABELS = new Map([
+  ["thinking", "Thinking"],
+  ["speaking", "Speaking"],
+  ["working", "Working"],
+  ["juggling", "Working with helpers"],
+  ["attention", "Ready for you"],
+  ["notification", "Has something for you"],
+  ["error", "Something failed"],
+]);
 
-/** @type {Readonly<Record<string, string>>} */
-const STATUSES = {
-  pending: "waiting",
-  running: "running",
-  done: "done",
-  failed: "failed",
-  in_progress: "now",
-  completed: "done",
-};
+/** Labels of the statuses of tools and plan entries. @type {ReadonlyMap<string, string>} */
+const STATUS_LABELS = new Map([
+  ["pending", "waiting"],
+  ["running", "running"],
+  ["done", "done"],
+  ["failed", "failed"],
+  ["in_progress", "now"],
+  ["completed", "done"],
+]);
 
-/** Words for a state. @param {string} state */
-export function stateWords(state) {
-  return Object.hasOwn(STATES, state) ? STATES[state] ?? "" : "";
+/** Returns the label of a state; empty for `idle`. @param {string} state */
+export function stateLabel(state) {
+  return STATE_LABELS.get(state) ?? "";
 }
 
 /** @param {string} text @param {string} status */
-function row(text, status) {
-  const item = make("li");
-  const mark = make("span", "mark");
+function createRow(text, status) {
+  const row = createElement("li");
+  const mark = createElement("span", "mark");
   mark.setAttribute("aria-hidden", "true");
-  item.append(mark, make("span", "name", unhidden(text)), make("span", "status"));
-  update(item, status);
-  return item;
+  row.append(mark, createElement("span", "name", escapeInvisible(text)), createElement("span", "status"));
+  setStatus(row, status);
+  return row;
 }
 
-/** @param {HTMLElement} item @param {string} status */
-function update(item, status) {
-  item.dataset.status = status;
-  const label = item.querySelector(".status");
-  const words = STATUSES[status] ?? status;
-  if (label && label.textContent !== words) label.textContent = words;
+/** @param {HTMLElement} row @param {string} status */
+function setStatus(row, status) {
+  row.dataset.status = status;
+  const label = row.querySelector(".status");
+  const text = STATUS_LABELS.get(status) ?? status;
+  if (label && label.textContent !== text) label.textContent = text;
 }
 
-/** @param {HTMLElement} item */
-function isOpen(item) {
-  return /pending|running/.test(item.dataset.status ?? "");
+/** @param {HTMLElement} row */
+function isOpen(row) {
+  return /pending|running/.test(row.dataset.status ?? "");
 }
 
-/** The panel. */
+/** Creates the panel. */
 export function createActivity() {
   const panel = byId("activity");
   const title = byId("activity-title");
@@ -65,42 +65,41 @@ export function createActivity() {
   const planCount = byId("plan-count");
   const planEntries = byId("plan-entries");
   const tools = byId("tools");
-  const list = byId("tool-list");
-  /** @type {Map<string, HTMLElement>} */
+  const toolList = byId("tool-list");
+  /** Rows of the tools by tool call id. @type {Map<string, HTMLElement>} */
   const rows = new Map();
   let state = "idle";
   let turn = "";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let timer;
+  let clearTimer;
 
-  // Where there is little room, only what runs now is shown, until somebody wants more.
-  /** @param {boolean} open */
-  function expand(open) {
-    title.setAttribute("aria-expanded", String(open));
-    panel.classList.toggle("folded", !open);
+  /** Expands or folds the panel. A folded panel lists only what runs now. @param {boolean} isExpanded */
+  function expand(isExpanded) {
+    title.setAttribute("aria-expanded", String(isExpanded));
+    panel.classList.toggle("folded", !isExpanded);
   }
   expand(!matchMedia("(max-width: 820px)").matches);
   title.addEventListener("click", () => expand(title.getAttribute("aria-expanded") !== "true"));
 
   function refresh() {
-    const words = stateWords(state);
-    title.textContent = words === "" ? "Finished" : words;
+    const label = stateLabel(state);
+    title.textContent = label === "" ? "Finished" : label;
     tools.hidden = rows.size === 0;
     plan.hidden = planEntries.children.length === 0;
-    panel.hidden = words === "" && tools.hidden && plan.hidden;
-    clearTimeout(timer);
-    if (state === "idle" && !panel.hidden) timer = setTimeout(clear, LINGER_MS);
+    panel.hidden = label === "" && tools.hidden && plan.hidden;
+    clearTimeout(clearTimer);
+    if (state === "idle" && !panel.hidden) clearTimer = setTimeout(clear, SHOWN_AFTER_END_MS);
   }
 
   function clear() {
     rows.clear();
-    list.replaceChildren();
+    toolList.replaceChildren();
     planEntries.replaceChildren();
     refresh();
   }
 
-  /** A new turn begins with an empty panel. @param {string | undefined} id */
-  function follow(id) {
+  /** Clears the panel if a new turn begins and no tool of another one runs. @param {string | undefined} id */
+  function enterTurn(id) {
     if (id === undefined || id === turn) return;
     turn = id;
     if (![...rows.values()].some(isOpen)) clear();
@@ -115,37 +114,35 @@ export function createActivity() {
 
     /** @param {{ tool_call_id: string, tool_name: string, status: string, turn_id?: string }} tool */
     setTool({ tool_call_id, tool_name, status, turn_id }) {
-      follow(turn_id);
-      const known = rows.get(tool_call_id);
-      if (known) {
-        const name = known.querySelector(".name");
-        if (name && tool_name !== "") name.textContent = unhidden(tool_name);
-        update(known, status);
+      enterTurn(turn_id);
+      const row = rows.get(tool_call_id);
+      if (row) {
+        const name = row.querySelector(".name");
+        if (name && tool_name !== "") name.textContent = escapeInvisible(tool_name);
+        setStatus(row, status);
       } else {
-        const item = row(tool_name === "" ? "Tool" : tool_name, status);
-        rows.set(tool_call_id, item);
-        list.append(item);
+        const added = createRow(tool_name === "" ? "Tool" : tool_name, status);
+        rows.set(tool_call_id, added);
+        toolList.append(added);
       }
-      for (const [id, item] of rows) {
+      for (const [id, oldest] of rows) {
         if (rows.size <= MAX_TOOLS) break;
-        if (isOpen(item)) continue;
+        if (isOpen(oldest)) continue;
         rows.delete(id);
-        item.remove();
+        oldest.remove();
       }
       refresh();
     },
 
     /** @param {readonly { content: string, status: string }[]} entries @param {string | undefined} turnId */
     setPlan(entries, turnId) {
-      follow(turnId);
-      planEntries.replaceChildren(...entries.map(({ content, status }) => row(content, status)));
+      enterTurn(turnId);
+      planEntries.replaceChildren(...entries.map(({ content, status }) => createRow(content, status)));
       const done = entries.filter(({ status }) => status === "completed").length;
       planCount.textContent = `${done} of ${entries.length}`;
       refresh();
-      const now = planEntries.querySelector('[data-status="in_progress"]');
-      if (now instanceof HTMLElement) planEntries.scrollTop = now.offsetTop;
+      const current = planEntries.querySelector('[data-status="in_progress"]');
+      if (current instanceof HTMLElement) planEntries.scrollTop = current.offsetTop;
     },
-
-    clear,
   };
 }

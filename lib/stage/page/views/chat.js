@@ -1,81 +1,75 @@
 // @ts-check
-/** The messages of the chat, and the field where they are written. @module */
+/** The messages of the chat, and the field in which they are written. @module */
 
-import { byId, make, showReply } from "./dom.js";
+import { byId, createElement, renderReply } from "./dom.js";
 
-/** Messages on the page; older ones leave it. */
-const MAX_SHOWN = 200;
-/** Nearer to its end than this, the list follows what is added. */
+/** Messages on the page. Older ones are removed from it. */
+const MAX_MESSAGES = 200;
+/** Distance to the end of the list within which it scrolls along with new text. */
 const NEAR_END_PX = 80;
+const MAX_FIELD_PX = 170;
 
 /**
- * An answer on the page.
+ * A reply on the page.
  *
- * @typedef {object} Reply
+ * @typedef {object} ReplyView
  * @property {(text: string) => void} show
- * @property {(note: string, isProblem: boolean) => void} end
+ * @property {(note: string, isProblem: boolean) => void} end Adds a note below the reply, unless it is empty.
  */
 
-/** The list of messages. */
-export function createLog() {
-  const log = byId("log");
+/** Creates the list of messages. */
+export function createMessageList() {
+  const list = byId("log");
   const empty = byId("empty");
 
-  let atEnd = true;
-  const toEnd = () => {
-    if (atEnd) log.scrollTop = log.scrollHeight;
+  let isAtEnd = true;
+  const followEnd = () => {
+    if (isAtEnd) list.scrollTop = list.scrollHeight;
   };
-  log.addEventListener("scroll", () => {
-    atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END_PX;
+  list.addEventListener("scroll", () => {
+    isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < NEAR_END_PX;
   }, { passive: true });
-  // A question below it, or a keyboard on a phone, takes its room.
-  new ResizeObserver(toEnd).observe(log);
+  // A permission card or the keyboard of a phone makes the list smaller.
+  new ResizeObserver(followEnd).observe(list);
 
-  /** @param {() => void} change */
-  function keepEnd(change) {
-    change();
-    toEnd();
-  }
-
-  /** @param {HTMLElement} element */
-  function add(element) {
+  /** @param {HTMLElement} message */
+  function add(message) {
     empty.hidden = true;
-    log.append(element);
-    while (log.children.length > MAX_SHOWN + 1) log.children[1]?.remove();
-    atEnd = true;
-    toEnd();
+    list.append(message);
+    // The first child is the text of the empty list.
+    while (list.children.length > MAX_MESSAGES + 1) list.children[1]?.remove();
+    isAtEnd = true;
+    followEnd();
   }
 
   return {
     /** @param {string} text */
     addUser(text) {
-      const message = make("div", "message user");
-      message.append(make("span", "visually-hidden", "You: "), make("span", "text", text));
+      const message = createElement("div", "message user");
+      message.append(createElement("span", "visually-hidden", "You: "), createElement("span", "text", text));
       add(message);
     },
 
-    /** @returns {Reply} */
+    /** @returns {ReplyView} */
     addReply() {
-      const message = make("div", "message assistant");
-      const text = make("div", "text");
-      const waiting = make("span", "waiting");
-      waiting.append(make("i"), make("i"), make("i"));
+      const message = createElement("div", "message assistant");
+      const text = createElement("div", "text");
+      const waiting = createElement("span", "waiting");
+      waiting.append(createElement("i"), createElement("i"), createElement("i"));
       waiting.setAttribute("role", "img");
-      waiting.setAttribute("aria-label", "The answer is being made");
-      message.append(make("span", "visually-hidden", "Agent: "), text, waiting);
+      waiting.setAttribute("aria-label", "Waiting for the answer");
+      message.append(createElement("span", "visually-hidden", "Agent: "), text, waiting);
       add(message);
       return {
         show(reply) {
-          keepEnd(() => {
-            showReply(text, reply);
-            waiting.hidden = reply !== "";
-          });
+          renderReply(text, reply);
+          waiting.hidden = reply !== "";
+          followEnd();
         },
         end(note, isProblem) {
-          keepEnd(() => {
-            waiting.remove();
-            if (note !== "") message.append(make("p", isProblem ? "problem" : "note", note));
-          });
+          waiting.remove();
+          if (note !== "") message.append(createElement("p", isProblem ? "problem" : "note", note));
+          followEnd();
         },
       };
     },
@@ -83,26 +77,26 @@ export function createLog() {
 }
 
 /**
- * The field where messages are written.
+ * Creates the field with its buttons.
  *
- * @param {{ send: (text: string) => void, stop: () => void }} actions
+ * @param {{ onSend: (text: string) => void, onStop: () => void }} actions
  */
-export function createComposer({ send, stop }) {
+export function createComposer({ onSend, onStop }) {
   const form = /** @type {HTMLFormElement} */ (byId("composer"));
   const field = /** @type {HTMLTextAreaElement} */ (byId("say"));
   const stopButton = byId("stop");
 
-  function grow() {
+  function fitHeight() {
     field.style.height = "auto";
-    field.style.height = `${Math.min(170, field.scrollHeight + 3)}px`;
+    field.style.height = `${Math.min(MAX_FIELD_PX, field.scrollHeight + 3)}px`;
   }
 
   function submit() {
     const text = field.value.trim();
     if (text === "") return;
     field.value = "";
-    grow();
-    send(text);
+    fitHeight();
+    onSend(text);
   }
 
   form.addEventListener("submit", (event) => {
@@ -110,25 +104,26 @@ export function createComposer({ send, stop }) {
     submit();
     field.focus();
   });
-  field.addEventListener("input", grow);
+  field.addEventListener("input", fitHeight);
   field.addEventListener("keydown", (event) => {
-    // What an input method is still composing is not finished by Enter; Safari says so by its key code alone.
+    // Enter that confirms an input method's suggestion does not send. Safari marks it by key code 229 only.
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
     event.preventDefault();
     submit();
   });
   stopButton.addEventListener("click", () => {
-    stop();
+    onStop();
     field.focus();
   });
   addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && !event.isComposing && !stopButton.hidden) stop();
+    if (event.key === "Escape" && !event.isComposing && !stopButton.hidden) onStop();
   });
+
   return {
-    /** @param {boolean} busy Whether there is something to stop. */
-    setBusy(busy) {
-      if (!busy && document.activeElement === stopButton) field.focus();
-      stopButton.hidden = !busy;
+    /** Shows or hides the stop button. @param {boolean} isBusy */
+    setBusy(isBusy) {
+      if (!isBusy && document.activeElement === stopButton) field.focus();
+      stopButton.hidden = !isBusy;
     },
     focus() {
       field.focus();

@@ -1,86 +1,8 @@
 // @ts-check
-/** Agent text as elements: text stays text, and only fenced and inline code looks different. @module */
-
-/** @typedef {{ kind: "text" | "code" | "block", text: string }} Part */
+/** Helpers for elements. Text of the agent only ever becomes text nodes, never markup. @module */
 
 /**
- * The parts of a reply. A block that has not ended yet is one too.
- *
- * @param {string} text
- * @returns {Part[]}
- */
-export function partsOf(text) {
-  /** @type {Part[]} */
-  const parts = [];
-  const pattern =
-    /(?:^|\n)[ \t>]*(`{3,}(?=[^`\n]*(?:\n|$))|~{3,})[^\n]*(?:\n([\s\S]*?))?(?:\n[ \t>]*\1[`~]*[ \t]*(?:\n|$)|$)|(`+)([^`\n]+)\3/g;
-  let from = 0;
-  for (const match of text.matchAll(pattern)) {
-    if (match.index > from) parts.push({ kind: "text", text: text.slice(from, match.index) });
-    parts.push(
-      match[1] === undefined
-        ? { kind: "code", text: match[4] ?? "" }
-        : { kind: "block", text: match[2] ?? "" },
-    );
-    from = match.index + match[0].length;
-  }
-  if (from < text.length) parts.push({ kind: "text", text: text.slice(from) });
-  return parts;
-}
-
-/**
- * Shows a reply in an element; what is the same as before is not touched.
- *
- * @param {HTMLElement} element
- * @param {string} text
- */
-export function showReply(element, text) {
-  const parts = partsOf(text);
-  parts.forEach((part, index) => {
-    const tag = part.kind === "text" ? "span" : part.kind === "code" ? "code" : "pre";
-    let child = element.children[index];
-    if (child === undefined || child.localName !== tag) {
-      const next = document.createElement(tag);
-      if (tag === "pre") next.tabIndex = 0;
-      if (child) child.replaceWith(next);
-      else element.append(next);
-      child = next;
-    }
-    if (child.textContent !== part.text) child.textContent = part.text;
-  });
-  while (element.children.length > parts.length) element.lastElementChild?.remove();
-}
-
-/**
- * An element with this text and class.
- *
- * @template {keyof HTMLElementTagNameMap} K
- * @param {K} tag
- * @param {string} [className]
- * @param {string} [text]
- * @returns {HTMLElementTagNameMap[K]}
- */
-export function make(tag, className = "", text = "") {
-  const element = document.createElement(tag);
-  if (className !== "") element.className = className;
-  if (text !== "") element.textContent = text;
-  return element;
-}
-
-/** What is not seen, or turns the order of what is seen around. */
-const HIDDEN = /(?![\t\n])[\p{Cc}\p{Cf}\u2028\u2029]/gu;
-
-/**
- * Text in which nothing is hidden: a person decides by what it shows.
- *
- * @param {string} text
- */
-export function unhidden(text) {
-  return text.replace(HIDDEN, (char) => "\\u" + (char.codePointAt(0) ?? 0).toString(16).padStart(4, "0"));
-}
-
-/**
- * The element of the page with this id.
+ * Returns the element with an id.
  *
  * @param {string} id
  * @returns {HTMLElement}
@@ -89,4 +11,87 @@ export function byId(id) {
   const element = document.getElementById(id);
   if (element === null) throw new Error(`The page has no element ${id}.`);
   return element;
+}
+
+/**
+ * Creates an element.
+ *
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {string} [className]
+ * @param {string} [text]
+ * @returns {HTMLElementTagNameMap[K]}
+ */
+export function createElement(tag, className = "", text = "") {
+  const element = document.createElement(tag);
+  if (className !== "") element.className = className;
+  if (text !== "") element.textContent = text;
+  return element;
+}
+
+/** Control and format characters: invisible, or changing the order of the visible ones. */
+const INVISIBLE = /(?![\t\n])[\p{Cc}\p{Cf}\u2028\u2029]/gu;
+
+/**
+ * Replaces invisible characters by their `\u` escapes, so that a person who decides by a text sees all of it.
+ *
+ * @param {string} text
+ */
+export function escapeInvisible(text) {
+  return text.replace(
+    INVISIBLE,
+    (char) => "\\u" + (char.codePointAt(0) ?? 0).toString(16).padStart(4, "0"),
+  );
+}
+
+/** @typedef {{ kind: "text" | "code" | "block", text: string }} ReplyPart */
+
+/** A fenced block, which may still be open at the end of the text, or code in a line. */
+const CODE =
+  /(?:^|\n)[ \t>]*(`{3,}(?=[^`\n]*(?:\n|$))|~{3,})[^\n]*(?:\n([\s\S]*?))?(?:\n[ \t>]*\1[`~]*[ \t]*(?:\n|$)|$)|(`+)([^`\n]+)\3/g;
+
+/**
+ * Splits a reply into text, code in a line and fenced blocks.
+ *
+ * @param {string} reply
+ * @returns {ReplyPart[]}
+ */
+export function splitReply(reply) {
+  /** @type {ReplyPart[]} */
+  const parts = [];
+  let from = 0;
+  for (const match of reply.matchAll(CODE)) {
+    const [all, fence, block = "", , code = ""] = match;
+    if (match.index > from) parts.push({ kind: "text", text: reply.slice(from, match.index) });
+    parts.push(fence === undefined ? { kind: "code", text: code } : { kind: "block", text: block });
+    from = match.index + all.length;
+  }
+  if (from < reply.length) parts.push({ kind: "text", text: reply.slice(from) });
+  return parts;
+}
+
+const TAGS = /** @type {const} */ ({ text: "span", code: "code", block: "pre" });
+
+/**
+ * Shows a reply in an element. Parts that did not change are not touched, so that a selection in them stays.
+ *
+ * @param {HTMLElement} element
+ * @param {string} reply
+ */
+export function renderReply(element, reply) {
+  const parts = splitReply(reply);
+  parts.forEach(({ kind, text }, index) => {
+    const tag = TAGS[kind];
+    let child = element.children[index];
+    if (child?.localName !== tag) {
+      const created = createElement(tag);
+      // The keyboard can then scroll a long block.
+      if (tag === "pre") created.tabIndex = 0;
+      if (child) child.replaceWith(created);
+      else element.append(created);
+      child = created;
+    }
+    if (child.textContent !== text) child.textContent = text;
+  });
+  while (element.children.length > parts.length) element.lastElementChild?.remove();
 }

@@ -1,29 +1,24 @@
 // @ts-check
-/** Questions of the agent: what it asks leave for, a button for each answer, and the time that is left. @module */
+/** Permission requests of the agent: a card for each, with a button for each answer and the time left. @module */
 
-import { byId, make, unhidden } from "./dom.js";
+import { byId, createElement, escapeInvisible } from "./dom.js";
 
-/** How long a card stays after its end. */
-const LINGER_MS = 6_000;
+/** Time that a card stays after its request was resolved. */
+const SHOWN_AFTER_END_MS = 6_000;
 
-/** @type {Readonly<Record<string, string>>} */
-const KINDS = {
-  read: "wants to read",
-  edit: "wants to change files",
-  delete: "wants to delete",
-  move: "wants to move files",
-  search: "wants to search",
-  execute: "wants to run a command",
-  fetch: "wants to fetch from the network",
-};
+/** @type {ReadonlyMap<string, string>} */
+const KIND_LABELS = new Map([
+  ["read", "wants to read"],
+  ["edit", "wants to change files"],
+  ["delete", "wants to delete"],
+  ["move", "wants to move files"],
+  ["search", "wants to search"],
+  ["execute", "wants to run a command"],
+  ["fetch", "wants to fetch from the network"],
+]);
 
-/**
- * How a permission ended, in words.
- *
- * @param {string} outcome
- * @param {string} by
- */
-export function outcomeWords(outcome, by) {
+/** @param {string} outcome @param {string} by Name of the client that answered. */
+function outcomeLabel(outcome, by) {
   switch (outcome) {
     case "allowed":
       return `Allowed by ${by}.`;
@@ -36,10 +31,10 @@ export function outcomeWords(outcome, by) {
   }
 }
 
-/** The time that is left, in words. @param {number} seconds */
-export function timeLeft(seconds) {
-  const whole = Math.max(0, Math.ceil(seconds));
-  return whole > 90 ? `${Math.round(whole / 60)} minutes left` : `${whole} s left`;
+/** @param {number} expiresAt In unix seconds. */
+function timeLeft(expiresAt) {
+  const seconds = Math.max(0, Math.ceil(expiresAt - Date.now() / 1000));
+  return seconds > 90 ? `${Math.round(seconds / 60)} minutes left` : `${seconds} s left`;
 }
 
 /**
@@ -49,44 +44,49 @@ export function timeLeft(seconds) {
  */
 
 /**
- * The cards.
+ * Creates the list of cards.
  *
- * @param {{ answer: (requestId: string, optionId: string) => boolean, done: () => void }} actions `done` is told when
- *   the focus was on a card that went away.
+ * @param {{ answer: (requestId: string, optionId: string) => boolean, onFocusLost: () => void }} actions
+ *   `onFocusLost` is called when the card that had the focus is resolved and no other card waits.
  */
-export function createPermissions({ answer, done }) {
+export function createPermissions({ answer, onFocusLost }) {
   const region = byId("permissions");
-  /** @type {Map<string, { card: HTMLElement, resolve: (words: string) => void }>} */
+  const field = /** @type {HTMLTextAreaElement} */ (byId("say"));
+  /** Open cards by request id. @type {Map<string, { card: HTMLElement, close: (words: string) => void }>} */
   const cards = new Map();
 
   /** @param {Request} request */
   function show({ request_id, tool, options, expires_at }) {
     if (cards.has(request_id)) return;
-    const card = make("section", "permission");
-    card.setAttribute("role", "alertdialog");
-    card.setAttribute("aria-modal", "false");
-    card.tabIndex = -1;
     const id = `permission-${request_id}`;
-    const title = make("h2", "", unhidden(tool.tool_name));
+    const name = escapeInvisible(tool.tool_name);
+    const title = createElement("h2", "", name);
     title.id = id;
-    const left = make("span", "", timeLeft(expires_at - Date.now() / 1000));
+    const left = createElement("span", "", timeLeft(expires_at));
     left.setAttribute("aria-live", "off");
-    const about = make("p", "about", `The agent ${KINDS[tool.kind] ?? "asks for leave"}. `);
+    const about = createElement(
+      "p",
+      "about",
+      `The agent ${KIND_LABELS.get(tool.kind) ?? "asks for permission"}. `,
+    );
     about.id = `${id}-about`;
     about.append(left);
+    const card = createElement("section", "permission");
+    card.setAttribute("role", "alertdialog");
+    card.setAttribute("aria-modal", "false");
     card.setAttribute("aria-labelledby", id);
     card.setAttribute("aria-describedby", about.id);
+    card.tabIndex = -1;
     card.append(title, about);
     if (tool.detail) {
-      const detail = make("pre", "", unhidden(tool.detail));
+      const detail = createElement("pre", "", escapeInvisible(tool.detail));
       detail.tabIndex = 0;
-      detail.setAttribute("aria-label", "What it would do");
+      detail.setAttribute("aria-label", "Details of the request");
       card.append(detail);
     }
-    const answers = make("div", "answers");
     const buttons = options.map(({ option_id, name, kind }) => {
-      const look = kind === "allow_once" ? "primary" : kind.startsWith("reject") ? "reject" : "";
-      const button = make("button", `button ${look}`.trim(), unhidden(name));
+      const style = kind === "allow_once" ? "primary" : kind.startsWith("reject") ? "reject" : "";
+      const button = createElement("button", `button ${style}`.trim(), escapeInvisible(name));
       button.type = "button";
       button.dataset.kind = kind;
       button.addEventListener("click", () => {
@@ -95,63 +95,64 @@ export function createPermissions({ answer, done }) {
           return;
         }
         for (const other of buttons) other.disabled = true;
-        next();
+        focusNext();
       });
       return button;
     });
+    const answers = createElement("div", "answers");
     answers.append(...buttons);
     card.append(answers);
     region.append(card);
 
     const timer = setInterval(() => {
-      left.textContent = timeLeft(expires_at - Date.now() / 1000);
+      left.textContent = timeLeft(expires_at);
     }, 1000);
     cards.set(request_id, {
       card,
-      resolve(words) {
+      close(words) {
         clearInterval(timer);
         cards.delete(request_id);
-        const focused = card.contains(document.activeElement);
+        const hadFocus = card.contains(document.activeElement);
         card.className = "permission over";
         card.setAttribute("role", "status");
-        card.replaceChildren(make("p", "", `${unhidden(tool.tool_name)}: ${words}`));
-        if (focused) next();
-        setTimeout(() => card.remove(), LINGER_MS);
+        card.replaceChildren(createElement("p", "", `${name}: ${words}`));
+        if (hadFocus) focusNext();
+        setTimeout(() => card.remove(), SHOWN_AFTER_END_MS);
       },
     });
-    // Whoever writes is not interrupted. The focus goes to the card, never to an answer: a key that was meant for the
-    // message must not allow anything.
-    const field = /** @type {HTMLTextAreaElement} */ (byId("say"));
+    // Keep the focus of a user who writes or answers another card. Focus the card and never a button: Enter or Space
+    // that was meant for the message must not allow anything.
     if (region.contains(document.activeElement)) return;
     card.scrollIntoView({ block: "nearest" });
     if (field.value === "") card.focus();
   }
 
-  /** The next question, or the chat. */
-  function next() {
+  function focusNext() {
     const open = [...cards.values()].find(({ card }) => card.querySelector("button:enabled") !== null);
-    if (open === undefined) return done();
+    if (open === undefined) return onFocusLost();
     open.card.scrollIntoView({ block: "nearest" });
     open.card.focus();
   }
 
   return {
     show,
-    /** @param {{ request_id: string, outcome: string, by: string }} resolution */
+
+    /** Closes the card of a request that was resolved. @param {{ request_id: string, outcome: string, by: string }} event */
     resolve({ request_id, outcome, by }) {
-      cards.get(request_id)?.resolve(outcomeWords(outcome, by));
+      cards.get(request_id)?.close(outcomeLabel(outcome, by));
     },
-    /** The answer did not arrive: the card can be used again. @param {string} words */
-    refuse(words) {
+
+    /** Enables all buttons again, because the server did not accept an answer. */
+    enableAnswers() {
       for (const { card } of cards.values()) {
         for (const button of card.querySelectorAll("button")) button.disabled = false;
       }
-      return words;
     },
-    /** Those that are not among these are asked no longer. @param {readonly string[]} open */
-    keep(open) {
-      for (const [id, { resolve }] of [...cards]) {
-        if (!open.includes(id)) resolve("The agent no longer asks.");
+
+    /** Closes the cards of all other requests. @param {readonly string[]} requestIds */
+    keepOnly(requestIds) {
+      for (const [id, { close }] of [...cards]) {
+        if (!requestIds.includes(id)) close(outcomeLabel("", ""));
       }
     },
   };

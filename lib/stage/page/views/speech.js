@@ -1,93 +1,94 @@
 // @ts-check
-/** Text as it would be spoken: how far along it is, how far the mouth is open, and which words a caption shows. @module */
+/** Speech without sound: the text to speak, the speed of speech, the shape of the mouth, the caption. @module */
 
-/** Characters a second: of letters, and of scripts that say more with each. */
+/** Speed in Latin letters, and in scripts in which each character is a syllable or a word. */
 const LETTERS_PER_S = 19;
 const SYLLABLES_PER_S = 9;
-/** Text that waits to be spoken is caught up with in about this time, in seconds. */
-const CATCH_UP_S = 7;
-/** What is longer is skipped: nobody reads captions at that speed. */
+/** If much text waits, the speed rises so that the waiting text takes about this long. */
+const MAX_LAG_S = 7;
+/** Text that may wait. Earlier text is skipped, because nobody could read its caption at that speed. */
 const MAX_WAITING_CHARS = 900;
+/** Part of a word behind the current position that counts as spoken, so that captions end with whole words. */
+const MAX_WORD_CHARS = 40;
+const MAX_CAPTION_CHARS = 150;
+
 const SYLLABLE = /[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]/;
 const PAUSE = /[\s.,!?;:。、，．！？…\u2014-]/;
 
 /**
- * How far a mouth is open when it says this.
+ * Returns how far the mouth is open for a character, from 0 to 1.
  *
  * @param {string} char
  */
-export function opennessOf(char) {
+export function mouthOpenness(char) {
   if (PAUSE.test(char)) return 0.04;
-  const plain = char.normalize("NFD")[0]?.toLowerCase() ?? "";
-  if ("aあかさたなはまやらわアカサタナハマヤラワ".includes(plain)) return 0.95;
-  if ("oおこそとのほもよろをオコソトノホモヨロヲ".includes(plain)) return 0.75;
-  if ("eえけせてねへめれエケセテネヘメレ".includes(plain)) return 0.6;
-  if ("iuyw".includes(plain)) return 0.4;
-  if ("mbpfv".includes(plain)) return 0.06;
+  const letter = char.normalize("NFD")[0]?.toLowerCase() ?? "";
+  if ("aあかさたなはまやらわアカサタナハマヤラワ".includes(letter)) return 0.95;
+  if ("oおこそとのほもよろをオコソトノホモヨロヲ".includes(letter)) return 0.75;
+  if ("eえけせてねへめれエケセテネヘメレ".includes(letter)) return 0.6;
+  if ("iuyw".includes(letter)) return 0.4;
+  if ("mbpfv".includes(letter)) return 0.06;
+  // The vowel of any other syllable is unknown: vary the mouth by its code point.
   if (SYLLABLE.test(char)) return 0.35 + 0.5 * ((char.codePointAt(0) ?? 0) % 7) / 6;
   return 0.28;
 }
 
-/** Follows a text that is still being written, at the speed of speech. */
-export class Speaker {
+/** Moves through a growing text at the speed of speech. */
+export class SpeechPacer {
   #text = "";
-  #at = 0;
-  #budget = 0;
+  #position = 0;
+  /** Fraction of a character that is left from the last step. */
+  #remainder = 0;
 
-  /** What is to be said, from its beginning; it may grow from call to call. @param {string} text */
-  say(text) {
-    // Another text: it is said from its beginning.
-    if (!text.startsWith(this.#text.slice(0, this.#at))) this.#at = 0;
+  /** Sets the whole text so far. A text that changed what was spoken is spoken from its beginning. @param {string} text */
+  setText(text) {
+    if (!text.startsWith(this.#text.slice(0, this.#position))) this.#position = 0;
     this.#text = text;
-    if (text.length - this.#at > MAX_WAITING_CHARS) this.#at = text.length - MAX_WAITING_CHARS;
+    this.#position = Math.max(this.#position, text.length - MAX_WAITING_CHARS);
   }
 
-  /** Says no more. */
-  stop() {
-    this.#at = this.#text.length;
-    this.#budget = 0;
+  /** Skips the text that has not been spoken. */
+  skip() {
+    this.#position = this.#text.length;
+    this.#remainder = 0;
   }
 
-  /** Whether there is nothing left to say. */
-  get silent() {
-    return this.#at >= this.#text.length;
+  /** Whether the whole text has been spoken. */
+  get isDone() {
+    return this.#position >= this.#text.length;
   }
 
-  /** What has been said so far, to the end of the word. */
+  /** The text that has been spoken, up to the end of a word. */
   get spoken() {
-    const rest = /^[^\s。、！？]*/.exec(this.#text.slice(this.#at))?.[0] ?? "";
-    return this.#text.slice(0, this.#at + Math.min(rest.length, 40));
+    const word = /^[^\s。、！？]*/.exec(this.#text.slice(this.#position))?.[0] ?? "";
+    return this.#text.slice(0, this.#position + Math.min(word.length, MAX_WORD_CHARS));
   }
 
   /**
-   * Goes on in time.
+   * Speaks on.
    *
    * @param {number} seconds
    * @returns {number} How far the mouth is open, from 0 to 1.
    */
-  step(seconds) {
-    if (this.silent) return 0;
-    const waiting = this.#text.length - this.#at;
-    const char = this.#text[this.#at] ?? "";
-    const pace = SYLLABLE.test(char) ? SYLLABLES_PER_S : LETTERS_PER_S;
-    this.#budget += seconds * Math.max(pace, waiting / CATCH_UP_S);
-    const whole = Math.floor(this.#budget);
-    this.#budget -= whole;
-    this.#at = Math.min(this.#text.length, this.#at + whole);
-    return opennessOf(this.#text[Math.max(0, this.#at - 1)] ?? "");
+  advance(seconds) {
+    if (this.isDone) return 0;
+    const waiting = this.#text.length - this.#position;
+    const speed = SYLLABLE.test(this.#text[this.#position] ?? "") ? SYLLABLES_PER_S : LETTERS_PER_S;
+    this.#remainder += seconds * Math.max(speed, waiting / MAX_LAG_S);
+    const chars = Math.floor(this.#remainder);
+    this.#remainder -= chars;
+    this.#position = Math.min(this.#text.length, this.#position + chars);
+    return mouthOpenness(this.#text[Math.max(0, this.#position - 1)] ?? "");
   }
 }
 
-/** Characters of a caption. */
-const MAX_CAPTION_CHARS = 150;
-
 /**
- * A reply as it can be said aloud: without code, and without the marks of Markdown.
+ * Returns the text of a reply that can be spoken: without code blocks, link addresses and the marks of Markdown.
  *
- * @param {string} text
+ * @param {string} reply
  */
-export function speakable(text) {
-  return text
+export function speechText(reply) {
+  return reply
     .replace(/(^|\n)[ \t>]*(`{3,}(?=[^`\n]*(?:\n|$))|~{3,})[\s\S]*?(\n[ \t>]*\2[`~]*(?=\s|$)|$)/g, "\n")
     .replace(/!?\[([^\]\n]{0,500})\]\([^)\n]{0,2000}\)/g, "$1")
     .split("\n")
@@ -99,25 +100,19 @@ export function speakable(text) {
     .join("\n");
 }
 
-/**
- * The sentences of a text.
- *
- * @param {string} text
- * @returns {string[]}
- */
-export function sentencesOf(text) {
-  const found = text.match(/[^\n。！？]*?(?:(?<![.!?…])[.!?…]+["'”’)\]]*(?=\s|$)|[。！？]+[」』]?|\n|$)/g) ??
-    [];
-  return found.map((sentence) => sentence.trim()).filter((sentence) => sentence !== "");
+/** @param {string} text */
+export function splitSentences(text) {
+  const pattern = /[^\n。！？]*?(?:(?<![.!?…])[.!?…]+["'”’)\]]*(?=\s|$)|[。！？]+[」』]?|\n|$)/g;
+  return (text.match(pattern) ?? []).map((sentence) => sentence.trim()).filter((sentence) => sentence !== "");
 }
 
 /**
- * What a caption shows of what has been said: its last sentence, with the one before where both are short.
+ * Returns the caption for a spoken text: the last sentence, and the one before if both are short.
  *
  * @param {string} spoken
  */
 export function captionOf(spoken) {
-  const sentences = sentencesOf(spoken.slice(-4 * MAX_CAPTION_CHARS));
+  const sentences = splitSentences(spoken.slice(-4 * MAX_CAPTION_CHARS));
   const last = sentences.at(-1) ?? "";
   if (last.length > MAX_CAPTION_CHARS) {
     const tail = last.slice(-MAX_CAPTION_CHARS);

@@ -1,127 +1,134 @@
 // @ts-check
-/** What is said on the stage: the character's mouth, the caption, and the sentences for screen readers. @module */
+/** Speaks replies and notifications one after the other: mouth, caption, sentences for screen readers. @module */
 
 import { byId } from "./dom.js";
-import { captionOf, sentencesOf, speakable, Speaker } from "./speech.js";
-import { withoutTags } from "./tags.js";
+import { captionOf, SpeechPacer, speechText, splitSentences } from "./speech.js";
+import { stripTags } from "./tags.js";
 
 const STEP_MS = 33;
-/** How long a caption stays after its last word: a while, and longer for more words. */
-/** Characters of notifications that wait to be said. */
-const MAX_QUEUE_CHARS = 600;
-const STAY_MS = 3_500;
-const STAY_MS_PER_CHAR = 45;
+/** Longest step. After a pause of the browser, speech continues from where it was. */
+const MAX_STEP_S = 0.5;
+/** Characters of notifications that can wait. */
+const MAX_WAITING_CHARS = 600;
+/** Time that a caption stays after its last word, and how much longer for each of its characters. */
+const CAPTION_MS = 3_500;
+const CAPTION_MS_PER_CHAR = 45;
 
 /**
- * Speaks one text at a time.
+ * Creates the queue.
  *
- * @param {{ mouth: (openness: number) => void, quiet: () => void }} body `quiet` is told some time after the last word.
+ * @param {object} options
+ * @param {(openness: number) => void} options.onMouth
+ * @param {() => void} options.onFinished Called when the last caption disappears.
  */
-export function createVoice({ mouth, quiet }) {
+export function createSpeechQueue({ onMouth, onFinished }) {
   const caption = byId("caption");
   const captionText = byId("caption-text");
-  const spokenRegion = byId("spoken");
-  const speaker = new Speaker();
+  const liveRegion = byId("spoken");
+  const pacer = new SpeechPacer();
+  /** The text with its tags. */
   let raw = "";
-  let whole = true;
+  let isComplete = true;
+  /** Sentences that screen readers have got. */
   let announced = 0;
-  /** Something was said since the last step: however fast it comes, it is looked at once a step. */
-  let isNews = false;
-  let lastMs = 0;
+  /** Whether `raw` has grown since the last step. */
+  let hasGrown = false;
+  let lastStepMs = 0;
   /** @type {ReturnType<typeof setInterval> | undefined} */
-  let timer;
+  let stepTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let leaving;
+  let finishTimer;
 
-  function show() {
-    const text = captionOf(speaker.spoken);
-    if (text === "") return;
-    if (captionText.textContent !== text) captionText.textContent = text;
-    caption.hidden = false;
-  }
-
-  /** Whole sentences, once each: half ones would only be noise. */
-  function announce() {
-    const sentences = sentencesOf(speakable(withoutTags(raw, whole)));
-    const ready = whole ? sentences.length : sentences.length - 1;
+  function updateText() {
+    hasGrown = false;
+    const text = speechText(stripTags(raw, isComplete)).trimEnd();
+    pacer.setText(text);
+    // Screen readers get whole sentences, each once.
+    const sentences = splitSentences(text);
+    const ready = isComplete ? sentences.length : sentences.length - 1;
     if (ready <= announced) return;
-    spokenRegion.textContent = sentences.slice(announced, ready).join(" ");
+    liveRegion.textContent = sentences.slice(announced, ready).join(" ");
     announced = ready;
   }
 
   function step() {
     const nowMs = performance.now();
-    const seconds = Math.min(0.5, (nowMs - lastMs) / 1000);
-    lastMs = nowMs;
-    if (isNews) {
-      isNews = false;
-      speaker.say(speakable(withoutTags(raw, whole)).trimEnd());
-      announce();
+    const seconds = Math.min(MAX_STEP_S, (nowMs - lastStepMs) / 1000);
+    lastStepMs = nowMs;
+    // Text is processed once a step, however many pieces came.
+    if (hasGrown) updateText();
+    const openness = pacer.advance(seconds);
+    onMouth(pacer.isDone ? 0 : openness);
+    const text = captionOf(pacer.spoken);
+    if (text !== "") {
+      if (captionText.textContent !== text) captionText.textContent = text;
+      caption.hidden = false;
     }
-    mouth(speaker.step(seconds));
-    show();
-    if (!speaker.silent) return;
-    mouth(0);
-    if (!whole) return;
-    rest();
+    if (pacer.isDone && isComplete) pause();
   }
 
-  /** Nothing is left to say. */
-  function rest() {
-    clearInterval(timer);
-    timer = undefined;
-    clearTimeout(leaving);
-    leaving = setTimeout(() => {
+  function pause() {
+    clearInterval(stepTimer);
+    stepTimer = undefined;
+    clearTimeout(finishTimer);
+    const chars = (captionText.textContent ?? "").length;
+    finishTimer = setTimeout(() => {
       caption.hidden = true;
-      quiet();
-    }, STAY_MS + STAY_MS_PER_CHAR * (captionText.textContent ?? "").length);
+      onFinished();
+    }, CAPTION_MS + CAPTION_MS_PER_CHAR * chars);
   }
 
-  function run() {
-    clearTimeout(leaving);
-    if (timer !== undefined) return;
-    lastMs = performance.now();
-    timer = setInterval(step, STEP_MS);
+  function resume() {
+    clearTimeout(finishTimer);
+    if (stepTimer !== undefined) return;
+    lastStepMs = performance.now();
+    stepTimer = setInterval(step, STEP_MS);
+  }
+
+  /** Begins another reply and drops the one before. */
+  function begin() {
+    raw = "";
+    hasGrown = false;
+    isComplete = false;
+    announced = 0;
+    pacer.setText("");
+    pacer.skip();
+    captionText.textContent = "";
+    caption.hidden = true;
+    resume();
   }
 
   return {
-    /** Another reply begins. */
-    begin() {
-      raw = "";
-      isNews = false;
-      whole = false;
-      announced = 0;
-      speaker.say("");
-      speaker.stop();
-      captionText.textContent = "";
-      caption.hidden = true;
-      run();
-    },
-    /** Words that stand elsewhere on the page too, and so are not announced; after what is being said. @param {string} text */
-    sayAll(text) {
-      // Of a flood the newest is said.
-      if (speaker.silent || raw.length > MAX_QUEUE_CHARS) this.begin();
-      isNews = false;
-      raw += raw === "" ? text : `\n${text}`;
-      whole = true;
-      announced = Infinity;
-      speaker.say(speakable(withoutTags(raw, true)).trimEnd());
-      run();
-    },
-    /** The next piece of the reply, with its tags. @param {string} piece */
+    begin,
+
+    /** Adds a piece of the reply, tags included. @param {string} piece */
     push(piece) {
       raw += piece;
-      isNews = true;
-      run();
+      hasGrown = true;
+      resume();
     },
-    /** The reply is over. @param {boolean} cut Whether the rest of it is not said any more. */
-    end(cut) {
-      whole = true;
-      isNews = false;
-      speaker.say(speakable(withoutTags(raw, true)).trimEnd());
-      announce();
-      if (cut) speaker.stop();
-      run();
+
+    /** Ends the reply. @param {boolean} isCut Whether the text that waits is not spoken. */
+    end(isCut) {
+      isComplete = true;
+      updateText();
+      if (isCut) pacer.skip();
+      resume();
+    },
+
+    /**
+     * Speaks a notification after the text that is being spoken. Too much waiting text is dropped for it.
+     *
+     * @param {string} text
+     */
+    announce(text) {
+      if (pacer.isDone || raw.length > MAX_WAITING_CHARS) begin();
+      raw += raw === "" ? text : `\n${text}`;
+      isComplete = true;
+      // Screen readers read the notice itself.
+      announced = Infinity;
+      updateText();
+      resume();
     },
   };
 }

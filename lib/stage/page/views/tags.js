@@ -1,5 +1,5 @@
 // @ts-check
-/** What of a reply is for eyes and ears: its text without the tags that move the character. @module */
+/** Removes the tags that move the character from a reply, so that only its text is shown and spoken. @module */
 
 /** Words that are a tag when they stand alone in brackets. */
 const WORDS = new Set(
@@ -7,14 +7,15 @@ const WORDS = new Set(
     "anger disgust fear joy sadness surprise relaxed jealous serious suspicious victory sleep sorrow fun think " +
     "awkward question silent").split(" "),
 );
-/** Names before a colon that make a tag of whatever stands behind it. */
+const MAX_WORDS = 500;
+/** `[name: value]` is a tag with any value. */
 const NAMES = "face|anim|animation|emotion|expression|motion|pose|pause|lang|vision";
 const NAMED = new RegExp(`^\\s*(?:${NAMES})\\s*:\\s*[^\\[\\]\\n]*$`, "i");
-/** Longest tags; the same as the server's. */
+/** Longest `[tag]` and `<|tag|>`, the same as the server's. */
 const MAX_TAG_CHARS = 64;
 const MAX_ACT_CHARS = 512;
 
-/** Blocks of code, code in a line, what is escaped, `<|...|>`, and brackets that are no link. */
+/** Fenced blocks, code in a line, escaped characters, `<|...|>`, and brackets that are no link. */
 const PARTS = new RegExp(
   "^[ \\t>]*(?<run>`{3,}|~{3,})[\\s\\S]*?(?:\\n[ \\t>]*\\k<run>[`~]*(?=\\s|$)|(?![\\s\\S]))" +
     "|(?<tick>`+)[^\\n]*?[^`\\n]\\k<tick>(?!`)|\\\\[\\s\\S]" +
@@ -24,42 +25,42 @@ const PARTS = new RegExp(
 );
 
 /**
- * Adds a word that is a tag on this server, such as one that an event named.
+ * Adds a word that is a tag on this server, for example of its configuration.
  *
  * @param {string} word
  */
-export function learnTag(word) {
-  if (WORDS.size < 500) WORDS.add(word.trim().toLowerCase());
+export function addTag(word) {
+  if (WORDS.size < MAX_WORDS) WORDS.add(word.trim().toLowerCase());
 }
 
-/** @param {string} inside What stands in brackets. */
-function isTag(inside) {
-  return WORDS.has(inside.trim().toLowerCase()) || NAMED.test(inside);
+/** @param {string} content The text between the brackets. */
+function isTag(content) {
+  return WORDS.has(content.trim().toLowerCase()) || NAMED.test(content);
 }
 
 /**
- * The text without tags. Code, links, `[1]` and other brackets stay.
+ * Removes the tags. Code, links, `[1]` and other brackets stay.
  *
  * @param {string} raw The reply so far.
- * @param {boolean} whole Whether it is over: else a tag that may have begun at its end is held back.
+ * @param {boolean} isComplete If false, the end of the text is withheld while it may be the beginning of a tag.
  */
-export function withoutTags(raw, whole) {
-  const text = whole ? raw : raw.slice(0, raw.length - heldBack(raw));
-  let out = "";
+export function stripTags(raw, isComplete) {
+  const text = isComplete ? raw : raw.slice(0, raw.length - unfinishedTagLength(raw));
+  let stripped = "";
   let from = 0;
   for (const match of text.matchAll(PARTS)) {
     const { act, word } = match.groups ?? {};
     if (act === undefined && (word === undefined || !isTag(word))) continue;
-    out += text.slice(from, match.index);
+    stripped += text.slice(from, match.index);
     from = match.index + match[0].length;
-    // A tag between two spaces leaves one.
-    if (/(^|\s)$/.test(out)) from += /^[ \t]*/.exec(text.slice(from))?.[0].length ?? 0;
+    // Of the spaces around a tag, only the ones before it stay.
+    if (/(^|\s)$/.test(stripped)) from += /^[ \t]*/.exec(text.slice(from))?.[0].length ?? 0;
   }
-  return (out + text.slice(from)).replace(/^\s+/, "");
+  return (stripped + text.slice(from)).replace(/^\s+/, "");
 }
 
-/** How many characters at the end may be the beginning of a tag. @param {string} raw */
-function heldBack(raw) {
+/** Returns how many characters at the end may belong to a tag that is not complete. @param {string} raw */
+function unfinishedTagLength(raw) {
   const act = raw.lastIndexOf("<|");
   if (act >= 0 && raw.length - act <= MAX_ACT_CHARS && !/\|>|\n/.test(raw.slice(act))) {
     return raw.length - act;
@@ -68,6 +69,7 @@ function heldBack(raw) {
   const open = raw.lastIndexOf("[");
   if (open < 0 || raw.length - open > MAX_TAG_CHARS) return 0;
   const rest = raw.slice(open + 1);
+  // A complete tag at the end is withheld too: with a `(` after it, the brackets are a link.
   if (/^[^\]\n`[]*\]$/.test(rest)) return isTag(rest.slice(0, -1)) ? raw.length - open : 0;
   return /^\s*[\p{L}_]*\s*(:[^\]\n`[]*)?$/u.test(rest) ? raw.length - open : 0;
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** The drawn character's body: clothes, arms, hands, and the things she holds. @module */
+/** The body of the drawn character: clothes, arms, hands, and the objects in them. @module */
 
 import {
   CORAL,
@@ -22,7 +22,7 @@ const THIN = { ...LINE, fill: "none", "stroke-width": 2.4 };
 /** @param {string} d @param {import("./svg.js").Attributes} attributes */
 const path = (d, attributes) => svg("path", { d, ...attributes });
 
-/** Neck, shirt, ribbon and jacket. @param {string} id */
+/** Draws neck, shirt, ribbon and jacket. @param {string} id */
 export function drawTorso(id) {
   const hood = path(
     "M268 640C262 596 300 566 340 560L460 560C500 566 538 596 532 640C500 676 450 690 400 690C350 690 300 676 268 640Z",
@@ -53,7 +53,7 @@ export function drawTorso(id) {
     }),
     svg("circle", { cx: 400, cy: 812, r: 6, fill: CORAL, stroke: CORAL_SHADE, "stroke-width": 2 }),
     svg("circle", { cx: 400, cy: 902, r: 6, fill: CORAL, stroke: CORAL_SHADE, "stroke-width": 2 }),
-    // The collar's wings.
+    // The collar.
     path("M334 612C330 640 338 672 352 700L400 664Z", { fill: CREAM, ...LINE, "stroke-width": 3 }),
     path("M466 612C470 640 462 672 448 700L400 664Z", { fill: CREAM, ...LINE, "stroke-width": 3 }),
   ]);
@@ -95,7 +95,7 @@ export function drawTorso(id) {
         ...LINE,
         fill: "none",
       }),
-      // The light border of its front.
+      // The light edge of the front.
       path(
         "M342 584C334 650 336 690 338 730C342 800 334 900 330 1010L310 1010C314 900 320 800 316 734C312 690 316 640 326 602Z",
         {
@@ -118,7 +118,7 @@ export function drawTorso(id) {
   return { hood, neck, front: svg("g", {}, [shirt, side(false), side(true), ribbon]) };
 }
 
-/** One arm: the upper part belongs to the body, the rest lies before everything. @param {string} id */
+/** Draws an arm: `back` moves with the body, `front` is in front of everything. @param {string} id */
 export function drawArm(id) {
   const part = () => ({
     fill: path("", { fill: `url(#${id}jacket)` }),
@@ -147,7 +147,7 @@ export function drawArm(id) {
   };
 }
 
-/** The shapes of a hand, with the wrist at 0,0 and the fingers up; its thumb is at the right. */
+/** Draws the shapes of a hand, with the wrist at 0,0, the fingers up and the thumb on the right. */
 function drawHands() {
   const hand = (/** @type {string} */ outline, /** @type {string} */ lines, /** @type {string} */ shade) =>
     svg("g", {}, [
@@ -184,7 +184,7 @@ function drawHands() {
   };
 }
 
-/** What she works with. @param {string} id */
+/** Draws the laptop, its glow, and the label above it. @param {string} id */
 export function drawLaptop(id) {
   const glow = svg("ellipse", { cx: 400, cy: 800, rx: 250, ry: 200, fill: `url(#${id}glow)`, opacity: 0.55 });
   const lid = svg("g", {}, [
@@ -222,7 +222,7 @@ export function drawLaptop(id) {
   return { glow, lid, sign, plate, text };
 }
 
-/** What she holds up when there is news. */
+/** Draws the sign with the exclamation mark. */
 export function drawSign() {
   return svg("g", {}, [
     svg("rect", {

@@ -1,5 +1,5 @@
 // @ts-check
-/** The drawn character's colours, and the gradients made of them. @module */
+/** Colours and gradients of the drawn character. @module */
 
 import { linear, radial, svg } from "./svg.js";
 
@@ -19,9 +19,9 @@ export const CORAL_SHADE = "#c9483a";
 export const MINT = "#7fe0c6";
 
 /**
- * The gradients, with ids that begin with `id`: several characters may stand on one page.
+ * Creates the gradients.
  *
- * @param {string} id
+ * @param {string} id Prefix of their ids, because a page may show several characters.
  */
 export function gradients(id) {
   return svg("defs", {}, [

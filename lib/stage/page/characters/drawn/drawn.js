@@ -1,32 +1,33 @@
 // @ts-check
-/** The character that the program brings along: drawn in SVG, moved by springs. @module */
+/** The built-in character: drawn in SVG, moved by springs. @module */
 
 import { blend, expressionOf, faceOf } from "./faces.js";
 import { drawFigure } from "./figure.js";
 import { motionOf, poseOf } from "./pose.js";
 import { Spring } from "../spring.js";
 
-/** How fast a face becomes another: nine tenths of the way in about 200 ms. */
-const FACE_RATE = 11;
-const MOUTH_RATE = 26;
-/** Time between frames: when much moves, and when she only breathes. */
+/** Rates at which face and mouth change: 11 means 90 % of the way in about 200 ms. */
+const FACE_RATE_PER_S = 11;
+const MOUTH_RATE_PER_S = 26;
+/** Shortest time between frames while much moves, and while the character only breathes. */
 const BUSY_FRAME_MS = 15;
 const CALM_FRAME_MS = 30;
-/** A gap after which time goes on as if there had been none. */
+/** Longest step of the animation, for example after the tab was hidden. */
 const MAX_FRAME_S = 0.1;
 const BLINK_S = 0.17;
-let drawn = 0;
+/** Characters drawn so far. Their ids have to differ. */
+let count = 0;
 
 /**
- * Draws the character into `container`.
+ * Draws the character into a container.
  *
  * @type {import("../character.js").CreateCharacter}
  */
 export function createCharacter(container) {
-  const figure = drawFigure(`c${++drawn}`);
+  const figure = drawFigure(`c${++count}`);
   const { root } = figure;
   root.dataset.mouth = "0";
-  const still = matchMedia("(prefers-reduced-motion: reduce)");
+  const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
   container.append(root);
 
   let expression = "neutral";
@@ -35,6 +36,7 @@ export function createCharacter(container) {
   /** @type {import("../character.js").StateDetail} */
   let detail = {};
   let pose = poseOf(state);
+  /** Wanted and present openness of the mouth, from 0 to 1. */
   let openness = 0;
   let mouthNow = 0;
   const face = faceOf("neutral", 1);
@@ -56,17 +58,22 @@ export function createCharacter(container) {
     bubble: new Spring(0, 110, 0.9),
   };
   const arms = { left: armSprings(pose.left), right: armSprings(pose.right) };
-  const all = [...Object.values(spring), ...[arms.left, arms.right].flatMap((arm) => Object.values(arm))];
+  const allSprings = [
+    ...Object.values(spring),
+    ...[arms.left, arms.right].flatMap((arm) => Object.values(arm)),
+  ];
 
-  const look = { pointerX: 0, pointerY: 0, aboutX: 0, aboutY: 0, nextS: 2 };
-  const blink = { atS: 3, again: false };
+  /** Directions of the pointer and of a random glance, from -1 to 1, and the time of the next glance. */
+  const look = { pointerX: 0, pointerY: 0, glanceX: 0, glanceY: 0, nextS: 2 };
+  const blink = { atS: 3, isDouble: false };
   let timeS = Math.random() * 20;
   blink.atS += timeS;
   look.nextS += timeS;
   let lastMs = 0;
   let frame = 0;
 
-  function retarget() {
+  /** Sets the goals of the face and of the objects in hand. */
+  function updateTargets() {
     const name = expression === "neutral" ? expressionOf(pose.face) : expression;
     target = faceOf(name, expression === "neutral" ? 1 : intensity);
     spring.laptop.target = pose.laptop ?? 0;
@@ -75,23 +82,23 @@ export function createCharacter(container) {
     spring.bubble.target = pose.bubble ?? 0;
   }
 
-  /** Where she looks: at the pointer a little, sometimes about. */
-  function updateLook() {
+  /** Sets the goals of gaze, head, hair and arms. Returns the movement of the pose. */
+  function updateMotion() {
     if (timeS > look.nextS) {
       const away = Math.random() < 0.55;
-      look.aboutX = away ? Math.random() * 1.6 - 0.8 : 0;
-      look.aboutY = away ? Math.random() * 0.7 - 0.35 : 0;
+      look.glanceX = away ? Math.random() * 1.6 - 0.8 : 0;
+      look.glanceY = away ? Math.random() * 0.7 - 0.35 : 0;
       look.nextS = timeS + (away ? 0.7 + Math.random() * 1.3 : 2.5 + Math.random() * 4);
     }
-    const about = pose.meets || still.matches || state === "working" || openness > 0 ? 0 : 1;
+    const glance = pose.looksAtViewer || reducedMotion.matches || state === "working" || openness > 0 ? 0 : 1;
     const pointer = state === "working" || state === "thinking" ? 0.25 : 0.8;
     const [poseX, poseY] = pose.gaze ?? [0, 0];
-    const x = look.pointerX * pointer + look.aboutX * about;
-    const y = look.pointerY * pointer + look.aboutY * about;
+    const x = look.pointerX * pointer + look.glanceX * glance;
+    const y = look.pointerY * pointer + look.glanceY * glance;
     spring.gazeX.target = target.gazeX + poseX + x * 0.7;
     spring.gazeY.target = target.gazeY + poseY + y * 0.7;
-    const move = motionOf(state, still.matches ? 0 : timeS);
-    const drift = still.matches ? 0 : 1;
+    const move = motionOf(state, reducedMotion.matches ? 0 : timeS);
+    const drift = reducedMotion.matches ? 0 : 1;
     spring.yaw.target = target.yaw + (pose.yaw ?? 0) + x * 0.42 + drift * 0.1 * Math.sin(timeS * 0.53);
     spring.pitch.target = target.pitch + y * 0.32 + drift * 0.07 * Math.sin(timeS * 0.71 + 1);
     spring.tilt.target = target.tilt + x * 1.6 + move.headTilt +
@@ -114,14 +121,14 @@ export function createCharacter(container) {
     return move;
   }
 
-  /** How far the lids are shut by blinking, from 0 to 1. */
-  function blinked() {
-    if (still.matches) return 0;
+  /** Returns how far blinking closes the lids, from 0 to 1. */
+  function blinkNow() {
+    if (reducedMotion.matches) return 0;
     const since = timeS - blink.atS;
     if (since < 0) return 0;
     if (since > BLINK_S) {
-      blink.again = !blink.again && Math.random() < 0.18;
-      blink.atS = timeS + (blink.again ? 0.09 : 2 + Math.random() * 4);
+      blink.isDouble = !blink.isDouble && Math.random() < 0.18;
+      blink.atS = timeS + (blink.isDouble ? 0.09 : 2 + Math.random() * 4);
       return 0;
     }
     const part = since / BLINK_S;
@@ -131,24 +138,24 @@ export function createCharacter(container) {
   /** @param {number} deltaS */
   function update(deltaS) {
     timeS += deltaS;
-    blend(face, target, still.matches ? 1 : 1 - Math.exp(-FACE_RATE * deltaS));
+    blend(face, target, reducedMotion.matches ? 1 : 1 - Math.exp(-FACE_RATE_PER_S * deltaS));
     const before = mouthNow;
-    mouthNow += (openness - mouthNow) * (1 - Math.exp(-MOUTH_RATE * deltaS));
+    mouthNow += (openness - mouthNow) * (1 - Math.exp(-MOUTH_RATE_PER_S * deltaS));
     if (openness === 0 && mouthNow < 0.01) mouthNow = 0;
-    // How far the mouth is open can be read from outside, in tenths.
+    // Tests read the openness of the mouth, in tenths.
     if (Math.round(before * 10) !== Math.round(mouthNow * 10)) {
       root.dataset.mouth = String(Math.round(mouthNow * 10) / 10);
     }
-    const move = updateLook();
-    for (const one of all) {
-      if (still.matches) one.settle();
-      else one.step(deltaS);
+    const move = updateMotion();
+    for (const each of allSprings) {
+      if (reducedMotion.matches) each.settle();
+      else each.step(deltaS);
     }
     figure.update({
       face,
-      timeS: still.matches ? 0.6 : timeS,
+      timeS: reducedMotion.matches ? 0.6 : timeS,
       mouth: mouthNow,
-      blink: blinked(),
+      blink: blinkNow(),
       tilt: spring.tilt.value,
       yaw: spring.yaw.value,
       pitch: spring.pitch.value,
@@ -164,17 +171,17 @@ export function createCharacter(container) {
       bubble: spring.bubble.value,
       count: detail.subagent_count,
       arms: {
-        left: armNow(arms.left, pose.left.hand, move.left, state === "thinking" ? move.twist : 0),
-        right: armNow(arms.right, pose.right.hand, move.right, state === "thinking" ? 0 : move.twist),
+        left: armAt(arms.left, pose.left.hand, move.left, state === "thinking" ? move.twist : 0),
+        right: armAt(arms.right, pose.right.hand, move.right, state === "thinking" ? 0 : move.twist),
       },
     });
   }
 
   /** @param {number} nowMs */
-  function tick(nowMs) {
-    frame = requestAnimationFrame(tick);
+  function draw(nowMs) {
+    frame = requestAnimationFrame(draw);
     const busy = mouthNow > 0.02 || state !== "idle" ||
-      all.some((one) => !one.rests && Math.abs(one.velocity) > 12);
+      allSprings.some((each) => !each.isStill && Math.abs(each.velocity) > 12);
     if (nowMs - lastMs < (busy ? BUSY_FRAME_MS : CALM_FRAME_MS)) return;
     const deltaS = Math.min(MAX_FRAME_S, (nowMs - lastMs) / 1000);
     lastMs = nowMs;
@@ -182,25 +189,25 @@ export function createCharacter(container) {
   }
 
   /** @param {PointerEvent} event */
-  function follow(event) {
+  function followPointer(event) {
     const box = root.getBoundingClientRect();
     if (box.width === 0) return;
     const clamp = (/** @type {number} */ value) => Math.max(-1, Math.min(1, value));
     look.pointerX = clamp((event.clientX - box.x - box.width / 2) / box.width);
     look.pointerY = clamp((event.clientY - box.y - box.height * 0.4) / box.height);
   }
-  const leave = () => {
+  const forgetPointer = () => {
     look.pointerX = 0;
     look.pointerY = 0;
   };
 
-  addEventListener("pointermove", follow, { passive: true });
-  document.documentElement.addEventListener("pointerleave", leave);
+  addEventListener("pointermove", followPointer, { passive: true });
+  document.documentElement.addEventListener("pointerleave", forgetPointer);
   container.dataset.expression = expression;
   container.dataset.state = state;
-  retarget();
+  updateTargets();
   update(0.001);
-  frame = requestAnimationFrame(tick);
+  frame = requestAnimationFrame(draw);
 
   return {
     express(tag, strength = 1) {
@@ -209,7 +216,7 @@ export function createCharacter(container) {
       expression = next;
       intensity = strength;
       container.dataset.expression = expression;
-      retarget();
+      updateTargets();
     },
     act(next, more = {}) {
       if (next !== state) spring.hop.velocity = next === "error" ? -340 : next === "idle" ? 0 : -170;
@@ -217,16 +224,16 @@ export function createCharacter(container) {
       detail = more;
       pose = poseOf(state);
       container.dataset.state = state;
-      figure.say(more.tool_name ?? "");
-      retarget();
+      figure.setLabel(more.tool_name ?? "");
+      updateTargets();
     },
     mouth(value) {
       openness = Math.min(1, Math.max(0, value));
     },
     dispose() {
       cancelAnimationFrame(frame);
-      removeEventListener("pointermove", follow);
-      document.documentElement.removeEventListener("pointerleave", leave);
+      removeEventListener("pointermove", followPointer);
+      document.documentElement.removeEventListener("pointerleave", forgetPointer);
       root.remove();
     },
   };
@@ -247,14 +254,14 @@ function armSprings({ elbow, wrist, twist = 0 }) {
  * @param {ReturnType<typeof armSprings>} springs
  * @param {import("./pose.js").HandName} hand
  * @param {readonly number[]} move
- * @param {number} twist
- * @returns {import("./figure.js").ArmNow}
+ * @param {number} extraTwist
+ * @returns {import("./figure.js").ArmPosition}
  */
-function armNow({ elbowX, elbowY, wristX, wristY, twist: own }, hand, [dx = 0, dy = 0], twist) {
+function armAt({ elbowX, elbowY, wristX, wristY, twist }, hand, [dx = 0, dy = 0], extraTwist) {
   return {
     elbow: [elbowX.value, elbowY.value],
     wrist: [wristX.value + dx, wristY.value + dy],
     hand,
-    twist: own.value + twist,
+    twist: twist.value + extraTwist,
   };
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** The signs of feeling around the drawn character: tears, hearts, thought dots and the like. @module */
+/** Effects around the drawn character: tears, hearts, thought bubbles, the orbs that it juggles. @module */
 
 import { CORAL, CORAL_SHADE, CREAM, INK, JACKET } from "./colors.js";
 import { heartAt, sparkleAt } from "./head.js";
@@ -11,7 +11,7 @@ const WATER = { fill: "#bfeaff", stroke: "#4f9dc4", "stroke-width": 2.4, "stroke
 /** @param {string} d @param {import("./svg.js").Attributes} attributes */
 const path = (d, attributes) => svg("path", { d, ...attributes });
 
-/** Where hearts and sparkles rise around the head: place, size, and when in the round each begins. */
+/** Positions of hearts and sparkles around the head. The phase, from 0 to 1, is the start of each in its cycle. */
 const SPOTS = Object.freeze([
   { x: 178, y: 300, size: 21, phase: 0 },
   { x: 628, y: 250, size: 25, phase: 0.22 },
@@ -20,7 +20,7 @@ const SPOTS = Object.freeze([
   { x: 164, y: 430, size: 15, phase: 0.8 },
   { x: 560, y: 122, size: 19, phase: 0.92 },
 ]);
-const ROUND_S = 2.6;
+const CYCLE_S = 2.6;
 
 /** @param {string} text @param {number} size */
 const letter = (text, size) => {
@@ -40,14 +40,14 @@ const letter = (text, size) => {
   return element;
 };
 
-/** A part of the picture that is seen as strongly as `show` says. @param {SVGElement} element @param {number} strength */
+/** Shows an element with an opacity, or hides it near 0. @param {SVGElement} element @param {number} strength From 0 to 1. */
 export function show(element, strength) {
   const opacity = Math.round(Math.min(1, Math.max(0, strength)) * 100) / 100;
   set(element, opacity < 0.02 ? { display: "none" } : { display: "inline", opacity });
 }
 
-/** Draws all signs; `update` shows those that the face has. */
-export function drawSigns() {
+/** Draws all effects of feelings. `update` shows those of the present face. */
+export function drawEffects() {
   const sweat = svg("g", {}, [
     path("M0 -24C12 -4 17 6 17 14C17 24 9 31 0 31C-9 31 -17 24 -17 14C-17 6 -12 -4 0 -24Z", WATER),
     path("M-8 14C-8 20 -4 24 1 25", { ...WATER, fill: "none", stroke: "#fff", "stroke-width": 3.4 }),
@@ -127,7 +127,7 @@ export function drawSigns() {
 
   /**
    * @param {import("./faces.js").Face} face
-   * @param {number} thinking How much the thought bubble is there.
+   * @param {number} thinking Strength of the thought bubble, from 0 to 1.
    * @param {number} timeS
    */
   function update(face, thinking, timeS) {
@@ -190,11 +190,11 @@ export function drawSigns() {
   return { head, air, update };
 }
 
-/** @param {SVGElement[]} elements @param {number} strength @param {number} timeS @param {number} height */
+/** Lets elements rise at their spots. @param {SVGElement[]} elements @param {number} strength @param {number} timeS @param {number} height */
 function rise(elements, strength, timeS, height) {
   elements.forEach((element, i) => {
     const { x = 0, y = 0, phase = 0 } = SPOTS[i] ?? {};
-    const way = (timeS / ROUND_S + phase) % 1;
+    const way = (timeS / CYCLE_S + phase) % 1;
     const swell = Math.sin(way * Math.PI);
     show(element, strength * Math.min(1, swell * 1.5));
     if (strength < 0.02) return;
@@ -207,12 +207,10 @@ function rise(elements, strength, timeS, height) {
   });
 }
 
-/** Orbs in the air. */
-export const MAX_ORBS = 9;
-/** Orbs when nobody says how many. */
-const ORBS = 3;
+const MAX_ORBS = 9;
+const DEFAULT_ORBS = 3;
 
-/** Draws the orbs that she juggles. @param {string} id */
+/** Draws the orbs. @param {string} id */
 export function drawOrbs(id) {
   const orbs = Array.from({ length: MAX_ORBS }, () =>
     svg("g", {}, [
@@ -224,11 +222,11 @@ export function drawOrbs(id) {
     root: svg("g", {}, orbs),
     /** @param {number} strength @param {number | undefined} count @param {number} timeS */
     update(strength, count, timeS) {
-      const shown = Math.min(MAX_ORBS, Math.max(1, count ?? ORBS));
+      const shown = Math.min(MAX_ORBS, Math.max(1, count ?? DEFAULT_ORBS));
       orbs.forEach((orb, i) => {
         show(orb, i < shown ? strength : 0);
         if (i >= shown || strength < 0.02) return;
-        const [x, y] = orbPlace((timeS / 2.8 + i / shown) % 1);
+        const [x, y] = orbPosition((timeS / 2.8 + i / shown) % 1);
         set(orb, { transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` });
       });
     },
@@ -236,12 +234,12 @@ export function drawOrbs(id) {
 }
 
 /**
- * Where an orb is at a part of its round: from hand to hand over her head, and back before her.
+ * Returns the position of an orb: from hand to hand over the head, and back in front of the body.
  *
- * @param {number} part From 0 to 1.
+ * @param {number} part Part of the round, from 0 to 1.
  * @returns {[x: number, y: number]}
  */
-export function orbPlace(part) {
+function orbPosition(part) {
   const over = 0.68;
   if (part < over) {
     const u = part / over;

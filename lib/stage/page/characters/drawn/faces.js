@@ -1,14 +1,14 @@
 // @ts-check
-/** The drawn character's expressions, as numbers that can be blended. @module */
+/** Expressions of the drawn character, as numbers that can be blended. @module */
 
 /**
- * A face. Most numbers are from 0 to 1; those that go both ways, from -1 to 1.
+ * The neutral face. Numbers are from 0 to 1, or from -1 to 1 where two directions are named.
  *
- * - eyes: `open` lids; `smile` where closed lids meet, as in ^ ^; `lower` lid raised; `flat` upper lid; `slant` of
- *   anger (+) or sorrow (-); `wink`; `squeeze` as in > <; `iris` size; `gazeX`, `gazeY`
+ * - eyes: `open` lids; `smile` of closed lids, as in ^ ^; raised `lower` lid; `flat` upper lid; `slant` of anger (+)
+ *   or sorrow (-); `wink`; `squeeze` as in > <; size of the `iris`; `gazeX`, `gazeY`
  * - brows: `browY` up (-) or down; `browTilt` of anger (+) or sorrow (-); `browSkew` one higher than the other
  * - mouth: `width`, `curve` up or down, `gape`, `round`, `wave`, `cat`, `skew`
- * - signs of feeling: `blush`, `tears`, `sweat`, `vein`, `hearts`, `sparkles`, `zzz`, `question`, `gloom`, `shock`,
+ * - effects: `blush`, `tears`, `sweat`, `vein`, `hearts`, `sparkles`, `zzz`, `question`, `gloom`, `shock`,
  *   `sigh`, `heartEyes`, `starEyes`
  * - head: `tilt` in degrees, `yaw`, `pitch`
  */
@@ -315,7 +315,6 @@ const FACES = {
     blush: 0.2,
     tilt: 5,
   },
-  /** Intent on the work before her. */
   focused: {
     open: 0.8,
     flat: 0.25,
@@ -326,7 +325,6 @@ const FACES = {
     curve: 0.3,
     pitch: 0.5,
   },
-  /** Something broke. */
   startled: {
     open: 1.12,
     iris: 0.76,
@@ -369,7 +367,7 @@ const SYNONYMS = {
 };
 
 /**
- * The expression that stands for a word; `neutral` where none does.
+ * Returns the expression for a word; `neutral` for an unknown one.
  *
  * @param {string} tag
  */
@@ -379,11 +377,10 @@ export function expressionOf(tag) {
   return Object.hasOwn(FACES, name) ? name : "neutral";
 }
 
-/** The names of all expressions. */
 export const EXPRESSIONS = Object.freeze(Object.keys(FACES));
 
 /**
- * A face that shows an expression, as strongly as `intensity` says.
+ * Returns the face of an expression.
  *
  * @param {string} expression
  * @param {number} intensity From 0 to 1.
@@ -391,7 +388,7 @@ export const EXPRESSIONS = Object.freeze(Object.keys(FACES));
  */
 export function faceOf(expression, intensity) {
   const face = { ...NEUTRAL };
-  // A weak smile is still a smile: what is barely felt can be seen too.
+  // The weakest emotion can still be seen.
   const strength = 0.35 + 0.65 * Math.min(1, Math.max(0, intensity));
   for (const [key, value] of Object.entries(FACES[expression] ?? {})) {
     const name = /** @type {keyof Face} */ (key);
@@ -401,7 +398,7 @@ export function faceOf(expression, intensity) {
 }
 
 /**
- * Moves a face towards another.
+ * Moves a face towards another one, in place.
  *
  * @param {Face} face
  * @param {Face} target

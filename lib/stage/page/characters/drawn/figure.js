@@ -1,15 +1,14 @@
 // @ts-check
-/** The drawn character as a whole: its parts in their order, and how each is moved. @module */
+/** The whole drawn character: its parts from back to front, and their movements. @module */
 
 import { drawArm, drawLaptop, drawSign, drawTorso } from "./body.js";
 import { gradients } from "./colors.js";
-import { drawOrbs, drawSigns, show } from "./effects.js";
+import { drawEffects, drawOrbs, show } from "./effects.js";
 import { drawBackHair, drawCheeks, drawEye, drawFace, drawFrontHair, drawGloom, drawMouth } from "./head.js";
 import { browLine, eyeLines, limb, mix, mouthLines } from "./lines.js";
 import { SHOULDERS } from "./pose.js";
 import { set, svg } from "./svg.js";
 
-/** Her eyes' middles. */
 const EYES = Object.freeze([{ side: /** @type {const} */ (-1), x: 328 }, {
   side: /** @type {const} */ (1),
   x: 472,
@@ -17,15 +16,15 @@ const EYES = Object.freeze([{ side: /** @type {const} */ (-1), x: 328 }, {
 const EYE_Y = 414;
 const MAX_SIGN_CHARS = 20;
 
-/** @typedef {{ elbow: [number, number], wrist: [number, number], hand: import("./pose.js").HandName, twist: number }} ArmNow */
+/** @typedef {{ elbow: [number, number], wrist: [number, number], hand: import("./pose.js").HandName, twist: number }} ArmPosition */
 
-/** Half the widths of a sleeve. */
+/** Half the width of a sleeve. */
 const SLEEVE = Object.freeze({ shoulder: 45, elbow: 42, wrist: 36 });
 
 /**
- * The whole figure, and how it is moved.
+ * Draws the figure.
  *
- * @param {string} id
+ * @param {string} id Prefix of the ids in the drawing.
  */
 export function drawFigure(id) {
   const back = drawBackHair(id);
@@ -41,7 +40,7 @@ export function drawFigure(id) {
     ...drawEye(id, side),
     brow: svg("path", { fill: "#6b3f33" }),
   }));
-  const signs = drawSigns();
+  const effects = drawEffects();
   const orbs = drawOrbs(id);
   const laptop = drawLaptop(id);
   const board = drawSign();
@@ -60,7 +59,7 @@ export function drawFigure(id) {
     hair.tuft,
     bangs,
     brows,
-    signs.head,
+    effects.head,
   ]);
   const body = svg("g", {}, [torso.hood, torso.neck, torso.front, arms.left.back, arms.right.back]);
   const whole = svg("g", {}, [
@@ -74,7 +73,7 @@ export function drawFigure(id) {
     laptop.lid,
     laptop.sign,
     orbs.root,
-    signs.air,
+    effects.air,
   ]);
   const root = svg("svg", {
     viewBox: "40 0 720 1000",
@@ -85,7 +84,7 @@ export function drawFigure(id) {
   }, [gradients(id), whole]);
   let label = "";
 
-  /** @param {"left" | "right"} side @param {ArmNow} now @param {number} breath */
+  /** @param {"left" | "right"} side @param {ArmPosition} now @param {number} breath */
   function moveArm(side, { elbow, wrist, hand, twist }, breath) {
     const arm = arms[side];
     const [x = 0, y = 0] = SHOULDERS[side];
@@ -110,14 +109,14 @@ export function drawFigure(id) {
     });
     set(arm.hand, { transform: `rotate(${twist.toFixed(1)}) scale(${side === "left" ? 1 : -1} 1)` });
     for (const [name, shape] of Object.entries(arm.hands)) show(shape, name === hand ? 1 : 0);
-    // Hands that hang out of the picture cost nothing.
+    // Do not draw a hand below the picture.
     show(arm.end, wrist[1] < 1080 ? 1 : 0);
   }
 
   return {
     root,
-    /** Puts a tool's name on the sign at her laptop. @param {string} text */
-    say(text) {
+    /** Sets the text above the laptop, such as the name of a tool. @param {string} text */
+    setLabel(text) {
       const chars = [...text.replace(/\s+/g, " ").trim()];
       label = chars.length > MAX_SIGN_CHARS
         ? chars.slice(0, MAX_SIGN_CHARS - 1).join("") + "…"
@@ -128,10 +127,12 @@ export function drawFigure(id) {
       set(laptop.plate, { x: -width / 2, width });
     },
     /**
+     * Draws a frame.
+     *
      * @param {{ face: import("./faces.js").Face, timeS: number, mouth: number, blink: number, tilt: number,
      *   yaw: number, pitch: number, gazeX: number, gazeY: number, lock: number, hair: number, tuft: number, hop: number,
      *   laptop: number, orbs: number, sign: number, bubble: number, count: number | undefined,
-     *   arms: { left: ArmNow, right: ArmNow } }} now
+     *   arms: { left: ArmPosition, right: ArmPosition } }} now
      */
     update(now) {
       const { face, timeS, yaw, pitch, tilt } = now;
@@ -167,7 +168,7 @@ export function drawFigure(id) {
       show(cheeks.hatch, (face.blush - 0.55) * 2.2);
       for (const eye of eyes) moveEye(eye, now);
       moveMouth(mouth, face, now.mouth, timeS);
-      signs.update(face, now.bubble, timeS);
+      effects.update(face, now.bubble, timeS);
       orbs.update(now.orbs, now.count, timeS);
       moveArm("left", now.arms.left, breath);
       moveArm("right", now.arms.right, breath);
@@ -178,12 +179,12 @@ export function drawFigure(id) {
           (handY - 130 + (1 - now.sign) * 260).toFixed(1)
         }) rotate(${(5 + now.arms.right.twist).toFixed(1)} 0 100)`,
       });
-      const sunk = (1 - now.laptop) * 230;
+      const lowered = (1 - now.laptop) * 230;
       show(laptop.lid, now.laptop * 5);
-      set(laptop.lid, { transform: `translate(0 ${sunk.toFixed(1)})` });
+      set(laptop.lid, { transform: `translate(0 ${lowered.toFixed(1)})` });
       show(laptop.glow, now.laptop * (0.5 + 0.06 * Math.sin(timeS * 9)));
-      const named = label === "" ? 0 : (now.laptop - 0.5) * 2;
-      show(laptop.sign, named);
+      const labelStrength = label === "" ? 0 : (now.laptop - 0.5) * 2;
+      show(laptop.sign, labelStrength);
       set(laptop.sign, {
         transform: `translate(400 ${(762 + 5 * Math.sin(timeS * 2) + (1 - now.laptop) * 60).toFixed(1)})`,
       });
@@ -197,7 +198,7 @@ export function drawFigure(id) {
  */
 function moveEye(eye, { face, blink, gazeX, gazeY, timeS }) {
   const open = face.open * (1 - blink) * (eye.side > 0 ? 1 - face.wink : 1);
-  // A lid that follows the gaze down.
+  // The lid follows a gaze down.
   const lines = eyeLines(eye.side, { ...face, open: open * (1 - 0.1 * Math.max(0, gazeY)) });
   set(eye.root, { transform: `translate(${eye.x} ${EYE_Y})` });
   set(eye.lashes, { transform: `translate(${eye.x} ${EYE_Y})` });
@@ -236,16 +237,16 @@ function moveEye(eye, { face, blink, gazeX, gazeY, timeS }) {
  * @param {number} timeS
  */
 function moveMouth(mouth, face, openness, timeS) {
-  const speaks = Math.min(1, openness * 2.5);
-  // Vowels differ: some are wide, some are round.
+  const speech = Math.min(1, openness * 2.5);
+  // Vary the mouth between wide and round vowels.
   const vowel = 0.5 + 0.5 * Math.sin(timeS * 9.3) * Math.sin(timeS * 4.1);
   const shape = {
-    width: face.width * (1 + speaks * (0.12 * vowel - 0.1)),
-    curve: face.curve * (1 - 0.3 * speaks),
-    gape: mix(face.gape, face.gape * 0.25 + openness * 0.62, speaks),
-    round: mix(face.round, 0.25 + 0.5 * (1 - vowel), speaks * 0.7),
-    wave: face.wave * (1 - speaks * 0.7),
-    cat: face.cat * (1 - speaks * 0.8),
+    width: face.width * (1 + speech * (0.12 * vowel - 0.1)),
+    curve: face.curve * (1 - 0.3 * speech),
+    gape: mix(face.gape, face.gape * 0.25 + openness * 0.62, speech),
+    round: mix(face.round, 0.25 + 0.5 * (1 - vowel), speech * 0.7),
+    wave: face.wave * (1 - speech * 0.7),
+    cat: face.cat * (1 - speech * 0.8),
     skew: face.skew,
   };
   const lines = mouthLines(shape);

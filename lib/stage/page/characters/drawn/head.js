@@ -1,5 +1,5 @@
 // @ts-check
-/** The drawn character's head: face, hair, and the parts of them that move. @module */
+/** The head of the drawn character: face and hair. @module */
 
 import {
   CORAL,
@@ -21,7 +21,7 @@ const THIN = { ...LINE, fill: "none", "stroke-width": 2.2 };
 /** @param {string} d @param {import("./svg.js").Attributes} attributes */
 const path = (d, attributes) => svg("path", { d, ...attributes });
 
-/** The hair behind everything: what covers the neck, and two long halves that sway. @param {string} id */
+/** Draws the hair behind the body: the part at the neck, and two long halves that sway. @param {string} id */
 export function drawBackHair(id) {
   const half = (/** @type {boolean} */ mirrored) =>
     svg("g", mirrored ? { transform: "translate(800 0) scale(-1 1)" } : {}, [
@@ -50,14 +50,14 @@ export function drawBackHair(id) {
   return { root: svg("g", {}, [left, right, cover]), left, right };
 }
 
-/** The face without its features. @param {string} id */
+/** Draws the face without its features. @param {string} id */
 export function drawFace(id) {
   const shape =
     "M261 372C258 424 268 462 292 490C320 520 362 545 400 547C438 545 480 520 508 490C532 462 542 424 539 372" +
     "C536 262 480 215 400 215C320 215 264 262 261 372Z";
   return svg("g", {}, [
     path(shape, { fill: `url(#${id}skin)`, ...LINE }),
-    // What the fringe shades.
+    // The shade of the fringe.
     path(
       "M263 360C268 262 322 216 400 216C478 216 532 262 537 360C536 376 534 392 530 408C518 384 506 356 494 328" +
         "C490 352 480 374 466 390C458 362 446 338 428 316C416 346 396 374 366 396C364 378 362 360 356 344" +
@@ -67,7 +67,7 @@ export function drawFace(id) {
   ]);
 }
 
-/** The hair before the face. @param {string} id */
+/** Draws the hair in front of the face. @param {string} id */
 export function drawFrontHair(id) {
   const hair = `url(#${id}hair)`;
   const lock = `url(#${id}lock)`;
@@ -100,7 +100,7 @@ export function drawFrontHair(id) {
         "C268 358 250 382 240 410Z",
       { fill: hair, ...LINE },
     ),
-    // Shade where the strands part.
+    // Shade between the strands.
     path(
       "M426 292C420 256 414 216 411 176C404 230 394 284 380 330C398 318 414 308 426 292Z" +
         "M490 304C480 262 464 216 442 178C458 230 468 284 470 336C480 330 488 320 490 304Z" +
@@ -109,7 +109,7 @@ export function drawFrontHair(id) {
         "M541 342C537 294 512 238 474 198C518 232 546 284 552 342C549 344 544 344 541 342Z",
       { fill: HAIR_SHADE, opacity: 0.5 },
     ),
-    // The ring of light.
+    // The ring of light on the hair.
     path(
       "M254 268C262 246 276 226 294 212C292 224 292 234 294 244C304 228 318 214 336 205C334 218 335 230 340 240" +
         "C348 224 360 211 378 203C380 214 384 226 392 236C398 222 408 210 422 202C430 212 440 224 452 232" +
@@ -134,7 +134,7 @@ export function drawFrontHair(id) {
   return { left, right, bangs, tuft, clip: drawClip() };
 }
 
-/** Her hair clip: a little prompt, and a bar below it. */
+/** Draws the hair clip: a shell prompt, and a bar below it. */
 function drawClip() {
   return svg("g", { transform: "rotate(24 510 296)" }, [
     svg("rect", { x: 488, y: 318, width: 46, height: 11, rx: 5.5, fill: MINT, ...LINE, "stroke-width": 2.8 }),
@@ -150,7 +150,7 @@ function drawClip() {
   ]);
 }
 
-/** One eye with all that can be seen in it. @param {string} id @param {1 | -1} side */
+/** Draws an eye. @param {string} id @param {1 | -1} side */
 export function drawEye(id, side) {
   const clipId = `${id}eye${side}`;
   const hole = path("", {});
@@ -175,7 +175,7 @@ export function drawEye(id, side) {
     star,
     path("M-29 -14C-22 -36 22 -36 29 -14C18 -22 -18 -22 -29 -14Z", { fill: "#062833", opacity: 0.45 }),
   ]);
-  // The lights stay where the light is, whichever eye it is.
+  // The reflections are not mirrored, because both eyes have the same light.
   const lights = svg("g", { fill: "#fff" }, [
     svg("ellipse", { cx: -11, cy: -19, rx: 9.5, ry: 12.5, transform: "rotate(-14 -11 -19)" }),
     svg("circle", { cx: 12, cy: 17, r: 5.5, opacity: 0.92 }),
@@ -183,7 +183,7 @@ export function drawEye(id, side) {
   ]);
   const ball = svg("g", { "clip-path": `url(#${clipId})` }, [white, iris, lights, shade]);
   const lids = svg("g", {}, [ball, lower]);
-  // Lashes are seen through the hair before them.
+  // The lashes are drawn over the hair.
   const lashes = svg("g", {}, [crease, lash]);
   const squeeze = path(side < 0 ? "M-30 -20L28 2L-30 24" : "M30 -20L-28 2L30 24", {
     ...LINE,
@@ -211,7 +211,7 @@ export function drawEye(id, side) {
   };
 }
 
-/** The mouth. @param {string} id */
+/** Draws the mouth. @param {string} id */
 export function drawMouth(id) {
   const hole = path("", {});
   const inside = path("", { fill: "#8e2f37" });
@@ -224,7 +224,7 @@ export function drawMouth(id) {
   return { root, hole, inside, teeth, tongue, line, lip, inner };
 }
 
-/** Cheeks and the hint of a nose. @param {string} id */
+/** Draws the cheeks and the nose. @param {string} id */
 export function drawCheeks(id) {
   const cheek = (/** @type {number} */ x) =>
     svg("g", {}, [
@@ -246,21 +246,21 @@ export function drawCheeks(id) {
   return { blush, hatch, nose };
 }
 
-/** @param {number} x @param {number} y @param {number} size */
+/** Returns the path of a heart. @param {number} x @param {number} y @param {number} size */
 export function heartAt(x, y, size) {
   const s = size / 20;
   return `M${x} ${y + 15 * s}C${x - 30 * s} ${y - 6 * s} ${x - 14 * s} ${y - 26 * s} ${x} ${y - 9 * s}` +
     `C${x + 14 * s} ${y - 26 * s} ${x + 30 * s} ${y - 6 * s} ${x} ${y + 15 * s}Z`;
 }
 
-/** A star of four points. @param {number} x @param {number} y @param {number} size */
+/** Returns the path of a star with four points. @param {number} x @param {number} y @param {number} size */
 export function sparkleAt(x, y, size) {
   const k = size * 0.16;
   return `M${x} ${y - size}Q${x + k} ${y - k} ${x + size * 0.72} ${y}Q${x + k} ${y + k} ${x} ${y + size}` +
     `Q${x - k} ${y + k} ${x - size * 0.72} ${y}Q${x - k} ${y - k} ${x} ${y - size}Z`;
 }
 
-/** The shade of dread over the forehead. @param {string} id */
+/** Draws the dark forehead of fear and disgust. @param {string} id */
 export function drawGloom(id) {
   return svg("g", {}, [
     path(

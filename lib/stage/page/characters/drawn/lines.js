@@ -1,44 +1,31 @@
 // @ts-check
-/** The lines of the drawn character that change their shape: eyes, brows, mouth and sleeves. @module */
+/** Paths of the parts that change their shape: eyes, brows, mouth and sleeves. @module */
 
 /** @typedef {readonly [x: number, y: number]} Point */
 /** @typedef {readonly [Point, Point, Point, Point]} Curve */
 
-/**
- * A number as short as a path needs it.
- *
- * @param {number} value
- */
+/** Formats a number of a path. @param {number} value */
 const n = (value) => String(Math.round(value * 10) / 10);
-/** @param {Point} point */
+/** Formats a point of a path. @param {Point} point */
 const p = ([x, y]) => `${n(x)} ${n(y)}`;
-/**
- * @param {number} from
- * @param {number} to
- * @param {number} part
- */
+/** Interpolates two numbers. @param {number} from @param {number} to @param {number} part From 0 to 1. */
 export const mix = (from, to, part) => from + (to - from) * part;
-/**
- * @param {Point} from
- * @param {Point} to
- * @param {number} part
- * @returns {Point}
- */
-const between = (from, to, part) => [mix(from[0], to[0], part), mix(from[1], to[1], part)];
+/** Interpolates two points. @param {Point} from @param {Point} to @param {number} part @returns {Point} */
+const mixPoints = (from, to, part) => [mix(from[0], to[0], part), mix(from[1], to[1], part)];
 
 /**
- * The part of a curve between two places on it.
+ * Cuts a part out of a Bézier curve.
  *
  * @param {Curve} curve
- * @param {number} from
+ * @param {number} from From 0 to 1, like `to`.
  * @param {number} to
  * @returns {Curve}
  */
 function cut([a, b, c, d], from, to) {
   /** @param {number} t @param {number} u @param {number} v @returns {Point} */
   const at = (t, u, v) => {
-    const [ab, bc, cd] = [between(a, b, t), between(b, c, t), between(c, d, t)];
-    return between(between(ab, bc, u), between(bc, cd, u), v);
+    const [ab, bc, cd] = [mixPoints(a, b, t), mixPoints(b, c, t), mixPoints(c, d, t)];
+    return mixPoints(mixPoints(ab, bc, u), mixPoints(bc, cd, u), v);
   };
   return [at(from, from, from), at(from, from, to), at(from, to, to), at(to, to, to)];
 }
@@ -47,9 +34,9 @@ function cut([a, b, c, d], from, to) {
 const draw = ([a, b, c, d]) => `M${p(a)}C${p(b)} ${p(c)} ${p(d)}`;
 
 /**
- * The lines of one eye around 0,0.
+ * Returns the paths of an eye around 0,0.
  *
- * @param {1 | -1} side 1 is the eye on the right of the picture.
+ * @param {1 | -1} side 1 for the eye on the right of the picture.
  * @param {{ open: number, smile: number, lower: number, flat: number, slant: number }} lids
  */
 export function eyeLines(side, { open, smile, lower, flat, slant }) {
@@ -57,7 +44,7 @@ export function eyeLines(side, { open, smile, lower, flat, slant }) {
   const meet = mix(-20, 20, smile);
   const top = mix(meet, 50, open);
   const bottom = mix(-38 * (1 - 0.42 * lower), meet, closed);
-  // Slants belong to open eyes: closed ones are calm.
+  // Closed eyes slant less.
   const lean = slant * (1 - 0.7 * closed);
   /** @type {Point} */
   const inner = [-38 * side, 6 + lean * 9];
@@ -102,7 +89,7 @@ export function eyeLines(side, { open, smile, lower, flat, slant }) {
 }
 
 /**
- * A brow around 0,0.
+ * Returns the path of a brow around 0,0.
  *
  * @param {1 | -1} side
  * @param {number} tilt
@@ -119,11 +106,11 @@ export function browLine(side, tilt) {
     }Z`;
 }
 
-/** How finely the mouth is drawn. */
+/** Line segments of each lip. */
 const MOUTH_STEPS = 20;
 
 /**
- * The lines of the mouth around 0,0.
+ * Returns the paths of the mouth around 0,0.
  *
  * @param {{ width: number, curve: number, gape: number, round: number, wave: number, cat: number, skew: number }} mouth
  */
@@ -141,7 +128,7 @@ export function mouthLines({ width, curve, gape, round, wave, cat, skew }) {
       wave * 3.2 * Math.sin(u * Math.PI * 2.5) + cat * 7 * Math.abs(Math.sin(u * Math.PI)) * arch ** 0.4;
     const bulge = Math.sqrt(arch);
     upper.push([u * half, line - gape * 20 * round * bulge - gape * 4 * (1 - round) * arch]);
-    // A mouth that smiles is widest at its top, one that says "oh" is round.
+    // A smiling mouth is widest at its top; a mouth that says "oh" is round.
     lower.push([
       u * half * (1 - 0.12 * arch),
       line + gape * mix(50, 34, round) * mix(arch ** 0.72, bulge, round),
@@ -152,25 +139,24 @@ export function mouthLines({ width, curve, gape, round, wave, cat, skew }) {
   return {
     line: `M${top}`,
     opening: `M${top}L${low}Z`,
-    /** The edge of the upper teeth. */
+    /** The upper teeth. */
     teeth: `M${top}L${
       [...upper].reverse().map(([x, y]) => p([x, y + 9 * (1 - (x / (half || 1)) ** 2) + 1])).join("L")
     }Z`,
-    /** The middle of the tongue. */
     tongueY: gape * mix(50, 34, round) * 0.98,
     half,
   };
 }
 
 /**
- * A part of a sleeve: from a round end at `a` to a flat one at `b`.
+ * Returns the paths of a part of a sleeve, from a round end at `a` to an end at `b`.
  *
  * @param {Point} a
  * @param {Point} b
- * @param {number} ra Half its width at `a`.
- * @param {number} rb
- * @param {boolean} roundEnd Whether `b` is round too.
- * @param {readonly [number, number]} from How far along each side its line begins, from 0 to 1.
+ * @param {number} ra Half the width at `a`.
+ * @param {number} rb Half the width at `b`.
+ * @param {boolean} roundEnd Whether the end at `b` is round too.
+ * @param {readonly [number, number]} from Where the line of each side begins, from 0 to 1.
  */
 export function limb(a, b, ra, rb, roundEnd, from) {
   const length = Math.hypot(b[0] - a[0], b[1] - a[1]) || 1;
@@ -179,16 +165,16 @@ export function limb(a, b, ra, rb, roundEnd, from) {
   const off = ([x, y], by) => [x + nx * by, y + ny * by];
   const end = roundEnd ? `A${n(rb)} ${n(rb)} 0 0 0 ${p(off(b, -rb))}` : `L${p(off(b, -rb))}`;
   /** @param {number} part @param {number} side */
-  const along = (part, side) => off(between(a, b, part), side * mix(ra, rb, part));
-  const start = between(off(a, ra), off(b, rb), from[0]);
-  const last = between(off(a, -ra), off(b, -rb), from[1]);
+  const along = (part, side) => off(mixPoints(a, b, part), side * mix(ra, rb, part));
+  const start = mixPoints(off(a, ra), off(b, rb), from[0]);
+  const last = mixPoints(off(a, -ra), off(b, -rb), from[1]);
   return {
     fill: `M${p(off(a, ra))}L${p(off(b, rb))}${end}L${p(off(a, -ra))}A${n(ra)} ${n(ra)} 0 0 0 ${
       p(off(a, ra))
     }Z`,
-    /** Its sides, one from \`a\` on and one from where it leaves the body. */
+    /** The outline of the two sides. */
     line: `M${p(start)}L${p(off(b, rb))}${end}L${p(last)}`,
-    /** The side that is in the shade. */
+    /** The side in the shade. */
     shade: `M${p(along(0.1, -1))}Q${p(along(0.55, -0.1))} ${p(along(1, -0.55))}L${p(along(1, -1))}Z`,
   };
 }

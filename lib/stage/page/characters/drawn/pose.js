@@ -1,25 +1,25 @@
 // @ts-check
-/** How the drawn character's body shows what the agent does. @module */
+/** Poses and movements of the drawn character in each state of the agent. @module */
 
 /** @typedef {"open" | "fist" | "point" | "cup"} HandName */
 /** @typedef {{ elbow: readonly [number, number], wrist: readonly [number, number], hand: HandName, twist?: number }} Arm */
 /**
- * A pose. `props` are from 0 to 1; `face` is shown unless an emotion is.
+ * A pose. The strengths of its objects are from 0 to 1.
  *
  * @typedef {object} Pose
- * @property {Arm} left The arm at the left of the picture.
+ * @property {Arm} left The arm on the left of the picture.
  * @property {Arm} right
- * @property {string} face
+ * @property {string} face Expression that is shown while the emotion is neutral.
  * @property {number} [laptop]
  * @property {number} [orbs]
  * @property {number} [sign]
  * @property {number} [bubble]
  * @property {readonly [x: number, y: number]} [gaze]
  * @property {number} [yaw]
- * @property {boolean} [meets] She looks at whoever is there, not about.
+ * @property {boolean} [looksAtViewer] Whether random glances stop.
  */
 
-/** Where the arms begin. */
+/** Positions of the shoulders. */
 export const SHOULDERS = Object.freeze({ left: [250, 706], right: [550, 706] });
 
 /** @type {Arm} */
@@ -54,31 +54,31 @@ const POSES = {
     left: LEFT_DOWN,
     right: { elbow: [628, 850], wrist: [652, 690], hand: "open" },
     face: "happy",
-    meets: true,
+    looksAtViewer: true,
   },
   notification: {
     left: LEFT_DOWN,
     right: { elbow: [600, 884], wrist: [640, 744], hand: "fist" },
     face: "curious",
     sign: 1,
-    meets: true,
+    looksAtViewer: true,
   },
   error: {
     left: { elbow: [198, 884], wrist: [238, 752], hand: "open", twist: -8 },
     right: { elbow: [602, 884], wrist: [562, 752], hand: "open", twist: 8 },
     face: "startled",
-    meets: true,
+    looksAtViewer: true,
   },
 };
 
-/** The pose for a state; the idle one for a state that is not known. @param {string} state @returns {Pose} */
+/** Returns the pose of a state. An unknown state has the one of `idle`. @param {string} state @returns {Pose} */
 export function poseOf(state) {
   const pose = Object.hasOwn(POSES, state) ? POSES[state] : undefined;
   return pose ?? /** @type {Pose} */ (POSES.idle);
 }
 
 /**
- * What moves in a pose by itself: offsets in the units of the drawing, and degrees.
+ * Returns the movement of a pose at a time: offsets in the units of the drawing, and angles in degrees.
  *
  * @param {string} state
  * @param {number} timeS
@@ -87,7 +87,7 @@ export function motionOf(state, timeS) {
   const still = { left: [0, 0], right: [0, 0], twist: 0, headY: 0, headTilt: 0 };
   switch (state) {
     case "working": {
-      // Hands type in bursts.
+      // The hands type in bursts.
       const burst = Math.sin(timeS * 0.9) > -0.7 ? 1 : 0.1;
       return {
         ...still,

@@ -1,12 +1,12 @@
 // @ts-check
-/** Makes SVG elements, without any markup that is parsed. @module */
+/** Creates SVG elements without parsing markup. @module */
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
 
 /** @typedef {Readonly<Record<string, string | number>>} Attributes */
 
 /**
- * An SVG element with these attributes and children.
+ * Creates an SVG element.
  *
  * @template {keyof SVGElementTagNameMap} K
  * @param {K} name
@@ -22,7 +22,7 @@ export function svg(name, attributes = {}, children = []) {
 }
 
 /**
- * Sets attributes, and touches none that is as it should be.
+ * Sets the attributes that differ.
  *
  * @param {Element} element
  * @param {Attributes} attributes
@@ -35,10 +35,10 @@ export function set(element, attributes) {
 }
 
 /**
- * A gradient from one point to another.
+ * Creates a gradient from one point to another.
  *
  * @param {string} id
- * @param {Attributes} line `x1`, `y1`, `x2`, `y2` in the units of the drawing.
+ * @param {Attributes} line `x1`, `y1`, `x2`, `y2`, in the units of the drawing.
  * @param {readonly (readonly [offset: number, color: string, opacity?: number])[]} stops
  */
 export function linear(id, line, stops) {
@@ -46,7 +46,7 @@ export function linear(id, line, stops) {
 }
 
 /**
- * A gradient from the middle of a shape to its rim.
+ * Creates a gradient from the middle of a shape to its edge.
  *
  * @param {string} id
  * @param {readonly (readonly [offset: number, color: string, opacity?: number])[]} stops

@@ -1,12 +1,8 @@
 // @ts-check
-/** Shows a character that is made of pictures, one for each expression. @module */
+/** A character made of pictures, one for each expression. @module */
 
-/**
- * What stands for a word that there is nothing for, best first.
- *
- * @type {Readonly<Record<string, string>>}
- */
-const STAND_INS = {
+/** Words that can replace a word that has no picture, best first. @type {Readonly<Record<string, string>>} */
+const ALTERNATIVES = {
   neutral: "normal default idle relaxed",
   happy: "joy smile fun laugh",
   joy: "happy fun laugh smile",
@@ -59,42 +55,40 @@ const STAND_INS = {
 };
 
 /**
- * The words to look for when a character is to show one, best first, without those that mean nothing in particular.
+ * Returns the words to look for, best first: the word itself and its alternatives.
  *
  * @param {string} word
  * @returns {string[]}
  */
 export function candidates(word) {
-  return [word, ...Object.hasOwn(STAND_INS, word) ? STAND_INS[word]?.split(" ") ?? [] : []];
+  return [word, ...Object.hasOwn(ALTERNATIVES, word) ? ALTERNATIVES[word]?.split(" ") ?? [] : []];
 }
 
-/** Words whose pictures are remembered, and the longest of a word that is looked for. */
+/** Words whose pictures are kept. */
 const MAX_WORDS = 200;
 const WORD = /^[\p{L}\p{N}_. -]{1,60}$/u;
-/** The mouth counts as open from here on. */
+/** Openness from which the picture with an open mouth is shown. */
 const OPEN_FROM = 0.25;
 const FADE_MS = 180;
 const BREATH_MS = 4200;
 const GESTURE_MS = 550;
 
-/** Moves that go with a state, once. */
-const HOP = [{ translate: "0 0" }, { translate: "0 -4%" }, { translate: "0 0" }, { translate: "0 -2%" }, {
-  translate: "0 0",
-}];
-const SHAKE = [0, -2, 2, -1.5, 1, 0].map((percent) => ({ translate: `${percent}% 0` }));
-/** @type {Readonly<Record<string, { translate: string }[]>>} */
+const HOP = ["0", "-4%", "0", "-2%", "0"].map((y) => ({ translate: `0 ${y}` }));
+const SHAKE = ["0", "-2%", "2%", "-1.5%", "1%", "0"].map((x) => ({ translate: `${x} 0` }));
+/** Movements at the start of a state. @type {Readonly<Record<string, { translate: string }[]>>} */
 const GESTURES = { attention: HOP, notification: HOP, error: SHAKE };
 
 /**
- * Where pictures come from: those that are listed, or an address where they are tried.
+ * Addresses of the pictures by word, or else a base address and the extensions to try there.
  *
  * @typedef {{ pictures?: Readonly<Record<string, string>>, base?: string, extensions?: readonly string[] }} Manifest
  */
+/** @typedef {{ word: string, picture: HTMLImageElement }} FoundPicture */
 
-/** Finds and keeps the pictures. */
-class Pictures {
+/** Loads pictures and keeps them. */
+class PictureLoader {
   /** @type {Map<string, Promise<HTMLImageElement | undefined>>} */
-  #known = new Map();
+  #loaded = new Map();
   #manifest;
 
   /** @param {Manifest} manifest */
@@ -103,51 +97,63 @@ class Pictures {
   }
 
   /**
-   * The picture of exactly this word.
+   * Loads the picture of exactly this word.
    *
    * @param {string} word
    * @returns {Promise<HTMLImageElement | undefined>}
    */
-  of(word) {
-    const known = this.#known.get(word);
-    if (known !== undefined) return known;
-    if (!WORD.test(word) || this.#known.size >= MAX_WORDS) return Promise.resolve(undefined);
-    const found = this.#find(word);
-    this.#known.set(word, found);
-    return found;
+  load(word) {
+    const loaded = this.#loaded.get(word);
+    if (loaded !== undefined) return loaded;
+    if (!WORD.test(word) || this.#loaded.size >= MAX_WORDS) return Promise.resolve(undefined);
+    const loading = this.#fetch(word);
+    this.#loaded.set(word, loading);
+    return loading;
   }
 
   /**
-   * The best picture for a word.
+   * Loads the picture of a word or of its best alternative.
    *
    * @param {string} word
-   * @returns {Promise<{ word: string, picture: HTMLImageElement } | undefined>}
+   * @returns {Promise<FoundPicture | undefined>}
    */
-  async best(word) {
+  async loadBest(word) {
     for (const candidate of candidates(word)) {
-      const picture = await this.of(candidate);
+      const picture = await this.load(candidate);
       if (picture !== undefined) return { word: candidate, picture };
     }
     return undefined;
   }
 
-  /** Loads all that are listed, one after the other, so that none is waited for later. */
-  async preload() {
-    for (const word of Object.keys(this.#manifest.pictures ?? {})) await this.of(word);
-  }
-
-  /** What is shown when nothing fits. */
-  async first() {
-    const words = Object.keys(this.#manifest.pictures ?? {});
-    for (const word of words.filter((word) => !word.endsWith("-open"))) {
-      const picture = await this.of(word);
+  /**
+   * Loads the picture that is shown if nothing else fits.
+   *
+   * @returns {Promise<FoundPicture>}
+   * @throws {Error} if no picture can be loaded.
+   */
+  async loadDefault() {
+    const neutral = await this.loadBest("neutral");
+    if (neutral !== undefined) return neutral;
+    for (const word of this.#listed()) {
+      const picture = word.endsWith("-open") ? undefined : await this.load(word);
       if (picture !== undefined) return { word, picture };
     }
-    return await this.best("happy");
+    const happy = await this.loadBest("happy");
+    if (happy !== undefined) return happy;
+    throw new Error("No picture of the character could be loaded. Add a neutral.png or neutral.webp.");
+  }
+
+  /** Loads all listed pictures, one after the other, so that none is waited for later. */
+  async preload() {
+    for (const word of this.#listed()) await this.load(word);
+  }
+
+  #listed() {
+    return Object.keys(this.#manifest.pictures ?? {});
   }
 
   /** @param {string} word */
-  async #find(word) {
+  async #fetch(word) {
     const { pictures, base = "", extensions = [] } = this.#manifest;
     const addresses = pictures === undefined
       ? extensions.map((extension) => `${base}${encodeURIComponent(word)}.${extension}`)
@@ -157,14 +163,14 @@ class Pictures {
     for (const address of addresses) {
       const image = new Image();
       image.src = address;
-      // Decoded now, so that it is there at once when it is shown.
+      // Decode now, so that the picture appears at once when it is shown.
       if (await image.decode().then(() => true, () => false)) return image;
     }
     return undefined;
   }
 }
 
-/** One of the two pictures that fade into each other: with its mouth closed, and open where there is such a one. */
+/** One of the two layers that fade into each other: a picture, and the same with an open mouth if there is one. */
 class Layer {
   box = document.createElement("div");
   #closed = document.createElement("img");
@@ -192,49 +198,43 @@ class Layer {
   /**
    * @param {HTMLImageElement} closed
    * @param {HTMLImageElement | undefined} open
-   * @param {string} text
+   * @param {string} description
    */
-  show(closed, open, text) {
+  setPicture(closed, open, description) {
     this.#closed.src = closed.src;
-    this.#closed.alt = text;
+    this.#closed.alt = description;
     this.#hasOpen = open !== undefined;
     if (open) this.#open.src = open.src;
     else this.#open.removeAttribute("src");
-    this.speak(false);
+    this.setMouth(false);
   }
 
-  /** @param {boolean} open Whether the mouth is open. */
-  speak(open) {
-    const shown = open && this.#hasOpen;
-    this.#open.style.visibility = shown ? "visible" : "hidden";
-    this.#closed.style.visibility = shown ? "hidden" : "visible";
+  /** @param {boolean} isOpen */
+  setMouth(isOpen) {
+    const showsOpen = isOpen && this.#hasOpen;
+    this.#open.style.visibility = showsOpen ? "visible" : "hidden";
+    this.#closed.style.visibility = showsOpen ? "hidden" : "visible";
   }
 
-  /** @param {boolean} front Whether this is the one that is seen. */
-  face(front) {
-    this.box.style.opacity = front ? "1" : "0";
-    this.box.ariaHidden = String(!front);
+  /** @param {boolean} isVisible */
+  setVisible(isVisible) {
+    this.box.style.opacity = isVisible ? "1" : "0";
+    this.box.ariaHidden = String(!isVisible);
   }
 }
 
 /**
- * Shows a character of pictures.
+ * Shows a character made of pictures.
  *
  * @param {HTMLElement} container
  * @param {Manifest} manifest
- * @throws {Error} when not one of its pictures can be loaded.
+ * @throws {Error} if none of its pictures can be loaded.
  */
 export async function createCharacter(container, manifest) {
-  const pictures = new Pictures(manifest);
-  const found = await pictures.best("neutral") ?? await pictures.first();
-  if (found === undefined) {
-    throw new Error(
-      "Not one picture of the character could be loaded: is there a neutral.png or neutral.webp?",
-    );
-  }
-  const neutral = found;
+  const pictures = new PictureLoader(manifest);
+  const fallback = await pictures.loadDefault();
 
-  const still = matchMedia("(prefers-reduced-motion: reduce)");
+  const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
   const figure = document.createElement("div");
   Object.assign(figure.style, {
     position: "relative",
@@ -249,39 +249,40 @@ export async function createCharacter(container, manifest) {
 
   let expression = "neutral";
   let state = "idle";
-  // The later of the two is shown, for a state may last long.
-  let stateCounts = false;
-  let shown = "";
-  let asked = 0;
-  let disposed = false;
+  /** Whether the state changed after the expression. The later one is shown, because a state may last long. */
+  let stateIsNewer = false;
+  let shownWord = "";
+  let refreshes = 0;
+  let isDisposed = false;
 
   async function refresh() {
-    const ask = ++asked;
-    const ofState = stateCounts ? await pictures.best(state) : undefined;
-    const { word, picture } = ofState ?? await pictures.best(expression) ?? neutral;
-    const open = await pictures.of(`${word}-open`);
-    // Something else was asked for while this was loading.
-    if (ask !== asked || disposed) return;
+    const refreshNumber = ++refreshes;
+    const ofState = stateIsNewer ? await pictures.loadBest(state) : undefined;
+    const { word, picture } = ofState ?? await pictures.loadBest(expression) ?? fallback;
+    const open = await pictures.load(`${word}-open`);
+    // A newer refresh may have begun while the pictures were loading.
+    if (refreshNumber !== refreshes || isDisposed) return;
     container.dataset.expression = word;
-    if (word === shown) return;
-    shown = word;
-    back.show(picture, open, `The character: ${word}`);
+    if (word === shownWord) return;
+    shownWord = word;
+    back.setPicture(picture, open, `The character: ${word}`);
     [front, back] = [back, front];
-    for (const { box } of [front, back]) box.style.transition = still.matches ? "" : `opacity ${FADE_MS}ms`;
-    front.face(true);
-    back.face(false);
+    const transition = reducedMotion.matches ? "" : `opacity ${FADE_MS}ms`;
+    for (const { box } of [front, back]) box.style.transition = transition;
+    front.setVisible(true);
+    back.setVisible(false);
   }
 
   /** @type {Animation | undefined} */
   let breath;
   function breathe() {
     breath?.cancel();
-    breath = still.matches ? undefined : figure.animate(
+    breath = reducedMotion.matches ? undefined : figure.animate(
       [{ scale: "1 1" }, { scale: "1.004 1.012" }, { scale: "1 1" }],
       { duration: BREATH_MS, iterations: Infinity, easing: "ease-in-out" },
     );
   }
-  still.addEventListener("change", breathe);
+  reducedMotion.addEventListener("change", breathe);
   breathe();
 
   container.dataset.state = state;
@@ -289,42 +290,37 @@ export async function createCharacter(container, manifest) {
   pictures.preload();
 
   return {
-    /**
-     * @param {string} tag
-     * @param {number} [_intensity] Pictures have none.
-     */
+    /** Ignores the intensity. @param {string} tag @param {number} [_intensity] */
     express(tag, _intensity) {
       expression = tag.toLowerCase();
-      stateCounts = false;
+      stateIsNewer = false;
       return refresh();
     },
 
-    /**
-     * @param {string} next
-     * @param {unknown} [_detail]
-     */
+    /** @param {string} next @param {unknown} [_detail] */
     act(next, _detail) {
       container.dataset.state = next;
       if (next === state) return;
       state = next;
-      stateCounts = state !== "idle";
+      stateIsNewer = state !== "idle";
       const gesture = Object.hasOwn(GESTURES, state) ? GESTURES[state] : undefined;
-      if (gesture && !still.matches) figure.animate(gesture, { duration: GESTURE_MS, easing: "ease-out" });
+      if (gesture && !reducedMotion.matches) {
+        figure.animate(gesture, { duration: GESTURE_MS, easing: "ease-out" });
+      }
       return refresh();
     },
 
     /** @param {number} openness From 0 to 1. */
     mouth(openness) {
-      front.speak(openness >= OPEN_FROM);
-      if (still.matches) return;
-      figure.style.transform = openness > 0
-        ? `translateY(${(-1.5 * Math.min(1, openness)).toFixed(2)}%)`
-        : "";
+      front.setMouth(openness >= OPEN_FROM);
+      if (reducedMotion.matches) return;
+      const percent = -1.5 * Math.min(1, openness);
+      figure.style.transform = openness > 0 ? `translateY(${percent.toFixed(2)}%)` : "";
     },
 
     dispose() {
-      disposed = true;
-      still.removeEventListener("change", breathe);
+      isDisposed = true;
+      reducedMotion.removeEventListener("change", breathe);
       breath?.cancel();
       figure.remove();
     },

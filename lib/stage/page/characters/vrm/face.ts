@@ -4,44 +4,44 @@ import type { VRM } from "@pixiv/three-vrm";
 import { candidates } from "../pictures/pictures.js";
 
 const VOWELS = ["aa", "ih", "ou", "ee", "oh"] as const;
-/** The order in which vowels come while it speaks: open ones more often. */
-const BABBLE = [0, 4, 1, 0, 2, 0, 3, 4] as const;
+/** Vowels of the mouth during speech, as indexes of {@linkcode VOWELS}: the open ones more often. */
+const VOWEL_CYCLE = [0, 4, 1, 0, 2, 0, 3, 4] as const;
 const VOWEL_S = 0.11;
-/** How much of the mouth is left to speech while an emotion shapes it too. */
-const MOUTH_WITH_EMOTION = 0.7;
+/** Weight of a vowel while an emotion shapes the mouth too. */
+const VOWEL_WEIGHT_WITH_EMOTION = 0.7;
 const BLINK_S = 0.16;
 const BLINK_EVERY_S = { least: 2, most: 6 };
-/** Emotions that close the eyes by themselves. */
+/** Emotions that close the eyes. */
 const CLOSED_EYES: ReadonlySet<string> = new Set(["happy", "relaxed", "sleepy", "sleep"]);
-/** How fast weights follow, in parts a second. */
-const EMOTION_RATE = 9;
-const MOUTH_RATE = 22;
+/** Rates at which weights approach their goals. */
+const EMOTION_RATE_PER_S = 9;
+const MOUTH_RATE_PER_S = 22;
 
-/** What a face can be told. */
+/** The face of a model. */
 export interface Face {
-  /** Shows an emotion; returns the name of the model's expression that stands for it, or `neutral`. */
+  /** Shows an emotion. Returns the name of the model's expression that is used for it, or `neutral`. */
   express(tag: string, intensity: number): string;
   /** Opens the mouth, from 0 to 1. */
   mouth(openness: number): void;
-  /** Sets the weights of the expressions for this frame. */
+  /** Sets the weights of the expressions for a frame. */
   update(deltaS: number): void;
 }
 
-/** Makes the face of a model; one without expressions has a face that does nothing. */
+/** Creates the face of a model. Without expressions in the model, the face does not move. */
 export function createFace(vrm: VRM): Face {
   const manager = vrm.expressionManager;
   const names = new Map(Object.keys(manager?.expressionMap ?? {}).map((name) => [name.toLowerCase(), name]));
-  const mouths = VOWELS.filter((vowel) => names.has(vowel));
+  const vowels = VOWELS.filter((vowel) => names.has(vowel));
   const lids = names.has("blink") ? ["blink"] : ["blinkleft", "blinkright"].filter((name) => names.has(name));
-  const others = new Set<string>([...VOWELS, "blink", "blinkleft", "blinkright"]);
+  const notEmotions = new Set<string>([...VOWELS, "blink", "blinkleft", "blinkright"]);
 
-  /** Weights of emotions that are above nothing. */
+  /** Weights of the emotions that show. */
   const weights = new Map<string, number>();
   let emotion = "neutral";
-  let strength = 1;
+  let intensity = 1;
   let openness = 0;
-  const opened = new Map<string, number>(mouths.map((vowel) => [vowel, 0]));
-  let spokenS = 0;
+  const vowelWeights = new Map<string, number>(vowels.map((vowel) => [vowel, 0]));
+  let speechS = 0;
   let blinkInS = BLINK_EVERY_S.least;
 
   function set(name: string, weight: number): void {
@@ -52,8 +52,8 @@ export function createFace(vrm: VRM): Face {
   function followEmotion(deltaS: number): void {
     if (!weights.has(emotion)) weights.set(emotion, 0);
     for (const [name, weight] of weights) {
-      const wanted = name === emotion ? strength : 0;
-      const next = approach(weight, wanted, EMOTION_RATE, deltaS);
+      const goal = name === emotion ? intensity : 0;
+      const next = approach(weight, goal, EMOTION_RATE_PER_S, deltaS);
       set(name, next);
       if (name !== emotion && next === 0) weights.delete(name);
       else weights.set(name, next);
@@ -61,13 +61,13 @@ export function createFace(vrm: VRM): Face {
   }
 
   function speak(deltaS: number): void {
-    spokenS = openness > 0 ? spokenS + deltaS : 0;
-    const step = BABBLE[Math.floor(spokenS / VOWEL_S) % BABBLE.length] ?? 0;
-    const vowel = mouths.includes(VOWELS[step]!) ? VOWELS[step] : mouths[0];
-    const share = emotion === "neutral" ? 1 : MOUTH_WITH_EMOTION;
-    for (const [name, weight] of opened) {
-      const next = approach(weight, name === vowel ? openness * share : 0, MOUTH_RATE, deltaS);
-      opened.set(name, next);
+    speechS = openness > 0 ? speechS + deltaS : 0;
+    const step = VOWEL_CYCLE[Math.floor(speechS / VOWEL_S) % VOWEL_CYCLE.length] ?? 0;
+    const vowel = vowels.includes(VOWELS[step]!) ? VOWELS[step] : vowels[0];
+    const share = emotion === "neutral" ? 1 : VOWEL_WEIGHT_WITH_EMOTION;
+    for (const [name, weight] of vowelWeights) {
+      const next = approach(weight, name === vowel ? openness * share : 0, MOUTH_RATE_PER_S, deltaS);
+      vowelWeights.set(name, next);
       set(name, next);
     }
   }
@@ -79,15 +79,15 @@ export function createFace(vrm: VRM): Face {
       blinkInS = least + Math.random() * (most - least);
     }
     const closed = blinkInS >= 0 ? 0 : Math.sin(Math.PI * Math.min(1, -blinkInS / BLINK_S));
-    const open = CLOSED_EYES.has(emotion) ? 1 - strength : 1;
+    const open = CLOSED_EYES.has(emotion) ? 1 - intensity : 1;
     for (const lid of lids) set(lid, closed * open);
   }
 
   return {
-    express(tag, intensity) {
+    express(tag, nextIntensity) {
       const words = candidates(tag.toLowerCase());
-      emotion = words.find((word) => names.has(word) && !others.has(word)) ?? "neutral";
-      strength = Math.min(1, Math.max(0, intensity));
+      emotion = words.find((word) => names.has(word) && !notEmotions.has(word)) ?? "neutral";
+      intensity = Math.min(1, Math.max(0, nextIntensity));
       return emotion;
     },
     mouth(next) {
@@ -101,8 +101,8 @@ export function createFace(vrm: VRM): Face {
   };
 }
 
-/** Goes towards a value, the same however long the frames are, and arrives. */
-function approach(from: number, to: number, rate: number, deltaS: number): number {
-  const next = from + (to - from) * (1 - Math.exp(-rate * deltaS));
+/** Approaches a value exponentially, so that the speed does not depend on the frame rate. Ends at the value itself. */
+function approach(from: number, to: number, ratePerS: number, deltaS: number): number {
+  const next = from + (to - from) * (1 - Math.exp(-ratePerS * deltaS));
   return Math.abs(next - to) < 0.002 ? to : next;
 }

@@ -1,21 +1,21 @@
-/** How the character holds itself in each state: numbers only, no bones. @module */
+/** The pose of a VRM character in each state, as numbers. @module */
 
-/** The same for both arms: x leads away from the body, y up, z to the front. */
+/** A vector for either arm: x points away from the body, y up, z to the front. */
 export type Vector = readonly [x: number, y: number, z: number];
 
-/** One arm. */
+/** The pose of an arm. */
 export interface Arm {
-  /** Where the wrist is, seen from the shoulder; the length of the arm is 1. */
+  /** Position of the wrist relative to the shoulder, in arm lengths. */
   readonly hand: Vector;
-  /** Where the elbow points. */
+  /** Direction of the elbow. */
   readonly elbow: Vector;
-  /** Where the palm looks. */
+  /** Direction in which the palm faces. */
   readonly palm: Vector;
-  /** How far the wrist and the fingers are bent towards the palm, in radians. */
+  /** Angles by which the wrist and the fingers bend towards the palm, in radians. */
   readonly bend: readonly [wrist: number, fingers: number];
 }
 
-/** The whole of it. Angles are radians: nodding, turning to its left, leaning to its left. */
+/** The pose of the upper body. Head and chest are angles in radians: nod, turn to the left, lean to the left. */
 export interface Pose {
   readonly head: Vector;
   readonly chest: Vector;
@@ -23,22 +23,21 @@ export interface Pose {
   readonly right: Arm;
 }
 
-/** What a gesture has to know of the model. */
+/** Measures of a model that poses depend on. */
 export interface Build {
-  /** Where the chin is, seen from a shoulder, as {@linkcode Arm.hand} is. */
+  /** Position of the chin relative to the shoulder, in arm lengths. */
   readonly chin: Vector;
 }
 
 const REST: Arm = { hand: [0.17, -0.95, 0.06], elbow: [0.4, 0, -1], palm: [-1, 0, 0.1], bend: [0.05, 0.3] };
-/** How long a flinch, a wave and the pause after it last, in seconds. */
 const FLINCH_S = 0.8;
 const WAVE_S = 2.6;
 const WAVE_PAUSE_S = 4;
 
-/** The pose in a state, so many seconds after it began; `motion` 0 holds it still, 1 moves as it does. */
-export function poseOf(state: string, sinceS: number, motion: number, { chin }: Build): Pose {
+/** Returns the pose of a state at a time after its start. With `motion` 0 the pose holds still; 1 is normal. */
+export function poseOf(state: string, stateS: number, motion: number, { chin }: Build): Pose {
   const swing = (perSecond: number, phase = 0) =>
-    motion * Math.sin(2 * Math.PI * (sinceS * perSecond + phase));
+    motion * Math.sin(2 * Math.PI * (stateS * perSecond + phase));
   switch (state) {
     case "thinking":
       return {
@@ -81,8 +80,8 @@ export function poseOf(state: string, sinceS: number, motion: number, { chin }: 
       };
     }
     case "attention": {
-      // It goes on for as long as nobody answers: it rests in between.
-      const waving = sinceS % (WAVE_S + WAVE_PAUSE_S) < WAVE_S;
+      // The state may last long, so the arm rests between waves.
+      const waving = stateS % (WAVE_S + WAVE_PAUSE_S) < WAVE_S;
       return {
         head: [-0.03, 0, waving ? -0.07 : 0],
         chest: [0, 0, waving ? -0.03 : 0],
@@ -110,7 +109,7 @@ export function poseOf(state: string, sinceS: number, motion: number, { chin }: 
         },
       };
     case "error": {
-      if (sinceS < FLINCH_S) {
+      if (stateS < FLINCH_S) {
         const warding: Arm = {
           hand: [0, 0.06, 0.5],
           elbow: [0.9, -0.8, 0],
@@ -132,8 +131,8 @@ export function poseOf(state: string, sinceS: number, motion: number, { chin }: 
   }
 }
 
-/** What an emotion adds to the head. */
-export function headOf(expression: string): Vector {
+/** Returns the angles that an expression adds to the head. */
+export function headTilt(expression: string): Vector {
   switch (expression) {
     case "sad":
       return [0.14, 0, 0.03];
@@ -151,8 +150,8 @@ export function headOf(expression: string): Vector {
   }
 }
 
-/** A pose on the way from one to another; `share` 1 has arrived. */
-export function between(from: Pose, to: Pose, share: number): Pose {
+/** Interpolates two poses: `share` 0 is the first one, 1 the second. */
+export function interpolate(from: Pose, to: Pose, share: number): Pose {
   const mix = <T extends readonly number[]>(a: T, b: T) =>
     a.map((value, i) => value + (b[i]! - value) * share) as unknown as T;
   const arm = (a: Arm, b: Arm): Arm => ({

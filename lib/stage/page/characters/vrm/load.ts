@@ -1,4 +1,4 @@
-/** Loads a VRM file, 0.x or 1.0, within bounds and without asking for more of the page's policy than images. @module */
+/** Loads a VRM file, version 0.x or 1.0, with limits on its size and images. @module */
 
 import { type VRM, VRMLoaderPlugin, VRMUtils } from "@pixiv/three-vrm";
 // @ts-types="@types/three"
@@ -6,17 +6,18 @@ import { Texture, TextureLoader } from "three";
 // @ts-types="@types/three/examples/jsm/loaders/GLTFLoader.d.ts"
 import { GLTFLoader, type GLTFParser } from "three/addons/loaders/GLTFLoader.js";
 
-/** Bytes of a file, images in it, and pixels of those: the side of one, and all together before they are made small. */
 const MAX_BYTES = 256 * 1024 * 1024;
 const MAX_IMAGES = 256;
+/** Longest side of an image. A larger image is scaled down. */
 const MAX_SIDE_PX = 2048;
+/** Pixels of all images together, after which further images are scaled down to the small side. */
 const MAX_PIXELS = 64 * 1024 * 1024;
 const SMALL_SIDE_PX = 256;
 
 /**
- * Loads the model at an address, facing the viewer.
+ * Loads the model at an address and turns it to the viewer.
  *
- * @throws {Error} with a sentence that says what is wrong with it.
+ * @throws {Error} with a sentence for the user.
  */
 export async function loadVrm(src: string): Promise<VRM> {
   const bytes = await download(src);
@@ -25,7 +26,7 @@ export async function loadVrm(src: string): Promise<VRM> {
   loader.register((parser) => {
     const images: unknown[] = parser.json.images ?? [];
     if (images.length > MAX_IMAGES) throw new Error(`it has more than ${MAX_IMAGES} images`);
-    // three's own choice would fetch blob: addresses, which the page's policy forbids.
+    // The default loader fetches blob: addresses, which the page's Content Security Policy forbids.
     (parser as { textureLoader: GLTFParser["textureLoader"] }).textureLoader = new BoundedTextureLoader(
       parser.options.manager,
     );
@@ -38,29 +39,29 @@ export async function loadVrm(src: string): Promise<VRM> {
   });
   const vrm: VRM | undefined = gltf.userData.vrm;
   if (vrm?.humanoid === undefined) {
-    throw new Error("The character's file is no VRM: it has no humanoid in it.");
+    throw new Error("The character's file is no VRM: it contains no humanoid.");
   }
   VRMUtils.removeUnnecessaryVertices(gltf.scene);
   VRMUtils.combineSkeletons(gltf.scene);
   VRMUtils.combineMorphs(vrm);
   VRMUtils.rotateVRM0(vrm);
-  // Bounds are those of the T-pose: arms would vanish at the edges of the picture.
+  // Bounding boxes are those of the T-pose, so culling would hide moved arms at the edges of the picture.
   vrm.scene.traverse((object) => object.frustumCulled = false);
   return vrm;
 }
 
-/** The bytes at an address, given up as soon as they are too many. */
+/** Downloads a file, up to {@linkcode MAX_BYTES}. */
 async function download(src: string): Promise<ArrayBuffer> {
   const response = await fetch(src).catch(() => undefined);
   if (response === undefined) {
     throw new Error(
-      `The character's file cannot be fetched from ${src}: it is not there, or its server forbids it.`,
+      `The character's file cannot be fetched from ${src}: its server cannot be reached, or does not allow this page to load it.`,
     );
   }
   if (!response.ok || response.body === null) {
     throw new Error(`The character's file cannot be fetched from ${src}: status ${response.status}.`);
   }
-  const pieces: Uint8Array<ArrayBuffer>[] = [];
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
   let length = 0;
   for (const reader = response.body.getReader();;) {
     const { value, done } = await reader.read();
@@ -70,12 +71,12 @@ async function download(src: string): Promise<ArrayBuffer> {
       await reader.cancel();
       throw new Error(`The character's file has more than ${MAX_BYTES / 1024 ** 2} MB.`);
     }
-    pieces.push(value);
+    chunks.push(value);
   }
-  return await new Blob(pieces).arrayBuffer();
+  return await new Blob(chunks).arrayBuffer();
 }
 
-/** Loads textures as images, makes the large ones smaller, and all that come once there are too many. */
+/** Loads textures as images and scales down those that are too large. */
 class BoundedTextureLoader extends TextureLoader {
   #pixels = 0;
 
@@ -88,8 +89,8 @@ class BoundedTextureLoader extends TextureLoader {
     const texture = new Texture<HTMLImageElement>();
     const image = new Image();
     image.onload = () => {
-      // A canvas serves where an image does; the types know of images only.
-      texture.image = this.#bounded(image) as HTMLImageElement;
+      // three accepts a canvas too, but its types do not.
+      texture.image = this.#scaleDown(image) as HTMLImageElement;
       texture.needsUpdate = true;
       onLoad?.(texture);
     };
@@ -98,7 +99,7 @@ class BoundedTextureLoader extends TextureLoader {
     return texture;
   }
 
-  #bounded(image: HTMLImageElement): HTMLImageElement | HTMLCanvasElement {
+  #scaleDown(image: HTMLImageElement): HTMLImageElement | HTMLCanvasElement {
     const { naturalWidth: width, naturalHeight: height } = image;
     const side = this.#pixels < MAX_PIXELS ? MAX_SIDE_PX : SMALL_SIDE_PX;
     const scale = Math.min(1, side / Math.max(width, height));

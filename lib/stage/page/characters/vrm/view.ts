@@ -1,4 +1,4 @@
-/** The picture of a VRM: the canvas, the light, and a camera that keeps the upper body in view. @module */
+/** The canvas of a VRM, its light, and a camera that keeps the upper body in view. @module */
 
 import { type VRM, VRMUtils } from "@pixiv/three-vrm";
 // @ts-types="@types/three"
@@ -14,36 +14,36 @@ import {
 } from "three";
 
 const FIELD_OF_VIEW_DEG = 22;
-/** More than this many pixels to one of CSS cost much and show little. */
+/** Pixels for each CSS pixel. More of them cost much and show little. */
 const MAX_PIXEL_RATIO = 2;
-/** Room above the head, and to the sides for the arms, in parts of what is between hips and head. */
-const ABOVE = 0.12;
-const BESIDE = 0.82;
+/** Space above the head and on each side for the arms, in distances between hips and head. */
+const SPACE_ABOVE = 0.12;
+const SPACE_BESIDE = 0.82;
 
-/** A canvas and what it shows. */
+/** A canvas and its scene. */
 export interface View {
   readonly renderer: WebGLRenderer;
   readonly camera: PerspectiveCamera;
-  /** Puts the model into the picture. */
+  /** Adds the model and points the camera at it. */
   show(vrm: VRM): void;
-  /** Puts something beside the model, or takes it out. */
+  /** Adds another object. */
   add(object: Object3D): void;
   render(): void;
-  /** Takes the canvas out of the page and frees what it and the model hold on the graphics card. */
+  /** Removes the canvas and frees the memory of the graphics card. */
   dispose(): void;
 }
 
 /**
- * Opens a canvas that fills the container.
+ * Creates a canvas that fills the container.
  *
- * @throws {Error} when there is no WebGL 2.
+ * @throws {Error} if the browser has no WebGL 2.
  */
 export function createView(container: HTMLElement): View {
   let renderer: WebGLRenderer;
   try {
     renderer = new WebGLRenderer({ alpha: true, antialias: true });
   } catch {
-    throw new Error("This browser shows no 3D pictures (WebGL 2), which a VRM character needs.");
+    throw new Error("A VRM character needs WebGL 2, which this browser does not offer.");
   }
   const canvas = renderer.domElement;
   Object.assign(canvas.style, { display: "block", width: "100%", height: "100%" });
@@ -66,13 +66,13 @@ export function createView(container: HTMLElement): View {
     renderer.setSize(width, height, false);
     camera.aspect = width / height;
     const tangent = Math.tan(FIELD_OF_VIEW_DEG * Math.PI / 360);
-    const forHeight = (frame.high - frame.low) / 2 / tangent;
-    const forWidth = frame.halfWidth / tangent / camera.aspect;
-    const distance = Math.max(forHeight, forWidth);
-    // In a narrow place the head stays at the top, and more of the body comes into view.
-    const middle = frame.high - distance * tangent;
-    camera.position.set(0, middle, distance);
-    camera.lookAt(0, middle, 0);
+    const distanceForHeight = (frame.high - frame.low) / 2 / tangent;
+    const distanceForWidth = frame.halfWidth / tangent / camera.aspect;
+    const distance = Math.max(distanceForHeight, distanceForWidth);
+    // In a narrow window the head stays at the top, and more of the body comes into view.
+    const centerY = frame.high - distance * tangent;
+    camera.position.set(0, centerY, distance);
+    camera.lookAt(0, centerY, 0);
     camera.updateProjectionMatrix();
   }
   const observer = new ResizeObserver(resize);
@@ -95,22 +95,22 @@ export function createView(container: HTMLElement): View {
       if (model) VRMUtils.deepDispose(model.scene);
       scene.clear();
       renderer.dispose();
-      // Browsers have few contexts to give: this one is given back now, not when it is swept.
+      // Browsers allow few contexts at a time: release this one now rather than at garbage collection.
       renderer.forceContextLoss();
       canvas.remove();
     },
   };
 }
 
-/** What of a model is to be seen: from the hips to above the hair, and room for the arms. */
+/** Returns the part of a model that the camera shows: from the hips to above the hair, with space for the arms. */
 function frameOf(vrm: VRM): { low: number; high: number; halfWidth: number } {
   const height = (name: "hips" | "head") =>
     vrm.humanoid.getRawBoneNode(name)?.getWorldPosition(new Vector3()).y ?? 0;
   vrm.scene.updateWorldMatrix(true, true);
   const [hips, head] = [height("hips"), height("head")];
   const torso = Math.max(0.1, head - hips);
-  // Hair and horns may reach far: the head alone is about half as high as what is below it.
+  // Limit hair, hats and horns. A head itself is about half as high as the torso.
   const top = Math.min(new Box3().setFromObject(vrm.scene).max.y, head + 0.8 * torso);
-  const high = Math.max(top, head + 0.3 * torso) + ABOVE * torso;
-  return { low: hips - 0.25 * torso, high, halfWidth: BESIDE * torso };
+  const high = Math.max(top, head + 0.3 * torso) + SPACE_ABOVE * torso;
+  return { low: hips - 0.25 * torso, high, halfWidth: SPACE_BESIDE * torso };
 }

@@ -1,5 +1,5 @@
 /**
- * Shows a VRM character, 0.x or 1.0. Bundled into one module of the page, with three and @pixiv/three-vrm in it.
+ * Shows a VRM character, version 0.x or 1.0. Bundled with three and @pixiv/three-vrm into one module.
  *
  * @module
  */
@@ -32,35 +32,30 @@ import { loadVrm } from "./load.ts";
 import { createOrbs } from "./orbs.ts";
 import { createView, type View } from "./view.ts";
 
-/** The longest step that is made at once, in seconds: after a pause springs would tear. */
+/** Longest step of the animation. After a pause of the browser, hair springs would be torn. */
 const MAX_STEP_S = 0.1;
-/** After this long without a move of the pointer the character looks at the viewer again. */
+/** Time without a move of the pointer after which the character looks at the viewer again. */
 const POINTER_MS = 4_000;
-/** How fast the eyes follow, in parts a second. */
-const LOOK_RATE = 7;
-/** How far to the side and up the eyes go for a pointer at the edge, in parts of the distance. */
+/** Rate at which the eyes follow. */
+const LOOK_RATE_PER_S = 7;
+/** Movement of the eyes' target for a pointer at the edge, in distances to the camera. */
 const LOOK_ASIDE = 0.35;
 const LOOK_UP = 0.2;
 
-/** What the page tells a character; the same for every kind. */
+/** A VRM character: the interface of `character.js`, and the model and the renderer for tests. */
 export interface VrmCharacter {
-  /** Shows an emotion, by its lower-case word; `intensity` is from 0 to 1. */
   express(tag: string, intensity?: number): void;
-  /** Takes the pose of a state of the agent. */
   act(state: string, detail?: unknown): void;
-  /** Opens the mouth, from 0 to 1. */
   mouth(openness: number): void;
-  /** Takes it off the page and frees all that it holds. */
   dispose(): void;
-  /** The model and what draws it, for whoever wants to look inside. */
   readonly vrm: VRM;
   readonly renderer: WebGLRenderer;
 }
 
 /**
- * Loads the model that the manifest names and shows it in the container.
+ * Shows the model that the manifest names.
  *
- * @throws {Error} with a sentence for the user, when it cannot be loaded or there is no WebGL.
+ * @throws {Error} with a sentence for the user, if the model cannot be loaded or there is no WebGL 2.
  */
 export async function createCharacter(
   container: HTMLElement,
@@ -75,76 +70,76 @@ export async function createCharacter(
     view.dispose();
     throw error;
   }
-  return bringToLife(container, view, vrm);
+  return animate(container, view, vrm);
 }
 
-function bringToLife(container: HTMLElement, view: View, vrm: VRM): VrmCharacter {
+function animate(container: HTMLElement, view: View, vrm: VRM): VrmCharacter {
   const face = createFace(vrm);
   const body = createBody(vrm);
-  const still = matchMedia("(prefers-reduced-motion: reduce)");
-  // A program that shows the page over others may call it hidden while it is seen.
-  const overlay = new URLSearchParams(location.search).has("overlay");
-  const ends = new AbortController();
+  const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
+  // Streaming programs may report the overlay as hidden although it is shown.
+  const isOverlay = new URLSearchParams(location.search).has("overlay");
+  const disposal = new AbortController();
 
-  const head = placeOf(vrm, "head");
-  const chest = placeOf(vrm, "chest") ?? placeOf(vrm, "spine");
-  const reach = head && chest ? head.y - chest.y : 0.3;
-  const orbs = createOrbs(reach * 0.75);
-  orbs.group.position.set(0, (chest?.y ?? 1) + reach * 0.45, reach * 1.3);
+  const head = positionOf(vrm, "head");
+  const chest = positionOf(vrm, "chest") ?? positionOf(vrm, "spine");
+  const headAboveChest = head && chest ? head.y - chest.y : 0.3;
+  const orbs = createOrbs(headAboveChest * 0.75);
+  orbs.group.position.set(0, (chest?.y ?? 1) + headAboveChest * 0.45, headAboveChest * 1.3);
   view.add(orbs.group);
 
   const target = new Object3D();
   const pointer = { x: 0, y: 0, atMs: -Infinity };
-  const looking = { x: 0, y: 0 };
+  const look = { x: 0, y: 0 };
   if (vrm.lookAt) vrm.lookAt.target = target;
   addEventListener("pointermove", (event) => {
     const box = container.getBoundingClientRect();
     pointer.x = clamp((event.clientX - box.x - box.width / 2) / (box.width / 2 || 1));
     pointer.y = clamp(-(event.clientY - box.y - box.height / 3) / (box.height / 2 || 1));
     pointer.atMs = performance.now();
-  }, { signal: ends.signal, passive: true });
+  }, { signal: disposal.signal, passive: true });
 
-  function look(deltaS: number, nowMs: number): void {
-    const seen = nowMs - pointer.atMs < POINTER_MS;
-    const share = 1 - Math.exp(-LOOK_RATE * deltaS);
-    looking.x += ((seen ? pointer.x : 0) - looking.x) * share;
-    looking.y += ((seen ? pointer.y : 0) - looking.y) * share;
+  function updateLook(deltaS: number, nowMs: number): void {
+    const isFollowing = nowMs - pointer.atMs < POINTER_MS;
+    const share = 1 - Math.exp(-LOOK_RATE_PER_S * deltaS);
+    look.x += ((isFollowing ? pointer.x : 0) - look.x) * share;
+    look.y += ((isFollowing ? pointer.y : 0) - look.y) * share;
     const { x, y, z } = view.camera.position;
-    const eyes = head?.y ?? y;
-    target.position.set(x + looking.x * z * LOOK_ASIDE, eyes + looking.y * z * LOOK_UP, z);
+    const eyesY = head?.y ?? y;
+    target.position.set(x + look.x * z * LOOK_ASIDE, eyesY + look.y * z * LOOK_UP, z);
     target.updateMatrixWorld();
-    body.glance(looking.x, looking.y);
+    body.glance(look.x, look.y);
   }
 
-  let request = 0;
+  let frame = 0;
   let lastMs: number | undefined;
   function draw(nowMs: number): void {
-    request = requestAnimationFrame(draw);
+    frame = requestAnimationFrame(draw);
     const deltaS = Math.min(MAX_STEP_S, (nowMs - (lastMs ?? nowMs)) / 1000);
     lastMs = nowMs;
-    const motion = still.matches ? 0 : 1;
-    look(deltaS, nowMs);
+    const motion = reducedMotion.matches ? 0 : 1;
+    updateLook(deltaS, nowMs);
     body.update(deltaS, motion);
     face.update(deltaS);
     orbs.update(deltaS, motion);
     vrm.update(deltaS);
     view.render();
   }
-  function run(): void {
-    cancelAnimationFrame(request);
+  function restart(): void {
+    cancelAnimationFrame(frame);
     lastMs = undefined;
-    if (!document.hidden || overlay) request = requestAnimationFrame(draw);
+    if (!document.hidden || isOverlay) frame = requestAnimationFrame(draw);
   }
-  document.addEventListener("visibilitychange", run, { signal: ends.signal });
+  document.addEventListener("visibilitychange", restart, { signal: disposal.signal });
 
-  // Its arms are down before it is first seen, and its hair has come to rest.
+  // Lower the arms and let the hair come to rest before the first frame.
   for (let step = 0; step < 20; step++) {
     body.update(MAX_STEP_S, 0);
     vrm.update(MAX_STEP_S);
   }
   container.dataset.expression = "neutral";
   container.dataset.state = "idle";
-  run();
+  restart();
 
   return {
     vrm,
@@ -156,21 +151,21 @@ function bringToLife(container: HTMLElement, view: View, vrm: VRM): VrmCharacter
     },
     act(state) {
       body.act(state);
-      orbs.shown = state === "juggling";
+      orbs.isShown = state === "juggling";
       container.dataset.state = state;
     },
     mouth: (openness) => face.mouth(openness),
     dispose() {
-      if (ends.signal.aborted) return;
-      ends.abort();
-      cancelAnimationFrame(request);
+      if (disposal.signal.aborted) return;
+      disposal.abort();
+      cancelAnimationFrame(frame);
       orbs.dispose();
       view.dispose();
     },
   };
 }
 
-function placeOf(vrm: VRM, name: "head" | "chest" | "spine"): Vector3 | undefined {
+function positionOf(vrm: VRM, name: "head" | "chest" | "spine"): Vector3 | undefined {
   return vrm.humanoid.getRawBoneNode(name)?.getWorldPosition(new Vector3());
 }
 

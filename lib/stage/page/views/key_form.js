@@ -1,17 +1,17 @@
 // @ts-check
-/** Asks for the key. @module */
+/** The dialog that asks for the key. @module */
 
 import { byId } from "./dom.js";
 
 /**
- * The form, which is shown when the server lets nobody in without a key.
+ * Creates the dialog.
  *
- * @param {(key: string) => void} use
+ * @param {(key: string) => void} onSubmit
  */
-export function createKeyForm(use) {
+export function createKeyForm(onSubmit) {
   const dialog = /** @type {HTMLDialogElement} */ (byId("key"));
   const field = /** @type {HTMLInputElement} */ (byId("key-field"));
-  const wrong = byId("key-wrong");
+  const problem = byId("key-wrong");
 
   byId("key-form").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -19,15 +19,15 @@ export function createKeyForm(use) {
     if (key === "") return;
     dialog.close();
     field.value = "";
-    use(key);
+    onSubmit(key);
   });
-  // Without a key there is nothing behind the form.
+  // Keep the dialog open on Escape, because the page does nothing without a key.
   dialog.addEventListener("cancel", (event) => event.preventDefault());
 
   return {
-    /** @param {boolean} wasWrong Whether there was a key, and the server did not take it. */
-    ask(wasWrong) {
-      wrong.textContent = wasWrong ? "The server does not take this key." : "";
+    /** @param {boolean} wasRefused Whether the server refused the last key. */
+    open(wasRefused) {
+      problem.textContent = wasRefused ? "The server does not take this key." : "";
       if (!dialog.open) dialog.showModal();
       field.focus();
     },

@@ -1,0 +1,143 @@
+import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import { AppError } from "../../lib/core/errors.ts";
+import { serveAsset, servePage } from "../../lib/stage/assets.ts";
+
+const FOLDER = new URL("../../lib/stage/page/", import.meta.url);
+const NO_ORIGINS = { img: [], connect: [] };
+
+function get(headers: Record<string, string> = {}): Request {
+  return new Request("http://127.0.0.1:8080/", { headers: { host: "127.0.0.1:8080", ...headers } });
+}
+
+async function pageText(): Promise<string> {
+  return await (await servePage(get(), NO_ORIGINS)).text();
+}
+
+/** Reads the files of the page that are served as they are, by path. */
+async function readSources(folder = FOLDER, prefix = ""): Promise<[path: string, text: string][]> {
+  const files: [string, string][] = [];
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    if (isDirectory) files.push(...await readSources(new URL(`${name}/`, folder), `${prefix}${name}/`));
+    else if (/\.(js|html|css|svg)$/.test(name)) {
+      files.push([prefix + name, await Deno.readTextFile(new URL(name, folder))]);
+    }
+  }
+  return files;
+}
+
+Deno.test("servePage: has a strict Content Security Policy", async () => {
+  const { headers, status } = await servePage(get(), NO_ORIGINS);
+  assertEquals(status, 200);
+  assertEquals(headers.get("content-type"), "text/html; charset=utf-8");
+  assertEquals(headers.get("referrer-policy"), "no-referrer");
+  assertEquals(
+    headers.get("content-security-policy"),
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; " +
+      "connect-src 'self' ws://127.0.0.1:8080 wss://127.0.0.1:8080; base-uri 'none'; form-action 'none'; " +
+      "frame-ancestors 'self'",
+  );
+});
+
+Deno.test("servePage: the policy allows the character's origins, and ignores an invalid Host", async () => {
+  const origins = { img: ["https://pictures.example"], connect: ["https://models.example"] };
+  const { headers } = await servePage(get({ host: "x; script-src *" }), origins);
+  const policy = headers.get("content-security-policy") ?? "";
+  assertMatch(policy, /img-src 'self' data: blob: https:\/\/pictures\.example;/);
+  assertMatch(policy, /connect-src 'self' https:\/\/models\.example;/);
+  assertEquals(policy.match(/script-src/g)?.length, 1);
+});
+
+Deno.test("serveAsset: serves everything that the page links and imports, with its type", async () => {
+  const linked = [...(await pageText()).matchAll(/(?:src|href)="stage\/([^"]+)"/g)].map(([, path]) => path!);
+  assertEquals(linked.toSorted(), [
+    "css/chat.css",
+    "css/responsive.css",
+    "css/stage.css",
+    "css/theme.css",
+    "icon.svg",
+    "main.js",
+  ]);
+  const types: Record<string, string> = {
+    css: "text/css; charset=utf-8",
+    js: "text/javascript; charset=utf-8",
+    svg: "image/svg+xml",
+  };
+  const waiting = [...linked];
+  const seen = new Set<string>();
+  for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
+    // vrm.js is bundled: see vrm_test.ts.
+    if (seen.has(name) || name === "characters/vrm/vrm.js") continue;
+    seen.add(name);
+    const response = await serveAsset(get(), name);
+    assertEquals(response.headers.get("content-type"), types[name.split(".").at(-1)!], name);
+    const code = (await response.text()).replace(/\/\*[\s\S]*?\*\//g, "");
+    const references = name.endsWith(".js")
+      ? /(?:from|import)\s*\(?\s*"(\.{1,2}\/[^"]+)"/g
+      : /url\("?([^")]+)"?\)/g;
+    for (const [, path] of code.matchAll(references)) {
+      waiting.push(new URL(path!, `http://page/${name}`).pathname.slice(1));
+    }
+  }
+  assert(seen.has("characters/drawn/lines.js") && seen.has("characters/pictures/pictures.js"));
+  assert(seen.size > 20);
+});
+
+Deno.test("serveAsset: serves every source of the page as it is, and nothing else", async () => {
+  for (const [name, text] of await readSources()) {
+    const served = name === "index.html" ? await pageText() : await (await serveAsset(get(), name)).text();
+    assertEquals(served, text, name);
+  }
+  for (const name of ["", "nothing.js", "index.html", "deno.json", "../page.ts", "toString", "__proto__"]) {
+    const error = await assertRejects(() => serveAsset(get(), name), AppError, undefined, name);
+    assertEquals(error.code, "not_found");
+  }
+});
+
+Deno.test("servePage, serveAsset: answer 304 for the ETag that the browser has", async () => {
+  const first = await servePage(get(), NO_ORIGINS);
+  const etag = first.headers.get("etag") ?? "";
+  assertMatch(etag, /^"[\w+/=-]+"$/);
+  assertEquals(first.headers.get("cache-control"), "no-cache");
+  const again = await servePage(get({ "if-none-match": `"other", W/${etag}` }), NO_ORIGINS);
+  assertEquals([again.status, await again.text(), again.headers.get("etag")], [304, "", etag]);
+  assertEquals((await servePage(get({ "if-none-match": '"other"' }), NO_ORIGINS)).status, 200);
+  const css = (await serveAsset(get(), "css/stage.css")).headers.get("etag") ?? "";
+  assertEquals((await serveAsset(get({ "if-none-match": css }), "css/stage.css")).status, 304);
+  assertNotEquals(css, (await serveAsset(get(), "main.js")).headers.get("etag"));
+});
+
+Deno.test("sources: no markup or code is made from text, and no other host is named", async () => {
+  const unsafe =
+    /\b(innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval|srcdoc|DOMParser)\b|new Function/;
+  for (const [name, text] of await readSources()) {
+    const code = text.replaceAll("http://www.w3.org/2000/svg", "");
+    assertEquals(unsafe.exec(code)?.[0], undefined, name);
+    assertEquals(/\bhttps?:\/\/|\/\/[a-z0-9-]+\.[a-z]{2,}\//i.exec(code)?.[0], undefined, name);
+  }
+});
+
+Deno.test("index.html: has landmarks, labels and live regions, and no inline script or style", async () => {
+  const html = await pageText();
+  const required = [
+    /<html lang="en">/,
+    /<title>[^<]+<\/title>/,
+    /<main\b/,
+    /<h1\b/,
+    /role="log"/,
+    /aria-live="polite"/,
+    /aria-live="assertive"/,
+  ];
+  for (const pattern of required) assertMatch(html, pattern);
+  assertEquals(/\sstyle=|<style|\son[a-z]+=|<script(?![^>]*\ssrc=)/i.exec(html)?.[0], undefined);
+  for (
+    const [button, attributes = "", content = ""] of html.matchAll(/<button([^>]*)>([\s\S]*?)<\/button>/g)
+  ) {
+    const words = content.replace(/<[^>]*>/g, "").trim();
+    assert(/aria-label="[^"]+"/.test(attributes) || words !== "", button);
+  }
+  for (const [, id] of html.matchAll(/<(?:input|textarea)(?![^>]*\shidden)[^>]*\sid="([^"]+)"/g)) {
+    assert(html.includes(`for="${id}"`), id);
+  }
+  const ids = [...html.matchAll(/\sid="([^"]+)"/g)].map(([, id]) => id);
+  assertEquals(ids.length, new Set(ids).size);
+});
