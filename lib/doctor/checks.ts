@@ -99,10 +99,14 @@ async function findMissingInterpreter(path: string, source: ProgramSource): Prom
 }
 
 async function readFirstLine(path: string): Promise<string> {
-  using file = await Deno.open(path);
-  const bytes = new Uint8Array(SHEBANG_BYTES);
-  const length = await file.read(bytes) ?? 0;
-  return new TextDecoder().decode(bytes.subarray(0, length)).split("\n")[0]!;
+  const file = await Deno.open(path);
+  try {
+    const bytes = new Uint8Array(SHEBANG_BYTES);
+    const length = await file.read(bytes) ?? 0;
+    return new TextDecoder().decode(bytes.subarray(0, length)).split("\n")[0]!;
+  } finally {
+    file.close();
+  }
 }
 
 async function findFile({ command, cwd, env, windows }: ProgramSource): Promise<Program | undefined> {
