@@ -13,10 +13,10 @@ import { FINGERPRINTER, messagesOf, type TranscriptLine } from "../support/harne
 import { audio, image, named, tool, user } from "../support/harness/message_fixture.ts";
 
 const OTHER = new Fingerprinter(new Uint8Array(32).fill(1));
-const print = (...lines: TranscriptLine[]) => FINGERPRINTER.transcript(messagesOf(...lines));
+const fingerprints = (...lines: TranscriptLine[]) => FINGERPRINTER.transcript(messagesOf(...lines));
 
-Deno.test("fingerprint: 16 characters, the same for the same, another for what differs", () => {
-  const prints = [
+Deno.test("fingerprint: 16 characters, the same for the same, another for a difference", () => {
+  const hashes = [
     FINGERPRINTER.fingerprint("turn", "a"),
     FINGERPRINTER.fingerprint("turn", "b"),
     FINGERPRINTER.fingerprint("turn", ""),
@@ -24,12 +24,12 @@ Deno.test("fingerprint: 16 characters, the same for the same, another for what d
     FINGERPRINTER.fingerprint("turna", ""),
     OTHER.fingerprint("turn", "a"),
   ];
-  for (const each of prints) assert(/^[\w-]{16}$/.test(each), each);
-  assertEquals(new Set(prints).size, prints.length);
-  assertEquals(FINGERPRINTER.fingerprint("turn", "a"), prints[0]);
+  for (const each of hashes) assert(/^[\w-]{16}$/.test(each), each);
+  assertEquals(new Set(hashes).size, hashes.length);
+  assertEquals(FINGERPRINTER.fingerprint("turn", "a"), hashes[0]);
 });
 
-/** What says the same, and what does not. */
+/** Pairs of messages, and whether their words are the same. */
 const WORDS: readonly (readonly [name: string, one: Message, other: Message, isSame: boolean])[] = [
   ["white space", user(" a  b\n"), user("a\tb"), true],
   ["a line break between parts", user("a", "b"), user("a\nb"), true],
@@ -40,62 +40,62 @@ const WORDS: readonly (readonly [name: string, one: Message, other: Message, isS
   ["marks", user("a"), user("a!"), false],
   ["tags", user("[happy] a"), user("a"), false],
   ["nothing and white space", user(), user(" "), true],
-  ["who of several speaks", user("a"), named("Ann", "a"), true],
+  ["the name of the user", user("a"), named("Ann", "a"), true],
   ["a user and a tool", user("a"), tool("x", "a"), false],
-  ["a picture beside it", user("a"), user("a", image()), true],
+  ["an image beside the text", user("a"), user("a", image()), true],
 ];
 for (const [name, one, other, isSame] of WORDS) {
-  Deno.test(`print, words: ${name} ${isSame ? "is the same" : "is not the same"}`, () => {
-    const [a, b] = [one, other].map((message) => print(message).turns[0]!.words);
+  Deno.test(`fingerprint, words: ${name} ${isSame ? "is the same" : "is not the same"}`, () => {
+    const [a, b] = [one, other].map((message) => fingerprints(message).turns[0]!.words);
     assertEquals(a === b, isSame);
   });
 }
 
-Deno.test("print, media: apart from the words, and each part counts", () => {
-  const prints = [
+Deno.test("fingerprint, media: separate from the words; the kind, order and content of each part count", () => {
+  const hashes = [
     user("a", image("YQ==")),
     user("a", image("Yg==")),
     user("a", audio("YQ==")),
     user("a", image("YQ=="), image("Yg==")),
     user("a", image("Yg=="), image("YQ==")),
-  ].map((message) => print(message).turns[0]!.media);
-  assertEquals(new Set(prints).size, prints.length);
-  assertEquals(print(user("b", image("YQ=="))).turns[0]!.media, prints[0]);
-  assertEquals(print("u: a").turns[0]!.media, "");
+  ].map((message) => fingerprints(message).turns[0]!.media);
+  assertEquals(new Set(hashes).size, hashes.length);
+  assertEquals(fingerprints(user("b", image("YQ=="))).turns[0]!.media, hashes[0]);
+  assertEquals(fingerprints("u: a").turns[0]!.media, "");
 });
 
-const REPLIES: readonly (readonly [name: string, said: string, kept: string])[] = [
+const REPLIES: readonly (readonly [name: string, reply: string, stored: string])[] = [
   [
     "ChatVRM adds spaces",
     "[happy]こんにちは。[sad]おわりです。\n",
     "[happy] こんにちは。[sad] おわりです。\n",
   ],
   ["tags are taken out", "[face:Joy] Hello! [pause:1.5] There.", "Hello! There."],
-  ["AIRI's are as well", '<|ACT {"emotion":"happy"}|> Hello <|DELAY 1|>there', "Hello there"],
+  ["AIRI's tags are taken out", '<|ACT {"emotion":"happy"}|> Hello <|DELAY 1|>there', "Hello there"],
   ["markup is taken out", "**Hello** `there`, _you_", "Hello there, you"],
   ["a fence is taken out", '```json\n{"text":"Hello there"}\n```', '{"text":"Hello there"}'],
   ["case, width, marks", "Hello... THERE", "ｈｅｌｌｏ there!"],
-  ["what comes late is cut", `${"a".repeat(300)} b`, `${"a".repeat(250)} c`],
+  ["letters after the 200th", `${"a".repeat(300)} b`, `${"a".repeat(250)} c`],
 ];
-for (const [name, said, kept] of REPLIES) {
-  Deno.test(`print, reply: ${name}`, () => {
-    assertEquals(print(`a: ${kept}`, "u: x").reply?.fingerprint, FINGERPRINTER.reply(said));
-    assertNotEquals(print("a: something else", "u: x").reply?.fingerprint, FINGERPRINTER.reply(said));
+for (const [name, reply, stored] of REPLIES) {
+  Deno.test(`fingerprint, reply: ${name}`, () => {
+    assertEquals(fingerprints(`a: ${stored}`, "u: x").reply?.fingerprint, FINGERPRINTER.reply(reply));
+    assertNotEquals(fingerprints("a: something else", "u: x").reply?.fingerprint, FINGERPRINTER.reply(reply));
   });
 }
 
-Deno.test("print, reply: what has no words is none", () => {
-  for (const said of ["", " ", "[silent]", "...", "🙂", "[happy] ♪"]) {
-    assertEquals(FINGERPRINTER.reply(said), undefined, said);
-    assertEquals(print(`a: ${said}`, "u: x").reply, undefined, said);
+Deno.test("fingerprint, reply: a reply without letters has none", () => {
+  for (const reply of ["", " ", "[silent]", "...", "🙂", "[happy] ♪"]) {
+    assertEquals(FINGERPRINTER.reply(reply), undefined, reply);
+    assertEquals(fingerprints(`a: ${reply}`, "u: x").reply, undefined, reply);
   }
 });
 
-/** An answer that was kept, and one of a transcript: are they the same, alike, and surely not the same? */
+/** A stored reply, one of a transcript, and whether they are the same, have the same prefix, or surely differ. */
 const COMPARED: readonly (readonly [
   name: string,
-  kept: string,
-  given: string,
+  stored: string,
+  sent: string,
   is: readonly [same: boolean, like: boolean, other: boolean],
 ])[] = [
   ["the same", "Hello there, my dear friend.", "[happy] Hello there, my dear friend", [true, true, false]],
@@ -107,33 +107,37 @@ const COMPARED: readonly (readonly [
   ["another beginning, short", "Hello there, my dear friend.", "Good evening.", [false, false, false]],
   ["a long one for a short one", "Hello.", "Hello there, my dear friend.", [false, false, true]],
 ];
-for (const [name, said, text, expected] of COMPARED) {
-  Deno.test(`print, reply: ${name}`, () => {
-    const [kept, given] = [FINGERPRINTER.reply(said), print(`a: ${text}`, "u: x").reply];
+for (const [name, reply, text, expected] of COMPARED) {
+  Deno.test(`fingerprint, reply: ${name}`, () => {
+    const [stored, sent] = [FINGERPRINTER.reply(reply), fingerprints(`a: ${text}`, "u: x").reply];
     assertEquals(
       [
-        isSameReply(given?.fingerprint, kept),
-        replyPrefixMatches(given, kept),
-        replyPrefixDiffers(given, kept),
+        isSameReply(sent?.fingerprint, stored),
+        replyPrefixMatches(sent, stored),
+        replyPrefixDiffers(sent, stored),
       ],
       expected,
     );
   });
 }
 
-Deno.test("print, reply: without one nothing is told, and little by one of an older file", () => {
-  const given = print("a: Hello there, my dear friend.", "u: x").reply!;
+Deno.test("fingerprint, reply: a missing reply matches nothing, and one of an older file matches as a whole only", () => {
+  const sent = fingerprints("a: Hello there, my dear friend.", "u: x").reply!;
   for (
-    const [one, kept] of [[undefined, undefined], [given, undefined], [undefined, given.fingerprint]] as const
+    const [one, stored] of [[undefined, undefined], [sent, undefined], [undefined, sent.fingerprint]] as const
   ) {
     assertEquals(
-      [isSameReply(one?.fingerprint, kept), replyPrefixMatches(one, kept), replyPrefixDiffers(one, kept)],
+      [
+        isSameReply(one?.fingerprint, stored),
+        replyPrefixMatches(one, stored),
+        replyPrefixDiffers(one, stored),
+      ],
       [false, false, false],
     );
   }
-  const older = given.fingerprint.slice(0, 16) as Fingerprint;
-  assertEquals([isSameReply(given.fingerprint, older), isSameReply(older, given.fingerprint)], [true, true]);
-  const other = print("a: Good evening, my dear friend.", "u: x").reply!;
+  const older = sent.fingerprint.slice(0, 16) as Fingerprint;
+  assertEquals([isSameReply(sent.fingerprint, older), isSameReply(older, sent.fingerprint)], [true, true]);
+  const other = fingerprints("a: Good evening, my dear friend.", "u: x").reply!;
   assertEquals([
     isSameReply(other.fingerprint, older),
     replyPrefixMatches(other, older),
@@ -145,49 +149,49 @@ Deno.test("print, reply: without one nothing is told, and little by one of an ol
   ]);
 });
 
-Deno.test("print, first reply: what follows the first turn, before the next", () => {
+Deno.test("fingerprint, first reply: the reply between the first turn and the next", () => {
   const one = FINGERPRINTER.reply("one");
   assertEquals(
-    print("a: zero / u: x / a: one / a: two / u: y / a: three / u: z").firstReply?.fingerprint,
+    fingerprints("a: zero / u: x / a: one / a: two / u: y / a: three / u: z").firstReply?.fingerprint,
     one,
   );
-  assertEquals(print("u: x / s: late / a: one").firstReply?.fingerprint, one);
+  assertEquals(fingerprints("u: x / s: late / a: one").firstReply?.fingerprint, one);
   for (const none of ["a: one", "u: x", "a: one / u: x / u: y / a: two", "u: x / a: ... / a: one / u: y"]) {
-    assertEquals(print(none).firstReply, undefined, none);
+    assertEquals(fingerprints(none).firstReply, undefined, none);
   }
 });
 
-Deno.test("print, reply: it proves something from 16 letters on", () => {
-  assertEquals(print("a: [happy] 1234567 90123456!", "u: x").reply?.isDistinctive, false);
-  assertEquals(print("a: [happy] 12345678 90123456!", "u: x").reply?.isDistinctive, true);
+Deno.test("fingerprint, reply: it is distinctive from 16 letters on", () => {
+  assertEquals(fingerprints("a: [happy] 1234567 90123456!", "u: x").reply?.isDistinctive, false);
+  assertEquals(fingerprints("a: [happy] 12345678 90123456!", "u: x").reply?.isDistinctive, true);
 });
 
-Deno.test("print, reply: the last before the newest turn", () => {
+Deno.test("fingerprint, reply: the last before the newest turn", () => {
   const one = FINGERPRINTER.reply("one");
-  assertEquals(print("u: x / a: one / u: y").reply, {
+  assertEquals(fingerprints("u: x / a: one / u: y").reply, {
     index: 1,
     fingerprint: one!,
     isDistinctive: false,
     run: 1,
   });
-  assertEquals(print("u: x / a: one / u: y / u: z").reply?.fingerprint, one);
-  assertEquals(print("u: x / a: one / u: y / a: two").reply?.fingerprint, one);
-  assertEquals(print("u: x / a: two / a: one / s: z / u: y").reply?.index, 2);
-  assertEquals(print("u: x / a: two / s: z / a: one / u: y").reply?.run, 2);
-  assertEquals(print("u: x / a: two / a: [silent] / u: y").reply, undefined);
-  assertEquals(print("u: x / a: one").reply, undefined);
-  assertEquals(print("a: one").reply?.fingerprint, one);
+  assertEquals(fingerprints("u: x / a: one / u: y / u: z").reply?.fingerprint, one);
+  assertEquals(fingerprints("u: x / a: one / u: y / a: two").reply?.fingerprint, one);
+  assertEquals(fingerprints("u: x / a: two / a: one / s: z / u: y").reply?.index, 2);
+  assertEquals(fingerprints("u: x / a: two / s: z / a: one / u: y").reply?.run, 2);
+  assertEquals(fingerprints("u: x / a: two / a: [silent] / u: y").reply, undefined);
+  assertEquals(fingerprints("u: x / a: one").reply, undefined);
+  assertEquals(fingerprints("a: one").reply?.fingerprint, one);
 });
 
-Deno.test("print, reply: of a long answer the beginning is looked at, in any time at all", () => {
+Deno.test("fingerprint, reply: only the start of a long reply counts, in linear time", () => {
   const endless = "[".repeat(100_000) + "<".repeat(100_000);
   assertEquals(FINGERPRINTER.reply(endless), undefined);
   const long = "a".repeat(REPLY_CHARS);
   assertEquals(FINGERPRINTER.reply(long + "b"), FINGERPRINTER.reply(long));
 });
 
-Deno.test("fingerprint: persona and turns, where they stand", () => {
-  const { persona, isPersonaOpen, turns } = print(
+Deno.test("fingerprint: the persona, and the turns with their indexes", () => {
+  const { persona, isPersonaOpen, turns } = fingerprints(
     "s: Mao / s: kind / u: one / a: 1 / s: late / t x: two / u: three",
   );
   assertEquals(persona, [
@@ -203,28 +207,28 @@ Deno.test("fingerprint: persona and turns, where they stand", () => {
 
 const OPEN: readonly (readonly [name: string, transcript: string, isOpen: boolean])[] = [
   ["before the newest turn", "s: Mao / u: one", true],
-  ["two before the newest turn", "s: Mao / s: late / u: one", true],
+  ["with another one before the newest turn", "s: Mao / s: late / u: one", true],
   ["before an earlier turn", "s: Mao / u: one / a: 1 / u: two", false],
   ["before an answer", "s: Mao / a: hello / u: one", false],
-  ["before a turn that has an answer begun", "s: Mao / u: one / a: Well,", true],
+  ["before a turn with the start of a reply", "s: Mao / u: one / a: Well,", true],
   ["there is none", "u: one", false],
 ];
 for (const [name, transcript, isOpen] of OPEN) {
   Deno.test(`fingerprint: a persona is ${isOpen ? "open" : "closed"} if it stands ${name}`, () => {
-    assertEquals(print(transcript).isPersonaOpen, isOpen);
+    assertEquals(fingerprints(transcript).isPersonaOpen, isOpen);
   });
 }
 
-Deno.test("fingerprint: of many turns the newest", () => {
+Deno.test("fingerprint: only the newest of many turns", () => {
   const many = Array.from({ length: MAX_TURNS + 10 }, (_, turn) => user(`turn ${turn}`));
-  const { turns } = print(...many);
-  // Fewer than are remembered: some of those may be missing in the transcript.
+  const { turns } = fingerprints(...many);
+  // Fewer than a conversation has, since the skin may have dropped some of those.
   assert(turns.length > MAX_TURNS / 2 && turns.length < MAX_TURNS, `${turns.length} turns`);
   assertEquals(turns.at(-1)!.index, MAX_TURNS + 9);
   assertEquals(turns[0]!.index, MAX_TURNS + 10 - turns.length);
 });
 
-Deno.test("fingerprint: nothing that was said can be read in it", () => {
+Deno.test("fingerprint: no text can be read in it", () => {
   const secrets = ["Persephone", "hunter2", "marmalade", "clockwork", "Zebedee", "c2VjcmV0"];
   const [persona, word, answer, time, name, data] = secrets as [
     string,
@@ -234,21 +238,21 @@ Deno.test("fingerprint: nothing that was said can be read in it", () => {
     string,
     string,
   ];
-  const prints = print(
+  const hashes = fingerprints(
     `s: ${persona} / u ${name}: ${word} / a: ${answer} / t ${name}: ${time}`,
     user(word, image(data)),
   );
-  const written = JSON.stringify(prints).toLowerCase();
+  const written = JSON.stringify(hashes).toLowerCase();
   for (const secret of secrets) assert(!written.includes(secret.toLowerCase()), secret);
 });
 
-Deno.test("fingerprint: another key makes other prints of everything", () => {
+Deno.test("fingerprint: another key changes every fingerprint", () => {
   const messages = messagesOf("s: Mao / u: one / a: a long enough answer", user("two", image()));
-  const prints = [FINGERPRINTER, OTHER].map((printer) => {
-    const { persona, turns, reply } = printer.transcript(messages);
+  const hashes = [FINGERPRINTER, OTHER].map((fingerprinter) => {
+    const { persona, turns, reply } = fingerprinter.transcript(messages);
     return [...persona, ...turns.flatMap(({ words, media }) => [words, media]), reply!.fingerprint]
       .filter((each) => each !== "");
   });
-  const all = prints.flat();
+  const all = hashes.flat();
   assertEquals(new Set(all).size, all.length);
 });

@@ -7,30 +7,30 @@ import { assistant, system, user } from "../support/harness/message_fixture.ts";
 
 const TURNS = 60;
 const SEEDS = 12;
-/** What they say again and again, also as their first words. */
+/** Words that all clients repeat, also as their first words. */
 const SMALL_TALK = ["ok", "yes", "thanks", "hello"];
-/** Conversations that become of one, at most: forks where nothing tells which of two is meant. */
-const MOST_FOR_EACH = 4;
+/** Conversations of one client at most: a tie starts a new one. */
+const MAX_PER_CLIENT = 4;
 
-/** What a skin keeps of an answer. */
+/** The replies that a skin keeps. */
 const KEPT: Readonly<Record<string, (answer: string) => Message[]>> = {
-  "the first words of answers": (
+  "the first words of replies": (
     answer,
   ) => [assistant(`${answer.replace(/\[.*?\]\s*/, "").slice(0, 10)}...`)],
-  "half of answers": (answer) => [assistant(answer.slice(0, answer.length / 2))],
-  "translations of answers": (answer) => [assistant(`Translated, that is ${answer.length} letters.`)],
-  "no answers": () => [],
+  "half of the replies": (answer) => [assistant(answer.slice(0, answer.length / 2))],
+  "translations of replies": (answer) => [assistant(`Translated, that is ${answer.length} letters.`)],
+  "no replies": () => [],
 };
 
-/** One who talks, and sees of it what the window of a skin leaves. */
+/** A client with a window of its history. */
 class Client {
   readonly #random: Random;
-  /** Of a hundred turns so many are small talk. */
+  /** Percentage of turns that are small talk. */
   readonly #small: number;
   readonly #window: number;
   #messages: Message[] = [];
   #turns = 0;
-  /** All that was asked. */
+  /** The words of all its turns. */
   readonly asked: string[] = [];
 
   constructor(random: Random, small: number, window: number) {
@@ -39,7 +39,7 @@ class Client {
     this.#window = window;
   }
 
-  /** Its next request. */
+  /** Makes the next request. */
   ask(): Message[] {
     const isSmall = this.#random.below(100) < this.#small;
     const words = isSmall
@@ -55,20 +55,20 @@ class Client {
   }
 }
 
-/** Several talk at once with one key, each in turn as the seed says. @returns How many conversations it became. */
-function talkAtOnce(
+/** Runs several clients of one key in random turns. Returns the number of conversations. */
+function converseAtOnce(
   random: Random,
   count: number,
   small: number,
   window: number,
   keep: (answer: string) => Message[],
 ): number {
-  const room = new MatchHarness();
+  const harness = new MatchHarness();
   const clients = Array.from({ length: count }, () => new Client(random, small, window));
   const told = new Map<number, string[]>();
   for (let turn = 0; turn < TURNS * count; turn++) {
     const client = random.pick(clients);
-    const { conversation: of, decision, sent: news } = room.send(client.ask(), longReply(turn));
+    const { conversation: of, decision, sent: news } = harness.send(client.ask(), longReply(turn));
     const before = told.get(of) ?? [];
     if (decision === "continue") {
       const [newest] = client.asked.slice(-1);
@@ -83,34 +83,34 @@ function talkAtOnce(
 
 for (const [name, keep] of Object.entries(KEPT)) {
   for (const window of [20, 40]) {
-    Deno.test(`match: windows of ${window} messages with small talk and ${name}, one alone and several at once`, () => {
+    Deno.test(`match: windows of ${window} messages with small talk and ${name}, of one client and of several`, () => {
       for (const [count, small] of [[1, 30], [1, 100], [3, 30], [3, 100]] as const) {
         for (let seed = 1; seed <= SEEDS; seed++) {
-          const became = talkAtOnce(new Random(seed), count, small, window, keep);
-          assert(became <= count * MOST_FOR_EACH, `seed ${seed}: ${became} conversations of ${count}`);
+          const became = converseAtOnce(new Random(seed), count, small, window, keep);
+          assert(became <= count * MAX_PER_CLIENT, `seed ${seed}: ${became} conversations of ${count}`);
         }
       }
     });
   }
 
-  Deno.test(`match: a small window with small talk and ${name} tells nobody what another said`, () => {
-    for (let seed = 1; seed <= SEEDS; seed++) talkAtOnce(new Random(seed), 3, 100, 6 + seed % 4, keep);
+  Deno.test(`match: small windows with small talk and ${name} mix up no clients`, () => {
+    for (let seed = 1; seed <= SEEDS; seed++) converseAtOnce(new Random(seed), 3, 100, 6 + seed % 4, keep);
   });
 }
 
-/** What a long talk is of: anything of its small talk, or all of it in turn, so that its end is like its beginning. */
+/** The words of a long conversation: random small talk, or all of it in turn, so that its end equals its start. */
 const WORDS: Readonly<Record<string, (random: Random, turn: number) => string>> = {
   "any small talk": (random) => random.pick(SMALL_TALK),
   "small talk in turn": (_random, turn) => SMALL_TALK[turn % SMALL_TALK.length]!,
 };
 for (const [name, wordsOf] of Object.entries(WORDS)) {
-  Deno.test(`match: a whole talk of ${name} goes on beyond the turns that are looked at`, () => {
-    const [random, room] = [new Random(1), new MatchHarness()];
+  Deno.test(`match: a conversation of ${name} continues beyond the turns that are compared`, () => {
+    const [random, harness] = [new Random(1), new MatchHarness()];
     const messages: Message[] = [];
     const conversations = new Set<number>();
     for (let turn = 0; turn < MAX_TURNS; turn++) {
       messages.push(user(wordsOf(random, turn)));
-      conversations.add(room.send(messages, longReply(turn)).conversation);
+      conversations.add(harness.send(messages, longReply(turn)).conversation);
       messages.push(assistant("Well..."));
     }
     assertEquals(conversations.size, 1);

@@ -11,10 +11,10 @@ import {
 } from "../support/harness/fingerprint_fixture.ts";
 
 const OWNER = FINGERPRINTER.fingerprint("owner", "");
-/** How often each turn of each conversation is looked at, at most: to look at it from every beginning takes a hundred. */
+/** Comparisons of each turn of each conversation at most; trying every start would take a hundred. */
 const MAX_LOOKS = { answered: 8, delivered: 24 };
 
-/** A turn that is the same everywhere, and counts how often its words are looked at. */
+/** A turn that counts how often its words are compared. */
 class CountedTurn implements TurnRecord {
   readonly media = "";
   readonly state: "answered" | "delivered";
@@ -31,7 +31,7 @@ class CountedTurn implements TurnRecord {
   }
 }
 
-/** As many conversations as there can be, of nothing but this turn. */
+/** Makes the largest number of conversations, which consist of this turn only. */
 function conversationsOf(turn: TurnRecord, answer: string): ConversationRecord[] {
   return Array.from({ length: MAX_CONVERSATIONS }, (_, usedAt) => ({
     id: `${usedAt}`,
@@ -50,27 +50,27 @@ function conversationsOf(turn: TurnRecord, answer: string): ConversationRecord[]
   }));
 }
 
-/** Requests that say the same again and again, and at last this. */
+/** Requests of equal turns and this last one. */
 const REQUESTS: readonly [name: string, turns: number, last: TranscriptLine][] = [
-  ["a short one that says something new", 3, "u: And now?"],
-  ["a short one that says the same", 3, "u: go on"],
-  ["a long one that says something new", MAX_TURNS, "u: And now?"],
-  ["a long one that says the same", MAX_TURNS, "u: go on"],
+  ["a short request with a new turn", 3, "u: And now?"],
+  ["a short request with an equal turn", 3, "u: go on"],
+  ["a long request with a new turn", MAX_TURNS, "u: And now?"],
+  ["a long request with an equal turn", MAX_TURNS, "u: go on"],
 ];
 
 for (const [name, turns, last] of REQUESTS) {
-  Deno.test(`match: where all questions are alike ${name} costs no more than a few looks at each`, () => {
+  Deno.test(`match: ${name} compares each of many equal turns a few times only`, () => {
     for (
       const [state, answer] of [["answered", "ok"], ["answered", longReply(1)], ["delivered", "ok"]] as const
     ) {
       const turn = new CountedTurn(state);
-      const known = conversationsOf(turn, answer);
+      const conversation = conversationsOf(turn, answer);
       const before = Array.from({ length: turns - 1 }, () => ["u: go on", `a: ${answer}`]).flat();
       const transcript = FINGERPRINTER.transcript(messagesOf(...before, last));
       turn.looks = 0;
-      const { type } = match({ ...transcript, owner: OWNER, agent: "openab" }, known);
+      const { type } = match({ ...transcript, owner: OWNER, agent: "openab" }, conversation);
       assertEquals(type, state === "answered" ? "fork" : "new");
-      const looks = turn.looks / (known.length * known[0]!.turns.length);
+      const looks = turn.looks / (conversation.length * conversation[0]!.turns.length);
       assert(looks <= MAX_LOOKS[state], `${looks} looks at each turn, with ${answer}`);
     }
   });

@@ -3,30 +3,30 @@ import { CANCELLED, longReply } from "../support/harness/fingerprint_fixture.ts"
 import { image, user } from "../support/harness/message_fixture.ts";
 
 const LOOK = user("look", image("YQ=="));
-testMatches("pictures", [
+testMatches("images", [
   [
-    "a picture that is gone from what was said",
+    "an image that is missing in the history",
     [["A cat.", LOOK]],
     "u: look / a: A cat. / u: sure?",
     continues(0, "sure?"),
   ],
-  ["a picture that is kept", [["A cat.", LOOK]], [LOOK, "a: A cat. / u: sure?"], continues(0, "sure?")],
-  ["another picture with the same words", [["A cat.", LOOK]], [
+  ["an image that is kept", [["A cat.", LOOK]], [LOOK, "a: A cat. / u: sure?"], continues(0, "sure?")],
+  ["another image with the same words", [["A cat.", LOOK]], [
     "u: look / a: A cat.",
     user("look", image("Yg==")),
   ], continues(0, "look")],
-  ["the same picture once more", [["A cat.", LOOK]], [LOOK, "a: A cat.", LOOK], continues(0, "look")],
-  ["another picture in the place of one", [["A cat.", LOOK]], [
+  ["the same image again", [["A cat.", LOOK]], [LOOK, "a: A cat.", LOOK], continues(0, "look")],
+  ["another image instead", [["A cat.", LOOK]], [
     user("look", image("Yg==")),
     "a: A dog. / u: sure?",
   ], starts("new", 1, "look", "sure?")],
   [
-    "a picture that the agent asked for, with the words that it answered",
+    "an image that the agent asked for, with the same words",
     [["ok", "u: hi"], ["[vision:camera]", "u: hi / a: ok / u: look"]],
     ["u: hi / a: ok", LOOK],
     retries(0, "look"),
   ],
-  ["another picture after a cancelled one", [["ok", "u: hi"], [CANCELLED, "u: hi / a: ok", LOOK]], [
+  ["another image after a cancelled one", [["ok", "u: hi"], [CANCELLED, "u: hi / a: ok", LOOK]], [
     "u: hi / a: ok",
     user("look", image("Yg==")),
   ], continues(0, "look")],
@@ -41,7 +41,7 @@ testMatches("personas", [
     starts("new", 1, "one", "two"),
   ],
   [
-    "a persona that was not there",
+    "a new persona",
     [["1", "u: one"]],
     "s: Kai / u: one / a: 1 / u: two",
     starts("new", 1, "one", "two"),
@@ -59,7 +59,7 @@ testMatches("personas", [
     continues(0, "two"),
   ],
   [
-    "text for the first turn, and for this",
+    "text for the first turn, and for this one",
     [["1", "s: Mao / s: 12:00 / u: one"]],
     "s: Mao / u: one / a: 1 / s: 12:05 / u: two",
     continues(0, "two"),
@@ -77,40 +77,40 @@ testMatches("personas", [
     starts("new", 1, "one", "two"),
   ],
   [
-    "a persona of two that became one is that one",
+    "an open persona of two that was shortened to one stays so",
     [["1", "s: Mao / s: kind / u: one"], ["2", "s: Mao / u: one / a: 1 / u: two"]],
     "s: Mao / s: kind / u: one / a: 1 / u: two / a: 2 / u: three",
     starts("new", 1, "one", "two", "three"),
   ],
   [
-    "a persona of two that stood is two",
+    "a closed persona of two is not shortened",
     [["1", "s: Mao / s: kind / u: one"], ["2", "s: Mao / s: kind / u: one / a: 1 / u: two"]],
     "s: Mao / u: one / a: 1 / u: two / a: 2 / u: three",
     starts("new", 1, "one", "two", "three"),
   ],
   [
-    "a persona whose beginning only is the same",
+    "a longer persona",
     [["1", "s: Mao / u: one"]],
     "s: Mao / s: kind / u: one / a: 1 / u: two",
     starts("new", 1, "one", "two"),
   ],
 ]);
 
-testMatches("hidden", [
+testMatches("hidden turns", [
   [
-    "a hidden opening, by its answer",
+    "a hidden opening, by its reply",
     [[longReply(1), "u: Greet me."]],
     `a: ${longReply(1)} / u: hi`,
     continues(0, "hi"),
   ],
   [
-    "a hidden opening, by its answer without tags and marks",
+    "a hidden opening, by its reply without tags and marks",
     [[longReply(1), "u: Greet me."]],
     "a: well LET me\ntell you: all about 1 / u: hi",
     continues(0, "hi"),
   ],
   [
-    "a hidden turn, by its answer",
+    "a hidden turn, by its reply",
     [["1", "u: one"], [longReply(2), "u: one / a: 1 / u: Say something."]],
     `u: one / a: 1 / a: ${longReply(2)} / u: two`,
     continues(0, "two"),
@@ -122,37 +122,37 @@ testMatches("hidden", [
     continues(0, "two", "three"),
   ],
   [
-    "a hidden turn, whose answer proves nothing",
+    "a hidden turn, whose reply is not distinctive",
     [["1", "u: one"], ["Hm?", "u: one / a: 1 / u: Say something."]],
     "u: one / a: 1 / a: Hm? / u: two",
     starts("fork", 1, "one", "two"),
   ],
   [
-    "only the last answer and a new turn",
+    "only the last reply and a new turn",
     steps(3, longReply),
     `a: ${longReply(2)} / u: three`,
     continues(0, "three"),
   ],
   [
-    "only the last answer and the words of the last turn",
+    "only the last reply and the words of the last turn",
     steps(3, longReply),
     `a: ${longReply(2)} / u: turn 2`,
     continues(0, "turn 2"),
   ],
   [
-    "only an answer before the last",
+    "only an earlier reply",
     steps(3, longReply),
     `a: ${longReply(1)} / u: turn 2`,
     starts("new", 1, "turn 2"),
   ],
   [
-    "the last answer is long enough in other letters",
+    "a last reply that is distinctive in other letters",
     [["こんにちは、今日はとてもいい天気ですね。", "u: one"]],
     "a: こんにちは今日はとてもいい天気ですね / u: two",
     continues(0, "two"),
   ],
   [
-    "a turn after a hidden one, and the next has an answer that proves nothing",
+    "a turn after a hidden one, and the next reply is not distinctive",
     [
       ["1", "u: one"],
       [longReply(2), "u: one / a: 1 / u: Say something."],
@@ -162,13 +162,13 @@ testMatches("hidden", [
     continues(0, "four"),
   ],
   [
-    "a turn after a hidden opening, and the next has an answer that proves nothing",
+    "a turn after a hidden opening, and the next reply is not distinctive",
     [[longReply(1), "u: Greet me."], ["2", `a: ${longReply(1)} / u: two`]],
     `a: ${longReply(1)} / u: two / a: 2 / u: three`,
     continues(0, "three"),
   ],
   [
-    "a cancelled turn after a hidden one is not told twice",
+    "a cancelled turn after a hidden one is not sent twice",
     [
       ["1", "u: one"],
       [longReply(2), "u: one / a: 1 / u: Say something."],
@@ -178,19 +178,19 @@ testMatches("hidden", [
     continues(0, "four"),
   ],
   [
-    "a hidden turn that was answered with silence, and is dropped",
+    "a hidden turn with a silent reply, which is dropped",
     [["1", "u: one"], ["[silent]", "u: one / a: 1 / u: Look."]],
     "u: one / a: 1 / u: two",
     continues(0, "two"),
   ],
   [
-    "a hidden turn that was answered with a remark in brackets, which is silence, and is dropped",
+    "a hidden turn with a remark in brackets, which is a silent reply",
     [["1", "u: one"], ["(says nothing)", "u: one / a: 1 / u: Look."]],
     "u: one / a: 1 / u: two",
     continues(0, "two"),
   ],
   [
-    "a hidden turn that was answered with silence, in a window",
+    "a hidden turn with a silent reply, in a window",
     [...steps(3, longReply), [
       "[silent]",
       `u: turn 1 / a: ${longReply(1)} / u: turn 2 / a: ${longReply(2)} / u: Look.`,

@@ -17,13 +17,13 @@ import { assistant, image, named, system, tool, user } from "../support/harness/
 
 const SEEDS = 1_000;
 
-/** What a skin may do with what was said. */
+/** How a skin keeps and sends its history. */
 interface Habits {
-  /** How many messages it sends, without its persona. */
+  /** Number of messages that it sends, without its persona. */
   readonly window: number;
   readonly keepsCancelled: boolean;
   readonly persona: readonly Message[];
-  /** Text for each turn, which it does not keep. */
+  /** Adds a system message to each turn, which it does not keep. */
   readonly says: boolean;
   readonly kept: (answer: string) => Message[];
 }
@@ -42,40 +42,40 @@ function anyHabits(random: Random): Habits {
     window: random.pick([4, 5, 6, 7, 10, 40, 1_000]),
     keepsCancelled: random.below(2) === 0,
     persona,
-    // Without a persona, nobody knows what is none.
+    // Without a persona such a system message would look like one.
     says: persona.length > 0 && random.below(3) === 0,
     kept: random.pick(REWRITINGS),
   };
 }
 
 /**
- * A talk in a harness where others talk as well. Each request must go on with its own conversation and bring exactly the
- * new turn, wherever that can be told: the beginning is there, or two turns, or the last answer.
+ * Runs a conversation beside others. Each request must continue it with exactly the new turn, wherever that can be
+ * known: the request has the start, or two turns, or the last reply.
  */
-function talkOn(
+function converse(
   random: Random,
   habits: Habits,
   words: (turn: number) => string,
   answer: (turn: number) => string,
 ) {
-  const room = new MatchHarness();
-  let said: Message[] = [];
+  const harness = new MatchHarness();
+  let history: Message[] = [];
   let others = 0;
   let of = -1;
   for (let turn = 0; turn < 12; turn++) {
     if (random.below(4) === 0) {
-      room.send([...habits.persona, user(`something else ${others++}`)], longReply(`o${others}`));
+      harness.send([...habits.persona, user(`something else ${others++}`)], longReply(`o${others}`));
     }
     const asked = user(words(turn));
-    const kept = said.slice(Math.max(0, said.length - habits.window + 1));
+    const kept = history.slice(Math.max(0, history.length - habits.window + 1));
     const late = habits.says ? [system(`It is ${turn} o'clock.`)] : [];
     const sent = [...habits.persona, ...kept, ...late, asked];
     const isCancelled = turn > 0 && random.below(4) === 0;
     const answered = answer(turn);
-    const result = room.send(sent, isCancelled ? CANCELLED : answered);
-    const isOwed = turn > 0 && (kept.length === said.length || kept.filter(isTurn).length >= 2) &&
-      said.some(isTurn);
-    if (isOwed) {
+    const result = harness.send(sent, isCancelled ? CANCELLED : answered);
+    const mustContinue = turn > 0 && (kept.length === history.length || kept.filter(isTurn).length >= 2) &&
+      history.some(isTurn);
+    if (mustContinue) {
       assertEquals(
         [result.decision, result.conversation, result.sent],
         ["continue", of, [words(turn)]],
@@ -83,8 +83,8 @@ function talkOn(
       );
     }
     of = result.conversation;
-    if (!isCancelled) said = [...said, asked, ...habits.kept(answered)];
-    else if (habits.keepsCancelled) said = [...said, asked];
+    if (!isCancelled) history = [...history, asked, ...habits.kept(answered)];
+    else if (habits.keepsCancelled) history = [...history, asked];
   }
 }
 
@@ -98,9 +98,9 @@ function everySeed(run: (random: Random) => void): void {
   }
 }
 
-Deno.test("match: a talk goes on with exactly the new turn, whatever its skin keeps of it", () => {
+Deno.test("match: a conversation continues with exactly the new turn, whatever its skin keeps", () => {
   everySeed((random) =>
-    talkOn(
+    converse(
       random,
       anyHabits(random),
       (turn) => `turn ${turn}`,
@@ -109,15 +109,15 @@ Deno.test("match: a talk goes on with exactly the new turn, whatever its skin ke
   );
 });
 
-Deno.test("match: a talk of the same words goes on, as long as the whole of it is there", () => {
+Deno.test("match: a conversation of the same words continues if the history is whole", () => {
   everySeed((random) => {
     const habits = { ...anyHabits(random), window: 1_000, keepsCancelled: true };
     const words = Array.from({ length: 12 }, () => random.pick(["go on", "yes", "and?"]));
-    talkOn(random, habits, (turn) => words[turn]!, () => "ok");
+    converse(random, habits, (turn) => words[turn]!, () => "ok");
   });
 });
 
-/** Any messages at all, of few words, so that much is alike. */
+/** Makes random messages of few words, so that many are equal. */
 function anyMessages(random: Random, most: number): Message[] {
   return Array.from({ length: random.below(most + 1) }, () => {
     const text = random.pick(["hi", "go on", "yes", "", longReply(1), longReply(2)]);
@@ -134,7 +134,7 @@ function anyMessages(random: Random, most: number): Message[] {
   });
 }
 
-const ENDINGS: readonly TurnEnd[] = [
+const TURN_ENDS: readonly TurnEnd[] = [
   longReply(1),
   longReply(2),
   "ok",
@@ -144,22 +144,25 @@ const ENDINGS: readonly TurnEnd[] = [
   RUNNING,
 ];
 
-/** A harness where anything was said, by whom the seed says. */
+/** Makes a harness with random conversations. */
 function anyRoom(random: Random): MatchHarness {
-  const room = new MatchHarness();
+  const harness = new MatchHarness();
   for (let asked = 0; asked < 12; asked++) {
     const owner = random.pick(["a", "b"]);
     const agent = random.pick(["openab", "coder"]);
     const persona = [system(random.pick(["Mao", "Kai"]))];
-    room.send([...persona, user("hi"), ...anyMessages(random, 6)], random.pick(ENDINGS), { owner, agent });
+    harness.send([...persona, user("hi"), ...anyMessages(random, 6)], random.pick(TURN_ENDS), {
+      owner,
+      agent,
+    });
   }
-  return room;
+  return harness;
 }
 
-Deno.test("match: no other's conversation is ever joined, nor another agent's or persona's", () => {
+Deno.test("match: conversations of other keys, agents and personas never match", () => {
   let joined = 0;
   everySeed((random) => {
-    const room = new MatchHarness();
+    const harness = new MatchHarness();
     const groups = new Map<number, string>();
     for (let asked = 0; asked < 20; asked++) {
       const [owner, agent, persona] = [
@@ -176,7 +179,7 @@ Deno.test("match: no other's conversation is ever joined, nor another agent's or
         ...anyMessages(random, 3),
       ]
         .filter((message, index) => index === 0 || message.role !== "system");
-      const { conversation: of, decision } = room.send(messages, random.pick(ENDINGS), { owner, agent });
+      const { conversation: of, decision } = harness.send(messages, random.pick(TURN_ENDS), { owner, agent });
       const group = [owner, agent, persona].join();
       assertEquals(groups.get(of) ?? group, group);
       groups.set(of, group);
@@ -186,13 +189,13 @@ Deno.test("match: no other's conversation is ever joined, nor another agent's or
   assert(joined > SEEDS, `${joined} were joined`);
 });
 
-Deno.test("match: every turn is passed, or known, or new, in that order, and counted once", () => {
+Deno.test("match: positions are skipped, then matched, then unmatched, each used once", () => {
   everySeed((random) => {
-    const room = anyRoom(random);
+    const harness = anyRoom(random);
     for (let asked = 0; asked < 5; asked++) {
       const asking = { owner: "a", name: random.pick([undefined, "mao"]) };
       const messages = [system("Mao"), ...anyMessages(random, 8)];
-      const { transcript, alignment: { positions, omitted = [] }, conversation } = room.resolve(
+      const { transcript, alignment: { positions, omitted = [] }, conversation } = harness.resolve(
         messages,
         asking,
       )!;
@@ -207,64 +210,64 @@ Deno.test("match: every turn is passed, or known, or new, in that order, and cou
         if (place >= 0) assertEquals(transcript.turns[position]!.words, conversation!.turns[place]!.words);
       }
       const before = conversation?.turns.length ?? 0;
-      const { sent: news } = room.send(messages, "ok", asking);
+      const { sent: news } = harness.send(messages, "ok", asking);
       assertEquals(news.length > 0, kinds.length > 0);
       if (conversation) assertEquals(conversation.turns.length - before, kinds.replace(/[^N]/g, "").length);
     }
   });
 });
 
-Deno.test("match: it is the same at every look, and throws at nothing", () => {
+Deno.test("match: the decision is always the same, and nothing throws", () => {
   everySeed((random) => {
-    const room = anyRoom(random);
+    const harness = anyRoom(random);
     const messages = [system("Mao"), ...anyMessages(random, 10)];
     const request: MatchRequest = {
       ...FINGERPRINTER.transcript(messages),
       owner: FINGERPRINTER.fingerprint("owner", "a"),
       agent: "openab",
     };
-    const one = match(request, room.index.all);
-    assertEquals(match(structuredClone(request), room.index.all), one);
+    const one = match(request, harness.index.all);
+    assertEquals(match(structuredClone(request), harness.index.all), one);
     assertEquals(match(request, []).type, "new");
-    match({ ...request, turns: [] }, room.index.all);
+    match({ ...request, turns: [] }, harness.index.all);
   });
 });
 
-Deno.test("match: what was printed with another key is nobody's", () => {
+Deno.test("match: fingerprints of another key match nothing", () => {
   const other = new Fingerprinter(new Uint8Array(32).fill(1));
   everySeed((random) => {
-    const room = new MatchHarness();
+    const harness = new MatchHarness();
     const messages = [user("hi"), assistant(longReply(1)), user("go on"), ...anyMessages(random, 4)];
-    room.send(messages.slice(0, 3), longReply(2));
+    harness.send(messages.slice(0, 3), longReply(2));
     const owner = FINGERPRINTER.fingerprint("owner", "");
     assertEquals(
-      match({ ...other.transcript(messages), owner, agent: "openab" }, room.index.all).type,
+      match({ ...other.transcript(messages), owner, agent: "openab" }, harness.index.all).type,
       "new",
     );
   });
 });
 
-Deno.test("match: of several who say the same, each goes on with the one that answered them", () => {
+Deno.test("match: of several clients with the same words, each continues its own conversation", () => {
   everySeed((random) => {
-    const room = new MatchHarness();
-    const talks = [0, 1, 2].map(() => ({
-      said: [] as Message[],
+    const harness = new MatchHarness();
+    const clients = [0, 1, 2].map(() => ({
+      history: [] as Message[],
       of: -1,
       keepsCancelled: random.below(2) === 0,
     }));
     for (let asked = 0; asked < 15; asked++) {
-      const one = random.pick(talks);
+      const one = random.pick(clients);
       const words = user(random.pick(["hi", "go on", "tell me"]));
-      const isCancelled = one.said.length > 0 && random.below(4) === 0;
+      const isCancelled = one.history.length > 0 && random.below(4) === 0;
       const answer = longReply(asked);
-      const { decision, conversation: of } = room.send(
-        [...one.said, words],
+      const { decision, conversation: of } = harness.send(
+        [...one.history, words],
         isCancelled ? random.pick([CANCELLED, RUNNING]) : answer,
       );
-      if (one.said.length === 0) one.of = of;
-      assertEquals([decision, of], [one.said.length === 0 ? "new" : "continue", one.of]);
-      if (!isCancelled) one.said.push(words, assistant(answer));
-      else if (one.keepsCancelled) one.said.push(words);
+      if (one.history.length === 0) one.of = of;
+      assertEquals([decision, of], [one.history.length === 0 ? "new" : "continue", one.of]);
+      if (!isCancelled) one.history.push(words, assistant(answer));
+      else if (one.keepsCancelled) one.history.push(words);
     }
   });
 });

@@ -9,36 +9,36 @@ import {
 } from "../support/harness/match_table.ts";
 
 testMatches("openings", [
-  ["nothing is known", [], "u: hi", starts("new", 0, "hi")],
-  ["an opening is nobody's", [[longReply(1), "u: hi"]], "u: hi", starts("new", 1, "hi")],
-  ["nor with a persona", [[longReply(1), "s: Mao / u: hi"]], "s: Mao / u: hi", starts("new", 1, "hi")],
-  ["nor while the other runs", [[RUNNING, "u: hi"]], "u: hi", starts("new", 1, "hi")],
-  ["nor after the other was cancelled", [[CANCELLED, "u: hi"]], "u: hi", starts("new", 1, "hi")],
+  ["no conversation", [], "u: hi", starts("new", 0, "hi")],
+  ["an opening matches none", [[longReply(1), "u: hi"]], "u: hi", starts("new", 1, "hi")],
+  ["nor one with a persona", [[longReply(1), "s: Mao / u: hi"]], "s: Mao / u: hi", starts("new", 1, "hi")],
+  ["nor one of a running turn", [[RUNNING, "u: hi"]], "u: hi", starts("new", 1, "hi")],
+  ["nor one of a cancelled turn", [[CANCELLED, "u: hi"]], "u: hi", starts("new", 1, "hi")],
   [
-    "nor after an answer that everybody gets",
+    "nor a greeting that everyone gets",
     [["Hello!", "u: hi"]],
     "a: Hello! / u: So",
     starts("new", 1, "So"),
   ],
   [
-    "nor after the answer to another",
+    "nor the reply to another opening",
     [[longReply(1), "u: hi"]],
     `a: ${longReply(2)} / u: So`,
     starts("new", 1, "So"),
   ],
   [
-    "a history that is not known",
+    "an unknown history",
     [[longReply(1), "u: hi"]],
     "u: one / a: 1 / u: two",
     starts("new", 1, "one", "two"),
   ],
   [
-    "an opening of two messages is nobody's, whatever the other's that runs goes on with",
+    "an opening of two messages matches no running one that differs",
     [[RUNNING, "u: You are Mao. / u: hello"]],
     "u: You are Mao. / u: hi",
     starts("new", 1, "You are Mao.", "hi"),
   ],
-  ["nothing but an answer before it", [], `a: ${longReply(1)} / u: hi`, starts("new", 0, "hi")],
+  ["a reply before it", [], `a: ${longReply(1)} / u: hi`, starts("new", 0, "hi")],
 ]);
 
 testMatches("next", [
@@ -56,14 +56,19 @@ testMatches("next", [
     continues(0, "two"),
   ],
   ["upper case counts", [["1", "u: one"]], "u: One / a: 1 / u: two", starts("new", 1, "One", "two")],
-  ["the answer is not there", [["1", "u: one"]], "u: one / u: two", continues(0, "two")],
+  ["the reply is missing", [["1", "u: one"]], "u: one / u: two", continues(0, "two")],
   [
-    "the answer was rewritten",
+    "the reply was rewritten",
     [["[sad]No.[happy]Yes.", "u: one"]],
     "u: one / a: [sad] No. Yes / u: two",
     continues(0, "two"),
   ],
-  ["the answer is another", [[longReply(1), "u: one"]], "u: one / a: He / u: two", continues(0, "two")],
+  [
+    "the reply is short and another",
+    [[longReply(1), "u: one"]],
+    "u: one / a: He / u: two",
+    continues(0, "two"),
+  ],
   [
     "the result of a tool",
     [["looking", "u: time?"]],
@@ -71,13 +76,13 @@ testMatches("next", [
     continues(0, "12:00"),
   ],
   [
-    "a tool that said the same as a user",
+    "the result of a tool with a user's words",
     [["so", "t x: 1"]],
     "u: 1 / a: so / u: two",
     starts("new", 1, "1", "two"),
   ],
   [
-    "a speaker who is named only in what was said",
+    "a name that is sent only for earlier messages",
     [["Hi", "u: Hi"]],
     "u Ann: Hi / a Mao: Hi / u: So",
     continues(0, "So"),
@@ -91,7 +96,7 @@ testMatches("next", [
     continues(0, "go on"),
   ],
   [
-    "what was interrupted is marked, and the answer half",
+    "a marked interruption after half a reply",
     [["1", "u: one"], [CANCELLED, "u: one / a: 1 / u: two"]],
     "u: one / a: 1 / u: two / a: Half... / u: [Interrupted by user] / u: three",
     continues(0, "[Interrupted by user]", "three"),
@@ -100,7 +105,7 @@ testMatches("next", [
 
 testMatches("unanswered", [
   ["a cancelled opening that is kept", [[CANCELLED, "u: one"]], "u: one / u: two", continues(0, "two")],
-  ["an opening that still runs", [[RUNNING, "u: one"]], "u: one / u: two", continues(0, "two")],
+  ["an opening that is running", [[RUNNING, "u: one"]], "u: one / u: two", continues(0, "two")],
   [
     "a cancelled turn that is kept",
     [["1", "u: one"], [CANCELLED, "u: one / a: 1 / u: two"]],
@@ -132,25 +137,25 @@ testMatches("unanswered", [
     continues(0, "four"),
   ],
   [
-    "a cancelled turn is asked again",
+    "a cancelled turn is sent again",
     [["1", "u: one"], [CANCELLED, "u: one / a: 1 / u: two"]],
     "u: one / a: 1 / u: two",
     retries(0, "two"),
   ],
   [
-    "a turn that runs is asked again",
+    "a running turn is sent again",
     [["1", "u: one"], [RUNNING, "u: one / a: 1 / u: two"]],
     "u: one / a: 1 / u: two",
     retries(0, "two"),
   ],
   [
-    "a turn that the agent died in is asked again",
+    "a turn in which the agent exited is sent again",
     [["1", "u: one"], [CRASHED, "u: one / a: 1 / u: two"]],
     "u: one / a: 1 / u: two",
     retries(0, "two"),
   ],
   [
-    "a turn that the agent died in comes with the next",
+    "a turn in which the agent exited is sent with the next",
     [["1", "u: one"], [CRASHED, "u: one / a: 1 / u: two"]],
     "u: one / a: 1 / u: two / u: three",
     continues(0, "two", "three"),
@@ -183,19 +188,19 @@ testMatches("changed", [
     starts("new", 1, "edited", "turn 1"),
   ],
   [
-    "the last turn is asked again",
+    "the last turn is sent again",
     steps(2, longReply),
     `u: turn 0 / a: ${longReply(0)} / u: turn 1`,
     starts("fork", 1, "turn 0", "turn 1"),
   ],
   [
-    "an earlier turn is asked again",
+    "an earlier turn is sent again",
     steps(3, longReply),
     `u: turn 0 / a: ${longReply(0)} / u: turn 1`,
     starts("fork", 1, "turn 0", "turn 1"),
   ],
   [
-    "the last turn is asked again, whose answer was the same",
+    "the last turn is sent again, whose reply was the same",
     steps(2, () => longReply(0)),
     `u: turn 0 / a: ${longReply(0)} / u: turn 1`,
     starts("fork", 1, "turn 0", "turn 1"),
@@ -207,49 +212,49 @@ testMatches("changed", [
     starts("new", 1, "turn 1", "turn 0", "three"),
   ],
   [
-    "a turn that was answered is dropped",
+    "an answered turn is dropped",
     steps(3, SHORT_REPLY),
     "u: turn 0 / a: ok / u: turn 2 / a: ok / u: three",
     starts("fork", 1, "turn 0", "turn 2", "three"),
   ],
   [
-    "it goes on with what was edited",
+    "the edited conversation continues",
     [...steps(2, SHORT_REPLY), ["ok", "u: turn 0 / a: ok / u: edited"]],
     "u: turn 0 / a: ok / u: edited / a: ok / u: three",
     continues(1, "three"),
   ],
   [
-    "it goes back to what was there before the edit",
+    "the conversation before the edit continues",
     [...steps(2, SHORT_REPLY), ["ok", "u: turn 0 / a: ok / u: edited"]],
     "u: turn 0 / a: ok / u: turn 1 / a: ok / u: three",
     continues(0, "three"),
   ],
   [
-    "a turn is edited, and the answers before and after it were the same",
+    "a turn is edited, and the replies before and after it were the same",
     steps(2, () => longReply(0)),
     `u: turn 0 / a: ${longReply(0)} / u: edited`,
     starts("fork", 1, "turn 0", "edited"),
   ],
   [
-    "a turn is edited, and another conversation ended with the answer before it",
+    "a turn is edited, and another conversation ended with the reply before it",
     [[longReply(0), "u: hello"], [longReply(0), "u: hi"], ["ok", `u: hi / a: ${longReply(0)} / u: two`]],
     `u: hi / a: ${longReply(0)} / u: edited`,
     starts("fork", 2, "hi", "edited"),
   ],
   [
-    "a turn is edited, and another conversation begins alike",
+    "a turn is edited, and another one has the same opening",
     [[longReply(1), "u: hi"], [longReply(2), "u: hi"], ["ok", `u: hi / a: ${longReply(2)} / u: two`]],
     `u: hi / a: ${longReply(2)} / u: edited`,
     starts("fork", 2, "hi", "edited"),
   ],
   [
-    "a turn is asked again, and another conversation begins alike",
+    "a turn is sent again, and another one has the same opening",
     [[longReply(1), "u: hi"], [longReply(2), "u: hi"], ["ok", `u: hi / a: ${longReply(2)} / u: two`]],
     `u: hi / a: ${longReply(2)} / u: two`,
     starts("fork", 2, "hi", "two"),
   ],
   [
-    "a turn is edited, and another conversation begins alike that has no answer",
+    "a turn is edited, and another one with the same opening has no reply",
     [
       [CANCELLED, "u: hi"],
       [longReply(1), "u: hi"],
@@ -260,7 +265,7 @@ testMatches("changed", [
     starts("fork", 2, "hi", "two", "edited"),
   ],
   [
-    "a turn is asked again, its answer was the same, and the words of the first were cancelled between them",
+    "a turn is sent again, with the same reply, after the first words were cancelled",
     [
       [longReply(0), "u: hi"],
       [CANCELLED, `u: hi / a: ${longReply(0)} / u: hi`],

@@ -1,73 +1,188 @@
 import { assertEquals } from "@std/assert";
+import { align, UNMATCHED } from "../../lib/conversation/align.ts";
 import { MAX_TURNS } from "../../lib/conversation/fingerprint.ts";
-import { continues, SHORT_REPLY, starts, steps } from "../support/harness/match_table.ts";
+import type { TurnRecord } from "../../lib/conversation/record.ts";
 import {
   CANCELLED,
+  FINGERPRINTER,
   longReply,
   MatchHarness,
   messagesOf,
   type TranscriptLine,
 } from "../support/harness/fingerprint_fixture.ts";
+import {
+  continues,
+  SHORT_REPLY,
+  starts,
+  type Step,
+  steps,
+  testMatches,
+} from "../support/harness/match_table.ts";
 
-/** A long talk in one conversation, of which the caller keeps so many messages. */
+/** Runs a long conversation whose client keeps so many messages. */
 function slide(turns: number, window: number, answer: (turn: number) => string): void {
-  const room = new MatchHarness();
-  const said: TranscriptLine[] = [];
+  const harness = new MatchHarness();
+  const history: TranscriptLine[] = [];
   for (let turn = 0; turn < turns; turn++) {
-    said.push(`u: turn ${turn}`);
-    const asked = room.send(messagesOf("s: Mao", ...said.slice(-window)), answer(turn));
+    history.push(`u: turn ${turn}`);
+    const asked = harness.send(messagesOf("s: Mao", ...history.slice(-window)), answer(turn));
     assertEquals(
       asked,
       turn === 0 ? starts("new", 0, "turn 0") : continues(0, `turn ${turn}`),
       `${window} messages`,
     );
-    said.push(`a: ${answer(turn)}`);
+    history.push(`a: ${answer(turn)}`);
   }
 }
 
-Deno.test("match: a window of any size slides along, as long as it has a long answer", () => {
+Deno.test("match: a window of any size slides if it has a long reply", () => {
   for (let window = 2; window <= 60; window++) slide(45, window, longReply);
 });
 
-Deno.test("match: a window of any size slides along, as long as it has two turns that are known", () => {
+Deno.test("match: a window of any size slides if it has two conversation turns", () => {
   for (let window = 5; window <= 60; window++) slide(45, window, SHORT_REPLY);
 });
 
-Deno.test("match: a talk goes on beyond the turns that are remembered, in a window or whole", () => {
+Deno.test("match: a conversation continues beyond the remembered turns, in a window or whole", () => {
   slide(MAX_TURNS + 20, 40, SHORT_REPLY);
   slide(MAX_TURNS + 20, Infinity, SHORT_REPLY);
 });
 
-Deno.test("match: a window that slides over the same words said again and again", () => {
-  const room = new MatchHarness();
-  for (const [turn, [ending, ...lines]] of steps(30, (turn) => `no ${turn}`, () => "go on").entries()) {
-    const asked = room.send(messagesOf(...lines.slice(-11)), ending);
+Deno.test("match: a window slides over the same words", () => {
+  const harness = new MatchHarness();
+  for (const [turn, [end, ...lines]] of steps(30, (turn) => `no ${turn}`, () => "go on").entries()) {
+    const asked = harness.send(messagesOf(...lines.slice(-11)), end);
     assertEquals(asked, turn === 0 ? starts("new", 0, "go on") : continues(0, "go on"), `turn ${turn}`);
   }
 });
 
-Deno.test("match: a talk goes on beyond the turns that are remembered, though some were cancelled and dropped", () => {
-  const room = new MatchHarness();
-  const said: TranscriptLine[] = ["u: hi", "a: ok"];
-  room.send(messagesOf("u: hi"), "ok");
+Deno.test("match: a conversation continues beyond the remembered turns, though some were cancelled and dropped", () => {
+  const harness = new MatchHarness();
+  const history: TranscriptLine[] = ["u: hi", "a: ok"];
+  harness.send(messagesOf("u: hi"), "ok");
   for (let turn = 1; turn < MAX_TURNS + 20; turn++) {
-    if (turn % 50 === 0) room.send(messagesOf(...said, `u: cancelled ${turn}`), CANCELLED);
-    said.push(`u: turn ${turn}`);
-    assertEquals(room.send(messagesOf(...said), "ok"), continues(0, `turn ${turn}`), `turn ${turn}`);
-    said.push("a: ok");
+    if (turn % 50 === 0) harness.send(messagesOf(...history, `u: cancelled ${turn}`), CANCELLED);
+    history.push(`u: turn ${turn}`);
+    assertEquals(harness.send(messagesOf(...history), "ok"), continues(0, `turn ${turn}`), `turn ${turn}`);
+    history.push("a: ok");
   }
 });
 
-Deno.test("match: a small window that slid tells nobody else how the conversation goes on", () => {
-  const room = new MatchHarness();
-  const said: TranscriptLine[] = [];
+Deno.test("match: a small window matches no other client's opening", () => {
+  const harness = new MatchHarness();
+  const history: TranscriptLine[] = [];
   for (const [turn, words] of ["one", "two", "three", "hello"].entries()) {
-    said.push(`u: ${words}`);
-    room.send(messagesOf(...said.slice(-2)), longReply(turn));
-    said.push(`a: ${longReply(turn)}`);
+    history.push(`u: ${words}`);
+    harness.send(messagesOf(...history.slice(-2)), longReply(turn));
+    history.push(`a: ${longReply(turn)}`);
   }
   assertEquals(
-    room.send(messagesOf("u: hello / a: Another answer than ours. / u: so"), "ok"),
+    harness.send(messagesOf("u: hello / a: Another answer than ours. / u: so"), "ok"),
     starts("new", 1, "hello", "so"),
   );
+});
+
+/** Makes a conversation of these turns with distinctive replies. */
+const conversationOf = (...words: string[]): Step[] => steps(words.length, longReply, (turn) => words[turn]!);
+/** A reply that is cut to too few letters. */
+const CUT = " / a: Well / ";
+/** Makes the window of a conversation. */
+const left = (...words: string[]) => words.map((each) => `u: ${each}`).join(CUT);
+
+testMatches("windows that begin with an opening", [
+  [
+    "the first words are the conversation's own opening as well",
+    conversationOf("ok", "one", "ok", "two", "three"),
+    left("ok", "two", "three", "four"),
+    continues(0, "four"),
+  ],
+  [
+    "the first words are another one's opening",
+    [...conversationOf("one", "ok", "two", "three"), [longReply(9), "u: ok"], [
+      "1",
+      `u: ok / a: ${longReply(9)} / u: other`,
+    ]],
+    left("ok", "two", "three", "four"),
+    continues(0, "four"),
+  ],
+  [
+    "the first words are the openings of many others",
+    [
+      ...conversationOf("one", "ok", "two", "three"),
+      ...[1, 2, 3].flatMap((other): Step[] => conversationOf("ok", `other ${other}`)),
+    ],
+    left("ok", "two", "three", "four"),
+    continues(0, "four"),
+  ],
+  [
+    "a window of two, of which one is another's opening",
+    [...conversationOf("one", "ok", "two"), ...conversationOf("ok", "other")],
+    left("ok", "two", "three"),
+    continues(0, "three"),
+  ],
+  [
+    "without any replies",
+    [...conversationOf("one", "ok", "two", "three"), ...conversationOf("ok", "other")],
+    "u: ok / u: two / u: three / u: four",
+    continues(0, "four"),
+  ],
+  [
+    "as long as an edit of another one",
+    [...conversationOf("one", "ok", "two"), ...conversationOf("ok", "two", "other")],
+    left("ok", "two", "three"),
+    starts("fork", 2, "ok", "two", "three"),
+  ],
+  [
+    "an edit of another one that is more than half as long",
+    [...conversationOf("one", "ok", "two", "three"), ...conversationOf("ok", "two", "other")],
+    left("ok", "two", "three", "four"),
+    starts("fork", 2, "ok", "two", "three", "four"),
+  ],
+  [
+    "as long as an edit of the same one",
+    conversationOf("ok", "one", "ok", "one"),
+    left("ok", "one", "edited"),
+    starts("fork", 1, "ok", "one", "edited"),
+  ],
+  [
+    "the same with the last reply, which no edit has",
+    conversationOf("ok", "one", "ok", "one"),
+    `${left("ok", "one")} / a: ${longReply(3)} / u: two`,
+    continues(0, "two"),
+  ],
+]);
+
+testMatches("windows of several conversations", [
+  [
+    "two have the window's turns, one of them with a turn between",
+    [...conversationOf("one", "yes", "no"), ["ok", "u: yes / u: why / u: no"]],
+    "u: yes / u: no / u: next",
+    continues(0, "next"),
+  ],
+  [
+    "a turn that is repeated or regenerated, which a shorter conversation has too",
+    [...conversationOf("one", "ok", "ok", "ok", "ok"), ...conversationOf("two", "ok", "ok", "ok")],
+    left("ok", "ok", "ok", "ok"),
+    starts("fork", 2, "ok", "ok", "ok", "ok"),
+  ],
+  [
+    "two turns agree, and one is unknown",
+    conversationOf("one", "yes", "no"),
+    left("yes", "no", "elsewhere", "next"),
+    starts("new", 1, "yes", "no", "elsewhere", "next"),
+  ],
+  [
+    "three turns agree, and one is unknown",
+    conversationOf("one", "yes", "no", "why"),
+    left("yes", "no", "why", "elsewhere", "next"),
+    continues(0, "elsewhere", "next"),
+  ],
+]);
+
+Deno.test("align: the start with fewer unanswered turns between", () => {
+  const turnsOf = (...lines: string[]) => FINGERPRINTER.transcript(messagesOf(...lines)).turns;
+  const states: readonly TurnRecord["state"][] = ["delivered", "delivered", "answered"];
+  const turns = turnsOf("u: yes / u: yes / u: no").map((turn, place) => ({ ...turn, state: states[place]! }));
+  const request = FINGERPRINTER.transcript(messagesOf("u: yes / u: no / u: next"));
+  assertEquals(align(request, { turns, turnsBefore: 0, reply: undefined })?.positions, [1, 2, UNMATCHED]);
 });

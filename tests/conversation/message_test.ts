@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { isTurn, leading, type Message, textOf } from "../../lib/conversation/message.ts";
+import { isSilentReply, isTurn, leading, type Message, textOf } from "../../lib/conversation/message.ts";
 import { assistant, image, named, system, tool, user } from "../support/harness/message_fixture.ts";
 
 const TEXTS: readonly (readonly [Message, string])[] = [
@@ -16,11 +16,11 @@ for (const [message, text] of TEXTS) {
 }
 
 const LEADING: readonly (readonly [string, readonly Message[], number])[] = [
-  ["nobody spoke", [], 0],
+  ["no message", [], 0],
   ["no system message", [user("hi")], 0],
   ["one", [system("Mao"), user("hi")], 1],
   ["two", [system("Mao"), system("Be kind."), user("hi")], 2],
-  ["not the later ones", [system("Mao"), user("hi"), system("It is late."), user("ho")], 1],
+  ["without later ones", [system("Mao"), user("hi"), system("It is late."), user("ho")], 1],
   ["only system messages", [system("Mao"), system("Be kind.")], 2],
   ["an assistant first", [assistant("hi"), system("Mao")], 0],
 ];
@@ -28,8 +28,64 @@ for (const [name, messages, count] of LEADING) {
   Deno.test(`leading: ${name}`, () => assertEquals(leading(messages), count));
 }
 
-Deno.test("isTurn: users and tools are answered, the others are not", () => {
+Deno.test("isTurn: messages of users and tools are turns, others are not", () => {
   const turns = [user("hi"), named("Ann", "hi"), tool("clock", "12:00"), tool(undefined, ""), user()];
   assertEquals(turns.map(isTurn), turns.map(() => true));
   assertEquals([system("Mao"), assistant("hi")].map(isTurn), [false, false]);
+});
+
+const SILENT = [
+  "",
+  " \n\t",
+  "[silent]",
+  " [Silent]\n",
+  "[SILENT].",
+  "[silent]...",
+  "[happy]",
+  "[neutral] [silent]",
+  "[neutral][silent]",
+  "[neutral]\n[silent]\n",
+  "[]",
+  "()",
+  "(says nothing)",
+  "(沈黙)",
+  "(two\nlines)",
+  "[neutral] (...)",
+  "[silent]. (looks away)\n",
+];
+const SPOKEN = [
+  "ok",
+  ".",
+  "...",
+  "…",
+  "1",
+  "🙂",
+  "[silent] No.",
+  "No. [silent]",
+  "[silent] is what I am not.",
+  "[silent",
+  "silent]",
+  "[two\nlines]",
+  "[silent]!",
+  "(smiles) Hi",
+  "Hi (smiles)",
+  "(a) (b)",
+  "(a (b))",
+  "(a) [happy]",
+  "(smiles",
+  "`[silent]`",
+  "[link](address) and more",
+];
+
+for (const [isSilent, replies] of [[true, SILENT], [false, SPOKEN]] as const) {
+  for (const reply of replies) {
+    Deno.test(`isSilentReply: ${JSON.stringify(reply)} is ${isSilent ? "" : "not "}silent`, () =>
+      assertEquals(isSilentReply(reply), isSilent));
+  }
+}
+
+Deno.test("isSilentReply: a long reply takes linear time", () => {
+  for (const piece of [" ", "[silent]", "[silent] ", "[silent] . ", ".", "[", "(", "]"]) {
+    assertEquals(isSilentReply(`${piece.repeat(100_000)}x`), false, JSON.stringify(piece));
+  }
 });

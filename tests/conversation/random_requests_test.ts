@@ -36,10 +36,10 @@ for (const [kind, { mode, isNamed }] of Object.entries(KINDS)) {
       }
       count("resumed", model.resumed);
       count("interrupted", model.interrupted);
-      for (const { turn, heard, hasLeft } of model.calls) {
+      for (const { turn, recorder, hasLeft } of model.calls) {
         count(turn ? "started" : "refused");
         if (hasLeft) count("left");
-        count(heard.summaries.at(-1)?.replace(/^failure .*/, "failed") ?? "silent");
+        count(recorder.summaries.at(-1)?.replace(/^failure .*/, "failed") ?? "silent");
       }
     }
     // The runs prove something only if all of this happened often.

@@ -16,14 +16,14 @@ import { parseFrames } from "../support/harness/wire_profile.ts";
 
 const SKINS = readFixtures();
 
-/** What the log tells of a request. */
-interface Decided {
+/** The logged decision about a request. */
+interface Decision {
   decision: unknown;
   conversation: unknown;
-  why: unknown;
+  reason: unknown;
 }
 
-/** A turn that runs on while the next step is taken. */
+/** A turn that is running while the next step is sent. */
 interface Running {
   step: Step;
   skin: SimulatedSkin;
@@ -31,25 +31,25 @@ interface Running {
   response: Response;
 }
 
-/** A talk that is led with an app. */
-class Talk {
+/** A fixture's conversation with an app. */
+class FixtureRun {
   readonly #app: TestApp;
-  readonly #decided: Decided[];
+  readonly #decisions: Decision[];
   readonly #clients: Record<string, SkinClient>;
   readonly #skins = new Map<string, SimulatedSkin>();
-  /** The talk's names of conversations, by their ids; and the sessions that served them. */
+  /** The fixture's names of conversations by their ids, and their sessions by these names. */
   readonly #names = new Map<unknown, string>();
   readonly #sessions = new Map<string, string>();
   #running: Running[] = [];
 
-  constructor(app: TestApp, decided: Decided[], { clients }: SkinFixture) {
+  constructor(app: TestApp, decisions: Decision[], { clients }: SkinFixture) {
     this.#app = app;
-    this.#decided = decided;
+    this.#decisions = decisions;
     this.#clients = clients;
   }
 
-  /** Sends what the skin sends, looks what came of it, and lets the turn end as the step says. */
-  async take(step: Step): Promise<void> {
+  /** Sends the request of a step, checks its result, and ends the turn as the step says. */
+  async send(step: Step): Promise<void> {
     const { agent } = this.#app;
     const before = this.#running;
     this.#running = [];
@@ -63,12 +63,12 @@ class Talk {
     if (step.ended === "refused") {
       await response.body?.cancel();
       assertEquals([response.status, agent.prompts.length], [503, prompted]);
-      const { decision, conversation } = this.#decided.at(-1)!;
+      const { decision, conversation } = this.#decisions.at(-1)!;
       assertEquals(decision, step.expect.decision);
       this.#names.set(conversation, step.expect.conversation);
       skin.interrupted("");
     } else {
-      assertEquals([response.status, agent.prompts.length], [200, prompted + 1], await unread(response));
+      assertEquals([response.status, agent.prompts.length], [200, prompted + 1], await errorText(response));
       const prompt = agent.prompts.at(-1)!;
       this.#check(step.expect, response.headers.get("x-session-id"), prompt);
       await this.#end({ step, skin, prompt, response });
@@ -76,7 +76,7 @@ class Talk {
     for (const running of before) await this.#finish(running);
   }
 
-  /** Lets all that runs end. */
+  /** Ends all running turns. */
   async end(): Promise<void> {
     for (const running of this.#running) await this.#finish(running);
   }
@@ -88,22 +88,25 @@ class Talk {
   }
 
   #check(expected: Expected, id: string | null, prompt: MemoryPrompt): void {
-    const { decision, conversation, why } = this.#decided.at(-1)!;
+    const { decision, conversation, reason } = this.#decisions.at(-1)!;
     assertEquals(conversation, id);
     const isKnown = this.#names.has(id);
     const name = this.#names.get(id) ?? expected.conversation;
     assertEquals<unknown>(
-      { decision, conversation: isKnown ? name : `${name}, begun now`, prompt: heard(prompt.blocks) },
+      { decision, conversation: isKnown ? name : `${name}, new`, prompt: splitPrompt(prompt.blocks) },
       {
         ...expected,
         conversation: expected.decision === "continue"
           ? expected.conversation
-          : `${expected.conversation}, begun now`,
+          : `${expected.conversation}, new`,
       },
-      `it was decided because ${why}`,
+      `the reason was: ${reason}`,
     );
     assertEquals(this.#sessions.get(name) ?? prompt.session.id, prompt.session.id);
-    assert(isKnown || !new Set(this.#sessions.values()).has(prompt.session.id), "it has another's session");
+    assert(
+      isKnown || !new Set(this.#sessions.values()).has(prompt.session.id),
+      "the session of another conversation",
+    );
     this.#names.set(id, name);
     this.#sessions.set(name, prompt.session.id);
   }
@@ -120,15 +123,15 @@ class Talk {
     } else if (step.ended === "later") {
       this.#running.push(turn);
     } else {
-      skin.answered(await said(response), step);
+      skin.answered(await readReply(response), step);
     }
   }
 
-  /** What ran on was superseded by the step after it, or ends now. */
+  /** Ends a running turn, unless the next step superseded it. */
   async #finish({ step, skin, prompt, response }: Running): Promise<void> {
     if (step.ended === "later") {
       prompt.end();
-      skin.answered(await said(response), step);
+      skin.answered(await readReply(response), step);
     } else {
       await prompt.cancelled;
       await response.text();
@@ -144,19 +147,19 @@ function scriptOf({ reply, ended = "answered" }: Step): Script {
   };
 }
 
-/** The answer, as the skin reads it. */
-async function said(response: Response): Promise<string> {
+/** Reads the reply as the skin does. */
+async function readReply(response: Response): Promise<string> {
   const text = await response.text();
   const isWhole = response.headers.get("content-type")?.startsWith("application/json");
   return isWhole ? JSON.parse(text).choices[0].message.content : parseFrames(text).text;
 }
 
-async function unread(response: Response): Promise<string | undefined> {
+async function errorText(response: Response): Promise<string | undefined> {
   return response.status === 200 ? undefined : await response.text();
 }
 
-/** A prompt, message by message: in tags with its role, or the user's newest words as they are. */
-function heard(blocks: readonly PromptBlock[]): string[] {
+/** Splits a prompt into messages: in tags with their role, or the user's newest words as they are. */
+function splitPrompt(blocks: readonly PromptBlock[]): string[] {
   const text = blocks.map((block) => block.type === "text" ? block.text : ` (${block.mimeType})`).join("");
   const messages =
     /<(system|user|assistant|tool)( name="[^"]*")?>\n([^]*?)\n<\/\1>|(?<=^|\n\n)(?!<)[^]+?(?=$|\n\n)/g;
@@ -169,20 +172,20 @@ function heard(blocks: readonly PromptBlock[]): string[] {
 for (const skin of SKINS) {
   for (const { name, steps } of skin.talks) {
     Deno.test(`${skin.skin}: ${name}`, async (test) => {
-      const decided: Decided[] = [];
+      const decisions: Decision[] = [];
       const log: Log = {
         ...NO_LOG,
-        debug(message, { decision, conversation, why } = {}) {
-          if (message === "conversation") decided.push({ decision, conversation, why });
+        debug(message, { decision, conversation, reason } = {}) {
+          if (message === "conversation") decisions.push({ decision, conversation, reason });
         },
       };
       await using app = startApp({ sessions: "auto", log });
-      const talk = new Talk(app, decided, skin);
+      const run = new FixtureRun(app, decisions, skin);
       for (const [index, step] of steps.entries()) {
         const what = `${index + 1}: ${step.says}${step.note ? ` (${step.note})` : ""}`;
-        if (!await test.step(what, () => talk.take(step))) return;
+        if (!await test.step(what, () => run.send(step))) return;
       }
-      await talk.end();
+      await run.end();
     });
   }
 }

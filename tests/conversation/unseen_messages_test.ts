@@ -1,270 +1,127 @@
 import { assertEquals } from "@std/assert";
-import type { Message } from "../../lib/conversation/message.ts";
-import { ConversationIndex } from "../../lib/conversation/conversation.ts";
 import { UNMATCHED } from "../../lib/conversation/align.ts";
 import { alignNamed } from "../../lib/conversation/match.ts";
-import { Fingerprinter } from "../../lib/conversation/fingerprint.ts";
+import type { Message } from "../../lib/conversation/message.ts";
 import { unseenMessages } from "../../lib/conversation/prompt.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
-import { assistant, image, named, system, tool, user } from "../support/harness/message_fixture.ts";
+import {
+  FINGERPRINTER,
+  messagesOf,
+  newConversation,
+  type TranscriptLine,
+} from "../support/harness/fingerprint_fixture.ts";
+import { assistant, image, user } from "../support/harness/message_fixture.ts";
 
-const PRINTER = new Fingerprinter(new Uint8Array(32));
-const ORIGIN = {
-  id: "a",
-  owner: PRINTER.fingerprint("owner", ""),
-  agent: "openab",
-  program: PRINTER.fingerprint("program", ""),
-  isNamed: true,
-};
-
-/** What is put to a live session that was told these transcripts one after the other, and answered each. */
-function untold(messages: readonly Message[], ...told: readonly (readonly Message[])[]): Message[] {
-  const memory = new ConversationIndex(undefined);
-  const known = memory.create(ORIGIN, PRINTER.transcript(told[0] ?? []), 0);
-  for (const [index, before] of told.entries()) {
-    const transcript = PRINTER.transcript(before);
-    const allNew = { positions: transcript.turns.map(() => UNMATCHED), isRetry: false };
-    const brought = known.merge(transcript, index === 0 ? allNew : alignNamed(transcript, known));
-    known.markDelivered(brought, "s" as SessionId, ORIGIN.program);
-    known.setLastState(brought, "answered");
-  }
-  const transcript = PRINTER.transcript(messages);
-  const brought = known.merge(transcript, alignNamed(transcript, known));
-  return unseenMessages(messages, known.pendingTurns(brought), known.personaChanged(brought));
+/** Returns the messages that the open session of a named conversation gets, after a first request that it answered. */
+function unseen(messages: readonly Message[], before: readonly Message[]): Message[] {
+  const conversation = newConversation();
+  const first = FINGERPRINTER.transcript(before);
+  const firstDelta = conversation.merge(first, {
+    positions: first.turns.map(() => UNMATCHED),
+    isRetry: false,
+  });
+  conversation.markDelivered(firstDelta, "s" as SessionId, conversation.program);
+  conversation.setLastState(firstDelta, "answered");
+  const transcript = FINGERPRINTER.transcript(messages);
+  const delta = conversation.merge(transcript, alignNamed(transcript, conversation));
+  return unseenMessages(messages, conversation.pendingTurns(delta), conversation.personaChanged(delta));
 }
 
-interface UntoldCase {
-  readonly name: string;
-  /** What the session was told. */
-  readonly before: readonly Message[];
-  readonly messages: readonly Message[];
-  readonly news: readonly Message[];
-}
+type Lines = string | readonly TranscriptLine[];
+const parse = (lines: Lines) => messagesOf(...(typeof lines === "string" ? [lines] : lines));
 
-/** A long talk; every message is another. */
-const LONG: readonly Message[] = Array.from(
-  { length: 60 },
-  (_, index) => index % 2 === 0 ? user(`question ${index}`) : assistant(`answer ${index}`),
-);
-/** What a caller that keeps only the last 40 messages sends, once this many were said. */
-const slid = (
-  said: number,
-  ...persona: Message[]
-) => [...persona, ...LONG.slice(Math.max(0, said - 40), said)];
-
-const MAO = system("You are Mao.");
-const UNTOLD: readonly UntoldCase[] = [
-  {
-    name: "the next turn",
-    before: [user("one")],
-    messages: [user("one"), assistant("1"), user("two")],
-    news: [user("two")],
-  },
-  {
-    name: "the next turn, with a persona",
-    before: [MAO, user("one")],
-    messages: [MAO, user("one"), assistant("1"), user("two")],
-    news: [user("two")],
-  },
-  {
-    name: "several turns at once",
-    before: [user("one")],
-    messages: [user("one"), assistant("1"), user("two"), user("three")],
-    news: [user("two"), user("three")],
-  },
-  {
-    name: "results of tools are turns",
-    before: [user("time?")],
-    messages: [user("time?"), assistant("looking"), tool("clock", "12:00")],
-    news: [tool("clock", "12:00")],
-  },
-  {
-    name: "the same request again puts the last turn once more",
-    before: [MAO, user("one"), assistant("1"), user("two")],
-    messages: [MAO, user("one"), assistant("1"), user("two")],
-    news: [user("two")],
-  },
-  {
-    name: "an answer that is to be made again",
-    before: [user("one"), assistant("1"), user("two")],
-    messages: [user("one"), assistant("1"), user("two")],
-    news: [user("two")],
-  },
-  {
-    name: "an earlier turn that is to be answered again",
-    before: [user("one"), assistant("1"), user("two"), assistant("2"), user("three")],
-    messages: [user("one"), assistant("1"), user("two")],
-    news: [user("two")],
-  },
-  {
-    name: "the last turn was changed",
-    before: [user("one"), assistant("1"), user("two")],
-    messages: [user("one"), assistant("1"), user("another two")],
-    news: [user("another two")],
-  },
-  {
-    name: "the turn before was cancelled, and has no answer",
-    before: [user("one"), assistant("1"), user("two")],
-    messages: [user("one"), assistant("1"), user("two"), user("three")],
-    news: [user("three")],
-  },
-  {
-    name: "the turn before was cancelled, and is gone",
-    before: [user("one"), assistant("1"), user("two")],
-    messages: [user("one"), assistant("1"), user("three")],
-    news: [user("three")],
-  },
-  {
-    name: "the first turn was cancelled",
-    before: [MAO, user("one")],
-    messages: [MAO, user("one"), user("two")],
-    news: [user("two")],
-  },
-  {
-    name: "the same words again are a turn of their own",
-    before: [user("go on")],
-    messages: [user("go on"), assistant("1"), user("go on")],
-    news: [user("go on")],
-  },
-  {
-    name: "the same words a third time",
-    before: [user("go on"), assistant("1"), user("go on")],
-    messages: [user("go on"), assistant("1"), user("go on"), assistant("2"), user("go on")],
-    news: [user("go on")],
-  },
-  {
-    name: "several turns at once, the last in the words of the one that was told",
-    before: [user("go on")],
-    messages: [user("go on"), assistant("1"), user("two"), user("go on")],
-    news: [user("two"), user("go on")],
-  },
-  {
-    name: "a window of 40 messages that begins to slide",
-    before: slid(39),
-    messages: slid(41),
-    news: LONG.slice(40, 41),
-  },
-  {
-    name: "a window of 40 messages that slides",
-    before: slid(45, MAO),
-    messages: slid(47, MAO),
-    news: LONG.slice(46, 47),
-  },
-  {
-    name: "a window that slid over several turns",
-    before: slid(45),
-    messages: slid(51),
-    news: LONG.slice(46, 51),
-  },
-  {
-    name: "a window that slid beyond all that was told",
-    before: [user("long ago")],
-    messages: slid(59),
-    news: LONG.slice(58, 59),
-  },
-  {
-    name: "only the last turn is sent",
-    before: [user("one")],
-    messages: [user("two")],
-    news: [user("two")],
-  },
-  {
-    name: "a persona that changed is told with what is new",
-    before: [MAO, user("one")],
-    messages: [system("You are Kai."), user("one"), assistant("1"), user("two")],
-    news: [system("You are Kai."), user("two")],
-  },
-  {
-    name: "a persona that came later",
-    before: [user("one")],
-    messages: [MAO, system("Be kind."), user("one"), assistant("1"), user("two")],
-    news: [MAO, system("Be kind."), user("two")],
-  },
-  {
-    name: "a persona that is gone takes nothing with it",
-    before: [MAO, user("one")],
-    messages: [user("one"), assistant("1"), user("two")],
-    news: [user("two")],
-  },
-  {
-    name: "a system message before the last user is told each time",
-    before: [MAO, system("It is 12:00."), user("one")],
-    messages: [MAO, user("one"), assistant("1"), system("It is 12:05."), user("two")],
-    news: [system("It is 12:05."), user("two")],
-  },
-  {
-    name: "a system message before an earlier user is not told again",
-    before: [MAO, user("one"), assistant("1"), system("It is 12:05."), user("two")],
-    messages: [
-      MAO,
-      user("one"),
-      assistant("1"),
-      system("It is 12:05."),
-      user("two"),
-      assistant("2"),
-      system("It is 12:10."),
-      user("three"),
-    ],
-    news: [system("It is 12:10."), user("three")],
-  },
-  {
-    name: "a system message after the last user",
-    before: [user("one")],
-    messages: [user("one"), assistant("1"), user("two"), system("Answer in French.")],
-    news: [user("two"), system("Answer in French.")],
-  },
-  {
-    name: "a turn that is told again comes with its system message",
-    before: [user("one"), assistant("1"), system("It is late."), user("two")],
-    messages: [user("one"), assistant("1"), system("It is late."), user("two")],
-    news: [system("It is late."), user("two")],
-  },
-  {
-    name: "one of several users",
-    before: [named("Ann", "Hi")],
-    messages: [named("Ann", "Hi"), assistant("Hi Ann"), named("Bob", "Hi")],
-    news: [named("Bob", "Hi")],
-  },
-  {
-    name: "the same words of another are another turn",
-    before: [named("Ann", "Hi")],
-    messages: [named("Bob", "Hi")],
-    news: [named("Bob", "Hi")],
-  },
-  {
-    name: "an image with the same words is another turn",
-    before: [user("this?", image("YQ=="))],
-    messages: [user("this?", image("YQ==")), assistant("A cat."), user("this?", image("Yg=="))],
-    news: [user("this?", image("Yg=="))],
-  },
-  {
-    name: "nothing of what was told is left, and the answer is begun",
-    before: [user("one")],
-    messages: [user("two"), assistant("Well, ")],
-    news: [user("two")],
-  },
-  {
-    name: "what the user said after the answer that they never heard",
-    before: [user("one"), assistant("1"), user("two")],
-    messages: [user("one"), assistant("1"), user("two"), assistant("2, half"), user("three")],
-    news: [user("three")],
-  },
+const CASES: readonly (readonly [name: string, before: Lines, request: Lines, sent: Lines])[] = [
+  ["the next turn", "u: one", "u: one / a: 1 / u: two", "u: two"],
+  ["the next turn, with a persona", "s: Mao / u: one", "s: Mao / u: one / a: 1 / u: two", "u: two"],
+  ["several turns at once", "u: one", "u: one / a: 1 / u: two / u: three", "u: two / u: three"],
+  ["the result of a tool", "u: time?", "u: time? / a: looking / t clock: 12:00", "t clock: 12:00"],
+  ["the same request again", "s: Mao / u: one / a: 1 / u: two", "s: Mao / u: one / a: 1 / u: two", "u: two"],
+  ["a reply that is regenerated", "u: one / a: 1 / u: two", "u: one / a: 1 / u: two", "u: two"],
+  ["an earlier reply that is regenerated", "u: 1 / a: a / u: 2 / a: b / u: 3", "u: 1 / a: a / u: 2", "u: 2"],
+  ["an edited last turn", "u: one / a: 1 / u: two", "u: one / a: 1 / u: edited", "u: edited"],
+  [
+    "a cancelled turn that is kept",
+    "u: one / a: 1 / u: two",
+    "u: one / a: 1 / u: two / u: three",
+    "u: three",
+  ],
+  ["a cancelled turn that is dropped", "u: one / a: 1 / u: two", "u: one / a: 1 / u: three", "u: three"],
+  ["a cancelled first turn", "s: Mao / u: one", "s: Mao / u: one / u: two", "u: two"],
+  ["the same words again", "u: go on", "u: go on / a: 1 / u: go on", "u: go on"],
+  ["the same words a third time", "u: go / a: 1 / u: go", "u: go / a: 1 / u: go / a: 2 / u: go", "u: go"],
+  ["two turns, the last in earlier words", "u: go", "u: go / a: 1 / u: two / u: go", "u: two / u: go"],
+  ["only the last turn", "u: one", "u: two", "u: two"],
+  ["a changed persona", "s: Mao / u: one", "s: Kai / u: one / a: 1 / u: two", "s: Kai / u: two"],
+  ["a later persona", "u: one", "s: Mao / s: kind / u: one / a: 1 / u: two", "s: Mao / s: kind / u: two"],
+  ["a persona that is gone", "s: Mao / u: one", "u: one / a: 1 / u: two", "u: two"],
+  ["a first persona alone", "s: Mao", "s: Mao / u: one", "u: one"],
+  [
+    "a system message before the last turn",
+    "s: Mao / s: 12:00 / u: one",
+    "s: Mao / u: one / a: 1 / s: 12:05 / u: two",
+    "s: 12:05 / u: two",
+  ],
+  [
+    "a system message before an earlier turn",
+    "s: Mao / u: one / a: 1 / s: 12:05 / u: two",
+    "s: Mao / u: one / a: 1 / s: 12:05 / u: two / a: 2 / s: 12:10 / u: three",
+    "s: 12:10 / u: three",
+  ],
+  ["a system message after the last turn", "u: 1", "u: 1 / a: a / u: 2 / s: French", "u: 2 / s: French"],
+  [
+    "a repeated turn with its system message",
+    "u: one / a: 1 / s: late / u: two",
+    "u: one / a: 1 / s: late / u: two",
+    "s: late / u: two",
+  ],
+  ["another user", "u Ann: Hi", "u Ann: Hi / a: Hi Ann / u Bob: Hi", "u Bob: Hi"],
+  ["the same words of another user", "u Ann: Hi", "u Bob: Hi", "u Bob: Hi"],
+  [
+    "another image with the same words",
+    [user("this?", image("YQ=="))],
+    [user("this?", image("YQ==")), assistant("A cat."), user("this?", image("Yg=="))],
+    [user("this?", image("Yg=="))],
+  ],
+  ["an unknown turn with the start of a reply", "u: one", "u: two / a: Well,", "u: two"],
+  [
+    "a turn after an interrupted reply",
+    "u: one / a: 1 / u: two",
+    "u: one / a: 1 / u: two / a: 2, half / u: three",
+    "u: three",
+  ],
 ];
-for (const { name, before, messages, news } of UNTOLD) {
-  Deno.test(`untold: ${name}`, () => assertEquals(untold(messages, before), news));
+for (const [name, before, request, sent] of CASES) {
+  Deno.test(`unseenMessages, named: ${name}`, () =>
+    assertEquals(unseen(parse(request), parse(before)), parse(sent)));
 }
 
-Deno.test("untold: a talk that goes on tells every turn once, whatever the caller's window", () => {
-  for (const window of [1, 2, 3, 39, 40, 41, 1_000]) {
-    const sent = (said: number) => [MAO, ...LONG.slice(Math.max(0, said - window), said)];
-    const heard: Message[] = [...sent(1).slice(1)];
-    for (let said = 3; said <= LONG.length; said += 2) {
-      heard.push(...untold(sent(said), sent(said - 2)));
-    }
-    assertEquals(heard, LONG.filter((message) => message.role === "user"), `a window of ${window}`);
-  }
-});
+/** A history of different messages, questions and replies in turn. */
+const HISTORY: readonly Message[] = Array.from(
+  { length: 60 },
+  (_, index) => index % 2 === 0 ? user(`question ${index}`) : assistant(`reply ${index}`),
+);
+/** The newest messages of a history of so many, in a window. */
+const windowOf = (count: number, size: number) => HISTORY.slice(Math.max(0, count - size), count);
 
-Deno.test("untold: nothing was told but a persona", () => {
-  assertEquals(untold([MAO, user("one")], [MAO]), [user("one")]);
+const WINDOWS: readonly (readonly [name: string, before: readonly Message[], count: number, from: number])[] =
+  [
+    ["begins to slide", windowOf(39, 40), 41, 40],
+    ["slides", windowOf(45, 40), 47, 46],
+    ["slid over several turns", windowOf(45, 40), 51, 46],
+    ["slid beyond everything that was sent", [user("long ago")], 59, 58],
+  ];
+for (const [name, before, count, from] of WINDOWS) {
+  Deno.test(`unseenMessages, named: a window of 40 messages that ${name}`, () => {
+    assertEquals(unseen(windowOf(count, 40), before), HISTORY.slice(from, count));
+  });
+}
+
+Deno.test("unseenMessages, named: every turn is sent once, whatever the window", () => {
+  for (const size of [1, 2, 3, 39, 40, 41, 1_000]) {
+    const sent = [...windowOf(1, size)];
+    for (let count = 3; count <= HISTORY.length; count += 2) {
+      sent.push(...unseen(windowOf(count, size), windowOf(count - 2, size)));
+    }
+    assertEquals(sent, HISTORY.filter((message) => message.role === "user"), `a window of ${size}`);
+  }
 });

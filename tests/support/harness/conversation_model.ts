@@ -42,7 +42,7 @@ interface Call {
   /** The name of the group that may share its session. */
   readonly group: string;
   readonly hangUp: AbortController;
-  readonly heard: TurnRecorder;
+  readonly recorder: TurnRecorder;
   readonly over: Promise<void>;
   turn: Turn | undefined;
   leave: () => void;
@@ -188,13 +188,13 @@ export class ConversationModel {
   #ask(skin: RandomSkin): void {
     const question = skin.ask(this.#questions++);
     // In a shared conversation a message without a position is rather sent twice than not at all.
-    if (!skin.isAlone) { for (const mark of question.needs) this.#repeated.add(mark); }
+    if (!skin.isAlone) { for (const mark of question.requiredMarks) this.#repeated.add(mark); }
     const agent = this.agents[skin.agent]!;
     const conversation = { owner: skin.owner, name: skin.name };
     const call = this.#start({ conversation, agent }, question, this.#groupOf(skin));
     call.over.then(() => {
-      if (isAnswered(call)) skin.answered(question, call.heard.text);
-      else skin.unanswered(question, call.heard.text);
+      if (isAnswered(call)) skin.answered(question, call.recorder.text);
+      else skin.unanswered(question, call.recorder.text);
     });
   }
 
@@ -211,7 +211,7 @@ export class ConversationModel {
     const pick = this.#random.below(4);
     const known = this.#private[this.#random.below(this.#private.length)];
     const ask = (conversation: PrivateConversation | undefined, group: string, ...earlier: Message[]) => {
-      const question = { messages: [...earlier, user(mark)], mark, needs: [mark], isAgain: false };
+      const question = { messages: [...earlier, user(mark)], mark, requiredMarks: [mark], isRetry: false };
       this.#start({ conversation, agent: this.agents[0] }, question, group);
     };
     if (pick === 0) {
@@ -230,21 +230,21 @@ export class ConversationModel {
 
   #start(request: Pick<TurnRequest, "conversation" | "agent">, question: Question, group: string): Call {
     const hangUp = new AbortController();
-    const heard = new TurnRecorder();
+    const recorder = new TurnRecorder();
     const { messages } = question;
     const record = this.#random.below(2) === 0;
     const started = this.#registry.startTurn({ ...request, messages, record }, hangUp.signal);
-    if (question.isAgain) this.#repeated.add(question.mark);
+    if (question.isRetry) this.#repeated.add(question.mark);
     const call: Call = {
       question,
       group,
       hangUp,
-      heard,
+      recorder,
       over: started.then(async (turn) => {
         call.turn = turn;
-        const stop = turn.read(heard.reader);
+        const stop = turn.read(recorder.reader);
         call.leave = () => {
-          call.hasLeft ||= !heard.events.some(isLast);
+          call.hasLeft ||= !recorder.events.some(isLast);
           stop();
         };
         if (hangUp.signal.aborted) call.leave();
@@ -271,11 +271,13 @@ export class ConversationModel {
       const prompts = agent.prompts.map(({ text }) => marksIn(text)).filter((marks) =>
         marks.includes(question.mark)
       );
-      for (const mark of [...question.needs, ...prompts.flat()]) this.#repeated.add(mark);
+      for (const mark of [...question.requiredMarks, ...prompts.flat()]) this.#repeated.add(mark);
       return;
     }
     const delivered = agent.receivedMarks.get(turn!.sessionId);
-    const lost = question.needs.filter((mark) => !delivered?.has(mark) && !this.#interrupted.has(mark));
+    const lost = question.requiredMarks.filter((mark) =>
+      !delivered?.has(mark) && !this.#interrupted.has(mark)
+    );
     if (lost.length > 0) this.#errors.push(`the session that answered ${question.mark} never got ${lost}`);
   }
 
@@ -315,12 +317,12 @@ export class ConversationModel {
     }
     const groups = new Map<string, string>();
     const turns = new Map<string, Turn>();
-    for (const { turn, group, heard, hasLeft, question: { mark } } of this.calls) {
-      const words = new Set(heard.text.split(" ").filter((word) => word !== ""));
+    for (const { turn, group, recorder, hasLeft, question: { mark } } of this.calls) {
+      const words = new Set(recorder.text.split(" ").filter((word) => word !== ""));
       assertEquals([...words].filter((word) => !word.endsWith(`x${mark}`)), [], `${mark} got another's text`);
       assertEquals(words.size <= 1, true, `${mark} got the text of two prompts: ${[...words]}`);
       if (turn === undefined) {
-        assertEquals(heard.events, [], `${mark} never started`);
+        assertEquals(recorder.events, [], `${mark} never started`);
         continue;
       }
       assertEquals(groups.get(turn.sessionId) ?? group, group, `${turn.sessionId} serves two groups`);
@@ -329,11 +331,11 @@ export class ConversationModel {
         assertEquals(turns.get(word) ?? turn, turn, `two turns got ${word}`);
         turns.set(word, turn);
       }
-      if (!hasLeft) heard.assertComplete();
+      if (!hasLeft) recorder.assertComplete();
     }
   }
 }
 
-function isAnswered({ heard }: Call): boolean {
-  return heard.summaries.includes("end end_turn");
+function isAnswered({ recorder }: Call): boolean {
+  return recorder.summaries.includes("end end_turn");
 }

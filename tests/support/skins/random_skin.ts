@@ -1,49 +1,48 @@
-/** A skin in which chance decides: its history as it keeps it, changes it and sends it. @module */
+/** A skin that keeps, changes and sends its history at random. @module */
 
 import type { Message } from "../../../lib/conversation/message.ts";
 import { marksIn } from "../agents/memory_agent.ts";
 import type { Random } from "../harness/random.ts";
 
-/** Messages of which some skins send no more. */
+/** The window sizes of skins, in messages. */
 const WINDOWS = [4, 7, 1_000, 1_000] as const;
-/** Who names its conversation may send its newest message only. */
+/** A skin that names its conversation may send its newest message only. */
 const NAMED_WINDOWS = [1, ...WINDOWS] as const;
-/** What becomes of a question that got no answer: it stays, it is dropped, or what was heard stands for an answer. */
-const LEFT_OPEN = ["kept", "dropped", "heard"] as const;
-/** What becomes of an answer. */
+/** What a skin does with a question without a reply: keeps it, drops it, or keeps it with the part that came. */
+const UNANSWERED = ["kept", "dropped", "partial"] as const;
+/** How skins rewrite a reply. */
 const REWRITES: readonly ((text: string) => string)[] = [
   (text) => text,
   (text) => text,
   (text) => `[happy] ${text.replaceAll(" ", "  ")}`,
   (text) => text.toUpperCase(),
-  (text) => `<heard>${text.slice(0, text.length / 2)}...`,
+  (text) => `<partial>${text.slice(0, text.length / 2)}...`,
 ];
 
-/** What a skin asks. */
+/** A request of a skin. */
 export interface Question {
   readonly messages: readonly Message[];
-  /** The mark of what is asked. */
+  /** The mark of its last message. */
   readonly mark: string;
-  /** What the session has to know to answer it. */
-  readonly needs: readonly string[];
-  /** It was asked before, as it is. */
-  readonly isAgain: boolean;
+  /** The marks that the session must have to answer. */
+  readonly requiredMarks: readonly string[];
+  /** The same request was sent before. */
+  readonly isRetry: boolean;
 }
 
-/** The skin. */
 export class RandomSkin {
   readonly owner: string;
   readonly agent: number;
   readonly name: string | undefined;
-  /** The number of its persona. */
+  /** The number of the persona. */
   readonly persona: number;
-  /** Nobody else talks in its conversation. Otherwise what it said before an answer may be known to nobody. */
+  /** No other skin shares its conversation. Otherwise messages before a reply may not have reached the session. */
   isAlone = true;
   readonly #random: Random;
   readonly #window: number;
-  readonly #leftOpen: typeof LEFT_OPEN[number];
+  readonly #unansweredRule: typeof UNANSWERED[number];
   readonly #rewrite: (text: string) => string;
-  readonly #tellsTime: boolean;
+  readonly #sendsTime: boolean;
   readonly #opening: string | undefined;
   #history: Message[] = [];
   #last: Question | undefined;
@@ -55,56 +54,56 @@ export class RandomSkin {
     this.name = isNamed ? random.pick(["a", "b"]) : undefined;
     this.persona = random.below(2);
     this.#window = random.pick(isNamed ? NAMED_WINDOWS : WINDOWS);
-    this.#leftOpen = random.pick(LEFT_OPEN);
+    this.#unansweredRule = random.pick(UNANSWERED);
     this.#rewrite = random.pick(REWRITES);
-    this.#tellsTime = random.below(4) === 0;
+    this.#sendsTime = random.below(4) === 0;
     this.#opening = random.below(3) === 0 ? "Hello!" : undefined;
   }
 
-  /** Asks the next question, of this number. */
+  /** Makes the next request, with a question of this number. */
   ask(number: number): Question {
-    const chance = this.#random.below(20);
-    if (chance === 0) this.#history = [];
-    if (chance === 1 && this.#last && this.#history.includes(this.#last.messages.at(-1)!)) {
-      return this.#last = { ...this.#last, isAgain: true };
+    const pick = this.#random.below(20);
+    if (pick === 0) this.#history = [];
+    if (pick === 1 && this.#last && this.#history.includes(this.#last.messages.at(-1)!)) {
+      return this.#last = { ...this.#last, isRetry: true };
     }
     const mark = `q${number}q`;
     if (this.#history.length === 0 && this.#opening) {
-      this.#history.push(said("user", this.#opening), said("assistant", "Hi!"));
+      this.#history.push(message("user", this.#opening), message("assistant", "Hi!"));
     }
-    this.#history.push(said("user", `${mark} what?`));
+    this.#history.push(message("user", `${mark} what?`));
     const sent = this.#history.slice(-this.#window);
     const persona = `s${this.persona}s`;
     const answered = this.isAlone ? 0 : sent.findLastIndex(({ role }) => role === "assistant") + 1;
     const asked = sent.slice(answered).filter(({ role }) => role === "user");
-    const needs = [persona, ...asked.flatMap(({ parts }) => marksOf(parts))];
-    const messages = [said("system", `You are ${persona}.`), ...sent];
-    if (this.#tellsTime) {
-      messages.splice(-1, 0, said("system", `It is n${number}n.`));
-      needs.push(`n${number}n`);
+    const requiredMarks = [persona, ...asked.flatMap(({ parts }) => marksOf(parts))];
+    const messages = [message("system", `You are ${persona}.`), ...sent];
+    if (this.#sendsTime) {
+      messages.splice(-1, 0, message("system", `It is n${number}n.`));
+      requiredMarks.push(`n${number}n`);
     }
-    return this.#last = { messages, mark, needs, isAgain: false };
+    return this.#last = { messages, mark, requiredMarks, isRetry: false };
   }
 
-  /** It was answered. */
+  /** Keeps a question with its reply. */
   answered(question: Question, reply: string): void {
     const at = this.#history.indexOf(question.messages.at(-1)!);
-    if (at >= 0 && reply !== "") this.#history.splice(at + 1, 0, said("assistant", this.#rewrite(reply)));
+    if (at >= 0 && reply !== "") this.#history.splice(at + 1, 0, message("assistant", this.#rewrite(reply)));
   }
 
-  /** It was cancelled, failed or refused, after this was heard. */
-  unanswered(question: Question, heard: string): void {
+  /** Keeps a question that was cancelled, failed or refused after this part of a reply. */
+  unanswered(question: Question, partial: string): void {
     const at = this.#history.indexOf(question.messages.at(-1)!);
-    // It may have been asked twice, and answered once.
+    // The question may have been sent twice, and answered once.
     if (at < 0 || this.#history[at + 1]?.role === "assistant") return;
-    if (this.#leftOpen === "dropped") this.#history.splice(at, 1);
-    else if (this.#leftOpen === "heard" && heard !== "") {
-      this.#history.splice(at + 1, 0, said("assistant", heard));
+    if (this.#unansweredRule === "dropped") this.#history.splice(at, 1);
+    else if (this.#unansweredRule === "partial" && partial !== "") {
+      this.#history.splice(at + 1, 0, message("assistant", partial));
     }
   }
 }
 
-function said(role: Message["role"], text: string): Message {
+function message(role: Message["role"], text: string): Message {
   return { role, parts: [{ type: "text", text }] };
 }
 

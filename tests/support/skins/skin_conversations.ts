@@ -1,24 +1,24 @@
 /**
- * Talks with skins, as `tests/fixtures/conversations` tells them: what a skin sends at each step, out of the history
- * that it keeps by rules of its own.
+ * Conversations of skins from `tests/fixtures/conversations`: the request that a skin sends at each step, made of the
+ * history that it keeps by its own rules.
  *
  * @module
  */
 
-/** A message as it is sent. */
+/** A message of a request body. */
 export interface SkinMessage {
   role: string;
   content: unknown;
   [field: string]: unknown;
 }
 
-/** How a skin keeps what was said. */
+/** How a skin keeps its history. */
 export interface HistoryRules {
-  /** Messages that it sends, the newest, with the question; all of them if nothing is said. */
+  /** Number of newest messages that it sends, with the question; by default all. */
   window?: number;
-  /** Its user's words: `text`, `parts` without pictures, or `as sent` with them. */
+  /** How it keeps the user's messages: as `text`, as `parts` without images, or `as sent`. */
   questions: "text" | "parts" | "as sent";
-  /** What was answered: `as it came`, `trimmed`, with a space after each tag (`tags spaced`), or `without tags`. */
+  /** How it keeps replies: `as it came`, `trimmed`, with a space after each tag (`tags spaced`), or `without tags`. */
   replies: "as it came" | "trimmed" | "tags spaced" | "without tags";
   /**
    * A question without its whole answer: `kept` alone, `dropped`, kept with what was `heard` and the message that tells
@@ -26,33 +26,33 @@ export interface HistoryRules {
    */
   unanswered: "kept" | "dropped" | "heard" | "joined";
   interruption?: SkinMessage;
-  /** More fields of the messages that it kept, by role. */
+  /** Additional fields of kept messages, by role. */
   fields?: Record<string, Record<string, unknown>>;
 }
 
-/** A message to send; `persona` and `history` stand for what the skin has of these. */
+/** A message to send, or the skin's `persona` or `history`. */
 export type Template = "persona" | "history" | SkinMessage;
 
-/** A part of a skin that talks to the server: most have one, some have more. */
+/** A client of the server. Some skins have several. */
 export interface SkinClient {
   path?: string;
   headers?: Record<string, string>;
   /** The system message at the start. */
   persona?: string;
-  /** All of the body but the messages. */
+  /** The body without the messages. */
   body: Record<string, unknown>;
-  /** The messages, in one form or in several that steps choose from. `{says}` is what the user says, and so on. */
+  /** The forms of the messages that steps choose from. `{says}` stands for the user's words. */
   messages: Record<string, Template[]>;
   history: HistoryRules;
 }
 
-/** How a turn ends; `later` is after the next step. `running` is superseded, `refused` never begins. */
-export type Ending = "answered" | "cancelled" | "running" | "failed" | "later" | "refused";
+/** How a turn ends: `later` means after the next step, `running` is superseded, `refused` never starts. */
+export type TurnEnd = "answered" | "cancelled" | "running" | "failed" | "later" | "refused";
 
-/** What must come of a request. */
+/** The expected result of a request. */
 export interface Expected {
   decision: "new" | "continue" | "fork";
-  /** The conversation, by a name that only the talk knows. */
+  /** The conversation's name within the fixture. */
   conversation: string;
   /**
    * What reaches the agent: all of it, in order. What it gets in tags begins with the tag (`<system> You are Mao.`),
@@ -64,13 +64,13 @@ export interface Expected {
 /** One request. */
 export interface Step {
   note?: string;
-  /** Who sends it, if not the first of the skin's clients. */
+  /** The sending client; by default the first one. */
   client?: string;
-  /** What happens before: all is forgotten, the newest messages are dropped, or a kept message is edited. */
+  /** The change before the request: a restart, dropped newest messages, or an edited message. */
   before?: "restart" | { drop: number } | { edit: string; to: string };
   /** The client's system message from now on. */
   persona?: string;
-  /** Which form of messages is sent, if not the client's first. */
+  /** The form of the messages; by default the first one. */
   as?: string;
   says: string;
   /** For `{captions}`. */
@@ -80,12 +80,12 @@ export interface Step {
   headers?: Record<string, string>;
   /** Fields of the body that differ from the client's. */
   body?: Record<string, unknown>;
-  /** What the agent says, as far as it comes. */
+  /** The agent's text. */
   reply: string;
-  ended?: Ending;
-  /** What its user heard of an answer that was interrupted. */
+  ended?: TurnEnd;
+  /** The part of an interrupted reply that the user heard. */
   heard?: string;
-  /** What the skin keeps of this: `nothing`, whatever its rules say. */
+  /** Keeps nothing of this step, whatever the rules are. */
   keeps?: "nothing";
   expect: Expected;
 }
@@ -99,14 +99,14 @@ export interface SkinFixture {
   talks: { name: string; steps: Step[] }[];
 }
 
-/** What is posted. */
+/** A request of a skin. */
 export interface SkinPost {
   path: string;
   headers: Record<string, string>;
   body: Record<string, unknown>;
 }
 
-/** Every fixture. */
+/** Reads all fixtures. */
 export function readFixtures(): SkinFixture[] {
   const folder = new URL("../../fixtures/conversations/", import.meta.url);
   const names = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) =>
@@ -115,26 +115,26 @@ export function readFixtures(): SkinFixture[] {
   return names.sort().map((name) => JSON.parse(Deno.readTextFileSync(new URL(name, folder))));
 }
 
-/** One client of a skin, with what it remembers. */
+/** A client of a skin, with its history. */
 export class SimulatedSkin {
   readonly #client: SkinClient;
   #persona: string | undefined;
   #kept: SkinMessage[] = [];
   #question: SkinMessage = { role: "user", content: "" };
-  /** Words that wait to be joined to the next. */
-  #waiting: string[] = [];
+  /** Words that are joined to the next question. */
+  #joined: string[] = [];
 
   constructor(client: SkinClient) {
     this.#client = client;
     this.#persona = client.persona;
   }
 
-  /** The request of a step. */
+  /** Makes the request of a step. */
   ask(step: Step): SkinPost {
     const { path = "/v1/chat/completions", headers, body, messages } = this.#client;
     this.#prepare(step);
-    const says = [...this.#waiting, step.says].join(" ");
-    this.#waiting = [];
+    const says = [...this.#joined, step.says].join(" ");
+    this.#joined = [];
     const template = messages[step.as ?? Object.keys(messages)[0]!];
     if (template === undefined) throw new Error(`the client has no messages called ${step.as}`);
     const sent = template.flatMap((part) => this.#fill(part, { ...step, says }));
@@ -146,7 +146,7 @@ export class SimulatedSkin {
     };
   }
 
-  /** The whole answer came; its user may have heard less of it. */
+  /** Keeps a complete reply, or the part that the user heard. */
   answered(reply: string, { heard, keeps }: Step): void {
     if (keeps === "nothing") return;
     if (heard !== undefined) return this.interrupted(heard);
@@ -154,11 +154,11 @@ export class SimulatedSkin {
     this.#keepReply(reply);
   }
 
-  /** No whole answer came. */
+  /** Keeps a question without a complete reply. */
   interrupted(heard: string): void {
     const { unanswered, interruption } = this.#client.history;
     if (unanswered === "dropped") return;
-    if (unanswered === "joined" && heard === "") return void this.#waiting.push(textOf(this.#question));
+    if (unanswered === "joined" && heard === "") return void this.#joined.push(textOf(this.#question));
     this.#keepQuestion();
     if (unanswered === "joined") this.#keepReply(heard);
     if (unanswered !== "heard") return;
@@ -170,7 +170,7 @@ export class SimulatedSkin {
     this.#persona = persona ?? this.#persona;
     if (before === "restart") {
       this.#kept = [];
-      this.#waiting = [];
+      this.#joined = [];
     } else if (before && "drop" in before) {
       this.#kept.splice(-before.drop);
     } else if (before) {
@@ -185,7 +185,7 @@ export class SimulatedSkin {
       return this.#persona === undefined ? [] : [{ role: "system", content: this.#persona }];
     }
     if (part === "history") return this.#window();
-    return [filled(part, step) as SkinMessage];
+    return [fill(part, step) as SkinMessage];
   }
 
   #window(): SkinMessage[] {
@@ -225,22 +225,22 @@ function rewritten(reply: string, how: HistoryRules["replies"]): string {
   }
 }
 
-/** The text of a message, whichever form it has. */
+/** Returns the text of a message, in either form. */
 function textOf({ content }: SkinMessage): string {
   if (!Array.isArray(content)) return String(content);
   return content.flatMap(({ text }) => typeof text === "string" ? [text] : []).join("\n");
 }
 
-/** A template with the words of a step in it, however deep. */
-function filled(template: unknown, step: Step): unknown {
+/** Fills the words of a step into a template. */
+function fill(template: unknown, step: Step): unknown {
   if (typeof template === "string") {
     return template.replace(/\{(says|captions|image)\}/g, (_, name: "says" | "captions" | "image") => {
-      const given = step[name];
-      if (given === undefined) throw new Error(`the step has no ${name}`);
-      return given;
+      const value = step[name];
+      if (value === undefined) throw new Error(`the step has no ${name}`);
+      return value;
     });
   }
-  if (Array.isArray(template)) return template.map((item) => filled(item, step));
+  if (Array.isArray(template)) return template.map((item) => fill(item, step));
   if (typeof template !== "object" || template === null) return template;
-  return Object.fromEntries(Object.entries(template).map(([key, value]) => [key, filled(value, step)]));
+  return Object.fromEntries(Object.entries(template).map(([key, value]) => [key, fill(value, step)]));
 }

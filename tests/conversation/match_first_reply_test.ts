@@ -12,106 +12,106 @@ import {
   type TurnEnd,
 } from "../support/harness/fingerprint_fixture.ts";
 
-const HERS = "Hello Alice, I will remember that.";
-const HELLO: readonly Step[] = [[HERS, "s: Mao / u: Hello"]];
+const REPLY = "Hello Alice, I will remember that.";
+const HELLO: readonly Step[] = [[REPLY, "s: Mao / u: Hello"]];
 const hello = (answer: string) => `s: Mao / u: Hello / a: ${answer} / u: Who am I?`;
-const JOINS = continues(0, "Who am I?");
+const CONTINUES = continues(0, "Who am I?");
 const FORKS = starts("fork", 1, "Hello", "Who am I?");
 
-testMatches("one turn, and what was answered", [
-  ["the same", HELLO, hello(HERS), JOINS],
-  ["something else", HELLO, hello("Good evening Bob, nice to have you back."), FORKS],
-  ["what a skin says when it failed", HELLO, hello("Sorry, my agent stopped unexpectedly."), FORKS],
-  ["its beginning", HELLO, hello("Hello Alice, I will re"), JOINS],
-  ["its beginning, and that it was cut", HELLO, hello("Hello Alice, I will re (interrupted)"), JOINS],
-  ["its beginning, without its tags", [[`[happy] ${HERS}`, "s: Mao / u: Hello"]], hello(HERS), JOINS],
-  ["in several messages", HELLO, hello("Hello Alice, I will / a: remember that, dear."), JOINS],
-  ["too little to tell", HELLO, hello("Good evening."), JOINS],
-  ["nothing", HELLO, "s: Mao / u: Hello / u: Who am I?", JOINS],
+testMatches("one turn, and the reply to it", [
+  ["the same", HELLO, hello(REPLY), CONTINUES],
+  ["another one", HELLO, hello("Good evening Bob, nice to have you back."), FORKS],
+  ["a skin's error message", HELLO, hello("Sorry, my agent stopped unexpectedly."), FORKS],
+  ["its start", HELLO, hello("Hello Alice, I will re"), CONTINUES],
+  ["its start, with a note", HELLO, hello("Hello Alice, I will re (interrupted)"), CONTINUES],
+  ["the whole without tags", [[`[happy] ${REPLY}`, "s: Mao / u: Hello"]], hello(REPLY), CONTINUES],
+  ["in several messages", HELLO, hello("Hello Alice, I will / a: remember that, dear."), CONTINUES],
+  ["another one that is not distinctive", HELLO, hello("Good evening."), CONTINUES],
+  ["none", HELLO, "s: Mao / u: Hello / u: Who am I?", CONTINUES],
   [
-    "at length, where this was short",
+    "a long one for a short one",
     [["Hi!", "s: Mao / u: Hello"]],
     hello("Good evening Bob, nice to have you back."),
     FORKS,
   ],
   [
-    "something else, and a turn was cancelled since",
-    [...HELLO, [CANCELLED, hello(HERS)]],
+    "another one, after a cancelled turn",
+    [...HELLO, [CANCELLED, hello(REPLY)]],
     "s: Mao / u: Hello / a: Good evening Bob, nice to have you back. / u: So?",
     starts("fork", 1, "Hello", "So?"),
   ],
   [
-    "half of what was cancelled, which is not kept",
+    "half of a cancelled one, which is not stored",
     [[CANCELLED, "s: Mao / u: Hello"]],
     hello("Half an answer, which was cut"),
-    JOINS,
+    CONTINUES,
   ],
   [
     "JSON, without its fence",
     [['```json\n{"mood":"happy","text":"Hello"}\n```', "s: Mao / u: Hello"]],
     hello('{"mood":"happy","text":"Hello"}'),
-    JOINS,
+    CONTINUES,
   ],
   [
-    "something else in one, and the beginning of this in another",
+    "another one in the first conversation, its start in the second",
     [...HELLO, ["Good evening Bob, nice to have you back.", "s: Mao / u: Hello"]],
     hello("Good evening Bob, nice to"),
     continues(1, "Who am I?"),
   ],
 ]);
 
-testMatches("one turn, and a history that went on elsewhere", [
+testMatches("one turn, and a longer history", [
   [
-    "from another answer",
+    "after another reply",
     HELLO,
     "s: Mao / u: Hello / a: Good evening. / u: And? / a: Nothing. / u: Who am I?",
     starts("fork", 1, "Hello", "And?", "Who am I?"),
   ],
   [
-    "from this answer",
+    "after this reply",
     HELLO,
-    `s: Mao / u: Hello / a: ${HERS} / u: And? / a: Nothing. / u: Who am I?`,
+    `s: Mao / u: Hello / a: ${REPLY} / u: And? / a: Nothing. / u: Who am I?`,
     continues(0, "And?", "Who am I?"),
   ],
   [
-    "from what a skin left of this answer",
+    "after a part of this reply",
     HELLO,
     "s: Mao / u: Hello / a: Hello Alice, I will re / u: And? / a: Nothing. / u: Who am I?",
     continues(0, "And?", "Who am I?"),
   ],
   [
-    "from an answer to what was cancelled here",
+    "after a reply to a turn that was cancelled here",
     [[CANCELLED, "s: Mao / u: Hello"]],
     "s: Mao / u: Hello / a: Good evening. / u: And? / a: Nothing. / u: Who am I?",
     starts("fork", 1, "Hello", "And?", "Who am I?"),
   ],
   [
-    "where two turns agree, whatever was answered",
-    [...HELLO, ["Yes, of course I am.", `s: Mao / u: Hello / a: ${HERS} / u: Sure?`]],
+    "with two matching turns, whatever the replies",
+    [...HELLO, ["Yes, of course I am.", `s: Mao / u: Hello / a: ${REPLY} / u: Sure?`]],
     "s: Mao / u: Hello / a: A translation of the first. / u: Sure? / a: A translation of the second. / u: So?",
     continues(0, "So?"),
   ],
 ]);
 
-const ENDINGS: readonly TurnEnd[] = [RUNNING, CANCELLED, CRASHED, longReply(1)];
+const TURN_ENDS: readonly TurnEnd[] = [RUNNING, CANCELLED, CRASHED, longReply(1)];
 const GREETING = longReply("the weather, as I do with everybody");
-/** One who says who she is, after the greeting; and one who says something else. */
-const afterGreeting = (ending: TurnEnd): Row => [
-  `the turn after it ended ${typeof ending === "symbol" ? ending.description : "with an answer"}`,
-  [[ending, `s: Mao / a: ${GREETING} / u: I am Alice.`]],
+/** Two clients that say different things after the greeting. */
+const afterGreeting = (end: TurnEnd): Row => [
+  `the turn after it ended ${typeof end === "symbol" ? end.description : "with an answer"}`,
+  [[end, `s: Mao / a: ${GREETING} / u: I am Alice.`]],
   `s: Mao / a: ${GREETING} / u: I am Bob.`,
   starts("new", 1, "I am Bob."),
 ];
-testMatches("a greeting that everybody gets is nobody's", [
-  ...ENDINGS.map(afterGreeting),
+testMatches("a greeting matches none", [
+  ...TURN_ENDS.map(afterGreeting),
   [
-    "who got it goes on",
+    "it continues with its turn",
     [[longReply(1), `s: Mao / a: ${GREETING} / u: I am Alice.`]],
     `s: Mao / a: ${GREETING} / u: I am Alice. / a: ${longReply(1)} / u: So`,
     continues(0, "So"),
   ],
   [
-    "who got it goes on, though the first answer was cancelled",
+    "it continues after a cancelled first turn",
     [[CANCELLED, `s: Mao / a: ${GREETING} / u: I am Alice.`]],
     `s: Mao / a: ${GREETING} / u: I am Alice. / u: So`,
     continues(0, "So"),
@@ -120,7 +120,7 @@ testMatches("a greeting that everybody gets is nobody's", [
 
 const OWNER = FINGERPRINTER.fingerprint("owner", "");
 
-/** What is kept of a conversation of these turns, and its answer. */
+/** Makes the record of a conversation of these turns. */
 function kept(
   reply: Fingerprint | undefined,
   ...turns: (readonly [words: string, state: TurnRecord["state"]])[]
@@ -144,50 +144,50 @@ function kept(
   };
 }
 
-/** An answer as an older version kept it, which did the same with greetings. */
-const older = (answer: string) => FINGERPRINTER.reply(answer)!.slice(0, 16) as Fingerprint;
+/** Makes the fingerprint of a reply, or a greeting, as older files have it. */
+const olderFingerprint = (answer: string) => FINGERPRINTER.reply(answer)!.slice(0, 16) as Fingerprint;
 
-const OTHERS = "Good evening Bob, nice to have you back.";
+const OTHER_REPLY = "Good evening Bob, nice to have you back.";
 const KEPT: readonly (readonly [
   name: string,
-  known: ConversationRecord,
+  conversation: ConversationRecord,
   request: string,
   type: ReturnType<typeof match>["type"],
 ])[] = [
   [
-    "of an older file, the same answer",
-    kept(older(HERS), ["Hello", "answered"]),
-    `u: Hello / a: ${HERS} / u: So`,
+    "older file: the same reply",
+    kept(olderFingerprint(REPLY), ["Hello", "answered"]),
+    `u: Hello / a: ${REPLY} / u: So`,
     "continue",
   ],
   [
-    "of an older file, another answer",
-    kept(older(HERS), ["Hello", "answered"]),
-    `u: Hello / a: ${OTHERS} / u: So`,
+    "older file: another reply",
+    kept(olderFingerprint(REPLY), ["Hello", "answered"]),
+    `u: Hello / a: ${OTHER_REPLY} / u: So`,
     "continue",
   ],
   [
-    "of an older file, the last answer alone",
-    kept(older(HERS), ["Hello", "answered"]),
-    `a: ${HERS} / u: So`,
+    "older file: the last reply alone",
+    kept(olderFingerprint(REPLY), ["Hello", "answered"]),
+    `a: ${REPLY} / u: So`,
     "continue",
   ],
   [
-    "of an older file, the greeting",
-    kept(older(GREETING), ["Hello", "delivered"]),
+    "older file: the greeting",
+    kept(olderFingerprint(GREETING), ["Hello", "delivered"]),
     `a: ${GREETING} / u: I am Bob.`,
     "new",
   ],
   [
-    "the answer to the first turn, where a prepared one to the second is kept",
-    kept(FINGERPRINTER.reply(OTHERS), ["Hello", "answered"], ["Anything new?", "pending"]),
-    `u: Hello / a: ${HERS} / u: So`,
+    "the reply to the first turn, where a canned reply to the second is stored",
+    kept(FINGERPRINTER.reply(OTHER_REPLY), ["Hello", "answered"], ["Anything new?", "pending"]),
+    `u: Hello / a: ${REPLY} / u: So`,
     "continue",
   ],
 ];
-for (const [name, known, request, type] of KEPT) {
+for (const [name, conversation, request, type] of KEPT) {
   Deno.test(`match, kept: ${name}`, () => {
     const transcript = FINGERPRINTER.transcript(messagesOf(request));
-    assertEquals(match({ ...transcript, owner: OWNER, agent: "openab" }, [known]).type, type);
+    assertEquals(match({ ...transcript, owner: OWNER, agent: "openab" }, [conversation]).type, type);
   });
 }

@@ -10,45 +10,45 @@ import {
 
 const ALIKE: readonly Step[] = [[longReply(1), "u: hi"], [longReply(2), "u: hi"]];
 
-testMatches("several", [
+testMatches("several candidates", [
   [
-    "two that only the answer tells apart, the first",
+    "two that differ in a long reply, the first",
     ALIKE,
     `u: hi / a: ${longReply(1)} / u: so`,
     continues(0, "so"),
   ],
   [
-    "two that only the answer tells apart, the second",
+    "two that differ in a long reply, the second",
     ALIKE,
     `u: hi / a: ${longReply(2)} / u: so`,
     continues(1, "so"),
   ],
   [
-    "two that only a short answer tells apart",
+    "two that differ in a short reply",
     [["yes", "u: hi"], ["no", "u: hi"]],
     "u: hi / a: yes / u: so",
     continues(0, "so"),
   ],
   [
-    "two that are the same so far: either may be meant",
+    "two that are equal: the last used one",
     [["yes", "u: hi"], ["yes", "u: hi"]],
     "u: hi / a: yes / u: so",
     continues(1, "so"),
   ],
   [
-    "two that are the same so far, of which one goes on just now: that is another's",
+    "two that were equal, of which one is running",
     [["yes", "u: hi"], ["yes", "u: hi"], [RUNNING, "u: hi / a: yes / u: And you?"]],
     "u: hi / a: yes / u: so",
     continues(0, "so"),
   ],
   [
-    "two that gave the same long answer, of which one goes on just now",
+    "two with the same long reply, of which one is running",
     [[longReply(1), "u: hi"], [longReply(1), "u: hi"], [RUNNING, `u: hi / a: ${longReply(1)} / u: And you?`]],
     `u: hi / a: ${longReply(1)} / u: so`,
     continues(0, "so"),
   ],
   [
-    "two that nothing tells apart, and whose answers were rewritten",
+    "two that cannot be told apart by a rewritten reply",
     [["yes", "u: hi"], ["no", "u: hi"]],
     "u: hi / a: Hmm / u: so",
     starts("fork", 2, "hi", "so"),
@@ -66,38 +66,38 @@ testMatches("several", [
     continues(1, "so"),
   ],
   [
-    "the one that more is known of",
+    "the one that has more turns",
     [["yes", "u: hi"], ["yes", "u: hi"], ["yes", "u: hi / a: yes / u: so"]],
     "u: hi / a: yes / u: so / a: yes / u: and",
     continues(1, "and"),
   ],
   [
-    "the same answer in two that have nothing else in common",
+    "the same reply in two with other turns",
     [[longReply(1), "u: one"], [longReply(1), "u: two"]],
     `u: two / a: ${longReply(1)} / u: so`,
     continues(1, "so"),
   ],
   [
-    "an answer that two gave last tells nothing",
+    "the last reply of two",
     [[longReply(1), "u: one"], [longReply(1), "u: two"]],
     `a: ${longReply(1)} / u: so`,
     starts("fork", 2, "so"),
   ],
   [
-    "an answer that another gave last, to something else, and was then asked the same in vain",
+    "the last reply of another one, whose newest turn is the first here",
     [[longReply(1), "u: one"], [CANCELLED, `u: one / a: ${longReply(1)} / u: hi`]],
     `u: hi / a: ${longReply(1)} / u: so`,
     starts("new", 1, "hi", "so"),
   ],
   [
-    "an answer that another gave last, to something else",
+    "the last reply of another one, to another message",
     [[longReply(1), "u: one"]],
     `u: two / a: ${longReply(1)} / u: so`,
     starts("new", 1, "two", "so"),
   ],
 ]);
 
-/** Two who began alike, each with a turn more that the other does not know. */
+/** Two clients with the same opening, each with another cancelled turn. */
 const BOTH_WENT_ON = (answer: string, rewritten = answer): readonly Step[] => [
   [answer, "u: hi"],
   [rewritten, "u: hi"],
@@ -105,27 +105,27 @@ const BOTH_WENT_ON = (answer: string, rewritten = answer): readonly Step[] => [
   [CANCELLED, `u: hi / a: ${answer} / u: the first's`],
 ];
 
-testMatches("strangers", [
+testMatches("two clients", [
   [
-    "two that are the same so far, and each has a cancelled turn more: neither is this one's",
+    "two that were equal, each with another cancelled turn",
     BOTH_WENT_ON("yes"),
     "u: hi / a: yes / u: so",
     starts("fork", 2, "hi", "so"),
   ],
   [
-    "the same after an answer that is long enough to tell others apart",
+    "the same after a distinctive reply",
     BOTH_WENT_ON(longReply(1)),
     `u: hi / a: ${longReply(1)} / u: so`,
     starts("fork", 2, "hi", "so"),
   ],
   [
-    "the same where no answers are kept",
+    "the same without replies",
     BOTH_WENT_ON("yes"),
     "u: hi / u: so",
     starts("fork", 2, "hi", "so"),
   ],
   [
-    "one that has a cancelled turn more, while the other went on and was answered the same again",
+    "one with another cancelled turn, and one that continued with the same reply",
     [
       ["yes", "u: hi"],
       ["yes", "u: hi"],
@@ -136,19 +136,19 @@ testMatches("strangers", [
     starts("fork", 2, "hi", "so"),
   ],
   [
-    "a cancelled turn more is the caller's own, if its turns are there",
+    "one whose cancelled turn is in the request",
     BOTH_WENT_ON("yes"),
     "u: hi / a: yes / u: the first's / u: so",
     continues(0, "so"),
   ],
   [
-    "nor is it a stranger who has the answer that only this one gave",
+    "one whose reply only this one has",
     BOTH_WENT_ON("yes", "no"),
     "u: hi / a: yes / u: so",
     continues(0, "so"),
   ],
   [
-    "two that were the same for several turns, and each has a cancelled turn more: either may be meant",
+    "two that were equal for several turns, each with another cancelled turn",
     [
       ["yes", "u: hi"],
       ["yes", "u: hi"],
@@ -161,17 +161,17 @@ testMatches("strangers", [
     continues(1, "so"),
   ],
   [
-    "nor one who began as nobody else did",
+    "one with an opening that no other has",
     [["yes", "u: hi"], [CANCELLED, "u: hi / a: yes / u: mine"], ["yes", "u: hello"]],
     "u: hi / a: yes / u: so",
     continues(0, "so"),
   ],
 ]);
 
-Deno.test("match: of two alike, one that was left long ago is no rival", () => {
-  const room = new MatchHarness();
-  room.send(messagesOf("u: hi"), "yes");
-  room.now += 3_600_000;
-  room.send(messagesOf("u: hi"), "no");
-  assertEquals(room.send(messagesOf("u: hi / a: Hmm / u: so"), "ok"), continues(1, "so"));
+Deno.test("match: a candidate that was left long ago makes no tie", () => {
+  const harness = new MatchHarness();
+  harness.send(messagesOf("u: hi"), "yes");
+  harness.now += 3_600_000;
+  harness.send(messagesOf("u: hi"), "no");
+  assertEquals(harness.send(messagesOf("u: hi / a: Hmm / u: so"), "ok"), continues(1, "so"));
 });
