@@ -8,98 +8,73 @@ import { IDENTITY, IDENTITY_HEADER, parseDecision, parseRuntime, type PetDecisio
 export const PORTS: readonly number[] = [23333, 23334, 23335, 23336, 23337];
 /** Largest response that is read, in bytes. */
 const MAX_RESPONSE_BYTES = 256 * 1024;
+/** One request per connection: the pet closes idle connections, and a request on a closed one would fail. */
+const HEADERS = { connection: "close", "content-type": "application/json" };
 
-/** The part of `fetch` that is used. */
-export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
-
-/** Where to look for the pet. */
-export interface FindOptions {
-  readonly fetch: Fetch;
-  /** Reads `~/.clawd/runtime.json`, in which the pet writes its port. */
-  readonly readRuntime: () => Promise<string | undefined>;
-  /** Ports to try after the written one. */
-  readonly ports: readonly number[];
-  /** Longest wait for a response, in milliseconds. */
-  readonly timeoutMs: number;
-}
-
-/** Finds the port on which the pet answers. Never throws. */
-export async function findPet(options: FindOptions, signal: AbortSignal): Promise<number | undefined> {
-  const text = await Promise.try(options.readRuntime).catch(() => undefined);
-  const written = parseRuntime(text ?? "");
-  for (const port of new Set([...(written === undefined ? [] : [written]), ...options.ports])) {
-    if (signal.aborted) return undefined;
-    if (await isPet(port, options, signal)) return port;
+/**
+ * Finds the pet: on the port that it wrote into `runtime.json`, or on one of its usual ports. Never throws.
+ *
+ * @param runtime The text of `~/.clawd/runtime.json`.
+ */
+export async function findPet(
+  runtime: string | undefined,
+  ports: readonly number[],
+  responseMs: number,
+  signal: AbortSignal,
+): Promise<PetClient | undefined> {
+  const written = parseRuntime(runtime ?? "");
+  for (const port of new Set(written === undefined ? ports : [written, ...ports])) {
+    const pet = new PetClient(port, responseMs);
+    if (await pet.isThere(signal)) return pet;
   }
   return undefined;
 }
 
-/** Whether the pet, and no other program, answers on this port. Never throws. */
-export async function isPet(
-  port: number,
-  { fetch, timeoutMs }: Pick<FindOptions, "fetch" | "timeoutMs">,
-  signal: AbortSignal,
-): Promise<boolean> {
-  try {
-    const response = await withTimeout(timeoutMs, signal, async (signal) => {
-      const response = await fetch(urlOf(port, "state"), { ...SINGLE_REQUEST, signal });
+/** A pet on a port. */
+export class PetClient {
+  readonly port: number;
+  /** Longest wait for a response to a state, in milliseconds. */
+  readonly #responseMs: number;
+
+  constructor(port: number, responseMs: number) {
+    this.port = port;
+    this.#responseMs = responseMs;
+  }
+
+  /** Whether the pet, and no other program, answers on this port. Never throws. */
+  async isThere(signal: AbortSignal): Promise<boolean> {
+    const response = await this.#requestState({}, signal).catch(() => undefined);
+    return response?.headers.get(IDENTITY_HEADER) === IDENTITY;
+  }
+
+  /** Posts a state. @returns The status of the response. @throws If the pet does not answer. */
+  async postState(body: string, signal: AbortSignal): Promise<number> {
+    const { status } = await this.#requestState({ method: "POST", body }, signal);
+    return status;
+  }
+
+  /** Shows a permission request until it is decided or the signal aborts. @throws If the pet closes the connection. */
+  async askPermission(body: string, signal: AbortSignal): Promise<PetDecision | undefined> {
+    const response = await this.#fetch("permission", { method: "POST", body }, signal);
+    if (response.body === null) return undefined;
+    const limit = new LimitedBytesTransformStream(MAX_RESPONSE_BYTES, { error: true });
+    return parseDecision(await toText(response.body.pipeThrough(limit)));
+  }
+
+  async #requestState(init: RequestInit, signal: AbortSignal): Promise<Response> {
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(new Error("no answer in time")), this.#responseMs);
+    try {
+      const response = await this.#fetch("state", init, AbortSignal.any([signal, late.signal]));
       await response.body?.cancel();
       return response;
-    });
-    return response.headers.get(IDENTITY_HEADER) === IDENTITY;
-  } catch {
-    return false;
+    } finally {
+      clearTimeout(timer);
+    }
   }
-}
 
-/** Posts a state. @returns The status of the response. @throws If the pet does not answer. */
-export async function postState(
-  fetch: Fetch,
-  port: number,
-  body: string,
-  signal: AbortSignal,
-): Promise<number> {
-  const response = await fetch(urlOf(port, "state"), postInit(body, signal));
-  await response.body?.cancel();
-  return response.status;
-}
-
-/** Shows a permission request until it is decided or the signal aborts. @throws If the pet closes the connection. */
-export async function askPermission(
-  fetch: Fetch,
-  port: number,
-  body: string,
-  signal: AbortSignal,
-): Promise<PetDecision | undefined> {
-  const response = await fetch(urlOf(port, "permission"), postInit(body, signal));
-  if (response.body === null) return undefined;
-  const limit = new LimitedBytesTransformStream(MAX_RESPONSE_BYTES, { error: true });
-  return parseDecision(await toText(response.body.pipeThrough(limit)));
-}
-
-/** Runs `work` with a signal that also aborts after `ms` milliseconds. */
-export async function withTimeout<T>(
-  ms: number,
-  signal: AbortSignal,
-  work: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const timeout = new AbortController();
-  const timer = setTimeout(() => timeout.abort(new Error(`no answer within ${ms} ms`)), ms);
-  try {
-    return await work(AbortSignal.any([signal, timeout.signal]));
-  } finally {
-    clearTimeout(timer);
+  #fetch(path: string, init: RequestInit, signal: AbortSignal): Promise<Response> {
+    const url = `http://127.0.0.1:${this.port}/${path}`;
+    return fetch(url, { ...init, headers: HEADERS, redirect: "error", signal });
   }
-}
-
-/** One request per connection: the pet closes idle connections, and a request on a closed one would fail. */
-const SINGLE_REQUEST = { headers: { connection: "close" }, redirect: "error" } as const;
-
-function postInit(body: string, signal: AbortSignal): RequestInit {
-  const headers = { ...SINGLE_REQUEST.headers, "content-type": "application/json" };
-  return { ...SINGLE_REQUEST, method: "POST", headers, body, signal };
-}
-
-function urlOf(port: number, path: string): string {
-  return `http://127.0.0.1:${port}/${path}`;
 }

@@ -20,38 +20,28 @@ export function parseRuntime(text: string): number | undefined {
 }
 
 /** A person's decision at the pet. `always` if the person chose the suggestion to allow the tool from now on. */
-export interface PetDecision {
-  readonly behavior: "allow" | "deny";
-  readonly always: boolean;
-}
+export type PetDecision = "allow" | "always" | "deny";
 
 const decision = z.looseObject({
   hookSpecificOutput: z.looseObject({
     decision: z.looseObject({
       behavior: z.enum(["allow", "deny"]),
-      message: z.string().optional().catch(undefined),
-      updatedPermissions: z.array(z.unknown()).optional().catch(undefined),
+      message: z.string().catch(""),
+      updatedPermissions: z.array(z.unknown()).catch([]),
     }),
   }),
 });
 
 /** Starts of the messages with which the pet itself denies a request, without a person's decision. */
-const AUTOMATIC_DENIALS = [
-  "DND enabled",
-  "Clawd is quitting",
-  "Client disconnected",
-  "User answered in terminal",
-  "Permission request too large",
-  "Non-interactive session",
-] as const;
+const AUTOMATIC_DENIALS =
+  /^(DND enabled|Clawd is quitting|Client disconnected|User answered in terminal|Permission request too large|Non-inter)/;
 
 /** Parses the response to `POST /permission`. @returns `undefined` if it holds no decision of a person, as a 204. */
 export function parseDecision(text: string): PetDecision | undefined {
   const answer = decision.safeParse(parseJson(text)).data?.hookSpecificOutput.decision;
   if (answer === undefined) return undefined;
-  const { behavior, message = "", updatedPermissions = [] } = answer;
-  if (behavior === "deny" && AUTOMATIC_DENIALS.some((start) => message.startsWith(start))) return undefined;
-  return { behavior, always: behavior === "allow" && updatedPermissions.length > 0 };
+  if (answer.behavior === "deny") return AUTOMATIC_DENIALS.test(answer.message) ? undefined : "deny";
+  return answer.updatedPermissions.length > 0 ? "always" : "allow";
 }
 
 function parseJson(text: string): unknown {
@@ -62,58 +52,33 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** The state of a turn; without a session, of the whole program. */
+/** The state of a conversation; without a session, of the whole program. */
 export interface StateEvent {
   readonly type: "agent_state";
   readonly state: string;
   readonly session_id?: string;
-  readonly turn_id?: string;
-  readonly detail?: { readonly tool_name?: string; readonly subagent_count?: number };
+  readonly detail?: { readonly tool_name?: string };
 }
 
-/** The start or the end of a tool call. */
-export interface ToolEvent {
-  readonly type: "tool_status";
-  readonly session_id: string;
-  readonly turn_id: string;
-  readonly tool_call_id: string;
-  readonly tool_name: string;
-  readonly status: "pending" | "running" | "done" | "failed";
-}
-
-/** A question of the agent. `expires_at` is in unix seconds. */
+/** A question of the agent. */
 export interface RequestEvent {
   readonly type: "permission_request";
   readonly session_id: string;
-  readonly turn_id: string;
   readonly request_id: string;
-  readonly tool: {
-    readonly tool_call_id: string;
-    readonly tool_name: string;
-    readonly kind: string;
-    readonly detail?: string;
-  };
+  readonly tool: { readonly tool_name: string; readonly kind: string; readonly detail?: string };
   readonly options: readonly { readonly kind: string }[];
-  readonly expires_at: number;
-}
-
-/** The end of a question. */
-export interface ResolvedEvent {
-  readonly type: "permission_resolved";
-  readonly session_id: string;
-  readonly request_id: string;
-  readonly outcome: string;
 }
 
 /** An event that drives the pet. */
-export type ClawdEvent = StateEvent | ToolEvent | RequestEvent | ResolvedEvent | {
-  readonly type: "notification";
-};
+export type ClawdEvent =
+  | StateEvent
+  | RequestEvent
+  | { readonly type: "permission_resolved"; readonly request_id: string }
+  | { readonly type: "notification" };
 
 /** The events to subscribe to. */
 export const CLAWD_EVENTS: readonly ClawdEvent["type"][] = [
   "agent_state",
-  "tool_status",
   "permission_request",
   "permission_resolved",
   "notification",

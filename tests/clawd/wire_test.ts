@@ -2,52 +2,34 @@ import { assertEquals } from "@std/assert";
 import { parseDecision, parseRuntime } from "../../lib/clawd/wire.ts";
 
 const RUNTIMES: [text: string, port: number | undefined][] = [
-  ['{"app":"clawd-on-desk","port":23334}', 23334],
   ['{"app":"clawd-on-desk","port":23334,"ownerPid":7,"windowsProcessChain":{}}', 23334],
   ['{"app":"another","port":23334}', undefined],
-  ['{"port":23334}', undefined],
   ['{"app":"clawd-on-desk"}', undefined],
   ['{"app":"clawd-on-desk","port":"23334"}', undefined],
-  ['{"app":"clawd-on-desk","port":0}', undefined],
   ['{"app":"clawd-on-desk","port":65536}', undefined],
-  ['{"app":"clawd-on-desk","port":80.5}', undefined],
   ['{"app":"clawd-on-desk","po', undefined],
-  ["", undefined],
   ["null", undefined],
 ];
 
 for (const [text, port] of RUNTIMES) {
-  Deno.test(`parseRuntime: ${text || "nothing"}`, () => assertEquals(parseRuntime(text), port));
+  Deno.test(`parseRuntime: ${text}`, () => assertEquals(parseRuntime(text), port));
 }
 
 function decided(decision: unknown): string {
   return JSON.stringify({ hookSpecificOutput: { hookEventName: "PermissionRequest", decision } });
 }
 
-const allow = { behavior: "allow", always: false } as const;
-const deny = { behavior: "deny", always: false } as const;
 const DECISIONS: [text: string, decision: ReturnType<typeof parseDecision>][] = [
-  [decided({ behavior: "allow" }), allow],
-  [decided({ behavior: "allow", updatedPermissions: [] }), allow],
-  [decided({ behavior: "allow", updatedPermissions: "what" }), allow],
-  [decided({ behavior: "allow", updatedPermissions: [{ type: "addRules" }] }), { ...allow, always: true }],
-  [decided({ behavior: "deny" }), deny],
-  [decided({ behavior: "deny", updatedPermissions: [{}] }), deny],
-  [decided({ behavior: "deny", message: "Denied via hotkey" }), deny],
-  [decided({ behavior: "deny", message: "Bubble window closed by user" }), deny],
-  [decided({ behavior: "deny", message: 7 }), deny],
+  [decided({ behavior: "allow" }), "allow"],
+  [decided({ behavior: "allow", updatedPermissions: [] }), "allow"],
+  [decided({ behavior: "allow", updatedPermissions: "what" }), "allow"],
+  [decided({ behavior: "allow", updatedPermissions: [{ type: "addRules" }] }), "always"],
+  [decided({ behavior: "deny", updatedPermissions: [{}] }), "deny"],
+  [decided({ behavior: "deny", message: "Denied via hotkey" }), "deny"],
+  [decided({ behavior: "deny", message: 7 }), "deny"],
   [decided({ behavior: "deny", message: "DND enabled" }), undefined],
-  [decided({ behavior: "deny", message: "Clawd is quitting" }), undefined],
-  [decided({ behavior: "deny", message: "User answered in terminal" }), undefined],
-  [
-    decided({
-      behavior: "deny",
-      message: "Permission request too large for Clawd bubble; answer in terminal",
-    }),
-    undefined,
-  ],
+  [decided({ behavior: "deny", message: "Permission request too large for Clawd bubble" }), undefined],
   [decided({ behavior: "maybe" }), undefined],
-  [decided(undefined), undefined],
   ['{"hookSpecificOutput":{"hookEventName":"Elicitation"}}', undefined],
   ["ok", undefined],
   ["", undefined],

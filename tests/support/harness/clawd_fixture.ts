@@ -1,9 +1,9 @@
 /** Events for the pet, and a driver with a hub that publishes them. @module */
 
-import type { VtuberEvent } from "../../../lib/events/wire.ts";
 import { ClawdDriver, type ClawdOptions } from "../../../lib/clawd/driver.ts";
-import type { LogFields, LogLevel } from "../../../lib/core/log.ts";
 import type { PetTransport } from "../../../lib/clawd/wire.ts";
+import type { LogFields, LogLevel } from "../../../lib/core/log.ts";
+import type { VtuberEvent } from "../../../lib/events/wire.ts";
 import type { PermissionAnswer } from "../../../lib/turn/permission.ts";
 import type { FakeClawd } from "./fake_clawd.ts";
 import { waitFor } from "./turn_recorder.ts";
@@ -20,37 +20,11 @@ export function state(
   return { type: "agent_state", ...REF, state, ...more };
 }
 
-/** The state of so many sub-agents. */
-export function juggling(subagent_count: number): Of<"agent_state"> {
-  return state("juggling", { detail: { subagent_count } });
-}
-
-/** The start or end of a tool. */
-export function tool(
-  status: Of<"tool_status">["status"],
-  more: Partial<Of<"tool_status">> = {},
-): Of<"tool_status"> {
-  return {
-    type: "tool_status",
-    ...REF,
-    tool_call_id: "call-1",
-    tool_name: "npm test",
-    kind: "execute",
-    status,
-    ...more,
-  };
-}
-
-/** The year 2100, in unix seconds. */
-export const LATE = 4_102_444_800;
-
 /** A permission request. */
 export function ask(
-  more: Partial<Omit<Of<"permission_request">, "tool">> & {
-    tool?: Partial<Of<"permission_request">["tool"]>;
-  } = {},
+  tool: Partial<Of<"permission_request">["tool"]> = {},
+  more: Partial<Of<"permission_request">> = {},
 ): Of<"permission_request"> {
-  const { tool = {}, ...rest } = more;
   return {
     type: "permission_request",
     ...REF,
@@ -59,8 +33,7 @@ export function ask(
       { option_id: "once", name: "Allow", kind: "allow_once" },
       { option_id: "never", name: "Reject", kind: "reject_once" },
     ],
-    expires_at: LATE,
-    ...rest,
+    expires_at: 4_102_444_800,
     tool: {
       tool_call_id: "call-1",
       tool_name: "npm test",
@@ -68,15 +41,13 @@ export function ask(
       detail: "npm test --all",
       ...tool,
     },
+    ...more,
   };
 }
 
 /** The end of a permission request. */
-export function resolved(
-  outcome: Of<"permission_resolved">["outcome"],
-  more: Partial<Of<"permission_resolved">> = {},
-): Of<"permission_resolved"> {
-  return { type: "permission_resolved", ...REF, request_id: "ask-1", outcome, by: "web", ...more };
+export function resolved(outcome: Of<"permission_resolved">["outcome"]): Of<"permission_resolved"> {
+  return { type: "permission_resolved", ...REF, request_id: "ask-1", outcome, by: "web" };
 }
 
 /** A notification. */
@@ -89,14 +60,13 @@ export const NOTIFICATION: Of<"notification"> = {
 /** A driver that waits no longer than necessary, and records what it does. */
 export class DriverFixture implements AsyncDisposable {
   readonly driver: ClawdDriver;
-  /** The time, which the test moves. */
-  nowMs = 1_700_000_000_000;
   /** The text of `runtime.json`. */
   runtime: string | undefined;
   /** Log lines: `info found clawd-on-desk`. */
   readonly logged: string[] = [];
   readonly logFields: LogFields[] = [];
   readonly answers: { id: string; answer: PermissionAnswer; by: string }[] = [];
+  searches = 0;
   #pet: PetTransport | undefined;
   /** The newest state of each conversation, and the open permission requests, for a pet that subscribes late. */
   readonly #states = new Map<string | undefined, VtuberEvent>();
@@ -107,18 +77,21 @@ export class DriverFixture implements AsyncDisposable {
     const record = (level: LogLevel) => (message: string, fields: LogFields = {}) => {
       this.logFields.push(fields);
       this.logged.push(`${level} ${message}`);
-      this.#notify();
+      this.#changed();
     };
     this.driver = new ClawdDriver({
       subscribe: (pet) => this.#subscribe(pet),
-      readRuntime: () => Promise.resolve(this.runtime),
+      readRuntime: () => {
+        this.searches++;
+        this.#changed();
+        return Promise.resolve(this.runtime);
+      },
       ports: [],
       log: { debug: record("debug"), info: record("info"), warn: record("warn"), error: record("error") },
-      now: () => this.nowMs,
       cwd: "/home/me/project",
       answer: (id, answer, by) => {
         this.answers.push({ id, answer, by });
-        this.#notify();
+        this.#changed();
       },
       // A response may take any time on a slow machine.
       responseMs: 60_000,
@@ -141,17 +114,12 @@ export class DriverFixture implements AsyncDisposable {
     return this.#pet !== undefined;
   }
 
-  /** Whether the pet is subscribed and its user can answer. */
-  get canAnswer(): boolean {
-    return this.#pet?.internal.canAnswer ?? false;
-  }
-
   /** Publishes events to the pet, if it is subscribed. */
-  publish(...events: (VtuberEvent | { readonly type: string })[]): void {
+  publish(...events: VtuberEvent[]): void {
     for (const event of events) {
-      if ("state" in event) this.#states.set(event.session_id, event);
-      if ("expires_at" in event) this.#requests.set(event.request_id, event);
-      if ("outcome" in event) this.#requests.delete(event.request_id);
+      if (event.type === "agent_state") this.#states.set(event.session_id, event);
+      if (event.type === "permission_request") this.#requests.set(event.request_id, event);
+      if (event.type === "permission_resolved") this.#requests.delete(event.request_id);
       this.#pet?.send({ event });
     }
   }
@@ -161,7 +129,7 @@ export class DriverFixture implements AsyncDisposable {
     return this.logged.filter((line) => !line.startsWith("debug "));
   }
 
-  /** Waits until the condition holds; looks after each log line, answer and change of the subscription. */
+  /** Waits until the condition holds; looks after each log line, answer, search and change of the subscription. */
   async until(holds: () => boolean): Promise<void> {
     const log = () => this.logged.join(", ");
     while (!holds()) await waitFor(this.#change.promise, `the driver; so far: ${log()}`);
@@ -174,16 +142,16 @@ export class DriverFixture implements AsyncDisposable {
   #subscribe(pet: PetTransport): Disposable {
     this.#pet = pet;
     for (const event of [...this.#states.values(), ...this.#requests.values()]) pet.send({ event });
-    this.#notify();
+    this.#changed();
     return {
       [Symbol.dispose]: () => {
         this.#pet = undefined;
-        this.#notify();
+        this.#changed();
       },
     };
   }
 
-  #notify(): void {
+  #changed(): void {
     this.#change.resolve();
     this.#change = Promise.withResolvers();
   }
