@@ -31,7 +31,7 @@ export class ActiveConversation {
   readonly agent: Agent;
   readonly queue: TurnQueue = new TurnQueue();
   readonly undelivered: UndeliveredMessages = new UndeliveredMessages();
-  /** The remembered conversation; undefined if nobody can come back to this one. */
+  /** The remembered conversation; undefined if no later request can continue this one. */
   conversation: Conversation | undefined;
   session: Session | undefined;
   /** The session may not have received the earlier messages. */

@@ -57,7 +57,7 @@ export class Conversation implements ConversationRecord {
     this.usedAt = record.usedAt;
   }
 
-  /** Whether a client can come back to more than its own messages: the agent has a session, or the client a name. */
+  /** Whether a client can continue more than its own messages: the agent has a session, or the client a name. */
   get isResumable(): boolean {
     return this.isNamed || this.sessionId !== undefined;
   }

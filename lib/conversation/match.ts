@@ -142,14 +142,14 @@ export function alignNamed(
     return { positions: alignment.positions, isRetry: alignment.isRetry || alignment.isRegenerated };
   }
   const newest = recorded.at(-1);
-  const known = newest === undefined ? -1 : turns.findLastIndex((turn) => isSameTurn(turn, newest));
+  const newestIndex = newest === undefined ? -1 : turns.findLastIndex((turn) => isSameTurn(turn, newest));
   const answered = turns.findLastIndex(({ isAnswered }) => isAnswered);
-  const delivered = known >= 0 ? known + 1 : Math.min(answered + 1, turns.length - 1);
+  const delivered = newestIndex >= 0 ? newestIndex + 1 : Math.min(answered + 1, turns.length - 1);
   // Positions matter here too: a turn that the record calls pending is sent now.
   const positions = alignFromEnd(turns.slice(0, delivered), recorded);
   return {
     positions: turns.map((_turn, index) => positions[index] ?? UNMATCHED),
-    isRetry: known === turns.length - 1,
+    isRetry: newestIndex === turns.length - 1,
   };
 }
 
@@ -286,7 +286,7 @@ function mayBelongToAnother<C extends ConversationRecord>(
   );
 }
 
-/** Whether two candidates weigh the same and differ in what was said, so that they may be two people's. */
+/** Whether two candidates weigh the same and are not alike, so that they may belong to two people. */
 function isTie<C extends ConversationRecord>(best: Candidate<C>, second: Candidate<C>): boolean {
   const [one, other] = [best.conversation, second.conversation];
   const areAlike = best.isWhole && second.isWhole && isSameReply(one.reply, other.reply);

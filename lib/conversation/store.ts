@@ -17,8 +17,8 @@ const KEY_BYTES = 32;
 /** Longest delay of {@linkcode Store.saveSoon}, in milliseconds. */
 const SAVE_DELAY_MS = 50;
 
-const NOT_WRITTEN = "conversations cannot be written: what is new will be forgotten at the next start";
-const NOT_REMOVED = "a conversation cannot be removed from the file: it will be back at the next start";
+const NOT_WRITTEN = "conversations cannot be written: changes are lost at the next start";
+const NOT_REMOVED = "a conversation cannot be removed from the file: it is back at the next start";
 
 /**
  * Opens the store of a folder. Makes the folder if it does not exist, for this user only. A damaged file is quarantined,
@@ -36,7 +36,7 @@ class SqliteStore implements Store {
   readonly #database: DatabaseSync;
   readonly #log: StoreLog;
   readonly #readAll: StatementSync;
-  readonly #put: StatementSync;
+  readonly #upsert: StatementSync;
   readonly #remove: StatementSync;
   readonly #discard: StatementSync;
   /** Conversations that wait to be written. */
@@ -56,7 +56,7 @@ class SqliteStore implements Store {
     );
     // Without it a number beyond JavaScript's safe integers would throw, and all other rows would be lost.
     this.#readAll.setReadBigInts(true);
-    this.#put = database.prepare(
+    this.#upsert = database.prepare(
       `INSERT INTO conversations (${columns.join(", ")}) VALUES (:${columns.join(", :")}) ` +
         "ON CONFLICT (owner, agent, id) DO UPDATE SET " +
         columns.map((column) => `${column} = excluded.${column}`).join(", "),
@@ -125,7 +125,7 @@ class SqliteStore implements Store {
     this.#write(NOT_WRITTEN, () => {
       this.#database.exec("BEGIN");
       try {
-        for (const row of rows) this.#put.run(row);
+        for (const row of rows) this.#upsert.run(row);
         this.#database.exec("COMMIT");
       } catch (error) {
         rollBack(this.#database);

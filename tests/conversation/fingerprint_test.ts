@@ -209,7 +209,7 @@ const OPEN: readonly (readonly [name: string, transcript: string, isOpen: boolea
   ["before the newest turn", "s: Mao / u: one", true],
   ["with another one before the newest turn", "s: Mao / s: late / u: one", true],
   ["before an earlier turn", "s: Mao / u: one / a: 1 / u: two", false],
-  ["before an answer", "s: Mao / a: hello / u: one", false],
+  ["before a reply", "s: Mao / a: hello / u: one", false],
   ["before a turn with the start of a reply", "s: Mao / u: one / a: Well,", true],
   ["there is none", "u: one", false],
 ];
@@ -230,7 +230,7 @@ Deno.test("fingerprint: only the newest of many turns", () => {
 
 Deno.test("fingerprint: no text can be read in it", () => {
   const secrets = ["Persephone", "hunter2", "marmalade", "clockwork", "Zebedee", "c2VjcmV0"];
-  const [persona, word, answer, time, name, data] = secrets as [
+  const [persona, word, reply, time, name, data] = secrets as [
     string,
     string,
     string,
@@ -239,7 +239,7 @@ Deno.test("fingerprint: no text can be read in it", () => {
     string,
   ];
   const hashes = fingerprints(
-    `s: ${persona} / u ${name}: ${word} / a: ${answer} / t ${name}: ${time}`,
+    `s: ${persona} / u ${name}: ${word} / a: ${reply} / t ${name}: ${time}`,
     user(word, image(data)),
   );
   const written = JSON.stringify(hashes).toLowerCase();
@@ -247,7 +247,7 @@ Deno.test("fingerprint: no text can be read in it", () => {
 });
 
 Deno.test("fingerprint: another key changes every fingerprint", () => {
-  const messages = messagesOf("s: Mao / u: one / a: a long enough answer", user("two", image()));
+  const messages = messagesOf("s: Mao / u: one / a: a long enough reply", user("two", image()));
   const hashes = [FINGERPRINTER, OTHER].map((fingerprinter) => {
     const { persona, turns, reply } = fingerprinter.transcript(messages);
     return [...persona, ...turns.flatMap(({ words, media }) => [words, media]), reply!.fingerprint]

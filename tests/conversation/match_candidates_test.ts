@@ -98,29 +98,29 @@ testMatches("several candidates", [
 ]);
 
 /** Two clients with the same opening, each with another cancelled turn. */
-const BOTH_WENT_ON = (answer: string, rewritten = answer): readonly Step[] => [
-  [answer, "u: hi"],
+const BOTH_CONTINUED = (reply: string, rewritten = reply): readonly Step[] => [
+  [reply, "u: hi"],
   [rewritten, "u: hi"],
   [CANCELLED, `u: hi / a: ${rewritten} / u: the second's`],
-  [CANCELLED, `u: hi / a: ${answer} / u: the first's`],
+  [CANCELLED, `u: hi / a: ${reply} / u: the first's`],
 ];
 
 testMatches("two clients", [
   [
     "two that were equal, each with another cancelled turn",
-    BOTH_WENT_ON("yes"),
+    BOTH_CONTINUED("yes"),
     "u: hi / a: yes / u: so",
     starts("fork", 2, "hi", "so"),
   ],
   [
     "the same after a distinctive reply",
-    BOTH_WENT_ON(longReply(1)),
+    BOTH_CONTINUED(longReply(1)),
     `u: hi / a: ${longReply(1)} / u: so`,
     starts("fork", 2, "hi", "so"),
   ],
   [
     "the same without replies",
-    BOTH_WENT_ON("yes"),
+    BOTH_CONTINUED("yes"),
     "u: hi / u: so",
     starts("fork", 2, "hi", "so"),
   ],
@@ -137,13 +137,13 @@ testMatches("two clients", [
   ],
   [
     "one whose cancelled turn is in the request",
-    BOTH_WENT_ON("yes"),
+    BOTH_CONTINUED("yes"),
     "u: hi / a: yes / u: the first's / u: so",
     continues(0, "so"),
   ],
   [
     "one whose reply only this one has",
-    BOTH_WENT_ON("yes", "no"),
+    BOTH_CONTINUED("yes", "no"),
     "u: hi / a: yes / u: so",
     continues(0, "so"),
   ],

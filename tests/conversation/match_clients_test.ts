@@ -13,12 +13,12 @@ const SMALL_TALK = ["ok", "yes", "thanks", "hello"];
 const MAX_PER_CLIENT = 4;
 
 /** The replies that a skin keeps. */
-const KEPT: Readonly<Record<string, (answer: string) => Message[]>> = {
+const KEPT: Readonly<Record<string, (reply: string) => Message[]>> = {
   "the first words of replies": (
-    answer,
-  ) => [assistant(`${answer.replace(/\[.*?\]\s*/, "").slice(0, 10)}...`)],
-  "half of the replies": (answer) => [assistant(answer.slice(0, answer.length / 2))],
-  "translations of replies": (answer) => [assistant(`Translated, that is ${answer.length} letters.`)],
+    reply,
+  ) => [assistant(`${reply.replace(/\[.*?\]\s*/, "").slice(0, 10)}...`)],
+  "half of the replies": (reply) => [assistant(reply.slice(0, reply.length / 2))],
+  "translations of replies": (reply) => [assistant(`Translated, that is ${reply.length} letters.`)],
   "no replies": () => [],
 };
 
@@ -61,24 +61,24 @@ function converseAtOnce(
   count: number,
   small: number,
   window: number,
-  keep: (answer: string) => Message[],
+  keep: (reply: string) => Message[],
 ): number {
   const harness = new MatchHarness();
   const clients = Array.from({ length: count }, () => new Client(random, small, window));
-  const told = new Map<number, string[]>();
+  const sentBefore = new Map<number, string[]>();
   for (let turn = 0; turn < TURNS * count; turn++) {
     const client = random.pick(clients);
-    const { conversation: of, decision, sent: news } = harness.send(client.ask(), longReply(turn));
-    const before = told.get(of) ?? [];
+    const { conversation: number, decision, sent } = harness.send(client.ask(), longReply(turn));
+    const before = sentBefore.get(number) ?? [];
     if (decision === "continue") {
       const [newest] = client.asked.slice(-1);
-      assertEquals(news, [newest], `turn ${turn}`);
-      assertEquals(before, client.asked.slice(-before.length - 1, -1), `turn ${turn} is told another's`);
+      assertEquals(sent, [newest], `turn ${turn}`);
+      assertEquals(before, client.asked.slice(-before.length - 1, -1), `turn ${turn} mixes up clients`);
     }
-    told.set(of, [...before, ...news]);
+    sentBefore.set(number, [...before, ...sent]);
     client.answered(keep(longReply(turn)));
   }
-  return told.size;
+  return sentBefore.size;
 }
 
 for (const [name, keep] of Object.entries(KEPT)) {

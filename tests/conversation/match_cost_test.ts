@@ -12,27 +12,27 @@ import {
 
 const OWNER = FINGERPRINTER.fingerprint("owner", "");
 /** Comparisons of each turn of each conversation at most; trying every start would take a hundred. */
-const MAX_LOOKS = { answered: 8, delivered: 24 };
+const MAX_COMPARISONS = { answered: 8, delivered: 24 };
 
 /** A turn that counts how often its words are compared. */
 class CountedTurn implements TurnRecord {
   readonly media = "";
   readonly state: "answered" | "delivered";
   readonly #words = FINGERPRINTER.transcript(messagesOf("u: go on")).turns[0]!.words;
-  looks = 0;
+  comparisons = 0;
 
   constructor(state: "answered" | "delivered") {
     this.state = state;
   }
 
   get words(): TurnRecord["words"] {
-    this.looks++;
+    this.comparisons++;
     return this.#words;
   }
 }
 
 /** Makes the largest number of conversations, which consist of this turn only. */
-function conversationsOf(turn: TurnRecord, answer: string): ConversationRecord[] {
+function conversationsOf(turn: TurnRecord, reply: string): ConversationRecord[] {
   return Array.from({ length: MAX_CONVERSATIONS }, (_, usedAt) => ({
     id: `${usedAt}`,
     owner: OWNER,
@@ -43,7 +43,7 @@ function conversationsOf(turn: TurnRecord, answer: string): ConversationRecord[]
     isPersonaOpen: false,
     turns: Array.from({ length: MAX_TURNS - 1 }, () => turn),
     turnsBefore: 0,
-    reply: FINGERPRINTER.reply(answer),
+    reply: FINGERPRINTER.reply(reply),
     sessionId: undefined,
     createdAt: usedAt,
     usedAt,
@@ -61,17 +61,17 @@ const REQUESTS: readonly [name: string, turns: number, last: TranscriptLine][] =
 for (const [name, turns, last] of REQUESTS) {
   Deno.test(`match: ${name} compares each of many equal turns a few times only`, () => {
     for (
-      const [state, answer] of [["answered", "ok"], ["answered", longReply(1)], ["delivered", "ok"]] as const
+      const [state, reply] of [["answered", "ok"], ["answered", longReply(1)], ["delivered", "ok"]] as const
     ) {
       const turn = new CountedTurn(state);
-      const conversation = conversationsOf(turn, answer);
-      const before = Array.from({ length: turns - 1 }, () => ["u: go on", `a: ${answer}`]).flat();
+      const conversation = conversationsOf(turn, reply);
+      const before = Array.from({ length: turns - 1 }, () => ["u: go on", `a: ${reply}`]).flat();
       const transcript = FINGERPRINTER.transcript(messagesOf(...before, last));
-      turn.looks = 0;
+      turn.comparisons = 0;
       const { type } = match({ ...transcript, owner: OWNER, agent: "openab" }, conversation);
       assertEquals(type, state === "answered" ? "fork" : "new");
-      const looks = turn.looks / (conversation.length * conversation[0]!.turns.length);
-      assert(looks <= MAX_LOOKS[state], `${looks} looks at each turn, with ${answer}`);
+      const comparisons = turn.comparisons / (conversation.length * conversation[0]!.turns.length);
+      assert(comparisons <= MAX_COMPARISONS[state], `${comparisons} comparisons at each turn, with ${reply}`);
     }
   });
 }

@@ -14,7 +14,7 @@ import {
 
 const REPLY = "Hello Alice, I will remember that.";
 const HELLO: readonly Step[] = [[REPLY, "s: Mao / u: Hello"]];
-const hello = (answer: string) => `s: Mao / u: Hello / a: ${answer} / u: Who am I?`;
+const hello = (reply: string) => `s: Mao / u: Hello / a: ${reply} / u: Who am I?`;
 const CONTINUES = continues(0, "Who am I?");
 const FORKS = starts("fork", 1, "Hello", "Who am I?");
 
@@ -94,10 +94,10 @@ testMatches("one turn, and a longer history", [
 ]);
 
 const TURN_ENDS: readonly TurnEnd[] = [RUNNING, CANCELLED, CRASHED, longReply(1)];
-const GREETING = longReply("the weather, as I do with everybody");
+const GREETING = longReply("the weather, as I do with everyone");
 /** Two clients that say different things after the greeting. */
 const afterGreeting = (end: TurnEnd): Row => [
-  `the turn after it ended ${typeof end === "symbol" ? end.description : "with an answer"}`,
+  `the turn after it ended ${typeof end === "symbol" ? end.description : "with a reply"}`,
   [[end, `s: Mao / a: ${GREETING} / u: I am Alice.`]],
   `s: Mao / a: ${GREETING} / u: I am Bob.`,
   starts("new", 1, "I am Bob."),
@@ -145,7 +145,7 @@ function kept(
 }
 
 /** Makes the fingerprint of a reply, or a greeting, as older files have it. */
-const olderFingerprint = (answer: string) => FINGERPRINTER.reply(answer)!.slice(0, 16) as Fingerprint;
+const olderFingerprint = (reply: string) => FINGERPRINTER.reply(reply)!.slice(0, 16) as Fingerprint;
 
 const OTHER_REPLY = "Good evening Bob, nice to have you back.";
 const KEPT: readonly (readonly [

@@ -25,18 +25,18 @@ interface Habits {
   readonly persona: readonly Message[];
   /** Adds a system message to each turn, which it does not keep. */
   readonly says: boolean;
-  readonly kept: (answer: string) => Message[];
+  readonly kept: (reply: string) => Message[];
 }
 
-const REWRITINGS: readonly Habits["kept"][] = [
-  (answer) => [assistant(answer)],
-  (answer) => [assistant(answer.replace(/\](?! )/g, "] "))],
-  (answer) => [assistant(answer.replace(/\[.*?\]\s*/g, ""))],
-  (answer) => [assistant(answer.slice(0, answer.length / 2))],
+const REWRITES: readonly Habits["kept"][] = [
+  (reply) => [assistant(reply)],
+  (reply) => [assistant(reply.replace(/\](?! )/g, "] "))],
+  (reply) => [assistant(reply.replace(/\[.*?\]\s*/g, ""))],
+  (reply) => [assistant(reply.slice(0, reply.length / 2))],
   () => [],
 ];
 
-function anyHabits(random: Random): Habits {
+function randomHabits(random: Random): Habits {
   const persona = random.pick([[], [system("Mao")], [system("Mao"), system("Be kind.")]]);
   return {
     window: random.pick([4, 5, 6, 7, 10, 40, 1_000]),
@@ -44,7 +44,7 @@ function anyHabits(random: Random): Habits {
     persona,
     // Without a persona such a system message would look like one.
     says: persona.length > 0 && random.below(3) === 0,
-    kept: random.pick(REWRITINGS),
+    kept: random.pick(REWRITES),
   };
 }
 
@@ -56,7 +56,7 @@ function converse(
   random: Random,
   habits: Habits,
   words: (turn: number) => string,
-  answer: (turn: number) => string,
+  reply: (turn: number) => string,
 ) {
   const harness = new MatchHarness();
   let history: Message[] = [];
@@ -66,13 +66,13 @@ function converse(
     if (random.below(4) === 0) {
       harness.send([...habits.persona, user(`something else ${others++}`)], longReply(`o${others}`));
     }
-    const asked = user(words(turn));
+    const request = user(words(turn));
     const kept = history.slice(Math.max(0, history.length - habits.window + 1));
     const late = habits.says ? [system(`It is ${turn} o'clock.`)] : [];
-    const sent = [...habits.persona, ...kept, ...late, asked];
+    const sent = [...habits.persona, ...kept, ...late, request];
     const isCancelled = turn > 0 && random.below(4) === 0;
-    const answered = answer(turn);
-    const result = harness.send(sent, isCancelled ? CANCELLED : answered);
+    const text = reply(turn);
+    const result = harness.send(sent, isCancelled ? CANCELLED : text);
     const mustContinue = turn > 0 && (kept.length === history.length || kept.filter(isTurn).length >= 2) &&
       history.some(isTurn);
     if (mustContinue) {
@@ -83,8 +83,8 @@ function converse(
       );
     }
     of = result.conversation;
-    if (!isCancelled) history = [...history, asked, ...habits.kept(answered)];
-    else if (habits.keepsCancelled) history = [...history, asked];
+    if (!isCancelled) history = [...history, request, ...habits.kept(text)];
+    else if (habits.keepsCancelled) history = [...history, request];
   }
 }
 
@@ -102,7 +102,7 @@ Deno.test("match: a conversation continues with exactly the new turn, whatever i
   everySeed((random) =>
     converse(
       random,
-      anyHabits(random),
+      randomHabits(random),
       (turn) => `turn ${turn}`,
       (turn) => random.pick([longReply(turn), "ok", `no ${turn}`]),
     )
@@ -111,14 +111,14 @@ Deno.test("match: a conversation continues with exactly the new turn, whatever i
 
 Deno.test("match: a conversation of the same words continues if the history is whole", () => {
   everySeed((random) => {
-    const habits = { ...anyHabits(random), window: 1_000, keepsCancelled: true };
+    const habits = { ...randomHabits(random), window: 1_000, keepsCancelled: true };
     const words = Array.from({ length: 12 }, () => random.pick(["go on", "yes", "and?"]));
     converse(random, habits, (turn) => words[turn]!, () => "ok");
   });
 });
 
 /** Makes random messages of few words, so that many are equal. */
-function anyMessages(random: Random, most: number): Message[] {
+function randomMessages(random: Random, most: number): Message[] {
   return Array.from({ length: random.below(most + 1) }, () => {
     const text = random.pick(["hi", "go on", "yes", "", longReply(1), longReply(2)]);
     return random.pick([
@@ -145,13 +145,13 @@ const TURN_ENDS: readonly TurnEnd[] = [
 ];
 
 /** Makes a harness with random conversations. */
-function anyRoom(random: Random): MatchHarness {
+function randomHarness(random: Random): MatchHarness {
   const harness = new MatchHarness();
-  for (let asked = 0; asked < 12; asked++) {
+  for (let request = 0; request < 12; request++) {
     const owner = random.pick(["a", "b"]);
     const agent = random.pick(["openab", "coder"]);
     const persona = [system(random.pick(["Mao", "Kai"]))];
-    harness.send([...persona, user("hi"), ...anyMessages(random, 6)], random.pick(TURN_ENDS), {
+    harness.send([...persona, user("hi"), ...randomMessages(random, 6)], random.pick(TURN_ENDS), {
       owner,
       agent,
     });
@@ -164,19 +164,19 @@ Deno.test("match: conversations of other keys, agents and personas never match",
   everySeed((random) => {
     const harness = new MatchHarness();
     const groups = new Map<number, string>();
-    for (let asked = 0; asked < 20; asked++) {
+    for (let request = 0; request < 20; request++) {
       const [owner, agent, persona] = [
         random.pick(["a", "b"]),
         random.pick(["x", "y"]),
         random.pick(["Mao", "Kai"]),
       ];
-      const [words, answer] = [random.pick(["hi", "yes"]), random.pick([longReply(1), "ok"])];
+      const [words, reply] = [random.pick(["hi", "yes"]), random.pick([longReply(1), "ok"])];
       const messages = [
         system(persona),
         user("hi"),
-        assistant(answer),
+        assistant(reply),
         user(words),
-        ...anyMessages(random, 3),
+        ...randomMessages(random, 3),
       ]
         .filter((message, index) => index === 0 || message.role !== "system");
       const { conversation: of, decision } = harness.send(messages, random.pick(TURN_ENDS), { owner, agent });
@@ -191,10 +191,10 @@ Deno.test("match: conversations of other keys, agents and personas never match",
 
 Deno.test("match: positions are skipped, then matched, then unmatched, each used once", () => {
   everySeed((random) => {
-    const harness = anyRoom(random);
-    for (let asked = 0; asked < 5; asked++) {
+    const harness = randomHarness(random);
+    for (let request = 0; request < 5; request++) {
       const asking = { owner: "a", name: random.pick([undefined, "mao"]) };
-      const messages = [system("Mao"), ...anyMessages(random, 8)];
+      const messages = [system("Mao"), ...randomMessages(random, 8)];
       const { transcript, alignment: { positions, omitted = [] }, conversation } = harness.resolve(
         messages,
         asking,
@@ -219,8 +219,8 @@ Deno.test("match: positions are skipped, then matched, then unmatched, each used
 
 Deno.test("match: the decision is always the same, and nothing throws", () => {
   everySeed((random) => {
-    const harness = anyRoom(random);
-    const messages = [system("Mao"), ...anyMessages(random, 10)];
+    const harness = randomHarness(random);
+    const messages = [system("Mao"), ...randomMessages(random, 10)];
     const request: MatchRequest = {
       ...FINGERPRINTER.transcript(messages),
       owner: FINGERPRINTER.fingerprint("owner", "a"),
@@ -237,7 +237,7 @@ Deno.test("match: fingerprints of another key match nothing", () => {
   const other = new Fingerprinter(new Uint8Array(32).fill(1));
   everySeed((random) => {
     const harness = new MatchHarness();
-    const messages = [user("hi"), assistant(longReply(1)), user("go on"), ...anyMessages(random, 4)];
+    const messages = [user("hi"), assistant(longReply(1)), user("go on"), ...randomMessages(random, 4)];
     harness.send(messages.slice(0, 3), longReply(2));
     const owner = FINGERPRINTER.fingerprint("owner", "");
     assertEquals(
@@ -255,18 +255,18 @@ Deno.test("match: of several clients with the same words, each continues its own
       of: -1,
       keepsCancelled: random.below(2) === 0,
     }));
-    for (let asked = 0; asked < 15; asked++) {
+    for (let request = 0; request < 15; request++) {
       const one = random.pick(clients);
       const words = user(random.pick(["hi", "go on", "tell me"]));
       const isCancelled = one.history.length > 0 && random.below(4) === 0;
-      const answer = longReply(asked);
+      const reply = longReply(request);
       const { decision, conversation: of } = harness.send(
         [...one.history, words],
-        isCancelled ? random.pick([CANCELLED, RUNNING]) : answer,
+        isCancelled ? random.pick([CANCELLED, RUNNING]) : reply,
       );
       if (one.history.length === 0) one.of = of;
       assertEquals([decision, of], [one.history.length === 0 ? "new" : "continue", one.of]);
-      if (!isCancelled) one.history.push(words, assistant(answer));
+      if (!isCancelled) one.history.push(words, assistant(reply));
       else if (one.keepsCancelled) one.history.push(words);
     }
   });
