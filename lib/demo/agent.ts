@@ -2,8 +2,6 @@
  * The demo agent: an ACP agent over stdin and stdout that needs no key, no network and no model. It starts as a process of
  * its own, from source or from the executable, and therefore imports nothing of this program and nothing from npm.
  *
- * In order: the sessions and their methods, the connection to the client, and the program.
- *
  * @module
  */
 
@@ -13,10 +11,8 @@ import { type Client, DemoScript, type Pace, type PromptBlock } from "./script.t
 /** Default pace: about as fast as a model. */
 const DEFAULT_PACE: Pace = { tokenMs: 25, stepMs: 400 };
 
-/** Sessions that are kept. Beyond it the one that was closed first is deleted, or else the oldest. */
+/** Sessions that are kept. Beyond it the oldest is deleted. */
 const MAX_SESSIONS = 1_000;
-/** Turns that are kept per session. */
-const MAX_TURNS = 100;
 /** Longest line that is read, in characters. */
 const MAX_LINE_CHARS = 64 * 1024 * 1024;
 
@@ -30,7 +26,6 @@ const INITIALIZE_RESULT = {
   protocolVersion: 1,
   agentInfo: { name: "oab-vtuber-demo", title: "Demo agent", version: "1" },
   agentCapabilities: {
-    loadSession: true,
     promptCapabilities: { image: true, audio: false, embeddedContext: false },
     sessionCapabilities: { close: {}, resume: {}, delete: {} },
   },
@@ -39,9 +34,7 @@ const INITIALIZE_RESULT = {
 
 interface DemoSession {
   readonly id: string;
-  readonly turns: { readonly prompt: string; reply: string }[];
-  /** A closed session can be resumed. */
-  isOpen: boolean;
+  turns: number;
   /** Cancels the running prompt. */
   cancel: AbortController | undefined;
 }
@@ -56,7 +49,6 @@ interface Params {
 class DemoAgent {
   readonly #client: Client;
   readonly #pace: Pace;
-  /** A closed session is moved to the end, so that closed sessions are in the order of their end. */
   readonly #sessions = new Map<string, DemoSession>();
 
   constructor(client: Client, pace: Pace) {
@@ -71,23 +63,12 @@ class DemoAgent {
         return INITIALIZE_RESULT;
       case "session/new":
         return { sessionId: this.#create() };
-      case "session/load": {
-        const session = this.#find(params);
-        await this.#replay(session);
-        session.isOpen = true;
-        return {};
-      }
       case "session/resume":
-        this.#find(params).isOpen = true;
+        this.#find(params);
         return {};
-      case "session/close": {
-        const session = this.#findOpen(params);
-        session.cancel?.abort();
-        session.isOpen = false;
-        this.#sessions.delete(session.id);
-        this.#sessions.set(session.id, session);
+      case "session/close":
+        this.#find(params).cancel?.abort();
         return {};
-      }
       case "session/delete": {
         const session = this.#find(params);
         session.cancel?.abort();
@@ -95,7 +76,7 @@ class DemoAgent {
         return {};
       }
       case "session/prompt":
-        return { stopReason: await this.#prompt(this.#findOpen(params), params.prompt ?? []) };
+        return { stopReason: await this.#prompt(this.#find(params), params.prompt ?? []) };
       default:
         throw new RpcError(METHOD_NOT_FOUND, `Method not found: ${method}`);
     }
@@ -113,12 +94,9 @@ class DemoAgent {
 
   #create(): string {
     const id = `demo-${crypto.randomUUID()}`;
-    this.#sessions.set(id, { id, turns: [], isOpen: true, cancel: undefined });
-    if (this.#sessions.size > MAX_SESSIONS) {
-      const sessions = [...this.#sessions.values()];
-      const oldest = sessions.find(({ isOpen }) => !isOpen) ?? sessions[0];
-      if (oldest) this.#sessions.delete(oldest.id);
-    }
+    this.#sessions.set(id, { id, turns: 0, cancel: undefined });
+    const [oldest] = this.#sessions.keys();
+    if (this.#sessions.size > MAX_SESSIONS) this.#sessions.delete(oldest!);
     return id;
   }
 
@@ -128,41 +106,14 @@ class DemoAgent {
     return session;
   }
 
-  #findOpen(params: Params): DemoSession {
-    const session = this.#find(params);
-    if (!session.isOpen) throw new RpcError(RESOURCE_NOT_FOUND, `The session ${session.id} is closed.`);
-    return session;
-  }
-
-  /** Sends the turns of a session as updates, as `session/load` has to before its answer. */
-  async #replay({ id: sessionId, turns }: DemoSession): Promise<void> {
-    const sendChunk = async (sessionUpdate: string, text: string) => {
-      const update = { sessionUpdate, content: { type: "text", text } };
-      await this.#client.notify("session/update", { sessionId, update });
-    };
-    for (const { prompt, reply } of turns) {
-      await sendChunk("user_message_chunk", prompt);
-      await sendChunk("agent_message_chunk", reply);
-    }
-  }
-
   async #prompt(session: DemoSession, blocks: readonly PromptBlock[]): Promise<"end_turn" | "cancelled"> {
     if (session.cancel) throw new RpcError(INVALID_PARAMS, "A prompt is running in this session.");
     const { signal } = session.cancel = new AbortController();
     const text = blocks.map((block) => block.text ?? "").join("\n");
     const images = blocks.filter(({ type }) => type === "image");
-    const turn = { prompt: text, reply: "" };
-    session.turns.push(turn);
-    if (session.turns.length > MAX_TURNS) session.turns.shift();
-    const script = new DemoScript({
-      client: this.#client,
-      sessionId: session.id,
-      pace: this.#pace,
-      onText: (token) => turn.reply += token,
-      signal,
-    });
+    const script = new DemoScript(this.#client, session.id, this.#pace, signal);
     try {
-      await script.play(text, images, session.turns.length);
+      await script.play(text, images, ++session.turns);
       return "end_turn";
     } catch (error) {
       if (!signal.aborted) throw error;
@@ -253,10 +204,9 @@ function parseMessage(line: string): { id?: unknown; method?: unknown; params?: 
 export async function runDemo(args: readonly string[]): Promise<void> {
   const number = { type: "string" } as const;
   const { values } = parseArgs({ args: [...args], options: { "token-ms": number, "step-ms": number } });
-  const { "token-ms": tokenMs = DEFAULT_PACE.tokenMs, "step-ms": stepMs = DEFAULT_PACE.stepMs } = values;
   await serveDemo({ readable: Deno.stdin.readable, writable: Deno.stdout.writable }, {
-    tokenMs: Number(tokenMs),
-    stepMs: Number(stepMs),
+    tokenMs: Number(values["token-ms"] ?? DEFAULT_PACE.tokenMs),
+    stepMs: Number(values["step-ms"] ?? DEFAULT_PACE.stepMs),
   });
 }
 

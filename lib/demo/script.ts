@@ -26,23 +26,19 @@ export interface Client {
   request(method: string, params: unknown): Promise<unknown>;
 }
 
-/** Options of a {@linkcode DemoScript}. */
-export interface DemoScriptOptions {
-  readonly client: Client;
-  readonly sessionId: string;
-  readonly pace: Pace;
-  /** Called with each token of the reply. */
-  onText(token: string): void;
-  /** Aborts when the turn is cancelled. Every step then throws. */
-  readonly signal: AbortSignal;
-}
-
 /** One turn of the demo agent, step by step. */
 export class DemoScript {
-  readonly #options: DemoScriptOptions;
+  readonly #client: Client;
+  readonly #sessionId: string;
+  readonly #pace: Pace;
+  readonly #signal: AbortSignal;
 
-  constructor(options: DemoScriptOptions) {
-    this.#options = options;
+  /** @param signal Aborts when the turn is cancelled. Every step then throws. */
+  constructor(client: Client, sessionId: string, pace: Pace, signal: AbortSignal) {
+    this.#client = client;
+    this.#sessionId = sessionId;
+    this.#pace = pace;
+    this.#signal = signal;
   }
 
   /** Plays the scene that fits the prompt. `turn` counts the turns of the session from 1. */
@@ -74,11 +70,10 @@ export class DemoScript {
     const list = images.map(({ mimeType, data = "" }) =>
       `${mimeType} of about ${Math.ceil(data.length * 3 / 4096)} KiB`
     );
+    const what = list.length === 1 ? "a picture" : `${list.length} pictures`;
     await this.#think("A picture. I can tell its type and size, and nothing else. ");
     await this.#say(
-      `[surprised] I got ${list.length === 1 ? "a picture" : `${list.length} pictures`}: ${
-        list.join(", ")
-      }. ` +
+      `[surprised] I got ${what}: ${list.join(", ")}. ` +
         "[neutral] I have no eyes behind this demo; a real agent would look at it.",
     );
   }
@@ -141,10 +136,9 @@ export class DemoScript {
   }
 
   async #stream(sessionUpdate: string, text: string): Promise<void> {
-    for (const token of text.match(/\S+\s*|\s+/g) ?? []) {
-      if (sessionUpdate === "agent_message_chunk") this.#options.onText(token);
+    for (const token of text.match(/\S+\s*/g) ?? []) {
       await this.#update({ sessionUpdate, content: { type: "text", text: token } });
-      await sleep(this.#options.pace.tokenMs, this.#options.signal);
+      await this.#sleep(this.#pace.tokenMs);
     }
   }
 
@@ -160,9 +154,8 @@ export class DemoScript {
 
   /** Asks for permission. Returns whether it was given. */
   async #askPermission(toolCall: Record<string, unknown>): Promise<boolean> {
-    const { client, sessionId, signal } = this.#options;
-    const result = await client.request("session/request_permission", {
-      sessionId,
+    const result = await this.#client.request("session/request_permission", {
+      sessionId: this.#sessionId,
       toolCall,
       options: [
         { optionId: "allow", name: "Allow", kind: "allow_once" },
@@ -170,25 +163,23 @@ export class DemoScript {
         { optionId: "reject", name: "Reject", kind: "reject_once" },
       ],
     }) as { outcome?: { optionId?: string } } | undefined;
-    signal.throwIfAborted();
+    this.#signal.throwIfAborted();
     return ["allow", "always"].includes(result?.outcome?.optionId ?? "");
   }
 
   async #pause(): Promise<void> {
-    await sleep(this.#options.pace.stepMs, this.#options.signal);
+    await this.#sleep(this.#pace.stepMs);
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    this.#signal.throwIfAborted();
+    if (ms > 0) await setTimeout(ms, undefined, { signal: this.#signal });
   }
 
   async #update(update: Record<string, unknown>): Promise<void> {
-    const { client, sessionId, signal } = this.#options;
-    signal.throwIfAborted();
-    await client.notify("session/update", { sessionId, update });
+    this.#signal.throwIfAborted();
+    await this.#client.notify("session/update", { sessionId: this.#sessionId, update });
   }
-}
-
-/** Waits. @throws The abort error if the signal aborts. */
-export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
-  signal?.throwIfAborted();
-  if (ms > 0) await setTimeout(ms, undefined, { signal });
 }
 
 /** Finds the last message of a prompt. Earlier messages are enclosed in tags. */
