@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { type Character, MAX_FILE_BYTES, MAX_PICTURES, openCharacter } from "../../lib/stage/character.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import { fakeVrm } from "../support/harness/vrm_file.ts";
+import { createVrm } from "../support/harness/vrm_file.ts";
 
-/** A folder with these files, each holding its own name, removed at the end of the test. */
-async function folder(...names: string[]): Promise<AsyncDisposable & { path: string }> {
+/** Creates a folder with files that contain their names. */
+async function createFolder(...names: string[]): Promise<AsyncDisposable & { path: string }> {
   const path = await Deno.makeTempDir({ prefix: "oab-vtuber-character-" });
   for (const name of names) await Deno.writeTextFile(`${path}/${name}`, name);
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
@@ -25,19 +25,19 @@ async function assertNoFile(character: Character, name: string): Promise<void> {
   assertEquals(error.code, "not_found");
 }
 
-const NOWHERE = { img: [], connect: [] };
+const NO_ORIGINS = { img: [], connect: [] };
 
-Deno.test("no character: the drawn one, without files", async () => {
-  for (const where of [undefined, ""]) {
-    const character = await openCharacter(where);
+Deno.test("openCharacter: opens the drawn character without a setting", async () => {
+  for (const location of [undefined, ""]) {
+    const character = await openCharacter(location);
     assertEquals(await manifestOf(character), { kind: "drawn" });
-    assertEquals(character.origins, NOWHERE);
+    assertEquals(character.origins, NO_ORIGINS);
     await assertNoFile(character, "model.vrm");
   }
 });
 
-Deno.test("a folder: its pictures by expression, and nothing else in it", async () => {
-  await using dir = await folder(
+Deno.test("folder: lists and serves the pictures by expression, and nothing else", async () => {
+  await using dir = await createFolder(
     "Happy.PNG",
     "happy-open.webp",
     "neutral.png",
@@ -50,7 +50,7 @@ Deno.test("a folder: its pictures by expression, and nothing else in it", async 
   );
   await Deno.mkdir(`${dir.path}/sub.png`);
   const character = await openCharacter(dir.path);
-  assertEquals(character.origins, NOWHERE);
+  assertEquals(character.origins, NO_ORIGINS);
   assertEquals(await manifestOf(character), {
     kind: "pictures",
     pictures: {
@@ -67,8 +67,8 @@ Deno.test("a folder: its pictures by expression, and nothing else in it", async 
   }
 });
 
-Deno.test("a folder is listed anew each time, up to a limit", async () => {
-  await using dir = await folder("neutral.png");
+Deno.test("folder: is listed for each request, up to a limit", async () => {
+  await using dir = await createFolder("neutral.png");
   const character = await openCharacter(dir.path);
   for (let i = 0; i < MAX_PICTURES; i++) await Deno.writeTextFile(`${dir.path}/a${i}.png`, "");
   const { pictures } = await manifestOf(character) as { pictures: Record<string, string> };
@@ -83,7 +83,7 @@ Deno.test("a folder is listed anew each time, up to a limit", async () => {
   await Deno.mkdir(dir.path);
 });
 
-Deno.test("a picture: its type, and only what changed is sent again", async () => {
+Deno.test("picture: has its type, and is sent again only after a change", async () => {
   const types = {
     "a.png": "image/png",
     "b.webp": "image/webp",
@@ -93,7 +93,7 @@ Deno.test("a picture: its type, and only what changed is sent again", async () =
     "f.svg": "image/svg+xml",
     "g.avif": "image/avif",
   };
-  await using dir = await folder(...Object.keys(types));
+  await using dir = await createFolder(...Object.keys(types));
   const character = await openCharacter(dir.path);
   for (const [name, type] of Object.entries(types)) {
     const response = await character.file(name, get());
@@ -104,30 +104,30 @@ Deno.test("a picture: its type, and only what changed is sent again", async () =
   }
 
   const etag = (await character.file("a.png", get({}, "HEAD"))).headers.get("etag")!;
-  assertMatch(etag, /^W\/"[0-9a-f]+-[0-9a-f]+"$/);
-  for (const known of [etag, `"x", ${etag}`, etag.slice(2), "*"]) {
-    const response = await character.file("a.png", get({ "if-none-match": known }));
-    assertEquals([response.status, response.headers.get("etag"), response.body], [304, etag, null], known);
+  assertMatch(etag, /^W\/"[\w+/=-]+"$/);
+  for (const value of [etag, `"x", ${etag}`, etag.slice(2), "*"]) {
+    const response = await character.file("a.png", get({ "if-none-match": value }));
+    assertEquals([response.status, response.headers.get("etag"), response.body], [304, etag, null], value);
   }
   await Deno.writeTextFile(`${dir.path}/a.png`, "another picture");
   const changed = await character.file("a.png", get({ "if-none-match": etag }));
   assertEquals([changed.status, await changed.text()], [200, "another picture"]);
 });
 
-Deno.test("HEAD opens nothing, and a body that nobody reads is closed", async () => {
-  await using dir = await folder("a.png");
+Deno.test("picture: HEAD opens no file, and a cancelled body closes it", async () => {
+  await using dir = await createFolder("a.png");
   const character = await openCharacter(dir.path);
   const head = await character.file("a.png", get({}, "HEAD"));
   assertEquals([head.body, head.headers.get("content-length")], [null, "5"]);
-  // Without this the test's sanitizer finds the file open.
+  // The resource sanitizer would report an open file.
   await (await character.file("a.png", get())).body?.cancel();
 });
 
-Deno.test("no way leads out of the folder", async () => {
-  await using outside = await folder("secret.png");
-  await using dir = await folder("neutral.png");
+Deno.test("folder: no link and no path leads out of it", async () => {
+  await using outside = await createFolder("secret.png");
+  await using dir = await createFolder("neutral.png");
   await Deno.symlink(`${outside.path}/secret.png`, `${dir.path}/link.png`);
-  await Deno.symlink(outside.path, `${dir.path}/door.png`);
+  await Deno.symlink(outside.path, `${dir.path}/outside.png`);
   await Deno.symlink(`${dir.path}/neutral.png`, `${dir.path}/calm.png`);
   const character = await openCharacter(dir.path);
   assertEquals(await manifestOf(character), {
@@ -138,8 +138,8 @@ Deno.test("no way leads out of the folder", async () => {
   for (
     const name of [
       "link.png",
-      "door.png",
-      "door.png/secret.png",
+      "outside.png",
+      "outside.png/secret.png",
       `../${base}/secret.png`,
       `..%2f${base}%2fsecret.png`,
       `%2e%2e/${base}/secret.png`,
@@ -154,13 +154,13 @@ Deno.test("no way leads out of the folder", async () => {
   assertEquals(await (await character.file("calm.png", get())).text(), "neutral.png");
 });
 
-Deno.test("a .vrm file: one file, whatever it is called", async () => {
-  await using dir = await folder("neutral.png");
-  const bytes = fakeVrm("1.0");
+Deno.test("VRM file: is the only file, under a fixed name", async () => {
+  await using dir = await createFolder("neutral.png");
+  const bytes = createVrm("1.0");
   await Deno.writeFile(`${dir.path}/My Model.VRM`, bytes);
   const character = await openCharacter(`${dir.path}/My Model.VRM`);
   assertEquals(await manifestOf(character), { kind: "vrm", src: "/stage/character/model.vrm" });
-  assertEquals(character.origins, NOWHERE);
+  assertEquals(character.origins, NO_ORIGINS);
   const response = await character.file("model.vrm", get());
   assertEquals(response.headers.get("content-type"), "model/gltf-binary");
   assertEquals(response.headers.get("content-length"), String(bytes.length));
@@ -168,7 +168,7 @@ Deno.test("a .vrm file: one file, whatever it is called", async () => {
   for (const name of ["My Model.VRM", "neutral.png", "../neutral.png"]) await assertNoFile(character, name);
 });
 
-Deno.test("an address: the page loads from there, and its policy allows it", async () => {
+Deno.test("address: the page loads from it, and its origin is allowed", async () => {
   const pictures = { kind: "pictures", extensions: ["webp", "png"] };
   const cases = [
     ["https://host.example/a/b", { ...pictures, base: "https://host.example/a/b/" }, "img"],
@@ -176,18 +176,18 @@ Deno.test("an address: the page loads from there, and its policy allows it", asy
     ["https://host.example/a b/m.vrm", { kind: "vrm", src: "https://host.example/a%20b/m.vrm" }, "connect"],
     ["https://host.example/m.VRM?v=2", { kind: "vrm", src: "https://host.example/m.VRM?v=2" }, "connect"],
   ] as const;
-  for (const [where, manifest, directive] of cases) {
-    const character = await openCharacter(where);
-    assertEquals(await manifestOf(character), manifest, where);
-    const { origin } = new URL(where);
-    assertEquals(character.origins, { ...NOWHERE, [directive]: [origin] }, where);
+  for (const [location, manifest, directive] of cases) {
+    const character = await openCharacter(location);
+    assertEquals(await manifestOf(character), manifest, location);
+    const { origin } = new URL(location);
+    assertEquals(character.origins, { ...NO_ORIGINS, [directive]: [origin] }, location);
     await assertNoFile(character, "model.vrm");
   }
 });
 
-Deno.test("what cannot be shown is said at the start, with what to do", async () => {
-  await using empty = await folder("notes.txt", "a.fbx");
-  await using large = await folder("model.vrm");
+Deno.test("openCharacter: throws an error that names the setting and the problem", async () => {
+  await using empty = await createFolder("notes.txt", "a.fbx");
+  await using large = await createFolder("model.vrm");
   await Deno.truncate(`${large.path}/model.vrm`, MAX_FILE_BYTES + 1);
   const cases = [
     [`${empty.path}/none`, "no such file or folder"],
@@ -199,8 +199,8 @@ Deno.test("what cannot be shown is said at the start, with what to do", async ()
     ["https://user:word@host.example/", "user name or password"],
     ["https://", "is not a valid address"],
   ] as const;
-  for (const [where, part] of cases) {
-    const { message } = await assertRejects(() => openCharacter(where), Error, part, where);
+  for (const [location, problem] of cases) {
+    const { message } = await assertRejects(() => openCharacter(location), Error, problem, location);
     assert(message.startsWith("VTUBER_CHARACTER: "), message);
   }
 });

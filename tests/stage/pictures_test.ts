@@ -1,58 +1,55 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { openCharacter } from "../../lib/stage/character.ts";
-import { CHROMIUM, IN_CHROMIUM, openViewer, type Viewer } from "../support/harness/character_viewer.ts";
+import { type View, viewerTest } from "../support/harness/character_viewer.ts";
 
-// By its address: the page's modules are checked with a browser's types, and this one is not.
+// Imported by address, because this module is type-checked with the types of the DOM and this file is not.
 const module = new URL("../../lib/stage/page/characters/pictures/pictures.js", import.meta.url).href;
 const { candidates }: { candidates(word: string): string[] } = await import(module);
 
-/** A picture that tells by its width which one it is. */
-function picture(width: number): string {
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="40">` +
-    '<rect width="100%" height="100%" fill="teal"/></svg>';
-}
-
-/** A folder of pictures, removed at the end of the test. */
-async function pictures(...words: string[]): Promise<AsyncDisposable & { path: string }> {
+/** Creates a folder with a picture for each word. */
+async function createPictures(...words: string[]): Promise<AsyncDisposable & { path: string }> {
   const path = await Deno.makeTempDir({ prefix: "oab-vtuber-pictures-" });
-  for (const [i, word] of words.entries()) await Deno.writeTextFile(`${path}/${word}.svg`, picture(i + 1));
+  const picture = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40">' +
+    '<rect width="100%" height="100%" fill="teal"/></svg>';
+  for (const word of words) await Deno.writeTextFile(`${path}/${word}.svg`, picture);
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
 }
 
-/** The file that is seen. */
-const SEEN = `[...container.querySelectorAll("img")]
+/** Expression for the name of the visible file. */
+const VISIBLE = `[...container.querySelectorAll("img")]
   .filter((image) => image.style.visibility !== "hidden" && image.parentElement.style.opacity === "1")
   .map((image) => decodeURIComponent(image.src.split("/").pop())).join()`;
 
-function browserTest(name: string, run: (viewer: Viewer) => Promise<void>): void {
-  Deno.test(IN_CHROMIUM + name, { ignore: CHROMIUM === undefined }, async () => {
-    await using viewer = await openViewer();
-    await run(viewer);
-  });
+/** Runs steps in the page, and compares the visible file after each. */
+async function assertSteps(
+  view: View,
+  steps: readonly (readonly [step: string, file: string])[],
+): Promise<void> {
+  for (const [step, file] of steps) {
+    await view.evaluate(step);
+    assertEquals(await view.evaluate(VISIBLE), file, step);
+  }
 }
 
-Deno.test("candidates() begins with the word itself, and ends with what is close to it", () => {
+Deno.test("candidates: begins with the word itself and continues with its alternatives", () => {
   assertEquals(candidates("joy"), ["joy", "happy", "fun", "laugh", "smile"]);
   for (const word of ["no such word", "__proto__", "constructor"]) assertEquals(candidates(word), [word]);
-  const presets = {
-    sorrow: "sad",
-    sadness: "sad",
-    anger: "angry",
-    fun: "happy",
-    surprise: "surprised",
-    love: "happy",
-  };
-  for (const [word, preset] of Object.entries(presets)) {
-    assertEquals(candidates(word).includes(preset), true, word);
+  // Presets of VRM for words that have none.
+  const presets = [["sorrow", "sad"], ["sadness", "sad"], ["anger", "angry"], ["fun", "happy"], [
+    "love",
+    "happy",
+  ]];
+  for (const [word, preset] of [...presets, ["surprise", "surprised"]]) {
+    assertEquals(candidates(word!).includes(preset!), true, word);
   }
 });
 
-browserTest("pictures: the one for the word, or the closest, or neutral", async (viewer) => {
-  await using dir = await pictures("neutral", "happy", "happy-open", "sad", "thinking", "my own");
-  const view = await viewer.show(await openCharacter(dir.path));
-  assertEquals(await view.look("globalThis.failed"), undefined);
-  assertEquals(await view.look("({ ...container.dataset })"), { expression: "neutral", state: "idle" });
-  assertEquals(await view.look(SEEN), "neutral.svg");
+viewerTest("pictures: shows the picture of a word, of an alternative, or neutral", async (viewer) => {
+  await using folder = await createPictures("neutral", "happy", "happy-open", "sad", "thinking", "my own");
+  const view = await viewer.show(await openCharacter(folder.path));
+  assertEquals(await view.evaluate("globalThis.failure"), undefined);
+  assertEquals(await view.evaluate("({ ...container.dataset })"), { expression: "neutral", state: "idle" });
+  assertEquals(await view.evaluate(VISIBLE), "neutral.svg");
   const cases = [
     ["happy", "happy"],
     ["JOY", "happy"],
@@ -63,74 +60,66 @@ browserTest("pictures: the one for the word, or the closest, or neutral", async 
     ["__proto__", "neutral"],
     ["../../secret", "neutral"],
   ] as const;
-  for (const [tag, file] of cases) {
-    await view.look(`character.express(${JSON.stringify(tag)}, 1)`);
-    assertEquals([await view.look(SEEN), await view.look("container.dataset.expression")], [
-      `${file}.svg`,
-      file,
-    ], tag);
+  for (const [tag, word] of cases) {
+    await assertSteps(view, [[`character.express(${JSON.stringify(tag)}, 1)`, `${word}.svg`]]);
+    assertEquals(await view.evaluate("container.dataset.expression"), word, tag);
   }
 
-  await view.look(`character.express("happy", 1)`);
-  for (
-    const [openness, file] of [[0.8, "happy-open.svg"], [0.1, "happy.svg"], [1, "happy-open.svg"], [
-      0,
-      "happy.svg",
-    ]]
-  ) {
-    await view.look(`character.mouth(${openness})`);
-    assertEquals(await view.look(SEEN), file);
-  }
-  assertEquals(await view.look(`container.querySelector("img[alt*=happy]") !== null`), true);
+  await assertSteps(view, [
+    [`character.express("happy", 1)`, "happy.svg"],
+    ["character.mouth(0.8)", "happy-open.svg"],
+    ["character.mouth(0.1)", "happy.svg"],
+    ["character.mouth(1)", "happy-open.svg"],
+    ["character.mouth(0)", "happy.svg"],
+  ]);
+  assertEquals(await view.evaluate(`container.querySelector("img[alt*=happy]") !== null`), true);
 
-  // The later of the two is shown: a state that lasts does not hide what is felt in it.
-  const steps = [
-    [`character.act("thinking")`, "thinking"],
-    [`character.express("sad", 1)`, "sad"],
-    [`character.act("thinking")`, "sad"],
-    [`character.act("working")`, "sad"],
-    [`character.act("error")`, "sad"],
-    [`character.act("thinking")`, "thinking"],
-    [`character.act("idle")`, "sad"],
-  ] as const;
-  for (const [step, file] of steps) {
-    await view.look(step);
-    assertEquals(await view.look(SEEN), `${file}.svg`, step);
-  }
-  assertEquals(await view.look("container.dataset.state"), "idle");
-  // Whatever was asked for last wins, however long the others take.
-  await view.look(`void ["happy", "sad", "angry", "thinking"].map((tag) => character.express(tag, 1))`);
-  await view.until(`${SEEN} === "thinking.svg"`);
-  assertEquals(view.complaints, []);
-  await view.look(`character.dispose()`);
-  assertEquals(await view.look("container.children.length"), 0);
+  // The later one of state and emotion is visible: a long state does not hide the emotions in it.
+  await assertSteps(view, [
+    [`character.act("thinking")`, "thinking.svg"],
+    [`character.express("sad", 1)`, "sad.svg"],
+    [`character.act("thinking")`, "sad.svg"],
+    [`character.act("working")`, "sad.svg"],
+    [`character.act("error")`, "sad.svg"],
+    [`character.act("thinking")`, "thinking.svg"],
+    [`character.act("idle")`, "sad.svg"],
+  ]);
+  assertEquals(await view.evaluate("container.dataset.state"), "idle");
+  // The last call wins, however long the pictures of the others take to load.
+  await view.evaluate(`void ["happy", "sad", "angry", "thinking"].map((tag) => character.express(tag, 1))`);
+  await view.waitFor(`${VISIBLE} === "thinking.svg"`);
+  assertEquals(view.errors, []);
+  await view.evaluate("character.dispose()");
+  assertEquals(await view.evaluate("container.children.length"), 0);
 });
 
-browserTest("pictures: without neutral there is still one", async (viewer) => {
-  await using dir = await pictures("angry-open", "grim");
-  const view = await viewer.show(await openCharacter(dir.path));
-  assertEquals(await view.look(SEEN), "grim.svg");
+viewerTest("pictures: without neutral, shows another picture with a closed mouth", async (viewer) => {
+  await using folder = await createPictures("angry-open", "grim");
+  const view = await viewer.show(await openCharacter(folder.path));
+  assertEquals(await view.evaluate(VISIBLE), "grim.svg");
 });
 
-browserTest("pictures at an address: what is there is found, under the policy", async (viewer) => {
-  await using dir = await pictures("neutral", "joy");
-  const asked: string[] = [];
+viewerTest("pictures at an address: are found under the policy, and asked for once", async (viewer) => {
+  await using folder = await createPictures("neutral", "joy");
+  const requested: string[] = [];
   await using server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
     const name = new URL(request.url).pathname.slice("/mine/".length);
-    asked.push(name);
+    requested.push(name);
     if (!/^(neutral|joy)\.png$/.test(name)) return new Response(null, { status: 404 });
-    const body = await Deno.readTextFile(`${dir.path}/${name.replace("png", "svg")}`);
+    const body = await Deno.readTextFile(`${folder.path}/${name.replace("png", "svg")}`);
     return new Response(body, { headers: { "content-type": "image/svg+xml" } });
   });
-  const view = await viewer.show(await openCharacter(`http://127.0.0.1:${server.addr.port}/mine`));
-  assertEquals(await view.look(SEEN), "neutral.png");
-  for (const [tag, file] of [["happy", "joy.png"], ["angry", "neutral.png"], ["angry", "neutral.png"]]) {
-    await view.look(`character.express("${tag}", 1)`);
-    assertEquals(await view.look(SEEN), file);
-  }
-  assertEquals(new Set(asked).size, asked.length, "asked for something twice");
+  const origin = `http://127.0.0.1:${server.addr.port}`;
+  const view = await viewer.show(await openCharacter(`${origin}/mine`));
+  assertEquals(await view.evaluate(VISIBLE), "neutral.png");
+  await assertSteps(view, [
+    [`character.express("happy")`, "joy.png"],
+    [`character.express("angry")`, "neutral.png"],
+    [`character.express("angry")`, "neutral.png"],
+  ]);
+  assertEquals(new Set(requested).size, requested.length, "a file was requested twice");
 
-  const nothing = await viewer.show(await openCharacter(`http://127.0.0.1:${server.addr.port}/other/`));
-  assertStringIncludes(await nothing.look<string>("globalThis.failed"), "Not one picture");
-  assertEquals(await nothing.look("container.children.length"), 0);
+  const empty = await viewer.show(await openCharacter(`${origin}/other/`));
+  assertStringIncludes(await empty.evaluate<string>("globalThis.failure"), "No picture");
+  assertEquals(await empty.evaluate("container.children.length"), 0);
 });

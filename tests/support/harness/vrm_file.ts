@@ -1,11 +1,11 @@
-/** Makes a small VRM file: a figure of boxes with a lock of hair and a face that can smile, speak and blink. */
+/** Creates a small VRM file: a figure of boxes with a lock of hair and a face that can smile, speak and blink. */
 
-/** Which VRM: they differ in their JSON, and in which way the figure looks. */
+/** Versions of the format. They differ in their JSON and in the direction in which the figure looks. */
 export type VrmVersion = "0.x" | "1.0";
 
 type Triple = readonly [number, number, number];
 
-/** Joints of the left half and the middle, in metres, as VRM 1.0 has them: looking along +z, left is +x. */
+/** Joints of the middle and the left half, in metres, for VRM 1.0: the figure looks along +z, and its left is +x. */
 const JOINTS: readonly (readonly [name: string, parent: string | undefined, at: Triple])[] = [
   ["hips", undefined, [0, 0.86, 0]],
   ["spine", "hips", [0, 0.95, 0]],
@@ -23,13 +23,13 @@ const JOINTS: readonly (readonly [name: string, parent: string | undefined, at: 
   ["leftFoot", "leftLowerLeg", [0.08, 0.08, 0]],
 ];
 
-/** A lock of hair that swings: joints that are no bones of the humanoid. */
+/** Joints of a lock of hair, which are no bones of the humanoid. */
 const LOCK: readonly (readonly [name: string, parent: string, at: Triple])[] = [
   ["lock", "head", [0.13, 1.5, -0.05]],
   ["lockTip", "lock", [0.13, 1.3, -0.05]],
 ];
 
-/** Boxes: the joint that moves it, its mesh, its middle as seen from the joint, and its size. */
+/** Boxes: the joint that moves the box, its mesh, its middle relative to the joint, and its size. */
 const BOXES: readonly (readonly [joint: string, mesh: string, middle: Triple, size: Triple])[] = [
   ["hips", "trousers", [0, 0, 0], [0.26, 0.14, 0.15]],
   ["spine", "shirt", [0, 0.06, 0], [0.22, 0.16, 0.13]],
@@ -44,7 +44,7 @@ const BOXES: readonly (readonly [joint: string, mesh: string, middle: Triple, si
   ["leftUpperArm", "shirt", [0.11, 0, 0], [0.22, 0.08, 0.08]],
   ["leftLowerArm", "skin", [0.1, 0, 0], [0.2, 0.06, 0.06]],
   ["leftHand", "skin", [0.04, 0, 0], [0.08, 0.03, 0.08]],
-  // The palm, to see which way it looks.
+  // The colour of the palm shows its direction.
   ["leftHand", "palm", [0.04, -0.017, 0], [0.06, 0.004, 0.06]],
   ["leftMiddleProximal", "skin", [0.02, 0, 0], [0.038, 0.02, 0.07]],
   ["leftMiddleIntermediate", "skin", [0.025, 0, 0], [0.048, 0.018, 0.06]],
@@ -53,7 +53,7 @@ const BOXES: readonly (readonly [joint: string, mesh: string, middle: Triple, si
   ["leftFoot", "hair", [0, -0.04, 0.04], [0.09, 0.08, 0.2]],
 ];
 
-/** The shirt's colour is that of its image, so that whoever sees it knows that images load. */
+/** Colours of the meshes. The shirt has the colour of its image, which shows that images are loaded. */
 const COLOURS: Readonly<Record<string, readonly [number, number, number, number]>> = {
   skin: [0.95, 0.72, 0.6, 1],
   hair: [0.15, 0.1, 0.2, 1],
@@ -68,89 +68,94 @@ const MESHES = Object.keys(COLOURS);
 const IMAGE = Uint8Array.fromBase64(
   "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNQWJAAAAIEASFiDFOUAAAAAElFTkSuQmCC",
 );
-/** What a mesh can be morphed to: how its corners move, in parts of where they are. */
+/** Morphs of a mesh: offsets of its corners, relative to their positions. */
 const MORPHS: Readonly<Record<string, readonly Triple[]>> = {
   mouth: [[0, 4, 0], [1, 0, 0]],
   eye: [[0, -0.9, 0]],
 };
 
-const CORNERS: readonly Triple[] = [0, 1, 2, 3, 4, 5, 6, 7].map((
-  i,
-) => [(i & 1) - 0.5, (i >> 1 & 1) - 0.5, (i >> 2) - 0.5]);
-const FACES = [0, 2, 3, 0, 3, 1, 4, 5, 7, 4, 7, 6, 0, 1, 5, 0, 5, 4, 2, 6, 7, 2, 7, 3, 0, 4, 6, 0, 6, 2];
-const LAST_FACE = [1, 3, 7, 1, 7, 5];
+const CORNERS: readonly Triple[] = [0, 1, 2, 3, 4, 5, 6, 7]
+  .map((i) => [(i & 1) - 0.5, (i >> 1 & 1) - 0.5, (i >> 2) - 0.5]);
+/** Corners of the two triangles of each side of a box. */
+const TRIANGLES = [
+  ...[0, 2, 3, 0, 3, 1],
+  ...[4, 5, 7, 4, 7, 6],
+  ...[0, 1, 5, 0, 5, 4],
+  ...[2, 6, 7, 2, 7, 3],
+  ...[0, 4, 6, 0, 6, 2],
+  ...[1, 3, 7, 1, 7, 5],
+];
 
-/** glTF's numbers for what they are called here. */
+/** Component types of glTF. */
 const FLOAT = 5126;
 const UNSIGNED_SHORT = 5123;
 
-/** The bytes of a VRM file. */
-export function fakeVrm(version: VrmVersion): Uint8Array<ArrayBuffer> {
+/** Returns the bytes of a VRM file. */
+export function createVrm(version: VrmVersion): Uint8Array<ArrayBuffer> {
   const front = version === "1.0" ? 1 : -1;
   const binary: Uint8Array[] = [];
   const bufferViews: unknown[] = [];
   const accessors: unknown[] = [];
 
-  function view(bytes: Uint8Array): number {
+  function addView(bytes: Uint8Array): number {
     const byteOffset = binary.reduce((sum, { length }) => sum + length, 0);
     bufferViews.push({ buffer: 0, byteOffset, byteLength: bytes.length });
     binary.push(bytes, new Uint8Array(-bytes.length & 3));
     return bufferViews.length - 1;
   }
-  function positions(points: readonly Triple[]): number {
-    const along = (axis: number) => points.map((point) => point[axis]!);
+  function addPositions(points: readonly Triple[]): number {
+    const coordinates = (axis: number) => points.map((point) => point[axis]!);
     accessors.push({
-      bufferView: view(new Uint8Array(new Float32Array(points.flat()).buffer)),
+      bufferView: addView(new Uint8Array(new Float32Array(points.flat()).buffer)),
       componentType: FLOAT,
       count: points.length,
       type: "VEC3",
-      min: [0, 1, 2].map((axis) => Math.min(...along(axis))),
-      max: [0, 1, 2].map((axis) => Math.max(...along(axis))),
+      min: [0, 1, 2].map((axis) => Math.min(...coordinates(axis))),
+      max: [0, 1, 2].map((axis) => Math.max(...coordinates(axis))),
     });
     return accessors.length - 1;
   }
 
-  const image = view(IMAGE);
-  const corners = positions(CORNERS);
-  const faces = [...FACES, ...LAST_FACE];
+  const image = addView(IMAGE);
+  const corners = addPositions(CORNERS);
   accessors.push({
-    bufferView: view(new Uint8Array(new Uint16Array(faces).buffer)),
+    bufferView: addView(new Uint8Array(new Uint16Array(TRIANGLES).buffer)),
     componentType: UNSIGNED_SHORT,
-    count: faces.length,
+    count: TRIANGLES.length,
     type: "SCALAR",
   });
   const indices = accessors.length - 1;
   const meshes = MESHES.map((name, material) => {
-    const targets = MORPHS[name]?.map((parts) => ({
-      POSITION: positions(CORNERS.map(([x, y, z]) => [x * parts[0], y * parts[1], z * parts[2]])),
+    const targets = MORPHS[name]?.map((factors) => ({
+      POSITION: addPositions(CORNERS.map(([x, y, z]) => [x * factors[0], y * factors[1], z * factors[2]])),
     }));
     return { name, primitives: [{ attributes: { POSITION: corners }, indices, material, targets }] };
   });
 
   const nodes: { name: string; children?: number[]; [key: string]: unknown }[] = [];
-  const numbers = new Map<string, number>();
-  const places = new Map<string, Triple>();
+  const indexes = new Map<string, number>();
+  const positions = new Map<string, Triple>();
   const add = (parent: string | undefined, node: { name: string; [key: string]: unknown }): number => {
-    const number = nodes.push(node) - 1;
-    if (parent !== undefined) (nodes[numbers.get(parent)!]!.children ??= []).push(number);
-    return number;
+    const index = nodes.push(node) - 1;
+    if (parent !== undefined) (nodes[indexes.get(parent)!]!.children ??= []).push(index);
+    return index;
   };
-  const placed = ([x, y, z]: Triple): Triple => [x * front, y, z * front];
+  const toFront = ([x, y, z]: Triple): Triple => [x * front, y, z * front];
   for (const [left, leftParent, [x, y, z]] of [...JOINTS, ...LOCK]) {
     for (const side of sidesOf(left)) {
       const name = left.replace("left", side);
       const parent = leftParent?.replace("left", side);
       const at: Triple = [side === "right" ? -x : x, y, z];
-      const from = parent === undefined ? [0, 0, 0] as const : places.get(parent)!;
-      const translation = placed([at[0] - from[0], at[1] - from[1], at[2] - from[2]]);
-      places.set(name, at);
-      numbers.set(name, add(parent, { name, translation }));
+      const from = parent === undefined ? [0, 0, 0] as const : positions.get(parent)!;
+      const translation = toFront([at[0] - from[0], at[1] - from[1], at[2] - from[2]]);
+      positions.set(name, at);
+      indexes.set(name, add(parent, { name, translation }));
     }
   }
   for (const [left, mesh, [x, y, z], scale] of BOXES) {
     for (const side of sidesOf(left)) {
       const joint = left.replace("left", side);
-      const translation = placed([side === "right" ? -x : x, y, z]);
+      const translation = toFront([side === "right" ? -x : x, y, z]);
       add(joint, { name: `${joint} ${mesh}`, mesh: MESHES.indexOf(mesh), translation, scale });
     }
   }
@@ -177,27 +182,27 @@ export function fakeVrm(version: VrmVersion): Uint8Array<ArrayBuffer> {
         roughnessFactor: 0.9,
       },
     })),
-    ...(version === "1.0" ? vrm1(numbers, meshNode) : vrm0(numbers)),
+    ...(version === "1.0" ? vrm1(indexes, meshNode) : vrm0(indexes)),
   };
-  return container(json, binary);
+  return encodeGlb(json, binary);
 }
 
-/** What is there once, is in the middle. */
+/** Returns the sides on which a joint exists. A joint in the middle exists once. */
 function sidesOf(name: string): readonly string[] {
   return name.startsWith("left") ? ["left", "right"] : ["left"];
 }
 
-/** The bones of the humanoid. */
-function bonesOf(numbers: ReadonlyMap<string, number>): [bone: string, node: number][] {
-  return [...numbers].filter(([name]) => LOCK.every(([joint]) => joint !== name));
+/** Returns the bones of the humanoid with their nodes. */
+function bonesOf(indexes: ReadonlyMap<string, number>): [bone: string, node: number][] {
+  return [...indexes].filter(([name]) => LOCK.every(([joint]) => joint !== name));
 }
 
-/** How a material of VRM 1.0 is drawn: as cartoons are, with a darker tone for the shade. */
+/** Returns the cartoon material of VRM 1.0, with a darker shade. */
 function toon(name: string) {
   return { specVersion: "1.0", shadeColorFactor: COLOURS[name]!.slice(0, 3).map((part) => part * 0.7) };
 }
 
-function vrm1(numbers: ReadonlyMap<string, number>, meshNode: (mesh: string) => number) {
+function vrm1(indexes: ReadonlyMap<string, number>, meshNode: (mesh: string) => number) {
   const bind = (mesh: string, index: number) => ({
     morphTargetBinds: [{ node: meshNode(mesh), index, weight: 1 }],
   });
@@ -208,7 +213,7 @@ function vrm1(numbers: ReadonlyMap<string, number>, meshNode: (mesh: string) => 
         specVersion: "1.0",
         springs: [{
           name: "hair",
-          joints: LOCK.map(([name]) => ({ node: numbers.get(name), hitRadius: 0.01 })),
+          joints: LOCK.map(([name]) => ({ node: indexes.get(name), hitRadius: 0.01 })),
         }],
       },
       VRMC_vrm: {
@@ -219,7 +224,7 @@ function vrm1(numbers: ReadonlyMap<string, number>, meshNode: (mesh: string) => 
           licenseUrl: "https://vrm.dev/licenses/1.0/",
         },
         humanoid: {
-          humanBones: Object.fromEntries(bonesOf(numbers).map(([bone, node]) => [bone, { node }])),
+          humanBones: Object.fromEntries(bonesOf(indexes).map(([bone, node]) => [bone, { node }])),
         },
         expressions: {
           preset: { aa: bind("mouth", 0), happy: bind("mouth", 1), blink: bind("eye", 0) },
@@ -230,7 +235,7 @@ function vrm1(numbers: ReadonlyMap<string, number>, meshNode: (mesh: string) => 
   };
 }
 
-function vrm0(numbers: ReadonlyMap<string, number>) {
+function vrm0(indexes: ReadonlyMap<string, number>) {
   const group = (presetName: string, mesh: string, index: number, name = presetName) => ({
     name,
     presetName,
@@ -245,7 +250,7 @@ function vrm0(numbers: ReadonlyMap<string, number>) {
         exporterVersion: "a test",
         meta: { title: "Boxes", author: "nobody" },
         humanoid: {
-          humanBones: bonesOf(numbers).map(([bone, node]) => ({ bone, node, useDefaultValues: true })),
+          humanBones: bonesOf(indexes).map(([bone, node]) => ({ bone, node, useDefaultValues: true })),
         },
         firstPerson: {},
         blendShapeMaster: {
@@ -264,7 +269,7 @@ function vrm0(numbers: ReadonlyMap<string, number>) {
             dragForce: 0.4,
             center: -1,
             hitRadius: 0.01,
-            bones: [numbers.get("lock")],
+            bones: [indexes.get("lock")],
             colliderGroups: [],
           }],
           colliderGroups: [],
@@ -284,8 +289,8 @@ function vrm0(numbers: ReadonlyMap<string, number>) {
   };
 }
 
-/** A GLB file: a header, a piece of JSON and a piece of bytes. */
-function container(json: unknown, binary: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+/** Encodes a GLB file: a header, a chunk of JSON and a chunk of bytes. */
+function encodeGlb(json: unknown, binary: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const text = new TextEncoder().encode(JSON.stringify(json));
   const padded = new Uint8Array(text.length + (-text.length & 3)).fill(0x20);
   padded.set(text);
@@ -299,9 +304,9 @@ function container(json: unknown, binary: readonly Uint8Array[]): Uint8Array<Arr
   data.setUint32(at, bytesLength, true);
   data.setUint32(at + 4, 0x004e4942, true);
   at += 8;
-  for (const piece of binary) {
-    file.set(piece, at);
-    at += piece.length;
+  for (const bytes of binary) {
+    file.set(bytes, at);
+    at += bytes.length;
   }
   return file;
 }
