@@ -87,7 +87,7 @@ function handleConnection(state, { permissions: open = [], tools = [], plan = []
       showState("idle", {});
       break;
     case "locked":
-      // Nobody can type a key into an overlay, but the server may be restarted with another one.
+      // A user cannot enter a key in the overlay. The server may be restarted with another key, so try again.
       if (IS_OVERLAY) setTimeout(() => channel.connect(), OVERLAY_RETRY_MS);
       else keyForm.open(key !== "");
       break;

@@ -6,7 +6,7 @@ import { SseReader } from "./sse.js";
 
 /** @typedef {{ role: "user" | "assistant", content: string }} Message */
 
-/** An error that the server reports. The status is 0 if the stream had begun. */
+/** An error that the server reports. The status is 0 if the stream had already started. */
 export class ChatError extends Error {
   /** @param {number} status @param {string} message */
   constructor(status, message) {

@@ -25,7 +25,7 @@ function outcomeLabel(outcome, by) {
     case "rejected":
       return `Rejected by ${by}.`;
     case "expired":
-      return "Nobody answered in time, so it was rejected.";
+      return "Rejected, because nobody answered in time.";
     default:
       return "The agent no longer asks.";
   }

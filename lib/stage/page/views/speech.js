@@ -6,7 +6,7 @@ const LETTERS_PER_S = 19;
 const SYLLABLES_PER_S = 9;
 /** If much text waits, the speed rises so that the waiting text takes about this long. */
 const MAX_LAG_S = 7;
-/** Text that may wait. Earlier text is skipped, because nobody could read its caption at that speed. */
+/** Text that may wait. Earlier text is skipped, because its captions would pass too fast to be read. */
 const MAX_WAITING_CHARS = 900;
 /** Part of a word behind the current position that counts as spoken, so that captions end with whole words. */
 const MAX_WORD_CHARS = 40;

@@ -53,7 +53,7 @@ export function stripTags(raw, isComplete) {
     if (act === undefined && (word === undefined || !isTag(word))) continue;
     stripped += text.slice(from, match.index);
     from = match.index + match[0].length;
-    // Of the spaces around a tag, only the ones before it stay.
+    // If there are spaces before a tag, remove the ones behind it.
     if (/(^|\s)$/.test(stripped)) from += /^[ \t]*/.exec(text.slice(from))?.[0].length ?? 0;
   }
   return (stripped + text.slice(from)).replace(/^\s+/, "");

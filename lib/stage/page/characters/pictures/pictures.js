@@ -260,7 +260,7 @@ export async function createCharacter(container, manifest) {
     const ofState = stateIsNewer ? await pictures.loadBest(state) : undefined;
     const { word, picture } = ofState ?? await pictures.loadBest(expression) ?? fallback;
     const open = await pictures.load(`${word}-open`);
-    // A newer refresh may have begun while the pictures were loading.
+    // A newer refresh may have started while the pictures were loading.
     if (refreshNumber !== refreshes || isDisposed) return;
     container.dataset.expression = word;
     if (word === shownWord) return;

@@ -100,7 +100,7 @@ export function createBody(vrm: VRM): Body {
     node?.rotation.set(nod * share * facing, turned * share, lean * share * facing);
   }
 
-  /** Puts the hand of an arm at its place. */
+  /** Moves the hand of an arm to the position in its pose. */
   function reach(arm: ReturnType<typeof armBones>, { hand, elbow, palm, bend }: Arm): void {
     const { upper, lower, upperLength, lowerLength, outward } = arm;
     if (!upper || !lower) return;
