@@ -20,9 +20,9 @@ import drawnFigure from "./page/characters/drawn/figure.js?text" with { type: "t
 import drawnHead from "./page/characters/drawn/head.js?text" with { type: "text" };
 import drawnLines from "./page/characters/drawn/lines.js?text" with { type: "text" };
 import drawnPose from "./page/characters/drawn/pose.js?text" with { type: "text" };
+import drawnSpring from "./page/characters/drawn/spring.js?text" with { type: "text" };
 import drawnSvg from "./page/characters/drawn/svg.js?text" with { type: "text" };
 import pictures from "./page/characters/pictures/pictures.js?text" with { type: "text" };
-import spring from "./page/characters/spring.js?text" with { type: "text" };
 import conversation from "./page/conversation.js?text" with { type: "text" };
 import chatCss from "./page/css/chat.css" with { type: "text" };
 import responsiveCss from "./page/css/responsive.css" with { type: "text" };
@@ -59,9 +59,9 @@ const FILES: Readonly<Record<string, string>> = {
   "characters/drawn/head.js": drawnHead,
   "characters/drawn/lines.js": drawnLines,
   "characters/drawn/pose.js": drawnPose,
+  "characters/drawn/spring.js": drawnSpring,
   "characters/drawn/svg.js": drawnSvg,
   "characters/pictures/pictures.js": pictures,
-  "characters/spring.js": spring,
   "conversation.js": conversation,
   "css/chat.css": chatCss,
   "css/responsive.css": responsiveCss,

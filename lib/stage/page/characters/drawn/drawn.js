@@ -4,7 +4,7 @@
 import { blend, expressionOf, faceOf } from "./faces.js";
 import { drawFigure } from "./figure.js";
 import { motionOf, poseOf } from "./pose.js";
-import { Spring } from "../spring.js";
+import { Spring } from "./spring.js";
 
 /** Rates at which face and mouth change: 11 means 90 % of the way in about 200 ms. */
 const FACE_RATE_PER_S = 11;
