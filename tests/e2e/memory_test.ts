@@ -1,397 +1,396 @@
-/** What outlives an agent, a server, and the time for which a session is kept open; and what is forgotten. */
+/** Conversations that outlive their agent, their server and their open session; and conversations that are forgotten. */
 
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
-import type { ScriptedAgentOptions } from "../support/agents/scripted_agent.ts";
 import { replayCommand } from "../support/agents/replayed_agent.ts";
-import { agentsOf, end, killed, makeHome, sessionsOf } from "../support/harness/data_dir_fixture.ts";
-import { repeated, spoken, withoutResume } from "../support/harness/recorded_agents.ts";
+import type { ScriptedAgentOptions } from "../support/agents/scripted_agent.ts";
 import {
+  agentPids,
+  createDataDir,
+  type DataDir,
+  killProcess,
+  listConversations,
+} from "../support/harness/data_dir_fixture.ts";
+import { repeatedRecording, replyIn, withoutResume } from "../support/harness/recorded_agents.ts";
+import {
+  type AgentMessage,
   demoCommand,
   readAnswer,
   script,
-  type Server,
+  type ServerOptions,
+  type ServerProcess,
   startServer,
 } from "../support/harness/server_process.ts";
-import { answer, opening, promptsOf, question, Talker } from "../support/skins/chat_client.ts";
+import { answer, ChatClient, firstPrompt, question } from "../support/skins/chat_client.ts";
 
-const TEN = Array.from({ length: 10 }, (_, index) => index + 1);
-/** The turns in which the agent is asked what it was told before in its session. */
-const RECALLED = [7, 9];
+const TURNS = Array.from({ length: 10 }, (_, index) => index + 1);
 
-function words(turn: number): string {
-  return RECALLED.includes(turn) ? `Question ${turn}? ${script({ recall: true })}` : question(turn);
+/** Starts a server with an agent that keeps its sessions, in a directory. */
+function startIn(dataDir: DataDir, options: ServerOptions = {}): Promise<ServerProcess> {
+  return startServer({ agent: dataDir.agent, dataDir: dataDir.path, ...options });
 }
+
+/** Lists the methods of the messages about a session. */
+function methodsFor(messages: readonly AgentMessage[], sessionId: string): unknown[] {
+  const idOf = ({ params }: AgentMessage) => (params as { sessionId?: string } | undefined)?.sessionId;
+  return messages.filter((message) => idOf(message) === sessionId).map(({ method }) => method);
+}
+
+function countMethod(messages: readonly AgentMessage[], method: string): number {
+  return messages.filter((message) => message.method === method).length;
+}
+
+/** Runs turns 1 to 10 on three servers: kills the agent after turn 3, and ends servers by SIGTERM and SIGKILL. */
+async function runWithRestarts(
+  start: () => Promise<ServerProcess>,
+  turn: (server: ServerProcess, number: number) => Promise<void>,
+): Promise<ServerProcess> {
+  for (const [turns, signal] of [[[1, 2, 3, 4, 5], "SIGTERM"], [[6, 7], "SIGKILL"]] as const) {
+    await using server = await start();
+    for (const number of turns) {
+      await turn(server, number);
+      if (number !== 3) continue;
+      const [pid] = await agentPids(server, 1);
+      await killProcess(pid!);
+    }
+    await server.end(signal);
+  }
+  const server = await start();
+  for (const number of [8, 9, 10]) await turn(server, number);
+  return server;
+}
+/** The turns before which {@linkcode runWithRestarts} replaces the agent. */
+const AFTER_RESTART = [4, 6, 8];
+/** Turns in which the agent repeats everything that it received in its session. */
+const RECALL_TURNS = [5, 7, 9];
 
 const AGENTS: readonly [name: string, agent: ScriptedAgentOptions, method: string | undefined][] = [
   ["resumes sessions", { resume: true, loadSession: true }, "session/resume"],
   ["loads sessions", { loadSession: true }, "session/load"],
   ["does neither", {}, undefined],
-  ["has lost them", { resume: true, forgetful: true }, undefined],
+  ["has lost its sessions", { resume: true, forgetful: true }, undefined],
 ];
 
 for (const [name, options, method] of AGENTS) {
-  for (const signal of ["SIGTERM", "SIGKILL"] as const) {
-    Deno.test(`an agent that ${name}: nobody notices that it is killed, and the server restarted by ${signal}`, async () => {
-      await using home = await makeHome();
-      const agent = { ...options, memory: `${home.path}/sessions` };
-      const skin = new Talker();
-      const transcripts: string[] = [];
-      const talk = async (server: Server, turn: number) => {
-        const answering = skin.begin(server, words(turn));
-        transcripts.push(skin.transcript());
-        const { text, finish, conversation } = await skin.hear(await answering);
-        assertEquals(finish, "stop");
-        if (!RECALLED.includes(turn)) assertEquals(text, answer(turn));
-        else for (const before of TEN.slice(0, turn - 1)) assertStringIncludes(text, `Question ${before}?`);
-        return conversation;
-      };
-      const conversations = new Set<string>();
-      {
-        await using server = await startServer({ agent, home: home.path });
-        for (const turn of TEN.slice(0, 5)) conversations.add(await talk(server, turn));
-        const [pid] = await agentsOf(server, 1);
-        await killed(pid!);
-        for (const turn of [6, 7]) conversations.add(await talk(server, turn));
-        await end(server, signal);
-      }
-      await using server = await startServer({ agent, home: home.path });
-      for (const turn of [8, 9, 10]) conversations.add(await talk(server, turn));
-      assertEquals(conversations.size, 1);
+  Deno.test(`an agent that ${name}: a conversation survives its agent and its servers`, async () => {
+    await using dataDir = await createDataDir();
+    const agent = { ...options, memory: `${dataDir.path}/sessions` };
+    const client = new ChatClient();
+    const transcripts: string[] = [];
+    const conversations = new Set<string>();
+    const textOf = (turn: number) =>
+      RECALL_TURNS.includes(turn) ? `Question ${turn}? ${script({ recall: true })}` : question(turn);
+    await using server = await runWithRestarts(() => startIn(dataDir, { agent }), async (server, turn) => {
+      const response = client.start(server, textOf(turn));
+      transcripts.push(client.transcript());
+      const { text, finish, conversation } = await client.read(await response);
+      conversations.add(conversation);
+      assertEquals(finish, "stop");
+      if (!RECALL_TURNS.includes(turn)) assertEquals(text, answer(turn));
+      else for (const before of TURNS.slice(0, turn - 1)) assertStringIncludes(text, `Question ${before}?`);
+    });
+    assertEquals(conversations.size, 1);
+    const prompts = await server.prompts();
+    const needsTranscript = (turn: number) =>
+      turn === 1 || method === undefined && AFTER_RESTART.includes(turn);
+    assertEquals(
+      prompts.map(({ text }) => text),
+      TURNS.map((turn) => needsTranscript(turn) ? transcripts[turn - 1] : textOf(turn)),
+    );
+    const sessions = new Set(prompts.map(({ sessionId }) => sessionId));
+    assertEquals(sessions.size, method === undefined ? 4 : 1);
+    if (method === undefined) return;
+    const resumed = (await server.received()).filter((message) => message.method === method);
+    const ids = resumed.map(({ params }) => (params as { sessionId: string }).sessionId);
+    assertEquals(ids, AFTER_RESTART.map(() => prompts[0]!.sessionId));
+  });
+}
 
-      const received = await server.received();
-      const prompts = promptsOf(received);
-      const isTold = (turn: number) => turn === 1 || method === undefined && [6, 8].includes(turn);
-      assertEquals(
-        prompts.map(({ text }) => text),
-        TEN.map((turn) => isTold(turn) ? transcripts[turn - 1] : words(turn)),
-      );
-      const used = prompts.map(({ sessionId }) => sessionId);
-      const [first] = used;
-      if (method === undefined) {
-        assertEquals(new Set(used).size, 3);
-      } else {
-        assertEquals(new Set(used).size, 1);
-        const back = received.filter((message) => message.method === method);
-        assertEquals(back.map(({ params }) => (params as { sessionId: string }).sessionId), [first, first]);
-      }
+Deno.test("the demo agent, which keeps nothing: its conversation survives its agent and its servers", async () => {
+  await using dataDir = await createDataDir();
+  const agent = demoCommand(["--token-ms", "0", "--step-ms", "0"]);
+  const client = new ChatClient();
+  await using server = await runWithRestarts(() => startIn(dataDir, { agent }), async (server, turn) => {
+    const { text, finish } = await client.send(server, `What is ${turn} and ${turn}?`);
+    assertEquals(finish, "stop");
+    assertStringIncludes(text, `You said: "What is ${turn} and ${turn}?"`);
+    // The demo agent counts the turns of its session.
+    const first = [1, ...AFTER_RESTART].findLast((start) => start <= turn)!;
+    assertStringIncludes(text, turn === first ? "[happy] Hello!" : `this is turn ${turn - first + 1}.`);
+  });
+  assertEquals((await listConversations(server)).map(({ turns }) => turns), [10]);
+});
+
+for (const recording of ["claude-load", "codex2-load"]) {
+  for (const method of ["session/resume", "session/load"]) {
+    Deno.test(`${recording}: its messages during ${method} reach no client`, async () => {
+      await using dataDir = await createDataDir();
+      const path = `${dataDir.path}/recording.ndjson`;
+      const change = method === "session/load" ? withoutResume : undefined;
+      await Deno.writeTextFile(path, repeatedRecording(recording, TURNS.length, change));
+      const agent = replayCommand(path, { log: `${dataDir.path}/agent.jsonl` });
+      const start = () => startIn(dataDir, { agent, env: { VTUBER_PERMISSIONS: "allow" } });
+      const client = new ChatClient();
+      const textOf = (turn: number) => `Please do it, for the ${turn}. time.`;
+      await using server = await runWithRestarts(start, async (server, turn) => {
+        assertEquals((await client.send(server, textOf(turn))).text.trim(), replyIn(recording).trim());
+      });
+      const prompts = await server.prompts();
+      assertEquals(prompts.map(({ text }) => text), [firstPrompt(textOf(1)), ...TURNS.slice(1).map(textOf)]);
+      assertEquals(new Set(prompts.map(({ sessionId }) => sessionId)).size, 1);
+      assertEquals(countMethod(await server.received(), method), AFTER_RESTART.length);
     });
   }
 }
 
 Deno.test({
-  name: "an agent whose end is noticed no sooner than the next turn is not missed",
+  name: "an agent whose exit the server notices only at the next turn is replaced in that turn",
   ignore: Deno.build.os === "windows",
   async fn() {
-    await using home = await makeHome();
-    const agent = { resume: true, memory: `${home.path}/sessions` };
-    await using server = await startServer({ agent, home: home.path });
-    const skin = new Talker();
-    for (const turn of TEN) {
-      const [pid] = await agentsOf(server, 1);
-      // It finds the end of its agent and the request at the same time.
+    await using dataDir = await createDataDir();
+    await using server = await startIn(dataDir);
+    const client = new ChatClient();
+    for (const turn of TURNS) {
+      const [pid] = await agentPids(server, 1);
+      // A stopped server finds the exit and the request at the same time when it continues.
       server.signal("SIGSTOP");
-      await killed(pid!);
-      const answering = skin.begin(server, question(turn));
-      // Should the request be slower than that, the end is merely noticed before it.
+      await killProcess(pid!);
+      const response = client.start(server, question(turn));
+      // If the request takes longer than this pause, the server notices the exit first.
       await new Promise((resolve) => setTimeout(resolve, 20));
       server.signal("SIGCONT");
-      const { text, finish } = await skin.hear(await answering);
+      const { text, finish } = await client.read(await response);
       assertEquals([text, finish], [answer(turn), "stop"]);
     }
   },
 });
 
-Deno.test("a turn whose end was read is remembered, however soon the server is killed", async () => {
-  await using home = await makeHome();
-  const agent = { resume: true, memory: `${home.path}/sessions` };
-  const skin = new Talker();
-  for (const turn of TEN.filter((turn) => turn % 2 === 1)) {
-    await using server = await startServer({ agent, home: home.path });
-    assertEquals((await skin.say(server, question(turn))).text, answer(turn));
-    const { body } = await skin.begin(server, question(turn + 1));
-    let seen = "";
+Deno.test("a reply whose end was read is stored, however soon the server is killed", async () => {
+  await using dataDir = await createDataDir();
+  const client = new ChatClient();
+  for (const turn of [1, 3, 5]) {
+    await using server = await startIn(dataDir);
+    assertEquals((await client.send(server, question(turn))).text, answer(turn));
+    const { body } = await client.start(server, question(turn + 1));
+    let stream = "";
     for await (const piece of body!.pipeThrough(new TextDecoderStream())) {
-      seen += piece;
-      if (seen.includes("[DONE]")) break;
+      stream += piece;
+      if (stream.includes("[DONE]")) break;
     }
-    await end(server, "SIGKILL");
-    assertEquals(readAnswer(seen).text, answer(turn + 1));
-    skin.history.push({ role: "assistant", content: answer(turn + 1) });
+    await server.end("SIGKILL");
+    assertEquals(readAnswer(stream).text, answer(turn + 1));
+    client.history.push({ role: "assistant", content: answer(turn + 1) });
   }
-  const received = (await Deno.readTextFile(`${home.path}/agent.jsonl`)).trim().split("\n").map((line) =>
-    JSON.parse(line)
-  );
-  const prompts = promptsOf(received);
-  assertEquals(prompts.map(({ text }) => text), [opening(question(1)), ...TEN.slice(1).map(question)]);
+  await using server = await startIn(dataDir);
+  await client.send(server, question(7));
+  const prompts = await server.prompts();
+  const expected = [firstPrompt(question(1)), ...[2, 3, 4, 5, 6, 7].map(question)];
+  assertEquals(prompts.map(({ text }) => text), expected);
   assertEquals(new Set(prompts.map(({ sessionId }) => sessionId)).size, 1);
 });
 
-Deno.test("the demo agent, which keeps nothing: its conversations outlive it, and the server", async () => {
-  await using home = await makeHome();
-  const agent = demoCommand(["--token-ms", "0", "--step-ms", "0"]);
-  const skin = new Talker();
-  const talk = async (server: Server, turns: number[], greeting: (turn: number) => string) => {
-    for (const turn of turns) {
-      const { text, finish } = await skin.say(server, `What is ${turn} and ${turn}?`);
-      assertEquals(finish, "stop");
-      assertStringIncludes(text, greeting(turn));
-      assertStringIncludes(text, `You said: "What is ${turn} and ${turn}?"`);
-    }
-  };
-  /** It counts the turns of its session. */
-  const since = (first: number) => (turn: number) =>
-    turn === first ? "[happy] Hello!" : `this is turn ${turn - first + 1}.`;
+Deno.test("two servers with one directory: the second says so and stores nothing", async () => {
+  await using dataDir = await createDataDir();
+  const clients = [1, 2].map((number) => new ChatClient({ persona: `You are number ${number}.` }));
   {
-    await using server = await startServer({ agent, home: home.path });
-    await talk(server, [1, 2, 3, 4, 5], since(1));
-    const [pid] = await agentsOf(server, 1);
-    await killed(pid!);
-    await talk(server, [6, 7], since(6));
-    await end(server, "SIGKILL");
-  }
-  await using server = await startServer({ agent, home: home.path });
-  await talk(server, [8, 9, 10], since(8));
-  assertEquals((await sessionsOf(server)).map(({ turns }) => turns), [10]);
-});
-
-Deno.test("two servers with one folder: a later one knows the conversations of both", async () => {
-  await using home = await makeHome();
-  const agent = { resume: true, memory: `${home.path}/sessions` };
-  const skins = [1, 2].map((number) => new Talker({ persona: `You are number ${number}.` }));
-  const start = () => startServer({ agent, home: home.path });
-  const conversations: string[] = [];
-  {
-    await using one = await start();
-    await using two = await start();
+    await using first = await startIn(dataDir);
+    await using second = await startIn(dataDir);
+    await second.logged("another program uses");
     for (const turn of [1, 2]) {
-      for (const [index, server] of [one, two].entries()) {
-        const heard = await skins[index]!.say(server, question(turn));
-        assertEquals(heard.text, answer(turn));
-        conversations[index] = heard.conversation;
+      for (const [index, server] of [first, second].entries()) {
+        assertEquals((await clients[index]!.send(server, question(turn))).text, answer(turn));
       }
     }
+    assertEquals((await listConversations(second)).length, 1);
   }
-  await using server = await start();
-  for (const [index, skin] of skins.entries()) {
-    const heard = await skin.say(server, question(3));
-    assertEquals([heard.text, heard.conversation], [answer(3), conversations[index]!]);
-  }
-  assertEquals(promptsOf(await server.received()).slice(-2).map(({ text }) => text), [
-    question(3),
-    question(3),
-  ]);
+  await using server = await startIn(dataDir);
+  assertEquals((await listConversations(server)).length, 1);
+  for (const client of clients) assertEquals((await client.send(server, question(3))).text, answer(3));
+  const prompts = (await server.prompts()).slice(-2).map(({ text }) => text);
+  assertEquals(prompts, [question(3), clients[1]!.transcript()]);
 });
 
-for (const recording of ["claude-load", "codex2-load"]) {
-  for (const method of ["session/resume", "session/load"]) {
-    Deno.test(`${recording}: what it says as it comes back by ${method} reaches no skin`, async () => {
-      await using home = await makeHome();
-      const path = `${home.path}/recording.ndjson`;
-      const change = method === "session/load" ? withoutResume : undefined;
-      await Deno.writeTextFile(path, repeated(recording, TEN.length, change));
-      const agent = replayCommand(path, { log: `${home.path}/agent.jsonl` });
-      const start = () => startServer({ agent, home: home.path, env: { VTUBER_PERMISSIONS: "allow" } });
-      const said = TEN.map((turn) => `Please do it, for the ${turn}. time.`);
-      const skin = new Talker();
-      const talk = async (server: Server, from: number, to: number) => {
-        for (const words of said.slice(from - 1, to)) {
-          assertEquals((await skin.say(server, words)).text.trim(), spoken(recording).trim());
-        }
-      };
-      {
-        await using server = await start();
-        await talk(server, 1, 5);
-        const [pid] = await agentsOf(server, 1);
-        await killed(pid!);
-        await talk(server, 6, 7);
-        await end(server, "SIGKILL");
-      }
-      await using server = await start();
-      await talk(server, 8, 10);
-      const received = await server.received();
-      const prompts = promptsOf(received);
-      assertEquals(prompts.map(({ text }) => text), [opening(said[0]!), ...said.slice(1)]);
-      assertEquals(new Set(prompts.map(({ sessionId }) => sessionId)).size, 1);
-      assertEquals(received.filter((message) => message.method === method).length, 2);
-    });
-  }
-}
-
-Deno.test("an idle session is closed after its time, and brought back by the next turn", async () => {
-  await using home = await makeHome();
-  const agent = { resume: true, memory: `${home.path}/sessions` };
-  const env = { VTUBER_SESSION_TTL_HOURS: "0.001" };
-  await using server = await startServer({ agent, env });
-  const skin = new Talker();
-  const { conversation } = await skin.say(server, question(1));
-  const [listed] = await sessionsOf(server);
-  assertEquals([listed!.id, listed!.state, listed!.turns], [conversation, "open", 1]);
-  const { sessionId } = promptsOf(await server.received())[0]!;
-  await server.receivedUntil((all) => about(all, sessionId).includes("session/close"));
-  assertEquals((await sessionsOf(server)).map(({ id, state }) => [id, state]), [[conversation, "closed"]]);
-  assertEquals((await skin.say(server, question(2))).text, answer(2));
-  const received = await server.received();
-  assertEquals(about(received, sessionId), [
-    "session/prompt",
-    "session/close",
-    "session/resume",
-    "session/prompt",
-  ]);
-  assertEquals(promptsOf(received).at(-1)!.text, question(2));
+Deno.test("VTUBER_SESSION_TTL_HOURS: an idle session is closed, and resumed by the next turn", async () => {
+  await using dataDir = await createDataDir();
+  await using server = await startIn(dataDir, { env: { VTUBER_SESSION_TTL_HOURS: "0.001" } });
+  const client = new ChatClient();
+  const { conversation } = await client.send(server, question(1));
+  const { sessionId } = (await server.prompts())[0]!;
+  await server.receivedUntil((all) => methodsFor(all, sessionId).includes("session/close"));
+  const listed = (await listConversations(server)).map(({ id, state, turns }) => [id, state, turns]);
+  assertEquals(listed, [[conversation, "closed", 1]]);
+  assertEquals((await client.send(server, question(2))).text, answer(2));
+  const methods = methodsFor(await server.received(), sessionId);
+  assertEquals(methods.slice(0, 4), ["session/prompt", "session/close", "session/resume", "session/prompt"]);
+  assertEquals((await server.prompts()).at(-1)!.text, question(2));
 });
 
-Deno.test("VTUBER_MAX_SESSIONS: beyond it the longest idle is closed, and every conversation goes on", async () => {
-  await using home = await makeHome();
-  const agent = { resume: true, memory: `${home.path}/sessions` };
-  await using server = await startServer({ agent, env: { VTUBER_MAX_SESSIONS: "2" } });
-  const skins = [1, 2, 3].map((number) => new Talker({ persona: `You are number ${number}.` }));
+Deno.test("VTUBER_MAX_SESSIONS: the session that is idle longest is closed, and every conversation continues", async () => {
+  await using dataDir = await createDataDir();
+  await using server = await startIn(dataDir, { env: { VTUBER_MAX_SESSIONS: "2" } });
+  const clients = [1, 2, 3].map((number) => new ChatClient({ persona: `You are number ${number}.` }));
   for (const turn of [1, 2, 3]) {
-    for (const skin of skins) assertEquals((await skin.say(server, question(turn))).text, answer(turn));
+    for (const client of clients) {
+      assertEquals((await client.send(server, question(turn))).text, answer(turn));
+    }
   }
-  const used = [...new Set(promptsOf(await server.received()).map(({ sessionId }) => sessionId))];
-  assertEquals(used.length, 3);
-  // The last close comes a moment after the turn that made it necessary.
-  const received = await server.receivedUntil((all) => methodsOf(all, "session/close").length === 7);
-  const back = ["session/close", "session/resume", "session/prompt"];
-  assertEquals(used.map((id) => about(received, id)), [
-    ["session/prompt", ...back, ...back, "session/close"],
-    ["session/prompt", ...back, ...back],
-    ["session/prompt", ...back, ...back],
+  const used = [...new Set((await server.prompts()).map(({ sessionId }) => sessionId))];
+  // The last close follows the turn that made it necessary.
+  const received = await server.receivedUntil((all) => countMethod(all, "session/close") === 7);
+  const again = ["session/close", "session/resume", "session/prompt"];
+  assertEquals(used.map((id) => methodsFor(received, id)), [
+    ["session/prompt", ...again, ...again, "session/close"],
+    ["session/prompt", ...again, ...again],
+    ["session/prompt", ...again, ...again],
   ]);
-  const states = (await sessionsOf(server)).map(({ state }) => state);
+  const states = (await listConversations(server)).map(({ state }) => state);
   assertEquals(states, ["open", "open", "closed"]);
 });
 
 for (const [name, options] of [["deletes", { delete: true }], ["only closes", {}]] as const) {
-  Deno.test(`a conversation that is forgotten, with an agent that ${name} sessions`, async () => {
-    await using home = await makeHome();
-    const agent = { ...options, resume: true, memory: `${home.path}/sessions` };
-    const skin = new Talker();
-    const other = new Talker({ persona: "You are somebody else." });
+  Deno.test(`DELETE /v1/vtuber/sessions, with an agent that ${name} sessions`, async () => {
+    await using dataDir = await createDataDir();
+    const agent = { ...dataDir.agent, ...options };
+    const client = new ChatClient();
+    const other = new ChatClient({ persona: "You are somebody else." });
     let sessionId: string;
+    const forget = (server: ServerProcess, path: string) =>
+      fetch(`${server.url}/v1/vtuber/sessions${path}`, { method: "DELETE" });
     {
-      await using server = await startServer({ agent, home: home.path });
-      const { conversation } = await skin.say(server, question(1));
-      const kept = await other.say(server, question(1));
-      ({ sessionId } = promptsOf(await server.received())[0]!);
-      const forget = (id: string) => fetch(`${server.url}/v1/vtuber/sessions/${id}`, { method: "DELETE" });
-      const response = await forget(conversation);
+      await using server = await startIn(dataDir, { agent });
+      const { conversation } = await client.send(server, question(1));
+      const kept = await other.send(server, question(1));
+      ({ sessionId } = (await server.prompts())[0]!);
+      const response = await forget(server, `/${conversation}`);
       assertEquals([response.status, await response.json()], [200, { forgotten: 1 }]);
       const ending = "delete" in options ? ["session/close", "session/delete"] : ["session/close"];
-      const received = await server.receivedUntil((all) => about(all, sessionId).includes(ending.at(-1)!));
-      assertEquals(about(received, sessionId), ["session/prompt", ...ending]);
-      const again = await forget(conversation);
-      assertEquals([again.status, (await again.json()).error.code], [404, "not_found"]);
-      assertEquals((await sessionsOf(server)).map(({ id }) => id), [kept.conversation]);
-    }
-    await using server = await startServer({ agent, home: home.path });
-    const heard = await skin.say(server, question(2));
-    assertEquals(heard.text, answer(2));
-    const { text, ...prompted } = promptsOf(await server.received()).at(-1)!;
-    assertNotEquals(prompted.sessionId, sessionId);
-    assertStringIncludes(text, `<user>\n${question(1)}\n</user>`);
-    // One that was closed is forgotten as well, by the agent too.
-    const second = (await server.received()).length;
-    const response = await fetch(`${server.url}/v1/vtuber/sessions?all=true`, { method: "DELETE" });
-    assertEquals(await response.json(), { forgotten: 2 });
-    assertEquals(await sessionsOf(server), []);
-    if ("delete" in options) {
       const received = await server.receivedUntil((all) =>
-        methodsOf(all.slice(second), "session/delete").length === 2
+        methodsFor(all, sessionId).includes(ending.at(-1)!)
       );
-      assertEquals(methodsOf(received, "session/delete").length, 3);
+      assertEquals(methodsFor(received, sessionId), ["session/prompt", ...ending]);
+      const again = await forget(server, `/${conversation}`);
+      assertEquals([again.status, (await again.json()).error.code], [404, "not_found"]);
+      assertEquals((await listConversations(server)).map(({ id }) => id), [kept.conversation]);
     }
+    await using server = await startIn(dataDir, { agent });
+    assertEquals((await client.send(server, question(2))).text, answer(2));
+    const prompt = (await server.prompts()).at(-1)!;
+    assertNotEquals(prompt.sessionId, sessionId);
+    assertStringIncludes(prompt.text, `<user>\n${question(1)}\n</user>`);
+    // A conversation whose session is closed is forgotten too, and deleted by the agent.
+    const before = countMethod(await server.received(), "session/delete");
+    assertEquals(await (await forget(server, "?all=true")).json(), { forgotten: 2 });
+    assertEquals(await listConversations(server), []);
+    if (!("delete" in options)) return;
+    await server.receivedUntil((all) => countMethod(all, "session/delete") === before + 2);
   });
 }
 
-Deno.test("nothing that was said can be read in the file, which is its owner's only", async () => {
-  await using home = await makeHome();
-  const key = "the-key-of-this-house";
-  await using server = await startServer({ home: home.path, env: { VTUBER_AUTH_KEY: key } });
-  const skin = new Talker({ key });
-  for (const turn of TEN.slice(0, 3)) await skin.say(server, question(turn));
-  const folder = `${home.path}/data`;
+Deno.test("a key's conversations belong to it, and are there when the key is set again", async () => {
+  await using dataDir = await createDataDir();
+  const start = (key: string) => startIn(dataDir, { env: { VTUBER_AUTH_KEY: key } });
+  const list = async (server: ServerProcess, key: string) =>
+    (await listConversations(server, key)).map(({ id }) => id);
+  const first = new ChatClient({ key: "the-first-key" });
+  let conversation: string;
+  {
+    await using server = await start("the-first-key");
+    ({ conversation } = await first.send(server, question(1)));
+    await first.send(server, question(2));
+  }
+  {
+    await using server = await start("the-second-key");
+    assertEquals(await list(server, "the-second-key"), []);
+    const second = new ChatClient({ key: "the-second-key", history: first.history });
+    const reply = await second.send(server, question(3));
+    assertNotEquals(reply.conversation, conversation);
+    assertEquals((await server.prompts()).at(-1)!.text, second.transcript());
+    assertEquals(await list(server, "the-second-key"), [reply.conversation]);
+  }
+  await using server = await start("the-first-key");
+  assertEquals(await list(server, "the-first-key"), [conversation]);
+  assertEquals((await first.send(server, question(3))).conversation, conversation);
+  assertEquals((await server.prompts()).at(-1)!.text, question(3));
+});
+
+Deno.test("the stored file holds no text of a conversation, and only its owner can read it", async () => {
+  await using dataDir = await createDataDir();
+  const key = "the-key-of-this-server";
+  await using server = await startServer({ dataDir: dataDir.path, env: { VTUBER_AUTH_KEY: key } });
+  const client = new ChatClient({ key });
+  for (const turn of [1, 2, 3]) await client.send(server, question(turn));
+  const folder = `${dataDir.path}/data`;
+  const assertMode = async (path: string, mode: number) => {
+    if (Deno.build.os !== "windows") assertEquals((await Deno.stat(path)).mode! & 0o777, mode, path);
+  };
   const check = async () => {
     const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
     assert(names.includes("conversations.db"));
     for (const name of names) {
-      if (Deno.build.os !== "windows") {
-        assertEquals((await Deno.stat(`${folder}/${name}`)).mode! & 0o777, 0o600);
-      }
+      await assertMode(`${folder}/${name}`, 0o600);
       const bytes = new TextDecoder("latin1").decode(await Deno.readFile(`${folder}/${name}`)).toLowerCase();
       for (const secret of [key, "question", "answer", "happy", "begin each", "steps"]) {
         assert(!bytes.includes(secret), `${name}: ${secret}`);
       }
     }
   };
-  if (Deno.build.os !== "windows") assertEquals((await Deno.stat(folder)).mode! & 0o777, 0o700);
+  await assertMode(folder, 0o700);
   await check();
-  await end(server, "SIGTERM");
+  await server.end("SIGTERM");
   await check();
 });
 
-Deno.test("a file that is no database is set aside, with a warning", async () => {
-  await using home = await makeHome();
-  await Deno.mkdir(`${home.path}/data`);
+Deno.test("a file that is no database is renamed with a warning, and a new one started", async () => {
+  await using dataDir = await createDataDir();
+  const folder = `${dataDir.path}/data`;
+  await Deno.mkdir(folder);
   const garbage = crypto.getRandomValues(new Uint8Array(20_000));
-  await Deno.writeFile(`${home.path}/data/conversations.db`, garbage);
-  const agent = { resume: true };
-  const skin = new Talker();
+  await Deno.writeFile(`${folder}/conversations.db`, garbage);
+  const client = new ChatClient();
   {
-    await using server = await startServer({ agent, home: home.path });
-    await server.logged("it was set aside and a new one begun");
-    await skin.say(server, question(1));
+    await using server = await startIn(dataDir);
+    await server.logged("the file of conversations is damaged");
+    await client.send(server, question(1));
   }
-  const names = (await Array.fromAsync(Deno.readDir(`${home.path}/data`))).map(({ name }) => name);
-  const aside = names.find((name) => name.startsWith("conversations.db.corrupt-"));
-  assertEquals(await Deno.readFile(`${home.path}/data/${aside}`), garbage);
-  await using server = await startServer({ agent, home: home.path });
-  await skin.say(server, question(2));
-  assertEquals(promptsOf(await server.received()).at(-1)!.text, question(2));
+  const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
+  const renamed = names.find((name) => name.startsWith("conversations.db.corrupt-"));
+  assertEquals(await Deno.readFile(`${folder}/${renamed}`), garbage);
+  await using server = await startIn(dataDir);
+  await client.send(server, question(2));
+  assertEquals((await server.prompts()).at(-1)!.text, question(2));
 });
 
-Deno.test("where nothing can be kept, it is said, and the server works", async () => {
-  await using home = await makeHome();
-  await Deno.writeTextFile(`${home.path}/file`, "");
-  await Deno.mkdir(`${home.path}/locked`, { mode: 0o500 });
-  const folders = [`${home.path}/file/data`];
-  // Whoever may do everything is not kept out.
-  if (Deno.build.os !== "windows" && Deno.uid() !== 0) folders.push(`${home.path}/locked`);
+Deno.test("a directory that cannot be written is named in a warning, and the server works", async () => {
+  await using dataDir = await createDataDir();
+  await Deno.writeTextFile(`${dataDir.path}/file`, "");
+  await Deno.mkdir(`${dataDir.path}/locked`, { mode: 0o500 });
+  const folders = [`${dataDir.path}/file/data`];
+  // Root may write everywhere.
+  if (Deno.build.os !== "windows" && Deno.uid() !== 0) folders.push(`${dataDir.path}/locked`);
   for (const folder of folders) {
     await using server = await startServer({ env: { VTUBER_DATA_DIR: folder } });
     await server.logged("conversations are remembered only until this program ends");
     assertStringIncludes(server.log(), folder);
-    const skin = new Talker();
-    for (const turn of [1, 2]) assertEquals((await skin.say(server, question(turn))).text, answer(turn));
-    const prompts = promptsOf(await server.received());
-    assertEquals(prompts.map(({ text }) => text), [opening(question(1)), question(2)]);
+    const client = new ChatClient();
+    for (const turn of [1, 2]) assertEquals((await client.send(server, question(turn))).text, answer(turn));
+    const texts = (await server.prompts()).map(({ text }) => text);
+    assertEquals(texts, [firstPrompt(question(1)), question(2)]);
   }
 });
 
-Deno.test("VTUBER_DATA_DIR=none: nothing is written, and nothing outlives the server", async () => {
-  await using home = await makeHome();
-  const skin = new Talker();
-  const start = () =>
-    startServer({ agent: { resume: true }, home: home.path, env: { VTUBER_DATA_DIR: "none" } });
+Deno.test("VTUBER_DATA_DIR=none: nothing is written, and conversations end with the server", async () => {
+  await using dataDir = await createDataDir();
+  const client = new ChatClient();
   for (const turns of [[1, 2], [3, 4]]) {
-    await using server = await start();
-    for (const turn of turns) assertEquals((await skin.say(server, question(turn))).text, answer(turn));
-    const [first, second] = promptsOf(await server.received()).slice(-2);
+    await using server = await startServer({
+      agent: { resume: true },
+      dataDir: dataDir.path,
+      env: { VTUBER_DATA_DIR: "none" },
+    });
+    for (const turn of turns) assertEquals((await client.send(server, question(turn))).text, answer(turn));
+    const [first, second] = (await server.prompts()).slice(-2);
     assertStringIncludes(first!.text, "<system>");
     assertEquals(second!.text, question(turns[1]!));
   }
-  const names = (await Array.fromAsync(Deno.readDir(home.path))).map(({ name }) => name);
+  const names = (await Array.fromAsync(Deno.readDir(dataDir.path))).map(({ name }) => name);
   assertEquals(names, ["agent.jsonl"]);
 });
-
-/** The methods by which an agent was asked about a session, in order. */
-function about(messages: readonly Record<string, unknown>[], sessionId: string): unknown[] {
-  return messages.filter(({ params }) =>
-    (params as { sessionId?: string } | undefined)?.sessionId === sessionId
-  )
-    .map(({ method }) => method);
-}
-
-function methodsOf(messages: readonly Record<string, unknown>[], method: string): unknown[] {
-  return messages.filter((message) => message.method === method);
-}

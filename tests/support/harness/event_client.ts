@@ -1,10 +1,14 @@
 /** Clients of the event channel, and a port for those that need no server process. @module */
 
-import type { Server } from "./server_process.ts";
 import { type Frame, summarize } from "./events_fixture.ts";
 import { waitFor } from "./turn_recorder.ts";
 
 export type { Frame };
+
+/** A server that can be connected to. */
+interface Server {
+  readonly url: string;
+}
 
 /** Options of a connection. */
 export interface WatchOptions {
@@ -16,14 +20,11 @@ export interface WatchOptions {
   readonly events?: readonly string[];
 }
 
-/** Longest wait for a frame, an end or a process, in milliseconds. */
-const PATIENCE_MS = 120_000;
-
 /** Finds something in the frames so far; `undefined` and `false` mean that it has not come. */
 type Find<T> = (frames: readonly Frame[]) => T | undefined | false;
 
 /** Connects to a server and waits for the first state. Rejects if the handshake is refused. */
-export async function watch(server: Pick<Server, "url">, options: WatchOptions = {}): Promise<EventClient> {
+export async function watch(server: Server, options: WatchOptions = {}): Promise<EventClient> {
   const { path = "/v1/vtuber/ws", headers = {}, protocols = [], events } = options;
   const client = await EventClient.open(server.url + path, { headers, protocols: [...protocols] });
   await client.first("agent_state");
@@ -62,7 +63,7 @@ class FrameLog {
 
   /** Resolves with the next frames or the end. */
   async next(): Promise<void> {
-    await withPatience(this.#change.promise, () => `Nothing more came after:\n${this.#recent()}`);
+    await waitFor(this.#change.promise, `a frame after:\n${this.#recent()}`);
   }
 
   #notify(): void {
@@ -104,7 +105,7 @@ export class EventClient implements AsyncDisposable {
     options: { protocols?: string[]; headers?: HeadersInit } = {},
   ): Promise<EventClient> {
     const client = new EventClient(new WebSocket(url.replace("http", "ws"), options));
-    await withPatience(client.#opened.promise, () => "The socket did not open.");
+    await waitFor(client.#opened.promise, "the socket to open");
     return client;
   }
 
@@ -207,7 +208,7 @@ export class EventClient implements AsyncDisposable {
 
   async close(): Promise<void> {
     if (!this.#log.hasEnded) this.#socket.close();
-    await withPatience(this.closed, () => "The connection did not end.");
+    await waitFor(this.closed, "the connection to end");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -232,7 +233,7 @@ export class EventStreamClient implements AsyncDisposable {
 
   /** Connects, with this query string. */
   static async open(
-    server: Pick<Server, "url">,
+    server: Server,
     query = "",
     init: RequestInit = {},
   ): Promise<EventStreamClient> {
@@ -249,7 +250,7 @@ export class EventStreamClient implements AsyncDisposable {
 
   /** Resolves once the server has ended the stream. */
   async closed(): Promise<void> {
-    await withPatience(this.#done, () => "The stream did not end.");
+    await waitFor(this.#done, "the stream to end");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -287,7 +288,7 @@ export interface Handshake extends Disposable {
 
 /** Performs a WebSocket handshake with any headers. */
 export async function handshake(
-  server: Pick<Server, "url">,
+  server: Server,
   path = "/v1/vtuber/ws",
   headers: Readonly<Record<string, string>> = {},
 ): Promise<Handshake> {
@@ -343,32 +344,4 @@ export function listen(handler: (request: Request) => Response | Promise<Respons
     url: `http://127.0.0.1:${server.addr.port}`,
     [Symbol.asyncDispose]: () => waitFor(server.shutdown(), "the server to end"),
   };
-}
-
-/** Resolves to the parsed response of `GET path`. */
-export async function get(server: Pick<Server, "url">, path: string, init: RequestInit = {}) {
-  const response = await fetch(server.url + path, init);
-  return await response.json();
-}
-
-/** Polls until the value matches, for values that can only be seen from outside. */
-export async function poll<T>(read: () => T | Promise<T>, matches: (value: T) => boolean): Promise<T> {
-  const end = performance.now() + PATIENCE_MS;
-  for (;;) {
-    const value = await read();
-    if (matches(value)) return value;
-    if (performance.now() > end) throw new Error(`The last value was ${JSON.stringify(value)}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
-/** Waits for a promise for {@linkcode PATIENCE_MS}, then throws an error with this reason. */
-export async function withPatience<T>(promise: Promise<T>, reason: () => string): Promise<T> {
-  const timeout = Promise.withResolvers<never>();
-  const timer = setTimeout(() => timeout.reject(new Error(reason())), PATIENCE_MS);
-  try {
-    return await Promise.race([promise, timeout.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

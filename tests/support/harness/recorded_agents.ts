@@ -1,48 +1,92 @@
-/** Recorded agents that are asked more often than they were when they were recorded. @module */
+/** What the recordings of real agents contain, and recordings with more turns than were recorded. @module */
 
-import { readRecording, type RecordedLine } from "../agents/replayed_agent.ts";
+import { readRecording } from "../agents/replayed_agent.ts";
 
-type Message = Readonly<Record<string, unknown>>;
+// deno-lint-ignore no-explicit-any
+export type Json = Record<string, any>;
 
-/** A recording whose first turn is there so many times; `change` may change what was said in it. */
-export function repeated(
+/** One line of a recording, from the client (`c2a`) or from the agent (`a2c`). */
+interface Line {
+  readonly dir: string;
+  readonly msg: Json;
+}
+
+/** A recorded prompt. */
+export interface RecordedPrompt {
+  /** All lines behind the prompt, up to the next prompt. */
+  readonly lines: readonly Line[];
+  /** The updates of its session, up to its answer. */
+  readonly updates: readonly Json[];
+  /** The text of its session, up to its answer. */
+  readonly text: string;
+  /** The answer: a result with a stop reason, or an error. */
+  readonly answer: Json;
+}
+
+/** Reads the prompts of a recording, in order. */
+export function recordedPrompts(recording: string): RecordedPrompt[] {
+  const all = readRecording(recording) as unknown as Line[];
+  const starts = promptIndexes(all);
+  return starts.map((start, index) => {
+    const { sessionId } = all[start]!.msg.params;
+    const end = answerIndex(all, start);
+    const updates = all.slice(start, end).flatMap(({ dir, msg }) =>
+      dir === "a2c" && msg.method === "session/update" && msg.params.sessionId === sessionId
+        ? [msg.params.update]
+        : []
+    );
+    const lines = all.slice(start + 1, starts[index + 1]);
+    return { lines, updates, text: textOf(updates), answer: all[end]!.msg };
+  });
+}
+
+/** Joins the texts of agent_message_chunk updates. */
+export function textOf(updates: readonly Json[]): string {
+  return updates.map(({ sessionUpdate, content }) =>
+    sessionUpdate === "agent_message_chunk" ? content.text ?? "" : ""
+  ).join("");
+}
+
+/** Returns the text of the first recorded turn. */
+export function replyIn(recording: string): string {
+  return recordedPrompts(recording)[0]!.text;
+}
+
+/** Returns a recording in which the first turn stands several times; `change` may replace messages. */
+export function repeatedRecording(
   recording: string,
   times: number,
-  change: (message: Message) => unknown = (message) => message,
+  change: (message: Json) => unknown = (message) => message,
 ): string {
   const lines = readRecording(recording);
-  const { start, end } = firstTurn(lines);
+  const all = lines as unknown as Line[];
+  const start = promptIndexes(all)[0]!;
+  const end = answerIndex(all, start) + 1;
   const turns = Array.from({ length: times }, () => lines.slice(start, end)).flat();
   return [...lines.slice(0, start), ...turns, ...lines.slice(end)]
-    .map((line) => JSON.stringify({ ...line, msg: change(line.msg as Message) })).join("\n");
+    .map((line) => JSON.stringify({ ...line, msg: change(line.msg as Json) })).join("\n");
 }
 
-/** What is said in the first turn of a recording. */
-export function spoken(recording: string): string {
-  const lines = readRecording(recording);
-  const { start, end } = firstTurn(lines);
-  return lines.slice(start, end).map(({ dir, msg }) => {
-    const { params } = msg as { params?: { update?: { sessionUpdate: string; content: { text: string } } } };
-    const update = params?.update;
-    return dir === "a2c" && update?.sessionUpdate === "agent_message_chunk" ? update.content.text : "";
-  }).join("");
-}
-
-/** A change: the agent brings sessions back by `session/load` only. */
-export function withoutResume(message: Message): unknown {
-  const { result } = message as { result?: { agentCapabilities?: { sessionCapabilities?: Message } } };
-  const capabilities = result?.agentCapabilities;
+/** A change for {@linkcode repeatedRecording}: the agent offers `session/load`, but not `session/resume`. */
+export function withoutResume(message: Json): unknown {
+  const capabilities = message.result?.agentCapabilities;
   if (capabilities === undefined) return message;
   const { resume: _, ...sessionCapabilities } = capabilities.sessionCapabilities ?? {};
-  return { ...message, result: { ...result, agentCapabilities: { ...capabilities, sessionCapabilities } } };
+  return {
+    ...message,
+    result: { ...message.result, agentCapabilities: { ...capabilities, sessionCapabilities } },
+  };
 }
 
-/** Where the first turn is: from its prompt to the answer. */
-function firstTurn(recording: readonly RecordedLine[]): { start: number; end: number } {
-  const lines = recording.map(({ dir, msg }) => ({ dir, ...msg as { id?: unknown; method?: string } }));
-  const start = lines.findIndex(({ dir, method }) => dir === "c2a" && method === "session/prompt");
-  const answered = lines.findIndex(({ dir, id, method }, index) =>
-    index > start && dir === "a2c" && id === lines[start]!.id && method === undefined
+function promptIndexes(lines: readonly Line[]): number[] {
+  return lines.flatMap(({ dir, msg }, index) =>
+    dir === "c2a" && msg.method === "session/prompt" ? [index] : []
   );
-  return { start, end: answered + 1 };
+}
+
+function answerIndex(lines: readonly Line[], prompt: number): number {
+  const { id } = lines[prompt]!.msg;
+  return lines.findIndex(({ dir, msg }, index) =>
+    index > prompt && dir === "a2c" && msg.id === id && msg.method === undefined
+  );
 }

@@ -166,18 +166,21 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
   };
 }
 
-/** Steps of a test that share a server, by their names. */
-type ServerSteps = Readonly<Record<string, (server: ServerProcess) => Promise<void>>>;
-
 /** Declares a test whose steps share one server, which takes half a second to start. */
-export function testServer(name: string, options: ServerOptions, steps: ServerSteps): void {
+export function testServer(
+  name: string,
+  options: ServerOptions,
+  steps: Readonly<Record<string, (server: ServerProcess) => Promise<void>>>,
+): void {
   Deno.test(name, async (t) => {
     await using server = await startServer(options);
-    for (const [stepName, step] of Object.entries(steps)) {
-      // The server's pipes are read across steps; the test as a whole is checked for leaks.
-      await t.step({ name: stepName, fn: () => step(server), sanitizeOps: false, sanitizeResources: false });
-    }
+    for (const [stepName, step] of Object.entries(steps)) await runStep(t, stepName, () => step(server));
   });
+}
+
+/** Runs a step that shares resources with other steps: leaks are found at the end of the whole test. */
+export function runStep(t: Deno.TestContext, name: string, fn: () => Promise<void>): Promise<boolean> {
+  return t.step({ name, fn, sanitizeOps: false, sanitizeResources: false, sanitizeExit: false });
 }
 
 /** Builds the text of a prompt that makes the scripted agent do these steps. */
