@@ -8,7 +8,7 @@
 
 import { type Config, loadConfig } from "../lib/config/load.ts";
 import { SETTING_HELP } from "../lib/config/settings.ts";
-import type { ErrorCode } from "../lib/core/errors.ts";
+import { ERROR_STATUS, type ErrorCode } from "../lib/core/errors.ts";
 import { NO_LOG } from "../lib/core/log.ts";
 import {
   addressFinding,
@@ -20,10 +20,10 @@ import {
   requirementFindings,
   verdictOf,
 } from "../lib/doctor/report.ts";
-import { ERROR_DOCS, ERROR_TABLE } from "../lib/http/error_response.ts";
 import { listEndpoints } from "../lib/http/router.ts";
 import { openServer } from "../lib/server.ts";
 import project from "../deno.json" with { type: "json" };
+import { ERROR_DOCS } from "./error_docs.ts";
 
 /** The folder of the pages. */
 export const PAGES = new URL("../.github/docs/", import.meta.url);
@@ -84,7 +84,7 @@ function settingsTables(): string {
 
 /** Lists the errors by status. */
 function errorsTable(): string {
-  const rows = Object.entries(ERROR_TABLE).map(([name, { status }]) => {
+  const rows = Object.entries(ERROR_STATUS).map(([name, status]) => {
     const [meaning, fix] = ERROR_DOCS[name as ErrorCode];
     return [code(name), String(status), meaning, fix];
   });
@@ -109,7 +109,7 @@ function doctorExample(): string {
   const agent = config.agents[0]!;
   const general = [
     ...configFindings(config, [], []),
-    addressFinding(config.listen, undefined),
+    addressFinding(config.listen),
     ok(`conversations are remembered in ${config.dataDir}: 0 so far`),
   ];
   const own = [...programFindings(agent), ...agentFindings(DEMO_AGENT)];
@@ -131,8 +131,8 @@ function doctorExample(): string {
 
 /** Reports on an agent in a folder that exists, whose program was not found. The demo agent needs none. */
 function programFindings(agent: Config["agents"][number]): Finding[] {
-  const folder = { path: "/home/me", isFolder: true };
-  return requirementFindings(agent, { program: undefined, folder, unsetVariables: [], servers: [] });
+  const nothing = { unsetVariables: [], missingServers: [] };
+  return requirementFindings(agent, { program: undefined, folder: "/home/me", ...nothing });
 }
 
 /** The demo agent, as it describes itself. */

@@ -1,41 +1,41 @@
 /** The one error class: a code for programs, and a message for people. @module */
 
-/** Codes of errors, as in `error.code` of the OpenAI error envelope. */
-export const ERROR_CODES = [
-  "invalid_json",
-  "invalid_type",
-  "invalid_value",
-  "missing_required_parameter",
-  "unsupported_parameter",
-  "unsupported_value",
-  "unsupported_content_type",
-  "unsupported_media_type",
-  "invalid_output",
-  "invalid_api_key",
-  "origin_not_allowed",
-  "host_not_allowed",
-  "not_found",
-  "model_not_found",
-  "method_not_allowed",
-  "request_timeout",
-  "idempotency_key_conflict",
-  "turn_cancelled",
-  "permission_resolved",
-  "session_busy",
-  "upgrade_required",
-  "body_too_large",
-  "rate_limit_exceeded",
-  "internal_error",
-  "agent_error",
-  "agent_crashed",
-  "agent_cancelled",
-  "agent_auth_required",
-  "agent_unavailable",
-  "shutting_down",
-  "agent_timeout",
-] as const;
-/** One of {@linkcode ERROR_CODES}. */
-export type ErrorCode = (typeof ERROR_CODES)[number];
+/** HTTP status of every error, by its code: `error.code` of the OpenAI error envelope. */
+export const ERROR_STATUS = {
+  invalid_json: 400,
+  invalid_type: 400,
+  invalid_value: 400,
+  missing_required_parameter: 400,
+  unsupported_parameter: 400,
+  unsupported_value: 400,
+  unsupported_content_type: 400,
+  unsupported_media_type: 400,
+  invalid_api_key: 401,
+  origin_not_allowed: 403,
+  host_not_allowed: 403,
+  not_found: 404,
+  model_not_found: 404,
+  method_not_allowed: 405,
+  request_timeout: 408,
+  idempotency_key_conflict: 409,
+  turn_cancelled: 409,
+  permission_resolved: 409,
+  session_busy: 409,
+  body_too_large: 413,
+  invalid_output: 422,
+  upgrade_required: 426,
+  rate_limit_exceeded: 429,
+  internal_error: 500,
+  agent_error: 502,
+  agent_crashed: 502,
+  agent_cancelled: 502,
+  agent_auth_required: 503,
+  agent_unavailable: 503,
+  shutting_down: 503,
+  agent_timeout: 504,
+} as const;
+/** Tells programs the kind of an error. */
+export type ErrorCode = keyof typeof ERROR_STATUS;
 
 /** The cause of an unusable agent, for code that has to tell the cases apart. */
 export type ErrorReason =
@@ -50,19 +50,6 @@ export type ErrorReason =
   /** The agent's process ended. */
   | "exited";
 
-/** Facts of an {@linkcode AppError} beside its code and message. */
-export interface AppErrorOptions extends ErrorOptions {
-  /** The faulty field, as a path: `messages[2].content`. */
-  readonly param?: string | undefined;
-  readonly reason?: ErrorReason | undefined;
-  /** Seconds after which to try again. Only before the agent got the prompt. */
-  readonly retryAfterSecs?: number | undefined;
-  /** The agent got the prompt, so that a retry could do its work twice. */
-  readonly prompted?: boolean | undefined;
-  /** The name of the conversation. */
-  readonly conversation?: string | undefined;
-}
-
 /**
  * An error that the caller is told.
  *
@@ -76,20 +63,20 @@ export interface AppErrorOptions extends ErrorOptions {
 export class AppError extends Error {
   override readonly name = "AppError";
   readonly code: ErrorCode;
-  readonly param: string | undefined;
-  readonly reason: ErrorReason | undefined;
-  readonly retryAfterSecs: number | undefined;
-  readonly prompted: boolean;
-  readonly conversation: string | undefined;
+  /** The faulty field, as a path: `messages[2].content`. */
+  readonly param?: string | undefined;
+  readonly reason?: ErrorReason | undefined;
+  /** Seconds after which to try again. Only before the agent got the prompt. */
+  readonly retryAfterSecs?: number | undefined;
+  /** The agent got the prompt, so that a retry could do its work twice. */
+  readonly prompted: boolean = false;
+  /** The name of the conversation. */
+  readonly conversation?: string | undefined;
 
-  constructor(code: ErrorCode, message: string, options: AppErrorOptions = {}) {
-    super(message, options);
+  constructor(code: ErrorCode, message: string, { cause, ...facts }: AppErrorOptions = {}) {
+    super(message, { cause });
     this.code = code;
-    this.param = options.param;
-    this.reason = options.reason;
-    this.retryAfterSecs = options.retryAfterSecs;
-    this.prompted = options.prompted ?? false;
-    this.conversation = options.conversation;
+    Object.assign(this, facts);
   }
 
   /** Returns the same error for a turn whose agent got the prompt. */
@@ -102,12 +89,15 @@ export class AppError extends Error {
     return this.#with({ conversation: name });
   }
 
-  #with(options: AppErrorOptions): AppError {
-    const { param, reason, retryAfterSecs, prompted, conversation, cause } = this;
-    const own = { param, reason, retryAfterSecs, prompted, conversation, cause };
-    return new AppError(this.code, this.message, { ...own, ...options });
+  #with(facts: AppErrorOptions): AppError {
+    return new AppError(this.code, this.message, { ...this, cause: this.cause, ...facts });
   }
 }
+
+/** Facts of an {@linkcode AppError} beside its code and message. */
+export type AppErrorOptions =
+  & ErrorOptions
+  & Partial<Pick<AppError, "param" | "reason" | "retryAfterSecs" | "prompted" | "conversation">>;
 
 /** Returns the message of any thrown value. */
 export function messageOf(thrown: unknown): string {

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { AppError, ERROR_CODES } from "../../lib/core/errors.ts";
+import { AppError, ERROR_STATUS, type ErrorCode } from "../../lib/core/errors.ts";
 import { type ReplyEnd, type ReplyOptions, ReplyReader, sentenceOf } from "../../lib/openai/reply_reader.ts";
 import { NOT_PLAIN, scanPlain } from "../../lib/openai/skin_text.ts";
 import type { StopReason, ToolCallId, TurnEvent } from "../../lib/turn/event.ts";
@@ -171,7 +171,7 @@ Deno.test("ReplyReader: the reply does not depend on how the text is cut", () =>
 });
 
 Deno.test("sentenceOf: each failure is one short sentence without codes, tags or our names", () => {
-  for (const code of ERROR_CODES) {
+  for (const code of Object.keys(ERROR_STATUS) as ErrorCode[]) {
     const sentence = sentenceOf(new AppError(code, "panicked at lib.rs:7: [secret] {code}"));
     assertMatch(sentence, /^[A-Z][A-Za-z ,:.]+\.$/);
     assertEquals([sentence.length < 80, /panicked|secret/.test(sentence)], [true, false]);

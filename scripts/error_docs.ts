@@ -1,0 +1,121 @@
+/** The texts of the errors in `.github/docs/errors.md`. @module */
+
+import type { ErrorCode } from "../lib/core/errors.ts";
+
+/** The meaning and the fix of every error. */
+export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, fix: string]>> = {
+  invalid_json: [
+    "The body is empty, cut off, not JSON, or nested deeper than 64 levels.",
+    "Send one complete JSON object.",
+  ],
+  invalid_type: ["A field has the wrong type.", "Change the field in `param`."],
+  invalid_value: [
+    "A field has a value that is not allowed, such as an image by web address.",
+    "Change the field in `param` as the message says.",
+  ],
+  missing_required_parameter: ["A field is missing, such as `messages`.", "Add the field in `param`."],
+  unsupported_parameter: [
+    "`tool_choice` forces one of the client's tools, which the agent cannot use.",
+    "Leave it out, or use `auto` or `none`.",
+  ],
+  unsupported_value: [
+    "A field asks for what an agent cannot do, such as `n` above 1.",
+    "Leave the field out.",
+  ],
+  unsupported_content_type: [
+    "A part of a message has an unknown type, such as `file`.",
+    "Send text, images or audio.",
+  ],
+  unsupported_media_type: [
+    "The body is not declared as JSON.",
+    "Send the header `content-type: application/json`.",
+  ],
+  invalid_api_key: [
+    "The key is missing or wrong.",
+    "Send the value of `VTUBER_AUTH_KEY` as `Authorization: Bearer KEY`.",
+  ],
+  origin_not_allowed: [
+    "The request comes from a web page of another site, and no key is set.",
+    "Add the page's origin to `VTUBER_ALLOWED_ORIGINS`, or set `VTUBER_AUTH_KEY`.",
+  ],
+  host_not_allowed: [
+    "The request comes from another machine or uses the name of one, and no key is set.",
+    "Use `127.0.0.1` or `localhost`, or set `VTUBER_AUTH_KEY`.",
+  ],
+  not_found: [
+    "The path, the permission request or the conversation does not exist.",
+    "See `GET /` for the paths. Enter the address in the skin up to `/v1` only.",
+  ],
+  model_not_found: [
+    "No agent has this model, and `VTUBER_STRICT_MODELS` is set or `GET /v1/models/{id}` asked for it.",
+    "Use a name that `GET /v1/models` lists.",
+  ],
+  method_not_allowed: [
+    "The path exists, but not for this method.",
+    "Use a method that the header `allow` lists.",
+  ],
+  request_timeout: ["The body did not arrive within 60 seconds.", "Send less, or faster."],
+  idempotency_key_conflict: [
+    "A different request had the same `Idempotency-Key`.",
+    "Use a new key for each request.",
+  ],
+  turn_cancelled: [
+    "Before the agent got the request, a newer request superseded it, somebody interrupted it, or its " +
+    "conversation was forgotten. Or the request repeats one whose turn was cancelled.",
+    "Nothing, or send it as a new request.",
+  ],
+  permission_resolved: [
+    "The permission request was answered before, its time ran out, or its turn has ended.",
+    "Nothing.",
+  ],
+  session_busy: [
+    "The conversation is still answering and `VTUBER_ON_BUSY` is `reject`, or it is `queue` and 8 requests " +
+    "already wait or this one has waited for 60 seconds.",
+    "Wait for the seconds in `retry-after`.",
+  ],
+  body_too_large: [
+    "The body is larger than 20 MiB, or a command has more than 16,384 characters.",
+    "Send smaller images.",
+  ],
+  invalid_output: [
+    "The agent's reply is not the JSON that `response_format` asks for.",
+    "Ask more clearly, or leave `response_format` out.",
+  ],
+  upgrade_required: [
+    "`GET /v1/vtuber/ws` was requested, but not as a WebSocket.",
+    "Connect with `ws://` or `wss://`. A proxy in between has to pass WebSockets on.",
+  ],
+  rate_limit_exceeded: [
+    "All turns are in use, 5,000 clients are connected for events, or a client sends more than 50 commands a second.",
+    "Wait for the seconds in `retry-after`, or raise `VTUBER_MAX_IN_FLIGHT`.",
+  ],
+  internal_error: [
+    "The program has a fault.",
+    "Report it with the lines of the log that have the request id in the message.",
+  ],
+  agent_error: [
+    'The agent answered with an error. "Authentication required" means that a log-in is missing.',
+    "Read the message. Log in with the agent's own program.",
+  ],
+  agent_crashed: [
+    "The agent's process ended during the turn.",
+    "Read the agent's last lines in the log. Try again.",
+  ],
+  agent_cancelled: [
+    "The agent stopped by itself, often because a permission was rejected.",
+    "See [Permissions](permissions.md).",
+  ],
+  agent_auth_required: [
+    "The agent asks for a log-in that needs a person.",
+    "Log in with the agent's own program, or pass its key on: see [Agents](agents.md).",
+  ],
+  agent_unavailable: [
+    "The agent could not be started, exited early, or did not answer.",
+    "Run `oab-vtuber doctor`, and read the log.",
+  ],
+  shutting_down: ["The server is shutting down.", "Start it again."],
+  agent_timeout: [
+    "The agent was silent for too long, or its turn took too long.",
+    "Raise `VTUBER_REPLY_TIMEOUT_SECS` or `VTUBER_TURN_TIMEOUT_SECS`.",
+  ],
+};
