@@ -1,31 +1,29 @@
 /** An ACP agent: started when it is needed, kept warm, restarted when its process ends. @module */
 
-import { abortable } from "../core/abortable.ts";
+import { abortable, untilAborted } from "../core/abortable.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import type { Agent, AgentModel, AgentState, Session } from "../turn/agent.ts";
 import type { SessionId } from "../turn/event.ts";
 import { AgentCommands } from "./command_guard.ts";
-import { Connection, type ConnectionSettings } from "./connection.ts";
-import { AGENT_TIMEOUTS, type AgentTimeouts, type Capabilities } from "./handshake.ts";
+import { Connection } from "./connection.ts";
+import { AGENT_TIMEOUTS, type AgentSettings, type AgentTimeouts } from "./handshake.ts";
 import { isTimeout } from "./json_rpc.ts";
-import { logInvalidLines } from "./ndjson.ts";
 import type { AgentProcess } from "./process.ts";
 import { RestartBackoff } from "./restart_backoff.ts";
 import type { AcpSession } from "./session.ts";
 import { SessionDefaults, type SettingWarning } from "./session_config.ts";
-import { WarmSession } from "./warm_session.ts";
+import type { Capabilities } from "./wire.ts";
 
-/** An exit within this time of the start, without an answered prompt, is an early exit: the next start is delayed. */
-const EARLY_MS = 10_000;
-/** Attempts to resume a session, of which all but the first follow an exit of the process. */
-const RESUME_ATTEMPTS = 2;
-/** Wait for a session after which the agent is not reported as ready. Slow agents take 15 seconds. */
-const OVERDUE_MS = 20_000;
-/** Characters of an invalid line in a lifecycle event. */
+/** Delay before the next warm session is opened, in milliseconds: first the session before it needs the agent. */
+const WARM_DELAY_MS = 1_000;
+/** Characters of an invalid line that are logged and reported. */
 const INVALID_LINE_CHARS = 200;
+/** Invalid lines that are logged per minute: an agent that writes its log to stdout would flood this program's log. */
+const MAX_INVALID_PER_MINUTE = 5;
+const MINUTE_MS = 60_000;
 
 /** Options of an {@linkcode AcpAgent}. */
-export interface AcpAgentOptions extends ConnectionSettings {
+export interface AcpAgentOptions extends Omit<AgentSettings, "timeouts"> {
   readonly name: string;
   /** See `Agent.program`. */
   readonly program: string;
@@ -48,17 +46,8 @@ export interface AgentDescription extends Omit<Capabilities, "authMethods"> {
   readonly modes: readonly string[];
   /** Configured values that the agent does not take. */
   readonly warnings: readonly SettingWarning[];
-  /** Time from the launch of the process until the session was open, in milliseconds. */
+  /** Time until the session was open, with the start of the process, in milliseconds. */
   readonly startedMs: number;
-}
-
-/** A `session/new` that was sent. */
-interface SessionRequest {
-  readonly connection: Connection;
-  readonly number: number;
-  readonly sinceMs: number;
-  /** True until the session is open. */
-  readonly hasFailed: boolean;
 }
 
 /**
@@ -73,86 +62,70 @@ export class AcpAgent implements Agent {
   readonly #options: AcpAgentOptions;
   readonly #now: () => number;
   readonly #closing = new AbortController();
+  readonly #backoff: RestartBackoff;
+  readonly #defaults = new SessionDefaults();
+  readonly #commands = new AgentCommands();
   /** Connections whose process has not ended: the current one, and retired ones. */
   readonly #connections = new Set<Connection>();
   #connecting: Promise<Connection> | undefined;
   /** The current connection, once it is initialised. */
-  #ready: Connection | undefined;
-  /** Time from the launch of the current process until it was initialised. */
-  #readyMs = 0;
-  readonly #warm: WarmSession<AcpSession>;
-  /** Whether the log tells that no session could be opened in advance. */
-  #hasWarned = false;
-  #requestCount = 0;
-  /** Requests for a session that have not ended, the oldest first. */
-  readonly #pending = new Set<SessionRequest>();
-  /** The newest request that has ended. An earlier one that ends later does not count. */
-  #newest: Pick<SessionRequest, "number" | "hasFailed"> = { number: 0, hasFailed: false };
+  #current: Connection | undefined;
   /** The last connection that opened a new session. */
   #proven: Connection | undefined;
-  readonly #backoff: RestartBackoff;
-  readonly #defaults = new SessionDefaults();
-  readonly #commands = new AgentCommands();
-  readonly #onInvalidLine: (line: string, why: string) => void;
+  /** Whether the last `session/new` failed. */
+  #hasFailed = false;
+  /** A session that is open, or being opened, ahead of need. */
+  #warm: Promise<AcpSession> | undefined;
+  #warmTimer: ReturnType<typeof setTimeout> | undefined;
+  #minuteStartMs = -Infinity;
+  #invalidLines = 0;
 
   constructor(options: AcpAgentOptions) {
-    const { name, program, log, onLifecycle, redact = (text) => text } = options;
-    this.name = name;
-    this.program = program;
+    this.name = options.name;
+    this.program = options.program;
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
     this.#backoff = new RestartBackoff(this.#now);
-    this.#warm = new WarmSession({
-      open: () => this.#requestSession(),
-      onFailure: (error) => {
-        log[this.#hasWarned ? "debug" : "warn"]("could not open a session in advance", { error });
-        this.#hasWarned = true;
-      },
-    });
-    const logInvalid = logInvalidLines(log, redact, this.#now);
-    this.#onInvalidLine = (line, why) => {
-      // Redact before cutting: the cut may fall within a secret.
-      onLifecycle?.({ type: "invalid_line", line: redact(line).slice(0, INVALID_LINE_CHARS) });
-      logInvalid(line, why);
-    };
   }
 
   get state(): AgentState {
     if (this.#closing.signal.aborted) return "closed";
-    if (this.#newest.hasFailed) return "failing";
-    if (this.#ready) return this.#ready === this.#proven && !this.#isOverdue ? "ready" : "starting";
+    if (this.#hasFailed) return "failing";
+    if (this.#current) return this.#current === this.#proven ? "ready" : "starting";
     if (this.#backoff.exits > 0) return "failing";
     return this.#connecting ? "starting" : "idle";
   }
 
   get models(): readonly AgentModel[] {
-    return this.#defaults.models;
+    return this.#defaults.model?.values ?? [];
   }
 
   warm(): void {
-    this.#warm.open();
+    clearTimeout(this.#warmTimer);
+    if (this.#warm === undefined && !this.#closing.signal.aborted) this.#keepWarm(this.#requestSession());
   }
 
   async newSession(signal?: AbortSignal): Promise<Session> {
     const leaving = this.#untilClosing(signal);
     leaving.throwIfAborted();
     const opening = this.#openSession();
-    const connecting = this.#connecting;
-    // A session of a process that was retired meanwhile may never come, so it is not kept.
-    const keep = () => connecting === this.#connecting && this.#warm.keep(opening);
-    return await handOver(opening, leaving, keep);
+    return await handOver(opening, leaving, () => {
+      const isFree = this.#warm === undefined && !this.#closing.signal.aborted;
+      if (isFree) this.#keepWarm(opening);
+      return isFree;
+    });
   }
 
   /** Starts the agent if it is not running, because only the agent knows whether it has the session. */
   async resumeSession(id: SessionId, signal?: AbortSignal): Promise<Session | undefined> {
     const leaving = this.#untilClosing(signal);
     leaving.throwIfAborted();
-    return await handOver(this.#resumeSession(id, leaving), leaving);
+    return await handOver(this.#resumeSession(id, leaving), leaving, () => false);
   }
 
   /** Does nothing while the agent is not running. */
   deleteSession(id: SessionId): void {
-    this.#ready?.deleteSession(id);
+    this.#current?.deleteSession(id);
   }
 
   /**
@@ -171,7 +144,7 @@ export class AcpAgent implements Agent {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort(new AppError("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 }));
-    this.#warm[Symbol.dispose]();
+    clearTimeout(this.#warmTimer);
     await Promise.all([...this.#connections].map((connection) => connection.stop()));
     await this.#connecting?.catch(() => {});
   }
@@ -181,58 +154,58 @@ export class AcpAgent implements Agent {
     return signal ? AbortSignal.any([signal, closing]) : closing;
   }
 
-  /** Takes the warm session, or requests another one if there is none that serves. */
+  #keepWarm(session: Promise<AcpSession>): void {
+    this.#warm = session;
+    session.catch((error) => {
+      if (this.#warm === session) this.#warm = undefined;
+      if (!this.#closing.signal.aborted) {
+        this.#options.log.warn("could not open a session in advance", { error });
+      }
+    });
+  }
+
+  #warmSoon(): void {
+    clearTimeout(this.#warmTimer);
+    if (!this.#closing.signal.aborted) this.#warmTimer = setTimeout(() => this.warm(), WARM_DELAY_MS);
+  }
+
+  /** Takes the warm session, or requests one if there is none or its process has ended. */
   async #openSession(): Promise<AcpSession> {
-    const warm = this.#warm.take();
-    // After a timeout the agent would let a second request wait as long.
-    const taken = warm && await warm.catch((error) => isTimeout(error) ? Promise.reject(error) : undefined);
-    const session = taken && !taken.closed.aborted ? taken : await this.#requestSession();
-    this.#warm.openSoon();
-    return session;
+    const warm = this.#warm;
+    this.#warm = undefined;
+    const session = await (warm ?? this.#requestSession());
+    this.#warmSoon();
+    return session.closed.aborted ? await this.#requestSession() : session;
   }
 
   async #requestSession(): Promise<AcpSession> {
     const connection = await this.#connect();
-    const request = { connection, number: ++this.#requestCount, sinceMs: this.#now(), hasFailed: true };
-    this.#pending.add(request);
     try {
       const session = await connection.newSession();
-      request.hasFailed = false;
       this.#proven = connection;
-      this.#hasWarned = false;
+      this.#hasFailed = false;
       return session;
     } catch (error) {
+      // A process that has ended or was retired meanwhile says nothing about the next one.
+      if (this.#current === connection) this.#hasFailed = true;
       if (isTimeout(error)) this.#retire(connection);
       throw error;
-    } finally {
-      this.#pending.delete(request);
-      if (request.number > this.#newest.number) this.#newest = request;
     }
-  }
-
-  get #isOverdue(): boolean {
-    const oldest = this.#pending.values().find(({ connection }) => connection === this.#ready);
-    return oldest !== undefined && this.#now() - oldest.sinceMs > OVERDUE_MS;
   }
 
   async #resumeSession(id: SessionId, leaving: AbortSignal): Promise<AcpSession | undefined> {
-    for (let attempt = 1; attempt <= RESUME_ATTEMPTS; attempt++) {
-      const connection = await this.#connect();
-      // Only a new session proves that the agent can open one.
-      const session = await connection.resumeSession(id, leaving).finally(() => this.#warm.openSoon());
-      if (session && !session.closed.aborted) return session;
-      // The process may have ended unnoticed between two turns: its successor may know the session.
-      if (!connection.closed.aborted) break;
-    }
-    return undefined;
+    const connection = await this.#connect();
+    const session = await connection.resumeSession(id, leaving);
+    // Only a new session proves that the agent can open one.
+    this.#warmSoon();
+    return session?.closed.aborted ? undefined : session;
   }
 
   async #describe(): Promise<AgentDescription> {
+    const startedAtMs = this.#now();
     const connection = await this.#connect();
-    const readyMs = this.#readyMs;
-    const openedAtMs = this.#now();
     const { id, config } = await connection.newSession();
-    const startedMs = readyMs + this.#now() - openedAtMs;
+    const startedMs = this.#now() - startedAtMs;
     const { authMethods, ...capabilities } = connection.capabilities;
     const [model, mode] = [config.option("model"), config.option("mode")];
     await connection.deleteSession(id);
@@ -257,21 +230,17 @@ export class AcpAgent implements Agent {
   }
 
   async #start(): Promise<Connection> {
-    await this.#backoff.wait(this.#closing.signal);
-    this.#closing.signal.throwIfAborted();
-    const startedAtMs = this.#now();
+    await this.#backoff.waitForStart(this.#closing.signal);
     let connection: Connection | undefined;
     try {
       connection = this.#open(this.#options.launch());
       await connection.initialize();
     } catch (error) {
-      if (!this.#closing.signal.aborted) await this.#onExit(connection, true);
-      await this.#end(connection);
+      await this.#onEnd(connection, true);
       throw toAppError(error, "agent_unavailable");
     }
-    this.#readyMs = this.#now() - startedAtMs;
-    this.#ready = connection;
-    this.#watch(connection, startedAtMs);
+    this.#current = connection;
+    this.#cleanUp(connection);
     return connection;
   }
 
@@ -282,11 +251,11 @@ export class AcpAgent implements Agent {
       process,
       defaults: this.#defaults,
       commands: this.#commands,
-      onInvalidLine: this.#onInvalidLine,
+      onInvalidLine: (line, why) => this.#onInvalidLine(line, why),
       onPromptEnd: (answered) => {
         if (answered) this.#backoff.reset();
         // An agent that opens no further session is not asked for one after each turn.
-        if (this.#ready === connection && !this.#newest.hasFailed) this.#warm.open();
+        if (this.#current === connection && !this.#hasFailed) this.warm();
       },
       onUnresponsive: () => this.#retire(connection),
     });
@@ -294,27 +263,16 @@ export class AcpAgent implements Agent {
     return connection;
   }
 
-  /** Cleans up after a connection once it is closed, also if the process ended by itself: its children may still run. */
-  #watch(connection: Connection, startedAtMs: number): void {
-    const onClosed = async () => {
-      const isEarly = !connection.hasAnswered && this.#now() - startedAtMs < EARLY_MS;
-      const isRetired = this.#ready !== connection;
-      this.#leave(connection);
-      try {
-        if (!this.#closing.signal.aborted) await this.#onExit(connection, isEarly, isRetired);
-        await this.#end(connection);
-      } catch (error) {
-        this.#options.log.error("could not clean up after an agent", { error });
-      }
-    };
-    if (connection.closed.aborted) onClosed();
-    else connection.closed.addEventListener("abort", onClosed, { once: true });
-  }
-
-  async #end(connection: Connection | undefined): Promise<void> {
-    if (connection === undefined) return;
-    await connection.stop();
-    this.#connections.delete(connection);
+  /** Cleans up once a connection is closed, also if its process ended by itself: its children may still run. */
+  async #cleanUp(connection: Connection): Promise<void> {
+    await untilAborted(connection.closed);
+    const isCurrent = this.#current === connection;
+    this.#leave(connection);
+    try {
+      await this.#onEnd(connection, isCurrent && this.#backoff.isEarly);
+    } catch (error) {
+      this.#options.log.error("could not clean up after an agent", { error });
+    }
   }
 
   /** Lets a connection serve only what still runs in it. */
@@ -324,28 +282,41 @@ export class AcpAgent implements Agent {
   }
 
   #leave(connection: Connection): void {
-    if (this.#ready !== connection) return;
-    this.#ready = undefined;
+    if (this.#current !== connection) return;
+    this.#current = undefined;
     this.#connecting = undefined;
-    this.#warm.drop();
+    this.#warm = undefined;
   }
 
-  /**
-   * Logs how a process ended, and emits `exited` if it ended by itself. An early exit is counted at once, so that the
-   * next start waits.
-   */
-  async #onExit(connection: Connection | undefined, isEarly: boolean, isRetired = false): Promise<void> {
+  /** Counts an early exit, so that the next start waits, ends what is left of the process, and logs its end. */
+  async #onEnd(connection: Connection | undefined, isEarly: boolean): Promise<void> {
     const { log, onLifecycle } = this.#options;
-    const backoff = isEarly && { nextStartMs: this.#backoff.count(), exits: this.#backoff.exits };
-    const process = connection?.process;
-    const endedByItself = connection?.closed.aborted && !isRetired;
-    const status = await Promise.race([process?.exited, connection?.stop().then(() => process?.exited)]);
-    if (status !== undefined && endedByItself && !process?.wasSignalled) {
-      onLifecycle?.({ type: "exited", status });
-    }
-    const fields = { ...backoff, status, stderr: process?.stderrTail() };
+    const wasClosing = this.#closing.signal.aborted;
+    const endedByItself = connection?.endedByItself;
+    const backoff = isEarly && !wasClosing &&
+      { nextStartMs: this.#backoff.count(), exits: this.#backoff.exits };
+    await connection?.stop();
+    if (connection) this.#connections.delete(connection);
+    if (wasClosing) return;
+    const status = await connection?.process.exited;
+    if (status !== undefined && endedByItself) onLifecycle?.({ type: "exited", status });
+    const fields = { ...backoff, status, stderr: connection?.process.stderrTail() };
     if (isEarly) log.error("agent exited during start-up", fields);
     else log.warn("agent exited", fields);
+  }
+
+  #onInvalidLine(line: string, why: string): void {
+    const { log, onLifecycle, redact = (text) => text } = this.#options;
+    // Redact before cutting: the cut may fall within a secret.
+    const start = redact(line).slice(0, INVALID_LINE_CHARS);
+    onLifecycle?.({ type: "invalid_line", line: start });
+    if (this.#now() - this.#minuteStartMs >= MINUTE_MS) {
+      this.#minuteStartMs = this.#now();
+      this.#invalidLines = 0;
+    }
+    if (++this.#invalidLines <= MAX_INVALID_PER_MINUTE) {
+      log.warn("skipped a line of the agent", { why, line: start });
+    }
   }
 }
 
@@ -358,7 +329,7 @@ export class AcpAgent implements Agent {
 async function handOver<T extends AcpSession | undefined>(
   opening: Promise<T>,
   leaving: AbortSignal,
-  keep: () => boolean = () => false,
+  keep: () => boolean,
 ): Promise<T> {
   try {
     return await abortable(opening, leaving);

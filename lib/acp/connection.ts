@@ -4,24 +4,14 @@ import { untilAborted } from "../core/abortable.ts";
 import { BoundedMap } from "../core/bounded_map.ts";
 import { settlesWithin } from "../core/deadline.ts";
 import { AppError, messageOf } from "../core/errors.ts";
-import type { Redact } from "../core/redact.ts";
+import { createDedupe } from "../core/log.ts";
 import type { SessionId } from "../turn/event.ts";
-import type { PermissionBroker } from "../turn/permission.ts";
-import { type AgentCommands, pathExists } from "./command_guard.ts";
-import {
-  type AgentTimeouts,
-  type Capabilities,
-  type HandshakeOptions,
-  initialize,
-  type InitializedAgent,
-  toUnavailable,
-} from "./handshake.ts";
-import { explain, JsonRpcPeer, request, RPC, RpcError } from "./json_rpc.ts";
-import type { PermissionPolicy } from "./permission.ts";
+import type { AgentCommands } from "./command_guard.ts";
+import { type AgentSettings, initialize, type InitializedAgent, toUnavailable } from "./handshake.ts";
+import { explain, isTimeout, JsonRpcPeer, RPC, RpcError } from "./json_rpc.ts";
 import type { AgentProcess } from "./process.ts";
 import { AcpSession } from "./session.ts";
 import {
-  changeSender,
   readOptions,
   type SendChange,
   SessionConfig,
@@ -29,38 +19,23 @@ import {
   type SettingWarning,
 } from "./session_config.ts";
 import {
+  type Capabilities,
   parseNewSessionResult,
   parsePermissionRequest,
   parseSessionSettings,
   parseSessionUpdate,
 } from "./wire.ts";
 
-/** Time for the last output of an ended process to be read, and for the last input to be written, in milliseconds. */
+/** Time for the last output of an ended process to be read, in milliseconds. */
 const DRAIN_MS = 500;
 /** Closed sessions that stay open in an agent that cannot close them. Beyond it the oldest is not resumed from here. */
 const MAX_UNCLOSED = 100;
 /** Different warnings about settings that are logged per process. */
 const MAX_WARNINGS = 100;
 
-/** The settings of an agent that hold for each of its processes. */
-export interface ConnectionSettings extends HandshakeOptions {
-  /** The mode of every session, by id or name. */
-  readonly mode?: string | undefined;
-  /** The default model of every session, by id or name. */
-  readonly model?: string | undefined;
-  readonly permissions: PermissionPolicy;
-  /** Asks a person for a permission. */
-  readonly broker: Pick<PermissionBroker, "ask">;
-  /** Takes secrets out of the agent's words in errors and in the log. */
-  readonly redact?: Redact | undefined;
-  /** The agent's home directory: `~` in a path. */
-  readonly home?: string | undefined;
-}
-
 /** Dependencies of a {@linkcode Connection}. */
-export interface ConnectionOptions extends ConnectionSettings {
+export interface ConnectionOptions extends AgentSettings {
   readonly process: AgentProcess;
-  readonly timeouts: AgentTimeouts;
   /** Options of new sessions, kept from one process to the next. */
   readonly defaults: SessionDefaults;
   /** The agent's commands, kept from one process to the next. */
@@ -68,7 +43,7 @@ export interface ConnectionOptions extends ConnectionSettings {
   onInvalidLine(line: string, why: string): void;
   /** Called when a prompt was answered, or can no longer be. */
   onPromptEnd(answered: boolean): void;
-  /** Called when a session does not answer its cancelled prompt: the process should serve no more. */
+  /** Called when the agent does not read or answer a prompt in time: the process should serve no more. */
   onUnresponsive(): void;
 }
 
@@ -78,14 +53,11 @@ export class Connection {
   readonly #options: ConnectionOptions;
   readonly #peer: JsonRpcPeer;
   #agent!: InitializedAgent;
-  readonly #logged = new Set<string>();
+  readonly #isNewWarning = createDedupe(Infinity, MAX_WARNINGS);
   readonly #sessions = new Map<SessionId, AcpSession>();
-  readonly #unresponsive = new Set<AcpSession>();
-  /** The end of the queue of each session that is being resumed or ended. Each step has a time limit. */
-  readonly #queues = new Map<SessionId, Promise<void>>();
   readonly #unclosed = new BoundedMap<SessionId, SessionConfig>(MAX_UNCLOSED);
-  readonly #sendChange: SendChange;
-  #hasAnswered = false;
+  /** The end of the queue of each session that is being resumed or ended. Each step has a time limit. */
+  readonly #queues = new Map<SessionId, Promise<unknown>>();
   #isRetired = false;
   #stopping: Promise<void> | undefined;
 
@@ -95,15 +67,19 @@ export class Connection {
     this.#peer = new JsonRpcPeer(options.process, {
       onNotification: (method, params) => this.#onNotification(method, params),
       onRequest: (method, params, signal) => this.#onRequest(method, params, signal),
-      onInvalidLine: (line, why) => options.onInvalidLine(line, why),
+      onInvalidLine: options.onInvalidLine,
     }, options.redact);
-    this.#sendChange = changeSender(this.#peer, options.timeouts.resumeMs, options.timeouts.againMs);
     this.#closeAfterExit();
   }
 
   /** Aborts when the connection is gone. */
   get closed(): AbortSignal {
     return this.#peer.closed;
+  }
+
+  /** Whether the connection is gone although {@linkcode Connection.stop} was not called. */
+  get endedByItself(): boolean {
+    return this.closed.aborted && this.#stopping === undefined;
   }
 
   get capabilities(): Capabilities {
@@ -115,18 +91,9 @@ export class Connection {
     return this.#agent.warnings;
   }
 
-  /** Whether a prompt was answered. */
-  get hasAnswered(): boolean {
-    return this.#hasAnswered;
-  }
-
-  /**
-   * Initialises the agent.
-   *
-   * @throws {AppError} `agent_unavailable` if the agent does not answer as one of protocol version 1 does.
-   */
+  /** Initialises the agent. @throws {AppError} `agent_unavailable` */
   async initialize(): Promise<void> {
-    this.#agent = await initialize(this.#peer, this.#options, this.#options.timeouts.setupMs);
+    this.#agent = await initialize(this.#peer, this.#options);
   }
 
   /**
@@ -139,9 +106,8 @@ export class Connection {
     try {
       const session = await this.#requestSession("session/new", {}, timeouts.setupMs, (result) => {
         const id = parseNewSessionResult(result).sessionId as SessionId;
-        const options = readOptions(parseSessionSettings(result));
-        defaults.learn(options);
-        return { id, config: new SessionConfig(id, options, this.#sendChange) };
+        defaults.options = readOptions(parseSessionSettings(result));
+        return this.#adopt(id, new SessionConfig(id, defaults.options, this.#sendChange));
       });
       this.closed.throwIfAborted();
       log.debug("session opened", { session: session.id });
@@ -154,25 +120,24 @@ export class Connection {
   /**
    * Resumes a closed session. A session that is open belongs to another caller and is not handed out twice.
    *
-   * @returns Nothing if the session cannot be resumed in time.
-   * @throws {AppError} `agent_auth_required` if the log-in needs a person. The signal's reason if it aborts.
+   * @returns Nothing if the session cannot be resumed, or the caller has left.
+   * @throws {AppError} `agent_auth_required` if the log-in needs a person.
    */
-  async resumeSession(id: SessionId, signal: AbortSignal): Promise<AcpSession | undefined> {
-    const turn = Promise.withResolvers<void>();
-    let isLate = false;
-    const resuming = this.#enqueue(id, async () => {
-      turn.resolve();
-      return isLate ? undefined : await this.#resume(id, signal);
+  resumeSession(id: SessionId, signal: AbortSignal): Promise<AcpSession | undefined> {
+    return this.#enqueue(id, async () => {
+      if (signal.aborted || this.#sessions.has(id)) return undefined;
+      const session = this.#reopen(id) ?? await this.#resume(id);
+      if (session === undefined || !signal.aborted) return session;
+      // End the session within this step, because the next caller may already wait for its turn in the queue.
+      await this.#endNow(session);
     });
-    if (await settlesWithin(this.#options.timeouts.resumeMs, turn.promise)) return await resuming;
-    isLate = true;
-    return undefined;
   }
 
   /** Ends a session for good, and deletes it if the agent can. Never throws. */
   deleteSession(id: SessionId): Promise<void> {
     this.#sessions.get(id)?.close();
     return this.#enqueue(id, async () => {
+      // A resume that was running has opened the session meanwhile.
       const session = this.#sessions.get(id);
       if (session) await this.#endNow(session);
       this.#unclosed.delete(id);
@@ -180,7 +145,7 @@ export class Connection {
     });
   }
 
-  /** Stops once the running prompts have ended. Unresponsive sessions are not waited for. */
+  /** Stops once the running prompts have ended. Prompts whose cancellation is overdue are not waited for. */
   retire(): void {
     this.#isRetired = true;
     this.#stopIfDone();
@@ -193,13 +158,8 @@ export class Connection {
 
   async #stop(): Promise<void> {
     for (const session of this.#sessions.values()) session.close();
-    let inputEnded = Promise.resolve();
-    await this.process.stop(() => {
-      // Not awaited: a process that does not read would block the stop.
-      inputEnded = this.#peer.endInput();
-    });
+    await this.process.stop(() => void this.#peer.endInput());
     await this.#peer.close("The agent was stopped.");
-    await settlesWithin(DRAIN_MS, inputEnded);
   }
 
   /** Closes the connection some time after the process ended: a child of it may hold its streams open. */
@@ -211,129 +171,81 @@ export class Connection {
   }
 
   #stopIfDone(): void {
-    if (!this.#isRetired) return;
-    for (const session of this.#sessions.values()) {
-      if (session.isBusy && !this.#unresponsive.has(session)) return;
-    }
+    if (!this.#isRetired || this.#sessions.values().some(({ isBusy }) => isBusy)) return;
     this.stop().catch((error) => this.#options.log.error("could not stop an agent", { error }));
   }
 
-  async #resume(id: SessionId, signal: AbortSignal): Promise<AcpSession | undefined> {
-    signal.throwIfAborted();
-    if (this.#sessions.has(id)) return undefined;
-    const unclosed = this.#unclosed.get(id);
-    if (unclosed) {
-      this.#unclosed.delete(id);
-      return this.#adopt(id, unclosed);
-    }
-    const session = await this.#requestResume(id);
-    if (session === undefined || !signal.aborted) return session;
-    // The caller has left. The next caller already waits in the queue, so the session is ended before that one's turn.
-    await this.#endNow(session);
-    throw signal.reason;
+  /** Reopens a session that the agent could not close. */
+  #reopen(id: SessionId): AcpSession | undefined {
+    const config = this.#unclosed.get(id);
+    this.#unclosed.delete(id);
+    return config && this.#adopt(id, config);
   }
 
-  async #requestResume(id: SessionId): Promise<AcpSession | undefined> {
+  async #resume(id: SessionId): Promise<AcpSession | undefined> {
     const { resumeMethod } = this.capabilities;
     const { log, mode, defaults, timeouts } = this.#options;
-    if (resumeMethod === undefined) {
-      log.debug("the agent does not resume sessions", { session: id });
-      return undefined;
-    }
+    if (resumeMethod === undefined) return undefined;
+    const method = `session/${resumeMethod}`;
     try {
-      const method = `session/${resumeMethod}`;
       return await this.#requestSession(method, { sessionId: id }, timeouts.resumeMs, (result) => {
         const options = defaults.complete(readOptions(parseSessionSettings(result)), mode);
-        return { id, config: new SessionConfig(id, options, this.#sendChange, defaults) };
+        return this.#adopt(id, new SessionConfig(id, options, this.#sendChange, defaults.model?.current));
       });
     } catch (error) {
       if (error instanceof AppError) throw error;
       log.info("could not resume a session", { session: id, error: explain(error) });
+      if (isTimeout(error)) await this.#endAtAgent(id);
       return undefined;
     }
   }
 
-  /** Sends a request that makes a session, and configures the session. A session that comes too late is ended. */
+  /** Sends a request that makes a session, and configures the session: other settings than configured only warn. */
   async #requestSession(
     method: string,
     params: Readonly<Record<string, unknown>>,
     timeoutMs: number,
-    read: (result: unknown) => { readonly id: SessionId; readonly config: SessionConfig },
+    read: (result: unknown) => AcpSession,
   ): Promise<AcpSession> {
-    const session = await this.#agent.auth.withAuth(() =>
-      request(this.#peer, {
-        method,
-        params: { ...params, ...this.#agent.sessionParams },
-        timeoutMs,
-        read: (result) => {
-          const { id, config } = read(result);
-          return this.#adopt(id, config);
-        },
-        onLate: (result) => this.#endLate(() => read(result)),
-      })
+    const { auth, sessionParams, warnings } = this.#agent;
+    const session = await auth.withAuth(() =>
+      this.#peer.request(method, { ...params, ...sessionParams }, { timeoutMs, read })
     );
-    await this.#configure(session);
+    await session.config.configure(this.#options);
+    for (const { text } of [...warnings, ...session.config.warnings]) {
+      if (this.#isNewWarning(text)) this.#options.log.warn(text);
+    }
     return session;
   }
 
-  #endLate(read: () => { readonly id: SessionId; readonly config: SessionConfig }): void {
-    try {
-      const { id, config } = read();
-      this.#enqueue(id, async () => {
-        if (!this.#sessions.has(id)) await this.#endAtAgent(id, config);
-      });
-    } catch {
-      // An answer that cannot be read made no session.
-    }
-  }
+  readonly #sendChange: SendChange = (method, params, read) =>
+    this.#peer.request(method, params, { timeoutMs: this.#options.timeouts.resumeMs, read });
 
   /** Registers a session as soon as the answer is read, because updates for it may be in the next line. */
   #adopt(id: SessionId, config: SessionConfig): AcpSession {
-    const { permissions, broker, log, timeouts, commands, cwd, home, defaults } = this.#options;
+    const { log, onUnresponsive, onPromptEnd } = this.#options;
     const session = new AcpSession(id, config, {
+      ...this.#options,
       peer: this.#peer,
       promptCapabilities: this.capabilities.promptCapabilities,
-      permissions,
-      broker,
-      log,
-      commands,
-      pathExists: (path) => pathExists(path, cwd, home),
-      promptTimeoutMs: timeouts.setupMs,
-      cancelGraceMs: timeouts.cancelMs,
       authRequired: (why) => this.#agent.auth.requiredError(why),
-      onUnresponsive: (session, why) => {
+      onUnresponsive(why) {
         log.warn(why, { session: id });
-        this.#unresponsive.add(session);
-        this.#options.onUnresponsive();
-        this.#stopIfDone();
+        onUnresponsive();
       },
-      onPromptEnd: (session, answered) => {
-        this.#unresponsive.delete(session);
-        this.#hasAnswered ||= answered;
-        this.#options.onPromptEnd(answered);
+      onPromptEnd: (answered) => {
+        onPromptEnd(answered);
         this.#stopIfDone();
       },
       onClose: (session) => void this.#enqueue(id, () => this.#release(session)),
     });
     this.#sessions.set(id, session);
-    const models = config.option("model")?.values ?? [];
-    if (models.length > 0) defaults.models = models;
     return session;
-  }
-
-  /** Sets the configured mode and model. A session with other settings is better than none, so a failure only warns. */
-  async #configure({ config }: AcpSession): Promise<void> {
-    const { timeouts, log } = this.#options;
-    await config.configure(this.#options, timeouts.resumeMs);
-    for (const { text } of [...this.warnings, ...config.warnings]) {
-      if (this.#logged.has(text) || this.#logged.size >= MAX_WARNINGS) continue;
-      this.#logged.add(text);
-      log.warn(text);
-    }
   }
 
   /** Ends a session within the current step of its queue. */
   async #endNow(session: AcpSession): Promise<void> {
+    // First, so that the release that the close adds to the queue finds nothing left to do.
     const released = this.#release(session);
     session.close();
     await released;
@@ -341,37 +253,33 @@ export class Connection {
 
   /** Ends a closed session once its last prompt has ended. */
   async #release(session: AcpSession): Promise<void> {
-    if (session.isBusy) await session.idle;
+    if (session.isBusy) await settlesWithin(this.#options.timeouts.cancelMs, session.idle);
     if (this.#sessions.get(session.id) !== session) return;
     this.#sessions.delete(session.id);
-    await this.#endAtAgent(session.id, session.config);
+    // An agent that cannot close sessions goes on with this one when it is resumed.
+    if (!this.capabilities.canClose) this.#unclosed.set(session.id, session.config);
+    await this.#endAtAgent(session.id);
   }
 
-  /** Closes a session at the agent. An agent that cannot close sessions goes on with it when it is resumed. */
-  async #endAtAgent(id: SessionId, config: SessionConfig): Promise<void> {
+  async #endAtAgent(id: SessionId): Promise<void> {
     if (this.capabilities.canClose) await this.#finish("session/close", id);
-    else this.#unclosed.set(id, config);
   }
 
   /** Closes or deletes a session at the agent. Never throws. */
   async #finish(method: "session/close" | "session/delete", sessionId: SessionId): Promise<void> {
     const { timeouts, log } = this.#options;
     try {
-      await this.#send(method, { sessionId }, timeouts.resumeMs);
+      await this.#peer.request(method, { sessionId }, { timeoutMs: timeouts.resumeMs });
     } catch (error) {
       if (!this.closed.aborted) log.debug(`${method} failed`, { session: sessionId, error: explain(error) });
     }
-  }
-
-  #send(method: string, params: unknown, timeoutMs: number): Promise<unknown> {
-    return request(this.#peer, { method, params, timeoutMs, read: (result) => result });
   }
 
   /** Runs a step after the earlier steps for the same session; at once if there are none. */
   #enqueue<T>(id: SessionId, step: () => Promise<T>): Promise<T> {
     const before = this.#queues.get(id);
     const done = before ? before.then(step) : step();
-    const end: Promise<void> = done.then(() => {}, () => {}).then(() => {
+    const end = done.catch(() => {}).finally(() => {
       if (this.#queues.get(id) === end) this.#queues.delete(id);
     });
     this.#queues.set(id, end);
@@ -398,18 +306,17 @@ export class Connection {
     this.#options.commands.add(parsed.availableCommands.map(({ name }) => name));
   }
 
-  #onRequest(method: string, params: unknown, signal: AbortSignal): unknown {
+  async #onRequest(method: string, params: unknown, signal: AbortSignal): Promise<unknown> {
     if (method !== "session/request_permission") {
       throw new RpcError(RPC.methodNotFound, `Method not found: ${method}`);
     }
-    let permission;
+    let request;
     try {
-      permission = parsePermissionRequest(params);
+      request = parsePermissionRequest(params);
     } catch (error) {
       throw new RpcError(RPC.invalidParams, messageOf(error));
     }
-    const session = this.#sessions.get(permission.sessionId as SessionId);
-    const outcome = session?.onPermissionRequest(permission, signal) ?? { outcome: "cancelled" };
-    return outcome instanceof Promise ? outcome.then((outcome) => ({ outcome })) : { outcome };
+    const session = this.#sessions.get(request.sessionId as SessionId);
+    return { outcome: await session?.onPermissionRequest(request, signal) ?? { outcome: "cancelled" } };
   }
 }

@@ -1,17 +1,13 @@
 /** Creates a configured agent, ready to be started. @module */
 
 import type { Log, LogFields, LogLevel } from "../core/log.ts";
-import type { Redact } from "../core/redact.ts";
-import type { PermissionBroker } from "../turn/permission.ts";
 import { AcpAgent } from "./agent.ts";
 import { agentEnvironment, type EnvironmentSource } from "./environment.ts";
-import type { AgentLifecycleEvent } from "./lifecycle.ts";
-import type { PermissionPolicy } from "./permission.ts";
+import type { AgentSettings } from "./handshake.ts";
 import { launch } from "./process.ts";
-import type { McpServer } from "./wire.ts";
 
 /** The configuration of an agent. */
-export interface AgentConfig {
+export interface AgentConfig extends Pick<AgentSettings, "mcpServers" | "mode" | "model" | "permissions"> {
   /** The agent's name in requests. */
   readonly name: string;
   /** The program. Without one it is the demo agent. */
@@ -23,25 +19,13 @@ export interface AgentConfig {
   readonly env: Readonly<Record<string, string>>;
   /** Names of own variables to pass on. */
   readonly inheritEnv: readonly string[];
-  /** MCP servers of each session. */
-  readonly mcpServers: readonly McpServer[];
-  /** The mode of each session, by the agent's id or name. Default: the agent's choice. */
-  readonly mode: string | undefined;
-  /** The model of each session, by the agent's id or name. Default: the agent's choice. */
-  readonly model: string | undefined;
-  readonly permissions: PermissionPolicy;
 }
 
 /** Dependencies that all agents share. */
-export interface AgentDeps extends Pick<EnvironmentSource, "own" | "windows" | "programFolders"> {
-  readonly broker: Pick<PermissionBroker, "ask">;
-  /** This program's version. */
-  readonly version: string;
-  readonly log: Log;
-  readonly onLifecycle?: ((event: AgentLifecycleEvent) => void) | undefined;
-  /** Takes secrets out of the agents' words in errors and in the log. */
-  readonly redact?: Redact | undefined;
-}
+export interface AgentDeps
+  extends
+    Pick<EnvironmentSource, "own" | "windows" | "programFolders">,
+    Pick<AgentSettings, "broker" | "version" | "log" | "onLifecycle" | "redact"> {}
 
 /**
  * Creates an agent, which starts when it is needed.
@@ -49,7 +33,7 @@ export interface AgentDeps extends Pick<EnvironmentSource, "own" | "windows" | "
  * @throws {Error} if its working directory does not exist.
  */
 export async function createAgent(config: AgentConfig, deps: AgentDeps): Promise<AcpAgent> {
-  const { name, mcpServers, mode, model, permissions, workingDir } = config;
+  const { name, workingDir, mcpServers, mode, model, permissions } = config;
   const { own, windows, programFolders, broker, version, redact, onLifecycle } = deps;
   const log = withFields(deps.log, { agent: name });
   const cwd = await Deno.realPath(workingDir).catch(() => undefined);
@@ -61,7 +45,7 @@ export async function createAgent(config: AgentConfig, deps: AgentDeps): Promise
   }
   const { command, args } = config.command === undefined
     ? demoCommand()
-    : { command: config.command, args: config.args };
+    : { ...config, command: config.command };
   const env = agentEnvironment({ own, windows, programFolders, inherit: config.inheritEnv, set: config.env });
   const onStderr = onLifecycle && ((line: string) => onLifecycle({ type: "stderr", line }));
   return new AcpAgent({
@@ -69,17 +53,9 @@ export async function createAgent(config: AgentConfig, deps: AgentDeps): Promise
     program: JSON.stringify([command, ...args, cwd]),
     launch: () => launch({ command, args, cwd, env, redact, onStderr }, log),
     cwd,
-    mcpServers,
-    mode,
-    model,
-    permissions,
-    broker,
-    version,
     home: env.HOME ?? env.USERPROFILE,
     variables: new Set(Object.keys(env)),
-    log,
-    redact,
-    onLifecycle,
+    ...{ mcpServers, mode, model, permissions, broker, version, log, redact, onLifecycle },
   });
 }
 

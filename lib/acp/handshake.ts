@@ -1,19 +1,15 @@
-/** Initialises an agent process: its time limits, capabilities, log-in, and the MCP servers that it can use. @module */
+/** Initialises an agent process: its settings, capabilities, log-in, and the MCP servers that it can use. @module */
 
 import { AppError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
-import type { PromptCapabilities } from "../turn/agent.ts";
+import type { Redact } from "../core/redact.ts";
+import type { PermissionBroker } from "../turn/permission.ts";
 import { AgentAuth } from "./auth.ts";
-import { ClosedError, explain, type JsonRpcPeer, reasonOf, request } from "./json_rpc.ts";
+import { ClosedError, explain, type JsonRpcPeer, reasonOf } from "./json_rpc.ts";
 import type { AgentLifecycleEvent } from "./lifecycle.ts";
+import type { PermissionPolicy } from "./permission.ts";
 import type { SettingWarning } from "./session_config.ts";
-import {
-  type AuthMethod,
-  type InitializeResult,
-  type McpServer,
-  parseInitializeResult,
-  PROTOCOL_VERSION,
-} from "./wire.ts";
+import { type Capabilities, type McpServer, parseInitializeResult, PROTOCOL_VERSION } from "./wire.ts";
 
 /** Time limits of an agent, in milliseconds. */
 export interface AgentTimeouts {
@@ -21,46 +17,35 @@ export interface AgentTimeouts {
   readonly setupMs: number;
   /** To resume or end a session, or to take a mode or a model. */
   readonly resumeMs: number;
-  /** To take a mode or a model after the last such request timed out. Default: the same as `resumeMs`. */
-  readonly againMs?: number;
   /** To answer a cancelled prompt. */
   readonly cancelMs: number;
 }
 /** The default {@linkcode AgentTimeouts}. */
-export const AGENT_TIMEOUTS: AgentTimeouts = {
-  setupMs: 60_000,
-  resumeMs: 20_000,
-  againMs: 2_000,
-  cancelMs: 10_000,
-};
+export const AGENT_TIMEOUTS: AgentTimeouts = { setupMs: 60_000, resumeMs: 20_000, cancelMs: 10_000 };
 
-/** The capabilities of an agent. */
-export interface Capabilities {
-  /** The agent's own name; the version may be empty. */
-  readonly agent: { readonly name: string; readonly version: string } | undefined;
-  readonly protocolVersion: number;
-  readonly promptCapabilities: PromptCapabilities;
-  /** The method that resumes a session: `session/resume` repeats nothing, `session/load` repeats the whole history. */
-  readonly resumeMethod: "resume" | "load" | undefined;
-  readonly canClose: boolean;
-  readonly canDelete: boolean;
-  /** Ways in which the agent connects to MCP servers, beside starting them. */
-  readonly mcpTransports: { readonly http: boolean; readonly sse: boolean };
-  readonly authMethods: readonly AuthMethod[];
-}
-
-/** Options of the handshake. */
-export interface HandshakeOptions {
+/** The settings of an agent that hold for each of its processes and sessions. */
+export interface AgentSettings {
   /** The working directory of sessions; absolute. */
   readonly cwd: string;
-  /** The MCP servers of sessions. Servers that the agent cannot use are left out with a warning. */
-  readonly mcpServers?: readonly McpServer[] | undefined;
-  /** This program's version, sent to the agent. */
+  /** The agent's home directory: `~` in a path. */
+  readonly home?: string | undefined;
+  /** MCP servers of each session. Servers that the agent cannot use are left out with a warning. */
+  readonly mcpServers: readonly McpServer[];
+  /** The mode of each session, by the agent's id or name. Default: the agent's choice. */
+  readonly mode?: string | undefined;
+  /** The model of each session, by the agent's id or name. Default: the agent's choice. */
+  readonly model?: string | undefined;
+  readonly permissions: PermissionPolicy;
+  readonly broker: Pick<PermissionBroker, "ask">;
+  /** This program's version. */
   readonly version: string;
   /** Names of the variables in the agent's environment: a key among them allows a log-in without a person. */
   readonly variables: ReadonlySet<string>;
   readonly log: Log;
   readonly onLifecycle?: ((event: AgentLifecycleEvent) => void) | undefined;
+  /** Takes secrets out of the agent's words in errors and in the log. */
+  readonly redact?: Redact | undefined;
+  readonly timeouts: AgentTimeouts;
 }
 
 /** An agent process that is ready to open sessions. */
@@ -78,13 +63,24 @@ export interface InitializedAgent {
  *
  * @throws {AppError} `agent_unavailable` if the answer is not one of an ACP agent of protocol version 1.
  */
-export async function initialize(
-  peer: JsonRpcPeer,
-  { cwd, mcpServers = [], version, variables, log, onLifecycle }: HandshakeOptions,
-  timeoutMs: number,
-): Promise<InitializedAgent> {
-  const capabilities = await requestCapabilities(peer, version, timeoutMs);
-  const { agent, promptCapabilities, resumeMethod, mcpTransports, authMethods } = capabilities;
+export async function initialize(peer: JsonRpcPeer, settings: AgentSettings): Promise<InitializedAgent> {
+  const { cwd, mcpServers, version, variables, log, onLifecycle, timeouts: { setupMs: timeoutMs } } =
+    settings;
+  const params = {
+    protocolVersion: PROTOCOL_VERSION,
+    clientCapabilities: { fs: { readTextFile: false, writeTextFile: false }, terminal: false },
+    clientInfo: { name: "oab-vtuber", title: "oab-vtuber", version },
+  };
+  const capabilities = await peer.request("initialize", params, { timeoutMs, read: parseInitializeResult })
+    .catch((error) => {
+      throw toUnavailable(error);
+    });
+  const { agent, protocolVersion, promptCapabilities, resumeMethod, authMethods } = capabilities;
+  if (protocolVersion !== PROTOCOL_VERSION) {
+    const message =
+      `The agent speaks version ${protocolVersion} of the Agent Client Protocol, not ${PROTOCOL_VERSION}.`;
+    throw new AppError("agent_unavailable", message, { reason: "protocol_version" });
+  }
   log.info("agent ready", {
     program: agent?.name,
     version: agent?.version,
@@ -92,39 +88,13 @@ export async function initialize(
     resumeMethod,
   });
   onLifecycle?.({ type: "ready", name: agent?.name, version: agent?.version });
-  const auth = new AgentAuth(authMethods, variables, (methodId) => {
+  const auth = new AgentAuth(authMethods, variables, async (methodId) => {
     log.info("logging in to the agent", { method: methodId });
     onLifecycle?.({ type: "authenticating", methodId });
-    const read = (result: unknown) => result;
-    return request(peer, { method: "authenticate", params: { methodId }, timeoutMs, read });
+    await peer.request("authenticate", { methodId }, { timeoutMs });
   });
-  const { usable, warnings } = usableServers(mcpServers, mcpTransports);
+  const { usable, warnings } = usableServers(mcpServers, capabilities.mcpTransports);
   return { capabilities, auth, sessionParams: { cwd, mcpServers: usable }, warnings };
-}
-
-async function requestCapabilities(
-  peer: JsonRpcPeer,
-  version: string,
-  timeoutMs: number,
-): Promise<Capabilities> {
-  const params = {
-    protocolVersion: PROTOCOL_VERSION,
-    clientCapabilities: { fs: { readTextFile: false, writeTextFile: false }, terminal: false },
-    clientInfo: { name: "oab-vtuber", title: "oab-vtuber", version },
-  };
-  let result: InitializeResult;
-  try {
-    result = await request(peer, { method: "initialize", params, timeoutMs, read: parseInitializeResult });
-  } catch (error) {
-    throw toUnavailable(error);
-  }
-  const { protocolVersion } = result;
-  if (protocolVersion === PROTOCOL_VERSION) return toCapabilities(result);
-  throw new AppError(
-    "agent_unavailable",
-    `The agent speaks version ${protocolVersion} of the Agent Client Protocol, not ${PROTOCOL_VERSION}.`,
-    { reason: "protocol_version" },
-  );
 }
 
 /** Turns a failed request of the start-up into an `agent_unavailable` error. */
@@ -136,27 +106,8 @@ export function toUnavailable(error: unknown): AppError {
   return new AppError("agent_unavailable", message, { cause: error, reason: reasonOf(error) });
 }
 
-/** Reads an agent's capabilities out of its answer to `initialize`. */
-export function toCapabilities(result: InitializeResult): Capabilities {
-  const { protocolVersion, agentInfo, authMethods, agentCapabilities } = result;
-  const { promptCapabilities, mcpCapabilities, sessionCapabilities, loadSession } = agentCapabilities ?? {};
-  return {
-    agent: agentInfo ? { name: agentInfo.name, version: agentInfo.version ?? "" } : undefined,
-    protocolVersion,
-    promptCapabilities: {
-      image: promptCapabilities?.image ?? false,
-      audio: promptCapabilities?.audio ?? false,
-    },
-    resumeMethod: sessionCapabilities?.resume ? "resume" : loadSession ? "load" : undefined,
-    canClose: sessionCapabilities?.close ?? false,
-    canDelete: sessionCapabilities?.delete ?? false,
-    mcpTransports: { http: mcpCapabilities?.http ?? false, sse: mcpCapabilities?.sse ?? false },
-    authMethods: authMethods ?? [],
-  };
-}
-
 /** Selects the MCP servers that an agent can use. The warnings name the others, without their addresses. */
-export function usableServers(
+function usableServers(
   servers: readonly McpServer[],
   transports: Capabilities["mcpTransports"],
 ): { usable: McpServer[]; warnings: SettingWarning[] } {

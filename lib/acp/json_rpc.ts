@@ -1,7 +1,6 @@
 /**
- * JSON-RPC 2.0 over two byte streams, one message a line, as ACP uses it: its errors, the connection, and a request with
- * a time limit. Lines are handled synchronously and in order, so that an answer never overtakes the notifications before
- * it. The meaning of methods and their parameters is not known here.
+ * JSON-RPC 2.0 over two byte streams, one message a line, as ACP uses it. Lines are handled synchronously and in order, so
+ * that an answer never overtakes the notifications before it.
  *
  * @module
  */
@@ -42,14 +41,6 @@ export class RpcError extends Error {
     this.code = code;
     this.data = data;
   }
-
-  /** The message, with the details that some agents put into `data.details` or `data`. */
-  get explanation(): string {
-    const { data } = this;
-    const details = typeof data === "object" && data !== null && "details" in data ? data.details : data;
-    const text = typeof details === "string" ? details.slice(0, MAX_DETAILS_CHARS) : "";
-    return text === "" || this.message.includes(text) ? this.message : `${this.message}: ${text}`;
-  }
 }
 
 /** The connection is closed, by either end, or does not accept more messages. */
@@ -74,9 +65,13 @@ export function isTimeout(error: unknown): boolean {
   return reasonOf(error) === "timeout";
 }
 
-/** Explains why a request failed, in the agent's words if it sent an error. */
+/** Explains why a request failed, in the agent's words and with its details if it sent an error. */
 export function explain(error: unknown): string {
-  return error instanceof RpcError ? error.explanation : messageOf(error);
+  const message = messageOf(error);
+  const details = error instanceof RpcError && typeof error.data === "string"
+    ? error.data.slice(0, MAX_DETAILS_CHARS)
+    : "";
+  return message.includes(details) ? message : `${message}: ${details}`;
 }
 
 /** Handlers of the messages that a peer sends. */
@@ -95,22 +90,23 @@ export interface PeerHandlers {
 
 /** The two byte streams of a connection. */
 export interface PeerStreams {
+  /** A stream of type `bytes`, as of a process. */
   readonly readable: ReadableStream<Uint8Array>;
   readonly writable: WritableStream<Uint8Array>;
 }
 
-/** A request that waits for its answer. */
-export interface PendingRequest {
-  /** Resolves when the request is written. Rejects if it cannot be written. */
-  readonly sent: Promise<void>;
-  /** Stops waiting. A later answer is skipped. */
-  discard(): void;
+/** Callbacks for the outcome of a request. Called at most once, before the next line is handled. */
+export interface Settle {
+  resolve(result: unknown): void;
+  reject(error: Error): void;
 }
 
-/** Callbacks for the outcome of a request. Called at most once, synchronously. */
-interface Settle {
-  resolve(result: unknown): void;
-  reject(error: RpcError | ClosedError): void;
+/** Options of {@linkcode JsonRpcPeer.request}. */
+export interface RequestOptions<T> {
+  /** Default: no time limit. A later answer is skipped. */
+  readonly timeoutMs?: number;
+  /** Parses the result, before the next line is handled. */
+  readonly read?: (result: unknown) => T;
 }
 
 type RequestId = string | number;
@@ -126,7 +122,7 @@ interface Message {
 const encoder = new TextEncoder();
 
 /** One end of a connection. The protocol is the same for agent and client. */
-export class JsonRpcPeer implements AsyncDisposable {
+export class JsonRpcPeer {
   /** Aborts when the connection closes. The reason is a {@linkcode ClosedError}. */
   readonly closed: AbortSignal;
 
@@ -161,34 +157,43 @@ export class JsonRpcPeer implements AsyncDisposable {
   }
 
   /**
-   * Sends a request without a time limit, and resolves to the unchecked result.
+   * Sends a request, and resolves to its result.
    *
    * @throws {RpcError} if the answer is an error. {@linkcode ClosedError} if the connection closes first.
+   *   {@linkcode TimeoutError} after the time limit. Everything that `read` throws.
    */
-  request(method: string, params: unknown): Promise<unknown> {
-    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
-    this.call(method, params, { resolve, reject });
-    return promise;
+  request<T = unknown>(
+    method: string,
+    params: unknown,
+    { timeoutMs, read = (result) => result as T }: RequestOptions<T> = {},
+  ): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const { id } = this.#call(method, params, {
+      resolve: (result) => resolve(Promise.try(read, result)),
+      reject,
+    });
+    const timer = timeoutMs === undefined ? undefined : setTimeout(() => {
+      const message = `The agent did not answer ${method} within ${timeoutMs / 1000} seconds.`;
+      this.#takePending(id)?.reject(new TimeoutError(message));
+    }, timeoutMs);
+    return promise.finally(() => clearTimeout(timer));
   }
 
-  /** Sends a request. Calls `settle` in the order of the lines, before the next line is handled. */
-  call(method: string, params: unknown, settle: Settle): PendingRequest {
-    const refusal = this.closed.aborted
-      ? this.closed.reason
-      : this.#pending.size >= MAX_PENDING
-      ? new ClosedError(`The other end does not answer: ${MAX_PENDING} requests wait for it.`)
-      : undefined;
-    if (refusal) {
-      settle.reject(refusal);
-      return { sent: rejected(refusal), discard() {} };
-    }
+  /** Sends a request without a time limit. Resolves when the request is written; rejects if it cannot be written. */
+  call(method: string, params: unknown, settle: Settle): Promise<void> {
+    return this.#call(method, params, settle).sent;
+  }
+
+  #call(method: string, params: unknown, settle: Settle): { id: RequestId; sent: Promise<void> } {
     const id = this.#nextId++;
+    const sent = this.#pending.size < MAX_PENDING
+      ? this.#send({ jsonrpc: "2.0", id, method, params })
+      : Promise.reject(
+        new ClosedError(`The other end does not answer: ${MAX_PENDING} requests wait for it.`),
+      );
     this.#pending.set(id, settle);
-    const sent = this.#send({ jsonrpc: "2.0", id, method, params });
-    sent.catch((error: ClosedError) => {
-      if (this.#pending.delete(id)) settle.reject(error);
-    });
-    return { sent, discard: () => void this.#pending.delete(id) };
+    sent.catch((error) => this.#takePending(id)?.reject(error));
+    return { id, sent };
   }
 
   /** Sends a notification. */
@@ -214,19 +219,20 @@ export class JsonRpcPeer implements AsyncDisposable {
     await this.#reading;
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
-
   #close(why: string): void {
     if (this.closed.aborted) return;
     const error = new ClosedError(why);
     this.#closing.abort(error);
     this.#writer.abort(error).catch(() => {});
-    for (const settle of this.#pending.values()) settle.reject(error);
-    this.#pending.clear();
+    for (const id of this.#pending.keys()) this.#takePending(id)?.reject(error);
     for (const controller of this.#incoming.values()) controller.abort(error);
     this.#incoming.clear();
+  }
+
+  #takePending(id: unknown): Settle | undefined {
+    const settle = this.#pending.get(id as RequestId);
+    this.#pending.delete(id as RequestId);
+    return settle;
   }
 
   #onLine(line: string): void {
@@ -242,7 +248,9 @@ export class JsonRpcPeer implements AsyncDisposable {
     } else if (typeof message.method === "string") {
       if (message.id === undefined || message.id === null) {
         this.#onNotification(message.method, message.params);
-      } else this.#onRequest(line, message.id, message.method, message.params);
+      } else if (typeof message.id === "string" || typeof message.id === "number") {
+        this.#onRequest(message.id, message.method, message.params);
+      } else this.#handlers.onInvalidLine(line, "an id that is neither a string nor a number");
     } else if (message.id !== undefined) {
       this.#onAnswer(line, message);
     } else {
@@ -256,10 +264,7 @@ export class JsonRpcPeer implements AsyncDisposable {
     if (id !== undefined) this.#incoming.get(id)?.abort(new RpcError(RPC.cancelled, "Cancelled."));
   }
 
-  #onRequest(line: string, id: unknown, method: string, params: unknown): void {
-    if (typeof id !== "string" && typeof id !== "number") {
-      return this.#handlers.onInvalidLine(line, "an id that is neither a string nor a number");
-    }
+  async #onRequest(id: RequestId, method: string, params: unknown): Promise<void> {
     if (this.#incoming.size >= MAX_INCOMING) {
       const error = { code: RPC.internalError, message: "Too many requests are open." };
       this.#send({ jsonrpc: "2.0", id, error });
@@ -267,26 +272,21 @@ export class JsonRpcPeer implements AsyncDisposable {
     }
     const controller = new AbortController();
     this.#incoming.set(id, controller);
-    const answer = (body: { result: unknown } | { error: unknown }) => {
-      this.#incoming.delete(id);
-      this.#send({ jsonrpc: "2.0", id, ...body });
-    };
-    Promise.try(() => this.#handlers.onRequest(method, params, controller.signal)).then(
-      (result) => answer({ result: result ?? {} }),
-      (error) =>
-        answer({
-          error: error instanceof RpcError
-            ? { code: error.code, message: error.message, data: error.data }
-            : { code: RPC.internalError, message: messageOf(error) },
-        }),
-    );
+    let answer: { result: unknown } | { error: unknown };
+    try {
+      answer = { result: await this.#handlers.onRequest(method, params, controller.signal) ?? {} };
+    } catch (error) {
+      const { code = RPC.internalError, data } = error instanceof RpcError ? error : {};
+      answer = { error: { code, message: messageOf(error), data } };
+    }
+    this.#incoming.delete(id);
+    this.#send({ jsonrpc: "2.0", id, ...answer });
   }
 
   #onAnswer(line: string, { id, result, error }: Message): void {
-    const settle = this.#pending.get(id as RequestId);
-    if (settle === undefined) return this.#handlers.onInvalidLine(line, "an answer to no pending request");
-    this.#pending.delete(id as RequestId);
-    if (error === undefined || error === null) settle.resolve(result);
+    const settle = this.#takePending(id);
+    if (settle === undefined) this.#handlers.onInvalidLine(line, "an answer to no pending request");
+    else if (error === undefined || error === null) settle.resolve(result);
     else settle.reject(parseError(error, this.#redact));
   }
 
@@ -296,21 +296,20 @@ export class JsonRpcPeer implements AsyncDisposable {
    * @returns When the message is written. A rejection may be ignored.
    */
   #send(message: unknown): Promise<void> {
-    if (this.closed.aborted) return rejected(this.closed.reason);
-    if (this.#isInputEnded) return rejected(new ClosedError("The other end's input was closed."));
-    const line = JSON.stringify(message) + "\n";
+    const sent = this.#queue(JSON.stringify(message) + "\n");
+    sent.catch(() => {});
+    return sent;
+  }
+
+  async #queue(line: string): Promise<void> {
+    if (this.closed.aborted) throw this.closed.reason;
+    if (this.#isInputEnded) throw new ClosedError("The other end's input was closed.");
     if (this.#unsentChars + line.length > MAX_UNSENT_CHARS) {
-      return rejected(
-        new ClosedError(`The other end does not read: ${this.#unsentChars} characters wait for it.`),
-      );
+      throw new ClosedError(`The other end does not read: ${this.#unsentChars} characters wait for it.`);
     }
     this.#unsent.push(line);
     this.#unsentChars += line.length;
-    if (this.#flush === undefined) {
-      this.#flush = this.#writing = this.#writing.catch(() => {}).then(() => this.#write());
-      this.#flush.catch(() => {});
-    }
-    return this.#flush;
+    await (this.#flush ??= this.#writing = this.#writing.then(() => this.#write()));
   }
 
   async #write(): Promise<void> {
@@ -327,76 +326,13 @@ export class JsonRpcPeer implements AsyncDisposable {
   }
 }
 
-/** A rejected promise whose rejection may be ignored. */
-function rejected(error: unknown): Promise<never> {
-  const promise = Promise.reject(error);
-  promise.catch(() => {});
-  return promise;
-}
-
-/** Reads the `error` of an answer, without secrets that it may repeat. */
+/** Reads the `error` of an answer, without secrets that it may repeat. Some agents put details into `data.details`. */
 function parseError(error: unknown, redact: Redact): RpcError {
   const { code, message, data } = error as Record<string, unknown>;
+  const details = (data as { details?: unknown } | null | undefined)?.details ?? data;
   return new RpcError(
     typeof code === "number" ? code : RPC.internalError,
     redact(typeof message === "string" ? message : JSON.stringify(error)),
-    redactData(data, redact),
+    typeof details === "string" ? redact(details) : undefined,
   );
-}
-
-function redactData(data: unknown, redact: Redact): unknown {
-  if (data === undefined) return undefined;
-  try {
-    const text = JSON.stringify(data);
-    return JSON.parse(text, (_key, value) => typeof value === "string" ? redact(value) : value);
-  } catch {
-    // The data is nested too deeply to be walked.
-    return undefined;
-  }
-}
-
-/** A request with a time limit. */
-export interface JsonRpcRequest<T> {
-  readonly method: string;
-  readonly params: unknown;
-  readonly timeoutMs: number;
-  /** Parses the result, before the next line is handled. */
-  read(result: unknown): T;
-  /** Called with a result that arrives after the time limit. Without it, a late answer is skipped. */
-  onLate?(result: unknown): void;
-}
-
-/**
- * Sends a request, and resolves to the parsed result.
- *
- * @throws {RpcError} if the answer is an error. {@linkcode ClosedError} if the connection closes first.
- *   {@linkcode TimeoutError} after the time limit. Everything that `read` throws.
- */
-export function request<T>(
-  peer: JsonRpcPeer,
-  { method, params, timeoutMs, read, onLate }: JsonRpcRequest<T>,
-): Promise<T> {
-  const { promise, resolve, reject } = Promise.withResolvers<T>();
-  let isLate = false;
-  const timer = setTimeout(() => {
-    isLate = true;
-    if (!onLate) pending.discard();
-    reject(new TimeoutError(`The agent did not answer ${method} within ${timeoutMs / 1000} seconds.`));
-  }, timeoutMs);
-  const pending = peer.call(method, params, {
-    resolve(result) {
-      clearTimeout(timer);
-      if (isLate) return onLate?.(result);
-      try {
-        resolve(read(result));
-      } catch (error) {
-        reject(error);
-      }
-    },
-    reject(error) {
-      clearTimeout(timer);
-      reject(error);
-    },
-  });
-  return promise;
 }

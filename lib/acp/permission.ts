@@ -15,19 +15,8 @@ export type PermissionOutcome =
   | { readonly outcome: "selected"; readonly optionId: string }
   | { readonly outcome: "cancelled" };
 
-/** Whether a kind of tool changes nothing, so that policy `ask` allows it. */
-const READS_ONLY: Readonly<Record<ToolKind, boolean>> = {
-  read: true,
-  search: true,
-  think: true,
-  fetch: true,
-  edit: false,
-  delete: false,
-  move: false,
-  execute: false,
-  switch_mode: false,
-  other: false,
-};
+/** Kinds of tools that change nothing, so that policy `ask` allows them. */
+const READS_ONLY: ReadonlySet<ToolKind> = new Set(["read", "search", "think", "fetch"]);
 
 /** Decides what to do about a kind of tool; `ask` asks a person. */
 export function evaluatePolicy(policy: PermissionPolicy, kind: ToolKind): "allow" | "reject" | "ask" {
@@ -37,7 +26,7 @@ export function evaluatePolicy(policy: PermissionPolicy, kind: ToolKind): "allow
     case "deny":
       return "reject";
     case "ask":
-      return READS_ONLY[kind] ? "allow" : "ask";
+      return READS_ONLY.has(kind) ? "allow" : "ask";
     default:
       return policy satisfies never;
   }
@@ -70,22 +59,14 @@ const MAX_KEY_CHARS = 64 * 1024;
 export class AlwaysDecisions {
   readonly #decisions = new BoundedMap<string, { decision: Decision; toolCallId: string }>(MAX_DECISIONS);
 
-  /**
-   * Finds the decision about a question.
-   *
-   * @param shown Everything that the agent shows of the tool call, compared to the last character.
-   */
-  decisionOf(question: PermissionQuestion, shown: unknown = question.detail): Decision | undefined {
+  /** @param shown Everything that the agent shows of the tool call, compared to the last character. */
+  decisionOf(question: PermissionQuestion, shown: unknown): Decision | undefined {
     const found = this.#decisions.get(questionKey(question, shown));
     return found && found.toolCallId !== question.tool.id ? found.decision : undefined;
   }
 
   /** Remembers a choice, if it is for always. */
-  remember(
-    question: PermissionQuestion,
-    { kind }: PermissionOption,
-    shown: unknown = question.detail,
-  ): void {
+  remember(question: PermissionQuestion, { kind }: PermissionOption, shown: unknown): void {
     if (kind !== "allow_always" && kind !== "reject_always") return;
     const key = questionKey(question, shown);
     if (key.length > MAX_KEY_CHARS) return;

@@ -48,8 +48,6 @@ export const STOP_TIMES: StopTimes = { endMs: 1_000, termMs: 3_000 };
 export interface AgentProcess extends PeerStreams {
   /** Resolves when the process has ended, to its status: `exited with code 1`. */
   readonly exited: Promise<string>;
-  /** Whether this program sent the process a signal to end. */
-  readonly wasSignalled?: boolean;
   /** Returns the last lines of stderr, redacted. */
   stderrTail(): readonly string[];
   /**
@@ -87,9 +85,7 @@ export function launch(options: LaunchOptions, log: Log, times = STOP_TIMES): Ag
   }, STDERR_LINE_CHARS);
   const stderrDone = stderr.done.catch((error) => log.warn("stopped reading the agent's stderr", { error }));
 
-  let wasSignalled = false;
   function signal(target: number, name: Deno.Signal): void {
-    wasSignalled = true;
     try {
       Deno.kill(target, name);
     } catch {
@@ -130,9 +126,6 @@ export function launch(options: LaunchOptions, log: Log, times = STOP_TIMES): Ag
     readable: child.stdout,
     writable: child.stdin,
     exited,
-    get wasSignalled() {
-      return wasSignalled;
-    },
     stderrTail: () => tail,
     stop: (endInput = () => {}) => stopping ??= stop(endInput),
     kill: () => signal(group, "SIGKILL"),

@@ -1,8 +1,10 @@
 /** Delays the restart of an agent that keeps exiting early. @module */
 
-import { abortable } from "../core/abortable.ts";
+import { delay } from "@std/async/delay";
 import { AppError } from "../core/errors.ts";
 
+/** An exit within this time of the start, without an answered prompt, is an early exit. */
+const EARLY_MS = 10_000;
 /** Early exits in a row after which a request is refused instead of waiting. */
 const MAX_EXITS = 3;
 /** Delay after the first early exit; each further exit doubles it. */
@@ -14,6 +16,8 @@ export class RestartBackoff {
   readonly #now: () => number;
   #exits = 0;
   #notBeforeMs = 0;
+  #startedAtMs = 0;
+  #hasAnswered = false;
 
   constructor(now: () => number) {
     this.#now = now;
@@ -21,6 +25,11 @@ export class RestartBackoff {
 
   get exits(): number {
     return this.#exits;
+  }
+
+  /** Whether an exit now would be an early one. */
+  get isEarly(): boolean {
+    return !this.#hasAnswered && this.#now() - this.#startedAtMs < EARLY_MS;
   }
 
   /** Counts an early exit. @returns The delay of the next start, in milliseconds. */
@@ -33,18 +42,18 @@ export class RestartBackoff {
 
   /** Starts over, because the agent answered a prompt. */
   reset(): void {
+    this.#hasAnswered = true;
     this.#exits = 0;
   }
 
   /**
-   * Waits until the agent may be started.
+   * Waits until the agent may be started, which then counts as started.
    *
    * @throws {AppError} `agent_unavailable` after {@linkcode MAX_EXITS} early exits, with the time to wait.
    */
-  async wait(signal: AbortSignal): Promise<void> {
+  async waitForStart(signal: AbortSignal): Promise<void> {
     const waitMs = this.#notBeforeMs - this.#now();
-    if (waitMs <= 0) return;
-    if (this.#exits >= MAX_EXITS) {
+    if (waitMs > 0 && this.#exits >= MAX_EXITS) {
       const retryAfterSecs = Math.ceil(waitMs / 1000);
       throw new AppError(
         "agent_unavailable",
@@ -53,8 +62,9 @@ export class RestartBackoff {
         { retryAfterSecs },
       );
     }
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, waitMs);
-    await abortable(promise, signal).finally(() => clearTimeout(timer));
+    if (waitMs > 0) await delay(waitMs, { signal });
+    signal.throwIfAborted();
+    this.#startedAtMs = this.#now();
+    this.#hasAnswered = false;
   }
 }

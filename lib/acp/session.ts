@@ -2,45 +2,37 @@
 
 import { settlesWithin } from "../core/deadline.ts";
 import { AppError } from "../core/errors.ts";
-import type { Log } from "../core/log.ts";
 import type { PromptBlock, PromptCapabilities, RunningPrompt, Session } from "../turn/agent.ts";
 import type { PermissionQuestion, SessionId, ToolCall, TurnEvent, TurnReader } from "../turn/event.ts";
-import { chooseOption, type PermissionBroker } from "../turn/permission.ts";
-import { type AgentCommands, neutraliseCommands } from "./command_guard.ts";
-import { ClosedError, explain, type JsonRpcPeer, RPC, RpcError } from "./json_rpc.ts";
+import { chooseOption } from "../turn/permission.ts";
+import { isAuthRequired } from "./auth.ts";
+import { type AgentCommands, neutraliseCommands, pathExists } from "./command_guard.ts";
+import type { AgentSettings } from "./handshake.ts";
+import { ClosedError, explain, type JsonRpcPeer } from "./json_rpc.ts";
 import {
   AlwaysDecisions,
   evaluatePolicy,
   type PermissionOutcome,
-  type PermissionPolicy,
   toOutcome,
   toQuestion,
 } from "./permission.ts";
 import type { SessionConfig } from "./session_config.ts";
 import { UpdateTranslator } from "./update.ts";
-import { parsePromptResult, parseSessionUpdate, type PermissionRequest, type SessionUpdate } from "./wire.ts";
+import { parsePromptResult, parseSessionUpdate, type PermissionRequest, type PromptResult } from "./wire.ts";
 
 /** A session's dependencies, and its events for the connection that owns it. */
-export interface SessionDeps {
+export interface SessionDeps
+  extends Pick<AgentSettings, "cwd" | "home" | "permissions" | "broker" | "log" | "timeouts"> {
   readonly peer: JsonRpcPeer;
   readonly promptCapabilities: PromptCapabilities;
-  readonly permissions: PermissionPolicy;
-  readonly broker: Pick<PermissionBroker, "ask">;
-  readonly log: Log;
   /** The agent's commands, which no prompt may trigger. */
   readonly commands: AgentCommands;
-  /** Whether a path exists, seen from the session's working directory. */
-  pathExists(path: string): boolean;
-  /** Longest wait until the agent reads a prompt. */
-  readonly promptTimeoutMs: number;
-  /** Longest wait until the agent answers a cancelled prompt. */
-  readonly cancelGraceMs: number;
   /** Creates the error that explains how to log in to the agent. */
   authRequired(why: string): AppError;
   /** The agent did not read or answer a prompt in time. */
-  onUnresponsive(session: AcpSession, why: string): void;
+  onUnresponsive(why: string): void;
   /** A prompt ended, answered by the agent or not. */
-  onPromptEnd(session: AcpSession, answered: boolean): void;
+  onPromptEnd(answered: boolean): void;
   /** The session was closed. Its last prompt may still be running. */
   onClose(session: AcpSession): void;
 }
@@ -56,6 +48,8 @@ class PromptState {
   /** Whether the connection closed before that. */
   isLost = false;
   isCancelled = false;
+  /** Whether the agent did not answer the cancelled prompt in time. */
+  isOverdue = false;
   /** Whether a permission was refused. */
   isRefused = false;
   /** Withdraws the prompt's permission requests when it is cancelled or ends. */
@@ -90,9 +84,9 @@ export class AcpSession implements Session {
     this.#deps = deps;
   }
 
-  /** Whether a prompt is running. */
+  /** Whether a prompt is running that the agent may still answer. */
   get isBusy(): boolean {
-    return this.#running !== undefined;
+    return this.#running !== undefined && !this.#running.isOverdue;
   }
 
   /** Settles when the prompts so far, running and waiting, have ended. */
@@ -123,16 +117,16 @@ export class AcpSession implements Session {
       throw sessionClosedError();
     }
     const prompt = this.#running = new PromptState(reader, release);
-    const { commands, pathExists, peer, promptTimeoutMs } = this.#deps;
-    const params = { sessionId: this.id, prompt: neutraliseCommands(blocks, commands, pathExists) };
-    const { sent } = peer.call("session/prompt", params, {
+    const { commands, cwd, home, peer, timeouts: { setupMs } } = this.#deps;
+    const guarded = neutraliseCommands(blocks, commands, (path) => pathExists(path, cwd, home));
+    const sent = peer.call("session/prompt", { sessionId: this.id, prompt: guarded }, {
       resolve: (result) => this.#onResult(prompt, result),
       reject: (error) => this.#onError(prompt, error),
     });
     try {
-      if (!await settlesWithin(promptTimeoutMs, sent)) {
-        this.#deps.onUnresponsive(this, "the agent does not read a prompt");
-        throw new Error(`The agent did not read it within ${promptTimeoutMs / 1000} seconds.`);
+      if (!await settlesWithin(setupMs, sent)) {
+        this.#deps.onUnresponsive("the agent does not read a prompt");
+        throw new Error(`The agent did not read it within ${setupMs / 1000} seconds.`);
       }
     } catch (cause) {
       if (this.#running === prompt) this.#end(prompt, [], false);
@@ -155,45 +149,42 @@ export class AcpSession implements Session {
   }
 
   /** Handles a `session/update`. Outside a prompt only settings are read, because the rest belongs to no turn. */
-  onUpdate(update: unknown): void {
+  onUpdate(update: object): void {
     const prompt = this.#running;
-    if (prompt === undefined) {
-      const { sessionUpdate } = update as { sessionUpdate?: unknown };
-      if (sessionUpdate === "config_option_update") this.#read(update);
-      return;
-    }
-    const event = textOf(update) ?? this.#translate(prompt, update);
-    if (event) prompt.reader(event);
+    const event = prompt && textOf(update);
+    if (event) return prompt.reader(event);
+    const parsed = parseSessionUpdate(update);
+    if (parsed?.sessionUpdate === "config_option_update") this.config.update(parsed.configOptions);
+    const other = parsed && prompt?.translator.translate(parsed);
+    if (other) prompt?.reader(other);
   }
 
   /**
-   * Handles a `session/request_permission`. Answers at once if no person has to be asked.
+   * Handles a `session/request_permission`.
    *
    * @param signal Aborts when the agent withdraws the request.
    */
-  onPermissionRequest(
-    request: PermissionRequest,
-    signal: AbortSignal,
-  ): PermissionOutcome | Promise<PermissionOutcome> {
+  async onPermissionRequest(request: PermissionRequest, signal: AbortSignal): Promise<PermissionOutcome> {
     const prompt = this.#running;
     if (prompt === undefined || prompt.isCancelled) return { outcome: "cancelled" };
     const { toolCall } = request;
     const { tool, isChanged } = prompt.translator.upsertTool(toolCall);
     if (isChanged) prompt.reader({ type: "tool", tool });
     const question = toQuestion(request, tool);
-    const shown = [toolCall.rawInput, toolCall.content, toolCall.locations];
     const policy = evaluatePolicy(this.#deps.permissions, tool.kind);
-    const decision = policy === "ask" ? this.#alwaysDecisions.decisionOf(question, shown) : policy;
-    if (decision === undefined) return this.#ask(prompt, question, shown, signal);
-    if (decision !== "allow") {
-      const why = policy === "ask"
-        ? "a person rejected it for the whole session"
-        : "VTUBER_PERMISSIONS is deny";
-      this.#refuse(prompt, tool, why);
+    if (policy === "ask") {
+      return await this.#ask(
+        prompt,
+        question,
+        [toolCall.rawInput, toolCall.content, toolCall.locations],
+        signal,
+      );
     }
-    return toOutcome(chooseOption(question.options, decision));
+    if (policy === "reject") this.#refuse(prompt, tool, "VTUBER_PERMISSIONS is deny");
+    return toOutcome(chooseOption(question.options, policy));
   }
 
+  /** Answers as a person decided for the whole session, or asks a person. */
   async #ask(
     prompt: PromptState,
     question: PermissionQuestion,
@@ -201,18 +192,19 @@ export class AcpSession implements Session {
     signal: AbortSignal,
   ): Promise<PermissionOutcome> {
     const { tool, options } = question;
+    const earlier = this.#alwaysDecisions.decisionOf(question, shown);
+    if (earlier === "reject") this.#refuse(prompt, tool, "a person rejected it for the whole session");
+    if (earlier) return toOutcome(chooseOption(options, earlier));
+
     prompt.withdrawal ??= new AbortController();
     const withdrawn = AbortSignal.any([signal, prompt.withdrawal.signal]);
     const resolution = await this.#deps.broker.ask(question, prompt.reader, withdrawn);
     if (resolution === undefined) {
-      this.#refuse(
-        prompt,
-        tool,
-        "no client is connected that can answer; VTUBER_PERMISSIONS=allow would allow it",
-      );
+      const why = "no client is connected that can answer; VTUBER_PERMISSIONS=allow would allow it";
+      this.#refuse(prompt, tool, why);
       return toOutcome(chooseOption(options, "reject"));
     }
-    const { outcome, option, by } = resolution;
+    const { outcome, option, isOnce, by } = resolution;
     switch (outcome) {
       case "cancelled":
         return { outcome: "cancelled" };
@@ -228,7 +220,7 @@ export class AcpSession implements Session {
       default:
         return outcome satisfies never;
     }
-    if (option && !resolution.isOnce) this.#alwaysDecisions.remember(question, option, shown);
+    if (option && !isOnce) this.#alwaysDecisions.remember(question, option, shown);
     return toOutcome(option ?? chooseOption(options, "reject"));
   }
 
@@ -242,66 +234,74 @@ export class AcpSession implements Session {
     return { tool: title, kind, session: this.id };
   }
 
-  #translate(prompt: PromptState, update: unknown): TurnEvent | undefined {
-    const known = this.#read(update);
-    if (known) return prompt.translator.translate(known);
-    this.#deps.log.debug("ignored an unknown update of the agent", { update });
-    return undefined;
-  }
-
-  #read(update: unknown): SessionUpdate | undefined {
-    const known = parseSessionUpdate(update);
-    if (known?.sessionUpdate === "config_option_update") this.config.update(known.configOptions);
-    return known;
-  }
-
   #cancel(prompt: PromptState): void {
     if (this.#running !== prompt || prompt.isCancelled) return;
     prompt.isCancelled = true;
     this.#deps.peer.notify("session/cancel", { sessionId: this.id });
     prompt.withdrawal?.abort("turn");
-    prompt.cancelTimer = setTimeout(
-      () => this.#deps.onUnresponsive(this, "the agent does not answer a cancelled prompt"),
-      this.#deps.cancelGraceMs,
-    );
+    prompt.cancelTimer = setTimeout(() => {
+      prompt.isOverdue = true;
+      this.#deps.onUnresponsive("the agent does not answer a cancelled prompt");
+    }, this.#deps.timeouts.cancelMs);
   }
 
   #onResult(prompt: PromptState, result: unknown): void {
-    let events: TurnEvent[];
+    let parsed: PromptResult;
     try {
-      events = resultEvents(prompt, result);
+      parsed = parsePromptResult(result);
     } catch (error) {
       return this.#onError(prompt, error);
     }
+    const { stopReason, usage } = parsed;
+    const events = prompt.translator.closeTools(stopReason === "end_turn" ? "completed" : "failed");
+    if (usage) events.push({ type: "usage", usage });
+    // Some agents end the turn as cancelled when they are refused a permission.
+    const isStoppedByRefusal = stopReason === "cancelled" && prompt.isRefused && !prompt.isCancelled;
+    events.push(
+      isStoppedByRefusal
+        ? failure("agent_cancelled", "The agent stopped, because it was refused a permission.")
+        : { type: "end", reason: stopReason },
+    );
     this.#end(prompt, events, true);
   }
 
   #onError(prompt: PromptState, error: unknown): void {
-    const isAnswer = !(error instanceof ClosedError);
-    if (!isAnswer && !prompt.isTaken) {
-      // The caller of prompt() gets the error instead of the reader.
-      prompt.isLost = true;
-      return this.#end(prompt, [], false);
+    if (!(error instanceof ClosedError)) {
+      return this.#end(
+        prompt,
+        [...prompt.translator.closeTools("failed"), this.#errorEvent(prompt, error)],
+        true,
+      );
     }
-    if (isAnswer && !prompt.isCancelled) {
-      const fields = { session: this.id, error: explain(error) };
-      this.#deps.log.warn("the agent answered a prompt with an error", fields);
-    }
-    this.#end(prompt, errorEvents(prompt, error, this.#deps.authRequired), isAnswer);
+    // Before prompt() has returned, its caller gets the error instead of the reader.
+    prompt.isLost = !prompt.isTaken;
+    const crashed = failure("agent_crashed", "The agent's process ended in the middle of the turn.");
+    this.#end(prompt, prompt.isLost ? [] : [...prompt.translator.closeTools("failed"), crashed], false);
   }
 
-  #end(prompt: PromptState, events: TurnEvent[], answered: boolean): void {
+  /** Returns the last event of a prompt that the agent answered with an error. */
+  #errorEvent({ isCancelled }: PromptState, error: unknown): TurnEvent {
+    // Some agents answer a prompt that is cancelled early with an error.
+    if (isCancelled) return { type: "end", reason: "cancelled" };
+    const message = explain(error);
+    this.#deps.log.warn("the agent answered a prompt with an error", { session: this.id, error: message });
+    return isAuthRequired(error)
+      ? { type: "failure", failure: this.#deps.authRequired(message).afterPrompt() }
+      : failure("agent_error", `The agent answered with an error: ${message}`);
+  }
+
+  #end(prompt: PromptState, events: readonly TurnEvent[], answered: boolean): void {
     clearTimeout(prompt.cancelTimer);
     prompt.withdrawal?.abort("turn");
     this.#running = undefined;
     for (const event of events) prompt.reader(event);
     prompt.release();
-    this.#deps.onPromptEnd(this, answered);
+    this.#deps.onPromptEnd(answered);
   }
 }
 
 /** Reads a text chunk. Most updates are text, so that they are recognised without a schema. */
-function textOf(update: unknown): TurnEvent | undefined {
+function textOf(update: object): TurnEvent | undefined {
   const { sessionUpdate, content } = update as {
     sessionUpdate?: unknown;
     content?: { type?: unknown; text?: unknown };
@@ -309,40 +309,6 @@ function textOf(update: unknown): TurnEvent | undefined {
   if (sessionUpdate !== "agent_message_chunk" || content?.type !== "text") return undefined;
   const { text } = content;
   return typeof text === "string" && text !== "" ? { type: "text", text } : undefined;
-}
-
-/** Returns the last events of an answered prompt. @throws {TypeError} if the result cannot be read. */
-function resultEvents({ translator, isCancelled, isRefused }: PromptState, result: unknown): TurnEvent[] {
-  const { stopReason, usage } = parsePromptResult(result);
-  const events = translator.closeTools(stopReason === "end_turn" ? "completed" : "failed");
-  if (usage) events.push({ type: "usage", usage });
-  // Some agents end the turn as cancelled when they are refused a permission.
-  const isStoppedByRefusal = stopReason === "cancelled" && isRefused && !isCancelled;
-  events.push(
-    isStoppedByRefusal
-      ? failure("agent_cancelled", "The agent stopped, because it was refused a permission.")
-      : { type: "end", reason: stopReason },
-  );
-  return events;
-}
-
-/** Returns the last events of a failed prompt. */
-function errorEvents(
-  { translator, isCancelled }: PromptState,
-  error: unknown,
-  authRequired: (why: string) => AppError,
-): TurnEvent[] {
-  const tools = translator.closeTools("failed");
-  if (error instanceof ClosedError) {
-    return [...tools, failure("agent_crashed", "The agent's process ended in the middle of the turn.")];
-  }
-  // Some agents answer a prompt that is cancelled early with an error.
-  if (isCancelled) return [...tools, { type: "end", reason: "cancelled" }];
-  const message = explain(error);
-  if (error instanceof RpcError && error.code === RPC.authRequired) {
-    return [...tools, { type: "failure", failure: authRequired(message).afterPrompt() }];
-  }
-  return [...tools, failure("agent_error", `The agent answered with an error: ${message}`)];
 }
 
 function failure(code: "agent_crashed" | "agent_error" | "agent_cancelled", message: string): TurnEvent {

@@ -34,13 +34,6 @@ export class UpdateTranslator {
         return { type: "plan", entries: update.entries };
       case "available_commands_update":
       case "config_option_update":
-      case "user_message_chunk":
-      case "current_mode_update":
-      case "session_info_update":
-      case "usage_update":
-      case "notice":
-      case "compaction_update":
-      case "compaction_summary_chunk":
         return undefined;
       default:
         return update satisfies never;
@@ -87,7 +80,7 @@ function isSame(a: ToolCall, b: ToolCall): boolean {
 
 /** Whether the tool's name or input says that it starts a subagent. The title is text for people. */
 function isSubagent({ name, rawInput, _meta }: ToolFields): boolean {
-  return SUBAGENT_TOOLS.has(name ?? _meta?.claudeCode?.toolName) ||
+  return SUBAGENT_TOOLS.has(name ?? _meta.claudeCode.toolName) ||
     typeof rawInput === "object" && rawInput !== null && "subagent_type" in rawInput;
 }
 

@@ -6,6 +6,7 @@
  * @module
  */
 
+import type { PromptCapabilities } from "../turn/agent.ts";
 import { STOP_REASONS, type StopReason, TOOL_KINDS, TOOL_STATUSES, type Usage } from "../turn/event.ts";
 import { z } from "zod";
 
@@ -32,121 +33,156 @@ function listOf<T>(entry: z.ZodType<T>) {
   );
 }
 
+/** An object; another value counts as an empty one. */
+function lenientObject<T extends z.ZodRawShape>(shape: T) {
+  const toObject = (value: unknown) => typeof value === "object" && value !== null ? value : {};
+  return z.unknown().optional().transform(toObject).pipe(z.object(shape));
+}
+
 const text = z.string();
 const optionalText = text.optional().catch(undefined);
 const nullableText = text.nullish().catch(undefined);
 const label = text.catch("").default("");
-const flag = z.boolean().catch(false).default(false);
+const flag = z.unknown().optional().transform((value) => value === true);
 /** A capability that is offered by an object, which may be empty. */
 const offered = z.unknown().optional().transform((value) =>
   value !== undefined && value !== null && value !== false
 );
 
-const authMethod = z.looseObject({
+const authMethod = z.object({
   id: text,
   name: label,
   type: optionalText,
+  /** The variables of a method of type `env_var`: a list, or one name. */
+  vars: listOf(z.object({ name: text, optional: flag })).catch([]).default([]),
+  varName: optionalText,
   _meta: z.record(z.string(), z.unknown()).nullish().catch(undefined),
 });
 /** A way to log in (ACP `AuthMethod`). */
 export type AuthMethod = z.infer<typeof authMethod>;
 
-const noPromptCapabilities = { image: false, audio: false };
-const noSessionCapabilities = { close: false, resume: false, delete: false };
-const noMcpCapabilities = { http: false, sse: false };
-const initializeResult = z.looseObject({
+const initializeResult = z.object({
   protocolVersion: z.number(),
-  agentCapabilities: z.looseObject({
+  agentCapabilities: lenientObject({
     loadSession: flag,
-    promptCapabilities: z.looseObject({ image: flag, audio: flag })
-      .catch(noPromptCapabilities).default(noPromptCapabilities),
-    mcpCapabilities: z.looseObject({ http: flag, sse: flag })
-      .catch(noMcpCapabilities).default(noMcpCapabilities),
-    sessionCapabilities: z.looseObject({ close: offered, resume: offered, delete: offered })
-      .catch(noSessionCapabilities).default(noSessionCapabilities),
-  }).nullish(),
-  authMethods: z.array(authMethod).nullish().catch([]),
-  agentInfo: z.looseObject({ name: text, version: text.optional() }).nullish().catch(undefined),
+    promptCapabilities: lenientObject({ image: flag, audio: flag }),
+    mcpCapabilities: lenientObject({ http: flag, sse: flag }),
+    sessionCapabilities: lenientObject({ close: offered, resume: offered, delete: offered }),
+  }),
+  authMethods: listOf(authMethod).catch([]).default([]),
+  agentInfo: z.object({ name: text, version: label }).optional().catch(undefined),
+}).transform(({ protocolVersion, agentCapabilities, authMethods, agentInfo }): Capabilities => {
+  const { loadSession, promptCapabilities, mcpCapabilities, sessionCapabilities } = agentCapabilities;
+  return {
+    agent: agentInfo,
+    protocolVersion,
+    promptCapabilities,
+    resumeMethod: sessionCapabilities.resume ? "resume" : loadSession ? "load" : undefined,
+    canClose: sessionCapabilities.close,
+    canDelete: sessionCapabilities.delete,
+    mcpTransports: mcpCapabilities,
+    authMethods,
+  };
 });
-/** The result of `initialize`. */
-export type InitializeResult = z.infer<typeof initializeResult>;
+/** The capabilities of an agent, out of the result of `initialize`. */
+export interface Capabilities {
+  /** The agent's own name; the version may be empty. */
+  readonly agent: { readonly name: string; readonly version: string } | undefined;
+  readonly protocolVersion: number;
+  readonly promptCapabilities: PromptCapabilities;
+  /** The method that resumes a session: `session/resume` repeats nothing, `session/load` repeats the whole history. */
+  readonly resumeMethod: "resume" | "load" | undefined;
+  readonly canClose: boolean;
+  readonly canDelete: boolean;
+  /** Ways in which the agent connects to MCP servers, beside starting them. */
+  readonly mcpTransports: { readonly http: boolean; readonly sse: boolean };
+  readonly authMethods: readonly AuthMethod[];
+}
 /** Parses the result of `initialize`. @throws {TypeError} naming the field. */
 export const parseInitializeResult = parser(initializeResult, "the answer to initialize");
 
 /** Parses the result of `session/new`. @throws {TypeError} naming the field. */
 export const parseNewSessionResult = parser(
-  z.looseObject({ sessionId: text.min(1) }),
+  z.object({ sessionId: text.min(1) }),
   "the answer to session/new",
 );
 
 /** Longest id of a model, mode or option, in characters. Entries with longer ids are skipped. */
 const MAX_ID_CHARS = 500;
+/** Values of one option that are kept. Kilo offers 390 models. */
+const MAX_VALUES = 1_000;
 const id = text.min(1).max(MAX_ID_CHARS);
-const optionValue = z.object({ value: id, name: label });
+const toValue = (id: string, name: string) => ({ id, name: name || id });
+const optionValue = z.object({ value: id, name: label }).transform(({ value, name }) => toValue(value, name));
+const current = nullableText.transform((value) => value || undefined);
 const configOption = z.object({
   id,
   category: nullableText,
   type: z.literal("select").default("select"),
-  currentValue: optionalText,
+  currentValue: current,
   // Values, or groups of values.
   options: listOf(z.union([
     optionValue.transform((value) => [value]),
     z.object({ options: listOf(optionValue) }).transform(({ options }) => options),
-  ])).transform((lists) => lists.flat()),
-});
-const configOptions = listOf(configOption).nullish().catch(undefined)
-  .transform((options): readonly ConfigOption[] => options ?? []);
-const sessionSettings = z.object({
-  configOptions,
-  modes: z.object({ currentModeId: optionalText, availableModes: listOf(z.object({ id, name: label })) })
-    .nullish().catch(undefined),
+  ])),
+}).transform(({ id, category, currentValue, options }) => ({
+  id,
+  category,
+  current: currentValue,
+  values: options.flat().slice(0, MAX_VALUES),
+}));
+const modes = z.object({
+  currentModeId: current,
+  availableModes: listOf(z.object({ id, name: label })),
+}).transform(({ currentModeId, availableModes }) => ({
+  current: currentModeId,
+  values: availableModes.slice(0, MAX_VALUES).map(({ id, name }) => toValue(id, name)),
+}));
+const models = z.object({
+  currentModelId: current,
+  availableModels: listOf(z.object({ modelId: id, name: label })),
+}).transform(({ currentModelId, availableModels }) => ({
+  current: currentModelId,
+  values: availableModels.slice(0, MAX_VALUES).map(({ modelId, name }) => toValue(modelId, name)),
+}));
+const sessionSettings = lenientObject({
+  configOptions: listOf(configOption).catch([]).default([]),
+  modes: modes.optional().catch(undefined),
   /** Removed from the protocol, but still sent by some agents. */
-  models: z.object({
-    currentModelId: optionalText,
-    availableModels: listOf(z.object({ modelId: id, name: label })),
-  }).nullish().catch(undefined),
+  models: models.optional().catch(undefined),
 });
-/** A setting of a session with a list of values (ACP `SessionConfigOption`). */
-export type ConfigOption = z.infer<typeof configOption>;
 /** The settings of a session in the results of `session/new`, `session/resume` and `session/load`. */
 export type SessionSettings = z.infer<typeof sessionSettings>;
-
 /** Parses the settings in the result of a request about a session. Malformed settings count as absent. */
-export function parseSessionSettings(value: unknown): SessionSettings {
-  const result = sessionSettings.safeParse(value);
-  return result.success ? result.data : { configOptions: [], modes: undefined, models: undefined };
-}
+export const parseSessionSettings = parser(sessionSettings, "the settings of a session");
 
-const count = z.number().nonnegative().nullish().catch(undefined).transform((value) => value ?? 0);
-const promptResult = z.looseObject({
+const count = z.number().nonnegative().catch(0).default(0);
+const promptResult = z.object({
   stopReason: z.enum(STOP_REASONS).catch("end_turn"),
-  usage: z.looseObject({
+  usage: lenientObject({
     inputTokens: count,
     outputTokens: count,
     thoughtTokens: count,
     cachedReadTokens: count,
-  }).nullish().catch(undefined),
+  }),
   /** Gemini counts here. */
-  _meta: z.looseObject({
-    quota: z.looseObject({ token_count: z.looseObject({ input_tokens: count, output_tokens: count }) }),
-  }).nullish().catch(undefined),
+  _meta: lenientObject({
+    quota: lenientObject({ token_count: lenientObject({ input_tokens: count, output_tokens: count }) }),
+  }),
+}).transform(({ stopReason, usage: { cachedReadTokens: cachedTokens, ...usage }, _meta }): PromptResult => {
+  const { input_tokens, output_tokens } = _meta.quota.token_count;
+  const inputTokens = usage.inputTokens || input_tokens;
+  const outputTokens = usage.outputTokens || output_tokens;
+  const hasCounts = inputTokens + outputTokens > 0;
+  return { stopReason, usage: hasCounts ? { ...usage, inputTokens, outputTokens, cachedTokens } : undefined };
 });
-const readPromptResult = parser(promptResult, "the answer to session/prompt");
-
-/**
- * Parses the result of `session/prompt`. The usage is `undefined` if the agent counted no tokens.
- *
- * @throws {TypeError} if the result is not an object.
- */
-export function parsePromptResult(value: unknown): { stopReason: StopReason; usage: Usage | undefined } {
-  const { stopReason, usage, _meta } = readPromptResult(value);
-  const quota = _meta?.quota.token_count;
-  const inputTokens = usage?.inputTokens || quota?.input_tokens || 0;
-  const outputTokens = usage?.outputTokens || quota?.output_tokens || 0;
-  if (inputTokens + outputTokens === 0) return { stopReason, usage: undefined };
-  const { thoughtTokens = 0, cachedReadTokens = 0 } = usage ?? {};
-  return { stopReason, usage: { inputTokens, outputTokens, thoughtTokens, cachedTokens: cachedReadTokens } };
+/** The result of `session/prompt`. The usage is `undefined` if the agent counted no tokens. */
+export interface PromptResult {
+  readonly stopReason: StopReason;
+  readonly usage: Usage | undefined;
 }
+/** Parses the result of `session/prompt`. @throws {TypeError} if the result is not an object. */
+export const parsePromptResult = parser(promptResult, "the answer to session/prompt");
 
 const toolFields = {
   toolCallId: text.min(1),
@@ -156,52 +192,42 @@ const toolFields = {
   name: nullableText,
   rawInput: z.unknown().optional(),
   /** Claude names its tool here. */
-  _meta: z.looseObject({ claudeCode: z.looseObject({ toolName: text.optional() }).optional() })
-    .nullish().catch(undefined),
+  _meta: lenientObject({ claudeCode: lenientObject({ toolName: optionalText }) }),
 };
-const content = z.looseObject({ type: text, text: optionalText });
-const planEntry = z.looseObject({
+const content = z.object({ type: text, text: optionalText });
+const planEntry = z.object({
   content: text,
   priority: z.enum(["high", "medium", "low"]).catch("medium"),
   status: z.enum(["pending", "in_progress", "completed"]).catch("pending"),
 });
 const sessionUpdate = z.discriminatedUnion("sessionUpdate", [
-  z.looseObject({ sessionUpdate: z.literal(["agent_message_chunk", "agent_thought_chunk"]), content }),
-  z.looseObject({ sessionUpdate: z.literal(["tool_call", "tool_call_update"]), ...toolFields }),
-  z.looseObject({ sessionUpdate: z.literal("plan"), entries: z.array(planEntry) }),
-  z.looseObject({
+  z.object({ sessionUpdate: z.literal(["agent_message_chunk", "agent_thought_chunk"]), content }),
+  z.object({ sessionUpdate: z.literal(["tool_call", "tool_call_update"]), ...toolFields }),
+  z.object({ sessionUpdate: z.literal("plan"), entries: z.array(planEntry) }),
+  z.object({
     sessionUpdate: z.literal("available_commands_update"),
-    availableCommands: listOf(z.object({ name: text })).catch([]),
+    availableCommands: listOf(z.object({ name: text })).catch([]).default([]),
   }),
-  z.looseObject({ sessionUpdate: z.literal("config_option_update"), configOptions }),
-  // Not used: replayed history, modes, titles, context size, notices and housekeeping.
-  z.looseObject({
-    sessionUpdate: z.literal([
-      "user_message_chunk",
-      "current_mode_update",
-      "session_info_update",
-      "usage_update",
-      "notice",
-      "compaction_update",
-      "compaction_summary_chunk",
-    ]),
+  z.object({
+    sessionUpdate: z.literal("config_option_update"),
+    configOptions: listOf(configOption).catch([]).default([]),
   }),
 ]);
-/** The `update` of a `session/update` notification. */
+/** The `update` of a `session/update` notification, of the variants that are used. */
 export type SessionUpdate = z.infer<typeof sessionUpdate>;
 /** The fields of a tool call that are read. */
 export type ToolFields = z.infer<z.ZodObject<typeof toolFields>>;
 
-/** Parses the `update` of a `session/update`. Returns `undefined` for unknown and malformed updates. */
+/** Parses the `update` of a `session/update`. Returns `undefined` for unused and malformed updates. */
 export function parseSessionUpdate(value: unknown): SessionUpdate | undefined {
-  const result = sessionUpdate.safeParse(value);
-  return result.success ? result.data : undefined;
+  return sessionUpdate.safeParse(value).data;
 }
 
-const permissionRequest = z.looseObject({
+const permissionRequest = z.object({
   sessionId: text,
+  // Further fields are shown to people.
   toolCall: z.looseObject(toolFields),
-  options: z.array(z.looseObject({ optionId: text, name: text.catch(""), kind: text })),
+  options: z.array(z.object({ optionId: text, name: label, kind: text })),
 });
 /** The parameters of `session/request_permission`. */
 export type PermissionRequest = z.infer<typeof permissionRequest>;

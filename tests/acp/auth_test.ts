@@ -2,14 +2,14 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import { AcpHarness, type Handler, PROMPT, refuses } from "../support/agents/memory_acp_agent.ts";
 import { appErrorOf, nextTask, TurnRecorder } from "../support/harness/turn_recorder.ts";
-import { authRequiredError, chooseAuthMethod } from "../../lib/acp/auth.ts";
+import { AgentAuth, chooseAuthMethod } from "../../lib/acp/auth.ts";
 import { type AuthMethod, parseInitializeResult } from "../../lib/acp/wire.ts";
 import { isObject, type Json } from "../support/agents/scripted_agent.ts";
 import { readRecording } from "../support/agents/replayed_agent.ts";
 
 /** Parses methods of an answer to `initialize`. */
 function methods(...authMethods: Json[]): readonly AuthMethod[] {
-  return parseInitializeResult({ protocolVersion: 1, authMethods }).authMethods ?? [];
+  return parseInitializeResult({ protocolVersion: 1, authMethods }).authMethods;
 }
 
 const variables = (...vars: (string | Json)[]) =>
@@ -104,26 +104,24 @@ Deno.test("chooseAuthMethod: of recorded agents", () => {
     const answer = readRecording(name).find(({ dir, msg }) =>
       dir === "a2c" && isObject(msg) && isObject(msg.result)
     );
-    return parseInitializeResult((answer?.msg as Json).result).authMethods ?? [];
+    return parseInitializeResult((answer?.msg as Json).result).authMethods;
   };
   assertEquals(chooseAuthMethod(recorded("gemini-tools"), new Set())?.id, "gemini-api-key");
   assertEquals(chooseAuthMethod(recorded("codex2-tools"), new Set())?.id, "api-key");
   assertEquals(chooseAuthMethod(recorded("claude-tools"), new Set()), undefined);
 });
 
-Deno.test("authRequiredError: names the methods and the agent's answer", () => {
-  const failure = authRequiredError(methods(OAUTH, { id: "api-key" }), "Wrong key");
-  assertEquals([failure.code, failure.prompted], ["agent_auth_required", false]);
+Deno.test("AgentAuth.requiredError: names the methods and the agent's answer", () => {
+  const errorOf = (methods: readonly AuthMethod[], answer?: string) =>
+    new AgentAuth(methods, new Set(), () => Promise.resolve()).requiredError(answer);
+  const error = errorOf(methods(OAUTH, { id: "api-key" }), "Wrong key");
+  assertEquals([error.code, error.prompted], ["agent_auth_required", false]);
   for (
-    const part of [
-      "oauth-personal (Log in with Google), api-key.",
-      "It said: Wrong key.",
-      "inherit_env",
-    ]
+    const part of ["oauth-personal (Log in with Google), api-key.", "It said: Wrong key.", "inherit_env"]
   ) {
-    assertStringIncludes(failure.message, part);
+    assertStringIncludes(error.message, part);
   }
-  assertStringIncludes(authRequiredError([]).message, "none named");
+  assertStringIncludes(errorOf([]).message, "none named");
 });
 
 const AUTH_METHODS = [{ id: "oauth", name: "Log in with a browser" }, { id: "api-key", name: "API key" }];

@@ -116,11 +116,16 @@ function question(
   return { tool, detail: "npm test", options: OPTIONS, ...rest };
 }
 
+const remember = (decisions: AlwaysDecisions, asked: PermissionQuestion, choice: string) =>
+  decisions.remember(asked, option(choice), asked.detail);
+const decisionOf = (decisions: AlwaysDecisions, asked: PermissionQuestion) =>
+  decisions.decisionOf(asked, asked.detail);
+
 /** Returns the decision about a question after a choice of this kind about the default question. */
 function decisionAfter(choice: string, next: QuestionFields): Decision | undefined {
   const decisions = new AlwaysDecisions();
-  decisions.remember(question(), option(choice));
-  return decisions.decisionOf(question(next));
+  remember(decisions, question(), choice);
+  return decisionOf(decisions, question(next));
 }
 
 for (
@@ -168,21 +173,19 @@ Deno.test("AlwaysDecisions: compares everything that is shown, and remembers no 
 
 Deno.test("AlwaysDecisions: a decision holds until another one for always", () => {
   const decisions = new AlwaysDecisions();
-  decisions.remember(question(), option("allow_always"));
-  for (const id of ["t2", "t3"]) assertEquals(decisions.decisionOf(question({ id })), "allow");
-  decisions.remember(question({ id: "t2" }), option("reject_once"));
-  assertEquals(decisions.decisionOf(question({ id: "t3" })), "allow");
-  decisions.remember(question({ id: "t3" }), option("reject_always"));
-  assertEquals(decisions.decisionOf(question({ id: "t4" })), "reject");
+  remember(decisions, question(), "allow_always");
+  for (const id of ["t2", "t3"]) assertEquals(decisionOf(decisions, question({ id })), "allow");
+  remember(decisions, question({ id: "t2" }), "reject_once");
+  assertEquals(decisionOf(decisions, question({ id: "t3" })), "allow");
+  remember(decisions, question({ id: "t3" }), "reject_always");
+  assertEquals(decisionOf(decisions, question({ id: "t4" })), "reject");
 });
 
 Deno.test("AlwaysDecisions: keeps the newest 100 decisions", () => {
   const decisions = new AlwaysDecisions();
   const numbered = (number: number, id: string) => question({ id, detail: `command ${number}` });
-  for (let number = 0; number <= 100; number++) {
-    decisions.remember(numbered(number, "t1"), option("allow_always"));
-  }
-  const found = [0, 1, 100].map((number) => decisions.decisionOf(numbered(number, "t2")));
+  for (let number = 0; number <= 100; number++) remember(decisions, numbered(number, "t1"), "allow_always");
+  const found = [0, 1, 100].map((number) => decisionOf(decisions, numbered(number, "t2")));
   assertEquals(found, [undefined, "allow", "allow"]);
 });
 

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { AgentCommands } from "../../lib/acp/command_guard.ts";
+import { AGENT_TIMEOUTS } from "../../lib/acp/handshake.ts";
 import { JsonRpcPeer, type PeerStreams, RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import { AcpSession } from "../../lib/acp/session.ts";
 import { SessionConfig } from "../../lib/acp/session_config.ts";
@@ -62,7 +63,8 @@ Deno.test("AcpSession: sends a prompt as it is, and translates the agent's updat
     "usage 5+7",
     "end end_turn",
   ]);
-  assertEquals(harness.running.received.at(-1)?.params.prompt, [...prompt]);
+  const sent = harness.running.received.find(({ method }) => method === "session/prompt");
+  assertEquals(sent?.params.prompt, [...prompt]);
 });
 
 Deno.test("AcpSession: ignores updates of other sessions and outside a prompt", async () => {
@@ -133,7 +135,7 @@ for (
 function sessionOver(streams: PeerStreams): { session: AcpSession; peer: JsonRpcPeer } {
   const peer = new JsonRpcPeer(streams, {
     onInvalidLine() {},
-    onNotification: (_method, params) => session.onUpdate((params as { update: unknown }).update),
+    onNotification: (_method, params) => session.onUpdate((params as { update: object }).update),
     onRequest: () => Promise.resolve({}),
   });
   const session = new AcpSession("s" as SessionId, new SessionConfig("s", [], () => Promise.resolve()), {
@@ -142,10 +144,9 @@ function sessionOver(streams: PeerStreams): { session: AcpSession; peer: JsonRpc
     permissions: "allow",
     broker: NO_BROKER,
     log: new LogRecorder().log,
+    timeouts: AGENT_TIMEOUTS,
+    cwd: "/",
     commands: new AgentCommands(),
-    pathExists: () => false,
-    promptTimeoutMs: 60_000,
-    cancelGraceMs: 60_000,
     authRequired: (why) => new AppError("agent_auth_required", why),
     onUnresponsive() {},
     onPromptEnd() {},
@@ -180,8 +181,14 @@ Deno.test("AcpSession: if the connection closes while a prompt is written, eithe
       const written = Promise.withResolvers<void>();
       const writing = Promise.withResolvers<void>();
       let close = () => {};
-      const readable = new ReadableStream<Uint8Array>({
-        start: (controller) => void (close = () => controller.close()),
+      const readable = new ReadableStream({
+        type: "bytes",
+        start(controller) {
+          close = () => {
+            controller.close();
+            controller.byobRequest?.respond(0);
+          };
+        },
       });
       const writable = new WritableStream<Uint8Array>({
         write() {

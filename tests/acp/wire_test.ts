@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import {
+  type Capabilities,
   parseInitializeResult,
   parseNewSessionResult,
   parsePermissionRequest,
@@ -20,61 +21,94 @@ function resultsIn(recording: string, method: string): Json[] {
   );
 }
 
-for (
-  const [recording, name, canClose, logins] of [
-    ["claude-tools", "@agentclientprotocol/claude-agent-acp", true, []],
-    ["gemini-tools", "gemini-cli", false, ["oauth-personal", "gemini-api-key", "vertex-ai", "gateway"]],
-    ["codex2-tools", "@agentclientprotocol/codex-acp", true, ["api-key", "chat-gpt"]],
-  ] as const
-) {
-  Deno.test(`wire: parses the initialize and session/new results of ${recording}`, () => {
-    const result = parseInitializeResult(resultsIn(recording, "initialize")[0]);
-    assertEquals([result.protocolVersion, result.agentInfo?.name], [1, name]);
-    assertEquals(result.agentCapabilities?.promptCapabilities.image, true);
-    assertEquals(result.agentCapabilities?.sessionCapabilities.close, canClose);
-    assertEquals(result.authMethods?.map((method) => method.id), [...logins]);
-    const [session] = resultsIn(recording, "session/new");
-    assertEquals(parseNewSessionResult(session).sessionId, String(session?.sessionId));
+const NOTHING: Capabilities = {
+  agent: undefined,
+  protocolVersion: 1,
+  promptCapabilities: { image: false, audio: false },
+  resumeMethod: undefined,
+  canClose: false,
+  canDelete: false,
+  mcpTransports: { http: false, sse: false },
+  authMethods: [],
+};
+const ANSWERS: readonly (readonly [name: string, answer: Json, expected: Partial<Capabilities>])[] = [
+  ["the version only", {}, {}],
+  ["null", { agentCapabilities: null, agentInfo: null, authMethods: null }, {}],
+  ["empty capabilities", { agentCapabilities: {} }, {}],
+  [
+    "malformed capabilities",
+    {
+      agentCapabilities: {
+        promptCapabilities: 7,
+        mcpCapabilities: "x",
+        sessionCapabilities: "all",
+        loadSession: "yes",
+      },
+    },
+    {},
+  ],
+  ["malformed flags", {
+    agentCapabilities: {
+      promptCapabilities: { image: "yes", audio: null },
+      sessionCapabilities: { resume: null, close: false },
+    },
+  }, {}],
+  ["other malformed fields", { authMethods: "none", agentInfo: "me" }, {}],
+  ["malformed log-in methods among others", { authMethods: [7, { id: "key" }] }, {
+    authMethods: [{ id: "key", name: "", vars: [] }],
+  }],
+  ["a name", { agentInfo: { name: "pi" } }, { agent: { name: "pi", version: "" } }],
+  ["load", { agentCapabilities: { loadSession: true } }, { resumeMethod: "load" }],
+  ["resume, which counts before load, close and delete", {
+    agentCapabilities: {
+      loadSession: true,
+      sessionCapabilities: { resume: {}, close: {}, delete: {}, news: {} },
+    },
+  }, { resumeMethod: "resume", canClose: true, canDelete: true }],
+  ["MCP by http", { agentCapabilities: { mcpCapabilities: { http: true } } }, {
+    mcpTransports: { http: true, sse: false },
+  }],
+  ["images", { agentCapabilities: { promptCapabilities: { image: true, embeddedContext: true } } }, {
+    promptCapabilities: { image: true, audio: false },
+  }],
+];
+for (const [name, answer, expected] of ANSWERS) {
+  Deno.test(`parseInitializeResult: ${name}`, () => {
+    assertEquals(parseInitializeResult({ protocolVersion: 1, ...answer }), { ...NOTHING, ...expected });
   });
 }
 
-const NOTHING = { image: false, audio: false, close: false };
-for (
-  const [name, fields, expected] of [
-    ["the version only", {}, NOTHING],
-    ["null as capabilities", { agentCapabilities: null }, NOTHING],
-    ["empty capabilities", { agentCapabilities: {} }, NOTHING],
-    ["all and unknown capabilities", {
-      agentCapabilities: {
-        promptCapabilities: { image: true, audio: true, embeddedContext: true },
-        sessionCapabilities: { close: {}, list: {}, toBeInvented: {} },
-      },
-    }, { image: true, audio: true, close: true }],
-    ["malformed flags", {
-      agentCapabilities: {
-        promptCapabilities: { image: "yes", audio: null },
-        sessionCapabilities: { close: null },
-      },
-    }, NOTHING],
-    [
-      "false as a session capability",
-      { agentCapabilities: { sessionCapabilities: { close: false } } },
-      NOTHING,
-    ],
-    ["malformed capabilities", {
-      agentCapabilities: { promptCapabilities: 7, sessionCapabilities: "all" },
-    }, NOTHING],
-    ["other malformed fields", { authMethods: "none", agentInfo: "me" }, NOTHING],
-  ] as const
-) {
-  Deno.test(`parseInitializeResult: accepts ${name}`, () => {
-    const { agentCapabilities } = parseInitializeResult({ protocolVersion: 1, ...fields });
-    const { promptCapabilities, sessionCapabilities } = agentCapabilities ?? {};
-    assertEquals({
-      image: promptCapabilities?.image ?? false,
-      audio: promptCapabilities?.audio ?? false,
-      close: sessionCapabilities?.close ?? false,
-    }, expected);
+const RECORDED: readonly (readonly [recording: string, agent: string, can: Json, logins: string[]])[] = [
+  ["claude-load", "@agentclientprotocol/claude-agent-acp 0.100.0", {
+    resumeMethod: "resume",
+    canClose: true,
+    canDelete: true,
+    mcpTransports: { http: true, sse: true },
+  }, []],
+  ["codex2-load", "@agentclientprotocol/codex-acp 2.6.0", {
+    resumeMethod: "resume",
+    canClose: true,
+    canDelete: true,
+    mcpTransports: { http: true, sse: false },
+  }, ["api-key", "chat-gpt"]],
+  ["gemini-tools", "gemini-cli 0.61.0", {
+    resumeMethod: "load",
+    canClose: false,
+    canDelete: false,
+    mcpTransports: { http: true, sse: true },
+  }, ["oauth-personal", "gemini-api-key", "vertex-ai", "gateway"]],
+];
+for (const [recording, agent, can, logins] of RECORDED) {
+  Deno.test(`wire: parses the initialize and session/new results of ${recording}`, () => {
+    const { agent: info, promptCapabilities, authMethods, protocolVersion: _, ...rest } =
+      parseInitializeResult(
+        resultsIn(recording, "initialize")[0],
+      );
+    assertEquals([`${info?.name} ${info?.version}`, promptCapabilities.image], [agent, true]);
+    assertEquals(rest as Json, can);
+    assertEquals(authMethods.map(({ id }) => id), logins);
+    const [session] = resultsIn(recording, "session/new");
+    assertEquals(parseNewSessionResult(session).sessionId, String(session?.sessionId));
   });
 }
 

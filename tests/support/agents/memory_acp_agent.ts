@@ -187,6 +187,7 @@ export class AcpHarness implements AsyncDisposable {
         return running.process;
       },
       cwd: "/",
+      mcpServers: [],
       permissions: "allow",
       broker: NO_BROKER,
       version: "1",

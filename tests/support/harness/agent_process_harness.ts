@@ -116,6 +116,7 @@ export class ScriptedAgentHarness implements AsyncDisposable {
         return process;
       },
       cwd: Deno.cwd(),
+      mcpServers: [],
       permissions: "ask",
       broker: NO_BROKER,
       version: "1",

@@ -6,10 +6,27 @@ import { type Json, readLines } from "../agents/scripted_agent.ts";
 import { NO_BROKER } from "./no_broker.ts";
 import { waitFor } from "./turn_recorder.ts";
 
+/** Creates one direction of a connection in memory: a byte stream, as of a process, and its other end. */
+function pipe(): PeerStreams {
+  let controller!: ReadableByteStreamController;
+  const readable = new ReadableStream({
+    type: "bytes",
+    start: (started) => void (controller = started),
+  });
+  const writable = new WritableStream<Uint8Array>({
+    write: (bytes) => controller.enqueue(bytes.slice()),
+    close() {
+      controller.close();
+      controller.byobRequest?.respond(0);
+    },
+    abort: (reason) => controller.error(reason),
+  });
+  return { readable, writable };
+}
+
 /** Creates both ends of a connection in memory. */
 export function streamPair(): [PeerStreams, PeerStreams] {
-  const there = new TransformStream<Uint8Array, Uint8Array>();
-  const back = new TransformStream<Uint8Array, Uint8Array>();
+  const [there, back] = [pipe(), pipe()];
   return [
     { readable: back.readable, writable: there.writable },
     { readable: there.readable, writable: back.writable },
@@ -164,6 +181,7 @@ export function rawAgent(recorder = new LogRecorder()): { agent: AcpAgent; remot
     program: "agent",
     launch: () => memoryProcess(mine, () => remote.close()),
     cwd: "/",
+    mcpServers: [],
     permissions: "allow",
     broker: NO_BROKER,
     version: "1",
