@@ -62,15 +62,13 @@ export class PetClient {
   }
 
   async #requestState(init: RequestInit, signal: AbortSignal): Promise<Response> {
-    const late = new AbortController();
-    const timer = setTimeout(() => late.abort(new Error("no answer in time")), this.#responseMs);
-    try {
-      const response = await this.#fetch("state", init, AbortSignal.any([signal, late.signal]));
-      await response.body?.cancel();
-      return response;
-    } finally {
-      clearTimeout(timer);
-    }
+    const response = await this.#fetch(
+      "state",
+      init,
+      AbortSignal.any([signal, AbortSignal.timeout(this.#responseMs)]),
+    );
+    await response.body?.cancel();
+    return response;
   }
 
   #fetch(path: string, init: RequestInit, signal: AbortSignal): Promise<Response> {

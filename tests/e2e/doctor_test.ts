@@ -135,50 +135,6 @@ Deno.test("doctor: an agent that needs a log-in", async () => {
   assertMatch(out, /^FAIL codex: needs a log-in before it opens a session\n {5}.*chatgpt/m);
 });
 
-Deno.test("doctor: a program that is not an ACP agent, without its arguments", async () => {
-  const toml = '[agents.chatty]\ncommand = "sh"\nargs = ["-c", "echo Hello, I am no agent"]\n';
-  const { code, out } = await doctor({}, toml);
-  assertEquals(code, 1, out);
-  assertMatch(
-    out,
-    /^FAIL chatty: is not an ACP agent: it printed "Hello, I am no agent", and exited with code 0\n {5}Does it need an argument.* sh with 2 arguments\.$/m,
-  );
-});
-
-Deno.test("doctor: reports every mistake of the configuration", async () => {
-  const { code, out } = await doctor({ VTUBER_LOG: "loud", VTUBER_SESSIONS: "for ever" }, "[agents.x]\n");
-  assertEquals(code, 1, out);
-  for (const name of ["VTUBER_LOG", "VTUBER_SESSIONS", "agents\\.x\\.command"]) {
-    assertMatch(out, new RegExp(`^FAIL .*${name}: .*\n {5}Correct it`, "m"));
-  }
-  assertMatch(out, /^0 ok, 0 warnings, 3 failed\. /m);
-});
-
-Deno.test("doctor: reports the warning that may explain a mistake", async () => {
-  const { code, out } = await doctor({}, '[agents.x]\ncomand = "sh"\n');
-  assertEquals(code, 1, out);
-  assertMatch(out, /^FAIL .*agents\.x\.command: is required/m);
-  assertMatch(out, /^warn .*agents\.x\.comand is not a setting.*Did you mean command\?$/m);
-});
-
-Deno.test("doctor: the folder that remembers conversations", async () => {
-  const folder = await Deno.makeTempDir();
-  try {
-    const { code, out } = await doctor({ VTUBER_DATA_DIR: `${folder}/memory` });
-    assertEquals(code, 0, out);
-    assertStringIncludes(out, `ok   conversations are remembered in ${folder}/memory: 0 so far\n`);
-    await Deno.writeTextFile(`${folder}/file`, "");
-    const wrong = await doctor({ VTUBER_DATA_DIR: `${folder}/file/memory` });
-    assertEquals(wrong.code, 0, wrong.out);
-    assertMatch(
-      wrong.out,
-      /^warn conversations are remembered only until the program ends: .*\/file\/memory.*\n {5}Set VTUBER_DATA_DIR/m,
-    );
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-});
-
 Deno.test("doctor: Ctrl-C ends it and the agents that it started", async () => {
   const folder = await Deno.makeTempDir();
   try {

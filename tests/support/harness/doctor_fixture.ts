@@ -1,15 +1,12 @@
-/** A configuration and an agent on which every check of the doctor succeeds, except for what a test replaces. */
+/** A configuration on which every check of the doctor succeeds, except for what a test replaces. */
 
 import type { AgentDescription } from "../../../lib/acp/agent.ts";
-import type { AgentConfig } from "../../../lib/acp/create_agent.ts";
 import { type Config, loadConfig, type Loaded } from "../../../lib/config/load.ts";
-import type { AgentChecks } from "../../../lib/doctor/checks.ts";
 import { type DoctorCommandOptions, runDoctorCommand } from "../../../lib/doctor/command.ts";
-import { NOTHING_OBSERVED } from "../../../lib/doctor/diagnosis.ts";
-import type { AgentRequirements } from "../../../lib/doctor/report.ts";
+import { ok } from "../../../lib/doctor/report.ts";
 
 export const KEY = "a-key-of-twenty-chars";
-export const ENV = { HOME: "/home/mao", VTUBER_ENABLED: "true", VTUBER_AUTH_KEY: KEY };
+const ENV = { HOME: "/home/mao", VTUBER_ENABLED: "true", VTUBER_AUTH_KEY: KEY };
 
 export function configOf(
   env: Record<string, string> = {},
@@ -35,55 +32,33 @@ export const DESCRIPTION: AgentDescription = {
   startedMs: 124.6,
 };
 
-export const REQUIREMENTS: AgentRequirements = {
-  program: { path: "/usr/bin/codex-acp", isExecutable: true },
-  folder: { path: "/project", isFolder: true },
-  unsetVariables: [],
-  servers: [],
-};
-
-export function checksOf(config: AgentConfig, parts: Partial<AgentChecks> = {}): AgentChecks {
-  return {
-    config,
-    findRequirements: () => Promise.resolve(REQUIREMENTS),
-    describe: () => Promise.resolve(DESCRIPTION),
-    observed: NOTHING_OBSERVED,
-    kill() {},
-    ...parts,
-  };
-}
-
 /** The checks of the machine, all successful. */
 const CHECKS: NonNullable<DoctorCommandOptions["checks"]> = {
-  checkAddress: () => Promise.resolve(undefined),
-  checkCharacter: () => Promise.resolve(),
-  checkDataDir: () => Promise.resolve({ level: "ok", text: "conversations are kept in /data" }),
-  agentChecks: (config) => checksOf(config),
+  checkAddress: () => Promise.resolve(ok("the address is free")),
+  checkCharacter: () => Promise.resolve(ok("the character can be shown")),
+  checkDataDir: () => Promise.resolve(ok("conversations are kept")),
+  checkAgent: () => Promise.resolve([ok("works")]),
 };
 
 /** The parts of a run of the doctor that a test replaces. */
 export interface Examination extends Partial<typeof CHECKS> {
   readonly loading?: Promise<Loaded>;
   readonly own?: Record<string, string>;
-  readonly agentMs?: number;
   readonly notice?: (line: string) => void;
-  /** Parts of the checks of each agent. */
-  readonly agent?: Partial<AgentChecks>;
 }
 
 /** Runs the doctor on the configuration of {@linkcode configOf}. */
 export async function examine(
-  { loading, own = {}, agentMs, notice, agent, ...checks }: Examination = {},
+  { loading = loaded(configOf()), own = {}, notice, ...checks }: Examination = {},
   signal: AbortSignal = new AbortController().signal,
 ): Promise<{ lines: string[]; isHealthy: boolean }> {
   const lines: string[] = [];
   const isHealthy = await runDoctorCommand({
-    loading: loading ?? loaded(configOf()),
+    loading,
     machine: { own, windows: false, version: "0.0.0" },
     print: (line) => lines.push(line),
     notice,
-    checks: { ...CHECKS, agentChecks: (config) => checksOf(config, agent), ...checks },
-    ...agentMs !== undefined && { agentMs },
+    checks: { ...CHECKS, ...checks },
   }, signal);
   return { lines, isHealthy };
 }

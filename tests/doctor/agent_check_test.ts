@@ -1,0 +1,178 @@
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import type { AgentDeps } from "../../lib/acp/create_agent.ts";
+import type { AgentLifecycleEvent } from "../../lib/acp/lifecycle.ts";
+import { AppError, type ErrorReason } from "../../lib/core/errors.ts";
+import { NO_LOG } from "../../lib/core/log.ts";
+import {
+  type AgentObservations,
+  checkAgent,
+  diagnose,
+  NOTHING_OBSERVED,
+  observe,
+} from "../../lib/doctor/agent_check.ts";
+import { linesOf } from "../../lib/doctor/report.ts";
+import { agentCommand } from "../support/agents/scripted_agent.ts";
+import { configOf } from "../support/harness/doctor_fixture.ts";
+
+type Command = Readonly<{ command: string; args: readonly string[] }>;
+
+function shell(script: string): Command {
+  return { command: "sh", args: ["-c", script] };
+}
+
+const FOREVER = new AbortController().signal;
+
+/** Checks the agent that this command starts. @returns The lines of the report. */
+async function check(
+  { command, args }: Command,
+  limits: Parameters<typeof checkAgent>[3] = {},
+  signal = FOREVER,
+  onLifecycle?: AgentDeps["onLifecycle"],
+): Promise<string> {
+  const text = `[agent]\ncommand = ${JSON.stringify(command)}\nargs = ${
+    JSON.stringify(args)
+  }\nworking_dir = "/"\n`;
+  const deps = {
+    own: Deno.env.toObject(),
+    windows: Deno.build.os === "windows",
+    broker: { ask: () => Promise.resolve(undefined) },
+    version: "0.0.0",
+    log: NO_LOG,
+    onLifecycle,
+  };
+  const findings = await checkAgent(configOf({}, text).agents[0]!, deps, signal, limits);
+  return findings.flatMap((finding) => linesOf(finding)).join("\n");
+}
+
+Deno.test("checkAgent: describes an agent, also one that prints a greeting first", async () => {
+  const { command, args } = agentCommand({ image: true, authMethods: ["key"] });
+  const greeting = { command: "sh", args: ["-c", 'echo Welcome; exec "$@"', "sh", command, ...args] };
+  for (const start of [{ command, args }, greeting]) {
+    const report = await check(start);
+    assertMatch(report, /^ok {3}program: \/.*\nok {3}folder: \/\nok {3}started in \d+ ms: .*version 1$/m);
+    assertMatch(
+      report,
+      /^ok {3}opened a session; .*log-in methods: key\nok {3}accepts images: yes, audio: no$/m,
+    );
+    assertEquals(report.includes("FAIL"), false);
+  }
+});
+
+Deno.test("checkAgent: does not start an agent whose program is missing", async () => {
+  const report = await check({ command: "no-such-agent", args: [] });
+  assertMatch(report, /^FAIL program no-such-agent was not found\n {5}Install it/);
+  assertEquals(report.includes("started"), false);
+});
+
+const READY = `read l; echo '{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":1}}'; read l`;
+const REFUSES = `${READY}; echo '{"jsonrpc":"2.0","id":1,"error":{"message":"no beans"}}'; read l`;
+const FAILURES: [name: string, start: Command, report: RegExp][] = [
+  [
+    "ends at once",
+    shell("echo bye >&2; exit 3"),
+    /^FAIL exited with code 3 before it answered initialize\. Last lines on stderr: bye\n {5}Run its command/m,
+  ],
+  ["ends by a signal", shell("kill -SEGV $$"), /^FAIL was ended by SIGSEGV before/m],
+  [
+    "prints its usage and ends",
+    shell("echo usage: agent acp"),
+    /^FAIL is not an ACP agent: it printed "usage: agent acp", and exited with code 0\n.* sh with 2 arguments\.$/m,
+  ],
+  [
+    "ends while it opens a session",
+    shell(`echo Welcome; ${READY}; echo panic; exit 7`),
+    /^FAIL exited with code 7 while it opened a session\n {5}It speaks ACP/m,
+  ],
+  ["refuses a session", shell(REFUSES), /^FAIL .*no beans/m],
+  [
+    "speaks another version",
+    agentCommand({ protocolVersion: 2 }),
+    /^FAIL .*version 2.*\n {5}Install a version/m,
+  ],
+  [
+    "cannot be started",
+    { command: "sh", args: ["a\0b"] },
+    /^FAIL .*could not be started.*\n {5}Correct its/m,
+  ],
+];
+
+for (const [name, start, report] of FAILURES) {
+  Deno.test(`checkAgent: an agent that ${name}`, async () => assertMatch(await check(start), report));
+}
+
+Deno.test("checkAgent: an agent that prints only lines that are not ACP is given up early", async () => {
+  const report = await check(shell("echo; echo Welcome; echo again; exec sleep 300"), { notAcpMs: 1 });
+  assertMatch(report, /^FAIL is not an ACP agent: it printed "Welcome"\n {5}Does it need an argument/m);
+});
+
+Deno.test("checkAgent: an agent that never opens a session is given up", async () => {
+  const report = await check(agentCommand({ startDelayMs: 600_000 }), { agentMs: 1 });
+  assertMatch(report, /^FAIL The agent opened no session in 0\.001 seconds\.\n {5}Run its command/m);
+});
+
+Deno.test("checkAgent: ends the agent and throws if it is asked to end", async () => {
+  const stop = new AbortController();
+  const onLifecycle = (event: AgentLifecycleEvent) => {
+    if (event.type === "stderr") stop.abort(new Error("Enough."));
+  };
+  const checking = check(shell("echo here >&2; exec sleep 300"), {}, stop.signal, onLifecycle);
+  await assertRejects(() => checking, Error, "Enough.");
+});
+
+const invalid = (line: string): AgentLifecycleEvent => ({ type: "invalid_line", line });
+const stderr = (line: string): AgentLifecycleEvent => ({ type: "stderr", line });
+const IS_READY: AgentLifecycleEvent = { type: "ready", name: "codex", version: "1" };
+const OBSERVED: [name: string, events: AgentLifecycleEvent[], observed: Partial<AgentObservations>][] = [
+  ["the last three lines of stderr", "1 2 3 4".split(" ").map(stderr), { stderr: ["2", "3", "4"] }],
+  ["the first invalid line", ["  ", "1", "2"].map(invalid), { invalidLine: "1" }],
+  ["a greeting before the first answer is harmless", [invalid("Hello"), IS_READY, invalid("x")], {
+    isReady: true,
+  }],
+  ["a long line is cut", [stderr("x".repeat(101))], { stderr: ["x".repeat(100)] }],
+];
+
+for (const [name, events, observed] of OBSERVED) {
+  Deno.test(`observe: ${name}`, () => {
+    assertEquals(events.reduce(observe, NOTHING_OBSERVED), { ...NOTHING_OBSERVED, ...observed });
+  });
+}
+
+function unavailable(message: string, reason?: ErrorReason): AppError {
+  return new AppError("agent_unavailable", message, { reason });
+}
+
+const DIAGNOSES: [error: AppError, observed: Partial<AgentObservations>, text: RegExp, fix: RegExp][] = [
+  [
+    unavailable("It ended.", "exited"),
+    { stderr: ["oops"], invalidLine: "Hello \u001b[1mcodex" },
+    /^is not an ACP agent: it printed "Hello \\u001b\[1mcodex"\. Last lines on stderr: oops$/,
+    /Its start command is codex-acp with 1 argument\.$/,
+  ],
+  [
+    unavailable("It ended.", "exited"),
+    { stderr: ["one", "two"] },
+    /^closed its output before it answered initialize\. Last lines on stderr: one \/ two$/,
+    /^Run its command in a terminal/,
+  ],
+  [
+    unavailable("Method not found."),
+    { stderr: ["one"], isReady: true },
+    /^Method not found\. Last lines on stderr: one$/,
+    /^It speaks ACP, so its command is right\. /,
+  ],
+  [
+    new AppError("agent_auth_required", "Log in: chatgpt, api-key."),
+    { isReady: true, stderr: ["starting"] },
+    /^needs a log-in before it opens a session$/,
+    /^Log in: chatgpt, api-key\.$/,
+  ],
+];
+
+for (const [error, observed, text, fix] of DIAGNOSES) {
+  Deno.test(`diagnose: ${text.source}`, () => {
+    const finding = diagnose(configOf().agents[0]!, error, { ...NOTHING_OBSERVED, ...observed });
+    assertEquals(finding.level, "fail");
+    assertMatch(finding.text, text);
+    assertMatch(finding.fix!, fix);
+  });
+}
