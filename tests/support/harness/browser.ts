@@ -1,12 +1,10 @@
-/** A real Chromium for end-to-end tests of the stage. */
+/** A real Chromium, for tests of the stage. @module */
 
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 const FLAGS = [
-  "--headless",
   "--no-sandbox",
-  "--disable-gpu",
   "--disable-quic",
   "--no-first-run",
   "--disable-background-networking",
@@ -14,63 +12,53 @@ const FLAGS = [
   "--disable-sync",
 ];
 
-/** Where Chromium is, or undefined where there is none. */
-export const CHROMIUM: string | undefined = find();
+/** The path of Chromium, or undefined if it is not installed. */
+export const CHROMIUM: string | undefined = findChromium();
 
-/** A page and what went wrong in it. */
-export interface Visit extends AsyncDisposable {
+/** Starts Chromium with further flags. */
+export async function startBrowser(...flags: string[]): Promise<Browser> {
+  return await chromium.launch({ executablePath: CHROMIUM, args: [...FLAGS, ...flags] });
+}
+
+/** Options of a page. */
+export interface PageOptions extends BrowserContextOptions {
+  /** Problems that the test expects, by a part of their message. */
+  readonly expected?: readonly RegExp[];
+}
+
+/** A page with a storage of its own, and the problems that occurred in it. */
+export interface OpenPage extends AsyncDisposable {
   readonly page: Page;
-  /** Errors of the console and of scripts, and what the content security policy refused. */
-  readonly problems: string[];
+  /** Errors and warnings of the console, exceptions, and requests to other origins. */
+  readonly problems: readonly string[];
 }
 
-/** Starts a browser. */
-export async function startBrowser(): Promise<Browser> {
-  if (CHROMIUM === undefined) throw new Error("There is no Chromium on this machine.");
-  return await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
-}
-
-/**
- * Opens a page of its own, with its own storage.
- *
- * @param expected What may go wrong, as part of its message.
- */
-export async function visit(
+/** Opens a page. */
+export async function openPage(
   browser: Browser,
   url: string,
-  { expected = [], ...options }: BrowserContextOptions & { readonly expected?: readonly RegExp[] } = {},
-): Promise<Visit> {
+  { expected = [], ...options }: PageOptions = {},
+): Promise<OpenPage> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
   const page = await context.newPage();
   const problems: string[] = [];
-  const note = (text: string) => {
-    if (!expected.some((pattern) => pattern.test(text))) problems.push(text);
+  const add = (problem: string) => {
+    if (!expected.some((pattern) => pattern.test(problem))) problems.push(problem);
   };
   page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type())) note(`${message.text()} (${message.location().url})`);
+    if (["error", "warning"].includes(message.type())) add(`${message.text()} (${message.location().url})`);
   });
-  page.on("pageerror", (error) => note(String(error)));
+  page.on("pageerror", (error) => add(String(error)));
   page.on("request", (request) => {
-    const { origin } = new URL(request.url());
-    if (origin !== new URL(url).origin) note(`A request to ${request.url()}`);
+    if (new URL(request.url()).origin !== new URL(url).origin) add(`A request to ${request.url()}`);
   });
   await page.goto(url);
-  return {
-    page,
-    problems,
-    async [Symbol.asyncDispose]() {
-      await context.close();
-    },
-  };
+  return { page, problems, [Symbol.asyncDispose]: () => context.close() };
 }
 
-function find(): string | undefined {
-  const folders = (Deno.env.get("PATH") ?? "").split(":");
-  const places = [
-    "/usr/bin/chromium",
-    ...folders.flatMap((folder) => NAMES.map((name) => `${folder}/${name}`)),
-  ];
-  return places.find((path) => {
+function findChromium(): string | undefined {
+  const folders = ["/usr/bin", ...(Deno.env.get("PATH") ?? "").split(":")];
+  return NAMES.flatMap((name) => folders.map((folder) => `${folder}/${name}`)).find((path) => {
     try {
       return Deno.statSync(path).isFile;
     } catch {

@@ -1,10 +1,10 @@
 /** Shows a character in a real browser, on a page of its own under the Content Security Policy of the stage. */
 
-import { chromium, type Page } from "playwright-core";
+import type { Page } from "playwright-core";
 import { servePage } from "../../../lib/stage/assets.ts";
 import type { Character } from "../../../lib/stage/character.ts";
 import { stageRoutes } from "../../../lib/stage/routes.ts";
-import { CHROMIUM } from "./browser.ts";
+import { CHROMIUM, startBrowser } from "./browser.ts";
 
 const HTML = '<!doctype html><title>viewer</title><link rel="stylesheet" href="/viewer.css"><main></main>' +
   '<script type="module" src="/viewer.js"></script>';
@@ -19,17 +19,6 @@ const SCRIPT = `
     globalThis.failure = error.message;
   }
 `;
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-  "--use-angle=swiftshader",
-  "--enable-unsafe-swiftshader",
-];
-
 /** Longest wait for a condition. Browsers without a graphics card are slow. */
 const MAX_WAIT_MS = 60_000;
 const POLL_MS = 30;
@@ -64,7 +53,7 @@ async function openViewer(): Promise<Viewer> {
   const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
     return await respond(request, shown!).catch((error) => new Response(String(error), { status: 404 }));
   });
-  const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+  const browser = await startBrowser("--use-angle=swiftshader", "--enable-unsafe-swiftshader");
 
   return {
     async show(character, prepare, query = "") {
