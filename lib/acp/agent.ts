@@ -18,9 +18,8 @@ import type { Capabilities } from "./wire.ts";
 const WARM_DELAY_MS = 1_000;
 /** Characters of an invalid line that are logged and reported. */
 const INVALID_LINE_CHARS = 200;
-/** Invalid lines that are logged per minute: an agent that writes its log to stdout would flood this program's log. */
-const MAX_INVALID_PER_MINUTE = 5;
-const MINUTE_MS = 60_000;
+/** Invalid lines of a process that are warnings: an agent that writes its log to stdout would flood this program's log. */
+const MAX_INVALID_WARNINGS = 5;
 
 /** Options of an {@linkcode AcpAgent}. */
 export interface AcpAgentOptions extends Omit<AgentSettings, "timeouts"> {
@@ -77,8 +76,6 @@ export class AcpAgent implements Agent {
   /** A session that is open, or being opened, ahead of need. */
   #warm: Promise<AcpSession> | undefined;
   #warmTimer: ReturnType<typeof setTimeout> | undefined;
-  #minuteStartMs = -Infinity;
-  #invalidLines = 0;
 
   constructor(options: AcpAgentOptions) {
     this.name = options.name;
@@ -206,7 +203,7 @@ export class AcpAgent implements Agent {
     const connection = await this.#connect();
     const { id, config } = await connection.newSession();
     const startedMs = this.#now() - startedAtMs;
-    const { authMethods, ...capabilities } = connection.capabilities;
+    const { capabilities: { authMethods, ...capabilities }, warnings } = connection.agent;
     const [model, mode] = [config.option("model"), config.option("mode")];
     await connection.deleteSession(id);
     return {
@@ -216,7 +213,7 @@ export class AcpAgent implements Agent {
       models: model?.values ?? [],
       mode: mode?.current,
       modes: mode?.values.map(({ id }) => id) ?? [],
-      warnings: [...connection.warnings, ...config.warnings],
+      warnings: [...warnings, ...config.warnings],
       startedMs,
     };
   }
@@ -245,13 +242,23 @@ export class AcpAgent implements Agent {
   }
 
   #open(process: AgentProcess): Connection {
+    let invalidLines = 0;
     const connection: Connection = new Connection({
       timeouts: AGENT_TIMEOUTS,
       ...this.#options,
       process,
       defaults: this.#defaults,
       commands: this.#commands,
-      onInvalidLine: (line, why) => this.#onInvalidLine(line, why),
+      onInvalidLine: (line, why) => {
+        const { log, onLifecycle, redact = (text) => text } = this.#options;
+        // Redact before cutting: the cut may fall within a secret.
+        const start = redact(line).slice(0, INVALID_LINE_CHARS);
+        onLifecycle?.({ type: "invalid_line", line: start });
+        log[++invalidLines <= MAX_INVALID_WARNINGS ? "warn" : "debug"]("skipped a line of the agent", {
+          why,
+          line: start,
+        });
+      },
       onPromptEnd: (answered) => {
         if (answered) this.#backoff.reset();
         // An agent that opens no further session is not asked for one after each turn.
@@ -303,20 +310,6 @@ export class AcpAgent implements Agent {
     const fields = { ...backoff, status, stderr: connection?.process.stderrTail() };
     if (isEarly) log.error("agent exited during start-up", fields);
     else log.warn("agent exited", fields);
-  }
-
-  #onInvalidLine(line: string, why: string): void {
-    const { log, onLifecycle, redact = (text) => text } = this.#options;
-    // Redact before cutting: the cut may fall within a secret.
-    const start = redact(line).slice(0, INVALID_LINE_CHARS);
-    onLifecycle?.({ type: "invalid_line", line: start });
-    if (this.#now() - this.#minuteStartMs >= MINUTE_MS) {
-      this.#minuteStartMs = this.#now();
-      this.#invalidLines = 0;
-    }
-    if (++this.#invalidLines <= MAX_INVALID_PER_MINUTE) {
-      log.warn("skipped a line of the agent", { why, line: start });
-    }
   }
 }
 

@@ -11,15 +11,8 @@ import { type AgentSettings, initialize, type InitializedAgent, toUnavailable } 
 import { explain, isTimeout, JsonRpcPeer, RPC, RpcError } from "./json_rpc.ts";
 import type { AgentProcess } from "./process.ts";
 import { AcpSession } from "./session.ts";
+import { readOptions, type SendChange, SessionConfig, type SessionDefaults } from "./session_config.ts";
 import {
-  readOptions,
-  type SendChange,
-  SessionConfig,
-  type SessionDefaults,
-  type SettingWarning,
-} from "./session_config.ts";
-import {
-  type Capabilities,
   parseNewSessionResult,
   parsePermissionRequest,
   parseSessionSettings,
@@ -82,16 +75,11 @@ export class Connection {
     return this.closed.aborted && this.#stopping === undefined;
   }
 
-  get capabilities(): Capabilities {
-    return this.#agent.capabilities;
+  get agent(): InitializedAgent {
+    return this.#agent;
   }
 
-  /** The configured MCP servers that the agent cannot use. */
-  get warnings(): readonly SettingWarning[] {
-    return this.#agent.warnings;
-  }
-
-  /** Initialises the agent. @throws {AppError} `agent_unavailable` */
+  /** @throws {AppError} `agent_unavailable` */
   async initialize(): Promise<void> {
     this.#agent = await initialize(this.#peer, this.#options);
   }
@@ -141,7 +129,7 @@ export class Connection {
       const session = this.#sessions.get(id);
       if (session) await this.#endNow(session);
       this.#unclosed.delete(id);
-      if (this.capabilities.canDelete) await this.#finish("session/delete", id);
+      if (this.#agent.capabilities.canDelete) await this.#finish("session/delete", id);
     });
   }
 
@@ -183,7 +171,7 @@ export class Connection {
   }
 
   async #resume(id: SessionId): Promise<AcpSession | undefined> {
-    const { resumeMethod } = this.capabilities;
+    const { resumeMethod } = this.#agent.capabilities;
     const { log, mode, defaults, timeouts } = this.#options;
     if (resumeMethod === undefined) return undefined;
     const method = `session/${resumeMethod}`;
@@ -227,7 +215,7 @@ export class Connection {
     const session = new AcpSession(id, config, {
       ...this.#options,
       peer: this.#peer,
-      promptCapabilities: this.capabilities.promptCapabilities,
+      promptCapabilities: this.#agent.capabilities.promptCapabilities,
       authRequired: (why) => this.#agent.auth.requiredError(why),
       onUnresponsive(why) {
         log.warn(why, { session: id });
@@ -257,12 +245,12 @@ export class Connection {
     if (this.#sessions.get(session.id) !== session) return;
     this.#sessions.delete(session.id);
     // An agent that cannot close sessions goes on with this one when it is resumed.
-    if (!this.capabilities.canClose) this.#unclosed.set(session.id, session.config);
+    if (!this.#agent.capabilities.canClose) this.#unclosed.set(session.id, session.config);
     await this.#endAtAgent(session.id);
   }
 
   async #endAtAgent(id: SessionId): Promise<void> {
-    if (this.capabilities.canClose) await this.#finish("session/close", id);
+    if (this.#agent.capabilities.canClose) await this.#finish("session/close", id);
   }
 
   /** Closes or deletes a session at the agent. Never throws. */

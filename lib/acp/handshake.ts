@@ -93,7 +93,9 @@ export async function initialize(peer: JsonRpcPeer, settings: AgentSettings): Pr
     onLifecycle?.({ type: "authenticating", methodId });
     await peer.request("authenticate", { methodId }, { timeoutMs });
   });
-  const { usable, warnings } = usableServers(mcpServers, capabilities.mcpTransports);
+  const warn = (server: McpServer) => warningOf(server, capabilities.mcpTransports);
+  const usable = mcpServers.filter((server) => warn(server) === undefined);
+  const warnings = mcpServers.map(warn).filter((warning) => warning !== undefined);
   return { capabilities, auth, sessionParams: { cwd, mcpServers: usable }, warnings };
 }
 
@@ -106,21 +108,10 @@ export function toUnavailable(error: unknown): AppError {
   return new AppError("agent_unavailable", message, { cause: error, reason: reasonOf(error) });
 }
 
-/** Selects the MCP servers that an agent can use. The warnings name the others, without their addresses. */
-function usableServers(
-  servers: readonly McpServer[],
-  transports: Capabilities["mcpTransports"],
-): { usable: McpServer[]; warnings: SettingWarning[] } {
-  const usable: McpServer[] = [];
-  const warnings: SettingWarning[] = [];
-  for (const server of servers) {
-    const { name } = server;
-    if (!("type" in server) || transports[server.type]) usable.push(server);
-    else {
-      const text =
-        `The MCP server "${name}" is left out: the agent does not connect to servers by ${server.type}.`;
-      warnings.push({ setting: "mcp_servers", name, text });
-    }
-  }
-  return { usable, warnings };
+/** Explains why an agent cannot use an MCP server, without its address. */
+function warningOf(server: McpServer, transports: Capabilities["mcpTransports"]): SettingWarning | undefined {
+  if (!("type" in server) || transports[server.type]) return undefined;
+  const { name, type } = server;
+  const text = `The MCP server "${name}" is left out: the agent does not connect to servers by ${type}.`;
+  return { setting: "mcp_servers", name, text };
 }

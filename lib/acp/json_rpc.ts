@@ -101,23 +101,8 @@ export interface Settle {
   reject(error: Error): void;
 }
 
-/** Options of {@linkcode JsonRpcPeer.request}. */
-export interface RequestOptions<T> {
-  /** Default: no time limit. A later answer is skipped. */
-  readonly timeoutMs?: number;
-  /** Parses the result, before the next line is handled. */
-  readonly read?: (result: unknown) => T;
-}
-
 type RequestId = string | number;
-
-interface Message {
-  readonly id?: unknown;
-  readonly method?: unknown;
-  readonly params?: unknown;
-  readonly result?: unknown;
-  readonly error?: unknown;
-}
+type Json = Readonly<Record<string, unknown>>;
 
 const encoder = new TextEncoder();
 
@@ -159,13 +144,15 @@ export class JsonRpcPeer {
   /**
    * Sends a request, and resolves to its result.
    *
+   * @param options.timeoutMs Default: no time limit. A later answer is skipped.
+   * @param options.read Parses the result, before the next line is handled.
    * @throws {RpcError} if the answer is an error. {@linkcode ClosedError} if the connection closes first.
    *   {@linkcode TimeoutError} after the time limit. Everything that `read` throws.
    */
   request<T = unknown>(
     method: string,
     params: unknown,
-    { timeoutMs, read = (result) => result as T }: RequestOptions<T> = {},
+    { timeoutMs, read = (result) => result as T }: { timeoutMs?: number; read?: (result: unknown) => T } = {},
   ): Promise<T> {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     const { id } = this.#call(method, params, {
@@ -237,7 +224,7 @@ export class JsonRpcPeer {
 
   #onLine(line: string): void {
     if (line.length === 0 || line === "\r") return;
-    let message: Message;
+    let message: Json;
     try {
       message = JSON.parse(line);
     } catch {
@@ -283,7 +270,7 @@ export class JsonRpcPeer {
     this.#send({ jsonrpc: "2.0", id, ...answer });
   }
 
-  #onAnswer(line: string, { id, result, error }: Message): void {
+  #onAnswer(line: string, { id, result, error }: Json): void {
     const settle = this.#takePending(id);
     if (settle === undefined) this.#handlers.onInvalidLine(line, "an answer to no pending request");
     else if (error === undefined || error === null) settle.resolve(result);
@@ -328,7 +315,7 @@ export class JsonRpcPeer {
 
 /** Reads the `error` of an answer, without secrets that it may repeat. Some agents put details into `data.details`. */
 function parseError(error: unknown, redact: Redact): RpcError {
-  const { code, message, data } = error as Record<string, unknown>;
+  const { code, message, data } = error as Json;
   const details = (data as { details?: unknown } | null | undefined)?.details ?? data;
   return new RpcError(
     typeof code === "number" ? code : RPC.internalError,

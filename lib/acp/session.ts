@@ -266,21 +266,18 @@ export class AcpSession implements Session {
   }
 
   #onError(prompt: PromptState, error: unknown): void {
-    if (!(error instanceof ClosedError)) {
-      return this.#end(
-        prompt,
-        [...prompt.translator.closeTools("failed"), this.#errorEvent(prompt, error)],
-        true,
-      );
-    }
+    const isClosed = error instanceof ClosedError;
     // Before prompt() has returned, its caller gets the error instead of the reader.
-    prompt.isLost = !prompt.isTaken;
-    const crashed = failure("agent_crashed", "The agent's process ended in the middle of the turn.");
-    this.#end(prompt, prompt.isLost ? [] : [...prompt.translator.closeTools("failed"), crashed], false);
+    prompt.isLost = isClosed && !prompt.isTaken;
+    const events = [...prompt.translator.closeTools("failed"), this.#errorEvent(prompt, error)];
+    this.#end(prompt, prompt.isLost ? [] : events, !isClosed);
   }
 
-  /** Returns the last event of a prompt that the agent answered with an error. */
+  /** Returns the last event of a prompt that failed. */
   #errorEvent({ isCancelled }: PromptState, error: unknown): TurnEvent {
+    if (error instanceof ClosedError) {
+      return failure("agent_crashed", "The agent's process ended in the middle of the turn.");
+    }
     // Some agents answer a prompt that is cancelled early with an error.
     if (isCancelled) return { type: "end", reason: "cancelled" };
     const message = explain(error);

@@ -56,20 +56,6 @@ export function findValue({ values }: SessionOption, wanted: string): string | u
   return found?.id;
 }
 
-/** Builds the request that sets an option. */
-export function setRequest(
-  { kind, configId }: SessionOption,
-  sessionId: string,
-  value: string,
-): { method: string; params: Readonly<Record<string, string>> } {
-  if (configId !== undefined) {
-    return { method: "session/set_config_option", params: { sessionId, configId, value } };
-  }
-  return kind === "model"
-    ? { method: "session/set_model", params: { sessionId, modelId: value } }
-    : { method: "session/set_mode", params: { sessionId, modeId: value } };
-}
-
 /** Says that a value is not offered, and which values are. */
 export function notOffered(kind: OptionKind, wanted: string, values: readonly AgentModel[] = []): string {
   if (values.length === 0) return `The agent has no ${kind} "${wanted}"; it offers none.`;
@@ -191,9 +177,11 @@ export class SessionConfig {
   async #set(kind: OptionKind, value: string): Promise<void> {
     const option = this.option(kind);
     if (option === undefined || option.current === value) return;
-    const { method, params } = setRequest(option, this.#sessionId, value);
+    const { configId } = option;
+    const method = `session/set_${configId === undefined ? kind : "config_option"}`;
+    const params = configId === undefined ? { [`${kind}Id`]: value } : { configId, value };
     try {
-      await this.#send(method, params, (result) => {
+      await this.#send(method, { sessionId: this.#sessionId, ...params }, (result) => {
         this.#options = this.#options.map((option) =>
           option.kind === kind ? { ...option, current: value } : option
         );

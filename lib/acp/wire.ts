@@ -6,8 +6,7 @@
  * @module
  */
 
-import type { PromptCapabilities } from "../turn/agent.ts";
-import { STOP_REASONS, type StopReason, TOOL_KINDS, TOOL_STATUSES, type Usage } from "../turn/event.ts";
+import { STOP_REASONS, TOOL_KINDS, TOOL_STATUSES } from "../turn/event.ts";
 import { z } from "zod";
 
 /** The only protocol version that this program speaks. */
@@ -71,33 +70,24 @@ const initializeResult = z.object({
   }),
   authMethods: listOf(authMethod).catch([]).default([]),
   agentInfo: z.object({ name: text, version: label }).optional().catch(undefined),
-}).transform(({ protocolVersion, agentCapabilities, authMethods, agentInfo }): Capabilities => {
+}).transform(({ protocolVersion, agentCapabilities, authMethods, agentInfo }) => {
   const { loadSession, promptCapabilities, mcpCapabilities, sessionCapabilities } = agentCapabilities;
+  // `session/resume` repeats nothing, `session/load` repeats the whole history.
+  const loadMethod = loadSession ? "load" as const : undefined;
   return {
     agent: agentInfo,
     protocolVersion,
     promptCapabilities,
-    resumeMethod: sessionCapabilities.resume ? "resume" : loadSession ? "load" : undefined,
+    resumeMethod: sessionCapabilities.resume ? "resume" as const : loadMethod,
     canClose: sessionCapabilities.close,
     canDelete: sessionCapabilities.delete,
+    /** Ways in which the agent connects to MCP servers, beside starting them. */
     mcpTransports: mcpCapabilities,
     authMethods,
   };
 });
 /** The capabilities of an agent, out of the result of `initialize`. */
-export interface Capabilities {
-  /** The agent's own name; the version may be empty. */
-  readonly agent: { readonly name: string; readonly version: string } | undefined;
-  readonly protocolVersion: number;
-  readonly promptCapabilities: PromptCapabilities;
-  /** The method that resumes a session: `session/resume` repeats nothing, `session/load` repeats the whole history. */
-  readonly resumeMethod: "resume" | "load" | undefined;
-  readonly canClose: boolean;
-  readonly canDelete: boolean;
-  /** Ways in which the agent connects to MCP servers, beside starting them. */
-  readonly mcpTransports: { readonly http: boolean; readonly sse: boolean };
-  readonly authMethods: readonly AuthMethod[];
-}
+export type Capabilities = Readonly<z.infer<typeof initializeResult>>;
 /** Parses the result of `initialize`. @throws {TypeError} naming the field. */
 export const parseInitializeResult = parser(initializeResult, "the answer to initialize");
 
@@ -169,7 +159,7 @@ const promptResult = z.object({
   _meta: lenientObject({
     quota: lenientObject({ token_count: lenientObject({ input_tokens: count, output_tokens: count }) }),
   }),
-}).transform(({ stopReason, usage: { cachedReadTokens: cachedTokens, ...usage }, _meta }): PromptResult => {
+}).transform(({ stopReason, usage: { cachedReadTokens: cachedTokens, ...usage }, _meta }) => {
   const { input_tokens, output_tokens } = _meta.quota.token_count;
   const inputTokens = usage.inputTokens || input_tokens;
   const outputTokens = usage.outputTokens || output_tokens;
@@ -177,10 +167,7 @@ const promptResult = z.object({
   return { stopReason, usage: hasCounts ? { ...usage, inputTokens, outputTokens, cachedTokens } : undefined };
 });
 /** The result of `session/prompt`. The usage is `undefined` if the agent counted no tokens. */
-export interface PromptResult {
-  readonly stopReason: StopReason;
-  readonly usage: Usage | undefined;
-}
+export type PromptResult = z.infer<typeof promptResult>;
 /** Parses the result of `session/prompt`. @throws {TypeError} if the result is not an object. */
 export const parsePromptResult = parser(promptResult, "the answer to session/prompt");
 
