@@ -2,6 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { codeBlocks, jsonLines, partOf, readPage } from "../support/harness/docs.ts";
+import { watch } from "../support/harness/event_client.ts";
 import { programCommand, startServer, until } from "../support/harness/server_process.ts";
 
 /** The address in the example. */
@@ -68,29 +69,14 @@ Deno.test("events.md: the example has at most twenty lines, and works", async ()
 
 Deno.test("events.md: the examples of events have the fields of real events", async () => {
   await using server = await startServer({ agent: "demo" });
-  const socket = new WebSocket(server.url.replace("http", "ws") + "/v1/vtuber/ws");
-  const events: Record<string, unknown>[] = [];
-  socket.onmessage = ({ data }) => {
-    const event = JSON.parse(data);
-    events.push(event);
-    if (event.type !== "permission_request") return;
-    const { request_id } = event;
-    socket.send(JSON.stringify({ type: "permission_response", request_id, decision: "allow" }));
-  };
-  const closed = new Promise((resolve) => socket.onclose = resolve);
-  await new Promise((resolve) => socket.onopen = resolve);
-  socket.send(JSON.stringify({ type: "subscribe", events: ["*", "say"] }));
-  await until(() => events.some(({ type }) => type === "subscribed"));
-  await (await server.chat("run a tool")).text();
+  await using client = await watch(server, { events: ["*", "say"] });
+  const reply = server.chat("run a tool");
+  const { request_id } = await client.first("permission_request");
+  client.send({ type: "permission_response", request_id, decision: "allow" });
+  await (await reply).text();
   await (await server.post("/v1/vtuber/notifications", { text: "Hello!" })).text();
-  await until(() =>
-    events.some(({ type, turn_id, state }) => type === "agent_state" && turn_id && state === "idle")
-  );
-  // The pong comes after every earlier event.
-  socket.send(JSON.stringify({ type: "ping" }));
-  await until(() => events.some(({ type }) => type === "pong"));
-  socket.close();
-  await closed;
+  await client.untilTurnEnds();
+  const events = client.frames;
   for (const { type, line } of jsonLines(partOf(PAGE, "events")).flat()) {
     const real = events.filter((event) => event.type === type).map((event) => JSON.stringify(shapeOf(event)));
     const documented = JSON.stringify(shapeOf(JSON.parse(line)));
