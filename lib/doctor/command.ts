@@ -68,7 +68,7 @@ export async function runDoctorCommand(options: DoctorCommandOptions, signal: Ab
       const names = agents.map(({ name }) => name).join(", ");
       notice?.(redact(`trying ${names}... (an agent that does not answer takes a minute or two)`));
       // The doctor refuses every permission, and its report takes the place of a log.
-      const broker = new PermissionBroker({ timeoutMs: 1_000, canAnyoneAnswer: () => false });
+      const broker = new PermissionBroker(1_000, () => false);
       const deps = { ...machine, broker, log: NO_LOG, redact };
       const trials = pooledMap(MAX_CONCURRENT, agents, async (agent: AgentConfig) => ({
         name: agent.name,

@@ -15,16 +15,12 @@ const MAX_TEXTS = 50;
 /** Longest time that a text is remembered, in milliseconds. */
 const KEEP_MS = 10 * 60_000;
 
-interface CannedReply {
-  readonly reply: string;
-  readonly expiresAt: number;
-  /** Each client that got the text can post it back once. */
-  usesLeft: number;
-}
-
 /** The texts that were sent, with their replies. */
 export class CannedReplies {
-  readonly #replies = new BoundedMap<string, CannedReply>(MAX_TEXTS);
+  /** Each client that got a text can post it back once. */
+  readonly #replies = new BoundedMap<string, { reply: string; expiresAt: number; usesLeft: number }>(
+    MAX_TEXTS,
+  );
   readonly #now: () => number;
 
   constructor(now: () => number = () => performance.now()) {
@@ -44,9 +40,8 @@ export class CannedReplies {
     const key = text.trim();
     const canned = this.#replies.get(key);
     if (canned === undefined) return undefined;
-    const isExpired = canned.expiresAt < this.#now();
-    if (--canned.usesLeft === 0 || isExpired) this.#replies.delete(key);
-    return isExpired ? undefined : canned.reply;
+    if (--canned.usesLeft === 0) this.#replies.delete(key);
+    return canned.expiresAt < this.#now() ? undefined : canned.reply;
   }
 }
 

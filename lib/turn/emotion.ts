@@ -5,15 +5,8 @@
  * @module
  */
 
-/** Emotion words in lower case, by the form of their tag. */
-export interface EmotionWords {
-  /** `[word]` */
-  readonly plain: ReadonlySet<string>;
-  /** `[face:word]` */
-  readonly face: ReadonlySet<string>;
-  /** `<|ACT {"emotion":"word"}|>` */
-  readonly act: ReadonlySet<string>;
-}
+/** Emotion words in lower case, by the form of their tag: `[word]`, `[face:word]`, `<|ACT {"emotion":"word"}|>`. */
+export type EmotionWords = Readonly<Record<"plain" | "face" | "act", ReadonlySet<string>>>;
 
 /** The words of the skins AniCompanion, Open-LLM-VTuber, ChatVRM, AITuber-kit and Amica. */
 const SKIN_WORDS =
@@ -45,29 +38,23 @@ export interface EmotionSink {
   /** `intensity` is from 0 to 1. */
   emotion(tag: string, intensity: number): void;
   /** Text without tags and code blocks, and without the backticks of inline code. */
-  speak?(text: string): void;
+  speak(text: string): void;
   /** `speak` gets code blocks and backticks too. */
   readonly isVerbatim?: boolean;
 }
 
-/** Characters that can begin a tag, an escape or code. Most tokens have none. */
-const SPECIAL = /[\\`~[<]/;
-const PLAIN = /[^\\`~[<]+/y;
-/** A run of backticks or tildes; longer runs count as several. */
-const RUN = /`{1,64}|~{1,64}/y;
-const MAX_RUN_CHARS = 64;
-/** A tag in brackets. A `(` behind it makes it the text of a link. */
-const TAG = /\[[^[\]\n`]{0,63}\](?!\()/y;
-/** The same where the next character is known. */
-const TAG_BEFORE_TEXT = /\[[^[\]\n`]{0,63}\](?=[^(])/y;
-/** The start of a tag at the end of the text so far. */
-const TAG_START = /\[[^[\]\n`]{0,63}\]?$/y;
-const ACT = /<\|[^<\n]{0,508}?\|>/y;
-const ACT_START = /<(?:\|[^<\n]{0,509})?$/y;
-/** Shortest fence of a code block. */
-const MIN_FENCE_CHARS = 3;
-/** Characters of a line that wait for its end. */
-const MAX_LINE_CHARS = 512;
+/** Characters that can begin a tag, an escape or code. Most pieces have none. */
+const SPECIAL = /[\\`[<]/;
+/** Plain characters, an escape, or a tag. */
+const TOKEN = /[^\\`[<]+|\\[^]|\[[^[\]\n`]{0,63}\]|<\|[^<\n]{0,508}?\|>/y;
+/** The start of an escape or a tag at the end of the text so far. */
+const TOKEN_START = /\\$|\[[^[\]\n`]{0,63}$|<(?:\|[^<\n]{0,509})?$/y;
+/** A run of backticks; longer runs count as several. */
+const FENCE = /`{1,64}/y;
+/** The fence that closes a code block, with the rest of its line. */
+const BLOCK_END = /`{1,64}[ \t\r]{0,64}\n?/y;
+/** Code between at least this many backticks is a block, which is not spoken. */
+const MIN_BLOCK_FENCE = 3;
 
 /** Why the scanner reads its buffer: a piece came, the text pauses, or it is over. */
 type Cause = "piece" | "pause" | "end";
@@ -76,19 +63,14 @@ type Cause = "piece" | "pause" | "end";
 export class EmotionScanner {
   readonly #words: EmotionWords;
   readonly #sink: EmotionSink;
-  #mode: "text" | "code" | "block" = "text";
   /** Text that is not decided yet, such as the start of a tag. */
   #buffer = "";
   /** Position in the buffer. */
   #at = 0;
   /** Text that `speak` gets next. */
   #spoken = "";
-  /** The current line so far has only spaces and quote marks. */
-  #isLineStart = true;
-  /** The run that opened the code or the block. */
+  /** The backticks that opened the code; empty outside of code. */
   #fence = "";
-  /** The code may turn out to be a block: its fence is long enough, and no other backtick has followed. */
-  #mayBeBlock = false;
 
   constructor(words: EmotionWords, sink: EmotionSink) {
     this.#words = words;
@@ -97,9 +79,8 @@ export class EmotionScanner {
 
   /** Scans the next piece. */
   push(piece: string): void {
-    if (this.#mode === "text" && this.#buffer === "" && !SPECIAL.test(piece)) {
-      this.#trackLine(piece);
-      this.#sink.speak?.(piece);
+    if (this.#fence === "" && this.#buffer === "" && !SPECIAL.test(piece)) {
+      this.#sink.speak(piece);
       return;
     }
     this.#buffer += piece;
@@ -114,134 +95,74 @@ export class EmotionScanner {
   /** Says that the text is over. */
   end(): void {
     this.#read("end");
-    this.#mode = "text";
+    this.#fence = "";
   }
 
   #read(cause: Cause): void {
-    while (this.#at < this.#buffer.length && this.#readNext(cause));
+    while (this.#at < this.#buffer.length) {
+      const isRead = this.#fence === "" ? this.#readText(cause) : this.#readCode(cause);
+      if (!isRead) break;
+    }
     this.#buffer = this.#buffer.slice(this.#at);
     this.#at = 0;
     this.#flush();
   }
 
-  /** Reads one token. @returns Whether there was one; else the text has to go on first. */
-  #readNext(cause: Cause): boolean {
-    switch (this.#mode) {
-      case "text":
-        return this.#readText(cause);
-      case "code":
-        return this.#readCode(cause);
-      case "block":
-        return this.#readBlock(cause);
-      default:
-        return this.#mode satisfies never;
-    }
-  }
-
+  /** Reads a token of text. @returns Whether there was one; else the text has to go on first. */
   #readText(cause: Cause): boolean {
-    switch (this.#buffer[this.#at]) {
-      case "\\":
-        if (this.#at + 1 === this.#buffer.length && cause !== "end") return false;
-        return this.#say(2);
-      case "`":
-      case "~":
-        return this.#readFence(cause);
-      case "[":
-        return this.#readTag(cause === "piece" ? TAG_BEFORE_TEXT : TAG, TAG_START, cause);
-      case "<":
-        return this.#readTag(ACT, ACT_START, cause);
-      default:
-        return this.#say(this.#match(PLAIN)!.length);
+    if (this.#buffer[this.#at] === "`") {
+      const fence = this.#match(FENCE, cause);
+      if (fence === undefined) return false;
+      this.#fence = fence;
+      return this.#skip(fence.length);
     }
-  }
-
-  #readTag(complete: RegExp, start: RegExp, cause: Cause): boolean {
-    const tag = this.#match(complete);
-    if (tag === undefined) {
-      if (cause !== "end" && this.#match(start) !== undefined) return false;
+    TOKEN.lastIndex = TOKEN_START.lastIndex = this.#at;
+    const token = TOKEN.exec(this.#buffer)?.[0];
+    if (token === undefined) {
+      if (cause !== "end" && TOKEN_START.test(this.#buffer)) return false;
       return this.#say(1);
     }
-    const emotion = emotionOf(tag, this.#words);
-    if (emotion === undefined) return this.#say(1);
-    this.#at += tag.length;
-    this.#isLineStart = false;
+    const next = this.#buffer[this.#at + token.length];
+    // A tag in brackets is the text of a link if a `(` follows.
+    if (token[0] === "[" && next === undefined && cause === "piece") return false;
+    const emotion = emotionOf(token, this.#words);
+    if (emotion === undefined || token[0] === "[" && next === "(") return this.#say(token.length);
+    this.#at += token.length;
     this.#flush();
     this.#sink.emotion(emotion.tag, emotion.intensity);
     return true;
   }
 
-  /** Reads a run in text. Backticks open code; tildes open a block at the start of a line. */
-  #readFence(cause: Cause): boolean {
-    const run = this.#readRun(cause);
-    if (run === undefined) return false;
-    const isLong = run.length >= MIN_FENCE_CHARS;
-    if (run[0] === "~" && !(isLong && this.#isLineStart)) return this.#say(run.length);
-    this.#skip(run.length);
-    this.#fence = run;
-    this.#mode = run[0] === "~" ? "block" : "code";
-    this.#mayBeBlock = isLong;
-    this.#isLineStart = false;
-    return true;
-  }
-
   /**
-   * Reads code up to the same run of backticks. A long fence without another backtick on its line opens a block. Other
-   * code that its line does not close has a stray backtick, and ends with the line.
+   * Reads code up to a fence. A block ends with at least as many backticks as opened it. Other code ends with the same
+   * number, or with its line, because a stray backtick is likelier than inline code of several lines.
    */
   #readCode(cause: Cause): boolean {
-    const stop = indexOfAny(this.#buffer, "`", "\n", this.#at);
-    const length = stop - this.#at;
-    const next = this.#buffer[stop];
-    if (this.#mayBeBlock && next !== "`" && length <= MAX_LINE_CHARS) {
-      if (next === undefined && cause !== "end") return false;
-      this.#mode = "block";
+    const isBlock = this.#fence.length >= MIN_BLOCK_FENCE;
+    const stop = indexOfAny(this.#buffer, isBlock ? "`" : "`\n", this.#at);
+    if (stop > this.#at) return isBlock ? this.#skip(stop - this.#at) : this.#say(stop - this.#at);
+    if (this.#buffer[stop] === "\n") {
+      this.#fence = "";
       return true;
     }
-    this.#mayBeBlock = false;
-    if (length > 0) return this.#say(length);
-    if (next === "\n") {
-      this.#mode = this.#fence.length >= MIN_FENCE_CHARS ? "block" : "text";
-      return true;
-    }
-    const run = this.#readRun(cause);
-    if (run === undefined) return false;
-    if (run === this.#fence) this.#mode = "text";
-    return this.#skip(run.length);
+    const end = this.#match(isBlock ? BLOCK_END : FENCE, cause);
+    if (end === undefined) return false;
+    const isClosed = isBlock ? end.trimEnd().length >= this.#fence.length : end === this.#fence;
+    if (isClosed) this.#fence = "";
+    return this.#skip(end.length);
   }
 
-  /** Reads a line of a block. A line with nothing but a fence of at least the same length closes the block. */
-  #readBlock(cause: Cause): boolean {
-    const end = this.#buffer.indexOf("\n", this.#at);
-    const line = this.#buffer.slice(this.#at, end < 0 ? undefined : end);
-    const [, fence] = /^[ \t\r>]*(`*|~*)[ \t\r]*$/.exec(line) ?? [];
-    const mayClose = this.#isLineStart && fence !== undefined && line.length <= MAX_LINE_CHARS;
-    if (end < 0) {
-      if (mayClose && cause !== "end") return false;
-      this.#isLineStart = false;
-      return this.#skip(line.length);
-    }
-    if (mayClose && fence[0] === this.#fence[0] && fence.length >= this.#fence.length) this.#mode = "text";
-    this.#isLineStart = true;
-    return this.#skip(line.length + 1);
-  }
-
-  /** Matches a run that the text cannot make longer. */
-  #readRun(cause: Cause): string | undefined {
-    const run = this.#match(RUN)!;
-    const mayGrow = this.#at + run.length === this.#buffer.length && run.length < MAX_RUN_CHARS;
-    return mayGrow && cause !== "end" ? undefined : run;
-  }
-
-  #match(pattern: RegExp): string | undefined {
+  /** Matches a fence that the text cannot make longer. */
+  #match(pattern: RegExp, cause: Cause): string | undefined {
     pattern.lastIndex = this.#at;
-    return pattern.exec(this.#buffer)?.[0];
+    const fence = pattern.exec(this.#buffer)![0];
+    const mayGrow = this.#at + fence.length === this.#buffer.length && !fence.endsWith("\n");
+    return mayGrow && cause !== "end" ? undefined : fence;
   }
 
   /** Passes on characters that are said. */
   #say(length: number): true {
-    const text = this.#buffer.slice(this.#at, this.#at += length);
-    this.#trackLine(text);
-    this.#spoken += text;
+    this.#spoken += this.#buffer.slice(this.#at, this.#at += length);
     return true;
   }
 
@@ -255,18 +176,12 @@ export class EmotionScanner {
   #flush(): void {
     const text = this.#spoken;
     this.#spoken = "";
-    if (text !== "") this.#sink.speak?.(text);
-  }
-
-  #trackLine(text: string): void {
-    const line = text.slice(text.lastIndexOf("\n") + 1);
-    const isBlank = /^[ \t\r>]*$/.test(line);
-    this.#isLineStart = isBlank && (this.#isLineStart || line.length < text.length);
+    if (text !== "") this.#sink.speak(text);
   }
 }
 
-function indexOfAny(text: string, one: string, other: string, from: number): number {
-  for (let at = from; at < text.length; at++) if (text[at] === one || text[at] === other) return at;
+function indexOfAny(text: string, characters: string, from: number): number {
+  for (let at = from; at < text.length; at++) if (characters.includes(text[at]!)) return at;
   return text.length;
 }
 
@@ -278,24 +193,21 @@ function emotionOf(tag: string, words: EmotionWords): { tag: string; intensity: 
   return (face ? words.face : words.plain).has(name) ? { tag: name, intensity: 1 } : undefined;
 }
 
-/** Reads AIRI's `ACT {"emotion":"happy"}`, `ACT:"emotion":{"name":"happy","intensity":0.5}` and older `EMOTE_HAPPY`. */
+/** Reads AIRI's `ACT {"emotion":"happy"}` and `ACT:"emotion":{"name":"happy","intensity":0.5}`. */
 function actEmotion(content: string, words: EmotionWords): { tag: string; intensity: number } | undefined {
-  const older = /^\s*EMOTE_(\w+)\s*$/i.exec(content)?.[1];
   const body = /^\s*ACT\b\s*:?\s*(.*)$/is.exec(content)?.[1];
-  let name: unknown = older;
-  let intensity: unknown;
-  if (body !== undefined) {
-    try {
-      const { emotion } = JSON.parse(body.startsWith("{") ? body : `{${body}}`) ?? {};
-      name = typeof emotion === "object" && emotion !== null ? emotion.name : emotion;
-      intensity = emotion?.intensity;
-    } catch {
-      return undefined;
-    }
+  if (body === undefined) return undefined;
+  try {
+    const { emotion } = JSON.parse(body.startsWith("{") ? body : `{${body}}`);
+    // A string has neither field, and so is the name itself.
+    const { name = emotion, intensity } = Object(emotion);
+    const tag = typeof name === "string" ? name.toLowerCase() : "";
+    if (!words.act.has(tag)) return undefined;
+    return {
+      tag,
+      intensity: typeof intensity === "number" && intensity >= 0 && intensity <= 1 ? intensity : 1,
+    };
+  } catch {
+    return undefined;
   }
-  if (typeof name !== "string" || !words.act.has(name.toLowerCase())) return undefined;
-  return {
-    tag: name.toLowerCase(),
-    intensity: typeof intensity === "number" && intensity >= 0 && intensity <= 1 ? intensity : 1,
-  };
 }

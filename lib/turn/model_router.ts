@@ -7,9 +7,9 @@ import type { Agent, AgentModel } from "./agent.ts";
 export interface ModelRoute {
   readonly agent: Agent;
   /** The agent's id of the model; `undefined` is the agent's default. */
-  readonly model: string | undefined;
+  readonly model?: string | undefined;
   /** The conversation, if the name has one: `agent@conversation`. */
-  readonly conversation: string | undefined;
+  readonly conversation?: string | undefined;
 }
 
 /** The name that always means the default agent, in any case. */
@@ -19,6 +19,13 @@ export function isSameName(one: string, other: string): boolean {
   return one.toLowerCase() === other.toLowerCase();
 }
 
+/** The names of a model, in the order of preference. */
+const MODEL_NAMES: readonly ((agent: Agent, model: AgentModel) => string)[] = [
+  (agent, { id }) => `${agent.name}/${id}`,
+  (_, { id }) => id,
+  (agent, { name }) => `${agent.name}/${name}`,
+  (_, { name }) => name,
+];
 /** Model names that an error message lists. */
 const LISTED_MODELS = 20;
 
@@ -51,25 +58,27 @@ export class ModelRouter implements AsyncDisposable {
   }
 
   /**
-   * Resolves a `model`. In this order it is one of {@linkcode models}; a model's id or display name, alone or as
-   * `agent/model`; an agent's name in other letters; or the default agent, because skins hard-code names such as
-   * `gpt-4o`. Spaces around the name, and a `/` or `@` at its end, are ignored unless an exact match has them.
+   * Resolves a `model`: a name that {@linkcode find} knows; `agent/model` of an agent that lists no models; else the
+   * default agent, because skins hard-code names such as `gpt-4o`. Spaces around the name are ignored.
    *
    * @throws {AppError} `model_not_found` for an unknown name, if names are strict.
    */
   resolve(name: string): ModelRoute {
-    const text = name.trim();
-    const match = this.find(text) ?? withConversation(text, (part) => this.#byAgentOnly(part)) ??
-      this.#byAgentOnly(text);
-    if (match) return match;
+    const known = this.find(name);
+    if (known) return known;
+    const [whole, ...shorter] = readings(name.trim());
+    const guess = firstRoute([...shorter, whole!], (part) => this.#byAgentOnly(part));
+    if (guess) return guess;
     if (this.isStrict) throw this.notFound(name);
-    return route(this.default);
+    return { agent: this.default };
   }
 
-  /** Resolves a `model` that is certain; `undefined` if {@linkcode resolve} would have to guess. */
+  /**
+   * Resolves a `model` that is certain; `undefined` if {@linkcode resolve} would have to guess. Such a name is an agent's
+   * name, or the id or display name of a model, alone or as `agent/model`, in any case.
+   */
   find(name: string): ModelRoute | undefined {
-    const text = name.trim();
-    return this.#match(text) ?? withConversation(text, (part) => this.#match(part));
+    return firstRoute(readings(name.trim()), (part) => this.#match(part));
   }
 
   /** Makes the error of an unknown model. */
@@ -86,71 +95,49 @@ export class ModelRouter implements AsyncDisposable {
     await Promise.all(this.all.map((agent) => agent[Symbol.asyncDispose]()));
   }
 
+  /** Prefers an agent's name to a model, an id to a display name, and the same letters to another case. */
   #match(name: string): ModelRoute | undefined {
-    return this.#matchExactly(name) ??
-      (name.endsWith("/") ? this.#matchExactly(name.slice(0, -1)) : undefined);
-  }
-
-  /** Prefers ids, of any agent, to display names. */
-  #matchExactly(name: string): ModelRoute | undefined {
-    if (name === "" || isSameName(name, DEFAULT_AGENT)) return route(this.default);
-    const exact = this.byName(name);
-    if (exact) return route(exact);
-    const { owner, model } = this.#split(name);
-    for (const matches of [hasId, hasDisplayName]) {
-      const own = owner?.models.find((offered) => matches(offered, model));
-      if (owner && own) return route(owner, own.id);
-      for (const agent of this.all) {
-        const offered = agent.models.find((offered) => matches(offered, name));
-        if (offered) return route(agent, offered.id);
+    if (name === "" || isSameName(name, DEFAULT_AGENT)) return { agent: this.default };
+    for (const isSame of [Object.is, isSameName]) {
+      const agent = this.all.find((agent) => isSame(agent.name, name));
+      if (agent) return { agent };
+      for (const nameOf of MODEL_NAMES) {
+        for (const agent of this.all) {
+          const model = agent.models.find((model) => isSame(nameOf(agent, model), name));
+          if (model) return { agent, model: model.id };
+        }
       }
     }
-    const similar = this.all.find((agent) => isSameName(agent.name, name));
-    return similar && route(similar);
+    return undefined;
   }
 
   /** Resolves `agent/model` if the agent has not listed its models yet, or does not offer this one. */
   #byAgentOnly(name: string): ModelRoute | undefined {
-    const { owner, model } = this.#split(name.replace(/\/$/, ""));
-    if (owner === undefined) return undefined;
-    if (owner.models.length === 0) return route(owner, model);
-    return this.isStrict ? undefined : route(owner);
-  }
-
-  /** Splits `agent/model` at the longest agent name, preferably one in the same letters. */
-  #split(name: string): { owner: Agent | undefined; model: string } {
-    const owners = this.all
-      .filter((agent) => {
-        const { length } = agent.name;
-        return name[length] === "/" && name.length > length + 1 &&
-          isSameName(name.slice(0, length), agent.name);
-      })
-      .toSorted((a, b) => b.name.length - a.name.length);
-    const owner = owners.find((agent) => name.startsWith(agent.name)) ?? owners[0];
-    return { owner, model: owner ? name.slice(owner.name.length + 1) : "" };
+    const agent = this.all.find((agent) =>
+      isSameName(`${agent.name}/`, name.slice(0, agent.name.length + 1))
+    );
+    if (agent === undefined) return undefined;
+    if (agent.models.length === 0) return { agent, model: name.slice(agent.name.length + 1) || undefined };
+    return this.isStrict ? undefined : { agent };
   }
 }
 
-function route(agent: Agent, model?: string): ModelRoute {
-  return { agent, model, conversation: undefined };
+/** Lists the ways to read `name@conversation`, the longest name first: both parts may contain an `@`. */
+function readings(text: string): { name: string; conversation: string | undefined }[] {
+  const parts = text.split("@");
+  return parts.map((_, index) => {
+    const end = parts.length - index;
+    return { name: parts.slice(0, end).join("@"), conversation: parts.slice(end).join("@") || undefined };
+  });
 }
 
-/** Resolves `name@conversation`. Both parts may contain an `@`, so the last one that gives a known name counts. */
-function withConversation(
-  text: string,
-  resolve: (name: string) => ModelRoute | undefined,
+function firstRoute(
+  all: ReturnType<typeof readings>,
+  routeOf: (name: string) => ModelRoute | undefined,
 ): ModelRoute | undefined {
-  for (let at = text.lastIndexOf("@"); at >= 0; at = at > 0 ? text.lastIndexOf("@", at - 1) : -1) {
-    const match = resolve(text.slice(0, at));
-    if (match) return { ...match, conversation: text.slice(at + 1) || undefined };
+  for (const { name, conversation } of all) {
+    const route = routeOf(name);
+    if (route) return { ...route, conversation };
   }
   return undefined;
-}
-
-function hasId({ id }: AgentModel, wanted: string): boolean {
-  return id === wanted;
-}
-
-function hasDisplayName({ name }: AgentModel, wanted: string): boolean {
-  return isSameName(name, wanted);
 }

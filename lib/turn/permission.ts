@@ -10,7 +10,6 @@ import type {
   PermissionId,
   PermissionOption,
   PermissionQuestion,
-  PermissionRequest,
   PermissionResolution,
   TurnReader,
 } from "./event.ts";
@@ -48,29 +47,25 @@ const MAX_OPEN = 100;
 /** Resolved requests that are remembered, to tell an answer that is too late from one to an unknown request. */
 const MAX_RESOLVED = 200;
 
-/** Options of a {@linkcode PermissionBroker}. */
-export interface PermissionBrokerOptions {
-  /** Longest wait for an answer, in milliseconds. */
-  readonly timeoutMs: number;
-  /** Whether a client is connected that can answer. */
-  readonly canAnyoneAnswer: () => boolean;
-  /** The time in milliseconds since 1970, for tests. */
-  readonly now?: () => number;
-}
-
 interface OpenRequest {
-  readonly request: PermissionRequest;
+  readonly options: readonly PermissionOption[];
   readonly resolve: (resolution: PermissionResolution) => void;
 }
 
 /** Takes questions from agents and answers from people. */
 export class PermissionBroker {
-  readonly #options: PermissionBrokerOptions;
+  readonly #timeoutMs: number;
+  readonly #canAnyoneAnswer: () => boolean;
   readonly #open = new Map<PermissionId, OpenRequest>();
   readonly #resolved = new BoundedMap<PermissionId, true>(MAX_RESOLVED);
 
-  constructor(options: PermissionBrokerOptions) {
-    this.#options = options;
+  /**
+   * @param timeoutMs Longest wait for an answer, in milliseconds.
+   * @param canAnyoneAnswer Whether a client is connected that can answer.
+   */
+  constructor(timeoutMs: number, canAnyoneAnswer: () => boolean) {
+    this.#timeoutMs = timeoutMs;
+    this.#canAnyoneAnswer = canAnyoneAnswer;
   }
 
   /**
@@ -85,16 +80,16 @@ export class PermissionBroker {
     reader: TurnReader,
     signal: AbortSignal,
   ): Promise<PermissionResolution | undefined> {
-    const { timeoutMs, canAnyoneAnswer, now = Date.now } = this.#options;
-    if (this.#open.size >= MAX_OPEN || !canAnyoneAnswer()) return undefined;
+    if (this.#open.size >= MAX_OPEN || !this.#canAnyoneAnswer()) return undefined;
     const id = crypto.randomUUID() as PermissionId;
-    const request: PermissionRequest = { ...question, id, expiresAt: now() + timeoutMs };
+    const request = { ...question, id, expiresAt: Date.now() + this.#timeoutMs };
     const { promise, resolve } = Promise.withResolvers<PermissionResolution>();
     const withdraw = () =>
       this.#resolve({ id, outcome: "cancelled", by: signal.reason === "turn" ? "turn" : "agent" });
-    const timer = setTimeout(() => this.#resolve({ id, outcome: "expired", by: "timeout" }), timeoutMs);
+    const expire = () => this.#resolve({ id, outcome: "expired", by: "timeout" });
+    const timer = setTimeout(expire, this.#timeoutMs);
     this.#open.set(id, {
-      request,
+      options: question.options,
       resolve(resolution) {
         reader({ type: "permission_resolved", resolution });
         resolve(resolution);
@@ -118,8 +113,15 @@ export class PermissionBroker {
    * @throws {AppError} `permission_resolved` if the answer is too late, `not_found` if there is no such request,
    * `invalid_value` if the agent does not offer this answer.
    */
-  answer(id: string, answer: PermissionAnswer, by: string): PermissionResolution {
-    const { request: { id: knownId, options } } = this.#find(id as PermissionId);
+  answer(requestId: string, answer: PermissionAnswer, by: string): PermissionResolution {
+    const id = requestId as PermissionId;
+    const open = this.#open.get(id);
+    if (open === undefined) {
+      throw this.#resolved.has(id)
+        ? new AppError("permission_resolved", "This permission request was answered or withdrawn before.")
+        : new AppError("not_found", `There is no permission request ${id}.`);
+    }
+    const { options } = open;
     const option = "optionId" in answer
       ? options.find((option) => option.id === answer.optionId)
       : chooseOption(options, answer.decision);
@@ -136,7 +138,7 @@ export class PermissionBroker {
     const isOnce = "decision" in answer && !answer.decision.endsWith("_always") &&
       option?.kind.endsWith("_always");
     const resolution: PermissionResolution = {
-      id: knownId,
+      id,
       outcome: option?.kind.startsWith("allow") ? "allowed" : "rejected",
       ...(option ? { option } : {}),
       ...(isOnce ? { isOnce } : {}),
@@ -144,14 +146,6 @@ export class PermissionBroker {
     };
     this.#resolve(resolution);
     return resolution;
-  }
-
-  #find(id: PermissionId): OpenRequest {
-    const open = this.#open.get(id);
-    if (open) return open;
-    throw this.#resolved.has(id)
-      ? new AppError("permission_resolved", "This permission request was answered or withdrawn before.")
-      : new AppError("not_found", `There is no permission request ${id}.`);
   }
 
   #resolve(resolution: PermissionResolution): void {

@@ -1,5 +1,6 @@
 /** Runs a turn: sends the prompt, watches its time limits, and hands every event to its readers. @module */
 
+import { abortable } from "../core/abortable.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import { type IdleTimer, startIdleTimer } from "../core/idle_timer.ts";
 import type { PromptBlock, RunningPrompt, Session } from "./agent.ts";
@@ -15,8 +16,8 @@ import {
 
 /** Characters of text and thought that a turn keeps for readers that join late. */
 export const RECORD_LIMIT = 1024 * 1024;
-/** Events that a turn keeps for readers that join late. */
-const RECORD_EVENT_LIMIT = 10_000;
+/** Characters that each event counts beside its text. */
+const EVENT_CHARS = 100;
 /** Characters of text that wait for a scan while nobody wants speech. */
 const UNSCANNED_LIMIT = 64 * 1024;
 
@@ -72,9 +73,9 @@ export class Turn {
   readonly ended: Promise<void>;
 
   readonly #limits: TurnLimits;
+  readonly #isRecorded: boolean;
   readonly #observer: TurnObserver | undefined;
   readonly #scanner: EmotionScanner | undefined;
-  readonly #isRecorded: boolean;
   readonly #resolveEnded: () => void;
   /** Permission requests that wait for an answer. */
   readonly #openPermissions = new Set<PermissionId>();
@@ -95,18 +96,17 @@ export class Turn {
   #deadline: IdleTimer | undefined;
 
   /** Not for callers: {@linkcode runTurn} makes turns. */
-  constructor(options: TurnOptions) {
-    const { session, limits, conversation, resolvedModel, unsolicited, observer, emotions, record } = options;
+  constructor({ session, limits, emotions, ...options }: TurnOptions) {
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.sessionId = session.id;
-    this.conversation = conversation ?? session.id;
-    this.resolvedModel = resolvedModel;
-    this.unsolicited = unsolicited ?? false;
     this.ended = promise;
     this.#resolveEnded = resolve;
+    this.sessionId = session.id;
+    this.conversation = options.conversation ?? session.id;
+    this.resolvedModel = options.resolvedModel;
+    this.unsolicited = options.unsolicited ?? false;
     this.#limits = limits;
-    this.#observer = observer;
-    this.#isRecorded = record ?? false;
+    this.#isRecorded = options.record ?? false;
+    this.#observer = options.observer;
     this.#scanner = emotions && new EmotionScanner(emotions, {
       emotion: (tag, intensity) => this.#emit({ type: "emotion", tag, intensity }),
       speak: (text) => {
@@ -136,7 +136,6 @@ export class Turn {
       throw error;
     }
     this.#announce();
-    if (this.#isCancelled) this.#prompt.cancel();
     if (this.#isOver) return;
     this.#silence = startIdleTimer(replyTimeoutMs, () => {
       // The agent waits for a person, whose time the permission request limits.
@@ -262,23 +261,16 @@ export class Turn {
 
   #emit(event: TurnEvent): void {
     this.#keep(event);
-    const readers = this.#readers;
-    for (const reader of readers) {
-      // A reader may have left because of the one before it.
-      if (readers === this.#readers || this.#readers.includes(reader)) reader(event);
-    }
+    for (const reader of this.#readers) reader(event);
     this.#observer?.onEvent(event, this);
   }
 
   #keep(event: TurnEvent): void {
-    const record = this.#record;
-    if (record === undefined || event.type === "speech") return;
-    this.#recordChars += event.type === "text" || event.type === "thought" ? event.text.length : 1;
-    if (this.#recordChars > RECORD_LIMIT || record.length > RECORD_EVENT_LIMIT) {
-      this.#record = undefined;
-      return;
-    }
-    record.push(event);
+    if (this.#record === undefined || event.type === "speech") return;
+    this.#recordChars += EVENT_CHARS;
+    if (event.type === "text" || event.type === "thought") this.#recordChars += event.text.length;
+    if (this.#recordChars > RECORD_LIMIT) this.#record = undefined;
+    else this.#record.push(event);
   }
 }
 
@@ -293,12 +285,6 @@ export async function runTurn(options: TurnOptions): Promise<Turn> {
   return turn;
 }
 
-/** Settles the promise of {@linkcode collectTurn}. */
-export interface Settle<T> {
-  resolve(value: T): void;
-  reject(reason: unknown): void;
-}
-
 /**
  * Reads a turn until its reader settles the result.
  *
@@ -306,20 +292,15 @@ export interface Settle<T> {
  */
 export async function collectTurn<T>(
   turn: Turn,
-  makeReader: (settle: Settle<T>) => TurnReader,
+  makeReader: (result: Pick<PromiseWithResolvers<T>, "resolve" | "reject">) => TurnReader,
   signal: AbortSignal,
 ): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   const stopReading = turn.read(makeReader({ resolve, reject }));
-  const abort = () => {
-    stopReading();
-    reject(signal.reason);
-  };
-  if (signal.aborted) abort();
-  else signal.addEventListener("abort", abort, { once: true });
   try {
-    return await promise;
-  } finally {
-    signal.removeEventListener("abort", abort);
+    return await abortable(promise, signal);
+  } catch (error) {
+    if (signal.aborted) stopReading();
+    throw error;
   }
 }

@@ -52,25 +52,9 @@ Deno.test("replyTo: forgets a text after ten minutes", () => {
   }
 });
 
-Deno.test("remember: keeps the newest 50 texts", () => {
-  const { replies } = create();
-  for (let i = 0; i < 50; i++) replies.remember(`text ${i}`, `${i}`, 1);
-  replies.remember("text 0", "0 again", 1);
-  replies.remember("text 50", "50", 1);
-  const found = [0, 1, 2, 49, 50].map((i) => replies.replyTo(`text ${i}`));
-  assertEquals(found, ["0 again", undefined, "2", "49", "50"]);
-});
-
 Deno.test("cannedTurn: has the text unchanged, and is over", async () => {
   const turn = await cannedTurn("[happy] Done!", { conversation: "mao", resolvedModel: "openab" });
   assertEquals([turn.isOver, turn.conversation], [true, "mao"]);
   assertEquals(recordTurn(turn).summaries, ["text [happy] Done!", "end end_turn"]);
   await turn.ended;
-});
-
-Deno.test("cannedTurn: without a conversation it has one of its own", async () => {
-  const [one, two] = await Promise.all(
-    ["a", "b"].map((text) => cannedTurn(text, { resolvedModel: "openab" })),
-  );
-  assertEquals(one!.conversation === two!.conversation, false);
 });

@@ -44,13 +44,11 @@ const CERTAIN: readonly Row[] = [
   ["a model by its name", "GPT-5 (high)", ["coder", "gpt-5/high"]],
   ["a model by its name in another case", "FAST", ["coder", "fast"]],
   ["a model by its name, of an agent", "coder/GPT-5 (high)", ["coder", "gpt-5/high"]],
-  ["a model by its name in another case, of an agent", "Coder/FAST", ["coder", "fast"]],
   ["a model by its name, of an agent, in a conversation", "coder/Fast@mao", ["coder", "fast", "mao"]],
   ["a model that two agents offer", "base", ["openab", "base"]],
   ["a model that two agents offer, of the second", "coder/base", ["coder", "base"]],
   ["a model of an agent without a list", "quiet/any/model", ["quiet", "any/model"]],
   ["a conversation", "@mao", ["openab", undefined, "mao"]],
-  ["a conversation of the default", "default@mao", ["openab", undefined, "mao"]],
   ["a conversation of an agent", "coder@mao", ["coder", undefined, "mao"]],
   ["a conversation with a slash", "coder@mao/1", ["coder", undefined, "mao/1"]],
   ["a conversation with a model", "coder/fast@mao", ["coder", "fast", "mao"]],
@@ -64,21 +62,11 @@ const CERTAIN: readonly Row[] = [
     "ann@example.com",
   ]],
   ["spaces around", " coder/fast\t", ["coder", "fast"]],
-  ["nothing but spaces", "  ", ["openab"]],
   ["an agent in another case", "CODER", ["coder"]],
   ["an agent in another case, with a model", "Coder/fast", ["coder", "fast"]],
   ["an agent in another case, with a conversation", "Coder@Mao", ["coder", undefined, "Mao"]],
-  ["an agent in another case without a list", "Quiet/any", ["quiet", "any"]],
   ["the default in another case", "DEFAULT", ["openab"]],
-  ["an agent without its model", "coder/", ["coder"]],
   ["an agent without its conversation", "coder@", ["coder"]],
-  ["an agent without either", "coder/@", ["coder"]],
-  ["an agent without its model, with a conversation", "coder/@mao", ["coder", undefined, "mao"]],
-  ["a model without its conversation", "coder/fast@", ["coder", "fast"]],
-  ["a model with an at sign without its conversation", "coder/kimi@k2@", ["coder", "kimi@k2"]],
-  ["a model of an agent without a list, without its conversation", "quiet/any@", ["quiet", "any"]],
-  ["a model of an agent without a list, with a slash too many", "quiet/any/", ["quiet", "any"]],
-  ["the default without its conversation", "default@", ["openab"]],
 ];
 for (const isStrict of [false, true]) {
   Deno.test(`resolve: certain names, ${isStrict ? "strict" : "not strict"}`, () => {
@@ -136,23 +124,14 @@ Deno.test("resolve: finds the models of a default agent with any name", () => {
   assertEquals(resolved(router, "mao/fast@ann"), ["mao/fast", undefined, "ann"]);
 });
 
-Deno.test("resolve: an exact match comes before one in another case", () => {
+Deno.test("resolve: the same letters come before another case", () => {
   const router = new ModelRouter([
-    agent("one", model("Two"), model("big", "THREE"), model("x", "Default")),
+    agent("one", model("Two"), model("x", "Default")),
     agent("two", model("x")),
-    agent("three"),
-    agent("Two/x"),
-    agent("four/"),
-    agent("four"),
   ]);
   assertEquals(resolved(router, "Two"), ["one", "Two"]);
-  assertEquals(resolved(router, "TWO"), ["one", "Two"]);
-  assertEquals(resolved(router, "three"), ["three"]);
-  assertEquals(resolved(router, "Three"), ["one", "big"]);
-  assertEquals(resolved(router, "two/x"), ["two", "x"]);
-  assertEquals(resolved(router, "Two/x"), ["Two/x"]);
-  assertEquals(resolved(router, "TWO/x"), ["two", "x"]);
-  assertEquals(resolved(router, "four/"), ["four/"]);
+  assertEquals(resolved(router, "TWO"), ["two"]);
+  assertEquals(resolved(router, "TWO/X"), ["two", "x"]);
 });
 
 Deno.test("resolve: a display name behind an agent comes after ids, and before another agent's display name", () => {
@@ -180,7 +159,7 @@ Deno.test("resolve: `default` is the default agent, even if a model has that nam
 Deno.test("find: resolves certain names only", () => {
   for (const isStrict of [false, true]) {
     const router = createRouter(isStrict);
-    for (const wanted of ["", "Default", "CODER", "Fast", "coder/Fast", "coder/kimi@k2@mao", " coder/ "]) {
+    for (const wanted of ["", "Default", "CODER", "Fast", "coder/Fast", "coder/kimi@k2@mao", " coder "]) {
       assertEquals(router.find(wanted), router.resolve(wanted), wanted);
     }
     for (const wanted of ["gpt-4o", "coder/slow", "quiet/any", "unknown@mao"]) {
@@ -195,13 +174,6 @@ Deno.test("resolve: uses the models that an agent lists later", () => {
   assertEquals(resolved(router, "big"), ["openab"]);
   quiet.models = [model("big")];
   assertEquals(resolved(router, "big"), ["quiet", "big"]);
-});
-
-Deno.test("ModelRouter: the first agent is the default, and byName finds the others", () => {
-  const router = createRouter();
-  assertEquals(router.default.name, "openab");
-  assertEquals(router.byName("coder"), router.all[1]);
-  assertEquals(router.byName("unknown"), undefined);
 });
 
 Deno.test("notFound: lists some of many models", () => {
