@@ -49,11 +49,7 @@ async function main(args: readonly string[]): Promise<number> {
 async function doctor(flags: Flags): Promise<number> {
   const { runDoctorCommand } = await import("./lib/doctor/command.ts");
   const stop = new AbortController();
-  using _signals = onSignals({
-    atTerminal: isTerminal(),
-    stop: () => stop.abort(),
-    exit: () => Deno.exit(EXIT_FAILED),
-  });
+  onSignals(isTerminal(), () => stop.abort(), () => Deno.exit(EXIT_FAILED));
   const isHealthy = await runDoctorCommand({
     loading: readConfig(flags),
     machine: MACHINE,
@@ -83,7 +79,7 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
     write: (line) => console.error(line),
   });
   for (const warning of warnings) log.warn(warning);
-  using _uncaught = logUncaught(log);
+  logUncaught(log);
   if (config.insecure && !config.authKey) {
     log.warn("VTUBER_INSECURE: everyone who reaches this address may use the agent, without a key");
   }
@@ -91,14 +87,10 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
   const stopped = Promise.withResolvers<Deno.Signal>();
   let kill = () => {};
   // Listen until the last agent has ended, so that a second signal ends the program at once and leaves no process.
-  using _signals = onSignals({
-    atTerminal: isTerminal(),
-    stop: stopped.resolve,
-    exit(signal) {
-      log.warn("second signal: exiting at once", { signal });
-      kill();
-      Deno.exit(EXIT_FAILED);
-    },
+  onSignals(isTerminal(), stopped.resolve, (signal) => {
+    log.warn("second signal: exiting at once", { signal });
+    kill();
+    Deno.exit(EXIT_FAILED);
   });
   await using server = await openServer(config, { ...MACHINE, log, redact: createRedactor(secrets) });
   kill = () => server.kill();

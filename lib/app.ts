@@ -7,13 +7,6 @@ import { corsHeaders, preflightResponse } from "./http/cors.ts";
 import { errorResponse } from "./http/error_response.ts";
 import { allowedMethods, handlerOf, matchRoute, notFound, type Route } from "./http/router.ts";
 
-/** The parts of an {@linkcode App}. */
-export interface AppDeps {
-  readonly routes: readonly Route[];
-  readonly access: AccessControl;
-  readonly log: Log;
-}
-
 /** Answers a request; never rejects. `address` is the connection's remote address, if known. */
 export type App = (request: Request, address?: string) => Promise<Response>;
 
@@ -24,14 +17,13 @@ const MAX_REFUSALS = 100;
 const CLIENT_CLOSED_REQUEST = 499;
 
 /** Creates the app: a function of requests, which opens no port. */
-export function createApp({ routes, access, log }: AppDeps): App {
+export function createApp(routes: readonly Route[], access: AccessControl, log: Log): App {
   const isNewRefusal = createDedupe(REFUSAL_LOG_MS, MAX_REFUSALS);
 
   async function answer(request: Request, pathname: string, requestId: string, address: string | undefined) {
     const match = matchRoute(routes, pathname);
     const allow = match ? allowedMethods(match.route) : "GET, HEAD, POST, DELETE, OPTIONS";
-    const { open = false, keyInUrl = false } = match?.route ?? {};
-    const caller = { address, open, keyInUrl };
+    const caller = { address, open: match?.route.open, keyInUrl: match?.route.keyInUrl };
     if (request.method === "OPTIONS") {
       access.checkSource(request, caller);
       return preflightResponse(request, allow);
@@ -39,16 +31,16 @@ export function createApp({ routes, access, log }: AppDeps): App {
     // Check the key first, so that callers without one cannot probe for routes.
     access.check(request, caller);
     if (match === undefined) throw notFound(routes, pathname);
-    const handler = handlerOf(match.route, request.method);
+    const { method } = request;
+    const handler = handlerOf(match.route, method);
     if (handler === undefined) {
-      const message = `${request.method} is not allowed here; allowed are ${allow}.`;
+      const message = `${method} is not allowed here; allowed are ${allow}.`;
       const response = errorResponse(new AppError("method_not_allowed", message));
       response.headers.set("allow", allow);
       return response;
     }
-    const isHead = request.method === "HEAD";
     const response = await handler(request, { requestId, rest: match.rest });
-    return isHead ? new Response(null, response) : response;
+    return method === "HEAD" ? new Response(null, response) : response;
   }
 
   function toResponse(error: unknown, request: Request, pathname: string, requestId: string): Response {
@@ -63,37 +55,24 @@ export function createApp({ routes, access, log }: AppDeps): App {
     if (request.signal.aborted) return new Response(null, { status: CLIENT_CLOSED_REQUEST });
     const stack = error instanceof Error ? error.stack : undefined;
     log.error("request failed", { error, stack, requestId });
-    return errorResponse(
-      new AppError(
-        "internal_error",
-        `An internal error occurred. The log has its details under ${requestId}.`,
-      ),
-    );
+    const message = `An internal error occurred. The log has its details under ${requestId}.`;
+    return errorResponse(new AppError("internal_error", message));
   }
 
   return async (request, address) => {
     const startedAt = performance.now();
     const requestId = crypto.randomUUID().replaceAll("-", "");
     const { pathname } = new URL(request.url);
+    // Read before the handler, because a request that was upgraded to a WebSocket can no longer be read.
     const { method } = request;
-    // A request that was upgraded to a WebSocket can no longer be read.
     const cors = corsHeaders(request, access.allowsOrigin(request));
-    let response: Response;
-    try {
-      response = await answer(request, pathname, requestId, address);
-    } catch (error) {
-      response = toResponse(error, request, pathname, requestId);
-    }
+    const response = await answer(request, pathname, requestId, address)
+      .catch((error) => toResponse(error, request, pathname, requestId));
     response.headers.set("x-request-id", requestId);
     response.headers.set("x-content-type-options", "nosniff");
     for (const [name, value] of cors) response.headers.append(name, value);
-    log.debug("request", {
-      method,
-      path: pathname,
-      status: response.status,
-      ms: Math.round(performance.now() - startedAt),
-      requestId,
-    });
+    const ms = Math.round(performance.now() - startedAt);
+    log.debug("request", { method, path: pathname, status: response.status, ms, requestId });
     return response;
   };
 }

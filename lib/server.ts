@@ -16,7 +16,7 @@ import { Ambient } from "./events/ambient.ts";
 import { EventHub } from "./events/hub.ts";
 import { Notifier } from "./events/notifier.ts";
 import { eventRoutes } from "./events/routes.ts";
-import { type AccessOptions, createAccessControl } from "./http/access.ts";
+import { createAccessControl } from "./http/access.ts";
 import { healthRoutes } from "./http/health.ts";
 import { listEndpoints, type Route } from "./http/router.ts";
 import { openAiRoutes } from "./openai/routes.ts";
@@ -32,63 +32,31 @@ import { TurnLimiter } from "./turn/turn_limiter.ts";
 /** Longest wait for event clients to read their last events, in milliseconds. */
 const HANG_UP_MS = 1_000;
 
-/** The settings that the parts take; `listen` and the like stay with the caller. */
-export type ServerConfig =
-  & AccessOptions
-  & Pick<
-    Config,
-    | "chatPath"
-    | "maxInFlight"
-    | "shutdownGraceMs"
-    | "strictModels"
-    | "sessions"
-    | "onBusy"
-    | "sessionTtlMs"
-    | "maxSessions"
-    | "limits"
-    | "stream"
-    | "emotions"
-    | "ambient"
-  >;
-
 /** The parts that talk to the outside. Tests hand in agents and a store in memory. */
 export interface ServerParts {
   /** At least one agent; the first is the default. */
   readonly agents: readonly (Agent & { kill?(): void })[];
   readonly hub: EventHub;
   readonly permissions: PermissionBroker;
+  readonly character: Character;
   /** Remembers conversations beyond the program's end; without it they are kept in memory. */
   readonly store?: Store | undefined;
-  readonly character: Character;
   /** The driver of a desktop pet, which starts with the agents. */
-  readonly pet?: { start(): void } | undefined;
+  readonly pet?: ClawdDriver | undefined;
   readonly version: string;
   readonly log: Log;
-  /** Disposed of after the server's own parts. */
-  readonly resources?: AsyncDisposableStack;
 }
 
-/** A server without a port. Disposing of it ends its agents. */
-export interface Server extends AsyncDisposable {
-  readonly app: App;
-  readonly routes: readonly Route[];
-  readonly conversations: ConversationRegistry;
-  readonly index: ConversationIndex;
-  /** Whether the server is shutting down; readiness reports it. */
-  isDraining: boolean;
-  /** Starts the agents, and the remarks that the character makes by itself. */
-  start(): void;
-  /** Waits for the running turns, at most `shutdownGraceMs`, fails the rest, and disconnects the event clients. */
-  drain(): Promise<void>;
-  /** Kills the agents' processes at once. */
-  kill(): void;
-}
+/** A server without a port. Disposing of it ends its agents and closes its store. */
+export type Server = ReturnType<typeof createServer>;
 
 /** Wires the parts into a server. */
-export function createServer(config: ServerConfig, parts: ServerParts): Server {
-  const { hub, permissions, store, version, log } = parts;
+export function createServer(config: Config, parts: ServerParts) {
+  const { hub, permissions, store, pet, version, log } = parts;
   const { emotions, limits } = config;
-  const resources = parts.resources ?? new AsyncDisposableStack();
+  const resources = new AsyncDisposableStack();
+  if (store) resources.use(store);
+  if (pet) resources.use(pet);
   const agents = resources.use(new ModelRouter(parts.agents, config.strictModels));
   const index = new ConversationIndex(store);
   const conversations = new ConversationRegistry({
@@ -111,7 +79,6 @@ export function createServer(config: ServerConfig, parts: ServerParts): Server {
     new Ambient({
       ...config.ambient,
       notifier,
-      openConversation: () => conversations.openPrivate(),
       hasAudience: () => hub.audienceSize > 0,
       runningTurns: () => conversations.running,
       log,
@@ -133,25 +100,28 @@ export function createServer(config: ServerConfig, parts: ServerParts): Server {
       chatPath: config.chatPath,
     }),
     ...eventRoutes({ hub, permissions, notifier, conversations, idempotency, keyId, version, log }),
-    ...healthRoutes({ agents: agents.all, isDraining: () => server.isDraining }),
+    ...healthRoutes(agents.all, () => server.isDraining),
     ...stageRoutes({
       character: parts.character,
       describe: () => describe(routes, version, agents.default.name),
     }),
   ];
 
-  const server: Server = {
-    app: createApp({ routes, access, log }),
+  const server = {
+    app: createApp(routes, access, log),
     routes,
     conversations,
     index,
+    /** Whether the server is shutting down; readiness reports it. */
     isDraining: false,
-    start() {
+    /** Starts the agents, and the remarks that the character makes by itself. */
+    start(): void {
       for (const agent of parts.agents) agent.warm();
       ambient?.start();
-      parts.pet?.start();
+      pet?.start();
     },
-    async drain() {
+    /** Waits for the running turns, at most `shutdownGraceMs`, fails the rest, and disconnects the event clients. */
+    async drain(): Promise<void> {
       server.isDraining = true;
       ambient?.[Symbol.dispose]();
       if (!await settlesWithin(config.shutdownGraceMs, conversations.drain())) {
@@ -160,10 +130,11 @@ export function createServer(config: ServerConfig, parts: ServerParts): Server {
       conversations.close();
       await settlesWithin(HANG_UP_MS, hub.close());
     },
-    kill() {
+    /** Kills the agents' processes at once. */
+    kill(): void {
       for (const agent of parts.agents) agent.kill?.();
     },
-    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+    [Symbol.asyncDispose]: (): Promise<void> => resources.disposeAsync(),
   };
   return server;
 }
@@ -183,39 +154,21 @@ function describe(routes: readonly Route[], version: string, model: string): unk
   };
 }
 
-/** The facts about this machine that the agents get, and the log. */
-export type ServerIo = Omit<AgentDeps, "broker">;
-
 /**
  * Opens the character, the agents, the store and the driver of a desktop pet, and wires them into a server.
  *
  * @throws {ConfigError} if a configured folder or file cannot be used.
  */
-export async function openServer(config: Config, io: ServerIo): Promise<Server> {
+export async function openServer(config: Config, io: Omit<AgentDeps, "broker">): Promise<Server> {
   const { log, version } = io;
-  await using resources = new AsyncDisposableStack();
   const hub = new EventHub();
-  const permissions = new PermissionBroker({
-    timeoutMs: config.permissionTimeoutMs,
-    canAnyoneAnswer: () => hub.canAnswerPermissions,
-  });
+  const permissions = new PermissionBroker(config.permissionTimeoutMs, () => hub.canAnswerPermissions);
   const character = await orConfigError(openCharacter(config.character));
   const deps = { ...io, broker: permissions };
   const agents = await orConfigError(Promise.all(config.agents.map((agent) => createAgent(agent, deps))));
   const store = await openStoreOrWarn(config.dataDir, log);
-  if (store) resources.use(store);
-  const pet = config.clawd ? resources.use(await openClawd(config, hub, permissions, io)) : undefined;
-  return createServer(config, {
-    agents,
-    hub,
-    permissions,
-    store,
-    character,
-    pet,
-    version,
-    log,
-    resources: resources.move(),
-  });
+  const pet = config.clawd ? await openClawd(config, hub, permissions, io) : undefined;
+  return createServer(config, { agents, hub, permissions, character, store, pet, version, log });
 }
 
 async function orConfigError<T>(promise: Promise<T>): Promise<T> {
@@ -241,7 +194,7 @@ async function openClawd(
   { agents }: Config,
   hub: EventHub,
   permissions: PermissionBroker,
-  { own, log }: ServerIo,
+  { own, log }: Pick<AgentDeps, "own" | "log">,
 ): Promise<ClawdDriver> {
   const { ClawdDriver } = await import("./clawd/driver.ts");
   const home = own.HOME ?? own.USERPROFILE;

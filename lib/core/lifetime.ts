@@ -5,32 +5,29 @@ import type { Log } from "./log.ts";
 /** A signal within this time after the first is a copy of it: wrappers such as npx and the watcher forward signals. */
 const SAME_SIGNAL_MS = 300;
 
-/** Options of {@linkcode onSignals}. */
-export interface LifetimeOptions {
-  /** Whether the program writes to a terminal. */
-  readonly atTerminal: boolean;
-  /** Called at the first signal. */
-  readonly stop: (signal: Deno.Signal) => void;
-  /** Called at the second signal: ends the program at once. */
-  readonly exit: (signal: Deno.Signal) => void;
-}
-
-/** Listens for the signals that ask the program to end, until it is disposed of. */
-export function onSignals({ atTerminal, stop, exit }: LifetimeOptions): Disposable {
+/**
+ * Listens for the signals that ask the program to end.
+ *
+ * @param atTerminal Whether the program writes to a terminal.
+ * @param stop Called at the first signal.
+ * @param exit Called at the second signal: ends the program at once.
+ */
+export function onSignals(
+  atTerminal: boolean,
+  stop: (signal: Deno.Signal) => void,
+  exit: (signal: Deno.Signal) => void,
+): void {
   let stoppedAt: number | undefined;
-  const listeners = endingSignals(atTerminal).map((signal) => {
-    const listener = () => {
+  for (const signal of endingSignals(atTerminal)) {
+    Deno.addSignalListener(signal, () => {
       if (stoppedAt === undefined) {
         stoppedAt = performance.now();
         stop(signal);
       } else if (performance.now() - stoppedAt > SAME_SIGNAL_MS) {
         exit(signal);
       }
-    };
-    Deno.addSignalListener(signal, listener);
-    return () => Deno.removeSignalListener(signal, listener);
-  });
-  return { [Symbol.dispose]: () => listeners.forEach((remove) => remove()) };
+    });
+  }
 }
 
 /**
@@ -42,8 +39,8 @@ function endingSignals(atTerminal: boolean): Deno.Signal[] {
   return atTerminal ? ["SIGINT", "SIGTERM", "SIGHUP"] : ["SIGINT", "SIGTERM"];
 }
 
-/** Logs uncaught errors instead of exiting, until it is disposed of: a bug in one turn must not end the others. */
-export function logUncaught(log: Pick<Log, "error">): Disposable {
+/** Logs uncaught errors instead of exiting: a bug in one turn must not end the others. */
+export function logUncaught(log: Pick<Log, "error">): void {
   const onError = (event: ErrorEvent | PromiseRejectionEvent) => {
     event.preventDefault();
     const error = event instanceof ErrorEvent ? event.error : event.reason;
@@ -51,10 +48,4 @@ export function logUncaught(log: Pick<Log, "error">): Disposable {
   };
   globalThis.addEventListener("error", onError);
   globalThis.addEventListener("unhandledrejection", onError);
-  return {
-    [Symbol.dispose]() {
-      globalThis.removeEventListener("error", onError);
-      globalThis.removeEventListener("unhandledrejection", onError);
-    },
-  };
 }

@@ -1,7 +1,7 @@
 /** The log: JSON lines on stderr, or plain lines at a terminal. @module */
 
 import { BoundedMap } from "./bounded_map.ts";
-import { createRedactor } from "./redact.ts";
+import { createRedactor, type Redact } from "./redact.ts";
 
 /** Levels; each includes the ones after it. */
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
@@ -22,30 +22,18 @@ export interface LogOptions {
   /** Strings that never appear in the log, such as keys. */
   readonly secrets: readonly string[];
   readonly write: (line: string) => void;
-  /** The time, for tests. */
-  readonly now?: () => Date;
 }
 
 /** Longest line, in characters; longer ones are cut. */
 const MAX_LINE_CHARS = 8 * 1024;
 
 /** Creates a log. An error among the fields is written as its name and message. */
-export function createLog(options: LogOptions): Log {
-  const { secrets, write, pretty, now = () => new Date() } = options;
-  const threshold = LOG_LEVELS.indexOf(options.level);
+export function createLog({ level: lowest, pretty, secrets, write }: LogOptions): Log {
   const redact = createRedactor(secrets);
-  const toLoggable = (_key: string, value: unknown): unknown => {
-    if (value instanceof Error) return redact(`${value.name}: ${value.message}`);
-    return typeof value === "string" ? redact(value) : value;
-  };
+  const format = pretty ? plainLine : jsonLine;
   const writer = (level: LogLevel) => (message: string, fields: LogFields = {}) => {
-    if (LOG_LEVELS.indexOf(level) < threshold) return;
-    const own = { ts: now().toISOString(), level, message };
-    const text = pretty
-      ? plainLine(now(), level, redact(message), fields, toLoggable)
-      : JSON.stringify({ ...own, ...fields, ...own }, toLoggable);
-    // Redact the whole line again, because names of fields may hold a secret too.
-    const line = redact(text);
+    if (LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(lowest)) return;
+    const line = format(new Date().toISOString(), level, message, fields, redact);
     write(line.length > MAX_LINE_CHARS ? line.slice(0, MAX_LINE_CHARS) + "..." : line);
   };
   return { debug: writer("debug"), info: writer("info"), warn: writer("warn"), error: writer("error") };
@@ -72,22 +60,26 @@ export function createDedupe(
   };
 }
 
-function plainLine(
-  time: Date,
-  level: LogLevel,
-  message: string,
-  fields: LogFields,
-  toLoggable: (key: string, value: unknown) => unknown,
-): string {
-  const rest = Object.entries(fields)
-    .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => {
-      if (typeof value !== "string") return `${name}=${JSON.stringify(value, toLoggable)}`;
-      const text = String(toLoggable(name, value));
-      // Only this program's own stacks may have several lines.
-      return `${name}=${name === "stack" ? text : escapeControls(text)}`;
-    });
-  return [time.toISOString().slice(11, 23), level.padEnd(5), escapeControls(message), ...rest].join(" ");
+function jsonLine(ts: string, level: LogLevel, message: string, fields: LogFields, redact: Redact): string {
+  const own = { ts, level, message };
+  return redact(JSON.stringify({ ...own, ...fields, ...own }, withErrors));
+}
+
+function plainLine(ts: string, level: LogLevel, message: string, fields: LogFields, redact: Redact): string {
+  const { stack, ...others } = fields;
+  const line = [ts.slice(11, 23), level.padEnd(5), message];
+  for (const [name, value] of Object.entries(others)) {
+    if (value === undefined) continue;
+    line.push(`${name}=${typeof value === "string" ? value : JSON.stringify(value, withErrors)}`);
+  }
+  // Redact first, because a secret may have a character that is escaped.
+  const escaped = escapeControls(redact(line.join(" ")));
+  // Only this program's own stacks may have several lines.
+  return stack === undefined ? escaped : `${escaped} stack=${redact(String(stack))}`;
+}
+
+function withErrors(_key: string, value: unknown): unknown {
+  return value instanceof Error ? `${value.name}: ${value.message}` : value;
 }
 
 /** Escapes characters that would start a line or move the cursor. */

@@ -19,26 +19,13 @@ export interface Caller {
   /** The connection's remote address, if known. */
   readonly address: string | undefined;
   /** The route needs no key. */
-  readonly open: boolean;
+  readonly open?: boolean | undefined;
   /** The route accepts the key as `?token=` and as a WebSocket subprotocol too. */
-  readonly keyInUrl?: boolean;
+  readonly keyInUrl?: boolean | undefined;
 }
 
 /** Decides who is served. */
-export interface AccessControl {
-  /**
-   * Checks all: source and key.
-   *
-   * @throws {AppError} `host_not_allowed`, `origin_not_allowed` or `invalid_api_key`, with what to do.
-   */
-  check(request: Request, caller: Caller): void;
-  /** Checks the source only: address, Host and Origin. @throws {AppError} `host_not_allowed`, `origin_not_allowed`. */
-  checkSource(request: Request, caller: Caller): void;
-  /** Whether the page that sent the request may read the response. */
-  allowsOrigin(request: Request): boolean;
-  /** Identifies the key that callers use, without revealing it; empty without a key. */
-  readonly keyId: string;
-}
+export type AccessControl = ReturnType<typeof createAccessControl>;
 
 /** The origin of Tauri apps on macOS and Linux. */
 const TAURI_ORIGIN = "tauri://localhost";
@@ -51,39 +38,55 @@ export function isLoopback(host: string): boolean {
 }
 
 /** Creates the access control for these settings. */
-export function createAccessControl(options: AccessOptions): AccessControl {
-  const { authKey, insecure } = options;
+export function createAccessControl({ authKey, insecure, ...options }: AccessOptions) {
   const allowedOrigins = new Set(
     options.allowedOrigins.map((origin) => origin.toLowerCase().replace(/\/+$/, "")),
   );
   const keyHash = authKey === undefined ? undefined : sha256(authKey);
 
+  /** Checks the source only: address, Host and Origin. @throws {AppError} `host_not_allowed`, `origin_not_allowed`. */
   function checkSource(request: Request, { address, open }: Caller): void {
     if (keyHash !== undefined) return;
     const { headers } = request;
-    if (!insecure) {
-      const host = withoutPort(headers.get("host") ?? new URL(request.url).host);
-      if (!isLoopback(host) || address !== undefined && !isLoopback(address)) {
-        throw new AppError(
-          "host_not_allowed",
-          "Without a key only this machine is served, under a local name (127.0.0.1, localhost). " +
-            "Set VTUBER_AUTH_KEY to serve other machines.",
-        );
-      }
+    const host = (headers.get("host") ?? new URL(request.url).host).replace(/:\d*$/, "");
+    if (!insecure && (!isLoopback(host) || address !== undefined && !isLoopback(address))) {
+      throw new AppError(
+        "host_not_allowed",
+        "Without a key only this machine is served, under a local name (127.0.0.1, localhost). " +
+          "Set VTUBER_AUTH_KEY to serve other machines.",
+      );
     }
+    const origin = headers.get("origin");
     // Browsers send no Origin for frames and for subresources that the page cannot read.
-    const isHiddenOrigin = !headers.has("origin") && headers.get("sec-fetch-site") === "cross-site";
+    const isHiddenOrigin = origin === null && headers.get("sec-fetch-site") === "cross-site";
     if (isHiddenOrigin && !open || !allowsOrigin(request)) {
       throw new AppError(
         "origin_not_allowed",
-        `Without a key, pages of other sites are not served (origin: ${
-          headers.get("origin") ?? "hidden"
-        }). ` +
+        `Without a key, pages of other sites are not served (origin: ${origin ?? "hidden"}). ` +
           "Set VTUBER_AUTH_KEY, or list the page's origin in VTUBER_ALLOWED_ORIGINS.",
       );
     }
   }
 
+  /**
+   * Checks all: source and key.
+   *
+   * @throws {AppError} `host_not_allowed`, `origin_not_allowed` or `invalid_api_key`, with what to do.
+   */
+  function check(request: Request, caller: Caller): void {
+    checkSource(request, caller);
+    if (keyHash === undefined || caller.open) return;
+    const keys = keysOf(request, caller.keyInUrl);
+    if (keys.some((key) => timingSafeEqual(sha256(key), keyHash))) return;
+    throw new AppError(
+      "invalid_api_key",
+      keys.length === 0
+        ? "A key is needed: send the value of VTUBER_AUTH_KEY as `Authorization: Bearer KEY`."
+        : "The key is wrong: it must be the value of VTUBER_AUTH_KEY.",
+    );
+  }
+
+  /** Whether the page that sent the request may read the response. */
   function allowsOrigin({ headers }: Request): boolean {
     const origin = headers.get("origin")?.toLowerCase();
     if (origin === undefined || keyHash !== undefined) return true;
@@ -93,23 +96,9 @@ export function createAccessControl(options: AccessOptions): AccessControl {
     return isLoopback(url.hostname) || url.host === headers.get("host")?.toLowerCase();
   }
 
-  return {
-    keyId: keyHash === undefined ? "" : keyHash.toHex().slice(0, 16),
-    allowsOrigin,
-    checkSource,
-    check(request, caller) {
-      checkSource(request, caller);
-      if (keyHash === undefined || caller.open) return;
-      const keys = keysOf(request, caller.keyInUrl ?? false);
-      if (keys.some((key) => timingSafeEqual(sha256(key), keyHash))) return;
-      throw new AppError(
-        "invalid_api_key",
-        keys.length === 0
-          ? "A key is needed: send the value of VTUBER_AUTH_KEY as `Authorization: Bearer KEY`."
-          : "The key is wrong: it must be the value of VTUBER_AUTH_KEY.",
-      );
-    },
-  };
+  /** Identifies the key that callers use, without revealing it; empty without a key. */
+  const keyId = keyHash === undefined ? "" : keyHash.toHex().slice(0, 16);
+  return { check, checkSource, allowsOrigin, keyId };
 }
 
 /** Subprotocols that carry a key: this server's own, and that of OpenAI's realtime clients. */
@@ -117,15 +106,13 @@ const KEY_PROTOCOL = /^(?:bearer|openai-insecure-api-key)\.(.+)$/;
 
 /**
  * Lists the keys of a request: the bearer token, and the header of Azure's clients. Browsers can send no header with a
- * WebSocket or an EventSource, so `keyInUrl` adds `?token=` and the subprotocols, as they are and decoded from base64url.
+ * WebSocket or an EventSource, so `inUrl` adds `?token=` and the subprotocols, as they are and decoded from base64url.
  */
-function keysOf(request: Request, keyInUrl: boolean): string[] {
-  const keys: (string | null | undefined)[] = [
-    /^bearer +(.+?) *$/i.exec(request.headers.get("authorization") ?? "")?.[1],
-    request.headers.get("api-key"),
-  ];
-  if (keyInUrl) {
-    keys.push(new URL(request.url).searchParams.get("token"));
+function keysOf(request: Request, inUrl: boolean | undefined): string[] {
+  const { headers, url } = request;
+  const keys = [/^bearer +(.+?) *$/i.exec(headers.get("authorization") ?? "")?.[1], headers.get("api-key")];
+  if (inUrl) {
+    keys.push(new URL(url).searchParams.get("token"));
     for (const protocol of offeredProtocols(request)) {
       const key = KEY_PROTOCOL.exec(protocol)?.[1];
       if (key !== undefined) keys.push(key, fromBase64Url(key));
@@ -140,10 +127,6 @@ function fromBase64Url(text: string): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-function withoutPort(host: string): string {
-  return host.replace(/:\d*$/, "");
 }
 
 /** Hashes synchronously: a wait for `crypto.subtle` would let requests overtake each other. */

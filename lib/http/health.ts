@@ -3,20 +3,23 @@
 import type { Agent, AgentState } from "../turn/agent.ts";
 import type { Handler, Route } from "./router.ts";
 
-/** Whether the program can serve. */
-export type Readiness = "ready" | "starting" | "draining" | "degraded";
-
-/** The facts that readiness follows from. */
-export interface ReadinessSource {
-  readonly isDraining: () => boolean;
-  readonly agents: readonly Pick<Agent, "name" | "state" | "warm">[];
-}
-
 /** Shortest time between two attempts to restart failing agents, in milliseconds. */
 const RETRY_MS = 30_000;
 
+/** Readiness of the program with an agent in a state. The next request starts an idle agent. */
+const READINESS = {
+  idle: "ready",
+  ready: "ready",
+  starting: "starting",
+  failing: "degraded",
+  closed: "draining",
+} as const satisfies Record<AgentState, string>;
+const WORST_FIRST = ["degraded", "draining", "starting"] as const;
+
+type ProbedAgent = Pick<Agent, "name" | "state" | "warm">;
+
 /** Makes the routes `GET /health`, `GET /healthz` and `GET /readyz`. */
-export function healthRoutes(source: ReadinessSource): Route[] {
+export function healthRoutes(agents: readonly ProbedAgent[], isDraining: () => boolean): Route[] {
   const health: Handler = () => Response.json({ status: "ok" });
   const probe = { open: true, unversioned: true } as const;
   return [
@@ -30,7 +33,7 @@ export function healthRoutes(source: ReadinessSource): Route[] {
     {
       ...probe,
       path: "/readyz",
-      GET: readyHandler(source),
+      GET: readyHandler(agents, isDraining),
       docs: { GET: { name: "ready", summary: "Whether the agents can serve; else status 503" } },
     },
   ];
@@ -40,34 +43,22 @@ export function healthRoutes(source: ReadinessSource): Route[] {
  * Answers 200 if requests can be served, else 503, and names the state of each agent. The handler asks no agent, but
  * restarts failing ones from time to time, because a load balancer may send no request that would.
  */
-export function readyHandler(source: ReadinessSource, now: () => number = () => performance.now()): Handler {
+export function readyHandler(
+  agents: readonly ProbedAgent[],
+  isDraining: () => boolean,
+  now: () => number = () => performance.now(),
+): Handler {
   let retriedAt = -Infinity;
   return () => {
-    const { status, checks } = readiness(source);
+    const found = new Set(agents.map(({ state }) => READINESS[state]));
+    const status = isDraining() ? "draining" : WORST_FIRST.find((worst) => found.has(worst)) ?? "ready";
     if (status === "degraded" && now() - retriedAt >= RETRY_MS) {
       retriedAt = now();
-      for (const agent of source.agents) if (agent.state === "failing") agent.warm();
+      for (const agent of agents) if (agent.state === "failing") agent.warm();
     }
+    const checks = Object.fromEntries(
+      agents.map(({ name, state }) => [`agent:${name}`, READINESS[state] === "ready" ? "ok" : state]),
+    );
     return Response.json({ status, checks }, { status: status === "ready" ? 200 : 503 });
   };
-}
-
-const CHECKS: Readonly<Record<AgentState, { check: string; readiness: Readiness }>> = {
-  // The next request starts an idle agent.
-  idle: { check: "ok", readiness: "ready" },
-  ready: { check: "ok", readiness: "ready" },
-  starting: { check: "starting", readiness: "starting" },
-  failing: { check: "failing", readiness: "degraded" },
-  closed: { check: "closed", readiness: "draining" },
-};
-
-/** Returns the worst readiness of all agents, and the check of each. */
-export function readiness(source: ReadinessSource): { status: Readiness; checks: Record<string, string> } {
-  const { agents } = source;
-  const checks = Object.fromEntries(agents.map(({ name, state }) => [`agent:${name}`, CHECKS[state].check]));
-  const states = new Set(agents.map(({ state }) => CHECKS[state].readiness));
-  const status = source.isDraining()
-    ? "draining"
-    : (["degraded", "draining", "starting"] as const).find((worst) => states.has(worst)) ?? "ready";
-  return { status, checks };
 }

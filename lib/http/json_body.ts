@@ -4,7 +4,7 @@ import { AppError, messageOf } from "../core/errors.ts";
 import { startIdleTimer } from "../core/idle_timer.ts";
 
 /** Largest body, in bytes; a few pictures fit. */
-export const MAX_BODY_BYTES = 20 * 1024 * 1024;
+const MAX_BODY_BYTES = 20 * 1024 * 1024;
 /** Deepest nesting of a body. */
 const MAX_DEPTH = 64;
 /** Longest time for a body to arrive, in milliseconds. */
@@ -46,10 +46,7 @@ export async function readJson(request: Request, timeoutMs: number = BODY_TIMEOU
 
 async function readText({ headers, body }: Request, timeoutMs: number): Promise<string> {
   const tooLarge = () =>
-    new AppError(
-      "body_too_large",
-      `The body is larger than ${MAX_BODY_BYTES / 1024 ** 2} MiB.`,
-    );
+    new AppError("body_too_large", `The body is larger than ${MAX_BODY_BYTES / 1024 ** 2} MiB.`);
   if (Number(headers.get("content-length")) > MAX_BODY_BYTES) throw tooLarge();
   if (body === null) return "";
   const reader = body.getReader();
@@ -64,20 +61,16 @@ async function readText({ headers, body }: Request, timeoutMs: number): Promise<
   using _timeout = startIdleTimer(timeoutMs, () => {
     cancel(new AppError("request_timeout", `The body did not arrive within ${timeoutMs / 1000} seconds.`));
   });
-  try {
-    while (true) {
-      const { done, value } = await reader.read();
-      if (failure) throw failure;
-      if (done) return text + decoder.decode();
-      size += value.byteLength;
-      if (size > MAX_BODY_BYTES) cancel(tooLarge());
-      else text += decoder.decode(value, { stream: true });
-    }
-  } catch (error) {
-    if (error instanceof AppError) throw error;
-    throw new AppError("invalid_json", "The connection broke before the body was complete.", {
-      cause: error,
+  while (true) {
+    const { done, value } = await reader.read().catch((cause) => {
+      const message = "The connection broke before the body was complete.";
+      throw new AppError("invalid_json", message, { cause });
     });
+    if (failure) throw failure;
+    if (done) return text + decoder.decode();
+    size += value.byteLength;
+    if (size > MAX_BODY_BYTES) cancel(tooLarge());
+    else text += decoder.decode(value, { stream: true });
   }
 }
 

@@ -15,13 +15,6 @@ export type Handler = (request: Request, context: RequestContext) => Response | 
 /** Methods that a route can answer. `HEAD` is answered by the `GET` handler. */
 export type Method = "GET" | "POST" | "DELETE";
 
-/** How an endpoint is listed in the docs. */
-export interface EndpointDocs {
-  /** The key under which `GET /` lists the endpoint; without a name, only the docs list it. */
-  readonly name?: string;
-  readonly summary: string;
-}
-
 /** A path and the handlers of its methods. */
 export interface Route extends Readonly<Partial<Record<Method, Handler>>> {
   /** The path in canonical form, see {@linkcode canonicalPath}; a last part `*` matches any non-empty rest. */
@@ -32,24 +25,12 @@ export interface Route extends Readonly<Partial<Record<Method, Handler>>> {
   readonly open?: boolean;
   /** Accepts the key in the query or the subprotocol too, because browsers cannot send a header there. */
   readonly keyInUrl?: boolean;
-  readonly docs?: Readonly<Partial<Record<Method, EndpointDocs>>>;
+  /** How the docs list each method, and `GET /` under its name if it has one. */
+  readonly docs?: Readonly<Partial<Record<Method, { readonly name?: string; readonly summary: string }>>>;
 }
 
-/** The route of a request. */
-export interface Match {
-  readonly route: Route;
-  readonly rest: string;
-}
-
-/** An endpoint, as the docs and `GET /` list it. */
-export interface Endpoint extends EndpointDocs {
-  readonly method: Method;
-  /** `/v1/vtuber/sessions/{id}` */
-  readonly path: string;
-}
-
-/** The base path of some OpenAI-compatible gateways, which their clients keep. */
-const ALIAS = "/api/v1/openai";
+/** The base path of some OpenAI-compatible gateways, which their clients keep, and any number of `/v1`. */
+const PREFIX = /^(?:\/api\/v1\/openai)?(?:\/v1)*(?=\/|$)/;
 
 /**
  * Reduces a path to the form that routes use: single slashes, without the alias `/api/v1/openai` and any `/v1` in front.
@@ -62,14 +43,15 @@ const ALIAS = "/api/v1/openai";
  * ```
  */
 export function canonicalPath(pathname: string): string {
-  let path = "/" + pathname.split("/").filter((part) => part !== "").join("/");
-  if (path === ALIAS || path.startsWith(ALIAS + "/")) path = path.slice(ALIAS.length) || "/";
-  while (path === "/v1" || path.startsWith("/v1/")) path = path.slice("/v1".length) || "/";
-  return path;
+  const path = "/" + pathname.split("/").filter((part) => part !== "").join("/");
+  return path.replace(PREFIX, "") || "/";
 }
 
-/** Finds the route of a path. A later route hides an earlier one of the same path. */
-export function matchRoute(routes: readonly Route[], pathname: string): Match | undefined {
+/** Finds the route of a path, and the decoded rest. A later route hides an earlier one of the same path. */
+export function matchRoute(
+  routes: readonly Route[],
+  pathname: string,
+): { readonly route: Route; readonly rest: string } | undefined {
   const path = canonicalPath(pathname);
   const exact = routes.findLast((route) => route.path === path);
   if (exact) return { route: exact, rest: "" };
@@ -99,23 +81,15 @@ export function allowedMethods(route: Route): string {
 
 /** Returns the handler of a method. A `HEAD` gets the `GET` handler. */
 export function handlerOf(route: Route, method: string): Handler | undefined {
-  switch (method) {
-    case "GET":
-    case "HEAD":
-      return route.GET;
-    case "POST":
-    case "DELETE":
-      return route[method];
-    default:
-      return undefined;
-  }
+  if (method === "GET" || method === "HEAD") return route.GET;
+  return method === "POST" || method === "DELETE" ? route[method] : undefined;
 }
 
-/** Lists the documented endpoints, in the order of the routes. */
-export function listEndpoints(routes: readonly Route[]): Endpoint[] {
+/** Lists the documented endpoints, in the order of the routes, with paths such as `/v1/vtuber/sessions/{id}`. */
+export function listEndpoints(routes: readonly Route[]) {
   return routes.flatMap(({ path, unversioned, docs = {} }) =>
     Object.entries(docs).map(([method, entry]) => ({
-      method: method as Method,
+      method,
       path: (unversioned ? "" : "/v1") + path.replace("*", "{id}"),
       ...entry,
     }))

@@ -21,8 +21,7 @@ export const EVENT_STREAM_HEADERS: Readonly<Record<string, string>> = {
   "x-accel-buffering": "no",
 };
 
-/** Options of an {@linkcode EventStream}. */
-export interface EventStreamOptions {
+interface EventStreamOptions {
   /** Silence after which `heartbeat` is called, again and again, in milliseconds; 0 is never. */
   readonly heartbeatMs: number;
   readonly heartbeat: (stream: EventStream) => void;

@@ -13,11 +13,6 @@ export function offeredProtocols(request: Request): string[] {
   return header.split(",", MAX_PROTOCOLS).map((name) => name.trim()).filter((name) => name !== "");
 }
 
-/** Whether a request asks for a WebSocket. */
-export function wantsSocket(request: Request): boolean {
-  return request.headers.get("upgrade")?.toLowerCase() === "websocket";
-}
-
 /**
  * Upgrades a request to a WebSocket. Pings find a client that is gone within a minute.
  *
@@ -25,7 +20,7 @@ export function wantsSocket(request: Request): boolean {
  * @throws {AppError} `upgrade_required` if the request is no handshake.
  */
 export function upgrade(request: Request, protocol: string): { socket: WebSocket; response: Response } {
-  if (!wantsSocket(request)) {
+  if (request.headers.get("upgrade")?.toLowerCase() !== "websocket") {
     throw new AppError("upgrade_required", "This is a WebSocket: connect with ws:// or wss://.");
   }
   const chosen = offeredProtocols(request).includes(protocol) ? { protocol } : {};

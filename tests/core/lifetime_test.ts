@@ -1,21 +1,13 @@
 import { assertEquals } from "@std/assert";
-import { onSignals } from "../../lib/core/lifetime.ts";
 import { readLines } from "../support/agents/scripted_agent.ts";
 import { waitFor } from "../support/harness/turn_recorder.ts";
-
-Deno.test("onSignals: disposed of, it listens no more", () => {
-  const signals: string[] = [];
-  const record = (signal: string) => signals.push(signal);
-  onSignals({ atTerminal: true, stop: record, exit: record })[Symbol.dispose]();
-  assertEquals(signals, []);
-});
 
 /** A program that prints the signals that it gets. */
 const LISTENER = `
 import { onSignals } from "${import.meta.resolve("../../lib/core/lifetime.ts")}";
 setInterval(() => {}, 1_000_000);
 const say = (what) => (signal) => console.log(what + " " + signal);
-onSignals({ atTerminal: true, stop: say("stop"), exit: say("exit") });
+onSignals(true, say("stop"), say("exit"));
 console.log("up");
 `;
 

@@ -1,42 +1,42 @@
 /** The server as a test meets it: wired as in the program, with agents in memory and without a port. @module */
 
-import type { SessionMode } from "../../../lib/conversation/resolve.ts";
-import type { Store } from "../../../lib/conversation/record.ts";
+import { type Config, loadConfig } from "../../../lib/config/load.ts";
 import type { ConversationIndex } from "../../../lib/conversation/conversation.ts";
+import type { Store } from "../../../lib/conversation/record.ts";
 import type { ConversationRegistry } from "../../../lib/conversation/registry.ts";
-import type { BusyMode } from "../../../lib/conversation/turn_queue.ts";
 import { type Log, NO_LOG } from "../../../lib/core/log.ts";
 import { EventHub } from "../../../lib/events/hub.ts";
 import type { AccessOptions } from "../../../lib/http/access.ts";
-import type { StreamOptions } from "../../../lib/openai/response.ts";
 import { createServer, type Server } from "../../../lib/server.ts";
 import type { Character } from "../../../lib/stage/character.ts";
-import { emotionWords } from "../../../lib/turn/emotion.ts";
 import { PermissionBroker } from "../../../lib/turn/permission.ts";
-import type { TurnLimits } from "../../../lib/turn/turn.ts";
 import { MemoryAgent, type Script } from "../agents/memory_agent.ts";
 
 /** The address of the server. */
 export const ORIGIN = "http://127.0.0.1:8080";
 
-/** What a test changes. The defaults are the program's, but without time limits and heartbeats. */
-export interface TestAppOptions {
+/** The program's defaults, but without time limits and heartbeats, and each request is a conversation of its own. */
+const CONFIG: Config = {
+  ...loadConfig({ env: {} }).config,
+  sessions: "stateless",
+  shutdownGraceMs: 60_000,
+  limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
+  stream: { heartbeat: "chunk", heartbeatMs: 0, errors: "speak" },
+};
+
+/** What a test changes. */
+export interface TestAppOptions
+  extends
+    Partial<Pick<Config, "model" | "chatPath" | "strictModels" | "sessions" | "onBusy">>,
+    Partial<Pick<Config, "maxInFlight" | "maxSessions">> {
   script?: Script;
   access?: Partial<AccessOptions>;
-  stream?: Partial<StreamOptions>;
-  limits?: Partial<TurnLimits>;
-  maxInFlight?: number;
-  chatPath?: string;
-  model?: string;
+  stream?: Partial<Config["stream"]>;
+  limits?: Partial<Config["limits"]>;
   log?: Log;
-  /** Default: `stateless`, so that each request is a conversation of its own. */
-  sessions?: SessionMode;
-  onBusy?: BusyMode;
-  maxSessions?: number;
   store?: Store;
   /** Agents beside the default one. */
   agents?: readonly MemoryAgent[];
-  strictModels?: boolean;
 }
 
 /** Options of a request. */
@@ -54,11 +54,11 @@ export class TestApp implements AsyncDisposable {
   readonly permissions: PermissionBroker;
   readonly #server: Server;
 
-  constructor(parts: { agent: MemoryAgent; hub: EventHub; permissions: PermissionBroker; server: Server }) {
-    this.agent = parts.agent;
-    this.hub = parts.hub;
-    this.permissions = parts.permissions;
-    this.#server = parts.server;
+  constructor(agent: MemoryAgent, hub: EventHub, permissions: PermissionBroker, server: Server) {
+    this.agent = agent;
+    this.hub = hub;
+    this.permissions = permissions;
+    this.#server = server;
   }
 
   get conversations(): ConversationRegistry {
@@ -129,40 +129,27 @@ const CHARACTER: Character = {
 
 /** Starts a server with an agent in memory. */
 export function startApp(options: TestAppOptions = {}): TestApp {
+  const { script, access, stream, limits, log = NO_LOG, store, agents = [], ...settings } = options;
   const agent = new MemoryAgent(options.model);
-  agent.script = options.script;
+  agent.script = script;
   const hub = new EventHub({ holdMs: 0 });
-  const permissions = new PermissionBroker({
-    timeoutMs: 60_000,
-    canAnyoneAnswer: () => hub.canAnswerPermissions,
-  });
+  const permissions = new PermissionBroker(60_000, () => hub.canAnswerPermissions);
   const server = createServer({
-    authKey: undefined,
-    allowedOrigins: [],
-    insecure: false,
-    ...options.access,
-    chatPath: options.chatPath ?? "/v1/chat/completions",
-    maxInFlight: options.maxInFlight ?? 32,
-    shutdownGraceMs: 60_000,
-    strictModels: options.strictModels ?? false,
-    sessions: options.sessions ?? "stateless",
-    onBusy: options.onBusy ?? "supersede",
-    sessionTtlMs: 3_600_000,
-    maxSessions: options.maxSessions ?? 10,
-    limits: { replyTimeoutMs: 0, turnTimeoutMs: 0, ...options.limits },
-    stream: { heartbeat: "chunk", heartbeatMs: 0, errors: "speak", ...options.stream },
-    emotions: emotionWords(),
-    ambient: undefined,
+    ...CONFIG,
+    ...settings,
+    ...access,
+    limits: { ...CONFIG.limits, ...limits },
+    stream: { ...CONFIG.stream, ...stream },
   }, {
-    agents: [agent, ...options.agents ?? []],
+    agents: [agent, ...agents],
     hub,
     permissions,
-    store: options.store,
+    store,
     character: CHARACTER,
     version: "1.2.3",
-    log: options.log ?? NO_LOG,
+    log,
   });
-  return new TestApp({ agent, hub, permissions, server });
+  return new TestApp(agent, hub, permissions, server);
 }
 
 /** Reads every write of a stream to its end. */
@@ -204,13 +191,9 @@ export class WriteReader implements AsyncDisposable {
   }
 }
 
-/** The body of an error response. */
-export interface ErrorBody {
-  error: { message: string; type: string; param: string | null; code: string };
-}
-
 /** Reads the error and the status of a response. */
-export async function errorOf(response: Response): Promise<ErrorBody["error"] & { status: number }> {
-  const { error }: ErrorBody = await response.json();
-  return { status: response.status, ...error };
+export async function errorOf(
+  response: Response,
+): Promise<{ status: number; message: string; type: string; param: string | null; code: string }> {
+  return { status: response.status, ...(await response.json()).error };
 }
