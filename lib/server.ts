@@ -1,7 +1,7 @@
 /** The composition root: puts the parts of the program together, and disposes of them in order. @module */
 
 import { type AgentDeps, createAgent } from "./acp/create_agent.ts";
-import { type App, createApp } from "./app.ts";
+import { createApp } from "./app.ts";
 import type { ClawdDriver } from "./clawd/driver.ts";
 import { type Config, ConfigError } from "./config/load.ts";
 import { ConversationIndex } from "./conversation/conversation.ts";

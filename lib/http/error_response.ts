@@ -14,8 +14,8 @@ const FINAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 const RETRY_AFTER_SECS = 5;
 
 /** Words an error as the body of a response, or of an event in a stream. The envelope always has all four keys. */
-export function errorBody({ message, code, param = null }: Pick<AppError, "message" | "code" | "param">) {
-  return { error: { message, type: typeOf(ERROR_STATUS[code]), param, code } };
+export function errorBody({ message, code, param }: Pick<AppError, "message" | "code" | "param">) {
+  return { error: { message, type: typeOf(ERROR_STATUS[code]), param: param ?? null, code } };
 }
 
 /**

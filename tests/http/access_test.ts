@@ -16,29 +16,24 @@ const WITH_KEY: AccessOptions = { ...NO_KEY, authKey: KEY };
 
 type HeaderMap = Record<string, string>;
 
-/** A request whose body throws when it is read. */
-function request(headers: HeaderMap, method = "POST"): Request {
-  const body = new ReadableStream({
-    pull() {
-      throw new Error("access control read the body");
-    },
-  }, { highWaterMark: 0 });
-  return new Request("http://127.0.0.1:8080/v1/chat/completions", {
-    method,
-    headers: { host: "127.0.0.1:8080", ...headers },
-    ...(method === "POST" ? { body } : {}),
-  });
+function request(headers: HeaderMap, search = ""): Request {
+  const url = `http://127.0.0.1:8080/v1/vtuber/ws${search}`;
+  return new Request(url, { headers: { host: "127.0.0.1:8080", ...headers } });
 }
 
-/** Checks a request. @returns `admitted`, or the error's code. */
-function check(options: AccessOptions, headers: HeaderMap, caller: Caller = LOCAL, method?: string): string {
+/** Returns `admitted`, or the code of the error. */
+function outcome(check: () => void): string {
   try {
-    createAccessControl(options).check(request(headers, method), caller);
+    check();
     return "admitted";
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
     return error.code;
   }
+}
+
+function check(options: AccessOptions, headers: HeaderMap, caller: Caller = LOCAL, search?: string): string {
+  return outcome(() => createAccessControl(options).check(request(headers, search), caller));
 }
 
 const LOCAL_HOSTS = [
@@ -61,14 +56,10 @@ Deno.test("isLoopback: accepts the names and addresses of this machine only", ()
   for (const host of foreign) assertEquals(isLoopback(host), false, host);
 });
 
-Deno.test("check: without a key, Host must name this machine", () => {
-  for (const port of ["", ":8080", ":1"]) {
-    for (const name of LOCAL_HOSTS) {
-      assertEquals(check(NO_KEY, { host: name + port }), "admitted", name + port);
-    }
-    for (const name of FOREIGN_HOSTS) {
-      assertEquals(check(NO_KEY, { host: name + port }), "host_not_allowed", name + port);
-    }
+Deno.test("check: without a key, Host must name this machine, with any port", () => {
+  for (const name of LOCAL_HOSTS) assertEquals(check(NO_KEY, { host: `${name}:1` }), "admitted", name);
+  for (const host of [...FOREIGN_HOSTS, "evil.example:8080"]) {
+    assertEquals(check(NO_KEY, { host }), "host_not_allowed", host);
   }
 });
 
@@ -117,7 +108,7 @@ for (const [name, options, admitted, refused] of ORIGINS) {
 
 Deno.test("check: a cross-site request without Origin is refused, but for open routes", () => {
   const site = (value: string, open: boolean) =>
-    check(NO_KEY, { "sec-fetch-site": value }, { ...LOCAL, open }, "GET");
+    check(NO_KEY, { "sec-fetch-site": value }, { ...LOCAL, open });
   assertEquals(site("cross-site", false), "origin_not_allowed");
   assertEquals(site("cross-site", true), "admitted");
   assertEquals(site("same-origin", false), "admitted");
@@ -125,6 +116,7 @@ Deno.test("check: a cross-site request without Origin is refused, but for open r
 });
 
 const EVIL = { host: "evil.example", origin: "https://evil.example" };
+const LAN = { host: "nas.lan:8080" };
 const SOURCES: readonly [
   name: string,
   options: AccessOptions,
@@ -137,21 +129,13 @@ const SOURCES: readonly [
   ["this machine by IPv6", NO_KEY, { host: "[::1]:8080" }, "::1", "admitted"],
   ["this machine by IPv4 in IPv6", NO_KEY, {}, "::ffff:127.0.0.1", "admitted"],
   ["an unknown address", NO_KEY, {}, undefined, "admitted"],
-  ["an unknown address with a foreign Host", NO_KEY, { host: "evil.example" }, undefined, "host_not_allowed"],
   ["DNS rebinding", NO_KEY, { ...EVIL, origin: "http://evil.example" }, "127.0.0.1", "host_not_allowed"],
   ["another machine, insecure", INSECURE, {}, "192.168.1.7", "admitted"],
-  ["a LAN name, insecure", INSECURE, { host: "nas.lan:8080" }, "192.168.1.7", "admitted"],
+  ["its own page, insecure", INSECURE, { ...LAN, origin: "http://nas.lan:8080" }, "192.168.1.7", "admitted"],
   [
-    "the server's own page, insecure",
+    "a LAN page, insecure",
     INSECURE,
-    { host: "nas.lan:8080", origin: "http://nas.lan:8080" },
-    "192.168.1.7",
-    "admitted",
-  ],
-  [
-    "a page of another port, insecure",
-    INSECURE,
-    { host: "nas.lan:8080", origin: "http://nas.lan:9000" },
+    { ...LAN, origin: "http://nas.lan:9" },
     "192.168.1.7",
     "origin_not_allowed",
   ],
@@ -162,7 +146,6 @@ const SOURCES: readonly [
     "192.168.1.7",
     "admitted",
   ],
-  ["this machine without the key", WITH_KEY, {}, "127.0.0.1", "invalid_api_key"],
 ];
 for (const [name, options, headers, address, result] of SOURCES) {
   Deno.test(`check: ${name}: ${result}`, () => {
@@ -231,18 +214,57 @@ Deno.test("keyId: identifies the key without revealing it", () => {
   assertEquals(keyId(KEY).includes(KEY), false);
 });
 
-const PREFLIGHTS: readonly [name: string, options: AccessOptions, headers: HeaderMap, code?: string][] = [
-  ["a page of this machine", NO_KEY, { origin: "http://localhost:3000" }],
-  ["a listed page", LISTED, { origin: "https://app.example" }],
-  ["a foreign page", NO_KEY, { origin: "https://evil.example" }, "origin_not_allowed"],
-  ["a page without an origin of its own", NO_KEY, { origin: "null" }, "origin_not_allowed"],
+const PREFLIGHTS: readonly [name: string, options: AccessOptions, headers: HeaderMap, result: string][] = [
+  ["a page of this machine", NO_KEY, { origin: "http://localhost:3000" }, "admitted"],
+  ["a foreign page", NO_KEY, { origin: EVIL.origin }, "origin_not_allowed"],
   ["a rebound name", NO_KEY, { host: "evil.example", origin: "http://evil.example" }, "host_not_allowed"],
-  ["a foreign page, with a key set", WITH_KEY, { origin: "https://evil.example" }],
+  ["a foreign page, with a key set", WITH_KEY, { origin: EVIL.origin }, "admitted"],
 ];
-for (const [name, options, headers, code] of PREFLIGHTS) {
-  Deno.test(`checkSource: a preflight of ${name}: ${code ?? "admitted"}`, () => {
-    const check = () => createAccessControl(options).checkSource(request(headers, "OPTIONS"), LOCAL);
-    if (code === undefined) return check();
-    assertEquals(assertThrows(check, AppError).code, code);
+for (const [name, options, headers, result] of PREFLIGHTS) {
+  Deno.test(`checkSource: a preflight of ${name}: ${result}`, () => {
+    const access = createAccessControl(options);
+    assertEquals(outcome(() => access.checkSource(request(headers), LOCAL)), result);
+  });
+}
+
+const base64Url = (text: string) =>
+  new TextEncoder().encode(text).toBase64({ alphabet: "base64url", omitPadding: true });
+/** A key that no header can carry as it is. */
+const WIDE = "ключ, 鍵 / 😀";
+const offer = (...protocols: string[]): HeaderMap => ({ "sec-websocket-protocol": protocols.join(", ") });
+
+const KEYS_IN_URL: readonly [name: string, key: string, headers: HeaderMap, search?: string][] = [
+  ["a bearer token", KEY, { authorization: `Bearer ${KEY}` }],
+  ["the query", KEY, {}, `?token=${KEY}`],
+  ["the encoded query", WIDE, {}, `?token=${encodeURIComponent(WIDE)}`],
+  ["a subprotocol beside ours", KEY, offer("vtuber", `bearer.${KEY}`)],
+  ["a subprotocol in base64url", WIDE, offer(`bearer.${base64Url(WIDE)}`)],
+  ["a subprotocol in base64url with padding", "a", offer("vtuber", "bearer.YQ==")],
+  ["a subprotocol with dots", "a.b.c", offer("vtuber", "bearer.a.b.c")],
+  ["the subprotocol of OpenAI's realtime clients", KEY, offer("realtime", `openai-insecure-api-key.${KEY}`)],
+  ["the query, beside a wrong bearer token", KEY, { authorization: "Bearer x" }, `?token=${KEY}`],
+  ["the second of two subprotocols", KEY, offer("bearer.x", `bearer.${KEY}`)],
+];
+for (const [name, authKey, headers, search] of KEYS_IN_URL) {
+  Deno.test(`check with keyInUrl: accepts the key in ${name}, which other routes do not`, () => {
+    const options = { ...NO_KEY, authKey };
+    assertEquals(check(options, headers, { ...LOCAL, keyInUrl: true }, search), "admitted");
+    const elsewhere = headers.authorization === `Bearer ${KEY}` ? "admitted" : "invalid_api_key";
+    assertEquals(check(options, headers, LOCAL, search), elsewhere);
+  });
+}
+
+const BAD_IN_URL: readonly [name: string, headers: HeaderMap, search?: string][] = [
+  ["our subprotocol alone", offer("vtuber")],
+  ["a wrong key in the query", {}, "?token=x"],
+  ["an empty key in the query", {}, "?token="],
+  ["another parameter of the query", {}, `?key=${KEY}`],
+  ["an empty subprotocol", offer("vtuber", "bearer.")],
+  ["the key itself as a subprotocol", offer(KEY)],
+  ["the start of the key in base64url", offer(`bearer.${base64Url(KEY.slice(0, 6))}`)],
+];
+for (const [name, headers, search] of BAD_IN_URL) {
+  Deno.test(`check with keyInUrl: refuses ${name}`, () => {
+    assertEquals(check(WITH_KEY, headers, { ...LOCAL, keyInUrl: true }, search), "invalid_api_key");
   });
 }

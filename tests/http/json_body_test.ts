@@ -1,8 +1,9 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
-import { depthExceeds, MAX_BODY_BYTES, readJson } from "../../lib/http/json_body.ts";
+import { depthExceeds, readJson } from "../../lib/http/json_body.ts";
 
 const JSON_TYPE = "application/json";
+const MAX_MIB = 20;
 
 function post(
   body: BodyInit | null,
@@ -42,14 +43,12 @@ async function failureOf(request: Request, timeoutMs?: number): Promise<AppError
 }
 
 const READ: [name: string, body: string, type: string | undefined, value: unknown][] = [
-  ["an object", '{"a":[1,null,"x"]}', JSON_TYPE, { a: [1, null, "x"] }],
   ["spaces around it", '\n {"a":1}\r\n', JSON_TYPE, { a: 1 }],
   ["a byte order mark", '\ufeff{"a":1}', JSON_TYPE, { a: 1 }],
   ["a type with a charset", "{}", "application/json; charset=utf-8", {}],
   ["a type in capitals", "{}", "Application/JSON", {}],
   ["a vendor's type", "{}", "application/vnd.api+json", {}],
   ["no type", "{}", undefined, {}],
-  ["a value that is no object", "[1]", JSON_TYPE, [1]],
   ["a string", '"[[[["', JSON_TYPE, "[[[["],
 ];
 
@@ -72,23 +71,15 @@ const REFUSED: [name: string, body: BodyInit | null, type: string, code: string,
     "unsupported_media_type",
     /"content-type: application\/json", not "text\/plain"/,
   ],
-  ["a form", "a=1", "application/x-www-form-urlencoded", "unsupported_media_type", /content-type/],
-  ["a multipart form", "x", "multipart/form-data; boundary=x", "unsupported_media_type", /content-type/],
   ["a type that only begins like JSON", "{}", "application/jsonp", "unsupported_media_type", /content-type/],
   ["an empty type", "{}", "", "unsupported_media_type", /content-type/],
   ["no body", null, JSON_TYPE, "invalid_json", /empty/],
-  ["an empty body", "", JSON_TYPE, "invalid_json", /empty/],
   ["white space only", " \n\t", JSON_TYPE, "invalid_json", /empty/],
   ["half an object", '{"a":', JSON_TYPE, "invalid_json", /not JSON/],
-  ["half a string", '{"a":"b', JSON_TYPE, "invalid_json", /not JSON/],
   ["two values", "{}{}", JSON_TYPE, "invalid_json", /not JSON/],
-  ["single quotes", "{'a':1}", JSON_TYPE, "invalid_json", /not JSON/],
-  ["a trailing comma", '{"a":1,}', JSON_TYPE, "invalid_json", /not JSON/],
-  ["HTML", "<html></html>", JSON_TYPE, "invalid_json", /not JSON/],
   ["65 levels", "[".repeat(65) + "]".repeat(65), JSON_TYPE, "invalid_json", /deeper than 64 levels/],
   ["65 levels of both kinds", '{"a":['.repeat(33), JSON_TYPE, "invalid_json", /deeper than 64 levels/],
   ["a million brackets", "[".repeat(1_000_000), JSON_TYPE, "invalid_json", /deeper than 64 levels/],
-  ["a million braces", '{"a":'.repeat(200_000), JSON_TYPE, "invalid_json", /deeper than 64 levels/],
 ];
 
 for (const [name, body, type, code, says] of REFUSED) {
@@ -104,23 +95,17 @@ Deno.test("readJson: accepts 64 levels", async () => {
   assertEquals(JSON.stringify(value), "[".repeat(64) + "]".repeat(64));
 });
 
-Deno.test("readJson: refuses a wrong content-type before it reads", async () => {
-  const body = unreadable();
+Deno.test("readJson: refuses a wrong type and a too large content-length before it reads", async () => {
+  const tooLong = { "content-type": JSON_TYPE, "content-length": String(MAX_MIB * 1024 ** 2 + 1) };
   assertEquals(
-    (await failureOf(post(body, { "content-type": "text/plain" }))).code,
+    (await failureOf(post(unreadable(), { "content-type": "text/plain" }))).code,
     "unsupported_media_type",
   );
+  const failure = await failureOf(post(unreadable(), tooLong));
+  assertEquals([failure.code, failure.message], ["body_too_large", "The body is larger than 20 MiB."]);
 });
 
-Deno.test("readJson: refuses a too large content-length before it reads", async () => {
-  const body = unreadable();
-  const headers = { "content-type": JSON_TYPE, "content-length": String(MAX_BODY_BYTES + 1) };
-  const failure = await failureOf(post(body, headers));
-  assertEquals(failure.code, "body_too_large");
-  assertMatch(failure.message, /20 MiB/);
-});
-
-for (const length of [undefined, "2", "-1", "many"]) {
+for (const length of [undefined, "2", "many"]) {
   Deno.test(`readJson: counts the bytes of a body whose content-length is ${length}`, async () => {
     const { body, read } = mebibytes(100, '"', "a");
     const failure = await failureOf(post(body, {
@@ -133,7 +118,7 @@ for (const length of [undefined, "2", "-1", "many"]) {
 }
 
 Deno.test("readJson: accepts a body of exactly the largest size", async () => {
-  const { body } = mebibytes(MAX_BODY_BYTES / 1024 / 1024, '{"a":1}', " ");
+  const { body } = mebibytes(MAX_MIB, '{"a":1}', " ");
   assertEquals((await readJson(post(body))).value, { a: 1 });
 });
 
@@ -169,9 +154,6 @@ Deno.test("readJson: cancels a body that does not arrive in time", async () => {
 });
 
 const DEPTHS: [text: string, depth: number][] = [
-  ["", 0],
-  ["1", 0],
-  ["{}", 1],
   ["[{}]", 2],
   ["[[],[],[]]", 2],
   ['"[[["', 0],
