@@ -1,6 +1,6 @@
 /** The agent as a child process: a turn through real pipes, and every way in which a process ends. */
 
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { launch } from "../../lib/acp/process.ts";
 import { untilAborted } from "../../lib/core/abortable.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
@@ -9,16 +9,12 @@ import { replayCommand } from "../support/agents/replayed_agent.ts";
 import { readEntries } from "../support/agents/scripted_agent.ts";
 import {
   bareEnvironment,
-  isRunning,
   PATIENT,
   pidsIn,
   script,
   ScriptedAgentHarness,
-  scriptedLaunch,
-  SHORT,
   untilGone,
 } from "../support/harness/agent_process_harness.ts";
-import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
 import { appErrorOf, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 
 const LINUX_ONLY = { ignore: Deno.build.os !== "linux" };
@@ -72,24 +68,6 @@ Deno.test("AcpAgent: delivers 20,000 tokens before the end, and a chunk of 3 MB 
   assertEquals(events.map((event) => event.type === "text" ? event.text.length : 0), [3_000_000, 0]);
 });
 
-Deno.test("AcpAgent: drops updates that come after the answer", async () => {
-  await using harness = new ScriptedAgentHarness();
-  const session = await harness.agent.newSession();
-  const first = await harness.runTurn(session, { text: "one" }, {
-    afterAnswer: [
-      { text: "late" },
-      { thought: "late" },
-      { tool: { id: "t", title: "late" } },
-      { update: { sessionUpdate: "session_info_update", title: "A talk" } },
-    ],
-  });
-  const second = await harness.runTurn(session, { text: "two" });
-  assertEquals([first.summaries, second.summaries], [["text one", "end end_turn"], [
-    "text two",
-    "end end_turn",
-  ]]);
-});
-
 Deno.test("AcpAgent: a killed process fails its turns, closes its sessions, and is started again", async () => {
   await using harness = new ScriptedAgentHarness();
   const [one, other] = [await harness.agent.newSession(), await harness.agent.newSession()];
@@ -137,35 +115,6 @@ Deno.test("AcpAgent: a killed process fails its turn while a child of it holds i
   }
 });
 
-Deno.test("AcpAgent: a program that does not exist", async () => {
-  const { log } = new LogRecorder();
-  await using harness = new AcpHarness({}, {
-    launch: () => launch({ ...scriptedLaunch(), command: "no-such-agent-program" }, log),
-  });
-  const failure = await appErrorOf(harness.agent.newSession());
-  assertEquals([failure.code, failure.reason], ["agent_unavailable", "program_not_found"]);
-  assertStringIncludes(failure.message, '"no-such-agent-program"');
-});
-
-Deno.test("AcpAgent: an unanswered cancel ends the turn with its process, and a new process serves", async () => {
-  await using harness = new ScriptedAgentHarness({ ignoreEof: true, ignoreSigterm: true }, {
-    timeouts: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 10 },
-    stopTimes: SHORT,
-  });
-  const session = await harness.agent.newSession();
-  const steps = [{ ignoreCancel: true }, { text: "deaf" }, { sleepMs: 3_600_000 }] as const;
-  const { heard, cancel } = await harness.startTurn(session, ...steps);
-  await heard.untilText("deaf");
-  cancel();
-  const last = await heard.lastSummary();
-  assert(["end cancelled", "failure agent_crashed"].includes(last), last);
-  await waitFor(harness.processes[0]!.exited, "the process's end");
-  assert(session.closed.aborted);
-  harness.nowMs += A_WHILE_MS;
-  assertEquals((await harness.runTurn(await harness.agent.newSession(), { text: "next" })).text, "next");
-  assertEquals(harness.processes.length, 2);
-});
-
 Deno.test("AcpAgent: dispose cancels the turns, and ends the process by the end of its input", async () => {
   const harness = new ScriptedAgentHarness();
   const sessions = [await harness.agent.newSession(), await harness.agent.newSession()];
@@ -177,20 +126,6 @@ Deno.test("AcpAgent: dispose cancels the turns, and ends the process by the end 
   for (const { heard } of turns) assertEquals(await heard.lastSummary(), "end cancelled");
   assertEquals(await harness.processes[0]!.exited, "exited with code 0");
   await harness[Symbol.asyncDispose]();
-});
-
-Deno.test("AcpAgent: dispose leaves no process that the agent started", LINUX_ONLY, async () => {
-  const harness = new ScriptedAgentHarness({ ignoreEof: true, ignoreSigterm: true }, { stopTimes: SHORT });
-  const { text } = await harness.runTurn(
-    await harness.agent.newSession(),
-    { spawn: "sleep 60" },
-    { spawn: "sleep 60", setsid: true },
-    { spawn: "sleep 60", setsid: true, inherit: true },
-  );
-  const pids = pidsIn(text);
-  assertEquals(await Promise.all(pids.map(isRunning)), [true, true, true]);
-  await harness[Symbol.asyncDispose]();
-  for (const pid of pids) await untilGone(pid);
 });
 
 Deno.test(

@@ -1,15 +1,14 @@
-/** Sessions, processes and end of an agent, over agents in memory. `agent_state_test.ts` has its state. */
+/** Sessions, processes, state and end of an agent, over agents in memory. */
 
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import { untilAborted } from "../../lib/core/abortable.ts";
 import type { Session } from "../../lib/turn/agent.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
-import type { Json } from "../support/agents/scripted_agent.ts";
 import {
   AcpHarness,
   answersAfter,
+  exits,
   type Handler,
   MemoryAcpAgent,
   neverAnswers,
@@ -21,7 +20,6 @@ import {
   worksUntilCancelled,
 } from "../support/agents/memory_acp_agent.ts";
 import { ScriptedAgentHarness } from "../support/harness/agent_process_harness.ts";
-import { memoryProcess, RawPeer, streamPair } from "../support/harness/json_rpc_harness.ts";
 import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 
 const SHORT_CANCEL = { setupMs: 60_000, resumeMs: 60_000, cancelMs: 5 };
@@ -143,27 +141,6 @@ Deno.test("AcpAgent: a process that does not answer a cancel is retired, but fin
   stuck.assertComplete();
 });
 
-Deno.test("AcpAgent: a cancel that is answered late ends its turn as cancelled", async () => {
-  const late = Promise.withResolvers<void>();
-  const heard = new TurnRecorder();
-  await using harness = new AcpHarness({
-    "session/prompt": async ({ sessionId }, running) => {
-      running.sendText(sessionId, "working");
-      await late.promise;
-      return { stopReason: "cancelled" };
-    },
-  }, { timeouts: SHORT_CANCEL });
-  // The other turn keeps the retired process running.
-  const [session, other] = [await harness.agent.newSession(), await harness.agent.newSession()];
-  await other.prompt(PROMPT, new TurnRecorder().reader);
-  const prompt = await session.prompt(PROMPT, heard.reader);
-  await heard.untilText("working");
-  prompt.cancel();
-  await harness.recorder.waitFor(/does not answer a cancelled prompt/);
-  late.resolve();
-  assertEquals(await heard.lastSummary(), "end cancelled");
-});
-
 Deno.test("AcpAgent: refuses a prompt that the process does not read, and a new process serves the next", async () => {
   const starts: MemoryAcpAgent[] = [];
   let isReading = true;
@@ -223,67 +200,6 @@ Deno.test("AcpAgent: opens a warm session after a session that could not be resu
   assertEquals(harness.agent.state, "ready");
 });
 
-Deno.test("AcpAgent: a process that dies closes every session, and fails every turn once", async () => {
-  const heard = [new TurnRecorder(), new TurnRecorder()];
-  await using harness = new AcpHarness({ "session/prompt": worksUntilCancelled });
-  const sessions = await Promise.all(heard.map(() => harness.agent.newSession()));
-  for (const [index, session] of sessions.entries()) await session.prompt(PROMPT, heard[index]!.reader);
-  for (const turn of heard) await turn.untilText("working");
-  harness.running.exit();
-  for (const turn of heard) assertEquals(await turn.lastSummary(), "failure agent_crashed");
-  for (const session of sessions) await waitFor(untilAborted(session.closed), "the session's close");
-  await nextTask();
-  for (const turn of heard) turn.assertComplete();
-});
-
-Deno.test("AcpAgent: at dispose, the end of one turn is not the end of another", async () => {
-  const [mine, theirs] = streamPair();
-  const remote = new RawPeer(theirs);
-  const exited = Promise.withResolvers<string>();
-  const stop = (endInput?: () => void) => {
-    endInput?.();
-    return exited.promise.then(() => {});
-  };
-  const harness = new AcpHarness({}, {
-    launch: () => ({ ...memoryProcess(mine, () => {}), exited: exited.promise, stop }),
-  });
-  const heard = [new TurnRecorder(), new TurnRecorder(), new TurnRecorder()];
-  const promptIds: unknown[] = [];
-  const results: Readonly<Record<string, Json>> = {
-    "initialize": { protocolVersion: 1, agentCapabilities: { sessionCapabilities: { close: {} } } },
-    "session/new": {},
-  };
-  /** Answers requests until one of this method, or the end of the input. */
-  const serveUntil = async (last: string) => {
-    for (let message = await remote.receive(); message !== undefined; message = await remote.receive()) {
-      const { id, method } = message;
-      if (method === "session/prompt") promptIds.push(id);
-      const result = results[String(method)];
-      if (result) await remote.send({ id, result: { sessionId: `session-${id}`, ...result } });
-      if (method === last) return;
-    }
-  };
-  for (const { reader } of heard) {
-    const opening = harness.agent.newSession();
-    await serveUntil("session/new");
-    const prompting = (await opening).prompt(PROMPT, reader);
-    await serveUntil("session/prompt");
-    await prompting;
-  }
-  const disposing = harness.agent[Symbol.asyncDispose]();
-  await serveUntil("the end of the input");
-  // The agent was told to cancel and its input has ended, but it still answers.
-  for (const id of promptIds) {
-    await remote.send({ id, result: { stopReason: "cancelled" } });
-    await nextTask();
-  }
-  exited.resolve("exited with code 0");
-  await waitFor(disposing, "the agent's end");
-  assertEquals(heard.map(({ summaries: briefs }) => briefs), [["end cancelled"], ["end cancelled"], [
-    "end cancelled",
-  ]]);
-});
-
 const redact = (text: string) => text.replaceAll("secret", "***");
 
 Deno.test("AcpAgent: warns of a process's first five invalid lines, redacted before they are cut", async () => {
@@ -307,6 +223,55 @@ Deno.test("AcpAgent: redacts the agent's words in errors", async () => {
     "No account: the *** is wrong",
   );
 });
+
+const HEALTHY: Readonly<Record<string, Handler>> = {
+  "initialize": RESUMES_AND_DELETES.initialize,
+  "session/new": opensSession,
+};
+
+/** Faults of an agent, and whether its process runs with them. */
+const FAILING: readonly {
+  name: string;
+  handlers?: Record<string, Handler>;
+  isMissing?: boolean;
+  isSilent?: boolean;
+  runs?: boolean;
+}[] = [
+  { name: "its program is missing", isMissing: true },
+  { name: "it exits at its start", handlers: { initialize: exits } },
+  { name: "it speaks another version", handlers: { initialize: () => ({ protocolVersion: 7 }) } },
+  { name: "it exits at session/new", handlers: { "session/new": exits } },
+  { name: "it refuses session/new", handlers: { "session/new": refuses(RPC.internalError) }, runs: true },
+  { name: "it asks for a log-in", handlers: { "session/new": refuses(RPC.authRequired) }, runs: true },
+  { name: "it never answers session/new", isSilent: true },
+];
+for (const { name, handlers = {}, isMissing = false, isSilent = false, runs = false } of FAILING) {
+  Deno.test(`AcpAgent.state: failing if ${name}, and ready after that`, async () => {
+    let isFaulty = true;
+    const passing = Object.entries(handlers).map(([method, faulty]): [string, Handler] => [
+      method,
+      (params, running) => (isFaulty ? faulty : HEALTHY[method]!)(params, running),
+    ]);
+    const silence = new Silence();
+    await using harness = new AcpHarness(Object.fromEntries(passing), { timeouts: silence.timeouts });
+    silence.applyTo(harness);
+    silence.isSilent = isSilent;
+    const { beforeStart } = harness;
+    harness.beforeStart = () => {
+      if (isMissing && isFaulty) throw new AppError("agent_unavailable", "not found");
+      beforeStart();
+    };
+    harness.agent.warm();
+    await harness.recorder.waitFor("could not open a session in advance");
+    await nextTask();
+    assertEquals(harness.agent.state, "failing");
+    isFaulty = silence.isSilent = false;
+    harness.nowMs += 60_000;
+    await harness.agent.newSession();
+    assertEquals(harness.agent.state, "ready");
+    assertEquals(harness.starts.length, runs || isMissing ? 1 : 2);
+  });
+}
 
 const WAITING:
   readonly (readonly [name: string, handlers: Readonly<Record<string, Handler>>, sent: string])[] = [

@@ -21,82 +21,42 @@ const CODEX = { id: "codex-api-key", name: "Codex", type: "env_var", vars: varia
 const OPENAI = { id: "openai-api-key", name: "OpenAI", type: "env_var", vars: variables("OPENAI_API_KEY") };
 const GEMINI = { id: "gemini-api-key", name: "Gemini", _meta: { "api-key": { provider: "google" } } };
 
-const CASES: readonly {
-  name: string;
-  methods: readonly AuthMethod[];
-  has?: readonly string[];
-  chosen: string | undefined;
-}[] = [
-  { name: "none", methods: methods(), chosen: undefined },
-  { name: "only such as need a person", methods: methods(OAUTH, TERMINAL), chosen: undefined },
-  {
-    name: "a variable that is there",
-    methods: methods(OAUTH, CODEX),
-    has: ["CODEX_API_KEY"],
-    chosen: "codex-api-key",
-  },
-  { name: "a variable that is not there", methods: methods(CODEX), has: ["PATH"], chosen: undefined },
-  {
-    name: "the first whose variable is there",
-    methods: methods(CODEX, OPENAI),
-    has: ["OPENAI_API_KEY"],
-    chosen: "openai-api-key",
-  },
-  {
-    name: "the first of two that could",
-    methods: methods(OPENAI, CODEX),
-    has: ["OPENAI_API_KEY", "CODEX_API_KEY"],
-    chosen: "openai-api-key",
-  },
-  {
-    name: "all of several variables",
-    methods: methods({ ...CODEX, vars: variables("A", "B") }),
-    has: ["A", "B"],
-    chosen: "codex-api-key",
-  },
-  {
-    name: "one of several variables",
-    methods: methods({ ...CODEX, vars: variables("A", "B") }),
-    has: ["A"],
-    chosen: undefined,
-  },
-  {
-    name: "a variable that is optional",
-    methods: methods({ ...CODEX, vars: variables("A", { name: "B", optional: true }) }),
-    has: ["A"],
-    chosen: "codex-api-key",
-  },
-  {
-    name: "one variable by name",
-    methods: methods({ id: "x", type: "env_var", varName: "A" }),
-    has: ["A"],
-    chosen: "x",
-  },
-  {
-    name: "one variable by name that is not there",
-    methods: methods({ id: "api-key", varName: "A" }),
-    chosen: undefined,
-  },
-  { name: "env_var without a variable", methods: methods({ id: "x", type: "env_var" }), chosen: "x" },
-  { name: "a key by _meta", methods: methods(OAUTH, GEMINI), chosen: "gemini-api-key" },
-  { name: "a key by the id", methods: methods(OAUTH, { id: "api-key" }), chosen: "api-key" },
-  { name: "qwen's", methods: methods(OAUTH, { id: "openai", name: "Use OpenAI API key" }), chosen: "openai" },
-  { name: "an id in capitals", methods: methods({ id: "USE_API_KEY" }), chosen: "USE_API_KEY" },
-  { name: "an id that only begins like a key", methods: methods({ id: "api-key-login" }), chosen: undefined },
-  {
-    name: "a terminal is a person's, whatever else it says",
-    methods: methods({ ...TERMINAL, id: "api-key", _meta: { "api-key": {} } }),
-    chosen: undefined,
-  },
-  {
-    name: "variables that are nonsense",
-    methods: methods({ id: "x", type: "env_var", vars: [7, null, { name: 7 }] }),
-    chosen: "x",
-  },
+const A_AND_B = { ...CODEX, vars: variables("A", "B") };
+const KEYS = ["OPENAI_API_KEY", "CODEX_API_KEY"];
+const CASES: readonly (readonly [string, offered: Json[], has: string[], chosen: string | undefined])[] = [
+  ["none", [], [], undefined],
+  ["methods that need a person", [OAUTH, TERMINAL], [], undefined],
+  ["a variable that is there", [OAUTH, CODEX], ["CODEX_API_KEY"], "codex-api-key"],
+  ["a variable that is not there", [CODEX], ["PATH"], undefined],
+  ["the first whose variable is there", [CODEX, OPENAI], ["OPENAI_API_KEY"], "openai-api-key"],
+  ["the first of two that could", [OPENAI, CODEX], KEYS, "openai-api-key"],
+  ["all of several variables", [A_AND_B], ["A", "B"], "codex-api-key"],
+  ["one of several variables", [A_AND_B], ["A"], undefined],
+  [
+    "an optional variable",
+    [{ ...CODEX, vars: variables("A", { name: "B", optional: true }) }],
+    ["A"],
+    "codex-api-key",
+  ],
+  ["one variable by name", [{ id: "x", type: "env_var", varName: "A" }], ["A"], "x"],
+  ["one variable by name that is not there", [{ id: "api-key", varName: "A" }], [], undefined],
+  ["env_var without a variable", [{ id: "x", type: "env_var" }], [], "x"],
+  ["a key by _meta", [OAUTH, GEMINI], [], "gemini-api-key"],
+  ["a key by the id", [OAUTH, { id: "api-key" }], [], "api-key"],
+  ["qwen's", [OAUTH, { id: "openai", name: "Use OpenAI API key" }], [], "openai"],
+  ["an id in capitals", [{ id: "USE_API_KEY" }], [], "USE_API_KEY"],
+  ["an id that only begins like a key", [{ id: "api-key-login" }], [], undefined],
+  [
+    "a terminal, whatever else it says",
+    [{ ...TERMINAL, id: "api-key", _meta: { "api-key": {} } }],
+    [],
+    undefined,
+  ],
+  ["malformed variables", [{ id: "x", type: "env_var", vars: [7, null, { name: 7 }] }], [], "x"],
 ];
-for (const { name, methods, has = [], chosen } of CASES) {
+for (const [name, offered, has, chosen] of CASES) {
   Deno.test(`chooseAuthMethod: ${name}`, () =>
-    assertEquals(chooseAuthMethod(methods, new Set(has))?.id, chosen));
+    assertEquals(chooseAuthMethod(methods(...offered), new Set(has))?.id, chosen));
 }
 
 Deno.test("chooseAuthMethod: of recorded agents", () => {
@@ -167,14 +127,6 @@ Deno.test("AgentAuth: a failed log-in is reported, and the next request tries ag
   fails = false;
   await harness.agent.newSession();
   assertEquals([harness.running.count("authenticate"), harness.starts.length], [2, 1]);
-});
-
-Deno.test("AgentAuth: a log-in that needs a person is reported with the methods", async () => {
-  await using harness = new AcpHarness(requiresLogin(AUTH_METHODS.slice(0, 1), () => {}));
-  const failure = await appErrorOf(harness.agent.newSession());
-  assertEquals(failure.code, "agent_auth_required");
-  assertStringIncludes(failure.message, "oauth (Log in with a browser)");
-  assertEquals(harness.running.count("authenticate"), 0);
 });
 
 Deno.test("AgentAuth: requests only one log-in if the agent still requires one", async () => {

@@ -46,87 +46,62 @@ function offering(settings: Json, more: Readonly<Record<string, Handler>> = {}):
   };
 }
 
-const CONFIGURED: readonly {
-  name: string;
-  settings: Json;
-  mode?: string;
-  model?: string;
-  sent: string[];
-  warning?: string;
-}[] = [
-  { name: "nothing is configured", settings: { modes: MODES, models: LIST }, sent: [] },
-  { name: "a mode", settings: { modes: MODES }, mode: "code", sent: ["session/set_mode code"] },
-  { name: "a mode by its name", settings: { modes: MODES }, mode: "CODE!", sent: ["session/set_mode code"] },
-  { name: "the mode that is set", settings: { modes: MODES }, mode: "ask", sent: [] },
-  {
-    name: "a mode that is an option",
-    settings: { configOptions: [modeOption] },
-    mode: "yolo",
-    sent: ["session/set_config_option o yolo"],
-  },
-  {
-    name: "a mode that both ways offer",
-    settings: { modes: MODES, configOptions: [modeOption] },
-    mode: "yolo",
-    sent: ["session/set_config_option o yolo"],
-  },
-  {
-    name: "a mode that is not there",
-    settings: { modes: MODES },
-    mode: "dance",
-    sent: [],
-    warning: 'no mode "dance"; it offers ask, code.',
-  },
-  { name: "a mode where there is none", settings: {}, mode: "code", sent: [], warning: "it offers none" },
-  {
-    name: "a model that is an option",
-    settings: { configOptions: [modelOption("a")] },
-    model: "b",
-    sent: ["session/set_config_option m b"],
-  },
-  {
-    name: "a model by its name",
-    settings: { configOptions: [modelOption("a")] },
-    model: "model B",
-    sent: ["session/set_config_option m b"],
-  },
-  {
-    name: "a model of the older list",
-    settings: { models: LIST },
-    model: "c",
-    sent: ["session/set_model c"],
-  },
-  {
-    name: "a model that both ways offer",
-    settings: { models: LIST, configOptions: [modelOption("a")] },
-    model: "c",
-    sent: ["session/set_config_option m c"],
-  },
-  { name: "the model that is set", settings: { models: LIST }, model: "a", sent: [] },
-  {
-    name: "the model that is set, and not offered",
-    settings: { models: { ...LIST, currentModelId: "own" } },
-    model: "own",
-    sent: [],
-  },
-  {
-    name: "a model that is not there",
-    settings: { models: LIST },
-    model: "gpt-4o",
-    sent: [],
-    warning: 'no model "gpt-4o"; it offers a, b, c.',
-  },
-  {
-    name: "a mode and a model",
-    settings: { modes: MODES, models: LIST },
-    mode: "code",
-    model: "b",
-    sent: ["session/set_mode code", "session/set_model b"],
-  },
+const OPTION = { configOptions: [modelOption("a")] };
+const CONFIGURED: readonly (readonly [
+  name: string,
+  settings: Json,
+  configured: { mode?: string; model?: string },
+  sent: string[],
+  warning?: string,
+])[] = [
+  ["nothing is configured", { modes: MODES, models: LIST }, {}, []],
+  ["a mode", { modes: MODES }, { mode: "code" }, ["session/set_mode code"]],
+  ["a mode by its name", { modes: MODES }, { mode: "CODE!" }, ["session/set_mode code"]],
+  ["the mode that is set", { modes: MODES }, { mode: "ask" }, []],
+  [
+    "a mode that is an option, whether or not the agent lists modes too",
+    { modes: MODES, configOptions: [modeOption] },
+    { mode: "yolo" },
+    ["session/set_config_option o yolo"],
+  ],
+  [
+    "a mode that is not there",
+    { modes: MODES },
+    { mode: "dance" },
+    [],
+    'no mode "dance"; it offers ask, code.',
+  ],
+  ["a mode where there is none", {}, { mode: "code" }, [], "it offers none"],
+  ["a model that is an option", OPTION, { model: "b" }, ["session/set_config_option m b"]],
+  ["a model by its name", OPTION, { model: "model B" }, ["session/set_config_option m b"]],
+  ["a model of the older list", { models: LIST }, { model: "c" }, ["session/set_model c"]],
+  ["a model that both ways offer", { models: LIST, ...OPTION }, { model: "c" }, [
+    "session/set_config_option m c",
+  ]],
+  ["the model that is set", { models: LIST }, { model: "a" }, []],
+  [
+    "the model that is set, and not offered",
+    { models: { ...LIST, currentModelId: "own" } },
+    { model: "own" },
+    [],
+  ],
+  [
+    "a model that is not there",
+    { models: LIST },
+    { model: "gpt-4o" },
+    [],
+    'no model "gpt-4o"; it offers a, b, c.',
+  ],
+  [
+    "a mode and a model",
+    { modes: MODES, models: LIST },
+    { mode: "code", model: "b" },
+    ["session/set_mode code", "session/set_model b"],
+  ],
 ];
-for (const { name, settings, mode, model, sent, warning } of CONFIGURED) {
+for (const [name, settings, configured, sent, warning] of CONFIGURED) {
   Deno.test(`configure: ${name}`, async () => {
-    await using harness = new AcpHarness(offering(settings), { mode, model });
+    await using harness = new AcpHarness(offering(settings), configured);
     await harness.agent.newSession();
     await harness.agent.newSession();
     assertEquals(harness.running.summary(...SETS), [...sent, ...sent]);
