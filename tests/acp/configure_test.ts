@@ -165,18 +165,14 @@ const HTTP: McpServer = {
   headers: [{ name: "Authorization", value: "Bearer secret" }],
 };
 const SSE: McpServer = { ...HTTP, type: "sse", name: "old" };
-const MCP: readonly {
-  name: string;
-  can: Json | undefined;
-  usable: McpServer[];
-  omitted: string[];
-}[] = [
-  { name: "none", can: undefined, usable: [STDIO], omitted: ["web", "old"] },
-  { name: "http", can: { http: true }, usable: [STDIO, HTTP], omitted: ["old"] },
-  { name: "sse", can: { sse: true, http: null }, usable: [STDIO, SSE], omitted: ["web"] },
-  { name: "both", can: { http: true, sse: true }, usable: [STDIO, HTTP, SSE], omitted: [] },
-];
-for (const { name, can, usable, omitted } of MCP) {
+const MCP:
+  readonly (readonly [name: string, can: Json | undefined, usable: McpServer[], omitted: string[]])[] = [
+    ["none", undefined, [STDIO], ["web", "old"]],
+    ["http", { http: true }, [STDIO, HTTP], ["old"]],
+    ["sse", { sse: true, http: null }, [STDIO, SSE], ["web"]],
+    ["both", { http: true, sse: true }, [STDIO, HTTP, SSE], []],
+  ];
+for (const [name, can, usable, omitted] of MCP) {
   Deno.test(`session/new: MCP servers of an agent that connects by ${name}`, async () => {
     const capabilities = { mcpCapabilities: can, sessionCapabilities: { close: {}, resume: {} } };
     await using harness = new AcpHarness({
@@ -200,26 +196,22 @@ for (const { name, can, usable, omitted } of MCP) {
 }
 
 const BACK = withCapabilities({ sessionCapabilities: { close: {}, resume: {} } });
-const WITHOUT_OPTIONS: readonly { name: string; settings: Json; sent: string[] }[] = [
-  {
-    name: "by their methods",
-    settings: { modes: MODES, models: LIST },
-    sent: ["session/set_mode code", "session/set_model b"],
-  },
-  {
-    name: "by options",
-    settings: {
-      configOptions: [modelOption("a"), { ...modeOption, options: [{ value: "code" }, { value: "ask" }] }],
-    },
-    sent: ["session/set_config_option o code", "session/set_config_option m b"],
-  },
-  {
-    name: "that new ones begin with",
-    settings: { modes: { ...MODES, currentModeId: "code" }, models: { ...LIST, currentModelId: "b" } },
-    sent: ["session/set_mode code", "session/set_model b"],
-  },
+const EITHER_MODE = { ...modeOption, options: [{ value: "code" }, { value: "ask" }] };
+const SET_BOTH = ["session/set_mode code", "session/set_model b"];
+const WITHOUT_OPTIONS: readonly (readonly [name: string, settings: Json, sent: string[]])[] = [
+  ["by their methods", { modes: MODES, models: LIST }, SET_BOTH],
+  [
+    "by options",
+    { configOptions: [modelOption("a"), EITHER_MODE] },
+    ["session/set_config_option o code", "session/set_config_option m b"],
+  ],
+  [
+    "that new ones begin with",
+    { modes: { ...MODES, currentModeId: "code" }, models: { ...LIST, currentModelId: "b" } },
+    SET_BOTH,
+  ],
 ];
-for (const { name, settings, sent } of WITHOUT_OPTIONS) {
+for (const [name, settings, sent] of WITHOUT_OPTIONS) {
   Deno.test(`configure: a resumed session without options gets its mode and model back ${name}`, async () => {
     await using harness = new AcpHarness(
       offering(settings, { "initialize": BACK, "session/resume": () => ({}) }),

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertNotStrictEquals, assertRejects, assertStrictEquals } from "@std/assert";
-import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
+import { RPC, } from "../../lib/acp/json_rpc.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
-import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
+import { nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 import {
   AcpHarness,
   type Handler,
@@ -71,35 +71,6 @@ for (const answer of [null, "ok", { configOptions: 7, modes: [], models: null }]
     assertEquals(await heard.lastSummary(), "end end_turn");
   });
 }
-
-Deno.test("AcpAgent.resumeSession: throws if the agent cannot start", async () => {
-  await using harness = new AcpHarness({ initialize: () => ({ protocolVersion: 2 }) });
-  assertEquals((await appErrorOf(harness.agent.resumeSession(OLD))).code, "agent_unavailable");
-});
-
-Deno.test("AcpAgent.resumeSession: logs in if the agent requires it", async () => {
-  let isLoggedIn = false;
-  let wrong = true;
-  await using harness = new AcpHarness({
-    "initialize": () => ({
-      protocolVersion: 1,
-      agentCapabilities: { loadSession: true },
-      authMethods: [{ id: "api-key" }],
-    }),
-    "authenticate": () => {
-      if (wrong) throw new RpcError(RPC.authRequired, "Wrong key");
-      isLoggedIn = true;
-      return {};
-    },
-    "session/load": () => {
-      if (!isLoggedIn) throw new RpcError(RPC.authRequired, "Authentication required");
-      return {};
-    },
-  });
-  assertEquals((await appErrorOf(harness.agent.resumeSession(OLD))).code, "agent_auth_required");
-  wrong = false;
-  assert(await harness.agent.resumeSession(OLD));
-});
 
 Deno.test("AcpAgent.resumeSession: drops the repeated history, and cancels its permission requests", async () => {
   const outcomes: unknown[] = [];
@@ -250,44 +221,18 @@ Deno.test("AcpAgent.resumeSession: has the agent close a session that does not c
   assertEquals(harness.running.summary("session/close"), ["session/close old"]);
 });
 
-Deno.test("AcpAgent.resumeSession: dispose rejects a waiting caller", async () => {
-  const harness = new AcpHarness({ initialize: RESUMES, "session/resume": neverAnswers });
-  const waiting = appErrorOf(harness.agent.resumeSession(OLD));
-  await nextTask();
-  await harness.running.waitFor("session/resume");
-  await harness[Symbol.asyncDispose]();
-  assertEquals((await waiting).code, "shutting_down");
-});
-
 const DELETES = withCapabilities({ sessionCapabilities: { close: {}, delete: {}, resume: {} } });
-const DELETIONS: readonly {
-  name: string;
-  initialize: Handler;
-  closed: boolean;
-  sent: string[];
-}[] = [
-  {
-    name: "deletes, of a session that is open",
-    initialize: DELETES,
-    closed: false,
-    sent: ["session/close session-1", "session/delete session-1"],
-  },
-  {
-    name: "deletes, of a session that is closed",
-    initialize: DELETES,
-    closed: true,
-    sent: ["session/close session-1", "session/delete session-1"],
-  },
-  { name: "only closes", initialize: RESUMES, closed: false, sent: ["session/close session-1"] },
-  { name: "does neither", initialize: ONLY_LOADS, closed: true, sent: [] },
-  {
-    name: "only deletes",
-    initialize: withCapabilities({ sessionCapabilities: { delete: {} } }),
-    closed: false,
-    sent: ["session/delete session-1"],
-  },
-];
-for (const { name, initialize, closed, sent } of DELETIONS) {
+const BOTH = ["session/close session-1", "session/delete session-1"];
+const ONLY_DELETES = withCapabilities({ sessionCapabilities: { delete: {} } });
+const DELETIONS: readonly (readonly [name: string, initialize: Handler, closed: boolean, sent: string[]])[] =
+  [
+    ["deletes, of a session that is open", DELETES, false, BOTH],
+    ["deletes, of a session that is closed", DELETES, true, BOTH],
+    ["only closes", RESUMES, false, ["session/close session-1"]],
+    ["does neither", ONLY_LOADS, true, []],
+    ["only deletes", ONLY_DELETES, false, ["session/delete session-1"]],
+  ];
+for (const [name, initialize, closed, sent] of DELETIONS) {
   Deno.test(`AcpAgent.deleteSession: an agent that ${name}`, async () => {
     await using harness = new AcpHarness({
       initialize,

@@ -363,19 +363,6 @@ Deno.test("JsonRpcPeer: the peer's end closes the connection, its requests and t
   await peer.close();
 });
 
-Deno.test("JsonRpcPeer: handles the lines before the end, and a last line without a line break", async () => {
-  const [mine, theirs] = streamPair();
-  const handlers = new RecordingHandlers();
-  const peer = new JsonRpcPeer(mine, handlers);
-  const answer = peer.request("ask", {});
-  const writer = theirs.writable.getWriter();
-  await writer.write(new TextEncoder().encode('{"method":"say","params":1}\n{"id":0,"result":"yes"}'));
-  await writer.close();
-  assertEquals(await answer, "yes");
-  assertEquals(handlers.entries, ["say 1"]);
-  await peer.close();
-});
-
 Deno.test("JsonRpcPeer: a broken stream closes the connection with its error", async () => {
   const { peer, remote } = rawPair();
   const rejection = assertRejects(() => peer.request("a", {}), ClosedError, "pulled the plug");
