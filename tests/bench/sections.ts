@@ -1,118 +1,105 @@
-/** What is measured. Each section starts the server and the relay and measures them in turns. @module */
+/** Sections of the benchmark that measure streams, memory and starts. Each starts its programs and measures them in turns. @module */
 
-import { type Ask, Client, type Listener } from "./client.ts";
-import { fanOut, type FanOutScale } from "./fanout.ts";
-import { matching } from "./matching.ts";
-import { type Program, RELAY, SERVER, start } from "./program.ts";
-import { type Both, inTurns, medians, milliseconds, pause, spent } from "./runs.ts";
-import { startUp } from "./startup.ts";
-import { atMost, ratioAtLeast, ratioAtMost, type Row } from "./table.ts";
-import { type WarmScale, warmTurns } from "./warm.ts";
+import { ChatConnection, type DelayListener, type PartialOrder } from "./clients.ts";
+import {
+  type Checkouts,
+  columnsOf,
+  EXECUTABLE,
+  type Program,
+  ROOT,
+  startColumn,
+  startExecutable,
+  startPrograms,
+} from "./programs.ts";
+import {
+  atMost,
+  type Column,
+  type Columns,
+  difference,
+  mapColumns,
+  measureInTurns,
+  median,
+  medians,
+  percentileMs,
+  perUnit,
+  ratioAtLeast,
+  ratioAtMost,
+  type Row,
+} from "./report.ts";
 
 /** How much is measured. */
 export interface Scale {
   /** Runs of each program, of which the median counts. */
   readonly runs: number;
-  /** Tokens of a flood, over all streams. */
+  /** Tokens of a flood over all streams. */
   readonly floodTokens: number;
-  /** How long paced streams are watched. */
+  /** Time for which paced streams are measured. */
   readonly pacedMs: number;
+  /** Requests in section `first`. */
   readonly firstTokens: number;
-  /** Turns of the two long runs, each with its memory. */
+  /** Turns after which the memory is measured in sections `turns` and `aborts`. */
   readonly turns: readonly number[];
   readonly starts: number;
   /** Turns of each program before it is measured. */
-  readonly warmTurns: number;
-  /** How long a program is left alone before its memory is looked at. */
+  readonly warmUpTurns: number;
+  /** Time for which a program rests before its memory is measured. */
   readonly settleMs: number;
-  readonly fanOut: FanOutScale;
-  readonly warm: WarmScale;
-  /** Turns that are matched in this process. */
-  readonly matched: number;
+  /** Turns in section `matching`. */
+  readonly matches: number;
+  /** Section `warm`: turns of the first conversation, and conversations that follow it. */
+  readonly warm: { readonly turns: number; readonly others: number };
+  /** Section `fanout`: frames of a flood over all watchers, at least, and the length of a paced turn. */
+  readonly fanOut: { readonly floodFrames: number; readonly pacedMs: number };
 }
 
-/** The usual scale: about four minutes on two slow cores. */
-export const FULL: Scale = {
-  runs: 3,
-  floodTokens: 150_000,
-  pacedMs: 2_000,
-  firstTokens: 50,
-  turns: [2_000, 5_000, 10_000],
-  starts: 5,
-  warmTurns: 500,
-  settleMs: 1_000,
-  fanOut: { runs: 3, floodFrames: 150_000, pacedMs: 1_300, settleMs: 1_000 },
-  warm: { turns: 10, others: 5 },
-  matched: 500,
-};
-/** A short look: about a minute. */
-export const QUICK: Scale = {
-  runs: 1,
-  floodTokens: 60_000,
-  pacedMs: 600,
-  firstTokens: 20,
-  turns: [250, 500, 1_000],
-  starts: 2,
-  warmTurns: 150,
-  settleMs: 250,
-  fanOut: { runs: 1, floodFrames: 40_000, pacedMs: 800, settleMs: 250 },
-  warm: { turns: 3, others: 1 },
-  matched: 150,
-};
+/** What a section gets. */
+export interface Context {
+  readonly scale: Scale;
+  readonly checkouts: Checkouts;
+  /** Adds a note under the table. */
+  note(text: string): void;
+}
 
-/** Measures something, and says on the way what should be known of it. */
-export type Section = (scale: Scale, say: (text: string) => void) => Promise<Row[]>;
+/** Measures something. */
+export type Section = (context: Context) => Promise<Row[]>;
 
-/** The sections, by name. */
-export const SECTIONS: Readonly<Record<string, Section>> = {
-  flood,
-  paced,
-  first,
-  warm: (scale, say) => warmTurns(scale.warm, say),
-  matching: ({ matched }) => matching(matched),
-  thousand,
-  idle,
-  turns: (scale, say) => memory("short", scale, say),
-  aborts: (scale, say) => memory("aborted", scale, say),
-  start: ({ starts }, say) => startUp(starts, say),
-  fanout: (scale, say) => fanOut(scale.fanOut, say),
-};
-
-/** Streams of the flood, and of the paced runs. */
 const FLOOD_STREAMS = [1, 16, 256];
 const PACED_STREAMS = [64, 256];
 const PACED_EVERY_MS = 10;
-/** When their tokens fall due: all together, which are many tokens a read, or evenly spread, which is one a read. */
+/** Phases of paced streams: many tokens in one read, or one token in each read. */
 const PHASES = ["in step", "spread"] as const;
-/** Streams that are open at once, and the tokens of each. */
 const MANY_STREAMS = 1_000;
 const MANY_TOKENS = 20;
-/** Turns that run at once in the long runs. */
+/** Turns at once in sections `turns` and `aborts`. */
 const CHURN = 32;
-/** Time for opening one stream when many must be open before the first token. */
+/** Time for each stream to open, if many have to be open before the first token. */
 const OPENING_MS = 2;
+/** Longest time to make the executable. */
+const COMPILE_MS = 60_000;
 
-async function flood(scale: Scale, say: (text: string) => void): Promise<Row[]> {
-  await using server = await warm(SERVER, scale);
-  await using relay = await warm(RELAY, scale);
+/** As many tokens as possible: tokens per second and processor time per token. */
+export async function flood(context: Context): Promise<Row[]> {
+  const { scale } = context;
+  await using programs = await startPrograms(context.checkouts, {}, warmUp(scale));
   const speeds: Row[] = [];
   const costs: Row[] = [];
   for (const streams of FLOOD_STREAMS) {
     const tokens = Math.ceil(scale.floodTokens / streams);
-    const runs = await inTurns(
+    const runs = await measureInTurns(
       scale.runs,
-      { server, relay },
+      programs.columns,
       (program) => floodOnce(program, streams, tokens),
     );
-    sayIncomplete(`flood of ${streams}`, runs, say);
+    const figure = `flood, ${streams} ${streams === 1 ? "stream" : "streams"}`;
+    noteIncomplete(figure, runs, context.note);
     speeds.push({
-      figure: `flood, ${streams} ${streams === 1 ? "stream" : "streams"}: tokens per second`,
-      ...medians(runs, (run) => run.perSecond),
+      figure: `${figure}: tokens per second`,
+      values: medians(runs, ({ perSecond }) => perSecond),
       target: ratioAtLeast(0.8),
     });
     costs.push({
-      figure: `flood, ${streams} ${streams === 1 ? "stream" : "streams"}: CPU per token, µs`,
-      ...medians(runs, (run) => run.micros),
+      figure: `${figure}: CPU per token, µs`,
+      values: medians(runs, ({ micros }) => micros),
       digits: 1,
     });
   }
@@ -121,57 +108,45 @@ async function flood(scale: Scale, say: (text: string) => void): Promise<Row[]> 
 
 async function floodOnce(program: Program, streams: number, tokens: number) {
   let firstAt = Infinity;
-  const openMs = 200 + streams * OPENING_MS;
-  const beginning = performance.now() + openMs;
-  const clients = await connectAll(program, streams);
+  const startAt = performance.now() + 200 + streams * OPENING_MS;
+  using clients = await Clients.open(program, streams);
   let before: number | undefined;
-  const measuring = pause(beginning - performance.now() - 10).then(() => before = program.cpuMicros());
-  const whole = await Promise.all(clients.map((client) =>
-    attempt(async () => {
-      await client.ask({ tokens, everyMs: 0, firstMs: Math.max(0, beginning - performance.now()) });
-      await client.until(1);
-      firstAt = Math.min(firstAt, performance.now());
-      return await client.finish(tokens);
-    })
-  ));
+  const measuring = pause(startAt - performance.now() - 10).then(() => before = program.cpuMicros());
+  const incomplete = await clients.countFailed(async (client) => {
+    await client.request({ tokens, everyMs: 0, firstMs: Math.max(0, startAt - performance.now()) });
+    await client.readTokens(1);
+    firstAt = Math.min(firstAt, performance.now());
+    return await client.finish(tokens);
+  });
   const seconds = (performance.now() - firstAt) / 1000;
   await measuring;
-  const received = clients.reduce((sum, client) => sum + client.tokens, 0);
-  return {
-    perSecond: received / seconds,
-    micros: spent(before, program.cpuMicros(), received),
-    incomplete: closeAll(clients, whole),
-  };
+  const micros = perUnit(difference(program.cpuMicros(), before), clients.tokens);
+  return { perSecond: clients.tokens / seconds, micros, incomplete };
 }
 
-async function paced(scale: Scale, say: (text: string) => void): Promise<Row[]> {
-  await using server = await warm(SERVER, scale);
-  await using relay = await warm(RELAY, scale);
+/** Streams of 100 tokens a second: processor time per token and delay of tokens. */
+export async function paced(context: Context): Promise<Row[]> {
+  const { scale } = context;
+  await using programs = await startPrograms(context.checkouts, {}, warmUp(scale));
   const costs: Row[] = [];
   const delays: Row[] = [];
   for (const streams of PACED_STREAMS) {
     for (const phase of PHASES) {
-      const runs = await inTurns(
+      const runs = await measureInTurns(
         scale.runs,
-        { server, relay },
+        programs.columns,
         (program) => pacedOnce(program, streams, phase, scale.pacedMs),
       );
-      sayIncomplete(`${streams} paced`, runs, say);
       const figure = `${streams} streams of 100 tokens/s, ${phase}`;
+      noteIncomplete(figure, runs, context.note);
       costs.push({
         figure: `${figure}: CPU per token, µs`,
-        ...medians(runs, (run) => run.micros),
+        values: medians(runs, ({ micros }) => micros),
         digits: 1,
         target: ratioAtMost(1.3),
       });
-      for (const part of [0.5, 0.99]) {
-        delays.push({
-          figure: `${figure}: delay p${part * 100}, ms`,
-          ...medians(runs, (run) => milliseconds(run.delays, part)),
-          digits: 2,
-          ...streams === 64 && part === 0.99 ? { target: atMost(5, "ms") } : {},
-        });
-      }
+      const target = streams === 64 ? { target: atMost(5, "ms") } : {};
+      delays.push(...percentileRows(`${figure}: delay`, runs, ({ delays }) => delays, {}, target));
     }
   }
   return [...costs, ...delays];
@@ -181,193 +156,164 @@ async function pacedOnce(
   program: Program,
   streams: number,
   phase: (typeof PHASES)[number],
-  watchMs: number,
+  measureMs: number,
 ) {
   const settleMs = 400;
   const delays: number[] = [];
-  let watched = false;
-  const listener: Listener = { token: (delay) => watched && delays.push(delay) };
-  const tokens = Math.ceil((watchMs + 2 * settleMs + streams * OPENING_MS) / PACED_EVERY_MS);
-  const clients = await connectAll(program, streams, listener);
-  const received = () => clients.reduce((sum, client) => sum + client.tokens, 0);
-  const asked = clients.map((client, index) =>
-    attempt(async () => {
-      await client.ask({
-        tokens,
-        everyMs: PACED_EVERY_MS,
-        phase: phase === "spread" ? index / streams : 0,
-      });
-      return true;
-    })
-  );
-  const opened = Promise.all(asked);
-  const reading = Promise.all(
-    clients.map((client, index) => attempt(async () => await asked[index]! && await client.finish(tokens))),
-  );
-  await opened;
+  let isMeasuring = false;
+  const listener: DelayListener = { token: (delay) => isMeasuring && delays.push(delay) };
+  const tokens = Math.ceil((measureMs + 2 * settleMs + streams * OPENING_MS) / PACED_EVERY_MS);
+  using clients = await Clients.open(program, streams, listener);
+  const opened: Promise<void>[] = [];
+  const finished = clients.countFailed(async (client, index) => {
+    const request = client.request({
+      tokens,
+      everyMs: PACED_EVERY_MS,
+      phase: phase === "spread" ? index / streams : 0,
+    });
+    opened.push(request);
+    await request;
+    return await client.finish(tokens);
+  });
+  await Promise.allSettled(opened);
   await pause(settleMs);
-  const before = { cpu: program.cpuMicros(), tokens: received() };
-  watched = true;
-  await pause(watchMs);
-  watched = false;
-  const micros = spent(before.cpu, program.cpuMicros(), received() - before.tokens);
-  return { micros, delays, incomplete: closeAll(clients, await reading) };
+  const before = { cpu: program.cpuMicros(), tokens: clients.tokens };
+  isMeasuring = true;
+  await pause(measureMs);
+  isMeasuring = false;
+  const micros = perUnit(difference(program.cpuMicros(), before.cpu), clients.tokens - before.tokens);
+  return { micros, delays, incomplete: await finished };
 }
 
-async function first(scale: Scale, say: (text: string) => void): Promise<Row[]> {
-  await using server = await warm(SERVER, scale);
-  await using relay = await warm(RELAY, scale);
-  const runs = await inTurns(
+/** Requests one after the other: delay of the first token, and of the prompt. */
+export async function first(context: Context): Promise<Row[]> {
+  const { scale } = context;
+  await using programs = await startPrograms(context.checkouts, {}, warmUp(scale));
+  const runs = await measureInTurns(
     scale.runs,
-    { server, relay },
+    programs.columns,
     (program) => firstOnce(program, scale.firstTokens),
   );
-  sayIncomplete("first tokens", runs, say);
-  const rows: Row[] = [];
-  for (const part of [0.5, 0.99]) {
-    rows.push({
-      figure: `first token: delay p${part * 100}, ms`,
-      ...medians(runs, (run) => milliseconds(run.after, part)),
-      digits: 2,
-      target: atMost(5, "ms"),
-    });
-  }
-  for (const part of [0.5, 0.99]) {
-    rows.push({
-      figure: `request to agent: delay p${part * 100}, ms`,
-      ...medians(runs, (run) => milliseconds(run.before, part)),
-      digits: 2,
-    });
-  }
-  return rows;
+  noteIncomplete("first tokens", runs, context.note);
+  const target = { target: atMost(5, "ms") };
+  return [
+    ...percentileRows("first token: delay", runs, ({ after }) => after, target, target),
+    ...percentileRows("request to agent: delay", runs, ({ before }) => before),
+  ];
 }
 
-/** The head of the answer goes out well before its first token, which must not wait for the head's acknowledgement. */
+/** The head is sent well before the first token, so that the token does not wait for the head's acknowledgement. */
 async function firstOnce(program: Program, requests: number) {
   const before: number[] = [];
   const after: number[] = [];
   let delays: number[] = [];
-  const listener = {
-    token: (delay: number) => delays.push(delay),
-    asked: (delay: number) => before.push(delay),
-  };
-  const clients = await connectAll(program, 1, listener);
-  const client = clients[0]!;
-  const whole: boolean[] = [];
+  let incomplete = 0;
+  using clients = await Clients.open(program, 1, {
+    token: (delay) => delays.push(delay),
+    prompt: (delay) => before.push(delay),
+  });
   for (let i = 0; i < requests; i++) {
     delays = [];
-    whole.push(
-      await attempt(async () => {
-        await client.ask({ tokens: 3, everyMs: 1, firstMs: 15 });
-        return await client.finish(3);
-      }),
-    );
+    incomplete += await clients.countFailed(async (client) => {
+      await client.request({ tokens: 3, everyMs: 1, firstMs: 15 });
+      return await client.finish(3);
+    });
     if (delays[0] !== undefined) after.push(delays[0]);
   }
-  return { before, after, incomplete: closeAll(clients, whole) };
+  return { before, after, incomplete };
 }
 
-async function thousand(scale: Scale, _say: (text: string) => void): Promise<Row[]> {
-  await using server = await warm(SERVER, scale);
-  await using relay = await warm(RELAY, scale);
-  const { server: [mine], relay: [bare] } = await inTurns(1, { server, relay }, manyOnce);
-  const streams = `${MANY_STREAMS.toLocaleString("en")} streams at once`;
-  return [
-    {
-      figure: `${streams}, ${MANY_TOKENS} tokens each: failed or incomplete`,
-      server: mine?.incomplete,
-      relay: bare?.incomplete,
-      target: atMost(0),
-    },
-    { figure: `${streams}: ms until all are open`, server: mine?.openMs, relay: bare?.openMs },
-  ];
-}
-
-async function manyOnce(program: Program) {
-  const startedAt = performance.now();
-  const beginning = startedAt + 500 + MANY_STREAMS * OPENING_MS;
-  let openMs = 0;
-  const whole = await Promise.all(Array.from({ length: MANY_STREAMS }, () =>
-    attempt(async () => {
-      using client = await Client.connect(program.port);
-      const firstMs = Math.max(0, beginning - performance.now());
-      await client.ask({ tokens: MANY_TOKENS, everyMs: 50, firstMs });
+/** A thousand streams at once. */
+export async function thousand({ scale, checkouts }: Context): Promise<Row[]> {
+  await using programs = await startPrograms(checkouts, {}, warmUp(scale));
+  const runs = await measureInTurns(1, programs.columns, async (program) => {
+    const startedAt = performance.now();
+    const startAt = startedAt + 500 + MANY_STREAMS * OPENING_MS;
+    let openMs = 0;
+    const incomplete = await countFailed(Array(MANY_STREAMS).fill(program.port), async (port) => {
+      using client = await ChatConnection.open(port);
+      const firstMs = Math.max(0, startAt - performance.now());
+      await client.request({ tokens: MANY_TOKENS, everyMs: 50, firstMs });
       openMs = performance.now() - startedAt;
       return await client.finish(MANY_TOKENS);
-    })));
-  return { openMs, incomplete: whole.filter((ok) => !ok).length };
-}
-
-async function idle(scale: Scale, say: (text: string) => void): Promise<Row[]> {
-  await using server = await warm(SERVER, scale, true);
-  await using relay = await warm(RELAY, scale, true);
-  const runs = await inTurns(1, { server, relay }, (program) => idleOnce(program, scale.settleMs));
-  sayIncomplete("idle streams", runs, say);
-  const streams = `${MANY_STREAMS.toLocaleString("en")} idle streams`;
+    });
+    return { openMs, incomplete };
+  });
+  const figure = `${MANY_STREAMS.toLocaleString("en")} streams at once`;
   return [
-    { figure: "memory of the idle program, MB", ...medians(runs, (run) => run.rss) },
-    { figure: `${streams}: memory per stream, KB`, ...medians(runs, (run) => run.rssKb) },
-    { figure: `${streams}: heap per stream, collected, KB`, ...medians(runs, (run) => run.heapKb) },
+    {
+      figure: `${figure}, ${MANY_TOKENS} tokens each: failed or incomplete`,
+      values: medians(runs, ({ incomplete }) => incomplete),
+      target: atMost(0),
+    },
+    { figure: `${figure}: ms until all are open`, values: medians(runs, ({ openMs }) => openMs) },
   ];
 }
 
-async function idleOnce(program: Program, settleMs: number) {
-  const heap = await program.heapMb();
-  await pause(settleMs);
-  const rss = program.rssMb();
-  const clients = await connectAll(program, MANY_STREAMS);
-  const order: Ask = { tokens: 1, everyMs: 1, firstMs: 600_000 };
-  const whole = await Promise.all(
-    clients.map((client) => attempt(async () => (await client.ask(order), true))),
-  );
-  await pause(settleMs);
-  const busy = program.rssMb();
-  const perStream = (before: number, after: number) => (after - before) * 1024 / MANY_STREAMS;
-  return {
-    rss,
-    rssKb: rss === undefined || busy === undefined ? undefined : perStream(rss, busy),
-    heapKb: perStream(heap, await program.heapMb()),
-    incomplete: closeAll(clients, whole),
-  };
+/** Memory of a program at rest, and of a thousand streams without tokens. */
+export async function idle({ scale, checkouts, note }: Context): Promise<Row[]> {
+  await using programs = await startPrograms(checkouts, { inspect: true }, warmUp(scale));
+  const kbPerStream = (mb: number | undefined) => perUnit(mb, MANY_STREAMS / 1024);
+  const runs = await measureInTurns(1, programs.columns, async (program) => {
+    const heap = await program.heapMb();
+    await pause(scale.settleMs);
+    const rss = program.rssMb();
+    using clients = await Clients.open(program, MANY_STREAMS);
+    const order: PartialOrder = { tokens: 1, everyMs: 1, firstMs: 600_000 };
+    const incomplete = await clients.countFailed(async (client) => (await client.request(order), true));
+    await pause(scale.settleMs);
+    return {
+      rss,
+      rssKb: kbPerStream(difference(program.rssMb(), rss)),
+      heapKb: kbPerStream(await program.heapMb() - heap),
+      incomplete,
+    };
+  });
+  noteIncomplete("idle streams", runs, note);
+  const figure = `${MANY_STREAMS.toLocaleString("en")} idle streams`;
+  return [
+    { figure: "memory of the idle program, MB", values: medians(runs, ({ rss }) => rss) },
+    { figure: `${figure}: memory per stream, KB`, values: medians(runs, ({ rssKb }) => rssKb) },
+    { figure: `${figure}: heap per stream, collected, KB`, values: medians(runs, ({ heapKb }) => heapKb) },
+  ];
 }
 
-/** Memory is looked at when the garbage was collected: until it must, the engine takes more and gives nothing back. */
-async function memory(
-  kind: "short" | "aborted",
-  scale: Scale,
-  say: (text: string) => void,
-): Promise<Row[]> {
-  const { turns } = scale;
-  await using server = await warm(SERVER, scale, true);
-  await using relay = await warm(RELAY, scale, true);
+/** Memory after many turns that end. */
+export function turns(context: Context): Promise<Row[]> {
+  return memoryGrowth("short", context);
+}
+
+/** Memory after many turns that are hung up after their first token. */
+export function aborts(context: Context): Promise<Row[]> {
+  return memoryGrowth("aborted", context);
+}
+
+/** The heap is measured after a garbage collection, because the engine keeps memory that it does not need. */
+async function memoryGrowth(kind: "short" | "aborted", { scale, checkouts, note }: Context): Promise<Row[]> {
+  await using programs = await startPrograms(checkouts, { inspect: true }, warmUp(scale));
   const rows: Row[] = [];
-  const looks: Both<{ rss: number | undefined; heap: number; incomplete: number }>[] = [];
+  const samples: Columns<{ rss: number | undefined; heap: number }>[] = [];
   let done = 0;
-  for (const count of turns) {
-    const runs = await inTurns(1, { server, relay }, async (program) => {
+  for (const count of scale.turns) {
+    const runs = await measureInTurns(1, programs.columns, async (program) => {
       const incomplete = await churn(program, count - done, kind === "aborted");
       await pause(scale.settleMs);
       return { incomplete, heap: await program.heapMb(), rss: program.rssMb() };
     });
     done = count;
-    sayIncomplete(`${kind} turns`, runs, say);
-    const look = { server: runs.server[0]!, relay: runs.relay[0]! };
-    looks.push(look);
-    rows.push({
-      figure: `${count.toLocaleString("en")} ${kind} turns: memory, MB`,
-      server: look.server.rss,
-      relay: look.relay.rss,
-    });
+    noteIncomplete(`${kind} turns`, runs, note);
+    samples.push(mapColumns(runs, ([only]) => only!));
+    const figure = `${count.toLocaleString("en")} ${kind} turns: memory, MB`;
+    rows.push({ figure, values: medians(runs, ({ rss }) => rss) });
   }
-  const [first, last] = [looks[0]!, looks.at(-1)!];
-  const growth = (before: number | undefined, after: number | undefined) =>
-    before === undefined || after === undefined ? undefined : after - before;
-  const since = `${kind} turns ${turns[0]?.toLocaleString("en")} to ${turns.at(-1)?.toLocaleString("en")}`;
-  for (const what of ["rss", "heap"] as const) {
+  const [from, to] = [scale.turns[0]!, scale.turns.at(-1)!].map((count) => count.toLocaleString("en"));
+  for (const [name, what] of [["memory", "rss"], ["the heap", "heap"]] as const) {
     rows.push({
-      figure: `${since}: growth of ${what === "rss" ? "memory" : "the heap"}, MB`,
-      server: growth(first.server[what], last.server[what]),
-      relay: growth(first.relay[what], last.relay[what]),
+      figure: `${kind} turns ${from} to ${to}: growth of ${name}, MB`,
+      values: mapColumns(
+        samples.at(-1)!,
+        (last, column) => difference(last[what], samples[0]![column]![what]),
+      ),
       digits: 1,
       target: atMost(10, "MB"),
     });
@@ -375,66 +321,149 @@ async function memory(
   return rows;
 }
 
-/** So many turns, some at a time, which either end or are left after their first token; how many went wrong. */
-async function churn(program: Program, count: number, aborted: boolean): Promise<number> {
+/** Time from the start to the first response, from source and of the executable, and the executable's size. */
+export async function start({ scale, checkouts, note }: Context): Promise<Row[]> {
+  const excessBytes = await makeExecutable(note);
+  const columns: Columns<Column> = Object.fromEntries(columnsOf(checkouts).map((column) => [column, column]));
+  const source = await measureInTurns(scale.starts, columns, async (column) => {
+    await using program = await startColumn(column, checkouts);
+    return program.startMs;
+  });
+  const target = atMost(300, "ms");
+  const figure = "start to the first response";
+  const rows: Row[] = [{ figure: `${figure}, from source, ms`, values: medians(source, (ms) => ms), target }];
+  if (excessBytes === undefined) return rows;
+  const executable: number[] = [];
+  while (executable.length < scale.starts) {
+    await using program = await startExecutable();
+    executable.push(program.startMs);
+  }
+  const { size } = await Deno.stat(EXECUTABLE);
+  const excess = { server: excessBytes / 1e6 };
+  return [
+    ...rows,
+    { figure: `${figure}, executable, ms`, values: { server: median(executable) }, target },
+    { figure: "size of the executable, MB", values: { server: size / 1e6 }, digits: 1 },
+    { figure: "- above an empty program, MB", values: excess, digits: 2, target: atMost(1.5, "MB") },
+  ];
+}
+
+/** Runs `deno task compile --measure`. Returns the bytes above an empty program, if that works. */
+async function makeExecutable(note: (text: string) => void): Promise<number | undefined> {
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["task", "compile", "--measure"],
+    cwd: ROOT,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    env: { NO_COLOR: "1" },
+    signal: AbortSignal.timeout(COMPILE_MS),
+  }).output();
+  const text = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes)).join("\n");
+  const excess = /^(\d+) bytes above an empty program/m.exec(text)?.[1];
+  if (success && excess !== undefined) return Number(excess);
+  note(`the executable could not be made: ${text.trim().split("\n").at(-1)}`);
+  return undefined;
+}
+
+function warmUp({ warmUpTurns }: Scale): (program: Program) => Promise<void> {
+  return async (program) => {
+    await churn(program, warmUpTurns, false);
+    await churn(program, warmUpTurns / 5, true);
+    await floodOnce(program, 16, 2_000);
+  };
+}
+
+/** Runs turns, some at once, to their end or to their first token. Returns how many failed. */
+async function churn(program: Program, count: number, isAborted: boolean): Promise<number> {
   let next = 0;
-  let wrong = 0;
-  const worker = async (client: Client) => {
+  let failed = 0;
+  using clients = await Clients.open(program, CHURN);
+  await clients.countFailed(async (client) => {
     while (next++ < count) {
-      const ok = await attempt(async () => {
-        if (aborted) {
-          using leaving = await Client.connect(program.port);
-          await leaving.ask({ tokens: 1_000, everyMs: 5 });
-          await leaving.until(1);
-          return leaving.tokens > 0;
+      failed += await countFailed([client], async () => {
+        if (isAborted) {
+          using aborted = await ChatConnection.open(program.port);
+          await aborted.request({ tokens: 1_000, everyMs: 5 });
+          await aborted.readTokens(1);
+          return aborted.tokens > 0;
         }
-        await client.ask({ tokens: 3, everyMs: 0 });
+        await client.request({ tokens: 3, everyMs: 0 });
         return await client.finish(3);
       });
-      if (!ok) wrong++;
     }
-  };
-  const clients = await connectAll(program, CHURN);
-  await Promise.all(clients.map(worker));
-  for (const client of clients) client.close();
-  return wrong;
+    return true;
+  });
+  return failed;
 }
 
-/** Starts a program and lets it run in. */
-async function warm(what: typeof SERVER, { warmTurns }: Scale, lookInto = false): Promise<Program> {
-  const program = await start(what, lookInto);
-  await churn(program, warmTurns, false);
-  await churn(program, warmTurns / 5, true);
-  await floodOnce(program, 16, 2_000);
-  return program;
+/** Connections to one program. */
+class Clients implements Disposable {
+  readonly #all: readonly ChatConnection[];
+
+  private constructor(all: readonly ChatConnection[]) {
+    this.#all = all;
+  }
+
+  static async open({ port }: Program, count: number, listener?: DelayListener): Promise<Clients> {
+    return new Clients(
+      await Promise.all(Array.from({ length: count }, () => ChatConnection.open(port, listener))),
+    );
+  }
+
+  /** Tokens of all current replies. */
+  get tokens(): number {
+    return this.#all.reduce((sum, { tokens }) => sum + tokens, 0);
+  }
+
+  countFailed(work: (client: ChatConnection, index: number) => Promise<boolean>): Promise<number> {
+    return countFailed(this.#all, work);
+  }
+
+  [Symbol.dispose](): void {
+    for (const client of this.#all) client[Symbol.dispose]();
+  }
 }
 
-function sayIncomplete(
+/** Works on all items at once; returns how many threw or returned false. */
+async function countFailed<T>(
+  items: readonly T[],
+  work: (item: T, index: number) => Promise<boolean>,
+): Promise<number> {
+  const results = await Promise.all(items.map((item, index) => work(item, index).catch(() => false)));
+  return results.filter((isOk) => !isOk).length;
+}
+
+type RowTarget = Pick<Row, "target">;
+
+function percentileRows<T>(
+  figure: string,
+  runs: Columns<readonly T[]>,
+  micros: (run: T) => readonly number[],
+  p50: RowTarget = {},
+  p99: RowTarget = {},
+): Row[] {
+  return ([[0.5, p50], [0.99, p99]] as const).map(([part, target]) => ({
+    figure: `${figure} p${part * 100}, ms`,
+    values: medians(runs, (run) => percentileMs(micros(run), part)),
+    digits: 2,
+    ...target,
+  }));
+}
+
+/** Notes how many replies or frames did not arrive whole. */
+export function noteIncomplete(
   what: string,
-  runs: Both<{ incomplete: number }[]>,
-  say: (text: string) => void,
+  runs: Columns<readonly { readonly incomplete: number }[]>,
+  note: (text: string) => void,
 ): void {
-  for (const [name, found] of Object.entries<{ incomplete: number }[]>({ ...runs })) {
-    const count = found.reduce((sum, { incomplete }) => sum + incomplete, 0);
-    if (count > 0) say(`${what}: ${count} answers of the ${name} failed or were incomplete`);
-  }
+  mapColumns(runs, (results, column) => {
+    const count = results.reduce((sum, { incomplete }) => sum + incomplete, 0);
+    if (count > 0) note(`${what}: ${count} of the ${column} failed or were incomplete`);
+  });
 }
 
-function connectAll({ port }: Program, count: number, listener?: Listener): Promise<Client[]> {
-  return Promise.all(Array.from({ length: count }, () => Client.connect(port, listener)));
-}
-
-/** Hangs up; how many answers were not whole. */
-function closeAll(clients: readonly Client[], whole: readonly boolean[]): number {
-  for (const client of clients) client.close();
-  return whole.filter((ok) => !ok).length;
-}
-
-/** What goes wrong with one answer is counted, not thrown. */
-async function attempt(answer: () => Promise<boolean>): Promise<boolean> {
-  try {
-    return await answer();
-  } catch {
-    return false;
-  }
+/** Waits. */
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
 }

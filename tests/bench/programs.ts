@@ -1,0 +1,255 @@
+/** The programs that are measured: real processes that are always ended, whatever happens. @module */
+
+import type { Column, Columns } from "./report.ts";
+
+/** A running program. */
+export interface Program extends AsyncDisposable {
+  readonly port: number;
+  /** Time from the start of the process to its first response. */
+  readonly startMs: number;
+  /** Processor time of the process so far; undefined on systems that do not tell. */
+  cpuMicros(): number | undefined;
+  /** Resident memory in megabytes; undefined on systems that do not tell. */
+  rssMb(): number | undefined;
+  /** Collects the garbage and returns the heap in megabytes. The program must have been started with an inspector. */
+  heapMb(): Promise<number>;
+}
+
+/** How a program is started. */
+export interface StartOptions {
+  /** Further flags of a server. */
+  readonly flags?: readonly string[];
+  /** Arguments of the agent. */
+  readonly agentArgs?: readonly string[];
+  /** Starts the program with an inspector, for {@linkcode Program.heapMb}. */
+  readonly inspect?: boolean;
+}
+
+/** Longest time until a program responds. */
+const START_MS = 30_000;
+/** Longest time until a program ends after SIGTERM. */
+const STOP_MS = 8_000;
+/** A clock tick of `/proc/PID/stat`: Linux tells programs that there are 100 a second. */
+const TICK_MICROS = 10_000;
+
+/** The project's folder. */
+export const ROOT = `${import.meta.dirname}/../..`;
+/** The executable that `deno task compile` makes. */
+export const EXECUTABLE = `${ROOT}/dist/oab-vtuber${Deno.build.os === "windows" ? ".exe" : ""}`;
+const DENO = ["run", "--no-prompt", "--quiet"];
+const RELAY_PERMISSIONS = ["--allow-net", "--allow-read", "--allow-run"];
+const SERVER_PERMISSIONS = [...RELAY_PERMISSIONS, "--allow-env", "--allow-write"];
+
+/** The running processes and their data directories. */
+const running = new Map<Deno.ChildProcess, string>();
+
+/** Kills every program. Their agents end with them, because their input ends. */
+export function killAll(): void {
+  for (const [child, folder] of running) {
+    signal(child, "SIGKILL");
+    remove(folder);
+  }
+}
+
+/** The folders of the servers that are measured. */
+export interface Checkouts {
+  readonly against?: string | undefined;
+}
+
+/** Programs that were started together, and are stopped together. */
+export interface Programs extends AsyncDisposable {
+  readonly columns: Columns<Program>;
+}
+
+/** Starts the server, the other checkout's server if there is one, and the relay; `warmUp` is run on each. */
+export async function startPrograms(
+  checkouts: Checkouts,
+  options: StartOptions,
+  warmUp: (program: Program) => Promise<void>,
+): Promise<Programs> {
+  await using stack = new AsyncDisposableStack();
+  const columns: Partial<Record<Column, Program>> = {};
+  for (const column of columnsOf(checkouts)) {
+    const program = stack.use(await startColumn(column, checkouts, options));
+    await warmUp(program);
+    columns[column] = program;
+  }
+  const owner = stack.move();
+  return { columns, [Symbol.asyncDispose]: () => owner.disposeAsync() };
+}
+
+/** Lists the columns of a measurement. */
+export function columnsOf({ against }: Checkouts): Column[] {
+  return against === undefined ? ["server", "relay"] : ["server", "against", "relay"];
+}
+
+/** Starts the program of a column. */
+export function startColumn(
+  column: Column,
+  { against }: Checkouts,
+  options: StartOptions = {},
+): Promise<Program> {
+  const agent = agentCommand(options.agentArgs);
+  switch (column) {
+    case "relay": {
+      const args = [...DENO, ...RELAY_PERMISSIONS, `${import.meta.dirname}/relay.ts`, ...agent];
+      return start(Deno.execPath(), args, options.inspect);
+    }
+    case "server":
+    case "against": {
+      const main = `${column === "server" ? ROOT : against}/main.ts`;
+      const args = [...DENO, ...SERVER_PERMISSIONS, main, ...serverArgs(agent), ...options.flags ?? []];
+      return start(Deno.execPath(), args, options.inspect);
+    }
+    default:
+      return column satisfies never;
+  }
+}
+
+/** Starts the executable. */
+export function startExecutable(): Promise<Program> {
+  return start(EXECUTABLE, serverArgs(agentCommand()));
+}
+
+function agentCommand(args: readonly string[] = []): string[] {
+  return [Deno.execPath(), ...DENO, "--no-config", "--no-lock", `${import.meta.dirname}/agent.ts`, ...args];
+}
+
+function serverArgs(agent: readonly string[]): string[] {
+  const command = agent.map((word) => `"${word}"`).join(" ");
+  return ["--enabled", "--listen", "127.0.0.1:0", "--max-in-flight", "2000", "--agent-command", command];
+}
+
+async function start(command: string, args: readonly string[], inspect = false): Promise<Program> {
+  const inspectorPort = inspect ? freePort() : 0;
+  const folder = await Deno.makeTempDir({ prefix: "oab-vtuber-bench-" });
+  const startedAt = performance.now();
+  const child = new Deno.Command(command, {
+    args: inspect ? args.toSpliced(1, 0, `--inspect=127.0.0.1:${inspectorPort}`) : [...args],
+    env: environment(folder),
+    clearEnv: true,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  running.set(child, folder);
+  const ended = child.status.finally(() => {
+    running.delete(child);
+    remove(folder);
+  });
+  const timer = setTimeout(() => signal(child, "SIGKILL"), START_MS);
+  try {
+    const url = await firstUrl(child.stdout);
+    await (await fetch(`${url}/health`)).body?.cancel();
+    const startMs = performance.now() - startedAt;
+    const files = `/proc/${child.pid}`;
+    return {
+      port: Number(new URL(url).port),
+      startMs,
+      cpuMicros: () => parseCpu(read(`${files}/stat`)),
+      rssMb: () => parseRss(read(`${files}/status`)),
+      heapMb: () => heapMb(inspectorPort),
+      [Symbol.asyncDispose]: () => stop(child, ended),
+    };
+  } catch (cause) {
+    await stop(child, ended);
+    throw new Error(`${command} ${args.join(" ")} did not start`, { cause });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** This process's variables without the server's settings, and the settings of every run. */
+function environment(folder: string): Record<string, string> {
+  const kept = Object.entries(Deno.env.toObject()).filter(([name]) =>
+    !/^(VTUBER|OPENAB|GATEWAY)_/.test(name)
+  );
+  return {
+    ...Object.fromEntries(kept),
+    VTUBER_LOG: "warn",
+    VTUBER_SHUTDOWN_GRACE_SECS: "0",
+    VTUBER_DATA_DIR: folder,
+  };
+}
+
+/** Resolves to the first address that a program prints; discards all later output. */
+async function firstUrl(output: ReadableStream<Uint8Array>): Promise<string> {
+  const reader = output.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) throw new Error(`the output ended: ${text}`);
+    text += value;
+    const url = /(http:\/\/127\.0\.0\.1:\d+)\s/.exec(text)?.[1];
+    if (url === undefined) continue;
+    discard(reader);
+    return url;
+  }
+}
+
+async function discard(reader: ReadableStreamDefaultReader<string>): Promise<void> {
+  while (!(await reader.read()).done);
+}
+
+async function stop(child: Deno.ChildProcess, ended: Promise<unknown>): Promise<void> {
+  signal(child, "SIGTERM");
+  const timer = setTimeout(() => signal(child, "SIGKILL"), STOP_MS);
+  await ended;
+  clearTimeout(timer);
+}
+
+function remove(folder: string): void {
+  try {
+    Deno.removeSync(folder, { recursive: true });
+  } catch {
+    // The folder is already removed, or on Windows a killed program still has it open.
+  }
+}
+
+function signal(child: Deno.ChildProcess, name: Deno.Signal): void {
+  try {
+    child.kill(name);
+  } catch {
+    // The process has already ended.
+  }
+}
+
+function read(path: string): string | undefined {
+  try {
+    return Deno.build.os === "linux" ? Deno.readTextFileSync(path) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Reads user and system time, fields 14 and 15; field 2, in parentheses, may contain spaces. */
+function parseCpu(stat: string | undefined): number | undefined {
+  const fields = stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return fields && (Number(fields[11]) + Number(fields[12])) * TICK_MICROS;
+}
+
+function parseRss(status: string | undefined): number | undefined {
+  const kilobytes = status && /^VmRSS:\s+(\d+) kB/m.exec(status)?.[1];
+  return kilobytes ? Number(kilobytes) / 1024 : undefined;
+}
+
+async function heapMb(port: number): Promise<number> {
+  const [target] = await (await fetch(`http://127.0.0.1:${port}/json`)).json();
+  const socket = new WebSocket(target.webSocketDebuggerUrl);
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
+  socket.onerror = socket.onclose = () => reject(new Error("the inspector does not answer"));
+  socket.onopen = () => {
+    socket.send('{"id":1,"method":"HeapProfiler.collectGarbage"}');
+    socket.send('{"id":2,"method":"Runtime.getHeapUsage"}');
+  };
+  socket.onmessage = ({ data }) => {
+    const { id, result } = JSON.parse(data);
+    if (id === 2) resolve(Number(result.usedSize) / 1e6);
+  };
+  return await promise.finally(() => socket.close());
+}
+
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
