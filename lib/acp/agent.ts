@@ -1,12 +1,12 @@
 /** An ACP agent: started when it is needed, kept warm, restarted when its process ends. @module */
 
 import { abortable, untilAborted } from "../core/abortable.ts";
-import { AppError, toAppError } from "../core/errors.ts";
+import { AppError } from "../core/errors.ts";
 import type { Agent, AgentModel, AgentState, Session } from "../turn/agent.ts";
 import type { SessionId } from "../turn/event.ts";
 import { AgentCommands } from "./command_guard.ts";
 import { Connection } from "./connection.ts";
-import { AGENT_TIMEOUTS, type AgentSettings, type AgentTimeouts } from "./handshake.ts";
+import { AGENT_TIMEOUTS, type AgentSettings, type AgentTimeouts, toUnavailable } from "./handshake.ts";
 import { isTimeout } from "./json_rpc.ts";
 import type { AgentProcess } from "./process.ts";
 import { RestartBackoff } from "./restart_backoff.ts";
@@ -170,9 +170,11 @@ export class AcpAgent implements Agent {
   async #openSession(): Promise<AcpSession> {
     const warm = this.#warm;
     this.#warm = undefined;
-    const session = await (warm ?? this.#requestSession());
+    // After a timeout the agent would let a second request wait as long.
+    const taken = await warm?.catch((error) => isTimeout(error) ? Promise.reject(error) : undefined);
+    const session = taken && !taken.closed.aborted ? taken : await this.#requestSession();
     this.#warmSoon();
-    return session.closed.aborted ? await this.#requestSession() : session;
+    return session;
   }
 
   async #requestSession(): Promise<AcpSession> {
@@ -234,7 +236,7 @@ export class AcpAgent implements Agent {
       await connection.initialize();
     } catch (error) {
       await this.#onEnd(connection, true);
-      throw toAppError(error, "agent_unavailable");
+      throw toUnavailable(error);
     }
     this.#current = connection;
     this.#cleanUp(connection);

@@ -79,7 +79,7 @@ export class Connection {
     return this.#agent;
   }
 
-  /** @throws {AppError} `agent_unavailable` */
+  /** Initialises the agent. @throws As {@linkcode initialize} does. */
   async initialize(): Promise<void> {
     this.#agent = await initialize(this.#peer, this.#options);
   }

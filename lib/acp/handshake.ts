@@ -61,7 +61,7 @@ export interface InitializedAgent {
 /**
  * Initialises an agent process. A log-in is made later, when the agent asks for it.
  *
- * @throws {AppError} `agent_unavailable` if the answer is not one of an ACP agent of protocol version 1.
+ * @throws {AppError} `agent_unavailable` if the agent speaks another protocol version than 1. As `JsonRpcPeer.request` does.
  */
 export async function initialize(peer: JsonRpcPeer, settings: AgentSettings): Promise<InitializedAgent> {
   const { cwd, mcpServers, version, variables, log, onLifecycle, timeouts: { setupMs: timeoutMs } } =
@@ -71,10 +71,7 @@ export async function initialize(peer: JsonRpcPeer, settings: AgentSettings): Pr
     clientCapabilities: { fs: { readTextFile: false, writeTextFile: false }, terminal: false },
     clientInfo: { name: "oab-vtuber", title: "oab-vtuber", version },
   };
-  const capabilities = await peer.request("initialize", params, { timeoutMs, read: parseInitializeResult })
-    .catch((error) => {
-      throw toUnavailable(error);
-    });
+  const capabilities = await peer.request("initialize", params, { timeoutMs, read: parseInitializeResult });
   const { agent, protocolVersion, promptCapabilities, resumeMethod, authMethods } = capabilities;
   if (protocolVersion !== PROTOCOL_VERSION) {
     const message =

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertNotStrictEquals, assertRejects, assertStrictEquals } from "@std/assert";
-import { RPC, } from "../../lib/acp/json_rpc.ts";
+import { RPC } from "../../lib/acp/json_rpc.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import { nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 import {

@@ -1,4 +1,4 @@
-import { assert, assertEquals, } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import * as sdk from "npm:@agentclientprotocol/sdk@2.4.0";
 import type { AcpAgent, AcpAgentOptions } from "../../lib/acp/agent.ts";
 import type { PromptBlock } from "../../lib/turn/agent.ts";
