@@ -138,12 +138,11 @@ Deno.test("doctor: an agent that needs a log-in", async () => {
 Deno.test("doctor: Ctrl-C ends it and the agents that it started", async () => {
   const folder = await Deno.makeTempDir();
   try {
-    const log = `${folder}/agent.log`;
     const pidFile = `${folder}/agent.pid`;
     await Deno.writeTextFile(
       `${folder}/config.toml`,
       // The shell is the agent: it writes down its process id and never answers.
-      `[agent]\ncommand = "sh"\nargs = ["-c", "echo $$ > ${pidFile}; touch ${log}; exec sleep 300"]\n`,
+      `[agent]\ncommand = "sh"\nargs = ["-c", "echo $$ > ${pidFile}.new; mv ${pidFile}.new ${pidFile}; exec sleep 300"]\n`,
     );
     const program = programCommand(["doctor", "--config", `${folder}/config.toml`]);
     const child = new Deno.Command(program.command, {
@@ -154,13 +153,14 @@ Deno.test("doctor: Ctrl-C ends it and the agents that it started", async () => {
       stderr: "null",
     }).spawn();
     const output = new Response(child.stdout).text();
-    while (!await Deno.stat(log).catch(() => undefined)) {
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+    let hasEnded = false;
+    child.status.then(() => hasEnded = true);
+    const readPid = () => Deno.readTextFile(pidFile).catch(() => undefined);
+    while (!await readPid() && !hasEnded) await new Promise((resolve) => setTimeout(resolve, 20));
     child.kill("SIGINT");
     assertEquals((await child.status).code, 1);
     assertMatch(await output, /^FAIL stopped before everything was checked$/m);
-    assertEquals(isAlive(Number(await Deno.readTextFile(pidFile))), false);
+    assertEquals(isAlive(Number(await readPid())), false);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
