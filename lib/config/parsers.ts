@@ -20,7 +20,9 @@ export const optionalText = text.transform((text) => text || undefined);
 export const urlPath = text.startsWith("/", "must begin with a slash");
 
 /** Items separated by commas. */
-export const list = text.transform((text) => text.split(",").map((item) => item.trim()).filter(Boolean));
+export const list = text.transform((text): readonly string[] =>
+  text.split(",").map((item) => item.trim()).filter(Boolean)
+);
 
 /** The name of the default agent. */
 export const agentName = text

@@ -63,10 +63,12 @@ export async function checkDataDir(folder: string | undefined): Promise<Finding>
   if (folder === undefined) return ok("conversations are not kept on disk");
   const warnings: string[] = [];
   try {
-    using store = await openStore(folder, {
+    const store = await openStore(folder, {
       warn: (message, fields) =>
         warnings.push(`${message} (${Object.values(fields).map(messageOf).join(", ")})`),
     });
+    // Minifying would inline a `using` variable that is read once.
+    using _store = store;
     const { length } = store.load();
     if (warnings.length === 0) return ok(`conversations are remembered in ${folder}: ${length} so far`);
     return warn(
