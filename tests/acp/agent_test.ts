@@ -75,6 +75,21 @@ Deno.test("AcpAgent: of the sessions of callers that leave, one is kept and the 
   await assertRejects(() => harness.agent.newSession(AbortSignal.abort(reason)), Error, "hung up");
 });
 
+Deno.test("AcpAgent: a warm session whose process exits is requested of a new process", async () => {
+  let isFirst = true;
+  await using harness: AcpHarness = new AcpHarness({
+    "session/new": (params, running) => {
+      if (!isFirst) return opensSession(params, running);
+      isFirst = false;
+      harness.nowMs += 60_000;
+      return exits(params, running);
+    },
+  });
+  harness.agent.warm();
+  await harness.agent.newSession();
+  assertEquals(harness.starts.length, 2);
+});
+
 Deno.test("AcpAgent: a warm session that times out is not requested twice, and the next comes from a new process", async () => {
   const silence = new Silence();
   await using harness = new AcpHarness({}, { timeouts: silence.timeouts });
