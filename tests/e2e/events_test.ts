@@ -137,8 +137,7 @@ testServer("events", {}, {
     assertEquals(same.response.headers.get("content-type"), "text/event-stream; charset=utf-8");
     await using all = await EventStreamClient.open(server);
     await using speech = await EventStreamClient.open(server, "events=say");
-    const before = await server.get("/v1/vtuber/state");
-    assertEquals(before.watchers, 4);
+    await until(() => server.get("/v1/vtuber/state"), ({ watchers }) => watchers === 4);
 
     const response = await server.chat(
       script(
@@ -187,7 +186,7 @@ testServer("events", {}, {
     const watchers = async () => (await server.get("/v1/vtuber/state")).watchers;
     {
       await using _stream = await EventStreamClient.open(server);
-      assertEquals(await watchers(), 1);
+      await until(async () => await watchers() === 1);
     }
     await until(async () => await watchers() === 0);
   },

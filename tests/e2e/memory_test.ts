@@ -148,6 +148,7 @@ Deno.test({
   async fn() {
     await using dataDir = await createDataDir();
     await using server = await startIn(dataDir);
+    await server.logged('"message":"agent ready"');
     const client = new ChatClient();
     for (const turn of TURNS) {
       const [pid] = await agentPids(server, 1);

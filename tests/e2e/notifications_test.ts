@@ -8,6 +8,7 @@ import {
   type ServerProcess,
   startServer,
   testServer,
+  until,
 } from "../support/harness/server_process.ts";
 
 async function notify(server: ServerProcess, body: Record<string, unknown>, init?: RequestInit) {
@@ -57,6 +58,7 @@ testServer("notifications", {}, {
       { toolUpdate: { id: "t", status: "completed" } },
       { text: "late." },
     );
+    await until(async () => (await server.get("/v1/vtuber/state")).watchers === 1);
     const response = await notify(server, { text, mode: "agent", urgency: "low" });
     assertEquals(response, { said: "It is late.", clients: 1 });
     const prompts = (await server.prompts()).length;

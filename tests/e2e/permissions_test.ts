@@ -195,9 +195,10 @@ testServer("permissions", { env: { VTUBER_PERMISSIONS: "ask" } }, {
   async "a rejected tool that the agent does not mention again has failed"(server) {
     await using client = await watch(server, { events: [...EVENTS, "tool_status"] });
     const reply = replyOf(server.chat(script(ask(), { text: " Then not." })));
-    respond(client, await requestFrom(client), { decision: "reject" });
+    const from = client.frames.indexOf(await requestFrom(client));
+    respond(client, client.frames[from]!, { decision: "reject" });
     await reply;
-    await client.state("attention");
+    await client.state("attention", from);
     assertEquals(client.of("tool_status").map(({ status }) => status), ["pending", "failed"]);
   },
 
