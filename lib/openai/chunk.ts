@@ -21,7 +21,7 @@ export interface FrameHead {
 
 /** Encodes each part of a streamed reply as the data of an event, and a whole reply as the body of a response. */
 export interface Frames {
-  /** The frame before the text, if there is one. */
+  /** The frame before the text. */
   readonly opening: string | undefined;
   /** The heartbeat. */
   readonly empty: string;
@@ -36,6 +36,8 @@ export interface Frames {
 /** Text inside a JSON string at which skins' readers split an event or end a line. */
 const UNSAFE = /data:|::|[\u2028\u2029\u0085]/g;
 
+const escape = (char: string) => "\\u" + char.charCodeAt(0).toString(16).padStart(4, "0");
+
 /** Encodes a value as JSON in which no skin's reader finds `data:`, `::` or a line end. */
 export function safeJson(value: unknown): string {
   const json = JSON.stringify(value);
@@ -43,18 +45,17 @@ export function safeJson(value: unknown): string {
   return json.search(UNSAFE) < 0 ? json : json.replace(UNSAFE, (match) => match.replace(/[^a-z]/g, escape));
 }
 
-function escape(char: string): string {
-  return "\\u" + char.charCodeAt(0).toString(16).padStart(4, "0");
-}
-
 /** Creates the frames of `POST /v1/chat/completions`: `chat.completion.chunk` objects. */
 export function chatFrames(head: FrameHead): Frames {
-  const { id, created, model } = head;
-  const { frame, textFrame, finish, usage } = createFrames("chat.completion.chunk", head, '"delta":{}');
+  const { frame, ...common } = createFrames(
+    "chat.completion.chunk",
+    head,
+    '"delta":{}',
+    '"delta":{"content":\0}',
+  );
   return {
+    ...common,
     opening: frame('"delta":{"role":"assistant","content":""}'),
-    empty: frame('"delta":{}'),
-    text: textFrame('"delta":{"content":\0}'),
     agentEvent(event) {
       switch (event.type) {
         case "thought":
@@ -70,9 +71,8 @@ export function chatFrames(head: FrameHead): Frames {
           return event satisfies never;
       }
     },
-    finish,
-    usage,
     body(text, finish, usage) {
+      const { id, created, model } = head;
       const refusal = finish === "content_filter" ? text || "The agent refused to answer." : null;
       const message = { role: "assistant", content: text, refusal };
       const choices = [{ index: 0, message, logprobs: null, finish_reason: finish }];
@@ -83,36 +83,36 @@ export function chatFrames(head: FrameHead): Frames {
 
 /** Creates the frames of `POST /v1/completions`: `text_completion` objects, which have no room for agent events. */
 export function textFrames(head: FrameHead): Frames {
-  const { id, created, model } = head;
-  const { frame, textFrame, finish, usage } = createFrames("text_completion", head, '"text":""');
-  const empty = frame('"text":""');
+  const { frame: _, ...common } = createFrames("text_completion", head, '"text":""', '"text":\0');
   return {
+    ...common,
     opening: undefined,
-    empty,
-    text: textFrame('"text":\0'),
-    agentEvent: () => empty,
-    finish,
-    usage,
+    agentEvent: () => common.empty,
     body(text, finish, usage) {
+      const { id, created, model } = head;
       const choices = [{ index: 0, text, logprobs: null, finish_reason: finish }];
       return { id, object: "text_completion", created, model, choices, usage };
     },
   };
 }
 
-/** Creates the frames that both forms share. @param empty The payload without text. */
-function createFrames(object: string, { id, created, model, includeUsage }: FrameHead, empty: string) {
+/** Creates the frames that both forms share. @param text The payload of a text frame, with `\0` for the text. */
+function createFrames(
+  object: string,
+  { id, created, model, includeUsage }: FrameHead,
+  empty: string,
+  text: string,
+) {
   const before = `${safeJson({ id, object, created, model }).slice(0, -1)},"choices":`;
   const after = includeUsage ? ',"usage":null}' : "}";
   const frame = (payload: string, finish = "null") =>
     `${before}[{"index":0,${payload},"logprobs":null,"finish_reason":${finish}}]${after}`;
+  // The constant parts are made once, because this is the token path.
+  const [start, end] = frame(text).split("\0") as [string, string];
   return {
     frame,
-    /** The constant parts are made once, because this is the token path. @param payload With `\0` for the text. */
-    textFrame(payload: string): Frames["text"] {
-      const [start, end] = frame(payload).split("\0") as [string, string];
-      return (text, isPlain = false) => start + (isPlain ? `"${text}"` : safeJson(text)) + end;
-    },
+    empty: frame(empty),
+    text: (text: string, isPlain = false) => start + (isPlain ? `"${text}"` : safeJson(text)) + end,
     finish: (reason: FinishReason) => frame(empty, `"${reason}"`),
     usage: (usage: CompletionUsage) => `${before}[],"usage":${safeJson(usage)}}`,
   };

@@ -1,12 +1,12 @@
 /** The parts of a message's content, as OpenAI's clients and AITuber-kit send them. @module */
 
 import type { Part } from "../conversation/message.ts";
-import { AppError } from "../core/errors.ts";
+import { AppError, type ErrorCode } from "../core/errors.ts";
 
 /** A part of a request, unchecked but for its type. */
 export type ContentPart = { type: string; [key: string]: unknown };
 
-const AUDIO_TYPES: ReadonlyMap<string, string> = new Map([["wav", "audio/wav"], ["mp3", "audio/mpeg"]]);
+const AUDIO_TYPES: ReadonlyMap<unknown, string> = new Map([["wav", "audio/wav"], ["mp3", "audio/mpeg"]]);
 
 /** Parses a part. @param at The part's path in the request. @throws {AppError} that names the field. */
 export function parsePart(part: ContentPart, at: string): Part {
@@ -28,23 +28,25 @@ export function parsePart(part: ContentPart, at: string): Part {
     case "input_audio":
       return parseAudio(part.input_audio, `${at}.input_audio`);
     default:
-      throw new AppError(
+      throw invalid(
+        at,
+        `has the unsupported type "${part.type}"; send text or images or audio`,
         "unsupported_content_type",
-        `"${at}" is of the type "${part.type}", which is not supported; send text, image_url, image or input_audio.`,
-        { param: at },
       );
   }
 }
 
-/** Makes the error of a field whose value is not supported. */
-export function unsupportedValue(param: string, advice: string): AppError {
-  return new AppError("unsupported_value", `"${param}" is not supported. ${advice}`, { param });
+function invalid(param: string, fault: string, code: ErrorCode = "invalid_value"): AppError {
+  return new AppError(code, `"${param}" ${fault}.`, { param });
 }
 
 function stringAt(value: unknown, param: string): string {
   if (typeof value === "string") return value;
-  const code = value === undefined ? "missing_required_parameter" : "invalid_type";
-  throw new AppError(code, `"${param}" must be a string.`, { param });
+  throw invalid(
+    param,
+    "must be a string",
+    value === undefined ? "missing_required_parameter" : "invalid_type",
+  );
 }
 
 /** Parses `data:image/png;base64,...`. Other URLs are not fetched, because they may point into the server's network. */
@@ -54,23 +56,22 @@ function parseImage(value: unknown, param: string): Part {
   const head = /^data:(image\/[\w.+-]+)(?:;[\w-]+=[^;,]*)*;base64$/i.exec(url.slice(0, Math.max(comma, 0)));
   const data = url.slice(comma + 1);
   if (head?.[1] && isBase64(data)) return { type: "image", mimeType: head[1].toLowerCase(), data };
-  const fault = /^https?:/i.test(url)
-    ? "is a remote URL, and the server fetches none"
-    : "is not a base64 data URL";
-  throw new AppError("invalid_value", `"${param}" ${fault}; send the image as data:image/...;base64,...`, {
-    param,
-  });
+  throw invalid(param, "must be data:image/...;base64,... because the server fetches none");
 }
 
 function parseAudio(value: unknown, param: string): Part {
   const { data, format } = (value ?? {}) as { data?: unknown; format?: unknown };
   const mimeType = AUDIO_TYPES.get(stringAt(format, `${param}.format`));
   if (mimeType === undefined) {
-    throw unsupportedValue(`${param}.format`, `It must be one of ${[...AUDIO_TYPES.keys()].join(", ")}.`);
+    throw invalid(
+      `${param}.format`,
+      `must be one of ${[...AUDIO_TYPES.keys()].join(", ")}`,
+      "unsupported_value",
+    );
   }
   const base64 = stringAt(data, `${param}.data`);
   if (isBase64(base64)) return { type: "audio", mimeType, data: base64 };
-  throw new AppError("invalid_value", `"${param}.data" must be base64.`, { param: `${param}.data` });
+  throw invalid(`${param}.data`, "must be base64");
 }
 
 function isBase64(data: string): boolean {

@@ -3,24 +3,14 @@
 import type { Handler } from "../http/router.ts";
 import type { ModelRouter } from "../turn/model_router.ts";
 
-/** A model as OpenAI describes one. */
-export interface Model {
-  readonly id: string;
-  readonly object: "model";
-  /** Unix seconds; the same in every response. */
-  readonly created: number;
-  readonly owned_by: string;
-}
-
-/** Lists the agents, and the models that they have reported. */
+/** Lists the agents, and the models that they have reported. @param created Unix seconds, the same in every response. */
 export function modelsHandler(router: ModelRouter, created: number): Handler {
   return () => Response.json({ object: "list", data: router.models.map((id) => describe(id, created)) });
 }
 
 /**
- * Describes the model that a chat request with this name gets, under its listed id.
- *
- * @throws {AppError} `model_not_found` for an unknown name, even if chat requests fall back to the default agent.
+ * Describes the model that a chat request with this name gets, under its listed id. An unknown name is an error even if
+ * chat requests fall back to the default agent.
  */
 export function modelHandler(router: ModelRouter, created: number): Handler {
   return (_request, { rest }) => {
@@ -31,6 +21,6 @@ export function modelHandler(router: ModelRouter, created: number): Handler {
   };
 }
 
-function describe(id: string, created: number): Model {
+function describe(id: string, created: number) {
   return { id, object: "model", created, owned_by: "acp" };
 }

@@ -1,19 +1,15 @@
 /** Reads a turn's events into a reply: its text as skins can speak it, its finish reason and its usage. Pure. @module */
 
 import type { AppError, ErrorCode } from "../core/errors.ts";
-import type { StopReason, TurnEvent, Usage } from "../turn/event.ts";
+import type { StopReason, TurnReader, Usage } from "../turn/event.ts";
 import type { AgentEvent, FinishReason } from "./chunk.ts";
 import { NOT_PLAIN, scanPlain, SkinText } from "./skin_text.ts";
 import { StopFilter } from "./stop_filter.ts";
-import type { ResponseFormat } from "./structured_output.ts";
 import { type CompletionUsage, completionUsage, TokenCount } from "./usage.ts";
+import type { CompletionRequest } from "./wire.ts";
 
-/** What a request asks of a reply. */
-export interface ReplyOptions {
-  readonly stop: readonly string[];
-  readonly maxTokens: number | undefined;
-  readonly format: ResponseFormat | undefined;
-  /** Estimated tokens of the prompt. */
+/** The limits of a reply, and the estimated tokens of its prompt. */
+export interface ReplyOptions extends Pick<CompletionRequest, "stop" | "maxTokens"> {
   readonly promptTokens: number;
 }
 
@@ -39,91 +35,78 @@ export interface ReplySink {
   end(end: ReplyEnd): void;
 }
 
-/** Reads a turn into a {@linkcode ReplySink}. */
-export class ReplyReader {
-  readonly #options: ReplyOptions;
-  readonly #sink: ReplySink;
-  readonly #filter: StopFilter | undefined;
-  readonly #skinText = new SkinText();
-  readonly #tokens = new TokenCount();
-  #usage: Usage | undefined;
-  #isOver = false;
+/** Creates a reader that passes a turn on as a reply. The reply may end before the turn. */
+export function createReplyReader(
+  { stop, maxTokens, promptTokens }: ReplyOptions,
+  sink: ReplySink,
+): TurnReader {
+  const filter = stop.length > 0 || maxTokens !== undefined ? new StopFilter(stop, maxTokens) : undefined;
+  const skinText = new SkinText();
+  const tokens = new TokenCount();
+  let reported: Usage | undefined;
+  let isOver = false;
 
-  constructor(options: ReplyOptions, sink: ReplySink) {
-    this.#options = options;
-    this.#sink = sink;
-    const { stop, maxTokens } = options;
-    if (stop.length > 0 || maxTokens !== undefined) this.#filter = new StopFilter(stop, maxTokens);
+  function readText(text: string): void {
+    const wide = filter ? NOT_PLAIN : scanPlain(text);
+    if (wide !== NOT_PLAIN && skinText.pushPlain(text)) {
+      tokens.addCounted(text.length, wide);
+      return sink.text(text, true);
+    }
+    tokens.add(text);
+    const filtered = filter?.push(text);
+    send(filtered?.text ?? text);
+    if (filtered?.finish) close(filtered.finish);
   }
 
-  /** Reads the turn's next event. Events after the end of the reply are ignored. */
-  readonly read = (event: TurnEvent): void => {
-    if (this.#isOver) return;
+  function send(text: string): void {
+    const prepared = skinText.push(text);
+    if (prepared !== "") sink.text(prepared, false);
+  }
+
+  /** Ends the reply with the turn. */
+  function end(finish: FinishReason, failure?: AppError, isCancelled = false): void {
+    const filtered = filter?.end();
+    if (filtered) send(filtered.text);
+    close(failure ? finish : filtered?.finish ?? finish, failure, isCancelled);
+  }
+
+  function close(finish: FinishReason, failure?: AppError, isCancelled = false): void {
+    isOver = true;
+    sink.end({
+      finish,
+      usage: completionUsage(reported, { prompt: promptTokens, completion: tokens.value }),
+      isEstimated: reported === undefined,
+      isCancelled,
+      failure,
+      tail: failure ? skinText.breakOff() : skinText.end(),
+    });
+  }
+
+  return (event) => {
+    if (isOver) return;
     switch (event.type) {
       case "text":
-        return this.#readText(event.text);
+        return readText(event.text);
       case "thought":
       case "tool":
       case "plan":
-        return this.#sink.agentEvent(event);
+        return sink.agentEvent(event);
       case "speech":
       case "emotion":
       case "permission":
       case "permission_resolved":
         return;
       case "usage":
-        this.#usage = event.usage;
+        reported = event.usage;
         return;
       case "end":
-        return this.#end(FINISH[event.reason], undefined, event.reason === "cancelled");
+        return end(FINISH[event.reason], undefined, event.reason === "cancelled");
       case "failure":
-        return this.#end("error", event.failure);
+        return end("error", event.failure);
       default:
         return event satisfies never;
     }
   };
-
-  #readText(text: string): void {
-    const wide = this.#filter ? NOT_PLAIN : scanPlain(text);
-    if (wide !== NOT_PLAIN && this.#skinText.pushPlain(text)) {
-      this.#tokens.addCounted(text.length, wide);
-      return this.#sink.text(text, true);
-    }
-    this.#tokens.add(text);
-    const filtered = this.#filter?.push(text);
-    this.#send(this.#skinText.push(filtered?.text ?? text));
-    if (filtered?.finish) this.#close(filtered.finish);
-  }
-
-  #send(text: string): void {
-    if (text !== "") this.#sink.text(text, false);
-  }
-
-  /** Ends the reply with the turn. */
-  #end(finish: FinishReason, failure: AppError | undefined, isCancelled = false): void {
-    const filtered = this.#filter?.end();
-    if (filtered) this.#send(this.#skinText.push(filtered.text));
-    this.#close(failure ? finish : filtered?.finish ?? finish, failure, isCancelled);
-  }
-
-  #close(finish: FinishReason, failure?: AppError, isCancelled = false): void {
-    this.#isOver = true;
-    const completion = this.#tokens.value;
-    this.#sink.end({
-      finish,
-      usage: completionUsage(this.#usage, { prompt: this.#options.promptTokens, completion }),
-      isEstimated: this.#usage === undefined,
-      isCancelled,
-      failure,
-      tail: failure ? this.#skinText.breakOff() : this.#skinText.end(),
-    });
-  }
-}
-
-/** The end of a reply that failed as a whole. */
-export function failedReply(failure: AppError, { promptTokens }: ReplyOptions): ReplyEnd {
-  const usage = completionUsage(undefined, { prompt: promptTokens, completion: 1 });
-  return { finish: "error", usage, isEstimated: true, isCancelled: false, failure, tail: "" };
 }
 
 /** OpenAI's finish reason for each of ACP's stop reasons. The text of a cancelled turn stands as far as it came. */

@@ -6,15 +6,15 @@ import { EVENT_STREAM_HEADERS, EventStream } from "../http/sse.ts";
 import { collectTurn, type Turn } from "../turn/turn.ts";
 import { type Frames, safeJson } from "./chunk.ts";
 import {
-  failedReply,
+  createReplyReader,
   type ReplyEnd,
   type ReplyOptions,
-  ReplyReader,
   type ReplySink,
   sentenceOf,
 } from "./reply_reader.ts";
-import { MAX_WIDE_CHARS, splitDeltas } from "./skin_text.ts";
-import { extractJson } from "./structured_output.ts";
+import { MAX_DELTA_CHARS, splitDeltas } from "./skin_text.ts";
+import { extractJson, type ResponseFormat } from "./structured_output.ts";
+import type { CompletionRequest } from "./wire.ts";
 
 /** Heartbeats of a silent stream: an empty chunk, OpenAB's comment, or nothing. */
 export const HEARTBEATS = ["chunk", "comment", "off"] as const;
@@ -28,30 +28,50 @@ export interface StreamOptions {
   readonly errors: (typeof ERROR_MODES)[number];
 }
 
-/** Settings of one stream. */
-export interface StreamRequest extends StreamOptions {
-  readonly frames: Frames;
-  readonly includeUsage: boolean;
-  readonly includeAgentEvents: boolean;
-}
+type StreamRequest = ReplyOptions & Pick<CompletionRequest, "format" | "includeUsage" | "includeAgentEvents">;
 
-/** A stream that is open. */
-export interface ReplyStream {
-  readonly response: Response;
-  readonly sink: ReplySink;
-  /** Closes the stream without a response. */
-  discard(): void;
-}
-
-/** A whole reply. */
-export interface CollectedReply {
-  readonly text: string;
-  readonly end: ReplyEnd;
+/**
+ * Streams the reply of a turn.
+ *
+ * @throws {AppError} the turn's failure, if the turn failed before any text: a status can still report the failure.
+ */
+export function streamReply(
+  turn: Turn,
+  request: StreamRequest,
+  frames: Frames,
+  settings: StreamOptions,
+): Response {
+  const { format } = request;
+  let stopReading = () => {};
+  const { stream, sink } = openStream(request, frames, settings, () => stopReading());
+  const output = format ? jsonSink(format, sink, "\n") : sink;
+  let isStarted = false;
+  let failure: AppError | undefined;
+  stopReading = turn.read(createReplyReader(request, {
+    text(text, isPlain) {
+      isStarted = true;
+      output.text(text, isPlain);
+    },
+    agentEvent: output.agentEvent,
+    end(end) {
+      if (end.failure && !isStarted) failure = end.failure;
+      else output.end(end);
+      turn.cancel();
+    },
+  }));
+  isStarted = true;
+  if (failure === undefined) return new Response(stream.body, { headers: EVENT_STREAM_HEADERS });
+  stream.end();
+  throw failure.afterPrompt();
 }
 
 /** Opens a stream and sends its first frame. `onGone` is called when the client hangs up or reads too slowly. */
-export function openStream(request: StreamRequest, onGone: () => void): ReplyStream {
-  const { frames, errors, heartbeat, heartbeatMs, includeUsage, includeAgentEvents } = request;
+function openStream(
+  { includeUsage, includeAgentEvents }: StreamRequest,
+  frames: Frames,
+  { errors, heartbeat, heartbeatMs }: StreamOptions,
+  onGone: () => void,
+): { readonly stream: EventStream; readonly sink: ReplySink } {
   const stream = new EventStream({
     heartbeatMs: heartbeat === "off" ? 0 : heartbeatMs,
     heartbeat: heartbeat === "comment"
@@ -60,71 +80,46 @@ export function openStream(request: StreamRequest, onGone: () => void): ReplyStr
     onDisconnect: onGone,
   });
   if (frames.opening) stream.send(frames.opening);
-  return {
-    response: new Response(stream.body, { headers: EVENT_STREAM_HEADERS }),
-    discard: () => stream.end(),
-    sink: {
-      text(text, isPlain) {
-        if (isPlain && text.length <= MAX_WIDE_CHARS) stream.send(frames.text(text, true));
-        else for (const delta of splitDeltas(text)) stream.send(frames.text(delta));
-      },
-      agentEvent: includeAgentEvents ? (event) => stream.send(frames.agentEvent(event)) : () => {},
-      end({ failure, finish, usage, tail }) {
-        if (tail !== "") stream.send(frames.text(tail));
-        if (failure && errors === "event") {
-          stream.send(safeJson(errorBody(failure)));
-        } else {
-          if (failure) stream.send(frames.text(sentenceOf(failure) + "\n"));
-          stream.send(frames.finish(finish));
-          if (includeUsage) stream.send(frames.usage(usage));
-        }
-        stream.send("[DONE]");
-        stream.end();
-      },
+  const sink: ReplySink = {
+    text(text, isPlain) {
+      if (isPlain && text.length <= MAX_DELTA_CHARS) stream.send(frames.text(text, true));
+      else for (const delta of splitDeltas(text)) stream.send(frames.text(delta));
+    },
+    agentEvent: includeAgentEvents ? (event) => stream.send(frames.agentEvent(event)) : () => {},
+    end({ failure, finish, usage, tail }) {
+      if (tail !== "") stream.send(frames.text(tail));
+      if (failure && errors === "event") {
+        stream.send(safeJson(errorBody(failure)));
+      } else {
+        if (failure) stream.send(frames.text(sentenceOf(failure) + "\n"));
+        stream.send(frames.finish(finish));
+        if (includeUsage) stream.send(frames.usage(usage));
+      }
+      stream.send("[DONE]");
+      stream.end();
     },
   };
+  return { stream, sink };
 }
 
-/**
- * Streams the reply of a turn. A structured reply is collected first, because text that is sent cannot be taken back.
- *
- * @throws {AppError} the turn's failure, if the turn failed before any text: a status can still report the failure.
- */
-export function streamReply(turn: Turn, options: ReplyOptions, request: StreamRequest): Response {
-  if (options.format) return streamCollected(turn, options, request);
-  let stopReading = () => {};
-  const { response, sink, discard } = openStream(request, () => stopReading());
-  let isStarted = false;
-  let failure: AppError | undefined;
-  const reader = new ReplyReader(options, {
-    text(text, isPlain) {
-      isStarted = true;
-      sink.text(text, isPlain);
-    },
+/** Collects a structured reply and passes its JSON on in one piece, because text that is sent cannot be taken back. */
+function jsonSink(format: ResponseFormat, sink: ReplySink, tail: string): ReplySink {
+  let reply = "";
+  return {
+    text: (text) => void (reply += text),
     agentEvent: sink.agentEvent,
     end(end) {
-      if (end.failure && !isStarted) failure = end.failure;
-      else sink.end(end);
-      turn.cancel();
+      if (end.failure) return sink.end({ ...end, tail: "" });
+      let json: string;
+      try {
+        json = extractJson(format, reply + end.tail, end.isCancelled);
+      } catch (error) {
+        return sink.end({ ...end, finish: "error", failure: toAppError(error, "internal_error"), tail: "" });
+      }
+      sink.text(json, false);
+      sink.end({ ...end, tail });
     },
-  });
-  stopReading = turn.read(reader.read);
-  isStarted = true;
-  if (failure) {
-    discard();
-    throw failure.afterPrompt();
-  }
-  return response;
-}
-
-function streamCollected(turn: Turn, options: ReplyOptions, request: StreamRequest): Response {
-  const hangUp = new AbortController();
-  const { response, sink } = openStream(request, () => hangUp.abort());
-  collectReply(turn, options, hangUp.signal).then(({ text, end }) => {
-    sink.text(text, false);
-    sink.end({ ...end, tail: "\n" });
-  }, (error) => sink.end(failedReply(toAppError(error, "internal_error"), options)));
-  return response;
+  };
 }
 
 /**
@@ -135,12 +130,12 @@ function streamCollected(turn: Turn, options: ReplyOptions, request: StreamReque
  */
 export async function collectReply(
   turn: Turn,
-  options: ReplyOptions,
+  options: ReplyOptions & Pick<CompletionRequest, "format">,
   signal: AbortSignal,
-): Promise<CollectedReply> {
-  const reply = await collectTurn<CollectedReply>(turn, ({ resolve, reject }) => {
+): Promise<{ readonly text: string; readonly end: ReplyEnd }> {
+  return await collectTurn(turn, ({ resolve, reject }) => {
     let text = "";
-    const reader = new ReplyReader(options, {
+    const sink: ReplySink = {
       text: (piece) => void (text += piece),
       agentEvent() {},
       end(end) {
@@ -148,9 +143,7 @@ export async function collectReply(
         else resolve({ text: text + end.tail, end });
         turn.cancel();
       },
-    });
-    return reader.read;
+    };
+    return createReplyReader(options, options.format ? jsonSink(options.format, sink, "") : sink);
   }, signal);
-  const { format } = options;
-  return format ? { ...reply, text: extractJson(format, reply.text, reply.end.isCancelled) } : reply;
 }

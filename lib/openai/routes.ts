@@ -1,8 +1,7 @@
 /** The routes of the OpenAI side. @module */
 
 import { canonicalPath, type Route } from "../http/router.ts";
-import { chatHandler, type CompletionDeps } from "./chat.ts";
-import { completionsHandler } from "./legacy_completions.ts";
+import { type CompletionDeps, completionHandler } from "./chat.ts";
 import { modelHandler, modelsHandler } from "./models.ts";
 
 /** The parts of the program that the OpenAI side needs. */
@@ -13,10 +12,10 @@ export interface OpenAiDeps extends CompletionDeps {
 
 /** Creates the routes. The extra chat path hides none of them; sides whose routes come later hide it. */
 export function openAiRoutes(deps: OpenAiDeps): Route[] {
-  const { router, chatPath } = deps;
   const created = Math.floor(Date.now() / 1000);
-  const chat = chatHandler(deps);
-  const routes: Route[] = [
+  const chat = completionHandler(deps, "chat");
+  return [
+    { path: canonicalPath(deps.chatPath), POST: chat },
     {
       path: "/chat/completions",
       POST: chat,
@@ -24,20 +23,18 @@ export function openAiRoutes(deps: OpenAiDeps): Route[] {
     },
     {
       path: "/completions",
-      POST: completionsHandler(deps),
+      POST: completionHandler(deps, "text"),
       docs: { POST: { name: "completions", summary: "OpenAI's older form of completions" } },
     },
     {
       path: "/models",
-      GET: modelsHandler(router, created),
+      GET: modelsHandler(deps.router, created),
       docs: { GET: { name: "models", summary: "The agents and their models" } },
     },
     {
       path: "/models/*",
-      GET: modelHandler(router, created),
+      GET: modelHandler(deps.router, created),
       docs: { GET: { summary: "One agent or model" } },
     },
   ];
-  const extra = canonicalPath(chatPath);
-  return routes.some(({ path }) => path === extra) ? routes : [...routes, { path: extra, POST: chat }];
 }

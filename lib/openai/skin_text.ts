@@ -4,11 +4,11 @@
 const LINE_END = /[\n。．！？]/;
 /** Line breaks that ChatVRM and others cannot read. */
 const OTHER_BREAK = /\r\n?|[\u2028\u2029]/g;
-/** Emotion tags alone: `[happy]`, `[face:Joy] [pause:1.5]`. */
-const ONLY_TAGS = /^(?:\s*\[[A-Za-z][\w:.,\- ]{0,31}\])+\s*$/;
+/** Emotion tags at the start of a reply or a line: `[happy]`, `[face:Joy] [pause:1.5]`. */
+export const LEADING_TAGS = /^(?:\s*\[[A-Za-z][\w:.,\- ]{0,31}\])+/;
 /** Longest start of a line that is checked for tags, in characters. */
 const HEAD_CHARS = 128;
-/** The reply of an agent that has nothing to say. Skins compare all of it. */
+/** The reply of an agent that has nothing to say. Skins compare it as a whole. */
 const SILENT_REPLY = "[silent]";
 
 /** The result of {@linkcode scanPlain} for a text that is not plain. */
@@ -50,33 +50,26 @@ export class SkinText {
   /** The first half of a surrogate pair or of `\r\n`, whose second half may come with the next piece. */
   #half = "";
   #last = "";
-  /** The whole reply, as long as it may be {@linkcode SILENT_REPLY}. */
-  #all: string | undefined = "";
 
   /** Adds a piece of the reply and returns the text that can be sent now. */
   push(piece: string): string {
-    let text = this.#half + piece;
-    this.#half = "";
-    const end = text.charCodeAt(text.length - 1);
-    if (end >= 0xd800 && end <= 0xdbff || end === 0x0d) {
-      this.#half = text.slice(-1);
-      text = text.slice(0, -1);
-    }
-    return this.#prepare(text);
+    const text = this.#half + piece;
+    this.#half = /[\ud800-\udbff\r]$/.exec(text)?.[0] ?? "";
+    return this.#prepare(text.slice(0, text.length - this.#half.length));
   }
 
   /** Adds a plain piece, which can be sent as it is. @returns False if {@linkcode push} has to add the piece. */
   pushPlain(piece: string): boolean {
     if (this.#half !== "") return false;
     this.#addToHead(piece);
-    this.#track(piece);
+    this.#last = piece.slice(-1);
     return true;
   }
 
   /** Returns the text that ends the reply. */
   end(): string {
     const rest = this.#takeHalf();
-    const isComplete = this.#last === "" || this.#last === "\n" || this.#all === SILENT_REPLY;
+    const isComplete = this.#last === "" || this.#last === "\n" || this.#head === SILENT_REPLY;
     return isComplete ? rest : rest + "\n";
   }
 
@@ -94,16 +87,10 @@ export class SkinText {
 
   #prepare(piece: string): string {
     const text = piece.replace(OTHER_BREAK, "\n");
-    const kept = LINE_END.test(text) ? this.#withoutMuteBreaks(text) : this.#addToHead(text);
-    const prepared = kept.toWellFormed();
-    if (prepared !== "") this.#track(prepared);
+    const prepared = (LINE_END.test(text) ? this.#withoutMuteBreaks(text) : this.#addToHead(text))
+      .toWellFormed();
+    this.#last = prepared.at(-1) ?? this.#last;
     return prepared;
-  }
-
-  #track(text: string): void {
-    this.#last = text.slice(-1);
-    if (this.#all === undefined) return;
-    this.#all = this.#all.length + text.length > SILENT_REPLY.length ? undefined : this.#all + text;
   }
 
   #addToHead(text: string): string {
@@ -129,15 +116,12 @@ export class SkinText {
   /** Whether a line break at this point would come before the first word of the reply or of a line with tags. */
   #isMute(kept: string): boolean {
     if (this.#last === "" && kept === "") return true;
-    return this.#head !== undefined && this.#head !== "" && ONLY_TAGS.test(this.#head);
+    return this.#head !== undefined && LEADING_TAGS.exec(this.#head)?.[0] === this.#head.trimEnd();
   }
 }
 
-/** Characters of one event, for about a kilobyte in ASCII and in any other script. */
-const MAX_ASCII_CHARS = 1024;
-export const MAX_WIDE_CHARS = 341;
-// deno-lint-ignore no-control-regex -- the range is ASCII
-const ASCII = /^[\x00-\x7f]*$/;
+/** Characters of one event: about a kilobyte in any script. */
+export const MAX_DELTA_CHARS = 341;
 /** A sentence with all that ends it, or the rest. */
 const SENTENCE = /[^\n。．！？]*[\n。．！？]+|[^\n。．！？]+/g;
 /** The position between what may be a tag and a line break. */
@@ -155,15 +139,11 @@ export function splitDeltas(text: string): string[] {
 }
 
 function splitBySize(text: string): string[] {
-  const max = ASCII.test(text) ? MAX_ASCII_CHARS : MAX_WIDE_CHARS;
-  if (text.length <= max) return [text];
   const pieces: string[] = [];
-  for (let start = 0; start < text.length;) {
-    let end = Math.min(start + max, text.length);
-    const last = text.charCodeAt(end - 1);
-    if (end < text.length && last >= 0xd800 && last <= 0xdbff) end--;
+  for (let start = 0, end; start < text.length; start = end) {
+    end = Math.min(start + MAX_DELTA_CHARS, text.length);
+    if (end < text.length && /[\ud800-\udbff]/.test(text[end - 1]!)) end--;
     pieces.push(text.slice(start, end));
-    start = end;
   }
   return pieces;
 }

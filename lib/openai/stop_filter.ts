@@ -25,7 +25,7 @@ export class StopFilter {
   push(piece: string): FilteredText {
     const text = this.#pending + piece;
     this.#pending = "";
-    const stop = this.#firstStop(text);
+    const stop = this.#findStop(text);
     if (stop !== undefined) return this.#limit(text.slice(0, stop), "stop");
     const end = text.length - this.#pendingChars(text);
     this.#pending = text.slice(end);
@@ -40,9 +40,8 @@ export class StopFilter {
   }
 
   #limit(text: string, finish?: FilteredText["finish"]): FilteredText {
-    if (this.#maxTokens === Infinity) return { text, finish };
     let end = 0;
-    for (const char of text) {
+    for (const char of this.#maxTokens === Infinity ? "" : text) {
       this.#tokens.add(char);
       if (this.#tokens.value > this.#maxTokens) return { text: text.slice(0, end), finish: "length" };
       end += char.length;
@@ -50,16 +49,11 @@ export class StopFilter {
     return { text, finish };
   }
 
-  /** The start of the stop sequence that is complete first; of two that end together, the longer. */
-  #firstStop(text: string): number | undefined {
-    let first: { start: number; end: number } | undefined;
-    for (const stop of this.#stop) {
-      const start = text.indexOf(stop);
-      const end = start + stop.length;
-      if (start < 0 || first && (end > first.end || end === first.end && start > first.start)) continue;
-      first = { start, end };
-    }
-    return first?.start;
+  /** Finds the start of the stop sequence that is complete first; of two that end together, the longer. */
+  #findStop(text: string): number | undefined {
+    const found = this.#stop.map((stop) => ({ start: text.indexOf(stop), length: stop.length }))
+      .filter(({ start }) => start >= 0);
+    return found.sort((a, b) => a.start + a.length - b.start - b.length || b.length - a.length)[0]?.start;
   }
 
   /** How many of the last characters may begin a stop sequence, or are the first half of a surrogate pair. */
@@ -69,7 +63,6 @@ export class StopFilter {
       const end = text.slice(-length);
       if (this.#stop.some((stop) => stop.startsWith(end))) return length;
     }
-    const last = text.charCodeAt(text.length - 1);
-    return last >= 0xd800 && last <= 0xdbff ? 1 : 0;
+    return /[\ud800-\udbff]$/.test(text) ? 1 : 0;
   }
 }

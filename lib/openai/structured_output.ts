@@ -3,11 +3,10 @@
 import { z } from "zod";
 import type { Message } from "../conversation/message.ts";
 import { AppError, messageOf } from "../core/errors.ts";
+import { LEADING_TAGS } from "./skin_text.ts";
 
 /** Longest schema, in characters. */
 const MAX_SCHEMA_CHARS = 64 * 1024;
-/** Emotion tags that a persona asks for at the start of each reply: `[happy]`. */
-const LEADING_TAGS = /^(?:\s*\[[A-Za-z][\w:.,\- ]{0,31}\])+/;
 const INSTRUCTION =
   "Answer with one JSON object and nothing else: no fence, no words around it, no [emotion] tags.";
 
@@ -22,28 +21,28 @@ const formatSchema = z.looseObject({
   type: z.enum(["text", "json_object", "json_schema"]),
   json_schema: z.looseObject({ name: z.string(), schema: z.record(z.string(), z.unknown()).optional() })
     .optional(),
-});
+}).nullish();
 
 /** Parses the field; `undefined` for plain text. @throws {AppError} that names the field. */
 export function parseFormat(value: unknown): ResponseFormat | undefined {
-  if (value === undefined || value === null) return undefined;
-  const result = formatSchema.safeParse(value);
-  if (!result.success) {
-    const param = ["response_format", ...result.error.issues[0]?.path ?? []].join(".");
+  const { data, error } = formatSchema.safeParse(value);
+  if (error) {
+    const param = ["response_format", ...error.issues[0]?.path ?? []].join(".");
     throw new AppError(
       "unsupported_value",
       `"${param}" is wrong: the type must be text, json_object or json_schema, the last with a name and a schema.`,
       { param },
     );
   }
-  const { type, json_schema } = result.data;
+  const type = data?.type;
   switch (type) {
+    case undefined:
     case "text":
       return undefined;
     case "json_object":
       return { instruction: INSTRUCTION, schema: z.record(z.string(), z.unknown()) };
     case "json_schema":
-      return schemaFormat(json_schema?.schema);
+      return schemaFormat(data?.json_schema?.schema);
     default:
       return type satisfies never;
   }
@@ -55,18 +54,15 @@ function schemaFormat(schema: Record<string, unknown> | undefined): ResponseForm
     throw new AppError("missing_required_parameter", `"${param}" is required.`, { param });
   }
   const text = JSON.stringify(schema);
-  if (text.length > MAX_SCHEMA_CHARS) {
-    throw new AppError("invalid_value", `"${param}" is longer than ${MAX_SCHEMA_CHARS} characters.`, {
-      param,
-    });
-  }
+  const invalid = (fault: string) => new AppError("invalid_value", `"${param}" ${fault}`, { param });
+  if (text.length > MAX_SCHEMA_CHARS) throw invalid(`is longer than ${MAX_SCHEMA_CHARS} characters.`);
   try {
     return {
       instruction: `${INSTRUCTION} It must fit this JSON schema: ${text}`,
       schema: z.fromJSONSchema(schema),
     };
   } catch (error) {
-    throw new AppError("invalid_value", `"${param}" cannot be used: ${messageOf(error)}`, { param });
+    throw invalid(`cannot be used: ${messageOf(error)}`);
   }
 }
 
@@ -74,21 +70,20 @@ function schemaFormat(schema: Record<string, unknown> | undefined): ResponseForm
 export function withInstruction(messages: readonly Message[], { instruction }: ResponseFormat): Message[] {
   const last = messages.findLastIndex((message) => message.role === "user");
   const added: Message = { role: "system", parts: [{ type: "text", text: instruction }], isAdded: true };
-  return [...messages.slice(0, last), added, ...messages.slice(last)];
+  return messages.toSpliced(last, 0, added);
 }
 
 /**
- * Takes the JSON out of a reply, from its first bracket to its last.
+ * Takes the JSON out of a reply, from its first bracket to its last. A persona may ask for an emotion tag before it.
  *
  * @param isCancelled The turn was cancelled, so the reply may be incomplete.
  * @throws {AppError} `invalid_output` if the reply does not match the format, `turn_cancelled` if it was cut off.
  */
 export function extractJson({ schema }: ResponseFormat, reply: string, isCancelled: boolean): string {
-  const bare = isJson(reply) ? reply : reply.replace(LEADING_TAGS, "");
-  const start = bare.search(/[[{]/);
+  const bare = reply.replace(LEADING_TAGS, "");
   const end = Math.max(bare.lastIndexOf("}"), bare.lastIndexOf("]"));
-  const json = start < 0 ? "" : bare.slice(start, end + 1);
-  const fault = json === "" ? "it holds no JSON" : faultOf(json, schema);
+  const json = bare.slice(Math.max(0, bare.search(/[[{]/)), end + 1);
+  const fault = faultOf(json, schema);
   if (fault === undefined) return json;
   throw isCancelled
     ? new AppError("turn_cancelled", "The turn was cancelled before its reply was complete.", {
@@ -101,16 +96,13 @@ export function extractJson({ schema }: ResponseFormat, reply: string, isCancell
 }
 
 function faultOf(json: string, schema: z.ZodType): string | undefined {
-  if (!isJson(json)) return "it is not valid JSON";
-  const issue = schema.safeParse(JSON.parse(json)).error?.issues[0];
-  return issue && `${issue.path.join(".") || "it"}: ${issue.message}`;
-}
-
-function isJson(text: string): boolean {
+  if (json === "") return "it holds no JSON";
+  let value: unknown;
   try {
-    JSON.parse(text);
-    return true;
+    value = JSON.parse(json);
   } catch {
-    return false;
+    return "it is not valid JSON";
   }
+  const issue = schema.safeParse(value).error?.issues[0];
+  return issue && `${issue.path.join(".") || "it"}: ${issue.message}`;
 }

@@ -4,13 +4,7 @@ import type { Message } from "../conversation/message.ts";
 import type { Usage } from "../turn/event.ts";
 
 /** `usage` of a completion. */
-export interface CompletionUsage {
-  readonly prompt_tokens: number;
-  readonly completion_tokens: number;
-  readonly total_tokens: number;
-  readonly prompt_tokens_details: { readonly cached_tokens: number };
-  readonly completion_tokens_details: { readonly reasoning_tokens: number };
-}
+export type CompletionUsage = ReturnType<typeof completionUsage>;
 
 /** Characters per token of Latin text, roughly. Every other character counts as a token. */
 const CHARS_PER_TOKEN = 4;
@@ -59,7 +53,7 @@ export function promptTokens(messages: readonly Message[]): number {
 export function completionUsage(
   reported: Usage | undefined,
   estimate: { readonly prompt: number; readonly completion: number },
-): CompletionUsage {
+) {
   const cached = reported?.cachedTokens ?? 0;
   const input = reported?.inputTokens ?? 0;
   // Some agents count cached tokens as part of the input, others beside it.

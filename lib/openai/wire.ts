@@ -9,7 +9,7 @@
 import { z } from "zod";
 import { isTurn, type Message, type Part, type Role } from "../conversation/message.ts";
 import { AppError, type ErrorCode } from "../core/errors.ts";
-import { parsePart, unsupportedValue } from "./content_part.ts";
+import { parsePart } from "./content_part.ts";
 import { parseFormat, type ResponseFormat } from "./structured_output.ts";
 
 /** Messages of one request. */
@@ -40,7 +40,15 @@ export interface CompletionRequest {
   readonly hasThread: boolean;
 }
 
-const ignoredNumber = z.number().nullish();
+/** Makes the refusal of a value that an agent cannot honour. */
+function unsupported(advice: string, code: ErrorCode = "unsupported_value") {
+  return { error: advice, params: { code } };
+}
+
+const NAME_LENGTH = `must have at most ${MAX_CONVERSATION_CHARS} characters`;
+const conversationName = z.string().trim().refine(hasNameLength, NAME_LENGTH);
+const maxTokens = z.number().int().min(1, "must be at least 1").nullish();
+const NO_LOGPROBS = unsupported("an agent gives no log probabilities; leave it out");
 const commonFields = {
   model: z.string().max(MAX_MODEL_CHARS).nullish(),
   stream: z.boolean().nullish(),
@@ -48,24 +56,31 @@ const commonFields = {
     include_usage: z.boolean().nullish(),
     include_agent_events: z.boolean().nullish(),
   }).nullish(),
-  stop: z.union([z.string(), z.array(z.string())], "must be a string or an array of strings").nullish(),
-  max_tokens: z.number().int().nullish(),
-  n: z.number().nullish(),
-  temperature: ignoredNumber,
-  top_p: ignoredNumber,
-  presence_penalty: ignoredNumber,
-  frequency_penalty: ignoredNumber,
-  seed: ignoredNumber,
-  conversation_id: z.string().nullish(),
+  stop: z.union([z.string(), z.array(z.string())], "must be a string or an array of strings").nullish()
+    .transform((stop) => [stop ?? []].flat())
+    .refine(
+      (stops) => stops.length <= MAX_STOPS && stops.every(({ length }) => length <= MAX_STOP_CHARS),
+      `may hold up to ${MAX_STOPS} strings of up to ${MAX_STOP_CHARS} characters`,
+    ),
+  max_tokens: maxTokens,
+  max_completion_tokens: maxTokens,
+  n: z.number().nullish().refine(
+    (n) => (n ?? 1) === 1,
+    unsupported("each is a whole turn of the agent; use 1"),
+  ),
+  conversation_id: conversationName.nullish(),
   // OpenAI's Responses API allows an id, or an object with one.
   conversation: z.union(
-    [z.string(), z.looseObject({ id: z.string() })],
+    [z.string(), z.looseObject({ id: z.string() }).transform(({ id }) => id)],
     "must be a string or an object with an id",
-  ).nullish(),
-  metadata: z.looseObject({ session_id: z.string().nullish() }).nullish(),
+  ).pipe(conversationName).nullish(),
+  metadata: z.looseObject({ session_id: conversationName.nullish() }).nullish(),
   /** AITuber-kit's field. */
-  threadId: z.union([z.string(), z.number()], "must be a string").nullish(),
+  threadId: z.union([z.string(), z.number()], "must be a string").transform(String).pipe(conversationName)
+    .nullish(),
 };
+const OPTIONS_OF_A_STREAM = { path: ["stream_options"], error: 'goes with "stream": true' };
+
 const messageSchema = z.looseObject({
   role: z.enum(["system", "developer", "user", "assistant", "tool", "function"]),
   name: z.string().nullish(),
@@ -79,25 +94,45 @@ const messageSchema = z.looseObject({
   })).nullish().catch(null),
   refusal: z.string().nullish().catch(null),
 });
+type WireMessage = z.infer<typeof messageSchema>;
+
 const chatBody = z.looseObject({
   ...commonFields,
   messages: z.array(messageSchema).min(1).max(MAX_MESSAGES),
-  max_completion_tokens: z.number().int().nullish(),
-  logprobs: z.boolean().nullish(),
-  tool_choice: z.unknown().optional(),
-  modalities: z.array(z.string()).nullish(),
+  logprobs: z.boolean().nullish().refine((value) => !value, NO_LOGPROBS),
+  // A client that insists on its own tools would wait for a call that never comes.
+  tool_choice: z.unknown().optional().refine(
+    (choice) => ["auto", "none"].includes(choice as string ?? "auto"),
+    unsupported('the agent uses its own tools; use "auto" or "none"', "unsupported_parameter"),
+  ),
+  modalities: z.array(z.string()).nullish().refine(
+    (modalities) => modalities?.every((modality) => modality === "text") ?? true,
+    unsupported('only ["text"] is answered here'),
+  ),
   response_format: z.unknown().optional(),
-});
+}).refine(hasStream, OPTIONS_OF_A_STREAM);
+
 const textBody = z.looseObject({
   ...commonFields,
-  prompt: z.union([z.string(), z.array(z.unknown())], "must be a string"),
-  best_of: z.number().nullish(),
-  logprobs: z.number().nullish(),
-  echo: z.boolean().nullish(),
-  suffix: z.string().nullish(),
-});
-type CommonFields = z.infer<z.ZodObject<typeof commonFields>>;
-type WireMessage = z.infer<typeof messageSchema>;
+  prompt: z.union([z.string(), z.array(z.unknown())], "must be a string")
+    .transform((prompt) => [prompt].flat())
+    .refine(
+      (prompts): prompts is [string] => prompts.length === 1 && typeof prompts[0] === "string",
+      unsupported("send one string; token numbers and several prompts are not answered"),
+    )
+    .refine(([prompt]) => String(prompt).trim() !== "", "must not be empty"),
+  best_of: z.number().nullish().refine(
+    (n) => (n ?? 1) <= 1,
+    unsupported("each is a whole turn of the agent; use 1"),
+  ),
+  logprobs: z.number().nullish().refine((value) => !value, NO_LOGPROBS),
+  echo: z.boolean().nullish().refine((value) => !value, unsupported("leave it out")),
+  suffix: z.string().nullish().refine((value) => !value, unsupported("leave it out")),
+}).refine(hasStream, OPTIONS_OF_A_STREAM);
+
+function hasStream({ stream, stream_options }: Pick<CommonFields, "stream" | "stream_options">): boolean {
+  return !stream_options || stream === true;
+}
 
 const ROLES: Readonly<Record<WireMessage["role"], Role>> = {
   system: "system",
@@ -111,120 +146,44 @@ const ROLES: Readonly<Record<WireMessage["role"], Role>> = {
 /** Parses the body of a chat completion. @throws {AppError} that names the field. */
 export function parseChatRequest(body: unknown): CompletionRequest {
   const value = parse(chatBody, body);
-  const { max_completion_tokens, logprobs, tool_choice, modalities, response_format } = value;
-  if (logprobs) throw unsupportedValue("logprobs", "An agent gives no log probabilities; leave it out.");
-  if (modalities?.some((modality) => modality !== "text")) {
-    throw unsupportedValue("modalities", 'Only ["text"] is answered here.');
-  }
-  // A client that insists on its own tools would wait for a call that never comes.
-  if (![null, undefined, "auto", "none"].includes(tool_choice as string)) {
-    throw new AppError(
-      "unsupported_parameter",
-      '"tool_choice" may be "auto" or "none": the agent uses its own tools, not the client\'s.',
-      { param: "tool_choice" },
-    );
-  }
   const messages = value.messages.map(parseMessage);
   requireUserContent(messages);
-  return {
-    ...parseCommon(value, max_completion_tokens),
-    messages,
-    format: parseFormat(response_format),
-  };
+  return { ...toRequest(value, messages), format: parseFormat(value.response_format) };
 }
 
 /** Parses the body of a legacy completion. @throws {AppError} that names the field. */
 export function parseTextRequest(body: unknown): CompletionRequest {
   const value = parse(textBody, body);
-  if (value.logprobs) {
-    throw unsupportedValue("logprobs", "An agent gives no log probabilities; leave it out.");
-  }
-  if (value.echo) throw unsupportedValue("echo", "The prompt is not echoed; leave it out.");
-  if (value.suffix) throw unsupportedValue("suffix", "Text is not inserted; leave it out.");
-  if (value.best_of && value.best_of > 1) {
-    throw unsupportedValue("best_of", "It must be 1: each is a whole turn.");
-  }
-  const [text, ...more] = [value.prompt].flat();
-  if (typeof text !== "string" || more.length > 0) {
-    throw unsupportedValue(
-      "prompt",
-      "It must be one string: token numbers and several prompts are not answered.",
-    );
-  }
-  if (text.trim() === "") throw new AppError("invalid_value", '"prompt" is empty.', { param: "prompt" });
-  return {
-    ...parseCommon(value, undefined),
-    messages: [{ role: "user", parts: [{ type: "text", text }] }],
-    format: undefined,
-  };
+  return toRequest(value, [{ role: "user", parts: toParts(value.prompt[0]) }]);
 }
 
 /** Checks the length of a conversation's name, which may be percent-encoded. @throws {AppError} if it is too long. */
-export function parseConversationName(name: string, field: string): string {
-  if (decode(name).length <= MAX_CONVERSATION_CHARS) return name;
-  throw new AppError("invalid_value", `"${field}" is longer than ${MAX_CONVERSATION_CHARS} characters.`, {
-    param: field,
-  });
+export function checkConversationName(name: string, param: string): void {
+  if (!hasNameLength(name)) throw new AppError("invalid_value", `"${param}" ${NAME_LENGTH}.`, { param });
 }
 
-function parseCommon(
-  value: CommonFields,
-  maxCompletionTokens: number | null | undefined,
-): Omit<CompletionRequest, "messages" | "format"> {
-  const { model, stream, stream_options, n, stop, threadId } = value;
-  if (n !== undefined && n !== null && n !== 1) {
-    throw unsupportedValue("n", "It must be 1: each is a whole turn of the agent.");
-  }
-  if (stream_options && !stream) {
-    throw new AppError("invalid_value", '"stream_options" goes with "stream": true.', {
-      param: "stream_options",
-    });
-  }
+function hasNameLength(name: string): boolean {
+  return decode(name).length <= MAX_CONVERSATION_CHARS;
+}
+
+type CommonFields = z.infer<z.ZodObject<typeof commonFields>>;
+
+function toRequest(value: CommonFields, messages: readonly Message[]): CompletionRequest {
+  const { conversation_id, conversation, metadata, threadId, stream_options } = value;
   // OpenAI's newer name takes precedence.
-  const maxTokens = maxCompletionTokens ?? value.max_tokens ?? undefined;
-  if (maxTokens !== undefined && maxTokens <= 0) {
-    const param = maxTokens === maxCompletionTokens ? "max_completion_tokens" : "max_tokens";
-    throw new AppError("invalid_value", `"${param}" must be at least 1.`, { param });
-  }
+  const maxTokens = value.max_completion_tokens ?? value.max_tokens;
   return {
-    model: model ?? "",
-    stream: stream ?? undefined,
+    model: value.model ?? "",
+    messages,
+    format: undefined,
+    stream: value.stream ?? undefined,
     includeUsage: stream_options?.include_usage ?? false,
     includeAgentEvents: stream_options?.include_agent_events ?? false,
-    stop: parseStop(stop),
-    maxTokens,
-    conversation: conversationOf(value),
-    hasThread: threadId !== undefined && threadId !== null,
+    stop: value.stop.filter((text) => text !== ""),
+    maxTokens: maxTokens ?? undefined,
+    conversation: conversation_id || conversation || metadata?.session_id || threadId || undefined,
+    hasThread: typeof threadId === "string",
   };
-}
-
-function parseStop(stop: string | string[] | null | undefined): string[] {
-  const list = [stop ?? []].flat();
-  if (list.length > MAX_STOPS || list.some((text) => text.length > MAX_STOP_CHARS)) {
-    throw new AppError(
-      "invalid_value",
-      `"stop" may hold up to ${MAX_STOPS} strings of up to ${MAX_STOP_CHARS} characters.`,
-      { param: "stop" },
-    );
-  }
-  return list.filter((text) => text !== "");
-}
-
-/** The first name in the order of precedence. */
-function conversationOf(
-  { conversation_id, conversation, metadata, threadId }: CommonFields,
-): string | undefined {
-  const fields = Object.entries({
-    conversation_id,
-    conversation: typeof conversation === "string" ? conversation : conversation?.id,
-    "metadata.session_id": metadata?.session_id,
-    threadId: threadId?.toString(),
-  });
-  for (const [field, value] of fields) {
-    const name = value?.trim();
-    if (name) return parseConversationName(name, field);
-  }
-  return undefined;
 }
 
 function parseMessage(message: WireMessage, index: number): Message {
@@ -248,17 +207,16 @@ function toParts(text: string): Part[] {
 
 /** Requires content in what is new since the last reply, because only that goes to the agent. */
 function requireUserContent(messages: readonly Message[]): void {
-  const turns = messages.filter(isTurn);
-  const recent = messages.slice(messages.findLastIndex(({ role }) => role === "assistant") + 1).filter(
-    isTurn,
-  );
-  if (turns.some(hasContent) && (recent.length === 0 || recent.some(hasContent))) return;
+  const hasTurn = messages.filter(isTurn).some(hasContent);
+  const lastReply = messages.findLastIndex(({ role }) => role === "assistant");
+  const recent = messages.slice(lastReply + 1).filter(isTurn);
+  if (hasTurn && (recent.length === 0 || recent.some(hasContent))) return;
   throw new AppError(
     "invalid_value",
-    turns.some(hasContent)
-      ? '"messages" ends with an empty user message.'
-      : '"messages" has no user message with content.',
-    { param: "messages" },
+    '"messages" has no user message with content, or ends with an empty one.',
+    {
+      param: "messages",
+    },
   );
 }
 
@@ -274,21 +232,17 @@ function parse<T>(schema: z.ZodType<T>, body: unknown): T {
   if (issue === undefined || issue.path.length === 0) {
     throw new AppError("invalid_type", "The body must be a JSON object.");
   }
-  const param = fieldName(issue.path);
+  const param = z.core.toDotPath(issue.path);
+  const refusal = issue.code === "custom" ? issue.params?.code as ErrorCode | undefined : undefined;
+  if (refusal) throw new AppError(refusal, `"${param}" is not supported: ${issue.message}.`, { param });
   const value = issue.path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown>)?.[key], body);
   if (value === undefined || value === null) {
     throw new AppError("missing_required_parameter", `"${param}" is required.`, { param });
   }
   const isType = issue.code === "invalid_type" || issue.code === "invalid_union";
-  const code: ErrorCode = isType ? "invalid_type" : "invalid_value";
-  throw new AppError(code, `"${param}" is wrong: ${issue.message}.`, { param });
-}
-
-/** Writes `["messages", 2, "content"]` as `messages[2].content`. */
-function fieldName(path: readonly PropertyKey[]): string {
-  return path.map((key, index) =>
-    typeof key === "number" ? `[${key}]` : index === 0 ? String(key) : `.${String(key)}`
-  ).join("");
+  throw new AppError(isType ? "invalid_type" : "invalid_value", `"${param}" is wrong: ${issue.message}.`, {
+    param,
+  });
 }
 
 function decode(text: string): string {

@@ -2,7 +2,6 @@ import { assertEquals } from "@std/assert";
 import {
   type AgentEvent,
   chatFrames,
-  type FinishReason,
   type FrameHead,
   type Frames,
   safeJson,
@@ -10,7 +9,7 @@ import {
 } from "../../lib/openai/chunk.ts";
 import { NOT_PLAIN, scanPlain } from "../../lib/openai/skin_text.ts";
 import type { CompletionUsage } from "../../lib/openai/usage.ts";
-import { TOOL_KINDS, TOOL_STATUSES, type ToolCallId } from "../../lib/turn/event.ts";
+import type { ToolCallId } from "../../lib/turn/event.ts";
 import { assertGolden } from "../support/harness/golden.ts";
 import { Random } from "../support/harness/random.ts";
 
@@ -36,19 +35,15 @@ const TEXTS: [name: string, text: string][] = [
   ["what looks like an error", '"error": null, "tool_calls": []'],
   ["what stands for a place in a template", "\0 $& $1 {text}"],
 ];
-const FINISHES: FinishReason[] = ["stop", "length", "content_filter", "error"];
-const tool = (fields: object): AgentEvent => {
-  const call = {
-    id: "call_1" as ToolCallId,
-    title: "Read data::file",
-    kind: "read",
-    status: "completed",
-  } as const;
-  return { type: "tool", tool: { ...call, ...fields } };
-};
+const TOOL = {
+  id: "call_1" as ToolCallId,
+  title: "Read data::file",
+  kind: "read",
+  status: "completed",
+} as const;
 const EVENTS: [name: string, event: AgentEvent][] = [
   ["thought", { type: "thought", text: "Let me look at data: ::" }],
-  ["tool", tool({})],
+  ["tool", { type: "tool", tool: TOOL }],
   ["plan", {
     type: "plan",
     entries: [
@@ -71,7 +66,10 @@ function listFrames(frames: Frames): [title: string, frame: string][] {
     ["heartbeat", frames.empty],
     ...TEXTS.map(([name, text]): [string, string] => [`text: ${name}`, frames.text(text)]),
     ...EVENTS.map(([name, event]): [string, string] => [name, frames.agentEvent(event)]),
-    ...FINISHES.map((reason): [string, string] => [`finish: ${reason}`, frames.finish(reason)]),
+    ...(["stop", "length", "content_filter", "error"] as const).map((reason): [string, string] => [
+      `finish: ${reason}`,
+      frames.finish(reason),
+    ]),
     ["usage", frames.usage(USAGE)],
   ];
 }
@@ -85,92 +83,53 @@ for (const [name, make, plainHead] of FORMS) {
     const head = { ...plainHead, includeUsage };
     const file = `${name}_frames${includeUsage ? "_with_usage" : ""}.txt`;
 
-    Deno.test(`frames: ${file} to the byte, and each is safe JSON with the common head`, async () => {
+    Deno.test(`frames: ${file} to the byte, and each is safe JSON`, async () => {
       const frames = listFrames(make(head));
       await assertGolden(file, frames.map(([title, frame]) => `# ${title}\n${frame}\n`).join(""));
       for (const [title, frame] of frames) {
-        const json = JSON.parse(frame);
-        const { id, created, model } = head;
-        assertEquals([json.id, json.created, json.model], [id, created, model], title);
-        assertEquals(json.object, name === "chat" ? "chat.completion.chunk" : "text_completion");
-        assertEquals(Object.hasOwn(json, "usage"), includeUsage || title === "usage", title);
-        if (title !== "usage") assertEquals([json.usage ?? null, json.choices.length], [null, 1], title);
         assertSafe(frame);
+        assertEquals(JSON.parse(frame).choices.length, title === "usage" ? 0 : 1, title);
       }
     });
   }
 }
 
 for (const [name, text] of TEXTS) {
-  Deno.test(`frames: text survives the encoding: ${name}`, () => {
-    const chat = chatFrames(HEAD);
+  Deno.test(`frames: survives the encoding, as text and as a model's name: ${name}`, () => {
+    const chat = chatFrames({ ...HEAD, model: text });
     assertEquals(JSON.parse(chat.text(text)).choices[0].delta, { content: text });
-    const thought = chat.agentEvent({ type: "thought", text });
-    assertEquals(JSON.parse(thought).choices[0].delta, { reasoning_content: text });
+    const thought = JSON.parse(chat.agentEvent({ type: "thought", text }));
+    assertEquals([thought.choices[0].delta, thought.model], [{ reasoning_content: text }, text]);
     assertEquals(JSON.parse(textFrames(HEAD).text(text)).choices[0].text, text);
-    const odd = { ...HEAD, model: text, id: text };
-    for (const frames of [chatFrames(odd), textFrames(odd)]) {
-      for (const [, frame] of listFrames(frames)) {
-        assertSafe(frame);
-        assertEquals([JSON.parse(frame).model, JSON.parse(frame).id], [text, text]);
-      }
-      assertEquals(JSON.parse(frames.text("x")).choices.length, 1);
-    }
+    for (const [, frame] of listFrames(chat)) assertSafe(frame);
   });
 }
 
 Deno.test("frames: a plain text has the same frame with and without escapes", () => {
   const chars = Array.from({ length: 0x10000 }, (_, code) => String.fromCharCode(code));
-  const plain = chars.filter((char) => scanPlain(char) !== NOT_PLAIN);
-  const others = chars.filter((char) => char >= " " && char.isWellFormed() && scanPlain(char) === NOT_PLAIN)
-    .join("");
-  assertEquals(others, '":\\\x85\u2028\u2029。！．？');
+  const plain = chars.filter((char) => scanPlain(char) !== NOT_PLAIN).join("");
+  const others = chars.filter((char) => char >= " " && char.isWellFormed() && scanPlain(char) === NOT_PLAIN);
+  assertEquals(others.join(""), '":\\\x85\u2028\u2029。！．？');
   for (const frames of [chatFrames(HEAD), textFrames(HEAD)]) {
-    const text = plain.join("");
-    assertEquals(frames.text(text, true) === frames.text(text), true);
-  }
-});
-
-Deno.test("frames: a tool of each kind and status", () => {
-  for (const kind of TOOL_KINDS) {
-    for (const status of TOOL_STATUSES) {
-      const { choices } = JSON.parse(chatFrames(HEAD).agentEvent(tool({ kind, status })));
-      const agent = { type: "tool_call", tool_call_id: "call_1", title: "Read data::file", kind, status };
-      assertEquals([choices[0].delta, choices[0].finish_reason], [{ agent }, null]);
-    }
+    assertEquals(frames.text(plain, true) === frames.text(plain), true);
   }
 });
 
 const SAFE: [value: unknown, json: string][] = [
-  ["", '""'],
   ["a:b", '"a:b"'],
-  ["data", '"data"'],
-  ["data:", '"data\\u003a"'],
   ["Data:", '"Data:"'],
   ["metadata:x", '"metadata\\u003ax"'],
-  ["data::", '"data\\u003a:"'],
   ["data:::", '"data\\u003a\\u003a\\u003a"'],
-  ["data:data:", '"data\\u003adata\\u003a"'],
-  ["::", '"\\u003a\\u003a"'],
   [":::", '"\\u003a\\u003a:"'],
-  ["::::", '"\\u003a\\u003a\\u003a\\u003a"'],
-  [": :", '": :"'],
   ["\u2028\u2029\u0085", '"\\u2028\\u2029\\u0085"'],
   ["\\u003a", '"\\\\u003a"'],
-  ["\\data:", '"\\\\data\\u003a"'],
-  ["\n\r\t", '"\\n\\r\\t"'],
   [{ "data:": "::", a: 1 }, '{"data\\u003a":"\\u003a\\u003a","a":1}'],
   [{ data: ":x", b: [":", ":"] }, '{"data":":x","b":[":",":"]}'],
-  [[null, true, 1.5], "[null,true,1.5]"],
 ];
 
-for (const [value, json] of SAFE) {
-  Deno.test(`safeJson: ${JSON.stringify(value)}`, () => {
-    assertEquals([safeJson(value), safeJson(value)], [json, json]);
-    assertEquals(JSON.parse(json), value);
-    assertSafe(json);
-  });
-}
+Deno.test("safeJson: escapes what readers split at, and nothing else", () => {
+  for (const [value, json] of SAFE) assertEquals(safeJson(value), json);
+});
 
 Deno.test("safeJson: any value survives, and is safe", () => {
   const words = [
@@ -179,7 +138,6 @@ Deno.test("safeJson: any value survives, and is safe", () => {
     "::",
     "d",
     "a",
-    "t",
     "\\",
     '"',
     "u003a",

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { type Model, modelHandler, modelsHandler } from "../../lib/openai/models.ts";
+import { modelHandler, modelsHandler } from "../../lib/openai/models.ts";
 import { ModelRouter } from "../../lib/turn/model_router.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { MemoryAgent } from "../support/agents/memory_agent.ts";
@@ -18,7 +18,7 @@ function createRouter(models = MODELS): ModelRouter {
 
 async function list(router: ModelRouter): Promise<string[]> {
   const response = await modelsHandler(router, CREATED)(REQUEST, { requestId: "1", rest: "" });
-  const { object, data }: { object: string; data: Model[] } = await response.json();
+  const { object, data }: { object: string; data: { id: string }[] } = await response.json();
   assertEquals(object, "list");
   for (const model of data) {
     assertEquals(model, { id: model.id, object: "model", created: CREATED, owned_by: "acp" });

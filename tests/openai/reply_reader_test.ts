@@ -1,27 +1,19 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { AppError, ERROR_STATUS, type ErrorCode } from "../../lib/core/errors.ts";
-import { type ReplyEnd, type ReplyOptions, ReplyReader, sentenceOf } from "../../lib/openai/reply_reader.ts";
+import {
+  createReplyReader,
+  type ReplyEnd,
+  type ReplyOptions,
+  sentenceOf,
+} from "../../lib/openai/reply_reader.ts";
 import { NOT_PLAIN, scanPlain } from "../../lib/openai/skin_text.ts";
 import type { StopReason, ToolCallId, TurnEvent } from "../../lib/turn/event.ts";
 import { Random } from "../support/harness/random.ts";
 
-interface Reply {
-  text: string;
-  pieces: string[];
-  agentEvents: TurnEvent[];
-  ends: ReplyEnd[];
-}
-
 /** Reads a turn with these events. */
-function readReply(events: readonly TurnEvent[], options: Partial<ReplyOptions> = {}): Reply {
+function readReply(events: readonly TurnEvent[], options: Partial<ReplyOptions> = {}) {
   const [pieces, agentEvents, ends]: [string[], TurnEvent[], ReplyEnd[]] = [[], [], []];
-  const reader = new ReplyReader({
-    stop: [],
-    maxTokens: undefined,
-    format: undefined,
-    promptTokens: 10,
-    ...options,
-  }, {
+  const read = createReplyReader({ stop: [], maxTokens: undefined, promptTokens: 10, ...options }, {
     text(text, isPlain) {
       assertEquals([ends.length, text === "", isPlain && scanPlain(text) === NOT_PLAIN], [0, false, false]);
       pieces.push(text);
@@ -29,8 +21,10 @@ function readReply(events: readonly TurnEvent[], options: Partial<ReplyOptions> 
     agentEvent: (event) => agentEvents.push(event),
     end: (end) => ends.push(end),
   });
-  for (const event of events) reader.read(event);
-  return { text: pieces.join("") + ends.map(({ tail }) => tail).join(""), pieces, agentEvents, ends };
+  for (const event of events) read(event);
+  const [end, ...more] = ends;
+  assertEquals([end === undefined, more], [false, []]);
+  return { text: pieces.join("") + end!.tail, pieces, agentEvents, end: end! };
 }
 
 const text = (text: string): TurnEvent => ({ type: "text", text });
@@ -44,29 +38,28 @@ const tool: TurnEvent = {
 const crash = new AppError("agent_crashed", "Gone.", { prompted: true });
 const failure: TurnEvent = { type: "failure", failure: crash };
 
-const FINISHES: [reason: StopReason, finish: string][] = [
-  ["end_turn", "stop"],
-  ["max_tokens", "length"],
-  ["max_turn_requests", "length"],
-  ["refusal", "content_filter"],
-  ["cancelled", "stop"],
-];
-for (const [reason, finish] of FINISHES) {
-  Deno.test(`ReplyReader: ${reason} becomes ${finish}`, () => {
-    const { text: content, ends: [first, ...more] } = readReply([text("Hi"), end(reason)]);
-    assertEquals([content, first?.finish, first?.failure, more.length], ["Hi\n", finish, undefined, 0]);
-    assertEquals(first?.isCancelled, reason === "cancelled");
-  });
-}
-
-Deno.test("ReplyReader: sends text at once, and agent events apart from it", () => {
-  const { pieces, agentEvents, ends } = readReply([thought, text("One"), tool, text(" two."), plan, end()]);
-  assertEquals([pieces, ends[0]?.tail, agentEvents], [["One", " two."], "\n", [thought, tool, plan]]);
+Deno.test("reply: each stop reason becomes a finish reason", () => {
+  const finishes: [reason: StopReason, finish: string][] = [
+    ["end_turn", "stop"],
+    ["max_tokens", "length"],
+    ["max_turn_requests", "length"],
+    ["refusal", "content_filter"],
+    ["cancelled", "stop"],
+  ];
+  for (const [reason, finish] of finishes) {
+    const reply = readReply([text("Hi"), end(reason)]);
+    assertEquals([reply.text, reply.end.finish, reply.end.failure], ["Hi\n", finish, undefined]);
+    assertEquals(reply.end.isCancelled, reason === "cancelled");
+  }
 });
 
-Deno.test("ReplyReader: a turn without text", () => {
-  const { pieces, ends: [first] } = readReply([end()]);
-  assertEquals([pieces, first?.usage.completion_tokens], [[], 1]);
+Deno.test("reply: sends text at once, and agent events apart from it", () => {
+  const reply = readReply([thought, text("One"), tool, text(" two."), plan, end()]);
+  assertEquals([reply.pieces, reply.end.tail, reply.agentEvents], [["One", " two."], "\n", [
+    thought,
+    tool,
+    plan,
+  ]]);
 });
 
 /** Text before a failure, and what the client gets of it: a line of its own for the sentence that follows. */
@@ -75,18 +68,18 @@ const BROKEN: [pieces: string[], text: string][] = [
   [["On"], "On\n"],
   [["One.\n"], "One.\n"],
   [["はい。"], "はい。\n"],
-  [["[happy]"], "[happy]"],
   [["One.\n", "[happy] "], "One.\n[happy] "],
   [["[happy]", "On"], "[happy]On\n"],
   [["On\ud83d"], "On\ufffd\n"],
 ];
 for (const [pieces, expected] of BROKEN) {
-  Deno.test(`ReplyReader: a failure after ${JSON.stringify(pieces)}`, () => {
-    const { text: content, ends: [first] } = readReply([...pieces.map(text), failure]);
-    assertEquals([content, first?.finish, first?.failure], [expected, "error", crash]);
+  Deno.test(`reply: a failure after ${JSON.stringify(pieces)}`, () => {
+    const reply = readReply([...pieces.map(text), failure]);
+    assertEquals([reply.text, reply.end.finish, reply.end.failure], [expected, "error", crash]);
   });
 }
 
+const STOP = { stop: ["STOP"] };
 const LIMITS: [
   name: string,
   events: TurnEvent[],
@@ -94,53 +87,33 @@ const LIMITS: [
   text: string,
   finish: string,
 ][] = [
-  ["a stop sequence", [text("one ST"), text("OP two")], { stop: ["STOP"] }, "one \n", "stop"],
-  ["half a stop sequence at the end", [text("one ST"), end()], { stop: ["STOP"] }, "one ST\n", "stop"],
-  [
-    "half a stop sequence before a failure",
-    [text("one ST"), failure],
-    { stop: ["STOP"] },
-    "one ST\n",
-    "error",
-  ],
+  ["a stop sequence", [text("one ST"), text("OP two")], STOP, "one \n", "stop"],
+  ["events after a stop", [text("a STOP b"), text("c"), thought, end(), end()], STOP, "a \n", "stop"],
+  ["half a stop sequence at the end", [text("one ST"), end()], STOP, "one ST\n", "stop"],
+  ["half a stop sequence before a failure", [text("one ST"), failure], STOP, "one ST\n", "error"],
   ["max_tokens", [text("123456789")], { maxTokens: 2 }, "12345678\n", "length"],
-  [
-    "max_tokens in half a stop",
-    [text("abcdSTO"), end()],
-    { stop: ["STOP"], maxTokens: 1 },
-    "abcd\n",
-    "length",
-  ],
+  ["max_tokens in half a stop", [text("abcdSTO"), end()], { ...STOP, maxTokens: 1 }, "abcd\n", "length"],
+  ["[silent], which stays as it is", [text("[sil"), text("ent]"), end()], {}, "[silent]", "stop"],
+  ["[silent] with a stop", [text("[silent]"), end()], STOP, "[silent]", "stop"],
 ];
 for (const [name, events, options, expected, finish] of LIMITS) {
-  Deno.test(`ReplyReader: ${name}`, () => {
-    const { text: content, ends } = readReply(events, options);
-    assertEquals([content, ends.map(({ finish }) => finish)], [expected, [finish]]);
+  Deno.test(`reply: ${name}`, () => {
+    const reply = readReply(events, options);
+    assertEquals([reply.text, reply.end.finish, reply.agentEvents], [expected, finish, []]);
   });
 }
 
-Deno.test("ReplyReader: ignores what follows the end of the reply", () => {
-  const events = [text("a STOP b"), text("c"), thought, end(), text("d"), end()];
-  const { text: content, agentEvents, ends } = readReply(events, { stop: ["STOP"] });
-  assertEquals([content, agentEvents.length, ends.length], ["a \n", 0, 1]);
-});
-
-Deno.test("ReplyReader: the usage is the agent's last report, or an estimate", () => {
+Deno.test("reply: the usage is the agent's last report, or an estimate", () => {
   const usage = { inputTokens: 100, outputTokens: 1, thoughtTokens: 5, cachedTokens: 40 };
   const last: TurnEvent = { type: "usage", usage: { ...usage, outputTokens: 20 } };
-  const reported = readReply([text("Hi"), { type: "usage", usage }, last, end()]).ends[0]!;
+  const reported = readReply([text("Hi"), { type: "usage", usage }, last, end()]).end;
   assertEquals([reported.isEstimated, reported.usage.total_tokens], [false, 120]);
-  const estimated = readReply([text("12345"), text('6"8'), end()]).ends[0]!;
+  const estimated = readReply([text("12345"), text('6"8'), end()]).end;
   const { prompt_tokens, completion_tokens } = estimated.usage;
   assertEquals([estimated.isEstimated, prompt_tokens, completion_tokens], [true, 10, 2]);
 });
 
-Deno.test("ReplyReader: [silent] stays as it is", () => {
-  assertEquals(readReply([text("[sil"), text("ent]"), end()]).text, "[silent]");
-  assertEquals(readReply([text("[silent]"), end()], { stop: ["STOP"] }).text, "[silent]");
-});
-
-Deno.test("ReplyReader: the reply does not depend on how the text is cut", () => {
+Deno.test("reply: does not depend on how the text is cut", () => {
   const words = [
     "[happy]",
     "\n",
@@ -159,13 +132,12 @@ Deno.test("ReplyReader: the reply does not depend on how the text is cut", () =>
   for (let seed = 0; seed < 100; seed++) {
     const random = new Random(seed);
     const reply = random.text(words, 30);
-    const options = [{}, { stop: ["STOP"] }, { stop: ["STOP"], maxTokens: 10 }][random.below(3)];
+    const options = [{}, STOP, { ...STOP, maxTokens: 10 }][random.below(3)]!;
     const whole = readReply([text(reply), end()], options);
     for (let i = 0; i < 10; i++) {
-      const { text: content, ends: [first] } = readReply([...random.cut(reply).map(text), end()], options);
-      const { finish, usage } = whole.ends[0]!;
-      assertEquals([content, first?.finish], [whole.text, finish], JSON.stringify(reply));
-      if (!options?.stop) assertEquals(first?.usage, usage);
+      const cut = readReply([...random.cut(reply).map(text), end()], options);
+      assertEquals([cut.text, cut.end.finish], [whole.text, whole.end.finish], JSON.stringify(reply));
+      if (!("stop" in options)) assertEquals(cut.end.usage, whole.end.usage);
     }
   }
 });

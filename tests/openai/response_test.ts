@@ -1,99 +1,96 @@
 import { assertEquals } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { chatFrames, textFrames } from "../../lib/openai/chunk.ts";
-import type { ReplySink } from "../../lib/openai/reply_reader.ts";
-import { ERROR_MODES, openStream, type StreamRequest } from "../../lib/openai/response.ts";
-import type { ToolCallId } from "../../lib/turn/event.ts";
+import { ERROR_MODES, type StreamOptions, streamReply } from "../../lib/openai/response.ts";
+import { runTurn } from "../../lib/turn/turn.ts";
+import { MemoryAgent, type MemoryPrompt } from "../support/agents/memory_agent.ts";
 import { assertGolden } from "../support/harness/golden.ts";
 
-const END: Parameters<ReplySink["end"]>[0] = {
-  finish: "stop",
-  usage: {
-    prompt_tokens: 12,
-    completion_tokens: 5,
-    total_tokens: 17,
-    prompt_tokens_details: { cached_tokens: 3 },
-    completion_tokens_details: { reasoning_tokens: 2 },
-  },
-  isEstimated: false,
-  isCancelled: false,
-  failure: undefined,
-  tail: "",
-};
-const FAILURE = new AppError("agent_crashed", "The agent's process ended in the middle of the turn.");
-const THOUGHT = { type: "thought", text: "Hm." } as const;
+const ASKED = { includeUsage: true, includeAgentEvents: true };
+const USAGE = { inputTokens: 12, outputTokens: 5, thoughtTokens: 2, cachedTokens: 3 };
 
-/** Everything that a stream writes. */
+/** Everything that a stream writes of a turn. */
 async function streamText(
-  options: Partial<StreamRequest>,
-  write: (sink: ReplySink) => void,
+  write: (prompt: MemoryPrompt) => void,
+  asked: Partial<typeof ASKED> = {},
   createFrames = chatFrames,
+  errors: StreamOptions["errors"] = "speak",
 ): Promise<string> {
-  const { includeUsage = false, includeAgentEvents = false } = options;
-  const frames = createFrames({ id: "chatcmpl-1", created: 1751328000, model: "openab", includeUsage });
-  const settings = { heartbeat: "off", heartbeatMs: 0, errors: "speak" } as const;
-  const { response, sink } = openStream(
-    { ...settings, ...options, includeUsage, includeAgentEvents, frames },
-    () => {},
+  const agent = new MemoryAgent();
+  const turn = await runTurn({
+    session: await agent.newSession(),
+    blocks: [],
+    limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
+    resolvedModel: "openab",
+  });
+  const request = { includeUsage: false, includeAgentEvents: false, ...asked };
+  const { includeUsage } = request;
+  const response = streamReply(
+    turn,
+    { stop: [], maxTokens: undefined, format: undefined, promptTokens: 12, ...request },
+    createFrames({ id: "chatcmpl-1", created: 1751328000, model: "openab", includeUsage }),
+    { heartbeat: "off", heartbeatMs: 0, errors },
   );
-  write(sink);
+  const prompt = await agent.nextPrompt();
+  write(prompt);
+  if (!prompt.isOver) prompt.end();
   return await response.text();
 }
 
-Deno.test("openStream: text", async () => {
-  const text = await streamText({}, (sink) => {
-    sink.agentEvent(THOUGHT);
-    sink.text("[happy] Hello.\n", false);
-    sink.text("こんにちは。またね", false);
-    sink.end({ ...END, tail: "\n" });
+Deno.test("streamReply: text", async () => {
+  const text = await streamText((prompt) => {
+    prompt.think("Hm.");
+    prompt.say("[happy] Hello.\n");
+    prompt.say("こんにちは。またね");
   });
   await assertGolden("chat_stream.txt", text);
 });
 
-Deno.test("openStream: usage and agent events", async () => {
-  const text = await streamText({ includeUsage: true, includeAgentEvents: true }, (sink) => {
-    sink.agentEvent(THOUGHT);
-    sink.agentEvent({
-      type: "plan",
-      entries: [{ content: "Look", priority: "medium", status: "in_progress" }],
-    });
-    const tool = {
-      id: "t1" as ToolCallId,
-      title: "Read a file",
-      kind: "read",
-      status: "in_progress",
-    } as const;
-    sink.agentEvent({ type: "tool", tool });
-    sink.text("Done.\n", false);
-    sink.end({ ...END, finish: "length" });
-  });
+Deno.test("streamReply: usage and agent events", async () => {
+  const text = await streamText((prompt) => {
+    prompt.think("Hm.");
+    prompt.plan({ content: "Look", priority: "medium", status: "in_progress" });
+    prompt.tool({ id: "t1", title: "Read a file", kind: "read", status: "in_progress" });
+    prompt.say("Done.\n");
+    prompt.usage(USAGE);
+    prompt.end("max_tokens");
+  }, ASKED);
   await assertGolden("chat_stream_with_events.txt", text);
 });
 
-Deno.test("openStream: legacy completions", async () => {
-  const text = await streamText({ includeUsage: true, includeAgentEvents: true }, (sink) => {
-    sink.agentEvent(THOUGHT);
-    sink.text("Done.\n", false);
-    sink.end(END);
-  }, textFrames);
+Deno.test("streamReply: legacy completions", async () => {
+  const text = await streamText(
+    (prompt) => {
+      prompt.think("Hm.");
+      prompt.say("Done.\n");
+      prompt.usage(USAGE);
+    },
+    ASKED,
+    textFrames,
+  );
   await assertGolden("text_stream.txt", text);
 });
 
 for (const errors of ERROR_MODES) {
-  Deno.test(`openStream: a failure in mode ${errors}`, async () => {
-    const text = await streamText({ errors, includeUsage: true }, (sink) => {
-      sink.text("Hello.", true);
-      sink.end({ ...END, finish: "error", failure: FAILURE, tail: "\n" });
-    });
+  Deno.test(`streamReply: a failure in mode ${errors}`, async () => {
+    const failure = new AppError("agent_crashed", "The agent's process ended in the middle of the turn.");
+    const text = await streamText(
+      (prompt) => {
+        prompt.say("Hello.");
+        prompt.usage(USAGE);
+        prompt.fail(failure);
+      },
+      { includeUsage: true },
+      chatFrames,
+      errors,
+    );
     await assertGolden(`chat_stream_${errors}.txt`, text);
   });
 }
 
-Deno.test("openStream: an error event is safe", async () => {
-  const text = await streamText({ errors: "event" }, (sink) => {
-    const failure = new AppError("agent_error", "panicked at std::fmt, data: x\u2028");
-    sink.end({ ...END, finish: "error", failure });
-  });
+Deno.test("streamReply: an error event is safe", async () => {
+  const failure = new AppError("agent_error", "panicked at std::fmt, data: x\u2028");
+  const text = await streamText((prompt) => prompt.fail(failure), {}, chatFrames, "event");
   const event = text.split("\n\n").find((event) => event.includes('"error"'))!.slice("data: ".length);
   assertEquals(/data:|::|[\n\r\u0085\u2028\u2029]/.test(event), false, event);
 });

@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { textOf } from "../../lib/conversation/message.ts";
 import { AppError, type ErrorCode } from "../../lib/core/errors.ts";
 import { type CompletionRequest, parseChatRequest, parseTextRequest } from "../../lib/openai/wire.ts";
@@ -27,49 +27,28 @@ const OPTIONAL = "model stream stream_options stop max_tokens max_completion_tok
 const FIELDS: [name: string, body: Record<string, unknown>, expected: Partial<CompletionRequest>][] = [
   ["messages alone", {}, {}],
   ["a model", { model: "gpt-4o" }, { model: "gpt-4o" }],
-  ["an empty model", { model: "" }, {}],
   ["stream true", { stream: true }, { stream: true }],
-  ["stream false", { stream: false }, { stream: false }],
   ["every optional field null", Object.fromEntries(OPTIONAL.split(" ").map((name) => [name, null])), {}],
   [
     "usage and agent events in the stream",
     { stream: true, stream_options: { include_usage: true, include_agent_events: true } },
     { stream: true, includeUsage: true, includeAgentEvents: true },
   ],
-  ["stream options false", { stream: true, stream_options: { include_usage: false, x: 1 } }, {
-    stream: true,
-  }],
   ["one stop sequence", { stop: "\n\n" }, { stop: ["\n\n"] }],
-  ["four stop sequences", { stop: ["a", "b", "c", "d"] }, { stop: ["a", "b", "c", "d"] }],
-  ["no stop sequences", { stop: [] }, {}],
   ["empty stop sequences among others", { stop: ["", "a", ""] }, { stop: ["a"] }],
-  ["an empty stop sequence", { stop: "" }, {}],
   ["the longest stop sequence", { stop: "x".repeat(1000) }, { stop: ["x".repeat(1000)] }],
   ["max_tokens", { max_tokens: 200 }, { maxTokens: 200 }],
   ["max_completion_tokens", { max_completion_tokens: 1 }, { maxTokens: 1 }],
   ["max_completion_tokens before max_tokens", { max_completion_tokens: 5, max_tokens: 9 }, { maxTokens: 5 }],
   ["values that change nothing", { n: 1, logprobs: false, top_logprobs: 5, modalities: ["text"] }, {}],
   ["optional tools", { tools: [{ type: "function", function: { name: "f" } }], tool_choice: "auto" }, {}],
-  ["no tools", { tool_choice: "none" }, {}],
-  ["text format", { response_format: { type: "text" } }, {}],
   ["a thread", { threadId: "5f0c" }, { hasThread: true, conversation: "5f0c" }],
   ["a numeric thread", { threadId: 7 }, { hasThread: true, conversation: "7" }],
   ["a thread without a name", { threadId: "" }, { hasThread: true }],
   ["conversation_id", { conversation_id: "mao" }, { conversation: "mao" }],
-  ["conversation_id in spaces", { conversation_id: " mao " }, { conversation: "mao" }],
   ["the longest conversation_id", { conversation_id: "x".repeat(256) }, { conversation: "x".repeat(256) }],
-  ["conversation", { conversation: "mao" }, { conversation: "mao" }],
   ["conversation as an object", { conversation: { id: "mao", x: 1 } }, { conversation: "mao" }],
-  ["metadata.session_id", { metadata: { session_id: "mao", x: 1 } }, { conversation: "mao" }],
-  ["metadata without a session", { metadata: {} }, {}],
-  ["a null session", { metadata: { session_id: null } }, {}],
-  ["empty conversation names", { conversation_id: "", conversation: "  " }, {}],
   ["user, which names no conversation", { user: "mao" }, {}],
-  [
-    "several conversation names, in the order of precedence",
-    { threadId: "d", metadata: { session_id: "c" }, conversation: "b", conversation_id: "a" },
-    { conversation: "a", hasThread: true },
-  ],
   [
     "empty conversation names before others",
     { conversation_id: " ", conversation: "", metadata: { session_id: "c" }, threadId: "d" },
@@ -79,10 +58,16 @@ const FIELDS: [name: string, body: Record<string, unknown>, expected: Partial<Co
     ...{ temperature: 0.5, top_p: 0.9, presence_penalty: -1, frequency_penalty: 1, seed: 7, store: true },
     ...{ logit_bias: { "50256": -100 }, reasoning_effort: "high", verbosity: "low", metadata: { a: "b" } },
     ...{ service_tier: "auto", prompt_cache_key: "x", safety_identifier: "y", user: "u", functions: [] },
-    ...{ parallel_tool_calls: false, audio: { voice: "alloy", format: "wav" }, prediction: null },
+    ...{
+      foo: { bar: [1] },
+      "": 1,
+      constructor: 1,
+      toString: null,
+      parallel_tool_calls: false,
+      audio: { voice: "alloy", format: "wav" },
+      prediction: null,
+    },
   }, {}],
-  ["unknown fields", { foo: { bar: [1, 2] }, "": 1, "🙂": null, custom_params: "x" }, {}],
-  ["fields named like an object's own", { constructor: 1, toString: null, hasOwnProperty: "x" }, {}],
 ];
 
 for (const [name, body, expected] of FIELDS) {
@@ -111,7 +96,6 @@ const MESSAGES: [
 ][] = [
   ["text", HI, "user", "Hi"],
   ["a name", { ...HI, name: "Mao" }, "user", "Hi", "Mao"],
-  ["an empty name", { ...HI, name: "" }, "user", "Hi"],
   ["Open-LLM-VTuber's avatar", { ...HI, name: null, avatar: "a.png" }, "user", "Hi"],
   ["role system", { role: "system", content: "Be kind." }, "system", "Be kind."],
   ["role developer", { role: "developer", content: "Be kind." }, "system", "Be kind."],
@@ -124,7 +108,6 @@ const MESSAGES: [
   ],
   ["invalid tool calls", { role: "assistant", content: "Hi", tool_calls: "none" }, "assistant", "Hi"],
   ["a refusal", { role: "assistant", content: null, refusal: "No." }, "assistant", "No."],
-  ["nothing, from the assistant", { role: "assistant", content: null }, "assistant"],
   ["role tool", { role: "tool", tool_call_id: "c1", content: "blue" }, "tool", "blue", "c1"],
   [
     "a named tool",
@@ -135,9 +118,6 @@ const MESSAGES: [
   ],
   ["role function", { role: "function", name: "look", content: "blue" }, "tool", "blue", "look"],
   ["no content", { role: "user" }, "user"],
-  ["null content", { role: "user", content: null }, "user"],
-  ["empty content", { role: "user", content: "" }, "user"],
-  ["no parts", { role: "user", content: [] }, "user"],
 ];
 
 for (const [title, message, role, content, name] of MESSAGES) {
@@ -148,12 +128,6 @@ for (const [title, message, role, content, name] of MESSAGES) {
   });
 }
 
-Deno.test("parseChatRequest: keeps every message in its place", () => {
-  const roles = ["system", "user", "user", "assistant", "system", "user"] as const;
-  const { messages } = parseChatRequest({ messages: roles.map((role, at) => ({ role, content: `${at}` })) });
-  assertEquals(messages, roles.map((role, at) => ({ role, parts: [{ type: "text", text: `${at}` }] })));
-});
-
 for (const { name, body, says } of SKIN_REQUESTS) {
   Deno.test(`parseChatRequest: the request of ${name}`, () => {
     const request = parseChatRequest(JSON.parse(JSON.stringify(body)));
@@ -161,14 +135,6 @@ for (const { name, body, says } of SKIN_REQUESTS) {
     assertEquals([textOf(request.messages.at(-1)!), request.model], [says, body.model ?? ""]);
   });
 }
-
-Deno.test("parseChatRequest: the images of skins", () => {
-  const parts = SKIN_REQUESTS.flatMap(({ body }) => parseChatRequest(body).messages).flatMap(({ parts }) =>
-    parts
-  );
-  const image = { type: "image", mimeType: "image/jpeg", data: "/9j/4AAQSkZJRg==" } as const;
-  assertEquals(parts.filter(({ type }) => type === "image"), Array(3).fill(image));
-});
 
 type Refusal = [code: ErrorCode, param: string | undefined, ...bodies: unknown[]];
 const message = (fields: Record<string, unknown>) => ({ messages: [fields] });
@@ -218,7 +184,6 @@ const REFUSED_FIELDS: Refusal[] = [
   ["invalid_value", "max_completion_tokens", { max_completion_tokens: -1 }],
   ["unsupported_value", "n", { n: 2 }, { n: 0 }],
   ["invalid_type", "n", { n: "1" }],
-  ["invalid_type", "temperature", { temperature: "hot" }],
   ["unsupported_value", "logprobs", { logprobs: true }],
   ["unsupported_value", "modalities", { modalities: ["text", "audio"] }],
   ["unsupported_parameter", "tool_choice", { tool_choice: "required" }],
@@ -248,9 +213,6 @@ const REFUSED_TEXTS: Refusal[] = [
   ["unsupported_value", "echo", { prompt: "x", echo: true }],
   ["unsupported_value", "suffix", { prompt: "x", suffix: "y" }],
   ["unsupported_value", "best_of", { prompt: "x", best_of: 2 }],
-  ["unsupported_value", "n", { prompt: "x", n: 2 }],
-  ["invalid_value", "max_tokens", { prompt: "x", max_tokens: 0 }],
-  ["invalid_value", "stream_options", { prompt: "x", stream_options: {} }],
 ];
 
 function testRefusals(parse: (body: unknown) => unknown, refusals: Refusal[]): void {
@@ -271,45 +233,18 @@ const withHi: Refusal[] = REFUSED_FIELDS.map((
 testRefusals(parseChatRequest, [...REFUSED, ...withHi]);
 testRefusals(parseTextRequest, REFUSED_TEXTS);
 
-const SENTENCES: [parse: (body: unknown) => unknown, body: unknown, message: RegExp][] = [
-  [parseChatRequest, null, /must be a JSON object/],
-  [parseChatRequest, {}, /"messages" is required/],
-  [parseChatRequest, content(7), /a string, null or an array of parts/],
-  [parseTextRequest, { prompt: [1, 2, 3] }, /token numbers/],
-];
-for (const [parse, body, message] of SENTENCES) {
-  Deno.test(`${parse.name}: the error of ${JSON.stringify(body)} says ${message}`, () => {
-    assertMatch(assertThrows(() => parse(body), AppError).message, message);
-  });
-}
-
-const TEXTS: [name: string, body: Record<string, unknown>][] = [
-  ["a prompt", { prompt: "Once" }],
-  ["a list with one prompt", { prompt: ["Once"] }],
-  ["values that change nothing", { prompt: "Once", echo: false, suffix: "", best_of: 1, logprobs: 0, n: 1 }],
-  ["nulls", { prompt: "Once", echo: null, suffix: null, best_of: null, logprobs: null }],
-];
-for (const [name, body] of TEXTS) {
-  Deno.test(`parseTextRequest: ${name}`, () => {
-    const messages = [{ role: "user", parts: [{ type: "text", text: "Once" }] }] as const;
-    assertEquals(parseTextRequest(body), { ...PLAIN, messages });
-  });
-}
-
-Deno.test("parseTextRequest: the fields that it shares with chat", () => {
-  const shared = { model: "m", stream: true, stream_options: { include_usage: true }, stop: "x" };
-  const { messages: _, ...parsed } = parseTextRequest({
-    ...shared,
-    prompt: "Once",
+Deno.test("parseTextRequest: one prompt, and the fields that it shares with chat", () => {
+  const neutral = { echo: false, suffix: "", best_of: 1, logprobs: 0, n: 1 };
+  const nulls = { echo: null, suffix: null, best_of: null, logprobs: null };
+  const shared = {
+    stream: true,
+    stream_options: { include_usage: true },
+    stop: "x",
     max_tokens: 7,
     threadId: "mao",
-  });
-  const { messages: _hi, ...chat } = parseChatRequest({
-    ...shared,
-    messages: [HI],
-    max_tokens: 7,
-    threadId: "mao",
-  });
-  assertEquals(parsed, chat);
-  assertEquals(parsed.maxTokens, 7);
+  };
+  for (const body of [{ prompt: "Hi" }, { prompt: ["Hi"], ...neutral }, { prompt: "Hi", ...nulls }]) {
+    assertEquals(parseTextRequest(body), PLAIN);
+    assertEquals(parseTextRequest({ ...body, ...shared }), parseChatRequest({ messages: [HI], ...shared }));
+  }
 });
