@@ -1,15 +1,15 @@
 /** The event hub: follows every turn and publishes its states and events to the subscribers. @module */
 
 import { AppError } from "../core/errors.ts";
-import type { TurnEvent, TurnId } from "../turn/event.ts";
+import { isLast, type TurnEvent, type TurnId } from "../turn/event.ts";
 import type { Turn, TurnObserver } from "../turn/turn.ts";
 import { Subscriber, type Transport } from "./subscriber.ts";
 import { TurnState } from "./turn_state.ts";
 import {
   type AgentStateEvent,
-  Message,
+  encodeMessage,
+  type Message,
   type PermissionRequestEvent,
-  type ToolStatusEvent,
   type Urgency,
   type VtuberEvent,
 } from "./wire.ts";
@@ -27,55 +27,32 @@ export interface Emotion {
   readonly intensity: number;
 }
 
-/** Options of a hub. */
-export interface EventHubOptions {
-  /** Replaces {@linkcode HOLD_MS} in tests. */
-  readonly holdMs?: number;
-}
-
-/** The body of `GET /v1/vtuber/state`. */
-export interface Snapshot {
-  readonly state: AgentStateEvent["state"];
-  readonly sessions: readonly Omit<AgentStateEvent, "type">[];
-  readonly tools: readonly Omit<ToolStatusEvent, "type">[];
-  readonly plan: readonly unknown[];
-  readonly permissions: readonly Omit<PermissionRequestEvent, "type">[];
-  readonly emotion: string | null;
-  readonly watchers: number;
-}
-
-/** A turn, and the timer that retires it once its last state was shown. */
-interface TrackedTurn {
-  readonly state: TurnState;
-  holdTimer: ReturnType<typeof setTimeout> | undefined;
-}
-
 /** Observes turns and publishes them. */
 export class EventHub implements TurnObserver {
   readonly #holdMs: number;
   readonly #subscribers = new Map<string, Subscriber>();
   /** Oldest turn first. */
-  readonly #turns = new Map<TurnId, TrackedTurn>();
+  readonly #turns = new Map<TurnId, TurnState>();
   /** The state that was published last. */
   #lastState: AgentStateEvent = { type: "agent_state", state: "idle" };
+  /** The end of a state that is shown for a while, after a turn or with a notification. */
+  #held: { readonly timer: ReturnType<typeof setTimeout>; readonly release: () => void } | undefined;
   #lastEmotion: string | undefined;
   #wantsSpeech = false;
-  /** Ends the state `notification`, which is shown while no turn runs. */
-  #notificationTimer: ReturnType<typeof setTimeout> | undefined;
   #isClosed = false;
 
-  constructor({ holdMs = HOLD_MS }: EventHubOptions = {}) {
+  constructor({ holdMs = HOLD_MS }: { readonly holdMs?: number } = {}) {
     this.#holdMs = holdMs;
   }
 
   /** Connected clients. */
   get clientCount(): number {
-    return this.#clients().length;
+    return this.#clients.length;
   }
 
   /** Clients that would get a notification. */
   get audienceSize(): number {
-    return this.#clients().filter((client) => client.wants("notification")).length;
+    return this.#audience.length;
   }
 
   /** Whether a subscriber can answer a permission request. */
@@ -90,24 +67,24 @@ export class EventHub implements TurnObserver {
 
   /** The open permission requests. */
   get permissions(): PermissionRequestEvent[] {
-    return [...this.#turns.values()].flatMap(({ state }) => state.permissions);
+    return [...this.#turns.values()].flatMap(({ permissions }) => permissions);
   }
 
-  /** Everything that is going on now. */
-  get snapshot(): Snapshot {
-    const turns = [...this.#turns.values()].map(({ state }) => state);
+  /** Everything that is going on now: the body of `GET /v1/vtuber/state`. */
+  get snapshot() {
+    const turns = [...this.#turns.values()];
     return {
       state: this.#lastState.state,
       sessions: turns.map((turn) => withoutType(turn.state)),
       tools: turns.flatMap(({ tools }) => tools).map(withoutType),
-      plan: turns.findLast(({ plan }) => plan !== undefined)?.plan ?? [],
+      plan: turns.findLast(({ plan }) => plan.length > 0)?.plan ?? [],
       permissions: this.permissions.map(withoutType),
       emotion: this.#lastEmotion ?? null,
       watchers: this.clientCount,
     };
   }
 
-  /** @throws {AppError} `rate_limit_exceeded` if there are too many subscribers, `shutting_down`. */
+  /** Checks that one more subscriber can join. @throws {AppError} `rate_limit_exceeded`, `shutting_down`. */
   admit(): void {
     if (this.#isClosed) {
       throw new AppError("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 });
@@ -122,7 +99,7 @@ export class EventHub implements TurnObserver {
    * Adds a subscriber, and sends it the current states and the open permission requests.
    *
    * @param names The events to deliver, see {@linkcode Subscriber.subscribe}; by default all but `say`.
-   * @throws {AppError} `rate_limit_exceeded` if there are too many subscribers, `shutting_down`.
+   * @throws {AppError} As {@linkcode EventHub.admit} does.
    */
   subscribe(transport: Transport, names?: readonly string[]): Subscriber {
     this.admit();
@@ -133,8 +110,7 @@ export class EventHub implements TurnObserver {
     if (names) subscriber.subscribe(names);
     this.#subscribers.set(subscriber.id, subscriber);
     this.#updateWantsSpeech();
-    this.#sendStates(subscriber);
-    this.#sendPermissions(subscriber);
+    this.#catchUp(subscriber);
     return subscriber;
   }
 
@@ -144,32 +120,28 @@ export class EventHub implements TurnObserver {
     const hadPermissions = subscriber.wants("permission_request");
     subscriber.send({ type: "subscribed", events: subscriber.subscribe(names) });
     this.#updateWantsSpeech();
-    if (!hadStates) this.#sendStates(subscriber);
-    if (!hadPermissions) this.#sendPermissions(subscriber);
+    this.#catchUp(subscriber, hadStates, hadPermissions);
   }
 
   /** Called by a turn whose agent took the prompt. */
   onStart(turn: Turn): void {
     if (this.#isClosed) return;
-    clearTimeout(this.#notificationTimer);
-    if (this.#showsNotification()) this.#publish({ type: "agent_state", state: "idle" });
-    this.#retireEnded();
-    const ref = { session_id: turn.conversation, turn_id: turn.id };
-    const state = new TurnState(ref, turn.unsolicited);
-    this.#turns.set(turn.id, { state, holdTimer: undefined });
-    this.#publishAll(state.start());
+    this.#release();
+    const state = new TurnState({ session_id: turn.conversation, turn_id: turn.id }, turn.unsolicited);
+    this.#turns.set(turn.id, state);
+    this.#publish(...state.start());
   }
 
   /** Called by a turn for each of its events. */
   onEvent(event: TurnEvent, turn: Turn): void {
-    const tracked = this.#turns.get(turn.id);
-    if (tracked === undefined || this.#isClosed) return;
-    const { state } = tracked;
+    const state = this.#turns.get(turn.id);
+    if (state === undefined || this.#isClosed) return;
     if (event.type === "emotion" && !turn.unsolicited) this.#lastEmotion = event.tag;
-    this.#publishAll(state.apply(event));
+    if (isLast(event)) this.#release();
+    this.#publish(...state.apply(event));
     if (!state.hasEnded) return;
-    if (state.state.state === "idle") this.#retireLast(turn.id, tracked);
-    else tracked.holdTimer = setTimeout(() => this.#retireLast(turn.id, tracked), this.#holdMs);
+    if (state.state.state === "idle") this.#retire(turn.id, state);
+    else this.#hold(() => this.#retire(turn.id, state));
   }
 
   /**
@@ -179,36 +151,31 @@ export class EventHub implements TurnObserver {
    * @param toNewest Sends the text only to the client that connected last among those that get notifications.
    * @returns The number of clients that got the text.
    */
-  notify(
-    { text, urgency }: { readonly text: string; readonly urgency: Urgency },
-    emotions: readonly Emotion[] = [],
-    toNewest = false,
-  ): number {
-    const newest = this.#clients().findLast((client) => client.wants("notification"));
-    if (this.#isClosed || toNewest && newest === undefined) return 0;
+  notify(text: string, urgency: Urgency, emotions: readonly Emotion[] = [], toNewest = false): number {
+    if (this.#isClosed) return 0;
     const notification = { type: "notification", text, urgency } as const;
-    if (this.#turns.values().every(({ state }) => state.hasEnded)) this.#showNotification();
-    for (const { tag, intensity } of emotions) this.#publish({ type: "emotion", tag, intensity });
-    if (!toNewest) {
-      this.#publish(notification);
-      return this.audienceSize;
-    }
-    newest?.send(notification);
-    return 1;
+    const audience = this.#audience.slice(toNewest ? -1 : 0);
+    if (this.#turns.values().every(({ hasEnded }) => hasEnded)) this.#showNotification();
+    this.#publish(...emotions.map(({ tag, intensity }) => ({ type: "emotion", tag, intensity } as const)));
+    if (toNewest) audience[0]?.send(notification);
+    else this.#publish(notification);
+    return audience.length;
   }
 
   /** Disconnects all subscribers and admits no more. @returns Resolves once they got everything that was sent. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    clearTimeout(this.#notificationTimer);
-    for (const { holdTimer } of this.#turns.values()) clearTimeout(holdTimer);
+    clearTimeout(this.#held?.timer);
     const subscribers = [...this.#subscribers.values()];
-    for (const subscriber of subscribers) subscriber.close(GOING_AWAY, "the server is shutting down");
-    await Promise.all(subscribers.map(({ ended }) => ended));
+    await Promise.all(subscribers.map((each) => each.close(GOING_AWAY, "the server is shutting down")));
   }
 
-  #clients(): Subscriber[] {
+  get #clients(): Subscriber[] {
     return [...this.#subscribers.values()].filter(({ isClient }) => isClient);
+  }
+
+  get #audience(): Subscriber[] {
+    return this.#clients.filter((client) => client.wants("notification"));
   }
 
   #updateWantsSpeech(): void {
@@ -217,59 +184,53 @@ export class EventHub implements TurnObserver {
     );
   }
 
-  #sendStates(subscriber: Subscriber): void {
-    if (!subscriber.wants("agent_state")) return;
-    if (this.#turns.size === 0) subscriber.send(this.#lastState);
-    for (const { state } of this.#turns.values()) subscriber.send(state.state);
-  }
-
-  #sendPermissions(subscriber: Subscriber): void {
-    if (!subscriber.wants("permission_request")) return;
-    for (const request of this.permissions) subscriber.send(request);
-  }
-
-  /** Whether the last state is the `notification` of the whole program, not of a turn. */
-  #showsNotification(): boolean {
-    return this.#lastState.state === "notification" && this.#lastState.turn_id === undefined;
+  #catchUp(subscriber: Subscriber, hasStates = false, hasPermissions = false): void {
+    if (subscriber.wants("agent_state") && !hasStates) {
+      const states = [...this.#turns.values()].map(({ state }) => state);
+      for (const state of states.length > 0 ? states : [this.#lastState]) subscriber.send(state);
+    }
+    if (subscriber.wants("permission_request") && !hasPermissions) {
+      for (const request of this.permissions) subscriber.send(request);
+    }
   }
 
   #showNotification(): void {
-    this.#retireEnded();
-    clearTimeout(this.#notificationTimer);
-    if (!this.#showsNotification()) this.#publish({ type: "agent_state", state: "notification" });
-    this.#notificationTimer = setTimeout(
-      () => this.#publish({ type: "agent_state", state: "idle" }),
-      this.#holdMs,
-    );
+    if (this.#lastState.state !== "notification") {
+      this.#release();
+      this.#publish({ type: "agent_state", state: "notification" });
+    }
+    this.#hold(() => this.#publish({ type: "agent_state", state: "idle" }));
   }
 
-  #retireEnded(): void {
-    for (const [id, tracked] of this.#turns) if (tracked.state.hasEnded) this.#retire(id, tracked);
+  /** Shows the last state until the next turn, end of a turn or notification, or for a while. */
+  #hold(release: () => void): void {
+    clearTimeout(this.#held?.timer);
+    this.#held = { release, timer: setTimeout(() => this.#release(), this.#holdMs) };
   }
 
-  #retire(id: TurnId, { state, holdTimer }: TrackedTurn): void {
-    clearTimeout(holdTimer);
+  #release(): void {
+    const held = this.#held;
+    this.#held = undefined;
+    clearTimeout(held?.timer);
+    held?.release();
+  }
+
+  /** Ends a turn in `idle`, then repeats the state of another one for clients that show only the newest state. */
+  #retire(id: TurnId, turn: TurnState): void {
     this.#turns.delete(id);
-    this.#publishAll(state.retire());
+    this.#publish(...turn.retire());
+    const other = [...this.#turns.values()].at(-1);
+    if (other && this.#lastState.turn_id !== other.ref.turn_id) this.#publish(other.state);
   }
 
-  /** Retires a turn, then repeats the state of another running turn for clients that show only the newest state. */
-  #retireLast(id: TurnId, tracked: TrackedTurn): void {
-    this.#retire(id, tracked);
-    const running = [...this.#turns.values()].findLast(({ state }) => !state.hasEnded)?.state;
-    if (running && this.#lastState.turn_id !== running.ref.turn_id) this.#publish(running.state);
-  }
-
-  #publishAll(events: readonly VtuberEvent[]): void {
-    for (const event of events) this.#publish(event);
-  }
-
-  #publish(event: VtuberEvent): void {
+  #publish(...events: readonly VtuberEvent[]): void {
     if (this.#isClosed) return;
-    if (event.type === "agent_state") this.#lastState = event;
-    const message = new Message(event);
-    for (const subscriber of this.#subscribers.values()) {
-      if (subscriber.wants(event.type)) subscriber.deliver(message);
+    for (const event of events) {
+      if (event.type === "agent_state") this.#lastState = event;
+      let message: Message | undefined;
+      for (const subscriber of this.#subscribers.values()) {
+        if (subscriber.wants(event.type)) subscriber.deliver(message ??= encodeMessage(event));
+      }
     }
   }
 }

@@ -1,12 +1,11 @@
 /** Makes the character say something outside a chat: a given text, or the agent's answer to a prompt. @module */
 
-import { isSilentReply, type Message, type Role } from "../conversation/message.ts";
-import type { PrivateConversation } from "../conversation/active.ts";
+import { isSilentReply, type Message } from "../conversation/message.ts";
 import type { ConversationRegistry } from "../conversation/registry.ts";
 import { AppError } from "../core/errors.ts";
 import type { CannedReplies } from "../turn/canned_replies.ts";
 import { EmotionScanner, type EmotionWords } from "../turn/emotion.ts";
-import { collectTurn, type Turn } from "../turn/turn.ts";
+import { collectTurn } from "../turn/turn.ts";
 import type { Emotion, EventHub } from "./hub.ts";
 import type { Urgency } from "./wire.ts";
 
@@ -20,13 +19,6 @@ export interface Announcement {
   /** The text without the tags. */
   readonly text: string;
   readonly emotions: readonly Emotion[];
-}
-
-/** The conversation in which the agent is prompted. */
-export interface PromptContext {
-  readonly conversation: PrivateConversation;
-  /** Replies of earlier sessions, oldest first. A session gets those that it has not received. */
-  readonly earlierReplies: readonly string[];
 }
 
 /** Dependencies of the notifier. */
@@ -50,38 +42,54 @@ export class Notifier {
     return { reply, ...splitEmotions(reply, this.#options.emotions) };
   }
 
-  /** Sends an announcement to all clients. A client that posts the text back gets it as its reply. @returns Their number. */
-  announce({ reply, text, emotions }: Announcement, urgency: Urgency): number {
+  /**
+   * Sends an announcement to all clients. A client that posts the text back gets the reply.
+   *
+   * @param toNewest Sends it to the client that connected last instead.
+   * @returns The number of clients that got it.
+   */
+  announce({ reply, text, emotions }: Announcement, urgency: Urgency, toNewest = false): number {
     const { hub, cannedReplies } = this.#options;
-    const count = hub.notify({ text, urgency }, emotions);
+    const count = hub.notify(text, urgency, emotions, toNewest);
     cannedReplies.remember(text, reply, count);
     return count;
   }
 
-  /** Sends a prompt to one client, as OpenAB does. The client posts it back and gets the announcement as its reply. */
-  sendPrompt(prompt: string, { reply }: Announcement, urgency: Urgency): number {
-    const { hub, cannedReplies } = this.#options;
-    const count = hub.notify({ text: prompt, urgency }, [], true);
-    cannedReplies.remember(prompt, reply, count);
-    return count;
-  }
-
   /**
-   * Prompts the agent.
+   * Prompts the agent in a session of its own.
    *
-   * @param context The conversation to use; by default a new one.
+   * @param earlierReplies The agent's replies to earlier prompts, oldest first.
    * @returns The announcement of its reply, or nothing if the reply is silent.
    * @throws {AppError} if the turn fails or is interrupted; the signal's reason if it aborts.
    */
-  async ask(prompt: string, signal: AbortSignal, context?: PromptContext): Promise<Announcement | undefined> {
-    const earlier = context?.earlierReplies.map((reply) => textMessage("assistant", reply)) ?? [];
+  async ask(
+    prompt: string,
+    signal: AbortSignal,
+    earlierReplies: readonly string[] = [],
+  ): Promise<Announcement | undefined> {
+    const textMessage = (role: Message["role"], text: string): Message => ({
+      role,
+      parts: [{ type: "text", text }],
+    });
     const turn = await this.#options.conversations.startTurn({
-      conversation: context?.conversation,
-      messages: [...earlier, textMessage("user", prompt)],
+      messages: [
+        ...earlierReplies.map((reply) => textMessage("assistant", reply)),
+        textMessage("user", prompt),
+      ],
       unsolicited: true,
       record: false,
     }, signal);
-    const reply = await collectReply(turn, signal);
+    let text = "";
+    await collectTurn<void>(turn, ({ resolve, reject }) => (event) => {
+      if (event.type === "text" && text.length < MAX_REPLY_CHARS) text += event.text;
+      else if (event.type === "failure") reject(event.failure.afterPrompt());
+      else if (event.type === "end" && event.reason === "cancelled") {
+        reject(new AppError("turn_cancelled", "The turn was interrupted."));
+      } else if (event.type === "end") {
+        resolve();
+      }
+    }, signal);
+    const reply = text.slice(0, MAX_REPLY_CHARS).toWellFormed().trim();
     return isSilentReply(reply) ? undefined : this.fromText(reply);
   }
 }
@@ -106,23 +114,4 @@ export function splitEmotions(reply: string, words: EmotionWords): { text: strin
   scanner.push(reply);
   scanner.end();
   return { text: text.trim() || reply.trim(), emotions };
-}
-
-function textMessage(role: Role, text: string): Message {
-  return { role, parts: [{ type: "text", text }] };
-}
-
-function collectReply(turn: Turn, signal: AbortSignal): Promise<string> {
-  return collectTurn(turn, ({ resolve, reject }) => {
-    let reply = "";
-    return (event) => {
-      if (event.type === "text" && reply.length < MAX_REPLY_CHARS) reply += event.text;
-      else if (event.type === "failure") reject(event.failure.afterPrompt());
-      else if (event.type === "end" && event.reason === "cancelled") {
-        reject(new AppError("turn_cancelled", "The turn was interrupted."));
-      } else if (event.type === "end") {
-        resolve(reply.slice(0, MAX_REPLY_CHARS).toWellFormed().trim());
-      }
-    };
-  }, signal);
 }

@@ -6,7 +6,6 @@ import { readJson } from "../http/json_body.ts";
 import type { Handler, Route } from "../http/router.ts";
 import { EVENT_STREAM_HEADERS, EventStream } from "../http/sse.ts";
 import type { IdempotencyCache } from "../turn/idempotency.ts";
-import type { PermissionBroker } from "../turn/permission.ts";
 import type { EventHub } from "./hub.ts";
 import type { Notifier } from "./notifier.ts";
 import type { Subscriber } from "./subscriber.ts";
@@ -17,9 +16,7 @@ import { parseNotification, parsePermissionAnswer } from "./wire.ts";
 const HEARTBEAT_MS = 15_000;
 
 /** Dependencies of the routes. */
-export interface EventRoutesDeps extends Pick<WebSocketDeps, "version" | "log"> {
-  readonly hub: EventHub;
-  readonly permissions: Pick<PermissionBroker, "answer">;
+export interface EventRoutesDeps extends Omit<WebSocketDeps, "interrupt"> {
   readonly notifier: Pick<Notifier, "fromText" | "ask" | "announce">;
   readonly conversations: Pick<ConversationRegistry, "list" | "forget" | "interrupt">;
   readonly idempotency: Pick<IdempotencyCache, "forget">;
@@ -30,13 +27,12 @@ export interface EventRoutesDeps extends Pick<WebSocketDeps, "version" | "log"> 
 /** Creates the routes under `/v1/vtuber`. */
 export function eventRoutes(deps: EventRoutesDeps): Route[] {
   const { hub, permissions, notifier, conversations } = deps;
-  const interrupt = (conversation: string | undefined) => conversations.interrupt(conversation);
   const forget = forgetHandler(deps);
   return [
     {
       path: "/vtuber/ws",
       keyInUrl: true,
-      GET: webSocketHandler({ ...deps, interrupt }),
+      GET: webSocketHandler({ ...deps, interrupt: (conversation) => conversations.interrupt(conversation) }),
       docs: { GET: { name: "watch", summary: "Events and commands over a WebSocket" } },
     },
     {
@@ -124,11 +120,7 @@ function notificationsHandler(notifier: EventRoutesDeps["notifier"]): Handler {
   };
 }
 
-/**
- * Forgets the conversation in the path or in `?id=`, or with `?all=true` all conversations of the caller.
- *
- * @throws {AppError} `missing_required_parameter`, `not_found`.
- */
+/** Forgets the conversation in the path or in `?id=`, or with `?all=true` all conversations of the caller. */
 function forgetHandler({ conversations, idempotency, keyId }: EventRoutesDeps): Handler {
   const forget = (id: string | undefined) => {
     idempotency.forget(id);

@@ -1,16 +1,21 @@
 /** A subscriber: which events it gets, and the messages that wait while it reads slowly. @module */
 
-import { type CommandReply, EVENT_NAMES, type EventName, Message, type VtuberEvent } from "./wire.ts";
+import {
+  type CommandReply,
+  encodeMessage,
+  EVENT_NAMES,
+  type EventName,
+  type Message,
+  type VtuberEvent,
+} from "./wire.ts";
 
 /** Carries messages to a subscriber: a WebSocket, an event stream, or a function inside the program. */
 export interface Transport {
   send(message: Message): void;
   /** Bytes that were sent and not yet received. */
   readonly backlog: number;
-  /** Closes the connection with a WebSocket close code. */
-  close(code: number, reason: string): void;
-  /** Resolves once the connection has closed and sent everything, where the transport can tell. */
-  readonly ended?: Promise<void>;
+  /** Closes the connection with a WebSocket close code. A promise resolves once everything was sent. */
+  close(code: number, reason: string): void | Promise<void>;
   /**
    * The subscriber is a part of the program. It is not counted as a client, because it neither says notifications nor
    * posts them back, and it answers permission requests only while `canAnswer` is true.
@@ -23,13 +28,12 @@ const HIGH_WATER_BYTES = 64 * 1024;
 /** Messages that can wait, and characters of their frames. */
 const MAX_WAITING = 4_096;
 const MAX_WAITING_CHARS = 4 * 1024 * 1024;
-/** Delay of the first attempt to send waiting messages, and the longest delay between attempts that send none. */
-const FIRST_FLUSH_MS = 1;
-const MAX_FLUSH_MS = 100;
+/** Time between two attempts to send waiting messages. */
+const FLUSH_MS = 20;
 /** Longest time without progress before a slow subscriber is disconnected. */
 const MAX_STALL_MS = 30_000;
 /** WebSocket close code `Try Again Later` (IANA registry). */
-const TRY_AGAIN_LATER = 1013;
+export const TRY_AGAIN_LATER = 1013;
 
 /** Default events: all but the streaming `say`. */
 const DEFAULT_EVENTS: readonly EventName[] = EVENT_NAMES.filter((name) => name !== "say");
@@ -54,26 +58,14 @@ export class Subscriber implements Disposable {
   #hasChosen = false;
   #waiting: Message[] = [];
   #waitingChars = 0;
-  #flushTimer: ReturnType<typeof setTimeout> | undefined;
-  #flushDelayMs = FIRST_FLUSH_MS;
+  #flushTimer: ReturnType<typeof setInterval> | undefined;
   #stalledSince = 0;
-  #dropped = 0;
   #isAttached = true;
 
   /** @param onDetach Called once, when the subscriber is closed or has disconnected. */
   constructor(transport: Transport, onDetach: (subscriber: Subscriber) => void) {
     this.#transport = transport;
     this.#onDetach = onDetach;
-  }
-
-  /** Messages dropped since the connection opened. */
-  get dropped(): number {
-    return this.#dropped;
-  }
-
-  /** Resolves when the connection has ended, where the transport can tell. */
-  get ended(): Promise<void> {
-    return this.#transport.ended ?? Promise.resolve();
   }
 
   /** Whether the subscriber is a client of the server. See {@linkcode Transport.internal}. */
@@ -83,7 +75,7 @@ export class Subscriber implements Disposable {
 
   /** Whether the subscriber answers permission requests: it has chosen them, and is able to. */
   get answersPermissions(): boolean {
-    return this.#hasChosen && this.#events.has("permission_request") &&
+    return this.#hasChosen && this.wants("permission_request") &&
       (this.#transport.internal?.canAnswer ?? true);
   }
 
@@ -106,7 +98,7 @@ export class Subscriber implements Disposable {
 
   /** Sends an event or reply to this subscriber alone. */
   send(event: CommandReply | VtuberEvent): void {
-    this.deliver(new Message(event));
+    this.deliver(encodeMessage(event));
   }
 
   /** Sends a message, or queues it behind the messages that wait. */
@@ -119,18 +111,20 @@ export class Subscriber implements Disposable {
     this.#waiting.push(message);
     this.#waitingChars += message.frame.length;
     while (this.#waiting.length > MAX_WAITING || this.#waitingChars > MAX_WAITING_CHARS) {
-      if (!this.#dropOldest()) return this.#closeAsSlow();
+      const oldest = this.#waiting.findIndex(({ event }) => DROPPABLE.has(event.type));
+      if (oldest < 0) return this.#closeAsSlow();
+      this.#take(oldest);
     }
     if (this.#flushTimer !== undefined) return;
     this.#stalledSince = performance.now();
-    this.#scheduleFlush(FIRST_FLUSH_MS);
+    this.#flushTimer = setInterval(() => this.#flush(), FLUSH_MS);
   }
 
-  /** Disconnects the subscriber. */
-  close(code: number, reason: string): void {
+  /** Disconnects the subscriber, see {@linkcode Transport.close}. */
+  close(code: number, reason: string): void | Promise<void> {
     if (!this.#isAttached) return;
     this.detach();
-    this.#transport.close(code, reason);
+    return this.#transport.close(code, reason);
   }
 
   /** Marks the subscriber as disconnected. May be called more than once. */
@@ -138,7 +132,7 @@ export class Subscriber implements Disposable {
     if (!this.#isAttached) return;
     this.#isAttached = false;
     this.#waiting = [];
-    clearTimeout(this.#flushTimer);
+    clearInterval(this.#flushTimer);
     this.#onDetach(this);
   }
 
@@ -147,37 +141,22 @@ export class Subscriber implements Disposable {
   }
 
   #flush(): void {
-    let sent = 0;
-    while (sent < this.#waiting.length && this.#transport.backlog < HIGH_WATER_BYTES) {
-      const message = this.#waiting[sent++]!;
-      this.#waitingChars -= message.frame.length;
-      this.#transport.send(message);
-    }
-    this.#waiting.splice(0, sent);
-    if (this.#waiting.length === 0) {
-      this.#flushTimer = undefined;
-    } else if (sent > 0) {
+    while (this.#waiting.length > 0 && this.#transport.backlog < HIGH_WATER_BYTES) {
       this.#stalledSince = performance.now();
-      this.#scheduleFlush(FIRST_FLUSH_MS);
+      this.#transport.send(this.#take(0));
+    }
+    if (this.#waiting.length === 0) {
+      clearInterval(this.#flushTimer);
+      this.#flushTimer = undefined;
     } else if (performance.now() - this.#stalledSince > MAX_STALL_MS) {
       this.#closeAsSlow();
-    } else {
-      this.#scheduleFlush(Math.min(MAX_FLUSH_MS, 2 * this.#flushDelayMs));
     }
   }
 
-  #scheduleFlush(ms: number): void {
-    this.#flushDelayMs = ms;
-    this.#flushTimer = setTimeout(() => this.#flush(), ms);
-  }
-
-  #dropOldest(): boolean {
-    const index = this.#waiting.findIndex(({ event }) => DROPPABLE.has(event.type));
-    if (index < 0) return false;
-    const [dropped] = this.#waiting.splice(index, 1);
-    this.#waitingChars -= dropped!.frame.length;
-    this.#dropped++;
-    return true;
+  #take(index: number): Message {
+    const [message] = this.#waiting.splice(index, 1) as [Message];
+    this.#waitingChars -= message.frame.length;
+    return message;
   }
 
   #closeAsSlow(): void {

@@ -1,6 +1,5 @@
 /** The state of one turn, as subscribers see it. Pure: turn events in, wire events out; no clock, no I/O. @module */
 
-import { BoundedMap } from "../core/bounded_map.ts";
 import {
   isOpen,
   type PermissionRequest,
@@ -11,9 +10,7 @@ import {
 } from "../turn/event.ts";
 import type {
   AgentStateEvent,
-  AgentStateName,
   PermissionRequestEvent,
-  StateDetail,
   ToolStatusEvent,
   TurnRef,
   VtuberEvent,
@@ -27,7 +24,7 @@ const MAX_ENTRY_CHARS = 500;
 /** Characters of a permission request's detail, and the number of its options. */
 const MAX_DETAIL_CHARS = 8_000;
 const MAX_OPTIONS = 20;
-/** Open tools of one turn that are followed, and ended tools that are remembered. */
+/** Tools of one turn; further ones are not shown. */
 const MAX_TOOLS = 1_000;
 
 /** The tool kinds of OpenAB's class `coding`. */
@@ -40,25 +37,18 @@ const TOOL_STATUS = {
 } as const;
 const NO_EVENTS: readonly VtuberEvent[] = [];
 
-interface State {
-  readonly state: AgentStateName;
-  readonly detail?: StateDetail;
-}
-
 /** Follows one turn. An unsolicited turn shows its states and tools, but neither its words nor how it ended. */
 export class TurnState {
   readonly ref: TurnRef;
+  /** The newest plan. */
+  plan: readonly PlanEntry[] = [];
   readonly #unsolicited: boolean;
-  /** Open tools, oldest first. */
+  /** Oldest first. Tools that have ended stay, so that later updates of them are ignored. */
   readonly #tools = new Map<ToolCallId, ToolCall>();
-  /** Tools that have ended; later updates of them are ignored. */
-  readonly #endedTools = new BoundedMap<ToolCallId, true>(MAX_TOOLS);
   readonly #permissions = new Map<string, PermissionRequestEvent>();
-  #plan: readonly PlanEntry[] | undefined;
-  /** The state to keep once the end of the turn withdraws its permission requests. */
-  #frozen: State | undefined;
-  #final: AgentStateName | undefined;
-  #shown: { readonly state: AgentStateName; readonly subagents: number } | undefined;
+  #final: AgentStateEvent["state"] | undefined;
+  /** The published state and number of sub-agents. */
+  #shown = "";
 
   constructor(ref: TurnRef, unsolicited = false) {
     this.ref = ref;
@@ -77,12 +67,7 @@ export class TurnState {
 
   /** The open tools. */
   get tools(): readonly ToolStatusEvent[] {
-    return [...this.#tools.values()].map((tool) => this.#toolStatus(tool));
-  }
-
-  /** The newest plan, if there is one. */
-  get plan(): readonly PlanEntry[] | undefined {
-    return this.#plan;
+    return this.#openTools.map((tool) => this.#toolStatus(tool));
   }
 
   /** The open permission requests. */
@@ -112,11 +97,11 @@ export class TurnState {
         // A tool that only closes because the turn ends does not mean that the agent is thinking again.
         return event.closing ? this.#updateTool(event.tool) : this.#withState(this.#updateTool(event.tool));
       case "plan":
-        this.#plan = event.entries.slice(0, MAX_PLAN_ENTRIES).map((entry) => ({
+        this.plan = event.entries.slice(0, MAX_PLAN_ENTRIES).map((entry) => ({
           ...entry,
           content: truncate(entry.content, MAX_ENTRY_CHARS),
         }));
-        return [{ type: "plan", ...this.ref, entries: this.#plan }];
+        return [{ type: "plan", ...this.ref, entries: this.plan }];
       case "permission": {
         const request = this.#permissionRequest(event.request);
         this.#permissions.set(request.request_id, request);
@@ -124,12 +109,18 @@ export class TurnState {
       }
       case "permission_resolved": {
         const { id, outcome, option, by } = event.resolution;
-        if (by === "turn") this.#frozen ??= this.#current();
         this.#permissions.delete(id);
         const chosen = option ? { option_id: option.id } : {};
-        return this.#withState([
-          { type: "permission_resolved", ...this.ref, request_id: id, outcome, ...chosen, by },
-        ]);
+        const resolved = {
+          type: "permission_resolved",
+          ...this.ref,
+          request_id: id,
+          outcome,
+          ...chosen,
+          by,
+        } as const;
+        // The end of the turn, which withdraws the request, is the next state.
+        return by === "turn" ? [resolved] : this.#withState([resolved]);
       }
       case "end":
         return this.#end(event.reason === "cancelled" ? "idle" : "attention", event.reason === "end_turn");
@@ -146,25 +137,23 @@ export class TurnState {
     return this.#withState([]);
   }
 
-  #end(state: AgentStateName, completed: boolean): readonly VtuberEvent[] {
+  #end(state: AgentStateEvent["state"], completed: boolean): readonly VtuberEvent[] {
     const status = completed ? "completed" : "failed";
-    const closed = [...this.#tools.values()].flatMap((tool) => this.#updateTool({ ...tool, status }));
+    const closed = this.#openTools.flatMap((tool) => this.#updateTool({ ...tool, status }));
     this.#final = this.#unsolicited ? "idle" : state;
     return this.#withState(closed);
   }
 
+  get #openTools(): ToolCall[] {
+    return [...this.#tools.values()].filter(isOpen);
+  }
+
   /** Reports one start and one end of each tool. */
   #updateTool(tool: ToolCall): ToolStatusEvent[] {
-    if (this.#endedTools.has(tool.id)) return [];
-    const isKnown = this.#tools.has(tool.id);
-    if (!isOpen(tool)) {
-      this.#tools.delete(tool.id);
-      this.#endedTools.set(tool.id, true);
-      return [this.#toolStatus(tool)];
-    }
-    if (!isKnown && this.#tools.size >= MAX_TOOLS) return [];
+    const earlier = this.#tools.get(tool.id);
+    if (earlier ? !isOpen(earlier) : this.#tools.size >= MAX_TOOLS) return [];
     this.#tools.set(tool.id, tool);
-    return isKnown ? [] : [this.#toolStatus(tool)];
+    return earlier && isOpen(tool) ? [] : [this.#toolStatus(tool)];
   }
 
   #toolStatus(tool: ToolCall): ToolStatusEvent {
@@ -172,7 +161,7 @@ export class TurnState {
       type: "tool_status",
       ...this.ref,
       tool_call_id: tool.id,
-      tool_name: truncate(tool.title, MAX_NAME_CHARS),
+      tool_name: nameOf(tool),
       kind: tool.kind,
       status: TOOL_STATUS[tool.status],
     };
@@ -188,7 +177,7 @@ export class TurnState {
       request_id: id,
       tool: {
         tool_call_id: tool.id,
-        tool_name: truncate(tool.title, MAX_NAME_CHARS),
+        tool_name: nameOf(tool),
         kind: tool.kind,
         ...(shown === "" ? {} : { detail: shown }),
       },
@@ -204,21 +193,20 @@ export class TurnState {
   /** Adds the state to the events if it differs from the last one, or has another number of sub-agents. */
   #withState(events: readonly VtuberEvent[]): readonly VtuberEvent[] {
     const { state, detail } = this.#current();
-    const subagents = detail?.subagent_count ?? 0;
-    if (this.#shown?.state === state && this.#shown.subagents === subagents) return events;
-    this.#shown = { state, subagents };
+    const shown = `${state} ${detail?.subagent_count ?? 0}`;
+    if (this.#shown === shown) return events;
+    this.#shown = shown;
     return [...events, this.state];
   }
 
-  #current(): State {
+  #current(): Pick<AgentStateEvent, "state" | "detail"> {
     if (this.#final !== undefined) return { state: this.#final };
-    if (this.#frozen !== undefined) return this.#frozen;
-    const request = [...this.#permissions.values()].at(-1);
+    const request = this.permissions.at(-1);
     if (request) return { state: "notification", detail: { tool_name: request.tool.tool_name } };
-    const tools = [...this.#tools.values()];
+    const tools = this.#openTools;
     const newest = tools.at(-1);
     if (newest === undefined) return { state: "thinking" };
-    const detail = { tool_class: toolClass(newest), tool_name: truncate(newest.title, MAX_NAME_CHARS) };
+    const detail = { tool_class: toolClass(newest), tool_name: nameOf(newest) };
     const subagents = tools.filter((tool) => tool.isSubagent).length;
     if (subagents === 0) return { state: "working", detail };
     return { state: "juggling", detail: { ...detail, subagent_count: subagents } };
@@ -228,6 +216,10 @@ export class TurnState {
 function toolClass({ kind }: ToolCall): "tool" | "coding" | "web" {
   if (CODING.has(kind)) return "coding";
   return kind === "fetch" ? "web" : "tool";
+}
+
+function nameOf({ title }: ToolCall): string {
+  return truncate(title, MAX_NAME_CHARS);
 }
 
 function truncate(text: string, maxChars: number): string {

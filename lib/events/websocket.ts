@@ -6,21 +6,17 @@ import type { Handler } from "../http/router.ts";
 import { upgrade } from "../http/websocket.ts";
 import type { PermissionBroker } from "../turn/permission.ts";
 import type { EventHub } from "./hub.ts";
-import type { Subscriber, Transport } from "./subscriber.ts";
-import { type Command, parseCommand } from "./wire.ts";
+import { type Subscriber, type Transport, TRY_AGAIN_LATER } from "./subscriber.ts";
+import { parseCommand, parsePermissionAnswer } from "./wire.ts";
 
 /** The subprotocol that is chosen if the client offers it. */
 const PROTOCOL = "vtuber";
-/** Open sockets, those included that the server has closed and the client has not. */
-const MAX_SOCKETS = 6_000;
 /** Commands of one client that are answered in a second. AniCompanion's pings multiply with each reconnect. */
 const MAX_COMMANDS_PER_SECOND = 50;
-/** WebSocket close code `Try Again Later` (IANA registry). */
-const TRY_AGAIN_LATER = 1013;
 
 /** Dependencies of the WebSocket handler. */
 export interface WebSocketDeps {
-  readonly hub: Pick<EventHub, "admit" | "subscribe" | "changeSubscription">;
+  readonly hub: EventHub;
   readonly permissions: Pick<PermissionBroker, "answer">;
   /** Cancels the turns of a conversation, or of all. @returns The number of cancelled turns. */
   readonly interrupt: (conversation: string | undefined) => number;
@@ -31,22 +27,16 @@ export interface WebSocketDeps {
 /** Answers the WebSocket handshake. */
 export function webSocketHandler(deps: WebSocketDeps): Handler {
   const { hub, log } = deps;
-  const sockets = new Set<WebSocket>();
   return (request) => {
     hub.admit();
-    if (sockets.size >= MAX_SOCKETS) {
-      throw new AppError("rate_limit_exceeded", `${MAX_SOCKETS} WebSockets are open already.`, {
-        retryAfterSecs: 5,
-      });
-    }
     const { socket, response } = upgrade(request, PROTOCOL);
-    sockets.add(socket);
-    const { promise: ended, resolve: end } = Promise.withResolvers<void>();
-    const limit = rateLimit(MAX_COMMANDS_PER_SECOND);
+    const ended = Promise.withResolvers<void>();
     let subscriber: Subscriber | undefined;
+    let second = 0;
+    let commands = 0;
     socket.onopen = () => {
       try {
-        subscriber = hub.subscribe(webSocketTransport(socket, ended));
+        subscriber = hub.subscribe(webSocketTransport(socket, ended.promise));
         log.debug("client connected", { client: subscriber.id });
       } catch (error) {
         socket.close(TRY_AGAIN_LATER, toAppError(error, "internal_error").code);
@@ -54,16 +44,19 @@ export function webSocketHandler(deps: WebSocketDeps): Handler {
     };
     socket.onmessage = ({ data }) => {
       if (subscriber === undefined) return;
-      const verdict = limit();
-      if (verdict === "ignore") return;
+      const now = Math.floor(performance.now() / 1000);
+      commands = now === second ? commands + 1 : 1;
+      second = now;
+      // Only the first command above the limit gets an error.
+      if (commands > MAX_COMMANDS_PER_SECOND + 1) return;
       try {
-        if (verdict === "reject") {
+        if (commands > MAX_COMMANDS_PER_SECOND) {
           throw new AppError(
             "rate_limit_exceeded",
             `More than ${MAX_COMMANDS_PER_SECOND} commands in a second. Further ones are ignored until the next.`,
           );
         }
-        handleCommand(deps, subscriber, parseCommand(typeof data === "string" ? data : ""));
+        handleCommand(deps, subscriber, typeof data === "string" ? data : "");
       } catch (error) {
         const { code, message } = toAppError(error, "internal_error");
         if (code === "internal_error") log.error("a command failed", { error });
@@ -72,8 +65,7 @@ export function webSocketHandler(deps: WebSocketDeps): Handler {
     };
     // Deno may fire both events for one socket, and each of them twice.
     socket.onclose = socket.onerror = () => {
-      sockets.delete(socket);
-      end();
+      ended.resolve();
       if (subscriber === undefined) return;
       subscriber.detach();
       log.debug("client disconnected", { client: subscriber.id });
@@ -83,7 +75,8 @@ export function webSocketHandler(deps: WebSocketDeps): Handler {
   };
 }
 
-function handleCommand(deps: WebSocketDeps, client: Subscriber, command: Command): void {
+function handleCommand(deps: WebSocketDeps, client: Subscriber, text: string): void {
+  const command = parseCommand(text);
   switch (command.type) {
     case "hello":
       client.name = command.client ?? client.id;
@@ -98,10 +91,10 @@ function handleCommand(deps: WebSocketDeps, client: Subscriber, command: Command
     case "ping":
       return client.send({ type: "pong" });
     case "permission_response":
-      deps.permissions.answer(command.requestId, command.answer, client.name);
+      deps.permissions.answer(command.request_id, parsePermissionAnswer(command).answer, client.name);
       return;
     case "interrupt":
-      return client.send({ type: "interrupted", turns: deps.interrupt(command.sessionId) });
+      return client.send({ type: "interrupted", turns: deps.interrupt(command.session_id ?? undefined) });
     default:
       return command satisfies never;
   }
@@ -109,7 +102,6 @@ function handleCommand(deps: WebSocketDeps, client: Subscriber, command: Command
 
 function webSocketTransport(socket: WebSocket, ended: Promise<void>): Transport {
   return {
-    ended,
     send({ frame }) {
       if (socket.readyState === WebSocket.OPEN) socket.send(frame);
     },
@@ -118,20 +110,7 @@ function webSocketTransport(socket: WebSocket, ended: Promise<void>): Transport 
     },
     close(code, reason) {
       if (socket.readyState <= WebSocket.OPEN) socket.close(code, reason);
+      return ended;
     },
-  };
-}
-
-/** Counts calls per second. The first call above the limit is rejected, so that the client learns of it once. */
-function rateLimit(perSecond: number): () => "allow" | "reject" | "ignore" {
-  let second = 0;
-  let count = 0;
-  return () => {
-    const now = Math.floor(performance.now() / 1000);
-    if (now !== second) count = 0;
-    second = now;
-    count++;
-    if (count <= perSecond) return "allow";
-    return count === perSecond + 1 ? "reject" : "ignore";
   };
 }

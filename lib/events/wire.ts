@@ -15,8 +15,6 @@ export const AGENT_STATES = [
   "error",
   "notification",
 ] as const;
-/** One of {@linkcode AGENT_STATES}. */
-export type AgentStateName = (typeof AGENT_STATES)[number];
 
 /** The events that a subscriber can choose. */
 export const EVENT_NAMES = [
@@ -44,18 +42,16 @@ export interface TurnRef {
   readonly turn_id: string;
 }
 
-/** The tool behind a state. `tool_class` uses OpenAB's classes. */
-export interface StateDetail {
-  readonly tool_class?: "tool" | "coding" | "web";
-  readonly tool_name?: string;
-  readonly subagent_count?: number;
-}
-
 /** The state of a turn; without a turn, the state of the whole program. */
 export interface AgentStateEvent extends Partial<TurnRef> {
   readonly type: "agent_state";
-  readonly state: AgentStateName;
-  readonly detail?: StateDetail;
+  readonly state: (typeof AGENT_STATES)[number];
+  /** The tool behind the state. `tool_class` uses OpenAB's classes. */
+  readonly detail?: {
+    readonly tool_class?: "tool" | "coding" | "web";
+    readonly tool_name?: string;
+    readonly subagent_count?: number;
+  };
 }
 
 /** The start or the end of a tool call. */
@@ -107,21 +103,16 @@ export type CommandReply =
   | { readonly type: "interrupted"; readonly turns: number }
   | { readonly type: "error"; readonly code: ErrorCode; readonly message: string };
 
-/** Encodes a frame as one line of JSON: `type` and `ts` (unix seconds) first. */
-export function encodeFrame(event: VtuberEvent | CommandReply, nowMs: number = Date.now()): string {
-  return JSON.stringify(Object.assign({ type: event.type, ts: Math.floor(nowMs / 1000) }, event));
+/** An event or reply, and its frame, which all its recipients share. */
+export interface Message {
+  readonly event: VtuberEvent | CommandReply;
+  readonly frame: string;
 }
 
-/** An event or reply that is being delivered. All its recipients share one encoded frame. */
-export class Message {
-  #frame: string | undefined;
-
-  constructor(readonly event: VtuberEvent | CommandReply) {}
-
-  /** The encoded frame, made on first use. */
-  get frame(): string {
-    return this.#frame ??= encodeFrame(this.event);
-  }
+/** Encodes an event as one line of JSON: `type` and `ts` (unix seconds) first. */
+export function encodeMessage(event: VtuberEvent | CommandReply): Message {
+  const ts = Math.floor(Date.now() / 1000);
+  return { event, frame: JSON.stringify(Object.assign({ type: event.type, ts }, event)) };
 }
 
 /** Characters of one command. */
@@ -135,48 +126,25 @@ const MAX_CLIENT_NAME_CHARS = 100;
 /** Values of `by` that say that no client answered a permission request. */
 const RESERVED_NAMES: ReadonlySet<string> = new Set(["timeout", "turn", "agent"]);
 
-/** The modes of a notification: say the text as it is, or let the agent put it in its own words. */
-export const NOTIFICATION_MODES = ["text", "agent"] as const;
-/** One of {@linkcode NOTIFICATION_MODES}. */
-export type NotificationMode = (typeof NOTIFICATION_MODES)[number];
-
 const clientName = z.string().trim().max(MAX_CLIENT_NAME_CHARS).nullable().default(null)
   .transform((name) => name && !RESERVED_NAMES.has(name) ? name : undefined);
-
-const answerFields = {
-  option_id: z.string().min(1).optional(),
-  // OpenAI-style clients write "deny" for "reject".
-  decision: z.preprocess(
-    (value) => value === "deny" ? "reject" : value,
-    z.enum(DECISIONS, `must be one of ${DECISIONS.join(", ")}`),
-  ).optional(),
-};
-type AnswerFields = { readonly [Key in keyof typeof answerFields]?: z.infer<(typeof answerFields)[Key]> };
-const hasOneAnswer = ({ option_id, decision }: AnswerFields) =>
-  (option_id === undefined) !== (decision === undefined);
-const ONE_ANSWER = { path: ["option_id"], error: 'give either "option_id" or "decision", and not both' };
-
-function toAnswer({ option_id, decision }: AnswerFields): PermissionAnswer {
-  return option_id === undefined ? { decision: decision! } : { optionId: option_id };
-}
 
 const command = z.discriminatedUnion("type", [
   z.object({ type: z.literal("hello"), client: clientName }),
   z.object({ type: z.literal("subscribe"), events: z.array(z.string()).max(MAX_SUBSCRIPTION_NAMES) }),
   z.object({ type: z.literal("ping") }),
-  z.object({ type: z.literal("permission_response"), request_id: z.string().min(1), ...answerFields })
-    .refine(hasOneAnswer, ONE_ANSWER)
-    .transform((body) => ({ type: body.type, requestId: body.request_id, answer: toAnswer(body) })),
-  z.object({ type: z.literal("interrupt"), session_id: z.string().min(1).nullish() })
-    .transform(({ type, session_id }) => ({ type, sessionId: session_id ?? undefined })),
+  // The answer is parsed like the body of a request.
+  z.looseObject({ type: z.literal("permission_response"), request_id: z.string().min(1) }),
+  z.object({ type: z.literal("interrupt"), session_id: z.string().min(1).nullish() }),
 ], {
   error: ({ code }) =>
     code === "invalid_union" ? "must be hello, subscribe, ping, permission_response or interrupt" : undefined,
 });
+
 /** A command that a client sends over the WebSocket. */
 export type Command = z.infer<typeof command>;
 
-/** Parses a command. @throws {AppError} `invalid_json`, `body_too_large`, `invalid_value` that names the field. */
+/** Parses a command. @throws {AppError} that says what is wrong. */
 export function parseCommand(text: string): Command {
   if (text.length > MAX_COMMAND_CHARS) {
     throw new AppError("body_too_large", `A command has at most ${MAX_COMMAND_CHARS} characters.`);
@@ -190,36 +158,47 @@ export function parseCommand(text: string): Command {
   return validate(command, value);
 }
 
-const permissionAnswer = z.object({ ...answerFields, client: clientName })
-  .refine(hasOneAnswer, ONE_ANSWER)
-  .transform((body) => ({ answer: toAnswer(body), client: body.client }));
-/** The answer to a permission request, and the name of its sender. */
-export type PermissionAnswerBody = z.infer<typeof permissionAnswer>;
+const permissionAnswer = z.object({
+  option_id: z.string().min(1).optional(),
+  // OpenAI-style clients write "deny" for "reject".
+  decision: z.preprocess((value) => value === "deny" ? "reject" : value, z.enum(DECISIONS, oneOf(DECISIONS)))
+    .optional(),
+  client: clientName,
+}).refine(({ option_id, decision }) => (option_id === undefined) !== (decision === undefined), {
+  path: ["option_id"],
+  error: 'give either "option_id" or "decision", and not both',
+});
 
-/** Parses the body of `POST /v1/vtuber/permissions/{id}`. @throws {AppError} `invalid_value` that names the field. */
-export function parsePermissionAnswer(value: unknown): PermissionAnswerBody {
-  return validate(permissionAnswer, value);
+/** Parses the answer to a permission request, and the name of its sender. @throws {AppError} that names the field. */
+export function parsePermissionAnswer(
+  value: unknown,
+): { readonly answer: PermissionAnswer; readonly client: string | undefined } {
+  const { option_id, decision, client } = validate(permissionAnswer, value);
+  return { answer: option_id === undefined ? { decision: decision! } : { optionId: option_id }, client };
 }
+
+/** The modes of a notification: say the text as it is, or let the agent put it in its own words. */
+export const NOTIFICATION_MODES = ["text", "agent"] as const;
 
 const notification = z.object({
   text: z.string().trim().min(1, "must not be empty").max(MAX_NOTIFICATION_CHARS),
-  urgency: z.enum(URGENCIES, `must be one of ${URGENCIES.join(", ")}`).default("normal"),
-  mode: z.enum(NOTIFICATION_MODES, `must be one of ${NOTIFICATION_MODES.join(", ")}`).default("text"),
+  urgency: z.enum(URGENCIES, oneOf(URGENCIES)).default("normal"),
+  mode: z.enum(NOTIFICATION_MODES, oneOf(NOTIFICATION_MODES)).default("text"),
 });
-/** A text for the character to say. */
-export type NotificationBody = z.infer<typeof notification>;
 
-/** Parses the body of `POST /v1/vtuber/notifications`. @throws {AppError} `invalid_value` that names the field. */
-export function parseNotification(value: unknown): NotificationBody {
+/** Parses the body of `POST /v1/vtuber/notifications`. @throws {AppError} that names the field. */
+export function parseNotification(value: unknown): z.infer<typeof notification> {
   return validate(notification, value);
 }
 
+function oneOf(values: readonly string[]): string {
+  return `must be one of ${values.join(", ")}`;
+}
+
 function validate<T>(schema: z.ZodType<T>, value: unknown): T {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  const param = issue?.path.join(".") || undefined;
-  throw new AppError("invalid_value", `${param ? `"${param}": ` : ""}${issue?.message ?? "is wrong"}.`, {
-    ...(param ? { param } : {}),
-  });
+  const { data, error } = schema.safeParse(value);
+  if (error === undefined) return data;
+  const { path, message } = error.issues[0]!;
+  const param = path.join(".") || undefined;
+  throw new AppError("invalid_value", `${param ? `"${param}": ` : ""}${message}.`, { param });
 }

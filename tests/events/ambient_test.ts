@@ -1,9 +1,8 @@
 import { assertEquals } from "@std/assert";
-import type { PrivateConversation } from "../../lib/conversation/active.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { NO_LOG } from "../../lib/core/log.ts";
 import { Ambient, type AmbientDeps } from "../../lib/events/ambient.ts";
-import type { Announcement, PromptContext } from "../../lib/events/notifier.ts";
+import type { Announcement } from "../../lib/events/notifier.ts";
 import type { Turn } from "../../lib/turn/turn.ts";
 import { nextTask, waitFor } from "../support/harness/turn_recorder.ts";
 
@@ -17,10 +16,10 @@ const RAIN: Announcement = {
 class AmbientFixture implements Disposable {
   readonly ambient: Ambient;
   readonly calls: string[] = [];
-  readonly contexts: PromptContext[] = [];
+  /** The earlier replies of each prompt. */
+  readonly earlier: (readonly string[])[] = [];
   readonly runningTurns = new Set<Turn>();
   readonly warnings: string[] = [];
-  readonly conversations: { conversation: PrivateConversation; isOpen: boolean }[] = [];
   hasAudience = true;
   /** Clients that get an announcement. */
   clients = 1;
@@ -34,25 +33,22 @@ class AmbientFixture implements Disposable {
       urgency: "low",
       prompt: "Anything new?",
       mode: "agent",
-      openConversation: () => this.#openConversation(),
       hasAudience: () => this.hasAudience,
       runningTurns: () => this.runningTurns,
       log: { ...NO_LOG, warn: (message) => void this.warnings.push(message) },
       notifier: {
-        ask: (prompt, signal, context) => {
+        ask: (prompt, signal, earlierReplies = []) => {
           this.calls.push(`ask ${prompt}`);
           this.signal = signal;
-          if (context) this.contexts.push(context);
+          this.earlier.push(earlierReplies);
           this.#asked.resolve();
           this.#asked = Promise.withResolvers<void>();
           return this.ask();
         },
-        announce: ({ text }, urgency) => {
-          this.calls.push(`announce ${text} ${urgency}`);
-          return this.clients;
-        },
-        sendPrompt: (prompt, { reply }, urgency) => {
-          this.calls.push(`send ${prompt} for ${reply} ${urgency}`);
+        announce: ({ text, reply, emotions }, urgency, toNewest) => {
+          this.calls.push(
+            `announce ${text} ${urgency}${toNewest ? ` for ${reply}` : ` ${emotions[0]?.tag}`}`,
+          );
           return this.clients;
         },
       },
@@ -74,50 +70,33 @@ class AmbientFixture implements Disposable {
     return resolve;
   }
 
-  #openConversation(): PrivateConversation {
-    const entry = { isOpen: true };
-    const conversation = { [Symbol.dispose]: () => void (entry.isOpen = false) } as PrivateConversation;
-    this.conversations.push(Object.assign(entry, { conversation }));
-    return conversation;
-  }
-
   [Symbol.dispose](): void {
     this.ambient[Symbol.dispose]();
   }
 }
 
 const ASK = "ask Anything new?";
+const ANNOUNCE = "announce It rains. low sad";
 
-Deno.test("Ambient: announces the agent's reply, from a conversation of its own", async () => {
-  using fixture = new AmbientFixture();
-  assertEquals(await fixture.ambient.speak(), true);
-  assertEquals(fixture.calls, [ASK, "announce It rains. low"]);
-  const { conversation } = fixture.conversations[0]!;
-  assertEquals(fixture.contexts, [{ conversation, earlierReplies: [] }]);
-});
+for (
+  const [mode, announce] of [["agent", ANNOUNCE], [
+    "text",
+    `announce Anything new? low for ${RAIN.reply}`,
+  ]] as const
+) {
+  Deno.test(`Ambient: in mode ${mode}, sends ${JSON.stringify(announce)}`, async () => {
+    using fixture = new AmbientFixture({ mode });
+    assertEquals(await fixture.ambient.speak(), true);
+    assertEquals(fixture.calls, [ASK, announce]);
+  });
+}
 
-Deno.test("Ambient: passes on its last 5 replies, and opens a new conversation after 50 prompts", async () => {
+Deno.test("Ambient: passes on its last 5 replies", async () => {
   using fixture = new AmbientFixture();
   let count = 0;
-  fixture.ask = () => {
-    count++;
-    const announcement = { reply: `[sad] ${count}`, text: `${count}`, emotions: [] };
-    return Promise.resolve(count % 10 === 0 ? undefined : announcement);
-  };
-  for (let round = 0; round < 101; round++) await fixture.ambient.speak();
-  const replies = ["[sad] 6", "[sad] 7", "[sad] 8", "[sad] 9", "[sad] 11"];
-  assertEquals(fixture.contexts[11]!.earlierReplies, replies);
-  assertEquals(fixture.conversations.map(({ isOpen }) => isOpen), [false, false, true]);
-  const used = fixture.contexts.map(({ conversation }) =>
-    fixture.conversations.findIndex((entry) => entry.conversation === conversation)
-  );
-  assertEquals(used, [...Array(50).fill(0), ...Array(50).fill(1), 2]);
-});
-
-Deno.test("Ambient: sends the prompt itself in mode text", async () => {
-  using fixture = new AmbientFixture({ mode: "text", urgency: "high" });
-  assertEquals(await fixture.ambient.speak(), true);
-  assertEquals(fixture.calls, [ASK, "send Anything new? for [sad] It rains. high"]);
+  fixture.ask = () => Promise.resolve(++count % 3 === 0 ? undefined : { ...RAIN, reply: `${count}` });
+  for (let round = 0; round < 10; round++) await fixture.ambient.speak();
+  assertEquals([fixture.earlier[0], fixture.earlier.at(-1)], [[], ["2", "4", "5", "7", "8"]]);
 });
 
 const SILENT: readonly [name: string, setUp: (fixture: AmbientFixture) => void, calls: readonly string[]][] =
@@ -125,7 +104,7 @@ const SILENT: readonly [name: string, setUp: (fixture: AmbientFixture) => void, 
     ["without an audience", (fixture) => fixture.hasAudience = false, []],
     ["while a turn runs", (fixture) => void fixture.startTurn(), []],
     ["if the reply is silent", (fixture) => fixture.ask = () => Promise.resolve(undefined), [ASK]],
-    ["if the audience has gone", (fixture) => fixture.clients = 0, [ASK, "announce It rains. low"]],
+    ["if the audience has gone", (fixture) => fixture.clients = 0, [ASK, ANNOUNCE]],
   ];
 for (const [name, setUp, calls] of SILENT) {
   Deno.test(`Ambient: says nothing ${name}`, async () => {
@@ -139,31 +118,21 @@ Deno.test("Ambient: waits for turns that start while the agent answers", async (
   using fixture = new AmbientFixture();
   const ends: (() => void)[] = [];
   fixture.ask = () => {
-    ends.push(fixture.startTurn(), fixture.startTurn());
+    ends.push(fixture.startTurn());
     return Promise.resolve(RAIN);
   };
   const speaking = fixture.ambient.speak();
   await nextTask();
-  ends[0]!();
-  await nextTask();
-  // A third turn starts before the second has ended.
   const end = fixture.startTurn();
-  ends[1]!();
+  ends[0]!();
   await nextTask();
   assertEquals(fixture.calls, [ASK]);
   end();
   assertEquals(await waitFor(speaking, "the announcement"), true);
-  assertEquals(fixture.calls, [ASK, "announce It rains. low"]);
+  assertEquals(fixture.calls, [ASK, ANNOUNCE]);
 });
 
-Deno.test("Ambient: logs an agent that fails, and does not reject", async () => {
-  using fixture = new AmbientFixture();
-  fixture.ask = () => Promise.reject(new AppError("agent_unavailable", "Gone."));
-  const spoke = await fixture.ambient.speak();
-  assertEquals([spoke, fixture.warnings], [false, ["the agent did not answer the ambient prompt"]]);
-});
-
-Deno.test("Ambient: repeats at each interval, also after a failure", async () => {
+Deno.test("Ambient: repeats at each interval, also after a failure, which it logs", async () => {
   using fixture = new AmbientFixture({ intervalMs: 1 });
   fixture.ask = () => Promise.reject(new Error("no"));
   fixture.ambient.start();
@@ -171,7 +140,8 @@ Deno.test("Ambient: repeats at each interval, also after a failure", async () =>
   await fixture.asked();
   fixture.ask = () => Promise.resolve(RAIN);
   for (let i = 0; i < 2; i++) await fixture.asked();
-  assertEquals(fixture.calls.slice(0, 3), [ASK, ASK, "announce It rains. low"]);
+  assertEquals(fixture.calls.slice(0, 3), [ASK, ASK, ANNOUNCE]);
+  assertEquals(fixture.warnings, ["the agent did not answer the ambient prompt"]);
 });
 
 Deno.test("Ambient: does not prompt again before the agent has answered", async () => {
@@ -191,15 +161,13 @@ Deno.test("Ambient: does not prompt again before the agent has answered", async 
 });
 
 for (const outcome of ["reply", "error"] as const) {
-  Deno.test(`Ambient: disposal aborts a prompt, closes the conversation and ignores a late ${outcome}`, async () => {
+  Deno.test(`Ambient: disposal aborts a prompt and ignores a late ${outcome}`, async () => {
     const fixture = new AmbientFixture();
     const { promise, resolve, reject } = Promise.withResolvers<Announcement>();
     fixture.ask = () => promise;
     const speaking = fixture.ambient.speak();
     fixture[Symbol.dispose]();
-    assertEquals([fixture.signal?.aborted, fixture.conversations.map(({ isOpen }) => isOpen)], [true, [
-      false,
-    ]]);
+    assertEquals(fixture.signal?.aborted, true);
     if (outcome === "reply") resolve(RAIN);
     else reject(new AppError("turn_cancelled", "Stopped."));
     assertEquals([await speaking, fixture.calls, fixture.warnings], [false, [ASK], []]);

@@ -1,8 +1,6 @@
 import { assertEquals } from "@std/assert";
-import type { TurnRequest } from "../../lib/conversation/registry.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { Notifier, splitEmotions } from "../../lib/events/notifier.ts";
-import type { Urgency } from "../../lib/events/wire.ts";
 import { CannedReplies } from "../../lib/turn/canned_replies.ts";
 import { saying } from "../support/agents/memory_agent.ts";
 import { ConversationHarness } from "../support/harness/conversation_harness.ts";
@@ -16,26 +14,13 @@ class NotifierFixture implements Disposable {
   readonly hub = new HubFixture();
   readonly harness = new ConversationHarness({ observer: this.hub.hub, emotions: EMOTIONS });
   readonly cannedReplies = new CannedReplies();
-  readonly requests: TurnRequest[] = [];
+  readonly agent = this.harness.agent;
   readonly notifier = new Notifier({
     hub: this.hub.hub,
     cannedReplies: this.cannedReplies,
     emotions: EMOTIONS,
-    conversations: {
-      startTurn: (request, signal) => {
-        this.requests.push(request);
-        return this.harness.registry.startTurn(request, signal);
-      },
-    },
+    conversations: this.harness.registry,
   });
-
-  get agent() {
-    return this.harness.agent;
-  }
-
-  announce(text: string, urgency: Urgency): number {
-    return this.notifier.announce(this.notifier.fromText(text), urgency);
-  }
 
   /** The next canned replies to a text. */
   replies(text: string, count: number): (string | undefined)[] {
@@ -50,7 +35,6 @@ class NotifierFixture implements Disposable {
 
 const SPLIT: readonly [reply: string, text: string, emotions: readonly string[]][] = [
   ["Hello!", "Hello!", []],
-  ["[happy] Hello!", "Hello!", ["happy"]],
   ["Hello! [sad]", "Hello!", ["sad"]],
   ["One [happy] two", "One two", ["happy"]],
   ["[happy]", "[happy]", ["happy"]],
@@ -66,89 +50,36 @@ for (const [reply, text, emotions] of SPLIT) {
   });
 }
 
-Deno.test("Notifier: announces to all clients, each of which can post the text back once", () => {
+Deno.test("Notifier: announces to all clients or to the newest, each of which can post the text back once", () => {
   using fixture = new NotifierFixture();
   const clients = [fixture.hub.connect(), fixture.hub.connect()];
-  assertEquals(fixture.announce("[happy] Build done!", "high"), 2);
+  const [reply, text] = ["[happy] Build done!", "Build done!"];
+  assertEquals(fixture.notifier.announce(fixture.notifier.fromText(reply), "high"), 2);
   for (const client of clients) {
-    assertEquals(client.summaries.slice(2), ["emotion happy 1", "notification Build done!"]);
+    assertEquals(client.summaries.slice(2), ["emotion happy 1", `notification ${text}`]);
     assertEquals(client.frames.at(-1)?.urgency, "high");
   }
-  const reply = "[happy] Build done!";
-  assertEquals(fixture.replies("Build done!", 3), [reply, reply, undefined]);
+  assertEquals(fixture.replies(text, 3), [reply, reply, undefined]);
+  assertEquals(fixture.notifier.announce(fixture.notifier.fromText(reply), "high", true), 1);
+  assertEquals(fixture.replies(text, 2), [reply, undefined]);
 });
 
-Deno.test("Notifier: has no canned reply for an announcement without clients", () => {
-  using fixture = new NotifierFixture();
-  assertEquals(fixture.announce("Build done!", "low"), 0);
-  assertEquals(fixture.replies("Build done!", 1), [undefined]);
-});
-
-for (const text of ["[happy]", "Run `deno test` and `a*b`:\n```sh\nls\n```"]) {
-  Deno.test(`Notifier: announces ${JSON.stringify(text)} unchanged`, () => {
-    using fixture = new NotifierFixture();
-    const client = fixture.hub.connect(["notification"]);
-    fixture.announce(text, "low");
-    assertEquals(client.summaries, [`notification ${text}`]);
-  });
-}
-
-Deno.test("Notifier: sends a prompt to the newest client, which can post it back once", () => {
-  using fixture = new NotifierFixture();
-  const [first, last] = [fixture.hub.connect(["notification"]), fixture.hub.connect(["notification"])];
-  const rain = fixture.notifier.fromText("[shy] It rains.");
-  assertEquals(fixture.notifier.sendPrompt("Say something.", rain, "low"), 1);
-  assertEquals([first.summaries, last.summaries], [[], ["notification Say something."]]);
-  assertEquals(fixture.replies("Say something.", 2), ["[shy] It rains.", undefined]);
-});
-
-Deno.test("Notifier: asks in an unsolicited turn of a new conversation", async () => {
+Deno.test("Notifier: asks in an unsolicited turn of a session of its own, which gets the earlier replies", async () => {
   using fixture = new NotifierFixture();
   fixture.agent.script = saying("[happy] It ", "rains.\n");
-  assertEquals(await fixture.notifier.ask("Anything new?", NEVER), {
-    reply: "[happy] It rains.",
-    text: "It rains.",
-    emotions: [{ tag: "happy", intensity: 1 }],
-  });
-  const [{ unsolicited, record, conversation } = {}] = fixture.requests as Partial<TurnRequest>[];
-  assertEquals([unsolicited, record, conversation], [true, false, undefined]);
-  assertEquals(fixture.agent.prompts[0]?.text.includes("Anything new?"), true);
+  const client = fixture.hub.connect(["emotion"]);
+  const announcement = await fixture.notifier.ask("Anything new?", NEVER, ["It snows."]);
+  const emotions = [{ tag: "happy", intensity: 1 }];
+  assertEquals(announcement, { reply: "[happy] It rains.", text: "It rains.", emotions });
+  await fixture.notifier.ask("And now?", NEVER);
+  const texts = fixture.agent.prompts.map(({ text }) => text);
+  assertEquals(texts, ["<assistant>\nIt snows.\n</assistant>\n\nAnything new?", "And now?"]);
+  assertEquals([fixture.agent.sessions.length, client.summaries], [2, []]);
 });
 
-Deno.test("Notifier: asks in the conversation of its context", async () => {
-  using fixture = new NotifierFixture();
-  fixture.agent.script = saying("Yes");
-  using conversation = fixture.harness.registry.openPrivate();
-  const context = { conversation, earlierReplies: [] };
-  for (const prompt of ["One?", "Two?"]) await fixture.notifier.ask(prompt, NEVER, context);
-  await fixture.notifier.ask("Three?", NEVER);
-  const sessions = fixture.agent.prompts.map(({ session }) => session.id);
-  assertEquals(sessions, ["session-1", "session-1", "session-2"] as string[]);
-});
-
-Deno.test("Notifier: tells each new session the earlier replies", async () => {
-  using fixture = new NotifierFixture();
-  const { agent } = fixture;
-  agent.script = saying("Yes");
-  using conversation = fixture.harness.registry.openPrivate();
-  const context = { conversation, earlierReplies: ["It rains.", "It snows."] };
-  await fixture.notifier.ask("One?", NEVER, context);
-  await fixture.notifier.ask("Two?", NEVER, context);
-  agent.sessions[0]!.close();
-  await fixture.notifier.ask("Three?", NEVER, context);
-  const earlier = "<assistant>\nIt rains.\n</assistant>\n\n<assistant>\nIt snows.\n</assistant>\n\n";
-  assertEquals(agent.prompts.map(({ text }) => text), [`${earlier}One?`, "Two?", `${earlier}Three?`]);
-});
-
-for (const reply of ["", "  \n", "[silent]", " [Silent]\n", "[SILENT] ", "[neutral] [silent]", "[silent]."]) {
-  Deno.test(`Notifier: the reply ${JSON.stringify(reply)} is silent`, async () => {
-    using fixture = new NotifierFixture();
-    fixture.agent.script = saying(...(reply === "" ? [] : [reply]));
-    assertEquals(await fixture.notifier.ask("Anything new?", NEVER), undefined);
-  });
-}
-
-const REPLIES: readonly [name: string, pieces: readonly string[], expected: string][] = [
+const REPLIES: readonly [name: string, pieces: readonly string[], expected: string | undefined][] = [
+  ["nothing is silent", [], undefined],
+  ["[Silent] is silent", [" [Silent]\n"], undefined],
   ["[silent] with more text is not silent", ["[silent] is what I am not."], "[silent] is what I am not."],
   ["cuts a reply after 8000 characters", Array(9).fill("x".repeat(1_000)), "x".repeat(8_000)],
   ["cuts no character in half", ["x" + "😀".repeat(4_000)], "x" + "😀".repeat(3_999) + "\ufffd"],
@@ -166,12 +97,6 @@ Deno.test("Notifier: throws the failure of a turn, marked as prompted", async ()
   fixture.agent.script = (prompt) => prompt.fail(new AppError("agent_error", "No."));
   const failure = await appErrorOf(fixture.notifier.ask("?", NEVER));
   assertEquals([failure.code, failure.prompted], ["agent_error", true]);
-});
-
-Deno.test("Notifier: throws if the agent cannot be prompted", async () => {
-  using fixture = new NotifierFixture();
-  fixture.agent.openError = new AppError("agent_unavailable", "Gone.");
-  assertEquals((await appErrorOf(fixture.notifier.ask("?", NEVER))).code, "agent_unavailable");
 });
 
 Deno.test("Notifier: throws if the turn is interrupted", async () => {

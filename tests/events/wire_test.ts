@@ -1,60 +1,41 @@
-import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import {
   type Command,
-  encodeFrame,
+  encodeMessage,
   parseCommand,
   parseNotification,
   parsePermissionAnswer,
 } from "../../lib/events/wire.ts";
 import { AppError } from "../../lib/core/errors.ts";
+import { DECISIONS } from "../../lib/turn/permission.ts";
 
 const COMMANDS: readonly [text: string, command: Command][] = [
   ['{"type":"ping"}', { type: "ping" }],
   ['{"type":"hello"}', { type: "hello", client: undefined }],
-  ['{"type":"hello","client":null}', { type: "hello", client: undefined }],
   ['{"type":"hello","client":"  "}', { type: "hello", client: undefined }],
   ['{"type":"hello","client":"timeout"}', { type: "hello", client: undefined }],
   ['{"type":"hello","client":" Mao\\n"}', { type: "hello", client: "Mao" }],
   ['{"type":"subscribe","events":[]}', { type: "subscribe", events: [] }],
   ['{"type":"subscribe","events":["say","nonsense"]}', { type: "subscribe", events: ["say", "nonsense"] }],
   [
-    '{"type":"permission_response","request_id":"p1","option_id":"yes"}',
-    { type: "permission_response", requestId: "p1", answer: { optionId: "yes" } },
-  ],
-  ...(["allow", "allow_always", "reject", "reject_always"] as const).map((decision): [string, Command] => [
-    `{"type":"permission_response","request_id":"p1","decision":"${decision}"}`,
-    { type: "permission_response", requestId: "p1", answer: { decision } },
-  ]),
-  [
     '{"type":"permission_response","request_id":"p1","decision":"deny"}',
-    { type: "permission_response", requestId: "p1", answer: { decision: "reject" } },
+    { type: "permission_response", request_id: "p1", decision: "deny" },
   ],
-  ['{"type":"interrupt"}', { type: "interrupt", sessionId: undefined }],
-  ['{"type":"interrupt","session_id":null}', { type: "interrupt", sessionId: undefined }],
-  ['{"type":"interrupt","session_id":"mao"}', { type: "interrupt", sessionId: "mao" }],
+  ['{"type":"interrupt"}', { type: "interrupt" }],
+  ['{"type":"interrupt","session_id":null}', { type: "interrupt", session_id: null }],
+  ['{"id":1,"type":"interrupt","session_id":"mao"}', { type: "interrupt", session_id: "mao" }],
 ];
 for (const [text, command] of COMMANDS) {
   Deno.test(`parseCommand: ${text}`, () => assertEquals(parseCommand(text), command));
 }
 
-Deno.test("parseCommand: ignores unknown fields", () => {
-  const { type } = parseCommand('{"id":1,"type":"ping","ts":0,"events":7}');
-  assertEquals(type, "ping");
-});
-
 const REJECTED: readonly [name: string, text: string, code: string, part: string][] = [
   ["an empty text", "", "invalid_json", "JSON object"],
   ["an incomplete object", '{"type":"pin', "invalid_json", '{"type":"ping"}'],
-  ["a bare word", "ping", "invalid_json", "JSON"],
   ["a list", "[]", "invalid_value", ""],
-  ["null", "null", "invalid_value", ""],
-  ["a string", '"ping"', "invalid_value", ""],
   ["no type", "{}", "invalid_value", "ping"],
   ["an unknown type", '{"type":"dance"}', "invalid_value", "hello, subscribe, ping"],
-  ["a type in capitals", '{"type":"PING"}', "invalid_value", "ping"],
-  ["a numeric type", '{"type":1}', "invalid_value", "type"],
   ["a subscription without events", '{"type":"subscribe"}', "invalid_value", '"events"'],
-  ["a subscription to a string", '{"type":"subscribe","events":"say"}', "invalid_value", '"events"'],
   ["a subscription to numbers", '{"type":"subscribe","events":[1]}', "invalid_value", '"events.0"'],
   [
     "a subscription to 101 events",
@@ -81,24 +62,6 @@ const REJECTED: readonly [name: string, text: string, code: string, part: string
     '"request_id"',
   ],
   [
-    "an answer without an option or a decision",
-    '{"type":"permission_response","request_id":"p"}',
-    "invalid_value",
-    '"option_id"',
-  ],
-  [
-    "an answer with an option and a decision",
-    '{"type":"permission_response","request_id":"p","option_id":"yes","decision":"allow"}',
-    "invalid_value",
-    "not both",
-  ],
-  [
-    "an unknown decision",
-    '{"type":"permission_response","request_id":"p","decision":"maybe"}',
-    "invalid_value",
-    "allow, allow_always, reject, reject_always",
-  ],
-  [
     "an interrupt of an empty session id",
     '{"type":"interrupt","session_id":""}',
     "invalid_value",
@@ -119,24 +82,30 @@ for (const [name, text, code, part] of REJECTED) {
   });
 }
 
-Deno.test("parsePermissionAnswer: an answer and its sender", () => {
-  const { client, answer } = parsePermissionAnswer({ option_id: "yes", client: " Mao " });
-  assertEquals([client, answer], ["Mao", { optionId: "yes" }]);
-  assertEquals(parsePermissionAnswer({ decision: "deny" }), {
-    answer: { decision: "reject" },
-    client: undefined,
-  });
-  assertEquals(parsePermissionAnswer({ decision: "allow_always", client: "" }).client, undefined);
-});
+const ANSWERS: readonly [body: unknown, parsed: ReturnType<typeof parsePermissionAnswer>][] = [
+  [{ option_id: "yes", client: " Mao " }, { answer: { optionId: "yes" }, client: "Mao" }],
+  [{ decision: "deny", client: "" }, { answer: { decision: "reject" }, client: undefined }],
+  ...DECISIONS.map((decision) =>
+    [{ decision, client: null }, { answer: { decision }, client: undefined }] satisfies typeof ANSWERS[number]
+  ),
+];
+for (const [body, parsed] of ANSWERS) {
+  Deno.test(`parsePermissionAnswer: ${JSON.stringify(body)}`, () =>
+    assertEquals(parsePermissionAnswer(body), parsed));
+}
 
-for (
-  const value of [null, [], "allow", {}, { option_id: "" }, { decision: 1 }, {
-    option_id: "a",
-    decision: "allow",
-  }]
-) {
-  Deno.test(`parsePermissionAnswer: rejects ${JSON.stringify(value)}`, () => {
-    assertEquals(assertThrows(() => parsePermissionAnswer(value), AppError).code, "invalid_value");
+const NO_ANSWERS: readonly [body: unknown, part: string][] = [
+  [null, ""],
+  [{}, '"option_id"'],
+  [{ option_id: "" }, '"option_id"'],
+  [{ decision: "maybe" }, "allow, allow_always, reject, reject_always"],
+  [{ option_id: "a", decision: "allow" }, "not both"],
+];
+for (const [body, part] of NO_ANSWERS) {
+  Deno.test(`parsePermissionAnswer: rejects ${JSON.stringify(body)}`, () => {
+    const error: AppError = assertThrows(() => parsePermissionAnswer(body), AppError);
+    assertEquals(error.code, "invalid_value");
+    assertStringIncludes(error.message, part);
   });
 }
 
@@ -156,11 +125,8 @@ Deno.test("parseNotification: a text with defaults and with all fields", () => {
 
 const NOTIFICATIONS: readonly [value: unknown, param: string | undefined][] = [
   [null, undefined],
-  ["Build done", undefined],
   [{}, "text"],
-  [{ text: "" }, "text"],
   [{ text: " \n" }, "text"],
-  [{ text: 1 }, "text"],
   [{ text: "x".repeat(4_001) }, "text"],
   [{ text: "x", urgency: "urgent" }, "urgency"],
   [{ text: "x", mode: "both" }, "mode"],
@@ -172,13 +138,8 @@ for (const [value, param] of NOTIFICATIONS) {
   });
 }
 
-Deno.test("encodeFrame: one line of JSON with type and time first", () => {
-  assertEquals(
-    encodeFrame({ type: "agent_state", state: "idle" }, 1_700_000_000_999),
-    '{"type":"agent_state","ts":1700000000,"state":"idle"}',
-  );
-  assertEquals(encodeFrame({ type: "pong" }, 0), '{"type":"pong","ts":0}');
-  const frame = encodeFrame({ type: "notification", text: "a\nb\u2028c", urgency: "low" });
-  assertEquals(frame.includes("\n"), false);
+Deno.test("encodeMessage: one line of JSON with type and time first", () => {
+  const { frame } = encodeMessage({ type: "notification", text: "a\nb\u2028c", urgency: "low" });
+  assertMatch(frame, /^{"type":"notification","ts":\d+,"text":"[^\n]*","urgency":"low"}$/);
   assertEquals(Math.abs(JSON.parse(frame).ts - Date.now() / 1000) < 60, true);
 });

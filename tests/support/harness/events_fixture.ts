@@ -1,6 +1,6 @@
 /** A hub, turns for it to observe, and subscribers that record what they get. @module */
 
-import { EventHub, type EventHubOptions } from "../../../lib/events/hub.ts";
+import { EventHub } from "../../../lib/events/hub.ts";
 import type { Subscriber, Transport } from "../../../lib/events/subscriber.ts";
 import type { Message, VtuberEvent } from "../../../lib/events/wire.ts";
 import { AppError } from "../../../lib/core/errors.ts";
@@ -98,8 +98,8 @@ export class HubFixture implements Disposable {
   readonly hub: EventHub;
   readonly agent = new MemoryAgent();
 
-  constructor(options: EventHubOptions = {}) {
-    this.hub = new EventHub({ holdMs: 3_600_000, ...options });
+  constructor({ holdMs = 3_600_000 } = {}) {
+    this.hub = new EventHub({ holdMs });
     this.agent.answersCancels = false;
   }
 
