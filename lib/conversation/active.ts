@@ -2,29 +2,36 @@
 
 import { type IdleTimer, startIdleTimer } from "../core/idle_timer.ts";
 import type { Agent, Session } from "../turn/agent.ts";
+import type { EmotionWords } from "../turn/emotion.ts";
 import type { ModelRouter } from "../turn/model_router.ts";
-import type { Conversation, ConversationIndex } from "./conversation.ts";
+import type { TurnLimits, TurnObserver } from "../turn/turn.ts";
+import type { TurnLimiter } from "../turn/turn_limiter.ts";
+import { type ConversationIndex, isResumable } from "./conversation.ts";
 import type { Fingerprinter } from "./fingerprint.ts";
-import { cancelled, TurnQueue } from "./turn_queue.ts";
+import type { ConversationRecord } from "./record.ts";
+import type { SessionMode } from "./resolve.ts";
+import { type BusyMode, cancelled, TurnQueue } from "./turn_queue.ts";
 import { UndeliveredMessages } from "./undelivered.ts";
 
-/** The dependencies and limits of {@linkcode ActiveConversations}. */
-export interface ActiveConversationsOptions {
+/** The dependencies and settings of all conversations. */
+export interface ConversationOptions {
   readonly agents: ModelRouter;
   readonly index: ConversationIndex;
   readonly fingerprinter: Fingerprinter;
   readonly log: { debug(message: string, fields: Readonly<Record<string, unknown>>): void };
+  readonly mode: SessionMode;
+  readonly onBusy: BusyMode;
+  readonly turnLimiter: TurnLimiter;
+  readonly limits: TurnLimits;
+  /** Observes every turn. */
+  readonly observer?: TurnObserver;
+  /** The emotion words to find in replies. */
+  readonly emotions?: EmotionWords;
   /** Sessions that stay open. Beyond that the one that was not used for the longest time is closed. */
   readonly maxSessions: number;
   /** How long a session stays open after its last turn, in milliseconds. */
   readonly idleMs: number;
 }
-
-/**
- * What happens to the session when no turn is left. `keep`: the session stays open for a while if the client may come
- * back. `hold`: the session stays open. `close`: the session is closed. `delete`: the agent deletes the session too.
- */
-type WhenIdle = "keep" | "hold" | "close" | "delete";
 
 /** A conversation in use. */
 export class ActiveConversation {
@@ -32,16 +39,17 @@ export class ActiveConversation {
   readonly queue: TurnQueue = new TurnQueue();
   readonly undelivered: UndeliveredMessages = new UndeliveredMessages();
   /** The remembered conversation; undefined if no later request can continue this one. */
-  conversation: Conversation | undefined;
+  conversation: ConversationRecord | undefined;
   session: Session | undefined;
   /** The session may not have received the earlier messages. */
   needsFullTranscript = true;
-  whenIdle: WhenIdle;
+  /** The session stays open without a turn: it is a private conversation's. */
+  isHeld: boolean;
   idleTimer: IdleTimer | undefined;
 
-  constructor(agent: Agent, whenIdle: WhenIdle) {
+  constructor(agent: Agent, isHeld = false) {
     this.agent = agent;
-    this.whenIdle = whenIdle;
+    this.isHeld = isHeld;
   }
 
   /** Whether a turn is running or waiting, the session is open, or neither. */
@@ -58,27 +66,26 @@ export interface PrivateConversation extends Disposable {
 
 /** The remembered conversations that have a session or a turn. */
 export class ActiveConversations {
-  readonly #options: ActiveConversationsOptions;
+  readonly #options: ConversationOptions;
   /** In the order of use. */
-  readonly #all = new Map<Conversation, ActiveConversation>();
+  readonly #all = new Map<ConversationRecord, ActiveConversation>();
 
-  constructor(options: ActiveConversationsOptions) {
+  constructor(options: ConversationOptions) {
     this.#options = options;
   }
 
-  get(conversation: Conversation): ActiveConversation | undefined {
+  get(conversation: ConversationRecord): ActiveConversation | undefined {
     return this.#all.get(conversation);
   }
 
   /** Whether a conversation has a session or a turn. */
-  readonly has = (conversation: Conversation): boolean => this.#all.has(conversation);
+  readonly has = (conversation: ConversationRecord): boolean => this.#all.has(conversation);
 
-  /** Makes a conversation the last used one. */
-  touch(conversation: Conversation, active: ActiveConversation, now: number): void {
+  /** Adds a conversation, or makes it the last used one. */
+  add(conversation: ConversationRecord, active: ActiveConversation): void {
     active.conversation = conversation;
     this.#all.delete(conversation);
     this.#all.set(conversation, active);
-    this.#options.index.touch(conversation, now, this.has);
   }
 
   /**
@@ -104,24 +111,27 @@ export class ActiveConversations {
     return active.session = await agent.newSession(signal);
   }
 
-  /** Closes the session if no turn is left, at once or after a while. */
+  /** Closes the session if no turn is left: after a while if the client may come back, else at once. */
   onIdle(active: ActiveConversation): void {
-    const { conversation, queue, session, whenIdle } = active;
-    if (queue.isBusy) return;
+    const { conversation, queue, session, isHeld } = active;
+    if (queue.isBusy || isHeld) return;
     active.undelivered.prune();
-    if (whenIdle === "hold") return;
+    const isRemembered = conversation !== undefined && this.#all.get(conversation) === active;
     // A session without a delivered message is of no use, unless the client has a name for the conversation.
-    const isWorthKeeping = whenIdle === "keep" && session !== undefined && conversation?.isResumable;
-    if (!isWorthKeeping) this.#close(active);
-    else {
-      const idleMs = Math.max(1, this.#options.idleMs);
-      active.idleTimer = startIdleTimer(idleMs, () => this.#closeLater(active, "close"));
+    if (isRemembered && session && isResumable(conversation)) {
+      active.idleTimer = startIdleTimer(this.#options.idleMs, () => this.#close(active));
+    } else {
+      this.#close(active);
     }
-    this.#closeOldest();
+    // Busy conversations stay, so that there can be more than the limit for a while.
+    for (const oldest of this.#all.values()) {
+      if (this.#all.size <= this.#options.maxSessions) return;
+      if (!oldest.queue.isBusy) this.#close(oldest);
+    }
   }
 
   /** Forgets a conversation, and has the agent delete the session. Returns false if the store could not remove it. */
-  forget(conversation: Conversation): boolean {
+  forget(conversation: ConversationRecord): boolean {
     const { index, agents, log } = this.#options;
     const isRemoved = index.forget(conversation);
     const active = this.#all.get(conversation);
@@ -129,7 +139,7 @@ export class ActiveConversations {
     log.debug("forgot a conversation", { conversation: conversation.id });
     if (active) {
       active.queue.cancelAll(cancelled("The conversation was forgotten."));
-      this.#closeLater(active, "delete");
+      this.onIdle(active);
     } else if (conversation.sessionId !== undefined) {
       agents.byName(conversation.agent)?.deleteSession(conversation.sessionId);
     }
@@ -138,34 +148,20 @@ export class ActiveConversations {
 
   /** Closes every session, a busy one after its turn. */
   close(): void {
-    for (const active of this.#all.values()) this.#closeLater(active, "close");
-  }
-
-  /** Busy conversations stay, so that there can be more than the limit for a while. */
-  #closeOldest(): void {
-    for (const active of this.#all.values()) {
-      if (this.#all.size <= this.#options.maxSessions) return;
-      if (!active.queue.isBusy) this.#closeLater(active, "close");
-    }
-  }
-
-  /** Closes the session now, or when its turn has ended. */
-  #closeLater(active: ActiveConversation, whenIdle: "close" | "delete"): void {
-    active.whenIdle = whenIdle;
-    if (!active.queue.isBusy) this.#close(active);
+    const all = [...this.#all.values()];
+    this.#all.clear();
+    for (const active of all) this.onIdle(active);
   }
 
   #close(active: ActiveConversation): void {
-    const { conversation, session, agent, whenIdle } = active;
+    const { conversation, session, agent } = active;
+    const { index, log } = this.#options;
     active.idleTimer?.[Symbol.dispose]();
     if (conversation && this.#all.get(conversation) === active) this.#all.delete(conversation);
-    session?.close();
-    if (whenIdle === "delete" && conversation?.sessionId !== undefined) {
-      agent.deleteSession(conversation.sessionId);
-      conversation.sessionId = undefined;
-    }
-    if (session) {
-      this.#options.log.debug("closed a session", { conversation: conversation?.id, session: session.id });
-    }
+    if (!session) return;
+    session.close();
+    const isForgotten = conversation && !index.all.has(conversation);
+    if (isForgotten && conversation.sessionId !== undefined) agent.deleteSession(conversation.sessionId);
+    log.debug("closed a session", { conversation: conversation?.id, session: session.id });
   }
 }

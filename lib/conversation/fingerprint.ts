@@ -56,8 +56,6 @@ export interface ReplyFingerprint {
   readonly fingerprint: Fingerprint;
   /** The reply is long enough to identify a conversation by itself. */
   readonly isDistinctive: boolean;
-  /** Length of the run of assistant messages that ends with this one. */
-  readonly run: number;
 }
 
 /** Makes fingerprints with a key. */
@@ -90,12 +88,13 @@ export class Fingerprinter {
 
   /**
    * Makes the fingerprint of a reply; undefined if the reply has no letters. It is the hash of the reply and the hash of
-   * its prefix, to be compared with {@linkcode isSameReply}, {@linkcode replyPrefixMatches} and
-   * {@linkcode replyPrefixDiffers} only. Older files have the first hash alone.
+   * its prefix, to be compared with {@linkcode isSameReply} and {@linkcode replyPrefixDiffers} only.
    */
   reply(text: string): Fingerprint | undefined {
     const letters = lettersOf(text);
-    return letters === "" ? undefined : this.#replyOf(letters);
+    if (letters === "") return undefined;
+    const prefix = this.fingerprint("beginning", letters.slice(0, DISTINCTIVE_LETTERS));
+    return this.fingerprint("reply", letters) + prefix as Fingerprint;
   }
 
   /** Makes the fingerprints of a transcript. */
@@ -118,19 +117,12 @@ export class Fingerprinter {
     };
   }
 
-  #replyOf(letters: string): Fingerprint {
-    return this.fingerprint("reply", letters) +
-      this.fingerprint("beginning", letters.slice(0, DISTINCTIVE_LETTERS)) as Fingerprint;
-  }
-
   #replyAt(messages: readonly Message[], index: number | undefined): ReplyFingerprint | undefined {
     if (index === undefined) return undefined;
-    const letters = lettersOf(textOf(messages[index]!));
-    if (letters === "") return undefined;
-    const turnBefore = messages.slice(0, index).findLastIndex(isTurn);
-    const run = messages.slice(turnBefore + 1, index + 1).filter(({ role }) => role === "assistant").length;
-    const isDistinctive = letters.length >= DISTINCTIVE_LETTERS;
-    return { index, fingerprint: this.#replyOf(letters), isDistinctive, run };
+    const text = textOf(messages[index]!);
+    const fingerprint = this.reply(text);
+    return fingerprint &&
+      { index, fingerprint, isDistinctive: lettersOf(text).length >= DISTINCTIVE_LETTERS };
   }
 
   #turn(messages: readonly Message[], index: number, next = messages.length): TurnFingerprint {
@@ -153,27 +145,13 @@ export function isSameReply(one: Fingerprint | undefined, other: Fingerprint | u
   return one !== undefined && one.slice(0, FINGERPRINT_CHARS) === other?.slice(0, FINGERPRINT_CHARS);
 }
 
-/** Whether a reply of a transcript is the stored one, or may be a part of it: skins cut replies. */
-export function replyPrefixMatches(
-  sent: ReplyFingerprint | undefined,
-  stored: Fingerprint | undefined,
-): boolean {
-  if (sent === undefined || stored === undefined) return false;
-  return isSameReply(sent.fingerprint, stored) ||
-    sent.isDistinctive && prefixOf(sent.fingerprint) === prefixOf(stored);
-}
-
 /** Whether a reply of a transcript is surely not the stored one: it is distinctive and has another prefix. */
 export function replyPrefixDiffers(
   sent: ReplyFingerprint | undefined,
   stored: Fingerprint | undefined,
 ): boolean {
-  if (!sent?.isDistinctive || stored === undefined || prefixOf(stored) === "") return false;
-  return prefixOf(sent.fingerprint) !== prefixOf(stored);
-}
-
-function prefixOf(reply: Fingerprint): string {
-  return reply.slice(FINGERPRINT_CHARS);
+  if (!sent?.isDistinctive || stored === undefined) return false;
+  return sent.fingerprint.slice(FINGERPRINT_CHARS) !== stored.slice(FINGERPRINT_CHARS);
 }
 
 /** Returns the words of a message, whatever its white space and width. */

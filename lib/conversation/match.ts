@@ -6,23 +6,24 @@
  */
 
 import {
-  align,
-  alignByLastReply,
-  alignFromEnd,
-  type Alignment,
-  commonPrefixLength,
-  compare,
-  type Continuation,
-  isSameTurn,
-  UNMATCHED,
-} from "./align.ts";
-import {
   isSameReply,
   replyPrefixDiffers,
-  replyPrefixMatches,
   type TranscriptFingerprint,
+  type TurnFingerprint,
 } from "./fingerprint.ts";
-import type { ConversationRecord, Fingerprint } from "./record.ts";
+import type { ConversationRecord, Fingerprint, TurnRecord } from "./record.ts";
+
+/** The position of a turn that the conversation does not have. */
+export const UNMATCHED = -1;
+/** The position of a turn from before the part that is compared. */
+export const SKIPPED = -2;
+
+/** Starting points of a transcript in a conversation that are tried. Repeated words have many. */
+const MAX_STARTS = 16;
+/** Turns that have to match in a window without the conversation's start and last reply. */
+const MIN_OVERLAP = 2;
+/** Milliseconds within which two equal candidates count as used by different people. */
+const TIE_WINDOW_MS = 30 * 60_000;
 
 /** The fingerprints of a request. */
 export interface MatchRequest extends TranscriptFingerprint {
@@ -30,101 +31,83 @@ export interface MatchRequest extends TranscriptFingerprint {
   readonly agent: string;
 }
 
-/** The decision about a request; the reason is for the log. */
-export type Match<C> =
-  | { type: "continue"; conversation: C; alignment: Continuation; reason: string }
-  | { type: "fork"; from: C; reason: string }
-  | { type: "new"; reason: string };
-
-/** A conversation that a request may continue, and the evidence for that. */
-interface Candidate<C> {
-  readonly conversation: C;
-  readonly alignment: Continuation;
-  /** The request has the last reply, which is distinctive. */
-  readonly hasDistinctiveReply: boolean;
-  /** The request has the last reply. */
-  readonly hasSameReply: boolean;
-  /** The request begins where the conversation does, and has all its answered turns. */
-  readonly isWhole: boolean;
-  /** Number of turns that match. */
-  readonly matched: number;
-  /** Turns of the conversation after the first match that the request lacks. */
-  readonly missing: number;
-  /** Matched turns that are answered in one of the two only. */
-  readonly answerMismatches: number;
-  /** The request has replies at all: some skins keep none. */
-  readonly hasReplies: boolean;
+/** How a transcript continues a conversation. */
+export interface Continuation {
+  /** For each turn of the transcript its index in the conversation, {@linkcode UNMATCHED} or {@linkcode SKIPPED}. */
+  readonly positions: readonly number[];
+  /** The last turn was sent before and is to be sent again. */
+  readonly isRetry: boolean;
+  /** Answered turns of the conversation that the transcript leaves out. */
+  readonly omitted?: readonly number[];
 }
 
-/** The weights of the evidence, from the strongest to the weakest. */
-const WEIGHTS: readonly ((candidate: Candidate<unknown>) => number)[] = [
-  ({ hasDistinctiveReply }) => Number(hasDistinctiveReply),
-  ({ hasReplies, answerMismatches }) => hasReplies ? -answerMismatches : 0,
-  ({ matched }) => matched,
-  ({ missing }) => -missing,
-  ({ answerMismatches }) => -answerMismatches,
-  ({ hasSameReply }) => Number(hasSameReply),
-  ({ isWhole }) => Number(isWhole),
-];
+/** The decision about a request; the reason is for the log. */
+export type Match =
+  | { type: "continue"; conversation: ConversationRecord; alignment: Continuation; reason: string }
+  | { type: "fork" | "new"; reason: string };
 
-/** Turns that have to match in a window without the conversation's start and last reply. */
-const MIN_OVERLAP = 2;
-/** Milliseconds within which two equal candidates count as used by different people. */
-const TIE_WINDOW_MS = 30 * 60_000;
+/** A transcript beside a conversation, turn by turn. */
+interface Alignment extends Continuation {
+  /** Number of matched turns. */
+  readonly matched: number;
+  /** The transcript begins where the conversation does. */
+  readonly isWhole: boolean;
+  /** The transcript has every turn of the conversation, but for unanswered ones. */
+  readonly coversAnsweredTurns: boolean;
+  /** The transcript ends with an answered turn: it asks for another reply. */
+  readonly isRegenerated: boolean;
+  /** Unanswered turns of the conversation between the matched ones. */
+  readonly missing: number;
+}
+
+/** A conversation that a request may continue, and the evidence for that. */
+interface Candidate {
+  readonly conversation: ConversationRecord;
+  readonly alignment: Continuation;
+  readonly isWhole: boolean;
+  readonly hasSameReply: boolean;
+  /** Number of turns that match. */
+  readonly matched: number;
+  /** The evidence, from the strongest to the weakest. */
+  readonly weights: readonly number[];
+}
 
 /**
  * Finds the conversation that a request continues, among the unnamed ones of the same key, agent and persona. A request
  * with a single turn and no distinctive reply continues none.
  */
-export function match<C extends ConversationRecord>(
-  request: MatchRequest,
-  conversations: Iterable<C>,
-): Match<C> {
-  const { turns, reply } = request;
-  if (turns.length < 2 && !reply?.isDistinctive) {
+export function match(request: MatchRequest, conversations: Iterable<ConversationRecord>): Match {
+  if (request.turns.length < 2 && !request.reply?.isDistinctive) {
     return { type: "new", reason: "the request has only its first turn" };
   }
-  const words = new Set(turns.map(({ words }) => words));
-  const candidates: Candidate<C>[] = [];
-  const sameOpening: C[] = [];
-  let conflicting: C | undefined;
-  let edited: { readonly conversation: C; readonly shared: number } | undefined;
+  const candidates: Candidate[] = [];
+  let fork: { readonly shared: number; readonly reason: string } | undefined;
   for (const conversation of conversations) {
     if (conversation.isNamed || !hasSameKeyAgentAndPersona(request, conversation)) continue;
-    if (!isWorthAligning(conversation, words, reply?.fingerprint)) continue;
-    if (conversation.turnsBefore === 0 && conversation.turns[0]?.words === turns[0]?.words) {
-      sameOpening.push(conversation);
-    }
     const alignment = align(request, conversation);
     const candidate = candidateOf(request, conversation, alignment);
-    if (candidate) candidates.push(candidate);
-    else if (firstReplyConflicts(request, conversation, alignment)) conflicting ??= conversation;
-    else {
+    if (candidate) {
+      candidates.push(candidate);
+    } else if (alignment && firstReplyConflicts(request, conversation, alignment)) {
+      fork ??= { shared: 0, reason: "only the first message matches, with another reply" };
+    } else {
       const shared = sharedBeforeEdit(request, conversation, alignment);
-      if (shared > (edited?.shared ?? 0)) edited = { conversation, shared };
+      if (shared > (fork?.shared ?? 0)) {
+        fork = { shared, reason: "an earlier message was edited, or a reply regenerated" };
+      }
     }
   }
   // Conversations come in the order of use: of two with the same time the later one is the more recent.
   const [best, second] = candidates.toReversed().sort(byWeight);
-  if (best && (mayBelongToAnother(best, sameOpening) || second && isTie(best, second))) {
-    return { type: "fork", from: best.conversation, reason: "several conversations match equally well" };
+  if (best && second && isTie(best, second)) {
+    return { type: "fork", reason: "several conversations match equally well" };
   }
-  if (edited && (best === undefined || prefersEdit(edited.shared, best, request))) {
-    const reason = "an earlier message was edited, or a reply regenerated";
-    return { type: "fork", from: edited.conversation, reason };
+  if (fork && (best === undefined || prefersEdit(request, fork.shared, best))) {
+    return { type: "fork", reason: fork.reason };
   }
-  if (best) {
-    return {
-      type: "continue",
-      conversation: best.conversation,
-      alignment: best.alignment,
-      reason: reasonOf(best),
-    };
-  }
-  if (conflicting) {
-    return { type: "fork", from: conflicting, reason: "only the first message matches, with another reply" };
-  }
-  return { type: "new", reason: "no conversation matches the history" };
+  if (best === undefined) return { type: "new", reason: "no conversation matches the history" };
+  const { conversation, alignment } = best;
+  return { type: "continue", conversation, alignment, reason: reasonOf(best) };
 }
 
 /**
@@ -141,16 +124,11 @@ export function alignNamed(
   if (alignment?.coversAnsweredTurns) {
     return { positions: alignment.positions, isRetry: alignment.isRetry || alignment.isRegenerated };
   }
-  const newest = recorded.at(-1);
-  const newestIndex = newest === undefined ? -1 : turns.findLastIndex((turn) => isSameTurn(turn, newest));
   const answered = turns.findLastIndex(({ isAnswered }) => isAnswered);
-  const delivered = newestIndex >= 0 ? newestIndex + 1 : Math.min(answered + 1, turns.length - 1);
+  const delivered = Math.min(answered + 1, turns.length - 1);
   // Positions matter here too: a turn that the record calls pending is sent now.
   const positions = alignFromEnd(turns.slice(0, delivered), recorded);
-  return {
-    positions: turns.map((_turn, index) => positions[index] ?? UNMATCHED),
-    isRetry: newestIndex === turns.length - 1,
-  };
+  return { positions: turns.map((_turn, index) => positions[index] ?? UNMATCHED), isRetry: false };
 }
 
 function hasSameKeyAgentAndPersona(request: MatchRequest, conversation: ConversationRecord): boolean {
@@ -171,62 +149,51 @@ export function isSamePersona(
     sent.every((fingerprint, index) => fingerprint === persona[index]);
 }
 
-/** Rules out, at little cost, a conversation that has nothing in common with a request at its start or end. */
-function isWorthAligning(
-  { turns, reply }: ConversationRecord,
-  words: ReadonlySet<Fingerprint>,
-  sentReply: Fingerprint | undefined,
-): boolean {
-  if (isSameReply(sentReply, reply)) return true;
-  // Unanswered turns at either end may be missing in the request.
-  const first = turns.findIndex(({ state }) => state === "answered");
-  const last = turns.findLastIndex(({ state }) => state === "answered");
-  return turns.some((turn, index) => (index <= first || index >= last) && words.has(turn.words));
-}
-
 /** Collects the evidence for a conversation; undefined if there is not enough. */
-function candidateOf<C extends ConversationRecord>(
+function candidateOf(
   request: MatchRequest,
-  conversation: C,
+  conversation: ConversationRecord,
   aligned: Alignment | undefined,
-): Candidate<C> | undefined {
+): Candidate | undefined {
   const { turns, reply } = request;
   const { turns: recorded } = conversation;
+  const hasSameReply = isSameReply(reply?.fingerprint, conversation.reply);
   const byReply = alignByLastReply(request, conversation);
   const byTurns = aligned?.coversAnsweredTurns && !aligned.isRegenerated ? aligned : undefined;
-  const isProven = byTurns && (byReply || isWindow(request, conversation, byTurns) ||
+  const isProven = byTurns && (byReply || isWindow(byTurns) ||
     byTurns.isWhole && !firstReplyConflicts(request, conversation, byTurns));
   const alignment = isProven ? byTurns : byReply;
   if (alignment === undefined) return undefined;
   const matches = alignment.positions.filter((position) => position >= 0);
-  const mismatches = alignment.positions.slice(0, -1).filter((position, index) =>
-    position >= 0 && turns[index]!.isAnswered !== (recorded[position]!.state === "answered")
-  );
+  const missing = matches.length === 0 ? 0 : recorded.length - matches[0]! - matches.length;
+  // Matched turns that are answered in one of the two only.
+  const mismatches =
+    alignment.positions.slice(0, -1).filter((position, index) =>
+      position >= 0 && turns[index]!.isAnswered !== isAnswered(recorded[position]!)
+    ).length;
+  // Some skins keep no replies.
+  const hasReplies = turns.some(({ isAnswered }) => isAnswered);
   return {
     conversation,
     alignment,
-    hasDistinctiveReply: byReply !== undefined,
-    hasSameReply: isSameReply(reply?.fingerprint, conversation.reply),
     isWhole: byTurns?.isWhole ?? false,
+    hasSameReply,
     matched: matches.length,
-    missing: matches.length === 0 ? 0 : recorded.length - matches[0]! - matches.length,
-    answerMismatches: mismatches.length,
-    hasReplies: turns.some(({ isAnswered }) => isAnswered),
+    weights: [
+      byReply ? 1 : 0,
+      hasReplies ? -mismatches : 0,
+      matches.length,
+      -missing,
+      -mismatches,
+      hasSameReply ? 1 : 0,
+    ],
   };
 }
 
-/** Whether a request is a window of a conversation whose start slid out of it. */
-function isWindow(
-  request: MatchRequest,
-  conversation: ConversationRecord,
-  { positions, matched }: Alignment,
-): boolean {
-  // Each unknown turn before the newest one takes one more match.
+/** Whether enough turns match in a window. Each unknown turn before the newest one takes one more match. */
+function isWindow({ positions, matched }: Alignment): boolean {
   const unknown = positions.slice(0, -1).filter((position) => position === UNMATCHED).length;
-  if (matched < MIN_OVERLAP + unknown) return false;
-  // A request that begins as the conversation does may be an edit of it, unless it has the last reply.
-  return isSameReply(request.reply?.fingerprint, conversation.reply) ||
-    commonPrefixLength(request, conversation) < matched;
+  return matched >= MIN_OVERLAP + unknown;
 }
 
 /**
@@ -235,69 +202,170 @@ function isWindow(
  */
 function firstReplyConflicts(
   { turns, firstReply }: MatchRequest,
-  { turns: recorded, reply }: ConversationRecord,
-  alignment: Alignment | undefined,
+  { reply }: ConversationRecord,
+  { coversAnsweredTurns, isWhole, matched }: Alignment,
 ): boolean {
-  if (!alignment?.coversAnsweredTurns || !alignment.isWhole || alignment.matched !== 1) return false;
-  // The stored reply may be a canned one, to a later turn that is still pending.
-  if (recorded.slice(alignment.positions[0]! + 1).some(({ state }) => state === "pending")) return false;
+  if (!coversAnsweredTurns || !isWhole || matched !== 1) return false;
   if (replyPrefixDiffers(firstReply, reply)) return true;
-  return turns.slice(1, -1).some(({ isAnswered }) => isAnswered) && !replyPrefixMatches(firstReply, reply);
+  return turns.slice(1, -1).some(({ isAnswered }) => isAnswered) &&
+    !isSameReply(firstReply?.fingerprint, reply);
 }
 
 /** Counts the turns that a request shares with a conversation that it edits, or whose last reply it regenerates. */
 function sharedBeforeEdit(
-  request: MatchRequest,
+  { turns, turnsBefore }: MatchRequest,
   conversation: ConversationRecord,
   alignment: Alignment | undefined,
 ): number {
+  const [first, second] = [turns[0], conversation.turns[0]];
+  const beginAlike = turnsBefore === 0 && conversation.turnsBefore === 0 && first && second &&
+    isSameTurn(first, second);
+  const fromStart = beginAlike ? alignFrom(turns, conversation.turns, 0, true).matched : 0;
   const regenerated = alignment?.isRegenerated && alignment.matched >= MIN_OVERLAP ? alignment.matched : 0;
-  return Math.max(regenerated, commonPrefixLength(request, conversation));
-}
-
-function reasonOf({ alignment, hasDistinctiveReply, matched }: Candidate<unknown>): string {
-  const { isRetry, omitted = [] } = alignment;
-  if (isRetry) return "its last turn, which has no reply, is sent again";
-  const missing = omitted.length > 0 ? `, ${omitted.length} are missing` : "";
-  return `${matched} of its turns match${missing}${hasDistinctiveReply ? ", and its last reply" : ""}`;
+  return Math.max(fromStart, regenerated);
 }
 
 /** Whether a request rather edits another conversation, with which it shares so many turns, than continues this one. */
-function prefersEdit(
-  shared: number,
-  candidate: Candidate<ConversationRecord>,
-  { reply }: MatchRequest,
-): boolean {
-  const { conversation, hasDistinctiveReply, hasSameReply, isWhole, matched } = candidate;
-  if (hasDistinctiveReply || hasSameReply) return false;
-  const isContradicted = candidate.hasReplies && candidate.answerMismatches > 0 ||
-    reply !== undefined && conversation.reply !== undefined;
-  return shared > matched || isContradicted && (shared === matched || !isWhole && shared * 2 > matched);
+function prefersEdit({ reply }: MatchRequest, shared: number, { hasSameReply, matched }: Candidate): boolean {
+  // A reply that is not the candidate's speaks for the other conversation.
+  return !hasSameReply && (shared > matched || shared === matched && reply !== undefined);
 }
 
-/** Whether only one turn matches, the conversation went on after it, and another one with the same opening fits too. */
-function mayBelongToAnother<C extends ConversationRecord>(
-  { conversation, matched, missing, hasSameReply }: Candidate<C>,
-  sameOpening: readonly C[],
-): boolean {
-  if (matched !== 1 || missing === 0) return false;
-  return sameOpening.some((other) =>
-    other !== conversation && (!hasSameReply || isSameReply(other.reply, conversation.reply))
-  );
+function reasonOf({ alignment: { isRetry, omitted = [] }, matched, hasSameReply }: Candidate): string {
+  if (isRetry) return "its last turn, which has no reply, is sent again";
+  const missing = omitted.length > 0 ? `, ${omitted.length} are missing` : "";
+  return `${matched} of its turns match${missing}${hasSameReply ? ", and its last reply" : ""}`;
 }
 
 /** Whether two candidates weigh the same and are not alike, so that they may belong to two people. */
-function isTie<C extends ConversationRecord>(best: Candidate<C>, second: Candidate<C>): boolean {
+function isTie(best: Candidate, second: Candidate): boolean {
   const [one, other] = [best.conversation, second.conversation];
   const areAlike = best.isWhole && second.isWhole && isSameReply(one.reply, other.reply);
-  return compareWeights(best, second) === 0 && !areAlike && one.usedAt - other.usedAt < TIE_WINDOW_MS;
+  return compare(best.weights, second.weights) === 0 && !areAlike &&
+    one.usedAt - other.usedAt < TIE_WINDOW_MS;
 }
 
-function byWeight<C extends ConversationRecord>(a: Candidate<C>, b: Candidate<C>): number {
-  return compareWeights(b, a) || b.conversation.usedAt - a.conversation.usedAt;
+function byWeight(a: Candidate, b: Candidate): number {
+  return compare(b.weights, a.weights) || b.conversation.usedAt - a.conversation.usedAt;
 }
 
-function compareWeights(a: Candidate<unknown>, b: Candidate<unknown>): number {
-  const weigh = (candidate: Candidate<unknown>) => WEIGHTS.map((weight) => weight(candidate));
-  return compare(weigh(a), weigh(b));
+/**
+ * Finds the best alignment of a transcript with a conversation; undefined if the first turn of the transcript occurs
+ * nowhere in it.
+ *
+ * @param isNamed The client named the conversation. Otherwise two that merely begin alike are not taken for one.
+ */
+function align(
+  { turns, turnsBefore }: TranscriptFingerprint,
+  { turns: recorded, turnsBefore: recordedBefore }: ConversationRecord,
+  isNamed = false,
+): Alignment | undefined {
+  const [first] = turns;
+  if (first === undefined) return undefined;
+  const weigh = ({ coversAnsweredTurns, matched, missing }: Alignment) => [
+    Number(coversAnsweredTurns),
+    matched,
+    -missing,
+  ];
+  let best: Alignment | undefined;
+  let isWhole = turnsBefore === 0 && recordedBefore === 0;
+  let starts = 0;
+  let answeredAhead = recorded.filter(isAnswered).length;
+  for (const [start, turn] of recorded.entries()) {
+    // A start with more answered turns ahead than the transcript has cannot cover them.
+    const isPromising = isWhole || answeredAhead <= turns.length;
+    if (isPromising && isSameTurn(first, turn)) {
+      if (++starts > MAX_STARTS) break;
+      const found = alignFrom(turns, recorded, start, isWhole, isNamed);
+      if (best === undefined || compare(weigh(found), weigh(best)) > 0) best = found;
+      // Later starts match fewer turns.
+      if (found.coversAnsweredTurns && found.missing === 0) break;
+    }
+    if (!isAnswered(turn)) continue;
+    isWhole = false;
+    answeredAhead--;
+  }
+  return best;
+}
+
+/** Aligns both from a starting point on. The transcript may lack unanswered turns, which only some skins keep. */
+function alignFrom(
+  turns: readonly TurnFingerprint[],
+  recorded: readonly TurnRecord[],
+  start: number,
+  isWhole: boolean,
+  isNamed = false,
+): Alignment {
+  const positions: number[] = [];
+  let index = start;
+  for (; index < recorded.length && positions.length < turns.length; index++) {
+    const turn = recorded[index]!;
+    if (isSameTurn(turns[positions.length]!, turn)) positions.push(index);
+    else if (isAnswered(turn)) break;
+  }
+  const matched = positions.length;
+  const missing = index - start - matched;
+  const isComplete = missing === 0 && index === recorded.length;
+  const coversAnsweredTurns = !recorded.slice(index).some(isAnswered) &&
+    (isNamed || isComplete || positions.some((position) => isAnswered(recorded[position]!)));
+  const isRepeated = coversAnsweredTurns && matched === turns.length;
+  const last = recorded[positions.at(-1)!]!;
+  const isOpen = !isAnswered(last) || turns.at(-1)!.media !== "" && last.media === "";
+  while (positions.length < turns.length) positions.push(UNMATCHED);
+  return {
+    positions,
+    matched,
+    isWhole,
+    coversAnsweredTurns,
+    missing,
+    isRetry: isRepeated && isOpen,
+    isRegenerated: isRepeated && !isOpen,
+  };
+}
+
+/**
+ * Aligns a transcript whose last reply is the conversation's last reply, whatever turns the client left out: turns
+ * before its window, or prompts of its own.
+ */
+function alignByLastReply(
+  { turns, reply }: TranscriptFingerprint,
+  { turns: recorded, turnsBefore, reply: lastReply }: ConversationRecord,
+): Continuation | undefined {
+  if (!reply?.isDistinctive || !isSameReply(reply.fingerprint, lastReply)) return undefined;
+  const earlier = turns.filter(({ index }) => index < reply.index);
+  const positions = alignFromEnd(earlier, recorded.slice(0, recorded.findLastIndex(isAnswered) + 1));
+  if (positions.includes(SKIPPED) && turnsBefore === 0) return undefined;
+  // Turns before the window are not left out; a hidden opening that is the only turn is.
+  const start = positions[0] ?? (turnsBefore + recorded.length === 1 ? 0 : recorded.length);
+  const omitted = recorded.flatMap((turn, index) =>
+    isAnswered(turn) && index >= start && !positions.includes(index) ? [index] : []
+  );
+  return { positions: turns.map((_turn, index) => positions[index] ?? UNMATCHED), isRetry: false, omitted };
+}
+
+/** Finds the positions of turns from the last one backwards; turns without one are skipped. */
+function alignFromEnd(turns: readonly TurnFingerprint[], recorded: readonly TurnRecord[]): number[] {
+  let end = recorded.length;
+  return turns.toReversed().map((turn) => {
+    const found = recorded.slice(0, Math.max(0, end)).findLastIndex((other) => isSameTurn(turn, other));
+    return end = found < 0 ? SKIPPED : found;
+  }).reverse();
+}
+
+function isAnswered({ state }: TurnRecord): boolean {
+  return state === "answered";
+}
+
+/** Whether both have the same words, and no different images: skins drop these from their history. */
+function isSameTurn(turn: TurnFingerprint, recorded: TurnRecord): boolean {
+  return turn.words === recorded.words &&
+    (turn.media === "" || recorded.media === "" || turn.media === recorded.media);
+}
+
+/** Compares two lists of the same length by their first different items. */
+function compare(a: readonly number[], b: readonly number[]): number {
+  for (const [index, value] of a.entries()) {
+    if (value !== b[index]) return value - b[index]!;
+  }
+  return 0;
 }

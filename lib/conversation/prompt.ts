@@ -30,14 +30,6 @@ export function unseenMessages(
   });
 }
 
-/** Selects the messages since the last reply, for a session that received the rest; at least the last turn. */
-export function messagesSinceReply(messages: readonly Message[]): Message[] {
-  const reply = messages.findLastIndex(({ role }) => role === "assistant");
-  const turns = messages.flatMap((message, index) => isTurn(message) ? [index] : []);
-  const after = turns.filter((index) => index > reply);
-  return unseenMessages(messages, after.length > 0 ? after : turns.slice(-1), false);
-}
-
 /**
  * Converts messages to prompt blocks. The last words of the user stay as they are; all earlier messages stand in tags
  * that name the role. In a message's own text such a tag is written with `&lt;`, so that no one can speak as another role.

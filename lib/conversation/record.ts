@@ -6,8 +6,9 @@ import type { SessionId } from "../turn/event.ts";
 export type Fingerprint = string & { readonly brand: "Fingerprint" };
 
 /**
- * How far a turn came. `pending`: the agent does not have the message. `delivered`: the agent has it, and no reply is
- * complete (the turn runs, was cancelled or failed). `answered`: the reply is complete.
+ * How far a turn came, in the order of their numbers in the file. `pending`: the agent does not have the message.
+ * `delivered`: the agent has it, and no reply is complete (the turn runs, was cancelled or failed). `answered`: the reply
+ * is complete.
  */
 export const DELIVERY_STATES = ["pending", "delivered", "answered"] as const;
 /** One of {@linkcode DELIVERY_STATES}. */
@@ -18,11 +19,11 @@ export interface TurnRecord {
   /** The text, whatever its white space. */
   readonly words: Fingerprint;
   /** The images and sounds; empty without any. */
-  readonly media: Fingerprint | "";
-  readonly state: DeliveryState;
+  media: Fingerprint | "";
+  state: DeliveryState;
 }
 
-/** The record of a conversation. `owner`, `agent` and `id` together identify it. */
+/** A remembered conversation. `owner`, `agent` and `id` together identify it. */
 export interface ConversationRecord {
   /** The hash of the API key. */
   readonly owner: Fingerprint;
@@ -30,29 +31,29 @@ export interface ConversationRecord {
   readonly agent: string;
   /** The name that the client gave, or a generated one. */
   readonly id: string;
-  /** The agent's command and folder. Its sessions can be resumed with the same program only. */
-  readonly program: Fingerprint;
   /** The client named the conversation, so that its messages are not matched. */
   readonly isNamed: boolean;
+  /** The agent's command and folder. Its sessions can be resumed with the same program only. */
+  program: Fingerprint;
   /** The system messages before the first other message, in order, as the agent got them. */
-  readonly persona: readonly Fingerprint[];
+  persona: readonly Fingerprint[];
   /** The last system message may have been meant for the first turn only: no message stood between the two. */
-  readonly isPersonaOpen: boolean;
+  isPersonaOpen: boolean;
   /** The newest turns, oldest first. */
-  readonly turns: readonly TurnRecord[];
+  readonly turns: TurnRecord[];
   /** Number of older turns that were dropped. */
-  readonly turnsBefore: number;
+  turnsBefore: number;
   /** The last reply, as `Fingerprinter.reply` makes it. */
-  readonly reply: Fingerprint | undefined;
+  reply: Fingerprint | undefined;
   /** The agent's session, if it had one. */
-  readonly sessionId: SessionId | undefined;
+  sessionId: SessionId | undefined;
   /** Unix milliseconds. */
   readonly createdAt: number;
   /** Unix milliseconds of the last request. */
-  readonly usedAt: number;
+  usedAt: number;
 }
 
-/** The storage of conversations. No method throws: what cannot be stored is lost at the program's end. */
+/** The storage of conversations. What cannot be written is lost at the program's end. */
 export interface Store extends Disposable {
   /** The key of all fingerprints: 32 random bytes, made with the store. */
   readonly key: Uint8Array;
@@ -62,6 +63,6 @@ export interface Store extends Disposable {
   saveSoon(conversation: ConversationRecord): void;
   /** Writes a conversation now, and those that {@linkcode saveSoon} has not written yet. */
   save(conversation: ConversationRecord): void;
-  /** Removes a conversation; a write that has not happened yet is dropped. Returns false if it is still there. */
+  /** Removes a conversation. Returns false if it is still there. */
   remove(conversation: ConversationRecord): boolean;
 }

@@ -4,30 +4,23 @@ import { AppError } from "../core/errors.ts";
 import type { Agent } from "../turn/agent.ts";
 import { cannedTurn } from "../turn/canned_replies.ts";
 import type { Turn } from "../turn/turn.ts";
-import type { TurnLimiter } from "../turn/turn_limiter.ts";
 import {
   ActiveConversation,
   ActiveConversations,
-  type ActiveConversationsOptions,
+  type ConversationOptions,
   type PrivateConversation,
 } from "./active.ts";
-import type { Conversation } from "./conversation.ts";
+import { isResumable, mergeTranscript, type TranscriptDelta } from "./conversation.ts";
 import type { Message } from "./message.ts";
-import { type ConversationKey, type Resolution, resolveConversation, type SessionMode } from "./resolve.ts";
-import { startTurn, type StartTurnOptions, type TurnJob } from "./start_turn.ts";
-import { type BusyMode, cancelled, type QueueTicket } from "./turn_queue.ts";
-
-/** The dependencies and settings of a {@linkcode ConversationRegistry}. */
-export interface ConversationOptions extends ActiveConversationsOptions, StartTurnOptions {
-  readonly turnLimiter: TurnLimiter;
-  readonly mode: SessionMode;
-  readonly onBusy: BusyMode;
-}
+import type { ConversationRecord } from "./record.ts";
+import { type ConversationKey, type Resolution, resolveConversation } from "./resolve.ts";
+import { startTurn, type TurnJob } from "./start_turn.ts";
+import { cancelled, type QueueTicket } from "./turn_queue.ts";
 
 /** A request for a turn. */
 export interface TurnRequest {
   /**
-   * The caller and its conversation, or a private conversation, whose agent gets the messages since the last reply.
+   * The caller and its conversation, or a private conversation, whose open session gets the last message only.
    * Without either the request gets a session of its own, which is closed after the turn.
    */
   readonly conversation?: ConversationKey | PrivateConversation | undefined;
@@ -69,7 +62,6 @@ export class ConversationRegistry {
   readonly #options: ConversationOptions;
   readonly #active: ActiveConversations;
   readonly #jobs = new Set<QueuedJob>();
-  readonly #running = new Set<Turn>();
   /** Set once no new turn may start. */
   #refusal: AppError | undefined;
   #drained: PromiseWithResolvers<void> | undefined;
@@ -81,7 +73,7 @@ export class ConversationRegistry {
 
   /** The running turns. */
   get running(): ReadonlySet<Turn> {
-    return this.#running;
+    return new Set([...this.#jobs].flatMap(({ ticket }) => ticket.turn ?? []));
   }
 
   /**
@@ -97,21 +89,14 @@ export class ConversationRegistry {
       return await this.#startCannedTurn(request, request.cannedReply, resolution);
     }
     const job = this.#enqueue(request, resolution);
-    const { active, ticket } = job;
     try {
       const cancelled = await this.#waitForTurn(job, signal);
       const turn = await startTurn(job, this.#active, this.#options, cancelled);
-      ticket.attach(turn);
-      this.#running.add(turn);
-      turn.ended.then(() => {
-        this.#running.delete(turn);
-        this.#finish(job);
-      });
+      job.ticket.attach(turn);
+      turn.ended.then(() => this.#finish(job));
       return turn;
     } catch (error) {
       this.#finish(job);
-      // The client of a failed request sends its messages again; that of a superseded one does not.
-      if (!isCancel(error)) active.undelivered.drop(request.messages);
       throw error;
     }
   }
@@ -127,9 +112,10 @@ export class ConversationRegistry {
       isHead &&
       (conversation === undefined || conversation === (turn?.conversation ?? active.conversation?.id))
     );
-    for (const { ticket, active, delta } of jobs) {
+    for (const { ticket, delta } of jobs) {
       // A person stopped it: the next turn does not deliver its messages.
-      if (ticket.turn === undefined && delta) active.conversation?.setLastState(delta, "delivered");
+      const last = delta?.turns.at(-1);
+      if (ticket.turn === undefined && last) last.turn.state = "delivered";
       ticket.cancel(cancelled("The turn was interrupted."));
     }
     return jobs.length;
@@ -137,11 +123,11 @@ export class ConversationRegistry {
 
   /** Opens a private conversation with the default agent. */
   openPrivate(): PrivateConversation {
-    const active = new ActiveConversation(this.#options.agents.default, "hold");
+    const active = new ActiveConversation(this.#options.agents.default, true);
     return {
       active,
       [Symbol.dispose]: () => {
-        active.whenIdle = "close";
+        active.isHeld = false;
         this.#active.onIdle(active);
       },
     };
@@ -149,7 +135,7 @@ export class ConversationRegistry {
 
   /** Lists the conversations of a key that have a name or a session, the last used one first. */
   list(key: string): ConversationSummary[] {
-    const resumable = this.#conversationsOf(key).filter(({ isResumable }) => isResumable);
+    const resumable = this.#conversationsOf(key).filter(isResumable);
     return resumable.reverse().map((conversation) => ({
       id: conversation.id,
       agent: conversation.agent,
@@ -168,7 +154,7 @@ export class ConversationRegistry {
    */
   forget(key: string, id: string | undefined): number {
     const conversations = this.#conversationsOf(key).filter((each) => id === undefined || each.id === id);
-    const count = conversations.filter(({ isResumable }) => isResumable).length;
+    const count = conversations.filter(isResumable).length;
     const failed = conversations.filter((conversation) => !this.#active.forget(conversation));
     if (failed.length > 0) {
       throw new AppError(
@@ -216,7 +202,7 @@ export class ConversationRegistry {
     const { conversation: key, agent = agents.default, model, unsolicited, record } = request;
     const active = (key && isPrivate(key) ? key.active : undefined) ??
       (resolution?.conversation && this.#active.get(resolution.conversation)) ??
-      new ActiveConversation(agent, "keep");
+      new ActiveConversation(agent);
     const { queue } = active;
     const wasBusy = queue.isBusy;
     let ticket: QueueTicket | undefined;
@@ -230,24 +216,28 @@ export class ConversationRegistry {
       throw withConversation(error, active);
     }
     active.idleTimer?.[Symbol.dispose]();
-    const merged = resolution ? this.#merge(active, request.messages, resolution) : undefined;
-    const { messages, delta } = merged ?? { messages: request.messages, delta: undefined };
+    let { messages } = request;
+    let delta: TranscriptDelta | undefined;
+    if (resolution) {
+      const merged = this.#merge(resolution, active);
+      delta = merged.delta;
+      if (merged.conversation.isNamed) {
+        ({ messages, delta } = active.undelivered.insertInto({ messages, delta }));
+      }
+    }
     const job = { active, messages, delta, model, unsolicited, record, ticket, slot };
     this.#jobs.add(job);
     return job;
   }
 
-  #merge(active: ActiveConversation, messages: readonly Message[], resolution: Resolution) {
+  /** Merges a request into its conversation. If it continues none, a new one starts. */
+  #merge({ conversation, identity, transcript, alignment }: Resolution, active?: ActiveConversation) {
     const { index } = this.#options;
-    const { identity, transcript, alignment } = resolution;
     const now = Date.now();
-    const conversation = resolution.conversation ?? index.create(identity, transcript, now);
-    this.#active.touch(conversation, active, now);
-    if (!conversation.isNamed) return { messages, delta: conversation.merge(transcript, alignment) };
-    const request = active.undelivered.insertInto({ messages, transcript, alignment }, conversation);
-    const delta = conversation.merge(request.transcript, request.alignment);
-    active.undelivered.keep(delta, request.messages);
-    return { messages: request.messages, delta };
+    const merged = conversation ?? index.create(identity, transcript, now);
+    if (active) this.#active.add(merged, active);
+    index.touch(merged, now, this.#active.has);
+    return { conversation: merged, delta: mergeTranscript(merged, transcript, alignment) };
   }
 
   async #waitForTurn(job: QueuedJob, signal: AbortSignal | undefined): Promise<AbortSignal> {
@@ -272,21 +262,14 @@ export class ConversationRegistry {
 
   /** Starts a turn with a known reply, which the agent gets with its next prompt. */
   #startCannedTurn(request: TurnRequest, reply: string, resolution: Resolution | undefined): Promise<Turn> {
-    const { index, fingerprinter, agents } = this.#options;
+    const { fingerprinter, agents } = this.#options;
     const { agent = agents.default, record } = request;
-    if (resolution) {
-      const { identity, transcript, alignment } = resolution;
-      const now = Date.now();
-      const conversation = resolution.conversation ?? index.create(identity, transcript, now);
-      conversation.merge(transcript, alignment);
-      conversation.reply = fingerprinter.reply(reply);
-      index.touch(conversation, now, this.#active.has);
-    }
+    if (resolution) this.#merge(resolution).conversation.reply = fingerprinter.reply(reply);
     const conversation = (resolution?.conversation ?? resolution?.identity)?.id;
     return cannedTurn(reply, { conversation, resolvedModel: agent.name, record });
   }
 
-  #conversationsOf(key: string): Conversation[] {
+  #conversationsOf(key: string): ConversationRecord[] {
     const { index, fingerprinter } = this.#options;
     const owner = fingerprinter.cached("owner", key);
     return [...index.all].filter((conversation) => conversation.owner === owner);
@@ -295,10 +278,6 @@ export class ConversationRegistry {
 
 function isPrivate(conversation: ConversationKey | PrivateConversation): conversation is PrivateConversation {
   return "active" in conversation;
-}
-
-function isCancel(error: unknown): boolean {
-  return error instanceof AppError && error.code === "turn_cancelled";
 }
 
 function withConversation(error: unknown, { conversation }: ActiveConversation): unknown {

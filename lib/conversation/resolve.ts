@@ -1,11 +1,11 @@
 /** Resolves the conversation of a request: by its name, by the mode, or by its messages. @module */
 
 import type { Agent } from "../turn/agent.ts";
-import { type Continuation, UNMATCHED } from "./align.ts";
-import type { Conversation, ConversationIdentity, ConversationIndex } from "./conversation.ts";
+import type { ConversationIdentity, ConversationIndex } from "./conversation.ts";
 import type { Fingerprinter, TranscriptFingerprint } from "./fingerprint.ts";
-import { alignNamed, match } from "./match.ts";
+import { alignNamed, type Continuation, match, UNMATCHED } from "./match.ts";
 import type { Message } from "./message.ts";
+import type { ConversationRecord } from "./record.ts";
 
 /**
  * Which requests belong to one conversation (`VTUBER_SESSIONS`). `auto`: those whose messages continue it. `persistent`:
@@ -28,18 +28,11 @@ export interface Resolution {
   /** For the log. */
   readonly reason: string;
   /** The conversation that the request continues. */
-  readonly conversation: Conversation | undefined;
+  readonly conversation: ConversationRecord | undefined;
   /** The identity of the conversation that it starts otherwise. */
   readonly identity: ConversationIdentity;
   readonly transcript: TranscriptFingerprint;
   readonly alignment: Continuation;
-}
-
-/** The dependencies of {@linkcode resolveConversation}. */
-export interface ResolverDeps {
-  readonly index: ConversationIndex;
-  readonly fingerprinter: Fingerprinter;
-  readonly mode: SessionMode;
 }
 
 /** The name of the only conversation of a key and an agent, in mode `persistent`. */
@@ -47,7 +40,11 @@ const PERSISTENT = "persistent";
 
 /** Resolves the conversation of a request; undefined if the request stands for itself. */
 export function resolveConversation(
-  { index, fingerprinter, mode }: ResolverDeps,
+  { index, fingerprinter, mode }: {
+    index: ConversationIndex;
+    fingerprinter: Fingerprinter;
+    mode: SessionMode;
+  },
   key: ConversationKey,
   agent: Agent,
   messages: readonly Message[],
@@ -72,13 +69,13 @@ export function resolveConversation(
     const reason = key.name === undefined
       ? "one conversation for each key and agent"
       : "the request names it";
-    const conversation = index.find(owner, agent.name, name);
+    const conversation = index.all.values().find((each) =>
+      each.id === name && each.owner === owner && each.agent === agent.name
+    );
     if (conversation === undefined) return { ...fresh, decision: "new", reason };
     const alignment = alignNamed(transcript, conversation);
     return { ...fresh, decision: "continue", reason, conversation, alignment };
   }
-  const found = match({ ...transcript, owner, agent: agent.name }, index.all);
-  const { type: decision, reason } = found;
-  if (found.type !== "continue") return { ...fresh, decision, reason };
-  return { ...fresh, decision, reason, conversation: found.conversation, alignment: found.alignment };
+  const { type: decision, ...found } = match({ ...transcript, owner, agent: agent.name }, index.all);
+  return { ...fresh, decision, ...found };
 }

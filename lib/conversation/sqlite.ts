@@ -1,26 +1,23 @@
-/** The SQLite file of conversations: its lock, its mode, its migrations, and what happens if it is damaged. @module */
+/** The SQLite file of conversations: its lock, its mode, its schema, and what happens if it is damaged. @module */
 
 import type { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../core/errors.ts";
 
-/** Damaged files that are kept. */
-const MAX_QUARANTINED = 3;
 /** Longest wait for another program's lock at the start, in milliseconds: a server that restarts is about to end. */
 const LOCK_WAIT_MS = 1_000;
 
 const FILE = "conversations.db";
-/** The suffixes of the files that SQLite makes; the write-ahead log first, which a new file would take for its own. */
+/** The suffixes of the files that SQLite makes; the write-ahead log before the file that would take it for its own. */
 const SUFFIXES = ["-shm", "-wal", ""];
+/** SQLite's code for a damaged file. */
+const CORRUPT = 11;
 /** SQLite's codes for a damaged file: ERROR (other tables than expected), CORRUPT, NOTADB. */
-const DAMAGE_CODES: ReadonlySet<number | undefined> = new Set([1, 11, 26]);
+const DAMAGE_CODES: ReadonlySet<number | undefined> = new Set([1, CORRUPT, 26]);
 /** SQLite's codes for a file that another connection locks: BUSY, LOCKED, PROTOCOL. */
 const LOCKED_CODES: ReadonlySet<number | undefined> = new Set([5, 6, 15]);
 
-/** The statements of one migration. */
-export type Migration = readonly string[];
-
 /** The migrations, oldest first. A released one never changes: a new form of the file is a new migration. */
-export const MIGRATIONS: readonly Migration[] = [
+const MIGRATIONS: readonly (readonly string[])[] = [
   [
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT",
     `CREATE TABLE conversations (
@@ -48,11 +45,13 @@ export interface StoreLog {
   warn(message: string, fields: Readonly<Record<string, unknown>>): void;
 }
 
-/** Damage that SQLite itself does not notice. */
-export class DamagedFileError extends Error {}
-
 /** Another program has the file open. */
 export class FileInUseError extends Error {}
+
+/** Makes the error of a file with damage that SQLite itself does not notice. */
+export function damaged(message: string): Error {
+  return Object.assign(new Error(message), { errcode: CORRUPT });
+}
 
 /**
  * Opens the database of a folder for this program alone, and passes it to `use`. The operating system frees the lock
@@ -66,9 +65,28 @@ export async function openDatabase<T>(
   log: StoreLog,
   use: (database: DatabaseSync) => T,
 ): Promise<T> {
+  // Loaded only if conversations are stored: the module takes time at the start.
+  const { DatabaseSync } = await import("node:sqlite");
   const path = `${folder}/${FILE}`;
+  const open = () => {
+    makePrivate(folder, path);
+    const database = new DatabaseSync(path);
+    try {
+      prepare(database);
+      return use(database);
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+  };
   try {
-    return await openOrReplace(folder, path, log, use);
+    try {
+      return open();
+    } catch (error) {
+      if (!DAMAGE_CODES.has(codeOf(error))) throw error;
+      quarantine(folder, messageOf(error), log);
+      return open();
+    }
   } catch (error) {
     if (LOCKED_CODES.has(codeOf(error))) {
       const message = `VTUBER_DATA_DIR: another program uses ${path}. Give each server a folder of its own.`;
@@ -79,42 +97,12 @@ export async function openDatabase<T>(
   }
 }
 
-async function openOrReplace<T>(
-  folder: string,
-  path: string,
-  log: StoreLog,
-  use: (database: DatabaseSync) => T,
-): Promise<T> {
-  // Loaded only if conversations are stored: the module takes time at the start.
-  const { DatabaseSync } = await import("node:sqlite");
-  for (let hasReplaced = false;; hasReplaced = true) {
-    makePrivate(folder, path);
-    const database = new DatabaseSync(path);
-    try {
-      prepare(database);
-      return use(database);
-    } catch (error) {
-      closeQuietly(database);
-      const isDamaged = error instanceof DamagedFileError || DAMAGE_CODES.has(codeOf(error));
-      if (hasReplaced || !isDamaged) throw error;
-      quarantine(folder, messageOf(error), log);
-    }
-  }
-}
-
-/** Applies the missing migrations. An unfinished one is undone when the database is closed. */
-export function migrate(database: DatabaseSync, migrations: readonly Migration[] = MIGRATIONS): void {
-  for (let version = versionOf(database); version < migrations.length; version++) {
-    run(database, "BEGIN", ...migrations[version]!, `PRAGMA user_version = ${version + 1}`, "COMMIT");
-  }
-}
-
 /** Locks, checks and migrates a database. The file of a newer version stays as it is. */
 function prepare(database: DatabaseSync): void {
   run(database, `PRAGMA busy_timeout = ${LOCK_WAIT_MS}`, "PRAGMA locking_mode = EXCLUSIVE");
   // The first transaction takes the lock.
   run(database, "BEGIN EXCLUSIVE", "COMMIT");
-  const version = versionOf(database);
+  const version = Number(database.prepare("PRAGMA user_version").get()?.user_version);
   if (version > MIGRATIONS.length) {
     throw new Error(
       `a newer version of the program wrote it (schema ${version}, this one knows ${MIGRATIONS.length}). ` +
@@ -122,10 +110,13 @@ function prepare(database: DatabaseSync): void {
     );
   }
   const check = database.prepare("PRAGMA quick_check(1)").get()?.quick_check;
-  if (check !== "ok") throw new DamagedFileError(String(check));
+  if (check !== "ok") throw damaged(String(check));
   // `secure_delete` overwrites forgotten conversations in the file.
   run(database, "PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL", "PRAGMA secure_delete = ON");
-  migrate(database);
+  for (const [index, migration] of MIGRATIONS.entries()) {
+    if (index < version) continue;
+    run(database, "BEGIN", ...migration, `PRAGMA user_version = ${index + 1}`, "COMMIT");
+  }
 }
 
 /** Runs statements one by one: `exec` of several loses SQLite's error code. */
@@ -133,62 +124,29 @@ function run(database: DatabaseSync, ...statements: readonly string[]): void {
   for (const statement of statements) database.prepare(statement).run();
 }
 
-function versionOf(database: DatabaseSync): number {
-  const version = database.prepare("PRAGMA user_version").get()?.user_version;
-  if (typeof version !== "number" || version < 0) throw new DamagedFileError(`its version is ${version}`);
-  return version;
-}
-
 /** Makes the folder and the file, and closes the file to other users. SQLite copies its mode to the files beside it. */
 function makePrivate(folder: string, path: string): void {
   Deno.mkdirSync(folder, { recursive: true, mode: 0o700 });
-  try {
-    Deno.openSync(path, { write: true, createNew: true, mode: 0o600 }).close();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-    // SQLite would create the missing target of a link, readable for everyone.
-    if (!exists(path)) throw new Error("it is a link to a file that does not exist", { cause: error });
-  }
+  Deno.openSync(path, { write: true, create: true, mode: 0o600 }).close();
   if (Deno.build.os === "windows") return;
-  for (const file of SUFFIXES.map((suffix) => path + suffix).filter(exists)) {
-    if (((Deno.statSync(file).mode ?? 0) & 0o077) !== 0) Deno.chmodSync(file, 0o600);
-  }
+  for (const suffix of suffixesIn(folder)) Deno.chmodSync(path + suffix, 0o600);
 }
 
-function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
-/** Renames a damaged file, and deletes the oldest of the earlier ones. */
+/** Renames the files of a damaged database. */
 function quarantine(folder: string, reason: string, log: StoreLog): void {
   const name = `${FILE}.corrupt-${new Date().toISOString().replaceAll(/[:.]/g, "-")}`;
-  for (const suffix of SUFFIXES.filter((suffix) => exists(`${folder}/${FILE}${suffix}`))) {
+  for (const suffix of suffixesIn(folder)) {
     Deno.renameSync(`${folder}/${FILE}${suffix}`, `${folder}/${name}${suffix}`);
   }
   log.warn("the file of conversations is damaged: it was renamed, and a new one started", {
     file: `${folder}/${name}`,
     reason,
   });
-  const names = [...Deno.readDirSync(folder)].map((entry) => entry.name);
-  const quarantined = names.filter((name) => /^conversations\.db\.corrupt-[\dTZ-]+$/.test(name)).sort();
-  for (const old of quarantined.slice(0, -MAX_QUARANTINED)) {
-    for (const name of names.filter((name) => name.startsWith(old))) Deno.removeSync(`${folder}/${name}`);
-  }
 }
 
-/** Closes a database that may be damaged or closed already. */
-export function closeQuietly(database: DatabaseSync): void {
-  try {
-    database.close();
-  } catch {
-    // The operating system frees what is left.
-  }
+function suffixesIn(folder: string): string[] {
+  const names = new Set([...Deno.readDirSync(folder)].map(({ name }) => name));
+  return SUFFIXES.filter((suffix) => names.has(FILE + suffix));
 }
 
 /** Returns SQLite's primary result code. */

@@ -33,22 +33,14 @@ export class TurnQueue {
    * @throws {AppError} `session_busy` in mode `reject`, or when {@linkcode MAX_QUEUED} requests already wait.
    */
   enter(mode: BusyMode): QueueTicket {
-    if (this.isBusy) this.#makeRoom(mode);
-    return new QueueTicket(mode, this.#tickets);
-  }
-
-  #makeRoom(mode: BusyMode): void {
-    switch (mode) {
-      case "supersede":
-        return this.cancelAll(cancelled("A newer request of the same conversation superseded this one."));
-      case "reject":
-        throw busy("A turn of this conversation is running.");
-      case "queue":
-        if (this.#tickets.size > MAX_QUEUED) throw busy(`${MAX_QUEUED} requests wait in this conversation.`);
-        return;
-      default:
-        return mode satisfies never;
+    if (this.isBusy && mode === "supersede") {
+      this.cancelAll(cancelled("A newer request of the same conversation superseded this one."));
+    } else if (this.isBusy && mode === "reject") {
+      throw busy("A turn of this conversation is running.");
+    } else if (this.#tickets.size > MAX_QUEUED) {
+      throw busy(`${MAX_QUEUED} requests wait in this conversation.`);
     }
+    return new QueueTicket(mode, this.#tickets);
   }
 
   /** Cancels all requests. */
@@ -68,15 +60,12 @@ function busy(message: string): AppError {
   });
 }
 
-/**
- * A request's position in the queue, held until its turn has ended or could not start. Listens to the caller's signal
- * itself, since a chain of signals for each request would cost more than all the rest.
- */
-export class QueueTicket implements EventListenerObject {
+/** A request's position in the queue, held until its turn has ended or could not start. */
+export class QueueTicket {
   readonly #mode: BusyMode;
   readonly #tickets: Set<QueueTicket>;
   readonly #aborting = new AbortController();
-  #callerSignal: AbortSignal | undefined;
+  #stopListening = () => {};
   #cancelReason: AppError | undefined;
   #waiting: PromiseWithResolvers<void> | undefined;
   #turn: Turn | undefined;
@@ -110,17 +99,19 @@ export class QueueTicket implements EventListenerObject {
    * @throws {AppError} `session_busy` after {@linkcode MAX_WAIT_MS}; the reason of the cancel; the signal's reason.
    */
   async waitForTurn(signal: AbortSignal | undefined): Promise<AbortSignal> {
-    this.#callerSignal = signal;
-    if (signal?.aborted) this.#abort(signal.reason);
-    else signal?.addEventListener("abort", this);
+    signal?.throwIfAborted();
     this.#aborting.signal.throwIfAborted();
+    const onAbort = () => this.#abort(signal?.reason);
+    // Not `AbortSignal.any`: it takes more time for each request than all the rest here.
+    signal?.addEventListener("abort", onAbort);
+    this.#stopListening = () => signal?.removeEventListener("abort", onAbort);
     if (!this.#isFirst) await this.#waitUntilFirst();
     return this.#aborting.signal;
   }
 
   /** Attaches the started turn, and ends it if the ticket was cancelled meanwhile. */
   attach(turn: Turn): void {
-    this.#callerSignal?.removeEventListener("abort", this);
+    this.#stopListening();
     this.#turn = turn;
     // A newer request may have superseded this one while the prompt was being sent.
     if (this.#cancelReason) this.#endTurn(turn, this.#cancelReason);
@@ -135,14 +126,9 @@ export class QueueTicket implements EventListenerObject {
 
   /** Gives the position up, so that the next request's turn can start. */
   release(): void {
-    this.#callerSignal?.removeEventListener("abort", this);
+    this.#stopListening();
     this.#tickets.delete(this);
     for (const next of this.#tickets) return void next.#waiting?.resolve();
-  }
-
-  /** Not for callers: the caller of the request hung up. */
-  handleEvent(): void {
-    this.#abort(this.#callerSignal?.reason);
   }
 
   async #waitUntilFirst(): Promise<void> {

@@ -148,21 +148,6 @@ for (const [what, resumes, next, prompt] of AFTER_EXIT) {
   });
 }
 
-for (const exits of [true, false]) {
-  Deno.test(`a silent agent that ${exits ? "then exits gets the message again" : "still runs has the message"}`, async () => {
-    using harness = harnessOf(true);
-    await answer(harness, FIRST);
-    const turn = await harness.start(undefined, SECOND);
-    const prompt = await harness.agent.nextPrompt();
-    turn.fail(new AppError("agent_timeout", "Silent.", { prompted: true }));
-    const next = harness.start(undefined, [...SECOND, user("three")]);
-    if (exits) crash(harness.session(0));
-    else prompt.end("cancelled");
-    await waitFor(next, "the next turn");
-    assertEquals((await harness.agent.nextPrompt()).text, exits ? "two\n\nthree" : "three");
-  });
-}
-
 Deno.test("restart in the first turn: the session is resumed", async () => {
   const store = new MemoryStore();
   using before = harnessOf(true, { store });

@@ -1,12 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
 import v8 from "node:v8";
 import vm from "node:vm";
-import { UNMATCHED } from "../../lib/conversation/align.ts";
+import { UNMATCHED } from "../../lib/conversation/match.ts";
 import {
-  type Conversation,
   ConversationIndex,
   MAX_CONVERSATIONS,
+  mergeTranscript,
 } from "../../lib/conversation/conversation.ts";
+import type { ConversationRecord } from "../../lib/conversation/record.ts";
 import { MemoryAgent, saying } from "../support/agents/memory_agent.ts";
 import { ConversationHarness } from "../support/harness/conversation_harness.ts";
 import { FINGERPRINTER, messagesOf, newConversation } from "../support/harness/fingerprint_fixture.ts";
@@ -14,23 +15,7 @@ import { MemoryStore } from "../support/harness/memory_store.ts";
 import { assistant, system, user } from "../support/harness/message_fixture.ts";
 import { nextTask } from "../support/harness/turn_recorder.ts";
 
-const OWNER = FINGERPRINTER.fingerprint("owner", "");
 const noneBusy = () => false;
-
-Deno.test("ConversationIndex: stored conversations are loaded, the last used one at the end", () => {
-  const store = new MemoryStore();
-  for (const id of ["a", "b"]) store.save(newConversation("u: hi", undefined, id));
-  assertEquals([...new ConversationIndex(store).all].map(({ id }) => id), ["a", "b"]);
-});
-
-Deno.test("ConversationIndex: a conversation is found by its owner, agent and id", () => {
-  const index = new ConversationIndex(undefined);
-  const conversation = newConversation("", index);
-  assertEquals(index.find(OWNER, "openab", "a"), conversation);
-  assertEquals(index.find(OWNER, "openab", "b"), undefined);
-  assertEquals(index.find(OWNER, "coder", "a"), undefined);
-  assertEquals(index.find(FINGERPRINTER.fingerprint("owner", "other"), "openab", "a"), undefined);
-});
 
 Deno.test("ConversationIndex: touch makes a conversation the last used one", () => {
   const index = new ConversationIndex(undefined);
@@ -80,12 +65,12 @@ class FullIndex {
     id: string,
     turns: number,
     isNamed = false,
-    isBusy: (conversation: Conversation) => boolean = noneBusy,
+    isBusy: (conversation: ConversationRecord) => boolean = noneBusy,
   ): void {
     const lines = Array.from({ length: turns }, (_, turn) => `u: turn ${turn}`);
     const transcript = FINGERPRINTER.transcript(messagesOf(...lines));
     const conversation = newConversation("", this.index, id, isNamed);
-    conversation.merge(transcript, { positions: lines.map(() => UNMATCHED), isRetry: false });
+    mergeTranscript(conversation, transcript, { positions: lines.map(() => UNMATCHED), isRetry: false });
     this.index.touch(conversation, 0, isBusy);
     this.index.save(conversation);
   }
@@ -108,7 +93,7 @@ Deno.test("ConversationIndex: single questions make room first, then the oldest;
 
 Deno.test("ConversationIndex: a busy conversation stays, and so does the one that is used now", () => {
   const full = new FullIndex(["long", 2], ["busy", 1], ["single", 1]);
-  const isBusy = ({ id }: Conversation) => id === "busy";
+  const isBusy = ({ id }: ConversationRecord) => id === "busy";
   full.add("new 1", 1, false, isBusy);
   assertEquals(full.forgotten, ["single"]);
   full.add("new 2", 1, false, isBusy);
@@ -116,13 +101,6 @@ Deno.test("ConversationIndex: a busy conversation stays, and so does the one tha
   full.add("new 3", 2, false, isBusy);
   full.add("last", 1, false, isBusy);
   assertEquals([full.forgotten, full.ids.includes("last")], [["long", "single"], true]);
-});
-
-Deno.test("ConversationIndex: single questions without end cost no other conversation", () => {
-  const full = new FullIndex(["oldest", 2]);
-  full.add("first", 2);
-  for (let text = 0; text < 2 * MAX_CONVERSATIONS; text++) full.add(`text ${text}`, 1);
-  assertEquals(full.forgotten, ["oldest", "filler 1"]);
 });
 
 Deno.test("ConversationIndex: while all are busy there may be more than the limit", () => {

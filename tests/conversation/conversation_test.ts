@@ -1,7 +1,12 @@
 import { assertEquals } from "@std/assert";
-import { type Continuation, SKIPPED, UNMATCHED } from "../../lib/conversation/align.ts";
-import { Conversation } from "../../lib/conversation/conversation.ts";
+import {
+  markDelivered,
+  mergeTranscript,
+  pendingTurns,
+  personaChanged,
+} from "../../lib/conversation/conversation.ts";
 import { MAX_TURNS } from "../../lib/conversation/fingerprint.ts";
+import { type Continuation, SKIPPED, UNMATCHED } from "../../lib/conversation/match.ts";
 import type { ConversationRecord, DeliveryState } from "../../lib/conversation/record.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import {
@@ -12,14 +17,17 @@ import {
 } from "../support/harness/fingerprint_fixture.ts";
 import { image, user } from "../support/harness/message_fixture.ts";
 
-const SESSION = "session" as SessionId;
-const [PROGRAM, OTHER_PROGRAM] = ["", "b"].map((program) => FINGERPRINTER.fingerprint("program", program));
+const [SESSION, OTHER_SESSION] = ["session", "other"].map((id) => ({
+  sessionId: id as SessionId,
+  program: FINGERPRINTER.fingerprint("program", id),
+})) as [Session, Session];
+type Session = Parameters<typeof markDelivered>[2];
 const fingerprints = (...lines: TranscriptLine[]) => FINGERPRINTER.transcript(messagesOf(...lines));
 const at = (positions: readonly number[], isRetry = false): Continuation => ({ positions, isRetry });
-const statesOf = ({ turns }: Conversation) => turns.map(({ state }) => state);
+const statesOf = ({ turns }: ConversationRecord) => turns.map(({ state }) => state);
 
 /** A conversation whose turns came so far. */
-function withStates(...states: DeliveryState[]): Conversation {
+function withStates(...states: DeliveryState[]): ConversationRecord {
   const conversation = newConversation();
   conversation.turns.push(...states.map((state, turn) => {
     const { words, media } = fingerprints(`u: turn ${turn}`).turns[0]!;
@@ -28,143 +36,140 @@ function withStates(...states: DeliveryState[]): Conversation {
   return conversation;
 }
 
-Deno.test("Conversation: a new one has the persona and no turns", () => {
-  const { persona, isPersonaOpen, turns, reply, sessionId } = newConversation("s: Mao / u: hi");
+Deno.test("create: a new conversation has the persona; a reply before the first turn is a greeting", () => {
+  const { persona, isPersonaOpen, turns, reply } = newConversation("s: Mao / u: hi");
   assertEquals([persona, isPersonaOpen], [[FINGERPRINTER.fingerprint("system", "Mao")], true]);
-  assertEquals([turns, reply, sessionId], [[], undefined, undefined]);
-});
-
-Deno.test("Conversation: the reply before the first turn is a greeting, a later one is the last reply", () => {
+  assertEquals([turns, reply], [[], undefined]);
   assertEquals(newConversation("a: Welcome! / u: hi").reply, undefined);
   assertEquals(newConversation("u: hi / a: Hello! / u: so").reply, FINGERPRINTER.reply("Hello!"));
 });
 
-Deno.test("Conversation: a turn is pending, then delivered, then answered", () => {
-  const conversation = newConversation();
-  const delta = conversation.merge(fingerprints("u: one"), at([UNMATCHED]));
-  assertEquals([statesOf(conversation), conversation.pendingTurns(delta)], [["pending"], [0]]);
-  conversation.markDelivered(delta, SESSION, OTHER_PROGRAM!);
-  assertEquals(statesOf(conversation), ["delivered"]);
-  assertEquals([conversation.sessionId, conversation.program], [SESSION, OTHER_PROGRAM]);
-  conversation.setLastState(delta, "answered");
-  assertEquals(statesOf(conversation), ["answered"]);
-});
-
-Deno.test("Conversation: the answered turns of a delivered history are answered", () => {
-  const conversation = newConversation();
-  const delta = conversation.merge(
-    fingerprints("s: Mao / u: one / a: 1 / u: two / u: three / a: 3 / u: four / a: Well,"),
-    at([UNMATCHED, UNMATCHED, UNMATCHED, UNMATCHED]),
-  );
-  assertEquals(conversation.pendingTurns(delta), [1, 3, 4, 6]);
-  conversation.markDelivered(delta, SESSION, PROGRAM!);
-  assertEquals(statesOf(conversation), ["answered", "delivered", "answered", "delivered"]);
-});
-
-const MERGES: readonly {
+interface Merge {
   readonly name: string;
   readonly before: readonly DeliveryState[];
   readonly request: string;
   readonly alignment: Continuation;
-  readonly states: readonly DeliveryState[];
+  /** The message indexes to send. */
   readonly pending: readonly number[];
-}[] = [
+  /** The states before and after the delivery. */
+  readonly states: readonly [readonly DeliveryState[], readonly DeliveryState[]];
+}
+const MERGES: readonly Merge[] = [
+  {
+    name: "the turns of a new history are answered where it has replies, but for the last",
+    before: [],
+    request: "s: Mao / u: one / a: 1 / u: two / u: three / a: 3 / u: four / a: Well,",
+    alignment: at([UNMATCHED, UNMATCHED, UNMATCHED, UNMATCHED]),
+    pending: [1, 3, 4, 6],
+    states: [["pending", "pending", "pending", "pending"], [
+      "answered",
+      "delivered",
+      "answered",
+      "delivered",
+    ]],
+  },
   {
     name: "matched turns keep their state, skipped ones are left out",
     before: ["answered", "delivered", "answered"],
     request: "u: x / u: turn 0 / u: turn 2 / u: new",
     alignment: at([SKIPPED, 0, 2, UNMATCHED]),
-    states: ["answered", "delivered", "answered", "pending"],
     pending: [3],
+    states: [["answered", "delivered", "answered", "pending"], [
+      "answered",
+      "delivered",
+      "answered",
+      "delivered",
+    ]],
   },
   {
     name: "a pending turn is sent with the next one",
     before: ["answered", "pending"],
     request: "u: turn 0 / a: 0 / u: turn 1 / u: new",
     alignment: at([0, 1, UNMATCHED]),
-    states: ["answered", "pending", "pending"],
     pending: [2, 3],
+    states: [["answered", "pending", "pending"], ["answered", "delivered", "delivered"]],
   },
   {
     name: "a pending turn that the client dropped is not sent",
     before: ["answered", "pending"],
     request: "u: turn 0 / a: 0 / u: new",
     alignment: at([0, UNMATCHED]),
-    states: ["answered", "pending", "pending"],
     pending: [2],
+    states: [["answered", "pending", "pending"], ["answered", "pending", "delivered"]],
   },
   {
     name: "an answered turn that the client leaves out is no longer required",
     before: ["answered", "answered"],
     request: "u: turn 1 / a: 1 / u: new",
     alignment: { ...at([1, UNMATCHED]), omitted: [0] },
-    states: ["delivered", "answered", "pending"],
     pending: [2],
+    states: [["delivered", "answered", "pending"], ["delivered", "answered", "delivered"]],
   },
   {
-    name: "at least the last turn is sent",
-    before: ["answered", "delivered"],
-    request: "u: turn 0 / a: 0 / u: turn 1 / a: 1",
-    alignment: at([0, 1]),
-    states: ["answered", "delivered"],
+    name: "an answered turn that is sent again is open",
+    before: ["answered", "answered"],
+    request: "u: turn 0 / a: 0 / u: turn 1",
+    alignment: at([0, 1], true),
     pending: [2],
+    states: [["answered", "answered"], ["answered", "delivered"]],
+  },
+  {
+    name: "a request without turns sends none",
+    before: ["answered"],
+    request: "s: Mao",
+    alignment: at([]),
+    pending: [],
+    states: [["answered"], ["answered"]],
   },
 ];
 for (const { name, before, request, alignment, states, pending } of MERGES) {
-  Deno.test(`Conversation, merge: ${name}`, () => {
+  Deno.test(`mergeTranscript: ${name}`, () => {
     const conversation = withStates(...before);
-    const delta = conversation.merge(fingerprints(request), alignment);
-    assertEquals([statesOf(conversation), conversation.pendingTurns(delta)], [[...states], [...pending]]);
+    const delta = mergeTranscript(conversation, fingerprints(request), alignment);
+    assertEquals([statesOf(conversation), pendingTurns(delta)], [states[0], pending]);
+    markDelivered(conversation, delta, SESSION);
+    assertEquals(statesOf(conversation), states[1]);
   });
 }
 
-Deno.test("Conversation: a request without turns sends none", () => {
-  const conversation = withStates("answered");
-  assertEquals(conversation.pendingTurns(conversation.merge(fingerprints("s: Mao"), at([]))), []);
-});
-
-for (const state of ["pending", "delivered", "answered"] as const) {
-  Deno.test(`Conversation: a ${state} turn that is sent again is open until it is answered`, () => {
-    const conversation = withStates("answered", state);
-    const delta = conversation.merge(fingerprints("u: turn 0 / a: 0 / u: turn 1"), at([0, 1], true));
-    assertEquals([conversation.turns.length, conversation.pendingTurns(delta)], [2, [2]]);
-    conversation.markDelivered(delta, SESSION, PROGRAM!);
-    assertEquals(statesOf(conversation), ["answered", "delivered"]);
-    conversation.setLastState(delta, "answered");
-    assertEquals(statesOf(conversation), ["answered", "answered"]);
-  });
-}
-
-Deno.test("Conversation: a turn that is sent again with an image keeps the image", () => {
+Deno.test("mergeTranscript: a turn that is sent again with an image keeps the image", () => {
   const conversation = withStates("answered");
   const withImage = fingerprints(user("turn 0", image()));
   for (const request of [withImage, fingerprints("u: turn 0")]) {
-    conversation.merge(request, at([0], true));
+    mergeTranscript(conversation, request, at([0], true));
     assertEquals(conversation.turns[0]!.media, withImage.turns[0]!.media);
   }
 });
 
-Deno.test("Conversation: a delivery to an agent that exited can be undone", () => {
-  const conversation = newConversation("s: Mao / u: turn 0");
-  const first = conversation.merge(fingerprints("s: Mao / u: turn 0"), at([UNMATCHED]));
-  conversation.markDelivered(first, SESSION, PROGRAM!);
-  const request = fingerprints("s: Kai / u: turn 0 / u: turn 1 / a: 1 / u: turn 2");
-  const delta = conversation.merge(request, at([0, UNMATCHED, UNMATCHED]));
-  const before = structuredClone({ ...conversation });
-  const undo = conversation.markDelivered(delta, "other" as SessionId, OTHER_PROGRAM!);
-  assertEquals(statesOf(conversation), ["delivered", "answered", "delivered"]);
-  conversation.setLastState(delta, "delivered");
-  undo();
-  assertEquals({ ...conversation }, before);
-  assertEquals(statesOf(conversation), ["delivered", "pending", "pending"]);
+Deno.test("mergeTranscript: turns beyond the limit are dropped and counted, and still sent", () => {
+  const conversation = withStates(...Array.from({ length: MAX_TURNS }, () => "answered" as const));
+  const request = fingerprints("u: turn 0 / u: new 0 / u: new 1 / u: new 2");
+  const delta = mergeTranscript(conversation, request, at([0, UNMATCHED, UNMATCHED, UNMATCHED]));
+  assertEquals([conversation.turns.length, conversation.turnsBefore], [MAX_TURNS, 3]);
+  assertEquals(conversation.turns[0]!.words, fingerprints("u: turn 3").turns[0]!.words);
+  assertEquals(pendingTurns(delta), [1, 2, 3]);
 });
 
-Deno.test("Conversation: a new session does not have the turns that another client sent to the old one", () => {
-  for (const [session, first] of [[SESSION, "answered"], ["other", "pending"]] as const) {
+Deno.test("markDelivered: a delivery to an agent that exited can be undone", () => {
+  const conversation = newConversation("s: Mao / u: turn 0");
+  const first = mergeTranscript(conversation, fingerprints("s: Mao / u: turn 0"), at([UNMATCHED]));
+  markDelivered(conversation, first, SESSION);
+  const request = fingerprints("s: Kai / u: turn 0 / u: turn 1 / a: 1 / u: turn 2");
+  const delta = mergeTranscript(conversation, request, at([0, UNMATCHED, UNMATCHED]));
+  const before = structuredClone(conversation);
+  const undo = markDelivered(conversation, delta, OTHER_SESSION);
+  assertEquals(statesOf(conversation), ["delivered", "answered", "delivered"]);
+  assertEquals(conversation.sessionId, OTHER_SESSION.sessionId);
+  undo();
+  assertEquals(conversation, before);
+});
+
+Deno.test("markDelivered: a new session does not have the turns that another client sent to the old one", () => {
+  for (const [session, first] of [[SESSION, "answered"], [OTHER_SESSION, "pending"]] as const) {
     const conversation = withStates("answered", "delivered");
-    conversation.sessionId = SESSION;
-    const delta = conversation.merge(fingerprints("u: turn 1 / u: new"), at([1, UNMATCHED]));
-    conversation.markDelivered(delta, session as SessionId, PROGRAM!);
+    conversation.sessionId = SESSION.sessionId;
+    const delta = mergeTranscript(conversation, fingerprints("u: turn 1 / u: new"), at([1, UNMATCHED]));
+    markDelivered(conversation, delta, session);
     assertEquals(statesOf(conversation), [first, "delivered", "delivered"]);
   }
 });
@@ -178,33 +183,12 @@ const PERSONAS: readonly (readonly [name: string, first: string, next: string, h
   ["without the text for the first turn", "s: Mao / s: late / u: one", "s: Mao / u: one / u: two", false],
   ["of a window", "s: Mao / u: one / a: 1 / u: two", "s: Mao / s: late / u: two", true],
 ];
-for (const [name, first, next, hasChanged] of PERSONAS) {
-  Deno.test(`Conversation: a persona that is ${name} is ${hasChanged ? "sent" : "not sent"}`, () => {
+Deno.test("personaChanged: only another persona is sent, once", () => {
+  for (const [name, first, next, hasChanged] of PERSONAS) {
     const conversation = newConversation(first);
-    const delta = conversation.merge(fingerprints(next), at([0, UNMATCHED]));
-    assertEquals(conversation.personaChanged(delta), hasChanged);
-    const before = conversation.persona;
-    conversation.markDelivered(delta, SESSION, PROGRAM!);
-    assertEquals(conversation.persona, delta.persona.length > 0 ? delta.persona : before);
-    assertEquals(conversation.personaChanged(delta), false);
-  });
-}
-
-Deno.test("Conversation: turns beyond the limit are dropped and counted, and still sent", () => {
-  const conversation = withStates(...Array.from({ length: MAX_TURNS }, () => "answered" as const));
-  const lines = ["u: turn 0", "u: new 0", "u: new 1", "u: new 2"];
-  const delta = conversation.merge(fingerprints(...lines), at([0, UNMATCHED, UNMATCHED, UNMATCHED]));
-  assertEquals([conversation.turns.length, conversation.turnsBefore], [MAX_TURNS, 3]);
-  assertEquals(conversation.turns[0]!.words, fingerprints("u: turn 3").turns[0]!.words);
-  assertEquals(delta.turns.map(({ turn }) => turn.state), ["answered", "pending", "pending", "pending"]);
-  assertEquals(conversation.pendingTurns(delta), [1, 2, 3]);
-});
-
-Deno.test("Conversation: changes do not reach the record that it was made of", () => {
-  const record: ConversationRecord = { ...withStates("answered") };
-  const conversation = new Conversation(record);
-  assertEquals({ ...conversation }, { ...record });
-  conversation.merge(fingerprints("u: turn 0 / u: two"), at([0, UNMATCHED]));
-  conversation.turns[0]!.state = "delivered";
-  assertEquals(record.turns.map(({ state }) => state), ["answered"]);
+    const delta = mergeTranscript(conversation, fingerprints(next), at([UNMATCHED, UNMATCHED]));
+    assertEquals(personaChanged(conversation, delta), hasChanged, name);
+    markDelivered(conversation, delta, SESSION);
+    assertEquals(personaChanged(conversation, delta), false, name);
+  }
 });

@@ -1,13 +1,11 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import type { Message } from "../../lib/conversation/message.ts";
-import type { Fingerprint } from "../../lib/conversation/record.ts";
 import {
   Fingerprinter,
   isSameReply,
   MAX_TURNS,
   REPLY_CHARS,
   replyPrefixDiffers,
-  replyPrefixMatches,
 } from "../../lib/conversation/fingerprint.ts";
 import { FINGERPRINTER, messagesOf, type TranscriptLine } from "../support/harness/fingerprint_fixture.ts";
 import { audio, image, named, tool, user } from "../support/harness/message_fixture.ts";
@@ -91,63 +89,30 @@ Deno.test("fingerprint, reply: a reply without letters has none", () => {
   }
 });
 
-/** A stored reply, one of a transcript, and whether they are the same, have the same prefix, or surely differ. */
+/** A stored reply, one of a transcript, and whether they are the same, or surely differ. */
 const COMPARED: readonly (readonly [
   name: string,
   stored: string,
   sent: string,
-  is: readonly [same: boolean, like: boolean, other: boolean],
+  is: readonly [same: boolean, other: boolean],
 ])[] = [
-  ["the same", "Hello there, my dear friend.", "[happy] Hello there, my dear friend", [true, true, false]],
-  ["the same, and short", "Hello.", "hello", [true, true, false]],
-  ["cut after 16 letters", "Hello there, my dear friend.", "Hello there, my dear", [false, true, false]],
-  ["cut before that", "Hello there, my dear friend.", "Hello there, my de", [false, false, false]],
-  ["another end", "Hello there, my dear friend.", "Hello there, my dear enemy.", [false, true, false]],
-  ["another beginning", "Hello there, my dear friend.", "Good evening, my friend.", [false, false, true]],
-  ["another beginning, short", "Hello there, my dear friend.", "Good evening.", [false, false, false]],
-  ["a long one for a short one", "Hello.", "Hello there, my dear friend.", [false, false, true]],
+  ["the same", "Hello there, my dear friend.", "[happy] Hello there, my dear friend", [true, false]],
+  ["the same, and short", "Hello.", "hello", [true, false]],
+  ["cut after 16 letters", "Hello there, my dear friend.", "Hello there, my dear", [false, false]],
+  ["cut before that", "Hello there, my dear friend.", "Hello there, my de", [false, false]],
+  ["another beginning", "Hello there, my dear friend.", "Good evening, my friend.", [false, true]],
+  ["another beginning, short", "Hello there, my dear friend.", "Good evening.", [false, false]],
+  ["a long one for a short one", "Hello.", "Hello there, my dear friend.", [false, true]],
+  ["none in the transcript", "Hello there, my dear friend.", "...", [false, false]],
+  ["none stored", "...", "Hello there, my dear friend.", [false, false]],
+  ["none", "...", "...", [false, false]],
 ];
 for (const [name, reply, text, expected] of COMPARED) {
   Deno.test(`fingerprint, reply: ${name}`, () => {
     const [stored, sent] = [FINGERPRINTER.reply(reply), fingerprints(`a: ${text}`, "u: x").reply];
-    assertEquals(
-      [
-        isSameReply(sent?.fingerprint, stored),
-        replyPrefixMatches(sent, stored),
-        replyPrefixDiffers(sent, stored),
-      ],
-      expected,
-    );
+    assertEquals([isSameReply(sent?.fingerprint, stored), replyPrefixDiffers(sent, stored)], expected);
   });
 }
-
-Deno.test("fingerprint, reply: a missing reply matches nothing, and one of an older file matches as a whole only", () => {
-  const sent = fingerprints("a: Hello there, my dear friend.", "u: x").reply!;
-  for (
-    const [one, stored] of [[undefined, undefined], [sent, undefined], [undefined, sent.fingerprint]] as const
-  ) {
-    assertEquals(
-      [
-        isSameReply(one?.fingerprint, stored),
-        replyPrefixMatches(one, stored),
-        replyPrefixDiffers(one, stored),
-      ],
-      [false, false, false],
-    );
-  }
-  const older = sent.fingerprint.slice(0, 16) as Fingerprint;
-  assertEquals([isSameReply(sent.fingerprint, older), isSameReply(older, sent.fingerprint)], [true, true]);
-  const other = fingerprints("a: Good evening, my dear friend.", "u: x").reply!;
-  assertEquals([
-    isSameReply(other.fingerprint, older),
-    replyPrefixMatches(other, older),
-    replyPrefixDiffers(other, older),
-  ], [
-    false,
-    false,
-    false,
-  ]);
-});
 
 Deno.test("fingerprint, first reply: the reply between the first turn and the next", () => {
   const one = FINGERPRINTER.reply("one");
@@ -172,12 +137,10 @@ Deno.test("fingerprint, reply: the last before the newest turn", () => {
     index: 1,
     fingerprint: one!,
     isDistinctive: false,
-    run: 1,
   });
   assertEquals(fingerprints("u: x / a: one / u: y / u: z").reply?.fingerprint, one);
   assertEquals(fingerprints("u: x / a: one / u: y / a: two").reply?.fingerprint, one);
   assertEquals(fingerprints("u: x / a: two / a: one / s: z / u: y").reply?.index, 2);
-  assertEquals(fingerprints("u: x / a: two / s: z / a: one / u: y").reply?.run, 2);
   assertEquals(fingerprints("u: x / a: two / a: [silent] / u: y").reply, undefined);
   assertEquals(fingerprints("u: x / a: one").reply, undefined);
   assertEquals(fingerprints("a: one").reply?.fingerprint, one);
@@ -226,24 +189,6 @@ Deno.test("fingerprint: only the newest of many turns", () => {
   assert(turns.length > MAX_TURNS / 2 && turns.length < MAX_TURNS, `${turns.length} turns`);
   assertEquals(turns.at(-1)!.index, MAX_TURNS + 9);
   assertEquals(turns[0]!.index, MAX_TURNS + 10 - turns.length);
-});
-
-Deno.test("fingerprint: no text can be read in it", () => {
-  const secrets = ["Persephone", "hunter2", "marmalade", "clockwork", "Zebedee", "c2VjcmV0"];
-  const [persona, word, reply, time, name, data] = secrets as [
-    string,
-    string,
-    string,
-    string,
-    string,
-    string,
-  ];
-  const hashes = fingerprints(
-    `s: ${persona} / u ${name}: ${word} / a: ${reply} / t ${name}: ${time}`,
-    user(word, image(data)),
-  );
-  const written = JSON.stringify(hashes).toLowerCase();
-  for (const secret of secrets) assert(!written.includes(secret.toLowerCase()), secret);
 });
 
 Deno.test("fingerprint: another key changes every fingerprint", () => {

@@ -184,18 +184,13 @@ Deno.test("fail: a turn whose prompt is being sent fails once the agent took it"
   assertEquals(harness.running, 0);
 });
 
-Deno.test("close: idle sessions are closed at once, a busy one after its last turn", async () => {
+Deno.test("close: idle sessions are closed at once, a busy one after its turn", async () => {
   using harness = new ConversationHarness();
   await harness.run("idle", FIRST);
   const busy = await harness.prompt("busy", ...FIRST);
   harness.registry.close();
   assertEquals([harness.closed, busy.cancelCount], [[true, false], 0]);
-  const starting = harness.start("busy", NEXT);
-  busy.end("cancelled");
-  await waitFor(starting, "the next turn");
-  const next = harness.agent.prompts.at(-1)!;
-  assertEquals([next.text, next.session === busy.session, harness.closed], ["two", true, [true, false]]);
-  next.end();
+  busy.end();
   await nextTask();
   assertEquals(harness.closed, [true, true]);
 });

@@ -107,35 +107,6 @@ const BOTH_CONTINUED = (reply: string, rewritten = reply): readonly Step[] => [
 
 testMatches("two clients", [
   [
-    "two that were equal, each with another cancelled turn",
-    BOTH_CONTINUED("yes"),
-    "u: hi / a: yes / u: so",
-    starts("fork", 2, "hi", "so"),
-  ],
-  [
-    "the same after a distinctive reply",
-    BOTH_CONTINUED(longReply(1)),
-    `u: hi / a: ${longReply(1)} / u: so`,
-    starts("fork", 2, "hi", "so"),
-  ],
-  [
-    "the same without replies",
-    BOTH_CONTINUED("yes"),
-    "u: hi / u: so",
-    starts("fork", 2, "hi", "so"),
-  ],
-  [
-    "one with another cancelled turn, and one that continued with the same reply",
-    [
-      ["yes", "u: hi"],
-      ["yes", "u: hi"],
-      [CANCELLED, "u: hi / a: yes / u: the second's"],
-      ["yes", "u: hi / a: yes / u: the first's"],
-    ],
-    "u: hi / a: yes / u: so",
-    starts("fork", 2, "hi", "so"),
-  ],
-  [
     "one whose cancelled turn is in the request",
     BOTH_CONTINUED("yes"),
     "u: hi / a: yes / u: the first's / u: so",
@@ -159,12 +130,6 @@ testMatches("two clients", [
     ],
     "u: hi / a: yes / u: two / a: ok / u: so",
     continues(1, "so"),
-  ],
-  [
-    "one with an opening that no other has",
-    [["yes", "u: hi"], [CANCELLED, "u: hi / a: yes / u: mine"], ["yes", "u: hello"]],
-    "u: hi / a: yes / u: so",
-    continues(0, "so"),
   ],
 ]);
 

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert } from "@std/assert";
 import { MAX_CONVERSATIONS } from "../../lib/conversation/conversation.ts";
 import { match } from "../../lib/conversation/match.ts";
 import type { ConversationRecord, TurnRecord } from "../../lib/conversation/record.ts";
@@ -68,8 +68,7 @@ for (const [name, turns, last] of REQUESTS) {
       const before = Array.from({ length: turns - 1 }, () => ["u: go on", `a: ${reply}`]).flat();
       const transcript = FINGERPRINTER.transcript(messagesOf(...before, last));
       turn.comparisons = 0;
-      const { type } = match({ ...transcript, owner: OWNER, agent: "openab" }, conversation);
-      assertEquals(type, state === "answered" ? "fork" : "new");
+      match({ ...transcript, owner: OWNER, agent: "openab" }, conversation);
       const comparisons = turn.comparisons / (conversation.length * conversation[0]!.turns.length);
       assert(comparisons <= MAX_COMPARISONS[state], `${comparisons} comparisons at each turn, with ${reply}`);
     }

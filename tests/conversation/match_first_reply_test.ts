@@ -1,13 +1,8 @@
-import { assertEquals } from "@std/assert";
-import { match } from "../../lib/conversation/match.ts";
-import type { ConversationRecord, Fingerprint, TurnRecord } from "../../lib/conversation/record.ts";
 import { continues, type Row, starts, type Step, testMatches } from "../support/harness/match_table.ts";
 import {
   CANCELLED,
   CRASHED,
-  FINGERPRINTER,
   longReply,
-  messagesOf,
   RUNNING,
   type TurnEnd,
 } from "../support/harness/fingerprint_fixture.ts";
@@ -74,12 +69,6 @@ testMatches("one turn, and a longer history", [
     continues(0, "And?", "Who am I?"),
   ],
   [
-    "after a part of this reply",
-    HELLO,
-    "s: Mao / u: Hello / a: Hello Alice, I will re / u: And? / a: Nothing. / u: Who am I?",
-    continues(0, "And?", "Who am I?"),
-  ],
-  [
     "after a reply to a turn that was cancelled here",
     [[CANCELLED, "s: Mao / u: Hello"]],
     "s: Mao / u: Hello / a: Good evening. / u: And? / a: Nothing. / u: Who am I?",
@@ -117,77 +106,3 @@ testMatches("a greeting matches none", [
     continues(0, "So"),
   ],
 ]);
-
-const OWNER = FINGERPRINTER.fingerprint("owner", "");
-
-/** Makes the record of a conversation of these turns. */
-function kept(
-  reply: Fingerprint | undefined,
-  ...turns: (readonly [words: string, state: TurnRecord["state"]])[]
-): ConversationRecord {
-  return {
-    id: "kept",
-    owner: OWNER,
-    agent: "openab",
-    program: FINGERPRINTER.fingerprint("program", ""),
-    isNamed: false,
-    persona: [],
-    isPersonaOpen: false,
-    turns: turns.map(([words, state]) => {
-      return { words: FINGERPRINTER.transcript(messagesOf(`u: ${words}`)).turns[0]!.words, media: "", state };
-    }),
-    turnsBefore: 0,
-    reply,
-    sessionId: undefined,
-    createdAt: 0,
-    usedAt: 0,
-  };
-}
-
-/** Makes the fingerprint of a reply, or a greeting, as older files have it. */
-const olderFingerprint = (reply: string) => FINGERPRINTER.reply(reply)!.slice(0, 16) as Fingerprint;
-
-const OTHER_REPLY = "Good evening Bob, nice to have you back.";
-const KEPT: readonly (readonly [
-  name: string,
-  conversation: ConversationRecord,
-  request: string,
-  type: ReturnType<typeof match>["type"],
-])[] = [
-  [
-    "older file: the same reply",
-    kept(olderFingerprint(REPLY), ["Hello", "answered"]),
-    `u: Hello / a: ${REPLY} / u: So`,
-    "continue",
-  ],
-  [
-    "older file: another reply",
-    kept(olderFingerprint(REPLY), ["Hello", "answered"]),
-    `u: Hello / a: ${OTHER_REPLY} / u: So`,
-    "continue",
-  ],
-  [
-    "older file: the last reply alone",
-    kept(olderFingerprint(REPLY), ["Hello", "answered"]),
-    `a: ${REPLY} / u: So`,
-    "continue",
-  ],
-  [
-    "older file: the greeting",
-    kept(olderFingerprint(GREETING), ["Hello", "delivered"]),
-    `a: ${GREETING} / u: I am Bob.`,
-    "new",
-  ],
-  [
-    "the reply to the first turn, where a canned reply to the second is stored",
-    kept(FINGERPRINTER.reply(OTHER_REPLY), ["Hello", "answered"], ["Anything new?", "pending"]),
-    `u: Hello / a: ${REPLY} / u: So`,
-    "continue",
-  ],
-];
-for (const [name, conversation, request, type] of KEPT) {
-  Deno.test(`match, kept: ${name}`, () => {
-    const transcript = FINGERPRINTER.transcript(messagesOf(request));
-    assertEquals(match({ ...transcript, owner: OWNER, agent: "openab" }, [conversation]).type, type);
-  });
-}

@@ -1,13 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
-import { SKIPPED, UNMATCHED } from "../../lib/conversation/align.ts";
-import { match, type MatchRequest } from "../../lib/conversation/match.ts";
+import { SKIPPED, UNMATCHED } from "../../lib/conversation/match.ts";
 import { isTurn, type Message } from "../../lib/conversation/message.ts";
-import { Fingerprinter } from "../../lib/conversation/fingerprint.ts";
 import { Random } from "../support/harness/random.ts";
 import {
   CANCELLED,
   CRASHED,
-  FINGERPRINTER,
   longReply,
   MatchHarness,
   RUNNING,
@@ -109,14 +106,6 @@ Deno.test("match: a conversation continues with exactly the new turn, whatever i
   );
 });
 
-Deno.test("match: a conversation of the same words continues if the history is whole", () => {
-  everySeed((random) => {
-    const habits = { ...randomHabits(random), window: 1_000, keepsCancelled: true };
-    const words = Array.from({ length: 12 }, () => random.pick(["go on", "yes", "and?"]));
-    converse(random, habits, (turn) => words[turn]!, () => "ok");
-  });
-});
-
 /** Makes random messages of few words, so that many are equal. */
 function randomMessages(random: Random, most: number): Message[] {
   return Array.from({ length: random.below(most + 1) }, () => {
@@ -214,36 +203,6 @@ Deno.test("match: positions are skipped, then matched, then unmatched, each used
       assertEquals(news.length > 0, kinds.length > 0);
       if (conversation) assertEquals(conversation.turns.length - before, kinds.replace(/[^N]/g, "").length);
     }
-  });
-});
-
-Deno.test("match: the decision is always the same, and nothing throws", () => {
-  everySeed((random) => {
-    const harness = randomHarness(random);
-    const messages = [system("Mao"), ...randomMessages(random, 10)];
-    const request: MatchRequest = {
-      ...FINGERPRINTER.transcript(messages),
-      owner: FINGERPRINTER.fingerprint("owner", "a"),
-      agent: "openab",
-    };
-    const one = match(request, harness.index.all);
-    assertEquals(match(structuredClone(request), harness.index.all), one);
-    assertEquals(match(request, []).type, "new");
-    match({ ...request, turns: [] }, harness.index.all);
-  });
-});
-
-Deno.test("match: fingerprints of another key match nothing", () => {
-  const other = new Fingerprinter(new Uint8Array(32).fill(1));
-  everySeed((random) => {
-    const harness = new MatchHarness();
-    const messages = [user("hi"), assistant(longReply(1)), user("go on"), ...randomMessages(random, 4)];
-    harness.send(messages.slice(0, 3), longReply(2));
-    const owner = FINGERPRINTER.fingerprint("owner", "");
-    assertEquals(
-      match({ ...other.transcript(messages), owner, agent: "openab" }, harness.index.all).type,
-      "new",
-    );
   });
 });
 

@@ -1,10 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { align, UNMATCHED } from "../../lib/conversation/align.ts";
 import { MAX_TURNS } from "../../lib/conversation/fingerprint.ts";
-import type { TurnRecord } from "../../lib/conversation/record.ts";
 import {
   CANCELLED,
-  FINGERPRINTER,
   longReply,
   MatchHarness,
   messagesOf,
@@ -46,14 +43,6 @@ Deno.test("match: a window of any size slides if it has two conversation turns",
 Deno.test("match: a conversation continues beyond the remembered turns, in a window or whole", () => {
   slide(MAX_TURNS + 20, 40, SHORT_REPLY);
   slide(MAX_TURNS + 20, Infinity, SHORT_REPLY);
-});
-
-Deno.test("match: a window slides over the same words", () => {
-  const harness = new MatchHarness();
-  for (const [turn, [end, ...lines]] of steps(30, (turn) => `no ${turn}`, () => "go on").entries()) {
-    const asked = harness.send(messagesOf(...lines.slice(-11)), end);
-    assertEquals(asked, turn === 0 ? starts("new", 0, "go on") : continues(0, "go on"), `turn ${turn}`);
-  }
 });
 
 Deno.test("match: a conversation continues beyond the remembered turns, though some were cancelled and dropped", () => {
@@ -115,12 +104,6 @@ testMatches("windows that begin with an opening", [
     continues(0, "four"),
   ],
   [
-    "a window of two, of which one is another's opening",
-    [...conversationOf("one", "ok", "two"), ...conversationOf("ok", "other")],
-    left("ok", "two", "three"),
-    continues(0, "three"),
-  ],
-  [
     "without any replies",
     [...conversationOf("one", "ok", "two", "three"), ...conversationOf("ok", "other")],
     "u: ok / u: two / u: three / u: four",
@@ -131,24 +114,6 @@ testMatches("windows that begin with an opening", [
     [...conversationOf("one", "ok", "two"), ...conversationOf("ok", "two", "other")],
     left("ok", "two", "three"),
     starts("fork", 2, "ok", "two", "three"),
-  ],
-  [
-    "an edit of another one that is more than half as long",
-    [...conversationOf("one", "ok", "two", "three"), ...conversationOf("ok", "two", "other")],
-    left("ok", "two", "three", "four"),
-    starts("fork", 2, "ok", "two", "three", "four"),
-  ],
-  [
-    "as long as an edit of the same one",
-    conversationOf("ok", "one", "ok", "one"),
-    left("ok", "one", "edited"),
-    starts("fork", 1, "ok", "one", "edited"),
-  ],
-  [
-    "the same with the last reply, which no edit has",
-    conversationOf("ok", "one", "ok", "one"),
-    `${left("ok", "one")} / a: ${longReply(3)} / u: two`,
-    continues(0, "two"),
   ],
 ]);
 
@@ -178,11 +143,3 @@ testMatches("windows of several conversations", [
     continues(0, "elsewhere", "next"),
   ],
 ]);
-
-Deno.test("align: the start with fewer unanswered turns between", () => {
-  const turnsOf = (...lines: string[]) => FINGERPRINTER.transcript(messagesOf(...lines)).turns;
-  const states: readonly TurnRecord["state"][] = ["delivered", "delivered", "answered"];
-  const turns = turnsOf("u: yes / u: yes / u: no").map((turn, place) => ({ ...turn, state: states[place]! }));
-  const request = FINGERPRINTER.transcript(messagesOf("u: yes / u: no / u: next"));
-  assertEquals(align(request, { turns, turnsBefore: 0, reply: undefined })?.positions, [1, 2, UNMATCHED]);
-});

@@ -1,7 +1,5 @@
-import { assertEquals, assertStrictEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { AppError, type ErrorCode } from "../../lib/core/errors.ts";
-import type { Session } from "../../lib/turn/agent.ts";
-import { MemoryAgent, type MemorySession } from "../support/agents/memory_agent.ts";
 import { ConversationHarness, crash } from "../support/harness/conversation_harness.ts";
 import { assistant, image, system, user } from "../support/harness/message_fixture.ts";
 import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
@@ -64,7 +62,7 @@ Deno.test("undelivered: the newest eight messages are kept, but none that is too
   assertEquals(text, [2, 3, 4, 5, 6, 7, 8, 9].map((index) => `turn ${index}\n\n`).join("") + "last");
 });
 
-Deno.test("undelivered: of a message that is too long with its images the text is kept", async () => {
+Deno.test("undelivered: the text of a message is kept, not its images", async () => {
   using harness = new ConversationHarness();
   const running = await harness.prompt("a", user("one"));
   harness.start("a", [user("Look!", image("A".repeat(100_000)))]).catch(() => {});
@@ -74,7 +72,7 @@ Deno.test("undelivered: of a message that is too long with its images the text i
   assertEquals((await harness.agent.nextPrompt()).blocks, [{ type: "text", text: "Look!\n\ntwo" }]);
 });
 
-Deno.test("undelivered: messages of failed and of interrupted requests are not sent", async () => {
+Deno.test("undelivered: the message of an interrupted request is not sent, that of a failed one is", async () => {
   using harness = new ConversationHarness();
   await harness.run("a", [user("one")]);
   harness.agent.resumes = true;
@@ -89,7 +87,7 @@ Deno.test("undelivered: messages of failed and of interrupted requests are not s
   assertEquals((await interrupted).code, "turn_cancelled");
   open();
   const prompt = await harness.prompt("a", user("four"));
-  assertEquals([prompt.text, prompt.session.id], ["four", "session-1"]);
+  assertEquals([prompt.text, prompt.session.id], ["two\n\nfour", "session-1"]);
 });
 
 Deno.test("undelivered: a message with which the agent exited is sent again once, after a waiting one", async () => {
@@ -193,15 +191,6 @@ for (const name of [undefined, "mao"]) {
     // An unnamed conversation without a delivered message is not continued.
     assertEquals([prompt.session === harness.session(0), harness.turnCounts.length], [name === "mao", 1]);
   });
-
-  Deno.test(`exit before the prompt, ${which}: the prompt is sent again, all of it to a new session`, async () => {
-    const { harness, agent } = await lateHarness(name, 1);
-    using _harness = harness;
-    const prompt = await harness.run(name, SECOND);
-    assertEquals([prompt.text, prompt.session === harness.session(1)], [fullPrompt("two"), true]);
-    assertEquals([agent.sent, agent.sessions.length, harness.running], [2, 2, 0]);
-    assertEquals(harness.turnCounts, [2]);
-  });
 }
 
 Deno.test("refused after a sign of the agent: the new session has everything", async () => {
@@ -216,95 +205,4 @@ Deno.test("refused after a sign of the agent: the new session has everything", a
   await nextTask();
   await harness.start("mao", THIRD);
   assertEquals(harness.agent.prompts.at(-1)!.text, "three");
-});
-
-const GONE = new AppError("agent_unavailable", "The agent has just ended.");
-
-/** An agent whose sessions notice only at a prompt that they have ended. */
-class LateAgent extends MemoryAgent {
-  /** Number of prompts that fail. */
-  failing = 1;
-  error = GONE;
-  closesSession = true;
-  /** Number of prompts, failed or not. */
-  sent = 0;
-
-  override async newSession(signal?: AbortSignal): Promise<MemorySession> {
-    const session = await super.newSession(signal);
-    const prompt: Session["prompt"] = session.prompt.bind(session);
-    session.prompt = (blocks, reader) => {
-      if (this.sent++ >= this.failing) return prompt(blocks, reader);
-      if (this.closesSession) session.close();
-      return Promise.reject(this.error);
-    };
-    return session;
-  }
-}
-
-/** Makes a conversation with one turn, whose agent has ended unnoticed. */
-async function lateHarness(name: string | undefined, failing: number) {
-  const agent = new LateAgent();
-  agent.failing = 0;
-  const harness = new ConversationHarness({ mode: "auto", agent });
-  await answerFirst(harness, name);
-  agent.sent = 0;
-  agent.failing = failing;
-  return { harness, agent };
-}
-
-Deno.test("exit before the prompt: a request without a conversation is sent again as well", async () => {
-  const agent = new LateAgent();
-  using harness = new ConversationHarness({ agent });
-  assertEquals((await harness.run(undefined, FIRST)).text, "<system>\nMao\n</system>\n\none");
-  assertEquals([agent.sent, harness.closed], [2, [true, true]]);
-});
-
-Deno.test("exit before the prompt: the prompt is sent again only once", async () => {
-  const { harness, agent } = await lateHarness("mao", Infinity);
-  using _harness = harness;
-  assertStrictEquals(await appErrorOf(harness.start("mao", SECOND)), GONE);
-  assertEquals([agent.sent, agent.sessions.length, harness.running], [2, 2, 0]);
-  agent.failing = 0;
-  assertEquals((await harness.run("mao", THIRD)).text, fullPrompt("two", "three"));
-});
-
-Deno.test("exit before the prompt: an agent that cannot be started again is not tried twice", async () => {
-  const { harness, agent } = await lateHarness("mao", Infinity);
-  using _harness = harness;
-  agent.openError = new AppError("agent_unavailable", "It does not start.");
-  assertStrictEquals(await appErrorOf(harness.start("mao", SECOND)), agent.openError);
-  assertEquals([agent.sent, agent.sessions.length, harness.running], [1, 1, 0]);
-});
-
-const FINAL: readonly [name: string, change: (agent: LateAgent) => void][] = [
-  ["of a session that still serves", (agent) => agent.closesSession = false],
-  [
-    "that may have been started",
-    (agent) => agent.error = new AppError("agent_unavailable", "Gone.", { prompted: true }),
-  ],
-  ["that failed otherwise", (agent) => agent.error = new AppError("agent_error", "No.")],
-];
-for (const [name, change] of FINAL) {
-  Deno.test(`a prompt ${name} is not sent again`, async () => {
-    const { harness, agent } = await lateHarness("mao", Infinity);
-    using _harness = harness;
-    change(agent);
-    assertStrictEquals(await appErrorOf(harness.start("mao", SECOND)), agent.error);
-    assertEquals([agent.sent, harness.running], [1, 0]);
-  });
-}
-
-Deno.test("exit before the prompt: the prompt of a caller that hung up is not sent again", async () => {
-  const { harness, agent } = await lateHarness("mao", 1);
-  using _harness = harness;
-  const hangUp = new AbortController();
-  const [session] = agent.sessions;
-  const prompt = session!.prompt;
-  session!.prompt = (blocks, reader) => {
-    hangUp.abort(new Error("hung up"));
-    return prompt(blocks, reader);
-  };
-  const error = await harness.start("mao", SECOND, hangUp.signal).catch((error) => error);
-  assertStrictEquals(error, hangUp.signal.reason);
-  assertEquals([agent.sent, agent.prompts.length, harness.running], [1, 1, 0]);
 });

@@ -1,6 +1,11 @@
 import { assertEquals } from "@std/assert";
-import { UNMATCHED } from "../../lib/conversation/align.ts";
-import { alignNamed } from "../../lib/conversation/match.ts";
+import {
+  markDelivered,
+  mergeTranscript,
+  pendingTurns,
+  personaChanged,
+} from "../../lib/conversation/conversation.ts";
+import { alignNamed, UNMATCHED } from "../../lib/conversation/match.ts";
 import type { Message } from "../../lib/conversation/message.ts";
 import { unseenMessages } from "../../lib/conversation/prompt.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
@@ -16,15 +21,16 @@ import { assistant, image, user } from "../support/harness/message_fixture.ts";
 function unseen(messages: readonly Message[], before: readonly Message[]): Message[] {
   const conversation = newConversation();
   const first = FINGERPRINTER.transcript(before);
-  const firstDelta = conversation.merge(first, {
+  const firstDelta = mergeTranscript(conversation, first, {
     positions: first.turns.map(() => UNMATCHED),
     isRetry: false,
   });
-  conversation.markDelivered(firstDelta, "s" as SessionId, conversation.program);
-  conversation.setLastState(firstDelta, "answered");
+  markDelivered(conversation, firstDelta, { sessionId: "s" as SessionId, program: conversation.program });
+  const last = firstDelta.turns.at(-1);
+  if (last) last.turn.state = "answered";
   const transcript = FINGERPRINTER.transcript(messages);
-  const delta = conversation.merge(transcript, alignNamed(transcript, conversation));
-  return unseenMessages(messages, conversation.pendingTurns(delta), conversation.personaChanged(delta));
+  const delta = mergeTranscript(conversation, transcript, alignNamed(transcript, conversation));
+  return unseenMessages(messages, pendingTurns(delta), personaChanged(conversation, delta));
 }
 
 type Lines = string | readonly TranscriptLine[];

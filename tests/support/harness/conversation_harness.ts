@@ -2,11 +2,8 @@ import { ConversationIndex } from "../../../lib/conversation/conversation.ts";
 import { Fingerprinter } from "../../../lib/conversation/fingerprint.ts";
 import type { Message } from "../../../lib/conversation/message.ts";
 import type { Store } from "../../../lib/conversation/record.ts";
-import {
-  type ConversationOptions,
-  ConversationRegistry,
-  type TurnRequest,
-} from "../../../lib/conversation/registry.ts";
+import type { ConversationOptions } from "../../../lib/conversation/active.ts";
+import { ConversationRegistry, type TurnRequest } from "../../../lib/conversation/registry.ts";
 import { AppError } from "../../../lib/core/errors.ts";
 import { ModelRouter } from "../../../lib/turn/model_router.ts";
 import type { Turn } from "../../../lib/turn/turn.ts";

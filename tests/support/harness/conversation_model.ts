@@ -95,7 +95,7 @@ export class ConversationModel {
       limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
       log: { debug() {} },
       maxSessions: MAX_SESSIONS,
-      idleMs: rules.isIdleShort ? 0 : NEVER_IDLE_MS,
+      idleMs: rules.isIdleShort ? 1 : NEVER_IDLE_MS,
     });
   }
 

@@ -1,6 +1,12 @@
 /** Transcripts in short form, and conversations without agents that requests are sent to, one after the other. @module */
 
-import { type Conversation, ConversationIndex } from "../../../lib/conversation/conversation.ts";
+import {
+  ConversationIndex,
+  markDelivered,
+  mergeTranscript,
+  pendingTurns,
+  personaChanged,
+} from "../../../lib/conversation/conversation.ts";
 import { Fingerprinter } from "../../../lib/conversation/fingerprint.ts";
 import { isTurn, type Message, type Role, textOf } from "../../../lib/conversation/message.ts";
 import { unseenMessages } from "../../../lib/conversation/prompt.ts";
@@ -10,9 +16,9 @@ import {
   resolveConversation,
   type SessionMode,
 } from "../../../lib/conversation/resolve.ts";
-import { OutcomeReader } from "../../../lib/conversation/start_turn.ts";
-import { AppError } from "../../../lib/core/errors.ts";
-import type { SessionId, TurnEvent } from "../../../lib/turn/event.ts";
+import type { ConversationRecord } from "../../../lib/conversation/record.ts";
+import { isSilentReply } from "../../../lib/conversation/message.ts";
+import type { SessionId } from "../../../lib/turn/event.ts";
 import { MemoryAgent } from "../agents/memory_agent.ts";
 
 /** Messages: `s: You are Mao. / u: Hi / a: Hello / u Ann: Hi / t clock: 12:00`; or a message that has more to it. */
@@ -85,7 +91,7 @@ export class MatchHarness {
   readonly mode: SessionMode;
   /** Unix milliseconds; each request takes one. */
   now = 0;
-  readonly #conversations: Conversation[] = [];
+  readonly #conversations: ConversationRecord[] = [];
 
   constructor(mode: SessionMode = "auto") {
     this.mode = mode;
@@ -107,18 +113,16 @@ export class MatchHarness {
     const conversation = resolution.conversation ?? this.index.create(identity, transcript, now);
     if (!this.#conversations.includes(conversation)) this.#conversations.push(conversation);
     this.index.touch(conversation, now, () => false);
-    const delta = conversation.merge(transcript, alignment);
-    const sent = unseenMessages(
-      messages,
-      conversation.pendingTurns(delta),
-      conversation.personaChanged(delta),
-    );
-    const undo = conversation.markDelivered(delta, "session" as SessionId, identity.program);
-    const reader = new OutcomeReader();
-    const state = eventsOf(end).map((event) => reader.push(event)).at(-1);
-    if (state === "pending") undo();
-    else if (state) conversation.setLastState(delta, state);
-    if (state === "answered") conversation.reply = this.fingerprinter.reply(reader.reply);
+    const delta = mergeTranscript(conversation, transcript, alignment);
+    const sent = unseenMessages(messages, pendingTurns(delta), personaChanged(conversation, delta));
+    const session = { sessionId: "session" as SessionId, program: identity.program };
+    const undo = markDelivered(conversation, delta, session);
+    if (end === CRASHED) undo();
+    const last = delta.turns.at(-1);
+    if (last && typeof end === "string" && !isSilentReply(end)) {
+      last.turn.state = "answered";
+      conversation.reply = this.fingerprinter.reply(end);
+    }
     return {
       decision,
       conversation: this.#conversations.indexOf(conversation),
@@ -126,11 +130,4 @@ export class MatchHarness {
       isRetry: delta.isRetry,
     };
   }
-}
-
-function eventsOf(end: TurnEnd): TurnEvent[] {
-  if (end === RUNNING) return [];
-  if (end === CANCELLED) return [{ type: "text", text: "Half an" }, { type: "end", reason: "cancelled" }];
-  if (end === CRASHED) return [{ type: "failure", failure: new AppError("agent_crashed", "Gone.") }];
-  return [{ type: "text", text: end as string }, { type: "end", reason: "end_turn" }];
 }
