@@ -52,7 +52,7 @@ export interface Scale {
   readonly fanOut: { readonly floodFrames: number; readonly pacedMs: number };
 }
 
-/** What a section gets. */
+/** Arguments of a section. */
 export interface Context {
   readonly scale: Scale;
   readonly checkouts: Checkouts;

@@ -57,7 +57,7 @@ async function modelsOf(server: ServerProcess): Promise<string[]> {
   return (await server.get("/v1/models")).data.map(({ id }: { id: string }) => id);
 }
 
-/** Resolves once every agent has told its models. */
+/** Resolves once the models of every agent are listed. */
 async function untilReady(server: ServerProcess): Promise<void> {
   await until(() => modelsOf(server), ({ length }) => length === MODELS.length);
 }

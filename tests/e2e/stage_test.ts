@@ -41,7 +41,7 @@ function reply(page: Page, text: string): Locator {
   return page.locator(".message.assistant", { hasText: text });
 }
 
-/** What a step gets: a connected page, its server, and a gate at which the agent can wait. */
+/** Arguments of a step: a connected page, its server, and a gate at which the agent can wait. */
 interface Stage {
   readonly page: Page;
   readonly server: ServerProcess;

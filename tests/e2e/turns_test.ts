@@ -21,7 +21,7 @@ async function countReceived(server: ServerProcess, method: string): Promise<num
   return (await server.received()).filter((message) => message.method === method).length;
 }
 
-/** Hangs up a turn that has begun; returns the milliseconds until the agent received the cancel. */
+/** Hangs up a running turn; returns the milliseconds until the agent received the cancel. */
 async function hangUp(server: ServerProcess, stream: boolean): Promise<number> {
   const request = new AbortController();
   const [prompts, cancels] = [

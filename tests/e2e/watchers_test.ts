@@ -102,7 +102,7 @@ Deno.test("without a key: handshakes are checked for Host, Origin and Upgrade", 
   }
 });
 
-Deno.test("a client that does not read delays nobody, and is disconnected", async () => {
+Deno.test("a client that does not read does not delay others, and is disconnected", async () => {
   await using server = await startServer();
   await using healthy = await watch(server, { events: ["agent_state", "say", "notification"] });
   using stalled = await handshake(server);

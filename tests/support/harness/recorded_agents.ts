@@ -1,4 +1,4 @@
-/** What the recordings of real agents contain, and recordings with more turns than were recorded. @module */
+/** Reads recordings of real agents, and makes recordings with more turns than were recorded. @module */
 
 import { readRecording } from "../agents/replayed_agent.ts";
 

@@ -220,7 +220,7 @@ function vrm1(indexes: ReadonlyMap<string, number>, meshNode: (mesh: string) => 
         specVersion: "1.0",
         meta: {
           name: "Boxes",
-          authors: ["nobody"],
+          authors: ["tester"],
           licenseUrl: "https://vrm.dev/licenses/1.0/",
         },
         humanoid: {
@@ -248,7 +248,7 @@ function vrm0(indexes: ReadonlyMap<string, number>) {
       VRM: {
         specVersion: "0.0",
         exporterVersion: "a test",
-        meta: { title: "Boxes", author: "nobody" },
+        meta: { title: "Boxes", author: "tester" },
         humanoid: {
           humanBones: bonesOf(indexes).map(([bone, node]) => ({ bone, node, useDefaultValues: true })),
         },
