@@ -9,153 +9,68 @@ const FUNCTION = "take a function as a parameter, from lib/server.ts";
 const UPWARDS =
   `lib/turn/turn.ts may not import lib/http/sse.ts: imports go down (${ORDER}) and http is above turn; ${FUNCTION}`;
 
-interface Case {
-  readonly name?: string;
-  readonly file: string;
-  readonly source: string;
-  readonly messages?: readonly string[];
-}
-
-const ALLOWED: readonly Case[] = [
-  { file: "lib/acp/agent.ts", source: `import { JsonRpcPeer } from "./peer.ts";` },
-  { file: "lib/openai/chat.ts", source: `import { sse } from "../http/sse.ts";` },
-  { file: "lib/turn/turn.ts", source: `import type { AppError } from "../core/errors.ts";` },
-  { file: "lib/server.ts", source: `import "./app.ts"; import "./openai/chat.ts"; import "./acp/agent.ts";` },
-  {
-    file: "lib/doctor/command.ts",
-    source: `import "./report.ts"; import "../config/load.ts"; import "../acp/agent.ts";`,
-  },
-  { file: "main.ts", source: `import "./lib/app.ts"; import "./lib/turn/turn.ts";` },
-  { file: "tests/e2e/chat_test.ts", source: `import "../../lib/app.ts";` },
-  { file: "lib/turn/turn.ts", source: `import { z } from "zod"; import "node:fs";` },
-  { file: "lib/config.ts", source: `import "../deno.json" with { type: "json" };` },
-  { file: "lib/turn/turn.ts", source: `await import(name);` },
-  { file: "lib/turn/turn.ts", source: `export const path = "../http/sse.ts";` },
-  { file: "tests/app/a_test.ts", source: `import "@std/assert";` },
-  { file: "main.ts", source: `Deno.env.get("HOME");` },
-  { file: "scripts/compile.ts", source: `Deno.env.get("HOME");` },
-  { file: "lib/acp/process.ts", source: `const { env } = options; options.env;` },
-];
-
-const REFUSED: readonly Case[] = [
+const CASES: readonly [file: string, source: string, message?: string][] = [
+  ["lib/acp/agent.ts", `import { JsonRpcPeer } from "./peer.ts";`],
+  ["lib/openai/chat.ts", `import { sse } from "../http/sse.ts";`],
+  ["lib/server.ts", `import "./openai/chat.ts";\nimport "./acp/agent.ts";`],
+  ["main.ts", `import "./lib/app.ts";\nDeno.env.get("HOME");`],
+  ["tests/e2e/chat_test.ts", `import "../../lib/app.ts";\nimport "@std/assert";`],
+  ["lib/turn/turn.ts", `import { z } from "zod";`],
+  ["lib/turn/turn.ts", `export const path = "../http/sse.ts";`],
+  ["scripts/compile.ts", `Deno.env.get("HOME");`],
+  ["lib/acp/process.ts", `const { env } = options; options.env;`],
   ...[
     `import { JsonRpcPeer } from "../acp/json_rpc.ts";`,
     `import type { JsonRpcPeer } from "../acp/json_rpc.ts";`,
     `import "../acp/json_rpc.ts";`,
-    `export { JsonRpcPeer } from "../acp/json_rpc.ts";`,
     `export * from "../acp/json_rpc.ts";`,
-    `await import("../acp/json_rpc.ts");`,
-    "await import(`../acp/json_rpc.ts`);",
+    `const { JsonRpcPeer } = await import("../acp/json_rpc.ts");`,
     `type JsonRpcPeer = import("../acp/json_rpc.ts").JsonRpcPeer;`,
-    `import peer = require("../acp/json_rpc.ts");`,
-  ].map((source) => ({ file: "lib/openai/chat.ts", source, messages: [SIDEWAYS] })),
-  {
-    file: "lib/turn/turn.ts",
-    source: `import "../http/sse.ts"; export * from "../http/sse.ts";`,
-    messages: [UPWARDS, UPWARDS],
-  },
-  {
-    file: "lib/acp/agent.ts",
-    source: `import type { Config } from "../config/load.ts";`,
-    messages: [
-      `lib/acp/agent.ts may not import lib/config/load.ts: imports go down (${ORDER}) and config is above acp; ` +
-      "take the options as a parameter",
-    ],
-  },
-  {
-    file: "lib/config/load.ts",
-    source: `import "../app.ts";`,
-    messages: [
-      `lib/config/load.ts may not import lib/app.ts: imports go down (${ORDER}) and app is above config; ${FUNCTION}`,
-    ],
-  },
-  {
-    file: "lib/app.ts",
-    source: `import "../main.ts";`,
-    messages: [
-      `lib/app.ts may not import main.ts: imports go down (${ORDER}) and main is above app; ${FUNCTION}`,
-    ],
-  },
-  {
-    file: "lib/app.ts",
-    source: `import "./doctor/report.ts";`,
-    messages: [
-      `lib/app.ts may not import lib/doctor/report.ts: units of one layer never import each other; ${FUNCTION}`,
-    ],
-  },
-  {
-    file: "lib/acp/connection.ts",
-    source: `import "../../tests/support/agents/scripted_agent.ts";`,
-    messages: [
-      "lib/acp/connection.ts may not import tests/support/agents/scripted_agent.ts: " +
-      "the program uses lib/ only; move the file there",
-    ],
-  },
-  {
-    file: "lib/acp/connection.ts",
-    source: `import "../extras/list.ts";`,
-    messages: [
-      "lib/acp/connection.ts may not import lib/extras/list.ts: lib/extras is in no layer; " +
-      "add it to LAYERS in scripts/lint_imports.ts",
-    ],
-  },
-  ...["@std/assert", "@std/assert/equals", "jsr:@std/assert@1", "npm:deno-std@1.4.0/assert/mod.js"].map((
-    from,
-  ) => ({
-    file: "lib/turn/turn.ts",
-    source: `import { assert } from "${from}";`,
-    messages: [
-      `lib/turn/turn.ts may not import ${from}: assertions belong in tests; throw an AppError instead`,
-    ],
-  })),
-  ...[
+    `import {\n  JsonRpcPeer,\n} from "../acp/json_rpc.ts";`,
+  ].map((source): [string, string, string] => ["lib/openai/chat.ts", source, SIDEWAYS]),
+  ["lib/turn/turn.ts", `import "../http/sse.ts";`, UPWARDS],
+  [
+    "lib/acp/agent.ts",
+    `import type { Config } from "../config/load.ts";`,
+    `lib/acp/agent.ts may not import lib/config/load.ts: imports go down (${ORDER}) and config is above acp; ` +
+    "take the options as a parameter",
+  ],
+  [
+    "lib/acp/connection.ts",
+    `import "../../tests/support/agents/scripted_agent.ts";`,
+    "lib/acp/connection.ts may not import tests/support/agents/scripted_agent.ts: " +
+    "the program uses lib/ only; move the file there",
+  ],
+  [
+    "lib/acp/connection.ts",
+    `import "../extras/list.ts";`,
+    "lib/acp/connection.ts may not import lib/extras/list.ts: lib/extras is in no layer; " +
+    "add it to LAYERS in scripts/lint_imports.ts",
+  ],
+  [
+    "lib/turn/turn.ts",
+    `import { assert } from "@std/assert";`,
+    "lib/turn/turn.ts may not import @std/assert: assertions belong in tests; throw an AppError instead",
+  ],
+  [
+    "lib/core/log.ts",
     `Deno.env.get("HOME");`,
-    `Deno["env"].toObject();`,
-    `globalThis.Deno.env.get("HOME");`,
-    `const { env } = Deno;`,
-    `const { build, env: variables } = Deno;`,
-  ].map((source) => ({
-    file: "lib/core/log.ts",
-    source,
-    messages: [
-      "lib/core/log.ts may not read the environment: only main.ts does; take the value as a parameter",
-    ],
-  })),
+    "lib/core/log.ts may not read the environment: only main.ts does; take the value as a parameter",
+  ],
 ];
-
-const ROOTS: readonly { readonly system: string; readonly root: string; path(file: string): string }[] = [
-  { system: "Linux", root: "file:///srv/a%20project/", path: (file) => `/srv/a project/${file}` },
-  {
-    system: "Windows",
-    root: "file:///C:/a/project/",
-    path: (file) => `c:\\a\\project\\${file.replaceAll("/", "\\")}`,
-  },
-];
-for (const { system, root, path } of ROOTS) {
-  const plugin = createPlugin(root, () => undefined);
-  for (const { file, source, messages = [] } of [...ALLOWED, ...REFUSED]) {
-    Deno.test(`lint plugin on ${system}: ${file}: ${source}`, () => {
-      const found = Deno.lint.runPlugin(plugin, path(file), source);
-      assertEquals(found.map(({ message }) => message), messages);
-    });
-  }
+const empty = createPlugin("/srv/a project/", () => "");
+for (const [file, source, message] of CASES) {
+  Deno.test(`lint plugin: ${file}: ${source}`, () => {
+    const found = Deno.lint.runPlugin(empty, `/srv/a project/${file}`, source);
+    assertEquals(found.map(({ message }) => message), message === undefined ? [] : [message]);
+  });
 }
-
-Deno.test("lint plugin: absolute specifiers into the project count too", () => {
-  const plugin = createPlugin("/srv/project", () => undefined);
-  const messages = (specifier: string) =>
-    Deno.lint.runPlugin(plugin, "/srv/project/lib/openai/chat.ts", `import "${specifier}";`)
-      .map(({ message }) => message);
-  assertEquals(messages("file:///srv/project/lib/acp/json_rpc.ts"), [SIDEWAYS]);
-  assertEquals(messages("/srv/project/lib/acp/json_rpc.ts"), [SIDEWAYS]);
-  assertEquals(messages("/srv/other/lib/x.ts"), []);
-});
 
 Deno.test("lint plugin: the exported plugin knows the project's own paths", () => {
   const own = import.meta.filename!.replace(/tests.scripts.lint_imports_test\.ts$/, "lib/openai/chat.ts");
   for (const file of ["lib/openai/chat.ts", own]) {
     const found = Deno.lint.runPlugin(plugin, file, `import "../acp/json_rpc.ts";`);
-    assertEquals(found.map(({ id, message }) => [id, message]), [["structure/import-direction", SIDEWAYS]]);
+    assertEquals(found.map(({ id, message }) => [id, message]), [["structure/imports", SIDEWAYS]]);
   }
 });
 
@@ -164,13 +79,12 @@ Deno.test("lint plugin: finds circles, of types too, but not in comments", () =>
     "lib/turn/a.ts": `import type { B } from "./b.ts";`,
     "lib/turn/b.ts": `import {\n  C,\n} from "./c.ts";`,
     "lib/turn/c.ts": `export * from "./a.ts";`,
-    "lib/turn/d.ts": ` * import { E } from "./e.ts";`,
+    "lib/turn/d.ts": `/**\n * import { E } from "./e.ts";\n */`,
     "lib/turn/e.ts": `import "./d.ts";`,
   };
-  const plugin = createPlugin("/srv/project", (file) => sources[file]);
+  const plugin = createPlugin("/srv/", (file) => sources[file] ?? "");
   const messages = (file: string) =>
-    Deno.lint.runPlugin(plugin, `/srv/project/${file}`, sources[file]!.replace(" * ", "// "))
-      .map(({ message }) => message);
+    Deno.lint.runPlugin(plugin, `/srv/${file}`, sources[file]!).map(({ message }) => message);
   assertEquals(messages("lib/turn/a.ts"), [
     "lib/turn/a.ts imports lib/turn/b.ts imports lib/turn/c.ts imports lib/turn/a.ts: " +
     "move the shared part into a file of its own",
@@ -181,7 +95,6 @@ Deno.test("lint plugin: finds circles, of types too, but not in comments", () =>
 Deno.test("findCircle: ends in a circle that does not contain the file", () => {
   const imports: Readonly<Record<string, string[]>> = { a: ["b"], b: ["c"], c: ["b"] };
   assertEquals(findCircle("a", "b", (file) => imports[file] ?? []), undefined);
-  assertEquals(findCircle("b", "c", (file) => imports[file] ?? []), ["c", "b"]);
 });
 
 Deno.test("LAYERS: lists exactly the units that exist", async () => {
