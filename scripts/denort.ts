@@ -96,7 +96,7 @@ export function cutBase(program: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffe
 }
 
 /** Returns the bytes if they match the pin, and throws otherwise. */
-export async function verify(
+async function verify(
   name: string,
   bytes: Uint8Array<ArrayBuffer>,
   pin: Pin,

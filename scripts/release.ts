@@ -56,7 +56,7 @@ export interface Checksum {
 }
 
 /** Returns the file name of a target. */
-export function releaseName(version: string, { os, arch }: Target): string {
+function releaseName(version: string, { os, arch }: Target): string {
   return `oab-vtuber-${version}-${os}-${arch}${os === "windows" ? ".exe" : ""}`;
 }
 

@@ -1,15 +1,12 @@
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   baseUnreachable,
-  bundle,
   bundleVrm,
   compileArgs,
   FEATURES,
   PERMISSIONS,
   reason,
-  refuseForeignBase,
   runCommand,
-  sha256,
 } from "../../scripts/build.ts";
 import { argument, fakeRunner, tempDirectory, UNREACHABLE } from "../support/harness/fake_compile.ts";
 
@@ -46,30 +43,6 @@ Deno.test("reason: keeps the error and drops the rest", () => {
 Deno.test("baseUnreachable: recognises Deno's message", () => {
   assert(baseUnreachable(UNREACHABLE));
   assert(!baseUnreachable("Download https://host/denort.zip\nerror: Module not found"));
-});
-
-Deno.test("refuseForeignBase: refuses any DENORT_BIN", () => {
-  refuseForeignBase(undefined);
-  for (const value of ["", "/somewhere/denort"]) {
-    assertThrows(() => refuseForeignBase(value), Error, "DENORT_BIN is set");
-  }
-});
-
-Deno.test("sha256: is hexadecimal and padded", async () => {
-  assertEquals(
-    await sha256(new TextEncoder().encode("abc")),
-    "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-  );
-});
-
-Deno.test("bundle: names the entry that fails", async () => {
-  const { run } = fakeRunner(() => "error: Module not found");
-  await using work = await tempDirectory();
-  await assertRejects(
-    () => bundle(run, work.path, "main.ts", work.path),
-    Error,
-    "Cannot bundle main.ts: Module not found",
-  );
 });
 
 Deno.test("bundleVrm: bundles for browsers into the work directory", async () => {

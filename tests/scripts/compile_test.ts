@@ -96,10 +96,6 @@ Deno.test("compile: leaves no file behind and says why it failed", async () => {
         "npm is unreachable",
       ],
     ],
-    ["bundling", ({ args }) => args[0] === "bundle" ? "error: no such file" : undefined, {}, [
-      "Cannot bundle",
-      "no such file",
-    ]],
     [
       "a failure that npm cannot help with",
       ({ args }) => args[0] === "compile" ? "error: disk full" : undefined,
@@ -113,19 +109,6 @@ Deno.test("compile: leaves no file behind and says why it failed", async () => {
       "Setting up base binary",
       "From npm: npm is unreachable",
     ]],
-    ["no toolchain for macOS", nativeFails, { build: { os: "darwin", arch: "aarch64" } }, [
-      "Natively: Writing",
-      "From npm: npm has no toolchain for darwin aarch64",
-    ]],
-    [
-      "the Deno from npm",
-      (command) => command.program === TOOLCHAIN.deno ? "error: no" : nativeFails(command),
-      {},
-      [
-        "Natively: Writing",
-        "From npm: Deno 2.7.11 failed: no",
-      ],
-    ],
     ["measuring", ({ args }) => args.at(-1)?.endsWith("empty.js") ? "error: no" : undefined, {
       measure: true,
     }, [

@@ -4,7 +4,6 @@ import {
   checksumsText,
   fitForRelease,
   release,
-  releaseName,
   type ReleaseOptions,
   TARGETS,
 } from "../../scripts/release.ts";
@@ -39,21 +38,9 @@ function options(
   };
 }
 
-Deno.test("releaseName: of every target", () => {
-  const names = Object.fromEntries(TARGETS.map((target) => [target.triple, releaseName("1.2.3", target)]));
-  assertEquals(names, {
-    "aarch64-unknown-linux-gnu": NAMES[0],
-    "x86_64-unknown-linux-gnu": NAMES[1],
-    "aarch64-apple-darwin": NAMES[2],
-    "x86_64-apple-darwin": NAMES[3],
-    "x86_64-pc-windows-msvc": NAMES[4],
-  });
-});
-
 Deno.test("checksumsText: is sorted by name, with two spaces and a final newline", () => {
   const cases = [
     [[], ""],
-    [[{ name: "b", sha256: "11" }, { name: "a", sha256: "22" }], "22  a\n11  b\n"],
     [
       [{ name: "a-b", sha256: "11" }, { name: "a.b", sha256: "22" }, { name: "B", sha256: "33" }],
       "33  B\n11  a-b\n22  a.b\n",
@@ -65,12 +52,8 @@ Deno.test("checksumsText: is sorted by name, with two spaces and a final newline
 Deno.test("fitForRelease: from Deno 2.9 on", () => {
   const cases = [
     ["2.9.0", true],
-    ["2.9.6", true],
     ["2.10.0", true],
-    ["3.0.0", true],
-    ["2.9.0-rc.1", true],
     ["2.8.9", false],
-    ["2.7.11", false],
     ["1.46.3", false],
   ] as const;
   for (const [version, fit] of cases) assertEquals(fitForRelease(version), fit, version);
