@@ -24,11 +24,22 @@ export interface TurnJob {
 }
 
 /**
- * Starts a turn.
+ * Starts a turn. Tries once more if the session turns out to have ended before it took the prompt.
  *
  * @throws {AppError} if the agent did not take the prompt; the signal's reason if it aborts.
  */
-export async function startTurn(
+export async function startTurn(...args: Parameters<typeof startOnce>): Promise<Turn> {
+  try {
+    return await startOnce(...args);
+  } catch (error) {
+    const hasEnded = args[0].active.session?.closed.aborted ?? false;
+    const isUnavailable = error instanceof AppError && error.code === "agent_unavailable" && !error.prompted;
+    if (!hasEnded || !isUnavailable) throw error;
+    return await startOnce(...args);
+  }
+}
+
+async function startOnce(
   job: TurnJob,
   sessions: Pick<ActiveConversations, "sessionFor">,
   options: ConversationOptions,

@@ -1,10 +1,13 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStrictEquals } from "@std/assert";
 import type { DeliveryState } from "../../lib/conversation/record.ts";
 import { deliveryState } from "../../lib/conversation/start_turn.ts";
 import { AppError, type ErrorCode } from "../../lib/core/errors.ts";
+import type { Session } from "../../lib/turn/agent.ts";
+import { MemoryAgent, type MemorySession } from "../support/agents/memory_agent.ts";
 import { ConversationHarness } from "../support/harness/conversation_harness.ts";
 import { MemoryStore } from "../support/harness/memory_store.ts";
-import { user } from "../support/harness/message_fixture.ts";
+import { assistant, user } from "../support/harness/message_fixture.ts";
+import { appErrorOf } from "../support/harness/turn_recorder.ts";
 
 const ENDS:
   readonly (readonly [reply: string, reason: "end_turn" | "refusal" | "cancelled", DeliveryState])[] = [
@@ -46,3 +49,53 @@ Deno.test("startTurn: no conversation is written before the turn starts, and it 
   prompt.end();
   assertEquals(store.calls.slice(1).toSorted(), ["end", "save mao"]);
 });
+
+/** An agent whose sessions fail their next prompts with an error, and have ended or not. */
+class LateAgent extends MemoryAgent {
+  failing = 0;
+  error = new AppError("agent_unavailable", "The agent has just ended.");
+  hasEnded = true;
+
+  override async newSession(signal?: AbortSignal): Promise<MemorySession> {
+    const session = await super.newSession(signal);
+    const prompt: Session["prompt"] = session.prompt.bind(session);
+    session.prompt = (blocks, reader) => {
+      if (this.failing === 0) return prompt(blocks, reader);
+      this.failing--;
+      if (this.hasEnded) session.close();
+      return Promise.reject(this.error);
+    };
+    return session;
+  }
+}
+
+const FIRST = [user("one")];
+const SECOND = [...FIRST, assistant("1"), user("two")];
+
+Deno.test("startTurn: the prompt of a session that had ended unnoticed is sent again, all of it to a new session", async () => {
+  const agent = new LateAgent();
+  using harness = new ConversationHarness({ agent });
+  await harness.run("mao", FIRST);
+  agent.failing = 1;
+  const { text, session } = await harness.run("mao", SECOND);
+  assertEquals(text, "<user>\none\n</user>\n\n<assistant>\n1\n</assistant>\n\ntwo");
+  assertEquals([session, agent.sessions.length, harness.running], [harness.session(1), 2, 0]);
+});
+
+const FINAL: readonly (readonly [name: string, failing: number, change: (agent: LateAgent) => void])[] = [
+  ["that failed twice", 2, () => {}],
+  ["of a session that still serves", 1, (agent) => agent.hasEnded = false],
+  ["that may have been started", 1, (agent) => agent.error = agent.error.afterPrompt()],
+  ["that failed otherwise", 1, (agent) => agent.error = new AppError("agent_error", "No.")],
+];
+for (const [name, failing, change] of FINAL) {
+  Deno.test(`startTurn: a prompt ${name} is not sent again`, async () => {
+    const agent = new LateAgent();
+    using harness = new ConversationHarness({ agent });
+    await harness.run("mao", FIRST);
+    agent.failing = failing;
+    change(agent);
+    assertStrictEquals(await appErrorOf(harness.start("mao", SECOND)), agent.error);
+    assertEquals([agent.failing, agent.prompts.length, harness.running], [0, 1, 0]);
+  });
+}
