@@ -129,19 +129,17 @@ function readFlagsOrFail(args: readonly string[]): Flags {
 }
 
 /** Reads the configuration. @throws {ConfigError} with every mistake. */
-async function readConfig({ flags, config: path }: Flags): Promise<Loaded> {
+async function readConfig({ flags, config }: Flags): Promise<Loaded> {
   const env = MACHINE.own;
-  const file = path
-    ? await readConfigFile("--config", path)
-    : await readConfigFile("OPENAB_CONFIG", env.OPENAB_CONFIG);
+  const [source, path] = config ? ["--config", config] : ["OPENAB_CONFIG", env.OPENAB_CONFIG];
+  const file = path ? { path, text: await readText(source, path) } : undefined;
   return loadConfig({ env, flags, file, os: Deno.build.os });
 }
 
-/** Reads the configuration file. `source` is the flag or variable that names it. */
-async function readConfigFile(source: string, path: string | undefined) {
-  if (!path) return undefined;
+/** Reads a file that a flag or variable, the `source`, names. */
+async function readText(source: string, path: string): Promise<string> {
   try {
-    return { path, text: await Deno.readTextFile(path) };
+    return await Deno.readTextFile(path);
   } catch (error) {
     throw new ConfigError([`${source}: ${path} cannot be read: ${messageOf(error)}.`]);
   }

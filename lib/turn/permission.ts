@@ -22,24 +22,15 @@ export type Decision = (typeof DECISIONS)[number];
 /** A person's answer: one of the agent's options, or a decision for which {@linkcode chooseOption} finds the option. */
 export type PermissionAnswer = { readonly optionId: string } | { readonly decision: Decision };
 
-/** Option kinds that fit a decision, best first. */
-const CHOICES: Readonly<Record<Decision, readonly string[]>> = {
-  allow: ["allow_once", "allow_always"],
-  allow_always: ["allow_always", "allow_once"],
-  reject: ["reject_once", "reject_always"],
-  reject_always: ["reject_always", "reject_once"],
-};
-
 /** Chooses the option that fits a decision best: by its kind, never by its position. */
 export function chooseOption(
   options: readonly PermissionOption[],
   decision: Decision,
 ): PermissionOption | undefined {
-  for (const kind of CHOICES[decision]) {
-    const option = options.find((option) => option.kind === kind);
-    if (option) return option;
-  }
-  return undefined;
+  const verb = decision.replace("_always", "");
+  const kinds = [`${verb}_once`, `${verb}_always`];
+  if (verb !== decision) kinds.reverse();
+  return options.find(({ kind }) => kind === kinds[0]) ?? options.find(({ kind }) => kind === kinds[1]);
 }
 
 /** Requests that are open at once; further ones are refused. */

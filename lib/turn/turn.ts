@@ -63,11 +63,8 @@ export interface TurnOptions {
 export class Turn {
   readonly id: TurnId = crypto.randomUUID() as TurnId;
   readonly sessionId: SessionId;
-  /** See {@linkcode TurnOptions.conversation}. */
   readonly conversation: string;
-  /** See {@linkcode TurnOptions.resolvedModel}. */
   readonly resolvedModel: string;
-  /** See {@linkcode TurnOptions.unsolicited}. */
   readonly unsolicited: boolean;
   /** Resolves once the agent has ended the turn, which may be after its readers got the last event. */
   readonly ended: Promise<void>;

@@ -7,11 +7,11 @@ const RETRY_AFTER_SECS = 3;
 
 /** Counts the running turns, and refuses further ones at the limit. */
 export class TurnLimiter {
-  readonly limit: number;
+  readonly #limit: number;
   #running = 0;
 
   constructor(limit: number) {
-    this.limit = limit;
+    this.#limit = limit;
   }
 
   /** How many turns run. */
@@ -26,20 +26,16 @@ export class TurnLimiter {
    * @throws {AppError} `rate_limit_exceeded` with the seconds to wait, at the limit.
    */
   acquire(replacing = false): Disposable {
-    if (this.#running >= this.limit && !replacing) {
+    if (this.#running >= this.#limit && !replacing) {
       throw new AppError(
         "rate_limit_exceeded",
-        `All ${this.limit} turns are in use. Try again in ${RETRY_AFTER_SECS} seconds, or raise VTUBER_MAX_IN_FLIGHT.`,
+        `All ${this.#limit} turns are in use. Try again in ${RETRY_AFTER_SECS} seconds, or raise VTUBER_MAX_IN_FLIGHT.`,
         { retryAfterSecs: RETRY_AFTER_SECS },
       );
     }
     this.#running++;
-    let isHeld = true;
-    return {
-      [Symbol.dispose]: () => {
-        if (isHeld) this.#running--;
-        isHeld = false;
-      },
-    };
+    const slot = new DisposableStack();
+    slot.defer(() => this.#running--);
+    return slot;
   }
 }
