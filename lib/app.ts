@@ -23,13 +23,13 @@ export function createApp(routes: readonly Route[], access: AccessControl, log: 
   async function answer(request: Request, pathname: string, requestId: string, address: string | undefined) {
     const match = matchRoute(routes, pathname);
     const allow = match ? allowedMethods(match.route) : "GET, HEAD, POST, DELETE, OPTIONS";
-    const caller = { address, open: match?.route.open, keyInUrl: match?.route.keyInUrl };
+    const route = match?.route ?? {};
     if (request.method === "OPTIONS") {
-      access.checkSource(request, caller);
+      access.checkSource(request, address, route);
       return preflightResponse(request, allow);
     }
     // Check the key first, so that callers without one cannot probe for routes.
-    access.check(request, caller);
+    access.check(request, address, route);
     if (match === undefined) throw notFound(routes, pathname);
     const { method } = request;
     const handler = handlerOf(match.route, method);

@@ -39,27 +39,13 @@ export type ErrorCode = keyof typeof ERROR_STATUS;
 
 /** The cause of an unusable agent, for code that has to tell the cases apart. */
 export type ErrorReason =
-  /** The program was not found, or its working directory does not exist. */
   | "program_not_found"
-  /** The program could not be started. */
   | "program_not_started"
-  /** The agent speaks another version of ACP. */
   | "protocol_version"
-  /** The agent did not answer in time. */
   | "timeout"
-  /** The agent's process ended. */
   | "exited";
 
-/**
- * An error that the caller is told.
- *
- * @example
- * ```ts
- * import { AppError } from "./errors.ts";
- * const error = new AppError("invalid_value", "\"n\" must be 1.", { param: "n" });
- * if (error.code !== "invalid_value") throw error;
- * ```
- */
+/** An error that the caller is told. */
 export class AppError extends Error {
   override readonly name = "AppError";
   readonly code: ErrorCode;

@@ -11,14 +11,6 @@ const MIN_LINE_CHARS = 12;
 /**
  * Creates a function that replaces these secrets in a text: as they are, in their JSON form, and line by line, because
  * output is often read in lines.
- *
- * @example
- * ```ts
- * import { assertEquals } from "@std/assert";
- * import { createRedactor } from "./redact.ts";
- * const redact = createRedactor(["sk-123456"]);
- * assertEquals(redact("The key sk-123456 is wrong."), "The key [secret] is wrong.");
- * ```
  */
 export function createRedactor(secrets: readonly string[]): Redact {
   const lines = secrets.flatMap((secret) => secret.split(/\r?\n/))

@@ -2,6 +2,7 @@
 
 import { createHash, timingSafeEqual } from "node:crypto";
 import { AppError } from "../core/errors.ts";
+import type { Route } from "./router.ts";
 import { offeredProtocols } from "./websocket.ts";
 
 /** Settings of {@linkcode createAccessControl}. */
@@ -12,16 +13,6 @@ export interface AccessOptions {
   readonly allowedOrigins: readonly string[];
   /** Serves other machines without a key. */
   readonly insecure: boolean;
-}
-
-/** The facts about a caller and its route that decide beside the request. */
-export interface Caller {
-  /** The connection's remote address, if known. */
-  readonly address: string | undefined;
-  /** The route needs no key. */
-  readonly open?: boolean | undefined;
-  /** The route accepts the key as `?token=` and as a WebSocket subprotocol too. */
-  readonly keyInUrl?: boolean | undefined;
 }
 
 /** Decides who is served. */
@@ -44,8 +35,13 @@ export function createAccessControl({ authKey, insecure, ...options }: AccessOpt
   );
   const keyHash = authKey === undefined ? undefined : sha256(authKey);
 
-  /** Checks the source only: address, Host and Origin. @throws {AppError} `host_not_allowed`, `origin_not_allowed`. */
-  function checkSource(request: Request, { address, open }: Caller): void {
+  /**
+   * Checks the source only: address, Host and Origin.
+   *
+   * @param address The connection's remote address, if known.
+   * @throws {AppError} `host_not_allowed`, `origin_not_allowed`.
+   */
+  function checkSource(request: Request, address: string | undefined, { open }: Pick<Route, "open">): void {
     if (keyHash !== undefined) return;
     const { headers } = request;
     const host = (headers.get("host") ?? new URL(request.url).host).replace(/:\d*$/, "");
@@ -73,10 +69,14 @@ export function createAccessControl({ authKey, insecure, ...options }: AccessOpt
    *
    * @throws {AppError} `host_not_allowed`, `origin_not_allowed` or `invalid_api_key`, with what to do.
    */
-  function check(request: Request, caller: Caller): void {
-    checkSource(request, caller);
-    if (keyHash === undefined || caller.open) return;
-    const keys = keysOf(request, caller.keyInUrl);
+  function check(
+    request: Request,
+    address: string | undefined,
+    route: Pick<Route, "open" | "keyInUrl">,
+  ): void {
+    checkSource(request, address, route);
+    if (keyHash === undefined || route.open) return;
+    const keys = keysOf(request, route.keyInUrl);
     if (keys.some((key) => timingSafeEqual(sha256(key), keyHash))) return;
     throw new AppError(
       "invalid_api_key",

@@ -1,10 +1,11 @@
 import { assertEquals, assertMatch, assertNotEquals, assertThrows } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
-import { type AccessOptions, type Caller, createAccessControl, isLoopback } from "../../lib/http/access.ts";
+import { type AccessOptions, createAccessControl, isLoopback } from "../../lib/http/access.ts";
 
 const KEY = "s3cret-key";
-const LOCAL: Caller = { address: "127.0.0.1", open: false };
-const REMOTE: Caller = { address: "192.168.1.7", open: false };
+type Caller = { readonly address: string | undefined; readonly open?: boolean; readonly keyInUrl?: boolean };
+const LOCAL: Caller = { address: "127.0.0.1" };
+const REMOTE: Caller = { address: "192.168.1.7" };
 
 const NO_KEY: AccessOptions = { authKey: undefined, allowedOrigins: [], insecure: false };
 const LISTED: AccessOptions = {
@@ -33,7 +34,7 @@ function outcome(check: () => void): string {
 }
 
 function check(options: AccessOptions, headers: HeaderMap, caller: Caller = LOCAL, search?: string): string {
-  return outcome(() => createAccessControl(options).check(request(headers, search), caller));
+  return outcome(() => createAccessControl(options).check(request(headers, search), caller.address, caller));
 }
 
 const LOCAL_HOSTS = [
@@ -149,7 +150,7 @@ const SOURCES: readonly [
 ];
 for (const [name, options, headers, address, result] of SOURCES) {
   Deno.test(`check: ${name}: ${result}`, () => {
-    assertEquals(check(options, headers, { address, open: false }), result);
+    assertEquals(check(options, headers, { address }), result);
   });
 }
 
@@ -194,7 +195,10 @@ Deno.test("check: the error says what to send, and never the key", () => {
     [{ authorization: "Bearer wrong" }, /^The key is wrong: .* VTUBER_AUTH_KEY/],
   ];
   for (const [headers, expected] of refusals) {
-    const { message }: AppError = assertThrows(() => access.check(request(headers), LOCAL), AppError);
+    const { message }: AppError = assertThrows(
+      () => access.check(request(headers), LOCAL.address, {}),
+      AppError,
+    );
     assertMatch(message, expected);
     assertEquals(message.includes(KEY), false);
   }
@@ -223,7 +227,7 @@ const PREFLIGHTS: readonly [name: string, options: AccessOptions, headers: Heade
 for (const [name, options, headers, result] of PREFLIGHTS) {
   Deno.test(`checkSource: a preflight of ${name}: ${result}`, () => {
     const access = createAccessControl(options);
-    assertEquals(outcome(() => access.checkSource(request(headers), LOCAL)), result);
+    assertEquals(outcome(() => access.checkSource(request(headers), LOCAL.address, {})), result);
   });
 }
 
