@@ -67,19 +67,6 @@ Deno.test("supersede: of three requests, the waiting one is refused", async () =
   assertEquals(app.agent.prompts.length, 2);
 });
 
-Deno.test("supersede: other conversations go on", async () => {
-  await using app = startApp();
-  const mao = await app.stream(MAO);
-  const first = await app.agent.nextPrompt();
-  const aya = await app.stream({ conversation_id: "aya" });
-  const second = await app.agent.nextPrompt();
-  first.say("I am Mao.\n");
-  second.say("I am Aya.\n");
-  for (const prompt of [first, second]) prompt.end();
-  assertEquals([await streamedText(mao), await streamedText(aya)], ["I am Mao.\n", "I am Aya.\n"]);
-  assertEquals([first.cancelCount, second.cancelCount], [0, 0]);
-});
-
 Deno.test("supersede: requests are queued in the order in which they came, whatever their size and headers", async () => {
   for (const header of ["x-title", "x-stainless-retry-count", "idempotency-key"]) {
     for (let round = 0; round < 10; round++) {
@@ -106,21 +93,6 @@ Deno.test("supersede: a request whose client has gone does not cancel the runnin
   assertEquals(await streamedText(running), "Yes?\n");
 });
 
-Deno.test("queue: a newer request waits for the end of the running turn", async () => {
-  await using app = startApp({ sessions: "auto", onBusy: "queue" });
-  const first = await app.stream({ messages: FIRST });
-  const old = await app.agent.nextPrompt();
-  const second = app.stream({ messages: SECOND });
-  old.say("Once upon a time.\n");
-  assertEquals([old.cancelCount, app.agent.prompts.length], [0, 1]);
-  old.end();
-  const next = await app.agent.nextPrompt();
-  assertEquals([next.text, next.session], ["Stop!", old.session]);
-  next.say("Yes?\n");
-  next.end();
-  assertEquals([await streamedText(first), await streamedText(second)], ["Once upon a time.\n", "Yes?\n"]);
-});
-
 Deno.test("queue: the ninth waiting request is refused", async () => {
   await using app = startApp({ onBusy: "queue" });
   const running = await app.stream(MAO);
@@ -134,21 +106,6 @@ Deno.test("queue: the ninth waiting request is refused", async () => {
   const served = (await Promise.all(others)).filter((other) => other !== ninth);
   assertEquals(await Promise.all(served.map(streamedText)), Array(8).fill("Yes.\n"));
   assertEquals(app.agent.prompts.length, 9);
-});
-
-Deno.test("queue: a waiting request that hangs up is left out", async () => {
-  await using app = startApp({ onBusy: "queue" });
-  const running = await app.stream(MAO);
-  const prompt = await app.agent.nextPrompt();
-  const hangUp = new AbortController();
-  const left = app.stream({ ...MAO, messages: SECOND }, { signal: hangUp.signal });
-  const next = app.stream({ ...MAO, messages: [...SECOND, user("Hello?")] });
-  hangUp.abort();
-  assertEquals((await left).status, 499);
-  app.agent.script = saying("Yes?\n");
-  prompt.end();
-  assertEquals([await streamedText(running), await streamedText(next)], ["", "Yes?\n"]);
-  assertEquals(app.agent.prompts.length, 2);
 });
 
 Deno.test("reject: a newer request is refused, whether its conversation is named or matched", async () => {
@@ -211,14 +168,6 @@ Deno.test("turn limit: the 33rd turn is refused, and served when one has ended",
   assertEquals(late.status, 200);
   for (const prompt of app.agent.prompts) prompt.end();
   for (const response of [...streams, late]) if (!response.bodyUsed) await response.text();
-});
-
-Deno.test("turn limit: a turn that could not start frees its slot", async () => {
-  await using app = startApp({ maxInFlight: 1, script: saying("Hello.") });
-  app.agent.newSession = () => Promise.reject(new Error("no"));
-  assertEquals((await app.chat()).status, 500);
-  Reflect.deleteProperty(app.agent, "newSession");
-  assertEquals((await app.chat()).status, 200);
 });
 
 Deno.test("shutdown: a running turn goes on, a new request is refused", async () => {

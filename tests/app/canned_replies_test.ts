@@ -1,7 +1,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import { AppError } from "../../lib/core/errors.ts";
 import { saying } from "../support/agents/memory_agent.ts";
-import { startApp, type TestApp } from "../support/harness/app_harness.ts";
-import { assistant, contentOf, system, user } from "../support/harness/chat_fixture.ts";
+import { errorOf, startApp, type TestApp } from "../support/harness/app_harness.ts";
+import { assistant, contentOf, streamedText, system, user } from "../support/harness/chat_fixture.ts";
 
 const NEWS = "The build of the whole house is green.";
 
@@ -15,36 +16,43 @@ async function notify(app: TestApp, text = NEWS): Promise<void> {
 
 /** What the agent makes of a notification, and whether the character says it. */
 const ANSWERS: readonly [answer: string, said: string | null][] = [
-  ["[silent]", null],
   ["[neutral] [silent].", null],
-  ["(says nothing)", null],
   ["[silent] (looks away)", null],
   ["(smiles) Good morning!", "(smiles) Good morning!"],
-  ["[silent] is what I am not.", "[silent] is what I am not."],
 ];
-
 for (const [answer, said] of ANSWERS) {
   Deno.test(`notification: the agent's ${JSON.stringify(answer)} is ${said === null ? "not " : ""}sent`, async () => {
     await using app = startApp({ script: saying(answer) });
-    const frames: string[] = [];
-    app.hub.subscribe({ send: (frame) => void frames.push(JSON.stringify(frame)), backlog: 0, close() {} });
+    const types: string[] = [];
+    app.hub.subscribe({ send: ({ event }) => void types.push(event.type), backlog: 0, close() {} });
     const response = await app.post("/v1/vtuber/notifications", { text: "It is morning.", mode: "agent" });
     assertEquals(await response.json(), { said, clients: said === null ? 0 : 1 });
-    assertEquals(frames.some((frame) => frame.includes("notification")), said !== null);
+    assertEquals(types.includes("notification"), said !== null);
   });
 }
+
+Deno.test("notification: a failed turn, and a body that names no text, are errors", async () => {
+  await using app = startApp();
+  app.agent.script = (prompt) => prompt.fail(new AppError("agent_crashed", "Gone.", { prompted: true }));
+  const response = await app.post("/v1/vtuber/notifications", { text: "x", mode: "agent" });
+  assertEquals((await errorOf(response)).code, "agent_crashed");
+  for (const [body, param] of [[{}, "text"], ["{", null]]) {
+    const error = await errorOf(await app.post("/v1/vtuber/notifications", body));
+    assertEquals([error.status, error.param], [400, param]);
+  }
+});
 
 /** Requests that end with the text of a notification, and whether the notification answers them. */
 const REQUESTS: readonly [name: string, body: Record<string, unknown>, isCanned: boolean][] = [
   ["a user", { messages: [user("Hi"), user(NEWS)] }, true],
-  ["a user, in spaces", { messages: [user(` ${NEWS}\n`)] }, true],
+  ["a user, in spaces and parts", {
+    messages: [{ role: "user", content: [{ type: "text", text: ` ${NEWS}\n` }] }],
+  }, true],
   ["a system", { messages: [user("Hi"), system(NEWS)] }, false],
-  ["an assistant", { messages: [user("Hi"), assistant(NEWS)] }, false],
   ["a tool", { messages: [user("Hi"), { role: "tool", tool_call_id: "ci", content: NEWS }] }, false],
   ["a user before another message", { messages: [user(NEWS), user("Hi")] }, false],
   ["a user who asks for JSON", { messages: [user(NEWS)], response_format: { type: "json_object" } }, false],
 ];
-
 for (const [name, body, isCanned] of REQUESTS) {
   Deno.test(`notification: its text from ${name} ${isCanned ? "gets the notification" : "goes to the agent"}`, async () => {
     await using app = startApp({ script: saying("{}") });
@@ -52,7 +60,7 @@ for (const [name, body, isCanned] of REQUESTS) {
     assertEquals((await contentOf(app.chat(body))).trim(), isCanned ? `[happy] ${NEWS}` : "{}");
     assertEquals(app.agent.prompts.length, isCanned ? 0 : 1);
     // One client got the notification, so one request gets the canned reply.
-    const next = await contentOf(app.chat({ messages: [user(NEWS)] }));
+    const next = await streamedText(app.stream({ messages: [user(NEWS)] }));
     assertEquals(next.trim(), isCanned ? "{}" : `[happy] ${NEWS}`);
   });
 }
@@ -67,28 +75,7 @@ Deno.test("notification: a retry of the request gets the same canned reply, with
   assertEquals(app.agent.prompts.length, 0);
 });
 
-const FIRST = [system("You are Mao."), user("Hi")];
-
-for (const name of [{}, { conversation_id: "mao" }]) {
-  const which = "conversation_id" in name ? "named" : "matched";
-  Deno.test(`notification: its canned reply belongs to the ${which} conversation, and reaches the agent later`, async () => {
-    await using app = startApp({ script: saying("Hello, how are you today?"), sessions: "auto" });
-    const first = await app.chat({ ...name, messages: FIRST });
-    const second = [...FIRST, assistant(await contentOf(first)), user(NEWS)];
-    await notify(app);
-    const posted = await app.chat({ ...name, messages: second });
-    const third = [...second, assistant(await contentOf(posted)), user("Great!")];
-    assertEquals(app.agent.prompts.length, 1);
-    const last = await app.chat({ ...name, messages: third });
-    await last.text();
-    const ids = [first, posted, last].map(({ headers }) => headers.get("x-session-id"));
-    assertEquals([new Set(ids).size, app.agent.sessions.length], [1, 1]);
-    const news = `<user>\n${NEWS}\n</user>\n\n<assistant>\n${NEWS}\n\n</assistant>`;
-    assertEquals(app.agent.prompts.at(-1)?.text, `${news}\n\nGreat!`);
-  });
-}
-
-Deno.test("notification: its text can be the first message of a conversation", async () => {
+Deno.test("notification: its canned reply belongs to the conversation, and reaches the agent later", async () => {
   await using app = startApp({ script: saying("Hello."), sessions: "auto" });
   await notify(app);
   const first = [system("You are Mao."), user(NEWS)];

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { AppError, type ErrorCode } from "../../lib/core/errors.ts";
+import { AppError } from "../../lib/core/errors.ts";
 import { MemoryAgent, saying } from "../support/agents/memory_agent.ts";
 import { errorOf, type SendOptions, startApp, type TestApp } from "../support/harness/app_harness.ts";
 import { system, user } from "../support/harness/chat_fixture.ts";
@@ -32,18 +32,17 @@ const idOf = async (app: TestApp, body: Record<string, unknown> = {}, options: S
   (await chat(app, body, options)).id;
 const idByHeader = (app: TestApp, name: string) => idOf(app, {}, { headers: { "x-session-id": name } });
 
-for (const sessions of ["auto", "stateless"] as const) {
-  for (const [how, name] of NAMING) {
-    Deno.test(`${how} names the conversation, in mode ${sessions}`, async () => {
-      await using app = startApp({ script: saying("Hello."), sessions });
-      const [body, options] = name("mao");
-      assertEquals(await idOf(app, body, options), "mao");
-      assertEquals(await idOf(app, { ...body, messages: [user("Bye")] }, options), "mao");
-      assertEquals(app.agent.sessions.length, 1);
-      assertEquals(await idOf(app, ...name("aya")), "aya");
-      assertEquals(app.agent.sessions.length, 2);
+for (const [how, name] of NAMING) {
+  Deno.test(`${how} names the conversation`, async () => {
+    await using app = startApp({
+      script: saying("Hello."),
+      sessions: how === "model" ? "stateless" : "auto",
     });
-  }
+    const [body, options] = name("mao");
+    assertEquals(await idOf(app, body, options), "mao");
+    assertEquals(await idOf(app, { ...body, messages: [user("Bye")] }, options), "mao");
+    assertEquals([app.agent.sessions.length, await idOf(app, ...name("aya"))], [1, "aya"]);
+  });
 }
 
 Deno.test("naming: of several names the first in the order of precedence counts", async () => {
@@ -67,26 +66,16 @@ Deno.test("naming: an empty name counts as none", async () => {
   assertEquals(await idOf(app, body, { headers: { "x-session-id": " " } }), "mao");
 });
 
-Deno.test("naming: an object with an id, and a number", async () => {
-  await using app = startApp({ script: saying("Hello.") });
-  assertEquals(await idOf(app, { conversation: { id: "mao" } }), "mao");
-  assertEquals([await idOf(app, { threadId: 17 }), await idOf(app, { threadId: "17" })], ["17", "17"]);
-  assertEquals(app.agent.sessions.length, 2);
-});
-
 Deno.test("naming: the user field names no conversation", async () => {
   await using app = startApp({ script: saying("Hello."), sessions: "auto" });
   assertNotEquals(await idOf(app, { user: "mao" }), await idOf(app, { user: "mao" }));
 });
 
-Deno.test("naming: a name that is too long, or no name, is refused by field", async () => {
+Deno.test("naming: a name that is too long is refused by field", async () => {
   await using app = startApp({ script: saying("Hello.") });
   for (const [how, name] of NAMING) {
     const { status, param } = await errorOf(await app.chat(...name("x".repeat(257))));
     assertEquals([status, param], [400, how]);
-  }
-  for (const body of [{ conversation: {} }, { conversation: 3 }, { metadata: "mao" }, { threadId: {} }]) {
-    assertEquals((await errorOf(await app.chat(body))).status, 400, JSON.stringify(body));
   }
   assertEquals(app.agent.prompts.length, 0);
   assertEquals(await idByHeader(app, "x".repeat(256)), "x".repeat(256));
@@ -101,15 +90,6 @@ Deno.test("x-session-id: the id of a matched conversation, sent back, continues 
   assertEquals(await idOf(app, { messages: [user("And you?")] }, { headers: { "x-session-id": id } }), id);
   const [, ...texts] = app.agent.prompts.map(({ text }) => text);
   assertEquals([texts, app.agent.sessions.length], [["Fine.", "And you?"], 1]);
-});
-
-Deno.test("x-session-id: a stream has it before its first word", async () => {
-  await using app = startApp({ sessions: "auto" });
-  const response = await app.stream({ messages: FIRST });
-  assertMatch(response.headers.get("x-session-id") ?? "", /^conv_\w+$/);
-  assertEquals(response.headers.get("x-resolved-model"), "openab");
-  (await app.agent.nextPrompt()).end();
-  await response.text();
 });
 
 Deno.test("mode persistent: an agent has one conversation beside the named ones", async () => {
@@ -128,33 +108,15 @@ Deno.test("x-resolved-model: the agent and model of each name", async () => {
   other.models = [{ id: "big", name: "The Big One" }, { id: "fast/1", name: "Fast" }];
   await using app = startApp({ script: saying("Hello."), agents: [other] });
   const models: Readonly<Record<string, string>> = {
-    "": "openab",
     default: "openab",
-    openab: "openab",
     "gpt-4o": "openab",
     other: "other/big",
-    "other/fast/1": "other/fast/1",
-    "fast/1": "other/fast/1",
     "the big one": "other/big",
-    "other/gpt-4o": "other/big",
-    "other@mao": "other/big",
     "other/fast/1@mao": "other/fast/1",
   };
   for (const [model, resolved] of Object.entries(models)) {
     assertEquals((await chat(app, { model })).model, resolved, model);
   }
-});
-
-Deno.test("x-resolved-model: changes from turn to turn in one session", async () => {
-  const other = new MemoryAgent("other");
-  other.script = saying("Hello.");
-  other.models = [{ id: "big", name: "Big" }, { id: "fast", name: "Fast" }];
-  await using app = startApp({ agents: [other] });
-  const models = [["other/fast", "other/fast"], ["other", "other/big"], ["fast", "other/fast"]];
-  for (const [model, resolved] of models) {
-    assertEquals((await chat(app, { model, conversation_id: "mao" })).model, resolved);
-  }
-  assertEquals(other.sessions.length, 1);
 });
 
 /** 29 characters, and more than 256 percent-encoded. */
@@ -163,7 +125,7 @@ const KANA = "マオのおうちのながいながいおはなしのつづきの
 const asBytes = (name: string) => String.fromCharCode(...new TextEncoder().encode(name));
 
 for (
-  const name of ["マオ", KANA, "😀", "é", "Jörg – 1/2", "ñ%41", "a\nb", "a\u0000b", "\ud83d", "%", "a b"]
+  const name of ["マオ", KANA, "é", "ñ%41", "a\nb", "\ud83d", "%", "a b"]
 ) {
   Deno.test(`naming: ${JSON.stringify(name)} in the body, in headers as bytes, and as x-session-id returns it`, async () => {
     await using app = startApp({ script: saying("Hello.") });
@@ -204,50 +166,23 @@ Deno.test("naming: bytes that are not UTF-8 are a name too", async () => {
   assertNotEquals(await idByHeader(app, "J\xe4rg"), id);
 });
 
-Deno.test("naming: raw bytes that come through a real port", async () => {
-  await using app = startApp({ script: saying("Hello.") });
-  const id = await idOf(app, { conversation_id: KANA });
-  const options = { port: 0, hostname: "127.0.0.1", onListen() {} };
-  await using server = Deno.serve(options, (request) => app.serve(request));
-  const { port } = server.addr as Deno.NetAddr;
-  const body = JSON.stringify({ messages: [user("Hi")] });
-  const head = [
-    "POST /v1/chat/completions HTTP/1.1",
-    `Host: 127.0.0.1:${port}`,
-    "Content-Type: application/json",
-    `Content-Length: ${body.length}`,
-    `X-Session-Id: ${KANA}`,
-    "Connection: close",
-  ];
-  using connection = await Deno.connect({ port, hostname: "127.0.0.1" });
-  const writer = connection.writable.getWriter();
-  await writer.write(new TextEncoder().encode([...head, "", body].join("\r\n")));
-  const answer = await new Response(connection.readable).text();
-  assertEquals(/^x-session-id: (.*)\r$/im.exec(answer)?.[1], id, answer);
-  assertEquals(app.agent.sessions.length, 1);
-});
-
-const FAILURES: readonly [code: ErrorCode, status: number][] = [
-  ["agent_crashed", 502],
-  ["agent_error", 502],
-  ["agent_timeout", 504],
-];
-
-for (const body of [{}, { stream: true }, { response_format: { type: "json_object" } }]) {
-  Deno.test(`x-session-id: an early failure has it, ${JSON.stringify(body)}`, async () => {
-    for (const [code, status] of FAILURES) {
-      for (const name of [undefined, "mao", KANA]) {
-        await using app = startApp({ sessions: "auto" });
-        const ids: (string | undefined)[] = [];
-        app.agent.script = (prompt) => {
-          ids.push(...[...app.index.all].map(({ id }) => id));
-          prompt.fail(new AppError(code, "No.", { prompted: true }));
-        };
-        const response = await app.chat({ ...body, conversation_id: name });
-        const error = await errorOf(response);
-        assertEquals([error.status, error.code, [response.headers.get("x-session-id")]], [status, code, ids]);
-        if (name !== undefined) assertEquals(decodeURIComponent(ids[0]!), name);
-      }
+Deno.test("x-session-id: an early failure has it", async () => {
+  for (const body of [{}, { stream: true }, { response_format: { type: "json_object" } }]) {
+    for (const name of [undefined, "mao", KANA]) {
+      await using app = startApp({ sessions: "auto" });
+      const ids: (string | undefined)[] = [];
+      app.agent.script = (prompt) => {
+        ids.push(...[...app.index.all].map(({ id }) => id));
+        prompt.fail(new AppError("agent_crashed", "No.", { prompted: true }));
+      };
+      const response = await app.chat({ ...body, conversation_id: name });
+      const error = await errorOf(response);
+      assertEquals([error.status, error.code, [response.headers.get("x-session-id")]], [
+        502,
+        "agent_crashed",
+        ids,
+      ]);
+      if (name !== undefined) assertEquals(decodeURIComponent(ids[0]!), name);
     }
-  });
-}
+  }
+});

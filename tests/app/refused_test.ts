@@ -7,7 +7,7 @@ const JSON_TYPE = { "content-type": "application/json" };
 const chat = (fields: Record<string, unknown> = {}) => JSON.stringify({ messages: [user("Hi")], ...fields });
 const content = (...parts: unknown[]) => chat({ messages: [user("Hi"), { role: "user", content: parts }] });
 
-/** Bodies that are refused with status 400, unless another one is named. */
+/** Bodies that are refused with status 400. */
 const REFUSED: [
   name: string,
   code: string,
@@ -16,20 +16,15 @@ const REFUSED: [
   headers?: Record<string, string>,
 ][] = [
   ["an empty body", "invalid_json", null, ""],
-  ["half a body", "invalid_json", null, '{"messages":['],
   ["a million brackets", "invalid_json", null, "[".repeat(1_000_000)],
   ["the wrong type", "unsupported_media_type", null, chat(), { "content-type": "text/plain" }],
-  ["a huge content-length", "body_too_large", null, "{}", { "content-length": "999999999" }],
-  ["a list", "invalid_type", null, "[]"],
   ["no messages", "missing_required_parameter", "messages", "{}"],
-  ["an unknown part", "unsupported_content_type", "messages[1].content[0]", content({ type: "file" })],
   [
     "a remote image",
     "invalid_value",
     "messages[1].content[0].image_url.url",
     content({ type: "image_url", image_url: { url: "http://10.0.0.1/" } }),
   ],
-  ["a forced tool", "unsupported_parameter", "tool_choice", chat({ tool_choice: "required" })],
   [
     "an unknown format",
     "unsupported_value",
@@ -46,8 +41,7 @@ for (const [name, code, param, body, headers] of REFUSED) {
       const init = { method: "POST", headers: { ...JSON_TYPE, ...headers, accept }, body };
       const response = await app.send("/v1/chat/completions", init);
       const error = await errorOf(response);
-      const status = code === "body_too_large" ? 413 : 400;
-      assertEquals([error.status, error.code, error.param], [status, code, param]);
+      assertEquals([error.status, error.code, error.param], [400, code, param]);
       assertEquals(error.type, "invalid_request_error");
       assertEquals(response.headers.get("content-type"), "application/json; charset=utf-8");
     }

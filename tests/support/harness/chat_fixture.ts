@@ -1,6 +1,7 @@
 /** Messages of chat requests, and what their responses say. @module */
 
 import { assertEquals } from "@std/assert";
+import { type Log, LOG_LEVELS } from "../../../lib/core/log.ts";
 import { type ChatChunk, checkWireProfile, parseFrames, type WireProfileOptions } from "./wire_profile.ts";
 
 /** A message as OpenAI's clients send it. */
@@ -22,6 +23,15 @@ export const RETRIES: readonly [
   ["X-Stainless-Retry-Count", { "x-stainless-retry-count": "0" }, { "x-stainless-retry-count": "1" }],
   ["Idempotency-Key", { "idempotency-key": "k1" }, { "idempotency-key": "k1" }],
 ];
+
+/** A log that keeps all lines. */
+export function recordingLog(): { readonly log: Log; readonly lines: readonly string[] } {
+  const lines: string[] = [];
+  const keep = (message: string, fields: Readonly<Record<string, unknown>> = {}) => {
+    lines.push([message, ...Object.values(fields).map(String)].join(" "));
+  };
+  return { log: Object.fromEntries(LOG_LEVELS.map((level) => [level, keep])) as Log, lines };
+}
 
 /** The content of a response that is not streamed. */
 export async function contentOf(answer: Response | Promise<Response>): Promise<string> {

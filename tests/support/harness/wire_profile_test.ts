@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { checkWireProfile, parseFrames, type WireProfileOptions } from "./wire_profile.ts";
 
 const BASE = { id: "chatcmpl-1", object: "chat.completion.chunk", created: 1, model: "m" };
@@ -36,17 +36,12 @@ const FINE: [name: string, writes: string[], options?: WireProfileOptions][] = [
   ["one event per write", [ROLE, TEXT, FINISH, DONE]],
   ["a burst in one write", [ROLE + TEXT + TEXT + FINISH + DONE]],
   ["a reply without text", [ROLE, FINISH, DONE]],
-  ["heartbeats", [ROLE, BEAT, say(""), TEXT, BEAT, FINISH, DONE]],
   ["an extra top-level key", [ROLE, chunk({ content: "a\n" }, { vtuber: { state: "idle" } }), FINISH, DONE]],
-  ["the finish reason error", [ROLE, TEXT, chunk({}, {}, "error"), DONE]],
   ["usage on the finish chunk", [ROLE, TEXT, chunk({}, { usage: { total_tokens: 3 } }, "stop"), DONE]],
   ["usage when asked for", [ROLE, TEXT, FINISH, USAGE, DONE], { usage: true }],
   ["comments when allowed", [ROLE, ": waiting for agent\n\n", TEXT, FINISH, DONE], { comments: true }],
   ["escaped colons", [ROLE, sayRaw("data\\u003a a\\u003a\\u003ab: c \\u2028\\n"), FINISH, DONE]],
-  ["the word error as text", [ROLE, say('"error": null, "tool_calls"\n'), FINISH, DONE]],
-  ["a whole emoji", [ROLE, say("😀\n"), FINISH, DONE]],
   ["as much content as allowed", [ROLE, say("x".repeat(1_199) + "\n"), FINISH, DONE]],
-  ["silence, said so", [ROLE, say("[silent]\n"), FINISH, DONE]],
   ["a newline after a later tag", [ROLE, say("[happy] Yes. [sad]\nNo.\n"), FINISH, DONE]],
 ];
 
@@ -54,12 +49,8 @@ const WRONG: [violation: string, writes: string[], options?: WireProfileOptions]
   ["write 2: a CR", [ROLE, TEXT.replaceAll("\n", "\r\n"), FINISH, DONE]],
   [`write 2: ${BIG.length} bytes, more than 8192`, [ROLE, BIG, FINISH, DONE]],
   ["write 2: does not end with a whole event", [ROLE, TEXT.slice(0, 30), TEXT.slice(30), FINISH, DONE]],
-  ["write 2: does not end with a whole event", [ROLE, "", TEXT, FINISH, DONE]],
-  ["write 4: does not end with a whole event", [ROLE, TEXT, FINISH, DONE.trimEnd()]],
   ["event 2: a blank line too many", [ROLE + "\n", TEXT, FINISH, DONE]],
   ["event 2: a line that is not data: event", [ROLE, `event: message\n${TEXT}`, FINISH, DONE]],
-  ["event 2: a line that is not data: id", [ROLE, `id: 1\n${TEXT}`, FINISH, DONE]],
-  ["event 2: a line that is not data: retry", [ROLE, "retry: 100\n\n", TEXT, FINISH, DONE]],
   ["event 2: a comment", [ROLE, ": ping\n\n", TEXT, FINISH, DONE]],
   ["event 2: a comment that is not alone", [ROLE, `: ping\n${TEXT}`, FINISH, DONE], { comments: true }],
   ["event 2: 2 data lines", [ROLE, `data: \n${BEAT}`, TEXT, FINISH, DONE]],
@@ -67,8 +58,6 @@ const WRONG: [violation: string, writes: string[], options?: WireProfileOptions]
   ["event 2: a raw data: in the payload", [ROLE, say("some data: x\n"), FINISH, DONE]],
   ["event 2: a raw :: in the payload", [ROLE, say("std::fmt\n"), FINISH, DONE]],
   ["event 2: a raw U+2028, U+2029 or U+0085", [ROLE, say("a\u2028\n"), FINISH, DONE]],
-  ["event 2: a raw U+2028, U+2029 or U+0085", [ROLE, say("a\u2029\n"), FINISH, DONE]],
-  ["event 2: a raw U+2028, U+2029 or U+0085", [ROLE, say("a\u0085\n"), FINISH, DONE]],
   ["event 2: not JSON", [ROLE, "data: {\n\n", TEXT, FINISH, DONE]],
   ["event 2: not a JSON object", [ROLE, "data: 1\n\n", TEXT, FINISH, DONE]],
   ["event 2: the key error", [ROLE, chunk({ content: "a\n" }, { error: null }), FINISH, DONE]],
@@ -76,7 +65,6 @@ const WRONG: [violation: string, writes: string[], options?: WireProfileOptions]
   ["event 2: no choices", [ROLE, event(BASE), TEXT, FINISH, DONE]],
   ["event 2: empty choices", [ROLE, event({ ...BASE, choices: [] }), TEXT, FINISH, DONE]],
   ["event 4: empty choices", [ROLE, TEXT, FINISH, USAGE, DONE]],
-  ["event 4: empty choices", [ROLE, TEXT, FINISH, USAGE, DONE], { usage: false }],
   ["event 2: no delta", [ROLE, event({ ...BASE, choices: [{ index: 0 }] }), TEXT, FINISH, DONE]],
   ["event 2: content that is not a string", [ROLE, chunk({ content: null }), TEXT, FINISH, DONE]],
   [
@@ -84,25 +72,14 @@ const WRONG: [violation: string, writes: string[], options?: WireProfileOptions]
     [ROLE, say("x".repeat(1_200) + "\n"), FINISH, DONE],
   ],
   ['stream: the first chunk is not role "assistant" with content ""', [TEXT, FINISH, DONE]],
-  ['stream: the first chunk is not role "assistant" with content ""', [BEAT, ROLE, TEXT, FINISH, DONE]],
-  [
-    'stream: the first chunk is not role "assistant" with content ""',
-    [chunk({ role: "assistant", content: "a\n" }), FINISH, DONE],
-  ],
   ["event 2: another id than in the first chunk", [ROLE, chunk({}, { id: "x" }), TEXT, FINISH, DONE]],
-  ["event 2: another object than in the first chunk", [ROLE, chunk({}, { object: "x" }), TEXT, FINISH, DONE]],
-  ["event 2: another created than in the first chunk", [ROLE, chunk({}, { created: 2 }), TEXT, FINISH, DONE]],
-  ["event 2: another model than in the first chunk", [ROLE, chunk({}, { model: "x" }), TEXT, FINISH, DONE]],
   ["stream: id is undefined", [ROLE, TEXT, FINISH].map(without("id")).concat(DONE)],
-  ["stream: created is undefined", [ROLE, TEXT, FINISH].map(without("created")).concat(DONE)],
   ["stream: 0 finish chunks", [ROLE, TEXT, DONE]],
   ["stream: 2 finish chunks", [ROLE, TEXT, FINISH, FINISH, DONE]],
   ["event 4: a chunk after the finish chunk", [ROLE, TEXT, FINISH, BEAT, DONE]],
   ["stream: 0 usage chunks", [ROLE, TEXT, FINISH, DONE], { usage: true }],
-  ["stream: 2 usage chunks", [ROLE, TEXT, FINISH, USAGE, USAGE, DONE], { usage: true }],
   ["event 3: the usage chunk before the finish chunk", [ROLE, TEXT, USAGE, FINISH, DONE], { usage: true }],
   ["stream: 0 [DONE] frames", [ROLE, TEXT, FINISH]],
-  ["stream: 2 [DONE] frames", [ROLE, TEXT, FINISH, DONE, DONE]],
   ["stream: [DONE] is not the last frame", [ROLE, TEXT, DONE, FINISH]],
   ["reply: begins with a newline", [ROLE, say("\n"), TEXT, FINISH, DONE]],
   ["reply: a newline right after the opening tag", [ROLE, say("[happy]"), say("\nHello.\n"), FINISH, DONE]],
@@ -150,10 +127,6 @@ Deno.test("wire profile: a pair of surrogates may not be cut over two deltas", (
   ]);
 });
 
-Deno.test("wire profile: nothing at all is wrong too", () => {
-  assertEquals(checkWireProfile([]), ["stream: no chunk", "stream: 0 [DONE] frames"]);
-});
-
 Deno.test("parseFrames: chunks, text, end and comments", () => {
   const source = ROLE + ": ping\n\n" + say("Hello ") + say("world.\n") + FINISH + USAGE + DONE;
   for (const variant of [source, new TextEncoder().encode(source), source.replaceAll("\n", "\r\n")]) {
@@ -166,15 +139,4 @@ Deno.test("parseFrames: chunks, text, end and comments", () => {
     assertEquals(done, true);
     assertEquals(comments, ["ping"]);
   }
-});
-
-Deno.test("parseFrames: an error frame and a missing end are kept as they are", () => {
-  const { chunks, text, done } = parseFrames(ROLE + event({ error: { message: "boom", code: "busy" } }));
-  assertEquals(chunks[1]?.error?.code, "busy");
-  assertEquals(text, "");
-  assertEquals(done, false);
-});
-
-Deno.test("parseFrames: throws where a frame is not JSON", () => {
-  assertThrows(() => parseFrames("data: {\n\n"), SyntaxError);
 });

@@ -1,19 +1,5 @@
 import { assertEquals } from "@std/assert";
-import {
-  aiSdk,
-  amica,
-  aniCompanion,
-  chatdollKit,
-  chatdollKitWebGl,
-  chatVrm,
-  naive,
-  readLive,
-  type SkinName,
-  type SkinReader,
-  type SkinResult,
-  SKINS,
-  xsai,
-} from "./skins.ts";
+import { chatVrm, readLive, type SkinName, type SkinReader, type SkinResult, SKINS } from "./skins.ts";
 
 const BASE = { id: "chatcmpl-1", object: "chat.completion.chunk", created: 1, model: "m" };
 const USAGE = { prompt_tokens: 1, completion_tokens: 2, total_tokens: 3 };
@@ -39,10 +25,6 @@ function reply(...texts: string[]): string[] {
 function cut(text: string, at: number): Uint8Array[] {
   const bytes = new TextEncoder().encode(text);
   return [bytes.slice(0, at), bytes.slice(at)];
-}
-
-function bytes(...reads: string[]): Uint8Array[] {
-  return reads.map((read) => new TextEncoder().encode(read));
 }
 
 const ROLE = chunk({ role: "assistant", content: "" });
@@ -221,10 +203,6 @@ Deno.test("ChatVRM: an exception drops all but the first delta of its read", () 
   assertEquals(died === undefined, false);
 });
 
-Deno.test("ChatVRM: a line end in a read of its own ends the reader", () => {
-  assertEquals(outcomeOf(chatVrm([ROLE, HELLO.trimEnd(), "\n\n", WORLD])), diesUnseen("Hello "));
-});
-
 const SPEECH: [name: string, deltas: string[], spoken: string[], unspoken: string][] = [
   ["Japanese ends", ["こんにちは。", "元気", "？うん", "！\n"], ["こんにちは。", "元気？", "うん！"], ""],
   ["ASCII ends do not count", ["Hi. How are", " you? Fine!"], [], "Hi. How are you? Fine!"],
@@ -249,43 +227,6 @@ for (const [name, deltas, spoken, unspoken] of SPEECH) {
   });
 }
 
-Deno.test("a skin without a splitter speaks its text in one", () => {
-  const { spoken, unspoken } = amica(reply("Hello ", "world.\n"));
-  assertEquals(spoken, [FULL]);
-  assertEquals(unspoken, "");
-  assertEquals(amica(reply()).spoken, []);
-});
-
-Deno.test("xsai: an error drops all but the first chunk of its read", () => {
-  const error = event({ error: { message: "boom" } });
-  assertEquals(outcomeOf(xsai([ROLE, HELLO + WORLD + error])), diesLoudly("Hello "));
-  assertEquals(outcomeOf(xsai([ROLE + HELLO + WORLD + error])), diesLoudly(""));
-});
-
-Deno.test("AI SDK: reports invalid JSON, and reads the rest", () => {
-  assertEquals(outcomeOf(aiSdk([ROLE, "data: {\n\n", HELLO, WORLD, FINISH, DONE])), complains(FULL));
-});
-
-Deno.test("AI SDK: a role other than assistant is an error", () => {
-  const reads = [chunk({ role: "system", content: "x" }), HELLO, WORLD, FINISH, DONE];
-  assertEquals(outcomeOf(aiSdk(reads)), complains(FULL));
-});
-
-Deno.test("AniCompanion: ignores all after [DONE], and reads an unfinished last line", () => {
-  assertEquals(outcomeOf(aniCompanion([ROLE, HELLO, DONE, WORLD])), passes("Hello "));
-  assertEquals(outcomeOf(aniCompanion([ROLE, HELLO, WORLD.trimEnd()])), passes(FULL));
-});
-
-Deno.test("ChatdollKit: only the browser build stops at [DONE]", () => {
-  assertEquals(chatdollKit([ROLE, HELLO, DONE, WORLD]).text, FULL);
-  assertEquals(chatdollKitWebGl([ROLE, HELLO, DONE, WORLD]).text, "Hello ");
-});
-
-Deno.test("ChatdollKit: a tool call hides the content beside it", () => {
-  const tool = chunk({ content: "Hello ", tool_calls: [{ index: 0, id: "1", function: { name: "x" } }] });
-  assertEquals(chatdollKit([ROLE, tool, WORLD, FINISH, DONE]).text, "world.\n");
-});
-
 Deno.test("the careful readers accept CRLF and characters cut anywhere", () => {
   const whole = new TextEncoder().encode(
     [ROLE, chunk({ content: "語り。" }), FINISH, DONE].join("").replaceAll("\n", "\r\n"),
@@ -296,17 +237,6 @@ Deno.test("the careful readers accept CRLF and characters cut anywhere", () => {
   }
 });
 
-Deno.test("readLive: a response is read to its end", async () => {
-  const response = new Response(ReadableStream.from(bytes(ROLE, HELLO, WORLD, FINISH, DONE)));
-  assertEquals(outcomeOf(await readLive(chatVrm, response)), passes(FULL));
-});
-
-Deno.test("readLive: a status other than 200 is never read", async () => {
-  const refusal = () => Response.json({ error: { message: "busy" } }, { status: 503 });
-  assertEquals(outcomeOf(await readLive(chatVrm, refusal())), diesUnseen(""));
-  assertEquals(outcomeOf(await readLive(naive, refusal())), diesLoudly(""));
-});
-
 Deno.test("readLive: keeps what came before the connection broke", async () => {
   const body = new ReadableStream<Uint8Array>({
     pull(controller) {
@@ -315,12 +245,8 @@ Deno.test("readLive: keeps what came before the connection broke", async () => {
       else controller.enqueue(read);
     },
   }, { highWaterMark: 0 });
-  const reads = bytes(ROLE, HELLO);
+  const reads = [ROLE, HELLO].map((read) => new TextEncoder().encode(read));
   const result = await readLive(chatVrm, body);
   assertEquals(outcomeOf(result), diesUnseen("Hello "));
   assertEquals(result.died, "reset");
-});
-
-Deno.test("readLive: a response without a body has no text", async () => {
-  assertEquals(outcomeOf(await readLive(naive, new Response(null))), passes(""));
 });
