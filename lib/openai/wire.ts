@@ -97,8 +97,8 @@ const messageSchema = z.looseObject({
 type WireMessage = z.infer<typeof messageSchema>;
 
 const chatBody = z.looseObject({
-  ...commonFields,
   messages: z.array(messageSchema).min(1).max(MAX_MESSAGES),
+  ...commonFields,
   logprobs: z.boolean().nullish().refine((value) => !value, NO_LOGPROBS),
   // A client that insists on its own tools would wait for a call that never comes.
   tool_choice: z.unknown().optional().refine(
