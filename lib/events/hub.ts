@@ -29,6 +29,8 @@ export interface Emotion {
 
 /** Observes turns and publishes them. */
 export class EventHub implements TurnObserver {
+  /** Whether a subscriber wants `say` or `emotion`. Read for each piece of text, and so kept as a field. */
+  wantsSpeech = false;
   readonly #holdMs: number;
   readonly #subscribers = new Map<string, Subscriber>();
   /** Oldest turn first. */
@@ -38,7 +40,6 @@ export class EventHub implements TurnObserver {
   /** The end of a state that is shown for a while, after a turn or with a notification. */
   #held: { readonly timer: ReturnType<typeof setTimeout>; readonly release: () => void } | undefined;
   #lastEmotion: string | undefined;
-  #wantsSpeech = false;
   #isClosed = false;
 
   constructor({ holdMs = HOLD_MS }: { readonly holdMs?: number } = {}) {
@@ -58,11 +59,6 @@ export class EventHub implements TurnObserver {
   /** Whether a subscriber can answer a permission request. */
   get canAnswerPermissions(): boolean {
     return this.#subscribers.values().some((subscriber) => subscriber.answersPermissions);
-  }
-
-  /** Whether a subscriber wants `say` or `emotion`. Read for each piece of text, and so kept as a field. */
-  get wantsSpeech(): boolean {
-    return this.#wantsSpeech;
   }
 
   /** The open permission requests. */
@@ -179,7 +175,7 @@ export class EventHub implements TurnObserver {
   }
 
   #updateWantsSpeech(): void {
-    this.#wantsSpeech = this.#subscribers.values().some((subscriber) =>
+    this.wantsSpeech = this.#subscribers.values().some((subscriber) =>
       subscriber.wants("say") || subscriber.wants("emotion")
     );
   }

@@ -16,7 +16,7 @@ import { parseNotification, parsePermissionAnswer } from "./wire.ts";
 const HEARTBEAT_MS = 15_000;
 
 /** Dependencies of the routes. */
-export interface EventRoutesDeps extends Omit<WebSocketDeps, "interrupt"> {
+export interface EventRoutesDeps extends WebSocketDeps {
   readonly notifier: Pick<Notifier, "fromText" | "ask" | "announce">;
   readonly conversations: Pick<ConversationRegistry, "list" | "forget" | "interrupt">;
   readonly idempotency: Pick<IdempotencyCache, "forget">;
@@ -32,7 +32,7 @@ export function eventRoutes(deps: EventRoutesDeps): Route[] {
     {
       path: "/vtuber/ws",
       keyInUrl: true,
-      GET: webSocketHandler({ ...deps, interrupt: (conversation) => conversations.interrupt(conversation) }),
+      GET: webSocketHandler(deps),
       docs: { GET: { name: "watch", summary: "Events and commands over a WebSocket" } },
     },
     {

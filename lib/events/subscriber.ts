@@ -38,14 +38,7 @@ export const TRY_AGAIN_LATER = 1013;
 /** Default events: all but the streaming `say`. */
 const DEFAULT_EVENTS: readonly EventName[] = EVENT_NAMES.filter((name) => name !== "say");
 /** Messages that may be dropped: a newer one replaces them, or the loss is harmless. */
-const DROPPABLE: ReadonlySet<string> = new Set([
-  "agent_state",
-  "emotion",
-  "tool_status",
-  "plan",
-  "say",
-  "pong",
-]);
+const DROPPABLE = new Set<string>(["agent_state", "emotion", "tool_status", "plan", "say", "pong"]);
 
 /** One subscriber of the hub. */
 export class Subscriber implements Disposable {
@@ -120,7 +113,7 @@ export class Subscriber implements Disposable {
     this.#flushTimer = setInterval(() => this.#flush(), FLUSH_MS);
   }
 
-  /** Disconnects the subscriber, see {@linkcode Transport.close}. */
+  /** Disconnects the subscriber as {@linkcode Transport.close} does. */
   close(code: number, reason: string): void | Promise<void> {
     if (!this.#isAttached) return;
     this.detach();

@@ -1,5 +1,6 @@
 /** `GET /v1/vtuber/ws`: delivers events over a WebSocket and handles the commands of the client. @module */
 
+import type { ConversationRegistry } from "../conversation/registry.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import type { Handler } from "../http/router.ts";
@@ -18,8 +19,7 @@ const MAX_COMMANDS_PER_SECOND = 50;
 export interface WebSocketDeps {
   readonly hub: EventHub;
   readonly permissions: Pick<PermissionBroker, "answer">;
-  /** Cancels the turns of a conversation, or of all. @returns The number of cancelled turns. */
-  readonly interrupt: (conversation: string | undefined) => number;
+  readonly conversations: Pick<ConversationRegistry, "interrupt">;
   readonly version: string;
   readonly log: Log;
 }
@@ -94,7 +94,10 @@ function handleCommand(deps: WebSocketDeps, client: Subscriber, text: string): v
       deps.permissions.answer(command.request_id, parsePermissionAnswer(command).answer, client.name);
       return;
     case "interrupt":
-      return client.send({ type: "interrupted", turns: deps.interrupt(command.session_id ?? undefined) });
+      return client.send({
+        type: "interrupted",
+        turns: deps.conversations.interrupt(command.session_id ?? undefined),
+      });
     default:
       return command satisfies never;
   }

@@ -78,7 +78,7 @@ export function createReplyReader(
       isEstimated: reported === undefined,
       isCancelled,
       failure,
-      tail: failure ? skinText.breakOff() : skinText.end(),
+      tail: skinText.end(failure !== undefined),
     });
   }
 

@@ -66,23 +66,12 @@ export class SkinText {
     return true;
   }
 
-  /** Returns the text that ends the reply. */
-  end(): string {
-    const rest = this.#takeHalf();
+  /** Returns the text that ends the reply. @param isBroken A sentence follows that is not the agent's. */
+  end(isBroken = false): string {
+    const rest = this.#prepare(this.#half);
+    if (isBroken) return this.#last === "\n" ? rest : rest + this.#prepare("\n");
     const isComplete = this.#last === "" || this.#last === "\n" || this.#head === SILENT_REPLY;
     return isComplete ? rest : rest + "\n";
-  }
-
-  /** Returns the text that ends the reply before a sentence that is not the agent's. */
-  breakOff(): string {
-    const rest = this.#takeHalf();
-    return this.#last === "\n" ? rest : rest + this.#prepare("\n");
-  }
-
-  #takeHalf(): string {
-    const half = this.#half;
-    this.#half = "";
-    return this.#prepare(half);
   }
 
   #prepare(piece: string): string {
