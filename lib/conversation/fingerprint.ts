@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { BoundedMap } from "../core/bounded_map.ts";
-import type { Fingerprint } from "./record.ts";
+import type { ConversationRecord, Fingerprint, TurnRecord } from "./record.ts";
 import { isTurn, leading, type Message, textOf } from "./message.ts";
 
 /** Letters and digits of a reply that are compared. */
@@ -23,25 +23,18 @@ const MAX_TRANSCRIPT_TURNS = 192;
 const BLOCK_BYTES = 64;
 
 /** The fingerprints of a message of a user or a tool. */
-export interface TurnFingerprint {
+export interface TurnFingerprint extends Readonly<Pick<TurnRecord, "words" | "media">> {
   /** Index among the messages. */
   readonly index: number;
-  readonly words: Fingerprint;
-  /** Of the images and sounds; empty without any. */
-  readonly media: Fingerprint | "";
   /** The transcript has a reply to it. */
   readonly isAnswered: boolean;
 }
 
 /** The fingerprints of a transcript. */
-export interface TranscriptFingerprint {
-  readonly persona: readonly Fingerprint[];
-  /** The last system message may be meant for the first turn only: it stands right before that, the newest turn. */
-  readonly isPersonaOpen: boolean;
+export interface TranscriptFingerprint
+  extends Readonly<Pick<ConversationRecord, "persona" | "isPersonaOpen" | "turnsBefore">> {
   /** The newest turns, oldest first, up to a limit. */
   readonly turns: readonly TurnFingerprint[];
-  /** Number of older turns that were left out. */
-  readonly turnsBefore: number;
   /** The last reply before the newest turn. */
   readonly reply: ReplyFingerprint | undefined;
   /** The reply to the first of the turns, or the first piece of that reply. */

@@ -1,9 +1,4 @@
-/**
- * Decides which conversation a request continues, by its messages: pure. Skins send their whole history with each
- * request, or a window of it, and rewrite the replies; so the user's turns are compared.
- *
- * @module
- */
+/** Decides which conversation a request continues, by the user's turns: skins rewrite the replies. Pure. @module */
 
 import {
   isSameReply,
@@ -56,8 +51,6 @@ interface Alignment extends Continuation {
   readonly coversAnsweredTurns: boolean;
   /** The transcript ends with an answered turn: it asks for another reply. */
   readonly isRegenerated: boolean;
-  /** Unanswered turns of the conversation between the matched ones. */
-  readonly missing: number;
 }
 
 /** A conversation that a request may continue, and the evidence for that. */
@@ -83,26 +76,28 @@ export function match(request: MatchRequest, conversations: Iterable<Conversatio
   const candidates: Candidate[] = [];
   let fork: { readonly shared: number; readonly reason: string } | undefined;
   for (const conversation of conversations) {
-    if (conversation.isNamed || !hasSameKeyAgentAndPersona(request, conversation)) continue;
+    if (conversation.isNamed || conversation.owner !== request.owner) continue;
+    if (conversation.agent !== request.agent || !isSamePersona(request, conversation)) continue;
     const alignment = align(request, conversation);
     const candidate = candidateOf(request, conversation, alignment);
     if (candidate) {
       candidates.push(candidate);
     } else if (alignment && firstReplyConflicts(request, conversation, alignment)) {
       fork ??= { shared: 0, reason: "only the first message matches, with another reply" };
-    } else {
-      const shared = sharedBeforeEdit(request, conversation, alignment);
-      if (shared > (fork?.shared ?? 0)) {
-        fork = { shared, reason: "an earlier message was edited, or a reply regenerated" };
-      }
+    } else if (alignment && isEdit(alignment) && alignment.matched > (fork?.shared ?? 0)) {
+      fork = { shared: alignment.matched, reason: "an earlier message was edited, or a reply regenerated" };
     }
   }
   // Conversations come in the order of use: of two with the same time the later one is the more recent.
-  const [best, second] = candidates.toReversed().sort(byWeight);
+  const [best, second] = candidates.toReversed().sort((a, b) =>
+    compare(b.weights, a.weights) || b.conversation.usedAt - a.conversation.usedAt
+  );
   if (best && second && isTie(best, second)) {
     return { type: "fork", reason: "several conversations match equally well" };
   }
-  if (fork && (best === undefined || prefersEdit(request, fork.shared, best))) {
+  // With equally many turns, a reply that is not the candidate's speaks for the edited conversation.
+  const needed = (best?.matched ?? 0) + (request.reply === undefined ? 1 : 0);
+  if (fork && (best === undefined || !best.hasSameReply && fork.shared >= needed)) {
     return { type: "fork", reason: fork.reason };
   }
   if (best === undefined) return { type: "new", reason: "no conversation matches the history" };
@@ -119,7 +114,6 @@ export function alignNamed(
   conversation: ConversationRecord,
 ): Continuation {
   const { turns } = transcript;
-  const { turns: recorded } = conversation;
   const alignment = align(transcript, conversation, true);
   if (alignment?.coversAnsweredTurns) {
     return { positions: alignment.positions, isRetry: alignment.isRetry || alignment.isRegenerated };
@@ -127,13 +121,8 @@ export function alignNamed(
   const answered = turns.findLastIndex(({ isAnswered }) => isAnswered);
   const delivered = Math.min(answered + 1, turns.length - 1);
   // Positions matter here too: a turn that the record calls pending is sent now.
-  const positions = alignFromEnd(turns.slice(0, delivered), recorded);
+  const positions = alignFromEnd(turns.slice(0, delivered), conversation.turns);
   return { positions: turns.map((_turn, index) => positions[index] ?? UNMATCHED), isRetry: false };
-}
-
-function hasSameKeyAgentAndPersona(request: MatchRequest, conversation: ConversationRecord): boolean {
-  return conversation.owner === request.owner && conversation.agent === request.agent &&
-    isSamePersona(request, conversation);
 }
 
 /**
@@ -192,8 +181,12 @@ function candidateOf(
 
 /** Whether enough turns match in a window. Each unknown turn before the newest one takes one more match. */
 function isWindow({ positions, matched }: Alignment): boolean {
-  const unknown = positions.slice(0, -1).filter((position) => position === UNMATCHED).length;
-  return matched >= MIN_OVERLAP + unknown;
+  return matched >= MIN_OVERLAP + Math.max(0, positions.length - matched - 1);
+}
+
+/** Whether the user edited an earlier turn, or asks for another reply to the last one. */
+function isEdit({ isWhole, isRegenerated, matched }: Alignment): boolean {
+  return isWhole || isRegenerated && matched >= MIN_OVERLAP;
 }
 
 /**
@@ -211,26 +204,6 @@ function firstReplyConflicts(
     !isSameReply(firstReply?.fingerprint, reply);
 }
 
-/** Counts the turns that a request shares with a conversation that it edits, or whose last reply it regenerates. */
-function sharedBeforeEdit(
-  { turns, turnsBefore }: MatchRequest,
-  conversation: ConversationRecord,
-  alignment: Alignment | undefined,
-): number {
-  const [first, second] = [turns[0], conversation.turns[0]];
-  const beginAlike = turnsBefore === 0 && conversation.turnsBefore === 0 && first && second &&
-    isSameTurn(first, second);
-  const fromStart = beginAlike ? alignFrom(turns, conversation.turns, 0, true).matched : 0;
-  const regenerated = alignment?.isRegenerated && alignment.matched >= MIN_OVERLAP ? alignment.matched : 0;
-  return Math.max(fromStart, regenerated);
-}
-
-/** Whether a request rather edits another conversation, with which it shares so many turns, than continues this one. */
-function prefersEdit({ reply }: MatchRequest, shared: number, { hasSameReply, matched }: Candidate): boolean {
-  // A reply that is not the candidate's speaks for the other conversation.
-  return !hasSameReply && (shared > matched || shared === matched && reply !== undefined);
-}
-
 function reasonOf({ alignment: { isRetry, omitted = [] }, matched, hasSameReply }: Candidate): string {
   if (isRetry) return "its last turn, which has no reply, is sent again";
   const missing = omitted.length > 0 ? `, ${omitted.length} are missing` : "";
@@ -243,10 +216,6 @@ function isTie(best: Candidate, second: Candidate): boolean {
   const areAlike = best.isWhole && second.isWhole && isSameReply(one.reply, other.reply);
   return compare(best.weights, second.weights) === 0 && !areAlike &&
     one.usedAt - other.usedAt < TIE_WINDOW_MS;
-}
-
-function byWeight(a: Candidate, b: Candidate): number {
-  return compare(b.weights, a.weights) || b.conversation.usedAt - a.conversation.usedAt;
 }
 
 /**
@@ -262,11 +231,6 @@ function align(
 ): Alignment | undefined {
   const [first] = turns;
   if (first === undefined) return undefined;
-  const weigh = ({ coversAnsweredTurns, matched, missing }: Alignment) => [
-    Number(coversAnsweredTurns),
-    matched,
-    -missing,
-  ];
   let best: Alignment | undefined;
   let isWhole = turnsBefore === 0 && recordedBefore === 0;
   let starts = 0;
@@ -277,9 +241,9 @@ function align(
     if (isPromising && isSameTurn(first, turn)) {
       if (++starts > MAX_STARTS) break;
       const found = alignFrom(turns, recorded, start, isWhole, isNamed);
-      if (best === undefined || compare(weigh(found), weigh(best)) > 0) best = found;
       // Later starts match fewer turns.
-      if (found.coversAnsweredTurns && found.missing === 0) break;
+      if (found.coversAnsweredTurns) return found;
+      if (best === undefined || found.matched > best.matched) best = found;
     }
     if (!isAnswered(turn)) continue;
     isWhole = false;
@@ -304,8 +268,7 @@ function alignFrom(
     else if (isAnswered(turn)) break;
   }
   const matched = positions.length;
-  const missing = index - start - matched;
-  const isComplete = missing === 0 && index === recorded.length;
+  const isComplete = matched === recorded.length - start;
   const coversAnsweredTurns = !recorded.slice(index).some(isAnswered) &&
     (isNamed || isComplete || positions.some((position) => isAnswered(recorded[position]!)));
   const isRepeated = coversAnsweredTurns && matched === turns.length;
@@ -317,7 +280,6 @@ function alignFrom(
     matched,
     isWhole,
     coversAnsweredTurns,
-    missing,
     isRetry: isRepeated && isOpen,
     isRegenerated: isRepeated && !isOpen,
   };

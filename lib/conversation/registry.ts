@@ -57,7 +57,7 @@ interface QueuedJob extends TurnJob {
   slot: Disposable | undefined;
 }
 
-/** The registry. */
+/** Resolves the conversations of requests, and runs their turns. */
 export class ConversationRegistry {
   readonly #options: ConversationOptions;
   readonly #active: ActiveConversations;

@@ -7,8 +7,6 @@ import { damaged, openDatabase, type StoreLog } from "./sqlite.ts";
 
 const KEY_BYTES = 32;
 const FINGERPRINT_CHARS = 16;
-/** Longest delay of {@linkcode Store.saveSoon}, in milliseconds. */
-const SAVE_DELAY_MS = 50;
 
 /**
  * Opens the store of a folder. Makes the folder if it does not exist, for this user only. A damaged file is quarantined,
@@ -28,9 +26,6 @@ class SqliteStore implements Store {
   readonly #readAll: StatementSync;
   readonly #upsert: StatementSync;
   readonly #remove: StatementSync;
-  /** Conversations that wait to be written. */
-  readonly #pending = new Set<ConversationRecord>();
-  #timer: ReturnType<typeof setTimeout> | undefined;
   #isClosed = false;
   /** The last write failed, which was logged. */
   #isFailing = false;
@@ -52,36 +47,19 @@ class SqliteStore implements Store {
     return this.#readAll.all().map(fromRow);
   }
 
-  saveSoon(conversation: ConversationRecord): void {
-    if (this.#isClosed) return;
-    this.#pending.add(conversation);
-    this.#timer ??= setTimeout(() => this.#flush(), SAVE_DELAY_MS);
-  }
-
+  /** A conversation that cannot be written is written with its next turn. */
   save(conversation: ConversationRecord): void {
-    this.#pending.add(conversation);
-    this.#flush();
+    this.#write(() => this.#upsert.run(toRow(conversation)));
   }
 
-  remove(conversation: ConversationRecord): boolean {
-    const { owner, agent, id } = conversation;
-    this.#pending.delete(conversation);
+  remove({ owner, agent, id }: ConversationRecord): boolean {
     return this.#write(() => this.#remove.run(owner, agent, id));
   }
 
   [Symbol.dispose](): void {
     if (this.#isClosed) return;
-    this.#flush();
     this.#isClosed = true;
     this.#database.close();
-  }
-
-  /** Writes all pending conversations. A conversation that fails is written with its next turn. */
-  #flush(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    for (const conversation of this.#pending) this.#write(() => this.#upsert.run(toRow(conversation)));
-    this.#pending.clear();
   }
 
   /** Writes. Logs the first of several failures in a row. */

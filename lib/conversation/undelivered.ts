@@ -1,9 +1,4 @@
-/**
- * The messages that a conversation's agent does not have, for clients that send only their newest message and never
- * repeat an earlier one. In memory only.
- *
- * @module
- */
+/** The messages that an agent does not have, kept in memory for clients that send only their newest one. @module */
 
 import { BoundedMap } from "../core/bounded_map.ts";
 import type { TranscriptDelta } from "./conversation.ts";
@@ -15,7 +10,6 @@ const MAX_TURNS = 8;
 /** Characters of a message that is kept. */
 const MAX_CHARS = 64 * 1024;
 
-/** A request, and the part of its conversation that it has. */
 interface MergedRequest {
   readonly messages: readonly Message[];
   readonly delta: TranscriptDelta;
