@@ -133,7 +133,7 @@ testServer("events", {}, {
 
   async "server-sent events and GET /v1/vtuber/state show the same as the socket"(server) {
     await using client = await watch(server, { events: ["agent_state", "emotion"] });
-    await using same = await EventStreamClient.open(server, "events=agent_state,%20emotion");
+    await using same = await EventStreamClient.open(server, "events=agent_state,%20emotion,unknown");
     assertEquals(same.response.headers.get("content-type"), "text/event-stream; charset=utf-8");
     await using all = await EventStreamClient.open(server);
     await using speech = await EventStreamClient.open(server, "events=say");
@@ -151,7 +151,9 @@ testServer("events", {}, {
       inConversation("talk"),
     );
     await speech.until((frames) => frames.map(({ text }) => text).join("").includes("Wait."));
-    const { ts: _, ...during } = await server.get("/v1/vtuber/state");
+    const state = await fetch(`${server.url}/v1/vtuber/state`);
+    assertEquals(state.headers.get("cache-control"), "no-store");
+    const { ts: _, ...during } = await state.json();
     const ids = { session_id: "talk", turn_id: during.sessions[0].turn_id };
     assertEquals(during, {
       state: "working",

@@ -30,7 +30,7 @@ testServer("notifications", {}, {
     await using two = await watch(server, { events: ["agent_state", "emotion", "notification"] });
     await using other = await watch(server, { events: ["agent_state"] });
     await using stream = await EventStreamClient.open(server, "events=notification");
-    const prompts = (await server.prompts()).length;
+    let prompts = (await server.prompts()).length;
     const response = await notify(server, { text: "  [happy] The build is done. ", urgency: "high" });
     assertEquals(response, { said: "The build is done.", clients: 3 });
     for (const client of [one, two]) {
@@ -43,6 +43,8 @@ testServer("notifications", {}, {
     assertEquals((await stream.until(([first]) => first)).text, "The build is done.");
     await other.ping();
     assertEquals(other.of("notification"), []);
+    assertStringIncludes((await replyOf(server.chat("The build is done. Really?"))).text, "You said");
+    prompts++;
     for (let client = 1; client <= 3; client++) {
       assertEquals((await replyOf(server.chat("The build is done."))).text, "[happy] The build is done.\n");
     }

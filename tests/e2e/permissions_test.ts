@@ -54,10 +54,15 @@ Deno.test("VTUBER_PERMISSIONS decides by the kind of the tool, and the answer by
   for (const [policy, optionIds] of Object.entries(expected)) {
     await using server = await startServer({ env: { VTUBER_PERMISSIONS: policy } });
     // These clients watch, but no person can answer there.
-    await using _default = await watch(server);
+    await using client = await watch(server);
     await using _stream = await EventStreamClient.open(server);
+    await using unsubscribed = await watch(server, { events: ["permission_request"] });
+    await unsubscribed.subscribe(["agent_state"]);
     const outcomes = outcomesOf(await replyOf(server.chat(script(read, ask()))));
     assertEquals(outcomes.map(({ optionId }) => optionId), optionIds, policy);
+    await client.ping();
+    assertEquals([client.of("permission_request"), client.of("permission_resolved")], [[], []]);
+    assertEquals(client.states.includes("notification"), false);
   }
 });
 
@@ -117,6 +122,10 @@ testServer("permissions", { env: { VTUBER_PERMISSIONS: "ask" } }, {
       const { request_id } = requests.find(({ session_id }) => session_id === name)!;
       return await (await server.post(`/v1/vtuber/permissions/${request_id}`, body)).json();
     };
+    assertEquals((await answer("two", {})).error.param, "option_id");
+    assertEquals((await answer("two", { option_id: "unknown" })).error.param, "option_id");
+    const unknown = await server.post("/v1/vtuber/permissions/unknown", { decision: "allow" });
+    assertEquals([unknown.status, (await unknown.json()).error.code], [404, "not_found"]);
     const { outcome, option_id, by } = await answer("two", { option_id: "n" });
     assertEquals([outcome, option_id, by], ["rejected", "n", "http"]);
     const oneIsOpen = ({ sessions }: Frame) => sessions.length === 1 && sessions[0].session_id === "one";
@@ -129,6 +138,39 @@ testServer("permissions", { env: { VTUBER_PERMISSIONS: "ask" } }, {
     assertEquals(await server.get("/v1/vtuber/permissions"), { permissions: [] });
     const resolved = stream.frames.filter(({ type }) => type === "permission_resolved");
     assertEquals(resolved.map(({ by }) => by), ["http", "phone"]);
+  },
+
+  async "of two clients that answer, the first decides, and the other gets an error"(server) {
+    await using one = await watch(server, { events: EVENTS });
+    await using two = await watch(server, { events: EVENTS });
+    const reply = replyOf(server.chat(script(ask())));
+    const request = await requestFrom(one);
+    await requestFrom(two);
+    respond(one, request, { decision: "allow" });
+    for (const client of [one, two]) {
+      assertEquals((await client.first("permission_resolved")).outcome, "allowed");
+    }
+    const { request_id } = request;
+    const error = await two.ask({ type: "permission_response", request_id, decision: "reject" }, "error");
+    assertEquals(error.code, "permission_resolved");
+    assertEquals(outcomesOf(await reply).map(({ optionId }) => optionId), ["y"]);
+  },
+
+  async "two requests for one tool call are two questions, whatever was allowed for always"(server) {
+    await using client = await watch(server, { events: [...EVENTS, "tool_status"] });
+    const talk = inConversation("same tool call");
+    const steps = [ask("read a file"), ask("make"), ask("make"), {
+      toolUpdate: { id: "t", status: "completed" },
+    }];
+    const reply = replyOf(server.chat(script(...steps), {}, talk));
+    for (const [index, option_id] of ["a", "a", "n"].entries()) {
+      const find = (frames: readonly Frame[]) =>
+        frames.filter(({ type }) => type === "permission_request")[index];
+      respond(client, await client.until(find), { option_id });
+    }
+    assertEquals(outcomesOf(await reply).map(({ optionId }) => optionId), ["a", "a", "n"]);
+    await client.first("tool_status", ({ status }) => status === "done" || status === "failed");
+    assertEquals(client.of("tool_status").map(({ status }) => status), ["pending", "done"]);
   },
 
   async "a client that comes later gets an open request and can answer it, also if the first has left"(

@@ -44,6 +44,7 @@ Deno.test("keys: accepted in every form, refused when wrong, and never in the lo
       protocols: ["vtuber"],
       path: "//v1/vtuber/ws",
     },
+    ...["/v1/v1/vtuber/ws", "/vtuber/ws", "/v1/vtuber/ws/"].map((path) => ({ headers: BEARER, path })),
   ];
   for (const options of accepted) {
     await using client = await watch(server, options);
