@@ -1,12 +1,11 @@
 import { assertEquals, assertStrictEquals } from "@std/assert";
 import type { Message } from "../../lib/conversation/message.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import { untilAborted } from "../../lib/core/abortable.ts";
 import { MemoryAgent } from "../support/agents/memory_agent.ts";
 import { ConversationHarness, crash, type HarnessOptions } from "../support/harness/conversation_harness.ts";
 import { MemoryStore } from "../support/harness/memory_store.ts";
 import { assistant, system, user } from "../support/harness/message_fixture.ts";
-import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
+import { appErrorOf, nextTask, waitFor } from "../support/harness/turn_recorder.ts";
 
 const MAO = system("You are Mao.");
 const FIRST = [MAO, user("one")];
@@ -121,15 +120,6 @@ Deno.test("exit: of two clients in one conversation, a new session gets the hist
   assertEquals(await answer(harness, THIRD, "mao"), "three");
 });
 
-Deno.test("exit in a turn: its readers get the failure, and the slot is free", async () => {
-  using harness = harnessOf(false);
-  const recorder = new TurnRecorder();
-  (await harness.start("a", FIRST)).read(recorder.reader);
-  crash(harness.session(0));
-  await nextTask();
-  assertEquals([recorder.summaries, harness.running], [["failure agent_crashed"], 0]);
-});
-
 const AFTER_EXIT:
   readonly (readonly [what: string, resumes: boolean, next: readonly Message[], prompt: string])[] = [
     ["a resumed session gets the message again", true, SECOND, "two"],
@@ -170,22 +160,6 @@ Deno.test("restart after a prompt that was not taken: its message is sent with t
   }
   using harness = harnessOf(true, { store });
   assertEquals(await answer(harness, [...SECOND, user("three")]), "two\n\nthree");
-});
-
-Deno.test("a new session whose first request was superseded: the next gets everything", async () => {
-  using harness = harnessOf(false);
-  await answer(harness, FIRST, "mao");
-  crash(harness.session(0));
-  const take = harness.blockPrompts();
-  harness.agent.promptError = new AppError("agent_unavailable", "Busy.");
-  const first = appErrorOf(harness.start("mao", SECOND));
-  await nextTask();
-  const second = harness.start("mao", [...SECOND, user("three")]);
-  take();
-  await first;
-  harness.agent.promptError = undefined;
-  await waitFor(second, "the next turn");
-  assertEquals((await harness.agent.nextPrompt()).text, `${ALL_OF_SECOND}\n\nthree`);
 });
 
 Deno.test("an agent that cannot be started: the session is resumed by the next request", async () => {
@@ -229,40 +203,6 @@ Deno.test("a caller that hangs up before the delivery: its conversation continue
   await waitFor(second, "the turn after it");
   assertEquals((await harness.agent.nextPrompt()).text, "<system>\nYou are Mao.\n</system>\n\none\n\ntwo");
   assertEquals(harness.turnCounts, [2]);
-});
-
-Deno.test("a caller that hangs up before the delivery: its next request does not join one with the same opening", async () => {
-  using harness = harnessOf(true);
-  const opening = [MAO, user("Hello!")];
-  await answer(harness, opening);
-  const open = harness.blockOpening();
-  const hangUp = new AbortController();
-  const left = harness.start(undefined, opening, hangUp.signal).catch(() => {});
-  await nextTask();
-  hangUp.abort();
-  await left;
-  open();
-  const prompt = await harness.prompt(undefined, ...opening, user("It is Bob."));
-  assertEquals([prompt.session.id, prompt.text.includes("Hello!")], ["session-2", true]);
-});
-
-Deno.test("a session that was closed as the oldest is resumed", async () => {
-  using harness = harnessOf(true, { maxSessions: 1 });
-  await answer(harness, FIRST, "a");
-  await answer(harness, FIRST, "b");
-  const states = harness.registry.list("").map(({ id, state }) => [id, state]);
-  assertEquals([harness.closed, states], [[true, false], [["b", "open"], ["a", "closed"]]]);
-  assertEquals(await answer(harness, SECOND, "a"), "two");
-  assertEquals([harness.agent.resumed, harness.closed], [["session-1"], [true, true, false]]);
-  assertEquals(harness.agent.deleted, []);
-});
-
-Deno.test("a session that was closed after a while is resumed", async () => {
-  using harness = harnessOf(true, { idleMs: 2 });
-  await answer(harness, FIRST);
-  await waitFor(untilAborted(harness.session(0).closed), "the idle session's close");
-  assertEquals(await answer(harness, SECOND), "two");
-  assertEquals(harness.agent.resumed, ["session-1"]);
 });
 
 Deno.test("a conversation without a session is neither listed nor stored, unless it is named", async () => {

@@ -46,38 +46,6 @@ Deno.test("supersede: of several waiting requests only the newest runs, the othe
   assertEquals(harness.running, 1);
 });
 
-Deno.test("supersede: a request whose session is being opened fails, and its message is sent with the next", async () => {
-  using harness = new ConversationHarness();
-  const open = harness.blockOpening();
-  const first = harness.start("a", [user("one")]);
-  await nextTask();
-  const second = harness.start("a", [user("two")]);
-  assertEquals((await appErrorOf(first)).code, "turn_cancelled");
-  open();
-  await waitFor(second, "the newer turn");
-  assertEquals((await harness.agent.nextPrompt()).text, "one\n\ntwo");
-  assertEquals(harness.running, 1);
-});
-
-Deno.test("supersede: a request whose prompt is being sent is cancelled once the agent took it", async () => {
-  using harness = new ConversationHarness();
-  const take = harness.blockPrompts();
-  const first = harness.start("a", [user("one")]);
-  await nextTask();
-  const second = harness.start("a", [user("one"), user("two")]);
-  await nextTask();
-  take();
-  const superseded = await waitFor(first, "the first turn");
-  const prompt = await harness.agent.nextPrompt();
-  assertEquals([prompt.text, prompt.cancelCount, harness.agent.prompts.length], ["one", 1, 1]);
-  prompt.end("cancelled");
-  const recorder = new TurnRecorder();
-  superseded.read(recorder.reader);
-  assertEquals(recorder.summaries, ["end cancelled"]);
-  await waitFor(second, "the second turn");
-  assertEquals((await harness.agent.nextPrompt()).text, "two");
-});
-
 for (const onBusy of ["supersede", "queue", "reject"] as const) {
   Deno.test(`${onBusy}: other conversations are left alone`, async () => {
     using harness = new ConversationHarness({ onBusy });

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { ConversationHarness } from "../support/harness/conversation_harness.ts";
 import { MemoryStore } from "../support/harness/memory_store.ts";
 import { assistant, system, user } from "../support/harness/message_fixture.ts";
-import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
+import { appErrorOf, nextTask, TurnRecorder } from "../support/harness/turn_recorder.ts";
 
 const FIRST = [system("Mao"), user("one")];
 const SECOND = [...FIRST, assistant("1"), user("two")];
@@ -52,46 +52,6 @@ for (const name of [undefined, "mao"]) {
     assertEquals((await harness.run(name, FIRST)).session, harness.session(1));
   });
 }
-
-Deno.test("forget: waiting requests are rejected", async () => {
-  using harness = new ConversationHarness({ onBusy: "queue" });
-  const running = await harness.prompt("mao", ...FIRST);
-  const waiting = appErrorOf(harness.start("mao", SECOND));
-  harness.registry.forget("", "mao");
-  const failure = await waiting;
-  assertEquals([failure.code, failure.message], ["turn_cancelled", "The conversation was forgotten."]);
-  running.end("cancelled");
-  await nextTask();
-  assertEquals([harness.agent.prompts.length, harness.running, harness.closed], [1, 0, [true]]);
-});
-
-Deno.test("forget: a session that is being opened is not left behind", async () => {
-  using harness = new ConversationHarness();
-  const open = harness.blockOpening();
-  const rejected = appErrorOf(harness.start("mao", FIRST));
-  await nextTask();
-  harness.registry.forget("", "mao");
-  assertEquals((await rejected).code, "turn_cancelled");
-  open();
-  await nextTask();
-  assertEquals([harness.closed.every(Boolean), harness.running], [true, 0]);
-  assertEquals((await harness.run("mao", SECOND)).text, ALL_OF_SECOND);
-});
-
-Deno.test("forget: a turn whose prompt is being sent is cancelled once the agent took it", async () => {
-  using harness = new ConversationHarness();
-  const take = harness.blockPrompts();
-  const starting = harness.start("mao", FIRST);
-  await nextTask();
-  harness.registry.forget("", "mao");
-  take();
-  await waitFor(starting, "the turn");
-  const prompt = await harness.agent.nextPrompt();
-  assertEquals(prompt.cancelCount, 1);
-  prompt.end("cancelled");
-  await nextTask();
-  assertEquals([harness.closed, harness.agent.deleted, harness.running], [[true], ["session-1"], 0]);
-});
 
 Deno.test("forget: the conversations of another key stay, also one of the same name", async () => {
   using harness = new ConversationHarness();

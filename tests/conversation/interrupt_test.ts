@@ -21,32 +21,6 @@ Deno.test("interrupt: cancels the turns of one conversation or of all, and retur
   assertEquals([harness.registry.interrupt(undefined), harness.running], [0, 0]);
 });
 
-Deno.test("interrupt: rejects a request that waits for its agent, and the next one starts", async () => {
-  using harness = new ConversationHarness();
-  const open = harness.blockOpening();
-  for (const [name, interrupted] of [["a", "a"], ["a", undefined], [undefined, undefined]] as const) {
-    const rejected = appErrorOf(harness.start(name, FIRST));
-    await nextTask();
-    assertEquals(harness.registry.interrupt(interrupted), 1);
-    const failure = await rejected;
-    assertEquals([failure.code, failure.message], ["turn_cancelled", "The turn was interrupted."]);
-    assertEquals([harness.running, harness.registry.interrupt(undefined)], [0, 0]);
-  }
-  open();
-  assertEquals((await harness.prompt("a", user("two"))).text, "two");
-});
-
-Deno.test("interrupt: cancels a turn whose prompt is being sent once the agent took it", async () => {
-  using harness = new ConversationHarness();
-  const take = harness.blockPrompts();
-  const starting = harness.start("a", FIRST);
-  await nextTask();
-  assertEquals(harness.registry.interrupt("a"), 1);
-  take();
-  await waitFor(starting, "the turn");
-  assertEquals((await harness.agent.nextPrompt()).cancelCount, 1);
-});
-
 Deno.test("interrupt: rejects a request that superseded a turn that has not ended yet", async () => {
   using harness = new ConversationHarness();
   const running = await harness.prompt("a", ...FIRST);

@@ -157,33 +157,6 @@ Deno.test("fail: a waiting request opens no session in place of a lost one", asy
   assertEquals([harness.agent.sessions.length, harness.running], [1, 0]);
 });
 
-Deno.test("fail: a request whose session is being opened sends no prompt", async () => {
-  using harness = new ConversationHarness();
-  const open = harness.blockOpening();
-  const waiting = appErrorOf(harness.start("a", FIRST));
-  await nextTask();
-  harness.registry.fail(SHUTDOWN);
-  open();
-  assertStrictEquals(await waiting, SHUTDOWN);
-  assertEquals([harness.agent.prompts.length, harness.running], [0, 0]);
-});
-
-Deno.test("fail: a turn whose prompt is being sent fails once the agent took it", async () => {
-  using harness = new ConversationHarness();
-  const take = harness.blockPrompts();
-  const starting = harness.start("a", FIRST);
-  await nextTask();
-  harness.registry.fail(SHUTDOWN);
-  take();
-  const recorder = new TurnRecorder();
-  (await waitFor(starting, "the turn")).read(recorder.reader);
-  const prompt = await harness.agent.nextPrompt();
-  assertEquals([recorder.summaries, prompt.cancelCount], [["failure shutting_down"], 1]);
-  prompt.end("cancelled");
-  await nextTask();
-  assertEquals(harness.running, 0);
-});
-
 Deno.test("close: idle sessions are closed at once, a busy one after its turn", async () => {
   using harness = new ConversationHarness();
   await harness.run("idle", FIRST);
@@ -211,25 +184,4 @@ Deno.test("hang-up: a caller that waits for the running turn is released at once
   running.end("cancelled");
   await waitFor(next, "the turn after it");
   assertEquals((await harness.agent.nextPrompt()).text, "three");
-});
-
-Deno.test("hang-up: a caller whose session is being opened is released at once", async () => {
-  using harness = new ConversationHarness();
-  const open = harness.blockOpening();
-  const hangUp = new AbortController();
-  const waiting = harness.start("a", FIRST, hangUp.signal).catch((error) => error);
-  await nextTask();
-  hangUp.abort(new Error("hung up"));
-  assertStrictEquals(await waiting, hangUp.signal.reason);
-  assertEquals(harness.running, 0);
-  open();
-  assertEquals((await harness.run("a", FIRST)).text, "one");
-});
-
-Deno.test("hang-up: a request that is aborted from the start changes nothing", async () => {
-  using harness = new ConversationHarness();
-  await harness.run("a", FIRST);
-  const signal = AbortSignal.abort(new Error("hung up"));
-  assertStrictEquals(await harness.start("a", SECOND, signal).catch((error) => error), signal.reason);
-  assertEquals([harness.agent.prompts.length, harness.running, harness.turnCounts], [1, 0, [1]]);
 });

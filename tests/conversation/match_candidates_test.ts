@@ -18,12 +18,6 @@ testMatches("several candidates", [
     continues(0, "so"),
   ],
   [
-    "two that differ in a long reply, the second",
-    ALIKE,
-    `u: hi / a: ${longReply(2)} / u: so`,
-    continues(1, "so"),
-  ],
-  [
     "two that differ in a short reply",
     [["yes", "u: hi"], ["no", "u: hi"]],
     "u: hi / a: yes / u: so",
@@ -39,12 +33,6 @@ testMatches("several candidates", [
     "two that were equal, of which one is running",
     [["yes", "u: hi"], ["yes", "u: hi"], [RUNNING, "u: hi / a: yes / u: And you?"]],
     "u: hi / a: yes / u: so",
-    continues(0, "so"),
-  ],
-  [
-    "two with the same long reply, of which one is running",
-    [[longReply(1), "u: hi"], [longReply(1), "u: hi"], [RUNNING, `u: hi / a: ${longReply(1)} / u: And you?`]],
-    `u: hi / a: ${longReply(1)} / u: so`,
     continues(0, "so"),
   ],
   [
@@ -88,12 +76,6 @@ testMatches("several candidates", [
     [[longReply(1), "u: one"], [CANCELLED, `u: one / a: ${longReply(1)} / u: hi`]],
     `u: hi / a: ${longReply(1)} / u: so`,
     starts("new", 1, "hi", "so"),
-  ],
-  [
-    "the last reply of another one, to another message",
-    [[longReply(1), "u: one"]],
-    `u: two / a: ${longReply(1)} / u: so`,
-    starts("new", 1, "two", "so"),
   ],
 ]);
 

@@ -15,7 +15,6 @@ testMatches("images", [
     "u: look / a: A cat.",
     user("look", image("Yg==")),
   ], continues(0, "look")],
-  ["the same image again", [["A cat.", LOOK]], [LOOK, "a: A cat.", LOOK], continues(0, "look")],
   ["another image instead", [["A cat.", LOOK]], [
     user("look", image("Yg==")),
     "a: A dog. / u: sure?",
@@ -26,10 +25,6 @@ testMatches("images", [
     ["u: hi / a: ok", LOOK],
     retries(0, "look"),
   ],
-  ["another image after a cancelled one", [["ok", "u: hi"], [CANCELLED, "u: hi / a: ok", LOOK]], [
-    "u: hi / a: ok",
-    user("look", image("Yg==")),
-  ], continues(0, "look")],
 ]);
 
 testMatches("personas", [
@@ -37,12 +32,6 @@ testMatches("personas", [
   [
     "another persona",
     [["1", "s: Mao / u: one"]],
-    "s: Kai / u: one / a: 1 / u: two",
-    starts("new", 1, "one", "two"),
-  ],
-  [
-    "a new persona",
-    [["1", "u: one"]],
     "s: Kai / u: one / a: 1 / u: two",
     starts("new", 1, "one", "two"),
   ],
@@ -56,12 +45,6 @@ testMatches("personas", [
     "text for the first turn only",
     [["1", "s: Mao / s: 12:00 / u: one"]],
     "s: Mao / u: one / a: 1 / u: two",
-    continues(0, "two"),
-  ],
-  [
-    "text for the first turn, and for this one",
-    [["1", "s: Mao / s: 12:00 / u: one"]],
-    "s: Mao / u: one / a: 1 / s: 12:05 / u: two",
     continues(0, "two"),
   ],
   [
@@ -88,12 +71,6 @@ testMatches("personas", [
     "s: Mao / u: one / a: 1 / u: two / a: 2 / u: three",
     starts("new", 1, "one", "two", "three"),
   ],
-  [
-    "a longer persona",
-    [["1", "s: Mao / u: one"]],
-    "s: Mao / s: kind / u: one / a: 1 / u: two",
-    starts("new", 1, "one", "two"),
-  ],
 ]);
 
 testMatches("hidden turns", [
@@ -104,22 +81,10 @@ testMatches("hidden turns", [
     continues(0, "hi"),
   ],
   [
-    "a hidden opening, by its reply without tags and marks",
-    [[longReply(1), "u: Greet me."]],
-    "a: well LET me\ntell you: all about 1 / u: hi",
-    continues(0, "hi"),
-  ],
-  [
     "a hidden turn, by its reply",
     [["1", "u: one"], [longReply(2), "u: one / a: 1 / u: Say something."]],
     `u: one / a: 1 / a: ${longReply(2)} / u: two`,
     continues(0, "two"),
-  ],
-  [
-    "a hidden turn and two turns at once",
-    [["1", "u: one"], [longReply(2), "u: one / a: 1 / u: Say something."]],
-    `u: one / a: 1 / a: ${longReply(2)} / u: two / u: three`,
-    continues(0, "two", "three"),
   ],
   [
     "a hidden turn, whose reply is not distinctive",
@@ -132,12 +97,6 @@ testMatches("hidden turns", [
     steps(3, longReply),
     `a: ${longReply(2)} / u: three`,
     continues(0, "three"),
-  ],
-  [
-    "only the last reply and the words of the last turn",
-    steps(3, longReply),
-    `a: ${longReply(2)} / u: turn 2`,
-    continues(0, "turn 2"),
   ],
   [
     "only an earlier reply",
@@ -180,12 +139,6 @@ testMatches("hidden turns", [
   [
     "a hidden turn with a silent reply, which is dropped",
     [["1", "u: one"], ["[silent]", "u: one / a: 1 / u: Look."]],
-    "u: one / a: 1 / u: two",
-    continues(0, "two"),
-  ],
-  [
-    "a hidden turn with a remark in brackets, which is a silent reply",
-    [["1", "u: one"], ["(says nothing)", "u: one / a: 1 / u: Look."]],
     "u: one / a: 1 / u: two",
     continues(0, "two"),
   ],

@@ -1,5 +1,4 @@
 import { assert, assertEquals } from "@std/assert";
-import { SKIPPED, UNMATCHED } from "../../lib/conversation/match.ts";
 import { isTurn, type Message } from "../../lib/conversation/message.ts";
 import { Random } from "../support/harness/random.ts";
 import {
@@ -133,21 +132,6 @@ const TURN_ENDS: readonly TurnEnd[] = [
   RUNNING,
 ];
 
-/** Makes a harness with random conversations. */
-function randomHarness(random: Random): MatchHarness {
-  const harness = new MatchHarness();
-  for (let request = 0; request < 12; request++) {
-    const owner = random.pick(["a", "b"]);
-    const agent = random.pick(["openab", "coder"]);
-    const persona = [system(random.pick(["Mao", "Kai"]))];
-    harness.send([...persona, user("hi"), ...randomMessages(random, 6)], random.pick(TURN_ENDS), {
-      owner,
-      agent,
-    });
-  }
-  return harness;
-}
-
 Deno.test("match: conversations of other keys, agents and personas never match", () => {
   let joined = 0;
   everySeed((random) => {
@@ -176,34 +160,6 @@ Deno.test("match: conversations of other keys, agents and personas never match",
     }
   });
   assert(joined > SEEDS, `${joined} were joined`);
-});
-
-Deno.test("match: positions are skipped, then matched, then unmatched, each used once", () => {
-  everySeed((random) => {
-    const harness = randomHarness(random);
-    for (let request = 0; request < 5; request++) {
-      const asking = { owner: "a", name: random.pick([undefined, "mao"]) };
-      const messages = [system("Mao"), ...randomMessages(random, 8)];
-      const { transcript, alignment: { positions, omitted = [] }, conversation } = harness.resolve(
-        messages,
-        asking,
-      )!;
-      const kinds = positions.map((place) => place === SKIPPED ? "P" : place === UNMATCHED ? "N" : "K").join(
-        "",
-      );
-      assert(kinds.length === transcript.turns.length && /^P*K*N*$/.test(kinds), kinds);
-      const kept = positions.filter((place) => place >= 0);
-      assertEquals(kept, [...new Set(kept)].sort((a, b) => a - b));
-      assertEquals(omitted.filter((place) => kept.includes(place)), []);
-      for (const [position, place] of positions.entries()) {
-        if (place >= 0) assertEquals(transcript.turns[position]!.words, conversation!.turns[place]!.words);
-      }
-      const before = conversation?.turns.length ?? 0;
-      const { sent: news } = harness.send(messages, "ok", asking);
-      assertEquals(news.length > 0, kinds.length > 0);
-      if (conversation) assertEquals(conversation.turns.length - before, kinds.replace(/[^N]/g, "").length);
-    }
-  });
 });
 
 Deno.test("match: of several clients with the same words, each continues its own conversation", () => {

@@ -95,15 +95,6 @@ testMatches("windows that begin with an opening", [
     continues(0, "four"),
   ],
   [
-    "the first words are the openings of many others",
-    [
-      ...conversationOf("one", "ok", "two", "three"),
-      ...[1, 2, 3].flatMap((other): Step[] => conversationOf("ok", `other ${other}`)),
-    ],
-    left("ok", "two", "three", "four"),
-    continues(0, "four"),
-  ],
-  [
     "without any replies",
     [...conversationOf("one", "ok", "two", "three"), ...conversationOf("ok", "other")],
     "u: ok / u: two / u: three / u: four",

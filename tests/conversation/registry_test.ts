@@ -1,14 +1,12 @@
 import { assertEquals, assertStrictEquals } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { ConversationHarness } from "../support/harness/conversation_harness.ts";
-import { assistant, image, system, user } from "../support/harness/message_fixture.ts";
-import { appErrorOf, nextTask, summarize, TurnRecorder } from "../support/harness/turn_recorder.ts";
+import { assistant, system, user } from "../support/harness/message_fixture.ts";
+import { appErrorOf, nextTask, summarize } from "../support/harness/turn_recorder.ts";
 
 const FIRST = [system("Mao"), user("one")];
 const SECOND = [...FIRST, assistant("1"), user("two")];
 const THIRD = [...SECOND, assistant("2"), user("three")];
-const ALL_OF_SECOND =
-  "<system>\nMao\n</system>\n\n<user>\none\n</user>\n\n<assistant>\n1\n</assistant>\n\ntwo";
 
 Deno.test("registry: a request without a conversation gets its own session, closed after the turn", async () => {
   using harness = new ConversationHarness();
@@ -34,22 +32,6 @@ Deno.test("registry: a named conversation keeps its session, which gets only wha
   assertEquals(harness.closed, [false, false]);
 });
 
-Deno.test("registry: a prompt has the blocks that the session can take", async () => {
-  using harness = new ConversationHarness();
-  harness.agent.promptCapabilities = { image: false, audio: false };
-  const prompt = await harness.run(undefined, [user(image())]);
-  assertEquals(prompt.blocks.map(({ type }) => type), ["text"]);
-});
-
-Deno.test("registry: a session in place of a lost one gets everything", async () => {
-  using harness = new ConversationHarness();
-  await harness.run("a", FIRST);
-  harness.session(0).close();
-  assertEquals((await harness.run("a", SECOND)).text, ALL_OF_SECOND);
-  assertEquals((await harness.run("a", THIRD)).text, "three");
-  assertEquals(harness.agent.sessions.length, 2);
-});
-
 Deno.test("registry: an agent that cannot be opened fails the request, and is tried again by the next", async () => {
   using harness = new ConversationHarness();
   const error = harness.agent.openError = new AppError("agent_unavailable", "Not yet.", {
@@ -62,22 +44,6 @@ Deno.test("registry: an agent that cannot be opened fails the request, and is tr
   harness.agent.openError = undefined;
   assertEquals((await harness.run("a", [user("one")])).text, "one");
 });
-
-for (
-  const [what, first, request] of [["known", FIRST, SECOND], ["unknown", [user("other")], SECOND]] as const
-) {
-  Deno.test(`registry: a prompt that is not taken is sent with the next one, of a history that is ${what}`, async () => {
-    using harness = new ConversationHarness();
-    await harness.run("a", first);
-    harness.agent.promptError = new AppError("agent_unavailable", "Gone.", { retryAfterSecs: 1 });
-    assertEquals((await appErrorOf(harness.start("a", request))).code, "agent_unavailable");
-    assertEquals(harness.running, 0);
-    harness.agent.promptError = undefined;
-    const { text } = await harness.run("a", [...request, user("three")]);
-    assertEquals(text.slice(-"two\n\nthree".length), "two\n\nthree");
-    assertEquals(harness.agent.sessions.length, 1);
-  });
-}
 
 Deno.test("registry: a request without a conversation leaves no session if its prompt is not taken", async () => {
   using harness = new ConversationHarness();
@@ -100,16 +66,6 @@ Deno.test("registry: the observer gets every event", async () => {
   prompt.say("hi");
   prompt.end();
   assertEquals(events, [[turn.id, "start"], [turn.id, "text hi"], [turn.id, "end end_turn"]]);
-});
-
-Deno.test("registry: a recorded turn can be read twice", async () => {
-  using harness = new ConversationHarness();
-  const turn = await harness.registry.startTurn({ messages: [user("one")], record: true });
-  (await harness.agent.nextPrompt()).end();
-  for (const recorder of [new TurnRecorder(), new TurnRecorder()]) {
-    turn.read(recorder.reader);
-    assertEquals(recorder.summaries, ["end end_turn"]);
-  }
 });
 
 Deno.test("registry: conversations are listed with their state, the last used one first", async () => {

@@ -95,21 +95,6 @@ Deno.test("resolveConversation: the identity of a new conversation holds hashes 
   });
 });
 
-Deno.test("resolveConversation: the reason is for the log", () => {
-  const harness = new MatchHarness();
-  assertEquals(harness.resolve(OPENING)!.reason, "the request has only its first turn");
-  assertEquals(harness.resolve(OPENING, MAO)!.reason, "the request names it");
-  const persistent = new MatchHarness("persistent");
-  assertEquals(persistent.resolve(OPENING)!.reason, "one conversation for each key and agent");
-  harness.send(OPENING, longReply(1));
-  assertEquals(harness.resolve(NEXT)!.reason, "1 of its turns match, and its last reply");
-});
-
-Deno.test("resolveConversation: the turns of an unconversation transcript are all unmatched", () => {
-  const { alignment, conversation } = new MatchHarness().resolve(messagesOf("u: one / a: 1 / u: two"))!;
-  assertEquals([alignment, conversation], [{ positions: [-1, -1], isRetry: false }, undefined]);
-});
-
 Deno.test("resolveConversation: resolving changes nothing", () => {
   const harness = new MatchHarness();
   harness.send(OPENING, longReply(1));

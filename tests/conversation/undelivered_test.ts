@@ -1,8 +1,9 @@
 import { assertEquals } from "@std/assert";
-import { AppError, type ErrorCode } from "../../lib/core/errors.ts";
+import { AppError } from "../../lib/core/errors.ts";
+import type { Message } from "../../lib/conversation/message.ts";
 import { ConversationHarness, crash } from "../support/harness/conversation_harness.ts";
 import { assistant, image, system, user } from "../support/harness/message_fixture.ts";
-import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
+import { appErrorOf, nextTask, waitFor } from "../support/harness/turn_recorder.ts";
 
 const MAO = system("Mao");
 
@@ -140,69 +141,46 @@ const answerFirst = (harness: ConversationHarness, name: string | undefined) =>
 async function refuse(
   harness: ConversationHarness,
   name: string | undefined,
-  code: ErrorCode,
+  messages: readonly Message[],
 ): Promise<void> {
-  const turn = await harness.start(name, SECOND);
-  const recorder = new TurnRecorder();
-  turn.read(recorder.reader);
-  (await harness.agent.nextPrompt()).fail(new AppError(code, "No.", { prompted: true }));
+  const turn = await harness.start(name, messages);
+  const error = new AppError("agent_auth_required", "Log in.", { prompted: true });
+  (await harness.agent.nextPrompt()).fail(error);
   await waitFor(turn.ended, "the end of the turn");
   await nextTask();
-  assertEquals(recorder.summaries, [`failure ${code}`]);
 }
 
 for (const name of [undefined, "mao"]) {
   const which = name === undefined ? "matched" : "named";
-  for (const code of ["agent_error", "agent_auth_required"] as const) {
-    Deno.test(`refused with ${code}, ${which}: the next request sends everything to a new session`, async () => {
-      for (
-        const [next, prompt] of [[SECOND, fullPrompt("two")], [THIRD, fullPrompt("two", "three")]] as const
-      ) {
-        using harness = new ConversationHarness({ mode: "auto" });
-        await answerFirst(harness, name);
-        crash(harness.session(0));
-        for (let times = 0; times < 2; times++) await refuse(harness, name, code);
-        const { text, session } = await harness.run(name, next);
-        assertEquals([text, session === harness.session(1)], [prompt, true]);
-        assertEquals((await harness.run(name, [...next, assistant("2"), user("four")])).text, "four");
-        assertEquals(harness.turnCounts.length, 1);
-      }
-    });
-
-    Deno.test(`refused with ${code}, ${which}: the next request sends the refused message to an open session`, async () => {
+  Deno.test(`refused, ${which}: the next request sends everything to a new session`, async () => {
+    for (
+      const [next, prompt] of [[SECOND, fullPrompt("two")], [THIRD, fullPrompt("two", "three")]] as const
+    ) {
       using harness = new ConversationHarness({ mode: "auto" });
       await answerFirst(harness, name);
-      await refuse(harness, name, code);
-      assertEquals((await harness.run(name, THIRD)).text, "two\n\nthree");
-      assertEquals(harness.agent.sessions.length, 1);
-    });
-  }
+      crash(harness.session(0));
+      for (let times = 0; times < 2; times++) await refuse(harness, name, SECOND);
+      const { text, session } = await harness.run(name, next);
+      assertEquals([text, session === harness.session(1)], [prompt, true]);
+      assertEquals((await harness.run(name, [...next, assistant("2"), user("four")])).text, "four");
+      assertEquals(harness.turnCounts.length, 1);
+    }
+  });
+
+  Deno.test(`refused, ${which}: the next request sends the refused message to an open session`, async () => {
+    using harness = new ConversationHarness({ mode: "auto" });
+    await answerFirst(harness, name);
+    await refuse(harness, name, SECOND);
+    assertEquals((await harness.run(name, THIRD)).text, "two\n\nthree");
+    assertEquals(harness.agent.sessions.length, 1);
+  });
 
   Deno.test(`refused at the first prompt, ${which}: the next request sends everything`, async () => {
     using harness = new ConversationHarness({ mode: "auto" });
-    const turn = await harness.start(name, FIRST);
-    (await harness.agent.nextPrompt()).fail(
-      new AppError("agent_auth_required", "Log in.", { prompted: true }),
-    );
-    await waitFor(turn.ended, "the end of the turn");
-    await nextTask();
+    await refuse(harness, name, FIRST);
     const prompt = await harness.run(name, FIRST);
     assertEquals(prompt.text, "<system>\nMao\n</system>\n\none");
     // An unnamed conversation without a delivered message is not continued.
     assertEquals([prompt.session === harness.session(0), harness.turnCounts.length], [name === "mao", 1]);
   });
 }
-
-Deno.test("refused after a sign of the agent: the new session has everything", async () => {
-  using harness = new ConversationHarness({ mode: "auto" });
-  await answerFirst(harness, "mao");
-  crash(harness.session(0));
-  const turn = await harness.start("mao", SECOND);
-  const prompt = harness.agent.prompts.at(-1)!;
-  prompt.think("hm");
-  prompt.fail(new AppError("agent_error", "No.", { prompted: true }));
-  await waitFor(turn.ended, "the end of the turn");
-  await nextTask();
-  await harness.start("mao", THIRD);
-  assertEquals(harness.agent.prompts.at(-1)!.text, "three");
-});
