@@ -1,5 +1,4 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { EventHub } from "../../lib/events/hub.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import type { ToolCallId, TurnEvent } from "../../lib/turn/event.ts";
 import type { Turn } from "../../lib/turn/turn.ts";
@@ -48,20 +47,6 @@ Deno.test("EventHub: publishes a turn from its prompt to idle", async () => {
   }
 });
 
-Deno.test("EventHub: publishes thinking when the agent has taken the prompt", async () => {
-  using fixture = new HubFixture();
-  const client = fixture.connect();
-  const { promise, resolve } = Promise.withResolvers<void>();
-  fixture.agent.promptGate = promise;
-  const starting = fixture.startTurn();
-  await nextTask();
-  assertEquals(client.summaries, ["state idle"]);
-  resolve();
-  const { prompt } = await starting;
-  assertEquals(client.takeSummaries(), ["state idle", "state thinking"]);
-  prompt.end();
-});
-
 for (const [how, state] of [["end_turn", "attention"], ["fail", "error"], ["cancelled", "idle"]] as const) {
   Deno.test(`EventHub: a turn that ends with ${how} is ${state}, and idle at the latest when that was shown`, async () => {
     for (const holdMs of [3_600_000, 0]) {
@@ -79,28 +64,6 @@ for (const [how, state] of [["end_turn", "attention"], ["fail", "error"], ["canc
     }
   });
 }
-
-Deno.test("EventHub: holds the last state of a turn and a notification for at most 2 seconds", async () => {
-  const real = globalThis.setTimeout;
-  const delays: unknown[] = [];
-  globalThis.setTimeout = ((handler: () => void, ms?: number) => {
-    delays.push(ms);
-    return real(handler, 0);
-  }) as typeof setTimeout;
-  try {
-    const hub = new EventHub();
-    using fixture = new HubFixture();
-    const { prompt } = await fixture.startTurn("mao", { observer: hub });
-    delays.length = 0;
-    prompt.end();
-    hub.notify("x", "normal");
-    hub.close();
-  } finally {
-    globalThis.setTimeout = real;
-  }
-  assertEquals(delays.length, 2);
-  for (const ms of delays) assertEquals(typeof ms === "number" && ms > 0 && ms <= 2_000, true, `${ms}`);
-});
 
 Deno.test("EventHub: a new turn ends the last state of the one before", async () => {
   using fixture = new HubFixture();
@@ -201,17 +164,6 @@ Deno.test("EventHub: a cancelled turn with an open tool and request goes straigh
   prompt.emit({ type: "tool", tool, closing: true });
   prompt.end("cancelled");
   assertEquals(client.summaries, ["state notification", "state idle"]);
-});
-
-Deno.test("EventHub: permissions can be answered while a subscriber has chosen them", () => {
-  using fixture = new HubFixture();
-  const { hub } = fixture;
-  const client = fixture.connect();
-  assertEquals(hub.canAnswerPermissions, false);
-  hub.changeSubscription(client.subscriber, ["permission_request"]);
-  assertEquals(hub.canAnswerPermissions, true);
-  client.subscriber.detach();
-  assertEquals(hub.canAnswerPermissions, false);
 });
 
 Deno.test("EventHub: an internal subscriber gets events, is not counted, and answers only while it can", async () => {
