@@ -118,11 +118,16 @@ export function alignNamed(
   if (alignment?.coversAnsweredTurns) {
     return { positions: alignment.positions, isRetry: alignment.isRetry || alignment.isRegenerated };
   }
+  const newest = conversation.turns.at(-1);
+  const newestIndex = newest === undefined ? -1 : turns.findLastIndex((turn) => isSameTurn(turn, newest));
   const answered = turns.findLastIndex(({ isAnswered }) => isAnswered);
-  const delivered = Math.min(answered + 1, turns.length - 1);
+  const delivered = newestIndex >= 0 ? newestIndex + 1 : Math.min(answered + 1, turns.length - 1);
   // Positions matter here too: a turn that the record calls pending is sent now.
   const positions = alignFromEnd(turns.slice(0, delivered), conversation.turns);
-  return { positions: turns.map((_turn, index) => positions[index] ?? UNMATCHED), isRetry: false };
+  return {
+    positions: turns.map((_turn, index) => positions[index] ?? UNMATCHED),
+    isRetry: newestIndex === turns.length - 1,
+  };
 }
 
 /**

@@ -42,12 +42,12 @@ const WORDS: readonly (readonly [name: string, one: Message, other: Message, isS
   ["a user and a tool", user("a"), tool("x", "a"), false],
   ["an image beside the text", user("a"), user("a", image()), true],
 ];
-for (const [name, one, other, isSame] of WORDS) {
-  Deno.test(`fingerprint, words: ${name} ${isSame ? "is the same" : "is not the same"}`, () => {
+Deno.test("fingerprint, words: white space, width, the name and images do not count; case, marks and the role do", () => {
+  for (const [name, one, other, isSame] of WORDS) {
     const [a, b] = [one, other].map((message) => fingerprints(message).turns[0]!.words);
-    assertEquals(a === b, isSame);
-  });
-}
+    assertEquals(a === b, isSame, name);
+  }
+});
 
 Deno.test("fingerprint, media: separate from the words; the kind, order and content of each part count", () => {
   const hashes = [
@@ -62,25 +62,23 @@ Deno.test("fingerprint, media: separate from the words; the kind, order and cont
   assertEquals(fingerprints("u: a").turns[0]!.media, "");
 });
 
-const REPLIES: readonly (readonly [name: string, reply: string, stored: string])[] = [
-  [
-    "ChatVRM adds spaces",
-    "[happy]こんにちは。[sad]おわりです。\n",
-    "[happy] こんにちは。[sad] おわりです。\n",
-  ],
-  ["tags are taken out", "[face:Joy] Hello! [pause:1.5] There.", "Hello! There."],
-  ["AIRI's tags are taken out", '<|ACT {"emotion":"happy"}|> Hello <|DELAY 1|>there', "Hello there"],
-  ["markup is taken out", "**Hello** `there`, _you_", "Hello there, you"],
-  ["a fence is taken out", '```json\n{"text":"Hello there"}\n```', '{"text":"Hello there"}'],
-  ["case, width, marks", "Hello... THERE", "ｈｅｌｌｏ there!"],
-  ["letters after the 200th", `${"a".repeat(300)} b`, `${"a".repeat(250)} c`],
+/** Replies, and their form in a skin's history. */
+const REPLIES: readonly (readonly [reply: string, kept: string])[] = [
+  // ChatVRM adds spaces.
+  ["[happy]こんにちは。[sad]おわりです。\n", "[happy] こんにちは。[sad] おわりです。\n"],
+  ["[face:Joy] Hello! [pause:1.5] There.", "Hello! There."],
+  ['<|ACT {"emotion":"happy"}|> Hello <|DELAY 1|>there', "Hello there"],
+  ["**Hello** `there`, _you_", "Hello there, you"],
+  ['```json\n{"text":"Hello there"}\n```', '{"text":"Hello there"}'],
+  ["Hello... THERE", "ｈｅｌｌｏ there!"],
+  [`${"a".repeat(300)} b`, `${"a".repeat(250)} c`],
 ];
-for (const [name, reply, stored] of REPLIES) {
-  Deno.test(`fingerprint, reply: ${name}`, () => {
-    assertEquals(fingerprints(`a: ${stored}`, "u: x").reply?.fingerprint, FINGERPRINTER.reply(reply));
-    assertNotEquals(fingerprints("a: something else", "u: x").reply?.fingerprint, FINGERPRINTER.reply(reply));
-  });
-}
+Deno.test("fingerprint, reply: tags, markup, fences, case, width and what follows 200 letters do not count", () => {
+  for (const [reply, kept] of REPLIES) {
+    assertEquals(fingerprints(`a: ${kept}`, "u: x").reply?.fingerprint, FINGERPRINTER.reply(reply), reply);
+    assertNotEquals(FINGERPRINTER.reply("something else"), FINGERPRINTER.reply(reply), reply);
+  }
+});
 
 Deno.test("fingerprint, reply: a reply without letters has none", () => {
   for (const reply of ["", " ", "[silent]", "...", "🙂", "[happy] ♪"]) {
@@ -107,12 +105,12 @@ const COMPARED: readonly (readonly [
   ["none stored", "...", "Hello there, my dear friend.", [false, false]],
   ["none", "...", "...", [false, false]],
 ];
-for (const [name, reply, text, expected] of COMPARED) {
-  Deno.test(`fingerprint, reply: ${name}`, () => {
+Deno.test("fingerprint, reply: same as a stored one, or surely another", () => {
+  for (const [name, reply, text, expected] of COMPARED) {
     const [stored, sent] = [FINGERPRINTER.reply(reply), fingerprints(`a: ${text}`, "u: x").reply];
-    assertEquals([isSameReply(sent?.fingerprint, stored), replyPrefixDiffers(sent, stored)], expected);
-  });
-}
+    assertEquals([isSameReply(sent?.fingerprint, stored), replyPrefixDiffers(sent, stored)], expected, name);
+  }
+});
 
 Deno.test("fingerprint, first reply: the reply between the first turn and the next", () => {
   const one = FINGERPRINTER.reply("one");
@@ -176,11 +174,11 @@ const OPEN: readonly (readonly [name: string, transcript: string, isOpen: boolea
   ["before a turn with the start of a reply", "s: Mao / u: one / a: Well,", true],
   ["there is none", "u: one", false],
 ];
-for (const [name, transcript, isOpen] of OPEN) {
-  Deno.test(`fingerprint: a persona is ${isOpen ? "open" : "closed"} if it stands ${name}`, () => {
-    assertEquals(fingerprints(transcript).isPersonaOpen, isOpen);
-  });
-}
+Deno.test("fingerprint: a persona is open if it stands right before the newest turn", () => {
+  for (const [name, transcript, isOpen] of OPEN) {
+    assertEquals(fingerprints(transcript).isPersonaOpen, isOpen, name);
+  }
+});
 
 Deno.test("fingerprint: only the newest of many turns", () => {
   const many = Array.from({ length: MAX_TURNS + 10 }, (_, turn) => user(`turn ${turn}`));

@@ -73,12 +73,6 @@ const PROMPTS: readonly PromptCase[] = [
     blocks: ["Look:", image("YQ=="), "and", image("Yg=="), "there."],
   },
   {
-    name: "images alone",
-    messages: [user(image("YQ=="), image("Yg=="))],
-    accepts: IMAGES,
-    blocks: [image("YQ=="), image("Yg==")],
-  },
-  {
     name: "an image of an earlier message stays in its tags",
     messages: [user("Look:", image("YQ==")), assistant("A cat."), user("Sure?")],
     accepts: IMAGES,
@@ -110,7 +104,7 @@ for (const { name, messages, accepts = NOTHING, blocks } of PROMPTS) {
   });
 }
 
-const [MAO, KIND, NOON, LATE] = [
+const [MAO, NOON, LATE] = [
   system("Mao"),
   system("Be kind."),
   system("It is 12:00."),
@@ -130,7 +124,6 @@ const UNSEEN: readonly UnseenCase[] = [
   { name: "the last turn", messages: HISTORY, turns: [5], unseen: [5] },
   { name: "the last turn and the persona", messages: HISTORY, turns: [5], withPersona: true, unseen: [0, 5] },
   { name: "two turns, with the reply between them", messages: HISTORY, turns: [3, 5], unseen: [3, 4, 5] },
-  { name: "everything", messages: HISTORY, turns: [1, 3, 5], withPersona: true, unseen: [0, 1, 2, 3, 4, 5] },
   { name: "no turn", messages: HISTORY, turns: [], unseen: [] },
   { name: "turns that are apart", messages: HISTORY, turns: [1, 5], unseen: [1, 2, 4, 5] },
   {
@@ -163,15 +156,6 @@ const UNSEEN: readonly UnseenCase[] = [
     turns: [2],
     unseen: [2],
   },
-  {
-    name: "both system texts of a persona",
-    messages: [MAO, KIND, user("1"), assistant("a"), user("2")],
-    turns: [4],
-    withPersona: true,
-    unseen: [0, 1, 4],
-  },
-  { name: "the start of a reply", messages: [user("1"), assistant("Well, ")], turns: [0], unseen: [0] },
-  { name: "a tool", messages: [user("1"), assistant("a"), tool("x", "2")], turns: [2], unseen: [2] },
 ];
 for (const { name, messages, turns, withPersona = false, unseen } of UNSEEN) {
   Deno.test(`unseenMessages: ${name}`, () => {

@@ -1,10 +1,8 @@
 /** Skins and agents that act at random over one registry, and the properties that must hold whatever they do. @module */
 
 import { assertEquals } from "@std/assert";
-import type { PrivateConversation } from "../../../lib/conversation/active.ts";
 import { ConversationIndex } from "../../../lib/conversation/conversation.ts";
 import { Fingerprinter } from "../../../lib/conversation/fingerprint.ts";
-import type { Message } from "../../../lib/conversation/message.ts";
 import { ConversationRegistry, type TurnRequest } from "../../../lib/conversation/registry.ts";
 import type { SessionMode } from "../../../lib/conversation/resolve.ts";
 import type { BusyMode } from "../../../lib/conversation/turn_queue.ts";
@@ -15,7 +13,7 @@ import { TurnLimiter } from "../../../lib/turn/turn_limiter.ts";
 import { marksIn, type MemoryPrompt, StrictAgent } from "../agents/memory_agent.ts";
 import { type Question, RandomSkin } from "../skins/random_skin.ts";
 import { MemoryStore } from "./memory_store.ts";
-import { assistant, user } from "./message_fixture.ts";
+import { user } from "./message_fixture.ts";
 import type { Random } from "./random.ts";
 import { isLast, nextTask, TurnRecorder, waitFor } from "./turn_recorder.ts";
 
@@ -66,7 +64,6 @@ export class ConversationModel {
   readonly #interrupted = new Set<string>();
   readonly #errors: string[] = [];
   readonly #promptNumbers = new Map<MemoryPrompt, number>();
-  readonly #private: { readonly conversation: PrivateConversation; readonly group: string }[] = [];
   #openGate = () => {};
   #questions = 0;
 
@@ -134,7 +131,7 @@ export class ConversationModel {
       [1, () => this.#changeAgent(random.pick(this.agents))],
       [1, () => this.#crash(random.pick(this.agents))],
       [1, () => this.#forget(random.pick(this.#skins))],
-      [1, () => this.#askPrivately()],
+      [1, () => this.#askAlone()],
       [1, () => this.#interrupt(call?.turn?.conversation)],
     ];
     random.pick(actions.flatMap(([weight, act]) => Array.from({ length: weight }, () => act)))();
@@ -205,27 +202,11 @@ export class ConversationModel {
     return [owner, agent, conversation].join(" ");
   }
 
-  /** Prompts the default agent in no conversation, or in a private one. */
-  #askPrivately(): void {
+  /** Prompts the default agent in no conversation. */
+  #askAlone(): void {
     const mark = `q${this.#questions++}q`;
-    const pick = this.#random.below(4);
-    const known = this.#private[this.#random.below(this.#private.length)];
-    const ask = (conversation: PrivateConversation | undefined, group: string, ...earlier: Message[]) => {
-      const question = { messages: [...earlier, user(mark)], mark, requiredMarks: [mark], isRetry: false };
-      this.#start({ conversation, agent: this.agents[0] }, question, group);
-    };
-    if (pick === 0) {
-      ask(undefined, `alone ${this.calls.length}`);
-    } else if (pick === 1) {
-      const opened = { conversation: this.#registry.openPrivate(), group: `private ${this.calls.length}` };
-      this.#private.push(opened);
-      ask(opened.conversation, opened.group);
-    } else if (known && pick === 2) {
-      this.#private.splice(this.#private.indexOf(known), 1);
-      known.conversation[Symbol.dispose]();
-    } else if (known) {
-      ask(known.conversation, known.group, assistant("?"));
-    }
+    const question = { messages: [user(mark)], mark, requiredMarks: [mark], isRetry: false };
+    this.#start({ agent: this.agents[0] }, question, `alone ${this.calls.length}`);
   }
 
   #start(request: Pick<TurnRequest, "conversation" | "agent">, question: Question, group: string): Call {
@@ -287,7 +268,6 @@ export class ConversationModel {
     for (const agent of this.agents) {
       Object.assign(agent, { openGate: Promise.resolve(), promptGate: Promise.resolve() });
     }
-    for (const { conversation } of this.#private) conversation[Symbol.dispose]();
     let isDrained = false;
     const draining = this.#registry.drain().then(() => isDrained = true);
     for (let round = 0; round < 1_000 && !isDrained; round++) {
