@@ -161,6 +161,11 @@ export class ConversationIndex {
     }
   }
 
+  /** Writes a conversation at the next opportunity, unless it is forgotten by then. */
+  saveSoon(conversation: ConversationRecord): void {
+    if (this.#all.has(conversation)) this.#store?.saveSoon(conversation);
+  }
+
   /** Writes a conversation before it returns, unless the conversation was forgotten. */
   save(conversation: ConversationRecord): void {
     if (this.#all.has(conversation)) this.#store?.save(conversation);

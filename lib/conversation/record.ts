@@ -59,7 +59,9 @@ export interface Store extends Disposable {
   readonly key: Uint8Array;
   /** Reads all conversations, the last used one at the end. */
   load(): ConversationRecord[];
-  /** Writes a conversation before it returns. */
+  /** Writes a conversation soon, together with others, as it is then. */
+  saveSoon(conversation: ConversationRecord): void;
+  /** Writes a conversation now, and those that {@linkcode saveSoon} has not written yet. */
   save(conversation: ConversationRecord): void;
   /** Removes a conversation. Returns false if it is still there. */
   remove(conversation: ConversationRecord): boolean;

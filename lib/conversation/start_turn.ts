@@ -111,11 +111,12 @@ class DeliveryTracker implements TurnObserver {
 
   onStart(turn: Turn): void {
     const { active: { conversation, agent }, delta } = this.#job;
-    const { fingerprinter, observer } = this.#options;
+    const { fingerprinter, index, observer } = this.#options;
     this.#job.active.needsFullTranscript = false;
     if (conversation && delta) {
       const program = fingerprinter.cached("program", agent.program);
       this.#undoDelivery = markDelivered(conversation, delta, { sessionId: this.#session.id, program });
+      index.saveSoon(conversation);
     }
     observer?.onStart(turn);
   }

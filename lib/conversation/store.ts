@@ -7,6 +7,8 @@ import { damaged, openDatabase, type StoreLog } from "./sqlite.ts";
 
 const KEY_BYTES = 32;
 const FINGERPRINT_CHARS = 16;
+/** Longest delay of {@linkcode Store.saveSoon}, in milliseconds. */
+const SAVE_DELAY_MS = 50;
 
 /**
  * Opens the store of a folder. Makes the folder if it does not exist, for this user only. A damaged file is quarantined,
@@ -26,6 +28,9 @@ class SqliteStore implements Store {
   readonly #readAll: StatementSync;
   readonly #upsert: StatementSync;
   readonly #remove: StatementSync;
+  /** Conversations that wait to be written. */
+  readonly #pending = new Set<ConversationRecord>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
   #isClosed = false;
   /** The last write failed, which was logged. */
   #isFailing = false;
@@ -47,19 +52,36 @@ class SqliteStore implements Store {
     return this.#readAll.all().map(fromRow);
   }
 
-  /** A conversation that cannot be written is written with its next turn. */
-  save(conversation: ConversationRecord): void {
-    this.#write(() => this.#upsert.run(toRow(conversation)));
+  saveSoon(conversation: ConversationRecord): void {
+    if (this.#isClosed) return;
+    this.#pending.add(conversation);
+    this.#timer ??= setTimeout(() => this.#flush(), SAVE_DELAY_MS);
   }
 
-  remove({ owner, agent, id }: ConversationRecord): boolean {
+  save(conversation: ConversationRecord): void {
+    this.#pending.add(conversation);
+    this.#flush();
+  }
+
+  remove(conversation: ConversationRecord): boolean {
+    const { owner, agent, id } = conversation;
+    this.#pending.delete(conversation);
     return this.#write(() => this.#remove.run(owner, agent, id));
   }
 
   [Symbol.dispose](): void {
     if (this.#isClosed) return;
+    this.#flush();
     this.#isClosed = true;
     this.#database.close();
+  }
+
+  /** Writes all pending conversations. A conversation that fails is written with its next turn. */
+  #flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    for (const conversation of this.#pending) this.#write(() => this.#upsert.run(toRow(conversation)));
+    this.#pending.clear();
   }
 
   /** Writes. Logs the first of several failures in a row. */

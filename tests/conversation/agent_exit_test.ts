@@ -138,6 +138,15 @@ for (const [what, resumes, next, prompt] of AFTER_EXIT) {
   });
 }
 
+Deno.test("restart in the first turn: the session is resumed", async () => {
+  const store = new MemoryStore();
+  using before = harnessOf(true, { store });
+  await before.prompt(undefined, ...FIRST);
+  using harness = harnessOf(true, { store });
+  assertEquals(await answer(harness, [...FIRST, user("two")]), "two");
+  assertEquals(harness.agent.resumed, [before.session(0).id]);
+});
+
 Deno.test("restart after a cancelled turn: the agent has its message", async () => {
   const store = new MemoryStore();
   {

@@ -36,18 +36,18 @@ Deno.test("deliveryState: of each end and failure of a turn", () => {
   }
 });
 
-Deno.test("startTurn: a conversation is saved once, with the end of the turn", async () => {
+Deno.test("startTurn: no conversation is written before the turn starts, and it is saved before its end is read", async () => {
   const store = new MemoryStore();
   using harness = new ConversationHarness({ store });
   const turn = await harness.start("mao", [user("one")]);
-  assertEquals(store.calls, []);
+  assertEquals(store.calls, ["save soon mao"]);
   turn.read((event) => {
     if (event.type === "end") store.calls.push("end");
   });
   const prompt = await harness.agent.nextPrompt();
   prompt.say("Yes.");
   prompt.end();
-  assertEquals(store.calls.toSorted(), ["end", "save mao"]);
+  assertEquals(store.calls.slice(1).toSorted(), ["end", "save mao"]);
 });
 
 /** An agent whose sessions fail their next prompts with an error, and have ended or not. */

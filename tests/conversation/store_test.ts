@@ -20,15 +20,45 @@ Deno.test("store: conversations come back unchanged, in the order of use", async
       saved.delete(key);
       if (random.below(5) === 0) store.remove(record);
       else {
-        store.save(record);
+        if (random.below(2) === 0) store.save(record);
+        else store.saveSoon(record);
         saved.set(key, record);
       }
     }
+    for (const record of saved.values()) store.save(record);
     assertEquals(store.load(), [...saved.values()]);
     store[Symbol.dispose]();
     assertEquals(await fixture.load(), [...saved.values()]);
     assertEquals(fixture.warnings, []);
   }
+});
+
+Deno.test("store: saveSoon writes within 50 ms, as the conversation is then", async () => {
+  using fixture = new StoreFixture();
+  using store = await fixture.open();
+  const record = { ...randomRecord(new Random(1)) };
+  store.saveSoon(record);
+  assertEquals(store.load(), []);
+  const changed = { ...record, usedAt: 7 };
+  Object.assign(record, changed);
+  while (store.load().length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  assertEquals(store.load(), [changed]);
+});
+
+Deno.test("store: save and close write what saveSoon has not written, but for removed conversations", async () => {
+  using fixture = new StoreFixture();
+  const random = new Random(1);
+  const [soon, removed, now, last] = [1, 2, 3, 4].map((usedAt) => randomRecord(random, { usedAt }));
+  {
+    using store = await fixture.open();
+    store.saveSoon(soon!);
+    store.saveSoon(removed!);
+    assertEquals(store.remove(removed!), true);
+    store.save(now!);
+    assertEquals(store.load(), [soon!, now!]);
+    store.saveSoon(last!);
+  }
+  assertEquals(await fixture.load(), [soon!, now!, last!]);
 });
 
 Deno.test("store: the key of the fingerprints is made once", async () => {
@@ -76,6 +106,7 @@ Deno.test("store: a closed store writes nothing", async () => {
   for (let times = 0; times < 2; times++) store[Symbol.dispose]();
   store.remove(record!);
   store.save({ ...record!, id: "another" });
+  store.saveSoon({ ...record!, id: "another" });
   assertEquals(await fixture.load(), [record!]);
   assertEquals([fixture.warnings, fixture.files()], [[], ["conversations.db"]]);
 });

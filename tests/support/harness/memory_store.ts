@@ -16,17 +16,25 @@ export class MemoryStore implements Store {
     return [...this.records.values()].sort((a, b) => a.usedAt - b.usedAt).map(copyOf);
   }
 
+  saveSoon(conversation: ConversationRecord): void {
+    this.#write("save soon", conversation);
+  }
+
   save(conversation: ConversationRecord): void {
-    this.calls.push(`save ${conversation.id}`);
-    // Conversations that are used in the same millisecond keep their order.
-    this.records.delete(keyOf(conversation));
-    this.records.set(keyOf(conversation), copyOf(conversation));
+    this.#write("save", conversation);
   }
 
   remove(conversation: ConversationRecord): boolean {
     this.calls.push(`remove ${conversation.id}`);
     if (!this.isFull) this.records.delete(keyOf(conversation));
     return !this.isFull;
+  }
+
+  #write(call: string, conversation: ConversationRecord): void {
+    this.calls.push(`${call} ${conversation.id}`);
+    // Conversations that are used in the same millisecond keep their order.
+    this.records.delete(keyOf(conversation));
+    this.records.set(keyOf(conversation), copyOf(conversation));
   }
 
   [Symbol.dispose](): void {}
