@@ -3,8 +3,8 @@
 import { assertEquals } from "@std/assert";
 import {
   MatchHarness,
-  type RequestResult,
   messagesOf,
+  type RequestResult,
   type TranscriptLine,
   type TurnEnd,
 } from "./fingerprint_fixture.ts";
