@@ -43,13 +43,10 @@ export class ActiveConversation {
   session: Session | undefined;
   /** The session may not have received the earlier messages. */
   needsFullTranscript = true;
-  /** The session stays open without a turn: it is a private conversation's. */
-  isHeld: boolean;
   idleTimer: IdleTimer | undefined;
 
-  constructor(agent: Agent, isHeld = false) {
+  constructor(agent: Agent) {
     this.agent = agent;
-    this.isHeld = isHeld;
   }
 
   /** Whether a turn is running or waiting, the session is open, or neither. */
@@ -57,11 +54,6 @@ export class ActiveConversation {
     if (this.queue.isBusy) return "busy";
     return this.session && !this.session.closed.aborted ? "open" : "closed";
   }
-}
-
-/** A conversation that is not remembered. Its session stays open until it is disposed. */
-export interface PrivateConversation extends Disposable {
-  readonly active: ActiveConversation;
 }
 
 /** The remembered conversations that have a session or a turn. */
@@ -113,8 +105,8 @@ export class ActiveConversations {
 
   /** Closes the session if no turn is left: after a while if the client may come back, else at once. */
   onIdle(active: ActiveConversation): void {
-    const { conversation, queue, session, isHeld } = active;
-    if (queue.isBusy || isHeld) return;
+    const { conversation, queue, session } = active;
+    if (queue.isBusy) return;
     active.undelivered.prune();
     const isRemembered = conversation !== undefined && this.#all.get(conversation) === active;
     // A session without a delivered message is of no use, unless the client has a name for the conversation.

@@ -4,12 +4,7 @@ import { AppError } from "../core/errors.ts";
 import type { Agent } from "../turn/agent.ts";
 import { cannedTurn } from "../turn/canned_replies.ts";
 import type { Turn } from "../turn/turn.ts";
-import {
-  ActiveConversation,
-  ActiveConversations,
-  type ConversationOptions,
-  type PrivateConversation,
-} from "./active.ts";
+import { ActiveConversation, ActiveConversations, type ConversationOptions } from "./active.ts";
 import { isResumable, mergeTranscript, type TranscriptDelta } from "./conversation.ts";
 import type { Message } from "./message.ts";
 import type { ConversationRecord } from "./record.ts";
@@ -19,11 +14,8 @@ import { cancelled, type QueueTicket } from "./turn_queue.ts";
 
 /** A request for a turn. */
 export interface TurnRequest {
-  /**
-   * The caller and its conversation, or a private conversation, whose open session gets the last message only.
-   * Without either the request gets a session of its own, which is closed after the turn.
-   */
-  readonly conversation?: ConversationKey | PrivateConversation | undefined;
+  /** The caller and its conversation. Without it the request gets a session of its own, closed after the turn. */
+  readonly conversation?: ConversationKey | undefined;
   /** By default the first agent. */
   readonly agent?: Agent | undefined;
   /** The agent's name for the model. */
@@ -121,18 +113,6 @@ export class ConversationRegistry {
     return jobs.length;
   }
 
-  /** Opens a private conversation with the default agent. */
-  openPrivate(): PrivateConversation {
-    const active = new ActiveConversation(this.#options.agents.default, true);
-    return {
-      active,
-      [Symbol.dispose]: () => {
-        active.isHeld = false;
-        this.#active.onIdle(active);
-      },
-    };
-  }
-
   /** Lists the conversations of a key that have a name or a session, the last used one first. */
   list(key: string): ConversationSummary[] {
     const resumable = this.#conversationsOf(key).filter(isResumable);
@@ -186,7 +166,7 @@ export class ConversationRegistry {
   }
 
   #resolve({ conversation, agent, messages }: TurnRequest): Resolution | undefined {
-    if (conversation === undefined || isPrivate(conversation)) return undefined;
+    if (conversation === undefined) return undefined;
     const { agents, log } = this.#options;
     const resolution = resolveConversation(this.#options, conversation, agent ?? agents.default, messages);
     if (resolution) {
@@ -199,9 +179,8 @@ export class ConversationRegistry {
   /** Takes a place in the queue of the conversation, and merges the request into it. */
   #enqueue(request: TurnRequest, resolution: Resolution | undefined): QueuedJob {
     const { agents, onBusy, turnLimiter } = this.#options;
-    const { conversation: key, agent = agents.default, model, unsolicited, record } = request;
-    const active = (key && isPrivate(key) ? key.active : undefined) ??
-      (resolution?.conversation && this.#active.get(resolution.conversation)) ??
+    const { agent = agents.default, model, unsolicited, record } = request;
+    const active = (resolution?.conversation && this.#active.get(resolution.conversation)) ??
       new ActiveConversation(agent);
     const { queue } = active;
     const wasBusy = queue.isBusy;
@@ -274,10 +253,6 @@ export class ConversationRegistry {
     const owner = fingerprinter.cached("owner", key);
     return [...index.all].filter((conversation) => conversation.owner === owner);
   }
-}
-
-function isPrivate(conversation: ConversationKey | PrivateConversation): conversation is PrivateConversation {
-  return "active" in conversation;
 }
 
 function withConversation(error: unknown, { conversation }: ActiveConversation): unknown {

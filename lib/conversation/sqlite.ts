@@ -7,6 +7,8 @@ import { messageOf } from "../core/errors.ts";
 const LOCK_WAIT_MS = 1_000;
 
 const FILE = "conversations.db";
+/** Damaged files that are kept. */
+const MAX_QUARANTINED = 3;
 /** The suffixes of the files that SQLite makes; the write-ahead log before the file that would take it for its own. */
 const SUFFIXES = ["-shm", "-wal", ""];
 /** SQLite's code for a damaged file. */
@@ -132,7 +134,7 @@ function makePrivate(folder: string, path: string): void {
   for (const suffix of suffixesIn(folder)) Deno.chmodSync(path + suffix, 0o600);
 }
 
-/** Renames the files of a damaged database. */
+/** Renames the files of a damaged database, and removes the oldest damaged ones beyond the limit. */
 function quarantine(folder: string, reason: string, log: StoreLog): void {
   const name = `${FILE}.corrupt-${new Date().toISOString().replaceAll(/[:.]/g, "-")}`;
   for (const suffix of suffixesIn(folder)) {
@@ -142,6 +144,11 @@ function quarantine(folder: string, reason: string, log: StoreLog): void {
     file: `${folder}/${name}`,
     reason,
   });
+  const names = [...Deno.readDirSync(folder)].map((entry) => entry.name);
+  const damaged = names.filter((name) => /^conversations\.db\.corrupt-[\dTZ-]+$/.test(name)).sort();
+  for (const old of damaged.slice(0, -MAX_QUARANTINED)) {
+    for (const name of names.filter((name) => name.startsWith(old))) Deno.removeSync(`${folder}/${name}`);
+  }
 }
 
 function suffixesIn(folder: string): string[] {

@@ -55,3 +55,18 @@ for (const [what, damage] of Object.entries(DAMAGES)) {
     }
   });
 }
+
+Deno.test("store: the three newest damaged files are kept", async () => {
+  using fixture = new StoreFixture();
+  const old = ["2026-01-01", "2026-01-02", "2026-01-03"].map((day) =>
+    `conversations.db.corrupt-${day}T00-00-00-000Z`
+  );
+  await fixture.fill(1);
+  for (const name of old) Deno.writeTextFileSync(`${fixture.folder}/${name}`, "damaged");
+  Deno.writeTextFileSync(`${fixture.folder}/${old[0]}-wal`, "damaged");
+  Deno.writeTextFileSync(fixture.path, "Dear diary, ".repeat(1000));
+  (await fixture.open())[Symbol.dispose]();
+  const kept = fixture.files().filter((name) => name.includes(".corrupt-"));
+  assertEquals(kept.slice(0, 2), old.slice(1));
+  assertEquals(kept.length, 3);
+});
