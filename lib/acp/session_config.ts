@@ -18,7 +18,7 @@ export interface SessionOption {
   readonly kind: OptionKind;
   /** The id for `session/set_config_option`. Without an id, `session/set_model` or `session/set_mode` sets the option. */
   readonly configId: string | undefined;
-  /** The id of the value that the agent told or confirmed last. */
+  /** The id of the value that the agent reported or confirmed last. */
   readonly current: string | undefined;
   readonly values: readonly AgentModel[];
 }
@@ -79,14 +79,14 @@ export class SessionDefaults {
    * @param mode The configured mode. If no new session is known either, the mode is assumed to exist: a mode that
    *   forbids writing must not be lost.
    */
-  complete(told: readonly SessionOption[], mode: string | undefined): SessionOption[] {
+  complete(reported: readonly SessionOption[], mode: string | undefined): SessionOption[] {
     const assumed: SessionOption[] = mode === undefined
       ? []
       : [{ kind: "mode", configId: undefined, current: undefined, values: [{ id: mode, name: mode }] }];
     const missing = (this.options ?? assumed).filter(({ kind }) =>
-      !told.some((option) => option.kind === kind)
+      !reported.some((option) => option.kind === kind)
     );
-    return [...told, ...missing.map((option) => ({ ...option, current: undefined }))];
+    return [...reported, ...missing.map((option) => ({ ...option, current: undefined }))];
   }
 }
 
@@ -103,7 +103,7 @@ export interface SettingWarning {
 /** Sends a request that changes a session, and calls `read` with its result. */
 export type SendChange = (method: string, params: unknown, read: (result: unknown) => void) => Promise<void>;
 
-/** The model and the mode of one session, as the agent last told them. */
+/** The model and the mode of one session, as the agent last reported them. */
 export class SessionConfig {
   /** The configured values that could not be set. */
   readonly warnings: SettingWarning[] = [];
