@@ -276,7 +276,7 @@ export class AcpAgent implements Agent {
   async #cleanUp(connection: Connection): Promise<void> {
     await untilAborted(connection.closed);
     const isCurrent = this.#current === connection;
-    this.#leave(connection);
+    this.#forget(connection);
     try {
       await this.#onEnd(connection, isCurrent && this.#backoff.isEarly);
     } catch (error) {
@@ -286,11 +286,11 @@ export class AcpAgent implements Agent {
 
   /** Lets a connection serve only what still runs in it. */
   #retire(connection: Connection): void {
-    this.#leave(connection);
+    this.#forget(connection);
     connection.retire();
   }
 
-  #leave(connection: Connection): void {
+  #forget(connection: Connection): void {
     if (this.#current !== connection) return;
     this.#current = undefined;
     this.#connecting = undefined;

@@ -46,17 +46,17 @@ function settingLines({ env, flag, isSwitch, default: fallback, help }: Setting)
   return [`  ${env}${flagText}`, ...lines.map((line) => `      ${line}`)];
 }
 
-/** Returns the text of `--version`. The text tells how the executable was made, because not every way is fit for a release. */
+/** Returns the text of `--version`. It tells how the executable was made, because not every way is fit for a release. */
 export function versionText(
   version: string,
   deno: string,
   build: { readonly standalone: boolean; readonly target: string },
 ): string {
-  const how = build.standalone ? `executable on Deno ${deno}` : `source, run by Deno ${deno}`;
-  return `oab-vtuber ${version} (${how}, ${build.target})`;
+  const kind = build.standalone ? `executable on Deno ${deno}` : `source, run by Deno ${deno}`;
+  return `oab-vtuber ${version} (${kind}, ${build.target})`;
 }
 
-/** Describes how an agent is started. The arguments are only counted, because they may hold secrets. */
+/** Describes kind an agent is started. The arguments are only counted, because they may hold secrets. */
 export function describeCommand(command: string, args: readonly string[]): string {
   if (args.length === 0) return command;
   return `${command} with ${args.length} ${args.length === 1 ? "argument" : "arguments"}`;

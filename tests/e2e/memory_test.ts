@@ -344,8 +344,8 @@ Deno.test("a file that is no database is renamed with a warning, and a new one s
   await using dataDir = await createDataDir();
   const folder = `${dataDir.path}/data`;
   await Deno.mkdir(folder);
-  const garbage = crypto.getRandomValues(new Uint8Array(20_000));
-  await Deno.writeFile(`${folder}/conversations.db`, garbage);
+  const damaged = crypto.getRandomValues(new Uint8Array(20_000));
+  await Deno.writeFile(`${folder}/conversations.db`, damaged);
   const client = new ChatClient();
   {
     await using server = await startIn(dataDir);
@@ -354,7 +354,7 @@ Deno.test("a file that is no database is renamed with a warning, and a new one s
   }
   const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
   const renamed = names.find((name) => name.startsWith("conversations.db.corrupt-"));
-  assertEquals(await Deno.readFile(`${folder}/${renamed}`), garbage);
+  assertEquals(await Deno.readFile(`${folder}/${renamed}`), damaged);
   await using server = await startIn(dataDir);
   await client.send(server, question(2));
   assertEquals((await server.prompts()).at(-1)!.text, question(2));

@@ -5,11 +5,11 @@ import { Random, unitByUnit } from "../support/harness/random.ts";
 const WORDS = emotionWords();
 
 /** Speech and emotions in the order of the text. */
-type Found = (string | { tag: string; intensity: number })[];
+type ScannedItems = (string | { tag: string; intensity: number })[];
 
 /** Scans pieces, and joins the speech between two emotions. */
-function scan(pieces: readonly string[], words: EmotionWords = WORDS): Found {
-  const found: Found = [];
+function scan(pieces: readonly string[], words: EmotionWords = WORDS): ScannedItems {
+  const found: ScannedItems = [];
   const scanner = new EmotionScanner(words, {
     emotion: (tag, intensity) => void found.push({ tag, intensity }),
     speak: (text) => {
@@ -24,16 +24,16 @@ function scan(pieces: readonly string[], words: EmotionWords = WORDS): Found {
   return found;
 }
 
-const speechOf = (found: Found) => found.filter((item) => typeof item === "string").join("");
+const speechOf = (found: ScannedItems) => found.filter((item) => typeof item === "string").join("");
 /** The emotions, with the intensity if it is not 1. */
-const emotionsIn = (found: Found) =>
+const emotionsIn = (found: ScannedItems) =>
   found.flatMap((item) =>
     typeof item === "string" ? [] : [item.intensity === 1 ? item.tag : `${item.tag} ${item.intensity}`]
   );
 const emotionsOf = (text: string, words?: EmotionWords) => emotionsIn(scan([text], words));
 
 /** Asserts that a text has the same findings however it is cut. */
-function assertSameInPieces(text: string, name: string, random = new Random(text.length)): Found {
+function assertSameInPieces(text: string, name: string, random = new Random(text.length)): ScannedItems {
   const whole = scan([text]);
   assertEquals(scan(unitByUnit(text)), whole, `${name}, unit by unit`);
   for (let at = 1; at < text.length; at++) {

@@ -299,7 +299,7 @@ interface Session {
 }
 
 /** The sessions that can be resumed, with their prompts, of this process or in a file. */
-class Memory {
+class ScriptedMemory {
   readonly #path: string | undefined;
   readonly #append: (entry: Json) => void;
   readonly #entries: Json[] = [];
@@ -333,14 +333,14 @@ class ScriptedAgent {
   readonly #output: Output;
   readonly #sessions = new Map<string, Session>();
   readonly #pending = new Map<unknown, (answer: Json) => void>();
-  readonly #memory: Memory;
+  readonly #memory: ScriptedMemory;
   #authenticated = false;
   #requestCount = 0;
 
   constructor(options: ScriptedAgentOptions, output: Output) {
     this.#options = options;
     this.#output = output;
-    this.#memory = new Memory(options.memory);
+    this.#memory = new ScriptedMemory(options.memory);
   }
 
   /** Handles a message, without waiting. */

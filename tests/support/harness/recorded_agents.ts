@@ -5,8 +5,8 @@ import { readRecording } from "../agents/replayed_agent.ts";
 // deno-lint-ignore no-explicit-any
 export type Json = Record<string, any>;
 
-/** One line of a recording, from the client (`c2a`) or from the agent (`a2c`). */
-interface Line {
+/** One message of a recording, from the client (`c2a`) or from the agent (`a2c`). */
+interface RecordedMessage {
   readonly dir: string;
   readonly msg: Json;
 }
@@ -14,7 +14,7 @@ interface Line {
 /** A recorded prompt. */
 export interface RecordedPrompt {
   /** All lines behind the prompt, up to the next prompt. */
-  readonly lines: readonly Line[];
+  readonly lines: readonly RecordedMessage[];
   /** The updates of its session, up to its answer. */
   readonly updates: readonly Json[];
   /** The text of its session, up to its answer. */
@@ -25,7 +25,7 @@ export interface RecordedPrompt {
 
 /** Reads the prompts of a recording, in order. */
 export function recordedPrompts(recording: string): RecordedPrompt[] {
-  const all = readRecording(recording) as unknown as Line[];
+  const all = readRecording(recording) as unknown as RecordedMessage[];
   const starts = promptIndexes(all);
   return starts.map((start, index) => {
     const { sessionId } = all[start]!.msg.params;
@@ -59,7 +59,7 @@ export function repeatedRecording(
   change: (message: Json) => unknown = (message) => message,
 ): string {
   const lines = readRecording(recording);
-  const all = lines as unknown as Line[];
+  const all = lines as unknown as RecordedMessage[];
   const start = promptIndexes(all)[0]!;
   const end = answerIndex(all, start) + 1;
   const turns = Array.from({ length: times }, () => lines.slice(start, end)).flat();
@@ -78,13 +78,13 @@ export function withoutResume(message: Json): unknown {
   };
 }
 
-function promptIndexes(lines: readonly Line[]): number[] {
+function promptIndexes(lines: readonly RecordedMessage[]): number[] {
   return lines.flatMap(({ dir, msg }, index) =>
     dir === "c2a" && msg.method === "session/prompt" ? [index] : []
   );
 }
 
-function answerIndex(lines: readonly Line[], prompt: number): number {
+function answerIndex(lines: readonly RecordedMessage[], prompt: number): number {
   const { id } = lines[prompt]!.msg;
   return lines.findIndex(({ dir, msg }, index) =>
     index > prompt && dir === "a2c" && msg.id === id && msg.method === undefined
