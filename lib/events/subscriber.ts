@@ -28,8 +28,9 @@ const HIGH_WATER_BYTES = 64 * 1024;
 /** Messages that can wait, and characters of their frames. */
 const MAX_WAITING = 4_096;
 const MAX_WAITING_CHARS = 4 * 1024 * 1024;
-/** Time between two attempts to send waiting messages. */
-const FLUSH_MS = 20;
+/** Time until waiting messages are sent again: at first, and at most. Each attempt without progress doubles it. */
+const MIN_FLUSH_MS = 1;
+const MAX_FLUSH_MS = 100;
 /** Longest time without progress before a slow subscriber is disconnected. */
 const MAX_STALL_MS = 30_000;
 /** WebSocket close code `Try Again Later` (IANA registry). */
@@ -51,7 +52,7 @@ export class Subscriber implements Disposable {
   #hasChosen = false;
   #waiting: Message[] = [];
   #waitingChars = 0;
-  #flushTimer: ReturnType<typeof setInterval> | undefined;
+  #flushTimer: ReturnType<typeof setTimeout> | undefined;
   #stalledSince = 0;
   #isAttached = true;
 
@@ -110,7 +111,7 @@ export class Subscriber implements Disposable {
     }
     if (this.#flushTimer !== undefined) return;
     this.#stalledSince = performance.now();
-    this.#flushTimer = setInterval(() => this.#flush(), FLUSH_MS);
+    this.#scheduleFlush(MIN_FLUSH_MS);
   }
 
   /** Disconnects the subscriber as {@linkcode Transport.close} does. */
@@ -125,7 +126,7 @@ export class Subscriber implements Disposable {
     if (!this.#isAttached) return;
     this.#isAttached = false;
     this.#waiting = [];
-    clearInterval(this.#flushTimer);
+    clearTimeout(this.#flushTimer);
     this.#onDetach(this);
   }
 
@@ -133,17 +134,21 @@ export class Subscriber implements Disposable {
     this.detach();
   }
 
-  #flush(): void {
+  #scheduleFlush(delayMs: number): void {
+    this.#flushTimer = setTimeout(() => this.#flush(delayMs), delayMs);
+  }
+
+  #flush(waitedMs: number): void {
+    const before = this.#waiting.length;
     while (this.#waiting.length > 0 && this.#transport.backlog < HIGH_WATER_BYTES) {
       this.#stalledSince = performance.now();
       this.#transport.send(this.#take(0));
     }
-    if (this.#waiting.length === 0) {
-      clearInterval(this.#flushTimer);
-      this.#flushTimer = undefined;
-    } else if (performance.now() - this.#stalledSince > MAX_STALL_MS) {
-      this.#closeAsSlow();
-    }
+    this.#flushTimer = undefined;
+    if (this.#waiting.length === 0) return;
+    if (performance.now() - this.#stalledSince > MAX_STALL_MS) return this.#closeAsSlow();
+    const madeProgress = this.#waiting.length < before;
+    this.#scheduleFlush(madeProgress ? MIN_FLUSH_MS : Math.min(waitedMs * 2, MAX_FLUSH_MS));
   }
 
   #take(index: number): Message {
