@@ -201,3 +201,28 @@ Deno.test("Subscriber: sends no more waiting messages once it has detached", asy
   await transport.until(({ frames }) => frames.length > 0, "the first message");
   assertEquals([transport.frames.length, detached(), transport.closed], [1, 1, undefined]);
 });
+
+Deno.test("Subscriber: tries again after 1 ms, later and later without progress, and sooner after progress", () => {
+  const { setTimeout } = globalThis;
+  const delays: number[] = [];
+  let tryAgain = () => {};
+  globalThis.setTimeout = ((callback: () => void, delay: number) => {
+    delays.push(delay);
+    tryAgain = callback;
+    return 0;
+  }) as unknown as typeof setTimeout;
+  try {
+    const transport = new SlowTransport();
+    using connection = connect(transport);
+    deliver(connection.subscriber, "say", 0, 1);
+    for (let tries = 0; tries < 8; tries++) tryAgain();
+    transport.takes = 1;
+    tryAgain();
+    assertEquals(delays, [1, 2, 4, 8, 16, 32, 64, 100, 100, 1]);
+    transport.takes = 1;
+    tryAgain();
+    assertEquals([delays.length, received(transport)], [10, ["say 0", "say 1"]]);
+  } finally {
+    globalThis.setTimeout = setTimeout;
+  }
+});
