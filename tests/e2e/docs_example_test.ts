@@ -75,6 +75,7 @@ Deno.test("events.md: the examples of events have the fields of real events", as
   client.send({ type: "permission_response", request_id, decision: "allow" });
   await (await reply).text();
   await (await server.post("/v1/vtuber/notifications", { text: "Hello!" })).text();
+  await client.first("notification");
   await client.untilTurnEnds();
   const events = client.frames;
   for (const { type, line } of jsonLines(partOf(PAGE, "events")).flat()) {

@@ -6,10 +6,10 @@ import { isLast, type TurnEvent, type TurnReader } from "../../../lib/turn/event
 
 export { isLast };
 
-/** Longest wait for anything, in milliseconds: longer than a slow machine needs. */
-const TIMEOUT_MS = 60_000;
+/** Longest wait for anything, in milliseconds: longer than a slow machine needs, and than any interval of a test. */
+const TIMEOUT_MS = 120_000;
 
-/** Waits for a promise; rejects after a minute, and names what did not come. */
+/** Waits for a promise. Rejects after the timeout, and names what did not come. */
 export async function waitFor<T>(promise: Promise<T>, what: string, timeoutMs = TIMEOUT_MS): Promise<T> {
   const { promise: timeout, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(() => reject(new Error(`Waited in vain for ${what}`)), timeoutMs);
