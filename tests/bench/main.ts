@@ -22,6 +22,7 @@ import {
   type Section,
   start,
   thousand,
+  together,
   turns,
 } from "./sections.ts";
 import { warmTurns } from "./warm.ts";
@@ -30,6 +31,7 @@ const SECTIONS: Readonly<Record<string, Section>> = {
   flood,
   paced,
   first,
+  together,
   warm: warmTurns,
   matching,
   thousand,

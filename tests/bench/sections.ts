@@ -223,6 +223,37 @@ async function firstOnce(program: Program, requests: number) {
   return { before, after, incomplete };
 }
 
+/** Requests that start together: time from the first request to each first token. */
+export async function together({ scale, checkouts, note }: Context): Promise<Row[]> {
+  await using programs = await startPrograms(checkouts, {}, warmUp(scale));
+  const rows: Row[] = [];
+  for (const requests of [64, 256]) {
+    const runs = await measureInTurns(
+      scale.runs,
+      programs.columns,
+      (program) => togetherOnce(program, requests),
+    );
+    const figure = `first token of ${requests} requests that start together`;
+    noteIncomplete(figure, runs, note);
+    const target = { target: ratioAtMost(2) };
+    rows.push(...percentileRows(figure, runs, ({ micros }) => micros, target, target));
+  }
+  return rows;
+}
+
+async function togetherOnce(program: Program, requests: number) {
+  const micros: number[] = [];
+  using clients = await Clients.open(program, requests);
+  const startedAt = performance.now();
+  const incomplete = await clients.countFailed(async (client) => {
+    await client.request({ tokens: 3, everyMs: 1 });
+    await client.readTokens(1);
+    micros.push((performance.now() - startedAt) * 1000);
+    return await client.finish(3);
+  });
+  return { micros, incomplete };
+}
+
 /** A thousand streams at once. */
 export async function thousand({ scale, checkouts }: Context): Promise<Row[]> {
   await using programs = await startPrograms(checkouts, {}, warmUp(scale));
