@@ -12,7 +12,7 @@ import type { PromptBlock } from "../turn/agent.ts";
 const MAX_NAMES = 10_000;
 /** `@` signs that are examined in one prompt. Beyond the limit every `@` is neutralised. */
 const MAX_MENTIONS = 256;
-/** Characters behind an `@` that are examined. */
+/** Characters after an `@` that are examined. */
 const MAX_PATH_CHARS = 4_096;
 
 /** The commands that an agent has announced in `available_commands_update`, in any session. */
@@ -43,13 +43,13 @@ export class AgentCommands {
   }
 }
 
-/** A command at the start of a block, behind white space, control, format and other invisible characters. */
+/** A command at the start of a block, after white space, control, format and other invisible characters. */
 const FIRST_SIGN = /^[\s\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]*[/$!／＄！﹩﹗]/u;
-/** `$name` anywhere, also as the text of a link: `[$name](path)`. Codex allows white space before the `(`. */
+/** `$name` anywhere, also as the text of a link, `[$name](path)`: Codex allows white space before the path. */
 const SKILL = /(?<=(\[?))([$＄])(?=([\p{L}\p{N}_:-]+)(\]?))/gu;
 /** `/name`, except inside a path or URL. */
 const SLASH = /(?<![\w/.~\\:-])[/／]([\p{L}_][\p{L}\p{N}_:.-]*)(?![\p{L}\p{N}_:./-])/gu;
-/** A path behind an `@`, in quotes or with escaped spaces. */
+/** A path after an `@`, in quotes or with escaped spaces. */
 const PATH = /^(?:"([^"]+)"|((?:\\.|[^\s\\"])+))/;
 /** Claude's subagents: `@agent-name` and `@"name (agent)"`. */
 const SUBAGENT = /^agent-| \(agent\)$/;
@@ -60,9 +60,10 @@ const CODE = /(```[\s\S]*?(?:```|$)|`[^`\n]+`)/;
  * Rewrites the text blocks of a finished prompt so that they read the same but trigger no command.
  *
  * - A block that begins with `/`, `$` or `!`, or a full-width form, is prefixed with `> `.
- * - `$name` becomes `$ name`. Until the agent has announced its commands, every name counts.
- * - `/name` outside code is put in backticks.
- * - `@path` becomes `@ path` if the path exists.
+ * - `$name` becomes `$ name` if the agent announced the name, or has announced nothing yet and the name begins with a
+ *   letter. `[$name]` always does.
+ * - `/name` inside a block, but outside code, is put in backticks if the agent announced the name.
+ * - `@path` becomes `@ path` if the path exists or is too long to look up, or if it names a subagent of Claude.
  *
  * @param pathExists Whether a path exists, seen from the session's working directory.
  *
@@ -80,11 +81,11 @@ export function neutraliseCommands(
   pathExists: (path: string) => boolean,
 ): PromptBlock[] {
   let mentions = 0;
-  const isMention = (behind: string): boolean => {
+  const isMention = (rest: string): boolean => {
     if (++mentions > MAX_MENTIONS) return true;
-    const [, quoted, plain] = PATH.exec(behind.slice(0, MAX_PATH_CHARS)) ?? [];
+    const [, quoted, plain] = PATH.exec(rest.slice(0, MAX_PATH_CHARS)) ?? [];
     const target = quoted ?? plain;
-    if (target === undefined) return behind.length > MAX_PATH_CHARS;
+    if (target === undefined) return rest.length > MAX_PATH_CHARS;
     return SUBAGENT.test(target) ||
       (quoted === undefined ? plainPaths(target) : quotedPaths(target)).some(pathExists);
   };
@@ -92,7 +93,7 @@ export function neutraliseCommands(
     const safe = text
       .replace(SKILL, (sign, before, _sign, name, after) => {
         const isLink = before === "[" && after !== "";
-        return isLink || isSkill(name, commands) ? `${sign} ` : sign;
+        return isLink || mayBeSkill(name, commands) ? `${sign} ` : sign;
       })
       .replace(
         /@(?=\S)/g,
@@ -125,7 +126,7 @@ function quoteCommands(text: string, commands: Pick<AgentCommands, "has">): stri
   });
 }
 
-function isSkill(name: string, commands: Pick<AgentCommands, "isKnown" | "has">): boolean {
+function mayBeSkill(name: string, commands: Pick<AgentCommands, "isKnown" | "has">): boolean {
   if (!commands.isKnown) return /^\p{L}/u.test(name);
   // Codex takes the ASCII start of a name, as in `$skillを使って`.
   const [ascii = ""] = /^[\w:-]*/.exec(name) ?? [];
@@ -137,13 +138,13 @@ function withoutPunctuation(name: string): string {
   return name.replace(/(?<![.:-])[.:-]+$/, "");
 }
 
-/** Lists the paths that agents may read behind an `@` in quotes: Claude trims, and cuts `#L10`. */
+/** Lists the paths that agents may read after an `@` in quotes: Claude trims, and cuts `#L10`. */
 function quotedPaths(text: string): string[] {
   return nonEmpty([text, text.trim(), (text.split("#", 1)[0] ?? "").trim()]);
 }
 
 /**
- * Lists the paths that agents may read behind an `@`: with and without punctuation, line numbers and escapes. Claude
+ * Lists the paths that agents may read after an `@`: with and without punctuation, line numbers and escapes. Claude
  * knows no escapes, and cuts at the last ASCII word character.
  */
 function plainPaths(text: string): string[] {

@@ -37,6 +37,9 @@ export interface SessionDeps
   onClose(session: AcpSession): void;
 }
 
+/** Why `closed` aborts. One for all sessions, because each new error costs a stack trace. */
+const SESSION_CLOSED = new Error("The session is closed.");
+
 /** The state of the running prompt. */
 class PromptState {
   readonly reader: TurnReader;
@@ -143,7 +146,7 @@ export class AcpSession implements Session {
 
   close(): void {
     if (this.closed.aborted) return;
-    this.#closing.abort();
+    this.#closing.abort(SESSION_CLOSED);
     if (this.#running) this.#cancel(this.#running);
     this.#deps.onClose(this);
   }
@@ -200,7 +203,8 @@ export class AcpSession implements Session {
     const withdrawn = AbortSignal.any([signal, prompt.withdrawal.signal]);
     const resolution = await this.#deps.broker.ask(question, prompt.reader, withdrawn);
     if (resolution === undefined) {
-      const why = "no client is connected that can answer; VTUBER_PERMISSIONS=allow would allow it";
+      const why =
+        "no client can answer, or too many requests are open; VTUBER_PERMISSIONS=allow would allow it";
       this.#refuse(prompt, tool, why);
       return toOutcome(chooseOption(options, "reject"));
     }

@@ -153,7 +153,7 @@ const SETTINGS = {
   ambientIntervalMs: setting("Ambient", "VTUBER_AMBIENT_INTERVAL_SECS", seconds(60), "1800")
     .describe("Seconds between two times that the agent is asked for something to say."),
   ambientPrompt: setting("Ambient", "VTUBER_AMBIENT_PROMPT", text, AMBIENT_PROMPT)
-    .describe("Prompt that the agent gets then."),
+    .describe("Prompt that asks the agent for something to say."),
   ambientMode: setting("Ambient", "VTUBER_AMBIENT_MODE", oneOf(AMBIENT_MODES), "agent").describe(
     "`agent` sends the agent's words to clients. `text` sends the prompt to one client, as OpenAB does, " +
       "which posts it back and gets the agent's words as the answer.",

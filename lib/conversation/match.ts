@@ -10,7 +10,7 @@ import type { ConversationRecord, Fingerprint, TurnRecord } from "./record.ts";
 
 /** The position of a turn that the conversation does not have. */
 export const UNMATCHED = -1;
-/** The position of a turn from before the part that is compared. */
+/** The position of a turn that lies before the part that is compared. */
 export const SKIPPED = -2;
 
 /** Starting points of a transcript in a conversation that are tried. Repeated words have many. */
@@ -189,7 +189,7 @@ function isWindow({ positions, matched }: Alignment): boolean {
   return matched >= MIN_OVERLAP + Math.max(0, positions.length - matched - 1);
 }
 
-/** Whether the user edited an earlier turn, or asks for another reply to the last one. */
+/** Whether a request that leaves answered turns out is an edit of an earlier turn, or asks for another last reply. */
 function isEdit({ isWhole, isRegenerated, matched }: Alignment): boolean {
   return isWhole || isRegenerated && matched >= MIN_OVERLAP;
 }
@@ -310,7 +310,7 @@ function alignByLastReply(
   return { positions: turns.map((_turn, index) => positions[index] ?? UNMATCHED), isRetry: false, omitted };
 }
 
-/** Finds the positions of turns from the last one backwards; turns without one are skipped. */
+/** Finds the positions of turns from the last one backwards. The first that is not found is skipped, and all before it. */
 function alignFromEnd(turns: readonly TurnFingerprint[], recorded: readonly TurnRecord[]): number[] {
   let end = recorded.length;
   return turns.toReversed().map((turn) => {

@@ -81,9 +81,7 @@ async function selectModel(
 
 function messagesToSend({ active, delta, messages }: TurnJob): readonly Message[] {
   const { needsFullTranscript, conversation } = active;
-  if (needsFullTranscript) return messages;
-  // A private conversation adds one message at a time.
-  if (conversation === undefined || delta === undefined) return messages.slice(-1);
+  if (needsFullTranscript || conversation === undefined || delta === undefined) return messages;
   return unseenMessages(messages, pendingTurns(delta), personaChanged(conversation, delta));
 }
 
@@ -96,7 +94,7 @@ class DeliveryTracker implements TurnObserver {
   #undoDelivery: (() => void) | undefined;
   /** The start of the reply, as much as is compared. */
   #reply = "";
-  #isFirst = true;
+  #hasEvents = false;
 
   constructor(job: TurnJob, session: Session, options: ConversationOptions) {
     this.#job = job;
@@ -124,9 +122,9 @@ class DeliveryTracker implements TurnObserver {
   onEvent(event: TurnEvent, turn: Turn): void {
     if (event.type === "text" && this.#reply.length < REPLY_CHARS) this.#reply += event.text;
     if (event.type === "end" || event.type === "failure") {
-      this.#setState(deliveryState(event, this.#reply, this.#isFirst));
+      this.#setState(deliveryState(event, this.#reply, !this.#hasEvents));
     }
-    this.#isFirst = false;
+    this.#hasEvents = true;
     this.#options.observer?.onEvent(event, turn);
   }
 

@@ -23,7 +23,7 @@ export interface Route extends Readonly<Partial<Record<Method, Handler>>> {
   readonly unversioned?: boolean;
   /** Served without a key. */
   readonly open?: boolean;
-  /** Accepts the key in the query or the subprotocol too, because browsers cannot send a header there. */
+  /** Accepts the key in the query or the WebSocket subprotocol too, because browsers cannot send a header there. */
   readonly keyInUrl?: boolean;
   /** How the docs list each method, and `GET /` under its name if it has one. */
   readonly docs?: Readonly<Partial<Record<Method, { readonly name?: string; readonly summary: string }>>>;
@@ -47,7 +47,7 @@ export function canonicalPath(pathname: string): string {
   return path.replace(PREFIX, "") || "/";
 }
 
-/** Finds the route of a path, and the decoded rest. A later route hides an earlier one of the same path. */
+/** Finds the route of a path, and the decoded rest. Exact paths come first, and the last of them wins. */
 export function matchRoute(
   routes: readonly Route[],
   pathname: string,

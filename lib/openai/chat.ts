@@ -122,6 +122,7 @@ function headerText(text: string): string {
 
 /** Decodes a header that curl and others send as UTF-8, and that Deno reads as Latin-1. */
 function decodeHeader(text: string): string {
+  if (text === "") return text;
   try {
     const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);

@@ -23,7 +23,7 @@ export interface FrameHead {
 export interface Frames {
   /** The frame before the text. */
   readonly opening: string | undefined;
-  /** The heartbeat. */
+  /** A frame without text: the heartbeat. */
   readonly empty: string;
   /** @param isPlain As `scanPlain` finds: the text needs no escape. */
   text(text: string, isPlain?: boolean): string;
@@ -96,24 +96,24 @@ export function textFrames(head: FrameHead): Frames {
   };
 }
 
-/** Creates the frames that both forms share. @param text The payload of a text frame, with `\0` for the text. */
+/** Creates the frames that both forms share. @param textPayload The payload of a text frame, with `\0` for the text. */
 function createFrames(
   object: string,
   { id, created, model, includeUsage }: FrameHead,
-  empty: string,
-  text: string,
+  emptyPayload: string,
+  textPayload: string,
 ) {
   const before = `${safeJson({ id, object, created, model }).slice(0, -1)},"choices":`;
   const after = includeUsage ? ',"usage":null}' : "}";
   const frame = (payload: string, finish = "null") =>
     `${before}[{"index":0,${payload},"logprobs":null,"finish_reason":${finish}}]${after}`;
   // The constant parts are made once, because this is the token path.
-  const [start, end] = frame(text).split("\0") as [string, string];
+  const [start, end] = frame(textPayload).split("\0") as [string, string];
   return {
     frame,
-    empty: frame(empty),
+    empty: frame(emptyPayload),
     text: (text: string, isPlain = false) => start + (isPlain ? `"${text}"` : safeJson(text)) + end,
-    finish: (reason: FinishReason) => frame(empty, `"${reason}"`),
+    finish: (reason: FinishReason) => frame(emptyPayload, `"${reason}"`),
     usage: (usage: CompletionUsage) => `${before}[],"usage":${safeJson(usage)}}`,
   };
 }

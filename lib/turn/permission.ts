@@ -22,7 +22,10 @@ export type Decision = (typeof DECISIONS)[number];
 /** A person's answer: one of the agent's options, or a decision for which {@linkcode chooseOption} finds the option. */
 export type PermissionAnswer = { readonly optionId: string } | { readonly decision: Decision };
 
-/** Chooses the option that fits a decision best: by its kind, never by its position. */
+/**
+ * Chooses the option that fits a decision best: by its kind, never by its position. If the agent offers only the other
+ * duration (`allow_always` for `allow`), that one is chosen.
+ */
 export function chooseOption(
   options: readonly PermissionOption[],
   decision: Decision,
@@ -64,7 +67,7 @@ export class PermissionBroker {
    *
    * @param signal Withdraws the request at once, which then ends as `cancelled`; the reason `"turn"` says that the turn
    * ends, any other that the agent withdraws the question.
-   * @returns The resolution, or `undefined`, without any event, if nobody can answer.
+   * @returns The resolution, or `undefined`, without any event, if nobody can answer or too many requests are open.
    */
   async ask(
     question: PermissionQuestion,

@@ -83,7 +83,8 @@ export class Turn {
   #recordChars = 0;
   /** Text that came while nobody wanted speech. */
   #unscanned = "";
-  #wantsSpeech = false;
+  /** Whether the scan in progress emits speech, or emotions only. */
+  #emitsSpeech = false;
   #prompt: RunningPrompt | undefined;
   #isStarted = false;
   #isCancelled = false;
@@ -107,7 +108,7 @@ export class Turn {
     this.#scanner = emotions && new EmotionScanner(emotions, {
       emotion: (tag, intensity) => this.#emit({ type: "emotion", tag, intensity }),
       speak: (text) => {
-        if (this.#wantsSpeech) this.#emit({ type: "speech", text });
+        if (this.#emitsSpeech) this.#emit({ type: "speech", text });
       },
     });
   }
@@ -154,7 +155,7 @@ export class Turn {
    */
   read(reader: TurnReader): () => void {
     if (this.#record === undefined) {
-      throw new AppError("turn_cancelled", "This turn is too long to be replayed.", { prompted: true });
+      throw new AppError("turn_cancelled", "The start of this turn is no longer kept.", { prompted: true });
     }
     for (const event of this.#record) reader(event);
     if (!this.#isRecorded) this.#record = undefined;
@@ -219,13 +220,13 @@ export class Turn {
       return;
     }
     if (this.#unscanned !== "") this.#scanKept(scanner);
-    this.#wantsSpeech = true;
+    this.#emitsSpeech = true;
     scanner.push(text);
   }
 
   /** Scans the text that came while nobody wanted speech, for its emotions only. */
   #scanKept(scanner: EmotionScanner): void {
-    this.#wantsSpeech = false;
+    this.#emitsSpeech = false;
     scanner.push(this.#unscanned);
     this.#unscanned = "";
   }
