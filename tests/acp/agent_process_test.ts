@@ -6,7 +6,7 @@ import { untilAborted } from "../../lib/core/abortable.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import { AcpHarness, PROMPT } from "../support/agents/memory_acp_agent.ts";
 import { replayCommand } from "../support/agents/replayed_agent.ts";
-import { readEntries } from "../support/agents/scripted_agent.ts";
+import { readEntries } from "../support/agents/agent_io.ts";
 import {
   bareEnvironment,
   PATIENT,

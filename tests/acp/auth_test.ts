@@ -4,7 +4,7 @@ import { AcpHarness, type Handler, PROMPT, refuses } from "../support/agents/mem
 import { appErrorOf, nextTask, TurnRecorder } from "../support/harness/turn_recorder.ts";
 import { AgentAuth, chooseAuthMethod } from "../../lib/acp/auth.ts";
 import { type AuthMethod, parseInitializeResult } from "../../lib/acp/wire.ts";
-import { isObject, type Json } from "../support/agents/scripted_agent.ts";
+import { isObject, type Json } from "../support/agents/agent_io.ts";
 import { readRecording } from "../support/agents/replayed_agent.ts";
 
 /** Parses methods of an answer to `initialize`. */

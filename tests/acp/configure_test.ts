@@ -2,7 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { McpServer } from "../../lib/acp/wire.ts";
 import { RPC } from "../../lib/acp/json_rpc.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
-import type { Json } from "../support/agents/scripted_agent.ts";
+import type { Json } from "../support/agents/agent_io.ts";
 import { appErrorOf, nextTask, TurnRecorder } from "../support/harness/turn_recorder.ts";
 import {
   AcpHarness,

@@ -9,7 +9,7 @@ import {
   TimeoutError,
 } from "../../lib/acp/json_rpc.ts";
 import { untilAborted } from "../../lib/core/abortable.ts";
-import type { Json } from "../support/agents/scripted_agent.ts";
+import type { Json } from "../support/agents/agent_io.ts";
 import {
   peerPair,
   rawPair,

@@ -3,7 +3,8 @@ import { JsonRpcPeer } from "../../lib/acp/json_rpc.ts";
 import { type AgentProcess, launch, type LaunchOptions, type StopTimes } from "../../lib/acp/process.ts";
 import { MARK_VARIABLE } from "../../lib/acp/process_tree.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import { directive, isObject, type Step } from "../support/agents/scripted_agent.ts";
+import { isObject } from "../support/agents/agent_io.ts";
+import { directive, type Step } from "../support/agents/agent_steps.ts";
 import {
   bareEnvironment,
   evalCommand,

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import * as sdk from "npm:@agentclientprotocol/sdk@2.4.0";
 import type { AcpAgent, AcpAgentOptions } from "../../lib/acp/agent.ts";
 import type { PromptBlock } from "../../lib/turn/agent.ts";
-import { isObject, type Json } from "../support/agents/scripted_agent.ts";
+import { isObject, type Json } from "../support/agents/agent_io.ts";
 import { TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 import { memoryProcess, streamPair } from "../support/harness/json_rpc_harness.ts";
 import { schemaViolation, schemaViolations } from "../support/harness/acp_schema.ts";

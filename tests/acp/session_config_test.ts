@@ -7,7 +7,7 @@ import {
   type SessionOption,
 } from "../../lib/acp/session_config.ts";
 import { parseSessionSettings } from "../../lib/acp/wire.ts";
-import { isObject, type Json } from "../support/agents/scripted_agent.ts";
+import { isObject, type Json } from "../support/agents/agent_io.ts";
 import { readRecording } from "../support/agents/replayed_agent.ts";
 
 /** The option of a kind in an answer, in short: how it is set, its current value, its values. */

@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
-import type { Json } from "../support/agents/scripted_agent.ts";
+import type { Json } from "../support/agents/agent_io.ts";
 import { appErrorOf, nextTask } from "../support/harness/turn_recorder.ts";
 import { ScriptedAgentHarness } from "../support/harness/agent_process_harness.ts";
 import { rawAgent } from "../support/harness/json_rpc_harness.ts";

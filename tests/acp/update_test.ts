@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { UpdateTranslator } from "../../lib/acp/update.ts";
 import { parseSessionUpdate } from "../../lib/acp/wire.ts";
 import { TOOL_KINDS, TOOL_STATUSES, type ToolCallId, type TurnEvent } from "../../lib/turn/event.ts";
-import { isObject, type Json } from "../support/agents/scripted_agent.ts";
+import { isObject, type Json } from "../support/agents/agent_io.ts";
 import { readRecording } from "../support/agents/replayed_agent.ts";
 import { sessionUpdateVariants } from "../support/harness/acp_schema.ts";
 import { summarize } from "../support/harness/turn_recorder.ts";

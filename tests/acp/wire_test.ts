@@ -7,7 +7,7 @@ import {
   parsePromptResult,
 } from "../../lib/acp/wire.ts";
 import { STOP_REASONS } from "../../lib/turn/event.ts";
-import { isObject, type Json } from "../support/agents/scripted_agent.ts";
+import { isObject, type Json } from "../support/agents/agent_io.ts";
 import { readRecording, type RecordedLine } from "../support/agents/replayed_agent.ts";
 
 /** Returns the results of a method in a recording. */

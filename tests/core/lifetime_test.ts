@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { readLines } from "../support/agents/scripted_agent.ts";
+import { readLines } from "../support/agents/agent_io.ts";
 import { waitFor } from "../support/harness/turn_recorder.ts";
 
 /** A program that prints the signals that it gets. */

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
-import type { Json } from "../support/agents/scripted_agent.ts";
+import type { Json } from "../support/agents/agent_io.ts";
 import { schemaViolations } from "../support/harness/acp_schema.ts";
 import { DemoClient, NO_DELAYS } from "../support/harness/demo_client.ts";
 

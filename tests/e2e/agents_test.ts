@@ -1,7 +1,8 @@
 /** Several agents behind one address, as a configuration file declares them. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { agentCommand, readEntries, type ScriptedAgentOptions } from "../support/agents/scripted_agent.ts";
+import { readEntries } from "../support/agents/agent_io.ts";
+import { agentCommand, type ScriptedAgentOptions } from "../support/agents/scripted_agent.ts";
 import {
   agentPids,
   createDataDir,

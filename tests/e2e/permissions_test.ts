@@ -1,7 +1,7 @@
 /** Permission requests of a real agent, answered by real clients. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import type { Step } from "../support/agents/scripted_agent.ts";
+import type { Step } from "../support/agents/agent_steps.ts";
 import { agentPids, killProcess } from "../support/harness/data_dir_fixture.ts";
 import { type EventClient, EventStreamClient, type Frame, watch } from "../support/harness/event_client.ts";
 import {

@@ -14,7 +14,7 @@ import {
   Output,
   readMessages,
   sleep,
-} from "./scripted_agent.ts";
+} from "./agent_io.ts";
 
 /** Options of a replay. */
 export interface ReplayOptions {

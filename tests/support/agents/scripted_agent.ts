@@ -2,68 +2,24 @@
  * A scripted ACP agent over stdin and stdout. Its steps in a turn stand in the prompt, as a `[[{"steps":[...]}]]`
  * directive in the last text block. Without a directive it echoes the prompt.
  *
- * It imports nothing, so that it starts fast and shares no mistake with the code under test.
+ * It imports nothing of the program, so that it starts fast and shares no mistake with the code under test.
  */
 
-/** Any JSON object. */
-export type Json = Record<string, unknown>;
-
-/** One step of a turn. Steps run in order. */
-export type Step =
-  /** Sends one agent_message_chunk. */
-  | { text: string }
-  /** Sends `tokens` chunks, `delayMs` apart; 0 (the default) sends them as fast as they are read. */
-  | { tokens: number; delayMs?: number; text?: string }
-  /** Sends one agent_thought_chunk. */
-  | { thought: string }
-  /** Sends one agent_message_chunk with an empty text. */
-  | { empty: true }
-  /** Sends one chunk with this many characters. */
-  | { big: number }
-  /** Sends a tool_call; `id` is its toolCallId. */
-  | { tool: { id: string } & Json }
-  /** Sends a tool_call_update; `id` is its toolCallId. */
-  | { toolUpdate: { id: string } & Json }
-  /** Sends a plan with these entries. */
-  | { plan: Json[] }
-  /** Sends a usage_update with these fields. */
-  | { usage_update: Json }
-  /** Sends this session/update. */
-  | { update: Json }
-  /** Sends a notification; `sessionId` is added to the params. */
-  | { notify: { method: string; params?: Json } }
-  /** Asks for a permission and waits; then sends the text `permission:<outcome as JSON>`. */
-  | { permission: { toolCall: Json; options: Json[] } & Json }
-  /** Sends a request and waits; then sends the text `answer:<result as JSON>`. */
-  | { request: { method: string; params?: Json } }
-  /** Waits, until a cancel at most. */
-  | { sleepMs: number }
-  /** Waits for session/cancel. */
-  | { hang: true }
-  /** Waits for this file, until a cancel at most. */
-  | { waitFor: string }
-  /** Ignores session/cancel from here on. */
-  | { ignoreCancel: true }
-  /** Writes a line to stdout. */
-  | { raw: string }
-  /** Sends a chunk whose line is cut at these byte offsets (negative: from its end) into separate writes. */
-  | { split: string; cuts: number[] }
-  /** Exits after everything is written. */
-  | { exit: number }
-  /** Kills itself with SIGKILL after everything is written. */
-  | { kill: true }
-  /** Starts a process that outlives the agent, then sends the text `pid:<n>`; `inherit` passes stdout on. */
-  | { spawn: string; setsid?: boolean; inherit?: boolean }
-  /** Sends the earlier prompts of this session, as a JSON array of their texts. */
-  | { recall: true }
-  /** Sends these environment variables as a JSON object. */
-  | { env: string[] }
-  /** Ends the turn with this JSON-RPC error. */
-  | { error: { code: number; message: string; data?: unknown } }
-  /** Ends the turn with this stopReason. */
-  | { stop: string; usage?: Json; _meta?: Json }
-  /** Steps that are sent behind the answer, in the same write, however the turn ends. */
-  | { afterAnswer: Step[] };
+import {
+  aborted,
+  type ChildCommand,
+  denoCommand,
+  DRAIN_MS,
+  isObject,
+  type Json,
+  line,
+  openLog,
+  Output,
+  readEntries,
+  readMessages,
+  sleep,
+} from "./agent_io.ts";
+import { findSteps, type Step } from "./agent_steps.ts";
 
 /** Options of the whole agent. */
 export interface ScriptedAgentOptions {
@@ -116,167 +72,15 @@ export interface ScriptedAgentOptions {
   readonly ignoreSigterm?: boolean;
 }
 
-/** A program and its arguments. */
-export interface ChildCommand {
-  readonly command: string;
-  readonly args: string[];
-}
-
 /** Builds the command that starts the scripted agent. */
 export function agentCommand(options: ScriptedAgentOptions = {}): ChildCommand {
   const mayWrite = options.log !== undefined || options.memory !== undefined;
   return denoCommand(import.meta.url, mayWrite, [JSON.stringify(options)]);
 }
 
-/** Builds the command that runs a program of this folder. */
-export function denoCommand(moduleUrl: string, mayWrite: boolean, programArgs: string[]): ChildCommand {
-  const permissions = ["--allow-env", "--allow-run", "--allow-read", ...(mayWrite ? ["--allow-write"] : [])];
-  return {
-    command: Deno.execPath(),
-    args: ["run", "--quiet", "--no-config", "--no-lock", ...permissions, moduleUrl, ...programArgs],
-  };
-}
-
-/** Builds the text that makes the scripted agent run these steps, anywhere in a prompt. */
-export function directive(...steps: Step[]): string {
-  return `[[${JSON.stringify({ steps })}]]`;
-}
-
-/** Reads the lines of a byte stream, without blank ones. */
-export async function* readLines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
-  const decoder = new TextDecoder();
-  let unfinished: string[] = [];
-  for await (const bytes of stream) {
-    const pieces = decoder.decode(bytes, { stream: true }).split("\n");
-    const last = pieces.pop() ?? "";
-    for (const piece of pieces) {
-      const whole = unfinished.join("") + piece;
-      unfinished = [];
-      if (whole.trim() !== "") yield whole;
-    }
-    if (last !== "") unfinished.push(last);
-  }
-  const rest = unfinished.join("");
-  if (rest.trim() !== "") yield rest;
-}
-
-/** Waits until the time is over or the signal aborts. */
-export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
-  if (signal?.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, Math.max(0, ms));
-    signal?.addEventListener("abort", done);
-  });
-}
-
 /** Polls until the file exists or the signal aborts. */
 async function waitForFile(path: string, signal: AbortSignal): Promise<void> {
   while (!signal.aborted && !await Deno.stat(path).catch(() => undefined)) await sleep(20, signal);
-}
-
-/** Resolves when the signal aborts. */
-export function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
-}
-
-/** The only writer of stdout. Lines that are queued together leave in one write. */
-export class Output {
-  readonly #encoder = new TextEncoder();
-  /** The queued lines whose write has not begun. */
-  #batch: { text: string } | undefined;
-  #writing: Promise<void> = Promise.resolve();
-
-  /** Queues whole lines of text. */
-  write(text: string): void {
-    if (this.#batch === undefined) {
-      const batch = this.#batch = { text: "" };
-      this.#enqueue(async () => {
-        if (this.#batch === batch) this.#batch = undefined;
-        await writeAll(this.#encoder.encode(batch.text));
-      });
-    }
-    this.#batch.text += text;
-  }
-
-  /** Queues one message. */
-  send(message: unknown): void {
-    this.write(line(message));
-  }
-
-  /** Queues parts that are written separately, a few milliseconds apart. */
-  writeParts(parts: Uint8Array[]): void {
-    this.#batch = undefined;
-    this.#enqueue(async () => {
-      for (const part of parts) {
-        await writeAll(part);
-        await sleep(3);
-      }
-    });
-  }
-
-  /** Resolves when everything queued is written. */
-  async drained(): Promise<void> {
-    for (let writing; writing !== this.#writing;) await (writing = this.#writing);
-  }
-
-  #enqueue(job: () => Promise<void>): void {
-    // A write fails if the reader is gone. The end of stdin follows.
-    this.#writing = this.#writing.then(job).catch(() => {});
-  }
-}
-
-async function writeAll(bytes: Uint8Array): Promise<void> {
-  for (let written = 0; written < bytes.length;) written += await Deno.stdout.write(bytes.subarray(written));
-}
-
-/** Time for the last output after the end of input: a client that does not read must not keep the agent alive. */
-export const DRAIN_MS = 2_000;
-
-/** Formats a message as a line. */
-export function line(message: unknown): string {
-  return JSON.stringify(message) + "\n";
-}
-
-/** Whether a parsed JSON value is an object. */
-export function isObject(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** Finds the steps of the directive in a text. */
-export function findSteps(text: string): Step[] | undefined {
-  const starts = positions(text, "[[");
-  const ends = positions(text, "]]");
-  const widest = parseSteps(text.slice((starts[0] ?? 0) + 2, ends.at(-1) ?? 0));
-  if (widest !== undefined) return widest;
-  // In a text with a whole conversation, the last directive counts.
-  for (const start of starts.toReversed()) {
-    for (const end of ends.toReversed()) {
-      const steps = parseSteps(text.slice(start + 2, end));
-      if (steps !== undefined) return steps;
-    }
-  }
-  return undefined;
-}
-
-function positions(text: string, token: string): number[] {
-  const found: number[] = [];
-  for (let at = text.indexOf(token); at >= 0; at = text.indexOf(token, at + 1)) found.push(at);
-  return found;
-}
-
-function parseSteps(json: string): Step[] | undefined {
-  try {
-    const value: unknown = JSON.parse(json);
-    return isObject(value) && Array.isArray(value.steps) ? value.steps as Step[] : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /** An error answer to a request. */
@@ -727,34 +531,6 @@ function initializeResult(options: ScriptedAgentOptions): Json {
 function errorBody(error: unknown): Json {
   if (error instanceof RpcError) return { code: error.code, message: error.message, data: error.data };
   return { code: -32603, message: error instanceof Error ? error.message : String(error) };
-}
-
-/** Opens a file to which JSON lines are appended. Does nothing without a path. */
-export function openLog(path: string | undefined): (entry: unknown) => void {
-  if (path === undefined) return () => {};
-  const file = Deno.openSync(path, { create: true, append: true });
-  const encoder = new TextEncoder();
-  return (entry) => file.writeSync(encoder.encode(line(entry)));
-}
-
-/** Parses the lines of such a file, without an unfinished last one. */
-export function readEntries(text: string): Json[] {
-  return text.split("\n").slice(0, -1).filter((line) => line !== "").map((line) => JSON.parse(line));
-}
-
-/** Reads the messages on stdin, and logs them. Lines that are not JSON objects are skipped. */
-export async function* readMessages(log: (entry: unknown) => void): AsyncGenerator<Json> {
-  for await (const text of readLines(Deno.stdin.readable)) {
-    let message: unknown;
-    try {
-      message = JSON.parse(text);
-    } catch {
-      message = text;
-    }
-    log(message);
-    if (isObject(message)) yield message;
-  }
-  log({ eof: true });
 }
 
 async function main(options: ScriptedAgentOptions): Promise<void> {

@@ -1,18 +1,9 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { waitFor } from "../harness/turn_recorder.ts";
 import { readRecording, replayCommand } from "./replayed_agent.ts";
-import {
-  agentCommand,
-  type ChildCommand,
-  directive,
-  findSteps,
-  isObject,
-  type Json,
-  line,
-  readLines,
-  type ScriptedAgentOptions,
-  type Step,
-} from "./scripted_agent.ts";
+import { type ChildCommand, isObject, type Json, line, readLines } from "./agent_io.ts";
+import { directive, findSteps, type Step } from "./agent_steps.ts";
+import { agentCommand, type ScriptedAgentOptions } from "./scripted_agent.ts";
 
 const PARAMS = { cwd: Deno.build.os === "windows" ? "C:\\" : "/", mcpServers: [] };
 const CANCELLED = { stopReason: "cancelled" };

@@ -1,6 +1,6 @@
 import schema from "npm:@agentclientprotocol/sdk@2.4.0/schema/v1/schema.json" with { type: "json" };
 import { z } from "zod";
-import { isObject, type Json } from "../agents/scripted_agent.ts";
+import { isObject, type Json } from "../agents/agent_io.ts";
 
 /** The published schema of protocol version 1, as definitions by name. */
 const definitions = schema.$defs as Record<string, Json>;

@@ -1,14 +1,9 @@
 import { AcpAgent, type AcpAgentOptions } from "../../../lib/acp/agent.ts";
 import { type AgentProcess, launch, type LaunchOptions, type StopTimes } from "../../../lib/acp/process.ts";
 import type { PromptBlock, Session } from "../../../lib/turn/agent.ts";
-import {
-  agentCommand,
-  directive,
-  type Json,
-  readEntries,
-  type ScriptedAgentOptions,
-  type Step,
-} from "../agents/scripted_agent.ts";
+import { type Json, readEntries } from "../agents/agent_io.ts";
+import { directive, type Step } from "../agents/agent_steps.ts";
+import { agentCommand, type ScriptedAgentOptions } from "../agents/scripted_agent.ts";
 import { TurnRecorder, waitFor } from "./turn_recorder.ts";
 import { LogRecorder } from "./json_rpc_harness.ts";
 import { NO_BROKER } from "./no_broker.ts";

@@ -1,6 +1,7 @@
 /** Directories that outlive a server, and the processes that a server starts. @module */
 
-import type { ScriptedAgentOptions, Step } from "../agents/scripted_agent.ts";
+import type { Step } from "../agents/agent_steps.ts";
+import type { ScriptedAgentOptions } from "../agents/scripted_agent.ts";
 import { type ServerProcess, until } from "./server_process.ts";
 
 /** A directory that is removed at the end of its scope. Create it before the servers that use it. */

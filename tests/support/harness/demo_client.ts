@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { JsonRpcPeer } from "../../../lib/acp/json_rpc.ts";
 import { serveDemo } from "../../../lib/demo/agent.ts";
 import type { Pace } from "../../../lib/demo/script.ts";
-import { isObject, type Json } from "../agents/scripted_agent.ts";
+import { isObject, type Json } from "../agents/agent_io.ts";
 import { streamPair } from "./json_rpc_harness.ts";
 import { waitFor } from "./turn_recorder.ts";
 

@@ -2,7 +2,7 @@ import { AcpAgent } from "../../../lib/acp/agent.ts";
 import { JsonRpcPeer, type PeerHandlers, type PeerStreams } from "../../../lib/acp/json_rpc.ts";
 import type { AgentProcess } from "../../../lib/acp/process.ts";
 import type { Log, LogFields, LogLevel } from "../../../lib/core/log.ts";
-import { type Json, readLines } from "../agents/scripted_agent.ts";
+import { type Json, readLines } from "../agents/agent_io.ts";
 import { NO_BROKER } from "./no_broker.ts";
 import { waitFor } from "./turn_recorder.ts";
 

@@ -1,14 +1,9 @@
 /** A real server process: from source, or the executable that OAB_VTUBER_EXECUTABLE names. @module */
 
 import { assert } from "@std/assert";
-import {
-  agentCommand,
-  type ChildCommand,
-  directive,
-  readEntries,
-  type ScriptedAgentOptions,
-  type Step,
-} from "../agents/scripted_agent.ts";
+import { type ChildCommand, readEntries } from "../agents/agent_io.ts";
+import { directive, type Step } from "../agents/agent_steps.ts";
+import { agentCommand, type ScriptedAgentOptions } from "../agents/scripted_agent.ts";
 
 /** How a server is started. */
 export interface ServerOptions {
@@ -178,9 +173,12 @@ export function testServer(
   });
 }
 
-/** Runs a step that shares resources with other steps: leaks are found at the end of the whole test. */
+/**
+ * Runs a step of a test whose steps share a server. The server's pipes are read during every step, so a step cannot be
+ * checked for leaks by itself: the test is, at its end.
+ */
 export function runStep(t: Deno.TestContext, name: string, fn: () => Promise<void>): Promise<boolean> {
-  return t.step({ name, fn, sanitizeOps: false, sanitizeResources: false, sanitizeExit: false });
+  return t.step({ name, fn, sanitizeOps: false, sanitizeResources: false });
 }
 
 /** Builds the text of a prompt that makes the scripted agent do these steps. */

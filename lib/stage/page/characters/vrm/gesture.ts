@@ -152,13 +152,16 @@ export function headTilt(expression: string): Vector {
 
 /** Interpolates two poses: `share` 0 is the first one, 1 the second. */
 export function interpolate(from: Pose, to: Pose, share: number): Pose {
-  const mix = <T extends readonly number[]>(a: T, b: T) =>
-    a.map((value, i) => value + (b[i]! - value) * share) as unknown as T;
+  const between = (a: number, b: number) => a + (b - a) * share;
+  const mix = (
+    a: Vector,
+    b: Vector,
+  ): Vector => [between(a[0], b[0]), between(a[1], b[1]), between(a[2], b[2])];
   const arm = (a: Arm, b: Arm): Arm => ({
     hand: mix(a.hand, b.hand),
     elbow: mix(a.elbow, b.elbow),
     palm: mix(a.palm, b.palm),
-    bend: mix(a.bend, b.bend),
+    bend: [between(a.bend[0], b.bend[0]), between(a.bend[1], b.bend[1])],
   });
   return {
     head: mix(from.head, to.head),
