@@ -170,7 +170,7 @@ export class AcpAgent implements Agent {
   async #openSession(): Promise<AcpSession> {
     const warm = this.#warm;
     this.#warm = undefined;
-    // After a timeout the agent would let a second request wait as long.
+    // A caller that waited for a timeout once does not wait for a second one.
     const taken = await warm?.catch((error) => isTimeout(error) ? Promise.reject(error) : undefined);
     const session = taken && !taken.closed.aborted ? taken : await this.#requestSession();
     this.#warmSoon();
@@ -195,7 +195,7 @@ export class AcpAgent implements Agent {
   async #resumeSession(id: SessionId, leaving: AbortSignal): Promise<AcpSession | undefined> {
     const connection = await this.#connect();
     const session = await connection.resumeSession(id, leaving);
-    // Only a new session proves that the agent can open one.
+    // A resumed session does not prove that the agent can open new ones. The warm session will.
     this.#warmSoon();
     return session?.closed.aborted ? undefined : session;
   }
@@ -262,9 +262,11 @@ export class AcpAgent implements Agent {
         });
       },
       onPromptEnd: (answered) => {
+        // A process that is retired says nothing about the one that was started since.
+        if (this.#current !== connection) return;
         if (answered) this.#backoff.reset();
-        // An agent that opens no further session is not asked for one after each turn.
-        if (this.#current === connection && !this.#hasFailed) this.warm();
+        // An agent whose last `session/new` failed is not asked again after each turn.
+        if (!this.#hasFailed) this.warm();
       },
       onUnresponsive: () => this.#retire(connection),
     });

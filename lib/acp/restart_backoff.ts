@@ -57,7 +57,7 @@ export class RestartBackoff {
       const retryAfterSecs = Math.ceil(waitMs / 1000);
       throw new AppError(
         "agent_unavailable",
-        `The agent exited ${this.#exits} times in a row during start-up. Its last words are in this program's log. ` +
+        `The agent exited ${this.#exits} times in a row during start-up. The reason is in this program's log. ` +
           `The next start is in ${retryAfterSecs} seconds at the earliest.`,
         { retryAfterSecs },
       );

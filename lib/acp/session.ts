@@ -183,7 +183,7 @@ export class AcpSession implements Session {
         signal,
       );
     }
-    if (policy === "reject") this.#refuse(prompt, tool, "VTUBER_PERMISSIONS is deny");
+    if (policy === "reject") this.#refuse(prompt, tool, "the permissions setting is deny");
     return toOutcome(chooseOption(question.options, policy));
   }
 

@@ -40,7 +40,7 @@ export function readOptions(
   { configOptions, models, modes }: Partial<SessionSettings> & Pick<SessionSettings, "configOptions">,
 ): SessionOption[] {
   return KINDS.flatMap((kind) => {
-    // Some agents give an option no category, but the id.
+    // Some agents leave out the category. Then the id names the kind.
     const option = configOptions.find(({ id, category }) => (category ?? id) === kind);
     const found = option ?? { model: models, mode: modes }[kind];
     return found ? [{ kind, configId: option?.id, current: found.current, values: found.values }] : [];
@@ -58,13 +58,15 @@ export function findValue({ values }: SessionOption, wanted: string): string | u
 
 /** Says that a value is not offered, and which values are. */
 export function notOffered(kind: OptionKind, wanted: string, values: readonly AgentModel[] = []): string {
-  if (values.length === 0) return `The agent has no ${kind} "${wanted}"; it offers none.`;
+  if (values.length === 0) {
+    return `The agent offers no ${kind}s to choose from, so "${wanted}" cannot be set.`;
+  }
   const named = values.slice(0, MAX_NAMED).map(({ id }) => id).join(", ");
   const more = values.length > MAX_NAMED ? `, and ${values.length - MAX_NAMED} more` : "";
   return `The agent has no ${kind} "${wanted}"; it offers ${named}${more}.`;
 }
 
-/** The options with which an agent's newest new session began, kept from one process to the next. */
+/** The options with which an agent's last new session was opened, kept from one process to the next. */
 export class SessionDefaults {
   options: readonly SessionOption[] | undefined;
 
@@ -73,7 +75,7 @@ export class SessionDefaults {
   }
 
   /**
-   * Completes the options of a resumed session. A kind that the agent does not tell is taken from new sessions, with an
+   * Completes the options of a resumed session. A kind that the agent does not report is taken from new sessions, with an
    * unknown current value.
    *
    * @param mode The configured mode. If no new session is known either, the mode is assumed to exist: a mode that
@@ -113,7 +115,7 @@ export class SessionConfig {
   /** The model that answers if a request names none. */
   #defaultModel: string | undefined;
 
-  /** @param defaultModel The default of a resumed session, whose current model may be any. */
+  /** @param defaultModel The default of a resumed session, whose current model may be one that an earlier request chose. */
   constructor(
     sessionId: string,
     options: readonly SessionOption[],
@@ -126,7 +128,7 @@ export class SessionConfig {
     this.#defaultModel = defaultModel ?? this.model;
   }
 
-  /** The id of the current model, if the agent tells. */
+  /** The id of the current model, if the agent reports it. */
   get model(): string | undefined {
     return this.option("model")?.current;
   }
@@ -138,8 +140,8 @@ export class SessionConfig {
   /** Takes a newer list of config options from the agent. */
   update(configOptions: SessionSettings["configOptions"]): void {
     const newer = readOptions({ configOptions });
-    const isNewer = ({ kind }: SessionOption) => newer.some((option) => option.kind === kind);
-    this.#options = [...this.#options.filter((option) => !isNewer(option)), ...newer];
+    const isReplaced = ({ kind }: SessionOption) => newer.some((option) => option.kind === kind);
+    this.#options = [...this.#options.filter((option) => !isReplaced(option)), ...newer];
   }
 
   /** Sets the configured mode and model. Keeps a warning for each that could not be set. */

@@ -7,7 +7,7 @@
 
 import { type IdleTimer, startIdleTimer } from "../core/idle_timer.ts";
 
-/** Characters of events that share a write in a burst: a few kilobytes in any script. */
+/** Characters of events that share a write, a few kilobytes in any script. A longer event is written alone. */
 const MAX_WRITE_CHARS = 2 * 1024;
 /** Bytes that the response buffers before it counts as full. */
 const HIGH_WATER_BYTES = 64 * 1024;
@@ -30,10 +30,10 @@ interface EventStreamOptions {
 }
 
 const encoder = new TextEncoder();
-/** The streams that were written to in this event-loop step, which are flushed together at its end. */
-let written: EventStream[] = [];
+/** The streams that were written to since the last microtask that flushed them. */
+let written = new Set<EventStream>();
 
-/** An event stream. Events of one event-loop step share a write. */
+/** An event stream. Events that are sent before the next microtask share a write, up to {@linkcode MAX_WRITE_CHARS}. */
 export class EventStream {
   /** The body of the response. */
   readonly body: ReadableStream<Uint8Array>;
@@ -41,7 +41,6 @@ export class EventStream {
   readonly #heartbeat: IdleTimer;
   #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
   #buffer = "";
-  #isScheduled = false;
 
   constructor({ heartbeatMs, heartbeat, onDisconnect }: EventStreamOptions) {
     this.#onDisconnect = onDisconnect;
@@ -84,19 +83,17 @@ export class EventStream {
     this.#heartbeat.touch();
     if (this.#buffer.length + event.length > MAX_WRITE_CHARS) this.#flush();
     this.#buffer += event;
-    if (this.#isScheduled) return;
-    this.#isScheduled = true;
-    if (written.push(this) === 1) queueMicrotask(EventStream.#flushWritten);
+    if (written.size === 0) queueMicrotask(EventStream.#flushWritten);
+    written.add(this);
   }
 
   static #flushWritten(): void {
     const streams = written;
-    written = [];
+    written = new Set();
     for (const stream of streams) stream.#flush();
   }
 
   #flush(): void {
-    this.#isScheduled = false;
     const controller = this.#controller;
     if (controller === undefined || this.#buffer === "") return;
     const bytes = encoder.encode(this.#buffer);
@@ -107,7 +104,7 @@ export class EventStream {
     } catch {
       return this.#disconnect();
     }
-    if (this.#controller !== undefined && controller.desiredSize! < -MAX_BACKLOG_BYTES) {
+    if (this.#controller !== undefined && this.backlog > MAX_BACKLOG_BYTES) {
       controller.error(new Error("The reader fell too far behind."));
       this.#disconnect();
     }

@@ -71,7 +71,7 @@ const CONFIGURED: readonly (readonly [
     [],
     'no mode "dance"; it offers ask, code.',
   ],
-  ["a mode where there is none", {}, { mode: "code" }, [], "it offers none"],
+  ["a mode where there is none", {}, { mode: "code" }, [], "offers no modes"],
   ["a model that is an option", OPTION, { model: "b" }, ["session/set_config_option m b"]],
   ["a model by its name", OPTION, { model: "model B" }, ["session/set_config_option m b"]],
   ["a model of the older list", { models: LIST }, { model: "c" }, ["session/set_model c"]],
@@ -236,7 +236,9 @@ Deno.test("configure: with no options known, a resumed session gets the mode, an
   assert(await harness.agent.resumeSession("old" as SessionId));
   assertEquals(harness.running.summary(...SETS), ["session/set_mode plan"]);
   const warnings = harness.recorder.entries.filter(({ level }) => level === "warn");
-  assertEquals(warnings.map(({ message }) => message), ['The agent has no model "b"; it offers none.']);
+  assertEquals(warnings.map(({ message }) => message), [
+    'The agent offers no models to choose from, so "b" cannot be set.',
+  ]);
 });
 
 Deno.test("configure: the options in the resume answer count", async () => {

@@ -192,5 +192,8 @@ Deno.test("notOffered: names some of what there is", () => {
     'The agent has no model "x"; it offers m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, and 2 more.',
   );
   assertEquals(notOffered("mode", "x", values.slice(0, 2)), 'The agent has no mode "x"; it offers m0, m1.');
-  assertEquals(notOffered("model", "x", []), 'The agent has no model "x"; it offers none.');
+  assertEquals(
+    notOffered("model", "x", []),
+    'The agent offers no models to choose from, so "x" cannot be set.',
+  );
 });
