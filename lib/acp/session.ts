@@ -132,7 +132,8 @@ export class AcpSession implements Session {
         throw new Error(`The agent did not read it within ${setupMs / 1000} seconds.`);
       }
     } catch (cause) {
-      if (this.#running === prompt) this.#end(prompt, [], false);
+      this.#end(prompt, [], false);
+      this.close();
       const message = "The prompt could not be sent to the agent.";
       throw new AppError("agent_unavailable", message, { cause, retryAfterSecs: 1 });
     }
@@ -291,7 +292,9 @@ export class AcpSession implements Session {
       : failure("agent_error", `The agent answered with an error: ${message}`);
   }
 
+  /** Ends a prompt. The agent may still answer one that was given up; that changes nothing. */
   #end(prompt: PromptState, events: readonly TurnEvent[], answered: boolean): void {
+    if (this.#running !== prompt) return;
     clearTimeout(prompt.cancelTimer);
     prompt.withdrawal?.abort("turn");
     this.#running = undefined;

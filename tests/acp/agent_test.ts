@@ -183,6 +183,51 @@ Deno.test("AcpAgent: refuses a prompt that the process does not read, and a new 
   assertEquals([starts.length, heard.events], [2, []]);
 });
 
+Deno.test("AcpAgent: an answer to a prompt that was given up changes nothing, and its session is closed", async () => {
+  const starts: MemoryAcpAgent[] = [];
+  const other = Promise.withResolvers<void>();
+  let gate: Promise<void> = Promise.resolve();
+  await using harness = new AcpHarness({}, {
+    launch: () => {
+      const running = new MemoryAcpAgent({
+        "session/prompt": (params, agent) =>
+          params.sessionId === "session-1"
+            ? answersAfter(other.promise)(params, agent)
+            : { stopReason: "end_turn" },
+      });
+      starts.push(running);
+      const writer = running.process.writable.getWriter();
+      const writable = new WritableStream<Uint8Array>({
+        write: async (bytes) => {
+          await gate;
+          await writer.write(bytes);
+        },
+        close: () => writer.close(),
+        abort: (reason) => writer.abort(reason),
+      });
+      return { ...running.process, writable };
+    },
+    timeouts: { setupMs: 1_500, resumeMs: 60_000, cancelMs: 500 },
+  });
+  const busy = await harness.agent.newSession();
+  const session = await harness.agent.newSession();
+  const running = new TurnRecorder();
+  await busy.prompt(PROMPT, running.reader);
+  await running.untilText("working");
+  const { promise, resolve: openGate } = Promise.withResolvers<void>();
+  gate = promise;
+  const heard = new TurnRecorder();
+  const failure = await appErrorOf(session.prompt(PROMPT, heard.reader));
+  assertEquals([failure.code, session.closed.aborted], ["agent_unavailable", true]);
+  gate = Promise.resolve();
+  openGate();
+  await starts[0]!.waitFor("session/prompt", 2);
+  await nextTask();
+  other.resolve();
+  assertEquals(await running.lastSummary(), "end end_turn");
+  assertEquals(heard.events, []);
+});
+
 Deno.test("AcpAgent: an agent of one session is not asked for another after each turn", async () => {
   let isFull = false;
   await using harness = new AcpHarness({
