@@ -10,7 +10,7 @@ import type { Store } from "./conversation/record.ts";
 import { ConversationRegistry } from "./conversation/registry.ts";
 import { openStore } from "./conversation/store.ts";
 import { settlesWithin } from "./core/deadline.ts";
-import { AppError, messageOf } from "./core/errors.ts";
+import { messageOf, shuttingDown } from "./core/errors.ts";
 import type { Log } from "./core/log.ts";
 import { Ambient } from "./events/ambient.ts";
 import { EventHub } from "./events/hub.ts";
@@ -125,7 +125,7 @@ export function createServer(config: Config, parts: ServerParts) {
       server.isDraining = true;
       ambient?.[Symbol.dispose]();
       if (!await settlesWithin(config.shutdownGraceMs, conversations.drain())) {
-        conversations.fail(new AppError("shutting_down", "The server is shutting down."));
+        conversations.fail(shuttingDown());
       }
       conversations.close();
       await settlesWithin(HANG_UP_MS, hub.close());

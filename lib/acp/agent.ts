@@ -1,7 +1,7 @@
 /** An ACP agent: started when it is needed, kept warm, restarted when its process ends. @module */
 
 import { abortable, untilAborted } from "../core/abortable.ts";
-import { AppError } from "../core/errors.ts";
+import { shuttingDown } from "../core/errors.ts";
 import type { Agent, AgentModel, AgentState, Session } from "../turn/agent.ts";
 import type { SessionId } from "../turn/event.ts";
 import { AgentCommands } from "./command_guard.ts";
@@ -140,7 +140,7 @@ export class AcpAgent implements Agent {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closing.abort(new AppError("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 }));
+    this.#closing.abort(shuttingDown());
     clearTimeout(this.#warmTimer);
     await Promise.all([...this.#connections].map((connection) => connection.stop()));
     await this.#connecting?.catch(() => {});

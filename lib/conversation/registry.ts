@@ -1,6 +1,6 @@
 /** The registry of conversations: resolves the conversation of a request, and runs its turn there. @module */
 
-import { AppError } from "../core/errors.ts";
+import { AppError, shuttingDown } from "../core/errors.ts";
 import type { Agent } from "../turn/agent.ts";
 import { cannedTurn } from "../turn/canned_replies.ts";
 import type { Turn } from "../turn/turn.ts";
@@ -154,7 +154,7 @@ export class ConversationRegistry {
 
   /** Refuses new turns, and resolves when the others have ended. */
   async drain(): Promise<void> {
-    this.#refusal ??= new AppError("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 });
+    this.#refusal ??= shuttingDown();
     if (this.#jobs.size === 0) return;
     this.#drained ??= Promise.withResolvers();
     await this.#drained.promise;

@@ -94,3 +94,8 @@ export function messageOf(thrown: unknown): string {
 export function toAppError(thrown: unknown, code: ErrorCode): AppError {
   return thrown instanceof AppError ? thrown : new AppError(code, messageOf(thrown), { cause: thrown });
 }
+
+/** Creates the error of requests that come, wait or run while the server shuts down. */
+export function shuttingDown(): AppError {
+  return new AppError("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 });
+}

@@ -1,6 +1,6 @@
 /** The event hub: follows every turn and publishes its states and events to the subscribers. @module */
 
-import { AppError } from "../core/errors.ts";
+import { AppError, shuttingDown } from "../core/errors.ts";
 import { isLast, type TurnEvent, type TurnId } from "../turn/event.ts";
 import type { Turn, TurnObserver } from "../turn/turn.ts";
 import { Subscriber, type Transport } from "./subscriber.ts";
@@ -83,7 +83,7 @@ export class EventHub implements TurnObserver {
   /** Checks that one more subscriber can join. @throws {AppError} `rate_limit_exceeded`, `shutting_down`. */
   admit(): void {
     if (this.#isClosed) {
-      throw new AppError("shutting_down", "The server is shutting down.", { retryAfterSecs: 5 });
+      throw shuttingDown();
     }
     if (this.#subscribers.size < MAX_SUBSCRIBERS) return;
     throw new AppError("rate_limit_exceeded", `${MAX_SUBSCRIBERS} clients are watching already.`, {

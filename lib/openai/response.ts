@@ -34,6 +34,7 @@ type StreamRequest = ReplyOptions & Pick<CompletionRequest, "format" | "includeU
  * Streams the reply of a turn.
  *
  * @throws {AppError} the turn's failure, if the turn failed before any text: a status can still report the failure.
+ *   `turn_cancelled` if a repeated request can no longer read the turn from its start.
  */
 export function streamReply(
   turn: Turn,
@@ -47,7 +48,7 @@ export function streamReply(
   const output = format ? jsonSink(format, sink, "\n") : sink;
   let isStarted = false;
   let failure: AppError | undefined;
-  stopReading = turn.read(createReplyReader(request, {
+  const reader = createReplyReader(request, {
     text(text, isPlain) {
       isStarted = true;
       output.text(text, isPlain);
@@ -58,11 +59,16 @@ export function streamReply(
       else output.end(end);
       turn.cancel();
     },
-  }));
-  isStarted = true;
-  if (failure === undefined) return new Response(stream.body, { headers: EVENT_STREAM_HEADERS });
-  stream.end();
-  throw failure.afterPrompt();
+  });
+  try {
+    stopReading = turn.read(reader);
+    isStarted = true;
+    if (failure !== undefined) throw failure.afterPrompt();
+  } catch (error) {
+    stream.end();
+    throw error;
+  }
+  return new Response(stream.body, { headers: EVENT_STREAM_HEADERS });
 }
 
 /** Opens a stream and sends its first frame. `onGone` is called when the client hangs up or reads too slowly. */

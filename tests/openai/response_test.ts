@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { chatFrames, textFrames } from "../../lib/openai/chunk.ts";
 import { ERROR_MODES, type StreamOptions, streamReply } from "../../lib/openai/response.ts";
@@ -93,4 +93,35 @@ Deno.test("streamReply: an error event is safe", async () => {
   const text = await streamText((prompt) => prompt.fail(failure), {}, chatFrames, "event");
   const event = text.split("\n\n").find((event) => event.includes('"error"'))!.slice("data: ".length);
   assertEquals(/data:|::|[\n\r\u0085\u2028\u2029]/.test(event), false, event);
+});
+
+Deno.test("streamReply: a turn that can no longer be read from its start leaves no heartbeat behind", async () => {
+  const agent = new MemoryAgent();
+  const turn = await runTurn({
+    session: await agent.newSession(),
+    blocks: [],
+    limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
+    resolvedModel: "openab",
+  });
+  turn.read(() => {});
+  const request = {
+    ...{ stop: [], maxTokens: undefined, format: undefined, promptTokens: 12 },
+    ...{ includeUsage: false, includeAgentEvents: false },
+  };
+  const frames = chatFrames({ id: "chatcmpl-1", created: 1751328000, model: "openab", includeUsage: false });
+  let beats = 0;
+  const beat = Promise.withResolvers<void>();
+  const counted = {
+    ...frames,
+    get empty() {
+      beats++;
+      return frames.empty;
+    },
+  };
+  const settings: StreamOptions = { heartbeat: "chunk", heartbeatMs: 5, errors: "speak" };
+  assertThrows(() => streamReply(turn, request, counted, settings), AppError, "no longer kept");
+  // A timer that was started later fires later.
+  setTimeout(beat.resolve, 50);
+  await beat.promise;
+  assertEquals(beats, 0);
 });
