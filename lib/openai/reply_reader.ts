@@ -35,18 +35,26 @@ export interface ReplySink {
   end(end: ReplyEnd): void;
 }
 
-/** Creates a reader that passes a turn on as a reply. The reply may end before the turn. */
+/**
+ * Creates a reader that passes a turn on as a reply. The reply may end before the turn.
+ *
+ * @param maxChars Characters after which the reply ends as too long.
+ */
 export function createReplyReader(
   { stop, maxTokens, promptTokens }: ReplyOptions,
   sink: ReplySink,
+  maxChars = Infinity,
 ): TurnReader {
   const filter = stop.length > 0 || maxTokens !== undefined ? new StopFilter(stop, maxTokens) : undefined;
   const skinText = new SkinText();
   const tokens = new TokenCount();
   let reported: Usage | undefined;
+  let chars = 0;
   let isOver = false;
 
   function readText(text: string): void {
+    chars += text.length;
+    if (chars > maxChars) return close("length");
     const wide = filter ? NOT_PLAIN : scanPlain(text);
     if (wide !== NOT_PLAIN && skinText.pushPlain(text)) {
       tokens.addCounted(text.length, wide);

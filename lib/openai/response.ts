@@ -16,6 +16,8 @@ import { MAX_DELTA_CHARS, splitDeltas } from "./skin_text.ts";
 import { extractJson, type ResponseFormat } from "./structured_output.ts";
 import type { CompletionRequest } from "./wire.ts";
 
+/** Characters of a reply that is sent in one piece. A longer one is cut there, as `length`. */
+const MAX_COLLECTED_CHARS = 8 * 1024 * 1024;
 /** Heartbeats of a silent stream: an empty chunk, OpenAB's comment, or nothing. */
 export const HEARTBEATS = ["chunk", "comment", "off"] as const;
 /** How a stream reports a failed turn: as a spoken sentence, or as an error event. */
@@ -59,7 +61,7 @@ export function streamReply(
       else output.end(end);
       turn.cancel();
     },
-  });
+  }, format && MAX_COLLECTED_CHARS);
   try {
     stopReading = turn.read(reader);
     isStarted = true;
@@ -150,6 +152,7 @@ export async function collectReply(
         turn.cancel();
       },
     };
-    return createReplyReader(options, options.format ? jsonSink(options.format, sink, "") : sink);
+    const output = options.format ? jsonSink(options.format, sink, "") : sink;
+    return createReplyReader(options, output, MAX_COLLECTED_CHARS);
   }, signal);
 }

@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { chatFrames, textFrames } from "../../lib/openai/chunk.ts";
-import { ERROR_MODES, type StreamOptions, streamReply } from "../../lib/openai/response.ts";
+import { collectReply, ERROR_MODES, type StreamOptions, streamReply } from "../../lib/openai/response.ts";
 import { runTurn } from "../../lib/turn/turn.ts";
 import { MemoryAgent, type MemoryPrompt } from "../support/agents/memory_agent.ts";
 import { assertGolden } from "../support/harness/golden.ts";
@@ -124,4 +124,21 @@ Deno.test("streamReply: a turn that can no longer be read from its start leaves 
   setTimeout(beat.resolve, 50);
   await beat.promise;
   assertEquals(beats, 0);
+});
+
+Deno.test("collectReply: a reply of more than 8 MiB ends as too long, and its turn is cancelled", async () => {
+  const agent = new MemoryAgent();
+  const turn = await runTurn({
+    session: await agent.newSession(),
+    blocks: [],
+    limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
+    resolvedModel: "openab",
+  });
+  const options = { stop: [], maxTokens: undefined, format: undefined, promptTokens: 12 };
+  const collected = collectReply(turn, options, new AbortController().signal);
+  const prompt = await agent.nextPrompt();
+  for (let mebibytes = 0; mebibytes < 9; mebibytes++) prompt.say("x".repeat(1 << 20));
+  const { text, end } = await collected;
+  assertEquals([text.trimEnd().length, end.finish], [8 << 20, "length"]);
+  await prompt.cancelled;
 });
