@@ -168,3 +168,36 @@ Deno.test("store: failed writes are logged once, until a write succeeds, and a f
     assertEquals(store.load().length, 2);
   }
 });
+
+Deno.test("store: a file of the first schema is read, and its conversation changed", async () => {
+  using fixture = new StoreFixture();
+  fixture.change(`
+    CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+    CREATE TABLE conversations (
+      owner TEXT NOT NULL, agent TEXT NOT NULL, id TEXT NOT NULL, program TEXT NOT NULL,
+      is_named INTEGER NOT NULL, persona TEXT NOT NULL, is_persona_open INTEGER NOT NULL,
+      turns TEXT NOT NULL, turns_before INTEGER NOT NULL, reply TEXT, session_id TEXT,
+      created_at INTEGER NOT NULL, used_at INTEGER NOT NULL, PRIMARY KEY (owner, agent, id)
+    ) STRICT;
+    CREATE INDEX conversations_by_use ON conversations (used_at);
+    INSERT INTO meta VALUES ('key', zeroblob(32));
+    INSERT INTO conversations VALUES ('_sHhYNcJ6-6NHDml', 'openab', 'old talk', '8F24NdnYMa1kZAEc', 1, '', 0,
+      '2uUuAC71CUjsctgS2', 0, 'quXlGY37hb_2NFizj2IdWHJjWfhCbS0_', 'demo-6a8d9eb9', 1796087271203, 1796087271204);
+    PRAGMA user_version = 1`);
+  const [old, ...others] = await fixture.load();
+  assertEquals(others, []);
+  assertEquals(
+    [old?.id, old?.isNamed, old?.sessionId, old?.reply, old?.turns.map(({ state, words }) => [state, words])],
+    ["old talk", true, "demo-6a8d9eb9", "quXlGY37hb_2NFizj2IdWHJjWfhCbS0_", [[
+      "answered",
+      "uUuAC71CUjsctgS2",
+    ]]],
+  );
+  {
+    using store = await fixture.open();
+    assertEquals(store.key, new Uint8Array(32));
+    store.save({ ...old!, usedAt: old!.usedAt + 1 });
+  }
+  assertEquals(await fixture.load(), [{ ...old!, usedAt: old!.usedAt + 1 }]);
+  assertEquals(fixture.warnings, []);
+});
