@@ -156,6 +156,26 @@ Deno.test("AcpAgent: a process that does not answer a cancel is retired, but fin
   stuck.assertComplete();
 });
 
+Deno.test("AcpAgent: an answer of a retired process does not excuse the early exit of the next one", async () => {
+  const other = Promise.withResolvers<void>();
+  const [stuck, running] = [new TurnRecorder(), new TurnRecorder()];
+  await using harness = new AcpHarness({
+    "session/prompt": (params, agent) =>
+      answersAfter(params.sessionId === "session-1" ? new Promise(() => {}) : other.promise)(params, agent),
+  }, { timeouts: SHORT_CANCEL });
+  const [first, second] = [await harness.agent.newSession(), await harness.agent.newSession()];
+  const prompt = await first.prompt(PROMPT, stuck.reader);
+  await second.prompt(PROMPT, running.reader);
+  await running.untilText("working");
+  prompt.cancel();
+  await harness.recorder.waitFor(/does not answer a cancelled prompt/);
+  await harness.agent.newSession();
+  other.resolve();
+  assertEquals(await running.lastSummary(), "end end_turn");
+  harness.starts[1]!.exit();
+  await harness.recorder.waitFor(/agent exited during start-up/);
+});
+
 Deno.test("AcpAgent: refuses a prompt that the process does not read, and a new process serves the next", async () => {
   const starts: MemoryAcpAgent[] = [];
   let isReading = true;
