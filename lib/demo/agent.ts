@@ -6,7 +6,7 @@
  */
 
 import { parseArgs } from "node:util";
-import { type Client, DemoScript, type Pace, type PromptBlock } from "./script.ts";
+import { type DemoTurn, type Pace, type PermissionResult, playTurn, type PromptBlock } from "./script.ts";
 
 /** Default pace: about as fast as a model. */
 const DEFAULT_PACE: Pace = { tokenMs: 25, stepMs: 400 };
@@ -33,58 +33,52 @@ const INITIALIZE_RESULT = {
 };
 
 interface DemoSession {
-  readonly id: string;
   turns: number;
   /** Cancels the running prompt. */
-  cancel: AbortController | undefined;
+  cancel?: AbortController | undefined;
 }
 
-/** The parameters of a request, as far as they are read. */
-interface Params {
-  readonly sessionId?: string;
-  readonly prompt?: readonly PromptBlock[];
+/** A message of JSON-RPC, as far as it is read: a request, a notification (no id) or an answer (no method). */
+interface Message {
+  readonly id?: unknown;
+  readonly method?: unknown;
+  readonly params?: { readonly sessionId?: string; readonly prompt?: readonly PromptBlock[] };
+  readonly result?: PermissionResult;
 }
 
-/** The sessions, and the methods of ACP on them. */
+/** Creates the error answer to a request. */
+function rpcError(code: number, message: string): Error {
+  return Object.assign(new Error(message), { code });
+}
+
+/** The sessions of one connection, and the methods of ACP on them. */
 class DemoAgent {
-  readonly #client: Client;
+  readonly #send: (message: Record<string, unknown>) => Promise<void>;
   readonly #pace: Pace;
   readonly #sessions = new Map<string, DemoSession>();
+  /** The requests to the client that wait for their result. */
+  readonly #waiting = new Map<unknown, (result: PermissionResult) => void>();
 
-  constructor(client: Client, pace: Pace) {
-    this.#client = client;
+  /** @param writer Takes the lines for the client. */
+  constructor(writer: WritableStreamDefaultWriter<Uint8Array>, pace: Pace) {
+    const encoder = new TextEncoder();
+    this.#send = (message) =>
+      writer.write(encoder.encode(JSON.stringify({ jsonrpc: "2.0", ...message }) + "\n"));
     this.#pace = pace;
   }
 
-  /** Handles a request. @throws {RpcError} as the error answer. */
-  async request(method: string, params: Params): Promise<unknown> {
-    switch (method) {
-      case "initialize":
-        return INITIALIZE_RESULT;
-      case "session/new":
-        return { sessionId: this.#create() };
-      case "session/resume":
-        this.#find(params);
-        return {};
-      case "session/close":
-        this.#find(params).cancel?.abort();
-        return {};
-      case "session/delete": {
-        const session = this.#find(params);
-        session.cancel?.abort();
-        this.#sessions.delete(session.id);
-        return {};
-      }
-      case "session/prompt":
-        return { stopReason: await this.#prompt(this.#find(params), params.prompt ?? []) };
-      default:
-        throw new RpcError(METHOD_NOT_FOUND, `Method not found: ${method}`);
+  /** Handles a message of the client. */
+  async receive({ id, method, params = {}, result }: Message): Promise<void> {
+    if (typeof method !== "string") {
+      this.#waiting.get(id)?.(result);
+      this.#waiting.delete(id);
+      return;
     }
-  }
-
-  /** Cancels the running prompt of a session, if there is one. */
-  cancel({ sessionId = "" }: Params): void {
-    this.#sessions.get(sessionId)?.cancel?.abort();
+    const answer = await this.#handle(method, params).then(
+      (result) => ({ result }),
+      ({ code = INTERNAL_ERROR, message }) => ({ error: { code, message: String(message) } }),
+    );
+    if (id !== undefined) await this.#send({ id, ...answer }).catch(() => {});
   }
 
   /** Cancels every running prompt. */
@@ -92,28 +86,71 @@ class DemoAgent {
     for (const session of this.#sessions.values()) session.cancel?.abort();
   }
 
+  /** Returns the result of a request. Throws the error answer. */
+  async #handle(
+    method: string,
+    { sessionId = "", prompt = [] }: Required<Message>["params"],
+  ): Promise<unknown> {
+    switch (method) {
+      case "initialize":
+        return INITIALIZE_RESULT;
+      case "session/new":
+        return { sessionId: this.#create() };
+      case "session/resume":
+        this.#find(sessionId);
+        return {};
+      case "session/cancel":
+      case "session/close":
+        this.#find(sessionId).cancel?.abort();
+        return {};
+      case "session/delete":
+        this.#find(sessionId).cancel?.abort();
+        this.#sessions.delete(sessionId);
+        return {};
+      case "session/prompt":
+        return { stopReason: await this.#prompt(sessionId, prompt) };
+      default:
+        throw rpcError(METHOD_NOT_FOUND, `Method not found: ${method}`);
+    }
+  }
+
   #create(): string {
     const id = `demo-${crypto.randomUUID()}`;
-    this.#sessions.set(id, { id, turns: 0, cancel: undefined });
+    this.#sessions.set(id, { turns: 0 });
     const [oldest] = this.#sessions.keys();
     if (this.#sessions.size > MAX_SESSIONS) this.#sessions.delete(oldest!);
     return id;
   }
 
-  #find({ sessionId = "" }: Params): DemoSession {
+  #find(sessionId: string): DemoSession {
     const session = this.#sessions.get(sessionId);
-    if (session === undefined) throw new RpcError(RESOURCE_NOT_FOUND, `There is no session ${sessionId}.`);
+    if (session === undefined) throw rpcError(RESOURCE_NOT_FOUND, `There is no session ${sessionId}.`);
     return session;
   }
 
-  async #prompt(session: DemoSession, blocks: readonly PromptBlock[]): Promise<"end_turn" | "cancelled"> {
-    if (session.cancel) throw new RpcError(INVALID_PARAMS, "A prompt is running in this session.");
+  async #prompt(sessionId: string, blocks: readonly PromptBlock[]): Promise<"end_turn" | "cancelled"> {
+    const session = this.#find(sessionId);
+    if (session.cancel) throw rpcError(INVALID_PARAMS, "A prompt is running in this session.");
     const { signal } = session.cancel = new AbortController();
     const text = blocks.map((block) => block.text ?? "").join("\n");
     const images = blocks.filter(({ type }) => type === "image");
-    const script = new DemoScript(this.#client, session.id, this.#pace, signal);
+    const turn: DemoTurn = {
+      pace: this.#pace,
+      signal,
+      update: async (update) => {
+        signal.throwIfAborted();
+        await this.#send({ method: "session/update", params: { sessionId, update } });
+      },
+      requestPermission: async (params) => {
+        const { promise, resolve } = Promise.withResolvers<PermissionResult>();
+        const id = crypto.randomUUID();
+        this.#waiting.set(id, resolve);
+        await this.#send({ id, method: "session/request_permission", params: { sessionId, ...params } });
+        return await promise;
+      },
+    };
     try {
-      await script.play(text, images, ++session.turns);
+      await playTurn(turn, text, images, ++session.turns);
       return "end_turn";
     } catch (error) {
       if (!signal.aborted) throw error;
@@ -124,65 +161,20 @@ class DemoAgent {
   }
 }
 
-/** An error answer to a request. */
-class RpcError extends Error {
-  readonly code: number;
-
-  constructor(code: number, message: string) {
-    super(message);
-    this.code = code;
-  }
-}
-
 /** Serves ACP (JSON-RPC, one message a line) over two byte streams until the client closes them. */
 export async function serveDemo(
   streams: { readonly readable: ReadableStream<Uint8Array>; readonly writable: WritableStream<Uint8Array> },
   pace: Pace = DEFAULT_PACE,
 ): Promise<void> {
   const writer = streams.writable.getWriter();
-  const encoder = new TextEncoder();
-  const send = (message: Record<string, unknown>) =>
-    writer.write(encoder.encode(JSON.stringify({ jsonrpc: "2.0", ...message }) + "\n"));
-  const answers = new Map<unknown, (result: unknown) => void>();
-  let nextId = 0;
-  const agent = new DemoAgent({
-    notify: (method, params) => send({ method, params }),
-    async request(method, params) {
-      const { promise, resolve } = Promise.withResolvers<unknown>();
-      const id = nextId++;
-      answers.set(id, resolve);
-      await send({ id, method, params });
-      return await promise;
-    },
-  }, pace);
-
-  async function answer(id: unknown, method: string, params: Params): Promise<void> {
-    try {
-      await send({ id, result: await agent.request(method, params) });
-    } catch (error) {
-      const code = error instanceof RpcError ? error.code : INTERNAL_ERROR;
-      await send({ id, error: { code, message: String((error as Error).message) } }).catch(() => {});
-    }
-  }
-
-  function onLine(line: string): void {
-    const { id, method, params, result } = parseMessage(line);
-    if (typeof method === "string") {
-      if (id !== undefined) answer(id, method, params ?? {});
-      else if (method === "session/cancel") agent.cancel(params ?? {});
-    } else {
-      answers.get(id)?.(result);
-      answers.delete(id);
-    }
-  }
-
+  const agent = new DemoAgent(writer, pace);
   try {
     let rest = "";
     for await (const text of streams.readable.pipeThrough(new TextDecoderStream())) {
       const lines = (rest + text).split("\n");
       rest = lines.pop() ?? "";
       if (rest.length > MAX_LINE_CHARS) break;
-      lines.forEach(onLine);
+      for (const line of lines) agent.receive(parseMessage(line));
     }
   } catch {
     // The client broke the connection.
@@ -192,7 +184,7 @@ export async function serveDemo(
 }
 
 /** Parses a message. A line that is not a JSON object counts as an empty message. */
-function parseMessage(line: string): { id?: unknown; method?: unknown; params?: Params; result?: unknown } {
+function parseMessage(line: string): Message {
   try {
     return Object(JSON.parse(line));
   } catch {

@@ -2,7 +2,7 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import { AcpHarness, type Handler, PROMPT, refuses } from "../support/agents/memory_acp_agent.ts";
 import { appErrorOf, nextTask, TurnRecorder } from "../support/harness/turn_recorder.ts";
-import { AgentAuth, chooseAuthMethod } from "../../lib/acp/auth.ts";
+import { chooseAuthMethod } from "../../lib/acp/auth.ts";
 import { type AuthMethod, parseInitializeResult } from "../../lib/acp/wire.ts";
 import { isObject, type Json } from "../support/agents/agent_io.ts";
 import { readRecording } from "../support/agents/replayed_agent.ts";
@@ -71,19 +71,6 @@ Deno.test("chooseAuthMethod: of recorded agents", () => {
   assertEquals(chooseAuthMethod(recorded("claude-tools"), new Set()), undefined);
 });
 
-Deno.test("AgentAuth.requiredError: names the methods and the agent's answer", () => {
-  const errorOf = (methods: readonly AuthMethod[], answer?: string) =>
-    new AgentAuth(methods, new Set(), () => Promise.resolve()).requiredError(answer);
-  const error = errorOf(methods(OAUTH, { id: "api-key" }), "Wrong key");
-  assertEquals([error.code, error.prompted], ["agent_auth_required", false]);
-  for (
-    const part of ["oauth-personal (Log in with Google), api-key.", "It said: Wrong key.", "inherit_env"]
-  ) {
-    assertStringIncludes(error.message, part);
-  }
-  assertStringIncludes(errorOf([]).message, "none named");
-});
-
 const AUTH_METHODS = [{ id: "oauth", name: "Log in with a browser" }, { id: "api-key", name: "API key" }];
 
 /** Handlers of an agent that requires a log-in by one of these methods; `authenticate` may throw. */
@@ -121,7 +108,9 @@ Deno.test("AgentAuth: a failed log-in is reported, and the next request tries ag
   }));
   const failure = await appErrorOf(harness.agent.newSession());
   assertEquals([failure.code, failure.prompted], ["agent_auth_required", false]);
-  for (const part of ["Wrong key", "oauth (Log in with a browser)", "api-key"]) {
+  for (
+    const part of ["It said: Wrong key.", "oauth (Log in with a browser), api-key (API key).", "inherit_env"]
+  ) {
     assertStringIncludes(failure.message, part);
   }
   fails = false;
@@ -136,6 +125,11 @@ Deno.test("AgentAuth: requests only one log-in if the agent still requires one",
   });
   assertEquals((await appErrorOf(harness.agent.newSession())).code, "agent_auth_required");
   assertEquals([harness.running.count("authenticate"), harness.running.count("session/new")], [1, 2]);
+});
+
+Deno.test("AgentAuth: an agent without methods is said to name none", async () => {
+  await using harness = new AcpHarness({ "session/new": refuses(RPC.authRequired) });
+  assertStringIncludes((await appErrorOf(harness.agent.newSession())).message, "none named");
 });
 
 Deno.test("AgentAuth: a prompt that requires a log-in fails with the methods", async () => {

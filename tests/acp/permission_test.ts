@@ -1,11 +1,5 @@
 import { assertEquals } from "@std/assert";
-import {
-  AlwaysDecisions,
-  detailOf,
-  evaluatePolicy,
-  PERMISSION_POLICIES,
-  toOutcome,
-} from "../../lib/acp/permission.ts";
+import { AlwaysDecisions, detailOf, evaluatePolicy, PERMISSION_POLICIES } from "../../lib/acp/permission.ts";
 import {
   type PermissionOption,
   type PermissionQuestion,
@@ -13,7 +7,7 @@ import {
   type ToolCallId,
   type ToolKind,
 } from "../../lib/turn/event.ts";
-import { chooseOption, type Decision } from "../../lib/turn/permission.ts";
+import type { Decision } from "../../lib/turn/permission.ts";
 
 const ASKED_KINDS: readonly ToolKind[] = ["edit", "delete", "move", "execute", "switch_mode", "other"];
 for (const policy of PERMISSION_POLICIES) {
@@ -26,88 +20,10 @@ for (const policy of PERMISSION_POLICIES) {
   }
 }
 
-/** Creates an option, whose id is its kind if there is no other id. */
-const option = (kind: string, id = kind): PermissionOption => ({ id, name: kind, kind });
-const options = (...kinds: string[]) => kinds.map((kind) => option(kind));
-const selected = (optionId: string) => ({ outcome: "selected", optionId });
-const CANCELLED = { outcome: "cancelled" };
-const choose = (offered: readonly PermissionOption[], decision: Decision) =>
-  toOutcome(chooseOption(offered, decision));
+const option = (kind: string): PermissionOption => ({ id: kind, name: kind, kind });
+const OPTIONS = ["allow_once", "allow_always", "reject_once", "reject_always"].map(option);
 
-for (
-  const [name, offered, allow, reject] of [
-    ["no options", [], CANCELLED, CANCELLED],
-    [
-      "every kind",
-      options("allow_once", "allow_always", "reject_once", "reject_always"),
-      selected("allow_once"),
-      selected("reject_once"),
-    ],
-    [
-      "allow always only",
-      options("allow_always", "reject_once"),
-      selected("allow_always"),
-      selected("reject_once"),
-    ],
-    [
-      "reject always only",
-      options("reject_always", "allow_once"),
-      selected("allow_once"),
-      selected("reject_always"),
-    ],
-    ["no option to reject", options("allow_once", "allow_always"), selected("allow_once"), CANCELLED],
-    ["no option to allow", options("reject_once"), CANCELLED, selected("reject_once")],
-    ["unknown kinds", options("allow_later", ""), CANCELLED, CANCELLED],
-    [
-      "allow always twice, as from qwen",
-      [
-        option("allow_always", "project"),
-        option("allow_always", "user"),
-        option("allow_once", "once"),
-        option("reject_once", "no"),
-      ],
-      selected("once"),
-      selected("no"),
-    ],
-    ["two of a kind", [option("allow_once", "a"), option("allow_once", "b")], selected("a"), CANCELLED],
-    [
-      "ids that look like other kinds",
-      [option("reject_once", "allow_once"), option("allow_once", "reject")],
-      selected("reject"),
-      selected("allow_once"),
-    ],
-  ] as const
-) {
-  Deno.test(`chooseOption: chooses by kind among ${name}`, () => {
-    assertEquals([choose(offered, "allow"), choose(offered, "reject")] as unknown[], [allow, reject]);
-  });
-}
-
-function permutations<T>(items: readonly T[]): T[][] {
-  if (items.length === 0) return [[]];
-  return items.flatMap((item, index) =>
-    permutations(items.toSpliced(index, 1)).map((rest) => [item, ...rest])
-  );
-}
-
-Deno.test("chooseOption: the order of the options does not matter", () => {
-  for (
-    const offered of permutations(options("allow_once", "allow_always", "reject_once", "reject_always", "x"))
-  ) {
-    assertEquals(choose(offered, "allow") as unknown, selected("allow_once"));
-    assertEquals(choose(offered, "reject") as unknown, selected("reject_once"));
-  }
-});
-
-const OPTIONS = options("allow_once", "allow_always", "reject_once", "reject_always");
-
-interface QuestionFields {
-  readonly id?: string;
-  readonly title?: string;
-  readonly kind?: ToolKind;
-  readonly detail?: string;
-  readonly options?: readonly PermissionOption[];
-}
+type QuestionFields = Partial<PermissionQuestion & { id: string; title: string; kind: ToolKind }>;
 
 function question(
   { id = "t1", title = "npm test", kind = "execute", ...rest }: QuestionFields = {},

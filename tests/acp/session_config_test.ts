@@ -185,15 +185,10 @@ for (
     assertEquals(findValue(OPTION, wanted), expected));
 }
 
-Deno.test("notOffered: names some of what there is", () => {
+Deno.test("notOffered: names ten of what there is", () => {
   const values = Array.from({ length: 12 }, (_, index) => ({ id: `m${index}`, name: "M" }));
   assertEquals(
     notOffered("model", "x", values),
     'The agent has no model "x"; it offers m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, and 2 more.',
-  );
-  assertEquals(notOffered("mode", "x", values.slice(0, 2)), 'The agent has no mode "x"; it offers m0, m1.');
-  assertEquals(
-    notOffered("model", "x", []),
-    'The agent offers no models to choose from, so "x" cannot be set.',
   );
 });

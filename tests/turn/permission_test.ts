@@ -136,6 +136,23 @@ const ANSWERS: readonly [
   ["reject always", ALL, { decision: "reject_always" }, "rejected", "reject_always"],
   ["an option by its id", ALL, { optionId: "allow_always" }, "allowed", "allow_always"],
   ["allow, in any order", ALL.toReversed(), { decision: "allow" }, "allowed", "allow_once"],
+  [
+    "allow, with allow always twice (qwen)",
+    [...ALWAYS, option("allow_always", "user"), ...ONCE],
+    {
+      decision: "allow",
+    },
+    "allowed",
+    "allow_once",
+  ],
+  [
+    "reject, offered always only",
+    [option("reject_always")],
+    { decision: "reject" },
+    "rejected",
+    "reject_always",
+    true,
+  ],
   ["an id that looks like another kind", SWAPPED, { optionId: "allow_once" }, "rejected", "allow_once"],
   ["allow always, offered once only", ONCE, { decision: "allow_always" }, "allowed", "allow_once"],
   ["allow, offered always only", ALWAYS, { decision: "allow" }, "allowed", "allow_always", true],
@@ -170,6 +187,7 @@ const REFUSED: readonly [
   ["an unknown option", ALL, { optionId: "yes" }, "option_id"],
   ["a kind instead of an id", [option("allow_once", "a")], { optionId: "allow_once" }, "option_id"],
   ["allow, which is not offered", [option("reject_once")], { decision: "allow" }, "decision"],
+  ["allow, if the kind is unknown", [option("allow_later")], { decision: "allow" }, "decision"],
 ];
 for (const [name, options, answer, param] of REFUSED) {
   Deno.test(`answer: refuses ${name}, and the request stays open`, async () => {
