@@ -17,18 +17,14 @@ const MAX_PATH_CHARS = 4_096;
 
 /** The commands that an agent has announced in `available_commands_update`, in any session. */
 export class AgentCommands {
-  readonly #names = new Set<string>();
-  #isKnown = false;
-  #isComplete = true;
-
   /** Whether the agent has announced its commands. */
-  get isKnown(): boolean {
-    return this.#isKnown;
-  }
+  isKnown = false;
+  readonly #names = new Set<string>();
+  #isComplete = true;
 
   /** Adds announced names. Codex announces skills as `$name`, Gemini subcommands as `memory show`. */
   add(names: Iterable<string>): void {
-    this.#isKnown = true;
+    this.isKnown = true;
     for (const name of names) {
       const [word = ""] = name.replace(/^[/$]/, "").toLowerCase().split(/\s/, 1);
       if (word === "" || this.#names.has(word)) continue;
@@ -86,8 +82,7 @@ export function neutraliseCommands(
     const [, quoted, plain] = PATH.exec(rest.slice(0, MAX_PATH_CHARS)) ?? [];
     const target = quoted ?? plain;
     if (target === undefined) return rest.length > MAX_PATH_CHARS;
-    return SUBAGENT.test(target) ||
-      (quoted === undefined ? plainPaths(target) : quotedPaths(target)).some(pathExists);
+    return SUBAGENT.test(target) || mentionedPaths(target).some(pathExists);
   };
   const neutralise = (text: string): string => {
     const safe = text
@@ -138,27 +133,19 @@ function withoutPunctuation(name: string): string {
   return name.replace(/(?<![.:-])[.:-]+$/, "");
 }
 
-/** Lists the paths that agents may read after an `@` in quotes: Claude trims, and cuts `#L10`. */
-function quotedPaths(text: string): string[] {
-  return nonEmpty([text, text.trim(), (text.split("#", 1)[0] ?? "").trim()]);
-}
-
 /**
- * Lists the paths that agents may read after an `@`: with and without punctuation, line numbers and escapes. Claude
- * knows no escapes, and cuts at the last ASCII word character.
+ * Lists the paths that agents may read after an `@`, also in quotes: with and without white space at the ends,
+ * punctuation, line numbers (`#L10`) and escapes. Claude knows no escapes, and cuts at the last ASCII word character.
  */
-function plainPaths(text: string): string[] {
+function mentionedPaths(text: string): string[] {
   const [untilPunctuation = ""] = text.split(/[,;!?()[\]{}<>'`#:*，。；！？（）「」『』]/, 1);
+  const [untilHash = ""] = text.split("#", 1);
   const [token = ""] = text.split(/\s/, 1);
   const [word = ""] = /^.*\w/.exec(token) ?? [];
-  const paths = [word, word.split("#", 1)[0] ?? "", unescape(text), unescape(untilPunctuation)];
-  return nonEmpty(paths.flatMap((path) => [path, path.replace(/(?<!\.)\.+$/, "")]));
-}
-
-function unescape(path: string): string {
-  return path.replace(/\\(.)/g, "$1");
-}
-
-function nonEmpty(paths: readonly string[]): string[] {
-  return [...new Set(paths)].filter((path) => path !== "");
+  const [wordUntilHash = ""] = word.split("#", 1);
+  const paths = [text, text.trim(), untilHash.trim(), word, wordUntilHash].concat(
+    [text, untilPunctuation].map((path) => path.replace(/\\(.)/g, "$1")),
+  );
+  const withoutDots = paths.map((path) => path.replace(/(?<!\.)\.+$/, ""));
+  return [...new Set([...paths, ...withoutDots])].filter((path) => path !== "");
 }
