@@ -57,7 +57,7 @@ export function matchRoute(
   if (exact) return { route: exact, rest: "" };
   for (const route of routes) {
     if (!route.path.endsWith("/*") || !path.startsWith(route.path.slice(0, -1))) continue;
-    const rest = decode(path.slice(route.path.length - 1));
+    const rest = decodePercent(path.slice(route.path.length - 1));
     if (rest !== "") return { route, rest };
   }
   return undefined;
@@ -70,7 +70,7 @@ export function notFound(routes: readonly Route[], pathname: string): AppError {
   const hint = isNested
     ? " If your app adds the endpoint's path itself, enter the address up to /v1 only."
     : "";
-  return new AppError("not_found", `There is nothing at ${decode(pathname)}.${hint}`);
+  return new AppError("not_found", `There is nothing at ${decodePercent(pathname)}.${hint}`);
 }
 
 /** Lists the methods of a route for the `Allow` header. */
@@ -96,7 +96,8 @@ export function listEndpoints(routes: readonly Route[]) {
   );
 }
 
-function decode(text: string): string {
+/** Decodes percent-encoded text, and returns any other text as it is. */
+export function decodePercent(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {

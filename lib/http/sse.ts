@@ -113,7 +113,8 @@ export class EventStream {
   #disconnect(): void {
     if (this.#controller === undefined) return;
     this.#close();
-    this.#onDisconnect();
+    // A microtask, so that an error in it does not keep other streams from being flushed.
+    queueMicrotask(this.#onDisconnect);
   }
 
   #close(): void {

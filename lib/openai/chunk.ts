@@ -33,7 +33,10 @@ export interface Frames {
   body(text: string, finish: FinishReason, usage: CompletionUsage): unknown;
 }
 
-/** Text inside a JSON string at which skins' readers split an event or end a line. */
+/**
+ * Text inside a JSON string at which a skin's reader splits an event or ends a line: many split at `data:`, ChatdollKit
+ * in a browser at `::`, and Swift's line reader at the three separators.
+ */
 const UNSAFE = /data:|::|[\u2028\u2029\u0085]/g;
 
 const escape = (char: string) => "\\u" + char.charCodeAt(0).toString(16).padStart(4, "0");

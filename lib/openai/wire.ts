@@ -9,6 +9,7 @@
 import { z } from "zod";
 import { isTurn, type Message, type Part, type Role } from "../conversation/message.ts";
 import { AppError, type ErrorCode } from "../core/errors.ts";
+import { decodePercent } from "../http/router.ts";
 import { parsePart } from "./content_part.ts";
 import { parseFormat, type ResponseFormat } from "./structured_output.ts";
 
@@ -163,7 +164,7 @@ export function checkConversationName(name: string, param: string): void {
 }
 
 function hasNameLength(name: string): boolean {
-  return decode(name).length <= MAX_CONVERSATION_CHARS;
+  return decodePercent(name).length <= MAX_CONVERSATION_CHARS;
 }
 
 type CommonFields = z.infer<z.ZodObject<typeof commonFields>>;
@@ -243,12 +244,4 @@ function parse<T>(schema: z.ZodType<T>, body: unknown): T {
   throw new AppError(isType ? "invalid_type" : "invalid_value", `"${param}" is wrong: ${issue.message}.`, {
     param,
   });
-}
-
-function decode(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }

@@ -155,3 +155,27 @@ Deno.test("EventStream: a slow reader gets everything", async () => {
   for (let write = await next(reader); write !== undefined; write = await next(reader)) read += write;
   assertEquals([read, probe.disconnects], [sent, 0]);
 });
+
+Deno.test("EventStream: an error of one stream's `onDisconnect` leaves the events of the others alone", async () => {
+  const uncaught = Promise.withResolvers<string>();
+  const onError = (event: ErrorEvent) => {
+    event.preventDefault();
+    uncaught.resolve(event.message);
+  };
+  addEventListener("error", onError);
+  const failing = new EventStream({
+    heartbeatMs: 0,
+    heartbeat() {},
+    onDisconnect() {
+      throw new Error("broken");
+    },
+  });
+  const { stream } = open();
+  failing.send("x".repeat(MAX_BACKLOG_BYTES + 1024 * 1024));
+  stream.send("1");
+  const reader = stream.body.getReader();
+  assertEquals(await next(reader), "data: 1\n\n");
+  assertEquals((await uncaught.promise).includes("broken"), true);
+  removeEventListener("error", onError);
+  stream.end();
+});
