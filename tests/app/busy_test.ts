@@ -14,7 +14,6 @@ import {
 const FIRST = [system("You are Mao."), user("Tell me a story.")];
 const SECOND = [...FIRST, user("Stop!")];
 const MAO = { conversation_id: "mao" };
-const BUSY = [409, "invalid_request_error", "session_busy", "3", null];
 
 /** The error of a response, with its advice. */
 async function refusalOf(response: Response): Promise<unknown[]> {
@@ -93,42 +92,6 @@ Deno.test("supersede: a request whose client has gone does not cancel the runnin
   assertEquals(await streamedText(running), "Yes?\n");
 });
 
-Deno.test("queue: the ninth waiting request is refused", async () => {
-  await using app = startApp({ onBusy: "queue" });
-  const running = await app.stream(MAO);
-  const others = Array.from({ length: 9 }, () => app.stream(MAO));
-  // The order in which the requests arrive is not fixed: the first answer while the turn runs is the refusal.
-  const ninth = await Promise.race(others);
-  assertEquals([await refusalOf(ninth), ninth.headers.get("x-session-id")], [BUSY, "mao"]);
-  app.agent.script = saying("Yes.\n");
-  app.agent.prompts[0]!.end();
-  await running.text();
-  const served = (await Promise.all(others)).filter((other) => other !== ninth);
-  assertEquals(await Promise.all(served.map(streamedText)), Array(8).fill("Yes.\n"));
-  assertEquals(app.agent.prompts.length, 9);
-});
-
-Deno.test("reject: a newer request is refused, whether its conversation is named or matched", async () => {
-  await using app = startApp({ sessions: "auto", onBusy: "reject" });
-  for (const name of ["mao", "マオ", undefined]) {
-    app.agent.script = undefined;
-    const running = await app.stream({ conversation_id: name, messages: FIRST });
-    const prompt = app.agent.prompts.at(-1)!;
-    const id = running.headers.get("x-session-id")!;
-    for (const stream of [true, false]) {
-      for (const options of [{}, { headers: { "x-session-id": id } }]) {
-        const refused = await app.chat({ conversation_id: name, stream, messages: SECOND }, options);
-        assertEquals([await refusalOf(refused), refused.headers.get("x-session-id")], [BUSY, id]);
-      }
-    }
-    prompt.say("The end.\n");
-    prompt.end();
-    assertEquals([await streamedText(running), prompt.cancelCount], ["The end.\n", 0]);
-    app.agent.script = saying("Yes?\n");
-    assertEquals(await streamedText(app.stream({ conversation_id: name, messages: SECOND })), "Yes?\n");
-  }
-});
-
 for (const onBusy of BUSY_MODES) {
   Deno.test(`${onBusy}: ten chats with the same greeting are ten conversations`, async () => {
     await using app = startApp({ sessions: "auto", onBusy });
@@ -153,21 +116,32 @@ for (const onBusy of BUSY_MODES) {
   });
 }
 
-Deno.test("turn limit: the 33rd turn is refused, and served when one has ended", async () => {
-  await using app = startApp();
-  const streams = await Promise.all(Array.from({ length: 32 }, () => app.stream()));
-  assertEquals(app.agent.prompts.length, 32);
+Deno.test("reject: a newer request is refused, whether its conversation is named or matched", async () => {
+  await using app = startApp({ sessions: "auto", onBusy: "reject" });
+  for (const conversation_id of ["mao", "マオ", undefined]) {
+    const running = await app.stream({ conversation_id, messages: FIRST });
+    for (const stream of [true, false]) {
+      const refused = await app.chat({ conversation_id, stream, messages: SECOND });
+      assertEquals(await refusalOf(refused), [409, "invalid_request_error", "session_busy", "3", null]);
+      assertEquals(refused.headers.get("x-session-id"), running.headers.get("x-session-id"));
+    }
+    const prompt = app.agent.prompts.at(-1)!;
+    prompt.say("The end.\n");
+    prompt.end();
+    assertEquals([await streamedText(running), prompt.cancelCount], ["The end.\n", 0]);
+  }
+});
+
+Deno.test("turn limit: one turn too many is refused, and opens no session", async () => {
+  await using app = startApp({ maxInFlight: 1 });
+  const running = await app.stream();
   for (const stream of [true, false]) {
     const refused = await app.chat({ stream });
     assertEquals(await refusalOf(refused), [429, "rate_limit_error", "rate_limit_exceeded", "3", null]);
   }
-  assertEquals(app.agent.sessions.length, 32, "a refused request opens no session");
-  app.agent.prompts[7]!.end();
-  await streams[7]!.text();
-  const late = await app.stream();
-  assertEquals(late.status, 200);
-  for (const prompt of app.agent.prompts) prompt.end();
-  for (const response of [...streams, late]) if (!response.bodyUsed) await response.text();
+  app.agent.finish();
+  await running.text();
+  assertEquals(app.agent.sessions.length, 1);
 });
 
 Deno.test("shutdown: a running turn goes on, a new request is refused", async () => {

@@ -41,12 +41,6 @@ Deno.test("events: the key in the query opens the read-only endpoints alone", as
   }
 });
 
-Deno.test("events: a request that is no WebSocket handshake gets 426", async () => {
-  await using app = startApp();
-  const { status, code } = await errorOf(await app.get(EVENTS_PATH));
-  assertEquals([status, code], [426, "upgrade_required"]);
-});
-
 Deno.test("events: AniCompanion's commands, and hello", async () => {
   await using served = ServedApp.start();
   await using client = await EventClient.open(served.url + "//v1/vtuber/ws");

@@ -117,17 +117,6 @@ Deno.test("retry: an unknown retry, a repeated first try and another body are ne
   assertEquals(await contentOf(app.chat({ model: "b" }, SECOND)), "Five.\n");
 });
 
-Deno.test("idempotency key: the same request runs once, whether it runs or has ended", async () => {
-  await using app = startApp();
-  const answers = [app.stream({}, key("k1")), app.stream({}, key("k1"))];
-  const prompt = await app.agent.nextPrompt();
-  prompt.say("Hello.\n");
-  prompt.end();
-  answers.push(app.stream({}, key("k1")));
-  for (const answer of answers) assertEquals(await streamedText(answer), "Hello.\n");
-  assertEquals(app.agent.prompts.length, 1);
-});
-
 Deno.test("idempotency key: another request, or another path, is a conflict", async () => {
   await using app = startApp({ script: saying("Hello.") });
   const body = { messages: [user("Hi")], prompt: "Hi" };

@@ -7,7 +7,6 @@ import {
   contentOf,
   readStream,
   recordingLog,
-  RETRIES,
   streamedText,
   system,
   user,
@@ -77,18 +76,6 @@ Deno.test("response_format: heartbeats go out while the reply is collected", asy
 
 for (const stream of [true, false]) {
   const mode = stream ? "streamed" : "whole";
-  Deno.test(`response_format: a client that hangs up cancels the turn, ${mode}`, async () => {
-    await using app = startApp();
-    const hangUp = new AbortController();
-    const answer = app.chat({ ...OBJECT, stream }, { signal: hangUp.signal });
-    const prompt = await app.agent.nextPrompt();
-    if (stream) await (await answer).body!.cancel();
-    else hangUp.abort();
-    await prompt.cancelled;
-    await answer;
-    while (!app.agent.sessions[0]!.closed.aborted) await Promise.resolve();
-  });
-
   Deno.test(`response_format: a newer request supersedes the turn, ${mode}`, async () => {
     await using app = startApp({ sessions: "auto" });
     const first = app.chat({ ...MAO, ...OBJECT, stream, messages: [ONE] });
@@ -139,20 +126,6 @@ Deno.test("log: repeats the code of an agent's failure, but none of its words", 
   assertEquals(lines.filter((line) => line.includes("agent_error")).length, 1);
   assertEquals(lines.filter((line) => line.includes("hunter2")), []);
 });
-
-for (const [how, first, second] of RETRIES) {
-  Deno.test(`response_format: a request that is sent again with ${how} gets the same reply`, async () => {
-    await using app = startApp();
-    const answers = [app.chat(OBJECT, { headers: first })];
-    const prompt = await app.agent.nextPrompt();
-    answers.push(app.chat(OBJECT, { headers: second }));
-    prompt.say('```{"a":1}```');
-    prompt.end();
-    answers.push(app.chat(OBJECT, { headers: second }));
-    for (const answer of answers) assertEquals(await contentOf(answer), '{"a":1}');
-    assertEquals(app.agent.prompts.length, 1);
-  });
-}
 
 const LONG = "Well, let me tell you all about that.\n";
 for (const last of [ONE, user("Four, as JSON")]) {

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { AppError, ERROR_STATUS, type ErrorCode } from "../../lib/core/errors.ts";
-import { errorBody, errorResponse } from "../../lib/http/error_response.ts";
+import { errorResponse } from "../../lib/http/error_response.ts";
 
 const CODES = Object.keys(ERROR_STATUS) as ErrorCode[];
 
@@ -33,11 +33,6 @@ for (const [code, status, type] of TYPES) {
     assertEquals(Object.keys(body.error), ["message", "type", "param", "code"]);
   });
 }
-
-Deno.test("errorBody: names the faulty field", () => {
-  const { error } = errorBody(new AppError("invalid_value", "No.", { param: "messages[2].content" }));
-  assertEquals(error.param, "messages[2].content");
-});
 
 Deno.test("errorResponse: every error is final after the prompt", () => {
   for (const code of CODES) {

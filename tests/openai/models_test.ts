@@ -44,21 +44,12 @@ Deno.test("modelHandler: describes every id of the list", async () => {
   for (const id of await list(router)) await assertDescribed(router, id, id);
 });
 
-const NAMES: [title: string, name: string, id: string][] = [
-  ["the default agent", "default", "openab"],
-  ["the default agent although a model is called so", "Default", "openab"],
-  ["an agent in other letters", "Coder", "coder"],
-  ["an agent and a model in other letters", "CODER/FAST", "coder/fast"],
-  ["a model", "fast", "coder/fast"],
-  ["a model by its title", "GPT-5 (high)", "coder/gpt-5/high"],
-  ["an agent and a model by its title", "coder/Fast", "coder/fast"],
-  ["an agent and a conversation", "coder@mao", "coder"],
-];
-for (const [title, name, id] of NAMES) {
-  Deno.test(`modelHandler: describes ${title}`, async () => {
-    await assertDescribed(createRouter([...MODELS, { id: "x", name: "Default" }]), name, id);
-  });
-}
+Deno.test("modelHandler: describes the model of any name that a chat request can have", async () => {
+  const router = createRouter([...MODELS, { id: "x", name: "Default" }]);
+  await assertDescribed(router, "Default", "openab");
+  await assertDescribed(router, "coder@mao", "coder");
+  await assertDescribed(router, "GPT-5 (high)", "coder/gpt-5/high");
+});
 
 Deno.test("modelHandler: an unknown name is model_not_found", () => {
   for (const rest of ["gpt-4o", "coder/fast", "nobody@mao"]) {

@@ -6,8 +6,26 @@ import { runTurn } from "../../lib/turn/turn.ts";
 import { MemoryAgent, type MemoryPrompt } from "../support/agents/memory_agent.ts";
 import { assertGolden } from "../support/harness/golden.ts";
 
+const HEAD = { id: "chatcmpl-1", created: 1751328000, model: "openab" };
 const ASKED = { includeUsage: true, includeAgentEvents: true };
 const USAGE = { inputTokens: 12, outputTokens: 5, thoughtTokens: 2, cachedTokens: 3 };
+
+/** The request of a plain reply. */
+const REQUEST = {
+  stop: [],
+  maxTokens: undefined,
+  format: undefined,
+  promptTokens: 12,
+  includeUsage: false,
+  includeAgentEvents: false,
+};
+
+async function startTurn() {
+  const agent = new MemoryAgent();
+  const session = await agent.newSession();
+  const limits = { replyTimeoutMs: 0, turnTimeoutMs: 0 };
+  return { agent, turn: await runTurn({ session, blocks: [], limits, resolvedModel: "openab" }) };
+}
 
 /** Everything that a stream writes of a turn. */
 async function streamText(
@@ -16,21 +34,10 @@ async function streamText(
   createFrames = chatFrames,
   errors: StreamOptions["errors"] = "speak",
 ): Promise<string> {
-  const agent = new MemoryAgent();
-  const turn = await runTurn({
-    session: await agent.newSession(),
-    blocks: [],
-    limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
-    resolvedModel: "openab",
-  });
-  const request = { includeUsage: false, includeAgentEvents: false, ...asked };
-  const { includeUsage } = request;
-  const response = streamReply(
-    turn,
-    { stop: [], maxTokens: undefined, format: undefined, promptTokens: 12, ...request },
-    createFrames({ id: "chatcmpl-1", created: 1751328000, model: "openab", includeUsage }),
-    { heartbeat: "off", heartbeatMs: 0, errors },
-  );
+  const { agent, turn } = await startTurn();
+  const request = { ...REQUEST, ...asked };
+  const frames = createFrames({ ...HEAD, includeUsage: request.includeUsage });
+  const response = streamReply(turn, request, frames, { heartbeat: "off", heartbeatMs: 0, errors });
   const prompt = await agent.nextPrompt();
   write(prompt);
   if (!prompt.isOver) prompt.end();
@@ -96,19 +103,9 @@ Deno.test("streamReply: an error event is safe", async () => {
 });
 
 Deno.test("streamReply: a turn that can no longer be read from its start leaves no heartbeat behind", async () => {
-  const agent = new MemoryAgent();
-  const turn = await runTurn({
-    session: await agent.newSession(),
-    blocks: [],
-    limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
-    resolvedModel: "openab",
-  });
+  const { turn } = await startTurn();
   turn.read(() => {});
-  const request = {
-    ...{ stop: [], maxTokens: undefined, format: undefined, promptTokens: 12 },
-    ...{ includeUsage: false, includeAgentEvents: false },
-  };
-  const frames = chatFrames({ id: "chatcmpl-1", created: 1751328000, model: "openab", includeUsage: false });
+  const frames = chatFrames({ ...HEAD, includeUsage: false });
   let beats = 0;
   const beat = Promise.withResolvers<void>();
   const counted = {
@@ -119,7 +116,7 @@ Deno.test("streamReply: a turn that can no longer be read from its start leaves 
     },
   };
   const settings: StreamOptions = { heartbeat: "chunk", heartbeatMs: 5, errors: "speak" };
-  assertThrows(() => streamReply(turn, request, counted, settings), AppError, "no longer kept");
+  assertThrows(() => streamReply(turn, REQUEST, counted, settings), AppError, "no longer kept");
   // A timer that was started later fires later.
   setTimeout(beat.resolve, 50);
   await beat.promise;
@@ -127,15 +124,8 @@ Deno.test("streamReply: a turn that can no longer be read from its start leaves 
 });
 
 Deno.test("collectReply: a reply of more than 8 MiB ends as too long, and its turn is cancelled", async () => {
-  const agent = new MemoryAgent();
-  const turn = await runTurn({
-    session: await agent.newSession(),
-    blocks: [],
-    limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
-    resolvedModel: "openab",
-  });
-  const options = { stop: [], maxTokens: undefined, format: undefined, promptTokens: 12 };
-  const collected = collectReply(turn, options, new AbortController().signal);
+  const { agent, turn } = await startTurn();
+  const collected = collectReply(turn, REQUEST, new AbortController().signal);
   const prompt = await agent.nextPrompt();
   for (let mebibytes = 0; mebibytes < 9; mebibytes++) prompt.say("x".repeat(1 << 20));
   const { text, end } = await collected;

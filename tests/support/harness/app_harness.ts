@@ -49,15 +49,14 @@ export interface SendOptions {
 
 /** A server, and the parts that tests look at. */
 export class TestApp implements AsyncDisposable {
-  readonly agent: MemoryAgent;
-  readonly hub: EventHub;
-  readonly permissions: PermissionBroker;
   readonly #server: Server;
 
-  constructor(agent: MemoryAgent, hub: EventHub, permissions: PermissionBroker, server: Server) {
-    this.agent = agent;
-    this.hub = hub;
-    this.permissions = permissions;
+  constructor(
+    readonly agent: MemoryAgent,
+    readonly hub: EventHub,
+    readonly permissions: PermissionBroker,
+    server: Server,
+  ) {
     this.#server = server;
   }
 

@@ -6,16 +6,13 @@ export interface ChatChunk {
   object?: string;
   created?: number;
   model?: string;
-  choices?: ChatChunkChoice[];
+  choices?: {
+    index?: number;
+    delta?: { role?: string; content?: string | null; tool_calls?: unknown[] | null };
+    finish_reason?: string | null;
+  }[];
   usage?: Record<string, unknown> | null;
   error?: { message?: string; type?: string; param?: string | null; code?: string | null } | null;
-}
-
-/** One choice of a chunk. */
-export interface ChatChunkChoice {
-  index?: number;
-  delta?: { role?: string; content?: string | null; tool_calls?: unknown[] | null };
-  finish_reason?: string | null;
 }
 
 /** The content of a stream, without its framing. */
