@@ -1,7 +1,7 @@
 /** The program: `serve`, `doctor` or `demo-agent`. Alone in reading the environment, listening and exiting. @module */
 
 import { nodeFolders } from "./lib/acp/environment.ts";
-import { banner, helpText, versionText } from "./lib/config/help.ts";
+import { addressText, banner, helpText, versionText } from "./lib/config/help.ts";
 import { ConfigError, type Flags, loadConfig, type Loaded, readFlags } from "./lib/config/load.ts";
 import { collectSecrets } from "./lib/config/secrets.ts";
 import { settlesWithin } from "./lib/core/deadline.ts";
@@ -36,7 +36,7 @@ async function main(args: readonly string[]): Promise<number> {
   }
   try {
     const isDoctor = args[0] === "doctor";
-    const flags = readFlagsOrFail(isDoctor ? args.slice(1) : args);
+    const flags = readFlags(isDoctor ? args.slice(1) : args);
     if (flags.help) return print(helpText(project.version));
     if (flags.version) return print(versionText(project.version, Deno.version.deno, Deno.build));
     return isDoctor ? await doctor(flags) : await serve(await readConfig(flags));
@@ -108,8 +108,7 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
       },
     }, (request, info) => server.app(request, info.remoteAddr.hostname));
   } catch (error) {
-    const { hostname, port } = config.listen;
-    console.error(`oab-vtuber cannot listen on ${hostname}:${port}: ${messageOf(error)}`);
+    console.error(`oab-vtuber cannot listen on ${addressText(config.listen)}: ${messageOf(error)}`);
     return EXIT_FAILED;
   }
   server.start();
@@ -120,29 +119,17 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
   return 0;
 }
 
-function readFlagsOrFail(args: readonly string[]): Flags {
-  try {
-    return readFlags(args);
-  } catch (error) {
-    throw new ConfigError([messageOf(error)]);
-  }
-}
-
 /** Reads the configuration. @throws {ConfigError} with every mistake. */
 async function readConfig({ flags, config }: Flags): Promise<Loaded> {
   const env = MACHINE.own;
   const [source, path] = config ? ["--config", config] : ["OPENAB_CONFIG", env.OPENAB_CONFIG];
-  const file = path ? { path, text: await readText(source, path) } : undefined;
-  return loadConfig({ env, flags, file, os: Deno.build.os });
-}
-
-/** Reads a file that a flag or variable, the `source`, names. */
-async function readText(source: string, path: string): Promise<string> {
+  let file;
   try {
-    return await Deno.readTextFile(path);
+    if (path) file = { path, text: await Deno.readTextFile(path) };
   } catch (error) {
     throw new ConfigError([`${source}: ${path} cannot be read: ${messageOf(error)}.`]);
   }
+  return loadConfig({ env, flags, file, os: Deno.build.os });
 }
 
 /** Prints why the program does not start; and the warnings too, because one may name the cause. */

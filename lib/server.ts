@@ -53,7 +53,6 @@ export type Server = ReturnType<typeof createServer>;
 /** Wires the parts into a server. */
 export function createServer(config: Config, parts: ServerParts) {
   const { hub, permissions, store, pet, version, log } = parts;
-  const { emotions, limits } = config;
   const resources = new AsyncDisposableStack();
   if (store) resources.use(store);
   if (pet) resources.use(pet);
@@ -66,15 +65,15 @@ export function createServer(config: Config, parts: ServerParts) {
     mode: config.sessions,
     onBusy: config.onBusy,
     turnLimiter: new TurnLimiter(config.maxInFlight),
-    limits,
+    limits: config,
     observer: hub,
-    emotions,
+    emotions: config.emotions,
     log,
     maxSessions: config.maxSessions,
     idleMs: config.sessionTtlMs,
   });
   const cannedReplies = new CannedReplies();
-  const notifier = new Notifier({ hub, cannedReplies, emotions, conversations });
+  const notifier = new Notifier({ hub, cannedReplies, emotions: config.emotions, conversations });
   const ambient = config.ambient && resources.use(
     new Ambient({
       ...config.ambient,
@@ -96,7 +95,7 @@ export function createServer(config: Config, parts: ServerParts) {
       idempotency,
       cannedReplies,
       keyId,
-      stream: config.stream,
+      stream: config,
       chatPath: config.chatPath,
     }),
     ...eventRoutes({ hub, permissions, notifier, conversations, idempotency, keyId, version, log }),

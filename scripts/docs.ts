@@ -6,20 +6,12 @@
  * @module
  */
 
-import { type Config, loadConfig } from "../lib/config/load.ts";
+import { loadConfig } from "../lib/config/load.ts";
 import { SETTING_HELP } from "../lib/config/settings.ts";
 import { ERROR_STATUS, type ErrorCode } from "../lib/core/errors.ts";
 import { NO_LOG } from "../lib/core/log.ts";
-import {
-  addressFinding,
-  agentFindings,
-  configFindings,
-  type Finding,
-  linesOf,
-  ok,
-  requirementFindings,
-  verdictOf,
-} from "../lib/doctor/report.ts";
+import { checkRequirements } from "../lib/doctor/checks.ts";
+import { agentFindings, configFindings, linesOf, ok, verdictOf } from "../lib/doctor/report.ts";
 import { listEndpoints } from "../lib/http/router.ts";
 import { openServer } from "../lib/server.ts";
 import project from "../deno.json" with { type: "json" };
@@ -104,16 +96,17 @@ async function endpointsTable(): Promise<string> {
 }
 
 /** Shows the doctor's report on the demo agent, and on an agent whose program is missing. */
-function doctorExample(): string {
+async function doctorExample(): Promise<string> {
   const { config } = loadConfig({ env: { HOME: "/home/me", VTUBER_ENABLED: "true" } });
-  const agent = config.agents[0]!;
+  const agent = { ...config.agents[0]!, workingDir: "/" };
+  const machine = { own: {}, windows: false };
   const general = [
     ...configFindings(config, [], []),
-    addressFinding(config.listen),
+    ok("127.0.0.1:8080 is free to listen on"),
     ok(`conversations are remembered in ${config.dataDir}: 0 so far`),
   ];
-  const own = [...programFindings(agent), ...agentFindings(DEMO_AGENT)];
-  const [missing] = programFindings({ ...agent, command: "codex-acp" });
+  const own = [...await checkRequirements(agent, machine), ...agentFindings(DEMO_AGENT)];
+  const [missing] = await checkRequirements({ ...agent, command: "codex-acp" }, machine);
   return [
     "```text",
     ...general.flatMap((finding) => linesOf(finding)),
@@ -127,12 +120,6 @@ function doctorExample(): string {
     ...linesOf(missing!, "codex"),
     "```",
   ].join("\n");
-}
-
-/** Reports on an agent in a folder that exists, whose program was not found. The demo agent needs none. */
-function programFindings(agent: Config["agents"][number]): Finding[] {
-  const nothing = { unsetVariables: [], missingServers: [] };
-  return requirementFindings(agent, { program: undefined, folder: "/home/me", ...nothing });
 }
 
 /** The demo agent, as it describes itself. */

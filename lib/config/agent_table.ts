@@ -6,7 +6,7 @@ import { PERMISSION_POLICIES } from "../acp/permission.ts";
 import type { McpServer } from "../acp/wire.ts";
 import { DEFAULT_AGENT, isSameName } from "../turn/model_router.ts";
 import { isVariableName } from "./parsers.ts";
-import { isKeyVariable } from "./secrets.ts";
+import { isKeyVariable, namedValues } from "./secrets.ts";
 import { describeUnknown, suggest } from "./suggest.ts";
 
 /** Mistakes that keep a configuration from being used, and warnings about what works. Neither repeats a value. */
@@ -50,8 +50,6 @@ const variableName = text.refine(
   "must be the name of a variable, such as OPENAI_API_KEY, without spaces and without = and a value",
 );
 
-const namedValues = (values: Readonly<Record<string, string>>) =>
-  Object.entries(values).map(([name, value]) => ({ name, value }));
 const serverName = z.string("is required: the name of the server").min(1, "cannot be empty");
 const localServer = z.object({
   name: serverName,
@@ -98,12 +96,10 @@ export interface AgentTables {
   readonly agent: AgentTable | undefined;
   /** `[agents.NAME]` by name, each with a command. */
   readonly agents: ReadonlyMap<string, AgentTable>;
-  /** Names of the variables that the tables refer to as `${NAME}`. */
-  readonly variables: readonly string[];
 }
 
 /** A file without agents. */
-export const NO_TABLES: AgentTables = { agent: undefined, agents: new Map(), variables: [] };
+export const NO_TABLES: AgentTables = { agent: undefined, agents: new Map() };
 
 /** Reads the agents of a file. An agent with a mistake is left out. */
 export function readAgentTables(
@@ -117,18 +113,11 @@ export function readAgentTables(
     return reader.read(parse(file.text, { integersAsBigInt: "asNeeded" }));
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
-    problems.mistakes.push(`${file.path}: ${tomlFault(error)}.`);
+    // The message of the error quotes the file.
+    const place = `line ${error.line}, column ${error.column}`;
+    problems.mistakes.push(`${file.path}: ${place}: this is not TOML (a text needs quotes: NAME = "value").`);
     return NO_TABLES;
   }
-}
-
-/** Names line, column and the kind of error. The other lines of the error quote the file. */
-function tomlFault({ message, line, column }: TomlError): string {
-  const kind = /^Invalid TOML document: ([a-z][a-z ,.:-]*?)\.?$/m.exec(message)?.[1] ?? "it is not TOML";
-  const hint = /^invalid value$|numeric literal$/.test(kind)
-    ? ' (a text needs quotes, as in NAME = "value")'
-    : "";
-  return `line ${line}, column ${column}: ${kind}${hint}`;
 }
 
 type Table = Readonly<Record<string, unknown>>;
@@ -142,7 +131,6 @@ class TableReader {
   readonly #file: string;
   readonly #env: Readonly<Record<string, string>>;
   readonly #problems: Problems;
-  readonly #variables = new Set<string>();
 
   constructor(file: string, env: Readonly<Record<string, string>>, problems: Problems) {
     this.#file = file;
@@ -160,7 +148,7 @@ class TableReader {
       warnings.push(`${this.#file}: the file has neither [agent] nor [agents]: it describes no agent.`);
     }
     const agent = file.agent === undefined ? undefined : this.#readAgent(agentTable, file.agent, "agent");
-    return { agent, agents: this.#readNamedAgents(file.agents), variables: [...this.#variables] };
+    return { agent, agents: this.#readNamedAgents(file.agents) };
   }
 
   #readNamedAgents(raw: unknown = {}): Map<string, AgentTable> {
@@ -243,7 +231,6 @@ class TableReader {
     else if (value.trim() !== "" && isKeyVariable(name)) {
       this.#reject(path, `VTUBER_AUTH_KEY cannot be given to an agent: take \${${name}} out`);
     }
-    this.#variables.add(name);
     return value;
   }
 

@@ -56,10 +56,19 @@ export function versionText(
   return `oab-vtuber ${version} (${kind}, ${build.target})`;
 }
 
-/** Describes kind an agent is started. The arguments are only counted, because they may hold secrets. */
+/** Describes how an agent is started. The arguments are only counted, because they may hold secrets. */
 export function describeCommand(command: string, args: readonly string[]): string {
   if (args.length === 0) return command;
   return `${command} with ${args.length} ${args.length === 1 ? "argument" : "arguments"}`;
+}
+
+/** Formats an address; `here` is for a program of this machine, to which an address of every network means loopback. */
+export function addressText(
+  { hostname, port }: { readonly hostname: string; readonly port: number },
+  here = false,
+): string {
+  const host = here && ["0.0.0.0", "::"].includes(hostname) ? "127.0.0.1" : hostname;
+  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 /** Returns the banner of a server that listens. The key is only in the link to the page, in the part that stays local. */
@@ -67,9 +76,7 @@ export function banner(
   address: { readonly hostname: string; readonly port: number },
   config: Pick<Config, "authKey" | "model" | "agents">,
 ): string {
-  const host = address.hostname.includes(":") ? `[${address.hostname}]` : address.hostname;
-  const here = ["0.0.0.0", "[::]"].includes(host) ? "127.0.0.1" : host;
-  const url = `http://${here}:${address.port}`;
+  const url = `http://${addressText(address, true)}`;
   const key = config.authKey ? ' -H "Authorization: Bearer $VTUBER_AUTH_KEY"' : "";
   const body = JSON.stringify({
     model: config.model,
@@ -83,7 +90,9 @@ export function banner(
   const agents = others.length === 0
     ? ""
     : `\n  Agents:      ${config.model} (the default), ${others.map(({ name }) => name).join(", ")}`;
-  const open = isLoopback(address.hostname) ? "" : `\n  Listening on ${host}: other machines reach it too.`;
+  const open = isLoopback(address.hostname)
+    ? ""
+    : `\n  Listening on ${addressText(address)}: other machines reach it too.`;
   return `oab-vtuber serves at ${url} with ${program}${open}
 
   Open it:     ${url}/${config.authKey ? `#key=${encodeURIComponent(config.authKey)}` : ""}

@@ -5,12 +5,11 @@
  * @module
  */
 
-import { parseArgs, type ParseArgsConfig } from "node:util";
+import { parseArgs, type ParseArgsOptionsConfig } from "node:util";
 import type { AgentConfig } from "../acp/create_agent.ts";
+import { messageOf } from "../core/errors.ts";
 import type { AmbientSettings } from "../events/ambient.ts";
 import { isLoopback } from "../http/access.ts";
-import type { StreamOptions } from "../openai/response.ts";
-import type { TurnLimits } from "../turn/turn.ts";
 import { type ConfigFile, NO_TABLES, type Problems, readAgentTables } from "./agent_table.ts";
 import { readAgents } from "./agents.ts";
 import { expandHome } from "./parsers.ts";
@@ -24,12 +23,8 @@ export interface Config extends Settings {
   readonly model: string;
   /** At least one agent; the default agent is the first. */
   readonly agents: readonly AgentConfig[];
-  /** Names of the variables that the file's agents refer to as `${NAME}`. */
-  readonly fileVariables: readonly string[];
   /** The folder that remembers conversations, perhaps relative; `undefined` keeps nothing on disk. */
   readonly dataDir: string | undefined;
-  readonly limits: TurnLimits;
-  readonly stream: StreamOptions;
   /** How the character speaks up by itself; `undefined` if it does not. */
   readonly ambient: AmbientSettings | undefined;
 }
@@ -74,7 +69,11 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
   const { mistakes, warnings } = problems;
   const settings = readSettings(env, flags, mistakes);
   const tables = file ? readAgentTables(file, env, problems) : NO_TABLES;
-  warnings.push(...variableWarnings(env));
+  const names = SETTING_HELP.map((setting) => setting.env);
+  for (const name of Object.keys(env)) {
+    if (!name.startsWith("VTUBER_") || !env[name]?.trim() || names.includes(name)) continue;
+    warnings.push(`${name} ${describeUnknown(name, names)}`);
+  }
   // A setting with a mistake is undefined.
   const { listen, authKey, insecure } = settings;
   if (listen && !authKey && !insecure && !isLoopback(listen.hostname)) {
@@ -102,15 +101,11 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
         "to none.",
     );
   }
-  const { replyTimeoutMs, turnTimeoutMs, heartbeat, heartbeatMs, errors } = settings;
   const config: Config = {
     ...settings,
     model: agents[0]!.name,
     agents,
-    fileVariables: tables.variables,
     dataDir,
-    limits: { replyTimeoutMs, turnTimeoutMs },
-    stream: { heartbeat, heartbeatMs, errors },
     ambient: !settings.ambientEnabled ? undefined : {
       intervalMs: settings.ambientIntervalMs,
       urgency: settings.ambientUrgency,
@@ -119,14 +114,6 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
     },
   };
   return { config: Object.freeze(config), warnings };
-}
-
-/** Warns of variables of this program that are not settings. */
-function variableWarnings(env: Readonly<Record<string, string>>): string[] {
-  const names = SETTING_HELP.map((setting) => setting.env);
-  return Object.entries(env)
-    .filter(([name, value]) => name.startsWith("VTUBER_") && value.trim() !== "" && !names.includes(name))
-    .map(([name]) => `${name} ${describeUnknown(name, names)}`);
 }
 
 /** Finds the folder for data: the one that is set, or the usual one of the operating system (`Deno.build.os`). */
@@ -157,9 +144,9 @@ export interface Flags {
   readonly config: string | undefined;
 }
 
-/** Reads the arguments. @throws {TypeError} that names a flag which is unknown or lacks its value. */
+/** Reads the arguments. @throws {ConfigError} that names a flag which is unknown or lacks its value. */
 export function readFlags(args: readonly string[]): Flags {
-  const options: NonNullable<ParseArgsConfig["options"]> = {
+  const options: ParseArgsOptionsConfig = {
     help: { type: "boolean", short: "h" },
     version: { type: "boolean", short: "V" },
     config: { type: "string" },
@@ -170,13 +157,16 @@ export function readFlags(args: readonly string[]): Flags {
     options[flag] = { type: isSwitch ? "boolean" : "string" };
     variables.set(flag, env);
   }
-  const { values } = parseArgs({ args: [...args], options, strict: true });
-  const { help, version, config, ...others } = values;
-  const flags = Object.entries(others).map(([name, value]) => [variables.get(name), String(value)]);
-  return {
-    flags: Object.fromEntries(flags),
-    help: help === true,
-    version: version === true,
-    config: typeof config === "string" ? config : undefined,
-  };
+  try {
+    const { help, version, config, ...others } = parseArgs({ args: [...args], options }).values;
+    const flags = Object.entries(others).map(([name, value]) => [variables.get(name), String(value)]);
+    return {
+      flags: Object.fromEntries(flags),
+      help: help === true,
+      version: version === true,
+      config: config?.toString(),
+    };
+  } catch (error) {
+    throw new ConfigError([messageOf(error)]);
+  }
 }

@@ -8,29 +8,28 @@ const KEY_VARIABLE = "VTUBER_AUTH_KEY";
 const SECRET_NAME = /key|token|secret|pass|auth(?!or(?!i))|credential|cookie|private/i;
 /** Characters of the shortest value that is redacted; shorter ones occur in ordinary words. */
 const MIN_SECRET_CHARS = 6;
-/** Characters of the shortest key that is looked for inside of other texts; a shorter one may be part of a word. */
+/** Characters of the shortest key that is looked for in an agent's table; a shorter one may be an ordinary word. */
 const MIN_KEY_CHARS = 8;
 
 type Variables = Readonly<Record<string, string>>;
 
-/** The parts of a configuration that hold secrets. */
-export interface SecretSource {
-  readonly authKey: string | undefined;
-  readonly agents: readonly AgentConfig[];
-  /** Names of the variables that the file refers to as `${NAME}`. */
-  readonly fileVariables: readonly string[];
+/** Turns variables or headers into the list that ACP wants. */
+export function namedValues(values: Variables): NamedValue[] {
+  return Object.entries(values).map(([name, value]) => ({ name, value }));
 }
 
 /**
  * Collects the values that must not be printed or logged: the server's key, the values of variables whose names say
  * that they are secret, and headers, passwords and queries of MCP servers. Arguments of commands are never printed.
  */
-export function collectSecrets({ authKey, agents, fileVariables }: SecretSource, own: Variables): string[] {
-  const names = [...fileVariables, ...agents.flatMap(({ inheritEnv }) => inheritEnv)];
+export function collectSecrets(
+  { authKey, agents }: { readonly authKey: string | undefined; readonly agents: readonly AgentConfig[] },
+  own: Variables,
+): string[] {
   const values = [
-    ...secretValues(names.flatMap((name) => variablesOf(own, name))),
+    ...secretValues(namedValues(own)),
     ...agents.flatMap(({ env, mcpServers }) => [
-      ...secretValues(Object.entries(env).map(([name, value]) => ({ name, value }))),
+      ...secretValues(namedValues(env)),
       ...mcpServers.flatMap(serverSecrets),
     ]),
   ].filter((value) => value.length >= MIN_SECRET_CHARS);
@@ -49,8 +48,7 @@ function secretValues(variables: readonly NamedValue[]): string[] {
 
 /** Finds the variables of a name; Windows accepts names of variables in any case. */
 function variablesOf(own: Variables, name: string): NamedValue[] {
-  return Object.entries(own).filter(([key]) => key.toUpperCase() === name.toUpperCase())
-    .map(([name, value]) => ({ name, value }));
+  return namedValues(own).filter((variable) => variable.name.toUpperCase() === name.toUpperCase());
 }
 
 /** Reports whether this is the name of the variable that holds the server's key. */
@@ -62,21 +60,17 @@ export function isKeyVariable(name: string): boolean {
 export function findKeyLeaks(agent: AgentConfig, key: string, own: Variables): string[] {
   const { command, args, workingDir, mode, model, env, inheritEnv, mcpServers } = agent;
   const inherited = inheritEnv.flatMap((name) => variablesOf(own, name));
-  const values = { env, inherit_env: [inheritEnv, inherited], mcp_servers: mcpServers };
-  // A short key may be equal to a word, such as the name of a program, but hardly to a variable's value.
-  const fields = key.length < MIN_KEY_CHARS
-    ? values
-    : { command, args, working_dir: workingDir, mode, model, ...values };
-  const leaks = Object.entries(fields).filter(([, value]) => holdsKey(value, key)).map(([field]) => field);
-  return inheritEnv.some(isKeyVariable) ? [...new Set([...leaks, "inherit_env"])] : leaks;
-}
-
-/** Searches the texts of a value for a key; and for a long key, their parts and the names in the value too. */
-function holdsKey(value: unknown, key: string): boolean {
-  const isLong = key.length >= MIN_KEY_CHARS;
-  if (typeof value === "string") {
-    return value === key || isLong && [key, encodeURIComponent(key)].some((form) => value.includes(form));
-  }
-  if (typeof value !== "object" || value === null) return false;
-  return Object.entries(value).some(([name, item]) => isLong && holdsKey(name, key) || holdsKey(item, key));
+  const fields = {
+    ...{ command, args, working_dir: workingDir, mode, model, env },
+    inherit_env: [inheritEnv, inherited],
+    mcp_servers: mcpServers,
+  };
+  const forms = key.length < MIN_KEY_CHARS ? [] : [key, encodeURIComponent(key)];
+  const holdsKey = (value: unknown) => {
+    const text = JSON.stringify(value) ?? "";
+    return forms.some((form) => text.includes(JSON.stringify(form).slice(1, -1)));
+  };
+  return Object.entries(fields)
+    .filter(([field, value]) => holdsKey(value) || field === "inherit_env" && inheritEnv.some(isKeyVariable))
+    .map(([field]) => field);
 }

@@ -1,6 +1,5 @@
 /** The doctor's trial of an agent: starts it as the server does, and says how far it came and how it failed. @module */
 
-import type { AcpAgent, AgentDescription } from "../acp/agent.ts";
 import { type AgentConfig, type AgentDeps, createAgent } from "../acp/create_agent.ts";
 import { AGENT_TIMEOUTS } from "../acp/handshake.ts";
 import type { AgentLifecycleEvent } from "../acp/lifecycle.ts";
@@ -8,8 +7,8 @@ import { PROTOCOL_VERSION } from "../acp/wire.ts";
 import { describeCommand } from "../config/help.ts";
 import { settlesWithin } from "../core/deadline.ts";
 import { AppError, type ErrorReason, toAppError } from "../core/errors.ts";
-import { findRequirements } from "./checks.ts";
-import { agentFindings, fail, type Finding, requirementFindings } from "./report.ts";
+import { checkRequirements } from "./checks.ts";
+import { agentFindings, fail, type Finding } from "./report.ts";
 
 /** Limits of a trial, in milliseconds. */
 const LIMITS = {
@@ -34,26 +33,31 @@ export async function checkAgent(
 ): Promise<Finding[]> {
   signal.throwIfAborted();
   const { agentMs, notAcpMs, endMs } = { ...LIMITS, ...limits };
-  const found = requirementFindings(config, await findRequirements(config, deps));
+  const found = await checkRequirements(config, deps);
   // A start would fail for the same reason.
   if (found.some(({ level }) => level === "fail")) return found;
 
-  let observed = NOTHING_OBSERVED;
+  const observed: Observations = { isReady: false, exit: undefined, stderr: [], invalidLine: undefined };
   const late = AbortSignal.timeout(agentMs);
   const notAcp = new AbortController();
   let notAcpTimer: ReturnType<typeof setTimeout> | undefined;
   const agent = await createAgent(config, {
     ...deps,
     onLifecycle(event) {
-      observed = observe(observed, event);
+      observe(observed, event);
       deps.onLifecycle?.(event);
       if (observed.invalidLine === undefined) clearTimeout(notAcpTimer);
       else notAcpTimer ??= setTimeout(() => notAcp.abort(), notAcpMs);
     },
   });
+  const kill = () => agent.kill();
+  globalThis.addEventListener("unload", kill);
+  const ended = AbortSignal.any([signal, late, notAcp.signal]);
+  // Wait for the process, whose exit may explain an error.
+  const described = agent.describe(ended)
+    .finally(() => settlesWithin(endMs, agent[Symbol.asyncDispose]()));
   try {
-    const ended = AbortSignal.any([signal, late, notAcp.signal]);
-    return [...found, ...agentFindings(await describeAgent(agent, ended, endMs))];
+    return [...found, ...agentFindings(await described)];
   } catch (error) {
     signal.throwIfAborted();
     const tooSlow = `The agent opened no session in ${agentMs / 1000} seconds.`;
@@ -63,59 +67,43 @@ export async function checkAgent(
     return [...found, diagnose(config, reason, observed)];
   } finally {
     clearTimeout(notAcpTimer);
-  }
-}
-
-/** Starts an agent, opens a session, and ends the agent. */
-async function describeAgent(agent: AcpAgent, signal: AbortSignal, endMs: number): Promise<AgentDescription> {
-  const kill = () => agent.kill();
-  globalThis.addEventListener("unload", kill);
-  try {
-    return await agent.describe(signal);
-  } finally {
-    // Wait for the process, whose exit may explain an error.
-    await settlesWithin(endMs, agent[Symbol.asyncDispose]());
     globalThis.removeEventListener("unload", kill);
   }
 }
 
 /** Observations of an agent while it was tried. */
-export interface AgentObservations {
+interface Observations {
   /** The agent answered `initialize`. */
-  readonly isReady: boolean;
+  isReady: boolean;
   /** How the agent's process ended by itself: `exited with code 1`. */
-  readonly exit: string | undefined;
+  exit: string | undefined;
   /** The last lines of its stderr. */
-  readonly stderr: readonly string[];
+  stderr: string[];
   /** The first line on stdout that was not ACP, if `initialize` was not answered after it. */
-  readonly invalidLine: string | undefined;
+  invalidLine: string | undefined;
 }
 
-/** The observations of an agent that did nothing yet. */
-export const NOTHING_OBSERVED: AgentObservations = {
-  isReady: false,
-  exit: undefined,
-  stderr: [],
-  invalidLine: undefined,
-};
-
 /** Adds an event to the observations. */
-export function observe(observed: AgentObservations, event: AgentLifecycleEvent): AgentObservations {
+function observe(observed: Observations, event: AgentLifecycleEvent): void {
   switch (event.type) {
     case "ready":
+      observed.isReady = true;
       // Lines before the answer were only a greeting.
-      return { ...observed, isReady: true, invalidLine: undefined };
+      observed.invalidLine = undefined;
+      break;
     case "stderr":
-      return { ...observed, stderr: [...observed.stderr, cut(event.line)].slice(-STDERR_LINES) };
+      observed.stderr = [...observed.stderr, cut(event.line)].slice(-STDERR_LINES);
+      break;
     case "invalid_line":
-      if (observed.isReady || observed.invalidLine || event.line.trim() === "") return observed;
-      return { ...observed, invalidLine: cut(event.line) };
+      if (!observed.isReady && event.line.trim() !== "") observed.invalidLine ??= cut(event.line);
+      break;
     case "exited":
-      return { ...observed, exit: event.status };
+      observed.exit = event.status;
+      break;
     case "authenticating":
-      return observed;
+      break;
     default:
-      return event satisfies never;
+      event satisfies never;
   }
 }
 
@@ -129,10 +117,10 @@ const FIXES: Partial<Record<ErrorReason, string>> = {
 };
 
 /** Reports on an agent that did not start, or opened no session. */
-export function diagnose(
+function diagnose(
   { command, args }: AgentConfig,
   { code, reason, message }: AppError,
-  { isReady, exit, stderr, invalidLine }: AgentObservations,
+  { isReady, exit, stderr, invalidLine }: Observations,
 ): Finding {
   if (code === "agent_auth_required") return fail("needs a log-in before it opens a session", message);
   const withOutput = (text: string) => {

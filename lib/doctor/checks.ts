@@ -5,12 +5,14 @@ import { toText } from "@std/streams/to-text";
 import { isAbsolute, resolve } from "node:path";
 import type { AgentConfig, AgentDeps } from "../acp/create_agent.ts";
 import { agentEnvironment } from "../acp/environment.ts";
+import { addressText, describeCommand } from "../config/help.ts";
 import type { Config } from "../config/load.ts";
+import { splitCommand } from "../config/parsers.ts";
 import { FileInUseError } from "../conversation/sqlite.ts";
 import { openStore } from "../conversation/store.ts";
 import { messageOf } from "../core/errors.ts";
 import { openCharacter } from "../stage/character.ts";
-import { addressFinding, type AgentRequirements, fail, type Finding, ok, warn } from "./report.ts";
+import { fail, type Finding, ok, warn } from "./report.ts";
 
 /** Longest wait for the answer of a server that has the address, in milliseconds. */
 const PROBE_MS = 5_000;
@@ -19,21 +21,28 @@ const PROBE_BYTES = 4_096;
 
 /** Finds out whether an address can be listened on. */
 export async function checkAddress(listen: Config["listen"]): Promise<Finding> {
+  const address = addressText(listen);
+  const choose = "choose another address with GATEWAY_LISTEN or --listen (port 0 takes a free one).";
   try {
     Deno.listen({ ...listen }).close();
-    return addressFinding(listen);
+    return ok(`${address} is free to listen on`);
   } catch (error) {
-    const isOurs = error instanceof Deno.errors.AddrInUse && await isOurServer(listen);
-    return addressFinding(listen, error, isOurs);
+    return error instanceof Deno.errors.AddrInUse && await isOurServer(addressText(listen, true))
+      ? warn(
+        `${address} is in use by another oab-vtuber`,
+        `This is fine if it is the server that you are asking about. Otherwise stop it, or ${choose}`,
+      )
+      : fail(
+        `${address} cannot be listened on: ${messageOf(error)}`,
+        `Stop the program that uses it, or ${choose}`,
+      );
   }
 }
 
 /** Asks the server at an address whether it is an oab-vtuber. */
-async function isOurServer({ hostname, port }: Config["listen"]): Promise<boolean> {
-  const host = { "0.0.0.0": "127.0.0.1", "::": "[::1]" }[hostname] ??
-    (hostname.includes(":") ? `[${hostname}]` : hostname);
+async function isOurServer(address: string): Promise<boolean> {
   try {
-    const { body } = await fetch(`http://${host}:${port}/`, {
+    const { body } = await fetch(`http://${address}/`, {
       headers: { accept: "application/json" },
       redirect: "manual",
       signal: AbortSignal.timeout(PROBE_MS),
@@ -87,27 +96,50 @@ export async function checkDataDir(folder: string | undefined): Promise<Finding>
 }
 
 /** Looks for the things that an agent needs, in the environment that the agent gets. */
-export async function findRequirements(
+export async function checkRequirements(
   { command, workingDir, inheritEnv, env: set, mcpServers }: AgentConfig,
   { own, windows, programFolders }: Pick<AgentDeps, "own" | "windows" | "programFolders">,
-): Promise<AgentRequirements> {
+): Promise<Finding[]> {
   const env = agentEnvironment({ own, windows, programFolders, inherit: inheritEnv, set });
   const isFolder = await Deno.stat(workingDir).then((info) => info.isDirectory, () => false);
-  const folder = isFolder ? await Deno.realPath(workingDir) : undefined;
-  const cwd = folder ?? resolve(workingDir);
-  const servers = mcpServers.filter((server) => "command" in server);
-  const programs = await Promise.all(
-    servers.map((server) => {
-      const variables = Object.fromEntries(server.env.map(({ name, value }) => [name, value]));
-      return findProgram({ command: server.command, cwd, env: { ...env, ...variables }, windows });
-    }),
+  const cwd = isFolder ? await Deno.realPath(workingDir) : resolve(workingDir);
+  const found: Finding[] = [];
+  if (command === undefined) {
+    found.push(ok("is the built-in demo agent (OPENAB_AGENT_COMMAND sets a real one)"));
+  } else {
+    const program = await findProgram({ command, cwd, env, windows });
+    const setting = "command in config.toml, or OPENAB_AGENT_COMMAND";
+    found.push(program ? ok(`program: ${program}`) : missingProgram(fail, "program", command, setting));
+  }
+  found.push(
+    isFolder ? ok(`folder: ${cwd}`) : fail(
+      `folder ${workingDir} does not exist`,
+      "Make it, or set VTUBER_WORKING_DIR, or working_dir in config.toml, to a folder that exists.",
+    ),
   );
-  return {
-    program: command === undefined ? undefined : await findProgram({ command, cwd, env, windows }),
-    folder,
-    unsetVariables: inheritEnv.filter((name) => !env[name]?.trim()),
-    missingServers: servers.filter((_, index) => programs[index] === undefined),
-  };
+  for (const name of inheritEnv) {
+    if (env[name]?.trim()) continue;
+    const text = `inherit_env names ${name}, which is not set here`;
+    found.push(warn(text, "Set it before you start the program."));
+  }
+  for (const server of mcpServers) {
+    if (!("command" in server)) continue;
+    const { name, command } = server;
+    const variables = Object.fromEntries(server.env.map(({ name, value }) => [name, value]));
+    if (await findProgram({ command, cwd, env: { ...env, ...variables }, windows })) continue;
+    const setting = `mcp_servers.${name}.command in config.toml`;
+    found.push(missingProgram(warn, `MCP server ${name}: program`, command, setting));
+  }
+  return found;
+}
+
+/** Reports that a program was not found; `setting` names the place where it is configured. */
+function missingProgram(report: typeof fail, subject: string, command: string, setting: string): Finding {
+  const [name = command, ...args] = splitCommand(command) ?? [];
+  const fix = args.length === 0
+    ? `Install it, or give its whole path: ${setting}.`
+    : `Put the arguments into args, with command = ${JSON.stringify(name)}.`;
+  return report(`${subject} ${describeCommand(name, args)} was not found`, fix);
 }
 
 /** The program to look for, and the places. */
@@ -121,8 +153,9 @@ export interface ProgramSource {
 }
 
 /** Finds a program like the system does: the first executable on the PATH, or the command itself if it is a path. */
-export async function findProgram(source: ProgramSource): Promise<string | undefined> {
-  const { command, cwd, env, windows } = source;
+export async function findProgram(
+  { command, cwd, env, windows }: ProgramSource,
+): Promise<string | undefined> {
   const isPath = windows ? /[\\/]/.test(command) : command.includes("/");
   const folders = isPath ? [cwd] : (env.PATH ?? "").split(windows ? ";" : ":").filter(isAbsolute);
   const endings = windows ? ["", ...(env.PATHEXT ?? ".COM;.EXE;.BAT;.CMD").split(";")] : [""];

@@ -45,12 +45,7 @@ export interface DoctorCommandOptions {
 export async function runDoctorCommand(options: DoctorCommandOptions, signal: AbortSignal): Promise<boolean> {
   const { machine, print, notice, checks = CHECKS } = options;
   const { config, mistakes, warnings } = await settleLoading(options.loading);
-  // Without a configuration, the value of any variable with a secret name may be part of a mistake.
-  const unread = {
-    authKey: machine.own.VTUBER_AUTH_KEY?.trim(),
-    agents: [],
-    fileVariables: Object.keys(machine.own),
-  };
+  const unread = { authKey: machine.own.VTUBER_AUTH_KEY?.trim(), agents: [] };
   const redact = createRedactor(collectSecrets(config ?? unread, machine.own));
   const findings: Finding[] = [];
   const report = ({ level, text, fix }: Finding, about?: string) => {

@@ -1,11 +1,7 @@
 /** The doctor's report: facts become findings, each with what to do about it, and findings become lines. Pure. @module */
 
 import type { AgentDescription } from "../acp/agent.ts";
-import type { AgentConfig } from "../acp/create_agent.ts";
-import { describeCommand } from "../config/help.ts";
 import type { Config } from "../config/load.ts";
-import { splitCommand } from "../config/parsers.ts";
-import { messageOf } from "../core/errors.ts";
 import { isLoopback } from "../http/access.ts";
 
 /** Characters of a key that is too long to be guessed. */
@@ -65,77 +61,6 @@ function keyFinding({ authKey, listen }: Config): Finding {
       "there is no key: everyone who reaches this machine can use the agents",
       "Set VTUBER_AUTH_KEY, and take VTUBER_INSECURE out.",
     );
-}
-
-/** Reports whether an address can be listened on; `isOurs` if an oab-vtuber does so already. */
-export function addressFinding(
-  { hostname, port }: Config["listen"],
-  error?: unknown,
-  isOurs = false,
-): Finding {
-  const address = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
-  if (error === undefined) return ok(`${address} is free to listen on`);
-  const choose = "choose another address with GATEWAY_LISTEN or --listen (port 0 takes a free one).";
-  return isOurs
-    ? warn(
-      `${address} is in use by another oab-vtuber`,
-      `This is fine if it is the server that you are asking about. Otherwise stop it, or ${choose}`,
-    )
-    : fail(
-      `${address} cannot be listened on: ${messageOf(error)}`,
-      `Stop the program that uses it, or ${choose}`,
-    );
-}
-
-/** The things that an agent needs on this machine. */
-export interface AgentRequirements {
-  /** The path of its program, if that was found. */
-  readonly program: string | undefined;
-  /** The agent's folder without links, if that was found. */
-  readonly folder: string | undefined;
-  /** The variables that the agent should inherit and that are not set. */
-  readonly unsetVariables: readonly string[];
-  /** The MCP servers whose programs were not found. */
-  readonly missingServers: readonly { readonly name: string; readonly command: string }[];
-}
-
-/** Reports whether an agent has what it needs: a program and a folder, and if possible its variables and MCP servers. */
-export function requirementFindings(
-  { command, workingDir }: AgentConfig,
-  { program, folder, unsetVariables, missingServers }: AgentRequirements,
-): Finding[] {
-  const found: Finding[] = [];
-  if (command === undefined) {
-    found.push(ok("is the built-in demo agent (OPENAB_AGENT_COMMAND sets a real one)"));
-  } else if (program !== undefined) found.push(ok(`program: ${program}`));
-  else {
-    const setting = "command in config.toml, or OPENAB_AGENT_COMMAND";
-    found.push(missingProgram(fail, "program", command, setting));
-  }
-  if (folder !== undefined) found.push(ok(`folder: ${folder}`));
-  else {
-    const fix = "Make it, or set VTUBER_WORKING_DIR, or working_dir in config.toml, to a folder that exists.";
-    found.push(fail(`folder ${workingDir} does not exist`, fix));
-  }
-  for (const name of unsetVariables) {
-    found.push(
-      warn(`inherit_env names ${name}, which is not set here`, "Set it before you start the program."),
-    );
-  }
-  for (const { name, command } of missingServers) {
-    const setting = `mcp_servers.${name}.command in config.toml`;
-    found.push(missingProgram(warn, `MCP server ${name}: program`, command, setting));
-  }
-  return found;
-}
-
-/** Reports that a program was not found; `setting` names the place where it is configured. */
-function missingProgram(report: typeof fail, subject: string, command: string, setting: string): Finding {
-  const [name = command, ...args] = splitCommand(command) ?? [];
-  const fix = args.length === 0
-    ? `Install it, or give its whole path: ${setting}.`
-    : `Put the arguments into args, with command = ${JSON.stringify(name)}.`;
-  return report(`${subject} ${describeCommand(name, args)} was not found`, fix);
 }
 
 /** Reports on an agent that started and opened a session. */

@@ -93,7 +93,7 @@ for (const [code, sentence] of SENTENCES) {
 }
 
 Deno.test("failure in a stream: as an event, the envelope and the end", async () => {
-  await using app = startApp({ stream: { errors: "event" } });
+  await using app = startApp({ errors: "event" });
   const answer = app.stream();
   const prompt = await app.agent.nextPrompt();
   const response = await answer;
@@ -116,9 +116,9 @@ Deno.test("failure: an agent that cancels by itself", async () => {
 });
 
 Deno.test("failure: a silent agent, and a turn that takes too long, are cancelled", async () => {
-  await using silent = startApp({ limits: { replyTimeoutMs: 1 } });
+  await using silent = startApp({ replyTimeoutMs: 1 });
   assertMatch(await streamedText(silent.stream()), /took too long/);
-  await using slow = startApp({ limits: { turnTimeoutMs: 1 } });
+  await using slow = startApp({ turnTimeoutMs: 1 });
   const response = await slow.chat();
   const error = await errorOf(response);
   assertEquals([error.status, error.code], [504, "agent_timeout"]);

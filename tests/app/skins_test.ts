@@ -74,7 +74,7 @@ Deno.test("every skin shows the sentence of a failure", async () => {
 });
 
 Deno.test("every skin survives heartbeats, thoughts, tools and plans", async () => {
-  await using app = startApp({ stream: { heartbeatMs: 1 } });
+  await using app = startApp({ heartbeatMs: 1 });
   const answer = app.stream({ stream_options: { include_agent_events: true } });
   const prompt = await app.agent.nextPrompt();
   const writes: Uint8Array[] = [];

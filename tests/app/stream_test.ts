@@ -154,7 +154,7 @@ Deno.test("stream: thoughts, tools and plans are sent on request only", async ()
 
 for (const heartbeat of ["chunk", "comment"] as const) {
   Deno.test(`heartbeat: ${heartbeat} breaks the silence, again and again`, async () => {
-    await using app = startApp({ stream: { heartbeat, heartbeatMs: 1 } });
+    await using app = startApp({ heartbeat, heartbeatMs: 1 });
     await using writes = new WriteReader(await app.stream());
     let text = (await writes.next())!;
     const empty = { index: 0, delta: {}, logprobs: null, finish_reason: null };
@@ -174,8 +174,8 @@ for (const heartbeat of ["chunk", "comment"] as const) {
 }
 
 Deno.test("heartbeat: off sends none, while another stream's heart beats", async () => {
-  await using beating = startApp({ stream: { heartbeat: "chunk", heartbeatMs: 1 } });
-  await using silent = startApp({ stream: { heartbeat: "off", heartbeatMs: 1 } });
+  await using beating = startApp({ heartbeat: "chunk", heartbeatMs: 1 });
+  await using silent = startApp({ heartbeat: "off", heartbeatMs: 1 });
   const quiet = await silent.stream();
   await using clock = new WriteReader(await beating.stream());
   for (let i = 0; i < 5; i++) await clock.next();

@@ -65,7 +65,7 @@ Deno.test("response_format: streamed, a reply without the JSON is a spoken failu
 });
 
 Deno.test("response_format: heartbeats go out while the reply is collected", async () => {
-  await using app = startApp({ stream: { heartbeat: "chunk", heartbeatMs: 1 } });
+  await using app = startApp({ heartbeat: "chunk", heartbeatMs: 1 });
   const reader = (await app.stream(OBJECT)).body!.getReader();
   for (let i = 0; i < 4; i++) assertEquals((await reader.read()).done, false);
   const prompt = await app.agent.nextPrompt();

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { type Flags, loadConfig, readFlags } from "../../lib/config/load.ts";
+import { ConfigError, type Flags, loadConfig, readFlags } from "../../lib/config/load.ts";
 import { SETTING_HELP } from "../../lib/config/settings.ts";
 import { configError, type Env, load, mistakesOf } from "../support/harness/config_fixture.ts";
 
@@ -85,11 +85,6 @@ Deno.test("loadConfig: ~ is the home folder, in folders and in the command, of v
   assertEquals([agent?.command, agent?.workingDir], ["/home/mao/bin/a", "/home/mao/project"]);
 });
 
-Deno.test("loadConfig: fileVariables are the variables of the file's agents", () => {
-  const text = '[agent]\ncommand = "${BIN}/a"\nargs = ["${A}", "${A}"]\n[discord]\ntoken = "${OTHER}"\n';
-  assertEquals(load(text, { BIN: "/bin", A: "a", OTHER: "o" }).config.fileVariables, ["BIN", "A"]);
-});
-
 const HOME = { HOME: "/home/mao" };
 const FOLDERS: [os: string, env: Env, folder: string | undefined][] = [
   ["linux", HOME, "/home/mao/.local/share/oab-vtuber"],
@@ -144,7 +139,7 @@ for (const [args, expected] of FLAGS) {
 
 for (const line of ["--nope", "--listen", "--enabled=yes", "--auth-key x", "serve", "-x", "--__proto__ x"]) {
   Deno.test(`readFlags: ${line} is a mistake`, () => {
-    assertThrows(() => readFlags(line.split(" ")), TypeError);
+    assertThrows(() => readFlags(line.split(" ")), ConfigError);
   });
 }
 

@@ -25,16 +25,11 @@ const SECRETS: [name: string, lines: string, secrets: string[], env?: Env][] = [
     [],
   ],
   ["short values", 'env = { API_KEY = "12345" }\n', []],
-  ["inherited variables", 'inherit_env = ["HOME", "NODE_ENV", "Api_Token", "NOT_SET_KEY"]\n', ["value-1"], {
+  ["own variables", "", ["value-1", "value-2"], {
     API_TOKEN: "value-1",
+    MY_SECRET: "value-2",
+    TZ: "Europe/Rome",
   }],
-  ["variables of the file", 'args = ["--key=${API_KEY}", "${HOME}/x"]\n', ["value-1"], {
-    API_KEY: "value-1",
-  }],
-  ["variables of the file in an MCP server", MCP + 'command = "fs"\nargs = ["${API_KEY}"]\n', ["value-1"], {
-    API_KEY: "value-1",
-  }],
-  ["variables of other tables", '[discord]\ntoken = "${BOT_TOKEN}"\n', [], { BOT_TOKEN: "value-1" }],
   ["an MCP server's variables", `${MCP}command = "fs"\nenv = { LEVEL = "verbose", KEY = "value-1" }\n`, [
     "value-1",
   ]],
@@ -47,9 +42,7 @@ const SECRETS: [name: string, lines: string, secrets: string[], env?: Env][] = [
     "value-1",
     "?token=value-2",
   ]],
-  ["one value twice", 'args = ["${API_KEY}"]\nenv = { KEY = "${API_KEY}" }\n', ["value-1"], {
-    API_KEY: "value-1",
-  }],
+  ["one value twice", 'env = { KEY = "${API_KEY}" }\n', ["value-1"], { API_KEY: "value-1" }],
   [
     "arguments are never printed, so they are not searched",
     'args = ["--api-key", "value-1", "TOKEN=value-2"]\n',
@@ -114,13 +107,12 @@ Deno.test("readAgentTables: the key's variable can stand nowhere in the tables o
   }
 });
 
-Deno.test("findKeyLeaks: a short key is compared only with whole values", () => {
+Deno.test("findKeyLeaks: a short key may be an ordinary word, so that only its variable is refused", () => {
   const key = { VTUBER_AUTH_KEY: "acp" };
   const words =
     'command = "acp"\nargs = ["acp", "--acp"]\nmode = "acp"\nenv = { KIND = "acp-x", acp = "1" }\n';
   assertEquals(load(`[agent]\n${words}`, key).config.agents[0]?.args, ["acp", "--acp"]);
-  assertEquals(mistakesOf(`${OWN}env = { TOKEN = "acp" }\n`, key), [`${LEAK} env of the agent openab.`]);
-  assertEquals(mistakesOf(`${OWN}inherit_env = ["A"]\n`, { ...key, A: "acp" }), [
+  assertEquals(mistakesOf(`${OWN}inherit_env = ["VTUBER_AUTH_KEY"]\n`, key), [
     `${LEAK} inherit_env of the agent openab.`,
   ]);
 });

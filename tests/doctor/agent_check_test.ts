@@ -1,15 +1,8 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { AgentDeps } from "../../lib/acp/create_agent.ts";
 import type { AgentLifecycleEvent } from "../../lib/acp/lifecycle.ts";
-import { AppError, type ErrorReason } from "../../lib/core/errors.ts";
 import { NO_LOG } from "../../lib/core/log.ts";
-import {
-  type AgentObservations,
-  checkAgent,
-  diagnose,
-  NOTHING_OBSERVED,
-  observe,
-} from "../../lib/doctor/agent_check.ts";
+import { checkAgent } from "../../lib/doctor/agent_check.ts";
 import { linesOf } from "../../lib/doctor/report.ts";
 import { agentCommand } from "../support/agents/scripted_agent.ts";
 import { configOf } from "../support/harness/doctor_fixture.ts";
@@ -29,9 +22,7 @@ async function check(
   signal = FOREVER,
   onLifecycle?: AgentDeps["onLifecycle"],
 ): Promise<string> {
-  const text = `[agent]\ncommand = ${JSON.stringify(command)}\nargs = ${
-    JSON.stringify(args)
-  }\nworking_dir = "/"\n`;
+  const config = { ...configOf().agents[0]!, command, args, workingDir: "/" };
   const deps = {
     own: Deno.env.toObject(),
     windows: Deno.build.os === "windows",
@@ -40,7 +31,7 @@ async function check(
     log: NO_LOG,
     onLifecycle,
   };
-  const findings = await checkAgent(configOf({}, text).agents[0]!, deps, signal, limits);
+  const findings = await checkAgent(config, deps, signal, limits);
   return findings.flatMap((finding) => linesOf(finding)).join("\n");
 }
 
@@ -72,6 +63,16 @@ const FAILURES: [name: string, start: Command, report: RegExp][] = [
     shell("echo bye >&2; exit 3"),
     /^FAIL exited with code 3 before it answered initialize\. Last lines on stderr: bye\n {5}Run its command/m,
   ],
+  [
+    "ends after many lines on stderr",
+    shell("seq 4 >&2; printf '%0101d' 0 >&2"),
+    /^FAIL .* initialize\. Last lines on stderr: 3 \/ 4 \/ 0{100}$/m,
+  ],
+  [
+    "prints control characters",
+    shell("printf '\\n  \\nHello \\033[1mcodex\\nmore\\n'; echo oops >&2"),
+    /^FAIL is not an ACP agent: it printed "Hello \\u001b\[1mcodex", and .*0\. Last lines on stderr: oops$/m,
+  ],
   ["ends by a signal", shell("kill -SEGV $$"), /^FAIL was ended by SIGSEGV before/m],
   [
     "prints its usage and ends",
@@ -83,7 +84,16 @@ const FAILURES: [name: string, start: Command, report: RegExp][] = [
     shell(`echo Welcome; ${READY}; echo panic; exit 7`),
     /^FAIL exited with code 7 while it opened a session\n {5}It speaks ACP/m,
   ],
-  ["refuses a session", shell(REFUSES), /^FAIL .*no beans/m],
+  [
+    "refuses a session",
+    shell(`echo warning >&2; ${REFUSES}`),
+    /^FAIL .*no beans\. Last lines on stderr: warning\n {5}It speaks ACP, so its command is right\. /m,
+  ],
+  [
+    "asks for a log-in",
+    agentCommand({ authRequired: true, authMethods: ["chatgpt"], stderr: "starting" }),
+    /^FAIL needs a log-in before it opens a session\n {5}.*chatgpt/m,
+  ],
   [
     "speaks another version",
     agentCommand({ protocolVersion: 2 }),
@@ -118,61 +128,3 @@ Deno.test("checkAgent: ends the agent and throws if it is asked to end", async (
   const checking = check(shell("echo here >&2; exec sleep 300"), {}, stop.signal, onLifecycle);
   await assertRejects(() => checking, Error, "Enough.");
 });
-
-const invalid = (line: string): AgentLifecycleEvent => ({ type: "invalid_line", line });
-const stderr = (line: string): AgentLifecycleEvent => ({ type: "stderr", line });
-const IS_READY: AgentLifecycleEvent = { type: "ready", name: "codex", version: "1" };
-const OBSERVED: [name: string, events: AgentLifecycleEvent[], observed: Partial<AgentObservations>][] = [
-  ["the last three lines of stderr", "1 2 3 4".split(" ").map(stderr), { stderr: ["2", "3", "4"] }],
-  ["the first invalid line", ["  ", "1", "2"].map(invalid), { invalidLine: "1" }],
-  ["a greeting before the first answer is harmless", [invalid("Hello"), IS_READY, invalid("x")], {
-    isReady: true,
-  }],
-  ["a long line is cut", [stderr("x".repeat(101))], { stderr: ["x".repeat(100)] }],
-];
-
-for (const [name, events, observed] of OBSERVED) {
-  Deno.test(`observe: ${name}`, () => {
-    assertEquals(events.reduce(observe, NOTHING_OBSERVED), { ...NOTHING_OBSERVED, ...observed });
-  });
-}
-
-function unavailable(message: string, reason?: ErrorReason): AppError {
-  return new AppError("agent_unavailable", message, { reason });
-}
-
-const DIAGNOSES: [error: AppError, observed: Partial<AgentObservations>, text: RegExp, fix: RegExp][] = [
-  [
-    unavailable("It ended.", "exited"),
-    { stderr: ["oops"], invalidLine: "Hello \u001b[1mcodex" },
-    /^is not an ACP agent: it printed "Hello \\u001b\[1mcodex"\. Last lines on stderr: oops$/,
-    /Its start command is codex-acp with 1 argument\.$/,
-  ],
-  [
-    unavailable("It ended.", "exited"),
-    { stderr: ["one", "two"] },
-    /^closed its output before it answered initialize\. Last lines on stderr: one \/ two$/,
-    /^Run its command in a terminal/,
-  ],
-  [
-    unavailable("Method not found."),
-    { stderr: ["one"], isReady: true },
-    /^Method not found\. Last lines on stderr: one$/,
-    /^It speaks ACP, so its command is right\. /,
-  ],
-  [
-    new AppError("agent_auth_required", "Log in: chatgpt, api-key."),
-    { isReady: true, stderr: ["starting"] },
-    /^needs a log-in before it opens a session$/,
-    /^Log in: chatgpt, api-key\.$/,
-  ],
-];
-
-for (const [error, observed, text, fix] of DIAGNOSES) {
-  Deno.test(`diagnose: ${text.source}`, () => {
-    const finding = diagnose(configOf().agents[0]!, error, { ...NOTHING_OBSERVED, ...observed });
-    assertEquals(finding.level, "fail");
-    assertMatch(finding.text, text);
-    assertMatch(finding.fix!, fix);
-  });
-}

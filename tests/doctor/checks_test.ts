@@ -3,9 +3,10 @@ import {
   checkAddress,
   checkCharacter,
   checkDataDir,
+  checkRequirements,
   findProgram,
-  findRequirements,
 } from "../../lib/doctor/checks.ts";
+import { linesOf } from "../../lib/doctor/report.ts";
 import { configOf } from "../support/harness/doctor_fixture.ts";
 
 const LOOPBACK = { hostname: "127.0.0.1", port: 0 };
@@ -21,11 +22,13 @@ async function inFolder(test: (root: string) => Promise<void>): Promise<void> {
 }
 
 Deno.test("checkAddress: a free address, and an address of another machine", async () => {
-  assertEquals((await checkAddress(LOOPBACK)).level, "ok");
-  assertMatch(
-    (await checkAddress({ hostname: "192.0.2.1", port: 0 })).text,
-    /^192.* cannot be listened on: /,
-  );
+  assertEquals(await checkAddress({ hostname: "::1", port: 0 }), {
+    level: "ok",
+    text: "[::1]:0 is free to listen on",
+  });
+  const { level, text, fix } = await checkAddress({ hostname: "192.0.2.1", port: 0 });
+  assertEquals(level, "fail");
+  assertMatch(`${text} ${fix}`, /^192.0.2.1:0 cannot be listened on: .* choose another .*GATEWAY_LISTEN/);
 });
 
 function endless(): ReadableStream<Uint8Array> {
@@ -107,14 +110,17 @@ Deno.test("findProgram: finds a program like the system does", async () => {
   });
 });
 
-Deno.test("findRequirements: the program in the agent's environment, its folder, and what is missing", async () => {
+Deno.test("checkRequirements: the program in the agent's environment, its folder, and what is missing", async () => {
   await inFolder(async (root) => {
     await Deno.writeTextFile(`${root}/tool`, "", { mode: 0o755 });
     await Deno.symlink(root, `${root}/link`);
-    const table = (folder: string) => `
-[agent]
-command = "tool"
-working_dir = "${folder}"
+    const check = async (command: string, folder: string, more = "") => {
+      const table = `[agent]\ncommand = "${command}"\nworking_dir = "${folder}"\n${more}`;
+      const own = { HERE: "1", EMPTY: " " };
+      const found = await checkRequirements(configOf({}, table).agents[0]!, { own, windows: false });
+      return found.flatMap((finding) => linesOf(finding));
+    };
+    const more = `
 inherit_env = ["HERE", "NOWHERE", "EMPTY", "GIVEN"]
 env = { GIVEN = "1", PATH = "${root}/none:${root}:/bin:/usr/bin" }
 [agent.mcp_servers.good]
@@ -127,17 +133,26 @@ env = { PATH = "/no/such/folder" }
 [agent.mcp_servers.web]
 url = "https://mcp.example/"
 `;
-    const find = (folder: string) =>
-      findRequirements(configOf({ HOME: "/" }, table(folder)).agents[0]!, {
-        own: { HERE: "1", EMPTY: " " },
-        windows: false,
-      });
-    const found = await find(`${root}/link`);
-    assertEquals([found.program, found.folder], [`${root}/tool`, root]);
-    assertEquals(found.unsetVariables, ["NOWHERE", "EMPTY"]);
-    assertEquals(found.missingServers.map(({ name }) => name), ["missing", "other_path"]);
+    assertEquals(await check("tool", `${root}/link`, more), [
+      `ok   program: ${root}/tool`,
+      `ok   folder: ${root}`,
+      "warn inherit_env names NOWHERE, which is not set here",
+      "     Set it before you start the program.",
+      "warn inherit_env names EMPTY, which is not set here",
+      "     Set it before you start the program.",
+      "warn MCP server missing: program no-such-mcp-program was not found",
+      "     Install it, or give its whole path: mcp_servers.missing.command in config.toml.",
+      "warn MCP server other_path: program sh was not found",
+      "     Install it, or give its whole path: mcp_servers.other_path.command in config.toml.",
+    ]);
     for (const folder of [`${root}/tool`, `${root}/nowhere`]) {
-      assertEquals((await find(folder)).folder, undefined);
+      assertEquals((await check("npx -y foo token-x", folder)).slice(0, 3), [
+        "FAIL program npx with 3 arguments was not found",
+        '     Put the arguments into args, with command = "npx".',
+        `FAIL folder ${folder} does not exist`,
+      ]);
     }
+    const [demo] = await checkRequirements(configOf({}, "").agents[0]!, { own: {}, windows: false });
+    assertMatch(demo!.text, /^is the built-in demo agent/);
   });
 });

@@ -1,28 +1,13 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { AgentDescription } from "../../lib/acp/agent.ts";
 import { loadConfig } from "../../lib/config/load.ts";
-import {
-  addressFinding,
-  agentFindings,
-  type AgentRequirements,
-  configFindings,
-  type Finding,
-  linesOf,
-  requirementFindings,
-  verdictOf,
-} from "../../lib/doctor/report.ts";
+import { agentFindings, configFindings, type Finding, linesOf, verdictOf } from "../../lib/doctor/report.ts";
 import { configOf, DESCRIPTION } from "../support/harness/doctor_fixture.ts";
 
-const LISTEN = { hostname: "127.0.0.1", port: 8080 };
 const OPEN = { VTUBER_AUTH_KEY: "", VTUBER_INSECURE: "true", GATEWAY_LISTEN: "0.0.0.0:80" };
 
 function config(env: Record<string, string> = {}): Finding[] {
   return configFindings(configOf(env), [], []);
-}
-
-function requirements(parts: Partial<AgentRequirements>, toml?: string): Finding[] {
-  const nothing = { program: "/bin/codex", folder: "/project", unsetVariables: [], missingServers: [] };
-  return requirementFindings(configOf({}, toml).agents[0]!, { ...nothing, ...parts });
 }
 
 function description(parts: Partial<AgentDescription>): Finding[] {
@@ -47,28 +32,6 @@ const FINDINGS: [findings: Finding[], line: RegExp, fix?: RegExp][] = [
   [config({ VTUBER_AUTH_KEY: "" }), /^warn there is no key: every program/, /is fine/],
   [config(OPEN), /^warn there is no key: everyone who/, /^Set VTUBER_AUTH_KEY/],
   [config({ VTUBER_AUTH_KEY: "fifteen-chars-k" }), /^warn .*fewer than 16/, /openssl/],
-  [[addressFinding({ hostname: "::1", port: 9 })], /^ok {3}\[::1\]:9 is free to listen on$/],
-  [
-    [addressFinding(LISTEN, new Error("used"), true)],
-    /^warn .* in use by another oab-vtuber$/,
-    /^This is fine/,
-  ],
-  [[addressFinding(LISTEN, new Error("no such host"))], /^FAIL .* listened on: no such host$/, /GATEWAY_L/],
-  [requirements({ program: undefined }, ""), /^ok {3}is the built-in demo agent/],
-  [requirements({}), /^ok {3}program: \/bin\/codex$/],
-  [requirements({ program: undefined }), /^FAIL program codex-acp was not found$/, /^Install it, or give/],
-  [
-    requirements({ program: undefined }, '[agent]\ncommand = "npx -y foo token-x"\n'),
-    /^FAIL program npx with 3 arguments was not found$/,
-    /^Put the arguments into args, with command = "npx"\.$/,
-  ],
-  [requirements({ unsetVariables: ["A_KEY"] }), /^warn inherit_env names A_KEY, which/, /^Set it/],
-  [
-    requirements({ missingServers: [{ name: "files", command: "fs-mcp" }] }),
-    /^warn MCP server files: program fs-mcp was not found$/,
-    /^Install it, or give its whole path: mcp_servers\.files\.command in config\.toml\.$/,
-  ],
-  [requirements({ folder: undefined }), /^FAIL folder \. does not exist$/, /VTUBER_WORKING_DIR/],
   [description({}), /^ok {3}started in 125 ms: codex 1\.2\.3, protocol version 1$/],
   [description({ agent: undefined }), /125 ms: does not tell its name, protocol version 1$/],
   [

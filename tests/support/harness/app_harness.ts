@@ -20,19 +20,15 @@ const CONFIG: Config = {
   ...loadConfig({ env: {} }).config,
   sessions: "stateless",
   shutdownGraceMs: 60_000,
-  limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
-  stream: { heartbeat: "chunk", heartbeatMs: 0, errors: "speak" },
+  replyTimeoutMs: 0,
+  turnTimeoutMs: 0,
+  heartbeatMs: 0,
 };
 
 /** What a test changes. */
-export interface TestAppOptions
-  extends
-    Partial<Pick<Config, "model" | "chatPath" | "strictModels" | "sessions" | "onBusy">>,
-    Partial<Pick<Config, "maxInFlight" | "maxSessions">> {
+export interface TestAppOptions extends Partial<Omit<Config, "agents" | "log">> {
   script?: Script;
   access?: Partial<AccessOptions>;
-  stream?: Partial<Config["stream"]>;
-  limits?: Partial<Config["limits"]>;
   log?: Log;
   store?: Store;
   /** Agents beside the default one. */
@@ -128,18 +124,12 @@ const CHARACTER: Character = {
 
 /** Starts a server with an agent in memory. */
 export function startApp(options: TestAppOptions = {}): TestApp {
-  const { script, access, stream, limits, log = NO_LOG, store, agents = [], ...settings } = options;
+  const { script, access, log = NO_LOG, store, agents = [], ...settings } = options;
   const agent = new MemoryAgent(options.model);
   agent.script = script;
   const hub = new EventHub({ holdMs: 0 });
   const permissions = new PermissionBroker(60_000, () => hub.canAnswerPermissions);
-  const server = createServer({
-    ...CONFIG,
-    ...settings,
-    ...access,
-    limits: { ...CONFIG.limits, ...limits },
-    stream: { ...CONFIG.stream, ...stream },
-  }, {
+  const server = createServer({ ...CONFIG, ...settings, ...access }, {
     agents: [agent, ...agents],
     hub,
     permissions,
