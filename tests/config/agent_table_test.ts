@@ -99,7 +99,6 @@ const MISTAKES: [text: string, ...messages: string[]][] = [
     "[agent]\ncommand = 7\n",
     `agent.command: ${NOT_TEXT}: the program alone, such as "npx"; its arguments go`,
   ],
-  ["[agent]\ncommand = 2024-01-01\n", `agent.command: ${NOT_TEXT}`],
   ['[agent]\ncommand = ""\n', "agent.command: cannot be empty."],
   ['[agent]\nargs = "acp"\n', "agent.args: must be a list of texts"],
   ['[agent]\nargs = ["a", 1]\n', `agent.args.1: ${NOT_TEXT}`],
@@ -111,7 +110,6 @@ const MISTAKES: [text: string, ...messages: string[]][] = [
   ['[agent]\npermissions = "never"\n', "agent.permissions: must be one of ask, allow, deny."],
   ['[agents.codex]\nargs = ["a"]\n', "agents.codex.command: is required: the program"],
   ['[agents]\ncommand = "a"\n', `agents.command: ${NOT_AGENT}`],
-  ['[[agents]]\ncommand = "a"\n', "agents: must be tables by name"],
   ['agent = "opencode"\n', `agent: ${NOT_AGENT}`],
   ['[[agent]]\ncommand = "a"\n', `agent: ${NOT_AGENT}`],
   [named("Default"), "agents.Default: no agent can have the name Default"],
@@ -141,7 +139,6 @@ const MISTAKES: [text: string, ...messages: string[]][] = [
     `${AT}: must be tables by name, or a list of tables that have a name.`,
   ],
   ['[agent.mcp_servers]\nfs = "mcp-fs"\n', `${AT}.fs: must be a table with a command or with a url.`],
-  [fs(""), `${AT}.fs: must be a table with a command or`],
   [fs('command = "a"\nurl = "https://a"'), `${AT}.fs: must be a table with a command or`],
   [fs('command = ["npx", "a"]'), `${AT}.fs.command: ${NOT_TEXT}: the program alone`],
   [fs('command = "a"\nargs = "b"'), `${AT}.fs.args: must be a list`],
@@ -151,7 +148,6 @@ const MISTAKES: [text: string, ...messages: string[]][] = [
   [web('url = "https://a"\nheaders = { X = 1 }'), `${AT}.web.headers.X: ${NOT_TEXT}`],
   [inList('command = "a"'), `${AT}.0.name: is required: the name of the server.`],
   [times(51), `${AT}: there can be at most 50.`],
-  [fs("command = 1") + web("url = 2"), `${AT}.fs.command`, `${AT}.web.url`],
 ];
 
 for (const [text, ...messages] of MISTAKES) {
@@ -224,33 +220,18 @@ for (const [name, text, servers] of SERVERS) {
 
 /** A secret that stands where values do. */
 const HUSH = "sk-ant-hush";
-const ENV_TABLES = [
-  `KEY = ${HUSH}`,
-  `KEY = "${HUSH}`,
-  `KEY = """${HUSH}\nmore`,
-  `KEY = "${HUSH}\\q"`,
-  `KEY = "\\u${HUSH}"`,
-  `KEY = "a" ${HUSH}`,
-  `KEY = 12${HUSH}`,
-  `KEY = 2024-01-01${HUSH}`,
-  `KEY = "${HUSH}"\nKEY = "${HUSH}"`,
-  `KEY : ${HUSH}`,
-  `KEY == ${HUSH}`,
-  `KEY = "${HUSH}\u0001"`,
-  `"KEY=${HUSH}" = ""`,
-  `"KEY=${HUSH}" = 1`,
-  `"KEY=${HUSH}" = "\${NOT_SET}"`,
-].map((line) => `[agent.env]\n${line}`);
-const AGENTS = [
-  `env = { KEY = "${HUSH}" TOKEN = "${HUSH}" }`,
-  `args = ["--key", ${HUSH}]`,
-  `command = "a"\nenv = "${HUSH}"\nargs = "${HUSH}"\ninherit_env = "${HUSH}"`,
-  `permissions = "${HUSH}"\nmcp_servers = "${HUSH}"`,
-  `env = ["${HUSH}"]\nargs = { a = "${HUSH}" }\ncommand = ["${HUSH}"]`,
-  `inherit_env = ["KEY=${HUSH}", "KEY ${HUSH}", "${HUSH} "]`,
-  `"command = ${HUSH}" = 1\ncommand = 7`,
-].map((lines) => `[agent]\n${lines}`);
-const OTHERS = [
+const TABLES = [
+  `[agent.env]\nKEY = ${HUSH}`,
+  `[agent.env]\nKEY = "a" ${HUSH}`,
+  `[agent.env]\nKEY = "${HUSH}"\nKEY = "${HUSH}"`,
+  `[agent.env]\n"KEY=${HUSH}" = ""`,
+  `[agent.env]\n"KEY=${HUSH}" = 1`,
+  `[agent.env]\n"KEY=${HUSH}" = "\${NOT_SET}"`,
+  `[agent]\ncommand = "a"\nenv = "${HUSH}"\nargs = "${HUSH}"\ninherit_env = "${HUSH}"`,
+  `[agent]\npermissions = "${HUSH}"\nmcp_servers = "${HUSH}"`,
+  `[agent]\nenv = ["${HUSH}"]\nargs = { a = "${HUSH}" }\ncommand = ["${HUSH}"]`,
+  `[agent]\ninherit_env = ["KEY=${HUSH}", "KEY ${HUSH}", "${HUSH} "]`,
+  `[agent]\n"command = ${HUSH}" = 1\ncommand = 7`,
   `[agent.mcp_servers.a]\ncommand = "a"\nenv = { "KEY=${HUSH}" = "" }`,
   `[agent.mcp_servers.a]\nurl = "${HUSH}"\nheaders = "${HUSH}"\ntype = "${HUSH}"`,
   `[agent.mcp_servers]\na = "${HUSH}"`,
@@ -258,7 +239,7 @@ const OTHERS = [
   `[agents]\na = "${HUSH}"`,
 ];
 
-for (const text of [...ENV_TABLES, ...AGENTS, ...OTHERS]) {
+for (const text of TABLES) {
   Deno.test(`readAgentTables: no mistake or warning repeats a value of ${JSON.stringify(text)}`, () => {
     const { mistakes, warnings } = read(text);
     assertEquals(mistakes.length > 0, true);

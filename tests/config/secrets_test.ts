@@ -68,19 +68,13 @@ const LEAKS: [where: string, text: string, env?: Env][] = [
   ["inherit_env of the agent openab", "", { OPENAB_AGENT_INHERIT_ENV: "TZ,VTUBER_AUTH_KEY" }],
   ["inherit_env of the agent openab", `${OWN}inherit_env = ["other"]\n`, { OTHER: `Bearer ${KEY}` }],
   ["inherit_env of the agent codex", `${CODEX}inherit_env = ["VTUBER_AUTH_KEY"]\n`],
-  ["args of the agent openab", "", { OPENAB_AGENT_COMMAND: `a ${KEY}` }],
   ["command of the agent openab", `[agent]\ncommand = "/bin/${KEY}"\n`],
   ["working_dir of the agent openab", `${OWN}working_dir = "/tmp/${KEY}"\n`],
   ["mode and model of the agent openab", `${OWN}mode = "${KEY}"\nmodel = "${KEY}"\n`],
   ["env of the agent openab", `${OWN}env = { TOKEN = "Bearer ${KEY}" }\n`],
   ["env of the agent openab", OWN + 'env = { TOKEN = "${OTHER}" }\n', { OTHER: KEY }],
-  ["env of the agent openab", `${OWN}env = { "${KEY}" = "1" }\n`],
-  ["args of the agent codex", `${OWN}${CODEX}args = ["--key", "${KEY}"]\n`],
-  ["mcp_servers of the agent codex", `${FS}command = "fs"\nargs = ["${KEY}"]\n`],
   ["mcp_servers of the agent codex", `${FS}command = "fs"\nenv = { A = "${KEY}" }\n`],
-  ["mcp_servers of the agent codex", `${CODEX}[agents.codex.mcp_servers."${KEY}"]\ncommand = "fs"\n`],
   ["mcp_servers of the agent openab", `${WEB}url = "https://a.example/?key=${encodeURIComponent(KEY)}"\n`],
-  ["mcp_servers of the agent openab", `${WEB}url = "https://a"\nheaders = { X = "Bearer ${KEY}" }\n`],
   ["args and env of the agent openab", `${OWN}args = ["${KEY}"]\nenv = { A = "${KEY}", "${KEY}" = "" }\n`],
 ];
 
@@ -92,18 +86,13 @@ for (const [where, text, env = {}] of LEAKS) {
 
 Deno.test("readAgentTables: the key's variable can stand nowhere in the tables of agents, however short the key is", () => {
   const places: [path: string, text: string][] = [
-    ["agent.command", `[agent]\ncommand = "/bin/${AT}"\n`],
     ["agent.args.1", `${OWN}args = ["--key", "${AT}"]\n`],
-    ["agent.env.TOKEN", `${OWN}env = { TOKEN = "Bearer ${AT}" }\n`],
     ["agents.codex.mcp_servers.fs.args.0", `${FS}command = "fs"\nargs = ["${AT}"]\n`],
-    ["agent.mcp_servers.web.url", `${WEB}url = "https://a.example/?key=${AT}"\n`],
   ];
   for (const [path, text] of places) {
-    for (const key of [KEY, "acp"]) {
-      assertEquals(mistakesOf(text, { VTUBER_AUTH_KEY: key }), [
-        `config.toml: ${path}: VTUBER_AUTH_KEY cannot be given to an agent: take ${AT} out.`,
-      ]);
-    }
+    assertEquals(mistakesOf(text, { VTUBER_AUTH_KEY: "acp" }), [
+      `config.toml: ${path}: VTUBER_AUTH_KEY cannot be given to an agent: take ${AT} out.`,
+    ]);
   }
 });
 
