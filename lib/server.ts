@@ -27,7 +27,6 @@ import { CannedReplies } from "./turn/canned_replies.ts";
 import { IdempotencyCache } from "./turn/idempotency.ts";
 import { ModelRouter } from "./turn/model_router.ts";
 import { PermissionBroker } from "./turn/permission.ts";
-import { TurnLimiter } from "./turn/turn_limiter.ts";
 
 /** Longest wait for event clients to read their last events, in milliseconds. */
 const HANG_UP_MS = 1_000;
@@ -64,7 +63,7 @@ export function createServer(config: Config, parts: ServerParts) {
     fingerprinter: new Fingerprinter(store?.key ?? crypto.getRandomValues(new Uint8Array(32))),
     mode: config.sessions,
     onBusy: config.onBusy,
-    turnLimiter: new TurnLimiter(config.maxInFlight),
+    maxTurns: config.maxInFlight,
     limits: config,
     observer: hub,
     emotions: config.emotions,

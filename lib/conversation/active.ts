@@ -5,7 +5,6 @@ import type { Agent, Session } from "../turn/agent.ts";
 import type { EmotionWords } from "../turn/emotion.ts";
 import type { ModelRouter } from "../turn/model_router.ts";
 import type { TurnLimits, TurnObserver } from "../turn/turn.ts";
-import type { TurnLimiter } from "../turn/turn_limiter.ts";
 import { type ConversationIndex, isResumable } from "./conversation.ts";
 import type { Fingerprinter } from "./fingerprint.ts";
 import type { ConversationRecord } from "./record.ts";
@@ -21,7 +20,8 @@ export interface ConversationOptions {
   readonly log: { debug(message: string, fields: Readonly<Record<string, unknown>>): void };
   readonly mode: SessionMode;
   readonly onBusy: BusyMode;
-  readonly turnLimiter: TurnLimiter;
+  /** Turns that can run at once. */
+  readonly maxTurns: number;
   readonly limits: TurnLimits;
   /** Observes every turn. */
   readonly observer?: TurnObserver;

@@ -45,9 +45,12 @@ export interface ConversationSummary {
 /** A request from its place in the queue to the end of its turn. */
 interface QueuedJob extends TurnJob {
   readonly ticket: QueueTicket;
-  /** The part of the running turns that it takes; undefined while it waits for another turn. */
-  slot: Disposable | undefined;
+  /** Counts as a running turn. A request that waits in mode `queue` does not. */
+  isRunning: boolean;
 }
+
+/** Seconds after which a client that was refused at the limit may try again; short, because turns end at any moment. */
+const RETRY_AFTER_SECS = 3;
 
 /** Resolves the conversations of requests, and runs their turns. */
 export class ConversationRegistry {
@@ -61,6 +64,11 @@ export class ConversationRegistry {
   constructor(options: ConversationOptions) {
     this.#options = options;
     this.#active = new ActiveConversations(options);
+  }
+
+  /** How many turns run or are about to run. A turn counts until the agent has ended it. */
+  get runningCount(): number {
+    return this.#jobs.values().reduce((count, { isRunning }) => count + Number(isRunning), 0);
   }
 
   /** The running turns. */
@@ -100,8 +108,8 @@ export class ConversationRegistry {
    * @returns Number of cancelled turns.
    */
   interrupt(conversation: string | undefined): number {
-    const jobs = [...this.#jobs].filter(({ ticket: { isHead, turn }, active }) =>
-      isHead &&
+    const jobs = [...this.#jobs].filter(({ ticket: { isCurrent, turn }, active }) =>
+      isCurrent &&
       (conversation === undefined || conversation === (turn?.conversation ?? active.conversation?.id))
     );
     for (const { ticket, delta } of jobs) {
@@ -178,20 +186,18 @@ export class ConversationRegistry {
 
   /** Takes a place in the queue of the conversation, and merges the request into it. */
   #enqueue(request: TurnRequest, resolution: Resolution | undefined): QueuedJob {
-    const { agents, onBusy, turnLimiter } = this.#options;
+    const { agents, onBusy } = this.#options;
     const { agent = agents.default, model, unsolicited, record } = request;
     const active = (resolution?.conversation && this.#active.get(resolution.conversation)) ??
       new ActiveConversation(agent);
     const { queue } = active;
-    const wasBusy = queue.isBusy;
-    let ticket: QueueTicket | undefined;
-    let slot: Disposable | undefined;
+    // A request that waits in a queue takes no slot from other conversations; one that supersedes a turn is never refused.
+    const isRunning = !queue.isBusy || onBusy !== "queue";
+    let ticket: QueueTicket;
     try {
+      if (!queue.isBusy) this.#checkLimit();
       ticket = queue.enter(onBusy);
-      // A request that waits in a queue takes no slot from other conversations.
-      slot = wasBusy && onBusy === "queue" ? undefined : turnLimiter.acquire(wasBusy);
     } catch (error) {
-      ticket?.release();
       throw withConversation(error, active);
     }
     active.idleTimer?.[Symbol.dispose]();
@@ -204,7 +210,7 @@ export class ConversationRegistry {
         ({ messages, delta } = active.undelivered.insertInto({ messages, delta }));
       }
     }
-    const job = { active, messages, delta, model, unsolicited, record, ticket, slot };
+    const job = { active, messages, delta, model, unsolicited, record, ticket, isRunning };
     this.#jobs.add(job);
     return job;
   }
@@ -223,17 +229,28 @@ export class ConversationRegistry {
     const { active, ticket } = job;
     try {
       const cancelled = await ticket.waitForTurn(signal);
-      job.slot ??= this.#options.turnLimiter.acquire();
+      if (!job.isRunning) this.#checkLimit();
+      job.isRunning = true;
       return cancelled;
     } catch (error) {
       throw withConversation(error, active);
     }
   }
 
+  /** Checks that one more turn can run. @throws {AppError} `rate_limit_exceeded`. */
+  #checkLimit(): void {
+    const { maxTurns } = this.#options;
+    if (this.runningCount < maxTurns) return;
+    throw new AppError(
+      "rate_limit_exceeded",
+      `All ${maxTurns} turns are in use. Try again in ${RETRY_AFTER_SECS} seconds, or raise VTUBER_MAX_IN_FLIGHT.`,
+      { retryAfterSecs: RETRY_AFTER_SECS },
+    );
+  }
+
   /** Ends a job: the next request in the queue can start. */
   #finish(job: QueuedJob): void {
     if (!this.#jobs.delete(job)) return;
-    job.slot?.[Symbol.dispose]();
     job.ticket.release();
     this.#active.onIdle(job.active);
     if (this.#jobs.size === 0) this.#drained?.resolve();

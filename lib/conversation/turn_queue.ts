@@ -1,5 +1,6 @@
 /** Serialises the turns of one conversation: one runs, the others wait, are superseded or are rejected. @module */
 
+import { abortable } from "../core/abortable.ts";
 import { AppError } from "../core/errors.ts";
 import type { Turn } from "../turn/turn.ts";
 
@@ -64,10 +65,9 @@ function busy(message: string): AppError {
 export class QueueTicket {
   readonly #mode: BusyMode;
   readonly #tickets: Set<QueueTicket>;
-  readonly #aborting = new AbortController();
+  readonly #cancelling = new AbortController();
+  readonly #released = Promise.withResolvers<void>();
   #stopListening = () => {};
-  #cancelReason: AppError | undefined;
-  #waiting: PromiseWithResolvers<void> | undefined;
   #turn: Turn | undefined;
 
   /** Not for callers: {@linkcode TurnQueue.enter} makes tickets. */
@@ -82,14 +82,10 @@ export class QueueTicket {
     return this.#turn;
   }
 
-  /** Whether the request waits for no other request, or only for cancelled ones. */
-  get isHead(): boolean {
-    return this.#mode === "supersede" || this.#isFirst;
-  }
-
-  get #isFirst(): boolean {
-    for (const first of this.#tickets) return first === this;
-    return false;
+  /** Whether the request is not cancelled, and waits for no other request or only for cancelled ones. */
+  get isCurrent(): boolean {
+    const { value: first } = this.#tickets.values().next();
+    return !this.#cancelling.signal.aborted && (this.#mode === "supersede" || first === this);
   }
 
   /**
@@ -98,15 +94,28 @@ export class QueueTicket {
    * @returns A signal that aborts when the caller hangs up or the ticket is cancelled, until the turn is attached.
    * @throws {AppError} `session_busy` after {@linkcode MAX_WAIT_MS}; the reason of the cancel; the signal's reason.
    */
-  async waitForTurn(signal: AbortSignal | undefined): Promise<AbortSignal> {
-    signal?.throwIfAborted();
-    this.#aborting.signal.throwIfAborted();
-    const onAbort = () => this.#abort(signal?.reason);
+  async waitForTurn(hangUp: AbortSignal | undefined): Promise<AbortSignal> {
+    const { signal } = this.#cancelling;
+    const onHangUp = () => this.#cancelling.abort(hangUp?.reason);
     // Not `AbortSignal.any`: it takes more time for each request than all the rest here.
-    signal?.addEventListener("abort", onAbort);
-    this.#stopListening = () => signal?.removeEventListener("abort", onAbort);
-    if (!this.#isFirst) await this.#waitUntilFirst();
-    return this.#aborting.signal;
+    hangUp?.addEventListener("abort", onHangUp);
+    this.#stopListening = () => hangUp?.removeEventListener("abort", onHangUp);
+    if (hangUp?.aborted) onHangUp();
+    signal.throwIfAborted();
+    const late = () =>
+      this.cancel(busy(`The turn before took longer than ${MAX_WAIT_MS / 1000} seconds, the longest wait.`));
+    const timer = this.#mode === "queue" && this.#tickets.size > 1
+      ? setTimeout(late, MAX_WAIT_MS)
+      : undefined;
+    try {
+      for (const earlier of this.#tickets) {
+        if (earlier === this) break;
+        await abortable(earlier.#released.promise, signal);
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+    return signal;
   }
 
   /** Attaches the started turn, and ends it if the ticket was cancelled meanwhile. */
@@ -114,41 +123,21 @@ export class QueueTicket {
     this.#stopListening();
     this.#turn = turn;
     // A newer request may have superseded this one while the prompt was being sent.
-    if (this.#cancelReason) this.#endTurn(turn, this.#cancelReason);
+    const { reason } = this.#cancelling.signal;
+    if (reason instanceof AppError) this.cancel(reason);
   }
 
   /** Cancels the running turn, or rejects the waiting request with this reason. */
   cancel(reason: AppError): void {
-    this.#cancelReason ??= reason;
-    this.#abort(reason);
-    if (this.#turn) this.#endTurn(this.#turn, reason);
+    this.#cancelling.abort(reason);
+    if (reason.code === "turn_cancelled") this.#turn?.cancel();
+    else this.#turn?.fail(reason);
   }
 
   /** Gives the position up, so that the next request's turn can start. */
   release(): void {
     this.#stopListening();
     this.#tickets.delete(this);
-    for (const next of this.#tickets) return void next.#waiting?.resolve();
-  }
-
-  async #waitUntilFirst(): Promise<void> {
-    const waiting = this.#waiting = Promise.withResolvers<void>();
-    const late = busy(`The turn before took longer than ${MAX_WAIT_MS / 1000} seconds, the longest wait.`);
-    const timer = this.#mode === "queue" ? setTimeout(() => waiting.reject(late), MAX_WAIT_MS) : undefined;
-    try {
-      await waiting.promise;
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  #abort(reason: unknown): void {
-    this.#aborting.abort(reason);
-    this.#waiting?.reject(reason);
-  }
-
-  #endTurn(turn: Turn, reason: AppError): void {
-    if (reason.code === "turn_cancelled") turn.cancel();
-    else turn.fail(reason);
+    this.#released.resolve();
   }
 }

@@ -30,7 +30,7 @@ interface Entry {
 
 /** The turns that run, and those that ended lately, by request. */
 export class IdempotencyCache {
-  /** Never evicted, because an evicted turn could run twice. The queues and the {@linkcode TurnLimiter} bound their number. */
+  /** Never evicted, because an evicted turn could run twice. The limit of running turns bounds their number. */
   readonly #running = new Map<string, Entry>();
   readonly #finished = new BoundedMap<string, Entry>(MAX_FINISHED);
   readonly #now: () => number;

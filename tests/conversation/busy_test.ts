@@ -78,7 +78,7 @@ Deno.test("queue: 8 requests wait, run in order and take no slot; a ninth is ref
 });
 
 Deno.test("queue: waiting requests leave the slots to other conversations", async () => {
-  using harness = new ConversationHarness({ onBusy: "queue", limit: 2 });
+  using harness = new ConversationHarness({ onBusy: "queue", maxTurns: 2 });
   const running = await harness.prompt("a", user("one"));
   const waiting = [2, 3, 4].map((number) => harness.start("a", [user(`question ${number}`)]));
   await nextTask();
@@ -97,7 +97,7 @@ Deno.test("queue: waiting requests leave the slots to other conversations", asyn
 });
 
 Deno.test("queue: a request that has waited is refused if all slots are taken by then", async () => {
-  using harness = new ConversationHarness({ onBusy: "queue", limit: 1 });
+  using harness = new ConversationHarness({ onBusy: "queue", maxTurns: 1 });
   const turn = await harness.start("a", history(1));
   const running = await harness.agent.nextPrompt();
   const late = appErrorOf(harness.start("a", history(2)));
@@ -115,7 +115,7 @@ Deno.test("queue: a request that has waited is refused if all slots are taken by
 });
 
 Deno.test("queue: a request takes a slot of its own after one that could not start", async () => {
-  using harness = new ConversationHarness({ onBusy: "queue", limit: 1 });
+  using harness = new ConversationHarness({ onBusy: "queue", maxTurns: 1 });
   const open = harness.blockOpening();
   harness.agent.openError = new AppError("agent_unavailable", "Not yet.");
   const first = appErrorOf(harness.start("a", history(1)));

@@ -146,5 +146,5 @@ Deno.test(`registry: memory, records and open sessions stay within limits over $
   }
   const growth = heapBytes() - warm;
   assert(growth < MAX_GROWTH_BYTES, `the heap grew by ${Math.round(growth / 1024)} KiB`);
-  assertEquals([harness.turnLimiter.running, harness.registry.running.size], [0, 0]);
+  assertEquals([harness.running, harness.registry.running.size], [0, 0]);
 });

@@ -26,7 +26,7 @@ Deno.test("interrupt: rejects a request that superseded a turn that has not ende
   const running = await harness.prompt("a", ...FIRST);
   const next = appErrorOf(harness.start("a", NEXT));
   await nextTask();
-  assertEquals(harness.registry.interrupt("a"), 2);
+  assertEquals(harness.registry.interrupt("a"), 1);
   assertEquals((await next).message, "The turn was interrupted.");
   running.end("cancelled");
   await nextTask();

@@ -11,7 +11,7 @@ const NEXT = [user("one"), user("two")];
 const SECOND = [user("one"), assistant("1"), user("two")];
 
 Deno.test("slots: a slot is free when the agent has ended the turn, not when its readers got the end", async () => {
-  using harness = new ConversationHarness({ limit: 1, limits: { replyTimeoutMs: 2, turnTimeoutMs: 0 } });
+  using harness = new ConversationHarness({ maxTurns: 1, limits: { replyTimeoutMs: 2, turnTimeoutMs: 0 } });
   const turn = await harness.start(undefined, FIRST);
   const recorder = new TurnRecorder();
   turn.read(recorder.reader);
@@ -41,7 +41,7 @@ Deno.test("slots: the 33rd turn is refused, and starts when another one has ende
 });
 
 Deno.test("slots: a request that supersedes a turn is never refused", async () => {
-  using harness = new ConversationHarness({ limit: 1 });
+  using harness = new ConversationHarness({ maxTurns: 1 });
   const running = await harness.prompt("a", ...FIRST);
   const next = harness.start("a", NEXT);
   running.end("cancelled");
@@ -59,7 +59,7 @@ Deno.test("sessions: beyond the limit the one that was not used for the longest 
 });
 
 Deno.test("sessions: refused requests and failed sessions displace none", async () => {
-  using harness = new ConversationHarness({ limit: 1, maxSessions: 2 });
+  using harness = new ConversationHarness({ maxTurns: 1, maxSessions: 2 });
   await harness.run("a", FIRST);
   const running = await harness.prompt("b", ...FIRST);
   for (const name of ["c", "d", "e"]) await appErrorOf(harness.start(name, FIRST));

@@ -42,7 +42,7 @@ Deno.test("TurnQueue: an empty queue lets a request start, in every mode", async
   for (const mode of BUSY_MODES) {
     const queue = new TurnQueue();
     const ticket = queue.enter(mode);
-    assertEquals([queue.isBusy, ticket.isHead], [true, true]);
+    assertEquals([queue.isBusy, ticket.isCurrent], [true, true]);
     assertEquals((await waitFor(ticket.waitForTurn(undefined), mode)).aborted, false);
     ticket.release();
     assertEquals(queue.isBusy, false);
@@ -56,9 +56,9 @@ Deno.test("TurnQueue: a request that leaves early lets no later one overtake the
   const third = queue.enter("queue");
   const waiting = third.waitForTurn(undefined);
   second.release();
-  assertEquals([third.isHead, await isSettled(waiting)], [false, false]);
+  assertEquals([third.isCurrent, await isSettled(waiting)], [false, false]);
   first.release();
-  assertEquals([third.isHead, await isSettled(waiting)], [true, true]);
+  assertEquals([third.isCurrent, await isSettled(waiting)], [true, true]);
 });
 
 Deno.test("TurnQueue: a caller that hangs up ends the wait, but not a turn that has started", async () => {

@@ -7,7 +7,6 @@ import { ConversationRegistry, type TurnRequest } from "../../../lib/conversatio
 import { AppError } from "../../../lib/core/errors.ts";
 import { ModelRouter } from "../../../lib/turn/model_router.ts";
 import type { Turn } from "../../../lib/turn/turn.ts";
-import { TurnLimiter } from "../../../lib/turn/turn_limiter.ts";
 import { MemoryAgent, type MemoryPrompt, type MemorySession } from "../agents/memory_agent.ts";
 import { nextTask } from "./turn_recorder.ts";
 
@@ -15,8 +14,6 @@ const NEVER_IDLE_MS = 3_600_000;
 
 /** The options that a test changes. */
 export interface HarnessOptions extends Partial<ConversationOptions> {
-  /** Turns that can run at once. */
-  readonly limit?: number;
   readonly store?: Store;
   readonly agent?: MemoryAgent;
 }
@@ -24,21 +21,19 @@ export interface HarnessOptions extends Partial<ConversationOptions> {
 /** A registry over an agent in memory that ends no turn by itself. */
 export class ConversationHarness implements Disposable {
   readonly agent: MemoryAgent;
-  readonly turnLimiter: TurnLimiter;
   readonly registry: ConversationRegistry;
 
   constructor(options: HarnessOptions = {}) {
-    const { limit = 32, store, agent = new MemoryAgent(), ...rest } = options;
+    const { store, agent = new MemoryAgent(), ...rest } = options;
     this.agent = agent;
     this.agent.answersCancels = false;
-    this.turnLimiter = new TurnLimiter(limit);
     this.registry = new ConversationRegistry({
       agents: new ModelRouter([this.agent]),
       index: new ConversationIndex(store),
       fingerprinter: new Fingerprinter(store?.key ?? new Uint8Array(32)),
       mode: "stateless",
       onBusy: "supersede",
-      turnLimiter: this.turnLimiter,
+      maxTurns: 32,
       limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
       log: { debug() {} },
       maxSessions: 100,
@@ -106,9 +101,8 @@ export class ConversationHarness implements Disposable {
     return this.agent.sessions.map((session) => session.closed.aborted);
   }
 
-  /** Number of used slots. */
   get running(): number {
-    return this.turnLimiter.running;
+    return this.registry.runningCount;
   }
 
   /** The turns of each listed conversation. */

@@ -9,7 +9,6 @@ import type { BusyMode } from "../../../lib/conversation/turn_queue.ts";
 import { AppError } from "../../../lib/core/errors.ts";
 import { ModelRouter } from "../../../lib/turn/model_router.ts";
 import type { Turn } from "../../../lib/turn/turn.ts";
-import { TurnLimiter } from "../../../lib/turn/turn_limiter.ts";
 import { marksIn, type MemoryPrompt, StrictAgent } from "../agents/memory_agent.ts";
 import { type Question, RandomSkin } from "../skins/random_skin.ts";
 import { MemoryStore } from "./memory_store.ts";
@@ -53,7 +52,6 @@ export class ConversationModel {
   readonly calls: Call[] = [];
   /** Turns that an interrupt cancelled. */
   interrupted = 0;
-  readonly #turnLimiter = new TurnLimiter(MAX_TURNS);
   readonly #registry: ConversationRegistry;
   readonly #random: Random;
   readonly #rules: ModelRules;
@@ -88,7 +86,7 @@ export class ConversationModel {
       fingerprinter: new Fingerprinter(store.key),
       mode: rules.mode,
       onBusy: rules.onBusy,
-      turnLimiter: this.#turnLimiter,
+      maxTurns: MAX_TURNS,
       limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
       log: { debug() {} },
       maxSessions: MAX_SESSIONS,
@@ -282,7 +280,7 @@ export class ConversationModel {
   /** Checks the properties, after the end. */
   check(): void {
     assertEquals(this.#errors, []);
-    assertEquals([this.#turnLimiter.running, this.#registry.running.size], [0, 0], "slots, running turns");
+    assertEquals([this.#registry.runningCount, this.#registry.running.size], [0, 0], "slots, running turns");
     for (const agent of this.agents) {
       assertEquals(agent.overlaps, [], "two prompts at once in one session");
       assertEquals(agent.running.length, 0, "prompts that never ended");
