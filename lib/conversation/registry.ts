@@ -88,16 +88,23 @@ export class ConversationRegistry {
     if (request.cannedReply !== undefined) {
       return await this.#startCannedTurn(request, request.cannedReply, resolution);
     }
-    const job = this.#enqueue(request, resolution);
+    const { agent = this.#options.agents.default } = request;
+    const active = (resolution?.conversation && this.#active.get(resolution.conversation)) ??
+      new ActiveConversation(agent);
+    let job: QueuedJob | undefined;
     try {
-      const cancelled = await this.#waitForTurn(job, signal);
+      job = this.#enqueue(request, resolution, active);
+      const cancelled = await job.ticket.waitForTurn(signal);
+      if (!job.isRunning) this.#checkLimit();
+      job.isRunning = true;
       const turn = await startTurn(job, this.#active, this.#options, cancelled);
       job.ticket.attach(turn);
-      turn.ended.then(() => this.#finish(job));
+      turn.ended.then(() => this.#finish(job!));
       return turn;
     } catch (error) {
-      this.#finish(job);
-      throw error;
+      if (job) this.#finish(job);
+      const { conversation } = active;
+      throw error instanceof AppError && conversation ? error.inConversation(conversation.id) : error;
     }
   }
 
@@ -185,21 +192,13 @@ export class ConversationRegistry {
   }
 
   /** Takes a place in the queue of the conversation, and merges the request into it. */
-  #enqueue(request: TurnRequest, resolution: Resolution | undefined): QueuedJob {
-    const { agents, onBusy } = this.#options;
-    const { agent = agents.default, model, unsolicited, record } = request;
-    const active = (resolution?.conversation && this.#active.get(resolution.conversation)) ??
-      new ActiveConversation(agent);
+  #enqueue(request: TurnRequest, resolution: Resolution | undefined, active: ActiveConversation): QueuedJob {
+    const { onBusy } = this.#options;
     const { queue } = active;
     // A request that waits in a queue takes no slot from other conversations; one that supersedes a turn is never refused.
     const isRunning = !queue.isBusy || onBusy !== "queue";
-    let ticket: QueueTicket;
-    try {
-      if (!queue.isBusy) this.#checkLimit();
-      ticket = queue.enter(onBusy);
-    } catch (error) {
-      throw withConversation(error, active);
-    }
+    if (!queue.isBusy) this.#checkLimit();
+    const ticket = queue.enter(onBusy);
     active.idleTimer?.[Symbol.dispose]();
     let { messages } = request;
     let delta: TranscriptDelta | undefined;
@@ -210,7 +209,7 @@ export class ConversationRegistry {
         ({ messages, delta } = active.undelivered.insertInto({ messages, delta }));
       }
     }
-    const job = { active, messages, delta, model, unsolicited, record, ticket, isRunning };
+    const job = { ...request, active, messages, delta, ticket, isRunning };
     this.#jobs.add(job);
     return job;
   }
@@ -223,18 +222,6 @@ export class ConversationRegistry {
     if (active) this.#active.add(merged, active);
     index.touch(merged, now, this.#active.has);
     return { conversation: merged, delta: mergeTranscript(merged, transcript, alignment) };
-  }
-
-  async #waitForTurn(job: QueuedJob, signal: AbortSignal | undefined): Promise<AbortSignal> {
-    const { active, ticket } = job;
-    try {
-      const cancelled = await ticket.waitForTurn(signal);
-      if (!job.isRunning) this.#checkLimit();
-      job.isRunning = true;
-      return cancelled;
-    } catch (error) {
-      throw withConversation(error, active);
-    }
   }
 
   /** Checks that one more turn can run. @throws {AppError} `rate_limit_exceeded`. */
@@ -270,8 +257,4 @@ export class ConversationRegistry {
     const owner = fingerprinter.cached("owner", key);
     return [...index.all].filter((conversation) => conversation.owner === owner);
   }
-}
-
-function withConversation(error: unknown, { conversation }: ActiveConversation): unknown {
-  return error instanceof AppError && conversation ? error.inConversation(conversation.id) : error;
 }

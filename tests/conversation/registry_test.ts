@@ -1,4 +1,4 @@
-import { assertEquals, assertStrictEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { ConversationHarness } from "../support/harness/conversation_harness.ts";
 import { assistant, system, user } from "../support/harness/message_fixture.ts";
@@ -38,7 +38,8 @@ Deno.test("registry: an agent that cannot be opened fails the request, and is tr
     retryAfterSecs: 2,
   });
   for (const name of ["a", undefined]) {
-    assertStrictEquals(await appErrorOf(harness.start(name, [user("one")])), error);
+    const { message, retryAfterSecs } = await appErrorOf(harness.start(name, [user("one")]));
+    assertEquals([message, retryAfterSecs], [error.message, error.retryAfterSecs]);
   }
   assertEquals([harness.running, harness.registry.running.size], [0, 0]);
   harness.agent.openError = undefined;

@@ -1,4 +1,4 @@
-import { assertEquals, assertStrictEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import type { DeliveryState } from "../../lib/conversation/record.ts";
 import { deliveryState } from "../../lib/conversation/start_turn.ts";
 import { AppError, type ErrorCode } from "../../lib/core/errors.ts";
@@ -95,7 +95,8 @@ for (const [name, failing, change] of FINAL) {
     await harness.run("mao", FIRST);
     agent.failing = failing;
     change(agent);
-    assertStrictEquals(await appErrorOf(harness.start("mao", SECOND)), agent.error);
+    const { message, conversation } = await appErrorOf(harness.start("mao", SECOND));
+    assertEquals([message, conversation], [agent.error.message, "mao"]);
     assertEquals([agent.failing, agent.prompts.length, harness.running], [0, 1, 0]);
   });
 }
