@@ -1,6 +1,6 @@
 /** Shared by compile.ts and release.ts: the baked permissions, the Deno commands, and their execution. @module */
 
-import { VRM_FILE, vrmBundleArgs } from "../lib/stage/vrm_module.ts";
+import { bundleArgs, BUNDLED_MODULES, PAGE_ARCHIVE, PAGE_PATH } from "../lib/stage/page_files.ts";
 
 /** Permissions of the executable, which `deno compile` bakes in. FFI is not among them, and so refused. */
 export const PERMISSIONS: readonly string[] = [
@@ -60,17 +60,30 @@ export async function bundle(run: Run, root: string, entry: string, work: string
   return output;
 }
 
-/** Bundles the browser module for VRM characters and compresses it into a file in `work`. */
-export async function bundleVrm(run: Run, root: string, work: string): Promise<string> {
-  const output = `${work}/vrm.js`;
-  const bundled = await run({ program: Deno.execPath(), args: vrmBundleArgs(output), cwd: root });
-  if (!bundled.success) {
-    throw new Error(`Cannot bundle the module for VRM characters: ${reason(bundled.output)}`);
+/** Packs the files of the page, its bundled modules included, into a file in `work`. */
+export async function packPage(run: Run, root: string, work: string): Promise<string> {
+  const files = await readFiles(new URL("../lib/stage/page/", import.meta.url));
+  for (const [path, source] of BUNDLED_MODULES) {
+    const output = `${work}/module.js`;
+    const bundled = await run({ program: Deno.execPath(), args: bundleArgs(source, output), cwd: root });
+    if (!bundled.success) throw new Error(`Cannot bundle ${source}: ${reason(bundled.output)}`);
+    files[path] = await Deno.readTextFile(output);
   }
-  const packed = `${work}/${VRM_FILE}`;
-  const source = await Deno.open(output);
-  await Deno.writeFile(packed, source.readable.pipeThrough(new CompressionStream("gzip")));
+  const packed = `${work}/${PAGE_ARCHIVE}`;
+  const json = new Blob([JSON.stringify(files)]).stream();
+  await Deno.writeFile(packed, json.pipeThrough(new CompressionStream("gzip")));
   return packed;
+}
+
+/** Reads the files of a folder of the page that are served as they are, by path. */
+async function readFiles(folder: URL, prefix = ""): Promise<Record<string, string>> {
+  const files: Record<string, string> = {};
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    const path = prefix + name;
+    if (isDirectory) Object.assign(files, await readFiles(new URL(`${name}/`, folder), `${path}/`));
+    else if (PAGE_PATH.test(path)) files[path] = await Deno.readTextFile(new URL(name, folder));
+  }
+  return files;
 }
 
 /** Unstable features: a request's signal aborts only if the client hangs up. */

@@ -4,9 +4,9 @@ import manifest from "../deno.json" with { type: "json" };
 import {
   baseUnreachable,
   bundle,
-  bundleVrm,
   compileArgs,
   type Log,
+  packPage,
   reason,
   refuseForeignBase,
   type Run,
@@ -82,7 +82,7 @@ export async function release(options: ReleaseOptions): Promise<string[]> {
   }
   await using work = await workDirectory(dist);
   const bundled = await bundle(run, root, entry, work.path);
-  const include = [await bundleVrm(run, root, work.path)];
+  const include = [await packPage(run, root, work.path)];
   const checksums: Checksum[] = [];
   for (const target of TARGETS) {
     const name = releaseName(version, target);

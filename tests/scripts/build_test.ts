@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   baseUnreachable,
-  bundleVrm,
   compileArgs,
   FEATURES,
+  packPage,
   PERMISSIONS,
   reason,
   runCommand,
@@ -45,21 +45,25 @@ Deno.test("baseUnreachable: recognises Deno's message", () => {
   assert(!baseUnreachable("Download https://host/denort.zip\nerror: Module not found"));
 });
 
-Deno.test("bundleVrm: bundles for browsers into the work directory", async () => {
+Deno.test("packPage: packs the files of the page and its bundled modules", async () => {
   await using work = await tempDirectory();
   const { run, commands } = fakeRunner(() => undefined);
-  const packed = await bundleVrm(run, "/root", work.path);
-  assertEquals(packed, `${work.path}/vrm.js.gz`);
+  const packed = await packPage(run, "/root", work.path);
+  assertEquals(packed, `${work.path}/page.json.gz`);
   const [command] = commands;
   assertEquals([command?.program, command?.cwd], [Deno.execPath(), "/root"]);
   assertEquals(argument(command!, "--platform"), "browser");
-  const unpacked = (await Deno.open(packed)).readable.pipeThrough(new DecompressionStream("gzip"));
-  assertEquals(await new Response(unpacked).text(), await Deno.readTextFile(argument(command!, "--output")!));
   assertEquals(command?.args.at(-1), "lib/stage/page/characters/vrm/vrm.ts");
+  const unpacked = (await Deno.open(packed)).readable.pipeThrough(new DecompressionStream("gzip"));
+  const files = await new Response(unpacked).json();
+  const bundled = await Deno.readTextFile(argument(command!, "--output")!);
+  assertEquals(files["characters/vrm/vrm.js"], bundled);
+  assertEquals(files["css/stage.css"], await Deno.readTextFile("lib/stage/page/css/stage.css"));
+  assertEquals([files["deno.json"], files["characters/vrm/vrm.ts"]], [undefined, undefined]);
   await assertRejects(
-    () => bundleVrm(fakeRunner(() => "error: npm is unreachable").run, "/root", work.path),
+    () => packPage(fakeRunner(() => "error: npm is unreachable").run, "/root", work.path),
     Error,
-    "Cannot bundle the module for VRM characters: npm is unreachable",
+    "Cannot bundle characters/vrm/vrm.ts: npm is unreachable",
   );
 });
 

@@ -7,7 +7,9 @@ import {
   describe,
   parseMeasure,
 } from "../../scripts/compile.ts";
+import { BUNDLED_MODULES } from "../../lib/stage/page_files.ts";
 import {
+  archive,
   argument,
   fakeRunner,
   listNames,
@@ -51,8 +53,9 @@ Deno.test("compile: compiles natively without npm if it can", async () => {
     assertEquals(compiled.denoVersion, Deno.version.deno);
     assertEquals(compiled.path, `${setup.dist}/${name}`);
     assertEquals(await listNames(setup.dist), [name]);
-    assertEquals(setup.commands.map(({ args }) => args[0]), ["bundle", "bundle", "compile"]);
-    assertEquals(argument(setup.commands[2]!, "--include"), `${argument(setup.commands[1]!, "--output")}.gz`);
+    const modules = Array.from(BUNDLED_MODULES, () => "bundle");
+    assertEquals(setup.commands.map(({ args }) => args[0]), ["bundle", ...modules, "compile"]);
+    assertEquals(argument(setup.commands.at(-1)!, "--include"), archive(setup.commands));
   }
 });
 
@@ -64,7 +67,7 @@ Deno.test("compile: uses npm's toolchain if the native download is unreachable",
   assertEquals(await listNames(setup.dist), ["oab-vtuber"]);
   const last = setup.commands.at(-1)!;
   assertEquals(last.program, TOOLCHAIN.deno);
-  assertEquals(argument(last, "--include"), `${argument(setup.commands[1]!, "--output")}.gz`);
+  assertEquals(argument(last, "--include"), archive(setup.commands));
   assertEquals(last.env?.DENORT_BIN, TOOLCHAIN.base);
   assertEquals(last.env?.DENO_TLS_CA_STORE, "system");
 });
@@ -88,11 +91,11 @@ Deno.test("compile: leaves no file behind and says why it failed", async () => {
   const npmFails = () => Promise.reject(new Error("npm is unreachable"));
   const cases: [string, (command: Command) => string | undefined, Partial<CompileOptions>, string[]][] = [
     [
-      "bundling the browser module",
+      "bundling a module of the page",
       ({ args }) => args.includes("browser") ? "error: npm is unreachable" : undefined,
       {},
       [
-        "Cannot bundle the module",
+        "Cannot bundle characters/vrm/vrm.ts",
         "npm is unreachable",
       ],
     ],

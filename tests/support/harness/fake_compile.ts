@@ -27,6 +27,11 @@ export function argument({ args }: Command, flag: string): string | undefined {
   return at < 0 ? undefined : args[at + 1];
 }
 
+/** Returns the path of the page's files, which are packed beside the bundled program. */
+export function archive(commands: readonly Command[]): string {
+  return argument(commands[0]!, "--output")!.replace("main.js", "page.json.gz");
+}
+
 /** Returns the sorted names in a directory. */
 export async function listNames(directory: string): Promise<string[]> {
   const names = await Array.fromAsync(Deno.readDir(directory), ({ name }) => name);
