@@ -14,7 +14,7 @@ import { messageOf, shuttingDown } from "./core/errors.ts";
 import type { Log } from "./core/log.ts";
 import { Ambient } from "./events/ambient.ts";
 import { EventHub } from "./events/hub.ts";
-import { Notifier } from "./events/notifier.ts";
+import { createNotifier } from "./events/notifier.ts";
 import { eventRoutes } from "./events/routes.ts";
 import { createAccessControl } from "./http/access.ts";
 import { healthRoutes } from "./http/health.ts";
@@ -72,12 +72,12 @@ export function createServer(config: Config, parts: ServerParts) {
     idleMs: config.sessionTtlMs,
   });
   const cannedReplies = new CannedReplies();
-  const notifier = new Notifier({ hub, cannedReplies, emotions: config.emotions, conversations });
+  const notifier = createNotifier({ hub, cannedReplies, emotions: config.emotions, conversations });
   const ambient = config.ambient && resources.use(
     new Ambient({
       ...config.ambient,
       notifier,
-      hasAudience: () => hub.audienceSize > 0,
+      hub,
       runningTurns: () => conversations.running,
       log,
     }),

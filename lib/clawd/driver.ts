@@ -97,9 +97,8 @@ class PetConnection implements PetTransport, AsyncDisposable {
   #waiting = 0;
   /** Settles when the last state was posted. */
   #posting: Promise<void> = Promise.resolve();
-  /** The permission requests that the pet shows, by id, with the controllers that withdraw them. */
-  readonly #requests = new Map<string, AbortController>();
-  readonly #asking = new Set<Promise<void>>();
+  /** The permission requests that the pet shows, by id. */
+  readonly #requests = new Map<string, { readonly withdraw: () => void; readonly ended: Promise<void> }>();
 
   constructor(pet: PetClient, options: ClawdOptions) {
     this.#pet = pet;
@@ -124,7 +123,7 @@ class PetConnection implements PetTransport, AsyncDisposable {
         return this.#show(event);
       case "permission_resolved":
         // The end of the HTTP request removes the pet's bubble.
-        return this.#requests.get(event.request_id)?.abort();
+        return this.#requests.get(event.request_id)?.withdraw();
       default:
         return event satisfies never;
     }
@@ -136,7 +135,7 @@ class PetConnection implements PetTransport, AsyncDisposable {
   /** Withdraws the permission requests. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ended.abort();
-    await Promise.all([this.#posting, ...this.#asking]);
+    await Promise.all([this.#posting, ...this.#requests.values().map(({ ended }) => ended)]);
   }
 
   /** Posts a state after the ones before it. A pet that does not answer is lost. */
@@ -161,18 +160,13 @@ class PetConnection implements PetTransport, AsyncDisposable {
     const { request_id: id } = request;
     if (this.#requests.has(id) || this.#requests.size >= MAX_REQUESTS) return;
     const withdrawal = new AbortController();
-    this.#requests.set(id, withdrawal);
-    const asking = this.#ask(request, AbortSignal.any([this.#ended.signal, withdrawal.signal]))
+    const ended = this.#ask(request, AbortSignal.any([this.#ended.signal, withdrawal.signal]))
       .catch((error) => {
         // A request that was withdrawn, or that the pet closed because it is set to "do not disturb", or a late answer.
-        this.#options.log.debug(`a permission request has no answer of ${IDENTITY}`, {
-          reason: messageOf(error),
-        });
-      }).finally(() => {
-        this.#requests.delete(id);
-        this.#asking.delete(asking);
-      });
-    this.#asking.add(asking);
+        const reason = messageOf(error);
+        this.#options.log.debug(`a permission request has no answer of ${IDENTITY}`, { reason });
+      }).finally(() => this.#requests.delete(id));
+    this.#requests.set(id, { withdraw: () => withdrawal.abort(), ended });
   }
 
   async #ask(request: RequestEvent, signal: AbortSignal): Promise<void> {

@@ -4,6 +4,7 @@ import { abortable } from "../core/abortable.ts";
 import { settlesWithin } from "../core/deadline.ts";
 import type { Log } from "../core/log.ts";
 import type { Turn } from "../turn/turn.ts";
+import type { EventHub } from "./hub.ts";
 import type { Notifier } from "./notifier.ts";
 import type { Urgency } from "./wire.ts";
 
@@ -21,8 +22,7 @@ export interface AmbientSettings {
 /** Settings and dependencies of {@linkcode Ambient}. */
 export interface AmbientDeps extends AmbientSettings {
   readonly notifier: Pick<Notifier, "ask" | "announce">;
-  /** Whether a client would get a notification. */
-  readonly hasAudience: () => boolean;
+  readonly hub: Pick<EventHub, "wantsNotifications">;
   readonly runningTurns: () => ReadonlySet<Turn>;
   readonly log: Log;
 }
@@ -49,11 +49,11 @@ export class Ambient implements Disposable {
     this.#timer = setTimeout(() => this.speak().finally(() => this.start()), this.#deps.intervalMs);
   }
 
-  /** Prompts the agent now, if there is an audience and no turn runs. Never rejects. @returns Whether a client got it. */
+  /** Prompts the agent now, if a client would get it and no turn runs. Never rejects. @returns Whether a client got it. */
   async speak(): Promise<boolean> {
-    const { notifier, prompt, urgency, mode, hasAudience, runningTurns, log } = this.#deps;
+    const { notifier, prompt, urgency, mode, hub, runningTurns, log } = this.#deps;
     const { signal } = this.#stopping;
-    if (signal.aborted || !hasAudience() || runningTurns().size > 0) return false;
+    if (signal.aborted || !hub.wantsNotifications || runningTurns().size > 0) return false;
     try {
       const announcement = await notifier.ask(prompt, signal, this.#earlierReplies);
       if (announcement === undefined) return false;

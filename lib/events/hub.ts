@@ -32,7 +32,8 @@ export class EventHub implements TurnObserver {
   /** Whether a subscriber wants `say` or `emotion`. Read for each piece of text, and so kept as a field. */
   wantsSpeech = false;
   readonly #holdMs: number;
-  readonly #subscribers = new Map<string, Subscriber>();
+  /** Oldest first. */
+  readonly #subscribers = new Set<Subscriber>();
   /** Oldest turn first. */
   readonly #turns = new Map<TurnId, TurnState>();
   /** The state that was published last. */
@@ -46,14 +47,9 @@ export class EventHub implements TurnObserver {
     this.#holdMs = holdMs;
   }
 
-  /** Connected clients. */
-  get clientCount(): number {
-    return this.#clients.length;
-  }
-
-  /** Clients that would get a notification. */
-  get audienceSize(): number {
-    return this.#audience.length;
+  /** Whether a subscriber outside of the program would get a notification. */
+  get wantsNotifications(): boolean {
+    return this.#notified.length > 0;
   }
 
   /** Whether a subscriber can answer a permission request. */
@@ -76,19 +72,16 @@ export class EventHub implements TurnObserver {
       plan: turns.findLast(({ plan }) => plan.length > 0)?.plan ?? [],
       permissions: this.permissions.map(withoutType),
       emotion: this.#lastEmotion ?? null,
-      watchers: this.clientCount,
+      watchers: this.#external.length,
     };
   }
 
   /** Checks that one more subscriber can join. @throws {AppError} `rate_limit_exceeded`, `shutting_down`. */
   admit(): void {
-    if (this.#isClosed) {
-      throw shuttingDown();
-    }
+    if (this.#isClosed) throw shuttingDown();
     if (this.#subscribers.size < MAX_SUBSCRIBERS) return;
-    throw new AppError("rate_limit_exceeded", `${MAX_SUBSCRIBERS} clients are watching already.`, {
-      retryAfterSecs: 5,
-    });
+    const message = `${MAX_SUBSCRIBERS} clients are watching already.`;
+    throw new AppError("rate_limit_exceeded", message, { retryAfterSecs: 5 });
   }
 
   /**
@@ -99,12 +92,12 @@ export class EventHub implements TurnObserver {
    */
   subscribe(transport: Transport, names?: readonly string[]): Subscriber {
     this.admit();
-    const subscriber = new Subscriber(transport, ({ id }) => {
-      this.#subscribers.delete(id);
+    const subscriber = new Subscriber(transport, () => {
+      this.#subscribers.delete(subscriber);
       this.#updateWantsSpeech();
     });
     if (names) subscriber.subscribe(names);
-    this.#subscribers.set(subscriber.id, subscriber);
+    this.#subscribers.add(subscriber);
     this.#updateWantsSpeech();
     this.#catchUp(subscriber);
     return subscriber;
@@ -144,34 +137,35 @@ export class EventHub implements TurnObserver {
    * Publishes a notification.
    *
    * @param emotions Published before the text.
-   * @param toNewest Sends the text only to the client that connected last among those that get notifications.
-   * @returns The number of clients that got the text.
+   * @param toNewest Sends the text only to the newest of the subscribers outside of the program.
+   * @returns The number of subscribers outside of the program that got the text.
    */
   notify(text: string, urgency: Urgency, emotions: readonly Emotion[] = [], toNewest = false): number {
     if (this.#isClosed) return 0;
     const notification = { type: "notification", text, urgency } as const;
-    const audience = this.#audience.slice(toNewest ? -1 : 0);
+    const recipients = this.#notified.slice(toNewest ? -1 : 0);
     if (this.#turns.values().every(({ hasEnded }) => hasEnded)) this.#showNotification();
     this.#publish(...emotions.map(({ tag, intensity }) => ({ type: "emotion", tag, intensity } as const)));
-    if (toNewest) audience[0]?.send(notification);
+    if (toNewest) recipients[0]?.send(notification);
     else this.#publish(notification);
-    return audience.length;
+    return recipients.length;
   }
 
   /** Disconnects all subscribers and admits no more. @returns Resolves once they got everything that was sent. */
   async close(): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#held?.timer);
-    const subscribers = [...this.#subscribers.values()];
-    await Promise.all(subscribers.map((each) => each.close(GOING_AWAY, "the server is shutting down")));
+    const closing = [...this.#subscribers].map((one) => one.close(GOING_AWAY, "the server is shutting down"));
+    await Promise.all(closing);
   }
 
-  get #clients(): Subscriber[] {
-    return [...this.#subscribers.values()].filter(({ isClient }) => isClient);
+  /** The subscribers outside of the program, oldest first. */
+  get #external(): Subscriber[] {
+    return [...this.#subscribers].filter(({ isInternal }) => !isInternal);
   }
 
-  get #audience(): Subscriber[] {
-    return this.#clients.filter((client) => client.wants("notification"));
+  get #notified(): Subscriber[] {
+    return this.#external.filter((subscriber) => subscriber.wants("notification"));
   }
 
   #updateWantsSpeech(): void {
@@ -224,7 +218,7 @@ export class EventHub implements TurnObserver {
     for (const event of events) {
       if (event.type === "agent_state") this.#lastState = event;
       let message: Message | undefined;
-      for (const subscriber of this.#subscribers.values()) {
+      for (const subscriber of this.#subscribers) {
         if (subscriber.wants(event.type)) subscriber.deliver(message ??= encodeMessage(event));
       }
     }

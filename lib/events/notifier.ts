@@ -21,77 +21,71 @@ export interface Announcement {
   readonly emotions: readonly Emotion[];
 }
 
-/** Dependencies of the notifier. */
-export interface NotifierOptions {
+/** Announces texts. */
+export type Notifier = ReturnType<typeof createNotifier>;
+
+/** Creates a notifier. */
+export function createNotifier({ hub, cannedReplies, emotions: words, conversations }: {
   readonly hub: Pick<EventHub, "notify">;
   readonly cannedReplies: CannedReplies;
   readonly emotions: EmotionWords;
   readonly conversations: Pick<ConversationRegistry, "startTurn">;
-}
-
-/** Announces texts. */
-export class Notifier {
-  readonly #options: NotifierOptions;
-
-  constructor(options: NotifierOptions) {
-    this.#options = options;
-  }
-
+}) {
   /** Makes an announcement of a text. */
-  fromText(reply: string): Announcement {
-    return { reply, ...splitEmotions(reply, this.#options.emotions) };
+  function fromText(reply: string): Announcement {
+    return { reply, ...splitEmotions(reply, words) };
   }
 
-  /**
-   * Sends an announcement to all clients. A client that posts the text back gets the reply.
-   *
-   * @param toNewest Sends it to the client that connected last instead.
-   * @returns The number of clients that got it.
-   */
-  announce({ reply, text, emotions }: Announcement, urgency: Urgency, toNewest = false): number {
-    const { hub, cannedReplies } = this.#options;
-    const count = hub.notify(text, urgency, emotions, toNewest);
-    cannedReplies.remember(text, reply, count);
-    return count;
-  }
+  return {
+    fromText,
 
-  /**
-   * Prompts the agent in a session of its own.
-   *
-   * @param earlierReplies The agent's replies to earlier prompts, oldest first.
-   * @returns The announcement of its reply, or nothing if the reply is silent.
-   * @throws {AppError} if the turn fails or is interrupted; the signal's reason if it aborts.
-   */
-  async ask(
-    prompt: string,
-    signal: AbortSignal,
-    earlierReplies: readonly string[] = [],
-  ): Promise<Announcement | undefined> {
-    const textMessage = (role: Message["role"], text: string): Message => ({
-      role,
-      parts: [{ type: "text", text }],
-    });
-    const turn = await this.#options.conversations.startTurn({
-      messages: [
+    /**
+     * Sends an announcement to all clients. A client that posts the text back gets the reply.
+     *
+     * @param toNewest Sends it to the client that connected last instead.
+     * @returns The number of clients that got it.
+     */
+    announce({ reply, text, emotions }: Announcement, urgency: Urgency, toNewest = false): number {
+      const count = hub.notify(text, urgency, emotions, toNewest);
+      cannedReplies.remember(text, reply, count);
+      return count;
+    },
+
+    /**
+     * Prompts the agent in a session of its own.
+     *
+     * @param earlierReplies The agent's replies to earlier prompts, oldest first.
+     * @returns The announcement of its reply, or nothing if the reply is silent.
+     * @throws {AppError} if the turn fails or is interrupted; the signal's reason if it aborts.
+     */
+    async ask(
+      prompt: string,
+      signal: AbortSignal,
+      earlierReplies: readonly string[] = [],
+    ): Promise<Announcement | undefined> {
+      const messages = [
         ...earlierReplies.map((reply) => textMessage("assistant", reply)),
         textMessage("user", prompt),
-      ],
-      unsolicited: true,
-      record: false,
-    }, signal);
-    let text = "";
-    await collectTurn<void>(turn, ({ resolve, reject }) => (event) => {
-      if (event.type === "text" && text.length < MAX_REPLY_CHARS) text += event.text;
-      else if (event.type === "failure") reject(event.failure.afterPrompt());
-      else if (event.type === "end" && event.reason === "cancelled") {
-        reject(new AppError("turn_cancelled", "The turn was interrupted."));
-      } else if (event.type === "end") {
-        resolve();
-      }
-    }, signal);
-    const reply = text.slice(0, MAX_REPLY_CHARS).toWellFormed().trim();
-    return isSilentReply(reply) ? undefined : this.fromText(reply);
-  }
+      ];
+      const turn = await conversations.startTurn({ messages, unsolicited: true, record: false }, signal);
+      let text = "";
+      await collectTurn<void>(turn, ({ resolve, reject }) => (event) => {
+        if (event.type === "text" && text.length < MAX_REPLY_CHARS) text += event.text;
+        else if (event.type === "failure") reject(event.failure.afterPrompt());
+        else if (event.type === "end" && event.reason === "cancelled") {
+          reject(new AppError("turn_cancelled", "The turn was interrupted."));
+        } else if (event.type === "end") {
+          resolve();
+        }
+      }, signal);
+      const reply = text.slice(0, MAX_REPLY_CHARS).toWellFormed().trim();
+      return isSilentReply(reply) ? undefined : fromText(reply);
+    },
+  };
+}
+
+function textMessage(role: Message["role"], text: string): Message {
+  return { role, parts: [{ type: "text", text }] };
 }
 
 /** Separates a reply from its emotion tags. A reply of tags alone stays as it is. */

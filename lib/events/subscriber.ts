@@ -17,7 +17,7 @@ export interface Transport {
   /** Closes the connection with a WebSocket close code. A promise resolves once everything was sent. */
   close(code: number, reason: string): void | Promise<void>;
   /**
-   * The subscriber is a part of the program. It is not counted as a client, because it neither says notifications nor
+   * The subscriber is a part of the program. It does not count as a watcher, because it neither says notifications nor
    * posts them back, and it answers permission requests only while `canAnswer` is true.
    */
   readonly internal?: { readonly canAnswer: boolean };
@@ -47,7 +47,7 @@ export class Subscriber implements Disposable {
   /** The name that the client gave itself; its id until then. */
   name: string = this.id;
   readonly #transport: Transport;
-  readonly #onDetach: (subscriber: Subscriber) => void;
+  readonly #onDetach: () => void;
   #events: ReadonlySet<string> = new Set(DEFAULT_EVENTS);
   #hasChosen = false;
   #waiting: Message[] = [];
@@ -57,14 +57,14 @@ export class Subscriber implements Disposable {
   #isAttached = true;
 
   /** @param onDetach Called once, when the subscriber is closed or has disconnected. */
-  constructor(transport: Transport, onDetach: (subscriber: Subscriber) => void) {
+  constructor(transport: Transport, onDetach: () => void) {
     this.#transport = transport;
     this.#onDetach = onDetach;
   }
 
-  /** Whether the subscriber is a client of the server. See {@linkcode Transport.internal}. */
-  get isClient(): boolean {
-    return this.#transport.internal === undefined;
+  /** Whether the subscriber is a part of the program. See {@linkcode Transport.internal}. */
+  get isInternal(): boolean {
+    return this.#transport.internal !== undefined;
   }
 
   /** Whether the subscriber answers permission requests: it has chosen them, and is able to. */
@@ -127,7 +127,7 @@ export class Subscriber implements Disposable {
     this.#isAttached = false;
     this.#waiting = [];
     clearTimeout(this.#flushTimer);
-    this.#onDetach(this);
+    this.#onDetach();
   }
 
   [Symbol.dispose](): void {

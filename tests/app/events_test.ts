@@ -178,7 +178,7 @@ Deno.test("events: server-sent events, the chosen ones; a client that hangs up i
   assertMatch((await chosen.next())!, /^data: {"type":"agent_state","ts":\d+,"state":"idle"}\n\n$/);
   await chosen.cancel();
   const head = await app.send(SSE_PATH, { method: "HEAD" });
-  assertEquals([head.status, head.body, app.hub.clientCount], [200, null, 0]);
+  assertEquals([head.status, head.body, app.hub.snapshot.watchers], [200, null, 0]);
 });
 
 Deno.test("events: at shutdown the connections close, and new ones are refused", async () => {

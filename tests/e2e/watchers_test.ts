@@ -31,20 +31,12 @@ async function watchersOf(server: ServerProcess): Promise<number> {
   return (await server.get("/v1/vtuber/state")).watchers;
 }
 
-Deno.test("keys: accepted in every form, refused when wrong, and never in the log", async () => {
+Deno.test("keys: accepted in a header, the query and a subprotocol, refused when wrong, and never in the log", async () => {
   await using server = await startServer({ env: { VTUBER_AUTH_KEY: KEY } });
   const accepted: WatchOptions[] = [
-    { headers: BEARER },
-    { headers: { "api-key": KEY } },
+    { headers: { ...BEARER, origin: "https://overlay.example" }, path: "//v1/vtuber/ws" },
     { path: `/v1/vtuber/ws?token=${encodeURIComponent(KEY)}` },
     { protocols: ["vtuber", `bearer.${base64Url(KEY)}`] },
-    { protocols: [`openai-insecure-api-key.${base64Url(KEY)}`, "vtuber"] },
-    {
-      headers: { ...BEARER, origin: "https://overlay.example" },
-      protocols: ["vtuber"],
-      path: "//v1/vtuber/ws",
-    },
-    ...["/v1/v1/vtuber/ws", "/vtuber/ws", "/v1/vtuber/ws/"].map((path) => ({ headers: BEARER, path })),
   ];
   for (const options of accepted) {
     await using client = await watch(server, options);
@@ -52,18 +44,17 @@ Deno.test("keys: accepted in every form, refused when wrong, and never in the lo
     assertEquals(client.frames.map(({ type }) => type), ["agent_state", "pong"], JSON.stringify(options));
     assertEquals(client.protocol, options.protocols ? "vtuber" : "");
   }
+  {
+    using connection = await handshake(server, undefined, {
+      "sec-websocket-protocol": `bearer.${base64Url(KEY)}`,
+    });
+    assertEquals([connection.status, connection.headers.get("sec-websocket-protocol")], [101, null]);
+  }
   const wrong = "another-key-0123456789";
   const refused: [string, Record<string, string>][] = [
-    ["/v1/vtuber/ws", {}],
-    ["/v1/vtuber/ws", { authorization: `Bearer ${wrong}` }],
-    ["/v1/vtuber/ws", { authorization: KEY }],
-    [`/v1/vtuber/ws?token=${wrong}`, {}],
-    ["/v1/vtuber/ws?token=", {}],
-    ["/v1/vtuber/ws", { "sec-websocket-protocol": `vtuber, bearer.${wrong}` }],
-    ["/v1/vtuber/ws", { "sec-websocket-protocol": `vtuber, bearer.${base64Url(wrong)}` }],
-    ["/v1/vtuber/ws", { "sec-websocket-protocol": "vtuber, bearer." }],
-    ["/v1/vtuber/ws", { "sec-websocket-protocol": `vtuber, ${base64Url(KEY)}` }],
     ["//v1/vtuber/ws", {}],
+    [`/v1/vtuber/ws?token=${wrong}`, {}],
+    ["/v1/vtuber/ws", { "sec-websocket-protocol": `vtuber, bearer.${base64Url(wrong)}` }],
   ];
   for (const [path, headers] of refused) {
     using connection = await handshake(server, path, headers);
@@ -74,17 +65,6 @@ Deno.test("keys: accepted in every form, refused when wrong, and never in the lo
     for (const form of [key, base64Url(key), encodeURIComponent(key)]) assert(!server.log().includes(form));
   }
   assertEquals((await server.get("/v1/vtuber/state", { headers: BEARER })).watchers, 0);
-});
-
-Deno.test("a subprotocol may carry the key as it is; without `vtuber`, none is selected", async () => {
-  const key = "plain-key_0123456789";
-  await using server = await startServer({ env: { VTUBER_AUTH_KEY: key } });
-  for (const form of [key, base64Url(key)]) {
-    await using client = await watch(server, { protocols: ["vtuber", `bearer.${form}`] });
-    assertEquals(client.protocol, "vtuber");
-  }
-  using connection = await handshake(server, undefined, { "sec-websocket-protocol": `bearer.${key}` });
-  assertEquals([connection.status, connection.headers.get("sec-websocket-protocol")], [101, null]);
 });
 
 Deno.test("without a key: handshakes are checked for Host, Origin and Upgrade", async () => {
@@ -229,12 +209,4 @@ Deno.test("shutdown: clients see a running turn fail and are closed with 1001; s
   assert(!isAlive(server.pid));
   assertEquals((await replyOf(response)).finish, "error");
   await unread.body!.cancel().catch(() => {});
-});
-
-Deno.test("shutdown: an idle server closes its clients at once", async () => {
-  await using server = await startServer();
-  await using client = await watch(server, { events: ["*", "say"] });
-  server.signal("SIGTERM");
-  assertEquals((await waitFor(client.closed, "the end of the socket")).code, 1001);
-  assertEquals((await waitFor(server.exited, "the end of the server")).code, 0);
 });

@@ -20,7 +20,7 @@ class AmbientFixture implements Disposable {
   readonly earlier: (readonly string[])[] = [];
   readonly runningTurns = new Set<Turn>();
   readonly warnings: string[] = [];
-  hasAudience = true;
+  readonly hub = { wantsNotifications: true };
   /** Clients that get an announcement. */
   clients = 1;
   ask: () => Promise<Announcement | undefined> = () => Promise.resolve(RAIN);
@@ -33,7 +33,7 @@ class AmbientFixture implements Disposable {
       urgency: "low",
       prompt: "Anything new?",
       mode: "agent",
-      hasAudience: () => this.hasAudience,
+      hub: this.hub,
       runningTurns: () => this.runningTurns,
       log: { ...NO_LOG, warn: (message) => void this.warnings.push(message) },
       notifier: {
@@ -101,10 +101,10 @@ Deno.test("Ambient: passes on its last 5 replies", async () => {
 
 const SILENT: readonly [name: string, setUp: (fixture: AmbientFixture) => void, calls: readonly string[]][] =
   [
-    ["without an audience", (fixture) => fixture.hasAudience = false, []],
+    ["if no client would get it", (fixture) => fixture.hub.wantsNotifications = false, []],
     ["while a turn runs", (fixture) => void fixture.startTurn(), []],
     ["if the reply is silent", (fixture) => fixture.ask = () => Promise.resolve(undefined), [ASK]],
-    ["if the audience has gone", (fixture) => fixture.clients = 0, [ASK, ANNOUNCE]],
+    ["if the clients have gone", (fixture) => fixture.clients = 0, [ASK, ANNOUNCE]],
   ];
 for (const [name, setUp, calls] of SILENT) {
   Deno.test(`Ambient: says nothing ${name}`, async () => {

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
-import { Notifier, splitEmotions } from "../../lib/events/notifier.ts";
+import { createNotifier, splitEmotions } from "../../lib/events/notifier.ts";
 import { CannedReplies } from "../../lib/turn/canned_replies.ts";
 import { saying } from "../support/agents/memory_agent.ts";
 import { ConversationHarness } from "../support/harness/conversation_harness.ts";
@@ -15,7 +15,7 @@ class NotifierFixture implements Disposable {
   readonly harness = new ConversationHarness({ observer: this.hub.hub, emotions: EMOTIONS });
   readonly cannedReplies = new CannedReplies();
   readonly agent = this.harness.agent;
-  readonly notifier = new Notifier({
+  readonly notifier = createNotifier({
     hub: this.hub.hub,
     cannedReplies: this.cannedReplies,
     emotions: EMOTIONS,

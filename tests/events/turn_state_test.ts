@@ -29,13 +29,14 @@ function tool(
   id: string,
   status: ToolCall["status"] = "in_progress",
   more: Partial<ToolCall> = {},
-): TurnEvent {
+): Extract<TurnEvent, { type: "tool" }> {
   return { type: "tool", tool: { id: id as ToolCallId, title: "ls", kind: "search", status, ...more } };
 }
 const subagent = (id: string, status: ToolCall["status"] = "in_progress") =>
   tool(id, status, { title: "Task", kind: "think", isSubagent: true });
 const asks = permissionEvent;
 const answered = resolvedEvent;
+const withdrawn = (id: string) => resolvedEvent(id, "cancelled", "turn");
 
 /** Summarizes the wire events of a turn of these events; states by their names alone. */
 function run(events: readonly TurnEvent[], unsolicited = false): string {
@@ -108,6 +109,11 @@ const TURNS: readonly Row[] = [
     "a cancelled turn is idle at once",
     [tool("a"), CANCELLED],
     "thinking; tool a running; working; tool a failed; idle",
+  ],
+  [
+    "a request and a tool that close because the turn ends",
+    [asks("p1"), tool("a"), withdrawn("p1"), { ...tool("a", "failed"), closing: true }, CANCELLED],
+    "thinking; asks p1; notification; tool a running; p1 cancelled by turn; tool a failed; idle",
   ],
   ["a refusal", [{ type: "end", reason: "refusal" }], "thinking; attention; idle"],
   [

@@ -7,6 +7,7 @@ import { AppError } from "../../../lib/core/errors.ts";
 import { emotionWords } from "../../../lib/turn/emotion.ts";
 import type {
   PermissionId,
+  PermissionOutcome,
   PermissionQuestion,
   ToolCall,
   ToolCallId,
@@ -150,7 +151,7 @@ export function permissionEvent(id: string, fields: Partial<PermissionQuestion> 
 }
 
 /** The event of an answer. */
-export function resolvedEvent(id: string, outcome: "allowed" | "rejected" = "allowed", by = "me") {
+export function resolvedEvent(id: string, outcome: PermissionOutcome = "allowed", by = "me") {
   return { type: "permission_resolved", resolution: { id: id as PermissionId, outcome, by } } as const;
 }
 
