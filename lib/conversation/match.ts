@@ -149,38 +149,21 @@ function candidateOf(
   conversation: ConversationRecord,
   aligned: Alignment | undefined,
 ): Candidate | undefined {
-  const { turns, reply } = request;
-  const { turns: recorded } = conversation;
-  const hasSameReply = isSameReply(reply?.fingerprint, conversation.reply);
+  const hasSameReply = isSameReply(request.reply?.fingerprint, conversation.reply);
   const byReply = alignByLastReply(request, conversation);
   const byTurns = aligned?.coversAnsweredTurns && !aligned.isRegenerated ? aligned : undefined;
   const isProven = byTurns && (byReply || isWindow(byTurns) ||
     byTurns.isWhole && !firstReplyConflicts(request, conversation, byTurns));
   const alignment = isProven ? byTurns : byReply;
   if (alignment === undefined) return undefined;
-  const matches = alignment.positions.filter((position) => position >= 0);
-  const missing = matches.length === 0 ? 0 : recorded.length - matches[0]! - matches.length;
-  // Matched turns that are answered in one of the two only.
-  const mismatches =
-    alignment.positions.slice(0, -1).filter((position, index) =>
-      position >= 0 && turns[index]!.isAnswered !== isAnswered(recorded[position]!)
-    ).length;
-  // Some skins keep no replies.
-  const hasReplies = turns.some(({ isAnswered }) => isAnswered);
+  const matched = alignment.positions.filter((position) => position >= 0).length;
   return {
     conversation,
     alignment,
     isWhole: byTurns?.isWhole ?? false,
     hasSameReply,
-    matched: matches.length,
-    weights: [
-      byReply ? 1 : 0,
-      hasReplies ? -mismatches : 0,
-      matches.length,
-      -missing,
-      -mismatches,
-      hasSameReply ? 1 : 0,
-    ],
+    matched,
+    weights: [byReply ? 1 : 0, matched, hasSameReply ? 1 : 0],
   };
 }
 

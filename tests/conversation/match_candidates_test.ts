@@ -1,12 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { continues, starts, type Step, testMatches } from "../support/harness/match_table.ts";
-import {
-  CANCELLED,
-  longReply,
-  MatchHarness,
-  messagesOf,
-  RUNNING,
-} from "../support/harness/fingerprint_fixture.ts";
+import { CANCELLED, longReply, MatchHarness, messagesOf } from "../support/harness/fingerprint_fixture.ts";
 
 const ALIKE: readonly Step[] = [[longReply(1), "u: hi"], [longReply(2), "u: hi"]];
 
@@ -30,28 +24,16 @@ testMatches("several candidates", [
     continues(1, "so"),
   ],
   [
-    "two that were equal, of which one is running",
-    [["yes", "u: hi"], ["yes", "u: hi"], [RUNNING, "u: hi / a: yes / u: And you?"]],
-    "u: hi / a: yes / u: so",
-    continues(0, "so"),
-  ],
-  [
     "two that cannot be told apart by a rewritten reply",
     [["yes", "u: hi"], ["no", "u: hi"]],
     "u: hi / a: Hmm / u: so",
     starts("fork", 2, "hi", "so"),
   ],
   [
-    "two of which one was answered",
+    "two with the same turns, of which one was answered",
     [["yes", "u: hi"], [CANCELLED, "u: hi"]],
     "u: hi / a: Oh. / u: so",
-    continues(0, "so"),
-  ],
-  [
-    "two of which one was not answered",
-    [["yes", "u: hi"], [CANCELLED, "u: hi"]],
-    "u: hi / u: so",
-    continues(1, "so"),
+    starts("fork", 2, "hi", "so"),
   ],
   [
     "the one that has more turns",
@@ -76,42 +58,6 @@ testMatches("several candidates", [
     [[longReply(1), "u: one"], [CANCELLED, `u: one / a: ${longReply(1)} / u: hi`]],
     `u: hi / a: ${longReply(1)} / u: so`,
     starts("new", 1, "hi", "so"),
-  ],
-]);
-
-/** Two clients with the same opening, each with another cancelled turn. */
-const BOTH_CONTINUED = (reply: string, rewritten = reply): readonly Step[] => [
-  [reply, "u: hi"],
-  [rewritten, "u: hi"],
-  [CANCELLED, `u: hi / a: ${rewritten} / u: the second's`],
-  [CANCELLED, `u: hi / a: ${reply} / u: the first's`],
-];
-
-testMatches("two clients", [
-  [
-    "one whose cancelled turn is in the request",
-    BOTH_CONTINUED("yes"),
-    "u: hi / a: yes / u: the first's / u: so",
-    continues(0, "so"),
-  ],
-  [
-    "one whose reply only this one has",
-    BOTH_CONTINUED("yes", "no"),
-    "u: hi / a: yes / u: so",
-    continues(0, "so"),
-  ],
-  [
-    "two that were equal for several turns, each with another cancelled turn",
-    [
-      ["yes", "u: hi"],
-      ["yes", "u: hi"],
-      ["ok", "u: hi / a: yes / u: two"],
-      ["ok", "u: hi / a: yes / u: two"],
-      [CANCELLED, "u: hi / a: yes / u: two / a: ok / u: the one's"],
-      [CANCELLED, "u: hi / a: yes / u: two / a: ok / u: the other's"],
-    ],
-    "u: hi / a: yes / u: two / a: ok / u: so",
-    continues(1, "so"),
   ],
 ]);
 

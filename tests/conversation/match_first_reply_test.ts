@@ -19,7 +19,6 @@ testMatches("one turn, and the reply to it", [
   ["a skin's error message", HELLO, hello("Sorry, my agent stopped unexpectedly."), FORKS],
   ["its start", HELLO, hello("Hello Alice, I will re"), CONTINUES],
   ["its start, with a note", HELLO, hello("Hello Alice, I will re (interrupted)"), CONTINUES],
-  ["the whole without tags", [[`[happy] ${REPLY}`, "s: Mao / u: Hello"]], hello(REPLY), CONTINUES],
   ["in several messages", HELLO, hello("Hello Alice, I will / a: remember that, dear."), CONTINUES],
   ["another one that is not distinctive", HELLO, hello("Good evening."), CONTINUES],
   ["none", HELLO, "s: Mao / u: Hello / u: Who am I?", CONTINUES],
@@ -39,12 +38,6 @@ testMatches("one turn, and the reply to it", [
     "half of a cancelled one, which is not stored",
     [[CANCELLED, "s: Mao / u: Hello"]],
     hello("Half an answer, which was cut"),
-    CONTINUES,
-  ],
-  [
-    "JSON, without its fence",
-    [['```json\n{"mood":"happy","text":"Hello"}\n```', "s: Mao / u: Hello"]],
-    hello('{"mood":"happy","text":"Hello"}'),
     CONTINUES,
   ],
   [

@@ -110,12 +110,6 @@ testMatches("windows that begin with an opening", [
 
 testMatches("windows of several conversations", [
   [
-    "two have the window's turns, one of them with a turn between",
-    [...conversationOf("one", "yes", "no"), ["ok", "u: yes / u: why / u: no"]],
-    "u: yes / u: no / u: next",
-    continues(0, "next"),
-  ],
-  [
     "a turn that is repeated or regenerated, which a shorter conversation has too",
     [...conversationOf("one", "ok", "ok", "ok", "ok"), ...conversationOf("two", "ok", "ok", "ok")],
     left("ok", "ok", "ok", "ok"),

@@ -1,36 +1,13 @@
 import { assertEquals } from "@std/assert";
-import {
-  markDelivered,
-  mergeTranscript,
-  pendingTurns,
-  personaChanged,
-} from "../../lib/conversation/conversation.ts";
-import { alignNamed, UNMATCHED } from "../../lib/conversation/match.ts";
 import type { Message } from "../../lib/conversation/message.ts";
-import { unseenMessages } from "../../lib/conversation/prompt.ts";
-import type { SessionId } from "../../lib/turn/event.ts";
-import {
-  FINGERPRINTER,
-  messagesOf,
-  newConversation,
-  type TranscriptLine,
-} from "../support/harness/fingerprint_fixture.ts";
+import { MatchHarness, messagesOf, type TranscriptLine } from "../support/harness/fingerprint_fixture.ts";
 import { assistant, image, user } from "../support/harness/message_fixture.ts";
 
 /** Returns the messages that the open session of a named conversation gets, after a first request that it answered. */
-function unseen(messages: readonly Message[], before: readonly Message[]): Message[] {
-  const conversation = newConversation();
-  const first = FINGERPRINTER.transcript(before);
-  const firstDelta = mergeTranscript(conversation, first, {
-    positions: first.turns.map(() => UNMATCHED),
-    isRetry: false,
-  });
-  markDelivered(conversation, firstDelta, { sessionId: "s" as SessionId, program: conversation.program });
-  const last = firstDelta.turns.at(-1);
-  if (last) last.turn.state = "answered";
-  const transcript = FINGERPRINTER.transcript(messages);
-  const delta = mergeTranscript(conversation, transcript, alignNamed(transcript, conversation));
-  return unseenMessages(messages, pendingTurns(delta), personaChanged(conversation, delta));
+function unseen(messages: readonly Message[], before: readonly Message[]): readonly Message[] {
+  const harness = new MatchHarness();
+  for (const request of [before, messages]) harness.send(request, "ok", { name: "mao" });
+  return harness.sent;
 }
 
 type Lines = string | readonly TranscriptLine[];

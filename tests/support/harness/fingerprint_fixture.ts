@@ -8,7 +8,7 @@ import {
   personaChanged,
 } from "../../../lib/conversation/conversation.ts";
 import { Fingerprinter } from "../../../lib/conversation/fingerprint.ts";
-import { isTurn, type Message, type Role, textOf } from "../../../lib/conversation/message.ts";
+import { isSilentReply, isTurn, type Message, type Role, textOf } from "../../../lib/conversation/message.ts";
 import { unseenMessages } from "../../../lib/conversation/prompt.ts";
 import {
   type ConversationKey,
@@ -17,7 +17,6 @@ import {
   type SessionMode,
 } from "../../../lib/conversation/resolve.ts";
 import type { ConversationRecord } from "../../../lib/conversation/record.ts";
-import { isSilentReply } from "../../../lib/conversation/message.ts";
 import type { SessionId } from "../../../lib/turn/event.ts";
 import { MemoryAgent } from "../agents/memory_agent.ts";
 
@@ -91,6 +90,8 @@ export class MatchHarness {
   readonly mode: SessionMode;
   /** Unix milliseconds; each request takes one. */
   now = 0;
+  /** The messages that the session got last. */
+  sent: readonly Message[] = [];
   readonly #conversations: ConversationRecord[] = [];
 
   constructor(mode: SessionMode = "auto") {
@@ -114,7 +115,7 @@ export class MatchHarness {
     if (!this.#conversations.includes(conversation)) this.#conversations.push(conversation);
     this.index.touch(conversation, now, () => false);
     const delta = mergeTranscript(conversation, transcript, alignment);
-    const sent = unseenMessages(messages, pendingTurns(delta), personaChanged(conversation, delta));
+    this.sent = unseenMessages(messages, pendingTurns(delta), personaChanged(conversation, delta));
     const session = { sessionId: "session" as SessionId, program: identity.program };
     const undo = markDelivered(conversation, delta, session);
     if (end === CRASHED) undo();
@@ -126,7 +127,7 @@ export class MatchHarness {
     return {
       decision,
       conversation: this.#conversations.indexOf(conversation),
-      sent: sent.filter(isTurn).map(textOf),
+      sent: this.sent.filter(isTurn).map(textOf),
       isRetry: delta.isRetry,
     };
   }

@@ -2,6 +2,7 @@
 
 import type { Message } from "../../../lib/conversation/message.ts";
 import { marksIn } from "../agents/memory_agent.ts";
+import { assistant, system, user } from "../harness/message_fixture.ts";
 import type { Random } from "../harness/random.ts";
 
 /** The window sizes of skins, in messages. */
@@ -69,17 +70,17 @@ export class RandomSkin {
     }
     const mark = `q${number}q`;
     if (this.#history.length === 0 && this.#opening) {
-      this.#history.push(message("user", this.#opening), message("assistant", "Hi!"));
+      this.#history.push(user(this.#opening), assistant("Hi!"));
     }
-    this.#history.push(message("user", `${mark} what?`));
+    this.#history.push(user(`${mark} what?`));
     const sent = this.#history.slice(-this.#window);
     const persona = `s${this.persona}s`;
     const answered = this.isAlone ? 0 : sent.findLastIndex(({ role }) => role === "assistant") + 1;
     const asked = sent.slice(answered).filter(({ role }) => role === "user");
     const requiredMarks = [persona, ...asked.flatMap(({ parts }) => marksOf(parts))];
-    const messages = [message("system", `You are ${persona}.`), ...sent];
+    const messages = [system(`You are ${persona}.`), ...sent];
     if (this.#sendsTime) {
-      messages.splice(-1, 0, message("system", `It is n${number}n.`));
+      messages.splice(-1, 0, system(`It is n${number}n.`));
       requiredMarks.push(`n${number}n`);
     }
     return this.#last = { messages, mark, requiredMarks, isRetry: false };
@@ -88,7 +89,7 @@ export class RandomSkin {
   /** Keeps a question with its reply. */
   answered(question: Question, reply: string): void {
     const at = this.#history.indexOf(question.messages.at(-1)!);
-    if (at >= 0 && reply !== "") this.#history.splice(at + 1, 0, message("assistant", this.#rewrite(reply)));
+    if (at >= 0 && reply !== "") this.#history.splice(at + 1, 0, assistant(this.#rewrite(reply)));
   }
 
   /** Keeps a question that was cancelled, failed or refused after this part of a reply. */
@@ -98,13 +99,9 @@ export class RandomSkin {
     if (at < 0 || this.#history[at + 1]?.role === "assistant") return;
     if (this.#unansweredRule === "dropped") this.#history.splice(at, 1);
     else if (this.#unansweredRule === "partial" && partial !== "") {
-      this.#history.splice(at + 1, 0, message("assistant", partial));
+      this.#history.splice(at + 1, 0, assistant(partial));
     }
   }
-}
-
-function message(role: Message["role"], text: string): Message {
-  return { role, parts: [{ type: "text", text }] };
 }
 
 function marksOf(parts: Message["parts"]): string[] {

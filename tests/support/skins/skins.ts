@@ -38,10 +38,8 @@ interface Parser {
   end?(): void;
 }
 
-interface Speech {
-  spoken: string[];
-  unspoken: string;
-}
+/** The text that is spoken, and the rest. */
+type Speech = Pick<SkinResult, "spoken" | "unspoken">;
 
 /** A chunk as careless skins expect it. They throw a TypeError at any other. */
 interface AssumedChunk {
@@ -412,26 +410,19 @@ export const SKINS = {
 /** The name of a skin. */
 export type SkinName = keyof typeof SKINS;
 
-function* replay(reads: Iterable<Uint8Array>, failure?: Error): Generator<Uint8Array, void, undefined> {
+function* replay(reads: Iterable<Uint8Array>, failure: unknown): Generator<Uint8Array, void, undefined> {
   yield* reads;
   if (failure !== undefined) throw failure;
 }
 
-/** Reads a response, each network read by itself. A status other than 200 or a broken connection ends the reader. */
-export async function readLive(
-  reader: SkinReader,
-  source: Response | ReadableStream<Uint8Array>,
-): Promise<SkinResult> {
-  const body = source instanceof Response ? source.body : source;
-  if (source instanceof Response && source.status !== 200) {
-    await body?.cancel();
-    return reader(replay([], new Error(`HTTP ${source.status}`)));
-  }
+/** Reads a response, each network read by itself. A broken connection ends the reader. */
+export async function readLive(reader: SkinReader, { body }: Response): Promise<SkinResult> {
   const reads: Uint8Array[] = [];
+  let failure: unknown;
   try {
-    for await (const read of body ?? []) reads.push(read);
+    for await (const read of body!) reads.push(read);
   } catch (error) {
-    return reader(replay(reads, new Error(messageOf(error), { cause: error })));
+    failure = error;
   }
-  return reader(reads);
+  return reader(replay(reads, failure));
 }

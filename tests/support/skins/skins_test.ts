@@ -192,7 +192,11 @@ for (const [variant, reads, outcomes = {}, full = FULL] of MATRIX) {
     for (const [name, reader] of Object.entries(SKINS) as [SkinName, SkinReader][]) {
       const expected = outcomes[name] ?? passes(full);
       assertEquals(outcomeOf(reader(bytes)), expected, `${name}, read at once`);
-      assertEquals(outcomeOf(await readLive(reader, ReadableStream.from(bytes))), expected, `${name}, live`);
+      assertEquals(
+        outcomeOf(await readLive(reader, new Response(ReadableStream.from(bytes)))),
+        expected,
+        `${name}, live`,
+      );
     }
   });
 }
@@ -246,7 +250,7 @@ Deno.test("readLive: keeps what came before the connection broke", async () => {
     },
   }, { highWaterMark: 0 });
   const reads = [ROLE, HELLO].map((read) => new TextEncoder().encode(read));
-  const result = await readLive(chatVrm, body);
+  const result = await readLive(chatVrm, new Response(body));
   assertEquals(outcomeOf(result), diesUnseen("Hello "));
   assertEquals(result.died, "reset");
 });
