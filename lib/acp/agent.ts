@@ -16,10 +16,6 @@ import type { Capabilities } from "./wire.ts";
 
 /** Delay before the next warm session is opened, in milliseconds: first the session before it needs the agent. */
 const WARM_DELAY_MS = 1_000;
-/** Characters of an invalid line that are logged and reported. */
-const INVALID_LINE_CHARS = 200;
-/** Invalid lines of a process that are warnings: an agent that writes its log to stdout would flood this program's log. */
-const MAX_INVALID_WARNINGS = 5;
 
 /** Options of an {@linkcode AcpAgent}. */
 export interface AcpAgentOptions extends Omit<AgentSettings, "timeouts"> {
@@ -103,10 +99,7 @@ export class AcpAgent implements Agent {
   }
 
   async newSession(signal?: AbortSignal): Promise<Session> {
-    const leaving = this.#untilClosing(signal);
-    leaving.throwIfAborted();
-    const opening = this.#openSession();
-    return await handOver(opening, leaving, () => {
+    return await this.#handOver(() => this.#openSession(), signal, (opening) => {
       const isFree = this.#warm === undefined && !this.#closing.signal.aborted;
       if (isFree) this.#keepWarm(opening);
       return isFree;
@@ -115,9 +108,7 @@ export class AcpAgent implements Agent {
 
   /** Starts the agent if it is not running, because only the agent knows whether it has the session. */
   async resumeSession(id: SessionId, signal?: AbortSignal): Promise<Session | undefined> {
-    const leaving = this.#untilClosing(signal);
-    leaving.throwIfAborted();
-    return await handOver(this.#resumeSession(id, leaving), leaving, () => false);
+    return await this.#handOver((leaving) => this.#resumeSession(id, leaving), signal, () => false);
   }
 
   /** Does nothing while the agent is not running. */
@@ -177,8 +168,8 @@ export class AcpAgent implements Agent {
     return session;
   }
 
-  async #requestSession(): Promise<AcpSession> {
-    const connection = await this.#connect();
+  async #requestSession(connecting = this.#connect()): Promise<AcpSession> {
+    const connection = await connecting;
     try {
       const session = await connection.newSession();
       this.#proven = connection;
@@ -202,9 +193,10 @@ export class AcpAgent implements Agent {
 
   async #describe(): Promise<AgentDescription> {
     const startedAtMs = this.#now();
-    const connection = await this.#connect();
-    const { id, config } = await connection.newSession();
+    const connecting = this.#connect();
+    const { id, config } = await this.#requestSession(connecting);
     const startedMs = this.#now() - startedAtMs;
+    const connection = await connecting;
     const { capabilities: { authMethods, ...capabilities }, warnings } = connection.agent;
     const [model, mode] = [config.option("model"), config.option("mode")];
     await connection.deleteSession(id);
@@ -235,7 +227,7 @@ export class AcpAgent implements Agent {
       connection = this.#open(this.#options.launch());
       await connection.initialize();
     } catch (error) {
-      await this.#onEnd(connection, true);
+      await this.#onEnd(connection, true, error);
       throw toUnavailable(error);
     }
     this.#current = connection;
@@ -244,23 +236,12 @@ export class AcpAgent implements Agent {
   }
 
   #open(process: AgentProcess): Connection {
-    let invalidLines = 0;
     const connection: Connection = new Connection({
       timeouts: AGENT_TIMEOUTS,
       ...this.#options,
       process,
       defaults: this.#defaults,
       commands: this.#commands,
-      onInvalidLine: (line, why) => {
-        const { log, onLifecycle, redact = (text) => text } = this.#options;
-        // Redact before cutting: the cut may fall within a secret.
-        const start = redact(line).slice(0, INVALID_LINE_CHARS);
-        onLifecycle?.({ type: "invalid_line", line: start });
-        log[++invalidLines <= MAX_INVALID_WARNINGS ? "warn" : "debug"]("skipped a line of the agent", {
-          why,
-          line: start,
-        });
-      },
       onPromptEnd: (answered) => {
         // A process that is retired says nothing about the one that was started since.
         if (this.#current !== connection) return;
@@ -277,13 +258,9 @@ export class AcpAgent implements Agent {
   /** Cleans up once a connection is closed, also if its process ended by itself: its children may still run. */
   async #cleanUp(connection: Connection): Promise<void> {
     await untilAborted(connection.closed);
-    const isCurrent = this.#current === connection;
+    const isEarly = this.#current === connection && this.#backoff.isEarly;
     this.#forget(connection);
-    try {
-      await this.#onEnd(connection, isCurrent && this.#backoff.isEarly);
-    } catch (error) {
-      this.#options.log.error("could not clean up after an agent", { error });
-    }
+    await this.#onEnd(connection, isEarly);
   }
 
   /** Lets a connection serve only what still runs in it. */
@@ -299,8 +276,12 @@ export class AcpAgent implements Agent {
     this.#warm = undefined;
   }
 
-  /** Counts an early exit, so that the next start waits, ends what is left of the process, and logs its end. */
-  async #onEnd(connection: Connection | undefined, isEarly: boolean): Promise<void> {
+  /**
+   * Counts an early exit, so that the next start waits, ends what is left of the process, and logs its end.
+   *
+   * @param error Why the agent could not be started.
+   */
+  async #onEnd(connection: Connection | undefined, isEarly: boolean, error?: unknown): Promise<void> {
     const { log, onLifecycle } = this.#options;
     const wasClosing = this.#closing.signal.aborted;
     const endedByItself = connection?.endedByItself;
@@ -309,29 +290,33 @@ export class AcpAgent implements Agent {
     await connection?.stop();
     if (connection) this.#connections.delete(connection);
     if (wasClosing) return;
-    const status = await connection?.process.exited;
-    if (status !== undefined && endedByItself) onLifecycle?.({ type: "exited", status });
-    const fields = { ...backoff, status, stderr: connection?.process.stderrTail() };
+    if (connection === undefined) return log.error("could not start the agent", { ...backoff, error });
+    const status = await connection.process.exited;
+    if (endedByItself) onLifecycle?.({ type: "exited", status });
+    const fields = { ...backoff, status, error, stderr: connection.process.stderrTail() };
     if (isEarly) log.error("agent exited during start-up", fields);
     else log.warn("agent exited", fields);
   }
-}
 
-/**
- * Waits for a session on behalf of a caller. If the caller leaves first, the session is kept by `keep`, or closed when
- * it comes.
- *
- * @throws The signal's reason if the caller leaves.
- */
-async function handOver<T extends AcpSession | undefined>(
-  opening: Promise<T>,
-  leaving: AbortSignal,
-  keep: () => boolean,
-): Promise<T> {
-  try {
-    return await abortable(opening, leaving);
-  } catch (error) {
-    if (leaving.aborted && !keep()) opening.then((session) => session?.close(), () => {});
-    throw error;
+  /**
+   * Waits for a session on behalf of a caller. If the caller leaves first, the session is kept by `keep`, or closed when
+   * it comes.
+   *
+   * @throws The signal's reason if the caller leaves.
+   */
+  async #handOver<T extends AcpSession | undefined>(
+    open: (leaving: AbortSignal) => Promise<T>,
+    signal: AbortSignal | undefined,
+    keep: (opening: Promise<T>) => boolean,
+  ): Promise<T> {
+    const leaving = this.#untilClosing(signal);
+    leaving.throwIfAborted();
+    const opening = open(leaving);
+    try {
+      return await abortable(opening, leaving);
+    } catch (error) {
+      if (leaving.aborted && !keep(opening)) opening.then((session) => session?.close(), () => {});
+      throw error;
+    }
   }
 }

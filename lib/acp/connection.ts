@@ -25,6 +25,10 @@ const DRAIN_MS = 500;
 const MAX_UNCLOSED = 100;
 /** Different warnings about settings that are logged per process. */
 const MAX_WARNINGS = 100;
+/** Characters of an invalid line that are logged and reported. */
+const INVALID_LINE_CHARS = 200;
+/** Invalid lines of a process that are warnings: an agent that writes its log to stdout would flood this program's log. */
+const MAX_INVALID_WARNINGS = 5;
 
 /** Dependencies of a {@linkcode Connection}. */
 export interface ConnectionOptions extends AgentSettings {
@@ -33,7 +37,6 @@ export interface ConnectionOptions extends AgentSettings {
   readonly defaults: SessionDefaults;
   /** The agent's commands, kept from one process to the next. */
   readonly commands: AgentCommands;
-  onInvalidLine(line: string, why: string): void;
   /** Called when a prompt was answered, or can no longer be. */
   onPromptEnd(answered: boolean): void;
   /** Called when the agent does not read or answer a prompt in time: the process should serve no more. */
@@ -51,6 +54,7 @@ export class Connection {
   readonly #unclosed = new BoundedMap<SessionId, SessionConfig>(MAX_UNCLOSED);
   /** The end of the queue of each session that is being resumed or ended. Each step has a time limit. */
   readonly #queues = new Map<SessionId, Promise<unknown>>();
+  #invalidLines = 0;
   #isRetired = false;
   #stopping: Promise<void> | undefined;
 
@@ -60,7 +64,7 @@ export class Connection {
     this.#peer = new JsonRpcPeer(options.process, {
       onNotification: (method, params) => this.#onNotification(method, params),
       onRequest: (method, params, signal) => this.#onRequest(method, params, signal),
-      onInvalidLine: options.onInvalidLine,
+      onInvalidLine: (line, why) => this.#onInvalidLine(line, why),
     }, options.redact);
     this.#closeAfterExit();
   }
@@ -129,7 +133,7 @@ export class Connection {
       const session = this.#sessions.get(id);
       if (session) await this.#endNow(session);
       this.#unclosed.delete(id);
-      if (this.#agent.capabilities.canDelete) await this.#finish("session/delete", id);
+      await this.#finish("session/delete", id);
     });
   }
 
@@ -139,15 +143,22 @@ export class Connection {
     this.#stopIfDone();
   }
 
-  /** Stops the process: cancels the running prompts and closes its input, then as {@linkcode AgentProcess.stop} does. */
+  /**
+   * Stops the process: cancels the running prompts and closes its input, then as {@linkcode AgentProcess.stop} does.
+   * Never throws.
+   */
   stop(): Promise<void> {
     return this.#stopping ??= this.#stop();
   }
 
   async #stop(): Promise<void> {
     for (const session of this.#sessions.values()) session.close();
-    await this.process.stop(() => void this.#peer.endInput());
-    await this.#peer.close("The agent was stopped.");
+    try {
+      await this.process.stop(() => void this.#peer.endInput());
+      await this.#peer.close("The agent was stopped.");
+    } catch (error) {
+      this.#options.log.error("could not stop an agent", { error });
+    }
   }
 
   /** Closes the connection some time after the process ended: a child of it may hold its streams open. */
@@ -159,8 +170,7 @@ export class Connection {
   }
 
   #stopIfDone(): void {
-    if (!this.#isRetired || this.#sessions.values().some(({ isBusy }) => isBusy)) return;
-    this.stop().catch((error) => this.#options.log.error("could not stop an agent", { error }));
+    if (this.#isRetired && !this.#sessions.values().some(({ isBusy }) => isBusy)) this.stop();
   }
 
   /** Reopens a session that the agent could not close. */
@@ -183,7 +193,7 @@ export class Connection {
     } catch (error) {
       if (error instanceof AppError) throw error;
       log.info("could not resume a session", { session: id, error: explain(error) });
-      if (isTimeout(error)) await this.#endAtAgent(id);
+      if (isTimeout(error)) await this.#finish("session/close", id);
       return undefined;
     }
   }
@@ -246,16 +256,14 @@ export class Connection {
     this.#sessions.delete(session.id);
     // An agent that cannot close sessions goes on with this one when it is resumed.
     if (!this.#agent.capabilities.canClose) this.#unclosed.set(session.id, session.config);
-    await this.#endAtAgent(session.id);
+    await this.#finish("session/close", session.id);
   }
 
-  async #endAtAgent(id: SessionId): Promise<void> {
-    if (this.#agent.capabilities.canClose) await this.#finish("session/close", id);
-  }
-
-  /** Closes or deletes a session at the agent. Never throws. */
+  /** Closes or deletes a session at the agent, if the agent can. Never throws. */
   async #finish(method: "session/close" | "session/delete", sessionId: SessionId): Promise<void> {
     const { timeouts, log } = this.#options;
+    const { canClose, canDelete } = this.#agent.capabilities;
+    if (!(method === "session/close" ? canClose : canDelete)) return;
     try {
       await this.#peer.request(method, { sessionId }, { timeoutMs: timeouts.resumeMs });
     } catch (error) {
@@ -276,22 +284,26 @@ export class Connection {
 
   #onNotification(method: string, params: unknown): void {
     if (method !== "session/update" || typeof params !== "object" || params === null) return;
-    const { sessionId, update } = params as { sessionId?: SessionId; update?: unknown };
-    if (typeof update !== "object" || update === null) return;
+    const { sessionId, update } = params as { sessionId: SessionId; update?: unknown };
+    const parsed = parseSessionUpdate(update);
+    if (parsed === undefined) return;
     try {
-      this.#learnCommands(update);
-      this.#sessions.get(sessionId as SessionId)?.onUpdate(update);
+      // Agents announce their commands at any time, also for a session whose `session/new` is not answered yet.
+      if (parsed.sessionUpdate === "available_commands_update") {
+        this.#options.commands.add(parsed.availableCommands.map(({ name }) => name));
+      } else this.#sessions.get(sessionId)?.onUpdate(parsed);
     } catch (error) {
       this.#options.log.error("could not handle a session update", { error });
     }
   }
 
-  /** Agents announce their commands at any time, also for a session whose `session/new` is not answered yet. */
-  #learnCommands(update: object): void {
-    if ((update as { sessionUpdate?: unknown }).sessionUpdate !== "available_commands_update") return;
-    const parsed = parseSessionUpdate(update);
-    if (parsed?.sessionUpdate !== "available_commands_update") return;
-    this.#options.commands.add(parsed.availableCommands.map(({ name }) => name));
+  #onInvalidLine(line: string, why: string): void {
+    const { log, onLifecycle, redact = (text) => text } = this.#options;
+    // Redact before cutting: the cut may fall within a secret.
+    const start = redact(line).slice(0, INVALID_LINE_CHARS);
+    onLifecycle?.({ type: "invalid_line", line: start });
+    const level = ++this.#invalidLines <= MAX_INVALID_WARNINGS ? "warn" : "debug";
+    log[level]("skipped a line of the agent", { why, line: start });
   }
 
   async #onRequest(method: string, params: unknown, signal: AbortSignal): Promise<unknown> {

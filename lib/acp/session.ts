@@ -18,7 +18,7 @@ import {
 } from "./permission.ts";
 import type { SessionConfig } from "./session_config.ts";
 import { UpdateTranslator } from "./update.ts";
-import { parsePromptResult, parseSessionUpdate, type PermissionRequest, type PromptResult } from "./wire.ts";
+import { parsePromptResult, type PermissionRequest, type PromptResult, type SessionUpdate } from "./wire.ts";
 
 /** A session's dependencies, and its events for the connection that owns it. */
 export interface SessionDeps
@@ -153,14 +153,10 @@ export class AcpSession implements Session {
   }
 
   /** Handles a `session/update`. Outside a prompt only settings are read, because the rest belongs to no turn. */
-  onUpdate(update: object): void {
-    const prompt = this.#running;
-    const event = prompt && textOf(update);
-    if (event) return prompt.reader(event);
-    const parsed = parseSessionUpdate(update);
-    if (parsed?.sessionUpdate === "config_option_update") this.config.update(parsed.configOptions);
-    const other = parsed && prompt?.translator.translate(parsed);
-    if (other) prompt?.reader(other);
+  onUpdate(update: SessionUpdate): void {
+    if (update.sessionUpdate === "config_option_update") this.config.update(update.configOptions);
+    const event = this.#running?.translator.translate(update);
+    if (event) this.#running?.reader(event);
   }
 
   /**
@@ -302,17 +298,6 @@ export class AcpSession implements Session {
     prompt.release();
     this.#deps.onPromptEnd(answered);
   }
-}
-
-/** Reads a text chunk. Most updates are text, so that they are recognised without a schema. */
-function textOf(update: object): TurnEvent | undefined {
-  const { sessionUpdate, content } = update as {
-    sessionUpdate?: unknown;
-    content?: { type?: unknown; text?: unknown };
-  };
-  if (sessionUpdate !== "agent_message_chunk" || content?.type !== "text") return undefined;
-  const { text } = content;
-  return typeof text === "string" && text !== "" ? { type: "text", text } : undefined;
 }
 
 function failure(code: "agent_crashed" | "agent_error" | "agent_cancelled", message: string): TurnEvent {

@@ -207,7 +207,17 @@ export type ToolFields = z.infer<z.ZodObject<typeof toolFields>>;
 
 /** Parses the `update` of a `session/update`. Returns `undefined` for unused and malformed updates. */
 export function parseSessionUpdate(value: unknown): SessionUpdate | undefined {
-  return sessionUpdate.safeParse(value).data;
+  return isTextChunk(value) ? value as SessionUpdate : sessionUpdate.safeParse(value).data;
+}
+
+/** Recognises a piece of text without a schema, because most updates are one. */
+function isTextChunk(value: unknown): boolean {
+  const { sessionUpdate, content } = (value ?? {}) as {
+    sessionUpdate?: unknown;
+    content?: { type?: unknown; text?: unknown };
+  };
+  return sessionUpdate === "agent_message_chunk" && content?.type === "text" &&
+    typeof content.text === "string";
 }
 
 const permissionRequest = z.object({
