@@ -37,10 +37,13 @@ Deno.test("AcpAgent: translates a whole turn of a child process", async () => {
     { empty: true },
     { update: { sessionUpdate: "novelty" } },
     { notify: { method: "_vendor/news" } },
+    { notify: { method: "session/update" } },
+    { notify: { method: "session/update", params: { update: "words" } } },
+    { tool: { id: "open", title: "cat", kind: "read" } },
     { raw: "npm warn" },
     { split: "ä😀", cuts: [70, -8, -7, -6] },
     { text: "world" },
-    { stop: "max_tokens", usage: { inputTokens: 3, outputTokens: 4, totalTokens: 7 } },
+    { stop: "end_turn", usage: { inputTokens: 3, outputTokens: 4, totalTokens: 7 } },
   );
   assertEquals(turn.summaries, [
     "thought hm",
@@ -48,10 +51,12 @@ Deno.test("AcpAgent: translates a whole turn of a child process", async () => {
     "tool ls search pending",
     "tool ls search completed",
     "plan pending",
+    "tool cat read pending",
     "text ä😀",
     "text world",
+    "tool cat read completed",
     "usage 3+4",
-    "end max_tokens",
+    "end end_turn",
   ]);
   assertEquals(harness.recorder.matching("skipped a line of the agent").length, 1);
   assertEquals((await harness.recorder.waitFor("agent stderr")).fields.line, "a warning");

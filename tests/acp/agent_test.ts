@@ -3,7 +3,6 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import type { Session } from "../../lib/turn/agent.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import {
   AcpHarness,
@@ -24,13 +23,6 @@ import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/
 
 const SHORT_CANCEL = { setupMs: 60_000, resumeMs: 60_000, cancelMs: 5 };
 
-/** Runs a whole turn. */
-async function runTurn(session: Session): Promise<void> {
-  const heard = new TurnRecorder();
-  await session.prompt(PROMPT, heard.reader);
-  assertEquals(await heard.lastSummary(), "end end_turn");
-}
-
 Deno.test("AcpAgent: hands out the warm session, and opens the next one when a turn ends", async () => {
   await using harness = new AcpHarness();
   assertEquals(harness.agent.state, "idle");
@@ -38,7 +30,7 @@ Deno.test("AcpAgent: hands out the warm session, and opens the next one when a t
   assertEquals(harness.agent.state, "starting");
   const first = await harness.agent.newSession();
   assertEquals([harness.agent.state, harness.running.count("session/new")], ["ready", 1]);
-  await runTurn(first);
+  await harness.runTurn(first);
   await harness.running.waitFor("session/new", 2);
   const second = await harness.agent.newSession();
   assertEquals([first.id, second.id] as string[], ["session-1", "session-2"]);
@@ -107,45 +99,46 @@ Deno.test("AcpAgent: a warm session that times out is not requested twice, and t
 
 Deno.test("AcpAgent: a process that opens no session in time is retired, but finishes its turns", async () => {
   const finish = Promise.withResolvers<void>();
-  const heard = new TurnRecorder();
   const silence = new Silence();
   await using harness = new AcpHarness({ "session/prompt": answersAfter(finish.promise) }, {
     timeouts: silence.timeouts,
   });
   silence.applyTo(harness);
-  const session = await harness.agent.newSession();
-  await session.prompt(PROMPT, heard.reader);
-  await heard.untilText("working");
+  const { session, heard } = await harness.startTurn();
   silence.isSilent = true;
   await appErrorOf(harness.agent.newSession());
   const [old] = harness.starts;
   assertEquals([session.closed.aborted, old!.process.stops], [false, 0]);
   silence.isSilent = false;
   harness.handlers = {};
-  await runTurn(await harness.agent.newSession());
+  await harness.runTurn();
   assertEquals(harness.starts.length, 2);
   finish.resolve();
   assertEquals(await heard.lastSummary(), "end end_turn");
   assert(old!.process.stops > 0);
 });
 
-Deno.test("AcpAgent: a process that does not answer a cancel is retired, but finishes its other turns", async () => {
+/** Starts a turn whose cancel the agent does not answer, and another one, and waits until the process is retired. */
+async function retireByCancel() {
   const other = Promise.withResolvers<void>();
-  const [stuck, running] = [new TurnRecorder(), new TurnRecorder()];
-  await using harness = new AcpHarness({
+  const harness = new AcpHarness({
     "session/prompt": (params, agent) =>
       answersAfter(params.sessionId === "session-1" ? new Promise(() => {}) : other.promise)(params, agent),
   }, { timeouts: SHORT_CANCEL });
-  const [first, second] = [await harness.agent.newSession(), await harness.agent.newSession()];
-  const prompt = await first.prompt(PROMPT, stuck.reader);
-  await second.prompt(PROMPT, running.reader);
-  await running.untilText("working");
+  const { heard: stuck, prompt } = await harness.startTurn();
+  const { heard: running } = await harness.startTurn();
   prompt.cancel();
   await harness.recorder.waitFor(/does not answer a cancelled prompt/);
+  return { harness, stuck, running, other };
+}
+
+Deno.test("AcpAgent: a process that does not answer a cancel is retired, but finishes its other turns", async () => {
+  const { harness, stuck, running, other } = await retireByCancel();
+  await using _end = harness;
   const [old] = harness.starts;
   harness.handlers = {};
   harness.nowMs += 60_000;
-  await runTurn(await harness.agent.newSession());
+  await harness.runTurn();
   assertEquals([harness.starts.length, old?.process.stops], [2, 0]);
   assertEquals([stuck.summaries, running.summaries], [["text working"], ["text working"]]);
   other.resolve();
@@ -157,18 +150,8 @@ Deno.test("AcpAgent: a process that does not answer a cancel is retired, but fin
 });
 
 Deno.test("AcpAgent: an answer of a retired process does not excuse the early exit of the next one", async () => {
-  const other = Promise.withResolvers<void>();
-  const [stuck, running] = [new TurnRecorder(), new TurnRecorder()];
-  await using harness = new AcpHarness({
-    "session/prompt": (params, agent) =>
-      answersAfter(params.sessionId === "session-1" ? new Promise(() => {}) : other.promise)(params, agent),
-  }, { timeouts: SHORT_CANCEL });
-  const [first, second] = [await harness.agent.newSession(), await harness.agent.newSession()];
-  const prompt = await first.prompt(PROMPT, stuck.reader);
-  await second.prompt(PROMPT, running.reader);
-  await running.untilText("working");
-  prompt.cancel();
-  await harness.recorder.waitFor(/does not answer a cancelled prompt/);
+  const { harness, running, other } = await retireByCancel();
+  await using _end = harness;
   await harness.agent.newSession();
   other.resolve();
   assertEquals(await running.lastSummary(), "end end_turn");
@@ -176,36 +159,10 @@ Deno.test("AcpAgent: an answer of a retired process does not excuse the early ex
   await harness.recorder.waitFor(/agent exited during start-up/);
 });
 
-Deno.test("AcpAgent: refuses a prompt that the process does not read, and a new process serves the next", async () => {
-  const starts: MemoryAcpAgent[] = [];
-  let isReading = true;
-  await using harness = new AcpHarness({}, {
-    launch: () => {
-      const running = new MemoryAcpAgent({});
-      starts.push(running);
-      const writer = running.process.writable.getWriter();
-      const isFirst = starts.length === 1;
-      const writable = new WritableStream<Uint8Array>({
-        write: (bytes) => isFirst && !isReading ? new Promise(() => {}) : writer.write(bytes),
-        close: () => writer.close(),
-        abort: (reason) => writer.abort(reason),
-      });
-      return { ...running.process, writable };
-    },
-    timeouts: { setupMs: 1_500, resumeMs: 60_000, cancelMs: 500 },
-  });
-  const session = await harness.agent.newSession();
-  isReading = false;
-  const heard = new TurnRecorder();
-  const failure = await appErrorOf(session.prompt(PROMPT, heard.reader));
-  assertEquals([failure.code, failure.prompted], ["agent_unavailable", false]);
-  await runTurn(await waitFor(harness.agent.newSession(), "another session"));
-  assertEquals([starts.length, heard.events], [2, []]);
-});
-
-Deno.test("AcpAgent: an answer to a prompt that was given up changes nothing, and its session is closed", async () => {
+Deno.test("AcpAgent: refuses a prompt that the process does not read in time, and a new process serves the next", async () => {
   const starts: MemoryAcpAgent[] = [];
   const other = Promise.withResolvers<void>();
+  /** Holds up what is written to the first process. */
   let gate: Promise<void> = Promise.resolve();
   await using harness = new AcpHarness({}, {
     launch: () => {
@@ -217,9 +174,10 @@ Deno.test("AcpAgent: an answer to a prompt that was given up changes nothing, an
       });
       starts.push(running);
       const writer = running.process.writable.getWriter();
+      const isFirst = starts.length === 1;
       const writable = new WritableStream<Uint8Array>({
         write: async (bytes) => {
-          await gate;
+          if (isFirst) await gate;
           await writer.write(bytes);
         },
         close: () => writer.close(),
@@ -229,23 +187,22 @@ Deno.test("AcpAgent: an answer to a prompt that was given up changes nothing, an
     },
     timeouts: { setupMs: 1_500, resumeMs: 60_000, cancelMs: 500 },
   });
-  const busy = await harness.agent.newSession();
+  const { heard: running } = await harness.startTurn();
   const session = await harness.agent.newSession();
-  const running = new TurnRecorder();
-  await busy.prompt(PROMPT, running.reader);
-  await running.untilText("working");
   const { promise, resolve: openGate } = Promise.withResolvers<void>();
   gate = promise;
   const heard = new TurnRecorder();
   const failure = await appErrorOf(session.prompt(PROMPT, heard.reader));
-  assertEquals([failure.code, session.closed.aborted], ["agent_unavailable", true]);
-  gate = Promise.resolve();
+  assertEquals([failure.code, failure.prompted, session.closed.aborted], ["agent_unavailable", false, true]);
+  const next = await waitFor(harness.agent.newSession(), "another session");
+  assertEquals(starts.length, 2);
+  // The answer to the prompt that was given up changes nothing.
   openGate();
   await starts[0]!.waitFor("session/prompt", 2);
   await nextTask();
   other.resolve();
-  assertEquals(await running.lastSummary(), "end end_turn");
-  assertEquals(heard.events, []);
+  assertEquals([await running.lastSummary(), heard.events], ["end end_turn", []]);
+  assertEquals(next.closed.aborted, false);
 });
 
 Deno.test("AcpAgent: an agent of one session is not asked for another after each turn", async () => {
@@ -259,9 +216,9 @@ Deno.test("AcpAgent: an agent of one session is not asked for another after each
   });
   const { agent, recorder } = harness;
   const session = await agent.newSession();
-  await runTurn(session);
+  await harness.runTurn(session);
   await recorder.waitFor("could not open a session in advance");
-  for (let count = 0; count < 3; count++) await runTurn(session);
+  for (let count = 0; count < 3; count++) await harness.runTurn(session);
   await nextTask();
   assertEquals([harness.running.count("session/new"), agent.state], [2, "failing"]);
   isFull = false;
@@ -280,28 +237,14 @@ Deno.test("AcpAgent: opens a warm session after a session that could not be resu
   assertEquals(harness.agent.state, "ready");
 });
 
-const redact = (text: string) => text.replaceAll("secret", "***");
-
 Deno.test("AcpAgent: warns of a process's first five invalid lines, redacted before they are cut", async () => {
-  await using harness = new AcpHarness({}, { redact });
+  await using harness = new AcpHarness({}, { redact: (text) => text.replaceAll("secret", "***") });
   await harness.agent.newSession();
   for (let count = 0; count < 20; count++) harness.running.sendInvalid("x".repeat(150) + "secret".repeat(20));
   await nextTask();
   const logged = harness.recorder.matching("skipped a line of the agent");
   assertEquals(logged.map(({ level }) => level), [...Array(5).fill("warn"), ...Array(15).fill("debug")]);
   assertEquals(JSON.stringify(logged).includes("secret"), false);
-});
-
-Deno.test("AcpAgent: redacts the agent's words in errors", async () => {
-  await using harness = new AcpHarness({
-    "session/new": () => {
-      throw new RpcError(RPC.internalError, "No account", { details: "the secret is wrong" });
-    },
-  }, { redact });
-  assertStringIncludes(
-    (await appErrorOf(harness.agent.newSession())).message,
-    "No account: the *** is wrong",
-  );
 });
 
 const HEALTHY: Readonly<Record<string, Handler>> = {
@@ -394,10 +337,8 @@ Deno.test("AcpAgent: after dispose nothing is started", async () => {
 });
 
 Deno.test("AcpAgent: kill ends the running turns at once", async () => {
-  const heard = new TurnRecorder();
   await using harness = new AcpHarness({ "session/prompt": worksUntilCancelled });
-  await (await harness.agent.newSession()).prompt(PROMPT, heard.reader);
-  await heard.untilText("working");
+  const { heard } = await harness.startTurn();
   harness.agent.kill();
   assertEquals(await heard.lastSummary(), "failure agent_crashed");
 });
@@ -451,23 +392,17 @@ Deno.test("AcpAgent.describe: reports capabilities, models, modes and warnings, 
 });
 
 Deno.test("AcpAgent.describe: an agent without any capability", async () => {
-  await using harness = new AcpHarness({ initialize: () => ({ protocolVersion: 1 }) });
-  assertEquals(await harness.agent.describe(), {
-    agent: undefined,
-    protocolVersion: 1,
-    promptCapabilities: { image: false, audio: false },
-    resumeMethod: undefined,
-    canClose: false,
-    canDelete: false,
-    mcpTransports: { http: false, sse: false },
-    authMethods: [],
-    model: undefined,
-    models: [],
-    mode: undefined,
-    modes: [],
-    warnings: [],
-    startedMs: 0,
+  await using harness: AcpHarness = new AcpHarness({
+    "initialize": () => ({ protocolVersion: 1 }),
+    "session/new": () => {
+      harness.nowMs += 20;
+      return { sessionId: "s" };
+    },
   });
+  harness.beforeStart = () => harness.nowMs += 4_000;
+  const { model, models, mode, modes, warnings, startedMs } = await harness.agent.describe();
+  assertEquals([model, models, mode, modes, warnings], [undefined, [], undefined, [], []]);
+  assertEquals(startedMs, 4_020, "until the session is open");
 });
 
 Deno.test("AcpAgent.describe: throws as a new session does, and when the caller leaves", async () => {
@@ -484,20 +419,4 @@ Deno.test("AcpAgent.describe: throws as a new session does, and when the caller 
   controller.abort(reason);
   assertStrictEquals(await waiting, reason);
   await assertRejects(() => slow.agent.describe(controller.signal), Error, "hung up");
-});
-
-Deno.test("AcpAgent.describe: measures until the session is open", async () => {
-  const harness: AcpHarness = new AcpHarness({
-    "session/new": () => {
-      harness.nowMs += 20;
-      return { sessionId: "s" };
-    },
-    "session/close": () => {
-      harness.nowMs += 3;
-      return {};
-    },
-  });
-  await using _end = harness;
-  harness.beforeStart = () => harness.nowMs += 4_000;
-  assertEquals((await harness.agent.describe()).startedMs, 4_020);
 });

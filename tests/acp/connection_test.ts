@@ -1,12 +1,11 @@
 import { assert, assertEquals, assertNotStrictEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { RPC } from "../../lib/acp/json_rpc.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
-import { nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
+import { nextTask, waitFor } from "../support/harness/turn_recorder.ts";
 import {
   AcpHarness,
   type Handler,
   neverAnswers,
-  PROMPT,
   refuses,
   withCapabilities,
   worksUntilCancelled,
@@ -65,16 +64,14 @@ for (const [name, load] of FAILURES) {
 
 for (const answer of [null, "ok", { configOptions: 7, modes: [], models: null }]) {
   Deno.test(`AcpAgent.resumeSession: takes the answer ${JSON.stringify(answer)}`, async () => {
-    const heard = new TurnRecorder();
     await using harness = new AcpHarness({ initialize: LOADS, "session/load": () => answer });
-    await (await harness.agent.resumeSession(OLD))?.prompt(PROMPT, heard.reader);
-    assertEquals(await heard.lastSummary(), "end end_turn");
+    const heard = await harness.runTurn(await harness.agent.resumeSession(OLD));
+    assertEquals(heard.summaries, ["end end_turn"]);
   });
 }
 
 Deno.test("AcpAgent.resumeSession: drops the repeated history, and cancels its permission requests", async () => {
   const outcomes: unknown[] = [];
-  const heard = new TurnRecorder();
   await using harness = new AcpHarness({
     "initialize": LOADS,
     "session/load": async ({ sessionId }, running) => {
@@ -93,9 +90,7 @@ Deno.test("AcpAgent.resumeSession: drops the repeated history, and cancels its p
       return {};
     },
   });
-  const session = await harness.agent.resumeSession(OLD);
-  await session?.prompt(PROMPT, heard.reader);
-  assertEquals(await heard.lastSummary(), "end end_turn");
+  const heard = await harness.runTurn(await harness.agent.resumeSession(OLD));
   assertEquals(heard.summaries, ["end end_turn"]);
   assertEquals(outcomes, [{ outcome: { outcome: "cancelled" } }]);
 });
@@ -131,7 +126,6 @@ Deno.test("AcpAgent.resumeSession: waits until the agent has closed the session"
 
 Deno.test("AcpAgent.resumeSession: waits for the end of a cancelled turn", async () => {
   const cancelled = Promise.withResolvers<void>();
-  const [heard, next] = [new TurnRecorder(), new TurnRecorder()];
   await using harness = new AcpHarness({
     "initialize": ONLY_LOADS,
     "session/prompt": async (params, running) => {
@@ -140,9 +134,7 @@ Deno.test("AcpAgent.resumeSession: waits for the end of a cancelled turn", async
       return answer;
     },
   });
-  const session = await harness.agent.newSession();
-  await session.prompt(PROMPT, heard.reader);
-  await heard.untilText("working");
+  const { session, heard } = await harness.startTurn();
   session.close();
   const resuming = harness.agent.resumeSession(ID);
   let isResumed = false;
@@ -151,9 +143,8 @@ Deno.test("AcpAgent.resumeSession: waits for the end of a cancelled turn", async
   assertEquals(isResumed, false);
   harness.running.sendText(ID, "late");
   cancelled.resolve();
-  await (await resuming)?.prompt(PROMPT, next.reader);
-  await next.untilText("working");
-  assertEquals([heard.summaries.at(-1), next.summaries], ["end cancelled", ["text working"]]);
+  const next = await harness.startTurn(await resuming);
+  assertEquals([heard.summaries.at(-1), next.heard.summaries], ["end cancelled", ["text working"]]);
 });
 
 Deno.test("AcpAgent.resumeSession: sends nothing for a session that the agent could not close", async () => {

@@ -39,8 +39,8 @@ const FAILURES: readonly {
   {
     name: "session/new is refused, in the agent's words",
     method: "session/new",
-    handler: refuses(RPC.internalError, "No disk left."),
-    message: "No disk left.",
+    handler: refuses(RPC.internalError, "No secret disk left."),
+    message: "No *** disk left.",
   },
   ...(["initialize", "session/new"] as const).map((method) => ({
     name: `${method} is not answered in time`,
@@ -60,7 +60,8 @@ const FAILURES: readonly {
 for (const { name, method, handler, message, reason } of FAILURES) {
   Deno.test(`AcpAgent: no session, because ${name}`, async () => {
     const timeouts = { setupMs: reason === "timeout" ? 20 : 60_000, resumeMs: 60_000, cancelMs: 60_000 };
-    await using harness = new AcpHarness({ [method]: handler }, { timeouts });
+    const redact = (text: string) => text.replace("secret", "***");
+    await using harness = new AcpHarness({ [method]: handler }, { timeouts, redact });
     const failure = await appErrorOf(harness.agent.newSession());
     assertEquals([failure.code, failure.reason], ["agent_unavailable", reason]);
     assertStringIncludes(failure.message, message);

@@ -80,14 +80,6 @@ class Child implements AsyncDisposable {
   }
 }
 
-Deno.test("launch: connects the child's stdin and stdout", async () => {
-  const code = "for await (const b of Deno.stdin.readable) await Deno.stdout.write(b)";
-  await using child = new Child(evalCommand(code));
-  child.peer.notify("back", { update: { content: { text: "and forth" } } });
-  await child.waitFor((text) => text === "and forth");
-  assertEquals(await child.stop(), "exited with code 0");
-});
-
 Deno.test("launch: reports every redacted line of stderr, and keeps the last 20", async () => {
   const lines: string[] = [];
   const code = "for (let n = 1; n <= 24; n++) console.error('line ' + n);" +

@@ -1,7 +1,7 @@
 import { assertEquals, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
-import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
-import { AcpHarness, exits, PROMPT, worksUntilCancelled } from "../support/agents/memory_acp_agent.ts";
+import { appErrorOf, nextTask, waitFor } from "../support/harness/turn_recorder.ts";
+import { AcpHarness, exits, worksUntilCancelled } from "../support/agents/memory_acp_agent.ts";
 
 Deno.test("RestartBackoff: early exits delay the next start, and after three a request is refused", async () => {
   await using harness = new AcpHarness({
@@ -30,9 +30,7 @@ Deno.test("RestartBackoff: early exits delay the next start, and after three a r
   assertEquals(harness.recorder.matching("agent exited during start-up").length, 8);
   harness.handlers = {};
   harness.nowMs += 30_000;
-  const heard = new TurnRecorder();
-  await (await agent.newSession()).prompt(PROMPT, heard.reader);
-  assertEquals(await heard.lastSummary(), "end end_turn");
+  assertEquals((await harness.runTurn()).summaries, ["end end_turn"]);
   assertEquals(agent.state, "ready");
 });
 
@@ -44,9 +42,7 @@ Deno.test("RestartBackoff: an answered prompt resets the count", async () => {
   }
   harness.handlers = {};
   harness.nowMs += 1_000;
-  const heard = new TurnRecorder();
-  await (await harness.agent.newSession()).prompt(PROMPT, heard.reader);
-  await heard.lastSummary();
+  await harness.runTurn();
   harness.running.exit();
   await harness.recorder.waitFor("agent exited");
   harness.handlers = { initialize: () => ({ protocolVersion: 7 }) };
@@ -71,10 +67,8 @@ Deno.test("RestartBackoff: with fewer than three exits a request waits for the s
 });
 
 Deno.test("RestartBackoff: a process that ran for a while is restarted at once", async () => {
-  const heard = new TurnRecorder();
   await using harness = new AcpHarness({ "session/prompt": worksUntilCancelled });
-  await (await harness.agent.newSession()).prompt(PROMPT, heard.reader);
-  await heard.untilText("working");
+  const { heard } = await harness.startTurn();
   harness.nowMs += 60_000;
   harness.running.exit();
   assertEquals(await heard.lastSummary(), "failure agent_crashed");
@@ -82,11 +76,17 @@ Deno.test("RestartBackoff: a process that ran for a while is restarted at once",
   assertEquals([harness.starts.length, harness.agent.state], [2, "ready"]);
 });
 
-Deno.test("AcpAgent: a failed launch is the error of the request", async () => {
+Deno.test("AcpAgent: a failed launch is the error of the request, and is logged", async () => {
   await using harness = new AcpHarness();
   const failure = new AppError("agent_unavailable", 'The agent\'s program "x" was not found.');
   harness.beforeStart = () => {
     throw failure;
   };
   assertStrictEquals(await appErrorOf(harness.agent.newSession()), failure);
+  const errors = harness.recorder.entries.filter(({ level }) => level === "error");
+  assertEquals(errors, [{
+    level: "error",
+    message: "could not start the agent",
+    fields: { nextStartMs: 500, exits: 1, error: failure },
+  }]);
 });

@@ -21,51 +21,13 @@ type Options = ConstructorParameters<typeof AcpHarness>[1];
 
 /** Runs a whole turn in which the agent handles `session/prompt` like this. */
 async function runTurn(handler: Handler, options?: Options): Promise<TurnRecorder> {
-  const events = new TurnRecorder();
   await using harness = new AcpHarness({ "session/prompt": handler }, options);
-  await (await harness.agent.newSession()).prompt(PROMPT, events.reader);
-  await events.lastSummary();
-  return events;
+  return await harness.runTurn();
 }
 
 const TOOL = { sessionUpdate: "tool_call", toolCallId: "t", title: "ls" };
 
 // Updates
-
-Deno.test("AcpSession: sends a prompt as it is, and translates the agent's updates in order", async () => {
-  const events = new TurnRecorder();
-  await using harness = new AcpHarness({
-    "session/prompt": ({ sessionId }, running) => {
-      const chunk = (sessionUpdate: string, text: string) =>
-        running.update(sessionId, { sessionUpdate, content: { type: "text", text } });
-      chunk("agent_thought_chunk", "hm");
-      running.update(sessionId, { ...TOOL, kind: "read" });
-      chunk("agent_message_chunk", "a");
-      chunk("agent_message_chunk", "");
-      chunk("novelty", "x");
-      running.peer.notify("_vendor/news", { sessionId });
-      running.peer.notify("session/update", undefined);
-      running.peer.notify("session/update", { sessionId, update: "words" });
-      chunk("agent_message_chunk", "b");
-      return { stopReason: "end_turn", usage: { inputTokens: 5, outputTokens: 7 } };
-    },
-  });
-  const session = await harness.agent.newSession();
-  const prompt = [...PROMPT, { type: "text", text: "again" }] as const;
-  await session.prompt(prompt, events.reader);
-  await events.lastSummary();
-  assertEquals(events.summaries, [
-    "thought hm",
-    "tool ls read pending",
-    "text a",
-    "text b",
-    "tool ls read completed",
-    "usage 5+7",
-    "end end_turn",
-  ]);
-  const sent = harness.running.received.find(({ method }) => method === "session/prompt");
-  assertEquals(sent?.params.prompt, [...prompt]);
-});
 
 Deno.test("AcpSession: ignores updates of other sessions and outside a prompt", async () => {
   const events = new TurnRecorder();
@@ -222,32 +184,30 @@ for (
 }
 
 Deno.test("AcpSession: a prompt is cancelled once, and never the next one", async () => {
-  const [first, second, third] = [new TurnRecorder(), new TurnRecorder(), new TurnRecorder()];
   let prompts = 0;
   await using harness = new AcpHarness({
     "session/prompt": (params, running) =>
       ++prompts === 1 ? { stopReason: "end_turn" } : worksUntilCancelled(params, running),
   });
   const session = await harness.agent.newSession();
+  const first = new TurnRecorder();
   const ended = await session.prompt(PROMPT, first.reader);
   await first.lastSummary();
-  const cancelled = await session.prompt(PROMPT, second.reader);
-  await second.untilText("working");
+  const second = await harness.startTurn(session);
   ended.cancel();
   await nextTask();
-  assertEquals(second.summaries, ["text working"]);
-  cancelled.cancel();
-  cancelled.cancel();
-  await second.lastSummary();
-  cancelled.cancel();
-  const running = await session.prompt(PROMPT, third.reader);
-  await third.untilText("working");
-  cancelled.cancel();
+  assertEquals(second.heard.summaries, ["text working"]);
+  second.prompt.cancel();
+  second.prompt.cancel();
+  await second.heard.lastSummary();
+  second.prompt.cancel();
+  const third = await harness.startTurn(session);
+  second.prompt.cancel();
   await nextTask();
   assertEquals(harness.running.count("session/cancel"), 1);
-  assertEquals(third.summaries, ["text working"]);
-  running.cancel();
-  await third.lastSummary();
+  assertEquals(third.heard.summaries, ["text working"]);
+  third.prompt.cancel();
+  await third.heard.lastSummary();
 });
 
 // Order and end
@@ -277,11 +237,8 @@ Deno.test("AcpSession: prompts run one after the other, in order", async () => {
 });
 
 Deno.test("AcpSession: if the agent exits, the running prompt fails and waiting ones are rejected", async () => {
-  const events = new TurnRecorder();
   await using harness = new AcpHarness({ "session/prompt": worksUntilCancelled });
-  const session = await harness.agent.newSession();
-  await session.prompt(PROMPT, events.reader);
-  await events.untilText("working");
+  const { session, heard: events } = await harness.startTurn();
   const waiting = [session.prompt(PROMPT, () => {}), session.prompt(PROMPT, () => {})];
   const rejections = Promise.all(waiting.map(appErrorOf));
   harness.running.exit();
@@ -294,11 +251,8 @@ Deno.test("AcpSession: if the agent exits, the running prompt fails and waiting 
 });
 
 Deno.test("AcpSession: close cancels the running prompt, and closes the session after it", async () => {
-  const events = new TurnRecorder();
   await using harness = new AcpHarness({ "session/prompt": worksUntilCancelled });
-  const session = await harness.agent.newSession();
-  await session.prompt(PROMPT, events.reader);
-  await events.untilText("working");
+  const { session, heard: events } = await harness.startTurn();
   session.close();
   session.close();
   assertEquals(await events.lastSummary(), "end cancelled");
@@ -312,14 +266,12 @@ Deno.test("AcpSession: close cancels the running prompt, and closes the session 
 });
 
 Deno.test("Connection: a failed session/close affects no other session", async () => {
-  const events = new TurnRecorder();
   await using harness = new AcpHarness({
     "session/close": () => Promise.reject(new RpcError(RPC.internalError, "No.")),
   });
   (await harness.agent.newSession()).close();
   await harness.recorder.waitFor("session/close failed");
-  await (await harness.agent.newSession()).prompt(PROMPT, events.reader);
-  assertEquals(await events.lastSummary(), "end end_turn");
+  assertEquals((await harness.runTurn()).summaries, ["end end_turn"]);
 });
 
 // Permission requests
@@ -357,7 +309,6 @@ Deno.test("AcpSession: takes the kind of an announced tool for a permission requ
 
 Deno.test("AcpSession: cancels a permission request after a cancel, outside a turn, or of another session", async () => {
   const answers: unknown[] = [];
-  const events = new TurnRecorder();
   await using harness = new AcpHarness({
     "session/prompt": async ({ sessionId }, running) => {
       running.sendText(sessionId, "working");
@@ -367,9 +318,7 @@ Deno.test("AcpSession: cancels a permission request after a cancel, outside a tu
       return { stopReason: "cancelled" };
     },
   });
-  const session = await harness.agent.newSession();
-  const prompt = await session.prompt(PROMPT, events.reader);
-  await events.untilText("working");
+  const { session, heard: events, prompt } = await harness.startTurn();
   prompt.cancel();
   await events.lastSummary();
   answers.push(await harness.running.peer.request(REQUEST, permissionRequest(session.id)));

@@ -5,10 +5,9 @@ import type { AgentTimeouts } from "../../../lib/acp/handshake.ts";
 import { JsonRpcPeer, RPC, RpcError } from "../../../lib/acp/json_rpc.ts";
 import type { AgentProcess } from "../../../lib/acp/process.ts";
 import { untilAborted } from "../../../lib/core/abortable.ts";
-import type { PromptBlock } from "../../../lib/turn/agent.ts";
-import { LogRecorder, memoryProcess, streamPair } from "../harness/json_rpc_harness.ts";
-import { NO_BROKER } from "../harness/no_broker.ts";
-import { waitFor } from "../harness/turn_recorder.ts";
+import type { PromptBlock, RunningPrompt, Session } from "../../../lib/turn/agent.ts";
+import { agentOptions, LogRecorder, memoryProcess, streamPair } from "../harness/json_rpc_harness.ts";
+import { TurnRecorder, waitFor } from "../harness/turn_recorder.ts";
 
 /** Parameters of a request, as far as tests read them. */
 export interface RequestParams {
@@ -164,6 +163,13 @@ export class MemoryAcpAgent {
   }
 }
 
+/** A turn that a test started. */
+interface RunningTurn {
+  readonly session: Session;
+  readonly heard: TurnRecorder;
+  readonly prompt: RunningPrompt;
+}
+
 /** An {@linkcode AcpAgent} over agents in memory. The time stands still unless the test moves it. */
 export class AcpHarness implements AsyncDisposable {
   readonly recorder = new LogRecorder();
@@ -177,26 +183,13 @@ export class AcpHarness implements AsyncDisposable {
 
   constructor(handlers: Readonly<Record<string, Handler>> = {}, options: Partial<AcpAgentOptions> = {}) {
     this.handlers = handlers;
-    this.agent = new AcpAgent({
-      name: "memory",
-      program: "agent",
-      launch: () => {
-        this.beforeStart();
-        const running = new MemoryAcpAgent(this.handlers);
-        this.starts.push(running);
-        return running.process;
-      },
-      cwd: "/",
-      mcpServers: [],
-      permissions: "allow",
-      broker: NO_BROKER,
-      version: "1",
-      variables: new Set(),
-      log: this.recorder.log,
-      timeouts: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 60_000 },
-      now: () => this.nowMs,
-      ...options,
-    });
+    const launch = () => {
+      this.beforeStart();
+      const running = new MemoryAcpAgent(this.handlers);
+      this.starts.push(running);
+      return running.process;
+    };
+    this.agent = new AcpAgent({ ...agentOptions(this.recorder, launch), now: () => this.nowMs, ...options });
   }
 
   /** The agent that was started last. */
@@ -204,6 +197,26 @@ export class AcpHarness implements AsyncDisposable {
     const running = this.starts.at(-1);
     if (running === undefined) throw new Error("No agent was started");
     return running;
+  }
+
+  /** Runs a whole turn, in a new session by default. */
+  async runTurn(session?: Session): Promise<TurnRecorder> {
+    const { heard } = await this.#prompt(session);
+    await heard.lastSummary();
+    return heard;
+  }
+
+  /** Starts a turn, in a new session by default, of an agent that begins with the text `working`. */
+  async startTurn(session?: Session): Promise<RunningTurn> {
+    const turn = await this.#prompt(session);
+    await turn.heard.untilText("working");
+    return turn;
+  }
+
+  async #prompt(open?: Session): Promise<RunningTurn> {
+    const session = open ?? await this.agent.newSession();
+    const heard = new TurnRecorder();
+    return { session, heard, prompt: await session.prompt(PROMPT, heard.reader) };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

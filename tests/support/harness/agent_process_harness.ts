@@ -5,8 +5,7 @@ import { type Json, readEntries } from "../agents/agent_io.ts";
 import { directive, type Step } from "../agents/agent_steps.ts";
 import { agentCommand, type ScriptedAgentOptions } from "../agents/scripted_agent.ts";
 import { TurnRecorder, waitFor } from "./turn_recorder.ts";
-import { LogRecorder } from "./json_rpc_harness.ts";
-import { NO_BROKER } from "./no_broker.ts";
+import { agentOptions, LogRecorder } from "./json_rpc_harness.ts";
 
 /** So short that a test hardly waits for a child that does not obey. */
 export const SHORT: StopTimes = { endMs: 30, termMs: 30 };
@@ -98,26 +97,16 @@ export class ScriptedAgentHarness implements AsyncDisposable {
   ) {
     const { stopTimes = PATIENT, ...rest } = more;
     this.options = options;
+    const launchScripted = () => {
+      const options = scriptedLaunch({ log: this.#logFile, ...this.options });
+      const process = launch(options, this.recorder.log, stopTimes);
+      this.processes.push(process);
+      return process;
+    };
     this.agent = new AcpAgent({
-      name: "fake",
-      program: "agent",
-      launch: () => {
-        const process = launch(
-          scriptedLaunch({ log: this.#logFile, ...this.options }),
-          this.recorder.log,
-          stopTimes,
-        );
-        this.processes.push(process);
-        return process;
-      },
+      ...agentOptions(this.recorder, launchScripted),
       cwd: Deno.cwd(),
-      mcpServers: [],
       permissions: "ask",
-      broker: NO_BROKER,
-      version: "1",
-      variables: new Set(),
-      log: this.recorder.log,
-      timeouts: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 60_000 },
       now: () => this.nowMs,
       ...rest,
     });

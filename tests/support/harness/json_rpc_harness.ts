@@ -1,4 +1,4 @@
-import { AcpAgent } from "../../../lib/acp/agent.ts";
+import { AcpAgent, type AcpAgentOptions } from "../../../lib/acp/agent.ts";
 import { JsonRpcPeer, type PeerHandlers, type PeerStreams } from "../../../lib/acp/json_rpc.ts";
 import type { AgentProcess } from "../../../lib/acp/process.ts";
 import type { Log, LogFields, LogLevel } from "../../../lib/core/log.ts";
@@ -176,10 +176,16 @@ export function memoryProcess(streams: PeerStreams, end: () => void): AgentProce
 export function rawAgent(recorder = new LogRecorder()): { agent: AcpAgent; remote: RawPeer } {
   const [mine, theirs] = streamPair();
   const remote = new RawPeer(theirs);
-  const agent = new AcpAgent({
-    name: "raw",
+  const launch = () => memoryProcess(mine, () => remote.close());
+  return { agent: new AcpAgent(agentOptions(recorder, launch)), remote };
+}
+
+/** Options of an agent in a test: no MCP servers, every permission is allowed, and hardly any time limit. */
+export function agentOptions(recorder: LogRecorder, launch: AcpAgentOptions["launch"]): AcpAgentOptions {
+  return {
+    name: "agent",
     program: "agent",
-    launch: () => memoryProcess(mine, () => remote.close()),
+    launch,
     cwd: "/",
     mcpServers: [],
     permissions: "allow",
@@ -187,6 +193,6 @@ export function rawAgent(recorder = new LogRecorder()): { agent: AcpAgent; remot
     version: "1",
     variables: new Set(),
     log: recorder.log,
-  });
-  return { agent, remote };
+    timeouts: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 60_000 },
+  };
 }
