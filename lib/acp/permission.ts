@@ -1,8 +1,17 @@
 /** Decides permission requests by policy and by earlier decisions, and describes their tool calls for people. @module */
 
 import { BoundedMap } from "../core/bounded_map.ts";
-import type { PermissionOption, PermissionQuestion, ToolCall, ToolKind } from "../turn/event.ts";
-import type { Decision } from "../turn/permission.ts";
+import type { Log } from "../core/log.ts";
+import type {
+  PermissionOption,
+  PermissionQuestion,
+  SessionId,
+  ToolCall,
+  ToolKind,
+  TurnReader,
+} from "../turn/event.ts";
+import { chooseOption, type Decision, type PermissionBroker } from "../turn/permission.ts";
+import type { UpdateTranslator } from "./update.ts";
 import type { PermissionRequest } from "./wire.ts";
 
 /** Values of `VTUBER_PERMISSIONS`. */
@@ -77,6 +86,102 @@ export class AlwaysDecisions {
 
 function questionKey({ tool, options }: PermissionQuestion, shown: unknown): string {
   return JSON.stringify([tool.kind, tool.title, shown, options.map(({ id, kind }) => [id, kind])]);
+}
+
+/** The turn whose agent asks. */
+export interface AskingTurn {
+  readonly reader: TurnReader;
+  readonly translator: UpdateTranslator;
+  /** Whether a permission was refused. */
+  isRefused: boolean;
+}
+
+/** Dependencies of {@linkcode SessionPermissions}. */
+export interface PermissionDeps {
+  readonly permissions: PermissionPolicy;
+  readonly broker: Pick<PermissionBroker, "ask">;
+  readonly log: Log;
+}
+
+/** Decides the permission requests of one session. */
+export class SessionPermissions {
+  readonly #sessionId: SessionId;
+  readonly #deps: PermissionDeps;
+  readonly #always = new AlwaysDecisions();
+
+  constructor(sessionId: SessionId, deps: PermissionDeps) {
+    this.#sessionId = sessionId;
+    this.#deps = deps;
+  }
+
+  /**
+   * Decides a request: by the policy, by an earlier decision for always, or by asking a person.
+   *
+   * @param signal Aborts when the agent withdraws the request, or with the reason `"turn"` when the turn ends.
+   */
+  async decide(
+    request: PermissionRequest,
+    turn: AskingTurn,
+    signal: AbortSignal,
+  ): Promise<PermissionOutcome> {
+    const { tool, isChanged } = turn.translator.upsertTool(request.toolCall);
+    if (isChanged) turn.reader({ type: "tool", tool });
+    const question = toQuestion(request, tool);
+    const policy = evaluatePolicy(this.#deps.permissions, tool.kind);
+    if (policy === "ask") return await this.#ask(question, request.toolCall, turn, signal);
+    if (policy === "reject") this.#refuse(turn, tool, "the permissions setting is deny");
+    return toOutcome(chooseOption(question.options, policy));
+  }
+
+  /** Answers as a person decided for the whole session, or asks a person. */
+  async #ask(
+    question: PermissionQuestion,
+    { rawInput, content, locations }: PermissionRequest["toolCall"],
+    turn: AskingTurn,
+    signal: AbortSignal,
+  ): Promise<PermissionOutcome> {
+    const { tool, options } = question;
+    const shown = [rawInput, content, locations];
+    const earlier = this.#always.decisionOf(question, shown);
+    if (earlier === "reject") this.#refuse(turn, tool, "a person rejected it for the whole session");
+    if (earlier) return toOutcome(chooseOption(options, earlier));
+
+    const resolution = await this.#deps.broker.ask(question, turn.reader, signal);
+    if (resolution === undefined) {
+      const why =
+        "no client can answer, or too many requests are open; VTUBER_PERMISSIONS=allow would allow it";
+      this.#refuse(turn, tool, why);
+      return toOutcome(chooseOption(options, "reject"));
+    }
+    const { outcome, option, isOnce, by } = resolution;
+    switch (outcome) {
+      case "cancelled":
+        return { outcome: "cancelled" };
+      case "expired":
+        this.#refuse(turn, tool, "nobody answered in time; VTUBER_PERMISSIONS=allow would allow it");
+        break;
+      case "rejected":
+        this.#refuse(turn, tool, `rejected by ${by}`);
+        break;
+      case "allowed":
+        this.#deps.log.info("allowed a permission", { ...this.#logFields(tool), by });
+        break;
+      default:
+        return outcome satisfies never;
+    }
+    if (option && !isOnce) this.#always.remember(question, option, shown);
+    return toOutcome(option ?? chooseOption(options, "reject"));
+  }
+
+  #refuse(turn: AskingTurn, tool: ToolCall, why: string): void {
+    turn.isRefused = true;
+    turn.translator.markRefused(tool.id);
+    this.#deps.log.info(`refused a permission: ${why}`, this.#logFields(tool));
+  }
+
+  #logFields({ title, kind }: ToolCall): Record<string, unknown> {
+    return { tool: title, kind, session: this.#sessionId };
+  }
 }
 
 /** Characters of a description of a tool call. */

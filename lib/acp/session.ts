@@ -3,19 +3,12 @@
 import { settlesWithin } from "../core/deadline.ts";
 import { AppError } from "../core/errors.ts";
 import type { PromptBlock, PromptCapabilities, RunningPrompt, Session } from "../turn/agent.ts";
-import type { PermissionQuestion, SessionId, ToolCall, TurnEvent, TurnReader } from "../turn/event.ts";
-import { chooseOption } from "../turn/permission.ts";
+import type { SessionId, TurnEvent, TurnReader } from "../turn/event.ts";
 import { isAuthRequired } from "./auth.ts";
 import { type AgentCommands, neutraliseCommands, pathExists } from "./command_guard.ts";
 import type { AgentSettings } from "./handshake.ts";
 import { ClosedError, explain, type JsonRpcPeer } from "./json_rpc.ts";
-import {
-  AlwaysDecisions,
-  evaluatePolicy,
-  type PermissionOutcome,
-  toOutcome,
-  toQuestion,
-} from "./permission.ts";
+import { type PermissionOutcome, SessionPermissions } from "./permission.ts";
 import type { SessionConfig } from "./session_config.ts";
 import { UpdateTranslator } from "./update.ts";
 import { parsePromptResult, type PermissionRequest, type PromptResult, type SessionUpdate } from "./wire.ts";
@@ -75,7 +68,7 @@ export class AcpSession implements Session {
 
   readonly #deps: SessionDeps;
   readonly #closing = new AbortController();
-  readonly #alwaysDecisions = new AlwaysDecisions();
+  readonly #permissions: SessionPermissions;
   #running: PromptState | undefined;
   #idle: Promise<void> = Promise.resolve();
 
@@ -85,6 +78,7 @@ export class AcpSession implements Session {
     this.promptCapabilities = deps.promptCapabilities;
     this.closed = AbortSignal.any([deps.peer.closed, this.#closing.signal]);
     this.#deps = deps;
+    this.#permissions = new SessionPermissions(id, deps);
   }
 
   /** Whether a prompt is running that the agent may still answer. */
@@ -167,72 +161,12 @@ export class AcpSession implements Session {
   async onPermissionRequest(request: PermissionRequest, signal: AbortSignal): Promise<PermissionOutcome> {
     const prompt = this.#running;
     if (prompt === undefined || prompt.isCancelled) return { outcome: "cancelled" };
-    const { toolCall } = request;
-    const { tool, isChanged } = prompt.translator.upsertTool(toolCall);
-    if (isChanged) prompt.reader({ type: "tool", tool });
-    const question = toQuestion(request, tool);
-    const policy = evaluatePolicy(this.#deps.permissions, tool.kind);
-    if (policy === "ask") {
-      return await this.#ask(
-        prompt,
-        question,
-        [toolCall.rawInput, toolCall.content, toolCall.locations],
-        signal,
-      );
-    }
-    if (policy === "reject") this.#refuse(prompt, tool, "the permissions setting is deny");
-    return toOutcome(chooseOption(question.options, policy));
-  }
-
-  /** Answers as a person decided for the whole session, or asks a person. */
-  async #ask(
-    prompt: PromptState,
-    question: PermissionQuestion,
-    shown: unknown,
-    signal: AbortSignal,
-  ): Promise<PermissionOutcome> {
-    const { tool, options } = question;
-    const earlier = this.#alwaysDecisions.decisionOf(question, shown);
-    if (earlier === "reject") this.#refuse(prompt, tool, "a person rejected it for the whole session");
-    if (earlier) return toOutcome(chooseOption(options, earlier));
-
     prompt.withdrawal ??= new AbortController();
-    const withdrawn = AbortSignal.any([signal, prompt.withdrawal.signal]);
-    const resolution = await this.#deps.broker.ask(question, prompt.reader, withdrawn);
-    if (resolution === undefined) {
-      const why =
-        "no client can answer, or too many requests are open; VTUBER_PERMISSIONS=allow would allow it";
-      this.#refuse(prompt, tool, why);
-      return toOutcome(chooseOption(options, "reject"));
-    }
-    const { outcome, option, isOnce, by } = resolution;
-    switch (outcome) {
-      case "cancelled":
-        return { outcome: "cancelled" };
-      case "expired":
-        this.#refuse(prompt, tool, "nobody answered in time; VTUBER_PERMISSIONS=allow would allow it");
-        break;
-      case "rejected":
-        this.#refuse(prompt, tool, `rejected by ${by}`);
-        break;
-      case "allowed":
-        this.#deps.log.info("allowed a permission", { ...this.#logFields(tool), by });
-        break;
-      default:
-        return outcome satisfies never;
-    }
-    if (option && !isOnce) this.#alwaysDecisions.remember(question, option, shown);
-    return toOutcome(option ?? chooseOption(options, "reject"));
-  }
-
-  #refuse(prompt: PromptState, tool: ToolCall, why: string): void {
-    prompt.isRefused = true;
-    prompt.translator.markRefused(tool.id);
-    this.#deps.log.info(`refused a permission: ${why}`, this.#logFields(tool));
-  }
-
-  #logFields({ title, kind }: ToolCall): Record<string, unknown> {
-    return { tool: title, kind, session: this.id };
+    return await this.#permissions.decide(
+      request,
+      prompt,
+      AbortSignal.any([signal, prompt.withdrawal.signal]),
+    );
   }
 
   #cancel(prompt: PromptState): void {
