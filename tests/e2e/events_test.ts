@@ -184,15 +184,6 @@ testServer("events", {}, {
     assertEquals([...same.others, ...all.others, ...speech.others], []);
   },
 
-  async "an event stream that its client closes is not counted any more"(server) {
-    const watchers = async () => (await server.get("/v1/vtuber/state")).watchers;
-    {
-      await using _stream = await EventStreamClient.open(server);
-      await until(async () => await watchers() === 1);
-    }
-    await until(async () => await watchers() === 0);
-  },
-
   async "interrupt cancels the turn of one conversation, or all turns"(server) {
     await using client = await watch(server);
     const cancels = async () =>

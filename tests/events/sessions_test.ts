@@ -161,21 +161,6 @@ Deno.test("sessions: a listed id continues its conversation as X-Session-Id", as
   assertEquals([app.agent.sessions.length, (await list(app)).length], [3, 3]);
 });
 
-Deno.test("sessions: need the key, and reveal nothing without it", async () => {
-  await using app = startApp({ script: saying("Hello."), access: { authKey: "right" } });
-  await chat(app, "mao", bearer("right"));
-  for (const headers of [{}, bearer("wrong").headers]) {
-    assertEquals((await errorOf(await app.get(PATH, { headers }))).code, "invalid_api_key");
-    for (const path of [PATH, `${PATH}/mao`, `${PATH}/unknown`]) {
-      const error = await errorOf(await remove(app, path, { headers }));
-      assertEquals([error.status, error.code], [401, "invalid_api_key"]);
-    }
-  }
-  assertEquals((await app.get(`${PATH}?key=right&token=right`)).status, 401);
-  assertEquals((await list(app, bearer("right"))).length, 1);
-  assertEquals(await forget(app, `${PATH}/mao`, bearer("right")), 1);
-});
-
 Deno.test("sessions: belong to their key, and are not listed for another", async () => {
   const store = new MemoryStore();
   {

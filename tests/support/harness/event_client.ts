@@ -34,16 +34,17 @@ export async function watch(server: Server, options: WatchOptions = {}): Promise
 
 /** Frames as they come, and waits for the ones that are still to come. */
 class FrameLog {
+  /** All frames so far, without those that were taken. */
   readonly frames: Frame[] = [];
   #hasEnded = false;
   #change = Promise.withResolvers<void>();
 
-  add(...frames: Frame[]): void {
+  protected add(...frames: Frame[]): void {
     this.frames.push(...frames);
     this.#notify();
   }
 
-  end(): void {
+  protected end(): void {
     this.#hasEnded = true;
     this.#notify();
   }
@@ -52,17 +53,27 @@ class FrameLog {
     return this.#hasEnded;
   }
 
-  async until<T>(find: Find<T>): Promise<T> {
+  get summaries(): string[] {
+    return this.frames.map(summarize);
+  }
+
+  /** Resolves to the first frame with this summary, or to what the function finds. */
+  until(summary: string): Promise<Frame>;
+  until<T>(find: Find<T>): Promise<T>;
+  async until<T>(what: string | Find<T>): Promise<T | Frame> {
+    const find = typeof what === "string"
+      ? () => this.frames.find((frame) => summarize(frame) === what)
+      : what;
     for (;;) {
       const found = find(this.frames);
-      if (found !== undefined && found !== false) return found as T;
+      if (found !== undefined && found !== false) return found;
       if (this.#hasEnded) throw new Error(`The connection ended after:\n${this.#recent()}`);
-      await this.next();
+      await this.nextFrame();
     }
   }
 
   /** Resolves with the next frames or the end. */
-  async next(): Promise<void> {
+  async nextFrame(): Promise<void> {
     await waitFor(this.#change.promise, `a frame after:\n${this.#recent()}`);
   }
 
@@ -77,14 +88,14 @@ class FrameLog {
 }
 
 /** A client with a WebSocket. */
-export class EventClient implements AsyncDisposable {
+export class EventClient extends FrameLog implements AsyncDisposable {
   /** Resolves when the connection has ended. */
   readonly closed: Promise<CloseEvent>;
   readonly #socket: WebSocket;
-  readonly #log = new FrameLog();
   readonly #opened = Promise.withResolvers<void>();
 
   private constructor(socket: WebSocket) {
+    super();
     this.#socket = socket;
     const { promise, resolve } = Promise.withResolvers<CloseEvent>();
     this.closed = promise;
@@ -92,9 +103,9 @@ export class EventClient implements AsyncDisposable {
     socket.onerror = (event) => {
       this.#opened.reject(new Error(`The handshake was refused: ${(event as ErrorEvent).message}`));
     };
-    socket.onmessage = ({ data }) => this.#log.add(JSON.parse(data));
+    socket.onmessage = ({ data }) => this.add(JSON.parse(data));
     socket.onclose = (event) => {
-      this.#log.end();
+      this.end();
       resolve(event);
     };
   }
@@ -109,17 +120,8 @@ export class EventClient implements AsyncDisposable {
     return client;
   }
 
-  /** All frames so far, without those that were taken. */
-  get frames(): Frame[] {
-    return this.#log.frames;
-  }
-
   get protocol(): string {
     return this.#socket.protocol;
-  }
-
-  get summaries(): string[] {
-    return this.frames.map(summarize);
   }
 
   /** Removes the frames so far and returns their summaries. */
@@ -154,19 +156,6 @@ export class EventClient implements AsyncDisposable {
   async sync(): Promise<string[]> {
     await this.ping();
     return this.takeSummaries().filter((summary) => summary !== "pong");
-  }
-
-  /** Resolves to the first frame with this summary, or to what the function finds. */
-  until(summary: string): Promise<Frame>;
-  until<T>(find: Find<T>): Promise<T>;
-  until<T>(what: string | Find<T>): Promise<T | Frame> {
-    if (typeof what !== "string") return this.#log.until(what);
-    return this.#log.until((frames) => frames.find((frame) => summarize(frame) === what));
-  }
-
-  /** Resolves with the next frames or the end. */
-  nextFrame(): Promise<void> {
-    return this.#log.next();
   }
 
   /** Resolves to the first matching frame of this type, from this index on. */
@@ -207,7 +196,7 @@ export class EventClient implements AsyncDisposable {
   }
 
   async close(): Promise<void> {
-    if (!this.#log.hasEnded) this.#socket.close();
+    if (!this.hasEnded) this.#socket.close();
     await waitFor(this.closed, "the connection to end");
   }
 
@@ -217,15 +206,15 @@ export class EventClient implements AsyncDisposable {
 }
 
 /** A client with an event stream. */
-export class EventStreamClient implements AsyncDisposable {
+export class EventStreamClient extends FrameLog implements AsyncDisposable {
   /** Blocks that are no `data:` line: comments, and everything unexpected. */
   readonly others: string[] = [];
   readonly response: Response;
-  readonly #log = new FrameLog();
   readonly #reader: ReadableStreamDefaultReader<string>;
   readonly #done: Promise<void>;
 
   private constructor(response: Response) {
+    super();
     this.response = response;
     this.#reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
     this.#done = this.#read();
@@ -238,14 +227,6 @@ export class EventStreamClient implements AsyncDisposable {
     init: RequestInit = {},
   ): Promise<EventStreamClient> {
     return new EventStreamClient(await fetch(`${server.url}/v1/vtuber/events?${query}`, init));
-  }
-
-  get frames(): Frame[] {
-    return this.#log.frames;
-  }
-
-  until<T>(find: Find<T>): Promise<T> {
-    return this.#log.until(find);
   }
 
   /** Resolves once the server has ended the stream. */
@@ -267,9 +248,9 @@ export class EventStreamClient implements AsyncDisposable {
       rest = blocks.pop()!;
       const [data, others] = [blocks.filter(isData), blocks.filter((block) => !isData(block))];
       this.others.push(...others);
-      this.#log.add(...data.map((block) => JSON.parse(block.slice("data: ".length))));
+      this.add(...data.map((block) => JSON.parse(block.slice("data: ".length))));
     }
-    this.#log.end();
+    this.end();
   }
 }
 
