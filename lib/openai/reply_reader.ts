@@ -1,6 +1,6 @@
 /** Reads a turn's events into a reply: its text as skins can speak it, its finish reason and its usage. Pure. @module */
 
-import type { AppError, ErrorCode } from "../core/errors.ts";
+import type { AppError } from "../core/errors.ts";
 import type { StopReason, TurnReader, Usage } from "../turn/event.ts";
 import type { AgentEvent, FinishReason } from "./chunk.ts";
 import { NOT_PLAIN, scanPlain, SkinText } from "./skin_text.ts";
@@ -124,16 +124,4 @@ const FINISH: Readonly<Record<StopReason, FinishReason>> = {
   max_turn_requests: "length",
   refusal: "content_filter",
   cancelled: "stop",
-};
-
-/** The sentence with which a character reports a failure, because skins show nothing else. */
-export function sentenceOf({ code }: AppError): string {
-  return SENTENCES[code] ?? "Sorry, something went wrong with my agent.";
-}
-
-const SENTENCES: Readonly<Partial<Record<ErrorCode, string>>> = {
-  agent_timeout: "Sorry, that took too long, so I stopped.",
-  agent_crashed: "Sorry, my agent stopped unexpectedly. Please try again.",
-  agent_cancelled: "I stopped, because something I wanted to do was not permitted.",
-  shutting_down: "I have to go now: my server is shutting down.",
 };

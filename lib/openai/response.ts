@@ -3,15 +3,10 @@
 import { type AppError, toAppError } from "../core/errors.ts";
 import { errorBody } from "../http/error_response.ts";
 import { EVENT_STREAM_HEADERS, EventStream } from "../http/sse.ts";
+import { sentenceOf } from "../turn/error_sentences.ts";
 import { collectTurn, type Turn } from "../turn/turn.ts";
 import { type Frames, safeJson } from "./chunk.ts";
-import {
-  createReplyReader,
-  type ReplyEnd,
-  type ReplyOptions,
-  type ReplySink,
-  sentenceOf,
-} from "./reply_reader.ts";
+import { createReplyReader, type ReplyEnd, type ReplyOptions, type ReplySink } from "./reply_reader.ts";
 import { MAX_DELTA_CHARS, splitDeltas } from "./skin_text.ts";
 import { extractJson, type ResponseFormat } from "./structured_output.ts";
 import type { CompletionRequest } from "./wire.ts";

@@ -1,0 +1,11 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { AppError, ERROR_STATUS, type ErrorCode } from "../../lib/core/errors.ts";
+import { sentenceOf } from "../../lib/turn/error_sentences.ts";
+
+Deno.test("sentenceOf: each failure is one short sentence without codes, tags or our names", () => {
+  for (const code of Object.keys(ERROR_STATUS) as ErrorCode[]) {
+    const sentence = sentenceOf(new AppError(code, "panicked at lib.rs:7: [secret] {code}"));
+    assertMatch(sentence, /^[A-Z][A-Za-z ,:.]+\.$/);
+    assertEquals([sentence.length < 80, /panicked|secret/.test(sentence)], [true, false]);
+  }
+});
