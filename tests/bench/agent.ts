@@ -2,8 +2,6 @@
  * An ACP agent that is never the bottleneck: many sessions over one pipe, and little work for each token. The text of a
  * prompt ends with an {@linkcode Order} as JSON on a line of its own. The agent imports nothing, so it starts fast.
  *
- * `agent.ts [START_MS [SESSION_MS]]`: delays before `initialize` and `session/new` are answered.
- *
  * @module
  */
 
@@ -18,23 +16,6 @@ export interface Order {
   readonly phase: number;
   /** Sends {@linkcode UPDATES} in turn in place of tokens. */
   readonly updates?: boolean;
-  /** Starts the first token with a text for {@linkcode parseSessionReport}; not with `everyMs` 0. */
-  readonly reportsSession?: boolean;
-}
-
-/** Counts of an agent's sessions. */
-export interface SessionReport {
-  /** The number of the session that replies; the first is 1. */
-  readonly session: number;
-  readonly opened: number;
-  readonly resumed: number;
-}
-
-/** Finds the report in a reply. */
-export function parseSessionReport(text: string): SessionReport | undefined {
-  const [, session, opened, resumed] = /session (\d+) of (\d+), (\d+) resumed/.exec(text) ?? [];
-  if (session === undefined) return undefined;
-  return { session: Number(session), opened: Number(opened), resumed: Number(resumed) };
 }
 
 /** Stands once in every token, and nowhere else in a reply; a stamp may follow. The server has no rule about it. */
@@ -89,8 +70,6 @@ interface Turn {
   dueAt: number;
   /** The mark and the stamp of the prompt, for the first token. */
   promptStamp: string;
-  /** The session report, for the first token. */
-  report: string;
 }
 
 const TOKEN_TAIL = '"}}}}\n';
@@ -100,9 +79,6 @@ const turns = new Map<string, Turn>();
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
 let timer: ReturnType<typeof setTimeout> | undefined;
 let isTicking = false;
-let readyAt = 0;
-let opened = 0;
-let resumed = 0;
 
 function write(text: string): void {
   const bytes = encoder.encode(text);
@@ -115,16 +91,6 @@ function write(text: string): void {
 
 function answer(id: unknown, result: unknown): void {
   write(JSON.stringify({ jsonrpc: "2.0", id, result }) + "\n");
-}
-
-function answerAfter(ms: number, id: unknown, result: unknown): void {
-  if (ms > 0) setTimeout(answer, ms, id, result);
-  else answer(id, result);
-}
-
-/** Builds a session id whose first eight digits are the session's number. */
-function sessionIdOf(session: number): string {
-  return session.toString(16).padStart(8, "0") + crypto.randomUUID().slice(8);
 }
 
 function stampText(): string {
@@ -145,8 +111,8 @@ function tick(): void {
       floods.push(entry);
     } else {
       for (; turn.left > 0 && turn.dueAt <= now; turn.left--, turn.dueAt += turn.everyMs) {
-        write(nextLine(turn, turn.report, stampText() + turn.promptStamp));
-        turn.report = turn.promptStamp = "";
+        write(nextLine(turn, "", stampText() + turn.promptStamp));
+        turn.promptStamp = "";
       }
       if (turn.left === 0) end(sessionId, turn, "end_turn");
       else next = Math.min(next, turn.dueAt);
@@ -202,23 +168,17 @@ function end(sessionId: string, turn: Turn, stopReason: string): void {
   answer(turn.requestId, { stopReason });
 }
 
-function receive(line: string, [startMs = 0, sessionMs = 0]: readonly number[]): void {
+function receive(line: string): void {
   const { id, method, params } = JSON.parse(line);
   switch (method) {
     case "initialize":
-      readyAt = performance.now() + startMs;
-      return answerAfter(startMs, id, {
+      return answer(id, {
         protocolVersion: 1,
         agentCapabilities: { sessionCapabilities: { close: {}, resume: {} } },
         agentInfo: { name: "bench-agent", version: "1" },
       });
-    case "session/new": {
-      const delayMs = Math.max(0, readyAt - performance.now()) + sessionMs;
-      return answerAfter(delayMs, id, { sessionId: sessionIdOf(++opened) });
-    }
-    case "session/resume":
-      resumed++;
-      return answer(id, {});
+    case "session/new":
+      return answer(id, { sessionId: crypto.randomUUID() });
     case "session/prompt": {
       const { text } = params.prompt.at(-1);
       return prompt(id, params.sessionId, JSON.parse(text.slice(text.lastIndexOf("\n") + 1)));
@@ -234,11 +194,10 @@ function receive(line: string, [startMs = 0, sessionMs = 0]: readonly number[]):
 }
 
 function prompt(requestId: unknown, sessionId: string, order: Order): void {
-  const { tokens, everyMs, firstMs, phase, updates = false, reportsSession = false } = order;
+  const { tokens, everyMs, firstMs, phase, updates = false } = order;
   const earliest = performance.now() + firstMs;
   const offset = everyMs > 0 ? (earliest - phase * everyMs) % everyMs : 0;
   const head = `{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"${sessionId}","update":`;
-  const session = parseInt(sessionId.slice(0, 8), 16);
   turns.set(sessionId, {
     requestId,
     everyMs,
@@ -249,19 +208,17 @@ function prompt(requestId: unknown, sessionId: string, order: Order): void {
     left: tokens,
     dueAt: offset > 0 ? earliest + everyMs - offset : earliest,
     promptStamp: PROMPT_MARK + stampText(),
-    report: reportsSession ? `session ${session} of ${opened}, ${resumed} resumed ` : "",
   });
   schedule(0);
 }
 
 if (import.meta.main) {
-  const delaysMs = Deno.args.map(Number);
   const decoder = new TextDecoder();
   let rest = "";
   for await (const bytes of Deno.stdin.readable) {
     const lines = (rest + decoder.decode(bytes, { stream: true })).split("\n");
     rest = lines.pop() ?? "";
-    for (const line of lines) receive(line, delaysMs);
+    for (const line of lines) receive(line);
   }
   Deno.exit(0);
 }

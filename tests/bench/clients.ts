@@ -66,9 +66,9 @@ export class ChatConnection implements Disposable {
     return new ChatConnection(await connect(port), port, listener);
   }
 
-  /** Requests a stream, after earlier messages and a question, and reads its head. @throws {Error} if there is none. */
-  async request(order: PartialOrder, history: readonly object[] = [], question = ""): Promise<void> {
-    const messages = [...history, { role: "user", content: question + orderText(order) }];
+  /** Requests a stream, and reads its head. @throws {Error} if there is none. */
+  async request(order: PartialOrder): Promise<void> {
+    const messages = [{ role: "user", content: orderText(order) }];
     const body = JSON.stringify({ model: "bench", stream: true, messages });
     this.tokens = 0;
     this.#isComplete = this.#hasEnded = false;
@@ -180,31 +180,29 @@ export interface FrameCount {
   lastAt: number;
 }
 
-/** Callbacks for frames. */
-export interface FrameListener {
-  /** Microseconds from the agent's write to the arrival of a stamped frame. */
-  delay?: (micros: number) => void;
-  frame?: (text: string) => void;
-}
-
 /** Watchers of one program. */
 export class Watchers implements Disposable {
   /** Frames since {@linkcode Watchers.reset}. */
   count: FrameCount = { frames: 0, firstAt: 0, lastAt: 0 };
-  readonly #listener: FrameListener;
+  readonly #onDelay: ((micros: number) => void) | undefined;
   readonly #sockets: EventSocket[] = [];
   #subscribed = 0;
   #ended = 0;
   #lost = 0;
   #onChange = () => {};
 
-  private constructor(listener: FrameListener) {
-    this.#listener = listener;
+  private constructor(onDelay?: (micros: number) => void) {
+    this.#onDelay = onDelay;
   }
 
-  /** Connects watchers that subscribe to all events. @throws {Error} if one cannot. */
-  static async open(port: number, count: number, listener: FrameListener = {}): Promise<Watchers> {
-    const watchers = new Watchers(listener);
+  /**
+   * Connects watchers that subscribe to all events.
+   *
+   * @param onDelay Gets the microseconds from the agent's write of a stamped frame to its arrival.
+   * @throws {Error} if one cannot.
+   */
+  static async open(port: number, count: number, onDelay?: (micros: number) => void): Promise<Watchers> {
+    const watchers = new Watchers(onDelay);
     try {
       for (let left = count; left > 0; left -= BATCH) {
         await Promise.all(Array.from({ length: Math.min(BATCH, left) }, () => watchers.#add(port)));
@@ -249,19 +247,17 @@ export class Watchers implements Disposable {
   }
 
   #onFrame(buffer: Uint8Array, from: number, end: number, now: number): void {
-    const { delay, frame } = this.#listener;
     const isState = buffer[from + TYPE_AT] === STATE_BYTE;
-    const text = isState || frame ? decoder.decode(buffer.subarray(from, end)) : "";
+    const text = isState ? decoder.decode(buffer.subarray(from, end)) : "";
     if (isState && text.includes('"state":"idle"')) return;
     const { count } = this;
     count.frames++;
     count.lastAt = performance.now();
     if (count.frames === 1) count.firstAt = count.lastAt;
-    frame?.(text);
-    if (delay) {
+    if (this.#onDelay) {
       const mark = buffer.subarray(from, end).indexOf(MARK_BYTE);
       const writtenAt = mark < 0 ? NaN : parseStamp(buffer, from + mark + 1, end);
-      if (!Number.isNaN(writtenAt)) delay(elapsed(writtenAt, now));
+      if (!Number.isNaN(writtenAt)) this.#onDelay(elapsed(writtenAt, now));
     }
     if (!isState || !text.includes('"state":"attention"')) return;
     this.#ended++;

@@ -6,10 +6,9 @@
  */
 
 import { UPDATES } from "./agent.ts";
-import { type FrameListener, orderText, type PartialOrder, Watchers } from "./clients.ts";
+import { orderText, type PartialOrder, Watchers } from "./clients.ts";
 import { type Program, startPrograms } from "./programs.ts";
 import {
-  atMost,
   type Columns,
   difference,
   mapColumns,
@@ -31,27 +30,20 @@ const CROWDS = [
 ] as const;
 /** Updates in a turn of the flood: less than the server lets wait for a watcher. */
 const FLOOD_UPDATES = 12 * UPDATES.length;
-/** Updates in a turn that is too much at once. */
-const OVERFLOW_UPDATES = 50 * UPDATES.length;
-const OVERFLOW_WATCHERS = [1, 100];
-const IDLE_WATCHERS = 1_000;
 const WARM_UP_WATCHERS = 4;
 const WARM_UP_TURNS = 100;
 /** Longest time of a turn beyond its own length. */
 const TURN_MS = 15_000;
 /** Time of a paced turn before it is measured. */
 const SETTLE_MS = 300;
-/** Parts of a frame that differ in each turn. */
-const VARIABLE = /conv_[\da-f]{32}|[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}|(?<="ts":)\d+/g;
-
 interface WatchedProgram {
   readonly program: Program;
   readonly watchers: Watchers;
 }
 
-/** Measures floods, paced turns, turns that are too much at once, and memory. */
+/** Measures floods and paced turns. */
 export async function fanOut(context: Context): Promise<Row[]> {
-  await using programs = await startPrograms(context.checkouts, {}, warmUp);
+  await using programs = await startPrograms(context.checkouts, warmUp);
   const { columns } = programs;
   const frames = await framesPerUpdates(columns, context);
   const floods: Row[] = [];
@@ -60,31 +52,24 @@ export async function fanOut(context: Context): Promise<Row[]> {
     floods.push(...await flood(columns, crowd.watchers, frames, context));
     paced.push(...await pace(columns, crowd, context));
   }
-  const overflows: Row[] = [];
-  for (const watchers of OVERFLOW_WATCHERS) overflows.push(await overflow(columns, watchers, frames));
-  return [...floods, ...paced, ...overflows, ...await idle(context)];
+  return [...floods, ...paced];
 }
 
-/** Counts the frames that become of so many updates. Notes if the programs send different frames. */
+/** Counts the frames that become of so many updates. Notes if the programs send different numbers of frames. */
 async function framesPerUpdates(
   programs: Columns<Program>,
   { note }: Context,
 ): Promise<(updates: number) => number> {
-  const frames = mapColumns(
-    await measureInTurns(1, programs, async (program) => {
-      const texts: string[] = [];
-      using watchers = await Watchers.open(program.port, 1, { frame: (text) => texts.push(text) });
-      await runTurn({ program, watchers }, { tokens: UPDATES.length, everyMs: 0 });
-      return texts.map((text) => text.replace(VARIABLE, ""));
-    }),
-    ([only]) => only!,
-  );
-  if (frames.server!.join("\n") !== frames.relay!.join("\n")) {
-    note("fanout: the relay's frames are not the server's, so their ratio says little");
+  const { server, relay } = await measureInTurns(1, programs, async (program) => {
+    using watchers = await Watchers.open(program.port, 1);
+    return (await runTurn({ program, watchers }, { tokens: UPDATES.length, everyMs: 0 })).count.frames;
+  });
+  const frames = relay![0]!;
+  if (frames !== server![0]) {
+    note("fanout: the server sends other frames than the relay, so their ratio says little");
   }
   // The start and the end of the turn are one frame each.
-  const perRound = frames.relay!.length - 2;
-  return (updates) => perRound * updates / UPDATES.length + 2;
+  return (updates) => (frames - 2) * updates / UPDATES.length + 2;
 }
 
 async function flood(
@@ -99,7 +84,7 @@ async function flood(
   const results = await withWatchers(
     programs,
     count,
-    {},
+    undefined,
     (watched) =>
       measureInTurns(scale.runs, watched, async (one) => {
         let [seconds, received] = [0, 0];
@@ -135,11 +120,10 @@ async function pace(
   { scale }: Context,
 ): Promise<Row[]> {
   let delays: number[] | undefined;
-  const listener: FrameListener = { delay: (micros) => delays?.push(micros) };
   const results = await withWatchers(
     programs,
     count,
-    listener,
+    (micros) => delays?.push(micros),
     (watched) =>
       measureInTurns(scale.runs, watched, async (one) => {
         const rounds = Math.ceil((SETTLE_MS + scale.fanOut.pacedMs) / everyMs / UPDATES.length);
@@ -165,63 +149,15 @@ async function pace(
   ];
 }
 
-/** Measures a turn with more events than the server lets wait for a watcher; the watchers read at full speed. */
-async function overflow(
-  programs: Columns<Program>,
-  count: number,
-  framesOf: (updates: number) => number,
-): Promise<Row> {
-  const frames = framesOf(OVERFLOW_UPDATES) * count;
-  const missed = await withWatchers(
-    programs,
-    count,
-    {},
-    (watched) =>
-      measureInTurns(1, watched, async (one) => {
-        const turn = await runTurn(one, { tokens: OVERFLOW_UPDATES, everyMs: 0 });
-        return (frames - turn.count.frames) / frames * 100;
-      }),
-  );
-  return {
-    figure: `${OVERFLOW_UPDATES.toLocaleString("en")} events at once to ${
-      watchersText(count)
-    }: never come, %`,
-    values: medians(missed, (percent) => percent),
-    digits: 1,
-    target: atMost(0),
-  };
-}
-
-async function idle({ checkouts, scale }: Context): Promise<Row[]> {
-  await using programs = await startPrograms(checkouts, { inspect: true }, warmUp);
-  const results = await measureInTurns(1, programs.columns, async (program) => {
-    const heap = await program.heapMb();
-    await pause(scale.settleMs);
-    const rss = program.rssMb();
-    using _watchers = await Watchers.open(program.port, IDLE_WATCHERS);
-    await pause(scale.settleMs);
-    const growthMb = difference(program.rssMb(), rss);
-    return {
-      rss: growthMb === undefined ? undefined : growthMb * 2 ** 20 / IDLE_WATCHERS,
-      heap: (await program.heapMb() - heap) * 1e6 / IDLE_WATCHERS,
-    };
-  });
-  const figure = `${watchersText(IDLE_WATCHERS)}, idle`;
-  return [
-    { figure: `${figure}: memory of each, bytes`, values: medians(results, ({ rss }) => rss) },
-    { figure: `${figure}: heap of each, collected, bytes`, values: medians(results, ({ heap }) => heap) },
-  ];
-}
-
 async function withWatchers<T>(
   programs: Columns<Program>,
   count: number,
-  listener: FrameListener,
+  onDelay: ((micros: number) => void) | undefined,
   measure: (watched: Columns<WatchedProgram>) => Promise<T>,
 ): Promise<T> {
   using stack = new DisposableStack();
   const opening = mapColumns(programs, async (program): Promise<WatchedProgram> => {
-    return { program, watchers: stack.use(await Watchers.open(program.port, count, listener)) };
+    return { program, watchers: stack.use(await Watchers.open(program.port, count, onDelay)) };
   });
   const watched = await Promise.all(Object.values(opening));
   return await measure(

@@ -9,35 +9,16 @@
 
 import { parseArgs } from "node:util";
 import { fanOut } from "./fanout.ts";
-import { matching } from "./matching.ts";
 import { killAll } from "./programs.ts";
 import { formatTable, type Row } from "./report.ts";
-import {
-  aborts,
-  first,
-  flood,
-  idle,
-  paced,
-  type Scale,
-  type Section,
-  start,
-  thousand,
-  together,
-  turns,
-} from "./sections.ts";
-import { warmTurns } from "./warm.ts";
+import { first, flood, idle, paced, type Scale, type Section, start, together } from "./sections.ts";
 
 const SECTIONS: Readonly<Record<string, Section>> = {
   flood,
   paced,
   first,
   together,
-  warm: warmTurns,
-  matching,
-  thousand,
   idle,
-  turns,
-  aborts,
   start,
   fanout: fanOut,
 };
@@ -48,12 +29,9 @@ const FULL: Scale = {
   floodTokens: 150_000,
   pacedMs: 2_000,
   firstTokens: 50,
-  turns: [2_000, 5_000, 10_000],
   starts: 5,
   warmUpTurns: 500,
   settleMs: 1_000,
-  matches: 500,
-  warm: { turns: 10, others: 5 },
   fanOut: { floodFrames: 150_000, pacedMs: 1_300 },
 };
 /** About a minute. */
@@ -62,12 +40,9 @@ const QUICK: Scale = {
   floodTokens: 60_000,
   pacedMs: 600,
   firstTokens: 20,
-  turns: [250, 500, 1_000],
   starts: 2,
   warmUpTurns: 150,
   settleMs: 250,
-  matches: 150,
-  warm: { turns: 3, others: 1 },
   fanOut: { floodFrames: 40_000, pacedMs: 800 },
 };
 

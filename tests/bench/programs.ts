@@ -15,16 +15,6 @@ export interface Program extends AsyncDisposable {
   heapMb(): Promise<number>;
 }
 
-/** How a program is started. */
-export interface StartOptions {
-  /** Further flags of a server. */
-  readonly flags?: readonly string[];
-  /** Arguments of the agent. */
-  readonly agentArgs?: readonly string[];
-  /** Starts the program with an inspector, for {@linkcode Program.heapMb}. */
-  readonly inspect?: boolean;
-}
-
 /** Longest time until a program responds. */
 const START_MS = 30_000;
 /** Longest time until a program ends after SIGTERM. */
@@ -39,6 +29,11 @@ export const EXECUTABLE = `${ROOT}/dist/oab-vtuber${Deno.build.os === "windows" 
 const DENO = ["run", "--no-prompt", "--quiet"];
 const RELAY_PERMISSIONS = ["--allow-net", "--allow-read", "--allow-run"];
 const SERVER_PERMISSIONS = [...RELAY_PERMISSIONS, "--allow-env", "--allow-write"];
+const AGENT = [Deno.execPath(), ...DENO, "--no-config", "--no-lock", `${import.meta.dirname}/agent.ts`];
+const SERVER_ARGS = [
+  ...["--enabled", "--listen", "127.0.0.1:0", "--max-in-flight", "2000"],
+  ...["--agent-command", AGENT.map((word) => `"${word}"`).join(" ")],
+];
 
 /** The running processes and their data directories. */
 const running = new Map<Deno.ChildProcess, string>();
@@ -61,16 +56,20 @@ export interface Programs extends AsyncDisposable {
   readonly columns: Columns<Program>;
 }
 
-/** Starts the server, the other checkout's server if there is one, and the relay; `warmUp` is run on each. */
+/**
+ * Starts the server, the other checkout's server if there is one, and the relay; `warmUp` is run on each.
+ *
+ * @param inspect Starts them with an inspector, for {@linkcode Program.heapMb}.
+ */
 export async function startPrograms(
   checkouts: Checkouts,
-  options: StartOptions,
   warmUp: (program: Program) => Promise<void>,
+  inspect = false,
 ): Promise<Programs> {
   await using stack = new AsyncDisposableStack();
   const columns: Partial<Record<Column, Program>> = {};
   for (const column of columnsOf(checkouts)) {
-    const program = stack.use(await startColumn(column, checkouts, options));
+    const program = stack.use(await startColumn(column, checkouts, inspect));
     await warmUp(program);
     columns[column] = program;
   }
@@ -84,22 +83,16 @@ export function columnsOf({ against }: Checkouts): Column[] {
 }
 
 /** Starts the program of a column. */
-export function startColumn(
-  column: Column,
-  { against }: Checkouts,
-  options: StartOptions = {},
-): Promise<Program> {
-  const agent = agentCommand(options.agentArgs);
+export function startColumn(column: Column, { against }: Checkouts, inspect = false): Promise<Program> {
   switch (column) {
     case "relay": {
-      const args = [...DENO, ...RELAY_PERMISSIONS, `${import.meta.dirname}/relay.ts`, ...agent];
-      return start(Deno.execPath(), args, options.inspect);
+      const args = [...DENO, ...RELAY_PERMISSIONS, `${import.meta.dirname}/relay.ts`, ...AGENT];
+      return start(Deno.execPath(), args, inspect);
     }
     case "server":
     case "against": {
       const main = `${column === "server" ? ROOT : against}/main.ts`;
-      const args = [...DENO, ...SERVER_PERMISSIONS, main, ...serverArgs(agent), ...options.flags ?? []];
-      return start(Deno.execPath(), args, options.inspect);
+      return start(Deno.execPath(), [...DENO, ...SERVER_PERMISSIONS, main, ...SERVER_ARGS], inspect);
     }
     default:
       return column satisfies never;
@@ -108,16 +101,7 @@ export function startColumn(
 
 /** Starts the executable. */
 export function startExecutable(): Promise<Program> {
-  return start(EXECUTABLE, serverArgs(agentCommand()));
-}
-
-function agentCommand(args: readonly string[] = []): string[] {
-  return [Deno.execPath(), ...DENO, "--no-config", "--no-lock", `${import.meta.dirname}/agent.ts`, ...args];
-}
-
-function serverArgs(agent: readonly string[]): string[] {
-  const command = agent.map((word) => `"${word}"`).join(" ");
-  return ["--enabled", "--listen", "127.0.0.1:0", "--max-in-flight", "2000", "--agent-command", command];
+  return start(EXECUTABLE, SERVER_ARGS);
 }
 
 async function start(command: string, args: readonly string[], inspect = false): Promise<Program> {

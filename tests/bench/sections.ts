@@ -37,17 +37,11 @@ export interface Scale {
   readonly pacedMs: number;
   /** Requests in section `first`. */
   readonly firstTokens: number;
-  /** Turns after which the memory is measured in sections `turns` and `aborts`. */
-  readonly turns: readonly number[];
   readonly starts: number;
   /** Turns of each program before it is measured. */
   readonly warmUpTurns: number;
   /** Time for which a program rests before its memory is measured. */
   readonly settleMs: number;
-  /** Turns in section `matching`. */
-  readonly matches: number;
-  /** Section `warm`: turns of the first conversation, and conversations that follow it. */
-  readonly warm: { readonly turns: number; readonly others: number };
   /** Section `fanout`: frames of a flood over all watchers, at least, and the length of a paced turn. */
   readonly fanOut: { readonly floodFrames: number; readonly pacedMs: number };
 }
@@ -69,8 +63,7 @@ const PACED_EVERY_MS = 10;
 /** Phases of paced streams: many tokens in one read, or one token in each read. */
 const PHASES = ["in step", "spread"] as const;
 const MANY_STREAMS = 1_000;
-const MANY_TOKENS = 20;
-/** Turns at once in sections `turns` and `aborts`. */
+/** Turns at once while a program warms up. */
 const CHURN = 32;
 /** Time for each stream to open, if many have to be open before the first token. */
 const OPENING_MS = 2;
@@ -80,7 +73,7 @@ const COMPILE_MS = 60_000;
 /** As many tokens as possible: tokens per second and processor time per token. */
 export async function flood(context: Context): Promise<Row[]> {
   const { scale } = context;
-  await using programs = await startPrograms(context.checkouts, {}, warmUp(scale));
+  await using programs = await startPrograms(context.checkouts, warmUp(scale));
   const speeds: Row[] = [];
   const costs: Row[] = [];
   for (const streams of FLOOD_STREAMS) {
@@ -127,7 +120,7 @@ async function floodOnce(program: Program, streams: number, tokens: number) {
 /** Streams of 100 tokens a second: processor time per token and delay of tokens. */
 export async function paced(context: Context): Promise<Row[]> {
   const { scale } = context;
-  await using programs = await startPrograms(context.checkouts, {}, warmUp(scale));
+  await using programs = await startPrograms(context.checkouts, warmUp(scale));
   const costs: Row[] = [];
   const delays: Row[] = [];
   for (const streams of PACED_STREAMS) {
@@ -188,7 +181,7 @@ async function pacedOnce(
 /** Requests one after the other: delay of the first token, and of the prompt. */
 export async function first(context: Context): Promise<Row[]> {
   const { scale } = context;
-  await using programs = await startPrograms(context.checkouts, {}, warmUp(scale));
+  await using programs = await startPrograms(context.checkouts, warmUp(scale));
   const runs = await measureInTurns(
     scale.runs,
     programs.columns,
@@ -225,7 +218,7 @@ async function firstOnce(program: Program, requests: number) {
 
 /** Requests that start together: time from the first request to each first token. */
 export async function together({ scale, checkouts, note }: Context): Promise<Row[]> {
-  await using programs = await startPrograms(checkouts, {}, warmUp(scale));
+  await using programs = await startPrograms(checkouts, warmUp(scale));
   const rows: Row[] = [];
   for (const requests of [64, 256]) {
     const runs = await measureInTurns(
@@ -254,36 +247,9 @@ async function togetherOnce(program: Program, requests: number) {
   return { micros, incomplete };
 }
 
-/** A thousand streams at once. */
-export async function thousand({ scale, checkouts }: Context): Promise<Row[]> {
-  await using programs = await startPrograms(checkouts, {}, warmUp(scale));
-  const runs = await measureInTurns(1, programs.columns, async (program) => {
-    const startedAt = performance.now();
-    const startAt = startedAt + 500 + MANY_STREAMS * OPENING_MS;
-    let openMs = 0;
-    const incomplete = await countFailed(Array(MANY_STREAMS).fill(program.port), async (port) => {
-      using client = await ChatConnection.open(port);
-      const firstMs = Math.max(0, startAt - performance.now());
-      await client.request({ tokens: MANY_TOKENS, everyMs: 50, firstMs });
-      openMs = performance.now() - startedAt;
-      return await client.finish(MANY_TOKENS);
-    });
-    return { openMs, incomplete };
-  });
-  const figure = `${MANY_STREAMS.toLocaleString("en")} streams at once`;
-  return [
-    {
-      figure: `${figure}, ${MANY_TOKENS} tokens each: failed or incomplete`,
-      values: medians(runs, ({ incomplete }) => incomplete),
-      target: atMost(0),
-    },
-    { figure: `${figure}: ms until all are open`, values: medians(runs, ({ openMs }) => openMs) },
-  ];
-}
-
 /** Memory of a program at rest, and of a thousand streams without tokens. */
 export async function idle({ scale, checkouts, note }: Context): Promise<Row[]> {
-  await using programs = await startPrograms(checkouts, { inspect: true }, warmUp(scale));
+  await using programs = await startPrograms(checkouts, warmUp(scale), true);
   const kbPerStream = (mb: number | undefined) => perUnit(mb, MANY_STREAMS / 1024);
   const runs = await measureInTurns(1, programs.columns, async (program) => {
     const heap = await program.heapMb();
@@ -307,49 +273,6 @@ export async function idle({ scale, checkouts, note }: Context): Promise<Row[]> 
     { figure: `${figure}: memory per stream, KB`, values: medians(runs, ({ rssKb }) => rssKb) },
     { figure: `${figure}: heap per stream, collected, KB`, values: medians(runs, ({ heapKb }) => heapKb) },
   ];
-}
-
-/** Memory after many turns that end. */
-export function turns(context: Context): Promise<Row[]> {
-  return memoryGrowth("short", context);
-}
-
-/** Memory after many turns that are hung up after their first token. */
-export function aborts(context: Context): Promise<Row[]> {
-  return memoryGrowth("aborted", context);
-}
-
-/** The heap is measured after a garbage collection, because the engine keeps memory that it does not need. */
-async function memoryGrowth(kind: "short" | "aborted", { scale, checkouts, note }: Context): Promise<Row[]> {
-  await using programs = await startPrograms(checkouts, { inspect: true }, warmUp(scale));
-  const rows: Row[] = [];
-  const samples: Columns<{ rss: number | undefined; heap: number }>[] = [];
-  let done = 0;
-  for (const count of scale.turns) {
-    const runs = await measureInTurns(1, programs.columns, async (program) => {
-      const incomplete = await churn(program, count - done, kind === "aborted");
-      await pause(scale.settleMs);
-      return { incomplete, heap: await program.heapMb(), rss: program.rssMb() };
-    });
-    done = count;
-    noteIncomplete(`${kind} turns`, runs, note);
-    samples.push(mapColumns(runs, ([only]) => only!));
-    const figure = `${count.toLocaleString("en")} ${kind} turns: memory, MB`;
-    rows.push({ figure, values: medians(runs, ({ rss }) => rss) });
-  }
-  const [from, to] = [scale.turns[0]!, scale.turns.at(-1)!].map((count) => count.toLocaleString("en"));
-  for (const [name, what] of [["memory", "rss"], ["the heap", "heap"]] as const) {
-    rows.push({
-      figure: `${kind} turns ${from} to ${to}: growth of ${name}, MB`,
-      values: mapColumns(
-        samples.at(-1)!,
-        (last, column) => difference(last[what], samples[0]![column]![what]),
-      ),
-      digits: 1,
-      target: atMost(10, "MB"),
-    });
-  }
-  return rows;
 }
 
 /** Time from the start to the first response, from source and of the executable, and the executable's size. */
