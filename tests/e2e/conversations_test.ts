@@ -1,12 +1,8 @@
 /** Conversations without a name: which requests belong together, with real agents. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { replayCommand } from "../support/agents/replayed_agent.ts";
 import { createDataDir } from "../support/harness/data_dir_fixture.ts";
-import { repeatedRecording, replyIn } from "../support/harness/recorded_agents.ts";
 import {
-  demoCommand,
-  readAnswer,
   replyOf,
   script,
   type ServerProcess,
@@ -17,13 +13,6 @@ import {
 import { answer, ChatClient, firstPrompt, question } from "../support/skins/chat_client.ts";
 
 const TURNS = Array.from({ length: 10 }, (_, index) => index + 1);
-
-/** Asserts that ten messages were one session of the agent, each prompt with the new message only. */
-async function assertOneSession(server: ServerProcess, textOf: (turn: number) => string): Promise<void> {
-  const prompts = await server.prompts();
-  assertEquals(prompts.map(({ text }) => text), [firstPrompt(textOf(1)), ...TURNS.slice(1).map(textOf)]);
-  assertEquals(new Set(prompts.map(({ sessionId }) => sessionId)).size, 1);
-}
 
 /** Returns the prompts that the agent receives during some work. */
 async function promptsDuring(server: ServerProcess, work: () => Promise<unknown>) {
@@ -44,7 +33,9 @@ Deno.test("ten turns are one session of the agent, and one more is opened in adv
   const [conversation, ...others] = new Set(replies.map(({ conversation }) => conversation));
   assertEquals(others, []);
   assert(/^conv_[0-9a-f]{32}$/.test(conversation!));
-  await assertOneSession(server, question);
+  const prompts = await server.prompts();
+  assertEquals(prompts.map(({ text }) => text), [firstPrompt(question(1)), ...TURNS.slice(1).map(question)]);
+  assertEquals(new Set(prompts.map(({ sessionId }) => sessionId)).size, 1);
   const methodsOf = (messages: Record<string, unknown>[]) =>
     messages.map(({ method }) => method).filter((method) =>
       /^(initialize|session\/(new|load|resume))$/.test(`${method}`)
@@ -53,45 +44,6 @@ Deno.test("ten turns are one session of the agent, and one more is opened in adv
   assertEquals(methodsOf(received), ["initialize", "session/new", "session/new"]);
   assertStringIncludes(server.log(), '"decision":"continue"');
 });
-
-Deno.test("ten turns are one session of the demo agent", async () => {
-  await using dataDir = await createDataDir();
-  const { command, args } = demoCommand(["--token-ms", "0", "--step-ms", "0"]);
-  const demo = [command, ...args].map((word) => `'${word}'`).join(" ");
-  // `tee` records what the demo agent receives.
-  const agent = { command: "sh", args: ["-c", `tee -a ${dataDir.path}/agent.jsonl | ${demo}`] };
-  await using server = await startServer({ agent, dataDir: dataDir.path });
-  const client = new ChatClient();
-  const textOf = (turn: number) => `What is ${turn} and ${turn}?`;
-  for (const turn of TURNS) {
-    const { text, finish } = await client.send(server, textOf(turn));
-    assertEquals(finish, "stop");
-    const greeting = turn === 1 ? "[happy] Hello!" : `[happy] We have met before: this is turn ${turn}.`;
-    assertStringIncludes(text, greeting);
-    assertStringIncludes(text, `You said: "${textOf(turn)}"`);
-  }
-  await assertOneSession(server, textOf);
-});
-
-for (const recording of ["claude-tools", "gemini-tools", "codex2-tools", "claude-load", "codex2-load"]) {
-  Deno.test(`ten turns are one session of the recorded agent ${recording}`, async () => {
-    await using dataDir = await createDataDir();
-    const path = `${dataDir.path}/recording.ndjson`;
-    await Deno.writeTextFile(path, repeatedRecording(recording, TURNS.length));
-    const agent = replayCommand(path, { log: `${dataDir.path}/agent.jsonl` });
-    await using server = await startServer({
-      agent,
-      dataDir: dataDir.path,
-      env: { VTUBER_PERMISSIONS: "allow" },
-    });
-    const client = new ChatClient();
-    const textOf = (turn: number) => `Please do it, for the ${turn}. time.`;
-    for (const turn of TURNS) {
-      assertEquals((await client.send(server, textOf(turn))).text.trim(), replyIn(recording).trim());
-    }
-    await assertOneSession(server, textOf);
-  });
-}
 
 testServer("conversations", {}, {
   async "a translator and a connection test between the turns get sessions of their own"(server) {
@@ -177,24 +129,6 @@ testServer("conversations", {}, {
       assertEquals([newer.text, newer.finish], [answer(2), "stop"]);
       const { text, done } = await replyOf(older);
       assertEquals([text.startsWith("I do not"), done], [true, true]);
-    });
-    assertEquals(new Set(prompts.map(({ sessionId }) => sessionId)).size, 1);
-  },
-
-  async "barge-in: of many messages in a row, only the last is answered whole"(server) {
-    const client = new ChatClient({ persona: "You are hurried." });
-    const prompts = await promptsDuring(server, async () => {
-      await client.send(server, question(1));
-      const streams: Promise<string>[] = [];
-      for (const turn of TURNS.slice(1, 9)) {
-        const response = await client.start(
-          server,
-          `Story ${turn}. ${script({ text: "Once " }, { hang: true })}`,
-        );
-        streams.push(response.text());
-      }
-      assertEquals((await client.send(server, question(10))).text, answer(10));
-      for (const stream of await Promise.all(streams)) assertEquals(readAnswer(stream).done, true);
     });
     assertEquals(new Set(prompts.map(({ sessionId }) => sessionId)).size, 1);
   },

@@ -13,6 +13,7 @@ import {
 import { repeatedRecording, replyIn, withoutResume } from "../support/harness/recorded_agents.ts";
 import {
   type AgentMessage,
+  countMethod,
   demoCommand,
   readAnswer,
   script,
@@ -33,10 +34,6 @@ function startIn(dataDir: DataDir, options: ServerOptions = {}): Promise<ServerP
 function methodsFor(messages: readonly AgentMessage[], sessionId: string): unknown[] {
   const idOf = ({ params }: AgentMessage) => (params as { sessionId?: string } | undefined)?.sessionId;
   return messages.filter((message) => idOf(message) === sessionId).map(({ method }) => method);
-}
-
-function countMethod(messages: readonly AgentMessage[], method: string): number {
-  return messages.filter((message) => message.method === method).length;
 }
 
 /** Runs turns 1 to 10 on three servers: kills the agent after turn 3, and ends servers by SIGTERM and SIGKILL. */
@@ -247,44 +244,38 @@ Deno.test("VTUBER_MAX_SESSIONS: the session that is idle longest is closed, and 
   assertEquals(states, ["open", "open", "closed"]);
 });
 
-for (const [name, options] of [["deletes", { delete: true }], ["only closes", {}]] as const) {
-  Deno.test(`DELETE /v1/vtuber/sessions, with an agent that ${name} sessions`, async () => {
-    await using dataDir = await createDataDir();
-    const agent = { ...dataDir.agent, ...options };
-    const client = new ChatClient();
-    const other = new ChatClient({ persona: "You are somebody else." });
-    let sessionId: string;
-    const forget = (server: ServerProcess, path: string) =>
-      fetch(`${server.url}/v1/vtuber/sessions${path}`, { method: "DELETE" });
-    {
-      await using server = await startIn(dataDir, { agent });
-      const { conversation } = await client.send(server, question(1));
-      const kept = await other.send(server, question(1));
-      ({ sessionId } = (await server.prompts())[0]!);
-      const response = await forget(server, `/${conversation}`);
-      assertEquals([response.status, await response.json()], [200, { forgotten: 1 }]);
-      const ending = "delete" in options ? ["session/close", "session/delete"] : ["session/close"];
-      const received = await server.receivedUntil((all) =>
-        methodsFor(all, sessionId).includes(ending.at(-1)!)
-      );
-      assertEquals(methodsFor(received, sessionId), ["session/prompt", ...ending]);
-      const again = await forget(server, `/${conversation}`);
-      assertEquals([again.status, (await again.json()).error.code], [404, "not_found"]);
-      assertEquals((await listConversations(server)).map(({ id }) => id), [kept.conversation]);
-    }
+Deno.test("DELETE /v1/vtuber/sessions: the agent deletes the sessions, and nothing of them comes back", async () => {
+  await using dataDir = await createDataDir();
+  const agent = { ...dataDir.agent, delete: true };
+  const client = new ChatClient();
+  const other = new ChatClient({ persona: "You are somebody else." });
+  let sessionId: string;
+  const forget = (server: ServerProcess, path: string) =>
+    fetch(`${server.url}/v1/vtuber/sessions${path}`, { method: "DELETE" });
+  {
     await using server = await startIn(dataDir, { agent });
-    assertEquals((await client.send(server, question(2))).text, answer(2));
-    const prompt = (await server.prompts()).at(-1)!;
-    assertNotEquals(prompt.sessionId, sessionId);
-    assertStringIncludes(prompt.text, `<user>\n${question(1)}\n</user>`);
-    // A conversation whose session is closed is forgotten too, and deleted by the agent.
-    const before = countMethod(await server.received(), "session/delete");
-    assertEquals(await (await forget(server, "?all=true")).json(), { forgotten: 2 });
-    assertEquals(await listConversations(server), []);
-    if (!("delete" in options)) return;
-    await server.receivedUntil((all) => countMethod(all, "session/delete") === before + 2);
-  });
-}
+    const { conversation } = await client.send(server, question(1));
+    const kept = await other.send(server, question(1));
+    ({ sessionId } = (await server.prompts())[0]!);
+    const response = await forget(server, `/${conversation}`);
+    assertEquals([response.status, await response.json()], [200, { forgotten: 1 }]);
+    await server.receivedTimes("session/delete", 1);
+    const methods = methodsFor(await server.received(), sessionId);
+    assertEquals(methods, ["session/prompt", "session/close", "session/delete"]);
+    const again = await forget(server, `/${conversation}`);
+    assertEquals([again.status, (await again.json()).error.code], [404, "not_found"]);
+    assertEquals((await listConversations(server)).map(({ id }) => id), [kept.conversation]);
+  }
+  await using server = await startIn(dataDir, { agent });
+  assertEquals((await client.send(server, question(2))).text, answer(2));
+  const prompt = (await server.prompts()).at(-1)!;
+  assertNotEquals(prompt.sessionId, sessionId);
+  assertStringIncludes(prompt.text, `<user>\n${question(1)}\n</user>`);
+  // A conversation whose session is closed is forgotten too, and deleted by the agent.
+  assertEquals(await (await forget(server, "?all=true")).json(), { forgotten: 2 });
+  assertEquals(await listConversations(server), []);
+  await server.receivedTimes("session/delete", 3);
+});
 
 Deno.test("a key's conversations belong to it, and are there when the key is set again", async () => {
   await using dataDir = await createDataDir();
@@ -338,26 +329,6 @@ Deno.test("the stored file holds no text of a conversation, and only its owner c
   await check();
   await server.end("SIGTERM");
   await check();
-});
-
-Deno.test("a file that is no database is renamed with a warning, and a new one started", async () => {
-  await using dataDir = await createDataDir();
-  const folder = `${dataDir.path}/data`;
-  await Deno.mkdir(folder);
-  const damaged = crypto.getRandomValues(new Uint8Array(20_000));
-  await Deno.writeFile(`${folder}/conversations.db`, damaged);
-  const client = new ChatClient();
-  {
-    await using server = await startIn(dataDir);
-    await server.logged("the file of conversations is damaged");
-    await client.send(server, question(1));
-  }
-  const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
-  const renamed = names.find((name) => name.startsWith("conversations.db.corrupt-"));
-  assertEquals(await Deno.readFile(`${folder}/${renamed}`), damaged);
-  await using server = await startIn(dataDir);
-  await client.send(server, question(2));
-  assertEquals((await server.prompts()).at(-1)!.text, question(2));
 });
 
 Deno.test("a directory that cannot be written is named in a warning, and the server works", async () => {

@@ -75,17 +75,6 @@ testServer("notifications", {}, {
     assertEquals((await server.prompts()).length, prompts);
   },
 
-  async "mode agent: a silent reply is not announced, and its turn not celebrated"(server) {
-    await using client = await watch(server);
-    for (const steps of [[{ text: "[sil" }, { text: "ent]" }], [{ thought: "Hm." }]]) {
-      const response = await notify(server, { text: script(...steps), mode: "agent" });
-      assertEquals(response, { said: null, clients: 0 });
-    }
-    await client.ping();
-    assertEquals(client.of("notification"), []);
-    assertEquals(new Set(client.states), new Set(["idle", "thinking"]));
-  },
-
   async "mode agent: a hang-up cancels the turn"(server) {
     await using client = await watch(server);
     const request = new AbortController();
@@ -98,47 +87,20 @@ testServer("notifications", {}, {
     await client.until((frames) => frames.at(-1)?.state === "idle");
     assertEquals(client.of("notification"), []);
   },
-
-  async "a notification does not hide a running turn, and a turn ends the state of a notification"(server) {
-    await using client = await watch(server);
-    const hanging = await server.chat(script({ text: "." }, { hang: true }));
-    await client.state("thinking");
-    await notify(server, { text: "By the way." });
-    await client.first("notification");
-    assertEquals((await server.get("/v1/vtuber/state")).state, "thinking");
-    await client.ask({ type: "interrupt" }, "interrupted");
-    await hanging.text();
-    await notify(server, { text: "One." });
-    await replyOf(server.chat(script({ text: "Two." })));
-    await client.state("attention");
-    const states = ["thinking", "idle", "notification", "idle", "thinking", "attention"];
-    assertEquals(client.states.slice(1), states);
-  },
 });
 
-Deno.test("ambient prompts: after a minute, the shortest interval, in both modes", async () => {
-  const prompt = script({ text: "[shy] It " }, { text: "rains." });
-  const start = (mode: string) =>
-    startServer({
-      env: {
-        VTUBER_AMBIENT_ENABLED: "true",
-        VTUBER_AMBIENT_INTERVAL_SECS: "60",
-        VTUBER_AMBIENT_URGENCY: "low",
-        VTUBER_AMBIENT_PROMPT: prompt,
-        VTUBER_AMBIENT_MODE: mode,
-      },
-    });
-  await using agentMode = await start("agent");
-  await using textMode = await start("text");
-  await using agentClient = await watch(agentMode, { events: ["notification", "emotion"] });
-  await using textClient = await watch(textMode, { events: ["notification"] });
-
-  const reply = await agentClient.first("notification");
+Deno.test("ambient prompts: after a minute, the shortest interval", async () => {
+  await using server = await startServer({
+    env: {
+      VTUBER_AMBIENT_ENABLED: "true",
+      VTUBER_AMBIENT_INTERVAL_SECS: "60",
+      VTUBER_AMBIENT_URGENCY: "low",
+      VTUBER_AMBIENT_PROMPT: script({ text: "[shy] It " }, { text: "rains." }),
+    },
+  });
+  await using client = await watch(server, { events: ["notification", "emotion"] });
+  const reply = await client.first("notification");
   assertEquals([reply.text, reply.urgency], ["It rains.", "low"]);
-  assertEquals(agentClient.of("emotion").map(({ tag }) => tag), ["shy"]);
-
-  const { text, urgency } = await textClient.first("notification");
-  assertEquals([text, urgency], [prompt, "low"]);
-  assertEquals((await replyOf(textMode.chat(text))).text, "[shy] It rains.\n");
-  for (const server of [agentMode, textMode]) assertEquals((await server.prompts()).length, 1);
+  assertEquals(client.of("emotion").map(({ tag }) => tag), ["shy"]);
+  assertEquals((await server.prompts()).length, 1);
 });

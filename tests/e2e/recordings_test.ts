@@ -4,6 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { pooledMap } from "@std/async/pool";
 import { replayCommand } from "../support/agents/replayed_agent.ts";
 import { type EventClient, type Frame, watch } from "../support/harness/event_client.ts";
+import { assertGolden } from "../support/harness/golden.ts";
 import {
   type Json,
   type RecordedPrompt,
@@ -115,13 +116,6 @@ function numbered(word: string): (id: string) => string {
   return (id) => names.getOrInsertComputed(id, () => `${word} ${names.size + 1}`);
 }
 
-async function assertGolden(name: string, text: string): Promise<void> {
-  const file = new URL(`../fixtures/events/${name}.jsonl`, import.meta.url);
-  if (Deno.env.get("UPDATE_GOLDEN")) return await Deno.writeTextFile(file, text);
-  const golden = await Deno.readTextFile(file);
-  assertEquals(text, golden.replaceAll("\r\n", "\n"), `${name} differs; UPDATE_GOLDEN=1 writes it anew`);
-}
-
 /** Asserts the rules that hold for the frames of every turn, whatever its agent does. */
 function assertRules(frames: readonly Frame[]): void {
   const states = frames.filter(({ type }) => type === "agent_state");
@@ -161,7 +155,7 @@ async function replay(recording: string): Promise<void> {
     if (reply && recording !== "claude-parallel") assertReply(reply, prompt);
   }
   const frames = client.frames.filter(({ turn_id }) => turn_id);
-  await assertGolden(recording, format(frames));
+  await assertGolden(`${recording}.jsonl`, format(frames), "events");
   assertRules(frames);
 }
 

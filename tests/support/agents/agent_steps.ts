@@ -4,14 +4,12 @@ import { isObject, type Json } from "./agent_io.ts";
 
 /** One step of a turn. Steps run in order. */
 export type Step =
-  /** Sends one agent_message_chunk. */
+  /** Sends one agent_message_chunk, which may be empty. */
   | { text: string }
   /** Sends `tokens` chunks, `delayMs` apart; 0 (the default) sends them as fast as they are read. */
   | { tokens: number; delayMs?: number; text?: string }
   /** Sends one agent_thought_chunk. */
   | { thought: string }
-  /** Sends one agent_message_chunk with an empty text. */
-  | { empty: true }
   /** Sends one chunk with this many characters. */
   | { big: number }
   /** Sends a tool_call; `id` is its toolCallId. */
@@ -20,8 +18,6 @@ export type Step =
   | { toolUpdate: { id: string } & Json }
   /** Sends a plan with these entries. */
   | { plan: Json[] }
-  /** Sends a usage_update with these fields. */
-  | { usage_update: Json }
   /** Sends this session/update. */
   | { update: Json }
   /** Sends a notification; `sessionId` is added to the params. */

@@ -197,32 +197,12 @@ class ReplayAgent {
 
   /** Makes up the answer to a request that is not in the recording, or not as often. */
   #improvise(method: string): Json {
-    const recorded = this.#exchanges.findLast((exchange) => exchange.method === method)?.answer;
-    switch (method) {
-      case "session/new":
-        if (!isObject(recorded?.result)) return { result: { sessionId: crypto.randomUUID() } };
-        return { result: { ...recorded.result, sessionId: crypto.randomUUID() } };
-      case "initialize":
-        return { result: isObject(recorded?.result) ? recorded.result : { protocolVersion: 1 } };
-      case "session/prompt":
-        return { error: { code: -32603, message: "The recording has no further prompt" } };
-      case "session/list":
-        return { result: { sessions: [] } };
-      case "session/set_config_option": {
-        const made = this.#exchanges.find((exchange) => exchange.method === "session/new")?.answer?.result;
-        return { result: { configOptions: isObject(made) ? made.configOptions ?? [] : [] } };
-      }
-      case "authenticate":
-      case "session/load":
-      case "session/resume":
-      case "session/close":
-      case "session/delete":
-      case "session/set_mode":
-      case "session/set_model":
-        return { result: {} };
-      default:
-        return { error: { code: -32601, message: `Method not found: ${method}` } };
+    if (method === "session/prompt") {
+      return { error: { code: -32603, message: "The recording has no further prompt" } };
     }
+    const recorded = this.#exchanges.findLast((exchange) => exchange.method === method)?.answer?.result;
+    const result = isObject(recorded) ? recorded : {};
+    return { result: method === "session/new" ? { ...result, sessionId: crypto.randomUUID() } : result };
   }
 }
 

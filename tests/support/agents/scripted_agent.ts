@@ -33,12 +33,8 @@ export interface ScriptedAgentOptions {
   readonly protocolVersion?: number;
   /** Capability promptCapabilities.image. Default: false. */
   readonly image?: boolean;
-  /** Capability promptCapabilities.audio. Default: false. */
-  readonly audio?: boolean;
   /** Capability loadSession; session/load then takes every id that starts with `fake-`. Default: false. */
   readonly loadSession?: boolean;
-  /** Capability sessionCapabilities.close. Default: true. */
-  readonly close?: boolean;
   /** Capability sessionCapabilities.resume; session/resume takes the same ids as session/load. Default: false. */
   readonly resume?: boolean;
   /** Capability sessionCapabilities.delete. Default: false. */
@@ -54,14 +50,12 @@ export interface ScriptedAgentOptions {
   readonly models?: { readonly ids: readonly string[]; readonly by: "option" | "set_model" | "both" };
   /** Modes of each session, the first one set, for session/set_mode. */
   readonly modes?: readonly string[];
-  /** Capabilities mcpCapabilities. Default: false. */
-  readonly mcp?: { readonly http?: boolean; readonly sse?: boolean };
+  /** Capability mcpCapabilities.http. Default: false. */
+  readonly mcpOverHttp?: boolean;
   /** Authentication methods: ids or whole objects. */
   readonly authMethods?: readonly (string | Readonly<Json>)[];
   /** Answers session/new with -32000 until authenticate has succeeded. */
   readonly authRequired?: boolean;
-  /** Answers authenticate with -32000. */
-  readonly authFails?: boolean;
   /** Text on stderr at the start. */
   readonly stderr?: string;
   /** File that gets every received message as a JSON line, and `{"eof":true}` and `{"signal":...}`. */
@@ -180,7 +174,6 @@ class ScriptedAgent {
       case "authenticate": {
         const isKnown = methodObjects(options).some(({ id }) => id === params.methodId);
         if (!isKnown) throw new RpcError(-32602, `Unknown authentication method: ${params.methodId}`);
-        if (options.authFails) throw new RpcError(-32000, "Authentication failed");
         this.#authenticated = true;
         return {};
       }
@@ -230,7 +223,6 @@ class ScriptedAgent {
         return {};
       }
       case "session/close": {
-        if (options.close === false) break;
         const session = this.#session(params);
         session.turn?.abort.abort();
         this.#sessions.delete(session.id);
@@ -406,12 +398,10 @@ function updateOf(step: Step): Json | undefined {
   if ("tokens" in step || "spawn" in step) return undefined;
   if ("text" in step) return chunk("agent_message_chunk", step.text);
   if ("thought" in step) return chunk("agent_thought_chunk", step.thought);
-  if ("empty" in step) return chunk("agent_message_chunk", "");
   if ("big" in step) return chunk("agent_message_chunk", "x".repeat(step.big));
   if ("tool" in step) return toolUpdate("tool_call", step.tool);
   if ("toolUpdate" in step) return toolUpdate("tool_call_update", step.toolUpdate);
   if ("plan" in step) return { sessionUpdate: "plan", entries: step.plan };
-  if ("usage_update" in step) return { sessionUpdate: "usage_update", ...step.usage_update };
   if ("update" in step) return step.update;
   if (!("env" in step)) return undefined;
   const values = step.env.map((name) => [name, Deno.env.get(name) ?? null]);
@@ -511,14 +501,10 @@ function initializeResult(options: ScriptedAgentOptions): Json {
     protocolVersion: options.protocolVersion ?? 1,
     agentCapabilities: {
       loadSession: options.loadSession ?? false,
-      promptCapabilities: {
-        image: options.image ?? false,
-        audio: options.audio ?? false,
-        embeddedContext: true,
-      },
-      mcpCapabilities: { http: options.mcp?.http ?? false, sse: options.mcp?.sse ?? false },
+      promptCapabilities: { image: options.image ?? false, embeddedContext: true },
+      mcpCapabilities: { http: options.mcpOverHttp ?? false },
       sessionCapabilities: {
-        ...options.close !== false && { close: {} },
+        close: {},
         ...options.resume && { resume: {} },
         ...options.delete && { delete: {} },
       },

@@ -1,6 +1,6 @@
-import { assertEquals, assertNotEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { waitFor } from "../harness/turn_recorder.ts";
-import { readRecording, replayCommand } from "./replayed_agent.ts";
+import { replayCommand } from "./replayed_agent.ts";
 import { type ChildCommand, isObject, type Json, line, readLines } from "./agent_io.ts";
 import { directive, findSteps, type Step } from "./agent_steps.ts";
 import { agentCommand, type ScriptedAgentOptions } from "./scripted_agent.ts";
@@ -116,61 +116,9 @@ Deno.test("findSteps: finds the directive anywhere in a text", () => {
     ["[[not json]] [happy]", undefined],
     [directive(...steps), steps],
     [`before [[ ${directive(...steps)} after`, steps],
-    [`user: ${directive({ empty: true })}\nuser: ${directive(...steps)}\n`, steps],
+    [`user: ${directive({ text: "" })}\nuser: ${directive(...steps)}\n`, steps],
   ];
   for (const [text, expected] of cases) assertEquals(findSteps(text), expected, text);
-});
-
-Deno.test("scripted agent: echoes a prompt without a directive, and exits at the end of its input", async () => {
-  const client = scripted();
-  assertEquals(await client.prompt(await client.newSession(), "hello  world"), END);
-  assertEquals(client.texts(), ["You ", "said: ", "hello  ", "world"]);
-  assertEquals((await client.end()).code, 0);
-});
-
-Deno.test("scripted agent: runs every step in order", async () => {
-  await using client = scripted({}, { FAKE_AGENT_TEST: "yes" });
-  const sessionId = await client.newSession();
-  const result = await client.prompt(sessionId, [
-    { text: "one " },
-    { tokens: 3, text: "t" },
-    { tokens: 2, delayMs: 1 },
-    { thought: "hm" },
-    { empty: true },
-    { tool: { id: "c1", title: "ls", kind: "execute", status: "pending" } },
-    { toolUpdate: { id: "c1", status: "completed" } },
-    { plan: [{ content: "do", priority: "high", status: "pending" }] },
-    { usage_update: { used: 1, size: 2 } },
-    { update: { sessionUpdate: "novelty" } },
-    { notify: { method: "_vendor/news", params: { a: 1 } } },
-    { env: ["FAKE_AGENT_TEST", "FAKE_AGENT_UNSET"] },
-    { raw: "npm warn" },
-    { split: "é😀", cuts: [5, -8, -7, -6] },
-    { big: 70_000 },
-    { stop: "max_tokens", usage: { totalTokens: 3 } },
-    { text: "never" },
-  ]);
-  const text = (text: string, sessionUpdate = "agent_message_chunk") => ({
-    sessionUpdate,
-    content: { type: "text", text },
-  });
-  assertEquals(client.updates(), [
-    ...["one ", "t", "t", "t", "tok ", "tok "].map((token) => text(token)),
-    text("hm", "agent_thought_chunk"),
-    text(""),
-    { sessionUpdate: "tool_call", toolCallId: "c1", title: "ls", kind: "execute", status: "pending" },
-    { sessionUpdate: "tool_call_update", toolCallId: "c1", status: "completed" },
-    { sessionUpdate: "plan", entries: [{ content: "do", priority: "high", status: "pending" }] },
-    { sessionUpdate: "usage_update", used: 1, size: 2 },
-    { sessionUpdate: "novelty" },
-    text(`{"FAKE_AGENT_TEST":"yes","FAKE_AGENT_UNSET":null}`),
-    text("é😀"),
-    text("x".repeat(70_000)),
-  ]);
-  const { params } = await client.waitFor(({ method }) => method === "_vendor/news");
-  assertEquals(params, { sessionId, a: 1 });
-  assertEquals(client.invalidLines, ["npm warn"]);
-  assertEquals(result, { stopReason: "max_tokens", usage: { totalTokens: 3 } });
 });
 
 Deno.test("scripted agent: a cancel ends every wait, unless it is ignored", async () => {
@@ -248,68 +196,6 @@ Deno.test("scripted agent: steps of afterAnswer follow the answer, also of a can
   assertEquals(await cancelled, CANCELLED);
   await client.waitForText("too late");
 });
-
-Deno.test("scripted agent: sessions run side by side with one turn each, and can be loaded", async () => {
-  await using client = scripted({ loadSession: true });
-  const [one, two] = [await client.newSession(), await client.newSession()];
-  assertNotEquals(one, two);
-  const hanging = client.prompt(one, [{ text: "begun" }, { hang: true }]);
-  await client.waitForText("begun");
-  assertEquals(await client.prompt(two, "hi"), END);
-  assertEquals([
-    await client.prompt(one, "again"),
-    await client.prompt("unknown", "hi"),
-    await client.prompt(two, [{ error: { code: 429, message: "slow down" } }]),
-    await client.request("session/new", { ...PARAMS, cwd: "." }),
-    await client.request("session/new", { cwd: PARAMS.cwd }),
-    await client.request("session/load", { ...PARAMS, sessionId: "gone" }),
-  ], [-32603, -32602, 429, -32602, -32602, -32002]);
-  assertEquals(await client.request("session/close", { sessionId: one }), {});
-  assertEquals(await hanging, CANCELLED);
-  assertEquals(await client.request("session/load", { ...PARAMS, sessionId: "fake-old" }), {});
-  assertEquals(client.texts().at(-1), "An earlier answer.");
-});
-
-Deno.test("scripted agent: its memory file outlives it", async () => {
-  const memory = await Deno.makeTempFile();
-  const killed = scripted({ memory, resume: true, delete: true });
-  const [kept, deleted] = [await killed.newSession(), await killed.newSession()];
-  await killed.prompt(kept, "remember me");
-  await killed.request("session/delete", { sessionId: deleted });
-  killed.child.kill("SIGKILL");
-  await killed.end();
-  await using next = scripted({ memory, resume: true });
-  assertEquals(await next.request("session/resume", { ...PARAMS, sessionId: kept }), {});
-  await next.prompt(kept, [{ recall: true }]);
-  assertEquals(next.texts(), ['["remember me"]']);
-  for (const sessionId of [deleted, "fake-other"]) {
-    assertEquals(await next.request("session/resume", { ...PARAMS, sessionId }), -32002);
-  }
-  await Deno.remove(memory);
-});
-
-for (const recording of ["claude-tools", "gemini-tools", "codex2-tools"]) {
-  Deno.test(`replayed agent: sends all of ${recording}, in a session of its own`, async () => {
-    const recorded = readRecording(recording).flatMap(({ dir, msg }) => dir === "a2c" ? [msg as Json] : []);
-    const updates = recorded.flatMap(({ method, params }) =>
-      method === "session/update" && isObject(params) ? [params.update] : []
-    );
-    const client = new Client(replayCommand(recording));
-    await client.request("initialize", { protocolVersion: 1 });
-    const other = await client.newSession();
-    const sessionId = await client.newSession();
-    assertNotEquals(other, sessionId);
-    const result = client.prompt(sessionId, "Please do it.");
-    for (const { id } of recorded.filter(({ method }) => method === "session/request_permission")) {
-      const { params } = await client.waitFor((message) => message.id === id && message.method !== undefined);
-      assertEquals((params as Json).sessionId, sessionId);
-      await client.send({ id, result: { outcome: { outcome: "selected", optionId: "any" } } });
-    }
-    assertEquals((await result as Json).stopReason, "end_turn");
-    assertEquals((await client.end()).code, 0);
-    assertEquals(client.updates(), updates);
-  });
-}
 
 Deno.test("replayed agent: takes recorded and other cancels, and makes up missing answers", async () => {
   await using client = new Client(replayCommand("gemini-cancel", { cancelWaitMs: 600_000 }));

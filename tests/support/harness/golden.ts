@@ -2,9 +2,9 @@
 
 import { assertEquals } from "@std/assert";
 
-/** Checks that a text equals the file of this name in tests/fixtures/openai. */
-export async function assertGolden(name: string, text: string): Promise<void> {
-  const file = new URL(`../../fixtures/openai/${name}`, import.meta.url);
+/** Checks that a text equals the file of this name in a folder of tests/fixtures. */
+export async function assertGolden(name: string, text: string, folder = "openai"): Promise<void> {
+  const file = new URL(`../../fixtures/${folder}/${name}`, import.meta.url);
   if (Deno.env.get("UPDATE_GOLDEN")) return await Deno.writeTextFile(file, text);
   const golden = await Deno.readTextFile(file);
   // Git may check the file out with Windows line ends.

@@ -2,8 +2,9 @@
 
 import { assert } from "@std/assert";
 import { type ChildCommand, readEntries } from "../agents/agent_io.ts";
-import { directive, type Step } from "../agents/agent_steps.ts";
 import { agentCommand, type ScriptedAgentOptions } from "../agents/scripted_agent.ts";
+
+export { directive as script } from "../agents/agent_steps.ts";
 
 /** How a server is started. */
 export interface ServerOptions {
@@ -41,6 +42,8 @@ export interface ServerProcess extends AsyncDisposable {
   received(): Promise<AgentMessage[]>;
   /** Resolves to the messages that the agent received, once they match. */
   receivedUntil(matches: (messages: AgentMessage[]) => boolean): Promise<AgentMessage[]>;
+  /** Resolves once the agent has received so many messages of a method. */
+  receivedTimes(method: string, count: number): Promise<void>;
   /** The prompts that the agent received so far. */
   prompts(): Promise<ReceivedPrompt[]>;
   /** Resolves to the parsed response of `GET path`. */
@@ -112,6 +115,11 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
   const url = urlOf(stdout.text)!;
 
   const received = async () => readEntries(await Deno.readTextFile(agentLog));
+  const receivedUntil = (matches: (messages: AgentMessage[]) => boolean) =>
+    until(() => {
+      if (hasExited) throw new Error(`The server ended:\n${stderr.text}`);
+      return received();
+    }, matches);
   const post = (path: string, body: unknown, init: RequestInit = {}) =>
     fetch(url + path, {
       method: "POST",
@@ -134,11 +142,10 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
     log: () => stderr.text,
     logged: (text) => stderr.until((log) => log.includes(text)),
     received,
-    receivedUntil: (matches) =>
-      until(() => {
-        if (hasExited) throw new Error(`The server ended:\n${stderr.text}`);
-        return received();
-      }, matches),
+    receivedUntil,
+    receivedTimes: async (method, count) => {
+      await receivedUntil((messages) => countMethod(messages, method) >= count);
+    },
     prompts: async () => promptsOf(await received()),
     get: async (path, init) => (await fetch(url + path, init)).json(),
     post,
@@ -181,14 +188,14 @@ export function runStep(t: Deno.TestContext, name: string, fn: () => Promise<voi
   return t.step({ name, fn, sanitizeOps: false, sanitizeResources: false, sanitizeExit: false });
 }
 
-/** Builds the text of a prompt that makes the scripted agent do these steps. */
-export function script(...steps: Step[]): string {
-  return directive(...steps);
-}
-
 /** Names the conversation of a request. */
 export function inConversation(name: string): RequestInit {
   return { headers: { "x-session-id": name } };
+}
+
+/** Counts the messages of a method. */
+export function countMethod(messages: readonly AgentMessage[], method: string): number {
+  return messages.filter((message) => message.method === method).length;
 }
 
 /** Selects the prompts among the messages that an agent received. */
