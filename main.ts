@@ -49,7 +49,7 @@ async function main(args: readonly string[]): Promise<number> {
 async function doctor(flags: Flags): Promise<number> {
   const { runDoctorCommand } = await import("./lib/doctor/command.ts");
   const stop = new AbortController();
-  onSignals(isTerminal(), () => stop.abort(), () => Deno.exit(EXIT_FAILED));
+  onSignals(() => stop.abort(), () => Deno.exit(EXIT_FAILED));
   const isHealthy = await runDoctorCommand({
     loading: readConfig(flags),
     machine: MACHINE,
@@ -87,14 +87,14 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
   const stopped = Promise.withResolvers<Deno.Signal>();
   let kill = () => {};
   // Listen until the last agent has ended, so that a second signal ends the program at once and leaves no process.
-  onSignals(isTerminal(), stopped.resolve, (signal) => {
+  onSignals(stopped.resolve, (signal) => {
     log.warn("second signal: exiting at once", { signal });
     kill();
     Deno.exit(EXIT_FAILED);
   });
   await using server = await openServer(config, { ...MACHINE, log, redact: createRedactor(secrets) });
   kill = () => server.kill();
-  // `deno run --watch` restarts the program without a signal.
+  // Deno's watcher (`deno run --watch`) restarts the program without a signal.
   globalThis.addEventListener("unload", kill);
 
   let http: Deno.HttpServer<Deno.NetAddr>;

@@ -5,21 +5,28 @@ import type { Log } from "./log.ts";
 /** A signal within this time after the first is a copy of it: wrappers such as npx and the watcher forward signals. */
 const SAME_SIGNAL_MS = 300;
 
+/** Signals that ask the program to end. Windows has no listener for the others. SIGHUP is the end of a terminal. */
+const ENDING_SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
+  ? ["SIGINT", "SIGBREAK"]
+  : ["SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP"];
+
 /**
- * Listens for the signals that ask the program to end.
+ * Listens for the signals that ask the program to end. Ignores SIGHUP if the program was started to ignore it, as by
+ * `nohup`.
  *
- * @param atTerminal Whether the program writes to a terminal.
  * @param stop Called at the first signal.
  * @param exit Called at the second signal: ends the program at once.
  */
 export function onSignals(
-  atTerminal: boolean,
   stop: (signal: Deno.Signal) => void,
   exit: (signal: Deno.Signal) => void,
 ): void {
+  // Ask before the first listener, with which Deno no longer ignores SIGHUP.
+  const ignored = ignoresHangUp() ? "SIGHUP" : undefined;
   let stoppedAt: number | undefined;
-  for (const signal of endingSignals(atTerminal)) {
+  for (const signal of ENDING_SIGNALS) {
     Deno.addSignalListener(signal, () => {
+      if (signal === ignored) return;
       if (stoppedAt === undefined) {
         stoppedAt = performance.now();
         stop(signal);
@@ -30,13 +37,14 @@ export function onSignals(
   }
 }
 
-/**
- * Windows has no SIGTERM listener. SIGHUP, the signal of a closed terminal, counts only at a terminal, because `nohup`
- * means that the program goes on.
- */
-function endingSignals(atTerminal: boolean): Deno.Signal[] {
-  if (Deno.build.os === "windows") return ["SIGINT", "SIGBREAK"];
-  return atTerminal ? ["SIGINT", "SIGTERM", "SIGHUP"] : ["SIGINT", "SIGTERM"];
+/** Reports whether this program ignores SIGHUP: then its children ignore it too, and a shell survives its own signal. */
+function ignoresHangUp(): boolean {
+  try {
+    return new Deno.Command("/bin/sh", { args: ["-c", "kill -HUP $$"], stdin: "null" }).outputSync().success;
+  } catch {
+    // There is no shell.
+    return false;
+  }
 }
 
 /** Logs uncaught errors instead of exiting: a bug in one turn must not end the others. */

@@ -7,17 +7,26 @@ const LISTENER = `
 import { onSignals } from "${import.meta.resolve("../../lib/core/lifetime.ts")}";
 setInterval(() => {}, 1_000_000);
 const say = (what) => (signal) => console.log(what + " " + signal);
-onSignals(true, say("stop"), say("exit"));
+onSignals(say("stop"), say("exit"));
+Deno.addSignalListener("SIGUSR1", () => console.log("still here"));
 console.log("up");
 `;
 
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+const CASES: [start: string, steps: [signal: Deno.Signal, line?: string][]][] = [
+  ["exec", [["SIGINT", "stop SIGINT"]]],
+  ["exec", [["SIGTERM", "stop SIGTERM"]]],
+  ["exec", [["SIGQUIT", "stop SIGQUIT"]]],
+  ["exec", [["SIGHUP", "stop SIGHUP"]]],
+  ["exec nohup", [["SIGHUP"], ["SIGUSR1", "still here"], ["SIGTERM", "stop SIGTERM"]]],
+];
+
+for (const [start, steps] of CASES) {
   Deno.test({
-    name: `onSignals: ${signal} calls stop, and does not end the program`,
+    name: `onSignals: ${start}: ${steps.join(", ")}`,
     ignore: Deno.build.os === "windows",
     async fn() {
-      const child = new Deno.Command(Deno.execPath(), {
-        args: ["eval", "--no-lock", LISTENER],
+      const child = new Deno.Command("sh", {
+        args: ["-c", `${start} "$@"`, "sh", Deno.execPath(), "eval", "--no-lock", LISTENER],
         stdin: "null",
         stdout: "piped",
         stderr: "null",
@@ -25,8 +34,10 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
       const lines = readLines(child.stdout);
       const next = async () => (await waitFor(lines.next(), "a line")).value;
       assertEquals(await next(), "up");
-      child.kill(signal);
-      assertEquals(await next(), `stop ${signal}`);
+      for (const [signal, line] of steps) {
+        child.kill(signal);
+        if (line) assertEquals(await next(), line);
+      }
       child.kill("SIGKILL");
       assertEquals((await waitFor(child.status, "its end")).signal, "SIGKILL");
       assertEquals(await next(), undefined);

@@ -131,19 +131,24 @@ Deno.test("a second signal ends the program at once with exit code 1", async () 
   await response.text().catch(() => {});
 });
 
-for (
-  const [name, isImpatient, expected] of [["one signal", false, 0], ["a second signal", true, 1]] as const
-) {
+const ENDS: [name: string, signal: Deno.Signal, isImpatient: boolean, code: number][] = [
+  ["SIGTERM", "SIGTERM", false, 0],
+  ["SIGHUP without a terminal", "SIGHUP", false, 0],
+  ["SIGQUIT", "SIGQUIT", false, 0],
+  ["a second signal", "SIGTERM", true, 1],
+];
+
+for (const [name, signal, isImpatient, code] of ENDS) {
   Deno.test(`${name}: an agent that ignores everything but SIGKILL is killed, with its children`, async () => {
     await using server = await startServer({ agent: { ignoreEof: true, ignoreSigterm: true } });
     const { text } = await replyOf(server.chat(script({ spawn: "sleep 1000" })));
     const child = Number(/pid:(\d+)/.exec(text)?.[1]);
     assert(isAlive(child));
-    server.signal("SIGTERM");
+    server.signal(signal);
     if (isImpatient) {
       await server.receivedUntil((messages) => messages.some(({ eof }) => eof));
-      assertEquals(await terminateAgain(server), expected);
-    } else assertEquals((await server.exited).code, expected);
+      assertEquals(await terminateAgain(server), code);
+    } else assertEquals((await server.exited).code, code);
     await until(() => !isAlive(child));
   });
 }
