@@ -76,7 +76,13 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
     level: config.log,
     pretty: Deno.stderr.isTerminal(),
     secrets,
-    write: (line) => console.error(line),
+    write(line) {
+      try {
+        console.error(line);
+      } catch {
+        // The terminal is closed, or the reader of a pipe has ended.
+      }
+    },
   });
   for (const warning of warnings) log.warn(warning);
   logUncaught(log);

@@ -131,6 +131,22 @@ Deno.test("a second signal ends the program at once with exit code 1", async () 
   await response.text().catch(() => {});
 });
 
+Deno.test({
+  name: "SIGHUP: if the terminal is closed, the log is lost, but running turns may end",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    await using gate = await createGate();
+    await using server = await startServer({ atTerminal: true, env: { VTUBER_SHUTDOWN_GRACE_SECS: "600" } });
+    const running = await server.chat(script({ text: "I am " }, gate.step, { text: "done." }));
+    server.signal("SIGKILL");
+    await until(async () => (await server.get("/readyz")).status === "draining");
+    await gate.open();
+    const { text, finish } = await replyOf(running);
+    assertEquals([text, finish], ["I am done.\n", "stop"]);
+    await until(() => server.get("/health").then(() => false, () => true));
+  },
+});
+
 const ENDS: [name: string, signal: Deno.Signal, isImpatient: boolean, code: number][] = [
   ["SIGTERM", "SIGTERM", false, 0],
   ["SIGHUP without a terminal", "SIGHUP", false, 0],

@@ -12,6 +12,8 @@ export interface ServerOptions {
   readonly agent?: ScriptedAgentOptions | ChildCommand | "demo";
   readonly env?: Record<string, string>;
   readonly args?: readonly string[];
+  /** Starts the server in a terminal of its own, on Linux. Signals then go to the terminal: SIGKILL closes it. */
+  readonly atTerminal?: boolean;
   /**
    * Directory that outlives the server: its conversations (`data`) and the messages to its agent (`agent.jsonl`).
    * Default: a new one that is removed with the server.
@@ -63,8 +65,12 @@ const POLL_MS = 20;
 const MAX_RESIDENT_MIB = 400;
 const ROOT = new URL("../../../", import.meta.url).pathname;
 
-/** Builds the command that runs the program with these arguments. */
-export function programCommand(args: readonly string[]): ChildCommand {
+/** Builds the command that runs the program with these arguments, perhaps in a terminal of its own. */
+export function programCommand(args: readonly string[], atTerminal = false): ChildCommand {
+  if (atTerminal) {
+    const { command, args: all } = programCommand(args);
+    return { command: "script", args: ["--quiet", "--command", [command, ...all].join(" "), "/dev/null"] };
+  }
   const executable = Deno.env.get("OAB_VTUBER_EXECUTABLE");
   if (executable) return { command: `${ROOT}${executable}`, args: [...args] };
   const permissions = ["--allow-net", "--allow-env", "--allow-read", "--allow-write", "--allow-run"];
@@ -89,7 +95,7 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
   const { agent = {}, dataDir = await Deno.makeTempDir() } = options;
   const agentLog = `${dataDir}/agent.jsonl`;
   await Deno.writeTextFile(agentLog, "", { append: true });
-  const program = programCommand(options.args ?? []);
+  const program = programCommand(options.args ?? [], options.atTerminal);
   const child = new Deno.Command(program.command, {
     args: program.args,
     env: {
