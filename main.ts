@@ -121,7 +121,7 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
 
   log.info("shutting down", { signal: await stopped.promise });
   await server.drain();
-  await settlesWithin(CLOSE_MS, http.shutdown());
+  await Promise.all([server[Symbol.asyncDispose](), settlesWithin(CLOSE_MS, http.shutdown())]);
   return 0;
 }
 

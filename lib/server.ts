@@ -29,7 +29,7 @@ import { ModelRouter } from "./turn/model_router.ts";
 import { PermissionBroker } from "./turn/permission.ts";
 
 /** Longest wait for event clients to read their last events, in milliseconds. */
-const HANG_UP_MS = 1_000;
+export const HANG_UP_MS = 1_000;
 
 /** The parts that talk to the outside. Tests hand in agents and a store in memory. */
 export interface ServerParts {
@@ -46,7 +46,7 @@ export interface ServerParts {
   readonly log: Log;
 }
 
-/** A server without a port. Disposing of it ends its agents and closes its store. */
+/** A server without a port. Disposing of it disconnects its event clients, ends its agents and closes its store. */
 export type Server = ReturnType<typeof createServer>;
 
 /** Wires the parts into a server. */
@@ -118,7 +118,7 @@ export function createServer(config: Config, parts: ServerParts) {
       ambient?.start();
       pet?.start();
     },
-    /** Waits for the running turns, at most `shutdownGraceMs`, fails the rest, and disconnects the event clients. */
+    /** Waits for the running turns, at most `shutdownGraceMs`, and fails the rest. */
     async drain(): Promise<void> {
       server.isDraining = true;
       ambient?.[Symbol.dispose]();
@@ -126,13 +126,15 @@ export function createServer(config: Config, parts: ServerParts) {
         conversations.fail(shuttingDown());
       }
       conversations.close();
-      await settlesWithin(HANG_UP_MS, hub.close());
     },
     /** Kills the agents' processes at once. */
     kill(): void {
       for (const agent of parts.agents) agent.kill?.();
     },
-    [Symbol.asyncDispose]: (): Promise<void> => resources.disposeAsync(),
+    /** Disconnects the event clients and ends the agents, at once because either can be slow. */
+    async [Symbol.asyncDispose](): Promise<void> {
+      await Promise.all([settlesWithin(HANG_UP_MS, hub.close()), resources.disposeAsync()]);
+    },
   };
   return server;
 }

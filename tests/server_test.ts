@@ -1,4 +1,6 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
+import { HANG_UP_MS } from "../lib/server.ts";
+import { MemoryAgent } from "./support/agents/memory_agent.ts";
 import { startApp } from "./support/harness/app_harness.ts";
 
 Deno.test("GET /: describes the server with the named endpoints of its routes", async () => {
@@ -33,4 +35,20 @@ Deno.test("GET /: gives browsers the page", async () => {
   assertEquals(response.headers.get("content-type"), "text/html; charset=utf-8");
   assertEquals(response.headers.get("vary")?.toLowerCase().includes("accept"), true);
   await response.body?.cancel();
+});
+
+Deno.test("dispose: a client that does not hang up and an agent that is slow to end are waited for at the same time", async () => {
+  const isEnding = Promise.withResolvers<void>();
+  class SlowAgent extends MemoryAgent {
+    override [Symbol.asyncDispose](): Promise<void> {
+      isEnding.resolve();
+      return super[Symbol.asyncDispose]();
+    }
+  }
+  const app = startApp({ agents: [new SlowAgent("slow")] });
+  // The client hangs up once the agent is asked to end.
+  app.hub.subscribe({ send() {}, backlog: 0, close: () => isEnding.promise });
+  const startedAt = performance.now();
+  await app[Symbol.asyncDispose]();
+  assert(performance.now() - startedAt < HANG_UP_MS);
 });
