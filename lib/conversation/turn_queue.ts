@@ -35,7 +35,7 @@ export class TurnQueue {
    */
   enter(mode: BusyMode): QueueTicket {
     if (this.isBusy && mode === "supersede") {
-      this.cancelAll(cancelled("A newer request of the same conversation superseded this one."));
+      for (const ticket of this.#tickets) ticket.supersede();
     } else if (this.isBusy && mode === "reject") {
       throw busy("A turn of this conversation is running.");
     } else if (this.#tickets.size > MAX_QUEUED) {
@@ -82,8 +82,9 @@ export class QueueTicket {
     return this.#turn;
   }
 
-  /** Whether the request is not cancelled, and waits for no other request or only for cancelled ones. */
+  /** Whether the turn runs, or waits for no other turn or only for superseded ones; and is not cancelled. */
   get isCurrent(): boolean {
+    if (this.#turn) return !this.#turn.isCancelled;
     const { value: first } = this.#tickets.values().next();
     return !this.#cancelling.signal.aborted && (this.#mode === "supersede" || first === this);
   }
@@ -125,6 +126,12 @@ export class QueueTicket {
     // A newer request may have superseded this one while the prompt was being sent.
     const { reason } = this.#cancelling.signal;
     if (reason instanceof AppError) this.cancel(reason);
+  }
+
+  /** Cancels the running turn or the waiting request for a newer request. */
+  supersede(): void {
+    this.#cancelling.abort(cancelled("A newer request of the same conversation superseded this one."));
+    this.#turn?.supersede();
   }
 
   /** Cancels the running turn, or rejects the waiting request with this reason. */

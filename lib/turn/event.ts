@@ -132,15 +132,18 @@ export type TurnEvent =
   | { readonly type: "permission_resolved"; readonly resolution: PermissionResolution }
   /** Tokens of the turn. Comes before `end`, and only from agents that count tokens. */
   | { readonly type: "usage"; readonly usage: Usage }
-  /** The agent answered the prompt. */
+  /** The agent answered the prompt. The reply of a `cancelled` turn is not complete. */
   | { readonly type: "end"; readonly reason: StopReason }
   /** The turn ended without an answer. */
   | { readonly type: "failure"; readonly failure: AppError };
+
+/** The last event of a turn. */
+export type LastEvent = Extract<TurnEvent, { type: "end" | "failure" }>;
 
 /** Takes the events of a turn, in order and synchronously. It must not throw. */
 export type TurnReader = (event: TurnEvent) => void;
 
 /** Whether an event is the last of its turn. */
-export function isLast(event: TurnEvent): event is TurnEvent & { readonly type: "end" | "failure" } {
+export function isLast(event: TurnEvent): event is LastEvent {
   return event.type === "end" || event.type === "failure";
 }

@@ -7,8 +7,11 @@ import type { PromptBlock, RunningPrompt, Session } from "./agent.ts";
 import { EmotionScanner, type EmotionWords } from "./emotion.ts";
 import {
   isLast,
+  isOpen,
+  type LastEvent,
   type PermissionId,
   type SessionId,
+  type ToolCallId,
   type TurnEvent,
   type TurnId,
   type TurnReader,
@@ -20,6 +23,10 @@ export const RECORD_LIMIT = 1024 * 1024;
 const EVENT_CHARS = 100;
 /** Characters of text that wait for a scan while nobody wants speech. */
 const UNSCANNED_LIMIT = 64 * 1024;
+/** Characters of a turn's text and thoughts. A turn that goes beyond is ended, as `max_tokens`. */
+export const MAX_TURN_CHARS = 8 * 1024 * 1024;
+/** Longest wait of a newer request for the open tools of a turn whose reply is complete, in milliseconds. */
+const TOOL_WAIT_MS = 30_000;
 
 /** Time limits of a turn, in milliseconds; 0 is no limit. */
 export interface TurnLimits {
@@ -76,6 +83,7 @@ export class Turn {
   readonly #resolveEnded: () => void;
   /** Permission requests that wait for an answer. */
   readonly #openPermissions = new Set<PermissionId>();
+  readonly #openTools = new Set<ToolCallId>();
   /** Replaced, never changed, so that a reader may join or leave while an event is handed out. */
   #readers: readonly TurnReader[] = [];
   /** The events so far: kept until the first reader comes, and after that if the turn is recorded. */
@@ -86,12 +94,17 @@ export class Turn {
   /** Whether the scan in progress emits speech, or emotions only. */
   #emitsSpeech = false;
   #prompt: RunningPrompt | undefined;
+  #chars = 0;
+  #hasUsedTools = false;
   #isStarted = false;
+  #isReplyOver = false;
   #isCancelled = false;
   #isAbandoned = false;
   #isOver = false;
   #silence: IdleTimer | undefined;
   #deadline: IdleTimer | undefined;
+  /** Runs while a newer request waits for the open tools. */
+  #toolWait: IdleTimer | undefined;
 
   /** Not for callers: {@linkcode runTurn} makes turns. */
   constructor({ session, limits, emotions, ...options }: TurnOptions) {
@@ -116,6 +129,11 @@ export class Turn {
   /** Whether the readers got the last event. */
   get isOver(): boolean {
     return this.#isOver;
+  }
+
+  /** Whether the turn was cancelled. Its agent may not have stopped yet. */
+  get isCancelled(): boolean {
+    return this.#isCancelled;
   }
 
   /** Whether the last reader left before the turn was over. */
@@ -159,7 +177,7 @@ export class Turn {
     }
     for (const event of this.#record) reader(event);
     if (!this.#isRecorded) this.#record = undefined;
-    if (this.#isOver) return () => {};
+    if (this.#isOver || this.#isReplyOver) return () => {};
     this.#readers = [...this.#readers, reader];
     return () => {
       if (!this.#readers.includes(reader)) return;
@@ -170,11 +188,35 @@ export class Turn {
     };
   }
 
-  /** Asks the agent to stop; its answer ends the turn. Does nothing once the turn is over. */
+  /**
+   * Says that the readers have the whole reply, although the agent may go on. Readers may leave from now on, and only the
+   * observer gets events, without text. After `length` the agent goes on with its work; after `stop` the turn is cancelled,
+   * unless a tool is open or has run.
+   */
+  endReply(cut: "length" | "stop"): void {
+    if (this.#isOver || this.#isCancelled) return;
+    this.#isReplyOver = true;
+    this.#readers = [];
+    if (cut === "stop" && !this.#hasUsedTools) this.cancel();
+  }
+
+  /**
+   * Asks the agent to stop. The turn ends as cancelled, whatever the agent answers, and its later text is dropped. Does
+   * nothing once the turn is over.
+   */
   cancel(): void {
     if (this.#isOver || this.#isCancelled) return;
     this.#isCancelled = true;
     this.#prompt?.cancel();
+  }
+
+  /**
+   * Cancels the turn for a newer request of its conversation. If the readers have the whole reply and a tool is open, waits
+   * until none is, at most {@linkcode TOOL_WAIT_MS}.
+   */
+  supersede(): void {
+    if (!this.#isReplyOver || this.#openTools.size === 0) this.cancel();
+    else this.#toolWait ??= startIdleTimer(TOOL_WAIT_MS, () => this.cancel());
   }
 
   /** Ends the turn at once with this failure, and asks the agent to stop. */
@@ -198,19 +240,42 @@ export class Turn {
     if (!this.#isOver) {
       this.#announce();
       this.#silence?.touch();
-      if (event.type === "text") {
-        if (this.#scanner) this.#scan(this.#scanner, event.text);
-        this.#emit(event);
+      if (event.type === "text" || event.type === "thought") {
+        this.#onWords(event);
       } else if (isLast(event)) {
-        this.#end(this.#lastEvent(event));
+        this.#end(event);
       } else {
         this.#pauseText();
-        if (event.type === "permission") this.#openPermissions.add(event.request.id);
-        else if (event.type === "permission_resolved") this.#openPermissions.delete(event.resolution.id);
+        this.#track(event);
         this.#emit(event);
+        if (this.#toolWait && this.#openTools.size === 0) this.cancel();
       }
     }
     if (isLast(event)) this.#resolveEnded();
+  }
+
+  #onWords(event: TurnEvent & { readonly type: "text" | "thought" }): void {
+    if (this.#isCancelled || this.#isReplyOver) return;
+    this.#chars += event.text.length;
+    if (this.#chars > MAX_TURN_CHARS) {
+      this.#end({ type: "end", reason: "max_tokens" });
+      this.#prompt?.cancel();
+      return;
+    }
+    if (event.type === "thought") this.#pauseText();
+    else if (this.#scanner) this.#scan(this.#scanner, event.text);
+    this.#emit(event);
+  }
+
+  /** Follows what is open, so that it can be waited for and closed. */
+  #track(event: TurnEvent): void {
+    if (event.type === "permission") this.#openPermissions.add(event.request.id);
+    else if (event.type === "permission_resolved") this.#openPermissions.delete(event.resolution.id);
+    else if (event.type === "tool") {
+      this.#hasUsedTools = true;
+      if (isOpen(event.tool)) this.#openTools.add(event.tool.id);
+      else this.#openTools.delete(event.tool.id);
+    }
   }
 
   #scan(scanner: EmotionScanner, text: string): void {
@@ -237,14 +302,15 @@ export class Turn {
     this.#scanner.pause();
   }
 
-  /** Turns a `cancelled` that this side did not ask for into a failure. */
-  #lastEvent(event: TurnEvent): TurnEvent {
-    if (event.type !== "end" || event.reason !== "cancelled" || this.#isCancelled) return event;
+  /** A cancelled turn ends as cancelled, and no other does: a `cancelled` that this side did not ask for is a failure. */
+  #lastEvent(event: LastEvent): LastEvent {
+    if (this.#isCancelled) return { type: "end", reason: "cancelled" };
+    if (event.type !== "end" || event.reason !== "cancelled") return event;
     const failure = new AppError("agent_cancelled", "The agent cancelled the turn.", { prompted: true });
     return { type: "failure", failure };
   }
 
-  #end(event: TurnEvent): void {
+  #end(event: LastEvent): void {
     this.#pauseText();
     this.#scanner?.end();
     for (const id of this.#openPermissions) {
@@ -253,7 +319,8 @@ export class Turn {
     this.#isOver = true;
     this.#silence?.[Symbol.dispose]();
     this.#deadline?.[Symbol.dispose]();
-    this.#emit(event);
+    this.#toolWait?.[Symbol.dispose]();
+    this.#emit(this.#lastEvent(event));
     this.#readers = [];
   }
 

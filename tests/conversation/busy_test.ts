@@ -28,7 +28,7 @@ Deno.test("supersede: a newer turn cancels the running one, and starts when that
   prompt.say("Yes?");
   running.say("later");
   prompt.end();
-  assertEquals(older.summaries, ["text too late", "end cancelled"]);
+  assertEquals(older.summaries, ["end cancelled"]);
   assertEquals(newer.summaries, ["text Yes?", "end end_turn"]);
   assertEquals([harness.agent.sessions.length, prompt.text], [1, "Stop!"]);
 });
@@ -44,6 +44,25 @@ Deno.test("supersede: of several waiting requests only the newest runs, the othe
   await waitFor(last, "the newest turn");
   assertEquals((await harness.agent.nextPrompt()).text, "five");
   assertEquals(harness.running, 1);
+});
+
+Deno.test("supersede: the next request waits for the open tool of a turn whose reply is complete, and can be hurried", async () => {
+  for (const isHurried of [false, true]) {
+    using harness = new ConversationHarness();
+    const turn = await harness.start("a", [user("one")]);
+    const running = await harness.agent.nextPrompt();
+    running.tool();
+    turn.endReply("length");
+    const next = harness.start("a", [user("two")]);
+    await nextTask();
+    assertEquals([running.cancelCount, harness.agent.prompts.length], [0, 1]);
+    if (isHurried) assertEquals(harness.registry.interrupt("a"), 2);
+    else running.tool({ status: "completed" });
+    assertEquals(running.cancelCount, 1);
+    running.end();
+    if (isHurried) await appErrorOf(next);
+    else await waitFor(next, "the next turn");
+  }
 });
 
 for (const onBusy of ["supersede", "queue", "reject"] as const) {

@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import { type QueueTicket, TurnQueue } from "../../lib/conversation/turn_queue.ts";
 import type { AppError } from "../../lib/core/errors.ts";
 import type { Turn } from "../../lib/turn/turn.ts";
+import { FakeClock } from "../support/harness/fake_clock.ts";
 import { nextTask, waitFor } from "../support/harness/turn_recorder.ts";
 
 /** Enters a queue, and starts a turn that counts its cancels. */
@@ -9,7 +10,7 @@ async function start(queue: TurnQueue): Promise<{ ticket: QueueTicket; calls: st
   const calls: string[] = [];
   const ticket = queue.enter("queue");
   await waitFor(ticket.waitForTurn(undefined), "its turn");
-  ticket.attach({ cancel: () => calls.push("cancel") } as unknown as Turn);
+  ticket.attach({ supersede: () => calls.push("supersede") } as unknown as Turn);
   return { ticket, calls };
 }
 
@@ -18,24 +19,6 @@ async function isSettled(promise: Promise<unknown>): Promise<boolean> {
   promise.then(() => isIt = true, () => {});
   await nextTask();
   return isIt;
-}
-
-/** Replaces long timers: `fire` ends them, `waits` has their times. */
-async function withFakeTimers(run: (fire: () => void, waits: number[]) => Promise<void>): Promise<void> {
-  const { setTimeout } = globalThis;
-  const waits: number[] = [];
-  const callbacks: (() => void)[] = [];
-  globalThis.setTimeout = ((callback: () => void, ms = 0) => {
-    if (ms < 1_000) return setTimeout(callback, ms);
-    waits.push(ms);
-    callbacks.push(callback);
-    return -1;
-  }) as typeof globalThis.setTimeout;
-  try {
-    await run(() => callbacks.forEach((callback) => callback()), waits);
-  } finally {
-    globalThis.setTimeout = setTimeout;
-  }
 }
 
 Deno.test("TurnQueue: a request that leaves early lets no later one overtake the running turn", async () => {
@@ -59,21 +42,20 @@ Deno.test("TurnQueue: a caller that hangs up does not end a turn that has starte
   assertEquals(signal.aborted, false);
 });
 
-Deno.test("TurnQueue: queue waits at most a minute, supersede as long as it takes", () =>
-  withFakeTimers(async (fire, waits) => {
-    const queue = new TurnQueue();
-    const { ticket: first, calls } = await start(queue);
-    const late = queue.enter("queue");
-    const waiting = late.waitForTurn(undefined).catch((error) => error);
-    assertEquals(waits.at(-1), 60_000);
-    fire();
-    const failure: AppError = await waiting;
-    assertEquals([failure.code, failure.retryAfterSecs], ["session_busy", 3]);
-    late.release();
-    const next = queue.enter("supersede").waitForTurn(undefined);
-    assertEquals(calls, ["cancel"]);
-    fire();
-    assertEquals(await isSettled(next), false);
-    first.release();
-    assertEquals(await isSettled(next), true);
-  }));
+Deno.test("TurnQueue: queue waits at most a minute, supersede as long as it takes", async () => {
+  using clock = new FakeClock();
+  const queue = new TurnQueue();
+  const { ticket: first, calls } = await start(queue);
+  const late = queue.enter("queue");
+  const waiting = late.waitForTurn(undefined).catch((error) => error);
+  clock.advance(60_000);
+  const failure: AppError = await waiting;
+  assertEquals([failure.code, failure.retryAfterSecs], ["session_busy", 3]);
+  late.release();
+  const next = queue.enter("supersede").waitForTurn(undefined);
+  assertEquals(calls, ["supersede"]);
+  clock.advance(600_000);
+  assertEquals(await isSettled(next), false);
+  first.release();
+  assertEquals(await isSettled(next), true);
+});

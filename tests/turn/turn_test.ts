@@ -5,6 +5,7 @@ import type { PermissionId, TurnEvent } from "../../lib/turn/event.ts";
 import { RECORD_LIMIT, runTurn, Turn, type TurnObserver } from "../../lib/turn/turn.ts";
 import type { MemoryAgent, MemoryPrompt } from "../support/agents/memory_agent.ts";
 import { beginTurn, BLOCKS, hasEnded, manualAgent, recordTurn } from "../support/harness/turn_fixture.ts";
+import { FakeClock } from "../support/harness/fake_clock.ts";
 import { nextTask, summarize, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 
 /** An observer that records summaries, and can want speech. */
@@ -19,6 +20,8 @@ function observer(
     onEvent: (event) => void summaries.push(summarize(event)),
   };
 }
+
+const EMOTIONS = emotionWords();
 
 /** Runs a turn as far as the agent's answer to the prompt, with limits that leave a timer if it is not disposed of. */
 async function runWith(agent: MemoryAgent): Promise<Turn> {
@@ -87,17 +90,147 @@ Deno.test("Turn: reader and observer get every event in order", async () => {
   await turn.ended;
 });
 
-Deno.test("Turn: cancel asks the agent once, and the agent's answer is the end", async () => {
+Deno.test("Turn: cancel asks the agent once, drops what it says later, and its answer is the end", async () => {
   const { turn, prompt } = await beginTurn();
   const recorder = recordTurn(turn);
   turn.cancel();
   turn.cancel();
-  assertEquals([prompt.cancelCount, turn.isOver], [1, false]);
+  assertEquals([prompt.cancelCount, turn.isOver, turn.isCancelled], [1, false, true]);
   prompt.say("last words");
+  prompt.think("hm");
+  prompt.tool({ title: "ls", kind: "search", status: "completed" });
   prompt.end("cancelled");
   turn.cancel();
   assertEquals([prompt.cancelCount, turn.isAbandoned], [1, false]);
-  assertEquals(recorder.summaries, ["text last words", "end cancelled"]);
+  assertEquals(recorder.summaries, ["tool ls search completed", "end cancelled"]);
+});
+
+const ENDS_OF_CANCELLED: Readonly<Record<string, (prompt: MemoryPrompt, turn: Turn) => void>> = {
+  "is answered": (prompt) => prompt.end("end_turn"),
+  "is refused": (prompt) => prompt.end("refusal"),
+  "fails": (prompt) => prompt.fail(new AppError("agent_error", "No.")),
+  "loses its agent": (prompt) => prompt.fail(new AppError("agent_crashed", "Gone.")),
+  "is failed by this side": (_prompt, turn) => turn.fail(new AppError("shutting_down", "Bye.")),
+};
+for (const [what, end] of Object.entries(ENDS_OF_CANCELLED)) {
+  Deno.test(`Turn: a cancelled turn that ${what} ends as cancelled`, async () => {
+    const { turn, prompt } = await beginTurn();
+    const recorder = recordTurn(turn);
+    turn.cancel();
+    end(prompt, turn);
+    assertEquals(recorder.summaries, ["end cancelled"]);
+    prompt.end();
+    await turn.ended;
+  });
+}
+
+Deno.test("Turn: more than 8 MiB of text and thoughts end it as too long, and stop the agent", async () => {
+  const { turn, prompt } = await beginTurn();
+  const recorder = recordTurn(turn);
+  const MIB = "x".repeat(1024 * 1024);
+  for (let count = 0; count < 4; count++) {
+    prompt.say(MIB);
+    prompt.think(MIB);
+  }
+  assertEquals(turn.isOver, false);
+  prompt.say("!");
+  assertEquals([recorder.summaries.at(-1), recorder.events.length], ["end max_tokens", 9]);
+  assertEquals([prompt.cancelCount, await hasEnded(turn)], [1, false]);
+  prompt.end("cancelled");
+  assertEquals(await hasEnded(turn), true);
+});
+
+Deno.test("endReply: after `length` only the observer gets events, without text, and the last reader may leave", async () => {
+  const watcher = observer(true);
+  const { turn, prompt } = await beginTurn({ observer: watcher, emotions: EMOTIONS });
+  const recorder = recordTurn(turn);
+  prompt.say("One.");
+  turn.endReply("length");
+  recorder.leave();
+  prompt.say(" Two [happy].");
+  prompt.tool({ title: "ls", kind: "search", status: "completed" });
+  prompt.emit(permission("p1"));
+  assertEquals([turn.isOver, turn.isAbandoned, prompt.cancelCount], [false, false, 0]);
+  prompt.end();
+  assertEquals(recorder.text, "One.");
+  assertEquals(watcher.summaries, [
+    ...["start", "speech One.", "text One.", "tool ls search completed", "permission rm -r"],
+    ...["permission cancelled by turn", "end end_turn"],
+  ]);
+});
+
+Deno.test("endReply: after `stop` the turn is cancelled, unless a tool is open or has run", async () => {
+  for (const status of [undefined, "in_progress", "completed"] as const) {
+    const { turn, prompt } = await beginTurn();
+    const { leave } = recordTurn(turn);
+    if (status) prompt.tool({ status });
+    turn.endReply("stop");
+    leave();
+    assertEquals([turn.isCancelled, prompt.cancelCount], status ? [false, 0] : [true, 1], status);
+    prompt.end();
+  }
+});
+
+Deno.test("endReply: a reader that ends the reply while it joins keeps nothing from ending", async () => {
+  const { turn, prompt } = await beginTurn({ record: true });
+  prompt.say("One. Two.");
+  const leaves = [1, 2].map(() => turn.read(() => turn.endReply("length")));
+  for (const leave of leaves) leave();
+  assertEquals([turn.isAbandoned, prompt.cancelCount], [false, 0]);
+  prompt.end();
+  await turn.ended;
+});
+
+Deno.test("supersede: cancels at once, but waits for the open tools of a turn whose reply is complete", async () => {
+  const cancelsOf = async (...steps: ((turn: Turn, prompt: MemoryPrompt) => void)[]) => {
+    const { turn, prompt } = await beginTurn();
+    const cancels = steps.map((step) => {
+      step(turn, prompt);
+      return prompt.cancelCount;
+    });
+    prompt.end();
+    await turn.ended;
+    return cancels;
+  };
+  const cut = (turn: Turn) => turn.endReply("length");
+  const supersede = (turn: Turn) => turn.supersede();
+  const tool = (id: string, status: "in_progress" | "completed") => (_: Turn, prompt: MemoryPrompt) =>
+    prompt.tool({ id, status });
+  assertEquals(await cancelsOf(tool("a", "in_progress"), supersede), [0, 1]);
+  assertEquals(await cancelsOf(tool("a", "completed"), cut, supersede), [0, 0, 1]);
+  assertEquals(
+    await cancelsOf(
+      tool("a", "in_progress"),
+      cut,
+      supersede,
+      tool("b", "in_progress"),
+      tool("a", "completed"),
+      tool("b", "completed"),
+    ),
+    [0, 0, 0, 0, 0, 1],
+  );
+  assertEquals(await cancelsOf(tool("a", "in_progress"), cut, supersede, (turn) => turn.cancel()), [
+    0,
+    0,
+    0,
+    1,
+  ]);
+});
+
+Deno.test("supersede: waits at most 30 seconds for the open tools", async () => {
+  const { turn, prompt } = await beginTurn();
+  prompt.tool();
+  turn.endReply("length");
+  using clock = new FakeClock();
+  turn.supersede();
+  clock.advance(29_900);
+  await nextTask();
+  assertEquals(prompt.cancelCount, 0);
+  clock.advance(200);
+  await nextTask();
+  assertEquals(prompt.cancelCount, 1);
+  prompt.end();
+  await turn.ended;
 });
 
 Deno.test("Turn: a `cancelled` that nobody asked for is a failure", async () => {
@@ -262,8 +395,6 @@ for (const [name, reply] of Object.entries(LONG_REPLIES)) {
     assertUnreadable(turn);
   });
 }
-
-const EMOTIONS = emotionWords();
 
 Deno.test("emotions: with an observer that wants speech, they come before the text that completes them", async () => {
   const watcher = observer(true);
