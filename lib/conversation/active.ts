@@ -1,6 +1,7 @@
 /** The conversations in use: each with its queue and the session that serves it. @module */
 
 import { type IdleTimer, startIdleTimer } from "../core/idle_timer.ts";
+import type { Log } from "../core/log.ts";
 import type { Agent, Session } from "../turn/agent.ts";
 import type { EmotionWords } from "../turn/emotion.ts";
 import type { ModelRouter } from "../turn/model_router.ts";
@@ -17,7 +18,7 @@ export interface ConversationOptions {
   readonly agents: ModelRouter;
   readonly index: ConversationIndex;
   readonly fingerprinter: Fingerprinter;
-  readonly log: { debug(message: string, fields: Readonly<Record<string, unknown>>): void };
+  readonly log: Pick<Log, "debug" | "warn">;
   readonly mode: SessionMode;
   readonly onBusy: BusyMode;
   /** Turns that can run at once. */
@@ -25,6 +26,8 @@ export interface ConversationOptions {
   readonly limits: TurnLimits;
   /** Observes every turn. */
   readonly observer?: TurnObserver;
+  /** Called when the agent has lost its memory of a conversation, and the request brings no history. */
+  readonly onMemoryLost?: (conversation: string) => void;
   /** The emotion words to find in replies. */
   readonly emotions?: EmotionWords;
   /** Sessions that stay open. Beyond that the one that was not used for the longest time is closed. */
@@ -32,6 +35,9 @@ export interface ConversationOptions {
   /** How long a session stays open after its last turn, in milliseconds. */
   readonly idleMs: number;
 }
+
+/** Prompts in a row that may end in an error or refusal without text before the session is replaced. */
+export const MAX_FAULTS = 2;
 
 /** A conversation in use. */
 export class ActiveConversation {
@@ -43,6 +49,8 @@ export class ActiveConversation {
   session: Session | undefined;
   /** The session may not have received the earlier messages. */
   needsFullTranscript = true;
+  /** The faults after which the session is replaced. */
+  faultsLeft = MAX_FAULTS;
   idleTimer: IdleTimer | undefined;
 
   constructor(agent: Agent) {
@@ -90,17 +98,34 @@ export class ActiveConversations {
     const { conversation, agent } = active;
     const { fingerprinter, log } = this.#options;
     const isSameProgram = conversation?.program === fingerprinter.cached("program", agent.program);
-    if (conversation?.sessionId !== undefined && isSameProgram) {
-      const session = await agent.resumeSession(conversation.sessionId, signal);
+    const { sessionId } = conversation ?? {};
+    if (conversation && sessionId !== undefined && isSameProgram) {
+      const session = await agent.resumeSession(sessionId, signal);
       log.debug(session ? "resumed a session" : "could not resume a session", {
         conversation: conversation.id,
-        session: conversation.sessionId,
+        session: sessionId,
       });
       active.needsFullTranscript = session === undefined;
+      // A session that cannot serve after a resume never will.
+      active.faultsLeft = 1;
       if (session) return active.session = session;
     }
     active.needsFullTranscript = true;
+    active.faultsLeft = MAX_FAULTS;
     return active.session = await agent.newSession(signal);
+  }
+
+  /** Gives the session of a conversation up, because it cannot serve. The next prompt opens a new one. */
+  replaceSession(active: ActiveConversation, reason: string): void {
+    const { conversation, session } = active;
+    this.#options.log.warn("a session cannot serve: its conversation continues in a new one", {
+      conversation: conversation?.id,
+      session: session?.id,
+      reason,
+    });
+    session?.close();
+    active.session = undefined;
+    if (conversation) Object.assign(conversation, { sessionId: undefined, isReplaced: true });
   }
 
   /** Closes the session if no turn is left: after a while if the client may come back, else at once. */

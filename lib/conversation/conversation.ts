@@ -85,7 +85,7 @@ export function markDelivered(
   };
   const states = new Set([...conversation.turns, ...turns.map(({ turn }) => turn)]).values()
     .map((turn) => ({ turn, state: turn.state })).toArray();
-  if (sessionId !== undefined && sessionId !== session.sessionId) {
+  if (sessionId !== session.sessionId && (sessionId !== undefined || conversation.isReplaced)) {
     // The new session does not have the turns that another client sent to the old one.
     const sent = new Set(turns.map(({ turn }) => turn));
     for (const turn of conversation.turns) if (!sent.has(turn)) turn.state = "pending";
@@ -166,9 +166,9 @@ export class ConversationIndex {
     if (this.#all.has(conversation)) this.#store?.saveSoon(conversation);
   }
 
-  /** Writes a conversation before it returns, unless the conversation was forgotten. */
-  save(conversation: ConversationRecord): void {
-    if (this.#all.has(conversation)) this.#store?.save(conversation);
+  /** Writes a conversation, unless the conversation was forgotten. Returns a promise that resolves once this is done. */
+  save(conversation: ConversationRecord): Promise<void> | undefined {
+    return this.#all.has(conversation) ? this.#store?.save(conversation) : undefined;
   }
 
   /** Forgets a conversation. Returns false if it could not be removed from the store. */

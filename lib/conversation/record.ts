@@ -21,6 +21,8 @@ export interface TurnRecord {
   /** The images and sounds; empty without any. */
   media: Fingerprint | "";
   state: DeliveryState;
+  /** How often the agent died when the message was sent to it. Not in the file. */
+  deaths?: number;
 }
 
 /** A remembered conversation. `owner`, `agent` and `id` together identify it. */
@@ -47,6 +49,8 @@ export interface ConversationRecord {
   reply: Fingerprint | undefined;
   /** The agent's session, if it had one. */
   sessionId: SessionId | undefined;
+  /** An earlier session could not serve and was replaced. Not in the file. */
+  isReplaced?: boolean;
   /** Unix milliseconds. */
   readonly createdAt: number;
   /** Unix milliseconds of the last request. */
@@ -61,8 +65,8 @@ export interface Store extends Disposable {
   load(): ConversationRecord[];
   /** Writes a conversation soon, together with others, as it is then. */
   saveSoon(conversation: ConversationRecord): void;
-  /** Writes a conversation now, and those that {@linkcode saveSoon} has not written yet. */
-  save(conversation: ConversationRecord): void;
+  /** Writes a conversation with the others of this moment. Resolves once this is done; it never rejects. */
+  save(conversation: ConversationRecord): Promise<void>;
   /** Removes a conversation. Returns false if it is still there. */
   remove(conversation: ConversationRecord): boolean;
 }

@@ -115,6 +115,8 @@ function prepare(database: DatabaseSync): void {
   if (check !== "ok") throw damaged(String(check));
   // `secure_delete` overwrites forgotten conversations in the file.
   run(database, "PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL", "PRAGMA secure_delete = ON");
+  // The lock is held from here on, so that no write has to wait for one.
+  run(database, "PRAGMA busy_timeout = 0");
   for (const [index, migration] of MIGRATIONS.entries()) {
     if (index < version) continue;
     run(database, "BEGIN", ...migration, `PRAGMA user_version = ${index + 1}`, "COMMIT");

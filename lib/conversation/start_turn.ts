@@ -1,16 +1,21 @@
 /** Starts a turn: sends an agent the messages that its session does not have, and records how far they came. @module */
 
-import { AppError, type ErrorCode } from "../core/errors.ts";
+import { AppError, type ErrorCode, type ErrorReason } from "../core/errors.ts";
 import type { Agent, Session } from "../turn/agent.ts";
-import type { TurnEvent } from "../turn/event.ts";
+import { isLast, type LastEvent, type TurnEvent } from "../turn/event.ts";
 import type { ModelRouter } from "../turn/model_router.ts";
-import { runTurn, type Turn, type TurnObserver } from "../turn/turn.ts";
-import type { ActiveConversation, ActiveConversations, ConversationOptions } from "./active.ts";
+import { type Attempt, runTurn, type Turn, type TurnObserver } from "../turn/turn.ts";
+import {
+  type ActiveConversation,
+  type ActiveConversations,
+  type ConversationOptions,
+  MAX_FAULTS,
+} from "./active.ts";
 import { markDelivered, pendingTurns, personaChanged, type TranscriptDelta } from "./conversation.ts";
 import { REPLY_CHARS } from "./fingerprint.ts";
 import { isSilentReply, type Message } from "./message.ts";
 import { toPrompt, unseenMessages } from "./prompt.ts";
-import type { DeliveryState } from "./record.ts";
+import type { ConversationRecord, DeliveryState, TurnRecord } from "./record.ts";
 
 /** A request whose turn can start. */
 export interface TurnJob {
@@ -23,44 +28,28 @@ export interface TurnJob {
   readonly record: boolean;
 }
 
+type Sessions = Pick<ActiveConversations, "sessionFor" | "replaceSession">;
+
 /**
  * Starts a turn. Tries once more if the session turns out to have ended before it took the prompt.
  *
  * @throws {AppError} if the agent did not take the prompt; the signal's reason if it aborts.
  */
-export async function startTurn(...args: Parameters<typeof startOnce>): Promise<Turn> {
-  try {
-    return await startOnce(...args);
-  } catch (error) {
-    const hasEnded = args[0].active.session?.closed.aborted ?? false;
-    const isUnavailable = error instanceof AppError && error.code === "agent_unavailable" && !error.prompted;
-    if (!hasEnded || !isUnavailable) throw error;
-    return await startOnce(...args);
-  }
-}
-
-async function startOnce(
+export async function startTurn(
   job: TurnJob,
-  sessions: Pick<ActiveConversations, "sessionFor">,
+  sessions: Sessions,
   options: ConversationOptions,
   signal: AbortSignal,
 ): Promise<Turn> {
-  const { active, model, unsolicited = false, record } = job;
-  const { agent, conversation } = active;
-  const session = await sessions.sessionFor(active, signal);
-  await selectModel(options.agents, agent, session, model);
-  signal.throwIfAborted();
-  return await runTurn({
-    session,
-    blocks: toPrompt(messagesToSend(job), session.promptCapabilities),
-    limits: options.limits,
-    record,
-    conversation: conversation?.id,
-    resolvedModel: session.model === undefined ? agent.name : `${agent.name}/${session.model}`,
-    unsolicited,
-    emotions: options.emotions,
-    observer: new DeliveryTracker(job, session, options),
-  });
+  const delivery = new Delivery(job, sessions, options);
+  try {
+    return await delivery.start(signal);
+  } catch (error) {
+    const hasEnded = job.active.session?.closed.aborted ?? false;
+    const isUnavailable = error instanceof AppError && error.code === "agent_unavailable" && !error.prompted;
+    if (!hasEnded || !isUnavailable) throw error;
+    return await delivery.start(signal);
+  }
 }
 
 /** Sets the model. If names are not strict, one that the agent does not offer means its default model. */
@@ -79,28 +68,84 @@ async function selectModel(
   }
 }
 
+/** Stands for a message on which the agent died twice. */
+const OMITTED_MESSAGE = "[a message was left out]";
+/** Stand for the images and sounds of earlier messages in a session that replaces one that could not serve. */
+const OMITTED_MEDIA = { image: "[an image was left out]", audio: "[a sound was left out]" } as const;
+
 function messagesToSend({ active, delta, messages }: TurnJob): readonly Message[] {
   const { needsFullTranscript, conversation } = active;
-  if (needsFullTranscript || conversation === undefined || delta === undefined) return messages;
-  return unseenMessages(messages, pendingTurns(delta), personaChanged(conversation, delta));
+  if (conversation === undefined || delta === undefined) return messages;
+  const fatal = new Set(delta.turns.flatMap(({ index, turn }) => hasDiedTwice(turn) ? [index] : []));
+  const safe = messages.map((message, index): Message => {
+    if (fatal.has(index)) return { ...message, parts: [{ type: "text", text: OMITTED_MESSAGE }] };
+    if (!conversation.isReplaced || index === messages.length - 1) return message;
+    const parts = message.parts.map((part) =>
+      part.type === "text" ? part : { type: "text", text: OMITTED_MEDIA[part.type] } as const
+    );
+    return { ...message, parts };
+  });
+  if (needsFullTranscript) return safe;
+  return unseenMessages(safe, pendingTurns(delta), personaChanged(conversation, delta));
 }
 
-/** Records in the conversation how far a turn came, and passes every event on to the observer. */
-class DeliveryTracker implements TurnObserver {
+function hasDiedTwice({ deaths = 0 }: TurnRecord): boolean {
+  return deaths >= 2;
+}
+
+/** Failures of the agent in its session. */
+const SESSION_FAULTS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "agent_error",
+  "agent_crashed",
+  "agent_timeout",
+]);
+/** Reasons of an `agent_error` that another session would not change: the agent's memory is worth more than a retry. */
+const OUTSIDE_REASONS: ReadonlySet<ErrorReason | undefined> = new Set<ErrorReason>([
+  "login",
+  "quota",
+  "model",
+  "provider",
+]);
+
+/**
+ * Delivers the messages of a job. Records in the conversation how far they came, replaces a session that cannot serve, and
+ * passes every event on to the observer.
+ */
+class Delivery implements TurnObserver {
   readonly #job: TurnJob;
-  readonly #session: Session;
+  readonly #sessions: Sessions;
   readonly #options: ConversationOptions;
-  readonly #neededFullTranscript: boolean;
+  #session!: Session;
+  /** The turns that the session did not have before. */
+  #sent: readonly TurnRecord[] = [];
+  #neededFullTranscript = false;
   #undoDelivery: (() => void) | undefined;
   /** The start of the reply, as much as is compared. */
   #reply = "";
   #hasEvents = false;
 
-  constructor(job: TurnJob, session: Session, options: ConversationOptions) {
+  constructor(job: TurnJob, sessions: Sessions, options: ConversationOptions) {
     this.#job = job;
-    this.#session = session;
+    this.#sessions = sessions;
     this.#options = options;
-    this.#neededFullTranscript = job.active.needsFullTranscript;
+  }
+
+  async start(signal: AbortSignal): Promise<Turn> {
+    const { active: { conversation, agent }, unsolicited = false, record } = this.#job;
+    const { limits, emotions } = this.#options;
+    const attempt = await this.#prepare(signal);
+    const { model } = attempt.session;
+    return await runTurn({
+      ...attempt,
+      limits,
+      record,
+      conversation: conversation?.id,
+      resolvedModel: model === undefined ? agent.name : `${agent.name}/${model}`,
+      unsolicited,
+      emotions,
+      observer: this,
+      retry: (last, signal) => this.#retry(last, signal),
+    });
   }
 
   get wantsSpeech(): boolean {
@@ -108,39 +153,105 @@ class DeliveryTracker implements TurnObserver {
   }
 
   onStart(turn: Turn): void {
-    const { active: { conversation, agent }, delta } = this.#job;
-    const { fingerprinter, index, observer } = this.#options;
-    this.#job.active.needsFullTranscript = false;
-    if (conversation && delta) {
-      const program = fingerprinter.cached("program", agent.program);
-      this.#undoDelivery = markDelivered(conversation, delta, { sessionId: this.#session.id, program });
-      index.saveSoon(conversation);
-    }
-    observer?.onStart(turn);
+    this.#markDelivered();
+    this.#options.observer?.onStart(turn);
   }
 
-  onEvent(event: TurnEvent, turn: Turn): void {
+  onEvent(event: TurnEvent, turn: Turn): Promise<void> | undefined {
     if (event.type === "text" && this.#reply.length < REPLY_CHARS) this.#reply += event.text;
-    if (event.type === "end" || event.type === "failure") {
-      this.#setState(deliveryState(event, this.#reply, !this.#hasEvents));
-    }
+    const saved = isLast(event) ? this.#onEnd(event) : undefined;
     this.#hasEvents = true;
     this.#options.observer?.onEvent(event, turn);
+    return saved;
   }
 
-  #setState(state: DeliveryState): void {
+  /** Gets the session, and makes the prompt of the messages that the session does not have. */
+  async #prepare(signal: AbortSignal): Promise<Attempt> {
+    const { active, delta, model } = this.#job;
+    const session = this.#session = await this.#sessions.sessionFor(active, signal);
+    await selectModel(this.#options.agents, active.agent, session, model);
+    signal.throwIfAborted();
+    const pending = delta ? pendingTurns(delta) : [];
+    this.#sent = delta?.turns.flatMap(({ index, turn }) => pending.includes(index) ? [turn] : []) ?? [];
+    this.#neededFullTranscript = active.needsFullTranscript;
+    return { session, blocks: toPrompt(messagesToSend(this.#job), session.promptCapabilities) };
+  }
+
+  #markDelivered(): void {
     const { active, delta } = this.#job;
-    const { conversation } = active;
-    if (state === "pending") {
-      active.needsFullTranscript = this.#neededFullTranscript;
-      this.#undoDelivery?.();
-    }
+    const { conversation, agent } = active;
+    const { fingerprinter, index, log, onMemoryLost } = this.#options;
+    active.needsFullTranscript = false;
     if (!conversation || !delta) return;
-    const last = delta.turns.at(-1);
-    if (last && state !== "pending") last.turn.state = state;
+    if (this.#neededFullTranscript && this.#lacksHistory(conversation, delta)) {
+      log.warn("the agent has lost its memory of a conversation, and the request brings no history", {
+        conversation: conversation.id,
+      });
+      onMemoryLost?.(conversation.id);
+    }
+    const program = fingerprinter.cached("program", agent.program);
+    this.#undoDelivery = markDelivered(conversation, delta, { sessionId: this.#session.id, program });
+    index.saveSoon(conversation);
+  }
+
+  /** Whether the agent had turns of the conversation that the request does not bring, nor any reply. */
+  #lacksHistory({ turns }: ConversationRecord, delta: TranscriptDelta): boolean {
+    const brought = new Set(delta.turns.map(({ turn }) => turn));
+    return turns.some((turn) => turn.state !== "pending" && !brought.has(turn)) &&
+      !this.#job.messages.some(({ role }) => role === "assistant");
+  }
+
+  /** Makes another attempt, in a new session, if the agent's last event shows that its session cannot serve. */
+  #retry(last: LastEvent, signal: AbortSignal): Promise<Attempt> | undefined {
+    if (!this.#isFault(last) || this.#job.active.faultsLeft > 1) return undefined;
+    this.#undo();
+    this.#countFaults(last);
+    this.#hasEvents = false;
+    return this.#prepare(signal).then((attempt) => {
+      this.#markDelivered();
+      return attempt;
+    });
+  }
+
+  /** Whether the session is to blame for an end without text. If the agent died on a message before, the message is. */
+  #isFault(last: LastEvent): boolean {
+    if (this.#reply !== "") return false;
+    if (last.type === "end") return last.reason === "refusal";
+    const { code, reason } = last.failure;
+    if (code === "agent_crashed" && this.#sent.some(({ deaths = 0 }) => deaths > 0)) return false;
+    return SESSION_FAULTS.has(code) && !OUTSIDE_REASONS.has(reason);
+  }
+
+  /** Counts the faults of the session and the deaths of the agent, and replaces the session if it cannot serve. */
+  #countFaults(last: LastEvent): void {
+    const { active } = this.#job;
+    const isFault = this.#isFault(last);
+    if (last.type === "failure" && last.failure.code === "agent_crashed") {
+      for (const turn of this.#sent) turn.deaths = (turn.deaths ?? 0) + 1;
+    }
+    if (this.#reply !== "") active.faultsLeft = MAX_FAULTS;
+    if (!isFault || --active.faultsLeft > 0) return;
+    this.#sessions.replaceSession(active, last.type === "end" ? last.reason : last.failure.message);
+  }
+
+  /** Records how far the turn came. Resolves once the record is written. */
+  #onEnd(last: LastEvent): Promise<void> | undefined {
+    const { active: { conversation }, delta } = this.#job;
+    const state = deliveryState(last, this.#reply, !this.#hasEvents);
+    if (state === "pending") this.#undo();
+    this.#countFaults(last);
+    if (!conversation || !delta) return undefined;
+    const newest = delta.turns.at(-1);
+    if (newest && state !== "pending") newest.turn.state = state;
     if (state === "answered") conversation.reply = this.#options.fingerprinter.reply(this.#reply);
-    // Save before the client sees the end of the reply, so that its next request matches.
-    this.#options.index.save(conversation);
+    return this.#options.index.save(conversation);
+  }
+
+  /** Takes the delivery back: the agent may not have kept the messages. */
+  #undo(): void {
+    this.#job.active.needsFullTranscript = this.#neededFullTranscript;
+    this.#undoDelivery?.();
+    this.#undoDelivery = undefined;
   }
 }
 
@@ -149,7 +260,7 @@ const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["agent_error", "age
 
 /** Tells from the last event of a turn how far it came; `pending` if the agent may not have kept its messages. */
 export function deliveryState(
-  event: Extract<TurnEvent, { type: "end" | "failure" }>,
+  event: LastEvent,
   reply: string,
   isFirst: boolean,
 ): DeliveryState {

@@ -31,6 +31,10 @@ class SqliteStore implements Store {
   /** Conversations that wait to be written. */
   readonly #pending = new Set<ConversationRecord>();
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** The delay of the running timer, in milliseconds. */
+  #delayMs = Infinity;
+  /** Resolves with the next write. */
+  #flushed = Promise.withResolvers<void>();
   #isClosed = false;
   /** The last write failed, which was logged. */
   #isFailing = false;
@@ -53,14 +57,12 @@ class SqliteStore implements Store {
   }
 
   saveSoon(conversation: ConversationRecord): void {
-    if (this.#isClosed) return;
-    this.#pending.add(conversation);
-    this.#timer ??= setTimeout(() => this.#flush(), SAVE_DELAY_MS);
+    this.#add(conversation, SAVE_DELAY_MS);
   }
 
-  save(conversation: ConversationRecord): void {
-    this.#pending.add(conversation);
-    this.#flush();
+  async save(conversation: ConversationRecord): Promise<void> {
+    this.#add(conversation, 0);
+    await this.#flushed.promise;
   }
 
   remove(conversation: ConversationRecord): boolean {
@@ -76,12 +78,28 @@ class SqliteStore implements Store {
     this.#database.close();
   }
 
-  /** Writes all pending conversations. A conversation that fails is written with its next turn. */
+  #add(conversation: ConversationRecord, delayMs: number): void {
+    if (this.#isClosed) return this.#flushed.resolve();
+    this.#pending.add(conversation);
+    if (delayMs >= this.#delayMs) return;
+    clearTimeout(this.#timer);
+    this.#delayMs = delayMs;
+    this.#timer = setTimeout(() => this.#flush(), delayMs);
+  }
+
+  /** Writes all pending conversations in one transaction. If that fails, they are written with the next ones. */
   #flush(): void {
     clearTimeout(this.#timer);
-    this.#timer = undefined;
-    for (const conversation of this.#pending) this.#write(() => this.#upsert.run(toRow(conversation)));
-    this.#pending.clear();
+    this.#delayMs = Infinity;
+    const isWritten = this.#write(() => {
+      this.#database.exec("BEGIN");
+      for (const conversation of this.#pending) this.#upsert.run(toRow(conversation));
+      this.#database.exec("COMMIT");
+    });
+    if (isWritten) this.#pending.clear();
+    else if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
+    this.#flushed.resolve();
+    this.#flushed = Promise.withResolvers();
   }
 
   /** Writes. Logs the first of several failures in a row. */

@@ -43,7 +43,13 @@ export type ErrorReason =
   | "program_not_started"
   | "protocol_version"
   | "timeout"
-  | "exited";
+  | "exited"
+  /** The agent reports a missing log-in, a used-up quota, an unknown model, or a fault of its model's provider. */
+  | "login"
+  | "quota"
+  | "model"
+  | "provider"
+  | "unknown";
 
 /** An error that the caller is told. */
 export class AppError extends Error {

@@ -1,6 +1,7 @@
 /** Runs a turn: sends the prompt, watches its time limits, and hands every event to its readers. @module */
 
 import { abortable } from "../core/abortable.ts";
+import { settlesWithin } from "../core/deadline.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import { type IdleTimer, startIdleTimer } from "../core/idle_timer.ts";
 import type { PromptBlock, RunningPrompt, Session } from "./agent.ts";
@@ -25,6 +26,8 @@ const EVENT_CHARS = 100;
 const UNSCANNED_LIMIT = 64 * 1024;
 /** Characters of a turn's text and thoughts. A turn that goes beyond is ended, as `max_tokens`. */
 export const MAX_TURN_CHARS = 8 * 1024 * 1024;
+/** Longest wait of the readers for the observer's promise about the last event, in milliseconds. */
+const OBSERVER_WAIT_MS = 1_000;
 /** Longest wait of a newer request for the open tools of a turn whose reply is complete, in milliseconds. */
 const TOOL_WAIT_MS = 30_000;
 
@@ -36,11 +39,12 @@ export interface TurnLimits {
   readonly turnTimeoutMs: number;
 }
 
-/** Watches turns without taking part in them. A turn never waits for its observer, which must not throw. */
+/** Watches turns without taking part in them. It must not throw. */
 export interface TurnObserver {
   /** The agent has the prompt. Comes before every event. */
   onStart(turn: Turn): void;
-  onEvent(event: TurnEvent, turn: Turn): void;
+  /** May return a promise for the last event: the readers get this event once the promise settles, or after a second. */
+  onEvent(event: TurnEvent, turn: Turn): void | Promise<void>;
   /**
    * Whether the observer wants `speech`, and `emotion` as soon as it is complete. Read for every text; without it the
    * turn has no `speech`, and looks for emotions only when the text pauses.
@@ -48,10 +52,14 @@ export interface TurnObserver {
   readonly wantsSpeech: boolean;
 }
 
-/** The parts of a turn. */
-export interface TurnOptions {
+/** A prompt, and the session that gets it. */
+export interface Attempt {
   readonly session: Session;
   readonly blocks: readonly PromptBlock[];
+}
+
+/** The parts of a turn. */
+export interface TurnOptions extends Attempt {
   readonly limits: TurnLimits;
   /** The conversation's name; by default the session's id. */
   readonly conversation?: string | undefined;
@@ -64,12 +72,18 @@ export interface TurnOptions {
   readonly emotions?: EmotionWords | undefined;
   /** Keeps the events, so that a repeated request can {@linkcode Turn.read} them from the start. */
   readonly record?: boolean;
+  /**
+   * Asked once, if neither text nor a tool call came before the agent's last event: may return another attempt, with which
+   * the turn goes on. If the attempt cannot start, the turn ends with the first one's last event.
+   *
+   * @param signal Aborts when the turn is cancelled.
+   */
+  readonly retry?: (last: LastEvent, signal: AbortSignal) => Promise<Attempt> | undefined;
 }
 
 /** One prompt, and everything that the agent does in answer to it. Made by {@linkcode runTurn}. */
 export class Turn {
   readonly id: TurnId = crypto.randomUUID() as TurnId;
-  readonly sessionId: SessionId;
   readonly conversation: string;
   readonly resolvedModel: string;
   readonly unsolicited: boolean;
@@ -93,14 +107,21 @@ export class Turn {
   #unscanned = "";
   /** Whether the scan in progress emits speech, or emotions only. */
   #emitsSpeech = false;
+  #sessionId: SessionId;
   #prompt: RunningPrompt | undefined;
+  #retry: TurnOptions["retry"];
+  /** Aborts while the second attempt is made, if the turn is cancelled. */
+  #retrying: AbortController | undefined;
   #chars = 0;
+  #hasText = false;
   #hasUsedTools = false;
   #isStarted = false;
   #isReplyOver = false;
   #isCancelled = false;
   #isAbandoned = false;
   #isOver = false;
+  /** Whether the readers got the last event. */
+  #isRead = false;
   #silence: IdleTimer | undefined;
   #deadline: IdleTimer | undefined;
   /** Runs while a newer request waits for the open tools. */
@@ -111,7 +132,8 @@ export class Turn {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ended = promise;
     this.#resolveEnded = resolve;
-    this.sessionId = session.id;
+    this.#sessionId = session.id;
+    this.#retry = options.retry;
     this.conversation = options.conversation ?? session.id;
     this.resolvedModel = options.resolvedModel;
     this.unsolicited = options.unsolicited ?? false;
@@ -126,7 +148,12 @@ export class Turn {
     });
   }
 
-  /** Whether the readers got the last event. */
+  /** The session that has the prompt. */
+  get sessionId(): SessionId {
+    return this.#sessionId;
+  }
+
+  /** Whether the turn has ended for its readers, which may wait for the last event. */
   get isOver(): boolean {
     return this.#isOver;
   }
@@ -177,12 +204,12 @@ export class Turn {
     }
     for (const event of this.#record) reader(event);
     if (!this.#isRecorded) this.#record = undefined;
-    if (this.#isOver || this.#isReplyOver) return () => {};
+    if (this.#isRead || this.#isReplyOver) return () => {};
     this.#readers = [...this.#readers, reader];
     return () => {
       if (!this.#readers.includes(reader)) return;
       this.#readers = this.#readers.filter((other) => other !== reader);
-      if (this.#readers.length > 0) return;
+      if (this.#readers.length > 0 || this.#isOver) return;
       this.#isAbandoned = true;
       this.cancel();
     };
@@ -207,7 +234,7 @@ export class Turn {
   cancel(): void {
     if (this.#isOver || this.#isCancelled) return;
     this.#isCancelled = true;
-    this.#prompt?.cancel();
+    this.#stopAgent();
   }
 
   /**
@@ -223,7 +250,12 @@ export class Turn {
   fail(failure: AppError): void {
     if (this.#isOver) return;
     this.#end({ type: "failure", failure });
+    this.#stopAgent();
+  }
+
+  #stopAgent(): void {
     this.#prompt?.cancel();
+    this.#retrying?.abort();
   }
 
   #timeOut(message: string): void {
@@ -243,6 +275,7 @@ export class Turn {
       if (event.type === "text" || event.type === "thought") {
         this.#onWords(event);
       } else if (isLast(event)) {
+        if (this.#tryAgain(event)) return;
         this.#end(event);
       } else {
         this.#pauseText();
@@ -254,16 +287,44 @@ export class Turn {
     if (isLast(event)) this.#resolveEnded();
   }
 
+  /** Goes on with another attempt, if there is one. */
+  #tryAgain(last: LastEvent): boolean {
+    if (this.#isCancelled || this.#hasText || this.#hasUsedTools) return false;
+    const retry = this.#retry;
+    this.#retry = undefined;
+    this.#retrying = new AbortController();
+    const attempt = retry?.(last, this.#retrying.signal);
+    if (attempt === undefined) return false;
+    this.#startAgain(attempt, last);
+    return true;
+  }
+
+  async #startAgain(attempt: Promise<Attempt>, last: LastEvent): Promise<void> {
+    try {
+      const { session, blocks } = await attempt;
+      this.#retrying!.signal.throwIfAborted();
+      this.#sessionId = session.id;
+      this.#prompt = await session.prompt(blocks, (event) => this.#onAgentEvent(event));
+      if (this.#isOver || this.#isCancelled) this.#prompt.cancel();
+    } catch {
+      if (!this.#isOver) this.#end(last);
+      this.#resolveEnded();
+    }
+  }
+
   #onWords(event: TurnEvent & { readonly type: "text" | "thought" }): void {
     if (this.#isCancelled || this.#isReplyOver) return;
     this.#chars += event.text.length;
     if (this.#chars > MAX_TURN_CHARS) {
       this.#end({ type: "end", reason: "max_tokens" });
-      this.#prompt?.cancel();
-      return;
+      return this.#stopAgent();
     }
-    if (event.type === "thought") this.#pauseText();
-    else if (this.#scanner) this.#scan(this.#scanner, event.text);
+    if (event.type === "thought") {
+      this.#pauseText();
+    } else {
+      this.#hasText = true;
+      if (this.#scanner) this.#scan(this.#scanner, event.text);
+    }
     this.#emit(event);
   }
 
@@ -320,14 +381,26 @@ export class Turn {
     this.#silence?.[Symbol.dispose]();
     this.#deadline?.[Symbol.dispose]();
     this.#toolWait?.[Symbol.dispose]();
-    this.#emit(this.#lastEvent(event));
+    const last = this.#lastEvent(event);
+    const settled = this.#observer?.onEvent(last, this);
+    if (settled) settlesWithin(OBSERVER_WAIT_MS, settled).finally(() => this.#tellEnd(last));
+    else this.#tellEnd(last);
+  }
+
+  #tellEnd(last: LastEvent): void {
+    this.#isRead = true;
+    this.#tellReaders(last);
     this.#readers = [];
   }
 
   #emit(event: TurnEvent): void {
+    this.#tellReaders(event);
+    this.#observer?.onEvent(event, this);
+  }
+
+  #tellReaders(event: TurnEvent): void {
     this.#keep(event);
     for (const reader of this.#readers) reader(event);
-    this.#observer?.onEvent(event, this);
   }
 
   #keep(event: TurnEvent): void {

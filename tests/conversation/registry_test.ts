@@ -59,7 +59,7 @@ Deno.test("registry: the observer gets every event", async () => {
     observer: {
       wantsSpeech: false,
       onStart: (turn) => events.push([turn.id, "start"]),
-      onEvent: (event, turn) => events.push([turn.id, summarize(event)]),
+      onEvent: (event, turn) => void events.push([turn.id, summarize(event)]),
     },
   });
   const turn = await harness.start("a", [user("one")]);

@@ -7,7 +7,7 @@ import { MemoryAgent, type MemorySession } from "../support/agents/memory_agent.
 import { ConversationHarness } from "../support/harness/conversation_harness.ts";
 import { MemoryStore } from "../support/harness/memory_store.ts";
 import { assistant, user } from "../support/harness/message_fixture.ts";
-import { appErrorOf } from "../support/harness/turn_recorder.ts";
+import { appErrorOf, nextTask } from "../support/harness/turn_recorder.ts";
 
 const ENDS:
   readonly (readonly [reply: string, reason: "end_turn" | "refusal" | "cancelled", DeliveryState])[] = [
@@ -47,7 +47,8 @@ Deno.test("startTurn: no conversation is written before the turn starts, and it 
   const prompt = await harness.agent.nextPrompt();
   prompt.say("Yes.");
   prompt.end();
-  assertEquals(store.calls.slice(1).toSorted(), ["end", "save mao"]);
+  await nextTask();
+  assertEquals(store.calls.slice(1), ["save mao", "end"]);
 });
 
 /** An agent whose sessions fail their next prompts with an error, and have ended or not. */

@@ -41,7 +41,7 @@ for (const [what, damage] of Object.entries(DAMAGES)) {
     Deno.writeTextFileSync(`${fixture.path}-wal`, "written last");
     using store = await fixture.open();
     assertEquals(store.load(), []);
-    store.save(one!);
+    await store.save(one!);
     store[Symbol.dispose]();
     const aside = fixture.files().find((name) => /^conversations\.db\.corrupt-[\dTZ-]+$/.test(name)) ??
       "none";

@@ -20,12 +20,12 @@ Deno.test("store: conversations come back unchanged, in the order of use", async
       saved.delete(key);
       if (random.below(5) === 0) store.remove(record);
       else {
-        if (random.below(2) === 0) store.save(record);
+        if (random.below(2) === 0) await store.save(record);
         else store.saveSoon(record);
         saved.set(key, record);
       }
     }
-    for (const record of saved.values()) store.save(record);
+    await Promise.all([...saved.values()].map((record) => store.save(record)));
     assertEquals(store.load(), [...saved.values()]);
     store[Symbol.dispose]();
     assertEquals(await fixture.load(), [...saved.values()]);
@@ -54,7 +54,7 @@ Deno.test("store: save and close write what saveSoon has not written, but for re
     store.saveSoon(soon!);
     store.saveSoon(removed!);
     assertEquals(store.remove(removed!), true);
-    store.save(now!);
+    await store.save(now!);
     assertEquals(store.load(), [soon!, now!]);
     store.saveSoon(last!);
   }
@@ -105,7 +105,7 @@ Deno.test("store: a closed store writes nothing", async () => {
   const store = await fixture.open();
   for (let times = 0; times < 2; times++) store[Symbol.dispose]();
   store.remove(record!);
-  store.save({ ...record!, id: "another" });
+  await store.save({ ...record!, id: "another" });
   store.saveSoon({ ...record!, id: "another" });
   assertEquals(await fixture.load(), [record!]);
   assertEquals([fixture.warnings, fixture.files()], [[], ["conversations.db"]]);
@@ -118,7 +118,7 @@ Deno.test({
     using fixture = new StoreFixture();
     const folder = `${fixture.folder}/new/folder`;
     using store = await openStore(folder, { warn() {} });
-    store.save(randomRecord(new Random(1)));
+    await store.save(randomRecord(new Random(1)));
     assertEquals([modeOf(`${fixture.folder}/new`), modeOf(folder)], ["700", "700"]);
     for (const suffix of ["", "-wal"]) assertEquals(modeOf(`${folder}/conversations.db${suffix}`), "600");
   },
@@ -149,23 +149,28 @@ Deno.test("store: an error names the setting", async () => {
   assertEquals([fixture.files(), fixture.warnings], [["conversations.db"], []]);
 });
 
-Deno.test("store: failed writes are logged once, until a write succeeds, and a failed removal is reported", async () => {
+Deno.test("store: failed writes are logged once, and made up for; a failed removal is reported", async () => {
   using fixture = new StoreFixture();
   const [stored] = await fixture.fill(1);
-  const fail = (event: string) =>
-    `CREATE TRIGGER no_${event} BEFORE ${event} ON conversations WHEN ${
-      event === "DELETE" ? "OLD" : "NEW"
-    }.id LIKE 'full%' ` +
+  const fail = (event: string, row: string) =>
+    `CREATE TRIGGER no_${event} BEFORE ${event} ON conversations WHEN ${row}.id LIKE 'full%' ` +
     "BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END;";
-  fixture.change(fail("INSERT") + fail("DELETE") + "UPDATE conversations SET id = 'full 0'");
+  fixture.change(fail("INSERT", "NEW") + fail("DELETE", "OLD") + "UPDATE conversations SET id = 'full 0'");
   using store = await fixture.open();
+  const ids = () => store.load().map(({ id }) => id);
+  const failing = { ...stored!, id: "full 1" };
   for (const count of [1, 2]) {
-    for (const id of ["full 1", "full 2"]) store.save({ ...stored!, id });
+    for (let times = 0; times < 2; times++) {
+      await Promise.all([store.save(failing), store.save({ ...stored!, id: `good ${count}` })]);
+    }
     assertEquals(store.remove({ ...stored!, id: "full 0" }), false);
     assertEquals(fixture.warnings.length, count);
     assertStringIncludes(fixture.warnings[count - 1]!, "conversations cannot be written");
-    store.save({ ...stored!, usedAt: count });
-    assertEquals(store.load().length, 2);
+    // A batch is written whole or not at all.
+    assertEquals(ids().includes(`good ${count}`), false);
+    store.remove(failing);
+    await store.save(stored!);
+    assertEquals(ids().includes(`good ${count}`), true);
   }
 });
 
@@ -196,7 +201,7 @@ Deno.test("store: a file of the first schema is read, and its conversation chang
   {
     using store = await fixture.open();
     assertEquals(store.key, new Uint8Array(32));
-    store.save({ ...old!, usedAt: old!.usedAt + 1 });
+    await store.save({ ...old!, usedAt: old!.usedAt + 1 });
   }
   assertEquals(await fixture.load(), [{ ...old!, usedAt: old!.usedAt + 1 }]);
   assertEquals(fixture.warnings, []);

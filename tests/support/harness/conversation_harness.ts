@@ -5,6 +5,7 @@ import type { Store } from "../../../lib/conversation/record.ts";
 import type { ConversationOptions } from "../../../lib/conversation/active.ts";
 import { ConversationRegistry, type TurnRequest } from "../../../lib/conversation/registry.ts";
 import { AppError } from "../../../lib/core/errors.ts";
+import { NO_LOG } from "../../../lib/core/log.ts";
 import { ModelRouter } from "../../../lib/turn/model_router.ts";
 import type { Turn } from "../../../lib/turn/turn.ts";
 import { MemoryAgent, type MemoryPrompt, type MemorySession } from "../agents/memory_agent.ts";
@@ -35,7 +36,7 @@ export class ConversationHarness implements Disposable {
       onBusy: "supersede",
       maxTurns: 32,
       limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
-      log: { debug() {} },
+      log: NO_LOG,
       maxSessions: 100,
       idleMs: NEVER_IDLE_MS,
       ...rest,

@@ -7,6 +7,7 @@ import { ConversationRegistry, type TurnRequest } from "../../../lib/conversatio
 import type { SessionMode } from "../../../lib/conversation/resolve.ts";
 import type { BusyMode } from "../../../lib/conversation/turn_queue.ts";
 import { AppError } from "../../../lib/core/errors.ts";
+import { NO_LOG } from "../../../lib/core/log.ts";
 import { ModelRouter } from "../../../lib/turn/model_router.ts";
 import type { Turn } from "../../../lib/turn/turn.ts";
 import { marksIn, type MemoryPrompt, StrictAgent } from "../agents/memory_agent.ts";
@@ -58,8 +59,8 @@ export class ConversationModel {
   readonly #skins: readonly RandomSkin[];
   /** Marks that a session may get more than once: their turn had no reply, or was sent again. */
   readonly #repeated = new Set<string>();
-  /** Marks that no session has to get: an interrupt cancelled their turn before it started. */
-  readonly #interrupted = new Set<string>();
+  /** Marks that no session has to get: an interrupt cancelled their turn before it started, or the agent died on them. */
+  readonly #excused = new Set<string>();
   readonly #errors: string[] = [];
   readonly #promptNumbers = new Map<MemoryPrompt, number>();
   #openGate = () => {};
@@ -88,7 +89,7 @@ export class ConversationModel {
       onBusy: rules.onBusy,
       maxTurns: MAX_TURNS,
       limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
-      log: { debug() {} },
+      log: NO_LOG,
       maxSessions: MAX_SESSIONS,
       idleMs: rules.isIdleShort ? 1 : NEVER_IDLE_MS,
     });
@@ -140,7 +141,7 @@ export class ConversationModel {
     const waiting = this.calls.filter(({ turn }) => turn === undefined);
     const count = this.#registry.interrupt(this.#random.below(4) > 0 ? conversation : undefined);
     this.interrupted += count;
-    if (count > 0) { for (const { question } of waiting) this.#interrupted.add(question.mark); }
+    if (count > 0) { for (const { question } of waiting) this.#excused.add(question.mark); }
   }
 
   /** Says a word that names its prompt and its question. */
@@ -231,7 +232,7 @@ export class ConversationModel {
         this.#checkDelivered(call, request.agent as StrictAgent);
       }, (error) => {
         if (error instanceof AppError && error.message.includes("interrupted")) {
-          this.#interrupted.add(question.mark);
+          this.#excused.add(question.mark);
         }
       }),
       turn: undefined,
@@ -244,19 +245,22 @@ export class ConversationModel {
 
   /** Checks that a session that replied had every earlier message. */
   #checkDelivered(call: Call, agent: StrictAgent): void {
-    const { question, turn } = call;
+    const { question, turn, recorder } = call;
     if (!isAnswered(call)) {
       // The prompt may have had undelivered messages of others, too.
       const prompts = agent.prompts.map(({ text }) => marksIn(text)).filter((marks) =>
         marks.includes(question.mark)
       );
       for (const mark of [...question.requiredMarks, ...prompts.flat()]) this.#repeated.add(mark);
+      if (recorder.summaries.at(-1) !== "failure agent_crashed") return;
+      for (const mark of prompts.flat()) {
+        const times = agent.prompts.filter(({ text }) => marksIn(text).includes(mark)).length;
+        if (times > 1) this.#excused.add(mark);
+      }
       return;
     }
     const delivered = agent.receivedMarks.get(turn!.sessionId);
-    const lost = question.requiredMarks.filter((mark) =>
-      !delivered?.has(mark) && !this.#interrupted.has(mark)
-    );
+    const lost = question.requiredMarks.filter((mark) => !delivered?.has(mark) && !this.#excused.has(mark));
     if (lost.length > 0) this.#errors.push(`the session that answered ${question.mark} never got ${lost}`);
   }
 

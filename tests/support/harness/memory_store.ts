@@ -20,8 +20,9 @@ export class MemoryStore implements Store {
     this.#write("save soon", conversation);
   }
 
-  save(conversation: ConversationRecord): void {
+  save(conversation: ConversationRecord): Promise<void> {
     this.#write("save", conversation);
+    return Promise.resolve();
   }
 
   remove(conversation: ConversationRecord): boolean {

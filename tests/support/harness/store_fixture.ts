@@ -39,7 +39,7 @@ export class StoreFixture implements Disposable {
   async fill(count: number): Promise<ConversationRecord[]> {
     using store = await this.open();
     const saved = Array.from({ length: count }, (_, usedAt) => randomRecord(this.#random, { usedAt }));
-    for (const record of saved) store.save(record);
+    await Promise.all(saved.map((record) => store.save(record)));
     return saved;
   }
 

@@ -39,7 +39,7 @@ if (import.meta.main) {
   using store = await openStore(folder, log);
   print(`key ${store.key.toHex()}`);
   for (let nth = 0; !isFailing; nth++) {
-    store.save(writtenRecord(name, nth));
+    await store.save(writtenRecord(name, nth));
     if (!isFailing) print(`saved ${nth}`);
   }
 }
