@@ -14,7 +14,7 @@ import { messageOf, shuttingDown } from "./core/errors.ts";
 import type { Log } from "./core/log.ts";
 import { Ambient } from "./events/ambient.ts";
 import { EventHub } from "./events/hub.ts";
-import { createNotifier } from "./events/notifier.ts";
+import { createNotifier, type Notifier } from "./events/notifier.ts";
 import { eventRoutes } from "./events/routes.ts";
 import { createAccessControl } from "./http/access.ts";
 import { healthRoutes } from "./http/health.ts";
@@ -66,13 +66,14 @@ export function createServer(config: Config, parts: ServerParts) {
     maxTurns: config.maxInFlight,
     limits: config,
     observer: hub,
+    onMemoryLost: (conversation) => notifier.announceMemoryLost(conversation),
     emotions: config.emotions,
     log,
     maxSessions: config.maxSessions,
     idleMs: config.sessionTtlMs,
   });
   const cannedReplies = new CannedReplies();
-  const notifier = createNotifier({ hub, cannedReplies, emotions: config.emotions, conversations });
+  const notifier: Notifier = createNotifier({ hub, cannedReplies, emotions: config.emotions, conversations });
   const ambient = config.ambient && resources.use(
     new Ambient({
       ...config.ambient,

@@ -9,6 +9,7 @@ import {
   type AgentStateEvent,
   encodeMessage,
   type Message,
+  type NotificationEvent,
   type PermissionRequestEvent,
   type Urgency,
   type VtuberEvent,
@@ -138,11 +139,18 @@ export class EventHub implements TurnObserver {
    *
    * @param emotions Published before the text.
    * @param toNewest Sends the text only to the newest of the subscribers outside of the program.
+   * @param cause What happened, for programs.
    * @returns The number of subscribers outside of the program that got the text.
    */
-  notify(text: string, urgency: Urgency, emotions: readonly Emotion[] = [], toNewest = false): number {
+  notify(
+    text: string,
+    urgency: Urgency,
+    emotions: readonly Emotion[] = [],
+    toNewest = false,
+    cause: Pick<NotificationEvent, "code" | "session_id"> = {},
+  ): number {
     if (this.#isClosed) return 0;
-    const notification = { type: "notification", text, urgency } as const;
+    const notification: NotificationEvent = { type: "notification", text, urgency, ...cause };
     const recipients = this.#notified.slice(toNewest ? -1 : 0);
     if (this.#turns.values().every(({ hasEnded }) => hasEnded)) this.#showNotification();
     this.#publish(...emotions.map(({ tag, intensity }) => ({ type: "emotion", tag, intensity } as const)));

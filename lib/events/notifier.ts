@@ -12,6 +12,9 @@ import type { Urgency } from "./wire.ts";
 /** Characters of a reply that are announced; the rest is cut off. */
 const MAX_REPLY_CHARS = 8_000;
 
+/** The sentence that tells a person of a lost memory. */
+const MEMORY_LOST = "I have lost my memory of our conversation. Please tell me again what I should know.";
+
 /** A text for the character to say. */
 export interface Announcement {
   /** The text with its emotion tags, as a chat reply would have them. */
@@ -49,6 +52,13 @@ export function createNotifier({ hub, cannedReplies, emotions: words, conversati
       const count = hub.notify(text, urgency, emotions, toNewest);
       cannedReplies.remember(text, reply, count);
       return count;
+    },
+
+    /** Says that the agent no longer knows a conversation. */
+    announceMemoryLost(conversation: string): void {
+      const cause = { code: "memory_lost", session_id: conversation } as const;
+      const count = hub.notify(MEMORY_LOST, "normal", [], false, cause);
+      cannedReplies.remember(MEMORY_LOST, MEMORY_LOST, count);
     },
 
     /**

@@ -78,13 +78,23 @@ export interface PermissionRequestEvent extends TurnRef {
   readonly expires_at: number;
 }
 
+/** Something to say that nobody asked for. */
+export interface NotificationEvent {
+  readonly type: "notification";
+  readonly text: string;
+  readonly urgency: Urgency;
+  /** `memory_lost`: the agent no longer knows the conversation of this name. */
+  readonly code?: "memory_lost";
+  readonly session_id?: string;
+}
+
 /** An event that subscribers can choose. */
 export type VtuberEvent =
   | AgentStateEvent
   | (Partial<TurnRef> & { readonly type: "emotion"; readonly tag: string; readonly intensity: number })
   | ToolStatusEvent
   | (TurnRef & { readonly type: "plan"; readonly entries: readonly PlanEntry[] })
-  | { readonly type: "notification"; readonly text: string; readonly urgency: Urgency }
+  | NotificationEvent
   | PermissionRequestEvent
   | (TurnRef & {
     readonly type: "permission_resolved";

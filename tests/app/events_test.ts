@@ -189,3 +189,20 @@ Deno.test("events: at shutdown the connections close, and new ones are refused",
   assertEquals((await errorOf(await served.app.get(SSE_PATH))).code, "shutting_down");
   await assertRejects(() => EventClient.open(served.url + EVENTS_PATH), Error, "refused");
 });
+
+Deno.test("events: a lost memory is told in words that a client can post back", async () => {
+  await using served = ServedApp.start({ script: (prompt) => prompt.end() });
+  const { app } = served;
+  const client = await served.connect("notification");
+  const ask = async (content: string, name?: string) => {
+    const messages = [{ role: "user", content }];
+    return await (await app.post("/v1/chat/completions", { conversation_id: name, messages })).json();
+  };
+  await ask("Hi", "mao");
+  app.agent.sessions[0]!.close();
+  await ask("And?", "mao");
+  const sentence = "I have lost my memory of our conversation. Please tell me again what I should know.";
+  const { code, session_id } = await client.until(`notification ${sentence}`);
+  assertEquals([code, session_id], ["memory_lost", "mao"]);
+  assertEquals((await ask(sentence)).choices[0].message.content.trim(), sentence);
+});
