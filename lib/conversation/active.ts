@@ -6,7 +6,7 @@ import type { Agent, Session } from "../turn/agent.ts";
 import type { EmotionWords } from "../turn/emotion.ts";
 import type { ModelRouter } from "../turn/model_router.ts";
 import type { TurnLimits, TurnObserver } from "../turn/turn.ts";
-import { type ConversationIndex, isResumable } from "./conversation.ts";
+import { type ConversationIndex, isResumable, isSingleQuestion } from "./conversation.ts";
 import type { Fingerprinter } from "./fingerprint.ts";
 import type { ConversationRecord } from "./record.ts";
 import type { SessionMode } from "./resolve.ts";
@@ -132,7 +132,6 @@ export class ActiveConversations {
   onIdle(active: ActiveConversation): void {
     const { conversation, queue, session } = active;
     if (queue.isBusy) return;
-    active.undelivered.prune();
     const isRemembered = conversation !== undefined && this.#all.get(conversation) === active;
     // A session without a delivered message is of no use, unless the client has a name for the conversation.
     if (isRemembered && session && isResumable(conversation)) {
@@ -140,10 +139,21 @@ export class ActiveConversations {
     } else {
       this.#close(active);
     }
-    // Busy conversations stay, so that there can be more than the limit for a while.
-    for (const oldest of this.#all.values()) {
-      if (this.#all.size <= this.#options.maxSessions) return;
-      if (!oldest.queue.isBusy) this.#close(oldest);
+    this.#closeExcess();
+  }
+
+  /** Closes sessions beyond the limit: first single questions, to which nobody comes back, then the oldest ones. */
+  #closeExcess(): void {
+    const newest = [...this.#all.values()].at(-1);
+    const isSingle = ({ conversation }: ActiveConversation) =>
+      conversation !== undefined && isSingleQuestion(conversation);
+    for (const isCandidate of [isSingle, () => true]) {
+      for (const oldest of this.#all.values()) {
+        if (this.#all.size <= this.#options.maxSessions) return;
+        // Busy conversations stay, so that there can be more than the limit for a while.
+        const stays = oldest.queue.isBusy || oldest === newest && isCandidate === isSingle;
+        if (!stays && isCandidate(oldest)) this.#close(oldest);
+      }
     }
   }
 

@@ -28,6 +28,11 @@ export function isResumable({ isNamed, sessionId }: ConversationRecord): boolean
   return isNamed || sessionId !== undefined;
 }
 
+/** Whether a conversation is a single question, such as a translator's, to which nobody comes back. */
+export function isSingleQuestion({ turns, isNamed }: ConversationRecord): boolean {
+  return turns.length <= 1 && !isNamed;
+}
+
 /** Adds the new turns of a request to its conversation, as pending. */
 export function mergeTranscript(
   conversation: ConversationRecord,
@@ -151,9 +156,7 @@ export class ConversationIndex {
     conversation.usedAt = now;
     this.#all.delete(conversation);
     this.#all.add(conversation);
-    // Forget single questions first, such as a translator's, to which nobody comes back.
-    const isSingle = ({ turns, isNamed }: ConversationRecord) => turns.length <= 1 && !isNamed;
-    for (const isCandidate of [isSingle, () => true]) {
+    for (const isCandidate of [isSingleQuestion, () => true]) {
       for (const oldest of this.#all) {
         if (this.#all.size <= MAX_CONVERSATIONS) return;
         if (oldest !== conversation && !isBusy(oldest) && isCandidate(oldest)) this.forget(oldest);

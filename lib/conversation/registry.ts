@@ -238,6 +238,8 @@ export class ConversationRegistry {
   /** Ends a job: the next request in the queue can start. */
   #finish(job: QueuedJob): void {
     if (!this.#jobs.delete(job)) return;
+    // Before the next turn starts: a message that was cancelled is not sent again.
+    job.active.undelivered.prune();
     job.ticket.release();
     this.#active.onIdle(job.active);
     if (this.#jobs.size === 0) this.#drained?.resolve();

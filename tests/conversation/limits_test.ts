@@ -58,6 +58,19 @@ Deno.test("sessions: beyond the limit the one that was not used for the longest 
   assertEquals(harness.closed, [true, true, false, false]);
 });
 
+Deno.test("sessions: ten single questions do not close the session of a chat", async () => {
+  using harness = new ConversationHarness({ mode: "auto", maxSessions: 3 });
+  await harness.run(undefined, FIRST, "1");
+  await harness.run(undefined, SECOND, "2");
+  await harness.run("named", FIRST);
+  for (let number = 0; number < 10; number++) {
+    await harness.run(undefined, [user(`Translate ${number}.`)]);
+    const open = harness.agent.sessions.filter(({ closed }) => !closed.aborted);
+    assertEquals(open, [harness.session(0), harness.session(1), harness.session(2 + number)]);
+  }
+  assertEquals((await harness.run(undefined, [...SECOND, assistant("2"), user("three")])).text, "three");
+});
+
 Deno.test("sessions: refused requests and failed sessions displace none", async () => {
   using harness = new ConversationHarness({ maxTurns: 1, maxSessions: 2 });
   await harness.run("a", FIRST);

@@ -255,3 +255,21 @@ Deno.test("deaths: a history has the note too, and a message that is sent for th
   for (let times = 0; times < 2; times++) await named.runUntilCrash("mao", [user("boom")]);
   assertEquals((await named.run("mao", [user("boom")], "Well.")).text, "[a message was left out]");
 });
+
+Deno.test("lost: an agent that ignored a cancel loses the session; the interrupted message is never sent again", async () => {
+  using harness = new Fixture();
+  await harness.run("mao", [user("one")], "One.");
+  const running = await harness.prompt("mao", user("two"));
+  running.say("Well");
+  const next = harness.start("mao", [user("three")]);
+  // What the agent port does after the grace: the prompt ends as cancelled, and the session cannot be resumed.
+  harness.agent.deleteSession(running.session.id);
+  running.session.close();
+  running.end("cancelled");
+  await next;
+  const prompt = await harness.agent.nextPrompt();
+  assertEquals([prompt.text, prompt.session, harness.lost], ["three", harness.session(1), ["mao"]]);
+  prompt.end();
+  await nextTask();
+  assertEquals((await harness.run("mao", [user("four")])).text, "four");
+});
