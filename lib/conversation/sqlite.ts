@@ -128,9 +128,18 @@ function run(database: DatabaseSync, ...statements: readonly string[]): void {
   for (const statement of statements) database.prepare(statement).run();
 }
 
-/** Makes the folder and the file, and closes the file to other users. SQLite copies its mode to the files beside it. */
+/**
+ * Makes the folder and the file, and closes the file to other users. SQLite copies its mode to the files beside it. A link
+ * is refused: another user may have made it, to have a file of this user overwritten or opened to others.
+ */
 function makePrivate(folder: string, path: string): void {
   Deno.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  for (const suffix of suffixesIn(folder)) {
+    const { isSymlink, nlink } = Deno.lstatSync(path + suffix);
+    if (isSymlink || (nlink ?? 1) > 1) {
+      throw new Error(`${FILE}${suffix} is a link. Remove it, or use another folder.`);
+    }
+  }
   Deno.openSync(path, { write: true, create: true, mode: 0o600 }).close();
   if (Deno.build.os === "windows") return;
   for (const suffix of suffixesIn(folder)) Deno.chmodSync(path + suffix, 0o600);

@@ -7,7 +7,7 @@ import { MemoryAgent, type MemorySession } from "../support/agents/memory_agent.
 import { ConversationHarness } from "../support/harness/conversation_harness.ts";
 import { MemoryStore } from "../support/harness/memory_store.ts";
 import { assistant, user } from "../support/harness/message_fixture.ts";
-import { appErrorOf, nextTask } from "../support/harness/turn_recorder.ts";
+import { appErrorOf, nextTask, TurnRecorder } from "../support/harness/turn_recorder.ts";
 
 const ENDS:
   readonly (readonly [reply: string, reason: "end_turn" | "refusal" | "cancelled", DeliveryState])[] = [
@@ -49,6 +49,22 @@ Deno.test("startTurn: no conversation is written before the turn starts, and it 
   prompt.end();
   await nextTask();
   assertEquals(store.calls.slice(1), ["save mao", "end"]);
+});
+
+Deno.test("startTurn: a slow disk delays the end of the reply, and nothing before it", async () => {
+  const store = new MemoryStore();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  store.save = () => promise;
+  using harness = new ConversationHarness({ store });
+  const recorder = new TurnRecorder();
+  (await harness.start("mao", [user("one")])).read(recorder.reader);
+  const prompt = await harness.agent.nextPrompt();
+  prompt.say("Yes.");
+  prompt.end();
+  const next = await harness.prompt("mao", user("two"));
+  assertEquals([recorder.summaries, next.text], [["text Yes."], "two"]);
+  resolve();
+  assertEquals(await recorder.lastSummary(), "end end_turn");
 });
 
 /** An agent whose sessions fail their next prompts with an error, and have ended or not. */

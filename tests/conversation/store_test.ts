@@ -139,6 +139,32 @@ Deno.test({
   },
 });
 
+const LINKS: Readonly<Record<string, (target: string, path: string) => void>> = {
+  "symbolic link": (target, path) => Deno.symlinkSync(target, path),
+  "link to a file that does not exist": (target, path) => Deno.symlinkSync(`${target}.new`, path),
+  "hard link": (target, path) => {
+    Deno.writeTextFileSync(target, "mine");
+    Deno.linkSync(target, path);
+  },
+};
+for (const [what, link] of Object.entries(LINKS)) {
+  Deno.test({
+    name: `store: a ${what} in place of the file, or of one beside it, is refused and followed nowhere`,
+    ignore: onWindows,
+    async fn() {
+      for (const suffix of ["", "-wal"]) {
+        using fixture = new StoreFixture();
+        using elsewhere = new StoreFixture();
+        const target = `${elsewhere.folder}/diary`;
+        link(target, fixture.path + suffix);
+        await assertRejects(() => fixture.open(), Error, `conversations.db${suffix} is a link`);
+        assertEquals(elsewhere.files().filter((name) => name !== "diary"), []);
+        assertEquals(fixture.warnings, []);
+      }
+    },
+  });
+}
+
 Deno.test("store: an error names the setting", async () => {
   using fixture = new StoreFixture();
   Deno.mkdirSync(fixture.path);

@@ -140,6 +140,32 @@ Deno.test("Turn: more than 8 MiB of text and thoughts end it as too long, and st
   assertEquals(await hasEnded(turn), true);
 });
 
+Deno.test("observer: the readers get the last event once its promise settles, and at the latest after a second", async () => {
+  for (const isSlow of [false, true]) {
+    using clock = new FakeClock();
+    const saved = Promise.withResolvers<void>();
+    const watcher: TurnObserver = {
+      wantsSpeech: false,
+      onStart() {},
+      onEvent: (event) => event.type === "end" ? saved.promise : undefined,
+    };
+    const { turn, prompt } = await beginTurn({ observer: watcher, record: true });
+    const recorder = recordTurn(turn);
+    prompt.say("Hi");
+    prompt.end();
+    // The agent's next turn need not wait.
+    await turn.ended;
+    const late = recordTurn(turn);
+    assertEquals([recorder.summaries, turn.isOver], [["text Hi"], true]);
+    if (isSlow) clock.advance(1_000);
+    else saved.resolve();
+    for (const each of [recorder, late]) assertEquals(await each.lastSummary(), "end end_turn");
+    assertEquals(recordTurn(turn).summaries, ["text Hi", "end end_turn"]);
+    late.leave();
+    assertEquals([turn.isAbandoned, prompt.cancelCount], [false, 0]);
+  }
+});
+
 Deno.test("endReply: after `length` only the observer gets events, without text, and the last reader may leave", async () => {
   const watcher = observer(true);
   const { turn, prompt } = await beginTurn({ observer: watcher, emotions: EMOTIONS });
