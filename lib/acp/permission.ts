@@ -1,7 +1,16 @@
-/** Decides permission requests by policy and by earlier decisions, and describes their tool calls for people. @module */
+/**
+ * Decides permission requests by policy and by earlier decisions, or asks a person.
+ *
+ * Policy `ask` allows thoughts, reads and searches inside of the working directory, and places outside of it that a
+ * person has allowed in the session. A tool call that shows a command or a change always needs a person, whatever its
+ * kind says.
+ *
+ * @module
+ */
 
 import { BoundedMap } from "../core/bounded_map.ts";
 import type { Log } from "../core/log.ts";
+import { cutMiddle, truncate } from "../core/text.ts";
 import type {
   PermissionOption,
   PermissionQuestion,
@@ -11,7 +20,8 @@ import type {
   TurnReader,
 } from "../turn/event.ts";
 import { chooseOption, type Decision, type PermissionBroker } from "../turn/permission.ts";
-import type { UpdateTranslator } from "./update.ts";
+import { accessOf, detailOf, outsidePlaces, type ToolAccess } from "./tool_access.ts";
+import { isCut, type TrackedTool, type UpdateTranslator } from "./update.ts";
 import type { PermissionRequest } from "./wire.ts";
 
 /** Values of `VTUBER_PERMISSIONS`. */
@@ -24,29 +34,47 @@ export type PermissionOutcome =
   | { readonly outcome: "selected"; readonly optionId: string }
   | { readonly outcome: "cancelled" };
 
-/** Kinds of tools that change nothing, so that policy `ask` allows them. */
-const READS_ONLY: ReadonlySet<ToolKind> = new Set(["read", "search", "think", "fetch"]);
+/** Kinds of tools that policy `ask` allows if every place that they name is allowed. */
+const READS: ReadonlySet<ToolKind> = new Set(["read", "search", "fetch"]);
 
-/** Decides what to do about a kind of tool; `ask` asks a person. */
-export function evaluatePolicy(policy: PermissionPolicy, kind: ToolKind): "allow" | "reject" | "ask" {
-  switch (policy) {
-    case "allow":
-      return "allow";
-    case "deny":
-      return "reject";
-    case "ask":
-      return READS_ONLY.has(kind) ? "allow" : "ask";
-    default:
-      return policy satisfies never;
+/** Permission requests of one session that wait for a person; further ones are refused. */
+const MAX_OPEN = 10;
+/** Folders and hosts of one session that a person has allowed. */
+const MAX_PLACES = 1_000;
+/** Characters of a title beyond which a person sees it in the detail too: some agents put the command there. */
+const MAX_GLANCE_CHARS = 200;
+/** Characters of a detail. Of a longer one a person can see the start and the end, and cannot allow it. */
+export const MAX_DETAIL_CHARS = 64 * 1024;
+
+/**
+ * Converts an agent's request into a question for a person. If the agent announced the tool call as more dangerous than
+ * the request shows, the question has the announcement too.
+ *
+ * @param announced The tool call before the request.
+ */
+export function toQuestion(
+  { toolCall, options }: PermissionRequest,
+  tool: ToolCall,
+  announced: TrackedTool | undefined,
+): PermissionQuestion {
+  const lines = [detailOf(toolCall)];
+  const title = toolCall.title ?? "";
+  if (title.length > MAX_GLANCE_CHARS && !lines[0]!.includes(title)) lines.unshift(title);
+  const isHidden = announced &&
+    (announced.access.isUnsafe && !accessOf(toolCall).isUnsafe ||
+      toolCall.kind && toolCall.kind !== tool.kind);
+  if (isHidden) {
+    for (const text of [announced.shown, announced.tool.title]) {
+      if (text !== title && !lines.some((line) => line.includes(text))) lines.unshift(text);
+    }
   }
-}
-
-/** Converts an agent's request into a question for a person. */
-export function toQuestion({ toolCall, options }: PermissionRequest, tool: ToolCall): PermissionQuestion {
+  const detail = lines.filter((line) => line !== "").join("\n");
+  const isWhole = detail.length <= MAX_DETAIL_CHARS && !(isHidden && isCut(announced));
   return {
     tool,
-    detail: detailOf(toolCall),
-    options: options.map(({ optionId, name, kind }) => ({ id: optionId, name, kind })),
+    detail: cutMiddle(detail, MAX_DETAIL_CHARS),
+    options: options.filter(({ kind }) => isWhole || kind.startsWith("reject"))
+      .map(({ optionId, name, kind }) => ({ id: optionId, name, kind })),
   };
 }
 
@@ -101,13 +129,22 @@ export interface PermissionDeps {
   readonly permissions: PermissionPolicy;
   readonly broker: Pick<PermissionBroker, "ask">;
   readonly log: Log;
+  /** The session's working directory. */
+  readonly cwd: string;
+  readonly home?: string | undefined;
 }
+
+/** The end of the log line about a request that no person has decided. */
+const ADVICE = "VTUBER_PERMISSIONS=allow would allow it";
 
 /** Decides the permission requests of one session. */
 export class SessionPermissions {
   readonly #sessionId: SessionId;
   readonly #deps: PermissionDeps;
   readonly #always = new AlwaysDecisions();
+  /** The folders and hosts that a person has allowed, each for one kind of tool. */
+  readonly #places = new BoundedMap<string, true>(MAX_PLACES);
+  #open = 0;
 
   constructor(sessionId: SessionId, deps: PermissionDeps) {
     this.#sessionId = sessionId;
@@ -115,7 +152,7 @@ export class SessionPermissions {
   }
 
   /**
-   * Decides a request: by the policy, by an earlier decision for always, or by asking a person.
+   * Decides a request: by the policy, by an earlier decision of a person, or by asking a person.
    *
    * @param signal Aborts when the agent withdraws the request, or with the reason `"turn"` when the turn ends.
    */
@@ -124,111 +161,88 @@ export class SessionPermissions {
     turn: AskingTurn,
     signal: AbortSignal,
   ): Promise<PermissionOutcome> {
-    const { tool, isChanged } = turn.translator.upsertTool(request.toolCall);
-    if (isChanged) turn.reader({ type: "tool", tool });
-    const question = toQuestion(request, tool);
-    const policy = evaluatePolicy(this.#deps.permissions, tool.kind);
-    if (policy === "ask") return await this.#ask(question, request.toolCall, turn, signal);
-    if (policy === "reject") this.#refuse(turn, tool, "the permissions setting is deny");
-    return toOutcome(chooseOption(question.options, policy));
-  }
+    const announced = turn.translator.find(request.toolCall.toolCallId);
+    const { tool, access } = turn.translator.upsertTool(request.toolCall);
+    if (tool !== announced?.tool) turn.reader({ type: "tool", tool });
+    const question = toQuestion(request, tool, announced);
+    const { permissions, broker } = this.#deps;
+    if (permissions === "allow") return this.#allow(question, "the permissions setting is allow");
+    if (permissions === "deny") return this.#refuse(question, turn, "the permissions setting is deny");
 
-  /** Answers as a person decided for the whole session, or asks a person. */
-  async #ask(
-    question: PermissionQuestion,
-    { rawInput, content, locations }: PermissionRequest["toolCall"],
-    turn: AskingTurn,
-    signal: AbortSignal,
-  ): Promise<PermissionOutcome> {
-    const { tool, options } = question;
+    const places = this.#placesOf(tool, access);
+    const reason = this.#reasonToAllow(tool, access, places);
+    const canAllowOnce = question.options.some(({ kind }) => kind === "allow_once");
+    if (reason !== undefined && canAllowOnce) return this.#allow(question, reason);
+
+    const { rawInput, content, locations } = request.toolCall;
     const shown = [rawInput, content, locations];
     const earlier = this.#always.decisionOf(question, shown);
-    if (earlier === "reject") this.#refuse(turn, tool, "a person rejected it for the whole session");
-    if (earlier) return toOutcome(chooseOption(options, earlier));
-
-    const resolution = await this.#deps.broker.ask(question, turn.reader, signal);
+    if (earlier === "allow") return this.#allow(question, "a person allowed it for the whole session");
+    if (earlier) return this.#refuse(question, turn, "a person rejected it for the whole session");
+    if (this.#open >= MAX_OPEN) {
+      return this.#refuse(question, turn, `${MAX_OPEN} requests of this turn wait for an answer`);
+    }
+    this.#open++;
+    const resolution = await broker.ask(question, turn.reader, signal).finally(() => this.#open--);
     if (resolution === undefined) {
-      const why =
-        "no client can answer, or too many requests are open; VTUBER_PERMISSIONS=allow would allow it";
-      this.#refuse(turn, tool, why);
-      return toOutcome(chooseOption(options, "reject"));
+      return this.#refuse(question, turn, `no client can answer, or too many requests are open; ${ADVICE}`);
     }
     const { outcome, option, isOnce, by } = resolution;
+    if (option && !isOnce) this.#always.remember(question, option, shown);
     switch (outcome) {
       case "cancelled":
         return { outcome: "cancelled" };
       case "expired":
-        this.#refuse(turn, tool, "nobody answered in time; VTUBER_PERMISSIONS=allow would allow it");
-        break;
+        return this.#refuse(question, turn, `nobody answered in time; ${ADVICE}`);
       case "rejected":
-        this.#refuse(turn, tool, `rejected by ${by}`);
-        break;
+        return this.#refuse(question, turn, `rejected by ${by}`, option);
       case "allowed":
-        this.#deps.log.info("allowed a permission", { ...this.#logFields(tool), by });
-        break;
+        for (const place of places ?? []) this.#places.set(place, true);
+        return this.#allow(question, `allowed by ${by}`, option);
       default:
         return outcome satisfies never;
     }
-    if (option && !isOnce) this.#always.remember(question, option, shown);
-    return toOutcome(option ?? chooseOption(options, "reject"));
   }
 
-  #refuse(turn: AskingTurn, tool: ToolCall, why: string): void {
+  /** Lists the folders and hosts that a reading tool names, beside the working directory. */
+  #placesOf({ kind }: ToolCall, access: ToolAccess): string[] | undefined {
+    if (access.isUnsafe || !READS.has(kind)) return undefined;
+    const places = outsidePlaces(access, this.#deps.cwd, this.#deps.home);
+    // A page is never inside of the working directory.
+    if (kind === "fetch" && !places?.some((place) => place.startsWith("host "))) return undefined;
+    return places?.map((place) => `${kind} ${place}`);
+  }
+
+  /** Returns why policy `ask` allows a tool call without a person; `undefined` if a person has to decide. */
+  #reasonToAllow(
+    { kind }: ToolCall,
+    { isUnsafe }: ToolAccess,
+    places: readonly string[] | undefined,
+  ): string | undefined {
+    if (kind === "think" && !isUnsafe) return "thinking changes nothing";
+    if (places?.length === 0) return "it reads inside of the working directory";
+    const isAllowed = places?.every((place) => this.#places.has(place));
+    return isAllowed ? `a person allowed ${places!.join(", ")} in this session` : undefined;
+  }
+
+  #allow({ tool, options }: PermissionQuestion, why: string, option?: PermissionOption): PermissionOutcome {
+    this.#deps.log.info(`allowed a permission: ${why}`, this.#logFields(tool));
+    return toOutcome(option ?? chooseOption(options, "allow"));
+  }
+
+  #refuse(
+    { tool, options }: PermissionQuestion,
+    turn: AskingTurn,
+    why: string,
+    option?: PermissionOption,
+  ): PermissionOutcome {
     turn.isRefused = true;
     turn.translator.markRefused(tool.id);
     this.#deps.log.info(`refused a permission: ${why}`, this.#logFields(tool));
+    return toOutcome(option ?? chooseOption(options, "reject"));
   }
 
   #logFields({ title, kind }: ToolCall): Record<string, unknown> {
-    return { tool: title, kind, session: this.#sessionId };
+    return { tool: truncate(title, MAX_GLANCE_CHARS), kind, session: this.#sessionId };
   }
-}
-
-/** Characters of a description of a tool call. */
-const MAX_DETAIL_CHARS = 4_000;
-
-/**
- * Describes what a tool call would do, as far as the agent shows it: the command and address in `rawInput`, the changes
- * and texts in `content` (types `diff` and `content`), and the paths in `locations`.
- */
-export function detailOf(toolCall: Readonly<Record<string, unknown>>): string {
-  const { rawInput, content, locations } = toolCall;
-  const command = field(rawInput, "command");
-  const lines = [Array.isArray(command) ? command.join(" ") : command];
-  for (const item of Array.isArray(content) ? content : []) {
-    if (field(item, "type") === "diff") {
-      lines.push(
-        field(item, "path"),
-        signed("-", field(item, "oldText")),
-        signed("+", field(item, "newText")),
-      );
-    } else lines.push(field(field(item, "content"), "text"));
-  }
-  for (const location of Array.isArray(locations) ? locations : []) {
-    const path = field(location, "path");
-    if (!lines.includes(path)) lines.push(path);
-  }
-  lines.push(field(rawInput, "url"));
-  const texts = lines.filter((line) => typeof line === "string" && line !== "");
-  if (texts.length === 0) texts.push(inputText(rawInput));
-  const detail = texts.join("\n");
-  return detail.length > MAX_DETAIL_CHARS ? detail.slice(0, MAX_DETAIL_CHARS).toWellFormed() + "..." : detail;
-}
-
-function field(value: unknown, name: string): unknown {
-  return typeof value === "object" && value !== null ? (value as Record<string, unknown>)[name] : undefined;
-}
-
-/** Formats the lines of a change, each with a sign. */
-function signed(sign: "-" | "+", text: unknown): string {
-  if (typeof text !== "string" || text === "") return "";
-  return text.replace(/\n$/, "").split("\n").map((line) => `${sign} ${line}`).join("\n");
-}
-
-/** Formats the input of a tool whose fields are not known. */
-function inputText(rawInput: unknown): string {
-  if (typeof rawInput === "string") return rawInput;
-  if (rawInput === undefined || rawInput === null) return "";
-  const text = JSON.stringify(rawInput);
-  return text === "{}" || text === "[]" ? "" : text;
 }

@@ -149,8 +149,7 @@ export class AcpSession implements Session {
   /** Handles a `session/update`. Outside a prompt only settings are read, because the rest belongs to no turn. */
   onUpdate(update: SessionUpdate): void {
     if (update.sessionUpdate === "config_option_update") this.config.update(update.configOptions);
-    const event = this.#running?.translator.translate(update);
-    if (event) this.#running?.reader(event);
+    this.#running?.translator.translate(update, this.#running.reader);
   }
 
   /**

@@ -1,59 +1,140 @@
 /** Translates ACP session updates into turn events. @module */
 
 import { BoundedMap } from "../core/bounded_map.ts";
-import { isOpen, type ToolCall, type ToolCallId, type TurnEvent } from "../turn/event.ts";
+import { cutMiddle, truncate } from "../core/text.ts";
+import {
+  isOpen,
+  type ToolCall,
+  type ToolCallId,
+  type ToolKind,
+  type TurnEvent,
+  type TurnReader,
+} from "../turn/event.ts";
+import { accessOf, detailOf, mergeAccess, NO_ACCESS, type ToolAccess } from "./tool_access.ts";
 import type { SessionUpdate, ToolFields } from "./wire.ts";
 
 /** Tool calls of one turn that are remembered. */
 const MAX_TOOLS = 1_000;
+/** Characters of a tool call's title. */
+const MAX_TITLE_CHARS = 1_000;
+/** Characters of text and thought of one turn. The rest is left out. */
+export const MAX_TURN_CHARS = 8 * 1024 * 1024;
+
+/** Kinds of tools, the most dangerous last. */
+const BY_DANGER: readonly ToolKind[] = [
+  "think",
+  "read",
+  "search",
+  "fetch",
+  "switch_mode",
+  "move",
+  "edit",
+  "other",
+  "delete",
+  "execute",
+];
 
 /** Names of tools that start a subagent (Claude, opencode, Codex). */
 const SUBAGENT_TOOLS: ReadonlySet<unknown> = new Set(["Task", "Agent", "task", "agent", "spawn_agent"]);
+
+/** A tool call, with what the agent has shown of it so far. */
+export interface TrackedTool {
+  readonly tool: ToolCall;
+  /** Whether the agent has named a kind; `other` is also the kind of a tool that has none. */
+  readonly hasKind: boolean;
+  readonly access: ToolAccess;
+  /** The last command or change that it showed. */
+  readonly shown: string;
+}
+
+/** Characters of a command or change that are kept from one update to the next. */
+const MAX_SHOWN_CHARS = 4_000;
+
+/** Whether the command or change was too long to be kept whole. */
+export function isCut({ shown }: TrackedTool): boolean {
+  return shown.length > MAX_SHOWN_CHARS;
+}
 
 /**
  * The tool calls of one turn and the translation of its updates. An update names only what changed, and some agents
  * never announce a tool before they update it, so that tool calls are merged here.
  */
 export class UpdateTranslator {
-  readonly #tools = new BoundedMap<ToolCallId, ToolCall>(MAX_TOOLS);
+  readonly #tools = new BoundedMap<ToolCallId, TrackedTool>(MAX_TOOLS);
   readonly #refused = new Set<ToolCallId>();
+  #chars = 0;
 
-  /** Translates an update. Returns `undefined` if it means nothing to a turn. */
-  translate(update: SessionUpdate): TurnEvent | undefined {
+  /** Whether text or thought was left out, because the turn has too much of it. */
+  get isCut(): boolean {
+    return this.#chars > MAX_TURN_CHARS;
+  }
+
+  /** Translates an update. One that means nothing to a turn makes no event. */
+  translate(update: SessionUpdate, reader: TurnReader): void {
     switch (update.sessionUpdate) {
       case "agent_message_chunk":
-        return textEvent("text", update.content);
+        return this.#translateText("text", update.content, reader);
       case "agent_thought_chunk":
-        return textEvent("thought", update.content);
+        return this.#translateText("thought", update.content, reader);
       case "tool_call":
       case "tool_call_update": {
-        const { tool, isChanged } = this.upsertTool(update);
-        return isChanged ? { type: "tool", tool } : undefined;
+        const before = this.find(update.toolCallId)?.tool;
+        const { tool } = this.upsertTool(update);
+        if (tool !== before) reader({ type: "tool", tool });
+        return;
       }
       case "plan":
-        return { type: "plan", entries: update.entries };
+        return reader({ type: "plan", entries: update.entries });
       case "available_commands_update":
       case "config_option_update":
-        return undefined;
+        return;
       default:
         return update satisfies never;
     }
   }
 
-  /** Merges the fields of an announcement, an update or a permission request into the tool call. */
-  upsertTool(fields: ToolFields): { readonly tool: ToolCall; readonly isChanged: boolean } {
+  /** Only text is spoken: images, audio, links and empty chunks of an agent are not part of the reply. */
+  #translateText(
+    type: "text" | "thought",
+    content: { readonly type: string; readonly text?: string | undefined },
+    reader: TurnReader,
+  ): void {
+    if (content.type !== "text" || !content.text || this.isCut) return;
+    const text = content.text.slice(0, MAX_TURN_CHARS - this.#chars);
+    this.#chars += content.text.length;
+    if (text !== "") reader({ type, text });
+  }
+
+  /** Finds what is known of a tool call. */
+  find(id: string): TrackedTool | undefined {
+    return this.#tools.get(id as ToolCallId);
+  }
+
+  /**
+   * Merges the fields of an announcement, an update or a permission request into the tool call. If they name different
+   * kinds, the most dangerous one counts. The tool stays the same object if nothing has changed that a person sees.
+   */
+  upsertTool(fields: ToolFields): TrackedTool {
     const id = fields.toolCallId as ToolCallId;
-    const previous = this.#tools.get(id);
+    const earlier = this.#tools.get(id);
+    const hasKind = earlier?.hasKind || fields.kind != null;
     const tool: ToolCall = {
       id,
-      title: fields.title || previous?.title || "tool",
-      kind: fields.kind ?? previous?.kind ?? "other",
-      status: fields.status ?? previous?.status ?? "pending",
-      ...(previous?.isSubagent || isSubagent(fields) ? { isSubagent: true } : {}),
+      title: truncate(fields.title || earlier?.tool.title || "tool", MAX_TITLE_CHARS),
+      kind: moreDangerous(earlier?.hasKind ? earlier.tool.kind : undefined, fields.kind ?? undefined) ??
+        "other",
+      status: fields.status ?? earlier?.tool.status ?? "pending",
+      ...(earlier?.tool.isSubagent || isSubagent(fields) ? { isSubagent: true } : {}),
     };
-    if (previous && isSame(previous, tool)) return { tool: previous, isChanged: false };
-    this.#tools.set(id, tool);
-    return { tool, isChanged: true };
+    const access = accessOf(fields);
+    const tracked = {
+      tool: earlier && isSame(earlier.tool, tool) ? earlier.tool : tool,
+      hasKind,
+      access: mergeAccess(earlier?.access ?? NO_ACCESS, access),
+      shown: access.isUnsafe ? cutMiddle(detailOf(fields), MAX_SHOWN_CHARS) : earlier?.shown ?? "",
+    };
+    this.#tools.set(id, tracked);
+    return tracked;
   }
 
   /** Marks a tool call whose permission was refused: the agent may never mention it again. */
@@ -63,7 +144,7 @@ export class UpdateTranslator {
 
   /** Closes the tool calls that the agent left open, with this status; refused ones with `failed`. */
   closeTools(status: "completed" | "failed"): TurnEvent[] {
-    const open = [...this.#tools.values()].filter(isOpen);
+    const open = [...this.#tools.values()].map(({ tool }) => tool).filter(isOpen);
     const events = open.map((tool): TurnEvent => ({
       type: "tool",
       tool: { ...tool, status: this.#refused.has(tool.id) ? "failed" : status },
@@ -84,10 +165,8 @@ function isSubagent({ name, rawInput, _meta }: ToolFields): boolean {
     typeof rawInput === "object" && rawInput !== null && "subagent_type" in rawInput;
 }
 
-/** Only text is spoken: images, audio, links and empty chunks of an agent are not part of the reply. */
-function textEvent(
-  type: "text" | "thought",
-  content: { readonly type: string; readonly text?: string | undefined },
-): TurnEvent | undefined {
-  return content.type === "text" && content.text ? { type, text: content.text } : undefined;
+/** Returns the more dangerous of two kinds. */
+export function moreDangerous(a: ToolKind | undefined, b: ToolKind | undefined): ToolKind | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return BY_DANGER.indexOf(a) > BY_DANGER.indexOf(b) ? a : b;
 }

@@ -6,6 +6,7 @@
  * @module
  */
 
+import { truncate } from "../core/text.ts";
 import { STOP_REASONS, TOOL_KINDS, TOOL_STATUSES } from "../turn/event.ts";
 import { z } from "zod";
 
@@ -38,7 +39,10 @@ function lenientObject<T extends z.ZodRawShape>(shape: T) {
   return z.unknown().optional().transform(toObject).pipe(z.object(shape));
 }
 
+/** Longest id of a session, tool call, model, mode or option, in characters. Anything with a longer id is left out. */
+const MAX_ID_CHARS = 500;
 const text = z.string();
+const id = text.min(1).max(MAX_ID_CHARS);
 const optionalText = text.optional().catch(undefined);
 const nullableText = text.nullish().catch(undefined);
 const label = text.catch("").default("");
@@ -92,16 +96,10 @@ export type Capabilities = Readonly<z.infer<typeof initializeResult>>;
 export const parseInitializeResult = parser(initializeResult, "the answer to initialize");
 
 /** Parses the result of `session/new`. @throws {TypeError} naming the field. */
-export const parseNewSessionResult = parser(
-  z.object({ sessionId: text.min(1) }),
-  "the answer to session/new",
-);
+export const parseNewSessionResult = parser(z.object({ sessionId: id }), "the answer to session/new");
 
-/** Longest id of a model, mode or option, in characters. Entries with longer ids are skipped. */
-const MAX_ID_CHARS = 500;
 /** Values of one option that are kept. Kilo offers 390 models. */
 const MAX_VALUES = 1_000;
-const id = text.min(1).max(MAX_ID_CHARS);
 const toValue = (id: string, name: string) => ({ id, name: name || id });
 const optionValue = z.object({ value: id, name: label }).transform(({ value, name }) => toValue(value, name));
 const current = nullableText.transform((value) => value || undefined);
@@ -172,25 +170,33 @@ export type PromptResult = z.infer<typeof promptResult>;
 export const parsePromptResult = parser(promptResult, "the answer to session/prompt");
 
 const toolFields = {
-  toolCallId: text.min(1),
+  toolCallId: id,
   title: nullableText,
   kind: z.enum(TOOL_KINDS).nullish().catch("other"),
   status: z.enum(TOOL_STATUSES).nullish().catch(undefined),
   name: nullableText,
   rawInput: z.unknown().optional(),
+  content: z.unknown().optional(),
+  locations: z.unknown().optional(),
   /** Claude names its tool here. */
   _meta: lenientObject({ claudeCode: lenientObject({ toolName: optionalText }) }),
 };
 const content = z.object({ type: text, text: optionalText });
+/** Entries of a plan that are kept, and characters of each. */
+const MAX_PLAN_ENTRIES = 100;
+const MAX_ENTRY_CHARS = 500;
 const planEntry = z.object({
-  content: text,
+  content: text.transform((value) => truncate(value, MAX_ENTRY_CHARS)),
   priority: z.enum(["high", "medium", "low"]).catch("medium"),
   status: z.enum(["pending", "in_progress", "completed"]).catch("pending"),
 });
 const sessionUpdate = z.discriminatedUnion("sessionUpdate", [
   z.object({ sessionUpdate: z.literal(["agent_message_chunk", "agent_thought_chunk"]), content }),
   z.object({ sessionUpdate: z.literal(["tool_call", "tool_call_update"]), ...toolFields }),
-  z.object({ sessionUpdate: z.literal("plan"), entries: z.array(planEntry) }),
+  z.object({
+    sessionUpdate: z.literal("plan"),
+    entries: z.array(planEntry).transform((entries) => entries.slice(0, MAX_PLAN_ENTRIES)),
+  }),
   z.object({
     sessionUpdate: z.literal("available_commands_update"),
     availableCommands: listOf(z.object({ name: text })).catch([]).default([]),
@@ -220,11 +226,18 @@ function isTextChunk(value: unknown): boolean {
     typeof content.text === "string";
 }
 
+/** Options of a permission request that are kept, and characters of a name. */
+const MAX_OPTIONS = 20;
+const MAX_NAME_CHARS = 200;
+const permissionOption = z.object({
+  optionId: id,
+  name: label.transform((value) => truncate(value, MAX_NAME_CHARS)),
+  kind: id,
+});
 const permissionRequest = z.object({
   sessionId: text,
-  // Further fields are shown to people.
-  toolCall: z.looseObject(toolFields),
-  options: z.array(z.object({ optionId: text, name: label, kind: text })),
+  toolCall: z.object(toolFields),
+  options: z.array(permissionOption).transform((options) => options.slice(0, MAX_OPTIONS)),
 });
 /** The parameters of `session/request_permission`. */
 export type PermissionRequest = z.infer<typeof permissionRequest>;

@@ -157,7 +157,9 @@ class PetConnection implements PetTransport, AsyncDisposable {
 
   /** Shows a permission request until it is decided or resolved elsewhere. */
   #show(request: RequestEvent): void {
-    const { request_id: id } = request;
+    const { request_id: id, tool } = request;
+    // The bubble cannot show a long detail whole, so that nobody could allow the request there.
+    if (tool.detail_chars !== undefined) return;
     if (this.#requests.has(id) || this.#requests.size >= MAX_REQUESTS) return;
     const withdrawal = new AbortController();
     const ended = this.#ask(request, AbortSignal.any([this.#ended.signal, withdrawal.signal]))

@@ -63,6 +63,14 @@ export class EventHub implements TurnObserver {
     return [...this.#turns.values()].flatMap(({ permissions }) => permissions);
   }
 
+  /** Finds an open permission request, with its whole detail. */
+  wholePermission(id: string): PermissionRequestEvent | undefined {
+    for (const turn of this.#turns.values()) {
+      const found = turn.wholePermission(id);
+      if (found) return found;
+    }
+  }
+
   /** Everything that is going on now: the body of `GET /v1/vtuber/state`. */
   get snapshot() {
     const turns = [...this.#turns.values()];

@@ -54,8 +54,12 @@ export function eventRoutes(deps: EventRoutesDeps): Route[] {
     },
     {
       path: "/vtuber/permissions/*",
+      GET: wholePermissionHandler(hub),
       POST: permissionHandler(permissions),
-      docs: { POST: { name: "permission", summary: "Answers a permission request" } },
+      docs: {
+        GET: { summary: "An open permission request with its whole detail" },
+        POST: { name: "permission", summary: "Answers a permission request" },
+      },
     },
     {
       path: "/vtuber/notifications",
@@ -98,6 +102,18 @@ function eventStreamHandler(hub: EventHub): Handler {
       close: () => stream.end(),
     }, names);
     return new Response(stream.body, { headers: EVENT_STREAM_HEADERS });
+  };
+}
+
+/** Returns the open permission request in the path. */
+function wholePermissionHandler(hub: EventHub): Handler {
+  return (_request, { rest }) => {
+    const request = hub.wholePermission(rest);
+    if (request === undefined) {
+      throw new AppError("not_found", `There is no open permission request ${rest}.`);
+    }
+    const { type: _, ...whole } = request;
+    return noStore(whole);
   };
 }
 

@@ -1,5 +1,6 @@
 /** The state of one turn, as subscribers see it. Pure: turn events in, wire events out; no clock, no I/O. @module */
 
+import { cutMiddle, truncate } from "../core/text.ts";
 import {
   isOpen,
   type PermissionRequest,
@@ -8,6 +9,7 @@ import {
   type ToolCallId,
   type TurnEvent,
 } from "../turn/event.ts";
+import { MAX_GLANCE_CHARS } from "../turn/permission.ts";
 import type {
   AgentStateEvent,
   PermissionRequestEvent,
@@ -21,9 +23,6 @@ const MAX_NAME_CHARS = 200;
 /** Entries of a plan that are sent, and characters of each. */
 const MAX_PLAN_ENTRIES = 100;
 const MAX_ENTRY_CHARS = 500;
-/** Characters of a permission request's detail, and the number of its options. */
-const MAX_DETAIL_CHARS = 8_000;
-const MAX_OPTIONS = 20;
 /** Tools of one turn; further ones are not shown. */
 const MAX_TOOLS = 1_000;
 
@@ -45,7 +44,7 @@ export class TurnState {
   readonly #unsolicited: boolean;
   /** Oldest first. Tools that have ended stay, so that later updates of them are ignored. */
   readonly #tools = new Map<ToolCallId, ToolCall>();
-  readonly #permissions = new Map<string, PermissionRequestEvent>();
+  readonly #permissions = new Map<string, PermissionRequest>();
   #final: AgentStateEvent["state"] | undefined;
   /** The published state and number of sub-agents. */
   #shown = "";
@@ -72,7 +71,13 @@ export class TurnState {
 
   /** The open permission requests. */
   get permissions(): readonly PermissionRequestEvent[] {
-    return [...this.#permissions.values()];
+    return [...this.#permissions.values()].map((request) => permissionEvent(this.ref, request));
+  }
+
+  /** Finds an open permission request, with its whole detail. */
+  wholePermission(id: string): PermissionRequestEvent | undefined {
+    const request = this.#permissions.get(id);
+    return request && permissionEvent(this.ref, request, Infinity);
   }
 
   /** Starts the turn: the agent has taken the prompt. */
@@ -103,9 +108,8 @@ export class TurnState {
         }));
         return [{ type: "plan", ...this.ref, entries: this.plan }];
       case "permission": {
-        const request = this.#permissionRequest(event.request);
-        this.#permissions.set(request.request_id, request);
-        return this.#withState([request]);
+        this.#permissions.set(event.request.id, event.request);
+        return this.#withState([permissionEvent(this.ref, event.request)]);
       }
       case "permission_resolved": {
         const { id, outcome, option, by } = event.resolution;
@@ -167,29 +171,6 @@ export class TurnState {
     };
   }
 
-  #permissionRequest({ id, tool, detail, options, expiresAt }: PermissionRequest): PermissionRequestEvent {
-    // If the title is the command itself, a person has to see all of it.
-    const isTitleCut = tool.title.length > MAX_NAME_CHARS && !detail.includes(tool.title);
-    const shown = truncate(isTitleCut ? `${tool.title}\n${detail}`.trim() : detail, MAX_DETAIL_CHARS);
-    return {
-      type: "permission_request",
-      ...this.ref,
-      request_id: id,
-      tool: {
-        tool_call_id: tool.id,
-        tool_name: nameOf(tool),
-        kind: tool.kind,
-        ...(shown === "" ? {} : { detail: shown }),
-      },
-      options: options.slice(0, MAX_OPTIONS).map(({ id, name, kind }) => ({
-        option_id: id,
-        name: truncate(name, MAX_NAME_CHARS),
-        kind,
-      })),
-      expires_at: Math.floor(expiresAt / 1000),
-    };
-  }
-
   /** Adds the state to the events if it differs from the last one, or has another number of sub-agents. */
   #withState(events: readonly VtuberEvent[]): readonly VtuberEvent[] {
     const { state, detail } = this.#current();
@@ -201,8 +182,8 @@ export class TurnState {
 
   #current(): Pick<AgentStateEvent, "state" | "detail"> {
     if (this.#final !== undefined) return { state: this.#final };
-    const request = this.permissions.at(-1);
-    if (request) return { state: "notification", detail: { tool_name: request.tool.tool_name } };
+    const request = [...this.#permissions.values()].at(-1);
+    if (request) return { state: "notification", detail: { tool_name: nameOf(request.tool) } };
     const tools = this.#openTools;
     const newest = tools.at(-1);
     if (newest === undefined) return { state: "thinking" };
@@ -213,6 +194,30 @@ export class TurnState {
   }
 }
 
+/** Makes the event of a request. A detail that is longer is cut, and such a request can only be rejected. */
+function permissionEvent(
+  ref: TurnRef,
+  { id, tool, detail, options, expiresAt }: PermissionRequest,
+  maxDetailChars = MAX_GLANCE_CHARS,
+): PermissionRequestEvent {
+  const isCut = detail.length > maxDetailChars;
+  return {
+    type: "permission_request",
+    ...ref,
+    request_id: id,
+    tool: {
+      tool_call_id: tool.id,
+      tool_name: nameOf(tool),
+      kind: tool.kind,
+      ...(detail === "" ? {} : { detail: cutMiddle(detail, maxDetailChars) }),
+      ...(detail.length > MAX_GLANCE_CHARS ? { detail_chars: detail.length } : {}),
+    },
+    options: options.filter(({ kind }) => !isCut || kind.startsWith("reject"))
+      .map(({ id, name, kind }) => ({ option_id: id, name, kind })),
+    expires_at: Math.floor(expiresAt / 1000),
+  };
+}
+
 function toolClass({ kind }: ToolCall): "tool" | "coding" | "web" {
   if (CODING.has(kind)) return "coding";
   return kind === "fetch" ? "web" : "tool";
@@ -220,8 +225,4 @@ function toolClass({ kind }: ToolCall): "tool" | "coding" | "web" {
 
 function nameOf({ title }: ToolCall): string {
   return truncate(title, MAX_NAME_CHARS);
-}
-
-function truncate(text: string, maxChars: number): string {
-  return text.length > maxChars ? text.slice(0, maxChars).toWellFormed() + "..." : text;
 }

@@ -71,8 +71,10 @@ export interface PermissionRequestEvent extends TurnRef {
     readonly tool_call_id: string;
     readonly tool_name: string;
     readonly kind: ToolKind;
-    /** The command or the change, if the agent shows it. */
+    /** The command or the change, if the agent shows it. The middle of a long one is left out. */
     readonly detail?: string;
+    /** The length of a long detail. An answer that allows it has to repeat this number. */
+    readonly detail_chars?: number;
   };
   readonly options: readonly { readonly option_id: string; readonly name: string; readonly kind: string }[];
   readonly expires_at: number;
@@ -173,6 +175,7 @@ const permissionAnswer = z.object({
   // OpenAI-style clients write "deny" for "reject".
   decision: z.preprocess((value) => value === "deny" ? "reject" : value, z.enum(DECISIONS, oneOf(DECISIONS)))
     .optional(),
+  detail_chars: z.number().optional(),
   client: clientName,
 }).refine(({ option_id, decision }) => (option_id === undefined) !== (decision === undefined), {
   path: ["option_id"],
@@ -183,8 +186,10 @@ const permissionAnswer = z.object({
 export function parsePermissionAnswer(
   value: unknown,
 ): { readonly answer: PermissionAnswer; readonly client: string | undefined } {
-  const { option_id, decision, client } = validate(permissionAnswer, value);
-  return { answer: option_id === undefined ? { decision: decision! } : { optionId: option_id }, client };
+  const { option_id, decision, detail_chars, client } = validate(permissionAnswer, value);
+  const choice = option_id === undefined ? { decision: decision! } : { optionId: option_id };
+  const seen = detail_chars === undefined ? {} : { detailChars: detail_chars };
+  return { answer: { ...choice, ...seen }, client };
 }
 
 /** The modes of a notification: say the text as it is, or let the agent put it in its own words. */

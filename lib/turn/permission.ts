@@ -20,7 +20,13 @@ export const DECISIONS = ["allow", "allow_always", "reject", "reject_always"] as
 export type Decision = (typeof DECISIONS)[number];
 
 /** A person's answer: one of the agent's options, or a decision for which {@linkcode chooseOption} finds the option. */
-export type PermissionAnswer = { readonly optionId: string } | { readonly decision: Decision };
+export type PermissionAnswer = ({ readonly optionId: string } | { readonly decision: Decision }) & {
+  /** The length of the detail that the person has seen. Needed to allow a request with a long detail. */
+  readonly detailChars?: number | undefined;
+};
+
+/** Characters of a detail that are shown at a glance. A longer one has to be seen whole before it can be allowed. */
+export const MAX_GLANCE_CHARS = 4_000;
 
 /**
  * Chooses the option that fits a decision best: by its kind, never by its position. If the agent offers only the other
@@ -36,13 +42,13 @@ export function chooseOption(
   return options.find(({ kind }) => kind === kinds[0]) ?? options.find(({ kind }) => kind === kinds[1]);
 }
 
-/** Requests that are open at once; further ones are refused. */
-const MAX_OPEN = 100;
+/** Requests that are open at once; further ones are refused. Each session has a limit of its own. */
+const MAX_OPEN = 1_000;
 /** Resolved requests that are remembered, to tell an answer that is too late from one to an unknown request. */
 const MAX_RESOLVED = 200;
 
 interface OpenRequest {
-  readonly options: readonly PermissionOption[];
+  readonly question: PermissionQuestion;
   readonly resolve: (resolution: PermissionResolution) => void;
 }
 
@@ -83,7 +89,7 @@ export class PermissionBroker {
     const expire = () => this.#resolve({ id, outcome: "expired", by: "timeout" });
     const timer = setTimeout(expire, this.#timeoutMs);
     this.#open.set(id, {
-      options: question.options,
+      question,
       resolve(resolution) {
         reader({ type: "permission_resolved", resolution });
         resolve(resolution);
@@ -105,7 +111,7 @@ export class PermissionBroker {
    *
    * @param by The client's name, for the other clients.
    * @throws {AppError} `permission_resolved` if the answer is too late, `not_found` if there is no such request,
-   * `invalid_value` if the agent does not offer this answer.
+   * `invalid_value` if the agent does not offer this answer, or if it allows a long detail that was not seen whole.
    */
   answer(requestId: string, answer: PermissionAnswer, by: string): PermissionResolution {
     const id = requestId as PermissionId;
@@ -115,7 +121,7 @@ export class PermissionBroker {
         ? new AppError("permission_resolved", "This permission request was answered or withdrawn before.")
         : new AppError("not_found", `There is no permission request ${id}.`);
     }
-    const { options } = open;
+    const { options, detail } = open.question;
     const option = "optionId" in answer
       ? options.find((option) => option.id === answer.optionId)
       : chooseOption(options, answer.decision);
@@ -127,6 +133,15 @@ export class PermissionBroker {
         "invalid_value",
         `The agent does not offer this answer. Its options are: ${offered || "none"}.`,
         { param: "optionId" in answer ? "option_id" : "decision" },
+      );
+    }
+    const isLong = detail.length > MAX_GLANCE_CHARS;
+    if (isLong && option && !option.kind.startsWith("reject") && answer.detailChars !== detail.length) {
+      throw new AppError(
+        "invalid_value",
+        `The detail has ${detail.length} characters. To allow the request, show all of them (GET ` +
+          `/v1/vtuber/permissions/${id}), and send "detail_chars": ${detail.length} with the answer.`,
+        { param: "detail_chars" },
       );
     }
     const isOnce = "decision" in answer && !answer.decision.endsWith("_always") &&

@@ -1,24 +1,25 @@
-import { assertEquals } from "@std/assert";
-import { AlwaysDecisions, detailOf, evaluatePolicy, PERMISSION_POLICIES } from "../../lib/acp/permission.ts";
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import {
+  AlwaysDecisions,
+  PERMISSION_POLICIES,
+  type PermissionPolicy,
+  SessionPermissions,
+} from "../../lib/acp/permission.ts";
+import { UpdateTranslator } from "../../lib/acp/update.ts";
+import { parsePermissionRequest, parseSessionUpdate } from "../../lib/acp/wire.ts";
+import {
+  type PermissionId,
   type PermissionOption,
   type PermissionQuestion,
+  type PermissionResolution,
+  type SessionId,
   TOOL_KINDS,
   type ToolCallId,
   type ToolKind,
 } from "../../lib/turn/event.ts";
 import type { Decision } from "../../lib/turn/permission.ts";
-
-const ASKED_KINDS: readonly ToolKind[] = ["edit", "delete", "move", "execute", "switch_mode", "other"];
-for (const policy of PERMISSION_POLICIES) {
-  for (const kind of TOOL_KINDS) {
-    const expected =
-      { allow: "allow", deny: "reject", ask: ASKED_KINDS.includes(kind) ? "ask" : "allow" }[policy];
-    Deno.test(`evaluatePolicy: ${policy} of ${kind} is ${expected}`, () => {
-      assertEquals(evaluatePolicy(policy, kind) as string, expected);
-    });
-  }
-}
+import type { Json } from "../support/agents/agent_io.ts";
+import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
 
 const option = (kind: string): PermissionOption => ({ id: kind, name: kind, kind });
 const OPTIONS = ["allow_once", "allow_always", "reject_once", "reject_always"].map(option);
@@ -105,38 +106,196 @@ Deno.test("AlwaysDecisions: keeps the newest 100 decisions", () => {
   assertEquals(found, [undefined, "allow", "allow"]);
 });
 
-const diff = (path: string | undefined, oldText: string | null, newText: string) => ({
-  content: [{ type: "diff", path, oldText, newText }],
-});
-const content = (content: unknown) => ({ content: [{ type: "content", content }] });
-const input = (rawInput: unknown) => ({ rawInput });
+/** A session whose agent asks, in a working directory of its own. */
+class AskingSession implements Disposable {
+  readonly cwd = Deno.makeTempDirSync();
+  readonly outside = Deno.makeTempDirSync();
+  readonly questions: PermissionQuestion[] = [];
+  readonly recorder = new LogRecorder();
+  readonly turn = { reader: () => {}, translator: new UpdateTranslator(), isRefused: false };
+  /** The choice of the person; `undefined` if nobody can answer. */
+  choice: string | undefined = "allow_once";
+  readonly #permissions: SessionPermissions;
+
+  constructor(permissions: PermissionPolicy = "ask") {
+    const ask = (question: PermissionQuestion): Promise<PermissionResolution | undefined> => {
+      this.questions.push(question);
+      const option = question.options.find(({ kind }) => kind === this.choice);
+      const outcome = this.choice?.startsWith("allow") ? "allowed" : "rejected";
+      return Promise.resolve(option && { id: "p" as PermissionId, outcome, option, by: "Mao" });
+    };
+    const { cwd, recorder: { log } } = this;
+    this.#permissions = new SessionPermissions("s" as SessionId, {
+      permissions,
+      broker: { ask },
+      log,
+      cwd,
+      home: this.outside,
+    });
+  }
+
+  announce(fields: Json): void {
+    const update = parseSessionUpdate({ sessionUpdate: "tool_call", toolCallId: "t", ...fields });
+    this.turn.translator.translate(update!, () => {});
+  }
+
+  /** Asks. Returns the kind of the chosen option, and whether a person was asked. */
+  async ask(toolCall: Json, offered = OPTIONS): Promise<string> {
+    const asked = this.questions.length;
+    const request = parsePermissionRequest({
+      sessionId: "s",
+      toolCall: { toolCallId: "t", ...toolCall },
+      options: offered.map(({ id, name, kind }) => ({ optionId: id, name, kind })),
+    });
+    const outcome = await this.#permissions.decide(request, this.turn, new AbortController().signal);
+    const chosen = outcome.outcome === "selected" ? outcome.optionId : outcome.outcome;
+    return this.questions.length > asked ? `${chosen} by a person` : chosen;
+  }
+
+  [Symbol.dispose](): void {
+    for (const folder of [this.cwd, this.outside]) Deno.removeSync(folder, { recursive: true });
+  }
+}
+
+const ASKED = "allow_once by a person";
+for (const policy of PERMISSION_POLICIES) {
+  for (const kind of TOOL_KINDS) {
+    const automatic = {
+      allow: "allow_once",
+      deny: "reject_once",
+      ask: kind === "think" ? "allow_once" : ASKED,
+    };
+    Deno.test(`SessionPermissions: ${policy} of ${kind}: ${automatic[policy]}`, async () => {
+      using session = new AskingSession(policy);
+      assertEquals(await session.ask({ kind, title: "x" }), automatic[policy]);
+      const [entry, ...more] = session.recorder.entries.filter(({ level }) => level === "info");
+      assertEquals([entry?.fields?.kind, more], [kind, []]);
+      const why = {
+        allow: "allowed a permission: ",
+        deny: "refused a permission: ",
+        ask: "allowed a permission: ",
+      };
+      assertStringIncludes(entry!.message, why[policy]);
+    });
+  }
+}
+
+const RM = { command: "rm -rf ~" };
+const READ = { kind: "read", rawInput: { file_path: "a.txt" } };
 for (
-  const [name, toolCall, detail] of [
-    ["nothing", {}, ""],
-    ["a command", input({ command: "rm -r x" }), "rm -r x"],
-    ["a command in parts", input({ command: ["bash", "-lc", "ls"] }), "bash -lc ls"],
-    ["unknown input", input({ to: "me@example.com" }), '{"to":"me@example.com"}'],
-    ["empty input", input({}), ""],
-    ["input in words", input("rm"), "rm"],
-    ["a URL", input({ url: "https://example.com" }), "https://example.com"],
-    ["a change", diff("a.txt", "one\ntwo\n", "one\n2\n"), "a.txt\n- one\n- two\n+ one\n+ 2"],
-    ["a new file", diff("a.txt", null, "x"), "a.txt\n+ x"],
-    ["an emptied file", diff("a.txt", "x", ""), "a.txt\n- x"],
-    ["a change without a path", diff(undefined, "a", "b"), "- a\n+ b"],
-    ["a text", content({ type: "text", text: "It deletes x" }), "It deletes x"],
+  const [name, announced, requested, shown] of [
+    ["announced as execute, asked as think", { kind: "execute", title: "rm -rf ~" }, {
+      kind: "think",
+      title: "Plan",
+    }, "rm -rf ~"],
+    ["announced with a command, asked as think", { kind: "think", rawInput: RM }, {
+      kind: "think",
+      title: "Plan",
+    }, "rm -rf ~"],
+    ["announced as think, asked as execute", { kind: "think" }, { kind: "execute", title: "ls" }, ""],
     [
-      "everything",
-      {
-        ...input({ command: "curl", url: "https://example.com" }),
-        ...content({ type: "text", text: "gets it" }),
-        locations: [{ path: "out" }],
-      },
-      "curl\ngets it\nout\nhttps://example.com",
+      "asked as read, with a command",
+      undefined,
+      { ...READ, rawInput: { ...READ.rawInput, ...RM } },
+      "rm -rf ~",
     ],
-    ["4000 characters", input({ command: "x".repeat(4_000) }), "x".repeat(4_000)],
-    ["the first 4000 characters", input({ command: "x".repeat(4_001) }), "x".repeat(4_000) + "..."],
-    ["no half of a character", input({ command: "x".repeat(3_999) + "😀" }), "x".repeat(3_999) + "\ufffd..."],
+    ["asked as read, with a command in parts", undefined, {
+      kind: "read",
+      rawInput: { path: "a", command: ["rm", "x"] },
+    }, "rm x"],
+    ["asked as think, with a change", undefined, {
+      kind: "think",
+      content: [{ type: "diff", path: "a.txt", oldText: null, newText: "x" }],
+    }, "a.txt\n+ x"],
+    ["asked as read, with a terminal", undefined, {
+      ...READ,
+      content: [{ type: "terminal", terminalId: "1" }],
+    }, ""],
+    ["of a kind that is newer than this program", { kind: "teleport" }, READ, ""],
   ] as const
 ) {
-  Deno.test(`detailOf: shows ${name}`, () => assertEquals(detailOf(toolCall), detail));
+  Deno.test(`SessionPermissions: a person is asked about a tool call ${name}`, async () => {
+    using session = new AskingSession();
+    if (announced) session.announce(announced);
+    session.choice = "reject_once";
+    assertEquals(await session.ask(requested), "reject_once by a person");
+    assertStringIncludes(session.questions[0]!.detail, shown);
+  });
 }
+
+Deno.test("SessionPermissions: reads inside of the working directory need nobody, other folders one answer each", async () => {
+  using session = new AskingSession();
+  const { cwd, outside } = session;
+  Deno.mkdirSync(`${outside}/sub`);
+  Deno.symlinkSync(outside, `${cwd}/link`);
+  const read = (path: string, kind = "read") =>
+    session.ask({ toolCallId: path, kind, locations: [{ path }] });
+  assertEquals(await read("a.txt"), "allow_once");
+  assertEquals(await read(`${cwd}/new/b.txt`, "search"), "allow_once");
+  for (
+    const path of [
+      `${outside}/a.txt`,
+      "link/b.txt",
+      `${cwd}/../${outside.split("/").at(-1)}/c.txt`,
+      "~/d.txt",
+    ]
+  ) {
+    assertEquals(await read(path), path === `${outside}/a.txt` ? ASKED : "allow_once", path);
+  }
+  assertEquals(await read(outside, "search"), ASKED);
+  assertEquals(await read(`${outside}/sub/a.txt`), ASKED);
+  assertStringIncludes(session.recorder.entries.at(-1)!.message, "allowed by Mao");
+});
+
+Deno.test("SessionPermissions: a place that a person rejects is asked about again", async () => {
+  using session = new AskingSession();
+  const request = { kind: "read", rawInput: { path: `${session.outside}/a` } };
+  session.choice = "reject_once";
+  assertEquals(await session.ask(request), "reject_once by a person");
+  session.choice = "allow_once";
+  assertEquals([await session.ask(request), await session.ask(request)], [ASKED, "allow_once"]);
+});
+
+Deno.test("SessionPermissions: each host that is fetched needs one answer in the session", async () => {
+  using session = new AskingSession();
+  const fetch = (rawInput: Json) => session.ask({ toolCallId: crypto.randomUUID(), kind: "fetch", rawInput });
+  assertEquals(await fetch({ url: "https://a.example/1", prompt: "Read it" }), ASKED);
+  assertEquals(await fetch({ url: "https://a.example/2", prompt: "Read on" }), "allow_once");
+  assertEquals(await fetch({ url: "https://a.example:8443/" }), ASKED);
+  assertEquals(await fetch({ url: "https://b.example/" }), ASKED);
+  for (let time = 0; time < 2; time++) assertEquals(await fetch({ query: "cats" }), ASKED);
+  assertEquals(await fetch({ url: `file://${session.outside}/a` }), ASKED);
+});
+
+Deno.test("SessionPermissions: nothing is allowed without a person by an option for always", async () => {
+  using session = new AskingSession();
+  session.choice = "allow_always";
+  assertEquals(await session.ask({ kind: "think" }, OPTIONS.slice(1)), "allow_always by a person");
+});
+
+Deno.test("SessionPermissions: a command that is too long to be shown can only be rejected", async () => {
+  using session = new AskingSession();
+  session.choice = "reject_once";
+  await session.ask({ kind: "execute", rawInput: { command: "x".repeat(70_000) } });
+  const [{ detail, options }] = session.questions as [PermissionQuestion];
+  assertEquals(options.map(({ kind }) => kind), ["reject_once", "reject_always"]);
+  assertMatch(detail, /^x{32768}\n\[4464 characters left out\]\nx{32768}$/);
+});
+
+Deno.test("SessionPermissions: a command that is the title is shown whole", async () => {
+  using session = new AskingSession();
+  const title = `${"a".repeat(3_000)} && rm -rf ~`;
+  await session.ask({ kind: "execute", title, content: [] });
+  assertEquals(session.questions[0]!.detail, title);
+});
+
+Deno.test("SessionPermissions: the eleventh open request of a session is refused, and no other session's", async () => {
+  using one = new AskingSession();
+  using other = new AskingSession();
+  const answers = Array.from({ length: 11 }, () => one.ask({ kind: "execute", title: "ls" }));
+  assertEquals(await other.ask({ kind: "execute", title: "ls" }), ASKED);
+  assertEquals((await Promise.all(answers)).map((answer) => answer.split(" ")[0]).sort(), [
+    ...Array(10).fill("allow_once"),
+    "reject_once",
+  ]);
+});

@@ -297,14 +297,14 @@ Deno.test("AcpSession: takes the kind of an announced tool for a permission requ
       const request = permissionRequest(sessionId, { toolCallId, kind: undefined });
       answers.push(await running.peer.request(REQUEST, request));
     };
-    running.update(sessionId, { ...TOOL, title: "cat", kind: "read" });
+    running.update(sessionId, { ...TOOL, title: "cat", kind: "think" });
     await ask("t");
     await ask("unannounced");
     return { stopReason: "end_turn" };
   }, { permissions: "ask" });
   const selected = (optionId: string) => ({ outcome: { outcome: "selected", optionId } });
   assertEquals(answers, [selected("yes"), selected("no")]);
-  assertEquals(events.summaries.includes("tool rm read pending"), true);
+  assertEquals(events.summaries.includes("tool rm think pending"), true);
 });
 
 Deno.test("AcpSession: cancels a permission request after a cancel, outside a turn, or of another session", async () => {

@@ -9,11 +9,12 @@ import { summarize } from "../support/harness/turn_recorder.ts";
 
 /** Translates these updates, by default with a new translator. */
 function translate(updates: readonly unknown[], translator = new UpdateTranslator()): TurnEvent[] {
-  return updates.flatMap((update) => {
+  const events: TurnEvent[] = [];
+  for (const update of updates) {
     const known = parseSessionUpdate(update);
-    const event = known && translator.translate(known);
-    return event ? [event] : [];
-  });
+    if (known) translator.translate(known, (event) => void events.push(event));
+  }
+  return events;
 }
 
 const briefs = (updates: readonly unknown[], translator?: UpdateTranslator) =>

@@ -47,7 +47,10 @@ function requestFrom(client: EventClient, from = 0): Promise<Frame> {
 
 Deno.test("VTUBER_PERMISSIONS decides by the kind of the tool, and the answer by the kind of the option", async () => {
   const read: Step = {
-    permission: { toolCall: { toolCallId: "r", title: "r", kind: "read" }, options: OPTIONS },
+    permission: {
+      toolCall: { toolCallId: "r", title: "r", kind: "read", locations: [{ path: "a.txt" }] },
+      options: OPTIONS,
+    },
   };
   const expected = { ask: ["y", "n"], allow: ["y", "y"], deny: ["n", "n"] };
   for (const [policy, optionIds] of Object.entries(expected)) {
@@ -161,6 +164,36 @@ testServer("permissions", { env: { VTUBER_PERMISSIONS: "ask" } }, {
     assertEquals(await turn("talk", "make all", { decision: "allow" }), [1, "y"]);
     assertEquals(await turn("talk", "make all", { decision: "reject" }), [1, "n"]);
     assertEquals(await turn("other", "make", { decision: "reject" }), [1, "n"]);
+  },
+
+  async "a tool call that is announced as more dangerous than it is asked for needs a person"(server) {
+    await using client = await watch(server, { events: EVENTS });
+    const announced: Step = { tool: { id: "t", title: "rm -rf ~", kind: "execute" } };
+    const asked: Step = {
+      permission: { toolCall: { toolCallId: "t", title: "Think", kind: "think" }, options: OPTIONS },
+    };
+    const reply = replyOf(server.chat(script(announced, asked)));
+    const request = await requestFrom(client);
+    assertEquals([request.tool.kind, request.tool.detail], ["execute", "rm -rf ~"]);
+    respond(client, request, { decision: "reject" });
+    assertEquals(outcomesOf(await reply).map(({ optionId }) => optionId), ["n"]);
+  },
+
+  async "a command of 5,000 characters is allowed only by a client that has shown all of it"(server) {
+    await using client = await watch(server, { events: EVENTS });
+    const command = `make ${"x".repeat(5_000)} && rm -rf ~`;
+    const reply = replyOf(server.chat(script(ask(command))));
+    const request = await requestFrom(client);
+    const { request_id, tool, options } = request;
+    assertStringIncludes(tool.detail, "characters left out]");
+    assert(tool.detail.endsWith(" && rm -rf ~"));
+    assertEquals(options.map(({ option_id }: Json) => option_id), ["n", "x"]);
+    const blind = await client.ask({ type: "permission_response", request_id, decision: "allow" }, "error");
+    assertEquals(blind.code, "invalid_value");
+    const whole = await server.get(`/v1/vtuber/permissions/${request_id}`);
+    assertEquals([whole.tool.detail, whole.options.length], [command, OPTIONS.length]);
+    respond(client, request, { decision: "allow", detail_chars: whole.tool.detail_chars });
+    assertEquals(outcomesOf(await reply).map(({ optionId }) => optionId), ["y"]);
   },
 
   async "a rejected tool that the agent does not mention again has failed"(server) {

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { TurnState } from "../../lib/events/turn_state.ts";
 import {
@@ -202,6 +202,21 @@ Deno.test("TurnState: every event has the turn and all its fields", () => {
     option_id: "yes",
     by: "me",
   });
+});
+
+Deno.test("TurnState: a long detail is cut in its middle, and can only be rejected until it was seen whole", () => {
+  const detail = `cd /tmp ${"x".repeat(5_000)} && rm -rf ~`;
+  const state = new TurnState(REF);
+  const [request] = state.apply(asks("p1", { detail }));
+  if (request?.type !== "permission_request") throw new Error("No request");
+  const { detail: shown = "", detail_chars } = request.tool;
+  assertEquals(detail_chars, detail.length);
+  assertMatch(shown, /^cd \/tmp x+\n\[1020 characters left out\]\nx+ && rm -rf ~$/);
+  assertEquals(request.options.map(({ kind }) => kind), ["reject_once"]);
+  const whole = state.wholePermission("p1");
+  assertEquals([whole?.tool.detail, whole?.tool.detail_chars], [detail, detail.length]);
+  assertEquals(whole?.options.map(({ kind }) => kind), ["allow_once", "reject_once"]);
+  assertEquals(state.wholePermission("p2"), undefined);
 });
 
 Deno.test("TurnState: a permission request without a detail has no such field", () => {

@@ -84,6 +84,10 @@ for (const [name, text, code, part] of REJECTED) {
 
 const ANSWERS: readonly [body: unknown, parsed: ReturnType<typeof parsePermissionAnswer>][] = [
   [{ option_id: "yes", client: " Mao " }, { answer: { optionId: "yes" }, client: "Mao" }],
+  [{ decision: "allow", detail_chars: 5_000 }, {
+    answer: { decision: "allow", detailChars: 5_000 },
+    client: undefined,
+  }],
   [{ decision: "deny", client: "" }, { answer: { decision: "reject" }, client: undefined }],
   ...DECISIONS.map((decision) =>
     [{ decision, client: null }, { answer: { decision }, client: undefined }] satisfies typeof ANSWERS[number]

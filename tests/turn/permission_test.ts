@@ -109,14 +109,36 @@ Deno.test("ask: a signal that has aborted withdraws the request at once", async 
   assertEquals((await done)?.outcome, "cancelled");
 });
 
-Deno.test("ask: refuses the 101st open request", async () => {
+Deno.test("ask: refuses the 1001st open request", async () => {
   const broker = createBroker();
-  const open = Array.from({ length: 100 }, () => ask(broker));
+  const open = Array.from({ length: 1_000 }, () => ask(broker));
   assertEquals(await askInVain(broker), [undefined, 0]);
   broker.answer(open[0]!.request.id, { decision: "reject" }, "me");
   const late = ask(broker);
   for (const { request } of [...open.slice(1), late]) broker.answer(request.id, { decision: "reject" }, "me");
   await Promise.all([...open, late].map(({ done }) => done));
+});
+
+Deno.test("answer: a detail of more than 4000 characters has to be seen whole before it is allowed", async () => {
+  const broker = createBroker();
+  const asked = { ...question(), detail: "x".repeat(5_000) };
+  let id = "";
+  const reader = (event: TurnEvent) => void (event.type === "permission" && (id = event.request.id));
+  const done = broker.ask(asked, reader, NEVER);
+  for (
+    const answer of [{ decision: "allow" }, { optionId: "allow_always" }, {
+      decision: "allow",
+      detailChars: 4_000,
+    }]
+  ) {
+    const error = errorOf(broker, id, answer as PermissionAnswer);
+    assertEquals([error.code, error.param], ["invalid_value", "detail_chars"]);
+  }
+  assertEquals(broker.answer(id, { decision: "allow", detailChars: 5_000 }, "me").outcome, "allowed");
+  await done;
+  const rejected = broker.ask(asked, reader, NEVER);
+  assertEquals(broker.answer(id, { decision: "reject" }, "me").outcome, "rejected");
+  await rejected;
 });
 
 const SWAPPED = [option("reject_once", "allow_once"), option("allow_once", "no")];
