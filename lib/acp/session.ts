@@ -10,7 +10,7 @@ import type { AgentSettings } from "./handshake.ts";
 import { ClosedError, explain, type JsonRpcPeer } from "./json_rpc.ts";
 import { type PermissionOutcome, SessionPermissions } from "./permission.ts";
 import type { SessionConfig } from "./session_config.ts";
-import { UpdateTranslator } from "./update.ts";
+import { MAX_TURN_CHARS, UpdateTranslator } from "./update.ts";
 import { parsePromptResult, type PermissionRequest, type PromptResult, type SessionUpdate } from "./wire.ts";
 
 /** A session's dependencies, and its events for the connection that owns it. */
@@ -186,7 +186,13 @@ export class AcpSession implements Session {
     } catch (error) {
       return this.#onError(prompt, error);
     }
-    const { stopReason, usage } = parsed;
+    const { usage } = parsed;
+    const { isCut } = prompt.translator;
+    if (isCut) {
+      const limit = `the turn has more than ${MAX_TURN_CHARS} characters of text: the rest was left out`;
+      this.#deps.log.warn(limit, { session: this.id });
+    }
+    const stopReason = isCut && parsed.stopReason === "end_turn" ? "max_tokens" : parsed.stopReason;
     const events = prompt.translator.closeTools(stopReason === "end_turn" ? "completed" : "failed");
     if (usage) events.push({ type: "usage", usage });
     // Some agents end the turn as cancelled when they are refused a permission.

@@ -45,6 +45,8 @@ export interface TrackedTool {
   readonly access: ToolAccess;
   /** The last command or change that it showed. */
   readonly shown: string;
+  /** Its permission was refused, after which the agent may never mention it again. */
+  readonly isRefused: boolean;
 }
 
 /** Characters of a command or change that are kept from one update to the next. */
@@ -61,7 +63,6 @@ export function isCut({ shown }: TrackedTool): boolean {
  */
 export class UpdateTranslator {
   readonly #tools = new BoundedMap<ToolCallId, TrackedTool>(MAX_TOOLS);
-  readonly #refused = new Set<ToolCallId>();
   #chars = 0;
 
   /** Whether text or thought was left out, because the turn has too much of it. */
@@ -131,27 +132,28 @@ export class UpdateTranslator {
       tool: earlier && isSame(earlier.tool, tool) ? earlier.tool : tool,
       hasKind,
       access: mergeAccess(earlier?.access ?? NO_ACCESS, access),
+      isRefused: earlier?.isRefused ?? false,
       shown: access.isUnsafe ? cutMiddle(detailOf(fields), MAX_SHOWN_CHARS) : earlier?.shown ?? "",
     };
     this.#tools.set(id, tracked);
     return tracked;
   }
 
-  /** Marks a tool call whose permission was refused: the agent may never mention it again. */
+  /** Marks a tool call whose permission was refused. */
   markRefused(id: ToolCallId): void {
-    this.#refused.add(id);
+    const tracked = this.#tools.get(id);
+    if (tracked) this.#tools.set(id, { ...tracked, isRefused: true });
   }
 
   /** Closes the tool calls that the agent left open, with this status; refused ones with `failed`. */
   closeTools(status: "completed" | "failed"): TurnEvent[] {
-    const open = [...this.#tools.values()].map(({ tool }) => tool).filter(isOpen);
-    const events = open.map((tool): TurnEvent => ({
+    const open = [...this.#tools.values()].filter(({ tool }) => isOpen(tool));
+    this.#tools.clear();
+    return open.map(({ tool, isRefused }) => ({
       type: "tool",
-      tool: { ...tool, status: this.#refused.has(tool.id) ? "failed" : status },
+      tool: { ...tool, status: isRefused ? "failed" : status },
       closing: true,
     }));
-    this.#tools.clear();
-    return events;
   }
 }
 

@@ -23,10 +23,13 @@ function parser<T>(schema: z.ZodType<T>, message: string): (value: unknown) => T
   };
 }
 
+/** Entries of a list that are kept. Kilo offers 390 models. */
+const MAX_ENTRIES = 1_000;
+
 /** A list without its malformed entries. */
-function listOf<T>(entry: z.ZodType<T>) {
+function listOf<T>(entry: z.ZodType<T>, maxEntries = MAX_ENTRIES) {
   return z.array(z.unknown()).transform((entries) =>
-    entries.flatMap((value) => {
+    entries.slice(0, maxEntries).flatMap((value) => {
       const result = entry.safeParse(value);
       return result.success ? [result.data] : [];
     })
@@ -45,7 +48,9 @@ const text = z.string();
 const id = text.min(1).max(MAX_ID_CHARS);
 const optionalText = text.optional().catch(undefined);
 const nullableText = text.nullish().catch(undefined);
-const label = text.catch("").default("");
+/** Characters of a name for people. */
+const MAX_NAME_CHARS = 200;
+const label = text.transform((value) => truncate(value, MAX_NAME_CHARS)).catch("").default("");
 const flag = z.unknown().optional().transform((value) => value === true);
 /** A capability that is offered by an object, which may be empty. */
 const offered = z.unknown().optional().transform((value) =>
@@ -98,8 +103,6 @@ export const parseInitializeResult = parser(initializeResult, "the answer to ini
 /** Parses the result of `session/new`. @throws {TypeError} naming the field. */
 export const parseNewSessionResult = parser(z.object({ sessionId: id }), "the answer to session/new");
 
-/** Values of one option that are kept. Kilo offers 390 models. */
-const MAX_VALUES = 1_000;
 const toValue = (id: string, name: string) => ({ id, name: name || id });
 const optionValue = z.object({ value: id, name: label }).transform(({ value, name }) => toValue(value, name));
 const current = nullableText.transform((value) => value || undefined);
@@ -117,21 +120,21 @@ const configOption = z.object({
   id,
   category,
   current: currentValue,
-  values: options.flat().slice(0, MAX_VALUES),
+  values: options.flat().slice(0, MAX_ENTRIES),
 }));
 const modes = z.object({
   currentModeId: current,
   availableModes: listOf(z.object({ id, name: label })),
 }).transform(({ currentModeId, availableModes }) => ({
   current: currentModeId,
-  values: availableModes.slice(0, MAX_VALUES).map(({ id, name }) => toValue(id, name)),
+  values: availableModes.map(({ id, name }) => toValue(id, name)),
 }));
 const models = z.object({
   currentModelId: current,
   availableModels: listOf(z.object({ modelId: id, name: label })),
 }).transform(({ currentModelId, availableModels }) => ({
   current: currentModelId,
-  values: availableModels.slice(0, MAX_VALUES).map(({ modelId, name }) => toValue(modelId, name)),
+  values: availableModels.map(({ modelId, name }) => toValue(modelId, name)),
 }));
 const sessionSettings = lenientObject({
   configOptions: listOf(configOption).catch([]).default([]),
@@ -182,6 +185,8 @@ const toolFields = {
   _meta: lenientObject({ claudeCode: lenientObject({ toolName: optionalText }) }),
 };
 const content = z.object({ type: text, text: optionalText });
+/** Commands of one announcement that are kept: more than the command guard remembers, so that it knows of the rest. */
+const MAX_COMMANDS = 20_000;
 /** Entries of a plan that are kept, and characters of each. */
 const MAX_PLAN_ENTRIES = 100;
 const MAX_ENTRY_CHARS = 500;
@@ -199,7 +204,7 @@ const sessionUpdate = z.discriminatedUnion("sessionUpdate", [
   }),
   z.object({
     sessionUpdate: z.literal("available_commands_update"),
-    availableCommands: listOf(z.object({ name: text })).catch([]).default([]),
+    availableCommands: listOf(z.object({ name: text }), MAX_COMMANDS).catch([]).default([]),
   }),
   z.object({
     sessionUpdate: z.literal("config_option_update"),
@@ -226,14 +231,9 @@ function isTextChunk(value: unknown): boolean {
     typeof content.text === "string";
 }
 
-/** Options of a permission request that are kept, and characters of a name. */
+/** Options of a permission request that are kept. */
 const MAX_OPTIONS = 20;
-const MAX_NAME_CHARS = 200;
-const permissionOption = z.object({
-  optionId: id,
-  name: label.transform((value) => truncate(value, MAX_NAME_CHARS)),
-  kind: id,
-});
+const permissionOption = z.object({ optionId: id, name: label, kind: id });
 const permissionRequest = z.object({
   sessionId: text,
   toolCall: z.object(toolFields),

@@ -95,6 +95,7 @@ const UPDATES: readonly (readonly [string, unknown, readonly string[]])[] = [
   ["text that is a number", chunk({ type: "text", text: 7 }), []],
   ["a tool call without an id", { sessionUpdate: "tool_call", title: "ls" }, []],
   ["a tool call with an empty id", tool({ toolCallId: "" }), []],
+  ["a tool call with a long id", tool({ toolCallId: "x".repeat(501) }), []],
   ["a tool call with a number as id", tool({ toolCallId: 7 }), []],
   ["a plan without entries", { sessionUpdate: "plan" }, []],
   ["a plan without contents", plan({ priority: "low", status: "pending" }), []],
@@ -214,6 +215,36 @@ for (const status of ["completed", "failed"] as const) {
     assertEquals(translator.closeTools(status), []);
   });
 }
+
+Deno.test("UpdateTranslator: keeps 8 MiB of a turn's text and thought", () => {
+  const translator = new UpdateTranslator();
+  const mebibyte = "x".repeat(1024 * 1024);
+  const updates = Array.from(
+    { length: 12 },
+    (_, index) => (index % 2 ? chunk : thought)(text(`a${mebibyte}`)),
+  );
+  const events = translate(updates, translator);
+  const chars = events.reduce((sum, event) => sum + ("text" in event ? event.text.length : 0), 0);
+  assertEquals([chars, events.length, translator.isCut], [8 * 1024 * 1024, 8, true]);
+  assertEquals(briefs([tool({})], translator), PENDING);
+});
+
+Deno.test("UpdateTranslator: cuts titles, and keeps no text of a tool call that is longer", () => {
+  const translator = new UpdateTranslator();
+  const huge = "x".repeat(100_000);
+  const rawInput = { command: huge, other: [huge] };
+  translate([tool({ title: huge, kind: "execute", rawInput })], translator);
+  const kept = JSON.stringify(translator.find("t"));
+  assertEquals([translator.find("t")?.tool.title.length, kept.length < 6_000], [1_003, true]);
+});
+
+Deno.test("UpdateTranslator: of two kinds that the agent names, the more dangerous one counts", () => {
+  assertEquals(briefs([tool({ kind: "execute" }), change({ kind: "think", title: "hm" })]), [
+    "tool ls execute pending",
+    "tool hm execute pending",
+  ]);
+  assertEquals(briefs([tool({ kind: "read" }), change({ kind: "edit" })]).at(-1), "tool ls edit pending");
+});
 
 Deno.test("UpdateTranslator: remembers the newest 1000 tool calls", () => {
   const translator = new UpdateTranslator();

@@ -5,6 +5,7 @@ import {
   parseNewSessionResult,
   parsePermissionRequest,
   parsePromptResult,
+  parseSessionUpdate,
 } from "../../lib/acp/wire.ts";
 import { STOP_REASONS } from "../../lib/turn/event.ts";
 import { isObject, type Json } from "../support/agents/agent_io.ts";
@@ -127,14 +128,26 @@ const REJECTED: readonly (readonly [(value: unknown) => unknown, string, readonl
     [],
     "1",
   ]],
-  [parseNewSessionResult, "the answer to session/new", [undefined, null, {}, { sessionId: "" }, {
-    sessionId: 7,
-  }, "s"]],
+  [parseNewSessionResult, "the answer to session/new", [
+    undefined,
+    null,
+    {},
+    { sessionId: "" },
+    {
+      sessionId: 7,
+    },
+    { sessionId: "x".repeat(501) },
+    "s",
+  ]],
   [parsePromptResult, "the answer to session/prompt", [undefined, null, "end_turn", []]],
   [parsePermissionRequest, "session/request_permission", [undefined]],
   [parsePermissionRequest, "sessionId", [{ ...REQUEST, sessionId: undefined }]],
   [parsePermissionRequest, "toolCall", [{ ...REQUEST, toolCall: undefined }]],
   [parsePermissionRequest, "toolCall.toolCallId", [{ ...REQUEST, toolCall: { title: "ls" } }]],
+  [parsePermissionRequest, "toolCall.toolCallId", [{
+    ...REQUEST,
+    toolCall: { toolCallId: "x".repeat(501) },
+  }]],
   [parsePermissionRequest, "options", [{ ...REQUEST, options: undefined }]],
   [parsePermissionRequest, "options.0.optionId", [{ ...REQUEST, options: [{ kind: "allow_once" }] }]],
   [parsePermissionRequest, "options.0.kind", [{ ...REQUEST, options: [{ optionId: "a" }] }]],
@@ -244,4 +257,19 @@ Deno.test("parsePermissionRequest: takes malformed optional fields as absent", (
     ["a", "", "allow_later"],
     ["b", "", "allow_once"],
   ]);
+});
+
+Deno.test("parsePermissionRequest: keeps 20 options, and 200 characters of each name", () => {
+  const options = Array(30).fill({ optionId: "a", name: "x".repeat(1_000), kind: "allow_once" });
+  const parsed = parsePermissionRequest({ ...REQUEST, options }).options;
+  assertEquals([parsed.length, parsed[0]?.name.length], [20, 203]);
+});
+
+Deno.test("parseSessionUpdate: keeps 100 entries of a plan, and 500 characters of each", () => {
+  const update = parseSessionUpdate({
+    sessionUpdate: "plan",
+    entries: Array(200).fill({ content: "x".repeat(1_000) }),
+  });
+  if (update?.sessionUpdate !== "plan") throw new Error("No plan");
+  assertEquals([update.entries.length, update.entries[0]?.content.length], [100, 503]);
 });
