@@ -94,8 +94,8 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "Report it with the lines of the log that have the request id in the message.",
   ],
   agent_error: [
-    'The agent answered with an error. "Authentication required" means that a log-in is missing.',
-    "Read the message. Log in with the agent's own program.",
+    "The agent answered with an error, such as a used-up quota, an unknown model, or a provider that fails.",
+    "Read the message: it has the agent's own words. A stream only has a short sentence.",
   ],
   agent_crashed: [
     "The agent's process ended during the turn.",

@@ -51,6 +51,7 @@ export class AgentAuth {
         ` (inherit_env in config.toml, or OPENAB_AGENT_INHERIT_ENV). Its log-in methods: ${
           names || "none named"
         }.`,
+      { reason: "login" },
     );
   }
 

@@ -5,9 +5,10 @@ import type { Log } from "../core/log.ts";
 import type { Redact } from "../core/redact.ts";
 import type { PermissionBroker } from "../turn/permission.ts";
 import { AgentAuth } from "./auth.ts";
-import { ClosedError, explain, type JsonRpcPeer, reasonOf } from "./json_rpc.ts";
+import { ClosedError, explain, type JsonRpcPeer, reasonOf, RpcError } from "./json_rpc.ts";
 import type { AgentLifecycleEvent } from "./lifecycle.ts";
 import type { PermissionPolicy } from "./permission.ts";
+import { classifyProviderError } from "./provider_error.ts";
 import type { SettingWarning } from "./session_config.ts";
 import { type Capabilities, type McpServer, parseInitializeResult, PROTOCOL_VERSION } from "./wire.ts";
 
@@ -102,7 +103,8 @@ export function toUnavailable(error: unknown): AppError {
   const message = error instanceof ClosedError
     ? "The agent's process ended before it was ready."
     : `The agent could not be used: ${explain(error)}`;
-  return new AppError("agent_unavailable", message, { cause: error, reason: reasonOf(error) });
+  const reason = error instanceof RpcError ? classifyProviderError(explain(error)) : reasonOf(error);
+  return new AppError("agent_unavailable", message, { cause: error, reason });
 }
 
 /** Explains why an agent cannot use an MCP server, without its address. */

@@ -7,7 +7,9 @@
 
 import { AppError, type ErrorReason, messageOf } from "../core/errors.ts";
 import type { Redact } from "../core/redact.ts";
+import { truncate } from "../core/text.ts";
 import { type LineReader, readLines } from "./ndjson.ts";
+import { plainMessage } from "./provider_error.ts";
 
 /** Longest accepted line, in characters. A peer that sends a longer one is disconnected. */
 const MAX_LINE_CHARS = 32 * 1024 * 1024;
@@ -19,6 +21,8 @@ const MAX_INCOMING = 1_000;
 const MAX_PENDING = 1_000;
 /** Characters of an error's details that are shown. */
 const MAX_DETAILS_CHARS = 500;
+/** Characters of an error's message. */
+const MAX_MESSAGE_CHARS = 2_000;
 
 /** JSON-RPC and ACP error codes (ACP schema v1, `ErrorCode`). */
 export const RPC = {
@@ -313,13 +317,20 @@ export class JsonRpcPeer {
   }
 }
 
-/** Reads the `error` of an answer, without secrets that it may repeat. Some agents put details into `data.details`. */
+/**
+ * Reads the `error` of an answer, without secrets that it may repeat. Some agents put details into `data.details`, codex
+ * into `data.message`.
+ */
 function parseError(error: unknown, redact: Redact): RpcError {
   const { code, message, data } = error as Json;
-  const details = (data as { details?: unknown } | null | undefined)?.details ?? data;
+  const { details = undefined, message: reason = data } = (data ?? {}) as {
+    details?: unknown;
+    message?: unknown;
+  };
+  const plain = (text: string) => truncate(redact(plainMessage(text)), MAX_MESSAGE_CHARS);
   return new RpcError(
     typeof code === "number" ? code : RPC.internalError,
-    redact(typeof message === "string" ? message : JSON.stringify(error)),
-    typeof details === "string" ? redact(details) : undefined,
+    plain(typeof message === "string" ? message : JSON.stringify(error)),
+    [details, reason].filter((text) => typeof text === "string").map(plain)[0],
   );
 }

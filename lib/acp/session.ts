@@ -1,7 +1,7 @@
 /** One ACP session: its prompts, one at a time, with their updates, permission requests and results. @module */
 
 import { settlesWithin } from "../core/deadline.ts";
-import { AppError } from "../core/errors.ts";
+import { AppError, type ErrorReason } from "../core/errors.ts";
 import type { PromptBlock, PromptCapabilities, RunningPrompt, Session } from "../turn/agent.ts";
 import type { SessionId, TurnEvent, TurnReader } from "../turn/event.ts";
 import { isAuthRequired } from "./auth.ts";
@@ -9,6 +9,7 @@ import { type AgentCommands, neutraliseCommands, pathExists } from "./command_gu
 import type { AgentSettings } from "./handshake.ts";
 import { ClosedError, explain, type JsonRpcPeer } from "./json_rpc.ts";
 import { type PermissionOutcome, SessionPermissions } from "./permission.ts";
+import { classifyProviderError } from "./provider_error.ts";
 import type { SessionConfig } from "./session_config.ts";
 import { MAX_TURN_CHARS, UpdateTranslator } from "./update.ts";
 import { parsePromptResult, type PermissionRequest, type PromptResult, type SessionUpdate } from "./wire.ts";
@@ -222,9 +223,11 @@ export class AcpSession implements Session {
     if (isCancelled) return { type: "end", reason: "cancelled" };
     const message = explain(error);
     this.#deps.log.warn("the agent answered a prompt with an error", { session: this.id, error: message });
-    return isAuthRequired(error)
+    const kind = classifyProviderError(message);
+    const isLogin = kind === "login" || kind === "unknown" && isAuthRequired(error);
+    return isLogin
       ? { type: "failure", failure: this.#deps.authRequired(message).afterPrompt() }
-      : failure("agent_error", `The agent answered with an error: ${message}`);
+      : failure("agent_error", `The agent answered with an error: ${message}`, kind);
   }
 
   /** Ends a prompt. The agent may still answer one that was given up; that changes nothing. */
@@ -239,8 +242,12 @@ export class AcpSession implements Session {
   }
 }
 
-function failure(code: "agent_crashed" | "agent_error" | "agent_cancelled", message: string): TurnEvent {
-  return { type: "failure", failure: new AppError(code, message, { prompted: true }) };
+function failure(
+  code: "agent_crashed" | "agent_error" | "agent_cancelled",
+  message: string,
+  reason?: ErrorReason,
+): TurnEvent {
+  return { type: "failure", failure: new AppError(code, message, { reason, prompted: true }) };
 }
 
 function sessionClosedError(): AppError {

@@ -1,5 +1,6 @@
 /** The state of one turn, as subscribers see it. Pure: turn events in, wire events out; no clock, no I/O. @module */
 
+import type { AppError } from "../core/errors.ts";
 import { cutMiddle, truncate } from "../core/text.ts";
 import {
   isOpen,
@@ -20,6 +21,8 @@ import type {
 
 /** Characters of a tool's name; some agents use the whole command line as the title. */
 const MAX_NAME_CHARS = 200;
+/** Characters of the message of a failed turn. */
+const MAX_MESSAGE_CHARS = 1_000;
 /** Entries of a plan that are sent, and characters of each. */
 const MAX_PLAN_ENTRIES = 100;
 const MAX_ENTRY_CHARS = 500;
@@ -46,6 +49,7 @@ export class TurnState {
   readonly #tools = new Map<ToolCallId, ToolCall>();
   readonly #permissions = new Map<string, PermissionRequest>();
   #final: AgentStateEvent["state"] | undefined;
+  #failure: AppError | undefined;
   /** The published state and number of sub-agents. */
   #shown = "";
 
@@ -129,6 +133,7 @@ export class TurnState {
       case "end":
         return this.#end(event.reason === "cancelled" ? "idle" : "attention", event.reason === "end_turn");
       case "failure":
+        this.#failure = event.failure;
         return this.#end("error", false);
       default:
         return event satisfies never;
@@ -181,6 +186,11 @@ export class TurnState {
   }
 
   #current(): Pick<AgentStateEvent, "state" | "detail"> {
+    if (this.#final === "error" && this.#failure) {
+      const { code, reason, message } = this.#failure;
+      const error = { code, ...(reason ? { reason } : {}), message: truncate(message, MAX_MESSAGE_CHARS) };
+      return { state: this.#final, detail: { error } };
+    }
     if (this.#final !== undefined) return { state: this.#final };
     const request = [...this.#permissions.values()].at(-1);
     if (request) return { state: "notification", detail: { tool_name: nameOf(request.tool) } };

@@ -1,7 +1,7 @@
 /** The wire vocabulary of `/v1/vtuber`: the events that subscribers get, and the commands and bodies that they send. @module */
 
 import { z } from "zod";
-import { AppError, type ErrorCode } from "../core/errors.ts";
+import { AppError, type ErrorCode, type ErrorReason } from "../core/errors.ts";
 import type { PermissionOutcome, PlanEntry, ToolKind } from "../turn/event.ts";
 import { DECISIONS, type PermissionAnswer } from "../turn/permission.ts";
 
@@ -51,6 +51,8 @@ export interface AgentStateEvent extends Partial<TurnRef> {
     readonly tool_class?: "tool" | "coding" | "web";
     readonly tool_name?: string;
     readonly subagent_count?: number;
+    /** Why the turn failed: the error's code, its cause if that is known, and the agent's own words. */
+    readonly error?: { readonly code: ErrorCode; readonly reason?: ErrorReason; readonly message: string };
   };
 }
 

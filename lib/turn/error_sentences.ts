@@ -1,6 +1,6 @@
 /** The sentences with which a character reports that its agent failed, because skins show nothing else. @module */
 
-import type { AppError, ErrorCode } from "../core/errors.ts";
+import type { AppError, ErrorCode, ErrorReason } from "../core/errors.ts";
 
 const SENTENCES: Readonly<Partial<Record<ErrorCode, string>>> = {
   agent_timeout: "Sorry, that took too long, so I stopped.",
@@ -8,9 +8,16 @@ const SENTENCES: Readonly<Partial<Record<ErrorCode, string>>> = {
   agent_cancelled: "I stopped, because something I wanted to do was not permitted.",
   shutting_down: "I have to go now: my server is shutting down.",
 };
+/** The sentences for faults of the agent's model. The agent's own words are for its owner, in the events. */
+const BY_REASON: Readonly<Partial<Record<ErrorReason, string>>> = {
+  login: "Sorry, I am not logged in. Please log in to my agent again.",
+  quota: "Sorry, the quota of my model is used up. Please try again later.",
+  model: "Sorry, my model is not available. Please choose another one.",
+  provider: "Sorry, my model does not answer right now. Please try again later.",
+};
 const OTHER = "Sorry, something went wrong with my agent.";
 
 /** Returns the sentence for a failure. */
-export function sentenceOf({ code }: AppError): string {
-  return SENTENCES[code] ?? OTHER;
+export function sentenceOf({ code, reason }: AppError): string {
+  return reason && BY_REASON[reason] || SENTENCES[code] || OTHER;
 }

@@ -132,6 +132,12 @@ Deno.test("AgentAuth: an agent without methods is said to name none", async () =
   assertStringIncludes((await appErrorOf(harness.agent.newSession())).message, "none named");
 });
 
+Deno.test("AgentAuth: an agent that asks for a log-in in words only is unavailable for that reason", async () => {
+  await using harness = new AcpHarness({ "session/new": refuses(RPC.internalError, "Please sign in again") });
+  const failure = await appErrorOf(harness.agent.newSession());
+  assertEquals([failure.code, failure.reason], ["agent_unavailable", "login"]);
+});
+
 Deno.test("AgentAuth: a prompt that requires a log-in fails with the methods", async () => {
   const heard = new TurnRecorder();
   await using harness = new AcpHarness({

@@ -41,6 +41,7 @@ const FAILURES: readonly {
     method: "session/new",
     handler: refuses(RPC.internalError, "No secret disk left."),
     message: "No *** disk left.",
+    reason: "unknown",
   },
   ...(["initialize", "session/new"] as const).map((method) => ({
     name: `${method} is not answered in time`,

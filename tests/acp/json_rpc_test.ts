@@ -155,6 +155,8 @@ for (
     ["the message", { code: 1, message: "The key sk-1 is wrong" }, "The key *** is wrong"],
     ["details in words", { code: 1, message: "No", data: "the key sk-1" }, "No: the key ***"],
     ["details", { code: 1, message: "No", data: { details: "sk-1", more: ["sk-1"] } }, "No: ***"],
+    ["details as codex sends them", { code: 1, message: "No", data: { message: "sk-1" } }, "No: ***"],
+    ["the sentence in Gemini's JSON", { code: 1, message: '{"error":{"message":"Key sk-1"}}' }, "Key ***"],
     ["an error in words", "sk-1", '"***"'],
     ["details that are cut", { message: "No", data: "x".repeat(498) + "sk-1" }, `No: ${"x".repeat(498)}**`],
   ] as const

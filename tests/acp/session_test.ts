@@ -81,6 +81,37 @@ Deno.test("AcpSession: a turn fails in the agent's words and its details", async
   assertStringIncludes(events.failure.message, "Internal error: model not found");
 });
 
+for (
+  const [name, error, code, reason] of [
+    ["a log-in by its code", new RpcError(RPC.authRequired, "No."), "agent_auth_required", "login"],
+    ["a log-in in words", new RpcError(RPC.internalError, "sign in again"), "agent_auth_required", "login"],
+    [
+      "a quota",
+      new RpcError(RPC.internalError, "quota exceeded: try again tomorrow"),
+      "agent_error",
+      "quota",
+    ],
+    [
+      "a quota with the code of a log-in",
+      new RpcError(RPC.authRequired, "quota exceeded"),
+      "agent_error",
+      "quota",
+    ],
+    [
+      "a model",
+      new RpcError(RPC.internalError, "Internal error", { message: "unknown model x" }),
+      "agent_error",
+      "model",
+    ],
+    ["anything else", new RpcError(RPC.internalError, "Oops"), "agent_error", "unknown"],
+  ] as const
+) {
+  Deno.test(`AcpSession: the failure of a turn has the reason ${reason} for ${name}`, async () => {
+    const { failure } = await runTurn(() => Promise.reject(error));
+    assertEquals([failure.code, failure.reason, failure.prompted], [code, reason, true]);
+  });
+}
+
 /** Creates a session of its own over these streams. */
 function sessionOver(streams: PeerStreams): { session: AcpSession; peer: JsonRpcPeer } {
   const peer = new JsonRpcPeer(streams, {

@@ -285,3 +285,16 @@ Deno.test("TurnState: whatever an agent does, no state repeats, and each tool st
     assertEquals(started.toSorted(), ended.toSorted(), `seed ${seed}`);
   }
 });
+
+Deno.test("TurnState: a failed turn tells the code, the cause and the agent's own words", () => {
+  const fails = (unsolicited: boolean) => {
+    const state = new TurnState(REF, unsolicited);
+    const failure = new AppError("agent_error", "quota exceeded".padEnd(2_000), { reason: "quota" });
+    state.apply({ type: "failure", failure });
+    return state.state;
+  };
+  const { state, detail } = fails(false);
+  assertEquals([state, detail?.error?.code, detail?.error?.reason], ["error", "agent_error", "quota"]);
+  assertEquals(detail?.error?.message, "quota exceeded".padEnd(1_000) + "...");
+  assertEquals([fails(true).state, fails(true).detail], ["idle", undefined]);
+});
