@@ -1,15 +1,17 @@
 /** The conversations that are remembered: the turns of each, and how far they came. @module */
 
 import type { SessionId } from "../turn/event.ts";
-import { MAX_TURNS, type TranscriptFingerprint } from "./fingerprint.ts";
+import { findReply, isSameReply, MAX_TURNS, type TranscriptFingerprint } from "./fingerprint.ts";
 import { type Continuation, isSamePersona, UNMATCHED } from "./match.ts";
+import type { UnseenParts } from "./prompt.ts";
 import type { ConversationRecord, Fingerprint, Store, TurnRecord } from "./record.ts";
 
 /** Conversations that are remembered. */
 export const MAX_CONVERSATIONS = 1_000;
 
 /** The part of a conversation that a request has. */
-export interface TranscriptDelta extends Pick<TranscriptFingerprint, "persona" | "isPersonaOpen"> {
+export interface TranscriptDelta
+  extends Pick<TranscriptFingerprint, "persona" | "personaIndexes" | "isPersonaOpen" | "endsWithReply"> {
   /** The request's turns in the conversation, with their indexes among the messages. */
   readonly turns: readonly {
     readonly index: number;
@@ -18,6 +20,8 @@ export interface TranscriptDelta extends Pick<TranscriptFingerprint, "persona" |
   }[];
   /** The last turn is to be sent again, whatever its state. */
   readonly isRetry: boolean;
+  /** The conversation's last reply. */
+  readonly reply: UnseenParts["reply"];
 }
 
 /** The fields of a conversation that never change, but for its program. */
@@ -36,9 +40,10 @@ export function isSingleQuestion({ turns, isNamed }: ConversationRecord): boolea
 /** Adds the new turns of a request to its conversation, as pending. */
 export function mergeTranscript(
   conversation: ConversationRecord,
-  { turns, persona, isPersonaOpen }: TranscriptFingerprint,
+  transcript: TranscriptFingerprint,
   { positions, isRetry, omitted = [] }: Continuation,
 ): TranscriptDelta {
+  const { turns } = transcript;
   const recorded = [...conversation.turns];
   // Later requests leave these turns out as well, so that they may no longer be required.
   for (const index of omitted) recorded[index]!.state = "delivered";
@@ -55,20 +60,36 @@ export function mergeTranscript(
   if (isRetry && turns.length > 0) merged.at(-1)!.turn.media ||= turns.at(-1)!.media;
   const excess = Math.max(0, conversation.turns.length - MAX_TURNS);
   conversation.turnsBefore += conversation.turns.splice(0, excess).length;
-  return { turns: merged, isRetry, persona, isPersonaOpen };
+  const reply = findReply(transcript, conversation.reply);
+  return {
+    ...transcript,
+    turns: merged,
+    isRetry,
+    reply: reply && { index: reply.index, isUnchanged: isSameReply(reply.fingerprint, conversation.reply) },
+  };
 }
 
-/** Returns the message indexes of the turns that the session does not have yet; of the last turn if it has all. */
-export function pendingTurns({ turns, isRetry }: TranscriptDelta): number[] {
+/** Returns the parts of a request that the session does not have yet. */
+export function unseenParts(conversation: ConversationRecord, delta: TranscriptDelta): UnseenParts {
+  return {
+    turns: pendingTurns(delta),
+    persona: newPersona(conversation, delta),
+    reply: delta.reply,
+  };
+}
+
+/** Returns the message indexes of the turns to send: the pending ones. Without any, the last turn is asked again. */
+export function pendingTurns({ turns, isRetry, endsWithReply }: TranscriptDelta): number[] {
   const pending = turns.filter(({ turn }, i) =>
     turn.state === "pending" || isRetry && i === turns.length - 1
   );
-  return (pending.length > 0 ? pending : turns.slice(-1)).map(({ index }) => index);
+  return (pending.length > 0 || endsWithReply ? pending : turns.slice(-1)).map(({ index }) => index);
 }
 
-/** Whether a request has another persona than the session. A request without one changes nothing. */
-export function personaChanged(conversation: ConversationRecord, delta: TranscriptDelta): boolean {
-  return delta.persona.length > 0 && !isSamePersona(delta, conversation);
+/** The message indexes of the persona's messages that the session does not have. */
+function newPersona(conversation: ConversationRecord, delta: TranscriptDelta): number[] {
+  const { persona, personaIndexes } = delta;
+  return personaIndexes.filter((_index, i) => !conversation.persona.includes(persona[i]!));
 }
 
 /**
@@ -127,18 +148,18 @@ export class ConversationIndex {
   /** Creates a conversation without turns. */
   create(
     identity: ConversationIdentity,
-    { persona, isPersonaOpen, reply, turns: [first] }: TranscriptFingerprint,
+    { persona, isPersonaOpen, replies, turns }: TranscriptFingerprint,
     now: number,
   ): ConversationRecord {
     // A reply before the first turn is a greeting, the same for everyone.
-    const isGreeting = reply === undefined || first === undefined || reply.index < first.index;
+    const isBetweenTurns = (index: number) => index > turns[0]!.index && index < turns.at(-1)!.index;
     const conversation: ConversationRecord = {
       ...identity,
       persona,
       isPersonaOpen,
       turns: [],
       turnsBefore: 0,
-      reply: isGreeting ? undefined : reply.fingerprint,
+      reply: replies.findLast(({ index }) => turns.length > 0 && isBetweenTurns(index))?.fingerprint,
       sessionId: undefined,
       createdAt: now,
       usedAt: now,

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { BoundedMap } from "../core/bounded_map.ts";
 import type { ConversationRecord, Fingerprint, TurnRecord } from "./record.ts";
-import { isTurn, leading, type Message, textOf } from "./message.ts";
+import { isReply, isTurn, leading, type Message, SPEAKER, textOf } from "./message.ts";
 
 /** Letters and digits of a reply that are compared. */
 const REPLY_LETTERS = 200;
@@ -19,6 +19,8 @@ const MAX_CACHED = 100;
 export const MAX_TURNS = 256;
 /** Newest turns of a transcript that are compared. Fewer than MAX_TURNS, since a skin may have dropped some of those. */
 const MAX_TRANSCRIPT_TURNS = 192;
+/** Newest replies of a transcript that are compared. A group has one of each character behind a turn. */
+const MAX_REPLIES = 16;
 /** The block size of SHA-256, in bytes. */
 const BLOCK_BYTES = 64;
 
@@ -28,15 +30,21 @@ export interface TurnFingerprint extends Readonly<Pick<TurnRecord, "words" | "me
   readonly index: number;
   /** The transcript has a reply to it. */
   readonly isAnswered: boolean;
+  /** The transcript has a call of the client's tools behind it. */
+  readonly hasToolCall: boolean;
 }
 
 /** The fingerprints of a transcript. */
 export interface TranscriptFingerprint
   extends Readonly<Pick<ConversationRecord, "persona" | "isPersonaOpen" | "turnsBefore">> {
+  /** The index of each message of the persona. */
+  readonly personaIndexes: readonly number[];
   /** The newest turns, oldest first, up to a limit. */
   readonly turns: readonly TurnFingerprint[];
-  /** The last reply before the newest turn. */
-  readonly reply: ReplyFingerprint | undefined;
+  /** The last replies before the newest turn, back to another turn, and those behind it. In a group most are others'. */
+  readonly replies: readonly ReplyFingerprint[];
+  /** Replies stand behind the newest turn: the client asks to continue them, or for another character's reply. */
+  readonly endsWithReply: boolean;
   /** The reply to the first of the turns, or the first piece of that reply. */
   readonly firstReply: ReplyFingerprint | undefined;
 }
@@ -82,12 +90,15 @@ export class Fingerprinter {
   /**
    * Makes the fingerprint of a reply; undefined if the reply has no letters. It is the hash of the reply and the hash of
    * its prefix, to be compared with {@linkcode isSameReply} and {@linkcode replyPrefixDiffers} only.
+   *
+   * @param continued The text that the reply continues. The client may keep both as one: their fingerprint follows.
    */
-  reply(text: string): Fingerprint | undefined {
+  reply(text: string, continued?: string): Fingerprint | undefined {
     const letters = lettersOf(text);
     if (letters === "") return undefined;
     const prefix = this.fingerprint("beginning", letters.slice(0, DISTINCTIVE_LETTERS));
-    return this.fingerprint("reply", letters) + prefix as Fingerprint;
+    const joined = continued === undefined ? "" : this.reply(continued + text) ?? "";
+    return this.fingerprint("reply", letters) + prefix + joined as Fingerprint;
   }
 
   /** Makes the fingerprints of a transcript. */
@@ -96,16 +107,22 @@ export class Fingerprinter {
     const all = messages.flatMap((message, index) => isTurn(message) ? [index] : []);
     const indexes = all.slice(-MAX_TRANSCRIPT_TURNS);
     const newest = indexes.at(-1) ?? messages.length;
-    const replies = messages.flatMap(({ role }, index) => role === "assistant" ? [index] : []);
+    const replies = messages.flatMap((message, index) => isReply(message) ? [index] : []);
+    const lastReply = replies.findLast((index) => index < newest) ?? newest;
+    const turnBefore = all.findLast((index) => index < lastReply) ?? -1;
     const [first = messages.length, second = messages.length] = indexes;
     const system = messages.slice(0, persona).map((message) => this.fingerprint("system", wordsOf(message)));
+    // Open-LLM-VTuber repeats the system message when it loads an old history.
+    const personaIndexes = [...system.keys()].filter((index) => system[index] !== system[index - 1]);
     return {
-      // Open-LLM-VTuber repeats the system message when it loads an old history.
-      persona: system.filter((fingerprint, index) => fingerprint !== system[index - 1]),
+      persona: personaIndexes.map((index) => system[index]!),
+      personaIndexes,
       isPersonaOpen: persona > 0 && persona === newest,
       turns: indexes.map((index, position) => this.#turn(messages, index, indexes[position + 1])),
       turnsBefore: all.length - indexes.length,
-      reply: this.#replyAt(messages, replies.findLast((index) => index < newest)),
+      replies: replies.filter((index) => index > turnBefore).slice(-MAX_REPLIES)
+        .flatMap((index) => this.#replyAt(messages, index) ?? []),
+      endsWithReply: (replies.at(-1) ?? -1) > (all.at(-1) ?? -1),
       firstReply: this.#replyAt(messages, replies.find((index) => index > first && index < second)),
     };
   }
@@ -128,14 +145,15 @@ export class Fingerprinter {
       media: media.length === 0
         ? ""
         : this.fingerprint("media", media.map(({ mimeType, data }) => `${mimeType}\0${data}`).join("\0")),
-      isAnswered: messages.slice(index + 1, next).some(({ role }) => role === "assistant"),
+      isAnswered: messages.slice(index + 1, next).some(isReply),
+      hasToolCall: messages.slice(index + 1, next).some(({ isToolCall }) => isToolCall),
     };
   }
 }
 
 /** Whether two replies are the same in the letters that are compared. */
 export function isSameReply(one: Fingerprint | undefined, other: Fingerprint | undefined): boolean {
-  return one !== undefined && one.slice(0, FINGERPRINT_CHARS) === other?.slice(0, FINGERPRINT_CHARS);
+  return one !== undefined && other !== undefined && sharesHash(one, other, 0);
 }
 
 /** Whether a reply of a transcript is surely not the stored one: it is distinctive and has another prefix. */
@@ -143,8 +161,30 @@ export function replyPrefixDiffers(
   sent: ReplyFingerprint | undefined,
   stored: Fingerprint | undefined,
 ): boolean {
-  if (!sent?.isDistinctive || stored === undefined) return false;
-  return sent.fingerprint.slice(FINGERPRINT_CHARS) !== stored.slice(FINGERPRINT_CHARS);
+  return sent !== undefined && sent.isDistinctive && stored !== undefined && !hasSamePrefix(sent, stored);
+}
+
+/** Finds the last of a conversation's replies in a transcript: the same, else one that begins as it does. */
+export function findReply(
+  { replies }: Pick<TranscriptFingerprint, "replies">,
+  stored: Fingerprint | undefined,
+): ReplyFingerprint | undefined {
+  return replies.findLast(({ fingerprint }) => isSameReply(fingerprint, stored)) ??
+    replies.findLast((reply) => reply.isDistinctive && stored !== undefined && hasSamePrefix(reply, stored));
+}
+
+function hasSamePrefix({ fingerprint }: ReplyFingerprint, stored: Fingerprint): boolean {
+  return sharesHash(fingerprint, stored, FINGERPRINT_CHARS);
+}
+
+/** Whether two fingerprints of replies have a hash in common, of those at an offset in each pair of hashes. */
+function sharesHash(one: Fingerprint, other: Fingerprint, offset: number): boolean {
+  const pair = 2 * FINGERPRINT_CHARS;
+  for (let i = offset; i < one.length; i += pair) {
+    const hash = one.slice(i, i + FINGERPRINT_CHARS);
+    for (let j = offset; j < other.length; j += pair) if (other.startsWith(hash, j)) return true;
+  }
+  return false;
 }
 
 /** Returns the words of a message, whatever its white space and width. */
@@ -152,8 +192,14 @@ function wordsOf(message: Message): string {
   return textOf(message).normalize("NFKC").replace(/\s+/g, " ").trim();
 }
 
-/** Returns the letters of a reply that skins keep: without tags (`[happy]`, `<|ACT ...|>`), fences, space and marks. */
+/**
+ * Returns the letters of a reply that skins keep: without tags (`[happy]`, `<|ACT ...|>`), fences, space and marks, and
+ * without the speaker's name, which group chats add.
+ */
 function lettersOf(text: string): string {
   const untagged = text.slice(0, REPLY_CHARS).replace(/\[[^\]\n]{1,80}\]|<[^>\n]{1,200}>|```\w*/g, "");
-  return untagged.normalize("NFKC").toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "").slice(0, REPLY_LETTERS);
+  return untagged.normalize("NFKC").trimStart().replace(SPEAKER, "").toLowerCase().replace(
+    /[^\p{L}\p{N}]+/gu,
+    "",
+  ).slice(0, REPLY_LETTERS);
 }

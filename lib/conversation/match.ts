@@ -1,7 +1,9 @@
 /** Decides which conversation a request continues, by the user's turns: skins rewrite the replies. Pure. @module */
 
 import {
+  findReply,
   isSameReply,
+  type ReplyFingerprint,
   replyPrefixDiffers,
   type TranscriptFingerprint,
   type TurnFingerprint,
@@ -70,17 +72,21 @@ interface Candidate {
  * with a single turn and no distinctive reply continues none.
  */
 export function match(request: MatchRequest, conversations: Iterable<ConversationRecord>): Match {
-  if (request.turns.length < 2 && !request.reply?.isDistinctive) {
+  const { turns, replies, endsWithReply } = request;
+  if (turns.length < 2 && !endsWithReply && !replies.some(({ isDistinctive }) => isDistinctive)) {
     return { type: "new", reason: "the request has only its first turn" };
   }
   const candidates: Candidate[] = [];
   let fork: { readonly shared: number; readonly reason: string } | undefined;
   for (const conversation of conversations) {
     if (conversation.isNamed || conversation.owner !== request.owner) continue;
-    if (conversation.agent !== request.agent || !isSamePersona(request, conversation)) continue;
+    if (conversation.agent !== request.agent || request.persona[0] !== conversation.persona[0]) continue;
     const alignment = align(request, conversation);
     const candidate = candidateOf(request, conversation, alignment);
-    if (candidate) {
+    // A lorebook changes the later messages of the persona with every request. Then all turns and the reply have to match.
+    if (!isSamePersona(request, conversation)) {
+      if (alignment?.coversAnsweredTurns && candidate?.hasSameReply) candidates.push(candidate);
+    } else if (candidate) {
       candidates.push(candidate);
     } else if (alignment && firstReplyConflicts(request, conversation, alignment)) {
       fork ??= { shared: 0, reason: "only the first message matches, with another reply" };
@@ -96,7 +102,7 @@ export function match(request: MatchRequest, conversations: Iterable<Conversatio
     return { type: "fork", reason: "several conversations match equally well" };
   }
   // With equally many turns, a reply that is not the candidate's speaks for the edited conversation.
-  const needed = (best?.matched ?? 0) + (request.reply === undefined ? 1 : 0);
+  const needed = (best?.matched ?? 0) + (replies.length === 0 ? 1 : 0);
   if (fork && (best === undefined || !best.hasSameReply && fork.shared >= needed)) {
     return { type: "fork", reason: fork.reason };
   }
@@ -116,7 +122,8 @@ export function alignNamed(
   const { turns } = transcript;
   const alignment = align(transcript, conversation, true);
   if (alignment?.coversAnsweredTurns) {
-    return { positions: alignment.positions, isRetry: alignment.isRetry || alignment.isRegenerated };
+    const isRetry = alignment.isRetry || alignment.isRegenerated && !transcript.endsWithReply;
+    return { positions: alignment.positions, isRetry };
   }
   const newest = conversation.turns.at(-1);
   const newestIndex = newest === undefined ? -1 : turns.findLastIndex((turn) => isSameTurn(turn, newest));
@@ -126,7 +133,7 @@ export function alignNamed(
   const positions = alignFromEnd(turns.slice(0, delivered), conversation.turns);
   return {
     positions: turns.map((_turn, index) => positions[index] ?? UNMATCHED),
-    isRetry: newestIndex === turns.length - 1,
+    isRetry: newestIndex >= 0 && newestIndex === turns.length - 1 && !transcript.endsWithReply,
   };
 }
 
@@ -149,11 +156,14 @@ function candidateOf(
   conversation: ConversationRecord,
   aligned: Alignment | undefined,
 ): Candidate | undefined {
-  const hasSameReply = isSameReply(request.reply?.fingerprint, conversation.reply);
-  const byReply = alignByLastReply(request, conversation);
+  const reply = findReply(request, conversation.reply);
+  const hasSameReply = isSameReply(reply?.fingerprint, conversation.reply);
+  const byReply = reply?.isDistinctive && hasSameReply
+    ? alignByLastReply(request, reply, conversation)
+    : undefined;
   const byTurns = aligned?.coversAnsweredTurns && !aligned.isRegenerated ? aligned : undefined;
   const isProven = byTurns && (byReply || isWindow(byTurns) ||
-    byTurns.isWhole && !firstReplyConflicts(request, conversation, byTurns));
+    byTurns.isWhole && (reply !== undefined || !firstReplyConflicts(request, conversation, byTurns)));
   const alignment = isProven ? byTurns : byReply;
   if (alignment === undefined) return undefined;
   const matched = alignment.positions.filter((position) => position >= 0).length;
@@ -213,10 +223,12 @@ function isTie(best: Candidate, second: Candidate): boolean {
  * @param isNamed The client named the conversation. Otherwise two that merely begin alike are not taken for one.
  */
 function align(
-  { turns, turnsBefore }: TranscriptFingerprint,
-  { turns: recorded, turnsBefore: recordedBefore }: ConversationRecord,
+  transcript: TranscriptFingerprint,
+  conversation: ConversationRecord,
   isNamed = false,
 ): Alignment | undefined {
+  const { turns, turnsBefore } = transcript;
+  const { turns: recorded, turnsBefore: recordedBefore } = conversation;
   const [first] = turns;
   if (first === undefined) return undefined;
   let best: Alignment | undefined;
@@ -228,7 +240,7 @@ function align(
     const isPromising = isWhole || answeredAhead <= turns.length;
     if (isPromising && isSameTurn(first, turn)) {
       if (++starts > MAX_STARTS) break;
-      const found = alignFrom(turns, recorded, start, isWhole, isNamed);
+      const found = alignFrom(transcript, conversation, start, isWhole, isNamed);
       // Later starts match fewer turns.
       if (found.coversAnsweredTurns) return found;
       if (best === undefined || found.matched > best.matched) best = found;
@@ -242,17 +254,21 @@ function align(
 
 /** Aligns both from a starting point on. The transcript may lack unanswered turns, which only some skins keep. */
 function alignFrom(
-  turns: readonly TurnFingerprint[],
-  recorded: readonly TurnRecord[],
+  transcript: TranscriptFingerprint,
+  { turns: recorded, reply }: ConversationRecord,
   start: number,
   isWhole: boolean,
-  isNamed = false,
+  isNamed: boolean,
 ): Alignment {
+  const { turns, endsWithReply } = transcript;
   const positions: number[] = [];
   let index = start;
   for (; index < recorded.length && positions.length < turns.length; index++) {
     const turn = recorded[index]!;
-    if (isSameTurn(turns[positions.length]!, turn)) positions.push(index);
+    const sent = turns[positions.length]!;
+    // No agent here calls the client's tools, so that such a turn was answered elsewhere.
+    const isElsewhere = !isNamed && sent.hasToolCall && isAnswered(turn);
+    if (isSameTurn(sent, turn) && !isElsewhere) positions.push(index);
     else if (isAnswered(turn)) break;
   }
   const matched = positions.length;
@@ -260,7 +276,8 @@ function alignFrom(
   const coversAnsweredTurns = !recorded.slice(index).some(isAnswered) &&
     (isNamed || isComplete || positions.some((position) => isAnswered(recorded[position]!)));
   const isRepeated = coversAnsweredTurns && matched === turns.length;
-  const last = recorded[positions.at(-1)!]!;
+  const last = recorded[positions.at(-1) ?? start]!;
+  const isContinued = endsWithReply && (findReply(transcript, reply)?.index ?? -1) > turns.at(-1)!.index;
   const isOpen = !isAnswered(last) || turns.at(-1)!.media !== "" && last.media === "";
   while (positions.length < turns.length) positions.push(UNMATCHED);
   return {
@@ -268,8 +285,8 @@ function alignFrom(
     matched,
     isWhole,
     coversAnsweredTurns,
-    isRetry: isRepeated && isOpen,
-    isRegenerated: isRepeated && !isOpen,
+    isRetry: isRepeated && isOpen && !endsWithReply,
+    isRegenerated: isRepeated && !isOpen && !isContinued,
   };
 }
 
@@ -278,10 +295,10 @@ function alignFrom(
  * before its window, or prompts of its own.
  */
 function alignByLastReply(
-  { turns, reply }: TranscriptFingerprint,
-  { turns: recorded, turnsBefore, reply: lastReply }: ConversationRecord,
+  { turns }: TranscriptFingerprint,
+  reply: ReplyFingerprint,
+  { turns: recorded, turnsBefore }: ConversationRecord,
 ): Continuation | undefined {
-  if (!reply?.isDistinctive || !isSameReply(reply.fingerprint, lastReply)) return undefined;
   const earlier = turns.filter(({ index }) => index < reply.index);
   const positions = alignFromEnd(earlier, recorded.slice(0, recorded.findLastIndex(isAnswered) + 1));
   if (positions.includes(SKIPPED) && turnsBefore === 0) return undefined;

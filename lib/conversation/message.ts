@@ -14,6 +14,8 @@ export interface Message {
   /** The name of the user, or of the tool. */
   readonly name?: string | undefined;
   readonly parts: readonly Part[];
+  /** An assistant's message that calls a tool of the client. No agent here wrote it: agents call their own tools. */
+  readonly isToolCall?: boolean;
   /** This program added the system message for the turn after it: it is not part of the persona. */
   readonly isAdded?: boolean;
 }
@@ -32,6 +34,27 @@ export function leading(messages: readonly Message[]): number {
 /** Whether a message is a turn, which an agent replies to: a user's or a tool's. */
 export function isTurn({ role }: Message): boolean {
   return role === "user" || role === "tool";
+}
+
+/** Whether a message may be a reply of an agent here. */
+export function isReply({ role, isToolCall }: Message): boolean {
+  return role === "assistant" && !isToolCall;
+}
+
+/** Returns the reply behind the newest turn, which a client asks to continue. */
+export function continuedReply(messages: readonly Message[]): string | undefined {
+  const last = messages.findLast(({ role }) => role !== "system");
+  return last && isReply(last) ? textOf(last) : undefined;
+}
+
+/** Tags of emotions and gestures, which may stand before the name. */
+const TAGS = /^(?:\s*\[[^\]\n]*\])*\s*/;
+/** The name before a line in a group chat: `Ann: Hello!`. */
+export const SPEAKER = /^\p{L}[\p{L}\p{N} ._'-]{0,39}(?=:\s)/u;
+
+/** Returns the character that says a message: its name, or the name at the start of its text. */
+export function speakerOf(message: Message): string | undefined {
+  return message.name ?? SPEAKER.exec(textOf(message).replace(TAGS, ""))?.[0];
 }
 
 /** Nothing but tags, such as `[silent]`, or one remark in brackets: AniCompanion's signs for no reply. */

@@ -1,32 +1,81 @@
 /** Messages as a prompt: pure, nothing is lost or added. @module */
 
 import type { PromptBlock, PromptCapabilities } from "../turn/agent.ts";
-import { isTurn, leading, type Message, type Part, type Role } from "./message.ts";
+import {
+  isReply,
+  isTurn,
+  leading,
+  type Message,
+  type Part,
+  type Role,
+  speakerOf,
+  textOf,
+} from "./message.ts";
 
 /** The start of text that looks like one of the role tags. */
 const ROLE_TAG = /<(?=\/?(?:system|user|assistant|tool)\b)/g;
 
+/** Asks for the rest of a reply. Clients send a reply as the last message for that. */
+export const CONTINUE: Message = {
+  role: "user",
+  parts: [{
+    type: "text",
+    text: "[Continue your last message from exactly where it ends. Repeat none of it.]",
+  }],
+};
+
+/** The parts of a transcript that a session has not received yet, as indexes among the messages. */
+export interface UnseenParts {
+  /** The new turns, in order. */
+  readonly turns: readonly number[];
+  /** The new messages of the persona. */
+  readonly persona: readonly number[];
+  /** The last reply of the session, if the transcript has it. Clients cut and extend replies. */
+  readonly reply: { readonly index: number; readonly isUnchanged: boolean } | undefined;
+}
+
 /**
- * Selects the messages that a session has not received yet: these turns, the replies between them that another session
- * gave, and the system messages for them.
- *
- * @param turns The indexes of the new turns among the messages, in order.
- * @param withPersona The session has not received the system messages at the start either.
+ * Selects the messages for a prompt: all, or those that the session has not received yet. These are the new turns, the
+ * replies between them that another session gave, the system messages for them, and in a group what others said since
+ * the session's last reply.
  */
-export function unseenMessages(
-  messages: readonly Message[],
-  turns: readonly number[],
-  withPersona: boolean,
-): Message[] {
-  const persona = leading(messages);
-  const first = turns[0] ?? messages.length;
-  const last = turns.at(-1) ?? messages.length;
+export function promptMessages(messages: readonly Message[], unseen?: UnseenParts): Message[] {
+  const selected = unseen ? messages.filter(unseenFilter(messages, unseen)) : [...messages];
+  return messages.at(-1)?.role === "assistant" ? [...selected, CONTINUE] : selected;
+}
+
+function unseenFilter(messages: readonly Message[], { turns, persona, reply }: UnseenParts) {
+  const [first = messages.length] = turns;
+  const last = turns.at(-1) ?? -1;
+  const newestTurn = messages.findLastIndex(isTurn);
+  const ownReply = reply?.index ?? replyBySpeaker(messages, newestTurn);
+  // To continue a changed reply, the agent has to know where it ends.
+  const continued = reply?.isUnchanged === false ? messages.length - 1 : -1;
+  const speaker = ownReply < 0 ? undefined : speakerOf(messages[ownReply]!);
+  const isOther = (message: Message) => ownReply >= 0 && ![undefined, speaker].includes(speakerOf(message));
   // A system message is meant for the turn after it.
-  const turnBefore = messages.slice(0, first).findLastIndex(isTurn);
-  return messages.filter((message, index) => {
+  const turnBefore = turns.length > 0
+    ? messages.slice(0, first).findLastIndex(isTurn)
+    : Math.max(newestTurn, ownReply);
+  return (message: Message, index: number): boolean => {
     if (isTurn(message)) return turns.includes(index);
-    if (message.role === "assistant") return index > first && index < last;
-    return index < persona ? withPersona : index > turnBefore;
+    if (message.role === "system") {
+      return index < leading(messages) ? persona.includes(index) : index > turnBefore;
+    }
+    if (message.isToolCall) return turns.includes(messages.findIndex((each, i) => i > index && isTurn(each)));
+    return index > first && index < last || index === continued ||
+      index > ownReply && (index > newestTurn || isOther(message));
+  };
+}
+
+/** Finds the last line of the character whose reply the last system message asks for; -1 without one. */
+function replyBySpeaker(messages: readonly Message[], newestTurn: number): number {
+  const nudge = messages.findLast(({ role }, index) => role === "system" && index > newestTurn);
+  if (nudge === undefined) return -1;
+  const text = textOf(nudge);
+  return messages.findLastIndex((message) => {
+    const speaker = isReply(message) ? speakerOf(message) : undefined;
+    return speaker !== undefined && text.includes(speaker);
   });
 }
 

@@ -11,10 +11,10 @@ import {
   type ConversationOptions,
   MAX_FAULTS,
 } from "./active.ts";
-import { markDelivered, pendingTurns, personaChanged, type TranscriptDelta } from "./conversation.ts";
+import { markDelivered, pendingTurns, type TranscriptDelta, unseenParts } from "./conversation.ts";
 import { REPLY_CHARS } from "./fingerprint.ts";
-import { isSilentReply, type Message } from "./message.ts";
-import { toPrompt, unseenMessages } from "./prompt.ts";
+import { continuedReply, isSilentReply, type Message } from "./message.ts";
+import { promptMessages, toPrompt } from "./prompt.ts";
 import type { ConversationRecord, DeliveryState, TurnRecord } from "./record.ts";
 
 /** A request whose turn can start. */
@@ -75,7 +75,7 @@ const OMITTED_MEDIA = { image: "[an image was left out]", audio: "[a sound was l
 
 function messagesToSend({ active, delta, messages }: TurnJob): readonly Message[] {
   const { needsFullTranscript, conversation } = active;
-  if (conversation === undefined || delta === undefined) return messages;
+  if (conversation === undefined || delta === undefined) return promptMessages(messages);
   const fatal = new Set(delta.turns.flatMap(({ index, turn }) => hasDiedTwice(turn) ? [index] : []));
   const safe = messages.map((message, index): Message => {
     if (fatal.has(index)) return { ...message, parts: [{ type: "text", text: OMITTED_MESSAGE }] };
@@ -85,8 +85,7 @@ function messagesToSend({ active, delta, messages }: TurnJob): readonly Message[
     );
     return { ...message, parts };
   });
-  if (needsFullTranscript) return safe;
-  return unseenMessages(safe, pendingTurns(delta), personaChanged(conversation, delta));
+  return promptMessages(safe, needsFullTranscript ? undefined : unseenParts(conversation, delta));
 }
 
 function hasDiedTwice({ deaths = 0 }: TurnRecord): boolean {
@@ -243,7 +242,9 @@ class Delivery implements TurnObserver {
     if (!conversation || !delta) return undefined;
     const newest = delta.turns.at(-1);
     if (newest && state !== "pending") newest.turn.state = state;
-    if (state === "answered") conversation.reply = this.#options.fingerprinter.reply(this.#reply);
+    if (state === "answered") {
+      conversation.reply = this.#options.fingerprinter.reply(this.#reply, continuedReply(this.#job.messages));
+    }
     return this.#options.index.save(conversation);
   }
 

@@ -1,10 +1,5 @@
 import { assertEquals } from "@std/assert";
-import {
-  markDelivered,
-  mergeTranscript,
-  pendingTurns,
-  personaChanged,
-} from "../../lib/conversation/conversation.ts";
+import { markDelivered, mergeTranscript, unseenParts } from "../../lib/conversation/conversation.ts";
 import { MAX_TURNS } from "../../lib/conversation/fingerprint.ts";
 import { type Continuation, SKIPPED, UNMATCHED } from "../../lib/conversation/match.ts";
 import type { ConversationRecord, DeliveryState } from "../../lib/conversation/record.ts";
@@ -126,7 +121,7 @@ for (const { name, before, request, alignment, states, pending } of MERGES) {
   Deno.test(`mergeTranscript: ${name}`, () => {
     const conversation = withStates(...before);
     const delta = mergeTranscript(conversation, fingerprints(request), alignment);
-    assertEquals([statesOf(conversation), pendingTurns(delta)], [states[0], pending]);
+    assertEquals([statesOf(conversation), unseenParts(conversation, delta).turns], [states[0], pending]);
     markDelivered(conversation, delta, SESSION);
     assertEquals(statesOf(conversation), states[1]);
   });
@@ -147,7 +142,7 @@ Deno.test("mergeTranscript: turns beyond the limit are dropped and counted, and 
   const delta = mergeTranscript(conversation, request, at([0, UNMATCHED, UNMATCHED, UNMATCHED]));
   assertEquals([conversation.turns.length, conversation.turnsBefore], [MAX_TURNS, 3]);
   assertEquals(conversation.turns[0]!.words, fingerprints("u: turn 3").turns[0]!.words);
-  assertEquals(pendingTurns(delta), [1, 2, 3]);
+  assertEquals(unseenParts(conversation, delta).turns, [1, 2, 3]);
 });
 
 Deno.test("markDelivered: a delivery to an agent that exited can be undone", () => {
@@ -174,21 +169,23 @@ Deno.test("markDelivered: a new session does not have the turns that another cli
   }
 });
 
-const PERSONAS: readonly (readonly [name: string, first: string, next: string, hasChanged: boolean])[] = [
-  ["the same", "s: Mao / u: one", "s: Mao / u: one / u: two", false],
-  ["another", "s: Mao / u: one", "s: Kai / u: one / u: two", true],
-  ["one message longer", "s: Mao / u: one", "s: Mao / s: kind / u: one / u: two", true],
-  ["gone", "s: Mao / u: one", "u: one / u: two", false],
-  ["new", "u: one", "s: Mao / u: one / u: two", true],
-  ["without the text for the first turn", "s: Mao / s: late / u: one", "s: Mao / u: one / u: two", false],
-  ["of a window", "s: Mao / u: one / a: 1 / u: two", "s: Mao / s: late / u: two", true],
-];
-Deno.test("personaChanged: only another persona is sent, once", () => {
-  for (const [name, first, next, hasChanged] of PERSONAS) {
+const PERSONAS: readonly (readonly [name: string, first: string, next: string, unseen: readonly number[]])[] =
+  [
+    ["the same", "s: Mao / u: one", "s: Mao / u: one / u: two", []],
+    ["another", "s: Mao / u: one", "s: Kai / u: one / u: two", [0]],
+    ["one message longer", "s: Mao / u: one", "s: Mao / s: kind / u: one / u: two", [1]],
+    ["another second message", "s: Mao / s: dry / u: one", "s: Mao / s: Mao / s: wet / u: one / u: two", [2]],
+    ["gone", "s: Mao / u: one", "u: one / u: two", []],
+    ["new", "u: one", "s: Mao / u: one / u: two", [0]],
+    ["without the text for the first turn", "s: Mao / s: late / u: one", "s: Mao / u: one / u: two", []],
+    ["of a window", "s: Mao / u: one / a: 1 / u: two", "s: Mao / s: late / u: two", [1]],
+  ];
+Deno.test("unseenParts: only new messages of a persona are sent, once", () => {
+  for (const [name, first, next, unseen] of PERSONAS) {
     const conversation = newConversation(first);
     const delta = mergeTranscript(conversation, fingerprints(next), at([UNMATCHED, UNMATCHED]));
-    assertEquals(personaChanged(conversation, delta), hasChanged, name);
+    assertEquals(unseenParts(conversation, delta).persona, unseen, name);
     markDelivered(conversation, delta, SESSION);
-    assertEquals(personaChanged(conversation, delta), false, name);
+    assertEquals(unseenParts(conversation, delta).persona, [], name);
   }
 });

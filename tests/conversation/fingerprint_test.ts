@@ -75,7 +75,11 @@ const REPLIES: readonly (readonly [reply: string, kept: string])[] = [
 ];
 Deno.test("fingerprint, reply: tags, markup, fences, case, width and what follows 200 letters do not count", () => {
   for (const [reply, kept] of REPLIES) {
-    assertEquals(fingerprints(`a: ${kept}`, "u: x").reply?.fingerprint, FINGERPRINTER.reply(reply), reply);
+    assertEquals(
+      fingerprints(`a: ${kept}`, "u: x").replies[0]?.fingerprint,
+      FINGERPRINTER.reply(reply),
+      reply,
+    );
     assertNotEquals(FINGERPRINTER.reply("something else"), FINGERPRINTER.reply(reply), reply);
   }
 });
@@ -83,7 +87,7 @@ Deno.test("fingerprint, reply: tags, markup, fences, case, width and what follow
 Deno.test("fingerprint, reply: a reply without letters has none", () => {
   for (const reply of ["", " ", "[silent]", "...", "🙂", "[happy] ♪"]) {
     assertEquals(FINGERPRINTER.reply(reply), undefined, reply);
-    assertEquals(fingerprints(`a: ${reply}`, "u: x").reply, undefined, reply);
+    assertEquals(fingerprints(`a: ${reply}`, "u: x").replies[0], undefined, reply);
   }
 });
 
@@ -107,7 +111,7 @@ const COMPARED: readonly (readonly [
 ];
 Deno.test("fingerprint, reply: same as a stored one, or surely another", () => {
   for (const [name, reply, text, expected] of COMPARED) {
-    const [stored, sent] = [FINGERPRINTER.reply(reply), fingerprints(`a: ${text}`, "u: x").reply];
+    const [stored, sent] = [FINGERPRINTER.reply(reply), fingerprints(`a: ${text}`, "u: x").replies[0]];
     assertEquals([isSameReply(sent?.fingerprint, stored), replyPrefixDiffers(sent, stored)], expected, name);
   }
 });
@@ -125,23 +129,27 @@ Deno.test("fingerprint, first reply: the reply between the first turn and the ne
 });
 
 Deno.test("fingerprint, reply: it is distinctive from 16 letters on", () => {
-  assertEquals(fingerprints("a: [happy] 1234567 90123456!", "u: x").reply?.isDistinctive, false);
-  assertEquals(fingerprints("a: [happy] 12345678 90123456!", "u: x").reply?.isDistinctive, true);
+  assertEquals(fingerprints("a: [happy] 1234567 90123456!", "u: x").replies[0]?.isDistinctive, false);
+  assertEquals(fingerprints("a: [happy] 12345678 90123456!", "u: x").replies[0]?.isDistinctive, true);
 });
 
-Deno.test("fingerprint, reply: the last before the newest turn", () => {
-  const one = FINGERPRINTER.reply("one");
-  assertEquals(fingerprints("u: x / a: one / u: y").reply, {
-    index: 1,
-    fingerprint: one!,
-    isDistinctive: false,
-  });
-  assertEquals(fingerprints("u: x / a: one / u: y / u: z").reply?.fingerprint, one);
-  assertEquals(fingerprints("u: x / a: one / u: y / a: two").reply?.fingerprint, one);
-  assertEquals(fingerprints("u: x / a: two / a: one / s: z / u: y").reply?.index, 2);
-  assertEquals(fingerprints("u: x / a: two / a: [silent] / u: y").reply, undefined);
-  assertEquals(fingerprints("u: x / a: one").reply, undefined);
-  assertEquals(fingerprints("a: one").reply?.fingerprint, one);
+const REPLY_INDEXES:
+  readonly (readonly [transcript: string, indexes: readonly number[], endsWithReply: boolean])[] = [
+    ["u: x", [], false],
+    ["u: x / a: one / u: y", [1], false],
+    ["u: x / a: one / u: y / u: z", [1], false],
+    ["u: x / a: one / u: y / a: two / u: z", [3], false],
+    ["u: x / a: one / s: z / a: two / u: y", [1, 3], false],
+    ["u: x / a: one / a: [silent] / u: y", [1], false],
+    ["u: x / a: one / u: y / a: two / a: three / s: z", [1, 3, 4], true],
+    ["u: x / a: one", [1], true],
+    ["s: x / a: one", [1], true],
+  ];
+Deno.test("fingerprint, replies: the last ones before the newest turn, and those behind it", () => {
+  for (const [transcript, indexes, ends] of REPLY_INDEXES) {
+    const { replies, endsWithReply } = fingerprints(transcript);
+    assertEquals([replies.map(({ index }) => index), endsWithReply], [indexes, ends], transcript);
+  }
 });
 
 Deno.test("fingerprint, reply: only the start of a long reply counts, in linear time", () => {
@@ -192,7 +200,7 @@ Deno.test("fingerprint: only the newest of many turns", () => {
 Deno.test("fingerprint: another key changes every fingerprint", () => {
   const messages = messagesOf("s: Mao / u: one / a: a long enough reply", user("two", image()));
   const hashes = [FINGERPRINTER, OTHER].map((fingerprinter) => {
-    const { persona, turns, reply } = fingerprinter.transcript(messages);
+    const { persona, turns, replies: [reply] } = fingerprinter.transcript(messages);
     return [...persona, ...turns.flatMap(({ words, media }) => [words, media]), reply!.fingerprint]
       .filter((each) => each !== "");
   });

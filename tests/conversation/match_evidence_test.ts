@@ -54,22 +54,28 @@ testMatches("personas", [
     continues(0, "two"),
   ],
   [
-    "another text for the first turn",
+    "another second message, and the same reply",
     [["1", "s: Mao / s: 12:00 / u: one"]],
     "s: Mao / s: 12:05 / u: one / a: 1 / u: two",
+    continues(0, "two"),
+  ],
+  [
+    "another second message, and another reply",
+    [["1", "s: Mao / s: 12:00 / u: one"]],
+    "s: Mao / s: 12:05 / u: one / a: 2 / u: two",
     starts("new", 1, "one", "two"),
   ],
   [
-    "an open persona of two that was shortened to one stays so",
-    [["1", "s: Mao / s: kind / u: one"], ["2", "s: Mao / u: one / a: 1 / u: two"]],
-    "s: Mao / s: kind / u: one / a: 1 / u: two / a: 2 / u: three",
-    starts("new", 1, "one", "two", "three"),
+    "another second message, and a turn is edited",
+    [["1", "s: Mao / s: 12:00 / u: one"], ["2", "s: Mao / s: 12:00 / u: one / a: 1 / u: two"]],
+    "s: Mao / s: 12:05 / u: edited / a: 1 / u: two / a: 2 / u: three",
+    starts("new", 1, "edited", "two", "three"),
   ],
   [
-    "a closed persona of two is not shortened",
-    [["1", "s: Mao / s: kind / u: one"], ["2", "s: Mao / s: kind / u: one / a: 1 / u: two"]],
-    "s: Mao / u: one / a: 1 / u: two / a: 2 / u: three",
-    starts("new", 1, "one", "two", "three"),
+    "another second message, and no reply yet",
+    [[CANCELLED, "s: Mao / s: 12:00 / u: one"]],
+    "s: Mao / s: 12:05 / u: one / u: two",
+    starts("new", 1, "one", "two"),
   ],
 ]);
 

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import type { Message } from "../../lib/conversation/message.ts";
-import { toPrompt, unseenMessages } from "../../lib/conversation/prompt.ts";
+import { promptMessages, toPrompt } from "../../lib/conversation/prompt.ts";
 import type { PromptBlock, PromptCapabilities } from "../../lib/turn/agent.ts";
 import { assistant, audio, image, named, system, tool, user } from "../support/harness/message_fixture.ts";
 
@@ -133,7 +133,10 @@ const UNSEEN: readonly UnseenCase[] = [
   },
 ];
 for (const { name, messages, turns, withPersona = false, unseen } of UNSEEN) {
-  Deno.test(`unseenMessages: ${name}`, () => {
-    assertEquals(unseenMessages(messages, turns, withPersona), unseen.map((index) => messages[index]!));
+  Deno.test(`promptMessages: ${name}`, () => {
+    assertEquals(
+      promptMessages(messages, { turns, persona: withPersona ? [0] : [], reply: undefined }),
+      unseen.map((index) => messages[index]!),
+    );
   });
 }

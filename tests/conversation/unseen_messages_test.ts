@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import type { Message } from "../../lib/conversation/message.ts";
+import { CONTINUE } from "../../lib/conversation/prompt.ts";
 import { MatchHarness, messagesOf, type TranscriptLine } from "../support/harness/fingerprint_fixture.ts";
 import { assistant, image, user } from "../support/harness/message_fixture.ts";
 
@@ -65,7 +66,12 @@ const CASES: readonly (readonly [name: string, before: Lines, request: Lines, se
     [user("this?", image("YQ==")), assistant("A cat."), user("this?", image("Yg=="))],
     [user("this?", image("Yg=="))],
   ],
-  ["an unknown turn with the start of a reply", "u: one", "u: two / a: Well,", "u: two"],
+  [
+    "an unknown turn with the start of a reply",
+    "u: one",
+    "u: two / a: Well,",
+    ["u: two / a: Well,", CONTINUE],
+  ],
   [
     "a turn after an interrupted reply",
     "u: one / a: 1 / u: two",
@@ -74,7 +80,7 @@ const CASES: readonly (readonly [name: string, before: Lines, request: Lines, se
   ],
 ];
 for (const [name, before, request, sent] of CASES) {
-  Deno.test(`unseenMessages, named: ${name}`, () =>
+  Deno.test(`promptMessages, named: ${name}`, () =>
     assertEquals(unseen(parse(request), parse(before)), parse(sent)));
 }
 
@@ -86,11 +92,11 @@ const HISTORY: readonly Message[] = Array.from(
 /** The newest messages of a history of so many, in a window. */
 const windowOf = (count: number, size: number) => HISTORY.slice(Math.max(0, count - size), count);
 
-Deno.test("unseenMessages, named: a window that slid beyond everything that was sent sends the last turn", () => {
+Deno.test("promptMessages, named: a window that slid beyond everything that was sent sends the last turn", () => {
   assertEquals(unseen(windowOf(59, 40), [user("long ago")]), HISTORY.slice(58, 59));
 });
 
-Deno.test("unseenMessages, named: every turn is sent once, whatever the window", () => {
+Deno.test("promptMessages, named: every turn is sent once, whatever the window", () => {
   for (const size of [1, 2, 3, 39, 40, 41, 1_000]) {
     const sent = [...windowOf(1, size)];
     for (let count = 3; count <= HISTORY.length; count += 2) {

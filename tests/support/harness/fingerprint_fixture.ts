@@ -4,12 +4,18 @@ import {
   ConversationIndex,
   markDelivered,
   mergeTranscript,
-  pendingTurns,
-  personaChanged,
+  unseenParts,
 } from "../../../lib/conversation/conversation.ts";
 import { Fingerprinter } from "../../../lib/conversation/fingerprint.ts";
-import { isSilentReply, isTurn, type Message, type Role, textOf } from "../../../lib/conversation/message.ts";
-import { unseenMessages } from "../../../lib/conversation/prompt.ts";
+import {
+  continuedReply,
+  isSilentReply,
+  isTurn,
+  type Message,
+  type Role,
+  textOf,
+} from "../../../lib/conversation/message.ts";
+import { promptMessages } from "../../../lib/conversation/prompt.ts";
 import {
   type ConversationKey,
   type Resolution,
@@ -115,14 +121,14 @@ export class MatchHarness {
     if (!this.#conversations.includes(conversation)) this.#conversations.push(conversation);
     this.index.touch(conversation, now, () => false);
     const delta = mergeTranscript(conversation, transcript, alignment);
-    this.sent = unseenMessages(messages, pendingTurns(delta), personaChanged(conversation, delta));
+    this.sent = promptMessages(messages, unseenParts(conversation, delta));
     const session = { sessionId: "session" as SessionId, program: identity.program };
     const undo = markDelivered(conversation, delta, session);
     if (end === CRASHED) undo();
     const last = delta.turns.at(-1);
     if (last && typeof end === "string" && !isSilentReply(end)) {
       last.turn.state = "answered";
-      conversation.reply = this.fingerprinter.reply(end);
+      conversation.reply = this.fingerprinter.reply(end, continuedReply(messages));
     }
     return {
       decision,

@@ -68,6 +68,8 @@ export interface Step {
   client?: string;
   /** The change before the request: a restart, dropped newest messages, or an edited message. */
   before?: "restart" | { drop: number } | { edit: string; to: string };
+  /** The history that the skin has now: other characters' lines, edits, and the start of a reply. */
+  history?: SkinMessage[];
   /** The client's system message from now on. */
   persona?: string;
   /** The form of the messages; by default the first one. */
@@ -166,8 +168,9 @@ export class SimulatedSkin {
     if (interruption) this.#kept.push(interruption);
   }
 
-  #prepare({ before, persona }: Step): void {
+  #prepare({ before, persona, history }: Step): void {
     this.#persona = persona ?? this.#persona;
+    this.#kept = structuredClone(history ?? this.#kept);
     if (before === "restart") {
       this.#kept = [];
       this.#joined = [];
