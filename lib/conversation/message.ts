@@ -1,6 +1,7 @@
 /** A message of a conversation, whichever protocol it came in. @module */
 
 import type { PromptBlock } from "../turn/agent.ts";
+import { withoutErrorSentences } from "../turn/error_sentences.ts";
 
 /** The author of a message. OpenAI's `developer` is a `system` here. */
 export type Role = "system" | "user" | "assistant" | "tool";
@@ -23,6 +24,18 @@ export interface Message {
 /** Returns the text of a message, its parts joined by line breaks. */
 export function textOf(message: Message): string {
   return message.parts.flatMap((part) => part.type === "text" ? [part.text] : []).join("\n");
+}
+
+/** Removes empty system messages, and from replies the sentences with which this program reported failures. */
+export function cleanMessages(messages: readonly Message[]): Message[] {
+  return messages.flatMap((message) => {
+    if (message.role === "system") return textOf(message).trim() === "" ? [] : [message];
+    if (message.role !== "assistant") return [message];
+    const text = textOf(message);
+    const cleaned = withoutErrorSentences(text);
+    if (cleaned === text) return [message];
+    return cleaned.trim() === "" ? [] : [{ ...message, parts: [{ type: "text", text: cleaned.trimEnd() }] }];
+  });
 }
 
 /** Counts the system messages at the start of a transcript: the persona. */

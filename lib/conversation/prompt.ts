@@ -41,7 +41,9 @@ export interface UnseenParts {
  */
 export function promptMessages(messages: readonly Message[], unseen?: UnseenParts): Message[] {
   const selected = unseen ? messages.filter(unseenFilter(messages, unseen)) : [...messages];
-  return messages.at(-1)?.role === "assistant" ? [...selected, CONTINUE] : selected;
+  if (messages.at(-1)?.role === "assistant") return [...selected, CONTINUE];
+  // A request of system messages alone asks the character to speak, also if the session has all of them.
+  return selected.length > 0 ? selected : messages.slice(-1);
 }
 
 function unseenFilter(messages: readonly Message[], { turns, persona, reply }: UnseenParts) {

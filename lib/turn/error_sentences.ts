@@ -17,6 +17,13 @@ const BY_REASON: Readonly<Partial<Record<ErrorReason, string>>> = {
 };
 const OTHER = "Sorry, something went wrong with my agent.";
 
+const ALL = [...Object.values(SENTENCES), OTHER];
+
+/** Removes the sentences from a reply: clients send them back in the history, and the agent did not say them. */
+export function withoutErrorSentences(reply: string): string {
+  return ALL.reduce((text, sentence) => text.replaceAll(sentence, ""), reply);
+}
+
 /** Returns the sentence for a failure. */
 export function sentenceOf({ code, reason }: AppError): string {
   return reason && BY_REASON[reason] || SENTENCES[code] || OTHER;

@@ -1,3 +1,4 @@
+import type { Message } from "../../lib/conversation/message.ts";
 import { CANCELLED, CRASHED, longReply, RUNNING } from "../support/harness/fingerprint_fixture.ts";
 import {
   continues,
@@ -7,6 +8,7 @@ import {
   steps,
   testMatches,
 } from "../support/harness/match_table.ts";
+import { assistant, user } from "../support/harness/message_fixture.ts";
 
 testMatches("openings", [
   ["no conversation", [], "u: hi", starts("new", 0, "hi")],
@@ -108,6 +110,96 @@ testMatches("unanswered", [
     "u: one / a: 1 / u: two / u: three",
     continues(0, "two", "three"),
   ],
+]);
+
+testMatches("replies to continue", [
+  ["the last reply", [["1", "u: one"]], "u: one / a: 1", continues(0)],
+  [
+    "the last reply, with a nudge",
+    steps(2, longReply),
+    `u: turn 0 / a: ok / u: turn 1 / a: ${longReply(1)} / s: Go on.`,
+    continues(0),
+  ],
+  [
+    "a reply that was extended",
+    steps(2, longReply),
+    `u: turn 0 / a: ok / u: turn 1 / a: ${longReply(1)} And so`,
+    continues(0),
+  ],
+  [
+    "half of a cancelled reply",
+    [["1", "u: one"], [CANCELLED, "u: one / a: 1 / u: two"]],
+    "u: one / a: 1 / u: two / a: Half",
+    continues(0),
+  ],
+  [
+    "the start of the next reply",
+    [["1", "u: one"]],
+    "u: one / a: 1 / u: two / a: Once upon a time",
+    continues(0, "two"),
+  ],
+  [
+    "the start of the next reply, and another conversation has all turns",
+    [[longReply(1), "u: one"], [longReply(2), "u: one"], ["3", `u: one / a: ${longReply(2)} / u: two`]],
+    `u: one / a: ${longReply(1)} / u: two / a: Once upon a time`,
+    continues(0, "two"),
+  ],
+  [
+    "the start of another reply",
+    steps(2, longReply),
+    `u: turn 0 / a: ${longReply(0)} / u: turn 1 / a: Once upon a time`,
+    starts("fork", 1, "turn 0", "turn 1"),
+  ],
+  [
+    "the start of the first reply",
+    [[longReply(1), "u: one"]],
+    "u: one / a: Once upon a time",
+    starts("fork", 1, "one"),
+  ],
+  [
+    "the next turn after a reply that was continued",
+    [["Once upon a time", "u: one"], ["there was a cat.", "u: one / a: Once upon a time"]],
+    "u: one / a: Once upon a time there was a cat. / u: two",
+    continues(0, "two"),
+  ],
+  [
+    "the next turn after a short reply that was continued",
+    [["Yes.", "u: one"], ["There was a cat in the house.", "u: one / a: Yes. / s: Go on."]],
+    "u: one / a: Yes. There was a cat in the house. / u: two",
+    continues(0, "two"),
+  ],
+]);
+
+testMatches("system messages alone", [
+  ["the character speaks first", [], "s: Mao", starts("new", 0)],
+  [
+    "and continues",
+    [[longReply(1), "s: Mao / s: Greet me."]],
+    `s: Mao / a: ${longReply(1)} / u: hi`,
+    continues(0, "hi"),
+  ],
+  ["twice", [[longReply(1), "s: Mao"]], "s: Mao", starts("new", 1)],
+]);
+
+const CALL: Message = { ...assistant('<tool_call name="clock">{}</tool_call>'), isToolCall: true };
+testMatches("tools of the client", [
+  [
+    "a turn that was answered here",
+    [[longReply(1), "u: time?"]],
+    ["u: time?", CALL, "t x: 12:00"],
+    starts("new", 1, "time?", "12:00"),
+  ],
+  [
+    "a turn after others",
+    [["1", "u: one"]],
+    ["u: one / a: 1 / u: time?", CALL, "t x: 12:00"],
+    continues(0, "time?", "12:00"),
+  ],
+  ["a later turn", [["Noon.", "u: time?"], ["Noon.", user("time?"), CALL, "t x: 12:00"]], [
+    "u: time?",
+    CALL,
+    "t x: 12:00 / a: Noon. / u: two",
+  ], continues(1, "two")],
 ]);
 
 testMatches("changed", [

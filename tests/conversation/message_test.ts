@@ -1,5 +1,12 @@
 import { assertEquals } from "@std/assert";
-import { isSilentReply, isTurn, leading, type Message, textOf } from "../../lib/conversation/message.ts";
+import {
+  cleanMessages,
+  isSilentReply,
+  isTurn,
+  leading,
+  type Message,
+  textOf,
+} from "../../lib/conversation/message.ts";
 import { assistant, image, named, system, tool, user } from "../support/harness/message_fixture.ts";
 
 Deno.test("textOf: the texts among the parts, one a line", () => {
@@ -19,6 +26,33 @@ const LEADING: readonly (readonly [string, readonly Message[], number])[] = [
 for (const [name, messages, count] of LEADING) {
   Deno.test(`leading: ${name}`, () => assertEquals(leading(messages), count));
 }
+
+const FAILED = "Sorry, my agent stopped unexpectedly. Please try again.";
+const CLEANED: readonly (readonly [name: string, message: Message, cleaned: Message | undefined])[] = [
+  ["an empty system message", system(" \n"), undefined],
+  ["a system message without text", system(), undefined],
+  ["a system message", system("Mao"), system("Mao")],
+  ["an empty user message", user(""), user("")],
+  ["a sentence alone", assistant(FAILED), undefined],
+  [
+    "a sentence behind a reply",
+    assistant(`[happy] On my way.\n${FAILED}\n`),
+    assistant("[happy] On my way."),
+  ],
+  [
+    "a sentence behind a reply without line breaks",
+    assistant(`On my way.${FAILED}`),
+    assistant("On my way."),
+  ],
+  ["a sentence of the user", user(FAILED), user(FAILED)],
+  ["a reply that is like one", assistant("Sorry, my agent stopped."), assistant("Sorry, my agent stopped.")],
+  ["an empty reply", assistant(""), assistant("")],
+];
+Deno.test("cleanMessages: empty system messages and our own error sentences are removed", () => {
+  for (const [name, message, cleaned] of CLEANED) {
+    assertEquals(cleanMessages([message]), cleaned ? [cleaned] : [], name);
+  }
+});
 
 Deno.test("isTurn: messages of users and tools are turns, others are not", () => {
   const turns = [user("hi"), named("Ann", "hi"), tool("clock", "12:00"), tool(undefined, ""), user()];

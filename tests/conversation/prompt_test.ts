@@ -117,7 +117,7 @@ interface UnseenCase {
 const HISTORY = [MAO, user("1"), assistant("a"), user("2"), assistant("b"), user("3")];
 const UNSEEN: readonly UnseenCase[] = [
   { name: "two turns, with the reply between them", messages: HISTORY, turns: [3, 5], unseen: [3, 4, 5] },
-  { name: "no turn", messages: HISTORY, turns: [], unseen: [] },
+  { name: "nothing new: the last message", messages: HISTORY, turns: [], unseen: [5] },
   { name: "turns that are apart", messages: HISTORY, turns: [1, 5], unseen: [1, 2, 4, 5] },
   {
     name: "system text for the new turn that stands before the reply",

@@ -11,6 +11,9 @@ function unseen(messages: readonly Message[], before: readonly Message[]): reado
   return harness.sent;
 }
 
+/** The call of a client's tool. */
+const CALL: Message = { ...assistant('<tool_call name="clock">{}</tool_call>'), isToolCall: true };
+
 type Lines = string | readonly TranscriptLine[];
 const parse = (lines: Lines) => messagesOf(...(typeof lines === "string" ? [lines] : lines));
 
@@ -58,6 +61,51 @@ const CASES: readonly (readonly [name: string, before: Lines, request: Lines, se
     "u: one / a: 1 / s: late / u: two",
     "s: late / u: two",
   ],
+  ["the start of a reply", "u: one", "u: one / a: ok / u: two / a: Once", ["u: two / a: Once", CONTINUE]],
+  ["a reply to continue", "u: one", "u: one / a: ok", [CONTINUE]],
+  ["a changed reply to continue", "u: one", "u: one / a: ok, so", ["a: ok, so", CONTINUE]],
+  ["a reply to continue, and a nudge", "u: one", "u: one / a: ok / s: Go on.", "s: Go on."],
+  ["half of a cancelled reply", "s: Mao / u: one", "s: Mao / u: one / a: Half", ["a: Half", CONTINUE]],
+  [
+    "a nudge behind a note that was sent",
+    "u: one / s: It is late.",
+    "u: one / s: It is late. / a: ok / s: Go on.",
+    "s: Go on.",
+  ],
+  [
+    "lines of other characters",
+    "u: one / a: Ann: hi / s: Reply as Cid.",
+    "u: one / a: Ann: hi / a: Cid: ok / a: Bob: no / u: two / a: Ann: so / s: Reply as Cid.",
+    "a: Bob: no / u: two / a: Ann: so / s: Reply as Cid.",
+  ],
+  [
+    "lines of other characters behind a reply that was edited",
+    "u: one / a: Ann: hi / s: Reply as Cid.",
+    "u: one / a: Ann: hi / a: Cid: no, never / a: Bob: no / u: two / s: Reply as Cid.",
+    "a: Bob: no / u: two / s: Reply as Cid.",
+  ],
+  [
+    "replies with a colon that were edited",
+    "u: one",
+    "u: one / a: Note: this was edited. / u: two / s: Be kind.",
+    "u: two / s: Be kind.",
+  ],
+  ["system messages alone", "s: Mao / s: Greet me.", "s: Mao / s: Greet me.", "s: Greet me."],
+  ["system messages alone, one of them new", "s: Mao", "s: Mao / s: Greet me.", "s: Greet me."],
+  ["the call of a client's tool", "u: one", ["u: one / a: ok / u: two", CALL, "t x: 12:00"], [
+    "u: two",
+    CALL,
+    "t x: 12:00",
+  ]],
+  ["the call of a client's tool for a turn that was sent", "u: one", ["u: one", CALL, "t x: 12:00"], [
+    CALL,
+    "t x: 12:00",
+  ]],
+  ["an earlier call of a client's tool", ["u: one", CALL, "t x: 12:00"], [
+    "u: one",
+    CALL,
+    "t x: 12:00 / a: ok / u: two",
+  ], "u: two"],
   ["another user", "u Ann: Hi", "u Ann: Hi / a: Hi Ann / u Bob: Hi", "u Bob: Hi"],
   ["the same words of another user", "u Ann: Hi", "u Bob: Hi", "u Bob: Hi"],
   [

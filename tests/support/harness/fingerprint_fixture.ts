@@ -15,7 +15,7 @@ import {
   type Role,
   textOf,
 } from "../../../lib/conversation/message.ts";
-import { promptMessages } from "../../../lib/conversation/prompt.ts";
+import { CONTINUE, promptMessages } from "../../../lib/conversation/prompt.ts";
 import {
   type ConversationKey,
   type Resolution,
@@ -126,14 +126,14 @@ export class MatchHarness {
     const undo = markDelivered(conversation, delta, session);
     if (end === CRASHED) undo();
     const last = delta.turns.at(-1);
-    if (last && typeof end === "string" && !isSilentReply(end)) {
-      last.turn.state = "answered";
+    if (typeof end === "string" && !isSilentReply(end)) {
+      if (last) last.turn.state = "answered";
       conversation.reply = this.fingerprinter.reply(end, continuedReply(messages));
     }
     return {
       decision,
       conversation: this.#conversations.indexOf(conversation),
-      sent: this.sent.filter(isTurn).map(textOf),
+      sent: this.sent.filter((message) => isTurn(message) && message !== CONTINUE).map(textOf),
       isRetry: delta.isRetry,
     };
   }
