@@ -61,6 +61,7 @@ export function mergeTranscript(
   const excess = Math.max(0, conversation.turns.length - MAX_TURNS);
   conversation.turnsBefore += conversation.turns.splice(0, excess).length;
   const reply = findReply(transcript, conversation.reply);
+  conversation.hasEchoed ||= reply !== undefined;
   return {
     ...transcript,
     turns: merged,

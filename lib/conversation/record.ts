@@ -47,6 +47,10 @@ export interface ConversationRecord {
   turnsBefore: number;
   /** The last reply, as `Fingerprinter.reply` makes it. */
   reply: Fingerprint | undefined;
+  /** The client has sent a reply back, so that it keeps a history. Not in the file. */
+  hasEchoed?: boolean;
+  /** The last side job that named this conversation: its first system message and its reply. Not in the file. */
+  sideJob?: { readonly system: Fingerprint; readonly reply: Fingerprint | undefined };
   /** The agent's session, if it had one. */
   sessionId: SessionId | undefined;
   /** An earlier session could not serve and was replaced. Not in the file. */

@@ -6,6 +6,7 @@ import type { Fingerprinter, TranscriptFingerprint } from "./fingerprint.ts";
 import { alignNamed, type Continuation, match, UNMATCHED } from "./match.ts";
 import type { Message } from "./message.ts";
 import type { ConversationRecord } from "./record.ts";
+import { adoptsSideJob, isSideJobOf, knownTaskOf } from "./side_job.ts";
 
 /**
  * Which requests belong to one conversation (`VTUBER_SESSIONS`). `auto`: those whose messages continue it. `persistent`:
@@ -24,10 +25,11 @@ export interface ConversationKey {
 
 /** The conversation of a request. */
 export interface Resolution {
-  readonly decision: "continue" | "fork" | "new";
+  /** A side job belongs to no conversation: it gets a session of its own. */
+  readonly decision: "continue" | "fork" | "new" | "side_job";
   /** For the log. */
   readonly reason: string;
-  /** The conversation that the request continues. */
+  /** The conversation that the request continues, or that a side job names. */
   readonly conversation: ConversationRecord | undefined;
   /** The identity of the conversation that it starts otherwise. */
   readonly identity: ConversationIdentity;
@@ -50,7 +52,8 @@ export function resolveConversation(
   messages: readonly Message[],
 ): Resolution | undefined {
   const name = key.name ?? (mode === "persistent" ? PERSISTENT : undefined);
-  if (name === undefined && mode === "stateless") return undefined;
+  const task = knownTaskOf(messages);
+  if (name === undefined && mode === "stateless" && task === undefined) return undefined;
   const transcript = fingerprinter.transcript(messages);
   const owner = fingerprinter.cached("owner", key.owner);
   const fresh = {
@@ -65,17 +68,29 @@ export function resolveConversation(
     transcript,
     alignment: { positions: transcript.turns.map(() => UNMATCHED), isRetry: false },
   };
-  if (name !== undefined) {
-    const reason = key.name === undefined
-      ? "one conversation for each key and agent"
-      : "the request names it";
-    const conversation = index.all.values().find((each) =>
-      each.id === name && each.owner === owner && each.agent === agent.name
-    );
-    if (conversation === undefined) return { ...fresh, decision: "new", reason };
-    const alignment = alignNamed(transcript, conversation);
-    return { ...fresh, decision: "continue", reason, conversation, alignment };
+  if (task !== undefined) return { ...fresh, decision: "side_job", reason: task };
+  if (name === undefined) {
+    const { type: decision, ...found } = match({ ...transcript, owner, agent: agent.name }, index.all);
+    return { ...fresh, decision, ...found };
   }
-  const { type: decision, ...found } = match({ ...transcript, owner, agent: agent.name }, index.all);
-  return { ...fresh, decision, ...found };
+  const conversation = index.all.values().find((each) =>
+    each.id === name && each.owner === owner && each.agent === agent.name
+  );
+  const reason = key.name === undefined ? "one conversation for each key and agent" : "the request names it";
+  if (conversation === undefined) return { ...fresh, decision: "new", reason };
+  if (adoptsSideJob(transcript, conversation)) {
+    // The session has no turn of the side job.
+    return { ...fresh, decision: "continue", reason: "it has a new persona", conversation };
+  }
+  if (key.name !== undefined && isSideJobOf(transcript, conversation)) {
+    const reason = "it has another first system message and none of the replies";
+    return { ...fresh, decision: "side_job", reason, conversation };
+  }
+  return {
+    ...fresh,
+    decision: "continue",
+    reason,
+    conversation,
+    alignment: alignNamed(transcript, conversation),
+  };
 }
