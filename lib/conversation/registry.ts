@@ -6,7 +6,7 @@ import { cannedTurn } from "../turn/canned_replies.ts";
 import type { Turn } from "../turn/turn.ts";
 import { ActiveConversation, ActiveConversations, type ConversationOptions } from "./active.ts";
 import { isResumable, mergeTranscript, type TranscriptDelta } from "./conversation.ts";
-import type { Message } from "./message.ts";
+import { cleanMessages, type Message } from "./message.ts";
 import type { ConversationRecord } from "./record.ts";
 import { type ConversationKey, type Resolution, resolveConversation } from "./resolve.ts";
 import { startTurn, type TurnJob } from "./start_turn.ts";
@@ -81,9 +81,10 @@ export class ConversationRegistry {
    *
    * @throws {AppError} if the turn could not start; the signal's reason if it aborts before that.
    */
-  async startTurn(request: TurnRequest, signal?: AbortSignal): Promise<Turn> {
+  async startTurn({ messages, ...rest }: TurnRequest, signal?: AbortSignal): Promise<Turn> {
     signal?.throwIfAborted();
     if (this.#refusal) throw this.#refusal;
+    const request = { ...rest, messages: cleanMessages(messages) };
     const resolution = this.#resolve(request);
     if (request.cannedReply !== undefined) {
       return await this.#startCannedTurn(request, request.cannedReply, resolution);

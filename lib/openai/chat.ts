@@ -19,7 +19,12 @@ import { checkConversationName, type CompletionRequest, parseChatRequest, parseT
 /** Longest idempotency key, in characters. */
 const MAX_IDEMPOTENCY_CHARS = 256;
 /** Headers that name a conversation: ours, and those of the gateways that skins support. */
-const CONVERSATION_HEADERS = ["X-Session-Id", "X-Hermes-Session-Id", "x-openclaw-session-key"];
+const CONVERSATION_HEADERS = [
+  "X-Session-Id",
+  "X-Hermes-Session-Id",
+  "x-openclaw-session-key",
+  "X-OpenWebUI-Chat-Id",
+];
 
 /** The parts of the program that completions need. */
 export interface CompletionDeps {
@@ -107,8 +112,10 @@ function startOrJoin(
 /** The conversation that a request names, as a header can carry it; headers come before the body. */
 function conversationName(headers: Headers, fallback: string | undefined): string | undefined {
   for (const header of CONVERSATION_HEADERS) {
-    const name = decodeHeader(headers.get(header) ?? "").trim();
-    if (name === "") continue;
+    const value = headers.get(header) ?? "";
+    const name = decodeHeader(value).trim();
+    // opencode sends both with every request of a session, such as those for titles: it names no conversation.
+    if (name === "" || header === "X-Session-Id" && value === headers.get("x-session-affinity")) continue;
     checkConversationName(name, header);
     return headerText(name);
   }

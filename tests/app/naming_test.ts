@@ -12,6 +12,7 @@ const NAMING: readonly [how: string, name: (name: string) => [body: Record<strin
     ["X-Session-Id", (name) => [{}, { headers: { "x-session-id": name } }]],
     ["X-Hermes-Session-Id", (name) => [{}, { headers: { "x-hermes-session-id": name } }]],
     ["x-openclaw-session-key", (name) => [{}, { headers: { "x-openclaw-session-key": name } }]],
+    ["X-OpenWebUI-Chat-Id", (name) => [{}, { headers: { "x-openwebui-chat-id": name } }]],
     ["conversation_id", (name) => [{ conversation_id: name }, {}]],
     ["conversation", (name) => [{ conversation: name }, {}]],
     ["metadata.session_id", (name) => [{ metadata: { session_id: name } }, {}]],
@@ -64,6 +65,18 @@ Deno.test("naming: an empty name counts as none", async () => {
   await using app = startApp({ script: saying("Hello.") });
   const body = { conversation_id: " ", conversation: "", metadata: { session_id: null }, threadId: " mao " };
   assertEquals(await idOf(app, body, { headers: { "x-session-id": " " } }), "mao");
+});
+
+Deno.test("naming: an x-session-id with an equal x-session-affinity names no conversation", async () => {
+  await using app = startApp({ script: saying("Hello, how are you today?"), sessions: "auto" });
+  const headers = { "x-session-id": "ses_1", "x-session-affinity": "ses_1" };
+  const { id, reply } = await chat(app, { messages: FIRST }, { headers });
+  assertMatch(id, /^conv_/);
+  const title = [system("You write titles."), user("Hi")];
+  assertNotEquals(await idOf(app, { messages: title }, { headers }), id);
+  assertEquals(await idOf(app, { messages: [...FIRST, reply, user("Fine.")] }, { headers }), id);
+  assertEquals(await idOf(app, { conversation_id: "mao" }, { headers }), "mao");
+  assertEquals(await idOf(app, {}, { headers: { ...headers, "x-session-affinity": "ses_2" } }), "ses_1");
 });
 
 Deno.test("naming: the user field names no conversation", async () => {
