@@ -49,11 +49,13 @@ export function promptMessages(messages: readonly Message[], unseen?: UnseenPart
 function unseenFilter(messages: readonly Message[], { turns, persona, reply }: UnseenParts) {
   const [first = messages.length] = turns;
   const last = turns.at(-1) ?? -1;
+  const personaEnd = leading(messages);
   const newestTurn = messages.findLastIndex(isTurn);
   const ownReply = reply?.index ?? replyBySpeaker(messages, newestTurn);
-  // To continue a changed reply, the agent has to know where it ends.
-  const continued = reply?.isUnchanged === false ? messages.length - 1 : -1;
   const speaker = ownReply < 0 ? undefined : speakerOf(messages[ownReply]!);
+  // To continue a reply that was cut, the agent has to know where it ends. In a group the next one is asked for instead.
+  const isContinued = ownReply === messages.length - 1 || ownReply > newestTurn && speaker === undefined;
+  const cutReply = reply && !reply.isUnchanged && isContinued ? ownReply : -1;
   const isOther = (message: Message) => ownReply >= 0 && ![undefined, speaker].includes(speakerOf(message));
   // A system message is meant for the turn after it.
   const turnBefore = turns.length > 0
@@ -61,11 +63,9 @@ function unseenFilter(messages: readonly Message[], { turns, persona, reply }: U
     : Math.max(newestTurn, ownReply);
   return (message: Message, index: number): boolean => {
     if (isTurn(message)) return turns.includes(index);
-    if (message.role === "system") {
-      return index < leading(messages) ? persona.includes(index) : index > turnBefore;
-    }
+    if (message.role === "system") return index < personaEnd ? persona.includes(index) : index > turnBefore;
     if (message.isToolCall) return turns.includes(messages.findIndex((each, i) => i > index && isTurn(each)));
-    return index > first && index < last || index === continued ||
+    return index > first && index < last || index === cutReply ||
       index > ownReply && (index > newestTurn || isOther(message));
   };
 }
