@@ -2,7 +2,7 @@
 
 import type { SessionId } from "../turn/event.ts";
 import { findReply, isSameReply, MAX_TURNS, type TranscriptFingerprint } from "./fingerprint.ts";
-import { type Continuation, isSamePersona, UNMATCHED } from "./match.ts";
+import { type Continuation, UNMATCHED } from "./match.ts";
 import type { UnseenParts } from "./prompt.ts";
 import type { ConversationRecord, Fingerprint, Store, TurnRecord } from "./record.ts";
 

@@ -141,7 +141,7 @@ export function alignNamed(
  * Whether a transcript has a conversation's persona. An open persona may have ended with system messages for the first
  * turn, which the transcript then lacks; at least one message has to remain.
  */
-export function isSamePersona(
+function isSamePersona(
   { persona: sent }: Pick<TranscriptFingerprint, "persona">,
   { persona, isPersonaOpen }: Pick<ConversationRecord, "persona" | "isPersonaOpen">,
 ): boolean {

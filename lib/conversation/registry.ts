@@ -85,7 +85,8 @@ export class ConversationRegistry {
     signal?.throwIfAborted();
     if (this.#refusal) throw this.#refusal;
     const request = { ...rest, messages: cleanMessages(messages) };
-    const resolution = this.#resolve(request);
+    const found = this.#resolve(request);
+    const resolution = found?.decision === "side_job" ? undefined : found;
     if (request.cannedReply !== undefined) {
       return await this.#startCannedTurn(request, request.cannedReply, resolution);
     }

@@ -121,7 +121,8 @@ const MESSAGES: [
 for (const [title, message, role, content, name] of MESSAGES) {
   Deno.test(`parseChatRequest: a message with ${title}`, () => {
     const parts = content === undefined ? [] : [text(content)];
-    const expected = { role, parts, ...(name ? { name } : {}) };
+    const isToolCall = Array.isArray(message.tool_calls);
+    const expected = { role, parts, ...(name ? { name } : {}), ...(isToolCall ? { isToolCall } : {}) };
     assertEquals(parseChatRequest({ messages: [message, HI] }).messages[0] as unknown, expected);
   });
 }
