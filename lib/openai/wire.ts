@@ -199,7 +199,12 @@ function parseMessage(message: WireMessage, index: number): Message {
     }
   }
   const name = message.name ?? (role === "tool" ? tool_call_id : undefined);
-  return { role: ROLES[role], ...(name ? { name } : {}), parts, ...(tool_calls?.length ? { isToolCall: true } : {}) };
+  return {
+    role: ROLES[role],
+    ...(name ? { name } : {}),
+    parts,
+    ...(tool_calls?.length ? { isToolCall: true } : {}),
+  };
 }
 
 function toParts(text: string): Part[] {
