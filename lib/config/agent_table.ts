@@ -139,10 +139,10 @@ class TableReader {
   }
 
   read(file: Table): AgentTables {
-    const { warnings } = this.#problems;
+    const { mistakes, warnings } = this.#problems;
     for (const key of Object.keys(file)) {
       const suggestion = TABLES.includes(key) ? undefined : suggest(key, TABLES);
-      if (suggestion) warnings.push(`${this.#file}: ${key} is not read. Did you mean ${suggestion}?`);
+      if (suggestion) mistakes.push(`${this.#file}: ${key} is not read. Did you mean ${suggestion}?`);
     }
     if (!TABLES.some((key) => key in file)) {
       warnings.push(`${this.#file}: the file has neither [agent] nor [agents]: it describes no agent.`);
@@ -206,7 +206,9 @@ class TableReader {
     for (const key of isTable(raw) ? Object.keys(raw) : []) {
       if (keys.includes(key)) continue;
       const text = `${redactPath(`${path}.${key}`)} ${describeUnknown(key, keys)}`;
-      this.#problems.warnings.push(`${this.#file}: ${text}`);
+      const { mistakes, warnings } = this.#problems;
+      // A typing error would start another agent, or the right one in another way.
+      (suggest(key, keys) ? mistakes : warnings).push(`${this.#file}: ${text}`);
     }
     const { data, error } = schema.safeParse(raw);
     for (const issue of error?.issues ?? []) this.#reject([path, ...issue.path].join("."), issue.message);

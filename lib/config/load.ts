@@ -15,7 +15,7 @@ import { readAgents } from "./agents.ts";
 import { expandHome } from "./parsers.ts";
 import { findKeyLeaks } from "./secrets.ts";
 import { readSettings, SETTING_HELP, type Settings } from "./settings.ts";
-import { describeUnknown } from "./suggest.ts";
+import { describeUnknown, suggest } from "./suggest.ts";
 
 /** The whole configuration: every setting, and the values that are made of several. */
 export interface Config extends Settings {
@@ -167,6 +167,11 @@ export function readFlags(args: readonly string[]): Flags {
       config: config?.toString(),
     };
   } catch (error) {
-    throw new ConfigError([messageOf(error)]);
+    const names = args.map((arg) => /^--([^=]+)/.exec(arg)?.[1]).filter((name) => name !== undefined);
+    const unknown = names.find((name) => !Object.hasOwn(options, name));
+    const meant = unknown && suggest(unknown, Object.keys(options));
+    throw new ConfigError([
+      meant ? `There is no flag --${unknown}. Did you mean --${meant}?` : messageOf(error),
+    ]);
   }
 }

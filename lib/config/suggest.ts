@@ -16,21 +16,20 @@ export function describeUnknown(name: string, names: readonly string[]): string 
   return `is not a setting of this version.${suggestion ? ` Did you mean ${suggestion}?` : ""}`;
 }
 
-/** Finds the name that is probably meant: the same in another spelling, or with one typing error. */
+/**
+ * Finds the name that is probably meant: the same in another spelling, or with two letters that changed places, or with
+ * one letter that is wrong, missing or too many.
+ */
 export function suggest(name: string, names: readonly string[]): string | undefined {
   const key = normalize(name);
-  return names.find((other) => normalize(other) === key) ??
-    names.find((other) => hasOneTypo(normalize(other), key));
+  const sort = (text: string) => [...text].sort().join("");
+  const distance = (other: string): number => levenshteinDistance(normalize(other), key);
+  return names.find((other) => distance(other) === 0) ??
+    names.find((other) => distance(other) === 2 && sort(normalize(other)) === sort(key)) ??
+    names.find((other) => distance(other) === 1);
 }
 
 /** Removes the differences between spellings: `mcpServers` becomes the same as `mcp_servers`. */
 function normalize(key: string): string {
   return key.replace(/[-_]/g, "").toLowerCase();
-}
-
-/** Reports whether two words differ in one letter, or in two letters that changed places. */
-function hasOneTypo(word: string, other: string): boolean {
-  const distance: number = levenshteinDistance(word, other);
-  const sorted = (text: string) => [...text].sort().join("");
-  return distance <= 1 || distance === 2 && sorted(word) === sorted(other);
 }

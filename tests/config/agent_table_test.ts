@@ -93,6 +93,14 @@ const AT = "agent.mcp_servers";
 /** Each message is compared from its beginning. */
 const MISTAKES: [text: string, ...messages: string[]][] = [
   ["[agent\ncommand = 1", "line 1, column 7"],
+  ["[agnet]\n", "agnet is not read. Did you mean agent?"],
+  ["[agent]\n[Agents.a]\n", "Agents is not read. Did you mean agents?"],
+  [
+    "[agent]\ncomand = 'a'\nmcpServers = {}\nmodle = 'b'\n",
+    "agent.comand is not a setting of this version. Did you mean command?",
+    "agent.mcpServers is not a setting of this version. Did you mean mcp_servers?",
+    "agent.modle is not a setting of this version. Did you mean model?",
+  ],
   ["[agent]\ncommand = claude\n", "line 2, column 11: this is not TOML (a text needs quotes"],
   [named("a") + named("a"), "line 3, column 2: "],
   [
@@ -164,13 +172,7 @@ const NO_AGENTS = "the file has neither [agent] nor [agents]: it describes no ag
 const WARNINGS: [text: string, warnings: string[]][] = [
   ["", [NO_AGENTS]],
   ["[discord]\ntoken = 'x'\n", [NO_AGENTS]],
-  ["[agnet]\n", ["agnet is not read. Did you mean agent?", NO_AGENTS]],
-  ["[agent]\n[Agents.a]\n", ["Agents is not read. Did you mean agents?"]],
-  ["[agent]\ntimeout = 5\ncomand = 'a'\nmcpServers = {}\n", [
-    `agent.timeout ${UNKNOWN}`,
-    `agent.comand ${UNKNOWN} Did you mean command?`,
-    `agent.mcpServers ${UNKNOWN} Did you mean mcp_servers?`,
-  ]],
+  ["[agent]\ntimeout = 5\n", [`agent.timeout ${UNKNOWN}`]],
   [fs("command = 'c'\nheaders = {}") + web("url = 'http://a'\nenv = {}"), [
     `agent.mcp_servers.fs.headers ${UNKNOWN}`,
     `agent.mcp_servers.web.env ${UNKNOWN}`,

@@ -46,12 +46,12 @@ for (const [env, warning] of WARNINGS) {
 
 Deno.test("loadConfig: reports the warnings with the mistakes", () => {
   const { message, mistakes, warnings } = configError('[agents.a]\ncomand = "true"\n', { VTUBER_NOPE: "1" });
-  assertEquals(mistakes, ["config.toml: agents.a.command: is required: the program that is started."]);
-  assertEquals(message, mistakes.join("\n"));
-  assertEquals(warnings, [
+  assertEquals(mistakes, [
     "config.toml: agents.a.comand is not a setting of this version. Did you mean command?",
-    "VTUBER_NOPE is not a setting of this version.",
+    "config.toml: agents.a.command: is required: the program that is started.",
   ]);
+  assertEquals(message, mistakes.join("\n"));
+  assertEquals(warnings, ["VTUBER_NOPE is not a setting of this version."]);
 });
 
 Deno.test("loadConfig: a configuration of an earlier version loads, with one warning for each removed key", () => {
@@ -142,6 +142,13 @@ for (const line of ["--nope", "--listen", "--enabled=yes", "--auth-key x", "serv
     assertThrows(() => readFlags(line.split(" ")), ConfigError);
   });
 }
+
+Deno.test("readFlags: a typing error is named with the flag that is meant", () => {
+  for (const [flag, meant] of [["--modle", "--model"], ["--lisen=x", "--listen"], ["--Config", "--config"]]) {
+    const error: ConfigError = assertThrows(() => readFlags([flag!, "x"]), ConfigError);
+    assertEquals(error.mistakes, [`There is no flag ${flag!.split("=")[0]}. Did you mean ${meant}?`]);
+  }
+});
 
 Deno.test("readFlags: every flag sets its setting", () => {
   for (const { flag, env, isSwitch } of SETTING_HELP) {

@@ -1,9 +1,11 @@
 import { assertEquals } from "@std/assert";
 import { suggest } from "../../lib/config/suggest.ts";
 
-const NAMES = ["agent", "agents", "command", "mcp_servers"];
+const NAMES = ["agent", "agents", "command", "mcp_servers", "mode", "model"];
 const MEANT: [name: string, meant: string | undefined][] = [
   ["comand", "command"],
+  ["modle", "model"],
+  ["modes", "mode"],
   ["commandd", "command"],
   ["commant", "command"],
   ["agnet", "agent"],
