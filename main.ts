@@ -114,7 +114,12 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
       },
     }, (request, info) => server.app(request, info.remoteAddr.hostname));
   } catch (error) {
-    console.error(`oab-vtuber cannot listen on ${addressText(config.listen)}: ${messageOf(error)}`);
+    console.error(
+      `oab-vtuber cannot listen on ${addressText(config.listen)}: ${
+        messageOf(error)
+      }. Choose another address with ` +
+        "--listen or GATEWAY_LISTEN, such as --listen 127.0.0.1:9000. Port 0 takes a free one.",
+    );
     return EXIT_FAILED;
   }
   server.start();

@@ -58,7 +58,8 @@ Deno.test("start: an unknown flag, an address in use and missing paths are error
   const address = server.url.slice("http://".length);
   const cases: [string[], Record<string, string>, number, string][] = [
     [["--nonsense"], {}, 2, "--nonsense"],
-    [[], { GATEWAY_LISTEN: address }, 1, address],
+    [[], { GATEWAY_LISTEN: address }, 1, `${address}: `],
+    [[], { GATEWAY_LISTEN: address }, 1, "--listen"],
     [[], { VTUBER_WORKING_DIR: "/nowhere/at/all" }, 2, "VTUBER_WORKING_DIR"],
     [["--config", "/nowhere/config.toml"], {}, 2, "/nowhere/config.toml"],
   ];
