@@ -1,7 +1,7 @@
 /** The program: `serve`, `doctor` or `demo-agent`. Alone in reading the environment, listening and exiting. @module */
 
 import { nodeFolders } from "./lib/acp/environment.ts";
-import { addressText, banner, helpText, versionText } from "./lib/config/help.ts";
+import { addressText, banner, helpText, unavailableText, versionText } from "./lib/config/help.ts";
 import { ConfigError, type Flags, loadConfig, type Loaded, readFlags } from "./lib/config/load.ts";
 import { collectSecrets } from "./lib/config/secrets.ts";
 import { settlesWithin } from "./lib/core/deadline.ts";
@@ -98,7 +98,17 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
     kill();
     Deno.exit(EXIT_FAILED);
   });
-  await using server = await openServer(config, { ...MACHINE, log, redact: createRedactor(secrets) });
+  const failed = new Set<string>();
+  await using server = await openServer(config, {
+    ...MACHINE,
+    log,
+    redact: createRedactor(secrets),
+    onAgentEvent(agent, event) {
+      if (event.type !== "unavailable" || failed.has(agent)) return;
+      failed.add(agent);
+      console.log(unavailableText(agent, event.error));
+    },
+  });
   kill = () => server.kill();
   // Deno's watcher (`deno run --watch`) restarts the program without a signal.
   globalThis.addEventListener("unload", kill);

@@ -1,6 +1,7 @@
 /** The composition root: puts the parts of the program together, and disposes of them in order. @module */
 
 import { type AgentDeps, createAgent } from "./acp/create_agent.ts";
+import type { AgentLifecycleEvent } from "./acp/lifecycle.ts";
 import { createApp } from "./app.ts";
 import type { ClawdDriver } from "./clawd/driver.ts";
 import { type Config, ConfigError } from "./config/load.ts";
@@ -155,18 +156,26 @@ function describe(routes: readonly Route[], version: string, model: string): unk
   };
 }
 
+/** The machine, and what the caller is told of the agents. */
+export interface ServerIo extends Omit<AgentDeps, "broker" | "onLifecycle"> {
+  readonly onAgentEvent?: (agent: string, event: AgentLifecycleEvent) => void;
+}
+
 /**
  * Opens the character, the agents, the store and the driver of a desktop pet, and wires them into a server.
  *
  * @throws {ConfigError} if a configured folder or file cannot be used.
  */
-export async function openServer(config: Config, io: Omit<AgentDeps, "broker">): Promise<Server> {
+export async function openServer(config: Config, io: ServerIo): Promise<Server> {
   const { log, version } = io;
   const hub = new EventHub();
   const permissions = new PermissionBroker(config.permissionTimeoutMs, () => hub.canAnswerPermissions);
   const character = await orConfigError(openCharacter(config.character));
-  const deps = { ...io, broker: permissions };
-  const agents = await orConfigError(Promise.all(config.agents.map((agent) => createAgent(agent, deps))));
+  const opening = config.agents.map((agent) => {
+    const onLifecycle = (event: AgentLifecycleEvent) => io.onAgentEvent?.(agent.name, event);
+    return createAgent(agent, { ...io, broker: permissions, onLifecycle });
+  });
+  const agents = await orConfigError(Promise.all(opening));
   const store = await openStoreOrWarn(config.dataDir, log);
   const pet = config.clawd ? await openClawd(config, hub, permissions, io) : undefined;
   return createServer(config, { agents, hub, permissions, character, store, pet, version, log });

@@ -174,11 +174,13 @@ export class AcpAgent implements Agent {
       const session = await connection.newSession();
       this.#proven = connection;
       this.#hasFailed = false;
+      this.#options.onLifecycle?.({ type: "serving" });
       return session;
     } catch (error) {
       // A process that has ended or was retired meanwhile says nothing about the next one.
       if (this.#current === connection) this.#hasFailed = true;
       if (isTimeout(error)) this.#retire(connection);
+      this.#reportUnavailable(error);
       throw error;
     }
   }
@@ -228,11 +230,17 @@ export class AcpAgent implements Agent {
       await connection.initialize();
     } catch (error) {
       await this.#onEnd(connection, true, error);
+      this.#reportUnavailable(error);
       throw toUnavailable(error);
     }
     this.#current = connection;
     this.#cleanUp(connection);
     return connection;
+  }
+
+  #reportUnavailable(error: unknown): void {
+    if (this.#closing.signal.aborted) return;
+    this.#options.onLifecycle?.({ type: "unavailable", error: toUnavailable(error) });
   }
 
   #open(process: AgentProcess): Connection {

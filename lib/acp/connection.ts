@@ -27,6 +27,8 @@ const MAX_UNCLOSED = 100;
 const MAX_WARNINGS = 100;
 /** Characters of an invalid line that are logged and reported. */
 const INVALID_LINE_CHARS = 200;
+/** Characters of an invalid line in the error of an agent that is no ACP agent. */
+const REPORTED_CHARS = 100;
 /** Invalid lines of a process that are warnings: an agent that writes its log to stdout would flood this program's log. */
 const MAX_INVALID_WARNINGS = 5;
 
@@ -55,6 +57,8 @@ export class Connection {
   /** The end of the queue of each session that is being resumed or ended. Each step has a time limit. */
   readonly #queues = new Map<SessionId, Promise<unknown>>();
   #invalidLines = 0;
+  /** The first line that is not ACP. */
+  #invalidLine: string | undefined;
   #isRetired = false;
   #stopping: Promise<void> | undefined;
 
@@ -83,9 +87,22 @@ export class Connection {
     return this.#agent;
   }
 
-  /** Initialises the agent. @throws As {@linkcode initialize} does. */
+  /**
+   * Initialises the agent.
+   *
+   * @throws {AppError} `agent_unavailable` with the reason `not_acp` if the agent printed something else and no answer. As
+   *   {@linkcode initialize} does.
+   */
   async initialize(): Promise<void> {
-    this.#agent = await initialize(this.#peer, this.#options);
+    try {
+      this.#agent = await initialize(this.#peer, this.#options);
+    } catch (error) {
+      const line = this.#invalidLine;
+      if (line === undefined || error instanceof AppError) throw error;
+      const message = `The agent's program is not an ACP agent: it printed ${JSON.stringify(line)}. ` +
+        "It may need an argument, such as acp or --acp.";
+      throw new AppError("agent_unavailable", message, { reason: "not_acp", cause: error });
+    }
   }
 
   /**
@@ -302,6 +319,7 @@ export class Connection {
     // Redact before cutting: the cut may fall within a secret.
     const start = redact(line).slice(0, INVALID_LINE_CHARS);
     onLifecycle?.({ type: "invalid_line", line: start });
+    if (line.trim() !== "") this.#invalidLine ??= start.slice(0, REPORTED_CHARS).toWellFormed();
     const level = ++this.#invalidLines <= MAX_INVALID_WARNINGS ? "warn" : "debug";
     log[level]("skipped a line of the agent", { why, line: start });
   }

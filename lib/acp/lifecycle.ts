@@ -1,9 +1,15 @@
-/** The life of an agent process as typed events, which the doctor reads. @module */
+/** The life of an agent as typed events, which the start of the program and the doctor read. @module */
 
-/** An event in the life of one agent process. Texts are redacted. */
+import type { AppError } from "../core/errors.ts";
+
+/** An event in the life of an agent. Texts are redacted. */
 export type AgentLifecycleEvent =
   /** The process answered `initialize`. The agent may not tell its name. */
   | { readonly type: "ready"; readonly name: string | undefined; readonly version: string | undefined }
+  /** A session was opened. */
+  | { readonly type: "serving" }
+  /** The agent could not be started, or opened no session. */
+  | { readonly type: "unavailable"; readonly error: AppError }
   /** The agent asked for a log-in, and this `authMethods` id is tried. */
   | { readonly type: "authenticating"; readonly methodId: string }
   /** A line on stderr. */

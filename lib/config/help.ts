@@ -1,5 +1,6 @@
 /** Texts for the terminal: the help, the version, and the banner that tells where to point a skin. Pure. @module */
 
+import type { AppError } from "../core/errors.ts";
 import { isLoopback } from "../http/access.ts";
 import type { Config } from "./load.ts";
 import { type Setting, SETTING_HELP } from "./settings.ts";
@@ -100,5 +101,12 @@ export function banner(
   Your skin:   base address ${url}/v1 (or ${url}, if it adds /v1 itself), any model name, API key: ${
     config.authKey ? "your VTUBER_AUTH_KEY" : "anything"
   }${agents}
+`;
+}
+
+/** Returns the text below the banner about an agent that cannot be used. */
+export function unavailableText(agent: string, { message }: AppError): string {
+  return `  The agent ${agent} cannot answer: ${message}
+  Until it can, every message gets an error. \`oab-vtuber doctor\`, with the same settings, says more.
 `;
 }

@@ -42,6 +42,8 @@ export type ErrorReason =
   | "program_not_found"
   | "program_not_started"
   | "protocol_version"
+  /** The agent printed something that is no ACP, and did not answer. */
+  | "not_acp"
   | "timeout"
   | "exited"
   /** The agent reports a missing log-in, a used-up quota, an unknown model, or a fault of its model's provider. */

@@ -4,7 +4,6 @@ import { type AgentConfig, type AgentDeps, createAgent } from "../acp/create_age
 import { AGENT_TIMEOUTS } from "../acp/handshake.ts";
 import type { AgentLifecycleEvent } from "../acp/lifecycle.ts";
 import { PROTOCOL_VERSION } from "../acp/wire.ts";
-import { describeCommand } from "../config/help.ts";
 import { settlesWithin } from "../core/deadline.ts";
 import { AppError, type ErrorReason, toAppError } from "../core/errors.ts";
 import { checkRequirements } from "./checks.ts";
@@ -21,7 +20,7 @@ const LIMITS = {
 };
 /** Last lines of an agent's stderr that are reported. */
 const STDERR_LINES = 3;
-/** Characters of a line of an agent that are reported. */
+/** Characters of a line of stderr that are reported. */
 const LINE_CHARS = 100;
 
 /** Checks what an agent needs; if nothing is missing, starts it, opens a session, and ends it. */
@@ -37,24 +36,23 @@ export async function checkAgent(
   // A start would fail for the same reason.
   if (found.some(({ level }) => level === "fail")) return found;
 
-  const observed: Observations = { isReady: false, exit: undefined, stderr: [], invalidLine: undefined };
+  const observed: Observations = { isReady: false, exit: undefined, stderr: [] };
   const late = AbortSignal.timeout(agentMs);
-  const notAcp = new AbortController();
   let notAcpTimer: ReturnType<typeof setTimeout> | undefined;
   const agent = await createAgent(config, {
     ...deps,
     onLifecycle(event) {
       observe(observed, event);
       deps.onLifecycle?.(event);
-      if (observed.invalidLine === undefined) clearTimeout(notAcpTimer);
-      else notAcpTimer ??= setTimeout(() => notAcp.abort(), notAcpMs);
+      // Lines before the answer may be only a greeting.
+      if (event.type === "ready") clearTimeout(notAcpTimer);
+      else if (event.type === "invalid_line") notAcpTimer ??= setTimeout(() => agent.kill(), notAcpMs);
     },
   });
   const kill = () => agent.kill();
   globalThis.addEventListener("unload", kill);
-  const ended = AbortSignal.any([signal, late, notAcp.signal]);
   // Wait for the process, whose exit may explain an error.
-  const described = agent.describe(ended)
+  const described = agent.describe(AbortSignal.any([signal, late]))
     .finally(() => settlesWithin(endMs, agent[Symbol.asyncDispose]()));
   try {
     return [...found, ...agentFindings(await described)];
@@ -64,7 +62,7 @@ export async function checkAgent(
     const reason = late.aborted
       ? new AppError("agent_unavailable", tooSlow)
       : toAppError(error, "agent_unavailable");
-    return [...found, diagnose(config, reason, observed)];
+    return [...found, diagnose(reason, observed)];
   } finally {
     clearTimeout(notAcpTimer);
     globalThis.removeEventListener("unload", kill);
@@ -79,8 +77,6 @@ interface Observations {
   exit: string | undefined;
   /** The last lines of its stderr. */
   stderr: string[];
-  /** The first line on stdout that was not ACP, if `initialize` was not answered after it. */
-  invalidLine: string | undefined;
 }
 
 /** Adds an event to the observations. */
@@ -88,53 +84,40 @@ function observe(observed: Observations, event: AgentLifecycleEvent): void {
   switch (event.type) {
     case "ready":
       observed.isReady = true;
-      // Lines before the answer were only a greeting.
-      observed.invalidLine = undefined;
       break;
     case "stderr":
-      observed.stderr = [...observed.stderr, cut(event.line)].slice(-STDERR_LINES);
-      break;
-    case "invalid_line":
-      if (!observed.isReady && event.line.trim() !== "") observed.invalidLine ??= cut(event.line);
+      observed.stderr.push(event.line.slice(0, LINE_CHARS).toWellFormed());
+      if (observed.stderr.length > STDERR_LINES) observed.stderr.shift();
       break;
     case "exited":
       observed.exit = event.status;
       break;
     case "authenticating":
+    case "invalid_line":
+    case "serving":
+    case "unavailable":
       break;
     default:
       event satisfies never;
   }
 }
 
-function cut(line: string): string {
-  return line.slice(0, LINE_CHARS).toWellFormed();
-}
-
 const FIXES: Partial<Record<ErrorReason, string>> = {
   protocol_version: `Install a version that speaks ACP ${PROTOCOL_VERSION}.`,
   program_not_started: "Correct its command and args.",
+  not_acp: "Correct its command and args: its program has to speak ACP on its input and output.",
 };
 
 /** Reports on an agent that did not start, or opened no session. */
 function diagnose(
-  { command, args }: AgentConfig,
   { code, reason, message }: AppError,
-  { isReady, exit, stderr, invalidLine }: Observations,
+  { isReady, exit, stderr }: Observations,
 ): Finding {
   if (code === "agent_auth_required") return fail("needs a log-in before it opens a session", message);
   const withOutput = (text: string) => {
     if (stderr.length === 0) return text;
     return `${text.replace(/\.$/, "")}. Last lines on stderr: ${stderr.join(" / ")}`;
   };
-  if (invalidLine !== undefined) {
-    const printed = `it printed ${JSON.stringify(invalidLine)}${exit ? `, and ${exit}` : ""}`;
-    const start = describeCommand(command ?? "the demo agent", args);
-    return fail(
-      withOutput(`is not an ACP agent: ${printed}`),
-      `Does it need an argument, such as acp or --acp? Its start command is ${start}.`,
-    );
-  }
   const ended = `${exit ?? "closed its output"} ${
     isReady ? "while it opened a session" : "before it answered initialize"
   }`;

@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { type AgentConfig, createAgent } from "../../lib/acp/create_agent.ts";
 import type { AgentLifecycleEvent } from "../../lib/acp/lifecycle.ts";
+import type { ErrorReason } from "../../lib/core/errors.ts";
 import { agentCommand, type ScriptedAgentOptions } from "../support/agents/scripted_agent.ts";
 import { bareEnvironment, evalCommand } from "../support/harness/agent_process_harness.ts";
 import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
@@ -40,27 +41,38 @@ const READY = { type: "ready", name: "fake-agent", version: "1.0.0" } as const;
 const EVENTS: readonly {
   name: string;
   command: Pick<AgentConfig, "command" | "args">;
-  expected: AgentLifecycleEvent[];
+  expected: (AgentLifecycleEvent | { type: "unavailable"; reason: ErrorReason | undefined })[];
 }[] = [
-  { name: "ready", command: scripted({}), expected: [READY] },
+  { name: "ready and serving", command: scripted({}), expected: [READY, { type: "serving" }] },
   {
-    name: "authenticating",
+    name: "authenticating, ready and serving",
     command: scripted({ authRequired: true, authMethods: ["oauth", "api-key"] }),
-    expected: [{ type: "authenticating", methodId: "api-key" }, READY],
+    expected: [{ type: "authenticating", methodId: "api-key" }, READY, { type: "serving" }],
   },
   {
-    name: "invalid_line and stderr, redacted, and exited",
+    name: "invalid_line and stderr, redacted, exited, and unavailable",
     command: evalCommand('console.log("secret 1"); console.error("secret 2"); Deno.exit(7)'),
     expected: [
       { type: "exited", status: "exited with code 7" },
       { type: "invalid_line", line: "*** 1" },
       { type: "stderr", line: "*** 2" },
+      { type: "unavailable", reason: "not_acp" },
     ],
   },
   {
-    name: "nothing, if this program ends the process",
+    name: "unavailable only, if this program ends the process",
     command: scripted({ protocolVersion: 2 }),
-    expected: [],
+    expected: [{ type: "unavailable", reason: "protocol_version" }],
+  },
+  {
+    name: "unavailable only, if its program is missing",
+    command: { command: "no-such-agent", args: [] },
+    expected: [{ type: "unavailable", reason: "program_not_found" }],
+  },
+  {
+    name: "ready and unavailable, if it opens no session",
+    command: scripted({ authRequired: true, authMethods: ["oauth"] }),
+    expected: [READY, { type: "unavailable", reason: undefined }],
   },
 ];
 for (const { name, command, expected } of EVENTS) {
@@ -68,7 +80,10 @@ for (const { name, command, expected } of EVENTS) {
     const { agent, events } = await create(command);
     await waitFor(agent.newSession().catch(() => {}), "a session or its failure");
     await waitFor(agent[Symbol.asyncDispose](), "the agent's end");
-    assertEquals(events.toSorted((a, b) => a.type.localeCompare(b.type)), expected);
+    const found = events.toSorted((a, b) => a.type.localeCompare(b.type)).map((event) =>
+      event.type === "unavailable" ? { type: event.type, reason: event.error.reason } : event
+    );
+    assertEquals(found, expected);
   });
 }
 

@@ -124,7 +124,7 @@ args = ["-c", 'printf "%060d%s\\n" 0 "$TOKEN"; printf "%060d%s\\n" 0 "$TOKEN" >&
 env = { TOKEN = "${"s3cret-".repeat(30)}" }
 `;
   const { out, err } = await doctor({}, toml);
-  assertMatch(out, /^FAIL openab: is not an ACP agent: it printed "0{60}\[secret\]"/m);
+  assertMatch(out, /^FAIL openab: .* is not an ACP agent: it printed "0{60}\[secret\]"/m);
   assertMatch(out, /stderr: 0{60}\[secret\]$/m);
   assertEquals((out + err).includes("s3cret"), false);
 });

@@ -1,6 +1,7 @@
 /** The life of the program: its start, its signals, and what remains of its agents. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import type { ChildCommand } from "../support/agents/agent_io.ts";
 import { createGate } from "../support/harness/data_dir_fixture.ts";
 import {
   isAlive,
@@ -187,6 +188,27 @@ Deno.test("an agent that exits at its start: 503 with the reason and Retry-After
   const body = { status: "degraded", checks: { "agent:openab": "failing" } };
   assertEquals([ready.status, await ready.json()], [503, body]);
 });
+
+const UNUSABLE: [name: string, agent: ChildCommand, text: RegExp][] = [
+  [
+    "whose program is missing",
+    { command: "no-such-agent", args: [] },
+    /^ {2}The agent openab cannot answer: The agent's program "no-such-agent" was not found/m,
+  ],
+  [
+    "that is no ACP agent",
+    { command: "echo", args: ["v20.20.2"] },
+    /^ {2}The agent openab cannot answer: .* not an ACP agent: it printed "v20\.20\.2"\..*\n.* doctor/m,
+  ],
+];
+
+for (const [name, agent, text] of UNUSABLE) {
+  Deno.test(`start: an agent ${name} is named below the banner, before any request`, async () => {
+    await using server = await startServer({ agent });
+    const output = await server.printed("says more.");
+    assert(text.test(output), output);
+  });
+}
 
 Deno.test("an agent whose program is missing: 503 that names the program", async () => {
   await using server = await startServer({ agent: { command: "no-such-agent", args: [] } });

@@ -36,6 +36,8 @@ export interface ServerProcess extends AsyncDisposable {
   readonly url: string;
   readonly pid: number;
   readonly exited: Promise<Deno.CommandStatus>;
+  /** Resolves to the standard output once it contains this text. */
+  printed(text: string): Promise<string>;
   /** The log so far. */
   log(): string;
   /** Resolves once the log contains this text. */
@@ -145,6 +147,10 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
     url,
     pid: child.pid,
     exited,
+    async printed(text) {
+      await stdout.until((output) => output.includes(text));
+      return stdout.text;
+    },
     log: () => stderr.text,
     logged: (text) => stderr.until((log) => log.includes(text)),
     received,
