@@ -17,6 +17,11 @@ export class Random {
     return Math.floor(((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32 * limit);
   }
 
+  /** Whether something happens that happens once in so many times. */
+  once(times: number): boolean {
+    return this.below(times) === 0;
+  }
+
   /** One of the items. */
   pick<T>(items: readonly T[]): T {
     return items[this.below(items.length)]!;
