@@ -1,5 +1,6 @@
 /** The programs that are measured: real processes that are always ended, whatever happens. @module */
 
+import { freePort, heapMb } from "../support/harness/inspector.ts";
 import type { Column, Columns } from "./report.ts";
 
 /** A running program. */
@@ -215,25 +216,4 @@ function parseCpu(stat: string | undefined): number | undefined {
 function parseRss(status: string | undefined): number | undefined {
   const kilobytes = status && /^VmRSS:\s+(\d+) kB/m.exec(status)?.[1];
   return kilobytes ? Number(kilobytes) / 1024 : undefined;
-}
-
-async function heapMb(port: number): Promise<number> {
-  const [target] = await (await fetch(`http://127.0.0.1:${port}/json`)).json();
-  const socket = new WebSocket(target.webSocketDebuggerUrl);
-  const { promise, resolve, reject } = Promise.withResolvers<number>();
-  socket.onerror = socket.onclose = () => reject(new Error("the inspector does not answer"));
-  socket.onopen = () => {
-    socket.send('{"id":1,"method":"HeapProfiler.collectGarbage"}');
-    socket.send('{"id":2,"method":"Runtime.getHeapUsage"}');
-  };
-  socket.onmessage = ({ data }) => {
-    const { id, result } = JSON.parse(data);
-    if (id === 2) resolve(Number(result.usedSize) / 1e6);
-  };
-  return await promise.finally(() => socket.close());
-}
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
 }

@@ -19,6 +19,8 @@ export interface ServerOptions {
    * Default: a new one that is removed with the server.
    */
   readonly dataDir?: string;
+  /** Port of an inspector, which only the program from source can have. */
+  readonly inspectorPort?: number;
 }
 
 /** A message that an agent received. */
@@ -98,8 +100,10 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
   const agentLog = `${dataDir}/agent.jsonl`;
   await Deno.writeTextFile(agentLog, "", { append: true });
   const program = programCommand(options.args ?? [], options.atTerminal);
+  const { inspectorPort } = options;
+  const inspect = inspectorPort === undefined ? [] : [`--inspect=127.0.0.1:${inspectorPort}`];
   const child = new Deno.Command(program.command, {
-    args: program.args,
+    args: program.args.toSpliced(1, 0, ...inspect),
     env: {
       VTUBER_ENABLED: "true",
       GATEWAY_LISTEN: "127.0.0.1:0",
