@@ -72,7 +72,7 @@ const EVENTS: readonly {
   {
     name: "ready and unavailable, if it opens no session",
     command: scripted({ authRequired: true, authMethods: ["oauth"] }),
-    expected: [READY, { type: "unavailable", reason: undefined }],
+    expected: [READY, { type: "unavailable", reason: "login" }],
   },
 ];
 for (const { name, command, expected } of EVENTS) {
