@@ -169,4 +169,5 @@ function print(text: string): number {
   return 0;
 }
 
-if (import.meta.main) Deno.exit(await main(Deno.args));
+// The workers of the executable load its one file too.
+if (import.meta.main && globalThis.name === "") Deno.exit(await main(Deno.args));

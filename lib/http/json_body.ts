@@ -5,8 +5,8 @@ import { startIdleTimer } from "../core/idle_timer.ts";
 
 /** Largest body, in bytes; a few pictures fit. */
 const MAX_BODY_BYTES = 20 * 1024 * 1024;
-/** Deepest nesting of a body. */
-const MAX_DEPTH = 64;
+/** Deepest nesting of JSON from outside. */
+export const MAX_DEPTH = 64;
 /** Longest time for a body to arrive, in milliseconds. */
 const BODY_TIMEOUT_MS = 60_000;
 const JSON_TYPE = /^\s*application\/([\w.+-]+\+)?json\s*(;|$)/i;

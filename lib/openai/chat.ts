@@ -12,7 +12,7 @@ import type { ModelRouter } from "../turn/model_router.ts";
 import type { Turn } from "../turn/turn.ts";
 import { chatFrames, textFrames } from "./chunk.ts";
 import { collectReply, type StreamOptions, streamReply } from "./response.ts";
-import { withInstruction } from "./structured_output.ts";
+import { requireUsableSchema, withInstruction } from "./structured_output.ts";
 import { promptTokens } from "./usage.ts";
 import { checkConversationName, type CompletionRequest, parseChatRequest, parseTextRequest } from "./wire.ts";
 
@@ -54,6 +54,7 @@ export function completionHandler(deps: CompletionDeps, endpoint: keyof typeof E
     const { agent, model, conversation } = router.resolve(request.model);
     const name = conversationName(http.headers, request.conversation ?? conversation?.trim());
     const key = idempotencyKey(http, keyId, body, name);
+    if (request.format) await requireUsableSchema(request.format, http.signal);
     const turn = await startOrJoin(deps, key, request, {
       conversation: { owner: keyId, name },
       agent,
@@ -76,7 +77,7 @@ export function completionHandler(deps: CompletionDeps, endpoint: keyof typeof E
     let response: Response;
     try {
       if (isStreamed) {
-        response = streamReply(turn, options, frames, stream);
+        response = streamReply(turn, options, frames, stream, http.signal);
       } else {
         const { text, end } = await collectReply(turn, options, http.signal);
         response = Response.json(frames.body(text, end.finish, end.usage));

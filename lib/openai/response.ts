@@ -38,11 +38,12 @@ export function streamReply(
   request: StreamRequest,
   frames: Frames,
   settings: StreamOptions,
+  signal: AbortSignal,
 ): Response {
   const { format } = request;
   let stopReading = () => {};
   const { stream, sink } = openStream(request, frames, settings, () => stopReading());
-  const output = format ? jsonSink(format, sink, "\n") : sink;
+  const output = format ? jsonSink(format, sink, "\n", signal) : sink;
   let isStarted = false;
   let failure: AppError | undefined;
   const reader = createReplyReader(request, {
@@ -106,22 +107,21 @@ function openStream(
 }
 
 /** Collects a structured reply and passes its JSON on in one piece, because text that is sent cannot be taken back. */
-function jsonSink(format: ResponseFormat, sink: ReplySink, tail: string): ReplySink {
+function jsonSink(format: ResponseFormat, sink: ReplySink, tail: string, signal: AbortSignal): ReplySink {
   let reply = "";
+  async function endWithJson(end: ReplyEnd): Promise<void> {
+    try {
+      const json = await extractJson(format, reply + end.tail, end.isCancelled, signal);
+      sink.text(json, false);
+      sink.end({ ...end, tail });
+    } catch (error) {
+      sink.end({ ...end, finish: "error", failure: toAppError(error, "internal_error"), tail: "" });
+    }
+  }
   return {
     text: (text) => void (reply += text),
     agentEvent: sink.agentEvent,
-    end(end) {
-      if (end.failure) return sink.end({ ...end, tail: "" });
-      let json: string;
-      try {
-        json = extractJson(format, reply + end.tail, end.isCancelled);
-      } catch (error) {
-        return sink.end({ ...end, finish: "error", failure: toAppError(error, "internal_error"), tail: "" });
-      }
-      sink.text(json, false);
-      sink.end({ ...end, tail });
-    },
+    end: (end) => end.failure ? sink.end({ ...end, tail: "" }) : void endWithJson(end),
   };
 }
 
@@ -147,7 +147,7 @@ export async function collectReply(
         turn.cancel();
       },
     };
-    const output = options.format ? jsonSink(options.format, sink, "") : sink;
+    const output = options.format ? jsonSink(options.format, sink, "", signal) : sink;
     return createReplyReader(options, output, MAX_COLLECTED_CHARS);
   }, signal);
 }

@@ -2,7 +2,9 @@
 
 import { z } from "zod";
 import type { Message } from "../conversation/message.ts";
-import { AppError, messageOf } from "../core/errors.ts";
+import { AppError } from "../core/errors.ts";
+import { depthExceeds, MAX_DEPTH } from "../http/json_body.ts";
+import { checkJson } from "./json_schema.ts";
 import { LEADING_TAGS } from "./skin_text.ts";
 
 /** Longest schema, in characters. */
@@ -14,7 +16,8 @@ const INSTRUCTION =
 export interface ResponseFormat {
   /** System text for the agent. */
   readonly instruction: string;
-  readonly schema: z.ZodType;
+  /** Without a schema, the reply must be any object. */
+  readonly schema?: Record<string, unknown>;
 }
 
 const formatSchema = z.looseObject({
@@ -40,7 +43,7 @@ export function parseFormat(value: unknown): ResponseFormat | undefined {
     case "text":
       return undefined;
     case "json_object":
-      return { instruction: INSTRUCTION, schema: z.record(z.string(), z.unknown()) };
+      return { instruction: INSTRUCTION };
     case "json_schema":
       return schemaFormat(data?.json_schema?.schema);
     default:
@@ -48,22 +51,25 @@ export function parseFormat(value: unknown): ResponseFormat | undefined {
   }
 }
 
+const SCHEMA = "response_format.json_schema.schema";
+
 function schemaFormat(schema: Record<string, unknown> | undefined): ResponseFormat {
-  const param = "response_format.json_schema.schema";
   if (schema === undefined) {
-    throw new AppError("missing_required_parameter", `"${param}" is required.`, { param });
+    throw new AppError("missing_required_parameter", `"${SCHEMA}" is required.`, { param: SCHEMA });
   }
   const text = JSON.stringify(schema);
-  const invalid = (fault: string) => new AppError("invalid_value", `"${param}" ${fault}`, { param });
-  if (text.length > MAX_SCHEMA_CHARS) throw invalid(`is longer than ${MAX_SCHEMA_CHARS} characters.`);
-  try {
-    return {
-      instruction: `${INSTRUCTION} It must fit this JSON schema: ${text}`,
-      schema: z.fromJSONSchema(schema),
-    };
-  } catch (error) {
-    throw invalid(`cannot be used: ${messageOf(error)}`);
-  }
+  if (text.length > MAX_SCHEMA_CHARS) throw invalidSchema(`is longer than ${MAX_SCHEMA_CHARS} characters.`);
+  return { instruction: `${INSTRUCTION} It must fit this JSON schema: ${text}`, schema };
+}
+
+/** Checks that replies can be checked against the schema. @throws {AppError} that names the field. */
+export async function requireUsableSchema({ schema }: ResponseFormat, signal: AbortSignal): Promise<void> {
+  const fault = schema && (await checkJson({ schema }, signal)).schema;
+  if (fault !== undefined) throw invalidSchema(`cannot be used: ${fault}.`);
+}
+
+function invalidSchema(fault: string): AppError {
+  return new AppError("invalid_value", `"${SCHEMA}" ${fault}`, { param: SCHEMA });
 }
 
 /** Inserts the instruction before the last user message. */
@@ -77,13 +83,20 @@ export function withInstruction(messages: readonly Message[], { instruction }: R
  * Takes the JSON out of a reply, from its first bracket to its last. A persona may ask for an emotion tag before it.
  *
  * @param isCancelled The turn was cancelled, so the reply may be incomplete.
- * @throws {AppError} `invalid_output` if the reply does not match the format, `turn_cancelled` if it was cut off.
+ * @throws {AppError} `invalid_output` if the reply does not match the format, `turn_cancelled` if it was cut off; the
+ * signal's reason if it aborts.
  */
-export function extractJson({ schema }: ResponseFormat, reply: string, isCancelled: boolean): string {
+export async function extractJson(
+  { schema }: ResponseFormat,
+  reply: string,
+  isCancelled: boolean,
+  signal: AbortSignal,
+): Promise<string> {
   const bare = reply.replace(LEADING_TAGS, "");
   const end = Math.max(bare.lastIndexOf("}"), bare.lastIndexOf("]"));
   const json = bare.slice(Math.max(0, bare.search(/[[{]/)), end + 1);
-  const fault = faultOf(json, schema);
+  const fault = syntaxFault(json, schema === undefined) ??
+    (schema && (await checkJson({ schema, json }, signal)).json);
   if (fault === undefined) return json;
   throw isCancelled
     ? new AppError("turn_cancelled", "The turn was cancelled before its reply was complete.", {
@@ -95,14 +108,13 @@ export function extractJson({ schema }: ResponseFormat, reply: string, isCancell
     });
 }
 
-function faultOf(json: string, schema: z.ZodType): string | undefined {
+function syntaxFault(json: string, mustBeObject: boolean): string | undefined {
   if (json === "") return "it holds no JSON";
-  let value: unknown;
+  if (depthExceeds(json, MAX_DEPTH)) return `it is nested deeper than ${MAX_DEPTH} levels`;
   try {
-    value = JSON.parse(json);
+    JSON.parse(json);
   } catch {
     return "it is not valid JSON";
   }
-  const issue = schema.safeParse(value).error?.issues[0];
-  return issue && `${issue.path.join(".") || "it"}: ${issue.message}`;
+  return mustBeObject && !json.startsWith("{") ? "it is no object" : undefined;
 }

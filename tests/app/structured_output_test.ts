@@ -11,6 +11,7 @@ import {
   system,
   user,
 } from "../support/harness/chat_fixture.ts";
+import { nextTask } from "../support/harness/turn_recorder.ts";
 
 const OBJECT = { response_format: { type: "json_object" } };
 const schemaFormat = (schema: unknown) => ({
@@ -126,6 +127,41 @@ Deno.test("log: repeats the code of an agent's failure, but none of its words", 
   assertEquals(lines.filter((line) => line.includes("agent_error")).length, 1);
   assertEquals(lines.filter((line) => line.includes("hunter2")), []);
 });
+
+/** 22 alternatives, each of which has the next one twice. */
+const NESTED = Object.fromEntries(Array.from({ length: 22 }, (_, depth) => {
+  const next = { $ref: `#/$defs/d${depth + 1}` };
+  return [`d${depth}`, { oneOf: [next, next] }];
+}));
+const SLOW: [name: string, schema: unknown, reply: string][] = [
+  [
+    "a pattern",
+    { type: "object", properties: { a: { type: "string", pattern: "^(a+)+$" } } },
+    JSON.stringify({ a: "a".repeat(40) + "!" }),
+  ],
+  ["nested alternatives", { $defs: { ...NESTED, d22: { type: "object" } }, $ref: "#/$defs/d0" }, "{}"],
+];
+for (const [name, schema, reply] of SLOW) {
+  Deno.test(`response_format: ${name} that would stop the server is invalid output, and others are served`, async () => {
+    await using app = startApp({ script: saying(reply) });
+    const answers = [true, false].map((stream) => app.chat({ ...schemaFormat(schema), stream }));
+    let isOver = false;
+    const all = Promise.all(answers).then((responses) =>
+      Promise.all(responses.map((response) => response.text()))
+    ).finally(() => isOver = true);
+    let slowest = 0;
+    while (!isOver) {
+      const startedAt = performance.now();
+      await (await app.get("/health")).text();
+      await nextTask();
+      slowest = Math.max(slowest, performance.now() - startedAt);
+    }
+    assertEquals(slowest < 500, true, `${slowest} ms`);
+    const [streamed, whole] = await all;
+    assertMatch(streamed!, /"finish_reason":"error"/);
+    assertMatch(whole!, /"invalid_output"/);
+  });
+}
 
 const LONG = "Well, let me tell you all about that.\n";
 for (const last of [ONE, user("Four, as JSON")]) {

@@ -37,7 +37,8 @@ async function streamText(
   const { agent, turn } = await startTurn();
   const request = { ...REQUEST, ...asked };
   const frames = createFrames({ ...HEAD, includeUsage: request.includeUsage });
-  const response = streamReply(turn, request, frames, { heartbeat: "off", heartbeatMs: 0, errors });
+  const settings: StreamOptions = { heartbeat: "off", heartbeatMs: 0, errors };
+  const response = streamReply(turn, request, frames, settings, new AbortController().signal);
   const prompt = await agent.nextPrompt();
   write(prompt);
   if (!prompt.isOver) prompt.end();
@@ -116,7 +117,8 @@ Deno.test("streamReply: a turn that can no longer be read from its start leaves 
     },
   };
   const settings: StreamOptions = { heartbeat: "chunk", heartbeatMs: 5, errors: "speak" };
-  assertThrows(() => streamReply(turn, REQUEST, counted, settings), AppError, "no longer kept");
+  const { signal } = new AbortController();
+  assertThrows(() => streamReply(turn, REQUEST, counted, settings, signal), AppError, "no longer kept");
   // A timer that was started later fires later.
   setTimeout(beat.resolve, 50);
   await beat.promise;

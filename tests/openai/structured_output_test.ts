@@ -1,9 +1,10 @@
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import type { Message } from "../../lib/conversation/message.ts";
 import { AppError, type ErrorCode } from "../../lib/core/errors.ts";
 import {
   extractJson,
   parseFormat,
+  requireUsableSchema,
   type ResponseFormat,
   withInstruction,
 } from "../../lib/openai/structured_output.ts";
@@ -41,7 +42,6 @@ const REFUSED: [code: ErrorCode, param: string, value: unknown][] = [
   ["unsupported_value", `${FIELD}.json_schema.name`, { type: "json_schema", json_schema: { schema: {} } }],
   ["missing_required_parameter", `${FIELD}.json_schema.schema`, schemaFormat(undefined)],
   ["missing_required_parameter", `${FIELD}.json_schema.schema`, { type: "json_schema" }],
-  ["invalid_value", `${FIELD}.json_schema.schema`, schemaFormat({ type: "unheard-of" })],
   ["invalid_value", `${FIELD}.json_schema.schema`, schemaFormat({ description: "x".repeat(64 * 1024) })],
 ];
 for (const [code, param, value] of REFUSED) {
@@ -50,6 +50,16 @@ for (const [code, param, value] of REFUSED) {
     assertEquals([error.code, error.param], [code, param], error.message);
   });
 }
+
+const NEVER = new AbortController().signal;
+
+Deno.test("requireUsableSchema: refuses a schema that cannot be used", async () => {
+  await requireUsableSchema(PERSON, NEVER);
+  await requireUsableSchema(OBJECT, NEVER);
+  const format = parseFormat(schemaFormat({ type: "unheard-of" }))!;
+  const error = await assertRejects(() => requireUsableSchema(format, NEVER), AppError, "unheard-of");
+  assertEquals([error.code, error.param], ["invalid_value", `${FIELD}.json_schema.schema`]);
+});
 
 const MATCHES: [name: string, format: ResponseFormat, reply: string, json: string][] = [
   ["an object", OBJECT, '{"a":1}', '{"a":1}'],
@@ -62,8 +72,10 @@ const MATCHES: [name: string, format: ResponseFormat, reply: string, json: strin
   ["an object after the persona's emotion tag", OBJECT, '[happy] {"a":1}\n', '{"a":1}'],
 ];
 for (const [name, format, reply, json] of MATCHES) {
-  Deno.test(`extractJson: ${name}`, () => {
-    for (const isCancelled of [false, true]) assertEquals(extractJson(format, reply, isCancelled), json);
+  Deno.test(`extractJson: ${name}`, async () => {
+    for (const isCancelled of [false, true]) {
+      assertEquals(await extractJson(format, reply, isCancelled, NEVER), json);
+    }
     JSON.parse(json);
   });
 }
@@ -72,7 +84,8 @@ const MISMATCHES: [name: string, format: ResponseFormat, reply: string, fault: R
   ["nothing", OBJECT, "", /no JSON/],
   ["words", OBJECT, "Sorry, I cannot.\n", /no JSON/],
   ["brackets the wrong way round", OBJECT, "} {", /no JSON/],
-  ["a list in place of an object", OBJECT, "[1]", /it: /],
+  ["a list in place of an object", OBJECT, "[1]", /no object/],
+  ["a million brackets", OBJECT, "[".repeat(1_000_000) + "]", /nested deeper than 64 levels/],
   ["half an object", OBJECT, '{"a":1', /no JSON/],
   ["two objects", OBJECT, '{"a":1}\n{"b":2}', /not valid JSON/],
   ["a trailing comma", OBJECT, '{"a":1,}', /not valid JSON/],
@@ -82,11 +95,11 @@ const MISMATCHES: [name: string, format: ResponseFormat, reply: string, fault: R
   ["an item of another type", LIST, '[1,"2"]', /1/],
 ];
 for (const [name, format, reply, fault] of MISMATCHES) {
-  Deno.test(`extractJson: ${name} is invalid output`, () => {
-    const error = assertThrows(() => extractJson(format, reply, false), AppError);
+  Deno.test(`extractJson: ${name} is invalid output`, async () => {
+    const error = await assertRejects(() => extractJson(format, reply, false, NEVER), AppError);
     assertEquals([error.code, error.param, error.prompted], ["invalid_output", FIELD, true]);
     assertMatch(error.message, fault);
-    const cancelled = assertThrows(() => extractJson(format, reply, true), AppError);
+    const cancelled = await assertRejects(() => extractJson(format, reply, true, NEVER), AppError);
     assertEquals([cancelled.code, cancelled.prompted], ["turn_cancelled", true]);
   });
 }

@@ -1,0 +1,29 @@
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { AppError } from "../../lib/core/errors.ts";
+import { checkJson } from "../../lib/openai/json_schema.ts";
+
+const NEVER = new AbortController().signal;
+const SLOW = { schema: { type: "string", pattern: "^(a+)+$" }, json: JSON.stringify("a".repeat(40) + "!") };
+
+Deno.test("checkJson: finds the fault of a schema, and of JSON", async () => {
+  const schema = { type: "object", properties: { a: { type: "string" } } };
+  assertEquals(await checkJson({ schema }, NEVER), {});
+  assertEquals(await checkJson({ schema, json: '{"a":"b"}' }, NEVER), {});
+  assertMatch((await checkJson({ schema, json: '{"a":1}' }, NEVER)).json!, /^a: /);
+  assertMatch((await checkJson({ schema: { type: "unheard-of" } }, NEVER)).schema!, /unheard-of/);
+});
+
+Deno.test("checkJson: a check that takes too long is a fault", async () => {
+  assertMatch((await checkJson(SLOW, NEVER)).json!, /longer than 2 seconds/);
+});
+
+Deno.test("checkJson: two checks run at a time, 32 wait, and one more is refused", async () => {
+  const [first, second] = [new AbortController(), new AbortController()];
+  const slow = [first, second].map(({ signal }) => checkJson(SLOW, signal));
+  const waiting = Array.from({ length: 32 }, () => checkJson({ schema: {} }, AbortSignal.abort()));
+  const error = await assertRejects(() => checkJson({ schema: {} }, NEVER), AppError);
+  assertEquals(error.code, "rate_limit_exceeded");
+  for (const each of [first, second]) each.abort();
+  for (const each of [...slow, ...waiting]) await assertRejects(() => each, DOMException);
+  assertEquals(await checkJson({ schema: {} }, NEVER), {});
+});
