@@ -27,3 +27,18 @@ Deno.test("checkJson: two checks run at a time, 32 wait, and one more is refused
   for (const each of [...slow, ...waiting]) await assertRejects(() => each, DOMException);
   assertEquals(await checkJson({ schema: {} }, NEVER), {});
 });
+
+Deno.test("checkJson: its worker runs in the bundle of the program too", async () => {
+  const root = new URL("../..", import.meta.url);
+  const output = await Deno.makeTempFile({ suffix: ".js" });
+  const args = ["bundle", "--quiet", "--minify", "--platform", "deno", "--output", output, "main.ts"];
+  const { success } = await new Deno.Command(Deno.execPath(), { args, cwd: root }).output();
+  assertEquals(success, true);
+  const worker = new Worker(new URL(`file://${output}`), { type: "module", name: "json-schema" });
+  const { promise, resolve } = Promise.withResolvers<MessageEvent>();
+  worker.onmessage = resolve;
+  worker.postMessage({ schema: { type: "unheard-of" } });
+  assertMatch((await promise).data.schema, /unheard-of/);
+  worker.terminate();
+  await Deno.remove(output);
+});
