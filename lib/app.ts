@@ -5,6 +5,7 @@ import { createDedupe, type Log } from "./core/log.ts";
 import type { AccessControl } from "./http/access.ts";
 import { corsHeaders, preflightResponse } from "./http/cors.ts";
 import { errorResponse } from "./http/error_response.ts";
+import { releaseBody } from "./http/json_body.ts";
 import { allowedMethods, handlerOf, matchRoute, notFound, type Route } from "./http/router.ts";
 
 /** Answers a request; never rejects. `address` is the connection's remote address, if known. */
@@ -67,7 +68,8 @@ export function createApp(routes: readonly Route[], access: AccessControl, log: 
     const { method } = request;
     const cors = corsHeaders(request, access.allowsOrigin(request));
     const response = await answer(request, pathname, requestId, address)
-      .catch((error) => toResponse(error, request, pathname, requestId));
+      .catch((error) => toResponse(error, request, pathname, requestId))
+      .finally(() => releaseBody(request));
     response.headers.set("x-request-id", requestId);
     response.headers.set("x-content-type-options", "nosniff");
     for (const [name, value] of cors) response.headers.append(name, value);

@@ -27,8 +27,8 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "Send text, images or audio.",
   ],
   unsupported_media_type: [
-    "The body is not declared as JSON.",
-    "Send the header `content-type: application/json`.",
+    "The body is not declared as JSON, is compressed, or is not in UTF-8.",
+    "Send JSON in UTF-8 with the header `content-type: application/json`.",
   ],
   invalid_api_key: [
     "The key is missing or wrong.",
@@ -88,6 +88,10 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
   rate_limit_exceeded: [
     "All turns are in use, 5,000 clients are connected for events, or a client sends more than 50 commands a second.",
     "Wait for the seconds in `retry-after`, or raise `VTUBER_MAX_IN_FLIGHT`.",
+  ],
+  server_overloaded: [
+    "The bodies of all requests together are larger than 128 MiB.",
+    "Wait for the seconds in `retry-after`. Send smaller images.",
   ],
   internal_error: [
     "The program has a fault.",

@@ -9,7 +9,7 @@ export const ERROR_STATUS = {
   unsupported_parameter: 400,
   unsupported_value: 400,
   unsupported_content_type: 400,
-  unsupported_media_type: 400,
+  unsupported_media_type: 415,
   invalid_api_key: 401,
   origin_not_allowed: 403,
   host_not_allowed: 403,
@@ -31,6 +31,7 @@ export const ERROR_STATUS = {
   agent_cancelled: 502,
   agent_auth_required: 503,
   agent_unavailable: 503,
+  server_overloaded: 503,
   shutting_down: 503,
   agent_timeout: 504,
 } as const;

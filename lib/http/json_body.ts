@@ -1,15 +1,25 @@
-/** Reads JSON bodies, limited in size, depth and time. @module */
+/** Reads JSON bodies, limited in size, shape and time, and in their size all together. @module */
 
 import { AppError, messageOf } from "../core/errors.ts";
 import { startIdleTimer } from "../core/idle_timer.ts";
 
 /** Largest body, in bytes; a few pictures fit. */
 const MAX_BODY_BYTES = 20 * 1024 * 1024;
+/** Bytes of all bodies together, each from its arrival to the head of its response. */
+const MAX_HELD_BYTES = 128 * 1024 * 1024;
 /** Deepest nesting of JSON from outside. */
-export const MAX_DEPTH = 64;
+const MAX_DEPTH = 64;
+/** Values in JSON from outside: several times those of a request with as many messages as it may have. */
+const MAX_VALUES = 100_000;
 /** Longest time for a body to arrive, in milliseconds. */
 const BODY_TIMEOUT_MS = 60_000;
 const JSON_TYPE = /^\s*application\/([\w.+-]+\+)?json\s*(;|$)/i;
+
+/** How texts begin that were read as UTF-8 and are in another encoding. */
+const OTHER_ENCODINGS: readonly [start: RegExp, encoding: string][] = [
+  [/^\x1f\ufffd/, "compressed with gzip"],
+  [/^\ufffd\ufffd|^.?\0/, "in UTF-16"],
+];
 
 /** A body: its text, and the value that the text encodes. */
 export interface JsonBody {
@@ -21,32 +31,64 @@ export interface JsonBody {
  * Reads a JSON body.
  *
  * @param timeoutMs Replaces {@linkcode BODY_TIMEOUT_MS} in tests.
- * @throws {AppError} `unsupported_media_type`, `body_too_large`, `request_timeout` or `invalid_json`, with what to do.
+ * @throws {AppError} `unsupported_media_type`, `body_too_large`, `server_overloaded`, `request_timeout` or
+ * `invalid_json`, with what to do.
  */
 export async function readJson(request: Request, timeoutMs: number = BODY_TIMEOUT_MS): Promise<JsonBody> {
-  const type = request.headers.get("content-type");
-  if (type !== null && !JSON_TYPE.test(type)) {
-    throw new AppError(
-      "unsupported_media_type",
-      `The body must be JSON: send the header "content-type: application/json", not "${type}".`,
-    );
-  }
+  const fault = headerFault(request.headers);
+  if (fault !== undefined) throw new AppError("unsupported_media_type", fault);
   const text = await readText(request, timeoutMs);
-  if (text.trim() === "") throw new AppError("invalid_json", "The body is empty; it must be a JSON object.");
-  // Check the depth first, because parsing megabytes of brackets takes seconds.
-  if (depthExceeds(text, MAX_DEPTH)) {
-    throw new AppError("invalid_json", `The body is nested deeper than ${MAX_DEPTH} levels.`);
+  const [, encoding] = OTHER_ENCODINGS.find(([start]) => start.test(text)) ?? [];
+  if (encoding !== undefined) {
+    throw new AppError("unsupported_media_type", `The body is ${encoding}; send JSON in UTF-8, uncompressed.`);
   }
+  if (text.trim() === "") throw new AppError("invalid_json", "The body is empty; it must be a JSON object.");
+  // Check the shape first, because parsing megabytes of brackets or keys takes seconds.
+  const shape = shapeFault(text);
+  if (shape !== undefined) throw new AppError("invalid_json", `The body ${shape}.`);
   try {
-    return { text, value: JSON.parse(text) };
+    return { text, value: JSON.parse(wellFormed(text)) };
   } catch (error) {
     throw new AppError("invalid_json", `The body is not JSON: ${messageOf(error)}`);
   }
 }
 
-async function readText({ headers, body }: Request, timeoutMs: number): Promise<string> {
+/** Tells from the headers why the body is not read. */
+function headerFault(headers: Headers): string | undefined {
+  const type = headers.get("content-type") ?? "application/json";
+  if (!JSON_TYPE.test(type)) {
+    return `The body must be JSON: send the header "content-type: application/json", not "${type}".`;
+  }
+  const [, charset = "utf-8"] = /;\s*charset\s*=\s*"?([\w-]+)/i.exec(type) ?? [];
+  if (!/^(utf-?8|us-ascii)$/i.test(charset)) return `The body must be in UTF-8, not in ${charset}.`;
+  const encoding = headers.get("content-encoding") ?? "identity";
+  return encoding === "identity" ? undefined : `The body must not be compressed, as with ${encoding}.`;
+}
+
+/** Bytes of the bodies that are held, by their requests and all together. */
+const heldBytes = new WeakMap<Request, number>();
+let allHeldBytes = 0;
+
+/** Counts bytes of a request's body. @returns Whether there is room for them. */
+function holdBytes(request: Request, bytes: number): boolean {
+  if (allHeldBytes + bytes > MAX_HELD_BYTES) return false;
+  allHeldBytes += bytes;
+  heldBytes.set(request, bytes + (heldBytes.get(request) ?? 0));
+  return true;
+}
+
+/** Stops counting the body of a request, once the request is answered. */
+export function releaseBody(request: Request): void {
+  allHeldBytes -= heldBytes.get(request) ?? 0;
+  heldBytes.delete(request);
+}
+
+async function readText(request: Request, timeoutMs: number): Promise<string> {
+  const { headers, body } = request;
   const tooLarge = () =>
     new AppError("body_too_large", `The body is larger than ${MAX_BODY_BYTES / 1024 ** 2} MiB.`);
+  const overloaded = () =>
+    new AppError("server_overloaded", "The server is busy with large requests. Try again in a few seconds.");
   if (Number(headers.get("content-length")) > MAX_BODY_BYTES) throw tooLarge();
   if (body === null) return "";
   const reader = body.getReader();
@@ -70,28 +112,45 @@ async function readText({ headers, body }: Request, timeoutMs: number): Promise<
     if (done) return text + decoder.decode();
     size += value.byteLength;
     if (size > MAX_BODY_BYTES) cancel(tooLarge());
+    else if (!holdBytes(request, value.byteLength)) cancel(overloaded());
     else text += decoder.decode(value, { stream: true });
   }
 }
 
-/** Whether brackets outside of strings are nested deeper than `limit`. */
-export function depthExceeds(text: string, limit: number): boolean {
+/** Half of a surrogate pair, as JSON escapes it. */
+const ESCAPED_HALF = /\\ud[89a-f]/i;
+/** An escaped pair, an escaped half without its other half, or any other escape. */
+const ESCAPE = /\\ud[89ab][\da-f]{2}\\ud[c-f]|(\\ud[89a-f][\da-f]{2})|\\[^]/gi;
+
+/** Replaces halves of surrogate pairs in JSON by U+FFFD, because agents refuse messages with such halves. */
+function wellFormed(json: string): string {
+  return ESCAPED_HALF.test(json)
+    ? json.replace(ESCAPE, (escape, half) => half === undefined ? escape : "\\ufffd")
+    : json;
+}
+
+/** Tells how JSON is nested too deeply, or has too many values; the limits are for tests. */
+export function shapeFault(text: string, maxDepth = MAX_DEPTH, maxValues = MAX_VALUES): string | undefined {
   let depth = 0;
+  let values = 1;
   for (let i = 0; i < text.length; i++) {
     switch (text.charCodeAt(i)) {
       case 0x22: // "
         i = endOfString(text, i + 1);
         break;
+      case 0x2c: // ,
+        if (++values > maxValues) return `has more than ${maxValues} values`;
+        break;
       case 0x5b: // [
       case 0x7b: // {
-        if (++depth > limit) return true;
+        if (++depth > maxDepth) return `is nested deeper than ${maxDepth} levels`;
         break;
       case 0x5d: // ]
       case 0x7d: // }
         depth--;
     }
   }
-  return false;
+  return undefined;
 }
 
 /** Finds the closing quote of the string that begins at `start`. */

@@ -88,6 +88,7 @@ export function completionHandler(deps: CompletionDeps, endpoint: keyof typeof E
     }
     response.headers.set("x-session-id", conversationHeader);
     response.headers.set("x-resolved-model", headerText(turn.resolvedModel));
+    if (request.ignored.length > 0) response.headers.set("x-vtuber-ignored", request.ignored.join(", "));
     return response;
   };
 }

@@ -3,13 +3,12 @@
 import type { Part } from "../conversation/message.ts";
 import { AppError, type ErrorCode } from "../core/errors.ts";
 
-/** A part of a request, unchecked but for its type. */
-export type ContentPart = { type: string; [key: string]: unknown };
-
 const AUDIO_TYPES: ReadonlyMap<unknown, string> = new Map([["wav", "audio/wav"], ["mp3", "audio/mpeg"]]);
 
 /** Parses a part. @param at The part's path in the request. @throws {AppError} that names the field. */
-export function parsePart(part: ContentPart, at: string): Part {
+export function parsePart(value: unknown, at: string): Part {
+  if (typeof value === "string") return { type: "text", text: value };
+  const part: Readonly<Record<string, unknown>> = Object(value);
   switch (part.type) {
     case "text":
     case "input_text":
@@ -20,7 +19,7 @@ export function parsePart(part: ContentPart, at: string): Part {
     case "image_url":
     case "input_image": {
       const field = `${at}.image_url`;
-      const url = (part.image_url as { url?: unknown } | null)?.url;
+      const { url } = Object(part.image_url);
       return url === undefined ? parseImage(part.image_url, field) : parseImage(url, `${field}.url`);
     }
     case "image":
@@ -28,6 +27,7 @@ export function parsePart(part: ContentPart, at: string): Part {
     case "input_audio":
       return parseAudio(part.input_audio, `${at}.input_audio`);
     default:
+      stringAt(part.type, `${at}.type`);
       throw invalid(
         at,
         `has the unsupported type "${part.type}"; send text or images or audio`,
@@ -60,7 +60,7 @@ function parseImage(value: unknown, param: string): Part {
 }
 
 function parseAudio(value: unknown, param: string): Part {
-  const { data, format } = (value ?? {}) as { data?: unknown; format?: unknown };
+  const { data, format } = Object(value);
   const mimeType = AUDIO_TYPES.get(stringAt(format, `${param}.format`));
   if (mimeType === undefined) {
     throw invalid(

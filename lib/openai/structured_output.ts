@@ -3,7 +3,7 @@
 import { z } from "zod";
 import type { Message } from "../conversation/message.ts";
 import { AppError } from "../core/errors.ts";
-import { depthExceeds, MAX_DEPTH } from "../http/json_body.ts";
+import { shapeFault } from "../http/json_body.ts";
 import { checkJson } from "./json_schema.ts";
 import { LEADING_TAGS } from "./skin_text.ts";
 
@@ -110,7 +110,8 @@ export async function extractJson(
 
 function syntaxFault(json: string, mustBeObject: boolean): string | undefined {
   if (json === "") return "it holds no JSON";
-  if (depthExceeds(json, MAX_DEPTH)) return `it is nested deeper than ${MAX_DEPTH} levels`;
+  const shape = shapeFault(json);
+  if (shape !== undefined) return `it ${shape}`;
   try {
     JSON.parse(json);
   } catch {

@@ -1,7 +1,7 @@
 /**
- * Parses the requests of OpenAI clients. Fields that the server honours are checked; fields that only a raw model could
- * honour are ignored; a field that would get a wrong answer is refused by name. Sources: OpenAI's API reference, and
- * the requests of the supported skins.
+ * Parses the requests of OpenAI clients. Fields that the server honours are checked; other fields are ignored, and those
+ * that ask for something are listed. Only the newest user message can be refused for its content, because clients send
+ * the whole history again and again. Sources: OpenAI's API reference, and the requests of the supported skins.
  *
  * @module
  */
@@ -13,8 +13,11 @@ import { decodePercent } from "../http/router.ts";
 import { parsePart } from "./content_part.ts";
 import { parseFormat, type ResponseFormat } from "./structured_output.ts";
 
-/** Messages of one request. */
+/** Messages of one request, and parts of all of them. */
 const MAX_MESSAGES = 10_000;
+const MAX_PARTS = 10_000;
+/** Longest type of a part in a note. */
+const MAX_TYPE_CHARS = 40;
 /** Stop sequences of one request (OpenAI's limit), and characters of each. */
 const MAX_STOPS = 4;
 const MAX_STOP_CHARS = 1_000;
@@ -39,21 +42,21 @@ export interface CompletionRequest {
   readonly conversation: string | undefined;
   /** Whether AITuber-kit's thread is present. */
   readonly hasThread: boolean;
-}
-
-/** Makes the refusal of a value that an agent cannot honour. */
-function unsupported(advice: string, code: ErrorCode = "unsupported_value") {
-  return { error: advice, params: { code } };
+  /** The fields that ask for something that an agent cannot do. */
+  readonly ignored: readonly string[];
 }
 
 const NAME_LENGTH = `must have at most ${MAX_CONVERSATION_CHARS} characters`;
-const conversationName = z.string().trim().refine(hasNameLength, NAME_LENGTH);
-const maxTokens = z.number().int().min(1, "must be at least 1").nullish();
-const NO_LOGPROBS = unsupported("an agent gives no log probabilities; leave it out");
+/** The name of a conversation, which some clients send as a number. */
+const conversationName = z.union([z.string(), z.number()], "must be a string").transform(String)
+  .pipe(z.string().trim().refine(hasNameLength, NAME_LENGTH));
+/** A limit in tokens, which some clients send as text; less than 1 is no limit. */
+const maxTokens = z.coerce.number("must be a number").optional()
+  .transform((tokens = 0) => tokens < 1 ? undefined : Math.floor(tokens));
 const commonFields = {
   model: z.string().max(MAX_MODEL_CHARS).nullish(),
   stream: z.boolean().nullish(),
-  stream_options: z.looseObject({
+  stream_options: z.object({
     include_usage: z.boolean().nullish(),
     include_agent_events: z.boolean().nullish(),
   }).nullish(),
@@ -65,74 +68,65 @@ const commonFields = {
     ),
   max_tokens: maxTokens,
   max_completion_tokens: maxTokens,
-  n: z.number().nullish().refine(
-    (n) => (n ?? 1) === 1,
-    unsupported("each is a whole turn of the agent; use 1"),
-  ),
   conversation_id: conversationName.nullish(),
   // OpenAI's Responses API allows an id, or an object with one.
   conversation: z.union(
-    [z.string(), z.looseObject({ id: z.string() }).transform(({ id }) => id)],
+    [z.string(), z.number(), z.object({ id: z.string() }).transform(({ id }) => id)],
     "must be a string or an object with an id",
   ).pipe(conversationName).nullish(),
-  metadata: z.looseObject({ session_id: conversationName.nullish() }).nullish(),
+  metadata: z.preprocess(
+    (value) => typeof value === "object" && !Array.isArray(value) ? value : undefined,
+    z.object({ session_id: conversationName.nullish() }).nullish(),
+  ).optional(),
   /** AITuber-kit's field. */
-  threadId: z.union([z.string(), z.number()], "must be a string").transform(String).pipe(conversationName)
-    .nullish(),
+  threadId: conversationName.nullish(),
 };
-const OPTIONS_OF_A_STREAM = { path: ["stream_options"], error: 'goes with "stream": true' };
 
-const messageSchema = z.looseObject({
+const messageSchema = z.object({
   role: z.enum(["system", "developer", "user", "assistant", "tool", "function"]),
-  name: z.string().nullish(),
-  content: z.union(
-    [z.string(), z.array(z.looseObject({ type: z.string() }))],
-    "must be a string, null or an array of parts that have a type",
-  ).nullish(),
-  tool_call_id: z.string().nullish(),
-  tool_calls: z.array(z.looseObject({
-    function: z.looseObject({ name: z.string(), arguments: z.string().catch("") }).optional(),
+  name: z.string().nullish().catch(null),
+  content: z.unknown().optional(),
+  tool_call_id: z.string().nullish().catch(null),
+  tool_calls: z.array(z.object({
+    function: z.object({ name: z.string(), arguments: z.string().catch("") }).optional(),
   })).nullish().catch(null),
   refusal: z.string().nullish().catch(null),
 });
 type WireMessage = z.infer<typeof messageSchema>;
 
-const chatBody = z.looseObject({
+const chatBody = z.object({
   messages: z.array(messageSchema).min(1).max(MAX_MESSAGES),
   ...commonFields,
-  logprobs: z.boolean().nullish().refine((value) => !value, NO_LOGPROBS),
-  // A client that insists on its own tools would wait for a call that never comes.
-  tool_choice: z.unknown().optional().refine(
-    (choice) => ["auto", "none"].includes(choice as string ?? "auto"),
-    unsupported('the agent uses its own tools; use "auto" or "none"', "unsupported_parameter"),
-  ),
-  modalities: z.array(z.string()).nullish().refine(
-    (modalities) => modalities?.every((modality) => modality === "text") ?? true,
-    unsupported('only ["text"] is answered here'),
-  ),
   response_format: z.unknown().optional(),
-}).refine(hasStream, OPTIONS_OF_A_STREAM);
+});
 
-const textBody = z.looseObject({
+const textBody = z.object({
   ...commonFields,
   prompt: z.union([z.string(), z.array(z.unknown())], "must be a string")
     .transform((prompt) => [prompt].flat())
-    .refine(
-      (prompts): prompts is [string] => prompts.length === 1 && typeof prompts[0] === "string",
-      unsupported("send one string; token numbers and several prompts are not answered"),
-    )
+    .refine((prompts): prompts is [string] => prompts.length === 1 && typeof prompts[0] === "string", {
+      error: "send one string; token numbers and several prompts are not answered",
+      params: { code: "unsupported_value" },
+    })
     .refine(([prompt]) => String(prompt).trim() !== "", "must not be empty"),
-  best_of: z.number().nullish().refine(
-    (n) => (n ?? 1) <= 1,
-    unsupported("each is a whole turn of the agent; use 1"),
-  ),
-  logprobs: z.number().nullish().refine((value) => !value, NO_LOGPROBS),
-  echo: z.boolean().nullish().refine((value) => !value, unsupported("leave it out")),
-  suffix: z.string().nullish().refine((value) => !value, unsupported("leave it out")),
-}).refine(hasStream, OPTIONS_OF_A_STREAM);
+});
 
-function hasStream({ stream, stream_options }: Pick<CommonFields, "stream" | "stream_options">): boolean {
-  return !stream_options || stream === true;
+/** The fields that an agent cannot honour, each with the values that ask for nothing. */
+const IGNORED: Readonly<Record<string, readonly unknown[]>> = {
+  ...{ audio: [], best_of: [0, 1], echo: [false], frequency_penalty: [0], function_call: ["auto", "none"] },
+  ...{ functions: [], logit_bias: [], logprobs: [false, 0], modalities: [], n: [0, 1], prediction: [] },
+  ...{ presence_penalty: [0], reasoning_effort: [], seed: [], suffix: [], temperature: [1], tools: [] },
+  ...{ tool_choice: ["auto", "none"], top_k: [], top_logprobs: [0], top_p: [1], verbosity: [] },
+};
+
+/** Lists the fields of a body that ask for something that an agent cannot do. */
+function listIgnored(body: object): string[] {
+  return Object.entries(body).flatMap(([field, value]) => {
+    const neutral = Object.hasOwn(IGNORED, field) ? IGNORED[field] : undefined;
+    const isEmpty = ["object", "string"].includes(typeof value) && Object.keys(value ?? {}).length === 0;
+    const isText = field === "modalities" && String(value) === "text";
+    return neutral === undefined || isEmpty || isText || neutral.includes(value) ? [] : [field];
+  });
 }
 
 const ROLES: Readonly<Record<WireMessage["role"], Role>> = {
@@ -147,15 +141,20 @@ const ROLES: Readonly<Record<WireMessage["role"], Role>> = {
 /** Parses the body of a chat completion. @throws {AppError} that names the field. */
 export function parseChatRequest(body: unknown): CompletionRequest {
   const value = parse(chatBody, body);
-  const messages = value.messages.map(parseMessage);
-  requireUserContent(messages);
-  return { ...toRequest(value, messages), format: parseFormat(value.response_format) };
+  const newest = value.messages.findLastIndex(({ role }) => role === "user");
+  const messages = value.messages.map((message, index) => parseMessage(message, index, index === newest))
+    .filter((message) => message.role !== "system" || hasContent(message));
+  const fault = contentFault(messages);
+  if (fault !== undefined) {
+    throw new AppError("invalid_value", `"messages" ${fault}.`, { param: "messages" });
+  }
+  return { ...toRequest(value, messages, body), format: parseFormat(value.response_format) };
 }
 
 /** Parses the body of a legacy completion. @throws {AppError} that names the field. */
 export function parseTextRequest(body: unknown): CompletionRequest {
   const value = parse(textBody, body);
-  return toRequest(value, [{ role: "user", parts: toParts(value.prompt[0]) }]);
+  return toRequest(value, [{ role: "user", parts: toParts(value.prompt[0]) }], body);
 }
 
 /** Checks the length of a conversation's name, which may be percent-encoded. @throws {AppError} if it is too long. */
@@ -169,10 +168,8 @@ function hasNameLength(name: string): boolean {
 
 type CommonFields = z.infer<z.ZodObject<typeof commonFields>>;
 
-function toRequest(value: CommonFields, messages: readonly Message[]): CompletionRequest {
+function toRequest(value: CommonFields, messages: readonly Message[], body: unknown): CompletionRequest {
   const { conversation_id, conversation, metadata, threadId, stream_options } = value;
-  // OpenAI's newer name takes precedence.
-  const maxTokens = value.max_completion_tokens ?? value.max_tokens;
   return {
     model: value.model ?? "",
     messages,
@@ -181,17 +178,17 @@ function toRequest(value: CommonFields, messages: readonly Message[]): Completio
     includeUsage: stream_options?.include_usage ?? false,
     includeAgentEvents: stream_options?.include_agent_events ?? false,
     stop: value.stop.filter((text) => text !== ""),
-    maxTokens: maxTokens ?? undefined,
+    // OpenAI's newer name takes precedence.
+    maxTokens: value.max_completion_tokens ?? value.max_tokens,
     conversation: conversation_id || conversation || metadata?.session_id || threadId || undefined,
     hasThread: typeof threadId === "string",
+    ignored: listIgnored(Object(body)),
   };
 }
 
-function parseMessage(message: WireMessage, index: number): Message {
-  const { role, content, refusal, tool_calls, tool_call_id } = message;
-  const parts: Part[] = typeof content === "string"
-    ? toParts(content)
-    : (content ?? []).map((part, position) => parsePart(part, `messages[${index}].content[${position}]`));
+function parseMessage(message: WireMessage, index: number, isNewest: boolean): Message {
+  const { role, refusal, tool_calls, tool_call_id } = message;
+  const parts = parseContent(message.content, `messages[${index}].content`, isNewest);
   parts.push(...toParts(refusal ?? ""));
   for (const { function: call } of tool_calls ?? []) {
     if (call) {
@@ -207,23 +204,35 @@ function parseMessage(message: WireMessage, index: number): Message {
   };
 }
 
+/** @param isStrict Refuses a part that cannot be read; otherwise a note replaces the part. */
+function parseContent(content: unknown, at: string, isStrict: boolean): Part[] {
+  if (typeof content === "string") return toParts(content);
+  return [content ?? []].flat().map((part, index): Part => {
+    try {
+      return parsePart(part, `${at}[${index}]`);
+    } catch (error) {
+      if (isStrict || !(error instanceof AppError)) throw error;
+      const type = String(Object(part).type).slice(0, MAX_TYPE_CHARS);
+      return { type: "text", text: `[A part of this message was left out: ${type}.]` };
+    }
+  });
+}
+
 function toParts(text: string): Part[] {
   return text === "" ? [] : [{ type: "text", text }];
 }
 
-/** Requires content in what is new since the last reply, because only that goes to the agent. */
-function requireUserContent(messages: readonly Message[]): void {
-  const hasTurn = messages.filter(isTurn).some(hasContent);
+/** Tells why the messages cannot be answered. What is new since the last reply goes to the agent, and needs content. */
+function contentFault(messages: readonly Message[]): string | undefined {
+  const parts = messages.reduce((count, message) => count + message.parts.length, 0);
+  if (parts > MAX_PARTS) return `has more than ${MAX_PARTS} parts`;
+  // The character speaks first if there are instructions alone.
+  if (messages.length > 0 && messages.every(({ role }) => role === "system")) return undefined;
   const lastReply = messages.findLastIndex(({ role }) => role === "assistant");
   const recent = messages.slice(lastReply + 1).filter(isTurn);
-  if (hasTurn && (recent.length === 0 || recent.some(hasContent))) return;
-  throw new AppError(
-    "invalid_value",
-    '"messages" has no user message with content, or ends with an empty one.',
-    {
-      param: "messages",
-    },
-  );
+  const hasTurn = messages.filter(isTurn).some(hasContent);
+  if (hasTurn && (recent.length === 0 || recent.some(hasContent))) return undefined;
+  return "has no user message with content, or ends with an empty one";
 }
 
 /** Whether a message says anything; the result of a tool may be empty. */

@@ -7,7 +7,7 @@ const JSON_TYPE = { "content-type": "application/json" };
 const chat = (fields: Record<string, unknown> = {}) => JSON.stringify({ messages: [user("Hi")], ...fields });
 const content = (...parts: unknown[]) => chat({ messages: [user("Hi"), { role: "user", content: parts }] });
 
-/** Bodies that are refused with status 400. */
+/** Bodies that are refused with status 400, or 415 for another media type. */
 const REFUSED: [
   name: string,
   code: string,
@@ -33,7 +33,8 @@ for (const [name, code, param, body, headers] of REFUSED) {
       const init = { method: "POST", headers: { ...JSON_TYPE, ...headers, accept }, body };
       const response = await app.send("/v1/chat/completions", init);
       const error = await errorOf(response);
-      assertEquals([error.status, error.code, error.param], [400, code, param]);
+      const status = code === "unsupported_media_type" ? 415 : 400;
+      assertEquals([error.status, error.code, error.param], [status, code, param]);
       assertEquals(error.type, "invalid_request_error");
       assertEquals(response.headers.get("content-type"), "application/json; charset=utf-8");
     }

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
-import { depthExceeds, readJson } from "../../lib/http/json_body.ts";
+import { readJson, shapeFault } from "../../lib/http/json_body.ts";
 
 const JSON_TYPE = "application/json";
 const MAX_MIB = 20;
@@ -170,14 +170,69 @@ const DEPTHS: [text: string, depth: number][] = [
 ];
 
 for (const [text, depth] of DEPTHS) {
-  Deno.test(`depthExceeds: ${JSON.stringify(text.slice(0, 30))} is ${depth} deep`, () => {
-    assertEquals(depthExceeds(text, depth), false);
-    if (depth > 0) assertEquals(depthExceeds(text, depth - 1), true);
+  Deno.test(`shapeFault: ${JSON.stringify(text.slice(0, 30))} is ${depth} deep`, () => {
+    assertEquals(shapeFault(text, depth), undefined);
+    if (depth > 0) assertEquals(shapeFault(text, depth - 1), `is nested deeper than ${depth - 1} levels`);
   });
 }
 
-Deno.test("depthExceeds: takes linear time", () => {
+Deno.test("shapeFault: takes linear time", () => {
   for (const unit of ['"', "\\", '\\"', '"\\', '"\\"', '[""]', '"[{\\"']) {
-    assertEquals(depthExceeds(unit.repeat(200_000), Infinity), false, unit);
+    assertEquals(shapeFault(unit.repeat(200_000), Infinity), undefined, unit);
   }
 });
+
+Deno.test("shapeFault: counts values outside of strings", () => {
+  assertEquals(shapeFault('{"a,b":[1,2],"c":3}', 2, 3), undefined);
+  assertEquals(shapeFault('{"a,b":[1,2],"c":3}', 2, 2), "has more than 2 values");
+});
+
+const HALVES: [name: string, json: string, text: string][] = [
+  ["a first half", String.raw`hi \ud83d`, "hi \ufffd"],
+  ["a second half", String.raw`\uDE00!`, "\ufffd!"],
+  ["two first halves and a second", String.raw`\ud83d\ud83d\ude00`, "\ufffd😀"],
+  ["a pair", String.raw`\ud83d\ude00`, "😀"],
+  ["another escape", String.raw`\u00e9\n`, "é\n"],
+  ["an escaped backslash", String.raw`\\ud83d`, String.raw`\ud83d`],
+];
+for (const [name, json, text] of HALVES) {
+  Deno.test(`readJson: makes strings well-formed: ${name}`, async () => {
+    const { value } = await readJson(post(`{"a${json}":"${json}"}`));
+    assertEquals(value, { [`a${text}`]: text });
+  });
+}
+
+const gzip = async (text: string) =>
+  new Uint8Array(
+    await new Response(new Blob([text]).stream().pipeThrough(new CompressionStream("gzip"))).arrayBuffer(),
+  );
+const utf16 = (text: string) => new Uint8Array(Uint16Array.from(text, (char) => char.charCodeAt(0)).buffer);
+const ENCODED: [
+  name: string,
+  body: Uint8Array<ArrayBuffer>,
+  headers: Record<string, string>,
+  says: RegExp,
+][] = [
+  [
+    "gzip with its header",
+    await gzip("{}"),
+    { "content-encoding": "gzip" },
+    /not be compressed, as with gzip/,
+  ],
+  ["gzip without its header", await gzip('{"a":1}'), {}, /compressed with gzip/],
+  [
+    "UTF-16 with its charset",
+    utf16("{}"),
+    { "content-type": 'application/json; charset="UTF-16"' },
+    /UTF-8.*UTF-16/,
+  ],
+  ["UTF-16 with a mark", utf16("\ufeff{}"), {}, /UTF-16/],
+  ["UTF-16 without a mark", utf16("{}"), {}, /UTF-16/],
+];
+for (const [name, body, headers, says] of ENCODED) {
+  Deno.test(`readJson: refuses ${name}`, async () => {
+    const failure = await failureOf(post(body, { "content-type": JSON_TYPE, ...headers }));
+    assertEquals(failure.code, "unsupported_media_type");
+    assertMatch(failure.message, says);
+  });
+}

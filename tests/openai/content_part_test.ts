@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { AppError, type ErrorCode } from "../../lib/core/errors.ts";
-import { type ContentPart, parsePart } from "../../lib/openai/content_part.ts";
+import { parsePart } from "../../lib/openai/content_part.ts";
 
 const PNG = "iVBORw0KGgo=";
 const URL_PNG = `data:image/png;base64,${PNG}`;
@@ -9,7 +9,7 @@ const image = (mimeType = "image/png", data = PNG) => ({ type: "image", mimeType
 const audio = (mimeType: string, data: string) => ({ type: "audio", mimeType, data }) as const;
 const sound = (data: unknown, format: unknown) => ({ type: "input_audio", input_audio: { data, format } });
 
-const PARTS: [name: string, part: ContentPart, expected: ReturnType<typeof parsePart>][] = [
+const PARTS: [name: string, part: unknown, expected: ReturnType<typeof parsePart>][] = [
   ["text", text, text],
   ["empty text", { type: "text", text: "" }, { type: "text", text: "" }],
   ["input_text", { type: "input_text", text: "a" }, text],
@@ -50,7 +50,7 @@ const INVALID_URLS = [
   ...["data:image/png;base64,a b c", "data:image/png;base64,aGkaG", "data:image/png;base64,-_-_"],
   ...["data:image/png;base64,YQ==YQ==", "data:image/png;base64,", `data:text/html;base64,${PNG}`, PNG],
 ];
-const REFUSED: [code: ErrorCode, param: string, ...parts: ContentPart[]][] = [
+const REFUSED: [code: ErrorCode, param: string, ...parts: unknown[]][] = [
   ["missing_required_parameter", "at.text", { type: "text" }],
   ["invalid_type", "at.text", { type: "text", text: 7 }, { type: "text", text: null }],
   ["unsupported_content_type", "at", { type: "file", file: { file_id: "f1" } }, { type: "constructor" }],

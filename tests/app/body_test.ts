@@ -1,0 +1,72 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { saying } from "../support/agents/memory_agent.ts";
+import { errorOf, startApp, type TestApp } from "../support/harness/app_harness.ts";
+import { contentOf } from "../support/harness/chat_fixture.ts";
+
+const MIB = new Uint8Array(1024 ** 2).fill(0x20);
+const CHAT = '{"messages":[{"role":"user","content":"Hi"}]}';
+
+/** Posts a chat request whose body goes on with 19 MiB of spaces, and then stays open until it is ended. */
+function postOpen(app: TestApp): { sent: Promise<void>; end: () => void; answer: Promise<Response> } {
+  const sent = Promise.withResolvers<void>();
+  let [mebibytes, end] = [0, () => {}];
+  const body = new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(new TextEncoder().encode(CHAT)),
+    pull(controller) {
+      if (mebibytes++ < 19) return controller.enqueue(MIB);
+      end = () => controller.close();
+      sent.resolve();
+    },
+  }, { highWaterMark: 0 });
+  const headers = { "content-type": "application/json" };
+  const answer = app.send("/v1/chat/completions", { method: "POST", headers, body });
+  return { sent: sent.promise, end: () => end(), answer };
+}
+
+Deno.test("bodies: more than 128 MiB altogether are refused, until other requests are answered", async () => {
+  await using app = startApp({ script: saying("Hello.") });
+  const open = Array.from({ length: 6 }, () => postOpen(app));
+  await Promise.all(open.map(({ sent }) => sent));
+  const refused = await postOpen(app).answer;
+  assertEquals([refused.status, refused.headers.get("retry-after")], [503, "5"]);
+  const { code, message } = await errorOf(refused);
+  assertEquals(code, "server_overloaded");
+  assertMatch(message, /busy with large requests/);
+  assertEquals(await contentOf(app.chat()), "Hello.\n", "a small request is served");
+  for (const { end, answer } of open) {
+    end();
+    assertEquals(await contentOf(answer), "Hello.\n");
+  }
+  const served = postOpen(app);
+  await served.sent;
+  served.end();
+  assertEquals(await contentOf(served.answer), "Hello.\n");
+});
+
+const many = (count: number, make: (index: number) => string) =>
+  Array.from({ length: count }, (_, index) => make(index)).join();
+const HOSTILE: [name: string, body: string][] = [
+  ["600,000 unknown keys", `{${many(600_000, (index) => `"unknown-key-${index}":1`)},"messages":[]}`],
+  [
+    "400,000 parts",
+    `{"messages":[{"role":"user","content":[${many(400_000, () => '{"type":"text","text":"a"}')}]}]}`,
+  ],
+  ["20,000 messages", `{"messages":[${many(20_000, () => '{"role":"user","content":"a"}')}]}`],
+  ["20,000 parts", `{"messages":[{"role":"user","content":[${many(20_000, () => '"a"')}]}]}`],
+];
+for (const [name, body] of HOSTILE) {
+  Deno.test(`bodies: ${name} are refused at once`, async () => {
+    await using app = startApp({ script: saying("Hello.") });
+    const startedAt = performance.now();
+    const { status } = await errorOf(await app.post("/v1/chat/completions", body));
+    const ms = performance.now() - startedAt;
+    // Reading the body alone takes a part of this time; the server stood still for seconds.
+    assertEquals([status, ms < 1_000], [400, true], `${ms} ms`);
+  });
+}
+
+Deno.test("bodies: 40,000 unknown keys are ignored", async () => {
+  await using app = startApp({ script: saying("Hello.") });
+  const body = `{${many(40_000, (index) => `"unknown-key-${index}":1`)},${CHAT.slice(1)}`;
+  assertEquals(await contentOf(app.post("/v1/chat/completions", body)), "Hello.\n");
+});
