@@ -18,12 +18,17 @@ export interface ResponseFormat {
   readonly instruction: string;
   /** Without a schema, the reply must be any object. */
   readonly schema?: Record<string, unknown>;
+  /** The client wants the schema to constrain the model. */
+  readonly isStrict?: boolean;
 }
 
-const formatSchema = z.looseObject({
+const formatSchema = z.object({
   type: z.enum(["text", "json_object", "json_schema"]),
-  json_schema: z.looseObject({ name: z.string(), schema: z.record(z.string(), z.unknown()).optional() })
-    .optional(),
+  json_schema: z.object({
+    name: z.string(),
+    schema: z.record(z.string(), z.unknown()).optional(),
+    strict: z.unknown().optional(),
+  }).optional(),
 }).nullish();
 
 /** Parses the field; `undefined` for plain text. @throws {AppError} that names the field. */
@@ -45,7 +50,10 @@ export function parseFormat(value: unknown): ResponseFormat | undefined {
     case "json_object":
       return { instruction: INSTRUCTION };
     case "json_schema":
-      return schemaFormat(data?.json_schema?.schema);
+      return {
+        ...schemaFormat(data?.json_schema?.schema),
+        isStrict: data?.json_schema?.strict === true,
+      };
     default:
       return type satisfies never;
   }

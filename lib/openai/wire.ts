@@ -141,6 +141,7 @@ const ROLES: Readonly<Record<WireMessage["role"], Role>> = {
 /** Parses the body of a chat completion. @throws {AppError} that names the field. */
 export function parseChatRequest(body: unknown): CompletionRequest {
   const value = parse(chatBody, body);
+  const format = parseFormat(value.response_format);
   const newest = value.messages.findLastIndex(({ role }) => role === "user");
   const messages = value.messages.map((message, index) => parseMessage(message, index, index === newest))
     .filter((message) => message.role !== "system" || hasContent(message));
@@ -148,7 +149,10 @@ export function parseChatRequest(body: unknown): CompletionRequest {
   if (fault !== undefined) {
     throw new AppError("invalid_value", `"messages" ${fault}.`, { param: "messages" });
   }
-  return { ...toRequest(value, messages, body), format: parseFormat(value.response_format) };
+  const request = toRequest(value, messages, body);
+  // The reply is checked against the schema, but the agent does not write under its constraint.
+  const ignored = format?.isStrict ? ["response_format.json_schema.strict"] : [];
+  return { ...request, format, ignored: [...request.ignored, ...ignored] };
 }
 
 /** Parses the body of a legacy completion. @throws {AppError} that names the field. */

@@ -24,11 +24,7 @@ for (const [fields, ignored] of FIELDS) {
       if (stream) await response.text();
       else {
         const { choices } = await response.json();
-        assertEquals([choices.length, choices[0].message.content, choices[0].logprobs], [
-          1,
-          "Hello.\n",
-          null,
-        ]);
+        assertEquals([choices.length, choices[0].logprobs], [1, null]);
       }
     }
   });
