@@ -99,8 +99,8 @@ export class TurnState {
       case "speech":
         return this.#unsolicited ? NO_EVENTS : [{ type: "say", ...this.ref, text: event.text }];
       case "emotion": {
-        const { tag, intensity } = event;
-        return this.#unsolicited ? NO_EVENTS : [{ type: "emotion", ...this.ref, tag, intensity }];
+        const { tag, intensity, at } = event;
+        return this.#unsolicited ? NO_EVENTS : [{ type: "emotion", ...this.ref, tag, intensity, at }];
       }
       case "tool":
         // A tool that only closes because the turn ends does not mean that the agent is thinking again.

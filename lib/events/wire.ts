@@ -56,6 +56,14 @@ export interface AgentStateEvent extends Partial<TurnRef> {
   };
 }
 
+/** An emotion of a turn or a notification. `at`: UTF-16 code units of the turn's `say` events before the emotion. */
+export interface EmotionEvent extends Partial<TurnRef> {
+  readonly type: "emotion";
+  readonly tag: string;
+  readonly intensity: number;
+  readonly at?: number;
+}
+
 /** The start or the end of a tool call. */
 export interface ToolStatusEvent extends TurnRef {
   readonly type: "tool_status";
@@ -95,7 +103,7 @@ export interface NotificationEvent {
 /** An event that subscribers can choose. */
 export type VtuberEvent =
   | AgentStateEvent
-  | (Partial<TurnRef> & { readonly type: "emotion"; readonly tag: string; readonly intensity: number })
+  | EmotionEvent
   | ToolStatusEvent
   | (TurnRef & { readonly type: "plan"; readonly entries: readonly PlanEntry[] })
   | NotificationEvent

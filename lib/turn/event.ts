@@ -120,8 +120,11 @@ export type TurnEvent =
   | { readonly type: "speech"; readonly text: string }
   /** A piece of the agent's reasoning, which is never part of the reply. Never empty. */
   | { readonly type: "thought"; readonly text: string }
-  /** A complete emotion tag of the reply. Comes before the text that completed the tag if the observer wants speech. */
-  | { readonly type: "emotion"; readonly tag: string; readonly intensity: number }
+  /**
+   * A complete emotion tag of the reply. Comes before the text that completed the tag if the observer wants speech.
+   * `at` counts the UTF-16 code units of this turn's speech before the tag, so that a face can move with the voice.
+   */
+  | { readonly type: "emotion"; readonly tag: string; readonly intensity: number; readonly at: number }
   /** A tool call was announced or changed. With `closing`, the turn ends and closes a call that the agent left open. */
   | { readonly type: "tool"; readonly tool: ToolCall; readonly closing?: true }
   /** The whole plan; replaces the earlier one. */

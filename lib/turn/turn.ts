@@ -105,6 +105,8 @@ export class Turn {
   #recordChars = 0;
   /** Text that came while nobody wanted speech. */
   #unscanned = "";
+  /** Length of the turn's speech so far, whether it was emitted or not. */
+  #speechChars = 0;
   /** Whether the scan in progress emits speech, or emotions only. */
   #emitsSpeech = false;
   #sessionId: SessionId;
@@ -141,8 +143,9 @@ export class Turn {
     this.#isRecorded = options.record ?? false;
     this.#observer = options.observer;
     this.#scanner = emotions && new EmotionScanner(emotions, {
-      emotion: (tag, intensity) => this.#emit({ type: "emotion", tag, intensity }),
+      emotion: (tag, intensity) => this.#emit({ type: "emotion", tag, intensity, at: this.#speechChars }),
       speak: (text) => {
+        this.#speechChars += text.length;
         if (this.#emitsSpeech) this.#emit({ type: "speech", text });
       },
     });

@@ -62,7 +62,7 @@ testServer("events", {}, {
     ];
     assertEquals(frames.map(withoutIds), [
       thinking,
-      { type: "emotion", tag: "curious", intensity: 1 },
+      { type: "emotion", tag: "curious", intensity: 1, at: 0 },
       { type: "say", text: " I " },
       { type: "say", text: "look.\n" },
       { type: "plan", entries },
@@ -78,7 +78,7 @@ testServer("events", {}, {
       working("web", "example.org"),
       fetched("done"),
       thinking,
-      { type: "emotion", tag: "happy", intensity: 1 },
+      { type: "emotion", tag: "happy", intensity: 1, at: " I look.\n".length },
       { type: "say", text: " Done." },
       { type: "agent_state", state: "attention" },
       { type: "agent_state", state: "idle" },

@@ -22,7 +22,7 @@ const END = { type: "end", reason: "end_turn" } as const;
 const CANCELLED = { type: "end", reason: "cancelled" } as const;
 const FAILED = { type: "failure", failure: new AppError("agent_crashed", "Gone.") } as const;
 const PLAN = { type: "plan", entries: [{ content: "a", priority: "low", status: "pending" }] } as const;
-const EMOTION = { type: "emotion", tag: "happy", intensity: 0.5 } as const;
+const EMOTION = { type: "emotion", tag: "happy", intensity: 0.5, at: 7 } as const;
 const SPEECH = { type: "speech", text: "Hi" } as const;
 
 function tool(

@@ -6,7 +6,7 @@ import { RECORD_LIMIT, runTurn, Turn, type TurnObserver } from "../../lib/turn/t
 import type { MemoryAgent, MemoryPrompt } from "../support/agents/memory_agent.ts";
 import { beginTurn, BLOCKS, hasEnded, manualAgent, recordTurn } from "../support/harness/turn_fixture.ts";
 import { FakeClock } from "../support/harness/fake_clock.ts";
-import { nextTask, summarize, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
+import { isLast, nextTask, summarize, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 
 /** An observer that records summaries, and can want speech. */
 function observer(
@@ -478,6 +478,19 @@ Deno.test("emotions: an observer that begins to want speech gets speech from the
     "end end_turn",
   ]);
 });
+
+for (const wantsSpeech of [true, false]) {
+  Deno.test(`emotions: \`at\` counts the speech before, whether it is wanted: ${wantsSpeech}`, async () => {
+    const { turn, prompt } = await beginTurn({ emotions: EMOTIONS, observer: observer(wantsSpeech) });
+    const recorder = recordTurn(turn);
+    for (const text of ["[happy] Hi \ud83d\ude00", "!\n```\ncode\n```\nSo [sa", "d]."]) prompt.say(text);
+    prompt.end();
+    await recorder.until(isLast);
+    const emotions = recorder.events.filter(({ type }) => type === "emotion");
+    const sad = { type: "emotion", tag: "sad", intensity: 1, at: " Hi \ud83d\ude00!\nSo ".length } as const;
+    assertEquals(emotions, [{ ...sad, tag: "happy", at: 0 }, sad]);
+  });
+}
 
 for (const how of ["end", "failure", "cancel"] as const) {
   Deno.test(`emotions: a tag at the very end comes before the last event: ${how}`, async () => {
