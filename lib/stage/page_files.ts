@@ -1,5 +1,7 @@
 /** The files of the page: read from their folder when run from source, embedded in the executable. @module */
 
+import marked from "./page/vendor/marked.js" with { type: "text" };
+
 /** The file of the executable that holds all files of the page, by path: JSON in gzip. */
 export const PAGE_ARCHIVE = "page.json.gz";
 /** Modules of the page that are bundled with the npm packages they use, and their sources. */
@@ -22,6 +24,8 @@ const bundled = new Map<string, Promise<string>>();
  * @throws {Error} if a module cannot be bundled, with what to do. The next call tries again.
  */
 export async function readPageFile(path: string): Promise<string | undefined> {
+  // The import map takes this module of the page from npm, for the server as for the type check of the page.
+  if (path === "vendor/marked.js") return marked;
   if (Deno.build.standalone) {
     const files = await (archive ??= readArchive());
     return Object.hasOwn(files, path) ? files[path] : undefined;

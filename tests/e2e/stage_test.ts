@@ -56,11 +56,11 @@ const STEPS: Record<string, Step> = {
   // First, because a turn adds a control for its activity.
   async "every control can be reached with the keyboard"({ page }) {
     const reached: unknown[] = [];
-    for (let i = 0; i < 5; i++) {
+    for (let i = 0; i < 7; i++) {
       await page.keyboard.press("Tab");
       reached.push(await page.evaluate("document.activeElement.id || document.activeElement.className"));
     }
-    assertEquals(reached, ["skip", "theme", "log", "say", "send"]);
+    assertEquals(reached, ["skip", "chat-new", "chats-open", "theme", "log", "say", "send"]);
     for (const theme of ["light", "dark"]) {
       await page.locator("#theme").press("Enter");
       assertEquals(await page.locator("html").getAttribute("data-theme"), theme);
@@ -95,6 +95,44 @@ const STEPS: Record<string, Step> = {
     await page.locator('#character[data-expression="neutral"]').waitFor();
   },
 
+  async "Markdown is rendered, only its prose is spoken, and code is copied"({ page }) {
+    const parts = [
+      "## Lengths\n\nThe **first** file:\n\n| file | lines |\n|-|-|\n| server.ts | 12 |\n\n",
+      "- one\n- [two](https://host.example/)\n- [three](javascript:alert(1))\n\n```js\nrun();\n```\n\nThat is it.",
+    ];
+    await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+    await send(page, script(...parts.map((text) => ({ text }))));
+    const text = page.locator(".message.assistant .text");
+    await text.getByText("That is it.").waitFor();
+    assertEquals(await text.getByRole("cell").allInnerTexts(), ["server.ts", "12"]);
+    assertEquals(await text.locator("strong").innerText(), "first");
+    const links = await text.locator("a").evaluateAll((links) =>
+      links.map((link) => link.getAttribute("href"))
+    );
+    assertEquals(links, ["https://host.example/"]);
+    await text.getByRole("button", { name: "Copy the code" }).click();
+    await text.getByText("Copied").waitFor();
+    assertEquals(await page.evaluate("navigator.clipboard.readText()"), "run();");
+    await page.locator("#caption-text", { hasText: "That is it." }).waitFor();
+    const spoken = await page.locator("#spoken").innerText();
+    assertEquals(/\||server\.ts|run\(\)|\*/.test(spoken), false, spoken);
+  },
+
+  async "the face moves with the voice, not with the network"({ page }) {
+    const first = "This sentence is long enough that the voice needs a while to come to its very end.";
+    await page.evaluate(`
+      globalThis.faces = [];
+      const character = document.getElementById("character");
+      new MutationObserver(() => faces.push([
+        character.dataset.expression,
+        document.getElementById("caption-text").textContent.includes("very end."),
+      ])).observe(character, { attributeFilter: ["data-expression"] });
+    `);
+    await send(page, script({ text: `[sad] ${first} [happy] Now I smile.` }));
+    await page.locator('#character[data-expression="happy"]').waitFor();
+    assertEquals(await page.evaluate("faces"), [["sad", false], ["happy", true]]);
+  },
+
   async "tools are shown with their status, and the body works"({ page, gate }) {
     const tool = { id: "t1", title: "Reading main.ts", kind: "read", status: "in_progress" };
     const done = { toolUpdate: { id: "t1", status: "completed" } };
@@ -105,6 +143,54 @@ const STEPS: Record<string, Step> = {
     await gate.open();
     await row.filter({ hasText: "done" }).waitFor();
     await page.locator('#character[data-state="idle"], #character[data-state="attention"]').waitFor();
+  },
+
+  async "the activity shows the tools of this turn, the newest first"({ page, gate }) {
+    const tools = (...ids: string[]) =>
+      ids.map((id) => ({ tool: { id, title: `Tool ${id}`, kind: "read", status: "completed" } }));
+    const shown = page.getByRole("region", { name: "Tools" }).getByRole("listitem").locator(".name");
+    await send(page, script(...tools("a", "b"), { text: "One." }));
+    await reply(page, "One.").waitFor();
+    assertEquals(await shown.allInnerTexts(), ["Tool b", "Tool a"]);
+    await send(page, script({ thought: "Hm." }, gate.step, ...tools("c", "d", "e"), { text: "Two." }));
+    await shown.first().waitFor({ state: "detached" });
+    await gate.open();
+    await reply(page, "Two.").waitFor();
+    assertEquals(await shown.allInnerTexts(), ["Tool e", "Tool d", "Tool c"]);
+  },
+
+  async "conversations are kept when the tab is closed, resumed, and deleted"({ page, server }) {
+    await send(page, script({ text: "The first answer." }));
+    await reply(page, "The first answer.").waitFor();
+    await page.getByRole("button", { name: "Stop" }).waitFor({ state: "hidden" });
+    await page.getByRole("button", { name: "New chat" }).click();
+    assertEquals(await page.locator(".message").count(), 0);
+    await send(page, script({ text: "The second answer." }));
+    await reply(page, "The second answer.").waitFor();
+    await page.getByRole("button", { name: "Stop" }).waitFor({ state: "hidden" });
+    const sessions = async () => (await server.get("/v1/vtuber/sessions")).sessions.length;
+    const before = await sessions();
+
+    const later = await page.context().newPage();
+    await later.goto(server.url);
+    await untilConnected(later);
+    assertEquals(await later.locator(".message").count(), 0);
+    await later.getByRole("button", { name: "Conversations" }).click();
+    const rows = later.getByRole("dialog").getByRole("listitem");
+    assertEquals(await rows.count(), 2);
+    await rows.nth(1).getByRole("button").first().click();
+    await reply(later, "The first answer.").waitFor();
+    await send(later, script({ text: "And on." }));
+    await reply(later, "And on.").waitFor();
+    await later.getByRole("button", { name: "Stop" }).waitFor({ state: "hidden" });
+    assertEquals(await sessions(), before);
+
+    await later.getByRole("button", { name: "Conversations" }).click();
+    await rows.first().getByRole("button", { name: /^Delete/ }).click();
+    assertEquals(await rows.count(), 1);
+    await until(sessions, (count) => count === before - 1);
+    await later.keyboard.press("Escape");
+    assertEquals(await later.locator(".message").count(), 0);
   },
 
   async "the plan is shown"({ page }) {
@@ -171,29 +257,6 @@ const STEPS: Record<string, Step> = {
     await gate.open();
     await page.locator("#activity-title", { hasText: "Speaking" }).waitFor();
     assertEquals(await page.locator("#character").getAttribute("data-state"), "idle");
-  },
-
-  async "the character does not think while it speaks, also if the words arrive before the state"(
-    { page, gate },
-  ) {
-    const { promise: hasSpoken, resolve: release } = Promise.withResolvers<void>();
-    await page.routeWebSocket(/vtuber/, (socket) => {
-      const upstream = socket.connectToServer();
-      upstream.onMessage(async (frame) => {
-        if (String(frame).includes('"thinking"')) await hasSpoken;
-        socket.send(frame);
-      });
-    });
-    await page.reload();
-    await untilConnected(page);
-    const tool = { id: "1", title: "Read", kind: "read", status: "in_progress" };
-    await send(page, script({ text: "I look. " }, gate.step, { tool }, { hang: true }));
-    await reply(page, "I look.").waitFor();
-    release();
-    await page.locator("#activity-title", { hasText: "Speaking" }).waitFor();
-    assertEquals(await page.locator("#character").getAttribute("data-state"), "idle");
-    await gate.open();
-    await page.locator('#character[data-state="working"]').waitFor();
   },
 
   async "a reply is stopped by Escape and by the next message"({ page }) {

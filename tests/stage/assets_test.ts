@@ -63,8 +63,11 @@ const TYPES: Record<string, string> = {
 Deno.test("serveAsset: serves every source of the page as it is, and each file that another one names", async () => {
   const sources = await readSources();
   const names = new Set(sources.map(([name]) => `stage/${name}`));
-  // This module is bundled: see vrm_test.ts.
-  names.add("stage/characters/vrm/vrm.js");
+  // Modules from npm: see vrm_test.ts and the import map.
+  for (const path of ["characters/vrm/vrm.js", "vendor/marked.js"]) {
+    names.add(`stage/${path}`);
+    assertEquals((await serveAsset(get(), path)).status, 200);
+  }
   for (const [name, text] of sources) {
     const isPage = name === "index.html";
     const response = isPage ? await servePage(get(), NO_ORIGINS) : await serveAsset(get(), name);

@@ -15,8 +15,8 @@ import {
   captionOf,
   mouthOpenness,
   SpeechPacer,
-  speechText,
   splitSentences,
+  withoutOpenLink,
 } from "../../lib/stage/page/views/speech.js";
 import { addTag, stripTags } from "../../lib/stage/page/views/tags.js";
 import { AGENT_STATES } from "../../lib/events/wire.ts";
@@ -25,7 +25,8 @@ import { emotionWords } from "../../lib/turn/emotion.ts";
 // Imported by address, because these modules are type-checked with the types of the DOM and this file is not.
 const page = new URL("../../lib/stage/page/", import.meta.url).href;
 const { reconnectDelayMs } = await import(`${page}api/events.js`);
-const { escapeInvisible, splitReply } = await import(`${page}views/dom.js`);
+const { escapeInvisible } = await import(`${page}views/dom.js`);
+const { createProseReader } = await import(`${page}views/markdown.js`);
 
 Deno.test("stripTags: removes tags and nothing else, and never shows a part of a tag", () => {
   const cases: [raw: string, shown: string][] = [
@@ -199,26 +200,43 @@ Deno.test("captionOf: shows the last sentence, two if they are short, and the en
   assert(caption.startsWith("… word") && caption.length <= 152, caption);
 });
 
-Deno.test("speechText: leaves out code blocks, link addresses and Markdown", () => {
-  const cases = [
-    [
-      "Look:\n```js\nrun();\n```\nDone **now**, see [this](there) and `that`.",
-      "Look:\nDone now, see this and that.",
-    ],
-    ["# Title\n- one\n- two", "Title\none\ntwo"],
-    ["Wait:\n```\nhalf", "Wait:\n"],
-    ["```one line```", "one line"],
-  ] as const;
-  for (const [reply, text] of cases) assertEquals(speechText(reply), text);
+const PROSE: readonly [markdown: string, prose: string][] = [
+  [
+    "Look:\n```js\nrun();\n```\nDone **now**, see [this](there) and `that`.",
+    "Look:\nDone now, see this and that.",
+  ],
+  ["# Title\n- one\n- *two*\n  1. three", "Title\none\ntwo\nthree"],
+  ["It is\n\n| file | lines |\n|-|-|\n| server.ts | 12 |\n\nlong.", "It is\nlong."],
+  ["| file | lines |", ""],
+  ["Wait:\n```\nhalf", "Wait:"],
+  ["```one line```", "one line"],
+  ["**half of a bold text", "half of a bold text"],
+  ["> [x] ~~a~~\n\n---\n\n![picture](x) See https://host.example/long?path.", "[x] a\n See host.example."],
+  ["<b>bold</b>\n\n<div>\n\nText", "bold\nText"],
+];
+for (const [markdown, prose] of PROSE) {
+  Deno.test(`createProseReader: ${JSON.stringify(markdown)}`, () => {
+    const read = createProseReader();
+    for (let end = 0; end < markdown.length; end++) read(markdown.slice(0, end));
+    assertEquals(read(markdown), prose);
+  });
+}
+
+Deno.test("withoutOpenLink: withholds a link until its address is complete", () => {
+  for (const end of ["[", "[te", "[text]", "[text](", "[text](https://a"]) {
+    assertEquals(withoutOpenLink(`See ${end}`), "See ");
+  }
+  for (const text of ["See [text](a)", "See [1] and", "a [b\nc", `[${"x".repeat(600)}`]) {
+    assertEquals(withoutOpenLink(text), text);
+  }
 });
 
-Deno.test("speechText, splitSentences, captionOf: take linear time for unusual texts", () => {
-  // Each of these once took seconds or minutes.
-  const replies = [".".repeat(100_000) + "x", "\n".repeat(100_000), " ".repeat(100_000), "[".repeat(100_000)];
-  for (const reply of replies) {
-    const text = speechText(reply);
-    assert(splitSentences(text).length <= 1);
-    assert(captionOf(text).length <= 200);
+Deno.test("createProseReader, splitSentences, captionOf: do not hang on unusual texts", () => {
+  const parts = [".", "\n", " ", "[", "_a_", "__a", "*a ", ">", "`", "|a", "<", "- a\n", "[a]("];
+  for (const part of parts) {
+    const text = createProseReader()(part.repeat(100_000 / part.length) + "x");
+    assert(captionOf(text).length <= 200, part);
+    splitSentences(text);
   }
 });
 
@@ -287,8 +305,4 @@ Deno.test("escapeInvisible: shows control and format characters", () => {
     "cat \\u202etxt.eton\\u200b fr- mr\\u0007",
   );
   assertEquals(escapeInvisible("one\n\ttwo \u00e9 \u4f1a"), "one\n\ttwo \u00e9 \u4f1a");
-});
-
-Deno.test("splitReply: a fence in one line is code in the line", () => {
-  assertEquals(splitReply("```one line```"), [{ kind: "code", text: "one line" }]);
 });

@@ -1,8 +1,8 @@
 // @ts-check
-/** The conversation of this tab: sends the user's messages and shows, speaks and stores the replies. @module */
+/** The conversation of this tab: sends the user's messages and shows and stores the replies. @module */
 
 import { ChatError, newestMessages, streamChat } from "./api/chat.js";
-import { loadMessages, loadSessionName, saveMessages } from "./api/storage.js";
+import { loadChatId, loadMessages, newChatId, saveChat, saveChatId } from "./api/storage.js";
 import { stripTags } from "./views/tags.js";
 
 const CHAT_URL = new URL("v1/chat/completions", document.baseURI);
@@ -33,18 +33,28 @@ const hasContent = ({ content }) => content !== "";
  * @param {() => void} options.onKeyRefused
  */
 export function createConversation({ key, messageList, performer, onRunningChange, onKeyRefused }) {
-  const session = loadSessionName();
-  const messages = loadMessages();
+  /** The name of the conversation. */
+  let session = loadChatId();
+  /** @type {import("./api/chat.js").Message[]} */
+  let messages = [];
   /** Aborts the reply that is being read. @type {AbortController | undefined} */
   let running;
+  show(session);
 
-  for (const { role, content } of messages) {
-    if (role === "user") {
-      messageList.addUser(content);
-    } else {
-      const view = messageList.addReply();
-      view.show(stripTags(content, true));
-      view.end("", false);
+  /** Shows a conversation. @param {string} id */
+  function show(id) {
+    session = id;
+    saveChatId(id);
+    messages = loadMessages(id);
+    messageList.clear();
+    for (const { role, content } of messages) {
+      if (role === "user") {
+        messageList.addUser(content);
+      } else {
+        const view = messageList.addReply();
+        view.show(stripTags(content, true));
+        view.end("", false);
+      }
     }
   }
 
@@ -53,12 +63,14 @@ export function createConversation({ key, messageList, performer, onRunningChang
     running?.abort();
     const abort = new AbortController();
     running = abort;
+    // The reply belongs to this conversation, also if another one is shown before it ends.
+    const [id, chat] = [session, messages];
     /** @type {import("./api/chat.js").Message} */
     const reply = { role: "assistant", content: "" };
-    messages.push({ role: "user", content: text }, reply);
+    chat.push({ role: "user", content: text }, reply);
     messageList.addUser(text);
     const view = messageList.addReply();
-    performer.beginTurn("own");
+    performer.cut();
     onRunningChange();
 
     let raw = "";
@@ -72,14 +84,13 @@ export function createConversation({ key, messageList, performer, onRunningChang
       const pieces = streamChat({
         url: CHAT_URL,
         key: key(),
-        session,
-        messages: newestMessages(messages.filter(hasContent)),
+        session: id,
+        messages: newestMessages(chat.filter(hasContent)),
         signal: abort.signal,
       });
       let next = await pieces.next();
       for (; !next.done; next = await pieces.next()) {
         raw += next.value;
-        if (running === abort) performer.speak(next.value);
         // Render at most once a frame, however fast the text comes.
         frame ||= requestAnimationFrame(render);
       }
@@ -93,20 +104,27 @@ export function createConversation({ key, messageList, performer, onRunningChang
     view.show(stripTags(raw, true));
     view.end(ending.note, ending.isProblem);
     reply.content = raw.trim() === "" ? "" : raw;
-    messages.splice(0, messages.length, ...newestMessages(messages));
-    saveMessages(messages.filter(hasContent));
+    chat.splice(0, chat.length, ...newestMessages(chat));
+    saveChat(id, chat.filter(hasContent));
 
     // A newer message has taken over the stage.
     if (running !== abort) return;
     running = undefined;
-    performer.endTurn(abort.signal.aborted);
+    if (abort.signal.aborted) performer.cut();
     if (ending.isProblem) performer.express("sad", 0.6);
     onRunningChange();
   }
 
   return {
-    session,
     send,
+    get session() {
+      return session;
+    },
+    /** Shows another conversation; without an id, a new one. A reply that is still being read is aborted. @param {string} [id] */
+    open(id = newChatId()) {
+      running?.abort();
+      show(id);
+    },
     /** Whether a reply is being read. */
     get isRunning() {
       return running !== undefined;

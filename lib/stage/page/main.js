@@ -2,12 +2,14 @@
 /** Starts the page: creates its views, the conversation and the connection to the server's events. @module */
 
 import { EventChannel } from "./api/events.js";
-import { loadKey, saveKey } from "./api/storage.js";
+import { keyHeaders } from "./api/key.js";
+import { deleteChat, loadKey, saveKey } from "./api/storage.js";
 import { loadCharacter } from "./characters/character.js";
 import { createConversation } from "./conversation.js";
 import { createActivity } from "./views/activity.js";
 import { createConnectionChip, createThemeButton } from "./views/bar.js";
 import { createComposer, createMessageList } from "./views/chat.js";
+import { createChatList } from "./views/chat_list.js";
 import { byId } from "./views/dom.js";
 import { createKeyForm } from "./views/key_form.js";
 import { createNotices } from "./views/notice.js";
@@ -21,6 +23,7 @@ const OVERLAY_EVENTS = ["agent_state", "emotion", "tool_status", "plan", "notifi
 const EVENTS = [...OVERLAY_EVENTS, "permission_request", "permission_resolved"];
 const OVERLAY_RETRY_MS = 5_000;
 const STATE_URL = new URL("v1/vtuber/state", document.baseURI);
+const SESSIONS_URL = new URL("v1/vtuber/sessions", document.baseURI);
 const SOCKET_URL = new URL("v1/vtuber/ws", document.baseURI);
 SOCKET_URL.protocol = SOCKET_URL.protocol.replace("http", "ws");
 
@@ -49,6 +52,14 @@ const conversation = createConversation({
   onKeyRefused: () => keyForm.open(key !== ""),
 });
 const composer = createComposer({ onSend: conversation.send, onStop: stop });
+createChatList({
+  current: () => conversation.session,
+  onOpen(id) {
+    conversation.open(id);
+    composer.focus();
+  },
+  onDelete: forget,
+});
 const permissions = createPermissions({
   answer: (request_id, option_id) => channel.send({ type: "permission_response", request_id, option_id }),
   onFocusLost: () => composer.focus(),
@@ -72,7 +83,7 @@ addEventListener("hashchange", () => {
 channel.connect();
 
 /** @type {import("./api/events.js").ChannelOptions["onStateChange"]} */
-function handleConnection(state, { permissions: open = [], tools = [], plan = [] }) {
+function handleConnection(state, { sessions = [], permissions: open = [], tools = [], plan = [] }) {
   connectionChip.show(state);
   switch (state) {
     case "connecting":
@@ -80,11 +91,10 @@ function handleConnection(state, { permissions: open = [], tools = [], plan = []
     case "open":
       keyForm.close();
       permissions.keepOnly(open.map(({ request_id }) => request_id));
-      for (const tool of tools) activity.setTool(tool);
-      if (plan.length > 0) activity.setPlan(plan, undefined);
+      showTurn(sessions.at(-1)?.turn_id, tools, plan);
       break;
     case "waiting":
-      showState("idle", {});
+      performer.setState("idle", {});
       break;
     case "locked":
       // A user cannot enter a key in the overlay. The server may be restarted with another key, so try again.
@@ -96,23 +106,27 @@ function handleConnection(state, { permissions: open = [], tools = [], plan = []
   }
 }
 
+/**
+ * Shows a turn that was running when the page connected.
+ *
+ * @param {string | undefined} id @param {readonly any[]} tools @param {readonly any[]} plan
+ */
+function showTurn(id, tools, plan) {
+  if (id === undefined) return;
+  performer.enterTurn(id);
+  for (const tool of tools.filter(({ turn_id }) => turn_id === id)) activity.setTool(tool);
+  if (plan.length > 0) activity.setPlan(plan);
+}
+
+/** Whether an event is performed: while this tab's reply is running, other conversations are not. @param {import("./api/events.js").Frame} frame */
+function isPerformed({ session_id }) {
+  return session_id === undefined || !conversation.isRunning || session_id === conversation.session;
+}
+
 /** @param {import("./api/events.js").Frame} frame */
 function handleFrame(frame) {
+  if (isPerformed(frame)) perform(frame);
   switch (frame.type) {
-    case "agent_state":
-      busySession = /thinking|working|juggling|notification/.test(frame.state) ? frame.session_id ?? "" : "";
-      showState(frame.state, frame.detail ?? {});
-      break;
-    case "emotion":
-      addTag(String(frame.tag));
-      performer.express(String(frame.tag), typeof frame.intensity === "number" ? frame.intensity : 1);
-      break;
-    case "tool_status":
-      activity.setTool(/** @type {any} */ (frame));
-      break;
-    case "plan":
-      activity.setPlan(frame.entries ?? [], frame.turn_id);
-      break;
     case "notification":
       notices.show(String(frame.text), String(frame.urgency));
       performer.announce(String(frame.text));
@@ -123,12 +137,6 @@ function handleFrame(frame) {
     case "permission_resolved":
       permissions.resolve(/** @type {any} */ (frame));
       break;
-    case "say":
-      // The words of this tab's own conversation come with the response to its request.
-      if (!IS_OVERLAY && (conversation.isRunning || frame.session_id === conversation.session)) break;
-      if (frame.turn_id !== performer.turn) performer.beginTurn(frame.turn_id);
-      performer.speak(String(frame.text));
-      break;
     case "error":
       permissions.enableAnswers();
       notices.show(String(frame.message), "normal");
@@ -136,12 +144,47 @@ function handleFrame(frame) {
   }
 }
 
-/** @param {string} state @param {import("./characters/character.js").StateDetail} detail */
-function showState(state, detail) {
-  performer.setState(state, detail);
-  updateStopButton();
-  // Another client's turn ends when its agent rests. This tab's own turn ends with its response.
-  if (/idle|attention|error/.test(state) && !conversation.isRunning) performer.endTurn(false);
+/** Performs what the agent does and says. @param {import("./api/events.js").Frame} frame */
+function perform(frame) {
+  const turn = String(frame.turn_id ?? "");
+  switch (frame.type) {
+    case "agent_state": {
+      const isRunning = turn !== "" && /thinking|working|juggling|notification/.test(frame.state);
+      busySession = isRunning ? frame.session_id ?? "" : "";
+      if (isRunning) performer.enterTurn(turn);
+      performer.setState(frame.state, frame.detail ?? {});
+      updateStopButton();
+      if (!isRunning) performer.endTurn(turn);
+      break;
+    }
+    case "emotion": {
+      const { tag, intensity = 1, at } = frame;
+      addTag(String(tag));
+      if (typeof at === "number") performer.expressAt(turn, String(tag), intensity, at);
+      else performer.express(String(tag), intensity);
+      break;
+    }
+    case "say":
+      performer.speak(turn, String(frame.text));
+      break;
+    case "tool_status":
+      activity.setTool(/** @type {any} */ (frame));
+      break;
+    case "plan":
+      activity.setPlan(frame.entries ?? []);
+      break;
+  }
+}
+
+/** Removes a conversation from this browser, and lets the server and the agent forget it. @param {string} id */
+function forget(id) {
+  deleteChat(id);
+  const url = new URL(SESSIONS_URL);
+  url.searchParams.set("id", id);
+  fetch(url, { method: "DELETE", headers: keyHeaders(key) }).catch(() => {
+    notices.show("The server cannot be reached: only this browser has forgotten the conversation.", "normal");
+  });
+  if (id === conversation.session) conversation.open();
 }
 
 function updateStopButton() {

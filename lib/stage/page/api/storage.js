@@ -1,5 +1,5 @@
 // @ts-check
-/** Browser storage: the key and the conversation while the tab is open, the colours for longer. @module */
+/** Browser storage: the key while the tab is open, the conversations and the colours for longer. @module */
 
 import { newestMessages } from "./chat.js";
 import { keyFromHash } from "./key.js";
@@ -8,8 +8,19 @@ import { keyFromHash } from "./key.js";
 
 const KEY = "oab-vtuber.key";
 const SESSION = "oab-vtuber.session";
-const MESSAGES = "oab-vtuber.messages";
+const CHATS = "oab-vtuber.chats";
 const THEME = "oab-vtuber.theme";
+
+/** Conversations that are kept. The least recently used ones are removed first. */
+const MAX_CHATS = 30;
+const MAX_TITLE_CHARS = 80;
+
+/**
+ * A conversation in the list.
+ *
+ * @typedef {{ id: string, title: string, usedAt: number }} Chat `id` names it to the server; `usedAt` is in
+ *   milliseconds since 1970.
+ */
 
 /** Opens a storage. If the browser forbids it or it is full, nothing is stored. @param {"sessionStorage" | "localStorage"} name */
 function openStorage(name) {
@@ -22,12 +33,21 @@ function openStorage(name) {
         return "";
       }
     },
-    /** @param {string} key @param {string} value */
+    /** @param {string} key @param {string} value @returns {boolean} Whether it was stored. The page works without. */
     set(key, value) {
       try {
         globalThis[name].setItem(key, value);
+        return true;
       } catch {
-        // The page works without storage.
+        return false;
+      }
+    },
+    /** @param {string} key */
+    remove(key) {
+      try {
+        globalThis[name].removeItem(key);
+      } catch {
+        // Nothing is stored.
       }
     },
   };
@@ -51,30 +71,64 @@ export function saveKey(key) {
   tab.set(KEY, key);
 }
 
-/** Returns the name of this tab's conversation. */
-export function loadSessionName() {
-  let name = tab.get(SESSION);
-  if (name === "") {
-    const bytes = crypto.getRandomValues(new Uint8Array(9));
-    name = `stage-${[...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-    tab.set(SESSION, name);
-  }
-  return name;
+/** Returns the id of this tab's conversation, a new one for a new tab. */
+export function loadChatId() {
+  const id = tab.get(SESSION);
+  return id === "" ? newChatId() : id;
 }
 
-/** @returns {Message[]} */
-export function loadMessages() {
+/** Makes an id for a conversation of this tab. */
+export function newChatId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(9));
+  const id = `stage-${[...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+  saveChatId(id);
+  return id;
+}
+
+/** @param {string} id */
+export function saveChatId(id) {
+  tab.set(SESSION, id);
+}
+
+/** Returns the stored conversations, the last used first. @returns {Chat[]} */
+export function listChats() {
+  const chats = parseList(device.get(CHATS)).filter(({ id, title }) => id && typeof title === "string");
+  return chats.sort((a, b) => b.usedAt - a.usedAt);
+}
+
+/** @param {string} id @returns {Message[]} */
+export function loadMessages(id) {
+  return parseList(device.get(`${CHATS}.${id}`)).filter(({ content }) => typeof content === "string");
+}
+
+/** Stores the newest messages of a conversation. If there is no room, the oldest conversations go. @param {string} id @param {readonly Message[]} messages */
+export function saveChat(id, messages) {
+  const others = listChats().filter((chat) => chat.id !== id);
+  const known = listChats().find((chat) => chat.id === id);
+  const title = known?.title ?? (messages[0]?.content ?? "").trim().slice(0, MAX_TITLE_CHARS);
+  const text = JSON.stringify(newestMessages(messages));
+  const chats = [{ id, title, usedAt: Date.now() }, ...others];
+  while (chats.length > MAX_CHATS) device.remove(`${CHATS}.${chats.pop()?.id}`);
+  while (!device.set(`${CHATS}.${id}`, text) && chats.length > 1) {
+    device.remove(`${CHATS}.${chats.pop()?.id}`);
+  }
+  device.set(CHATS, JSON.stringify(chats));
+}
+
+/** @param {string} id */
+export function deleteChat(id) {
+  device.set(CHATS, JSON.stringify(listChats().filter((chat) => chat.id !== id)));
+  device.remove(`${CHATS}.${id}`);
+}
+
+/** @param {string} text @returns {any[]} */
+function parseList(text) {
   try {
-    const messages = JSON.parse(tab.get(MESSAGES) || "[]");
-    return Array.isArray(messages) ? messages.filter((message) => typeof message?.content === "string") : [];
+    const list = JSON.parse(text || "[]");
+    return Array.isArray(list) ? list.filter((item) => typeof item === "object" && item !== null) : [];
   } catch {
     return [];
   }
-}
-
-/** @param {readonly Message[]} messages */
-export function saveMessages(messages) {
-  tab.set(MESSAGES, JSON.stringify(newestMessages(messages)));
 }
 
 /** Returns the chosen colours: `light`, `dark`, or empty for the system's. */

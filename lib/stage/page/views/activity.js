@@ -1,10 +1,10 @@
 // @ts-check
-/** The panel that shows the agent's state in words, its plan and its tools. @module */
+/** The panel that shows the agent's state in words, and the plan and the tools of one turn. @module */
 
 import { byId, createElement, escapeInvisible } from "./dom.js";
 
-/** Tools that are listed. The oldest finished ones are removed first. */
-const MAX_TOOLS = 6;
+/** Tools that are listed, the newest first. The oldest finished ones are removed first. */
+const MAX_TOOLS = 30;
 /** Time until the panel disappears after the agent has finished. */
 const SHOWN_AFTER_END_MS = 12_000;
 
@@ -69,7 +69,6 @@ export function createActivity() {
   /** Rows of the tools by tool call id. @type {Map<string, HTMLElement>} */
   const rows = new Map();
   let state = "idle";
-  let turn = "";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let clearTimer;
 
@@ -91,6 +90,7 @@ export function createActivity() {
     if (state === "idle" && !panel.hidden) clearTimer = setTimeout(clear, SHOWN_AFTER_END_MS);
   }
 
+  /** Removes the plan and the tools: a new turn begins. */
   function clear() {
     rows.clear();
     toolList.replaceChildren();
@@ -98,23 +98,17 @@ export function createActivity() {
     refresh();
   }
 
-  /** Clears the panel if a new turn begins and no tool of another one runs. @param {string | undefined} id */
-  function enterTurn(id) {
-    if (id === undefined || id === turn) return;
-    turn = id;
-    if (![...rows.values()].some(isOpen)) clear();
-  }
-
   return {
+    clear,
+
     /** @param {string} next */
     setState(next) {
       state = next;
       refresh();
     },
 
-    /** @param {{ tool_call_id: string, tool_name: string, status: string, turn_id?: string }} tool */
-    setTool({ tool_call_id, tool_name, status, turn_id }) {
-      enterTurn(turn_id);
+    /** @param {{ tool_call_id: string, tool_name: string, status: string }} tool */
+    setTool({ tool_call_id, tool_name, status }) {
       const row = rows.get(tool_call_id);
       if (row) {
         const name = row.querySelector(".name");
@@ -123,7 +117,7 @@ export function createActivity() {
       } else {
         const added = createRow(tool_name === "" ? "Tool" : tool_name, status);
         rows.set(tool_call_id, added);
-        toolList.append(added);
+        toolList.prepend(added);
       }
       for (const [id, oldest] of rows) {
         if (rows.size <= MAX_TOOLS) break;
@@ -134,9 +128,8 @@ export function createActivity() {
       refresh();
     },
 
-    /** @param {readonly { content: string, status: string }[]} entries @param {string | undefined} turnId */
-    setPlan(entries, turnId) {
-      enterTurn(turnId);
+    /** @param {readonly { content: string, status: string }[]} entries */
+    setPlan(entries) {
       planEntries.replaceChildren(...entries.map(({ content, status }) => createRow(content, status)));
       const done = entries.filter(({ status }) => status === "completed").length;
       planCount.textContent = `${done} of ${entries.length}`;

@@ -1,7 +1,8 @@
 // @ts-check
 /** The messages of the chat, and the field in which they are written. @module */
 
-import { byId, createElement, renderReply } from "./dom.js";
+import { byId, createElement } from "./dom.js";
+import { createMarkdownView } from "./markdown.js";
 
 /** Messages on the page. Older ones are removed from it. */
 const MAX_MESSAGES = 200;
@@ -43,6 +44,12 @@ export function createMessageList() {
   }
 
   return {
+    /** Removes all messages. */
+    clear() {
+      list.replaceChildren(empty);
+      empty.hidden = false;
+    },
+
     /** @param {string} text */
     addUser(text) {
       const message = createElement("div", "message user");
@@ -60,9 +67,10 @@ export function createMessageList() {
       waiting.setAttribute("aria-label", "Waiting for the answer");
       message.append(createElement("span", "visually-hidden", "Agent: "), text, waiting);
       add(message);
+      const showMarkdown = createMarkdownView(text);
       return {
         show(reply) {
-          renderReply(text, reply);
+          showMarkdown(reply);
           waiting.hidden = reply !== "";
           followEnd();
         },
@@ -116,7 +124,9 @@ export function createComposer({ onSend, onStop }) {
     field.focus();
   });
   addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && !event.isComposing && !stopButton.hidden) onStop();
+    // Escape also closes an open dialog.
+    if (event.key !== "Escape" || event.isComposing || document.querySelector("dialog[open]")) return;
+    if (!stopButton.hidden) onStop();
   });
 
   return {

@@ -11,18 +11,23 @@ import { stateLabel } from "./activity.js";
  * Creates the performer.
  *
  * @param {import("../characters/character.js").Character} character
- * @param {{ setState: (state: string) => void }} activity Shows the state in words.
+ * @param {{ setState: (state: string) => void, clear: () => void }} activity Shows the state in words.
  */
 export function createPerformer(character, activity) {
   const mood = byId("mood");
   /** The state that is shown: one of the server's, or `speaking`. */
   let state = "idle";
-  /** Id of the turn that is being spoken; empty between turns. */
+  /** Id of the turn that is performed; empty between turns. */
   let turn = "";
+  /** Id of the turn that was cut off: its late words are not spoken. */
+  let cutTurn = "";
+  /** Whether words of the turn came. */
+  let hasWords = false;
   /** Whether words came since the turn began or the agent last used a tool. */
   let hasSpoken = false;
   const speech = createSpeechQueue({
     onMouth: (openness) => character.mouth(openness),
+    onEmotion: express,
     onFinished: () => express("neutral", 1),
   });
 
@@ -42,16 +47,30 @@ export function createPerformer(character, activity) {
     document.title = label === "" ? "oab-vtuber" : `${label} – oab-vtuber`;
   }
 
+  /** Begins to speak, if these are the first words of a turn that was not cut off. @param {string} id */
+  function takesWords(id) {
+    if (id !== turn) return false;
+    if (!hasWords) speech.begin();
+    hasWords = true;
+    return true;
+  }
+
   return {
+    /** Shows an emotion at once. */
     express,
 
-    get turn() {
-      return turn;
+    /** Begins to perform a turn, unless it is performed already or was cut off. @param {string} id */
+    enterTurn(id) {
+      if (id === turn || id === cutTurn) return;
+      turn = id;
+      hasWords = false;
+      hasSpoken = false;
+      activity.clear();
     },
 
     /**
      * Shows a state of the agent. The server has no state for speaking: its state is `thinking` until the turn ends or
-     * uses a tool, also while words come. The words and the states come over different connections, in any order.
+     * uses a tool, also while words come.
      *
      * @param {string} next
      * @param {StateDetail} detail
@@ -61,26 +80,37 @@ export function createPerformer(character, activity) {
       show(next === "thinking" && hasSpoken ? "speaking" : next, detail);
     },
 
-    /** Begins to speak a turn. @param {string} id */
-    beginTurn(id) {
-      turn = id;
-      hasSpoken = false;
-      speech.begin();
-    },
-
-    /** Speaks the next piece of the turn, tags included. @param {string} piece */
-    speak(piece) {
+    /** Speaks the next piece of a turn. @param {string} id @param {string} piece */
+    speak(id, piece) {
+      if (!takesWords(id)) return;
       speech.push(piece);
       if (piece.trim() === "") return;
       hasSpoken = true;
       if (state === "thinking") show("speaking", {});
     },
 
-    /** Ends the turn that is being spoken, if any. @param {boolean} isCut Whether the rest is not spoken. */
-    endTurn(isCut) {
-      if (turn === "") return;
+    /**
+     * Shows an emotion when the voice has come to it.
+     *
+     * @param {string} id @param {string} tag @param {number} intensity
+     * @param {number} at Characters of the turn's speech before the emotion.
+     */
+    expressAt(id, tag, intensity, at) {
+      if (takesWords(id)) speech.express(tag, intensity, at);
+    },
+
+    /** Ends a turn; the rest of its words is still spoken. @param {string} id */
+    endTurn(id) {
+      if (id !== turn) return;
       turn = "";
-      speech.end(isCut);
+      if (hasWords) speech.end(false);
+    },
+
+    /** Ends the turn that is performed, if any; the rest of its words is not spoken. */
+    cut() {
+      if (turn !== "") cutTurn = turn;
+      turn = "";
+      speech.end(true);
     },
 
     /** Speaks a notification, unless a turn is being spoken. @param {string} text */

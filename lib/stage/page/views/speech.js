@@ -1,5 +1,5 @@
 // @ts-check
-/** Speech without sound: the text to speak, the speed of speech, the shape of the mouth, the caption. @module */
+/** Speech without sound: the speed of speech, the shape of the mouth, the caption. @module */
 
 /** Speed in Latin letters, and in scripts in which each character is a syllable or a word. */
 const LETTERS_PER_S = 19;
@@ -40,11 +40,15 @@ export class SpeechPacer {
   /** Fraction of a character that is left from the last step. */
   #remainder = 0;
 
-  /** Sets the whole text so far. A text that changed what was spoken is spoken from its beginning. @param {string} text */
+  /** Sets the whole text so far. Its beginning may change a little when its Markdown becomes complete. @param {string} text */
   setText(text) {
-    if (!text.startsWith(this.#text.slice(0, this.#position))) this.#position = 0;
     this.#text = text;
-    this.#position = Math.max(this.#position, text.length - MAX_WAITING_CHARS);
+    this.#position = Math.min(Math.max(this.#position, text.length - MAX_WAITING_CHARS), text.length);
+  }
+
+  /** Characters that have been spoken. */
+  get position() {
+    return this.#position;
   }
 
   /** Skips the text that has not been spoken. */
@@ -82,22 +86,19 @@ export class SpeechPacer {
   }
 }
 
+/** Longest end of a text that may be a link whose address is still coming. */
+const MAX_LINK_CHARS = 500;
+
 /**
- * Returns the text of a reply that can be spoken: without code blocks, link addresses and the marks of Markdown.
+ * Removes a link at the end of a text that is not complete, which is no prose yet.
  *
- * @param {string} reply
+ * @param {string} markdown
  */
-export function speechText(reply) {
-  return reply
-    .replace(/(^|\n)[ \t>]*(`{3,}(?=[^`\n]*(?:\n|$))|~{3,})[\s\S]*?(\n[ \t>]*\2[`~]*(?=\s|$)|$)/g, "\n")
-    .replace(/!?\[([^\]\n]{0,500})\]\([^)\n]{0,2000}\)/g, "$1")
-    .split("\n")
-    .map((line, index, { length }) => {
-      const words = line.trimStart().replace(/^(#{1,6}|[-*+]|>)\s+/, "").replace(/\*\*|__|`/g, "");
-      return index < length - 1 ? words.trimEnd() : words;
-    })
-    .filter((line, index, { length }) => line !== "" || index === length - 1)
-    .join("\n");
+export function withoutOpenLink(markdown) {
+  const open = markdown.lastIndexOf("[");
+  const isLink = open >= 0 && markdown.length - open <= MAX_LINK_CHARS &&
+    /^\[[^\]\n]*(\](\([^)\n]*)?)?$/.test(markdown.slice(open));
+  return isLink ? markdown.slice(0, open) : markdown;
 }
 
 /** @param {string} text */

@@ -1,9 +1,9 @@
 // @ts-check
-/** Speaks replies and notifications one after the other: mouth, caption, sentences for screen readers. @module */
+/** Speaks replies and notifications one after the other: mouth, face, caption, sentences for screen readers. @module */
 
 import { byId } from "./dom.js";
-import { captionOf, SpeechPacer, speechText, splitSentences } from "./speech.js";
-import { stripTags } from "./tags.js";
+import { createProseReader } from "./markdown.js";
+import { captionOf, SpeechPacer, splitSentences, withoutOpenLink } from "./speech.js";
 
 const STEP_MS = 33;
 /** Longest step. After a pause of the browser, speech continues from where it was. */
@@ -19,15 +19,20 @@ const CAPTION_MS_PER_CHAR = 45;
  *
  * @param {object} options
  * @param {(openness: number) => void} options.onMouth
+ * @param {(tag: string, intensity: number) => void} options.onEmotion
  * @param {() => void} options.onFinished Called when the last caption disappears.
  */
-export function createSpeechQueue({ onMouth, onFinished }) {
+export function createSpeechQueue({ onMouth, onEmotion, onFinished }) {
   const caption = byId("caption");
   const captionText = byId("caption-text");
   const liveRegion = byId("spoken");
   const pacer = new SpeechPacer();
-  /** The text with its tags. */
+  const readProse = createProseReader();
+  const readProseBefore = createProseReader();
+  /** The text as Markdown. */
   let raw = "";
+  /** Emotions that are felt when so many characters of the prose have been spoken. @type {{ position: number, tag: string, intensity: number }[]} */
+  let emotions = [];
   let isComplete = true;
   /** Sentences that screen readers have got. */
   let announced = 0;
@@ -41,7 +46,7 @@ export function createSpeechQueue({ onMouth, onFinished }) {
 
   function updateText() {
     hasGrown = false;
-    const text = speechText(stripTags(raw, isComplete)).trimEnd();
+    const text = readProse(isComplete ? raw : withoutOpenLink(raw)).trimEnd();
     pacer.setText(text);
     // Screen readers get whole sentences, each once.
     const sentences = splitSentences(text);
@@ -59,12 +64,18 @@ export function createSpeechQueue({ onMouth, onFinished }) {
     if (hasGrown) updateText();
     const openness = pacer.advance(seconds);
     onMouth(pacer.isDone ? 0 : openness);
+    const isOver = pacer.isDone && isComplete;
+    while (emotions[0] && (isOver || emotions[0].position <= pacer.position)) {
+      const { tag, intensity } = emotions[0];
+      emotions.shift();
+      onEmotion(tag, intensity);
+    }
     const text = captionOf(pacer.spoken);
     if (text !== "") {
       if (captionText.textContent !== text) captionText.textContent = text;
       caption.hidden = false;
     }
-    if (pacer.isDone && isComplete) pause();
+    if (isOver) pause();
   }
 
   function pause() {
@@ -88,6 +99,7 @@ export function createSpeechQueue({ onMouth, onFinished }) {
   /** Begins another reply and drops the one before. */
   function begin() {
     raw = "";
+    emotions = [];
     hasGrown = false;
     isComplete = false;
     announced = 0;
@@ -101,10 +113,21 @@ export function createSpeechQueue({ onMouth, onFinished }) {
   return {
     begin,
 
-    /** Adds a piece of the reply, tags included. @param {string} piece */
+    /** Adds a piece of the reply. @param {string} piece */
     push(piece) {
       raw += piece;
       hasGrown = true;
+      resume();
+    },
+
+    /**
+     * Adds an emotion of the reply.
+     *
+     * @param {string} tag @param {number} intensity
+     * @param {number} at Characters of the reply before the emotion.
+     */
+    express(tag, intensity, at) {
+      emotions.push({ position: readProseBefore(raw.slice(0, at)).trimEnd().length, tag, intensity });
       resume();
     },
 
@@ -112,7 +135,10 @@ export function createSpeechQueue({ onMouth, onFinished }) {
     end(isCut) {
       isComplete = true;
       updateText();
-      if (isCut) pacer.skip();
+      if (isCut) {
+        pacer.skip();
+        emotions = [];
+      }
       resume();
     },
 
