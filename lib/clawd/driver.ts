@@ -9,7 +9,7 @@ import { setTimeout } from "node:timers/promises";
 import { messageOf } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import type { PermissionAnswer } from "../turn/permission.ts";
-import { encodePermission, PetStates } from "./payload.ts";
+import { encodePermission, MAX_SHOWN_CHARS, PetStates } from "./payload.ts";
 import { findPet, type PetClient, PORTS } from "./pet_client.ts";
 import { CLAWD_EVENTS, IDENTITY, isClawdEvent, type PetTransport, type RequestEvent } from "./wire.ts";
 
@@ -158,8 +158,8 @@ class PetConnection implements PetTransport, AsyncDisposable {
   /** Shows a permission request until it is decided or resolved elsewhere. */
   #show(request: RequestEvent): void {
     const { request_id: id, tool } = request;
-    // The bubble cannot show a long detail whole, so that nobody could allow the request there.
-    if (tool.detail_chars !== undefined) return;
+    // Nobody may allow what the bubble does not show whole.
+    if ((tool.detail?.length ?? 0) > MAX_SHOWN_CHARS) return;
     if (this.#requests.has(id) || this.#requests.size >= MAX_REQUESTS) return;
     const withdrawal = new AbortController();
     const ended = this.#ask(request, AbortSignal.any([this.#ended.signal, withdrawal.signal]))

@@ -14,8 +14,8 @@ export const MAX_STATE_BYTES = 1_024;
 const MAX_FOLDER_CHARS = 120;
 const MAX_TOOL_CHARS = 60;
 const MAX_SESSION_CHARS = 48;
-/** Characters of a permission's detail. The pet shows the first 500. */
-const MAX_DETAIL_CHARS = 16_000;
+/** Characters of a permission's detail that the pet shows. A longer one is not sent to it. */
+export const MAX_SHOWN_CHARS = 500;
 /** Conversations that are followed. The pet keeps 20 sessions. */
 const MAX_CONVERSATIONS = 20;
 
@@ -101,7 +101,7 @@ export function encodePermission({ session_id, tool, options }: RequestEvent): s
 
 /** Translates a tool into the tool of Claude Code that the pet shows best. */
 function petTool(tool: RequestEvent["tool"]): [name: string, input: Record<string, string>] {
-  const detail = (tool.detail ?? tool.tool_name).slice(0, MAX_DETAIL_CHARS).toWellFormed();
+  const detail = (tool.detail ?? tool.tool_name).toWellFormed();
   switch (tool.kind) {
     case "execute":
       return ["Bash", { command: detail }];

@@ -65,13 +65,7 @@ export interface RequestEvent {
   readonly type: "permission_request";
   readonly session_id: string;
   readonly request_id: string;
-  readonly tool: {
-    readonly tool_name: string;
-    readonly kind: string;
-    readonly detail?: string;
-    /** Set if the detail is cut. */
-    readonly detail_chars?: number;
-  };
+  readonly tool: { readonly tool_name: string; readonly kind: string; readonly detail?: string };
   readonly options: readonly { readonly kind: string }[];
 }
 

@@ -91,6 +91,12 @@ function handleCommand(deps: WebSocketDeps, client: Subscriber, text: string): v
     case "ping":
       return client.send({ type: "pong" });
     case "permission_response":
+      if (!client.answersPermissions) {
+        throw new AppError(
+          "invalid_value",
+          'To answer permission requests, subscribe to "permission_request" first.',
+        );
+      }
       deps.permissions.answer(command.request_id, parsePermissionAnswer(command).answer, client.name);
       return;
     case "interrupt":

@@ -60,7 +60,11 @@ const INVALID: readonly [name: string, command: unknown, code: string][] = [
   ["broken JSON", '{"type":"pin', "invalid_json"],
   ["a binary frame", new TextEncoder().encode('{"type":"ping"}'), "invalid_json"],
   ["17 KiB", { type: "ping", x: "x".repeat(17 * 1024) }, "body_too_large"],
-  ["an unknown request", { type: "permission_response", request_id: "nope", decision: "allow" }, "not_found"],
+  [
+    "an answer without a subscription to permissions",
+    { type: "permission_response", request_id: "nope", decision: "allow" },
+    "invalid_value",
+  ],
 ];
 for (const [name, command, code] of INVALID) {
   Deno.test(`events: ${name} gets one error, and the connection goes on`, async () => {
@@ -151,6 +155,23 @@ Deno.test("events: a permission is answered over the socket or HTTP, and a later
   client.send({ type: "permission_response", request_id: first.request_id, decision: "reject" });
   assertMatch((await client.sync()).at(-1)!, /^error permission_resolved /);
   assertEquals(await list(), []);
+});
+
+Deno.test("events: only a socket that subscribed to permission requests answers them", async () => {
+  await using served = ServedApp.start();
+  const { prompt } = await served.startChat("mao");
+  await using judge = await served.connect("permission_request", "permission_resolved");
+  const others = [await served.connect(), await served.connect("agent_state"), await served.connect("*")];
+  others.at(-1)!.send({ type: "subscribe", events: ["permission_resolved"] });
+  const asked = served.askPermission(prompt);
+  const { request_id } = await judge.first("permission_request");
+  const answer = { type: "permission_response", request_id, decision: "allow" };
+  for (const client of others) {
+    const { code, message } = await client.ask(answer, "error");
+    assertEquals([code, message.includes('"permission_request"')], ["invalid_value", true]);
+  }
+  judge.send({ ...answer, decision: "reject" });
+  assertEquals((await asked)?.outcome, "rejected");
 });
 
 Deno.test("events: interrupt refuses a request that waits for its agent", async () => {

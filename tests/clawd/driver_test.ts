@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { ClawdOptions } from "../../lib/clawd/driver.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { ask, DriverFixture, NOTIFICATION, resolved, state } from "../support/harness/clawd_fixture.ts";
-import { FakeClawd } from "../support/harness/fake_clawd.ts";
+import { FakeClawd, type Json } from "../support/harness/fake_clawd.ts";
 import { waitFor } from "../support/harness/turn_recorder.ts";
 
 const THINKING = "thinking UserPromptSubmit oab-chat";
@@ -146,6 +146,15 @@ test(
     assertEquals([fixture.answers, fixture.messages], [[], [FOUND]]);
   },
 );
+
+test("shows no request whose command it would cut", async (fixture, pet) => {
+  fixture.publish(
+    ask({ detail: "x".repeat(501) }),
+    ask({ detail: "x".repeat(500) }, { request_id: "ask-2" }),
+  );
+  await pet.untilLogged("ask Bash");
+  assertEquals(pet.bubbles.map(({ body }) => (body.tool_input as Json).command), ["x".repeat(500)]);
+});
 
 test("shows at most 12 requests", async (fixture, pet) => {
   for (let n = 0; n < 24; n++) fixture.publish(ask({}, { request_id: `${n}` }));

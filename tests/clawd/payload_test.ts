@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { encodePermission, MAX_STATE_BYTES, PetStates } from "../../lib/clawd/payload.ts";
+import { encodePermission, MAX_SHOWN_CHARS, MAX_STATE_BYTES, PetStates } from "../../lib/clawd/payload.ts";
 import type { ClawdEvent } from "../../lib/clawd/wire.ts";
 import type { VtuberEvent } from "../../lib/events/wire.ts";
 import { ask, state } from "../support/harness/clawd_fixture.ts";
@@ -80,7 +80,9 @@ for (const [name, long] of Object.entries(LONG)) {
     const bytes = new TextEncoder().encode(text).length;
     assert(bytes <= MAX_STATE_BYTES, `${bytes} bytes`);
     assertMatch(JSON.parse(text).cwd, /\/project$/);
-    const request = encodePermission(ask({ tool_name: long, detail: long.repeat(20), kind: "other" }));
+    const request = encodePermission(
+      ask({ tool_name: long, detail: long.slice(0, MAX_SHOWN_CHARS), kind: "other" }),
+    );
     assert(new TextEncoder().encode(request).length < 512 * 1024);
   });
 }
