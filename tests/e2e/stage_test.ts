@@ -232,6 +232,31 @@ const STEPS: Record<string, Step> = {
     await page.getByRole("textbox", { name: "Message" }).and(page.locator(":focus")).waitFor();
   },
 
+  async "a long command is allowed only after its end was seen"({ page }) {
+    const command = `echo ${"x".repeat(6_000)}; rm -rf ~`;
+    const toolCall = { ...COMMAND, title: "echo", rawInput: { command } };
+    await send(page, script({ permission: { toolCall, options: OPTIONS } }));
+    const card = page.getByRole("alertdialog");
+    await card.getByText(/\d+ characters left out/).waitFor();
+    assertStringIncludes(await card.locator("pre").innerText(), "rm -rf ~");
+    assertEquals(await card.getByRole("button").allInnerTexts(), [
+      `Show all ${command.length} characters`,
+      "Reject",
+    ]);
+    await card.getByRole("button", { name: /^Show all/ }).click();
+    const allow = card.getByRole("button", { name: "Allow once" });
+    await allow.waitFor();
+    assertEquals([await allow.isEnabled(), await card.getByRole("button", { name: "Reject" }).isEnabled()], [
+      false,
+      true,
+    ]);
+    assertEquals(await card.locator("pre").innerText(), command);
+    await card.locator("pre").press("End");
+    await allow.and(page.locator(":enabled")).click();
+    await page.getByText("echo: Allowed by").waitFor();
+    await reply(page, '"yes"').waitFor();
+  },
+
   async "an open permission is shown on a page that opens later"({ page, open }) {
     await send(page, ASK);
     await page.getByRole("alertdialog").waitFor();

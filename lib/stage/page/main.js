@@ -9,20 +9,30 @@ import { createConversation } from "./conversation.js";
 import { createActivity } from "./views/activity.js";
 import { createConnectionChip, createThemeButton } from "./views/bar.js";
 import { createComposer, createMessageList } from "./views/chat.js";
+import { createCards } from "./views/cards.js";
 import { createChatList } from "./views/chat_list.js";
 import { byId } from "./views/dom.js";
 import { createKeyForm } from "./views/key_form.js";
 import { createNotices } from "./views/notice.js";
 import { createPerformer } from "./views/performer.js";
 import { createPermissions } from "./views/permission.js";
+import { createQuestions } from "./views/question.js";
 import { addTag } from "./views/tags.js";
 
 /** In the overlay for streaming programs, the page shows the character and its words and takes no input. */
 const IS_OVERLAY = new URLSearchParams(location.search).get("overlay") === "1";
 const OVERLAY_EVENTS = ["agent_state", "emotion", "tool_status", "plan", "notification", "say"];
-const EVENTS = [...OVERLAY_EVENTS, "permission_request", "permission_resolved"];
+const EVENTS = [
+  ...OVERLAY_EVENTS,
+  "permission_request",
+  "permission_resolved",
+  "question",
+  "question_resolved",
+  "usage",
+];
 const OVERLAY_RETRY_MS = 5_000;
 const STATE_URL = new URL("v1/vtuber/state", document.baseURI);
+const PERMISSIONS_URL = new URL("v1/vtuber/permissions/", document.baseURI);
 const SESSIONS_URL = new URL("v1/vtuber/sessions", document.baseURI);
 const SOCKET_URL = new URL("v1/vtuber/ws", document.baseURI);
 SOCKET_URL.protocol = SOCKET_URL.protocol.replace("http", "ws");
@@ -60,9 +70,15 @@ createChatList({
   },
   onDelete: forget,
 });
+const cards = createCards(() => composer.focus());
 const permissions = createPermissions({
-  answer: (request_id, option_id) => channel.send({ type: "permission_response", request_id, option_id }),
-  onFocusLost: () => composer.focus(),
+  cards,
+  answer: (answer) => channel.send({ type: "permission_response", ...answer }),
+  fetchWhole: fetchPermission,
+});
+const questions = createQuestions({
+  cards,
+  answer: (answer) => channel.send({ type: "question_response", ...answer }),
 });
 const channel = new EventChannel({
   socketUrl: SOCKET_URL,
@@ -83,15 +99,14 @@ addEventListener("hashchange", () => {
 channel.connect();
 
 /** @type {import("./api/events.js").ChannelOptions["onStateChange"]} */
-function handleConnection(state, { sessions = [], permissions: open = [], tools = [], plan = [] }) {
+function handleConnection(state, snapshot) {
   connectionChip.show(state);
   switch (state) {
     case "connecting":
       break;
     case "open":
       keyForm.close();
-      permissions.keepOnly(open.map(({ request_id }) => request_id));
-      showTurn(sessions.at(-1)?.turn_id, tools, plan);
+      showSnapshot(snapshot);
       break;
     case "waiting":
       performer.setState("idle", {});
@@ -106,15 +121,18 @@ function handleConnection(state, { sessions = [], permissions: open = [], tools 
   }
 }
 
-/**
- * Shows a turn that was running when the page connected.
- *
- * @param {string | undefined} id @param {readonly any[]} tools @param {readonly any[]} plan
- */
-function showTurn(id, tools, plan) {
-  if (id === undefined) return;
-  performer.enterTurn(id);
-  for (const tool of tools.filter(({ turn_id }) => turn_id === id)) activity.setTool(tool);
+/** Shows what was going on when the page connected. @param {import("./api/events.js").Snapshot} snapshot */
+function showSnapshot(
+  { sessions = [], permissions: asked = [], questions: open = [], tools = [], plan = [] },
+) {
+  cards.keepOnly([
+    ...asked.map(({ request_id }) => request_id),
+    ...open.map(({ question_id }) => question_id),
+  ]);
+  const turn = sessions.at(-1)?.turn_id;
+  if (turn === undefined) return;
+  performer.enterTurn(turn);
+  for (const tool of tools.filter(({ turn_id }) => turn_id === turn)) activity.setTool(tool);
   if (plan.length > 0) activity.setPlan(plan);
 }
 
@@ -137,8 +155,14 @@ function handleFrame(frame) {
     case "permission_resolved":
       permissions.resolve(/** @type {any} */ (frame));
       break;
+    case "question":
+      questions.show(/** @type {any} */ (frame));
+      break;
+    case "question_resolved":
+      questions.resolve(/** @type {any} */ (frame));
+      break;
     case "error":
-      permissions.enableAnswers();
+      cards.enable();
       notices.show(String(frame.message), "normal");
       break;
   }
@@ -173,7 +197,19 @@ function perform(frame) {
     case "plan":
       activity.setPlan(frame.entries ?? []);
       break;
+    case "usage":
+      activity.setUsage(/** @type {any} */ (frame));
+      break;
   }
+}
+
+/** Gets a permission request with its whole detail. @param {string} id @returns {Promise<any>} */
+async function fetchPermission(id) {
+  const response = await fetch(new URL(encodeURIComponent(id), PERMISSIONS_URL), {
+    headers: keyHeaders(key),
+  });
+  if (!response.ok) throw new Error(`The server answered ${response.status}.`);
+  return await response.json();
 }
 
 /** Removes a conversation from this browser, and lets the server and the agent forget it. @param {string} id */

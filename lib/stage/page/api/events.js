@@ -18,7 +18,8 @@ const MAX_DELAY_MS = 15_000;
  *
  * @typedef {"connecting" | "open" | "waiting" | "locked"} ConnectionState
  */
-/** @typedef {{ sessions?: any[], permissions?: any[], tools?: any[], plan?: any[] }} Snapshot Body of `GET /v1/vtuber/state`. */
+/** @typedef {{ sessions?: any[], permissions?: any[], questions?: any[], tools?: any[], plan?: any[] }} Snapshot Body of
+ *   `GET /v1/vtuber/state`. */
 
 /**
  * @typedef {object} ChannelOptions

@@ -34,6 +34,18 @@ export function stateLabel(state) {
   return STATE_LABELS.get(state) ?? "";
 }
 
+/**
+ * Describes the agent's context in tokens, and what the session has cost.
+ *
+ * @param {number} used @param {number} size @param {{ amount: number, currency: string } | undefined} cost
+ */
+function usageLabel(used, size, cost) {
+  const count = new Intl.NumberFormat([], { notation: "compact" });
+  const share = size > 0 ? ` (${Math.round(100 * used / size)} %)` : "";
+  const label = `Context: ${count.format(used)} of ${count.format(size)} tokens${share}`;
+  return cost ? `${label}, cost: ${cost.amount.toFixed(2)} ${cost.currency}` : label;
+}
+
 /** @param {string} text @param {string} status */
 function createRow(text, status) {
   const row = createElement("li");
@@ -66,6 +78,7 @@ export function createActivity() {
   const planEntries = byId("plan-entries");
   const tools = byId("tools");
   const toolList = byId("tool-list");
+  const usage = byId("usage");
   /** Rows of the tools by tool call id. @type {Map<string, HTMLElement>} */
   const rows = new Map();
   let state = "idle";
@@ -95,6 +108,7 @@ export function createActivity() {
     rows.clear();
     toolList.replaceChildren();
     planEntries.replaceChildren();
+    usage.hidden = true;
     refresh();
   }
 
@@ -126,6 +140,12 @@ export function createActivity() {
         oldest.remove();
       }
       refresh();
+    },
+
+    /** @param {{ used: number, size: number, cost?: { amount: number, currency: string } }} usage */
+    setUsage({ used, size, cost }) {
+      usage.textContent = usageLabel(used, size, cost);
+      usage.hidden = false;
     },
 
     /** @param {readonly { content: string, status: string }[]} entries */

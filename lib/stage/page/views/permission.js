@@ -1,10 +1,11 @@
 // @ts-check
-/** Permission requests of the agent: a card for each, with a button for each answer and the time left. @module */
+/** Permission requests of the agent: a card for each, with a button for each answer. @module */
 
-import { byId, createElement, escapeInvisible } from "./dom.js";
+import { createAnswer } from "./cards.js";
+import { createElement, escapeInvisible } from "./dom.js";
 
-/** Time that a card stays after its request was resolved. */
-const SHOWN_AFTER_END_MS = 6_000;
+/** Distance to the end of a long command within which it counts as seen. */
+const NEAR_END_PX = 8;
 
 /** @type {ReadonlyMap<string, string>} */
 const KIND_LABELS = new Map([
@@ -31,129 +32,90 @@ function outcomeLabel(outcome, by) {
   }
 }
 
-/** @param {number} expiresAt In unix seconds. */
-function timeLeft(expiresAt) {
-  const seconds = Math.max(0, Math.ceil(expiresAt - Date.now() / 1000));
-  return seconds > 90 ? `${Math.round(seconds / 60)} minutes left` : `${seconds} s left`;
-}
-
 /**
- * @typedef {{ request_id: string, session_id: string, turn_id: string, expires_at: number,
- *   tool: { tool_name: string, kind: string, detail?: string },
+ * The request. `detail_chars` is the length of a long detail, whose middle is left out; it then has only the options
+ * that reject.
+ *
+ * @typedef {{ request_id: string, expires_at: number,
+ *   tool: { tool_name: string, kind: string, detail?: string, detail_chars?: number },
  *   options: readonly { option_id: string, name: string, kind: string }[] }} Request
  */
 
 /**
- * Creates the list of cards.
+ * Shows permission requests as cards.
  *
- * @param {{ answer: (requestId: string, optionId: string) => boolean, onFocusLost: () => void }} actions
- *   `onFocusLost` is called when the card that had the focus is resolved and no other card waits.
+ * @param {object} options
+ * @param {ReturnType<typeof import("./cards.js").createCards>} options.cards
+ * @param {(answer: { request_id: string, option_id: string, detail_chars?: number | undefined }) => boolean} options.answer
+ *   Returns false if there is no connection.
+ * @param {(requestId: string) => Promise<Request>} options.fetchWhole Gets a request with its whole detail.
  */
-export function createPermissions({ answer, onFocusLost }) {
-  const region = byId("permissions");
-  const field = /** @type {HTMLTextAreaElement} */ (byId("say"));
-  /** Open cards by request id. @type {Map<string, { card: HTMLElement, close: (words: string) => void }>} */
-  const cards = new Map();
-
-  /** @param {Request} request */
-  function show({ request_id, tool, options, expires_at }) {
-    if (cards.has(request_id)) return;
-    const id = `permission-${request_id}`;
-    const name = escapeInvisible(tool.tool_name);
-    const title = createElement("h2", "", name);
-    title.id = id;
-    const left = createElement("span", "", timeLeft(expires_at));
-    left.setAttribute("aria-live", "off");
-    const about = createElement(
-      "p",
-      "about",
-      `The agent ${KIND_LABELS.get(tool.kind) ?? "asks for permission"}. `,
-    );
-    about.id = `${id}-about`;
-    about.append(left);
-    const card = createElement("section", "permission");
-    card.setAttribute("role", "alertdialog");
-    card.setAttribute("aria-modal", "false");
-    card.setAttribute("aria-labelledby", id);
-    card.setAttribute("aria-describedby", about.id);
-    card.tabIndex = -1;
-    card.append(title, about);
-    if (tool.detail) {
-      const detail = createElement("pre", "", escapeInvisible(tool.detail));
-      detail.tabIndex = 0;
-      detail.setAttribute("aria-label", "Details of the request");
-      card.append(detail);
-    }
-    const buttons = options.map(({ option_id, name, kind }) => {
-      const style = kind === "allow_once" ? "primary" : kind.startsWith("reject") ? "reject" : "";
-      const button = createElement("button", `button ${style}`.trim(), escapeInvisible(name));
-      button.type = "button";
-      button.dataset.kind = kind;
-      button.addEventListener("click", () => {
-        if (!answer(request_id, option_id)) {
-          left.textContent = "Not connected: the answer was not sent.";
-          return;
-        }
-        for (const other of buttons) other.disabled = true;
-        focusNext();
-      });
-      return button;
-    });
-    const answers = createElement("div", "answers");
-    answers.append(...buttons);
-    card.append(answers);
-    region.append(card);
-
-    const timer = setInterval(() => {
-      left.textContent = timeLeft(expires_at);
-    }, 1000);
-    cards.set(request_id, {
-      card,
-      close(words) {
-        clearInterval(timer);
-        cards.delete(request_id);
-        const hadFocus = card.contains(document.activeElement);
-        card.className = "permission over";
-        card.setAttribute("role", "status");
-        card.replaceChildren(createElement("p", "", `${name}: ${words}`));
-        if (hadFocus) focusNext();
-        setTimeout(() => card.remove(), SHOWN_AFTER_END_MS);
-      },
-    });
-    // Keep the focus of a user who writes or answers another card. Focus the card and never a button: Enter or Space
-    // that was meant for the message must not allow anything.
-    if (region.contains(document.activeElement)) return;
-    card.scrollIntoView({ block: "nearest" });
-    if (field.value === "") card.focus();
-  }
-
-  function focusNext() {
-    const open = [...cards.values()].find(({ card }) => card.querySelector("button:enabled") !== null);
-    if (open === undefined) return onFocusLost();
-    open.card.scrollIntoView({ block: "nearest" });
-    open.card.focus();
-  }
-
+export function createPermissions({ cards, answer, fetchWhole }) {
   return {
-    show,
+    /** @param {Request} request */
+    show(request) {
+      const { request_id: id, tool, expires_at: expiresAt } = request;
+      if (cards.has(id)) return;
+      const title = escapeInvisible(tool.tool_name);
+      const about = `The agent ${KIND_LABELS.get(tool.kind) ?? "asks for permission"}.`;
+      const card = cards.add({ id, title, about, expiresAt });
+
+      /** @param {Request} request @param {boolean} isWhole Whether the detail is all of it. */
+      const render = ({ tool: { detail = "", detail_chars }, options }, isWhole) => {
+        const detailView = createElement("pre", "", escapeInvisible(detail));
+        detailView.tabIndex = 0;
+        detailView.setAttribute("aria-label", "Details of the request");
+        const answers = createElement("div", "answers");
+        const buttons = options.map(({ option_id, name, kind }) => {
+          const style = kind === "allow_once" ? "primary" : kind.startsWith("reject") ? "reject" : "";
+          return createAnswer(escapeInvisible(name), style, () => {
+            card.answered(answer({ request_id: id, option_id, detail_chars }));
+          });
+        });
+        answers.append(...buttons);
+        card.body.replaceChildren(...(detail === "" ? [] : [detailView]), answers);
+        if (detail_chars === undefined) return;
+        if (isWhole) {
+          const allowing = buttons.filter((_, index) => !options[index]?.kind.startsWith("reject"));
+          allowAtEnd(detailView, allowing);
+        } else {
+          answers.prepend(
+            createAnswer(`Show all ${detail_chars} characters`, "primary", async () => {
+              try {
+                render(await fetchWhole(id), true);
+              } catch {
+                card.answered(false);
+              }
+            }),
+          );
+        }
+      };
+      render(request, false);
+    },
 
     /** Closes the card of a request that was resolved. @param {{ request_id: string, outcome: string, by: string }} event */
     resolve({ request_id, outcome, by }) {
-      cards.get(request_id)?.close(outcomeLabel(outcome, by));
-    },
-
-    /** Enables all buttons again, because the server did not accept an answer. */
-    enableAnswers() {
-      for (const { card } of cards.values()) {
-        for (const button of card.querySelectorAll("button")) button.disabled = false;
-      }
-    },
-
-    /** Closes the cards of all other requests. @param {readonly string[]} requestIds */
-    keepOnly(requestIds) {
-      for (const [id, { close }] of [...cards]) {
-        if (!requestIds.includes(id)) close(outcomeLabel("", ""));
-      }
+      cards.close(request_id, outcomeLabel(outcome, by));
     },
   };
+}
+
+/**
+ * Enables buttons once a text was scrolled to its end.
+ *
+ * @param {HTMLElement} text
+ * @param {readonly HTMLButtonElement[]} buttons
+ */
+function allowAtEnd(text, buttons) {
+  const hint = createElement("p", "about", "Read it to its end to allow it.");
+  const update = () => {
+    if (text.scrollHeight - text.scrollTop - text.clientHeight > NEAR_END_PX) return;
+    for (const button of buttons) button.disabled = false;
+    hint.remove();
+  };
+  for (const button of buttons) button.disabled = true;
+  text.after(hint);
+  text.addEventListener("scroll", update, { passive: true });
+  text.focus();
+  update();
 }
