@@ -10,7 +10,7 @@ import type { EventHub } from "./hub.ts";
 import type { Notifier } from "./notifier.ts";
 import type { Subscriber } from "./subscriber.ts";
 import { type WebSocketDeps, webSocketHandler } from "./websocket.ts";
-import { parseNotification, parsePermissionAnswer } from "./wire.ts";
+import { parseInterrupt, parseNotification, parsePermissionAnswer } from "./wire.ts";
 
 /** Silence of an event stream after which a comment keeps the connection alive, in milliseconds. */
 const HEARTBEAT_MS = 15_000;
@@ -65,6 +65,11 @@ export function eventRoutes(deps: EventRoutesDeps): Route[] {
       path: "/vtuber/notifications",
       POST: notificationsHandler(notifier),
       docs: { POST: { name: "notifications", summary: "Makes the character say something" } },
+    },
+    {
+      path: "/vtuber/interrupt",
+      POST: interruptHandler(conversations),
+      docs: { POST: { name: "interrupt", summary: "Cancels the turn of one conversation, or all turns" } },
     },
     {
       path: "/vtuber/sessions",
@@ -133,6 +138,14 @@ function notificationsHandler(notifier: EventRoutesDeps["notifier"]): Handler {
     const announcement = mode === "text" ? notifier.fromText(text) : await notifier.ask(text, request.signal);
     if (announcement === undefined) return Response.json({ said: null, clients: 0 });
     return Response.json({ said: announcement.text, clients: notifier.announce(announcement, urgency) });
+  };
+}
+
+/** Cancels the turn of `{session_id}`; without it, all running turns. */
+function interruptHandler(conversations: EventRoutesDeps["conversations"]): Handler {
+  return async (request) => {
+    const { session_id } = parseInterrupt((await readJson(request)).value);
+    return Response.json({ turns: conversations.interrupt(session_id ?? undefined) });
   };
 }
 

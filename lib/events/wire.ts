@@ -151,13 +151,15 @@ const RESERVED_NAMES: ReadonlySet<string> = new Set(["timeout", "turn", "agent"]
 const clientName = z.string().trim().max(MAX_CLIENT_NAME_CHARS).nullable().default(null)
   .transform((name) => name && !RESERVED_NAMES.has(name) ? name : undefined);
 
+const interrupt = z.object({ session_id: z.string().min(1).nullish() });
+
 const command = z.discriminatedUnion("type", [
   z.object({ type: z.literal("hello"), client: clientName }),
   z.object({ type: z.literal("subscribe"), events: z.array(z.string()).max(MAX_SUBSCRIPTION_NAMES) }),
   z.object({ type: z.literal("ping") }),
   // The answer is parsed like the body of a request.
   z.looseObject({ type: z.literal("permission_response"), request_id: z.string().min(1) }),
-  z.object({ type: z.literal("interrupt"), session_id: z.string().min(1).nullish() }),
+  interrupt.extend({ type: z.literal("interrupt") }),
 ], {
   error: ({ code }) =>
     code === "invalid_union" ? "must be hello, subscribe, ping, permission_response or interrupt" : undefined,
@@ -200,6 +202,11 @@ export function parsePermissionAnswer(
   const choice = option_id === undefined ? { decision: decision! } : { optionId: option_id };
   const seen = detail_chars === undefined ? {} : { detailChars: detail_chars };
   return { answer: { ...choice, ...seen }, client };
+}
+
+/** Parses the body of `POST /v1/vtuber/interrupt`. @throws {AppError} that names the field. */
+export function parseInterrupt(value: unknown): z.infer<typeof interrupt> {
+  return validate(interrupt, value);
 }
 
 /** The modes of a notification: say the text as it is, or let the agent put it in its own words. */

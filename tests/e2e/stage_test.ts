@@ -394,6 +394,32 @@ Deno.test("stage", { ignore: CHROMIUM === undefined }, async (t) => {
     assertEquals(problems, []);
   });
 
+  await runStep(t, "behind a proxy that lets no WebSocket pass, the events come as a stream", async () => {
+    await using proxy = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, (request) => {
+      const { pathname, search } = new URL(request.url);
+      const headers = new Headers(request.headers);
+      for (const name of ["upgrade", "connection", "host"]) headers.delete(name);
+      const { method, body, signal } = request;
+      return fetch(server.url + pathname + search, { method, headers, body, signal }).catch(() =>
+        Response.error()
+      );
+    });
+    const url = `http://127.0.0.1:${proxy.addr.port}`;
+    await using opened = await openPage(browser, url, { expected: [/WebSocket connection to .* failed/] });
+    const { page, problems } = opened;
+    await untilConnected(page);
+    await send(page, ASK);
+    await page.getByRole("alertdialog").getByRole("button", { name: "Allow once" }).click();
+    await page.getByText("rm -rf build: Allowed by stage").waitFor();
+    await page.locator("#caption-text", { hasText: "yes" }).waitFor();
+    const steps = script({ text: "Endless " }, { hang: true });
+    const other = await server.chat(steps, {}, { headers: { "x-session-id": "other" } });
+    await page.getByRole("button", { name: "Stop" }).click();
+    assertStringIncludes(await other.text(), "Endless");
+    assertEquals(problems, []);
+    await page.close();
+  });
+
   await runStep(t, "the page reconnects when the server starts again", async () => {
     const env = { GATEWAY_LISTEN: reusableAddress() };
     const first = await startServer({ env });

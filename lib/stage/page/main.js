@@ -31,11 +31,7 @@ const EVENTS = [
   "usage",
 ];
 const OVERLAY_RETRY_MS = 5_000;
-const STATE_URL = new URL("v1/vtuber/state", document.baseURI);
-const PERMISSIONS_URL = new URL("v1/vtuber/permissions/", document.baseURI);
-const SESSIONS_URL = new URL("v1/vtuber/sessions", document.baseURI);
-const SOCKET_URL = new URL("v1/vtuber/ws", document.baseURI);
-SOCKET_URL.protocol = SOCKET_URL.protocol.replace("http", "ws");
+const BASE_URL = new URL("v1/vtuber/", document.baseURI);
 
 document.documentElement.classList.toggle("overlay", IS_OVERLAY);
 let key = loadKey();
@@ -81,8 +77,7 @@ const questions = createQuestions({
   answer: (answer) => channel.send({ type: "question_response", ...answer }),
 });
 const channel = new EventChannel({
-  socketUrl: SOCKET_URL,
-  stateUrl: STATE_URL,
+  baseUrl: BASE_URL,
   key: () => key,
   events: IS_OVERLAY ? OVERLAY_EVENTS : EVENTS,
   onFrame: handleFrame,
@@ -205,9 +200,8 @@ function perform(frame) {
 
 /** Gets a permission request with its whole detail. @param {string} id @returns {Promise<any>} */
 async function fetchPermission(id) {
-  const response = await fetch(new URL(encodeURIComponent(id), PERMISSIONS_URL), {
-    headers: keyHeaders(key),
-  });
+  const url = new URL(`permissions/${encodeURIComponent(id)}`, BASE_URL);
+  const response = await fetch(url, { headers: keyHeaders(key) });
   if (!response.ok) throw new Error(`The server answered ${response.status}.`);
   return await response.json();
 }
@@ -215,7 +209,7 @@ async function fetchPermission(id) {
 /** Removes a conversation from this browser, and lets the server and the agent forget it. @param {string} id */
 function forget(id) {
   deleteChat(id);
-  const url = new URL(SESSIONS_URL);
+  const url = new URL("sessions", BASE_URL);
   url.searchParams.set("id", id);
   fetch(url, { method: "DELETE", headers: keyHeaders(key) }).catch(() => {
     notices.show("The server cannot be reached: only this browser has forgotten the conversation.", "normal");

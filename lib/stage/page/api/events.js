@@ -1,30 +1,30 @@
 // @ts-check
-/** Client of `/v1/vtuber/ws`: a WebSocket that reconnects by itself. @module */
+/** Client of the server's events: a connection that is made again by itself. @module */
 
-import { keyHeaders, socketProtocols } from "./key.js";
+import { openEventSocket, openEventStream } from "./event_connection.js";
+import { keyHeaders } from "./key.js";
 
-/** Time between pings, and longest wait for any frame after one. */
-const PING_MS = 25_000;
-const PONG_MS = 15_000;
 /** Longest wait for the state of the server. */
 const STATE_TIMEOUT_MS = 8_000;
 /** Delay of the first reconnection, and the longest delay. */
 const FIRST_DELAY_MS = 500;
 const MAX_DELAY_MS = 15_000;
 
-/** @typedef {{ type: string, [field: string]: any }} Frame */
+/** @typedef {import("./event_connection.js").Frame} Frame */
 /**
  * The connection is being made, is open, waits for the next attempt, or needs another key.
  *
  * @typedef {"connecting" | "open" | "waiting" | "locked"} ConnectionState
  */
-/** @typedef {{ sessions?: any[], permissions?: any[], questions?: any[], tools?: any[], plan?: any[] }} Snapshot Body of
- *   `GET /v1/vtuber/state`. */
+/**
+ * Body of `GET /v1/vtuber/state`.
+ *
+ * @typedef {{ sessions?: any[], permissions?: any[], questions?: any[], tools?: any[], plan?: any[] }} Snapshot
+ */
 
 /**
  * @typedef {object} ChannelOptions
- * @property {URL} socketUrl
- * @property {URL} stateUrl
+ * @property {URL} baseUrl Address of `/v1/vtuber/`.
  * @property {() => string} key
  * @property {readonly string[]} events Names of the events to subscribe to.
  * @property {(frame: Frame) => void} onFrame
@@ -35,27 +35,24 @@ const MAX_DELAY_MS = 15_000;
 /** The connection to the events of the server. */
 export class EventChannel {
   #options;
-  /** @type {WebSocket | undefined} */
-  #socket;
+  /** @type {import("./event_connection.js").EventConnection | undefined} */
+  #connection;
+  #isOpen = false;
   /** Failed attempts since the connection was last open. */
   #failures = 0;
   /** Number of the latest attempt. Earlier ones that are still waiting for the server then stop. */
   #attempt = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #reconnectTimer;
-  /** @type {ReturnType<typeof setInterval> | undefined} */
-  #pingTimer;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #pongTimer;
 
   /** @param {ChannelOptions} options */
   constructor(options) {
     this.#options = options;
     addEventListener("online", () => this.#retryNow());
     document.addEventListener("visibilitychange", () => this.#retryNow());
-    // The browser would notice the loss of an open socket much later.
+    // The browser would notice the loss of an open connection much later.
     addEventListener("offline", () => {
-      if (this.#socket !== undefined) this.#reconnect();
+      if (this.#connection !== undefined) this.#reconnect();
     });
   }
 
@@ -68,7 +65,7 @@ export class EventChannel {
     if (attempt !== this.#attempt) return;
     if (result === "denied") return this.#options.onStateChange("locked", {});
     if (result === "unavailable") return this.#reconnect();
-    this.#open(result);
+    this.#open(openEventSocket, result);
   }
 
   /**
@@ -78,8 +75,8 @@ export class EventChannel {
    * @returns {boolean} False if the channel is not open.
    */
   send(command) {
-    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
-    this.#socket.send(JSON.stringify(command));
+    if (!this.#isOpen) return false;
+    this.#connection?.send(command);
     return true;
   }
 
@@ -89,11 +86,12 @@ export class EventChannel {
    * @returns {Promise<Snapshot | "denied" | "unavailable">}
    */
   async #fetchState() {
+    const { baseUrl } = this.#options;
     const key = this.#options.key();
     // A header can only carry printable Latin-1 characters.
     if (!/^[\x20-\x7e\xa0-\xff]*$/.test(key)) return "denied";
     try {
-      const response = await fetch(this.#options.stateUrl, {
+      const response = await fetch(new URL("state", baseUrl), {
         headers: keyHeaders(key),
         cache: "no-store",
         signal: AbortSignal.timeout(STATE_TIMEOUT_MS),
@@ -107,34 +105,34 @@ export class EventChannel {
     }
   }
 
-  /** @param {Snapshot} snapshot */
-  #open(snapshot) {
-    const { socketUrl, key, events, onFrame, onStateChange } = this.#options;
-    const socket = new WebSocket(socketUrl, socketProtocols(key()));
-    this.#socket = socket;
-    socket.onopen = () => {
-      this.#failures = 0;
-      this.send({ type: "hello", client: "stage" });
-      this.send({ type: "subscribe", events });
-      this.#pingTimer = setInterval(() => this.#ping(), PING_MS);
-      onStateChange("open", snapshot);
-    };
-    socket.onmessage = ({ data }) => {
-      const frame = parseFrame(data);
-      if (frame === undefined) return;
-      clearTimeout(this.#pongTimer);
-      this.#pongTimer = undefined;
-      onFrame(frame);
-    };
-    socket.onclose = () => {
-      if (this.#socket === socket) this.#reconnect();
-    };
-  }
-
-  /** Sends a ping. Without any frame in time, the network is gone. */
-  #ping() {
-    this.send({ type: "ping" });
-    this.#pongTimer ??= setTimeout(() => this.#reconnect(), PONG_MS);
+  /**
+   * Opens a connection. A proxy may not let WebSockets pass: then the events come as a stream of server-sent events.
+   *
+   * @param {import("./event_connection.js").OpenConnection} openConnection
+   * @param {Snapshot} snapshot
+   */
+  #open(openConnection, snapshot) {
+    const { baseUrl, key, events, onFrame, onStateChange } = this.#options;
+    const connection = openConnection({
+      baseUrl,
+      key: key(),
+      events,
+      onFrame: (frame) => {
+        if (connection === this.#connection) onFrame(frame);
+      },
+      onOpen: () => {
+        if (connection !== this.#connection) return;
+        this.#isOpen = true;
+        this.#failures = 0;
+        onStateChange("open", snapshot);
+      },
+      onClose: () => {
+        if (connection !== this.#connection) return;
+        if (openConnection === openEventSocket && !this.#isOpen) this.#open(openEventStream, snapshot);
+        else this.#reconnect();
+      },
+    });
+    this.#connection = connection;
   }
 
   #reconnect() {
@@ -156,12 +154,10 @@ export class EventChannel {
   #disconnect() {
     clearTimeout(this.#reconnectTimer);
     this.#reconnectTimer = undefined;
-    clearInterval(this.#pingTimer);
-    clearTimeout(this.#pongTimer);
-    this.#pongTimer = undefined;
-    const socket = this.#socket;
-    this.#socket = undefined;
-    socket?.close();
+    const connection = this.#connection;
+    this.#connection = undefined;
+    this.#isOpen = false;
+    connection?.close();
   }
 }
 
@@ -174,14 +170,4 @@ export class EventChannel {
 export function reconnectDelayMs(failures, random) {
   const delayMs = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(failures, 10));
   return Math.round(delayMs * (0.75 + 0.25 * random));
-}
-
-/** @param {unknown} data @returns {Frame | undefined} */
-function parseFrame(data) {
-  try {
-    const frame = JSON.parse(String(data));
-    return typeof frame?.type === "string" ? frame : undefined;
-  } catch {
-    return undefined;
-  }
 }
