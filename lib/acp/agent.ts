@@ -1,12 +1,13 @@
 /** An ACP agent: started when it is needed, kept warm, restarted when its process ends. @module */
 
 import { abortable, untilAborted } from "../core/abortable.ts";
+import { BoundedMap } from "../core/bounded_map.ts";
 import { shuttingDown } from "../core/errors.ts";
 import type { Agent, AgentModel, AgentState, Session } from "../turn/agent.ts";
 import type { SessionId } from "../turn/event.ts";
 import { AgentCommands } from "./command_guard.ts";
 import { Connection } from "./connection.ts";
-import { AGENT_TIMEOUTS, type AgentSettings, type AgentTimeouts, toUnavailable } from "./handshake.ts";
+import { type AgentSettings, toUnavailable } from "./handshake.ts";
 import { isTimeout } from "./json_rpc.ts";
 import type { AgentProcess } from "./process.ts";
 import { RestartBackoff } from "./restart_backoff.ts";
@@ -17,14 +18,16 @@ import type { Capabilities } from "./wire.ts";
 /** Delay before the next warm session is opened, in milliseconds: first the session before it needs the agent. */
 const WARM_DELAY_MS = 1_000;
 
+/** Lost sessions that are remembered. */
+const MAX_LOST = 1_000;
+
 /** Options of an {@linkcode AcpAgent}. */
-export interface AcpAgentOptions extends Omit<AgentSettings, "timeouts"> {
+export interface AcpAgentOptions extends AgentSettings {
   readonly name: string;
   /** See `Agent.program`. */
   readonly program: string;
   /** Starts a process. @throws {AppError} if the program cannot be started. */
   readonly launch: () => AgentProcess;
-  readonly timeouts?: AgentTimeouts;
   readonly now?: () => number;
 }
 
@@ -49,7 +52,7 @@ export interface AgentDescription extends Omit<Capabilities, "authMethods"> {
  * An agent that speaks the Agent Client Protocol.
  *
  * One process serves at a time. A process that does not answer `session/new` or a cancelled prompt in time is retired:
- * it serves what still runs in it, and the next session starts another one.
+ * it finishes the turns that run in it, and the next session starts another one, which also resumes the idle sessions.
  */
 export class AcpAgent implements Agent {
   readonly name: string;
@@ -62,6 +65,8 @@ export class AcpAgent implements Agent {
   readonly #commands = new AgentCommands();
   /** Connections whose process has not ended: the current one, and retired ones. */
   readonly #connections = new Set<Connection>();
+  /** Sessions whose cancelled prompt the agent did not end. They are never resumed. */
+  readonly #lost = new BoundedMap<SessionId, true>(MAX_LOST);
   #connecting: Promise<Connection> | undefined;
   /** The current connection, once it is initialised. */
   #current: Connection | undefined;
@@ -186,6 +191,7 @@ export class AcpAgent implements Agent {
   }
 
   async #resumeSession(id: SessionId, leaving: AbortSignal): Promise<AcpSession | undefined> {
+    if (this.#lost.has(id)) return undefined;
     const connection = await this.#connect();
     const session = await connection.resumeSession(id, leaving);
     // A resumed session does not prove that the agent can open new ones. The warm session will.
@@ -245,7 +251,6 @@ export class AcpAgent implements Agent {
 
   #open(process: AgentProcess): Connection {
     const connection: Connection = new Connection({
-      timeouts: AGENT_TIMEOUTS,
       ...this.#options,
       process,
       defaults: this.#defaults,
@@ -257,7 +262,10 @@ export class AcpAgent implements Agent {
         // An agent whose last `session/new` failed is not asked again after each turn.
         if (!this.#hasFailed) this.warm();
       },
-      onUnresponsive: () => this.#retire(connection),
+      onUnresponsive: (lost) => {
+        if (lost !== undefined) this.#lost.set(lost, true);
+        this.#retire(connection);
+      },
     });
     this.#connections.add(connection);
     return connection;
@@ -271,7 +279,7 @@ export class AcpAgent implements Agent {
     await this.#onEnd(connection, isEarly);
   }
 
-  /** Lets a connection serve only what still runs in it. */
+  /** Lets a connection finish only the turns that run in it. */
   #retire(connection: Connection): void {
     this.#forget(connection);
     connection.retire();

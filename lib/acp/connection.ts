@@ -41,8 +41,12 @@ export interface ConnectionOptions extends AgentSettings {
   readonly commands: AgentCommands;
   /** Called when a prompt was answered, or can no longer be. */
   onPromptEnd(answered: boolean): void;
-  /** Called when the agent does not read or answer a prompt in time: the process should serve no more. */
-  onUnresponsive(): void;
+  /**
+   * Called when the agent does not read a prompt, or does not answer a cancelled one: the process should serve no more.
+   *
+   * @param lost The session that cannot be used any more, in any process.
+   */
+  onUnresponsive(lost: SessionId | undefined): void;
 }
 
 /** A connection to one agent process, usable once {@linkcode Connection.initialize} has resolved. */
@@ -134,11 +138,12 @@ export class Connection {
    */
   resumeSession(id: SessionId, signal: AbortSignal): Promise<AcpSession | undefined> {
     return this.#enqueue(id, async () => {
-      if (signal.aborted || this.#sessions.has(id)) return undefined;
+      const open = this.#sessions.get(id);
+      if (signal.aborted || open && !open.closed.aborted) return undefined;
+      await this.#release(open);
       const session = this.#reopen(id) ?? await this.#resume(id);
-      if (session === undefined || !signal.aborted) return session;
-      // End the session within this step, because the next caller may already wait for its turn in the queue.
-      await this.#endNow(session);
+      if (signal.aborted) session?.close();
+      return session;
     });
   }
 
@@ -146,18 +151,25 @@ export class Connection {
   deleteSession(id: SessionId): Promise<void> {
     this.#sessions.get(id)?.close();
     return this.#enqueue(id, async () => {
-      // A resume that was running has opened the session meanwhile.
+      // A resume that was running may have opened the session meanwhile.
       const session = this.#sessions.get(id);
-      if (session) await this.#endNow(session);
+      session?.close();
+      await this.#release(session);
       this.#unclosed.delete(id);
       await this.#finish("session/delete", id);
     });
   }
 
-  /** Stops once the running prompts have ended. Prompts whose cancellation is overdue are not waited for. */
+  /** Closes each session, so that another process can resume it, once its running prompt has ended. Then stops. */
   retire(): void {
     this.#isRetired = true;
-    this.#stopIfDone();
+    this.#closeIdle();
+  }
+
+  #closeIdle(): void {
+    const sessions = [...this.#sessions.values()];
+    for (const session of sessions) if (!session.isBusy) session.close();
+    if (!sessions.some(({ isBusy }) => isBusy)) this.stop();
   }
 
   /**
@@ -186,10 +198,6 @@ export class Connection {
     }
   }
 
-  #stopIfDone(): void {
-    if (this.#isRetired && !this.#sessions.values().some(({ isBusy }) => isBusy)) this.stop();
-  }
-
   /** Reopens a session that the agent could not close. */
   #reopen(id: SessionId): AcpSession | undefined {
     const config = this.#unclosed.get(id);
@@ -203,10 +211,13 @@ export class Connection {
     if (resumeMethod === undefined) return undefined;
     const method = `session/${resumeMethod}`;
     try {
-      return await this.#requestSession(method, { sessionId: id }, timeouts.resumeMs, (result) => {
+      const session = await this.#requestSession(method, { sessionId: id }, timeouts.resumeMs, (result) => {
         const options = defaults.complete(readOptions(parseSessionSettings(result)), mode);
         return this.#adopt(id, new SessionConfig(id, options, this.#sendChange, defaults.model?.current));
       });
+      // Some agents answer before they repeat the history.
+      if (resumeMethod === "load") await session.untilQuiet(timeouts.afterLoad);
+      return session;
     } catch (error) {
       if (error instanceof AppError) throw error;
       log.info("could not resume a session", { session: id, error: explain(error) });
@@ -244,13 +255,13 @@ export class Connection {
       peer: this.#peer,
       promptCapabilities: this.#agent.capabilities.promptCapabilities,
       authRequired: (why) => this.#agent.auth.requiredError(why),
-      onUnresponsive(why) {
+      onUnresponsive(why, isLost) {
         log.warn(why, { session: id });
-        onUnresponsive();
+        onUnresponsive(isLost ? id : undefined);
       },
       onPromptEnd: (answered) => {
         onPromptEnd(answered);
-        this.#stopIfDone();
+        if (this.#isRetired) this.#closeIdle();
       },
       onClose: (session) => void this.#enqueue(id, () => this.#release(session)),
     });
@@ -258,18 +269,10 @@ export class Connection {
     return session;
   }
 
-  /** Ends a session within the current step of its queue. */
-  async #endNow(session: AcpSession): Promise<void> {
-    // First, so that the release that the close adds to the queue finds nothing left to do.
-    const released = this.#release(session);
-    session.close();
-    await released;
-  }
-
-  /** Ends a closed session once its last prompt has ended. */
-  async #release(session: AcpSession): Promise<void> {
-    if (session.isBusy) await settlesWithin(this.#options.timeouts.cancelMs, session.idle);
-    if (this.#sessions.get(session.id) !== session) return;
+  /** Ends a closed session once its cancelled prompt has ended. Does nothing if that was done. */
+  async #release(session: AcpSession | undefined): Promise<void> {
+    if (session?.isBusy) await session.idle;
+    if (session === undefined || this.#sessions.get(session.id) !== session) return;
     this.#sessions.delete(session.id);
     // An agent that cannot close sessions goes on with this one when it is resumed.
     if (!this.#agent.capabilities.canClose) this.#unclosed.set(session.id, session.config);
@@ -303,12 +306,12 @@ export class Connection {
     if (method !== "session/update" || typeof params !== "object" || params === null) return;
     const { sessionId, update } = params as { sessionId: SessionId; update?: unknown };
     const parsed = parseSessionUpdate(update);
-    if (parsed === undefined) return;
     try {
       // Agents announce their commands at any time, also for a session whose `session/new` is not answered yet.
-      if (parsed.sessionUpdate === "available_commands_update") {
+      if (parsed?.sessionUpdate === "available_commands_update") {
         this.#options.commands.add(parsed.availableCommands.map(({ name }) => name));
-      } else this.#sessions.get(sessionId)?.onUpdate(parsed);
+      }
+      this.#sessions.get(sessionId)?.onUpdate(parsed);
     } catch (error) {
       this.#options.log.error("could not handle a session update", { error });
     }

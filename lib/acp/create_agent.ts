@@ -3,7 +3,7 @@
 import type { Log, LogFields, LogLevel } from "../core/log.ts";
 import { AcpAgent } from "./agent.ts";
 import { agentEnvironment, type EnvironmentSource } from "./environment.ts";
-import type { AgentSettings } from "./handshake.ts";
+import { AGENT_TIMEOUTS, type AgentSettings } from "./handshake.ts";
 import { launch } from "./process.ts";
 
 /** The configuration of an agent. */
@@ -55,6 +55,7 @@ export async function createAgent(config: AgentConfig, deps: AgentDeps): Promise
     cwd,
     home: env.HOME ?? env.USERPROFILE,
     variables: new Set(Object.keys(env)),
+    timeouts: AGENT_TIMEOUTS,
     ...{ mcpServers, mode, model, permissions, broker, version, log, redact, onLifecycle },
   });
 }

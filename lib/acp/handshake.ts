@@ -9,6 +9,7 @@ import { ClosedError, explain, type JsonRpcPeer, reasonOf, RpcError } from "./js
 import type { AgentLifecycleEvent } from "./lifecycle.ts";
 import type { PermissionPolicy } from "./permission.ts";
 import { classifyProviderError } from "./provider_error.ts";
+import type { QuietTimes } from "./quiet_period.ts";
 import type { SettingWarning } from "./session_config.ts";
 import { type Capabilities, type McpServer, parseInitializeResult, PROTOCOL_VERSION } from "./wire.ts";
 
@@ -18,11 +19,21 @@ export interface AgentTimeouts {
   readonly setupMs: number;
   /** To resume or end a session, or to take a mode or a model. */
   readonly resumeMs: number;
-  /** To answer a cancelled prompt. */
+  /** To answer a cancelled prompt. After that the prompt counts as cancelled, and its session is given up. */
   readonly cancelMs: number;
+  /** After the answer to a prompt, for its last updates. */
+  readonly afterPrompt: QuietTimes;
+  /** After the answer to `session/load`, for the rest of the history. */
+  readonly afterLoad: QuietTimes;
 }
 /** The default {@linkcode AgentTimeouts}. */
-export const AGENT_TIMEOUTS: AgentTimeouts = { setupMs: 60_000, resumeMs: 20_000, cancelMs: 10_000 };
+export const AGENT_TIMEOUTS: AgentTimeouts = {
+  setupMs: 60_000,
+  resumeMs: 20_000,
+  cancelMs: 5_000,
+  afterPrompt: { silenceMs: 60, maxMs: 200 },
+  afterLoad: { silenceMs: 300, maxMs: 5_000 },
+};
 
 /** The settings of an agent that hold for each of its processes and sessions. */
 export interface AgentSettings {

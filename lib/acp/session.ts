@@ -1,5 +1,6 @@
 /** One ACP session: its prompts, one at a time, with their updates, permission requests and results. @module */
 
+import { BoundedMap } from "../core/bounded_map.ts";
 import { settlesWithin } from "../core/deadline.ts";
 import { AppError, type ErrorReason } from "../core/errors.ts";
 import type { PromptBlock, PromptCapabilities, RunningPrompt, Session } from "../turn/agent.ts";
@@ -10,6 +11,7 @@ import type { AgentSettings } from "./handshake.ts";
 import { ClosedError, explain, type JsonRpcPeer } from "./json_rpc.ts";
 import { type PermissionOutcome, SessionPermissions } from "./permission.ts";
 import { classifyProviderError } from "./provider_error.ts";
+import { QuietPeriod, type QuietTimes } from "./quiet_period.ts";
 import type { SessionConfig } from "./session_config.ts";
 import { MAX_TURN_CHARS, UpdateTranslator } from "./update.ts";
 import { parsePromptResult, type PermissionRequest, type PromptResult, type SessionUpdate } from "./wire.ts";
@@ -23,13 +25,16 @@ export interface SessionDeps
   readonly commands: AgentCommands;
   /** Creates the error that explains how to log in to the agent. */
   authRequired(why: string): AppError;
-  /** The agent did not read or answer a prompt in time. */
-  onUnresponsive(why: string): void;
+  /** The agent did not read a prompt in time, or did not answer a cancelled one, whose session is lost. */
+  onUnresponsive(why: string, isLost: boolean): void;
   /** A prompt ended, answered by the agent or not. */
   onPromptEnd(answered: boolean): void;
   /** The session was closed. Its last prompt may still be running. */
   onClose(session: AcpSession): void;
 }
+
+/** Messages whose prompt is remembered. */
+const MAX_MESSAGES = 100;
 
 /** Why `closed` aborts. One for all sessions, because each new error costs a stack trace. */
 const SESSION_CLOSED = new Error("The session is closed.");
@@ -45,13 +50,13 @@ class PromptState {
   /** Whether the connection closed before that. */
   isLost = false;
   isCancelled = false;
-  /** Whether the agent did not answer the cancelled prompt in time. */
-  isOverdue = false;
   /** Whether a permission was refused. */
   isRefused = false;
   /** Withdraws the prompt's permission requests when it is cancelled or ends. */
   withdrawal: AbortController | undefined;
   cancelTimer: ReturnType<typeof setTimeout> | undefined;
+  /** The prompt's last events, once the agent has answered. Late updates still come before them. */
+  lastEvents: readonly TurnEvent[] | undefined;
 
   constructor(reader: TurnReader, release: () => void) {
     this.reader = reader;
@@ -70,7 +75,12 @@ export class AcpSession implements Session {
   readonly #deps: SessionDeps;
   readonly #closing = new AbortController();
   readonly #permissions: SessionPermissions;
+  /** The number of the prompt that each message belongs to, by `messageId`; 0 if it belongs to none. */
+  readonly #messages = new BoundedMap<string, number>(MAX_MESSAGES);
+  #prompts = 0;
   #running: PromptState | undefined;
+  /** Waits for late updates. */
+  #quiet: QuietPeriod | undefined;
   #idle: Promise<void> = Promise.resolve();
 
   constructor(id: SessionId, config: SessionConfig, deps: SessionDeps) {
@@ -82,9 +92,9 @@ export class AcpSession implements Session {
     this.#permissions = new SessionPermissions(id, deps);
   }
 
-  /** Whether a prompt is running that the agent may still answer. */
+  /** Whether a prompt is running. */
   get isBusy(): boolean {
-    return this.#running !== undefined && !this.#running.isOverdue;
+    return this.#running !== undefined;
   }
 
   /** Settles when the prompts so far, running and waiting, have ended. */
@@ -115,6 +125,7 @@ export class AcpSession implements Session {
       throw sessionClosedError();
     }
     const prompt = this.#running = new PromptState(reader, release);
+    this.#prompts++;
     const { commands, cwd, home, peer, timeouts: { setupMs } } = this.#deps;
     const guarded = neutraliseCommands(blocks, commands, (path) => pathExists(path, cwd, home));
     const sent = peer.call("session/prompt", { sessionId: this.id, prompt: guarded }, {
@@ -123,7 +134,7 @@ export class AcpSession implements Session {
     });
     try {
       if (!await settlesWithin(setupMs, sent)) {
-        this.#deps.onUnresponsive("the agent does not read a prompt");
+        this.#deps.onUnresponsive("the agent does not read a prompt", false);
         throw new Error(`The agent did not read it within ${setupMs / 1000} seconds.`);
       }
     } catch (cause) {
@@ -147,10 +158,37 @@ export class AcpSession implements Session {
     this.#deps.onClose(this);
   }
 
-  /** Handles a `session/update`. Outside a prompt only settings are read, because the rest belongs to no turn. */
-  onUpdate(update: SessionUpdate): void {
+  /** Resolves when the rest of a repeated history has come. Updates outside a prompt are dropped. */
+  async untilQuiet(times: QuietTimes): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#onQuiet(times, resolve);
+    await promise;
+  }
+
+  /**
+   * Handles a `session/update`. Outside a prompt only settings are read, because the rest belongs to no turn.
+   *
+   * @param update `undefined` for an update that is of no use but as a sign of life.
+   */
+  onUpdate(update: SessionUpdate | undefined): void {
+    this.#quiet?.touch();
+    if (update === undefined) return;
     if (update.sessionUpdate === "config_option_update") this.config.update(update.configOptions);
-    this.#running?.translator.translate(update, this.#running.reader);
+    if (!this.#isLate(update)) this.#running?.translator.translate(update, this.#running.reader);
+  }
+
+  /** Whether an update is text of an earlier prompt, or of one that was cancelled. */
+  #isLate(update: SessionUpdate): boolean {
+    if (update.sessionUpdate !== "agent_message_chunk" && update.sessionUpdate !== "agent_thought_chunk") {
+      return false;
+    }
+    if (this.#running?.isCancelled) return true;
+    const { messageId } = update;
+    if (messageId === undefined) return false;
+    const current = this.#running ? this.#prompts : 0;
+    const owner = this.#messages.get(messageId);
+    if (owner === undefined) this.#messages.set(messageId, current);
+    return owner !== undefined && owner !== current;
   }
 
   /**
@@ -160,7 +198,7 @@ export class AcpSession implements Session {
    */
   async onPermissionRequest(request: PermissionRequest, signal: AbortSignal): Promise<PermissionOutcome> {
     const prompt = this.#running;
-    if (prompt === undefined || prompt.isCancelled) return { outcome: "cancelled" };
+    if (prompt === undefined || prompt.isCancelled || prompt.lastEvents) return { outcome: "cancelled" };
     prompt.withdrawal ??= new AbortController();
     return await this.#permissions.decide(
       request,
@@ -171,13 +209,18 @@ export class AcpSession implements Session {
 
   #cancel(prompt: PromptState): void {
     if (this.#running !== prompt || prompt.isCancelled) return;
+    if (prompt.lastEvents) return this.#end(prompt, prompt.lastEvents, true);
     prompt.isCancelled = true;
     this.#deps.peer.notify("session/cancel", { sessionId: this.id });
     prompt.withdrawal?.abort("turn");
-    prompt.cancelTimer = setTimeout(() => {
-      prompt.isOverdue = true;
-      this.#deps.onUnresponsive("the agent does not answer a cancelled prompt");
-    }, this.#deps.timeouts.cancelMs);
+    prompt.cancelTimer = setTimeout(() => this.#giveUp(prompt), this.#deps.timeouts.cancelMs);
+  }
+
+  /** Ends a cancelled prompt that the agent does not end. The agent may still work on it, so that the session is lost. */
+  #giveUp(prompt: PromptState): void {
+    this.#end(prompt, [{ type: "end", reason: "cancelled" }], false);
+    this.close();
+    this.#deps.onUnresponsive("the agent does not answer a cancelled prompt: its session is given up", true);
   }
 
   #onResult(prompt: PromptState, result: unknown): void {
@@ -194,33 +237,30 @@ export class AcpSession implements Session {
       this.#deps.log.warn(limit, { session: this.id });
     }
     const stopReason = isCut && parsed.stopReason === "end_turn" ? "max_tokens" : parsed.stopReason;
-    const events = prompt.translator.closeTools(stopReason === "end_turn" ? "completed" : "failed");
-    if (usage) events.push({ type: "usage", usage });
+    // Some agents answer a cancelled prompt with another stop reason.
+    const reason = prompt.isCancelled ? "cancelled" : stopReason;
     // Some agents end the turn as cancelled when they are refused a permission.
-    const isStoppedByRefusal = stopReason === "cancelled" && prompt.isRefused && !prompt.isCancelled;
-    events.push(
-      isStoppedByRefusal
-        ? failure("agent_cancelled", "The agent stopped, because it was refused a permission.")
-        : { type: "end", reason: stopReason },
-    );
-    this.#end(prompt, events, true);
+    const isStoppedByRefusal = reason === "cancelled" && prompt.isRefused && !prompt.isCancelled;
+    const last: TurnEvent = isStoppedByRefusal
+      ? failure("agent_cancelled", "The agent stopped, because it was refused a permission.")
+      : { type: "end", reason };
+    this.#onAnswer(prompt, usage ? [{ type: "usage", usage }, last] : [last]);
   }
 
   #onError(prompt: PromptState, error: unknown): void {
-    const isClosed = error instanceof ClosedError;
+    if (!(error instanceof ClosedError)) return this.#onAnswer(prompt, [this.#errorEvent(prompt, error)]);
     // Before prompt() has returned, its caller gets the error instead of the reader.
-    prompt.isLost = isClosed && !prompt.isTaken;
-    const events = [...prompt.translator.closeTools("failed"), this.#errorEvent(prompt, error)];
-    this.#end(prompt, prompt.isLost ? [] : events, !isClosed);
+    prompt.isLost = !prompt.isTaken;
+    this.#end(prompt, prompt.isLost ? [] : [this.#errorEvent(prompt, error)], false);
   }
 
   /** Returns the last event of a prompt that failed. */
   #errorEvent({ isCancelled }: PromptState, error: unknown): TurnEvent {
+    // Some agents answer a prompt that is cancelled early with an error.
+    if (isCancelled) return { type: "end", reason: "cancelled" };
     if (error instanceof ClosedError) {
       return failure("agent_crashed", "The agent's process ended in the middle of the turn.");
     }
-    // Some agents answer a prompt that is cancelled early with an error.
-    if (isCancelled) return { type: "end", reason: "cancelled" };
     const message = explain(error);
     this.#deps.log.warn("the agent answered a prompt with an error", { session: this.id, error: message });
     const kind = classifyProviderError(message);
@@ -230,13 +270,30 @@ export class AcpSession implements Session {
       : failure("agent_error", `The agent answered with an error: ${message}`, kind);
   }
 
-  /** Ends a prompt. The agent may still answer one that was given up; that changes nothing. */
+  /** Ends an answered prompt after its last updates. The agent may also answer one that was given up; that changes nothing. */
+  #onAnswer(prompt: PromptState, lastEvents: readonly TurnEvent[]): void {
+    if (this.#running !== prompt) return;
+    clearTimeout(prompt.cancelTimer);
+    prompt.lastEvents = lastEvents;
+    this.#onQuiet(this.#deps.timeouts.afterPrompt, () => this.#end(prompt, lastEvents, true));
+  }
+
+  #onQuiet(times: QuietTimes, onEnd: () => void): void {
+    if (times.silenceMs === 0) return onEnd();
+    this.#quiet = new QuietPeriod(times, onEnd);
+  }
+
+  /** Ends a prompt with these events, after those that close its open tools. Without events the reader gets nothing. */
   #end(prompt: PromptState, events: readonly TurnEvent[], answered: boolean): void {
     if (this.#running !== prompt) return;
     clearTimeout(prompt.cancelTimer);
+    this.#quiet?.[Symbol.dispose]();
     prompt.withdrawal?.abort("turn");
     this.#running = undefined;
-    for (const event of events) prompt.reader(event);
+    const last = events.at(-1);
+    const isComplete = last?.type === "end" && last.reason === "end_turn";
+    const closing = last ? prompt.translator.closeTools(isComplete ? "completed" : "failed") : [];
+    for (const event of [...closing, ...events]) prompt.reader(event);
     prompt.release();
     this.#deps.onPromptEnd(answered);
   }

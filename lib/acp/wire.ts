@@ -196,7 +196,12 @@ const planEntry = z.object({
   status: z.enum(["pending", "in_progress", "completed"]).catch("pending"),
 });
 const sessionUpdate = z.discriminatedUnion("sessionUpdate", [
-  z.object({ sessionUpdate: z.literal(["agent_message_chunk", "agent_thought_chunk"]), content }),
+  z.object({
+    sessionUpdate: z.literal(["agent_message_chunk", "agent_thought_chunk"]),
+    content,
+    /** Not every agent tells which message a chunk belongs to. */
+    messageId: id.optional().catch(undefined),
+  }),
   z.object({ sessionUpdate: z.literal(["tool_call", "tool_call_update"]), ...toolFields }),
   z.object({
     sessionUpdate: z.literal("plan"),
@@ -223,12 +228,14 @@ export function parseSessionUpdate(value: unknown): SessionUpdate | undefined {
 
 /** Recognises a piece of text without a schema, because most updates are one. */
 function isTextChunk(value: unknown): boolean {
-  const { sessionUpdate, content } = (value ?? {}) as {
+  const { sessionUpdate, content, messageId } = (value ?? {}) as {
     sessionUpdate?: unknown;
     content?: { type?: unknown; text?: unknown };
+    messageId?: unknown;
   };
   return sessionUpdate === "agent_message_chunk" && content?.type === "text" &&
-    typeof content.text === "string";
+    typeof content.text === "string" &&
+    (messageId === undefined || typeof messageId === "string" && messageId.length <= MAX_ID_CHARS);
 }
 
 /** Options of a permission request that are kept. */

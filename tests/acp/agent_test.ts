@@ -19,9 +19,10 @@ import {
   worksUntilCancelled,
 } from "../support/agents/memory_acp_agent.ts";
 import { ScriptedAgentHarness } from "../support/harness/agent_process_harness.ts";
+import { TEST_TIMEOUTS } from "../support/harness/json_rpc_harness.ts";
 import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 
-const SHORT_CANCEL = { setupMs: 60_000, resumeMs: 60_000, cancelMs: 5 };
+const SHORT_CANCEL = { ...TEST_TIMEOUTS, cancelMs: 5 };
 
 Deno.test("AcpAgent: hands out the warm session, and opens the next one when a turn ends", async () => {
   await using harness = new AcpHarness();
@@ -118,35 +119,69 @@ Deno.test("AcpAgent: a process that opens no session in time is retired, but fin
   assert(old!.process.stops > 0);
 });
 
-/** Starts a turn whose cancel the agent does not answer, and another one, and waits until the process is retired. */
+/** Starts a turn whose cancel the agent ignores, and another one, and waits until the process is retired. */
 async function retireByCancel() {
   const other = Promise.withResolvers<void>();
   const harness = new AcpHarness({
+    ...RESUMES_AND_DELETES,
     "session/prompt": (params, agent) =>
       answersAfter(params.sessionId === "session-1" ? new Promise(() => {}) : other.promise)(params, agent),
   }, { timeouts: SHORT_CANCEL });
-  const { heard: stuck, prompt } = await harness.startTurn();
-  const { heard: running } = await harness.startTurn();
+  const idle = await harness.agent.newSession();
+  const { session: lost, heard: stuck, prompt } = await harness.startTurn(idle);
+  const { session, heard: running } = await harness.startTurn();
+  const resting = await harness.agent.newSession();
   prompt.cancel();
   await harness.recorder.waitFor(/does not answer a cancelled prompt/);
-  return { harness, stuck, running, other };
+  return { harness, lost, stuck, session, running, resting, other, old: harness.running };
 }
 
-Deno.test("AcpAgent: a process that does not answer a cancel is retired, but finishes its other turns", async () => {
-  const { harness, stuck, running, other } = await retireByCancel();
+Deno.test("AcpAgent: an agent that ignores a cancel loses the session, and its process takes no new turn", async () => {
+  const { harness, lost, stuck, session, running, resting, other, old } = await retireByCancel();
   await using _end = harness;
-  const [old] = harness.starts;
-  harness.handlers = {};
+  assertEquals([stuck.summaries, lost.closed.aborted], [["text working", "end cancelled"], true]);
+  // Nothing that the agent still does in it counts.
+  old.sendText(lost.id, "and so on");
+  const request = {
+    sessionId: lost.id,
+    toolCall: { toolCallId: "t" },
+    options: [{ optionId: "yes", name: "Yes", kind: "allow_once" }],
+  };
+  assertEquals(await old.peer.request("session/request_permission", request), {
+    outcome: { outcome: "cancelled" },
+  });
+  assertEquals([stuck.events.length, old.summary("session/close")[0]], [2, `session/close ${lost.id}`]);
+
+  // A second process serves the next session, and the idle one.
+  assertEquals([resting.closed.aborted, session.closed.aborted], [true, false]);
+  harness.handlers = { ...RESUMES_AND_DELETES, "session/new": () => ({ sessionId: "new" }) };
   harness.nowMs += 60_000;
   await harness.runTurn();
-  assertEquals([harness.starts.length, old?.process.stops], [2, 0]);
-  assertEquals([stuck.summaries, running.summaries], [["text working"], ["text working"]]);
+  await harness.runTurn(await harness.agent.resumeSession(resting.id));
+  assertEquals(await harness.agent.resumeSession(lost.id), undefined);
+  assertEquals([harness.starts.length, harness.running.summary("session/resume")], [2, [
+    `session/resume ${resting.id}`,
+  ]]);
+
+  // The first process ends with its last turn.
+  assertEquals([running.summaries, old.process.stops], [["text working"], 0]);
   other.resolve();
   assertEquals(await running.lastSummary(), "end end_turn");
-  const last = await stuck.lastSummary();
-  assert(["end cancelled", "failure agent_crashed"].includes(last), last);
-  assert(old !== undefined && old.process.stops > 0);
-  stuck.assertComplete();
+  assertEquals([session.closed.aborted, old.process.stops], [true, 1]);
+  assertEquals((await harness.agent.resumeSession(session.id))?.id, session.id);
+});
+
+Deno.test("AcpAgent: a process that ignores a cancel is stopped at once if it runs no other turn", async () => {
+  await using harness = new AcpHarness({ "session/prompt": answersAfter(new Promise(() => {})) }, {
+    timeouts: SHORT_CANCEL,
+  });
+  const { session, heard, prompt } = await harness.startTurn();
+  const waiting = appErrorOf(session.prompt(PROMPT, () => {}));
+  prompt.cancel();
+  assertEquals(await heard.lastSummary(), "end cancelled");
+  assertEquals([(await waiting).code, harness.running.count("session/prompt")], ["agent_unavailable", 1]);
+  await harness.recorder.waitFor("agent exited");
+  assertEquals(harness.running.process.stops, 1);
 });
 
 Deno.test("AcpAgent: an answer of a retired process does not excuse the early exit of the next one", async () => {
@@ -185,7 +220,7 @@ Deno.test("AcpAgent: refuses a prompt that the process does not read in time, an
       });
       return { ...running.process, writable };
     },
-    timeouts: { setupMs: 1_500, resumeMs: 60_000, cancelMs: 500 },
+    timeouts: { ...TEST_TIMEOUTS, setupMs: 1_500, cancelMs: 500 },
   });
   const { heard: running } = await harness.startTurn();
   const session = await harness.agent.newSession();

@@ -6,7 +6,7 @@ import type { SessionId } from "../../lib/turn/event.ts";
 import type { Json } from "../support/agents/agent_io.ts";
 import { appErrorOf, nextTask, TurnRecorder } from "../support/harness/turn_recorder.ts";
 import { ScriptedAgentHarness } from "../support/harness/agent_process_harness.ts";
-import { rawAgent } from "../support/harness/json_rpc_harness.ts";
+import { rawAgent, TEST_TIMEOUTS } from "../support/harness/json_rpc_harness.ts";
 import {
   AcpHarness,
   exits,
@@ -146,7 +146,7 @@ Deno.test("configure: a refusal is a warning, and the session serves", async () 
 Deno.test("configure: a change that is not answered in time is a warning", async () => {
   await using harness = new AcpHarness(offering({ modes: MODES }, { "session/set_mode": neverAnswers }), {
     mode: "code",
-    timeouts: { setupMs: 60_000, resumeMs: 10, cancelMs: 60_000 },
+    timeouts: { ...TEST_TIMEOUTS, resumeMs: 10 },
   });
   await harness.agent.newSession();
   const { message } = await harness.recorder.waitFor(/mode "code"/);
@@ -321,7 +321,7 @@ Deno.test("AcpSession.setModel: the options in the answer tell the current model
 
 Deno.test("AcpSession.setModel: a change that is not answered in time is an agent_error", async () => {
   await using harness = new AcpHarness(offeringModels({ "session/set_config_option": neverAnswers }), {
-    timeouts: { setupMs: 60_000, resumeMs: 10, cancelMs: 60_000 },
+    timeouts: { ...TEST_TIMEOUTS, resumeMs: 10 },
   });
   const session = await harness.agent.newSession();
   const failure = await appErrorOf(session.setModel("b"));

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertNotStrictEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { RPC } from "../../lib/acp/json_rpc.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
+import { TEST_TIMEOUTS } from "../support/harness/json_rpc_harness.ts";
 import { nextTask, waitFor } from "../support/harness/turn_recorder.ts";
 import {
   AcpHarness,
@@ -51,7 +52,7 @@ const FAILURES: readonly (readonly [name: string, load: Handler])[] = [
 for (const [name, load] of FAILURES) {
   Deno.test(`AcpAgent.resumeSession: returns nothing if the agent ${name}, and the agent still serves`, async () => {
     await using harness = new AcpHarness({ initialize: LOADS, "session/load": load }, {
-      timeouts: { setupMs: 60_000, resumeMs: 10, cancelMs: 60_000 },
+      timeouts: { ...TEST_TIMEOUTS, resumeMs: 10 },
     });
     assertEquals(await harness.agent.resumeSession(OLD), undefined);
     assertEquals(harness.recorder.matching("could not resume a session").map(({ level }) => level), [
@@ -93,6 +94,22 @@ Deno.test("AcpAgent.resumeSession: drops the repeated history, and cancels its p
   const heard = await harness.runTurn(await harness.agent.resumeSession(OLD));
   assertEquals(heard.summaries, ["end end_turn"]);
   assertEquals(outcomes, [{ outcome: { outcome: "cancelled" } }]);
+});
+
+Deno.test("AcpAgent.resumeSession: drops the history that an agent repeats behind its answer", async () => {
+  await using harness = new AcpHarness({
+    "initialize": LOADS,
+    "session/load": ({ sessionId }, running) => {
+      queueMicrotask(async () => {
+        await nextTask();
+        running.sendText(sessionId, "An earlier answer.");
+        running.update(sessionId, { sessionUpdate: "tool_call", toolCallId: "t", title: "ls" });
+      });
+      return {};
+    },
+  }, { timeouts: { ...TEST_TIMEOUTS, afterLoad: { silenceMs: 30, maxMs: 60_000 } } });
+  const heard = await harness.runTurn(await harness.agent.resumeSession(OLD));
+  assertEquals(heard.summaries, ["end end_turn"]);
 });
 
 Deno.test("AcpAgent.resumeSession: hands out an open session only once", async () => {
@@ -206,7 +223,7 @@ Deno.test("AcpAgent.resumeSession: ends the session of a caller that left, befor
 
 Deno.test("AcpAgent.resumeSession: has the agent close a session that does not come in time", async () => {
   await using harness = new AcpHarness({ initialize: RESUMES, "session/resume": neverAnswers }, {
-    timeouts: { setupMs: 60_000, resumeMs: 20, cancelMs: 60_000 },
+    timeouts: { ...TEST_TIMEOUTS, resumeMs: 20 },
   });
   assertEquals(await harness.agent.resumeSession(OLD), undefined);
   assertEquals(harness.running.summary("session/close"), ["session/close old"]);

@@ -8,6 +8,7 @@ import {
   neverAnswers,
   refuses,
 } from "../support/agents/memory_acp_agent.ts";
+import { TEST_TIMEOUTS } from "../support/harness/json_rpc_harness.ts";
 import { appErrorOf } from "../support/harness/turn_recorder.ts";
 
 const FAILURES: readonly {
@@ -60,7 +61,7 @@ const FAILURES: readonly {
 ];
 for (const { name, method, handler, message, reason } of FAILURES) {
   Deno.test(`AcpAgent: no session, because ${name}`, async () => {
-    const timeouts = { setupMs: reason === "timeout" ? 20 : 60_000, resumeMs: 60_000, cancelMs: 60_000 };
+    const timeouts = { ...TEST_TIMEOUTS, setupMs: reason === "timeout" ? 20 : 60_000 };
     const redact = (text: string) => text.replace("secret", "***");
     await using harness = new AcpHarness({ [method]: handler }, { timeouts, redact });
     const failure = await appErrorOf(harness.agent.newSession());

@@ -1,6 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { AgentCommands } from "../../lib/acp/command_guard.ts";
-import { AGENT_TIMEOUTS } from "../../lib/acp/handshake.ts";
 import { JsonRpcPeer, type PeerStreams, RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import { AcpSession } from "../../lib/acp/session.ts";
 import { SessionConfig } from "../../lib/acp/session_config.ts";
@@ -9,11 +8,14 @@ import type { SessionId } from "../../lib/turn/event.ts";
 import {
   AcpHarness,
   answersAfter,
+  exits,
   type Handler,
+  type MemoryAcpAgent,
   PROMPT,
+  refuses,
   worksUntilCancelled,
 } from "../support/agents/memory_acp_agent.ts";
-import { LogRecorder, RawPeer, streamPair } from "../support/harness/json_rpc_harness.ts";
+import { LogRecorder, RawPeer, streamPair, TEST_TIMEOUTS } from "../support/harness/json_rpc_harness.ts";
 import { NO_BROKER } from "../support/harness/no_broker.ts";
 import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 
@@ -26,6 +28,7 @@ async function runTurn(handler: Handler, options?: Options): Promise<TurnRecorde
 }
 
 const TOOL = { sessionUpdate: "tool_call", toolCallId: "t", title: "ls" };
+const THOUGHT = { sessionUpdate: "agent_thought_chunk" };
 
 // Updates
 
@@ -125,7 +128,7 @@ function sessionOver(streams: PeerStreams): { session: AcpSession; peer: JsonRpc
     permissions: "allow",
     broker: NO_BROKER,
     log: new LogRecorder().log,
-    timeouts: AGENT_TIMEOUTS,
+    timeouts: TEST_TIMEOUTS,
     cwd: "/",
     commands: new AgentCommands(),
     authRequired: (why) => new AppError("agent_auth_required", why),
@@ -196,31 +199,129 @@ Deno.test("AcpSession: if the connection closes while a prompt is written, eithe
 
 // Cancelling
 
-for (
-  const [name, end, expected] of [
-    ["an error counts as cancelled", () => Promise.reject(new RpcError(RPC.internalError, "Aborted")), []],
-    ["later text is delivered", (say: () => void) => {
-      say();
-      return { stopReason: "cancelled" };
-    }, ["text stopped"]],
-  ] as const
-) {
-  Deno.test(`AcpSession: after a cancel, ${name}, and open tools have failed`, async () => {
-    const events = new TurnRecorder();
+const CANCELLED_ENDS: readonly (readonly [name: string, end: Handler])[] = [
+  ...["cancelled", "end_turn", "refusal", "max_tokens"].map((stopReason) =>
+    [stopReason, () => ({ stopReason })] as const
+  ),
+  ["an error", refuses(RPC.internalError, "Aborted")],
+  ["its exit", exits],
+];
+for (const [name, end] of CANCELLED_ENDS) {
+  Deno.test(`AcpSession: a cancelled prompt that the agent ends with ${name} is cancelled, and later text is dropped`, async () => {
     await using harness = new AcpHarness({
-      "session/prompt": async ({ sessionId }, running) => {
+      "session/prompt": async (params, running) => {
+        const { sessionId } = params;
         running.update(sessionId, TOOL);
+        running.sendText(sessionId, "working");
         await running.cancelled(sessionId);
-        return await end(() => running.sendText(sessionId, "stopped"));
+        running.sendText(sessionId, "stopped");
+        running.update(sessionId, { ...THOUGHT, content: { type: "text", text: "hm" } });
+        running.update(sessionId, { ...TOOL, sessionUpdate: "tool_call_update", title: "late" });
+        await nextTask();
+        return await end(params, running);
       },
     });
-    const prompt = await (await harness.agent.newSession()).prompt(PROMPT, events.reader);
-    await events.until((event) => event.type === "tool");
+    const { heard, prompt } = await harness.startTurn();
     prompt.cancel();
-    await events.lastSummary();
-    assertEquals(events.summaries.slice(1), [...expected, "tool ls other failed", "end cancelled"]);
+    await heard.lastSummary();
+    assertEquals(heard.summaries.slice(2), [
+      "tool late other pending",
+      "tool late other failed",
+      "end cancelled",
+    ]);
   });
 }
+
+// Late updates
+
+const QUIET = { ...TEST_TIMEOUTS, afterPrompt: { silenceMs: 30, maxMs: 60_000 } };
+const chunk = (text: string, messageId?: string) => ({
+  sessionUpdate: "agent_message_chunk",
+  content: { type: "text", text },
+  messageId,
+});
+
+Deno.test("AcpSession: a turn has the updates behind its answer, and the next prompt waits for them", async () => {
+  await using harness: AcpHarness = new AcpHarness({
+    "session/prompt": ({ sessionId }, running) => {
+      running.update(sessionId, TOOL);
+      queueMicrotask(async () => {
+        await nextTask();
+        running.update(sessionId, { ...TOOL, sessionUpdate: "tool_call_update", status: "completed" });
+        running.sendText(sessionId, "late");
+      });
+      return { stopReason: "end_turn" };
+    },
+  }, { timeouts: QUIET });
+  const session = await harness.agent.newSession();
+  const first = new TurnRecorder();
+  await session.prompt(PROMPT, first.reader);
+  const next = harness.runTurn(session);
+  await first.until(({ type }) => type === "text");
+  assertEquals(harness.running.count("session/prompt"), 1);
+  await first.lastSummary();
+  assertEquals(first.summaries, [
+    "tool ls other pending",
+    "tool ls other completed",
+    "text late",
+    "end end_turn",
+  ]);
+  await next;
+  first.assertComplete();
+});
+
+Deno.test("AcpSession: an agent that is never quiet ends its turn all the same", async () => {
+  let isOver = false;
+  let talking: Promise<void> | undefined;
+  const talk = async (sessionId: string, running: MemoryAcpAgent) => {
+    while (!isOver) {
+      running.sendText(sessionId, "on ");
+      await nextTask();
+    }
+  };
+  await using harness = new AcpHarness({
+    "session/prompt": ({ sessionId }, running) => {
+      talking = talk(sessionId, running);
+      return { stopReason: "end_turn" };
+    },
+  }, { timeouts: { ...QUIET, afterPrompt: { silenceMs: 60_000, maxMs: 40 } } });
+  const heard = await harness.runTurn();
+  isOver = true;
+  await talking;
+  assertEquals(heard.summaries.at(-1), "end end_turn");
+});
+
+Deno.test("AcpSession: drops text with the messageId of an earlier turn, and text outside of a turn", async () => {
+  await using harness = new AcpHarness({
+    "session/prompt": ({ sessionId }, running) => {
+      const number = running.count("session/prompt");
+      if (number > 1) running.update(sessionId, chunk("of the first turn", "m1"));
+      if (number > 1) running.update(sessionId, { ...THOUGHT, ...chunk("of the first turn", "m1") });
+      running.update(sessionId, chunk("a ", `m${number}`));
+      running.update(sessionId, chunk("b ", `n${number}`));
+      running.update(sessionId, chunk("c", `m${number}`));
+      return { stopReason: "end_turn" };
+    },
+  });
+  const session = await harness.agent.newSession();
+  assertEquals((await harness.runTurn(session)).text, "a b c");
+  harness.running.update(session.id, chunk("between the turns", "o"));
+  await nextTask();
+  assertEquals((await harness.runTurn(session)).text, "a b c");
+});
+
+Deno.test("AcpSession: a cancel behind the answer ends the turn at once, as the agent ended it", async () => {
+  await using harness = new AcpHarness({ "session/prompt": answersAfter(Promise.resolve()) }, {
+    timeouts: { ...QUIET, afterPrompt: { silenceMs: 60_000, maxMs: 60_000 } },
+  });
+  const { session, heard, prompt } = await harness.startTurn();
+  await nextTask();
+  prompt.cancel();
+  assertEquals(heard.summaries, ["text working", "end end_turn"]);
+  assertEquals([session.closed.aborted, harness.running.count("session/cancel")], [false, 0]);
+});
+
+// Cancelling
 
 Deno.test("AcpSession: a prompt is cancelled once, and never the next one", async () => {
   let prompts = 0;

@@ -14,6 +14,16 @@ import { answer, ChatClient, firstPrompt, question } from "../support/skins/chat
 
 const TURNS = Array.from({ length: 10 }, (_, index) => index + 1);
 
+/** Resolves when a streamed reply has this text. The reply can still be read. */
+async function untilReply(reply: Response, text: string): Promise<void> {
+  let stream = "";
+  for await (const part of reply.clone().body!.pipeThrough(new TextDecoderStream())) {
+    stream += part;
+    if (stream.includes(text)) return;
+  }
+  throw new Error(`The reply does not have the text ${text}: ${stream}`);
+}
+
 /** Returns the prompts that the agent receives during some work. */
 async function promptsDuring(server: ServerProcess, work: () => Promise<unknown>) {
   const before = (await server.prompts()).length;
@@ -109,6 +119,7 @@ testServer("conversations", {}, {
     const { sessionId } = (await server.prompts()).at(-1)!;
     const hanging = `Tell me a story. ${script({ text: "Once upon " }, { hang: true })}`;
     const older = await client.start(server, hanging);
+    await untilReply(older, "Once upon");
     assertEquals((await client.send(server, question(2))).text, answer(2));
     const { text, done, finish } = await replyOf(older);
     assertEquals([text, done, finish], ["Once upon \n", true, "stop"]);
@@ -125,6 +136,7 @@ testServer("conversations", {}, {
     const slow = script({ text: "I do not " }, { ignoreCancel: true }, { sleepMs: 400 }, { text: "stop." });
     const prompts = await promptsDuring(server, async () => {
       const older = await client.start(server, slow);
+      await untilReply(older, "I do not");
       const newer = await client.send(server, question(2));
       assertEquals([newer.text, newer.finish], [answer(2), "stop"]);
       const { text, done } = await replyOf(older);

@@ -68,10 +68,10 @@ testServer("turns", { env: { VTUBER_DEFAULT_MODEL: "猫" } }, {
     assertEquals([next.text, next.finish], ["Back.\n", "stop"]);
   },
 
-  async "text that the agent sends after the end of its turn reaches no turn"(server) {
+  async "text that the agent sends right behind its answer belongs to the turn"(server) {
     const conversation = inConversation("late");
-    const steps = script({ text: "one" }, { afterAnswer: [{ text: "late" }] });
-    assertEquals((await replyOf(server.chat(steps, {}, conversation))).text, "one\n");
+    const steps = script({ text: "one" }, { afterAnswer: [{ text: ", late" }] });
+    assertEquals((await replyOf(server.chat(steps, {}, conversation))).text, "one, late\n");
     assertEquals((await replyOf(server.chat(script({ text: "two" }), {}, conversation))).text, "two\n");
   },
 

@@ -15,7 +15,7 @@ import { createServer, type Server } from "../../lib/server.ts";
 import { openCharacter } from "../../lib/stage/character.ts";
 import { PermissionBroker } from "../../lib/turn/permission.ts";
 import { EventClient } from "../support/harness/event_client.ts";
-import { agentOptions, LogRecorder } from "../support/harness/json_rpc_harness.ts";
+import { agentOptions, LogRecorder, TEST_TIMEOUTS } from "../support/harness/json_rpc_harness.ts";
 import { Random } from "../support/harness/random.ts";
 import { type Answer, encodeRequest, exchange, type HangUp } from "./exchange.ts";
 import { HostileAgent } from "./hostile_agent.ts";
@@ -141,7 +141,7 @@ class Target implements AsyncDisposable {
       ...agentOptions(recorder, () => hostile.launch()),
       permissions: "ask",
       broker: permissions,
-      timeouts: { setupMs: 300, resumeMs: 300, cancelMs: 100 },
+      timeouts: { ...TEST_TIMEOUTS, setupMs: 300, resumeMs: 300, cancelMs: 100 },
       // Time that passes quickly, so that no restart is delayed.
       now: () => launched + (performance.now() - launched) * 1_000,
     });

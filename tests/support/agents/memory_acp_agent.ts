@@ -6,7 +6,13 @@ import { JsonRpcPeer, RPC, RpcError } from "../../../lib/acp/json_rpc.ts";
 import type { AgentProcess } from "../../../lib/acp/process.ts";
 import { untilAborted } from "../../../lib/core/abortable.ts";
 import type { PromptBlock, RunningPrompt, Session } from "../../../lib/turn/agent.ts";
-import { agentOptions, LogRecorder, memoryProcess, streamPair } from "../harness/json_rpc_harness.ts";
+import {
+  agentOptions,
+  LogRecorder,
+  memoryProcess,
+  streamPair,
+  TEST_TIMEOUTS,
+} from "../harness/json_rpc_harness.ts";
 import { TurnRecorder, waitFor } from "../harness/turn_recorder.ts";
 
 /** Parameters of a request, as far as tests read them. */
@@ -240,11 +246,10 @@ export class Silence {
   constructor() {
     const setupMs = () => this.isSilent && this.#isReady ? 1 : 60_000;
     this.timeouts = {
+      ...TEST_TIMEOUTS,
       get setupMs() {
         return setupMs();
       },
-      resumeMs: 60_000,
-      cancelMs: 60_000,
     };
   }
 

@@ -1,4 +1,5 @@
 import { AcpAgent, type AcpAgentOptions } from "../../../lib/acp/agent.ts";
+import type { AgentTimeouts } from "../../../lib/acp/handshake.ts";
 import { JsonRpcPeer, type PeerHandlers, type PeerStreams } from "../../../lib/acp/json_rpc.ts";
 import type { AgentProcess } from "../../../lib/acp/process.ts";
 import type { Log, LogFields, LogLevel } from "../../../lib/core/log.ts";
@@ -180,6 +181,15 @@ export function rawAgent(recorder = new LogRecorder()): { agent: AcpAgent; remot
   return { agent: new AcpAgent(agentOptions(recorder, launch)), remote };
 }
 
+/** Time limits that no test reaches, and no quiet periods, so that a turn ends with the agent's answer. */
+export const TEST_TIMEOUTS: AgentTimeouts = {
+  setupMs: 60_000,
+  resumeMs: 60_000,
+  cancelMs: 60_000,
+  afterPrompt: { silenceMs: 0, maxMs: 0 },
+  afterLoad: { silenceMs: 0, maxMs: 0 },
+};
+
 /** Options of an agent in a test: no MCP servers, every permission is allowed, and hardly any time limit. */
 export function agentOptions(recorder: LogRecorder, launch: AcpAgentOptions["launch"]): AcpAgentOptions {
   return {
@@ -193,6 +203,6 @@ export function agentOptions(recorder: LogRecorder, launch: AcpAgentOptions["lau
     version: "1",
     variables: new Set(),
     log: recorder.log,
-    timeouts: { setupMs: 60_000, resumeMs: 60_000, cancelMs: 60_000 },
+    timeouts: TEST_TIMEOUTS,
   };
 }

@@ -62,7 +62,14 @@ export function repeatedRecording(
   const all = lines as unknown as RecordedMessage[];
   const start = promptIndexes(all)[0]!;
   const end = answerIndex(all, start) + 1;
-  const turns = Array.from({ length: times }, () => lines.slice(start, end)).flat();
+  // As from an agent, each turn has messages of its own.
+  const turns = Array.from(
+    { length: times },
+    (_, turn) =>
+      lines.slice(start, end).map((line) =>
+        JSON.parse(JSON.stringify(line).replaceAll('"messageId":"', `"messageId":"${turn}-`))
+      ),
+  ).flat();
   return [...lines.slice(0, start), ...turns, ...lines.slice(end)]
     .map((line) => JSON.stringify({ ...line, msg: change(line.msg as Json) })).join("\n");
 }
