@@ -57,6 +57,8 @@ export function isCut({ shown }: TrackedTool): boolean {
   return shown.length > MAX_SHOWN_CHARS;
 }
 
+type TextContent = { readonly type: string; readonly text?: string | undefined };
+
 /**
  * The tool calls of one turn and the translation of its updates. An update names only what changed, and some agents
  * never announce a tool before they update it, so that tool calls are merged here.
@@ -64,6 +66,10 @@ export function isCut({ shown }: TrackedTool): boolean {
 export class UpdateTranslator {
   readonly #tools = new BoundedMap<ToolCallId, TrackedTool>(MAX_TOOLS);
   #chars = 0;
+  /** The last piece of text, and the message that it belongs to. */
+  #lastText = "";
+  #messageId: string | undefined;
+  #hasToolSinceText = false;
 
   /** Whether text or thought was left out, because the turn has too much of it. */
   get isCut(): boolean {
@@ -74,7 +80,7 @@ export class UpdateTranslator {
   translate(update: SessionUpdate, reader: TurnReader): void {
     switch (update.sessionUpdate) {
       case "agent_message_chunk":
-        return this.#translateText("text", update.content, reader);
+        return this.#translateText("text", this.#separate(update), reader);
       case "agent_thought_chunk":
         return this.#translateText("thought", update.content, reader);
       case "tool_call":
@@ -97,7 +103,7 @@ export class UpdateTranslator {
   /** Only text is spoken: images, audio, links and empty chunks of an agent are not part of the reply. */
   #translateText(
     type: "text" | "thought",
-    content: { readonly type: string; readonly text?: string | undefined },
+    content: TextContent,
     reader: TurnReader,
   ): void {
     if (content.type !== "text" || !content.text || this.isCut) return;
@@ -136,7 +142,22 @@ export class UpdateTranslator {
       shown: access.isUnsafe ? cutMiddle(detailOf(fields), MAX_SHOWN_CHARS) : earlier?.shown ?? "",
     };
     this.#tools.set(id, tracked);
+    this.#hasToolSinceText ||= earlier === undefined;
     return tracked;
+  }
+
+  /** Puts a line break between the texts before and after a tool call, and of two messages: agents send no space there. */
+  #separate({ content, messageId }: Extract<SessionUpdate, { content: unknown }>): TextContent {
+    const { type, text } = content;
+    if (type !== "text" || !text) return content;
+    const isOtherMessage = messageId !== this.#messageId && messageId !== undefined &&
+      this.#messageId !== undefined;
+    const isGlued = (isOtherMessage || this.#hasToolSinceText) &&
+      /\S$/.test(this.#lastText) && /^\S/.test(text);
+    this.#lastText = text;
+    this.#messageId = messageId ?? this.#messageId;
+    this.#hasToolSinceText = false;
+    return isGlued ? { type, text: `\n${text}` } : content;
   }
 
   /** Marks a tool call whose permission was refused. */

@@ -20,6 +20,31 @@ function translate(updates: readonly unknown[], translator = new UpdateTranslato
 const briefs = (updates: readonly unknown[], translator?: UpdateTranslator) =>
   translate(updates, translator).map(summarize);
 
+/** The texts of a turn, and whether a line break is put between them. */
+const SEPARATED: readonly (readonly [name: string, updates: readonly unknown[], reply: string])[] = [
+  ["around a tool", ["I will look.", "tool", "Now I know."], "I will look.\nNow I know."],
+  ["of two messages", [["One.", "m1"], ["Two.", "m2"]], "One.\nTwo."],
+  ["of one message", [["O", "m1"], ["ne.", "m1"]], "One."],
+  ["after white space", ["Look: ", "tool", "done", "tool", "\n\nyes"], "Look: done\n\nyes"],
+  ["after an update of a tool that runs on", ["tool", "Wai", "update", "ting"], "Waiting"],
+  ["before a first text", ["tool", "Done."], "Done."],
+  ["around a tool and a thought", ["One.", "tool", "thought", "Two."], "One.\nTwo."],
+  ["without a message's id behind one that has it", [["On", "m1"], "e"], "One"],
+];
+for (const [name, updates, reply] of SEPARATED) {
+  Deno.test(`UpdateTranslator: separates texts ${name}: ${JSON.stringify(reply)}`, () => {
+    let tools = 0;
+    const events = translate(updates.map((update) => {
+      if (update === "tool") return tool({ toolCallId: `t${++tools}` });
+      if (update === "update") return change({ toolCallId: `t${tools}`, status: "completed" });
+      if (update === "thought") return { ...thought(text("hm")), messageId: "other" };
+      const [words, messageId] = typeof update === "string" ? [update] : update as [string, string];
+      return { ...chunk(text(words)), messageId };
+    }));
+    assertEquals(events.map((event) => event.type === "text" ? event.text : "").join(""), reply);
+  });
+}
+
 const text = (text: string) => ({ type: "text", text });
 const chunk = (content: unknown) => ({ sessionUpdate: "agent_message_chunk", content });
 const thought = (content: unknown) => ({ sessionUpdate: "agent_thought_chunk", content });
