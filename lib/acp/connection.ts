@@ -4,7 +4,7 @@ import { untilAborted } from "../core/abortable.ts";
 import { BoundedMap } from "../core/bounded_map.ts";
 import { settlesWithin } from "../core/deadline.ts";
 import { AppError, messageOf } from "../core/errors.ts";
-import { createDedupe } from "../core/log.ts";
+import { createDedupe, limitRate, type Log } from "../core/log.ts";
 import type { SessionId } from "../turn/event.ts";
 import type { AgentCommands } from "./command_guard.ts";
 import { type AgentSettings, initialize, type InitializedAgent, toUnavailable } from "./handshake.ts";
@@ -31,6 +31,8 @@ const INVALID_LINE_CHARS = 200;
 const REPORTED_CHARS = 100;
 /** Invalid lines of a process that are warnings: an agent that writes its log to stdout would flood this program's log. */
 const MAX_INVALID_WARNINGS = 5;
+/** Further invalid lines that are logged in a period. */
+const INVALID_LINE_RATE = { max: 200, ms: 10_000 };
 
 /** Dependencies of a {@linkcode Connection}. */
 export interface ConnectionOptions extends AgentSettings {
@@ -63,12 +65,14 @@ export class Connection {
   #invalidLines = 0;
   /** The first line that is not ACP. */
   #invalidLine: string | undefined;
+  readonly #logInvalidLine: Log["debug"];
   #isRetired = false;
   #stopping: Promise<void> | undefined;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.process = options.process;
+    this.#logInvalidLine = limitRate(options.log.debug, INVALID_LINE_RATE);
     this.#peer = new JsonRpcPeer(options.process, {
       onNotification: (method, params) => this.#onNotification(method, params),
       onRequest: (method, params, signal) => this.#onRequest(method, params, signal),
@@ -323,8 +327,8 @@ export class Connection {
     const start = redact(line).slice(0, INVALID_LINE_CHARS);
     onLifecycle?.({ type: "invalid_line", line: start });
     if (line.trim() !== "") this.#invalidLine ??= start.slice(0, REPORTED_CHARS).toWellFormed();
-    const level = ++this.#invalidLines <= MAX_INVALID_WARNINGS ? "warn" : "debug";
-    log[level]("skipped a line of the agent", { why, line: start });
+    const write = ++this.#invalidLines <= MAX_INVALID_WARNINGS ? log.warn : this.#logInvalidLine;
+    write("skipped a line of the agent", { why, line: start });
   }
 
   async #onRequest(method: string, params: unknown, signal: AbortSignal): Promise<unknown> {

@@ -11,8 +11,9 @@ import { truncate } from "../core/text.ts";
 import { type LineReader, readLines } from "./ndjson.ts";
 import { plainMessage } from "./provider_error.ts";
 
-/** Longest accepted line, in characters. A peer that sends a longer one is disconnected. */
+/** Longest accepted line, in characters. A longer one is skipped. */
 const MAX_LINE_CHARS = 32 * 1024 * 1024;
+const TOO_LONG = `longer than ${MAX_LINE_CHARS} characters`;
 /** Characters that may wait to be written to a peer that does not read. */
 const MAX_UNSENT_CHARS = 64 * 1024 * 1024;
 /** Open requests of the peer. Further ones are answered with an error. */
@@ -88,7 +89,7 @@ export interface PeerHandlers {
    * @param signal Aborts when the peer cancels the request (`$/cancel_request`) or the connection closes.
    */
   onRequest(method: string, params: unknown, signal: AbortSignal): unknown;
-  /** Reports a skipped line that is not a usable JSON-RPC message. */
+  /** Reports a skipped line that is not a usable JSON-RPC message. Of a line that is too long it gets the start. */
   onInvalidLine(line: string, why: string): void;
 }
 
@@ -138,7 +139,11 @@ export class JsonRpcPeer {
     this.closed = this.#closing.signal;
     this.#writer = streams.writable.getWriter();
     this.#writer.closed.catch(() => {});
-    this.#reader = readLines(streams.readable, (line) => this.#onLine(line), MAX_LINE_CHARS);
+    this.#reader = readLines(
+      streams.readable,
+      (line, isCut) => isCut ? handlers.onInvalidLine(line, TOO_LONG) : this.#onLine(line),
+      MAX_LINE_CHARS,
+    );
     this.#reading = this.#reader.done.then(
       () => this.#close("The other end closed the connection."),
       (error) => this.#close(messageOf(error)),

@@ -5,7 +5,7 @@ const BUFFER_BYTES = 64 * 1024;
 
 /** A running {@linkcode readLines}. */
 export interface LineReader {
-  /** Resolves at the end of the stream. Rejects when reading fails, a line is too long or `onLine` throws. */
+  /** Resolves at the end of the stream. Rejects when reading fails or `onLine` throws. */
   readonly done: Promise<void>;
   /** Stops reading. */
   cancel(): Promise<void>;
@@ -17,11 +17,12 @@ export interface LineReader {
  *
  * @param stream A stream of type `bytes`. It is read into one buffer that is used again: agents write a line per token,
  *   and a fresh buffer for each read costs 2 to 3 times the CPU of everything else here.
- * @param maxChars Longest accepted line, in characters.
+ * @param onLine Of a line that is too long it gets the start, with `isCut`, before the end has come. The rest is dropped.
+ * @param maxChars Longest line, in characters.
  */
 export function readLines(
   stream: ReadableStream<Uint8Array>,
-  onLine: (line: string) => void,
+  onLine: (line: string, isCut: boolean) => void,
   maxChars: number,
 ): LineReader {
   const reader = stream.getReader({ mode: "byob" });
@@ -30,24 +31,40 @@ export function readLines(
   // Pieces of an unfinished line are joined once, at its end, so that a long line is not scanned again and again.
   let pieces: string[] = [];
   let pieceChars = 0;
+  /** Whether the start of the current line was handed out, because the line is too long. */
+  let isDropping = false;
+
+  function add(piece: string): void {
+    if (isDropping) return;
+    pieces.push(piece);
+    pieceChars += piece.length;
+    if (pieceChars > maxChars) {
+      isDropping = true;
+      onLine(takeLine().slice(0, maxChars), true);
+    }
+  }
+
+  function takeLine(): string {
+    const line = pieces.join("");
+    pieces = [];
+    pieceChars = 0;
+    return line;
+  }
 
   function split(text: string): void {
     let start = 0;
     for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", start)) {
-      let line = text.slice(start, end);
+      const piece = text.slice(start, end);
       start = end + 1;
-      if (pieces.length > 0) {
-        pieces.push(line);
-        line = pieces.join("");
-        pieces = [];
-        pieceChars = 0;
+      if (pieces.length === 0 && !isDropping && piece.length <= maxChars) {
+        onLine(piece, false);
+      } else {
+        add(piece);
+        if (!isDropping) onLine(takeLine(), false);
+        isDropping = false;
       }
-      onLine(line);
     }
-    if (start === text.length) return;
-    pieces.push(start === 0 ? text : text.slice(start));
-    pieceChars += text.length - start;
-    if (pieceChars > maxChars) throw new RangeError(`A line is longer than ${maxChars} characters.`);
+    if (start < text.length) add(text.slice(start));
   }
 
   async function run(): Promise<void> {
@@ -60,7 +77,7 @@ export function readLines(
         buffer = value.buffer;
       }
       split(decoder.decode());
-      if (pieces.length > 0) onLine(pieces.join(""));
+      if (pieces.length > 0) onLine(takeLine(), false);
     } catch (error) {
       await cancel();
       throw error;

@@ -2,7 +2,7 @@
 
 import { settlesWithin } from "../core/deadline.ts";
 import { AppError, messageOf } from "../core/errors.ts";
-import type { Log } from "../core/log.ts";
+import { limitRate, type Log } from "../core/log.ts";
 import type { Redact } from "../core/redact.ts";
 import type { PeerStreams } from "./json_rpc.ts";
 import { readLines } from "./ndjson.ts";
@@ -16,8 +16,12 @@ import {
 
 /** Last lines of stderr that are kept. */
 const STDERR_LINES = 20;
-/** Longest line of stderr, in characters. After a longer one stderr is no longer read. */
-const STDERR_LINE_CHARS = 1024 * 1024;
+/** Characters of a line of stderr that are read; the rest is dropped. Progress bars may never end their line. */
+const STDERR_READ_CHARS = 64 * 1024;
+/** Characters of a line of stderr that are kept, logged and reported: fewer, so that no secret is cut before it is redacted. */
+const STDERR_LINE_CHARS = 2_000;
+/** Lines of stderr that are logged in a period. */
+const STDERR_RATE = { max: 200, ms: 10_000 };
 
 /** A command to launch. */
 export interface LaunchOptions {
@@ -76,13 +80,15 @@ export function launch(options: LaunchOptions, log: Log, times = STOP_TIMES): Ag
 
   const tail: string[] = [];
   const { redact = (text) => text } = options;
+  // The last lines are logged again, as a warning, when the agent exits.
+  const logLine = limitRate(log.debug, STDERR_RATE);
   const stderr = readLines(child.stderr, (text) => {
-    const line = redact(text);
+    const line = redact(text).slice(0, STDERR_LINE_CHARS);
     tail.push(line);
     if (tail.length > STDERR_LINES) tail.shift();
-    log.info("agent stderr", { line });
+    logLine("agent stderr", { line });
     options.onStderr?.(line);
-  }, STDERR_LINE_CHARS);
+  }, STDERR_READ_CHARS);
   const stderrDone = stderr.done.catch((error) => log.warn("stopped reading the agent's stderr", { error }));
 
   function signal(target: number, name: Deno.Signal): void {

@@ -60,6 +60,28 @@ export function createDedupe(
   };
 }
 
+/**
+ * Limits a function that writes log lines to `max` lines in `ms` milliseconds, for a source that may write any number. One
+ * more line says that others are left out.
+ */
+export function limitRate(
+  write: Log[LogLevel],
+  { max, ms }: { readonly max: number; readonly ms: number },
+  now: () => number = () => performance.now(),
+): Log[LogLevel] {
+  let startedAt = -Infinity;
+  let lines = 0;
+  return (message, fields) => {
+    if (now() - startedAt >= ms) {
+      startedAt = now();
+      lines = 0;
+    }
+    lines++;
+    if (lines <= max) write(message, fields);
+    else if (lines === max + 1) write(`${message}: further lines are left out for ${ms / 1000} seconds`);
+  };
+}
+
 function jsonLine(ts: string, level: LogLevel, message: string, fields: LogFields, redact: Redact): string {
   const own = { ts, level, message };
   return redact(JSON.stringify({ ...own, ...fields, ...own }, withErrors));

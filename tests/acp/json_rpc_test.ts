@@ -111,6 +111,18 @@ for (
   });
 }
 
+Deno.test("JsonRpcPeer: reports and skips a line of 40 MB, and reads on", async () => {
+  const { peer, remote, handlers } = rawPair();
+  const answer = peer.request("ask", {});
+  await remote.receive();
+  await remote.send({ method: "say", params: "x".repeat(40_000_000) }, { id: 0, result: "yes" });
+  assertEquals(await answer, "yes");
+  assertEquals(handlers.entries.map((entry) => entry.slice(0, 70)), [
+    'invalid: longer than 33554432 characters: {"jsonrpc":"2.0","method":"s',
+  ]);
+  await peer.close();
+});
+
 Deno.test("JsonRpcPeer: ignores empty lines and Windows line ends", async () => {
   const { peer, remote, handlers } = rawPair();
   await remote.send("", "\r", '{"method":"say","params":1}\r', "", { method: "say", params: 2 });

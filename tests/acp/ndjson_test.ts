@@ -88,12 +88,32 @@ Deno.test("readLines: reads a line of megabytes in linear time", async () => {
 Deno.test("readLines: limits one line, not all lines together", async () => {
   const text = `${"x".repeat(400)}\n`.repeat(10);
   assertEquals((await linesOf(cut(encoder.encode(text), [350, 700, 900]), 500)).length, 10);
-  const chunks = ["short\n", "x".repeat(400), "x".repeat(400), "\nnever\n"];
-  const lines: string[] = [];
-  const stream = byteStream(chunks.map((chunk) => encoder.encode(chunk)));
-  const reader = readLines(stream, (line) => lines.push(line), 500);
-  await assertRejects(() => waitFor(reader.done, "the error"), RangeError, "500");
-  assertEquals(lines, ["short"]);
+});
+
+Deno.test("readLines: hands out the start of a line that is too long, and reads on behind it", async () => {
+  const long = "x".repeat(501);
+  const text = `short\n${long}${long}\n${"y".repeat(500)}\n\n${long}\nend${long}`;
+  const lines = ["short", "cut x", "y".repeat(500), "", "cut x", "cut e"];
+  for (const size of [1, 7, 100, 501, 600, 10_000]) {
+    const bytes = encoder.encode(text);
+    const offsets = Array.from({ length: Math.floor(bytes.length / size) }, (_, index) => index * size);
+    const found: string[] = [];
+    const { done } = readLines(byteStream(cut(bytes, offsets)), (line, isCut) => {
+      if (isCut) assertEquals(line.length, 500);
+      found.push(isCut ? `cut ${line[0]}` : line);
+    }, 500);
+    await waitFor(done, "the end of the lines");
+    assertEquals(found, lines, `${size} bytes at once`);
+  }
+});
+
+Deno.test("readLines: hands out the start of a line that never ends", async () => {
+  const { stream, controller } = fedStream();
+  const { promise, resolve } = Promise.withResolvers<string>();
+  const reader = readLines(stream, resolve, 10);
+  for (let count = 0; count < 3; count++) controller.enqueue(encoder.encode("12345678"));
+  assertEquals(await waitFor(promise, "the line"), "1234567812");
+  await reader.cancel();
 });
 
 /** A stream that the test feeds, whose cancellation it can await. */

@@ -16,7 +16,7 @@ import {
   untilGone,
 } from "../support/harness/agent_process_harness.ts";
 import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
-import { waitFor } from "../support/harness/turn_recorder.ts";
+import { nextTask, waitFor } from "../support/harness/turn_recorder.ts";
 
 const WINDOWS = Deno.build.os === "windows";
 const UNSTOPPABLE = { ignoreEof: true, ignoreSigterm: true };
@@ -96,14 +96,27 @@ Deno.test("launch: reports every redacted line of stderr, and keeps the last 20"
   assertEquals(child.process.stderrTail(), expected.slice(-20));
 });
 
-Deno.test("launch: stops reading a flood without line breaks on stderr, and the child runs on", async () => {
+Deno.test("launch: reads on after a flood without line breaks on stderr, and drops the excess", async () => {
   const code = "const x = new Uint8Array(65536).fill(120);" +
-    "try { for (let n = 0; n < 64; n++) Deno.stderr.writeSync(x) } catch {}" +
-    "await Deno.stdout.write(new TextEncoder().encode('alive\\n')); for await (const _ of Deno.stdin.readable);";
-  await using child = new Child(evalCommand(code));
-  await child.waitFor((text) => text === "alive");
-  await child.recorder.waitFor("stopped reading the agent's stderr");
-  assertEquals(await child.stop(), "exited with code 0");
+    "for (let n = 0; n < 64; n++) Deno.stderr.writeSync(x);" +
+    "console.error('\\nthe end'); for await (const _ of Deno.stdin.readable);";
+  const lines: string[] = [];
+  await using child = new Child({ ...evalCommand(code), onStderr: (line) => lines.push(line) });
+  while (lines.length < 2) await nextTask();
+  assertEquals(lines.map((line) => line.slice(0, 7)), ["xxxxxxx", "the end"]);
+  assertEquals([lines[0]!.length, await child.stop()], [2_000, "exited with code 0"]);
+});
+
+Deno.test("launch: logs stderr as debug, and of a flood only the beginning", async () => {
+  const code = "for (let n = 0; n < 20_000; n++) console.error(n)";
+  let lines = 0;
+  await using child = new Child({ ...evalCommand(code), onStderr: () => lines++ });
+  await child.stop();
+  assertEquals([lines, child.process.stderrTail().at(-1)], [20_000, "19999"]);
+  const logged = child.recorder.entries.filter(({ message }) => message.startsWith("agent stderr"));
+  assertEquals(new Set(logged.map(({ level }) => level)), new Set(["debug"]));
+  // 200 lines in ten seconds; a slow machine may need longer.
+  assert(logged.length <= 201 * 6, `${logged.length} lines`);
 });
 
 for (

@@ -1,5 +1,12 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { createDedupe, createLog, type Log, LOG_LEVELS, type LogOptions } from "../../lib/core/log.ts";
+import {
+  createDedupe,
+  createLog,
+  limitRate,
+  type Log,
+  LOG_LEVELS,
+  type LogOptions,
+} from "../../lib/core/log.ts";
 import { AppError } from "../../lib/core/errors.ts";
 
 /** Creates a log that keeps its lines. */
@@ -101,6 +108,16 @@ Deno.test("createLog: cuts a long line after it is redacted, and marks the cut",
     log.info("x".repeat(100_000));
     assert(lines.at(-1)!.length < 10_000 && lines.at(-1)!.endsWith("..."));
   }
+});
+
+Deno.test("limitRate: writes so many lines in a period, and says once that others are left out", () => {
+  let now = 0;
+  const lines: string[] = [];
+  const write = limitRate((message) => lines.push(message), { max: 2, ms: 1_000 }, () => now);
+  for (const message of ["a", "b", "c", "d"]) write(message);
+  now = 1_000;
+  for (const message of ["e", "f"]) write(message);
+  assertEquals(lines, ["a", "b", "c: further lines are left out for 1 seconds", "e", "f"]);
 });
 
 Deno.test("createDedupe: a text is new once, and again after its time or when others took its place", () => {
