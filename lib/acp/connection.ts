@@ -123,6 +123,10 @@ export class Connection {
     try {
       const session = await this.#requestSession("session/new", {}, timeouts.setupMs, (result) => {
         const id = parseNewSessionResult(result).sessionId as SessionId;
+        // Two conversations in one session would get each other's replies.
+        if (this.#sessions.has(id) || this.#unclosed.has(id)) {
+          throw new Error(`it answered session/new with the id of another session, ${id}`);
+        }
         defaults.options = readOptions(parseSessionSettings(result));
         return this.#adopt(id, new SessionConfig(id, defaults.options, this.#sendChange));
       });

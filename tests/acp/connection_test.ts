@@ -1,8 +1,15 @@
-import { assert, assertEquals, assertNotStrictEquals, assertRejects, assertStrictEquals } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertNotStrictEquals,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
 import { RPC } from "../../lib/acp/json_rpc.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import { TEST_TIMEOUTS } from "../support/harness/json_rpc_harness.ts";
-import { nextTask, waitFor } from "../support/harness/turn_recorder.ts";
+import { appErrorOf, nextTask, waitFor } from "../support/harness/turn_recorder.ts";
 import {
   AcpHarness,
   type Handler,
@@ -23,6 +30,21 @@ const HAS_ALL: Readonly<Record<string, Handler>> = {
   "session/resume": () => ({}),
   "session/load": () => ({}),
 };
+
+for (const initialize of [RESUMES, ONLY_LOADS]) {
+  Deno.test(`AcpAgent.newSession: refuses the id of another session, open or ${initialize === RESUMES ? "closed" : "not closed"} at the agent`, async () => {
+    await using harness = new AcpHarness({ initialize, "session/new": () => ({ sessionId: ID }) });
+    const session = await harness.agent.newSession();
+    const failure = await appErrorOf(harness.agent.newSession());
+    assertEquals(failure.code, "agent_unavailable");
+    assertStringIncludes(failure.message, "the id of another session");
+    assertEquals((await harness.runTurn(session)).summaries, ["end end_turn"], "the first one serves on");
+    session.close();
+    await nextTask();
+    const next = await harness.agent.newSession().then(({ id }) => id, ({ code }) => code);
+    assertEquals(next, initialize === RESUMES ? ID : "agent_unavailable");
+  });
+}
 
 const METHODS: readonly (readonly [name: string, initialize: Handler, method: string | undefined])[] = [
   ["resumes and loads", RESUMES, "session/resume"],

@@ -31,8 +31,8 @@ const FAILURES: readonly {
     message: `version ${protocolVersion} `,
     reason: "protocol_version" as const,
   })),
-  ...[null, {}, { sessionId: "" }, { sessionId: 7 }].map((answer) => ({
-    name: `session/new is answered with ${JSON.stringify(answer)}`,
+  ...[null, {}, { sessionId: "" }, { sessionId: 7 }, { sessionId: "x".repeat(501) }].map((answer) => ({
+    name: `session/new is answered with ${JSON.stringify(answer)?.slice(0, 40)}`,
     method: "session/new" as const,
     handler: () => answer,
     message: "session/new",
