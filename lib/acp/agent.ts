@@ -1,4 +1,4 @@
-/** An ACP agent: started when it is needed, kept warm, restarted when its process ends. @module */
+/** An ACP agent: started when it is needed, kept warm, restarted at once when its process ends. @module */
 
 import { abortable, untilAborted } from "../core/abortable.ts";
 import { BoundedMap } from "../core/bounded_map.ts";
@@ -277,6 +277,8 @@ export class AcpAgent implements Agent {
     const isEarly = this.#current === connection && this.#backoff.isEarly;
     this.#forget(connection);
     await this.#onEnd(connection, isEarly);
+    // Restart at once, because the next request would wait for the start. An agent that opens no sessions is left alone.
+    if (!this.#hasFailed) this.warm();
   }
 
   /** Lets a connection finish only the turns that run in it. */

@@ -179,9 +179,9 @@ Deno.test("AcpAgent: a process that ignores a cancel is stopped at once if it ru
   const waiting = appErrorOf(session.prompt(PROMPT, () => {}));
   prompt.cancel();
   assertEquals(await heard.lastSummary(), "end cancelled");
-  assertEquals([(await waiting).code, harness.running.count("session/prompt")], ["agent_unavailable", 1]);
+  assertEquals([(await waiting).code, harness.starts[0]!.count("session/prompt")], ["agent_unavailable", 1]);
   await harness.recorder.waitFor("agent exited");
-  assertEquals(harness.running.process.stops, 1);
+  assertEquals(harness.starts[0]!.process.stops, 1);
 });
 
 Deno.test("AcpAgent: an answer of a retired process does not excuse the early exit of the next one", async () => {

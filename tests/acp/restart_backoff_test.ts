@@ -43,11 +43,11 @@ Deno.test("RestartBackoff: an answered prompt resets the count", async () => {
   harness.handlers = {};
   harness.nowMs += 1_000;
   await harness.runTurn();
-  harness.running.exit();
-  await harness.recorder.waitFor("agent exited");
   harness.handlers = { initialize: () => ({ protocolVersion: 7 }) };
-  await appErrorOf(harness.agent.newSession());
-  const counts = harness.recorder.matching("agent exited during start-up").map(({ fields }) => fields.exits);
+  harness.running.exit();
+  const early = () => harness.recorder.matching("agent exited during start-up");
+  while (early().length < 3) await nextTask();
+  const counts = early().map(({ fields }) => fields.exits);
   assertEquals([harness.starts.length, counts], [4, [1, 2, 1]]);
 });
 
@@ -74,6 +74,32 @@ Deno.test("RestartBackoff: a process that ran for a while is restarted at once",
   assertEquals(await heard.lastSummary(), "failure agent_crashed");
   await harness.agent.newSession();
   assertEquals([harness.starts.length, harness.agent.state], [2, "ready"]);
+});
+
+Deno.test("AcpAgent: an agent that exits at rest is started again at once, with a warm session", async () => {
+  await using harness = new AcpHarness();
+  await harness.runTurn();
+  const states: string[] = [];
+  harness.beforeStart = () => states.push(harness.agent.state);
+  harness.running.exit();
+  while (states.length === 0) await nextTask();
+  await harness.running.waitFor("session/new");
+  await nextTask();
+  assertEquals([...states, harness.agent.state, harness.starts.length], ["starting", "ready", 2]);
+  await harness.agent.newSession();
+  assertEquals(harness.running.count("session/new"), 1);
+});
+
+Deno.test("AcpAgent: an agent that keeps exiting is started again with the same back-off, three times", async () => {
+  let nowMs = 0;
+  // Each look at the clock takes longer than the first delay.
+  await using harness = new AcpHarness({ "session/new": exits }, { now: () => nowMs += 600 });
+  harness.agent.warm();
+  const failures = () => harness.recorder.matching("could not open a session in advance");
+  while (failures().length < 4) await nextTask();
+  assertEquals([harness.starts.length, harness.agent.state], [3, "failing"]);
+  assertStringIncludes(String(failures().at(-1)!.fields.error), "exited 3 times");
+  assertEquals((await appErrorOf(harness.agent.newSession())).code, "agent_unavailable");
 });
 
 Deno.test("AcpAgent: a failed launch is the error of the request, and is logged", async () => {

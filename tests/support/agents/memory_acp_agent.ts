@@ -192,6 +192,7 @@ export class AcpHarness implements AsyncDisposable {
     const launch = () => {
       this.beforeStart();
       const running = new MemoryAcpAgent(this.handlers);
+      running.nextSession = this.starts.at(-1)?.nextSession ?? 1;
       this.starts.push(running);
       return running.process;
     };
