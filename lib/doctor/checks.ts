@@ -13,6 +13,7 @@ import { openStore } from "../conversation/store.ts";
 import { messageOf } from "../core/errors.ts";
 import { openCharacter } from "../stage/character.ts";
 import { fail, type Finding, ok, warn } from "./report.ts";
+import { findVrmFault } from "./vrm_check.ts";
 
 /** Longest wait for the answer of a server that has the address, in milliseconds. */
 const PROBE_MS = 5_000;
@@ -57,14 +58,19 @@ async function isOurServer(address: string): Promise<boolean> {
   }
 }
 
-/** Opens the character, as the server does. */
+/** Opens the character, as the server does; and looks into a VRM model, which only the page reads. */
 export async function checkCharacter(character: string): Promise<Finding> {
+  const fix = "Correct it, or take it out: then the stage shows a drawn character.";
   try {
     await openCharacter(character);
-    return ok("VTUBER_CHARACTER can be shown");
   } catch (error) {
-    return fail(messageOf(error), "Correct it, or take it out: then the stage shows a drawn character.");
+    return fail(messageOf(error), fix);
   }
+  if (/^https?:/i.test(character)) return ok("VTUBER_CHARACTER is an address, which the page will load");
+  const fault = /\.vrm$/i.test(character) ? await findVrmFault(character) : undefined;
+  return fault
+    ? fail(`VTUBER_CHARACTER: ${character} is no VRM model: ${fault}`, fix)
+    : ok("VTUBER_CHARACTER can be shown");
 }
 
 /** Opens the folder that remembers conversations, as the server does. */

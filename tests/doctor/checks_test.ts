@@ -7,6 +7,7 @@ import {
   findProgram,
 } from "../../lib/doctor/checks.ts";
 import { linesOf } from "../../lib/doctor/report.ts";
+import { createVrm } from "../support/harness/vrm_file.ts";
 import { configOf } from "../support/harness/doctor_fixture.ts";
 
 const LOOPBACK = { hostname: "127.0.0.1", port: 0 };
@@ -62,6 +63,50 @@ Deno.test("checkCharacter: a folder that does not exist", async () => {
   const { level, text, fix } = await checkCharacter("/no/such/folder");
   assertEquals(level, "fail");
   assertMatch(`${text} ${fix}`, /^VTUBER_CHARACTER: \/no\/such\/folder.* Correct it, or take it out/);
+});
+
+const VRM = createVrm("1.0");
+/** The bytes of a model with this text in place of its JSON. */
+function withJson(json: string): Uint8Array {
+  const bytes = new TextEncoder().encode(json);
+  const header = new Uint32Array([0x46546c67, 2, 20 + bytes.length, bytes.length, 0x4e4f534a]);
+  return new Uint8Array([...new Uint8Array(header.buffer), ...bytes]);
+}
+const MODELS: [name: string, bytes: Uint8Array, fault?: RegExp][] = [
+  ["VRM 1.0", VRM],
+  ["VRM 0.x", createVrm("0.x")],
+  [
+    "a page in place of the model",
+    new TextEncoder().encode("<!doctype html>Not found"),
+    /no binary glTF file$/,
+  ],
+  ["an empty file", new Uint8Array(), /no binary glTF file$/],
+  ["glTF 1", Uint8Array.from(VRM, (byte, at) => at === 4 ? 1 : byte), /no binary glTF 2\.0 file$/],
+  ["a download that broke off", VRM.slice(0, -1), /cut off: it has \d+ of \d+ bytes$/],
+  [
+    "a model that is no VRM",
+    withJson('{"asset":{"version":"2.0"}}'),
+    /without the extension VRM or VRMC_vrm$/,
+  ],
+  ["JSON that is damaged", withJson('{"asset"'), /no VRM model: .*JSON/],
+];
+
+for (const [name, bytes, fault] of MODELS) {
+  Deno.test(`checkCharacter: ${name} is ${fault ? "refused" : "fine"}`, async () => {
+    await inFolder(async (root) => {
+      await Deno.writeFile(`${root}/mao.vrm`, bytes);
+      const { level, text } = await checkCharacter(`${root}/mao.vrm`);
+      assertEquals(level, fault ? "fail" : "ok");
+      assertMatch(text, fault ?? /can be shown$/);
+    });
+  });
+}
+
+Deno.test("checkCharacter: an address is left to the page", async () => {
+  assertEquals(
+    (await checkCharacter("https://example.com/mao.vrm")).text,
+    "VTUBER_CHARACTER is an address, which the page will load",
+  );
 });
 
 Deno.test("checkDataDir: nothing kept, a new folder, a damaged one, and one that cannot be made", async () => {
