@@ -9,6 +9,7 @@ import { messageOf } from "./lib/core/errors.ts";
 import { logUncaught, onSignals } from "./lib/core/lifetime.ts";
 import { createLog } from "./lib/core/log.ts";
 import { createRedactor } from "./lib/core/redact.ts";
+import { escapeUnsafe } from "./lib/core/unsafe_text.ts";
 import { openServer } from "./lib/server.ts";
 import project from "./deno.json" with { type: "json" };
 
@@ -156,7 +157,7 @@ async function readConfig({ flags, config }: Flags): Promise<Loaded> {
 /** Prints why the program does not start; and the warnings too, because one may name the cause. */
 function refuse({ mistakes, warnings }: ConfigError): number {
   const lines = [...mistakes, ...warnings.map((warning) => `warning: ${warning}`)];
-  console.error(["oab-vtuber cannot start:", ...lines.map((line) => `  - ${line}`)].join("\n"));
+  console.error(["oab-vtuber cannot start:", ...lines.map((line) => `  - ${escapeUnsafe(line)}`)].join("\n"));
   return EXIT_USAGE;
 }
 

@@ -6,6 +6,7 @@
  */
 
 import { BoundedMap } from "../core/bounded_map.ts";
+import { spaceUnsafe } from "../core/unsafe_text.ts";
 import type { RequestEvent, StateEvent } from "./wire.ts";
 
 /** Largest body of `POST /state`, in bytes: 1 KiB in 0.5.10 and 16 KiB in 0.15.0. Larger bodies get a 413. */
@@ -73,7 +74,7 @@ export class PetStates {
 
 /** Replaces control characters and lone surrogates, which would take 6 bytes each. */
 function plain(text: string): string {
-  return text.replace(/\p{Cc}/gu, " ").toWellFormed();
+  return spaceUnsafe(text).toWellFormed();
 }
 
 /** Returns the pet's session of a conversation. */

@@ -1,6 +1,7 @@
 /** Texts for the terminal: the help, the version, and the banner that tells where to point a skin. Pure. @module */
 
 import type { AppError } from "../core/errors.ts";
+import { escapeUnsafe } from "../core/unsafe_text.ts";
 import { isLoopback } from "../http/access.ts";
 import type { Config } from "./load.ts";
 import { type Setting, SETTING_HELP } from "./settings.ts";
@@ -106,7 +107,7 @@ export function banner(
 
 /** Returns the text below the banner about an agent that cannot be used. */
 export function unavailableText(agent: string, { message }: AppError): string {
-  return `  The agent ${agent} cannot answer: ${message}
+  return `  The agent ${agent} cannot answer: ${escapeUnsafe(message)}
   Until it can, every message gets an error. \`oab-vtuber doctor\`, with the same settings, says more.
 `;
 }

@@ -1,6 +1,7 @@
 /** The log: JSON lines on stderr, or plain lines at a terminal. @module */
 
 import { BoundedMap } from "./bounded_map.ts";
+import { escapeUnsafe } from "./unsafe_text.ts";
 import { createRedactor, type Redact } from "./redact.ts";
 
 /** Levels; each includes the ones after it. */
@@ -84,7 +85,7 @@ export function limitRate(
 
 function jsonLine(ts: string, level: LogLevel, message: string, fields: LogFields, redact: Redact): string {
   const own = { ts, level, message };
-  return redact(JSON.stringify({ ...own, ...fields, ...own }, withErrors));
+  return escapeUnsafe(redact(JSON.stringify({ ...own, ...fields, ...own }, withErrors)));
 }
 
 function plainLine(ts: string, level: LogLevel, message: string, fields: LogFields, redact: Redact): string {
@@ -95,16 +96,13 @@ function plainLine(ts: string, level: LogLevel, message: string, fields: LogFiel
     line.push(`${name}=${typeof value === "string" ? value : JSON.stringify(value, withErrors)}`);
   }
   // Redact first, because a secret may have a character that is escaped.
-  const escaped = escapeControls(redact(line.join(" ")));
+  const escaped = escapeUnsafe(redact(line.join(" ")));
   // Only this program's own stacks may have several lines.
-  return stack === undefined ? escaped : `${escaped} stack=${redact(String(stack))}`;
+  return stack === undefined
+    ? escaped
+    : `${escaped} stack=${redact(String(stack)).split("\n").map(escapeUnsafe).join("\n")}`;
 }
 
 function withErrors(_key: string, value: unknown): unknown {
   return value instanceof Error ? `${value.name}: ${value.message}` : value;
-}
-
-/** Escapes characters that would start a line or move the cursor. */
-function escapeControls(text: string): string {
-  return text.replace(/\p{Cc}/gu, (char) => "\\u" + char.charCodeAt(0).toString(16).padStart(4, "0"));
 }

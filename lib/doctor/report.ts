@@ -2,6 +2,7 @@
 
 import type { AgentDescription } from "../acp/agent.ts";
 import type { Config } from "../config/load.ts";
+import { spaceUnsafe } from "../core/unsafe_text.ts";
 import { isLoopback } from "../http/access.ts";
 
 /** Characters of a key that is too long to be guessed. */
@@ -113,8 +114,8 @@ export function verdictOf(findings: readonly Finding[]): string {
   return `${oks} ok, ${warnings} ${warnings === 1 ? "warning" : "warnings"}, ${failures} failed. ${verdict}`;
 }
 
-/** Removes control characters and line breaks, and cuts a text that is too long. */
+/** Removes unsafe characters and line breaks, and cuts a text that is too long. */
 function oneLine(text: string): string {
-  const line = text.replace(/[\p{Cc}\u2028\u2029]+/gu, " ").trim();
+  const line = spaceUnsafe(text).trim();
   return line.length > MAX_LINE_CHARS ? line.slice(0, MAX_LINE_CHARS).toWellFormed() + "..." : line;
 }

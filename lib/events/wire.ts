@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { AppError, type ErrorCode, type ErrorReason } from "../core/errors.ts";
+import { spaceUnsafe } from "../core/unsafe_text.ts";
 import type { PermissionOutcome, PlanEntry, ToolKind } from "../turn/event.ts";
 import { DECISIONS, type PermissionAnswer } from "../turn/permission.ts";
 
@@ -148,7 +149,8 @@ const MAX_CLIENT_NAME_CHARS = 100;
 /** Values of `by` that say that no client answered a permission request. */
 const RESERVED_NAMES: ReadonlySet<string> = new Set(["timeout", "turn", "agent"]);
 
-const clientName = z.string().trim().max(MAX_CLIENT_NAME_CHARS).nullable().default(null)
+const clientName = z.string().overwrite((name) => spaceUnsafe(name).trim()).max(MAX_CLIENT_NAME_CHARS)
+  .nullable().default(null)
   .transform((name) => name && !RESERVED_NAMES.has(name) ? name : undefined);
 
 const interrupt = z.object({ session_id: z.string().min(1).nullish() });

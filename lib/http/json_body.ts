@@ -40,7 +40,10 @@ export async function readJson(request: Request, timeoutMs: number = BODY_TIMEOU
   const text = await readText(request, timeoutMs);
   const [, encoding] = OTHER_ENCODINGS.find(([start]) => start.test(text)) ?? [];
   if (encoding !== undefined) {
-    throw new AppError("unsupported_media_type", `The body is ${encoding}; send JSON in UTF-8, uncompressed.`);
+    throw new AppError(
+      "unsupported_media_type",
+      `The body is ${encoding}; send JSON in UTF-8, uncompressed.`,
+    );
   }
   if (text.trim() === "") throw new AppError("invalid_json", "The body is empty; it must be a JSON object.");
   // Check the shape first, because parsing megabytes of brackets or keys takes seconds.

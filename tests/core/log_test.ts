@@ -78,6 +78,28 @@ Deno.test("createLog: a plain line escapes control characters, but for a stack",
   );
 });
 
+/** Characters that move a terminal's cursor, start a line, or reorder what stands around them. */
+const UNSAFE = "\u001b\u007f\u0085\u009b\u061c\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069\ufeff";
+
+for (const pretty of [false, true]) {
+  Deno.test(`createLog: no control and no bidi character reaches the log${pretty ? ", plain" : ""}`, () => {
+    const { log, lines } = createTestLog({ pretty });
+    log.info(`a${UNSAFE}`, {
+      text: UNSAFE,
+      [UNSAFE]: 1,
+      deep: [UNSAFE],
+      error: new Error(UNSAFE),
+      stack: UNSAFE,
+    });
+    log.info("\u{1f469}\u200d\u{1f4bb} na\u00efve \u0627");
+    const [unsafe, safe] = lines;
+    assertEquals([...unsafe!].filter((char) => UNSAFE.includes(char)), []);
+    assertStringIncludes(unsafe!, "\\u202e");
+    assertStringIncludes(safe!, "\u{1f469}\u200d\u{1f4bb} na\u00efve \u0627");
+    if (!pretty) assertEquals(JSON.parse(unsafe!).text, UNSAFE);
+  });
+}
+
 for (const secret of ["sk-1234", "$&.*", "ä😀", 'quo"te', "back\\slash", "tab\there"]) {
   for (const pretty of [false, true]) {
     Deno.test(`createLog: the secret ${JSON.stringify(secret)} is redacted${pretty ? ", plain" : ""}`, () => {

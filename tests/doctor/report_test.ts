@@ -57,7 +57,7 @@ const FINDINGS: [findings: Finding[], line: RegExp, fix?: RegExp][] = [
     /^warn The server web is left out\.$/,
     /^Correct mcp_servers\.web in the agent's table/,
   ],
-  [description({ agent: { name: "a\u001b[2J\nb", version: "" } }), /: a \[2J b, protocol/],
+  [description({ agent: { name: "a\u001b[2J\nb\u009b\u202ec", version: "" } }), /: a \[2J b c, protocol/],
 ];
 
 for (const [findings, line, fix] of FINDINGS) {

@@ -15,6 +15,7 @@ const COMMANDS: readonly [text: string, command: Command][] = [
   ['{"type":"hello","client":"  "}', { type: "hello", client: undefined }],
   ['{"type":"hello","client":"timeout"}', { type: "hello", client: undefined }],
   ['{"type":"hello","client":" Mao\\n"}', { type: "hello", client: "Mao" }],
+  ['{"type":"hello","client":"Mao\\u202e\\u009b1A"}', { type: "hello", client: "Mao 1A" }],
   ['{"type":"subscribe","events":[]}', { type: "subscribe", events: [] }],
   ['{"type":"subscribe","events":["say","nonsense"]}', { type: "subscribe", events: ["say", "nonsense"] }],
   [
