@@ -25,7 +25,7 @@ const DRAIN_MS = 500;
 const MAX_UNCLOSED = 100;
 /** Different warnings about settings that are logged per process. */
 const MAX_WARNINGS = 100;
-/** Characters of an invalid line that are logged and reported. */
+/** Characters of an invalid line that are logged and reported, before the agent serves. */
 const INVALID_LINE_CHARS = 200;
 /** Characters of an invalid line in the error of an agent that is no ACP agent. */
 const REPORTED_CHARS = 100;
@@ -327,11 +327,15 @@ export class Connection {
 
   #onInvalidLine(line: string, why: string): void {
     const { log, onLifecycle, redact = (text) => text } = this.#options;
+    const write = ++this.#invalidLines <= MAX_INVALID_WARNINGS ? log.warn : this.#logInvalidLine;
+    // A line of an agent that serves may hold what was said.
+    if (this.#agent !== undefined) {
+      return write("skipped a line of the agent", { why, characters: line.length });
+    }
     // Redact before cutting: the cut may fall within a secret.
     const start = redact(line).slice(0, INVALID_LINE_CHARS);
     onLifecycle?.({ type: "invalid_line", line: start });
     if (line.trim() !== "") this.#invalidLine ??= start.slice(0, REPORTED_CHARS).toWellFormed();
-    const write = ++this.#invalidLines <= MAX_INVALID_WARNINGS ? log.warn : this.#logInvalidLine;
     write("skipped a line of the agent", { why, line: start });
   }
 

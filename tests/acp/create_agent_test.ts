@@ -94,3 +94,11 @@ Deno.test("createAgent: rejects a working directory that does not exist", async 
     "The working directory of the agent a does not exist: /no/such/folder",
   );
 });
+
+Deno.test("createAgent: redacts a line before it is cut, because the cut may fall within a secret", async () => {
+  const { agent, events } = await create(evalCommand('console.log("x".repeat(150) + "secret".repeat(20))'));
+  await waitFor(agent.newSession().catch(() => {}), "its failure");
+  await waitFor(agent[Symbol.asyncDispose](), "the agent's end");
+  assertEquals(events.filter(({ type }) => type === "invalid_line").length, 1);
+  assertEquals(JSON.stringify(events).includes("secret"), false);
+});

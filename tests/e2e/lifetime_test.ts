@@ -171,6 +171,43 @@ for (const [name, signal, isImpatient, code] of ENDS) {
   });
 }
 
+Deno.test("the log never tells what was said or done, also at debug", async () => {
+  const mark = "s3cret-plan";
+  await using server = await startServer({ env: { VTUBER_PERMISSIONS: "allow" } });
+  const steps = script(
+    { text: `${mark} reply` },
+    { thought: mark },
+    { tool: { id: "t", title: mark, kind: "execute", rawInput: { command: mark } } },
+    {
+      toolUpdate: {
+        id: "t",
+        status: "completed",
+        content: [{ type: "content", content: { type: "text", text: mark } }],
+      },
+    },
+    {
+      permission: {
+        toolCall: { toolCallId: "p", title: "Run", kind: "execute", rawInput: { command: mark } },
+        options: [{ optionId: "a", name: mark, kind: "allow_once" }],
+      },
+    },
+    { plan: [{ content: mark, priority: "high", status: "pending" }] },
+    { raw: `the user said ${mark}` },
+    { raw: `{"jsonrpc":"2.0","method":"session/update","params":{"update":"${mark}` },
+    { update: { sessionUpdate: "agent_message_chunk", content: mark } },
+  );
+  const messages = [{ role: "system", content: `You are ${mark}.` }, { role: "user", content: steps }];
+  const { finish } = await replyOf(server.chat("", { messages }));
+  assertEquals(finish, "stop");
+  const refused = await server.post("/v1/chat/completions", { messages: [{ role: mark, content: mark }] });
+  assertEquals(refused.status, 400);
+  await refused.body?.cancel();
+  await (await server.post("/v1/chat/completions", `{"messages": "${mark}`)).body?.cancel();
+  await server.logged("skipped a line of the agent");
+  await server.end("SIGTERM");
+  assertEquals(server.log().split("\n").filter((line) => line.includes(mark)), []);
+});
+
 Deno.test("an agent that exits at its start: 503 with the reason and Retry-After, its stderr in the log", async () => {
   await using server = await startServer({ agent: { dieOnStart: 3, stderr: "cannot find my head" } });
   let response: Response | undefined;
