@@ -145,6 +145,8 @@ export class SessionPermissions {
   /** The folders and hosts that a person has allowed, each for one kind of tool. */
   readonly #places = new BoundedMap<string, true>(MAX_PLACES);
   #open = 0;
+  /** Refuses every request, whatever the setting says: see `Session.refusePermissions`. */
+  refusesAll = false;
 
   constructor(sessionId: SessionId, deps: PermissionDeps) {
     this.#sessionId = sessionId;
@@ -166,6 +168,7 @@ export class SessionPermissions {
     if (tool !== announced?.tool) turn.reader({ type: "tool", tool });
     const question = toQuestion(request, tool, announced);
     const { permissions, broker } = this.#deps;
+    if (this.refusesAll) return this.#refuse(question, turn, "a side job gets none");
     if (permissions === "allow") return this.#allow(question, "the permissions setting is allow");
     if (permissions === "deny") return this.#refuse(question, turn, "the permissions setting is deny");
 

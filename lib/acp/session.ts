@@ -151,6 +151,10 @@ export class AcpSession implements Session {
     return { cancel: () => this.#cancel(prompt) };
   }
 
+  refusePermissions(): void {
+    this.#permissions.refusesAll = true;
+  }
+
   close(): void {
     if (this.closed.aborted) return;
     this.#closing.abort(SESSION_CLOSED);

@@ -18,7 +18,7 @@ export interface ConversationOptions {
   readonly agents: ModelRouter;
   readonly index: ConversationIndex;
   readonly fingerprinter: Fingerprinter;
-  readonly log: Pick<Log, "debug" | "warn">;
+  readonly log: Pick<Log, "debug" | "info" | "warn">;
   readonly mode: SessionMode;
   readonly onBusy: BusyMode;
   /** Turns that can run at once. */

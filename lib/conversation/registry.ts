@@ -52,6 +52,9 @@ interface QueuedJob extends TurnJob {
 /** Seconds after which a client that was refused at the limit may try again; short, because turns end at any moment. */
 const RETRY_AFTER_SECS = 3;
 
+/** Side jobs that run at once: a front end asks for a title, tags and follow-ups at the end of one reply. */
+const MAX_SIDE_JOBS = 4;
+
 /** Resolves the conversations of requests, and runs their turns. */
 export class ConversationRegistry {
   readonly #options: ConversationOptions;
@@ -86,7 +89,8 @@ export class ConversationRegistry {
     if (this.#refusal) throw this.#refusal;
     const request = { ...rest, messages: cleanMessages(messages) };
     const found = this.#resolve(request);
-    const resolution = found?.decision === "side_job" ? undefined : found;
+    const sideJob = found?.decision === "side_job" ? found : undefined;
+    const resolution = sideJob ? undefined : found;
     if (request.cannedReply !== undefined) {
       return await this.#startCannedTurn(request, request.cannedReply, resolution);
     }
@@ -95,7 +99,7 @@ export class ConversationRegistry {
       new ActiveConversation(agent);
     let job: QueuedJob | undefined;
     try {
-      job = this.#enqueue(request, resolution, active);
+      job = this.#enqueue({ ...request, sideJob }, resolution, active);
       const cancelled = await job.ticket.waitForTurn(signal);
       if (!job.isRunning) this.#checkLimit();
       job.isRunning = true;
@@ -188,18 +192,25 @@ export class ConversationRegistry {
     const resolution = resolveConversation(this.#options, conversation, agent ?? agents.default, messages);
     if (resolution) {
       const { decision, reason, identity } = resolution;
-      log.debug("conversation", { decision, conversation: (resolution.conversation ?? identity).id, reason });
+      const conversation = (resolution.conversation ?? identity).id;
+      if (decision === "side_job") log.info("a request is no part of a chat", { conversation, reason });
+      else log.debug("conversation", { decision, conversation, reason });
     }
     return resolution;
   }
 
   /** Takes a place in the queue of the conversation, and merges the request into it. */
-  #enqueue(request: TurnRequest, resolution: Resolution | undefined, active: ActiveConversation): QueuedJob {
+  #enqueue(
+    request: TurnRequest & Pick<TurnJob, "sideJob">,
+    resolution: Resolution | undefined,
+    active: ActiveConversation,
+  ): QueuedJob {
     const { onBusy } = this.#options;
     const { queue } = active;
     // A request that waits in a queue takes no slot from other conversations; one that supersedes a turn is never refused.
     const isRunning = !queue.isBusy || onBusy !== "queue";
     if (!queue.isBusy) this.#checkLimit();
+    if (request.sideJob) this.#checkSideJobs();
     const ticket = queue.enter(onBusy);
     active.idleTimer?.[Symbol.dispose]();
     let { messages } = request;
@@ -233,6 +244,18 @@ export class ConversationRegistry {
     throw new AppError(
       "rate_limit_exceeded",
       `All ${maxTurns} turns are in use. Try again in ${RETRY_AFTER_SECS} seconds, or raise VTUBER_MAX_IN_FLIGHT.`,
+      { retryAfterSecs: RETRY_AFTER_SECS },
+    );
+  }
+
+  /** Checks that one more side job can run. @throws {AppError} `rate_limit_exceeded`. */
+  #checkSideJobs(): void {
+    const running = this.#jobs.values().reduce((count, { sideJob }) => count + (sideJob ? 1 : 0), 0);
+    if (running < MAX_SIDE_JOBS) return;
+    throw new AppError(
+      "rate_limit_exceeded",
+      `${MAX_SIDE_JOBS} requests beside a chat, such as for a title, run already. Try again in ` +
+        `${RETRY_AFTER_SECS} seconds.`,
       { retryAfterSecs: RETRY_AFTER_SECS },
     );
   }

@@ -15,6 +15,7 @@ import { markDelivered, pendingTurns, type TranscriptDelta, unseenParts } from "
 import { REPLY_CHARS } from "./fingerprint.ts";
 import { continuedReply, isSilentReply, type Message } from "./message.ts";
 import { promptMessages, toPrompt } from "./prompt.ts";
+import type { Resolution } from "./resolve.ts";
 import type { ConversationRecord, DeliveryState, TurnRecord } from "./record.ts";
 
 /** A request whose turn can start. */
@@ -26,6 +27,8 @@ export interface TurnJob {
   readonly model?: string | undefined;
   readonly unsolicited?: boolean | undefined;
   readonly record: boolean;
+  /** The job is a side job: it belongs to no conversation, asks for no permission, and nobody observes it. */
+  readonly sideJob?: Resolution | undefined;
 }
 
 type Sessions = Pick<ActiveConversations, "sessionFor" | "replaceSession">;
@@ -45,6 +48,7 @@ export async function startTurn(
   try {
     return await delivery.start(signal);
   } catch (error) {
+    if (error instanceof AppError) delivery.onNotTaken(error);
     const hasEnded = job.active.session?.closed.aborted ?? false;
     const isUnavailable = error instanceof AppError && error.code === "agent_unavailable" && !error.prompted;
     if (!hasEnded || !isUnavailable) throw error;
@@ -130,15 +134,16 @@ class Delivery implements TurnObserver {
   }
 
   async start(signal: AbortSignal): Promise<Turn> {
-    const { active: { conversation, agent }, unsolicited = false, record } = this.#job;
+    const { active: { conversation, agent }, unsolicited = false, record, sideJob } = this.#job;
     const { limits, emotions } = this.#options;
     const attempt = await this.#prepare(signal);
     const { model } = attempt.session;
+    if (sideJob) attempt.session.refusePermissions();
     return await runTurn({
       ...attempt,
       limits,
       record,
-      conversation: conversation?.id,
+      conversation: conversation?.id ?? sideJob?.conversation?.id,
       resolvedModel: model === undefined ? agent.name : `${agent.name}/${model}`,
       unsolicited,
       emotions,
@@ -147,21 +152,30 @@ class Delivery implements TurnObserver {
     });
   }
 
+  get #observer(): TurnObserver | undefined {
+    return this.#job.sideJob ? undefined : this.#options.observer;
+  }
+
   get wantsSpeech(): boolean {
-    return this.#options.observer?.wantsSpeech ?? false;
+    return this.#observer?.wantsSpeech ?? false;
   }
 
   onStart(turn: Turn): void {
     this.#markDelivered();
-    this.#options.observer?.onStart(turn);
+    this.#observer?.onStart(turn);
   }
 
   onEvent(event: TurnEvent, turn: Turn): Promise<void> | undefined {
     if (event.type === "text" && this.#reply.length < REPLY_CHARS) this.#reply += event.text;
     const saved = isLast(event) ? this.#onEnd(event) : undefined;
     this.#hasEvents = true;
-    this.#options.observer?.onEvent(event, turn);
+    this.#observer?.onEvent(event, turn);
     return saved;
+  }
+
+  /** Counts the error of a prompt that may have killed the agent before it counted as taken. */
+  onNotTaken(failure: AppError): void {
+    if (!this.#hasEvents) this.#countFaults({ type: "failure", failure });
   }
 
   /** Gets the session, and makes the prompt of the messages that the session does not have. */
@@ -235,10 +249,16 @@ class Delivery implements TurnObserver {
 
   /** Records how far the turn came. Resolves once the record is written. */
   #onEnd(last: LastEvent): Promise<void> | undefined {
-    const { active: { conversation }, delta } = this.#job;
+    const { active: { conversation }, delta, sideJob } = this.#job;
     const state = deliveryState(last, this.#reply, !this.#hasEvents);
     if (state === "pending") this.#undo();
     this.#countFaults(last);
+    if (sideJob?.conversation) {
+      // A later request that brings this reply back shows that it was no side job.
+      const [system] = sideJob.transcript.persona;
+      const reply = this.#options.fingerprinter.reply(this.#reply);
+      if (system) sideJob.conversation.sideJob = { system, reply };
+    }
     if (!conversation || !delta) return undefined;
     const newest = delta.turns.at(-1);
     if (newest && state !== "pending") newest.turn.state = state;

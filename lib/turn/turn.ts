@@ -175,7 +175,9 @@ export class Turn {
   async start(session: Session, blocks: readonly PromptBlock[]): Promise<void> {
     const { replyTimeoutMs, turnTimeoutMs } = this.#limits;
     try {
-      this.#prompt = await session.prompt(blocks, (event) => this.#onAgentEvent(event));
+      const prompt = await session.prompt(blocks, (event) => this.#onAgentEvent(event));
+      // A second attempt may have started already.
+      this.#prompt ??= prompt;
     } catch (error) {
       // The observer knows of the turn if an event came before the error, and so needs its end.
       if (this.#isStarted) this.fail(toAppError(error, "agent_unavailable"));

@@ -466,6 +466,25 @@ Deno.test("AcpSession: cancels a permission request after a cancel, outside a tu
   assertEquals(events.summaries, ["text working", "end cancelled"]);
 });
 
+Deno.test("AcpSession: a session that refuses permissions refuses them, whatever the setting says", async () => {
+  for (const permissions of ["allow", "ask"] as const) {
+    await using harness = new AcpHarness({
+      "session/prompt": async ({ sessionId }, running) => {
+        running.sendText(sessionId, "working");
+        await running.cancelled(sessionId);
+        return { stopReason: "cancelled" };
+      },
+    }, { permissions });
+    const { session, heard: events, prompt } = await harness.startTurn();
+    session.refusePermissions();
+    const answer = await harness.running.peer.request(REQUEST, permissionRequest(session.id));
+    assertEquals(answer, { outcome: { outcome: "selected", optionId: "no" } });
+    prompt.cancel();
+    await events.lastSummary();
+    assertEquals(events.summaries.filter((summary) => summary.startsWith("permission")), []);
+  }
+});
+
 Deno.test("Connection: answers a malformed permission request with -32602", async () => {
   await using harness = new AcpHarness();
   await harness.agent.newSession();

@@ -6,7 +6,7 @@ import type { Turn } from "../../lib/turn/turn.ts";
 import type { MemoryPrompt } from "../support/agents/memory_agent.ts";
 import { ConversationHarness, crash, type HarnessOptions } from "../support/harness/conversation_harness.ts";
 import { assistant, image, system, user } from "../support/harness/message_fixture.ts";
-import { nextTask, TurnRecorder } from "../support/harness/turn_recorder.ts";
+import { appErrorOf, nextTask, TurnRecorder } from "../support/harness/turn_recorder.ts";
 
 const FIRST = [system("Mao"), user("one")];
 const SECOND = [...FIRST, assistant("Answer one, which is a long one."), user("two")];
@@ -239,6 +239,19 @@ Deno.test("deaths: a message on which the agent died twice is left out, in an op
     const booms = harness.agent.prompts.filter(({ text }) => text.includes("boom"));
     assertEquals([booms.length, harness.agent.sessions.length], [2, 3]);
   }
+});
+
+Deno.test("deaths: an agent that dies before the prompt counts as taken has died on it too", async () => {
+  using harness = new Fixture();
+  await harness.run("mao", [user("one")], "One.");
+  for (let times = 0; times < 2; times++) {
+    const starting = harness.start("mao", [user("boom")]);
+    harness.agent.promptError = new AppError("agent_crashed", "Gone.", { prompted: true });
+    harness.agent.sessions.at(-1)!.close();
+    assertEquals((await appErrorOf(starting)).code, "agent_crashed");
+  }
+  harness.agent.promptError = undefined;
+  assertEquals((await harness.run("mao", [user("two")])).text, "[a message was left out]\n\ntwo");
 });
 
 Deno.test("deaths: a history has the note too, and a message that is sent for the third time", async () => {

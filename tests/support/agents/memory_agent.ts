@@ -135,6 +135,7 @@ export class MemorySession implements Session {
   readonly #closing = new AbortController();
   #queue: Promise<void> = Promise.resolve();
   model: string | undefined;
+  refusesPermissions = false;
 
   constructor(id: string, agent: MemoryAgent) {
     this.id = id as SessionId;
@@ -173,6 +174,10 @@ export class MemorySession implements Session {
     }
     this.model = model ?? models[0]?.id;
     return Promise.resolve();
+  }
+
+  refusePermissions(): void {
+    this.refusesPermissions = true;
   }
 
   close(): void {
