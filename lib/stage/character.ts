@@ -124,9 +124,8 @@ async function fromFolder(folder: string): Promise<Character> {
   return createCharacter(async () => {
     // List the folder every time, so that a new picture appears when the page is reloaded.
     const pictures = await findPictures(root).catch((cause) => {
-      throw new AppError("not_found", `${SETTING}: ${root} can no longer be read: ${messageOf(cause)}`, {
-        cause,
-      });
+      // Everyone who can open the page gets this message: it names no folder.
+      throw new AppError("not_found", `The folder of ${SETTING} can no longer be read.`, { cause });
     });
     const addresses = [...pictures].map(([word, { name }]) => [word, FILES + encodeURIComponent(name)]);
     return {

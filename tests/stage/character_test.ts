@@ -79,7 +79,8 @@ Deno.test("folder: is listed for each request, up to a limit", async () => {
     '"__proto__":"/stage/character/__proto__.png"',
   );
   await Deno.remove(dir.path, { recursive: true });
-  await assertRejects(async () => await character.manifest(), AppError, "VTUBER_CHARACTER");
+  const error = await assertRejects(async () => await character.manifest(), AppError, "VTUBER_CHARACTER");
+  assertEquals(error.message.includes(dir.path), false);
   await Deno.mkdir(dir.path);
 });
 
