@@ -172,7 +172,11 @@ export async function openServer(config: Config, io: ServerIo): Promise<Server> 
   const permissions = new PermissionBroker(config.permissionTimeoutMs, () => hub.canAnswerPermissions);
   const character = await orConfigError(openCharacter(config.character));
   const opening = config.agents.map((agent) => {
-    const onLifecycle = (event: AgentLifecycleEvent) => io.onAgentEvent?.(agent.name, event);
+    const onLifecycle = (event: AgentLifecycleEvent) => {
+      if (event.type === "serving") hub.setAgentError(agent.name);
+      if (event.type === "unavailable") hub.setAgentError(agent.name, event.error);
+      io.onAgentEvent?.(agent.name, event);
+    };
     return createAgent(agent, { ...io, broker: permissions, onLifecycle });
   });
   const agents = await orConfigError(Promise.all(opening));

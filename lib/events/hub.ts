@@ -7,7 +7,9 @@ import { Subscriber, type Transport } from "./subscriber.ts";
 import { TurnState } from "./turn_state.ts";
 import {
   type AgentStateEvent,
+  type AgentStatusEvent,
   encodeMessage,
+  errorDetail,
   type Message,
   type NotificationEvent,
   type PermissionRequestEvent,
@@ -37,6 +39,8 @@ export class EventHub implements TurnObserver {
   readonly #subscribers = new Set<Subscriber>();
   /** Oldest turn first. */
   readonly #turns = new Map<TurnId, TurnState>();
+  /** The agents that cannot serve, by name. */
+  readonly #unavailable = new Map<string, AgentStatusEvent>();
   /** The state that was published last. */
   #lastState: AgentStateEvent = { type: "agent_state", state: "idle" };
   /** The end of a state that is shown for a while, after a turn or with a notification. */
@@ -80,6 +84,7 @@ export class EventHub implements TurnObserver {
       tools: turns.flatMap(({ tools }) => tools).map(withoutType),
       plan: turns.findLast(({ plan }) => plan.length > 0)?.plan ?? [],
       permissions: this.permissions.map(withoutType),
+      agents: [...this.#unavailable.values()].map(withoutType),
       emotion: this.#lastEmotion ?? null,
       watchers: this.#external.length,
     };
@@ -116,9 +121,10 @@ export class EventHub implements TurnObserver {
   changeSubscription(subscriber: Subscriber, names: readonly string[]): void {
     const hadStates = subscriber.wants("agent_state");
     const hadPermissions = subscriber.wants("permission_request");
+    const hadStatus = subscriber.wants("agent_status");
     subscriber.send({ type: "subscribed", events: subscriber.subscribe(names) });
     this.#updateWantsSpeech();
-    this.#catchUp(subscriber, hadStates, hadPermissions);
+    this.#catchUp(subscriber, hadStates, hadPermissions, hadStatus);
   }
 
   /** Called by a turn whose agent took the prompt. */
@@ -140,6 +146,18 @@ export class EventHub implements TurnObserver {
     if (!state.hasEnded) return;
     if (state.state.state === "idle") this.#retire(turn.id, state);
     else this.#hold(() => this.#retire(turn.id, state));
+  }
+
+  /** Says that an agent cannot serve because of this error; without an error, that it can. Publishes what is new. */
+  setAgentError(agent: string, error?: AppError): void {
+    const known = this.#unavailable.get(agent)?.error?.message;
+    if (error === undefined) {
+      if (this.#unavailable.delete(agent)) this.#publish({ type: "agent_status", agent, status: "ready" });
+      return;
+    }
+    const event = { type: "agent_status", agent, status: "unavailable", error: errorDetail(error) } as const;
+    this.#unavailable.set(agent, event);
+    if (event.error.message !== known) this.#publish(event);
   }
 
   /**
@@ -190,10 +208,13 @@ export class EventHub implements TurnObserver {
     );
   }
 
-  #catchUp(subscriber: Subscriber, hasStates = false, hasPermissions = false): void {
+  #catchUp(subscriber: Subscriber, hasStates = false, hasPermissions = false, hasStatus = false): void {
     if (subscriber.wants("agent_state") && !hasStates) {
       const states = [...this.#turns.values()].map(({ state }) => state);
       for (const state of states.length > 0 ? states : [this.#lastState]) subscriber.send(state);
+    }
+    if (subscriber.wants("agent_status") && !hasStatus) {
+      for (const event of this.#unavailable.values()) subscriber.send(event);
     }
     if (subscriber.wants("permission_request") && !hasPermissions) {
       for (const request of this.permissions) subscriber.send(request);

@@ -11,18 +11,17 @@ import {
   type TurnEvent,
 } from "../turn/event.ts";
 import { MAX_GLANCE_CHARS } from "../turn/permission.ts";
-import type {
-  AgentStateEvent,
-  PermissionRequestEvent,
-  ToolStatusEvent,
-  TurnRef,
-  VtuberEvent,
+import {
+  type AgentStateEvent,
+  errorDetail,
+  type PermissionRequestEvent,
+  type ToolStatusEvent,
+  type TurnRef,
+  type VtuberEvent,
 } from "./wire.ts";
 
 /** Characters of a tool's name; some agents use the whole command line as the title. */
 const MAX_NAME_CHARS = 200;
-/** Characters of the message of a failed turn. */
-const MAX_MESSAGE_CHARS = 1_000;
 /** Entries of a plan that are sent, and characters of each. */
 const MAX_PLAN_ENTRIES = 100;
 const MAX_ENTRY_CHARS = 500;
@@ -187,9 +186,7 @@ export class TurnState {
 
   #current(): Pick<AgentStateEvent, "state" | "detail"> {
     if (this.#final === "error" && this.#failure) {
-      const { code, reason, message } = this.#failure;
-      const error = { code, ...(reason ? { reason } : {}), message: truncate(message, MAX_MESSAGE_CHARS) };
-      return { state: this.#final, detail: { error } };
+      return { state: this.#final, detail: { error: errorDetail(this.#failure) } };
     }
     if (this.#final !== undefined) return { state: this.#final };
     const request = [...this.#permissions.values()].at(-1);

@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { AppError, type ErrorCode, type ErrorReason } from "../core/errors.ts";
+import { truncate } from "../core/text.ts";
 import { spaceUnsafe } from "../core/unsafe_text.ts";
 import type { PermissionOutcome, PlanEntry, ToolKind } from "../turn/event.ts";
 import { DECISIONS, type PermissionAnswer } from "../turn/permission.ts";
@@ -20,6 +21,7 @@ export const AGENT_STATES = [
 /** The events that a subscriber can choose. */
 export const EVENT_NAMES = [
   "agent_state",
+  "agent_status",
   "emotion",
   "tool_status",
   "plan",
@@ -43,6 +45,13 @@ export interface TurnRef {
   readonly turn_id: string;
 }
 
+/** An error for the owner of the agent: its code, its cause if that is known, and the agent's own words. */
+export interface ErrorDetail {
+  readonly code: ErrorCode;
+  readonly reason?: ErrorReason;
+  readonly message: string;
+}
+
 /** The state of a turn; without a turn, the state of the whole program. */
 export interface AgentStateEvent extends Partial<TurnRef> {
   readonly type: "agent_state";
@@ -52,9 +61,17 @@ export interface AgentStateEvent extends Partial<TurnRef> {
     readonly tool_class?: "tool" | "coding" | "web";
     readonly tool_name?: string;
     readonly subagent_count?: number;
-    /** Why the turn failed: the error's code, its cause if that is known, and the agent's own words. */
-    readonly error?: { readonly code: ErrorCode; readonly reason?: ErrorReason; readonly message: string };
+    /** Why the turn failed. */
+    readonly error?: ErrorDetail;
   };
+}
+
+/** Whether an agent can serve, told when that changes. `unavailable` agents could not be started, or open no session. */
+export interface AgentStatusEvent {
+  readonly type: "agent_status";
+  readonly agent: string;
+  readonly status: "ready" | "unavailable";
+  readonly error?: ErrorDetail;
 }
 
 /** An emotion of a turn or a notification. `at`: UTF-16 code units of the turn's `say` events before the emotion. */
@@ -104,6 +121,7 @@ export interface NotificationEvent {
 /** An event that subscribers can choose. */
 export type VtuberEvent =
   | AgentStateEvent
+  | AgentStatusEvent
   | EmotionEvent
   | ToolStatusEvent
   | (TurnRef & { readonly type: "plan"; readonly entries: readonly PlanEntry[] })
@@ -117,6 +135,14 @@ export type VtuberEvent =
     readonly by: string;
   })
   | (TurnRef & { readonly type: "say"; readonly text: string });
+
+/** Characters of the message of an error. */
+const MAX_MESSAGE_CHARS = 1_000;
+
+/** Describes an error for the owner of the agent. */
+export function errorDetail({ code, reason, message }: AppError): ErrorDetail {
+  return { code, ...(reason ? { reason } : {}), message: truncate(message, MAX_MESSAGE_CHARS) };
+}
 
 /** The reply to a command; only its sender gets it. */
 export type CommandReply =

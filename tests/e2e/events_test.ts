@@ -161,6 +161,7 @@ testServer("events", {}, {
       tools: [{ ...ids, tool_call_id: "t", tool_name: "look", kind: "read", status: "running" }],
       plan: [{ content: "look", priority: "low", status: "pending" }],
       permissions: [],
+      agents: [],
       emotion: "sad",
       watchers: 4,
     });

@@ -296,6 +296,13 @@ const STEPS: Record<string, Step> = {
     assertEquals(await page.getByText("Stopped.").count(), 2);
   },
 
+  async "the agent's own words tell the owner why a turn failed"({ page }) {
+    await send(page, script({ error: { code: -32603, message: "quota exceeded: try again tomorrow" } }));
+    await page.getByRole("region", { name: "Notifications" }).getByText("quota exceeded: try again tomorrow")
+      .waitFor();
+    await reply(page, "quota of my model is used up").waitFor();
+  },
+
   async "a phone shows everything without scrolling sideways"({ open }) {
     await using phone = await open("/", {
       viewport: { width: 390, height: 844 },
@@ -381,6 +388,34 @@ Deno.test("stage", { ignore: CHROMIUM === undefined }, async (t) => {
       await untilConnected(page);
       await reply(page, "Let in.").waitFor();
       assertEquals(problems, []);
+    },
+  );
+
+  await runStep(t, "an overlay without the key, or with a wrong one, says so", async () => {
+    await using server = await startServer({ env: { VTUBER_AUTH_KEY: "right" } });
+    for (const [hash, problem] of [["", "The key is missing"], ["#key=wrong", "does not take the key"]]) {
+      await using opened = await openPage(browser, `${server.url}/?overlay=1${hash}`, {
+        expected: [/status of 401/],
+      });
+      await opened.page.getByRole("alert").getByText(problem!).waitFor();
+      assertEquals(opened.problems, []);
+    }
+    await using opened = await openPage(browser, `${server.url}/?overlay=1#key=right`);
+    await until(async () => {
+      const headers = { authorization: "Bearer right" };
+      return (await server.get("/v1/vtuber/state", { headers })).watchers === 1;
+    });
+    assertEquals([await opened.page.getByRole("alert").count(), opened.problems], [0, []]);
+  });
+
+  await runStep(
+    t,
+    "an agent that cannot be used is reported when the page opens, and why a turn failed",
+    async () => {
+      await using server = await startServer({ env: { OPENAB_AGENT_COMMAND: "no-such-program" } });
+      await using opened = await openPage(browser, server.url);
+      await opened.page.getByRole("alert").getByText(/cannot be used: .*no-such-program/).waitFor();
+      assertEquals(opened.problems, []);
     },
   );
 

@@ -4,6 +4,7 @@ import type { TurnEvent } from "../../lib/turn/event.ts";
 import type { Turn } from "../../lib/turn/turn.ts";
 import type { MemoryPrompt } from "../support/agents/memory_agent.ts";
 import {
+  type Frame,
   HubFixture,
   permissionEvent,
   RANDOM_ENDS,
@@ -107,7 +108,7 @@ Deno.test("EventHub: a changed subscription is confirmed, then completed with wh
     return client.takeSummaries();
   };
   assertEquals(subscribe("*"), [
-    "subscribed agent_state,emotion,tool_status,plan,notification,permission_request,permission_resolved",
+    "subscribed agent_state,agent_status,emotion,tool_status,plan,notification,permission_request,permission_resolved",
   ]);
   assertEquals(subscribe("emotion", "nonsense"), ["subscribed emotion"]);
   assertEquals(subscribe("permission_request"), ["subscribed permission_request", "asks p1"]);
@@ -138,6 +139,31 @@ Deno.test("EventHub: an internal subscriber gets events, is not counted, and ans
   ]);
 });
 
+Deno.test("EventHub: tells once which agents cannot serve, and when they can again", () => {
+  using fixture = new HubFixture();
+  const { hub } = fixture;
+  const client = fixture.connect(["agent_status"]);
+  const notFound = new AppError("agent_unavailable", "No such program.", { reason: "program_not_found" });
+  hub.setAgentError("ready");
+  hub.setAgentError("one", notFound);
+  hub.setAgentError("one", notFound);
+  const error = {
+    code: "agent_unavailable",
+    reason: "program_not_found",
+    message: "No such program.",
+  } as const;
+  const [{ ts: _, ...frame }] = client.frames as [Frame];
+  assertEquals(frame, { type: "agent_status", agent: "one", status: "unavailable", error });
+  assertEquals(hub.snapshot.agents, [{ agent: "one", status: "unavailable", error }]);
+  const later = fixture.connect();
+  assertEquals(later.frames.map(({ type }) => type), ["agent_state", "agent_status"]);
+  hub.changeSubscription(later.subscriber, ["agent_status"]);
+  hub.setAgentError("one");
+  hub.setAgentError("one");
+  assertEquals([client.frames.length, later.frames.length, hub.snapshot.agents], [2, 4, []]);
+  assertEquals(client.frames.at(-1)?.status, "ready");
+});
+
 Deno.test("EventHub: the snapshot holds everything that is going on", async () => {
   using fixture = new HubFixture();
   const idle = {
@@ -146,6 +172,7 @@ Deno.test("EventHub: the snapshot holds everything that is going on", async () =
     tools: [],
     plan: [],
     permissions: [],
+    agents: [],
     emotion: null,
     watchers: 0,
   };
@@ -162,6 +189,7 @@ Deno.test("EventHub: the snapshot holds everything that is going on", async () =
     tools: [{ ...ref, tool_call_id: "a", tool_name: "ls", kind: "search", status: "running" }],
     plan: [ENTRY],
     permissions: [],
+    agents: [],
     emotion: "happy",
     watchers: 1,
   });

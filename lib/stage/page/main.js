@@ -6,6 +6,7 @@ import { keyHeaders } from "./api/key.js";
 import { deleteChat, loadKey, saveKey } from "./api/storage.js";
 import { loadCharacter } from "./characters/character.js";
 import { createConversation } from "./conversation.js";
+import { createAgents } from "./views/agents.js";
 import { createActivity } from "./views/activity.js";
 import { createConnectionChip, createThemeButton } from "./views/bar.js";
 import { createComposer, createMessageList } from "./views/chat.js";
@@ -24,6 +25,7 @@ const IS_OVERLAY = new URLSearchParams(location.search).get("overlay") === "1";
 const OVERLAY_EVENTS = ["agent_state", "emotion", "tool_status", "plan", "notification", "say"];
 const EVENTS = [
   ...OVERLAY_EVENTS,
+  "agent_status",
   "permission_request",
   "permission_resolved",
   "question",
@@ -39,8 +41,10 @@ let key = loadKey();
 let busySession = "";
 
 createThemeButton();
+const overlayProblem = byId("overlay-problem");
 const notices = createNotices();
 const connectionChip = createConnectionChip();
+const agents = createAgents();
 const activity = createActivity();
 const messageList = createMessageList();
 const character = await loadCharacter(byId("character"), (problem) => notices.show(problem, "normal"));
@@ -101,15 +105,23 @@ function handleConnection(state, snapshot) {
       break;
     case "open":
       keyForm.close();
+      overlayProblem.hidden = true;
       showSnapshot(snapshot);
       break;
     case "waiting":
       performer.setState("idle", {});
       break;
     case "locked":
+      if (!IS_OVERLAY) {
+        keyForm.open(key !== "");
+        break;
+      }
       // A user cannot enter a key in the overlay. The server may be restarted with another key, so try again.
-      if (IS_OVERLAY) setTimeout(() => channel.connect(), OVERLAY_RETRY_MS);
-      else keyForm.open(key !== "");
+      overlayProblem.hidden = false;
+      overlayProblem.textContent = key === ""
+        ? "The key is missing: add #key= and the key to the address of this overlay."
+        : "The server does not take the key in the address of this overlay.";
+      setTimeout(() => channel.connect(), OVERLAY_RETRY_MS);
       break;
     default:
       /** @satisfies {never} */ (state);
@@ -117,13 +129,14 @@ function handleConnection(state, snapshot) {
 }
 
 /** Shows what was going on when the page connected. @param {import("./api/events.js").Snapshot} snapshot */
-function showSnapshot(
-  { sessions = [], permissions: asked = [], questions: open = [], tools = [], plan = [] },
-) {
+function showSnapshot(snapshot) {
+  const { agents: unavailable = [], sessions = [], tools = [], plan = [] } = snapshot;
+  const { permissions: asked = [], questions: open = [] } = snapshot;
   cards.keepOnly([
     ...asked.map(({ request_id }) => request_id),
     ...open.map(({ question_id }) => question_id),
   ]);
+  agents.keepOnly(unavailable);
   const turn = sessions.at(-1)?.turn_id;
   if (turn === undefined) return;
   performer.enterTurn(turn);
@@ -143,6 +156,9 @@ function handleFrame(frame) {
     case "notification":
       notices.show(String(frame.text), String(frame.urgency));
       performer.announce(String(frame.text));
+      break;
+    case "agent_status":
+      agents.show(/** @type {any} */ (frame));
       break;
     case "permission_request":
       permissions.show(/** @type {any} */ (frame));
@@ -174,6 +190,8 @@ function perform(frame) {
       performer.setState(frame.state, frame.detail ?? {});
       updateStopButton();
       if (!isRunning) performer.endTurn(turn);
+      // The agent's own words, which are for its owner and not for an audience.
+      if (frame.detail?.error) notices.show(String(frame.detail.error.message), "normal");
       break;
     }
     case "emotion": {
