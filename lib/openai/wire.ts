@@ -230,8 +230,9 @@ function toParts(text: string): Part[] {
 function contentFault(messages: readonly Message[]): string | undefined {
   const parts = messages.reduce((count, message) => count + message.parts.length, 0);
   if (parts > MAX_PARTS) return `has more than ${MAX_PARTS} parts`;
-  // The character speaks first if there are instructions alone.
-  if (messages.length > 0 && messages.every(({ role }) => role === "system")) return undefined;
+  // The character speaks first if there are instructions, and no turn.
+  const hasInstructions = messages.some((message) => message.role === "system" && hasContent(message));
+  if (hasInstructions && !messages.some(isTurn)) return undefined;
   const lastReply = messages.findLastIndex(({ role }) => role === "assistant");
   const recent = messages.slice(lastReply + 1).filter(isTurn);
   const hasTurn = messages.filter(isTurn).some(hasContent);
