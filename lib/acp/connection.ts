@@ -23,6 +23,10 @@ import {
 const DRAIN_MS = 500;
 /** Closed sessions that stay open in an agent that cannot close them. Beyond it the oldest is not resumed from here. */
 const MAX_UNCLOSED = 100;
+/** Names of agents that start a process for each session, of 120 to 180 MB. */
+const PROCESS_PER_SESSION = /claude-agent-acp|claude-code-acp|^pi-acp/;
+/** Sessions of such an agent that stay open. */
+const MAX_PROCESSES = 4;
 /** Different warnings about settings that are logged per process. */
 const MAX_WARNINGS = 100;
 /** Characters of an invalid line that are logged and reported, before the agent serves. */
@@ -58,6 +62,7 @@ export class Connection {
   readonly #peer: JsonRpcPeer;
   #agent!: InitializedAgent;
   readonly #isNewWarning = createDedupe(Infinity, MAX_WARNINGS);
+  /** In the order of use. */
   readonly #sessions = new Map<SessionId, AcpSession>();
   readonly #unclosed = new BoundedMap<SessionId, SessionConfig>(MAX_UNCLOSED);
   /** The end of the queue of each session that is being resumed or ended. Each step has a time limit. */
@@ -270,10 +275,13 @@ export class Connection {
       onPromptEnd: (answered) => {
         onPromptEnd(answered);
         if (this.#isRetired) this.#closeIdle();
+        if (this.#sessions.delete(id)) this.#sessions.set(id, session);
+        this.#closeOldest();
       },
       onClose: (session) => void this.#enqueue(id, () => this.#release(session)),
     });
     this.#sessions.set(id, session);
+    this.#closeOldest();
     return session;
   }
 
@@ -297,6 +305,17 @@ export class Connection {
     } catch (error) {
       if (!this.closed.aborted) log.debug(`${method} failed`, { session: sessionId, error: explain(error) });
     }
+  }
+
+  /** Closes the sessions that were not used for the longest time, if the agent has a process for each and can resume them. */
+  #closeOldest(): void {
+    const { agent, resumeMethod } = this.#agent.capabilities;
+    const isLimited = PROCESS_PER_SESSION.test(agent?.name ?? "") && resumeMethod !== undefined;
+    if (!isLimited || this.#options.isSessionLimitSet) return;
+    const open = [...this.#sessions.values()].filter(({ closed }) => !closed.aborted);
+    // A session without a prompt is warm, or about to be prompted.
+    const idle = open.filter(({ isBusy, hasBeenPrompted }) => hasBeenPrompted && !isBusy);
+    for (const session of idle.slice(0, Math.max(0, open.length - MAX_PROCESSES))) session.close();
   }
 
   /** Runs a step after the earlier steps for the same session; at once if there are none. */

@@ -19,6 +19,10 @@ export interface AgentConfig extends Pick<AgentSettings, "mcpServers" | "mode" |
   readonly env: Readonly<Record<string, string>>;
   /** Names of own variables to pass on. */
   readonly inheritEnv: readonly string[];
+  /** Time limit of the start, and of each session that is opened, in milliseconds. */
+  readonly startMs: number;
+  /** Whether the user has chosen how many sessions stay open: an agent then has no limit of its own. */
+  readonly isSessionLimitSet: boolean;
 }
 
 /** Dependencies that all agents share. */
@@ -55,7 +59,8 @@ export async function createAgent(config: AgentConfig, deps: AgentDeps): Promise
     cwd,
     home: env.HOME ?? env.USERPROFILE,
     variables: new Set(Object.keys(env)),
-    timeouts: AGENT_TIMEOUTS,
+    isSessionLimitSet: config.isSessionLimitSet,
+    timeouts: { ...AGENT_TIMEOUTS, setupMs: config.startMs },
     ...{ mcpServers, mode, model, permissions, broker, version, log, redact, onLifecycle },
   });
 }

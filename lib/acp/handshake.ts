@@ -15,7 +15,7 @@ import { type Capabilities, type McpServer, parseInitializeResult, PROTOCOL_VERS
 
 /** Time limits of an agent, in milliseconds. */
 export interface AgentTimeouts {
-  /** To answer `initialize`, `authenticate` or `session/new`, or to read a prompt. Slow agents take 15 seconds. */
+  /** To answer `initialize`, `authenticate` or `session/new`, or to read a prompt. Slow agents take more than a minute. */
   readonly setupMs: number;
   /** To resume or end a session, or to take a mode or a model. */
   readonly resumeMs: number;
@@ -26,9 +26,8 @@ export interface AgentTimeouts {
   /** After the answer to `session/load`, for the rest of the history. */
   readonly afterLoad: QuietTimes;
 }
-/** The default {@linkcode AgentTimeouts}. */
-export const AGENT_TIMEOUTS: AgentTimeouts = {
-  setupMs: 60_000,
+/** The {@linkcode AgentTimeouts} that are no setting. */
+export const AGENT_TIMEOUTS: Omit<AgentTimeouts, "setupMs"> = {
   resumeMs: 20_000,
   cancelMs: 5_000,
   afterPrompt: { silenceMs: 60, maxMs: 200 },
@@ -48,6 +47,8 @@ export interface AgentSettings {
   /** The model of each session, by the agent's id or name. Default: the agent's choice. */
   readonly model?: string | undefined;
   readonly permissions: PermissionPolicy;
+  /** See `AgentConfig.isSessionLimitSet`. */
+  readonly isSessionLimitSet?: boolean;
   readonly broker: Pick<PermissionBroker, "ask">;
   /** This program's version. */
   readonly version: string;

@@ -97,6 +97,10 @@ export class AcpSession implements Session {
     return this.#running !== undefined;
   }
 
+  get hasBeenPrompted(): boolean {
+    return this.#prompts > 0;
+  }
+
   /** Settles when the prompts so far, running and waiting, have ended. */
   get idle(): Promise<void> {
     return this.#idle;

@@ -82,6 +82,8 @@ function toConfig(name: string, table: AgentTable, source: AgentSource): AgentCo
     mode: table.mode,
     model: table.model,
     permissions: permissions ?? settings.permissions,
+    startMs: settings.agentStartMs,
+    isSessionLimitSet: isSet(source, "VTUBER_MAX_SESSIONS"),
   };
 }
 

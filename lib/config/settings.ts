@@ -86,6 +86,10 @@ const SETTINGS = {
     .describe("Command that starts the agent, such as `opencode acp`. Without it, the demo agent answers."),
   agentInheritEnv: setting("Agents", "OPENAB_AGENT_INHERIT_ENV", variableNames)
     .describe("Names of variables that the agent inherits beside PATH, HOME and USER, separated by commas."),
+  agentStartMs: setting("Agents", "VTUBER_AGENT_START_SECS", seconds(1), "180")
+    .describe(
+      "Seconds that an agent can take to start, and again to open a session. Then it is started anew.",
+    ),
   workingDir: setting("Agents", "VTUBER_WORKING_DIR", text, ".")
     .describe("Folder that the agents work in. `~/` is your home folder."),
   model: {
@@ -116,7 +120,10 @@ const SETTINGS = {
   sessionTtlMs: setting("Conversations", "VTUBER_SESSION_TTL_HOURS", hours(0.001, 500), "4")
     .describe("Hours that an idle conversation keeps its agent session open. A later request resumes it."),
   maxSessions: setting("Conversations", "VTUBER_MAX_SESSIONS", wholeNumber(1, 10_000), "10")
-    .describe("Agent sessions that stay open. Beyond it the longest idle one is closed, and resumed later."),
+    .describe(
+      "Agent sessions that stay open. Beyond it the longest idle one is closed, and resumed later. Unset, an agent " +
+        "with a process for each session (Claude, pi) keeps 4.",
+    ),
   dataDir: setting("Conversations", "VTUBER_DATA_DIR", optionalText).describe(
     "Folder that remembers conversations, as hashes. `none` keeps nothing on disk. " +
       "Unset, it is `oab-vtuber` in the system's folder for data.",

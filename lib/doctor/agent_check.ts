@@ -1,7 +1,6 @@
 /** The doctor's trial of an agent: starts it as the server does, and says how far it came and how it failed. @module */
 
 import { type AgentConfig, type AgentDeps, createAgent } from "../acp/create_agent.ts";
-import { AGENT_TIMEOUTS } from "../acp/handshake.ts";
 import type { AgentLifecycleEvent } from "../acp/lifecycle.ts";
 import { PROTOCOL_VERSION } from "../acp/wire.ts";
 import { settlesWithin } from "../core/deadline.ts";
@@ -11,8 +10,6 @@ import { agentFindings, fail, type Finding } from "./report.ts";
 
 /** Limits of a trial, in milliseconds. */
 const LIMITS = {
-  /** For an agent to start and to open a session: more than the limit of each of the two. */
-  agentMs: 2 * AGENT_TIMEOUTS.setupMs,
   /** For an agent that prints only lines that are not ACP. */
   notAcpMs: 5_000,
   /** For an agent to end after it was given up. */
@@ -28,10 +25,11 @@ export async function checkAgent(
   config: AgentConfig,
   deps: AgentDeps,
   signal: AbortSignal,
-  limits: Partial<typeof LIMITS> = {},
+  limits: Partial<typeof LIMITS & { agentMs: number }> = {},
 ): Promise<Finding[]> {
   signal.throwIfAborted();
-  const { agentMs, notAcpMs, endMs } = { ...LIMITS, ...limits };
+  // The start and the session have the same limit each.
+  const { agentMs, notAcpMs, endMs } = { agentMs: 2 * config.startMs, ...LIMITS, ...limits };
   const found = await checkRequirements(config, deps);
   // A start would fail for the same reason.
   if (found.some(({ level }) => level === "fail")) return found;

@@ -61,7 +61,7 @@ export async function runDoctorCommand(options: DoctorCommandOptions, signal: Ab
       report(await abortable(checks.checkDataDir(dataDir), signal));
       if (character) report(await abortable(checks.checkCharacter(character), signal));
       const names = agents.map(({ name }) => name).join(", ");
-      notice?.(redact(`trying ${names}... (an agent that does not answer takes a minute or two)`));
+      notice?.(redact(`trying ${names}... (an agent that does not answer takes a few minutes)`));
       // The doctor refuses every permission, and its report takes the place of a log.
       const broker = new PermissionBroker(1_000, () => false);
       const deps = { ...machine, broker, log: NO_LOG, redact };

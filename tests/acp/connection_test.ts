@@ -8,6 +8,7 @@ import {
 } from "@std/assert";
 import { RPC } from "../../lib/acp/json_rpc.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
+import type { Json } from "../support/agents/agent_io.ts";
 import { TEST_TIMEOUTS } from "../support/harness/json_rpc_harness.ts";
 import { appErrorOf, nextTask, waitFor } from "../support/harness/turn_recorder.ts";
 import {
@@ -250,6 +251,43 @@ Deno.test("AcpAgent.resumeSession: has the agent close a session that does not c
   assertEquals(await harness.agent.resumeSession(OLD), undefined);
   assertEquals(harness.running.summary("session/close"), ["session/close old"]);
 });
+
+for (
+  const { name, isSessionLimitSet = false, open } of [
+    { name: "@agentclientprotocol/claude-agent-acp", open: 4 },
+    { name: "@agentclientprotocol/claude-agent-acp", isSessionLimitSet: true, open: 7 },
+    { name: "gemini-cli", open: 7 },
+  ]
+) {
+  Deno.test(`Connection: ${name} keeps ${open} sessions open${isSessionLimitSet ? ", if so many are wanted" : ""}`, async () => {
+    const capabilities = RESUMES({} as never, {} as never);
+    await using harness = new AcpHarness({
+      "initialize": () => ({ ...capabilities as Json, agentInfo: { name, version: "1" } }),
+      ...HAS_ALL,
+      "session/prompt": ({ sessionId }, running) =>
+        sessionId === "session-1"
+          ? worksUntilCancelled({ sessionId } as never, running)
+          : { stopReason: "end_turn" },
+    }, { isSessionLimitSet });
+    const { session: busy, prompt, heard } = await harness.startTurn();
+    const sessions = [busy];
+    for (let count = 2; count <= 6; count++) {
+      const session = await harness.agent.newSession();
+      await harness.runTurn(session);
+      sessions.push(session);
+      // The second session is used again and again.
+      if (!sessions[1]!.closed.aborted) await harness.runTurn(sessions[1]);
+    }
+    await harness.running.waitFor("session/new", 7);
+    await nextTask();
+    // The seventh session is warm.
+    const openIds = sessions.filter(({ closed }) => !closed.aborted).map(({ id }) => id.slice(-1));
+    assertEquals(openIds, open === 7 ? ["1", "2", "3", "4", "5", "6"] : ["1", "2", "6"]);
+    prompt.cancel();
+    assertEquals(await heard.lastSummary(), "end cancelled");
+    if (open < 7) assertEquals((await harness.agent.resumeSession(sessions[2]!.id))?.id, sessions[2]!.id);
+  });
+}
 
 const DELETES = withCapabilities({ sessionCapabilities: { close: {}, delete: {}, resume: {} } });
 const BOTH = ["session/close session-1", "session/delete session-1"];

@@ -6,7 +6,7 @@ import { agentCommand, type ScriptedAgentOptions } from "../support/agents/scrip
 import { bareEnvironment, evalCommand } from "../support/harness/agent_process_harness.ts";
 import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
 import { NO_BROKER } from "../support/harness/no_broker.ts";
-import { waitFor } from "../support/harness/turn_recorder.ts";
+import { appErrorOf, waitFor } from "../support/harness/turn_recorder.ts";
 
 const own = bareEnvironment();
 
@@ -23,6 +23,8 @@ async function create(config: Pick<AgentConfig, "command" | "args"> & Partial<Ag
     mode: undefined,
     model: undefined,
     permissions: "deny",
+    startMs: 60_000,
+    isSessionLimitSet: false,
   } as const;
   const agent = await createAgent({ ...defaults, ...config }, {
     own,
@@ -86,6 +88,14 @@ for (const { name, command, expected } of EVENTS) {
     assertEquals(found, expected);
   });
 }
+
+Deno.test("createAgent: the agent has its configured time to start", async () => {
+  const silent = evalCommand("for await (const _ of Deno.stdin.readable);");
+  const { agent } = await create({ ...silent, startMs: 30 });
+  const { reason, message } = await appErrorOf(agent.newSession());
+  assertEquals([reason, message.includes("initialize within 0.03 seconds")], ["timeout", true]);
+  await waitFor(agent[Symbol.asyncDispose](), "the agent's end");
+});
 
 Deno.test("createAgent: rejects a working directory that does not exist", async () => {
   await assertRejects(

@@ -139,6 +139,8 @@ Deno.test("readAgents: each has the values of its table", () => {
     mode: "plan",
     model: "gpt-5",
     permissions: "deny",
+    startMs: 180_000,
+    isSessionLimitSet: false,
   });
   assertEquals([claude?.workingDir, claude?.permissions], [".", "ask"]);
 });
@@ -150,6 +152,14 @@ Deno.test("readAgents: a variable wins over every table, a flag over both", () =
   assertEquals(applied({}), ["/env ask", "/env ask", "/env ask"]);
   const flags = { VTUBER_WORKING_DIR: "/flag", VTUBER_PERMISSIONS: "deny" };
   assertEquals(applied(flags), ["/flag deny", "/flag deny", "/flag deny"]);
+});
+
+Deno.test("readAgents: the time limit of the start, and a session limit that is set, hold for every agent", () => {
+  const limitsOf = (env: Env) =>
+    load(TWO, env).config.agents.map(({ startMs, isSessionLimitSet }) => `${startMs} ${isSessionLimitSet}`);
+  assertEquals(new Set(limitsOf({})), new Set(["180000 false"]));
+  const env = { VTUBER_AGENT_START_SECS: "300", VTUBER_MAX_SESSIONS: "10" };
+  assertEquals(new Set(limitsOf(env)), new Set(["300000 true"]));
 });
 
 Deno.test("readAgents: OpenAB's variables are about [agent] only; its command beats the variable, a flag beats both", () => {

@@ -49,6 +49,8 @@ const DEFAULTS: Partial<Config> = {
     mode: undefined,
     model: undefined,
     permissions: "ask",
+    startMs: 180_000,
+    isSessionLimitSet: false,
   }],
   sessions: "auto",
   onBusy: "supersede",

@@ -54,7 +54,7 @@ Deno.test("runDoctorCommand: tells the person which agents it tries; a few at on
     notice: (line) => notices.push(line),
     async checkAgent({ name }) {
       assertEquals(notices, [
-        `trying ${NAMES.join(", ")}... (an agent that does not answer takes a minute or two)`,
+        `trying ${NAMES.join(", ")}... (an agent that does not answer takes a few minutes)`,
       ]);
       most = Math.max(most, ++running);
       const { promise, resolve } = Promise.withResolvers<void>();
