@@ -286,7 +286,8 @@ export class Turn {
         this.#pauseText();
         this.#track(event);
         this.#emit(event);
-        if (this.#toolWait && this.#openTools.size === 0) this.cancel();
+        const isClosing = event.type === "tool" && event.closing;
+        if (this.#toolWait && this.#openTools.size === 0 && !isClosing) this.cancel();
       }
     }
     if (isLast(event)) this.#resolveEnded();

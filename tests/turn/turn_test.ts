@@ -1,7 +1,7 @@
 import { assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { emotionWords } from "../../lib/turn/emotion.ts";
-import type { PermissionId, TurnEvent } from "../../lib/turn/event.ts";
+import type { PermissionId, ToolCallId, TurnEvent } from "../../lib/turn/event.ts";
 import { RECORD_LIMIT, runTurn, Turn, type TurnObserver } from "../../lib/turn/turn.ts";
 import type { MemoryAgent, MemoryPrompt } from "../support/agents/memory_agent.ts";
 import { beginTurn, BLOCKS, hasEnded, manualAgent, recordTurn } from "../support/harness/turn_fixture.ts";
@@ -241,6 +241,18 @@ Deno.test("supersede: cancels at once, but waits for the open tools of a turn wh
     0,
     1,
   ]);
+});
+
+Deno.test("supersede: a turn that ends while its tools are waited for is complete", async () => {
+  const { turn, prompt } = await beginTurn({ observer: observer() });
+  prompt.tool();
+  turn.endReply("length");
+  turn.supersede();
+  const tool = { id: "t1" as ToolCallId, title: "ls", kind: "read", status: "completed" } as const;
+  prompt.emit({ type: "tool", tool, closing: true });
+  prompt.end();
+  await turn.ended;
+  assertEquals([turn.isCancelled, prompt.cancelCount], [false, 0]);
 });
 
 Deno.test("supersede: waits at most 30 seconds for the open tools", async () => {
