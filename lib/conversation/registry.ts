@@ -6,6 +6,7 @@ import { cannedTurn } from "../turn/canned_replies.ts";
 import type { Turn } from "../turn/turn.ts";
 import { ActiveConversation, ActiveConversations, type ConversationOptions } from "./active.ts";
 import { isResumable, mergeTranscript, type TranscriptDelta } from "./conversation.ts";
+import { GrownMessages, singleMessage } from "./grown_message.ts";
 import { cleanMessages, type Message } from "./message.ts";
 import type { ConversationRecord } from "./record.ts";
 import { type ConversationKey, type Resolution, resolveConversation } from "./resolve.ts";
@@ -60,6 +61,7 @@ export class ConversationRegistry {
   readonly #options: ConversationOptions;
   readonly #active: ActiveConversations;
   readonly #jobs = new Set<QueuedJob>();
+  readonly #grown = new GrownMessages();
   /** Set once no new turn may start. */
   #refusal: AppError | undefined;
   #drained: PromiseWithResolvers<void> | undefined;
@@ -87,7 +89,7 @@ export class ConversationRegistry {
   async startTurn({ messages, ...rest }: TurnRequest, signal?: AbortSignal): Promise<Turn> {
     signal?.throwIfAborted();
     if (this.#refusal) throw this.#refusal;
-    const request = { ...rest, messages: cleanMessages(messages) };
+    const request = this.#splitGrown({ ...rest, messages: cleanMessages(messages) });
     const found = this.#resolve(request);
     const sideJob = found?.decision === "side_job" ? found : undefined;
     const resolution = sideJob ? undefined : found;
@@ -199,9 +201,18 @@ export class ConversationRegistry {
     return resolution;
   }
 
+  /** Splits a single message that has grown, and remembers it with its reply. */
+  #splitGrown(request: TurnRequest): TurnRequest & Pick<TurnJob, "onAnswered"> {
+    const { conversation, agent = this.#options.agents.default } = request;
+    if (conversation === undefined || singleMessage(request.messages) === undefined) return request;
+    const caller = [conversation.owner, agent.name, conversation.name ?? ""].join("\n");
+    const messages = this.#grown.split(caller, request.messages);
+    return { ...request, messages, onAnswered: (reply) => this.#grown.remember(caller, messages, reply) };
+  }
+
   /** Takes a place in the queue of the conversation, and merges the request into it. */
   #enqueue(
-    request: TurnRequest & Pick<TurnJob, "sideJob">,
+    request: TurnRequest & Pick<TurnJob, "sideJob" | "onAnswered">,
     resolution: Resolution | undefined,
     active: ActiveConversation,
   ): QueuedJob {

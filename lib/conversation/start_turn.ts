@@ -29,6 +29,8 @@ export interface TurnJob {
   readonly record: boolean;
   /** The job is a side job: it belongs to no conversation, asks for no permission, and nobody observes it. */
   readonly sideJob?: Resolution | undefined;
+  /** Called with the start of a complete reply, as much as is compared. */
+  readonly onAnswered?: (reply: string) => void;
 }
 
 type Sessions = Pick<ActiveConversations, "sessionFor" | "replaceSession">;
@@ -259,6 +261,7 @@ class Delivery implements TurnObserver {
       const reply = this.#options.fingerprinter.reply(this.#reply);
       if (system) sideJob.conversation.sideJob = { system, reply };
     }
+    if (state === "answered") this.#job.onAnswered?.(this.#reply);
     if (!conversation || !delta) return undefined;
     const newest = delta.turns.at(-1);
     if (newest && state !== "pending") newest.turn.state = state;

@@ -89,6 +89,15 @@ class FixtureRun {
 
   #check(expected: Expected, id: string | null, prompt: MemoryPrompt): void {
     const { decision, conversation, reason } = this.#decisions.at(-1)!;
+    const isOther = !new Set(this.#sessions.values()).has(prompt.session.id);
+    if (expected.decision === "side_job") {
+      const isRefusing = prompt.session.refusesPermissions;
+      assertEquals<unknown>(
+        { decision, conversation: "none", prompt: splitPrompt(prompt.blocks), isOther, isRefusing },
+        { ...expected, isOther: true, isRefusing: true },
+      );
+      return;
+    }
     assertEquals(conversation, id);
     const isKnown = this.#names.has(id);
     const name = this.#names.get(id) ?? expected.conversation;
@@ -103,10 +112,7 @@ class FixtureRun {
       `the reason was: ${reason}`,
     );
     assertEquals(this.#sessions.get(name) ?? prompt.session.id, prompt.session.id);
-    assert(
-      isKnown || !new Set(this.#sessions.values()).has(prompt.session.id),
-      "the session of another conversation",
-    );
+    assert(isKnown || isOther, "the session of another conversation");
     this.#names.set(id, name);
     this.#sessions.set(name, prompt.session.id);
   }
@@ -177,6 +183,11 @@ for (const skin of SKINS) {
         ...NO_LOG,
         debug(message, { decision, conversation, reason } = {}) {
           if (message === "conversation") decisions.push({ decision, conversation, reason });
+        },
+        info(message, { conversation, reason } = {}) {
+          if (message === "a request is no part of a chat") {
+            decisions.push({ decision: "side_job", conversation, reason });
+          }
         },
       };
       await using app = startApp({ sessions: "auto", log });

@@ -51,8 +51,8 @@ export type TurnEnd = "answered" | "cancelled" | "running" | "failed" | "later" 
 
 /** The expected result of a request. */
 export interface Expected {
-  decision: "new" | "continue" | "fork";
-  /** The conversation's name within the fixture. */
+  decision: "new" | "continue" | "fork" | "side_job";
+  /** The conversation's name within the fixture; a side job has none. */
   conversation: string;
   /**
    * What reaches the agent: all of it, in order. What it gets in tags begins with the tag (`<system> You are Mao.`),
