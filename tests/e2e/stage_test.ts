@@ -3,8 +3,10 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { Locator, Page } from "playwright-core";
 import { CHROMIUM, openPage, type PageOptions, startBrowser } from "../support/harness/browser.ts";
+import type { Frame } from "../support/harness/event_client.ts";
 import { createGate, type Gate, reusableAddress } from "../support/harness/data_dir_fixture.ts";
 import {
+  inConversation,
   replyOf,
   runStep,
   script,
@@ -143,6 +145,38 @@ const STEPS: Record<string, Step> = {
     await gate.open();
     await row.filter({ hasText: "done" }).waitFor();
     await page.locator('#character[data-state="idle"], #character[data-state="attention"]').waitFor();
+  },
+
+  async "of two turns the newer one is performed, and then the older one again"({ page, server, gate }) {
+    const tool = (id: string, status = "in_progress") => ({
+      tool: { id, title: `Tool ${id}`, kind: "read", status },
+    });
+    const done = { toolUpdate: { id: "a", status: "completed" } };
+    const shown = page.getByRole("region", { name: "Tools" }).getByRole("listitem").locator(".name");
+    const older = await server.chat(
+      script(tool("a"), gate.step, done, tool("c"), { hang: true }),
+      {},
+      inConversation("a"),
+    );
+    await shown.filter({ hasText: "Tool a" }).waitFor();
+    await using other = await createGate();
+    const newer = await server.chat(
+      script(tool("b"), other.step, { text: "Done." }),
+      {},
+      inConversation("b"),
+    );
+    await shown.filter({ hasText: "Tool b" }).waitFor();
+    await gate.open();
+    await until(
+      () => server.get("/v1/vtuber/state"),
+      ({ tools }) => tools.some((open: Frame) => open.tool_name === "Tool c"),
+    );
+    assertEquals(await shown.allInnerTexts(), ["Tool b"]);
+    await other.open();
+    await newer.text();
+    await page.locator("#caption-text", { hasText: "Done." }).waitFor();
+    await page.getByRole("button", { name: "Stop" }).click();
+    await older.text();
   },
 
   async "the activity shows the tools of this turn, the newest first"({ page, gate }) {

@@ -185,8 +185,10 @@ function perform(frame) {
   switch (frame.type) {
     case "agent_state": {
       const isRunning = turn !== "" && /thinking|working|juggling|notification/.test(frame.state);
-      busySession = isRunning ? frame.session_id ?? "" : "";
       if (isRunning) performer.enterTurn(turn);
+      // Another turn is performed.
+      if (turn !== "" && !["", turn].includes(performer.turn)) break;
+      busySession = isRunning ? frame.session_id ?? "" : "";
       performer.setState(frame.state, frame.detail ?? {});
       updateStopButton();
       if (!isRunning) performer.endTurn(turn);
@@ -205,13 +207,13 @@ function perform(frame) {
       performer.speak(turn, String(frame.text));
       break;
     case "tool_status":
-      activity.setTool(/** @type {any} */ (frame));
+      if (turn === performer.turn) activity.setTool(/** @type {any} */ (frame));
       break;
     case "plan":
-      activity.setPlan(frame.entries ?? []);
+      if (turn === performer.turn) activity.setPlan(frame.entries ?? []);
       break;
     case "usage":
-      activity.setUsage(/** @type {any} */ (frame));
+      if (turn === performer.turn) activity.setUsage(/** @type {any} */ (frame));
       break;
   }
 }

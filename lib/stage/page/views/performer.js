@@ -7,6 +7,9 @@ import { stateLabel } from "./activity.js";
 
 /** @typedef {import("../characters/character.js").StateDetail} StateDetail */
 
+/** Turns that are remembered. */
+const MAX_KNOWN = 100;
+
 /**
  * Creates the performer.
  *
@@ -21,6 +24,8 @@ export function createPerformer(character, activity) {
   let turn = "";
   /** Id of the turn that was cut off: its late words are not spoken. */
   let cutTurn = "";
+  /** Ids of the turns that were performed. @type {Set<string>} */
+  const known = new Set();
   /** Whether words of the turn came. */
   let hasWords = false;
   /** Whether words came since the turn began or the agent last used a tool. */
@@ -59,9 +64,19 @@ export function createPerformer(character, activity) {
     /** Shows an emotion at once. */
     express,
 
-    /** Begins to perform a turn, unless it is performed already or was cut off. @param {string} id */
+    get turn() {
+      return turn;
+    },
+
+    /**
+     * Begins to perform a turn that runs. Of several, the newest is performed: an older one only when that has ended.
+     *
+     * @param {string} id
+     */
     enterTurn(id) {
-      if (id === turn || id === cutTurn) return;
+      if (id === turn || id === cutTurn || turn !== "" && known.has(id)) return;
+      known.add(id);
+      for (const oldest of known) if (known.size > MAX_KNOWN) known.delete(oldest);
       turn = id;
       hasWords = false;
       hasSpoken = false;
