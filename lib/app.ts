@@ -21,7 +21,15 @@ const CLIENT_CLOSED_REQUEST = 499;
 export function createApp(routes: readonly Route[], access: AccessControl, log: Log): App {
   const isNewRefusal = createDedupe(REFUSAL_LOG_MS, MAX_REFUSALS);
 
-  async function answer(request: Request, pathname: string, requestId: string, address: string | undefined) {
+  async function answer(
+    request: Request,
+    pathname: string | undefined,
+    requestId: string,
+    address: string | undefined,
+  ): Promise<Response> {
+    if (pathname === undefined) {
+      throw new AppError("invalid_value", 'The header "Host" is malformed.', { param: "Host" });
+    }
     const match = matchRoute(routes, pathname);
     const allow = match ? allowedMethods(match.route) : "GET, HEAD, POST, DELETE, OPTIONS";
     const route = match?.route ?? {};
@@ -30,7 +38,7 @@ export function createApp(routes: readonly Route[], access: AccessControl, log: 
       return preflightResponse(request, allow);
     }
     // Check the key first, so that callers without one cannot probe for routes.
-    access.check(request, address, route);
+    await access.check(request, address, route);
     if (match === undefined) throw notFound(routes, pathname);
     const { method } = request;
     const handler = handlerOf(match.route, method);
@@ -40,11 +48,16 @@ export function createApp(routes: readonly Route[], access: AccessControl, log: 
       response.headers.set("allow", allow);
       return response;
     }
-    const response = await handler(request, { requestId, rest: match.rest });
-    return method === "HEAD" ? new Response(null, response) : response;
+    // Deno's server leaves out the body of a response to `HEAD`, and knows its length.
+    return await handler(request, { requestId, rest: match.rest });
   }
 
-  function toResponse(error: unknown, request: Request, pathname: string, requestId: string): Response {
+  function toResponse(
+    error: unknown,
+    request: Request,
+    pathname: string | undefined,
+    requestId: string,
+  ): Response {
     if (error instanceof AppError) {
       // Some clients repeat a refused request every second, for ever.
       const level = isNewRefusal(`${error.code} ${pathname}`) ? "info" : "debug";
@@ -63,7 +76,8 @@ export function createApp(routes: readonly Route[], access: AccessControl, log: 
   return async (request, address) => {
     const startedAt = performance.now();
     const requestId = crypto.randomUUID().replaceAll("-", "");
-    const { pathname } = new URL(request.url);
+    // The URL has the Host header, which may be malformed.
+    const pathname = URL.parse(request.url)?.pathname;
     // Read before the handler, because a request that was upgraded to a WebSocket can no longer be read.
     const { method } = request;
     const cors = corsHeaders(request, access.allowsOrigin(request));

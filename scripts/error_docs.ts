@@ -39,7 +39,7 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "Add the page's origin to `VTUBER_ALLOWED_ORIGINS`, or set `VTUBER_AUTH_KEY`.",
   ],
   host_not_allowed: [
-    "The request comes from another machine or uses the name of one, and no key is set.",
+    "The request comes from another machine or through a proxy, or uses the name of another machine, and no key is set.",
     "Use `127.0.0.1` or `localhost`, or set `VTUBER_AUTH_KEY`.",
   ],
   not_found: [
@@ -86,7 +86,8 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "Connect with `ws://` or `wss://`. A proxy in between has to pass WebSockets on.",
   ],
   rate_limit_exceeded: [
-    "All turns are in use, 5,000 clients are connected for events, or a client sends more than 50 commands a second.",
+    "All turns are in use, 5,000 clients are connected for events, a client sends more than 50 commands a second, " +
+    "an address sends many wrong keys at a time, or many JSON schemas wait for their check.",
     "Wait for the seconds in `retry-after`, or raise `VTUBER_MAX_IN_FLIGHT`.",
   ],
   server_overloaded: [

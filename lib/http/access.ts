@@ -1,6 +1,8 @@
 /** Access control: address, Host, Origin and key, checked before a body is read. @module */
 
 import { createHash, timingSafeEqual } from "node:crypto";
+import { delay } from "@std/async/delay";
+import { BoundedMap } from "../core/bounded_map.ts";
 import { AppError } from "../core/errors.ts";
 import type { Route } from "./router.ts";
 import { offeredProtocols } from "./websocket.ts";
@@ -18,6 +20,24 @@ export interface AccessOptions {
 /** Decides who is served. */
 export type AccessControl = ReturnType<typeof createAccessControl>;
 
+/** Wrong keys that an address can send before each further one takes some time, in milliseconds. */
+const FREE_GUESSES = 5;
+const GUESS_MS = 1_000;
+/** How long the wrong keys of an address are remembered, in milliseconds, and of how many addresses. */
+const FORGET_GUESSES_MS = 60_000;
+const MAX_ADDRESSES = 1_000;
+/** Wrong keys of an address that wait for their answer; meanwhile the address gets no further key checked. */
+const MAX_WAITING_GUESSES = 100;
+
+/** The wrong keys of an address: their number, how many wait for an answer, and the time of the last. */
+interface Guesses {
+  count: number;
+  waiting: number;
+  at: number;
+}
+
+/** Headers that proxies add. */
+const PROXY_HEADERS = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 /** The origin of Tauri apps on macOS and Linux. */
 const TAURI_ORIGIN = "tauri://localhost";
 const LOOPBACK_HOST =
@@ -52,6 +72,12 @@ export function createAccessControl({ authKey, insecure, ...options }: AccessOpt
           "Set VTUBER_AUTH_KEY to serve other machines.",
       );
     }
+    if (!insecure && PROXY_HEADERS.some((name) => headers.has(name))) {
+      throw new AppError(
+        "host_not_allowed",
+        "The request came through a proxy, behind which every stranger looks local. Set VTUBER_AUTH_KEY to serve them.",
+      );
+    }
     const origin = headers.get("origin");
     // Browsers send no Origin for frames and for subresources that the page cannot read.
     const isHiddenOrigin = origin === null && headers.get("sec-fetch-site") === "cross-site";
@@ -64,26 +90,36 @@ export function createAccessControl({ authKey, insecure, ...options }: AccessOpt
     }
   }
 
+  const guesses = new BoundedMap<string, Guesses>(MAX_ADDRESSES);
+
   /**
-   * Checks all: source and key.
+   * Checks all: source and key. Repeated wrong keys of an address are refused slowly, so that no key can be guessed.
    *
-   * @throws {AppError} `host_not_allowed`, `origin_not_allowed` or `invalid_api_key`, with what to do.
+   * @throws {AppError} `host_not_allowed`, `origin_not_allowed`, `invalid_api_key` or `rate_limit_exceeded`, with what to
+   * do; the reason of the request's signal if the client hangs up first.
    */
-  function check(
+  async function check(
     request: Request,
     address: string | undefined,
     route: Pick<Route, "open" | "keyInUrl">,
-  ): void {
+  ): Promise<void> {
     checkSource(request, address, route);
     if (keyHash === undefined || route.open) return;
     const keys = keysOf(request, route.keyInUrl);
+    if (keys.length === 0) {
+      throw new AppError(
+        "invalid_api_key",
+        "A key is needed: send the value of VTUBER_AUTH_KEY as `Authorization: Bearer KEY`.",
+      );
+    }
+    const wrong = guesses.get(address ?? "") ?? { count: 0, waiting: 0, at: 0 };
+    if (wrong.waiting >= MAX_WAITING_GUESSES) {
+      throw new AppError("rate_limit_exceeded", "Too many wrong keys came from this address.");
+    }
     if (keys.some((key) => timingSafeEqual(sha256(key), keyHash))) return;
-    throw new AppError(
-      "invalid_api_key",
-      keys.length === 0
-        ? "A key is needed: send the value of VTUBER_AUTH_KEY as `Authorization: Bearer KEY`."
-        : "The key is wrong: it must be the value of VTUBER_AUTH_KEY.",
-    );
+    guesses.set(address ?? "", wrong);
+    await slowDown(wrong, request.signal);
+    throw new AppError("invalid_api_key", "The key is wrong: it must be the value of VTUBER_AUTH_KEY.");
   }
 
   /** Whether the page that sent the request may read the response. */
@@ -99,6 +135,20 @@ export function createAccessControl({ authKey, insecure, ...options }: AccessOpt
   /** Identifies the key that callers use, without revealing it; empty without a key. */
   const keyId = keyHash === undefined ? "" : keyHash.toHex().slice(0, 16);
   return { check, checkSource, allowsOrigin, keyId };
+}
+
+/** Counts a wrong key, and waits after several of them. */
+async function slowDown(wrong: Guesses, signal: AbortSignal): Promise<void> {
+  const now = performance.now();
+  wrong.count = now - wrong.at > FORGET_GUESSES_MS ? 1 : wrong.count + 1;
+  wrong.at = now;
+  if (wrong.count <= FREE_GUESSES) return;
+  wrong.waiting++;
+  try {
+    await delay(GUESS_MS, { signal });
+  } finally {
+    wrong.waiting--;
+  }
 }
 
 /** Subprotocols that carry a key: this server's own, and that of OpenAI's realtime clients. */

@@ -1,6 +1,7 @@
 /** Errors as OpenAI's error envelope. @module */
 
 import { type AppError, ERROR_STATUS, type ErrorCode } from "../core/errors.ts";
+import { VERSION } from "./websocket.ts";
 
 /** Errors for which the same request would fail again. */
 const FINAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
@@ -31,7 +32,10 @@ export function errorResponse(error: AppError): Response {
     headers.set("retry-after", String(error.retryAfterSecs ?? RETRY_AFTER_SECS));
   }
   if (error.conversation !== undefined) headers.set("x-session-id", error.conversation);
-  if (status === 426) headers.set("upgrade", "websocket");
+  if (status === 426) {
+    headers.set("upgrade", "websocket");
+    headers.set("sec-websocket-version", VERSION);
+  }
   if (status === 401) headers.set("www-authenticate", "Bearer");
   return new Response(JSON.stringify(errorBody(error)), { status, headers });
 }

@@ -15,12 +15,6 @@ const MAX_VALUES = 100_000;
 const BODY_TIMEOUT_MS = 60_000;
 const JSON_TYPE = /^\s*application\/([\w.+-]+\+)?json\s*(;|$)/i;
 
-/** How texts begin that were read as UTF-8 and are in another encoding. */
-const OTHER_ENCODINGS: readonly [start: RegExp, encoding: string][] = [
-  [/^\x1f\ufffd/, "compressed with gzip"],
-  [/^\ufffd\ufffd|^.?\0/, "in UTF-16"],
-];
-
 /** A body: its text, and the value that the text encodes. */
 export interface JsonBody {
   readonly text: string;
@@ -38,7 +32,7 @@ export async function readJson(request: Request, timeoutMs: number = BODY_TIMEOU
   const fault = headerFault(request.headers);
   if (fault !== undefined) throw new AppError("unsupported_media_type", fault);
   const text = await readText(request, timeoutMs);
-  const [, encoding] = OTHER_ENCODINGS.find(([start]) => start.test(text)) ?? [];
+  const encoding = otherEncoding(text);
   if (encoding !== undefined) {
     throw new AppError(
       "unsupported_media_type",
@@ -66,6 +60,13 @@ function headerFault(headers: Headers): string | undefined {
   if (!/^(utf-?8|us-ascii)$/i.test(charset)) return `The body must be in UTF-8, not in ${charset}.`;
   const encoding = headers.get("content-encoding") ?? "identity";
   return encoding === "identity" ? undefined : `The body must not be compressed, as with ${encoding}.`;
+}
+
+/** Tells from its start that a text, which was read as UTF-8, is in another encoding. */
+function otherEncoding(text: string): string | undefined {
+  if (text.startsWith("\x1f\ufffd")) return "compressed with gzip";
+  const isUtf16 = text.startsWith("\ufffd\ufffd") || text.slice(0, 2).includes("\0");
+  return isUtf16 ? "in UTF-16" : undefined;
 }
 
 /** Bytes of the bodies that are held, by their requests and all together. */

@@ -1,7 +1,9 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { connect } from "node:net";
 import { errorOf, startApp, WriteReader } from "../support/harness/app_harness.ts";
 import { EventClient } from "../support/harness/event_client.ts";
 import { recordingLog } from "../support/harness/chat_fixture.ts";
+import { nextTask } from "../support/harness/turn_recorder.ts";
 import { EVENTS_PATH, ServedApp } from "../support/harness/served_app.ts";
 
 const KEY = "s3cret-key";
@@ -200,6 +202,37 @@ Deno.test("events: server-sent events, the chosen ones; a client that hangs up i
   await chosen.cancel();
   const head = await app.send(SSE_PATH, { method: "HEAD" });
   assertEquals([head.status, head.body, app.hub.snapshot.watchers], [200, null, 0]);
+});
+
+/**
+ * Sends a WebSocket handshake, and resets the connection when the response has arrived. After an earlier reset, Deno's
+ * server keeps the connection for ever, so that its shutdown would never end.
+ */
+async function resetHandshake(url: string): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const { hostname, port, host } = new URL(url);
+  const socket = connect(Number(port), hostname);
+  const lines = [
+    `GET ${EVENTS_PATH} HTTP/1.1`,
+    `Host: ${host}`,
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+  ];
+  socket.on("close", resolve).on("error", resolve).on("data", () => void socket.resetAndDestroy());
+  socket.write(lines.join("\r\n") + "\r\n\r\n");
+  await promise;
+}
+
+Deno.test("events: a connection that is reset before its first frame leaves its place", async () => {
+  await using served = ServedApp.start();
+  for (let i = 0; i < 50; i++) await resetHandshake(served.url);
+  while (served.app.hub.snapshot.watchers > 0) await nextTask();
+  const client = await served.connect();
+  client.send({ type: "ping" });
+  await client.until("pong");
+  assertEquals(served.app.hub.snapshot.watchers, 1);
 });
 
 Deno.test("events: at shutdown the connections close, and new ones are refused", async () => {

@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { saying } from "../support/agents/memory_agent.ts";
 import { errorOf, startApp } from "../support/harness/app_harness.ts";
+import { ServedApp } from "../support/harness/served_app.ts";
 import { user } from "../support/harness/chat_fixture.ts";
 
 Deno.test("routes: every spelling of a path", async () => {
@@ -70,21 +71,31 @@ Deno.test("/: describes the server and lists the endpoints, without a key", asyn
   }
 });
 
-Deno.test("HEAD: the headers of GET and no body", async () => {
-  await using app = startApp();
-  for (
-    const [path, status] of [["/v1/models", 200], ["/v1/models/nope", 404], [
-      "/v1/chat/completions",
-      405,
-    ]] as const
-  ) {
-    const head = await app.send(path, { method: "HEAD" });
-    assertEquals(head.status, status, path);
-    assertEquals(head.headers.get("content-type")?.startsWith("application/json"), true);
-    if (status === 200) assertEquals(await head.text(), "");
-    else await head.body?.cancel();
+Deno.test("HEAD: the headers of GET, with its length, and no body", async () => {
+  await using served = ServedApp.start();
+  for (const path of ["/v1/models", "/v1/models/nope", "/health"]) {
+    const [get, head] = await Promise.all(
+      ["GET", "HEAD"].map((method) => fetch(served.url + path, { method })),
+    ) as [Response, Response];
+    const length = (await get.text()).length;
+    assertEquals([head.status, await head.text()], [get.status, ""]);
+    assertEquals(head.headers.get("content-type"), get.headers.get("content-type"));
+    assertEquals(head.headers.get("content-length"), String(length), path);
   }
 });
+
+for (const host of ["localhost:abc", "::1", "a b", "[::1", "127.0.0.1:99999"]) {
+  Deno.test(`a malformed Host is an error in the envelope: ${host}`, async () => {
+    await using served = ServedApp.start();
+    const { hostname, port } = new URL(served.url);
+    const connection = await Deno.connect({ hostname, port: Number(port) });
+    const head = `GET /v1/models HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
+    await connection.write(new TextEncoder().encode(head));
+    const text = await new Response(connection.readable).text();
+    assertMatch(text, /^HTTP\/1.1 40[03] /);
+    assertMatch(text, /"type":"\w+_error","param":.*"code":"\w+"}}/);
+  });
+}
 
 const METHODS: [method: string, path: string, allow: string][] = [
   ["HEAD", "/v1/chat/completions", "POST, OPTIONS"],

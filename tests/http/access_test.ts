@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch, assertNotEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { type AccessOptions, createAccessControl, isLoopback } from "../../lib/http/access.ts";
 
@@ -23,9 +23,14 @@ function request(headers: HeaderMap, search = ""): Request {
 }
 
 /** Checks a request. @returns `admitted`, or the code of the error. */
-function check(options: AccessOptions, headers: HeaderMap, caller: Caller = LOCAL, search?: string): string {
+async function check(
+  options: AccessOptions,
+  headers: HeaderMap,
+  caller: Caller = LOCAL,
+  search?: string,
+): Promise<string> {
   try {
-    createAccessControl(options).check(request(headers, search), caller.address, caller);
+    await createAccessControl(options).check(request(headers, search), caller.address, caller);
     return "admitted";
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
@@ -53,10 +58,10 @@ Deno.test("isLoopback: accepts the names and addresses of this machine only", ()
   for (const host of foreign) assertEquals(isLoopback(host), false, host);
 });
 
-Deno.test("check: without a key, Host must name this machine, with any port", () => {
-  for (const name of LOCAL_HOSTS) assertEquals(check(NO_KEY, { host: `${name}:1` }), "admitted", name);
+Deno.test("check: without a key, Host must name this machine, with any port", async () => {
+  for (const name of LOCAL_HOSTS) assertEquals(await check(NO_KEY, { host: `${name}:1` }), "admitted", name);
   for (const host of [...FOREIGN_HOSTS, "evil.example:8080"]) {
-    assertEquals(check(NO_KEY, { host }), "host_not_allowed", host);
+    assertEquals(await check(NO_KEY, { host }), "host_not_allowed", host);
   }
 });
 
@@ -97,19 +102,21 @@ const ORIGINS: readonly [name: string, options: AccessOptions, admitted: string[
   ["insecure", INSECURE, ["http://localhost:3000"], ["https://evil.example", "null"]],
 ];
 for (const [name, options, admitted, refused] of ORIGINS) {
-  Deno.test(`check: Origin, ${name}`, () => {
-    for (const origin of admitted) assertEquals(check(options, { origin }), "admitted", origin);
-    for (const origin of refused) assertEquals(check(options, { origin }), "origin_not_allowed", origin);
+  Deno.test(`check: Origin, ${name}`, async () => {
+    for (const origin of admitted) assertEquals(await check(options, { origin }), "admitted", origin);
+    for (const origin of refused) {
+      assertEquals(await check(options, { origin }), "origin_not_allowed", origin);
+    }
   });
 }
 
-Deno.test("check: a cross-site request without Origin is refused, but for open routes", () => {
+Deno.test("check: a cross-site request without Origin is refused, but for open routes", async () => {
   const site = (value: string, open: boolean) =>
     check(NO_KEY, { "sec-fetch-site": value }, { ...LOCAL, open });
-  assertEquals(site("cross-site", false), "origin_not_allowed");
-  assertEquals(site("cross-site", true), "admitted");
-  assertEquals(site("same-origin", false), "admitted");
-  assertEquals(site("none", false), "admitted");
+  assertEquals(await site("cross-site", false), "origin_not_allowed");
+  assertEquals(await site("cross-site", true), "admitted");
+  assertEquals(await site("same-origin", false), "admitted");
+  assertEquals(await site("none", false), "admitted");
 });
 
 const EVIL = { host: "evil.example", origin: "https://evil.example" };
@@ -145,8 +152,8 @@ const SOURCES: readonly [
   ],
 ];
 for (const [name, options, headers, address, result] of SOURCES) {
-  Deno.test(`check: ${name}: ${result}`, () => {
-    assertEquals(check(options, headers, { address }), result);
+  Deno.test(`check: ${name}: ${result}`, async () => {
+    assertEquals(await check(options, headers, { address }), result);
   });
 }
 
@@ -175,23 +182,23 @@ const BAD_KEYS: readonly HeaderMap[] = [
   { cookie: `key=${KEY}` },
 ];
 
-Deno.test("check: the key is a bearer token or Azure's header, to the letter", () => {
+Deno.test("check: the key is a bearer token or Azure's header, to the letter", async () => {
   for (const headers of GOOD_KEYS) {
-    assertEquals(check(WITH_KEY, headers), "admitted", JSON.stringify(headers));
+    assertEquals(await check(WITH_KEY, headers), "admitted", JSON.stringify(headers));
   }
   for (const headers of BAD_KEYS) {
-    assertEquals(check(WITH_KEY, headers), "invalid_api_key", JSON.stringify(headers));
+    assertEquals(await check(WITH_KEY, headers), "invalid_api_key", JSON.stringify(headers));
   }
 });
 
-Deno.test("check: the error says what to send, and never the key", () => {
+Deno.test("check: the error says what to send, and never the key", async () => {
   const access = createAccessControl(WITH_KEY);
   const refusals: [HeaderMap, RegExp][] = [
     [{}, /^A key is needed: send the value of VTUBER_AUTH_KEY as `Authorization: Bearer KEY`/],
     [{ authorization: "Bearer wrong" }, /^The key is wrong: .* VTUBER_AUTH_KEY/],
   ];
   for (const [headers, expected] of refusals) {
-    const { message }: AppError = assertThrows(
+    const { message }: AppError = await assertRejects(
       () => access.check(request(headers), LOCAL.address, {}),
       AppError,
     );
@@ -200,10 +207,26 @@ Deno.test("check: the error says what to send, and never the key", () => {
   }
 });
 
-Deno.test("check: an open route needs no key, but an allowed source", () => {
-  assertEquals(check(WITH_KEY, {}, { ...REMOTE, open: true }), "admitted");
-  assertEquals(check(NO_KEY, {}, { ...REMOTE, open: true }), "host_not_allowed");
-  assertEquals(check(NO_KEY, { origin: EVIL.origin }, { ...LOCAL, open: true }), "origin_not_allowed");
+Deno.test("check: repeated wrong keys of an address are refused slowly, and the right one at once", async () => {
+  const access = createAccessControl(WITH_KEY);
+  const send = async (key: string, { address }: Caller) => {
+    const startedAt = performance.now();
+    const error = await access.check(request({ authorization: `Bearer ${key}` }), address, {})
+      .catch((error: AppError) => error);
+    return [error?.code, performance.now() - startedAt >= 900];
+  };
+  for (let i = 0; i < 5; i++) assertEquals(await send(`wrong${i}`, REMOTE), ["invalid_api_key", false]);
+  const slow = Array.from({ length: 100 }, (_, i) => send(`wrong${i}`, REMOTE));
+  assertEquals(await send("wrong", REMOTE), ["rate_limit_exceeded", false]);
+  assertEquals(await send("wrong", LOCAL), ["invalid_api_key", false], "another address");
+  assertEquals(await Promise.all(slow), Array(100).fill(["invalid_api_key", true]));
+  assertEquals(await send(KEY, REMOTE), [undefined, false]);
+});
+
+Deno.test("check: an open route needs no key, but an allowed source", async () => {
+  assertEquals(await check(WITH_KEY, {}, { ...REMOTE, open: true }), "admitted");
+  assertEquals(await check(NO_KEY, {}, { ...REMOTE, open: true }), "host_not_allowed");
+  assertEquals(await check(NO_KEY, { origin: EVIL.origin }, { ...LOCAL, open: true }), "origin_not_allowed");
 });
 
 Deno.test("keyId: identifies the key without revealing it", () => {
@@ -233,11 +256,11 @@ const KEYS_IN_URL: readonly [name: string, key: string, headers: HeaderMap, sear
   ["the second of two subprotocols", KEY, offer("bearer.x", `bearer.${KEY}`)],
 ];
 for (const [name, authKey, headers, search] of KEYS_IN_URL) {
-  Deno.test(`check with keyInUrl: accepts the key in ${name}, which other routes do not`, () => {
+  Deno.test(`check with keyInUrl: accepts the key in ${name}, which other routes do not`, async () => {
     const options = { ...NO_KEY, authKey };
-    assertEquals(check(options, headers, { ...LOCAL, keyInUrl: true }, search), "admitted");
+    assertEquals(await check(options, headers, { ...LOCAL, keyInUrl: true }, search), "admitted");
     const elsewhere = headers.authorization === `Bearer ${KEY}` ? "admitted" : "invalid_api_key";
-    assertEquals(check(options, headers, LOCAL, search), elsewhere);
+    assertEquals(await check(options, headers, LOCAL, search), elsewhere);
   });
 }
 
@@ -251,7 +274,7 @@ const BAD_IN_URL: readonly [name: string, headers: HeaderMap, search?: string][]
   ["the start of the key in base64url", offer(`bearer.${base64Url(KEY.slice(0, 6))}`)],
 ];
 for (const [name, headers, search] of BAD_IN_URL) {
-  Deno.test(`check with keyInUrl: refuses ${name}`, () => {
-    assertEquals(check(WITH_KEY, headers, { ...LOCAL, keyInUrl: true }, search), "invalid_api_key");
+  Deno.test(`check with keyInUrl: refuses ${name}`, async () => {
+    assertEquals(await check(WITH_KEY, headers, { ...LOCAL, keyInUrl: true }, search), "invalid_api_key");
   });
 }

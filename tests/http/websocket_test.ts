@@ -20,16 +20,29 @@ Deno.test("offeredProtocols: splits the header, up to a limit", () => {
   }
 });
 
-Deno.test("upgrade: refuses a request that is no handshake", () => {
-  const requests: HeadersInit[] = [
-    {},
-    { upgrade: "h2c" },
-    { upgrade: "websocket" },
-    { upgrade: "websocket", connection: "upgrade" },
-  ];
-  for (const headers of requests) {
-    assertEquals(assertThrows(() => upgrade(request(headers), "vtuber"), AppError).code, "upgrade_required");
-  }
+const HANDSHAKE = {
+  ...{ upgrade: "websocket", connection: "upgrade" },
+  ...{ "sec-websocket-version": "13", "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==" },
+};
+const REFUSED: readonly [name: string, init: RequestInit, code: string][] = [
+  ["no handshake", {}, "upgrade_required"],
+  ["another upgrade", { headers: { ...HANDSHAKE, upgrade: "h2c" } }, "upgrade_required"],
+  ["no connection", { headers: { ...HANDSHAKE, connection: "" } }, "upgrade_required"],
+  ["HEAD", { headers: HANDSHAKE, method: "HEAD" }, "upgrade_required"],
+  ["another version", { headers: { ...HANDSHAKE, "sec-websocket-version": "12" } }, "upgrade_required"],
+  ["an empty key", { headers: { ...HANDSHAKE, "sec-websocket-key": "" } }, "invalid_value"],
+  ["a short key", { headers: { ...HANDSHAKE, "sec-websocket-key": "YQ==" } }, "invalid_value"],
+];
+for (const [name, init, code] of REFUSED) {
+  Deno.test(`upgrade: refuses ${name}`, () => {
+    const request = new Request("http://127.0.0.1/v1/vtuber/ws", init);
+    assertEquals(assertThrows(() => upgrade(request, "vtuber"), AppError).code, code);
+  });
+}
+
+Deno.test("upgrade: refuses a client that has hung up", () => {
+  const request = new Request("http://127.0.0.1/", { headers: HANDSHAKE, signal: AbortSignal.abort() });
+  assertThrows(() => upgrade(request, "vtuber"), DOMException);
 });
 
 /** A server that upgrades every request. */
