@@ -1,6 +1,6 @@
 /** The programs that are measured: real processes that are always ended, whatever happens. @module */
 
-import { freePort, heapMb } from "../support/harness/inspector.ts";
+import { cpuMicros, freePort, heapMb, residentMiB } from "../support/harness/inspector.ts";
 import type { Column, Columns } from "./report.ts";
 
 /** A running program. */
@@ -20,8 +20,6 @@ export interface Program extends AsyncDisposable {
 const START_MS = 30_000;
 /** Longest time until a program ends after SIGTERM. */
 const STOP_MS = 8_000;
-/** A clock tick of `/proc/PID/stat`: Linux tells programs that there are 100 a second. */
-const TICK_MICROS = 10_000;
 
 /** The project's folder. */
 export const ROOT = `${import.meta.dirname}/../..`;
@@ -127,12 +125,11 @@ async function start(command: string, args: readonly string[], inspect = false):
     const url = await firstUrl(child.stdout);
     await (await fetch(`${url}/health`)).body?.cancel();
     const startMs = performance.now() - startedAt;
-    const files = `/proc/${child.pid}`;
     return {
       port: Number(new URL(url).port),
       startMs,
-      cpuMicros: () => parseCpu(read(`${files}/stat`)),
-      rssMb: () => parseRss(read(`${files}/status`)),
+      cpuMicros: () => cpuMicros(child.pid),
+      rssMb: () => residentMiB(child.pid),
       heapMb: () => heapMb(inspectorPort),
       [Symbol.asyncDispose]: () => stop(child, ended),
     };
@@ -197,23 +194,4 @@ function signal(child: Deno.ChildProcess, name: Deno.Signal): void {
   } catch {
     // The process has already ended.
   }
-}
-
-function read(path: string): string | undefined {
-  try {
-    return Deno.build.os === "linux" ? Deno.readTextFileSync(path) : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Reads user and system time, fields 14 and 15; field 2, in parentheses, may contain spaces. */
-function parseCpu(stat: string | undefined): number | undefined {
-  const fields = stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return fields && (Number(fields[11]) + Number(fields[12])) * TICK_MICROS;
-}
-
-function parseRss(status: string | undefined): number | undefined {
-  const kilobytes = status && /^VmRSS:\s+(\d+) kB/m.exec(status)?.[1];
-  return kilobytes ? Number(kilobytes) / 1024 : undefined;
 }

@@ -15,6 +15,7 @@ import { createServer, type Server } from "../../lib/server.ts";
 import { openCharacter } from "../../lib/stage/character.ts";
 import { PermissionBroker } from "../../lib/turn/permission.ts";
 import { EventClient } from "../support/harness/event_client.ts";
+import { HealthMonitor, Stopwatch } from "../support/harness/health_monitor.ts";
 import { agentOptions, LogRecorder, TEST_TIMEOUTS } from "../support/harness/json_rpc_harness.ts";
 import { Random } from "../support/harness/random.ts";
 import { type Answer, encodeRequest, exchange, type HangUp } from "./exchange.ts";
@@ -22,8 +23,8 @@ import { HostileAgent } from "./hostile_agent.ts";
 import { httpInput } from "./http_input.ts";
 import { playSocket, socketInput } from "./socket_input.ts";
 
-/** Longest time that the event loop may stand still, and that `/health` may take, in milliseconds. */
-export const MAX_LAG_MS = 500;
+/** Longest time that the event loop may stand still, in milliseconds. */
+const MAX_LAG_MS = 500;
 /** Longest time of one input. */
 const HANG_MS = 20_000;
 /** Inputs that are played at once. */
@@ -63,7 +64,8 @@ export async function fuzz({ seed, inputs }: RunOptions): Promise<Report> {
   const statuses = new Map<string, number>();
   const findings: string[] = [];
   const running = new Set<number>();
-  const monitor = new Monitor(target.port);
+  const lag = new LagMonitor();
+  const health = new HealthMonitor(`http://127.0.0.1:${target.port}`, ownCpuMs);
   const play = async (at: number): Promise<void> => {
     if (findings.length >= MAX_FINDINGS) return;
     running.add(at);
@@ -75,7 +77,7 @@ export async function fuzz({ seed, inputs }: RunOptions): Promise<Report> {
       findings.push(`seed ${at} (${kind}): ${error instanceof Error ? error.message : error}`);
     }
     running.delete(at);
-    for (const fault of [...monitor.takeFaults(), ...target.takeFaults()]) {
+    for (const fault of [...lag.takeFaults(), ...health.takeFaults(), ...target.takeFaults()]) {
       findings.push(`seeds ${[at, ...running].join(", ")}: ${fault}`);
     }
   };
@@ -84,9 +86,10 @@ export async function fuzz({ seed, inputs }: RunOptions): Promise<Report> {
   for (const fault of await target.checkService()) {
     findings.push(`seeds ${seed} to ${seed + inputs - 1}: ${fault}`);
   }
-  await monitor.stop();
-  findings.push(...monitor.takeFaults());
-  return { inputs, statuses, findings, maxLagMs: monitor.maxLagMs, maxHealthMs: monitor.maxHealthMs };
+  await health.stop();
+  lag.stop();
+  findings.push(...lag.takeFaults(), ...health.takeFaults());
+  return { inputs, statuses, findings, maxLagMs: lag.maxMs, maxHealthMs: health.maxMs };
 }
 
 async function withLimit<T>(work: Promise<T>): Promise<T> {
@@ -288,66 +291,33 @@ function verdict({ status, head, body, isCut }: Answer, request: string): string
   throw new Error(`${status}, ${body.slice(-MAX_SHOWN)}, to ${request}`);
 }
 
-/**
- * Measures how long the event loop stands still, and how long `/health` takes. A time counts only as far as this process
- * used the processor, so that a busy machine is no fault.
- */
-class Monitor {
-  maxLagMs = 0;
-  maxHealthMs = 0;
+/** Measures how long the event loop stands still. */
+class LagMonitor {
+  /** The longest time so far, in milliseconds. */
+  maxMs = 0;
   readonly #faults: string[] = [];
   readonly #timer: ReturnType<typeof setInterval>;
-  readonly #polling: Promise<void>;
-  #isStopped = false;
 
-  constructor(port: number) {
-    let clock = new Clock();
+  constructor() {
+    let watch = new Stopwatch(ownCpuMs);
     this.#timer = setInterval(() => {
-      const lagMs = clock.elapsedMs() - TICK_MS;
-      clock = new Clock();
-      this.maxLagMs = Math.max(this.maxLagMs, lagMs);
-      if (lagMs > MAX_LAG_MS) this.#faults.push(`the event loop stood still for ${Math.round(lagMs)} ms`);
+      const ms = watch.elapsedMs - TICK_MS;
+      watch = new Stopwatch(ownCpuMs);
+      this.maxMs = Math.max(this.maxMs, ms);
+      if (ms > MAX_LAG_MS) this.#faults.push(`the event loop stood still for ${Math.round(ms)} ms`);
     }, TICK_MS);
-    this.#polling = this.#pollHealth(port);
-  }
-
-  async #pollHealth(port: number): Promise<void> {
-    const request = encodeRequest(
-      "GET /health HTTP/1.1",
-      [["host", "127.0.0.1"], ["connection", "close"]],
-      new Uint8Array(),
-    );
-    while (!this.#isStopped) {
-      const clock = new Clock();
-      const { status } = await exchange(port, request);
-      const ms = clock.elapsedMs();
-      this.maxHealthMs = Math.max(this.maxHealthMs, ms);
-      if (status !== 200 || ms > MAX_LAG_MS) {
-        this.#faults.push(`/health answered ${status} after ${Math.round(ms)} ms`);
-      }
-      await new Promise((resolve) => setTimeout(resolve, TICK_MS));
-    }
   }
 
   takeFaults(): string[] {
     return this.#faults.splice(0);
   }
 
-  async stop(): Promise<void> {
+  stop(): void {
     clearInterval(this.#timer);
-    this.#isStopped = true;
-    await this.#polling;
   }
 }
 
-/** A moment, and the processor time that this process had used by then. */
-class Clock {
-  readonly #wallMs = performance.now();
-  readonly #cpu = cpuUsage();
-
-  /** The time since then, or the processor time if it is less. */
-  elapsedMs(): number {
-    const { user, system } = cpuUsage(this.#cpu);
-    return Math.min(performance.now() - this.#wallMs, (user + system) / 1000);
-  }
+function ownCpuMs(): number {
+  const { user, system } = cpuUsage();
+  return (user + system) / 1000;
 }

@@ -16,6 +16,8 @@ export type Step =
   | { tool: { id: string } & Json }
   /** Sends a tool_call_update; `id` is its toolCallId. */
   | { toolUpdate: { id: string } & Json }
+  /** Sends so many tool_calls, whose titles have this many characters. */
+  | { tools: number; titleChars: number }
   /** Sends a plan with these entries. */
   | { plan: Json[] }
   /** Sends this session/update. */
@@ -24,6 +26,8 @@ export type Step =
   | { notify: { method: string; params?: Json } }
   /** Asks for a permission and waits; then sends the text `permission:<outcome as JSON>`. */
   | { permission: { toolCall: Json; options: Json[] } & Json }
+  /** Asks for so many permissions at once and waits for all; then sends the text `permissions:<answers by outcome>`. */
+  | { permissions: number }
   /** Sends a request and waits; then sends the text `answer:<result as JSON>`. */
   | { request: { method: string; params?: Json } }
   /** Waits, until a cancel at most. */
@@ -36,6 +40,8 @@ export type Step =
   | { ignoreCancel: true }
   /** Writes a line to stdout. */
   | { raw: string }
+  /** Writes so many lines to stderr. */
+  | { stderrLines: number }
   /** Sends a chunk whose line is cut at these byte offsets (negative: from its end) into separate writes. */
   | { split: string; cuts: number[] }
   /** Exits after everything is written. */

@@ -326,6 +326,10 @@ class ScriptedAgent {
   async #act(step: Step, sessionId: string, signal: AbortSignal): Promise<void> {
     const send = (text: string) => this.#output.write(textLine(sessionId, text));
     if ("tokens" in step) await this.#tokens(step, sessionId, signal);
+    else if ("tools" in step) await this.#tools(step, sessionId);
+    else if ("permissions" in step) {
+      send(`permissions:${JSON.stringify(await this.#askAtOnce(step.permissions, sessionId))}`);
+    } else if ("stderrLines" in step) writeStderr("a line of the agent's log\n".repeat(step.stderrLines));
     else if ("sleepMs" in step) await sleep(step.sleepMs, signal);
     else if ("hang" in step) await aborted(signal);
     else if ("waitFor" in step) await waitForFile(step.waitFor, signal);
@@ -373,6 +377,41 @@ class ScriptedAgent {
       }
       if (delayMs > 0 && sent < step.tokens) await sleep(start + sent * delayMs - performance.now(), signal);
     }
+  }
+
+  async #tools(
+    { tools, titleChars }: { tools: number; titleChars: number },
+    sessionId: string,
+  ): Promise<void> {
+    for (let number = 1; number <= tools; number++) {
+      const tool = {
+        id: `tool-${number}`,
+        title: "t".repeat(titleChars),
+        kind: "other",
+        status: "in_progress",
+      };
+      this.#output.send(update(sessionId, toolUpdate("tool_call", tool)));
+      await this.#output.drained();
+    }
+  }
+
+  /** Asks for permissions at once, and counts the answers by outcome. */
+  async #askAtOnce(count: number, sessionId: string): Promise<Record<string, number>> {
+    const options = [
+      { optionId: "yes", name: "Yes", kind: "allow_once" },
+      { optionId: "no", name: "No", kind: "reject_once" },
+    ];
+    const answers = await Promise.all(Array.from({ length: count }, (_, number) => {
+      const toolCall = { toolCallId: `asked-${number}`, title: "rm", kind: "delete" };
+      return this.#request("session/request_permission", { sessionId, toolCall, options });
+    }));
+    const outcomes = answers.map(({ result }) => {
+      const outcome = isObject(result) && isObject(result.outcome) ? result.outcome : {};
+      return String(outcome.optionId ?? outcome.outcome);
+    });
+    return Object.fromEntries(
+      Map.groupBy(outcomes, (outcome) => outcome).entries().map(([outcome, all]) => [outcome, all.length]),
+    );
   }
 
   #request(method: string, params: Json): Promise<Json> {
@@ -443,6 +482,11 @@ function spawn({ spawn, setsid, inherit }: { spawn: string; setsid?: boolean; in
   const child = command.spawn();
   child.unref();
   return child.pid;
+}
+
+function writeStderr(text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  for (let written = 0; written < bytes.length;) written += Deno.stderr.writeSync(bytes.subarray(written));
 }
 
 function promptTexts(prompt: unknown): string[] {
@@ -520,7 +564,7 @@ function errorBody(error: unknown): Json {
 }
 
 async function main(options: ScriptedAgentOptions): Promise<void> {
-  if (options.stderr) Deno.stderr.writeSync(new TextEncoder().encode(options.stderr));
+  if (options.stderr) writeStderr(options.stderr);
   if (options.dieOnStart !== undefined) Deno.exit(options.dieOnStart);
   const log = openLog(options.log);
   if (options.ignoreSigterm && Deno.build.os !== "windows") {

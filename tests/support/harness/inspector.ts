@@ -1,6 +1,6 @@
-/** The heap of a Deno process that was started with `--inspect=127.0.0.1:PORT`. @module */
+/** The processor time, memory and heap of another process. @module */
 
-/** Collects the garbage and returns the heap in megabytes. */
+/** Collects the garbage of a Deno process with `--inspect=127.0.0.1:PORT`, and returns its heap in megabytes. */
 export async function heapMb(port: number): Promise<number> {
   const [target] = await (await fetch(`http://127.0.0.1:${port}/json`)).json();
   const socket = new WebSocket(target.webSocketDebuggerUrl);
@@ -31,4 +31,30 @@ export async function heapMb(port: number): Promise<number> {
 export function freePort(): number {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   return listener.addr.port;
+}
+
+/** A clock tick of `/proc/PID/stat`: Linux tells programs that there are 100 a second. */
+const TICK_MICROS = 10_000;
+
+/** Returns the processor time of a process so far; undefined on systems that do not tell. */
+export function cpuMicros(pid: number): number | undefined {
+  const stat = read(`/proc/${pid}/stat`);
+  // User and system time are fields 14 and 15; field 2, in parentheses, may contain spaces.
+  const fields = stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return fields && (Number(fields[11]) + Number(fields[12])) * TICK_MICROS;
+}
+
+/** Returns the resident memory of a process in MiB, now or at most so far; undefined on systems that do not tell. */
+export function residentMiB(pid: number, when: "now" | "most" = "now"): number | undefined {
+  const name = when === "now" ? "VmRSS" : "VmHWM";
+  const kilobytes = new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(read(`/proc/${pid}/status`) ?? "")?.[1];
+  return kilobytes === undefined ? undefined : Number(kilobytes) / 1024;
+}
+
+function read(path: string): string | undefined {
+  try {
+    return Deno.build.os === "linux" ? Deno.readTextFileSync(path) : undefined;
+  } catch {
+    return undefined;
+  }
 }

@@ -2,6 +2,7 @@
 
 import { assert } from "@std/assert";
 import { type ChildCommand, readEntries } from "../agents/agent_io.ts";
+import { residentMiB } from "./inspector.ts";
 import { agentCommand, type ScriptedAgentOptions } from "../agents/scripted_agent.ts";
 
 export { directive as script } from "../agents/agent_steps.ts";
@@ -244,11 +245,9 @@ export function readAnswer(stream: string) {
 }
 
 /** Asserts that the server uses little memory, on systems that tell. */
-export async function assertBoundedMemory({ pid }: ServerProcess): Promise<void> {
-  if (Deno.build.os !== "linux") return;
-  const status = await Deno.readTextFile(`/proc/${pid}/status`);
-  const residentMiB = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
-  assert(residentMiB < MAX_RESIDENT_MIB, `${residentMiB} MiB`);
+export function assertBoundedMemory({ pid }: ServerProcess): void {
+  const resident = residentMiB(pid) ?? 0;
+  assert(resident < MAX_RESIDENT_MIB, `${resident} MiB`);
 }
 
 /** Whether a process runs. */
