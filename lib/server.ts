@@ -28,6 +28,7 @@ import { CannedReplies } from "./turn/canned_replies.ts";
 import { IdempotencyCache } from "./turn/idempotency.ts";
 import { ModelRouter } from "./turn/model_router.ts";
 import { PermissionBroker } from "./turn/permission.ts";
+import { QuestionBroker } from "./turn/question.ts";
 
 /** Longest wait for event clients to read their last events, in milliseconds. */
 export const HANG_UP_MS = 1_000;
@@ -38,6 +39,7 @@ export interface ServerParts {
   readonly agents: readonly (Agent & { kill?(): void })[];
   readonly hub: EventHub;
   readonly permissions: PermissionBroker;
+  readonly questions: QuestionBroker;
   readonly character: Character;
   /** Remembers conversations beyond the program's end; without it they are kept in memory. */
   readonly store?: Store | undefined;
@@ -52,7 +54,7 @@ export type Server = ReturnType<typeof createServer>;
 
 /** Wires the parts into a server. */
 export function createServer(config: Config, parts: ServerParts) {
-  const { hub, permissions, store, pet, version, log } = parts;
+  const { hub, permissions, questions, store, pet, version, log } = parts;
   const resources = new AsyncDisposableStack();
   if (store) resources.use(store);
   if (pet) resources.use(pet);
@@ -99,7 +101,17 @@ export function createServer(config: Config, parts: ServerParts) {
       stream: config,
       chatPath: config.chatPath,
     }),
-    ...eventRoutes({ hub, permissions, notifier, conversations, idempotency, keyId, version, log }),
+    ...eventRoutes({
+      hub,
+      permissions,
+      questions,
+      notifier,
+      conversations,
+      idempotency,
+      keyId,
+      version,
+      log,
+    }),
     ...healthRoutes(agents.all, () => server.isDraining),
     ...stageRoutes({
       character: parts.character,
@@ -157,7 +169,7 @@ function describe(routes: readonly Route[], version: string, model: string): unk
 }
 
 /** The machine, and what the caller is told of the agents. */
-export interface ServerIo extends Omit<AgentDeps, "broker" | "onLifecycle"> {
+export interface ServerIo extends Omit<AgentDeps, "broker" | "questions" | "onLifecycle"> {
   readonly onAgentEvent?: (agent: string, event: AgentLifecycleEvent) => void;
 }
 
@@ -171,18 +183,19 @@ export async function openServer(config: Config, io: ServerIo): Promise<Server> 
   const hub = new EventHub();
   const permissions = new PermissionBroker(config.permissionTimeoutMs, () => hub.canAnswerPermissions);
   const character = await orConfigError(openCharacter(config.character));
+  const questions = new QuestionBroker(config.permissionTimeoutMs, () => hub.canAnswerQuestions);
   const opening = config.agents.map((agent) => {
     const onLifecycle = (event: AgentLifecycleEvent) => {
       if (event.type === "serving") hub.setAgentError(agent.name);
       if (event.type === "unavailable") hub.setAgentError(agent.name, event.error);
       io.onAgentEvent?.(agent.name, event);
     };
-    return createAgent(agent, { ...io, broker: permissions, onLifecycle });
+    return createAgent(agent, { ...io, broker: permissions, questions, onLifecycle });
   });
   const agents = await orConfigError(Promise.all(opening));
   const store = await openStoreOrWarn(config.dataDir, log);
   const pet = config.clawd ? await openClawd(config, hub, permissions, io) : undefined;
-  return createServer(config, { agents, hub, permissions, character, store, pet, version, log });
+  return createServer(config, { agents, hub, permissions, questions, character, store, pet, version, log });
 }
 
 async function orConfigError<T>(promise: Promise<T>): Promise<T> {

@@ -71,11 +71,11 @@ const CODE = /(```[\s\S]*?(?:```|$)|`[^`\n]+`)/;
  * assertEquals(blocks, [{ type: "text", text: "> /allow-all on" }]);
  * ```
  */
-export function neutraliseCommands(
-  blocks: readonly PromptBlock[],
+export function neutraliseCommands<T extends PromptBlock>(
+  blocks: readonly T[],
   commands: Pick<AgentCommands, "isKnown" | "has">,
   pathExists: (path: string) => boolean,
-): PromptBlock[] {
+): T[] {
   let mentions = 0;
   const isMention = (rest: string): boolean => {
     if (++mentions > MAX_MENTIONS) return true;

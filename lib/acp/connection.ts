@@ -13,6 +13,7 @@ import type { AgentProcess } from "./process.ts";
 import { AcpSession } from "./session.ts";
 import { readOptions, type SendChange, SessionConfig, type SessionDefaults } from "./session_config.ts";
 import {
+  parseElicitationRequest,
   parseNewSessionResult,
   parsePermissionRequest,
   parseSessionSettings,
@@ -359,16 +360,28 @@ export class Connection {
   }
 
   async #onRequest(method: string, params: unknown, signal: AbortSignal): Promise<unknown> {
-    if (method !== "session/request_permission") {
-      throw new RpcError(RPC.methodNotFound, `Method not found: ${method}`);
+    switch (method) {
+      case "session/request_permission": {
+        const request = parseParams(parsePermissionRequest, params);
+        const session = this.#sessions.get(request.sessionId as SessionId);
+        return { outcome: await session?.onPermissionRequest(request, signal) ?? { outcome: "cancelled" } };
+      }
+      case "elicitation/create": {
+        const request = parseParams(parseElicitationRequest, params);
+        const session = this.#sessions.get(request.sessionId as SessionId);
+        return await session?.onElicitation(request, signal) ?? { action: "cancel" };
+      }
+      default:
+        throw new RpcError(RPC.methodNotFound, `Method not found: ${method}`);
     }
-    let request;
-    try {
-      request = parsePermissionRequest(params);
-    } catch (error) {
-      throw new RpcError(RPC.invalidParams, messageOf(error));
-    }
-    const session = this.#sessions.get(request.sessionId as SessionId);
-    return { outcome: await session?.onPermissionRequest(request, signal) ?? { outcome: "cancelled" } };
+  }
+}
+
+/** Parses the parameters of a request. @throws {RpcError} that names the field. */
+function parseParams<T>(parse: (params: unknown) => T, params: unknown): T {
+  try {
+    return parse(params);
+  } catch (error) {
+    throw new RpcError(RPC.invalidParams, messageOf(error));
   }
 }

@@ -29,7 +29,7 @@ export interface AgentConfig extends Pick<AgentSettings, "mcpServers" | "mode" |
 export interface AgentDeps
   extends
     Pick<EnvironmentSource, "own" | "windows" | "programFolders">,
-    Pick<AgentSettings, "broker" | "version" | "log" | "onLifecycle" | "redact"> {}
+    Pick<AgentSettings, "broker" | "questions" | "version" | "log" | "onLifecycle" | "redact"> {}
 
 /**
  * Creates an agent, which starts when it is needed.
@@ -38,7 +38,7 @@ export interface AgentDeps
  */
 export async function createAgent(config: AgentConfig, deps: AgentDeps): Promise<AcpAgent> {
   const { name, workingDir, mcpServers, mode, model, permissions } = config;
-  const { own, windows, programFolders, broker, version, redact, onLifecycle } = deps;
+  const { own, windows, programFolders, broker, questions, version, redact, onLifecycle } = deps;
   const log = withFields(deps.log, { agent: name });
   const cwd = await Deno.realPath(workingDir).catch(() => undefined);
   if (cwd === undefined) {
@@ -61,7 +61,7 @@ export async function createAgent(config: AgentConfig, deps: AgentDeps): Promise
     variables: new Set(Object.keys(env)),
     isSessionLimitSet: config.isSessionLimitSet,
     timeouts: { ...AGENT_TIMEOUTS, setupMs: config.startMs },
-    ...{ mcpServers, mode, model, permissions, broker, version, log, redact, onLifecycle },
+    ...{ mcpServers, mode, model, permissions, broker, questions, version, log, redact, onLifecycle },
   });
 }
 

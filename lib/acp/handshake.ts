@@ -4,6 +4,7 @@ import { AppError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import type { Redact } from "../core/redact.ts";
 import type { PermissionBroker } from "../turn/permission.ts";
+import type { QuestionBroker } from "../turn/question.ts";
 import { AgentAuth } from "./auth.ts";
 import { ClosedError, explain, type JsonRpcPeer, reasonOf, RpcError } from "./json_rpc.ts";
 import type { AgentLifecycleEvent } from "./lifecycle.ts";
@@ -50,6 +51,8 @@ export interface AgentSettings {
   /** See `AgentConfig.isSessionLimitSet`. */
   readonly isSessionLimitSet?: boolean;
   readonly broker: Pick<PermissionBroker, "ask">;
+  /** Asks people what the agent wants to know. Without it every question is cancelled. */
+  readonly questions?: Pick<QuestionBroker, "ask"> | undefined;
   /** This program's version. */
   readonly version: string;
   /** Names of the variables in the agent's environment: a key among them allows a log-in without a person. */
@@ -81,7 +84,11 @@ export async function initialize(peer: JsonRpcPeer, settings: AgentSettings): Pr
     settings;
   const params = {
     protocolVersion: PROTOCOL_VERSION,
-    clientCapabilities: { fs: { readTextFile: false, writeTextFile: false }, terminal: false },
+    clientCapabilities: {
+      fs: { readTextFile: false, writeTextFile: false },
+      terminal: false,
+      elicitation: { form: {}, url: {} },
+    },
     clientInfo: { name: "oab-vtuber", title: "oab-vtuber", version },
   };
   const capabilities = await peer.request("initialize", params, { timeoutMs, read: parseInitializeResult });

@@ -7,18 +7,25 @@ import type { PromptBlock, PromptCapabilities, RunningPrompt, Session } from "..
 import type { SessionId, TurnEvent, TurnReader } from "../turn/event.ts";
 import { isAuthRequired } from "./auth.ts";
 import { type AgentCommands, neutraliseCommands, pathExists } from "./command_guard.ts";
+import { type ElicitationResult, SessionQuestions } from "./elicitation.ts";
 import type { AgentSettings } from "./handshake.ts";
 import { ClosedError, explain, type JsonRpcPeer } from "./json_rpc.ts";
 import { type PermissionOutcome, SessionPermissions } from "./permission.ts";
 import { classifyProviderError } from "./provider_error.ts";
 import { QuietPeriod, type QuietTimes } from "./quiet_period.ts";
 import type { SessionConfig } from "./session_config.ts";
-import { MAX_TURN_CHARS, UpdateTranslator } from "./update.ts";
-import { parsePromptResult, type PermissionRequest, type PromptResult, type SessionUpdate } from "./wire.ts";
+import { UpdateTranslator } from "./update.ts";
+import {
+  type ElicitationRequest,
+  parsePromptResult,
+  type PermissionRequest,
+  type PromptResult,
+  type SessionUpdate,
+} from "./wire.ts";
 
 /** A session's dependencies, and its events for the connection that owns it. */
 export interface SessionDeps
-  extends Pick<AgentSettings, "cwd" | "home" | "permissions" | "broker" | "log" | "timeouts"> {
+  extends Pick<AgentSettings, "cwd" | "home" | "permissions" | "broker" | "questions" | "log" | "timeouts"> {
   readonly peer: JsonRpcPeer;
   readonly promptCapabilities: PromptCapabilities;
   /** The agent's commands, which no prompt may trigger. */
@@ -78,6 +85,7 @@ export class AcpSession implements Session {
   /** The number of the prompt that each message belongs to, by `messageId`; 0 if it belongs to none. */
   readonly #messages = new BoundedMap<string, number>(MAX_MESSAGES);
   #prompts = 0;
+  readonly #questions: SessionQuestions;
   #running: PromptState | undefined;
   /** Waits for late updates. */
   #quiet: QuietPeriod | undefined;
@@ -90,6 +98,7 @@ export class AcpSession implements Session {
     this.closed = AbortSignal.any([deps.peer.closed, this.#closing.signal]);
     this.#deps = deps;
     this.#permissions = new SessionPermissions(id, deps);
+    this.#questions = new SessionQuestions(id, deps);
   }
 
   /** Whether a prompt is running. */
@@ -130,9 +139,8 @@ export class AcpSession implements Session {
     }
     const prompt = this.#running = new PromptState(reader, release);
     this.#prompts++;
-    const { commands, cwd, home, peer, timeouts: { setupMs } } = this.#deps;
-    const guarded = neutraliseCommands(blocks, commands, (path) => pathExists(path, cwd, home));
-    const sent = peer.call("session/prompt", { sessionId: this.id, prompt: guarded }, {
+    const { peer, timeouts: { setupMs } } = this.#deps;
+    const sent = peer.call("session/prompt", { sessionId: this.id, prompt: this.#neutralise(blocks) }, {
       resolve: (result) => this.#onResult(prompt, result),
       reject: (error) => this.#onError(prompt, error),
     });
@@ -215,6 +223,28 @@ export class AcpSession implements Session {
     );
   }
 
+  /**
+   * Handles an `elicitation/create`.
+   *
+   * @param signal Aborts when the agent withdraws the question.
+   */
+  async onElicitation(request: ElicitationRequest, signal: AbortSignal): Promise<ElicitationResult> {
+    const prompt = this.#running;
+    if (prompt === undefined || prompt.isCancelled || prompt.lastEvents) return { action: "cancel" };
+    prompt.withdrawal ??= new AbortController();
+    return await this.#questions.ask(
+      request,
+      prompt.reader,
+      (text) => this.#neutralise([{ type: "text", text }]).map((block) => block.text).join(""),
+      AbortSignal.any([signal, prompt.withdrawal.signal]),
+    );
+  }
+
+  #neutralise<T extends PromptBlock>(blocks: readonly T[]): T[] {
+    const { commands, cwd, home } = this.#deps;
+    return neutraliseCommands(blocks, commands, (path) => pathExists(path, cwd, home));
+  }
+
   #cancel(prompt: PromptState): void {
     if (this.#running !== prompt || prompt.isCancelled) return;
     if (prompt.lastEvents) return this.#end(prompt, prompt.lastEvents, true);
@@ -239,14 +269,8 @@ export class AcpSession implements Session {
       return this.#onError(prompt, error);
     }
     const { usage } = parsed;
-    const { isCut } = prompt.translator;
-    if (isCut) {
-      const limit = `the turn has more than ${MAX_TURN_CHARS} characters of text: the rest was left out`;
-      this.#deps.log.warn(limit, { session: this.id });
-    }
-    const stopReason = isCut && parsed.stopReason === "end_turn" ? "max_tokens" : parsed.stopReason;
     // Some agents answer a cancelled prompt with another stop reason.
-    const reason = prompt.isCancelled ? "cancelled" : stopReason;
+    const reason = prompt.isCancelled ? "cancelled" : parsed.stopReason;
     // Some agents end the turn as cancelled when they are refused a permission.
     const isStoppedByRefusal = reason === "cancelled" && prompt.isRefused && !prompt.isCancelled;
     const last: TurnEvent = isStoppedByRefusal

@@ -17,8 +17,6 @@ import type { SessionUpdate, ToolFields } from "./wire.ts";
 const MAX_TOOLS = 1_000;
 /** Characters of a tool call's title. */
 const MAX_TITLE_CHARS = 1_000;
-/** Characters of text and thought of one turn. The rest is left out. */
-export const MAX_TURN_CHARS = 8 * 1024 * 1024;
 
 /** Kinds of tools, the most dangerous last. */
 const BY_DANGER: readonly ToolKind[] = [
@@ -65,24 +63,18 @@ type TextContent = { readonly type: string; readonly text?: string | undefined }
  */
 export class UpdateTranslator {
   readonly #tools = new BoundedMap<ToolCallId, TrackedTool>(MAX_TOOLS);
-  #chars = 0;
   /** The last piece of text, and the message that it belongs to. */
   #lastText = "";
   #messageId: string | undefined;
   #hasToolSinceText = false;
 
-  /** Whether text or thought was left out, because the turn has too much of it. */
-  get isCut(): boolean {
-    return this.#chars > MAX_TURN_CHARS;
-  }
-
   /** Translates an update. One that means nothing to a turn makes no event. */
   translate(update: SessionUpdate, reader: TurnReader): void {
     switch (update.sessionUpdate) {
       case "agent_message_chunk":
-        return this.#translateText("text", this.#separate(update), reader);
+        return translateText("text", this.#separate(update), reader);
       case "agent_thought_chunk":
-        return this.#translateText("thought", update.content, reader);
+        return translateText("thought", update.content, reader);
       case "tool_call":
       case "tool_call_update": {
         const before = this.find(update.toolCallId)?.tool;
@@ -92,24 +84,16 @@ export class UpdateTranslator {
       }
       case "plan":
         return reader({ type: "plan", entries: update.entries });
+      case "usage_update": {
+        const { used, size, cost } = update;
+        return reader({ type: "context", context: { used, size, ...(cost ? { cost } : {}) } });
+      }
       case "available_commands_update":
       case "config_option_update":
         return;
       default:
         return update satisfies never;
     }
-  }
-
-  /** Only text is spoken: images, audio, links and empty chunks of an agent are not part of the reply. */
-  #translateText(
-    type: "text" | "thought",
-    content: TextContent,
-    reader: TurnReader,
-  ): void {
-    if (content.type !== "text" || !content.text || this.isCut) return;
-    const text = content.text.slice(0, MAX_TURN_CHARS - this.#chars);
-    this.#chars += content.text.length;
-    if (text !== "") reader({ type, text });
   }
 
   /** Finds what is known of a tool call. */
@@ -192,4 +176,13 @@ function isSubagent({ name, rawInput, _meta }: ToolFields): boolean {
 export function moreDangerous(a: ToolKind | undefined, b: ToolKind | undefined): ToolKind | undefined {
   if (a === undefined || b === undefined) return a ?? b;
   return BY_DANGER.indexOf(a) > BY_DANGER.indexOf(b) ? a : b;
+}
+
+/** Only text is spoken: images, audio, links and empty chunks of an agent are not part of the reply. */
+function translateText(
+  type: "text" | "thought",
+  content: { readonly type: string; readonly text?: string | undefined },
+  reader: TurnReader,
+): void {
+  if (content.type === "text" && content.text) reader({ type, text: content.text });
 }

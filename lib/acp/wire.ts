@@ -195,6 +195,8 @@ const planEntry = z.object({
   priority: z.enum(["high", "medium", "low"]).catch("medium"),
   status: z.enum(["pending", "in_progress", "completed"]).catch("pending"),
 });
+/** Characters of a currency or another unit of a cost. */
+const MAX_UNIT_CHARS = 20;
 const sessionUpdate = z.discriminatedUnion("sessionUpdate", [
   z.object({
     sessionUpdate: z.literal(["agent_message_chunk", "agent_thought_chunk"]),
@@ -210,6 +212,13 @@ const sessionUpdate = z.discriminatedUnion("sessionUpdate", [
   z.object({
     sessionUpdate: z.literal("available_commands_update"),
     availableCommands: listOf(z.object({ name: text }), MAX_COMMANDS).catch([]).default([]),
+  }),
+  z.object({
+    sessionUpdate: z.literal("usage_update"),
+    used: count,
+    size: count,
+    cost: z.object({ amount: z.number().nonnegative(), currency: text.min(1).max(MAX_UNIT_CHARS) }).nullish()
+      .catch(undefined),
   }),
   z.object({
     sessionUpdate: z.literal("config_option_update"),
@@ -250,6 +259,50 @@ const permissionRequest = z.object({
 export type PermissionRequest = z.infer<typeof permissionRequest>;
 /** Parses the parameters of `session/request_permission`. @throws {TypeError} naming the field. */
 export const parsePermissionRequest = parser(permissionRequest, "session/request_permission");
+
+const elicitationRequest = z.object({
+  sessionId: optionalText,
+  message: text,
+  mode: text,
+  url: optionalText,
+  requestedSchema: lenientObject({
+    properties: z.record(text, z.unknown()).catch({}).default({}),
+    required: listOf(text).nullish().catch([]),
+  }),
+});
+/** The parameters of `elicitation/create`. Without a session it belongs to another request, such as a log-in. */
+export type ElicitationRequest = z.infer<typeof elicitationRequest>;
+/** Parses the parameters of `elicitation/create`. @throws {TypeError} naming the field. */
+export const parseElicitationRequest = parser(elicitationRequest, "elicitation/create");
+
+const enumOption = z.object({ const: id, title: label });
+const enumOptions = {
+  enum: listOf(id).nullish().catch(undefined),
+  oneOf: listOf(enumOption).nullish().catch(undefined),
+  anyOf: listOf(enumOption).nullish().catch(undefined),
+};
+const bound = z.number().nullish().catch(undefined);
+const elicitationProperty = z.object({
+  type: z.enum(["string", "number", "integer", "boolean", "array"]),
+  title: label,
+  description: text.transform((value) => truncate(value, MAX_ENTRY_CHARS)).nullish().catch(undefined),
+  default: z.unknown().optional(),
+  format: nullableText,
+  ...enumOptions,
+  items: lenientObject(enumOptions),
+  minLength: bound,
+  maxLength: bound,
+  minimum: bound,
+  maximum: bound,
+  minItems: bound,
+  maxItems: bound,
+});
+/** A field of the form of `elicitation/create` (ACP `ElicitationPropertySchema`). */
+export type ElicitationProperty = z.infer<typeof elicitationProperty>;
+/** Parses a field of a form. Returns `undefined` for a malformed one, or one of a newer type. */
+export function parseElicitationProperty(value: unknown): ElicitationProperty | undefined {
+  return elicitationProperty.safeParse(value).data;
+}
 
 /** An environment variable or HTTP header (ACP `EnvVariable`, `HttpHeader`). */
 export interface NamedValue {

@@ -10,9 +10,11 @@ import {
   type AgentStatusEvent,
   encodeMessage,
   errorDetail,
+  type EventName,
   type Message,
   type NotificationEvent,
   type PermissionRequestEvent,
+  type QuestionEvent,
   type Urgency,
   type VtuberEvent,
 } from "./wire.ts";
@@ -21,6 +23,8 @@ import {
 const MAX_SUBSCRIBERS = 5_000;
 /** How long `attention`, `error` and `notification` are shown before `idle`, in milliseconds. */
 const HOLD_MS = 1_800;
+/** Events that a new subscriber gets at once, if they still hold. */
+const CAUGHT_UP = ["agent_state", "agent_status", "permission_request", "question"] as const;
 /** WebSocket close code `Going Away` (RFC 6455). */
 const GOING_AWAY = 1001;
 
@@ -62,6 +66,16 @@ export class EventHub implements TurnObserver {
     return this.#subscribers.values().some((subscriber) => subscriber.answersPermissions);
   }
 
+  /** Whether a subscriber shows questions. */
+  get canAnswerQuestions(): boolean {
+    return this.#subscribers.values().some((subscriber) => subscriber.answersQuestions);
+  }
+
+  /** The open questions. */
+  get questions(): QuestionEvent[] {
+    return [...this.#turns.values()].flatMap(({ questions }) => questions);
+  }
+
   /** The open permission requests. */
   get permissions(): PermissionRequestEvent[] {
     return [...this.#turns.values()].flatMap(({ permissions }) => permissions);
@@ -85,6 +99,7 @@ export class EventHub implements TurnObserver {
       plan: turns.findLast(({ plan }) => plan.length > 0)?.plan ?? [],
       permissions: this.permissions.map(withoutType),
       agents: [...this.#unavailable.values()].map(withoutType),
+      questions: this.questions.map(withoutType),
       emotion: this.#lastEmotion ?? null,
       watchers: this.#external.length,
     };
@@ -99,7 +114,7 @@ export class EventHub implements TurnObserver {
   }
 
   /**
-   * Adds a subscriber, and sends it the current states and the open permission requests.
+   * Adds a subscriber, and sends it the current states, open permission requests and questions.
    *
    * @param names The events to deliver, see {@linkcode Subscriber.subscribe}; by default all but `say`.
    * @throws {AppError} As {@linkcode EventHub.admit} does.
@@ -117,14 +132,12 @@ export class EventHub implements TurnObserver {
     return subscriber;
   }
 
-  /** Replaces a subscriber's events. Sends the states and the open permission requests if it did not get them before. */
+  /** Replaces a subscriber's events. Sends what is going on now, unless the subscriber got such events before. */
   changeSubscription(subscriber: Subscriber, names: readonly string[]): void {
-    const hadStates = subscriber.wants("agent_state");
-    const hadPermissions = subscriber.wants("permission_request");
-    const hadStatus = subscriber.wants("agent_status");
+    const before = CAUGHT_UP.filter((name) => subscriber.wants(name));
     subscriber.send({ type: "subscribed", events: subscriber.subscribe(names) });
     this.#updateWantsSpeech();
-    this.#catchUp(subscriber, hadStates, hadPermissions, hadStatus);
+    this.#catchUp(subscriber, before);
   }
 
   /** Called by a turn whose agent took the prompt. */
@@ -208,16 +221,28 @@ export class EventHub implements TurnObserver {
     );
   }
 
-  #catchUp(subscriber: Subscriber, hasStates = false, hasPermissions = false, hasStatus = false): void {
-    if (subscriber.wants("agent_state") && !hasStates) {
-      const states = [...this.#turns.values()].map(({ state }) => state);
-      for (const state of states.length > 0 ? states : [this.#lastState]) subscriber.send(state);
+  /** Sends what is going on now, unless the subscriber got these events before. */
+  #catchUp(subscriber: Subscriber, before: readonly EventName[] = []): void {
+    for (const name of CAUGHT_UP) {
+      if (!subscriber.wants(name) || before.includes(name)) continue;
+      for (const event of this.#current(name)) subscriber.send(event);
     }
-    if (subscriber.wants("agent_status") && !hasStatus) {
-      for (const event of this.#unavailable.values()) subscriber.send(event);
-    }
-    if (subscriber.wants("permission_request") && !hasPermissions) {
-      for (const request of this.permissions) subscriber.send(request);
+  }
+
+  #current(name: (typeof CAUGHT_UP)[number]): readonly VtuberEvent[] {
+    switch (name) {
+      case "agent_state": {
+        const states = [...this.#turns.values()].map(({ state }) => state);
+        return states.length > 0 ? states : [this.#lastState];
+      }
+      case "agent_status":
+        return [...this.#unavailable.values()];
+      case "permission_request":
+        return this.permissions;
+      case "question":
+        return this.questions;
+      default:
+        return name satisfies never;
     }
   }
 

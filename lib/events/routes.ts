@@ -10,7 +10,7 @@ import type { EventHub } from "./hub.ts";
 import type { Notifier } from "./notifier.ts";
 import type { Subscriber } from "./subscriber.ts";
 import { type WebSocketDeps, webSocketHandler } from "./websocket.ts";
-import { parseInterrupt, parseNotification, parsePermissionAnswer } from "./wire.ts";
+import { parseInterrupt, parseNotification, parsePermissionAnswer, parseQuestionAnswer } from "./wire.ts";
 
 /** Silence of an event stream after which a comment keeps the connection alive, in milliseconds. */
 const HEARTBEAT_MS = 15_000;
@@ -26,7 +26,7 @@ export interface EventRoutesDeps extends WebSocketDeps {
 
 /** Creates the routes under `/v1/vtuber`. */
 export function eventRoutes(deps: EventRoutesDeps): Route[] {
-  const { hub, permissions, notifier, conversations } = deps;
+  const { hub, permissions, questions, notifier, conversations } = deps;
   const forget = forgetHandler(deps);
   return [
     {
@@ -60,6 +60,11 @@ export function eventRoutes(deps: EventRoutesDeps): Route[] {
         GET: { summary: "An open permission request with its whole detail" },
         POST: { name: "permission", summary: "Answers a permission request" },
       },
+    },
+    {
+      path: "/vtuber/questions/*",
+      POST: questionHandler(questions),
+      docs: { POST: { name: "question", summary: "Answers a question of the agent" } },
     },
     {
       path: "/vtuber/notifications",
@@ -128,6 +133,15 @@ function permissionHandler(permissions: EventRoutesDeps["permissions"]): Handler
     const { answer, client } = parsePermissionAnswer((await readJson(request)).value);
     const { id, outcome, option, by } = permissions.answer(rest, answer, client ?? "http");
     return Response.json({ request_id: id, outcome, ...(option ? { option_id: option.id } : {}), by });
+  };
+}
+
+/** Answers the question in the path, with `{action, content?}`. */
+function questionHandler(questions: EventRoutesDeps["questions"]): Handler {
+  return async (request, { rest }) => {
+    const { answer, client } = parseQuestionAnswer((await readJson(request)).value);
+    const { id, outcome, by } = questions.answer(rest, answer, client ?? "http");
+    return Response.json({ question_id: id, outcome, by });
   };
 }
 

@@ -73,6 +73,11 @@ export class Subscriber implements Disposable {
       (this.#transport.internal?.canAnswer ?? true);
   }
 
+  /** Whether the subscriber shows questions to a person: it has chosen them, and is no part of the program. */
+  get answersQuestions(): boolean {
+    return this.#hasChosen && this.wants("question") && !this.isInternal;
+  }
+
   wants(type: EventName): boolean {
     return this.#events.has(type);
   }

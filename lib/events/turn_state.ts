@@ -6,6 +6,7 @@ import {
   isOpen,
   type PermissionRequest,
   type PlanEntry,
+  type QuestionRequest,
   type ToolCall,
   type ToolCallId,
   type TurnEvent,
@@ -15,6 +16,7 @@ import {
   type AgentStateEvent,
   errorDetail,
   type PermissionRequestEvent,
+  type QuestionEvent,
   type ToolStatusEvent,
   type TurnRef,
   type VtuberEvent,
@@ -47,6 +49,7 @@ export class TurnState {
   /** Oldest first. Tools that have ended stay, so that later updates of them are ignored. */
   readonly #tools = new Map<ToolCallId, ToolCall>();
   readonly #permissions = new Map<string, PermissionRequest>();
+  readonly #questions = new Map<string, QuestionRequest>();
   #final: AgentStateEvent["state"] | undefined;
   #failure: AppError | undefined;
   /** The published state and number of sub-agents. */
@@ -75,6 +78,11 @@ export class TurnState {
   /** The open permission requests. */
   get permissions(): readonly PermissionRequestEvent[] {
     return [...this.#permissions.values()].map((request) => permissionEvent(this.ref, request));
+  }
+
+  /** The open questions. */
+  get questions(): readonly QuestionEvent[] {
+    return [...this.#questions.values()].map((request) => questionEvent(this.ref, request));
   }
 
   /** Finds an open permission request, with its whole detail. */
@@ -129,6 +137,17 @@ export class TurnState {
         // The end of the turn, which withdraws the request, is the next state.
         return by === "turn" ? [resolved] : this.#withState([resolved]);
       }
+      case "question":
+        this.#questions.set(event.request.id, event.request);
+        return this.#withState([questionEvent(this.ref, event.request)]);
+      case "question_resolved": {
+        const { id, outcome, by } = event.resolution;
+        this.#questions.delete(id);
+        const resolved = { type: "question_resolved", ...this.ref, question_id: id, outcome, by } as const;
+        return by === "turn" ? [resolved] : this.#withState([resolved]);
+      }
+      case "context":
+        return [{ type: "usage", ...this.ref, ...event.context }];
       case "end":
         return this.#end(event.reason === "cancelled" ? "idle" : "attention", event.reason === "end_turn");
       case "failure":
@@ -191,6 +210,7 @@ export class TurnState {
     if (this.#final !== undefined) return { state: this.#final };
     const request = [...this.#permissions.values()].at(-1);
     if (request) return { state: "notification", detail: { tool_name: nameOf(request.tool) } };
+    if (this.#questions.size > 0) return { state: "notification" };
     const tools = this.#openTools;
     const newest = tools.at(-1);
     if (newest === undefined) return { state: "thinking" };
@@ -221,6 +241,22 @@ function permissionEvent(
     },
     options: options.filter(({ kind }) => !isCut || kind.startsWith("reject"))
       .map(({ id, name, kind }) => ({ option_id: id, name, kind })),
+    expires_at: Math.floor(expiresAt / 1000),
+  };
+}
+
+function questionEvent(
+  ref: TurnRef,
+  { id, message, fields, url, isPrivate, expiresAt }: QuestionRequest,
+): QuestionEvent {
+  return {
+    type: "question",
+    ...ref,
+    question_id: id,
+    message,
+    ...(url === undefined ? {} : { url }),
+    ...(isPrivate ? { is_private: true } : {}),
+    fields,
     expires_at: Math.floor(expiresAt / 1000),
   };
 }

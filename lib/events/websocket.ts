@@ -6,9 +6,10 @@ import type { Log } from "../core/log.ts";
 import type { Handler } from "../http/router.ts";
 import { upgrade } from "../http/websocket.ts";
 import type { PermissionBroker } from "../turn/permission.ts";
+import type { QuestionBroker } from "../turn/question.ts";
 import type { EventHub } from "./hub.ts";
 import { type Subscriber, type Transport, TRY_AGAIN_LATER } from "./subscriber.ts";
-import { parseCommand, parsePermissionAnswer } from "./wire.ts";
+import { parseCommand, parsePermissionAnswer, parseQuestionAnswer } from "./wire.ts";
 
 /** The subprotocol that is chosen if the client offers it. */
 const PROTOCOL = "vtuber";
@@ -19,6 +20,7 @@ const MAX_COMMANDS_PER_SECOND = 50;
 export interface WebSocketDeps {
   readonly hub: EventHub;
   readonly permissions: Pick<PermissionBroker, "answer">;
+  readonly questions: Pick<QuestionBroker, "answer">;
   readonly conversations: Pick<ConversationRegistry, "interrupt">;
   readonly version: string;
   readonly log: Log;
@@ -103,6 +105,12 @@ function handleCommand(deps: WebSocketDeps, client: Subscriber, text: string): v
         );
       }
       deps.permissions.answer(command.request_id, parsePermissionAnswer(command).answer, client.name);
+      return;
+    case "question_response":
+      if (!client.answersQuestions) {
+        throw new AppError("invalid_value", 'To answer questions, subscribe to "question" first.');
+      }
+      deps.questions.answer(command.question_id, parseQuestionAnswer(command).answer, client.name);
       return;
     case "interrupt":
       return client.send({

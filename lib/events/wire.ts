@@ -4,8 +4,16 @@ import { z } from "zod";
 import { AppError, type ErrorCode, type ErrorReason } from "../core/errors.ts";
 import { truncate } from "../core/text.ts";
 import { spaceUnsafe } from "../core/unsafe_text.ts";
-import type { PermissionOutcome, PlanEntry, ToolKind } from "../turn/event.ts";
+import type {
+  ContextUsage,
+  PermissionOutcome,
+  PlanEntry,
+  QuestionField,
+  QuestionResolution,
+  ToolKind,
+} from "../turn/event.ts";
 import { DECISIONS, type PermissionAnswer } from "../turn/permission.ts";
+import type { QuestionAnswer } from "../turn/question.ts";
 
 /** The states of the agent that a character can show. */
 export const AGENT_STATES = [
@@ -28,6 +36,9 @@ export const EVENT_NAMES = [
   "notification",
   "permission_request",
   "permission_resolved",
+  "question",
+  "question_resolved",
+  "usage",
   "say",
 ] as const;
 /** One of {@linkcode EVENT_NAMES}. */
@@ -118,6 +129,19 @@ export interface NotificationEvent {
   readonly session_id?: string;
 }
 
+/** What the agent wants to know. `expires_at` is in unix seconds. */
+export interface QuestionEvent extends TurnRef {
+  readonly type: "question";
+  readonly question_id: string;
+  readonly message: string;
+  /** A page to open, in place of fields. */
+  readonly url?: string;
+  /** The answer may be a password: hide it, and show the question to nobody else. */
+  readonly is_private?: true;
+  readonly fields: readonly QuestionField[];
+  readonly expires_at: number;
+}
+
 /** An event that subscribers can choose. */
 export type VtuberEvent =
   | AgentStateEvent
@@ -134,6 +158,14 @@ export type VtuberEvent =
     readonly option_id?: string;
     readonly by: string;
   })
+  | QuestionEvent
+  | (TurnRef & {
+    readonly type: "question_resolved";
+    readonly question_id: string;
+    readonly outcome: QuestionResolution["outcome"];
+    readonly by: string;
+  })
+  | (TurnRef & { readonly type: "usage" } & ContextUsage)
   | (TurnRef & { readonly type: "say"; readonly text: string });
 
 /** Characters of the message of an error. */
@@ -172,8 +204,8 @@ const MAX_SUBSCRIPTION_NAMES = 100;
 const MAX_NOTIFICATION_CHARS = 4_000;
 /** Characters of the name that a client gives itself. */
 const MAX_CLIENT_NAME_CHARS = 100;
-/** Values of `by` that say that no client answered a permission request. */
-const RESERVED_NAMES: ReadonlySet<string> = new Set(["timeout", "turn", "agent"]);
+/** Values of `by` that say that no client answered. */
+const RESERVED_NAMES: ReadonlySet<string> = new Set(["timeout", "turn", "agent", "chat"]);
 
 const clientName = z.string().overwrite((name) => spaceUnsafe(name).trim()).max(MAX_CLIENT_NAME_CHARS)
   .nullable().default(null)
@@ -187,10 +219,13 @@ const command = z.discriminatedUnion("type", [
   z.object({ type: z.literal("ping") }),
   // The answer is parsed like the body of a request.
   z.looseObject({ type: z.literal("permission_response"), request_id: z.string().min(1) }),
+  z.looseObject({ type: z.literal("question_response"), question_id: z.string().min(1) }),
   interrupt.extend({ type: z.literal("interrupt") }),
 ], {
   error: ({ code }) =>
-    code === "invalid_union" ? "must be hello, subscribe, ping, permission_response or interrupt" : undefined,
+    code === "invalid_union"
+      ? "must be hello, subscribe, ping, permission_response, question_response or interrupt"
+      : undefined,
 });
 
 /** A command that a client sends over the WebSocket. */
@@ -235,6 +270,20 @@ export function parsePermissionAnswer(
 /** Parses the body of `POST /v1/vtuber/interrupt`. @throws {AppError} that names the field. */
 export function parseInterrupt(value: unknown): z.infer<typeof interrupt> {
   return validate(interrupt, value);
+}
+
+const questionAnswer = z.object({
+  action: z.enum(["accept", "decline"], oneOf(["accept", "decline"])),
+  content: z.record(z.string(), z.unknown()).nullish(),
+  client: clientName,
+});
+
+/** Parses the answer to a question, and the name of its sender. @throws {AppError} that names the field. */
+export function parseQuestionAnswer(
+  value: unknown,
+): { readonly answer: QuestionAnswer; readonly client: string | undefined } {
+  const { action, content, client } = validate(questionAnswer, value);
+  return { answer: action === "accept" ? { action, content: content ?? {} } : { action }, client };
 }
 
 /** The modes of a notification: say the text as it is, or let the agent put it in its own words. */

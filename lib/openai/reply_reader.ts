@@ -103,6 +103,9 @@ export function createReplyReader(
       case "emotion":
       case "permission":
       case "permission_resolved":
+      case "question":
+      case "question_resolved":
+      case "context":
         return;
       case "usage":
         reported = event.usage;

@@ -101,6 +101,68 @@ export interface PermissionResolution {
   readonly by: string;
 }
 
+/** Identifies a question. */
+export type QuestionId = string & { readonly brand: "QuestionId" };
+
+/** Kinds of answers to a field of a question; `choice` takes one of the options, `choices` any number of them. */
+export const FIELD_TYPES = ["text", "number", "integer", "boolean", "choice", "choices"] as const;
+
+/** One value that the agent asks for. */
+export interface QuestionField {
+  readonly name: string;
+  readonly title: string;
+  readonly type: (typeof FIELD_TYPES)[number];
+  readonly description?: string;
+  readonly required: boolean;
+  /** The values to choose from, for `choice` and `choices`. */
+  readonly options?: readonly { readonly value: string; readonly title: string }[];
+  readonly default?: unknown;
+  /** Smallest and largest number, or number of characters or choices. */
+  readonly min?: number;
+  readonly max?: number;
+}
+
+/** What the agent wants to know from a person (ACP elicitation): values for the fields, or a visit to a page. */
+export interface Question {
+  readonly message: string;
+  readonly fields: readonly QuestionField[];
+  /** The page that the person should open. Such a question has no fields. */
+  readonly url?: string;
+  /** A field looks like a password, which nobody else should see. */
+  readonly isPrivate: boolean;
+}
+
+/** A question that waits for an answer. */
+export interface QuestionRequest extends Question {
+  readonly id: QuestionId;
+  /** Time at which the question counts as cancelled, in milliseconds since 1970. */
+  readonly expiresAt: number;
+  /**
+   * Answers the question in words, as the next message of a chat. Missing if words cannot answer it.
+   *
+   * @returns Whether the words were an answer, and the question was open.
+   */
+  readonly answerInWords?: (words: string) => boolean;
+}
+
+/** The end of a question. Nobody answered `expired` and `cancelled` ones. */
+export interface QuestionResolution {
+  readonly id: QuestionId;
+  readonly outcome: "answered" | "declined" | "expired" | "cancelled";
+  /** The values by the names of the fields, if it was answered. */
+  readonly content?: Readonly<Record<string, unknown>>;
+  /** The name of the client that answered, or `chat`; else `timeout`, `turn` or `agent` as for a permission. */
+  readonly by: string;
+}
+
+/** The agent's context in tokens, and what its session has cost so far. */
+export interface ContextUsage {
+  readonly used: number;
+  readonly size: number;
+  /** `currency` is an ISO 4217 code, or another unit such as `credits`. */
+  readonly cost?: { readonly amount: number; readonly currency: string };
+}
+
 /** Tokens of one turn, as the agent counted them. */
 export interface Usage {
   readonly inputTokens: number;
@@ -133,6 +195,12 @@ export type TurnEvent =
   | { readonly type: "permission"; readonly request: PermissionRequest }
   /** The agent stops waiting. Comes for every `permission`, before the turn's last event. */
   | { readonly type: "permission_resolved"; readonly resolution: PermissionResolution }
+  /** The agent waits for an answer to a question. */
+  | { readonly type: "question"; readonly request: QuestionRequest }
+  /** The agent stops waiting. Comes for every `question`, before the turn's last event. */
+  | { readonly type: "question_resolved"; readonly resolution: QuestionResolution }
+  /** The agent's context and cost have changed. */
+  | { readonly type: "context"; readonly context: ContextUsage }
   /** Tokens of the turn. Comes before `end`, and only from agents that count tokens. */
   | { readonly type: "usage"; readonly usage: Usage }
   /** The agent answered the prompt. The reply of a `cancelled` turn is not complete. */

@@ -1,10 +1,5 @@
-/**
- * Permission requests: open until a person answers, their time runs out, or the turn ends. The first answer counts.
- *
- * @module
- */
+/** Asks people for permission. @module */
 
-import { BoundedMap } from "../core/bounded_map.ts";
 import { AppError } from "../core/errors.ts";
 import type {
   PermissionId,
@@ -13,6 +8,7 @@ import type {
   PermissionResolution,
   TurnReader,
 } from "./event.ts";
+import { OpenRequests } from "./open_requests.ts";
 
 /** Answers that a person can give without naming one of the agent's options. */
 export const DECISIONS = ["allow", "allow_always", "reject", "reject_always"] as const;
@@ -42,37 +38,24 @@ export function chooseOption(
   return options.find(({ kind }) => kind === kinds[0]) ?? options.find(({ kind }) => kind === kinds[1]);
 }
 
-/** Requests that are open at once; further ones are refused. Each session has a limit of its own. */
-const MAX_OPEN = 1_000;
-/** Resolved requests that are remembered, to tell an answer that is too late from one to an unknown request. */
-const MAX_RESOLVED = 200;
-
-interface OpenRequest {
-  readonly question: PermissionQuestion;
-  readonly resolve: (resolution: PermissionResolution) => void;
-}
-
 /** Takes questions from agents and answers from people. */
 export class PermissionBroker {
-  readonly #timeoutMs: number;
   readonly #canAnyoneAnswer: () => boolean;
-  readonly #open = new Map<PermissionId, OpenRequest>();
-  readonly #resolved = new BoundedMap<PermissionId, true>(MAX_RESOLVED);
+  readonly #requests: OpenRequests<PermissionId, PermissionQuestion, PermissionResolution>;
 
   /**
    * @param timeoutMs Longest wait for an answer, in milliseconds.
    * @param canAnyoneAnswer Whether a client is connected that can answer.
    */
   constructor(timeoutMs: number, canAnyoneAnswer: () => boolean) {
-    this.#timeoutMs = timeoutMs;
+    this.#requests = new OpenRequests("permission request", timeoutMs);
     this.#canAnyoneAnswer = canAnyoneAnswer;
   }
 
   /**
    * Opens a request and waits for its end. Sends `permission` and, before it resolves, `permission_resolved` to `reader`.
    *
-   * @param signal Withdraws the request at once, which then ends as `cancelled`; the reason `"turn"` says that the turn
-   * ends, any other that the agent withdraws the question.
+   * @param signal As {@linkcode OpenRequests.wait} takes it.
    * @returns The resolution, or `undefined`, without any event, if nobody can answer or too many requests are open.
    */
   async ask(
@@ -80,30 +63,11 @@ export class PermissionBroker {
     reader: TurnReader,
     signal: AbortSignal,
   ): Promise<PermissionResolution | undefined> {
-    if (this.#open.size >= MAX_OPEN || !this.#canAnyoneAnswer()) return undefined;
-    const id = crypto.randomUUID() as PermissionId;
-    const request = { ...question, id, expiresAt: Date.now() + this.#timeoutMs };
-    const { promise, resolve } = Promise.withResolvers<PermissionResolution>();
-    const withdraw = () =>
-      this.#resolve({ id, outcome: "cancelled", by: signal.reason === "turn" ? "turn" : "agent" });
-    const expire = () => this.#resolve({ id, outcome: "expired", by: "timeout" });
-    const timer = setTimeout(expire, this.#timeoutMs);
-    this.#open.set(id, {
-      question,
-      resolve(resolution) {
-        reader({ type: "permission_resolved", resolution });
-        resolve(resolution);
-      },
-    });
-    try {
-      reader({ type: "permission", request });
-      if (signal.aborted) withdraw();
-      else signal.addEventListener("abort", withdraw, { once: true });
-      return await promise;
-    } finally {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", withdraw);
-    }
+    if (this.#requests.isFull || !this.#canAnyoneAnswer()) return undefined;
+    return await this.#requests.wait(question, {
+      onOpen: (id, expiresAt) => reader({ type: "permission", request: { ...question, id, expiresAt } }),
+      onResolved: (resolution) => reader({ type: "permission_resolved", resolution }),
+    }, signal);
   }
 
   /**
@@ -115,13 +79,7 @@ export class PermissionBroker {
    */
   answer(requestId: string, answer: PermissionAnswer, by: string): PermissionResolution {
     const id = requestId as PermissionId;
-    const open = this.#open.get(id);
-    if (open === undefined) {
-      throw this.#resolved.has(id)
-        ? new AppError("permission_resolved", "This permission request was answered or withdrawn before.")
-        : new AppError("not_found", `There is no permission request ${id}.`);
-    }
-    const { options, detail } = open.question;
+    const { options, detail } = this.#requests.get(id);
     const option = "optionId" in answer
       ? options.find((option) => option.id === answer.optionId)
       : chooseOption(options, answer.decision);
@@ -153,15 +111,7 @@ export class PermissionBroker {
       ...(isOnce ? { isOnce } : {}),
       by,
     };
-    this.#resolve(resolution);
+    this.#requests.resolve(resolution);
     return resolution;
-  }
-
-  #resolve(resolution: PermissionResolution): void {
-    const open = this.#open.get(resolution.id);
-    if (open === undefined) return;
-    this.#open.delete(resolution.id);
-    this.#resolved.set(resolution.id, true);
-    open.resolve(resolution);
   }
 }

@@ -11,6 +11,8 @@ import {
   isOpen,
   type LastEvent,
   type PermissionId,
+  type QuestionId,
+  type QuestionRequest,
   type SessionId,
   type ToolCallId,
   type TurnEvent,
@@ -95,8 +97,9 @@ export class Turn {
   readonly #observer: TurnObserver | undefined;
   readonly #scanner: EmotionScanner | undefined;
   readonly #resolveEnded: () => void;
-  /** Permission requests that wait for an answer. */
+  /** Permission requests and questions that wait for a person. */
   readonly #openPermissions = new Set<PermissionId>();
+  readonly #openQuestions = new Map<QuestionId, QuestionRequest>();
   readonly #openTools = new Set<ToolCallId>();
   /** Replaced, never changed, so that a reader may join or leave while an event is handed out. */
   #readers: readonly TurnReader[] = [];
@@ -186,8 +189,8 @@ export class Turn {
     this.#announce();
     if (this.#isOver) return;
     this.#silence = startIdleTimer(replyTimeoutMs, () => {
-      // The agent waits for a person, whose time the permission request limits.
-      if (this.#openPermissions.size > 0) return;
+      // The agent waits for a person, whose time the request limits.
+      if (this.#openPermissions.size + this.#openQuestions.size > 0) return;
       this.#timeOut(`The agent was silent for ${replyTimeoutMs / 1000} seconds.`);
     });
     this.#deadline = startIdleTimer(
@@ -338,6 +341,8 @@ export class Turn {
   #track(event: TurnEvent): void {
     if (event.type === "permission") this.#openPermissions.add(event.request.id);
     else if (event.type === "permission_resolved") this.#openPermissions.delete(event.resolution.id);
+    else if (event.type === "question") this.#openQuestions.set(event.request.id, event.request);
+    else if (event.type === "question_resolved") this.#openQuestions.delete(event.resolution.id);
     else if (event.type === "tool") {
       this.#hasUsedTools = true;
       if (isOpen(event.tool)) this.#openTools.add(event.tool.id);
@@ -382,6 +387,9 @@ export class Turn {
     this.#scanner?.end();
     for (const id of this.#openPermissions) {
       this.#emit({ type: "permission_resolved", resolution: { id, outcome: "cancelled", by: "turn" } });
+    }
+    for (const id of this.#openQuestions.keys()) {
+      this.#emit({ type: "question_resolved", resolution: { id, outcome: "cancelled", by: "turn" } });
     }
     this.#isOver = true;
     this.#silence?.[Symbol.dispose]();

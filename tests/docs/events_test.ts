@@ -23,6 +23,7 @@ const COMMAND_NAMES: Readonly<Record<Command["type"], true>> = {
   subscribe: true,
   ping: true,
   permission_response: true,
+  question_response: true,
   interrupt: true,
 };
 const REPLY_NAMES: Readonly<Record<CommandReply["type"], true>> = {

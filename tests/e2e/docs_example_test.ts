@@ -2,8 +2,8 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { codeBlocks, jsonLines, partOf, readPage } from "../support/harness/docs.ts";
-import { watch } from "../support/harness/event_client.ts";
-import { programCommand, startServer, until } from "../support/harness/server_process.ts";
+import { type Frame, watch } from "../support/harness/event_client.ts";
+import { programCommand, script, startServer, until } from "../support/harness/server_process.ts";
 
 /** The address in the example. */
 const ADDRESS = "ws://127.0.0.1:8080/";
@@ -69,6 +69,24 @@ Deno.test("events.md: the example has at most twenty lines, and works", async ()
 
 /** Events of which the demo agent causes none. Their fields are tested in tests/events. */
 const NOT_BY_DEMO_AGENT = new Set(["agent_status"]);
+/** Returns events that the demo agent has none of: a question, the usage, an error. */
+async function eventsOfScriptedAgent(): Promise<readonly Frame[]> {
+  await using server = await startServer();
+  await using client = await watch(server, { events: ["*"] });
+  const usage = { sessionUpdate: "usage_update", used: 1, size: 2, cost: { amount: 0.1, currency: "USD" } };
+  const properties = { branch: { type: "string", title: "Branch", enum: ["main", "next"] } };
+  const params = { mode: "form", message: "Which?", requestedSchema: { properties, required: ["branch"] } };
+  const reply = server.chat(script(
+    { update: usage },
+    { request: { method: "elicitation/create", params } },
+    { error: { code: -32603, message: "quota exceeded" } },
+  ));
+  const { question_id } = await client.first("question");
+  client.send({ type: "question_response", question_id, action: "accept", content: { branch: "main" } });
+  await (await reply).text();
+  await client.state("error");
+  return client.frames;
+}
 
 Deno.test("events.md: the examples of events have the fields of real events", async () => {
   await using server = await startServer({ agent: "demo" });
@@ -80,7 +98,7 @@ Deno.test("events.md: the examples of events have the fields of real events", as
   await (await server.post("/v1/vtuber/notifications", { text: "Hello!" })).text();
   await client.first("notification");
   await client.untilTurnEnds();
-  const events = client.frames;
+  const events = [...client.frames, ...await eventsOfScriptedAgent()];
   for (const { type, line } of jsonLines(partOf(PAGE, "events")).flat()) {
     if (NOT_BY_DEMO_AGENT.has(type)) continue;
     const real = events.filter((event) => event.type === type).map((event) => JSON.stringify(shapeOf(event)));

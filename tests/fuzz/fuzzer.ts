@@ -14,6 +14,7 @@ import { EventHub } from "../../lib/events/hub.ts";
 import { createServer, type Server } from "../../lib/server.ts";
 import { openCharacter } from "../../lib/stage/character.ts";
 import { PermissionBroker } from "../../lib/turn/permission.ts";
+import { QuestionBroker } from "../../lib/turn/question.ts";
 import { EventClient } from "../support/harness/event_client.ts";
 import { HealthMonitor, Stopwatch } from "../support/harness/health_monitor.ts";
 import { agentOptions, LogRecorder, TEST_TIMEOUTS } from "../support/harness/json_rpc_harness.ts";
@@ -137,6 +138,7 @@ class Target implements AsyncDisposable {
     };
     const hub = new EventHub({ holdMs: 0 });
     const permissions = new PermissionBroker(200, () => hub.canAnswerPermissions);
+    const questions = new QuestionBroker(200, () => hub.canAnswerQuestions);
     const marks = new Map<string, Random>();
     const hostile = new HostileAgent((mark) => marks.get(mark));
     const launched = performance.now();
@@ -144,6 +146,7 @@ class Target implements AsyncDisposable {
       ...agentOptions(recorder, () => hostile.launch()),
       permissions: "ask",
       broker: permissions,
+      questions,
       timeouts: { ...TEST_TIMEOUTS, setupMs: 300, resumeMs: 300, cancelMs: 100 },
       // Time that passes quickly, so that no restart is delayed.
       now: () => launched + (performance.now() - launched) * 1_000,
@@ -152,6 +155,7 @@ class Target implements AsyncDisposable {
       agents: [agent],
       hub,
       permissions,
+      questions,
       character: await openCharacter(config.character),
       store: await openStore(folder, recorder.log),
       version: "1",

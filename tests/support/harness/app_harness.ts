@@ -10,6 +10,7 @@ import type { AccessOptions } from "../../../lib/http/access.ts";
 import { createServer, type Server } from "../../../lib/server.ts";
 import type { Character } from "../../../lib/stage/character.ts";
 import { PermissionBroker } from "../../../lib/turn/permission.ts";
+import { QuestionBroker } from "../../../lib/turn/question.ts";
 import { MemoryAgent, type Script } from "../agents/memory_agent.ts";
 
 /** The address of the server. */
@@ -133,6 +134,7 @@ export function startApp(options: TestAppOptions = {}): TestApp {
     agents: [agent, ...agents],
     hub,
     permissions,
+    questions: new QuestionBroker(60_000, () => hub.canAnswerQuestions),
     store,
     character: CHARACTER,
     version: "1.2.3",

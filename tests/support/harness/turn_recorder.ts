@@ -47,6 +47,14 @@ export function summarize(event: TurnEvent): string {
       return `permission ${event.request.tool.title}`;
     case "permission_resolved":
       return `permission ${event.resolution.outcome} by ${event.resolution.by}`;
+    case "question":
+      return `question ${event.request.message}`;
+    case "question_resolved":
+      return `question ${event.resolution.outcome} by ${event.resolution.by}`;
+    case "context": {
+      const { used, size, cost } = event.context;
+      return `context ${used} of ${size}${cost ? `, ${cost.amount} ${cost.currency}` : ""}`;
+    }
     case "usage":
       return `usage ${event.usage.inputTokens}+${event.usage.outputTokens}`;
     case "end":

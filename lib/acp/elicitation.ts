@@ -1,0 +1,170 @@
+/** Answers `elicitation/create`: converts it into a question for people, and their answer into the result. @module */
+
+import type { Log } from "../core/log.ts";
+import { truncate } from "../core/text.ts";
+import type { Question, QuestionField, QuestionResolution, SessionId, TurnReader } from "../turn/event.ts";
+import type { QuestionBroker } from "../turn/question.ts";
+import { type ElicitationProperty, type ElicitationRequest, parseElicitationProperty } from "./wire.ts";
+
+/** Characters of a question's message, of a page's address, and of a name. */
+const MAX_MESSAGE_CHARS = 4_000;
+const MAX_URL_CHARS = 2_000;
+const MAX_NAME_CHARS = 500;
+/** Fields of a form, and options of a field. A question with more cannot be shown. */
+const MAX_FIELDS = 20;
+const MAX_OPTIONS = 100;
+/** Names of fields whose values nobody else should see. ACP has no format for passwords. */
+const PRIVATE = /pass|secret|token|credential|api.?key|private.?key|\bpin\b|\botp\b/i;
+
+/** The result of `elicitation/create` (ACP `CreateElicitationResponse`). */
+export type ElicitationResult =
+  | { readonly action: "accept"; readonly content?: Readonly<Record<string, unknown>> }
+  | { readonly action: "decline" | "cancel" };
+
+/** Dependencies of {@linkcode SessionQuestions}. */
+export interface QuestionDeps {
+  /** Without a broker every question is cancelled. */
+  readonly questions?: Pick<QuestionBroker, "ask"> | undefined;
+  readonly log: Log;
+}
+
+/** Questions of one session that wait for a person; further ones are cancelled. */
+const MAX_OPEN = 10;
+
+/** Answers the questions of one session. */
+export class SessionQuestions {
+  readonly #sessionId: SessionId;
+  readonly #deps: QuestionDeps;
+  #open = 0;
+
+  constructor(sessionId: SessionId, deps: QuestionDeps) {
+    this.#sessionId = sessionId;
+    this.#deps = deps;
+  }
+
+  /**
+   * Asks a person.
+   *
+   * @param neutralise Makes commands in words from a chat harmless.
+   * @param signal Aborts when the agent withdraws the question, or with the reason `"turn"` when the turn ends.
+   */
+  async ask(
+    request: ElicitationRequest,
+    reader: TurnReader,
+    neutralise: (text: string) => string,
+    signal: AbortSignal,
+  ): Promise<ElicitationResult> {
+    const { questions, log } = this.#deps;
+    const question = toQuestion(request);
+    const session = this.#sessionId;
+    if (questions === undefined || question === undefined || this.#open >= MAX_OPEN) {
+      const why = question ? "too many questions are open" : "it cannot be shown";
+      log.info(`cancelled a question of the agent: ${why}`, { session });
+      return { action: "cancel" };
+    }
+    this.#open++;
+    const resolution = await questions.ask(question, reader, signal).finally(() => this.#open--);
+    const { outcome = "cancelled", by = "nobody, because no client can answer" } = resolution ?? {};
+    log.info(`a question of the agent was ${outcome}`, { by, session });
+    return toResult(resolution, neutralise);
+  }
+}
+
+/** Converts a request. Returns `undefined` if it cannot be shown: an unknown mode, an unsafe address, a strange form. */
+export function toQuestion(request: ElicitationRequest): Question | undefined {
+  const message = truncate(request.message, MAX_MESSAGE_CHARS);
+  if (request.mode === "url") {
+    const { url = "" } = request;
+    const isWeb = URL.canParse(url) && /^https?:$/.test(new URL(url).protocol);
+    return isWeb && url.length <= MAX_URL_CHARS ? { message, fields: [], url, isPrivate: false } : undefined;
+  }
+  const { properties, required } = request.requestedSchema;
+  const entries = Object.entries(properties);
+  if (request.mode !== "form" || entries.length > MAX_FIELDS) return undefined;
+  const fields: QuestionField[] = [];
+  for (const [name, value] of entries) {
+    const isRequired = required?.includes(name) ?? false;
+    const property = parseElicitationProperty(value);
+    const field = property && name.length <= MAX_NAME_CHARS ? toField(name, property, isRequired) : undefined;
+    if (field) fields.push(field);
+    else if (isRequired) return undefined;
+  }
+  const isPrivate = fields.some(({ name, title }) => PRIVATE.test(name) || PRIVATE.test(title)) ||
+    entries.some(([, value]) => (value as { format?: unknown } | null)?.format === "password");
+  return { message, fields, isPrivate };
+}
+
+/** Converts the end of a question. A question that nobody answered is cancelled. */
+function toResult(
+  resolution: QuestionResolution | undefined,
+  neutralise: (text: string) => string,
+): ElicitationResult {
+  switch (resolution?.outcome) {
+    case "answered": {
+      const { content = {}, by } = resolution;
+      const values = Object.entries(content).map(([name, value]) =>
+        [name, by === "chat" && typeof value === "string" ? neutralise(value) : value] as const
+      );
+      return { action: "accept", content: Object.fromEntries(values) };
+    }
+    case "declined":
+      return { action: "decline" };
+    default:
+      return { action: "cancel" };
+  }
+}
+
+function toField(name: string, property: ElicitationProperty, required: boolean): QuestionField | undefined {
+  const { description, default: preset } = property;
+  const base = {
+    name,
+    title: property.title || name,
+    required,
+    ...(description ? { description } : {}),
+    ...(isSimple(preset) ? { default: preset } : {}),
+  };
+  switch (property.type) {
+    case "string": {
+      const options = optionsOf(property);
+      if (options === undefined) {
+        return { ...base, type: "text", ...limits(property.minLength, property.maxLength) };
+      }
+      return options.length > 0 ? { ...base, type: "choice", options } : undefined;
+    }
+    case "array": {
+      const options = optionsOf(property.items) ?? [];
+      if (options.length === 0) return undefined;
+      return { ...base, type: "choices", options, ...limits(property.minItems, property.maxItems) };
+    }
+    case "number":
+    case "integer":
+      return { ...base, type: property.type, ...limits(property.minimum, property.maximum) };
+    case "boolean":
+      return { ...base, type: "boolean" };
+    default:
+      return property.type satisfies never;
+  }
+}
+
+/** Lists the options of a field; `undefined` if it is no choice, none if there are too many. */
+function optionsOf(
+  { enum: values, oneOf, anyOf }: Pick<ElicitationProperty, "enum" | "oneOf" | "anyOf">,
+): { readonly value: string; readonly title: string }[] | undefined {
+  const titled = oneOf ?? anyOf;
+  const options = titled?.map((option) => ({ value: option.const, title: option.title || option.const })) ??
+    values?.map((value) => ({ value, title: value }));
+  return options && options.length > MAX_OPTIONS ? [] : options;
+}
+
+function limits(min: number | null | undefined, max: number | null | undefined) {
+  return { ...(min == null ? {} : { min }), ...(max == null ? {} : { max }) };
+}
+
+/** Whether a default value can be shown: nothing that nests, and nothing long. */
+function isSimple(value: unknown): boolean {
+  if (typeof value === "string") return value.length <= MAX_NAME_CHARS;
+  if (Array.isArray(value)) {
+    return value.length <= MAX_OPTIONS && value.every((item) => typeof item === "string");
+  }
+  return typeof value === "number" || typeof value === "boolean";
+}
