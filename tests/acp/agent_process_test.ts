@@ -51,6 +51,7 @@ Deno.test("AcpAgent: translates a whole turn of a child process", async () => {
     "tool ls search pending",
     "tool ls search completed",
     "plan pending",
+    "context 1 of 2",
     "tool cat read pending",
     "text ä😀",
     "text world",

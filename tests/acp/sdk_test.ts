@@ -197,7 +197,11 @@ Deno.test("against the official SDK: initialize, a session, a prompt of text and
   assertEquals(harness.paramsOf("initialize").length, 1);
   assertEquals(harness.sent[0]?.params, {
     protocolVersion: 1,
-    clientCapabilities: { fs: { readTextFile: false, writeTextFile: false }, terminal: false },
+    clientCapabilities: {
+      fs: { readTextFile: false, writeTextFile: false },
+      terminal: false,
+      elicitation: { form: {}, url: {} },
+    },
     clientInfo: { name: "oab-vtuber", title: "oab-vtuber", version: "1.2.3" },
   });
   assertEquals(harness.paramsOf("session/new")[0], { cwd: Deno.cwd(), mcpServers: [] });

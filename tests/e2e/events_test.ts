@@ -162,6 +162,7 @@ testServer("events", {}, {
       plan: [{ content: "look", priority: "low", status: "pending" }],
       permissions: [],
       agents: [],
+      questions: [],
       emotion: "sad",
       watchers: 4,
     });

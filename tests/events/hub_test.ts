@@ -108,7 +108,8 @@ Deno.test("EventHub: a changed subscription is confirmed, then completed with wh
     return client.takeSummaries();
   };
   assertEquals(subscribe("*"), [
-    "subscribed agent_state,agent_status,emotion,tool_status,plan,notification,permission_request,permission_resolved",
+    "subscribed agent_state,agent_status,emotion,tool_status,plan,notification,permission_request,permission_resolved," +
+    "question,question_resolved,usage",
   ]);
   assertEquals(subscribe("emotion", "nonsense"), ["subscribed emotion"]);
   assertEquals(subscribe("permission_request"), ["subscribed permission_request", "asks p1"]);
@@ -173,6 +174,7 @@ Deno.test("EventHub: the snapshot holds everything that is going on", async () =
     plan: [],
     permissions: [],
     agents: [],
+    questions: [],
     emotion: null,
     watchers: 0,
   };
@@ -190,6 +192,7 @@ Deno.test("EventHub: the snapshot holds everything that is going on", async () =
     plan: [ENTRY],
     permissions: [],
     agents: [],
+    questions: [],
     emotion: "happy",
     watchers: 1,
   });
