@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { isTurn, type Message } from "../../lib/conversation/message.ts";
+import { isTurn, type Message, textOf } from "../../lib/conversation/message.ts";
 import { Random } from "../support/harness/random.ts";
 import {
   CANCELLED,
@@ -84,8 +84,8 @@ function converse(
   }
 }
 
-function everySeed(run: (random: Random) => void): void {
-  for (let seed = 1; seed <= SEEDS; seed++) {
+function everySeed(run: (random: Random) => void, seeds = SEEDS): void {
+  for (let seed = 1; seed <= seeds; seed++) {
     try {
       run(new Random(seed));
     } catch (error) {
@@ -185,4 +185,33 @@ Deno.test("match: of several clients with the same words, each continues its own
       else if (one.keepsCancelled) one.history.push(words);
     }
   });
+});
+
+Deno.test("match: a client that continues, begins and cuts replies stays in its conversation, whatever its lorebook says", () => {
+  everySeed((random) => {
+    const harness = new MatchHarness();
+    const history: Message[] = [];
+    const [hasLore, cancels] = [random.below(2) === 0, random.below(2) === 0];
+    for (let request = 0; request < 12; request++) {
+      const lore = hasLore && !cancels ? [system(random.pick(["Forest.", "Night.", "Spring."]))] : [];
+      const last = history.at(-1);
+      const action = last?.role === "assistant" ? random.pick(["ask", "begin", "continue", "nudge"]) : "ask";
+      const words = action === "ask" || action === "begin" ? [`turn ${request}`] : [];
+      history.push(...words.map((each) => user(each)));
+      if (action === "begin") history.push(assistant("Once upon a time"));
+      const nudge = action === "nudge" ? [system("Go on.")] : [];
+      const isCancelled = cancels && action === "ask" && request > 0 && random.below(3) === 0;
+      const reply = random.pick([longReply(request), "ok", `no ${request}`]);
+      const result = harness.send(
+        [system("Mao"), ...lore, ...history, ...nudge],
+        isCancelled ? CANCELLED : reply,
+      );
+      const decision = request === 0 ? "new" : "continue";
+      assertEquals([result.decision, result.conversation, result.sent], [decision, 0, words], `${request}`);
+      assert(harness.sent.length > 0);
+      if (isCancelled) continue;
+      const continued = action === "ask" ? undefined : history.pop();
+      history.push(assistant(continued ? `${textOf(continued)} ${reply}` : reply));
+    }
+  }, SEEDS / 4);
 });
