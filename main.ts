@@ -1,6 +1,7 @@
 /** The program: `serve`, `doctor` or `demo-agent`. Alone in reading the environment, listening and exiting. @module */
 
 import { nodeFolders } from "./lib/acp/environment.ts";
+import { endOrphans } from "./lib/acp/process.ts";
 import { addressText, banner, helpText, unavailableText, versionText } from "./lib/config/help.ts";
 import { ConfigError, type Flags, loadConfig, type Loaded, readFlags } from "./lib/config/load.ts";
 import { collectSecrets } from "./lib/config/secrets.ts";
@@ -134,6 +135,7 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
     return EXIT_FAILED;
   }
   server.start();
+  await endOrphans(log);
 
   log.info("shutting down", { signal: await stopped.promise });
   await server.drain();

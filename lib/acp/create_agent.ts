@@ -5,6 +5,7 @@ import { AcpAgent } from "./agent.ts";
 import { agentEnvironment, type EnvironmentSource } from "./environment.ts";
 import { AGENT_TIMEOUTS, type AgentSettings } from "./handshake.ts";
 import { launch } from "./process.ts";
+import { findServerRef } from "./process_tree.ts";
 
 /** The configuration of an agent. */
 export interface AgentConfig extends Pick<AgentSettings, "mcpServers" | "mode" | "model" | "permissions"> {
@@ -51,11 +52,12 @@ export async function createAgent(config: AgentConfig, deps: AgentDeps): Promise
     ? demoCommand()
     : { ...config, command: config.command };
   const env = agentEnvironment({ own, windows, programFolders, inherit: config.inheritEnv, set: config.env });
+  const server = await findServerRef();
   const onStderr = onLifecycle && ((line: string) => onLifecycle({ type: "stderr", line }));
   return new AcpAgent({
     name,
     program: JSON.stringify([command, ...args, cwd]),
-    launch: () => launch({ command, args, cwd, env, redact, onStderr }, log),
+    launch: () => launch({ command, args, cwd, env, server, redact, onStderr }, log),
     cwd,
     home: env.HOME ?? env.USERPROFILE,
     variables: new Set(Object.keys(env)),

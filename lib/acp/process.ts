@@ -8,6 +8,7 @@ import type { PeerStreams } from "./json_rpc.ts";
 import { readLines } from "./ndjson.ts";
 import {
   findDescendants,
+  findOrphans,
   listProcesses,
   MARK_VARIABLE,
   type ProcessRef,
@@ -31,6 +32,8 @@ export interface LaunchOptions {
   readonly cwd: string;
   /** The whole environment: nothing is inherited. */
   readonly env: Readonly<Record<string, string>>;
+  /** This program's process in the agent's mark, from `findServerRef`. */
+  readonly server?: string | undefined;
   /** Removes secrets from stderr. */
   readonly redact?: Redact | undefined;
   /** Called with each redacted line of stderr. */
@@ -71,7 +74,7 @@ export interface AgentProcess extends PeerStreams {
  * @throws {AppError} `agent_unavailable` with the reason `program_not_found` or `program_not_started`.
  */
 export function launch(options: LaunchOptions, log: Log, times = STOP_TIMES): AgentProcess {
-  const mark = crypto.randomUUID();
+  const mark = [options.server, crypto.randomUUID()].filter((part) => part !== undefined).join(".");
   const child = spawn(options, mark);
   const group = Deno.build.os === "windows" ? child.pid : -child.pid;
   const exited = child.status.then(({ code, signal }) =>
@@ -91,15 +94,7 @@ export function launch(options: LaunchOptions, log: Log, times = STOP_TIMES): Ag
   }, STDERR_READ_CHARS);
   const stderrDone = stderr.done.catch((error) => log.warn("stopped reading the agent's stderr", { error }));
 
-  function signal(target: number, name: Deno.Signal): void {
-    try {
-      Deno.kill(target, name);
-    } catch {
-      // The process has ended already.
-    }
-  }
-
-  const descendants = async () => findDescendants(child.pid, await listProcesses(mark));
+  const descendants = async () => findDescendants(child.pid, mark, await listProcesses());
 
   async function stop(endInput: () => void): Promise<void> {
     const seen = await descendants();
@@ -121,8 +116,8 @@ export function launch(options: LaunchOptions, log: Log, times = STOP_TIMES): Ag
   async function killAll(seen: readonly ProcessRef[]): Promise<void> {
     if (Deno.build.os === "windows") return await taskkill(child.pid);
     signal(group, "SIGKILL");
-    const processes = await listProcesses(mark);
-    for (const { pid } of [...findDescendants(child.pid, processes), ...stillRunning(seen, processes)]) {
+    const processes = await listProcesses();
+    for (const { pid } of [...findDescendants(child.pid, mark, processes), ...stillRunning(seen, processes)]) {
       signal(pid, "SIGKILL");
     }
   }
@@ -136,6 +131,22 @@ export function launch(options: LaunchOptions, log: Log, times = STOP_TIMES): Ag
     stop: (endInput = () => {}) => stopping ??= stop(endInput),
     kill: () => signal(group, "SIGKILL"),
   };
+}
+
+/** Kills the agents whose server is gone, such as after a `kill -9`, with all that they started. On Linux only. */
+export async function endOrphans(log: Log): Promise<void> {
+  const orphans = findOrphans(await listProcesses());
+  for (const { pid } of orphans) signal(pid, "SIGKILL");
+  if (orphans.length === 0) return;
+  log.warn("ended agents that an earlier server left behind", { pids: orphans.map(({ pid }) => pid) });
+}
+
+function signal(target: number, name: Deno.Signal): void {
+  try {
+    Deno.kill(target, name);
+  } catch {
+    // The process has ended already.
+  }
 }
 
 function spawn({ command, args, cwd, env }: LaunchOptions, mark: string): Deno.ChildProcess {

@@ -5,7 +5,10 @@
  * @module
  */
 
-/** Environment variable that marks an agent's process and, by inheritance, its descendants. */
+/**
+ * Environment variable that marks an agent's process and, by inheritance, its descendants. Its value is
+ * `PID.START.ID`: the process id and start time of the agent's server, and an id of the process.
+ */
 export const MARK_VARIABLE = "OAB_VTUBER_AGENT_MARK";
 
 /** A process, distinguished from a later one with the same pid by its start time. */
@@ -17,18 +20,26 @@ export interface ProcessRef {
 /** A running process. */
 export interface ProcessRow extends ProcessRef {
   readonly parent: number;
-  readonly marked: boolean;
+  /** The value of {@linkcode MARK_VARIABLE}. */
+  readonly mark?: string | undefined;
+  /** Whether a marked process is in another PID namespace (a container), where other process ids hold. */
+  readonly isForeign?: boolean;
 }
 
-/** Prints every `/proc/PID/stat`, then the environments that hold the mark. A shell, since Deno denies foreign `/proc`. */
-const LINUX_SCRIPT =
-  `cat /proc/[0-9]*/stat 2>/dev/null; echo marked; grep -lF "$1" /proc/[0-9]*/environ 2>/dev/null; true`;
+/**
+ * Prints every `/proc/PID/stat`, then the own PID namespace, and the namespace and mark of each marked process. A shell,
+ * since Deno denies foreign `/proc`.
+ */
+const LINUX_SCRIPT = `cat /proc/[0-9]*/stat 2>/dev/null; echo "marks $(readlink /proc/self/ns/pid)"
+for file in $(grep -lsF "$1=" /proc/[0-9]*/environ); do
+  echo "$file $(readlink "\${file%environ}ns/pid") $(tr '\\0' '\\n' 2>/dev/null <"$file" | grep "^$1=")"
+done 2>/dev/null; true`;
 
 /** Lists the running processes. Marks are found on Linux only. Empty if processes cannot be listed. */
-export async function listProcesses(mark: string): Promise<ProcessRow[]> {
+export async function listProcesses(): Promise<ProcessRow[]> {
   try {
     return Deno.build.os === "linux"
-      ? parseLinux(await output("/bin/sh", ["-c", LINUX_SCRIPT, "sh", `${MARK_VARIABLE}=${mark}`]))
+      ? parseLinux(await output("/bin/sh", ["-c", LINUX_SCRIPT, "sh", MARK_VARIABLE]))
       : parsePs(await output("ps", ["-A", "-o", "pid=,ppid=,lstart="]));
   } catch {
     return [];
@@ -47,10 +58,24 @@ async function output(command: string, args: string[]): Promise<string> {
   return new TextDecoder().decode(stdout);
 }
 
-/** Parses lines of `/proc/PID/stat` and, after a line `marked`, paths `/proc/PID/environ` (proc(5)). Skips zombies. */
+/** Names this process in the marks of its agents: `PID.START`. `undefined` where start times cannot be told apart. */
+export async function findServerRef(): Promise<string | undefined> {
+  if (Deno.build.os !== "linux") return undefined;
+  const stat = await output("/bin/sh", ["-c", "cat /proc/$PPID/stat"]).catch(() => "");
+  const [self] = parseLinux(stat);
+  return self && `${self.pid}.${self.started}`;
+}
+
+/** Parses the lines of `/proc/PID/stat` (proc(5)) and of the marks. Skips zombies. */
 export function parseLinux(text: string): ProcessRow[] {
-  const [stats = "", paths = ""] = text.split(/^marked$/m);
-  const marked = new Set([...paths.matchAll(/^\/proc\/(\d+)\/environ$/gm)].map((match) => Number(match[1])));
+  const [stats = "", marks = ""] = text.split(/^marks /m);
+  const namespace = marks.slice(0, marks.indexOf("\n"));
+  const pattern = new RegExp(`^/proc/(\\d+)/environ (\\S*) ${MARK_VARIABLE}=(.+)$`, "gm");
+  const marked = new Map(
+    [...marks.matchAll(pattern)].map(([, pid, other, mark]) =>
+      [Number(pid), { mark, isForeign: other !== namespace }] as const
+    ),
+  );
   return stats.split("\n").flatMap((line) => {
     const pid = parseInt(line, 10);
     // The second field is the program's name in brackets, and may contain anything.
@@ -58,7 +83,7 @@ export function parseLinux(text: string): ProcessRow[] {
     const [state, parent] = fields;
     const started = fields[19];
     if (!Number.isInteger(pid) || parent === undefined || started === undefined || state === "Z") return [];
-    return [{ pid, parent: Number(parent), started, marked: marked.has(pid) }];
+    return [{ pid, parent: Number(parent), started, ...marked.get(pid) }];
   });
 }
 
@@ -68,17 +93,31 @@ export function parsePs(text: string): ProcessRow[] {
     pid: Number(pid),
     parent: Number(parent),
     started,
-    marked: false,
   }));
 }
 
-/** Finds the marked processes and all descendants of `root` and of marked processes, without `root` itself. */
-export function findDescendants(root: number, rows: readonly ProcessRow[]): ProcessRef[] {
+/** Finds the processes with this mark and all descendants of `root` and of these, without `root` itself. */
+export function findDescendants(root: number, mark: string, rows: readonly ProcessRow[]): ProcessRef[] {
+  const found = withDescendants(rows.filter((row) => row.mark === mark || row.parent === root), rows);
+  return found.filter(({ pid }) => pid !== root);
+}
+
+/** Finds the processes of agents whose server is gone, with all their descendants. */
+export function findOrphans(rows: readonly ProcessRow[]): ProcessRef[] {
+  const running = new Set(rows.map(({ pid, started }) => `${pid}.${started}`));
+  const isOrphan = ({ mark = "", isForeign }: ProcessRow) => {
+    const server = /^\d+\.\d+(?=\.)/.exec(mark)?.[0];
+    return server !== undefined && !isForeign && !running.has(server);
+  };
+  return withDescendants(rows.filter(isOrphan), rows);
+}
+
+function withDescendants(roots: readonly ProcessRow[], rows: readonly ProcessRow[]): ProcessRef[] {
   const children = Map.groupBy(rows, (row) => row.parent);
   const found = new Map<number, ProcessRow>();
-  const queue = [...rows.filter((row) => row.marked), ...(children.get(root) ?? [])];
+  const queue = [...roots];
   for (let row = queue.pop(); row !== undefined; row = queue.pop()) {
-    if (row.pid === root || found.has(row.pid)) continue;
+    if (found.has(row.pid)) continue;
     found.set(row.pid, row);
     queue.push(...(children.get(row.pid) ?? []));
   }

@@ -171,6 +171,25 @@ for (const [name, signal, isImpatient, code] of ENDS) {
   });
 }
 
+Deno.test("start: ends the agents that a killed server left behind, and no agent of a running server", {
+  ignore: Deno.build.os !== "linux",
+}, async () => {
+  const agent = { ignoreEof: true, ignoreSigterm: true };
+  const startChild = async (server: ServerProcess) => {
+    const { text } = await replyOf(server.chat(script({ spawn: "sleep 1000" })));
+    return Number(/pid:(\d+)/.exec(text)?.[1]);
+  };
+  await using running = await startServer({ agent });
+  await using killed = await startServer({ agent });
+  const [ours, orphan] = [await startChild(running), await startChild(killed)];
+  await killed.end("SIGKILL");
+  // Any server that starts from now on ends it, also one of another test.
+  await using _next = await startServer();
+  await until(() => !isAlive(orphan));
+  assert(isAlive(ours));
+  assertEquals((await replyOf(running.chat(script({ text: "Still here." })))).text, "Still here.\n");
+});
+
 Deno.test("the log never tells what was said or done, also at debug", async () => {
   const mark = "s3cret-plan";
   await using server = await startServer({ env: { VTUBER_PERMISSIONS: "allow" } });
