@@ -13,6 +13,9 @@ import { createElement, escapeInvisible } from "./dom.js";
  *   fields: readonly Field[], expires_at: number }} Question
  */
 
+/** Answers that are shown as buttons; more are a list. */
+const MAX_BUTTONS = 8;
+
 /** @type {Readonly<Record<string, string>>} */
 const OUTCOMES = {
   answered: "Answered",
@@ -88,7 +91,7 @@ export function createQuestions({ cards, answer }) {
  */
 function choicesOf({ type, options = [] }) {
   if (type === "boolean") return [{ value: true, title: "Yes" }, { value: false, title: "No" }];
-  return type === "choice" ? options : [];
+  return type === "choice" && options.length <= MAX_BUTTONS ? options : [];
 }
 
 /**
