@@ -214,9 +214,8 @@ const STEPS: Record<string, Step> = {
     assertEquals(await rows.count(), 2);
     await rows.nth(1).getByRole("button").first().click();
     await reply(later, "The first answer.").waitFor();
-    await send(later, script({ text: "And on." }));
+    await send(later, script({ text: "And on." }, { hang: true }));
     await reply(later, "And on.").waitFor();
-    await later.getByRole("button", { name: "Stop" }).waitFor({ state: "hidden" });
     assertEquals(await sessions(), before);
 
     await later.getByRole("button", { name: "Conversations" }).click();
@@ -224,7 +223,10 @@ const STEPS: Record<string, Step> = {
     assertEquals(await rows.count(), 1);
     await until(sessions, (count) => count === before - 1);
     await later.keyboard.press("Escape");
+    await later.getByRole("button", { name: "Stop" }).waitFor({ state: "hidden" });
     assertEquals(await later.locator(".message").count(), 0);
+    await later.getByRole("button", { name: "Conversations" }).click();
+    assertEquals(await rows.count(), 1);
   },
 
   async "the plan is shown"({ page }) {

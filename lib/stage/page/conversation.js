@@ -2,7 +2,7 @@
 /** The conversation of this tab: sends the user's messages and shows and stores the replies. @module */
 
 import { ChatError, newestMessages, streamChat } from "./api/chat.js";
-import { loadChatId, loadMessages, newChatId, saveChat, saveChatId } from "./api/storage.js";
+import { isStored, loadChatId, loadMessages, newChatId, saveChat, saveChatId } from "./api/storage.js";
 import { stripTags } from "./views/tags.js";
 
 const CHAT_URL = new URL("v1/chat/completions", document.baseURI);
@@ -68,6 +68,7 @@ export function createConversation({ key, messageList, performer, onRunningChang
     /** @type {import("./api/chat.js").Message} */
     const reply = { role: "assistant", content: "" };
     chat.push({ role: "user", content: text }, reply);
+    saveChat(id, chat.filter(hasContent));
     messageList.addUser(text);
     const view = messageList.addReply();
     performer.cut();
@@ -105,7 +106,8 @@ export function createConversation({ key, messageList, performer, onRunningChang
     view.end(ending.note, ending.isProblem);
     reply.content = raw.trim() === "" ? "" : raw;
     chat.splice(0, chat.length, ...newestMessages(chat));
-    saveChat(id, chat.filter(hasContent));
+    // It may have been deleted meanwhile.
+    if (isStored(id)) saveChat(id, chat.filter(hasContent));
 
     // A newer message has taken over the stage.
     if (running !== abort) return;

@@ -96,6 +96,11 @@ export function listChats() {
   return chats.sort((a, b) => b.usedAt - a.usedAt);
 }
 
+/** Whether a conversation is stored. @param {string} id */
+export function isStored(id) {
+  return listChats().some((chat) => chat.id === id);
+}
+
 /** @param {string} id @returns {Message[]} */
 export function loadMessages(id) {
   return parseList(device.get(`${CHATS}.${id}`)).filter(({ content }) => typeof content === "string");
