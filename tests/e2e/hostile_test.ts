@@ -123,3 +123,72 @@ testHostile("WebSocket handshakes whose clients reset the connection are not cou
   await using client = await watch(server);
   await client.ping();
 });
+
+/** Nested `oneOf`s, each with the next one twice: 2 to the power of 22 ways. */
+function nestedSchema(): unknown {
+  const names = Array.from({ length: 22 }, (_, index) => `s${index}`);
+  const refTo = (name: string | undefined) =>
+    name === undefined ? { type: "string" } : { $ref: `#/$defs/${name}` };
+  const $defs = Object.fromEntries(names.map((name, index) => {
+    const next = refTo(names[index + 1]);
+    return [name, { oneOf: [next, next] }];
+  }));
+  return { $defs, type: "object", properties: { a: { $ref: "#/$defs/s0" } } };
+}
+
+const SCHEMAS: Readonly<Record<string, unknown>> = {
+  "a pattern that takes exponential time": {
+    type: "object",
+    properties: { a: { type: "string", pattern: "^(a+)+$" } },
+  },
+  "22 nested oneOf": nestedSchema(),
+};
+for (const [what, schema] of Object.entries(SCHEMAS)) {
+  testHostile(`a JSON schema with ${what}`, async (server) => {
+    const response = await server.chat(script({ text: JSON.stringify({ a: `${"a".repeat(40)}!` }) }), {
+      stream: false,
+      response_format: { type: "json_schema", json_schema: { name: "a", schema } },
+    });
+    await response.body?.cancel();
+    assert(response.status < 500 && response.status !== 200, `${response.status}`);
+  });
+}
+
+const BODIES: Readonly<Record<string, () => unknown>> = {
+  "18 MB of 600,000 unknown keys": () => ({
+    messages: [{ role: "user", content: script({ text: "Fine." }) }],
+    ...Object.fromEntries(Array.from({ length: 600_000 }, (_, index) => [`unknown key ${index}`, 12345678])),
+  }),
+  "400,000 parts": () => ({
+    messages: [{ role: "user", content: Array(400_000).fill({ type: "text", text: "part of it" }) }],
+  }),
+};
+for (const [what, body] of Object.entries(BODIES)) {
+  testHostile(`a body with ${what}`, async (server) => {
+    const response = await server.post("/v1/chat/completions", body());
+    await response.body?.cancel();
+    assert([200, 400, 413].includes(response.status), `${response.status}`);
+  });
+}
+
+testHostile("100 bodies of 19 MiB at once", async (server) => {
+  const size = 19 * 1024 * 1024;
+  const { hostname, port } = new URL(server.url);
+  const head = `POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n` +
+    `content-length: ${size + 1}\r\n\r\n`;
+  const piece = new TextEncoder().encode(" ".repeat(1024 * 1024));
+  using stack = new DisposableStack();
+  await Promise.all(Array.from({ length: 100 }, async () => {
+    const connection = stack.use(await Deno.connect({ hostname, port: Number(port) }));
+    const send = async (bytes: Uint8Array) => {
+      for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
+    };
+    // The server may refuse a body before it has all of it.
+    const sending = (async () => {
+      await send(new TextEncoder().encode(head));
+      for (let sent = 0; sent < size; sent += piece.length) await send(piece);
+    })().catch(() => {});
+    const answered = connection.read(new Uint8Array(1024)).catch(() => null);
+    await Promise.race([sending, answered]);
+  }));
+});

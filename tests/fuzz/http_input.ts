@@ -74,7 +74,7 @@ const HEADERS: readonly (readonly [name: string, values: readonly string[]])[] =
   ["content-type", ["application/json", "text/plain", "application/json; charset=utf-16", "x"]],
   ["authorization", ["Bearer x", "Basic ", "Bearer"]],
   ["origin", ["http://evil.example", "null", "tauri://localhost", "://", "http://localhost:1"]],
-  ["host", ["localhost", "", "evil.example", "[::1]:80"]],
+  ["host", ["localhost:abc", "::1", "", "127.0.0.1:1:2", "evil.example", "[::1]:80", "a b"]],
   ["x-session-id", ["talk", "", "%zz", "%E4%BC%9A", "x".repeat(300)]],
   ["idempotency-key", ["k", ""]],
   ["x-stainless-retry-count", ["1", "0", "-1", "x"]],
