@@ -88,9 +88,6 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
   });
   for (const warning of warnings) log.warn(warning);
   logUncaught(log);
-  if (config.insecure && !config.authKey) {
-    log.warn("VTUBER_INSECURE: everyone who reaches this address may use the agent, without a key");
-  }
 
   const stopped = Promise.withResolvers<Deno.Signal>();
   let kill = () => {};

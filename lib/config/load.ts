@@ -17,6 +17,9 @@ import { findKeyLeaks } from "./secrets.ts";
 import { readSettings, SETTING_HELP, type Settings } from "./settings.ts";
 import { describeUnknown, suggest } from "./suggest.ts";
 
+/** Characters of a key that is too long to be guessed. */
+export const SAFE_KEY_CHARS = 16;
+
 /** The whole configuration: every setting, and the values that are made of several. */
 export interface Config extends Settings {
   /** The name of the default agent. */
@@ -83,6 +86,7 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
     );
   }
   if (mistakes.length > 0) throw new ConfigError(mistakes, warnings);
+  if (!isLoopback(listen.hostname)) warnings.push(...openWarnings(authKey));
 
   const agents = readAgents({ tables, settings, env, flags }, problems);
   for (const agent of authKey ? agents : []) {
@@ -114,6 +118,18 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
     },
   };
   return { config: Object.freeze(config), warnings };
+}
+
+/** Warns of an address that is open to other machines without a key, or with one that can be guessed. */
+function openWarnings(authKey: string | undefined): string[] {
+  if (authKey === undefined) {
+    return ["VTUBER_INSECURE: everyone who reaches this address may use the agents, without a key."];
+  }
+  if (authKey.length >= SAFE_KEY_CHARS) return [];
+  return [
+    `VTUBER_AUTH_KEY has fewer than ${SAFE_KEY_CHARS} characters, and other machines reach this address: it could be ` +
+    "guessed. Take a longer key, such as what `openssl rand -hex 24` prints.",
+  ];
 }
 
 /** Finds the folder for data: the one that is set, or the usual one of the operating system (`Deno.build.os`). */

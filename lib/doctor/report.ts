@@ -1,12 +1,10 @@
 /** The doctor's report: facts become findings, each with what to do about it, and findings become lines. Pure. @module */
 
 import type { AgentDescription } from "../acp/agent.ts";
-import type { Config } from "../config/load.ts";
+import { type Config, SAFE_KEY_CHARS } from "../config/load.ts";
 import { spaceUnsafe } from "../core/unsafe_text.ts";
 import { isLoopback } from "../http/access.ts";
 
-/** Characters of a key that is too long to be guessed. */
-const SAFE_KEY_CHARS = 16;
 /** Models and modes that are listed; an agent may have hundreds. */
 const MAX_LISTED = 5;
 /** Characters of a line; agents choose their texts freely. */
@@ -43,25 +41,29 @@ export function configFindings(
     "Set VTUBER_ENABLED=true, or pass --enabled.",
   );
   const agents = config.agents.map(({ name }) => name).join(", ");
-  return [ok(`the configuration was loaded; its agents: ${agents}`), ...found, enabled, keyFinding(config)];
+  return [
+    ok(`the configuration was loaded; its agents: ${agents}`),
+    ...found,
+    enabled,
+    ...keyFindings(config),
+  ];
 }
 
-function keyFinding({ authKey, listen }: Config): Finding {
-  if (authKey !== undefined) {
-    return authKey.length >= SAFE_KEY_CHARS ? ok("VTUBER_AUTH_KEY is set and long enough") : warn(
-      `VTUBER_AUTH_KEY has fewer than ${SAFE_KEY_CHARS} characters: it could be guessed`,
-      "Take a longer key, such as what `openssl rand -hex 24` prints.",
-    );
+/** Reports on the key, but for what the warnings of the configuration say of open addresses. */
+function keyFindings({ authKey, listen }: Config): Finding[] {
+  if (authKey !== undefined && authKey.length >= SAFE_KEY_CHARS) {
+    return [ok("VTUBER_AUTH_KEY is set and long enough")];
   }
-  return isLoopback(listen.hostname)
-    ? warn(
+  if (!isLoopback(listen.hostname)) return [];
+  return authKey === undefined
+    ? [warn(
       "there is no key: every program on this machine can use the agents",
       "This is fine on a machine of your own. Set VTUBER_AUTH_KEY if others use it too.",
-    )
-    : warn(
-      "there is no key: everyone who reaches this machine can use the agents",
-      "Set VTUBER_AUTH_KEY, and take VTUBER_INSECURE out.",
-    );
+    )]
+    : [warn(
+      `VTUBER_AUTH_KEY has fewer than ${SAFE_KEY_CHARS} characters: it could be guessed`,
+      "Take a longer key, such as what `openssl rand -hex 24` prints.",
+    )];
 }
 
 /** Reports on an agent that started and opened a session. */

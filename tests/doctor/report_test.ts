@@ -4,8 +4,6 @@ import { loadConfig } from "../../lib/config/load.ts";
 import { agentFindings, configFindings, type Finding, linesOf, verdictOf } from "../../lib/doctor/report.ts";
 import { configOf, DESCRIPTION } from "../support/harness/doctor_fixture.ts";
 
-const OPEN = { VTUBER_AUTH_KEY: "", VTUBER_INSECURE: "true", GATEWAY_LISTEN: "0.0.0.0:80" };
-
 function config(env: Record<string, string> = {}): Finding[] {
   return configFindings(configOf(env), [], []);
 }
@@ -30,7 +28,6 @@ const FINDINGS: [findings: Finding[], line: RegExp, fix?: RegExp][] = [
   [config({ VTUBER_ENABLED: "" }), /^warn VTUBER_ENABLED/, /VTUBER_ENABLED=true/],
   [config(), /^ok {3}VTUBER_AUTH_KEY is set and long enough$/],
   [config({ VTUBER_AUTH_KEY: "" }), /^warn there is no key: every program/, /is fine/],
-  [config(OPEN), /^warn there is no key: everyone who/, /^Set VTUBER_AUTH_KEY/],
   [config({ VTUBER_AUTH_KEY: "fifteen-chars-k" }), /^warn .*fewer than 16/, /openssl/],
   [description({}), /^ok {3}started in 125 ms: codex 1\.2\.3, protocol version 1$/],
   [description({ agent: undefined }), /125 ms: does not tell its name, protocol version 1$/],
