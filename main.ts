@@ -57,6 +57,9 @@ async function doctor(flags: Flags): Promise<number> {
     machine: MACHINE,
     print,
     notice: isTerminal() ? (line) => console.error(line) : undefined,
+    confirm: Deno.stdin.isTerminal() && Deno.stdout.isTerminal()
+      ? (question) => confirm(question)
+      : undefined,
   }, stop.signal);
   return isHealthy ? 0 : EXIT_FAILED;
 }

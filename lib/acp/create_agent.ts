@@ -30,17 +30,23 @@ export interface AgentConfig extends Pick<AgentSettings, "mcpServers" | "mode" |
 export interface AgentDeps
   extends
     Pick<EnvironmentSource, "own" | "windows" | "programFolders">,
-    Pick<AgentSettings, "broker" | "questions" | "version" | "log" | "onLifecycle" | "redact"> {}
+    Pick<AgentSettings, "broker" | "questions" | "version" | "log" | "onLifecycle" | "redact">,
+    Pick<AgentSettings, "canLogInAtTerminal"> {}
 
-/**
- * Creates an agent, which starts when it is needed.
- *
- * @throws {Error} if its working directory does not exist.
- */
-export async function createAgent(config: AgentConfig, deps: AgentDeps): Promise<AcpAgent> {
-  const { name, workingDir, mcpServers, mode, model, permissions } = config;
-  const { own, windows, programFolders, broker, questions, version, redact, onLifecycle } = deps;
-  const log = withFields(deps.log, { agent: name });
+/** The command of an agent, with the environment and the folder that it gets. */
+export interface AgentInvocation {
+  readonly command: string;
+  readonly args: readonly string[];
+  /** Absolute path of the working directory, without links. */
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** Finds out how an agent is started. @throws {Error} if its working directory does not exist. */
+export async function agentInvocation(
+  { name, workingDir, inheritEnv, env: set, ...config }: AgentConfig,
+  { own, windows, programFolders }: Pick<AgentDeps, "own" | "windows" | "programFolders">,
+): Promise<AgentInvocation> {
   const cwd = await Deno.realPath(workingDir).catch(() => undefined);
   if (cwd === undefined) {
     throw new Error(
@@ -51,7 +57,20 @@ export async function createAgent(config: AgentConfig, deps: AgentDeps): Promise
   const { command, args } = config.command === undefined
     ? demoCommand()
     : { ...config, command: config.command };
-  const env = agentEnvironment({ own, windows, programFolders, inherit: config.inheritEnv, set: config.env });
+  const env = agentEnvironment({ own, windows, programFolders, inherit: inheritEnv, set });
+  return { command, args, cwd, env };
+}
+
+/**
+ * Creates an agent, which starts when it is needed.
+ *
+ * @throws {Error} if its working directory does not exist.
+ */
+export async function createAgent(config: AgentConfig, deps: AgentDeps): Promise<AcpAgent> {
+  const { name, mcpServers, mode, model, permissions } = config;
+  const { broker, questions, version, redact, onLifecycle, canLogInAtTerminal } = deps;
+  const log = withFields(deps.log, { agent: name });
+  const { command, args, cwd, env } = await agentInvocation(config, deps);
   const server = await findServerRef();
   const onStderr = onLifecycle && ((line: string) => onLifecycle({ type: "stderr", line }));
   return new AcpAgent({
@@ -64,6 +83,7 @@ export async function createAgent(config: AgentConfig, deps: AgentDeps): Promise
     isSessionLimitSet: config.isSessionLimitSet,
     timeouts: { ...AGENT_TIMEOUTS, setupMs: config.startMs },
     ...{ mcpServers, mode, model, permissions, broker, questions, version, log, redact, onLifecycle },
+    canLogInAtTerminal,
   });
 }
 

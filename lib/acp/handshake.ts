@@ -53,6 +53,8 @@ export interface AgentSettings {
   readonly broker: Pick<PermissionBroker, "ask">;
   /** Asks people what the agent wants to know. Without it every question is cancelled. */
   readonly questions?: Pick<QuestionBroker, "ask"> | undefined;
+  /** Whether the caller can run a log-in of the agent in a terminal. */
+  readonly canLogInAtTerminal?: boolean | undefined;
   /** This program's version. */
   readonly version: string;
   /** Names of the variables in the agent's environment: a key among them allows a log-in without a person. */
@@ -88,6 +90,7 @@ export async function initialize(peer: JsonRpcPeer, settings: AgentSettings): Pr
       fs: { readTextFile: false, writeTextFile: false },
       terminal: false,
       elicitation: { form: {}, url: {} },
+      ...settings.canLogInAtTerminal && { auth: { terminal: true } },
     },
     clientInfo: { name: "oab-vtuber", title: "oab-vtuber", version },
   };
@@ -104,7 +107,7 @@ export async function initialize(peer: JsonRpcPeer, settings: AgentSettings): Pr
     promptCapabilities,
     resumeMethod,
   });
-  onLifecycle?.({ type: "ready", name: agent?.name, version: agent?.version });
+  onLifecycle?.({ type: "ready", capabilities });
   const auth = new AgentAuth(authMethods, variables, async (methodId) => {
     log.info("logging in to the agent", { method: methodId });
     onLifecycle?.({ type: "authenticating", methodId });

@@ -1,11 +1,12 @@
 /** The life of an agent as typed events, which the start of the program and the doctor read. @module */
 
 import type { AppError } from "../core/errors.ts";
+import type { Capabilities } from "./wire.ts";
 
 /** An event in the life of an agent. Texts are redacted. */
 export type AgentLifecycleEvent =
-  /** The process answered `initialize`. The agent may not tell its name. */
-  | { readonly type: "ready"; readonly name: string | undefined; readonly version: string | undefined }
+  /** The process answered `initialize`. */
+  | { readonly type: "ready"; readonly capabilities: Capabilities }
   /** A session was opened. */
   | { readonly type: "serving" }
   /** The agent could not be started, or opened no session. */

@@ -117,7 +117,9 @@ export function launch(options: LaunchOptions, log: Log, times = STOP_TIMES): Ag
     if (Deno.build.os === "windows") return await taskkill(child.pid);
     signal(group, "SIGKILL");
     const processes = await listProcesses();
-    for (const { pid } of [...findDescendants(child.pid, mark, processes), ...stillRunning(seen, processes)]) {
+    for (
+      const { pid } of [...findDescendants(child.pid, mark, processes), ...stillRunning(seen, processes)]
+    ) {
       signal(pid, "SIGKILL");
     }
   }

@@ -1,8 +1,8 @@
 /** The doctor's trial of an agent: starts it as the server does, and says how far it came and how it failed. @module */
 
-import { type AgentConfig, type AgentDeps, createAgent } from "../acp/create_agent.ts";
+import { type AgentConfig, type AgentDeps, agentInvocation, createAgent } from "../acp/create_agent.ts";
 import type { AgentLifecycleEvent } from "../acp/lifecycle.ts";
-import { PROTOCOL_VERSION } from "../acp/wire.ts";
+import { type AuthMethod, PROTOCOL_VERSION } from "../acp/wire.ts";
 import { settlesWithin } from "../core/deadline.ts";
 import { AppError, type ErrorReason, toAppError } from "../core/errors.ts";
 import { checkRequirements } from "./checks.ts";
@@ -34,7 +34,7 @@ export async function checkAgent(
   // A start would fail for the same reason.
   if (found.some(({ level }) => level === "fail")) return found;
 
-  const observed: Observations = { isReady: false, exit: undefined, stderr: [] };
+  const observed: Observations = { isReady: false, exit: undefined, stderr: [], logIn: undefined };
   const late = AbortSignal.timeout(agentMs);
   let notAcpTimer: ReturnType<typeof setTimeout> | undefined;
   const agent = await createAgent(config, {
@@ -75,6 +75,8 @@ interface Observations {
   exit: string | undefined;
   /** The last lines of its stderr. */
   stderr: string[];
+  /** Its first way to log in that needs a terminal. */
+  logIn: AuthMethod | undefined;
 }
 
 /** Adds an event to the observations. */
@@ -82,6 +84,7 @@ function observe(observed: Observations, event: AgentLifecycleEvent): void {
   switch (event.type) {
     case "ready":
       observed.isReady = true;
+      observed.logIn = event.capabilities.authMethods.find(({ type }) => type === "terminal");
       break;
     case "stderr":
       observed.stderr.push(event.line.slice(0, LINE_CHARS).toWellFormed());
@@ -109,9 +112,11 @@ const FIXES: Partial<Record<ErrorReason, string>> = {
 /** Reports on an agent that did not start, or opened no session. */
 function diagnose(
   { code, reason, message }: AppError,
-  { isReady, exit, stderr }: Observations,
+  { isReady, exit, stderr, logIn }: Observations,
 ): Finding {
-  if (code === "agent_auth_required") return fail("needs a log-in before it opens a session", message);
+  if (code === "agent_auth_required") {
+    return { ...fail("needs a log-in before it opens a session", message), logIn };
+  }
   const withOutput = (text: string) => {
     if (stderr.length === 0) return text;
     return `${text.replace(/\.$/, "")}. Last lines on stderr: ${stderr.join(" / ")}`;
@@ -124,4 +129,28 @@ function diagnose(
     : "Run its command in a terminal, in its folder: it should print nothing and wait for input. Otherwise it may need " +
       "an argument, such as acp or --acp. The first start may download the agent: then run the doctor again.";
   return fail(withOutput(reason === "exited" ? ended : message), reason && FIXES[reason] || advice);
+}
+
+/**
+ * Logs in to an agent in this program's terminal: runs the agent's own command with the arguments and variables of the
+ * method (ACP `AuthMethodTerminal`). @returns Whether the log-in succeeded.
+ */
+export async function logInAtTerminal(
+  config: AgentConfig,
+  deps: AgentDeps,
+  method: AuthMethod,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { command, args, cwd, env } = await agentInvocation(config, deps);
+  const child = new Deno.Command(command, {
+    args: [...args, ...method.args ?? []],
+    cwd,
+    env: { ...env, ...method.env },
+    clearEnv: true,
+    stdin: "inherit",
+    stdout: "inherit",
+    stderr: "inherit",
+    signal,
+  }).spawn();
+  return (await child.status).success;
 }

@@ -7,8 +7,9 @@ import { collectSecrets } from "../config/secrets.ts";
 import { abortable } from "../core/abortable.ts";
 import { NO_LOG } from "../core/log.ts";
 import { createRedactor } from "../core/redact.ts";
+import { spaceUnsafe } from "../core/unsafe_text.ts";
 import { PermissionBroker } from "../turn/permission.ts";
-import { checkAgent } from "./agent_check.ts";
+import { checkAgent, logInAtTerminal } from "./agent_check.ts";
 import { checkAddress, checkCharacter, checkDataDir } from "./checks.ts";
 import { configFindings, fail, type Finding, linesOf, verdictOf } from "./report.ts";
 
@@ -21,7 +22,14 @@ const CHECKS = {
   checkCharacter,
   checkDataDir,
   checkAgent: (config: AgentConfig, deps: AgentDeps, signal: AbortSignal) => checkAgent(config, deps, signal),
+  logInAtTerminal,
 };
+
+/** An agent that was tried. */
+interface Trial {
+  readonly agent: AgentConfig;
+  readonly found: readonly Finding[];
+}
 
 /** The parts of the program that the command needs. */
 export interface DoctorCommandOptions {
@@ -32,18 +40,20 @@ export interface DoctorCommandOptions {
   print(line: string): void;
   /** Shows a line that is not part of the report to the person at the terminal, if there is one. */
   readonly notice?: ((line: string) => void) | undefined;
+  /** Asks the person at the terminal a question with yes or no, if there is one. Blocks the program. */
+  readonly confirm?: ((question: string) => boolean) | undefined;
   /** Tests replace the checks of the machine. */
   readonly checks?: typeof CHECKS;
 }
 
 /**
  * Checks everything and prints the report: a line for each finding, a line with its fix, and the verdict. Agents are
- * tried a few at once and reported in order. Each wait has a limit.
+ * tried a few at once and reported in order. Each wait has a limit. At the end, a person can log in to agents that need it.
  *
  * @returns Whether nothing failed.
  */
 export async function runDoctorCommand(options: DoctorCommandOptions, signal: AbortSignal): Promise<boolean> {
-  const { machine, print, notice, checks = CHECKS } = options;
+  const { machine, print, notice, confirm, checks = CHECKS } = options;
   const { config, mistakes, warnings } = await settleLoading(options.loading);
   const unread = { authKey: machine.own.VTUBER_AUTH_KEY?.trim(), agents: [] };
   const redact = createRedactor(collectSecrets(config ?? unread, machine.own));
@@ -64,13 +74,26 @@ export async function runDoctorCommand(options: DoctorCommandOptions, signal: Ab
       notice?.(redact(`trying ${names}... (an agent that does not answer takes a few minutes)`));
       // The doctor refuses every permission, and its report takes the place of a log.
       const broker = new PermissionBroker(1_000, () => false);
-      const deps = { ...machine, broker, log: NO_LOG, redact };
-      const trials = pooledMap(MAX_CONCURRENT, agents, async (agent: AgentConfig) => ({
-        name: agent.name,
+      const deps = { ...machine, broker, log: NO_LOG, redact, canLogInAtTerminal: confirm !== undefined };
+      const trials: AsyncIterable<Trial> = pooledMap(MAX_CONCURRENT, agents, async (agent: AgentConfig) => ({
+        agent,
         found: await checks.checkAgent(agent, deps, signal),
       }));
-      for await (const { name, found } of trials) {
-        for (const finding of found) report(finding, name);
+      const waiting: Trial[] = [];
+      for await (const { agent, found } of trials) {
+        if (confirm && found.some(({ logIn }) => logIn)) waiting.push({ agent, found });
+        else for (const finding of found) report(finding, agent.name);
+      }
+      // One after the other, and after the trials, because the question stops everything else.
+      for (const { agent, found } of waiting) {
+        const method = found.find(({ logIn }) => logIn)!.logIn!;
+        const question = redact(
+          `The agent ${agent.name} needs a log-in. Log in now (${method.name || method.id})?`,
+        );
+        const isLoggedIn = confirm?.(spaceUnsafe(question)) &&
+          await checks.logInAtTerminal(agent, deps, method, signal);
+        const newest = isLoggedIn ? await checks.checkAgent(agent, deps, signal) : found;
+        for (const finding of newest) report(finding, agent.name);
       }
     }
   } catch (error) {

@@ -1,6 +1,7 @@
 /** The doctor's report: facts become findings, each with what to do about it, and findings become lines. Pure. @module */
 
 import type { AgentDescription } from "../acp/agent.ts";
+import type { AuthMethod } from "../acp/wire.ts";
 import { type Config, SAFE_KEY_CHARS } from "../config/load.ts";
 import { spaceUnsafe } from "../core/unsafe_text.ts";
 import { isLoopback } from "../http/access.ts";
@@ -16,6 +17,8 @@ export interface Finding {
   readonly text: string;
   /** Advice on what to do. */
   readonly fix?: string;
+  /** A way to log in that needs a terminal, and would mend this. */
+  readonly logIn?: AuthMethod | undefined;
 }
 
 /** Makes a {@linkcode Finding} that needs nothing to be done. */

@@ -39,11 +39,15 @@ async function create(config: Pick<AgentConfig, "command" | "args"> & Partial<Ag
 }
 
 const scripted = (options: ScriptedAgentOptions) => agentCommand(options);
-const READY = { type: "ready", name: "fake-agent", version: "1.0.0" } as const;
+const READY = { type: "ready" } as const;
 const EVENTS: readonly {
   name: string;
   command: Pick<AgentConfig, "command" | "args">;
-  expected: (AgentLifecycleEvent | { type: "unavailable"; reason: ErrorReason | undefined })[];
+  expected: (
+    | Exclude<AgentLifecycleEvent, { type: "ready" | "unavailable" }>
+    | typeof READY
+    | { type: "unavailable"; reason: ErrorReason | undefined }
+  )[];
 }[] = [
   { name: "ready and serving", command: scripted({}), expected: [READY, { type: "serving" }] },
   {
@@ -82,9 +86,10 @@ for (const { name, command, expected } of EVENTS) {
     const { agent, events } = await create(command);
     await waitFor(agent.newSession().catch(() => {}), "a session or its failure");
     await waitFor(agent[Symbol.asyncDispose](), "the agent's end");
-    const found = events.toSorted((a, b) => a.type.localeCompare(b.type)).map((event) =>
-      event.type === "unavailable" ? { type: event.type, reason: event.error.reason } : event
-    );
+    const found = events.toSorted((a, b) => a.type.localeCompare(b.type)).map((event) => {
+      if (event.type === "unavailable") return { type: event.type, reason: event.error.reason };
+      return event.type === "ready" ? READY : event;
+    });
     assertEquals(found, expected);
   });
 }

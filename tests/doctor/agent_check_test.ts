@@ -1,10 +1,11 @@
-import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import type { AgentDeps } from "../../lib/acp/create_agent.ts";
 import type { AgentLifecycleEvent } from "../../lib/acp/lifecycle.ts";
 import { NO_LOG } from "../../lib/core/log.ts";
-import { checkAgent } from "../../lib/doctor/agent_check.ts";
+import { checkAgent, logInAtTerminal } from "../../lib/doctor/agent_check.ts";
 import { linesOf } from "../../lib/doctor/report.ts";
 import { agentCommand } from "../support/agents/scripted_agent.ts";
+import { createDataDir } from "../support/harness/data_dir_fixture.ts";
 import { configOf } from "../support/harness/doctor_fixture.ts";
 
 type Command = Readonly<{ command: string; args: readonly string[] }>;
@@ -12,6 +13,14 @@ type Command = Readonly<{ command: string; args: readonly string[] }>;
 function shell(script: string): Command {
   return { command: "sh", args: ["-c", script] };
 }
+
+const DEPS: AgentDeps = {
+  own: Deno.env.toObject(),
+  windows: Deno.build.os === "windows",
+  broker: { ask: () => Promise.resolve(undefined) },
+  version: "0.0.0",
+  log: NO_LOG,
+};
 
 const FOREVER = new AbortController().signal;
 
@@ -23,15 +32,7 @@ async function check(
   onLifecycle?: AgentDeps["onLifecycle"],
 ): Promise<string> {
   const config = { ...configOf().agents[0]!, command, args, workingDir: "/" };
-  const deps = {
-    own: Deno.env.toObject(),
-    windows: Deno.build.os === "windows",
-    broker: { ask: () => Promise.resolve(undefined) },
-    version: "0.0.0",
-    log: NO_LOG,
-    onLifecycle,
-  };
-  const findings = await checkAgent(config, deps, signal, limits);
+  const findings = await checkAgent(config, { ...DEPS, onLifecycle }, signal, limits);
   return findings.flatMap((finding) => linesOf(finding)).join("\n");
 }
 
@@ -127,4 +128,34 @@ Deno.test("checkAgent: ends the agent and throws if it is asked to end", async (
   };
   const checking = check(shell("echo here >&2; exec sleep 300"), {}, stop.signal, onLifecycle);
   await assertRejects(() => checking, Error, "Enough.");
+});
+
+const METHOD = { id: "tty", name: "Log in", type: "terminal", args: ["login"], env: { KIND: "new" } };
+Deno.test("checkAgent: tells that it can log in at a terminal, and which method needs one", async () => {
+  await using folder = await createDataDir();
+  const log = `${folder.path}/agent.jsonl`;
+  const command = agentCommand({ log, authRequired: true, authMethods: ["a", METHOD] });
+  const found = await checkAgent({ ...configOf().agents[0]!, ...command }, {
+    ...DEPS,
+    canLogInAtTerminal: true,
+  }, FOREVER);
+  assertEquals(found.at(-1)?.logIn?.args, ["login"]);
+  assertStringIncludes(await Deno.readTextFile(log), '"auth":{"terminal":true}');
+});
+
+Deno.test("logInAtTerminal: runs the agent's command with what the method adds, in the agent's environment", async () => {
+  const script =
+    'test "$*" = "--quiet login" && test "$KIND" = new && test -z "$VTUBER_LOG" && test "$PWD" = /';
+  const { command, args } = shell(script);
+  const config = {
+    ...configOf().agents[0]!,
+    command,
+    args: [...args, "sh", "--quiet"],
+    workingDir: "/",
+    env: { KIND: "old" },
+  };
+  const deps = { ...DEPS, own: { ...DEPS.own, VTUBER_LOG: "debug" } };
+  const method = { ...METHOD, vars: [] };
+  assertEquals(await logInAtTerminal(config, deps, method, FOREVER), true);
+  assertEquals(await logInAtTerminal(config, deps, { ...method, args: [] }, FOREVER), false);
 });

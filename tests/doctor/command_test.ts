@@ -73,6 +73,51 @@ Deno.test("runDoctorCommand: tells the person which agents it tries; a few at on
   assertEquals(most, MAX_CONCURRENT);
 });
 
+const LOG_IN = { id: "tty", name: "Log in\u202e here", type: "terminal", vars: [] };
+const NEEDS_LOG_IN = { ...fail("needs a log-in", "Log in."), logIn: LOG_IN };
+const LOG_INS: [name: string, isWanted: boolean, succeeds: boolean, lines: string[]][] = [
+  ["logs in, and tries the agent again", true, true, ["ok   openab: works"]],
+  ["reports a log-in that failed", true, false, ["FAIL openab: needs a log-in", "     Log in."]],
+  ["reports a log-in that is not wanted", false, true, ["FAIL openab: needs a log-in", "     Log in."]],
+];
+
+for (const [name, isWanted, succeeds, expected] of LOG_INS) {
+  Deno.test(`runDoctorCommand: at a terminal it ${name}`, async () => {
+    const questions: string[] = [];
+    const methods: unknown[] = [];
+    let isLoggedIn = false;
+    const { lines } = await examine({
+      confirm(question) {
+        questions.push(question);
+        return isWanted;
+      },
+      checkAgent: (_config, { canLogInAtTerminal }) => {
+        assertEquals(canLogInAtTerminal, true);
+        return Promise.resolve([isLoggedIn ? ok("works") : NEEDS_LOG_IN]);
+      },
+      logInAtTerminal(_config, _deps, method) {
+        methods.push(method);
+        isLoggedIn = succeeds;
+        return Promise.resolve(succeeds);
+      },
+    });
+    assertEquals(questions, ["The agent openab needs a log-in. Log in now (Log in  here)?"]);
+    assertEquals(methods, isWanted ? [LOG_IN] : []);
+    assertEquals(lines.slice(-1 - expected.length, -1), expected);
+  });
+}
+
+Deno.test("runDoctorCommand: without a terminal no log-in is offered", async () => {
+  const { lines } = await examine({
+    checkAgent: (_config, { canLogInAtTerminal }) => {
+      assertEquals(canLogInAtTerminal, false);
+      return Promise.resolve([NEEDS_LOG_IN]);
+    },
+    logInAtTerminal: () => Promise.reject(new Error("This must not be run.")),
+  });
+  assertEquals(lines.at(-3), "FAIL openab: needs a log-in");
+});
+
 Deno.test("runDoctorCommand: if it is asked to end, it waits for the agents to end, and reports that it stopped", async () => {
   const stop = new AbortController();
   let hasEnded = false;

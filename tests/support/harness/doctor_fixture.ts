@@ -38,6 +38,7 @@ const CHECKS: NonNullable<DoctorCommandOptions["checks"]> = {
   checkCharacter: () => Promise.resolve(ok("the character can be shown")),
   checkDataDir: () => Promise.resolve(ok("conversations are kept")),
   checkAgent: () => Promise.resolve([ok("works")]),
+  logInAtTerminal: () => Promise.resolve(false),
 };
 
 /** The parts of a run of the doctor that a test replaces. */
@@ -45,11 +46,12 @@ export interface Examination extends Partial<typeof CHECKS> {
   readonly loading?: Promise<Loaded>;
   readonly own?: Record<string, string>;
   readonly notice?: (line: string) => void;
+  readonly confirm?: (question: string) => boolean;
 }
 
 /** Runs the doctor on the configuration of {@linkcode configOf}. */
 export async function examine(
-  { loading = loaded(configOf()), own = {}, notice, ...checks }: Examination = {},
+  { loading = loaded(configOf()), own = {}, notice, confirm, ...checks }: Examination = {},
   signal: AbortSignal = new AbortController().signal,
 ): Promise<{ lines: string[]; isHealthy: boolean }> {
   const lines: string[] = [];
@@ -58,6 +60,7 @@ export async function examine(
     machine: { own, windows: false, version: "0.0.0" },
     print: (line) => lines.push(line),
     notice,
+    confirm,
     checks: { ...CHECKS, ...checks },
   }, signal);
   return { lines, isHealthy };
