@@ -105,7 +105,8 @@ async function doctorExample(): Promise<string> {
     ok("127.0.0.1:8080 is free to listen on"),
     ok(`conversations are remembered in ${config.dataDir}: 0 so far`),
   ];
-  const own = [...await checkRequirements(agent, machine), ...agentFindings(DEMO_AGENT)];
+  const [program] = await checkRequirements(agent, machine);
+  const own = [program!, ok("folder: /home/me"), ...agentFindings(DEMO_AGENT)];
   const [missing] = await checkRequirements({ ...agent, command: "codex-acp" }, machine);
   return [
     "```text",
