@@ -46,27 +46,34 @@ export function promptMessages(messages: readonly Message[], unseen?: UnseenPart
   return selected.length > 0 ? selected : messages.slice(-1);
 }
 
+/** Creates the test of which messages a session has not received yet. */
 function unseenFilter(messages: readonly Message[], { turns, persona, reply }: UnseenParts) {
-  const [first = messages.length] = turns;
-  const last = turns.at(-1) ?? -1;
+  const [firstTurn = messages.length] = turns;
+  const lastTurn = turns.at(-1) ?? -1;
   const personaEnd = leading(messages);
   const newestTurn = messages.findLastIndex(isTurn);
   const ownReply = reply?.index ?? replyBySpeaker(messages, newestTurn);
-  const speaker = ownReply < 0 ? undefined : speakerOf(messages[ownReply]!);
+  const ownName = ownReply < 0 ? undefined : speakerOf(messages[ownReply]!);
   // To continue a reply that was cut, the agent has to know where it ends. In a group the next one is asked for instead.
-  const isContinued = ownReply === messages.length - 1 || ownReply > newestTurn && speaker === undefined;
+  const isContinued = ownReply === messages.length - 1 || ownReply > newestTurn && ownName === undefined;
   const cutReply = reply && !reply.isUnchanged && isContinued ? ownReply : -1;
-  const isOther = (message: Message) => ownReply >= 0 && ![undefined, speaker].includes(speakerOf(message));
-  // A system message is meant for the turn after it.
   const turnBefore = turns.length > 0
-    ? messages.slice(0, first).findLastIndex(isTurn)
+    ? messages.slice(0, firstTurn).findLastIndex(isTurn)
     : Math.max(newestTurn, ownReply);
+
+  /** Whether the session did not write a reply: another session did, or another character, or the client. */
+  const isOther = (message: Message, index: number): boolean => {
+    if (index > firstTurn && index < lastTurn || index === cutReply) return true;
+    const name = speakerOf(message);
+    const isNamedOther = ownReply >= 0 && name !== undefined && name !== ownName;
+    return index > ownReply && (index > newestTurn || isNamedOther);
+  };
   return (message: Message, index: number): boolean => {
     if (isTurn(message)) return turns.includes(index);
-    if (message.role === "system") return index < personaEnd ? persona.includes(index) : index > turnBefore;
     if (message.isToolCall) return turns.includes(messages.findIndex((each, i) => i > index && isTurn(each)));
-    return index > first && index < last || index === cutReply ||
-      index > ownReply && (index > newestTurn || isOther(message));
+    if (message.role === "assistant") return isOther(message, index);
+    // A later system message is meant for the turn after it.
+    return index < personaEnd ? persona.includes(index) : index > turnBefore;
   };
 }
 
