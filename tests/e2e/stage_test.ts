@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { Locator, Page } from "playwright-core";
+import type { Step } from "../support/agents/agent_steps.ts";
 import { CHROMIUM, openPage, type PageOptions, startBrowser } from "../support/harness/browser.ts";
 import type { Frame } from "../support/harness/event_client.ts";
 import { createGate, type Gate, reusableAddress } from "../support/harness/data_dir_fixture.ts";
@@ -29,6 +30,16 @@ const COMMAND = {
 };
 const ASK = script({ permission: { toolCall: COMMAND, options: OPTIONS } });
 
+/** The agent asks for these fields, and repeats the answer. */
+function question(
+  message: string,
+  properties: Record<string, unknown>,
+  required: readonly string[] = [],
+): Step {
+  const requestedSchema = { type: "object", properties, required };
+  return { request: { method: "elicitation/create", params: { mode: "form", message, requestedSchema } } };
+}
+
 async function untilConnected(page: Page): Promise<void> {
   await page.locator('#connection[data-state="open"]').waitFor();
 }
@@ -52,9 +63,7 @@ interface Stage {
   open(path?: string, options?: PageOptions): ReturnType<typeof openPage>;
 }
 
-type Step = (stage: Stage) => Promise<void>;
-
-const STEPS: Record<string, Step> = {
+const STEPS: Record<string, (stage: Stage) => Promise<void>> = {
   // First, because a turn adds a control for its activity.
   async "every control can be reached with the keyboard"({ page }) {
     const reached: unknown[] = [];
@@ -300,6 +309,60 @@ const STEPS: Record<string, Step> = {
     await later.page.getByRole("button", { name: "Reject" }).click();
     await page.getByText("rm -rf build: Rejected by").waitFor();
     assertEquals(later.problems, []);
+  },
+
+  async "a question with one choice is answered by a button"({ page }) {
+    const colour = {
+      type: "string",
+      title: "Colour",
+      oneOf: [{ const: "r", title: "Red" }, { const: "b", title: "Blue" }],
+    };
+    await send(page, script(question("Which colour?", { colour })));
+    const card = page.getByRole("alertdialog", { name: "Which colour?" });
+    await card.getByRole("button", { name: "Blue" }).click();
+    await reply(page, '{"action":"accept","content":{"colour":"b"}}').waitFor();
+    await page.getByText("Which colour?: Answered by stage.").waitFor();
+  },
+
+  async "a question with several fields is a form, whose wrong answer can be mended"({ page }) {
+    const fields = {
+      name: { type: "string", title: "Name", minLength: 3 },
+      count: { type: "integer", title: "How many" },
+      round: { type: "boolean", title: "Rounded", default: true },
+      days: { type: "array", title: "Days", items: { type: "string", enum: ["Mon", "Tue", "Wed"] } },
+      note: { type: "string", title: "Note" },
+    };
+    await send(page, script(question("What shall I make?", fields, ["name", "count"])));
+    const card = page.getByRole("alertdialog", { name: "What shall I make?" });
+    await card.getByLabel("Name").fill("ab");
+    await card.getByLabel("How many").fill("4");
+    await card.getByLabel("Days").selectOption(["Mon", "Wed"]);
+    await card.getByRole("button", { name: "Answer" }).click();
+    await page.getByRole("region", { name: "Notifications" }).getByText(/name/).waitFor();
+    await card.getByLabel("Name").fill("table");
+    await card.getByLabel("Name").press("Enter");
+    const content = { name: "table", count: 4, round: true, days: ["Mon", "Wed"] };
+    await reply(page, JSON.stringify({ action: "accept", content })).waitFor();
+  },
+
+  async "a question is declined, and one that asks for a password hides it"({ page }) {
+    await send(page, script(question("The password?", { password: { type: "string", title: "Password" } })));
+    const card = page.getByRole("alertdialog", { name: "The password?" });
+    assertEquals(await card.getByLabel("Password").getAttribute("type"), "password");
+    await card.getByRole("button", { name: "Decline" }).click();
+    await reply(page, '{"action":"decline"}').waitFor();
+  },
+
+  async "the context and the cost of the agent are shown"({ page, gate }) {
+    const update = {
+      sessionUpdate: "usage_update",
+      used: 50_000,
+      size: 200_000,
+      cost: { amount: 1.5, currency: "USD" },
+    };
+    await send(page, script({ thought: "Hm." }, { update }, gate.step));
+    await page.getByText("Context: 50K of 200K tokens (25 %), cost: 1.50 USD").waitFor();
+    await gate.open();
   },
 
   async "a notification is shown and can be closed"({ page, server }) {
