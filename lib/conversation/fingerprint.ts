@@ -19,6 +19,8 @@ const MAX_CACHED = 100;
 export const MAX_TURNS = 256;
 /** Newest turns of a transcript that are compared. Fewer than MAX_TURNS, since a skin may have dropped some of those. */
 const MAX_TRANSCRIPT_TURNS = 192;
+/** Characters of the fingerprint of a conversation's last reply: four replies that may be it. */
+const MAX_STORED_CHARS = 4 * 2 * FINGERPRINT_CHARS;
 /** Newest replies of a transcript that are compared. A group has one of each character behind a turn. */
 const MAX_REPLIES = 16;
 /** The block size of SHA-256, in bytes. */
@@ -149,6 +151,11 @@ export class Fingerprinter {
       hasToolCall: messages.slice(index + 1, next).some(({ isToolCall }) => isToolCall),
     };
   }
+}
+
+/** Adds an interrupted reply to the one before it, because a client may keep either as its last one. */
+export function withInterrupted(earlier: Fingerprint | undefined, interrupted: Fingerprint): Fingerprint {
+  return (interrupted + (earlier ?? "")).slice(0, MAX_STORED_CHARS) as Fingerprint;
 }
 
 /** Whether two replies are the same in the letters that are compared. */

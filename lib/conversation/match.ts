@@ -85,7 +85,8 @@ export function match(request: MatchRequest, conversations: Iterable<Conversatio
     const candidate = candidateOf(request, conversation, alignment);
     // A lorebook changes the later messages of the persona with every request. Then all turns and the reply have to match.
     if (!isSamePersona(request, conversation)) {
-      if (alignment?.coversAnsweredTurns && candidate?.hasSameReply) candidates.push(candidate);
+      const hasReply = findReply(request, conversation.reply) !== undefined;
+      if (alignment?.coversAnsweredTurns && candidate && hasReply) candidates.push(candidate);
     } else if (candidate) {
       candidates.push(candidate);
     } else if (alignment && firstReplyConflicts(request, conversation, alignment)) {

@@ -2,7 +2,7 @@
 
 import type { SessionId } from "../turn/event.ts";
 
-/** A keyed hash: 16 characters of base64url, or for a reply two such hashes in a row. */
+/** A keyed hash: 16 characters of base64url, or for a reply pairs of such hashes in a row. */
 export type Fingerprint = string & { readonly brand: "Fingerprint" };
 
 /**
@@ -45,7 +45,7 @@ export interface ConversationRecord {
   readonly turns: TurnRecord[];
   /** Number of older turns that were dropped. */
   turnsBefore: number;
-  /** The last reply, as `Fingerprinter.reply` makes it. */
+  /** The last reply, as `Fingerprinter.reply` makes it. Interrupted ones stand before it. */
   reply: Fingerprint | undefined;
   /** The client has sent a reply back, so that it keeps a history. Not in the file. */
   hasEchoed?: boolean;

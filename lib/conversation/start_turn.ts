@@ -12,7 +12,7 @@ import {
   MAX_FAULTS,
 } from "./active.ts";
 import { markDelivered, pendingTurns, type TranscriptDelta, unseenParts } from "./conversation.ts";
-import { REPLY_CHARS } from "./fingerprint.ts";
+import { REPLY_CHARS, withInterrupted } from "./fingerprint.ts";
 import { continuedReply, isSilentReply, type Message } from "./message.ts";
 import { promptMessages, toPrompt } from "./prompt.ts";
 import type { Resolution } from "./resolve.ts";
@@ -265,9 +265,9 @@ class Delivery implements TurnObserver {
     if (!conversation || !delta) return undefined;
     const newest = delta.turns.at(-1);
     if (newest && state !== "pending") newest.turn.state = state;
-    if (state === "answered") {
-      conversation.reply = this.#options.fingerprinter.reply(this.#reply, continuedReply(this.#job.messages));
-    }
+    const reply = this.#options.fingerprinter.reply(this.#reply, continuedReply(this.#job.messages));
+    if (state === "answered") conversation.reply = reply;
+    else if (state === "delivered" && reply) conversation.reply = withInterrupted(conversation.reply, reply);
     return this.#options.index.save(conversation);
   }
 

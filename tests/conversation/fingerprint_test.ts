@@ -6,6 +6,7 @@ import {
   MAX_TURNS,
   REPLY_CHARS,
   replyPrefixDiffers,
+  withInterrupted,
 } from "../../lib/conversation/fingerprint.ts";
 import { FINGERPRINTER, messagesOf, type TranscriptLine } from "../support/harness/fingerprint_fixture.ts";
 import { audio, image, named, tool, user } from "../support/harness/message_fixture.ts";
@@ -113,6 +114,34 @@ Deno.test("fingerprint, reply: same as a stored one, or surely another", () => {
   for (const [name, reply, text, expected] of COMPARED) {
     const [stored, sent] = [FINGERPRINTER.reply(reply), fingerprints(`a: ${text}`, "u: x").replies[0]];
     assertEquals([isSameReply(sent?.fingerprint, stored), replyPrefixDiffers(sent, stored)], expected, name);
+  }
+});
+
+Deno.test("fingerprint, reply: of a reply that continues a text, either that or both joined are the same", () => {
+  const stored = FINGERPRINTER.reply("there was a cat.", "[happy] Once upon a time ");
+  for (
+    const [kept, isSame] of [["There was a cat", true], ["Once upon a time there was a cat.", true], [
+      "Once upon a time",
+      false,
+    ]] as const
+  ) {
+    assertEquals(isSameReply(FINGERPRINTER.reply(kept), stored), isSame, kept);
+  }
+});
+
+Deno.test("fingerprint, reply: interrupted replies and the one before them are the same, up to four", () => {
+  const replies = ["one", "two", "three", "four", "five"].map((text) => FINGERPRINTER.reply(text)!);
+  const stored = replies.reduce((earlier, reply) => withInterrupted(earlier, reply));
+  assertEquals(replies.map((reply) => isSameReply(reply, stored)), [false, true, true, true, true]);
+  assertEquals(withInterrupted(undefined, replies[0]!), replies[0]);
+});
+
+Deno.test("fingerprint, reply: the name of a group's speaker does not count", () => {
+  for (const kept of ["Cid: Rain, [sad] I fear.", "[sad] Dr. O'Neil-Smith 2: Rain, I fear."]) {
+    assertEquals(FINGERPRINTER.reply(kept), FINGERPRINTER.reply("Rain, I fear."), kept);
+  }
+  for (const kept of ["3: Rain, I fear.", '{"Cid": Rain, I fear.', `${"x".repeat(41)}: Rain, I fear.`]) {
+    assertNotEquals(FINGERPRINTER.reply(kept), FINGERPRINTER.reply("Rain, I fear."), kept);
   }
 });
 

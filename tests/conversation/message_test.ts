@@ -5,6 +5,7 @@ import {
   isTurn,
   leading,
   type Message,
+  speakerOf,
   textOf,
 } from "../../lib/conversation/message.ts";
 import { assistant, image, named, system, tool, user } from "../support/harness/message_fixture.ts";
@@ -26,6 +27,19 @@ const LEADING: readonly (readonly [string, readonly Message[], number])[] = [
 for (const [name, messages, count] of LEADING) {
   Deno.test(`leading: ${name}`, () => assertEquals(leading(messages), count));
 }
+
+const SPEAKERS: readonly (readonly [message: Message, name: string | undefined])[] = [
+  [assistant("Ann: Hello!"), "Ann"],
+  [assistant("[happy] Ann Lee:\nHello!"), "Ann Lee"],
+  [{ ...assistant("Hello!"), name: "Ann" }, "Ann"],
+  [assistant("Hello! Ann: no"), undefined],
+  [assistant("http://a.b"), undefined],
+  [assistant("12:00 it is"), undefined],
+  [assistant(""), undefined],
+];
+Deno.test("speakerOf: the name of a message, or the one before its text", () => {
+  for (const [message, name] of SPEAKERS) assertEquals(speakerOf(message), name, textOf(message));
+});
 
 const FAILED = "Sorry, my agent stopped unexpectedly. Please try again.";
 const CLEANED: readonly (readonly [name: string, message: Message, cleaned: Message | undefined])[] = [
