@@ -26,14 +26,18 @@ export function textOf(message: Message): string {
   return message.parts.flatMap((part) => part.type === "text" ? [part.text] : []).join("\n");
 }
 
-/** Removes empty system messages, and from replies the sentences with which this program reported failures. */
+/**
+ * Removes empty system messages, an empty reply at the end, which some clients are about to fill, and from replies the
+ * sentences with which this program reported failures.
+ */
 export function cleanMessages(messages: readonly Message[]): Message[] {
-  return messages.flatMap((message) => {
+  return messages.flatMap((message, index) => {
     if (message.role === "system") return textOf(message).trim() === "" ? [] : [message];
     if (message.role !== "assistant") return [message];
     const text = textOf(message);
     const cleaned = withoutErrorSentences(text);
-    if (cleaned === text) return [message];
+    const isPlaceholder = text === "" && index === messages.length - 1;
+    if (cleaned === text && !isPlaceholder) return [message];
     return cleaned.trim() === "" ? [] : [{ ...message, parts: [{ type: "text", text: cleaned.trimEnd() }] }];
   });
 }

@@ -41,7 +41,8 @@ export interface UnseenParts {
  */
 export function promptMessages(messages: readonly Message[], unseen?: UnseenParts): Message[] {
   const selected = unseen ? messages.filter(unseenFilter(messages, unseen)) : [...messages];
-  if (messages.at(-1)?.role === "assistant") return [...selected, CONTINUE];
+  const last = messages.at(-1);
+  if (last && isReply(last)) return [...selected, CONTINUE];
   // A request of system messages alone asks the character to speak, also if the session has all of them.
   return selected.length > 0 ? selected : messages.slice(-1);
 }

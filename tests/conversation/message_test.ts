@@ -60,7 +60,11 @@ const CLEANED: readonly (readonly [name: string, message: Message, cleaned: Mess
   ],
   ["a sentence of the user", user(FAILED), user(FAILED)],
   ["a reply that is like one", assistant("Sorry, my agent stopped."), assistant("Sorry, my agent stopped.")],
-  ["an empty reply", assistant(""), assistant("")],
+  ["an empty reply at the end", assistant(""), undefined],
+  ["a call of a client's tool", { ...assistant("<tool_call>"), isToolCall: true }, {
+    ...assistant("<tool_call>"),
+    isToolCall: true,
+  }],
 ];
 Deno.test("cleanMessages: empty system messages and our own error sentences are removed", () => {
   for (const [name, message, cleaned] of CLEANED) {

@@ -101,6 +101,7 @@ const CASES: readonly (readonly [name: string, before: Lines, request: Lines, se
     CALL,
     "t x: 12:00",
   ]],
+  ["a call of a client's tool without a result", "u: one", ["u: one / a: ok / u: two", CALL], "u: two"],
   ["an earlier call of a client's tool", ["u: one", CALL, "t x: 12:00"], [
     "u: one",
     CALL,
