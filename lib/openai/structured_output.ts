@@ -84,7 +84,7 @@ function invalidSchema(fault: string): AppError {
 export function withInstruction(messages: readonly Message[], { instruction }: ResponseFormat): Message[] {
   const last = messages.findLastIndex((message) => message.role === "user");
   const added: Message = { role: "system", parts: [{ type: "text", text: instruction }], isAdded: true };
-  return messages.toSpliced(last, 0, added);
+  return messages.toSpliced(last < 0 ? messages.length : last, 0, added);
 }
 
 /**

@@ -113,6 +113,7 @@ Deno.test("withInstruction: goes before the last user message", () => {
   assertEquals(withInstruction([...chat, last], OBJECT), [...chat, instruction, last]);
   assertEquals(withInstruction([last], OBJECT), [instruction, last]);
   assertEquals(withInstruction([last, chat[2]!], OBJECT)[0], instruction);
+  assertEquals(withInstruction([chat[0]!], OBJECT), [chat[0], instruction]);
 });
 
 Deno.test("withInstruction: keeps every message if only a tool has answered", () => {
