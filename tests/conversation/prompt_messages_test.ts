@@ -85,6 +85,12 @@ const CASES: readonly (readonly [name: string, before: Lines, request: Lines, se
     "a: Bob: no / u: two / s: Reply as Cid.",
   ],
   [
+    "lines of other characters that have a name",
+    "u: one / a Ann: hi / s: Go on.",
+    "u: one / a Ann: hi / a Cid: ok / a Bob: no / u: two / s: Go on.",
+    "a Bob: no / u: two / s: Go on.",
+  ],
+  [
     "replies with a colon that were edited",
     "u: one",
     "u: one / a: Note: this was edited. / u: two / s: Be kind.",
