@@ -259,12 +259,12 @@ export class AcpAgent implements Agent {
         // A process that is retired says nothing about the one that was started since.
         if (this.#current !== connection) return;
         if (answered) this.#backoff.reset();
-        // An agent whose last `session/new` failed is not asked again after each turn.
-        if (!this.#hasFailed) this.warm();
+        this.#warmIfUsable();
       },
       onUnresponsive: (lost) => {
         if (lost !== undefined) this.#lost.set(lost, true);
         this.#retire(connection);
+        this.#warmIfUsable();
       },
     });
     this.#connections.add(connection);
@@ -277,7 +277,11 @@ export class AcpAgent implements Agent {
     const isEarly = this.#current === connection && this.#backoff.isEarly;
     this.#forget(connection);
     await this.#onEnd(connection, isEarly);
-    // Restart at once, because the next request would wait for the start. An agent that opens no sessions is left alone.
+    this.#warmIfUsable();
+  }
+
+  /** Starts the agent at once, because the next request would wait for that. One that opens no sessions is left alone. */
+  #warmIfUsable(): void {
     if (!this.#hasFailed) this.warm();
   }
 

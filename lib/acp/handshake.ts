@@ -16,8 +16,10 @@ import { type Capabilities, type McpServer, parseInitializeResult, PROTOCOL_VERS
 
 /** Time limits of an agent, in milliseconds. */
 export interface AgentTimeouts {
-  /** To answer `initialize`, `authenticate` or `session/new`, or to read a prompt. Slow agents take more than a minute. */
+  /** To answer `initialize`, `authenticate` or `session/new`. Slow agents take more than a minute. */
   readonly setupMs: number;
+  /** To read a prompt. */
+  readonly readMs: number;
   /** To resume or end a session, or to take a mode or a model. */
   readonly resumeMs: number;
   /** To answer a cancelled prompt. After that the prompt counts as cancelled, and its session is given up. */
@@ -29,6 +31,7 @@ export interface AgentTimeouts {
 }
 /** The {@linkcode AgentTimeouts} that are no setting. */
 export const AGENT_TIMEOUTS: Omit<AgentTimeouts, "setupMs"> = {
+  readMs: 60_000,
   resumeMs: 20_000,
   cancelMs: 5_000,
   afterPrompt: { silenceMs: 60, maxMs: 200 },

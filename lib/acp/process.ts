@@ -15,11 +15,11 @@ import {
   stillRunning,
 } from "./process_tree.ts";
 
-/** Last lines of stderr that are kept. */
-const STDERR_LINES = 20;
+/** Last lines of stderr that are kept, and their characters: few enough for one line of the log. */
+const TAIL = { lines: 20, chars: 300 };
 /** Characters of a line of stderr that are read; the rest is dropped. Progress bars may never end their line. */
 const STDERR_READ_CHARS = 64 * 1024;
-/** Characters of a line of stderr that are kept, logged and reported: fewer, so that no secret is cut before it is redacted. */
+/** Characters of a line of stderr that are logged and reported: fewer, so that no secret is cut before it is redacted. */
 const STDERR_LINE_CHARS = 2_000;
 /** Lines of stderr that are logged in a period. */
 const STDERR_RATE = { max: 200, ms: 10_000 };
@@ -87,8 +87,8 @@ export function launch(options: LaunchOptions, log: Log, times = STOP_TIMES): Ag
   const logLine = limitRate(log.debug, STDERR_RATE);
   const stderr = readLines(child.stderr, (text) => {
     const line = redact(text).slice(0, STDERR_LINE_CHARS);
-    tail.push(line);
-    if (tail.length > STDERR_LINES) tail.shift();
+    tail.push(line.slice(0, TAIL.chars));
+    if (tail.length > TAIL.lines) tail.shift();
     logLine("agent stderr", { line });
     options.onStderr?.(line);
   }, STDERR_READ_CHARS);

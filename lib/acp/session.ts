@@ -139,15 +139,15 @@ export class AcpSession implements Session {
     }
     const prompt = this.#running = new PromptState(reader, release);
     this.#prompts++;
-    const { peer, timeouts: { setupMs } } = this.#deps;
+    const { peer, timeouts: { readMs } } = this.#deps;
     const sent = peer.call("session/prompt", { sessionId: this.id, prompt: this.#neutralise(blocks) }, {
       resolve: (result) => this.#onResult(prompt, result),
       reject: (error) => this.#onError(prompt, error),
     });
     try {
-      if (!await settlesWithin(setupMs, sent)) {
+      if (!await settlesWithin(readMs, sent)) {
         this.#deps.onUnresponsive("the agent does not read a prompt", false);
-        throw new Error(`The agent did not read it within ${setupMs / 1000} seconds.`);
+        throw new Error(`The agent did not read it within ${readMs / 1000} seconds.`);
       }
     } catch (cause) {
       this.#end(prompt, [], false);
@@ -256,7 +256,8 @@ export class AcpSession implements Session {
 
   /** Ends a cancelled prompt that the agent does not end. The agent may still work on it, so that the session is lost. */
   #giveUp(prompt: PromptState): void {
-    this.#end(prompt, [{ type: "end", reason: "cancelled" }], false);
+    // Before prompt() has returned, its caller gets an error instead of the reader.
+    this.#end(prompt, prompt.isTaken ? [{ type: "end", reason: "cancelled" }] : [], false);
     this.close();
     this.#deps.onUnresponsive("the agent does not answer a cancelled prompt: its session is given up", true);
   }

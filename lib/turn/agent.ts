@@ -27,7 +27,10 @@ export type AgentState = "idle" | "starting" | "ready" | "failing" | "closed";
 
 /** A prompt that the agent took. */
 export interface RunningPrompt {
-  /** Asks the agent to stop. The reader still gets its last event. Does nothing after that event. */
+  /**
+   * Asks the agent to stop. The reader gets no more text, and `end` with the reason `cancelled` whatever the agent answers;
+   * after a grace time also without an answer, and the session is then closed. Does nothing if the agent has answered.
+   */
   cancel(): void;
 }
 

@@ -127,13 +127,13 @@ async function retireByCancel() {
     "session/prompt": (params, agent) =>
       answersAfter(params.sessionId === "session-1" ? new Promise(() => {}) : other.promise)(params, agent),
   }, { timeouts: SHORT_CANCEL });
-  const idle = await harness.agent.newSession();
-  const { session: lost, heard: stuck, prompt } = await harness.startTurn(idle);
+  const { session: lost, heard: stuck, prompt } = await harness.startTurn();
   const { session, heard: running } = await harness.startTurn();
   const resting = await harness.agent.newSession();
+  harness.handlers = RESUMES_AND_DELETES;
   prompt.cancel();
   await harness.recorder.waitFor(/does not answer a cancelled prompt/);
-  return { harness, lost, stuck, session, running, resting, other, old: harness.running };
+  return { harness, lost, stuck, session, running, resting, other, old: harness.starts[0]! };
 }
 
 Deno.test("AcpAgent: an agent that ignores a cancel loses the session, and its process takes no new turn", async () => {
@@ -154,7 +154,6 @@ Deno.test("AcpAgent: an agent that ignores a cancel loses the session, and its p
 
   // A second process serves the next session, and the idle one.
   assertEquals([resting.closed.aborted, session.closed.aborted], [true, false]);
-  harness.handlers = { ...RESUMES_AND_DELETES, "session/new": () => ({ sessionId: "new" }) };
   harness.nowMs += 60_000;
   await harness.runTurn();
   await harness.runTurn(await harness.agent.resumeSession(resting.id));
@@ -220,7 +219,7 @@ Deno.test("AcpAgent: refuses a prompt that the process does not read in time, an
       });
       return { ...running.process, writable };
     },
-    timeouts: { ...TEST_TIMEOUTS, setupMs: 1_500, cancelMs: 500 },
+    timeouts: { ...TEST_TIMEOUTS, readMs: 100, cancelMs: 500 },
   });
   const { heard: running } = await harness.startTurn();
   const session = await harness.agent.newSession();

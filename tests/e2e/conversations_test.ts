@@ -1,7 +1,7 @@
 /** Conversations without a name: which requests belong together, with real agents. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { createDataDir } from "../support/harness/data_dir_fixture.ts";
+import { createDataDir, createGate } from "../support/harness/data_dir_fixture.ts";
 import {
   replyOf,
   script,
@@ -144,6 +144,36 @@ testServer("conversations", {}, {
     });
     assertEquals(new Set(prompts.map(({ sessionId }) => sessionId)).size, 1);
   },
+});
+
+Deno.test("barge-in: an agent that ignores it loses the session, not the conversation, and disturbs no other one", async () => {
+  await using gate = await createGate();
+  await using server = await startServer();
+  const [deaf, other] = ["You are deaf.", "You stream."].map((persona) => new ChatClient({ persona }));
+  const streaming = await other!.start(server, script({ text: "One, " }, gate.step, { text: "two." }));
+  await untilReply(streaming, "One");
+  const endless = script({ ignoreCancel: true }, { text: "On and on" }, {
+    tokens: 100_000,
+    delayMs: 20,
+    text: " and on",
+  });
+  const older = await deaf!.start(server, endless);
+  await untilReply(older, "On and on");
+  const newer = await deaf!.send(server, question(2));
+  assertEquals([newer.text, newer.finish], [answer(2), "stop"]);
+  assertStringIncludes(server.log(), "its session is given up");
+  // The older reply has ended, while the other conversation streams on in the first process.
+  assertEquals((await replyOf(older)).done, true);
+  await gate.open();
+  const { text, finish } = await replyOf(streaming);
+  assertEquals([text, finish], ["One, two.\n", "stop"]);
+  // Afterwards it continues in the second process.
+  other!.history.push({ role: "assistant", content: text });
+  assertEquals((await other!.send(server, question(3))).text, answer(3));
+  assertEquals((await deaf!.send(server, question(4))).text, answer(4));
+  const prompts = (await server.prompts()).map(({ text }) => text);
+  assertEquals(prompts.filter((prompt) => prompt.endsWith(endless)).length, 1, "it is not run again");
+  assertEquals((await server.received()).filter(({ method }) => method === "initialize").length, 2);
 });
 
 Deno.test("VTUBER_ON_BUSY=queue: a newer request waits for the running turn", async () => {

@@ -184,6 +184,7 @@ export function rawAgent(recorder = new LogRecorder()): { agent: AcpAgent; remot
 /** Time limits that no test reaches, and no quiet periods, so that a turn ends with the agent's answer. */
 export const TEST_TIMEOUTS: AgentTimeouts = {
   setupMs: 60_000,
+  readMs: 60_000,
   resumeMs: 60_000,
   cancelMs: 60_000,
   afterPrompt: { silenceMs: 0, maxMs: 0 },
