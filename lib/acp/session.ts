@@ -42,6 +42,8 @@ export interface SessionDeps
 
 /** Messages whose prompt is remembered. */
 const MAX_MESSAGES = 100;
+/** Pieces of text with an earlier prompt's `messageId` that are kept until the prompt ends. */
+const MAX_LATE = 1_000;
 
 /** Why `closed` aborts. One for all sessions, because each new error costs a stack trace. */
 const SESSION_CLOSED = new Error("The session is closed.");
@@ -62,6 +64,8 @@ class PromptState {
   /** Withdraws the prompt's permission requests when it is cancelled or ends. */
   withdrawal: AbortController | undefined;
   cancelTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Text that came with the `messageId` of an earlier prompt. */
+  readonly late: SessionUpdate[] = [];
   /** The prompt's last events, once the agent has answered. Late updates still come before them. */
   lastEvents: readonly TurnEvent[] | undefined;
 
@@ -85,6 +89,8 @@ export class AcpSession implements Session {
   /** The number of the prompt that each message belongs to, by `messageId`; 0 if it belongs to none. */
   readonly #messages = new BoundedMap<string, number>(MAX_MESSAGES);
   #prompts = 0;
+  /** Whether the agent, or the provider behind it, gives the same `messageId` to several messages. */
+  #reusesMessageIds = false;
   readonly #questions: SessionQuestions;
   #running: PromptState | undefined;
   /** Waits for late updates. */
@@ -200,11 +206,21 @@ export class AcpSession implements Session {
     }
     if (this.#running?.isCancelled) return true;
     const { messageId } = update;
-    if (messageId === undefined) return false;
+    if (messageId === undefined || this.#reusesMessageIds) return false;
     const current = this.#running ? this.#prompts : 0;
     const owner = this.#messages.get(messageId);
     if (owner === undefined) this.#messages.set(messageId, current);
-    return owner !== undefined && owner !== current;
+    if (owner === undefined || owner === current) return false;
+    const late = this.#running?.late;
+    if (late && late.length < MAX_LATE) late.push(update);
+    return true;
+  }
+
+  /** Takes late text for the text of a prompt that has no other: then the ids of messages tell nothing. */
+  #acceptLate({ late, translator, reader }: PromptState): void {
+    if (late.length === 0 || translator.hasText) return;
+    this.#reusesMessageIds = true;
+    for (const update of late) translator.translate(update, reader);
   }
 
   /**
@@ -325,6 +341,7 @@ export class AcpSession implements Session {
     this.#running = undefined;
     const last = events.at(-1);
     const isComplete = last?.type === "end" && last.reason === "end_turn";
+    if (isComplete) this.#acceptLate(prompt);
     const closing = last ? prompt.translator.closeTools(isComplete ? "completed" : "failed") : [];
     for (const event of [...closing, ...events]) prompt.reader(event);
     prompt.release();

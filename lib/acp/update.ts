@@ -68,6 +68,11 @@ export class UpdateTranslator {
   #messageId: string | undefined;
   #hasToolSinceText = false;
 
+  /** Whether the turn has text that is not empty. */
+  get hasText(): boolean {
+    return this.#lastText !== "";
+  }
+
   /** Translates an update. One that means nothing to a turn makes no event. */
   translate(update: SessionUpdate, reader: TurnReader): void {
     switch (update.sessionUpdate) {

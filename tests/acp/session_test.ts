@@ -302,6 +302,19 @@ Deno.test("AcpSession: drops text with the messageId of an earlier turn, and tex
   assertEquals((await harness.runTurn(session)).text, "a b c");
 });
 
+Deno.test("AcpSession: an agent that gives every message the same id is heard all the same", async () => {
+  await using harness = new AcpHarness({
+    "session/prompt": ({ sessionId }, running) => {
+      for (const text of ["a ", "b"]) running.update(sessionId, chunk(text, "always the same"));
+      return { stopReason: "end_turn" };
+    },
+  });
+  const session = await harness.agent.newSession();
+  for (let turn = 1; turn <= 3; turn++) {
+    assertEquals((await harness.runTurn(session)).summaries, ["text a ", "text b", "end end_turn"]);
+  }
+});
+
 Deno.test("AcpSession: a cancel behind the answer ends the turn at once, as the agent ended it", async () => {
   await using harness = new AcpHarness({ "session/prompt": answersAfter(Promise.resolve()) }, {
     timeouts: { ...QUIET, afterPrompt: { silenceMs: 60_000, maxMs: 60_000 } },
