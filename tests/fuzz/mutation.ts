@@ -106,7 +106,7 @@ function change(random: Random, { parent, key }: Place): void {
     }
     case 3:
       if (typeof parent[key] === "string") parent[key] += random.pick(ODD_TEXTS);
-      else parent[key] = String(parent[key]);
+      else parent[key] = JSON.stringify(parent[key]) ?? "";
       return;
     default:
       parent[key] = oddValue(random);
