@@ -251,7 +251,10 @@ class Delivery implements TurnObserver {
 
   /** Records how far the turn came. Resolves once the record is written. */
   #onEnd(last: LastEvent): Promise<void> | undefined {
-    const { active: { conversation }, delta, sideJob } = this.#job;
+    const { active: { conversation }, delta, sideJob, unsolicited } = this.#job;
+    if (last.type === "end" && last.isEmpty && !unsolicited) {
+      this.#options.log.warn("the agent ended a turn without a word", { conversation: conversation?.id });
+    }
     const state = deliveryState(last, this.#reply, !this.#hasEvents);
     if (state === "pending") this.#undo();
     this.#countFaults(last);

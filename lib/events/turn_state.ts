@@ -11,6 +11,7 @@ import {
   type ToolCallId,
   type TurnEvent,
 } from "../turn/event.ts";
+import { emptyTurnError } from "../turn/error_sentences.ts";
 import { MAX_GLANCE_CHARS } from "../turn/permission.ts";
 import {
   type AgentStateEvent,
@@ -149,6 +150,10 @@ export class TurnState {
       case "context":
         return [{ type: "usage", ...this.ref, ...event.context }];
       case "end":
+        if (event.isEmpty) {
+          this.#failure = emptyTurnError();
+          return this.#end("error", false);
+        }
         return this.#end(event.reason === "cancelled" ? "idle" : "attention", event.reason === "end_turn");
       case "failure":
         this.#failure = event.failure;

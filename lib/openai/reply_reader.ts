@@ -1,6 +1,7 @@
 /** Reads a turn's events into a reply: its text as skins can speak it, its finish reason and its usage. Pure. @module */
 
 import type { AppError } from "../core/errors.ts";
+import { emptyTurnError } from "../turn/error_sentences.ts";
 import type { StopReason, TurnReader, Usage } from "../turn/event.ts";
 import type { AgentEvent, FinishReason } from "./chunk.ts";
 import { NOT_PLAIN, scanPlain, SkinText } from "./skin_text.ts";
@@ -111,6 +112,7 @@ export function createReplyReader(
         reported = event.usage;
         return;
       case "end":
+        if (event.isEmpty) return end("error", emptyTurnError());
         return end(FINISH[event.reason], undefined, event.reason === "cancelled");
       case "failure":
         return end("error", event.failure);

@@ -1,6 +1,6 @@
 /** The sentences with which a character reports that its agent failed, because skins show nothing else. @module */
 
-import type { AppError, ErrorCode, ErrorReason } from "../core/errors.ts";
+import { AppError, type ErrorCode, type ErrorReason } from "../core/errors.ts";
 
 const SENTENCES: Readonly<Partial<Record<ErrorCode, string>>> = {
   agent_timeout: "Sorry, that took too long, so I stopped.",
@@ -27,4 +27,10 @@ export function withoutErrorSentences(reply: string): string {
 /** Returns the sentence for a failure. */
 export function sentenceOf({ code, reason }: AppError): string {
   return reason && BY_REASON[reason] || SENTENCES[code] || OTHER;
+}
+
+/** Makes the error of a turn that the agent ended without a word: pi and kimi do, when their provider fails. */
+export function emptyTurnError(): AppError {
+  const message = "The agent ended the turn without a word, as some agents do when their provider answers with an error.";
+  return new AppError("agent_error", message, { reason: "provider", prompted: true });
 }

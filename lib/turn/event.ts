@@ -204,7 +204,12 @@ export type TurnEvent =
   /** Tokens of the turn. Comes before `end`, and only from agents that count tokens. */
   | { readonly type: "usage"; readonly usage: Usage }
   /** The agent answered the prompt. The reply of a `cancelled` turn is not complete. */
-  | { readonly type: "end"; readonly reason: StopReason }
+  | {
+    readonly type: "end";
+    readonly reason: StopReason;
+    /** The agent ended the turn by itself, without any text, tool or question. */
+    readonly isEmpty?: true;
+  }
   /** The turn ended without an answer. */
   | { readonly type: "failure"; readonly failure: AppError };
 

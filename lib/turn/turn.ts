@@ -331,7 +331,7 @@ export class Turn {
     if (event.type === "thought") {
       this.#pauseText();
     } else {
-      this.#hasText = true;
+      this.#hasText ||= /\S/.test(event.text);
       if (this.#scanner) this.#scan(this.#scanner, event.text);
     }
     this.#emit(event);
@@ -341,8 +341,10 @@ export class Turn {
   #track(event: TurnEvent): void {
     if (event.type === "permission") this.#openPermissions.add(event.request.id);
     else if (event.type === "permission_resolved") this.#openPermissions.delete(event.resolution.id);
-    else if (event.type === "question") this.#openQuestions.set(event.request.id, event.request);
-    else if (event.type === "question_resolved") this.#openQuestions.delete(event.resolution.id);
+    else if (event.type === "question") {
+      this.#hasUsedTools = true;
+      this.#openQuestions.set(event.request.id, event.request);
+    } else if (event.type === "question_resolved") this.#openQuestions.delete(event.resolution.id);
     else if (event.type === "tool") {
       this.#hasUsedTools = true;
       if (isOpen(event.tool)) this.#openTools.add(event.tool.id);
@@ -377,6 +379,8 @@ export class Turn {
   /** A cancelled turn ends as cancelled, and no other does: a `cancelled` that this side did not ask for is a failure. */
   #lastEvent(event: LastEvent): LastEvent {
     if (this.#isCancelled) return { type: "end", reason: "cancelled" };
+    const isEmpty = !this.#hasText && !this.#hasUsedTools;
+    if (event.type === "end" && event.reason === "end_turn" && isEmpty) return { ...event, isEmpty };
     if (event.type !== "end" || event.reason !== "cancelled") return event;
     const failure = new AppError("agent_cancelled", "The agent cancelled the turn.", { prompted: true });
     return { type: "failure", failure };

@@ -45,6 +45,7 @@ Deno.test("chat: the head of a response that is not streamed, and its usage, whi
   assertEquals([usage.prompt_tokens, usage.completion_tokens, usage.total_tokens], [1, 2, 3]);
   assertEquals(response.headers.get("x-usage-estimated"), "true");
   app.agent.script = (prompt) => {
+    prompt.say("Hm.");
     prompt.usage({ inputTokens: 12, outputTokens: 5 });
     prompt.end();
   };
@@ -55,6 +56,27 @@ Deno.test("chat: the head of a response that is not streamed, and its usage, whi
     "openab",
     null,
   ]);
+});
+
+Deno.test("chat: an agent that ends its turn without a word is an error, and one that used a tool is not", async () => {
+  await using app = startApp();
+  const response = await app.stream();
+  const prompt = await app.agent.nextPrompt();
+  prompt.say("\n");
+  prompt.end();
+  const { finish, text } = await readStream(response);
+  assertEquals([finish, text], [
+    "error",
+    "Sorry, my model does not answer right now. Please try again later.\n",
+  ]);
+  app.agent.script = saying();
+  const whole = await app.chat();
+  assertEquals([whole.status, (await whole.json()).error.code], [502, "agent_error"]);
+  app.agent.script = (prompt) => {
+    prompt.tool({ id: "a" });
+    prompt.end();
+  };
+  assertEquals((await readStream(app.stream())).finish, "stop");
 });
 
 Deno.test("stream: the role goes out at once, and every piece when it comes", async () => {
@@ -77,7 +99,6 @@ Deno.test("stream: the role goes out at once, and every piece when it comes", as
 });
 
 const REPLIES: [name: string, pieces: string[], text: string][] = [
-  ["no text", [], ""],
   ["leading newlines", ["\n", "\n[happy]", "\nHello.\n"], "[happy]Hello.\n"],
   [
     "what readers split at",
@@ -107,6 +128,7 @@ Deno.test("stream: usage is sent on request only", async () => {
   await using app = startApp({
     script(prompt) {
       prompt.say("Hi");
+      prompt.say("Hm.");
       prompt.usage({ inputTokens: 12, outputTokens: 5 });
       prompt.end();
     },

@@ -25,6 +25,7 @@ for (const [how, state] of [["end_turn", "attention"], ["fail", "error"], ["canc
       const client = fixture.connect();
       const { turn, prompt } = await fixture.startTurn();
       if (how === "cancelled") turn.cancel();
+      prompt.say("Hm.");
       if (how === "fail") prompt.fail(new AppError("agent_crashed", "Gone."));
       else prompt.end(how);
       const { sessions } = fixture.hub.snapshot;
@@ -40,6 +41,7 @@ Deno.test("EventHub: a new turn ends the last state of the one before", async ()
   using fixture = new HubFixture();
   const client = fixture.connect();
   const first = await fixture.startTurn("mao");
+  first.prompt.say("Hm.");
   first.prompt.end();
   const second = await fixture.startTurn("mao");
   const states = ["state idle", "state thinking", "state attention", "state idle", "state thinking"];
@@ -55,6 +57,7 @@ Deno.test("EventHub: repeats the state of a running turn after another one has e
   const [one, two] = [await fixture.startTurn("one"), await fixture.startTurn("two")];
   one.prompt.tool({ id: "a" });
   client.takeSummaries();
+  two.prompt.say("Hm.");
   two.prompt.end();
   await client.until(({ frames }) => frames.length === 3, "the state of the other turn");
   assertEquals(client.frames.map(({ state, session_id }) => `${session_id} ${state}`), [
@@ -290,6 +293,7 @@ Deno.test("EventHub: a notification does not change the state of a running turn"
   client.takeSummaries();
   fixture.hub.notify("Build done", "low");
   assertEquals(client.takeSummaries(), ["notification Build done"]);
+  prompt.say("Hm.");
   prompt.end();
   await client.untilIdle();
   assertEquals(client.summaries, ["state attention", "state idle"]);
@@ -316,6 +320,7 @@ Deno.test("EventHub: a subscriber that detaches during delivery does not affect 
     two.subscriber.detach();
   };
   const { prompt } = await fixture.startTurn();
+  prompt.say("Hm.");
   prompt.end();
   for (const { summaries } of [one, three]) {
     assertEquals(summaries, ["state idle", "state thinking", "state attention"]);

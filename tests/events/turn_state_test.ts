@@ -298,3 +298,9 @@ Deno.test("TurnState: a failed turn tells the code, the cause and the agent's ow
   assertEquals(detail?.error?.message, "quota exceeded".padEnd(1_000) + "...");
   assertEquals([fails(true).state, fails(true).detail], ["idle", undefined]);
 });
+
+Deno.test("TurnState: a turn that the agent ended without a word is an error", () => {
+  const state = new TurnState(REF);
+  state.apply({ type: "end", reason: "end_turn", isEmpty: true });
+  assertEquals([state.state.state, state.state.detail?.error?.reason], ["error", "provider"]);
+});
