@@ -1,6 +1,5 @@
 /** One ACP session: its prompts, one at a time, with their updates, permission requests and results. @module */
 
-import { BoundedMap } from "../core/bounded_map.ts";
 import { settlesWithin } from "../core/deadline.ts";
 import { AppError, type ErrorReason } from "../core/errors.ts";
 import type { PromptBlock, PromptCapabilities, RunningPrompt, Session } from "../turn/agent.ts";
@@ -10,9 +9,9 @@ import { type AgentCommands, neutraliseCommands, pathExists } from "./command_gu
 import { type ElicitationResult, SessionQuestions } from "./elicitation.ts";
 import type { AgentSettings } from "./handshake.ts";
 import { ClosedError, explain, type JsonRpcPeer } from "./json_rpc.ts";
+import { MessageOwners, QuietPeriod, type QuietTimes } from "./late_updates.ts";
 import { type PermissionOutcome, SessionPermissions } from "./permission.ts";
 import { classifyProviderError } from "./provider_error.ts";
-import { QuietPeriod, type QuietTimes } from "./quiet_period.ts";
 import type { SessionConfig } from "./session_config.ts";
 import { UpdateTranslator } from "./update.ts";
 import {
@@ -40,8 +39,6 @@ export interface SessionDeps
   onClose(session: AcpSession): void;
 }
 
-/** Messages whose prompt is remembered. */
-const MAX_MESSAGES = 100;
 /** Pieces of text with an earlier prompt's `messageId` that are kept until the prompt ends. */
 const MAX_LATE = 1_000;
 
@@ -86,11 +83,9 @@ export class AcpSession implements Session {
   readonly #deps: SessionDeps;
   readonly #closing = new AbortController();
   readonly #permissions: SessionPermissions;
-  /** The number of the prompt that each message belongs to, by `messageId`; 0 if it belongs to none. */
-  readonly #messages = new BoundedMap<string, number>(MAX_MESSAGES);
+  readonly #messages = new MessageOwners();
+  /** Prompts so far. */
   #prompts = 0;
-  /** Whether the agent, or the provider behind it, gives the same `messageId` to several messages. */
-  #reusesMessageIds = false;
   readonly #questions: SessionQuestions;
   #running: PromptState | undefined;
   /** Waits for late updates. */
@@ -205,12 +200,8 @@ export class AcpSession implements Session {
       return false;
     }
     if (this.#running?.isCancelled) return true;
-    const { messageId } = update;
-    if (messageId === undefined || this.#reusesMessageIds) return false;
     const current = this.#running ? this.#prompts : 0;
-    const owner = this.#messages.get(messageId);
-    if (owner === undefined) this.#messages.set(messageId, current);
-    if (owner === undefined || owner === current) return false;
+    if (!this.#messages.isOfEarlierPrompt(update.messageId, current)) return false;
     const late = this.#running?.late;
     if (late && late.length < MAX_LATE) late.push(update);
     return true;
@@ -219,7 +210,7 @@ export class AcpSession implements Session {
   /** Takes late text for the text of a prompt that has no other: then the ids of messages tell nothing. */
   #acceptLate({ late, translator, reader }: PromptState): void {
     if (late.length === 0 || translator.hasText) return;
-    this.#reusesMessageIds = true;
+    this.#messages.ignoreIds();
     for (const update of late) translator.translate(update, reader);
   }
 

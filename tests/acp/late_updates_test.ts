@@ -1,5 +1,5 @@
 import { assert } from "@std/assert";
-import { QuietPeriod } from "../../lib/acp/quiet_period.ts";
+import { QuietPeriod } from "../../lib/acp/late_updates.ts";
 import { nextTask, waitFor } from "../support/harness/turn_recorder.ts";
 
 Deno.test("QuietPeriod: ends after a silence that each touch starts anew", async () => {
