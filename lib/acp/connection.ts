@@ -12,6 +12,7 @@ import { explain, isTimeout, JsonRpcPeer, RPC, RpcError } from "./json_rpc.ts";
 import type { AgentProcess } from "./process.ts";
 import { AcpSession } from "./session.ts";
 import { readOptions, type SendChange, SessionConfig, type SessionDefaults } from "./session_config.ts";
+import { describeUnaskedMode } from "./unasked_modes.ts";
 import {
   parseElicitationRequest,
   parseNewSessionResult,
@@ -252,10 +253,21 @@ export class Connection {
       this.#peer.request(method, { ...params, ...sessionParams }, { timeoutMs, read })
     );
     await session.config.configure(this.#options);
+    this.#warnOfUnaskedMode(session.config);
     for (const { text } of [...warnings, ...session.config.warnings]) {
       if (this.#isNewWarning(text)) this.#options.log.warn(text);
     }
     return session;
+  }
+
+  /** Warns if the agent may act without asking, although somebody should be asked or nothing be allowed. */
+  #warnOfUnaskedMode(config: SessionConfig): void {
+    const { permissions } = this.#options;
+    const mode = config.option("mode")?.current;
+    const text = describeUnaskedMode(this.#agent.capabilities.agent?.name, mode);
+    if (text === undefined || permissions === "allow") return;
+    const setting = mode === undefined ? "permissions" : "mode";
+    config.warnings.push({ setting, name: mode ?? permissions, text });
   }
 
   readonly #sendChange: SendChange = (method, params, read) =>

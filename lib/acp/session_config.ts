@@ -92,10 +92,10 @@ export class SessionDefaults {
   }
 }
 
-/** A configured value that an agent does not take. */
+/** A value that an agent does not take, or that does not do what it should. */
 export interface SettingWarning {
   /** The key in the agent's table of config.toml. */
-  readonly setting: "mcp_servers" | OptionKind;
+  readonly setting: "mcp_servers" | "permissions" | OptionKind;
   /** The value, or the name of the MCP server. */
   readonly name: string;
   /** The reason, as a sentence for people. */
