@@ -7,6 +7,7 @@ import {
   type ToolCall,
   type ToolCallId,
   type ToolKind,
+  type ToolStatus,
   type TurnEvent,
   type TurnReader,
 } from "../turn/event.ts";
@@ -67,6 +68,8 @@ export class UpdateTranslator {
   #lastText = "";
   #messageId: string | undefined;
   #hasToolSinceText = false;
+  /** Whether a tool call was updated since the agent spoke. */
+  #mayHaveUnended = false;
 
   /** Whether the turn has text that is not empty. */
   get hasText(): boolean {
@@ -76,8 +79,11 @@ export class UpdateTranslator {
   /** Translates an update. One that means nothing to a turn makes no event. */
   translate(update: SessionUpdate, reader: TurnReader): void {
     switch (update.sessionUpdate) {
-      case "agent_message_chunk":
-        return translateText("text", this.#separate(update), reader);
+      case "agent_message_chunk": {
+        const content = this.#separate(update);
+        if (this.#mayHaveUnended && content.text) this.#endUnended(reader);
+        return translateText("text", content, reader);
+      }
       case "agent_thought_chunk":
         return translateText("thought", update.content, reader);
       case "tool_call":
@@ -119,7 +125,7 @@ export class UpdateTranslator {
       title: truncate(fields.title || earlier?.tool.title || "tool", MAX_TITLE_CHARS),
       kind: moreDangerous(earlier?.hasKind ? earlier.tool.kind : undefined, fields.kind ?? undefined) ??
         "other",
-      status: fields.status ?? earlier?.tool.status ?? "pending",
+      status: newStatus(earlier?.tool.status, fields.status ?? undefined),
       ...(earlier?.tool.isSubagent || isSubagent(fields) ? { isSubagent: true } : {}),
     };
     const access = accessOf(fields);
@@ -131,6 +137,7 @@ export class UpdateTranslator {
       shown: access.isUnsafe ? cutMiddle(detailOf(fields), MAX_SHOWN_CHARS) : earlier?.shown ?? "",
     };
     this.#tools.set(id, tracked);
+    this.#mayHaveUnended = true;
     this.#hasToolSinceText ||= earlier === undefined;
     return tracked;
   }
@@ -155,6 +162,22 @@ export class UpdateTranslator {
     if (tracked) this.#tools.set(id, { ...tracked, isRefused: true });
   }
 
+  /**
+   * Ends the tool calls that were running or refused when the agent speaks on: some agents never end them. A subagent may
+   * still work, and a pending call may wait for its permission.
+   */
+  #endUnended(reader: TurnReader): void {
+    this.#mayHaveUnended = false;
+    for (const tracked of [...this.#tools.values()]) {
+      const { tool, isRefused } = tracked;
+      const isUnended = isRefused ? isOpen(tool) : tool.status === "in_progress" && !tool.isSubagent;
+      if (!isUnended) continue;
+      const ended = { ...tool, status: isRefused ? "failed" : "completed" } as const;
+      this.#tools.set(tool.id, { ...tracked, tool: ended });
+      reader({ type: "tool", tool: ended });
+    }
+  }
+
   /** Closes the tool calls that the agent left open, with this status; refused ones with `failed`. */
   closeTools(status: "completed" | "failed"): TurnEvent[] {
     const open = [...this.#tools.values()].filter(({ tool }) => isOpen(tool));
@@ -165,6 +188,12 @@ export class UpdateTranslator {
       closing: true,
     }));
   }
+}
+
+/** A tool call that has ended does not start again. */
+function newStatus(earlier: ToolStatus | undefined, named: ToolStatus | undefined): ToolStatus {
+  const status = named ?? earlier ?? "pending";
+  return earlier && !isOpen({ status: earlier }) && isOpen({ status }) ? earlier : status;
 }
 
 function isSame(a: ToolCall, b: ToolCall): boolean {

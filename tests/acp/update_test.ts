@@ -244,6 +244,36 @@ for (const status of ["completed", "failed"] as const) {
   });
 }
 
+Deno.test("UpdateTranslator: when the agent speaks on, running and refused tool calls end; they do not start again", () => {
+  const translator = new UpdateTranslator();
+  translate([
+    tool({ toolCallId: "runs", title: "runs", status: "in_progress" }),
+    tool({ toolCallId: "waits", title: "waits", status: "pending" }),
+    tool({ toolCallId: "refused", title: "refused", status: "pending" }),
+    { ...tool({ toolCallId: "sub", title: "sub", status: "in_progress" }), name: "Task" },
+  ], translator);
+  translator.markRefused("refused" as ToolCallId);
+  assertEquals(briefs([thought(text("hm")), chunk(text(""))], translator), ["thought hm"]);
+  assertEquals(briefs([chunk(text("Now"))], translator).toSorted(), [
+    "text Now",
+    "tool refused other failed",
+    "tool runs other completed",
+  ]);
+  assertEquals(
+    briefs([change({ toolCallId: "runs", status: "in_progress" }), chunk(text(" I know"))], translator),
+    [
+      "text  I know",
+    ],
+  );
+  assertEquals(briefs([change({ toolCallId: "runs", status: "failed" })], translator), [
+    "tool runs other failed",
+  ]);
+  assertEquals(translator.closeTools("completed").map(summarize), [
+    "tool waits other completed",
+    "tool sub other completed",
+  ]);
+});
+
 Deno.test("UpdateTranslator: cuts titles, and keeps no text of a tool call that is longer", () => {
   const translator = new UpdateTranslator();
   const huge = "x".repeat(100_000);
