@@ -1,6 +1,7 @@
 /** The event hub: follows every turn and publishes its states and events to the subscribers. @module */
 
 import { AppError, shuttingDown } from "../core/errors.ts";
+import { type IdleTimer, startIdleTimer } from "../core/idle_timer.ts";
 import { isLast, type TurnEvent, type TurnId } from "../turn/event.ts";
 import type { Turn, TurnObserver } from "../turn/turn.ts";
 import { Subscriber, type Transport } from "./subscriber.ts";
@@ -23,6 +24,8 @@ import {
 const MAX_SUBSCRIBERS = 5_000;
 /** How long `attention`, `error` and `notification` are shown before `idle`, in milliseconds. */
 const HOLD_MS = 1_800;
+/** Silence of an agent after which it is said to wait for its model, in milliseconds. */
+const MODEL_WAIT_MS = 10_000;
 /** Events that a new subscriber gets at once, if they still hold. */
 const CAUGHT_UP = ["agent_state", "agent_status", "permission_request", "question"] as const;
 /** WebSocket close code `Going Away` (RFC 6455). */
@@ -43,6 +46,8 @@ export class EventHub implements TurnObserver {
   readonly #subscribers = new Set<Subscriber>();
   /** Oldest turn first. */
   readonly #turns = new Map<TurnId, TurnState>();
+  /** Notice the silence of the running turns' agents. */
+  readonly #silences = new Map<TurnId, IdleTimer>();
   /** The agents that cannot serve, by name. */
   readonly #unavailable = new Map<string, AgentStatusEvent>();
   /** The state that was published last. */
@@ -146,6 +151,7 @@ export class EventHub implements TurnObserver {
     this.#release();
     const state = new TurnState({ session_id: turn.conversation, turn_id: turn.id }, turn.unsolicited);
     this.#turns.set(turn.id, state);
+    this.#silences.set(turn.id, startIdleTimer(MODEL_WAIT_MS, () => this.#publish(...state.wait())));
     this.#publish(...state.start());
   }
 
@@ -154,7 +160,11 @@ export class EventHub implements TurnObserver {
     const state = this.#turns.get(turn.id);
     if (state === undefined || this.#isClosed) return;
     if (event.type === "emotion" && !turn.unsolicited) this.#lastEmotion = event.tag;
-    if (isLast(event)) this.#release();
+    this.#silences.get(turn.id)?.touch();
+    if (isLast(event)) {
+      this.#release();
+      this.#endSilence(turn.id);
+    }
     this.#publish(...state.apply(event));
     if (!state.hasEnded) return;
     if (state.state.state === "idle") this.#retire(turn.id, state);
@@ -202,6 +212,7 @@ export class EventHub implements TurnObserver {
   async close(): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#held?.timer);
+    for (const id of this.#silences.keys()) this.#endSilence(id);
     const closing = [...this.#subscribers].map((one) => one.close(GOING_AWAY, "the server is shutting down"));
     await Promise.all(closing);
   }
@@ -213,6 +224,11 @@ export class EventHub implements TurnObserver {
 
   get #notified(): Subscriber[] {
     return this.#external.filter((subscriber) => subscriber.wants("notification"));
+  }
+
+  #endSilence(id: TurnId): void {
+    this.#silences.get(id)?.[Symbol.dispose]();
+    this.#silences.delete(id);
   }
 
   #updateWantsSpeech(): void {

@@ -53,7 +53,9 @@ export class TurnState {
   readonly #questions = new Map<string, QuestionRequest>();
   #final: AgentStateEvent["state"] | undefined;
   #failure: AppError | undefined;
-  /** The published state and number of sub-agents. */
+  /** Whether the agent waits for its model. */
+  #isWaiting = false;
+  /** The published state, number of sub-agents, and whether the agent waits for its model. */
   #shown = "";
 
   constructor(ref: TurnRef, unsolicited = false) {
@@ -97,8 +99,21 @@ export class TurnState {
     return this.#withState([]);
   }
 
+  /** Says that the agent has been silent for a while. Without an open tool or question, it waits for its model. */
+  wait(): readonly VtuberEvent[] {
+    this.#isWaiting = this.#current().state === "thinking";
+    return this.#withState([]);
+  }
+
   /** Applies an event of the turn. */
   apply(event: TurnEvent): readonly VtuberEvent[] {
+    const wasWaiting = this.#isWaiting;
+    this.#isWaiting = false;
+    const events = this.#apply(event);
+    return wasWaiting ? this.#withState(events) : events;
+  }
+
+  #apply(event: TurnEvent): readonly VtuberEvent[] {
     switch (event.type) {
       case "text":
       case "thought":
@@ -199,10 +214,10 @@ export class TurnState {
     };
   }
 
-  /** Adds the state to the events if it differs from the last one, or has another number of sub-agents. */
+  /** Adds the state to the events if it differs from the last one in what {@linkcode TurnState.#shown} holds. */
   #withState(events: readonly VtuberEvent[]): readonly VtuberEvent[] {
     const { state, detail } = this.#current();
-    const shown = `${state} ${detail?.subagent_count ?? 0}`;
+    const shown = `${state} ${detail?.subagent_count ?? 0} ${detail?.waiting ?? false}`;
     if (this.#shown === shown) return events;
     this.#shown = shown;
     return [...events, this.state];
@@ -218,7 +233,9 @@ export class TurnState {
     if (this.#questions.size > 0) return { state: "notification" };
     const tools = this.#openTools;
     const newest = tools.at(-1);
-    if (newest === undefined) return { state: "thinking" };
+    if (newest === undefined) {
+      return this.#isWaiting ? { state: "thinking", detail: { waiting: true } } : { state: "thinking" };
+    }
     const detail = { tool_class: toolClass(newest), tool_name: nameOf(newest) };
     const subagents = tools.filter((tool) => tool.isSubagent).length;
     if (subagents === 0) return { state: "working", detail };

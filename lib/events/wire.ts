@@ -72,6 +72,8 @@ export interface AgentStateEvent extends Partial<TurnRef> {
     readonly tool_class?: "tool" | "coding" | "web";
     readonly tool_name?: string;
     readonly subagent_count?: number;
+    /** The agent has said nothing for 10 s and uses no tool: it waits for its model. */
+    readonly waiting?: true;
     /** Why the turn failed. */
     readonly error?: ErrorDetail;
   };

@@ -1,7 +1,7 @@
 /** The stage in a real browser, in front of a real server and the scripted agent. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import type { Locator, Page } from "playwright-core";
+import type { Locator, Page, WebSocketRoute } from "playwright-core";
 import type { Step } from "../support/agents/agent_steps.ts";
 import { CHROMIUM, openPage, type PageOptions, startBrowser } from "../support/harness/browser.ts";
 import type { Frame } from "../support/harness/event_client.ts";
@@ -381,6 +381,24 @@ const STEPS: Record<string, (stage: Stage) => Promise<void>> = {
     await gate.open();
     await page.locator("#activity-title", { hasText: "Speaking" }).waitFor();
     assertEquals(await page.locator("#character").getAttribute("data-state"), "idle");
+  },
+
+  async "a silent agent is said to wait for its model"({ page }) {
+    // The server's time is 10 s; a frame of its own shows the same.
+    const { promise: opened, resolve } = Promise.withResolvers<WebSocketRoute>();
+    await page.routeWebSocket(/vtuber/, (socket) => {
+      socket.connectToServer();
+      resolve(socket);
+    });
+    await page.reload();
+    await untilConnected(page);
+    await send(page, script({ text: "Hm. " }, { hang: true }));
+    await reply(page, "Hm.").waitFor();
+    (await opened).send(
+      JSON.stringify({ type: "agent_state", state: "thinking", detail: { waiting: true } }),
+    );
+    await page.locator("#activity-title", { hasText: "Still waiting for the model" }).waitFor();
+    assertEquals(await page.locator("#character").getAttribute("data-state"), "thinking");
   },
 
   async "a reply is stopped by Escape and by the next message"({ page }) {

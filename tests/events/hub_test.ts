@@ -13,6 +13,7 @@ import {
   resolvedEvent,
   summarize,
 } from "../support/harness/events_fixture.ts";
+import { FakeClock } from "../support/harness/fake_clock.ts";
 import { Random } from "../support/harness/random.ts";
 import { nextTask } from "../support/harness/turn_recorder.ts";
 
@@ -141,6 +142,23 @@ Deno.test("EventHub: an internal subscriber gets events, is not counted, and ans
     "state thinking",
     "state idle",
   ]);
+});
+
+Deno.test("EventHub: after 10 seconds of silence, a turn waits for the model; not once it has ended", async () => {
+  using clock = new FakeClock();
+  using fixture = new HubFixture();
+  const client = fixture.connect(["agent_state"]);
+  const { prompt } = await fixture.startTurn();
+  const waits = async (ms: number) => {
+    clock.advance(ms);
+    await nextTask();
+    return client.frames.filter(({ detail }) => detail?.waiting).length;
+  };
+  assertEquals([await waits(9_900), await waits(200)], [0, 1]);
+  prompt.say("Hi");
+  assertEquals([await waits(9_900), await waits(200)], [1, 2]);
+  prompt.end();
+  assertEquals(await waits(30_000), 2);
 });
 
 Deno.test("EventHub: tells once which agents cannot serve, and when they can again", () => {

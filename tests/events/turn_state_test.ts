@@ -161,6 +161,20 @@ Deno.test("TurnState: each kind of tool has a class", () => {
   }
 });
 
+Deno.test("TurnState: a silent agent without an open tool waits for its model, until the next event", () => {
+  const turn = new TurnState(REF);
+  turn.start();
+  const state = { type: "agent_state", ...REF, state: "thinking" } as const;
+  assertEquals(turn.wait(), [{ ...state, detail: { waiting: true } }]);
+  assertEquals(turn.wait(), []);
+  assertEquals(turn.apply({ type: "text", text: "Hi" }), [state]);
+  turn.apply(tool("a"));
+  assertEquals(turn.wait(), []);
+  assertEquals(turn.apply(tool("a", "completed")).map(summarize), ["tool a done", "state thinking"]);
+  assertEquals(turn.wait().map(summarize), ["state thinking"]);
+  assertEquals(turn.apply(END).map(summarize), ["state attention"]);
+});
+
 Deno.test("TurnState: every event has the turn and all its fields", () => {
   const turn = new TurnState(REF);
   assertEquals(turn.start(), [{ type: "agent_state", ...REF, state: "thinking" }]);

@@ -1,7 +1,7 @@
 // @ts-check
 /** The interface of a character, and the loader of the one that the server names. @module */
 
-/** @typedef {{ tool_class?: string, tool_name?: string, subagent_count?: number }} StateDetail */
+/** @typedef {{ tool_class?: string, tool_name?: string, subagent_count?: number, waiting?: boolean }} StateDetail */
 
 /**
  * A character on the stage. It keeps the attributes `data-expression` and `data-state` of its container up to date.

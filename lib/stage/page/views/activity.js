@@ -12,6 +12,7 @@ const SHOWN_AFTER_END_MS = 12_000;
 const STATE_LABELS = new Map([
   ["thinking", "Thinking"],
   ["speaking", "Speaking"],
+  ["waiting", "Still waiting for the model"],
   ["working", "Working"],
   ["juggling", "Working with helpers"],
   ["attention", "Ready for you"],

@@ -7,6 +7,8 @@ import { stateLabel } from "./activity.js";
 
 /** @typedef {import("../characters/character.js").StateDetail} StateDetail */
 
+/** States of the server in which a character is posed, for the states of this page. @type {Readonly<Record<string, string>>} */
+const POSES = { speaking: "idle", waiting: "thinking" };
 /** Turns that are remembered. */
 const MAX_KNOWN = 100;
 
@@ -18,7 +20,7 @@ const MAX_KNOWN = 100;
  */
 export function createPerformer(character, activity) {
   const mood = byId("mood");
-  /** The state that is shown: one of the server's, or `speaking`. */
+  /** The state that is shown: one of the server's, `speaking` or `waiting`. */
   let state = "idle";
   /** Id of the turn that is performed; empty between turns. */
   let turn = "";
@@ -46,7 +48,7 @@ export function createPerformer(character, activity) {
   /** @param {string} next @param {StateDetail} detail */
   function show(next, detail) {
     state = next;
-    character.act(state === "speaking" ? "idle" : state, detail);
+    character.act(POSES[state] ?? state, detail);
     activity.setState(state);
     const label = stateLabel(state);
     document.title = label === "" ? "oab-vtuber" : `${label} – oab-vtuber`;
@@ -85,14 +87,15 @@ export function createPerformer(character, activity) {
 
     /**
      * Shows a state of the agent. The server has no state for speaking: its state is `thinking` until the turn ends or
-     * uses a tool, also while words come.
+     * uses a tool, also while words come. `detail.waiting` says that the agent waits for its model.
      *
      * @param {string} next
      * @param {StateDetail} detail
      */
     setState(next, detail) {
       if (turn === "" || next === "working" || next === "juggling") hasSpoken = false;
-      show(next === "thinking" && hasSpoken ? "speaking" : next, detail);
+      if (next !== "thinking") show(next, detail);
+      else show(detail.waiting ? "waiting" : hasSpoken ? "speaking" : next, detail);
     },
 
     /** Speaks the next piece of a turn. @param {string} id @param {string} piece */
@@ -101,7 +104,7 @@ export function createPerformer(character, activity) {
       speech.push(piece);
       if (piece.trim() === "") return;
       hasSpoken = true;
-      if (state === "thinking") show("speaking", {});
+      if (state === "thinking" || state === "waiting") show("speaking", {});
     },
 
     /**
