@@ -173,7 +173,8 @@ export class SessionConfig {
     const option = this.option(kind);
     const value = option?.current === wanted ? wanted : option && findValue(option, wanted);
     if (value !== undefined) return value;
-    throw new AppError("model_not_found", notOffered(kind, wanted, option?.values), { param: kind });
+    const code = kind === "model" ? "model_not_found" : "invalid_value";
+    throw new AppError(code, notOffered(kind, wanted, option?.values), { param: kind });
   }
 
   async #set(kind: OptionKind, value: string): Promise<void> {
