@@ -7,10 +7,10 @@ import type { Turn } from "../turn/turn.ts";
 import { ActiveConversation, ActiveConversations, type ConversationOptions } from "./active.ts";
 import { isResumable, mergeTranscript, type TranscriptDelta } from "./conversation.ts";
 import { GrownMessages, singleMessage } from "./grown_message.ts";
-import { cleanMessages, type Message } from "./message.ts";
+import { cleanMessages, type Message, textOf } from "./message.ts";
 import type { ConversationRecord } from "./record.ts";
 import { type ConversationKey, type Resolution, resolveConversation } from "./resolve.ts";
-import { startTurn, type TurnJob } from "./start_turn.ts";
+import { type Delivery, startTurn, type TurnJob } from "./start_turn.ts";
 import { cancelled, type QueueTicket } from "./turn_queue.ts";
 
 /** A request for a turn. */
@@ -48,6 +48,7 @@ interface QueuedJob extends TurnJob {
   readonly ticket: QueueTicket;
   /** Counts as a running turn. A request that waits in mode `queue` does not. */
   isRunning: boolean;
+  delivery?: Delivery;
 }
 
 /** Seconds after which a client that was refused at the limit may try again; short, because turns end at any moment. */
@@ -96,6 +97,8 @@ export class ConversationRegistry {
     if (request.cannedReply !== undefined) {
       return await this.#startCannedTurn(request, request.cannedReply, resolution);
     }
+    const continued = resolution && this.#answerQuestion(request, resolution);
+    if (continued) return continued;
     const { agent = this.#options.agents.default } = request;
     const active = (resolution?.conversation && this.#active.get(resolution.conversation)) ??
       new ActiveConversation(agent);
@@ -105,7 +108,8 @@ export class ConversationRegistry {
       const cancelled = await job.ticket.waitForTurn(signal);
       if (!job.isRunning) this.#checkLimit();
       job.isRunning = true;
-      const turn = await startTurn(job, this.#active, this.#options, cancelled);
+      job.delivery = await startTurn(job, this.#active, this.#options, cancelled);
+      const { turn } = job.delivery;
       job.ticket.attach(turn);
       turn.ended.then(() => this.#finish(job!));
       return turn;
@@ -208,6 +212,21 @@ export class ConversationRegistry {
     const caller = [conversation.owner, agent.name, conversation.name ?? ""].join("\n");
     const messages = this.#grown.split(caller, request.messages);
     return { ...request, messages, onAnswered: (reply) => this.#grown.remember(caller, messages, reply) };
+  }
+
+  /** Returns the running turn of a conversation if the request's newest message answers the question of its agent. */
+  #answerQuestion(
+    { messages, onAnswered }: TurnRequest & Pick<TurnJob, "onAnswered">,
+    resolution: Resolution,
+  ): Turn | undefined {
+    const active = resolution.conversation && this.#active.get(resolution.conversation);
+    const delivery = this.#jobs.values().find((job) => job.active === active && job.delivery)?.delivery;
+    const newest = messages.at(-1);
+    if (!delivery || newest?.role !== "user" || !delivery.turn.answerQuestion(textOf(newest))) {
+      return undefined;
+    }
+    delivery.continueWith({ messages, onAnswered, delta: this.#merge(resolution, active).delta });
+    return delivery.turn;
   }
 
   /** Takes a place in the queue of the conversation, and merges the request into it. */

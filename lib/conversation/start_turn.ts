@@ -45,17 +45,18 @@ export async function startTurn(
   sessions: Sessions,
   options: ConversationOptions,
   signal: AbortSignal,
-): Promise<Turn> {
+): Promise<Delivery> {
   const delivery = new Delivery(job, sessions, options);
   try {
-    return await delivery.start(signal);
+    await delivery.start(signal);
   } catch (error) {
     if (error instanceof AppError) delivery.onNotTaken(error);
     const hasEnded = job.active.session?.closed.aborted ?? false;
     const isUnavailable = error instanceof AppError && error.code === "agent_unavailable" && !error.prompted;
     if (!hasEnded || !isUnavailable) throw error;
-    return await delivery.start(signal);
+    await delivery.start(signal);
   }
+  return delivery;
 }
 
 /** Sets the model. If names are not strict, one that the agent does not offer means its default model. */
@@ -116,8 +117,9 @@ const OUTSIDE_REASONS: ReadonlySet<ErrorReason | undefined> = new Set<ErrorReaso
  * Delivers the messages of a job. Records in the conversation how far they came, replaces a session that cannot serve, and
  * passes every event on to the observer.
  */
-class Delivery implements TurnObserver {
-  readonly #job: TurnJob;
+export class Delivery implements TurnObserver {
+  turn!: Turn;
+  #job: TurnJob;
   readonly #sessions: Sessions;
   readonly #options: ConversationOptions;
   #session!: Session;
@@ -128,6 +130,8 @@ class Delivery implements TurnObserver {
   /** The start of the reply, as much as is compared. */
   #reply = "";
   #hasEvents = false;
+  /** The reply has ended with a question, and was recorded. */
+  #isReplyOver = false;
 
   constructor(job: TurnJob, sessions: Sessions, options: ConversationOptions) {
     this.#job = job;
@@ -135,13 +139,13 @@ class Delivery implements TurnObserver {
     this.#options = options;
   }
 
-  async start(signal: AbortSignal): Promise<Turn> {
+  async start(signal: AbortSignal): Promise<void> {
     const { active: { conversation, agent }, unsolicited = false, record, sideJob } = this.#job;
     const { limits, emotions } = this.#options;
     const attempt = await this.#prepare(signal);
     const { model } = attempt.session;
     if (sideJob) attempt.session.refusePermissions();
-    return await runTurn({
+    this.turn = await runTurn({
       ...attempt,
       limits,
       record,
@@ -150,6 +154,7 @@ class Delivery implements TurnObserver {
       unsolicited,
       emotions,
       observer: this,
+      speaksQuestions: conversation !== undefined && !unsolicited,
       retry: (last, signal) => this.#retry(last, signal),
     });
   }
@@ -168,11 +173,29 @@ class Delivery implements TurnObserver {
   }
 
   onEvent(event: TurnEvent, turn: Turn): Promise<void> | undefined {
-    if (event.type === "text" && this.#reply.length < REPLY_CHARS) this.#reply += event.text;
+    if (event.type === "text" && !this.#isReplyOver && this.#reply.length < REPLY_CHARS) {
+      this.#reply += event.text;
+    }
     const saved = isLast(event) ? this.#onEnd(event) : undefined;
     this.#hasEvents = true;
     this.#observer?.onEvent(event, turn);
     return saved;
+  }
+
+  /** Records the reply that ends with a question: the client's next message finds the conversation by it. */
+  onReplyEnd(): void {
+    this.#isReplyOver = true;
+    this.#record("answered");
+  }
+
+  /** Goes on with a request that has answered the question. */
+  continueWith(request: Pick<TurnJob, "messages" | "delta" | "onAnswered">): void {
+    this.#job = { ...this.#job, ...request };
+    this.#sent = [];
+    this.#neededFullTranscript = false;
+    this.#reply = "";
+    this.#isReplyOver = false;
+    this.#markDelivered();
   }
 
   /** Counts the error of a prompt that may have killed the agent before it counted as taken. */
@@ -251,7 +274,7 @@ class Delivery implements TurnObserver {
 
   /** Records how far the turn came. Resolves once the record is written. */
   #onEnd(last: LastEvent): Promise<void> | undefined {
-    const { active: { conversation }, delta, sideJob, unsolicited } = this.#job;
+    const { active: { conversation }, sideJob, unsolicited } = this.#job;
     if (last.type === "end" && last.isEmpty && !unsolicited) {
       this.#options.log.warn("the agent ended a turn without a word", { conversation: conversation?.id });
     }
@@ -264,7 +287,13 @@ class Delivery implements TurnObserver {
       const reply = this.#options.fingerprinter.reply(this.#reply);
       if (system) sideJob.conversation.sideJob = { system, reply };
     }
-    if (state === "answered") this.#job.onAnswered?.(this.#reply);
+    return this.#isReplyOver ? undefined : this.#record(state);
+  }
+
+  /** Records the state of the newest message, and its reply. Resolves once the record is written. */
+  #record(state: DeliveryState): Promise<void> | undefined {
+    const { active: { conversation }, delta, onAnswered } = this.#job;
+    if (state === "answered") onAnswered?.(this.#reply);
     if (!conversation || !delta) return undefined;
     const newest = delta.turns.at(-1);
     if (newest && state !== "pending") newest.turn.state = state;

@@ -31,6 +31,7 @@ export function sentenceOf({ code, reason }: AppError): string {
 
 /** Makes the error of a turn that the agent ended without a word: pi and kimi do, when their provider fails. */
 export function emptyTurnError(): AppError {
-  const message = "The agent ended the turn without a word, as some agents do when their provider answers with an error.";
+  const message =
+    "The agent ended the turn without a word, as some agents do when their provider answers with an error.";
   return new AppError("agent_error", message, { reason: "provider", prompted: true });
 }

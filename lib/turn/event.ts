@@ -137,6 +137,8 @@ export interface QuestionRequest extends Question {
   readonly id: QuestionId;
   /** Time at which the question counts as cancelled, in milliseconds since 1970. */
   readonly expiresAt: number;
+  /** A watcher shows the question, and may answer it while the reply goes on. */
+  readonly isShown: boolean;
   /**
    * Answers the question in words, as the next message of a chat. Missing if words cannot answer it.
    *

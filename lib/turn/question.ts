@@ -51,7 +51,7 @@ export class QuestionBroker {
     const answerInWords = (id: QuestionId) => (words: string) => this.#answerInWords(id, field!, words);
     return await this.#requests.wait(question, {
       onOpen: (id, expiresAt) => {
-        const request: QuestionRequest = { ...question, id, expiresAt };
+        const request: QuestionRequest = { ...question, id, expiresAt, isShown: this.#canAnyoneAnswer() };
         reader({
           type: "question",
           request: field ? { ...request, answerInWords: answerInWords(id) } : request,

@@ -47,6 +47,8 @@ export interface TurnObserver {
   onStart(turn: Turn): void;
   /** May return a promise for the last event: the readers get this event once the promise settles, or after a second. */
   onEvent(event: TurnEvent, turn: Turn): void | Promise<void>;
+  /** The reply has ended with a question, and the turn goes on: see {@linkcode Turn.answerQuestion}. */
+  onReplyEnd?(): void;
   /**
    * Whether the observer wants `speech`, and `emotion` as soon as it is complete. Read for every text; without it the
    * turn has no `speech`, and looks for emotions only when the text pauses.
@@ -74,6 +76,8 @@ export interface TurnOptions extends Attempt {
   readonly emotions?: EmotionWords | undefined;
   /** Keeps the events, so that a repeated request can {@linkcode Turn.read} them from the start. */
   readonly record?: boolean;
+  /** Speaks the questions that words can answer, because the conversation's next message may answer them. */
+  readonly speaksQuestions?: boolean;
   /**
    * Asked once, if neither text nor a tool call came before the agent's last event: may return another attempt, with which
    * the turn goes on. If the attempt cannot start, the turn ends with the first one's last event.
@@ -94,6 +98,7 @@ export class Turn {
 
   readonly #limits: TurnLimits;
   readonly #isRecorded: boolean;
+  readonly #speaksQuestions: boolean;
   readonly #observer: TurnObserver | undefined;
   readonly #scanner: EmotionScanner | undefined;
   readonly #resolveEnded: () => void;
@@ -121,7 +126,10 @@ export class Turn {
   #hasText = false;
   #hasUsedTools = false;
   #isStarted = false;
+  /** Whether the readers have the whole reply, although the turn goes on. */
   #isReplyOver = false;
+  /** Whether the text that the agent still says belongs to no reply. */
+  #isMuted = false;
   #isCancelled = false;
   #isAbandoned = false;
   #isOver = false;
@@ -144,6 +152,7 @@ export class Turn {
     this.unsolicited = options.unsolicited ?? false;
     this.#limits = limits;
     this.#isRecorded = options.record ?? false;
+    this.#speaksQuestions = options.speaksQuestions ?? false;
     this.#observer = options.observer;
     this.#scanner = emotions && new EmotionScanner(emotions, {
       emotion: (tag, intensity) => this.#emit({ type: "emotion", tag, intensity, at: this.#speechChars }),
@@ -218,6 +227,8 @@ export class Turn {
       if (!this.#readers.includes(reader)) return;
       this.#readers = this.#readers.filter((other) => other !== reader);
       if (this.#readers.length > 0 || this.#isOver) return;
+      // Some clients close the response when the person answers the question of the agent with the next message.
+      if (this.#spokenQuestion) return this.#endReplyWithQuestion();
       this.#isAbandoned = true;
       this.cancel();
     };
@@ -230,9 +241,22 @@ export class Turn {
    */
   endReply(cut: "length" | "stop"): void {
     if (this.#isOver || this.#isCancelled) return;
-    this.#isReplyOver = true;
+    this.#isReplyOver = this.#isMuted = true;
     this.#readers = [];
     if (cut === "stop" && !this.#hasUsedTools) this.cancel();
+  }
+
+  /**
+   * Answers the open question that was spoken, if these words answer it. The reply so far ends, and the readers that come
+   * next read what the agent says from now on.
+   */
+  answerQuestion(words: string): boolean {
+    if (this.#isOver || this.#isCancelled || !this.#spokenQuestion?.answerInWords?.(words)) return false;
+    if (!this.#isReplyOver) this.#endReplyWithQuestion();
+    this.#isReplyOver = false;
+    this.#record = [];
+    this.#recordChars = 0;
+    return true;
   }
 
   /**
@@ -250,7 +274,7 @@ export class Turn {
    * until none is, at most {@linkcode TOOL_WAIT_MS}.
    */
   supersede(): void {
-    if (!this.#isReplyOver || this.#openTools.size === 0) this.cancel();
+    if (!this.#isMuted || this.#openTools.size === 0) this.cancel();
     else this.#toolWait ??= startIdleTimer(TOOL_WAIT_MS, () => this.cancel());
   }
 
@@ -289,6 +313,7 @@ export class Turn {
         this.#pauseText();
         this.#track(event);
         this.#emit(event);
+        if (event.type === "question" && this.#spokenQuestion === event.request) this.#speak(event.request);
         const isClosing = event.type === "tool" && event.closing;
         if (this.#toolWait && this.#openTools.size === 0 && !isClosing) this.cancel();
       }
@@ -322,7 +347,7 @@ export class Turn {
   }
 
   #onWords(event: TurnEvent & { readonly type: "text" | "thought" }): void {
-    if (this.#isCancelled || this.#isReplyOver) return;
+    if (this.#isCancelled || this.#isMuted) return;
     this.#chars += event.text.length;
     if (this.#chars > MAX_TURN_CHARS) {
       this.#end({ type: "end", reason: "max_tokens" });
@@ -335,6 +360,32 @@ export class Turn {
       if (this.#scanner) this.#scan(this.#scanner, event.text);
     }
     this.#emit(event);
+  }
+
+  /** Speaks a question that words can answer. If nobody else can answer it, the reply ends, for the next message. */
+  #speak({ message, fields, isShown }: QuestionRequest): void {
+    if (this.#isCancelled || this.#isReplyOver) return;
+    const choices = fields.flatMap(({ options = [] }) => options.map(({ title }) => `- ${title}`));
+    const question = [message, ...choices].join("\n");
+    this.#onWords({ type: "text", text: this.#hasText ? `\n\n${question}` : question });
+    this.#pauseText();
+    if (!isShown) this.#endReplyWithQuestion();
+  }
+
+  /** The open question that was spoken. */
+  get #spokenQuestion(): QuestionRequest | undefined {
+    if (!this.#speaksQuestions || this.#isMuted) return undefined;
+    return this.#openQuestions.values().find(({ answerInWords }) => answerInWords);
+  }
+
+  #endReplyWithQuestion(): void {
+    const end: TurnEvent = { type: "end", reason: "end_turn" };
+    const readers = this.#readers;
+    this.#keep(end);
+    this.#isReplyOver = true;
+    this.#readers = [];
+    for (const reader of readers) reader(end);
+    this.#observer?.onReplyEnd?.();
   }
 
   /** Follows what is open, so that it can be waited for and closed. */
@@ -422,7 +473,7 @@ export class Turn {
   }
 
   #keep(event: TurnEvent): void {
-    if (this.#record === undefined || event.type === "speech") return;
+    if (this.#record === undefined || event.type === "speech" || this.#isReplyOver) return;
     this.#recordChars += EVENT_CHARS;
     if (event.type === "text" || event.type === "thought") this.#recordChars += event.text.length;
     if (this.#recordChars > RECORD_LIMIT) this.#record = undefined;
