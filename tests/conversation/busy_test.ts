@@ -33,6 +33,29 @@ Deno.test("supersede: a newer turn cancels the running one, and starts when that
   assertEquals([harness.agent.sessions.length, prompt.text], [1, "Stop!"]);
 });
 
+Deno.test("supersede: an agent that answers the cancel as if nothing had happened forks no conversation", async () => {
+  const first = [user("one"), assistant("Answer one, which is a long one."), user("two")];
+  for (const how of ["superseded", "interrupted", "left"] as const) {
+    for (const partial of [[], [assistant("Well, let me")]]) {
+      using harness = new ConversationHarness({ mode: "auto" });
+      await harness.run(undefined, first.slice(0, 1), "Answer one, which is a long one.");
+      const leave = (await harness.start(undefined, first)).read(() => {});
+      await harness.agent.nextPrompt();
+      const running = harness.agent.prompts.at(-1)!;
+      running.say("Well, let me think about it.");
+      const history = [...first, ...partial, user("three")];
+      if (how === "interrupted") harness.registry.interrupt(undefined);
+      if (how === "left") leave();
+      const next = how === "superseded" ? harness.start(undefined, history) : undefined;
+      running.end("end_turn");
+      await nextTask();
+      await (next ?? harness.start(undefined, history));
+      assertEquals((await harness.agent.nextPrompt()).text, "three", how);
+      assertEquals([harness.agent.sessions.length, harness.turnCounts], [1, [3]]);
+    }
+  }
+});
+
 Deno.test("supersede: of several waiting requests only the newest runs, the others fail at once", async () => {
   using harness = new ConversationHarness();
   const running = await harness.prompt("a", user("one"));
