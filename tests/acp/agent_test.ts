@@ -271,6 +271,20 @@ Deno.test("AcpAgent: opens a warm session after a session that could not be resu
   assertEquals(harness.agent.state, "ready");
 });
 
+Deno.test("AcpAgent: a line of 40 MB is skipped with a warning, and no conversation of the process notices", async () => {
+  const finish = Promise.withResolvers<void>();
+  await using harness = new AcpHarness({ "session/prompt": answersAfter(finish.promise) });
+  const [one, other] = [await harness.startTurn(), await harness.startTurn()];
+  harness.running.sendText(one.session.id, "x".repeat(40_000_000));
+  harness.running.sendText(one.session.id, " on");
+  await one.heard.untilText(" on");
+  finish.resolve();
+  for (const { heard } of [one, other]) assertEquals(await heard.lastSummary(), "end end_turn");
+  assertEquals([one.heard.text, other.heard.text], ["working on", "working"]);
+  const { level, fields } = await harness.recorder.waitFor("skipped a line of the agent");
+  assertEquals([level, fields.why], ["warn", "longer than 33554432 characters"]);
+});
+
 Deno.test("AcpAgent: warns of a process's first five invalid lines, and once it serves tells only their length", async () => {
   await using harness = new AcpHarness();
   await harness.agent.newSession();
