@@ -54,6 +54,15 @@ const plan = (...entries: unknown[]) => ({ sessionUpdate: "plan", entries });
 const STEP = { content: "Look", priority: "high", status: "in_progress" };
 const PENDING = ["tool ls other pending"];
 
+Deno.test("parseSessionUpdate: a messageId that is null, too long or no text counts as absent", () => {
+  const idOf = (messageId: unknown) => {
+    const update = parseSessionUpdate({ ...chunk(text("a")), messageId });
+    return update?.sessionUpdate === "agent_message_chunk" ? update.messageId : "no chunk";
+  };
+  assertEquals([null, "x".repeat(501), 7, undefined].map(idOf), [undefined, undefined, undefined, undefined]);
+  assertEquals(["m", "x".repeat(500)].map(idOf), ["m", "x".repeat(500)]);
+});
+
 /** Every variant of protocol version 1, malformed ones and unknown ones, with their events. */
 const UPDATES: readonly (readonly [string, unknown, readonly string[]])[] = [
   ["text", chunk(text("Hello ")), ["text Hello "]],
