@@ -44,19 +44,20 @@ const MAX_PLACES = 1_000;
 /** Characters of a title beyond which a person sees it in the detail too: some agents put the command there. */
 const MAX_GLANCE_CHARS = 200;
 /** Characters of a detail. Of a longer one a person can see the start and the end, and cannot allow it. */
-export const MAX_DETAIL_CHARS = 64 * 1024;
+const MAX_DETAIL_CHARS = 64 * 1024;
 
 /**
  * Converts an agent's request into a question for a person. If the agent announced the tool call as more dangerous than
  * the request shows, the question has the announcement too.
  *
  * @param announced The tool call before the request.
+ * @returns The question, and whether it shows all of the tool call.
  */
-export function toQuestion(
+function toQuestion(
   { toolCall, options }: PermissionRequest,
   tool: ToolCall,
   announced: TrackedTool | undefined,
-): PermissionQuestion {
+): { readonly question: PermissionQuestion; readonly isWhole: boolean } {
   const lines = [detailOf(toolCall)];
   const title = toolCall.title ?? "";
   if (title.length > MAX_GLANCE_CHARS && !lines[0]!.includes(title)) lines.unshift(title);
@@ -69,13 +70,19 @@ export function toQuestion(
     }
   }
   const detail = lines.filter((line) => line !== "").join("\n");
-  const isWhole = detail.length <= MAX_DETAIL_CHARS && !(isHidden && isCut(announced));
   return {
-    tool,
-    detail: cutMiddle(detail, MAX_DETAIL_CHARS),
-    options: options.filter(({ kind }) => isWhole || kind.startsWith("reject"))
-      .map(({ optionId, name, kind }) => ({ id: optionId, name, kind })),
+    question: {
+      tool,
+      detail: cutMiddle(detail, MAX_DETAIL_CHARS),
+      options: options.map(({ optionId, name, kind }) => ({ id: optionId, name, kind })),
+    },
+    isWhole: detail.length <= MAX_DETAIL_CHARS && !(isHidden && isCut(announced)),
   };
+}
+
+/** Leaves only the options that reject: nobody can allow what cannot be seen. */
+function onlyRejecting(question: PermissionQuestion): PermissionQuestion {
+  return { ...question, options: question.options.filter(({ kind }) => kind.startsWith("reject")) };
 }
 
 /** Converts the chosen option into the answer. Without an option the request is cancelled. */
@@ -112,8 +119,8 @@ export class AlwaysDecisions {
   }
 }
 
-function questionKey({ tool, options }: PermissionQuestion, shown: unknown): string {
-  return JSON.stringify([tool.kind, tool.title, shown, options.map(({ id, kind }) => [id, kind])]);
+function questionKey({ tool, detail, options }: PermissionQuestion, shown: unknown): string {
+  return JSON.stringify([tool.kind, tool.title, detail, shown, options.map(({ id, kind }) => [id, kind])]);
 }
 
 /** The turn whose agent asks. */
@@ -166,7 +173,7 @@ export class SessionPermissions {
     const announced = turn.translator.find(request.toolCall.toolCallId);
     const { tool, access } = turn.translator.upsertTool(request.toolCall);
     if (tool !== announced?.tool) turn.reader({ type: "tool", tool });
-    const question = toQuestion(request, tool, announced);
+    const { question, isWhole } = toQuestion(request, tool, announced);
     const { permissions, broker } = this.#deps;
     if (this.refusesAll) return this.#refuse(question, turn, "a side job gets none");
     if (permissions === "allow") return this.#allow(question, "the permissions setting is allow");
@@ -186,7 +193,8 @@ export class SessionPermissions {
       return this.#refuse(question, turn, `${MAX_OPEN} requests of this turn wait for an answer`);
     }
     this.#open++;
-    const resolution = await broker.ask(question, turn.reader, signal).finally(() => this.#open--);
+    const asked = isWhole ? question : onlyRejecting(question);
+    const resolution = await broker.ask(asked, turn.reader, signal).finally(() => this.#open--);
     if (resolution === undefined) {
       return this.#refuse(question, turn, `no client can answer, or too many requests are open; ${ADVICE}`);
     }

@@ -35,6 +35,8 @@ interface Target {
 const UNSAFE_FIELD = /^(commands?|cmd|script|shell|argv|code|patch|diff|(old|new)_?(str|string|text))$/i;
 /** Names of input fields that hold a path or a URL. */
 const PATH_FIELD = /path|file|dir|folder|root|cwd|glob|ur[il]/i;
+/** The start of a text that is a path or a URL in every field. */
+const PATH_START = /^(~|\.{1,2}([/\\]|$)|[/\\]|[a-z]:[/\\]|[a-z][a-z0-9+.-]+:\/\/)/i;
 
 /** Nothing that was shown. */
 export const NO_ACCESS: ToolAccess = { isUnsafe: false, targets: [] };
@@ -48,7 +50,7 @@ export function accessOf({ rawInput, locations, content }: Partial<ToolFields>):
   const add = (text: string, isPath: boolean) => {
     chars += text.length;
     if (targets.length >= MAX_TARGETS || chars > MAX_TARGET_CHARS) isUnsafe = true;
-    else if (text !== "") targets.push({ text, isPath: isPath || /^(~|\.\.?$)|[/\\]/.test(text) });
+    else if (text !== "") targets.push({ text, isPath: isPath || PATH_START.test(text) });
   };
   const walk = (value: unknown, field: string, depth: number): void => {
     if (isUnsafe || value === null || value === undefined || value === "") return;

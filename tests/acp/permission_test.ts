@@ -282,6 +282,24 @@ Deno.test("SessionPermissions: a command that is too long to be shown can only b
   assertMatch(detail, /^x{32768}\n\[4464 characters left out\]\nx{32768}$/);
 });
 
+Deno.test("SessionPermissions: the setting allow holds also for a command that is too long to be shown", async () => {
+  using session = new AskingSession("allow");
+  const request = { kind: "execute", rawInput: { command: "x".repeat(70_000) } };
+  assertEquals(await session.ask(request), "allow_once");
+});
+
+Deno.test("SessionPermissions: a decision for always does not hold for another announced command", async () => {
+  using session = new AskingSession();
+  session.choice = "allow_always";
+  const asks = (toolCallId: string, command: string) => {
+    session.announce({ toolCallId, kind: "execute", title: "sh", rawInput: { command } });
+    return session.ask({ toolCallId, kind: "think", title: "Plan" });
+  };
+  assertEquals(await asks("a", "ls"), "allow_always by a person");
+  assertEquals(await asks("b", "ls"), "allow_once");
+  assertEquals(await asks("c", "rm -rf ~"), "allow_always by a person");
+});
+
 Deno.test("SessionPermissions: a command that is the title is shown whole", async () => {
   using session = new AskingSession();
   const title = `${"a".repeat(3_000)} && rm -rf ~`;

@@ -54,6 +54,7 @@ for (
   const [name, toolCall, places] of [
     ["nothing", {}, "unknown"],
     ["no path", input({ pattern: "TODO", limit: 5 }), "unknown"],
+    ["a slash in words", input({ query: "TCP/IP" }), "unknown"],
     ["a file", at("src/a.ts"), ""],
     ["a file by its whole path", at("BASE/cwd/src/a.ts"), ""],
     ["a new file in a new folder", input({ file_path: "BASE/cwd/new/a.ts" }), ""],
