@@ -57,8 +57,11 @@ const offered = z.unknown().optional().transform((value) =>
   value !== undefined && value !== null && value !== false
 );
 
+/** Log-in methods that are kept, and characters of each. */
+const MAX_AUTH_METHODS = 50;
+const MAX_AUTH_CHARS = 16 * 1024;
 const authMethod = z.object({
-  id: text,
+  id,
   name: label,
   type: optionalText,
   /** The variables of a method of type `env_var`: a list, or one name. */
@@ -68,7 +71,7 @@ const authMethod = z.object({
   args: z.array(text).nullish().catch(undefined),
   env: z.record(z.string(), z.string()).nullish().catch(undefined),
   _meta: z.record(z.string(), z.unknown()).nullish().catch(undefined),
-});
+}).refine((method) => JSON.stringify(method).length <= MAX_AUTH_CHARS);
 /** A way to log in (ACP `AuthMethod`). */
 export type AuthMethod = z.infer<typeof authMethod>;
 
@@ -80,8 +83,8 @@ const initializeResult = z.object({
     mcpCapabilities: lenientObject({ http: flag, sse: flag }),
     sessionCapabilities: lenientObject({ close: offered, resume: offered, delete: offered }),
   }),
-  authMethods: listOf(authMethod).catch([]).default([]),
-  agentInfo: z.object({ name: text, version: label }).optional().catch(undefined),
+  authMethods: listOf(authMethod, MAX_AUTH_METHODS).catch([]).default([]),
+  agentInfo: z.object({ name: text.transform((value) => truncate(value, MAX_NAME_CHARS)), version: label }).optional().catch(undefined),
 }).transform(({ protocolVersion, agentCapabilities, authMethods, agentInfo }) => {
   const { loadSession, promptCapabilities, mcpCapabilities, sessionCapabilities } = agentCapabilities;
   // `session/resume` repeats nothing, `session/load` repeats the whole history.
@@ -108,10 +111,11 @@ export const parseNewSessionResult = parser(z.object({ sessionId: id }), "the an
 
 const toValue = (id: string, name: string) => ({ id, name: name || id });
 const optionValue = z.object({ value: id, name: label }).transform(({ value, name }) => toValue(value, name));
-const current = nullableText.transform((value) => value || undefined);
+const shortText = text.max(MAX_ID_CHARS).nullish().catch(undefined);
+const current = shortText.transform((value) => value || undefined);
 const configOption = z.object({
   id,
-  category: nullableText,
+  category: shortText,
   type: z.literal("select").default("select"),
   currentValue: current,
   // Values, or groups of values.
@@ -214,7 +218,7 @@ const sessionUpdate = z.discriminatedUnion("sessionUpdate", [
   }),
   z.object({
     sessionUpdate: z.literal("available_commands_update"),
-    availableCommands: listOf(z.object({ name: text }), MAX_COMMANDS).catch([]).default([]),
+    availableCommands: listOf(z.object({ name: text.max(MAX_ID_CHARS) }), MAX_COMMANDS).catch([]).default([]),
   }),
   z.object({
     sessionUpdate: z.literal("usage_update"),

@@ -58,6 +58,12 @@ const ANSWERS: readonly (readonly [name: string, answer: Json, expected: Partial
   ["malformed log-in methods among others", { authMethods: [7, { id: "key" }] }, {
     authMethods: [{ id: "key", name: "", vars: [] }],
   }],
+  ["a log-in method that is too long among others", {
+    authMethods: [{ id: "a", _meta: { x: "x".repeat(20_000) } }, { id: "x".repeat(501) }, { id: "key" }],
+  }, { authMethods: [{ id: "key", name: "", vars: [] }] }],
+  ["a long name", { agentInfo: { name: "x".repeat(1_000) } }, {
+    agent: { name: "x".repeat(200) + "...", version: "" },
+  }],
   ["a name", { agentInfo: { name: "pi" } }, { agent: { name: "pi", version: "" } }],
   ["load", { agentCapabilities: { loadSession: true } }, { resumeMethod: "load" }],
   ["resume, which counts before load, close and delete", {
