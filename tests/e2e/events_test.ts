@@ -143,14 +143,14 @@ testServer("events", {}, {
       script(
         { text: "[sad] Hm. " },
         { plan: [{ content: "look", priority: "low", status: "pending" }] },
-        OPEN_TOOL,
         { text: "Wait." },
+        OPEN_TOOL,
         { hang: true },
       ),
       {},
       inConversation("talk"),
     );
-    await speech.until((frames) => frames.map(({ text }) => text).join("").includes("Wait."));
+    await until(() => server.get("/v1/vtuber/state"), ({ state }) => state === "working");
     const state = await fetch(`${server.url}/v1/vtuber/state`);
     assertEquals(state.headers.get("cache-control"), "no-store");
     const { ts: _, ...during } = await state.json();
