@@ -84,7 +84,8 @@ const initializeResult = z.object({
     sessionCapabilities: lenientObject({ close: offered, resume: offered, delete: offered }),
   }),
   authMethods: listOf(authMethod, MAX_AUTH_METHODS).catch([]).default([]),
-  agentInfo: z.object({ name: text.transform((value) => truncate(value, MAX_NAME_CHARS)), version: label }).optional().catch(undefined),
+  agentInfo: z.object({ name: text.transform((value) => truncate(value, MAX_NAME_CHARS)), version: label })
+    .optional().catch(undefined),
 }).transform(({ protocolVersion, agentCapabilities, authMethods, agentInfo }) => {
   const { loadSession, promptCapabilities, mcpCapabilities, sessionCapabilities } = agentCapabilities;
   // `session/resume` repeats nothing, `session/load` repeats the whole history.
