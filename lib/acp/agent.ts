@@ -130,8 +130,9 @@ export class AcpAgent implements Agent {
     return await abortable(this.#describe(), this.#untilClosing(signal));
   }
 
-  /** Kills the agent's processes without waiting. */
+  /** Kills the agent's processes without waiting. None is started any more. */
   kill(): void {
+    this.#closing.abort(shuttingDown());
     for (const { process } of this.#connections) process.kill();
   }
 
@@ -234,6 +235,7 @@ export class AcpAgent implements Agent {
     try {
       connection = this.#open(this.#options.launch());
       await connection.initialize();
+      this.#backoff.markReady();
     } catch (error) {
       await this.#onEnd(connection, true, error);
       this.#reportUnavailable(error);

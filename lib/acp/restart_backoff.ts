@@ -3,7 +3,7 @@
 import { delay } from "@std/async/delay";
 import { AppError } from "../core/errors.ts";
 
-/** An exit within this time of the start, without an answered prompt, is an early exit. */
+/** An exit within this time after the process was ready, without an answered prompt, is an early exit. */
 const EARLY_MS = 10_000;
 /** Early exits in a row after which a request is refused instead of waiting. */
 const MAX_EXITS = 3;
@@ -16,7 +16,7 @@ export class RestartBackoff {
   readonly #now: () => number;
   #exits = 0;
   #notBeforeMs = 0;
-  #startedAtMs = 0;
+  #readyAtMs = 0;
   #hasAnswered = false;
 
   constructor(now: () => number) {
@@ -29,7 +29,7 @@ export class RestartBackoff {
 
   /** Whether an exit now would be an early one. */
   get isEarly(): boolean {
-    return !this.#hasAnswered && this.#now() - this.#startedAtMs < EARLY_MS;
+    return !this.#hasAnswered && this.#now() - this.#readyAtMs < EARLY_MS;
   }
 
   /** Counts an early exit. @returns The delay of the next start, in milliseconds. */
@@ -40,6 +40,12 @@ export class RestartBackoff {
     return delayMs;
   }
 
+  /** Notes that the started process is ready. Slow agents take longer for that than an early exit. */
+  markReady(): void {
+    this.#readyAtMs = this.#now();
+    this.#hasAnswered = false;
+  }
+
   /** Starts over, because the agent answered a prompt. */
   reset(): void {
     this.#hasAnswered = true;
@@ -47,7 +53,7 @@ export class RestartBackoff {
   }
 
   /**
-   * Waits until the agent may be started, which then counts as started.
+   * Waits until the agent may be started.
    *
    * @throws {AppError} `agent_unavailable` after {@linkcode MAX_EXITS} early exits, with the time to wait.
    */
@@ -64,7 +70,5 @@ export class RestartBackoff {
     }
     if (waitMs > 0) await delay(waitMs, { signal });
     signal.throwIfAborted();
-    this.#startedAtMs = this.#now();
-    this.#hasAnswered = false;
   }
 }

@@ -90,6 +90,19 @@ Deno.test("AcpAgent: an agent that exits at rest is started again at once, with 
   assertEquals(harness.running.count("session/new"), 1);
 });
 
+Deno.test("RestartBackoff: an agent that takes long to start and then exits is not started again and again", async () => {
+  await using harness: AcpHarness = new AcpHarness({
+    "initialize": () => {
+      harness.nowMs += 60_000;
+      return { protocolVersion: 1 };
+    },
+    "session/new": exits,
+  });
+  await appErrorOf(harness.agent.newSession());
+  const { fields } = await harness.recorder.waitFor("agent exited during start-up");
+  assertEquals([fields.exits, fields.nextStartMs], [1, 500]);
+});
+
 Deno.test("AcpAgent: an agent that keeps exiting is started again with the same back-off, three times", async () => {
   let nowMs = 0;
   // Each look at the clock takes longer than the first delay.
