@@ -108,6 +108,8 @@ class Target implements AsyncDisposable {
   readonly #recorder: LogRecorder;
   readonly #watcher: EventClient;
   readonly #stack: AsyncDisposableStack;
+  /** What the agent asked last. */
+  readonly #asked = { permission: "none", question: "none" };
 
   private constructor(
     parts: { server: Server; agent: HostileAgent; marks: Map<string, Random>; recorder: LogRecorder },
@@ -182,14 +184,14 @@ class Target implements AsyncDisposable {
     const random = new Random(seed);
     switch (kind) {
       case "http": {
-        const { bytes, hangUp } = httpInput(random, this.#server.routes);
+        const { bytes, hangUp } = httpInput(random, this.#server.routes, this.#asked);
         const answer = await exchange(this.port, bytes, hangUp);
         return verdict(answer, new TextDecoder().decode(bytes.subarray(0, MAX_SHOWN)));
       }
       case "acp":
         return await this.#playAgent(random, `fuzz-${seed}`);
       case "socket":
-        await playSocket(this.port, socketInput(random));
+        await playSocket(this.port, socketInput(random, this.#asked));
         return "ended";
       default:
         return kind satisfies never;
@@ -234,7 +236,10 @@ class Target implements AsyncDisposable {
 
   /** Returns the faults that the log tells of, and forgets the log. */
   takeFaults(): string[] {
-    this.#watcher.takeSummaries();
+    for (const { request_id, question_id } of this.#watcher.frames.splice(0)) {
+      if (request_id) this.#asked.permission = request_id;
+      if (question_id) this.#asked.question = question_id;
+    }
     // That an agent keeps exiting is an error too, but no fault of the server.
     const errors = this.#recorder.entries.splice(0).filter(({ message, level }) =>
       level === "error" && !/^agent exited|^could not start/.test(message)

@@ -4,6 +4,7 @@ import type { Route } from "../../lib/http/router.ts";
 import type { Random } from "../support/harness/random.ts";
 import { encodeRequest, type HangUp } from "./exchange.ts";
 import { damage, mutate, ODD_TEXTS } from "./mutation.ts";
+import type { AskedIds } from "./socket_input.ts";
 
 const PIXEL =
   "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
@@ -67,7 +68,9 @@ const BODIES: Readonly<Record<string, readonly unknown[]>> = {
   "/chat/completions": CHATS,
   "/completions": [{ prompt: "Once upon", stream: true, max_tokens: 20 }, { prompt: ["Say"], echo: false }],
   "/vtuber/notifications": [{ text: "[happy] Done", urgency: "high" }, { text: "Say it", mode: "agent" }],
-  "/vtuber/permissions/*": [{ decision: "allow", client: "test" }, { option_id: "yes" }],
+  "/vtuber/permissions/*": [{ decision: "allow", client: "test" }, { option_id: "yes", detail_chars: 3 }],
+  "/vtuber/questions/*": [{ action: "accept", content: { a: "yes" } }, { action: "decline", client: "test" }],
+  "/vtuber/interrupt": [{}, { session_id: "talk" }],
 };
 /** Headers that some rule reads, each with values. */
 const HEADERS: readonly (readonly [name: string, values: readonly string[]])[] = [
@@ -96,7 +99,7 @@ export interface HttpInput {
 }
 
 /** Makes a request to one of the routes. */
-export function httpInput(random: Random, routes: readonly Route[]): HttpInput {
+export function httpInput(random: Random, routes: readonly Route[], ids: AskedIds): HttpInput {
   // Half of all requests are chats, because most of the program is behind them.
   const route = random.once(2) ? "/chat/completions" : random.pick(routes).path;
   const template = BODIES[route];
@@ -109,7 +112,7 @@ export function httpInput(random: Random, routes: readonly Route[]): HttpInput {
   const body = method === "GET" ? new Uint8Array() : bodyOf(random, template ?? CHATS);
   const length = random.once(20) ? random.below(2_000_000) : body.length;
   const bytes = encodeRequest(
-    `${method} ${pathOf(random, route)} HTTP/1.1`,
+    `${method} ${pathOf(random, route, ids)} HTTP/1.1`,
     [
       ["connection", "close"],
       ...headersOf(random),
@@ -128,10 +131,10 @@ function bodyOf(random: Random, templates: readonly unknown[]): Uint8Array {
   return random.once(10) ? damage(random, bytes) : bytes;
 }
 
-function pathOf(random: Random, route: string): string {
+function pathOf(random: Random, route: string, { permission, question }: AskedIds): string {
   const path = route.replace(
     "*",
-    () => encodeURIComponent(random.pick(["talk", "openab", "../x", "%", "会話"])),
+    () => encodeURIComponent(random.pick(["talk", "openab", "../x", "%", "会話", permission, question])),
   );
   const prefix = random.pick(["", "/v1", "/v1", "/v1", "//v1", "/v1/v1", "/api/v1/openai/v1", "/v2"]);
   const query = random.once(3)

@@ -5,16 +5,32 @@ import type { Random } from "../support/harness/random.ts";
 import { encodeRequest, writeAll } from "./exchange.ts";
 import { damage, join, mutate } from "./mutation.ts";
 
-const COMMANDS: readonly unknown[] = [
-  { type: "hello", client: "fuzz" },
-  { type: "subscribe", events: [...EVENT_NAMES] },
-  { type: "subscribe", events: ["*", "say", "no such event"] },
-  { type: "ping" },
-  { type: "permission_response", request_id: "p1", decision: "allow" },
-  { type: "permission_response", request_id: "p1", option_id: "yes", client: "fuzz" },
-  { type: "interrupt" },
-  { type: "interrupt", session_id: "talk" },
-];
+/** Ids of what the agent asks at the moment, or asked before. */
+export interface AskedIds {
+  readonly permission: string;
+  readonly question: string;
+}
+
+function commandsOf({ permission, question }: AskedIds): readonly unknown[] {
+  return [
+    { type: "hello", client: "fuzz" },
+    { type: "subscribe", events: [...EVENT_NAMES] },
+    { type: "subscribe", events: ["*", "say", "no such event"] },
+    { type: "ping" },
+    { type: "permission_response", request_id: permission, decision: "allow" },
+    {
+      type: "permission_response",
+      request_id: permission,
+      option_id: "yes",
+      detail_chars: 3,
+      client: "fuzz",
+    },
+    { type: "question_response", question_id: question, action: "accept", content: { a: "yes" } },
+    { type: "question_response", question_id: question, action: "decline" },
+    { type: "interrupt" },
+    { type: "interrupt", session_id: "talk" },
+  ];
+}
 const HANDSHAKE: readonly (readonly [string, string])[] = [
   ["host", "127.0.0.1"],
   ["connection", "Upgrade"],
@@ -35,7 +51,7 @@ export interface SocketInput {
 }
 
 /** Makes a connection. */
-export function socketInput(random: Random): SocketInput {
+export function socketInput(random: Random, ids: AskedIds): SocketInput {
   const headers = random.once(8)
     ? HANDSHAKE.filter(() => !random.once(4)).map(([name, value]) =>
       [name, random.once(4) ? "x" : value] as const
@@ -44,13 +60,13 @@ export function socketInput(random: Random): SocketInput {
   const method = random.once(15) ? "HEAD" : "GET";
   return {
     handshake: encodeRequest(`${method} /v1/vtuber/ws HTTP/1.1`, headers, new Uint8Array()),
-    frames: Array.from({ length: random.below(MOST_FRAMES) }, () => frame(random)),
+    frames: Array.from({ length: random.below(MOST_FRAMES) }, () => frame(random, ids)),
     isReset: random.once(3),
   };
 }
 
-function frame(random: Random): Uint8Array {
-  const command = random.pick(COMMANDS);
+function frame(random: Random, ids: AskedIds): Uint8Array {
+  const command = random.pick(commandsOf(ids));
   const text = JSON.stringify(random.once(3) ? command : mutate(random, command)) ?? "";
   const bytes = new TextEncoder().encode(text.slice(0, 100_000));
   const payload = random.once(8) ? damage(random, bytes) : bytes;
