@@ -175,6 +175,30 @@ Deno.test("replaced: images of earlier messages become notes in the new session"
   ]);
 });
 
+Deno.test("replaced: an agent whose every prompt after an image fails goes on without the image", async () => {
+  using harness = new Fixture();
+  const poisoned = new Set<unknown>();
+  harness.agent.script = (prompt) => {
+    if (poisoned.has(prompt.session)) {
+      return prompt.fail(new AppError("agent_error", "400", { prompted: true }));
+    }
+    if (prompt.blocks.some(({ type }) => type === "image")) poisoned.add(prompt.session);
+    prompt.say(`Answer ${harness.agent.prompts.length}, which is a long one.`);
+    prompt.end();
+  };
+  const history: Message[] = [];
+  const ends: string[] = [];
+  for (const message of [user("Look!", image()), user("two"), user("three"), user("four")]) {
+    history.push(message);
+    const recorder = new TurnRecorder();
+    (await harness.start(undefined, history)).read(recorder.reader);
+    ends.push(await recorder.lastSummary());
+    if (recorder.text !== "") history.push(assistant(recorder.text));
+  }
+  assertEquals(ends, ["end end_turn", "failure agent_error", "end end_turn", "end end_turn"]);
+  assertEquals([harness.turnCounts, harness.closed.filter((isClosed) => !isClosed).length], [[4], 1]);
+});
+
 Deno.test("replaced: a request without history starts with an empty session, which is told", async () => {
   using harness = new Fixture();
   await harness.beginAndClose("mao");
