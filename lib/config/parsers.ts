@@ -1,6 +1,7 @@
 /** Parsers of settings: each turns the text of a variable or flag into a value, or says what the text must be. @module */
 
 import { z } from "zod";
+import { escapeUnsafe } from "../core/unsafe_text.ts";
 import { DEFAULT_AGENT, isSameName } from "../turn/model_router.ts";
 
 const TRUE = ["true", "1", "yes", "on"];
@@ -33,7 +34,8 @@ export const agentName = text
   .refine(
     (text) => !text.includes("@"),
     "cannot contain an @, because requests name a conversation behind it",
-  );
+  )
+  .refine((text) => escapeUnsafe(text) === text, "cannot contain control characters");
 
 /** Reports whether a variable can have this name; Windows has `ProgramFiles(x86)`. */
 export function isVariableName(name: string): boolean {

@@ -167,6 +167,7 @@ const WRONG: [variable: string, values: string[], says: RegExp][] = [
   ["VTUBER_SESSION_TTL_HOURS", ["0", "501", "4h"], /must be a number of hours from 0\.001 to 500/],
   ["VTUBER_DEFAULT_MODEL", ["default", "Default"], /cannot be default/],
   ["VTUBER_DEFAULT_MODEL", ["mao@home"], /cannot contain an @/],
+  ["VTUBER_DEFAULT_MODEL", ["mao\u202e1", "mao\u009b1"], /cannot contain control characters/],
   [
     "OPENAB_AGENT_COMMAND",
     ['"', "'", 'opencode "acp', "agent 'x", `agent "x'`, `a"b c`],
