@@ -5,7 +5,7 @@ import { settlesWithin } from "../core/deadline.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import { type IdleTimer, startIdleTimer } from "../core/idle_timer.ts";
 import type { PromptBlock, RunningPrompt, Session } from "./agent.ts";
-import { EmotionScanner, type EmotionWords } from "./emotion.ts";
+import type { EmotionWords } from "./emotion.ts";
 import {
   isLast,
   isOpen,
@@ -19,13 +19,9 @@ import {
   type TurnId,
   type TurnReader,
 } from "./event.ts";
+import { ReplyReaders } from "./reply_readers.ts";
+import { SpeechScan } from "./speech_scan.ts";
 
-/** Characters of text and thought that a turn keeps for readers that join late. */
-export const RECORD_LIMIT = 1024 * 1024;
-/** Characters that each event counts beside its text. */
-const EVENT_CHARS = 100;
-/** Characters of text that wait for a scan while nobody wants speech. */
-const UNSCANNED_LIMIT = 64 * 1024;
 /** Characters of a turn's text and thoughts. A turn that goes beyond is ended, as `max_tokens`. */
 export const MAX_TURN_CHARS = 8 * 1024 * 1024;
 /** Longest wait of the readers for the observer's promise about the last event, in milliseconds. */
@@ -97,26 +93,15 @@ export class Turn {
   readonly ended: Promise<void>;
 
   readonly #limits: TurnLimits;
-  readonly #isRecorded: boolean;
+  readonly #readers: ReplyReaders;
   readonly #speaksQuestions: boolean;
   readonly #observer: TurnObserver | undefined;
-  readonly #scanner: EmotionScanner | undefined;
+  readonly #scan: SpeechScan | undefined;
   readonly #resolveEnded: () => void;
   /** Permission requests and questions that wait for a person. */
   readonly #openPermissions = new Set<PermissionId>();
   readonly #openQuestions = new Map<QuestionId, QuestionRequest>();
   readonly #openTools = new Set<ToolCallId>();
-  /** Replaced, never changed, so that a reader may join or leave while an event is handed out. */
-  #readers: readonly TurnReader[] = [];
-  /** The events so far: kept until the first reader comes, and after that if the turn is recorded. */
-  #record: TurnEvent[] | undefined = [];
-  #recordChars = 0;
-  /** Text that came while nobody wanted speech. */
-  #unscanned = "";
-  /** Length of the turn's speech so far, whether it was emitted or not. */
-  #speechChars = 0;
-  /** Whether the scan in progress emits speech, or emotions only. */
-  #emitsSpeech = false;
   #sessionId: SessionId;
   #prompt: RunningPrompt | undefined;
   #retry: TurnOptions["retry"];
@@ -126,15 +111,11 @@ export class Turn {
   #hasText = false;
   #hasUsedTools = false;
   #isStarted = false;
-  /** Whether the readers have the whole reply, although the turn goes on. */
-  #isReplyOver = false;
   /** Whether the text that the agent still says belongs to no reply. */
   #isMuted = false;
   #isCancelled = false;
   #isAbandoned = false;
   #isOver = false;
-  /** Whether the readers got the last event. */
-  #isRead = false;
   #silence: IdleTimer | undefined;
   #deadline: IdleTimer | undefined;
   /** Runs while a newer request waits for the open tools. */
@@ -151,16 +132,15 @@ export class Turn {
     this.resolvedModel = options.resolvedModel;
     this.unsolicited = options.unsolicited ?? false;
     this.#limits = limits;
-    this.#isRecorded = options.record ?? false;
+    this.#readers = new ReplyReaders(options.record ?? false);
     this.#speaksQuestions = options.speaksQuestions ?? false;
     this.#observer = options.observer;
-    this.#scanner = emotions && new EmotionScanner(emotions, {
-      emotion: (tag, intensity) => this.#emit({ type: "emotion", tag, intensity, at: this.#speechChars }),
-      speak: (text) => {
-        this.#speechChars += text.length;
-        if (this.#emitsSpeech) this.#emit({ type: "speech", text });
-      },
-    });
+    const { observer } = options;
+    this.#scan = emotions && new SpeechScan(
+      emotions,
+      () => observer?.wantsSpeech ?? false,
+      (event) => this.#emit(event),
+    );
   }
 
   /** The session that has the prompt. */
@@ -216,17 +196,9 @@ export class Turn {
    * @throws {AppError} `turn_cancelled` if the events from the start are gone.
    */
   read(reader: TurnReader): () => void {
-    if (this.#record === undefined) {
-      throw new AppError("turn_cancelled", "The start of this turn is no longer kept.", { prompted: true });
-    }
-    for (const event of this.#record) reader(event);
-    if (!this.#isRecorded) this.#record = undefined;
-    if (this.#isRead || this.#isReplyOver) return () => {};
-    this.#readers = [...this.#readers, reader];
+    this.#readers.add(reader);
     return () => {
-      if (!this.#readers.includes(reader)) return;
-      this.#readers = this.#readers.filter((other) => other !== reader);
-      if (this.#readers.length > 0 || this.#isOver) return;
+      if (!this.#readers.remove(reader) || this.#isOver) return;
       // Some clients close the response when the person answers the question of the agent with the next message.
       if (this.#spokenQuestion) return this.#endReplyWithQuestion();
       this.#isAbandoned = true;
@@ -241,8 +213,8 @@ export class Turn {
    */
   endReply(cut: "length" | "stop"): void {
     if (this.#isOver || this.#isCancelled) return;
-    this.#isReplyOver = this.#isMuted = true;
-    this.#readers = [];
+    this.#isMuted = true;
+    this.#readers.close();
     if (cut === "stop" && !this.#hasUsedTools) this.cancel();
   }
 
@@ -252,10 +224,8 @@ export class Turn {
    */
   answerQuestion(words: string): boolean {
     if (this.#isOver || this.#isCancelled || !this.#spokenQuestion?.answerInWords?.(words)) return false;
-    if (!this.#isReplyOver) this.#endReplyWithQuestion();
-    this.#isReplyOver = false;
-    this.#record = [];
-    this.#recordChars = 0;
+    if (!this.#readers.isClosed) this.#endReplyWithQuestion();
+    this.#readers.reopen();
     return true;
   }
 
@@ -310,7 +280,7 @@ export class Turn {
         if (this.#tryAgain(event)) return;
         this.#end(event);
       } else {
-        this.#pauseText();
+        this.#scan?.pause();
         this.#track(event);
         this.#emit(event);
         if (event.type === "question" && this.#spokenQuestion === event.request) this.#speak(event.request);
@@ -354,21 +324,21 @@ export class Turn {
       return this.#stopAgent();
     }
     if (event.type === "thought") {
-      this.#pauseText();
+      this.#scan?.pause();
     } else {
       this.#hasText ||= /\S/.test(event.text);
-      if (this.#scanner) this.#scan(this.#scanner, event.text);
+      this.#scan?.push(event.text);
     }
     this.#emit(event);
   }
 
   /** Speaks a question that words can answer. If nobody else can answer it, the reply ends, for the next message. */
   #speak({ message, fields, isShown }: QuestionRequest): void {
-    if (this.#isCancelled || this.#isReplyOver) return;
+    if (this.#isCancelled || this.#readers.isClosed) return;
     const choices = fields.flatMap(({ options = [] }) => options.map(({ title }) => `- ${title}`));
     const question = [message, ...choices].join("\n");
     this.#onWords({ type: "text", text: this.#hasText ? `\n\n${question}` : question });
-    this.#pauseText();
+    this.#scan?.pause();
     if (!isShown) this.#endReplyWithQuestion();
   }
 
@@ -379,12 +349,7 @@ export class Turn {
   }
 
   #endReplyWithQuestion(): void {
-    const end: TurnEvent = { type: "end", reason: "end_turn" };
-    const readers = this.#readers;
-    this.#keep(end);
-    this.#isReplyOver = true;
-    this.#readers = [];
-    for (const reader of readers) reader(end);
+    this.#readers.close({ type: "end", reason: "end_turn" });
     this.#observer?.onReplyEnd?.();
   }
 
@@ -403,30 +368,6 @@ export class Turn {
     }
   }
 
-  #scan(scanner: EmotionScanner, text: string): void {
-    if (!this.#observer?.wantsSpeech) {
-      this.#unscanned += text;
-      if (this.#unscanned.length > UNSCANNED_LIMIT) this.#scanKept(scanner);
-      return;
-    }
-    if (this.#unscanned !== "") this.#scanKept(scanner);
-    this.#emitsSpeech = true;
-    scanner.push(text);
-  }
-
-  /** Scans the text that came while nobody wanted speech, for its emotions only. */
-  #scanKept(scanner: EmotionScanner): void {
-    this.#emitsSpeech = false;
-    scanner.push(this.#unscanned);
-    this.#unscanned = "";
-  }
-
-  #pauseText(): void {
-    if (this.#scanner === undefined) return;
-    if (this.#unscanned !== "") this.#scanKept(this.#scanner);
-    this.#scanner.pause();
-  }
-
   /** A cancelled turn ends as cancelled, and no other does: a `cancelled` that this side did not ask for is a failure. */
   #lastEvent(event: LastEvent): LastEvent {
     if (this.#isCancelled) return { type: "end", reason: "cancelled" };
@@ -438,8 +379,7 @@ export class Turn {
   }
 
   #end(event: LastEvent): void {
-    this.#pauseText();
-    this.#scanner?.end();
+    this.#scan?.end();
     for (const id of this.#openPermissions) {
       this.#emit({ type: "permission_resolved", resolution: { id, outcome: "cancelled", by: "turn" } });
     }
@@ -452,32 +392,13 @@ export class Turn {
     this.#toolWait?.[Symbol.dispose]();
     const last = this.#lastEvent(event);
     const settled = this.#observer?.onEvent(last, this);
-    if (settled) settlesWithin(OBSERVER_WAIT_MS, settled).finally(() => this.#tellEnd(last));
-    else this.#tellEnd(last);
-  }
-
-  #tellEnd(last: LastEvent): void {
-    this.#isRead = true;
-    this.#tellReaders(last);
-    this.#readers = [];
+    if (settled) settlesWithin(OBSERVER_WAIT_MS, settled).finally(() => this.#readers.close(last));
+    else this.#readers.close(last);
   }
 
   #emit(event: TurnEvent): void {
-    this.#tellReaders(event);
+    this.#readers.send(event);
     this.#observer?.onEvent(event, this);
-  }
-
-  #tellReaders(event: TurnEvent): void {
-    this.#keep(event);
-    for (const reader of this.#readers) reader(event);
-  }
-
-  #keep(event: TurnEvent): void {
-    if (this.#record === undefined || event.type === "speech" || this.#isReplyOver) return;
-    this.#recordChars += EVENT_CHARS;
-    if (event.type === "text" || event.type === "thought") this.#recordChars += event.text.length;
-    if (this.#recordChars > RECORD_LIMIT) this.#record = undefined;
-    else this.#record.push(event);
   }
 }
 
