@@ -238,6 +238,8 @@ export class AcpSession implements Session {
   async onElicitation(request: ElicitationRequest, signal: AbortSignal): Promise<ElicitationResult> {
     const prompt = this.#running;
     if (prompt === undefined || prompt.isCancelled || prompt.lastEvents) return { action: "cancel" };
+    // Nobody watches a side job.
+    if (this.#permissions.refusesAll) return { action: "cancel" };
     prompt.withdrawal ??= new AbortController();
     return await this.#questions.ask(
       request,

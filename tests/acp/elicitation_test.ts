@@ -201,3 +201,23 @@ Deno.test("AcpSession: a question ends with its turn", async () => {
   assertEquals(await events.lastSummary(), "end cancelled");
   assertEquals([answer, events.summaries[1]], [{ action: "cancel" }, "question cancelled by turn"]);
 });
+
+Deno.test("AcpSession: a side job asks nobody", async () => {
+  const questions = new QuestionBroker(60_000, () => true);
+  const events = new TurnRecorder();
+  let answer: unknown;
+  await using harness = new AcpHarness({
+    "session/prompt": async ({ sessionId }, running) => {
+      answer = await running.peer.request("elicitation/create", {
+        ...form({ x: { type: "string" } }),
+        sessionId,
+      });
+      return { stopReason: "end_turn" };
+    },
+  }, { questions });
+  const session = await harness.agent.newSession();
+  session.refusePermissions();
+  await session.prompt(PROMPT, events.reader);
+  assertEquals(await events.lastSummary(), "end end_turn");
+  assertEquals([answer, events.summaries.length], [{ action: "cancel" }, 1]);
+});
