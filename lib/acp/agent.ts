@@ -130,9 +130,8 @@ export class AcpAgent implements Agent {
     return await abortable(this.#describe(), this.#untilClosing(signal));
   }
 
-  /** Kills the agent's processes without waiting. None is started any more. */
+  /** Kills the agent's processes without waiting. */
   kill(): void {
-    this.#closing.abort(shuttingDown());
     for (const { process } of this.#connections) process.kill();
   }
 

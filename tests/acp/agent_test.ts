@@ -389,8 +389,6 @@ Deno.test("AcpAgent: kill ends the running turns at once", async () => {
   const { heard } = await harness.startTurn();
   harness.agent.kill();
   assertEquals(await heard.lastSummary(), "failure agent_crashed");
-  await nextTask();
-  assertEquals([harness.starts.length, harness.agent.state], [1, "closed"]);
 });
 
 Deno.test("AcpAgent.describe: reports capabilities, models, modes and warnings, and ends its session", async () => {
