@@ -20,7 +20,7 @@ import type {
   TurnReader,
 } from "../turn/event.ts";
 import { chooseOption, type Decision, type PermissionBroker } from "../turn/permission.ts";
-import { accessOf, detailOf, outsidePlaces, type ToolAccess } from "./tool_access.ts";
+import { accessOf, detailOf, MAX_DETAIL_CHARS, outsidePlaces, type ToolAccess } from "./tool_access.ts";
 import { isCut, type TrackedTool, type UpdateTranslator } from "./update.ts";
 import type { PermissionRequest } from "./wire.ts";
 
@@ -43,8 +43,6 @@ const MAX_OPEN = 10;
 const MAX_PLACES = 1_000;
 /** Characters of a title beyond which a person sees it in the detail too: some agents put the command there. */
 const MAX_GLANCE_CHARS = 200;
-/** Characters of a detail. Of a longer one a person can see the start and the end, and cannot allow it. */
-const MAX_DETAIL_CHARS = 64 * 1024;
 
 /**
  * Converts an agent's request into a question for a person. If the agent announced the tool call as more dangerous than

@@ -12,9 +12,17 @@ import type { ToolFields } from "./wire.ts";
 /** Texts of one tool call that are examined, and their characters. A tool call with more counts as unsafe. */
 const MAX_TARGETS = 50;
 const MAX_TARGET_CHARS = 16 * 1024;
-/** Folders of a path that are looked up. The place of a longer one is not known. */
+/** Folders of a path that are looked up, and of all paths of a tool call. The place of longer ones is not known. */
 const MAX_FOLDERS = 64;
-/** Depth of the input that is examined. */
+const MAX_FOLDERS_TOGETHER = 500;
+/** Characters of a detail. Of a longer one a person can see the start and the end, and cannot allow it. */
+export const MAX_DETAIL_CHARS = 64 * 1024;
+/** Characters of a field's name that are examined. */
+const MAX_NAME_CHARS = 100;
+/** Folders in the working directory that the other paths of a tool call may start from. */
+const MAX_BASES = 3;
+/** Values of the input that are examined, and their depth. */
+const MAX_VALUES = 1_000;
 const MAX_DEPTH = 8;
 
 /** What a tool call shows of itself. */
@@ -31,12 +39,28 @@ interface Target {
   readonly isPath: boolean;
 }
 
-/** Names of input fields that hold a command or a change. */
-const UNSAFE_FIELD = /^(commands?|cmd|script|shell|argv|code|patch|diff|(old|new)_?(str|string|text))$/i;
+/** Names of input fields that hold a command or a change: a word of `snake_case` or `camelCase`. */
+const UNSAFE_FIELD =
+  /(?:^|_)(?:commands?|cmds?|(?:command|cmd)line|scripts?|shell|bash|powershell|exec|argv|code|sql|patch|diff|(?:old|new)_?(?:str|string|text|content|lines?))(?:_|$)/;
 /** Names of input fields that hold a path or a URL. */
 const PATH_FIELD = /path|file|dir|folder|root|cwd|glob|ur[il]/i;
 /** The start of a text that is a path or a URL in every field. */
 const PATH_START = /^(~|\.{1,2}([/\\]|$)|[/\\]|[a-z]:[/\\]|[a-z][a-z0-9+.-]+:\/\/)/i;
+
+/** Characters around the paths of a list, of a command's arguments, or of a pattern with alternatives. */
+const SEPARATORS = /[\s,;|"'`<>(){}[\]=]+/;
+/** A colon before a path, as in `HEAD:/etc`, but not behind a drive's letter. */
+const COLON = /(?<=[\w.-]{2}):+(?=[/~.])/;
+/** A URL. `file:/etc` and `https:host` are URLs too. */
+const URL_FORM = /^(?:(?:file|https?|wss?|ftp):(?=\S)|[a-z][a-z0-9+.-]+:\/\/)/i;
+/** A text that may be a path or a URL. */
+const PATH_FORM = /^(?:~|\.\.?$)|[/\\]/;
+/**
+ * Paths that agents read in different ways: variables, `..` behind a wildcard, which may stand for no folder, and `..`
+ * with the separator of another system.
+ */
+const AMBIGUOUS = /^\$[A-Z_]|\$\{|^%\w+%|[*?].*\.\.(?:[/\\]|$)/;
+const FOREIGN_PARENT = /\.\.\\|\\\.\.(?:[/\\]|$)/;
 
 /** Nothing that was shown. */
 export const NO_ACCESS: ToolAccess = { isUnsafe: false, targets: [] };
@@ -47,29 +71,83 @@ export function accessOf({ rawInput, locations, content }: Partial<ToolFields>):
   let isUnsafe = false;
   let chars = 0;
   const targets: Target[] = [];
-  const add = (text: string, isPath: boolean) => {
+  const add = (text: string, isNamedPath: boolean) => {
     chars += text.length;
     if (targets.length >= MAX_TARGETS || chars > MAX_TARGET_CHARS) isUnsafe = true;
-    else if (text !== "") targets.push({ text, isPath: isPath || PATH_START.test(text) });
-  };
-  const walk = (value: unknown, field: string, depth: number): void => {
-    if (isUnsafe || value === null || value === undefined || value === "") return;
-    if (UNSAFE_FIELD.test(field) || depth > MAX_DEPTH) isUnsafe = true;
-    else if (typeof value === "string") add(value, PATH_FIELD.test(field));
-    else if (Array.isArray(value)) { for (const item of value) walk(item, field, depth + 1); }
-    else if (typeof value === "object") {
-      for (const [name, item] of Object.entries(value)) walk(item, name, depth + 1);
+    if (isUnsafe) return;
+    for (const part of partsOf(text)) {
+      const isPath = isNamedPath || part === text && PATH_START.test(text);
+      if (isPath || part === text || PATH_FORM.test(part)) targets.push({ text: part, isPath });
     }
+    if (targets.length > MAX_TARGETS) isUnsafe = true;
   };
-  walk(rawInput, "", 0);
-  for (const location of listOf(locations)) walk(fieldOf(location, "path"), "path", 0);
+  const examine = (value: unknown, name: string) => {
+    const isWhole = visitTexts(value, (text, field) => {
+      if (isUnsafeField(field)) isUnsafe = true;
+      else add(text, PATH_FIELD.test(field));
+    }, name);
+    if (!isWhole) isUnsafe = true;
+  };
+  // Input in words may be a command.
+  const isWords = typeof rawInput === "string" && /\S\s+\S/.test(rawInput) &&
+    parseNested(rawInput) === undefined;
+  examine(rawInput, isWords ? "command" : "");
+  for (const location of listOf(locations)) examine(fieldOf(location, "path"), "path");
   for (const item of listOf(content)) {
     // A `diff` is a change, a `terminal` a command.
     if (fieldOf(item, "type") !== "content") isUnsafe = true;
-    const block = fieldOf(item, "content");
-    walk(fieldOf(block, "uri") ?? fieldOf(fieldOf(block, "resource"), "uri"), "uri", 0);
+    examine(uriOf(fieldOf(item, "content")), "uri");
   }
   return isUnsafe ? UNSAFE : { isUnsafe, targets };
+}
+
+/**
+ * Calls `onText` for the texts of an input, and for the names of its fields that are paths. JSON in a text counts as a
+ * part of the input, and everything in a command or a change as a part of it.
+ *
+ * @returns Whether everything was visited: not if the input is too large or too deep.
+ */
+function visitTexts(input: unknown, onText: (text: string, field: string) => void, name = ""): boolean {
+  let values = 0;
+  const visit = (value: unknown, field: string, depth: number): boolean => {
+    if (value === null || value === undefined || value === "") return true;
+    if (++values > MAX_VALUES || depth > MAX_DEPTH) return false;
+    const json = typeof value === "string" ? parseNested(value) : undefined;
+    if (json !== undefined) return visit(json, field, depth + 1);
+    if (Array.isArray(value)) return value.every((item) => visit(item, field, depth + 1));
+    if (typeof value === "object") {
+      for (const key in value) {
+        if (PATH_FORM.test(key)) onText(key, "path");
+        if (!visit(fieldOf(value, key), isUnsafeField(field) ? field : key, depth + 1)) return false;
+      }
+    } else if (typeof value === "string" || isUnsafeField(field)) onText(String(value), field);
+    return true;
+  };
+  return visit(input, name, 0);
+}
+
+function isUnsafeField(name: string): boolean {
+  return UNSAFE_FIELD.test(
+    name.slice(0, MAX_NAME_CHARS).replace(/([a-z\d])([A-Z])/g, "$1_$2").replace(/[^A-Za-z\d]+/g, "_")
+      .toLowerCase(),
+  );
+}
+
+/** Lists a text and the parts of it that an agent may take for paths of their own. */
+function partsOf(text: string): Set<string> {
+  const parts = text.split(SEPARATORS).flatMap((part) => URL_FORM.test(part) ? part : part.split(COLON));
+  // Some agents take `@/etc` for a path, and `!/etc` for a pattern.
+  return new Set([text, ...parts.map((part) => part.replace(/^[@!^+-]+/, ""))].filter((part) => part !== ""));
+}
+
+/** Parses a list or an object that an agent gives as JSON in a string. */
+function parseNested(text: string): unknown {
+  if (!/^\s*[{[]/.test(text) || text.length > MAX_TARGET_CHARS) return undefined;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Adds what a tool call showed before to what it shows now. */
@@ -101,11 +179,18 @@ export function outsidePlaces(
   const places = new Set<Place>();
   try {
     const root = Deno.realPathSync(cwd);
+    const folders = targets.reduce((sum, { text }) => sum + text.split(/[/\\]/).length, 0);
+    if (folders > MAX_FOLDERS_TOGETHER) return undefined;
+    const bases = basesOf(targets, root, home);
     for (const { text, isPath } of targets) {
       // No path has a line break. A field that is named like one cannot be judged.
       if (!isPath && text.includes("\n")) continue;
-      const place = placeOf(text, root, home);
-      if (place) places.add(place);
+      const mayBePath = isPath || PATH_FORM.test(text);
+      if (mayBePath && (AMBIGUOUS.test(text) || sep === "/" && FOREIGN_PARENT.test(text))) return undefined;
+      for (const base of bases) {
+        const place = placeOf(text, base, root, home);
+        if (place) places.add(place);
+      }
     }
   } catch {
     return undefined;
@@ -113,19 +198,44 @@ export function outsidePlaces(
   return [...places];
 }
 
+/**
+ * Lists the directories that a relative path may start from: the working directory, and those in it that the tool call
+ * names, because a link in one of them may lead outside.
+ *
+ * @throws If there are too many.
+ */
+function basesOf(targets: readonly Target[], root: string, home: string | undefined): Set<string> {
+  const bases = new Set([root]);
+  for (const { text } of targets) {
+    if (URL_FORM.test(text)) continue;
+    const real = realPath(fromRoot(withHome(text, home), root));
+    if (isInside(real, root) && isDirectory(real)) bases.add(real);
+    if (bases.size > 1 + MAX_BASES) throw new TypeError("The tool call names too many folders");
+  }
+  return bases;
+}
+
 /** @throws If the place cannot be found out. */
-function placeOf(text: string, root: string, home: string | undefined): Place | undefined {
-  const isUrl = /^[a-z][a-z0-9+.-]+:\/\//i.test(text);
+function placeOf(text: string, base: string, root: string, home: string | undefined): Place | undefined {
+  const isUrl = URL_FORM.test(text);
   if (isUrl && !/^file:/i.test(text)) {
     const { protocol, host } = new URL(text);
     if (host === "") throw new TypeError("The URL has no host");
     return `host ${/^https?:$/.test(protocol) ? "" : `${protocol}//`}${host}`;
   }
-  const path = isUrl ? fileURLToPath(text) : withHome(text, home);
-  if (path.split(/[/\\]/).length > MAX_FOLDERS) throw new TypeError("The path is too long");
-  const real = realPath(isAbsolute(path) ? path : `${root}${sep}${path}`);
-  if (real === root || real.startsWith(root.endsWith(sep) ? root : root + sep)) return undefined;
+  const path = isUrl ? fileURLToPath(new URL(text)) : withHome(text, home);
+  const real = realPath(fromRoot(path, base));
+  if (isInside(real, root)) return undefined;
   return `folder ${isDirectory(real) ? real : dirname(real)}`;
+}
+
+function fromRoot(path: string, root: string): string {
+  if (path.split(/[/\\]/).length > MAX_FOLDERS) throw new TypeError("The path is too long");
+  return isAbsolute(path) ? path : `${root}${sep}${path}`;
+}
+
+function isInside(path: string, root: string): boolean {
+  return path === root || path.startsWith(root.endsWith(sep) ? root : root + sep);
 }
 
 function withHome(path: string, home: string | undefined): string {
@@ -184,8 +294,41 @@ export function detailOf({ rawInput, content, locations }: Partial<ToolFields>):
   }
   lines.push(fieldOf(rawInput, "url"));
   const texts = lines.filter((line) => typeof line === "string" && line !== "");
-  if (texts.length === 0) texts.push(inputText(rawInput));
-  return texts.join("\n");
+  if (texts.length === 0) return inputText(rawInput);
+  const shown = texts.join("\n");
+  // A person cannot allow it anyway.
+  if (shown.length > MAX_DETAIL_CHARS) return shown;
+  const links = listOf(content).map((item) => uriOf(fieldOf(item, "content")));
+  const input = Array.isArray(command) ? { ...rawInput as Record<string, unknown>, command: "" } : rawInput;
+  return [shown, ...hiddenTexts([input, links], shown)].join("\n");
+}
+
+/** Names of input fields that only explain the tool call. */
+const EXPLANATION = /^(?:description|reason|justification|explanation|title)$/i;
+
+/**
+ * Lists the texts of an input that are not shown yet, but that a person has to see: commands and changes, paths, and
+ * everything of more than one word. Long input is listed as JSON.
+ */
+function hiddenTexts(input: unknown, shown: string): string[] {
+  const lines = new Set(
+    shown.split("\n").flatMap((line) => [line.trim(), line.replace(/^[+-] /, "").trim()]),
+  );
+  const hidden = new Set<string>();
+  const isWhole = visitTexts(input, (text, field) => {
+    const isTelling = isUnsafeField(field) || PATH_FIELD.test(field) || PATH_FORM.test(text) ||
+      /\S\s+\S/.test(text);
+    if (!isTelling || EXPLANATION.test(field)) return;
+    const isShown = text.length <= MAX_DETAIL_CHARS &&
+      text.split("\n").every((line) => lines.has(line.trim()));
+    if (!isShown) hidden.add(field === "" ? text : `${field}: ${text}`);
+  });
+  return isWhole ? [...hidden] : [inputText(input)];
+}
+
+/** Returns the address of a link or an embedded resource. */
+function uriOf(block: unknown): unknown {
+  return fieldOf(block, "uri") ?? fieldOf(fieldOf(block, "resource"), "uri");
 }
 
 /** Formats the lines of a change, each with a sign. */

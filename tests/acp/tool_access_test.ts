@@ -6,6 +6,7 @@ const diff = (path: string | undefined, oldText: string | null, newText: string)
 });
 const content = (content: unknown) => ({ content: [{ type: "content", content }] });
 const input = (rawInput: unknown) => ({ rawInput });
+const at = (...paths: string[]) => ({ locations: paths.map((path) => ({ path })) });
 for (
   const [name, toolCall, detail] of [
     ["nothing", {}, ""],
@@ -29,6 +30,42 @@ for (
       },
       "curl\ngets it\nout\nhttps://example.com",
     ],
+    [
+      "a command that another field hides",
+      { ...input({ path: "a", script: "reboot" }), ...at("a") },
+      "a\nscript: reboot",
+    ],
+    [
+      "a path that another one hides",
+      { ...input({ file: "/etc/shadow" }), ...at("a") },
+      "a\nfile: /etc/shadow",
+    ],
+    [
+      "a statement that a text hides",
+      { ...input({ statement: "DROP TABLE a" }), ...content({ type: "text", text: "Counts rows" }) },
+      "Counts rows\nstatement: DROP TABLE a",
+    ],
+    ["a command in JSON that a path hides", { ...input('{"cmd":"reboot"}'), ...at("a") }, "a\ncmd: reboot"],
+    [
+      "the address of a link",
+      {
+        content: [
+          ...content({ type: "text", text: "Reads" }).content,
+          ...content({ uri: "file:///a" }).content,
+        ],
+      },
+      "Reads\nfile:///a",
+    ],
+    [
+      "a change once",
+      { ...input({ file_path: "a.txt", content: "one\r\ntwo" }), ...diff("a.txt", null, "one\ntwo") },
+      "a.txt\n+ one\n+ two",
+    ],
+    [
+      "a command without its explanation",
+      input({ command: "ls -a", description: "Lists the files", timeout: 5 }),
+      "ls -a",
+    ],
   ] as const
 ) {
   Deno.test(`detailOf: shows ${name}`, () => assertEquals(detailOf(toolCall), detail));
@@ -40,6 +77,7 @@ function placesOf(toolCall: Parameters<typeof accessOf>[0]): string {
   try {
     for (const folder of ["cwd/src", "home/sub"]) Deno.mkdirSync(`${base}/${folder}`, { recursive: true });
     Deno.symlinkSync(`${base}/home/sub`, `${base}/cwd/link`);
+    Deno.symlinkSync(`${base}/home/sub`, `${base}/cwd/src/out`);
     Deno.symlinkSync(`${base}/nowhere`, `${base}/cwd/dangling`);
     const named = JSON.parse(JSON.stringify(toolCall).replaceAll("BASE", base));
     const places = outsidePlaces(accessOf(named), `${base}/cwd`, `${base}/home`);
@@ -49,7 +87,6 @@ function placesOf(toolCall: Parameters<typeof accessOf>[0]): string {
   }
 }
 
-const at = (...paths: string[]) => ({ locations: paths.map((path) => ({ path })) });
 for (
   const [name, toolCall, places] of [
     ["nothing", {}, "unknown"],
@@ -100,7 +137,32 @@ for (
     ["a malformed URL", input({ url: "https://" }), "unknown"],
     ["a path with a NUL", at("a\0b"), "unknown"],
     ["a path that is too long", at("a/".repeat(100)), "unknown"],
-    ["words with a line break", { ...at("a"), ...input({ query: "see\n/etc/passwd" }) }, ""],
+    ["words with a line break", { ...at("a"), ...input({ query: "see\nsrc/a.ts" }) }, ""],
+    ["a path in words", { ...at("a"), ...input({ query: "see\n/etc/passwd" }) }, "folder /etc"],
+    ["a list of paths in one text", input({ paths: "src/a.ts,BASE/home/a" }), "folder BASE/home"],
+    ["a link in a list", input({ paths: "src link" }), "folder BASE/home/sub"],
+    ["a path in arguments", input({ path: ".", args: "-R --file=BASE/home/a" }), "folder BASE/home"],
+    ["a path inside, in words", input({ query: "see BASE/cwd/src" }), "unknown"],
+    ["a path outside, in words", input({ query: "see BASE/home/a" }), "unknown"],
+    ["a path behind a sign", input({ path: "@BASE/home/a" }), "folder BASE/home"],
+    ["a path in quotes", input({ path: "'BASE/home/a'" }), "folder BASE/home"],
+    ["a path behind a space", input({ path: " BASE/home/a" }), "folder BASE/home"],
+    ["a path behind a colon", input({ path: "HEAD:BASE/home/a" }), "folder BASE/home"],
+    ["a pattern with alternatives", input({ glob: "{src/*,BASE/home/*}" }), "folder BASE/home"],
+    ["a parent behind an alternative", input({ glob: "{src/*,../home/*}" }), "unknown"],
+    ["a pattern with alternatives inside", input({ glob: "src/**/*.{ts,tsx}" }), ""],
+    ["a parent behind a wildcard", input({ glob: "**/../a" }), "unknown"],
+    ["a variable", input({ path: "$HOME/a" }), "unknown"],
+    ["a variable in braces", input({ path: "${HOME}" }), "unknown"],
+    ["a file whose name has a dollar sign", input({ path: "src/$slug.ts" }), ""],
+    ["a parent as Windows writes it", input({ path: "..\\home\\a" }), "unknown"],
+    ["a regular expression", input({ path: "src", pattern: "\\bfoo\\(" }), ""],
+    ["a file URL with one slash", input({ uri: "file:BASE/home/a" }), "folder BASE/home"],
+    ["a page with one slash", input({ url: "https:/example.com/a" }), "host example.com"],
+    ["a page in words", input({ path: "a", prompt: "Send it to https://example.com/a" }), "host example.com"],
+    ["a path that is the name of a field", input({ files: { "BASE/home/a": {} } }), "folder BASE/home"],
+    ["input as JSON", input('{"path": "BASE/home/a"}'), "folder BASE/home"],
+    ["a link in the folder that is searched", input({ path: "src", glob: "out/*" }), "folder BASE/home/sub"],
   ] as const
 ) {
   Deno.test(`outsidePlaces: ${name}: ${places || "none"}`, () => assertEquals(placesOf(toolCall), places));
@@ -112,6 +174,14 @@ for (
     ["a path", at("a"), false],
     ["a command", input({ command: "ls" }), true],
     ["an empty command", input({ command: "" }), false],
+    ["a command by another name", input({ path: "a", shellCommand: "ls" }), true],
+    ["a command in an object", input({ path: "a", command: { program: "rm", arguments: ["b"] } }), true],
+    ["more values than are examined", input(Array(1_001).fill(1)), true],
+    ["a command line", input({ path: "a", command_line: "ls" }), true],
+    ["a statement", input({ path: "a", sql: "DROP TABLE a" }), true],
+    ["a command in JSON", input('{"command":"ls"}'), true],
+    ["a command in words", { ...at("a"), ...input("rm -rf src") }, true],
+    ["a description", input({ path: "a", description: "Reads it" }), false],
     ["a command deep in the input", input({ steps: [{ cmd: "ls" }] }), true],
     ["a script", input({ script: "x" }), true],
     ["a replacement", input({ file_path: "a", old_string: "a", new_string: "b" }), true],
