@@ -57,9 +57,7 @@ async function doctor(flags: Flags): Promise<number> {
     machine: MACHINE,
     print,
     notice: isTerminal() ? (line) => console.error(line) : undefined,
-    confirm: Deno.stdin.isTerminal() && Deno.stdout.isTerminal()
-      ? (question) => confirm(question)
-      : undefined,
+    confirm: Deno.stdin.isTerminal() && Deno.stdout.isTerminal() ? confirmAtTerminal : undefined,
   }, stop.signal);
   return isHealthy ? 0 : EXIT_FAILED;
 }
@@ -165,6 +163,14 @@ function refuse({ mistakes, warnings }: ConfigError): number {
 
 function isTerminal(): boolean {
   return Deno.stdout.isTerminal() || Deno.stderr.isTerminal();
+}
+
+/** Asks a question with yes or no. Unlike `confirm()` it does not keep signals from the program. */
+async function confirmAtTerminal(question: string): Promise<boolean> {
+  Deno.stdout.writeSync(new TextEncoder().encode(`${question} [y/N] `));
+  const answer = new Uint8Array(64);
+  const length = await Deno.stdin.read(answer) ?? 0;
+  return /^\s*y/i.test(new TextDecoder().decode(answer.subarray(0, length)));
 }
 
 function print(text: string): number {

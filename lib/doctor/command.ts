@@ -40,8 +40,8 @@ export interface DoctorCommandOptions {
   print(line: string): void;
   /** Shows a line that is not part of the report to the person at the terminal, if there is one. */
   readonly notice?: ((line: string) => void) | undefined;
-  /** Asks the person at the terminal a question with yes or no, if there is one. Blocks the program. */
-  readonly confirm?: ((question: string) => boolean) | undefined;
+  /** Asks the person at the terminal a question with yes or no, if there is one. */
+  readonly confirm?: ((question: string) => Promise<boolean>) | undefined;
   /** Tests replace the checks of the machine. */
   readonly checks?: typeof CHECKS;
 }
@@ -84,14 +84,12 @@ export async function runDoctorCommand(options: DoctorCommandOptions, signal: Ab
         if (confirm && found.some(({ logIn }) => logIn)) waiting.push({ agent, found });
         else for (const finding of found) report(finding, agent.name);
       }
-      // One after the other, and after the trials, because the question stops everything else.
+      // One after the other, and after the trials, because a log-in needs the terminal for itself.
       for (const { agent, found } of waiting) {
         const method = found.find(({ logIn }) => logIn)!.logIn!;
-        const question = redact(
-          `The agent ${agent.name} needs a log-in. Log in now (${method.name || method.id})?`,
-        );
-        const isLoggedIn = confirm?.(spaceUnsafe(question)) &&
-          await checks.logInAtTerminal(agent, deps, method, signal);
+        const question = `The agent ${agent.name} needs a log-in. Log in now (${method.name || method.id})?`;
+        const isWanted = await abortable(confirm!(spaceUnsafe(redact(question))), signal);
+        const isLoggedIn = isWanted && await checks.logInAtTerminal(agent, deps, method, signal);
         const newest = isLoggedIn ? await checks.checkAgent(agent, deps, signal) : found;
         for (const finding of newest) report(finding, agent.name);
       }

@@ -89,7 +89,7 @@ for (const [name, isWanted, succeeds, expected] of LOG_INS) {
     const { lines } = await examine({
       confirm(question) {
         questions.push(question);
-        return isWanted;
+        return Promise.resolve(isWanted);
       },
       checkAgent: (_config, { canLogInAtTerminal }) => {
         assertEquals(canLogInAtTerminal, true);
@@ -106,6 +106,18 @@ for (const [name, isWanted, succeeds, expected] of LOG_INS) {
     assertEquals(lines.slice(-1 - expected.length, -1), expected);
   });
 }
+
+Deno.test("runDoctorCommand: if it is asked to end, it does not wait for the answer of the person", async () => {
+  const stop = new AbortController();
+  const { lines } = await examine({
+    confirm() {
+      stop.abort();
+      return new Promise(() => {});
+    },
+    checkAgent: () => Promise.resolve([NEEDS_LOG_IN]),
+  }, stop.signal);
+  assertEquals(lines.at(-3), "FAIL stopped before everything was checked");
+});
 
 Deno.test("runDoctorCommand: without a terminal no log-in is offered", async () => {
   const { lines } = await examine({

@@ -46,7 +46,7 @@ export interface Examination extends Partial<typeof CHECKS> {
   readonly loading?: Promise<Loaded>;
   readonly own?: Record<string, string>;
   readonly notice?: (line: string) => void;
-  readonly confirm?: (question: string) => boolean;
+  readonly confirm?: (question: string) => Promise<boolean>;
 }
 
 /** Runs the doctor on the configuration of {@linkcode configOf}. */
