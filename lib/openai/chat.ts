@@ -55,13 +55,14 @@ export function completionHandler(deps: CompletionDeps, endpoint: keyof typeof E
     const name = conversationName(http.headers, request.conversation ?? conversation?.trim());
     const key = idempotencyKey(http, keyId, body, name);
     if (request.format) await requireUsableSchema(request.format, http.signal);
-    const turn = await startOrJoin(deps, key, request, {
+    let turn: Turn | undefined;
+    const starting = startOrJoin(deps, key, request, {
       conversation: { owner: keyId, name },
       agent,
       model,
       messages: request.messages,
       record: key !== undefined,
-    }, http.signal);
+    }, http.signal).then((started) => turn = started);
 
     // AITuber-kit sends a thread, reads nothing but a stream, and does not ask for one.
     const isStreamed = request.stream ??
@@ -73,21 +74,22 @@ export function completionHandler(deps: CompletionDeps, endpoint: keyof typeof E
       model: request.model || router.default.name,
       includeUsage: request.includeUsage,
     });
-    const conversationHeader = headerText(turn.conversation);
     let response: Response;
     try {
       if (isStreamed) {
-        response = streamReply(turn, options, frames, stream, http.signal);
+        response = await streamReply(starting, options, frames, stream, http.signal);
       } else {
-        const { text, end } = await collectReply(turn, options, http.signal);
+        const { text, end } = await collectReply(await starting, options, http.signal);
         response = Response.json(frames.body(text, end.finish, end.usage));
         if (end.isEstimated) response.headers.set("x-usage-estimated", "true");
       }
     } catch (error) {
-      throw error instanceof AppError ? error.inConversation(conversationHeader) : error;
+      throw error instanceof AppError && turn ? error.inConversation(headerText(turn.conversation)) : error;
     }
-    response.headers.set("x-session-id", conversationHeader);
-    response.headers.set("x-resolved-model", headerText(turn.resolvedModel));
+    // A stream can begin before its turn.
+    const id = turn ? headerText(turn.conversation) : name;
+    if (id !== undefined) response.headers.set("x-session-id", id);
+    if (turn) response.headers.set("x-resolved-model", headerText(turn.resolvedModel));
     if (request.ignored.length > 0) response.headers.set("x-vtuber-ignored", request.ignored.join(", "));
     return response;
   };

@@ -20,6 +20,8 @@ export interface ReplyEnd {
   readonly usage: CompletionUsage;
   /** The usage is an estimate, because the agent reported none. */
   readonly isEstimated: boolean;
+  /** The reply was cut, and its turn may go on: see `Turn.endReply`. */
+  readonly cut: "length" | "stop" | undefined;
   /** The turn was cancelled by a client, a newer request or the stage. */
   readonly isCancelled: boolean;
   readonly failure: AppError | undefined;
@@ -55,39 +57,38 @@ export function createReplyReader(
 
   function readText(text: string): void {
     chars += text.length;
-    if (chars > maxChars) return close("length");
-    const wide = filter ? NOT_PLAIN : scanPlain(text);
-    if (wide !== NOT_PLAIN && skinText.pushPlain(text)) {
-      tokens.addCounted(text.length, wide);
-      return sink.text(text, true);
+    if (chars > maxChars) return close("length", { cut: "length" });
+    if (filter !== undefined) {
+      const filtered = filter.push(text);
+      send(filtered.text);
+      if (filtered.finish) close(filtered.finish, { cut: filtered.finish });
+      return;
     }
-    tokens.add(text);
-    const filtered = filter?.push(text);
-    send(filtered?.text ?? text);
-    if (filtered?.finish) close(filtered.finish);
+    const wide = scanPlain(text);
+    if (wide === NOT_PLAIN || !skinText.pushPlain(text)) return send(text);
+    tokens.addCounted(text.length, wide);
+    sink.text(text, true);
   }
 
   function send(text: string): void {
+    tokens.add(text);
     const prepared = skinText.push(text);
     if (prepared !== "") sink.text(prepared, false);
   }
 
   /** Ends the reply with the turn. */
-  function end(finish: FinishReason, failure?: AppError, isCancelled = false): void {
+  function end(finish: FinishReason, facts: Partial<ReplyEnd> = {}): void {
     const filtered = filter?.end();
     if (filtered) send(filtered.text);
-    close(failure ? finish : filtered?.finish ?? finish, failure, isCancelled);
+    close(facts.failure ? finish : filtered?.finish ?? finish, facts);
   }
 
-  function close(finish: FinishReason, failure?: AppError, isCancelled = false): void {
+  function close(finish: FinishReason, facts: Partial<ReplyEnd> = {}): void {
     isOver = true;
     sink.end({
-      finish,
-      usage: completionUsage(reported, { prompt: promptTokens, completion: tokens.value }),
-      isEstimated: reported === undefined,
-      isCancelled,
-      failure,
-      tail: skinText.end(failure !== undefined),
+      ...endOf(finish, promptTokens, tokens.value, reported),
+      tail: skinText.end(facts.failure !== undefined),
+      ...facts,
     });
   }
 
@@ -112,21 +113,38 @@ export function createReplyReader(
         reported = event.usage;
         return;
       case "end":
-        if (event.isEmpty) return end("error", emptyTurnError());
-        return end(FINISH[event.reason], undefined, event.reason === "cancelled");
+        if (event.isEmpty) return end("error", { failure: emptyTurnError() });
+        return end(FINISH[event.reason], { isCancelled: event.reason === "cancelled" });
       case "failure":
-        return end("error", event.failure);
+        return end("error", { failure: event.failure });
       default:
         return event satisfies never;
     }
   };
 }
 
-/** OpenAI's finish reason for each of ACP's stop reasons. The text of a cancelled turn stands as far as it came. */
+/** Ends a reply that could not begin. */
+export function failedReply(failure: AppError, promptTokens: number): ReplyEnd {
+  return { ...endOf("error", promptTokens, 0), failure };
+}
+
+function endOf(finish: FinishReason, prompt: number, completion: number, reported?: Usage): ReplyEnd {
+  return {
+    finish,
+    usage: completionUsage(reported, { prompt, completion }),
+    isEstimated: reported === undefined,
+    cut: undefined,
+    isCancelled: false,
+    failure: undefined,
+    tail: "",
+  };
+}
+
+/** OpenAI's finish reason for each of ACP's stop reasons; `stop` says that the reply is complete. */
 const FINISH: Readonly<Record<StopReason, FinishReason>> = {
   end_turn: "stop",
   max_tokens: "length",
   max_turn_requests: "length",
   refusal: "content_filter",
-  cancelled: "stop",
+  cancelled: "error",
 };

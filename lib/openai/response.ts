@@ -1,18 +1,21 @@
 /** Turns a reply into an HTTP response: a stream of frames, or the collected text. @module */
 
-import { type AppError, toAppError } from "../core/errors.ts";
+import { type AppError, type ErrorCode, toAppError } from "../core/errors.ts";
+import { settlesWithin } from "../core/deadline.ts";
 import { errorBody } from "../http/error_response.ts";
 import { EVENT_STREAM_HEADERS, EventStream } from "../http/sse.ts";
 import { sentenceOf } from "../turn/error_sentences.ts";
 import { collectTurn, type Turn } from "../turn/turn.ts";
-import { type Frames, safeJson } from "./chunk.ts";
-import { createReplyReader, type ReplyEnd, type ReplyOptions, type ReplySink } from "./reply_reader.ts";
+import { type FinishReason, type Frames, safeJson } from "./chunk.ts";
+import { createReplyReader, failedReply, type ReplyEnd, type ReplyOptions, type ReplySink } from "./reply_reader.ts";
 import { MAX_DELTA_CHARS, splitDeltas } from "./skin_text.ts";
 import { extractJson, type ResponseFormat } from "./structured_output.ts";
 import type { CompletionRequest } from "./wire.ts";
 
 /** Characters of a reply that is sent in one piece. A longer one is cut there, as `length`. */
 const MAX_COLLECTED_CHARS = 8 * 1024 * 1024;
+/** Longest wait of a stream's head for the agent to take the prompt, in milliseconds. */
+const HEAD_MS = 5_000;
 /** Heartbeats of a silent stream: an empty chunk, OpenAB's comment, or nothing. */
 export const HEARTBEATS = ["chunk", "comment", "off"] as const;
 /** How a stream reports a failed turn: as a spoken sentence, or as an error event. */
@@ -23,48 +26,63 @@ export interface StreamOptions {
   readonly heartbeat: (typeof HEARTBEATS)[number];
   readonly heartbeatMs: number;
   readonly errors: (typeof ERROR_MODES)[number];
+  /** Replaces {@linkcode HEAD_MS} in tests. */
+  readonly headMs?: number;
 }
 
 type StreamRequest = ReplyOptions & Pick<CompletionRequest, "format" | "includeUsage" | "includeAgentEvents">;
 
 /**
- * Streams the reply of a turn.
+ * Streams the reply of a turn, from the moment at which the agent took the prompt or after {@linkcode HEAD_MS}. From then
+ * on, a turn that cannot start is a failure in the stream.
  *
- * @throws {AppError} the turn's failure, if the turn failed before any text: a status can still report the failure.
+ * @throws {AppError} if the turn could not start in time, or failed before any text: a status can still report it.
  *   `turn_cancelled` if a repeated request can no longer read the turn from its start.
  */
-export function streamReply(
-  turn: Turn,
+export async function streamReply(
+  starting: Promise<Turn>,
   request: StreamRequest,
   frames: Frames,
   settings: StreamOptions,
   signal: AbortSignal,
-): Response {
-  const { format } = request;
+): Promise<Response> {
+  const { format, promptTokens } = request;
+  const isTaken = await settlesWithin(settings.headMs ?? HEAD_MS, starting);
   let stopReading = () => {};
   const { stream, sink } = openStream(request, frames, settings, () => stopReading());
   const output = format ? jsonSink(format, sink, "\n", signal) : sink;
-  let isStarted = false;
-  let failure: AppError | undefined;
-  const reader = createReplyReader(request, {
-    text(text, isPlain) {
-      isStarted = true;
-      output.text(text, isPlain);
-    },
-    agentEvent: output.agentEvent,
-    end(end) {
-      if (end.failure && !isStarted) failure = end.failure;
-      else output.end(end);
-      turn.cancel();
-    },
-  }, format && MAX_COLLECTED_CHARS);
-  try {
+
+  function read(turn: Turn): void {
+    let isStarted = false;
+    let failure: AppError | undefined;
+    const reader = createReplyReader(request, {
+      text(text, isPlain) {
+        isStarted = true;
+        output.text(text, isPlain);
+      },
+      agentEvent: output.agentEvent,
+      end(end) {
+        if (end.failure && !isStarted) failure = end.failure;
+        else output.end(end);
+        if (end.cut) turn.endReply(end.cut);
+      },
+    }, format && MAX_COLLECTED_CHARS);
     stopReading = turn.read(reader);
     isStarted = true;
     if (failure !== undefined) throw failure.afterPrompt();
-  } catch (error) {
-    stream.end();
-    throw error;
+  }
+
+  if (isTaken) {
+    try {
+      read(await starting);
+    } catch (error) {
+      stream.end();
+      throw error;
+    }
+  } else {
+    starting.then(read).catch((error) =>
+      sink.end(failedReply(toAppError(error, "internal_error"), promptTokens))
+    );
   }
   return new Response(stream.body, { headers: EVENT_STREAM_HEADERS });
 }
@@ -95,7 +113,8 @@ function openStream(
       if (failure && errors === "event") {
         stream.send(safeJson(errorBody(failure)));
       } else {
-        if (failure) stream.send(frames.text(sentenceOf(failure) + "\n"));
+        // A cancelled turn needs no apology.
+        if (failure && failure.code !== "turn_cancelled") stream.send(frames.text(sentenceOf(failure) + "\n"));
         stream.send(frames.finish(finish));
         if (includeUsage) stream.send(frames.usage(usage));
       }
@@ -125,10 +144,17 @@ function jsonSink(format: ResponseFormat, sink: ReplySink, tail: string, signal:
   };
 }
 
+/** Failures that leave an unfinished text, and how its reply ends. */
+const UNFINISHED: Readonly<Partial<Record<ErrorCode, FinishReason>>> = {
+  agent_timeout: "length",
+  agent_crashed: "error",
+  shutting_down: "error",
+};
+
 /**
  * Collects the reply of a turn.
  *
- * @throws {AppError} the turn's failure, or `invalid_output` if the reply lacks the JSON that the request asks for; the
+ * @throws {AppError} the turn's failure, unless it leaves an unfinished text; or `invalid_output` if the reply lacks the JSON that the request asks for; the
  * signal's reason if it aborts, which ends the reading of the turn.
  */
 export async function collectReply(
@@ -142,12 +168,20 @@ export async function collectReply(
       text: (piece) => void (text += piece),
       agentEvent() {},
       end(end) {
-        if (end.failure) reject(end.failure.afterPrompt());
-        else resolve({ text: text + end.tail, end });
-        turn.cancel();
+        const { failure } = end;
+        const kept = failure && text !== "" ? UNFINISHED[failure.code] : undefined;
+        if (failure && kept === undefined) return reject(failure.afterPrompt());
+        const finish = kept ?? end.finish;
+        resolve({ text: text + end.tail, end: { ...end, finish } });
       },
     };
     const output = options.format ? jsonSink(options.format, sink, "", signal) : sink;
-    return createReplyReader(options, output, MAX_COLLECTED_CHARS);
+    return createReplyReader(options, {
+      ...output,
+      end(end) {
+        output.end(end);
+        if (end.cut) turn.endReply(end.cut);
+      },
+    }, MAX_COLLECTED_CHARS);
   }, signal);
 }

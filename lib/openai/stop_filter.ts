@@ -8,13 +8,27 @@ export interface FilteredText {
   readonly finish: "stop" | "length" | undefined;
 }
 
-/** Ends a reply before the first stop sequence, or after about `maxTokens` tokens, whichever comes first. */
+/** Tokens before the limit in which the text passes sentence by sentence, so that the reply can end with one. */
+const NEAR_TOKENS = 150;
+/** The end of a sentence: before a space, or of a line, or with marks that need no space. */
+const SENTENCE_END = /[.!?…]+["'”’)\]]*(?=\s)|[。．！？]+["'”’」』)]*(?=[^。．！？"'”’」』)])|\n/g;
+/** The start of an emotion tag at the end of the text. */
+const OPEN_TAG = /(?:\[[^[\]\n]{0,63}|<(?:\|(?:(?!\|>)[^\n])*)?)$/;
+
+/**
+ * Ends a reply before the first stop sequence, or after about `maxTokens` tokens, whichever comes first. A limit ends the
+ * reply with a sentence if one ends within {@linkcode NEAR_TOKENS} before the limit, and never inside an emotion tag.
+ */
 export class StopFilter {
   readonly #stop: readonly string[];
   readonly #maxTokens: number;
   readonly #tokens = new TokenCount();
   /** The end of the text so far, which may begin a stop sequence. */
   #pending = "";
+  /** Text near the limit whose sentence has not ended. */
+  #held = "";
+  /** Whether a sentence has ended near the limit. */
+  #hasSentenceEnd = false;
 
   constructor(stop: readonly string[], maxTokens = Infinity) {
     this.#stop = stop;
@@ -34,19 +48,41 @@ export class StopFilter {
 
   /** Returns the pending text at the end of the reply. */
   end(): FilteredText {
-    const text = this.#pending;
+    const { text, finish } = this.#limit(this.#pending);
     this.#pending = "";
-    return this.#limit(text);
+    return finish ? { text, finish } : { text: text + this.#takeHeld(), finish };
   }
 
   #limit(text: string, finish?: FilteredText["finish"]): FilteredText {
-    let end = 0;
-    for (const char of this.#maxTokens === Infinity ? "" : text) {
+    if (this.#maxTokens === Infinity) return { text, finish };
+    let passed = "";
+    for (const char of text) {
       this.#tokens.add(char);
-      if (this.#tokens.value > this.#maxTokens) return { text: text.slice(0, end), finish: "length" };
-      end += char.length;
+      if (this.#tokens.value > this.#maxTokens) return { text: passed + this.#cut(char), finish: "length" };
+      if (this.#maxTokens - this.#tokens.value >= NEAR_TOKENS) passed += char;
+      else this.#held += char;
     }
-    return { text, finish };
+    return { text: passed + (finish ? this.#takeHeld() : this.#takeSentences()), finish };
+  }
+
+  /** Takes the sentences that have ended. @param next The character behind the text, if known. */
+  #takeSentences(next = ""): string {
+    const last = [...(this.#held + next).matchAll(SENTENCE_END)].at(-1);
+    if (last === undefined) return "";
+    this.#hasSentenceEnd = true;
+    return this.#takeHeld(last.index + last[0].length);
+  }
+
+  /** Takes what may stay of the text at the limit. */
+  #cut(next: string): string {
+    const sentences = this.#takeSentences(next);
+    return this.#hasSentenceEnd ? sentences : this.#takeHeld().replace(OPEN_TAG, "");
+  }
+
+  #takeHeld(length = this.#held.length): string {
+    const text = this.#held.slice(0, length);
+    this.#held = this.#held.slice(length);
+    return text;
   }
 
   /** Finds the start of the stop sequence that is complete first; of two that end together, the longer. */

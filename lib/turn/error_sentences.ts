@@ -5,6 +5,7 @@ import { AppError, type ErrorCode, type ErrorReason } from "../core/errors.ts";
 const SENTENCES: Readonly<Partial<Record<ErrorCode, string>>> = {
   agent_timeout: "Sorry, that took too long, so I stopped.",
   agent_crashed: "Sorry, my agent stopped unexpectedly. Please try again.",
+  agent_unavailable: "Sorry, my agent cannot be reached right now. Please try again later.",
   agent_cancelled: "I stopped, because something I wanted to do was not permitted.",
   shutting_down: "I have to go now: my server is shutting down.",
 };
@@ -17,7 +18,7 @@ const BY_REASON: Readonly<Partial<Record<ErrorReason, string>>> = {
 };
 const OTHER = "Sorry, something went wrong with my agent.";
 
-const ALL = [...Object.values(SENTENCES), OTHER];
+const ALL = [...Object.values(SENTENCES), ...Object.values(BY_REASON), OTHER];
 
 /** Removes the sentences from a reply: clients send them back in the history, and the agent did not say them. */
 export function withoutErrorSentences(reply: string): string {

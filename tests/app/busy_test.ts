@@ -40,7 +40,7 @@ for (const name of [{}, MAO]) {
     next.say("Yes?\n");
     next.end();
     const { text, finish } = await readStream(first);
-    assertEquals([text, finish], ["Once upon\n", "stop"]);
+    assertEquals([text, finish], ["Once upon\n", "error"]);
     assertEquals((await second).headers.get("x-session-id"), first.headers.get("x-session-id"));
     assertEquals(await streamedText(second), "Yes?\n");
   });

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { saying } from "../support/agents/memory_agent.ts";
 import { errorOf, startApp, WriteReader } from "../support/harness/app_harness.ts";
+import { ServedApp } from "../support/harness/served_app.ts";
 import { contentOf, readStream, streamedText } from "../support/harness/chat_fixture.ts";
 
 Deno.test("hang-up: a stream that is closed cancels its turn, before and while it is read", async () => {
@@ -67,22 +68,66 @@ Deno.test("hang-up: before the agent has a session, the agent gets no prompt, an
 const LIMITS: [body: Record<string, unknown>, pieces: string[], text: string, finish: string][] = [
   [{ stop: ["\n\n"] }, ["One.\n", "\nTwo."], "One.\n", "stop"],
   [{ max_tokens: 2 }, ["1234", "56789"], "12345678\n", "length"],
-  [{ max_completion_tokens: 2 }, ["1234", "56789"], "12345678\n", "length"],
+  [{ max_completion_tokens: 5 }, ["One. ", "Two. Three, four, five"], "One. Two.\n", "length"],
 ];
 for (const [body, pieces, expected, finishReason] of LIMITS) {
-  Deno.test(`${Object.keys(body)}: ends the reply and cancels the turn, without waiting for the agent`, async () => {
-    await using app = startApp();
-    app.agent.answersCancels = false;
-    const response = await app.stream(body);
-    const prompt = await app.agent.nextPrompt();
-    for (const piece of pieces) prompt.say(piece);
-    await prompt.cancelled;
-    const { text, finish } = await readStream(response);
-    assertEquals([text, finish, prompt.isOver], [expected, finishReason, false]);
-    prompt.say(" late");
-    prompt.end("cancelled");
+  Deno.test(`${Object.keys(body)}: ends the reply without waiting for the agent`, async () => {
+    for (const stream of [true, false]) {
+      await using app = startApp();
+      app.agent.answersCancels = false;
+      const answer = app.chat({ ...body, stream });
+      const prompt = await app.agent.nextPrompt();
+      const response = stream ? await answer : undefined;
+      for (const piece of pieces) prompt.say(piece);
+      if (response) {
+        const { text, finish } = await readStream(response);
+        assertEquals([text, finish, prompt.isOver], [expected, finishReason, false]);
+      } else {
+        const { choices: [choice] } = await (await answer).json();
+        assertEquals([choice.message.content, choice.finish_reason], [expected, finishReason]);
+      }
+      assertEquals(
+        prompt.cancelCount,
+        finishReason === "stop" ? 1 : 0,
+        "a limit cuts the reply, not the work",
+      );
+      prompt.say(" late");
+      prompt.end("cancelled");
+    }
   });
 }
+
+Deno.test("max_tokens: the work goes on for watchers, without words, when the response is closed", async () => {
+  await using served = ServedApp.start();
+  const client = await served.connect("*", "say");
+  const response = await served.app.stream({ max_tokens: 2, conversation_id: "mao" });
+  const prompt = await served.app.agent.nextPrompt();
+  prompt.tool({ id: "t1", title: "npm test", kind: "execute" });
+  prompt.say("123456789 and more");
+  const { text, finish } = await readStream(response);
+  assertEquals([text, finish], ["12345678\n", "length"]);
+  prompt.say("Not this.");
+  prompt.tool({ id: "t1", title: "npm test", kind: "execute", status: "completed" });
+  prompt.end();
+  await client.until("state idle");
+  assertEquals(prompt.cancelCount, 0);
+  assertEquals(client.summaries.filter((summary) => summary.startsWith("tool")), [
+    "tool t1 running",
+    "tool t1 done",
+  ]);
+  assertEquals(client.summaries.some((summary) => summary.includes("Not this")), false);
+});
+
+Deno.test("stop: after a tool the work goes on", async () => {
+  await using app = startApp();
+  const response = await app.stream({ stop: "STOP" });
+  const prompt = await app.agent.nextPrompt();
+  prompt.tool({ status: "completed" });
+  prompt.say("One STOP two");
+  assertEquals((await readStream(response)).finish, "stop");
+  assertEquals(prompt.cancelCount, 0);
+  prompt.end();
+});
 
 Deno.test("a client that never reads loses its turn, and the server's memory is bounded", async () => {
   await using app = startApp();

@@ -55,17 +55,20 @@ for (const [name, setUp, status, code, shouldRetry, retryAfter] of EARLY) {
   });
 }
 
-Deno.test("failure after some words of a whole reply: a status, and no retry", async () => {
-  await using app = startApp();
-  const answer = app.chat({ conversation_id: "mao" });
-  const prompt = await app.agent.nextPrompt();
-  prompt.say("On my");
-  prompt.fail(failure("agent_crashed"));
-  const response = await answer;
-  assertEquals((await errorOf(response)).code, "agent_crashed");
-  assertEquals([response.status, response.headers.get("x-should-retry")], [502, "false"]);
-  assertEquals(response.headers.get("x-session-id"), "mao");
-});
+const KEPT: [code: ErrorCode, finish: string][] = [["agent_crashed", "error"], ["agent_timeout", "length"]];
+for (const [code, finish] of KEPT) {
+  Deno.test(`failure after some words of a whole reply: the words are kept, with ${code} as ${finish}`, async () => {
+    await using app = startApp();
+    const answer = app.chat({ conversation_id: "mao" });
+    const prompt = await app.agent.nextPrompt();
+    prompt.say("On my");
+    prompt.fail(failure(code));
+    const response = await answer;
+    const { choices: [choice] } = await response.json();
+    assertEquals([response.status, choice.message.content, choice.finish_reason], [200, "On my\n", finish]);
+    assertEquals(response.headers.get("x-session-id"), "mao");
+  });
+}
 
 const SENTENCES: [code: ErrorCode, sentence: RegExp][] = [
   ["agent_crashed", /stopped unexpectedly/],

@@ -83,7 +83,6 @@ Deno.test("retry: the turn goes on until the last of its clients hangs up", asyn
 Deno.test("retry: a failure after the prompt is replayed", async () => {
   await using app = startApp();
   app.agent.script = (prompt) => {
-    prompt.say("On my wa");
     prompt.fail(new AppError("agent_crashed", "Gone.", { prompted: true }));
   };
   for (const options of TRIES) {

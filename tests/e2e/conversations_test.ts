@@ -122,7 +122,7 @@ testServer("conversations", {}, {
     await untilReply(older, "Once upon");
     assertEquals((await client.send(server, question(2))).text, answer(2));
     const { text, done, finish } = await replyOf(older);
-    assertEquals([text, done, finish], ["Once upon \n", true, "stop"]);
+    assertEquals([text, done, finish], ["Once upon \n", true, "error"]);
     const messages = (await server.received()).filter(({ params }) =>
       (params as { sessionId?: string })?.sessionId === sessionId
     );

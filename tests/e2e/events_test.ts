@@ -201,10 +201,10 @@ testServer("events", {}, {
     assertEquals(await interrupt({ session_id: "unknown" }), 0);
     assertEquals(await interrupt({ session_id: "b" }), 1);
     const { text, finish, done } = await replies[1]!;
-    assertEquals([text, finish, done], ["b\n", "stop", true]);
+    assertEquals([text, finish, done], ["b\n", "error", true]);
     assertEquals(await cancels() - before, 1);
     assertEquals(await interrupt(), 2);
-    assertEquals((await Promise.all(replies)).map(({ finish }) => finish), ["stop", "stop", "stop"]);
+    assertEquals((await Promise.all(replies)).map(({ finish }) => finish), ["error", "error", "error"]);
     for (const name of ["a", "b", "c"]) await client.untilTurnEnds(name);
     assertEquals(statesOf(client.frames, "b"), ["thinking", "idle"]);
     assertEquals(await cancels() - before, 3);

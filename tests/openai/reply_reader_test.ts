@@ -39,7 +39,7 @@ Deno.test("reply: each stop reason becomes a finish reason", () => {
     ["max_tokens", "length"],
     ["max_turn_requests", "length"],
     ["refusal", "content_filter"],
-    ["cancelled", "stop"],
+    ["cancelled", "error"],
   ];
   for (const [reason, finish] of finishes) {
     const reply = readReply([text("Hi"), end(reason)]);
@@ -97,6 +97,20 @@ for (const [name, events, options, expected, finish] of LIMITS) {
     assertEquals([reply.text, reply.end.finish, reply.agentEvents], [expected, finish, []]);
   });
 }
+
+Deno.test("reply: a cut by a stop or a limit is told, because the turn may go on", () => {
+  const cutOf = (events: TurnEvent[], options: Partial<ReplyOptions>) => readReply(events, options).end.cut;
+  assertEquals(cutOf([text("a STOP b")], STOP), "stop");
+  assertEquals(cutOf([text("123456789")], { maxTokens: 2 }), "length");
+  assertEquals(cutOf([text("one ST"), end("max_tokens")], STOP), undefined);
+});
+
+Deno.test("reply: the usage counts what was sent", () => {
+  const tokens = (events: TurnEvent[], options: Partial<ReplyOptions>) =>
+    readReply(events, options).end.usage.completion_tokens;
+  assertEquals(tokens([text("1234 STOP"), text("x".repeat(400))], STOP), 2);
+  assertEquals(tokens([text("x".repeat(400))], { maxTokens: 3 }), 3);
+});
 
 Deno.test("reply: the usage is the agent's last report, or an estimate", () => {
   const usage = { inputTokens: 100, outputTokens: 1, thoughtTokens: 5, cachedTokens: 40 };

@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { chatFrames, textFrames } from "../../lib/openai/chunk.ts";
 import { collectReply, ERROR_MODES, type StreamOptions, streamReply } from "../../lib/openai/response.ts";
@@ -38,7 +38,8 @@ async function streamText(
   const request = { ...REQUEST, ...asked };
   const frames = createFrames({ ...HEAD, includeUsage: request.includeUsage });
   const settings: StreamOptions = { heartbeat: "off", heartbeatMs: 0, errors };
-  const response = streamReply(turn, request, frames, settings, new AbortController().signal);
+  const { signal } = new AbortController();
+  const response = await streamReply(Promise.resolve(turn), request, frames, settings, signal);
   const prompt = await agent.nextPrompt();
   write(prompt);
   if (!prompt.isOver) prompt.end();
@@ -118,7 +119,12 @@ Deno.test("streamReply: a turn that can no longer be read from its start leaves 
   };
   const settings: StreamOptions = { heartbeat: "chunk", heartbeatMs: 5, errors: "speak" };
   const { signal } = new AbortController();
-  assertThrows(() => streamReply(turn, REQUEST, counted, settings, signal), AppError, "no longer kept");
+  const starting = Promise.resolve(turn);
+  await assertRejects(
+    () => streamReply(starting, REQUEST, counted, settings, signal),
+    AppError,
+    "no longer kept",
+  );
   // A timer that was started later fires later.
   setTimeout(beat.resolve, 50);
   await beat.promise;

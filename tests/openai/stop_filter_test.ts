@@ -43,6 +43,31 @@ const TABLE: Row[] = [
   ["a length of 1, as AIRI asks for", "pong!", [], 1, "pong", "length"],
   ["the length before a stop", "abcdefghij STOP", ["STOP"], 2, "abcdefgh", "length"],
   ["the length in the start of a stop", "abcdSTO", ["STOP"], 1, "abcd", "length"],
+  ["a length near the end of a sentence", "One. Two! And three", [], 4, "One. Two!", "length"],
+  ["a length near the end of a line", "One\nTwo and three", [], 2, "One\n", "length"],
+  [
+    "a length near the end of a sentence in quotes",
+    'He said "No." Then he went',
+    [],
+    5,
+    'He said "No."',
+    "length",
+  ],
+  ["a length near the end of a Japanese sentence", "はい。そうです", [], 5, "はい。", "length"],
+  ["a length at the end of a sentence", "One two. Three", [], 2, "One two.", "length"],
+  ["a length behind a number", "Pi is 3.14159265", [], 3, "Pi is 3.1415", "length"],
+  [
+    "a length far from the end of a sentence",
+    "One. " + "x".repeat(999),
+    [],
+    200,
+    "One. " + "x".repeat(795),
+    "length",
+  ],
+  ["a length in a tag", "Hello [happy] you", [], 2, "Hello ", "length"],
+  ["a length in a tag of AIRI", 'Hello <|ACT {"emotion":"happy"}|> you', [], 6, "Hello ", "length"],
+  ["a length behind a tag", "[happy] Hello", [], 2, "[happy] ", "length"],
+  ["a length that is not reached", "One. Two", [], 9, "One. Two"],
 ];
 
 for (const [name, reply, stop, maxTokens, text, finish] of TABLE) {
@@ -55,13 +80,14 @@ for (const [name, reply, stop, maxTokens, text, finish] of TABLE) {
 
 const LETTERS = ["a", "b", "ab", "aab", "ba", " ", "\n"];
 const WIDE = ["語", "こ", "。", "a", "bc", "\n"];
+const SENTENCES = ["One. ", "Two", "!", " ", "3.1", "[happy]", "<|ACT|>", "\n", "。", '"', "…"];
 const EMOJI = ["😀", "🎉", "a", "語", "👩‍👧"];
 /** Random replies and limits whose result must not depend on how the reply is cut. */
 const RANDOM: [name: string, stops: number, isLimited: boolean, ...vocabularies: string[][]][] = [
   ["one stop", 1, false, LETTERS, WIDE, EMOJI],
   ["two stops", 2, false, LETTERS],
   ["four stops", 4, false, LETTERS],
-  ["a length", 0, true, LETTERS, WIDE, EMOJI],
+  ["a length", 0, true, LETTERS, WIDE, EMOJI, SENTENCES],
   ["a stop and a length", 1, true, LETTERS, WIDE],
 ];
 

@@ -30,6 +30,8 @@ const CONFIG: Config = {
 export interface TestAppOptions extends Partial<Omit<Config, "agents" | "log">> {
   script?: Script;
   access?: Partial<AccessOptions>;
+  /** Longest wait of a stream's head for its turn, in milliseconds. */
+  headMs?: number;
   log?: Log;
   store?: Store;
   /** Agents beside the default one. */
