@@ -9,13 +9,16 @@ import { z } from "zod";
 import { abortable } from "../core/abortable.ts";
 import { AppError, messageOf } from "../core/errors.ts";
 
-/** Longest check, with the start of its worker, in milliseconds. */
+/** Longest check, and longest start of its worker, in milliseconds. */
 const CHECK_TIMEOUT_MS = 2_000;
+const START_TIMEOUT_MS = 20_000;
 /** Checks that run at a time, and that wait for those. */
 const MAX_RUNNING = 2;
 const MAX_WAITING = 32;
 /** The worker runs this module, or in the executable the bundle with this module. */
 const WORKER_NAME = "json-schema";
+/** The first message of the worker. */
+const READY = "ready";
 
 /** A schema, and the JSON to check; without JSON only the schema is checked. */
 interface Check {
@@ -61,17 +64,19 @@ export async function checkJson(check: Check, signal: AbortSignal): Promise<Faul
 async function checkInWorker(check: Check, signal: AbortSignal): Promise<Faults> {
   const { promise, resolve, reject } = Promise.withResolvers<Faults>();
   const worker = new Worker(import.meta.url, { type: "module", name: WORKER_NAME });
-  worker.onmessage = ({ data }) => resolve(data);
+  const fault = `the check takes longer than ${CHECK_TIMEOUT_MS / 1000} seconds`;
+  const giveUp = () => resolve(check.json === undefined ? { schema: fault } : { json: fault });
+  let timeout = setTimeout(giveUp, START_TIMEOUT_MS);
+  worker.onmessage = ({ data }) => {
+    if (data !== READY) return resolve(data);
+    clearTimeout(timeout);
+    timeout = setTimeout(giveUp, CHECK_TIMEOUT_MS);
+    worker.postMessage(check);
+  };
   worker.onerror = (event) => {
     event.preventDefault();
     reject(new Error(event.message));
   };
-  const fault = `the check takes longer than ${CHECK_TIMEOUT_MS / 1000} seconds`;
-  const timeout = setTimeout(
-    () => resolve(check.json === undefined ? { schema: fault } : { json: fault }),
-    CHECK_TIMEOUT_MS,
-  );
-  worker.postMessage(check);
   try {
     return await abortable(promise, signal);
   } finally {
@@ -91,10 +96,11 @@ function findFaults({ schema, json }: Check): Faults {
   return issue ? { json: `${issue.path.join(".") || "it"}: ${issue.message}` } : {};
 }
 
-declare function postMessage(faults: Faults): void;
+declare function postMessage(message: Faults | typeof READY): void;
 
 if (globalThis.name === WORKER_NAME) {
   globalThis.addEventListener("message", (event) => {
     if (event instanceof MessageEvent) postMessage(findFaults(event.data));
   });
+  postMessage(READY);
 }

@@ -35,10 +35,10 @@ Deno.test("checkJson: its worker runs in the bundle of the program too", async (
   const { success } = await new Deno.Command(Deno.execPath(), { args, cwd: root }).output();
   assertEquals(success, true);
   const worker = new Worker(new URL(`file://${output}`), { type: "module", name: "json-schema" });
-  const { promise, resolve } = Promise.withResolvers<MessageEvent>();
-  worker.onmessage = resolve;
+  const next = () => new Promise<MessageEvent>((resolve) => worker.onmessage = resolve);
+  assertEquals((await next()).data, "ready");
   worker.postMessage({ schema: { type: "unheard-of" } });
-  assertMatch((await promise).data.schema, /unheard-of/);
+  assertMatch((await next()).data.schema, /unheard-of/);
   worker.terminate();
   await Deno.remove(output);
 });
