@@ -13,8 +13,9 @@ const MAX_NAME_CHARS = 500;
 /** Fields of a form, and options of a field. A question with more cannot be shown. */
 const MAX_FIELDS = 20;
 const MAX_OPTIONS = 100;
-/** Names of fields whose values nobody else should see. ACP has no format for passwords. */
-const PRIVATE = /pass|secret|token|credential|api.?key|private.?key|\bpin\b|\botp\b/i;
+/** Words for values that nobody else should see. ACP has no format for passwords. */
+const PRIVATE =
+  /pass|secret|token|credential|(?:api|access|private|recovery).?key|(?<![a-z])(?:pin|otp|cvv|[2m]fa)(?![a-z])|(?:verification|security|one.?time|log.?in|recovery|backup).?code|(?:seed|recovery).?phrase|card.?number|kennwort|パスワード|暗証|密码|密碼|비밀번호/i;
 
 /** The result of `elicitation/create` (ACP `CreateElicitationResponse`). */
 export type ElicitationResult =
@@ -66,7 +67,9 @@ export class SessionQuestions {
     const resolution = await questions.ask(question, reader, signal).finally(() => this.#open--);
     const { outcome = "cancelled", by = "nobody, because no client can answer" } = resolution ?? {};
     log.info(`a question of the agent was ${outcome}`, { by, session });
-    return toResult(resolution, neutralise);
+    const isText = (name: string) =>
+      question.fields.some((field) => field.name === name && field.type === "text");
+    return toResult(resolution, (name, value) => isText(name) ? neutralise(value as string) : value);
   }
 }
 
@@ -89,21 +92,30 @@ export function toQuestion(request: ElicitationRequest): Question | undefined {
     if (field) fields.push(field);
     else if (isRequired) return undefined;
   }
-  const isPrivate = fields.some(({ name, title }) => PRIVATE.test(name) || PRIVATE.test(title)) ||
+  // A question may name in its words what a field called "value" is for. Choices tell nothing private.
+  const isOpenField = ({ type }: QuestionField) => type === "text" || type === "number" || type === "integer";
+  const isPrivate = fields.some(isOpenField) && PRIVATE.test(message) ||
+    fields.some(({ name, title, description = "" }) =>
+      [name, title, description].some((text) => PRIVATE.test(text))
+    ) ||
     entries.some(([, value]) => (value as { format?: unknown } | null)?.format === "password");
   return { message, fields, isPrivate };
 }
 
-/** Converts the end of a question. A question that nobody answered is cancelled. */
+/**
+ * Converts the end of a question. A question that nobody answered is cancelled.
+ *
+ * @param fromChat Converts the value of a field that came from a chat.
+ */
 function toResult(
   resolution: QuestionResolution | undefined,
-  neutralise: (text: string) => string,
+  fromChat: (name: string, value: unknown) => unknown,
 ): ElicitationResult {
   switch (resolution?.outcome) {
     case "answered": {
       const { content = {}, by } = resolution;
       const values = Object.entries(content).map(([name, value]) =>
-        [name, by === "chat" && typeof value === "string" ? neutralise(value) : value] as const
+        [name, by === "chat" ? fromChat(name, value) : value] as const
       );
       return { action: "accept", content: Object.fromEntries(values) };
     }

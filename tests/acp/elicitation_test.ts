@@ -109,6 +109,16 @@ Deno.test("toQuestion: a page has an address, and a password is private", () => 
   }
   assertEquals(convert(form({ x: { type: "string", title: "Your secret" } }))?.isPrivate, true);
   assertEquals(convert(form({ x: { type: "string", format: "password" } }))?.isPrivate, true);
+  for (const name of ["user_pin", "otp_code", "accessKey", "verificationCode", "seed_phrase"]) {
+    assertEquals(convert(form({ [name]: { type: "string" } }))?.isPrivate, true, name);
+  }
+  const described = { type: "string", description: "Your password at example.com" };
+  assertEquals(convert(form({ value: described }))?.isPrivate, true);
+  const asked = (property: unknown) =>
+    convert({ ...form({ value: property }), message: "Please enter your password." })?.isPrivate;
+  assertEquals(asked({ type: "string" }), true);
+  assertEquals(asked({ type: "integer" }), true);
+  assertEquals([asked({ type: "boolean" }), asked({ type: "string", enum: ["yes", "no"] })], [false, false]);
   assertEquals(convert(form({ compass: { type: "string" }, pinned: { type: "boolean" } }))?.isPrivate, true);
   assertEquals(convert(form({ branch: { type: "string" } }))?.isPrivate, false);
 });
@@ -147,6 +157,12 @@ Deno.test("SessionQuestions: converts every end of a question", async () => {
     action: "accept",
     content: { x: "> /init", y: ["/a"] },
   });
+  const choice = { type: "string", enum: ["/usr/bin", "/bin"] };
+  const chosen = await resultOf(
+    { outcome: "answered", content: { x: "/bin" }, by: "chat" },
+    form({ x: choice }),
+  );
+  assertEquals(chosen.result, { action: "accept", content: { x: "/bin" } });
   assertEquals((await resultOf({ outcome: "declined" })).result, { action: "decline" });
   for (const outcome of ["expired", "cancelled"] as const) {
     assertEquals((await resultOf({ outcome })).result, { action: "cancel" });
