@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { ChildCommand } from "../support/agents/agent_io.ts";
+import type { ScriptedAgentOptions } from "../support/agents/scripted_agent.ts";
 import { createGate } from "../support/harness/data_dir_fixture.ts";
 import {
   isAlive,
@@ -149,24 +150,24 @@ Deno.test({
   },
 });
 
-const ENDS: [name: string, signal: Deno.Signal, isImpatient: boolean, code: number][] = [
-  ["SIGTERM", "SIGTERM", false, 0],
-  ["SIGHUP without a terminal", "SIGHUP", false, 0],
-  ["SIGQUIT", "SIGQUIT", false, 0],
-  ["a second signal", "SIGTERM", true, 1],
+const ENDS: [name: string, signal: Deno.Signal, agent: ScriptedAgentOptions, isImpatient: boolean][] = [
+  ["SIGTERM", "SIGTERM", { ignoreEof: true, ignoreSigterm: true }, false],
+  ["SIGHUP without a terminal", "SIGHUP", { ignoreEof: true }, false],
+  ["SIGQUIT", "SIGQUIT", { ignoreEof: true }, false],
+  ["a second signal", "SIGTERM", { ignoreEof: true, ignoreSigterm: true }, true],
 ];
 
-for (const [name, signal, isImpatient, code] of ENDS) {
-  Deno.test(`${name}: an agent that ignores everything but SIGKILL is killed, with its children`, async () => {
-    await using server = await startServer({ agent: { ignoreEof: true, ignoreSigterm: true } });
+for (const [name, signal, agent, isImpatient] of ENDS) {
+  Deno.test(`${name}: an agent with ${Object.keys(agent).join(" and ")} is ended, with its children`, async () => {
+    await using server = await startServer({ agent });
     const { text } = await replyOf(server.chat(script({ spawn: "sleep 1000" })));
     const child = Number(/pid:(\d+)/.exec(text)?.[1]);
     assert(isAlive(child));
     server.signal(signal);
     if (isImpatient) {
       await server.receivedUntil((messages) => messages.some(({ eof }) => eof));
-      assertEquals(await terminateAgain(server), code);
-    } else assertEquals((await server.exited).code, code);
+      assertEquals(await terminateAgain(server), 1);
+    } else assertEquals((await server.exited).code, 0);
     await until(() => !isAlive(child));
   });
 }
