@@ -7,7 +7,13 @@ import { EVENT_STREAM_HEADERS, EventStream } from "../http/sse.ts";
 import { sentenceOf } from "../turn/error_sentences.ts";
 import { collectTurn, type Turn } from "../turn/turn.ts";
 import { type FinishReason, type Frames, safeJson } from "./chunk.ts";
-import { createReplyReader, failedReply, type ReplyEnd, type ReplyOptions, type ReplySink } from "./reply_reader.ts";
+import {
+  createReplyReader,
+  failedReply,
+  type ReplyEnd,
+  type ReplyOptions,
+  type ReplySink,
+} from "./reply_reader.ts";
 import { MAX_DELTA_CHARS, splitDeltas } from "./skin_text.ts";
 import { extractJson, type ResponseFormat } from "./structured_output.ts";
 import type { CompletionRequest } from "./wire.ts";
@@ -114,7 +120,9 @@ function openStream(
         stream.send(safeJson(errorBody(failure)));
       } else {
         // A cancelled turn needs no apology.
-        if (failure && failure.code !== "turn_cancelled") stream.send(frames.text(sentenceOf(failure) + "\n"));
+        if (failure && failure.code !== "turn_cancelled") {
+          stream.send(frames.text(sentenceOf(failure) + "\n"));
+        }
         stream.send(frames.finish(finish));
         if (includeUsage) stream.send(frames.usage(usage));
       }
