@@ -79,13 +79,7 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
     level: config.log,
     pretty: Deno.stderr.isTerminal(),
     secrets,
-    write(line) {
-      try {
-        console.error(line);
-      } catch {
-        // The terminal is closed, or the reader of a pipe has ended.
-      }
-    },
+    write: (line) => write(console.error, line),
   });
   for (const warning of warnings) log.warn(warning);
   logUncaught(log);
@@ -106,7 +100,7 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
     onAgentEvent(agent, event) {
       if (event.type !== "unavailable" || failed.has(agent)) return;
       failed.add(agent);
-      console.log(unavailableText(agent, event.error));
+      write(console.log, unavailableText(agent, event.error));
     },
   });
   kill = () => server.kill();
@@ -125,10 +119,8 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
     }, (request, info) => server.app(request, info.remoteAddr.hostname));
   } catch (error) {
     console.error(
-      `oab-vtuber cannot listen on ${addressText(config.listen)}: ${
-        messageOf(error)
-      }. Choose another address with ` +
-        "--listen or GATEWAY_LISTEN, such as --listen 127.0.0.1:9000. Port 0 takes a free one.",
+      `oab-vtuber cannot listen on ${addressText(config.listen)}: ${messageOf(error)}.\n` +
+        "Choose another address with --listen or GATEWAY_LISTEN, such as --listen 127.0.0.1:9000. Port 0 takes a free one.",
     );
     return EXIT_FAILED;
   }
@@ -171,6 +163,15 @@ async function confirmAtTerminal(question: string): Promise<boolean> {
   const answer = new Uint8Array(64);
   const length = await Deno.stdin.read(answer) ?? 0;
   return /^\s*y/i.test(new TextDecoder().decode(answer.subarray(0, length)));
+}
+
+/** Writes a line, if somebody still reads: a closed terminal makes every write fail. */
+function write(to: (line: string) => void, line: string): void {
+  try {
+    to(line);
+  } catch {
+    // The program goes on without its terminal.
+  }
 }
 
 function print(text: string): number {
