@@ -320,7 +320,7 @@ function hiddenTexts(input: unknown, shown: string): string[] {
       /\S\s+\S/.test(text);
     if (!isTelling || EXPLANATION.test(field)) return;
     const isShown = text.length <= MAX_DETAIL_CHARS &&
-      text.split("\n").every((line) => lines.has(line.trim()));
+      text.split("\n").map((line) => line.trim()).every((line) => line === "" || lines.has(line));
     if (!isShown) hidden.add(field === "" ? text : `${field}: ${text}`);
   });
   return isWhole ? [...hidden] : [inputText(input)];

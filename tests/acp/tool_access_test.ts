@@ -18,6 +18,11 @@ for (
     ["a URL", input({ url: "https://example.com" }), "https://example.com"],
     ["a change", diff("a.txt", "one\ntwo\n", "one\n2\n"), "a.txt\n- one\n- two\n+ one\n+ 2"],
     ["a new file", diff("a.txt", null, "x"), "a.txt\n+ x"],
+    [
+      "a new file once, although the input has it too",
+      { ...diff("a.txt", null, "x\n\ny z\n"), ...input({ file_path: "a.txt", content: "x\n\ny z\n" }) },
+      "a.txt\n+ x\n+ \n+ y z",
+    ],
     ["an emptied file", diff("a.txt", "x", ""), "a.txt\n- x"],
     ["a change without a path", diff(undefined, "a", "b"), "- a\n+ b"],
     ["a text", content({ type: "text", text: "It deletes x" }), "It deletes x"],
