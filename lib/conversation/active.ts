@@ -39,6 +39,9 @@ export interface ConversationOptions {
 /** Prompts in a row that may end in an error or refusal without text before the session is replaced. */
 export const MAX_FAULTS = 2;
 
+/** Replaced sessions of a conversation that are remembered, to be deleted when the conversation is forgotten. */
+const MAX_REPLACED = 10;
+
 /** A conversation in use. */
 export class ActiveConversation {
   readonly agent: Agent;
@@ -125,7 +128,10 @@ export class ActiveConversations {
     });
     session?.close();
     active.session = undefined;
-    if (conversation) Object.assign(conversation, { sessionId: undefined, isReplaced: true });
+    if (conversation === undefined || session === undefined) return;
+    const { replacedSessions = [] } = conversation;
+    conversation.replacedSessions = [...replacedSessions, session.id].slice(-MAX_REPLACED);
+    conversation.sessionId = undefined;
   }
 
   /** Closes the session if no turn is left: after a while if the client may come back, else at once. */
@@ -167,8 +173,8 @@ export class ActiveConversations {
     if (active) {
       active.queue.cancelAll(cancelled("The conversation was forgotten."));
       this.onIdle(active);
-    } else if (conversation.sessionId !== undefined) {
-      agents.byName(conversation.agent)?.deleteSession(conversation.sessionId);
+    } else {
+      deleteSessions(conversation, agents.byName(conversation.agent));
     }
     return isRemoved;
   }
@@ -185,10 +191,16 @@ export class ActiveConversations {
     const { index, log } = this.#options;
     active.idleTimer?.[Symbol.dispose]();
     if (conversation && this.#all.get(conversation) === active) this.#all.delete(conversation);
-    if (!session) return;
-    session.close();
-    const isForgotten = conversation && !index.all.has(conversation);
-    if (isForgotten && conversation.sessionId !== undefined) agent.deleteSession(conversation.sessionId);
-    log.debug("closed a session", { conversation: conversation?.id, session: session.id });
+    session?.close();
+    if (session) log.debug("closed a session", { conversation: conversation?.id, session: session.id });
+    if (conversation && !index.all.has(conversation)) deleteSessions(conversation, agent);
   }
+}
+
+/** Has the agent delete the sessions of a forgotten conversation. */
+function deleteSessions(
+  { replacedSessions = [], sessionId }: ConversationRecord,
+  agent: Agent | undefined,
+): void {
+  for (const id of [...replacedSessions, sessionId]) if (id !== undefined) agent?.deleteSession(id);
 }

@@ -112,7 +112,7 @@ export function markDelivered(
   };
   const states = new Set([...conversation.turns, ...turns.map(({ turn }) => turn)]).values()
     .map((turn) => ({ turn, state: turn.state })).toArray();
-  if (sessionId !== session.sessionId && (sessionId !== undefined || conversation.isReplaced)) {
+  if (sessionId !== session.sessionId && (sessionId !== undefined || conversation.replacedSessions)) {
     // The new session does not have the turns that another client sent to the old one.
     const sent = new Set(turns.map(({ turn }) => turn));
     for (const turn of conversation.turns) if (!sent.has(turn)) turn.state = "pending";

@@ -53,8 +53,8 @@ export interface ConversationRecord {
   sideJob?: { readonly system: Fingerprint; readonly reply: Fingerprint | undefined };
   /** The agent's session, if it had one. */
   sessionId: SessionId | undefined;
-  /** An earlier session could not serve and was replaced. Not in the file. */
-  isReplaced?: boolean;
+  /** The newest sessions that could not serve and were replaced. Not in the file. */
+  replacedSessions?: readonly SessionId[];
   /** Unix milliseconds. */
   readonly createdAt: number;
   /** Unix milliseconds of the last request. */

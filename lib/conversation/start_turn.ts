@@ -86,7 +86,7 @@ function messagesToSend({ active, delta, messages }: TurnJob): readonly Message[
   const fatal = new Set(delta.turns.flatMap(({ index, turn }) => hasDiedTwice(turn) ? [index] : []));
   const safe = messages.map((message, index): Message => {
     if (fatal.has(index)) return { ...message, parts: [{ type: "text", text: OMITTED_MESSAGE }] };
-    if (!conversation.isReplaced || index === messages.length - 1) return message;
+    if (!conversation.replacedSessions || index === messages.length - 1) return message;
     const parts = message.parts.map((part) =>
       part.type === "text" ? part : { type: "text", text: OMITTED_MEDIA[part.type] } as const
     );

@@ -53,6 +53,15 @@ for (const name of [undefined, "mao"]) {
   });
 }
 
+Deno.test("forget: a session that was replaced is deleted too", async () => {
+  using harness = new ConversationHarness();
+  for (const text of ["one", "two"]) (await harness.prompt("mao", user(text))).end("refusal");
+  await harness.agent.nextPrompt().then((prompt) => prompt.end());
+  await nextTask();
+  assertEquals(harness.registry.forget("", undefined), 1);
+  assertEquals(harness.agent.deleted, ["session-1", "session-2"]);
+});
+
 Deno.test("forget: the conversations of another key stay, also one of the same name", async () => {
   using harness = new ConversationHarness();
   for (const owner of ["mine", "yours"]) {
