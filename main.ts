@@ -120,7 +120,7 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
   } catch (error) {
     console.error(
       `oab-vtuber cannot listen on ${addressText(config.listen)}: ${messageOf(error)}.\n` +
-        "Choose another address with --listen or GATEWAY_LISTEN, such as --listen 127.0.0.1:9000. Port 0 takes a free one.",
+        "Choose another one with --listen or GATEWAY_LISTEN, such as --listen 127.0.0.1:9000. Port 0 takes a free one.",
     );
     return EXIT_FAILED;
   }

@@ -39,7 +39,7 @@ Deno.test("GET /: gives browsers the page", async () => {
   await response.body?.cancel();
 });
 
-Deno.test("dispose: a client that does not hang up and an agent that is slow to end are waited for at the same time", async () => {
+Deno.test("dispose: a slow client and a slow agent are waited for at the same time", async () => {
   const isEnding = Promise.withResolvers<void>();
   class SlowAgent extends MemoryAgent {
     override [Symbol.asyncDispose](): Promise<void> {

@@ -48,7 +48,7 @@ export interface DoctorCommandOptions {
 
 /**
  * Checks everything and prints the report: a line for each finding, a line with its fix, and the verdict. Agents are
- * tried a few at once and reported in order. Each wait has a limit. At the end, a person can log in to agents that need it.
+ * tried a few at once and reported in order. Each wait has a limit, except for a person who logs in at the end.
  *
  * @returns Whether nothing failed.
  */

@@ -82,7 +82,7 @@ const LOG_INS: [name: string, isWanted: boolean, succeeds: boolean, lines: strin
 ];
 
 for (const [name, isWanted, succeeds, expected] of LOG_INS) {
-  Deno.test(`runDoctorCommand: at a terminal it ${name}`, async () => {
+  Deno.test(`runDoctorCommand: at a terminal ${name}`, async () => {
     const questions: string[] = [];
     const methods: unknown[] = [];
     let isLoggedIn = false;
