@@ -8,6 +8,7 @@
 /** The cause of a provider's error. `provider`: the provider itself fails, so that a later try may succeed. */
 export type ProviderErrorKind = "login" | "quota" | "model" | "provider" | "unknown";
 
+const KEY = "(api|access|auth|oauth|refresh)[ -_]?(key|token)";
 /** Known strings (regular expressions, in any case), by cause. */
 const KNOWN: Readonly<Record<Exclude<ProviderErrorKind, "unknown">, readonly string[]>> = {
   quota: [
@@ -29,8 +30,8 @@ const KNOWN: Readonly<Record<Exclude<ProviderErrorKind, "unknown">, readonly str
     "\\b(log|sign)(g?ed)?[ -]?(in|out)\\b(?! [/~])",
     "authenticat(e|ion)",
     "unauthori[sz]ed",
-    "(api|access|auth|oauth|refresh)[ -_]?(key|token)s?\\b.{0,40}(invalid|missing|expired|incorrect|not valid|not set|required)",
-    "(invalid|missing|expired|incorrect|no) (\\S+ )?(api|access|auth|oauth|refresh)[ -_]?(key|token)",
+    `${KEY}s?\\b.{0,40}(invalid|missing|expired|incorrect|not valid|not set|required)`,
+    `(invalid|missing|expired|incorrect|no) (\\S+ )?${KEY}`,
     "token (has )?expired",
     "credentials",
     status("401"),
