@@ -31,15 +31,16 @@ export function createApp(routes: readonly Route[], access: AccessControl, log: 
       throw new AppError("invalid_value", 'The header "Host" is malformed.', { param: "Host" });
     }
     const match = matchRoute(routes, pathname);
-    const allow = match ? allowedMethods(match.route) : "GET, HEAD, POST, DELETE, OPTIONS";
-    const route = match?.route ?? {};
+    const route: Partial<Route> = match?.route ?? {};
+    const isServed = match !== undefined && route.instead === undefined;
+    const allow = isServed ? allowedMethods(match.route) : "GET, HEAD, POST, DELETE, OPTIONS";
     if (request.method === "OPTIONS") {
       access.checkSource(request, address, route);
       return preflightResponse(request, allow);
     }
     // Check the key first, so that callers without one cannot probe for routes.
     await access.check(request, address, route);
-    if (match === undefined) throw notFound(routes, pathname);
+    if (!isServed) throw notFound(routes, pathname, route.instead);
     const { method } = request;
     const handler = handlerOf(match.route, method);
     if (handler === undefined) {
@@ -61,8 +62,8 @@ export function createApp(routes: readonly Route[], access: AccessControl, log: 
     if (error instanceof AppError) {
       // Some clients repeat a refused request every second, for ever.
       const level = isNewRefusal(`${error.code} ${pathname}`) ? "info" : "debug";
-      // The message of a turn's error may repeat words of the agent, which do not belong into the log.
-      const reason = error.prompted ? undefined : error.message;
+      // The message may repeat words of the agent, or of a body that is no JSON, which do not belong into the log.
+      const reason = error.prompted || error.code === "invalid_json" ? undefined : error.message;
       log[level]("request refused", { code: error.code, reason, requestId });
       return errorResponse(error);
     }

@@ -25,6 +25,8 @@ export interface Route extends Readonly<Partial<Record<Method, Handler>>> {
   readonly open?: boolean;
   /** Accepts the key in the query or the WebSocket subprotocol too, because browsers cannot send a header there. */
   readonly keyInUrl?: boolean;
+  /** The path is not served: the end of the error's sentence, which says what to call. */
+  readonly instead?: string;
   /** How the docs list each method, and `GET /` under its name if it has one. */
   readonly docs?: Readonly<Partial<Record<Method, { readonly name?: string; readonly summary: string }>>>;
 }
@@ -63,14 +65,16 @@ export function matchRoute(
   return undefined;
 }
 
-/** Makes the `not_found` error of a path, with a hint if an app seems to have added the endpoint's path twice. */
-export function notFound(routes: readonly Route[], pathname: string): AppError {
+/**
+ * Makes the `not_found` error of a path, with what to call for a path that apps try by default, and with a hint if an app
+ * seems to have added the endpoint's path twice.
+ */
+export function notFound(routes: readonly Route[], pathname: string, instead?: string): AppError {
   const path = canonicalPath(pathname);
   const isNested = routes.some((route) => route.path !== "/" && path.endsWith(route.path));
-  const hint = isNested
-    ? " If your app adds the endpoint's path itself, enter the address up to /v1 only."
-    : "";
-  return new AppError("not_found", `There is nothing at ${decodePercent(pathname)}.${hint}`);
+  const hint = instead ??
+    (isNested ? "If your app adds the endpoint's path itself, enter the address up to /v1 only." : "");
+  return new AppError("not_found", `There is nothing at ${decodePercent(pathname)}. ${hint}`.trimEnd());
 }
 
 /** Lists the methods of a route for the `Allow` header. */

@@ -3,6 +3,8 @@
 import type { Part } from "../conversation/message.ts";
 import { AppError, type ErrorCode } from "../core/errors.ts";
 
+/** Longest type of a part that a message shows. */
+export const MAX_TYPE_CHARS = 40;
 const AUDIO_TYPES: ReadonlyMap<unknown, string> = new Map([["wav", "audio/wav"], ["mp3", "audio/mpeg"]]);
 
 /** Parses a part. @param at The part's path in the request. @throws {AppError} that names the field. */
@@ -27,10 +29,10 @@ export function parsePart(value: unknown, at: string): Part {
     case "input_audio":
       return parseAudio(part.input_audio, `${at}.input_audio`);
     default:
-      stringAt(part.type, `${at}.type`);
       throw invalid(
         at,
-        `has the unsupported type "${part.type}"; send text or images or audio`,
+        `has the unsupported type "${stringAt(part.type, `${at}.type`).slice(0, MAX_TYPE_CHARS)}"; ` +
+          "send text or images or audio",
         "unsupported_content_type",
       );
   }

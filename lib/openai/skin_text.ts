@@ -2,6 +2,7 @@
 
 /** Ends of a line for a skin that speaks sentence by sentence (ChatVRM). */
 const LINE_END = /[\n。．！？]/;
+const LINE_ENDS = /[\n。．！？]/g;
 /** Line breaks that ChatVRM and others cannot read. */
 const OTHER_BREAK = /\r\n?|[\u2028\u2029]/g;
 /** Emotion tags at the start of a reply or a line: `[happy]`, `[face:Joy] [pause:1.5]`. */
@@ -91,21 +92,22 @@ export class SkinText {
 
   #withoutMuteBreaks(text: string): string {
     let kept = "";
-    for (const char of text) {
-      if (!LINE_END.test(char)) {
-        kept += this.#addToHead(char);
-      } else if (char !== "\n" || !this.#isMute(kept)) {
-        kept += char;
-        this.#head = "";
-      }
+    let start = 0;
+    for (const { 0: end, index } of text.matchAll(LINE_ENDS)) {
+      kept += this.#addToHead(text.slice(start, index));
+      start = index + 1;
+      if (end === "\n" && this.#isMute(kept)) continue;
+      kept += end;
+      this.#head = "";
     }
-    return kept;
+    return kept + this.#addToHead(text.slice(start));
   }
 
   /** Whether a line break at this point would come before the first word of the reply or of a line with tags. */
   #isMute(kept: string): boolean {
     if (this.#last === "" && kept === "") return true;
-    return this.#head !== undefined && LEADING_TAGS.exec(this.#head)?.[0] === this.#head.trimEnd();
+    const head = this.#head?.trimEnd();
+    return head !== undefined && head.endsWith("]") && LEADING_TAGS.exec(head)?.[0] === head;
   }
 }
 

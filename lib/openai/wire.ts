@@ -10,14 +10,12 @@ import { z } from "zod";
 import { isTurn, type Message, type Part, type Role } from "../conversation/message.ts";
 import { AppError, type ErrorCode } from "../core/errors.ts";
 import { decodePercent } from "../http/router.ts";
-import { parsePart } from "./content_part.ts";
+import { MAX_TYPE_CHARS, parsePart } from "./content_part.ts";
 import { parseFormat, type ResponseFormat } from "./structured_output.ts";
 
 /** Messages of one request, and parts of all of them. */
 const MAX_MESSAGES = 10_000;
 const MAX_PARTS = 10_000;
-/** Longest type of a part in a note. */
-const MAX_TYPE_CHARS = 40;
 /** Stop sequences of one request (OpenAI's limit), and characters of each. */
 const MAX_STOPS = 4;
 const MAX_STOP_CHARS = 1_000;

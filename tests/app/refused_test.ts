@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { saying } from "../support/agents/memory_agent.ts";
 import { errorOf, startApp } from "../support/harness/app_harness.ts";
-import { user } from "../support/harness/chat_fixture.ts";
+import { recordingLog, user } from "../support/harness/chat_fixture.ts";
 
 const JSON_TYPE = { "content-type": "application/json" };
 const chat = (fields: Record<string, unknown> = {}) => JSON.stringify({ messages: [user("Hi")], ...fields });
@@ -42,3 +42,12 @@ for (const [name, code, param, body, headers] of REFUSED) {
     assertEquals((await app.chat()).status, 200);
   });
 }
+
+Deno.test("refused: the log repeats nothing of the body", async () => {
+  const { log, lines } = recordingLog();
+  await using app = startApp({ log });
+  for (const body of ["hunter2", '{"hunter2', content({ type: "x".repeat(50) + "hunter2" })]) {
+    assertEquals((await app.post("/v1/chat/completions", body)).status, 400);
+  }
+  assertEquals([lines.length >= 3, lines.filter((line) => line.includes("hunter2"))], [true, []]);
+});

@@ -118,7 +118,7 @@ for (const [method, path, allow] of METHODS) {
 Deno.test("404: names the path, with a hint if an app added it twice", async () => {
   await using app = startApp();
   for (
-    const [path, hasHint] of [["/v1/embeddings", false], [
+    const [path, hasHint] of [["/v1/engines", false], [
       "/v1/chat/completions/chat/completions",
       true,
     ]] as const
@@ -128,6 +128,24 @@ Deno.test("404: names the path, with a hint if an app added it twice", async () 
     assertEquals([message.includes(path), message.includes("up to /v1 only")], [true, hasHint]);
   }
 });
+
+const NOT_SERVED: [method: string, path: string, advice: RegExp][] = [
+  ["POST", "/v1/responses", /call POST \/v1\/chat\/completions/],
+  ["POST", "/v1/embeddings", /no embeddings/],
+  ["POST", "/v1/audio/speech", /let your app speak/],
+  ["POST", "/api/chat", /Ollama.* call POST \/v1\/chat\/completions/],
+  ["GET", "/api/tags", /GET \/v1\/models/],
+];
+for (const [method, path, advice] of NOT_SERVED) {
+  Deno.test(`404: ${path} says what to call instead`, async () => {
+    await using app = startApp();
+    const { message, ...error } = await errorOf(await app.send(path, { method }));
+    assertEquals(error, { status: 404, type: "invalid_request_error", param: null, code: "not_found" });
+    assertMatch(message, advice);
+    const preflight = await app.send(path, { method: "OPTIONS" });
+    assertEquals([preflight.status, preflight.headers.get("allow")?.includes("POST")], [204, true]);
+  });
+}
 
 Deno.test("every response has a request id and is not sniffed", async () => {
   await using app = startApp({ script: saying("Hi") });
