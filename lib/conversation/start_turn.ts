@@ -130,6 +130,7 @@ export class Delivery implements TurnObserver {
   /** The start of the reply, as much as is compared. */
   #reply = "";
   #hasEvents = false;
+  #hasUsedTools = false;
   /** The reply has ended with a question, and was recorded. */
   #isReplyOver = false;
 
@@ -176,6 +177,7 @@ export class Delivery implements TurnObserver {
     if (event.type === "text" && !this.#isReplyOver && this.#reply.length < REPLY_CHARS) {
       this.#reply += event.text;
     }
+    if (event.type === "tool") this.#hasUsedTools = true;
     const saved = isLast(event) ? this.#onEnd(event) : undefined;
     this.#hasEvents = true;
     this.#observer?.onEvent(event, turn);
@@ -257,6 +259,8 @@ export class Delivery implements TurnObserver {
     if (last.type === "end") return last.reason === "refusal";
     const { code, reason } = last.failure;
     if (code === "agent_crashed" && this.#sent.some(({ deaths = 0 }) => deaths > 0)) return false;
+    // A tool may take longer than the limit.
+    if (code === "agent_timeout" && this.#hasUsedTools) return false;
     return SESSION_FAULTS.has(code) && !OUTSIDE_REASONS.has(reason);
   }
 

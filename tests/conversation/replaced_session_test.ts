@@ -161,6 +161,21 @@ Deno.test("replaced: log-in, quota, model and provider errors and cancels keep t
   assertEquals(harness.agent.sessions.length, 2);
 });
 
+Deno.test("replaced: an agent that stays silent loses its session with the next request, but not if a tool was at work", async () => {
+  for (const isWorking of [false, true]) {
+    using harness = new Fixture({ limits: { replyTimeoutMs: 300, turnTimeoutMs: 0 } });
+    await harness.beginAndClose("mao");
+    const { recorder } = await harness.turn("mao", SECOND, (prompt) => {
+      if (isWorking) prompt.tool();
+    });
+    assertEquals(recorder.summaries.at(-1), "failure agent_timeout");
+    harness.agent.prompts.at(-1)!.end("cancelled");
+    await nextTask();
+    const { text } = await harness.run("mao", THIRD);
+    assertEquals([text === "three", harness.agent.sessions.length], [isWorking, isWorking ? 2 : 3]);
+  }
+});
+
 Deno.test("replaced: images of earlier messages become notes in the new session", async () => {
   using harness = new Fixture();
   const withImage = [user("Look!", image()), assistant("A cat, as far as I can see."), user("And?", image())];
