@@ -145,6 +145,8 @@ export interface QuestionRequest extends Question {
    * @returns Whether the words were an answer, and the question was open.
    */
   readonly answerInWords?: (words: string) => boolean;
+  /** Ends the question without an answer. */
+  readonly cancel: () => void;
 }
 
 /** The end of a question. Nobody answered `expired` and `cancelled` ones. */

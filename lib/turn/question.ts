@@ -51,7 +51,8 @@ export class QuestionBroker {
     const answerInWords = (id: QuestionId) => (words: string) => this.#answerInWords(id, field!, words);
     return await this.#requests.wait(question, {
       onOpen: (id, expiresAt) => {
-        const request: QuestionRequest = { ...question, id, expiresAt, isShown: this.#canAnyoneAnswer() };
+        const cancel = () => this.#requests.resolve({ id, outcome: "cancelled", by: "turn" });
+        const request = { ...question, id, expiresAt, isShown: this.#canAnyoneAnswer(), cancel };
         reader({
           type: "question",
           request: field ? { ...request, answerInWords: answerInWords(id) } : request,

@@ -101,6 +101,8 @@ export class Turn {
   /** Permission requests and questions that wait for a person. */
   readonly #openPermissions = new Set<PermissionId>();
   readonly #openQuestions = new Map<QuestionId, QuestionRequest>();
+  /** The question that was spoken last. */
+  #spoken: QuestionRequest | undefined;
   readonly #openTools = new Set<ToolCallId>();
   #sessionId: SessionId;
   #prompt: RunningPrompt | undefined;
@@ -283,7 +285,7 @@ export class Turn {
         this.#scan?.pause();
         this.#track(event);
         this.#emit(event);
-        if (event.type === "question" && this.#spokenQuestion === event.request) this.#speak(event.request);
+        if (event.type === "question") this.#onQuestion(event.request);
         const isClosing = event.type === "tool" && event.closing;
         if (this.#toolWait && this.#openTools.size === 0 && !isClosing) this.cancel();
       }
@@ -332,7 +334,16 @@ export class Turn {
     this.#emit(event);
   }
 
-  /** Speaks a question that words can answer. If nobody else can answer it, the reply ends, for the next message. */
+  /** Speaks a question that words can answer, one at a time. Cancels a question that nobody sees or hears. */
+  #onQuestion(request: QuestionRequest): void {
+    const canSpeak = this.#speaksQuestions && !this.#isMuted && request.answerInWords !== undefined;
+    if (canSpeak && this.#spokenQuestion === undefined) {
+      this.#spoken = request;
+      this.#speak(request);
+    } else if (!request.isShown) request.cancel();
+  }
+
+  /** Speaks a question. If nobody else can answer it, the reply ends, for the next message. */
   #speak({ message, fields, isShown }: QuestionRequest): void {
     if (this.#isCancelled || this.#readers.isClosed) return;
     const choices = fields.flatMap(({ options = [] }) => options.map(({ title }) => `- ${title}`));
@@ -344,8 +355,7 @@ export class Turn {
 
   /** The open question that was spoken. */
   get #spokenQuestion(): QuestionRequest | undefined {
-    if (!this.#speaksQuestions || this.#isMuted) return undefined;
-    return this.#openQuestions.values().find(({ answerInWords }) => answerInWords);
+    return this.#spoken && !this.#isMuted ? this.#openQuestions.get(this.#spoken.id) : undefined;
   }
 
   #endReplyWithQuestion(): void {

@@ -180,3 +180,36 @@ Deno.test("question: one that words cannot answer, or of a request without a con
     assertEquals(harness.recorder.text, "I will deploy it. Done.");
   }
 });
+
+Deno.test("question: one that nobody sees or hears is cancelled at once", async () => {
+  const isCancelled = async (answered: Promise<unknown>) => (await answered as { outcome: string }).outcome;
+  using stateless = await Asking.create(undefined, [TEXT], { mode: "stateless" });
+  assertEquals(await isCancelled(stateless.answered), "cancelled");
+  using harness = await Asking.create("mao");
+  const reader = (event: TurnEvent) => harness.asking.emit(event);
+  const second = { message: "Which host?", fields: [TEXT], isPrivate: false };
+  const never = new AbortController().signal;
+  assertEquals(await isCancelled(harness.broker.ask(second, reader, never)), "cancelled");
+  const recorder = await harness.next("mao", ASKED, "main");
+  assertEquals(await isCancelled(harness.answered), "answered");
+  harness.asking.say("Done.");
+  harness.asking.end();
+  await nextTask();
+  assertEquals([harness.recorder.text, recorder.text], [ASKED, "Done."]);
+});
+
+Deno.test("question: words answer only the question that was spoken", async () => {
+  using harness = await Asking.create("mao", [TEXT], {}, true);
+  const reader = (event: TurnEvent) => harness.asking.emit(event);
+  const second = { message: "Which host?", fields: [TEXT], isPrivate: false };
+  const withdrawal = new AbortController();
+  harness.broker.ask(second, reader, withdrawal.signal);
+  await harness.next("mao", ASKED, "main");
+  const next = harness.next("mao", ASKED, "main", "", "Never mind.");
+  await nextTask();
+  assertEquals(harness.asking.cancelCount, 1);
+  withdrawal.abort("turn");
+  harness.asking.end();
+  (await harness.agent.nextPrompt()).end();
+  await next;
+});
