@@ -191,7 +191,9 @@ export class ConversationIndex {
     if (this.#all.has(conversation)) this.#store?.saveSoon(conversation);
   }
 
-  /** Writes a conversation, unless the conversation was forgotten. Returns a promise that resolves once this is done. */
+  /**
+   * Writes a conversation, unless the conversation was forgotten. Returns a promise that resolves once this is done.
+   */
   save(conversation: ConversationRecord): Promise<void> | undefined {
     return this.#all.has(conversation) ? this.#store?.save(conversation) : undefined;
   }

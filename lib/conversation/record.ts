@@ -7,8 +7,8 @@ export type Fingerprint = string & { readonly brand: "Fingerprint" };
 
 /**
  * How far a turn came, in the order of their numbers in the file. `pending`: the agent does not have the message.
- * `delivered`: the agent has it, and no reply is complete (the turn runs, was cancelled or failed). `answered`: the reply
- * is complete.
+ * `delivered`: the agent has it, and no reply is complete (the turn runs, was cancelled or failed). `answered`: the
+ * reply is complete.
  */
 export const DELIVERY_STATES = ["pending", "delivered", "answered"] as const;
 /** One of {@linkcode DELIVERY_STATES}. */

@@ -237,7 +237,8 @@ export class ConversationRegistry {
   ): QueuedJob {
     const { onBusy } = this.#options;
     const { queue } = active;
-    // A request that waits in a queue takes no slot from other conversations; one that supersedes a turn is never refused.
+    // A request that waits in a queue takes no slot from other conversations; one that supersedes a turn is never
+    // refused.
     const isRunning = !queue.isBusy || onBusy !== "queue";
     if (!queue.isBusy) this.#checkLimit();
     if (request.sideJob) this.#checkSideJobs();

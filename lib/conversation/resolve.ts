@@ -9,8 +9,9 @@ import type { ConversationRecord } from "./record.ts";
 import { adoptsSideJob, isSideJobOf, knownTaskOf } from "./side_job.ts";
 
 /**
- * Which requests belong to one conversation (`VTUBER_SESSIONS`). `auto`: those whose messages continue it. `persistent`:
- * all of one key and agent. `stateless`: none. A request that names its conversation always belongs to it.
+ * Which requests belong to one conversation (`VTUBER_SESSIONS`). `auto`: those whose messages continue it.
+ * `persistent`: all of one key and agent. `stateless`: none. A request that names its conversation always belongs to
+ * it.
  */
 export const SESSION_MODES = ["auto", "persistent", "stateless"] as const;
 /** One of {@linkcode SESSION_MODES}. */

@@ -129,8 +129,8 @@ function run(database: DatabaseSync, ...statements: readonly string[]): void {
 }
 
 /**
- * Makes the folder and the file, and closes the file to other users. SQLite copies its mode to the files beside it. A link
- * is refused: another user may have made it, to have a file of this user overwritten or opened to others.
+ * Makes the folder and the file, and closes the file to other users. SQLite copies its mode to the files beside it. A
+ * link is refused: another user may have made it, to have a file of this user overwritten or opened to others.
  */
 function makePrivate(folder: string, path: string): void {
   Deno.mkdirSync(folder, { recursive: true, mode: 0o700 });

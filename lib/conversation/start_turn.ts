@@ -114,8 +114,8 @@ const OUTSIDE_REASONS: ReadonlySet<ErrorReason | undefined> = new Set<ErrorReaso
 ]);
 
 /**
- * Delivers the messages of a job. Records in the conversation how far they came, replaces a session that cannot serve, and
- * passes every event on to the observer.
+ * Delivers the messages of a job. Records in the conversation how far they came, replaces a session that cannot
+ * serve, and passes every event on to the observer.
  */
 export class Delivery implements TurnObserver {
   turn!: Turn;

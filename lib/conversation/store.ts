@@ -11,8 +11,8 @@ const FINGERPRINT_CHARS = 16;
 const SAVE_DELAY_MS = 50;
 
 /**
- * Opens the store of a folder. Makes the folder if it does not exist, for this user only. A damaged file is quarantined,
- * and a new one made.
+ * Opens the store of a folder. Makes the folder if it does not exist, for this user only. A damaged file is
+ * quarantined, and a new one made.
  *
  * @throws {FileInUseError} if another program has the file open.
  * @throws {Error} if nothing can be stored in the folder; the message is for the user.

@@ -5,8 +5,8 @@ import { AppError } from "../core/errors.ts";
 import type { Turn } from "../turn/turn.ts";
 
 /**
- * What a request does if its conversation is busy (`VTUBER_ON_BUSY`): `supersede` cancels the running turn, `queue` waits
- * for its end, `reject` fails.
+ * What a request does if its conversation is busy (`VTUBER_ON_BUSY`): `supersede` cancels the running turn, `queue`
+ * waits for its end, `reject` fails.
  */
 export const BUSY_MODES = ["supersede", "queue", "reject"] as const;
 /** One of {@linkcode BUSY_MODES}. */

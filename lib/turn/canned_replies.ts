@@ -1,6 +1,6 @@
 /**
- * Replies to texts that the server sent itself: AniCompanion's client takes a notification for a hidden prompt and posts
- * its text back as a user message. The prepared reply answers it, and no agent is prompted.
+ * Replies to texts that the server sent itself: AniCompanion's client takes a notification for a hidden prompt and
+ * posts its text back as a user message. The prepared reply answers it, and no agent is prompted.
  *
  * @module
  */

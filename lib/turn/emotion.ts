@@ -1,6 +1,6 @@
 /**
- * Finds emotion tags in streamed text: `[happy]`, `[face:Joy]`, `<|ACT {"emotion":"happy"}|>`. Finds the same tags, each
- * once, however the text is cut into pieces. Tags in code and the texts of links do not count.
+ * Finds emotion tags in streamed text: `[happy]`, `[face:Joy]`, `<|ACT {"emotion":"happy"}|>`. Finds the same tags,
+ * each once, however the text is cut into pieces. Tags in code and the texts of links do not count.
  *
  * @module
  */

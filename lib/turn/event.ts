@@ -64,7 +64,9 @@ export interface PlanEntry {
   readonly status: "pending" | "in_progress" | "completed";
 }
 
-/** An answer that the agent offers. `kind` is ACP's `PermissionOptionKind`, or a word that is newer than this program. */
+/**
+ * An answer that the agent offers. `kind` is ACP's `PermissionOptionKind`, or a word that is newer than this program.
+ */
 export interface PermissionOption {
   readonly id: string;
   readonly name: string;
@@ -97,7 +99,9 @@ export interface PermissionResolution {
   readonly option?: PermissionOption;
   /** The answer counts once, although the agent offers this option for always only. */
   readonly isOnce?: true;
-  /** The name of the client that answered; else `timeout`, `turn` (the turn ended) or `agent` (the agent withdrew it). */
+  /**
+   * The name of the client that answered; else `timeout`, `turn` (the turn ended) or `agent` (the agent withdrew it).
+   */
   readonly by: string;
 }
 

@@ -42,8 +42,8 @@ export class IdempotencyCache {
   /**
    * Returns the turn of a repeated request, or starts a turn.
    *
-   * @throws {AppError} `idempotency_key_conflict` if the key belongs to another request; `turn_cancelled` if the turn was
-   * abandoned, or was cancelled before it started; any error of `start`.
+   * @throws {AppError} `idempotency_key_conflict` if the key belongs to another request; `turn_cancelled` if the turn
+   * was abandoned, or was cancelled before it started; any error of `start`.
    */
   async getOrStart(key: IdempotencyKey, start: () => Promise<Turn>): Promise<Turn> {
     const entry = key.isRetry ? this.#find(key.name) : undefined;

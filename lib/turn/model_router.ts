@@ -74,8 +74,8 @@ export class ModelRouter implements AsyncDisposable {
   }
 
   /**
-   * Resolves a `model` that is certain; `undefined` if {@linkcode resolve} would have to guess. Such a name is an agent's
-   * name, or the id or display name of a model, alone or as `agent/model`, in any case.
+   * Resolves a `model` that is certain; `undefined` if {@linkcode resolve} would have to guess. Such a name is an
+   * agent's name, or the id or display name of a model, alone or as `agent/model`, in any case.
    */
   find(name: string): ModelRoute | undefined {
     return firstRoute(readings(name.trim()), (part) => this.#match(part));

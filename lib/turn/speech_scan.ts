@@ -1,4 +1,8 @@
-/** Finds the emotions and the speech of a turn's text in one scan, which runs only as far as somebody needs it. @module */
+/**
+ * Finds the emotions and the speech of a turn's text in one scan, which runs only as far as somebody needs it.
+ *
+ * @module
+ */
 
 import { EmotionScanner, type EmotionWords } from "./emotion.ts";
 import type { TurnEvent } from "./event.ts";

@@ -41,7 +41,9 @@ export interface TurnLimits {
 export interface TurnObserver {
   /** The agent has the prompt. Comes before every event. */
   onStart(turn: Turn): void;
-  /** May return a promise for the last event: the readers get this event once the promise settles, or after a second. */
+  /**
+   * May return a promise for the last event: the readers get this event once the promise settles, or after a second.
+   */
   onEvent(event: TurnEvent, turn: Turn): void | Promise<void>;
   /** The reply has ended with a question, and the turn goes on: see {@linkcode Turn.answerQuestion}. */
   onReplyEnd?(): void;
@@ -75,8 +77,8 @@ export interface TurnOptions extends Attempt {
   /** Speaks the questions that words can answer, because the conversation's next message may answer them. */
   readonly speaksQuestions?: boolean;
   /**
-   * Asked once, if neither text nor a tool call came before the agent's last event: may return another attempt, with which
-   * the turn goes on. If the attempt cannot start, the turn ends with the first one's last event.
+   * Asked once, if neither text nor a tool call came before the agent's last event: may return another attempt, with
+   * which the turn goes on. If the attempt cannot start, the turn ends with the first one's last event.
    *
    * @param signal Aborts when the turn is cancelled.
    */
@@ -209,9 +211,9 @@ export class Turn {
   }
 
   /**
-   * Says that the readers have the whole reply, although the agent may go on. Readers may leave from now on, and only the
-   * observer gets events, without text. After `length` the agent goes on with its work; after `stop` the turn is cancelled,
-   * unless a tool is open or has run.
+   * Says that the readers have the whole reply, although the agent may go on. Readers may leave from now on, and only
+   * the observer gets events, without text. After `length` the agent goes on with its work; after `stop` the turn is
+   * cancelled, unless a tool is open or has run.
    */
   endReply(cut: "length" | "stop"): void {
     if (this.#isOver || this.#isCancelled) return;
@@ -221,8 +223,8 @@ export class Turn {
   }
 
   /**
-   * Answers the open question that was spoken, if these words answer it. The reply so far ends, and the readers that come
-   * next read what the agent says from now on.
+   * Answers the open question that was spoken, if these words answer it. The reply so far ends, and the readers that
+   * come next read what the agent says from now on.
    */
   answerQuestion(words: string): boolean {
     if (this.#isOver || this.#isCancelled || !this.#spokenQuestion?.answerInWords?.(words)) return false;
@@ -242,8 +244,8 @@ export class Turn {
   }
 
   /**
-   * Cancels the turn for a newer request of its conversation. If the readers have the whole reply and a tool is open, waits
-   * until none is, at most {@linkcode TOOL_WAIT_MS}.
+   * Cancels the turn for a newer request of its conversation. If the readers have the whole reply and a tool is open,
+   * waits until none is, at most {@linkcode TOOL_WAIT_MS}.
    */
   supersede(): void {
     if (!this.#isMuted || this.#openTools.size === 0) this.cancel();
@@ -378,7 +380,9 @@ export class Turn {
     }
   }
 
-  /** A cancelled turn ends as cancelled, and no other does: a `cancelled` that this side did not ask for is a failure. */
+  /**
+   * A cancelled turn ends as cancelled, and no other does: a `cancelled` that this side did not ask for is a failure.
+   */
   #lastEvent(event: LastEvent): LastEvent {
     if (this.#isCancelled) return { type: "end", reason: "cancelled" };
     const isEmpty = !this.#hasText && !this.#hasUsedTools;
