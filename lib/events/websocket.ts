@@ -31,15 +31,12 @@ export function webSocketHandler(deps: WebSocketDeps): Handler {
   const { hub, log } = deps;
   return (request) => {
     hub.admit();
-    // A request that was upgraded can no longer be read.
-    const { signal } = request;
     const { socket, response } = upgrade(request, PROTOCOL);
     const ended = Promise.withResolvers<void>();
     let subscriber: Subscriber | undefined;
     let second = 0;
     let commands = 0;
     socket.onopen = () => {
-      if (signal.aborted) return;
       try {
         subscriber = hub.subscribe(webSocketTransport(socket, ended.promise));
         log.debug("client connected", { client: subscriber.id });
@@ -68,16 +65,15 @@ export function webSocketHandler(deps: WebSocketDeps): Handler {
         subscriber.send({ type: "error", code, message });
       }
     };
-    const leave = () => {
+    // Deno may fire both events for one socket, and each of them twice. A socket that never opens has no subscriber. The
+    // request's signal says nothing here: in an executable, it also aborts when the socket opens.
+    socket.onclose = socket.onerror = () => {
       ended.resolve();
       if (subscriber === undefined) return;
       subscriber.detach();
       log.debug("client disconnected", { client: subscriber.id });
       subscriber = undefined;
     };
-    // Deno may fire both events for one socket, each of them twice, and neither if the client hangs up before the open.
-    socket.onclose = socket.onerror = leave;
-    signal.addEventListener("abort", leave);
     return response;
   };
 }
