@@ -12,16 +12,21 @@ export interface OpenAiDeps extends CompletionDeps {
 
 /** What to call in place of OpenAI's endpoints that libraries and apps try by default. */
 const NOT_SERVED: Readonly<Record<string, string>> = {
-  "/responses": "The Responses API is not served: call POST /v1/chat/completions, in the AI SDK with provider.chat().",
-  "/embeddings": "An agent makes no embeddings: use another server for them. POST /v1/chat/completions is the chat.",
+  "/responses":
+    "The Responses API is not served: call POST /v1/chat/completions, in the AI SDK with provider.chat().",
+  "/embeddings":
+    "An agent makes no embeddings: use another server for them. POST /v1/chat/completions is the chat.",
   "/audio/speech": "Speech is not served: let your app speak the text of POST /v1/chat/completions.",
-  "/audio/transcriptions": "Speech is not recognized: send text, or `input_audio` to POST /v1/chat/completions.",
+  "/audio/transcriptions":
+    "Speech is not recognized: send text, or `input_audio` to POST /v1/chat/completions.",
   "/images/generations": "Images are not made: POST /v1/chat/completions is the chat.",
   "/moderations": "Moderation is not served: POST /v1/chat/completions is the chat.",
   "/messages": "Anthropic's API is not served: call POST /v1/chat/completions.",
   "/realtime": "The Realtime API is not served: call POST /v1/chat/completions.",
-  "/api/chat": "Ollama's API is not served: call POST /v1/chat/completions, with the OpenAI setting of your app.",
-  "/api/generate": "Ollama's API is not served: call POST /v1/chat/completions, with the OpenAI setting of your app.",
+  "/api/chat":
+    "Ollama's API is not served: call POST /v1/chat/completions, with the OpenAI setting of your app.",
+  "/api/generate":
+    "Ollama's API is not served: call POST /v1/chat/completions, with the OpenAI setting of your app.",
   "/api/tags": "Ollama's API is not served: call GET /v1/models, with the OpenAI setting of your app.",
 };
 
