@@ -59,6 +59,11 @@ export class EventStream {
     return this.#buffer.length + (typeof desiredSize === "number" ? HIGH_WATER_BYTES - desiredSize : 0);
   }
 
+  /** Whether the reader is still there, and the stream has not ended. */
+  get isOpen(): boolean {
+    return this.#controller !== undefined;
+  }
+
   /** Sends an event. `data` has no line break. */
   send(data: string): void {
     this.#write("data: " + data + "\n\n");

@@ -75,6 +75,8 @@ export async function streamReply(
     }, format && MAX_COLLECTED_CHARS);
     stopReading = turn.read(reader);
     isStarted = true;
+    // The client may have hung up before the turn began.
+    if (!stream.isOpen) stopReading();
     if (failure !== undefined) throw failure.afterPrompt();
   }
 
@@ -110,8 +112,11 @@ function openStream(
   if (frames.opening) stream.send(frames.opening);
   const sink: ReplySink = {
     text(text, isPlain) {
-      if (isPlain && text.length <= MAX_DELTA_CHARS) stream.send(frames.text(text, true));
-      else for (const delta of splitDeltas(text)) stream.send(frames.text(delta));
+      if (isPlain && text.length <= MAX_DELTA_CHARS) return stream.send(frames.text(text, true));
+      for (const delta of splitDeltas(text)) {
+        if (!stream.isOpen) return;
+        stream.send(frames.text(delta));
+      }
     },
     agentEvent: includeAgentEvents ? (event) => stream.send(frames.agentEvent(event)) : () => {},
     end({ failure, finish, usage, tail }) {

@@ -94,3 +94,12 @@ Deno.test("late head: a client that hangs up before its turn prompts no agent", 
   open();
   assertEquals(app.agent.prompts.length, 0);
 });
+
+Deno.test("late head: a turn that begins after its client has hung up is cancelled", async () => {
+  const { app, open } = startSlow();
+  await using _app = app;
+  const response = await app.stream();
+  await response.body!.cancel();
+  open();
+  await (await app.agent.nextPrompt()).cancelled;
+});

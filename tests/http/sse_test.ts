@@ -101,7 +101,7 @@ Deno.test("EventStream: after the end it writes nothing, has no timer, and repor
     stream.end();
     assertEquals(await writesOf(stream), ["data: last\n\n"]);
     await stream.body.cancel();
-    assertEquals(probe.disconnects, 0);
+    assertEquals([probe.disconnects, stream.isOpen], [0, false]);
   }
 });
 

@@ -101,6 +101,20 @@ Deno.test("SkinText: holds back nothing but half a character", () => {
   assertEquals([skinText.push("\ude00 "), skinText.pushPlain("a"), skinText.end()], ["😀 ", true, "\n"]);
 });
 
+Deno.test("SkinText: a reply of many short lines takes linear time", () => {
+  for (const unit of ["[happy] \n[", "\n", "[", "[a", "。"]) {
+    const count = 400_000;
+    const startedAt = performance.now();
+    const text = prepare([unit.repeat(count)]);
+    // A tenth of a second on an idle machine.
+    assertEquals(
+      [text.length >= unit.trim().length, performance.now() - startedAt < 5_000],
+      [true, true],
+      unit,
+    );
+  }
+});
+
 const split = (pieces: readonly string[]) => pieces.flatMap(splitDeltas);
 
 /** Splits a reply that comes in these pieces into events, as every streamed reply is split. */
