@@ -4,21 +4,18 @@ import { abortable } from "../core/abortable.ts";
 import { settlesWithin } from "../core/deadline.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import { type IdleTimer, startIdleTimer } from "../core/idle_timer.ts";
-import type { PromptBlock, RunningPrompt, Session } from "./agent.ts";
+import type { PromptBlock, Session } from "./agent.ts";
 import type { EmotionWords } from "./emotion.ts";
 import {
   isLast,
-  isOpen,
   type LastEvent,
-  type PermissionId,
-  type QuestionId,
   type QuestionRequest,
   type SessionId,
-  type ToolCallId,
   type TurnEvent,
   type TurnId,
   type TurnReader,
 } from "./event.ts";
+import { OpenItems } from "./open_items.ts";
 import { ReplyReaders } from "./reply_readers.ts";
 import { SpeechScan } from "./speech_scan.ts";
 
@@ -100,20 +97,19 @@ export class Turn {
   readonly #observer: TurnObserver | undefined;
   readonly #scan: SpeechScan | undefined;
   readonly #resolveEnded: () => void;
-  /** Permission requests and questions that wait for a person. */
-  readonly #openPermissions = new Set<PermissionId>();
-  readonly #openQuestions = new Map<QuestionId, QuestionRequest>();
+  readonly #open = new OpenItems();
+  /** Aborts to ask the agent to stop. */
+  readonly #stopping = new AbortController();
+  /** The time limits, which end with the turn. */
+  readonly #timers = new DisposableStack();
   /** The question that was spoken last. */
   #spoken: QuestionRequest | undefined;
-  readonly #openTools = new Set<ToolCallId>();
   #sessionId: SessionId;
-  #prompt: RunningPrompt | undefined;
   #retry: TurnOptions["retry"];
-  /** Aborts while the second attempt is made, if the turn is cancelled. */
-  #retrying: AbortController | undefined;
   #chars = 0;
   #hasText = false;
-  #hasUsedTools = false;
+  /** Whether the agent has called a tool or asked a question. */
+  #hasActed = false;
   #isStarted = false;
   /** Whether the text that the agent still says belongs to no reply. */
   #isMuted = false;
@@ -121,7 +117,6 @@ export class Turn {
   #isAbandoned = false;
   #isOver = false;
   #silence: IdleTimer | undefined;
-  #deadline: IdleTimer | undefined;
   /** Runs while a newer request waits for the open tools. */
   #toolWait: IdleTimer | undefined;
 
@@ -168,12 +163,10 @@ export class Turn {
   }
 
   /** Not for callers: sends the prompt. */
-  async start(session: Session, blocks: readonly PromptBlock[]): Promise<void> {
+  async start(attempt: Attempt): Promise<void> {
     const { replyTimeoutMs, turnTimeoutMs } = this.#limits;
     try {
-      const prompt = await session.prompt(blocks, (event) => this.#onAgentEvent(event));
-      // A second attempt may have started already.
-      this.#prompt ??= prompt;
+      await this.#send(attempt);
     } catch (error) {
       // The observer knows of the turn if an event came before the error, and so needs its end.
       if (this.#isStarted) this.fail(toAppError(error, "agent_unavailable"));
@@ -181,15 +174,14 @@ export class Turn {
     }
     this.#announce();
     if (this.#isOver) return;
-    this.#silence = startIdleTimer(replyTimeoutMs, () => {
-      // The agent waits for a person, whose time the request limits.
-      if (this.#openPermissions.size + this.#openQuestions.size > 0) return;
+    this.#silence = this.#timers.use(startIdleTimer(replyTimeoutMs, () => {
+      // While the agent waits for a person, the request has a time limit of its own.
+      if (this.#open.waitsForPerson) return;
       this.#timeOut(`The agent was silent for ${replyTimeoutMs / 1000} seconds.`);
-    });
-    this.#deadline = startIdleTimer(
-      turnTimeoutMs,
-      () => this.#timeOut(`The turn took longer than ${turnTimeoutMs / 1000} seconds.`),
-    );
+    }));
+    this.#timers.use(startIdleTimer(turnTimeoutMs, () => {
+      this.#timeOut(`The turn took longer than ${turnTimeoutMs / 1000} seconds.`);
+    }));
   }
 
   /**
@@ -219,7 +211,7 @@ export class Turn {
     if (this.#isOver || this.#isCancelled) return;
     this.#isMuted = true;
     this.#readers.close();
-    if (cut === "stop" && !this.#hasUsedTools) this.cancel();
+    if (cut === "stop" && !this.#hasActed) this.cancel();
   }
 
   /**
@@ -240,7 +232,7 @@ export class Turn {
   cancel(): void {
     if (this.#isOver || this.#isCancelled) return;
     this.#isCancelled = true;
-    this.#stopAgent();
+    this.#stopping.abort();
   }
 
   /**
@@ -248,20 +240,24 @@ export class Turn {
    * waits until none is, at most {@linkcode TOOL_WAIT_MS}.
    */
   supersede(): void {
-    if (!this.#isMuted || this.#openTools.size === 0) this.cancel();
-    else this.#toolWait ??= startIdleTimer(TOOL_WAIT_MS, () => this.cancel());
+    if (this.#isOver) return;
+    if (!this.#isMuted || !this.#open.hasTools) return this.cancel();
+    this.#toolWait ??= this.#timers.use(startIdleTimer(TOOL_WAIT_MS, () => this.cancel()));
   }
 
   /** Ends the turn at once with this failure, and asks the agent to stop. */
   fail(failure: AppError): void {
     if (this.#isOver) return;
     this.#end({ type: "failure", failure });
-    this.#stopAgent();
+    this.#stopping.abort();
   }
 
-  #stopAgent(): void {
-    this.#prompt?.cancel();
-    this.#retrying?.abort();
+  /** Sends the prompt of an attempt, which is cancelled once the agent is asked to stop. */
+  async #send({ session, blocks }: Attempt): Promise<void> {
+    const prompt = await session.prompt(blocks, (event) => this.#onAgentEvent(event));
+    const { signal } = this.#stopping;
+    if (signal.aborted) prompt.cancel();
+    else signal.addEventListener("abort", () => prompt.cancel(), { once: true });
   }
 
   #timeOut(message: string): void {
@@ -285,11 +281,12 @@ export class Turn {
         this.#end(event);
       } else {
         this.#scan?.pause();
-        this.#track(event);
+        this.#open.track(event);
+        this.#hasActed ||= event.type === "tool" || event.type === "question";
         this.#emit(event);
         if (event.type === "question") this.#onQuestion(event.request);
         const isClosing = event.type === "tool" && event.closing;
-        if (this.#toolWait && this.#openTools.size === 0 && !isClosing) this.cancel();
+        if (this.#toolWait && !this.#open.hasTools && !isClosing) this.cancel();
       }
     }
     if (isLast(event)) this.#resolveEnded();
@@ -297,11 +294,10 @@ export class Turn {
 
   /** Goes on with another attempt, if there is one. */
   #tryAgain(last: LastEvent): boolean {
-    if (this.#isCancelled || this.#hasText || this.#hasUsedTools) return false;
+    if (this.#isCancelled || this.#hasText || this.#hasActed) return false;
     const retry = this.#retry;
     this.#retry = undefined;
-    this.#retrying = new AbortController();
-    const attempt = retry?.(last, this.#retrying.signal);
+    const attempt = retry?.(last, this.#stopping.signal);
     if (attempt === undefined) return false;
     this.#startAgain(attempt, last);
     return true;
@@ -309,11 +305,10 @@ export class Turn {
 
   async #startAgain(attempt: Promise<Attempt>, last: LastEvent): Promise<void> {
     try {
-      const { session, blocks } = await attempt;
-      this.#retrying!.signal.throwIfAborted();
-      this.#sessionId = session.id;
-      this.#prompt = await session.prompt(blocks, (event) => this.#onAgentEvent(event));
-      if (this.#isOver || this.#isCancelled) this.#prompt.cancel();
+      const next = await attempt;
+      this.#stopping.signal.throwIfAborted();
+      this.#sessionId = next.session.id;
+      await this.#send(next);
     } catch {
       if (!this.#isOver) this.#end(last);
       this.#resolveEnded();
@@ -325,7 +320,7 @@ export class Turn {
     this.#chars += event.text.length;
     if (this.#chars > MAX_TURN_CHARS) {
       this.#end({ type: "end", reason: "max_tokens" });
-      return this.#stopAgent();
+      return this.#stopping.abort();
     }
     if (event.type === "thought") {
       this.#scan?.pause();
@@ -357,7 +352,9 @@ export class Turn {
 
   /** The open question that was spoken. */
   get #spokenQuestion(): QuestionRequest | undefined {
-    return this.#spoken && !this.#isMuted ? this.#openQuestions.get(this.#spoken.id) : undefined;
+    return this.#spoken && !this.#isMuted && this.#open.hasQuestion(this.#spoken.id)
+      ? this.#spoken
+      : undefined;
   }
 
   #endReplyWithQuestion(): void {
@@ -365,27 +362,12 @@ export class Turn {
     this.#observer?.onReplyEnd?.();
   }
 
-  /** Follows what is open, so that it can be waited for and closed. */
-  #track(event: TurnEvent): void {
-    if (event.type === "permission") this.#openPermissions.add(event.request.id);
-    else if (event.type === "permission_resolved") this.#openPermissions.delete(event.resolution.id);
-    else if (event.type === "question") {
-      this.#hasUsedTools = true;
-      this.#openQuestions.set(event.request.id, event.request);
-    } else if (event.type === "question_resolved") this.#openQuestions.delete(event.resolution.id);
-    else if (event.type === "tool") {
-      this.#hasUsedTools = true;
-      if (isOpen(event.tool)) this.#openTools.add(event.tool.id);
-      else this.#openTools.delete(event.tool.id);
-    }
-  }
-
   /**
    * A cancelled turn ends as cancelled, and no other does: a `cancelled` that this side did not ask for is a failure.
    */
   #lastEvent(event: LastEvent): LastEvent {
     if (this.#isCancelled) return { type: "end", reason: "cancelled" };
-    const isEmpty = !this.#hasText && !this.#hasUsedTools;
+    const isEmpty = !this.#hasText && !this.#hasActed;
     if (event.type === "end" && event.reason === "end_turn" && isEmpty) return { ...event, isEmpty };
     if (event.type !== "end" || event.reason !== "cancelled") return event;
     const failure = new AppError("agent_cancelled", "The agent cancelled the turn.", { prompted: true });
@@ -394,16 +376,9 @@ export class Turn {
 
   #end(event: LastEvent): void {
     this.#scan?.end();
-    for (const id of this.#openPermissions) {
-      this.#emit({ type: "permission_resolved", resolution: { id, outcome: "cancelled", by: "turn" } });
-    }
-    for (const id of this.#openQuestions.keys()) {
-      this.#emit({ type: "question_resolved", resolution: { id, outcome: "cancelled", by: "turn" } });
-    }
+    for (const event of this.#open.resolutions()) this.#emit(event);
     this.#isOver = true;
-    this.#silence?.[Symbol.dispose]();
-    this.#deadline?.[Symbol.dispose]();
-    this.#toolWait?.[Symbol.dispose]();
+    this.#timers.dispose();
     const last = this.#lastEvent(event);
     const settled = this.#observer?.onEvent(last, this);
     if (settled) settlesWithin(OBSERVER_WAIT_MS, settled).finally(() => this.#readers.close(last));
@@ -423,7 +398,7 @@ export class Turn {
  */
 export async function runTurn(options: TurnOptions): Promise<Turn> {
   const turn = new Turn(options);
-  await turn.start(options.session, options.blocks);
+  await turn.start(options);
   return turn;
 }
 

@@ -256,6 +256,16 @@ Deno.test("supersede: a turn that ends while its tools are waited for is complet
   assertEquals([turn.isCancelled, prompt.cancelCount], [false, 0]);
 });
 
+Deno.test("supersede: a turn that is over waits for no tool, and leaves no timer", async () => {
+  const { turn, prompt } = await beginTurn();
+  prompt.tool({ title: "sleep", kind: "execute", status: "in_progress" });
+  turn.endReply("length");
+  turn.fail(new AppError("agent_timeout", "Too slow."));
+  turn.supersede();
+  prompt.end();
+  await turn.ended;
+});
+
 Deno.test("supersede: waits at most 30 seconds for the open tools", async () => {
   const { turn, prompt } = await beginTurn();
   prompt.tool();
