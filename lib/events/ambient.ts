@@ -49,7 +49,11 @@ export class Ambient implements Disposable {
     this.#timer = setTimeout(() => this.speak().finally(() => this.start()), this.#deps.intervalMs);
   }
 
-  /** Prompts the agent now, if a client would get it and no turn runs. Never rejects. @returns Whether a client got it. */
+  /**
+   * Prompts the agent now, if a client would get it and no turn runs. Never rejects.
+   *
+   * @returns Whether a client got it.
+   */
   async speak(): Promise<boolean> {
     const { notifier, prompt, urgency, mode, hub, runningTurns, log } = this.#deps;
     const { signal } = this.#stopping;

@@ -65,8 +65,8 @@ export function webSocketHandler(deps: WebSocketDeps): Handler {
         subscriber.send({ type: "error", code, message });
       }
     };
-    // Deno may fire both events for one socket, and each of them twice. A socket that never opens has no subscriber. The
-    // request's signal says nothing here: in an executable, it also aborts when the socket opens.
+    // Deno may fire both events for one socket, and each of them twice. A socket that never opens has no subscriber.
+    // The request's signal says nothing here: in an executable, it also aborts when the socket opens.
     socket.onclose = socket.onerror = () => {
       ended.resolve();
       if (subscriber === undefined) return;

@@ -1,4 +1,8 @@
-/** The wire vocabulary of `/v1/vtuber`: the events that subscribers get, and the commands and bodies that they send. @module */
+/**
+ * The wire vocabulary of `/v1/vtuber`: the events that subscribers get, and the commands and bodies that they send.
+ *
+ * @module
+ */
 
 import { z } from "zod";
 import { AppError, type ErrorCode, type ErrorReason } from "../core/errors.ts";
@@ -79,7 +83,7 @@ export interface AgentStateEvent extends Partial<TurnRef> {
   };
 }
 
-/** Whether an agent can serve, told when that changes. `unavailable` agents could not be started, or open no session. */
+/** Whether an agent can serve, told when that changes. An `unavailable` one did not start, or opens no session. */
 export interface AgentStatusEvent {
   readonly type: "agent_status";
   readonly agent: string;

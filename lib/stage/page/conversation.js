@@ -122,7 +122,11 @@ export function createConversation({ key, messageList, performer, onRunningChang
     get session() {
       return session;
     },
-    /** Shows another conversation; without an id, a new one. A reply that is still being read is aborted. @param {string} [id] */
+    /**
+     * Shows another conversation; without an id, a new one. A reply that is still being read is aborted.
+     *
+     * @param {string} [id]
+     */
     open(id = newChatId()) {
       running?.abort();
       show(id);

@@ -144,7 +144,11 @@ function showSnapshot(snapshot) {
   if (plan.length > 0) activity.setPlan(plan);
 }
 
-/** Whether an event is performed: while this tab's reply is running, other conversations are not. @param {import("./api/events.js").Frame} frame */
+/**
+ * Whether an event is performed: while this tab's reply is running, other conversations are not.
+ *
+ * @param {import("./api/events.js").Frame} frame
+ */
 function isPerformed({ session_id }) {
   return session_id === undefined || !conversation.isRunning || session_id === conversation.session;
 }

@@ -19,7 +19,8 @@ const MAX_DELAY_MS = 15_000;
 /**
  * Body of `GET /v1/vtuber/state`.
  *
- * @typedef {{ agents?: any[], sessions?: any[], permissions?: any[], questions?: any[], tools?: any[], plan?: any[] }} Snapshot
+ * @typedef {{ agents?: any[], sessions?: any[], permissions?: any[], questions?: any[], tools?: any[],
+ *   plan?: any[] }} Snapshot
  */
 
 /**

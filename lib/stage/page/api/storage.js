@@ -22,7 +22,11 @@ const MAX_TITLE_CHARS = 80;
  *   milliseconds since 1970.
  */
 
-/** Opens a storage. If the browser forbids it or it is full, nothing is stored. @param {"sessionStorage" | "localStorage"} name */
+/**
+ * Opens a storage. If the browser forbids it or it is full, nothing is stored.
+ *
+ * @param {"sessionStorage" | "localStorage"} name
+ */
 function openStorage(name) {
   return {
     /** @param {string} key */
@@ -106,7 +110,12 @@ export function loadMessages(id) {
   return parseList(device.get(`${CHATS}.${id}`)).filter(({ content }) => typeof content === "string");
 }
 
-/** Stores the newest messages of a conversation. If there is no room, the oldest conversations go. @param {string} id @param {readonly Message[]} messages */
+/**
+ * Stores the newest messages of a conversation. If there is no room, the oldest conversations go.
+ *
+ * @param {string} id
+ * @param {readonly Message[]} messages
+ */
 export function saveChat(id, messages) {
   const others = listChats().filter((chat) => chat.id !== id);
   const known = listChats().find((chat) => chat.id === id);

@@ -28,7 +28,11 @@ function timeLeft(expiresAt) {
 export function createCards(onFocusLost) {
   const region = byId("cards");
   const field = /** @type {HTMLTextAreaElement} */ (byId("say"));
-  /** Open cards by id. @type {Map<string, { card: HTMLElement, body: HTMLFieldSetElement, close: (words: string) => void }>} */
+  /**
+   * Open cards by id.
+   *
+   * @type {Map<string, { card: HTMLElement, body: HTMLFieldSetElement, close: (words: string) => void }>}
+   */
   const cards = new Map();
 
   function focusNext() {

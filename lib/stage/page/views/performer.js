@@ -7,7 +7,11 @@ import { stateLabel } from "./activity.js";
 
 /** @typedef {import("../characters/character.js").StateDetail} StateDetail */
 
-/** States of the server in which a character is posed, for the states of this page. @type {Readonly<Record<string, string>>} */
+/**
+ * States of the server in which a character is posed, for the states of this page.
+ *
+ * @type {Readonly<Record<string, string>>}
+ */
 const POSES = { speaking: "idle", waiting: "thinking" };
 /** Turns that are remembered. */
 const MAX_KNOWN = 100;

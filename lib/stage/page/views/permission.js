@@ -46,8 +46,8 @@ function outcomeLabel(outcome, by) {
  *
  * @param {object} options
  * @param {ReturnType<typeof import("./cards.js").createCards>} options.cards
- * @param {(answer: { request_id: string, option_id: string, detail_chars?: number | undefined }) => boolean} options.answer
- *   Returns false if there is no connection.
+ * @param {(answer: { request_id: string, option_id: string, detail_chars?: number | undefined }) => boolean
+ *   } options.answer Returns false if there is no connection.
  * @param {(requestId: string) => Promise<Request>} options.fetchWhole Gets a request with its whole detail.
  */
 export function createPermissions({ cards, answer, fetchWhole }) {
@@ -93,7 +93,11 @@ export function createPermissions({ cards, answer, fetchWhole }) {
       render(request, false);
     },
 
-    /** Closes the card of a request that was resolved. @param {{ request_id: string, outcome: string, by: string }} event */
+    /**
+     * Closes the card of a request that was resolved.
+     *
+     * @param {{ request_id: string, outcome: string, by: string }} event
+     */
     resolve({ request_id, outcome, by }) {
       cards.close(request_id, outcomeLabel(outcome, by));
     },

@@ -28,8 +28,8 @@ const OUTCOMES = {
  *
  * @param {object} options
  * @param {ReturnType<typeof import("./cards.js").createCards>} options.cards
- * @param {(answer: { question_id: string, action: "accept" | "decline", content?: Record<string, unknown> }) => boolean} options.answer
- *   Returns false if there is no connection.
+ * @param {(answer: { question_id: string, action: "accept" | "decline", content?: Record<string, unknown> }) => boolean
+ *   } options.answer Returns false if there is no connection.
  */
 export function createQuestions({ cards, answer }) {
   return {
@@ -72,7 +72,11 @@ export function createQuestions({ cards, answer }) {
       card.body.append(answers);
     },
 
-    /** Closes the card of a question that was answered. @param {{ question_id: string, outcome: string, by: string }} event */
+    /**
+     * Closes the card of a question that was answered.
+     *
+     * @param {{ question_id: string, outcome: string, by: string }} event
+     */
     resolve({ question_id, outcome, by }) {
       const words = OUTCOMES[outcome] ?? "The agent no longer asks";
       cards.close(

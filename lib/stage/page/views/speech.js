@@ -40,7 +40,11 @@ export class SpeechPacer {
   /** Fraction of a character that is left from the last step. */
   #remainder = 0;
 
-  /** Sets the whole text so far. Its beginning may change a little when its Markdown becomes complete. @param {string} text */
+  /**
+   * Sets the whole text so far. Its beginning may change a little when its Markdown becomes complete.
+   *
+   * @param {string} text
+   */
   setText(text) {
     this.#text = text;
     this.#position = Math.min(Math.max(this.#position, text.length - MAX_WAITING_CHARS), text.length);

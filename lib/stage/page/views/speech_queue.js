@@ -31,7 +31,11 @@ export function createSpeechQueue({ onMouth, onEmotion, onFinished }) {
   const readProseBefore = createProseReader();
   /** The text as Markdown. */
   let raw = "";
-  /** Emotions that are felt when so many characters of the prose have been spoken. @type {{ position: number, tag: string, intensity: number }[]} */
+  /**
+   * Emotions that are felt when so many characters of the prose have been spoken.
+   *
+   * @type {{ position: number, tag: string, intensity: number }[]}
+   */
   let emotions = [];
   let isComplete = true;
   /** Sentences that screen readers have got. */
