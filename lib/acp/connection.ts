@@ -205,10 +205,16 @@ export class Connection {
     }
   }
 
-  /** Closes the connection some time after the process ended: a child of it may hold its streams open. */
+  /**
+   * Closes the connection after the process ended: a child of it may hold its streams open. Waits for the last output of
+   * a start or of a running prompt only, because a prompt that came meanwhile would fail.
+   */
   async #closeAfterExit(): Promise<void> {
     const status = await this.process.exited;
-    if (!await settlesWithin(DRAIN_MS, untilAborted(this.closed))) {
+    const sessions = [...this.#sessions.values()];
+    for (const session of sessions) if (!session.isBusy) session.close();
+    const isAtRest = sessions.length > 0 && !sessions.some(({ isBusy }) => isBusy);
+    if (isAtRest || !await settlesWithin(DRAIN_MS, untilAborted(this.closed))) {
       await this.#peer.close(`The agent ${status}.`);
     }
   }

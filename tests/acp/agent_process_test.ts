@@ -15,7 +15,8 @@ import {
   ScriptedAgentHarness,
   untilGone,
 } from "../support/harness/agent_process_harness.ts";
-import { appErrorOf, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
+import { createGate } from "../support/harness/data_dir_fixture.ts";
+import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
 
 const LINUX_ONLY = { ignore: Deno.build.os !== "linux" };
 /** Longer than the delay of a restart. */
@@ -119,6 +120,26 @@ Deno.test("AcpAgent: a killed process fails its turn while a child of it holds i
   } finally {
     await harness[Symbol.asyncDispose]();
   }
+});
+
+Deno.test({
+  name: "AcpAgent: a process that exits at rest gets no more prompts while a child of it holds its streams",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    await using gate = await createGate();
+    await using harness = new ScriptedAgentHarness();
+    const session = await harness.agent.newSession();
+    const exits = { afterAnswer: [gate.step, { kill: true as const }] };
+    const { text } = await harness.runTurn(session, { spawn: "sleep 60", inherit: true }, exits);
+    await gate.open();
+    await waitFor(harness.processes[0]!.exited, "the agent's end");
+    await nextTask();
+    assert(session.closed.aborted);
+    harness.nowMs += A_WHILE_MS;
+    const next = await harness.runTurn(await harness.agent.newSession(), { text: "again" });
+    assertEquals([next.text, harness.processes.length], ["again", 2]);
+    for (const pid of pidsIn(text)) await untilGone(pid);
+  },
 });
 
 Deno.test("AcpAgent: dispose cancels the turns, and ends the process by the end of its input", async () => {
