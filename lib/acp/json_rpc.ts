@@ -7,6 +7,7 @@
 
 import { AppError, type ErrorReason, messageOf } from "../core/errors.ts";
 import type { Redact } from "../core/redact.ts";
+import { shapeFault } from "../http/json_body.ts";
 import { truncate } from "../core/text.ts";
 import { type LineReader, readLines } from "./ndjson.ts";
 import { plainMessage } from "./provider_error.ts";
@@ -14,6 +15,11 @@ import { plainMessage } from "./provider_error.ts";
 /** Longest accepted line, in characters. A longer one is skipped. */
 const MAX_LINE_CHARS = 32 * 1024 * 1024;
 const TOO_LONG = `longer than ${MAX_LINE_CHARS} characters`;
+/** Values of a line, which are counted in lines of so many characters: to parse millions of them takes seconds. */
+const MAX_LINE_VALUES = 500_000;
+const COUNTED_CHARS = 1024 * 1024;
+/** Deepest nesting of such a line. */
+const MAX_LINE_DEPTH = 1_000;
 /** Characters that may wait to be written to a peer that does not read. */
 const MAX_UNSENT_CHARS = 64 * 1024 * 1024;
 /** Open requests of the peer. Further ones are answered with an error. */
@@ -233,6 +239,8 @@ export class JsonRpcPeer {
 
   #onLine(line: string): void {
     if (line.length === 0 || line === "\r") return;
+    const fault = line.length < COUNTED_CHARS ? undefined : shapeFault(line, MAX_LINE_DEPTH, MAX_LINE_VALUES);
+    if (fault !== undefined) return this.#handlers.onInvalidLine(line, fault);
     let message: Json;
     try {
       message = JSON.parse(line);

@@ -36,6 +36,11 @@ function listOf<T>(entry: z.ZodType<T>, maxEntries = MAX_ENTRIES) {
   );
 }
 
+/** A list of valid entries, which is cut before they are checked: to check millions takes seconds. */
+function firstOf<T>(entry: z.ZodType<T>, maxEntries: number) {
+  return z.array(z.unknown()).transform((entries) => entries.slice(0, maxEntries)).pipe(z.array(entry));
+}
+
 /** An object; another value counts as an empty one. */
 function lenientObject<T extends z.ZodRawShape>(shape: T) {
   const toObject = (value: unknown) => typeof value === "object" && value !== null ? value : {};
@@ -215,7 +220,7 @@ const sessionUpdate = z.discriminatedUnion("sessionUpdate", [
   z.object({ sessionUpdate: z.literal(["tool_call", "tool_call_update"]), ...toolFields }),
   z.object({
     sessionUpdate: z.literal("plan"),
-    entries: z.array(planEntry).transform((entries) => entries.slice(0, MAX_PLAN_ENTRIES)),
+    entries: firstOf(planEntry, MAX_PLAN_ENTRIES),
   }),
   z.object({
     sessionUpdate: z.literal("available_commands_update"),
@@ -261,7 +266,7 @@ const permissionOption = z.object({ optionId: id, name: label, kind: id });
 const permissionRequest = z.object({
   sessionId: text,
   toolCall: z.object(toolFields),
-  options: z.array(permissionOption).transform((options) => options.slice(0, MAX_OPTIONS)),
+  options: firstOf(permissionOption, MAX_OPTIONS),
 });
 /** The parameters of `session/request_permission`. */
 export type PermissionRequest = z.infer<typeof permissionRequest>;

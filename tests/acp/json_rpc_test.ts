@@ -123,6 +123,26 @@ Deno.test("JsonRpcPeer: reports and skips a line of 40 MB, and reads on", async 
   await peer.close();
 });
 
+Deno.test("JsonRpcPeer: reports and skips a long line of many or deep values, which would take seconds to parse", async () => {
+  const { peer, remote, handlers } = rawPair();
+  const answer = peer.request("ask", {});
+  await remote.receive();
+  const long = "x".repeat(2_000_000);
+  await remote.send(
+    `{"method":"many","params":[${"[],".repeat(5_000_000)}0]}`,
+    `{"method":"deep","params":${"[".repeat(2_000_000)}`,
+    { method: "say", params: { long, values: Array(400_000).fill(1) } },
+    { id: 0, result: "yes" },
+  );
+  assertEquals(await answer, "yes");
+  assertEquals(handlers.entries.map((entry) => entry.slice(0, 50)), [
+    'invalid: has more than 500000 values: {"method":"m',
+    'invalid: is nested deeper than 1000 levels: {"meth',
+    `say {"long":"${"x".repeat(37)}`,
+  ]);
+  await peer.close();
+});
+
 Deno.test("JsonRpcPeer: ignores empty lines and Windows line ends", async () => {
   const { peer, remote, handlers } = rawPair();
   await remote.send("", "\r", '{"method":"say","params":1}\r', "", { method: "say", params: 2 });

@@ -20,6 +20,8 @@ export type Step =
   | { tools: number; titleChars: number }
   /** Sends a plan with these entries. */
   | { plan: Json[] }
+  /** Sends one plan with so many entries, none of which is valid. */
+  | { planValues: number }
   /** Sends this session/update. */
   | { update: Json }
   /** Sends a notification; `sessionId` is added to the params. */

@@ -440,6 +440,7 @@ function updateOf(step: Step): Json | undefined {
   if ("big" in step) return chunk("agent_message_chunk", "x".repeat(step.big));
   if ("tool" in step) return toolUpdate("tool_call", step.tool);
   if ("toolUpdate" in step) return toolUpdate("tool_call_update", step.toolUpdate);
+  if ("planValues" in step) return { sessionUpdate: "plan", entries: Array(step.planValues).fill(0) };
   if ("plan" in step) return { sessionUpdate: "plan", entries: step.plan };
   if ("update" in step) return step.update;
   if (!("env" in step)) return undefined;
