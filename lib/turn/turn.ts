@@ -333,8 +333,8 @@ export class Turn {
 
   /** Speaks a question that words can answer, one at a time. Cancels a question that nobody sees or hears. */
   #onQuestion(request: QuestionRequest): void {
-    const canSpeak = this.#speaksQuestions && !this.#isMuted && request.answerInWords !== undefined;
-    if (canSpeak && this.#spokenQuestion === undefined) {
+    const isHeard = this.#speaksQuestions && !this.#isCancelled && !this.#readers.isClosed;
+    if (isHeard && request.answerInWords && this.#spokenQuestion === undefined) {
       this.#spoken = request;
       this.#speak(request);
     } else if (!request.isShown) request.cancel();
@@ -342,7 +342,6 @@ export class Turn {
 
   /** Speaks a question. If nobody else can answer it, the reply ends, for the next message. */
   #speak({ message, fields, isShown }: QuestionRequest): void {
-    if (this.#isCancelled || this.#readers.isClosed) return;
     const choices = fields.flatMap(({ options = [] }) => options.map(({ title }) => `- ${title}`));
     const question = [message, ...choices].join("\n");
     this.#onWords({ type: "text", text: this.#hasText ? `\n\n${question}` : question });

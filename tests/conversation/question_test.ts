@@ -213,3 +213,14 @@ Deno.test("question: words answer only the question that was spoken", async () =
   (await harness.agent.nextPrompt()).end();
   await next;
 });
+
+Deno.test("question: after the reply has ended with one, a second one is not heard, and so cancelled", async () => {
+  using harness = await Asking.create("mao");
+  const first = harness.recorder.events.find((event) => event.type === "question")!;
+  harness.broker.answer(first.request.id, { action: "decline" }, "me");
+  const reader = (event: TurnEvent) => harness.asking.emit(event);
+  const second = { message: "Which host?", fields: [TEXT], isPrivate: false };
+  const resolution = await harness.broker.ask(second, reader, new AbortController().signal);
+  assertEquals([harness.recorder.text, resolution?.by], [ASKED, "turn"]);
+  harness.asking.end();
+});
