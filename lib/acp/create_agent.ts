@@ -27,11 +27,12 @@ export interface AgentConfig extends Pick<AgentSettings, "mcpServers" | "mode" |
 }
 
 /** Dependencies that all agents share. */
-export interface AgentDeps
-  extends
-    Pick<EnvironmentSource, "own" | "windows" | "programFolders">,
-    Pick<AgentSettings, "broker" | "questions" | "version" | "log" | "onLifecycle" | "redact">,
-    Pick<AgentSettings, "canLogInAtTerminal"> {}
+export interface AgentDeps extends
+  Pick<EnvironmentSource, "own" | "windows" | "programFolders">,
+  Pick<
+    AgentSettings,
+    "broker" | "questions" | "version" | "log" | "onLifecycle" | "redact" | "canLogInAtTerminal"
+  > {}
 
 /** The command of an agent, with the environment and the folder that it gets. */
 export interface AgentInvocation {

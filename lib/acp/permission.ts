@@ -150,7 +150,7 @@ export class SessionPermissions {
   /** The folders and hosts that a person has allowed, each for one kind of tool. */
   readonly #places = new BoundedMap<string, true>(MAX_PLACES);
   #open = 0;
-  /** Refuses every request, whatever the setting says: see `Session.refusePermissions`. */
+  /** See `Session.refuseRequests`. */
   refusesAll = false;
 
   constructor(sessionId: SessionId, deps: PermissionDeps) {

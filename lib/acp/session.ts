@@ -58,7 +58,7 @@ class PromptState {
   isCancelled = false;
   /** Whether a permission was refused. */
   isRefused = false;
-  /** Withdraws the prompt's permission requests when it is cancelled or ends. */
+  /** Withdraws the requests to people when the prompt is cancelled or ends. Made for the first request. */
   withdrawal: AbortController | undefined;
   cancelTimer: ReturnType<typeof setTimeout> | undefined;
   /** Text that came with the `messageId` of an earlier prompt. */
@@ -69,6 +69,12 @@ class PromptState {
   constructor(reader: TurnReader, release: () => void) {
     this.reader = reader;
     this.release = release;
+  }
+
+  /** Returns a signal that aborts with `signal`, or with the reason `"turn"` when the prompt is cancelled or ends. */
+  untilWithdrawn(signal: AbortSignal): AbortSignal {
+    this.withdrawal ??= new AbortController();
+    return AbortSignal.any([signal, this.withdrawal.signal]);
   }
 }
 
@@ -164,7 +170,7 @@ export class AcpSession implements Session {
     return { cancel: () => this.#cancel(prompt) };
   }
 
-  refusePermissions(): void {
+  refuseRequests(): void {
     this.#permissions.refusesAll = true;
   }
 
@@ -214,20 +220,21 @@ export class AcpSession implements Session {
     for (const update of late) translator.translate(update, reader);
   }
 
+  /** The running prompt, if its agent may still ask a person. */
+  get #askingPrompt(): PromptState | undefined {
+    const prompt = this.#running;
+    return prompt?.isCancelled || prompt?.lastEvents ? undefined : prompt;
+  }
+
   /**
    * Handles a `session/request_permission`.
    *
    * @param signal Aborts when the agent withdraws the request.
    */
   async onPermissionRequest(request: PermissionRequest, signal: AbortSignal): Promise<PermissionOutcome> {
-    const prompt = this.#running;
-    if (prompt === undefined || prompt.isCancelled || prompt.lastEvents) return { outcome: "cancelled" };
-    prompt.withdrawal ??= new AbortController();
-    return await this.#permissions.decide(
-      request,
-      prompt,
-      AbortSignal.any([signal, prompt.withdrawal.signal]),
-    );
+    const prompt = this.#askingPrompt;
+    if (prompt === undefined) return { outcome: "cancelled" };
+    return await this.#permissions.decide(request, prompt, prompt.untilWithdrawn(signal));
   }
 
   /**
@@ -236,16 +243,13 @@ export class AcpSession implements Session {
    * @param signal Aborts when the agent withdraws the question.
    */
   async onElicitation(request: ElicitationRequest, signal: AbortSignal): Promise<ElicitationResult> {
-    const prompt = this.#running;
-    if (prompt === undefined || prompt.isCancelled || prompt.lastEvents) return { action: "cancel" };
-    // Nobody watches a side job.
-    if (this.#permissions.refusesAll) return { action: "cancel" };
-    prompt.withdrawal ??= new AbortController();
+    const prompt = this.#askingPrompt;
+    if (prompt === undefined || this.#permissions.refusesAll) return { action: "cancel" };
     return await this.#questions.ask(
       request,
       prompt.reader,
       (text) => this.#neutralise([{ type: "text", text }]).map((block) => block.text).join(""),
-      AbortSignal.any([signal, prompt.withdrawal.signal]),
+      prompt.untilWithdrawn(signal),
     );
   }
 

@@ -145,7 +145,7 @@ export class Delivery implements TurnObserver {
     const { limits, emotions } = this.#options;
     const attempt = await this.#prepare(signal);
     const { model } = attempt.session;
-    if (sideJob) attempt.session.refusePermissions();
+    if (sideJob) attempt.session.refuseRequests();
     this.turn = await runTurn({
       ...attempt,
       limits,

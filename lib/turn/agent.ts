@@ -64,8 +64,8 @@ export interface Session {
    * @throws {AppError} `model_not_found` if the agent does not offer the model, `agent_error` if it refuses.
    */
   setModel(model: string | undefined): Promise<void>;
-  /** Refuses every permission that the agent asks for in this session from now on, whatever the setting says. */
-  refusePermissions(): void;
+  /** Refuses every permission request and question of the agent in this session from now on, without asking anybody. */
+  refuseRequests(): void;
   /** Closes the session for the agent. If the agent can, {@linkcode Agent.resumeSession} continues it later. */
   close(): void;
 }

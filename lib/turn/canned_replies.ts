@@ -61,7 +61,7 @@ export function cannedTurn(
       return Promise.resolve({ cancel() {} });
     },
     setModel: () => Promise.resolve(),
-    refusePermissions() {},
+    refuseRequests() {},
     close() {},
   };
   return runTurn({ ...options, session, blocks: [], limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 } });

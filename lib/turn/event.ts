@@ -81,14 +81,14 @@ export interface PermissionQuestion {
   readonly options: readonly PermissionOption[];
 }
 
-/** A question that waits for an answer. */
+/** A permission request that waits for an answer. */
 export interface PermissionRequest extends PermissionQuestion {
   readonly id: PermissionId;
   /** Time at which the request counts as refused, in milliseconds since 1970. */
   readonly expiresAt: number;
 }
 
-/** Outcome of a request. Nobody answered `expired` and `cancelled` ones. */
+/** Outcome of a permission request. Nobody answered `expired` and `cancelled` ones. */
 export type PermissionOutcome = "allowed" | "rejected" | "expired" | "cancelled";
 
 /** The end of a permission request. */

@@ -232,7 +232,7 @@ Deno.test("AcpSession: a side job asks nobody", async () => {
     },
   }, { questions });
   const session = await harness.agent.newSession();
-  session.refusePermissions();
+  session.refuseRequests();
   await session.prompt(PROMPT, events.reader);
   assertEquals(await events.lastSummary(), "end end_turn");
   assertEquals([answer, events.summaries.length], [{ action: "cancel" }, 1]);

@@ -481,7 +481,7 @@ Deno.test("AcpSession: a session that refuses permissions refuses them, whatever
       },
     }, { permissions });
     const { session, heard: events, prompt } = await harness.startTurn();
-    session.refusePermissions();
+    session.refuseRequests();
     const answer = await harness.running.peer.request(REQUEST, permissionRequest(session.id));
     assertEquals(answer, { outcome: { outcome: "selected", optionId: "no" } });
     prompt.cancel();

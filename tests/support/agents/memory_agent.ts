@@ -176,7 +176,7 @@ export class MemorySession implements Session {
     return Promise.resolve();
   }
 
-  refusePermissions(): void {
+  refuseRequests(): void {
     this.refusesPermissions = true;
   }
 
