@@ -12,6 +12,7 @@ import {
   type TurnEvent,
 } from "../turn/event.ts";
 import { emptyTurnError } from "../turn/error_sentences.ts";
+import { sentenceOf } from "../turn/error_sentences.ts";
 import { MAX_GLANCE_CHARS } from "../turn/permission.ts";
 import {
   type AgentStateEvent,
@@ -170,9 +171,13 @@ export class TurnState {
           return this.#end("error", false);
         }
         return this.#end(event.reason === "cancelled" ? "idle" : "attention", event.reason === "end_turn");
-      case "failure":
+      case "failure": {
         this.#failure = event.failure;
-        return this.#end("error", false);
+        // As in the reply of a skin, the character says that it failed.
+        const sentence = { type: "say", ...this.ref, text: `\n${sentenceOf(event.failure)}\n` } as const;
+        const ended = this.#end("error", false);
+        return this.#unsolicited ? ended : [sentence, ...ended];
+      }
       default:
         return event satisfies never;
     }

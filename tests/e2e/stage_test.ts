@@ -418,6 +418,7 @@ const STEPS: Record<string, (stage: Stage) => Promise<void>> = {
     await page.getByRole("region", { name: "Notifications" }).getByText("quota exceeded: try again tomorrow")
       .waitFor();
     await reply(page, "quota of my model is used up").waitFor();
+    await page.locator("#caption-text", { hasText: "quota of my model is used up" }).waitFor();
   },
 
   async "a phone shows everything without scrolling sideways"({ open }) {

@@ -103,7 +103,8 @@ const TURNS: readonly Row[] = [
   [
     "open tools at a failure failed",
     [tool("a"), FAILED],
-    "thinking; tool a running; working; tool a failed; error; idle",
+    "thinking; tool a running; working; say \nSorry, my agent stopped unexpectedly. Please try again.\n; tool a failed; " +
+    "error; idle",
   ],
   [
     "a cancelled turn is idle at once",
