@@ -145,7 +145,6 @@ export class Delivery implements TurnObserver {
     const { limits, emotions } = this.#options;
     const attempt = await this.#prepare(signal);
     const { model } = attempt.session;
-    if (sideJob) attempt.session.refuseRequests();
     this.turn = await runTurn({
       ...attempt,
       limits,
@@ -207,8 +206,9 @@ export class Delivery implements TurnObserver {
 
   /** Gets the session, and makes the prompt of the messages that the session does not have. */
   async #prepare(signal: AbortSignal): Promise<Attempt> {
-    const { active, delta, model } = this.#job;
+    const { active, delta, model, sideJob } = this.#job;
     const session = this.#session = await this.#sessions.sessionFor(active, signal);
+    if (sideJob) session.refuseRequests();
     await selectModel(this.#options.agents, active.agent, session, model);
     signal.throwIfAborted();
     const pending = delta ? pendingTurns(delta) : [];
