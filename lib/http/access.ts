@@ -95,8 +95,8 @@ export function createAccessControl({ authKey, insecure, ...options }: AccessOpt
   /**
    * Checks all: source and key. Repeated wrong keys of an address are refused slowly, so that no key can be guessed.
    *
-   * @throws {AppError} `host_not_allowed`, `origin_not_allowed`, `invalid_api_key` or `rate_limit_exceeded`, with what to
-   * do; the reason of the request's signal if the client hangs up first.
+   * @throws {AppError} `host_not_allowed`, `origin_not_allowed`, `invalid_api_key` or `rate_limit_exceeded`, with what
+   * to do; the reason of the request's signal if the client hangs up first.
    */
   async function check(
     request: Request,

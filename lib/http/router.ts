@@ -35,7 +35,8 @@ export interface Route extends Readonly<Partial<Record<Method, Handler>>> {
 const PREFIX = /^(?:\/api\/v1\/openai)?(?:\/v1)*(?=\/|$)/;
 
 /**
- * Reduces a path to the form that routes use: single slashes, without the alias `/api/v1/openai` and any `/v1` in front.
+ * Reduces a path to the form that routes use: single slashes, without the alias `/api/v1/openai` and any `/v1` in
+ * front.
  *
  * @example
  * ```ts
@@ -66,8 +67,8 @@ export function matchRoute(
 }
 
 /**
- * Makes the `not_found` error of a path, with what to call for a path that apps try by default, and with a hint if an app
- * seems to have added the endpoint's path twice.
+ * Makes the `not_found` error of a path, with what to call for a path that apps try by default, and with a hint if an
+ * app seems to have added the endpoint's path twice.
  */
 export function notFound(routes: readonly Route[], pathname: string, instead?: string): AppError {
   const path = canonicalPath(pathname);

@@ -1,6 +1,6 @@
 /**
- * Checks JSON against a client's JSON schema. A schema can make a check run for ever (a pattern such as `^(a+)+$`, nested
- * alternatives), so each check runs in a worker that is stopped in time, and the server goes on meanwhile.
+ * Checks JSON against a client's JSON schema. A schema can make a check run for ever (a pattern such as `^(a+)+$`,
+ * nested alternatives), so each check runs in a worker that is stopped in time, and the server goes on meanwhile.
  *
  * @module
  */

@@ -3,7 +3,7 @@
 import type { Handler } from "../http/router.ts";
 import type { ModelRouter } from "../turn/model_router.ts";
 
-/** Lists the agents, and the models that they have reported. @param created Unix seconds, the same in every response. */
+/** Lists the agents, and the models that they have reported. @param created Unix seconds, the same in each response. */
 export function modelsHandler(router: ModelRouter, created: number): Handler {
   return () => Response.json({ object: "list", data: router.models.map((id) => describe(id, created)) });
 }

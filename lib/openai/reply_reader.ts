@@ -1,4 +1,4 @@
-/** Reads a turn's events into a reply: its text as skins can speak it, its finish reason and its usage. Pure. @module */
+/** Reads a turn's events into a reply: its text as skins speak it, its finish reason and its usage. Pure. @module */
 
 import type { AppError } from "../core/errors.ts";
 import { emptyTurnError } from "../turn/error_sentences.ts";

@@ -1,6 +1,6 @@
 /** Turns a reply into an HTTP response: a stream of frames, or the collected text. @module */
 
-import { type AppError, type ErrorCode, toAppError } from "../core/errors.ts";
+import { AppError, type ErrorCode, toAppError } from "../core/errors.ts";
 import { settlesWithin } from "../core/deadline.ts";
 import { errorBody } from "../http/error_response.ts";
 import { EVENT_STREAM_HEADERS, EventStream } from "../http/sse.ts";
@@ -39,8 +39,8 @@ export interface StreamOptions {
 type StreamRequest = ReplyOptions & Pick<CompletionRequest, "format" | "includeUsage" | "includeAgentEvents">;
 
 /**
- * Streams the reply of a turn, from the moment at which the agent took the prompt or after {@linkcode HEAD_MS}. From then
- * on, a turn that cannot start is a failure in the stream.
+ * Streams the reply of a turn, from the moment at which the agent took the prompt or after {@linkcode HEAD_MS}. From
+ * then on, a turn that cannot start is a failure in the stream.
  *
  * @throws {AppError} if the turn could not start in time, or failed before any text: a status can still report it.
  *   `turn_cancelled` if a repeated request can no longer read the turn from its start.
@@ -73,10 +73,11 @@ export async function streamReply(
         if (end.cut) turn.endReply(end.cut);
       },
     }, format && MAX_COLLECTED_CHARS);
+    const isGone = !stream.isOpen;
     stopReading = turn.read(reader);
     isStarted = true;
-    // The client may have hung up before the turn began.
-    if (!stream.isOpen) stopReading();
+    // The client hung up before the turn began.
+    if (isGone) stopReading();
     if (failure !== undefined) throw failure.afterPrompt();
   }
 
@@ -88,9 +89,11 @@ export async function streamReply(
       throw error;
     }
   } else {
-    starting.then(read).catch((error) =>
-      sink.end(failedReply(toAppError(error, "internal_error"), promptTokens))
-    );
+    starting.then(read).catch((error) => {
+      sink.end(failedReply(toAppError(error, "internal_error"), promptTokens));
+      // A fault of this program goes to the log, as every uncaught error does.
+      if (!(error instanceof AppError) && !signal.aborted) throw error;
+    });
   }
   return new Response(stream.body, { headers: EVENT_STREAM_HEADERS });
 }
@@ -167,8 +170,8 @@ const UNFINISHED: Readonly<Partial<Record<ErrorCode, FinishReason>>> = {
 /**
  * Collects the reply of a turn.
  *
- * @throws {AppError} the turn's failure, unless it leaves an unfinished text; or `invalid_output` if the reply lacks the JSON that the request asks for; the
- * signal's reason if it aborts, which ends the reading of the turn.
+ * @throws {AppError} the turn's failure, unless it leaves an unfinished text; or `invalid_output` if the reply lacks
+ * the JSON that the request asks for; the signal's reason if it aborts, which ends the reading of the turn.
  */
 export async function collectReply(
   turn: Turn,

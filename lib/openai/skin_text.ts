@@ -1,4 +1,4 @@
-/** Prepares the agent's text for skins that speak it: pure, and independent of how the text is cut into pieces. @module */
+/** Prepares the agent's text for skins that speak it: pure, and independent of how the text is cut. @module */
 
 /** Ends of a line for a skin that speaks sentence by sentence (ChatVRM). */
 const LINE_END = /[\n。．！？]/;

@@ -16,8 +16,9 @@ const SENTENCE_END = /[.!?…]+["'”’)\]]*(?=\s)|[。．！？]+["'”’」�
 const OPEN_TAG = /(?:\[[^[\]\n]{0,63}|<(?:\|(?:(?!\|>)[^\n])*)?)$/;
 
 /**
- * Ends a reply before the first stop sequence, or after about `maxTokens` tokens, whichever comes first. A limit ends the
- * reply with a sentence if one ends within {@linkcode NEAR_TOKENS} before the limit, and never inside an emotion tag.
+ * Ends a reply before the first stop sequence, or after about `maxTokens` tokens, whichever comes first. A limit ends
+ * the reply with a sentence if one ends within {@linkcode NEAR_TOKENS} before the limit, and never inside an emotion
+ * tag.
  */
 export class StopFilter {
   readonly #stop: readonly string[];

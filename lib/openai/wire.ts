@@ -1,7 +1,7 @@
 /**
- * Parses the requests of OpenAI clients. Fields that the server honours are checked; other fields are ignored, and those
- * that ask for something are listed. Only the newest user message can be refused for its content, because clients send
- * the whole history again and again. Sources: OpenAI's API reference, and the requests of the supported skins.
+ * Parses the requests of OpenAI clients. Fields that the server honours are checked; other fields are ignored, and
+ * those that ask for something are listed. Only the newest user message can be refused for its content, because clients
+ * send the whole history again and again. Sources: OpenAI's API reference, and the requests of the supported skins.
  *
  * @module
  */
