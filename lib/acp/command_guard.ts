@@ -6,12 +6,17 @@
  */
 
 import { resolve } from "node:path";
+import { cutCrowded } from "../core/text.ts";
 import type { PromptBlock } from "../turn/agent.ts";
 
 /** Command names that are remembered per agent. Beyond the limit every name counts as a command. */
 const MAX_NAMES = 10_000;
 /** `@` signs that are examined in one prompt. Beyond the limit every `@` is neutralised. */
 const MAX_MENTIONS = 256;
+/** Signs that are examined in one prompt; of a text with more, the middle is left out. No model has room for as many. */
+const MAX_SIGNS = 50_000;
+/** Signs of a block that are examined in any case. */
+const MIN_SIGNS = 100;
 /** Characters after an `@` that are examined. */
 const MAX_PATH_CHARS = 4_096;
 
@@ -47,6 +52,8 @@ const SKILL = /(?<=(\[?))([$＄])(?=([\p{L}\p{N}_:-]+)(\]?))/gu;
 const SLASH = /(?<![\w/.~\\:-])[/／]([\p{L}_][\p{L}\p{N}_:.-]*)(?![\p{L}\p{N}_:./-])/gu;
 /** A path after an `@`, in quotes or with escaped spaces. */
 const PATH = /^(?:"([^"]+)"|((?:\\.|[^\s\\"])+))/;
+/** A sign whose surroundings are examined. */
+const SIGN = /[@$＄/／`]/g;
 /** Claude's subagents: `@agent-name` and `@"name (agent)"`. */
 const SUBAGENT = /^agent-| \(agent\)$/;
 /** Code: a fenced block, or a span in backticks. */
@@ -98,7 +105,13 @@ export function neutraliseCommands<T extends PromptBlock>(
       .split(CODE).map((part, index) => index % 2 === 1 ? part : quoteCommands(part, commands)).join("");
     return FIRST_SIGN.test(text) ? `> ${safe}` : safe;
   };
-  return blocks.map((block) => block.type === "text" ? { ...block, text: neutralise(block.text) } : block);
+  let signsLeft = MAX_SIGNS;
+  return blocks.map((block) => {
+    if (block.type !== "text") return block;
+    const { text, count } = cutCrowded(block.text, SIGN, Math.max(signsLeft, MIN_SIGNS));
+    signsLeft -= count;
+    return { ...block, text: neutralise(text) };
+  });
 }
 
 /** Whether a path exists, seen from a directory. A path whose lookup fails counts as existing. */

@@ -1,5 +1,6 @@
 /** Messages as a prompt: pure, nothing is lost or added. @module */
 
+import { cutCrowded } from "../core/text.ts";
 import type { PromptBlock, PromptCapabilities } from "../turn/agent.ts";
 import {
   isReply,
@@ -14,6 +15,9 @@ import {
 
 /** The start of text that looks like one of the role tags. */
 const ROLE_TAG = /<(?=\/?(?:system|user|assistant|tool)\b)/g;
+
+/** Signs of one message that may begin a role tag; of a text with more, the middle is left out. */
+const MAX_TAGS = 50_000;
 
 /** Asks for the rest of a reply. Clients send a reply as the last message for that. */
 export const CONTINUE: Message = {
@@ -126,12 +130,16 @@ export function toPrompt(messages: readonly Message[], accepts: PromptCapabiliti
       }
       if (position > 0 && text !== "") text += "\n";
       if (part.type !== "text") text += omissionNote(part);
-      else text += hasTags ? part.text.replace(ROLE_TAG, "&lt;") : part.text;
+      else text += hasTags ? withoutRoleTags(part.text) : part.text;
     }
     if (!isPlain) text += `\n</${message.role}>`;
   }
   flush();
   return blocks;
+}
+
+function withoutRoleTags(text: string): string {
+  return cutCrowded(text, /</g, MAX_TAGS).text.replace(ROLE_TAG, "&lt;");
 }
 
 function openTag(role: Role, name: string | undefined): string {

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { AgentCommands, neutraliseCommands, pathExists } from "../../lib/acp/command_guard.ts";
 import { untilAborted } from "../../lib/core/abortable.ts";
 import { TurnRecorder } from "../support/harness/turn_recorder.ts";
@@ -195,3 +195,22 @@ for (
     assert(fastest(make(50_000)) < 50 * short);
   });
 }
+
+Deno.test("neutraliseCommands: a prompt of nothing but signs takes no time, and keeps its start and its end", () => {
+  const commands = new AgentCommands();
+  commands.add(["init"]);
+  for (const sign of ["$a", "@", "@a ", "/init ", "```", "[$a](", "</user>"]) {
+    const text = `Start. ${sign.repeat(4_000_000 / sign.length)} End /init`;
+    const startedAt = performance.now();
+    const blocks = neutraliseCommands(
+      [{ type: "text", text }, { type: "text", text }],
+      commands,
+      () => false,
+    );
+    const ms = performance.now() - startedAt;
+    assert(ms < 1_000, `${sign}: ${Math.round(ms)} ms`);
+    assertMatch(blocks[0]!.text, /^Start\. /);
+    assertMatch(blocks[0]!.text, /\[\d+ characters left out\]/);
+    assertMatch(blocks[0]!.text, /End `\/init`$/);
+  }
+});

@@ -236,3 +236,14 @@ Deno.test("fingerprint: another key changes every fingerprint", () => {
   const all = hashes.flat();
   assertEquals(new Set(all).size, all.length);
 });
+
+Deno.test("fingerprint: megabytes of words take no time, and every difference in them counts", () => {
+  const words = "a ".repeat(4_000_000);
+  const startedAt = performance.now();
+  const [{ turns: [one] }, { turns: [other] }] = [words, `${words}b`].map((text) =>
+    FINGERPRINTER.transcript([user(text)])
+  ) as [ReturnType<typeof fingerprints>, ReturnType<typeof fingerprints>];
+  const ms = performance.now() - startedAt;
+  assert(ms < 1_500, `${Math.round(ms)} ms`);
+  assertNotEquals(one!.words, other!.words);
+});

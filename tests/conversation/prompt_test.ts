@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Message } from "../../lib/conversation/message.ts";
 import { promptMessages, toPrompt } from "../../lib/conversation/prompt.ts";
 import type { PromptBlock, PromptCapabilities } from "../../lib/turn/agent.ts";
@@ -140,3 +140,13 @@ for (const { name, messages, turns, withPersona = false, unseen } of UNSEEN) {
     );
   });
 }
+
+Deno.test("toPrompt: megabytes of role tags take no time, and the start and the end are kept", () => {
+  const messages = [system("Mao"), user(`Start ${"<system>".repeat(1_000_000)} end`)];
+  const startedAt = performance.now();
+  const [block] = toPrompt(messages, { image: false, audio: false });
+  const ms = performance.now() - startedAt;
+  assert(ms < 1_000, `${Math.round(ms)} ms`);
+  const text = block?.type === "text" ? block.text : "";
+  assertMatch(text, /\n\nStart &lt;system>[^]*\[\d+ characters left out\][^]* end$/);
+});
