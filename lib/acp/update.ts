@@ -215,7 +215,7 @@ export function moreDangerous(a: ToolKind | undefined, b: ToolKind | undefined):
 /** Only text is spoken: images, audio, links and empty chunks of an agent are not part of the reply. */
 function translateText(
   type: "text" | "thought",
-  content: { readonly type: string; readonly text?: string | undefined },
+  content: TextContent,
   reader: TurnReader,
 ): void {
   if (content.type === "text" && content.text) reader({ type, text: content.text });

@@ -37,6 +37,16 @@ export interface Emotion {
   readonly intensity: number;
 }
 
+/** Options of {@linkcode EventHub.notify}. */
+export interface NotifyOptions {
+  /** Emotions to publish before the text. */
+  readonly emotions?: readonly Emotion[];
+  /** Sends the text only to the newest of the subscribers outside of the program. */
+  readonly toNewest?: boolean;
+  /** The event that the notification tells of, for programs. */
+  readonly cause?: Pick<NotificationEvent, "code" | "session_id">;
+}
+
 /** Observes turns and publishes them. */
 export class EventHub implements TurnObserver {
   /** Whether a subscriber wants `say` or `emotion`. Read for each piece of text, and so kept as a field. */
@@ -186,17 +196,12 @@ export class EventHub implements TurnObserver {
   /**
    * Publishes a notification.
    *
-   * @param emotions Published before the text.
-   * @param toNewest Sends the text only to the newest of the subscribers outside of the program.
-   * @param cause What happened, for programs.
    * @returns The number of subscribers outside of the program that got the text.
    */
   notify(
     text: string,
     urgency: Urgency,
-    emotions: readonly Emotion[] = [],
-    toNewest = false,
-    cause: Pick<NotificationEvent, "code" | "session_id"> = {},
+    { emotions = [], toNewest = false, cause = {} }: NotifyOptions = {},
   ): number {
     if (this.#isClosed) return 0;
     const notification: NotificationEvent = { type: "notification", text, urgency, ...cause };

@@ -49,7 +49,7 @@ export function createNotifier({ hub, cannedReplies, emotions: words, conversati
      * @returns The number of clients that got it.
      */
     announce({ reply, text, emotions }: Announcement, urgency: Urgency, toNewest = false): number {
-      const count = hub.notify(text, urgency, emotions, toNewest);
+      const count = hub.notify(text, urgency, { emotions, toNewest });
       cannedReplies.remember(text, reply, count);
       return count;
     },
@@ -57,7 +57,7 @@ export function createNotifier({ hub, cannedReplies, emotions: words, conversati
     /** Says that the agent no longer knows a conversation. */
     announceMemoryLost(conversation: string): void {
       const cause = { code: "memory_lost", session_id: conversation } as const;
-      const count = hub.notify(MEMORY_LOST, "normal", [], false, cause);
+      const count = hub.notify(MEMORY_LOST, "normal", { cause });
       cannedReplies.remember(MEMORY_LOST, MEMORY_LOST, count);
     },
 

@@ -130,7 +130,7 @@ Deno.test("EventHub: an internal subscriber gets events, is not counted, and ans
   assertEquals([hub.canAnswerPermissions, hub.snapshot.watchers, hub.wantsNotifications], [false, 0, false]);
   internal.canAnswer = true;
   assertEquals(hub.canAnswerPermissions, true);
-  assertEquals([hub.notify("Hi", "low", [], true), hub.notify("Hi", "low")], [0, 0]);
+  assertEquals([hub.notify("Hi", "low", { toNewest: true }), hub.notify("Hi", "low")], [0, 0]);
   const { turn, prompt } = await fixture.startTurn();
   turn.cancel();
   prompt.end("cancelled");
@@ -272,7 +272,7 @@ Deno.test("EventHub: a notification is shown for a while, with its emotions befo
     fixture.connect(["emotion"]),
   ];
   const shown = [{ tag: "happy", intensity: 0.5 }];
-  const count = fixture.hub.notify("Build done", "high", shown);
+  const count = fixture.hub.notify("Build done", "high", { emotions: shown });
   assertEquals([count, fixture.hub.wantsNotifications], [2, true]);
   await all.untilIdle();
   assertEquals(all.summaries, [
@@ -294,7 +294,7 @@ Deno.test("EventHub: a notification for one client goes to the newest that wants
     fixture.connect(["notification"]),
     fixture.connect([]),
   ];
-  const notifyNewest = () => fixture.hub.notify("Psst", "low", [], true);
+  const notifyNewest = () => fixture.hub.notify("Psst", "low", { toNewest: true });
   assertEquals(notifyNewest(), 1);
   assertEquals([first, last, other].map(({ summaries }) => summaries), [[], ["notification Psst"], []]);
   last.subscriber.detach();
