@@ -1,14 +1,7 @@
 /** Asks people what an agent wants to know (ACP elicitation). @module */
 
 import { AppError } from "../core/errors.ts";
-import type {
-  Question,
-  QuestionField,
-  QuestionId,
-  QuestionRequest,
-  QuestionResolution,
-  TurnReader,
-} from "./event.ts";
+import type { Question, QuestionField, QuestionId, QuestionResolution, TurnReader } from "./event.ts";
 import { OpenRequests } from "./open_requests.ts";
 
 /** A person's answer. */
