@@ -281,7 +281,7 @@ export class AcpAgent implements Agent {
     this.#warmIfUsable();
   }
 
-  /** Starts the agent at once, because the next request would wait for that. One that opens no sessions is left alone. */
+  /** Starts the agent at once, because the next request would wait for that, but not if it opens no sessions. */
   #warmIfUsable(): void {
     if (!this.#hasFailed) this.warm();
   }

@@ -95,7 +95,7 @@ export interface PeerHandlers {
    * @param signal Aborts when the peer cancels the request (`$/cancel_request`) or the connection closes.
    */
   onRequest(method: string, params: unknown, signal: AbortSignal): unknown;
-  /** Reports a skipped line that is not a usable JSON-RPC message. Of a line that is too long it gets the start. */
+  /** Reports a skipped line that is not a usable JSON-RPC message. A line that is too long is cut. */
   onInvalidLine(line: string, why: string): void;
 }
 

@@ -84,7 +84,7 @@ function onlyRejecting(question: PermissionQuestion): PermissionQuestion {
 }
 
 /** Converts the chosen option into the answer. Without an option the request is cancelled. */
-export function toOutcome(option: PermissionOption | undefined): PermissionOutcome {
+function toOutcome(option: PermissionOption | undefined): PermissionOutcome {
   return option ? { outcome: "selected", optionId: option.id } : { outcome: "cancelled" };
 }
 

@@ -49,7 +49,7 @@ export interface StopTimes {
 }
 
 /** Default {@linkcode StopTimes}: agents take up to a second to end with their input, and up to three after SIGTERM. */
-export const STOP_TIMES: StopTimes = { endMs: 1_000, termMs: 3_000 };
+const STOP_TIMES: StopTimes = { endMs: 1_000, termMs: 3_000 };
 
 /** A running agent. Tests implement it in memory. */
 export interface AgentProcess extends PeerStreams {

@@ -15,7 +15,7 @@ const MAX_TARGET_CHARS = 16 * 1024;
 /** Folders of a path that are looked up, and of all paths of a tool call. The place of longer ones is not known. */
 const MAX_FOLDERS = 64;
 const MAX_FOLDERS_TOGETHER = 500;
-/** Characters of a detail. Of a longer one a person can see the start and the end, and cannot allow it. */
+/** Characters of a detail. A longer one is shown with its middle left out, and nobody can allow its request. */
 export const MAX_DETAIL_CHARS = 64 * 1024;
 /** Characters of a field's name that are examined. */
 const MAX_NAME_CHARS = 100;
@@ -25,7 +25,7 @@ const MAX_BASES = 3;
 const MAX_VALUES = 1_000;
 const MAX_DEPTH = 8;
 
-/** What a tool call shows of itself. */
+/** The commands, changes, paths and addresses that a tool call shows. */
 export interface ToolAccess {
   /** It has a command or a change, or shows too much to be examined: a person has to see it, whatever its kind is. */
   readonly isUnsafe: boolean;

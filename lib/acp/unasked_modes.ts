@@ -1,6 +1,6 @@
 /** The modes in which agents act without asking for permissions, so that `ask` and `deny` do not hold. Pure. @module */
 
-/** What is known of an agent. */
+/** The modes of a known agent. */
 interface AgentModes {
   /** Matches the name that the agent tells (ACP `agentInfo.name`). */
   readonly name: RegExp;

@@ -76,7 +76,7 @@ export class UpdateTranslator {
     return this.#lastText !== "";
   }
 
-  /** Translates an update. One that means nothing to a turn makes no event. */
+  /** Translates an update into events. Some updates mean nothing to a turn. */
   translate(update: SessionUpdate, reader: TurnReader): void {
     switch (update.sessionUpdate) {
       case "agent_message_chunk": {
@@ -207,7 +207,7 @@ function isSubagent({ name, rawInput, _meta }: ToolFields): boolean {
 }
 
 /** Returns the more dangerous of two kinds. */
-export function moreDangerous(a: ToolKind | undefined, b: ToolKind | undefined): ToolKind | undefined {
+function moreDangerous(a: ToolKind | undefined, b: ToolKind | undefined): ToolKind | undefined {
   if (a === undefined || b === undefined) return a ?? b;
   return BY_DANGER.indexOf(a) > BY_DANGER.indexOf(b) ? a : b;
 }

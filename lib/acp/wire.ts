@@ -72,7 +72,7 @@ const authMethod = z.object({
   /** The variables of a method of type `env_var`: a list, or one name. */
   vars: listOf(z.object({ name: text, optional: flag })).catch([]).default([]),
   varName: optionalText,
-  /** What a method of type `terminal` adds to the agent's own start command. */
+  /** Arguments and variables that a method of type `terminal` adds to the agent's own start command. */
   args: z.array(text).nullish().catch(undefined),
   env: z.record(z.string(), z.string()).nullish().catch(undefined),
   _meta: z.record(z.string(), z.unknown()).nullish().catch(undefined),

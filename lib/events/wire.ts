@@ -108,7 +108,7 @@ export interface ToolStatusEvent extends TurnRef {
   readonly status: "pending" | "running" | "done" | "failed";
 }
 
-/** A question of the agent that a person can answer. `expires_at` is in unix seconds. */
+/** A permission request that a person can answer. `expires_at` is in unix seconds. */
 export interface PermissionRequestEvent extends TurnRef {
   readonly type: "permission_request";
   readonly request_id: string;
@@ -135,7 +135,7 @@ export interface NotificationEvent {
   readonly session_id?: string;
 }
 
-/** What the agent wants to know. `expires_at` is in unix seconds. */
+/** A question of the agent to a person. `expires_at` is in unix seconds. */
 export interface QuestionEvent extends TurnRef {
   readonly type: "question";
   readonly question_id: string;

@@ -73,7 +73,7 @@ export interface PermissionOption {
   readonly kind: string;
 }
 
-/** The agent's question whether a tool may run. */
+/** The agent's request that a tool may run. */
 export interface PermissionQuestion {
   readonly tool: ToolCall;
   /** The command, the change or the files, as far as the agent shows them; may be empty. */
@@ -108,14 +108,12 @@ export interface PermissionResolution {
 /** Identifies a question. */
 export type QuestionId = string & { readonly brand: "QuestionId" };
 
-/** Kinds of answers to a field of a question; `choice` takes one of the options, `choices` any number of them. */
-export const FIELD_TYPES = ["text", "number", "integer", "boolean", "choice", "choices"] as const;
-
 /** One value that the agent asks for. */
 export interface QuestionField {
   readonly name: string;
   readonly title: string;
-  readonly type: (typeof FIELD_TYPES)[number];
+  /** `choice` takes one of the options, `choices` any number of them. */
+  readonly type: "text" | "number" | "integer" | "boolean" | "choice" | "choices";
   readonly description?: string;
   readonly required: boolean;
   /** The values to choose from, for `choice` and `choices`. */
@@ -126,7 +124,7 @@ export interface QuestionField {
   readonly max?: number;
 }
 
-/** What the agent wants to know from a person (ACP elicitation): values for the fields, or a visit to a page. */
+/** The agent's question to a person (ACP elicitation), which asks for values of the fields, or for a visit to a page. */
 export interface Question {
   readonly message: string;
   readonly fields: readonly QuestionField[];

@@ -198,42 +198,35 @@ Deno.test("AcpSession: a question of the agent is offered, asked and answered wi
   assertEquals(answers, [{ action: "accept", content: { branch: "> /next" } }, cancel, cancel, -32602]);
 });
 
-Deno.test("AcpSession: a question ends with its turn", async () => {
-  const questions = new QuestionBroker(60_000, () => true);
-  const events = new TurnRecorder();
-  let answer: unknown;
-  await using harness = new AcpHarness({
+/** An agent that asks a question in its only prompt. */
+function askingAgent(stopReason: string) {
+  const answers: unknown[] = [];
+  const harness = new AcpHarness({
     "session/prompt": async ({ sessionId }, running) => {
-      answer = await running.peer.request("elicitation/create", {
-        ...form({ x: { type: "string" } }),
-        sessionId,
-      });
-      return { stopReason: "cancelled" };
+      const params = { ...form({ x: { type: "string" } }), sessionId };
+      answers.push(await running.peer.request("elicitation/create", params));
+      return { stopReason };
     },
-  }, { questions });
+  }, { questions: new QuestionBroker(60_000, () => true) });
+  return { harness, answers, events: new TurnRecorder() };
+}
+
+Deno.test("AcpSession: a question ends with its turn", async () => {
+  const { harness, answers, events } = askingAgent("cancelled");
+  await using _ = harness;
   const prompt = await (await harness.agent.newSession()).prompt(PROMPT, events.reader);
   await events.until(({ type }) => type === "question");
   prompt.cancel();
   assertEquals(await events.lastSummary(), "end cancelled");
-  assertEquals([answer, events.summaries[1]], [{ action: "cancel" }, "question cancelled by turn"]);
+  assertEquals([answers, events.summaries[1]], [[{ action: "cancel" }], "question cancelled by turn"]);
 });
 
 Deno.test("AcpSession: a side job asks nobody", async () => {
-  const questions = new QuestionBroker(60_000, () => true);
-  const events = new TurnRecorder();
-  let answer: unknown;
-  await using harness = new AcpHarness({
-    "session/prompt": async ({ sessionId }, running) => {
-      answer = await running.peer.request("elicitation/create", {
-        ...form({ x: { type: "string" } }),
-        sessionId,
-      });
-      return { stopReason: "end_turn" };
-    },
-  }, { questions });
+  const { harness, answers, events } = askingAgent("end_turn");
+  await using _ = harness;
   const session = await harness.agent.newSession();
   session.refuseRequests();
   await session.prompt(PROMPT, events.reader);
   assertEquals(await events.lastSummary(), "end end_turn");
-  assertEquals([answer, events.summaries.length], [{ action: "cancel" }, 1]);
+  assertEquals([answers, events.summaries.length], [[{ action: "cancel" }], 1]);
 });
