@@ -16,8 +16,8 @@ import { plainMessage } from "./provider_error.ts";
 const MAX_LINE_CHARS = 32 * 1024 * 1024;
 const TOO_LONG = `longer than ${MAX_LINE_CHARS} characters`;
 /** Values of a line, which are counted in lines of so many characters: to parse millions of them takes seconds. */
-const MAX_LINE_VALUES = 500_000;
-const COUNTED_CHARS = 1024 * 1024;
+const MAX_LINE_VALUES = 200_000;
+const COUNTED_CHARS = 256 * 1024;
 /** Deepest nesting of such a line. */
 const MAX_LINE_DEPTH = 1_000;
 /** Characters that may wait to be written to a peer that does not read. */

@@ -65,7 +65,9 @@ const offered = z.unknown().optional().transform((value) =>
 /** Log-in methods that are kept, and characters of each. */
 const MAX_AUTH_METHODS = 50;
 const MAX_AUTH_CHARS = 16 * 1024;
-const authMethod = z.object({
+// Measured before it is checked: to check millions of values takes seconds.
+const isShortMethod = (method: unknown) => (JSON.stringify(method) ?? "").length <= MAX_AUTH_CHARS;
+const authMethod = z.unknown().refine(isShortMethod).pipe(z.object({
   id,
   name: label,
   type: optionalText,
@@ -76,7 +78,7 @@ const authMethod = z.object({
   args: z.array(text).nullish().catch(undefined),
   env: z.record(z.string(), z.string()).nullish().catch(undefined),
   _meta: z.record(z.string(), z.unknown()).nullish().catch(undefined),
-}).refine((method) => JSON.stringify(method).length <= MAX_AUTH_CHARS);
+}));
 /** A way to log in (ACP `AuthMethod`). */
 export type AuthMethod = z.infer<typeof authMethod>;
 
@@ -273,13 +275,18 @@ export type PermissionRequest = z.infer<typeof permissionRequest>;
 /** Parses the parameters of `session/request_permission`. @throws {TypeError} naming the field. */
 export const parsePermissionRequest = parser(permissionRequest, "session/request_permission");
 
+/** The first fields of an object; another value counts as an empty one. */
+const firstFields = z.unknown().optional().transform((value): Record<string, unknown> => {
+  const fields = typeof value === "object" && value !== null ? Object.entries(value) : [];
+  return Object.fromEntries(fields.slice(0, MAX_ENTRIES));
+});
 const elicitationRequest = z.object({
   sessionId: optionalText,
   message: text,
   mode: text,
   url: optionalText,
   requestedSchema: lenientObject({
-    properties: z.record(text, z.unknown()).catch({}).default({}),
+    properties: firstFields,
     required: listOf(text).nullish().catch([]),
   }),
 });

@@ -19,6 +19,8 @@ const MAX_PARTS = 10_000;
 /** Stop sequences of one request (OpenAI's limit), and characters of each. */
 const MAX_STOPS = 4;
 const MAX_STOP_CHARS = 1_000;
+/** Tool calls of one message that are read. */
+const MAX_TOOL_CALLS = 1_000;
 const MAX_CONVERSATION_CHARS = 256;
 const MAX_MODEL_CHARS = 256;
 
@@ -51,6 +53,11 @@ const conversationName = z.union([z.string(), z.number()], "must be a string").t
 /** A limit in tokens, which some clients send as text; less than 1 is no limit. */
 const maxTokens = z.coerce.number("must be a number").optional()
   .transform((tokens = 0) => tokens < 1 ? undefined : Math.floor(tokens));
+/** A list that is cut before its entries are checked: to check a hundred thousand takes a second. */
+function firstOf<T>(entry: z.ZodType<T>, maxEntries: number) {
+  return z.array(z.unknown()).transform((entries) => entries.slice(0, maxEntries)).pipe(z.array(entry));
+}
+
 const commonFields = {
   model: z.string().max(MAX_MODEL_CHARS).nullish(),
   stream: z.boolean().nullish(),
@@ -58,7 +65,8 @@ const commonFields = {
     include_usage: z.boolean().nullish(),
     include_agent_events: z.boolean().nullish(),
   }).nullish(),
-  stop: z.union([z.string(), z.array(z.string())], "must be a string or an array of strings").nullish()
+  stop: z.union([z.string(), firstOf(z.string(), MAX_STOPS + 1)], "must be a string or an array of strings")
+    .nullish()
     .transform((stop) => [stop ?? []].flat())
     .refine(
       (stops) => stops.length <= MAX_STOPS && stops.every(({ length }) => length <= MAX_STOP_CHARS),
@@ -85,9 +93,10 @@ const messageSchema = z.object({
   name: z.string().nullish().catch(null),
   content: z.unknown().optional(),
   tool_call_id: z.string().nullish().catch(null),
-  tool_calls: z.array(z.object({
-    function: z.object({ name: z.string(), arguments: z.string().catch("") }).optional(),
-  })).nullish().catch(null),
+  tool_calls: firstOf(
+    z.object({ function: z.object({ name: z.string(), arguments: z.string().catch("") }).optional() }),
+    MAX_TOOL_CALLS,
+  ).nullish().catch(null),
   refusal: z.string().nullish().catch(null),
 });
 type WireMessage = z.infer<typeof messageSchema>;

@@ -1,6 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import {
   type Capabilities,
+  parseElicitationRequest,
   parseInitializeResult,
   parseNewSessionResult,
   parsePermissionRequest,
@@ -279,4 +280,19 @@ Deno.test("parseSessionUpdate: keeps 100 entries of a plan, and 500 characters o
   });
   if (update?.sessionUpdate !== "plan") throw new Error("No plan");
   assertEquals([update.entries.length, update.entries[0]?.content.length], [100, 503]);
+});
+
+Deno.test("parseInitializeResult: leaves out a log-in method that is too long before it is checked", () => {
+  const authMethods = [{ id: "long", args: Array(20_000).fill(0) }, { id: "short", args: [0] }];
+  const { authMethods: kept } = parseInitializeResult({ protocolVersion: 1, authMethods });
+  assertEquals(kept.map(({ id, args }) => [id, args]), [["short", undefined]]);
+});
+
+Deno.test("parseElicitationRequest: keeps the first 1,000 fields", () => {
+  const properties = Object.fromEntries(Array.from({ length: 2_000 }, (_, at) => [`field ${at}`, {}]));
+  for (const [given, kept] of [[properties, 1_000], [undefined, 0], ["no object", 0]] as const) {
+    const requestedSchema = { properties: given };
+    const request = parseElicitationRequest({ message: "?", mode: "form", requestedSchema });
+    assertEquals(Object.keys(request.requestedSchema.properties).length, kept);
+  }
 });

@@ -62,8 +62,8 @@ testHostile("an agent's line of 40 MB is skipped, and other conversations do not
   assertStringIncludes(server.log(), "longer than");
 });
 
-testHostile("an agent's lines of ten million and of 400,000 values", async (server) => {
-  const steps = [{ planValues: 10_000_000 }, { planValues: 400_000 }, { text: "Still here." }];
+testHostile("an agent's lines of ten million and of 150,000 values", async (server) => {
+  const steps = [{ planValues: 10_000_000 }, { planValues: 150_000 }, { text: "Still here." }];
   const { text } = await replyOf(server.chat(script(...steps)));
   assertEquals(text, "Still here.\n");
 });

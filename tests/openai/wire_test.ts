@@ -201,7 +201,7 @@ const REFUSED_FIELDS: Refusal[] = [
     stream_options: { include_usage: "yes" },
   }],
   ["invalid_type", "stop", { stop: 1 }, { stop: [1] }],
-  ["invalid_value", "stop", { stop: ["a", "b", "c", "d", "e"] }, { stop: "x".repeat(1001) }],
+  ["invalid_value", "stop", { stop: ["a", "b", "c", "d", "e", 6] }, { stop: "x".repeat(1001) }],
   ["invalid_type", "max_tokens", { max_tokens: "many" }, { max_tokens: {} }],
   ["invalid_type", "conversation_id", { conversation_id: {} }],
   ["invalid_type", "conversation", { conversation: {} }],
