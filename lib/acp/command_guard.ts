@@ -56,6 +56,8 @@ const PATH = /^(?:"([^"]+)"|((?:\\.|[^\s\\"])+))/;
 const SIGN = /[@$＄/／`]/g;
 /** Claude's subagents: `@agent-name` and `@"name (agent)"`. */
 const SUBAGENT = /^agent-| \(agent\)$/;
+/** A resource of an MCP server, `@server:address`, which Claude reads at the start of a word. */
+const RESOURCE = /^[^\s:]+:\S/;
 /** Code: a fenced block, or a span in backticks. */
 const CODE = /(```[\s\S]*?(?:```|$)|`[^`\n]+`)/;
 
@@ -66,7 +68,8 @@ const CODE = /(```[\s\S]*?(?:```|$)|`[^`\n]+`)/;
  * - `$name` becomes `$ name` if the agent announced the name, or has announced nothing yet and the name begins with a
  *   letter. `[$name]` always does.
  * - `/name` inside a block, but outside code, is put in backticks if the agent announced the name.
- * - `@path` becomes `@ path` if the path exists or is too long to look up, or if it names a subagent of Claude.
+ * - `@path` becomes `@ path` if the path exists or is too long to look up, or if it names a subagent of
+ *   Claude or a resource of an MCP server.
  *
  * @param pathExists Whether a path exists, seen from the session's working directory.
  *
@@ -84,8 +87,8 @@ export function neutraliseCommands<T extends PromptBlock>(
   pathExists: (path: string) => boolean,
 ): T[] {
   let mentions = 0;
-  const isMention = (rest: string): boolean => {
-    if (++mentions > MAX_MENTIONS) return true;
+  const isMention = (rest: string, startsWord: boolean): boolean => {
+    if (++mentions > MAX_MENTIONS || startsWord && RESOURCE.test(rest)) return true;
     const [, quoted, plain] = PATH.exec(rest.slice(0, MAX_PATH_CHARS)) ?? [];
     const target = quoted ?? plain;
     if (target === undefined) return rest.length > MAX_PATH_CHARS;
@@ -100,7 +103,9 @@ export function neutraliseCommands<T extends PromptBlock>(
       .replace(
         /@(?=\S)/g,
         (sign, offset: number, whole: string) =>
-          isMention(whole.slice(offset + 1, offset + 2 + MAX_PATH_CHARS)) ? `${sign} ` : sign,
+          isMention(whole.slice(offset + 1, offset + 2 + MAX_PATH_CHARS), !/\S/.test(whole[offset - 1] ?? ""))
+            ? `${sign} `
+            : sign,
       )
       .split(CODE).map((part, index) => index % 2 === 1 ? part : quoteCommands(part, commands)).join("");
     return FIRST_SIGN.test(text) ? `> ${safe}` : safe;

@@ -143,7 +143,7 @@ function withoutRoleTags(text: string): string {
 }
 
 function openTag(role: Role, name: string | undefined): string {
-  return name === undefined ? `<${role}>\n` : `<${role} name=${JSON.stringify(name)}>\n`;
+  return name === undefined ? `<${role}>\n` : `<${role} name=${withoutRoleTags(JSON.stringify(name))}>\n`;
 }
 
 function omissionNote(part: Exclude<Part, { type: "text" }>): string {

@@ -85,6 +85,9 @@ for (
     ["in quotes with a line number", '@"a.ts#L1"', "a.ts", '@ "a.ts#L1"'],
     ["in quotes with spaces", '@" a.ts "', "a.ts", '@ " a.ts "'],
     ["of a subagent", "@agent-tester go", "", "@ agent-tester go"],
+    ["of a resource of an MCP server", "read @github:issue://1 now", "", "read @ github:issue://1 now"],
+    ["before a colon in a word", "clone git@a.example:b/c", "", "clone git@a.example:b/c"],
+    ["of a person before a colon", "@Ann: hello", "", "@Ann: hello"],
     ["of a subagent in quotes", '@"tester (agent)" go', "", '@ "tester (agent)" go'],
     ["in an address", "mail me@example.com", "a.ts", "mail me@example.com"],
   ] as const
