@@ -222,9 +222,9 @@ export class ConversationRegistry {
     const active = resolution.conversation && this.#active.get(resolution.conversation);
     const delivery = this.#jobs.values().find((job) => job.active === active && job.delivery)?.delivery;
     const newest = messages.at(-1);
-    if (!delivery || newest?.role !== "user" || !delivery.turn.answerQuestion(textOf(newest))) {
-      return undefined;
-    }
+    // A repeated message is the prompt that led to the question.
+    if (!delivery || newest?.role !== "user" || resolution.alignment.isRetry) return undefined;
+    if (!delivery.turn.answerQuestion(textOf(newest))) return undefined;
     delivery.continueWith({ messages, onAnswered, delta: this.#merge(resolution, active).delta });
     return delivery.turn;
   }

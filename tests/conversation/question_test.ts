@@ -224,3 +224,13 @@ Deno.test("question: after the reply has ended with one, a second one is not hea
   assertEquals([harness.recorder.text, resolution?.by], [ASKED, "turn"]);
   harness.asking.end();
 });
+
+Deno.test("question: a repeated message is no answer to the question that it led to", async () => {
+  using harness = await Asking.create("mao");
+  const next = harness.next("mao");
+  await nextTask();
+  assertEquals(harness.asking.cancelCount, 1);
+  harness.asking.end();
+  (await harness.agent.nextPrompt()).end();
+  await next;
+});
