@@ -23,6 +23,8 @@ interface Entry {
   readonly starting: Promise<Turn>;
   /** The turn, once it has started. */
   turn?: Turn;
+  /** The request's reply among those of the turn. */
+  replyNumber?: number;
   expiresAt: number;
   /** Is not kept after the end of the turn. */
   isForgotten?: boolean;
@@ -43,7 +45,7 @@ export class IdempotencyCache {
    * Returns the turn of a repeated request, or starts a turn.
    *
    * @throws {AppError} `idempotency_key_conflict` if the key belongs to another request; `turn_cancelled` if the turn
-   * was abandoned, or was cancelled before it started; any error of `start`.
+   * was abandoned, was cancelled before it started, or has begun another reply; any error of `start`.
    */
   async getOrStart(key: IdempotencyKey, start: () => Promise<Turn>): Promise<Turn> {
     const entry = key.isRetry ? this.#find(key.name) : undefined;
@@ -61,6 +63,11 @@ export class IdempotencyCache {
     });
     // The agent was not prompted, so the first repetition starts the turn and the others join it.
     if (turn === undefined) return await this.getOrStart(key, start);
+    if (entry.replyNumber !== turn.replyNumber) {
+      throw new AppError("turn_cancelled", "The reply to this request is no longer kept.", {
+        prompted: true,
+      });
+    }
     if (!turn.isAbandoned) return turn;
     throw new AppError(
       "turn_cancelled",
@@ -85,6 +92,7 @@ export class IdempotencyCache {
     this.#running.set(name, entry);
     try {
       const turn = entry.turn = await entry.starting;
+      entry.replyNumber = turn.replyNumber;
       turn.ended.then(() => this.#finish(name, entry));
       return turn;
     } catch (error) {

@@ -104,6 +104,7 @@ export class Turn {
   readonly #timers = new DisposableStack();
   /** The question that was spoken last. */
   #spoken: QuestionRequest | undefined;
+  #replyNumber = 1;
   #sessionId: SessionId;
   #retry: TurnOptions["retry"];
   #chars = 0;
@@ -140,6 +141,11 @@ export class Turn {
       () => observer?.wantsSpeech ?? false,
       (event) => this.#emit(event),
     );
+  }
+
+  /** The number of the reply that new readers get: 1, and one more after each answer to a spoken question. */
+  get replyNumber(): number {
+    return this.#replyNumber;
   }
 
   /** The session that has the prompt. */
@@ -222,6 +228,7 @@ export class Turn {
     if (this.#isOver || this.#isCancelled || !this.#spokenQuestion?.answerInWords?.(words)) return false;
     if (!this.#readers.isClosed) this.#endReplyWithQuestion();
     this.#readers.reopen();
+    this.#replyNumber++;
     return true;
   }
 

@@ -1,5 +1,6 @@
 import { assertEquals, assertNotStrictEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
+import type { QuestionId } from "../../lib/turn/event.ts";
 import { IdempotencyCache, type IdempotencyKey } from "../../lib/turn/idempotency.ts";
 import { runTurn, type Turn } from "../../lib/turn/turn.ts";
 import { manualAgent, NO_LIMITS } from "../support/harness/turn_fixture.ts";
@@ -21,7 +22,8 @@ class Fixture {
     this.started++;
     await this.gate;
     const session = await this.agent.newSession();
-    return await runTurn({ session, blocks: [], limits: NO_LIMITS, resolvedModel: "openab", record: true });
+    const options = { limits: NO_LIMITS, resolvedModel: "openab", record: true, speaksQuestions: true };
+    return await runTurn({ session, blocks: [], ...options });
   };
 
   /** Sends a request, by default a repetition. */
@@ -53,6 +55,23 @@ Deno.test("getOrStart: a repeated request joins its running turn, and gets the f
   assertStrictEquals(second, first);
   assertStrictEquals(await fixture.send("a"), first);
   assertEquals([fixture.started, recorder.text], [1, "one two"]);
+});
+
+Deno.test("getOrStart: a repeated request does not get the reply after the answer to its question", async () => {
+  const fixture = new Fixture();
+  const turn = await fixture.send("a", { isRetry: false });
+  const prompt = await fixture.agent.nextPrompt();
+  const question = { message: "Which branch?", fields: [], isPrivate: false, isShown: false, expiresAt: 0 };
+  const answerInWords = () => true;
+  prompt.emit({
+    type: "question",
+    request: { ...question, id: "q1" as QuestionId, answerInWords, cancel: () => {} },
+  });
+  assertStrictEquals(await fixture.send("a"), turn);
+  assertEquals(turn.answerQuestion("main"), true);
+  await assertRejects(() => fixture.send("a"), AppError, "no longer kept");
+  prompt.end();
+  await turn.ended;
 });
 
 Deno.test("getOrStart: a request that is no repetition starts a turn, which repetitions then get", async () => {
