@@ -11,6 +11,7 @@
 import { BoundedMap } from "../core/bounded_map.ts";
 import type { Log } from "../core/log.ts";
 import { cutMiddle, truncate } from "../core/text.ts";
+import { escapeUnsafeInLines } from "../core/unsafe_text.ts";
 import type {
   PermissionOption,
   PermissionQuestion,
@@ -71,7 +72,7 @@ function toQuestion(
   return {
     question: {
       tool,
-      detail: cutMiddle(detail, MAX_DETAIL_CHARS),
+      detail: escapeUnsafeInLines(cutMiddle(detail, MAX_DETAIL_CHARS)),
       options: options.map(({ optionId, name, kind }) => ({ id: optionId, name, kind })),
     },
     isWhole: detail.length <= MAX_DETAIL_CHARS && !(isHidden && isCut(announced)),

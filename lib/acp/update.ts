@@ -2,6 +2,7 @@
 
 import { BoundedMap } from "../core/bounded_map.ts";
 import { cutMiddle, truncate } from "../core/text.ts";
+import { escapeUnsafeInLines } from "../core/unsafe_text.ts";
 import {
   isOpen,
   type ToolCall,
@@ -122,7 +123,9 @@ export class UpdateTranslator {
     const hasKind = earlier?.hasKind || fields.kind != null;
     const tool: ToolCall = {
       id,
-      title: truncate(fields.title || earlier?.tool.title || "tool", MAX_TITLE_CHARS),
+      title: fields.title
+        ? truncate(escapeUnsafeInLines(fields.title.slice(0, MAX_TITLE_CHARS + 1)), MAX_TITLE_CHARS)
+        : earlier?.tool.title ?? "tool",
       kind: moreDangerous(earlier?.hasKind ? earlier.tool.kind : undefined, fields.kind ?? undefined) ??
         "other",
       status: newStatus(earlier?.tool.status, fields.status ?? undefined),

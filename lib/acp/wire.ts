@@ -7,6 +7,7 @@
  */
 
 import { truncate } from "../core/text.ts";
+import { spaceUnsafe } from "../core/unsafe_text.ts";
 import { STOP_REASONS, TOOL_KINDS, TOOL_STATUSES } from "../turn/event.ts";
 import { z } from "zod";
 
@@ -55,7 +56,7 @@ const optionalText = text.optional().catch(undefined);
 const nullableText = text.nullish().catch(undefined);
 /** Characters of a name for people. */
 const MAX_NAME_CHARS = 200;
-const label = text.transform((value) => truncate(value, MAX_NAME_CHARS)).catch("").default("");
+const label = text.transform((value) => truncate(spaceUnsafe(value.slice(0, MAX_NAME_CHARS + 1)), MAX_NAME_CHARS)).catch("").default("");
 const flag = z.unknown().optional().transform((value) => value === true);
 /** A capability that is offered by an object, which may be empty. */
 const offered = z.unknown().optional().transform((value) =>

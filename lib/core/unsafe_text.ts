@@ -7,9 +7,20 @@
 const UNSAFE = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu;
 const UNSAFE_RUN = new RegExp(`${UNSAFE.source}+`, "gu");
 
+const UNSAFE_IN_LINES = new RegExp(`(?![\\t\\n\\r])${UNSAFE.source}`, "gu");
+
 /** Replaces unsafe characters with their JSON escapes. */
 export function escapeUnsafe(text: string): string {
-  return text.replace(UNSAFE, (char) => "\\u" + char.charCodeAt(0).toString(16).padStart(4, "0"));
+  return text.replace(UNSAFE, escape);
+}
+
+/** Replaces unsafe characters with their JSON escapes, except tabs and line breaks. */
+export function escapeUnsafeInLines(text: string): string {
+  return text.replace(UNSAFE_IN_LINES, escape);
+}
+
+function escape(char: string): string {
+  return "\\u" + char.charCodeAt(0).toString(16).padStart(4, "0");
 }
 
 /** Replaces each run of unsafe characters with a space. */

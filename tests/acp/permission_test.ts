@@ -300,6 +300,22 @@ Deno.test("SessionPermissions: a decision for always does not hold for another a
   assertEquals(await asks("c", "rm -rf ~"), "allow_always by a person");
 });
 
+Deno.test("SessionPermissions: no character of a command, a title or an option hides or turns others", async () => {
+  using session = new AskingSession();
+  const command = "echo \u202e~ fr- mr\u202c \x1b[2K\u009b\tok\n";
+  const [{ id, kind }] = OPTIONS as unknown as [{ id: string; kind: "allow_once" }];
+  await session.ask(
+    { kind: "execute", title: "ls\u2066\u0007", rawInput: { command } },
+    [
+      { id, kind, name: "No\u202ewolla" },
+    ] as unknown as typeof OPTIONS,
+  );
+  const [{ tool, detail, options }] = session.questions as [PermissionQuestion];
+  assertEquals(tool.title, "ls\\u2066\\u0007");
+  assertEquals(detail, "echo \\u202e~ fr- mr\\u202c \\u001b[2K\\u009b\tok\n");
+  assertEquals(options.map(({ name }) => name), ["No wolla"]);
+});
+
 Deno.test("SessionPermissions: a command that is the title is shown whole", async () => {
   using session = new AskingSession();
   const title = `${"a".repeat(3_000)} && rm -rf ~`;
