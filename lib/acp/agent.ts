@@ -322,8 +322,8 @@ export class AcpAgent implements Agent {
   }
 
   /**
-   * Waits for a session on behalf of a caller. If the caller leaves first, the session is kept by `keep`, or closed when
-   * it comes.
+   * Waits for a session on behalf of a caller. If the caller leaves first, the session is kept by `keep`, or closed
+   * when it comes.
    *
    * @throws The signal's reason if the caller leaves.
    */

@@ -5,8 +5,8 @@ import { explain, RPC, RpcError } from "./json_rpc.ts";
 import type { AuthMethod } from "./wire.ts";
 
 /**
- * Chooses the first log-in method that takes a key from the agent's environment. Agents mark such a method in three ways:
- * `type: "env_var"` (codex), `_meta["api-key"]` (gemini, codex) or only by its id.
+ * Chooses the first log-in method that takes a key from the agent's environment. Agents mark such a method in three
+ * ways: `type: "env_var"` (codex), `_meta["api-key"]` (gemini, codex) or only by its id.
  *
  * @param variables Names of the variables in the agent's environment.
  */

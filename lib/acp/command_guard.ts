@@ -13,7 +13,9 @@ import type { PromptBlock } from "../turn/agent.ts";
 const MAX_NAMES = 10_000;
 /** `@` signs that are examined in one prompt. Beyond the limit every `@` is neutralised. */
 const MAX_MENTIONS = 256;
-/** Signs that are examined in one prompt; of a text with more, the middle is left out. No model has room for as many. */
+/**
+ * Signs that are examined in one prompt; of a text with more, the middle is left out. No model has room for as many.
+ */
 const MAX_SIGNS = 50_000;
 /** Signs of a block that are examined in any case. */
 const MIN_SIGNS = 100;

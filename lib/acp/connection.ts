@@ -35,7 +35,9 @@ const MAX_WARNINGS = 100;
 const INVALID_LINE_CHARS = 200;
 /** Characters of an invalid line in the error of an agent that is no ACP agent. */
 const REPORTED_CHARS = 100;
-/** Invalid lines of a process that are warnings: an agent that writes its log to stdout would flood this program's log. */
+/**
+ * Invalid lines of a process that are warnings: an agent that writes its log to stdout would flood this program's log.
+ */
 const MAX_INVALID_WARNINGS = 5;
 /** Further invalid lines that are logged in a period. */
 const INVALID_LINE_RATE = { max: 200, ms: 10_000 };
@@ -105,8 +107,8 @@ export class Connection {
   /**
    * Initialises the agent.
    *
-   * @throws {AppError} `agent_unavailable` with the reason `not_acp` if the agent printed something else and no answer. As
-   *   {@linkcode initialize} does.
+   * @throws {AppError} `agent_unavailable` with the reason `not_acp` if the agent printed something else and no answer.
+   *   As {@linkcode initialize} does.
    */
   async initialize(): Promise<void> {
     try {
@@ -206,8 +208,8 @@ export class Connection {
   }
 
   /**
-   * Closes the connection after the process ended: a child of it may hold its streams open. Waits for the last output of
-   * a start or of a running prompt only, because a prompt that came meanwhile would fail.
+   * Closes the connection after the process ended: a child of it may hold its streams open. Waits for the last output
+   * of a start or of a running prompt only, because a prompt that came meanwhile would fail.
    */
   async #closeAfterExit(): Promise<void> {
     const status = await this.process.exited;
@@ -326,7 +328,10 @@ export class Connection {
     }
   }
 
-  /** Closes the sessions that were not used for the longest time, if the agent has a process for each and can resume them. */
+  /**
+   * Closes the sessions that were not used for the longest time, if the agent has a process for each and can resume
+   * them.
+   */
   #closeOldest(): void {
     const { agent, resumeMethod } = this.#agent.capabilities;
     const isLimited = PROCESS_PER_SESSION.test(agent?.name ?? "") && resumeMethod !== undefined;

@@ -73,7 +73,9 @@ export class SessionQuestions {
   }
 }
 
-/** Converts a request. Returns `undefined` if it cannot be shown: an unknown mode, an unsafe address, a strange form. */
+/**
+ * Converts a request. Returns `undefined` if it cannot be shown: an unknown mode, an unsafe address, a strange form.
+ */
 export function toQuestion(request: ElicitationRequest): Question | undefined {
   const message = truncate(request.message, MAX_MESSAGE_CHARS);
   if (request.mode === "url") {

@@ -71,7 +71,10 @@ function getIgnoringCase(variables: Readonly<Record<string, string>>, name: stri
   return variables[name] ?? Object.entries(variables).find(([key]) => key.toUpperCase() === upper)?.[1];
 }
 
-/** Lists the program folders of Node versions that nvm installed, newest first. nvm adds them to the PATH of shells only. */
+/**
+ * Lists the program folders of Node versions that nvm installed, newest first. nvm adds them to the PATH of shells
+ * only.
+ */
 export function nodeFolders(home: string | undefined): string[] {
   const root = `${home}/.nvm/versions/node`;
   try {

@@ -82,7 +82,8 @@ export interface InitializedAgent {
 /**
  * Initialises an agent process. A log-in is made later, when the agent asks for it.
  *
- * @throws {AppError} `agent_unavailable` if the agent speaks another protocol version than 1. As `JsonRpcPeer.request` does.
+ * @throws {AppError} `agent_unavailable` if the agent speaks another protocol version than 1. As `JsonRpcPeer.request`
+ *   does.
  */
 export async function initialize(peer: JsonRpcPeer, settings: AgentSettings): Promise<InitializedAgent> {
   const { cwd, mcpServers, version, variables, log, onLifecycle, timeouts: { setupMs: timeoutMs } } =

@@ -1,6 +1,6 @@
 /**
- * JSON-RPC 2.0 over two byte streams, one message a line, as ACP uses it. Lines are handled synchronously and in order, so
- * that an answer never overtakes the notifications before it.
+ * JSON-RPC 2.0 over two byte streams, one message a line, as ACP uses it. Lines are handled synchronously and in order,
+ * so that an answer never overtakes the notifications before it.
  *
  * @module
  */
@@ -331,8 +331,8 @@ export class JsonRpcPeer {
 }
 
 /**
- * Reads the `error` of an answer, without secrets that it may repeat. Some agents put details into `data.details`, codex
- * into `data.message`.
+ * Reads the `error` of an answer, without secrets that it may repeat. Some agents put details into `data.details`,
+ * codex into `data.message`.
  */
 function parseError(error: unknown, redact: Redact): RpcError {
   const { code, message, data } = error as Json;

@@ -12,13 +12,13 @@ export interface LineReader {
 }
 
 /**
- * Calls `onLine` for every line of UTF-8 text, without its `\n`, synchronously as bytes arrive. The last line need not be
- * terminated.
+ * Calls `onLine` for every line of UTF-8 text, without its `\n`, synchronously as bytes arrive. The last line need not
+ * be terminated.
  *
  * @param stream A stream of type `bytes`. It is read into one buffer that is used again: agents write a line per token,
  *   and a fresh buffer for each read costs 2 to 3 times the CPU of everything else here.
- * @param onLine Called with each line. Called with the start of a line that is too long, and `isCut`, before its end has
- *   come; the rest is dropped.
+ * @param onLine Called with each line. Called with the start of a line that is too long, and `isCut`, before its end
+ *   has come; the rest is dropped.
  * @param maxChars Longest line, in characters.
  */
 export function readLines(

@@ -19,7 +19,9 @@ import {
 const TAIL = { lines: 20, chars: 300 };
 /** Characters of a line of stderr that are read; the rest is dropped. Progress bars may never end their line. */
 const STDERR_READ_CHARS = 64 * 1024;
-/** Characters of a line of stderr that are logged and reported: fewer, so that no secret is cut before it is redacted. */
+/**
+ * Characters of a line of stderr that are logged and reported: fewer, so that no secret is cut before it is redacted.
+ */
 const STDERR_LINE_CHARS = 2_000;
 /** Lines of stderr that are logged in a period. */
 const STDERR_RATE = { max: 200, ms: 10_000 };
@@ -59,7 +61,8 @@ export interface AgentProcess extends PeerStreams {
   stderrTail(): readonly string[];
   /**
    * Ends the agent and every process that it started: end of input, SIGTERM to the group, SIGKILL to the group and the
-   * descendants. Descendants are listed before the first step, because the parent of an orphan cannot be found any more.
+   * descendants. Descendants are listed before the first step, because the parent of an orphan cannot be found any
+   * more.
    *
    * @param endInput Closes the agent's input.
    */

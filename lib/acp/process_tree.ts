@@ -27,8 +27,8 @@ export interface ProcessRow extends ProcessRef {
 }
 
 /**
- * Prints every `/proc/PID/stat`, then the own PID namespace, and the namespace and mark of each marked process. A shell,
- * since Deno denies foreign `/proc`.
+ * Prints every `/proc/PID/stat`, then the own PID namespace, and the namespace and mark of each marked process. A
+ * shell, since Deno denies foreign `/proc`.
  */
 const LINUX_SCRIPT = `cat /proc/[0-9]*/stat 2>/dev/null; echo "marks $(readlink /proc/self/ns/pid)"
 for file in $(grep -lsF "$1=" /proc/[0-9]*/environ); do

@@ -267,7 +267,9 @@ export class AcpSession implements Session {
     prompt.cancelTimer = setTimeout(() => this.#giveUp(prompt), this.#deps.timeouts.cancelMs);
   }
 
-  /** Ends a cancelled prompt that the agent does not end. The agent may still work on it, so that the session is lost. */
+  /**
+   * Ends a cancelled prompt that the agent does not end. The agent may still work on it, so that the session is lost.
+   */
   #giveUp(prompt: PromptState): void {
     // Before prompt() has returned, its caller gets an error instead of the reader.
     this.#end(prompt, prompt.isTaken ? [{ type: "end", reason: "cancelled" }] : [], false);
@@ -316,7 +318,10 @@ export class AcpSession implements Session {
       : failure("agent_error", `The agent answered with an error: ${message}`, kind);
   }
 
-  /** Ends an answered prompt after its last updates. The agent may also answer one that was given up; that changes nothing. */
+  /**
+   * Ends an answered prompt after its last updates. The agent may also answer one that was given up; that changes
+   * nothing.
+   */
   #onAnswer(prompt: PromptState, lastEvents: readonly TurnEvent[]): void {
     if (this.#running !== prompt) return;
     clearTimeout(prompt.cancelTimer);

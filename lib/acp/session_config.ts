@@ -16,7 +16,9 @@ export type OptionKind = (typeof KINDS)[number];
 /** An option of a session. */
 export interface SessionOption {
   readonly kind: OptionKind;
-  /** The id for `session/set_config_option`. Without an id, `session/set_model` or `session/set_mode` sets the option. */
+  /**
+   * The id for `session/set_config_option`. Without an id, `session/set_model` or `session/set_mode` sets the option.
+   */
   readonly configId: string | undefined;
   /** The id of the value that the agent reported or confirmed last. */
   readonly current: string | undefined;
@@ -24,8 +26,8 @@ export interface SessionOption {
 }
 
 /**
- * Reads the model and mode options that an agent offers for a session. Of two ways to set one, the config option counts,
- * as in ACP.
+ * Reads the model and mode options that an agent offers for a session. Of two ways to set one, the config option
+ * counts, as in ACP.
  *
  * @example
  * ```ts
@@ -75,8 +77,8 @@ export class SessionDefaults {
   }
 
   /**
-   * Completes the options of a resumed session. A kind that the agent does not report is taken from new sessions, with an
-   * unknown current value.
+   * Completes the options of a resumed session. A kind that the agent does not report is taken from new sessions, with
+   * an unknown current value.
    *
    * @param mode The configured mode. If no new session is known either, the mode is assumed to exist: a mode that
    *   forbids writing must not be lost.
@@ -115,7 +117,9 @@ export class SessionConfig {
   /** The model that answers if a request names none. */
   #defaultModel: string | undefined;
 
-  /** @param defaultModel The default of a resumed session, whose current model may be one that an earlier request chose. */
+  /**
+   * @param defaultModel The default of a resumed session, whose current model may be one that an earlier request chose.
+   */
   constructor(
     sessionId: string,
     options: readonly SessionOption[],

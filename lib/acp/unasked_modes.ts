@@ -8,7 +8,9 @@ interface AgentModes {
   readonly asking: readonly string[];
 }
 
-/** Agents that were run; the first match counts. Agents and modes that are not listed are not known to skip questions. */
+/**
+ * Agents that were run; the first match counts. Agents and modes that are not listed are not known to skip questions.
+ */
 const AGENTS: readonly AgentModes[] = [
   { name: /\bcodex\b/i, asking: ["read-only"] },
   { name: /\bclaude\b/i, asking: ["default", "plan"] },

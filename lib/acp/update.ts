@@ -145,7 +145,9 @@ export class UpdateTranslator {
     return tracked;
   }
 
-  /** Puts a line break between the texts before and after a tool call, and of two messages: agents send no space there. */
+  /**
+   * Puts a line break between the texts before and after a tool call, and of two messages: agents send no space there.
+   */
   #separate({ content, messageId }: Extract<SessionUpdate, { content: unknown }>): TextContent {
     const { type, text } = content;
     if (type !== "text" || !text) return content;
@@ -166,8 +168,8 @@ export class UpdateTranslator {
   }
 
   /**
-   * Ends the tool calls that were running or refused when the agent speaks on: some agents never end them. A subagent may
-   * still work, and a pending call may wait for its permission.
+   * Ends the tool calls that were running or refused when the agent speaks on: some agents never end them. A subagent
+   * may still work, and a pending call may wait for its permission.
    */
   #endUnended(reader: TurnReader): void {
     this.#mayHaveUnended = false;

@@ -1,7 +1,7 @@
 /**
- * Parsers of what an ACP agent sends (Agent Client Protocol, version 1). Agents are older and newer than this program, so
- * only the fields that are needed are required; other malformed fields count as absent. Source: `schema/v1/schema.json`
- * of `@agentclientprotocol/sdk`, and recordings of real agents.
+ * Parsers of what an ACP agent sends (Agent Client Protocol, version 1). Agents are older and newer than this program,
+ * so only the fields that are needed are required; other malformed fields count as absent. Source:
+ * `schema/v1/schema.json` of `@agentclientprotocol/sdk`, and recordings of real agents.
  *
  * @module
  */

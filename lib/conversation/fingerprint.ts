@@ -17,7 +17,9 @@ const FINGERPRINT_CHARS = 16;
 const MAX_CACHED = 100;
 /** Turns that a conversation remembers. */
 export const MAX_TURNS = 256;
-/** Newest turns of a transcript that are compared. Fewer than MAX_TURNS, since a skin may have dropped some of those. */
+/**
+ * Newest turns of a transcript that are compared. Fewer than MAX_TURNS, since a skin may have dropped some of those.
+ */
 const MAX_TRANSCRIPT_TURNS = 192;
 /** Characters of the fingerprint of a conversation's last reply: four replies that may be it. */
 const MAX_STORED_CHARS = 4 * 2 * FINGERPRINT_CHARS;
@@ -43,7 +45,9 @@ export interface TranscriptFingerprint
   readonly personaIndexes: readonly number[];
   /** The newest turns, oldest first, up to a limit. */
   readonly turns: readonly TurnFingerprint[];
-  /** The last replies before the newest turn, back to another turn, and those behind it. In a group most are others'. */
+  /**
+   * The last replies before the newest turn, back to another turn, and those behind it. In a group most are others'.
+   */
   readonly replies: readonly ReplyFingerprint[];
   /** Replies stand behind the newest turn: the client asks to continue them, or for another character's reply. */
   readonly endsWithReply: boolean;
@@ -90,8 +94,8 @@ export class Fingerprinter {
   }
 
   /**
-   * Makes the fingerprint of a reply; undefined if the reply has no letters. It is the hash of the reply and the hash of
-   * its prefix, to be compared with {@linkcode isSameReply} and {@linkcode replyPrefixDiffers} only.
+   * Makes the fingerprint of a reply; undefined if the reply has no letters. It is the hash of the reply and the hash
+   * of its prefix, to be compared with {@linkcode isSameReply} and {@linkcode replyPrefixDiffers} only.
    *
    * @param continued The text that the reply continues. The client may keep both as one: their fingerprint follows.
    */

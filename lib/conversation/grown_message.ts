@@ -1,6 +1,6 @@
 /**
- * Recognises transcripts that clients send as one user message, which grows with every turn: the old message, the reply to
- * it, and what is new.
+ * Recognises transcripts that clients send as one user message, which grows with every turn: the old message, the reply
+ * to it, and what is new.
  *
  * @module
  */

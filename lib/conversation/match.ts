@@ -83,7 +83,8 @@ export function match(request: MatchRequest, conversations: Iterable<Conversatio
     if (conversation.agent !== request.agent || request.persona[0] !== conversation.persona[0]) continue;
     const alignment = align(request, conversation);
     const candidate = candidateOf(request, conversation, alignment);
-    // A lorebook changes the later messages of the persona with every request. Then all turns and the reply have to match.
+    // A lorebook changes the later messages of the persona with every request. Then all turns and the reply have to
+    // match.
     if (!isSamePersona(request, conversation)) {
       const hasReply = findReply(request, conversation.reply) !== undefined;
       if (alignment?.coversAnsweredTurns && candidate && hasReply) candidates.push(candidate);
@@ -311,7 +312,9 @@ function alignByLastReply(
   return { positions: turns.map((_turn, index) => positions[index] ?? UNMATCHED), isRetry: false, omitted };
 }
 
-/** Finds the positions of turns from the last one backwards. The first that is not found is skipped, and all before it. */
+/**
+ * Finds the positions of turns from the last one backwards. The first that is not found is skipped, and all before it.
+ */
 function alignFromEnd(turns: readonly TurnFingerprint[], recorded: readonly TurnRecord[]): number[] {
   let end = recorded.length;
   return turns.toReversed().map((turn) => {

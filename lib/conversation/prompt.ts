@@ -59,7 +59,8 @@ function unseenFilter(messages: readonly Message[], { turns, persona, reply }: U
   const newestTurn = messages.findLastIndex(isTurn);
   const ownReply = reply?.index ?? replyBySpeaker(messages, newestTurn);
   const ownName = ownReply < 0 ? undefined : speakerOf(messages[ownReply]!);
-  // To continue a reply that was cut, the agent has to know where it ends. In a group the next one is asked for instead.
+  // To continue a reply that was cut, the agent has to know where it ends. In a group the next one is asked for
+  // instead.
   const isContinued = ownReply === messages.length - 1 || ownReply > newestTurn && ownName === undefined;
   const cutReply = reply && !reply.isUnchanged && isContinued ? ownReply : -1;
   const turnBefore = turns.length > 0
@@ -95,7 +96,8 @@ function replyBySpeaker(messages: readonly Message[], newestTurn: number): numbe
 
 /**
  * Converts messages to prompt blocks. The last words of the user stay as they are; all earlier messages stand in tags
- * that name the role. In a message's own text such a tag is written with `&lt;`, so that no one can speak as another role.
+ * that name the role. In a message's own text such a tag is written with `&lt;`, so that no one can speak as another
+ * role.
  *
  * @example
  * ```ts

@@ -36,8 +36,8 @@ export class IdleTimer implements Disposable {
 }
 
 /**
- * Calls `onIdle` each time `ms` milliseconds have passed without a {@linkcode IdleTimer.touch}. Without touches it is an
- * interval. With `ms` 0 it never calls.
+ * Calls `onIdle` each time `ms` milliseconds have passed without a {@linkcode IdleTimer.touch}. Without touches it is
+ * an interval. With `ms` 0 it never calls.
  */
 export function startIdleTimer(ms: number, onIdle: () => void): IdleTimer {
   const timer = new IdleTimer(ms, onIdle);
@@ -62,7 +62,8 @@ function fireDue(): void {
   for (const timer of timers) {
     if (timer.dueAt - now <= EARLY_MS) {
       timer.idleSince = now;
-      // A microtask each, so that an error in one call does not stop the others. An earlier call may dispose of a timer.
+      // A microtask each, so that an error in one call does not stop the others. An earlier call may dispose of a
+      // timer.
       queueMicrotask(() => timers.has(timer) && timer.onIdle());
     }
     earliest = Math.min(earliest, timer.dueAt);

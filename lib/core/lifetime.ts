@@ -1,4 +1,8 @@
-/** How the program ends: in order at the first signal, at once at the second, and never because of an uncaught error. @module */
+/**
+ * How the program ends: in order at the first signal, at once at the second, and never because of an uncaught error.
+ *
+ * @module
+ */
 
 import type { Log } from "./log.ts";
 
@@ -37,7 +41,9 @@ export function onSignals(
   }
 }
 
-/** Reports whether this program ignores SIGHUP: then its children ignore it too, and a shell survives its own signal. */
+/**
+ * Reports whether this program ignores SIGHUP: then its children ignore it too, and a shell survives its own signal.
+ */
 function ignoresHangUp(): boolean {
   try {
     return new Deno.Command("/bin/sh", { args: ["-c", "kill -HUP $$"], stdin: "null" }).outputSync().success;

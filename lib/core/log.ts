@@ -62,8 +62,8 @@ export function createDedupe(
 }
 
 /**
- * Limits a function that writes log lines to `max` lines in `ms` milliseconds, for a source that may write any number. One
- * more line says that others are left out.
+ * Limits a function that writes log lines to `max` lines in `ms` milliseconds, for a source that may write any number.
+ * One more line says that others are left out.
  */
 export function limitRate(
   write: Log[LogLevel],

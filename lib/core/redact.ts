@@ -5,7 +5,9 @@ export type Redact = (text: string) => string;
 
 /** Replaces a secret. */
 const REPLACEMENT = "[secret]";
-/** Shortest line of a multi-line secret, such as a certificate, that is redacted alone; shorter ones are common words. */
+/**
+ * Shortest line of a multi-line secret, such as a certificate, that is redacted alone; shorter ones are common words.
+ */
 const MIN_LINE_CHARS = 12;
 
 /**

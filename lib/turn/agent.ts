@@ -28,8 +28,9 @@ export type AgentState = "idle" | "starting" | "ready" | "failing" | "closed";
 /** A prompt that the agent took. */
 export interface RunningPrompt {
   /**
-   * Asks the agent to stop. The reader gets no more text, and `end` with the reason `cancelled` whatever the agent answers;
-   * after a grace time also without an answer, and the session is then closed. Does nothing if the agent has answered.
+   * Asks the agent to stop. The reader gets no more text, and `end` with the reason `cancelled` whatever the agent
+   * answers; after a grace time also without an answer, and the session is then closed. Does nothing if the agent has
+   * answered.
    */
   cancel(): void;
 }
@@ -51,8 +52,8 @@ export interface Session {
   /** Aborts when the session can serve no more, because its agent exited or it was closed. */
   readonly closed: AbortSignal;
   /**
-   * Sends a prompt; resolves once the agent took it. From then on `reader` gets every event, with `end` or `failure` last.
-   * A prompt waits for the earlier one of the session.
+   * Sends a prompt; resolves once the agent took it. From then on `reader` gets every event, with `end` or `failure`
+   * last. A prompt waits for the earlier one of the session.
    *
    * @throws {AppError} if the agent did not take the prompt; the reader then gets nothing.
    */

@@ -124,7 +124,9 @@ export interface QuestionField {
   readonly max?: number;
 }
 
-/** The agent's question to a person (ACP elicitation), which asks for values of the fields, or for a visit to a page. */
+/**
+ * The agent's question to a person (ACP elicitation), which asks for values of the fields, or for a visit to a page.
+ */
 export interface Question {
   readonly message: string;
   readonly fields: readonly QuestionField[];

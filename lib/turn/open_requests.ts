@@ -77,7 +77,11 @@ export class OpenRequests<Id extends string, Request, Resolution extends { reado
     }
   }
 
-  /** Returns an open request. @throws {AppError} `permission_resolved` if it has ended, `not_found` if there is none. */
+  /**
+   * Returns an open request.
+   *
+   * @throws {AppError} `permission_resolved` if it has ended, `not_found` if there is none.
+   */
   get(id: string): Request {
     const open = this.#open.get(id as Id);
     if (open) return open.request;

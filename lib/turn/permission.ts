@@ -53,7 +53,8 @@ export class PermissionBroker {
   }
 
   /**
-   * Opens a request and waits for its end. Sends `permission` and, before it resolves, `permission_resolved` to `reader`.
+   * Opens a request and waits for its end. Sends `permission` and, before it resolves, `permission_resolved` to
+   * `reader`.
    *
    * @param signal As {@linkcode OpenRequests.wait} takes it.
    * @returns The resolution, or `undefined`, without any event, if nobody can answer or too many requests are open.
