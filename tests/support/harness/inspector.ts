@@ -36,8 +36,8 @@ export function freePort(): number {
 /** A clock tick of `/proc/PID/stat`: Linux tells programs that there are 100 a second. */
 const TICK_MICROS = 10_000;
 
-/** Returns the processor time of a process so far; undefined on systems that do not tell. */
-export function cpuMicros(pid: number): number | undefined {
+/** Returns the processor time of a process, or of this thread, so far; undefined on systems that do not tell. */
+export function cpuMicros(pid: number | "thread-self"): number | undefined {
   const stat = read(`/proc/${pid}/stat`);
   // User and system time are fields 14 and 15; field 2, in parentheses, may contain spaces.
   const fields = stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
