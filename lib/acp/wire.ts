@@ -56,7 +56,9 @@ const optionalText = text.optional().catch(undefined);
 const nullableText = text.nullish().catch(undefined);
 /** Characters of a name for people. */
 const MAX_NAME_CHARS = 200;
-const label = text.transform((value) => truncate(spaceUnsafe(value.slice(0, MAX_NAME_CHARS + 1)), MAX_NAME_CHARS)).catch("").default("");
+const label = text.transform((value) =>
+  truncate(spaceUnsafe(value.slice(0, MAX_NAME_CHARS + 1)), MAX_NAME_CHARS)
+).catch("").default("");
 const flag = z.unknown().optional().transform((value) => value === true);
 /** A capability that is offered by an object, which may be empty. */
 const offered = z.unknown().optional().transform((value) =>
