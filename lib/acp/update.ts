@@ -19,6 +19,8 @@ import type { SessionUpdate, ToolFields } from "./wire.ts";
 const MAX_TOOLS = 1_000;
 /** Characters of a tool call's title. */
 const MAX_TITLE_CHARS = 1_000;
+/** Characters of text in one update. A longer text would stop the event loop; agents send a few words at a time. */
+const MAX_TEXT_CHARS = 256 * 1024;
 
 /** Kinds of tools, the most dangerous last. */
 const BY_DANGER: readonly ToolKind[] = [
@@ -223,5 +225,6 @@ function translateText(
   content: TextContent,
   reader: TurnReader,
 ): void {
-  if (content.type === "text" && content.text) reader({ type, text: content.text });
+  if (content.type !== "text" || !content.text) return;
+  reader({ type, text: truncate(content.text, MAX_TEXT_CHARS) });
 }

@@ -8,6 +8,7 @@ import { z } from "zod";
 import { AppError, type ErrorCode, type ErrorReason } from "../core/errors.ts";
 import { truncate } from "../core/text.ts";
 import { spaceUnsafe } from "../core/unsafe_text.ts";
+import { parseWellFormed } from "../http/json_body.ts";
 import type {
   ContextUsage,
   PermissionOutcome,
@@ -244,7 +245,7 @@ export function parseCommand(text: string): Command {
   }
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseWellFormed(text);
   } catch {
     throw new AppError("invalid_json", 'A command is a JSON object, like {"type":"ping"}.');
   }

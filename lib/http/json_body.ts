@@ -44,7 +44,7 @@ export async function readJson(request: Request, timeoutMs: number = BODY_TIMEOU
   const shape = shapeFault(text);
   if (shape !== undefined) throw new AppError("invalid_json", `The body ${shape}.`);
   try {
-    return { text, value: JSON.parse(wellFormed(text)) };
+    return { text, value: parseWellFormed(text) };
   } catch (error) {
     throw new AppError("invalid_json", `The body is not JSON: ${messageOf(error)}`);
   }
@@ -126,11 +126,17 @@ const ESCAPED_HALF = /\\ud[89a-f]/i;
 /** An escaped pair, an escaped half without its other half, or any other escape. */
 const ESCAPE = /\\ud[89ab][\da-f]{2}\\ud[c-f]|(\\ud[89a-f][\da-f]{2})|\\[^]/gi;
 
-/** Replaces halves of surrogate pairs in JSON by U+FFFD, because agents refuse messages with such halves. */
-function wellFormed(json: string): string {
-  return ESCAPED_HALF.test(json)
-    ? json.replace(ESCAPE, (escape, half) => half === undefined ? escape : "\\ufffd")
-    : json;
+/**
+ * Parses JSON. Replaces halves of surrogate pairs by U+FFFD, because agents refuse messages with such halves.
+ *
+ * @throws {SyntaxError}
+ */
+export function parseWellFormed(json: string): unknown {
+  return JSON.parse(
+    ESCAPED_HALF.test(json)
+      ? json.replace(ESCAPE, (escape, half) => half === undefined ? escape : "\\ufffd")
+      : json,
+  );
 }
 
 /** Tells how JSON is nested too deeply, or has too many values; the limits are for tests. */

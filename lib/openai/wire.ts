@@ -7,7 +7,7 @@
  */
 
 import { z } from "zod";
-import { isTurn, type Message, type Part, type Role } from "../conversation/message.ts";
+import { isTurn, type Message, type Part, type Role, textOf } from "../conversation/message.ts";
 import { AppError, type ErrorCode } from "../core/errors.ts";
 import { decodePercent } from "../http/router.ts";
 import { MAX_TYPE_CHARS, parsePart } from "./content_part.ts";
@@ -21,6 +21,9 @@ const MAX_STOPS = 4;
 const MAX_STOP_CHARS = 1_000;
 /** Tool calls of one message that are read. */
 const MAX_TOOL_CALLS = 1_000;
+/** Characters of text in all messages together, many times what a model reads: each is scanned several times. */
+const MAX_TEXT_CHARS = 4 * 1024 * 1024;
+const TOO_MUCH_TEXT = `has more than ${MAX_TEXT_CHARS} characters of text`;
 const MAX_CONVERSATION_CHARS = 256;
 const MAX_MODEL_CHARS = 256;
 
@@ -115,7 +118,8 @@ const textBody = z.object({
       error: "send one string; token numbers and several prompts are not answered",
       params: { code: "unsupported_value" },
     })
-    .refine(([prompt]) => String(prompt).trim() !== "", "must not be empty"),
+    .refine(([prompt]) => String(prompt).trim() !== "", "must not be empty")
+    .refine(([prompt]) => String(prompt).length <= MAX_TEXT_CHARS, TOO_MUCH_TEXT),
 });
 
 /** The fields that an agent cannot honour, each with the values that ask for nothing. */
@@ -237,6 +241,8 @@ function toParts(text: string): Part[] {
 function contentFault(messages: readonly Message[]): string | undefined {
   const parts = messages.reduce((count, message) => count + message.parts.length, 0);
   if (parts > MAX_PARTS) return `has more than ${MAX_PARTS} parts`;
+  const chars = messages.reduce((count, message) => count + textOf(message).length, 0);
+  if (chars > MAX_TEXT_CHARS) return TOO_MUCH_TEXT;
   // The character speaks first if there are instructions, and no turn.
   const hasInstructions = messages.some((message) => message.role === "system" && hasContent(message));
   if (hasInstructions && !messages.some(isTurn)) return undefined;

@@ -59,6 +59,9 @@ const MIN_BLOCK_FENCE = 3;
 /** Why the scanner reads its buffer: a piece came, the text pauses, or it is over. */
 type Cause = "piece" | "pause" | "end";
 
+/** Emotions of one text. Further tags are left out of the speech, and show nothing: no face changes as often. */
+const MAX_EMOTIONS = 1_000;
+
 /** Finds emotion tags in text that comes in pieces. */
 export class EmotionScanner {
   readonly #words: EmotionWords;
@@ -69,6 +72,8 @@ export class EmotionScanner {
   #at = 0;
   /** Text that `speak` gets next. */
   #spoken = "";
+  /** Number of emotions so far. */
+  #found = 0;
   /** The backticks that opened the code; empty outside of code. */
   #fence = "";
 
@@ -128,6 +133,7 @@ export class EmotionScanner {
     const emotion = emotionOf(token, this.#words);
     if (emotion === undefined || token[0] === "[" && next === "(") return this.#say(token.length);
     this.#at += token.length;
+    if (++this.#found > MAX_EMOTIONS) return true;
     this.#flush();
     this.#sink.emotion(emotion.tag, emotion.intensity);
     return true;

@@ -45,6 +45,14 @@ for (const [name, updates, reply] of SEPARATED) {
   });
 }
 
+Deno.test("UpdateTranslator: cuts a text that would stop the event loop", () => {
+  const long = "[happy] ".repeat(100_000);
+  for (const update of [chunk(text(long)), thought(text(long))]) {
+    const [event] = translate([update]);
+    assertEquals(event && "text" in event && event.text, long.slice(0, 256 * 1024) + "...");
+  }
+});
+
 const text = (text: string) => ({ type: "text", text });
 const chunk = (content: unknown) => ({ sessionUpdate: "agent_message_chunk", content });
 const thought = (content: unknown) => ({ sessionUpdate: "agent_thought_chunk", content });

@@ -52,6 +52,7 @@ const HOSTILE: [name: string, body: string][] = [
     `{"messages":[{"role":"user","content":[${many(400_000, () => '{"type":"text","text":"a"}')}]}]}`,
   ],
   ["20,000 messages", `{"messages":[${many(20_000, () => '{"role":"user","content":"a"}')}]}`],
+  ["19 million characters of text", `{"messages":[{"role":"user","content":"${"$a ".repeat(6_500_000)}"}]}`],
   ["20,000 parts", `{"messages":[{"role":"user","content":[${many(20_000, () => '"a"')}]}]}`],
 ];
 for (const [name, body] of HOSTILE) {

@@ -68,6 +68,13 @@ testHostile("an agent's lines of ten million and of 150,000 values", async (serv
   assertEquals(text, "Still here.\n");
 });
 
+testHostile("an agent's text of millions of emotions in one line", async (server) => {
+  await using client = await watch(server, { events: ["*", "say"] });
+  const response = await server.chat(script({ big: 8_000_000, of: "[happy] \n[" }), { stream: false });
+  assertEquals((await response.json()).choices[0].finish_reason, "stop");
+  await client.untilTurnEnds();
+});
+
 testHostile("an agent's flood of a whole reply is cut", async (server) => {
   const flood = script({ tokens: 600_000, text: "x".repeat(100) });
   const response = await server.chat(flood, { stream: false });
@@ -177,14 +184,14 @@ for (const [what, body] of Object.entries(BODIES)) {
   });
 }
 
-testHostile("40 bodies of 19 MiB at once", async (server) => {
+testHostile("20 bodies of 19 MiB at once", async (server) => {
   const size = 19 * 1024 * 1024;
   const { hostname, port } = new URL(server.url);
   const head = `POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n` +
     `content-length: ${size + 1}\r\n\r\n`;
   const piece = new TextEncoder().encode(" ".repeat(1024 * 1024));
   using stack = new DisposableStack();
-  await Promise.all(Array.from({ length: 40 }, async () => {
+  await Promise.all(Array.from({ length: 20 }, async () => {
     const connection = stack.use(await Deno.connect({ hostname, port: Number(port) }));
     const send = async (bytes: Uint8Array) => {
       for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));

@@ -23,6 +23,7 @@ const COMMANDS: readonly [text: string, command: Command][] = [
     { type: "permission_response", request_id: "p1", decision: "deny" },
   ],
   ['{"type":"interrupt"}', { type: "interrupt" }],
+  ['{"type":"interrupt","session_id":"\\ud83d"}', { type: "interrupt", session_id: "\ufffd" }],
   ['{"type":"interrupt","session_id":null}', { type: "interrupt", session_id: null }],
   ['{"id":1,"type":"interrupt","session_id":"mao"}', { type: "interrupt", session_id: "mao" }],
 ];

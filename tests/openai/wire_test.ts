@@ -208,10 +208,12 @@ const REFUSED_FIELDS: Refusal[] = [
   ["invalid_type", "threadId", { threadId: {} }],
   ["unsupported_value", "response_format.type", { response_format: { type: "xml" } }],
 ];
+/** Characters of text in one request. */
+const MAX_TEXT_CHARS = 4 * 1024 * 1024;
 const REFUSED_TEXTS: Refusal[] = [
   ["invalid_type", undefined, "Once"],
   ["missing_required_parameter", "prompt", {}, { prompt: null }],
-  ["invalid_value", "prompt", { prompt: "" }, { prompt: " \n" }],
+  ["invalid_value", "prompt", { prompt: "" }, { prompt: " \n" }, { prompt: "x".repeat(MAX_TEXT_CHARS + 1) }],
   ["invalid_type", "prompt", { prompt: 7 }],
   [
     "unsupported_value",

@@ -181,6 +181,12 @@ const BLOCKS: readonly Case[] = [
   ["a block that opens behind a tag", "[happy] ```js\n[shy]\n```\n[sad] x", ["happy", "sad"], "  x"],
 ];
 
+Deno.test("EmotionScanner: shows 1,000 emotions of a text, and speaks no tag", () => {
+  const found = scan(["[happy]a".repeat(1_500)]);
+  assertEquals(emotionsIn(found).length, 1_000);
+  assertEquals(speechOf(found), "a".repeat(1_500));
+});
+
 const TABLES = {
   tags: TAGS,
   links: LINKS,

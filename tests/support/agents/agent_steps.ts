@@ -10,8 +10,8 @@ export type Step =
   | { tokens: number; delayMs?: number; text?: string }
   /** Sends one agent_thought_chunk. */
   | { thought: string }
-  /** Sends one chunk with this many characters. */
-  | { big: number }
+  /** Sends one chunk with this many characters, of this text again and again. */
+  | { big: number; of?: string }
   /** Sends a tool_call; `id` is its toolCallId. */
   | { tool: { id: string } & Json }
   /** Sends a tool_call_update; `id` is its toolCallId. */

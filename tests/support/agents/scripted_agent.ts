@@ -437,7 +437,10 @@ function updateOf(step: Step): Json | undefined {
   if ("tokens" in step || "spawn" in step) return undefined;
   if ("text" in step) return chunk("agent_message_chunk", step.text);
   if ("thought" in step) return chunk("agent_thought_chunk", step.thought);
-  if ("big" in step) return chunk("agent_message_chunk", "x".repeat(step.big));
+  if ("big" in step) {
+    const { big, of = "x" } = step;
+    return chunk("agent_message_chunk", of.repeat(Math.ceil(big / of.length)).slice(0, big));
+  }
   if ("tool" in step) return toolUpdate("tool_call", step.tool);
   if ("toolUpdate" in step) return toolUpdate("tool_call_update", step.toolUpdate);
   if ("planValues" in step) return { sessionUpdate: "plan", entries: Array(step.planValues).fill(0) };
