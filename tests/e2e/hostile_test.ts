@@ -30,7 +30,8 @@ function testHostile(
     // The agent is started, and code is compiled.
     await assertServes(server);
     const health = new HealthMonitor(server.url, () => {
-      const micros = cpuMicros(server.pid);
+      // The event loop runs in the main thread.
+      const micros = cpuMicros(`${server.pid}/task/${server.pid}`);
       return micros === undefined ? undefined : micros / 1000;
     });
     try {

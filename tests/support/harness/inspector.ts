@@ -36,9 +36,12 @@ export function freePort(): number {
 /** A clock tick of `/proc/PID/stat`: Linux tells programs that there are 100 a second. */
 const TICK_MICROS = 10_000;
 
-/** Returns the processor time of a process, or of this thread, so far; undefined on systems that do not tell. */
-export function cpuMicros(pid: number | "thread-self"): number | undefined {
-  const stat = read(`/proc/${pid}/stat`);
+/**
+ * Returns the processor time of a process, of its main thread, or of this thread, so far; undefined on systems that do
+ * not tell.
+ */
+export function cpuMicros(task: number | `${number}/task/${number}` | "thread-self"): number | undefined {
+  const stat = read(`/proc/${task}/stat`);
   // User and system time are fields 14 and 15; field 2, in parentheses, may contain spaces.
   const fields = stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
   return fields && (Number(fields[11]) + Number(fields[12])) * TICK_MICROS;
