@@ -162,19 +162,19 @@ function handleFrame(frame) {
       performer.announce(String(frame.text));
       break;
     case "agent_status":
-      agents.show(/** @type {any} */ (frame));
+      agents.show(frame);
       break;
     case "permission_request":
-      permissions.show(/** @type {any} */ (frame));
+      permissions.show(frame);
       break;
     case "permission_resolved":
-      permissions.resolve(/** @type {any} */ (frame));
+      permissions.resolve(frame);
       break;
     case "question":
-      questions.show(/** @type {any} */ (frame));
+      questions.show(frame);
       break;
     case "question_resolved":
-      questions.resolve(/** @type {any} */ (frame));
+      questions.resolve(frame);
       break;
     case "error":
       cards.enable();
@@ -211,18 +211,18 @@ function perform(frame) {
       performer.speak(turn, String(frame.text));
       break;
     case "tool_status":
-      if (turn === performer.turn) activity.setTool(/** @type {any} */ (frame));
+      if (turn === performer.turn) activity.setTool(frame);
       break;
     case "plan":
       if (turn === performer.turn) activity.setPlan(frame.entries ?? []);
       break;
     case "usage":
-      if (turn === performer.turn) activity.setUsage(/** @type {any} */ (frame));
+      if (turn === performer.turn) activity.setUsage(frame);
       break;
   }
 }
 
-/** Gets a permission request with its whole detail. @param {string} id @returns {Promise<any>} */
+/** Gets a permission request with its whole detail. @param {string} id @returns {Promise<import("./views/permission.js").Request>} */
 async function fetchPermission(id) {
   const url = new URL(`permissions/${encodeURIComponent(id)}`, BASE_URL);
   const response = await fetch(url, { headers: keyHeaders(key) });

@@ -12,8 +12,37 @@ const PONG_MS = 15_000;
 /** Longest silence of an event stream; the server sends a comment every 15 s. */
 const MAX_SILENCE_MS = 40_000;
 
-/** @typedef {{ type: string, [field: string]: any }} Frame */
-/** @typedef {{ send: (command: Frame) => void, close: () => void }} EventConnection */
+/**
+ * The events that the page reads, as `.github/docs/events.md` describes them.
+ *
+ * @typedef {{ session_id?: string, turn_id?: string }} TurnRef
+ * @typedef {import("../characters/character.js").StateDetail & { error?: { message: string } }} StateDetail
+ * @typedef {TurnRef & { tool_call_id: string, tool_name: string, status: string }} Tool
+ * @typedef {{ content: string, status: string }} PlanEntry
+ * @typedef {{ used: number, size: number, cost?: { amount: number, currency: string } }} Usage
+ * @typedef {{ agent: string, status: string, error?: { message: string } }} AgentStatus
+ * @typedef {import("../views/permission.js").Request} PermissionRequest
+ * @typedef {import("../views/question.js").Question} Question
+ * @typedef {TurnRef & { type: "agent_state", state: string, detail?: StateDetail }} StateFrame
+ * @typedef {TurnRef & { type: "emotion", tag: string, intensity?: number, at?: number }} EmotionFrame
+ * @typedef {TurnRef & { type: "say", text: string }} SayFrame
+ * @typedef {{ type: "tool_status" } & Tool} ToolFrame
+ * @typedef {TurnRef & { type: "plan", entries?: PlanEntry[] }} PlanFrame
+ * @typedef {TurnRef & { type: "usage" } & Usage} UsageFrame
+ * @typedef {TurnRef & { type: "notification", text: string, urgency: string }} NotificationFrame
+ * @typedef {TurnRef & { type: "agent_status" } & AgentStatus} AgentFrame
+ * @typedef {TurnRef & { type: "permission_request" } & PermissionRequest} PermissionFrame
+ * @typedef {TurnRef & { request_id: string, outcome: string, by: string }} PermissionEnd
+ * @typedef {{ type: "permission_resolved" } & PermissionEnd} PermissionEndFrame
+ * @typedef {TurnRef & { type: "question" } & Question} QuestionFrame
+ * @typedef {TurnRef & { question_id: string, outcome: string, by: string }} QuestionEnd
+ * @typedef {{ type: "question_resolved" } & QuestionEnd} QuestionEndFrame
+ * @typedef {TurnRef & { type: "error", message: string }} ErrorFrame
+ * @typedef {StateFrame | EmotionFrame | SayFrame | ToolFrame | PlanFrame | UsageFrame | NotificationFrame | AgentFrame
+ *   | PermissionFrame | PermissionEndFrame | QuestionFrame | QuestionEndFrame | ErrorFrame} Frame
+ */
+/** @typedef {{ type: string, [field: string]: unknown }} Command */
+/** @typedef {{ send: (command: Command) => void, close: () => void }} EventConnection */
 /**
  * @typedef {object} ConnectionOptions
  * @property {URL} baseUrl Address of `/v1/vtuber/`.
@@ -34,7 +63,7 @@ export function openEventSocket({ baseUrl, key, events, onOpen, onFrame, onClose
   let pingTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let pongTimer;
-  /** @param {Frame} command */
+  /** @param {Command} command */
   const send = (command) => {
     if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(command));
   };
@@ -90,7 +119,7 @@ export function openEventStream({ baseUrl, key, events, onOpen, onFrame, onClose
     }
   }
 
-  /** @param {Frame} command */
+  /** @param {Command} command */
   async function send({ type, request_id, question_id, ...body }) {
     const path = type === "permission_response"
       ? `permissions/${request_id}`

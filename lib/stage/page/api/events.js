@@ -19,8 +19,9 @@ const MAX_DELAY_MS = 15_000;
 /**
  * Body of `GET /v1/vtuber/state`.
  *
- * @typedef {{ agents?: any[], sessions?: any[], permissions?: any[], questions?: any[], tools?: any[],
- *   plan?: any[] }} Snapshot
+ * @typedef {{ agents?: import("./event_connection.js").AgentStatus[], sessions?: import("./event_connection.js").TurnRef[],
+ *   permissions?: import("./event_connection.js").PermissionRequest[], questions?: import("./event_connection.js").Question[], tools?: import("./event_connection.js").Tool[],
+ *   plan?: import("./event_connection.js").PlanEntry[] }} Snapshot
  */
 
 /**
@@ -72,7 +73,7 @@ export class EventChannel {
   /**
    * Sends a command.
    *
-   * @param {Frame} command
+   * @param {import("./event_connection.js").Command} command
    * @returns {boolean} False if the channel is not open.
    */
   send(command) {

@@ -96,8 +96,7 @@ export function saveChatId(id) {
 
 /** Returns the stored conversations, the last used first. @returns {Chat[]} */
 export function listChats() {
-  const chats = parseList(device.get(CHATS)).filter(({ id, title }) => id && typeof title === "string");
-  return chats.sort((a, b) => b.usedAt - a.usedAt);
+  return parseList(device.get(CHATS)).filter(isChat).sort((a, b) => b.usedAt - a.usedAt);
 }
 
 /** Whether a conversation is stored. @param {string} id */
@@ -107,7 +106,7 @@ export function isStored(id) {
 
 /** @param {string} id @returns {Message[]} */
 export function loadMessages(id) {
-  return parseList(device.get(`${CHATS}.${id}`)).filter(({ content }) => typeof content === "string");
+  return parseList(device.get(`${CHATS}.${id}`)).filter(isMessage);
 }
 
 /**
@@ -135,7 +134,19 @@ export function deleteChat(id) {
   device.remove(`${CHATS}.${id}`);
 }
 
-/** @param {string} text @returns {any[]} */
+/** @param {object} item @returns {item is Chat} */
+function isChat(item) {
+  const { id, title, usedAt } = /** @type {Partial<Chat>} */ (item);
+  return typeof id === "string" && typeof title === "string" && typeof usedAt === "number";
+}
+
+/** @param {object} item @returns {item is Message} */
+function isMessage(item) {
+  const { role, content } = /** @type {Partial<Message>} */ (item);
+  return typeof role === "string" && typeof content === "string";
+}
+
+/** @param {string} text @returns {object[]} */
 function parseList(text) {
   try {
     const list = JSON.parse(text || "[]");

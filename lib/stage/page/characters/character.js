@@ -16,7 +16,7 @@
  */
 
 /** @typedef {{ kind: string }} Manifest Body of `GET /stage/character.json`. */
-/** @typedef {(container: HTMLElement, manifest: any) => Character | Promise<Character>} CreateCharacter */
+/** @typedef {(container: HTMLElement, manifest: Manifest) => Character | Promise<Character>} CreateCharacter */
 
 /** Imports the module of a kind of character. Each exports `createCharacter`. */
 const MODULES = Object.freeze({

@@ -22,7 +22,7 @@ export function createAgents() {
   return {
     show,
 
-    /** Shows these agents and no others. @param {readonly any[]} events */
+    /** Shows these agents and no others. @param {readonly import("../api/event_connection.js").AgentStatus[]} events */
     keepOnly(events) {
       region.replaceChildren();
       rows.clear();

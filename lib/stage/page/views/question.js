@@ -6,7 +6,7 @@ import { createElement, escapeInvisible } from "./dom.js";
 
 /**
  * @typedef {{ name: string, title: string, type: string, description?: string, required?: boolean,
- *   options?: readonly { value: string, title: string }[], default?: any }} Field
+ *   options?: readonly { value: string, title: string }[], default?: unknown }} Field
  */
 /**
  * @typedef {{ question_id: string, message: string, url?: string, is_private?: boolean,
