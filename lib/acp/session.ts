@@ -39,11 +39,15 @@ export interface SessionDeps
   onClose(session: AcpSession): void;
 }
 
-/** Pieces of text with an earlier prompt's `messageId` that are kept until the prompt ends. */
-const MAX_LATE = 1_000;
+/** Characters of text with an earlier prompt's `messageId` that are kept until the prompt ends. */
+const MAX_LATE_CHARS = 8 * 1024 * 1024;
+/** Characters that each piece of it counts beside its text. */
+const PIECE_CHARS = 100;
 
 /** Why `closed` aborts. One for all sessions, because each new error costs a stack trace. */
 const SESSION_CLOSED = new Error("The session is closed.");
+
+type TextUpdate = SessionUpdate & { readonly sessionUpdate: "agent_message_chunk" | "agent_thought_chunk" };
 
 /** The state of the running prompt. */
 class PromptState {
@@ -62,7 +66,8 @@ class PromptState {
   withdrawal: AbortController | undefined;
   cancelTimer: ReturnType<typeof setTimeout> | undefined;
   /** Text that came with the `messageId` of an earlier prompt. */
-  readonly late: SessionUpdate[] = [];
+  readonly late: TextUpdate[] = [];
+  lateChars = 0;
   /** The prompt's last events, once the agent has answered. Late updates still come before them. */
   lastEvents: readonly TurnEvent[] | undefined;
 
@@ -197,23 +202,16 @@ export class AcpSession implements Session {
     this.#quiet?.touch();
     if (update === undefined) return;
     if (update.sessionUpdate === "config_option_update") this.config.update(update.configOptions);
-    if (!this.#isLate(update)) this.#running?.translator.translate(update, this.#running.reader);
+    const prompt = this.#running;
+    const isText = update.sessionUpdate === "agent_message_chunk" ||
+      update.sessionUpdate === "agent_thought_chunk";
+    if (isText && prompt?.isCancelled) return;
+    if (isText && this.#messages.isOfEarlierPrompt(update.messageId, prompt ? this.#prompts : 0)) {
+      if (prompt) keepLate(prompt, update);
+    } else prompt?.translator.translate(update, prompt.reader);
   }
 
-  /** Whether an update is text of an earlier prompt, or of one that was cancelled. */
-  #isLate(update: SessionUpdate): boolean {
-    if (update.sessionUpdate !== "agent_message_chunk" && update.sessionUpdate !== "agent_thought_chunk") {
-      return false;
-    }
-    if (this.#running?.isCancelled) return true;
-    const current = this.#running ? this.#prompts : 0;
-    if (!this.#messages.isOfEarlierPrompt(update.messageId, current)) return false;
-    const late = this.#running?.late;
-    if (late && late.length < MAX_LATE) late.push(update);
-    return true;
-  }
-
-  /** Takes late text for the text of a prompt that has no other: then the ids of messages tell nothing. */
+  /** Passes late text on if the prompt got no other text. The agent's message ids are then useless, and ignored. */
   #acceptLate({ late, translator, reader }: PromptState): void {
     if (late.length === 0 || translator.hasText) return;
     this.#messages.ignoreIds();
@@ -349,6 +347,14 @@ export class AcpSession implements Session {
     prompt.release();
     this.#deps.onPromptEnd(answered);
   }
+}
+
+/** Keeps text with the `messageId` of an earlier prompt, as far as there is room. */
+function keepLate(prompt: PromptState, update: TextUpdate): void {
+  const chars = (update.content.text?.length ?? 0) + PIECE_CHARS;
+  if (prompt.lateChars + chars > MAX_LATE_CHARS) return;
+  prompt.lateChars += chars;
+  prompt.late.push(update);
 }
 
 function failure(

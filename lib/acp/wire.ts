@@ -6,6 +6,7 @@
  * @module
  */
 
+import { firstOf } from "../core/schema.ts";
 import { truncate } from "../core/text.ts";
 import { spaceUnsafe } from "../core/unsafe_text.ts";
 import { STOP_REASONS, TOOL_KINDS, TOOL_STATUSES } from "../turn/event.ts";
@@ -35,11 +36,6 @@ function listOf<T>(entry: z.ZodType<T>, maxEntries = MAX_ENTRIES) {
       return result.success ? [result.data] : [];
     })
   );
-}
-
-/** A list of valid entries, which is cut before they are checked: to check millions takes seconds. */
-function firstOf<T>(entry: z.ZodType<T>, maxEntries: number) {
-  return z.array(z.unknown()).transform((entries) => entries.slice(0, maxEntries)).pipe(z.array(entry));
 }
 
 /** An object; another value counts as an empty one. */
@@ -260,9 +256,10 @@ function isTextChunk(value: unknown): boolean {
     content?: { type?: unknown; text?: unknown };
     messageId?: unknown;
   };
-  return sessionUpdate === "agent_message_chunk" && content?.type === "text" &&
-    typeof content.text === "string" &&
-    (messageId === undefined || typeof messageId === "string" && messageId.length <= MAX_ID_CHARS);
+  return (sessionUpdate === "agent_message_chunk" || sessionUpdate === "agent_thought_chunk") &&
+    content?.type === "text" && typeof content.text === "string" &&
+    (messageId === undefined ||
+      typeof messageId === "string" && messageId !== "" && messageId.length <= MAX_ID_CHARS);
 }
 
 /** Options of a permission request that are kept. */

@@ -74,9 +74,16 @@ function unseenFilter(messages: readonly Message[], { turns, persona, reply }: U
     const isNamedOther = ownReply >= 0 && name !== undefined && name !== ownName;
     return index > ownReply && (index > newestTurn || isNamedOther);
   };
+  const unseenTurns = new Set(turns);
+  /** For each message the turn after it, because the results of a client's tools follow their call. */
+  const turnAfter: number[] = [];
+  for (let index = messages.length - 1, next = -1; index >= 0; index--) {
+    turnAfter[index] = next;
+    if (isTurn(messages[index]!)) next = index;
+  }
   return (message: Message, index: number): boolean => {
-    if (isTurn(message)) return turns.includes(index);
-    if (message.isToolCall) return turns.includes(messages.findIndex((each, i) => i > index && isTurn(each)));
+    if (isTurn(message)) return unseenTurns.has(index);
+    if (message.isToolCall) return unseenTurns.has(turnAfter[index]!);
     if (message.role === "assistant") return isOther(message, index);
     // A later system message is meant for the turn after it.
     return index < personaEnd ? persona.includes(index) : index > turnBefore;

@@ -11,8 +11,7 @@ import {
   type ToolCallId,
   type TurnEvent,
 } from "../turn/event.ts";
-import { emptyTurnError } from "../turn/error_sentences.ts";
-import { sentenceOf } from "../turn/error_sentences.ts";
+import { emptyTurnError, sentenceOf } from "../turn/error_sentences.ts";
 import { MAX_GLANCE_CHARS } from "../turn/permission.ts";
 import {
   type AgentStateEvent,
@@ -26,9 +25,6 @@ import {
 
 /** Characters of a tool's name; some agents use the whole command line as the title. */
 const MAX_NAME_CHARS = 200;
-/** Entries of a plan that are sent, and characters of each. */
-const MAX_PLAN_ENTRIES = 100;
-const MAX_ENTRY_CHARS = 500;
 /** Tools of one turn; further ones are not shown. */
 const MAX_TOOLS = 1_000;
 
@@ -130,10 +126,7 @@ export class TurnState {
         // A tool that only closes because the turn ends does not mean that the agent is thinking again.
         return event.closing ? this.#updateTool(event.tool) : this.#withState(this.#updateTool(event.tool));
       case "plan":
-        this.plan = event.entries.slice(0, MAX_PLAN_ENTRIES).map((entry) => ({
-          ...entry,
-          content: truncate(entry.content, MAX_ENTRY_CHARS),
-        }));
+        this.plan = event.entries;
         return [{ type: "plan", ...this.ref, entries: this.plan }];
       case "permission": {
         this.#permissions.set(event.request.id, event.request);

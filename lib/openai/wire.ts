@@ -9,6 +9,7 @@
 import { z } from "zod";
 import { isTurn, type Message, type Part, type Role, textOf } from "../conversation/message.ts";
 import { AppError, type ErrorCode } from "../core/errors.ts";
+import { firstOf } from "../core/schema.ts";
 import { decodePercent } from "../http/router.ts";
 import { MAX_TYPE_CHARS, parsePart } from "./content_part.ts";
 import { parseFormat, type ResponseFormat } from "./structured_output.ts";
@@ -56,11 +57,6 @@ const conversationName = z.union([z.string(), z.number()], "must be a string").t
 /** A limit in tokens, which some clients send as text; less than 1 is no limit. */
 const maxTokens = z.coerce.number("must be a number").optional()
   .transform((tokens = 0) => tokens < 1 ? undefined : Math.floor(tokens));
-/** A list that is cut before its entries are checked: to check a hundred thousand takes a second. */
-function firstOf<T>(entry: z.ZodType<T>, maxEntries: number) {
-  return z.array(z.unknown()).transform((entries) => entries.slice(0, maxEntries)).pipe(z.array(entry));
-}
-
 const commonFields = {
   model: z.string().max(MAX_MODEL_CHARS).nullish(),
   stream: z.boolean().nullish(),

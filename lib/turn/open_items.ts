@@ -1,12 +1,16 @@
 /** The tool calls, permission requests and questions of a turn that are open. @module */
 
+import { BoundedMap } from "../core/bounded_map.ts";
 import { isOpen, type PermissionId, type QuestionId, type ToolCallId, type TurnEvent } from "./event.ts";
+
+/** Open tool calls of one turn that are followed. */
+const MAX_TOOLS = 1_000;
 
 /** Follows from the events of a turn what is open in it. */
 export class OpenItems {
   readonly #permissions = new Set<PermissionId>();
   readonly #questions = new Set<QuestionId>();
-  readonly #tools = new Set<ToolCallId>();
+  readonly #tools = new BoundedMap<ToolCallId, true>(MAX_TOOLS);
 
   /** Whether a tool call is open. */
   get hasTools(): boolean {
@@ -38,7 +42,7 @@ export class OpenItems {
         this.#questions.delete(event.resolution.id);
         break;
       case "tool":
-        if (isOpen(event.tool)) this.#tools.add(event.tool.id);
+        if (isOpen(event.tool)) this.#tools.set(event.tool.id, true);
         else this.#tools.delete(event.tool.id);
     }
   }

@@ -3,7 +3,7 @@
 import { AppError } from "../core/errors.ts";
 import type { TurnEvent, TurnReader } from "./event.ts";
 
-/** Characters of text and thought that are kept for readers that join late. */
+/** Characters of the events that are kept for readers that join late. */
 export const RECORD_LIMIT = 1024 * 1024;
 /** Characters that each event counts beside its text. */
 const EVENT_CHARS = 100;
@@ -73,9 +73,27 @@ export class ReplyReaders {
 
   #keep(event: TurnEvent): void {
     if (this.#record === undefined || event.type === "speech" || this.#isClosed) return;
-    this.#recordChars += EVENT_CHARS;
-    if (event.type === "text" || event.type === "thought") this.#recordChars += event.text.length;
+    this.#recordChars += EVENT_CHARS + charsOf(event);
     if (this.#recordChars > RECORD_LIMIT) this.#record = undefined;
     else this.#record.push(event);
+  }
+}
+
+/** Counts the characters of an event, as far as they can be many. */
+function charsOf(event: TurnEvent): number {
+  switch (event.type) {
+    case "text":
+    case "thought":
+      return event.text.length;
+    case "tool":
+      return event.tool.title.length;
+    case "plan":
+      return event.entries.reduce((chars, { content }) => chars + content.length, 0);
+    case "permission":
+      return event.request.detail.length;
+    case "question":
+      return event.request.message.length;
+    default:
+      return 0;
   }
 }

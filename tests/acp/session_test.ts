@@ -315,6 +315,18 @@ Deno.test("AcpSession: an agent that gives every message the same id is heard al
   }
 });
 
+Deno.test("AcpSession: a long reply whose every piece has the same id is heard to its end", async () => {
+  const pieces = Array.from({ length: 1_500 }, (_, index) => `${index} `);
+  await using harness = new AcpHarness({
+    "session/prompt": ({ sessionId }, running) => {
+      for (const text of pieces) running.update(sessionId, chunk(text, "always the same"));
+      return { stopReason: "end_turn" };
+    },
+  });
+  const session = await harness.agent.newSession();
+  for (let turn = 1; turn <= 2; turn++) assertEquals((await harness.runTurn(session)).text, pieces.join(""));
+});
+
 Deno.test("AcpSession: a cancel behind the answer ends the turn at once, as the agent ended it", async () => {
   await using harness = new AcpHarness({ "session/prompt": answersAfter(Promise.resolve()) }, {
     timeouts: { ...QUIET, afterPrompt: { silenceMs: 60_000, maxMs: 60_000 } },

@@ -62,12 +62,12 @@ const plan = (...entries: unknown[]) => ({ sessionUpdate: "plan", entries });
 const STEP = { content: "Look", priority: "high", status: "in_progress" };
 const PENDING = ["tool ls other pending"];
 
-Deno.test("parseSessionUpdate: a messageId that is null, too long or no text counts as absent", () => {
+Deno.test("parseSessionUpdate: a messageId that is null, empty, too long or no text counts as absent", () => {
   const idOf = (messageId: unknown) => {
     const update = parseSessionUpdate({ ...chunk(text("a")), messageId });
     return update?.sessionUpdate === "agent_message_chunk" ? update.messageId : "no chunk";
   };
-  assertEquals([null, "x".repeat(501), 7, undefined].map(idOf), [undefined, undefined, undefined, undefined]);
+  for (const absent of [null, "", "x".repeat(501), 7, undefined]) assertEquals(idOf(absent), undefined);
   assertEquals(["m", "x".repeat(500)].map(idOf), ["m", "x".repeat(500)]);
 });
 

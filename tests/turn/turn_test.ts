@@ -429,6 +429,10 @@ const LONG_REPLIES: Readonly<Record<string, (prompt: MemoryPrompt) => void>> = {
     prompt.say("x".repeat(RECORD_LIMIT / 2));
     prompt.think("x".repeat(RECORD_LIMIT / 2));
   },
+  "too many long plans": (prompt) => {
+    const entries = [{ content: "x".repeat(RECORD_LIMIT / 4), priority: "low", status: "pending" }] as const;
+    for (let count = 0; count < 5; count++) prompt.emit({ type: "plan", entries });
+  },
   "too many events": (prompt) => {
     for (let count = 0; count < RECORD_LIMIT / 100; count++) prompt.say("x");
   },
