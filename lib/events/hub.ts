@@ -308,6 +308,7 @@ export class EventHub implements TurnObserver {
   }
 }
 
-function withoutType<T extends { readonly type: string }>({ type: _, ...rest }: T): Omit<T, "type"> {
+/** Returns the fields of an event as an object of its own, outside of a stream. */
+export function withoutType<T extends { readonly type: string }>({ type: _, ...rest }: T): Omit<T, "type"> {
   return rest;
 }

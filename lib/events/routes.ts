@@ -6,7 +6,7 @@ import { readJson } from "../http/json_body.ts";
 import type { Handler, Route } from "../http/router.ts";
 import { EVENT_STREAM_HEADERS, EventStream } from "../http/sse.ts";
 import type { IdempotencyCache } from "../turn/idempotency.ts";
-import type { EventHub } from "./hub.ts";
+import { type EventHub, withoutType } from "./hub.ts";
 import type { Notifier } from "./notifier.ts";
 import type { Subscriber } from "./subscriber.ts";
 import { type WebSocketDeps, webSocketHandler } from "./websocket.ts";
@@ -49,7 +49,7 @@ export function eventRoutes(deps: EventRoutesDeps): Route[] {
     },
     {
       path: "/vtuber/permissions",
-      GET: () => noStore({ permissions: hub.snapshot.permissions }),
+      GET: () => noStore({ permissions: hub.permissions.map(withoutType) }),
       docs: { GET: { name: "permissions", summary: "Open permission requests" } },
     },
     {
@@ -122,8 +122,7 @@ function wholePermissionHandler(hub: EventHub): Handler {
     if (request === undefined) {
       throw new AppError("not_found", `There is no open permission request ${rest}.`);
     }
-    const { type: _, ...whole } = request;
-    return noStore(whole);
+    return noStore(withoutType(request));
   };
 }
 

@@ -114,7 +114,12 @@ export function createAccessControl({ authKey, insecure, ...options }: AccessOpt
     }
     const wrong = guesses.get(address ?? "") ?? { count: 0, waiting: 0, at: 0 };
     if (wrong.waiting >= MAX_WAITING_GUESSES) {
-      throw new AppError("rate_limit_exceeded", "Too many wrong keys came from this address.");
+      throw new AppError(
+        "rate_limit_exceeded",
+        "Too many wrong keys came from this address. Correct the key of the client that sends them, and try again " +
+          "in 5 seconds.",
+        { retryAfterSecs: 5 },
+      );
     }
     if (keys.some((key) => timingSafeEqual(sha256(key), keyHash))) return;
     guesses.set(address ?? "", wrong);

@@ -5,7 +5,7 @@ import { startIdleTimer } from "../core/idle_timer.ts";
 
 /** Largest body, in bytes; a few pictures fit. */
 const MAX_BODY_BYTES = 20 * 1024 * 1024;
-/** Bytes of all bodies together, each from its arrival to the head of its response. */
+/** Bytes of all bodies together, each from its arrival until the agent has its prompt. */
 const MAX_HELD_BYTES = 128 * 1024 * 1024;
 /** Deepest nesting of JSON from outside. */
 const MAX_DEPTH = 64;
@@ -69,22 +69,39 @@ function otherEncoding(text: string): string | undefined {
   return isUtf16 ? "in UTF-16" : undefined;
 }
 
-/** Bytes of the bodies that are held, by their requests and all together. */
-const heldBytes = new WeakMap<Request, number>();
+/** A body that is held: its bytes, and what it is held for after the head of the response. */
+interface HeldBody {
+  bytes: number;
+  use?: Promise<unknown>;
+}
+
+const heldBodies = new WeakMap<Request, HeldBody>();
 let allHeldBytes = 0;
 
 /** Counts bytes of a request's body. @returns Whether there is room for them. */
 function holdBytes(request: Request, bytes: number): boolean {
   if (allHeldBytes + bytes > MAX_HELD_BYTES) return false;
   allHeldBytes += bytes;
-  heldBytes.set(request, bytes + (heldBytes.get(request) ?? 0));
+  const held = heldBodies.get(request);
+  if (held) held.bytes += bytes;
+  else heldBodies.set(request, { bytes });
   return true;
 }
 
-/** Stops counting the body of a request, once the request is answered. */
+/** Counts the body of a request until this settles, even if the request is answered before. */
+export function holdBodyUntil(request: Request, use: Promise<unknown>): void {
+  const held = heldBodies.get(request);
+  if (held) held.use = use;
+}
+
+/** Stops counting the body of a request that is answered, once nothing uses the body any more. */
 export function releaseBody(request: Request): void {
-  allHeldBytes -= heldBytes.get(request) ?? 0;
-  heldBytes.delete(request);
+  const held = heldBodies.get(request);
+  if (held === undefined) return;
+  heldBodies.delete(request);
+  const release = () => void (allHeldBytes -= held.bytes);
+  if (held.use) held.use.then(release, release);
+  else release();
 }
 
 async function readText(request: Request, timeoutMs: number): Promise<string> {

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { textOf } from "../conversation/message.ts";
 import type { TurnRequest } from "../conversation/registry.ts";
 import { AppError } from "../core/errors.ts";
-import { type JsonBody, readJson } from "../http/json_body.ts";
+import { holdBodyUntil, type JsonBody, readJson } from "../http/json_body.ts";
 import type { Handler } from "../http/router.ts";
 import type { CannedReplies } from "../turn/canned_replies.ts";
 import type { IdempotencyCache, IdempotencyKey } from "../turn/idempotency.ts";
@@ -63,6 +63,7 @@ export function completionHandler(deps: CompletionDeps, endpoint: keyof typeof E
       messages: request.messages,
       record: key !== undefined,
     }, http.signal).then((started) => turn = started);
+    holdBodyUntil(http, starting);
 
     // AITuber-kit sends a thread, reads nothing but a stream, and does not ask for one.
     const isStreamed = request.stream ??

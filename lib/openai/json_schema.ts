@@ -42,23 +42,42 @@ const waiting: (() => void)[] = [];
  * @throws {AppError} `rate_limit_exceeded` if too many checks wait; the signal's reason if it aborts.
  */
 export async function checkJson(check: Check, signal: AbortSignal): Promise<Faults> {
-  if (running >= MAX_RUNNING) {
-    if (waiting.length >= MAX_WAITING) {
-      throw new AppError("rate_limit_exceeded", "Too many requests with a JSON schema wait for their check.");
-    }
-    await new Promise<void>((resolve) => waiting.push(resolve));
-  } else {
-    running++;
-  }
+  await takePlace(signal);
   try {
-    signal.throwIfAborted();
     return await checkInWorker(check, signal);
   } finally {
-    // The place goes to the next check, if one waits.
-    const next = waiting.shift();
-    if (next) next();
-    else running--;
+    givePlace();
   }
+}
+
+/** Waits for a place among the running checks. */
+async function takePlace(signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  if (running < MAX_RUNNING) {
+    running++;
+    return;
+  }
+  if (waiting.length >= MAX_WAITING) {
+    const message = "Too many requests with a JSON schema wait for their check. Try again in 5 seconds.";
+    throw new AppError("rate_limit_exceeded", message, { retryAfterSecs: 5 });
+  }
+  const { promise, resolve } = Promise.withResolvers<void>();
+  waiting.push(resolve);
+  try {
+    await abortable(promise, signal);
+  } catch (error) {
+    const index = waiting.indexOf(resolve);
+    if (index >= 0) waiting.splice(index, 1);
+    else givePlace();
+    throw error;
+  }
+}
+
+/** Hands the place to the next check that waits. */
+function givePlace(): void {
+  const next = waiting.shift();
+  if (next) next();
+  else running--;
 }
 
 async function checkInWorker(check: Check, signal: AbortSignal): Promise<Faults> {

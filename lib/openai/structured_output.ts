@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import type { Message } from "../conversation/message.ts";
+import { BoundedMap } from "../core/bounded_map.ts";
 import { AppError } from "../core/errors.ts";
 import { shapeFault } from "../http/json_body.ts";
 import { checkJson } from "./json_schema.ts";
@@ -70,10 +71,18 @@ function schemaFormat(schema: Record<string, unknown> | undefined): ResponseForm
   return { instruction: `${INSTRUCTION} It must fit this JSON schema: ${text}`, schema };
 }
 
+/** The instructions of usable schemas, the newest 50: clients send one schema again and again. */
+const usable = new BoundedMap<string, true>(50);
+
 /** Checks that replies can be checked against the schema. @throws {AppError} that names the field. */
-export async function requireUsableSchema({ schema }: ResponseFormat, signal: AbortSignal): Promise<void> {
-  const fault = schema && (await checkJson({ schema }, signal)).schema;
+export async function requireUsableSchema(
+  { schema, instruction }: ResponseFormat,
+  signal: AbortSignal,
+): Promise<void> {
+  if (schema === undefined || usable.has(instruction)) return;
+  const fault = (await checkJson({ schema }, signal)).schema;
   if (fault !== undefined) throw invalidSchema(`cannot be used: ${fault}.`);
+  usable.set(instruction, true);
 }
 
 function invalidSchema(fault: string): AppError {

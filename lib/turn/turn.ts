@@ -347,13 +347,18 @@ export class Turn {
     } else if (!request.isShown) request.cancel();
   }
 
-  /** Speaks a question. If nobody else can answer it, the reply ends, for the next message. */
-  #speak({ message, fields, isShown }: QuestionRequest): void {
+  /**
+   * Speaks a question. If nobody else can answer it, the reply ends, for the next message. If a limit cuts the question,
+   * nobody has heard it.
+   */
+  #speak({ message, fields, isShown, cancel }: QuestionRequest): void {
     const choices = fields.flatMap(({ options = [] }) => options.map(({ title }) => `- ${title}`));
     const question = [message, ...choices].join("\n");
     this.#onWords({ type: "text", text: this.#hasText ? `\n\n${question}` : question });
     this.#scan?.pause();
-    if (!isShown) this.#endReplyWithQuestion();
+    if (isShown) return;
+    if (this.#isMuted) cancel();
+    else this.#endReplyWithQuestion();
   }
 
   /** The open question that was spoken. */

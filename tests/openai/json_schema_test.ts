@@ -19,12 +19,19 @@ Deno.test("checkJson: a check that takes too long is a fault", async () => {
 
 Deno.test("checkJson: two checks run at a time, 32 wait, and one more is refused", async () => {
   const [first, second] = [new AbortController(), new AbortController()];
-  const slow = [first, second].map(({ signal }) => checkJson(SLOW, signal));
-  const waiting = Array.from({ length: 32 }, () => checkJson({ schema: {} }, AbortSignal.abort()));
+  const refused = (check: Parameters<typeof checkJson>[0], signal: AbortSignal) =>
+    assertRejects(() => checkJson(check, signal), DOMException);
+  const slow = [first, second].map(({ signal }) => refused(SLOW, signal));
+  const hangUp = new AbortController();
+  const waiting = Array.from({ length: 32 }, () => refused({ schema: {} }, hangUp.signal));
   const error = await assertRejects(() => checkJson({ schema: {} }, NEVER), AppError);
-  assertEquals(error.code, "rate_limit_exceeded");
+  assertEquals([error.code, error.retryAfterSecs], ["rate_limit_exceeded", 5]);
+  hangUp.abort();
+  await Promise.all(waiting);
+  const next = checkJson({ schema: {} }, NEVER);
   for (const each of [first, second]) each.abort();
-  for (const each of [...slow, ...waiting]) await assertRejects(() => each, DOMException);
+  assertEquals(await next, {}, "who hung up has left the queue");
+  await Promise.all(slow);
   assertEquals(await checkJson({ schema: {} }, NEVER), {});
 });
 

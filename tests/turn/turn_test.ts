@@ -1,7 +1,7 @@
 import { assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { emotionWords } from "../../lib/turn/emotion.ts";
-import type { PermissionId, ToolCallId, TurnEvent } from "../../lib/turn/event.ts";
+import type { PermissionId, QuestionId, ToolCallId, TurnEvent } from "../../lib/turn/event.ts";
 import { RECORD_LIMIT } from "../../lib/turn/reply_readers.ts";
 import { runTurn, Turn, type TurnObserver } from "../../lib/turn/turn.ts";
 import type { MemoryAgent, MemoryPrompt } from "../support/agents/memory_agent.ts";
@@ -204,6 +204,30 @@ Deno.test("endReply: a reader that ends the reply while it joins keeps nothing f
   const leaves = [1, 2].map(() => turn.read(() => turn.endReply("length")));
   for (const leave of leaves) leave();
   assertEquals([turn.isAbandoned, prompt.cancelCount], [false, 0]);
+  prompt.end();
+  await turn.ended;
+});
+
+Deno.test("endReply: a question that the limit cuts, and that nobody else sees, is cancelled", async () => {
+  const { turn, prompt } = await beginTurn({ speaksQuestions: true });
+  turn.read((event) => {
+    if (event.type === "text") turn.endReply("length");
+  });
+  let cancelled = 0;
+  const id = "q1" as QuestionId;
+  const request = {
+    id,
+    message: "Which branch?",
+    fields: [],
+    isPrivate: false,
+    expiresAt: 0,
+    isShown: false,
+  };
+  prompt.emit({
+    type: "question",
+    request: { ...request, answerInWords: () => false, cancel: () => cancelled++ },
+  });
+  assertEquals(cancelled, 1);
   prompt.end();
   await turn.ended;
 });

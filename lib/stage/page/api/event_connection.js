@@ -106,7 +106,10 @@ export function openEventStream({ baseUrl, key, events, onOpen, onFrame, onClose
   url.searchParams.set("events", events.join(","));
 
   async function read() {
-    const response = await fetch(url, { headers: keyHeaders(key), signal: closing.signal });
+    // A proxy may hold the stream back.
+    const opening = setTimeout(() => closing.abort(), MAX_SILENCE_MS);
+    const response = await fetch(url, { headers: keyHeaders(key), signal: closing.signal })
+      .finally(() => clearTimeout(opening));
     if (!response.ok || response.body === null) return;
     onOpen();
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -130,6 +133,7 @@ export function openEventStream({ baseUrl, key, events, onOpen, onFrame, onClose
       method: "POST",
       headers: { "content-type": "application/json", ...keyHeaders(key) },
       body: JSON.stringify({ ...body, client: CLIENT }),
+      signal: AbortSignal.timeout(PONG_MS),
     });
     const answer = await response.json();
     if (!response.ok) onFrame({ type: "error", message: answer?.error?.message });
