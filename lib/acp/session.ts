@@ -269,8 +269,7 @@ export class AcpSession implements Session {
    * Ends a cancelled prompt that the agent does not end. The agent may still work on it, so that the session is lost.
    */
   #giveUp(prompt: PromptState): void {
-    // Before prompt() has returned, its caller gets an error instead of the reader.
-    this.#end(prompt, prompt.isTaken ? [{ type: "end", reason: "cancelled" }] : [], false);
+    this.#end(prompt, [{ type: "end", reason: "cancelled" }], false);
     this.close();
     this.#deps.onUnresponsive("the agent does not answer a cancelled prompt: its session is given up", true);
   }

@@ -193,6 +193,36 @@ Deno.test("AcpAgent: an answer of a retired process does not excuse the early ex
   await harness.recorder.waitFor(/agent exited during start-up/);
 });
 
+Deno.test("AcpAgent: a prompt that is cancelled while it is being read ends, and its session is lost", async () => {
+  const { promise: gate, resolve: openGate } = Promise.withResolvers<void>();
+  let isGated = false;
+  await using harness = new AcpHarness({}, {
+    launch: () => {
+      const { process } = new MemoryAcpAgent({ "session/prompt": answersAfter(new Promise(() => {})) });
+      const writer = process.writable.getWriter();
+      const writable = new WritableStream<Uint8Array>({
+        write: async (bytes) => {
+          if (isGated) await gate;
+          await writer.write(bytes);
+        },
+        close: () => writer.close(),
+        abort: (reason) => writer.abort(reason),
+      });
+      return { ...process, writable };
+    },
+    timeouts: SHORT_CANCEL,
+  });
+  const session = await harness.agent.newSession();
+  isGated = true;
+  const heard = new TurnRecorder();
+  const prompting = session.prompt(PROMPT, heard.reader);
+  await nextTask();
+  session.close();
+  assertEquals(await heard.lastSummary(), "end cancelled");
+  openGate();
+  await prompting.catch(() => {});
+});
+
 Deno.test("AcpAgent: refuses a prompt that the process does not read in time, and a new process serves the next", async () => {
   const starts: MemoryAcpAgent[] = [];
   const other = Promise.withResolvers<void>();
