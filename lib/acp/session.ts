@@ -31,7 +31,11 @@ export interface SessionDeps
   readonly commands: AgentCommands;
   /** Creates the error that explains how to log in to the agent. */
   authRequired(why: string): AppError;
-  /** The agent did not read a prompt in time, or did not answer a cancelled one, whose session is lost. */
+  /**
+   * The agent did not read a prompt in time, or did not answer a cancelled one.
+   *
+   * @param isLost Whether the session is given up.
+   */
   onUnresponsive(why: string, isLost: boolean): void;
   /** A prompt ended, answered by the agent or not. */
   onPromptEnd(answered: boolean): void;
@@ -57,7 +61,7 @@ class PromptState {
   readonly translator = new UpdateTranslator();
   /** Whether `prompt()` has returned, so that the reader gets every further error. */
   isTaken = false;
-  /** Whether the connection closed before that. */
+  /** Whether the connection closed before `prompt()` returned. */
   isLost = false;
   isCancelled = false;
   /** Whether a permission was refused. */
@@ -96,7 +100,7 @@ export class AcpSession implements Session {
   readonly #permissions: SessionPermissions;
   readonly #messages = new MessageOwners();
   /** Prompts so far. */
-  #prompts = 0;
+  #promptCount = 0;
   readonly #questions: SessionQuestions;
   #running: PromptState | undefined;
   /** Waits for late updates. */
@@ -119,7 +123,7 @@ export class AcpSession implements Session {
   }
 
   get hasBeenPrompted(): boolean {
-    return this.#prompts > 0;
+    return this.#promptCount > 0;
   }
 
   /** Settles when the prompts so far, running and waiting, have ended. */
@@ -150,7 +154,7 @@ export class AcpSession implements Session {
       throw sessionClosedError();
     }
     const prompt = this.#running = new PromptState(reader, release);
-    this.#prompts++;
+    this.#promptCount++;
     const { peer, timeouts: { readMs } } = this.#deps;
     const sent = peer.call("session/prompt", { sessionId: this.id, prompt: this.#neutralise(blocks) }, {
       resolve: (result) => this.#onResult(prompt, result),
@@ -186,10 +190,10 @@ export class AcpSession implements Session {
     this.#deps.onClose(this);
   }
 
-  /** Resolves when the rest of a repeated history has come. Updates outside a prompt are dropped. */
+  /** Resolves once the agent is silent: it may still repeat the session's history, which no turn gets. */
   async untilQuiet(times: QuietTimes): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#onQuiet(times, resolve);
+    this.#callWhenQuiet(times, resolve);
     await promise;
   }
 
@@ -206,7 +210,7 @@ export class AcpSession implements Session {
     const isText = update.sessionUpdate === "agent_message_chunk" ||
       update.sessionUpdate === "agent_thought_chunk";
     if (isText && prompt?.isCancelled) return;
-    if (isText && this.#messages.isOfEarlierPrompt(update.messageId, prompt ? this.#prompts : 0)) {
+    if (isText && this.#messages.isOfEarlierPrompt(update.messageId, prompt ? this.#promptCount : 0)) {
       if (prompt) keepLate(prompt, update);
     } else prompt?.translator.translate(update, prompt.reader);
   }
@@ -323,10 +327,10 @@ export class AcpSession implements Session {
     if (this.#running !== prompt) return;
     clearTimeout(prompt.cancelTimer);
     prompt.lastEvents = lastEvents;
-    this.#onQuiet(this.#deps.timeouts.afterPrompt, () => this.#end(prompt, lastEvents, true));
+    this.#callWhenQuiet(this.#deps.timeouts.afterPrompt, () => this.#end(prompt, lastEvents, true));
   }
 
-  #onQuiet(times: QuietTimes, onEnd: () => void): void {
+  #callWhenQuiet(times: QuietTimes, onEnd: () => void): void {
     if (times.silenceMs === 0) return onEnd();
     this.#quiet = new QuietPeriod(times, onEnd);
   }

@@ -12,9 +12,10 @@ import type { ToolFields } from "./wire.ts";
 /** Texts of one tool call that are examined, and their characters. A tool call with more counts as unsafe. */
 const MAX_TARGETS = 50;
 const MAX_TARGET_CHARS = 16 * 1024;
-/** Folders of a path that are looked up, and of all paths of a tool call. The place of longer ones is not known. */
+/** Folders of one path that are looked up. A longer path has no known place. */
 const MAX_FOLDERS = 64;
-const MAX_FOLDERS_TOGETHER = 500;
+/** Folders of all paths of one tool call that are looked up. */
+const MAX_ALL_FOLDERS = 500;
 /** Characters of a detail. A longer one is shown with its middle left out, and nobody can allow its request. */
 export const MAX_DETAIL_CHARS = 64 * 1024;
 /** Characters of a field's name that are examined. */
@@ -102,8 +103,8 @@ export function accessOf({ rawInput, locations, content }: Partial<ToolFields>):
 }
 
 /**
- * Calls `onText` for the texts of an input, and for the names of its fields that are paths. JSON in a text counts as a
- * part of the input, and everything in a command or a change as a part of it.
+ * Calls `onText` for each text of an input, and for each name of a field that looks like a path. JSON in a text is
+ * visited too. Texts, numbers and booleans inside of a command or a change keep the name of its field.
  *
  * @returns Whether everything was visited: not if the input is too large or too deep.
  */
@@ -180,10 +181,10 @@ export function outsidePlaces(
   try {
     const root = Deno.realPathSync(cwd);
     const folders = targets.reduce((sum, { text }) => sum + text.split(/[/\\]/).length, 0);
-    if (folders > MAX_FOLDERS_TOGETHER) return undefined;
+    if (folders > MAX_ALL_FOLDERS) return undefined;
     const bases = basesOf(targets, root, home);
     for (const { text, isPath } of targets) {
-      // No path has a line break. A field that is named like one cannot be judged.
+      // A text with a line break is no path, unless its field or its form says so.
       if (!isPath && text.includes("\n")) continue;
       const mayBePath = isPath || PATH_FORM.test(text);
       if (mayBePath && (AMBIGUOUS.test(text) || sep === "/" && FOREIGN_PARENT.test(text))) return undefined;
@@ -274,7 +275,8 @@ function isDirectory(path: string): boolean {
 
 /**
  * Describes what a tool call would do, as far as the agent shows it: the command and address in `rawInput`, the changes
- * and texts in `content` (types `diff` and `content`), and the paths in `locations`.
+ * and texts in `content` (types `diff` and `content`), the paths in `locations`, and all other texts of the input that
+ * a person has to see.
  */
 export function detailOf({ rawInput, content, locations }: Partial<ToolFields>): string {
   const command = fieldOf(rawInput, "command");
@@ -337,7 +339,7 @@ function signed(sign: "-" | "+", text: unknown): string {
   return text.replace(/\n$/, "").split("\n").map((line) => `${sign} ${line}`).join("\n");
 }
 
-/** Formats the input of a tool whose fields are not known. */
+/** Formats a whole input as one text. */
 function inputText(rawInput: unknown): string {
   if (typeof rawInput === "string") return rawInput;
   if (rawInput === undefined || rawInput === null) return "";

@@ -26,10 +26,14 @@ export interface TurnJob {
   readonly delta: TranscriptDelta | undefined;
   readonly model?: string | undefined;
   readonly unsolicited?: boolean | undefined;
+  /** See `TurnOptions.record`. */
   readonly record: boolean;
-  /** The job is a side job: it belongs to no conversation, asks for no permission, and nobody observes it. */
+  /**
+   * Set for a side job, with the conversation beside which it runs, if it names one. It never continues that
+   * conversation. Its requests to people are refused, and nobody observes it.
+   */
   readonly sideJob?: Resolution | undefined;
-  /** Called with the start of a complete reply, as much as is compared. */
+  /** Called once the reply is complete, with its start, which is enough to recognise the reply in a later request. */
   readonly onAnswered?: (reply: string) => void;
 }
 
@@ -123,7 +127,7 @@ export class Delivery implements TurnObserver {
   readonly #sessions: Sessions;
   readonly #options: ConversationOptions;
   #session!: Session;
-  /** The turns that the session did not have before. */
+  /** The recorded turns that this attempt sends to the session for the first time. */
   #sent: readonly TurnRecord[] = [];
   #neededFullTranscript = false;
   #undoDelivery: (() => void) | undefined;
@@ -199,7 +203,7 @@ export class Delivery implements TurnObserver {
     this.#markDelivered();
   }
 
-  /** Counts the error of a prompt that may have killed the agent before it counted as taken. */
+  /** Counts the error of a prompt that was not taken: the prompt may have crashed the agent. */
   onNotTaken(failure: AppError): void {
     if (!this.#hasEvents) this.#countFaults({ type: "failure", failure });
   }
@@ -234,14 +238,14 @@ export class Delivery implements TurnObserver {
     index.saveSoon(conversation);
   }
 
-  /** Whether the agent had turns of the conversation that the request does not bring, nor any reply. */
+  /** Whether the request lacks turns that the agent had, and brings no reply either. */
   #lacksHistory({ turns }: ConversationRecord, delta: TranscriptDelta): boolean {
     const brought = new Set(delta.turns.map(({ turn }) => turn));
     return turns.some((turn) => turn.state !== "pending" && !brought.has(turn)) &&
       !this.#job.messages.some(({ role }) => role === "assistant");
   }
 
-  /** Makes another attempt, in a new session, if the agent's last event shows that its session cannot serve. */
+  /** Makes another attempt, in a new session, if this fault is the last one that the session may have. */
   #retry(last: LastEvent, signal: AbortSignal): Promise<Attempt> | undefined {
     if (!this.#isFault(last) || this.#job.active.faultsLeft > 1) return undefined;
     this.#undo();
@@ -253,7 +257,10 @@ export class Delivery implements TurnObserver {
     });
   }
 
-  /** Whether the session is to blame for an end without text. If the agent died on a message before, the message is. */
+  /**
+   * Whether the session is to blame for the last event. Text clears the session. If the agent has crashed on a message
+   * before, the message is to blame.
+   */
   #isFault(last: LastEvent): boolean {
     if (this.#reply !== "") return false;
     if (last.type === "end") return last.reason === "refusal";
@@ -315,18 +322,18 @@ export class Delivery implements TurnObserver {
   }
 }
 
-/** How an agent refuses a prompt, such as for want of a log-in. */
-const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["agent_error", "agent_auth_required"]);
+/** Errors with which an agent rejects a prompt, such as when it has no log-in. */
+const REJECTIONS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["agent_error", "agent_auth_required"]);
 
 /** Tells from the last event of a turn how far it came; `pending` if the agent may not have kept its messages. */
 export function deliveryState(
   event: LastEvent,
   reply: string,
-  isFirst: boolean,
+  isFirstEvent: boolean,
 ): DeliveryState {
   if (event.type === "end") {
     return event.reason === "cancelled" || isSilentReply(reply) ? "delivered" : "answered";
   }
   const { code } = event.failure;
-  return code === "agent_crashed" || isFirst && REFUSALS.has(code) ? "pending" : "delivered";
+  return code === "agent_crashed" || isFirstEvent && REJECTIONS.has(code) ? "pending" : "delivered";
 }

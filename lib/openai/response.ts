@@ -39,10 +39,10 @@ export interface StreamOptions {
 type StreamRequest = ReplyOptions & Pick<CompletionRequest, "format" | "includeUsage" | "includeAgentEvents">;
 
 /**
- * Streams the reply of a turn, from the moment at which the agent took the prompt or after {@linkcode HEAD_MS}. From
- * then on, a turn that cannot start is a failure in the stream.
+ * Streams the reply of a turn. The stream opens once the agent has the prompt, or after {@linkcode HEAD_MS}. Later
+ * failures go into the stream.
  *
- * @throws {AppError} if the turn could not start in time, or failed before any text: a status can still report it.
+ * @throws {AppError} if the turn fails to start before that, or fails before any text: a status can then report it.
  *   `turn_cancelled` if a repeated request can no longer read the turn from its start.
  */
 export async function streamReply(

@@ -45,8 +45,8 @@ export interface TurnObserver {
   /** The reply has ended with a question, and the turn goes on: see {@linkcode Turn.answerQuestion}. */
   onReplyEnd?(): void;
   /**
-   * Whether the observer wants `speech`, and `emotion` as soon as it is complete. Read for every text; without it the
-   * turn has no `speech`, and looks for emotions only when the text pauses.
+   * Whether the observer wants `speech` events, and each `emotion` at once. The turn asks this for every text. If not,
+   * the turn sends no `speech`, and looks for emotions only when the text pauses.
    */
   readonly wantsSpeech: boolean;
 }
@@ -74,7 +74,7 @@ export interface TurnOptions extends Attempt {
   /** Speaks the questions that words can answer, because the conversation's next message may answer them. */
   readonly speaksQuestions?: boolean;
   /**
-   * Asked once, if neither text nor a tool call came before the agent's last event: may return another attempt, with
+   * Asked once, if no text, tool call or question came before the agent's last event: may return another attempt, with
    * which the turn goes on. If the attempt cannot start, the turn ends with the first one's last event.
    *
    * @param signal Aborts when the turn is cancelled.
@@ -153,7 +153,7 @@ export class Turn {
     return this.#sessionId;
   }
 
-  /** Whether the turn has ended for its readers, which may wait for the last event. */
+  /** Whether the last event is decided. The readers may get it a moment later. */
   get isOver(): boolean {
     return this.#isOver;
   }
@@ -194,7 +194,8 @@ export class Turn {
    * Hands every event from the start of the turn to `reader`; earlier events come at once. A turn that is not recorded
    * has one reader.
    *
-   * @returns A function that stops reading. The last reader that leaves a running turn cancels it.
+   * @returns A function that stops reading. The last reader that leaves cancels the turn. While a spoken question is
+   *   open, it ends only the reply.
    * @throws {AppError} `turn_cancelled` if the events from the start are gone.
    */
   read(reader: TurnReader): () => void {
@@ -209,9 +210,9 @@ export class Turn {
   }
 
   /**
-   * Says that the readers have the whole reply, although the agent may go on. Readers may leave from now on, and only
-   * the observer gets events, without text. After `length` the agent goes on with its work; after `stop` the turn is
-   * cancelled, unless a tool is open or has run.
+   * Ends the reply for its readers, which may leave. The observer still gets events, but no text and no thoughts. After
+   * `length` the agent goes on with its work. After `stop` the turn is cancelled, unless the agent has called a tool or
+   * asked a question.
    */
   endReply(cut: "length" | "stop"): void {
     if (this.#isOver || this.#isCancelled) return;
@@ -292,6 +293,7 @@ export class Turn {
         this.#hasActed ||= event.type === "tool" || event.type === "question";
         this.#emit(event);
         if (event.type === "question") this.#onQuestion(event.request);
+        // A tool that closes because the turn ends is followed by the last event: nothing is left to cancel.
         const isClosing = event.type === "tool" && event.closing;
         if (this.#toolWait && !this.#open.hasTools && !isClosing) this.cancel();
       }

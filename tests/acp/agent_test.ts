@@ -193,22 +193,29 @@ Deno.test("AcpAgent: an answer of a retired process does not excuse the early ex
   await harness.recorder.waitFor(/agent exited during start-up/);
 });
 
+/** A process that reads nothing before `until` resolves, which is asked for each write. */
+function heldUp(process: MemoryAcpAgent["process"], until: () => Promise<void>): MemoryAcpAgent["process"] {
+  const writer = process.writable.getWriter();
+  const writable = new WritableStream<Uint8Array>({
+    write: async (bytes) => {
+      await until();
+      await writer.write(bytes);
+    },
+    close: () => writer.close(),
+    abort: (reason) => writer.abort(reason),
+  });
+  return { ...process, writable };
+}
+
 Deno.test("AcpAgent: a prompt that is cancelled while it is being read ends, and its session is lost", async () => {
   const { promise: gate, resolve: openGate } = Promise.withResolvers<void>();
   let isGated = false;
   await using harness = new AcpHarness({}, {
     launch: () => {
       const { process } = new MemoryAcpAgent({ "session/prompt": answersAfter(new Promise(() => {})) });
-      const writer = process.writable.getWriter();
-      const writable = new WritableStream<Uint8Array>({
-        write: async (bytes) => {
-          if (isGated) await gate;
-          await writer.write(bytes);
-        },
-        close: () => writer.close(),
-        abort: (reason) => writer.abort(reason),
+      return heldUp(process, async () => {
+        if (isGated) await gate;
       });
-      return { ...process, writable };
     },
     timeouts: SHORT_CANCEL,
   });
@@ -237,17 +244,7 @@ Deno.test("AcpAgent: refuses a prompt that the process does not read in time, an
             : { stopReason: "end_turn" },
       });
       starts.push(running);
-      const writer = running.process.writable.getWriter();
-      const isFirst = starts.length === 1;
-      const writable = new WritableStream<Uint8Array>({
-        write: async (bytes) => {
-          if (isFirst) await gate;
-          await writer.write(bytes);
-        },
-        close: () => writer.close(),
-        abort: (reason) => writer.abort(reason),
-      });
-      return { ...running.process, writable };
+      return starts.length === 1 ? heldUp(running.process, () => gate) : running.process;
     },
     timeouts: { ...TEST_TIMEOUTS, readMs: 100, cancelMs: 500 },
   });
