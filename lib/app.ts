@@ -6,7 +6,8 @@ import type { AccessControl } from "./http/access.ts";
 import { corsHeaders, preflightResponse } from "./http/cors.ts";
 import { errorResponse } from "./http/error_response.ts";
 import { releaseBody } from "./http/json_body.ts";
-import { allowedMethods, handlerOf, matchRoute, notFound, type Route } from "./http/router.ts";
+import { allowedMethods, matchRoute, methodOf, METHODS, notFound, type Route } from "./http/router.ts";
+import { checkScopes, requiredScopes } from "./http/scopes.ts";
 
 /** Answers a request; never rejects. `address` is the connection's remote address, if known. */
 export type App = (request: Request, address?: string) => Promise<Response>;
@@ -19,6 +20,8 @@ const CLIENT_CLOSED_REQUEST = 499;
 
 /** Creates the app: a function of requests, which opens no port. */
 export function createApp(routes: readonly Route[], access: AccessControl, log: Log): App {
+  // A route without its scopes is a mistake of ours, which must not wait for a request.
+  for (const route of routes) for (const method of METHODS) if (route[method]) requiredScopes(route, method);
   const isNewRefusal = createDedupe(REFUSAL_LOG_MS, MAX_REFUSALS);
 
   async function answer(
@@ -31,26 +34,28 @@ export function createApp(routes: readonly Route[], access: AccessControl, log: 
       throw new AppError("invalid_value", 'The header "Host" is malformed.', { param: "Host" });
     }
     const match = matchRoute(routes, pathname);
-    const route: Partial<Route> = match?.route ?? {};
-    const isServed = match !== undefined && route.instead === undefined;
+    const isServed = match !== undefined && match.route.instead === undefined;
     const allow = isServed ? allowedMethods(match.route) : "GET, HEAD, POST, DELETE, OPTIONS";
+    const method = match && methodOf(match.route, request.method);
+    const required = method ? requiredScopes(match.route, method) : [];
+    const isOpen = required === "open";
     if (request.method === "OPTIONS") {
-      access.checkSource(request, address, route);
+      access.checkSource(request, address, isOpen);
       return preflightResponse(request, allow);
     }
     // Check the key first, so that callers without one cannot probe for routes.
-    await access.check(request, address, route);
-    if (!isServed) throw notFound(routes, pathname, route.instead);
-    const { method } = request;
-    const handler = handlerOf(match.route, method);
+    const caller = await access.identify(request, address, { isOpen, keyInUrl: match?.route.keyInUrl });
+    if (!isServed) throw notFound(routes, pathname, match?.route.instead);
+    const handler = method && match.route[method];
     if (handler === undefined) {
-      const message = `${method} is not allowed here; allowed are ${allow}.`;
+      const message = `${request.method} is not allowed here; allowed are ${allow}.`;
       const response = errorResponse(new AppError("method_not_allowed", message));
       response.headers.set("allow", allow);
       return response;
     }
     // Deno's server leaves out the body of a response to `HEAD`, and knows its length.
-    return await handler(request, { requestId, rest: match.rest });
+    checkScopes(caller, required);
+    return await handler(request, { requestId, rest: match.rest, caller });
   }
 
   function toResponse(

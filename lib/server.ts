@@ -88,7 +88,6 @@ export function createServer(config: Config, parts: ServerParts) {
   );
 
   const access = createAccessControl(config);
-  const { keyId } = access;
   const idempotency = new IdempotencyCache();
   // A side is one entry of this list.
   const routes: Route[] = [
@@ -97,7 +96,6 @@ export function createServer(config: Config, parts: ServerParts) {
       router: agents,
       idempotency,
       cannedReplies,
-      keyId,
       stream: config,
       chatPath: config.chatPath,
     }),
@@ -108,7 +106,6 @@ export function createServer(config: Config, parts: ServerParts) {
       notifier,
       conversations,
       idempotency,
-      keyId,
       version,
       log,
     }),

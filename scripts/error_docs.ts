@@ -42,6 +42,10 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "The request comes from another machine or through a proxy, or uses the name of another machine, and no key is set.",
     "Use `127.0.0.1` or `localhost`, or set `VTUBER_AUTH_KEY`.",
   ],
+  insufficient_scope: [
+    "The key of the request does not have the scope that the message names.",
+    "Use a key that has it, or add it to `scopes` of `[keys.NAME]` in `config.toml`.",
+  ],
   not_found: [
     "The path, the permission request or the conversation does not exist.",
     "See `GET /` for the paths. Enter the address in the skin up to `/v1` only.",
@@ -84,6 +88,10 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
   upgrade_required: [
     "`GET /v1/vtuber/ws` was requested, but not as a WebSocket.",
     "Connect with `ws://` or `wss://`. A proxy in between has to pass WebSockets on.",
+  ],
+  insufficient_quota: [
+    "The key of the request has spent its `turns_per_day`.",
+    "Wait for the next day (UTC), or raise `turns_per_day` of the key.",
   ],
   rate_limit_exceeded: [
     "All turns are in use, 5,000 clients are connected for events, a client sends more than 50 commands a second, " +

@@ -9,7 +9,7 @@ import { AgentAuth } from "./auth.ts";
 import { ClosedError, explain, type JsonRpcPeer, reasonOf, RpcError } from "./json_rpc.ts";
 import type { QuietTimes } from "./late_updates.ts";
 import type { AgentLifecycleEvent } from "./lifecycle.ts";
-import type { PermissionPolicy } from "./permission.ts";
+import type { PermissionPolicy } from "../turn/permission.ts";
 import { classifyProviderError } from "./provider_error.ts";
 import type { SettingWarning } from "./session_config.ts";
 import { type Capabilities, type McpServer, parseInitializeResult, PROTOCOL_VERSION } from "./wire.ts";

@@ -20,15 +20,10 @@ import type {
   ToolKind,
   TurnReader,
 } from "../turn/event.ts";
-import { chooseOption, type Decision, type PermissionBroker } from "../turn/permission.ts";
+import { chooseOption, type Decision, type PermissionBroker, type PermissionPolicy } from "../turn/permission.ts";
 import { accessOf, detailOf, MAX_DETAIL_CHARS, outsidePlaces, type ToolAccess } from "./tool_access.ts";
 import { isCut, type TrackedTool, type UpdateTranslator } from "./update.ts";
 import type { PermissionRequest } from "./wire.ts";
-
-/** Values of `VTUBER_PERMISSIONS`. */
-export const PERMISSION_POLICIES = ["ask", "allow", "deny"] as const;
-/** One of {@linkcode PERMISSION_POLICIES}. */
-export type PermissionPolicy = (typeof PERMISSION_POLICIES)[number];
 
 /** The `outcome` in the result of `session/request_permission` (ACP `RequestPermissionOutcome`). */
 export type PermissionOutcome =

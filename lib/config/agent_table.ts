@@ -2,7 +2,7 @@
 
 import { parse, TomlError } from "smol-toml";
 import { z } from "zod";
-import { PERMISSION_POLICIES } from "../acp/permission.ts";
+import { PERMISSION_POLICIES } from "../turn/permission.ts";
 import type { McpServer } from "../acp/wire.ts";
 import { DEFAULT_AGENT, isSameName } from "../turn/model_router.ts";
 import { isVariableName } from "./parsers.ts";

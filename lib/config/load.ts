@@ -9,7 +9,7 @@ import { parseArgs, type ParseArgsOptionsConfig } from "node:util";
 import type { AgentConfig } from "../acp/create_agent.ts";
 import { messageOf } from "../core/errors.ts";
 import type { AmbientSettings } from "../events/ambient.ts";
-import { isLoopback } from "../http/access.ts";
+import { type ApiKey, isLoopback } from "../http/access.ts";
 import { type ConfigFile, NO_TABLES, type Problems, readAgentTables } from "./agent_table.ts";
 import { readAgents } from "./agents.ts";
 import { expandHome } from "./parsers.ts";
@@ -24,6 +24,8 @@ export const SAFE_KEY_CHARS = 16;
 export interface Config extends Settings {
   /** The name of the default agent. */
   readonly model: string;
+  /** The keys of `[keys.NAME]`. */
+  readonly keys: readonly ApiKey[];
   /** At least one agent; the default agent is the first. */
   readonly agents: readonly AgentConfig[];
   /** The folder that remembers conversations, perhaps relative; `undefined` keeps nothing on disk. */
@@ -108,6 +110,7 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
   const config: Config = {
     ...settings,
     model: agents[0]!.name,
+    keys: [],
     agents,
     dataDir,
     ambient: !settings.ambientEnabled ? undefined : {

@@ -6,7 +6,7 @@
  */
 
 import type { z } from "zod";
-import { PERMISSION_POLICIES } from "../acp/permission.ts";
+import { PERMISSION_POLICIES } from "../turn/permission.ts";
 import { SESSION_MODES } from "../conversation/resolve.ts";
 import { BUSY_MODES } from "../conversation/turn_queue.ts";
 import { LOG_LEVELS } from "../core/log.ts";

@@ -2,6 +2,7 @@
 
 import { AppError, shuttingDown } from "../core/errors.ts";
 import type { Agent } from "../turn/agent.ts";
+import type { Caller } from "../turn/caller.ts";
 import { cannedTurn } from "../turn/canned_replies.ts";
 import type { Turn } from "../turn/turn.ts";
 import { ActiveConversation, ActiveConversations, type ConversationOptions } from "./active.ts";
@@ -15,6 +16,8 @@ import { cancelled, type QueueTicket } from "./turn_queue.ts";
 
 /** A request for a turn. */
 export interface TurnRequest {
+  /** Who asks for the turn; nobody if the program itself does. */
+  readonly caller?: Caller | undefined;
   /** The caller and its conversation. Without it the request gets a session of its own, closed after the turn. */
   readonly conversation?: ConversationKey | undefined;
   /** By default the first agent. */

@@ -20,8 +20,6 @@ export interface EventRoutesDeps extends WebSocketDeps {
   readonly notifier: Pick<Notifier, "fromText" | "ask" | "announce">;
   readonly conversations: Pick<ConversationRegistry, "list" | "forget" | "interrupt">;
   readonly idempotency: Pick<IdempotencyCache, "forget">;
-  /** Identifies the caller. */
-  readonly keyId: string;
 }
 
 /** Creates the routes under `/v1/vtuber`. */
@@ -78,7 +76,7 @@ export function eventRoutes(deps: EventRoutesDeps): Route[] {
     },
     {
       path: "/vtuber/sessions",
-      GET: () => noStore({ sessions: conversations.list(deps.keyId) }),
+      GET: (_request, { caller }) => noStore({ sessions: conversations.list(caller.id) }),
       DELETE: forget,
       docs: {
         GET: { name: "sessions", summary: "Your conversations, newest first" },
@@ -163,12 +161,12 @@ function interruptHandler(conversations: EventRoutesDeps["conversations"]): Hand
 }
 
 /** Forgets the conversation in the path or in `?id=`, or with `?all=true` all conversations of the caller. */
-function forgetHandler({ conversations, idempotency, keyId }: EventRoutesDeps): Handler {
-  const forget = (id: string | undefined) => {
-    idempotency.forget(id);
-    return conversations.forget(keyId, id);
-  };
-  return (request, { rest }) => {
+function forgetHandler({ conversations, idempotency }: EventRoutesDeps): Handler {
+  return (request, { rest, caller }) => {
+    const forget = (id: string | undefined) => {
+      idempotency.forget(id);
+      return conversations.forget(caller.id, id);
+    };
     const { searchParams } = new URL(request.url);
     const id = rest || searchParams.get("id");
     if (id) {

@@ -1,16 +1,27 @@
 /** Access control: address, Host, Origin and key, checked before a body is read. @module */
 
-import { createHash, timingSafeEqual } from "node:crypto";
+import { createHash } from "node:crypto";
 import { delay } from "@std/async/delay";
 import { BoundedMap } from "../core/bounded_map.ts";
 import { AppError } from "../core/errors.ts";
-import type { Route } from "./router.ts";
+import { type Caller, type Scope, SCOPES } from "../turn/caller.ts";
 import { offeredProtocols } from "./websocket.ts";
+
+/** An API key of `[keys.NAME]`. */
+export interface ApiKey {
+  readonly name: string;
+  /** SHA-256 of the key's UTF-8 bytes, as lowercase hexadecimal digits. */
+  readonly sha256: string;
+  /** What the key allows. */
+  readonly caller: Caller;
+}
 
 /** Settings of {@linkcode createAccessControl}. */
 export interface AccessOptions {
-  /** The key that every route but the open ones requires; without it, only this machine is served. */
+  /** The key of the owner, which has every scope but `commands`. Without any key, only this machine is served. */
   readonly authKey: string | undefined;
+  /** The keys of `[keys.NAME]`. */
+  readonly keys?: readonly ApiKey[];
   /** Origins that are allowed without a key, beside those of this machine. */
   readonly allowedOrigins: readonly string[];
   /** Serves other machines without a key. */
@@ -36,6 +47,18 @@ interface Guesses {
   at: number;
 }
 
+/** What the owner can do with `VTUBER_AUTH_KEY`, or from this machine where no key is configured. */
+const OWNER_SCOPES: ReadonlySet<Scope> = new Set(SCOPES.filter((scope) => scope !== "commands"));
+/** The caller from this machine, where no key is configured. */
+export const LOCAL_CALLER: Caller = { id: "", scopes: OWNER_SCOPES };
+/** The caller from another machine, where no key is configured and `VTUBER_INSECURE` is set. */
+const REMOTE_CALLER: Caller = {
+  id: "remote",
+  scopes: new Set<Scope>(["chat", "audio", "embeddings", "events"]),
+};
+/** The caller of an endpoint that needs no key. */
+const ANONYMOUS: Caller = { id: "", scopes: new Set() };
+
 /** Headers that proxies add. */
 const PROXY_HEADERS = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 /** The origin of Tauri apps on macOS and Linux. */
@@ -49,39 +72,48 @@ export function isLoopback(host: string): boolean {
 }
 
 /** Creates the access control for these settings. */
-export function createAccessControl({ authKey, insecure, ...options }: AccessOptions) {
+export function createAccessControl({ authKey, keys = [], insecure, ...options }: AccessOptions) {
   const allowedOrigins = new Set(
     options.allowedOrigins.map((origin) => origin.toLowerCase().replace(/\/+$/, "")),
   );
-  const keyHash = authKey === undefined ? undefined : sha256(authKey);
+  /** The callers by the hash of their key. A lookup by hash tells nothing about keys by the time that it takes. */
+  const callers = new Map(keys.map(({ sha256, caller }) => [sha256, caller]));
+  if (authKey !== undefined) {
+    const hash = sha256(authKey);
+    callers.set(hash, { id: hash.slice(0, 16), scopes: OWNER_SCOPES });
+  }
+  const needsKey = callers.size > 0;
+  const guesses = new BoundedMap<string, Guesses>(MAX_ADDRESSES);
+
+  /** Whether a request comes from this machine, under a local name, and through no proxy. */
+  function isLocal({ headers, url }: Request, address: string | undefined): boolean {
+    const host = (headers.get("host") ?? new URL(url).host).replace(/:\d*$/, "");
+    return isLoopback(host) && (address === undefined || isLoopback(address)) && !hasProxyHeader(headers);
+  }
 
   /**
    * Checks the source only: address, Host and Origin.
    *
    * @param address The connection's remote address, if known.
+   * @param isOpen The endpoint needs no key.
    * @throws {AppError} `host_not_allowed`, `origin_not_allowed`.
    */
-  function checkSource(request: Request, address: string | undefined, { open }: Pick<Route, "open">): void {
-    if (keyHash !== undefined) return;
+  function checkSource(request: Request, address: string | undefined, isOpen: boolean): void {
+    if (needsKey) return;
     const { headers } = request;
-    const host = (headers.get("host") ?? new URL(request.url).host).replace(/:\d*$/, "");
-    if (!insecure && (!isLoopback(host) || address !== undefined && !isLoopback(address))) {
+    if (!insecure && !isLocal(request, address)) {
       throw new AppError(
         "host_not_allowed",
-        "Without a key only this machine is served, under a local name (127.0.0.1, localhost). " +
-          "Set VTUBER_AUTH_KEY to serve other machines.",
-      );
-    }
-    if (!insecure && PROXY_HEADERS.some((name) => headers.has(name))) {
-      throw new AppError(
-        "host_not_allowed",
-        "The request came through a proxy, behind which every stranger looks local. Set VTUBER_AUTH_KEY to serve them.",
+        hasProxyHeader(headers)
+          ? "The request came through a proxy, behind which every stranger looks local. Set VTUBER_AUTH_KEY to serve them."
+          : "Without a key only this machine is served, under a local name (127.0.0.1, localhost). " +
+            "Set VTUBER_AUTH_KEY to serve other machines.",
       );
     }
     const origin = headers.get("origin");
     // Browsers send no Origin for frames and for subresources that the page cannot read.
     const isHiddenOrigin = origin === null && headers.get("sec-fetch-site") === "cross-site";
-    if (isHiddenOrigin && !open || !allowsOrigin(request)) {
+    if (isHiddenOrigin && !isOpen || !allowsOrigin(request)) {
       throw new AppError(
         "origin_not_allowed",
         `Without a key, pages of other sites are not served (origin: ${origin ?? "hidden"}). ` +
@@ -90,27 +122,30 @@ export function createAccessControl({ authKey, insecure, ...options }: AccessOpt
     }
   }
 
-  const guesses = new BoundedMap<string, Guesses>(MAX_ADDRESSES);
-
   /**
-   * Checks all: source and key. Repeated wrong keys of an address are refused slowly, so that no key can be guessed.
+   * Checks source and key, and finds the caller. Repeated wrong keys of an address are refused slowly.
    *
    * @throws {AppError} `host_not_allowed`, `origin_not_allowed`, `invalid_api_key` or `rate_limit_exceeded`, with what
    * to do; the reason of the request's signal if the client hangs up first.
    */
-  async function check(
+  async function identify(
     request: Request,
     address: string | undefined,
-    route: Pick<Route, "open" | "keyInUrl">,
-  ): Promise<void> {
-    checkSource(request, address, route);
-    if (keyHash === undefined || route.open) return;
-    const keys = keysOf(request, route.keyInUrl);
-    if (keys.length === 0) {
+    { isOpen = false, keyInUrl = false }: { readonly isOpen?: boolean; readonly keyInUrl?: boolean },
+  ): Promise<Caller> {
+    checkSource(request, address, isOpen);
+    if (isOpen) return ANONYMOUS;
+    if (!needsKey) return isLocal(request, address) ? LOCAL_CALLER : REMOTE_CALLER;
+    const sent = keysOf(request, keyInUrl);
+    if (sent.length === 0) {
       throw new AppError(
         "invalid_api_key",
         "A key is needed: send the value of VTUBER_AUTH_KEY as `Authorization: Bearer KEY`.",
       );
+    }
+    for (const key of sent) {
+      const caller = callers.get(sha256(key));
+      if (caller) return caller;
     }
     const wrong = guesses.get(address ?? "") ?? { count: 0, waiting: 0, at: 0 };
     if (wrong.waiting >= MAX_WAITING_GUESSES) {
@@ -121,7 +156,6 @@ export function createAccessControl({ authKey, insecure, ...options }: AccessOpt
         { retryAfterSecs: 5 },
       );
     }
-    if (keys.some((key) => timingSafeEqual(sha256(key), keyHash))) return;
     guesses.set(address ?? "", wrong);
     await slowDown(wrong, request.signal);
     throw new AppError("invalid_api_key", "The key is wrong: it must be the value of VTUBER_AUTH_KEY.");
@@ -130,16 +164,14 @@ export function createAccessControl({ authKey, insecure, ...options }: AccessOpt
   /** Whether the page that sent the request may read the response. */
   function allowsOrigin({ headers }: Request): boolean {
     const origin = headers.get("origin")?.toLowerCase();
-    if (origin === undefined || keyHash !== undefined) return true;
+    if (origin === undefined || needsKey) return true;
     if (origin === TAURI_ORIGIN || allowedOrigins.has(origin)) return true;
     const url = URL.parse(origin);
     if (url === null || !url.protocol.startsWith("http")) return false;
     return isLoopback(url.hostname) || url.host === headers.get("host")?.toLowerCase();
   }
 
-  /** Identifies the key that callers use, without revealing it; empty without a key. */
-  const keyId = keyHash === undefined ? "" : keyHash.toHex().slice(0, 16);
-  return { check, checkSource, allowsOrigin, keyId };
+  return { identify, checkSource, allowsOrigin };
 }
 
 /** Counts a wrong key, and waits after several of them. */
@@ -163,7 +195,7 @@ const KEY_PROTOCOL = /^(?:bearer|openai-insecure-api-key)\.(.+)$/;
  * Lists the keys of a request: the bearer token, and the header of Azure's clients. Browsers can send no header with a
  * WebSocket or an EventSource, so `inUrl` adds `?token=` and the subprotocols, as they are and decoded from base64url.
  */
-function keysOf(request: Request, inUrl: boolean | undefined): string[] {
+function keysOf(request: Request, inUrl: boolean): string[] {
   const { headers, url } = request;
   const keys = [/^bearer +(.+?) *$/i.exec(headers.get("authorization") ?? "")?.[1], headers.get("api-key")];
   if (inUrl) {
@@ -185,6 +217,10 @@ function fromBase64Url(text: string): string | undefined {
 }
 
 /** Hashes synchronously: a wait for `crypto.subtle` would let requests overtake each other. */
-function sha256(text: string): Uint8Array {
-  return createHash("sha256").update(text).digest();
+export function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
+
+function hasProxyHeader(headers: Headers): boolean {
+  return PROXY_HEADERS.some((name) => headers.has(name));
 }

@@ -9,6 +9,7 @@ const FINAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "idempotency_key_conflict",
   "turn_cancelled",
   "permission_resolved",
+  "insufficient_quota",
   "internal_error",
 ]);
 /** Default of `Retry-After`, in seconds. */

@@ -21,7 +21,7 @@ type ProbedAgent = Pick<Agent, "name" | "state" | "warm">;
 /** Makes the routes `GET /health`, `GET /healthz` and `GET /readyz`. */
 export function healthRoutes(agents: readonly ProbedAgent[], isDraining: () => boolean): Route[] {
   const health: Handler = () => Response.json({ status: "ok" });
-  const probe = { open: true, unversioned: true } as const;
+  const probe = { unversioned: true } as const;
   return [
     {
       ...probe,

@@ -1,19 +1,24 @@
 /** Routes: which handler answers a path, however the client writes it, and how the docs list them. @module */
 
 import { AppError } from "../core/errors.ts";
+import type { Caller } from "../turn/caller.ts";
 
 /** What a handler gets beside the request. */
 export interface RequestContext {
   readonly requestId: string;
   /** The decoded part of the path that the route's `*` stands for; else empty. */
   readonly rest: string;
+  /** Who makes the request. */
+  readonly caller: Caller;
 }
 
 /** Answers a request. A thrown error becomes an error response. */
 export type Handler = (request: Request, context: RequestContext) => Response | Promise<Response>;
 
 /** Methods that a route can answer. `HEAD` is answered by the `GET` handler. */
-export type Method = "GET" | "POST" | "DELETE";
+export const METHODS = ["GET", "POST", "DELETE"] as const;
+/** One of {@linkcode METHODS}. */
+export type Method = (typeof METHODS)[number];
 
 /** A path and the handlers of its methods. */
 export interface Route extends Readonly<Partial<Record<Method, Handler>>> {
@@ -21,8 +26,8 @@ export interface Route extends Readonly<Partial<Record<Method, Handler>>> {
   readonly path: string;
   /** The docs show the path without `/v1`. */
   readonly unversioned?: boolean;
-  /** Served without a key. */
-  readonly open?: boolean;
+  /** The path of the endpoint that is served here too, and whose scopes count. */
+  readonly aliasOf?: string;
   /** Accepts the key in the query or the WebSocket subprotocol too, because browsers cannot send a header there. */
   readonly keyInUrl?: boolean;
   /** The path is not served: the end of the error's sentence, which says what to call. */
@@ -84,10 +89,10 @@ export function allowedMethods(route: Route): string {
   return methods.filter(Boolean).join(", ");
 }
 
-/** Returns the handler of a method. A `HEAD` gets the `GET` handler. */
-export function handlerOf(route: Route, method: string): Handler | undefined {
-  if (method === "GET" || method === "HEAD") return route.GET;
-  return method === "POST" || method === "DELETE" ? route[method] : undefined;
+/** Returns the method of a route that answers a request's method, if the route has it. */
+export function methodOf(route: Route, requested: string): Method | undefined {
+  const name = requested === "HEAD" ? "GET" : requested;
+  return METHODS.find((method) => method === name && route[method] !== undefined);
 }
 
 /** Lists the documented endpoints, in the order of the routes, with paths such as `/v1/vtuber/sessions/{id}`. */

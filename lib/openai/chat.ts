@@ -33,8 +33,6 @@ export interface CompletionDeps {
   readonly router: ModelRouter;
   readonly idempotency: IdempotencyCache;
   readonly cannedReplies: Pick<CannedReplies, "replyTo">;
-  /** Id of the API key, so that callers with different keys never share a conversation. */
-  readonly keyId: string;
   readonly stream: StreamOptions;
 }
 
@@ -47,17 +45,18 @@ const ENDPOINTS = {
 /** Creates the handler of an endpoint. */
 export function completionHandler(deps: CompletionDeps, endpoint: keyof typeof ENDPOINTS): Handler {
   const { idPrefix, parse, createFrames } = ENDPOINTS[endpoint];
-  const { router, keyId, stream } = deps;
-  return async (http, { requestId }) => {
+  const { router, stream } = deps;
+  return async (http, { requestId, caller }) => {
     const body = await readJson(http);
     const request = parse(body.value);
     const { agent, model, conversation } = router.resolve(request.model);
     const name = conversationName(http.headers, request.conversation ?? conversation?.trim());
-    const key = idempotencyKey(http, keyId, body, name);
+    const key = idempotencyKey(http, caller.id, body, name);
     if (request.format) await requireUsableSchema(request.format, http.signal);
     let turn: Turn | undefined;
     const starting = startOrJoin(deps, key, request, {
-      conversation: { owner: keyId, name },
+      caller,
+      conversation: { owner: caller.id, name },
       agent,
       model,
       messages: request.messages,
@@ -149,7 +148,7 @@ function decodeHeader(text: string): string {
  */
 function idempotencyKey(
   { headers, url }: Request,
-  keyId: string,
+  callerId: string,
   { text }: JsonBody,
   conversation = "",
 ): IdempotencyKey | undefined {
@@ -165,6 +164,6 @@ function idempotencyKey(
   // Synchronous on purpose: with an await here a later request could overtake an earlier one.
   const bodyHash = createHash("sha256").update(`${url}\n${conversation}\n${text}`).digest("hex");
   return key
-    ? { name: `key\n${keyId}\n${key}`, bodyHash, isRetry: true }
-    : { name: `body\n${keyId}\n${bodyHash}`, bodyHash, isRetry: Number(retries) > 0 };
+    ? { name: `key\n${callerId}\n${key}`, bodyHash, isRetry: true }
+    : { name: `body\n${callerId}\n${bodyHash}`, bodyHash, isRetry: Number(retries) > 0 };
 }

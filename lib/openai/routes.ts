@@ -36,7 +36,7 @@ export function openAiRoutes(deps: OpenAiDeps): Route[] {
   const chat = completionHandler(deps, "chat");
   return [
     ...Object.entries(NOT_SERVED).map(([path, instead]) => ({ path, instead })),
-    { path: canonicalPath(deps.chatPath), POST: chat },
+    { path: canonicalPath(deps.chatPath), aliasOf: "/chat/completions", POST: chat },
     {
       path: "/chat/completions",
       POST: chat,

@@ -21,7 +21,6 @@ export function stageRoutes({ character, describe }: StageDeps): Route[] {
     {
       path: "/",
       unversioned: true,
-      open: true,
       docs: { GET: { summary: "The stage for browsers; a JSON description of the server for programs" } },
       async GET(request) {
         const wantsPage = accepts(request, "application/json", "text/html") === "text/html";
@@ -31,7 +30,6 @@ export function stageRoutes({ character, describe }: StageDeps): Route[] {
     },
     {
       path: "/stage/*",
-      open: true,
       async GET(request, { rest }) {
         if (rest === "character.json") return await character.manifest();
         if (rest.startsWith(CHARACTER)) return await character.file(rest.slice(CHARACTER.length), request);

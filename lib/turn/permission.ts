@@ -10,6 +10,11 @@ import type {
 } from "./event.ts";
 import { OpenRequests } from "./open_requests.ts";
 
+/** Values of `VTUBER_PERMISSIONS`: how permission requests are decided. */
+export const PERMISSION_POLICIES = ["ask", "allow", "deny"] as const;
+/** One of {@linkcode PERMISSION_POLICIES}. */
+export type PermissionPolicy = (typeof PERMISSION_POLICIES)[number];
+
 /** Answers that a person can give without naming one of the agent's options. */
 export const DECISIONS = ["allow", "allow_always", "reject", "reject_always"] as const;
 /** One of {@linkcode DECISIONS}. */

@@ -1,10 +1,5 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import {
-  AlwaysDecisions,
-  PERMISSION_POLICIES,
-  type PermissionPolicy,
-  SessionPermissions,
-} from "../../lib/acp/permission.ts";
+import { AlwaysDecisions, SessionPermissions } from "../../lib/acp/permission.ts";
 import { UpdateTranslator } from "../../lib/acp/update.ts";
 import { parsePermissionRequest, parseSessionUpdate } from "../../lib/acp/wire.ts";
 import {
@@ -17,7 +12,7 @@ import {
   type ToolCallId,
   type ToolKind,
 } from "../../lib/turn/event.ts";
-import type { Decision } from "../../lib/turn/permission.ts";
+import { type Decision, PERMISSION_POLICIES, type PermissionPolicy } from "../../lib/turn/permission.ts";
 import type { Json } from "../support/agents/agent_io.ts";
 import { LogRecorder } from "../support/harness/json_rpc_harness.ts";
 

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { describeUnaskedMode } from "../../lib/acp/unasked_modes.ts";
-import type { PermissionPolicy } from "../../lib/acp/permission.ts";
+import type { PermissionPolicy } from "../../lib/turn/permission.ts";
 import { AcpHarness } from "../support/agents/memory_acp_agent.ts";
 
 const CASES: [agent: string | undefined, mode: string | undefined, text?: RegExp][] = [

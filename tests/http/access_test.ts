@@ -3,7 +3,11 @@ import { AppError } from "../../lib/core/errors.ts";
 import { type AccessOptions, createAccessControl, isLoopback } from "../../lib/http/access.ts";
 
 const KEY = "s3cret-key";
-type Caller = { readonly address: string | undefined; readonly open?: boolean; readonly keyInUrl?: boolean };
+type Caller = {
+  readonly address: string | undefined;
+  readonly isOpen?: boolean;
+  readonly keyInUrl?: boolean;
+};
 const LOCAL: Caller = { address: "127.0.0.1" };
 const REMOTE: Caller = { address: "192.168.1.7" };
 
@@ -30,7 +34,7 @@ async function check(
   search?: string,
 ): Promise<string> {
   try {
-    await createAccessControl(options).check(request(headers, search), caller.address, caller);
+    await createAccessControl(options).identify(request(headers, search), caller.address, caller);
     return "admitted";
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
@@ -58,7 +62,7 @@ Deno.test("isLoopback: accepts the names and addresses of this machine only", ()
   for (const host of foreign) assertEquals(isLoopback(host), false, host);
 });
 
-Deno.test("check: without a key, Host must name this machine, with any port", async () => {
+Deno.test("identify: without a key, Host must name this machine, with any port", async () => {
   for (const name of LOCAL_HOSTS) assertEquals(await check(NO_KEY, { host: `${name}:1` }), "admitted", name);
   for (const host of [...FOREIGN_HOSTS, "evil.example:8080"]) {
     assertEquals(await check(NO_KEY, { host }), "host_not_allowed", host);
@@ -102,7 +106,7 @@ const ORIGINS: readonly [name: string, options: AccessOptions, admitted: string[
   ["insecure", INSECURE, ["http://localhost:3000"], ["https://evil.example", "null"]],
 ];
 for (const [name, options, admitted, refused] of ORIGINS) {
-  Deno.test(`check: Origin, ${name}`, async () => {
+  Deno.test(`identify: Origin, ${name}`, async () => {
     for (const origin of admitted) assertEquals(await check(options, { origin }), "admitted", origin);
     for (const origin of refused) {
       assertEquals(await check(options, { origin }), "origin_not_allowed", origin);
@@ -110,9 +114,9 @@ for (const [name, options, admitted, refused] of ORIGINS) {
   });
 }
 
-Deno.test("check: a cross-site request without Origin is refused, but for open routes", async () => {
-  const site = (value: string, open: boolean) =>
-    check(NO_KEY, { "sec-fetch-site": value }, { ...LOCAL, open });
+Deno.test("identify: a cross-site request without Origin is refused, but for open routes", async () => {
+  const site = (value: string, isOpen: boolean) =>
+    check(NO_KEY, { "sec-fetch-site": value }, { ...LOCAL, isOpen });
   assertEquals(await site("cross-site", false), "origin_not_allowed");
   assertEquals(await site("cross-site", true), "admitted");
   assertEquals(await site("same-origin", false), "admitted");
@@ -152,7 +156,7 @@ const SOURCES: readonly [
   ],
 ];
 for (const [name, options, headers, address, result] of SOURCES) {
-  Deno.test(`check: ${name}: ${result}`, async () => {
+  Deno.test(`identify: ${name}: ${result}`, async () => {
     assertEquals(await check(options, headers, { address }), result);
   });
 }
@@ -182,7 +186,7 @@ const BAD_KEYS: readonly HeaderMap[] = [
   { cookie: `key=${KEY}` },
 ];
 
-Deno.test("check: the key is a bearer token or Azure's header, to the letter", async () => {
+Deno.test("identify: the key is a bearer token or Azure's header, to the letter", async () => {
   for (const headers of GOOD_KEYS) {
     assertEquals(await check(WITH_KEY, headers), "admitted", JSON.stringify(headers));
   }
@@ -191,7 +195,7 @@ Deno.test("check: the key is a bearer token or Azure's header, to the letter", a
   }
 });
 
-Deno.test("check: the error says what to send, and never the key", async () => {
+Deno.test("identify: the error says what to send, and never the key", async () => {
   const access = createAccessControl(WITH_KEY);
   const refusals: [HeaderMap, RegExp][] = [
     [{}, /^A key is needed: send the value of VTUBER_AUTH_KEY as `Authorization: Bearer KEY`/],
@@ -199,7 +203,7 @@ Deno.test("check: the error says what to send, and never the key", async () => {
   ];
   for (const [headers, expected] of refusals) {
     const { message }: AppError = await assertRejects(
-      () => access.check(request(headers), LOCAL.address, {}),
+      () => access.identify(request(headers), LOCAL.address, {}),
       AppError,
     );
     assertMatch(message, expected);
@@ -207,34 +211,40 @@ Deno.test("check: the error says what to send, and never the key", async () => {
   }
 });
 
-Deno.test("check: repeated wrong keys of an address are refused slowly, and the right one at once", async () => {
+Deno.test("identify: repeated wrong keys of an address are refused slowly, and the right one at once", async () => {
   const access = createAccessControl(WITH_KEY);
   const send = async (key: string, { address }: Caller) => {
     const startedAt = performance.now();
-    const error = await access.check(request({ authorization: `Bearer ${key}` }), address, {})
-      .catch((error: AppError) => error);
-    return [error?.code, performance.now() - startedAt >= 900];
+    const result = await access.identify(request({ authorization: `Bearer ${key}` }), address, {})
+      .then(() => "admitted", (error: AppError) => error.code);
+    return [result, performance.now() - startedAt >= 900];
   };
   for (let i = 0; i < 5; i++) assertEquals(await send(`wrong${i}`, REMOTE), ["invalid_api_key", false]);
   const slow = Array.from({ length: 100 }, (_, i) => send(`wrong${i}`, REMOTE));
   assertEquals(await send("wrong", REMOTE), ["rate_limit_exceeded", false]);
   assertEquals(await send("wrong", LOCAL), ["invalid_api_key", false], "another address");
   assertEquals(await Promise.all(slow), Array(100).fill(["invalid_api_key", true]));
-  assertEquals(await send(KEY, REMOTE), [undefined, false]);
+  assertEquals(await send(KEY, REMOTE), ["admitted", false]);
 });
 
-Deno.test("check: an open route needs no key, but an allowed source", async () => {
-  assertEquals(await check(WITH_KEY, {}, { ...REMOTE, open: true }), "admitted");
-  assertEquals(await check(NO_KEY, {}, { ...REMOTE, open: true }), "host_not_allowed");
-  assertEquals(await check(NO_KEY, { origin: EVIL.origin }, { ...LOCAL, open: true }), "origin_not_allowed");
+Deno.test("identify: an open route needs no key, but an allowed source", async () => {
+  assertEquals(await check(WITH_KEY, {}, { ...REMOTE, isOpen: true }), "admitted");
+  assertEquals(await check(NO_KEY, {}, { ...REMOTE, isOpen: true }), "host_not_allowed");
+  assertEquals(
+    await check(NO_KEY, { origin: EVIL.origin }, { ...LOCAL, isOpen: true }),
+    "origin_not_allowed",
+  );
 });
 
-Deno.test("keyId: identifies the key without revealing it", () => {
-  const keyId = (authKey: string | undefined) => createAccessControl({ ...NO_KEY, authKey }).keyId;
-  assertEquals(keyId(KEY), keyId(KEY));
-  assertNotEquals(keyId(KEY), keyId("other"));
-  assertEquals(keyId(undefined), "");
-  assertEquals(keyId(KEY).includes(KEY), false);
+Deno.test("identify: the caller's id tells keys apart without revealing them", async () => {
+  const id = async (authKey: string | undefined) => {
+    const access = createAccessControl({ ...NO_KEY, authKey });
+    return (await access.identify(request({ authorization: `Bearer ${authKey}` }), LOCAL.address, {})).id;
+  };
+  assertEquals(await id(KEY), await id(KEY));
+  assertNotEquals(await id(KEY), await id("other"));
+  assertEquals(await id(undefined), "");
+  assertEquals((await id(KEY)).includes(KEY), false);
 });
 
 const base64Url = (text: string) =>
@@ -256,7 +266,7 @@ const KEYS_IN_URL: readonly [name: string, key: string, headers: HeaderMap, sear
   ["the second of two subprotocols", KEY, offer("bearer.x", `bearer.${KEY}`)],
 ];
 for (const [name, authKey, headers, search] of KEYS_IN_URL) {
-  Deno.test(`check with keyInUrl: accepts the key in ${name}, which other routes do not`, async () => {
+  Deno.test(`identify with keyInUrl: accepts the key in ${name}, which other routes do not`, async () => {
     const options = { ...NO_KEY, authKey };
     assertEquals(await check(options, headers, { ...LOCAL, keyInUrl: true }, search), "admitted");
     const elsewhere = headers.authorization === `Bearer ${KEY}` ? "admitted" : "invalid_api_key";
@@ -274,7 +284,7 @@ const BAD_IN_URL: readonly [name: string, headers: HeaderMap, search?: string][]
   ["the start of the key in base64url", offer(`bearer.${base64Url(KEY.slice(0, 6))}`)],
 ];
 for (const [name, headers, search] of BAD_IN_URL) {
-  Deno.test(`check with keyInUrl: refuses ${name}`, async () => {
+  Deno.test(`identify with keyInUrl: refuses ${name}`, async () => {
     assertEquals(await check(WITH_KEY, headers, { ...LOCAL, keyInUrl: true }, search), "invalid_api_key");
   });
 }

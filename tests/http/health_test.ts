@@ -1,9 +1,10 @@
 import { assertEquals } from "@std/assert";
+import { LOCAL_CALLER } from "../../lib/http/access.ts";
 import { readyHandler } from "../../lib/http/health.ts";
 import type { AgentState } from "../../lib/turn/agent.ts";
 import { MemoryAgent } from "../support/agents/memory_agent.ts";
 
-const CONTEXT = { requestId: "", rest: "" };
+const CONTEXT = { requestId: "", rest: "", caller: LOCAL_CALLER };
 const REQUEST = new Request("http://127.0.0.1/readyz");
 
 const READINESS: readonly [agents: Record<string, AgentState>, isDraining: boolean, status: string][] = [

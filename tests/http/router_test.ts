@@ -2,9 +2,9 @@ import { assertEquals, assertMatch } from "@std/assert";
 import {
   allowedMethods,
   canonicalPath,
-  handlerOf,
   listEndpoints,
   matchRoute,
+  methodOf,
   notFound,
   type Route,
 } from "../../lib/http/router.ts";
@@ -96,7 +96,7 @@ Deno.test("notFound: shows the decoded path", () => {
   assertMatch(notFound(ROUTES, "/%E9%9F%B3").message, /^There is nothing at \/音\./);
 });
 
-Deno.test("handlerOf, allowedMethods: HEAD goes with GET", () => {
+Deno.test("methodOf, allowedMethods: HEAD goes with GET", () => {
   const get: Route = { path: "/", GET: answer };
   const post: Route = { path: "/", POST: answer };
   const all: Route = { path: "/", GET: answer, POST: answer, DELETE: answer };
@@ -106,7 +106,7 @@ Deno.test("handlerOf, allowedMethods: HEAD goes with GET", () => {
     "GET, HEAD, POST, DELETE, OPTIONS",
   ]);
   const methods = ["GET", "HEAD", "POST", "DELETE", "PUT", "OPTIONS", "get"];
-  const answered = (route: Route) => methods.filter((method) => handlerOf(route, method) !== undefined);
+  const answered = (route: Route) => methods.filter((method) => methodOf(route, method) !== undefined);
   assertEquals(answered(get), ["GET", "HEAD"]);
   assertEquals(answered(post), ["POST"]);
   assertEquals(answered(all), ["GET", "HEAD", "POST", "DELETE"]);

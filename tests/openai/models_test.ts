@@ -1,4 +1,5 @@
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { LOCAL_CALLER } from "../../lib/http/access.ts";
 import { modelHandler, modelsHandler } from "../../lib/openai/models.ts";
 import { ModelRouter } from "../../lib/turn/model_router.ts";
 import { AppError } from "../../lib/core/errors.ts";
@@ -17,7 +18,11 @@ function createRouter(models = MODELS): ModelRouter {
 }
 
 async function list(router: ModelRouter): Promise<string[]> {
-  const response = await modelsHandler(router, CREATED)(REQUEST, { requestId: "1", rest: "" });
+  const response = await modelsHandler(router, CREATED)(REQUEST, {
+    requestId: "1",
+    rest: "",
+    caller: LOCAL_CALLER,
+  });
   const { object, data }: { object: string; data: { id: string }[] } = await response.json();
   assertEquals(object, "list");
   for (const model of data) {
@@ -28,7 +33,11 @@ async function list(router: ModelRouter): Promise<string[]> {
 
 /** Checks that this name is described under this id, and that a chat request with this name gets that model. */
 async function assertDescribed(router: ModelRouter, name: string, id: string): Promise<void> {
-  const response = await modelHandler(router, CREATED)(REQUEST, { requestId: "1", rest: name });
+  const response = await modelHandler(router, CREATED)(REQUEST, {
+    requestId: "1",
+    rest: name,
+    caller: LOCAL_CALLER,
+  });
   assertEquals(await response.json(), { id, object: "model", created: CREATED, owned_by: "acp" });
   const { agent, model } = router.resolve(name);
   assertEquals(model === undefined ? agent.name : `${agent.name}/${model}`, id);
@@ -54,7 +63,10 @@ Deno.test("modelHandler: describes the model of any name that a chat request can
 Deno.test("modelHandler: an unknown name is model_not_found", () => {
   for (const rest of ["gpt-4o", "coder/fast", "nobody@mao"]) {
     const handler = modelHandler(createRouter([]), CREATED);
-    const error = assertThrows(() => void handler(REQUEST, { requestId: "1", rest }), AppError);
+    const error = assertThrows(
+      () => void handler(REQUEST, { requestId: "1", rest, caller: LOCAL_CALLER }),
+      AppError,
+    );
     assertEquals([error.code, error.param], ["model_not_found", "model"]);
     assertEquals(error.message.includes(`"${rest}"`), true);
     assertMatch(error.message, /openab, coder/);

@@ -1,6 +1,7 @@
 /** Shows a character in a real browser, on a page of its own under the Content Security Policy of the stage. */
 
 import type { Page } from "playwright-core";
+import { LOCAL_CALLER } from "../../../lib/http/access.ts";
 import { servePage } from "../../../lib/stage/assets.ts";
 import type { Character } from "../../../lib/stage/character.ts";
 import { stageRoutes } from "../../../lib/stage/routes.ts";
@@ -101,7 +102,8 @@ async function respond(request: Request, character: Character): Promise<Response
       return new Response(null, { status: 204 });
     default: {
       const route = stageRoutes({ character, describe: () => ({}) }).find(({ path }) => path === "/stage/*");
-      return await route!.GET!(request, { requestId: "test", rest: path.slice("/stage/".length) });
+      const rest = path.slice("/stage/".length);
+      return await route!.GET!(request, { requestId: "test", rest, caller: LOCAL_CALLER });
     }
   }
 }

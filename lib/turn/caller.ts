@@ -1,0 +1,45 @@
+/** The caller of a request: what its API key allows, or its address where no key is configured. @module */
+
+import { AppError } from "../core/errors.ts";
+import type { PermissionPolicy } from "./permission.ts";
+
+/** The rights that a key can have. */
+export const SCOPES = [
+  "chat",
+  "audio",
+  "embeddings",
+  "events",
+  "permissions",
+  "operator",
+  "live",
+  "commands",
+  "admin",
+] as const;
+/** One of {@linkcode SCOPES}. */
+export type Scope = (typeof SCOPES)[number];
+
+/** Who makes a request. */
+export interface Caller {
+  /** Tells callers apart, and reveals no key. Conversations belong to it. Empty for this machine without a key. */
+  readonly id: string;
+  readonly scopes: ReadonlySet<Scope>;
+  /** Requests that the caller can make in a minute. */
+  readonly requestsPerMinute?: number | undefined;
+  /** Prompts that agents can get from the caller in a day (UTC). */
+  readonly turnsPerDay?: number | undefined;
+  /** Turns of the caller that can run at once. */
+  readonly concurrentTurns?: number | undefined;
+  /** The permission policy of the caller's turns, in place of the agent's. */
+  readonly permissions?: PermissionPolicy | undefined;
+  /** The name of the only agent that answers the caller. */
+  readonly agent?: string | undefined;
+}
+
+/** Checks that a caller has a scope. @throws {AppError} `insufficient_scope`. */
+export function requireScope({ scopes }: Caller, scope: Scope): void {
+  if (scopes.has(scope)) return;
+  throw new AppError(
+    "insufficient_scope",
+    `This needs the scope "${scope}". Use a key that has it, or add it to the scopes of this key in config.toml.`,
+  );
+}
