@@ -32,15 +32,15 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
   ],
   invalid_api_key: [
     "The key is missing or wrong.",
-    "Send the value of `VTUBER_AUTH_KEY` as `Authorization: Bearer KEY`.",
+    "Send `VTUBER_AUTH_KEY`, or a key of `[keys.NAME]`, as `Authorization: Bearer KEY`.",
   ],
   origin_not_allowed: [
     "The request comes from a web page of another site, and no key is set.",
-    "Add the page's origin to `VTUBER_ALLOWED_ORIGINS`, or set `VTUBER_AUTH_KEY`.",
+    "Add the page's origin to `VTUBER_ALLOWED_ORIGINS`, or set a key.",
   ],
   host_not_allowed: [
     "The request comes from another machine or through a proxy, or uses the name of another machine, and no key is set.",
-    "Use `127.0.0.1` or `localhost`, or set `VTUBER_AUTH_KEY`.",
+    "Use `127.0.0.1` or `localhost`, or set a key.",
   ],
   insufficient_scope: [
     "The key of the request does not have the scope that the message names.",

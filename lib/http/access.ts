@@ -105,9 +105,10 @@ export function createAccessControl({ authKey, keys = [], insecure, ...options }
       throw new AppError(
         "host_not_allowed",
         hasProxyHeader(headers)
-          ? "The request came through a proxy, behind which every stranger looks local. Set VTUBER_AUTH_KEY to serve them."
+          ? "The request came through a proxy, behind which every stranger looks local. " +
+            "To serve them, make a key with `oab-vtuber key new`."
           : "Without a key only this machine is served, under a local name (127.0.0.1, localhost). " +
-            "Set VTUBER_AUTH_KEY to serve other machines.",
+            "To serve other machines, make a key with `oab-vtuber key new`.",
       );
     }
     const origin = headers.get("origin");
@@ -117,7 +118,7 @@ export function createAccessControl({ authKey, keys = [], insecure, ...options }
       throw new AppError(
         "origin_not_allowed",
         `Without a key, pages of other sites are not served (origin: ${origin ?? "hidden"}). ` +
-          "Set VTUBER_AUTH_KEY, or list the page's origin in VTUBER_ALLOWED_ORIGINS.",
+          "Make a key with `oab-vtuber key new`, or list the page's origin in VTUBER_ALLOWED_ORIGINS.",
       );
     }
   }
@@ -140,7 +141,7 @@ export function createAccessControl({ authKey, keys = [], insecure, ...options }
     if (sent.length === 0) {
       throw new AppError(
         "invalid_api_key",
-        "A key is needed: send the value of VTUBER_AUTH_KEY as `Authorization: Bearer KEY`.",
+        "A key is needed: send VTUBER_AUTH_KEY, or a key of [keys.NAME] in config.toml, as `Authorization: Bearer KEY`.",
       );
     }
     for (const key of sent) {
@@ -158,7 +159,10 @@ export function createAccessControl({ authKey, keys = [], insecure, ...options }
     }
     guesses.set(address ?? "", wrong);
     await slowDown(wrong, request.signal);
-    throw new AppError("invalid_api_key", "The key is wrong: it must be the value of VTUBER_AUTH_KEY.");
+    throw new AppError(
+      "invalid_api_key",
+      "The key is wrong: it is neither VTUBER_AUTH_KEY nor a key of [keys.NAME] in config.toml.",
+    );
   }
 
   /** Whether the page that sent the request may read the response. */
