@@ -17,7 +17,7 @@ import { Ambient } from "./events/ambient.ts";
 import { EventHub } from "./events/hub.ts";
 import { createNotifier, type Notifier } from "./events/notifier.ts";
 import { eventRoutes } from "./events/routes.ts";
-import { createAccessControl } from "./http/access.ts";
+import { createAccessControl, LOCAL_CALLER } from "./http/access.ts";
 import { healthRoutes } from "./http/health.ts";
 import { listEndpoints, type Route } from "./http/router.ts";
 import { openAiRoutes } from "./openai/routes.ts";
@@ -223,7 +223,8 @@ async function openClawd(
   const { ClawdDriver } = await import("./clawd/driver.ts");
   const home = own.HOME ?? own.USERPROFILE;
   return new ClawdDriver({
-    subscribe: (pet, events) => hub.subscribe(pet, events),
+    // The pet runs on this machine, and its user is the owner.
+    subscribe: (pet, events) => hub.subscribe(pet, LOCAL_CALLER, events),
     readRuntime: () => Deno.readTextFile(`${home}/.clawd/runtime.json`).catch(() => undefined),
     answer: (id, answer, by) => permissions.answer(id, answer, by),
     cwd: await Deno.realPath(agents[0]!.workingDir),

@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { LOCAL_CALLER } from "../lib/http/access.ts";
 import { HANG_UP_MS } from "../lib/server.ts";
 import { MemoryAgent } from "./support/agents/memory_agent.ts";
 import { startApp } from "./support/harness/app_harness.ts";
@@ -49,7 +50,7 @@ Deno.test("dispose: a slow client and a slow agent are waited for at the same ti
   }
   const app = startApp({ agents: [new SlowAgent("slow")] });
   // The client hangs up once the agent is asked to end.
-  app.hub.subscribe({ send() {}, backlog: 0, close: () => isEnding.promise });
+  app.hub.subscribe({ send() {}, backlog: 0, close: () => isEnding.promise }, LOCAL_CALLER);
   const startedAt = performance.now();
   await app[Symbol.asyncDispose]();
   assert(performance.now() - startedAt < HANG_UP_MS);

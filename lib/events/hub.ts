@@ -2,6 +2,7 @@
 
 import { AppError, shuttingDown } from "../core/errors.ts";
 import { type IdleTimer, startIdleTimer } from "../core/idle_timer.ts";
+import { type Caller, SCOPES } from "../turn/caller.ts";
 import { isLast, type TurnEvent, type TurnId } from "../turn/event.ts";
 import type { Turn, TurnObserver } from "../turn/turn.ts";
 import { Subscriber, type Transport } from "./subscriber.ts";
@@ -104,19 +105,21 @@ export class EventHub implements TurnObserver {
     }
   }
 
-  /** Everything that is going on now: the body of `GET /v1/vtuber/state`. */
-  get snapshot() {
+  /** Returns everything that is going on now and that a caller may see: the body of `GET /v1/vtuber/state`. */
+  snapshot(caller: Caller) {
     const turns = [...this.#turns.values()];
+    const answers = caller.scopes.has("permissions");
     return {
       state: this.#lastState.state,
-      sessions: turns.map((turn) => withoutType(turn.state)),
+      sessions: turns.map(({ state }) => withoutType(visibleState(state, caller))),
       tools: turns.flatMap(({ tools }) => tools).map(withoutType),
       plan: turns.findLast(({ plan }) => plan.length > 0)?.plan ?? [],
-      permissions: this.permissions.map(withoutType),
+      permissions: answers ? this.permissions.map(withoutType) : [],
       agents: [...this.#unavailable.values()].map(withoutType),
-      questions: this.questions.map(withoutType),
+      questions: answers ? this.questions.map(withoutType) : [],
       emotion: this.#lastEmotion ?? null,
       watchers: this.#external.length,
+      scopes: SCOPES.filter((scope) => caller.scopes.has(scope)),
     };
   }
 
@@ -131,12 +134,13 @@ export class EventHub implements TurnObserver {
   /**
    * Adds a subscriber, and sends it the current states, open permission requests and questions.
    *
-   * @param names The events to deliver, see {@linkcode Subscriber.subscribe}; by default all but `say`.
-   * @throws {AppError} As {@linkcode EventHub.admit} does.
+   * @param caller Who gets the events: its scopes decide which.
+   * @param names The events to deliver, as {@linkcode Subscriber.subscribe} takes them; by default `*`.
+   * @throws {AppError} As {@linkcode EventHub.admit} and {@linkcode Subscriber.subscribe} do.
    */
-  subscribe(transport: Transport, names?: readonly string[]): Subscriber {
+  subscribe(transport: Transport, caller: Caller, names?: readonly string[]): Subscriber {
     this.admit();
-    const subscriber = new Subscriber(transport, () => {
+    const subscriber = new Subscriber(transport, caller, () => {
       this.#subscribers.delete(subscriber);
       this.#updateWantsSpeech();
     });
@@ -147,7 +151,11 @@ export class EventHub implements TurnObserver {
     return subscriber;
   }
 
-  /** Replaces a subscriber's events. Sends what is going on now, unless the subscriber got such events before. */
+  /**
+   * Replaces a subscriber's events. Sends what is going on now, unless the subscriber got such events before.
+   *
+   * @throws {AppError} As {@linkcode Subscriber.subscribe} does.
+   */
   changeSubscription(subscriber: Subscriber, names: readonly string[]): void {
     const before = CAUGHT_UP.filter((name) => subscriber.wants(name));
     subscriber.send({ type: "subscribed", events: subscriber.subscribe(names) });
@@ -246,7 +254,7 @@ export class EventHub implements TurnObserver {
   #catchUp(subscriber: Subscriber, before: readonly EventName[] = []): void {
     for (const name of CAUGHT_UP) {
       if (!subscriber.wants(name) || before.includes(name)) continue;
-      for (const event of this.#current(name)) subscriber.send(event);
+      for (const event of this.#current(name)) subscriber.send(visibleEvent(event, subscriber.caller));
     }
   }
 
@@ -300,12 +308,30 @@ export class EventHub implements TurnObserver {
     if (this.#isClosed) return;
     for (const event of events) {
       if (event.type === "agent_state") this.#lastState = event;
-      let message: Message | undefined;
+      let whole: Message | undefined;
+      let partial: Message | undefined;
       for (const subscriber of this.#subscribers) {
-        if (subscriber.wants(event.type)) subscriber.deliver(message ??= encodeMessage(event));
+        if (!subscriber.wants(event.type)) continue;
+        const visible = visibleEvent(event, subscriber.caller);
+        const message = visible === event
+          ? whole ??= encodeMessage(event)
+          : partial ??= encodeMessage(visible);
+        subscriber.deliver(message);
       }
     }
   }
+}
+
+/** Returns what a caller may see of an event that it may get. */
+function visibleEvent(event: VtuberEvent, caller: Caller): VtuberEvent {
+  return event.type === "agent_state" ? visibleState(event, caller) : event;
+}
+
+/** Returns what a caller may see of a state: without the scope `permissions`, not the tool that waits for one. */
+function visibleState(event: AgentStateEvent, { scopes }: Caller): AgentStateEvent {
+  if (event.state !== "notification" || scopes.has("permissions")) return event;
+  const { detail: _, ...visible } = event;
+  return visible;
 }
 
 /** Returns the fields of an event as an object of its own, outside of a stream. */

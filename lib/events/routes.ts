@@ -8,7 +8,7 @@ import { EVENT_STREAM_HEADERS, EventStream } from "../http/sse.ts";
 import type { IdempotencyCache } from "../turn/idempotency.ts";
 import { type EventHub, withoutType } from "./hub.ts";
 import type { Notifier } from "./notifier.ts";
-import type { Subscriber } from "./subscriber.ts";
+import { eventsOf, type Subscriber } from "./subscriber.ts";
 import { type WebSocketDeps, webSocketHandler } from "./websocket.ts";
 import { parseInterrupt, parseNotification, parsePermissionAnswer, parseQuestionAnswer } from "./wire.ts";
 
@@ -42,7 +42,7 @@ export function eventRoutes(deps: EventRoutesDeps): Route[] {
     {
       path: "/vtuber/state",
       keyInUrl: true,
-      GET: () => noStore({ ts: Math.floor(Date.now() / 1000), ...hub.snapshot }),
+      GET: (_request, { caller }) => noStore({ ts: Math.floor(Date.now() / 1000), ...hub.snapshot(caller) }),
       docs: { GET: { name: "state", summary: "What the agent is doing now" } },
     },
     {
@@ -93,22 +93,28 @@ export function eventRoutes(deps: EventRoutesDeps): Route[] {
 
 /** Streams the events; `?events=agent_state,emotion` chooses them. */
 function eventStreamHandler(hub: EventHub): Handler {
-  return (request) => {
-    if (request.method === "HEAD") return new Response(null, { headers: EVENT_STREAM_HEADERS });
-    hub.admit();
+  return (request, { caller }) => {
     const names = new URL(request.url).searchParams.get("events")?.split(",").map((name) => name.trim());
+    // Before the stream is opened, which nobody would close.
+    hub.admit();
+    if (names) eventsOf(names, caller);
+    if (request.method === "HEAD") return new Response(null, { headers: EVENT_STREAM_HEADERS });
     const stream = new EventStream({
       heartbeatMs: HEARTBEAT_MS,
       heartbeat: (stream) => stream.comment("still here"),
       onDisconnect: () => subscriber.detach(),
     });
-    const subscriber: Subscriber = hub.subscribe({
-      send: ({ frame }) => stream.send(frame),
-      get backlog() {
-        return stream.backlog;
+    const subscriber: Subscriber = hub.subscribe(
+      {
+        send: ({ frame }) => stream.send(frame),
+        get backlog() {
+          return stream.backlog;
+        },
+        close: () => stream.end(),
       },
-      close: () => stream.end(),
-    }, names);
+      caller,
+      names,
+    );
     return new Response(stream.body, { headers: EVENT_STREAM_HEADERS });
   };
 }
@@ -164,7 +170,7 @@ function interruptHandler(conversations: EventRoutesDeps["conversations"]): Hand
 function forgetHandler({ conversations, idempotency }: EventRoutesDeps): Handler {
   return (request, { rest, caller }) => {
     const forget = (id: string | undefined) => {
-      idempotency.forget(id);
+      idempotency.forget(caller.id, id);
       return conversations.forget(caller.id, id);
     };
     const { searchParams } = new URL(request.url);

@@ -1,9 +1,11 @@
 /** A subscriber: which events it gets, and the messages that wait while it reads slowly. @module */
 
+import { type Caller, requireScope } from "../turn/caller.ts";
 import {
   type CommandReply,
   encodeMessage,
   EVENT_NAMES,
+  EVENT_SCOPES,
   type EventName,
   type Message,
   type VtuberEvent,
@@ -36,19 +38,36 @@ const MAX_STALL_MS = 30_000;
 /** WebSocket close code `Try Again Later` (IANA registry). */
 export const TRY_AGAIN_LATER = 1013;
 
-/** Default events: all but the streaming `say`. */
-const DEFAULT_EVENTS: readonly EventName[] = EVENT_NAMES.filter((name) => name !== "say");
 /** Messages that may be dropped: a newer one replaces them, or the loss is harmless. */
 const DROPPABLE = new Set<string>(["agent_state", "emotion", "tool_status", "plan", "say", "pong"]);
+
+/**
+ * Returns the events that names stand for. `*` stands for all that the caller may get, but for the streaming `say`;
+ * unknown names are ignored.
+ *
+ * @throws {AppError} `insufficient_scope` if a name is of an event that the caller may not get.
+ */
+export function eventsOf(names: readonly string[], caller: Caller): EventName[] {
+  return EVENT_NAMES.filter((name) => {
+    const scope = EVENT_SCOPES[name];
+    if (names.includes(name)) {
+      requireScope(caller, scope, `The event "${name}"`);
+      return true;
+    }
+    return names.includes("*") && name !== "say" && caller.scopes.has(scope);
+  });
+}
 
 /** One subscriber of the hub. */
 export class Subscriber implements Disposable {
   readonly id: string = crypto.randomUUID();
   /** The name that the client gave itself; its id until then. */
   name: string = this.id;
+  /** Who the subscriber is, from its first moment to its last. */
+  readonly caller: Caller;
   readonly #transport: Transport;
   readonly #onDetach: () => void;
-  #events: ReadonlySet<string> = new Set(DEFAULT_EVENTS);
+  #events: ReadonlySet<string>;
   #hasChosen = false;
   #waiting: Message[] = [];
   #waitingChars = 0;
@@ -57,8 +76,10 @@ export class Subscriber implements Disposable {
   #isAttached = true;
 
   /** @param onDetach Called once, when the subscriber is closed or has disconnected. */
-  constructor(transport: Transport, onDetach: () => void) {
+  constructor(transport: Transport, caller: Caller, onDetach: () => void) {
     this.#transport = transport;
+    this.caller = caller;
+    this.#events = new Set(eventsOf(["*"], caller));
     this.#onDetach = onDetach;
   }
 
@@ -83,13 +104,13 @@ export class Subscriber implements Disposable {
   }
 
   /**
-   * Replaces the events to deliver. `*` stands for all but `say`; unknown names are ignored.
+   * Replaces the events to deliver by those of these names.
    *
    * @returns The events that are now delivered.
+   * @throws {AppError} As {@linkcode eventsOf} does; the events are then the same as before.
    */
   subscribe(names: readonly string[]): EventName[] {
-    const wanted = new Set(names.includes("*") ? [...DEFAULT_EVENTS, ...names] : names);
-    const events = EVENT_NAMES.filter((name) => wanted.has(name));
+    const events = eventsOf(names, this.caller);
     this.#events = new Set(events);
     this.#hasChosen = true;
     return events;

@@ -4,6 +4,7 @@ import type { ConversationRegistry } from "../conversation/registry.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import type { Handler } from "../http/router.ts";
+import { checkScopes, REQUIRED_SCOPES } from "../http/scopes.ts";
 import { upgrade } from "../http/websocket.ts";
 import type { PermissionBroker } from "../turn/permission.ts";
 import type { QuestionBroker } from "../turn/question.ts";
@@ -29,7 +30,7 @@ export interface WebSocketDeps {
 /** Answers the WebSocket handshake. */
 export function webSocketHandler(deps: WebSocketDeps): Handler {
   const { hub, log } = deps;
-  return (request) => {
+  return (request, { caller }) => {
     hub.admit();
     const { socket, response } = upgrade(request, PROTOCOL);
     const ended = Promise.withResolvers<void>();
@@ -38,7 +39,7 @@ export function webSocketHandler(deps: WebSocketDeps): Handler {
     let commands = 0;
     socket.onopen = () => {
       try {
-        subscriber = hub.subscribe(webSocketTransport(socket, ended.promise));
+        subscriber = hub.subscribe(webSocketTransport(socket, ended.promise), caller);
         log.debug("client connected", { client: subscriber.id });
       } catch (error) {
         socket.close(TRY_AGAIN_LATER, toAppError(error, "internal_error").code);
@@ -80,6 +81,8 @@ export function webSocketHandler(deps: WebSocketDeps): Handler {
 
 function handleCommand(deps: WebSocketDeps, client: Subscriber, text: string): void {
   const command = parseCommand(text);
+  const row = `ws ${command.type}` as const;
+  checkScopes(client.caller, REQUIRED_SCOPES[row]);
   switch (command.type) {
     case "hello":
       client.name = command.client ?? client.id;

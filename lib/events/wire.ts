@@ -9,6 +9,7 @@ import { AppError, type ErrorCode, type ErrorReason } from "../core/errors.ts";
 import { truncate } from "../core/text.ts";
 import { spaceUnsafe } from "../core/unsafe_text.ts";
 import { parseWellFormed } from "../http/json_body.ts";
+import type { Scope } from "../turn/caller.ts";
 import type {
   ContextUsage,
   PermissionOutcome,
@@ -31,23 +32,25 @@ export const AGENT_STATES = [
   "notification",
 ] as const;
 
-/** The events that a subscriber can choose. */
-export const EVENT_NAMES = [
-  "agent_state",
-  "agent_status",
-  "emotion",
-  "tool_status",
-  "plan",
-  "notification",
-  "permission_request",
-  "permission_resolved",
-  "question",
-  "question_resolved",
-  "usage",
-  "say",
-] as const;
-/** One of {@linkcode EVENT_NAMES}. */
-export type EventName = (typeof EVENT_NAMES)[number];
+/** The events that a subscriber can choose, each with the scope that the subscriber needs. */
+export const EVENT_SCOPES = {
+  agent_state: "events",
+  agent_status: "events",
+  emotion: "events",
+  tool_status: "events",
+  plan: "events",
+  notification: "events",
+  permission_request: "permissions",
+  permission_resolved: "permissions",
+  question: "permissions",
+  question_resolved: "permissions",
+  usage: "events",
+  say: "events",
+} as const satisfies Readonly<Record<string, Scope>>;
+/** The name of an event. */
+export type EventName = keyof typeof EVENT_SCOPES;
+/** The names of all events. */
+export const EVENT_NAMES = Object.keys(EVENT_SCOPES) as readonly EventName[];
 
 /** How urgent a notification is. */
 export const URGENCIES = ["low", "normal", "high"] as const;

@@ -148,7 +148,7 @@ function decodeHeader(text: string): string {
  */
 function idempotencyKey(
   { headers, url }: Request,
-  callerId: string,
+  owner: string,
   { text }: JsonBody,
   conversation = "",
 ): IdempotencyKey | undefined {
@@ -164,6 +164,6 @@ function idempotencyKey(
   // Synchronous on purpose: with an await here a later request could overtake an earlier one.
   const bodyHash = createHash("sha256").update(`${url}\n${conversation}\n${text}`).digest("hex");
   return key
-    ? { name: `key\n${callerId}\n${key}`, bodyHash, isRetry: true }
-    : { name: `body\n${callerId}\n${bodyHash}`, bodyHash, isRetry: Number(retries) > 0 };
+    ? { owner, name: `key\n${key}`, bodyHash, isRetry: true }
+    : { owner, name: `body\n${bodyHash}`, bodyHash, isRetry: Number(retries) > 0 };
 }

@@ -35,11 +35,11 @@ export interface Caller {
   readonly agent?: string | undefined;
 }
 
-/** Checks that a caller has a scope. @throws {AppError} `insufficient_scope`. */
-export function requireScope({ scopes }: Caller, scope: Scope): void {
+/** Checks that a caller has the scope that something needs. @throws {AppError} `insufficient_scope`. */
+export function requireScope({ scopes }: Caller, scope: Scope, something = "This"): void {
   if (scopes.has(scope)) return;
   throw new AppError(
     "insufficient_scope",
-    `This needs the scope "${scope}". Use a key that has it, or add it to the scopes of this key in config.toml.`,
+    `${something} needs the scope "${scope}". Use a key that has it, or add it to the scopes of this key in config.toml.`,
   );
 }

@@ -11,7 +11,9 @@ const KEEP_MS = 5 * 60_000;
 
 /** Tells a request from others. */
 export interface IdempotencyKey {
-  /** The caller, with the request's idempotency key or else the hash of its body. */
+  /** The id of the caller, whose requests alone can repeat this one. */
+  readonly owner: string;
+  /** The request's idempotency key, or else the hash of its body. */
   readonly name: string;
   readonly bodyHash: string;
   /** The client marks the request as a repetition of an earlier one. */
@@ -19,6 +21,7 @@ export interface IdempotencyKey {
 }
 
 interface Entry {
+  readonly owner: string;
   readonly bodyHash: string;
   readonly starting: Promise<Turn>;
   /** The turn, once it has started. */
@@ -48,7 +51,7 @@ export class IdempotencyCache {
    * was abandoned, was cancelled before it started, or has begun another reply; any error of `start`.
    */
   async getOrStart(key: IdempotencyKey, start: () => Promise<Turn>): Promise<Turn> {
-    const entry = key.isRetry ? this.#find(key.name) : undefined;
+    const entry = key.isRetry ? this.#find(entryName(key)) : undefined;
     if (entry === undefined) return await this.#start(key, start);
     if (entry.bodyHash !== key.bodyHash) {
       throw new AppError(
@@ -77,17 +80,20 @@ export class IdempotencyCache {
     );
   }
 
-  /** Forgets the turns of a conversation, or of all. A running turn is forgotten once it has ended. */
-  forget(conversation: string | undefined): void {
+  /** Forgets the turns of a caller's conversation, or of all. A running turn is forgotten once it has ended. */
+  forget(owner: string, conversation: string | undefined): void {
     for (const [name, entry] of [...this.#running, ...this.#finished]) {
+      if (entry.owner !== owner) continue;
       if (conversation !== undefined && entry.turn?.conversation !== conversation) continue;
       entry.isForgotten = true;
       this.#finished.delete(name);
     }
   }
 
-  async #start({ name, bodyHash }: IdempotencyKey, start: () => Promise<Turn>): Promise<Turn> {
-    const entry: Entry = { bodyHash, starting: start(), expiresAt: Infinity };
+  async #start(key: IdempotencyKey, start: () => Promise<Turn>): Promise<Turn> {
+    const { owner, bodyHash } = key;
+    const name = entryName(key);
+    const entry: Entry = { owner, bodyHash, starting: start(), expiresAt: Infinity };
     this.#finished.delete(name);
     this.#running.set(name, entry);
     try {
@@ -114,4 +120,8 @@ export class IdempotencyCache {
     const entry = this.#running.get(name) ?? this.#finished.get(name);
     return entry && entry.expiresAt >= this.#now() ? entry : undefined;
   }
+}
+
+function entryName({ owner, name }: IdempotencyKey): string {
+  return `${owner}\n${name}`;
 }

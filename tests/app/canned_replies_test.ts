@@ -1,5 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
+import { LOCAL_CALLER } from "../../lib/http/access.ts";
 import { saying } from "../support/agents/memory_agent.ts";
 import { errorOf, startApp, type TestApp } from "../support/harness/app_harness.ts";
 import { assistant, contentOf, streamedText, system, user } from "../support/harness/chat_fixture.ts";
@@ -8,7 +9,7 @@ const NEWS = "The build of the whole house is green.";
 
 /** Sends a notification to a client that posts its text back. */
 async function notify(app: TestApp, text = NEWS): Promise<void> {
-  app.hub.subscribe({ send() {}, backlog: 0, close() {} });
+  app.hub.subscribe({ send() {}, backlog: 0, close() {} }, LOCAL_CALLER);
   const response = await app.post("/v1/vtuber/notifications", { text });
   assertEquals(response.ok, true);
   await response.body?.cancel();
@@ -24,7 +25,10 @@ for (const [answer, said] of ANSWERS) {
   Deno.test(`notification: the agent's ${JSON.stringify(answer)} is ${said === null ? "not " : ""}sent`, async () => {
     await using app = startApp({ script: saying(answer) });
     const types: string[] = [];
-    app.hub.subscribe({ send: ({ event }) => void types.push(event.type), backlog: 0, close() {} });
+    app.hub.subscribe(
+      { send: ({ event }) => void types.push(event.type), backlog: 0, close() {} },
+      LOCAL_CALLER,
+    );
     const response = await app.post("/v1/vtuber/notifications", { text: "It is morning.", mode: "agent" });
     assertEquals(await response.json(), { said, clients: said === null ? 0 : 1 });
     assertEquals(types.includes("notification"), said !== null);

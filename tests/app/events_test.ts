@@ -1,5 +1,6 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { connect } from "node:net";
+import { LOCAL_CALLER } from "../../lib/http/access.ts";
 import { errorOf, startApp, WriteReader } from "../support/harness/app_harness.ts";
 import { EventClient } from "../support/harness/event_client.ts";
 import { recordingLog } from "../support/harness/chat_fixture.ts";
@@ -201,7 +202,7 @@ Deno.test("events: server-sent events, the chosen ones; a client that hangs up i
   assertMatch((await chosen.next())!, /^data: {"type":"agent_state","ts":\d+,"state":"idle"}\n\n$/);
   await chosen.cancel();
   const head = await app.send(SSE_PATH, { method: "HEAD" });
-  assertEquals([head.status, head.body, app.hub.snapshot.watchers], [200, null, 0]);
+  assertEquals([head.status, head.body, app.hub.snapshot(LOCAL_CALLER).watchers], [200, null, 0]);
 });
 
 /**
@@ -228,11 +229,11 @@ async function resetHandshake(url: string): Promise<void> {
 Deno.test("events: a connection that is reset before its first frame leaves its place", async () => {
   await using served = ServedApp.start();
   for (let i = 0; i < 50; i++) await resetHandshake(served.url);
-  while (served.app.hub.snapshot.watchers > 0) await nextTask();
+  while (served.app.hub.snapshot(LOCAL_CALLER).watchers > 0) await nextTask();
   const client = await served.connect();
   client.send({ type: "ping" });
   await client.until("pong");
-  assertEquals(served.app.hub.snapshot.watchers, 1);
+  assertEquals(served.app.hub.snapshot(LOCAL_CALLER).watchers, 1);
 });
 
 Deno.test("events: at shutdown the connections close, and new ones are refused", async () => {

@@ -165,6 +165,7 @@ testServer("events", {}, {
       questions: [],
       emotion: "sad",
       watchers: 4,
+      scopes: ["chat", "audio", "embeddings", "events", "permissions", "operator", "live", "admin"],
     });
     client.send({ type: "interrupt", session_id: "talk" });
     await response.text();

@@ -1,12 +1,15 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
-import type { TurnEvent } from "../../lib/turn/event.ts";
+import { LOCAL_CALLER } from "../../lib/http/access.ts";
+import type { ToolCallId, TurnEvent } from "../../lib/turn/event.ts";
 import type { Turn } from "../../lib/turn/turn.ts";
 import type { MemoryPrompt } from "../support/agents/memory_agent.ts";
 import {
   type Frame,
   HubFixture,
   permissionEvent,
+  questionEvent,
+  questionResolvedEvent,
   RANDOM_ENDS,
   randomEvents,
   RecordingTransport,
@@ -14,6 +17,7 @@ import {
   summarize,
 } from "../support/harness/events_fixture.ts";
 import { FakeClock } from "../support/harness/fake_clock.ts";
+import { callerWith } from "../support/harness/key_fixture.ts";
 import { Random } from "../support/harness/random.ts";
 import { nextTask } from "../support/harness/turn_recorder.ts";
 
@@ -29,8 +33,11 @@ for (const [how, state] of [["end_turn", "attention"], ["fail", "error"], ["canc
       prompt.say("Hm.");
       if (how === "fail") prompt.fail(new AppError("agent_crashed", "Gone."));
       else prompt.end(how);
-      const { sessions } = fixture.hub.snapshot;
-      assertEquals([fixture.hub.snapshot.state, sessions.length], [state, state === "idle" ? 0 : 1]);
+      const { sessions } = fixture.hub.snapshot(LOCAL_CALLER);
+      assertEquals([fixture.hub.snapshot(LOCAL_CALLER).state, sessions.length], [
+        state,
+        state === "idle" ? 0 : 1,
+      ]);
       if (holdMs === 0) await client.untilIdle();
       const last = state === "idle" || holdMs > 0 ? [] : ["state idle"];
       assertEquals(client.summaries.slice(2), [`state ${state}`, ...last]);
@@ -66,7 +73,7 @@ Deno.test("EventHub: repeats the state of a running turn after another one has e
     "two idle",
     "one working",
   ]);
-  assertEquals(fixture.hub.snapshot.state, "working");
+  assertEquals(fixture.hub.snapshot(LOCAL_CALLER).state, "working");
   client.takeSummaries();
   one.turn.cancel();
   one.prompt.end("cancelled");
@@ -78,7 +85,10 @@ Deno.test("EventHub: an unsolicited turn has no emotion and ends idle", async ()
   const { prompt } = await fixture.startTurn("private", { unsolicited: true });
   prompt.say("[happy] Psst");
   prompt.end();
-  assertEquals([fixture.hub.snapshot.emotion, fixture.hub.snapshot.state], [null, "idle"]);
+  assertEquals([fixture.hub.snapshot(LOCAL_CALLER).emotion, fixture.hub.snapshot(LOCAL_CALLER).state], [
+    null,
+    "idle",
+  ]);
 });
 
 Deno.test("EventHub: a new subscriber gets the current states and open requests", async () => {
@@ -121,13 +131,72 @@ Deno.test("EventHub: a changed subscription is confirmed, then completed with wh
   prompt.end();
 });
 
+Deno.test("EventHub: without the scope permissions, a subscriber learns that a person is asked, and not what", async () => {
+  const watcher = callerWith("events");
+  using fixture = new HubFixture();
+  const { hub } = fixture;
+  const [first, changing, owner] = [
+    fixture.connect(undefined, watcher),
+    fixture.connect([], watcher),
+    fixture.connect(),
+  ];
+  const { prompt } = await fixture.startTurn();
+  const tool = { id: "t" as ToolCallId, title: "SECRET", kind: "execute", status: "pending" } as const;
+  prompt.emit(permissionEvent("p1", { tool, detail: "SECRET" }));
+  prompt.emit(questionEvent("q1", "SECRET?"));
+  const later = fixture.connect(["*", "say"], watcher);
+  hub.changeSubscription(changing.subscriber, ["*"]);
+  const refused = () => hub.changeSubscription(changing.subscriber, ["emotion", "question"]);
+  const error: AppError = assertThrows(refused, AppError);
+  assertEquals([error.code, error.message.includes('"permissions"')], ["insufficient_scope", true]);
+  const snapshot = hub.snapshot(watcher);
+  assertEquals([snapshot.permissions, snapshot.questions, snapshot.scopes], [[], [], ["events"]]);
+  assertEquals([hub.snapshot(LOCAL_CALLER).permissions.length, hub.questions.length], [1, 1]);
+  prompt.emit(questionResolvedEvent("q1"));
+  prompt.emit(resolvedEvent("p1"));
+  prompt.say("Hm.");
+  prompt.end();
+  const end = ["state thinking", "state attention"];
+  assertEquals(first.takeSummaries(), ["state idle", "state thinking", "state notification", ...end]);
+  const shown = "agent_state,agent_status,emotion,tool_status,plan,notification,usage";
+  assertEquals(changing.takeSummaries(), [`subscribed ${shown}`, "state notification", ...end]);
+  assertEquals(later.takeSummaries(), ["state notification", "state thinking", "say Hm.", "state attention"]);
+  assertEquals(JSON.stringify([first, changing, later, snapshot]).includes("SECRET"), false);
+  assertEquals(owner.frames.filter((frame) => JSON.stringify(frame).includes("SECRET")).map(summarize), [
+    "asks p1",
+    "state notification",
+    "question SECRET?",
+  ]);
+});
+
+const ANSWERERS = [
+  [["events"], false],
+  [["events", "permissions"], true],
+  [["events", "operator", "chat", "admin"], false],
+] as const;
+for (const [scopes, answers] of ANSWERERS) {
+  Deno.test(`EventHub: a subscriber with ${scopes} ${answers ? "counts" : "does not count"} as one that answers`, () => {
+    using fixture = new HubFixture();
+    fixture.connect(["*", "say"], callerWith(...scopes));
+    assertEquals([fixture.hub.canAnswerPermissions, fixture.hub.canAnswerQuestions], [answers, answers]);
+  });
+}
+
 Deno.test("EventHub: an internal subscriber gets events, is not counted, and answers only while it can", async () => {
   using fixture = new HubFixture();
   const { hub } = fixture;
   const internal = { canAnswer: false };
   const pet = Object.assign(new RecordingTransport(), { internal });
-  using _subscription = hub.subscribe(pet, ["agent_state", "notification", "permission_request"]);
-  assertEquals([hub.canAnswerPermissions, hub.snapshot.watchers, hub.wantsNotifications], [false, 0, false]);
+  using _subscription = hub.subscribe(pet, LOCAL_CALLER, [
+    "agent_state",
+    "notification",
+    "permission_request",
+  ]);
+  assertEquals([hub.canAnswerPermissions, hub.snapshot(LOCAL_CALLER).watchers, hub.wantsNotifications], [
+    false,
+    0,
+    false,
+  ]);
   internal.canAnswer = true;
   assertEquals(hub.canAnswerPermissions, true);
   assertEquals([hub.notify("Hi", "low", { toNewest: true }), hub.notify("Hi", "low")], [0, 0]);
@@ -176,13 +245,13 @@ Deno.test("EventHub: tells once which agents cannot serve, and when they can aga
   } as const;
   const [{ ts: _, ...frame }] = client.frames as [Frame];
   assertEquals(frame, { type: "agent_status", agent: "one", status: "unavailable", error });
-  assertEquals(hub.snapshot.agents, [{ agent: "one", status: "unavailable", error }]);
+  assertEquals(hub.snapshot(LOCAL_CALLER).agents, [{ agent: "one", status: "unavailable", error }]);
   const later = fixture.connect();
   assertEquals(later.frames.map(({ type }) => type), ["agent_state", "agent_status"]);
   hub.changeSubscription(later.subscriber, ["agent_status"]);
   hub.setAgentError("one");
   hub.setAgentError("one");
-  assertEquals([client.frames.length, later.frames.length, hub.snapshot.agents], [2, 4, []]);
+  assertEquals([client.frames.length, later.frames.length, hub.snapshot(LOCAL_CALLER).agents], [2, 4, []]);
   assertEquals(client.frames.at(-1)?.status, "ready");
 });
 
@@ -198,15 +267,16 @@ Deno.test("EventHub: the snapshot holds everything that is going on", async () =
     questions: [],
     emotion: null,
     watchers: 0,
+    scopes: [...LOCAL_CALLER.scopes],
   };
-  assertEquals(fixture.hub.snapshot, idle);
+  assertEquals(fixture.hub.snapshot(LOCAL_CALLER), idle);
   fixture.connect();
   const { turn, prompt } = await fixture.startTurn("mao");
   const ref = { session_id: "mao", turn_id: turn.id };
   prompt.say("[happy] x");
   prompt.tool({ id: "a", title: "ls", kind: "search" });
   prompt.plan(ENTRY);
-  assertEquals(fixture.hub.snapshot, {
+  assertEquals(fixture.hub.snapshot(LOCAL_CALLER), {
     state: "working",
     sessions: [{ ...ref, state: "working", detail: { tool_class: "tool", tool_name: "ls" } }],
     tools: [{ ...ref, tool_call_id: "a", tool_name: "ls", kind: "search", status: "running" }],
@@ -216,10 +286,11 @@ Deno.test("EventHub: the snapshot holds everything that is going on", async () =
     questions: [],
     emotion: "happy",
     watchers: 1,
+    scopes: idle.scopes,
   });
   turn.cancel();
   prompt.end("cancelled");
-  assertEquals(fixture.hub.snapshot, { ...idle, emotion: "happy", watchers: 1 });
+  assertEquals(fixture.hub.snapshot(LOCAL_CALLER), { ...idle, emotion: "happy", watchers: 1 });
 });
 
 Deno.test("EventHub: the snapshot has the last emotion though no subscriber wants emotions", async () => {
@@ -229,7 +300,7 @@ Deno.test("EventHub: the snapshot has the last emotion though no subscriber want
   assertEquals(fixture.hub.wantsSpeech, false);
   prompt.say("[happy] Hi [sad]");
   prompt.end();
-  assertEquals(fixture.hub.snapshot.emotion, "sad");
+  assertEquals(fixture.hub.snapshot(LOCAL_CALLER).emotion, "sad");
 });
 
 Deno.test("EventHub: wants speech while a subscriber has chosen emotion or say", () => {
@@ -349,8 +420,8 @@ Deno.test("EventHub: a subscriber that detaches during delivery does not affect 
 Deno.test("EventHub: rejects the 5001st subscriber", () => {
   using fixture = new HubFixture();
   const transport = { send() {}, backlog: 0, close() {} };
-  for (let i = 0; i < 5_000; i++) fixture.hub.subscribe(transport);
-  const error: AppError = assertThrows(() => fixture.hub.subscribe(transport), AppError);
+  for (let i = 0; i < 5_000; i++) fixture.hub.subscribe(transport, LOCAL_CALLER);
+  const error: AppError = assertThrows(() => fixture.hub.subscribe(transport, LOCAL_CALLER), AppError);
   assertEquals([error.code, error.retryAfterSecs], ["rate_limit_exceeded", 5]);
 });
 
@@ -361,7 +432,7 @@ Deno.test("EventHub: closing disconnects all subscribers and publishes nothing m
   fixture.hub.close();
   for (const { closed } of clients) assertEquals(closed?.code, 1001);
   const error: AppError = assertThrows(() => fixture.connect(), AppError);
-  assertEquals([fixture.hub.snapshot.watchers, error.code], [0, "shutting_down"]);
+  assertEquals([fixture.hub.snapshot(LOCAL_CALLER).watchers, error.code], [0, "shutting_down"]);
   turn.cancel();
   prompt.end("cancelled");
   for (const { summaries } of clients) assertEquals(summaries, ["state idle", "state thinking"]);
@@ -399,13 +470,13 @@ Deno.test("EventHub: however turns overlap, each begins with thinking and ends w
       }
       if (random.below(10) === 0) await nextTask();
     }
-    while (fixture.hub.snapshot.sessions.length > 0) await nextTask();
+    while (fixture.hub.snapshot(LOCAL_CALLER).sessions.length > 0) await nextTask();
     const states = client.frames.slice(1).filter(({ type }) => type === "agent_state");
     for (const [id, own = []] of Map.groupBy(states, ({ turn_id }) => turn_id)) {
       const names = own.map(({ state }) => state);
       assertEquals([names[0], names.indexOf("idle")], ["thinking", names.length - 1], `${seed} ${id}`);
     }
-    const { state, permissions } = fixture.hub.snapshot;
+    const { state, permissions } = fixture.hub.snapshot(LOCAL_CALLER);
     assertEquals([states.at(-1)?.state ?? "idle", state, permissions], ["idle", "idle", []]);
   }
 });

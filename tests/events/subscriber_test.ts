@@ -1,4 +1,5 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
+import { AppError } from "../../lib/core/errors.ts";
 import { Subscriber } from "../../lib/events/subscriber.ts";
 import {
   encodeMessage,
@@ -7,12 +8,18 @@ import {
   type Message,
   type VtuberEvent,
 } from "../../lib/events/wire.ts";
+import { LOCAL_CALLER } from "../../lib/http/access.ts";
+import type { Caller } from "../../lib/turn/caller.ts";
 import { RecordingTransport } from "../support/harness/events_fixture.ts";
+import { callerWith } from "../support/harness/key_fixture.ts";
 
 /** The backlog at which a subscriber counts as slow, in bytes. */
 const FULL = 64 * 1024;
 const MAX_WAITING = 4_096;
 const ALL_BUT_SAY = EVENT_NAMES.filter((name) => name !== "say");
+const WATCHER = callerWith("events");
+const ANSWERER = callerWith("events", "permissions");
+const SHOWN = ALL_BUT_SAY.filter((name) => !/^(permission|question)/.test(name));
 
 interface Connection extends Disposable {
   readonly transport: RecordingTransport;
@@ -21,9 +28,9 @@ interface Connection extends Disposable {
   readonly detached: () => number;
 }
 
-function connect(transport = new RecordingTransport()): Connection {
+function connect(transport = new RecordingTransport(), caller = LOCAL_CALLER): Connection {
   let detached = 0;
-  const subscriber = new Subscriber(transport, () => detached++);
+  const subscriber = new Subscriber(transport, caller, () => detached++);
   return { transport, subscriber, detached: () => detached, [Symbol.dispose]: () => subscriber.detach() };
 }
 
@@ -101,7 +108,40 @@ Deno.test("Subscriber: gets all but say by default, and does not answer permissi
   const { subscriber } = connect();
   assertEquals(EVENT_NAMES.filter((name) => subscriber.wants(name)), ALL_BUT_SAY);
   assertEquals([subscriber.answersPermissions, subscriber.name], [false, subscriber.id]);
+  const watcher = connect(new RecordingTransport(), WATCHER).subscriber;
+  assertEquals(EVENT_NAMES.filter((name) => watcher.wants(name)), SHOWN);
 });
+
+/** Without events, the subscription is refused. */
+const SCOPED: readonly [caller: Caller, names: readonly string[], events?: readonly EventName[]][] = [
+  [ANSWERER, ["*"], ALL_BUT_SAY],
+  [WATCHER, ["*"], SHOWN],
+  [WATCHER, ["*", "say"], [...SHOWN, "say"]],
+  [WATCHER, ["emotion", "nonsense"], ["emotion"]],
+  [callerWith("permissions"), ["*"], ALL_BUT_SAY.filter((name) => !SHOWN.includes(name))],
+  [WATCHER, ["*", "question"]],
+  [WATCHER, ["emotion", "permission_request"]],
+  [WATCHER, ["permission_resolved"]],
+  [WATCHER, ["question_resolved"]],
+  [callerWith("permissions"), ["permission_request", "emotion"]],
+];
+for (const [caller, names, events] of SCOPED) {
+  const result = events ? `delivers ${events.length} events` : "is refused";
+  Deno.test(`Subscriber: with the scopes ${caller.id}, subscribe(${JSON.stringify(names)}) ${result}`, () => {
+    const { subscriber } = connect(new RecordingTransport(), caller);
+    const wanted = () => EVENT_NAMES.filter((name) => subscriber.wants(name));
+    const before = wanted();
+    if (events) {
+      assertEquals(subscriber.subscribe(names), [...events]);
+    } else {
+      const error: AppError = assertThrows(() => subscriber.subscribe(names), AppError);
+      assertEquals(error.code, "insufficient_scope");
+    }
+    assertEquals(wanted(), [...events ?? before]);
+    const answers = events?.includes("permission_request") ?? false;
+    assertEquals([subscriber.answersPermissions, subscriber.answersQuestions], [answers, answers]);
+  });
+}
 
 Deno.test("Subscriber: sends at once, or in order as soon as the transport has room", async () => {
   using connection = connect();

@@ -28,7 +28,7 @@ class Fixture {
 
   /** Sends a request, by default a repetition. */
   send(name: string, key: Partial<IdempotencyKey> = {}): Promise<Turn> {
-    return this.cache.getOrStart({ name, bodyHash: "body", isRetry: true, ...key }, this.#start);
+    return this.cache.getOrStart({ owner: "me", name, bodyHash: "body", isRetry: true, ...key }, this.#start);
   }
 
   /** Sends a request, and ends its turn. */
@@ -148,15 +148,23 @@ Deno.test("getOrStart: forgets the oldest of more than 100 finished turns, but n
   assertNotStrictEquals(await fixture.send("request 0"), turns[0]);
 });
 
+Deno.test("getOrStart: the same request of another caller is no repetition", async () => {
+  const fixture = new Fixture();
+  const mine = await fixture.complete("one");
+  assertNotStrictEquals(await fixture.send("one", { owner: "another" }), mine);
+  assertStrictEquals(await fixture.send("one"), mine);
+});
+
 Deno.test("forget: forgets the finished turns of one conversation, or of all", async () => {
   const fixture = new Fixture();
   const [one, two] = [await fixture.complete("one"), await fixture.complete("two")];
-  for (const unknown of ["unknown", ""]) fixture.cache.forget(unknown);
+  for (const unknown of ["unknown", ""]) fixture.cache.forget("me", unknown);
+  for (const conversation of [one.conversation, undefined]) fixture.cache.forget("another", conversation);
   assertStrictEquals(await fixture.send("one"), one);
-  fixture.cache.forget(one.conversation);
+  fixture.cache.forget("me", one.conversation);
   assertStrictEquals(await fixture.send("two"), two);
   assertNotStrictEquals(await fixture.send("one"), one);
-  fixture.cache.forget(undefined);
+  fixture.cache.forget("me", undefined);
   assertNotStrictEquals(await fixture.send("two"), two);
 });
 
@@ -164,7 +172,7 @@ Deno.test("forget: forgets a running turn only once it has ended", async () => {
   for (const isAll of [false, true]) {
     const fixture = new Fixture();
     const turn = await fixture.send("one");
-    fixture.cache.forget(isAll ? undefined : turn.conversation);
+    fixture.cache.forget("me", isAll ? undefined : turn.conversation);
     assertStrictEquals(await fixture.send("one"), turn);
     (await fixture.agent.nextPrompt()).end();
     await turn.ended;

@@ -4,11 +4,14 @@ import { EventHub } from "../../../lib/events/hub.ts";
 import type { Subscriber, Transport } from "../../../lib/events/subscriber.ts";
 import type { Message, VtuberEvent } from "../../../lib/events/wire.ts";
 import { AppError } from "../../../lib/core/errors.ts";
+import { LOCAL_CALLER } from "../../../lib/http/access.ts";
+import type { Caller } from "../../../lib/turn/caller.ts";
 import { emotionWords } from "../../../lib/turn/emotion.ts";
 import type {
   PermissionId,
   PermissionOutcome,
   PermissionQuestion,
+  QuestionId,
   ToolCall,
   ToolCallId,
   TurnEvent,
@@ -41,6 +44,8 @@ export function summarize(event: VtuberEvent | Frame): string {
       return `asks ${fields.request_id}`;
     case "permission_resolved":
       return `${fields.request_id} ${fields.outcome} by ${fields.by}`;
+    case "question":
+      return `question ${fields.message}`;
     case "notification":
     case "say":
       return `${type} ${fields.text}`;
@@ -105,9 +110,12 @@ export class HubFixture implements Disposable {
   }
 
   /** Connects a subscriber. */
-  connect(names?: readonly string[]): RecordingTransport & { subscriber: Subscriber } {
+  connect(
+    names?: readonly string[],
+    caller: Caller = LOCAL_CALLER,
+  ): RecordingTransport & { subscriber: Subscriber } {
     const transport = new RecordingTransport();
-    return Object.assign(transport, { subscriber: this.hub.subscribe(transport, names) });
+    return Object.assign(transport, { subscriber: this.hub.subscribe(transport, caller, names) });
   }
 
   /** Starts a turn of this conversation. */
@@ -153,6 +161,18 @@ export function permissionEvent(id: string, fields: Partial<PermissionQuestion> 
 /** The event of an answer. */
 export function resolvedEvent(id: string, outcome: PermissionOutcome = "allowed", by = "me") {
   return { type: "permission_resolved", resolution: { id: id as PermissionId, outcome, by } } as const;
+}
+
+/** The event of a question to a person, which a client shows. */
+export function questionEvent(id: string, message: string) {
+  const question = { message, fields: [], isPrivate: false, isShown: true, expiresAt: 1_000_999 };
+  return { type: "question", request: { ...question, id: id as QuestionId, cancel: () => {} } } as const;
+}
+
+/** The event of its answer. */
+export function questionResolvedEvent(id: string) {
+  const resolution = { id: id as QuestionId, outcome: "answered", by: "me" } as const;
+  return { type: "question_resolved", resolution } as const;
 }
 
 /** The ways in which a random turn ends. */

@@ -5,6 +5,7 @@ import type { MemoryPrompt } from "../agents/memory_agent.ts";
 import { startApp, type TestApp, type TestAppOptions, WriteReader } from "./app_harness.ts";
 import { EventClient, listen } from "./event_client.ts";
 import { permissionQuestion } from "./events_fixture.ts";
+import { withKey } from "./key_fixture.ts";
 
 /** The path of the WebSocket. */
 export const EVENTS_PATH = "/v1/vtuber/ws";
@@ -32,11 +33,14 @@ export class ServedApp implements AsyncDisposable {
     return client;
   }
 
-  /** Starts a streamed chat that goes on until the test ends it. */
+  /** Starts a streamed chat, with a key if the app needs one, that goes on until the test ends it. */
   async startChat(
     conversation = "mao",
+    key?: string,
   ): Promise<{ prompt: MemoryPrompt; reply: WriteReader; session: string | null }> {
-    const response = await this.app.stream({}, { headers: { "x-session-id": conversation } });
+    const response = await this.app.stream({}, {
+      headers: { "x-session-id": conversation, ...key === undefined ? {} : withKey(key).headers },
+    });
     const reply = this.#stack.use(new WriteReader(response));
     return {
       prompt: await this.app.agent.nextPrompt(),
