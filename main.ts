@@ -1,9 +1,10 @@
-/** The program: `serve`, `doctor` or `demo-agent`. Alone in reading the environment, listening and exiting. @module */
+/** The program: `serve`, `doctor`, `key new` or `demo-agent`. Alone in reading the environment, listening and exiting. @module */
 
 import { nodeFolders } from "./lib/acp/environment.ts";
 import { endOrphans } from "./lib/acp/process.ts";
 import { addressText, banner, helpText, unavailableText, versionText } from "./lib/config/help.ts";
 import { ConfigError, type Flags, loadConfig, type Loaded, readFlags } from "./lib/config/load.ts";
+import { newKey } from "./lib/config/new_key.ts";
 import { collectSecrets } from "./lib/config/secrets.ts";
 import { settlesWithin } from "./lib/core/deadline.ts";
 import { messageOf } from "./lib/core/errors.ts";
@@ -37,15 +38,24 @@ async function main(args: readonly string[]): Promise<number> {
     return 0;
   }
   try {
+    if (args[0] === "key") return makeKey(args.slice(1));
     const isDoctor = args[0] === "doctor";
     const flags = readFlags(isDoctor ? args.slice(1) : args);
     if (flags.help) return print(helpText(project.version));
     if (flags.version) return print(versionText(project.version, Deno.version.deno, Deno.build));
     return isDoctor ? await doctor(flags) : await serve(await readConfig(flags));
   } catch (error) {
-    if (error instanceof ConfigError) return refuse(error);
+    if (error instanceof ConfigError) return refuse(error, args[0] === "key" ? "make a key" : "start");
     throw error;
   }
+}
+
+/** Prints a new key. Only the lines to paste go to stdout, so that a shell can take the variable from there. */
+function makeKey(args: readonly string[]): number {
+  const made = newKey(args);
+  if (made === undefined) return print(helpText(project.version));
+  console.error(made.advice);
+  return print(made.text);
 }
 
 async function doctor(flags: Flags): Promise<number> {
@@ -146,10 +156,12 @@ async function readConfig({ flags, config }: Flags): Promise<Loaded> {
   return loadConfig({ env, flags, file, os: Deno.build.os });
 }
 
-/** Prints why the program does not start; and the warnings too, because one may name the cause. */
-function refuse({ mistakes, warnings }: ConfigError): number {
+/** Prints why the program does not do its task; and the warnings too, because one may name the cause. */
+function refuse({ mistakes, warnings }: ConfigError, task: "start" | "make a key"): number {
   const lines = [...mistakes, ...warnings.map((warning) => `warning: ${warning}`)];
-  console.error(["oab-vtuber cannot start:", ...lines.map((line) => `  - ${escapeUnsafe(line)}`)].join("\n"));
+  console.error(
+    [`oab-vtuber cannot ${task}:`, ...lines.map((line) => `  - ${escapeUnsafe(line)}`)].join("\n"),
+  );
   return EXIT_USAGE;
 }
 

@@ -2,7 +2,8 @@
 
 import type { AgentConfig } from "../acp/create_agent.ts";
 import { isSameName } from "../turn/model_router.ts";
-import { type AgentTable, type AgentTables, EMPTY_TABLE, type Problems } from "./agent_table.ts";
+import { type AgentTable, type AgentTables, EMPTY_TABLE } from "./agent_table.ts";
+import type { Problems } from "./config_file.ts";
 import { expandHome } from "./parsers.ts";
 import type { Settings } from "./settings.ts";
 

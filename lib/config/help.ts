@@ -3,9 +3,13 @@
 import type { AppError } from "../core/errors.ts";
 import { escapeUnsafe } from "../core/unsafe_text.ts";
 import { isLoopback } from "../http/access.ts";
+import { type Scope, SCOPES } from "../turn/caller.ts";
 import type { Config } from "./load.ts";
+import { DEFAULT_SCOPES } from "./new_key.ts";
 import { type Setting, SETTING_HELP } from "./settings.ts";
 
+/** What the page can do only with a key: talk, watch, answer permissions, and interrupt. */
+const PAGE_SCOPES: readonly Scope[] = ["chat", "events", "permissions", "operator"];
 /** Characters of a line of `--help` beside its indentation. */
 const HELP_COLUMNS = 93;
 
@@ -20,6 +24,9 @@ export function helpText(version: string): string {
 Usage:
   oab-vtuber [flags]            serve
   oab-vtuber doctor [flags]     check the configuration, try its agents, and say what to correct
+  oab-vtuber key new            make the key of the owner, as a line for the environment
+  oab-vtuber key new NAME [--scopes LIST]
+                                make a key for one program, as a table for the configuration file
   oab-vtuber demo-agent         run the built-in demo agent, which speaks ACP over stdin and stdout
 
 Examples:
@@ -27,12 +34,17 @@ Examples:
     oab-vtuber --enabled
   Serve with an agent of your own:
     oab-vtuber --enabled --agent-command "opencode acp" --working-dir ~/project
-  Serve other machines, which need the key:
-    VTUBER_AUTH_KEY=change-me-to-a-long-secret oab-vtuber --enabled --listen 0.0.0.0:8080
+  Serve other machines, which need the key that \`oab-vtuber key new\` prints:
+    VTUBER_AUTH_KEY=oab_... oab-vtuber --enabled --listen 0.0.0.0:8080
+  Make a key with which an overlay can only watch:
+    oab-vtuber key new overlay --scopes events
 
 Flags:
-  --config FILE                 configuration file with [agent] or [agents.NAME], as OpenAB's
-                                (or the variable OPENAB_CONFIG)
+  --config FILE                 configuration file with [agent] or [agents.NAME], as OpenAB's, and
+                                [keys.NAME] (or the variable OPENAB_CONFIG)
+  --scopes LIST                 scopes of a new key, separated by commas [${DEFAULT_SCOPES}]:
+                                ${SCOPES.slice(0, 5).join(", ")},
+                                ${SCOPES.slice(5).join(", ")}
   --version, -V                 print the version
   --help, -h                    print this text
 
@@ -76,10 +88,19 @@ export function addressText(
 /** Returns the banner of a server that listens. The key is only in the link to the page, in the part that stays local. */
 export function banner(
   address: { readonly hostname: string; readonly port: number },
-  config: Pick<Config, "authKey" | "model" | "agents">,
+  config: Pick<Config, "authKey" | "keys" | "model" | "agents">,
 ): string {
+  const { authKey, keys } = config;
   const url = `http://${addressText(address, true)}`;
-  const key = config.authKey ? ' -H "Authorization: Bearer $VTUBER_AUTH_KEY"' : "";
+  const [variable, skinKey] = authKey !== undefined
+    ? [
+      "$VTUBER_AUTH_KEY",
+      keys.length > 0 ? "one of [keys.NAME], or your VTUBER_AUTH_KEY" : "your VTUBER_AUTH_KEY",
+    ]
+    : keys.length > 0
+    ? ["$KEY", "one of [keys.NAME]"]
+    : [undefined, "anything"];
+  const header = variable && ` -H "Authorization: Bearer ${variable}"`;
   const body = JSON.stringify({
     model: config.model,
     stream: true,
@@ -97,12 +118,20 @@ export function banner(
     : `\n  Listening on ${addressText(address)}: other machines reach it too.`;
   return `oab-vtuber serves at ${url} with ${program}${open}
 
-  Open it:     ${url}/${config.authKey ? `#key=${encodeURIComponent(config.authKey)}` : ""}
-  Try it:      curl -N ${url}/v1/chat/completions${key} -H "content-type: application/json" -d '${body}'
-  Your skin:   base address ${url}/v1 (or ${url}, if it adds /v1 itself), any model name, API key: ${
-    config.authKey ? "your VTUBER_AUTH_KEY" : "anything"
-  }${agents}
+  Open it:     ${url}/${pageKey(config)}
+  Try it:      curl -N ${url}/v1/chat/completions${
+    header ?? ""
+  } -H "content-type: application/json" -d '${body}'
+  Your skin:   base address ${url}/v1 (or ${url}, if it adds /v1 itself), any model name, API key: ${skinKey}${agents}
 `;
+}
+
+/** Returns the part of the link to the page that logs in, or says where its key comes from. */
+function pageKey({ authKey, keys }: Pick<Config, "authKey" | "keys">): string {
+  if (authKey !== undefined) return `#key=${encodeURIComponent(authKey)}`;
+  if (keys.length === 0) return "";
+  return `  The page asks for a key, such as one that this makes:
+               oab-vtuber key new page --scopes ${PAGE_SCOPES.join(",")}`;
 }
 
 /** Returns the text below the banner about an agent that cannot be used. */

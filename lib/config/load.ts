@@ -9,23 +9,31 @@ import { parseArgs, type ParseArgsOptionsConfig } from "node:util";
 import type { AgentConfig } from "../acp/create_agent.ts";
 import { messageOf } from "../core/errors.ts";
 import type { AmbientSettings } from "../events/ambient.ts";
-import { type ApiKey, isLoopback } from "../http/access.ts";
-import { type ConfigFile, NO_TABLES, type Problems, readAgentTables } from "./agent_table.ts";
+import { isLoopback } from "../http/access.ts";
+import { readAgentTables } from "./agent_table.ts";
 import { readAgents } from "./agents.ts";
+import { type ConfigFile, openConfigFile, type Problems } from "./config_file.ts";
+import {
+  isShort,
+  type KeyConfig,
+  keyVariables,
+  readKeyTables,
+  resolveKeys,
+  SAFE_KEY_CHARS,
+  type ServerKey,
+  serverKeys,
+} from "./keys.ts";
 import { expandHome } from "./parsers.ts";
 import { findKeyLeaks } from "./secrets.ts";
 import { readSettings, SETTING_HELP, type Settings } from "./settings.ts";
 import { describeUnknown, suggest } from "./suggest.ts";
-
-/** Characters of a key that is too long to be guessed. */
-export const SAFE_KEY_CHARS = 16;
 
 /** The whole configuration: every setting, and the values that are made of several. */
 export interface Config extends Settings {
   /** The name of the default agent. */
   readonly model: string;
   /** The keys of `[keys.NAME]`. */
-  readonly keys: readonly ApiKey[];
+  readonly keys: readonly KeyConfig[];
   /** At least one agent; the default agent is the first. */
   readonly agents: readonly AgentConfig[];
   /** The folder that remembers conversations, perhaps relative; `undefined` keeps nothing on disk. */
@@ -73,34 +81,39 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
   const problems: Problems = { mistakes: [], warnings: [] };
   const { mistakes, warnings } = problems;
   const settings = readSettings(env, flags, mistakes);
-  const tables = file ? readAgentTables(file, env, problems) : NO_TABLES;
+  const reader = openConfigFile(file, env, problems);
+  const keyTables = readKeyTables(reader);
+  const tables = readAgentTables(reader, keyVariables(keyTables));
   const names = SETTING_HELP.map((setting) => setting.env);
   for (const name of Object.keys(env)) {
     if (!name.startsWith("VTUBER_") || !env[name]?.trim() || names.includes(name)) continue;
     warnings.push(`${name} ${describeUnknown(name, names)}`);
   }
-  // A setting with a mistake is undefined.
+  // A setting with a mistake is undefined. A key with a mistake is left out, but counts.
   const { listen, authKey, insecure } = settings;
-  if (listen && !authKey && !insecure && !isLoopback(listen.hostname)) {
+  const hasKey = authKey !== undefined || Object.keys(reader.root.keys ?? {}).length > 0;
+  if (listen && !hasKey && !insecure && !isLoopback(listen.hostname)) {
     mistakes.push(
-      `GATEWAY_LISTEN=${listen.hostname}:${listen.port} is open to other machines: set VTUBER_AUTH_KEY, or ` +
-        "VTUBER_INSECURE=true if everyone who reaches it may use the agent.",
+      `GATEWAY_LISTEN=${listen.hostname}:${listen.port} is open to other machines: make a key with \`oab-vtuber key ` +
+        "new`, or set VTUBER_INSECURE=true if everyone who reaches it may use the agent.",
     );
-  }
-  if (mistakes.length > 0) throw new ConfigError(mistakes, warnings);
-  if (!isLoopback(listen.hostname)) warnings.push(...openWarnings(authKey));
-
-  const agents = readAgents({ tables, settings, env, flags }, problems);
-  for (const agent of authKey ? agents : []) {
-    const leaks = findKeyLeaks(agent, authKey!, env);
-    if (leaks.length === 0) continue;
-    const where = `${leaks.join(" and ")} of the agent ${agent.name}`;
-    mistakes.push(`VTUBER_AUTH_KEY cannot be given to an agent: take it out of ${where}.`);
   }
   if (mistakes.length > 0) throw new ConfigError(mistakes, warnings);
 
   const keepsNothing = settings.dataDir?.toLowerCase() === "none";
   const dataDir = keepsNothing ? undefined : dataDirOf(settings.dataDir, os, env);
+  const agents = readAgents({ tables, settings, env, flags }, problems);
+  const keys = resolveKeys(keyTables, { authKey, agents, dataDir }, reader);
+  const owned = serverKeys({ authKey, keys });
+  if (!isLoopback(listen.hostname)) warnings.push(...openWarnings(owned));
+  for (const agent of agents) {
+    for (const { label, fields } of findKeyLeaks(agent, owned, env)) {
+      const where = `${fields.join(" and ")} of the agent ${agent.name}`;
+      mistakes.push(`${label} cannot be given to an agent: take it out of ${where}.`);
+    }
+  }
+  if (mistakes.length > 0) throw new ConfigError(mistakes, warnings);
+
   if (dataDir === undefined && !keepsNothing && settings.sessions !== "stateless") {
     warnings.push(
       "Conversations are not kept on disk, because this user has no home folder: set VTUBER_DATA_DIR to a folder, or " +
@@ -110,7 +123,7 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
   const config: Config = {
     ...settings,
     model: agents[0]!.name,
-    keys: [],
+    keys,
     agents,
     dataDir,
     ambient: !settings.ambientEnabled ? undefined : {
@@ -124,15 +137,14 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
 }
 
 /** Warns of an address that is open to other machines without a key, or with one that can be guessed. */
-function openWarnings(authKey: string | undefined): string[] {
-  if (authKey === undefined) {
+function openWarnings(keys: readonly ServerKey[]): string[] {
+  if (keys.length === 0) {
     return ["VTUBER_INSECURE: everyone who reaches this address may use the agents, without a key."];
   }
-  if (authKey.length >= SAFE_KEY_CHARS) return [];
-  return [
-    `VTUBER_AUTH_KEY has fewer than ${SAFE_KEY_CHARS} characters, and other machines reach this address: it could be ` +
-    "guessed. Take a longer key, such as what `openssl rand -hex 24` prints.",
-  ];
+  return keys.filter(isShort).map(({ label }) =>
+    `${label} has fewer than ${SAFE_KEY_CHARS} characters, and other machines reach this address: it could be ` +
+    "guessed. Make a longer one with `oab-vtuber key new`."
+  );
 }
 
 /** Finds the folder for data: the one that is set, or the usual one of the operating system (`Deno.build.os`). */
@@ -186,11 +198,15 @@ export function readFlags(args: readonly string[]): Flags {
       config: config?.toString(),
     };
   } catch (error) {
-    const names = args.map((arg) => /^--([^=]+)/.exec(arg)?.[1]).filter((name) => name !== undefined);
-    const unknown = names.find((name) => !Object.hasOwn(options, name));
-    const meant = unknown && suggest(unknown, Object.keys(options));
-    throw new ConfigError([
-      meant ? `There is no flag --${unknown}. Did you mean --${meant}?` : messageOf(error),
-    ]);
+    throw flagError(error, args, Object.keys(options));
   }
+}
+
+/** Makes the error of arguments that cannot be read: it names a flag that is unknown. */
+export function flagError(error: unknown, args: readonly string[], flags: readonly string[]): ConfigError {
+  const names = args.map((arg) => /^--([^=]+)/.exec(arg)?.[1]).filter((name) => name !== undefined);
+  const unknown = names.find((name) => !flags.includes(name));
+  if (unknown === undefined) return new ConfigError([messageOf(error)]);
+  const meant = suggest(unknown, flags);
+  return new ConfigError([`There is no flag --${unknown}.${meant ? ` Did you mean --${meant}?` : ""}`]);
 }

@@ -1,9 +1,10 @@
-/** Finds values that must not be printed, and places where the server's own key would reach an agent. Pure. @module */
+/** Finds values that must not be printed, and places where a key of the server would reach an agent. Pure. @module */
 
 import type { AgentConfig } from "../acp/create_agent.ts";
 import type { McpServer, NamedValue } from "../acp/wire.ts";
+import { sha256 } from "../http/access.ts";
+import { type KeyConfig, type ServerKey, serverKeys } from "./keys.ts";
 
-const KEY_VARIABLE = "VTUBER_AUTH_KEY";
 /** Names of variables whose values are secret. `AUTHOR` does not count, `AUTHORIZATION` does. */
 const SECRET_NAME = /key|token|secret|pass|auth(?!or(?!i))|credential|cookie|private/i;
 /** Characters of the shortest value that is redacted; shorter ones occur in ordinary words. */
@@ -18,22 +19,29 @@ export function namedValues(values: Variables): NamedValue[] {
   return Object.entries(values).map(([name, value]) => ({ name, value }));
 }
 
+/** The parts of a configuration that can hold secrets. */
+interface SecretSources {
+  readonly authKey: string | undefined;
+  readonly keys: readonly KeyConfig[];
+  readonly agents: readonly AgentConfig[];
+}
+
 /**
- * Collects the values that must not be printed or logged: the server's key, the values of variables whose names say
- * that they are secret, and headers, passwords and queries of MCP servers. Arguments of commands are never printed.
+ * Collects the values that must not be printed or logged: the server's keys, the values of variables whose names say
+ * that they are secret, or that hold a key, and headers, passwords and queries of MCP servers. Arguments of commands
+ * are never printed.
  */
-export function collectSecrets(
-  { authKey, agents }: { readonly authKey: string | undefined; readonly agents: readonly AgentConfig[] },
-  own: Variables,
-): string[] {
+export function collectSecrets({ authKey, keys, agents }: SecretSources, own: Variables): string[] {
+  const owned = serverKeys({ authKey, keys });
   const values = [
+    ...owned.flatMap(({ variables }) => variables.map((name) => own[name] ?? "")),
     ...secretValues(namedValues(own)),
     ...agents.flatMap(({ env, mcpServers }) => [
       ...secretValues(namedValues(env)),
       ...mcpServers.flatMap(serverSecrets),
     ]),
   ].filter((value) => value.length >= MIN_SECRET_CHARS);
-  return [...new Set([...authKey ? [authKey] : [], ...values])];
+  return [...new Set([...owned.flatMap(({ plain }) => plain ?? []), ...values])];
 }
 
 function serverSecrets(server: McpServer): string[] {
@@ -51,26 +59,42 @@ function variablesOf(own: Variables, name: string): NamedValue[] {
   return namedValues(own).filter((variable) => variable.name.toUpperCase() === name.toUpperCase());
 }
 
-/** Reports whether this is the name of the variable that holds the server's key. */
-export function isKeyVariable(name: string): boolean {
-  return name.toUpperCase() === KEY_VARIABLE;
+/** A key of the server that an agent would get, and the keys of the agent's table through which it would. */
+interface KeyLeak {
+  readonly label: string;
+  readonly fields: readonly string[];
 }
 
-/** Finds the keys of an agent's table through which the agent would get the server's key. */
-export function findKeyLeaks(agent: AgentConfig, key: string, own: Variables): string[] {
+/** Finds the keys of an agent's table through which the agent would get a key of the server. */
+export function findKeyLeaks(agent: AgentConfig, keys: readonly ServerKey[], own: Variables): KeyLeak[] {
   const { command, args, workingDir, mode, model, env, inheritEnv, mcpServers } = agent;
   const inherited = inheritEnv.flatMap((name) => variablesOf(own, name));
-  const fields = {
+  const fields = Object.entries({
     ...{ command, args, working_dir: workingDir, mode, model, env },
     inherit_env: [inheritEnv, inherited],
     mcp_servers: mcpServers,
-  };
-  const forms = key.length < MIN_KEY_CHARS ? [] : [key, encodeURIComponent(key)];
-  const holdsKey = (value: unknown) => {
-    const text = JSON.stringify(value) ?? "";
-    return forms.some((form) => text.includes(JSON.stringify(form).slice(1, -1)));
-  };
-  return Object.entries(fields)
-    .filter(([field, value]) => holdsKey(value) || field === "inherit_env" && inheritEnv.some(isKeyVariable))
-    .map(([field]) => field);
+  }).map(([field, value]) => ({ field, ...searchable(value) }));
+  const names = new Set(inheritEnv.map((name) => name.toUpperCase()));
+  return keys.flatMap(({ label, sha256, plain = "", variables }) => {
+    const forms = plain.length < MIN_KEY_CHARS ? [] : [plain, encodeURIComponent(plain)];
+    const quoted = forms.map((form) => JSON.stringify(form).slice(1, -1));
+    const isInherited = variables.some((name) => names.has(name.toUpperCase()));
+    const found = fields.filter(({ field, json, hashes }) =>
+      hashes.has(sha256) || quoted.some((form) => json.includes(form)) ||
+      field === "inherit_env" && isInherited
+    );
+    return found.length === 0 ? [] : [{ label, fields: found.map(({ field }) => field) }];
+  });
+}
+
+/** Returns a value as JSON, and the hashes of its texts and of their words: a key may be known by its hash only. */
+function searchable(value: unknown): { json: string; hashes: ReadonlySet<string> } {
+  const texts: string[] = [];
+  const json = JSON.stringify(value, (key, item) => {
+    texts.push(key);
+    if (typeof item === "string") texts.push(item);
+    return item;
+  }) ?? "";
+  const words = texts.flatMap((text) => [text, ...text.match(/[\w-]+/g) ?? []]);
+  return { json, hashes: new Set(words.filter((word) => word.length >= MIN_KEY_CHARS).map(sha256)) };
 }

@@ -67,7 +67,10 @@ const SETTINGS = {
     .describe("Address and port to listen on. Port 0 takes a free port and prints it."),
   authKey: {
     ...setting("Server", "VTUBER_AUTH_KEY", optionalText)
-      .describe("API key that every request needs, except for health, readiness and the page's own files."),
+      .describe(
+        "API key of the owner, with every scope but `commands`. Once it or a `[keys.NAME]` is set, every request " +
+          "needs a key, except for health, readiness and the page's own files.",
+      ),
     // Every user of a machine sees the flags of its programs.
     flag: undefined,
   },

@@ -55,7 +55,7 @@ export interface DoctorCommandOptions {
 export async function runDoctorCommand(options: DoctorCommandOptions, signal: AbortSignal): Promise<boolean> {
   const { machine, print, notice, confirm, checks = CHECKS } = options;
   const { config, mistakes, warnings } = await settleLoading(options.loading);
-  const unread = { authKey: machine.own.VTUBER_AUTH_KEY?.trim(), agents: [] };
+  const unread = { authKey: machine.own.VTUBER_AUTH_KEY?.trim(), keys: [], agents: [] };
   const redact = createRedactor(collectSecrets(config ?? unread, machine.own));
   const findings: Finding[] = [];
   const report = ({ level, text, fix }: Finding, about?: string) => {

@@ -2,12 +2,17 @@
 
 import type { AgentDescription } from "../acp/agent.ts";
 import type { AuthMethod } from "../acp/wire.ts";
-import { type Config, SAFE_KEY_CHARS } from "../config/load.ts";
+import { isShort, SAFE_KEY_CHARS, serverKeys } from "../config/keys.ts";
+import type { Config } from "../config/load.ts";
 import { spaceUnsafe } from "../core/unsafe_text.ts";
 import { isLoopback } from "../http/access.ts";
+import type { Scope } from "../turn/caller.ts";
 
 /** Models and modes that are listed; an agent may have hundreds. */
 const MAX_LISTED = 5;
+/** Scopes that a leaked key should not have, and how many scopes a key with one of them can have without a warning. */
+const POWERFUL_SCOPES: readonly Scope[] = ["commands", "admin"];
+const MAX_POWERFUL = 3;
 /** Characters of a line; agents choose their texts freely. */
 const MAX_LINE_CHARS = 600;
 
@@ -52,21 +57,53 @@ export function configFindings(
   ];
 }
 
-/** Reports on the key, but for what the warnings of the configuration say of open addresses. */
-function keyFindings({ authKey, listen }: Config): Finding[] {
-  if (authKey !== undefined && authKey.length >= SAFE_KEY_CHARS) {
-    return [ok("VTUBER_AUTH_KEY is set and long enough")];
-  }
-  if (!isLoopback(listen.hostname)) return [];
-  return authKey === undefined
-    ? [warn(
+/** Reports on the keys, but for what the warnings of the configuration say of open addresses. */
+function keyFindings(config: Config): Finding[] {
+  const keys = serverKeys(config);
+  if (keys.length === 0) {
+    if (!isLoopback(config.listen.hostname)) return [];
+    return [warn(
       "there is no key: every program on this machine can use the agents",
-      "This is fine on a machine of your own. Set VTUBER_AUTH_KEY if others use it too.",
-    )]
-    : [warn(
-      `VTUBER_AUTH_KEY has fewer than ${SAFE_KEY_CHARS} characters: it could be guessed`,
-      "Take a longer key, such as what `openssl rand -hex 24` prints.",
+      "This is fine on a machine of your own. If others use it too, make a key with `oab-vtuber key new`.",
     )];
+  }
+  const found: Finding[] = [];
+  const long = keys.filter((key) => !isShort(key)).map(({ label }) => label);
+  if (long.length === 1) found.push(ok(`${long[0]} is set and long enough`));
+  if (long.length > 1) found.push(ok(`${long.length} keys are set and long enough: ${list(long)}`));
+  const short = isLoopback(config.listen.hostname) ? keys.filter(isShort).map(({ label }) => label) : [];
+  if (short.length > 0) {
+    found.push(warn(
+      `fewer than ${SAFE_KEY_CHARS} characters, which could be guessed: ${list(short)}`,
+      "Make a longer key with `oab-vtuber key new`.",
+    ));
+  }
+  const readable = config.keys.filter(({ plain, variables }) => plain !== undefined && !variables?.length);
+  if (readable.length > 0) {
+    found.push(warn(
+      `plain keys in the file, which agents may be able to read: ${
+        list(readable.map(({ caller }) => caller.id))
+      }`,
+      "Put key_sha256 in their place: `oab-vtuber key new NAME` prints it with a new key.",
+    ));
+  }
+  for (const { caller: { id, scopes } } of config.keys) {
+    const strong = POWERFUL_SCOPES.filter((scope) => scopes.has(scope));
+    if (strong.length === 0 || scopes.size <= MAX_POWERFUL) continue;
+    found.push(warn(
+      `${id} has ${strong.join(" and ")} among its ${scopes.size} scopes`,
+      `Make a key of its own for what needs ${
+        strong.join(" or ")
+      }, and take it out of the scopes of this key.`,
+    ));
+  }
+  return found;
+}
+
+/** Lists names, the first of them if there are many. */
+function list(names: readonly string[]): string {
+  const more = names.length > MAX_LISTED ? ` and ${names.length - MAX_LISTED} more` : "";
+  return names.slice(0, MAX_LISTED).join(", ") + more;
 }
 
 /** Reports on an agent that started and opened a session. */

@@ -1,16 +1,13 @@
 import { assertEquals } from "@std/assert";
 import type { McpServer } from "../../lib/acp/wire.ts";
-import {
-  type AgentTable,
-  EMPTY_TABLE,
-  type Problems,
-  readAgentTables,
-} from "../../lib/config/agent_table.ts";
+import { type AgentTable, EMPTY_TABLE, readAgentTables } from "../../lib/config/agent_table.ts";
+import { openConfigFile, type Problems } from "../../lib/config/config_file.ts";
 import type { Env } from "../support/harness/config_fixture.ts";
 
 function read(text: string, env: Env = {}) {
   const problems: Problems = { mistakes: [], warnings: [] };
-  const { agent, agents } = readAgentTables({ path: "my.toml", text }, env, problems);
+  const reader = openConfigFile({ path: "my.toml", text }, env, problems);
+  const { agent, agents } = readAgentTables(reader, new Map());
   // Leave out undefined keys.
   return { agent: agent && JSON.parse(JSON.stringify(agent)), agents, ...problems };
 }
@@ -95,6 +92,7 @@ const MISTAKES: [text: string, ...messages: string[]][] = [
   ["[agent\ncommand = 1", "line 1, column 7"],
   ["[agnet]\n", "agnet is not read. Did you mean agent?"],
   ["[agent]\n[Agents.a]\n", "Agents is not read. Did you mean agents?"],
+  ["[agent]\n[key.a]\n", "key is not read. Did you mean keys?"],
   [
     "[agent]\ncomand = 'a'\nmcpServers = {}\nmodle = 'b'\n",
     "agent.comand is not a setting of this version. Did you mean command?",
@@ -168,10 +166,11 @@ for (const [text, ...messages] of MISTAKES) {
 }
 
 const UNKNOWN = "is not a setting of this version.";
-const NO_AGENTS = "the file has neither [agent] nor [agents]: it describes no agent.";
+const NO_TABLES = "the file has neither [agent] nor [agents] nor [keys]: nothing of it is used.";
 const WARNINGS: [text: string, warnings: string[]][] = [
-  ["", [NO_AGENTS]],
-  ["[discord]\ntoken = 'x'\n", [NO_AGENTS]],
+  ["", [NO_TABLES]],
+  ["[discord]\ntoken = 'x'\n", [NO_TABLES]],
+  ["[keys.a]\n", []],
   ["[agent]\ntimeout = 5\n", [`agent.timeout ${UNKNOWN}`]],
   [fs("command = 'c'\nheaders = {}") + web("url = 'http://a'\nenv = {}"), [
     `agent.mcp_servers.fs.headers ${UNKNOWN}`,

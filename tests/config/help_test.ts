@@ -1,7 +1,9 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { banner, helpText, versionText } from "../../lib/config/help.ts";
 import { loadConfig, readFlags } from "../../lib/config/load.ts";
+import { newKey } from "../../lib/config/new_key.ts";
 import { SETTING_HELP } from "../../lib/config/settings.ts";
+import { SCOPES } from "../../lib/turn/caller.ts";
 
 Deno.test("helpText: lists every setting below its group, with its flag, default and meaning", () => {
   const text = helpText("1.2.3");
@@ -20,7 +22,18 @@ Deno.test("helpText: lists every setting below its group, with its flag, default
     assertEquals(words.includes(` [${fallback}]`), fallback !== "", env);
   }
   for (const line of lines) assertEquals(line.length <= 100, true, line);
-  for (const flag of ["--config FILE", "--version", "--help", "OPENAB_CONFIG", "demo-agent", "doctor"]) {
+  for (
+    const flag of [
+      "--config FILE",
+      "--version",
+      "--help",
+      "OPENAB_CONFIG",
+      "demo-agent",
+      "doctor",
+      "key new",
+      ...SCOPES,
+    ]
+  ) {
     assertEquals(text.includes(flag), true, flag);
   }
 });
@@ -37,6 +50,11 @@ Deno.test("helpText: its three examples load", () => {
   }
 });
 
+Deno.test("helpText: its example of a key makes one", () => {
+  const [, args = ""] = /^ {4}oab-vtuber key (new \S+ --scopes \S+)$/m.exec(helpText("1.2.3")) ?? [];
+  assertMatch(newKey(args.split(" "))!.text, /\nscopes = \["events"\]$/);
+});
+
 Deno.test("versionText: tells how the executable was made", () => {
   const target = "x86_64-unknown-linux-gnu";
   assertEquals(
@@ -48,7 +66,7 @@ Deno.test("versionText: tells how the executable was made", () => {
 
 const KEY = "s3cret-key-of-twenty";
 const [AGENT] = loadConfig({ env: {} }).config.agents;
-const PLAIN = { authKey: undefined, model: "openab", agents: [AGENT!] };
+const PLAIN = { authKey: undefined, keys: [], model: "openab", agents: [AGENT!] };
 
 Deno.test("banner: tells where to point a skin, and how to try the server", () => {
   const text = banner({ hostname: "127.0.0.1", port: 8123 }, PLAIN);
@@ -71,6 +89,29 @@ Deno.test("banner: the key is only in the link to the page; arguments and variab
   const encoded = banner({ hostname: "127.0.0.1", port: 80 }, { ...PLAIN, authKey: "a b#c/\u00e9%" });
   const link = new URL(/http:\S+#key=\S+/.exec(encoded)![0]);
   assertEquals([link.pathname, decodeURIComponent(link.hash)], ["/", "#key=a b#c/\u00e9%"]);
+});
+
+const LISTEN = { hostname: "127.0.0.1", port: 80 };
+const NAMED = loadConfig({
+  env: {},
+  file: { path: "config.toml", text: `[keys.overlay]\nkey = "${KEY}"\nscopes = ["events"]\n` },
+}).config.keys;
+
+Deno.test("banner: with keys of the file only, it tells how to log in on the page, and has no key", () => {
+  const text = banner(LISTEN, { ...PLAIN, keys: NAMED });
+  assertEquals(text.includes(KEY), false);
+  assertMatch(text, /Open it: +http:\/\/127\.0\.0\.1:80\/ +The page asks for a key/);
+  const [, args = ""] = /oab-vtuber key (new page --scopes \S+)$/m.exec(text) ?? [];
+  assertMatch(newKey(args.split(" "))!.text, /\["chat", "events", "permissions", "operator"\]$/);
+  assertMatch(text, /-H "Authorization: Bearer \$KEY"/);
+  assertMatch(text, /API key: one of \[keys\.NAME\]\n/);
+});
+
+Deno.test("banner: with both kinds of keys, the link has the key of the owner, and a skin gets its own", () => {
+  const text = banner(LISTEN, { ...PLAIN, authKey: "owner", keys: NAMED });
+  assertEquals(text.includes(KEY), false);
+  assertMatch(text, /Open it: +http:\/\/127\.0\.0\.1:80\/#key=owner\n/);
+  assertMatch(text, /API key: one of \[keys\.NAME\], or your VTUBER_AUTH_KEY\n/);
 });
 
 Deno.test("banner: names every agent if there are several, the default one first", () => {

@@ -4,28 +4,49 @@ import { SETTING_HELP } from "../../lib/config/settings.ts";
 import { configError, type Env, load, mistakesOf } from "../support/harness/config_fixture.ts";
 
 const OPEN_ADDRESSES = ["0.0.0.0:8080", "[::]:8080", "192.168.1.2:80", "nas.lan:8080", "[2001:db8::1]:8080"];
-const ACCESS: [name: string, env: Env, warning?: RegExp][] = [
+const NAMED = (lines: string) => `[keys.overlay]\nscopes = ["events"]\n${lines}\n`;
+const HASH = `key_sha256 = "${"a".repeat(64)}"`;
+const INSECURE = { VTUBER_INSECURE: "true" };
+const ACCESS: [name: string, env: Env, warning?: RegExp, text?: string][] = [
   ["without a key", {}],
   ["with an empty key", { VTUBER_AUTH_KEY: "" }],
+  ["with a table without keys", {}, undefined, "[keys]\n"],
   ["with a key", { VTUBER_AUTH_KEY: "sixteen-letters-" }, /^$/],
+  ["with a key of the file", {}, /^$/, NAMED('key = "sixteen-letters-"')],
+  ["with the hash of a key", {}, /^$/, NAMED(HASH)],
+  ["with a key of the file, also if insecure", INSECURE, /^$/, NAMED(HASH)],
   [
     "with a short key, with a warning",
     { VTUBER_AUTH_KEY: "fifteen-letters" },
-    /^VTUBER_AUTH_KEY has fewer than 16/,
+    /^VTUBER_AUTH_KEY has fewer than 16 .* `oab-vtuber key new`\.$/,
   ],
-  ["if insecure, with a warning", { VTUBER_INSECURE: "true" }, /^VTUBER_INSECURE: everyone who reaches/],
+  [
+    "with a short key of the file, with a warning",
+    { VTUBER_AUTH_KEY: "sixteen-letters-" },
+    /^keys\.overlay has fewer than 16 .*$/,
+    NAMED('key = "fifteen-letters"'),
+  ],
+  ["if insecure, with a warning", INSECURE, /^VTUBER_INSECURE: everyone who reaches/],
 ];
-const OPEN = /^GATEWAY_LISTEN=.*set VTUBER_AUTH_KEY, or VTUBER_INSECURE=true.*$/;
+const OPEN = /^GATEWAY_LISTEN=.*: make a key with `oab-vtuber key new`, or set VTUBER_INSECURE=true.*$/;
 
-for (const [name, env, warning] of ACCESS) {
+for (const [name, env, warning, text = ""] of ACCESS) {
   Deno.test(`loadConfig: other machines are ${warning ? "" : "not "}served ${name}`, () => {
     for (const GATEWAY_LISTEN of OPEN_ADDRESSES) {
       const all = { ...env, GATEWAY_LISTEN };
-      if (warning) assertMatch(load("", all).warnings.join("\n"), warning);
-      else assertMatch(mistakesOf("", all).join("\n"), OPEN);
+      if (warning) assertMatch(load(text, all).warnings.join("\n"), warning);
+      else assertMatch(mistakesOf(text, all).join("\n"), OPEN);
     }
   });
 }
+
+Deno.test("loadConfig: a key with a mistake counts as a key, so that only its mistake is told", () => {
+  const [mistake, ...others] = mistakesOf("[keys.overlay]\nscopes = []\n" + HASH, {
+    GATEWAY_LISTEN: "0.0.0.0:8080",
+  });
+  assertMatch(mistake!, /^config\.toml: keys\.overlay\.scopes: cannot be empty/);
+  assertEquals(others, []);
+});
 
 Deno.test("loadConfig: a flag beats a variable, an empty flag does not", () => {
   const env = { GATEWAY_LISTEN: "127.0.0.1:1", VTUBER_LOG: "warn" };

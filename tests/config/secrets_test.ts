@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { collectSecrets } from "../../lib/config/secrets.ts";
+import { sha256 } from "../../lib/http/access.ts";
 import { type Env, load, mistakesOf } from "../support/harness/config_fixture.ts";
 
 /** The secrets of an agent with these lines in its table. */
@@ -8,12 +9,20 @@ function secretsOf(lines: string, env: Env = {}): string[] {
   return collectSecrets(load(`[agent]\ncommand = "a"\n${lines}`, own).config, own);
 }
 
+const OVERLAY = '[keys.overlay]\nscopes = ["events"]\n';
+
 const MCP = "[agent.mcp_servers.a]\n";
 const NAMES = "API_KEY token MY_SECRET DB_PASSWORD AUTHORIZATION CREDENTIALS COOKIE private_pem OAUTH_CODE"
   .split(" ");
 const SECRETS: [name: string, lines: string, secrets: string[], env?: Env][] = [
   ["nothing", "", []],
   ["the key of the server, however short", "", ["k"], { VTUBER_AUTH_KEY: "k" }],
+  ["keys of the file, however short", `${OVERLAY}key = "k"\n`, ["o", "k"], { VTUBER_AUTH_KEY: "o" }],
+  ["the variables that a key is made of", OVERLAY + 'key = "${A}-${LANG}"\n', ["value-1-C", "value-1"], {
+    A: "value-1",
+    LANG: "C",
+  }],
+  ["no hash of a key", `${OVERLAY}key_sha256 = "${"a".repeat(64)}"\n`, []],
   [
     "variables whose names say that they are secret",
     `[agent.env]\n${NAMES.map((name, n) => `${name} = "value-${n}"`).join("\n")}\n`,
@@ -83,6 +92,44 @@ for (const [where, text, env = {}] of LEAKS) {
     assertEquals(mistakesOf(text, { VTUBER_AUTH_KEY: KEY, ...env }), [`${LEAK} ${where}.`]);
   });
 }
+
+/** The table of the key, as it is and as its hash. */
+const PLAIN_KEY = `${OVERLAY}key = "${KEY}"\n`;
+const URL_SAFE = "oab_A-b_c9A-b_c9A-b_c9A-b_c9A-b_c9";
+const hashed = (key: string) => `${OVERLAY}key_sha256 = "${sha256(key)}"\n`;
+
+for (const [where, text, env = {}] of LEAKS) {
+  if (/VTUBER_AUTH_KEY/i.test(JSON.stringify([text, env]))) continue;
+  Deno.test(`findKeyLeaks: a key of the file: ${where}: ${text.split("\n").at(-2)}`, () => {
+    const leak = [`keys.overlay cannot be given to an agent: take it out of ${where}.`];
+    assertEquals(mistakesOf(PLAIN_KEY + text, env), leak);
+    // The hash of a key tells nothing of it in another form.
+    if (text.includes(encodeURIComponent(KEY))) return;
+    const safe = (from: string) => from.replaceAll(KEY, URL_SAFE);
+    const safeEnv = Object.fromEntries(Object.entries(env).map(([name, value]) => [name, safe(value)]));
+    assertEquals(mistakesOf(hashed(URL_SAFE) + safe(text), safeEnv), leak);
+  });
+}
+
+Deno.test("findKeyLeaks: each key is named, and a short hashed key may be an ordinary word", () => {
+  const two = `[keys.bot]\nscopes = ["chat"]\nkey = "another-${KEY}"\n${hashed("acp")}`;
+  const env = { VTUBER_AUTH_KEY: KEY };
+  assertEquals(mistakesOf(`${two}[agent]\ncommand = "a"\nargs = ["acp", "another-${KEY}"]\n`, env), [
+    `${LEAK} args of the agent openab.`,
+    "keys.bot cannot be given to an agent: take it out of args of the agent openab.",
+  ]);
+});
+
+Deno.test("loadConfig: a variable that a key is made of reaches no agent, however short it is", () => {
+  const text = OVERLAY + 'key = "${A_PART}-and-more-of-the-key"\n';
+  const env = { A_PART: "acp" };
+  assertEquals(mistakesOf(`${text}${OWN}inherit_env = ["a_part"]\n`, env), [
+    "keys.overlay cannot be given to an agent: take it out of inherit_env of the agent openab.",
+  ]);
+  assertEquals(mistakesOf(text + OWN + 'args = ["${A_PART}"]\n', env), [
+    "config.toml: agent.args.0: keys.overlay cannot be given to an agent: take ${A_PART} out.",
+  ]);
+});
 
 Deno.test("readAgentTables: the key's variable can stand nowhere in the tables of agents, however short the key is", () => {
   const places: [path: string, text: string][] = [

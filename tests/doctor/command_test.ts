@@ -156,6 +156,8 @@ Deno.test("runDoctorCommand: an error of the program itself is not a finding", a
 Deno.test("runDoctorCommand: no secret is printed, wherever it comes from", async () => {
   const secrets = {
     key: KEY,
+    named: "named-s3cret",
+    variable: "variable-s3cret",
     env: 'env-"s3cret',
     inherited: "inherited-s3cret",
     serverEnv: "mcp-env-s3cret",
@@ -163,8 +165,14 @@ Deno.test("runDoctorCommand: no secret is printed, wherever it comes from", asyn
     url: "https://a.example/?token=s3cret",
   };
   const config = configOf(
-    {},
+    { OVERLAY: secrets.variable },
     `
+[keys.bot]
+key = "${secrets.named}"
+scopes = ["chat"]
+[keys.overlay]
+key = "\${OVERLAY}"
+scopes = ["events"]
 [agent]
 command = "codex-acp"
 env = { A_KEY = '${secrets.env}', SHORT_KEY = "acp" }

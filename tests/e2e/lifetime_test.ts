@@ -50,7 +50,7 @@ Deno.test("start: all errors of the configuration are printed together, by the n
     VTUBER_MAX_IN_FLIGHT: "many",
   });
   assertEquals(code, 2);
-  for (const name of ["VTUBER_HEARTBEAT", "GATEWAY_LISTEN", "VTUBER_MAX_IN_FLIGHT", "VTUBER_AUTH_KEY"]) {
+  for (const name of ["VTUBER_HEARTBEAT", "GATEWAY_LISTEN", "VTUBER_MAX_IN_FLIGHT", "oab-vtuber key new"]) {
     assertStringIncludes(err, name);
   }
 });
