@@ -23,15 +23,8 @@ import { addTag } from "./views/tags.js";
 /** In the overlay for streaming programs, the page shows the character and its words and takes no input. */
 const IS_OVERLAY = new URLSearchParams(location.search).get("overlay") === "1";
 const OVERLAY_EVENTS = ["agent_state", "emotion", "tool_status", "plan", "notification", "say"];
-const EVENTS = [
-  ...OVERLAY_EVENTS,
-  "agent_status",
-  "permission_request",
-  "permission_resolved",
-  "question",
-  "question_resolved",
-  "usage",
-];
+/** All that the key allows. */
+const EVENTS = ["*", "say"];
 const OVERLAY_RETRY_MS = 5_000;
 const BASE_URL = new URL("v1/vtuber/", document.baseURI);
 
@@ -39,6 +32,8 @@ document.documentElement.classList.toggle("overlay", IS_OVERLAY);
 let key = loadKey();
 /** The conversation whose turn is running, of any client; empty if none. The stop button ends that turn too. */
 let busySession = "";
+/** Whether the key can end the turns of other clients. */
+let canInterrupt = true;
 
 createThemeButton();
 const overlayProblem = byId("overlay-problem");
@@ -59,7 +54,7 @@ const conversation = createConversation({
   messageList,
   performer,
   onRunningChange: updateStopButton,
-  onKeyRefused: () => keyForm.open(key !== ""),
+  onKeyRefused: () => askForKey(""),
 });
 const composer = createComposer({ onSend: conversation.send, onStop: stop });
 createChatList({
@@ -98,7 +93,7 @@ addEventListener("hashchange", () => {
 channel.connect();
 
 /** @type {import("./api/events.js").ChannelOptions["onStateChange"]} */
-function handleConnection(state, snapshot) {
+function handleConnection(state, snapshot, problem) {
   connectionChip.show(state);
   switch (state) {
     case "connecting":
@@ -106,6 +101,7 @@ function handleConnection(state, snapshot) {
     case "open":
       keyForm.close();
       overlayProblem.hidden = true;
+      offerAllowed(snapshot.scopes ?? []);
       showSnapshot(snapshot);
       break;
     case "waiting":
@@ -113,19 +109,32 @@ function handleConnection(state, snapshot) {
       break;
     case "locked":
       if (!IS_OVERLAY) {
-        keyForm.open(key !== "");
+        askForKey(problem);
         break;
       }
       // A user cannot enter a key in the overlay. The server may be restarted with another key, so try again.
       overlayProblem.hidden = false;
-      overlayProblem.textContent = key === ""
-        ? "The key is missing: add #key= and the key to the address of this overlay."
-        : "The server does not take the key in the address of this overlay.";
+      overlayProblem.textContent = problem ||
+        (key === ""
+          ? "The key is missing: add #key= and the key to the address of this overlay."
+          : "The server does not take the key in the address of this overlay.");
       setTimeout(() => channel.connect(), OVERLAY_RETRY_MS);
       break;
     default:
       /** @satisfies {never} */ (state);
   }
+}
+
+/** Asks for a key. @param {string} problem Why the server refuses the present one; empty if it does not know it. */
+function askForKey(problem) {
+  keyForm.open(problem || (key === "" ? "" : "The server does not take this key."));
+}
+
+/** Offers what the key allows. Without `permissions`, nothing comes that could be answered. @param {string[]} scopes */
+function offerAllowed(scopes) {
+  canInterrupt = scopes.includes("operator");
+  document.documentElement.classList.toggle("watching", !scopes.includes("chat"));
+  updateStopButton();
 }
 
 /** Shows what was going on when the page connected. @param {import("./api/events.js").Snapshot} snapshot */
@@ -242,7 +251,7 @@ function forget(id) {
 }
 
 function updateStopButton() {
-  composer.setBusy(conversation.isRunning || busySession !== "");
+  composer.setBusy(conversation.isRunning || canInterrupt && busySession !== "");
 }
 
 /** Stops this tab's reply, or else the turn of another client. */

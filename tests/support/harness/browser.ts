@@ -31,6 +31,8 @@ export interface OpenPage extends AsyncDisposable {
   readonly page: Page;
   /** Errors and warnings of the console, exceptions, and requests to other origins. */
   readonly problems: readonly string[];
+  /** What its WebSockets have received. */
+  readonly frames: readonly (string | Uint8Array)[];
 }
 
 /** Opens a page. */
@@ -52,8 +54,10 @@ export async function openPage(
   page.on("request", (request) => {
     if (new URL(request.url()).origin !== new URL(url).origin) add(`A request to ${request.url()}`);
   });
+  const frames: (string | Uint8Array)[] = [];
+  page.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => void frames.push(payload)));
   await page.goto(url);
-  return { page, problems, [Symbol.asyncDispose]: () => context.close() };
+  return { page, problems, frames, [Symbol.asyncDispose]: () => context.close() };
 }
 
 function findChromium(): string | undefined {

@@ -49,12 +49,12 @@ export class ServedApp implements AsyncDisposable {
     };
   }
 
-  /** Lets the agent ask for a permission in the turn of this prompt. */
+  /** Lets the agent ask for a permission in the turn of this prompt, until the signal aborts. */
   askPermission(
     prompt: MemoryPrompt,
     fields: Partial<PermissionQuestion> = {},
+    signal: AbortSignal = new AbortController().signal,
   ): Promise<PermissionResolution | undefined> {
-    const { signal } = new AbortController();
     return this.app.permissions.ask(permissionQuestion(fields), (event) => prompt.emit(event), signal);
   }
 

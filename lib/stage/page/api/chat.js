@@ -116,8 +116,8 @@ export function parseChunk(data) {
   return typeof choice?.finish_reason === "string" ? { text, finish: choice.finish_reason } : { text };
 }
 
-/** @param {Response} response */
-async function readErrorMessage(response) {
+/** Reads what the server says of an error. @param {Response} response */
+export async function readErrorMessage(response) {
   const body = await response.json().catch(() => undefined);
   const message = body?.error?.message;
   return typeof message === "string" ? message : `The server answered ${response.status}.`;

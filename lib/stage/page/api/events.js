@@ -1,6 +1,7 @@
 // @ts-check
 /** Client of the server's events: a connection that is made again by itself. @module */
 
+import { readErrorMessage } from "./chat.js";
 import { openEventSocket, openEventStream } from "./event_connection.js";
 import { keyHeaders } from "./key.js";
 
@@ -17,9 +18,9 @@ const MAX_DELAY_MS = 15_000;
  * @typedef {"connecting" | "open" | "waiting" | "locked"} ConnectionState
  */
 /**
- * Body of `GET /v1/vtuber/state`.
+ * Body of `GET /v1/vtuber/state`. `scopes` are those of the page's key.
  *
- * @typedef {{ agents?: import("./event_connection.js").AgentStatus[], sessions?: import("./event_connection.js").TurnRef[],
+ * @typedef {{ scopes?: string[], agents?: import("./event_connection.js").AgentStatus[], sessions?: import("./event_connection.js").TurnRef[],
  *   permissions?: import("./event_connection.js").PermissionRequest[], questions?: import("./event_connection.js").Question[], tools?: import("./event_connection.js").Tool[],
  *   plan?: import("./event_connection.js").PlanEntry[] }} Snapshot
  */
@@ -30,8 +31,9 @@ const MAX_DELAY_MS = 15_000;
  * @property {() => string} key
  * @property {readonly string[]} events Names of the events to subscribe to.
  * @property {(frame: Frame) => void} onFrame
- * @property {(state: ConnectionState, snapshot: Snapshot) => void} onStateChange The snapshot is from before the
- *   subscription. It is empty unless the state is `open`.
+ * @property {(state: ConnectionState, snapshot: Snapshot, problem: string) => void} onStateChange The snapshot is from
+ *   before the subscription. It is empty unless the state is `open`. The problem is the server's reason for `locked`,
+ *   empty if it does not know the key.
  */
 
 /** The connection to the events of the server. */
@@ -62,11 +64,11 @@ export class EventChannel {
   async connect() {
     this.#disconnect();
     const attempt = ++this.#attempt;
-    this.#options.onStateChange("connecting", {});
+    this.#options.onStateChange("connecting", {}, "");
     const result = await this.#fetchState();
     if (attempt !== this.#attempt) return;
-    if (result === "denied") return this.#options.onStateChange("locked", {});
     if (result === "unavailable") return this.#reconnect();
+    if ("problem" in result) return this.#options.onStateChange("locked", {}, result.problem);
     this.#open(openEventSocket, result);
   }
 
@@ -85,13 +87,13 @@ export class EventChannel {
   /**
    * Reads the present state. This also tells whether the key is right, which a refused WebSocket does not.
    *
-   * @returns {Promise<Snapshot | "denied" | "unavailable">}
+   * @returns {Promise<Snapshot | { problem: string } | "unavailable">}
    */
   async #fetchState() {
     const { baseUrl } = this.#options;
     const key = this.#options.key();
     // A header can only carry printable Latin-1 characters.
-    if (!/^[\x20-\x7e\xa0-\xff]*$/.test(key)) return "denied";
+    if (!/^[\x20-\x7e\xa0-\xff]*$/.test(key)) return { problem: "" };
     try {
       const response = await fetch(new URL("state", baseUrl), {
         headers: keyHeaders(key),
@@ -99,9 +101,9 @@ export class EventChannel {
         signal: AbortSignal.timeout(STATE_TIMEOUT_MS),
       });
       if (response.ok) return await response.json();
-      await response.body?.cancel();
-      if ([400, 401, 403].includes(response.status)) return "denied";
-      return response.status >= 500 ? "unavailable" : {};
+      const problem = await readErrorMessage(response);
+      if (response.status === 403) return { problem };
+      return [400, 401].includes(response.status) ? { problem: "" } : "unavailable";
     } catch {
       return "unavailable";
     }
@@ -126,7 +128,7 @@ export class EventChannel {
         if (connection !== this.#connection) return;
         this.#isOpen = true;
         this.#failures = 0;
-        onStateChange("open", snapshot);
+        onStateChange("open", snapshot, "");
       },
       onClose: () => {
         if (connection !== this.#connection) return;
@@ -139,7 +141,7 @@ export class EventChannel {
 
   #reconnect() {
     this.#disconnect();
-    this.#options.onStateChange("waiting", {});
+    this.#options.onStateChange("waiting", {}, "");
     this.#reconnectTimer = setTimeout(
       () => this.connect(),
       reconnectDelayMs(this.#failures++, Math.random()),

@@ -25,9 +25,9 @@ export function createKeyForm(onSubmit) {
   dialog.addEventListener("cancel", (event) => event.preventDefault());
 
   return {
-    /** @param {boolean} wasRefused Whether the server refused the last key. */
-    open(wasRefused) {
-      problem.textContent = wasRefused ? "The server does not take this key." : "";
+    /** @param {string} why Why the last key does not serve; empty if there is none. */
+    open(why) {
+      problem.textContent = why;
       if (!dialog.open) dialog.showModal();
       field.focus();
     },
