@@ -1,11 +1,10 @@
 /** Access control: address, Host, Origin and key, checked before a body is read. @module */
 
 import { createHash } from "node:crypto";
-import { delay } from "@std/async/delay";
-import { BoundedMap } from "../core/bounded_map.ts";
 import { AppError } from "../core/errors.ts";
 import { type Caller, type Scope, SCOPES } from "../turn/caller.ts";
 import { offeredProtocols } from "./websocket.ts";
+import { WrongKeys } from "./wrong_keys.ts";
 
 /** An API key of `[keys.NAME]`. */
 export interface ApiKey {
@@ -31,22 +30,6 @@ export interface AccessOptions {
 /** Decides who is served. */
 export type AccessControl = ReturnType<typeof createAccessControl>;
 
-/** Wrong keys that an address can send before each further one takes some time, in milliseconds. */
-const FREE_GUESSES = 5;
-const GUESS_MS = 1_000;
-/** How long the wrong keys of an address are remembered, in milliseconds, and of how many addresses. */
-const FORGET_GUESSES_MS = 60_000;
-const MAX_ADDRESSES = 1_000;
-/** Wrong keys of an address that wait for their answer; meanwhile the address gets no further key checked. */
-const MAX_WAITING_GUESSES = 100;
-
-/** The wrong keys of an address: their number, how many wait for an answer, and the time of the last. */
-interface Guesses {
-  count: number;
-  waiting: number;
-  at: number;
-}
-
 /** What the owner can do with `VTUBER_AUTH_KEY`, or from this machine where no key is configured. */
 const OWNER_SCOPES: ReadonlySet<Scope> = new Set(SCOPES.filter((scope) => scope !== "commands"));
 /** The caller from this machine, where no key is configured. */
@@ -71,8 +54,11 @@ export function isLoopback(host: string): boolean {
   return LOOPBACK_HOST.test(host);
 }
 
-/** Creates the access control for these settings. */
-export function createAccessControl({ authKey, keys = [], insecure, ...options }: AccessOptions) {
+/** Creates the access control for these settings. `wrongKeys` is for tests that look into it. */
+export function createAccessControl(
+  { authKey, keys = [], insecure, ...options }: AccessOptions,
+  wrongKeys: WrongKeys = new WrongKeys(),
+) {
   const allowedOrigins = new Set(
     options.allowedOrigins.map((origin) => origin.toLowerCase().replace(/\/+$/, "")),
   );
@@ -83,7 +69,6 @@ export function createAccessControl({ authKey, keys = [], insecure, ...options }
     callers.set(hash, { id: hash.slice(0, 16), scopes: OWNER_SCOPES });
   }
   const needsKey = callers.size > 0;
-  const guesses = new BoundedMap<string, Guesses>(MAX_ADDRESSES);
 
   /** Whether a request comes from this machine, under a local name, and through no proxy. */
   function isLocal({ headers, url }: Request, address: string | undefined): boolean {
@@ -124,7 +109,7 @@ export function createAccessControl({ authKey, keys = [], insecure, ...options }
   }
 
   /**
-   * Checks source and key, and finds the caller. Repeated wrong keys of an address are refused slowly.
+   * Checks source and key, and finds the caller. A right key is found first, whatever else came from its address.
    *
    * @throws {AppError} `host_not_allowed`, `origin_not_allowed`, `invalid_api_key` or `rate_limit_exceeded`, with what
    * to do; the reason of the request's signal if the client hangs up first.
@@ -148,21 +133,7 @@ export function createAccessControl({ authKey, keys = [], insecure, ...options }
       const caller = callers.get(sha256(key));
       if (caller) return caller;
     }
-    const wrong = guesses.get(address ?? "") ?? { count: 0, waiting: 0, at: 0 };
-    if (wrong.waiting >= MAX_WAITING_GUESSES) {
-      throw new AppError(
-        "rate_limit_exceeded",
-        "Too many wrong keys came from this address. Correct the key of the client that sends them, and try again " +
-          "in 5 seconds.",
-        { retryAfterSecs: 5 },
-      );
-    }
-    guesses.set(address ?? "", wrong);
-    await slowDown(wrong, request.signal);
-    throw new AppError(
-      "invalid_api_key",
-      "The key is wrong: it is neither VTUBER_AUTH_KEY nor a key of [keys.NAME] in config.toml.",
-    );
+    return await wrongKeys.refuse(address, request.signal);
   }
 
   /** Whether the page that sent the request may read the response. */
@@ -176,20 +147,6 @@ export function createAccessControl({ authKey, keys = [], insecure, ...options }
   }
 
   return { identify, checkSource, allowsOrigin };
-}
-
-/** Counts a wrong key, and waits after several of them. */
-async function slowDown(wrong: Guesses, signal: AbortSignal): Promise<void> {
-  const now = performance.now();
-  wrong.count = now - wrong.at > FORGET_GUESSES_MS ? 1 : wrong.count + 1;
-  wrong.at = now;
-  if (wrong.count <= FREE_GUESSES) return;
-  wrong.waiting++;
-  try {
-    await delay(GUESS_MS, { signal });
-  } finally {
-    wrong.waiting--;
-  }
 }
 
 /** Subprotocols that carry a key: this server's own, and that of OpenAI's realtime clients. */
