@@ -6,6 +6,7 @@ import type { AccessControl } from "./http/access.ts";
 import { corsHeaders, preflightResponse } from "./http/cors.ts";
 import { errorResponse } from "./http/error_response.ts";
 import { releaseBody } from "./http/json_body.ts";
+import { checkRate, createRateLimiter, rateHeaders } from "./http/rate_limit.ts";
 import { allowedMethods, matchRoute, methodOf, METHODS, notFound, type Route } from "./http/router.ts";
 import { checkScopes, requiredScopes } from "./http/scopes.ts";
 
@@ -18,22 +19,32 @@ const MAX_REFUSALS = 100;
 /** Status of a request whose client hung up first (nginx's number); nobody reads it. */
 const CLIENT_CLOSED_REQUEST = 499;
 
+/** A request that is being answered. */
+interface Arrival {
+  readonly requestId: string;
+  /** The connection's remote address, if known. */
+  readonly address: string | undefined;
+  /** The path; undefined if the Host header, which the URL has, is malformed. */
+  readonly pathname: string | undefined;
+  readonly match: ReturnType<typeof matchRoute>;
+  /** Headers of the response, whether it is the handler's or an error. */
+  readonly head: Headers;
+}
+
 /** Creates the app: a function of requests, which opens no port. */
 export function createApp(routes: readonly Route[], access: AccessControl, log: Log): App {
   // A route without its scopes is a mistake of ours, which must not wait for a request.
   for (const route of routes) for (const method of METHODS) if (route[method]) requiredScopes(route, method);
   const isNewRefusal = createDedupe(REFUSAL_LOG_MS, MAX_REFUSALS);
+  const rateOf = createRateLimiter();
 
   async function answer(
     request: Request,
-    pathname: string | undefined,
-    requestId: string,
-    address: string | undefined,
+    { requestId, address, pathname, match, head }: Arrival,
   ): Promise<Response> {
     if (pathname === undefined) {
       throw new AppError("invalid_value", 'The header "Host" is malformed.', { param: "Host" });
     }
-    const match = matchRoute(routes, pathname);
     const isServed = match !== undefined && match.route.instead === undefined;
     const allow = isServed ? allowedMethods(match.route) : "GET, HEAD, POST, DELETE, OPTIONS";
     const method = match && methodOf(match.route, request.method);
@@ -45,6 +56,11 @@ export function createApp(routes: readonly Route[], access: AccessControl, log: 
     }
     // Check the key first, so that callers without one cannot probe for routes.
     const caller = await access.identify(request, address, { isOpen, keyInUrl: match?.route.keyInUrl });
+    const rate = rateOf(caller);
+    if (rate) {
+      for (const [name, value] of rateHeaders(rate)) head.set(name, value);
+      checkRate(rate);
+    }
     if (!isServed) throw notFound(routes, pathname, match?.route.instead);
     const handler = method && match.route[method];
     if (handler === undefined) {
@@ -58,12 +74,7 @@ export function createApp(routes: readonly Route[], access: AccessControl, log: 
     return await handler(request, { requestId, rest: match.rest, caller });
   }
 
-  function toResponse(
-    error: unknown,
-    request: Request,
-    pathname: string | undefined,
-    requestId: string,
-  ): Response {
+  function toResponse(error: unknown, request: Request, { requestId, pathname }: Arrival): Response {
     if (error instanceof AppError) {
       // Some clients repeat a refused request every second, for ever.
       const level = isNewRefusal(`${error.code} ${pathname}`) ? "info" : "debug";
@@ -82,17 +93,18 @@ export function createApp(routes: readonly Route[], access: AccessControl, log: 
   return async (request, address) => {
     const startedAt = performance.now();
     const requestId = crypto.randomUUID().replaceAll("-", "");
-    // The URL has the Host header, which may be malformed.
     const pathname = URL.parse(request.url)?.pathname;
+    const match = pathname === undefined ? undefined : matchRoute(routes, pathname);
     // Read before the handler, because a request that was upgraded to a WebSocket can no longer be read.
     const { method } = request;
-    const cors = corsHeaders(request, access.allowsOrigin(request));
-    const response = await answer(request, pathname, requestId, address)
-      .catch((error) => toResponse(error, request, pathname, requestId))
+    const head = new Headers(corsHeaders(request, access.allowsOrigin(request)));
+    head.set("x-request-id", requestId);
+    head.set("x-content-type-options", "nosniff");
+    const arrival = { requestId, address, pathname, match, head };
+    const response = await answer(request, arrival)
+      .catch((error) => toResponse(error, request, arrival))
       .finally(() => releaseBody(request));
-    response.headers.set("x-request-id", requestId);
-    response.headers.set("x-content-type-options", "nosniff");
-    for (const [name, value] of cors) response.headers.append(name, value);
+    for (const [name, value] of head) response.headers.append(name, value);
     const ms = Math.round(performance.now() - startedAt);
     log.debug("request", { method, path: pathname, status: response.status, ms, requestId });
     return response;

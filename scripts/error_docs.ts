@@ -94,9 +94,9 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "Wait for the next day (UTC), or raise `turns_per_day` of the key.",
   ],
   rate_limit_exceeded: [
-    "All turns are in use, 5,000 clients are connected for events, a client sends more than 50 commands a second, " +
-    "an address sends many wrong keys at a time, or many JSON schemas wait for their check.",
-    "Wait for the seconds in `retry-after`, or raise `VTUBER_MAX_IN_FLIGHT`.",
+    "The key has made as many requests in a minute as its `requests_per_minute` allows. Or all turns are in use, 5,000 clients are connected for events, a client sends more than 50 commands a second, " +
+    "many wrong keys wait for their answer, or many JSON schemas wait for their check.",
+    "Wait for the seconds in `retry-after`, or raise the limit that the message names.",
   ],
   server_overloaded: [
     "The bodies of all requests together are larger than 128 MiB.",

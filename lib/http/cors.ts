@@ -2,7 +2,8 @@
 
 /** Response headers that pages may read. */
 const EXPOSED_HEADERS =
-  "x-request-id, x-session-id, x-resolved-model, x-usage-estimated, x-vtuber-ignored, x-should-retry, retry-after";
+  "x-request-id, x-session-id, x-resolved-model, x-usage-estimated, x-vtuber-ignored, x-should-retry, retry-after, " +
+  "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests";
 /** How long a browser may cache a preflight, in seconds. */
 const PREFLIGHT_SECS = 600;
 

@@ -17,7 +17,7 @@ const RETRY_AFTER_SECS = 5;
 
 /** Words an error as the body of a response, or of an event in a stream. The envelope always has all four keys. */
 export function errorBody({ message, code, param }: Pick<AppError, "message" | "code" | "param">) {
-  return { error: { message, type: typeOf(ERROR_STATUS[code]), param: param ?? null, code } };
+  return { error: { message, type: typeOf(code), param: param ?? null, code } };
 }
 
 /**
@@ -41,8 +41,11 @@ export function errorResponse(error: AppError): Response {
   return new Response(JSON.stringify(errorBody(error)), { status, headers });
 }
 
-/** Returns OpenAI's `error.type` for a status. */
-function typeOf(status: number): string {
+/** Returns OpenAI's `error.type`. */
+function typeOf(code: ErrorCode): string {
+  // OpenAI's only type with the name of its code.
+  if (code === "insufficient_quota") return code;
+  const status = ERROR_STATUS[code];
   if (status === 403) return "permission_error";
   if (status === 429) return "rate_limit_error";
   return status < 500 ? "invalid_request_error" : "server_error";
