@@ -1,5 +1,5 @@
 /**
- * Generates parts of the docs from the code: the tables of settings, errors and endpoints, and the doctor's example.
+ * Generates parts of the docs from the code: the tables of settings, errors, endpoints and commands, and the doctor's example.
  * `deno task docs` writes them between `<!-- name -->` and `<!-- /name -->`; with `--check` it writes nothing, and fails
  * if a page would change.
  *
@@ -13,6 +13,7 @@ import { NO_LOG } from "../lib/core/log.ts";
 import { checkRequirements } from "../lib/doctor/checks.ts";
 import { agentFindings, configFindings, linesOf, ok, verdictOf } from "../lib/doctor/report.ts";
 import { listEndpoints } from "../lib/http/router.ts";
+import { REQUIRED_SCOPES, requiredScopes } from "../lib/http/scopes.ts";
 import { openServer } from "../lib/server.ts";
 import project from "../deno.json" with { type: "json" };
 import { ERROR_DOCS } from "./error_docs.ts";
@@ -33,6 +34,7 @@ export const PARTS: readonly Part[] = [
   { page: "configuration.md", name: "settings", generate: settingsTables },
   { page: "errors.md", name: "errors", generate: errorsTable },
   { page: "http-api.md", name: "endpoints", generate: endpointsTable },
+  { page: "events.md", name: "command-scopes", generate: commandsTable },
   { page: "doctor.md", name: "doctor", generate: doctorExample },
 ];
 
@@ -88,11 +90,26 @@ async function endpointsTable(): Promise<string> {
   const { config } = loadConfig({ env: { VTUBER_DATA_DIR: "none" } });
   const machine = { own: {}, windows: false, programFolders: [] };
   await using server = await openServer(config, { ...machine, version: project.version, log: NO_LOG });
-  const rows = listEndpoints(server.routes).map(({ method, path, summary }) => [
+  const rows = listEndpoints(server.routes).map(({ route, method, path, summary }) => [
     code(`${method} ${path}`),
+    scopesCell(requiredScopes(route, method)),
     summary,
   ]);
-  return markdownTable(["endpoint", "purpose"], rows);
+  return markdownTable(["endpoint", "scope", "purpose"], rows);
+}
+
+/** Lists the commands of the event socket with their scopes. */
+function commandsTable(): string {
+  const rows = Object.entries(REQUIRED_SCOPES).flatMap(([row, required]) => {
+    const name = row.startsWith("ws ") ? row.slice("ws ".length) : undefined;
+    return name === undefined ? [] : [[code(name), scopesCell(required)]];
+  });
+  return markdownTable(["command", "scope"], rows);
+}
+
+function scopesCell(required: ReturnType<typeof requiredScopes>): string {
+  if (required === "open") return "no key";
+  return required.length === 0 ? "any key" : required.map(code).join(" and ");
 }
 
 /** Shows the doctor's report on the demo agent, and on an agent whose program is missing. */

@@ -97,12 +97,12 @@ export function methodOf(route: Route, requested: string): Method | undefined {
 
 /** Lists the documented endpoints, in the order of the routes, with paths such as `/v1/vtuber/sessions/{id}`. */
 export function listEndpoints(routes: readonly Route[]) {
-  return routes.flatMap(({ path, unversioned, docs = {} }) =>
-    Object.entries(docs).map(([method, entry]) => ({
-      method,
-      path: (unversioned ? "" : "/v1") + path.replace("*", "{id}"),
-      ...entry,
-    }))
+  return routes.flatMap((route) =>
+    METHODS.flatMap((method) => {
+      const entry = route.docs?.[method];
+      const path = (route.unversioned ? "" : "/v1") + route.path.replace("*", "{id}");
+      return entry ? [{ route, method, path, ...entry }] : [];
+    })
   );
 }
 

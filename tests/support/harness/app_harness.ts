@@ -7,6 +7,7 @@ import type { ConversationRegistry } from "../../../lib/conversation/registry.ts
 import { type Log, NO_LOG } from "../../../lib/core/log.ts";
 import { EventHub } from "../../../lib/events/hub.ts";
 import type { AccessOptions } from "../../../lib/http/access.ts";
+import type { Route } from "../../../lib/http/router.ts";
 import { createServer, type Server } from "../../../lib/server.ts";
 import type { Character } from "../../../lib/stage/character.ts";
 import { PermissionBroker } from "../../../lib/turn/permission.ts";
@@ -61,6 +62,10 @@ export class TestApp implements AsyncDisposable {
 
   get conversations(): ConversationRegistry {
     return this.#server.conversations;
+  }
+
+  get routes(): readonly Route[] {
+    return this.#server.routes;
   }
 
   get index(): ConversationIndex {
