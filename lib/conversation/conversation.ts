@@ -22,6 +22,8 @@ export interface TranscriptDelta
   readonly isRetry: boolean;
   /** The conversation's last reply. */
   readonly reply: UnseenParts["reply"];
+  /** The transcript's last reply is surely none of the conversation's. */
+  readonly endsElsewhere: boolean;
 }
 
 /** The fields of a conversation that never change, but for its program. */
@@ -67,6 +69,7 @@ export function mergeTranscript(
     turns: merged,
     isRetry,
     reply: reply && { index: reply.index, isUnchanged: isSameReply(reply.fingerprint, conversation.reply) },
+    endsElsewhere: reply === undefined && transcript.replies.some(({ isDistinctive }) => isDistinctive),
   };
 }
 
@@ -76,7 +79,19 @@ export function unseenParts(conversation: ConversationRecord, delta: TranscriptD
     turns: pendingTurns(delta),
     persona: newPersona(conversation, delta),
     reply: delta.reply,
+    answeredElsewhere: answeredElsewhere(delta),
   };
+}
+
+/**
+ * Finds the newest turn that the session has, if the reply that the client has to it is another server's: this server
+ * ended inside the turn, and the client asked the other one again.
+ */
+function answeredElsewhere({ turns, endsElsewhere }: TranscriptDelta): number | undefined {
+  const newest = turns.findLast(({ turn }) => turn.state !== "pending");
+  if (newest?.turn.state !== "delivered" || !newest.isAnswered) return undefined;
+  const hasLaterReply = turns.some(({ turn, isAnswered }) => turn.state === "pending" && isAnswered);
+  return endsElsewhere || hasLaterReply ? newest.index : undefined;
 }
 
 /** Returns the message indexes of the turns to send: the pending ones. Without any, the last turn is asked again. */

@@ -36,6 +36,8 @@ export interface UnseenParts {
   readonly persona: readonly number[];
   /** The last reply of the session, if the transcript has it. Clients cut and extend replies. */
   readonly reply: { readonly index: number; readonly isUnchanged: boolean } | undefined;
+  /** The turn before the new ones, if another session replied to it too. */
+  readonly answeredElsewhere?: number | undefined;
 }
 
 /**
@@ -52,9 +54,10 @@ export function promptMessages(messages: readonly Message[], unseen?: UnseenPart
 }
 
 /** Creates the test of which messages a session has not received yet. */
-function unseenFilter(messages: readonly Message[], { turns, persona, reply }: UnseenParts) {
+function unseenFilter(messages: readonly Message[], { turns, persona, reply, ...unseen }: UnseenParts) {
   const [firstTurn = messages.length] = turns;
   const lastTurn = turns.at(-1) ?? -1;
+  const otherReplies = unseen.answeredElsewhere ?? firstTurn;
   const personaEnd = leading(messages);
   const newestTurn = messages.findLastIndex(isTurn);
   const ownReply = reply?.index ?? replyBySpeaker(messages, newestTurn);
@@ -69,7 +72,7 @@ function unseenFilter(messages: readonly Message[], { turns, persona, reply }: U
 
   /** Whether the session did not write a reply: another session did, or another character, or the client. */
   const isOther = (message: Message, index: number): boolean => {
-    if (index > firstTurn && index < lastTurn || index === cutReply) return true;
+    if (index > otherReplies && index < lastTurn || index === cutReply) return true;
     const name = speakerOf(message);
     const isNamedOther = ownReply >= 0 && name !== undefined && name !== ownName;
     return index > ownReply && (index > newestTurn || isNamedOther);

@@ -1,7 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { markDelivered, mergeTranscript, unseenParts } from "../../lib/conversation/conversation.ts";
-import { MAX_TURNS } from "../../lib/conversation/fingerprint.ts";
+import { MAX_TURNS, withInterrupted } from "../../lib/conversation/fingerprint.ts";
 import { type Continuation, SKIPPED, UNMATCHED } from "../../lib/conversation/match.ts";
+import { textOf } from "../../lib/conversation/message.ts";
+import { promptMessages } from "../../lib/conversation/prompt.ts";
 import type { ConversationRecord, DeliveryState } from "../../lib/conversation/record.ts";
 import type { SessionId } from "../../lib/turn/event.ts";
 import {
@@ -189,3 +191,51 @@ Deno.test("unseenParts: only new messages of a persona are sent, once", () => {
     assertEquals(unseenParts(conversation, delta).persona, [], name);
   }
 });
+
+const OTHER = "The reply of the other server.";
+const OWN = FINGERPRINTER.reply("The reply of this server.");
+/** Requests whose first turn came so far; the newest one is not sent yet. */
+const MOVED: readonly (readonly [
+  name: string,
+  state: DeliveryState,
+  request: string,
+  sent: readonly string[],
+  interrupted?: string,
+])[] = [
+  ["another server replied to a turn that was cut", "delivered", `u: turn 0 / a: ${OTHER} / u: new`, [
+    OTHER,
+    "new",
+  ]],
+  ["and to a later one", "delivered", `u: turn 0 / a: ok / u: two / a: ${OTHER} / u: new`, [
+    "ok",
+    "two",
+    OTHER,
+    "new",
+  ]],
+  ["it replied to a later turn only", "answered", `u: turn 0 / a: ok / u: two / a: ${OTHER} / u: new`, [
+    "two",
+    OTHER,
+    "new",
+  ]],
+  ["a turn that was cut has no reply", "delivered", "u: turn 0 / u: new", ["new"]],
+  ["a skin keeps a mark for it", "delivered", "u: turn 0 / a: [interrupted] / u: new", ["new"]],
+  [
+    "a skin keeps what this server said of it",
+    "delivered",
+    `u: turn 0 / a: ${OTHER} / u: new`,
+    ["new"],
+    "The reply of the other s",
+  ],
+];
+for (const [name, state, request, sent, interrupted] of MOVED) {
+  Deno.test(`unseenParts: ${name}`, () => {
+    const conversation = withStates(state);
+    const said = interrupted && FINGERPRINTER.reply(interrupted);
+    conversation.reply = said ? withInterrupted(OWN, said) : OWN;
+    const messages = messagesOf(request);
+    const transcript = FINGERPRINTER.transcript(messages);
+    const positions = transcript.turns.map((_turn, index) => index === 0 ? 0 : UNMATCHED);
+    const delta = mergeTranscript(conversation, transcript, at(positions));
+    assertEquals(promptMessages(messages, unseenParts(conversation, delta)).map(textOf), sent);
+  });
+}

@@ -11,6 +11,8 @@ import { appErrorOf, nextTask, TurnRecorder } from "../support/harness/turn_reco
 const FIRST = [system("Mao"), user("one")];
 const SECOND = [...FIRST, assistant("Answer one, which is a long one."), user("two")];
 const THIRD = [...SECOND, assistant("Answer two, which is a long one."), user("three")];
+/** The second turn got no reply. */
+const THIRD_UNANSWERED = [...SECOND, user("three")];
 const ALL_OF_SECOND = "<system>\nMao\n</system>\n\n<user>\none\n</user>\n\n" +
   "<assistant>\nAnswer one, which is a long one.\n</assistant>\n\ntwo";
 
@@ -157,7 +159,7 @@ Deno.test("replaced: log-in, quota, model and provider errors and cancels keep t
   refuse(await harness.agent.nextPrompt());
   await turn.ended;
   await nextTask();
-  assertEquals((await harness.run("mao", THIRD)).text, "three");
+  assertEquals((await harness.run("mao", THIRD_UNANSWERED)).text, "three");
   assertEquals(harness.agent.sessions.length, 2);
 });
 
@@ -171,7 +173,7 @@ Deno.test("replaced: an agent that stays silent loses its session with the next 
     assertEquals(recorder.summaries.at(-1), "failure agent_timeout");
     harness.agent.prompts.at(-1)!.end("cancelled");
     await nextTask();
-    const { text } = await harness.run("mao", THIRD);
+    const { text } = await harness.run("mao", THIRD_UNANSWERED);
     assertEquals([text === "three", harness.agent.sessions.length], [isWorking, isWorking ? 2 : 3]);
   }
 });

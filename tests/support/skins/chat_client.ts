@@ -1,4 +1,4 @@
-/** A chat client that, like AniCompanion, sends its whole history and does not name its conversation. @module */
+/** A chat client that, like AniCompanion, sends its whole history and names its conversation only if asked. @module */
 
 import { assertEquals } from "@std/assert";
 import { readAnswer, script, type ServerProcess } from "../harness/server_process.ts";
@@ -24,6 +24,8 @@ export interface ChatClientOptions {
   readonly persona?: string;
   readonly model?: string;
   readonly key?: string;
+  /** Names the conversation in a header. */
+  readonly conversation?: string;
   readonly history?: readonly ChatMessage[];
 }
 
@@ -37,12 +39,17 @@ export class ChatClient {
   readonly history: ChatMessage[];
   readonly #persona: string;
   readonly #model: string;
-  readonly #key: string | undefined;
+  readonly #headers: Record<string, string>;
 
-  constructor({ persona = PERSONA, model = "hermes-agent", key, history = [] }: ChatClientOptions = {}) {
+  constructor(options: ChatClientOptions = {}) {
+    const { persona = PERSONA, model = "hermes-agent", key, conversation, history = [] } = options;
     this.#persona = persona;
     this.#model = model;
-    this.#key = key;
+    this.#headers = {
+      accept: "text/event-stream",
+      ...key === undefined ? {} : { authorization: `Bearer ${key}` },
+      ...conversation === undefined ? {} : { "x-session-id": conversation },
+    };
     this.history = [...history];
   }
 
@@ -53,9 +60,7 @@ export class ChatClient {
       model: this.#model,
       messages: [{ role: "system", content: this.#persona }, ...this.history.slice(-WINDOW)],
       stream: true,
-    }, {
-      headers: { accept: "text/event-stream", ...this.#key ? { authorization: `Bearer ${this.#key}` } : {} },
-    });
+    }, { headers: this.#headers });
   }
 
   /** Reads a reply to its end and adds it to the history, unless it is empty. */
