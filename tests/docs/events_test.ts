@@ -1,17 +1,29 @@
 /** The page about events shows what the program sends and takes. The end-to-end tests compare its examples with real events. */
 
 import { assert, assertEquals } from "@std/assert";
+import { EventHub } from "../../lib/events/hub.ts";
 import {
   AGENT_STATES,
   type Command,
   type CommandReply,
   EVENT_NAMES,
+  EVENT_SCOPES,
   NOTIFICATION_MODES,
   parseCommand,
   URGENCIES,
 } from "../../lib/events/wire.ts";
+import { LOCAL_CALLER } from "../../lib/http/access.ts";
+import { REQUIRED_SCOPES } from "../../lib/http/scopes.ts";
 import { emotionWords } from "../../lib/turn/emotion.ts";
-import { firstCells, jsonLines, partOf, readPage, sectionOf } from "../support/harness/docs.ts";
+import {
+  codeBlocks,
+  firstCells,
+  jsonLines,
+  partOf,
+  readPage,
+  sectionOf,
+  tableRows,
+} from "../support/harness/docs.ts";
 
 const PAGE = readPage("events");
 const EVENTS = partOf(PAGE, "events");
@@ -52,6 +64,19 @@ Deno.test("events.md: explains every command, with an example and its reply", ()
   for (const name of sent) assert(COMMANDS.includes(`**\`${name}\`**`), name);
   const isEvent = (type: string) => (EVENT_NAMES as readonly string[]).includes(type);
   assertEquals([...replies].filter((type) => !isEvent(type)).sort(), Object.keys(REPLY_NAMES).sort());
+});
+
+Deno.test("events.md: shows the whole state, and explains every scope of the socket", () => {
+  const [state] = codeBlocks(sectionOf(PAGE, "## Without a WebSocket"), "json");
+  const keys = Object.keys(new EventHub().snapshot(LOCAL_CALLER));
+  assertEquals(Object.keys(JSON.parse(state!.text)), ["ts", ...keys]);
+  const commands = Object.keys(COMMAND_NAMES).map((name) => `ws ${name}` as keyof typeof REQUIRED_SCOPES);
+  const scopes = [...Object.values(EVENT_SCOPES), ...commands.flatMap((row) => REQUIRED_SCOPES[row])];
+  assertEquals(firstCells(sectionOf(PAGE, "## Scopes")).sort(), [...new Set(scopes)].sort());
+  for (const [name, scope] of Object.entries(EVENT_SCOPES)) {
+    const row = tableRows(sectionOf(PAGE, "## Scopes")).find(([cell]) => cell === `\`${scope}\``);
+    assertEquals(row?.join().includes(`\`${name}\``), scope !== "events", name);
+  }
 });
 
 Deno.test("events.md: explains every state", () => {
