@@ -169,11 +169,6 @@ export class TableReader {
   reject(path: string, fault: string): void {
     this.#problems.mistakes.push(`${this.#file}: ${redactPath(path)}: ${fault}.`);
   }
-
-  /** Adds a warning. */
-  warn(path: string, text: string): void {
-    this.#problems.warnings.push(`${this.#file}: ${redactPath(path)} ${text}`);
-  }
 }
 
 /** Takes out a key with a `=` in it, which probably holds a value that was quoted by mistake. */

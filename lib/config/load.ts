@@ -106,7 +106,7 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
   const keys = resolveKeys(keyTables, { authKey, agents, dataDir }, reader);
   const owned = serverKeys({ authKey, keys });
   if (!isLoopback(listen.hostname)) warnings.push(...openWarnings(owned));
-  for (const agent of agents) {
+  for (const agent of owned.length > 0 ? agents : []) {
     for (const { label, fields } of findKeyLeaks(agent, owned, env)) {
       const where = `${fields.join(" and ")} of the agent ${agent.name}`;
       mistakes.push(`${label} cannot be given to an agent: take it out of ${where}.`);
