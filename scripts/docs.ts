@@ -1,5 +1,6 @@
 /**
- * Generates parts of the docs from the code: the tables of settings, errors, endpoints and commands, and the doctor's example.
+ * Generates parts of the docs from the code: the tables of settings, errors, endpoints, commands and scopes, and the
+ * doctor's example.
  * `deno task docs` writes them between `<!-- name -->` and `<!-- /name -->`; with `--check` it writes nothing, and fails
  * if a page would change.
  *
@@ -15,6 +16,7 @@ import { agentFindings, configFindings, linesOf, ok, verdictOf } from "../lib/do
 import { listEndpoints } from "../lib/http/router.ts";
 import { REQUIRED_SCOPES, requiredScopes } from "../lib/http/scopes.ts";
 import { openServer } from "../lib/server.ts";
+import { type Scope, SCOPES } from "../lib/turn/caller.ts";
 import project from "../deno.json" with { type: "json" };
 import { ERROR_DOCS } from "./error_docs.ts";
 
@@ -35,6 +37,7 @@ export const PARTS: readonly Part[] = [
   { page: "errors.md", name: "errors", generate: errorsTable },
   { page: "http-api.md", name: "endpoints", generate: endpointsTable },
   { page: "events.md", name: "command-scopes", generate: commandsTable },
+  { page: "keys.md", name: "scopes", generate: scopesTable },
   { page: "doctor.md", name: "doctor", generate: doctorExample },
 ];
 
@@ -110,6 +113,33 @@ function commandsTable(): string {
 function scopesCell(required: ReturnType<typeof requiredScopes>): string {
   if (required === "open") return "no key";
   return required.length === 0 ? "any key" : required.map(code).join(" and ");
+}
+
+/** What a key with a scope can do. */
+const SCOPE_DOCS: Readonly<Record<Scope, string>> = {
+  chat: "talk: start turns, and list and forget the conversations of the key",
+  audio: "speak and listen",
+  embeddings: "get embeddings",
+  events: "watch: the state, emotions, tools and speech of the turns of every key",
+  permissions: "see and answer what agents ask people: permissions and questions",
+  operator: "interrupt turns, and with `chat` make the character say something",
+  live: "bring in the chat of a live stream",
+  commands:
+    "give an agent its own commands, such as `/compact`, in the newest message of a request of the key",
+  admin: "read the numbers of the server",
+};
+
+/** Lists the scopes. */
+function scopesTable(): string {
+  const needed: readonly Scope[] = [
+    "commands",
+    ...Object.values(REQUIRED_SCOPES).flatMap((required) => required === "open" ? [] : required),
+  ];
+  const rows = SCOPES.map((scope) => [
+    code(scope),
+    SCOPE_DOCS[scope] + (needed.includes(scope) ? "" : " (nothing needs it in this version)"),
+  ]);
+  return markdownTable(["scope", "its keys can"], rows);
 }
 
 /** Shows the doctor's report on the demo agent, and on an agent whose program is missing. */

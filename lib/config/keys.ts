@@ -14,7 +14,7 @@ export const SAFE_KEY_CHARS = 16;
 /** Limit of keys in `[keys]`. */
 const MAX_KEYS = 1_000;
 /** Largest values of the limits of a key. */
-const MAX_REQUESTS_PER_MINUTE = 100_000;
+const MAX_REQUESTS_PER_MINUTE = 10_000;
 const MAX_TURNS_PER_DAY = 1_000_000;
 const MAX_CONCURRENT_TURNS = 10_000;
 /** The variable with the key of the owner. */

@@ -51,9 +51,9 @@ const READ: [name: string, text: string, hash: string, caller?: Partial<Caller>]
   ["the default agent", right('agent = "Default"'), sha256(`${KEY}-a`), { agent: "Codex" }],
   [
     "the largest limits",
-    right("requests_per_minute = 100000\nturns_per_day = 1000000\nconcurrent_turns = 10_000"),
+    right("requests_per_minute = 10000\nturns_per_day = 1000000\nconcurrent_turns = 10_000"),
     sha256(`${KEY}-a`),
-    { requestsPerMinute: 100_000, turnsPerDay: 1_000_000, concurrentTurns: 10_000 },
+    { requestsPerMinute: 10_000, turnsPerDay: 1_000_000, concurrentTurns: 10_000 },
   ],
 ];
 
@@ -122,7 +122,7 @@ const MISTAKES: [text: string, ...messages: string[]][] = [
     `keys.a.concurrent_turns: ${WHOLE(10_000)}`,
   ]),
   [right("turns_per_day = 1000001"), `keys.a.turns_per_day: ${WHOLE(1_000_000)}`],
-  [right("requests_per_minute = 100001"), `keys.a.requests_per_minute: ${WHOLE(100_000)}`],
+  [right("requests_per_minute = 10001"), `keys.a.requests_per_minute: ${WHOLE(10_000)}`],
   [right('permissions = "never"'), "keys.a.permissions: must be one of ask, allow, deny."],
   [right('agent = ""'), "keys.a.agent: cannot be empty: leave it out, or name an agent."],
   [right('agent = "sandbx"'), "keys.a.agent: there is no such agent. Did you mean sandbox? There is Codex,"],

@@ -1,12 +1,15 @@
 /** The reference pages are those that `deno task docs` makes, and their configuration files can be used. */
 
 import { assert, assertEquals } from "@std/assert";
+import { KEY_SETTINGS } from "../../lib/config/keys.ts";
 import { type Config, loadConfig } from "../../lib/config/load.ts";
 import { SETTING_HELP } from "../../lib/config/settings.ts";
 import { ERROR_STATUS } from "../../lib/core/errors.ts";
+import { sha256 } from "../../lib/http/access.ts";
 import { PARTS, replacePart } from "../../scripts/docs.ts";
 import { startApp } from "../support/harness/app_harness.ts";
 import {
+  type CodeBlock,
   codeBlocks,
   DOCUMENTS,
   firstCells,
@@ -16,9 +19,15 @@ import {
   sectionOf,
 } from "../support/harness/docs.ts";
 
-/** The variables of a user, and the one that a configuration file refers to. */
-const ENV = { HOME: "/home/me", ISSUES_TOKEN: "token", VTUBER_ENABLED: "true" };
+/** The variables of a user, and those that configuration files refer to. */
+const ENV = {
+  HOME: "/home/me",
+  ISSUES_TOKEN: "token",
+  STAGE_KEY: "oab_key-of-the-stage",
+  VTUBER_ENABLED: "true",
+};
 const CONFIGURATION = readPage("configuration");
+const KEYS = readPage("keys");
 
 function load(text: string): { config: Config; warnings: readonly string[] } {
   return loadConfig({ env: ENV, file: { path: "config.toml", text } });
@@ -102,6 +111,16 @@ Deno.test("configuration.md: explains every key of an agent's table", () => {
   const keys = Object.keys(table);
   const snakeCase = (key: string) => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
   assertEquals(firstCells(partOf(CONFIGURATION, "agent")).sort(), keys.map(snakeCase).sort());
+});
+
+Deno.test("keys.md: explains every key of a key's table", () => {
+  assertEquals(firstCells(partOf(KEYS, "key")).sort(), KEY_SETTINGS.toSorted());
+});
+
+Deno.test("keys.md: its example of a new key has the hash of the key", () => {
+  const [{ text }] = codeBlocks(KEYS, "text") as [CodeBlock];
+  const [, key = "", table = ""] = /^(oab_.*)$[^]*^(\[keys[^]*)/m.exec(text)!;
+  assertEquals(load(table).config.keys.map((key) => key.sha256), [sha256(key)]);
 });
 
 Deno.test("docs: every block of JSON is JSON", () => {
