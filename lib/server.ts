@@ -58,7 +58,10 @@ export function createServer(config: Config, parts: ServerParts) {
   const resources = new AsyncDisposableStack();
   if (store) resources.use(store);
   if (pet) resources.use(pet);
-  const agents = resources.use(new ModelRouter(parts.agents, config.strictModels));
+  resources.defer(async () => {
+    await Promise.all(parts.agents.map((agent) => agent[Symbol.asyncDispose]()));
+  });
+  const agents = new ModelRouter(parts.agents, config.strictModels);
   const index = new ConversationIndex(store);
   const conversations = new ConversationRegistry({
     agents,

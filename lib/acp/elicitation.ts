@@ -3,6 +3,7 @@
 import type { Log } from "../core/log.ts";
 import { truncate } from "../core/text.ts";
 import type { Question, QuestionField, QuestionResolution, SessionId, TurnReader } from "../turn/event.ts";
+import type { PermissionPolicy } from "../turn/permission.ts";
 import type { QuestionBroker } from "../turn/question.ts";
 import { type ElicitationProperty, type ElicitationRequest, parseElicitationProperty } from "./wire.ts";
 
@@ -44,22 +45,24 @@ export class SessionQuestions {
   }
 
   /**
-   * Asks a person.
+   * Asks a person; nobody if the policy is `deny`, because an answer, even a viewer's in the chat, may approve something.
    *
    * @param neutralise Makes commands in words from a chat harmless.
    * @param signal Aborts when the agent withdraws the question, or with the reason `"turn"` when the turn ends.
    */
   async ask(
     request: ElicitationRequest,
-    reader: TurnReader,
+    { reader, permissions }: { readonly reader: TurnReader; readonly permissions: PermissionPolicy },
     neutralise: (text: string) => string,
     signal: AbortSignal,
   ): Promise<ElicitationResult> {
     const { questions, log } = this.#deps;
     const question = toQuestion(request);
     const session = this.#sessionId;
-    if (questions === undefined || question === undefined || this.#open >= MAX_OPEN) {
-      const why = question ? "too many questions are open" : "it cannot be shown";
+    const isDenied = permissions === "deny";
+    if (isDenied || questions === undefined || question === undefined || this.#open >= MAX_OPEN) {
+      const other = question ? "too many questions are open" : "it cannot be shown";
+      const why = isDenied ? "the permissions of the turn are deny" : other;
       log.info(`cancelled a question of the agent: ${why}`, { session });
       return { action: "cancel" };
     }

@@ -20,7 +20,12 @@ import type {
   ToolKind,
   TurnReader,
 } from "../turn/event.ts";
-import { chooseOption, type Decision, type PermissionBroker, type PermissionPolicy } from "../turn/permission.ts";
+import {
+  chooseOption,
+  type Decision,
+  type PermissionBroker,
+  type PermissionPolicy,
+} from "../turn/permission.ts";
 import { accessOf, detailOf, MAX_DETAIL_CHARS, outsidePlaces, type ToolAccess } from "./tool_access.ts";
 import { isCut, type TrackedTool, type UpdateTranslator } from "./update.ts";
 import type { PermissionRequest } from "./wire.ts";
@@ -68,10 +73,14 @@ function toQuestion(
     question: {
       tool,
       detail: escapeUnsafeInLines(cutMiddle(detail, MAX_DETAIL_CHARS)),
-      options: options.map(({ optionId, name, kind }) => ({ id: optionId, name, kind })),
+      options: options.map(toOption),
     },
     isWhole: detail.length <= MAX_DETAIL_CHARS && !(isHidden && isCut(announced)),
   };
+}
+
+function toOption({ optionId, name, kind }: PermissionRequest["options"][number]): PermissionOption {
+  return { id: optionId, name, kind };
 }
 
 /** Leaves only the options that reject: nobody can allow what cannot be seen. */
@@ -120,6 +129,7 @@ function questionKey({ tool, detail, options }: PermissionQuestion, shown: unkno
 /** The turn whose agent asks. */
 export interface AskingTurn {
   readonly reader: TurnReader;
+  readonly permissions: PermissionPolicy;
   readonly translator: UpdateTranslator;
   /** Whether a permission was refused. */
   isRefused: boolean;
@@ -127,7 +137,6 @@ export interface AskingTurn {
 
 /** Dependencies of {@linkcode SessionPermissions}. */
 export interface PermissionDeps {
-  readonly permissions: PermissionPolicy;
   readonly broker: Pick<PermissionBroker, "ask">;
   readonly log: Log;
   /** The session's working directory. */
@@ -135,8 +144,11 @@ export interface PermissionDeps {
   readonly home?: string | undefined;
 }
 
+/** A tool call, and the options that the agent offers for it. */
+type RequestedTool = Pick<PermissionQuestion, "tool" | "options">;
+
 /** The end of the log line about a request that no person has decided. */
-const ADVICE = "VTUBER_PERMISSIONS=allow would allow it";
+const ADVICE = "the permissions allow would allow it";
 
 /** Decides the permission requests of one session. */
 export class SessionPermissions {
@@ -146,8 +158,6 @@ export class SessionPermissions {
   /** The folders and hosts that a person has allowed, each for one kind of tool. */
   readonly #places = new BoundedMap<string, true>(MAX_PLACES);
   #open = 0;
-  /** See `Session.refuseRequests`. */
-  refusesAll = false;
 
   constructor(sessionId: SessionId, deps: PermissionDeps) {
     this.#sessionId = sessionId;
@@ -155,7 +165,7 @@ export class SessionPermissions {
   }
 
   /**
-   * Decides a request: by the policy, by an earlier decision of a person, or by asking a person.
+   * Decides a request: by the policy of the turn, by an earlier decision of a person, or by asking a person.
    *
    * @param signal Aborts when the agent withdraws the request, or with the reason `"turn"` when the turn ends.
    */
@@ -167,17 +177,18 @@ export class SessionPermissions {
     const announced = turn.translator.find(request.toolCall.toolCallId);
     const { tool, access } = turn.translator.upsertTool(request.toolCall);
     if (tool !== announced?.tool) turn.reader({ type: "tool", tool });
-    const { question, isWhole } = toQuestion(request, tool, announced);
-    const { permissions, broker } = this.#deps;
-    if (this.refusesAll) return this.#refuse(question, turn, "a side job gets none");
-    if (permissions === "allow") return this.#allow(question, "the permissions setting is allow");
-    if (permissions === "deny") return this.#refuse(question, turn, "the permissions setting is deny");
+    const decided = { tool, options: request.options.map(toOption) };
+    if (turn.permissions === "allow") return this.#allow(decided, "the permissions of the turn are allow");
+    if (turn.permissions === "deny") {
+      return this.#refuse(decided, turn, "the permissions of the turn are deny");
+    }
 
     const places = this.#placesOf(tool, access);
     const reason = this.#reasonToAllow(tool, access, places);
-    const canAllowOnce = question.options.some(({ kind }) => kind === "allow_once");
-    if (reason !== undefined && canAllowOnce) return this.#allow(question, reason);
+    const canAllowOnce = decided.options.some(({ kind }) => kind === "allow_once");
+    if (reason !== undefined && canAllowOnce) return this.#allow(decided, reason);
 
+    const { question, isWhole } = toQuestion(request, tool, announced);
     const { rawInput, content, locations } = request.toolCall;
     const shown = [rawInput, content, locations];
     const earlier = this.#always.decisionOf(question, shown);
@@ -188,7 +199,7 @@ export class SessionPermissions {
     }
     this.#open++;
     const asked = isWhole ? question : onlyRejecting(question);
-    const resolution = await broker.ask(asked, turn.reader, signal).finally(() => this.#open--);
+    const resolution = await this.#deps.broker.ask(asked, turn.reader, signal).finally(() => this.#open--);
     if (resolution === undefined) {
       return this.#refuse(question, turn, `no client can answer, or too many requests are open; ${ADVICE}`);
     }
@@ -230,13 +241,13 @@ export class SessionPermissions {
     return isAllowed ? `a person allowed ${places!.join(", ")} in this session` : undefined;
   }
 
-  #allow({ tool, options }: PermissionQuestion, why: string, option?: PermissionOption): PermissionOutcome {
+  #allow({ tool, options }: RequestedTool, why: string, option?: PermissionOption): PermissionOutcome {
     this.#deps.log.info(`allowed a permission: ${why}`, this.#logFields(tool));
     return toOutcome(option ?? chooseOption(options, "allow"));
   }
 
   #refuse(
-    { tool, options }: PermissionQuestion,
+    { tool, options }: RequestedTool,
     turn: AskingTurn,
     why: string,
     option?: PermissionOption,

@@ -4,6 +4,7 @@ import { settlesWithin } from "../core/deadline.ts";
 import { AppError, type ErrorReason } from "../core/errors.ts";
 import type { PromptBlock, PromptCapabilities, RunningPrompt, Session } from "../turn/agent.ts";
 import type { SessionId, TurnEvent, TurnReader } from "../turn/event.ts";
+import type { PermissionPolicy } from "../turn/permission.ts";
 import { isAuthRequired } from "./auth.ts";
 import { type AgentCommands, neutraliseCommands, pathExists } from "./command_guard.ts";
 import { type ElicitationResult, SessionQuestions } from "./elicitation.ts";
@@ -56,6 +57,8 @@ type TextUpdate = SessionUpdate & { readonly sessionUpdate: "agent_message_chunk
 /** The state of the running prompt. */
 class PromptState {
   readonly reader: TurnReader;
+  /** Decides the agent's permission requests and questions while the prompt runs. */
+  readonly permissions: PermissionPolicy;
   /** Lets the session's next prompt start. */
   readonly release: () => void;
   readonly translator = new UpdateTranslator();
@@ -75,8 +78,9 @@ class PromptState {
   /** The prompt's last events, once the agent has answered. Late updates still come before them. */
   lastEvents: readonly TurnEvent[] | undefined;
 
-  constructor(reader: TurnReader, release: () => void) {
+  constructor(reader: TurnReader, permissions: PermissionPolicy, release: () => void) {
     this.reader = reader;
+    this.permissions = permissions;
     this.release = release;
   }
 
@@ -144,7 +148,11 @@ export class AcpSession implements Session {
     }
   }
 
-  async prompt(blocks: readonly PromptBlock[], reader: TurnReader): Promise<RunningPrompt> {
+  async prompt(
+    blocks: readonly PromptBlock[],
+    reader: TurnReader,
+    permissions: PermissionPolicy = this.#deps.permissions,
+  ): Promise<RunningPrompt> {
     const previous = this.#idle;
     const { promise, resolve: release } = Promise.withResolvers<void>();
     this.#idle = promise;
@@ -153,7 +161,7 @@ export class AcpSession implements Session {
       release();
       throw sessionClosedError();
     }
-    const prompt = this.#running = new PromptState(reader, release);
+    const prompt = this.#running = new PromptState(reader, permissions, release);
     this.#promptCount++;
     const { peer, timeouts: { readMs } } = this.#deps;
     const sent = peer.call("session/prompt", { sessionId: this.id, prompt: this.#neutralise(blocks) }, {
@@ -177,10 +185,6 @@ export class AcpSession implements Session {
     }
     prompt.isTaken = true;
     return { cancel: () => this.#cancel(prompt) };
-  }
-
-  refuseRequests(): void {
-    this.#permissions.refusesAll = true;
   }
 
   close(): void {
@@ -246,10 +250,10 @@ export class AcpSession implements Session {
    */
   async onElicitation(request: ElicitationRequest, signal: AbortSignal): Promise<ElicitationResult> {
     const prompt = this.#askingPrompt;
-    if (prompt === undefined || this.#permissions.refusesAll) return { action: "cancel" };
+    if (prompt === undefined) return { action: "cancel" };
     return await this.#questions.ask(
       request,
-      prompt.reader,
+      prompt,
       (text) => this.#neutralise([{ type: "text", text }]).map((block) => block.text).join(""),
       prompt.untilWithdrawn(signal),
     );

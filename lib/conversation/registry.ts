@@ -20,7 +20,7 @@ export interface TurnRequest {
   readonly caller?: Caller | undefined;
   /** The caller and its conversation. Without it the request gets a session of its own, closed after the turn. */
   readonly conversation?: ConversationKey | undefined;
-  /** By default the first agent. */
+  /** By default the first agent that answers the caller. */
   readonly agent?: Agent | undefined;
   /** The agent's name for the model. */
   readonly model?: string | undefined;
@@ -32,6 +32,9 @@ export interface TurnRequest {
   /** Keeps the turn's events, so that a repeated request can read them from the start. */
   readonly record: boolean;
 }
+
+/** A request whose agent is known. */
+type RoutedRequest = TurnRequest & { readonly agent: Agent };
 
 /** The public view of a conversation. */
 export interface ConversationSummary {
@@ -93,7 +96,8 @@ export class ConversationRegistry {
   async startTurn({ messages, ...rest }: TurnRequest, signal?: AbortSignal): Promise<Turn> {
     signal?.throwIfAborted();
     if (this.#refusal) throw this.#refusal;
-    const request = this.#splitGrown({ ...rest, messages: cleanMessages(messages) });
+    const agent = rest.agent ?? this.#options.agents.for(rest.caller).default;
+    const request = this.#splitGrown({ ...rest, agent, messages: cleanMessages(messages) });
     const found = this.#resolve(request);
     const sideJob = found?.decision === "side_job" ? found : undefined;
     const resolution = sideJob ? undefined : found;
@@ -102,7 +106,6 @@ export class ConversationRegistry {
     }
     const continued = resolution && this.#answerQuestion(request, resolution);
     if (continued) return continued;
-    const { agent = this.#options.agents.default } = request;
     const active = (resolution?.conversation && this.#active.get(resolution.conversation)) ??
       new ActiveConversation(agent);
     let job: QueuedJob | undefined;
@@ -195,10 +198,10 @@ export class ConversationRegistry {
     this.#active.close();
   }
 
-  #resolve({ conversation, agent, messages }: TurnRequest): Resolution | undefined {
+  #resolve({ conversation, agent, messages }: RoutedRequest): Resolution | undefined {
     if (conversation === undefined) return undefined;
-    const { agents, log } = this.#options;
-    const resolution = resolveConversation(this.#options, conversation, agent ?? agents.default, messages);
+    const { log } = this.#options;
+    const resolution = resolveConversation(this.#options, conversation, agent, messages);
     if (resolution) {
       const { decision, reason, identity } = resolution;
       const conversation = (resolution.conversation ?? identity).id;
@@ -209,8 +212,8 @@ export class ConversationRegistry {
   }
 
   /** Splits a single message that has grown, and remembers it with its reply. */
-  #splitGrown(request: TurnRequest): TurnRequest & Pick<TurnJob, "onAnswered"> {
-    const { conversation, agent = this.#options.agents.default } = request;
+  #splitGrown(request: RoutedRequest): RoutedRequest & Pick<TurnJob, "onAnswered"> {
+    const { conversation, agent } = request;
     if (conversation === undefined || singleMessage(request.messages) === undefined) return request;
     const caller = [conversation.owner, agent.name, conversation.name ?? ""].join("\n");
     const messages = this.#grown.split(caller, request.messages);
@@ -305,9 +308,12 @@ export class ConversationRegistry {
   }
 
   /** Starts a turn with a known reply, which the agent gets with its next prompt. */
-  #startCannedTurn(request: TurnRequest, reply: string, resolution: Resolution | undefined): Promise<Turn> {
-    const { fingerprinter, agents } = this.#options;
-    const { agent = agents.default, record } = request;
+  #startCannedTurn(
+    { agent, record }: RoutedRequest,
+    reply: string,
+    resolution: Resolution | undefined,
+  ): Promise<Turn> {
+    const { fingerprinter } = this.#options;
     if (resolution) this.#merge(resolution).conversation.reply = fingerprinter.reply(reply);
     const conversation = (resolution?.conversation ?? resolution?.identity)?.id;
     return cannedTurn(reply, { conversation, resolvedModel: agent.name, record });

@@ -2,6 +2,7 @@
 
 import { AppError, type ErrorCode, type ErrorReason } from "../core/errors.ts";
 import type { Agent, Session } from "../turn/agent.ts";
+import type { Caller } from "../turn/caller.ts";
 import { isLast, type LastEvent, type TurnEvent } from "../turn/event.ts";
 import type { ModelRouter } from "../turn/model_router.ts";
 import { type Attempt, runTurn, type Turn, type TurnObserver } from "../turn/turn.ts";
@@ -20,6 +21,8 @@ import type { ConversationRecord, DeliveryState, TurnRecord } from "./record.ts"
 
 /** A request whose turn can start. */
 export interface TurnJob {
+  /** See `TurnRequest.caller`. */
+  readonly caller?: Caller | undefined;
   readonly active: ActiveConversation;
   readonly messages: readonly Message[];
   /** The part of the remembered conversation that the request has, if the conversation is remembered. */
@@ -30,7 +33,7 @@ export interface TurnJob {
   readonly record: boolean;
   /**
    * Set for a side job, with the conversation beside which it runs, if it names one. It never continues that
-   * conversation. Its requests to people are refused, and nobody observes it.
+   * conversation. Its permission requests and questions are refused, and nobody observes it.
    */
   readonly sideJob?: Resolution | undefined;
   /** Called once the reply is complete, with its start, which is enough to recognise the reply in a later request. */
@@ -210,15 +213,15 @@ export class Delivery implements TurnObserver {
 
   /** Gets the session, and makes the prompt of the messages that the session does not have. */
   async #prepare(signal: AbortSignal): Promise<Attempt> {
-    const { active, delta, model, sideJob } = this.#job;
+    const { caller, active, delta, model, sideJob } = this.#job;
     const session = this.#session = await this.#sessions.sessionFor(active, signal);
-    if (sideJob) session.refuseRequests();
-    await selectModel(this.#options.agents, active.agent, session, model);
+    await selectModel(this.#options.agents.for(caller), active.agent, session, model);
     signal.throwIfAborted();
     const pending = delta ? pendingTurns(delta) : [];
     this.#sent = delta?.turns.flatMap(({ index, turn }) => pending.includes(index) ? [turn] : []) ?? [];
     this.#neededFullTranscript = active.needsFullTranscript;
-    return { session, blocks: toPrompt(messagesToSend(this.#job), session.promptCapabilities) };
+    const blocks = toPrompt(messagesToSend(this.#job), session.promptCapabilities);
+    return { session, blocks, permissions: sideJob ? "deny" : caller?.permissions };
   }
 
   #markDelivered(): void {

@@ -45,8 +45,9 @@ const ENDPOINTS = {
 /** Creates the handler of an endpoint. */
 export function completionHandler(deps: CompletionDeps, endpoint: keyof typeof ENDPOINTS): Handler {
   const { idPrefix, parse, createFrames } = ENDPOINTS[endpoint];
-  const { router, stream } = deps;
+  const { stream } = deps;
   return async (http, { requestId, caller }) => {
+    const router = deps.router.for(caller);
     const body = await readJson(http);
     const request = parse(body.value);
     const { agent, model, conversation } = router.resolve(request.model);

@@ -3,17 +3,25 @@
 import type { Handler } from "../http/router.ts";
 import type { ModelRouter } from "../turn/model_router.ts";
 
-/** Lists the agents, and the models that they have reported. @param created Unix seconds, the same in each response. */
-export function modelsHandler(router: ModelRouter, created: number): Handler {
-  return () => Response.json({ object: "list", data: router.models.map((id) => describe(id, created)) });
+/**
+ * Lists the agents that answer the caller, and the models that they have reported.
+ *
+ * @param created Unix seconds, the same in each response.
+ */
+export function modelsHandler(agents: ModelRouter, created: number): Handler {
+  return (_request, { caller }) => {
+    const data = agents.for(caller).models.map((id) => describe(id, created));
+    return Response.json({ object: "list", data });
+  };
 }
 
 /**
  * Describes the model that a chat request with this name gets, under its listed id. An unknown name is an error even if
  * chat requests fall back to the default agent.
  */
-export function modelHandler(router: ModelRouter, created: number): Handler {
-  return (_request, { rest }) => {
+export function modelHandler(agents: ModelRouter, created: number): Handler {
+  return (_request, { rest, caller }) => {
+    const router = agents.for(caller);
     const route = router.find(rest);
     if (route === undefined) throw router.notFound(rest);
     const { agent: { name }, model } = route;

@@ -1,6 +1,7 @@
 /** The agent port: the interface that the centre needs of an agent, whatever protocol the agent speaks. @module */
 
 import type { SessionId, TurnReader } from "./event.ts";
+import type { PermissionPolicy } from "./permission.ts";
 
 /** One block of a prompt. Every agent accepts text; for the others see {@linkcode Session.promptCapabilities}. */
 export type PromptBlock =
@@ -55,9 +56,15 @@ export interface Session {
    * Sends a prompt; resolves once the agent took it. From then on `reader` gets every event, with `end` or `failure`
    * last. A prompt waits for the earlier one of the session.
    *
+   * @param permissions The permission policy while this prompt runs; by default the agent's. `deny` also cancels the
+   *   agent's questions.
    * @throws {AppError} if the agent did not take the prompt; the reader then gets nothing.
    */
-  prompt(blocks: readonly PromptBlock[], reader: TurnReader): Promise<RunningPrompt>;
+  prompt(
+    blocks: readonly PromptBlock[],
+    reader: TurnReader,
+    permissions?: PermissionPolicy,
+  ): Promise<RunningPrompt>;
   /**
    * Sets the model of later prompts by its id; `undefined` is the model that the session began with. Does not ask the
    * agent if the model is set already.
@@ -65,8 +72,6 @@ export interface Session {
    * @throws {AppError} `model_not_found` if the agent does not offer the model, `agent_error` if it refuses.
    */
   setModel(model: string | undefined): Promise<void>;
-  /** Refuses every permission request and question of the agent in this session from now on, without asking anybody. */
-  refuseRequests(): void;
   /** Closes the session for the agent. If the agent can, {@linkcode Agent.resumeSession} continues it later. */
   close(): void;
 }

@@ -61,7 +61,6 @@ export function cannedTurn(
       return Promise.resolve({ cancel() {} });
     },
     setModel: () => Promise.resolve(),
-    refuseRequests() {},
     close() {},
   };
   return runTurn({ ...options, session, blocks: [], limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 } });

@@ -2,6 +2,7 @@
 
 import { AppError } from "../core/errors.ts";
 import type { Agent, AgentModel } from "./agent.ts";
+import type { Caller } from "./caller.ts";
 
 /** The agent, model and conversation that a `model` names. */
 export interface ModelRoute {
@@ -29,8 +30,8 @@ const MODEL_NAMES: readonly ((agent: Agent, model: AgentModel) => string)[] = [
 /** Model names that an error message lists. */
 const LISTED_MODELS = 20;
 
-/** The agents, which are disposed of with the router. */
-export class ModelRouter implements AsyncDisposable {
+/** The agents, by the names of their models. */
+export class ModelRouter {
   /** All agents, the default one first. */
   readonly all: readonly Agent[];
   /** The agent of requests that name none. */
@@ -45,6 +46,18 @@ export class ModelRouter implements AsyncDisposable {
     this.all = all;
     this.default = first;
     this.isStrict = isStrict;
+  }
+
+  /**
+   * Returns the router for a caller's requests. If only one agent answers the caller, the router knows no other.
+   *
+   * @throws {TypeError} if there is no such agent.
+   */
+  for(caller: Pick<Caller, "agent"> | undefined): ModelRouter {
+    if (caller?.agent === undefined) return this;
+    const agent = this.byName(caller.agent);
+    if (agent === undefined) throw new TypeError(`There is no agent "${caller.agent}".`);
+    return new ModelRouter([agent], this.isStrict);
   }
 
   /** Finds an agent by its exact name. */
@@ -89,10 +102,6 @@ export class ModelRouter implements AsyncDisposable {
     return new AppError("model_not_found", `There is no model "${name}"; there is ${listed}.`, {
       param: "model",
     });
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.all.map((agent) => agent[Symbol.asyncDispose]()));
   }
 
   /** Prefers an agent's name to a model, an id to a display name, and the same letters to another case. */

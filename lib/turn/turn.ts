@@ -16,6 +16,7 @@ import {
   type TurnReader,
 } from "./event.ts";
 import { OpenItems } from "./open_items.ts";
+import type { PermissionPolicy } from "./permission.ts";
 import { ReplyReaders } from "./reply_readers.ts";
 import { SpeechScan } from "./speech_scan.ts";
 
@@ -55,6 +56,8 @@ export interface TurnObserver {
 export interface Attempt {
   readonly session: Session;
   readonly blocks: readonly PromptBlock[];
+  /** See {@linkcode Session.prompt}. */
+  readonly permissions?: PermissionPolicy | undefined;
 }
 
 /** The parts of a turn. */
@@ -261,8 +264,8 @@ export class Turn {
   }
 
   /** Sends the prompt of an attempt, which is cancelled once the agent is asked to stop. */
-  async #send({ session, blocks }: Attempt): Promise<void> {
-    const prompt = await session.prompt(blocks, (event) => this.#onAgentEvent(event));
+  async #send({ session, blocks, permissions }: Attempt): Promise<void> {
+    const prompt = await session.prompt(blocks, (event) => this.#onAgentEvent(event), permissions);
     const { signal } = this.#stopping;
     if (signal.aborted) prompt.cancel();
     else signal.addEventListener("abort", () => prompt.cancel(), { once: true });

@@ -2,6 +2,7 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { SessionQuestions, toQuestion } from "../../lib/acp/elicitation.ts";
 import { parseElicitationRequest } from "../../lib/acp/wire.ts";
 import type { Question, QuestionResolution, SessionId } from "../../lib/turn/event.ts";
+import { PERMISSION_POLICIES, type PermissionPolicy } from "../../lib/turn/permission.ts";
 import { QuestionBroker } from "../../lib/turn/question.ts";
 import type { Json } from "../support/agents/agent_io.ts";
 import { AcpHarness, PROMPT } from "../support/agents/memory_acp_agent.ts";
@@ -127,6 +128,7 @@ Deno.test("toQuestion: a page has an address, and a password is private", () => 
 async function resultOf(
   resolution: Partial<QuestionResolution> | undefined,
   params: unknown = form({ x: { type: "string" } }),
+  permissions: PermissionPolicy = "ask",
 ) {
   const asked: Question[] = [];
   const { log, entries } = new LogRecorder();
@@ -140,7 +142,8 @@ async function resultOf(
     },
   });
   const request = parseElicitationRequest(params);
-  const result = await questions.ask(request, () => {}, (text) => `> ${text}`, new AbortController().signal);
+  const turn = { reader: () => {}, permissions };
+  const result = await questions.ask(request, turn, (text) => `> ${text}`, new AbortController().signal);
   return {
     result: result as unknown,
     asked: asked.length,
@@ -199,7 +202,7 @@ Deno.test("AcpSession: a question of the agent is offered, asked and answered wi
 });
 
 /** An agent that asks a question in its only prompt. */
-function askingAgent(stopReason: string) {
+function askingAgent(stopReason: string, permissions: PermissionPolicy = "ask") {
   const answers: unknown[] = [];
   const harness = new AcpHarness({
     "session/prompt": async ({ sessionId }, running) => {
@@ -207,7 +210,7 @@ function askingAgent(stopReason: string) {
       answers.push(await running.peer.request("elicitation/create", params));
       return { stopReason };
     },
-  }, { questions: new QuestionBroker(60_000, () => true) });
+  }, { permissions, questions: new QuestionBroker(60_000, () => true) });
   return { harness, answers, events: new TurnRecorder() };
 }
 
@@ -221,12 +224,22 @@ Deno.test("AcpSession: a question ends with its turn", async () => {
   assertEquals([answers, events.summaries[1]], [[{ action: "cancel" }], "question cancelled by turn"]);
 });
 
-Deno.test("AcpSession: a side job asks nobody", async () => {
-  const { harness, answers, events } = askingAgent("end_turn");
-  await using _ = harness;
-  const session = await harness.agent.newSession();
-  session.refuseRequests();
-  await session.prompt(PROMPT, events.reader);
-  assertEquals(await events.lastSummary(), "end end_turn");
-  assertEquals([answers, events.summaries.length], [[{ action: "cancel" }], 1]);
+for (const setting of PERMISSION_POLICIES) {
+  Deno.test(`AcpSession: a prompt with the policy deny asks nobody, whatever the setting; here ${setting}`, async () => {
+    const { harness, answers, events } = askingAgent("end_turn", setting);
+    await using _ = harness;
+    const session = await harness.agent.newSession();
+    await session.prompt(PROMPT, events.reader, "deny");
+    assertEquals(await events.lastSummary(), "end end_turn");
+    assertEquals([answers, events.summaries.length], [[{ action: "cancel" }], 1]);
+  });
+}
+
+Deno.test("SessionQuestions: deny asks nobody, allow and ask do", async () => {
+  for (const policy of PERMISSION_POLICIES) {
+    const { result, asked, logged } = await resultOf({ outcome: "declined" }, undefined, policy);
+    const isDenied = policy === "deny";
+    assertEquals([result, asked], isDenied ? [{ action: "cancel" }, 0] : [{ action: "decline" }, 1]);
+    assertEquals(logged.includes("the permissions of the turn are deny"), isDenied);
+  }
 });

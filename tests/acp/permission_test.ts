@@ -107,12 +107,13 @@ class AskingSession implements Disposable {
   readonly outside = Deno.makeTempDirSync();
   readonly questions: PermissionQuestion[] = [];
   readonly recorder = new LogRecorder();
-  readonly turn = { reader: () => {}, translator: new UpdateTranslator(), isRefused: false };
+  readonly turn;
   /** The choice of the person; `undefined` if nobody can answer. */
   choice: string | undefined = "allow_once";
   readonly #permissions: SessionPermissions;
 
   constructor(permissions: PermissionPolicy = "ask") {
+    this.turn = { permissions, reader: () => {}, translator: new UpdateTranslator(), isRefused: false };
     const ask = (question: PermissionQuestion): Promise<PermissionResolution | undefined> => {
       this.questions.push(question);
       const option = question.options.find(({ kind }) => kind === this.choice);
@@ -121,7 +122,6 @@ class AskingSession implements Disposable {
     };
     const { cwd, recorder: { log } } = this;
     this.#permissions = new SessionPermissions("s" as SessionId, {
-      permissions,
       broker: { ask },
       log,
       cwd,
@@ -281,6 +281,35 @@ Deno.test("SessionPermissions: the setting allow holds also for a command that i
   using session = new AskingSession("allow");
   const request = { kind: "execute", rawInput: { command: "x".repeat(70_000) } };
   assertEquals(await session.ask(request), "allow_once");
+});
+
+for (const choice of ["allow_always", "reject_always"]) {
+  Deno.test(`SessionPermissions: ${choice} of a person holds for turns that ask, and beats no other policy`, async () => {
+    using session = new AskingSession();
+    session.choice = choice;
+    let calls = 0;
+    const asks = (permissions: PermissionPolicy) => {
+      session.turn.permissions = permissions;
+      return session.ask({ toolCallId: `call ${calls++}`, kind: "execute", title: "npm test" });
+    };
+    assertEquals(await asks("ask"), `${choice} by a person`);
+    assertEquals(await asks("deny"), "reject_once");
+    assertEquals(await asks("allow"), "allow_once");
+    assertEquals(await asks("ask"), choice.replace("always", "once"));
+  });
+}
+
+Deno.test("SessionPermissions: a folder and a host that a person has allowed are refused in a turn with deny", async () => {
+  using session = new AskingSession();
+  const requests = [
+    { kind: "read", rawInput: { path: `${session.outside}/a` } },
+    { kind: "fetch", rawInput: { url: "https://a.example/" } },
+  ];
+  for (const request of requests) assertEquals(await session.ask(request), ASKED);
+  session.turn.permissions = "deny";
+  for (const request of [...requests, READ]) assertEquals(await session.ask(request), "reject_once");
+  session.turn.permissions = "ask";
+  for (const request of requests) assertEquals(await session.ask(request), "allow_once");
 });
 
 Deno.test("SessionPermissions: a decision for always does not hold for another announced command", async () => {

@@ -4,7 +4,8 @@ import { JsonRpcPeer, type PeerStreams, RPC, RpcError } from "../../lib/acp/json
 import { AcpSession } from "../../lib/acp/session.ts";
 import { SessionConfig } from "../../lib/acp/session_config.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import type { SessionId } from "../../lib/turn/event.ts";
+import type { PermissionId, PermissionQuestion, SessionId } from "../../lib/turn/event.ts";
+import { PERMISSION_POLICIES } from "../../lib/turn/permission.ts";
 import {
   AcpHarness,
   answersAfter,
@@ -434,6 +435,7 @@ Deno.test("Connection: a failed session/close affects no other session", async (
 // Permission requests
 
 const REQUEST = "session/request_permission";
+type Answer = { readonly outcome: { readonly optionId: string } };
 const CANCELLED = { outcome: { outcome: "cancelled" } };
 
 function permissionRequest(sessionId: string, toolCall: Record<string, unknown> = {}) {
@@ -483,24 +485,32 @@ Deno.test("AcpSession: cancels a permission request after a cancel, outside a tu
   assertEquals(events.summaries, ["text working", "end cancelled"]);
 });
 
-Deno.test("AcpSession: a session that refuses permissions refuses them, whatever the setting says", async () => {
-  for (const permissions of ["allow", "ask"] as const) {
+for (const setting of PERMISSION_POLICIES) {
+  Deno.test(`AcpSession: the policy of a prompt counts, for that prompt only; the agent's is ${setting}`, async () => {
+    const decided: string[] = [];
+    const ask = ({ options }: PermissionQuestion) => {
+      decided.push("a person");
+      const option = options.find(({ kind }) => kind === "reject_once")!;
+      return Promise.resolve({ id: "p" as PermissionId, outcome: "rejected", option, by: "Mao" } as const);
+    };
     await using harness = new AcpHarness({
       "session/prompt": async ({ sessionId }, running) => {
-        running.sendText(sessionId, "working");
-        await running.cancelled(sessionId);
-        return { stopReason: "cancelled" };
+        const { outcome } = await running.peer.request(REQUEST, permissionRequest(sessionId)) as Answer;
+        decided.push(outcome.optionId);
+        return { stopReason: "end_turn" };
       },
-    }, { permissions });
-    const { session, heard: events, prompt } = await harness.startTurn();
-    session.refuseRequests();
-    const answer = await harness.running.peer.request(REQUEST, permissionRequest(session.id));
-    assertEquals(answer, { outcome: { outcome: "selected", optionId: "no" } });
-    prompt.cancel();
-    await events.lastSummary();
-    assertEquals(events.summaries.filter((summary) => summary.startsWith("permission")), []);
-  }
-});
+    }, { permissions: setting, broker: { ask } });
+    const session = await harness.agent.newSession();
+    const policies = [undefined, ...PERMISSION_POLICIES, undefined];
+    for (const policy of policies) {
+      const events = new TurnRecorder();
+      await session.prompt(PROMPT, events.reader, policy);
+      await events.lastSummary();
+    }
+    const expected = { allow: ["yes"], deny: ["no"], ask: ["a person", "no"] };
+    assertEquals(decided, policies.flatMap((policy = setting) => expected[policy]));
+  });
+}
 
 Deno.test("Connection: answers a malformed permission request with -32602", async () => {
   await using harness = new AcpHarness();

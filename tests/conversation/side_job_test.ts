@@ -27,7 +27,7 @@ for (const [what, messages] of [["a known task", [TASK]], ["another first system
     const running = await harness.prompt("mao", ...THIRD);
     const side = await harness.prompt("mao", ...messages);
     assertEquals([running.cancelCount, side.session === harness.session(1)], [0, true]);
-    assertEquals(side.session.refusesPermissions, true);
+    assertEquals([running.permissions, side.permissions], [undefined, "deny"]);
     side.say("A title");
     side.end();
     await nextTask();

@@ -97,7 +97,7 @@ class FixtureRun {
     const { decision, conversation, reason } = this.#decisions.at(-1)!;
     const isOther = !new Set(this.#sessions.values()).has(prompt.session.id);
     if (expected.decision === "side_job") {
-      const isRefusing = prompt.session.refusesPermissions;
+      const isRefusing = prompt.permissions === "deny";
       assertEquals<unknown>(
         { decision, conversation: "none", prompt: splitPrompt(prompt.blocks), isOther, isRefusing },
         { ...expected, isOther: true, isRefusing: true },

@@ -176,6 +176,35 @@ Deno.test("resolve: uses the models that an agent lists later", () => {
   assertEquals(resolved(router, "big"), ["quiet", "big"]);
 });
 
+for (const isStrict of [false, true]) {
+  Deno.test(`for: the router of a caller knows its only agent alone, ${isStrict ? "strict" : "not strict"}`, () => {
+    const agents = createRouter(isStrict);
+    const router = agents.for({ agent: "coder" });
+    assertEquals(router.models, ["coder", "coder/fast", "coder/gpt-5/high", "coder/kimi@k2", "coder/base"]);
+    for (
+      const [wanted, expected] of [
+        ["", ["coder"]],
+        ["default", ["coder"]],
+        ["coder/fast@mao", ["coder", "fast", "mao"]],
+        ["@mao", ["coder", undefined, "mao"]],
+        ["base", ["coder", "base"]],
+      ] as const
+    ) {
+      assertEquals(resolved(router, wanted), expected, wanted);
+    }
+    for (const other of ["openab", "OPENAB", "openab/base", "openab@mao", "quiet", "quiet/any"]) {
+      assertEquals(router.find(other), undefined, other);
+      if (!isStrict) assertEquals(resolved(router, other), ["coder"], other);
+      else {
+        const { message } = assertThrows(() => router.resolve(other), AppError);
+        assertEquals(message, `There is no model "${other}"; there is ${router.models.join(", ")}.`);
+      }
+    }
+    for (const caller of [undefined, {}]) assertEquals(agents.for(caller), agents);
+    assertThrows(() => agents.for({ agent: "Coder" }), TypeError, 'There is no agent "Coder".');
+  });
+}
+
 Deno.test("notFound: lists some of many models", () => {
   const many = Array.from({ length: 30 }, (_, index) => model(`m${index}`));
   const { message } = new ModelRouter([agent("openab", ...many)]).notFound("x");

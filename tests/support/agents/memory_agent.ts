@@ -19,6 +19,7 @@ import type {
   TurnReader,
   Usage,
 } from "../../../lib/turn/event.ts";
+import type { PermissionPolicy } from "../../../lib/turn/permission.ts";
 import { AppError } from "../../../lib/core/errors.ts";
 import { waitFor } from "../harness/turn_recorder.ts";
 
@@ -42,6 +43,8 @@ export function oneByOne(...scripts: Script[]): Script {
 export class MemoryPrompt {
   readonly blocks: readonly PromptBlock[];
   readonly session: MemorySession;
+  /** The permission policy; `undefined` is the agent's. */
+  readonly permissions: PermissionPolicy | undefined;
   readonly #cancelled = Promise.withResolvers<void>();
   readonly #reader: TurnReader;
   readonly #release: () => void;
@@ -53,8 +56,10 @@ export class MemoryPrompt {
     blocks: readonly PromptBlock[],
     reader: TurnReader,
     release: () => void,
+    permissions: PermissionPolicy | undefined,
   ) {
     this.session = session;
+    this.permissions = permissions;
     this.blocks = blocks;
     this.#reader = reader;
     this.#release = release;
@@ -135,7 +140,6 @@ export class MemorySession implements Session {
   readonly #closing = new AbortController();
   #queue: Promise<void> = Promise.resolve();
   model: string | undefined;
-  refusesPermissions = false;
 
   constructor(id: string, agent: MemoryAgent) {
     this.id = id as SessionId;
@@ -151,7 +155,11 @@ export class MemorySession implements Session {
     return this.#closing.signal;
   }
 
-  async prompt(blocks: readonly PromptBlock[], reader: TurnReader): Promise<RunningPrompt> {
+  async prompt(
+    blocks: readonly PromptBlock[],
+    reader: TurnReader,
+    permissions?: PermissionPolicy,
+  ): Promise<RunningPrompt> {
     const previous = this.#queue;
     const { promise, resolve: release } = Promise.withResolvers<void>();
     this.#queue = promise;
@@ -162,7 +170,7 @@ export class MemorySession implements Session {
       release();
       throw refusal;
     }
-    const prompt = new MemoryPrompt(this, blocks, reader, release);
+    const prompt = new MemoryPrompt(this, blocks, reader, release, permissions);
     this.agent.addPrompt(prompt);
     return { cancel: () => prompt.cancel() };
   }
@@ -174,10 +182,6 @@ export class MemorySession implements Session {
     }
     this.model = model ?? models[0]?.id;
     return Promise.resolve();
-  }
-
-  refuseRequests(): void {
-    this.refusesPermissions = true;
   }
 
   close(): void {
