@@ -63,7 +63,7 @@ export class Subscriber implements Disposable {
   readonly id: string = crypto.randomUUID();
   /** The name that the client gave itself; its id until then. */
   name: string = this.id;
-  /** Who the subscriber is, from its first moment to its last. */
+  /** Who connected. No command changes it. */
   readonly caller: Caller;
   readonly #transport: Transport;
   readonly #onDetach: () => void;

@@ -427,6 +427,19 @@ const STEPS: Record<string, (stage: Stage) => Promise<void>> = {
     await page.locator("#caption-text", { hasText: "quota of my model is used up" }).waitFor();
   },
 
+  async "a server that refuses a request for a while is asked again"({ open }) {
+    await using opened = await open("/", { expected: [/status of 429/] });
+    const { page, problems } = opened;
+    let requests = 0;
+    await page.route("**/vtuber/state", (route) => {
+      const error = { code: "rate_limit_exceeded", message: "Too many requests." };
+      return requests++ === 0 ? route.fulfill({ status: 429, json: { error } }) : route.continue();
+    });
+    await page.reload();
+    await untilConnected(page);
+    assertEquals([requests, problems], [2, []]);
+  },
+
   async "a phone shows everything without scrolling sideways"({ open }) {
     await using phone = await open("/", {
       viewport: { width: 390, height: 844 },
