@@ -130,7 +130,7 @@ export function banner(
 function pageKey({ authKey, keys }: Pick<Config, "authKey" | "keys">): string {
   if (authKey !== undefined) return `#key=${encodeURIComponent(authKey)}`;
   if (keys.length === 0) return "";
-  return `  The page asks for a key, such as one that this makes:
+  return `  The page asks for a key. This makes one for it:
                oab-vtuber key new page --scopes ${PAGE_SCOPES.join(",")}`;
 }
 

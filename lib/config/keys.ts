@@ -3,6 +3,7 @@
 import { z } from "zod";
 import type { AgentConfig } from "../acp/create_agent.ts";
 import { type ApiKey, sha256 } from "../http/access.ts";
+import { MAX_REQUESTS_PER_MINUTE } from "../http/rate_limit.ts";
 import { SCOPES } from "../turn/caller.ts";
 import { DEFAULT_AGENT, isSameName } from "../turn/model_router.ts";
 import { PERMISSION_POLICIES } from "../turn/permission.ts";
@@ -13,8 +14,7 @@ import { suggest } from "./suggest.ts";
 export const SAFE_KEY_CHARS = 16;
 /** Limit of keys in `[keys]`. */
 const MAX_KEYS = 1_000;
-/** Largest values of the limits of a key. */
-const MAX_REQUESTS_PER_MINUTE = 10_000;
+/** Largest values of the other limits of a key. */
 const MAX_TURNS_PER_DAY = 1_000_000;
 const MAX_CONCURRENT_TURNS = 10_000;
 /** The variable with the key of the owner. */

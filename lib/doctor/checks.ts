@@ -73,8 +73,9 @@ export async function checkCharacter(character: string): Promise<Finding> {
     : ok("VTUBER_CHARACTER can be shown");
 }
 
-/** Opens the folder that remembers conversations, as the server does. */
-export async function checkDataDir(folder: string | undefined): Promise<Finding> {
+/** Opens the folder that remembers conversations, as the server does, which with `turns_per_day` cannot do without it. */
+export async function checkDataDir(folder: string | undefined, keys: Config["keys"] = []): Promise<Finding> {
+  const isNeeded = keys.some(({ caller }) => caller.turnsPerDay !== undefined);
   if (folder === undefined) return ok("conversations are not kept on disk");
   const warnings: string[] = [];
   try {
@@ -92,7 +93,19 @@ export async function checkDataDir(folder: string | undefined): Promise<Finding>
     );
   } catch (error) {
     if (error instanceof FileInUseError) {
-      return ok(`conversations are remembered in ${folder}, which a running server uses`);
+      const inUse = `conversations are remembered in ${folder}, which a running server uses`;
+      return isNeeded
+        ? warn(
+          `${inUse}: a second server does not start, because turns_per_day is counted there`,
+          "This is fine if it is the server that you are asking about. Otherwise stop it, or set another VTUBER_DATA_DIR.",
+        )
+        : ok(inUse);
+    }
+    if (isNeeded) {
+      return fail(
+        `turns_per_day cannot be counted: ${messageOf(error)}`,
+        "Set VTUBER_DATA_DIR to a folder that can be written.",
+      );
     }
     return warn(
       `conversations are remembered only until the program ends: ${messageOf(error)}`,

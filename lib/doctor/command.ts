@@ -66,9 +66,9 @@ export async function runDoctorCommand(options: DoctorCommandOptions, signal: Ab
   try {
     for (const finding of configFindings(config, mistakes, warnings)) report(finding);
     if (config) {
-      const { listen, character, dataDir, agents } = config;
+      const { listen, character, dataDir, keys, agents } = config;
       report(await abortable(checks.checkAddress(listen), signal));
-      report(await abortable(checks.checkDataDir(dataDir), signal));
+      report(await abortable(checks.checkDataDir(dataDir, keys), signal));
       if (character) report(await abortable(checks.checkCharacter(character), signal));
       const names = agents.map(({ name }) => name).join(", ");
       notice?.(redact(`trying ${names}... (an agent that does not answer takes a few minutes)`));

@@ -1,4 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import { openStore } from "../../lib/conversation/store.ts";
 import {
   checkAddress,
   checkCharacter,
@@ -126,6 +127,25 @@ Deno.test("checkDataDir: nothing kept, a new folder, a damaged one, and one that
     const { level, text } = await checkDataDir(`${root}/file/memory`);
     assertEquals(level, "warn");
     assertMatch(text, /^conversations are remembered only until the program ends: .*file\/memory/);
+  });
+});
+
+Deno.test("checkDataDir: turns_per_day needs the folder for itself", async () => {
+  const { keys } = configOf({}, `[keys.a]\nkey = "0123456789abcdef"\nscopes = ["chat"]\nturns_per_day = 1\n`);
+  await inFolder(async (root) => {
+    const folder = `${root}/memory`;
+    assertEquals((await checkDataDir(folder, keys)).level, "ok");
+    {
+      using _server = await openStore(folder, { warn() {} });
+      const running = /^conversations are remembered in .*, which a running server uses/;
+      const findings = [await checkDataDir(folder), await checkDataDir(folder, keys)];
+      assertEquals(findings.map(({ level }) => level), ["ok", "warn"]);
+      for (const { text } of findings) assertMatch(text, running);
+    }
+    await Deno.writeTextFile(`${root}/file`, "");
+    const { level, text } = await checkDataDir(`${root}/file/memory`, keys);
+    assertEquals(level, "fail");
+    assertMatch(text, /^turns_per_day cannot be counted: /);
   });
 });
 
