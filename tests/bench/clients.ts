@@ -42,12 +42,19 @@ function closeQuietly(connection: Deno.TcpConn): void {
   }
 }
 
+/** The port of a program, and the key that it asks for. */
+interface Address {
+  readonly port: number;
+  readonly authKey?: string | undefined;
+}
+
 /** One kept-alive connection, and the reply that arrives on it. */
 export class ChatConnection implements Disposable {
   /** Tokens of the current reply. */
   tokens = 0;
   readonly #connection: Deno.TcpConn;
-  readonly #port: number;
+  /** The headers that every request has. */
+  readonly #headers: string;
   readonly #listener: DelayListener | undefined;
   readonly #buffer = new Uint8Array(CARRY + READ_BYTES);
   readonly #space = this.#buffer.subarray(CARRY);
@@ -56,14 +63,15 @@ export class ChatConnection implements Disposable {
   #isComplete = false;
   #sentAt = 0;
 
-  private constructor(connection: Deno.TcpConn, port: number, listener: DelayListener | undefined) {
+  private constructor(connection: Deno.TcpConn, headers: string, listener: DelayListener | undefined) {
     this.#connection = connection;
-    this.#port = port;
+    this.#headers = headers;
     this.#listener = listener;
   }
 
-  static async open(port: number, listener?: DelayListener): Promise<ChatConnection> {
-    return new ChatConnection(await connect(port), port, listener);
+  static async open({ port, authKey }: Address, listener?: DelayListener): Promise<ChatConnection> {
+    const key = authKey === undefined ? "" : `authorization: Bearer ${authKey}\r\n`;
+    return new ChatConnection(await connect(port), `host: 127.0.0.1:${port}\r\n${key}`, listener);
   }
 
   /** Requests a stream, and reads its head. @throws {Error} if there is none. */
@@ -75,7 +83,7 @@ export class ChatConnection implements Disposable {
     this.#bodyBytes = 0;
     this.#sentAt = stamp();
     await this.#connection.write(encoder.encode(
-      `POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:${this.#port}\r\ncontent-type: application/json\r\n` +
+      `POST /v1/chat/completions HTTP/1.1\r\n${this.#headers}content-type: application/json\r\n` +
         `content-length: ${body.length}\r\n\r\n${body}`,
     ));
     await this.#readHead();

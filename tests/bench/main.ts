@@ -9,6 +9,7 @@
 
 import { parseArgs } from "node:util";
 import { fanOut } from "./fanout.ts";
+import { keys } from "./keys.ts";
 import { killAll } from "./programs.ts";
 import { formatTable, type Row } from "./report.ts";
 import { first, flood, idle, paced, type Scale, type Section, start, together } from "./sections.ts";
@@ -21,6 +22,7 @@ const SECTIONS: Readonly<Record<string, Section>> = {
   idle,
   start,
   fanout: fanOut,
+  keys,
 };
 
 /** About four minutes on two slow cores, with three runs of two programs. */

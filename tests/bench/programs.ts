@@ -6,6 +6,8 @@ import type { Column, Columns } from "./report.ts";
 /** A running program. */
 export interface Program extends AsyncDisposable {
   readonly port: number;
+  /** The key that the program asks for. */
+  readonly authKey: string | undefined;
   /** Time from the start of the process to its first response. */
   readonly startMs: number;
   /** Processor time of the process so far; undefined on systems that do not tell. */
@@ -56,24 +58,32 @@ export interface Programs extends AsyncDisposable {
 }
 
 /**
- * Starts the server, the other checkout's server if there is one, and the relay; `warmUp` is run on each.
- *
- * @param inspect Starts them with an inspector, for {@linkcode Program.heapMb}.
+ * Starts the server, the other checkout's server if there is one, and, if there is no key, the relay; `warmUp` is run
+ * on each.
  */
 export async function startPrograms(
   checkouts: Checkouts,
   warmUp: (program: Program) => Promise<void>,
-  inspect = false,
+  options: StartOptions = {},
 ): Promise<Programs> {
   await using stack = new AsyncDisposableStack();
   const columns: Partial<Record<Column, Program>> = {};
-  for (const column of columnsOf(checkouts)) {
-    const program = stack.use(await startColumn(column, checkouts, inspect));
+  const isMeasured = (column: Column) => column !== "relay" || options.authKey === undefined;
+  for (const column of columnsOf(checkouts).filter(isMeasured)) {
+    const program = stack.use(await startColumn(column, checkouts, options));
     await warmUp(program);
     columns[column] = program;
   }
   const owner = stack.move();
   return { columns, [Symbol.asyncDispose]: () => owner.disposeAsync() };
+}
+
+/** How a program is started. */
+interface StartOptions {
+  /** Starts it with an inspector, for {@linkcode Program.heapMb}. */
+  readonly inspect?: boolean;
+  /** The key that the server asks for. The relay knows no keys. */
+  readonly authKey?: string;
 }
 
 /** Lists the columns of a measurement. */
@@ -82,16 +92,20 @@ export function columnsOf({ against }: Checkouts): Column[] {
 }
 
 /** Starts the program of a column. */
-export function startColumn(column: Column, { against }: Checkouts, inspect = false): Promise<Program> {
+export function startColumn(
+  column: Column,
+  { against }: Checkouts,
+  options: StartOptions = {},
+): Promise<Program> {
   switch (column) {
     case "relay": {
       const args = [...DENO, ...RELAY_PERMISSIONS, `${import.meta.dirname}/relay.ts`, ...AGENT];
-      return start(Deno.execPath(), args, inspect);
+      return start(Deno.execPath(), args, options);
     }
     case "server":
     case "against": {
       const main = `${column === "server" ? ROOT : against}/main.ts`;
-      return start(Deno.execPath(), [...DENO, ...SERVER_PERMISSIONS, main, ...SERVER_ARGS], inspect);
+      return start(Deno.execPath(), [...DENO, ...SERVER_PERMISSIONS, main, ...SERVER_ARGS], options);
     }
     default:
       return column satisfies never;
@@ -103,13 +117,17 @@ export function startExecutable(): Promise<Program> {
   return start(EXECUTABLE, SERVER_ARGS);
 }
 
-async function start(command: string, args: readonly string[], inspect = false): Promise<Program> {
+async function start(
+  command: string,
+  args: readonly string[],
+  { inspect = false, authKey }: StartOptions = {},
+): Promise<Program> {
   const inspectorPort = inspect ? freePort() : 0;
   const folder = await Deno.makeTempDir({ prefix: "oab-vtuber-bench-" });
   const startedAt = performance.now();
   const child = new Deno.Command(command, {
     args: inspect ? args.toSpliced(1, 0, `--inspect=127.0.0.1:${inspectorPort}`) : [...args],
-    env: environment(folder),
+    env: { ...environment(folder), ...authKey !== undefined && { VTUBER_AUTH_KEY: authKey } },
     clearEnv: true,
     stdin: "null",
     stdout: "piped",
@@ -127,6 +145,7 @@ async function start(command: string, args: readonly string[], inspect = false):
     const startMs = performance.now() - startedAt;
     return {
       port: Number(new URL(url).port),
+      authKey,
       startMs,
       cpuMicros: () => cpuMicros(child.pid),
       rssMb: () => residentMiB(child.pid),
@@ -162,7 +181,7 @@ async function firstUrl(output: ReadableStream<Uint8Array>): Promise<string> {
     const { value, done } = await reader.read();
     if (done) throw new Error(`the output ended: ${text}`);
     text += value;
-    const url = /(http:\/\/127\.0\.0\.1:\d+)\s/.exec(text)?.[1];
+    const url = /(http:\/\/127\.0\.0\.1:\d+)[\s/]/.exec(text)?.[1];
     if (url === undefined) continue;
     discard(reader);
     return url;

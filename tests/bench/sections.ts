@@ -196,7 +196,7 @@ export async function first(context: Context): Promise<Row[]> {
 }
 
 /** The head is sent well before the first token, so that the token does not wait for the head's acknowledgement. */
-async function firstOnce(program: Program, requests: number) {
+export async function firstOnce(program: Program, requests: number) {
   const before: number[] = [];
   const after: number[] = [];
   let delays: number[] = [];
@@ -249,7 +249,7 @@ async function togetherOnce(program: Program, requests: number) {
 
 /** Memory of a program at rest, and of a thousand streams without tokens. */
 export async function idle({ scale, checkouts, note }: Context): Promise<Row[]> {
-  await using programs = await startPrograms(checkouts, warmUp(scale), true);
+  await using programs = await startPrograms(checkouts, warmUp(scale), { inspect: true });
   const kbPerStream = (mb: number | undefined) => perUnit(mb, MANY_STREAMS / 1024);
   const runs = await measureInTurns(1, programs.columns, async (program) => {
     const heap = await program.heapMb();
@@ -320,7 +320,7 @@ async function makeExecutable(note: (text: string) => void): Promise<number | un
   return undefined;
 }
 
-function warmUp({ warmUpTurns }: Scale): (program: Program) => Promise<void> {
+export function warmUp({ warmUpTurns }: Scale): (program: Program) => Promise<void> {
   return async (program) => {
     await churn(program, warmUpTurns, false);
     await churn(program, warmUpTurns / 5, true);
@@ -337,7 +337,7 @@ async function churn(program: Program, count: number, isAborted: boolean): Promi
     while (next++ < count) {
       failed += await countFailed([client], async () => {
         if (isAborted) {
-          using aborted = await ChatConnection.open(program.port);
+          using aborted = await ChatConnection.open(program);
           await aborted.request({ tokens: 1_000, everyMs: 5 });
           await aborted.readTokens(1);
           return aborted.tokens > 0;
@@ -359,9 +359,9 @@ class Clients implements Disposable {
     this.#all = all;
   }
 
-  static async open({ port }: Program, count: number, listener?: DelayListener): Promise<Clients> {
+  static async open(program: Program, count: number, listener?: DelayListener): Promise<Clients> {
     return new Clients(
-      await Promise.all(Array.from({ length: count }, () => ChatConnection.open(port, listener))),
+      await Promise.all(Array.from({ length: count }, () => ChatConnection.open(program, listener))),
     );
   }
 
@@ -390,7 +390,7 @@ async function countFailed<T>(
 
 type RowTarget = Pick<Row, "target">;
 
-function percentileRows<T>(
+export function percentileRows<T>(
   figure: string,
   runs: Columns<readonly T[]>,
   micros: (run: T) => readonly number[],
