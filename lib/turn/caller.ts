@@ -40,6 +40,6 @@ export function requireScope({ scopes }: Caller, scope: Scope, something = "This
   if (scopes.has(scope)) return;
   throw new AppError(
     "insufficient_scope",
-    `${something} needs the scope "${scope}". Use a key that has it, or add it to the scopes of this key in config.toml.`,
+    `${something} needs the scope "${scope}". Use a key whose scopes in config.toml list it.`,
   );
 }

@@ -233,6 +233,7 @@ const FOREIGN: readonly [name: string, headers: Record<string, string>, from: st
   ["a foreign Host", { host: "nas.lan:8080" }, "127.0.0.1"],
   ["Forwarded", { forwarded: "for=127.0.0.1" }, "127.0.0.1"],
   ["X-Forwarded-For", { "x-forwarded-for": "127.0.0.1" }, "127.0.0.1"],
+  ["X-Real-IP", { "x-real-ip": "127.0.0.1" }, "127.0.0.1"],
   ["X-Forwarded-Host", { "x-forwarded-host": "localhost" }, "127.0.0.1"],
   ["X-Forwarded-Proto", { "x-forwarded-proto": "https" }, "::1"],
   ["Via", { via: "1.1 proxy" }, "127.0.0.1"],
