@@ -5,7 +5,7 @@ import type { Log } from "../core/log.ts";
 import type { Agent, Session } from "../turn/agent.ts";
 import type { EmotionWords } from "../turn/emotion.ts";
 import type { ModelRouter } from "../turn/model_router.ts";
-import type { TurnLimits, TurnObserver } from "../turn/turn.ts";
+import type { TurnLimits, TurnMeter, TurnObserver } from "../turn/turn.ts";
 import { type ConversationIndex, isResumable, isSingleQuestion } from "./conversation.ts";
 import type { Fingerprinter } from "./fingerprint.ts";
 import type { ConversationRecord } from "./record.ts";
@@ -26,6 +26,8 @@ export interface ConversationOptions {
   readonly limits: TurnLimits;
   /** Observes every turn. */
   readonly observer?: TurnObserver;
+  /** Measures a request for a turn of this agent, side jobs too. Called once for each request, within it. */
+  readonly measure?: ((agent: string) => TurnMeter) | undefined;
   /** Called when the agent has lost its memory of a conversation, and the request brings no history. */
   readonly onMemoryLost?: (conversation: string) => void;
   /** The emotion words to find in replies. */
@@ -79,6 +81,14 @@ export class ActiveConversations {
 
   get(conversation: ConversationRecord): ActiveConversation | undefined {
     return this.#all.get(conversation);
+  }
+
+  /** How many conversations have an open session. */
+  get sessionCount(): number {
+    return this.#all.values().reduce(
+      (count, { session }) => count + (session?.closed.aborted === false ? 1 : 0),
+      0,
+    );
   }
 
   /** Whether a conversation has a session or a turn. */

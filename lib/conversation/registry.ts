@@ -4,7 +4,7 @@ import { AppError, shuttingDown } from "../core/errors.ts";
 import type { Agent } from "../turn/agent.ts";
 import type { Caller } from "../turn/caller.ts";
 import { cannedTurn } from "../turn/canned_replies.ts";
-import type { Turn } from "../turn/turn.ts";
+import type { Turn, TurnMeter } from "../turn/turn.ts";
 import { ActiveConversation, ActiveConversations, type ConversationOptions } from "./active.ts";
 import { isResumable, mergeTranscript, type TranscriptDelta } from "./conversation.ts";
 import { GrownMessages, singleMessage } from "./grown_message.ts";
@@ -83,6 +83,16 @@ export class ConversationRegistry {
     return this.#jobs.values().reduce((count, { isRunning }) => count + Number(isRunning), 0);
   }
 
+  /** How many requests wait for earlier turns of their conversation, or for their agent to take the prompt. */
+  get waitingCount(): number {
+    return this.#jobs.values().reduce((count, { ticket }) => count + (ticket.turn === undefined ? 1 : 0), 0);
+  }
+
+  /** How many conversations have an open session. */
+  get sessionCount(): number {
+    return this.#active.sessionCount;
+  }
+
   /** The running turns. */
   get running(): ReadonlySet<Turn> {
     return new Set([...this.#jobs].flatMap(({ ticket }) => ticket.turn ?? []));
@@ -93,11 +103,25 @@ export class ConversationRegistry {
    *
    * @throws {AppError} if the turn could not start; the signal's reason if it aborts before that.
    */
-  async startTurn({ messages, ...rest }: TurnRequest, signal?: AbortSignal): Promise<Turn> {
+  async startTurn(request: TurnRequest, signal?: AbortSignal): Promise<Turn> {
+    const agent = request.agent ?? this.#options.agents.for(request.caller).default;
+    const meter = this.#options.measure?.(agent.name);
+    try {
+      return await this.#startTurn({ ...request, agent }, meter, signal);
+    } catch (error) {
+      meter?.onRejected(error);
+      throw error;
+    }
+  }
+
+  async #startTurn(
+    { messages, ...rest }: RoutedRequest,
+    meter: TurnMeter | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<Turn> {
     signal?.throwIfAborted();
     if (this.#refusal) throw this.#refusal;
-    const agent = rest.agent ?? this.#options.agents.for(rest.caller).default;
-    const request = this.#splitGrown({ ...rest, agent, messages: cleanMessages(messages) });
+    const request = this.#splitGrown({ ...rest, messages: cleanMessages(messages) });
     const found = this.#resolve(request);
     const sideJob = found?.decision === "side_job" ? found : undefined;
     const resolution = sideJob ? undefined : found;
@@ -107,10 +131,10 @@ export class ConversationRegistry {
     const continued = resolution && this.#answerQuestion(request, resolution);
     if (continued) return continued;
     const active = (resolution?.conversation && this.#active.get(resolution.conversation)) ??
-      new ActiveConversation(agent);
+      new ActiveConversation(request.agent);
     let job: QueuedJob | undefined;
     try {
-      job = this.#enqueue({ ...request, sideJob }, resolution, active);
+      job = this.#enqueue({ ...request, sideJob, meter }, resolution, active);
       const cancelled = await job.ticket.waitForTurn(signal);
       if (!job.isRunning) this.#checkLimit();
       job.isRunning = true;
@@ -237,7 +261,7 @@ export class ConversationRegistry {
 
   /** Takes a place in the queue of the conversation, and merges the request into it. */
   #enqueue(
-    request: TurnRequest & Pick<TurnJob, "sideJob" | "onAnswered">,
+    request: TurnRequest & Pick<TurnJob, "sideJob" | "meter" | "onAnswered">,
     resolution: Resolution | undefined,
     active: ActiveConversation,
   ): QueuedJob {

@@ -5,7 +5,7 @@ import type { Agent, Session } from "../turn/agent.ts";
 import type { Caller } from "../turn/caller.ts";
 import { isLast, type LastEvent, type TurnEvent } from "../turn/event.ts";
 import type { ModelRouter } from "../turn/model_router.ts";
-import { type Attempt, runTurn, type Turn, type TurnObserver } from "../turn/turn.ts";
+import { type Attempt, runTurn, type Turn, type TurnMeter, type TurnObserver } from "../turn/turn.ts";
 import {
   type ActiveConversation,
   type ActiveConversations,
@@ -36,6 +36,7 @@ export interface TurnJob {
    * conversation. Its permission requests and questions are refused, and nobody observes it.
    */
   readonly sideJob?: Resolution | undefined;
+  readonly meter?: TurnMeter | undefined;
   /** Called once the reply is complete, with its start, which is enough to recognise the reply in a later request. */
   readonly onAnswered?: (reply: string) => void;
 }
@@ -176,6 +177,7 @@ export class Delivery implements TurnObserver {
 
   onStart(turn: Turn): void {
     this.#markDelivered();
+    this.#job.meter?.onStart(turn);
     this.#observer?.onStart(turn);
   }
 
@@ -186,6 +188,7 @@ export class Delivery implements TurnObserver {
     if (event.type === "tool") this.#hasUsedTools = true;
     const saved = isLast(event) ? this.#onEnd(event) : undefined;
     this.#hasEvents = true;
+    this.#job.meter?.onEvent(event, turn);
     this.#observer?.onEvent(event, turn);
     return saved;
   }

@@ -2,7 +2,7 @@
 
 import { abortable } from "../core/abortable.ts";
 import { AppError } from "../core/errors.ts";
-import type { Turn } from "../turn/turn.ts";
+import type { CancelCause, Turn } from "../turn/turn.ts";
 
 /**
  * What a request does if its conversation is busy (`VTUBER_ON_BUSY`): `supersede` cancels the running turn, `queue`
@@ -69,6 +69,7 @@ export class QueueTicket {
   readonly #released = Promise.withResolvers<void>();
   #stopListening = () => {};
   #turn: Turn | undefined;
+  #cause: CancelCause = "api";
 
   /** Not for callers: {@linkcode TurnQueue.enter} makes tickets. */
   constructor(mode: BusyMode, tickets: Set<QueueTicket>) {
@@ -130,6 +131,7 @@ export class QueueTicket {
 
   /** Cancels the running turn or the waiting request for a newer request. */
   supersede(): void {
+    this.#cause = "barge_in";
     this.#cancelling.abort(cancelled("A newer request of the same conversation superseded this one."));
     this.#turn?.supersede();
   }
@@ -137,7 +139,7 @@ export class QueueTicket {
   /** Cancels the running turn, or rejects the waiting request with this reason. */
   cancel(reason: AppError): void {
     this.#cancelling.abort(reason);
-    if (reason.code === "turn_cancelled") this.#turn?.cancel();
+    if (reason.code === "turn_cancelled") this.#turn?.cancel(this.#cause);
     else this.#turn?.fail(reason);
   }
 

@@ -35,6 +35,12 @@ export interface TurnLimits {
   readonly turnTimeoutMs: number;
 }
 
+/**
+ * Why a turn was cancelled: its readers hung up, a person interrupted it, a newer request superseded it, or the reply
+ * has reached its stop sequence.
+ */
+export type CancelCause = "disconnect" | "api" | "barge_in" | "stop";
+
 /** Watches turns without taking part in them. It must not throw. */
 export interface TurnObserver {
   /** The agent has the prompt. Comes before every event. */
@@ -50,6 +56,12 @@ export interface TurnObserver {
    * the turn sends no `speech`, and looks for emotions only when the text pauses.
    */
   readonly wantsSpeech: boolean;
+}
+
+/** Measures one request for a turn, which may never start. It must not throw. */
+export interface TurnMeter extends Pick<TurnObserver, "onStart" | "onEvent"> {
+  /** The agent did not get the prompt. `error` is no `AppError` if the caller hung up. */
+  onRejected(error: unknown): void;
 }
 
 /** A prompt, and the session that gets it. */
@@ -117,7 +129,7 @@ export class Turn {
   #isStarted = false;
   /** Whether the text that the agent still says belongs to no reply. */
   #isMuted = false;
-  #isCancelled = false;
+  #cancelledBy: CancelCause | undefined;
   #isAbandoned = false;
   #isOver = false;
   #silence: IdleTimer | undefined;
@@ -163,7 +175,12 @@ export class Turn {
 
   /** Whether the turn was cancelled. Its agent may not have stopped yet. */
   get isCancelled(): boolean {
-    return this.#isCancelled;
+    return this.#cancelledBy !== undefined;
+  }
+
+  /** Why the turn was cancelled, if it was. */
+  get cancelledBy(): CancelCause | undefined {
+    return this.#cancelledBy;
   }
 
   /** Whether the last reader left before the turn was over. */
@@ -208,7 +225,7 @@ export class Turn {
       // Some clients close the response when the person answers the question of the agent with the next message.
       if (this.#spokenQuestion) return this.#endReplyWithQuestion();
       this.#isAbandoned = true;
-      this.cancel();
+      this.cancel("disconnect");
     };
   }
 
@@ -218,10 +235,10 @@ export class Turn {
    * asked a question.
    */
   endReply(cut: "length" | "stop"): void {
-    if (this.#isOver || this.#isCancelled) return;
+    if (this.#isOver || this.isCancelled) return;
     this.#isMuted = true;
     this.#readers.close();
-    if (cut === "stop" && !this.#hasActed) this.cancel();
+    if (cut === "stop" && !this.#hasActed) this.cancel("stop");
   }
 
   /**
@@ -229,7 +246,7 @@ export class Turn {
    * come next read what the agent says from now on.
    */
   answerQuestion(words: string): boolean {
-    if (this.#isOver || this.#isCancelled || !this.#spokenQuestion?.answerInWords?.(words)) return false;
+    if (this.#isOver || this.isCancelled || !this.#spokenQuestion?.answerInWords?.(words)) return false;
     if (!this.#readers.isClosed) this.#endReplyWithQuestion();
     this.#readers.reopen();
     this.#replyNumber++;
@@ -240,9 +257,9 @@ export class Turn {
    * Asks the agent to stop. The turn ends as cancelled, whatever the agent answers, and its later text is dropped. Does
    * nothing once the turn is over.
    */
-  cancel(): void {
-    if (this.#isOver || this.#isCancelled) return;
-    this.#isCancelled = true;
+  cancel(by: CancelCause = "api"): void {
+    if (this.#isOver || this.isCancelled) return;
+    this.#cancelledBy = by;
     this.#stopping.abort();
   }
 
@@ -252,8 +269,8 @@ export class Turn {
    */
   supersede(): void {
     if (this.#isOver) return;
-    if (!this.#isMuted || !this.#open.hasTools) return this.cancel();
-    this.#toolWait ??= this.#timers.use(startIdleTimer(TOOL_WAIT_MS, () => this.cancel()));
+    if (!this.#isMuted || !this.#open.hasTools) return this.cancel("barge_in");
+    this.#toolWait ??= this.#timers.use(startIdleTimer(TOOL_WAIT_MS, () => this.cancel("barge_in")));
   }
 
   /** Ends the turn at once with this failure, and asks the agent to stop. */
@@ -298,7 +315,7 @@ export class Turn {
         if (event.type === "question") this.#onQuestion(event.request);
         // A tool that closes because the turn ends is followed by the last event: nothing is left to cancel.
         const isClosing = event.type === "tool" && event.closing;
-        if (this.#toolWait && !this.#open.hasTools && !isClosing) this.cancel();
+        if (this.#toolWait && !this.#open.hasTools && !isClosing) this.cancel("barge_in");
       }
     }
     if (isLast(event)) this.#resolveEnded();
@@ -306,7 +323,7 @@ export class Turn {
 
   /** Goes on with another attempt, if there is one. */
   #tryAgain(last: LastEvent): boolean {
-    if (this.#isCancelled || this.#hasText || this.#hasActed) return false;
+    if (this.isCancelled || this.#hasText || this.#hasActed) return false;
     const retry = this.#retry;
     this.#retry = undefined;
     const attempt = retry?.(last, this.#stopping.signal);
@@ -328,7 +345,7 @@ export class Turn {
   }
 
   #onWords(event: TurnEvent & { readonly type: "text" | "thought" }): void {
-    if (this.#isCancelled || this.#isMuted) return;
+    if (this.isCancelled || this.#isMuted) return;
     this.#chars += event.text.length;
     if (this.#chars > MAX_TURN_CHARS) {
       this.#end({ type: "end", reason: "max_tokens" });
@@ -345,7 +362,7 @@ export class Turn {
 
   /** Speaks a question that words can answer, one at a time. Cancels a question that nobody sees or hears. */
   #onQuestion(request: QuestionRequest): void {
-    const isHeard = this.#speaksQuestions && !this.#isCancelled && !this.#readers.isClosed;
+    const isHeard = this.#speaksQuestions && !this.isCancelled && !this.#readers.isClosed;
     if (isHeard && request.answerInWords && this.#spokenQuestion === undefined) {
       this.#spoken = request;
       this.#speak(request);
@@ -382,7 +399,7 @@ export class Turn {
    * A cancelled turn ends as cancelled, and no other does: a `cancelled` that this side did not ask for is a failure.
    */
   #lastEvent(event: LastEvent): LastEvent {
-    if (this.#isCancelled) return { type: "end", reason: "cancelled" };
+    if (this.isCancelled) return { type: "end", reason: "cancelled" };
     const isEmpty = !this.#hasText && !this.#hasActed;
     if (event.type === "end" && event.reason === "end_turn" && isEmpty) return { ...event, isEmpty };
     if (event.type !== "end" || event.reason !== "cancelled") return event;
