@@ -26,6 +26,7 @@ import {
   type PermissionBroker,
   type PermissionPolicy,
 } from "../turn/permission.ts";
+import type { AgentLifecycleEvent, PermissionDecision } from "./lifecycle.ts";
 import { accessOf, detailOf, MAX_DETAIL_CHARS, outsidePlaces, type ToolAccess } from "./tool_access.ts";
 import { isCut, type TrackedTool, type UpdateTranslator } from "./update.ts";
 import type { PermissionRequest } from "./wire.ts";
@@ -139,6 +140,7 @@ export interface AskingTurn {
 export interface PermissionDeps {
   readonly broker: Pick<PermissionBroker, "ask">;
   readonly log: Log;
+  readonly onLifecycle?: ((event: AgentLifecycleEvent) => void) | undefined;
   /** The session's working directory. */
   readonly cwd: string;
   readonly home?: string | undefined;
@@ -201,20 +203,22 @@ export class SessionPermissions {
     const asked = isWhole ? question : onlyRejecting(question);
     const resolution = await this.#deps.broker.ask(asked, turn.reader, signal).finally(() => this.#open--);
     if (resolution === undefined) {
-      return this.#refuse(question, turn, `no client can answer, or too many requests are open; ${ADVICE}`);
+      const why = `no client can answer, or too many requests are open; ${ADVICE}`;
+      return this.#refuse(question, turn, why, "no_client");
     }
     const { outcome, option, isOnce, by } = resolution;
     if (option && !isOnce) this.#always.remember(question, option, shown);
     switch (outcome) {
       case "cancelled":
+        this.#report(outcome);
         return { outcome: "cancelled" };
       case "expired":
-        return this.#refuse(question, turn, `nobody answered in time; ${ADVICE}`);
+        return this.#refuse(question, turn, `nobody answered in time; ${ADVICE}`, outcome);
       case "rejected":
-        return this.#refuse(question, turn, `rejected by ${by}`, option);
+        return this.#refuse(question, turn, `rejected by ${by}`, outcome, option);
       case "allowed":
         for (const place of places ?? []) this.#places.set(place, true);
-        return this.#allow(question, `allowed by ${by}`, option);
+        return this.#allow(question, `allowed by ${by}`, outcome, option);
       default:
         return outcome satisfies never;
     }
@@ -241,7 +245,13 @@ export class SessionPermissions {
     return isAllowed ? `a person allowed ${places!.join(", ")} in this session` : undefined;
   }
 
-  #allow({ tool, options }: RequestedTool, why: string, option?: PermissionOption): PermissionOutcome {
+  #allow(
+    { tool, options }: RequestedTool,
+    why: string,
+    decision: PermissionDecision = "allowed_by_policy",
+    option?: PermissionOption,
+  ): PermissionOutcome {
+    this.#report(decision);
     this.#deps.log.info(`allowed a permission: ${why}`, this.#logFields(tool));
     return toOutcome(option ?? chooseOption(options, "allow"));
   }
@@ -250,12 +260,18 @@ export class SessionPermissions {
     { tool, options }: RequestedTool,
     turn: AskingTurn,
     why: string,
+    decision: PermissionDecision = "rejected_by_policy",
     option?: PermissionOption,
   ): PermissionOutcome {
+    this.#report(decision);
     turn.isRefused = true;
     turn.translator.markRefused(tool.id);
     this.#deps.log.info(`refused a permission: ${why}`, this.#logFields(tool));
     return toOutcome(option ?? chooseOption(options, "reject"));
+  }
+
+  #report(decision: PermissionDecision): void {
+    this.#deps.onLifecycle?.({ type: "permission", decision });
   }
 
   #logFields({ title, kind }: ToolCall): Record<string, unknown> {

@@ -95,6 +95,7 @@ function observe(observed: Observations, event: AgentLifecycleEvent): void {
       break;
     case "authenticating":
     case "invalid_line":
+    case "permission":
     case "serving":
     case "unavailable":
       break;

@@ -107,6 +107,7 @@ class AskingSession implements Disposable {
   readonly outside = Deno.makeTempDirSync();
   readonly questions: PermissionQuestion[] = [];
   readonly recorder = new LogRecorder();
+  readonly decisions: string[] = [];
   readonly turn;
   /** The choice of the person; `undefined` if nobody can answer. */
   choice: string | undefined = "allow_once";
@@ -126,6 +127,7 @@ class AskingSession implements Disposable {
       log,
       cwd,
       home: this.outside,
+      onLifecycle: (event) => void (event.type === "permission" && this.decisions.push(event.decision)),
     });
   }
 
@@ -240,6 +242,28 @@ Deno.test("SessionPermissions: reads inside of the working directory need nobody
   assertEquals(await read(outside, "search"), ASKED);
   assertEquals(await read(`${outside}/sub/a.txt`), ASKED);
   assertStringIncludes(session.recorder.entries.at(-1)!.message, "allowed by Mao");
+});
+
+Deno.test("SessionPermissions: reports each decision once", async () => {
+  using session = new AskingSession();
+  const run = { kind: "execute", title: "ls" };
+  for (const choice of ["allow_once", "reject_once", undefined, "allow_always"]) {
+    session.choice = choice;
+    await session.ask(run);
+  }
+  await session.ask({ ...run, toolCallId: "t2" });
+  await session.ask({ kind: "think", title: "x", toolCallId: "t3" });
+  session.turn.permissions = "deny";
+  await session.ask(run);
+  assertEquals(session.decisions, [
+    "allowed",
+    "rejected",
+    "no_client",
+    "allowed",
+    "allowed_by_policy",
+    "allowed_by_policy",
+    "rejected_by_policy",
+  ]);
 });
 
 Deno.test("SessionPermissions: a place that a person rejects is asked about again", async () => {
