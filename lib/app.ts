@@ -1,6 +1,6 @@
 /** Answers requests: routes behind access control, request ids, and the one catch. @module */
 
-import { AppError } from "./core/errors.ts";
+import { AppError, type ErrorCode } from "./core/errors.ts";
 import { createDedupe, type Log } from "./core/log.ts";
 import type { AccessControl } from "./http/access.ts";
 import { corsHeaders, preflightResponse } from "./http/cors.ts";
@@ -12,6 +12,18 @@ import { checkScopes, requiredScopes } from "./http/scopes.ts";
 
 /** Answers a request; never rejects. `address` is the connection's remote address, if known. */
 export type App = (request: Request, address?: string) => Promise<Response>;
+
+/** A response, as its measurements see it. */
+export interface Answered {
+  /** The served route of the path, if there is one. */
+  readonly route: Route | undefined;
+  readonly method: string;
+  readonly status: number;
+  /** Time until the head of the response, in milliseconds. */
+  readonly ms: number;
+  /** The code of the error, if the response is one. */
+  readonly code: ErrorCode | undefined;
+}
 
 /** How long the same refusal is not logged again at level `info`, in milliseconds, and how many are remembered. */
 const REFUSAL_LOG_MS = 60_000;
@@ -29,10 +41,21 @@ interface Arrival {
   readonly match: ReturnType<typeof matchRoute>;
   /** Headers of the response, whether it is the handler's or an error. */
   readonly head: Headers;
+  /** The code of the error that answers the request. */
+  code?: ErrorCode;
 }
 
-/** Creates the app: a function of requests, which opens no port. */
-export function createApp(routes: readonly Route[], access: AccessControl, log: Log): App {
+/**
+ * Creates the app: a function of requests, which opens no port.
+ *
+ * @param onAnswered Called once for each response, when its head is ready. It must not throw.
+ */
+export function createApp(
+  routes: readonly Route[],
+  access: AccessControl,
+  log: Log,
+  onAnswered?: (answered: Answered) => void,
+): App {
   // A route without its scopes is a mistake of ours, which must not wait for a request.
   for (const route of routes) for (const method of METHODS) if (route[method]) requiredScopes(route, method);
   const isNewRefusal = createDedupe(REFUSAL_LOG_MS, MAX_REFUSALS);
@@ -65,17 +88,18 @@ export function createApp(routes: readonly Route[], access: AccessControl, log: 
     const handler = method && match.route[method];
     if (handler === undefined) {
       const message = `${request.method} is not allowed here; allowed are ${allow}.`;
-      const response = errorResponse(new AppError("method_not_allowed", message));
-      response.headers.set("allow", allow);
-      return response;
+      head.set("allow", allow);
+      throw new AppError("method_not_allowed", message);
     }
     // Deno's server leaves out the body of a response to `HEAD`, and knows its length.
     checkScopes(caller, required);
     return await handler(request, { requestId, rest: match.rest, caller });
   }
 
-  function toResponse(error: unknown, request: Request, { requestId, pathname }: Arrival): Response {
+  function toResponse(error: unknown, request: Request, arrival: Arrival): Response {
+    const { requestId, pathname } = arrival;
     if (error instanceof AppError) {
+      arrival.code = error.code;
       // Some clients repeat a refused request every second, for ever.
       const level = isNewRefusal(`${error.code} ${pathname}`) ? "info" : "debug";
       // The message may repeat words of the agent, or of a body that is no JSON, which do not belong into the log.
@@ -86,6 +110,7 @@ export function createApp(routes: readonly Route[], access: AccessControl, log: 
     if (request.signal.aborted) return new Response(null, { status: CLIENT_CLOSED_REQUEST });
     const stack = error instanceof Error ? error.stack : undefined;
     log.error("request failed", { error, stack, requestId });
+    arrival.code = "internal_error";
     const message = `An internal error occurred. The log has its details under ${requestId}.`;
     return errorResponse(new AppError("internal_error", message));
   }
@@ -100,13 +125,16 @@ export function createApp(routes: readonly Route[], access: AccessControl, log: 
     const head = new Headers(corsHeaders(request, access.allowsOrigin(request)));
     head.set("x-request-id", requestId);
     head.set("x-content-type-options", "nosniff");
-    const arrival = { requestId, address, pathname, match, head };
+    const arrival: Arrival = { requestId, address, pathname, match, head };
     const response = await answer(request, arrival)
       .catch((error) => toResponse(error, request, arrival))
       .finally(() => releaseBody(request));
     for (const [name, value] of head) response.headers.append(name, value);
-    const ms = Math.round(performance.now() - startedAt);
-    log.debug("request", { method, path: pathname, status: response.status, ms, requestId });
+    const ms = performance.now() - startedAt;
+    const { status } = response;
+    const route = match?.route.instead === undefined ? match?.route : undefined;
+    onAnswered?.({ route, method, status, ms, code: arrival.code });
+    log.debug("request", { method, path: pathname, status, ms: Math.round(ms), requestId });
     return response;
   };
 }
