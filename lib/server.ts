@@ -10,6 +10,7 @@ import { Fingerprinter } from "./conversation/fingerprint.ts";
 import type { Store } from "./conversation/record.ts";
 import { ConversationRegistry } from "./conversation/registry.ts";
 import { openStore } from "./conversation/store.ts";
+import { TurnBudget } from "./conversation/turn_budget.ts";
 import { settlesWithin } from "./core/deadline.ts";
 import { messageOf, shuttingDown } from "./core/errors.ts";
 import type { Log } from "./core/log.ts";
@@ -63,6 +64,8 @@ export function createServer(config: Config, parts: ServerParts) {
   });
   const agents = new ModelRouter(parts.agents, config.strictModels);
   const index = new ConversationIndex(store);
+  const budget = new TurnBudget({ counts: store?.turnCounts, log });
+  budget.prune(config.keys.map(({ caller }) => caller.id));
   const conversations = new ConversationRegistry({
     agents,
     index,
@@ -70,6 +73,7 @@ export function createServer(config: Config, parts: ServerParts) {
     mode: config.sessions,
     onBusy: config.onBusy,
     maxTurns: config.maxInFlight,
+    budget,
     limits: config,
     observer: hub,
     onMemoryLost: (conversation) => notifier.announceMemoryLost(conversation),
@@ -193,7 +197,7 @@ export async function openServer(config: Config, io: ServerIo): Promise<Server> 
     return createAgent(agent, { ...io, broker: permissions, questions, onLifecycle });
   });
   const agents = await orConfigError(Promise.all(opening));
-  const store = await openStoreOrWarn(config.dataDir, log);
+  const store = await openStoreOrWarn(config, log);
   const pet = config.clawd ? await openClawd(config, hub, permissions, io) : undefined;
   return createServer(config, { agents, hub, permissions, questions, character, store, pet, version, log });
 }
@@ -206,11 +210,16 @@ async function orConfigError<T>(promise: Promise<T>): Promise<T> {
   }
 }
 
-async function openStoreOrWarn(dataDir: string | undefined, log: Log): Promise<Store | undefined> {
+/** Opens the store; without one, conversations are kept in memory. @throws {ConfigError} if a key's budget needs it. */
+async function openStoreOrWarn({ dataDir, keys }: Config, log: Log): Promise<Store | undefined> {
   if (dataDir === undefined) return undefined;
   try {
     return await openStore(dataDir, log);
   } catch (error) {
+    const budgets = keys.filter(({ caller }) => caller.turnsPerDay).map(({ name }) => `[keys.${name}]`);
+    if (budgets.length > 0) {
+      throw new ConfigError([`${messageOf(error)} turns_per_day of ${budgets.join(", ")} is counted there.`]);
+    }
     log.warn("conversations are remembered only until this program ends", { error });
     return undefined;
   }

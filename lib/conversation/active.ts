@@ -11,6 +11,7 @@ import type { Fingerprinter } from "./fingerprint.ts";
 import type { ConversationRecord } from "./record.ts";
 import type { SessionMode } from "./resolve.ts";
 import { type BusyMode, cancelled, TurnQueue } from "./turn_queue.ts";
+import type { TurnBudget } from "./turn_budget.ts";
 import { UndeliveredMessages } from "./undelivered.ts";
 
 /** The dependencies and settings of all conversations. */
@@ -23,6 +24,7 @@ export interface ConversationOptions {
   readonly onBusy: BusyMode;
   /** Turns that can run at once. */
   readonly maxTurns: number;
+  readonly budget: Pick<TurnBudget, "reserve">;
   readonly limits: TurnLimits;
   /** Observes every turn. */
   readonly observer?: TurnObserver;

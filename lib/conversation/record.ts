@@ -61,8 +61,24 @@ export interface ConversationRecord {
   usedAt: number;
 }
 
+/** How many prompts were sent for a key on a day. */
+export interface TurnCount {
+  /** Days since 1970-01-01 (UTC). */
+  readonly day: number;
+  readonly count: number;
+}
+
+/** The storage of the counts of turns, one for each key. Every call reads or writes the file at once, and may throw. */
+export interface TurnCounts {
+  read(key: string): TurnCount | undefined;
+  write(key: string, count: TurnCount): void;
+  /** Removes the counts of earlier days, but not those of these keys. */
+  prune(today: number, keys: readonly string[]): void;
+}
+
 /** The storage of conversations. What cannot be written is lost at the program's end. */
 export interface Store extends Disposable {
+  readonly turnCounts: TurnCounts;
   /** The key of all fingerprints: 32 random bytes, made with the store. */
   readonly key: Uint8Array;
   /** Reads all conversations, the last used one at the end. */

@@ -12,6 +12,7 @@ import { cleanMessages, type Message, textOf } from "./message.ts";
 import type { ConversationRecord } from "./record.ts";
 import { type ConversationKey, type Resolution, resolveConversation } from "./resolve.ts";
 import { type Delivery, startTurn, type TurnJob } from "./start_turn.ts";
+import type { Reservation } from "./turn_budget.ts";
 import { cancelled, type QueueTicket } from "./turn_queue.ts";
 
 /** A request for a turn. */
@@ -80,12 +81,12 @@ export class ConversationRegistry {
 
   /** How many turns run or are about to run. A turn counts until the agent has ended it. */
   get runningCount(): number {
-    return this.#jobs.values().reduce((count, { isRunning }) => count + Number(isRunning), 0);
+    return this.#count(({ isRunning }) => isRunning);
   }
 
   /** How many requests wait for earlier turns of their conversation, or for their agent to take the prompt. */
   get waitingCount(): number {
-    return this.#jobs.values().reduce((count, { ticket }) => count + (ticket.turn === undefined ? 1 : 0), 0);
+    return this.#count(({ ticket }) => ticket.turn === undefined);
   }
 
   /** How many conversations have an open session. */
@@ -132,11 +133,18 @@ export class ConversationRegistry {
     if (continued) return continued;
     const active = (resolution?.conversation && this.#active.get(resolution.conversation)) ??
       new ActiveConversation(request.agent);
+    let reservation: Reservation | undefined;
     let job: QueuedJob | undefined;
     try {
+      // A request that waits in a queue takes no slot from other conversations; one that supersedes a turn is never
+      // refused.
+      if (!active.queue.isBusy) this.#checkLimits(request);
+      if (sideJob) this.#checkSideJobs();
+      // Before the queue: a request without a budget cancels no turn.
+      reservation = this.#options.budget.reserve(request.caller);
       job = this.#enqueue({ ...request, sideJob, meter }, resolution, active);
       const cancelled = await job.ticket.waitForTurn(signal);
-      if (!job.isRunning) this.#checkLimit();
+      if (!job.isRunning) this.#checkLimits(request);
       job.isRunning = true;
       job.delivery = await startTurn(job, this.#active, this.#options, cancelled);
       const { turn } = job.delivery;
@@ -144,6 +152,7 @@ export class ConversationRegistry {
       turn.ended.then(() => this.#finish(job!));
       return turn;
     } catch (error) {
+      reservation?.settle(error);
       if (job) this.#finish(job);
       const { conversation } = active;
       throw error instanceof AppError && conversation ? error.inConversation(conversation.id) : error;
@@ -267,11 +276,7 @@ export class ConversationRegistry {
   ): QueuedJob {
     const { onBusy } = this.#options;
     const { queue } = active;
-    // A request that waits in a queue takes no slot from other conversations; one that supersedes a turn is never
-    // refused.
     const isRunning = !queue.isBusy || onBusy !== "queue";
-    if (!queue.isBusy) this.#checkLimit();
-    if (request.sideJob) this.#checkSideJobs();
     const ticket = queue.enter(onBusy);
     active.idleTimer?.[Symbol.dispose]();
     let { messages } = request;
@@ -298,27 +303,28 @@ export class ConversationRegistry {
     return { conversation: merged, delta: mergeTranscript(merged, transcript, alignment) };
   }
 
-  /** Checks that one more turn can run. @throws {AppError} `rate_limit_exceeded`. */
-  #checkLimit(): void {
+  /** Checks that one more turn can run, of all and of the caller. @throws {AppError} `rate_limit_exceeded`. */
+  #checkLimits({ caller }: TurnRequest): void {
     const { maxTurns } = this.#options;
-    if (this.runningCount < maxTurns) return;
-    throw new AppError(
-      "rate_limit_exceeded",
-      `All ${maxTurns} turns are in use. Try again in ${RETRY_AFTER_SECS} seconds, or raise VTUBER_MAX_IN_FLIGHT.`,
-      { retryAfterSecs: RETRY_AFTER_SECS },
+    if (this.runningCount >= maxTurns) {
+      throw tooMany(`All ${maxTurns} turns are in use.`, ", or raise VTUBER_MAX_IN_FLIGHT");
+    }
+    if (!caller?.concurrentTurns) return;
+    if (this.#count((job) => job.isRunning && job.caller?.id === caller.id) < caller.concurrentTurns) return;
+    throw tooMany(
+      `All ${caller.concurrentTurns} turns of this key are in use.`,
+      `, or raise concurrent_turns of [${caller.id}] in config.toml`,
     );
   }
 
   /** Checks that one more side job can run. @throws {AppError} `rate_limit_exceeded`. */
   #checkSideJobs(): void {
-    const running = this.#jobs.values().reduce((count, { sideJob }) => count + (sideJob ? 1 : 0), 0);
-    if (running < MAX_SIDE_JOBS) return;
-    throw new AppError(
-      "rate_limit_exceeded",
-      `${MAX_SIDE_JOBS} requests beside a chat, such as for a title, run already. Try again in ` +
-        `${RETRY_AFTER_SECS} seconds.`,
-      { retryAfterSecs: RETRY_AFTER_SECS },
-    );
+    if (this.#count(({ sideJob }) => sideJob !== undefined) < MAX_SIDE_JOBS) return;
+    throw tooMany(`${MAX_SIDE_JOBS} requests beside a chat, such as for a title, run already.`);
+  }
+
+  #count(matches: (job: QueuedJob) => boolean): number {
+    return this.#jobs.values().reduce((count, job) => count + Number(matches(job)), 0);
   }
 
   /** Ends a job: the next request in the queue can start. */
@@ -348,4 +354,11 @@ export class ConversationRegistry {
     const owner = fingerprinter.cached("owner", key);
     return [...index.all].filter((conversation) => conversation.owner === owner);
   }
+}
+
+/** Makes the error of a request beyond a limit of turns that run at once. */
+function tooMany(limit: string, advice = ""): AppError {
+  return new AppError("rate_limit_exceeded", `${limit} Try again in ${RETRY_AFTER_SECS} seconds${advice}.`, {
+    retryAfterSecs: RETRY_AFTER_SECS,
+  });
 }

@@ -40,6 +40,9 @@ const MIGRATIONS: readonly (readonly string[])[] = [
     ) STRICT`,
     "CREATE INDEX conversations_by_use ON conversations (used_at)",
   ],
+  [
+    "CREATE TABLE turn_counts (key TEXT PRIMARY KEY, day INTEGER NOT NULL, count INTEGER NOT NULL) STRICT",
+  ],
 ];
 
 /** The log of problems with the file. */
@@ -151,10 +154,13 @@ function quarantine(folder: string, reason: string, log: StoreLog): void {
   for (const suffix of suffixesIn(folder)) {
     Deno.renameSync(`${folder}/${FILE}${suffix}`, `${folder}/${name}${suffix}`);
   }
-  log.warn("the file of conversations is damaged: it was renamed, and a new one started", {
-    file: `${folder}/${name}`,
-    reason,
-  });
+  log.warn(
+    "the file of conversations is damaged: it was renamed, and a new one started. Counts of turns begin at 0",
+    {
+      file: `${folder}/${name}`,
+      reason,
+    },
+  );
   const names = [...Deno.readDirSync(folder)].map((entry) => entry.name);
   const damaged = names.filter((name) => /^conversations\.db\.corrupt-[\dTZ-]+$/.test(name)).sort();
   for (const old of damaged.slice(0, -MAX_QUARANTINED)) {

@@ -1,11 +1,11 @@
 /** Starts a turn: sends an agent the messages that its session does not have, and records how far they came. @module */
 
-import { AppError, type ErrorCode, type ErrorReason } from "../core/errors.ts";
+import { AppError, type ErrorCode, type ErrorReason, messageOf } from "../core/errors.ts";
 import type { Agent, Session } from "../turn/agent.ts";
 import type { Caller } from "../turn/caller.ts";
 import { isLast, type LastEvent, type TurnEvent } from "../turn/event.ts";
 import type { ModelRouter } from "../turn/model_router.ts";
-import { type Attempt, runTurn, type Turn, type TurnMeter, type TurnObserver } from "../turn/turn.ts";
+import { type Attempt, type Retry, runTurn, type Turn, type TurnMeter, type TurnObserver } from "../turn/turn.ts";
 import {
   type ActiveConversation,
   type ActiveConversations,
@@ -18,6 +18,7 @@ import { continuedReply, isSilentReply, type Message } from "./message.ts";
 import { promptMessages, toPrompt } from "./prompt.ts";
 import type { Resolution } from "./resolve.ts";
 import type { ConversationRecord, DeliveryState, TurnRecord } from "./record.ts";
+import type { Reservation } from "./turn_budget.ts";
 
 /** A request whose turn can start. */
 export interface TurnJob {
@@ -252,15 +253,30 @@ export class Delivery implements TurnObserver {
   }
 
   /** Makes another attempt, in a new session, if this fault is the last one that the session may have. */
-  #retry(last: LastEvent, signal: AbortSignal): Promise<Attempt> | undefined {
+  #retry(last: LastEvent, signal: AbortSignal): Retry | undefined {
     if (!this.#isFault(last) || this.#job.active.faultsLeft > 1) return undefined;
+    const reservation = this.#reserveAgain();
+    if (reservation === undefined) return undefined;
     this.#undo();
     this.#countFaults(last);
     this.#hasEvents = false;
-    return this.#prepare(signal).then((attempt) => {
+    const attempt = this.#prepare(signal).then((attempt) => {
       this.#markDelivered();
       return attempt;
     });
+    return { attempt, onFailed: (error) => reservation.settle(error) };
+  }
+
+  /** Counts the second prompt of the turn. Returns nothing if the caller has no budget for it. */
+  #reserveAgain(): Reservation | undefined {
+    const { budget, log } = this.#options;
+    const { caller, active: { conversation } } = this.#job;
+    try {
+      return budget.reserve(caller);
+    } catch (error) {
+      log.warn("a prompt is not sent again", { conversation: conversation?.id, reason: messageOf(error) });
+      return undefined;
+    }
   }
 
   /**

@@ -2,7 +2,14 @@
 
 import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from "node:sqlite";
 import type { SessionId } from "../turn/event.ts";
-import { type ConversationRecord, DELIVERY_STATES, type Fingerprint, type Store } from "./record.ts";
+import {
+  type ConversationRecord,
+  DELIVERY_STATES,
+  type Fingerprint,
+  type Store,
+  type TurnCount,
+  type TurnCounts,
+} from "./record.ts";
 import { damaged, openDatabase, type StoreLog } from "./sqlite.ts";
 
 const KEY_BYTES = 32;
@@ -23,6 +30,7 @@ export async function openStore(folder: string, log: StoreLog): Promise<Store> {
 
 class SqliteStore implements Store {
   readonly key: Uint8Array;
+  readonly turnCounts: TurnCounts;
   readonly #database: DatabaseSync;
   readonly #log: StoreLog;
   readonly #readAll: StatementSync;
@@ -43,6 +51,7 @@ class SqliteStore implements Store {
     this.#database = database;
     this.#log = log;
     this.key = readKey(database);
+    this.turnCounts = createTurnCounts(database);
     this.#readAll = database.prepare(
       `SELECT ${COLUMNS.join(", ")} FROM conversations ORDER BY used_at, rowid`,
     );
@@ -116,6 +125,24 @@ class SqliteStore implements Store {
     }
     return !this.#isFailing;
   }
+}
+
+/** Creates the storage of the counts of turns. */
+function createTurnCounts(database: DatabaseSync): TurnCounts {
+  const read = database.prepare("SELECT day, count FROM turn_counts WHERE key = ?");
+  const write = database.prepare("INSERT OR REPLACE INTO turn_counts (key, day, count) VALUES (?, ?, ?)");
+  const prune = database.prepare(
+    "DELETE FROM turn_counts WHERE day < ? AND key NOT IN (SELECT value FROM json_each(?))",
+  );
+  return {
+    read: (key) => read.get(key) as TurnCount | undefined,
+    write(key, { day, count }) {
+      // A failed write of conversations may have left its transaction open, which is not in the file.
+      if (database.isTransaction) throw new Error("an earlier write has failed");
+      write.run(key, day, count);
+    },
+    prune: (today, keys) => void prune.run(today, JSON.stringify(keys)),
+  };
 }
 
 /** Reads the key of the fingerprints, which the first start makes. */

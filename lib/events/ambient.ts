@@ -59,7 +59,7 @@ export class Ambient implements Disposable {
     const { signal } = this.#stopping;
     if (signal.aborted || !hub.wantsNotifications || runningTurns().size > 0) return false;
     try {
-      const announcement = await notifier.ask(prompt, signal, this.#earlierReplies);
+      const announcement = await notifier.ask(prompt, { earlierReplies: this.#earlierReplies }, signal);
       if (announcement === undefined) return false;
       this.#earlierReplies = [...this.#earlierReplies, announcement.reply].slice(-MAX_EARLIER_REPLIES);
       if (!await abortable(settlesWithin(MAX_WAIT_MS, this.#untilIdle()), signal)) return false;

@@ -3,6 +3,7 @@
 import { isSilentReply, type Message } from "../conversation/message.ts";
 import type { ConversationRegistry } from "../conversation/registry.ts";
 import { AppError } from "../core/errors.ts";
+import type { Caller } from "../turn/caller.ts";
 import type { CannedReplies } from "../turn/canned_replies.ts";
 import { EmotionScanner, type EmotionWords } from "../turn/emotion.ts";
 import { collectTurn } from "../turn/turn.ts";
@@ -64,20 +65,27 @@ export function createNotifier({ hub, cannedReplies, emotions: words, conversati
     /**
      * Prompts the agent in a session of its own.
      *
-     * @param earlierReplies The agent's replies to earlier prompts, oldest first.
+     * @param options.caller Who asks for it; nobody if the program itself does.
+     * @param options.earlierReplies The agent's replies to earlier prompts, oldest first.
      * @returns The announcement of its reply, or nothing if the reply is silent.
      * @throws {AppError} if the turn fails or is interrupted; the signal's reason if it aborts.
      */
     async ask(
       prompt: string,
+      { caller, earlierReplies = [] }: {
+        readonly caller?: Caller;
+        readonly earlierReplies?: readonly string[];
+      },
       signal: AbortSignal,
-      earlierReplies: readonly string[] = [],
     ): Promise<Announcement | undefined> {
       const messages = [
         ...earlierReplies.map((reply) => textMessage("assistant", reply)),
         textMessage("user", prompt),
       ];
-      const turn = await conversations.startTurn({ messages, unsolicited: true, record: false }, signal);
+      const turn = await conversations.startTurn(
+        { caller, messages, unsolicited: true, record: false },
+        signal,
+      );
       let text = "";
       await collectTurn<void>(turn, ({ resolve, reject }) => (event) => {
         if (event.type === "text" && text.length < MAX_REPLY_CHARS) text += event.text;

@@ -150,9 +150,11 @@ function questionHandler(questions: EventRoutesDeps["questions"]): Handler {
 
 /** Announces `{text, urgency?, mode?}`. The response's `said` is null if the agent had nothing to say. */
 function notificationsHandler(notifier: EventRoutesDeps["notifier"]): Handler {
-  return async (request) => {
+  return async (request, { caller }) => {
     const { text, urgency, mode } = parseNotification((await readJson(request)).value);
-    const announcement = mode === "text" ? notifier.fromText(text) : await notifier.ask(text, request.signal);
+    const announcement = mode === "text"
+      ? notifier.fromText(text)
+      : await notifier.ask(text, { caller }, request.signal);
     if (announcement === undefined) return Response.json({ said: null, clients: 0 });
     return Response.json({ said: announcement.text, clients: notifier.announce(announcement, urgency) });
   };

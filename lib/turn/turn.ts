@@ -72,6 +72,13 @@ export interface Attempt {
   readonly permissions?: PermissionPolicy | undefined;
 }
 
+/** Another attempt. */
+export interface Retry {
+  readonly attempt: Promise<Attempt>;
+  /** Called if the attempt could not be made, or its prompt was not taken. */
+  onFailed(error: unknown): void;
+}
+
 /** The parts of a turn. */
 export interface TurnOptions extends Attempt {
   readonly limits: TurnLimits;
@@ -94,7 +101,7 @@ export interface TurnOptions extends Attempt {
    *
    * @param signal Aborts when the turn is cancelled.
    */
-  readonly retry?: (last: LastEvent, signal: AbortSignal) => Promise<Attempt> | undefined;
+  readonly retry?: (last: LastEvent, signal: AbortSignal) => Retry | undefined;
 }
 
 /** One prompt, and everything that the agent does in answer to it. Made by {@linkcode runTurn}. */
@@ -326,19 +333,20 @@ export class Turn {
     if (this.isCancelled || this.#hasText || this.#hasActed) return false;
     const retry = this.#retry;
     this.#retry = undefined;
-    const attempt = retry?.(last, this.#stopping.signal);
-    if (attempt === undefined) return false;
-    this.#startAgain(attempt, last);
+    const again = retry?.(last, this.#stopping.signal);
+    if (again === undefined) return false;
+    this.#startAgain(again, last);
     return true;
   }
 
-  async #startAgain(attempt: Promise<Attempt>, last: LastEvent): Promise<void> {
+  async #startAgain({ attempt, onFailed }: Retry, last: LastEvent): Promise<void> {
     try {
       const next = await attempt;
       this.#stopping.signal.throwIfAborted();
       this.#sessionId = next.session.id;
       await this.#send(next);
-    } catch {
+    } catch (error) {
+      onFailed(error);
       if (!this.#isOver) this.#end(last);
       this.#resolveEnded();
     }

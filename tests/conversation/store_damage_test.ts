@@ -5,7 +5,7 @@ Deno.test("store: a file of a newer version stays as it is", async () => {
   using fixture = new StoreFixture();
   await fixture.fill(1);
   fixture.change(
-    `DROP TABLE meta; PRAGMA journal_mode = DELETE; PRAGMA user_version = 2`,
+    `DROP TABLE meta; PRAGMA journal_mode = DELETE; PRAGMA user_version = 99`,
   );
   const before = Deno.readFileSync(fixture.path);
   const error = await assertRejects(() => fixture.open(), Error, "a newer version of the program wrote it");

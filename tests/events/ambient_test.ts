@@ -37,7 +37,7 @@ class AmbientFixture implements Disposable {
       runningTurns: () => this.runningTurns,
       log: { ...NO_LOG, warn: (message) => void this.warnings.push(message) },
       notifier: {
-        ask: (prompt, signal, earlierReplies = []) => {
+        ask: (prompt, { earlierReplies = [] }, signal) => {
           this.calls.push(`ask ${prompt}`);
           this.signal = signal;
           this.earlier.push(earlierReplies);

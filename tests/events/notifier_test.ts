@@ -68,10 +68,10 @@ Deno.test("Notifier: asks in an unsolicited turn of a session of its own, which 
   using fixture = new NotifierFixture();
   fixture.agent.script = saying("[happy] It ", "rains.\n");
   const client = fixture.hub.connect(["emotion"]);
-  const announcement = await fixture.notifier.ask("Anything new?", NEVER, ["It snows."]);
+  const announcement = await fixture.notifier.ask("Anything new?", { earlierReplies: ["It snows."] }, NEVER);
   const emotions = [{ tag: "happy", intensity: 1 }];
   assertEquals(announcement, { reply: "[happy] It rains.", text: "It rains.", emotions });
-  await fixture.notifier.ask("And now?", NEVER);
+  await fixture.notifier.ask("And now?", {}, NEVER);
   const texts = fixture.agent.prompts.map(({ text }) => text);
   assertEquals(texts, ["<assistant>\nIt snows.\n</assistant>\n\nAnything new?", "And now?"]);
   assertEquals([fixture.agent.sessions.length, client.summaries], [2, []]);
@@ -88,20 +88,20 @@ for (const [name, pieces, expected] of REPLIES) {
   Deno.test(`Notifier: ${name}`, async () => {
     using fixture = new NotifierFixture();
     fixture.agent.script = saying(...pieces);
-    assertEquals((await fixture.notifier.ask("?", NEVER))?.text, expected);
+    assertEquals((await fixture.notifier.ask("?", {}, NEVER))?.text, expected);
   });
 }
 
 Deno.test("Notifier: throws the failure of a turn, marked as prompted", async () => {
   using fixture = new NotifierFixture();
   fixture.agent.script = (prompt) => prompt.fail(new AppError("agent_error", "No."));
-  const failure = await appErrorOf(fixture.notifier.ask("?", NEVER));
+  const failure = await appErrorOf(fixture.notifier.ask("?", {}, NEVER));
   assertEquals([failure.code, failure.prompted], ["agent_error", true]);
 });
 
 Deno.test("Notifier: throws if the turn is interrupted", async () => {
   using fixture = new NotifierFixture();
-  const asking = fixture.notifier.ask("?", NEVER);
+  const asking = fixture.notifier.ask("?", {}, NEVER);
   const prompt = await fixture.agent.nextPrompt();
   await nextTask();
   for (const turn of fixture.harness.registry.running) turn.cancel();
@@ -113,7 +113,7 @@ Deno.test("Notifier: an aborted signal cancels the turn and is the reason", asyn
   using fixture = new NotifierFixture();
   const controller = new AbortController();
   const reason = new Error("hung up");
-  const asking = fixture.notifier.ask("?", controller.signal).catch((error) => error);
+  const asking = fixture.notifier.ask("?", {}, controller.signal).catch((error) => error);
   const prompt = await fixture.agent.nextPrompt();
   await nextTask();
   controller.abort(reason);

@@ -4,6 +4,7 @@ import type { Message } from "../../../lib/conversation/message.ts";
 import type { Store } from "../../../lib/conversation/record.ts";
 import type { ConversationOptions } from "../../../lib/conversation/active.ts";
 import { ConversationRegistry, type TurnRequest } from "../../../lib/conversation/registry.ts";
+import { TurnBudget } from "../../../lib/conversation/turn_budget.ts";
 import { AppError } from "../../../lib/core/errors.ts";
 import { NO_LOG } from "../../../lib/core/log.ts";
 import { ModelRouter } from "../../../lib/turn/model_router.ts";
@@ -35,6 +36,7 @@ export class ConversationHarness implements Disposable {
       mode: "stateless",
       onBusy: "supersede",
       maxTurns: 32,
+      budget: new TurnBudget({ counts: store?.turnCounts, log: NO_LOG }),
       limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
       log: NO_LOG,
       maxSessions: 100,

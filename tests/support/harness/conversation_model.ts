@@ -4,6 +4,7 @@ import { assertEquals } from "@std/assert";
 import { ConversationIndex } from "../../../lib/conversation/conversation.ts";
 import { Fingerprinter } from "../../../lib/conversation/fingerprint.ts";
 import { ConversationRegistry, type TurnRequest } from "../../../lib/conversation/registry.ts";
+import { TurnBudget } from "../../../lib/conversation/turn_budget.ts";
 import type { SessionMode } from "../../../lib/conversation/resolve.ts";
 import type { BusyMode } from "../../../lib/conversation/turn_queue.ts";
 import { AppError } from "../../../lib/core/errors.ts";
@@ -88,6 +89,7 @@ export class ConversationModel {
       mode: rules.mode,
       onBusy: rules.onBusy,
       maxTurns: MAX_TURNS,
+      budget: new TurnBudget({ counts: store.turnCounts, log: NO_LOG }),
       limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
       log: NO_LOG,
       maxSessions: MAX_SESSIONS,

@@ -1,6 +1,6 @@
 /** A store in memory: the conversations that one registry saved, for the next. @module */
 
-import type { ConversationRecord, Store } from "../../../lib/conversation/record.ts";
+import type { ConversationRecord, Store, TurnCount, TurnCounts } from "../../../lib/conversation/record.ts";
 
 /** The store. It outlives the registries that use it. */
 export class MemoryStore implements Store {
@@ -9,8 +9,19 @@ export class MemoryStore implements Store {
   readonly records = new Map<string, ConversationRecord>();
   /** The ids in the order of the calls. */
   readonly calls: string[] = [];
-  /** Nothing can be removed. */
+  /** Nothing can be removed or counted. */
   isFull = false;
+  /** The counts of turns by their key. */
+  readonly counts = new Map<string, TurnCount>();
+  readonly turnCounts: TurnCounts = {
+    read: (key) => this.counts.get(key),
+    write: (key, count) => {
+      if (this.isFull) throw new Error("database or disk is full");
+      this.calls.push(`count ${key} ${count.count}`);
+      this.counts.set(key, count);
+    },
+    prune: () => {},
+  };
 
   load(): ConversationRecord[] {
     return [...this.records.values()].sort((a, b) => a.usedAt - b.usedAt).map(copyOf);
