@@ -134,6 +134,17 @@ Deno.test("budget: what is given back on the next day changes nothing of that da
   assertEquals([fixture.count, fixture.warnings], [2, []]);
 });
 
+Deno.test("budget: a count never falls below 0, although the clock goes back over a day and on again", () => {
+  const fixture = new Fixture();
+  const lost = fixture.budget.reserve(OBS);
+  fixture.now -= 2 * DAY_MS;
+  fixture.spend(1);
+  fixture.now = NOON;
+  const reservation = fixture.budget.reserve(OBS);
+  for (const each of [lost, reservation]) each.settle(NOT_SENT);
+  assertEquals(fixture.count, 0);
+});
+
 Deno.test("budget: a prompt that cannot be counted is refused; one that cannot be given back stays counted", () => {
   const fixture = new Fixture();
   const reservation = fixture.budget.reserve(OBS);
