@@ -5,7 +5,14 @@ import type { Agent, Session } from "../turn/agent.ts";
 import type { Caller } from "../turn/caller.ts";
 import { isLast, type LastEvent, type TurnEvent } from "../turn/event.ts";
 import type { ModelRouter } from "../turn/model_router.ts";
-import { type Attempt, type Retry, runTurn, type Turn, type TurnMeter, type TurnObserver } from "../turn/turn.ts";
+import {
+  type Attempt,
+  type Retry,
+  runTurn,
+  type Turn,
+  type TurnMeter,
+  type TurnObserver,
+} from "../turn/turn.ts";
 import {
   type ActiveConversation,
   type ActiveConversations,
