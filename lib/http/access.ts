@@ -43,7 +43,14 @@ const REMOTE_CALLER: Caller = {
 const ANONYMOUS: Caller = { id: "", scopes: new Set() };
 
 /** Headers that proxies add. */
-const PROXY_HEADERS = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
+const PROXY_HEADERS = [
+  "forwarded",
+  "via",
+  "x-forwarded-for",
+  "x-forwarded-host",
+  "x-forwarded-proto",
+  "x-real-ip",
+];
 /** The origin of Tauri apps on macOS and Linux. */
 const TAURI_ORIGIN = "tauri://localhost";
 const LOOPBACK_HOST =
