@@ -7,23 +7,19 @@ import { corsHeaders, preflightResponse } from "./http/cors.ts";
 import { errorResponse } from "./http/error_response.ts";
 import { releaseBody } from "./http/json_body.ts";
 import { checkRate, createRateLimiter, rateHeaders } from "./http/rate_limit.ts";
-import { allowedMethods, matchRoute, methodOf, METHODS, notFound, type Route } from "./http/router.ts";
+import {
+  allowedMethods,
+  type Answered,
+  matchRoute,
+  methodOf,
+  METHODS,
+  notFound,
+  type Route,
+} from "./http/router.ts";
 import { checkScopes, requiredScopes } from "./http/scopes.ts";
 
 /** Answers a request; never rejects. `address` is the connection's remote address, if known. */
 export type App = (request: Request, address?: string) => Promise<Response>;
-
-/** A response, as its measurements see it. */
-export interface Answered {
-  /** The served route of the path, if there is one. */
-  readonly route: Route | undefined;
-  readonly method: string;
-  readonly status: number;
-  /** Time until the head of the response, in milliseconds. */
-  readonly ms: number;
-  /** The code of the error, if the response is one. */
-  readonly code: ErrorCode | undefined;
-}
 
 /** How long the same refusal is not logged again at level `info`, in milliseconds, and how many are remembered. */
 const REFUSAL_LOG_MS = 60_000;

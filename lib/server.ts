@@ -20,10 +20,14 @@ import { createNotifier, type Notifier } from "./events/notifier.ts";
 import { eventRoutes } from "./events/routes.ts";
 import { createAccessControl, LOCAL_CALLER } from "./http/access.ts";
 import { healthRoutes } from "./http/health.ts";
+import { countEventStreams } from "./http/sse.ts";
+import { countWebSockets } from "./http/websocket.ts";
 import { listEndpoints, type Route } from "./http/router.ts";
 import { openAiRoutes } from "./openai/routes.ts";
 import { type Character, openCharacter } from "./stage/character.ts";
 import { stageRoutes } from "./stage/routes.ts";
+import { Metrics } from "./telemetry/metrics.ts";
+import { telemetryRoutes } from "./telemetry/routes.ts";
 import type { Agent } from "./turn/agent.ts";
 import { CannedReplies } from "./turn/canned_replies.ts";
 import { IdempotencyCache } from "./turn/idempotency.ts";
@@ -42,6 +46,7 @@ export interface ServerParts {
   readonly permissions: PermissionBroker;
   readonly questions: QuestionBroker;
   readonly character: Character;
+  readonly metrics: Metrics;
   /** Remembers conversations beyond the program's end; without it they are kept in memory. */
   readonly store?: Store | undefined;
   /** The driver of a desktop pet, which starts with the agents. */
@@ -55,7 +60,7 @@ export type Server = ReturnType<typeof createServer>;
 
 /** Wires the parts into a server. */
 export function createServer(config: Config, parts: ServerParts) {
-  const { hub, permissions, questions, store, pet, version, log } = parts;
+  const { hub, permissions, questions, metrics, store, pet, version, log } = parts;
   const resources = new AsyncDisposableStack();
   if (store) resources.use(store);
   if (pet) resources.use(pet);
@@ -76,6 +81,7 @@ export function createServer(config: Config, parts: ServerParts) {
     budget,
     limits: config,
     observer: hub,
+    measure: (agent) => metrics.measureTurn(agent),
     onMemoryLost: (conversation) => notifier.announceMemoryLost(conversation),
     emotions: config.emotions,
     log,
@@ -117,6 +123,14 @@ export function createServer(config: Config, parts: ServerParts) {
       log,
     }),
     ...healthRoutes(agents.all, () => server.isDraining),
+    ...telemetryRoutes(metrics, () => ({
+      turns_in_flight: conversations.runningCount,
+      turns_queued: conversations.waitingCount,
+      sessions_open: conversations.sessionCount,
+      agent_process_up: agents.all.map(({ name, state }) => [[name], state === "ready" ? 1 : 0]),
+      ws_clients: countWebSockets().map(([protocol, count]) => [[protocol], count]),
+      sse_streams: countEventStreams(),
+    })),
     ...stageRoutes({
       character: parts.character,
       describe: () => describe(routes, version, agents.default.name),
@@ -124,7 +138,7 @@ export function createServer(config: Config, parts: ServerParts) {
   ];
 
   const server = {
-    app: createApp(routes, access, log),
+    app: createApp(routes, access, log, (answered) => metrics.onAnswered(answered)),
     routes,
     conversations,
     index,
@@ -135,6 +149,7 @@ export function createServer(config: Config, parts: ServerParts) {
       for (const agent of parts.agents) agent.warm();
       ambient?.start();
       pet?.start();
+      resources.use(metrics.watchEventLoop());
     },
     /** Waits for the running turns, at most `shutdownGraceMs`, and fails the rest. */
     async drain(): Promise<void> {
@@ -185,6 +200,7 @@ export interface ServerIo extends Omit<AgentDeps, "broker" | "questions" | "onLi
 export async function openServer(config: Config, io: ServerIo): Promise<Server> {
   const { log, version } = io;
   const hub = new EventHub();
+  const metrics = new Metrics(config.agents.map(({ name }) => name), version);
   const permissions = new PermissionBroker(config.permissionTimeoutMs, () => hub.canAnswerPermissions);
   const character = await orConfigError(openCharacter(config.character));
   const questions = new QuestionBroker(config.permissionTimeoutMs, () => hub.canAnswerQuestions);
@@ -192,6 +208,8 @@ export async function openServer(config: Config, io: ServerIo): Promise<Server> 
     const onLifecycle = (event: AgentLifecycleEvent) => {
       if (event.type === "serving") hub.setAgentError(agent.name);
       if (event.type === "unavailable") hub.setAgentError(agent.name, event.error);
+      if (event.type === "exited") metrics.onAgentExit(agent.name);
+      if (event.type === "permission") metrics.onPermission(event.decision);
       io.onAgentEvent?.(agent.name, event);
     };
     return createAgent(agent, { ...io, broker: permissions, questions, onLifecycle });
@@ -199,7 +217,18 @@ export async function openServer(config: Config, io: ServerIo): Promise<Server> 
   const agents = await orConfigError(Promise.all(opening));
   const store = await openStoreOrWarn(config, log);
   const pet = config.clawd ? await openClawd(config, hub, permissions, io) : undefined;
-  return createServer(config, { agents, hub, permissions, questions, character, store, pet, version, log });
+  return createServer(config, {
+    agents,
+    hub,
+    permissions,
+    questions,
+    character,
+    metrics,
+    store,
+    pet,
+    version,
+    log,
+  });
 }
 
 async function orConfigError<T>(promise: Promise<T>): Promise<T> {

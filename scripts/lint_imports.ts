@@ -11,7 +11,7 @@ export const LAYERS: readonly (readonly string[])[] = [
   ["server"],
   ["app", "doctor"],
   ["config"],
-  ["acp", "demo", "openai", "events", "clawd", "stage"],
+  ["acp", "demo", "openai", "events", "clawd", "stage", "telemetry"],
   ["http"],
   ["conversation"],
   ["turn"],

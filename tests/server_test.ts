@@ -28,6 +28,7 @@ Deno.test("GET /: describes the server with the named endpoints of its routes", 
       forget: "DELETE /v1/vtuber/sessions/{id}",
       health: "GET /health",
       ready: "GET /readyz",
+      metrics: "GET /metrics",
     },
   });
 });

@@ -1,6 +1,6 @@
 /** Routes: which handler answers a path, however the client writes it, and how the docs list them. @module */
 
-import { AppError } from "../core/errors.ts";
+import { AppError, type ErrorCode } from "../core/errors.ts";
 import type { Caller } from "../turn/caller.ts";
 
 /** What a handler gets beside the request. */
@@ -34,6 +34,18 @@ export interface Route extends Readonly<Partial<Record<Method, Handler>>> {
   readonly instead?: string;
   /** How the docs list each method, and `GET /` under its name if it has one. */
   readonly docs?: Readonly<Partial<Record<Method, { readonly name?: string; readonly summary: string }>>>;
+}
+
+/** A response, as it is measured. */
+export interface Answered {
+  /** The served route of the path, if there is one. */
+  readonly route: Route | undefined;
+  readonly method: string;
+  readonly status: number;
+  /** Time until the head of the response, in milliseconds. */
+  readonly ms: number;
+  /** The code of the error, if the response is one. */
+  readonly code: ErrorCode | undefined;
 }
 
 /** The base path of some OpenAI-compatible gateways, which their clients keep, and any number of `/v1`. */
@@ -95,13 +107,17 @@ export function methodOf(route: Route, requested: string): Method | undefined {
   return METHODS.find((method) => method === name && route[method] !== undefined);
 }
 
+/** Returns the path of a route, or of the endpoint that it is an alias of, as the docs show it. */
+export function publicPath({ path, aliasOf = path, unversioned }: Route): string {
+  return (unversioned ? "" : "/v1") + aliasOf.replace("*", "{id}");
+}
+
 /** Lists the documented endpoints, in the order of the routes, with paths such as `/v1/vtuber/sessions/{id}`. */
 export function listEndpoints(routes: readonly Route[]) {
   return routes.flatMap((route) =>
     METHODS.flatMap((method) => {
       const entry = route.docs?.[method];
-      const path = (route.unversioned ? "" : "/v1") + route.path.replace("*", "{id}");
-      return entry ? [{ route, method, path, ...entry }] : [];
+      return entry ? [{ route, method, path: publicPath(route), ...entry }] : [];
     })
   );
 }

@@ -13,6 +13,7 @@ export const REQUIRED_SCOPES = {
   "GET /health": "open",
   "GET /healthz": "open",
   "GET /readyz": "open",
+  "GET /metrics": ["admin"],
   "POST /chat/completions": ["chat"],
   "POST /completions": ["chat"],
   "GET /models": [],

@@ -32,6 +32,12 @@ interface EventStreamOptions {
 const encoder = new TextEncoder();
 /** The streams that were written to since the last microtask that flushed them. */
 let written = new Set<EventStream>();
+let openCount = 0;
+
+/** Counts the streams whose reader is still there. */
+export function countEventStreams(): number {
+  return openCount;
+}
 
 /** An event stream. Events that are sent before the next microtask share a write, up to {@linkcode MAX_WRITE_CHARS}. */
 export class EventStream {
@@ -47,6 +53,7 @@ export class EventStream {
     this.body = new ReadableStream<Uint8Array>({
       start: (controller) => {
         this.#controller = controller;
+        openCount++;
       },
       cancel: () => this.#disconnect(),
     }, { highWaterMark: HIGH_WATER_BYTES, size: (bytes) => bytes.byteLength });
@@ -124,6 +131,7 @@ export class EventStream {
 
   #close(): void {
     this.#controller = undefined;
+    openCount--;
     this.#heartbeat[Symbol.dispose]();
   }
 }

@@ -11,6 +11,14 @@ const MAX_PROTOCOLS = 20;
 export const VERSION = "13";
 const KEY = /^[A-Za-z0-9+/]{22}==$/;
 
+/** The open sockets by their subprotocol. Deno may close one twice. */
+const open = new Map<string, Set<WebSocket>>();
+
+/** Counts the open WebSockets of each subprotocol, whether or not its clients offered it. */
+export function countWebSockets(): [protocol: string, count: number][] {
+  return [...open].map(([protocol, sockets]) => [protocol, sockets.size]);
+}
+
 /** Lists the subprotocols that a client offers. */
 export function offeredProtocols(request: Request): string[] {
   const header = request.headers.get("sec-websocket-protocol") ?? "";
@@ -39,8 +47,17 @@ export function upgrade(request: Request, protocol: string): { socket: WebSocket
   }
   const chosen = offeredProtocols(request).includes(protocol) ? { protocol } : {};
   try {
-    return Deno.upgradeWebSocket(request, { idleTimeout: IDLE_TIMEOUT_SECS, ...chosen });
+    const upgraded = Deno.upgradeWebSocket(request, { idleTimeout: IDLE_TIMEOUT_SECS, ...chosen });
+    count(upgraded.socket, protocol);
+    return upgraded;
   } catch (error) {
     throw new AppError("upgrade_required", "The WebSocket handshake is malformed.", { cause: error });
   }
+}
+
+function count(socket: WebSocket, protocol: string): void {
+  const sockets = open.get(protocol) ?? new Set();
+  open.set(protocol, sockets);
+  socket.addEventListener("open", () => sockets.add(socket));
+  socket.addEventListener("close", () => sockets.delete(socket));
 }

@@ -30,6 +30,7 @@ export function stageRoutes({ character, describe }: StageDeps): Route[] {
     },
     {
       path: "/stage/*",
+      unversioned: true,
       async GET(request, { rest }) {
         if (rest === "character.json") return await character.manifest();
         if (rest.startsWith(CHARACTER)) return await character.file(rest.slice(CHARACTER.length), request);

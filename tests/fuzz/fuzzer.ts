@@ -12,6 +12,7 @@ import { openStore } from "../../lib/conversation/store.ts";
 import { EventHub } from "../../lib/events/hub.ts";
 import { createServer, type Server } from "../../lib/server.ts";
 import { openCharacter } from "../../lib/stage/character.ts";
+import { Metrics } from "../../lib/telemetry/metrics.ts";
 import { PermissionBroker } from "../../lib/turn/permission.ts";
 import { QuestionBroker } from "../../lib/turn/question.ts";
 import { EventClient } from "../support/harness/event_client.ts";
@@ -159,6 +160,7 @@ class Target implements AsyncDisposable {
       permissions,
       questions,
       character: await openCharacter(config.character),
+      metrics: new Metrics([agent.name], "1"),
       store: await openStore(folder, recorder.log),
       version: "1",
       log: recorder.log,

@@ -10,6 +10,7 @@ import type { AccessOptions } from "../../../lib/http/access.ts";
 import type { Route } from "../../../lib/http/router.ts";
 import { createServer, type Server } from "../../../lib/server.ts";
 import type { Character } from "../../../lib/stage/character.ts";
+import { Metrics } from "../../../lib/telemetry/metrics.ts";
 import { PermissionBroker } from "../../../lib/turn/permission.ts";
 import { QuestionBroker } from "../../../lib/turn/question.ts";
 import { MemoryAgent, type Script } from "../agents/memory_agent.ts";
@@ -144,6 +145,7 @@ export function startApp(options: TestAppOptions = {}): TestApp {
     questions: new QuestionBroker(60_000, () => hub.canAnswerQuestions),
     store,
     character: CHARACTER,
+    metrics: new Metrics([agent, ...agents].map(({ name }) => name), "1.2.3"),
     version: "1.2.3",
     log,
   });
