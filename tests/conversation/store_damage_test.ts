@@ -47,6 +47,7 @@ for (const [what, damage] of Object.entries(DAMAGES)) {
       "none";
     assertEquals(fixture.warnings.length, 1);
     assertStringIncludes(fixture.warnings[0]!, `${fixture.folder}/${aside}`);
+    assertStringIncludes(fixture.warnings[0]!, "Counts of turns begin at 0");
     assertEquals(fixture.files().filter((name) => !name.startsWith(aside)), ["conversations.db"]);
     assertEquals(await fixture.load(), [one!]);
     assertEquals(fixture.warnings.length, 1);
