@@ -103,8 +103,8 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "Wait for the seconds in `retry-after`. Send smaller images.",
   ],
   internal_error: [
-    "The program has a fault.",
-    "Report it with the lines of the log that have the request id in the message.",
+    "The program has a fault, or cannot write to `VTUBER_DATA_DIR`.",
+    "If the message names `VTUBER_DATA_DIR`, do what it says. Else report it with the lines of the log that have the request id in the message.",
   ],
   agent_error: [
     "The agent answered with an error, such as a used-up quota, an unknown model, or a provider that fails.",

@@ -30,6 +30,8 @@ export class TurnBudget {
   readonly #counts: TurnCounts | undefined;
   readonly #log: TurnBudgetDeps["log"];
   readonly #now: () => number;
+  /** The last prompt could not be counted, which was logged. */
+  #isFailing = false;
 
   constructor({ counts, log, now = Date.now }: TurnBudgetDeps) {
     this.#counts = counts;
@@ -58,9 +60,12 @@ export class TurnBudget {
   reserve(caller: Caller | undefined): Reservation {
     if (!caller?.turnsPerDay) return FREE;
     const { id, turnsPerDay } = caller;
-    const { day, count } = this.#access((counts) => this.#current(counts, id));
+    const { day, count } = this.#access((counts) => {
+      const current = this.#current(counts, id);
+      if (current.count < turnsPerDay) counts.write(id, { ...current, count: current.count + 1 });
+      return current;
+    });
     if (count >= turnsPerDay) throw spent(caller, day);
-    this.#access((counts) => counts.write(id, { day, count: count + 1 }));
     return {
       settle: (error) => {
         if (!(error instanceof AppError && error.prompted)) this.#giveBack(id, day);
@@ -96,14 +101,22 @@ export class TurnBudget {
   #access<T>(work: (counts: TurnCounts) => T): T {
     try {
       if (this.#counts === undefined) throw new Error("no file is open");
-      return work(this.#counts);
+      const result = work(this.#counts);
+      this.#isFailing = false;
+      return result;
     } catch (cause) {
+      if (!this.#isFailing) {
+        this.#log.warn("turns of keys with turns_per_day cannot be counted, and are refused", {
+          error: cause,
+        });
+      }
+      this.#isFailing = true;
       throw new AppError(
         "internal_error",
-        `The turn cannot be counted in VTUBER_DATA_DIR (${
+        `The turn cannot be counted in VTUBER_DATA_DIR: ${
           messageOf(cause)
-        }), so no agent was prompted. Free disk ` +
-          "space or mend the permissions of the folder, and send the request again.",
+        }. No agent was prompted. Free disk space ` +
+          "or mend the permissions of the folder, and send the request again.",
         { cause },
       );
     }

@@ -89,7 +89,7 @@ export async function checkDataDir(folder: string | undefined, keys: Config["key
     if (warnings.length === 0) return ok(`conversations are remembered in ${folder}: ${length} so far`);
     return warn(
       `${folder}: ${warnings.join("; ")}`,
-      "Only the memory of conversations is lost. Unknown conversations start anew.",
+      "Only the memory of conversations and the counts of turns are lost. Unknown conversations start anew.",
     );
   } catch (error) {
     if (error instanceof FileInUseError) {

@@ -25,6 +25,7 @@ for (const [kind, { mode, isNamed }] of Object.entries(KINDS)) {
         resumes: seed % 2 === 0,
         answersCancels: seed % 4 < 2,
         isIdleShort: seed % 5 === 0,
+        turnsPerDay: seed % 7 < 4 ? 5 : 1_000,
       };
       const model = new ConversationModel(new Random(seed), rules);
       try {
@@ -36,6 +37,7 @@ for (const [kind, { mode, isNamed }] of Object.entries(KINDS)) {
       }
       count("resumed", model.resumed);
       count("interrupted", model.interrupted);
+      count("spent", Number(model.counted === rules.turnsPerDay));
       for (const { turn, recorder, hasLeft } of model.calls) {
         count(turn ? "started" : "refused");
         if (hasLeft) count("left");
@@ -54,6 +56,7 @@ for (const [kind, { mode, isNamed }] of Object.entries(KINDS)) {
         "end cancelled",
         "resumed",
         "interrupted",
+        "spent",
       ]
     ) {
       assertEquals(

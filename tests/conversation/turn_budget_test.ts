@@ -157,6 +157,9 @@ Deno.test("budget: a prompt that cannot be counted is refused; one that cannot b
   for (const part of ["VTUBER_DATA_DIR", "database or disk is full", "Free disk space"]) {
     assertStringIncludes(error.message, part);
   }
+  fixture.spend(3);
+  assertEquals(fixture.warnings.length, 2);
+  assertStringIncludes(fixture.warnings[1]!, "cannot be counted, and are refused");
   fixture.store.isFull = false;
   assertEquals(fixture.spend(5), 2);
 });

@@ -9,6 +9,7 @@ import type { SessionMode } from "../../../lib/conversation/resolve.ts";
 import type { BusyMode } from "../../../lib/conversation/turn_queue.ts";
 import { AppError } from "../../../lib/core/errors.ts";
 import { NO_LOG } from "../../../lib/core/log.ts";
+import type { Caller } from "../../../lib/turn/caller.ts";
 import { ModelRouter } from "../../../lib/turn/model_router.ts";
 import type { Turn } from "../../../lib/turn/turn.ts";
 import { marksIn, type MemoryPrompt, StrictAgent } from "../agents/memory_agent.ts";
@@ -33,6 +34,8 @@ export interface ModelRules {
   readonly answersCancels: boolean;
   /** Idle sessions are closed at once. */
   readonly isIdleShort: boolean;
+  /** Prompts that all requests together can send. */
+  readonly turnsPerDay: number;
 }
 
 /** One request, from its start to its end. */
@@ -54,6 +57,9 @@ export class ConversationModel {
   readonly calls: Call[] = [];
   /** Turns that an interrupt cancelled. */
   interrupted = 0;
+  readonly #store = new MemoryStore();
+  /** Who sends all requests. */
+  readonly #caller: Caller;
   readonly #registry: ConversationRegistry;
   readonly #random: Random;
   readonly #rules: ModelRules;
@@ -70,6 +76,7 @@ export class ConversationModel {
   constructor(random: Random, rules: ModelRules) {
     this.#random = random;
     this.#rules = rules;
+    this.#caller = { id: "keys.bot", scopes: new Set(["chat"]), turnsPerDay: rules.turnsPerDay };
     this.#skins = Array.from({ length: SKINS }, () => new RandomSkin(random, rules.isNamed));
     for (const skin of this.#skins) {
       const others = this.#skins.filter((other) => other !== skin && other.owner === skin.owner);
@@ -81,7 +88,7 @@ export class ConversationModel {
       agent.answersCancels = rules.answersCancels;
       agent.resumes = rules.resumes;
     }
-    const store = new MemoryStore();
+    const store = this.#store;
     this.#registry = new ConversationRegistry({
       agents: new ModelRouter(this.agents),
       index: new ConversationIndex(store),
@@ -89,12 +96,17 @@ export class ConversationModel {
       mode: rules.mode,
       onBusy: rules.onBusy,
       maxTurns: MAX_TURNS,
-      budget: new TurnBudget({ counts: store.turnCounts, log: NO_LOG }),
+      budget: new TurnBudget({ counts: store.turnCounts, log: NO_LOG, now: () => 0 }),
       limits: { replyTimeoutMs: 0, turnTimeoutMs: 0 },
       log: NO_LOG,
       maxSessions: MAX_SESSIONS,
       idleMs: rules.isIdleShort ? 1 : NEVER_IDLE_MS,
     });
+  }
+
+  /** The prompts that were counted. */
+  get counted(): number {
+    return this.#store.counts.get(this.#caller.id)?.count ?? 0;
   }
 
   /** Number of sessions that were resumed. */
@@ -215,7 +227,10 @@ export class ConversationModel {
     const recorder = new TurnRecorder();
     const { messages } = question;
     const record = this.#random.below(2) === 0;
-    const started = this.#registry.startTurn({ ...request, messages, record }, hangUp.signal);
+    const started = this.#registry.startTurn(
+      { ...request, caller: this.#caller, messages, record },
+      hangUp.signal,
+    );
     if (question.isRetry) this.#repeated.add(question.mark);
     const call: Call = {
       question,
@@ -286,6 +301,9 @@ export class ConversationModel {
   /** Checks the properties, after the end. */
   check(): void {
     assertEquals(this.#errors, []);
+    const prompts = this.agents.reduce((sum, { prompts }) => sum + prompts.length, 0);
+    assertEquals(this.counted, prompts, "counted prompts");
+    assertEquals(prompts <= this.#rules.turnsPerDay, true, `${prompts} prompts`);
     assertEquals([this.#registry.runningCount, this.#registry.running.size], [0, 0], "slots, running turns");
     for (const agent of this.agents) {
       assertEquals(agent.overlaps, [], "two prompts at once in one session");
