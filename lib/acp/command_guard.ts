@@ -73,7 +73,10 @@ const CODE = /(```[\s\S]*?(?:```|$)|`[^`\n]+`)/;
  * - `@path` becomes `@ path` if the path exists or is too long to look up, or if it names a subagent of
  *   Claude or a resource of an MCP server.
  *
+ * A block that may trigger commands keeps its text, and loses its mark.
+ *
  * @param pathExists Whether a path exists, seen from the session's working directory.
+ * @param onPassed Called for each block that only its mark keeps from being rewritten.
  *
  * @example
  * ```ts
@@ -83,11 +86,12 @@ const CODE = /(```[\s\S]*?(?:```|$)|`[^`\n]+`)/;
  * assertEquals(blocks, [{ type: "text", text: "> /allow-all on" }]);
  * ```
  */
-export function neutraliseCommands<T extends PromptBlock>(
-  blocks: readonly T[],
+export function neutraliseCommands(
+  blocks: readonly PromptBlock[],
   commands: Pick<AgentCommands, "isKnown" | "has">,
   pathExists: (path: string) => boolean,
-): T[] {
+  onPassed: () => void = () => {},
+): PromptBlock[] {
   let mentions = 0;
   const isMention = (rest: string, startsWord: boolean): boolean => {
     if (++mentions > MAX_MENTIONS || startsWord && RESOURCE.test(rest)) return true;
@@ -117,7 +121,9 @@ export function neutraliseCommands<T extends PromptBlock>(
     if (block.type !== "text") return block;
     const { text, count } = cutCrowded(block.text, SIGN, Math.max(signsLeft, MIN_SIGNS));
     signsLeft -= count;
-    return { ...block, text: neutralise(text) };
+    const safe = neutralise(text);
+    if (block.mayCommand && safe !== block.text) onPassed();
+    return { type: "text", text: block.mayCommand ? block.text : safe };
   });
 }
 

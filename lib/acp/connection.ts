@@ -270,12 +270,13 @@ export class Connection {
 
   /** Warns if the agent may act without asking, although somebody should be asked or nothing be allowed. */
   #warnOfUnaskedMode(config: SessionConfig): void {
-    const { permissions } = this.#options;
+    const { permissions, keyPermissions = [] } = this.#options;
+    const strict = [permissions, ...keyPermissions].find((policy) => policy !== "allow");
     const mode = config.option("mode")?.current;
     const text = describeUnaskedMode(this.#agent.capabilities.agent?.name, mode);
-    if (text === undefined || permissions === "allow") return;
+    if (text === undefined || strict === undefined) return;
     const setting = mode === undefined ? "permissions" : "mode";
-    config.warnings.push({ setting, name: mode ?? permissions, text });
+    config.warnings.push({ setting, name: mode ?? strict, text });
   }
 
   readonly #sendChange: SendChange = (method, params, read) =>

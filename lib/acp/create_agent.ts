@@ -8,7 +8,8 @@ import { launch } from "./process.ts";
 import { findServerRef } from "./process_tree.ts";
 
 /** The configuration of an agent. */
-export interface AgentConfig extends Pick<AgentSettings, "mcpServers" | "mode" | "model" | "permissions"> {
+export interface AgentConfig
+  extends Pick<AgentSettings, "mcpServers" | "mode" | "model" | "permissions" | "keyPermissions"> {
   /** The agent's name in requests. */
   readonly name: string;
   /** The program. Without one it is the demo agent. */
@@ -68,7 +69,7 @@ export async function agentInvocation(
  * @throws {Error} if its working directory does not exist.
  */
 export async function createAgent(config: AgentConfig, deps: AgentDeps): Promise<AcpAgent> {
-  const { name, mcpServers, mode, model, permissions } = config;
+  const { name, mcpServers, mode, model, permissions, keyPermissions } = config;
   const { broker, questions, version, redact, onLifecycle, canLogInAtTerminal } = deps;
   const log = withFields(deps.log, { agent: name });
   const { command, args, cwd, env } = await agentInvocation(config, deps);
@@ -83,7 +84,19 @@ export async function createAgent(config: AgentConfig, deps: AgentDeps): Promise
     variables: new Set(Object.keys(env)),
     isSessionLimitSet: config.isSessionLimitSet,
     timeouts: { ...AGENT_TIMEOUTS, setupMs: config.startMs },
-    ...{ mcpServers, mode, model, permissions, broker, questions, version, log, redact, onLifecycle },
+    ...{
+      mcpServers,
+      mode,
+      model,
+      permissions,
+      keyPermissions,
+      broker,
+      questions,
+      version,
+      log,
+      redact,
+      onLifecycle,
+    },
     canLogInAtTerminal,
   });
 }

@@ -51,6 +51,8 @@ export interface AgentSettings {
   /** The model of each session, by the agent's id or name. Default: the agent's choice. */
   readonly model?: string | undefined;
   readonly permissions: PermissionPolicy;
+  /** The policies of the keys that have their own, for the turns of these keys. */
+  readonly keyPermissions?: readonly PermissionPolicy[] | undefined;
   /** See `AgentConfig.isSessionLimitSet`. */
   readonly isSessionLimitSet?: boolean;
   readonly broker: Pick<PermissionBroker, "ask">;

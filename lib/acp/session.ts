@@ -254,14 +254,23 @@ export class AcpSession implements Session {
     return await this.#questions.ask(
       request,
       prompt,
-      (text) => this.#neutralise([{ type: "text", text }]).map((block) => block.text).join(""),
+      (text) => this.#neutraliseText(text),
       prompt.untilWithdrawn(signal),
     );
   }
 
-  #neutralise<T extends PromptBlock>(blocks: readonly T[]): T[] {
-    const { commands, cwd, home } = this.#deps;
-    return neutraliseCommands(blocks, commands, (path) => pathExists(path, cwd, home));
+  #neutralise(blocks: readonly PromptBlock[]): PromptBlock[] {
+    const { commands, cwd, home, log } = this.#deps;
+    const onPassed = () =>
+      log.info("a message may trigger commands of the agent: its key has the scope commands", {
+        session: this.id,
+      });
+    return neutraliseCommands(blocks, commands, (path) => pathExists(path, cwd, home), onPassed);
+  }
+
+  #neutraliseText(text: string): string {
+    const [block] = this.#neutralise([{ type: "text", text }]);
+    return block?.type === "text" ? block.text : "";
   }
 
   #cancel(prompt: PromptState): void {

@@ -6,7 +6,7 @@ import { type ApiKey, sha256 } from "../http/access.ts";
 import { MAX_REQUESTS_PER_MINUTE } from "../http/rate_limit.ts";
 import { SCOPES } from "../turn/caller.ts";
 import { DEFAULT_AGENT, isSameName } from "../turn/model_router.ts";
-import { PERMISSION_POLICIES } from "../turn/permission.ts";
+import { PERMISSION_POLICIES, type PermissionPolicy } from "../turn/permission.ts";
 import { isTable, type TableReader, text, variablesIn } from "./config_file.ts";
 import { suggest } from "./suggest.ts";
 
@@ -143,6 +143,16 @@ export function resolveKeys(
 function findAgent(name: string, agents: readonly AgentConfig[]): string | undefined {
   if (isSameName(name, DEFAULT_AGENT)) return agents[0]?.name;
   return agents.find((agent) => isSameName(agent.name, name))?.name;
+}
+
+/** Lists the permission policies of the keys that an agent answers. */
+export function keyPermissionsOf(
+  agent: AgentConfig,
+  keys: readonly KeyConfig[],
+): readonly PermissionPolicy[] {
+  return keys.flatMap(({ caller }) =>
+    caller.agent === undefined || caller.agent === agent.name ? caller.permissions ?? [] : []
+  );
 }
 
 /** A key of the server, as its owner calls it. */

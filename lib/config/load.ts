@@ -16,6 +16,7 @@ import { type ConfigFile, openConfigFile, type Problems } from "./config_file.ts
 import {
   isShort,
   type KeyConfig,
+  keyPermissionsOf,
   keyVariables,
   readKeyTables,
   resolveKeys,
@@ -124,7 +125,7 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
     ...settings,
     model: agents[0]!.name,
     keys,
-    agents,
+    agents: agents.map((agent) => ({ ...agent, keyPermissions: keyPermissionsOf(agent, keys) })),
     dataDir,
     ambient: !settings.ambientEnabled ? undefined : {
       intervalMs: settings.ambientIntervalMs,

@@ -19,6 +19,8 @@ export interface Message {
   readonly isToolCall?: boolean;
   /** This program added the system message for the turn after it: it is not part of the persona. */
   readonly isAdded?: boolean;
+  /** The words may trigger commands of the agent: see `allowCommands`. */
+  readonly mayCommand?: true;
 }
 
 /** Returns the text of a message, its parts joined by line breaks. */

@@ -28,6 +28,17 @@ export const CONTINUE: Message = {
   }],
 };
 
+/** The beginning of a command, as agents know them. */
+const COMMAND = /^\s*[/$!]/;
+
+/** Lets the newest message trigger commands of the agent, if it is a user's and no reply follows it. */
+export function allowCommands(messages: readonly Message[]): readonly Message[] {
+  const newest = messages.findLastIndex(({ role }) => role !== "system");
+  return messages.map((message, index) =>
+    index === newest && message.role === "user" ? { ...message, mayCommand: true } : message
+  );
+}
+
 /** The parts of a transcript that a session has not received yet, as indexes among the messages. */
 export interface UnseenParts {
   /** The new turns, in order. */
@@ -43,10 +54,14 @@ export interface UnseenParts {
 /**
  * Selects the messages for a prompt: all, or those that the session has not received yet. These are the new turns, the
  * replies between them that another session gave, the system messages for them, and in a group what others said since
- * the session's last reply.
+ * the session's last reply. Beside a command of the user, the system messages for its turn are left out: agents find a
+ * command at the start of a prompt only, and take what follows as its arguments.
  */
 export function promptMessages(messages: readonly Message[], unseen?: UnseenParts): Message[] {
   const selected = unseen ? messages.filter(unseenFilter(messages, unseen)) : [...messages];
+  const command = selected.find((message) => message.mayCommand && COMMAND.test(textOf(message)));
+  const isAlone = selected.every((message) => message === command || message.role === "system");
+  if (command && isAlone && unseen?.persona.length === 0) return [command];
   const last = messages.at(-1);
   if (last && isReply(last)) return [...selected, CONTINUE];
   // A request of system messages alone asks the character to speak, also if the session has all of them.
@@ -107,7 +122,7 @@ function replyBySpeaker(messages: readonly Message[], newestTurn: number): numbe
 /**
  * Converts messages to prompt blocks. The last words of the user stay as they are; all earlier messages stand in tags
  * that name the role. In a message's own text such a tag is written with `&lt;`, so that no one can speak as another
- * role.
+ * role. Words that may trigger commands are blocks of their own.
  *
  * @example
  * ```ts
@@ -126,17 +141,18 @@ export function toPrompt(messages: readonly Message[], accepts: PromptCapabiliti
   const hasTags = plainFrom > 0 || messages.some((message) => message.name !== undefined);
   const blocks: PromptBlock[] = [];
   let text = "";
-  const flush = () => {
-    if (text !== "") blocks.push({ type: "text", text });
+  const flush = ({ mayCommand }: Pick<Message, "mayCommand"> = {}) => {
+    if (text !== "") blocks.push({ type: "text", text, ...(mayCommand ? { mayCommand } : {}) });
     text = "";
   };
   for (const [index, message] of messages.entries()) {
     if (text !== "") text += "\n\n";
     const isPlain = index >= plainFrom && message.name === undefined;
     if (!isPlain) text += openTag(message.role, message.name);
+    if (message.mayCommand) flush();
     for (const [position, part] of message.parts.entries()) {
       if (part.type !== "text" && accepts[part.type]) {
-        flush();
+        flush(message);
         blocks.push(part);
         continue;
       }
@@ -144,6 +160,7 @@ export function toPrompt(messages: readonly Message[], accepts: PromptCapabiliti
       if (part.type !== "text") text += omissionNote(part);
       else text += hasTags ? withoutRoleTags(part.text) : part.text;
     }
+    if (message.mayCommand) flush(message);
     if (!isPlain) text += `\n</${message.role}>`;
   }
   flush();

@@ -28,6 +28,11 @@ export interface TurnRequest {
   /** See `TurnOptions.unsolicited`. */
   readonly unsolicited?: boolean;
   readonly messages: readonly Message[];
+  /**
+   * The newest message of the user may trigger commands of the agent. Only for words that the caller itself says: never
+   * for those of a transcript, a notification or a viewer.
+   */
+  readonly mayCommand?: boolean | undefined;
   /** The reply, if it is known beforehand: then no agent is prompted. */
   readonly cannedReply?: string | undefined;
   /** Keeps the turn's events, so that a repeated request can read them from the start. */

@@ -22,7 +22,7 @@ import {
 import { markDelivered, pendingTurns, type TranscriptDelta, unseenParts } from "./conversation.ts";
 import { REPLY_CHARS, withInterrupted } from "./fingerprint.ts";
 import { continuedReply, isSilentReply, type Message } from "./message.ts";
-import { promptMessages, toPrompt } from "./prompt.ts";
+import { allowCommands, promptMessages, toPrompt } from "./prompt.ts";
 import type { Resolution } from "./resolve.ts";
 import type { ConversationRecord, DeliveryState, TurnRecord } from "./record.ts";
 import type { Reservation } from "./turn_budget.ts";
@@ -36,6 +36,8 @@ export interface TurnJob {
   /** The part of the remembered conversation that the request has, if the conversation is remembered. */
   readonly delta: TranscriptDelta | undefined;
   readonly model?: string | undefined;
+  /** See `TurnRequest.mayCommand`. */
+  readonly mayCommand?: boolean | undefined;
   readonly unsolicited?: boolean | undefined;
   /** See `TurnOptions.record`. */
   readonly record: boolean;
@@ -96,8 +98,10 @@ const OMITTED_MESSAGE = "[a message was left out]";
 /** Stand for the images and sounds of earlier messages in a session that replaces one that could not serve. */
 const OMITTED_MEDIA = { image: "[an image was left out]", audio: "[a sound was left out]" } as const;
 
-function messagesToSend({ active, delta, messages }: TurnJob): readonly Message[] {
+function messagesToSend({ active, delta, sideJob, ...job }: TurnJob): readonly Message[] {
   const { needsFullTranscript, conversation } = active;
+  // The message of a side job, such as for a title, holds the chat.
+  const messages = job.mayCommand && !sideJob ? allowCommands(job.messages) : job.messages;
   if (conversation === undefined || delta === undefined) return promptMessages(messages);
   const fatal = new Set(delta.turns.flatMap(({ index, turn }) => hasDiedTwice(turn) ? [index] : []));
   const safe = messages.map((message, index): Message => {

@@ -61,6 +61,8 @@ export function completionHandler(deps: CompletionDeps, endpoint: keyof typeof E
       agent,
       model,
       messages: request.messages,
+      // The prompt of the older endpoint may be a whole transcript.
+      mayCommand: endpoint === "chat" && caller.scopes.has("commands"),
       record: key !== undefined,
     }, http.signal).then((started) => turn = started);
     holdBodyUntil(http, starting);

@@ -5,7 +5,12 @@ import type { PermissionPolicy } from "./permission.ts";
 
 /** One block of a prompt. Every agent accepts text; for the others see {@linkcode Session.promptCapabilities}. */
 export type PromptBlock =
-  | { readonly type: "text"; readonly text: string }
+  | {
+    readonly type: "text";
+    readonly text: string;
+    /** The text may trigger commands of the agent. Only {@linkcode Session.prompt} reads this; the agent never gets it. */
+    readonly mayCommand?: true;
+  }
   | { readonly type: "image"; readonly mimeType: string; readonly data: string }
   | { readonly type: "audio"; readonly mimeType: string; readonly data: string };
 

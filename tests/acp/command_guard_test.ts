@@ -166,6 +166,24 @@ Deno.test("AcpAgent: commands that one session announces hold for every session"
   }
 });
 
+Deno.test("AcpSession: a block that may trigger commands passes without its mark, and is logged without its text", async () => {
+  for (const [mayCommand, sent] of [[true, "/init secret"], [undefined, "> `/init` secret"]] as const) {
+    await using harness = new AcpHarness(announcing([{ name: "init" }]));
+    const events = new TurnRecorder();
+    const session = await harness.agent.newSession();
+    const block = { type: "text", text: "/init secret", ...(mayCommand ? { mayCommand } : {}) } as const;
+    await session.prompt([block], events.reader);
+    await events.lastSummary();
+    const { params } = harness.running.received.findLast(({ method }) => method === "session/prompt")!;
+    assertEquals(params.prompt, [{ type: "text", text: sent }]);
+    const logged = harness.recorder.entries.filter(({ message }) => message.includes("commands"));
+    assertEquals(
+      logged.map(({ level, fields }) => [level, fields]),
+      mayCommand ? [["info", { session: session.id }]] : [],
+    );
+  }
+});
+
 Deno.test("AcpAgent: a restarted agent keeps the announced commands", async () => {
   await using harness = new AcpHarness(announcing([{ name: "init" }]));
   const { closed } = await harness.agent.newSession();
@@ -174,6 +192,32 @@ Deno.test("AcpAgent: a restarted agent keeps the announced commands", async () =
   harness.nowMs += 60_000;
   assertEquals(await received(harness, "Say /init"), "Say `/init`");
 });
+
+for (
+  const [text, rewritten] of [
+    ["/init now", "> `/init` now"],
+    ["!ls", "> !ls"],
+    ["Use $skill-creator.", "Use $ skill-creator."],
+    ["See @a.txt", "See @ a.txt"],
+    ["Hello /there", "Hello /there"],
+  ] as const
+) {
+  Deno.test(`neutraliseCommands: a block that may trigger commands keeps ${text}, another block does not`, () => {
+    const commands = new AgentCommands();
+    commands.add(COMMANDS);
+    let passed = 0;
+    const image = { type: "image", mimeType: "image/png", data: "YQ==" } as const;
+    const blocks = neutraliseCommands(
+      [{ type: "text", text }, image, { type: "text", text, mayCommand: true }, { type: "text", text }],
+      commands,
+      (path) => path === "a.txt",
+      () => passed++,
+    );
+    const safe = { type: "text", text: rewritten } as const;
+    assertEquals(blocks, [safe, image, { type: "text", text }, safe]);
+    assertEquals(passed, text === rewritten ? 0 : 1);
+  });
+}
 
 /** Fastest of three runs, in milliseconds. */
 function fastest(text: string): number {
@@ -212,8 +256,9 @@ Deno.test("neutraliseCommands: a prompt of nothing but signs takes no time, and 
     );
     const ms = performance.now() - startedAt;
     assert(ms < 1_000, `${sign}: ${Math.round(ms)} ms`);
-    assertMatch(blocks[0]!.text, /^Start\. /);
-    assertMatch(blocks[0]!.text, /\[\d+ characters left out\]/);
-    assertMatch(blocks[0]!.text, /End `\/init`$/);
+    const [received = ""] = blocks.map((block) => block.type === "text" ? block.text : "");
+    assertMatch(received, /^Start\. /);
+    assertMatch(received, /\[\d+ characters left out\]/);
+    assertMatch(received, /End `\/init`$/);
   }
 });

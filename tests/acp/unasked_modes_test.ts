@@ -29,16 +29,25 @@ for (const [agent, mode, text] of CASES) {
   });
 }
 
-const POLICIES: [permissions: PermissionPolicy, warnings: number][] = [["ask", 1], ["deny", 1], ["allow", 0]];
+const POLICIES: [permissions: PermissionPolicy, keys: PermissionPolicy[] | undefined, warnings: number][] = [
+  ["ask", undefined, 1],
+  ["deny", undefined, 1],
+  ["allow", undefined, 0],
+  ["allow", [], 0],
+  ["allow", ["allow"], 0],
+  ["allow", ["allow", "deny"], 1],
+  ["allow", ["ask"], 1],
+  ["ask", ["allow"], 1],
+];
 const modes = { currentModeId: "agent", availableModes: [{ id: "agent", name: "Auto review" }] };
 
-for (const [permissions, warnings] of POLICIES) {
-  Deno.test(`AcpAgent: with ${permissions}, ${warnings} warning of a mode in which the agent does not ask`, async () => {
+for (const [permissions, keyPermissions, warnings] of POLICIES) {
+  Deno.test(`AcpAgent: with ${permissions}, and ${keyPermissions} of keys, ${warnings} warning of a mode in which the agent does not ask`, async () => {
     const handlers = {
       "initialize": () => ({ protocolVersion: 1, agentInfo: { name: "codex-acp", version: "2.6.0" } }),
       "session/new": () => ({ sessionId: crypto.randomUUID(), modes }),
     };
-    await using harness = new AcpHarness(handlers, { permissions });
+    await using harness = new AcpHarness(handlers, { permissions, keyPermissions });
     await harness.agent.newSession();
     await harness.agent.newSession();
     const logged = harness.recorder.entries.filter(({ message }) => message.includes("without asking"));

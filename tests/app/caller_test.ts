@@ -4,9 +4,26 @@ import { assertEquals } from "@std/assert";
 import { createHash } from "node:crypto";
 import type { ApiKey } from "../../lib/http/access.ts";
 import { type Caller, SCOPES } from "../../lib/turn/caller.ts";
-import { MemoryAgent, saying } from "../support/agents/memory_agent.ts";
-import { errorOf, type SendOptions, startApp } from "../support/harness/app_harness.ts";
-import { contentOf } from "../support/harness/chat_fixture.ts";
+import type { PermissionId, PermissionQuestion } from "../../lib/turn/event.ts";
+import { PERMISSION_POLICIES } from "../../lib/turn/permission.ts";
+import { QuestionBroker } from "../../lib/turn/question.ts";
+import { AcpHarness, type Handler } from "../support/agents/memory_acp_agent.ts";
+import {
+  MemoryAgent,
+  type MemoryPrompt,
+  oneByOne,
+  saying,
+  type Script,
+} from "../support/agents/memory_agent.ts";
+import { errorOf, type SendOptions, startApp, type TestApp } from "../support/harness/app_harness.ts";
+import {
+  assistant,
+  type ChatMessage,
+  contentOf,
+  RETRIES,
+  system,
+  user,
+} from "../support/harness/chat_fixture.ts";
 
 /** A key with every scope; its secret is its name. */
 function apiKey(name: string, caller: Partial<Caller> = {}): ApiKey {
@@ -14,7 +31,9 @@ function apiKey(name: string, caller: Partial<Caller> = {}): ApiKey {
   return { name, sha256, caller: { id: `keys.${name}`, scopes: new Set(SCOPES), ...caller } };
 }
 const said = async (answer: Response | Promise<Response>) => (await contentOf(answer)).trim();
-const as = (key: string): SendOptions => ({ headers: { authorization: `Bearer ${key}` } });
+const as = (key: string) => ({ headers: { authorization: `Bearer ${key}` } }) satisfies SendOptions;
+/** The agent's answer to a permission request. */
+type Decided = { readonly outcome: { readonly optionId: string } };
 
 /** Starts an app with two agents, the second of which alone answers the key "live". */
 function startTwo(strictModels = false) {
@@ -96,6 +115,18 @@ Deno.test("agent of a key: GET /v1/models shows this agent only", async () => {
   }
 });
 
+Deno.test("notification of a key: its agent gets it, with its permissions; others go to the default agent", async () => {
+  const viewers = new MemoryAgent("viewers");
+  viewers.script = saying("From viewers.");
+  const keys = [apiKey("owner"), apiKey("live", { agent: "viewers", permissions: "deny" })];
+  await using app = startApp({ script: saying("From openab."), agents: [viewers], access: { keys } });
+  const notify = async (key: string) =>
+    (await (await app.post("/v1/vtuber/notifications", { text: "Hi", mode: "agent" }, as(key))).json()).said;
+  assertEquals([await notify("live"), await notify("owner")], ["From viewers.", "From openab."]);
+  const permissions = [...viewers.prompts, ...app.agent.prompts].map(({ permissions }) => permissions);
+  assertEquals(permissions, ["deny", undefined]);
+});
+
 Deno.test("agent of a key: a request without an agent goes to it", async () => {
   const { app, viewers } = startTwo();
   await using _ = app;
@@ -113,3 +144,234 @@ Deno.test("agent of a key: a request without an agent goes to it", async () => {
   }
   assertEquals([viewers.prompts.length, app.agent.prompts.length], [1, 1]);
 });
+
+Deno.test("permissions of a key: go with each prompt of its turns, whichever session gets it", async () => {
+  const keys = [apiKey("owner"), apiKey("live", { permissions: "deny" })];
+  await using app = startApp({ access: { keys }, sessions: "auto" });
+  const { agent } = app;
+  agent.resumes = true;
+  const chat = async (key: string, ...scripts: Script[]) => {
+    agent.script = oneByOne(...scripts);
+    await said(app.chat({ messages: [user("Hi")], conversation_id: "mao" }, as(key)));
+  };
+  const hello = saying("Hello, how are you today?");
+  const closing = (prompt: MemoryPrompt) => {
+    hello(prompt);
+    prompt.session.close();
+  };
+  const refusing = (prompt: MemoryPrompt) => prompt.end("refusal");
+  await chat("live", hello);
+  await chat("live", closing); // the open session
+  await chat("live", refusing, hello); // the resumed session, and a new one in its place
+  await chat("owner", hello); // another conversation of the same name
+  agent.script = hello;
+  await said(app.chat({ messages: [user("### Task: title <chat_history>")] }, as("owner"))); // a side job
+  const sessions = agent.prompts.map(({ session, permissions }) => [session.id, permissions]);
+  assertEquals(agent.resumed.length, 1);
+  assertEquals(sessions, [
+    ["session-1", "deny"],
+    ["session-1", "deny"],
+    ["session-1", "deny"],
+    ["session-2", "deny"],
+    ["session-3", undefined],
+    ["session-4", "deny"],
+  ]);
+});
+
+for (const setting of PERMISSION_POLICIES) {
+  Deno.test(`permissions of a key: decide what an agent asks in its turns; the agent's are ${setting}`, async () => {
+    const decided: string[] = [];
+    const ask = ({ options }: PermissionQuestion) => {
+      decided.push("a person");
+      const option = options.find(({ kind }) => kind === "reject_once")!;
+      return Promise.resolve({ id: "p" as PermissionId, outcome: "rejected", option, by: "Mao" } as const);
+    };
+    const toolCall = { toolCallId: "t", title: "rm", kind: "execute" };
+    const options = ["reject", "allow"].map((name) => ({ optionId: name, name, kind: `${name}_once` }));
+    await using agent = new AcpHarness({
+      "session/prompt": async ({ sessionId }, running) => {
+        const request = { sessionId, toolCall, options };
+        const { outcome } = await running.peer.request("session/request_permission", request) as Decided;
+        decided.push(outcome.optionId);
+        running.sendText(sessionId, "Done.");
+        return { stopReason: "end_turn" };
+      },
+    }, { permissions: setting, broker: { ask } });
+    const policies = [undefined, ...PERMISSION_POLICIES, undefined];
+    const keys = policies.map((permissions, index) => apiKey(`k${index}`, { agent: "agent", permissions }));
+    await using app = startApp({ agents: [agent.agent], access: { keys }, sessions: "auto" });
+    // The second round finds the sessions open.
+    for (let round = 0; round < 2; round++) {
+      for (const { name } of keys) {
+        assertEquals(await said(app.chat({ conversation_id: "mao" }, as(name))), "Done.");
+      }
+    }
+    const outcomes = { allow: ["allow"], deny: ["reject"], ask: ["a person", "reject"] };
+    const expected = policies.flatMap((policy = setting) => outcomes[policy]);
+    assertEquals(decided, [...expected, ...expected]);
+  });
+}
+
+const WORDS = "$deploy now";
+/** Ways in which words reach an agent. */
+const WAYS: readonly [name: string, send: (app: TestApp) => Promise<unknown>, passes?: true][] = [
+  ["the newest message", (app) => app.chat({ messages: [user(WORDS)] }, as("k")).then(said), true],
+  [
+    "the newest message behind others",
+    (app) =>
+      app.chat({ messages: [system("Mao"), user("Hi"), assistant("Ho"), user(WORDS)] }, as("k")).then(said),
+    true,
+  ],
+  [
+    "the newest message before a system message",
+    (app) => app.chat({ messages: [user(WORDS), system("Be brief.")] }, as("k")).then(said),
+    true,
+  ],
+  [
+    "a part of the newest message",
+    (app) =>
+      app.chat({ messages: [{ role: "user", content: [{ type: "text", text: WORDS }] }] }, as("k")).then(
+        said,
+      ),
+    true,
+  ],
+  [
+    "a part that claims the right",
+    (app) => {
+      const content = [{ type: "text", text: WORDS, mayCommand: true }];
+      return app.chat({ messages: [{ role: "user", content, mayCommand: true }, user("Hi")] }, as("k")).then(
+        said,
+      );
+    },
+  ],
+  ["the message before", (app) => app.chat({ messages: [user(WORDS), user("Hi")] }, as("k")).then(said)],
+  [
+    "history",
+    (app) => app.chat({ messages: [user(WORDS), assistant("Ho"), user("Hi")] }, as("k")).then(said),
+  ],
+  [
+    "an earlier reply",
+    (app) => app.chat({ messages: [user("Hi"), assistant(WORDS), user("Ho")] }, as("k")).then(said),
+  ],
+  [
+    "a message with the start of its reply",
+    (app) => app.chat({ messages: [user(WORDS), assistant("So,")] }, as("k")).then(said),
+  ],
+  ["a persona", (app) => app.chat({ messages: [system(WORDS), user("Hi")] }, as("k")).then(said)],
+  ["a system message alone", (app) => app.chat({ messages: [system(WORDS)] }, as("k")).then(said)],
+  [
+    "a system message behind the newest message",
+    (app) => app.chat({ messages: [user("Hi"), system(WORDS)] }, as("k")).then(said),
+  ],
+  [
+    "the result of a client's tool",
+    (app) =>
+      app.chat({ messages: [user("Hi"), { role: "tool", tool_call_id: "t", content: WORDS }] }, as("k")).then(
+        said,
+      ),
+  ],
+  [
+    "a side job",
+    (app) => app.chat({ messages: [user(`### Task: title <chat_history> ${WORDS}`)] }, as("k")).then(said),
+  ],
+  [
+    "a prompt of the older endpoint",
+    async (app) => (await app.post("/v1/completions", { prompt: WORDS }, as("k"))).text(),
+  ],
+  [
+    "a notification",
+    async (app) =>
+      (await app.post("/v1/vtuber/notifications", { text: WORDS, mode: "agent" }, as("k"))).text(),
+  ],
+];
+
+/** An agent in memory whose prompts a test reads. It answers each with `ok`, after these steps. */
+function recordingAgent(steps: Handler = () => {}): AcpHarness {
+  return new AcpHarness({
+    "session/prompt": async (params, running) => {
+      await steps(params, running);
+      running.sendText(params.sessionId, "ok");
+      return { stopReason: "end_turn" };
+    },
+  }, { questions: new QuestionBroker(60_000, () => false) });
+}
+const promptsOf = ({ running }: AcpHarness) =>
+  running.received.filter(({ method }) => method === "session/prompt").map(({ params }) => params.prompt);
+
+for (const hasScope of [true, false]) {
+  const scopes = new Set(SCOPES.filter((scope) => hasScope || scope !== "commands"));
+  const keys = [apiKey("k", { scopes, agent: "agent" })];
+  const kind = hasScope ? "with" : "without";
+  for (const [name, send, passes = false] of WAYS) {
+    const isOpen = hasScope && passes;
+    Deno.test(`commands, ${kind} the scope: ${name} ${isOpen ? "can" : "cannot"} trigger them`, async () => {
+      await using agent = recordingAgent();
+      await using app = startApp({ agents: [agent.agent], access: { keys } });
+      await send(app);
+      const [blocks = [], ...more] = promptsOf(agent);
+      const text = blocks.map((block) => block.text).join("");
+      assertEquals([text.includes(WORDS), text.includes("$ deploy now"), more], [isOpen, !isOpen, []]);
+      assertEquals(blocks.filter((block) => "mayCommand" in block), []);
+      const logged = agent.recorder.entries.filter(({ message }) => message.includes("scope commands"));
+      assertEquals(logged.map(({ level }) => level), isOpen ? ["info"] : []);
+      assertEquals(JSON.stringify(logged).includes("deploy"), false);
+    });
+  }
+
+  Deno.test(`commands, ${kind} the scope: the answer to a question cannot trigger them`, async () => {
+    const answers: unknown[] = [];
+    await using agent = recordingAgent(async ({ sessionId }, running) => {
+      const requestedSchema = { type: "object", properties: { x: { type: "string" } } };
+      const question = { sessionId, mode: "form", message: "Which?", requestedSchema };
+      answers.push(await running.peer.request("elicitation/create", question));
+    });
+    await using app = startApp({ agents: [agent.agent], access: { keys } });
+    const chat = (text: string) =>
+      app.chat({ messages: [user(text)], conversation_id: "mao" }, as("k")).then(said);
+    assertEquals([await chat("Hi"), await chat("/deploy")], ["Which?", "ok"]);
+    assertEquals(answers, [{ action: "accept", content: { x: "> /deploy" } }]);
+    assertEquals(promptsOf(agent).length, 1);
+  });
+
+  Deno.test(`commands, ${kind} the scope: in an open conversation a command is the whole prompt`, async () => {
+    await using agent = recordingAgent();
+    await using app = startApp({ agents: [agent.agent], access: { keys }, sessions: "auto" });
+    const chat = (...messages: ChatMessage[]) =>
+      app.chat({ messages, conversation_id: "mao" }, as("k")).then(said);
+    const [persona, first] = [system("You are Mao."), [user("Hi"), assistant("ok")]];
+    await chat(persona, user("Hi"));
+    await chat(persona, ...first, system("It is noon."), user("/compact"), system("Be brief."));
+    const last = promptsOf(agent).at(-1)!;
+    if (hasScope) assertEquals(last, [{ type: "text", text: "/compact" }]);
+    else {assertEquals(last.map(({ text }) => /It is noon\.[^]*\n\/compact\n[^]*Be brief\./.test(text!)), [
+        true,
+      ]);}
+    // The next prompt has what is new, and the command is history.
+    await chat(persona, ...first, user("/compact"), assistant("ok"), user("Well?"));
+    assertEquals(promptsOf(agent).at(-1), [{ type: "text", text: "Well?" }]);
+  });
+}
+
+Deno.test("commands: the key of the owner, and this machine without a key, cannot trigger them", async () => {
+  for (const authKey of ["k", undefined]) {
+    await using agent = recordingAgent();
+    await using app = startApp({ agents: [agent.agent], access: { authKey } });
+    await app.chat({ model: "agent", messages: [user("/compact")] }, authKey ? as("k") : {}).then(said);
+    assertEquals(promptsOf(agent), [[{ type: "text", text: "> /compact" }]]);
+  }
+});
+
+for (const [how, first, second] of RETRIES) {
+  Deno.test(`commands: a request that is sent again (${how}) triggers nothing again`, async () => {
+    await using agent = recordingAgent();
+    await using app = startApp({
+      agents: [agent.agent],
+      access: { keys: [apiKey("k", { agent: "agent" })] },
+    });
+    for (const retry of [first, second]) {
+      const headers = { ...as("k").headers, ...retry };
+      assertEquals(await said(app.chat({ messages: [user("/compact")] }, { headers })), "ok");
+    }
+    assertEquals(promptsOf(agent), [[{ type: "text", text: "/compact" }]]);
+  });
+}

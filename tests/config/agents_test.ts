@@ -139,6 +139,7 @@ Deno.test("readAgents: each has the values of its table", () => {
     mode: "plan",
     model: "gpt-5",
     permissions: "deny",
+    keyPermissions: [],
     startMs: 180_000,
     isSessionLimitSet: false,
   });

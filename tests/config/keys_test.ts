@@ -79,6 +79,17 @@ Deno.test("keys: a file with keys alone is served by the demo agent, and has no 
 const MANY = (count: number) =>
   Array.from({ length: count }, (_, n) => key(`key = "${KEY}${n}"\nscopes = ["chat"]`, `k${n}`)).join("");
 
+Deno.test("keys: an agent knows the permissions of the keys that it answers", () => {
+  const text = [
+    AGENTS,
+    right('permissions = "deny"'),
+    right('permissions = "allow"\nagent = "sandbox"', "b"),
+    right('agent = "sandbox"', "c"),
+  ].join("");
+  const policies = load(text, ENV).config.agents.map(({ name, keyPermissions }) => [name, keyPermissions]);
+  assertEquals(policies, [["Codex", ["deny"]], ["sandbox", ["deny", "allow"]]]);
+});
+
 Deno.test("keys: as many as the limit", () => {
   assertEquals(load(MANY(1_000)).config.keys.length, 1_000);
 });

@@ -122,6 +122,46 @@ Deno.test("undelivered: messages are sent before words that were answered earlie
   assertEquals((await harness.agent.nextPrompt()).text, "three\n\nhi");
 });
 
+Deno.test("undelivered: of messages that may trigger commands, the newest request's alone does", async () => {
+  using harness = new ConversationHarness();
+  const conversation = { owner: "", name: "a" };
+  const start = (text: string) =>
+    harness.registry.startTurn({ conversation, messages: [user(text)], mayCommand: true, record: false });
+  const open = harness.blockOpening();
+  for (const text of ["/one", "/two"]) {
+    start(text).catch(() => {});
+    await nextTask();
+  }
+  const last = start("/three");
+  open();
+  await waitFor(last, "the newest turn");
+  const { blocks, session } = await harness.agent.nextPrompt();
+  const text = (text: string) => ({ type: "text", text });
+  assertEquals<unknown>(blocks, [text("/one\n\n/two\n\n"), { ...text("/three"), mayCommand: true }]);
+  crash(session);
+  await nextTask();
+  // The crash may have lost the messages.
+  await start("four");
+  const { blocks: again } = await harness.agent.nextPrompt();
+  assertEquals<unknown>(again, [text("/one\n\n/two\n\n/three\n\n"), { ...text("four"), mayCommand: true }]);
+});
+
+Deno.test("undelivered: a message that runs again in a new session may trigger commands again", async () => {
+  using harness = new ConversationHarness();
+  await harness.run("a", [user("one")], "Answer one, which is a long one.");
+  harness.agent.resumes = true;
+  harness.session(0).close();
+  const messages = [user("one"), assistant("Answer one, which is a long one."), user("/two")];
+  const conversation = { owner: "", name: "a" };
+  await harness.registry.startTurn({ conversation, messages, mayCommand: true, record: false });
+  const resumed = await harness.agent.nextPrompt();
+  const command = { type: "text", text: "/two", mayCommand: true };
+  assertEquals<unknown>(resumed.blocks, [command]);
+  resumed.end("refusal");
+  const { blocks, session } = await harness.agent.nextPrompt();
+  assertEquals<unknown>([blocks.length, blocks[1], session === resumed.session], [2, command, false]);
+});
+
 const FIRST = [MAO, user("one")];
 const SECOND = [...FIRST, assistant("Answer one, which is a long one."), user("two")];
 const THIRD = [...SECOND, user("three")];

@@ -11,6 +11,7 @@ import type { Route } from "../../../lib/http/router.ts";
 import { createServer, type Server } from "../../../lib/server.ts";
 import type { Character } from "../../../lib/stage/character.ts";
 import { Metrics } from "../../../lib/telemetry/metrics.ts";
+import type { Agent } from "../../../lib/turn/agent.ts";
 import { PermissionBroker } from "../../../lib/turn/permission.ts";
 import { QuestionBroker } from "../../../lib/turn/question.ts";
 import { MemoryAgent, type Script } from "../agents/memory_agent.ts";
@@ -37,7 +38,7 @@ export interface TestAppOptions extends Partial<Omit<Config, "agents" | "log">> 
   log?: Log;
   store?: Store;
   /** Agents beside the default one. */
-  agents?: readonly MemoryAgent[];
+  agents?: readonly Agent[];
 }
 
 /** Options of a request. */
