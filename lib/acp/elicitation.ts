@@ -45,7 +45,7 @@ export class SessionQuestions {
   }
 
   /**
-   * Asks a person; nobody if the policy is `deny`, because an answer, even a viewer's in the chat, may approve something.
+   * Asks a person; nobody if the policy is `deny`, because an answer may approve something, and a viewer could give it.
    *
    * @param neutralise Makes commands in words from a chat harmless.
    * @param signal Aborts when the agent withdraws the question, or with the reason `"turn"` when the turn ends.
@@ -57,15 +57,15 @@ export class SessionQuestions {
     signal: AbortSignal,
   ): Promise<ElicitationResult> {
     const { questions, log } = this.#deps;
-    const question = toQuestion(request);
     const session = this.#sessionId;
-    const isDenied = permissions === "deny";
-    if (isDenied || questions === undefined || question === undefined || this.#open >= MAX_OPEN) {
-      const other = question ? "too many questions are open" : "it cannot be shown";
-      const why = isDenied ? "the permissions of the turn are deny" : other;
+    const cancel = (why: string) => {
       log.info(`cancelled a question of the agent: ${why}`, { session });
-      return { action: "cancel" };
-    }
+      return { action: "cancel" } as const;
+    };
+    if (permissions === "deny") return cancel("the permissions of the turn are deny");
+    const question = toQuestion(request);
+    if (question === undefined) return cancel("it cannot be shown");
+    if (questions === undefined || this.#open >= MAX_OPEN) return cancel("too many questions are open");
     this.#open++;
     const resolution = await questions.ask(question, reader, signal).finally(() => this.#open--);
     const { outcome = "cancelled", by = "nobody, because no client can answer" } = resolution ?? {};

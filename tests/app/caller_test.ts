@@ -352,6 +352,20 @@ for (const hasScope of [true, false]) {
   });
 }
 
+Deno.test("commands: of a message that repeats the chat before it, only the rest can trigger them", async () => {
+  await using agent = recordingAgent();
+  const keys = [apiKey("k", { agent: "agent" })];
+  await using app = startApp({ agents: [agent.agent], access: { keys } });
+  for (const text of ["$one", "$one\nok\n$two"]) await said(app.chat({ messages: [user(text)] }, as("k")));
+  const [first, second = []] = promptsOf(agent);
+  assertEquals(first, [{ type: "text", text: "$one" }]);
+  // Each request is a conversation of its own here, so the second has the history.
+  assertEquals(second.map(({ text }) => text), [
+    "<user>\n$ one\n</user>\n\n<assistant>\nok\n</assistant>\n\n",
+    "$two",
+  ]);
+});
+
 Deno.test("commands: the key of the owner, and this machine without a key, cannot trigger them", async () => {
   for (const authKey of ["k", undefined]) {
     await using agent = recordingAgent();
