@@ -27,6 +27,7 @@ import { openAiRoutes } from "./openai/routes.ts";
 import { type Character, openCharacter } from "./stage/character.ts";
 import { stageRoutes } from "./stage/routes.ts";
 import { Metrics } from "./telemetry/metrics.ts";
+import type { Traces } from "./telemetry/traces.ts";
 import { telemetryRoutes } from "./telemetry/routes.ts";
 import type { Agent } from "./turn/agent.ts";
 import { CannedReplies } from "./turn/canned_replies.ts";
@@ -47,6 +48,8 @@ export interface ServerParts {
   readonly questions: QuestionBroker;
   readonly character: Character;
   readonly metrics: Metrics;
+  /** Makes spans, if the program exports them. */
+  readonly traces?: Traces | undefined;
   /** Remembers conversations beyond the program's end; without it they are kept in memory. */
   readonly store?: Store | undefined;
   /** The driver of a desktop pet, which starts with the agents. */
@@ -60,7 +63,7 @@ export type Server = ReturnType<typeof createServer>;
 
 /** Wires the parts into a server. */
 export function createServer(config: Config, parts: ServerParts) {
-  const { hub, permissions, questions, metrics, store, pet, version, log } = parts;
+  const { hub, permissions, questions, metrics, traces, store, pet, version, log } = parts;
   const resources = new AsyncDisposableStack();
   if (store) resources.use(store);
   if (pet) resources.use(pet);
@@ -81,7 +84,10 @@ export function createServer(config: Config, parts: ServerParts) {
     budget,
     limits: config,
     observer: hub,
-    measure: (agent) => metrics.measureTurn(agent),
+    measure(agent) {
+      const meter = metrics.measureTurn(agent);
+      return traces?.traceTurn(agent, meter) ?? meter;
+    },
     onMemoryLost: (conversation) => notifier.announceMemoryLost(conversation),
     emotions: config.emotions,
     log,
@@ -138,7 +144,10 @@ export function createServer(config: Config, parts: ServerParts) {
   ];
 
   const server = {
-    app: createApp(routes, access, log, (answered) => metrics.onAnswered(answered)),
+    app: createApp(routes, access, log, (answered) => {
+      metrics.onAnswered(answered);
+      traces?.onAnswered(answered);
+    }),
     routes,
     conversations,
     index,
@@ -224,6 +233,7 @@ export async function openServer(config: Config, io: ServerIo): Promise<Server> 
     questions,
     character,
     metrics,
+    traces: await openTraces(io),
     store,
     pet,
     version,
@@ -240,6 +250,17 @@ async function orConfigError<T>(promise: Promise<T>): Promise<T> {
 }
 
 /** Opens the store; without one, conversations are kept in memory. @throws {ConfigError} if a key's budget needs it. */
+/** Where Deno registers itself with the OpenTelemetry API, if it exports anything. */
+const OPEN_TELEMETRY = Symbol.for("opentelemetry.js.api.1");
+
+/** Loads the spans if they are exported: the API would slow down every start. */
+async function openTraces({ version, log }: ServerIo): Promise<Traces | undefined> {
+  if (!(OPEN_TELEMETRY in globalThis)) return undefined;
+  log.warn("traces have the whole address of each request, with the key in ?token=");
+  const { Traces } = await import("./telemetry/traces.ts");
+  return new Traces(version);
+}
+
 async function openStoreOrWarn({ dataDir, keys }: Config, log: Log): Promise<Store | undefined> {
   if (dataDir === undefined) return undefined;
   try {

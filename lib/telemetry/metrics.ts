@@ -25,8 +25,8 @@ const OTHER = "other";
 const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"]);
 const KINDS: ReadonlySet<string> = new Set(TOOL_KINDS);
 /** The operation (`gen_ai.operation.name`) of every turn, and the provider of the models: an agent behind ACP. */
-const OPERATION = "invoke_agent";
-const PROVIDER = "acp";
+export const OPERATION = "invoke_agent";
+export const PROVIDER = "acp";
 
 /** Open tool calls of one turn that are timed. */
 const MAX_TOOLS = 1_000;

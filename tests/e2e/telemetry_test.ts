@@ -2,7 +2,11 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { parseSamples, sampleTable } from "../support/harness/metrics_fixture.ts";
-import { replyOf, script, startServer, until } from "../support/harness/server_process.ts";
+import { OtlpCollector } from "../support/harness/otlp_collector.ts";
+import { inConversation, replyOf, script, startServer, until } from "../support/harness/server_process.ts";
+
+/** Tokens of a turn, as an agent reports them. */
+const USAGE = { inputTokens: 30, outputTokens: 5, totalTokens: 35 };
 
 Deno.test("GET /metrics: agents that exit, permission requests, tools and the event loop", async () => {
   await using server = await startServer();
@@ -31,3 +35,93 @@ Deno.test("GET /metrics: agents that exit, permission requests, tools and the ev
   await until(scrape, (all) => (all.get("event_loop_lag_seconds_count") ?? 0) > 0);
   assert(all.get("process_start_time_seconds")! * 1000 <= Date.now());
 });
+
+/** Names the trace and the span of a client. */
+const traceParent = (digit: string) => ({
+  headers: { traceparent: `00-${digit.repeat(32)}-${digit.repeat(16)}-01` },
+});
+
+/** An executable exports only if OTEL_DENO was set when it was compiled. */
+const ignore = Deno.env.has("OAB_VTUBER_EXECUTABLE");
+
+Deno.test("OTEL_DENO: a request, its turn and its tools are one trace, with a log line of the request", {
+  ignore,
+}, async () => {
+  await using collector = new OtlpCollector();
+  await using server = await startServer({ env: collector.env });
+  const tool = (id: string, status: string) => ({ tool: { id, title: "S3CRET", kind: id, status } });
+  const steps = [
+    tool("read", "in_progress"),
+    { toolUpdate: { id: "read", status: "failed" } },
+    tool("execute", "in_progress"),
+    { thought: "S3CRET" },
+    { env: Object.keys(collector.env) },
+    { text: "S3CRET" },
+  ];
+  const named = { headers: { ...traceParent("a").headers, ...inConversation("S3CRET").headers } };
+  const reply = await replyOf(
+    server.chat(script(...steps, { stop: "end_turn", usage: USAGE }), { user: "S3CRET" }, named),
+  );
+  // The agent gets none of the variables.
+  const inherited = JSON.parse(reply.text.slice(0, reply.text.indexOf("}") + 1));
+  assertEquals(inherited, Object.fromEntries(Object.keys(collector.env).map((name) => [name, null])));
+  const span = (name: string) => collector.spans.find((span) => span.name === name);
+  const turn = await until(() => span("invoke_agent openab")!);
+  const request = await until(() => span("POST /v1/chat/completions")!);
+  const [read, execute] = ["read", "execute"].map((kind) => span(`execute_tool ${kind}`)!);
+  const spans = [request, turn, read!, execute!];
+  assertEquals(spans.map(({ traceId }) => traceId), spans.map(() => "a".repeat(32)));
+  assertEquals(spans.map(({ parentSpanId }) => parentSpanId), [
+    "a".repeat(16),
+    request.spanId,
+    turn.spanId,
+    turn.spanId,
+  ]);
+  assertEquals([turn.events, turn.status], [["prompt_taken", "first_text"], 0]);
+  assertEquals([turn.attributes["gen_ai.usage.input_tokens"], turn.attributes["error.type"]], [
+    30,
+    undefined,
+  ]);
+  assertEquals([read!.attributes["error.type"], read!.status, execute!.attributes["error.type"]], [
+    "failed",
+    2,
+    undefined,
+  ]);
+  assertEquals(request.attributes["http.route"], "/v1/chat/completions");
+  assertEquals(JSON.stringify(spans).includes("S3CRET"), false);
+  await until(() =>
+    collector.logs.some(({ traceId, body }) => traceId === request.traceId && body.includes('"request"'))
+  );
+});
+
+Deno.test(
+  "OTEL_DENO: a turn that waits for an earlier one belongs to its own request",
+  { ignore },
+  async () => {
+    await using collector = new OtlpCollector();
+    const env = { ...collector.env, VTUBER_ON_BUSY: "queue" };
+    await using server = await startServer({ env });
+    const mao = (digit: string) => ({
+      headers: { ...traceParent(digit).headers, ...inConversation("mao").headers },
+    });
+    const file = await Deno.makeTempFile();
+    await Deno.remove(file);
+    const first = server.chat(script({ waitFor: file }, { text: "Hi" }), {}, mao("a"));
+    await server.receivedTimes("session/prompt", 1);
+    const second = server.chat(script({ error: { code: -32000, message: "S3CRET" } }), {}, mao("b"));
+    await server.logged('"conversation","decision":"continue"');
+    await Deno.writeTextFile(file, "");
+    await Promise.all([replyOf(first), replyOf(second)]);
+    await Deno.remove(file);
+    const turns = () => collector.spans.filter(({ name }) => name === "invoke_agent openab");
+    await until(() => turns().length === 2);
+    const requests = () => collector.spans.filter(({ name }) => name === "POST /v1/chat/completions");
+    await until(() => requests().length === 2);
+    for (const [index, digit] of ["a", "b"].entries()) {
+      const turn = turns()[index]!;
+      assertEquals(turn.traceId, digit.repeat(32));
+      assertEquals(turn.parentSpanId, requests().find(({ traceId }) => traceId === turn.traceId)!.spanId);
+    }
+    assertEquals(turns().map(({ status }) => status), [0, 2]);
+  },
+);
