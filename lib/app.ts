@@ -87,8 +87,8 @@ export function createApp(
       head.set("allow", allow);
       throw new AppError("method_not_allowed", message);
     }
-    // Deno's server leaves out the body of a response to `HEAD`, and knows its length.
     checkScopes(caller, required);
+    // Deno's server leaves out the body of a response to `HEAD`, and knows its length.
     return await handler(request, { requestId, rest: match.rest, caller });
   }
 

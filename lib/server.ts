@@ -249,7 +249,6 @@ async function orConfigError<T>(promise: Promise<T>): Promise<T> {
   }
 }
 
-/** Opens the store; without one, conversations are kept in memory. @throws {ConfigError} if a key's budget needs it. */
 /** Where Deno registers itself with the OpenTelemetry API, if it exports anything. */
 const OPEN_TELEMETRY = Symbol.for("opentelemetry.js.api.1");
 
@@ -261,12 +260,13 @@ async function openTraces({ version, log }: ServerIo): Promise<Traces | undefine
   return new Traces(version);
 }
 
+/** Opens the store; without one, conversations are kept in memory. @throws {ConfigError} if a key's budget needs it. */
 async function openStoreOrWarn({ dataDir, keys }: Config, log: Log): Promise<Store | undefined> {
   if (dataDir === undefined) return undefined;
   try {
     return await openStore(dataDir, log);
   } catch (error) {
-    const budgets = keys.filter(({ caller }) => caller.turnsPerDay).map(({ name }) => `[keys.${name}]`);
+    const budgets = keys.filter(({ caller }) => caller.turnsPerDay).map(({ caller }) => `[${caller.id}]`);
     if (budgets.length > 0) {
       throw new ConfigError([`${messageOf(error)} turns_per_day of ${budgets.join(", ")} is counted there.`]);
     }

@@ -115,7 +115,7 @@ function scopesCell(required: ReturnType<typeof requiredScopes>): string {
   return required.length === 0 ? "any key" : required.map(code).join(" and ");
 }
 
-/** What a key with a scope can do. */
+/** The rights that each scope gives. */
 const SCOPE_DOCS: Readonly<Record<Scope, string>> = {
   chat: "talk: start turns, and list and forget the conversations of the key",
   audio: "speak and listen",

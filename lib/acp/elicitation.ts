@@ -62,7 +62,7 @@ export class SessionQuestions {
       log.info(`cancelled a question of the agent: ${why}`, { session });
       return { action: "cancel" } as const;
     };
-    if (permissions === "deny") return cancel("the permissions of the turn are deny");
+    if (permissions === "deny") return cancel("the turn's permission policy is deny");
     const question = toQuestion(request);
     if (question === undefined) return cancel("it cannot be shown");
     if (questions === undefined || this.#open >= MAX_OPEN) return cancel("too many questions are open");

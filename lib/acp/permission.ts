@@ -150,7 +150,7 @@ export interface PermissionDeps {
 type RequestedTool = Pick<PermissionQuestion, "tool" | "options">;
 
 /** The end of the log line about a request that no person has decided. */
-const ADVICE = "the permissions allow would allow it";
+const ADVICE = 'the permission policy "allow" would allow it';
 
 /** Decides the permission requests of one session. */
 export class SessionPermissions {
@@ -180,9 +180,9 @@ export class SessionPermissions {
     const { tool, access } = turn.translator.upsertTool(request.toolCall);
     if (tool !== announced?.tool) turn.reader({ type: "tool", tool });
     const decided = { tool, options: request.options.map(toOption) };
-    if (turn.permissions === "allow") return this.#allow(decided, "the permissions of the turn are allow");
+    if (turn.permissions === "allow") return this.#allow(decided, "the turn's permission policy is allow");
     if (turn.permissions === "deny") {
-      return this.#refuse(decided, turn, "the permissions of the turn are deny");
+      return this.#refuse(decided, turn, "the turn's permission policy is deny");
     }
 
     const places = this.#placesOf(tool, access);

@@ -29,9 +29,9 @@ export function describeUnaskedMode(agent: string | undefined, mode: string | un
   if (known === undefined) return undefined;
   const [first] = known.asking;
   if (first === undefined) {
-    return `${agent} never asks for permissions: it does everything, whatever the permissions are.`;
+    return `${agent} never asks for permissions: it does everything, whatever the permission policy is.`;
   }
   if (mode === undefined || known.asking.includes(mode)) return undefined;
-  return `${agent} may act without asking in its mode "${mode}", whatever the permissions are. ` +
+  return `${agent} may act without asking in its mode "${mode}", whatever the permission policy is. ` +
     `In the mode "${first}" it asks.`;
 }

@@ -35,10 +35,9 @@ export function isTable(value: unknown): value is Table {
 /** Says what is wrong with the name of an agent or a key. */
 export function nameFault(kind: "agent" | "key", name: string): string | undefined {
   if (NAME.test(name)) return undefined;
-  return `the name of ${
-    kind === "agent" ? "an agent" : "a key"
-  } has at most 64 letters, digits, dots, underscores ` +
-    "and hyphens, and begins with a letter or digit";
+  const subject = kind === "agent" ? "an agent" : "a key";
+  return `the name of ${subject} has at most 64 letters, digits, dots, underscores and hyphens, and begins with a ` +
+    "letter or digit";
 }
 
 /** Lists the variables that a text names as `${NAME}`. */

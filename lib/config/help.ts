@@ -8,7 +8,7 @@ import type { Config } from "./load.ts";
 import { DEFAULT_SCOPES } from "./new_key.ts";
 import { type Setting, SETTING_HELP } from "./settings.ts";
 
-/** What the page can do only with a key: talk, watch, answer permissions, and interrupt. */
+/** The scopes for everything that the page offers: chat, captions, answers to permissions, and a stop button. */
 const PAGE_SCOPES: readonly Scope[] = ["chat", "events", "permissions", "operator"];
 /** Characters of a line of `--help` beside its indentation. */
 const HELP_COLUMNS = 93;

@@ -26,12 +26,7 @@ const limit = (max: number) => {
   return z.number(message).int(message).min(1, message).max(max, message).optional();
 };
 const SCOPE_LIST = `The scopes are ${SCOPES.join(", ")}`;
-const scope = z.enum(SCOPES, {
-  error({ input }) {
-    const meant = typeof input === "string" ? suggest(input, SCOPES) : undefined;
-    return `is not a scope. ${meant ? `Did you mean ${meant}? ` : ""}${SCOPE_LIST}`;
-  },
-});
+const scope = z.enum(SCOPES, { error: ({ input }) => scopeFault(input) });
 const scopes = z.array(scope, {
   error: ({ input }) =>
     input === undefined
@@ -51,6 +46,12 @@ const keyTable = z.object({
   permissions: z.enum(PERMISSION_POLICIES, `must be one of ${PERMISSION_POLICIES.join(", ")}`).optional(),
   agent: text.trim().min(1, "cannot be empty: leave it out, or name an agent").optional(),
 }, "must be the table of a key, such as [keys.overlay]");
+
+/** Says why a value is not a scope, and which scope is probably meant. */
+export function scopeFault(value: unknown): string {
+  const meant = typeof value === "string" ? suggest(value, SCOPES) : undefined;
+  return `is not a scope. ${meant ? `Did you mean ${meant}? ` : ""}${SCOPE_LIST}`;
+}
 
 /** The names of the keys of a table `[keys.NAME]`. */
 export const KEY_SETTINGS: readonly string[] = Object.keys(keyTable.shape);
@@ -88,7 +89,7 @@ export function readKeyTables(reader: TableReader): KeyTable[] {
   });
 }
 
-/** Everything else that a key depends on. */
+/** The parts of the configuration that keys depend on. */
 interface KeySurroundings {
   readonly authKey: string | undefined;
   readonly agents: readonly AgentConfig[];

@@ -4,8 +4,8 @@ import { parseArgs } from "node:util";
 import { sha256 } from "../http/access.ts";
 import { type Scope, SCOPES } from "../turn/caller.ts";
 import { nameFault } from "./config_file.ts";
+import { scopeFault } from "./keys.ts";
 import { ConfigError, flagError } from "./load.ts";
-import { suggest } from "./suggest.ts";
 
 /** Bytes of randomness in a key. */
 const KEY_BYTES = 24;
@@ -18,7 +18,7 @@ const USAGE = "The command is: oab-vtuber key new [NAME --scopes chat,events]";
 export interface NewKey {
   /** The lines to paste, and beside a table the key itself. */
   readonly text: string;
-  /** What to do with the lines. */
+  /** Says what to do with the lines. */
   readonly advice: string;
 }
 
@@ -89,13 +89,7 @@ function readArguments(args: readonly string[]): Arguments {
     DEFAULT_SCOPES;
   for (const word of words) {
     if (SCOPES.some((scope) => scope === word)) continue;
-    const meant = suggest(word, SCOPES);
-    mistakes.push(
-      `--scopes: ${word || "an empty text"} is not a scope. ${
-        meant ? `Did you mean ${meant}? ` : ""
-      }The scopes are ` +
-        `${SCOPES.join(", ")}.`,
-    );
+    mistakes.push(`--scopes: ${word || "an empty text"} ${scopeFault(word)}.`);
   }
   if (mistakes.length > 0) throw new ConfigError(mistakes);
   return { help: false, name, scopes: SCOPES.filter((scope) => words.includes(scope)) };

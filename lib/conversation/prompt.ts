@@ -69,10 +69,13 @@ export function promptMessages(messages: readonly Message[], unseen?: UnseenPart
 }
 
 /** Creates the test of which messages a session has not received yet. */
-function unseenFilter(messages: readonly Message[], { turns, persona, reply, ...unseen }: UnseenParts) {
+function unseenFilter(
+  messages: readonly Message[],
+  { turns, persona, reply, answeredElsewhere }: UnseenParts,
+) {
   const [firstTurn = messages.length] = turns;
   const lastTurn = turns.at(-1) ?? -1;
-  const otherReplies = unseen.answeredElsewhere ?? firstTurn;
+  const otherRepliesFrom = answeredElsewhere ?? firstTurn;
   const personaEnd = leading(messages);
   const newestTurn = messages.findLastIndex(isTurn);
   const ownReply = reply?.index ?? replyBySpeaker(messages, newestTurn);
@@ -87,7 +90,7 @@ function unseenFilter(messages: readonly Message[], { turns, persona, reply, ...
 
   /** Whether the session did not write a reply: another session did, or another character, or the client. */
   const isOther = (message: Message, index: number): boolean => {
-    if (index > otherReplies && index < lastTurn || index === cutReply) return true;
+    if (index > otherRepliesFrom && index < lastTurn || index === cutReply) return true;
     const name = speakerOf(message);
     const isNamedOther = ownReply >= 0 && name !== undefined && name !== ownName;
     return index > ownReply && (index > newestTurn || isNamedOther);

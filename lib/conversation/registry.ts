@@ -17,7 +17,7 @@ import { cancelled, type QueueTicket } from "./turn_queue.ts";
 
 /** A request for a turn. */
 export interface TurnRequest {
-  /** Who asks for the turn; nobody if the program itself does. */
+  /** The caller that asks for the turn; none if the program itself does. */
   readonly caller?: Caller | undefined;
   /** The caller and its conversation. Without it the request gets a session of its own, closed after the turn. */
   readonly conversation?: ConversationKey | undefined;

@@ -113,10 +113,8 @@ export class TurnBudget {
       this.#isFailing = true;
       throw new AppError(
         "internal_error",
-        `The turn cannot be counted in VTUBER_DATA_DIR: ${
-          messageOf(cause)
-        }. No agent was prompted. Free disk space ` +
-          "or mend the permissions of the folder, and send the request again.",
+        `The turn cannot be counted in VTUBER_DATA_DIR: ${messageOf(cause)}. No agent was prompted. ` +
+          "Free disk space or mend the permissions of the folder, and send the request again.",
         { cause },
       );
     }

@@ -134,7 +134,7 @@ export class EventHub implements TurnObserver {
   /**
    * Adds a subscriber, and sends it the current states, open permission requests and questions.
    *
-   * @param caller Who gets the events: its scopes decide which.
+   * @param caller The caller that gets the events; its scopes decide which.
    * @param names The events to deliver, as {@linkcode Subscriber.subscribe} takes them; by default `*`.
    * @throws {AppError} As {@linkcode EventHub.admit} and {@linkcode Subscriber.subscribe} do.
    */

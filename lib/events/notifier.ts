@@ -65,7 +65,7 @@ export function createNotifier({ hub, cannedReplies, emotions: words, conversati
     /**
      * Prompts the agent in a session of its own.
      *
-     * @param options.caller Who asks for it; nobody if the program itself does.
+     * @param options.caller The caller that asks for it; none if the program itself does.
      * @param options.earlierReplies The agent's replies to earlier prompts, oldest first.
      * @returns The announcement of its reply, or nothing if the reply is silent.
      * @throws {AppError} if the turn fails or is interrupted; the signal's reason if it aborts.

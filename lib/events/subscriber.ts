@@ -63,7 +63,7 @@ export class Subscriber implements Disposable {
   readonly id: string = crypto.randomUUID();
   /** The name that the client gave itself; its id until then. */
   name: string = this.id;
-  /** Who connected. No command changes it. */
+  /** The caller that connected; no command changes it. */
   readonly caller: Caller;
   readonly #transport: Transport;
   readonly #onDetach: () => void;

@@ -11,7 +11,7 @@ export interface ApiKey {
   readonly name: string;
   /** SHA-256 of the key's UTF-8 bytes, as lowercase hexadecimal digits. */
   readonly sha256: string;
-  /** What the key allows. */
+  /** The caller of every request with the key. */
   readonly caller: Caller;
 }
 
@@ -30,7 +30,7 @@ export interface AccessOptions {
 /** Decides who is served. */
 export type AccessControl = ReturnType<typeof createAccessControl>;
 
-/** What the owner can do with `VTUBER_AUTH_KEY`, or from this machine where no key is configured. */
+/** The scopes of `VTUBER_AUTH_KEY`, and of this machine where no key is configured. */
 const OWNER_SCOPES: ReadonlySet<Scope> = new Set(SCOPES.filter((scope) => scope !== "commands"));
 /** The caller from this machine, where no key is configured. */
 export const LOCAL_CALLER: Caller = { id: "", scopes: OWNER_SCOPES };
@@ -61,11 +61,9 @@ export function isLoopback(host: string): boolean {
   return LOOPBACK_HOST.test(host);
 }
 
-/** Creates the access control for these settings. `wrongKeys` is for tests that look into it. */
-export function createAccessControl(
-  { authKey, keys = [], insecure, ...options }: AccessOptions,
-  wrongKeys: WrongKeys = new WrongKeys(),
-) {
+/** Creates the access control for these settings. */
+export function createAccessControl({ authKey, keys = [], insecure, ...options }: AccessOptions) {
+  const wrongKeys = new WrongKeys();
   const allowedOrigins = new Set(
     options.allowedOrigins.map((origin) => origin.toLowerCase().replace(/\/+$/, "")),
   );

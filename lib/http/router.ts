@@ -8,7 +8,7 @@ export interface RequestContext {
   readonly requestId: string;
   /** The decoded part of the path that the route's `*` stands for; else empty. */
   readonly rest: string;
-  /** Who makes the request. */
+  /** The maker of the request, and its rights. */
   readonly caller: Caller;
 }
 

@@ -11,7 +11,7 @@ const MAX_PROTOCOLS = 20;
 export const VERSION = "13";
 const KEY = /^[A-Za-z0-9+/]{22}==$/;
 
-/** The open sockets by their subprotocol. Deno may close one twice. */
+/** The open sockets by their subprotocol. In sets, because Deno may report the end of a socket twice. */
 const open = new Map<string, Set<WebSocket>>();
 
 /** Counts the open WebSockets of each subprotocol, whether or not its clients offered it. */

@@ -9,7 +9,7 @@ const FREE_GUESSES = 5;
 const GUESS_MS = 1_000;
 /** How long the wrong keys of an address are remembered, in milliseconds, and of how many addresses. */
 const FORGET_GUESSES_MS = 60_000;
-export const MAX_ADDRESSES = 1_000;
+const MAX_ADDRESSES = 1_000;
 /** Wrong keys that wait at a time, of one address and of all. Further ones are refused without a wait. */
 export const MAX_WAITING_PER_ADDRESS = 100;
 export const MAX_WAITING = 1_000;
@@ -24,17 +24,8 @@ interface Guesses {
 /** The wrong keys of the last minute, by address. */
 export class WrongKeys {
   readonly #byAddress = new BoundedMap<string, Guesses>(MAX_ADDRESSES);
+  /** Wrong keys of all addresses that wait for their answer. */
   #waiting = 0;
-
-  /** Addresses that are remembered. */
-  get addresses(): number {
-    return this.#byAddress.size;
-  }
-
-  /** Wrong keys that wait for their answer. */
-  get waiting(): number {
-    return this.#waiting;
-  }
 
   /**
    * Counts a wrong key, waits if its address has sent several, and refuses it.

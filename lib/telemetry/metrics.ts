@@ -19,10 +19,18 @@ import {
 import type { Turn, TurnMeter } from "../turn/turn.ts";
 import { type Definition, type LabelValues, MetricStore } from "./metric_store.ts";
 
-/** Stands for every value that a label does not tell apart. */
+/** The value of a label for everything that the label does not tell apart. */
 const OTHER = "other";
 /** The methods that a label tells apart. */
-const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"]);
+const LABELLED_METHODS: ReadonlySet<string> = new Set([
+  "GET",
+  "HEAD",
+  "POST",
+  "DELETE",
+  "OPTIONS",
+  "PUT",
+  "PATCH",
+]);
 const KINDS: ReadonlySet<string> = new Set(TOOL_KINDS);
 /** The operation (`gen_ai.operation.name`) of every turn, and the provider of the models: an agent behind ACP. */
 export const OPERATION = "invoke_agent";
@@ -135,7 +143,7 @@ export const METRICS = {
   sse_streams: { type: "gauge", help: "Open streams of server-sent events: replies and events" },
   event_loop_lag_seconds: {
     type: "histogram",
-    help: `Lateness of a timer, measured once a second`,
+    help: "Lateness of a timer, measured once a second",
     buckets: LAG_SECS,
   },
   process_resident_memory_bytes: { type: "gauge", help: "Resident memory, without the agents" },
@@ -183,7 +191,7 @@ export class Metrics {
   }
 
   onAnswered({ route, method, status, ms, code }: Answered): void {
-    const labels = [route ? publicPath(route) : OTHER, METHODS.has(method) ? method : OTHER];
+    const labels = [route ? publicPath(route) : OTHER, LABELLED_METHODS.has(method) ? method : OTHER];
     this.#store.add("http_requests_total", [...labels, String(status)]);
     this.#store.observe("http_request_duration_seconds", labels, ms / 1000);
     if (code) this.#store.add("http_errors_total", [code]);

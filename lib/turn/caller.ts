@@ -18,9 +18,9 @@ export const SCOPES = [
 /** One of {@linkcode SCOPES}. */
 export type Scope = (typeof SCOPES)[number];
 
-/** Who makes a request. */
+/** The maker of a request, with its rights and limits. */
 export interface Caller {
-  /** Tells callers apart, and reveals no key. Conversations belong to it. Empty for this machine without a key. */
+  /** The owner of the caller's conversations. Reveals no key; empty for this machine where no key is configured. */
   readonly id: string;
   readonly scopes: ReadonlySet<Scope>;
   /** Requests that the caller can make in a minute. */
@@ -35,11 +35,16 @@ export interface Caller {
   readonly agent?: string | undefined;
 }
 
-/** Checks that a caller has the scope that something needs. @throws {AppError} `insufficient_scope`. */
-export function requireScope({ scopes }: Caller, scope: Scope, something = "This"): void {
+/**
+ * Checks that a caller has a scope.
+ *
+ * @param subject The beginning of the error's sentence: the thing that needs the scope.
+ * @throws {AppError} `insufficient_scope`.
+ */
+export function requireScope({ scopes }: Caller, scope: Scope, subject = "This"): void {
   if (scopes.has(scope)) return;
   throw new AppError(
     "insufficient_scope",
-    `${something} needs the scope "${scope}". Use a key whose scopes in config.toml list it.`,
+    `${subject} needs the scope "${scope}". Use a key whose scopes in config.toml list it.`,
   );
 }

@@ -240,6 +240,6 @@ Deno.test("SessionQuestions: deny asks nobody, allow and ask do", async () => {
     const { result, asked, logged } = await resultOf({ outcome: "declined" }, undefined, policy);
     const isDenied = policy === "deny";
     assertEquals([result, asked], isDenied ? [{ action: "cancel" }, 0] : [{ action: "decline" }, 1]);
-    assertEquals(logged.includes("the permissions of the turn are deny"), isDenied);
+    assertEquals(logged.includes("the turn's permission policy is deny"), isDenied);
   }
 });
