@@ -121,7 +121,7 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
   try {
     http = Deno.serve({
       ...config.listen,
-      onListen: (address) => console.log(banner(address, config)),
+      onListen: (address) => void print(banner(address, config)),
       onError: (error) => {
         log.debug("connection failed", { error });
         return new Response(null, { status: 500 });
@@ -186,8 +186,10 @@ function write(to: (line: string) => void, line: string): void {
   }
 }
 
+/** Prints a text that may have a key: where OTEL_DENO is set, the console's lines are exported. */
 function print(text: string): number {
-  console.log(text);
+  let rest = new TextEncoder().encode(text + "\n");
+  while (rest.length > 0) rest = rest.subarray(Deno.stdout.writeSync(rest));
   return 0;
 }
 
