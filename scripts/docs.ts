@@ -16,6 +16,7 @@ import { agentFindings, configFindings, linesOf, ok, verdictOf } from "../lib/do
 import { listEndpoints } from "../lib/http/router.ts";
 import { REQUIRED_SCOPES, requiredScopes } from "../lib/http/scopes.ts";
 import { openServer } from "../lib/server.ts";
+import { METRICS } from "../lib/telemetry/metrics.ts";
 import { type Scope, SCOPES } from "../lib/turn/caller.ts";
 import project from "../deno.json" with { type: "json" };
 import { ERROR_DOCS } from "./error_docs.ts";
@@ -39,6 +40,7 @@ export const PARTS: readonly Part[] = [
   { page: "events.md", name: "command-scopes", generate: commandsTable },
   { page: "keys.md", name: "scopes", generate: scopesTable },
   { page: "doctor.md", name: "doctor", generate: doctorExample },
+  { page: "watching.md", name: "metrics", generate: metricsTable },
 ];
 
 /**
@@ -140,6 +142,17 @@ function scopesTable(): string {
     SCOPE_DOCS[scope] + (needed.includes(scope) ? "" : " (nothing needs it in this version)"),
   ]);
   return markdownTable(["scope", "its keys can"], rows);
+}
+
+/** Lists the metrics. */
+function metricsTable(): string {
+  const rows = Object.entries(METRICS).map(([name, metric]) => [
+    code(name),
+    metric.type,
+    "labels" in metric ? metric.labels.map(code).join(", ") : "",
+    metric.help,
+  ]);
+  return markdownTable(["metric", "type", "labels", "meaning"], rows);
 }
 
 /** Shows the doctor's report on the demo agent, and on an agent whose program is missing. */

@@ -2,6 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { parseSamples, sampleTable } from "../support/harness/metrics_fixture.ts";
+import { codeBlocks, readPage } from "../support/harness/docs.ts";
 import { withKey } from "../support/harness/key_fixture.ts";
 import { OtlpCollector } from "../support/harness/otlp_collector.ts";
 import { inConversation, replyOf, script, startServer, until } from "../support/harness/server_process.ts";
@@ -139,4 +140,44 @@ Deno.test("OTEL_DENO: the key of the owner is printed, but not exported", { igno
   // The last line of the log: all that was written before has come by then.
   await until(() => collector.logs.some(({ body }) => body.includes("shutting down")));
   assertEquals(collector.text.includes(KEY), false);
+});
+
+Deno.test("watching.md: its collector prints a trace", { ignore }, async () => {
+  const file = await Deno.makeTempFile({ suffix: ".ts" });
+  const code = codeBlocks(readPage("watching"), "ts")[0]!.text;
+  await Deno.writeTextFile(
+    file,
+    code.replace("port: 4318", "port: 0, onListen: ({ port }) => console.log({ port })"),
+  );
+  const collector = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "--no-config", "--allow-net", file],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  let printed = "";
+  const reading = (async () => {
+    for await (const piece of collector.stdout.pipeThrough(new TextDecoderStream())) printed += piece;
+  })();
+  try {
+    const port = await until(() => /port: (\d+)/.exec(printed)?.[1]);
+    const env = {
+      OTEL_DENO: "true",
+      OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
+      OTEL_BSP_SCHEDULE_DELAY: "50",
+    };
+    await using server = await startServer({ agent: "demo", env });
+    await replyOf(server.chat("run a tool"));
+    const names = (text: string) =>
+      [...text.matchAll(/^[0-9a-f]{8} \d+ (.+)$/gm)].map(([, name]) => name).sort();
+    const documented = names(codeBlocks(readPage("watching"), "text").at(-1)!.text);
+    await until(() => names(printed).length >= documented.length);
+    assertEquals(names(printed), documented);
+  } finally {
+    collector.kill("SIGKILL");
+    await collector.status;
+    await reading;
+    await Deno.remove(file);
+  }
 });
