@@ -28,11 +28,13 @@ export interface Rate {
  * @param now The time, in milliseconds of a clock that never goes back.
  */
 export function recordRequest(passed: number[], limit: number, now: number): Rate {
-  const expired = passed.findIndex((time) => time > now - WINDOW_MS);
-  passed.splice(0, expired < 0 ? passed.length : expired);
-  const waitMs = passed.length < limit ? 0 : passed[0]! + WINDOW_MS - now;
+  // The differences of times are taken first: `now + WINDOW_MS - now` can be more than `WINDOW_MS`.
+  const untilExpired = (time: number) => WINDOW_MS - (now - time);
+  const recent = passed.findIndex((time) => untilExpired(time) > 0);
+  passed.splice(0, recent < 0 ? passed.length : recent);
+  const waitMs = passed.length < limit ? 0 : untilExpired(passed[0]!);
   if (waitMs === 0) passed.push(now);
-  return { limit, remaining: limit - passed.length, resetMs: passed.at(-1)! + WINDOW_MS - now, waitMs };
+  return { limit, remaining: limit - passed.length, resetMs: untilExpired(passed.at(-1)!), waitMs };
 }
 
 /** Creates a function that records a request of a caller; it returns no rate for a caller without a limit. */

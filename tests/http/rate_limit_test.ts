@@ -16,6 +16,12 @@ const LOGS: readonly [
     [59, 0, "21s", 1],
     [60, 0, "1m0s", 0],
   ]],
+  ["the reset is a minute at most, whatever the fraction of the time", [[86.90035768232569, 2, "1m0s", 0], [
+    86.90035768232569,
+    1,
+    "1m0s",
+    0,
+  ]]],
   ["a refused request costs nothing", [
     [0, 2, "1m0s", 0],
     [0, 1, "1m0s", 0],
