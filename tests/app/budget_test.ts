@@ -1,38 +1,28 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import type { TurnRequest } from "../../lib/conversation/registry.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import { type ApiKey, LOCAL_CALLER, sha256 } from "../../lib/http/access.ts";
+import { LOCAL_CALLER } from "../../lib/http/access.ts";
+import type { Caller } from "../../lib/turn/caller.ts";
 import type { QuestionId } from "../../lib/turn/event.ts";
 import { type MemoryPrompt, saying } from "../support/agents/memory_agent.ts";
-import {
-  errorOf,
-  type SendOptions,
-  startApp,
-  TestApp,
-  type TestAppOptions,
-} from "../support/harness/app_harness.ts";
+import { errorOf, startApp, TestApp, type TestAppOptions } from "../support/harness/app_harness.ts";
 import { assistant, system, user } from "../support/harness/chat_fixture.ts";
+import { apiKey, withKey } from "../support/harness/key_fixture.ts";
 import { MemoryStore } from "../support/harness/memory_store.ts";
 import { StoreFixture } from "../support/harness/store_fixture.ts";
 import { nextTask } from "../support/harness/turn_recorder.ts";
 
-const SECRET = "a-key-of-the-overlay";
-const OBS: SendOptions & { headers: Record<string, string> } = {
-  headers: { authorization: `Bearer ${SECRET}` },
-};
+const OBS = withKey("obs");
 const MAO = { conversation_id: "mao" };
 const REPLY = "Answer one, which is a long one.";
 const FIRST = [system("Mao"), user("one")];
 const SECOND = [...FIRST, assistant(REPLY), user("two")];
 const TASK = [user("### Task:\nGenerate a concise title.\n<chat_history>\nUSER: one\n</chat_history>")];
 
-function obsKey(limits: Partial<ApiKey["caller"]>): ApiKey {
-  const caller = { id: "keys.obs", scopes: new Set(["chat", "events", "operator"] as const), ...limits };
-  return { name: "obs", sha256: sha256(SECRET), caller };
-}
+const obsKey = (limits: Partial<Caller>) => apiKey("obs", ["chat", "events", "operator"], limits);
 
 /** An app with a key that has a budget. */
-function start(options: TestAppOptions = {}, limits: Partial<ApiKey["caller"]> = { turnsPerDay: 50 }) {
+function start(options: TestAppOptions = {}, limits: Partial<Caller> = { turnsPerDay: 50 }) {
   const store = new MemoryStore();
   const app = startApp({ sessions: "auto", store, access: { keys: [obsKey(limits)] }, ...options });
   return { app, store };
@@ -80,7 +70,7 @@ const PROGRAM: TurnRequest = {
 
 interface Case {
   readonly options?: TestAppOptions;
-  readonly limits?: Partial<ApiKey["caller"]>;
+  readonly limits?: Partial<Caller>;
   /** The count, and the prompts that the agent got. */
   readonly expected: readonly [count: number, prompts: number];
   run(app: TestApp): Promise<unknown>;
@@ -513,14 +503,9 @@ Deno.test("concurrent_turns: a request that supersedes is not refused; the place
 });
 
 Deno.test("concurrent_turns: side jobs count, other keys do not", async () => {
-  const bot: ApiKey = {
-    name: "bot",
-    sha256: sha256("bot"),
-    caller: { ...obsKey({}).caller, id: "keys.bot" },
-  };
-  const { app } = start({ access: { keys: [obsKey({ concurrentTurns: 1 }), bot] } });
+  const { app } = start({ access: { keys: [obsKey({ concurrentTurns: 1 }), apiKey("bot")] } });
   await using _app = app;
-  const other = await app.stream({}, { headers: { authorization: "Bearer bot" } });
+  const other = await app.stream({}, withKey("bot"));
   const side = await app.stream({ messages: TASK }, OBS);
   assertEquals([other.status, side.status, await ended(app.chat({}, OBS))], [200, 200, 429]);
   app.agent.finish();

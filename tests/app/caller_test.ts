@@ -1,9 +1,7 @@
-/** What the key of a request changes in its turn. @module */
+/** The effects that the key of a request has on its turn: agent, permissions and commands. @module */
 
-import { assertEquals } from "@std/assert";
-import { createHash } from "node:crypto";
-import type { ApiKey } from "../../lib/http/access.ts";
-import { type Caller, SCOPES } from "../../lib/turn/caller.ts";
+import { assertEquals, assertMatch } from "@std/assert";
+import { SCOPES } from "../../lib/turn/caller.ts";
 import type { PermissionId, PermissionQuestion } from "../../lib/turn/event.ts";
 import { PERMISSION_POLICIES } from "../../lib/turn/permission.ts";
 import { QuestionBroker } from "../../lib/turn/question.ts";
@@ -15,7 +13,7 @@ import {
   saying,
   type Script,
 } from "../support/agents/memory_agent.ts";
-import { errorOf, type SendOptions, startApp, type TestApp } from "../support/harness/app_harness.ts";
+import { errorOf, startApp, type TestApp } from "../support/harness/app_harness.ts";
 import {
   assistant,
   type ChatMessage,
@@ -24,15 +22,10 @@ import {
   system,
   user,
 } from "../support/harness/chat_fixture.ts";
+import { apiKey, withKey } from "../support/harness/key_fixture.ts";
 
-/** A key with every scope; its secret is its name. */
-function apiKey(name: string, caller: Partial<Caller> = {}): ApiKey {
-  const sha256 = createHash("sha256").update(name).digest("hex");
-  return { name, sha256, caller: { id: `keys.${name}`, scopes: new Set(SCOPES), ...caller } };
-}
 const said = async (answer: Response | Promise<Response>) => (await contentOf(answer)).trim();
-const as = (key: string) => ({ headers: { authorization: `Bearer ${key}` } }) satisfies SendOptions;
-/** The agent's answer to a permission request. */
+/** The result of a permission request, as the agent gets it. */
 type Decided = { readonly outcome: { readonly optionId: string } };
 
 /** Starts an app with two agents, the second of which alone answers the key "live". */
@@ -40,7 +33,7 @@ function startTwo(strictModels = false) {
   const viewers = new MemoryAgent("viewers");
   viewers.models = [{ id: "small", name: "Small" }];
   viewers.script = saying("From viewers.");
-  const keys = [apiKey("owner"), apiKey("live", { agent: "viewers" })];
+  const keys = [apiKey("owner"), apiKey("live", SCOPES, { agent: "viewers" })];
   const app = startApp({ script: saying("From openab."), agents: [viewers], access: { keys }, strictModels });
   app.agent.models = [{ id: "big", name: "Big" }];
   return { app, viewers };
@@ -61,15 +54,15 @@ Deno.test("agent of a key: answers it, whatever the model; other keys have all a
       "viewers/small",
     ]
   ) {
-    const response = await app.chat({ model }, as("live"));
+    const response = await app.chat({ model }, withKey("live"));
     assertEquals(response.headers.get("x-resolved-model"), "viewers/small");
     assertEquals(await said(response), "From viewers.");
   }
-  assertEquals(await said(app.chat({}, as("owner"))), "From openab.");
-  assertEquals(await said(app.chat({ model: "viewers" }, as("owner"))), "From viewers.");
-  const { model } = await (await app.chat({}, as("live"))).json();
+  assertEquals(await said(app.chat({}, withKey("owner"))), "From openab.");
+  assertEquals(await said(app.chat({ model: "viewers" }, withKey("owner"))), "From viewers.");
+  const { model } = await (await app.chat({}, withKey("live"))).json();
   assertEquals(model, "viewers");
-  const named = await app.chat({ model: "viewers@mao" }, as("live"));
+  const named = await app.chat({ model: "viewers@mao" }, withKey("live"));
   assertEquals([named.headers.get("x-session-id"), await said(named)], ["mao", "From viewers."]);
 });
 
@@ -77,7 +70,7 @@ Deno.test("agent of a key: with strict names another agent is unknown, and no er
   const { app, viewers } = startTwo(true);
   await using _ = app;
   const refused = async (model: string) => {
-    const { status, code, message } = await errorOf(await app.chat({ model }, as("live")));
+    const { status, code, message } = await errorOf(await app.chat({ model }, withKey("live")));
     return [status, code, message];
   };
   for (const model of ["openab", "openab/big", "openab@mao", "Big", "gpt-4o"]) {
@@ -95,22 +88,23 @@ Deno.test("agent of a key: with strict names another agent is unknown, and no er
   const message = 'There is no model "viewers/huge"; there is viewers, viewers/small.';
   assertEquals(await refused("viewers/huge"), [404, "model_not_found", message]);
   assertEquals([app.agent.prompts.length, viewers.prompts.length], [0, 0]);
-  assertEquals(await said(app.chat({ model: "small" }, as("live"))), "From viewers.");
+  assertEquals(await said(app.chat({ model: "small" }, withKey("live"))), "From viewers.");
 });
 
 Deno.test("agent of a key: GET /v1/models shows this agent only", async () => {
   const { app } = startTwo();
   await using _ = app;
   const list = async (key: string) => {
-    const { data }: { data: { id: string }[] } = await (await app.get("/v1/models", as(key))).json();
+    const { data }: { data: { id: string }[] } = await (await app.get("/v1/models", withKey(key))).json();
     return data.map(({ id }) => id);
   };
   assertEquals(await list("owner"), ["openab", "openab/big", "viewers", "viewers/small"]);
   assertEquals(await list("live"), ["viewers", "viewers/small"]);
-  const described = async (id: string) => (await (await app.get(`/v1/models/${id}`, as("live"))).json()).id;
+  const described = async (id: string) =>
+    (await (await app.get(`/v1/models/${id}`, withKey("live"))).json()).id;
   assertEquals([await described("default"), await described("Small")], ["viewers", "viewers/small"]);
   for (const id of ["openab", "openab/big", "Big"]) {
-    const { status, message } = await errorOf(await app.get(`/v1/models/${id}`, as("live")));
+    const { status, message } = await errorOf(await app.get(`/v1/models/${id}`, withKey("live")));
     assertEquals([status, message], [404, `There is no model "${id}"; there is viewers, viewers/small.`]);
   }
 });
@@ -118,10 +112,11 @@ Deno.test("agent of a key: GET /v1/models shows this agent only", async () => {
 Deno.test("notification of a key: its agent gets it, with its permissions; others go to the default agent", async () => {
   const viewers = new MemoryAgent("viewers");
   viewers.script = saying("From viewers.");
-  const keys = [apiKey("owner"), apiKey("live", { agent: "viewers", permissions: "deny" })];
+  const keys = [apiKey("owner"), apiKey("live", SCOPES, { agent: "viewers", permissions: "deny" })];
   await using app = startApp({ script: saying("From openab."), agents: [viewers], access: { keys } });
   const notify = async (key: string) =>
-    (await (await app.post("/v1/vtuber/notifications", { text: "Hi", mode: "agent" }, as(key))).json()).said;
+    (await (await app.post("/v1/vtuber/notifications", { text: "Hi", mode: "agent" }, withKey(key))).json())
+      .said;
   assertEquals([await notify("live"), await notify("owner")], ["From viewers.", "From openab."]);
   const permissions = [...viewers.prompts, ...app.agent.prompts].map(({ permissions }) => permissions);
   assertEquals(permissions, ["deny", undefined]);
@@ -131,7 +126,7 @@ Deno.test("agent of a key: a request without an agent goes to it", async () => {
   const { app, viewers } = startTwo();
   await using _ = app;
   const messages = [{ role: "user", parts: [{ type: "text", text: "Hi" }] }] as const;
-  const { caller } = apiKey("live", { agent: "viewers" });
+  const { caller } = apiKey("live", SCOPES, { agent: "viewers" });
   for (const request of [{ caller }, {}]) {
     const turn = await app.conversations.startTurn({
       ...request,
@@ -146,13 +141,13 @@ Deno.test("agent of a key: a request without an agent goes to it", async () => {
 });
 
 Deno.test("permissions of a key: go with each prompt of its turns, whichever session gets it", async () => {
-  const keys = [apiKey("owner"), apiKey("live", { permissions: "deny" })];
+  const keys = [apiKey("owner"), apiKey("live", SCOPES, { permissions: "deny" })];
   await using app = startApp({ access: { keys }, sessions: "auto" });
   const { agent } = app;
   agent.resumes = true;
   const chat = async (key: string, ...scripts: Script[]) => {
     agent.script = oneByOne(...scripts);
-    await said(app.chat({ messages: [user("Hi")], conversation_id: "mao" }, as(key)));
+    await said(app.chat({ messages: [user("Hi")], conversation_id: "mao" }, withKey(key)));
   };
   const hello = saying("Hello, how are you today?");
   const closing = (prompt: MemoryPrompt) => {
@@ -165,7 +160,7 @@ Deno.test("permissions of a key: go with each prompt of its turns, whichever ses
   await chat("live", refusing, hello); // the resumed session, and a new one in its place
   await chat("owner", hello); // another conversation of the same name
   agent.script = hello;
-  await said(app.chat({ messages: [user("### Task: title <chat_history>")] }, as("owner"))); // a side job
+  await said(app.chat({ messages: [user("### Task: title <chat_history>")] }, withKey("owner"))); // a side job
   const sessions = agent.prompts.map(({ session, permissions }) => [session.id, permissions]);
   assertEquals(agent.resumed.length, 1);
   assertEquals(sessions, [
@@ -198,12 +193,14 @@ for (const setting of PERMISSION_POLICIES) {
       },
     }, { permissions: setting, broker: { ask } });
     const policies = [undefined, ...PERMISSION_POLICIES, undefined];
-    const keys = policies.map((permissions, index) => apiKey(`k${index}`, { agent: "agent", permissions }));
+    const keys = policies.map((permissions, index) =>
+      apiKey(`k${index}`, SCOPES, { agent: "agent", permissions })
+    );
     await using app = startApp({ agents: [agent.agent], access: { keys }, sessions: "auto" });
     // The second round finds the sessions open.
     for (let round = 0; round < 2; round++) {
       for (const { name } of keys) {
-        assertEquals(await said(app.chat({ conversation_id: "mao" }, as(name))), "Done.");
+        assertEquals(await said(app.chat({ conversation_id: "mao" }, withKey(name))), "Done.");
       }
     }
     const outcomes = { allow: ["allow"], deny: ["reject"], ask: ["a person", "reject"] };
@@ -213,79 +210,46 @@ for (const setting of PERMISSION_POLICIES) {
 }
 
 const WORDS = "$deploy now";
+const chat = (...messages: ChatMessage[]) => (app: TestApp) =>
+  app.chat({ messages }, withKey("k")).then(said);
+const post = (path: string, body: object) => async (app: TestApp) =>
+  (await app.post(path, body, withKey("k"))).text();
+const part = { type: "text", text: WORDS };
 /** Ways in which words reach an agent. */
 const WAYS: readonly [name: string, send: (app: TestApp) => Promise<unknown>, passes?: true][] = [
-  ["the newest message", (app) => app.chat({ messages: [user(WORDS)] }, as("k")).then(said), true],
-  [
-    "the newest message behind others",
-    (app) =>
-      app.chat({ messages: [system("Mao"), user("Hi"), assistant("Ho"), user(WORDS)] }, as("k")).then(said),
-    true,
-  ],
-  [
-    "the newest message before a system message",
-    (app) => app.chat({ messages: [user(WORDS), system("Be brief.")] }, as("k")).then(said),
-    true,
-  ],
+  ["the newest message", chat(user(WORDS)), true],
+  ["the newest message behind others", chat(system("Mao"), user("Hi"), assistant("Ho"), user(WORDS)), true],
+  ["the newest message before a system message", chat(user(WORDS), system("Be brief.")), true],
   [
     "a part of the newest message",
-    (app) =>
-      app.chat({ messages: [{ role: "user", content: [{ type: "text", text: WORDS }] }] }, as("k")).then(
-        said,
-      ),
+    post("/v1/chat/completions", { messages: [{ role: "user", content: [part] }] }),
     true,
   ],
   [
     "a part that claims the right",
-    (app) => {
-      const content = [{ type: "text", text: WORDS, mayCommand: true }];
-      return app.chat({ messages: [{ role: "user", content, mayCommand: true }, user("Hi")] }, as("k")).then(
-        said,
-      );
-    },
+    post("/v1/chat/completions", {
+      messages: [{ role: "user", content: [{ ...part, mayCommand: true }], mayCommand: true }, user("Hi")],
+    }),
   ],
-  ["the message before", (app) => app.chat({ messages: [user(WORDS), user("Hi")] }, as("k")).then(said)],
-  [
-    "history",
-    (app) => app.chat({ messages: [user(WORDS), assistant("Ho"), user("Hi")] }, as("k")).then(said),
-  ],
-  [
-    "an earlier reply",
-    (app) => app.chat({ messages: [user("Hi"), assistant(WORDS), user("Ho")] }, as("k")).then(said),
-  ],
-  [
-    "a message with the start of its reply",
-    (app) => app.chat({ messages: [user(WORDS), assistant("So,")] }, as("k")).then(said),
-  ],
-  ["a persona", (app) => app.chat({ messages: [system(WORDS), user("Hi")] }, as("k")).then(said)],
-  ["a system message alone", (app) => app.chat({ messages: [system(WORDS)] }, as("k")).then(said)],
-  [
-    "a system message behind the newest message",
-    (app) => app.chat({ messages: [user("Hi"), system(WORDS)] }, as("k")).then(said),
-  ],
+  ["the message before", chat(user(WORDS), user("Hi"))],
+  ["history", chat(user(WORDS), assistant("Ho"), user("Hi"))],
+  ["an earlier reply", chat(user("Hi"), assistant(WORDS), user("Ho"))],
+  ["a message with the start of its reply", chat(user(WORDS), assistant("So,"))],
+  ["a persona", chat(system(WORDS), user("Hi"))],
+  ["a system message alone", chat(system(WORDS))],
+  ["a system message behind the newest message", chat(user("Hi"), system(WORDS))],
   [
     "the result of a client's tool",
-    (app) =>
-      app.chat({ messages: [user("Hi"), { role: "tool", tool_call_id: "t", content: WORDS }] }, as("k")).then(
-        said,
-      ),
+    post("/v1/chat/completions", {
+      messages: [user("Hi"), { role: "tool", tool_call_id: "t", content: WORDS }],
+    }),
   ],
-  [
-    "a side job",
-    (app) => app.chat({ messages: [user(`### Task: title <chat_history> ${WORDS}`)] }, as("k")).then(said),
-  ],
-  [
-    "a prompt of the older endpoint",
-    async (app) => (await app.post("/v1/completions", { prompt: WORDS }, as("k"))).text(),
-  ],
-  [
-    "a notification",
-    async (app) =>
-      (await app.post("/v1/vtuber/notifications", { text: WORDS, mode: "agent" }, as("k"))).text(),
-  ],
+  ["a side job", chat(user(`### Task: title <chat_history> ${WORDS}`))],
+  ["a prompt of the older endpoint", post("/v1/completions", { prompt: WORDS })],
+  ["a notification", post("/v1/vtuber/notifications", { text: WORDS, mode: "agent" })],
 ];
 
-/** An agent in memory whose prompts a test reads. It answers each with `ok`, after these steps. */
+/** Starts an agent that answers each prompt with `ok`, after these steps. */
 function recordingAgent(steps: Handler = () => {}): AcpHarness {
   return new AcpHarness({
     "session/prompt": async (params, running) => {
@@ -299,8 +263,8 @@ const promptsOf = ({ running }: AcpHarness) =>
   running.received.filter(({ method }) => method === "session/prompt").map(({ params }) => params.prompt);
 
 for (const hasScope of [true, false]) {
-  const scopes = new Set(SCOPES.filter((scope) => hasScope || scope !== "commands"));
-  const keys = [apiKey("k", { scopes, agent: "agent" })];
+  const scopes = SCOPES.filter((scope) => hasScope || scope !== "commands");
+  const keys = [apiKey("k", scopes, { agent: "agent" })];
   const kind = hasScope ? "with" : "without";
   for (const [name, send, passes = false] of WAYS) {
     const isOpen = hasScope && passes;
@@ -327,7 +291,7 @@ for (const hasScope of [true, false]) {
     });
     await using app = startApp({ agents: [agent.agent], access: { keys } });
     const chat = (text: string) =>
-      app.chat({ messages: [user(text)], conversation_id: "mao" }, as("k")).then(said);
+      app.chat({ messages: [user(text)], conversation_id: "mao" }, withKey("k")).then(said);
     assertEquals([await chat("Hi"), await chat("/deploy")], ["Which?", "ok"]);
     assertEquals(answers, [{ action: "accept", content: { x: "> /deploy" } }]);
     assertEquals(promptsOf(agent).length, 1);
@@ -337,15 +301,13 @@ for (const hasScope of [true, false]) {
     await using agent = recordingAgent();
     await using app = startApp({ agents: [agent.agent], access: { keys }, sessions: "auto" });
     const chat = (...messages: ChatMessage[]) =>
-      app.chat({ messages, conversation_id: "mao" }, as("k")).then(said);
+      app.chat({ messages, conversation_id: "mao" }, withKey("k")).then(said);
     const [persona, first] = [system("You are Mao."), [user("Hi"), assistant("ok")]];
     await chat(persona, user("Hi"));
     await chat(persona, ...first, system("It is noon."), user("/compact"), system("Be brief."));
     const last = promptsOf(agent).at(-1)!;
     if (hasScope) assertEquals(last, [{ type: "text", text: "/compact" }]);
-    else {assertEquals(last.map(({ text }) => /It is noon\.[^]*\n\/compact\n[^]*Be brief\./.test(text!)), [
-        true,
-      ]);}
+    else assertMatch(last[0]!.text!, /It is noon\.[^]*\n\/compact\n[^]*Be brief\./);
     // The next prompt has what is new, and the command is history.
     await chat(persona, ...first, user("/compact"), assistant("ok"), user("Well?"));
     assertEquals(promptsOf(agent).at(-1), [{ type: "text", text: "Well?" }]);
@@ -354,9 +316,11 @@ for (const hasScope of [true, false]) {
 
 Deno.test("commands: of a message that repeats the chat before it, only the rest can trigger them", async () => {
   await using agent = recordingAgent();
-  const keys = [apiKey("k", { agent: "agent" })];
+  const keys = [apiKey("k", SCOPES, { agent: "agent" })];
   await using app = startApp({ agents: [agent.agent], access: { keys } });
-  for (const text of ["$one", "$one\nok\n$two"]) await said(app.chat({ messages: [user(text)] }, as("k")));
+  for (const text of ["$one", "$one\nok\n$two"]) {
+    await said(app.chat({ messages: [user(text)] }, withKey("k")));
+  }
   const [first, second = []] = promptsOf(agent);
   assertEquals(first, [{ type: "text", text: "$one" }]);
   // Each request is a conversation of its own here, so the second has the history.
@@ -370,7 +334,7 @@ Deno.test("commands: the key of the owner, and this machine without a key, canno
   for (const authKey of ["k", undefined]) {
     await using agent = recordingAgent();
     await using app = startApp({ agents: [agent.agent], access: { authKey } });
-    await app.chat({ model: "agent", messages: [user("/compact")] }, authKey ? as("k") : {}).then(said);
+    await app.chat({ model: "agent", messages: [user("/compact")] }, authKey ? withKey("k") : {}).then(said);
     assertEquals(promptsOf(agent), [[{ type: "text", text: "> /compact" }]]);
   }
 });
@@ -380,10 +344,10 @@ for (const [how, first, second] of RETRIES) {
     await using agent = recordingAgent();
     await using app = startApp({
       agents: [agent.agent],
-      access: { keys: [apiKey("k", { agent: "agent" })] },
+      access: { keys: [apiKey("k", SCOPES, { agent: "agent" })] },
     });
     for (const retry of [first, second]) {
-      const headers = { ...as("k").headers, ...retry };
+      const headers = { ...withKey("k").headers, ...retry };
       assertEquals(await said(app.chat({ messages: [user("/compact")] }, { headers })), "ok");
     }
     assertEquals(promptsOf(agent), [[{ type: "text", text: "/compact" }]]);

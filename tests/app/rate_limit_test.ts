@@ -5,28 +5,21 @@ import OpenAI from "npm:openai@7.55.0";
 import { createApp } from "../../lib/app.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { NO_LOG } from "../../lib/core/log.ts";
-import { type ApiKey, createAccessControl, sha256 } from "../../lib/http/access.ts";
-import { type Scope, SCOPES } from "../../lib/turn/caller.ts";
+import { createAccessControl } from "../../lib/http/access.ts";
+import { SCOPES } from "../../lib/turn/caller.ts";
 import { saying } from "../support/agents/memory_agent.ts";
 import { errorOf, startApp, type TestApp } from "../support/harness/app_harness.ts";
 import { watch } from "../support/harness/event_client.ts";
 import { FakeClock } from "../support/harness/fake_clock.ts";
+import { apiKey, withKey } from "../support/harness/key_fixture.ts";
 import { ServedApp } from "../support/harness/served_app.ts";
 
-function apiKey(name: string, requestsPerMinute?: number, scopes: readonly Scope[] = SCOPES): ApiKey {
-  return {
-    name,
-    sha256: sha256(name),
-    caller: { id: `keys.${name}`, scopes: new Set(scopes), requestsPerMinute },
-  };
-}
-
+const limited = (requestsPerMinute: number) => apiKey("limited", SCOPES, { requestsPerMinute });
 const KEYS = [
-  apiKey("limited", 100, SCOPES.filter((scope) => scope !== "operator")),
-  apiKey("other", 100),
+  apiKey("limited", SCOPES.filter((scope) => scope !== "operator"), { requestsPerMinute: 100 }),
+  apiKey("other", SCOPES, { requestsPerMinute: 100 }),
   apiKey("free"),
 ];
-const withKey = (key: string) => ({ authorization: `Bearer ${key}` });
 
 /** Reads the limit, the rest and the time to the reset. */
 function rateOf({ headers }: Response): (string | null)[] {
@@ -35,7 +28,7 @@ function rateOf({ headers }: Response): (string | null)[] {
 
 /** Counts the requests of a key so far, with one more. */
 async function requestsOf(app: TestApp, key: string): Promise<number> {
-  const [limit, remaining] = rateOf(await app.get("/v1/models", { headers: withKey(key) }));
+  const [limit, remaining] = rateOf(await app.get("/v1/models", withKey(key)));
   return Number(limit) - Number(remaining) - 1;
 }
 
@@ -55,13 +48,13 @@ const COUNTED: readonly [name: string, status: number, send: Send][] = [
 for (const [name, status, send] of COUNTED) {
   Deno.test(`rate limit: ${name} counts, and tells the rate`, async () => {
     await using app = startApp({ script: saying("Hi"), access: { keys: KEYS } });
-    const response = await send(app, { ...withKey("limited"), origin: "https://app.example" });
+    const response = await send(app, { ...withKey("limited").headers, origin: "https://app.example" });
     assertEquals([response.status, ...rateOf(response)], [status, "100", "99", "1m0s"]);
     const exposed = response.headers.get("access-control-expose-headers")!.split(", ");
     const names = ["limit", "remaining", "reset"].map((name) => `x-ratelimit-${name}-requests`);
     assertEquals(names.filter((name) => !exposed.includes(name)), []);
     await response.body?.cancel();
-    const free = await send(app, withKey("free"));
+    const free = await send(app, withKey("free").headers);
     assertEquals(rateOf(free), [null, null, null]);
     await free.body?.cancel();
     assertEquals([await requestsOf(app, "limited"), await requestsOf(app, "other")], [1, 0]);
@@ -72,12 +65,12 @@ const UNCOUNTED: readonly [name: string, status: number, send: Send][] = [
   ["a probe", 200, (app, headers) => app.get("/health", { headers })],
   ["the page", 200, (app, headers) => app.get("/", { headers })],
   ["a preflight", 204, (app, headers) => app.send("/v1/models", { method: "OPTIONS", headers })],
-  ["a wrong key", 401, (app) => app.get("/v1/models", { headers: withKey("limited?") })],
+  ["a wrong key", 401, (app) => app.get("/v1/models", withKey("limited?"))],
 ];
 for (const [name, status, send] of UNCOUNTED) {
   Deno.test(`rate limit: ${name} does not count`, async () => {
     await using app = startApp({ access: { keys: KEYS } });
-    const response = await send(app, withKey("limited"));
+    const response = await send(app, withKey("limited").headers);
     assertEquals([response.status, ...rateOf(response)], [status, null, null, null]);
     await response.body?.cancel();
     assertEquals(await requestsOf(app, "limited"), 0);
@@ -86,7 +79,7 @@ for (const [name, status, send] of UNCOUNTED) {
 
 Deno.test("rate limit: the handshake of a socket counts, and its commands do not", async () => {
   await using served = ServedApp.start({ access: { keys: KEYS } });
-  await using client = await watch(served, { headers: withKey("limited") });
+  await using client = await watch(served, withKey("limited"));
   for (let i = 0; i < 10; i++) await client.sync();
   assertEquals(await requestsOf(served.app, "limited"), 1);
 });
@@ -95,9 +88,9 @@ Deno.test("rate limit: a spent rate is 429 before any other work, and passes aft
   using clock = new FakeClock();
   await using app = startApp({
     script: saying("Hi"),
-    access: { keys: [apiKey("limited", 2), apiKey("free")] },
+    access: { keys: [limited(2), apiKey("free")] },
   });
-  const headers = withKey("limited");
+  const { headers } = withKey("limited");
   await (await app.chat({}, { headers })).text();
   clock.advance(10_000);
   await (await app.chat({}, { headers })).text();
@@ -115,7 +108,7 @@ Deno.test("rate limit: a spent rate is 429 before any other work, and passes aft
     const advice = `Try again in ${waitSecs} seconds, or raise \`requests_per_minute\``;
     assertEquals([message.includes("2 requests a minute"), message.includes(advice)], [true, true], message);
   }
-  const free = await app.chat({}, { headers: withKey("free") });
+  const free = await app.chat({}, withKey("free"));
   assertEquals([free.status, app.agent.sessions.length], [200, 3]);
   await free.text();
   clock.advance(waitSecs * 1000);
@@ -141,7 +134,7 @@ function clientOf(app: (request: Request) => Promise<Response>) {
 
 Deno.test("openai SDK: waits for a spent rate as long as it is told, and is served", async () => {
   using clock = new FakeClock();
-  await using app = startApp({ access: { keys: [apiKey("limited", 1)] } });
+  await using app = startApp({ access: { keys: [limited(1)] } });
   const { openai, retryAfter } = clientOf((request) => app.serve(request));
   await openai.models.list();
   clock.advance(20_000);

@@ -1,12 +1,13 @@
 /** Every endpoint and every command with the scopes that it needs, and every scope with the endpoints that it opens. */
 
 import { assert, assertEquals } from "@std/assert";
-import { type ApiKey, sha256 } from "../../lib/http/access.ts";
+import type { ApiKey } from "../../lib/http/access.ts";
 import { METHODS } from "../../lib/http/router.ts";
 import { REQUIRED_SCOPES } from "../../lib/http/scopes.ts";
 import { type Scope, SCOPES } from "../../lib/turn/caller.ts";
 import { saying } from "../support/agents/memory_agent.ts";
 import { errorOf, startApp, type TestApp, type TestAppOptions } from "../support/harness/app_harness.ts";
+import { apiKey, withKey } from "../support/harness/key_fixture.ts";
 
 type Required = "open" | readonly Scope[];
 
@@ -17,6 +18,7 @@ const EXPECTED: Readonly<Record<string, Required>> = {
   "GET /health": "open",
   "GET /healthz": "open",
   "GET /readyz": "open",
+  "GET /metrics": ["admin"],
   "POST /chat/completions": ["chat"],
   "POST /completions": ["chat"],
   "GET /models": [],
@@ -46,19 +48,16 @@ const EXPECTED_COMMANDS: Readonly<Record<string, readonly Scope[]>> = {
 /** The extra path of chat completions (`VTUBER_PATH`), and the row whose scopes count there. */
 const EXTRA = { chatPath: "/v1/brain", row: "POST /brain", like: "POST /chat/completions" };
 
-/** What the owner has: `VTUBER_AUTH_KEY`, or this machine without a key. */
+/** The scopes of the owner: of `VTUBER_AUTH_KEY`, and of this machine without a key. */
 const OWNER: readonly Scope[] = SCOPES.filter((scope) => scope !== "commands");
-/** What other machines have without a key under `VTUBER_INSECURE`. */
+/** The scopes of other machines without a key, under `VTUBER_INSECURE`. */
 const STRANGER: readonly Scope[] = ["chat", "audio", "embeddings", "events"];
 
 const OWNER_KEY = "owner-key";
 
 /** A key for each of these sets of scopes; the name of the key is the key. */
 function keysWith(sets: readonly (readonly Scope[])[]): ApiKey[] {
-  return sets.map((scopes) => {
-    const name = keyOf(scopes);
-    return { name, sha256: sha256(name), caller: { id: `keys.${name}`, scopes: new Set(scopes) } };
-  });
+  return sets.map((scopes) => apiKey(keyOf(scopes), scopes));
 }
 
 function keyOf(scopes: readonly Scope[]): string {
@@ -124,8 +123,6 @@ function resultFor(required: Required, scopes: readonly Scope[]): string {
   return missing === undefined ? "admitted" : `lacks ${missing}`;
 }
 
-const withKey = (key: string) => ({ authorization: `Bearer ${key}` });
-
 Deno.test("scopes: every method of every route has a row, and every row a route", async () => {
   await using app = startKeyed();
   const rows = app.routes.flatMap((route) =>
@@ -148,20 +145,20 @@ for (const [row, required] of ROWS) {
     for (const method of methods) {
       if (required !== "open") {
         assertEquals(
-          await send(app, method, path, withKey(keyOf(required))),
+          await send(app, method, path, withKey(keyOf(required)).headers),
           "admitted",
           "exactly its scopes",
         );
       }
       for (const scopes of SETS) {
-        const result = await send(app, method, path, withKey(keyOf(scopes)));
+        const result = await send(app, method, path, withKey(keyOf(scopes)).headers);
         assertEquals(result, resultFor(required, scopes), `${method} with ${scopes}`);
       }
-      const byOwner = await send(app, method, path, withKey(OWNER_KEY));
+      const byOwner = await send(app, method, path, withKey(OWNER_KEY).headers);
       assertEquals(byOwner, resultFor(required, OWNER), `${method} with VTUBER_AUTH_KEY`);
       for (const spelling of spellings(path)) {
         assertEquals(await send(app, method, spelling, {}), unkeyed, `${method} ${spelling} without a key`);
-        const result = await send(app, method, spelling, withKey(keyOf([])));
+        const result = await send(app, method, spelling, withKey(keyOf([])).headers);
         assertEquals(result, resultFor(required, []), `${method} ${spelling} without scopes`);
         const preflight = await app.send(spelling, { method: "OPTIONS" });
         assertEquals(preflight.status, 204, `OPTIONS ${spelling}`);
@@ -181,7 +178,7 @@ Deno.test("scopes: a method that a route does not have needs any key, and then i
       if (rows.has(`${method === "HEAD" ? "GET" : method} ${path}`)) continue;
       const target = requestOf(`${method} ${path}`)[1];
       assertEquals((await app.send(target, { method })).status, 401, `${method} ${path}`);
-      const response = await app.send(target, { method, headers: withKey(keyOf([])) });
+      const response = await app.send(target, { method, ...withKey(keyOf([])) });
       assertEquals(response.status, 405, `${method} ${path}`);
     }
   }
@@ -205,7 +202,7 @@ Deno.test("scopes: an unknown path needs any key, and then is 404", async () => 
   for (const path of UNKNOWN) {
     for (const method of [...METHODS, "HEAD", ...OTHER_METHODS]) {
       assertEquals((await app.send(path, { method })).status, 401, `${method} ${path}`);
-      const response = await app.send(path, { method, headers: withKey(keyOf([])) });
+      const response = await app.send(path, { method, ...withKey(keyOf([])) });
       assertEquals(response.status, 404, `${method} ${path}`);
     }
   }
@@ -223,7 +220,7 @@ for (const [path, row] of DETOURS) {
   Deno.test(`scopes: ${path} needs those of ${row}`, async () => {
     await using app = startKeyed();
     assertEquals(await send(app, "GET", path, {}), "invalid_api_key");
-    assertEquals(await send(app, "GET", path, withKey(keyOf([]))), resultFor(EXPECTED[row]!, []));
+    assertEquals(await send(app, "GET", path, withKey(keyOf([])).headers), resultFor(EXPECTED[row]!, []));
   });
 }
 
@@ -282,28 +279,20 @@ for (const [name, access] of CONFIGURED) {
 }
 
 Deno.test("scopes: a refusal names neither another key nor its scopes", async () => {
-  const secret: ApiKey = {
-    name: "overlay",
-    sha256: sha256("other-key"),
-    caller: { id: "keys.overlay", scopes: new Set<Scope>(["audio"]), requestsPerMinute: 4321 },
-  };
-  const own: ApiKey = {
-    name: "own",
-    sha256: sha256("own-key"),
-    caller: { id: "keys.own", scopes: new Set<Scope>(["chat"]), requestsPerMinute: 1 },
-  };
+  const secret = apiKey("other-key", ["audio"], { requestsPerMinute: 4321 });
+  const own = apiKey("own-key", ["chat"], { requestsPerMinute: 1 });
   await using app = startApp({ access: { keys: [secret, own] } });
   const refused = [
     await app.get("/v1/models"),
-    await app.get("/v1/models", { headers: withKey("other-ke") }),
-    await app.get("/v1/vtuber/permissions", { headers: withKey("own-key") }),
-    await app.get("/v1/models", { headers: withKey("own-key") }),
+    await app.get("/v1/models", withKey("other-ke")),
+    await app.get("/v1/vtuber/permissions", withKey("own-key")),
+    await app.get("/v1/models", withKey("own-key")),
   ];
   assertEquals(refused.map(({ status }) => status), [401, 401, 403, 429]);
   for (const response of refused) {
     response.headers.delete("x-request-id");
     const text = JSON.stringify([...response.headers]) + await response.text();
-    for (const word of ["overlay", "other-key", secret.sha256, "audio", "4321"]) {
+    for (const word of ["other-key", secret.sha256, "audio", "4321"]) {
       assert(!text.includes(word), word);
     }
   }

@@ -80,7 +80,7 @@ Deno.test("budget: a prompt that the agent did not get is given back, whatever t
   }
 });
 
-/** What the clock does after 2 of 3 prompts at noon, and how many prompts are granted then. */
+/** The steps of the clock after 2 of 3 prompts at noon, and how many prompts are granted then. */
 const CLOCKS: Readonly<Record<string, readonly [steps: readonly number[], granted: number]>> = {
   "the last second of the day": [[12 * HOUR_MS - 1], 1],
   "midnight": [[12 * HOUR_MS], 3],

@@ -620,7 +620,7 @@ interface KeyStage {
 }
 
 const [TITLE, SECRET] = ["Cleaning the build", "rm -rf SECRET"];
-/** What the page does with a key, by the scopes of the key. */
+/** The abilities of the page, by the scopes of its key. */
 const KEY_STEPS: Readonly<Record<string, (stage: KeyStage) => Promise<void>>> = {
   async "events"({ page, ask, frames }) {
     await page.getByText("You can watch, but not write").waitFor();

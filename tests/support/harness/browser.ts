@@ -31,7 +31,7 @@ export interface OpenPage extends AsyncDisposable {
   readonly page: Page;
   /** Errors and warnings of the console, exceptions, and requests to other origins. */
   readonly problems: readonly string[];
-  /** What its WebSockets have received. */
+  /** The frames that its WebSockets have received. */
   readonly frames: readonly (string | Uint8Array)[];
 }
 

@@ -58,7 +58,7 @@ export class ConversationModel {
   /** Turns that an interrupt cancelled. */
   interrupted = 0;
   readonly #store = new MemoryStore();
-  /** Who sends all requests. */
+  /** The caller of all requests. */
   readonly #caller: Caller;
   readonly #registry: ConversationRegistry;
   readonly #random: Random;

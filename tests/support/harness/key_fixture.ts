@@ -1,7 +1,7 @@
 /** API keys of tests. The text of a key is its name. @module */
 
 import { type ApiKey, sha256 } from "../../../lib/http/access.ts";
-import type { Caller, Scope } from "../../../lib/turn/caller.ts";
+import { type Caller, type Scope, SCOPES } from "../../../lib/turn/caller.ts";
 
 /** Makes a caller with these scopes. */
 export function callerWith(...scopes: Scope[]): Caller {
@@ -9,7 +9,11 @@ export function callerWith(...scopes: Scope[]): Caller {
 }
 
 /** Makes a key with these scopes, and other fields of its caller. */
-export function apiKey(name: string, scopes: readonly Scope[], fields: Partial<Caller> = {}): ApiKey {
+export function apiKey(
+  name: string,
+  scopes: readonly Scope[] = SCOPES,
+  fields: Partial<Caller> = {},
+): ApiKey {
   return { name, sha256: sha256(name), caller: { id: `keys.${name}`, scopes: new Set(scopes), ...fields } };
 }
 
