@@ -128,7 +128,7 @@ const SCOPE_DOCS: Readonly<Record<Scope, string>> = {
   live: "bring in the chat of a live stream",
   commands:
     "give an agent its own commands, such as `/compact`, in the newest message of a request of the key",
-  admin: "read the numbers of the server",
+  admin: "read the metrics of the server",
 };
 
 /** Lists the scopes. */

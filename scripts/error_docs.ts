@@ -94,8 +94,8 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "Wait for the next day (UTC), or raise `turns_per_day` of the key.",
   ],
   rate_limit_exceeded: [
-    "The key has made as many requests in a minute as its `requests_per_minute` allows. Or all turns are in use, 5,000 clients are connected for events, a client sends more than 50 commands a second, " +
-    "many wrong keys wait for their answer, or many JSON schemas wait for their check.",
+    "The key has made as many requests in a minute as its `requests_per_minute` allows. Or all turns are in use, " +
+    "5,000 clients are connected for events, a client sends more than 50 commands a second, many wrong keys wait for their answer, or many JSON schemas wait for their check.",
     "Wait for the seconds in `retry-after`, or raise the limit that the message names.",
   ],
   server_overloaded: [
@@ -104,7 +104,8 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
   ],
   internal_error: [
     "The program has a fault, or cannot write to `VTUBER_DATA_DIR`.",
-    "If the message names `VTUBER_DATA_DIR`, do what it says. Else report it with the lines of the log that have the request id in the message.",
+    "If the message names `VTUBER_DATA_DIR`, do what it says. Else report it with the lines of the log that have the " +
+    "request id in the message.",
   ],
   agent_error: [
     "The agent answered with an error, such as a used-up quota, an unknown model, or a provider that fails.",
