@@ -266,7 +266,7 @@ async function openStoreOrWarn({ dataDir, keys }: Config, log: Log): Promise<Sto
   try {
     return await openStore(dataDir, log);
   } catch (error) {
-    const budgets = keys.filter(({ caller }) => caller.turnsPerDay).map(({ caller }) => `[${caller.id}]`);
+    const budgets = keys.filter(({ caller }) => caller.turnsPerDay).map(({ label }) => `[${label}]`);
     if (budgets.length > 0) {
       throw new ConfigError([`${messageOf(error)} turns_per_day of ${budgets.join(", ")} is counted there.`]);
     }

@@ -58,10 +58,12 @@ export const KEY_SETTINGS: readonly string[] = Object.keys(keyTable.shape);
 
 /** A key of the configuration. */
 export interface KeyConfig extends ApiKey {
+  /** The place in the configuration: `keys.NAME`. */
+  readonly label: string;
   /** The key itself; `undefined` if only its hash is configured. */
-  readonly plain?: string | undefined;
-  /** The variables that the plain key was made of. */
-  readonly variables?: readonly string[];
+  readonly plain: string | undefined;
+  /** The variables that hold the key, or a part of it. */
+  readonly variables: readonly string[];
 }
 
 /** The table of a key. */
@@ -102,19 +104,19 @@ export function resolveKeys(
   { authKey, agents, dataDir }: KeySurroundings,
   reader: TableReader,
 ): KeyConfig[] {
-  const owners = new Map<string, string>();
-  if (authKey !== undefined) owners.set(sha256(authKey), OWNER_VARIABLE);
+  const labels = new Map<string, string>();
+  if (authKey !== undefined) labels.set(sha256(authKey), OWNER_VARIABLE);
   return tables.map((table) => {
     const { name, key: plain, variables } = table;
     const id = `keys.${name}`;
     // A table has a key or its hash.
     const hash = plain === undefined ? table.key_sha256! : sha256(plain);
-    const other = owners.get(hash);
+    const other = labels.get(hash);
     if (other !== undefined) {
       const path = `${id}.${plain === undefined ? "key_sha256" : "key"}`;
       reader.reject(path, `is the same key as ${other}: \`oab-vtuber key new NAME\` makes another one`);
     }
-    owners.set(hash, id);
+    labels.set(hash, id);
     if (table.turns_per_day !== undefined && dataDir === undefined) {
       reader.reject(
         `${id}.turns_per_day`,
@@ -136,7 +138,7 @@ export function resolveKeys(
       const hint = meant ? `Did you mean ${meant}? ` : "";
       reader.reject(`${id}.agent`, `there is no such agent. ${hint}There is ${names.join(", ")}`);
     }
-    return { name, sha256: hash, caller, plain, variables };
+    return { label: id, sha256: hash, caller, plain, variables };
   });
 }
 
@@ -156,15 +158,8 @@ export function keyPermissionsOf(
   );
 }
 
-/** A key of the server, as its owner calls it. */
-export interface ServerKey {
-  /** `VTUBER_AUTH_KEY` or `keys.NAME`. */
-  readonly label: string;
-  readonly sha256: string;
-  readonly plain: string | undefined;
-  /** The variables that hold it, or a part of it. */
-  readonly variables: readonly string[];
-}
+/** A key of `[keys.NAME]`, or the key of the owner, whose label is `VTUBER_AUTH_KEY`. */
+export type ServerKey = Omit<KeyConfig, "caller">;
 
 /** Whether a key could be guessed; a key that is known by its hash counts as long. */
 export function isShort({ plain }: ServerKey): boolean {
@@ -181,15 +176,7 @@ export function serverKeys(
     plain: authKey,
     variables: [OWNER_VARIABLE],
   }];
-  return [
-    ...owner,
-    ...keys.map(({ caller, sha256, plain, variables = [] }) => ({
-      label: caller.id,
-      sha256,
-      plain,
-      variables,
-    })),
-  ];
+  return [...owner, ...keys];
 }
 
 /** Maps the variables that hold keys to what the owner calls these keys, by their names in capital letters. */

@@ -78,20 +78,20 @@ function keyFindings(config: Config): Finding[] {
       "Make a longer key with `oab-vtuber key new`.",
     ));
   }
-  const readable = config.keys.filter(({ plain, variables }) => plain !== undefined && !variables?.length);
+  const readable = config.keys.filter(({ plain, variables }) =>
+    plain !== undefined && variables.length === 0
+  );
   if (readable.length > 0) {
     found.push(warn(
-      `plain keys in the file, which agents may be able to read: ${
-        list(readable.map(({ caller }) => caller.id))
-      }`,
+      `plain keys in the file, which agents may be able to read: ${list(readable.map(({ label }) => label))}`,
       "Put key_sha256 in their place: `oab-vtuber key new NAME` prints it with a new key.",
     ));
   }
-  for (const { caller: { id, scopes } } of config.keys) {
+  for (const { label, caller: { scopes } } of config.keys) {
     const strong = POWERFUL_SCOPES.filter((scope) => scopes.has(scope));
     if (strong.length === 0 || scopes.size <= MAX_POWERFUL) continue;
     found.push(warn(
-      `${id} has ${strong.join(" and ")} among its ${scopes.size} scopes`,
+      `${label} has ${strong.join(" and ")} among its ${scopes.size} scopes`,
       `Make a key of its own for what needs ${
         strong.join(" or ")
       }, and take it out of the scopes of this key.`,

@@ -8,7 +8,6 @@ import { WrongKeys } from "./wrong_keys.ts";
 
 /** An API key of `[keys.NAME]`. */
 export interface ApiKey {
-  readonly name: string;
   /** SHA-256 of the key's UTF-8 bytes, as lowercase hexadecimal digits. */
   readonly sha256: string;
   /** The caller of every request with the key. */

@@ -199,8 +199,8 @@ for (const setting of PERMISSION_POLICIES) {
     await using app = startApp({ agents: [agent.agent], access: { keys }, sessions: "auto" });
     // The second round finds the sessions open.
     for (let round = 0; round < 2; round++) {
-      for (const { name } of keys) {
-        assertEquals(await said(app.chat({ conversation_id: "mao" }, withKey(name))), "Done.");
+      for (const { plain } of keys) {
+        assertEquals(await said(app.chat({ conversation_id: "mao" }, withKey(plain!))), "Done.");
       }
     }
     const outcomes = { allow: ["allow"], deny: ["reject"], ask: ["a person", "reject"] };

@@ -2,7 +2,7 @@
 
 import { assertEquals, assertMatch } from "@std/assert";
 import type { Command } from "../../lib/events/wire.ts";
-import type { ApiKey } from "../../lib/http/access.ts";
+import type { KeyConfig } from "../../lib/config/keys.ts";
 import { SCOPES } from "../../lib/turn/caller.ts";
 import { errorOf, startApp } from "../support/harness/app_harness.ts";
 import { EventClient, EventStreamClient } from "../support/harness/event_client.ts";
@@ -12,7 +12,7 @@ import { saying } from "../support/agents/memory_agent.ts";
 
 const STATE_PATH = "/v1/vtuber/state";
 const SESSIONS_PATH = "/v1/vtuber/sessions";
-const KEYS: readonly ApiKey[] = [
+const KEYS: readonly KeyConfig[] = [
   apiKey("owner", SCOPES),
   apiKey("watcher", ["events"]),
   apiKey("answerer", ["events", "permissions"]),

@@ -1,7 +1,7 @@
 /** Every endpoint and every command with the scopes that it needs, and every scope with the endpoints that it opens. */
 
 import { assert, assertEquals } from "@std/assert";
-import type { ApiKey } from "../../lib/http/access.ts";
+import type { KeyConfig } from "../../lib/config/keys.ts";
 import { METHODS } from "../../lib/http/router.ts";
 import { REQUIRED_SCOPES } from "../../lib/http/scopes.ts";
 import { type Scope, SCOPES } from "../../lib/turn/caller.ts";
@@ -56,7 +56,7 @@ const STRANGER: readonly Scope[] = ["chat", "audio", "embeddings", "events"];
 const OWNER_KEY = "owner-key";
 
 /** A key for each of these sets of scopes; the name of the key is the key. */
-function keysWith(sets: readonly (readonly Scope[])[]): ApiKey[] {
+function keysWith(sets: readonly (readonly Scope[])[]): KeyConfig[] {
   return sets.map((scopes) => apiKey(keyOf(scopes), scopes));
 }
 

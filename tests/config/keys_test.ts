@@ -60,8 +60,8 @@ const READ: [name: string, text: string, hash: string, caller?: Partial<Caller>]
 for (const [name, text, hash, parts] of READ) {
   Deno.test(`keys: ${name}`, () => {
     const { config, warnings } = load(AGENTS + text, ENV);
-    assertEquals(config.keys.map(({ name, sha256, caller }) => ({ name, sha256, caller })), [
-      { name: "a", sha256: hash, caller: caller(parts) },
+    assertEquals(config.keys.map(({ label, sha256, caller }) => ({ label, sha256, caller })), [
+      { label: "keys.a", sha256: hash, caller: caller(parts) },
     ]);
     assertEquals(warnings, []);
   });

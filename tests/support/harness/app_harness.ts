@@ -32,7 +32,7 @@ const CONFIG: Config = {
 /** What a test changes. */
 export interface TestAppOptions extends Partial<Omit<Config, "agents" | "log">> {
   script?: Script;
-  access?: Partial<AccessOptions>;
+  access?: Partial<Pick<Config, keyof AccessOptions>>;
   /** Longest wait of a stream's head for its turn, in milliseconds. */
   headMs?: number;
   log?: Log;

@@ -1,6 +1,7 @@
 /** API keys of tests. The text of a key is its name. @module */
 
-import { type ApiKey, sha256 } from "../../../lib/http/access.ts";
+import type { KeyConfig } from "../../../lib/config/keys.ts";
+import { sha256 } from "../../../lib/http/access.ts";
 import { type Caller, type Scope, SCOPES } from "../../../lib/turn/caller.ts";
 
 /** Makes a caller with these scopes. */
@@ -13,8 +14,10 @@ export function apiKey(
   name: string,
   scopes: readonly Scope[] = SCOPES,
   fields: Partial<Caller> = {},
-): ApiKey {
-  return { name, sha256: sha256(name), caller: { id: `keys.${name}`, scopes: new Set(scopes), ...fields } };
+): KeyConfig {
+  const label = `keys.${name}`;
+  const caller = { id: label, scopes: new Set(scopes), ...fields };
+  return { label, sha256: sha256(name), caller, plain: name, variables: [] };
 }
 
 /** Sends a key with a request. */
