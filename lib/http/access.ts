@@ -157,20 +157,23 @@ export function createAccessControl({ authKey, keys = [], insecure, ...options }
 const KEY_PROTOCOL = /^(?:bearer|openai-insecure-api-key)\.(.+)$/;
 
 /**
- * Lists the keys of a request: the bearer token, and the header of Azure's clients. Browsers can send no header with a
- * WebSocket or an EventSource, so `inUrl` adds `?token=` and the subprotocols, as they are and decoded from base64url.
+ * Lists the readings of the key of a request: of `?token=`, the first subprotocol with a key, the bearer token or the
+ * header of Azure's clients. Only one of them counts, because a holder of some key could try others beside it, without
+ * a wait. Browsers can send no header with a WebSocket or an EventSource, so with `inUrl` the URL and the subprotocols
+ * count first. A subprotocol is the key, or its base64url.
  */
 function keysOf(request: Request, inUrl: boolean): string[] {
   const { headers, url } = request;
-  const keys = [/^bearer +(.+?) *$/i.exec(headers.get("authorization") ?? "")?.[1], headers.get("api-key")];
   if (inUrl) {
-    keys.push(new URL(url).searchParams.get("token"));
+    const token = new URL(url).searchParams.get("token");
+    if (token) return [token];
     for (const protocol of offeredProtocols(request)) {
       const key = KEY_PROTOCOL.exec(protocol)?.[1];
-      if (key !== undefined) keys.push(key, fromBase64Url(key));
+      if (key !== undefined) return [key, fromBase64Url(key) ?? key];
     }
   }
-  return keys.filter((key) => !!key) as string[];
+  const key = /^bearer +(.+?) *$/i.exec(headers.get("authorization") ?? "")?.[1] ?? headers.get("api-key");
+  return key ? [key] : [];
 }
 
 function fromBase64Url(text: string): string | undefined {

@@ -247,7 +247,11 @@ const KEYS_IN_URL: readonly [name: string, key: string, headers: HeaderMap, sear
   ["a subprotocol with dots", "a.b.c", offer("vtuber", "bearer.a.b.c")],
   ["the subprotocol of OpenAI's realtime clients", KEY, offer("realtime", `openai-insecure-api-key.${KEY}`)],
   ["the query, beside a wrong bearer token", KEY, { authorization: "Bearer x" }, `?token=${KEY}`],
-  ["the second of two subprotocols", KEY, offer("bearer.x", `bearer.${KEY}`)],
+  ["the query, beside a wrong subprotocol", KEY, offer("bearer.x"), `?token=${KEY}`],
+  ["a subprotocol, beside a wrong bearer token", KEY, {
+    authorization: "Bearer x",
+    ...offer(`bearer.${KEY}`),
+  }],
 ];
 for (const [name, authKey, headers, search] of KEYS_IN_URL) {
   Deno.test(`identify with keyInUrl: accepts the key in ${name}, which other routes do not`, async () => {
@@ -255,6 +259,26 @@ for (const [name, authKey, headers, search] of KEYS_IN_URL) {
     assertEquals(await check(options, headers, { ...LOCAL, keyInUrl: true }, search), "admitted");
     const elsewhere = headers.authorization === `Bearer ${KEY}` ? "admitted" : "invalid_api_key";
     assertEquals(await check(options, headers, LOCAL, search), elsewhere);
+  });
+}
+
+/** Requests with several keys, which would try a guess beside a key that is right, and without a wait. */
+const SEVERAL: readonly [name: string, headers: HeaderMap, search?: string][] = [
+  ["a wrong bearer token, beside the header of Azure's clients", {
+    authorization: "Bearer guess",
+    "api-key": KEY,
+  }],
+  ["a wrong bearer token in a list", { authorization: `Bearer guess, Bearer ${KEY}` }],
+  ["a wrong key in the query, beside a bearer token", { authorization: `Bearer ${KEY}` }, "?token=guess"],
+  ["a wrong key in the first subprotocol", offer("bearer.guess", `bearer.${KEY}`)],
+  ["a wrong key in a subprotocol, beside a bearer token", {
+    authorization: `Bearer ${KEY}`,
+    ...offer("openai-insecure-api-key.guess"),
+  }],
+];
+for (const [name, headers, search] of SEVERAL) {
+  Deno.test(`identify: one key of a request counts: refuses ${name}`, async () => {
+    assertEquals(await check(WITH_KEY, headers, { ...LOCAL, keyInUrl: true }, search), "invalid_api_key");
   });
 }
 
