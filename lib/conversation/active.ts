@@ -6,7 +6,7 @@ import type { Agent, Session } from "../turn/agent.ts";
 import type { EmotionWords } from "../turn/emotion.ts";
 import type { ModelRouter } from "../turn/model_router.ts";
 import type { TurnLimits, TurnMeter, TurnObserver } from "../turn/turn.ts";
-import { type ConversationIndex, isResumable, isSingleQuestion } from "./conversation.ts";
+import { type ConversationIndex, isResumable, roomMakers } from "./conversation.ts";
 import type { Fingerprinter } from "./fingerprint.ts";
 import type { ConversationRecord } from "./record.ts";
 import type { SessionMode } from "./resolve.ts";
@@ -160,17 +160,18 @@ export class ActiveConversations {
     this.#closeExcess();
   }
 
-  /** Closes sessions beyond the limit: first single questions, to which nobody comes back, then the oldest ones. */
+  /** Closes sessions beyond the limit, the oldest first. */
   #closeExcess(): void {
-    const newest = [...this.#all.values()].at(-1);
-    const isSingle = ({ conversation }: ActiveConversation) =>
-      conversation !== undefined && isSingleQuestion(conversation);
-    for (const isCandidate of [isSingle, () => true]) {
-      for (const oldest of this.#all.values()) {
-        if (this.#all.size <= this.#options.maxSessions) return;
+    const { maxSessions } = this.#options;
+    if (this.#all.size <= maxSessions) return;
+    const newest = [...this.#all.keys()].at(-1);
+    const passes = roomMakers(this.#all.keys());
+    for (const isCandidate of passes) {
+      for (const [conversation, active] of this.#all) {
+        if (this.#all.size <= maxSessions) return;
         // Busy conversations stay, so that there can be more than the limit for a while.
-        const stays = oldest.queue.isBusy || oldest === newest && isCandidate === isSingle;
-        if (!stays && isCandidate(oldest)) this.#close(oldest);
+        const stays = active.queue.isBusy || conversation === newest && isCandidate !== passes.at(-1);
+        if (!stays && isCandidate(conversation)) this.#close(active);
       }
     }
   }

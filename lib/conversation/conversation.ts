@@ -39,6 +39,24 @@ export function isSingleQuestion({ turns, isNamed }: ConversationRecord): boolea
   return turns.length <= 1 && !isNamed;
 }
 
+/**
+ * Tells which of too many conversations make room, the first ones first: single questions of the key that has the most,
+ * the others of this key, and any. So no key takes the room of another, however many it starts.
+ */
+export function roomMakers(
+  conversations: Iterable<ConversationRecord>,
+): ((conversation: ConversationRecord) => boolean)[] {
+  const counts = new Map<Fingerprint, number>();
+  for (const { owner } of conversations) counts.set(owner, (counts.get(owner) ?? 0) + 1);
+  const most = Math.max(...counts.values());
+  const isOfLargest = ({ owner }: ConversationRecord) => counts.get(owner) === most;
+  return [
+    (conversation) => isOfLargest(conversation) && isSingleQuestion(conversation),
+    isOfLargest,
+    () => true,
+  ];
+}
+
 /** Adds the new turns of a request to its conversation, as pending. */
 export function mergeTranscript(
   conversation: ConversationRecord,
@@ -193,7 +211,8 @@ export class ConversationIndex {
     conversation.usedAt = now;
     this.#all.delete(conversation);
     this.#all.add(conversation);
-    for (const isCandidate of [isSingleQuestion, () => true]) {
+    if (this.#all.size <= MAX_CONVERSATIONS) return;
+    for (const isCandidate of roomMakers(this.#all)) {
       for (const oldest of this.#all) {
         if (this.#all.size <= MAX_CONVERSATIONS) return;
         if (oldest !== conversation && !isBusy(oldest) && isCandidate(oldest)) this.forget(oldest);

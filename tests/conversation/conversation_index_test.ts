@@ -101,6 +101,19 @@ Deno.test("ConversationIndex: a busy conversation stays, and so does the one tha
   assertEquals([full.forgotten, full.ids.includes("last")], [["long", "single"], true]);
 });
 
+Deno.test("ConversationIndex: however many conversations a key starts, those of other keys stay", () => {
+  const index = new ConversationIndex(undefined);
+  const [mine, theirs] = ["mine", "theirs"].map((name) => FINGERPRINTER.fingerprint("owner", name));
+  const start = (owner: typeof mine, id: number) => {
+    const conversation = Object.assign(newConversation("", index, `${id}`, true), { owner });
+    index.touch(conversation, id, noneBusy);
+  };
+  for (let id = 0; id < 3; id++) start(mine, id);
+  for (let id = 0; id < 2 * MAX_CONVERSATIONS; id++) start(theirs, id);
+  const owners = Object.groupBy(index.all, ({ owner }) => owner);
+  assertEquals([owners[mine!]?.length, owners[theirs!]?.length], [3, MAX_CONVERSATIONS - 3]);
+});
+
 Deno.test("ConversationIndex: while all are busy there may be more than the limit", () => {
   const index = new ConversationIndex(undefined);
   for (let id = 0; id < MAX_CONVERSATIONS + 3; id++) {

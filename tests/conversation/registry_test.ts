@@ -69,6 +69,18 @@ Deno.test("registry: the observer gets every event", async () => {
   assertEquals(events, [[turn.id, "start"], [turn.id, "text hi"], [turn.id, "end end_turn"]]);
 });
 
+Deno.test("registry: the sessions of one key close none of another's, however many it opens", async () => {
+  using harness = new ConversationHarness({ mode: "auto", maxSessions: 3 });
+  await harness.run("mine", FIRST);
+  for (let number = 0; number < 5; number++) {
+    await harness.startAs({ owner: "other", name: `${number}` }, FIRST);
+    (await harness.agent.nextPrompt()).end();
+    await nextTask();
+  }
+  const states = (key: string) => harness.registry.list(key).map(({ state }) => state);
+  assertEquals([states(""), states("other")], [["open"], ["open", "open", "closed", "closed", "closed"]]);
+});
+
 Deno.test("registry: conversations are listed with their state, the last used one first", async () => {
   using harness = new ConversationHarness({ mode: "auto", maxSessions: 2 });
   for (const [name, messages] of [["a", FIRST], ["b", FIRST], ["a", SECOND], ["c", FIRST]] as const) {
