@@ -204,21 +204,21 @@ export class EventHub implements TurnObserver {
   /**
    * Publishes a notification.
    *
-   * @returns The number of subscribers outside of the program that got the text.
+   * @returns The ids of the callers that got the text: one for each subscriber outside of the program.
    */
   notify(
     text: string,
     urgency: Urgency,
     { emotions = [], toNewest = false, cause = {} }: NotifyOptions = {},
-  ): number {
-    if (this.#isClosed) return 0;
+  ): string[] {
+    if (this.#isClosed) return [];
     const notification: NotificationEvent = { type: "notification", text, urgency, ...cause };
     const recipients = this.#notified.slice(toNewest ? -1 : 0);
     if (this.#turns.values().every(({ hasEnded }) => hasEnded)) this.#showNotification();
     this.#publish(...emotions.map(({ tag, intensity }) => ({ type: "emotion", tag, intensity } as const)));
     if (toNewest) recipients[0]?.send(notification);
     else this.#publish(notification);
-    return recipients.length;
+    return recipients.map(({ caller }) => caller.id);
   }
 
   /** Disconnects all subscribers and admits no more. @returns Resolves once they got everything that was sent. */

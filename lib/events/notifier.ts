@@ -50,16 +50,16 @@ export function createNotifier({ hub, cannedReplies, emotions: words, conversati
      * @returns The number of clients that got it.
      */
     announce({ reply, text, emotions }: Announcement, urgency: Urgency, toNewest = false): number {
-      const count = hub.notify(text, urgency, { emotions, toNewest });
-      cannedReplies.remember(text, reply, count);
-      return count;
+      const callers = hub.notify(text, urgency, { emotions, toNewest });
+      cannedReplies.remember(text, reply, callers);
+      return callers.length;
     },
 
     /** Says that the agent no longer knows a conversation. */
     announceMemoryLost(conversation: string): void {
       const cause = { code: "memory_lost", session_id: conversation } as const;
-      const count = hub.notify(MEMORY_LOST, "normal", { cause });
-      cannedReplies.remember(MEMORY_LOST, MEMORY_LOST, count);
+      const callers = hub.notify(MEMORY_LOST, "normal", { cause });
+      cannedReplies.remember(MEMORY_LOST, MEMORY_LOST, callers);
     },
 
     /**

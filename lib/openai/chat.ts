@@ -6,6 +6,7 @@ import type { TurnRequest } from "../conversation/registry.ts";
 import { AppError } from "../core/errors.ts";
 import { holdBodyUntil, type JsonBody, readJson } from "../http/json_body.ts";
 import type { Handler } from "../http/router.ts";
+import type { Caller } from "../turn/caller.ts";
 import type { CannedReplies } from "../turn/canned_replies.ts";
 import type { IdempotencyCache, IdempotencyKey } from "../turn/idempotency.ts";
 import type { ModelRouter } from "../turn/model_router.ts";
@@ -103,14 +104,16 @@ function startOrJoin(
   { startTurn, idempotency, cannedReplies }: CompletionDeps,
   key: IdempotencyKey | undefined,
   { messages, format }: CompletionRequest,
-  turn: TurnRequest,
+  turn: TurnRequest & { readonly caller: Caller },
   signal: AbortSignal,
 ): Promise<Turn> {
   const start = () => {
     if (format) return startTurn({ ...turn, messages: withInstruction(messages, format) }, signal);
     const last = messages.at(-1);
     // The lookup uses the canned reply up, so a request that joins a turn must not look.
-    const cannedReply = last?.role === "user" ? cannedReplies.replyTo(textOf(last)) : undefined;
+    const cannedReply = last?.role === "user"
+      ? cannedReplies.replyTo(textOf(last), turn.caller.id)
+      : undefined;
     return startTurn({ ...turn, cannedReply }, signal);
   };
   return key ? idempotency.getOrStart(key, start) : start();

@@ -15,33 +15,39 @@ const MAX_TEXTS = 50;
 /** Longest time that a text is remembered, in milliseconds. */
 const KEEP_MS = 10 * 60_000;
 
+/** The reply to a text, and the callers that got the text, one entry for each client that can post it back. */
+interface CannedReply {
+  readonly reply: string;
+  readonly callers: string[];
+  readonly expiresAt: number;
+}
+
 /** The texts that were sent, with their replies. */
 export class CannedReplies {
-  /** Each client that got a text can post it back once. */
-  readonly #replies = new BoundedMap<string, { reply: string; expiresAt: number; usesLeft: number }>(
-    MAX_TEXTS,
-  );
+  readonly #replies = new BoundedMap<string, CannedReply>(MAX_TEXTS);
   readonly #now: () => number;
 
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
   }
 
-  /** Remembers the reply to a text that was sent to this number of clients. */
-  remember(text: string, reply: string, clients: number): void {
+  /** Remembers the reply to a text that was sent to clients of these callers, which each of them can post back once. */
+  remember(text: string, reply: string, callers: readonly string[]): void {
     const key = text.trim();
-    if (clients === 0 || key === "") return;
-    this.#replies.set(key, { reply, expiresAt: this.#now() + KEEP_MS, usesLeft: clients });
+    if (callers.length === 0 || key === "") return;
+    this.#replies.set(key, { reply, callers: [...callers], expiresAt: this.#now() + KEEP_MS });
   }
 
-  /** Takes the reply to a user message, if a client posts back a text that was sent to it. */
-  replyTo(text: string): string | undefined {
+  /** Takes the reply to a user message, if a client of this caller posts back a text that was sent to it. */
+  replyTo(text: string, caller: string): string | undefined {
     if (this.#replies.size === 0) return undefined;
     const key = text.trim();
-    const canned = this.#replies.get(key);
-    if (canned === undefined) return undefined;
-    if (--canned.usesLeft === 0) this.#replies.delete(key);
-    return canned.expiresAt < this.#now() ? undefined : canned.reply;
+    const { callers = [], reply, expiresAt = 0 } = this.#replies.get(key) ?? {};
+    const index = callers.indexOf(caller);
+    if (index < 0) return undefined;
+    callers.splice(index, 1);
+    if (callers.length === 0) this.#replies.delete(key);
+    return expiresAt < this.#now() ? undefined : reply;
   }
 }
 

@@ -1,7 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import type { TurnRequest } from "../../lib/conversation/registry.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import { LOCAL_CALLER } from "../../lib/http/access.ts";
 import type { Caller } from "../../lib/turn/caller.ts";
 import type { QuestionId } from "../../lib/turn/event.ts";
 import { type MemoryPrompt, saying } from "../support/agents/memory_agent.ts";
@@ -174,7 +173,7 @@ const COUNTS_NOT: Readonly<Record<string, Case>> = {
   "a canned reply, and the notification before it": {
     expected: [0, 0],
     async run(app) {
-      app.hub.subscribe({ send() {}, backlog: 0, close() {} }, LOCAL_CALLER);
+      app.hub.subscribe({ send() {}, backlog: 0, close() {} }, obsKey({}).caller);
       await whole(app.post("/v1/vtuber/notifications", { text: "The build is green." }, OBS));
       assertStringIncludes(await whole(app.chat({ messages: [user("The build is green.")] }, OBS)), "green");
     },

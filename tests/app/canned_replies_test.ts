@@ -4,6 +4,7 @@ import { LOCAL_CALLER } from "../../lib/http/access.ts";
 import { saying } from "../support/agents/memory_agent.ts";
 import { errorOf, startApp, type TestApp } from "../support/harness/app_harness.ts";
 import { assistant, contentOf, streamedText, system, user } from "../support/harness/chat_fixture.ts";
+import { apiKey, withKey } from "../support/harness/key_fixture.ts";
 
 const NEWS = "The build of the whole house is green.";
 
@@ -68,6 +69,17 @@ for (const [name, body, isCanned] of REQUESTS) {
     assertEquals(next.trim(), isCanned ? "{}" : `[happy] ${NEWS}`);
   });
 }
+
+Deno.test("notification: its text from another key goes to the agent", async () => {
+  const keys = [apiKey("skin"), apiKey("other")];
+  await using app = startApp({ script: saying("The agent's."), access: { keys } });
+  app.hub.subscribe({ send() {}, backlog: 0, close() {} }, keys[0]!.caller);
+  const sent = await app.post("/v1/vtuber/notifications", { text: NEWS }, withKey("other"));
+  assertEquals(await sent.json(), { said: NEWS, clients: 1 });
+  const replyTo = async (key: string) =>
+    (await contentOf(app.chat({ messages: [user(NEWS)] }, withKey(key)))).trim();
+  assertEquals([await replyTo("other"), await replyTo("skin")], ["The agent's.", NEWS]);
+});
 
 Deno.test("notification: a retry of the request gets the same canned reply, without the agent", async () => {
   await using app = startApp({ script: saying("The agent's.") });

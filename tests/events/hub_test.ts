@@ -199,7 +199,7 @@ Deno.test("EventHub: an internal subscriber gets events, is not counted, and ans
   ]);
   internal.canAnswer = true;
   assertEquals(hub.canAnswerPermissions, true);
-  assertEquals([hub.notify("Hi", "low", { toNewest: true }), hub.notify("Hi", "low")], [0, 0]);
+  assertEquals([hub.notify("Hi", "low", { toNewest: true }), hub.notify("Hi", "low")], [[], []]);
   const { turn, prompt } = await fixture.startTurn();
   turn.cancel();
   prompt.end("cancelled");
@@ -343,8 +343,8 @@ Deno.test("EventHub: a notification is shown for a while, with its emotions befo
     fixture.connect(["emotion"]),
   ];
   const shown = [{ tag: "happy", intensity: 0.5 }];
-  const count = fixture.hub.notify("Build done", "high", { emotions: shown });
-  assertEquals([count, fixture.hub.wantsNotifications], [2, true]);
+  const callers = fixture.hub.notify("Build done", "high", { emotions: shown });
+  assertEquals([callers, fixture.hub.wantsNotifications], [Array(2).fill(LOCAL_CALLER.id), true]);
   await all.untilIdle();
   assertEquals(all.summaries, [
     "state idle",
@@ -366,12 +366,12 @@ Deno.test("EventHub: a notification for one client goes to the newest that wants
     fixture.connect([]),
   ];
   const notifyNewest = () => fixture.hub.notify("Psst", "low", { toNewest: true });
-  assertEquals(notifyNewest(), 1);
+  assertEquals(notifyNewest(), [LOCAL_CALLER.id]);
   assertEquals([first, last, other].map(({ summaries }) => summaries), [[], ["notification Psst"], []]);
   last.subscriber.detach();
-  assertEquals(notifyNewest(), 1);
+  assertEquals(notifyNewest(), [LOCAL_CALLER.id]);
   first.subscriber.detach();
-  assertEquals([notifyNewest(), fixture.hub.notify("Psst", "low")], [0, 0]);
+  assertEquals([notifyNewest(), fixture.hub.notify("Psst", "low")], [[], []]);
   assertEquals(first.summaries, ["notification Psst"]);
 });
 

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { createNotifier, splitEmotions } from "../../lib/events/notifier.ts";
+import { LOCAL_CALLER } from "../../lib/http/access.ts";
 import { CannedReplies } from "../../lib/turn/canned_replies.ts";
 import { saying } from "../support/agents/memory_agent.ts";
 import { ConversationHarness } from "../support/harness/conversation_harness.ts";
@@ -24,7 +25,7 @@ class NotifierFixture implements Disposable {
 
   /** The next canned replies to a text. */
   replies(text: string, count: number): (string | undefined)[] {
-    return Array.from({ length: count }, () => this.cannedReplies.replyTo(text));
+    return Array.from({ length: count }, () => this.cannedReplies.replyTo(text, LOCAL_CALLER.id));
   }
 
   [Symbol.dispose](): void {

@@ -12,33 +12,47 @@ function create(): { replies: CannedReplies; clock: { ms: number } } {
 
 Deno.test("replyTo: replies to a sent text only, apart from spaces around it", () => {
   const { replies } = create();
-  assertEquals(replies.replyTo("Build done"), undefined);
-  replies.remember(" Build done\n", "[happy] The build is done!", 1);
-  assertEquals(replies.replyTo("Build"), undefined);
-  assertEquals(replies.replyTo("build done"), undefined);
-  assertEquals(replies.replyTo("\nBuild done  "), "[happy] The build is done!");
+  assertEquals(replies.replyTo("Build done", "me"), undefined);
+  replies.remember(" Build done\n", "[happy] The build is done!", ["me"]);
+  assertEquals(replies.replyTo("Build", "me"), undefined);
+  assertEquals(replies.replyTo("build done", "me"), undefined);
+  assertEquals(replies.replyTo("\nBuild done  ", "me"), "[happy] The build is done!");
 });
 
 Deno.test("replyTo: replies once for each client, also with an empty reply", () => {
   const { replies } = create();
-  replies.remember("Build done", "", 2);
-  assertEquals([1, 2, 3].map(() => replies.replyTo("Build done")), ["", "", undefined]);
+  replies.remember("Build done", "", ["me", "me"]);
+  assertEquals([1, 2, 3].map(() => replies.replyTo("Build done", "me")), ["", "", undefined]);
+});
+
+Deno.test("replyTo: replies to the callers that got the text only", () => {
+  const { replies } = create();
+  replies.remember("Build done", "Yes", ["me", "you", "me"]);
+  const callers = ["other", "", "you", "you", "me", "me", "me"];
+  assertEquals(callers.map((caller) => replies.replyTo("Build done", caller)), [
+    ...[undefined, undefined],
+    ...["Yes", undefined],
+    ...["Yes", "Yes", undefined],
+  ]);
 });
 
 Deno.test("remember: ignores an empty text, and one that no client got", () => {
   const { replies } = create();
-  replies.remember("Build done", "Yes", 0);
-  replies.remember("  ", "Yes", 1);
-  for (const text of ["Build done", "", "  "]) assertEquals(replies.replyTo(text), undefined);
+  replies.remember("Build done", "Yes", []);
+  replies.remember("  ", "Yes", ["me"]);
+  for (const text of ["Build done", "", "  "]) assertEquals(replies.replyTo(text, "me"), undefined);
 });
 
 Deno.test("remember: the same text again replaces reply, clients and expiry", () => {
   const { replies, clock } = create();
-  replies.remember("Anything new?", "Rain", 3);
+  replies.remember("Anything new?", "Rain", ["me", "me", "me"]);
   clock.ms += TEN_MINUTES_MS;
-  replies.remember("Anything new?", "Snow", 1);
+  replies.remember("Anything new?", "Snow", ["me"]);
   clock.ms += TEN_MINUTES_MS;
-  assertEquals([replies.replyTo("Anything new?"), replies.replyTo("Anything new?")], ["Snow", undefined]);
+  assertEquals([replies.replyTo("Anything new?", "me"), replies.replyTo("Anything new?", "me")], [
+    "Snow",
+    undefined,
+  ]);
 });
 
 Deno.test("replyTo: forgets a text after ten minutes", () => {
@@ -46,9 +60,9 @@ Deno.test("replyTo: forgets a text after ten minutes", () => {
     const [ms, expected] of [[0, "Yes"], [TEN_MINUTES_MS, "Yes"], [TEN_MINUTES_MS + 1, undefined]] as const
   ) {
     const { replies, clock } = create();
-    replies.remember("Build done", "Yes", 5);
+    replies.remember("Build done", "Yes", ["me"]);
     clock.ms += ms;
-    assertEquals(replies.replyTo("Build done"), expected);
+    assertEquals(replies.replyTo("Build done", "me"), expected);
   }
 });
 
