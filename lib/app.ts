@@ -37,6 +37,8 @@ interface Arrival {
   readonly match: ReturnType<typeof matchRoute>;
   /** Headers of the response, whether it is the handler's or an error. */
   readonly head: Headers;
+  /** Whether the source and the key are right. */
+  isAdmitted?: boolean;
   /** The code of the error that answers the request. */
   code?: ErrorCode;
 }
@@ -59,8 +61,9 @@ export function createApp(
 
   async function answer(
     request: Request,
-    { requestId, address, pathname, match, head }: Arrival,
+    arrival: Arrival,
   ): Promise<Response> {
+    const { requestId, address, pathname, match, head } = arrival;
     if (pathname === undefined) {
       throw new AppError("invalid_value", 'The header "Host" is malformed.', { param: "Host" });
     }
@@ -75,6 +78,7 @@ export function createApp(
     }
     // Check the key first, so that callers without one cannot probe for routes.
     const caller = await access.identify(request, address, { isOpen, keyInUrl: match?.route.keyInUrl });
+    arrival.isAdmitted = true;
     const rate = rateOf(caller);
     if (rate) {
       for (const [name, value] of rateHeaders(rate)) head.set(name, value);
@@ -93,11 +97,12 @@ export function createApp(
   }
 
   function toResponse(error: unknown, request: Request, arrival: Arrival): Response {
-    const { requestId, pathname } = arrival;
+    const { requestId, isAdmitted, match, pathname } = arrival;
     if (error instanceof AppError) {
       arrival.code = error.code;
-      // Some clients repeat a refused request every second, for ever.
-      const level = isNewRefusal(`${error.code} ${pathname}`) ? "info" : "debug";
+      // Some clients repeat a refused request every second, for ever. A stranger can make up any number of paths.
+      const place = isAdmitted ? pathname : match?.route.path;
+      const level = isNewRefusal(`${error.code} ${place}`) ? "info" : "debug";
       // The message may repeat words of the agent, or of a body that is no JSON, which do not belong into the log.
       const reason = error.prompted || error.code === "invalid_json" ? undefined : error.message;
       log[level]("request refused", { code: error.code, reason, requestId });

@@ -51,3 +51,14 @@ Deno.test("refused: the log repeats nothing of the body", async () => {
   }
   assertEquals([lines.length >= 3, lines.filter((line) => line.includes("hunter2"))], [true, []]);
 });
+
+Deno.test("refused: a stranger who makes up paths does not fill the log; a client with a key sees each path", async () => {
+  const { log, lines } = recordingLog();
+  await using app = startApp({ log: { ...log, debug() {} }, access: { authKey: "owner" } });
+  const paths = Array.from({ length: 20 }, (_, number) => `/made-up/${number}`);
+  for (const path of paths) assertEquals((await app.get(path)).status, 401);
+  assertEquals(lines.length, 1);
+  const headers = { authorization: "Bearer owner" };
+  for (const path of paths) assertEquals((await app.get(path, { headers })).status, 404);
+  assertEquals(lines.length, 1 + paths.length);
+});

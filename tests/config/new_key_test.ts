@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { ConfigError } from "../../lib/config/load.ts";
 import { newKey } from "../../lib/config/new_key.ts";
+import { createRedactor } from "../../lib/core/redact.ts";
 import { sha256 } from "../../lib/http/access.ts";
 import { SCOPES } from "../../lib/turn/caller.ts";
 import { load } from "../support/harness/config_fixture.ts";
@@ -77,4 +78,9 @@ for (const [line, ...expected] of MISTAKES) {
 
 Deno.test("newKey: with --help there is no key", () => {
   for (const line of ["--help", "new -h", "new a --help"]) assert(newKey(line.split(" ")) === undefined);
+});
+
+Deno.test("key new: the log leaves the key out, though the server may know its hash only", () => {
+  const { key } = made("overlay");
+  assertEquals(createRedactor([])(`There is no model "${key}".`), 'There is no model "[secret]".');
 });
