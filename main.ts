@@ -121,7 +121,7 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
   try {
     http = Deno.serve({
       ...config.listen,
-      onListen: (address) => void print(banner(address, config)),
+      onListen: (address) => void print(banner(address, config, Deno.stdout.isTerminal())),
       onError: (error) => {
         log.debug("connection failed", { error });
         return new Response(null, { status: 500 });

@@ -85,10 +85,16 @@ export function addressText(
   return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
-/** Returns the banner of a server that listens. The key is only in the link to the page, in the part that stays local. */
+/**
+ * Returns the banner of a server that listens. The key of the owner is at most in the link to the page, in the part that
+ * a browser does not send.
+ *
+ * @param isTerminal Only a person reads the banner; otherwise it may end in a log, and has no key.
+ */
 export function banner(
   address: { readonly hostname: string; readonly port: number },
   config: Pick<Config, "authKey" | "keys" | "model" | "agents">,
+  isTerminal: boolean,
 ): string {
   const { authKey, keys } = config;
   const url = `http://${addressText(address, true)}`;
@@ -118,7 +124,7 @@ export function banner(
     : `\n  Listening on ${addressText(address)}: other machines reach it too.`;
   return `oab-vtuber serves at ${url} with ${program}${open}
 
-  Open it:     ${url}/${pageKey(config)}
+  Open it:     ${url}/${pageKey(config, isTerminal)}
   Try it:      curl -N ${url}/v1/chat/completions${
     header ?? ""
   } -H "content-type: application/json" -d '${body}'
@@ -127,7 +133,8 @@ export function banner(
 }
 
 /** Returns the part of the link to the page that logs in, or says where its key comes from. */
-function pageKey({ authKey, keys }: Pick<Config, "authKey" | "keys">): string {
+function pageKey({ authKey, keys }: Pick<Config, "authKey" | "keys">, isTerminal: boolean): string {
+  if (authKey !== undefined && !isTerminal) return "  The page asks for a key, such as your VTUBER_AUTH_KEY.";
   if (authKey !== undefined) return `#key=${encodeURIComponent(authKey)}`;
   if (keys.length === 0) return "";
   return `  The page asks for a key. This makes one for it:

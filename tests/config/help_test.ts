@@ -69,7 +69,7 @@ const [AGENT] = loadConfig({ env: {} }).config.agents;
 const PLAIN = { authKey: undefined, keys: [], model: "openab", agents: [AGENT!] };
 
 Deno.test("banner: tells where to point a skin, and how to try the server", () => {
-  const text = banner({ hostname: "127.0.0.1", port: 8123 }, PLAIN);
+  const text = banner({ hostname: "127.0.0.1", port: 8123 }, PLAIN, true);
   assertMatch(text, /serves at http:\/\/127\.0\.0\.1:8123 with the built-in demo agent/);
   assertMatch(text, /base address http:\/\/127\.0\.0\.1:8123\/v1 .*API key: anything/);
   assertEquals(text.includes("Authorization"), false);
@@ -79,14 +79,14 @@ Deno.test("banner: tells where to point a skin, and how to try the server", () =
 
 Deno.test("banner: the key is only in the link to the page; arguments and variables of the agent are nowhere", () => {
   const agent = { ...AGENT!, command: "codex-acp", args: ["--token", "hidden"], env: { TOKEN: "hidden" } };
-  const text = banner({ hostname: "0.0.0.0", port: 8080 }, { ...PLAIN, authKey: KEY, agents: [agent] });
+  const text = banner({ hostname: "0.0.0.0", port: 8080 }, { ...PLAIN, authKey: KEY, agents: [agent] }, true);
   assertEquals(text.split(KEY).length, 2);
   assertMatch(text, new RegExp(`http://127\\.0\\.0\\.1:8080/#key=${KEY}\n`));
   assertEquals(text.includes("hidden"), false);
   assertMatch(text, /-H "Authorization: Bearer \$VTUBER_AUTH_KEY"/);
   assertMatch(text, /with codex-acp with 2 arguments\n/);
   assertMatch(text, /API key: your VTUBER_AUTH_KEY/);
-  const encoded = banner({ hostname: "127.0.0.1", port: 80 }, { ...PLAIN, authKey: "a b#c/\u00e9%" });
+  const encoded = banner({ hostname: "127.0.0.1", port: 80 }, { ...PLAIN, authKey: "a b#c/\u00e9%" }, true);
   const link = new URL(/http:\S+#key=\S+/.exec(encoded)![0]);
   assertEquals([link.pathname, decodeURIComponent(link.hash)], ["/", "#key=a b#c/\u00e9%"]);
 });
@@ -98,7 +98,7 @@ const NAMED = loadConfig({
 }).config.keys;
 
 Deno.test("banner: with keys of the file only, it tells how to log in on the page, and has no key", () => {
-  const text = banner(LISTEN, { ...PLAIN, keys: NAMED });
+  const text = banner(LISTEN, { ...PLAIN, keys: NAMED }, true);
   assertEquals(text.includes(KEY), false);
   assertMatch(text, /Open it: +http:\/\/127\.0\.0\.1:80\/ +The page asks for a key/);
   const [, args = ""] = /oab-vtuber key (new page --scopes \S+)$/m.exec(text) ?? [];
@@ -107,8 +107,17 @@ Deno.test("banner: with keys of the file only, it tells how to log in on the pag
   assertMatch(text, /API key: one of \[keys\.NAME\]\n/);
 });
 
+Deno.test("banner: outside of a terminal, it may be a log, and has no key", () => {
+  const text = banner(LISTEN, { ...PLAIN, authKey: KEY, keys: NAMED }, false);
+  assertEquals(text.includes(KEY), false);
+  assertMatch(
+    text,
+    /Open it: +http:\/\/127\.0\.0\.1:80\/ +The page asks for a key, such as your VTUBER_AUTH_KEY\.\n/,
+  );
+});
+
 Deno.test("banner: with both kinds of keys, the link has the key of the owner, and a skin gets its own", () => {
-  const text = banner(LISTEN, { ...PLAIN, authKey: "owner", keys: NAMED });
+  const text = banner(LISTEN, { ...PLAIN, authKey: "owner", keys: NAMED }, true);
   assertEquals(text.includes(KEY), false);
   assertMatch(text, /Open it: +http:\/\/127\.0\.0\.1:80\/#key=owner\n/);
   assertMatch(text, /API key: one of \[keys\.NAME\], or your VTUBER_AUTH_KEY\n/);
@@ -116,10 +125,10 @@ Deno.test("banner: with both kinds of keys, the link has the key of the owner, a
 
 Deno.test("banner: names every agent if there are several, the default one first", () => {
   const agents = ["codex", "claude", "goose"].map((name) => ({ ...AGENT!, name, command: `${name}-acp` }));
-  const text = banner({ hostname: "127.0.0.1", port: 80 }, { ...PLAIN, model: "codex", agents });
+  const text = banner({ hostname: "127.0.0.1", port: 80 }, { ...PLAIN, model: "codex", agents }, true);
   assertMatch(text, /serves at \S+ with codex-acp\n/);
   assertMatch(text, /\n {2}Agents: +codex \(the default\), claude, goose\n/);
-  assertEquals(banner({ hostname: "127.0.0.1", port: 80 }, PLAIN).includes("Agents:"), false);
+  assertEquals(banner({ hostname: "127.0.0.1", port: 80 }, PLAIN, true).includes("Agents:"), false);
 });
 
 const PLACES: [hostname: string, url: string, open: boolean][] = [
@@ -131,7 +140,7 @@ const PLACES: [hostname: string, url: string, open: boolean][] = [
 
 for (const [hostname, url, open] of PLACES) {
   Deno.test(`banner: on ${hostname}`, () => {
-    const text = banner({ hostname, port: 80 }, PLAIN);
+    const text = banner({ hostname, port: 80 }, PLAIN, true);
     assertEquals(text.includes(`serves at ${url} `), true, text);
     assertEquals(text.includes("other machines reach it too"), open);
   });
