@@ -84,20 +84,8 @@ export async function createAgent(config: AgentConfig, deps: AgentDeps): Promise
     variables: new Set(Object.keys(env)),
     isSessionLimitSet: config.isSessionLimitSet,
     timeouts: { ...AGENT_TIMEOUTS, setupMs: config.startMs },
-    ...{
-      mcpServers,
-      mode,
-      model,
-      permissions,
-      keyPermissions,
-      broker,
-      questions,
-      version,
-      log,
-      redact,
-      onLifecycle,
-    },
-    canLogInAtTerminal,
+    ...{ mcpServers, mode, model, permissions, keyPermissions },
+    ...{ broker, questions, version, log, redact, onLifecycle, canLogInAtTerminal },
   });
 }
 

@@ -21,18 +21,17 @@ type ProbedAgent = Pick<Agent, "name" | "state" | "warm">;
 /** Makes the routes `GET /health`, `GET /healthz` and `GET /readyz`. */
 export function healthRoutes(agents: readonly ProbedAgent[], isDraining: () => boolean): Route[] {
   const health: Handler = () => Response.json({ status: "ok" });
-  const probe = { unversioned: true } as const;
   return [
     {
-      ...probe,
       path: "/health",
+      unversioned: true,
       GET: health,
       docs: { GET: { name: "health", summary: "Whether the program lives" } },
     },
-    { ...probe, path: "/healthz", GET: health },
+    { path: "/healthz", unversioned: true, GET: health },
     {
-      ...probe,
       path: "/readyz",
+      unversioned: true,
       GET: readyHandler(agents, isDraining),
       docs: { GET: { name: "ready", summary: "Whether the agents can serve; else status 503" } },
     },

@@ -8,14 +8,7 @@
 import { BoundedMap } from "../core/bounded_map.ts";
 import { AppError } from "../core/errors.ts";
 import { type Answered, publicPath } from "../http/router.ts";
-import {
-  isLast,
-  isOpen,
-  type LastEvent,
-  TOOL_KINDS,
-  type ToolCallId,
-  type TurnEvent,
-} from "../turn/event.ts";
+import { isLast, isOpen, type LastEvent, type ToolCallId, type TurnEvent } from "../turn/event.ts";
 import type { Turn, TurnMeter } from "../turn/turn.ts";
 import { type Definition, type LabelValues, MetricStore } from "./metric_store.ts";
 
@@ -31,13 +24,12 @@ const LABELLED_METHODS: ReadonlySet<string> = new Set([
   "PUT",
   "PATCH",
 ]);
-const KINDS: ReadonlySet<string> = new Set(TOOL_KINDS);
 /** The operation (`gen_ai.operation.name`) of every turn, and the provider of the models: an agent behind ACP. */
 export const OPERATION = "invoke_agent";
 export const PROVIDER = "acp";
 
-/** Open tool calls of one turn that are timed. */
-const MAX_TOOLS = 1_000;
+/** Open tool calls of one turn that are timed, and that have a span. */
+export const MAX_TOOLS = 1_000;
 /** Between two measurements of the event loop's lag, in milliseconds. */
 const LAG_INTERVAL_MS = 1_000;
 
@@ -169,12 +161,10 @@ export type Gauges = Omit<
 /** Counts and measures. */
 export class Metrics {
   readonly #store = new MetricStore(METRICS);
-  readonly #agents: ReadonlySet<string>;
   readonly #version: string;
 
   /** @param agents The names of the configured agents. */
   constructor(agents: readonly string[], version: string) {
-    this.#agents = new Set(agents);
     this.#version = version;
     for (const agent of agents) this.#store.add("agent_restarts_total", [agent], 0);
     this.#store.add("emotion_events_total", [], 0);
@@ -198,7 +188,7 @@ export class Metrics {
   }
 
   onAgentExit(agent: string): void {
-    this.#store.add("agent_restarts_total", [this.#agentLabel(agent)]);
+    this.#store.add("agent_restarts_total", [agent]);
   }
 
   onPermission(decision: string): void {
@@ -222,11 +212,7 @@ export class Metrics {
 
   /** Measures a request for a turn of this agent. */
   measureTurn(agent: string): TurnMeter {
-    return new TurnMeasurement(this.#store, this.#agentLabel(agent));
-  }
-
-  #agentLabel(name: string): string {
-    return this.#agents.has(name) ? name : OTHER;
+    return new TurnMeasurement(this.#store, agent);
   }
 }
 
@@ -272,8 +258,7 @@ class TurnMeasurement implements TurnMeter {
         } else if (openedAt !== undefined) {
           this.#tools.delete(id);
           const errorType = status === "completed" ? "" : closing ? "cancelled" : "failed";
-          const name = KINDS.has(kind) ? kind : OTHER;
-          this.#observeSince(openedAt, "gen_ai_execute_tool_duration_seconds", [name, errorType]);
+          this.#observeSince(openedAt, "gen_ai_execute_tool_duration_seconds", [kind, errorType]);
         }
         return;
       }

@@ -20,10 +20,7 @@ import { AppError } from "../core/errors.ts";
 import { type Answered, publicPath } from "../http/router.ts";
 import { isLast, isOpen, type LastEvent, type ToolCallId, type TurnEvent } from "../turn/event.ts";
 import type { Turn, TurnMeter } from "../turn/turn.ts";
-import { errorTypeOf, OPERATION, PROVIDER } from "./metrics.ts";
-
-/** Open tool calls of one turn that have a span. */
-const MAX_TOOLS = 1_000;
+import { errorTypeOf, MAX_TOOLS, OPERATION, PROVIDER } from "./metrics.ts";
 
 /** Makes the spans. */
 export class Traces {

@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { METRICS, Metrics } from "../../lib/telemetry/metrics.ts";
-import type { ToolKind } from "../../lib/turn/event.ts";
 import { MemoryAgent, type Script } from "../support/agents/memory_agent.ts";
 import { errorOf, startApp, type TestApp, type TestAppOptions } from "../support/harness/app_harness.ts";
 import { FakeClock } from "../support/harness/fake_clock.ts";
@@ -364,7 +363,7 @@ Deno.test("metrics: no number of paths, methods, models, tools, names or keys ma
   app.agent.script = (prompt) => {
     const word = hostile(app.agent.prompts.length);
     for (const status of ["pending", "completed"] as const) {
-      prompt.tool({ id: word, kind: word as ToolKind, title: word, status });
+      prompt.tool({ id: word, kind: "other", title: word, status });
     }
     prompt.say(word);
     prompt.end();
