@@ -121,7 +121,7 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
   try {
     http = Deno.serve({
       ...config.listen,
-      onListen: (address) => void print(banner(address, config, Deno.stdout.isTerminal())),
+      onListen: (address) => write(print, banner(address, config, Deno.stdout.isTerminal())),
       onError: (error) => {
         log.debug("connection failed", { error });
         return new Response(null, { status: 500 });
@@ -159,8 +159,10 @@ async function readConfig({ flags, config }: Flags): Promise<Loaded> {
 /** Prints why the program does not do its task; and the warnings too, because one may name the cause. */
 function refuse({ mistakes, warnings }: ConfigError, task: "start" | "make a key"): number {
   const lines = [...mistakes, ...warnings.map((warning) => `warning: ${warning}`)];
+  // A key may stand in a wrong place, such as in the name of a table.
+  const redact = createRedactor([]);
   console.error(
-    [`oab-vtuber cannot ${task}:`, ...lines.map((line) => `  - ${escapeUnsafe(line)}`)].join("\n"),
+    [`oab-vtuber cannot ${task}:`, ...lines.map((line) => `  - ${escapeUnsafe(redact(line))}`)].join("\n"),
   );
   return EXIT_USAGE;
 }

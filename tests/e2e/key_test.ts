@@ -39,6 +39,47 @@ Deno.test("key new: mistakes are printed to stderr, with the exit code 2", async
   assertStringIncludes(out, "oab-vtuber key new NAME");
 });
 
+Deno.test("a key in a wrong place is in no error of the program or the doctor", async () => {
+  const key = `oab_${"k".repeat(32)}`;
+  const folder = await Deno.makeTempDir();
+  try {
+    const file = `${folder}/config.toml`;
+    await Deno.writeTextFile(file, `[keys.${key}]\nscopes = ["chat"]\n`);
+    for (
+      const args of [
+        [`VTUBER_AUTH_KEY=${key}`],
+        ["key", "new", "a", key],
+        ["--config", file],
+        ["doctor", "--config", file],
+      ]
+    ) {
+      const { code, out, err } = await run(...args);
+      assertEquals([code > 0, (out + err).includes(key)], [true, false], args[0]);
+      assertStringIncludes(out + err, "[secret]");
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("a server whose output nobody reads any more serves", async () => {
+  const { command, args } = programCommand(["--listen", "127.0.0.1:0"]);
+  await using server = new Deno.Command(command, {
+    args,
+    env: { VTUBER_ENABLED: "true", VTUBER_AUTH_KEY: "", OPENAB_CONFIG: "", VTUBER_DATA_DIR: "none" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  await server.stdout.cancel();
+  let log = "";
+  for await (const text of server.stderr.pipeThrough(new TextDecoderStream())) {
+    log += text;
+    if (log.includes("agent ready")) break;
+  }
+  assertStringIncludes(log, "agent ready");
+});
+
 Deno.test("key new: without a name it prints one line, which a shell can take as it is", async () => {
   const { code, out, err } = await run("key", "new");
   assertEquals(code, 0);
