@@ -26,8 +26,8 @@ export interface SessionOption {
 }
 
 /**
- * Reads the model and mode options that an agent offers for a session. Of two ways to set one, the config option
- * counts, as in ACP.
+ * Reads the model and mode options that an agent offers for a session. If there are two ways to set an
+ * option, the config option counts, as in ACP.
  *
  * @example
  * ```ts

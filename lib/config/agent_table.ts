@@ -83,7 +83,7 @@ export interface AgentTables {
 /**
  * Reads the agents of a file. An agent with a mistake is left out.
  *
- * @param keyVariables What the variables that hold this server's keys are for, by their names in capital letters.
+ * @param keyVariables The labels of this server's keys, by the variables that hold them, in capital letters.
  */
 export function readAgentTables(
   reader: TableReader,

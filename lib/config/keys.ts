@@ -179,7 +179,7 @@ export function serverKeys(
   return [...owner, ...keys];
 }
 
-/** Maps the variables that hold keys to what the owner calls these keys, by their names in capital letters. */
+/** Maps the names of variables that hold keys, in capital letters, to the labels of these keys. */
 export function keyVariables(tables: readonly KeyTable[]): Map<string, string> {
   const named = tables.flatMap(({ name, variables }) =>
     variables.map((variable): [string, string] => [variable.toUpperCase(), `keys.${name}`])

@@ -59,13 +59,13 @@ function variablesOf(own: Variables, name: string): NamedValue[] {
   return namedValues(own).filter((variable) => variable.name.toUpperCase() === name.toUpperCase());
 }
 
-/** A key of the server that an agent would get, and the keys of the agent's table through which it would. */
+/** A key of the server that an agent would get, and the fields of the agent's table that hold it. */
 interface KeyLeak {
   readonly label: string;
   readonly fields: readonly string[];
 }
 
-/** Finds the keys of an agent's table through which the agent would get a key of the server. */
+/** Finds the fields of an agent's table that hold a key of the server. */
 export function findKeyLeaks(agent: AgentConfig, keys: readonly ServerKey[], own: Variables): KeyLeak[] {
   const { command, args, workingDir, mode, model, env, inheritEnv, mcpServers } = agent;
   const inherited = inheritEnv.flatMap((name) => variablesOf(own, name));

@@ -22,8 +22,8 @@ export interface TranscriptDelta
   readonly isRetry: boolean;
   /** The conversation's last reply. */
   readonly reply: UnseenParts["reply"];
-  /** The transcript's last reply is surely none of the conversation's. */
-  readonly endsElsewhere: boolean;
+  /** Whether the transcript has distinctive replies, but not the conversation's last reply. */
+  readonly lacksLastReply: boolean;
 }
 
 /** The fields of a conversation that never change, but for its program. */
@@ -87,7 +87,7 @@ export function mergeTranscript(
     turns: merged,
     isRetry,
     reply: reply && { index: reply.index, isUnchanged: isSameReply(reply.fingerprint, conversation.reply) },
-    endsElsewhere: reply === undefined && transcript.replies.some(({ isDistinctive }) => isDistinctive),
+    lacksLastReply: reply === undefined && transcript.replies.some(({ isDistinctive }) => isDistinctive),
   };
 }
 
@@ -102,14 +102,14 @@ export function unseenParts(conversation: ConversationRecord, delta: TranscriptD
 }
 
 /**
- * Finds the newest turn that the session has, if the reply that the client has to it is another server's: this server
- * ended inside the turn, and the client asked the other one again.
+ * Finds the newest turn of the session, if another server replied to it: this server ended inside the turn, and the
+ * client sent the request again, to the other server.
  */
-function answeredElsewhere({ turns, endsElsewhere }: TranscriptDelta): number | undefined {
+function answeredElsewhere({ turns, lacksLastReply }: TranscriptDelta): number | undefined {
   const newest = turns.findLast(({ turn }) => turn.state !== "pending");
   if (newest?.turn.state !== "delivered" || !newest.isAnswered) return undefined;
   const hasLaterReply = turns.some(({ turn, isAnswered }) => turn.state === "pending" && isAnswered);
-  return endsElsewhere || hasLaterReply ? newest.index : undefined;
+  return lacksLastReply || hasLaterReply ? newest.index : undefined;
 }
 
 /** Returns the message indexes of the turns to send: the pending ones. Without any, the last turn is asked again. */

@@ -47,7 +47,7 @@ export interface UnseenParts {
   readonly persona: readonly number[];
   /** The last reply of the session, if the transcript has it. Clients cut and extend replies. */
   readonly reply: { readonly index: number; readonly isUnchanged: boolean } | undefined;
-  /** The turn before the new ones, if another session replied to it too. */
+  /** The turn before the new turns, if another session replied to it too. */
   readonly answeredElsewhere?: number | undefined;
 }
 

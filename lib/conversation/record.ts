@@ -76,7 +76,7 @@ export interface TurnCounts {
   prune(today: number, keys: readonly string[]): void;
 }
 
-/** The storage of conversations. What cannot be written is lost at the program's end. */
+/** The storage of conversations. A conversation that cannot be written is lost at the program's end. */
 export interface Store extends Disposable {
   readonly turnCounts: TurnCounts;
   /** The key of all fingerprints: 32 random bytes, made with the store. */

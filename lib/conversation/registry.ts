@@ -308,7 +308,7 @@ export class ConversationRegistry {
     return { conversation: merged, delta: mergeTranscript(merged, transcript, alignment) };
   }
 
-  /** Checks that one more turn can run, of all and of the caller. @throws {AppError} `rate_limit_exceeded`. */
+  /** Checks that one more turn can run: of all callers, and of this caller. @throws {AppError} `rate_limit_exceeded`. */
   #checkLimits({ caller }: TurnRequest): void {
     const { maxTurns } = this.#options;
     if (this.runningCount >= maxTurns) {

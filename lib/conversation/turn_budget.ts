@@ -1,4 +1,4 @@
-/** Counts the prompts of each key by the day, and refuses those beyond its `turns_per_day`. @module */
+/** Counts the prompts of each key by the day, and refuses prompts beyond its `turns_per_day`. @module */
 
 import { AppError, messageOf } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
@@ -40,7 +40,7 @@ export class TurnBudget {
   }
 
   /**
-   * Removes what no key needs any more. The counts of these keys stay, because a clock that is ahead at the start may go
+   * Removes the counts of earlier days. The counts of these keys stay, because a clock that is ahead at the start may go
    * back.
    */
   prune(keys: readonly string[]): void {

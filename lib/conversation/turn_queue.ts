@@ -5,7 +5,7 @@ import { AppError } from "../core/errors.ts";
 import type { CancelCause, Turn } from "../turn/turn.ts";
 
 /**
- * What a request does if its conversation is busy (`VTUBER_ON_BUSY`): `supersede` cancels the running turn, `queue`
+ * The ways of a request whose conversation is busy (`VTUBER_ON_BUSY`): `supersede` cancels the running turn, `queue`
  * waits for its end, `reject` fails.
  */
 export const BUSY_MODES = ["supersede", "queue", "reject"] as const;

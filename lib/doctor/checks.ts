@@ -73,7 +73,7 @@ export async function checkCharacter(character: string): Promise<Finding> {
     : ok("VTUBER_CHARACTER can be shown");
 }
 
-/** Opens the folder that remembers conversations, as the server does, which with `turns_per_day` cannot do without it. */
+/** Opens the folder that remembers conversations, as the server does. With `turns_per_day` the server needs the folder. */
 export async function checkDataDir(folder: string | undefined, keys: Config["keys"] = []): Promise<Finding> {
   const isNeeded = keys.some(({ caller }) => caller.turnsPerDay !== undefined);
   if (folder === undefined) return ok("conversations are not kept on disk");

@@ -322,12 +322,12 @@ export class EventHub implements TurnObserver {
   }
 }
 
-/** Returns what a caller may see of an event that it may get. */
+/** Returns an event as a caller may see it. */
 function visibleEvent(event: VtuberEvent, caller: Caller): VtuberEvent {
   return event.type === "agent_state" ? visibleState(event, caller) : event;
 }
 
-/** Returns what a caller may see of a state: without the scope `permissions`, not the tool that waits for one. */
+/** Returns a state as a caller may see it: without the scope `permissions`, not the tool that waits for a permission. */
 function visibleState(event: AgentStateEvent, { scopes }: Caller): AgentStateEvent {
   if (event.state !== "notification" || scopes.has("permissions")) return event;
   const { detail: _, ...visible } = event;

@@ -104,7 +104,7 @@ export class Subscriber implements Disposable {
   }
 
   /**
-   * Replaces the events to deliver by those of these names.
+   * Replaces the events to deliver by the events with these names.
    *
    * @returns The events that are now delivered.
    * @throws {AppError} As {@linkcode eventsOf} does; the events are then the same as before.

@@ -66,7 +66,7 @@ export function createAccessControl({ authKey, keys = [], insecure, ...options }
   const allowedOrigins = new Set(
     options.allowedOrigins.map((origin) => origin.toLowerCase().replace(/\/+$/, "")),
   );
-  /** The callers by the hash of their key. A lookup by hash tells nothing about keys by the time that it takes. */
+  /** The callers by the hash of their key. The time of a lookup by hash tells nothing about a key. */
   const callers = new Map(keys.map(({ sha256, caller }) => [sha256, caller]));
   if (authKey !== undefined) {
     const hash = sha256(authKey);

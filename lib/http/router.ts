@@ -3,7 +3,7 @@
 import { AppError, type ErrorCode } from "../core/errors.ts";
 import type { Caller } from "../turn/caller.ts";
 
-/** What a handler gets beside the request. */
+/** The facts that a handler gets beside the request. */
 export interface RequestContext {
   readonly requestId: string;
   /** The decoded part of the path that the route's `*` stands for; else empty. */

@@ -4,7 +4,7 @@ import { type Caller, requireScope, type Scope } from "../turn/caller.ts";
 import type { Method, Route } from "./router.ts";
 
 /**
- * Every endpoint, and every command of the event socket, with the scopes that it needs: all of them. `open` needs no
+ * Maps every endpoint, and every command of the event socket, to its scopes. A caller needs all of them. `open` needs no
  * key; an empty list needs any key. An endpoint that can start a turn needs `chat` besides its own scope.
  */
 export const REQUIRED_SCOPES = {

@@ -4,7 +4,7 @@ import { delay } from "@std/async/delay";
 import { BoundedMap } from "../core/bounded_map.ts";
 import { AppError } from "../core/errors.ts";
 
-/** Wrong keys of an address that are answered at once; each further one waits, in milliseconds. */
+/** Wrong keys of an address that are answered at once, and the wait of each further one, in milliseconds. */
 const FREE_GUESSES = 5;
 const GUESS_MS = 1_000;
 /** How long the wrong keys of an address are remembered, in milliseconds, and of how many addresses. */
@@ -68,8 +68,8 @@ export class WrongKeys {
 }
 
 /**
- * Returns the part of an address that counts as one: IPv4 whole, of IPv6 the first 64 bits, because providers give each
- * customer at least all addresses below those.
+ * Returns the part of an address that stands for one client: the whole of IPv4, and the first 64 bits of IPv6, because
+ * a provider gives each customer the other 64 bits or more.
  *
  * @example
  * ```ts

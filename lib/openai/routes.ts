@@ -10,7 +10,7 @@ export interface OpenAiDeps extends CompletionDeps {
   readonly chatPath: string;
 }
 
-/** What to call in place of OpenAI's endpoints that libraries and apps try by default. */
+/** The endpoints to call in place of OpenAI's endpoints that libraries and apps try by default. */
 const NOT_SERVED: Readonly<Record<string, string>> = {
   "/responses":
     "The Responses API is not served: call POST /v1/chat/completions, in the AI SDK with provider.chat().",

@@ -233,7 +233,7 @@ function toParts(text: string): Part[] {
   return text === "" ? [] : [{ type: "text", text }];
 }
 
-/** Tells why the messages cannot be answered. What is new since the last reply goes to the agent, and needs content. */
+/** Tells why the messages cannot be answered. The agent gets the messages after the last reply, which need content. */
 function contentFault(messages: readonly Message[]): string | undefined {
   const parts = messages.reduce((count, message) => count + message.parts.length, 0);
   if (parts > MAX_PARTS) return `has more than ${MAX_PARTS} parts`;

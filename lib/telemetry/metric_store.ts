@@ -5,7 +5,7 @@
  * @module
  */
 
-/** Series of one metric. Values of further labels are not counted: a label has too many values. */
+/** Limit of the series of a metric. Further series are not counted: a label with so many values is a mistake. */
 const MAX_SERIES = 1_000;
 
 /** The content type of the text. */

@@ -33,7 +33,7 @@ export const MAX_TOOLS = 1_000;
 /** Between two measurements of the event loop's lag, in milliseconds. */
 const LAG_INTERVAL_MS = 1_000;
 
-/** Returns `count` bounds, each twice the one before. */
+/** Returns `count` bounds, each twice as large as the bound before. */
 function doubling(first: number, count: number): number[] {
   return Array.from({ length: count }, (_, index) => Number((first * 2 ** index).toPrecision(12)));
 }

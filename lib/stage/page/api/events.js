@@ -18,7 +18,7 @@ const MAX_DELAY_MS = 15_000;
  * @typedef {"connecting" | "open" | "waiting" | "locked"} ConnectionState
  */
 /**
- * Body of `GET /v1/vtuber/state`. `scopes` are those of the page's key.
+ * Body of `GET /v1/vtuber/state`. `scopes` are the scopes of the page's key.
  *
  * @typedef {{ scopes?: string[], agents?: import("./event_connection.js").AgentStatus[], sessions?: import("./event_connection.js").TurnRef[],
  *   permissions?: import("./event_connection.js").PermissionRequest[], questions?: import("./event_connection.js").Question[], tools?: import("./event_connection.js").Tool[],

@@ -75,7 +75,8 @@ export function createPerformer(character, activity) {
     },
 
     /**
-     * Begins to perform a turn that runs. Of several, the newest is performed: an older one only when that has ended.
+     * Begins to perform a turn that runs. If several run, the newest is performed, and an older
+     * turn only when the newest has ended.
      *
      * @param {string} id
      */
