@@ -66,7 +66,7 @@ interface QueuedJob extends TurnJob {
 /** Seconds after which a client that was refused at the limit may try again; short, because turns end at any moment. */
 const RETRY_AFTER_SECS = 3;
 
-/** Side jobs that run at once: a front end asks for a title, tags and follow-ups at the end of one reply. */
+/** Side jobs of a caller that run at once: a front end asks for a title, tags and follow-ups at the end of one reply. */
 const MAX_SIDE_JOBS = 4;
 
 /** Resolves the conversations of requests, and runs their turns. */
@@ -144,7 +144,7 @@ export class ConversationRegistry {
       // A request that waits in a queue takes no slot from other conversations; one that supersedes a turn is never
       // refused.
       if (!active.queue.isBusy) this.#checkLimits(request);
-      if (sideJob) this.#checkSideJobs();
+      if (sideJob) this.#checkSideJobs(request);
       // Before the queue: a request without a budget cancels no turn.
       reservation = this.#options.budget.reserve(request.caller);
       job = this.#enqueue({ ...request, sideJob, meter }, resolution, active);
@@ -322,9 +322,10 @@ export class ConversationRegistry {
     );
   }
 
-  /** Checks that one more side job can run. @throws {AppError} `rate_limit_exceeded`. */
-  #checkSideJobs(): void {
-    if (this.#count(({ sideJob }) => sideJob !== undefined) < MAX_SIDE_JOBS) return;
+  /** Checks that one more side job of the caller can run. @throws {AppError} `rate_limit_exceeded`. */
+  #checkSideJobs({ caller }: TurnRequest): void {
+    const running = this.#count((job) => job.sideJob !== undefined && job.caller?.id === caller?.id);
+    if (running < MAX_SIDE_JOBS) return;
     throw tooMany(`${MAX_SIDE_JOBS} requests beside a chat, such as for a title, run already.`);
   }
 

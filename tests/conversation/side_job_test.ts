@@ -1,6 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { NO_LOG } from "../../lib/core/log.ts";
+import type { Caller } from "../../lib/turn/caller.ts";
 import { ConversationHarness, type HarnessOptions } from "../support/harness/conversation_harness.ts";
+import { apiKey } from "../support/harness/key_fixture.ts";
 import { assistant, system, user } from "../support/harness/message_fixture.ts";
 import { appErrorOf, nextTask, summarize } from "../support/harness/turn_recorder.ts";
 
@@ -81,6 +83,22 @@ Deno.test("side job: four run at once, beside any number of chats", async () => 
   await nextTask();
   const next = await harness.prompt("mao", TASK);
   assertEquals([harness.running, chat.cancelCount, next.text === sides[0]!.text], [5, 0, true]);
+});
+
+Deno.test("side job: those of one key keep none of another's from running", async () => {
+  using harness = new ConversationHarness({ mode: "auto" });
+  const [busy, other] = [apiKey("busy").caller, apiKey("other").caller];
+  const start = (caller: Caller) =>
+    harness.registry.startTurn({
+      caller,
+      conversation: { owner: caller.id },
+      messages: [TASK],
+      record: false,
+    });
+  for (let number = 0; number < 4; number++) await start(busy);
+  assertEquals((await appErrorOf(start(busy))).code, "rate_limit_exceeded");
+  await start(other);
+  assertEquals(harness.running, 5);
 });
 
 Deno.test("side job: if its reply comes back it was a turn, and the conversation continues with that history", async () => {
