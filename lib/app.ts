@@ -16,7 +16,8 @@ import {
   notFound,
   type Route,
 } from "./http/router.ts";
-import { checkScopes, requiredScopes } from "./http/scopes.ts";
+import { requiredScopes } from "./http/scopes.ts";
+import { requireScopes } from "./turn/caller.ts";
 
 /** Answers a request; never rejects. `address` is the connection's remote address, if known. */
 export type App = (request: Request, address?: string) => Promise<Response>;
@@ -91,7 +92,7 @@ export function createApp(
       head.set("allow", allow);
       throw new AppError("method_not_allowed", message);
     }
-    checkScopes(caller, required);
+    if (!isOpen) requireScopes(caller, required, "This endpoint");
     // Deno's server leaves out the body of a response to `HEAD`, and knows its length.
     return await handler(request, { requestId, rest: match.rest, caller });
   }

@@ -106,7 +106,7 @@ export function banner(
     : keys.length > 0
     ? ["$KEY", "one of [keys.NAME]"]
     : [undefined, "anything"];
-  const header = variable && ` -H "Authorization: Bearer ${variable}"`;
+  const header = variable ? ` -H "Authorization: Bearer ${variable}"` : "";
   const body = JSON.stringify({
     model: config.model,
     stream: true,
@@ -125,9 +125,7 @@ export function banner(
   return `oab-vtuber serves at ${url} with ${program}${open}
 
   Open it:     ${url}/${pageKey(config, isTerminal)}
-  Try it:      curl -N ${url}/v1/chat/completions${
-    header ?? ""
-  } -H "content-type: application/json" -d '${body}'
+  Try it:      curl -N ${url}/v1/chat/completions${header} -H "content-type: application/json" -d '${body}'
   Your skin:   base address ${url}/v1 (or ${url}, if it adds /v1 itself), any model name, API key: ${skinKey}${agents}
 `;
 }
@@ -137,7 +135,7 @@ function pageKey({ authKey, keys }: Pick<Config, "authKey" | "keys">, isTerminal
   if (authKey !== undefined && !isTerminal) return "  The page asks for a key, such as your VTUBER_AUTH_KEY.";
   if (authKey !== undefined) return `#key=${encodeURIComponent(authKey)}`;
   if (keys.length === 0) return "";
-  return `  The page asks for a key. This makes one for it:
+  return `  The page asks for a key. To make a key for the page:
                oab-vtuber key new page --scopes ${PAGE_SCOPES.join(",")}`;
 }
 

@@ -1,6 +1,6 @@
 /** A subscriber: which events it gets, and the messages that wait while it reads slowly. @module */
 
-import { type Caller, requireScope } from "../turn/caller.ts";
+import { type Caller, requireScopes } from "../turn/caller.ts";
 import {
   type CommandReply,
   encodeMessage,
@@ -51,7 +51,7 @@ export function eventsOf(names: readonly string[], caller: Caller): EventName[] 
   return EVENT_NAMES.filter((name) => {
     const scope = EVENT_SCOPES[name];
     if (names.includes(name)) {
-      requireScope(caller, scope, `The event "${name}"`);
+      requireScopes(caller, [scope], `The event "${name}"`);
       return true;
     }
     return names.includes("*") && name !== "say" && caller.scopes.has(scope);

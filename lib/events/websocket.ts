@@ -4,8 +4,9 @@ import type { ConversationRegistry } from "../conversation/registry.ts";
 import { AppError, toAppError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import type { Handler } from "../http/router.ts";
-import { checkScopes, REQUIRED_SCOPES } from "../http/scopes.ts";
+import { REQUIRED_SCOPES } from "../http/scopes.ts";
 import { upgrade } from "../http/websocket.ts";
+import { requireScopes } from "../turn/caller.ts";
 import type { PermissionBroker } from "../turn/permission.ts";
 import type { QuestionBroker } from "../turn/question.ts";
 import type { EventHub } from "./hub.ts";
@@ -82,7 +83,7 @@ export function webSocketHandler(deps: WebSocketDeps): Handler {
 function handleCommand(deps: WebSocketDeps, client: Subscriber, text: string): void {
   const command = parseCommand(text);
   const row = `ws ${command.type}` as const;
-  checkScopes(client.caller, REQUIRED_SCOPES[row]);
+  requireScopes(client.caller, REQUIRED_SCOPES[row], "This command");
   switch (command.type) {
     case "hello":
       client.name = command.client ?? client.id;

@@ -1,7 +1,9 @@
 /** The scopes that endpoints and socket commands need. @module */
 
-import { type Caller, requireScope, type Scope } from "../turn/caller.ts";
+import type { Scope } from "../turn/caller.ts";
 import type { Method, Route } from "./router.ts";
+
+type Required = "open" | readonly Scope[];
 
 /**
  * Maps every endpoint, and every command of the event socket, to its scopes. A caller needs all of them. `open` needs no
@@ -36,9 +38,7 @@ export const REQUIRED_SCOPES = {
   "ws permission_response": ["permissions"],
   "ws question_response": ["permissions"],
   "ws interrupt": ["operator"],
-} as const satisfies Readonly<Record<string, "open" | readonly Scope[]>>;
-
-type Required = "open" | readonly Scope[];
+} as const satisfies Readonly<Record<string, Required>>;
 
 /**
  * Returns the scopes that a method of a route needs.
@@ -49,10 +49,4 @@ export function requiredScopes({ path, aliasOf }: Route, method: Method): Requir
   const row = `${method} ${aliasOf ?? path}`;
   if (!Object.hasOwn(REQUIRED_SCOPES, row)) throw new TypeError(`REQUIRED_SCOPES has no row "${row}".`);
   return REQUIRED_SCOPES[row as keyof typeof REQUIRED_SCOPES];
-}
-
-/** Checks that a caller has every required scope. @throws {AppError} `insufficient_scope`, naming the missing one. */
-export function checkScopes(caller: Caller, required: Required): void {
-  if (required === "open") return;
-  for (const scope of required) requireScope(caller, scope);
 }

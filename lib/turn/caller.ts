@@ -36,15 +36,16 @@ export interface Caller {
 }
 
 /**
- * Checks that a caller has a scope.
+ * Checks that a caller has every required scope.
  *
- * @param subject The beginning of the error's sentence: the thing that needs the scope.
- * @throws {AppError} `insufficient_scope`.
+ * @param subject The beginning of the error's sentence: the thing that needs the scopes.
+ * @throws {AppError} `insufficient_scope`, naming the missing scope.
  */
-export function requireScope({ scopes }: Caller, scope: Scope, subject = "This"): void {
-  if (scopes.has(scope)) return;
+export function requireScopes({ scopes }: Caller, required: readonly Scope[], subject: string): void {
+  const missing = required.find((scope) => !scopes.has(scope));
+  if (missing === undefined) return;
   throw new AppError(
     "insufficient_scope",
-    `${subject} needs the scope "${scope}". Use a key whose scopes in config.toml list it.`,
+    `${subject} needs the scope "${missing}". Use a key whose scopes in config.toml list it.`,
   );
 }
