@@ -106,7 +106,7 @@ const SETTINGS = {
     .describe("`true` answers an unknown model name with status 404, instead of with the default agent."),
 
   permissions: setting("Permissions", "VTUBER_PERMISSIONS", oneOf(PERMISSION_POLICIES), "ask").describe(
-    "Answer to an agent that asks for a permission: `ask` lets it read, search, think and fetch, and asks " +
+    "Answer to an agent that asks for a permission: `ask` lets it think, and read and search its folder, and asks " +
       "connected clients about the rest; `allow` lets it do everything; `deny` nothing.",
   ),
   permissionTimeoutMs: setting("Permissions", "VTUBER_PERMISSION_TIMEOUT_SECS", seconds(1), "60")

@@ -95,7 +95,7 @@ export function eventRoutes(deps: EventRoutesDeps): Route[] {
 function eventStreamHandler(hub: EventHub): Handler {
   return (request, { caller }) => {
     const names = new URL(request.url).searchParams.get("events")?.split(",").map((name) => name.trim());
-    // Before the stream is opened, which nobody would close.
+    // Refuse before the stream is opened, because nobody would close the stream of a refused request.
     hub.admit();
     if (names) eventsOf(names, caller);
     if (request.method === "HEAD") return new Response(null, { headers: EVENT_STREAM_HEADERS });
