@@ -171,11 +171,14 @@ export class AcpSession implements Session {
     try {
       if (!await settlesWithin(readMs, sent)) {
         this.#deps.onUnresponsive("the agent does not read a prompt", false);
-        throw new Error(`The agent did not read it within ${readMs / 1000} seconds.`);
+        // The agent may still read it, while other turns keep its process alive.
+        const message = `The agent did not read the prompt within ${readMs / 1000} seconds.`;
+        throw new AppError("agent_unavailable", message, { prompted: true });
       }
     } catch (cause) {
       this.#end(prompt, [], false);
       this.close();
+      if (cause instanceof AppError) throw cause;
       const message = "The prompt could not be sent to the agent.";
       throw new AppError("agent_unavailable", message, { cause, retryAfterSecs: 1 });
     }

@@ -1,10 +1,9 @@
 /** Repeated requests: they join their running turn or replay the finished one, so that no turn runs twice. @module */
 
-import { BoundedMap } from "../core/bounded_map.ts";
 import { AppError } from "../core/errors.ts";
 import type { Turn } from "./turn.ts";
 
-/** Finished turns that are remembered. */
+/** Finished turns that are remembered. Beyond it, the oldest of the caller that has the most is forgotten. */
 const MAX_FINISHED = 100;
 /** How long a finished turn is remembered, in milliseconds. */
 const KEEP_MS = 5 * 60_000;
@@ -37,7 +36,7 @@ interface Entry {
 export class IdempotencyCache {
   /** Never evicted, because an evicted turn could run twice. The limit of running turns bounds their number. */
   readonly #running = new Map<string, Entry>();
-  readonly #finished = new BoundedMap<string, Entry>(MAX_FINISHED);
+  readonly #finished = new Map<string, Entry>();
   readonly #now: () => number;
 
   constructor(now: () => number = () => performance.now()) {
@@ -114,6 +113,10 @@ export class IdempotencyCache {
     if (entry.isForgotten) return;
     entry.expiresAt = this.#now() + KEEP_MS;
     this.#finished.set(name, entry);
+    if (this.#finished.size <= MAX_FINISHED) return;
+    const byOwner = Map.groupBy(this.#finished, ([, { owner }]) => owner).values();
+    const [oldest] = byOwner.reduce((most, entries) => entries.length > most.length ? entries : most);
+    this.#finished.delete(oldest![0]);
   }
 
   #find(name: string): Entry | undefined {

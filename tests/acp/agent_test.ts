@@ -254,7 +254,7 @@ Deno.test("AcpAgent: refuses a prompt that the process does not read in time, an
   gate = promise;
   const heard = new TurnRecorder();
   const failure = await appErrorOf(session.prompt(PROMPT, heard.reader));
-  assertEquals([failure.code, failure.prompted, session.closed.aborted], ["agent_unavailable", false, true]);
+  assertEquals([failure.code, failure.prompted, session.closed.aborted], ["agent_unavailable", true, true]);
   const next = await waitFor(harness.agent.newSession(), "another session");
   assertEquals(starts.length, 2);
   // The answer to the prompt that was given up changes nothing.

@@ -148,6 +148,18 @@ Deno.test("getOrStart: forgets the oldest of more than 100 finished turns, but n
   assertNotStrictEquals(await fixture.send("request 0"), turns[0]);
 });
 
+Deno.test("getOrStart: the finished turns of a caller with many make no room among another's", async () => {
+  const fixture = new Fixture();
+  const mine = await fixture.complete("one");
+  for (let number = 0; number < 101; number++) {
+    await fixture.send(`request ${number}`, { owner: "another" });
+    (await fixture.agent.nextPrompt()).end();
+    await nextTask();
+  }
+  assertStrictEquals(await fixture.send("one"), mine);
+  assertEquals(fixture.started, 102);
+});
+
 Deno.test("getOrStart: the same request of another caller is no repetition", async () => {
   const fixture = new Fixture();
   const mine = await fixture.complete("one");
