@@ -3,9 +3,15 @@
 import { assert, assertEquals } from "@std/assert";
 import { parseSamples, sampleTable } from "../support/harness/metrics_fixture.ts";
 import { codeBlocks, readPage } from "../support/harness/docs.ts";
-import { withKey } from "../support/harness/key_fixture.ts";
 import { OtlpCollector } from "../support/harness/otlp_collector.ts";
-import { inConversation, replyOf, script, startServer, until } from "../support/harness/server_process.ts";
+import {
+  inConversation,
+  programCommand,
+  replyOf,
+  script,
+  startServer,
+  until,
+} from "../support/harness/server_process.ts";
 
 /** Tokens of a turn, as an agent reports them. */
 const USAGE = { inputTokens: 30, outputTokens: 5, totalTokens: 35 };
@@ -37,8 +43,6 @@ Deno.test("GET /metrics: agents that exit, permission requests, tools and the ev
   await until(scrape, (all) => (all.get("event_loop_lag_seconds_count") ?? 0) > 0);
   assert(all.get("process_start_time_seconds")! * 1000 <= Date.now());
 });
-
-const KEY = "a-key-that-is-long-enough-for-a-test";
 
 /** Names the trace and the span of a client. */
 const traceParent = (digit: string) => ({
@@ -130,16 +134,14 @@ Deno.test(
   },
 );
 
-Deno.test("OTEL_DENO: the key of the owner is printed, but not exported", { ignore }, async () => {
+Deno.test("OTEL_DENO: a new key is printed, but not exported", { ignore }, async () => {
   await using collector = new OtlpCollector();
-  await using server = await startServer({ env: { ...collector.env, VTUBER_AUTH_KEY: KEY } });
-  await server.printed(KEY);
-  await replyOf(server.chat("Hi", {}, withKey(KEY)));
-  await until(() => collector.spans.some(({ name }) => name === "POST /v1/chat/completions"));
-  await server.end("SIGTERM");
-  // The last line of the log: all that was written before has come by then.
-  await until(() => collector.logs.some(({ body }) => body.includes("shutting down")));
-  assertEquals(collector.text.includes(KEY), false);
+  const { command, args } = programCommand(["key", "new"]);
+  const { stdout } = await new Deno.Command(command, { args, env: collector.env, stdin: "null" }).output();
+  const [, key = ""] = new TextDecoder().decode(stdout).trim().split("=");
+  assert(key.startsWith("oab_"));
+  await until(() => collector.logs.some(({ body }) => body.includes("keep it to yourself")));
+  assertEquals(collector.text.includes(key), false);
 });
 
 Deno.test("watching.md: its collector prints a trace", { ignore }, async () => {
