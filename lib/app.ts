@@ -25,6 +25,8 @@ export type App = (request: Request, address?: string) => Promise<Response>;
 /** How long the same refusal is not logged again at level `info`, in milliseconds, and how many are remembered. */
 const REFUSAL_LOG_MS = 60_000;
 const MAX_REFUSALS = 100;
+/** Errors whose message may repeat words of a body, or of an upstream, which do not belong into the log. */
+const QUOTING: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["invalid_json", "upstream_error"]);
 /** Status of a request whose client hung up first (nginx's number); nobody reads it. */
 const CLIENT_CLOSED_REQUEST = 499;
 
@@ -104,8 +106,8 @@ export function createApp(
       // Some clients repeat a refused request every second, for ever. A stranger can make up any number of paths.
       const place = isAdmitted ? pathname : match?.route.path;
       const level = isNewRefusal(`${error.code} ${place}`) ? "info" : "debug";
-      // The message may repeat words of the agent, or of a body that is no JSON, which do not belong into the log.
-      const reason = error.prompted || error.code === "invalid_json" ? undefined : error.message;
+      // The words of an agent do not belong into the log either.
+      const reason = error.prompted || QUOTING.has(error.code) ? undefined : error.message;
       log[level]("request refused", { code: error.code, reason, requestId });
       return errorResponse(error);
     }

@@ -116,6 +116,7 @@ export function createServer(config: Config, parts: ServerParts) {
       idempotency,
       cannedReplies,
       stream: config,
+      embeddings: config.embeddings,
       chatPath: config.chatPath,
     }),
     ...eventRoutes({

@@ -78,8 +78,8 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "Wait for the seconds in `retry-after`.",
   ],
   body_too_large: [
-    "The body is larger than 20 MiB, or a command has more than 16,384 characters.",
-    "Send smaller images.",
+    "The body is larger than 20 MiB, a command has more than 16,384 characters, or the embeddings have more than 64 MiB.",
+    "Send smaller images, or fewer inputs at once.",
   ],
   invalid_output: [
     "The agent's reply is not the JSON that `response_format` asks for.",
@@ -90,12 +90,13 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "Connect with `ws://` or `wss://`. A proxy in between has to pass WebSockets on.",
   ],
   insufficient_quota: [
-    "The key of the request has spent its `turns_per_day`.",
-    "Wait for the next day (UTC), or raise `turns_per_day` of the key.",
+    "The key of the request has spent its `turns_per_day`. Or the quota of the server of `[embeddings]` is used up.",
+    "Wait for the next day (UTC), or raise `turns_per_day` of the key. Or pay for the server.",
   ],
   rate_limit_exceeded: [
     "The key has made as many requests in a minute as its `requests_per_minute` allows. Or all turns are in use, " +
-    "5,000 clients are connected for events, a client sends more than 50 commands a second, many wrong keys wait for their answer, or many JSON schemas wait for their check.",
+    "5,000 clients are connected for events, a client sends more than 50 commands a second, many wrong keys wait for " +
+    "their answer, many JSON schemas wait for their check, or the server of `[embeddings]` is busy.",
     "Wait for the seconds in `retry-after`, or raise the limit that the message names.",
   ],
   server_overloaded: [
@@ -106,6 +107,10 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "The program has a fault, or cannot write to `VTUBER_DATA_DIR`.",
     "If the message names `VTUBER_DATA_DIR`, do what it says. Else report it with the lines of the log that have the " +
     "request id in the message.",
+  ],
+  not_configured: [
+    "The server of `[embeddings]` is not configured.",
+    "Set `base_url` of `[embeddings]` in `config.toml`: see [Configuration](configuration.md#embeddings).",
   ],
   agent_error: [
     "The agent answered with an error, such as a used-up quota, an unknown model, or a provider that fails.",
@@ -127,9 +132,25 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "The agent could not be started, exited early, or did not answer.",
     "Run `oab-vtuber doctor`, and read the log.",
   ],
+  upstream_error: [
+    "The server of `[embeddings]` refused the request, or failed. If it refused, the status is its own.",
+    "Read the message: it has the server's own words.",
+  ],
+  upstream_unavailable: [
+    "The server of `[embeddings]` cannot be reached, redirects, or does not answer as OpenAI's API does.",
+    "Run `oab-vtuber doctor`, which says why. Start the server, or correct `base_url` of `[embeddings]`.",
+  ],
+  upstream_auth_required: [
+    "The server of `[embeddings]` refuses its key, or needs one.",
+    "Correct `key` of `[embeddings]`.",
+  ],
   shutting_down: ["The server is shutting down.", "Start it again."],
   agent_timeout: [
     "The agent was silent for too long, or its turn took too long.",
     "Raise `VTUBER_REPLY_TIMEOUT_SECS` or `VTUBER_TURN_TIMEOUT_SECS`.",
+  ],
+  upstream_timeout: [
+    "The server of `[embeddings]` did not answer within 240 seconds.",
+    "Send fewer inputs at once.",
   ],
 };

@@ -20,7 +20,7 @@ export interface ConfigFile {
 export type Table = Readonly<Record<string, unknown>>;
 
 /** The tables that are read; the others of the file belong to OpenAB. */
-const TABLES = ["agent", "agents", "keys"];
+const TABLES = ["agent", "agents", "keys", "embeddings"];
 /** Names of agents and keys: requests put a model behind a `/` after an agent's, and a conversation behind an `@`. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
@@ -62,7 +62,8 @@ export function openConfigFile(
       if (suggestion) mistakes.push(`${path}: ${key} is not read. Did you mean ${suggestion}?`);
     }
     if (!TABLES.some((key) => key in root)) {
-      warnings.push(`${path}: the file has neither [agent] nor [agents] nor [keys]: nothing of it is used.`);
+      const tables = TABLES.map((table) => `[${table}]`).join(" nor ");
+      warnings.push(`${path}: the file has neither ${tables}: nothing of it is used.`);
     }
     return new TableReader(path, root, env, problems);
   } catch (error) {

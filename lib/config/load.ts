@@ -10,6 +10,7 @@ import type { AgentConfig } from "../acp/create_agent.ts";
 import { messageOf } from "../core/errors.ts";
 import type { AmbientSettings } from "../events/ambient.ts";
 import { isLoopback } from "../http/access.ts";
+import type { EmbeddingsConfig } from "../openai/embeddings.ts";
 import { readAgentTables } from "./agent_table.ts";
 import { readAgents } from "./agents.ts";
 import { type ConfigFile, openConfigFile, type Problems } from "./config_file.ts";
@@ -28,6 +29,7 @@ import { expandHome } from "./parsers.ts";
 import { findKeyLeaks } from "./secrets.ts";
 import { readSettings, SETTING_HELP, type Settings } from "./settings.ts";
 import { describeUnknown, suggest } from "./suggest.ts";
+import { readEmbeddings } from "./upstreams.ts";
 
 /** The whole configuration: every setting, and the values that are made of several. */
 export interface Config extends Settings {
@@ -37,6 +39,8 @@ export interface Config extends Settings {
   readonly keys: readonly KeyConfig[];
   /** At least one agent; the default agent is the first. */
   readonly agents: readonly AgentConfig[];
+  /** The server that makes embeddings; `undefined` if there is none. */
+  readonly embeddings: EmbeddingsConfig | undefined;
   /** The folder that remembers conversations, perhaps relative; `undefined` keeps nothing on disk. */
   readonly dataDir: string | undefined;
   /** How the character speaks up by itself; `undefined` if it does not. */
@@ -85,6 +89,7 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
   const reader = openConfigFile(file, env, problems);
   const keyTables = readKeyTables(reader);
   const tables = readAgentTables(reader, keyVariables(keyTables));
+  const embeddings = readEmbeddings(reader);
   const names = SETTING_HELP.map((setting) => setting.env);
   for (const name of Object.keys(env)) {
     if (!name.startsWith("VTUBER_") || !env[name]?.trim() || names.includes(name)) continue;
@@ -126,6 +131,7 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
     model: agents[0]!.name,
     keys,
     agents: agents.map((agent) => ({ ...agent, keyPermissions: keyPermissionsOf(agent, keys) })),
+    embeddings,
     dataDir,
     ambient: !settings.ambientEnabled ? undefined : {
       intervalMs: settings.ambientIntervalMs,

@@ -3,6 +3,7 @@
 import type { AgentConfig } from "../acp/create_agent.ts";
 import type { McpServer, NamedValue } from "../acp/wire.ts";
 import { sha256 } from "../http/access.ts";
+import type { EmbeddingsConfig } from "../openai/embeddings.ts";
 import { type KeyConfig, type ServerKey, serverKeys } from "./keys.ts";
 
 /** Names of variables whose values are secret. `AUTHOR` does not count, `AUTHORIZATION` does. */
@@ -24,14 +25,18 @@ interface SecretSources {
   readonly authKey: string | undefined;
   readonly keys: readonly KeyConfig[];
   readonly agents: readonly AgentConfig[];
+  readonly embeddings?: EmbeddingsConfig | undefined;
 }
 
 /**
  * Collects the values that must not be printed or logged: the server's keys, the values of variables whose names say
- * that they are secret, or that hold a key, and headers, passwords and queries of MCP servers. Arguments of commands
- * are never printed.
+ * that they are secret, or that hold a key, headers, passwords and queries of MCP servers, and keys and queries of
+ * upstreams. Arguments of commands are never printed.
  */
-export function collectSecrets({ authKey, keys, agents }: SecretSources, own: Variables): string[] {
+export function collectSecrets(
+  { authKey, keys, agents, embeddings }: SecretSources,
+  own: Variables,
+): string[] {
   const owned = serverKeys({ authKey, keys });
   const values = [
     ...owned.flatMap(({ variables }) => variables.map((name) => own[name] ?? "")),
@@ -40,6 +45,7 @@ export function collectSecrets({ authKey, keys, agents }: SecretSources, own: Va
       ...secretValues(namedValues(env)),
       ...mcpServers.flatMap(serverSecrets),
     ]),
+    ...embeddings ? [embeddings.key ?? "", new URL(embeddings.baseUrl).search] : [],
   ].filter((value) => value.length >= MIN_SECRET_CHARS);
   return [...new Set([...owned.flatMap(({ plain }) => plain ?? []), ...values])];
 }

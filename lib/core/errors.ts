@@ -28,14 +28,19 @@ export const ERROR_STATUS = {
   insufficient_quota: 429,
   rate_limit_exceeded: 429,
   internal_error: 500,
+  not_configured: 501,
   agent_error: 502,
   agent_crashed: 502,
   agent_cancelled: 502,
+  upstream_error: 502,
+  upstream_unavailable: 502,
+  upstream_auth_required: 502,
   agent_auth_required: 503,
   agent_unavailable: 503,
   server_overloaded: 503,
   shutting_down: 503,
   agent_timeout: 504,
+  upstream_timeout: 504,
 } as const;
 /** Tells programs the kind of an error. */
 export type ErrorCode = keyof typeof ERROR_STATUS;
@@ -63,6 +68,8 @@ export class AppError extends Error {
   /** The faulty field, as a path: `messages[2].content`. */
   readonly param?: string | undefined;
   readonly reason?: ErrorReason | undefined;
+  /** The status of an upstream that refuses a request, in place of that of the code. */
+  readonly status?: number | undefined;
   /** Seconds after which to try again. Only before the agent got the prompt. */
   readonly retryAfterSecs?: number | undefined;
   /** The agent got the prompt, so that a retry could do its work twice. */
@@ -94,7 +101,7 @@ export class AppError extends Error {
 /** Facts of an {@linkcode AppError} beside its code and message. */
 export type AppErrorOptions =
   & ErrorOptions
-  & Partial<Pick<AppError, "param" | "reason" | "retryAfterSecs" | "prompted" | "conversation">>;
+  & Partial<Pick<AppError, "param" | "reason" | "status" | "retryAfterSecs" | "prompted" | "conversation">>;
 
 /** Returns the message of any thrown value. */
 export function messageOf(thrown: unknown): string {

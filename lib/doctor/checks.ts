@@ -10,7 +10,9 @@ import type { Config } from "../config/load.ts";
 import { splitCommand } from "../config/parsers.ts";
 import { FileInUseError } from "../conversation/sqlite.ts";
 import { openStore } from "../conversation/store.ts";
-import { messageOf } from "../core/errors.ts";
+import { AppError, messageOf } from "../core/errors.ts";
+import { createUpstream } from "../http/upstream.ts";
+import { type EmbeddingsConfig, requestEmbeddings } from "../openai/embeddings.ts";
 import { openCharacter } from "../stage/character.ts";
 import { fail, type Finding, ok, warn } from "./report.ts";
 import { findVrmFault } from "./vrm_check.ts";
@@ -19,6 +21,8 @@ import { findVrmFault } from "./vrm_check.ts";
 const PROBE_MS = 5_000;
 /** Bytes that are read of that answer. */
 const PROBE_BYTES = 4_096;
+/** Longest wait for an embedding, in milliseconds: a local server may have to load its model first. */
+const EMBEDDING_MS = 60_000;
 
 /** Finds out whether an address can be listened on. */
 export async function checkAddress(listen: Config["listen"]): Promise<Finding> {
@@ -111,6 +115,26 @@ export async function checkDataDir(folder: string | undefined, keys: Config["key
       `conversations are remembered only until the program ends: ${messageOf(error)}`,
       "Set VTUBER_DATA_DIR to a folder that can be written, or to none.",
     );
+  }
+}
+
+/** Requests the embedding of one word, as the server does for its clients. */
+export async function checkEmbeddings(config: EmbeddingsConfig, signal: AbortSignal): Promise<Finding> {
+  const { model } = config;
+  const upstream = createUpstream("embeddings", config, EMBEDDING_MS);
+  try {
+    const request = { model: model ?? "", input: "hello" };
+    const { data } = await requestEmbeddings(upstream, request, { signal });
+    return ok(`embeddings: the server answers with ${data[0]!.embedding.length} numbers`);
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    const { code, status = 500, message, cause } = error;
+    if (model === undefined && code === "upstream_error" && status < 500) {
+      return ok("embeddings: the server answers; its clients name the model");
+    }
+    // The cause of `fetch failed` has the system's words.
+    const reason = cause instanceof Error ? `${message} ${messageOf(cause.cause ?? cause)}` : message;
+    return warn(`embeddings do not work: ${reason}`, `Correct ${upstream.table}, or start its server.`);
   }
 }
 

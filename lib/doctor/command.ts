@@ -10,7 +10,7 @@ import { createRedactor } from "../core/redact.ts";
 import { spaceUnsafe } from "../core/unsafe_text.ts";
 import { PermissionBroker } from "../turn/permission.ts";
 import { checkAgent, logInAtTerminal } from "./agent_check.ts";
-import { checkAddress, checkCharacter, checkDataDir } from "./checks.ts";
+import { checkAddress, checkCharacter, checkDataDir, checkEmbeddings } from "./checks.ts";
 import { configFindings, fail, type Finding, linesOf, verdictOf } from "./report.ts";
 
 /** Agents that are tried at once: fifty silent ones take a few minutes, and a small machine is not overloaded. */
@@ -21,6 +21,7 @@ const CHECKS = {
   checkAddress,
   checkCharacter,
   checkDataDir,
+  checkEmbeddings,
   checkAgent: (config: AgentConfig, deps: AgentDeps, signal: AbortSignal) => checkAgent(config, deps, signal),
   logInAtTerminal,
 };
@@ -66,10 +67,11 @@ export async function runDoctorCommand(options: DoctorCommandOptions, signal: Ab
   try {
     for (const finding of configFindings(config, mistakes, warnings)) report(finding);
     if (config) {
-      const { listen, character, dataDir, keys, agents } = config;
+      const { listen, character, dataDir, keys, agents, embeddings } = config;
       report(await abortable(checks.checkAddress(listen), signal));
       report(await abortable(checks.checkDataDir(dataDir, keys), signal));
       if (character) report(await abortable(checks.checkCharacter(character), signal));
+      if (embeddings) report(await checks.checkEmbeddings(embeddings, signal));
       const names = agents.map(({ name }) => name).join(", ");
       notice?.(redact(`trying ${names}... (an agent that does not answer takes a few minutes)`));
       // The doctor refuses every permission, and its report takes the place of a log.

@@ -24,11 +24,15 @@ export interface JsonBody {
 /**
  * Reads a JSON body.
  *
- * @param timeoutMs Replaces {@linkcode BODY_TIMEOUT_MS} in tests.
+ * @param options.maxValues Values that the JSON may have.
+ * @param options.timeoutMs Replaces {@linkcode BODY_TIMEOUT_MS} in tests.
  * @throws {AppError} `unsupported_media_type`, `body_too_large`, `server_overloaded`, `request_timeout` or
  * `invalid_json`, with what to do.
  */
-export async function readJson(request: Request, timeoutMs: number = BODY_TIMEOUT_MS): Promise<JsonBody> {
+export async function readJson(
+  request: Request,
+  { maxValues = MAX_VALUES, timeoutMs = BODY_TIMEOUT_MS }: { maxValues?: number; timeoutMs?: number } = {},
+): Promise<JsonBody> {
   const fault = headerFault(request.headers);
   if (fault !== undefined) throw new AppError("unsupported_media_type", fault);
   const text = await readText(request, timeoutMs);
@@ -41,7 +45,7 @@ export async function readJson(request: Request, timeoutMs: number = BODY_TIMEOU
   }
   if (text.trim() === "") throw new AppError("invalid_json", "The body is empty; it must be a JSON object.");
   // Check the shape first, because parsing megabytes of brackets or keys takes seconds.
-  const shape = shapeFault(text);
+  const shape = shapeFault(text, MAX_DEPTH, maxValues);
   if (shape !== undefined) throw new AppError("invalid_json", `The body ${shape}.`);
   try {
     return { text, value: parseWellFormed(text) };
@@ -88,6 +92,18 @@ function holdBytes(request: Request, bytes: number): boolean {
   return true;
 }
 
+/** Counts bytes that answer a request with its body. @throws {AppError} `server_overloaded` if there is no room. */
+export function holdMore(request: Request, bytes: number): void {
+  if (!holdBytes(request, bytes)) throw overloaded();
+}
+
+function overloaded(): AppError {
+  return new AppError(
+    "server_overloaded",
+    "The server is busy with large requests. Try again in a few seconds.",
+  );
+}
+
 /** Counts the body of a request until this settles, even if the request is answered before. */
 export function holdBodyUntil(request: Request, use: Promise<unknown>): void {
   const held = heldBodies.get(request);
@@ -108,8 +124,6 @@ async function readText(request: Request, timeoutMs: number): Promise<string> {
   const { headers, body } = request;
   const tooLarge = () =>
     new AppError("body_too_large", `The body is larger than ${MAX_BODY_BYTES / 1024 ** 2} MiB.`);
-  const overloaded = () =>
-    new AppError("server_overloaded", "The server is busy with large requests. Try again in a few seconds.");
   if (Number(headers.get("content-length")) > MAX_BODY_BYTES) throw tooLarge();
   if (body === null) return "";
   const reader = body.getReader();

@@ -18,6 +18,7 @@ export const REQUIRED_SCOPES = {
   "GET /metrics": ["admin"],
   "POST /chat/completions": ["chat"],
   "POST /completions": ["chat"],
+  "POST /embeddings": ["embeddings"],
   "GET /models": [],
   "GET /models/*": [],
   "GET /vtuber/ws": ["events"],

@@ -2,25 +2,44 @@
 
 import { canonicalPath, type Route } from "../http/router.ts";
 import { type CompletionDeps, completionHandler } from "./chat.ts";
+import { type EmbeddingsConfig, embeddingsHandler } from "./embeddings.ts";
 import { modelHandler, modelsHandler } from "./models.ts";
 
 /** The parts of the program that the OpenAI side needs. */
 export interface OpenAiDeps extends CompletionDeps {
   /** One more path for chat completions. */
   readonly chatPath: string;
+  /** The server that makes embeddings. */
+  readonly embeddings: EmbeddingsConfig | undefined;
 }
 
-/** The endpoints to call in place of OpenAI's endpoints that libraries and apps try by default. */
+const NO_FILES = "Nothing is stored here: send images and audio in POST /v1/chat/completions.";
+const NO_JOBS = "Nothing is trained or run later here: POST /v1/chat/completions is the chat.";
+const NO_ASSISTANTS =
+  "The Assistants API is not served: call POST /v1/chat/completions, which remembers conversations.";
+const NO_MEDIA = "Images and videos are not made: POST /v1/chat/completions is the chat.";
+
+/** The endpoints to call in place of those that libraries and apps try, and of everything below them. */
 const NOT_SERVED: Readonly<Record<string, string>> = {
   "/responses":
     "The Responses API is not served: call POST /v1/chat/completions, in the AI SDK with provider.chat().",
-  "/embeddings":
-    "An agent makes no embeddings: use another server for them. POST /v1/chat/completions is the chat.",
   "/audio/speech": "Speech is not served: let your app speak the text of POST /v1/chat/completions.",
   "/audio/transcriptions":
     "Speech is not recognized: send text, or `input_audio` to POST /v1/chat/completions.",
-  "/images/generations": "Images are not made: POST /v1/chat/completions is the chat.",
+  "/images": NO_MEDIA,
+  "/videos": NO_MEDIA,
   "/moderations": "Moderation is not served: POST /v1/chat/completions is the chat.",
+  "/files": NO_FILES,
+  "/uploads": NO_FILES,
+  "/vector_stores": NO_FILES,
+  "/containers": NO_FILES,
+  "/batches": NO_JOBS,
+  "/fine_tuning": NO_JOBS,
+  "/evals": NO_JOBS,
+  "/conversations":
+    "Conversations begin by themselves: name one in the header X-Session-Id of POST /v1/chat/completions.",
+  "/assistants": NO_ASSISTANTS,
+  "/threads": NO_ASSISTANTS,
   "/messages": "Anthropic's API is not served: call POST /v1/chat/completions.",
   "/realtime": "The Realtime API is not served: call POST /v1/chat/completions.",
   "/api/chat":
@@ -35,7 +54,10 @@ export function openAiRoutes(deps: OpenAiDeps): Route[] {
   const created = Math.floor(Date.now() / 1000);
   const chat = completionHandler(deps, "chat");
   return [
-    ...Object.entries(NOT_SERVED).map(([path, instead]) => ({ path, instead })),
+    ...Object.entries(NOT_SERVED).flatMap(([path, instead]) => [
+      { path, instead },
+      { path: `${path}/*`, instead },
+    ]),
     { path: canonicalPath(deps.chatPath), aliasOf: "/chat/completions", POST: chat },
     {
       path: "/chat/completions",
@@ -46,6 +68,13 @@ export function openAiRoutes(deps: OpenAiDeps): Route[] {
       path: "/completions",
       POST: completionHandler(deps, "text"),
       docs: { POST: { name: "completions", summary: "OpenAI's older form of completions" } },
+    },
+    {
+      path: "/embeddings",
+      POST: embeddingsHandler(deps.embeddings),
+      docs: {
+        POST: { name: "embeddings", summary: "Texts as vectors, made by the server of `[embeddings]`" },
+      },
     },
     {
       path: "/models",

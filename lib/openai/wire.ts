@@ -57,8 +57,10 @@ const conversationName = z.union([z.string(), z.number()], "must be a string").t
 /** A limit in tokens, which some clients send as text; less than 1 is no limit. */
 const maxTokens = z.coerce.number("must be a number").optional()
   .transform((tokens = 0) => tokens < 1 ? undefined : Math.floor(tokens));
+/** The name of a model. */
+export const modelName = z.string().max(MAX_MODEL_CHARS).nullish();
 const commonFields = {
-  model: z.string().max(MAX_MODEL_CHARS).nullish(),
+  model: modelName,
   stream: z.boolean().nullish(),
   stream_options: z.object({
     include_usage: z.boolean().nullish(),
@@ -254,7 +256,8 @@ function hasContent({ role, parts }: Message): boolean {
   return role === "tool" || parts.some((part) => part.type !== "text" || part.text.trim() !== "");
 }
 
-function parse<T>(schema: z.ZodType<T>, body: unknown): T {
+/** Parses a body. @throws {AppError} that names the field. */
+export function parse<T>(schema: z.ZodType<T>, body: unknown): T {
   const result = schema.safeParse(body);
   if (result.success) return result.data;
   const [issue] = result.error.issues;

@@ -21,6 +21,7 @@ const EXPECTED: Readonly<Record<string, Required>> = {
   "GET /metrics": ["admin"],
   "POST /chat/completions": ["chat"],
   "POST /completions": ["chat"],
+  "POST /embeddings": ["embeddings"],
   "GET /models": [],
   "GET /models/*": [],
   "GET /vtuber/ws": ["events"],

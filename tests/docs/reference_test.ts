@@ -4,6 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { KEY_SETTINGS } from "../../lib/config/keys.ts";
 import { type Config, loadConfig } from "../../lib/config/load.ts";
 import { SETTING_HELP } from "../../lib/config/settings.ts";
+import { EMBEDDINGS_SETTINGS } from "../../lib/config/upstreams.ts";
 import { ERROR_STATUS } from "../../lib/core/errors.ts";
 import { sha256 } from "../../lib/http/access.ts";
 import { PARTS, replacePart } from "../../scripts/docs.ts";
@@ -111,6 +112,10 @@ Deno.test("configuration.md: explains every key of an agent's table", () => {
   const keys = Object.keys(load("").config.agents[0]!).filter((key) => !elsewhere.includes(key));
   const snakeCase = (key: string) => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
   assertEquals(firstCells(partOf(CONFIGURATION, "agent")).sort(), keys.map(snakeCase).sort());
+});
+
+Deno.test("configuration.md: explains every key of [embeddings]", () => {
+  assertEquals(firstCells(partOf(CONFIGURATION, "embeddings")), EMBEDDINGS_SETTINGS.slice());
 });
 
 Deno.test("keys.md: explains every key of a key's table", () => {

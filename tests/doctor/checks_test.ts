@@ -4,12 +4,14 @@ import {
   checkAddress,
   checkCharacter,
   checkDataDir,
+  checkEmbeddings,
   checkRequirements,
   findProgram,
 } from "../../lib/doctor/checks.ts";
 import { linesOf } from "../../lib/doctor/report.ts";
 import { createVrm } from "../support/harness/vrm_file.ts";
 import { configOf } from "../support/harness/doctor_fixture.ts";
+import { embed, FakeUpstream, type UpstreamScript } from "../support/harness/fake_upstream.ts";
 
 const LOOPBACK = { hostname: "127.0.0.1", port: 0 };
 
@@ -220,4 +222,61 @@ url = "https://mcp.example/"
     const [demo] = await checkRequirements(configOf({}, "").agents[0]!, { own: {}, windows: false });
     assertMatch(demo!.text, /^is the built-in demo agent/);
   });
+});
+
+const refusing = (status: number, message?: string): UpstreamScript => () =>
+  message ? Response.json({ error: { message } }, { status }) : new Response(null, { status });
+const FIX = "Correct [embeddings] in config.toml, or start its server.";
+const EMBEDDINGS: [name: string, model: string | undefined, script: UpstreamScript, text: string][] = [
+  ["a server that works", "nomic", embed(), "the server answers with 3 numbers"],
+  [
+    "clients that name the model",
+    undefined,
+    refusing(400, "No model."),
+    "the server answers; its clients name the model",
+  ],
+  ["an unknown model", "nomic", refusing(404, "No model nomic."), "No model nomic."],
+  ["a server that fails", undefined, refusing(500, "No."), "The embeddings server failed (status 500): No."],
+  [
+    "a wrong key",
+    "nomic",
+    refusing(401),
+    "The embeddings server refuses the key: correct key of [embeddings] in config.toml (status 401).",
+  ],
+  [
+    "an answer that is no list",
+    "nomic",
+    () => Response.json({}),
+    "The embeddings server gives a wrong answer: data.",
+  ],
+];
+for (const [name, model, script, text] of EMBEDDINGS) {
+  Deno.test(`checkEmbeddings: ${name}`, async () => {
+    await using upstream = new FakeUpstream(script);
+    const config = { baseUrl: upstream.url, key: "sk-1", model };
+    const finding = await checkEmbeddings(config, new AbortController().signal);
+    assertEquals(
+      finding,
+      text.startsWith("the server")
+        ? { level: "ok", text: `embeddings: ${text}` }
+        : { level: "warn", text: `embeddings do not work: ${text}`, fix: FIX },
+    );
+    assertEquals(upstream.call.body, { model: model ?? "", input: "hello" });
+  });
+}
+
+Deno.test("checkEmbeddings: a server that cannot be reached, with the system's reason", async () => {
+  const listener = Deno.listen(LOOPBACK);
+  const serving = (async () => {
+    for await (const connection of listener) connection.close();
+  })();
+  const config = { baseUrl: `http://127.0.0.1:${listener.addr.port}`, key: undefined, model: "nomic" };
+  const { level, text } = await checkEmbeddings(config, new AbortController().signal);
+  assertEquals(level, "warn");
+  assertMatch(
+    text,
+    /cannot be reached: check base_url of \[embeddings\] in config.toml. error sending request/,
+  );
+  listener.close();
+  await serving;
 });

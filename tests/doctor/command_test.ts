@@ -19,6 +19,15 @@ Deno.test("runDoctorCommand: prints one line for each thing that is well, and th
   assertEquals(isHealthy, true);
 });
 
+Deno.test("runDoctorCommand: tries the server of embeddings if it is configured, and prints no key of it", async () => {
+  const config = configOf({}, '[embeddings]\nbase_url = "http://127.0.0.1:1"\nkey = "sk-upstream-1"\n');
+  const { lines } = await examine({
+    loading: loaded(config),
+    checkEmbeddings: ({ key }) => Promise.resolve(ok(`embeddings: ${key}`)),
+  });
+  assertEquals(lines.filter((line) => line.includes("embeddings")), ["ok   embeddings: [secret]"]);
+});
+
 Deno.test("runDoctorCommand: after a mistake nothing else is checked, and warnings are printed too", async () => {
   const never = () => {
     throw new Error("This must not be checked.");

@@ -59,6 +59,11 @@ const RETRIES: readonly [
   ["internal_error", undefined, "false", null],
   ["insufficient_quota", 3, "false", null],
   ["insufficient_scope", 3, null, null],
+  ["upstream_error", 3, null, "3"],
+  ["upstream_unavailable", undefined, null, "5"],
+  ["upstream_timeout", 3, "false", null],
+  ["upstream_auth_required", undefined, "false", null],
+  ["not_configured", undefined, "false", null],
   ["invalid_value", undefined, null, null],
   ["not_found", 3, null, null],
 ];
@@ -74,4 +79,11 @@ Deno.test("errorResponse: says whether to retry wherever OpenAI's clients would 
   const silent = CODES.filter((code) => ERROR_STATUS[code] === 409 || ERROR_STATUS[code] >= 500)
     .filter((code) => retryHeaders(new AppError(code, "x")).every((header) => header === null));
   assertEquals(silent, ofTurns);
+});
+
+Deno.test("errorResponse: the status of an upstream takes the place of that of the code", async () => {
+  const response = errorResponse(new AppError("upstream_error", "x", { status: 422, param: "input" }));
+  assertEquals([response.status, response.headers.get("retry-after")], [422, null]);
+  const error = { message: "x", type: "invalid_request_error", param: "input", code: "upstream_error" };
+  assertEquals(await response.json(), { error });
 });

@@ -39,7 +39,7 @@ function unreadable(): ReadableStream {
 }
 
 async function failureOf(request: Request, timeoutMs?: number): Promise<AppError> {
-  return await assertRejects(() => readJson(request, timeoutMs), AppError);
+  return await assertRejects(() => readJson(request, timeoutMs === undefined ? {} : { timeoutMs }), AppError);
 }
 
 const READ: [name: string, body: string, type: string | undefined, value: unknown][] = [

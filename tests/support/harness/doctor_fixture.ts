@@ -37,6 +37,7 @@ const CHECKS: NonNullable<DoctorCommandOptions["checks"]> = {
   checkAddress: () => Promise.resolve(ok("the address is free")),
   checkCharacter: () => Promise.resolve(ok("the character can be shown")),
   checkDataDir: () => Promise.resolve(ok("conversations are kept")),
+  checkEmbeddings: () => Promise.resolve(ok("embeddings work")),
   checkAgent: () => Promise.resolve([ok("works")]),
   logInAtTerminal: () => Promise.resolve(false),
 };

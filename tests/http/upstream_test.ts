@@ -1,0 +1,281 @@
+import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+import { AppError } from "../../lib/core/errors.ts";
+import { errorResponse } from "../../lib/http/error_response.ts";
+import { createUpstream, joinUrl } from "../../lib/http/upstream.ts";
+import { FakeUpstream } from "../support/harness/fake_upstream.ts";
+
+const ADDRESSES: [base: string, joined: string][] = [
+  ["http://127.0.0.1:11434", "http://127.0.0.1:11434/v1/embeddings"],
+  ["http://127.0.0.1:11434/", "http://127.0.0.1:11434/v1/embeddings"],
+  ["http://127.0.0.1:11434/v1", "http://127.0.0.1:11434/v1/embeddings"],
+  ["http://127.0.0.1:11434//v1//", "http://127.0.0.1:11434/v1/embeddings"],
+  ["http://[::1]:80/v1/?a=b%20c#d", "http://[::1]/v1/embeddings?a=b%20c"],
+  ["https://api.openai.com/v1/embeddings", "https://api.openai.com/v1/embeddings"],
+  ["https://a.example/embeddings/", "https://a.example/embeddings/"],
+  ["https://openrouter.ai/api", "https://openrouter.ai/api/v1/embeddings"],
+  ["https://openrouter.ai/api/v1", "https://openrouter.ai/api/v1/embeddings"],
+  [
+    "https://a.example/v1beta/openai/",
+    "https://a.example/v1beta/openai/embeddings",
+  ],
+  ["https://a.example/api/paas/v4", "https://a.example/api/paas/v4/embeddings"],
+  ["https://a.example/v1/open%20ai", "https://a.example/v1/open%20ai/embeddings"],
+  [
+    "https://a.example/openai/deployments/small?api-version=2024-02-01",
+    "https://a.example/openai/deployments/small/embeddings?api-version=2024-02-01",
+  ],
+  ["https://a.example/version/", "https://a.example/version/v1/embeddings"],
+];
+for (const [base, joined] of ADDRESSES) {
+  Deno.test(`joinUrl: ${base}`, () => assertEquals(joinUrl(base, "/embeddings"), joined));
+}
+
+const KEY = "upstream-key-1";
+
+/** The error of a request to this server, and of its response: status, headers and envelope. */
+async function failureOf(
+  baseUrl: string,
+  { key = KEY, timeoutMs, signal = new AbortController().signal }: {
+    key?: string;
+    timeoutMs?: number;
+    signal?: AbortSignal;
+  } = {},
+) {
+  const upstream = createUpstream("embeddings", { baseUrl, key: key || undefined }, timeoutMs);
+  const request = upstream.postJson("/embeddings", { input: "Hi" }, { signal });
+  const error: AppError = await assertRejects(() => request, AppError);
+  const response = errorResponse(error);
+  const headers = {
+    retry: response.headers.get("x-should-retry"),
+    after: response.headers.get("retry-after"),
+  };
+  return { status: response.status, ...headers, ...(await response.json()).error };
+}
+
+/** An envelope of OpenAI. */
+const envelope = (message: string, fields: object = {}) =>
+  JSON.stringify({ error: { message, type: "x", param: null, code: null, ...fields } });
+const WRONG_KEY =
+  "The embeddings server refuses the key: correct key of [embeddings] in config.toml (status 401).";
+const REFUSALS: [name: string, status: number, body: string, expected: object, headers?: HeadersInit][] = [
+  ["400 with its field", 400, envelope("Too long.", { param: "input", code: "too_long" }), {
+    status: 400,
+    code: "upstream_error",
+    type: "invalid_request_error",
+    message: "Too long.",
+    param: "input",
+    retry: null,
+  }],
+  ["404 of a model", 404, envelope("No model x."), {
+    status: 404,
+    code: "upstream_error",
+    message: "No model x.",
+  }],
+  ["an error that is a text", 413, '{"error":"Batch too large","error_type":"Validation"}', {
+    status: 413,
+    message: "Batch too large",
+  }],
+  ["a message alone", 400, '{"object":"error","message":"bad"}', { status: 400, message: "bad" }],
+  ["a detail", 422, '{"detail":"no"}', { status: 422, type: "invalid_request_error", message: "no" }],
+  ["no message", 400, "<html>", {
+    status: 400,
+    message: "The embeddings server refuses this (status 400).",
+  }],
+  ["a field of another type", 400, envelope("bad", { param: 7, code: {} }), {
+    status: 400,
+    message: "bad",
+    param: null,
+  }],
+  ["unsafe characters", 400, envelope("a\u001b[2J\u202eb"), { message: "a [2J b" }],
+  ["its key in the message", 400, envelope(`No ${KEY}!`), { message: "No [secret]!" }],
+  ["a long message", 400, envelope("é".repeat(5_000)), { message: "é".repeat(1_000) }],
+  ["401", 401, envelope(`Wrong: ${KEY}`), {
+    status: 502,
+    code: "upstream_auth_required",
+    type: "server_error",
+    message: WRONG_KEY,
+    retry: "false",
+  }],
+  ["403", 403, "", { status: 502, code: "upstream_auth_required", message: WRONG_KEY.replace("401", "403") }],
+  ["429 with seconds", 429, envelope("Slow down."), {
+    status: 429,
+    code: "rate_limit_exceeded",
+    type: "rate_limit_error",
+    after: "7",
+    retry: null,
+  }, { "retry-after": "7" }],
+  ["429 with a date that is over", 429, "", { status: 429, after: "0" }, {
+    "retry-after": "Wed, 21 Oct 2015 07:28:00 GMT",
+  }],
+  ["429 without a time", 429, "", { status: 429, after: "5" }],
+  ["429 with nonsense", 429, "", { status: 429, after: "5" }, { "retry-after": "soon" }],
+  ["a quota that is used up", 429, envelope("Pay!", { code: "insufficient_quota" }), {
+    status: 429,
+    code: "insufficient_quota",
+    type: "insufficient_quota",
+    message: "The embeddings server has no quota left.",
+    retry: "false",
+  }],
+  ["402", 402, envelope("Insufficient Balance"), { status: 429, code: "insufficient_quota" }],
+  ["500", 500, envelope("Out of memory"), {
+    status: 502,
+    code: "upstream_error",
+    type: "server_error",
+    message: "The embeddings server failed (status 500): Out of memory",
+    retry: null,
+    after: "5",
+  }],
+  ["503 without words", 503, "", {
+    status: 502,
+    message: "The embeddings server failed (status 503).",
+    after: "9",
+  }, { "retry-after": "8.2" }],
+  ["an error that is too large to read", 500, "x".repeat(100_000), {
+    status: 502,
+    message: "The embeddings server failed (status 500).",
+  }],
+  ["a path that it does not serve", 404, "404 page not found", {
+    status: 502,
+    code: "upstream_unavailable",
+    message:
+      "The embeddings server does not serve /embeddings (status 404): check base_url of [embeddings] in config.toml.",
+  }],
+  ["an answer that is no JSON", 200, "<html>", {
+    status: 502,
+    code: "upstream_unavailable",
+    message:
+      "The embeddings server does not answer with JSON: check base_url of [embeddings] in config.toml.",
+  }],
+];
+for (const [name, status, body, expected, headers = {}] of REFUSALS) {
+  Deno.test(`upstream: ${name}`, async () => {
+    await using upstream = new FakeUpstream(() => new Response(body, { status, headers }));
+    const failure = await failureOf(upstream.url);
+    assertEquals({ ...failure, ...expected }, failure);
+    assert(!JSON.stringify(failure).includes(KEY));
+    assertEquals(upstream.call.authorization, `Bearer ${KEY}`);
+  });
+}
+
+Deno.test("upstream: without a key none is sent, and 401 says that one is needed", async () => {
+  await using upstream = new FakeUpstream(() => new Response(null, { status: 401 }));
+  const { message } = await failureOf(upstream.url, { key: "" });
+  assertEquals(
+    message,
+    "The embeddings server needs a key: set key of [embeddings] in config.toml (status 401).",
+  );
+  assertEquals(upstream.call.authorization, null);
+});
+
+for (const status of [301, 302, 307, 308]) {
+  Deno.test(`upstream: a redirect (${status}) is not followed`, async () => {
+    await using other = new FakeUpstream();
+    await using upstream = new FakeUpstream(() =>
+      new Response(null, { status, headers: { location: `${other.url}/v1/embeddings` } })
+    );
+    const { code, message } = await failureOf(upstream.url);
+    assertEquals(code, "upstream_unavailable");
+    assert(message.includes(`redirects (status ${status})`), message);
+    assertEquals(other.calls, []);
+  });
+}
+
+Deno.test("upstream: a server that hangs up", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const hangUp = async () => {
+    for await (const connection of listener) connection.close();
+  };
+  const running = hangUp();
+  const { status, code, message } = await failureOf(`http://127.0.0.1:${listener.addr.port}`);
+  listener.close();
+  await running;
+  assertEquals([status, code], [502, "upstream_unavailable"]);
+  assertEquals(
+    message,
+    "The embeddings server cannot be reached: check base_url of [embeddings] in config.toml.",
+  );
+});
+
+/** Waits until the signal of a call aborts. */
+function untilAborted(signal: AbortSignal): Promise<Response> {
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(new Response())));
+}
+
+Deno.test("upstream: a server that does not answer in time", async () => {
+  await using upstream = new FakeUpstream(({ signal }) => untilAborted(signal));
+  const { status, code, message } = await failureOf(upstream.url, { timeoutMs: 50 });
+  assertEquals([status, code, message], [
+    504,
+    "upstream_timeout",
+    "The embeddings server did not answer within 0.05 seconds.",
+  ]);
+});
+
+Deno.test("upstream: a body that does not end in time", async () => {
+  await using upstream = new FakeUpstream(() =>
+    new Response(new ReadableStream({ start: (body) => body.enqueue(new TextEncoder().encode("{")) }))
+  );
+  assertEquals((await failureOf(upstream.url, { timeoutMs: 50 })).code, "upstream_timeout");
+});
+
+Deno.test("upstream: the signal hangs up, with its reason", async () => {
+  const hungUp = Promise.withResolvers<void>();
+  const stop = new AbortController();
+  await using server = new FakeUpstream(async ({ signal }) => {
+    const response = untilAborted(signal);
+    stop.abort(new Error("the client left"));
+    await response;
+    hungUp.resolve();
+    return response;
+  });
+  const upstream = createUpstream("embeddings", { baseUrl: server.url, key: undefined });
+  await assertRejects(
+    () => upstream.postJson("/embeddings", {}, { signal: stop.signal }),
+    Error,
+    "the client left",
+  );
+  await hungUp.promise;
+});
+
+Deno.test("upstream: an answer without an end is cut at its limit", async () => {
+  const piece = new Uint8Array(1024 * 1024).fill(0x20);
+  const { promise: cancelled, resolve } = Promise.withResolvers<void>();
+  await using upstream = new FakeUpstream(() =>
+    new Response(new ReadableStream({ pull: (body) => body.enqueue(piece), cancel: () => resolve() }))
+  );
+  const { status, code } = await failureOf(upstream.url);
+  assertEquals([status, code], [413, "body_too_large"]);
+  await cancelled;
+});
+
+Deno.test("upstream: makes room for its answer, or stops", async () => {
+  await using server = new FakeUpstream(() => Response.json({ a: "é" }));
+  const upstream = createUpstream("embeddings", { baseUrl: server.url, key: undefined });
+  const { signal } = new AbortController();
+  let held = 0;
+  const hold = (bytes: number) => void (held += bytes);
+  assertEquals(await upstream.postJson("/x", {}, { signal, hold }), { a: "é" });
+  assertEquals(held, 10);
+  const full = () => {
+    throw new AppError("server_overloaded", "full");
+  };
+  const error = await assertRejects(() => upstream.postJson("/x", {}, { signal, hold: full }));
+  assertInstanceOf(error, AppError);
+  assertEquals(error.code, "server_overloaded");
+});
+
+Deno.test("upstream: at most 64 requests run at once", async () => {
+  const { promise: end, resolve } = Promise.withResolvers<void>();
+  await using server = new FakeUpstream(async () => {
+    await end;
+    return Response.json({});
+  });
+  const upstream = createUpstream("embeddings", { baseUrl: server.url, key: undefined });
+  const post = () => upstream.postJson("/x", {}, { signal: new AbortController().signal });
+  const running = Array.from({ length: 64 }, post);
+  const error: AppError = await assertRejects(post, AppError);
+  assertEquals(error.code, "rate_limit_exceeded");
+  resolve();
+  await Promise.all(running);
+  assertEquals(await post(), {});
+});
