@@ -129,7 +129,8 @@ export function splitDeltas(text: string): string[] {
   return sentences.flatMap(splitBySize).map((piece) => piece.startsWith("\n") ? " " + piece : piece);
 }
 
-function splitBySize(text: string): string[] {
+/** Splits text into events of at most about a kilobyte, without cutting a character. */
+export function splitBySize(text: string): string[] {
   const pieces: string[] = [];
   for (let start = 0, end; start < text.length; start = end) {
     end = Math.min(start + MAX_DELTA_CHARS, text.length);

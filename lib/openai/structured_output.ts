@@ -1,4 +1,4 @@
-/** `response_format`: asks the agent for JSON, and takes the JSON out of its reply. @module */
+/** `response_format` and `text.format`: ask the agent for JSON, and take the JSON out of its reply. @module */
 
 import { z } from "zod";
 import type { Message } from "../conversation/message.ts";
@@ -13,8 +13,17 @@ const MAX_SCHEMA_CHARS = 64 * 1024;
 const INSTRUCTION =
   "Answer with one JSON object and nothing else: no fence, no words around it, no [emotion] tags.";
 
+/** The fields that ask for JSON, each with the field of its schema: in chat, and in a response. */
+const SCHEMA_FIELDS = {
+  "response_format": "response_format.json_schema.schema",
+  "text.format": "text.format.schema",
+} as const;
+type FormatField = keyof typeof SCHEMA_FIELDS;
+
 /** The JSON that a reply must be. */
 export interface ResponseFormat {
+  /** The field of the request, for errors. */
+  readonly field: FormatField;
   /** System text for the agent. */
   readonly instruction: string;
   /** Without a schema, the reply must be any object. */
@@ -23,52 +32,61 @@ export interface ResponseFormat {
   readonly isStrict?: boolean;
 }
 
-const formatSchema = z.object({
-  type: z.enum(["text", "json_object", "json_schema"]),
-  json_schema: z.object({
-    name: z.string(),
-    schema: z.record(z.string(), z.unknown()).optional(),
-    strict: z.unknown().optional(),
-  }).optional(),
-}).nullish();
+const type = z.enum(["text", "json_object", "json_schema"]);
+const jsonSchema = z.object({
+  name: z.string(),
+  schema: z.record(z.string(), z.unknown()).optional(),
+  strict: z.unknown().optional(),
+});
+const chatFormat = z.object({ type, json_schema: jsonSchema.optional() })
+  .transform(({ type, json_schema }) => ({ type, ...json_schema }));
+const textFormat = z.discriminatedUnion("type", [
+  z.object({ type: type.exclude(["json_schema"]) }),
+  jsonSchema.extend({ type: z.literal("json_schema") }),
+]);
+type WireFormat = { type: z.infer<typeof type> } & Partial<z.infer<typeof jsonSchema>>;
+const FORMATS: Readonly<Record<FormatField, z.ZodType<WireFormat>>> = {
+  "response_format": chatFormat,
+  "text.format": textFormat,
+};
 
 /** Parses the field; `undefined` for plain text. @throws {AppError} that names the field. */
-export function parseFormat(value: unknown): ResponseFormat | undefined {
-  const { data, error } = formatSchema.safeParse(value);
+export function parseFormat(
+  value: unknown,
+  field: FormatField = "response_format",
+): ResponseFormat | undefined {
+  if (value === undefined || value === null) return undefined;
+  const { data, error } = FORMATS[field].safeParse(value);
   if (error) {
-    const param = ["response_format", ...error.issues[0]?.path ?? []].join(".");
+    const param = [field, ...error.issues[0]?.path ?? []].join(".");
     throw new AppError(
       "unsupported_value",
       `"${param}" is wrong: the type must be text, json_object or json_schema, the last with a name and a schema.`,
       { param },
     );
   }
-  const type = data?.type;
-  switch (type) {
-    case undefined:
+  switch (data.type) {
     case "text":
       return undefined;
     case "json_object":
-      return { instruction: INSTRUCTION };
+      return { field, instruction: INSTRUCTION };
     case "json_schema":
-      return {
-        ...schemaFormat(data?.json_schema?.schema),
-        isStrict: data?.json_schema?.strict === true,
-      };
+      return { ...schemaFormat(field, data.schema), isStrict: data.strict === true };
     default:
-      return type satisfies never;
+      return data.type satisfies never;
   }
 }
 
-const SCHEMA = "response_format.json_schema.schema";
-
-function schemaFormat(schema: Record<string, unknown> | undefined): ResponseFormat {
+function schemaFormat(field: FormatField, schema: Record<string, unknown> | undefined): ResponseFormat {
+  const param = SCHEMA_FIELDS[field];
   if (schema === undefined) {
-    throw new AppError("missing_required_parameter", `"${SCHEMA}" is required.`, { param: SCHEMA });
+    throw new AppError("missing_required_parameter", `"${param}" is required.`, { param });
   }
   const text = JSON.stringify(schema);
-  if (text.length > MAX_SCHEMA_CHARS) throw invalidSchema(`is longer than ${MAX_SCHEMA_CHARS} characters.`);
-  return { instruction: `${INSTRUCTION} It must fit this JSON schema: ${text}`, schema };
+  if (text.length > MAX_SCHEMA_CHARS) {
+    throw invalidSchema(field, `is longer than ${MAX_SCHEMA_CHARS} characters.`);
+  }
+  return { field, instruction: `${INSTRUCTION} It must fit this JSON schema: ${text}`, schema };
 }
 
 /** The instructions of usable schemas, the newest 50: clients send one schema again and again. */
@@ -76,17 +94,18 @@ const usable = new BoundedMap<string, true>(50);
 
 /** Checks that replies can be checked against the schema. @throws {AppError} that names the field. */
 export async function requireUsableSchema(
-  { schema, instruction }: ResponseFormat,
+  { field, schema, instruction }: ResponseFormat,
   signal: AbortSignal,
 ): Promise<void> {
   if (schema === undefined || usable.has(instruction)) return;
   const fault = (await checkJson({ schema }, signal)).schema;
-  if (fault !== undefined) throw invalidSchema(`cannot be used: ${fault}.`);
+  if (fault !== undefined) throw invalidSchema(field, `cannot be used: ${fault}.`);
   usable.set(instruction, true);
 }
 
-function invalidSchema(fault: string): AppError {
-  return new AppError("invalid_value", `"${SCHEMA}" ${fault}`, { param: SCHEMA });
+function invalidSchema(field: FormatField, fault: string): AppError {
+  const param = SCHEMA_FIELDS[field];
+  return new AppError("invalid_value", `"${param}" ${fault}`, { param });
 }
 
 /** Inserts the instruction before the last user message. */
@@ -104,7 +123,7 @@ export function withInstruction(messages: readonly Message[], { instruction }: R
  * signal's reason if it aborts.
  */
 export async function extractJson(
-  { schema }: ResponseFormat,
+  { field, schema }: ResponseFormat,
   reply: string,
   isCancelled: boolean,
   signal: AbortSignal,
@@ -120,7 +139,7 @@ export async function extractJson(
       prompted: true,
     })
     : new AppError("invalid_output", `The agent did not answer with the JSON that was asked for: ${fault}.`, {
-      param: "response_format",
+      param: field,
       prompted: true,
     });
 }

@@ -15,7 +15,7 @@ import { MAX_TYPE_CHARS, parsePart } from "./content_part.ts";
 import { parseFormat, type ResponseFormat } from "./structured_output.ts";
 
 /** Messages of one request, and parts of all of them. */
-const MAX_MESSAGES = 10_000;
+export const MAX_MESSAGES = 10_000;
 const MAX_PARTS = 10_000;
 /** Stop sequences of one request (OpenAI's limit), and characters of each. */
 const MAX_STOPS = 4;
@@ -52,13 +52,18 @@ export interface CompletionRequest {
 
 const NAME_LENGTH = `must have at most ${MAX_CONVERSATION_CHARS} characters`;
 /** The name of a conversation, which some clients send as a number. */
-const conversationName = z.union([z.string(), z.number()], "must be a string").transform(String)
+export const conversationName = z.union([z.string(), z.number()], "must be a string").transform(String)
   .pipe(z.string().trim().refine(hasNameLength, NAME_LENGTH));
 /** A limit in tokens, which some clients send as text; less than 1 is no limit. */
-const maxTokens = z.coerce.number("must be a number").optional()
+export const maxTokens = z.coerce.number("must be a number").optional()
   .transform((tokens = 0) => tokens < 1 ? undefined : Math.floor(tokens));
 /** The name of a model. */
 export const modelName = z.string().max(MAX_MODEL_CHARS).nullish();
+/** The conversation: a name, or as in OpenAI's Responses API an object with it. */
+export const conversationField = z.union(
+  [z.string(), z.number(), z.object({ id: z.string() }).transform(({ id }) => id)],
+  "must be a string or an object with an id",
+).pipe(conversationName).nullish();
 const commonFields = {
   model: modelName,
   stream: z.boolean().nullish(),
@@ -76,11 +81,7 @@ const commonFields = {
   max_tokens: maxTokens,
   max_completion_tokens: maxTokens,
   conversation_id: conversationName.nullish(),
-  // OpenAI's Responses API allows an id, or an object with one.
-  conversation: z.union(
-    [z.string(), z.number(), z.object({ id: z.string() }).transform(({ id }) => id)],
-    "must be a string or an object with an id",
-  ).pipe(conversationName).nullish(),
+  conversation: conversationField,
   metadata: z.preprocess(
     (value) => typeof value === "object" && !Array.isArray(value) ? value : undefined,
     z.object({ session_id: conversationName.nullish() }).nullish(),
@@ -120,8 +121,10 @@ const textBody = z.object({
     .refine(([prompt]) => String(prompt).length <= MAX_TEXT_CHARS, TOO_MUCH_TEXT),
 });
 
-/** The fields that an agent cannot honour, each with the values that ask for nothing. */
-const IGNORED: Readonly<Record<string, readonly unknown[]>> = {
+/** Fields that an agent cannot honour, each with the values that ask for nothing. */
+export type IgnoredFields = Readonly<Record<string, readonly unknown[]>>;
+
+const IGNORED: IgnoredFields = {
   ...{ audio: [], best_of: [0, 1], echo: [false], frequency_penalty: [0], function_call: ["auto", "none"] },
   ...{ functions: [], logit_bias: [], logprobs: [false, 0], modalities: [], n: [0, 1], prediction: [] },
   ...{ presence_penalty: [0], reasoning_effort: [], seed: [], suffix: [], temperature: [1], tools: [] },
@@ -129,9 +132,9 @@ const IGNORED: Readonly<Record<string, readonly unknown[]>> = {
 };
 
 /** Lists the fields of a body that ask for something that an agent cannot do. */
-function listIgnored(body: object): string[] {
+export function listIgnored(body: object, ignored: IgnoredFields = IGNORED): string[] {
   return Object.entries(body).flatMap(([field, value]) => {
-    const neutral = Object.hasOwn(IGNORED, field) ? IGNORED[field] : undefined;
+    const neutral = Object.hasOwn(ignored, field) ? ignored[field] : undefined;
     const isEmpty = ["object", "string"].includes(typeof value) && Object.keys(value ?? {}).length === 0;
     const isText = field === "modalities" && String(value) === "text";
     return neutral === undefined || isEmpty || isText || neutral.includes(value) ? [] : [field];
@@ -154,10 +157,7 @@ export function parseChatRequest(body: unknown): CompletionRequest {
   const newest = value.messages.findLastIndex(({ role }) => role === "user");
   const messages = value.messages.map((message, index) => parseMessage(message, index, index === newest))
     .filter((message) => message.role !== "system" || hasContent(message));
-  const fault = contentFault(messages);
-  if (fault !== undefined) {
-    throw new AppError("invalid_value", `"messages" ${fault}.`, { param: "messages" });
-  }
+  requireContent(messages, "messages");
   const request = toRequest(value, messages, body);
   // The reply is checked against the schema, but the agent does not write under its constraint.
   const ignored = format?.isStrict ? ["response_format.json_schema.strict"] : [];
@@ -204,9 +204,7 @@ function parseMessage(message: WireMessage, index: number, isNewest: boolean): M
   const parts = parseContent(message.content, `messages[${index}].content`, isNewest);
   parts.push(...toParts(refusal ?? ""));
   for (const { function: call } of tool_calls ?? []) {
-    if (call) {
-      parts.push(...toParts(`<tool_call name=${JSON.stringify(call.name)}>${call.arguments}</tool_call>`));
-    }
+    if (call) parts.push(toolCallPart(call));
   }
   const name = message.name ?? (role === "tool" ? tool_call_id : undefined);
   return {
@@ -217,8 +215,13 @@ function parseMessage(message: WireMessage, index: number, isNewest: boolean): M
   };
 }
 
+/** Writes a call of a client's tool as text. */
+export function toolCallPart(call: { readonly name: string; readonly arguments: string }): Part {
+  return { type: "text", text: `<tool_call name=${JSON.stringify(call.name)}>${call.arguments}</tool_call>` };
+}
+
 /** @param isStrict Refuses a part that cannot be read; otherwise a note replaces the part. */
-function parseContent(content: unknown, at: string, isStrict: boolean): Part[] {
+export function parseContent(content: unknown, at: string, isStrict: boolean): Part[] {
   if (typeof content === "string") return toParts(content);
   return [content ?? []].flat().map((part, index): Part => {
     try {
@@ -231,16 +234,30 @@ function parseContent(content: unknown, at: string, isStrict: boolean): Part[] {
   });
 }
 
-function toParts(text: string): Part[] {
+export function toParts(text: string): Part[] {
   return text === "" ? [] : [{ type: "text", text }];
+}
+
+/**
+ * Checks that messages can be answered.
+ *
+ * @param isAnswer The request answers a question of the agent, and may be without a user message.
+ * @throws {AppError} that names the field.
+ */
+export function requireContent(messages: readonly Message[], param: string, isAnswer = false): void {
+  const fault = sizeFault(messages) ?? (isAnswer ? undefined : contentFault(messages));
+  if (fault !== undefined) throw new AppError("invalid_value", `"${param}" ${fault}.`, { param });
+}
+
+function sizeFault(messages: readonly Message[]): string | undefined {
+  const parts = messages.reduce((count, message) => count + message.parts.length, 0);
+  if (parts > MAX_PARTS) return `has more than ${MAX_PARTS} parts`;
+  const chars = messages.reduce((count, message) => count + textOf(message).length, 0);
+  return chars > MAX_TEXT_CHARS ? TOO_MUCH_TEXT : undefined;
 }
 
 /** Tells why the messages cannot be answered. The agent gets the messages after the last reply, which need content. */
 function contentFault(messages: readonly Message[]): string | undefined {
-  const parts = messages.reduce((count, message) => count + message.parts.length, 0);
-  if (parts > MAX_PARTS) return `has more than ${MAX_PARTS} parts`;
-  const chars = messages.reduce((count, message) => count + textOf(message).length, 0);
-  if (chars > MAX_TEXT_CHARS) return TOO_MUCH_TEXT;
   // The character speaks first if there are instructions, and no turn.
   const hasInstructions = messages.some((message) => message.role === "system" && hasContent(message));
   if (hasInstructions && !messages.some(isTurn)) return undefined;
@@ -252,19 +269,20 @@ function contentFault(messages: readonly Message[]): string | undefined {
 }
 
 /** Whether a message says anything; the result of a tool may be empty. */
-function hasContent({ role, parts }: Message): boolean {
+export function hasContent({ role, parts }: Message): boolean {
   return role === "tool" || parts.some((part) => part.type !== "text" || part.text.trim() !== "");
 }
 
-/** Parses a body. @throws {AppError} that names the field. */
-export function parse<T>(schema: z.ZodType<T>, body: unknown): T {
+/** Parses a body, or the part of it at the path `at`. @throws {AppError} that names the field. */
+export function parse<T>(schema: z.ZodType<T>, body: unknown, at: PropertyKey[] = []): T {
   const result = schema.safeParse(body);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
-  if (issue === undefined || issue.path.length === 0) {
+  const path = [...at, ...issue?.path ?? []];
+  if (issue === undefined || path.length === 0) {
     throw new AppError("invalid_type", "The body must be a JSON object.");
   }
-  const param = z.core.toDotPath(issue.path);
+  const param = z.core.toDotPath(path);
   const refusal = issue.code === "custom" ? issue.params?.code as ErrorCode | undefined : undefined;
   if (refusal) throw new AppError(refusal, `"${param}" is not supported: ${issue.message}.`, { param });
   const value = issue.path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown>)?.[key], body);

@@ -51,6 +51,17 @@ for (const [code, param, value] of REFUSED) {
   });
 }
 
+Deno.test("parseFormat: text.format has the schema beside its name, and errors name it", async () => {
+  const parse = (schema: unknown) => parseFormat({ type: "json_schema", name: "x", schema }, "text.format")!;
+  const person = parse(SCHEMA);
+  assertEquals(person, { ...PERSON, field: "text.format", isStrict: false });
+  const unusable = parse({ type: "unheard-of" });
+  const schemaError = await assertRejects(() => requireUsableSchema(unusable, NEVER), AppError);
+  assertEquals(schemaError.param, "text.format.schema");
+  const outputError = await assertRejects(() => extractJson(person, "Sorry.", false, NEVER), AppError);
+  assertEquals([outputError.code, outputError.param], ["invalid_output", "text.format"]);
+});
+
 const NEVER = new AbortController().signal;
 
 Deno.test("requireUsableSchema: refuses a schema that cannot be used", async () => {
