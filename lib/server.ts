@@ -23,6 +23,8 @@ import { healthRoutes } from "./http/health.ts";
 import { countEventStreams } from "./http/sse.ts";
 import { countWebSockets } from "./http/websocket.ts";
 import { listEndpoints, type Route } from "./http/router.ts";
+import { ResponseStore } from "./openai/responses/store.ts";
+import { Transcripts } from "./openai/responses/transcripts.ts";
 import { openAiRoutes } from "./openai/routes.ts";
 import { type Character, openCharacter } from "./stage/character.ts";
 import { stageRoutes } from "./stage/routes.ts";
@@ -52,6 +54,8 @@ export interface ServerParts {
   readonly traces?: Traces | undefined;
   /** Remembers conversations beyond the program's end; without it they are kept in memory. */
   readonly store?: Store | undefined;
+  /** The file of responses with `"store": true`; without it they are kept in memory. */
+  readonly transcripts?: Transcripts | undefined;
   /** The driver of a desktop pet, which starts with the agents. */
   readonly pet?: ClawdDriver | undefined;
   readonly version: string;
@@ -63,9 +67,11 @@ export type Server = ReturnType<typeof createServer>;
 
 /** Wires the parts into a server. */
 export function createServer(config: Config, parts: ServerParts) {
-  const { hub, permissions, questions, metrics, traces, store, pet, version, log } = parts;
+  const { hub, permissions, questions, metrics, traces, store, transcripts, pet, version, log } = parts;
   const resources = new AsyncDisposableStack();
   if (store) resources.use(store);
+  if (transcripts) resources.use(transcripts);
+  const responses = resources.use(new ResponseStore({ transcripts, log }));
   if (pet) resources.use(pet);
   resources.defer(async () => {
     await Promise.all(parts.agents.map((agent) => agent[Symbol.asyncDispose]()));
@@ -125,6 +131,7 @@ export function createServer(config: Config, parts: ServerParts) {
       questions,
       notifier,
       conversations,
+      responses,
       idempotency,
       version,
       log,
@@ -151,6 +158,7 @@ export function createServer(config: Config, parts: ServerParts) {
     }),
     routes,
     conversations,
+    responses,
     index,
     /** Whether the server is shutting down; readiness reports it. */
     isDraining: false,
@@ -226,6 +234,9 @@ export async function openServer(config: Config, io: ServerIo): Promise<Server> 
   });
   const agents = await orConfigError(Promise.all(opening));
   const store = await openStoreOrWarn(config, log);
+  // A folder that another server uses is not used at all.
+  const transcripts = store && config.dataDir ? new Transcripts(config.dataDir, log) : undefined;
+  await transcripts?.openExisting();
   const pet = config.clawd ? await openClawd(config, hub, permissions, io) : undefined;
   return createServer(config, {
     agents,
@@ -236,6 +247,7 @@ export async function openServer(config: Config, io: ServerIo): Promise<Server> 
     metrics,
     traces: await openTraces(io),
     store,
+    transcripts,
     pet,
     version,
     log,
@@ -271,7 +283,7 @@ async function openStoreOrWarn({ dataDir, keys }: Config, log: Log): Promise<Sto
     if (budgets.length > 0) {
       throw new ConfigError([`${messageOf(error)} turns_per_day of ${budgets.join(", ")} is counted there.`]);
     }
-    log.warn("conversations are remembered only until this program ends", { error });
+    log.warn("conversations and responses are kept only until this program ends", { error });
     return undefined;
   }
 }

@@ -14,6 +14,10 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "Change the field in `param` as the message says.",
   ],
   missing_required_parameter: ["A field is missing, such as `messages`.", "Add the field in `param`."],
+  previous_response_not_found: [
+    "The response in `previous_response_id` is not kept: it was not to be, or its time is over.",
+    'Send the whole conversation as `input`, or use `"store": true`.',
+  ],
   unsupported_parameter: [
     "`tool_choice` forces one of the client's tools, which the agent cannot use.",
     "Leave it out, or use `auto` or `none`.",
@@ -47,7 +51,7 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "Use a key that has it, or add it to `scopes` of `[keys.NAME]` in `config.toml`.",
   ],
   not_found: [
-    "The path, the permission request or the conversation does not exist.",
+    "The path, the permission request, the conversation, the response or the item does not exist.",
     "See `GET /` for the paths. Enter the address in the skin up to `/v1` only.",
   ],
   model_not_found: [

@@ -128,7 +128,8 @@ const SETTINGS = {
         "with a process for each session (Claude, pi) keeps 4.",
     ),
   dataDir: setting("Conversations", "VTUBER_DATA_DIR", optionalText).describe(
-    "Folder that remembers conversations, as hashes. `none` keeps nothing on disk. " +
+    "Folder that remembers conversations, as hashes, and responses with `store: true`, as text. `none` keeps " +
+      "nothing on disk. " +
       "Unset, it is `oab-vtuber` in the system's folder for data.",
   ),
 

@@ -10,10 +10,40 @@ import {
   type TurnCount,
   type TurnCounts,
 } from "./record.ts";
-import { damaged, openDatabase, type StoreLog } from "./sqlite.ts";
+import { damaged, type DatabaseFile, openDatabase, type StoreLog } from "./sqlite.ts";
 
 const KEY_BYTES = 32;
 const FINGERPRINT_CHARS = 16;
+const FILE: DatabaseFile = {
+  name: "conversations.db",
+  contents: "conversations",
+  damageNote: "Counts of turns begin at 0",
+  migrations: [
+    [
+      "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT",
+      `CREATE TABLE conversations (
+        owner TEXT NOT NULL,
+        agent TEXT NOT NULL,
+        id TEXT NOT NULL,
+        program TEXT NOT NULL,
+        is_named INTEGER NOT NULL,
+        persona TEXT NOT NULL,
+        is_persona_open INTEGER NOT NULL,
+        turns TEXT NOT NULL,
+        turns_before INTEGER NOT NULL,
+        reply TEXT,
+        session_id TEXT,
+        created_at INTEGER NOT NULL,
+        used_at INTEGER NOT NULL,
+        PRIMARY KEY (owner, agent, id)
+      ) STRICT`,
+      "CREATE INDEX conversations_by_use ON conversations (used_at)",
+    ],
+    [
+      "CREATE TABLE turn_counts (key TEXT PRIMARY KEY, day INTEGER NOT NULL, count INTEGER NOT NULL) STRICT",
+    ],
+  ],
+};
 /** Longest delay of {@linkcode Store.saveSoon}, in milliseconds. */
 const SAVE_DELAY_MS = 50;
 
@@ -25,7 +55,7 @@ const SAVE_DELAY_MS = 50;
  * @throws {Error} if nothing can be stored in the folder; the message is for the user.
  */
 export async function openStore(folder: string, log: StoreLog): Promise<Store> {
-  return await openDatabase(folder, log, (database) => new SqliteStore(database, log));
+  return await openDatabase(folder, FILE, log, (database) => new SqliteStore(database, log));
 }
 
 class SqliteStore implements Store {

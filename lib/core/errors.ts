@@ -6,6 +6,7 @@ export const ERROR_STATUS = {
   invalid_type: 400,
   invalid_value: 400,
   missing_required_parameter: 400,
+  previous_response_not_found: 400,
   unsupported_parameter: 400,
   unsupported_value: 400,
   unsupported_content_type: 400,

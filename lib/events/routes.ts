@@ -1,6 +1,6 @@
 /** The routes under `/v1/vtuber`: events, state, permissions, notifications and sessions. @module */
 
-import type { ConversationRegistry } from "../conversation/registry.ts";
+import type { ConversationRegistry, ConversationSummary } from "../conversation/registry.ts";
 import { AppError } from "../core/errors.ts";
 import { readJson } from "../http/json_body.ts";
 import type { Handler, Route } from "../http/router.ts";
@@ -15,10 +15,27 @@ import { parseInterrupt, parseNotification, parsePermissionAnswer, parseQuestion
 /** Silence of an event stream after which a comment keeps the connection alive, in milliseconds. */
 const HEARTBEAT_MS = 15_000;
 
+/** A conversation with responses in the file. */
+interface StoredConversation {
+  readonly id: string;
+  readonly agent: string;
+  readonly responses: number;
+  /** Unix milliseconds. */
+  readonly createdAt: number;
+  /** Unix milliseconds. */
+  readonly usedAt: number;
+}
+
 /** Dependencies of the routes. */
 export interface EventRoutesDeps extends WebSocketDeps {
   readonly notifier: Pick<Notifier, "fromText" | "ask" | "announce">;
   readonly conversations: Pick<ConversationRegistry, "list" | "forget" | "interrupt">;
+  /** The responses that are kept, by the id of their caller. */
+  readonly responses: {
+    listConversations(owner: string): readonly StoredConversation[];
+    /** Deletes the responses of one conversation, or of all. */
+    deleteConversation(owner: string, conversation: string | undefined): Promise<void>;
+  };
   readonly idempotency: Pick<IdempotencyCache, "forget">;
 }
 
@@ -76,7 +93,7 @@ export function eventRoutes(deps: EventRoutesDeps): Route[] {
     },
     {
       path: "/vtuber/sessions",
-      GET: (_request, { caller }) => noStore({ sessions: conversations.list(caller.id) }),
+      GET: (_request, { caller }) => noStore({ sessions: listSessions(deps, caller.id) }),
       DELETE: forget,
       docs: {
         GET: { name: "sessions", summary: "Your conversations, newest first" },
@@ -168,18 +185,44 @@ function interruptHandler(conversations: EventRoutesDeps["conversations"]): Hand
   };
 }
 
+/** Lists the conversations of a caller, also those of which only responses are kept, the last used one first. */
+function listSessions({ conversations, responses }: EventRoutesDeps, owner: string) {
+  const sessions = new Map<string, ConversationSummary & { stored_responses: number }>();
+  const keyOf = ({ id, agent }: Pick<StoredConversation, "id" | "agent">) => JSON.stringify([agent, id]);
+  for (const each of conversations.list(owner)) sessions.set(keyOf(each), { ...each, stored_responses: 0 });
+  for (const { id, agent, responses: count, createdAt, usedAt } of responses.listConversations(owner)) {
+    const forgotten = {
+      ...{ id, agent, state: "closed", turns: 0 } as const,
+      created_at: Math.floor(createdAt / 1000),
+      last_used_at: Math.floor(usedAt / 1000),
+    };
+    const session = sessions.get(keyOf({ id, agent })) ?? forgotten;
+    sessions.set(keyOf(session), { ...session, stored_responses: count });
+  }
+  return [...sessions.values()].sort((a, b) => b.last_used_at - a.last_used_at);
+}
+
 /** Forgets the conversation in the path or in `?id=`, or with `?all=true` all conversations of the caller. */
-function forgetHandler({ conversations, idempotency }: EventRoutesDeps): Handler {
-  return (request, { rest, caller }) => {
-    const forget = (id: string | undefined) => {
+function forgetHandler(deps: EventRoutesDeps): Handler {
+  const { conversations, responses, idempotency } = deps;
+  return async (request, { rest, caller }) => {
+    const forget = async (id: string | undefined) => {
+      const { length } = listSessions(deps, caller.id).filter((each) => id === undefined || each.id === id);
       idempotency.forget(caller.id, id);
-      return conversations.forget(caller.id, id);
+      // Before the running turns are cancelled, so that their responses are not kept.
+      const deleted = responses.deleteConversation(caller.id, id);
+      try {
+        conversations.forget(caller.id, id);
+      } finally {
+        await deleted;
+      }
+      return length;
     };
     const { searchParams } = new URL(request.url);
     const id = rest || searchParams.get("id");
     if (id) {
       // A name that a header cannot carry is kept percent-encoded.
-      const forgotten = forget(id) || forget(encodeURIComponent(id));
+      const forgotten = await forget(id) || await forget(encodeURIComponent(id));
       if (forgotten > 0) return Response.json({ forgotten });
       throw new AppError(
         "not_found",
@@ -187,7 +230,9 @@ function forgetHandler({ conversations, idempotency }: EventRoutesDeps): Handler
       );
     }
     // An empty id is a client's mistake, and must not delete everything.
-    if (searchParams.get("all") === "true") return Response.json({ forgotten: forget(undefined) });
+    if (searchParams.get("all") === "true") {
+      return Response.json({ forgotten: await forget(undefined) });
+    }
     throw new AppError(
       "missing_required_parameter",
       "Name a conversation: DELETE /v1/vtuber/sessions/ID forgets one, /v1/vtuber/sessions?all=true all of them.",

@@ -1,32 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import type { ConversationRecord } from "../../lib/conversation/record.ts";
 import { Random } from "../support/harness/random.ts";
-import { StoreFixture } from "../support/harness/store_fixture.ts";
+import { lastSaved, StoreFixture, writeUntilKilled } from "../support/harness/store_fixture.ts";
 import { CONVERSATIONS, writtenRecord } from "../support/harness/store_writer.ts";
-
-const WRITER = new URL("../support/harness/store_writer.ts", import.meta.url).href;
-
-/** Runs the writer, and kills it once it has printed so many lines. Returns the key and the last saved number. */
-async function writeUntilKilled(folder: string, name: string, lines: number) {
-  const permissions = ["--no-prompt", "--allow-read", "--allow-write", "--allow-env"];
-  await using child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "--no-check", ...permissions, WRITER, folder, name],
-    stdin: "null",
-    stdout: "piped",
-  }).spawn();
-  let output = "";
-  let isKilled = false;
-  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
-    output += text;
-    if (isKilled || output.split("\n").length <= lines) continue;
-    child.kill("SIGKILL");
-    isKilled = true;
-  }
-  assert(!(await child.status).success);
-  const printed = output.split("\n").slice(0, -1);
-  const key = printed.find((line) => line.startsWith("key "))?.slice(4);
-  return { key, last: Number(printed.findLast((line) => line.startsWith("saved "))?.slice(6) ?? -1) };
-}
 
 /** Checks that each conversation is stored as it was saved last, or newer. */
 function assertSaved(records: readonly ConversationRecord[], name: string, last: number): void {
@@ -47,7 +23,9 @@ Deno.test("store: whenever the program is killed, its lock is free and all that 
   for (let round = 0; round < 8; round++) {
     // Some writers are killed while they open the store, after the first line.
     const lines = round % 4 === 0 ? 1 : 2 + random.below(1500);
-    const { key, last } = await writeUntilKilled(fixture.folder, `${round}`, lines);
+    const printed = await writeUntilKilled("store_writer.ts", fixture.folder, `${round}`, lines);
+    const key = printed.find((line) => line.startsWith("key "))?.slice(4);
+    const last = lastSaved(printed);
     rounds.push([`${round}`, last]);
     using store = await fixture.open();
     firstKey ??= store.key.toHex();

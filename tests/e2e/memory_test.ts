@@ -340,7 +340,7 @@ Deno.test("a directory that cannot be written is named in a warning, and the ser
   if (Deno.build.os !== "windows" && Deno.uid() !== 0) folders.push(`${dataDir.path}/locked`);
   for (const folder of folders) {
     await using server = await startServer({ env: { VTUBER_DATA_DIR: folder } });
-    await server.logged("conversations are remembered only until this program ends");
+    await server.logged("conversations and responses are kept only until this program ends");
     assertStringIncludes(server.log(), folder);
     const client = new ChatClient();
     for (const turn of [1, 2]) assertEquals((await client.send(server, question(turn))).text, answer(turn));

@@ -1,11 +1,17 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { ResponseBuilder } from "../../lib/openai/responses/events.ts";
+import type { TranscriptSummary } from "../../lib/openai/responses/transcripts.ts";
 import { errorOf, startApp, type TestApp } from "../support/harness/app_harness.ts";
 import { MemoryAgent, saying } from "../support/agents/memory_agent.ts";
+import { apiKey } from "../support/harness/key_fixture.ts";
 import { MemoryStore } from "../support/harness/memory_store.ts";
+import { HEAD } from "../support/harness/response_fixture.ts";
+import { summaryOf, TranscriptsFixture, wordsOf } from "../support/harness/transcripts_fixture.ts";
 
 const PATH = "/v1/vtuber/sessions";
 type Options = { headers?: HeadersInit };
 const bearer = (key: string): Options => ({ headers: { authorization: `Bearer ${key}` } });
+const stage = bearer("stage");
 
 interface Session {
   id: string;
@@ -14,6 +20,7 @@ interface Session {
   turns: number;
   created_at: number;
   last_used_at: number;
+  stored_responses: number;
 }
 
 async function list(app: TestApp, options: Options = {}): Promise<Session[]> {
@@ -52,8 +59,16 @@ Deno.test("GET sessions: lists each conversation with its fields, the last used 
   assertEquals(all.map(({ id, state }) => [id, state]), [[unnamed, "open"], ["mao", "closed"]]);
   assertMatch(unnamed, /^conv_[0-9a-f]{32}$/);
   for (const session of all) {
-    assertEquals(Object.keys(session), ["id", "agent", "state", "turns", "created_at", "last_used_at"]);
-    assertEquals([session.agent, session.turns], ["openab", 1]);
+    assertEquals(Object.keys(session), [
+      "id",
+      "agent",
+      "state",
+      "turns",
+      "created_at",
+      "last_used_at",
+      "stored_responses",
+    ]);
+    assertEquals([session.agent, session.turns, session.stored_responses], ["openab", 1, 0]);
     for (const time of [session.created_at, session.last_used_at]) {
       assert(Number.isInteger(time) && time >= before && time <= Date.now() / 1000, `${time}`);
     }
@@ -174,4 +189,90 @@ Deno.test("sessions: belong to their key, and are not listed for another", async
   assertEquals((await errorOf(gone)).status, 404);
   await chat(app, "mao", bearer("new"));
   assertEquals(app.agent.resumed, []);
+});
+
+/** Starts an app with the file of responses, of two keys and the agent's conversations. */
+async function startWithResponses(fixture: TranscriptsFixture) {
+  const transcripts = await fixture.open();
+  const app = startApp({
+    ...{ script: saying("Hello."), store: new MemoryStore(), transcripts },
+    access: { keys: [apiKey("stage"), apiKey("other")] },
+  });
+  const add = (id: string, fields: Partial<TranscriptSummary> = {}) =>
+    transcripts.add(summaryOf(id, { createdAt: Date.now(), ...fields }), wordsOf(id));
+  return { app, add };
+}
+
+Deno.test("GET sessions: counts the stored responses, also those of forgotten conversations", async () => {
+  using fixture = new TranscriptsFixture();
+  const { app, add } = await startWithResponses(fixture);
+  await using _app = app;
+  await chat(app, "mao", stage);
+  await chat(app, "aya", stage);
+  await add("resp_1", { createdAt: 1_900_000_000_000 });
+  await add("resp_2", { createdAt: 1_900_000_005_000 });
+  await add("resp_3", { createdAt: 1_000_000_000_000, conversation: "old" });
+  await add("resp_4", { owner: "keys.other", conversation: "theirs" });
+  const sessions = await list(app, stage);
+  assertEquals(
+    sessions.map(({ id, stored_responses }) => [id, stored_responses]),
+    [["aya", 0], ["mao", 2], ["old", 1]],
+  );
+  assertEquals(sessions.at(-1), {
+    ...{ id: "old", agent: "openab", state: "closed", turns: 0 },
+    ...{ created_at: 1_000_000_000, last_used_at: 1_000_000_000, stored_responses: 1 },
+  });
+  assertEquals((await list(app, bearer("other"))).map(({ id }) => id), ["theirs"]);
+});
+
+Deno.test("DELETE sessions: deletes the stored responses too, of this key only", async () => {
+  using fixture = new TranscriptsFixture();
+  const { app, add } = await startWithResponses(fixture);
+  await using _app = app;
+  await chat(app, "mao", stage);
+  await add("resp_1");
+  await add("resp_2", { agent: "gone" });
+  await add("resp_3", { conversation: "old" });
+  await add("resp_4", { conversation: "%E3%83%9E%E3%82%AA" });
+  await add("resp_5", { conversation: "last" });
+  await add("resp_6", { owner: "keys.other" });
+  const found = () => [1, 2, 3, 4, 5, 6].filter((number) => fixture.has(`question of resp_${number}`));
+  assertEquals(await forget(app, `${PATH}/mao`, stage), 2);
+  assertEquals(found(), [3, 4, 5, 6]);
+  assertEquals(await forget(app, `${PATH}?id=old`, stage), 1);
+  assertEquals(await forget(app, `${PATH}/${encodeURIComponent("マオ")}`, stage), 1);
+  assertEquals(found(), [5, 6]);
+  assertEquals((await errorOf(await remove(app, `${PATH}/old`, stage))).status, 404);
+  assertEquals(await forget(app, `${PATH}?all=true`, stage), 1);
+  assertEquals([found(), await list(app, stage)], [[6], []]);
+});
+
+Deno.test("DELETE sessions/{id}: a running response of the conversation is not kept at its end", async () => {
+  using fixture = new TranscriptsFixture();
+  const { app } = await startWithResponses(fixture);
+  await using _app = app;
+  await chat(app, "mao", stage);
+  const response = new ResponseBuilder(HEAD).toResponse();
+  const running = app.responses.start({
+    ...{ id: "resp_1", owner: "keys.stage", agent: "openab", previousId: undefined, input: [], createdAt: 0 },
+    ...{ store: true, current: () => response, cancel() {} },
+  });
+  running.attach({ conversation: "mao", resolvedModel: "openab" });
+  await forget(app, `${PATH}/mao`, stage);
+  await running.finish(response);
+  assertEquals([app.responses.get("keys.stage", "resp_1"), fixture.files()], [undefined, []]);
+});
+
+Deno.test("DELETE sessions/{id}: if the file cannot be written, the conversation is forgotten, and the error says what is not", async () => {
+  using fixture = new TranscriptsFixture();
+  await fixture.fill("resp_0");
+  fixture.change("CREATE TRIGGER no BEFORE DELETE ON responses BEGIN SELECT RAISE(FAIL, 'full'); END");
+  fixture.now = Date.now();
+  const { app, add } = await startWithResponses(fixture);
+  await using _app = app;
+  await chat(app, "mao", stage);
+  await add("resp_1");
+  const error = await errorOf(await remove(app, `${PATH}/mao`, stage));
+  assertEquals([error.status, error.code], [500, "internal_error"]);
+  assertEquals(await list(app, stage), []);
 });

@@ -8,6 +8,7 @@ import { type Log, NO_LOG } from "../../../lib/core/log.ts";
 import { EventHub } from "../../../lib/events/hub.ts";
 import type { AccessOptions } from "../../../lib/http/access.ts";
 import type { Route } from "../../../lib/http/router.ts";
+import type { Transcripts } from "../../../lib/openai/responses/transcripts.ts";
 import { createServer, type Server } from "../../../lib/server.ts";
 import type { Character } from "../../../lib/stage/character.ts";
 import { Metrics } from "../../../lib/telemetry/metrics.ts";
@@ -37,6 +38,7 @@ export interface TestAppOptions extends Partial<Omit<Config, "agents" | "log">> 
   headMs?: number;
   log?: Log;
   store?: Store;
+  transcripts?: Transcripts;
   /** Agents beside the default one. */
   agents?: readonly Agent[];
 }
@@ -68,6 +70,10 @@ export class TestApp implements AsyncDisposable {
 
   get routes(): readonly Route[] {
     return this.#server.routes;
+  }
+
+  get responses(): Server["responses"] {
+    return this.#server.responses;
   }
 
   get index(): ConversationIndex {
@@ -134,7 +140,7 @@ const CHARACTER: Character = {
 
 /** Starts a server with an agent in memory. */
 export function startApp(options: TestAppOptions = {}): TestApp {
-  const { script, access, log = NO_LOG, store, agents = [], ...settings } = options;
+  const { script, access, log = NO_LOG, store, transcripts, agents = [], ...settings } = options;
   const agent = new MemoryAgent(options.model);
   agent.script = script;
   const hub = new EventHub({ holdMs: 0 });
@@ -145,6 +151,7 @@ export function startApp(options: TestAppOptions = {}): TestApp {
     permissions,
     questions: new QuestionBroker(60_000, () => hub.canAnswerQuestions),
     store,
+    transcripts,
     character: CHARACTER,
     metrics: new Metrics([agent, ...agents].map(({ name }) => name), "1.2.3"),
     version: "1.2.3",

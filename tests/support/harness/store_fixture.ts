@@ -58,6 +58,37 @@ export class StoreFixture implements Disposable {
   }
 }
 
+/** Runs a writer of this folder, and kills it once it has printed so many lines. Returns the lines. */
+export async function writeUntilKilled(
+  writer: "store_writer.ts" | "transcripts_writer.ts",
+  folder: string,
+  name: string,
+  lines: number,
+): Promise<string[]> {
+  const permissions = ["--no-prompt", "--allow-read", "--allow-write", "--allow-env"];
+  const program = new URL(writer, import.meta.url).href;
+  await using child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "--no-check", ...permissions, program, folder, name],
+    stdin: "null",
+    stdout: "piped",
+  }).spawn();
+  let output = "";
+  let isKilled = false;
+  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+    output += text;
+    if (isKilled || output.split("\n").length <= lines) continue;
+    child.kill("SIGKILL");
+    isKilled = true;
+  }
+  if ((await child.status).success) throw new Error("The writer ended by itself.");
+  return output.split("\n").slice(0, -1);
+}
+
+/** Returns the last number that a writer saved, or -1. */
+export function lastSaved(printed: readonly string[]): number {
+  return Number(printed.findLast((line) => line.startsWith("saved "))?.slice(6) ?? -1);
+}
+
 /** Returns the mode of a file, in octal. */
 export function modeOf(path: string): string {
   return ((Deno.statSync(path).mode ?? 0) & 0o777).toString(8);
