@@ -121,6 +121,7 @@ export function createServer(config: Config, parts: ServerParts) {
       router: agents,
       idempotency,
       cannedReplies,
+      responses,
       stream: config,
       embeddings: config.embeddings,
       chatPath: config.chatPath,

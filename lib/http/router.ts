@@ -22,7 +22,7 @@ export type Method = (typeof METHODS)[number];
 
 /** A path and the handlers of its methods. */
 export interface Route extends Readonly<Partial<Record<Method, Handler>>> {
-  /** The path in canonical form, see {@linkcode canonicalPath}; a last part `*` matches any non-empty rest. */
+  /** The path in canonical form, see {@linkcode canonicalPath}; a part `*` matches one or more parts. The first such path wins. */
   readonly path: string;
   /** The docs show the path without `/v1`. */
   readonly unversioned?: boolean;
@@ -76,8 +76,9 @@ export function matchRoute(
   const exact = routes.findLast((route) => route.path === path);
   if (exact) return { route: exact, rest: "" };
   for (const route of routes) {
-    if (!route.path.endsWith("/*") || !path.startsWith(route.path.slice(0, -1))) continue;
-    const rest = decodePercent(path.slice(route.path.length - 1));
+    const [start, end] = route.path.split("/*") as [string, string?];
+    if (end === undefined || !path.startsWith(`${start}/`) || !path.endsWith(end)) continue;
+    const rest = decodePercent(path.slice(start.length + 1, path.length - end.length));
     if (rest !== "") return { route, rest };
   }
   return undefined;

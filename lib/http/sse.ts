@@ -71,9 +71,10 @@ export class EventStream {
     return this.#controller !== undefined;
   }
 
-  /** Sends an event. `data` has no line break. */
-  send(data: string): void {
-    this.#write("data: " + data + "\n\n");
+  /** Sends an event. `data` has no line break. @param name The event's name, for readers that are known to bear one. */
+  send(data: string, name?: string): void {
+    const event = "data: " + data + "\n\n";
+    this.#write(name === undefined ? event : "event: " + name + "\n" + event);
   }
 
   /** Sends a comment, which readers ignore if they know the format. */

@@ -100,10 +100,10 @@ export function completionHandler(deps: CompletionDeps, endpoint: keyof typeof E
 }
 
 /** Joins the turn of an earlier request with the same key, or starts a new one. */
-function startOrJoin(
+export function startOrJoin(
   { startTurn, idempotency, cannedReplies }: CompletionDeps,
   key: IdempotencyKey | undefined,
-  { messages, format }: CompletionRequest,
+  { messages, format }: Pick<CompletionRequest, "messages" | "format">,
   turn: TurnRequest & { readonly caller: Caller },
   signal: AbortSignal,
 ): Promise<Turn> {
@@ -120,7 +120,7 @@ function startOrJoin(
 }
 
 /** The conversation that a request names, as a header can carry it; headers come before the body. */
-function conversationName(headers: Headers, fallback: string | undefined): string | undefined {
+export function conversationName(headers: Headers, fallback: string | undefined): string | undefined {
   for (const header of CONVERSATION_HEADERS) {
     const value = headers.get(header) ?? "";
     const name = decodeHeader(value).trim();
@@ -133,7 +133,7 @@ function conversationName(headers: Headers, fallback: string | undefined): strin
 }
 
 /** Percent-encodes text that is not ASCII. */
-function headerText(text: string): string {
+export function headerText(text: string): string {
   return /^[\x20-\x7e]*$/.test(text) ? text : encodeURIComponent(text.toWellFormed());
 }
 
@@ -152,7 +152,7 @@ function decodeHeader(text: string): string {
  * The key under which a request finds its turn when it is sent again: the client's idempotency key, or the body for
  * OpenAI's clients, which count their retries in a header but send no key.
  */
-function idempotencyKey(
+export function idempotencyKey(
   { headers, url }: Request,
   owner: string,
   { text }: JsonBody,

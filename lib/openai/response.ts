@@ -21,7 +21,7 @@ import type { CompletionRequest } from "./wire.ts";
 /** Characters of a reply that is sent in one piece. A longer one is cut there, as `length`. */
 const MAX_COLLECTED_CHARS = 8 * 1024 * 1024;
 /** Longest wait of a stream's head for the agent to take the prompt, in milliseconds. */
-const HEAD_MS = 5_000;
+export const HEAD_MS = 5_000;
 /** Heartbeats of a silent stream: an empty chunk, OpenAB's comment, or nothing. */
 export const HEARTBEATS = ["chunk", "comment", "off"] as const;
 /** How a stream reports a failed turn: as a spoken sentence, or as an error event. */
@@ -142,7 +142,12 @@ function openStream(
 }
 
 /** Collects a structured reply and passes its JSON on in one piece, because text that is sent cannot be taken back. */
-function jsonSink(format: ResponseFormat, sink: ReplySink, tail: string, signal: AbortSignal): ReplySink {
+export function jsonSink(
+  format: ResponseFormat,
+  sink: ReplySink,
+  tail: string,
+  signal: AbortSignal,
+): ReplySink {
   let reply = "";
   async function endWithJson(end: ReplyEnd): Promise<void> {
     try {
@@ -161,7 +166,7 @@ function jsonSink(format: ResponseFormat, sink: ReplySink, tail: string, signal:
 }
 
 /** Failures that leave an unfinished text, and how its reply ends. */
-const UNFINISHED: Readonly<Partial<Record<ErrorCode, FinishReason>>> = {
+export const UNFINISHED: Readonly<Partial<Record<ErrorCode, FinishReason>>> = {
   agent_timeout: "length",
   agent_crashed: "error",
   shutting_down: "error",

@@ -1,12 +1,14 @@
 /** The routes of the OpenAI side. @module */
 
 import { canonicalPath, type Route } from "../http/router.ts";
-import { type CompletionDeps, completionHandler } from "./chat.ts";
+import { completionHandler } from "./chat.ts";
 import { type EmbeddingsConfig, embeddingsHandler } from "./embeddings.ts";
 import { modelHandler, modelsHandler } from "./models.ts";
+import { createHandler, type ResponseDeps } from "./responses/create.ts";
+import { cancelHandler, deleteHandler, inputItemsHandler, retrieveHandler } from "./responses/handlers.ts";
 
 /** The parts of the program that the OpenAI side needs. */
-export interface OpenAiDeps extends CompletionDeps {
+export interface OpenAiDeps extends ResponseDeps {
   /** One more path for chat completions. */
   readonly chatPath: string;
   /** The server that makes embeddings. */
@@ -21,8 +23,9 @@ const NO_MEDIA = "Images and videos are not made: POST /v1/chat/completions is t
 
 /** The endpoints to call in place of those that libraries and apps try, and of everything below them. */
 const NOT_SERVED: Readonly<Record<string, string>> = {
-  "/responses":
-    "The Responses API is not served: call POST /v1/chat/completions, in the AI SDK with provider.chat().",
+  "/responses/compact":
+    "Compaction is not served: POST /v1/responses with `previous_response_id` goes on, and agents compact by themselves.",
+  "/responses/input_tokens": "Tokens are not counted beforehand: see `usage` of POST /v1/responses.",
   "/audio/speech": "Speech is not served: let your app speak the text of POST /v1/chat/completions.",
   "/audio/transcriptions":
     "Speech is not recognized: send text, or `input_audio` to POST /v1/chat/completions.",
@@ -68,6 +71,35 @@ export function openAiRoutes(deps: OpenAiDeps): Route[] {
       path: "/completions",
       POST: completionHandler(deps, "text"),
       docs: { POST: { name: "completions", summary: "OpenAI's older form of completions" } },
+    },
+    {
+      path: "/responses",
+      POST: createHandler(deps),
+      docs: {
+        POST: {
+          name: "responses",
+          summary: "OpenAI's newer form of chat, as JSON, as a stream, or in the background",
+        },
+      },
+    },
+    {
+      path: "/responses/*/cancel",
+      POST: cancelHandler(deps),
+      docs: { POST: { summary: "Ends a response that is being made" } },
+    },
+    {
+      path: "/responses/*/input_items",
+      GET: inputItemsHandler(deps),
+      docs: { GET: { summary: "The items of the request for a response" } },
+    },
+    {
+      path: "/responses/*",
+      GET: retrieveHandler(deps),
+      DELETE: deleteHandler(deps),
+      docs: {
+        GET: { summary: "A response that is kept, as far as it is made" },
+        DELETE: { summary: "Deletes a response, and ends one that is being made" },
+      },
     },
     {
       path: "/embeddings",

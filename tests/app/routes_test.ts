@@ -130,7 +130,8 @@ Deno.test("404: names the path, with a hint if an app added it twice", async () 
 });
 
 const NOT_SERVED: [method: string, path: string, advice: RegExp][] = [
-  ["POST", "/v1/responses", /call POST \/v1\/chat\/completions/],
+  ["POST", "/v1/responses/compact", /Compaction is not served/],
+  ["POST", "/v1/responses/input_tokens", /`usage` of POST \/v1\/responses/],
   ["POST", "/v1/moderations", /Moderation is not served/],
   ["POST", "/v1/images/generations", /Images and videos are not made/],
   ["POST", "/v1/files", /Nothing is stored here/],

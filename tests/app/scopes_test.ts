@@ -21,6 +21,11 @@ const EXPECTED: Readonly<Record<string, Required>> = {
   "GET /metrics": ["admin"],
   "POST /chat/completions": ["chat"],
   "POST /completions": ["chat"],
+  "POST /responses": ["chat"],
+  "GET /responses/*": ["chat"],
+  "DELETE /responses/*": ["chat"],
+  "POST /responses/*/cancel": ["chat"],
+  "GET /responses/*/input_items": ["chat"],
   "POST /embeddings": ["embeddings"],
   "GET /models": [],
   "GET /models/*": [],
@@ -194,7 +199,7 @@ const UNKNOWN = [
   "/v1/chat%2Fcompletions",
   "/V1/models",
   "/api/v1/openai/v2/models",
-  "/v1/responses",
+  "/v1/files",
   "/api/tags",
 ];
 

@@ -1,9 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { openStore } from "../../lib/conversation/store.ts";
-import { ResponseBuilder } from "../../lib/openai/responses/events.ts";
 import { saying } from "../support/agents/memory_agent.ts";
 import { startApp, type TestApp } from "../support/harness/app_harness.ts";
-import { HEAD } from "../support/harness/response_fixture.ts";
+import { nextTask } from "../support/harness/turn_recorder.ts";
 import { TranscriptsFixture } from "../support/harness/transcripts_fixture.ts";
 
 const QUESTION = "Wherefore art thou";
@@ -21,25 +20,13 @@ const messages = [
   },
 ];
 
-/** Runs a response with this field, as its handler does. */
-async function respond(app: TestApp, id: string, store: boolean | undefined): Promise<void> {
-  const response = {
-    ...new ResponseBuilder(HEAD).toResponse(),
-    output: [{
-      ...{ id: `msg_${id}_0`, type: "message", status: "completed", role: "assistant" } as const,
-      content: [{ type: "output_text", text: REPLY, annotations: [] }] as const,
-    }],
-  };
-  const running = app.responses.start({
-    ...{ id: `resp_${id}`, owner: "", agent: "openab", previousId: undefined, createdAt: Date.now(), store },
-    input: [{
-      ...{ type: "message", role: "user" },
-      parts: [{ type: "text", text: QUESTION }, { type: "image", mimeType: "image/png", data: IMAGE }],
-    }],
-    ...{ current: () => response, cancel() {} },
-  });
-  running.attach({ conversation: "mao", resolvedModel: "openab" });
-  await running.finish(response);
+/** Asks for a response with this field. */
+function respond(app: TestApp, store?: boolean, more: Record<string, unknown> = {}): Promise<string> {
+  const content = [
+    { type: "input_text", text: QUESTION },
+    { type: "input_image", image_url: `data:image/png;base64,${IMAGE}` },
+  ];
+  return body(app.post("/v1/responses", { input: [{ role: "user", content }], store, ...more }));
 }
 
 type Send = (app: TestApp) => Promise<unknown>;
@@ -54,8 +41,9 @@ const UNSTORED: readonly [name: string, send: Send][] = [
   }],
   ["a completion", (app) => body(app.post("/v1/completions", { prompt: QUESTION }))],
   ["a notification", (app) => body(app.post("/v1/vtuber/notifications", { text: QUESTION, mode: "agent" }))],
-  ["a response", (app) => respond(app, "unset", undefined)],
-  ["a response with store false", (app) => respond(app, "false", false)],
+  ["a response", (app) => respond(app)],
+  ["a response with store false", (app) => respond(app, false)],
+  ["a response in the background", (app) => respond(app, undefined, { background: true })],
 ];
 
 async function startWithFiles(fixture: TranscriptsFixture): Promise<TestApp> {
@@ -83,7 +71,9 @@ Deno.test("words on disk: those of a response with store true", async () => {
   using fixture = new TranscriptsFixture();
   {
     await using app = await startWithFiles(fixture);
-    await respond(app, "true", true);
+    await respond(app, true);
+    // The file is written a moment later, with others.
+    while (!fixture.has(REPLY)) await nextTask();
     assert(WORDS.every((words) => fixture.has(words)));
   }
   assertEquals(fixture.files(), ["conversations.db", "transcripts.db"]);

@@ -1,11 +1,10 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { ResponseBuilder } from "../../lib/openai/responses/events.ts";
 import type { TranscriptSummary } from "../../lib/openai/responses/transcripts.ts";
 import { errorOf, startApp, type TestApp } from "../support/harness/app_harness.ts";
 import { MemoryAgent, saying } from "../support/agents/memory_agent.ts";
 import { apiKey } from "../support/harness/key_fixture.ts";
 import { MemoryStore } from "../support/harness/memory_store.ts";
-import { HEAD } from "../support/harness/response_fixture.ts";
+import { buildResponse } from "../support/harness/response_fixture.ts";
 import { summaryOf, TranscriptsFixture, wordsOf } from "../support/harness/transcripts_fixture.ts";
 
 const PATH = "/v1/vtuber/sessions";
@@ -252,7 +251,7 @@ Deno.test("DELETE sessions/{id}: a running response of the conversation is not k
   const { app } = await startWithResponses(fixture);
   await using _app = app;
   await chat(app, "mao", stage);
-  const response = new ResponseBuilder(HEAD).toResponse();
+  const { response } = buildResponse([]);
   const running = app.responses.start({
     ...{ id: "resp_1", owner: "keys.stage", agent: "openab", previousId: undefined, input: [], createdAt: 0 },
     ...{ store: true, current: () => response, cancel() {} },

@@ -104,7 +104,7 @@ export class ResponseBuilder {
     end: (end) => this.#end(end),
   };
   readonly #head: ResponseHead;
-  readonly #emit: ((data: string) => void) | undefined;
+  readonly #emit: ((data: string, type: string) => void) | undefined;
   #sequence = 0;
   #status: ResponseStatus;
   #isStarted = false;
@@ -126,8 +126,8 @@ export class ResponseBuilder {
   #half = "";
   #plan = "";
 
-  /** @param emit Takes the data of each event; without it, no event is made. */
-  constructor(head: ResponseHead, emit?: (data: string) => void) {
+  /** @param emit Takes the data and the type of each event; without it, no event is made. */
+  constructor(head: ResponseHead, emit?: (data: string, type: string) => void) {
     this.#head = head;
     this.#emit = emit;
     this.#status = head.echo.background ? "queued" : "in_progress";
@@ -153,7 +153,7 @@ export class ResponseBuilder {
     if (!this.isOver) this.#send({ type: "keepalive" });
   }
 
-  /** Ends the response because somebody cancels it before its turn begins. */
+  /** Ends the response because somebody cancels it, or its client has hung up. */
   cancel(): void {
     if (!this.isOver) this.#finish("cancelled");
   }
@@ -230,7 +230,7 @@ export class ResponseBuilder {
     const at = contentAt(message);
     this.#send({ type: "response.content_part.added", ...at, part: textPart("") });
     // The constant part is made once, because this is the token path.
-    const deltaStart = `${safeJson({ type: "response.output_text.delta", ...at }).slice(0, -1)},"delta":`;
+    const deltaStart = `${safeJson({ type: DELTA, ...at }).slice(0, -1)},"delta":`;
     this.#hasText = true;
     return this.#message = { ...message, deltaStart, text: "" };
   }
@@ -475,15 +475,17 @@ export class ResponseBuilder {
   }
 
   #send(event: { readonly type: string; readonly [field: string]: unknown }): void {
-    this.#emit?.(safeJson({ ...event, sequence_number: this.#sequence++ }));
+    this.#emit?.(safeJson({ ...event, sequence_number: this.#sequence++ }), event.type);
   }
 
   /** @param json The text as JSON. */
   #sendDelta({ deltaStart }: OpenMessage, json: string): void {
-    this.#emit?.(`${deltaStart}${json},"logprobs":[],"sequence_number":${this.#sequence++}}`);
+    this.#emit?.(`${deltaStart}${json},"logprobs":[],"sequence_number":${this.#sequence++}}`, DELTA);
   }
 }
 
+/** The type of an event with text. */
+const DELTA = "response.output_text.delta";
 const TOOL_ERROR = {
   type: "mcp_tool_execution_error",
   content: [{ type: "text", text: "The tool failed." }],

@@ -67,6 +67,8 @@ export interface NewResponse
 export interface RunningResponse {
   /** Tells the conversation and the model, once the turn has started. */
   attach(turn: { readonly conversation: string; readonly resolvedModel: string }): void;
+  /** Tells that the response is cut off: the one before it counts as the newest of the conversation too. */
+  cutOff(): void;
   /**
    * Ends the response, however it ended. Unless it was deleted meanwhile, it is kept from now on.
    *
@@ -125,14 +127,14 @@ export class ResponseStore implements Disposable {
   #endedChars = 0;
   /** The owners of responses that are not kept. */
   readonly #unstored = new BoundedMap<string, string>(MAX_UNSTORED);
-  /** The newest response of each conversation, also if it is not kept. */
-  readonly #newest = new BoundedMap<string, string>(MAX_NEWEST);
+  /** The newest response of each conversation, also if it is not kept. If it was cut off, the one before it too. */
+  readonly #newest = new BoundedMap<string, readonly string[]>(MAX_NEWEST);
   #expiryTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor({ transcripts, log }: ResponseStoreDeps) {
     this.#transcripts = transcripts;
     this.#log = log;
-    for (const summary of transcripts?.all ?? []) this.#newest.set(conversationKey(summary), summary.id);
+    for (const summary of transcripts?.all ?? []) this.#newest.set(conversationKey(summary), [summary.id]);
   }
 
   /** Takes a response that starts. Each has to be finished: until then it stays in memory. */
@@ -155,7 +157,13 @@ export class ResponseStore implements Disposable {
       attach: ({ conversation, resolvedModel }) => {
         entry.conversation = conversation;
         entry.model = resolvedModel;
-        this.#newest.set(conversationKey({ ...entry, conversation }), id);
+        this.#newest.set(conversationKey({ ...entry, conversation }), [id]);
+      },
+      cutOff: () => {
+        const { conversation, previousId } = entry;
+        if (conversation === undefined || previousId === undefined) return;
+        const key = conversationKey({ ...entry, conversation });
+        if (this.#newest.get(key)?.[0] === id) this.#newest.set(key, [id, previousId]);
       },
       finish: async (response) => {
         // A response that was deleted, or is not kept.
@@ -245,12 +253,12 @@ export class ResponseStore implements Disposable {
   }
 
   /**
-   * Whether nothing was said in a response's conversation after it, as far as is known: if in doubt, it is not the
-   * newest.
+   * Whether nothing was said in a response's conversation after it, but for a response that was cut off, as far as is
+   * known: if in doubt, it is not the newest.
    */
   isNewest({ id, owner, agent, conversation }: KeptResponse): boolean {
-    return conversation !== undefined &&
-      this.#newest.get(conversationKey({ owner, agent, conversation })) === id;
+    if (conversation === undefined) return false;
+    return this.#newest.get(conversationKey({ owner, agent, conversation }))?.includes(id) ?? false;
   }
 
   /**

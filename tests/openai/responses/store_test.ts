@@ -393,6 +393,26 @@ Deno.test("isNewest: the last response that started in the conversation, also if
   assertEquals(store.isNewest(third), false);
 });
 
+Deno.test("isNewest: after a response that is cut off, the one before it too, until the next one starts", async () => {
+  using store = createStore();
+  const newest = (...ids: string[]) => ids.filter((id) => store.isNewest(store.require(OWNER, id)));
+  await run(store, "resp_1");
+  await run(store, "resp_2", { previousId: "resp_1" });
+  const cut = start(store, "resp_3", { previousId: "resp_2" });
+  assertEquals(newest("resp_1", "resp_2", "resp_3"), ["resp_3"]);
+  cut.cutOff();
+  await cut.finish(saying("resp_3", "Half"));
+  assertEquals(newest("resp_1", "resp_2", "resp_3"), ["resp_2", "resp_3"]);
+  const next = start(store, "resp_4", { previousId: "resp_2" });
+  cut.cutOff();
+  assertEquals(newest("resp_2", "resp_3", "resp_4"), ["resp_4"]);
+  await next.finish(saying("resp_4", "Whole"));
+  const branch = start(store, "resp_5", { previousId: "resp_1", conversation: "resp_5" });
+  branch.cutOff();
+  await branch.finish(saying("resp_5", ""));
+  assertEquals(newest("resp_1", "resp_4", "resp_5"), ["resp_4", "resp_5"]);
+});
+
 Deno.test("createItemFinder: finds what the API shows, of the output and of the input", async () => {
   using store = createStore();
   const input: HistoryItem[] = [said("First"), { ...said("Named"), id: "msg_own" } as HistoryItem];

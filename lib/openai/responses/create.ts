@@ -1,0 +1,169 @@
+/** `POST /v1/responses`. @module */
+
+import { abortable } from "../../core/abortable.ts";
+import { settlesWithin } from "../../core/deadline.ts";
+import { AppError, toAppError } from "../../core/errors.ts";
+import { holdBodyUntil, readJson } from "../../http/json_body.ts";
+import type { Handler } from "../../http/router.ts";
+import { EVENT_STREAM_HEADERS } from "../../http/sse.ts";
+import type { Turn } from "../../turn/turn.ts";
+import { type CompletionDeps, conversationName, headerText, idempotencyKey, startOrJoin } from "../chat.ts";
+import { HEAD_MS, UNFINISHED } from "../response.ts";
+import { requireUsableSchema } from "../structured_output.ts";
+import { promptTokens } from "../usage.ts";
+import { requireContent } from "../wire.ts";
+import { resolveReferences, responseId, toMessages } from "./items.ts";
+import { hasText, ResponseRun, type RunOptions } from "./run.ts";
+import type { ResponseStore } from "./store.ts";
+import { instructionMessages, parseResponseRequest } from "./wire.ts";
+
+/** The parts of the program that responses need. */
+export interface ResponseDeps extends CompletionDeps {
+  readonly responses: ResponseStore;
+}
+
+/** Creates the handler that makes responses. */
+export function createHandler(deps: ResponseDeps): Handler {
+  const { responses: store, stream: settings } = deps;
+  return async (http, { requestId, caller }) => {
+    const router = deps.router.for(caller);
+    const body = await readJson(http);
+    const request = parseResponseRequest(body.value);
+    const { agent, model, conversation } = router.resolve(request.model);
+    const id = responseId(requestId);
+    const input = resolveReferences(request.items, store.createItemFinder(caller.id));
+    const previous = request.previousResponseId
+      ? store.requirePrevious(caller.id, request.previousResponseId)
+      : undefined;
+    const history = previous ? store.chain(caller.id, previous.id).items : [];
+    const messages = [
+      ...instructionMessages(request.instructions),
+      ...toMessages([...history, ...input]),
+    ];
+    requireContent(messages, "input");
+    if (request.format) await requireUsableSchema(request.format, http.signal);
+
+    const named = previous
+      ? undefined
+      : conversationName(http.headers, request.conversation ?? conversation?.trim());
+    const continuesNewest = previous && previous.agent === agent.name && store.isNewest(previous);
+    // A new name keeps a branch out of the conversation that it leaves, whose messages it repeats.
+    const name = previous ? continuesNewest ? previous.conversation : id : named;
+    const stopping = new AbortController();
+    const signal = request.background ? stopping.signal : AbortSignal.any([http.signal, stopping.signal]);
+    let turn: Turn | undefined;
+    // The key is without the name that a branch gets, because a repeated request would get another one.
+    const key = idempotencyKey(http, caller.id, body, named);
+    const starting = startOrJoin(deps, key, { ...request, messages }, {
+      caller,
+      conversation: { owner: caller.id, name },
+      agent,
+      model,
+      messages,
+      mayCommand: caller.scopes.has("commands"),
+      record: key !== undefined,
+    }, signal).then((started) => turn = started);
+    holdBodyUntil(http, starting);
+
+    const options: RunOptions = {
+      head: {
+        ...{ id, createdAt: Math.floor(Date.now() / 1000), model: request.model || router.default.name },
+        serverLabel: request.approvalLabel ?? agent.name,
+        ...{ promptTokens: promptTokens(messages), conversation: named, echo: request.echo },
+      },
+      ...{ request, input, owner: caller.id, agent: agent.name, store, stopping },
+      stream: request.stream ? settings : undefined,
+    };
+    let response: Response;
+    try {
+      if (request.background) {
+        response = await runInBackground(starting, options);
+      } else if (request.stream) {
+        response = await stream(starting, options, settings.headMs ?? HEAD_MS);
+      } else {
+        response = await collect(starting, options, http.signal);
+      }
+    } catch (error) {
+      throw error instanceof AppError && turn ? error.inConversation(headerText(turn.conversation)) : error;
+    }
+    // The response can begin before its turn.
+    const session = turn?.conversation ?? name;
+    if (session !== undefined) response.headers.set("x-session-id", headerText(session));
+    if (turn) response.headers.set("x-resolved-model", headerText(turn.resolvedModel));
+    if (request.ignored.length > 0) response.headers.set("x-vtuber-ignored", request.ignored.join(", "));
+    return response;
+  };
+}
+
+/**
+ * Answers at once. The turn goes on without the client.
+ *
+ * @throws {AppError} if the turn is refused at once, as beyond a limit.
+ */
+async function runInBackground(starting: Promise<Turn>, options: RunOptions): Promise<Response> {
+  // Limits are checked without a wait, so that a refusal comes before any timer.
+  await settlesWithin(0, starting);
+  const run = new ResponseRun(options);
+  const response = run.stream ? eventStream(run) : Response.json(run.response);
+  readLater(run, starting, options);
+  return response;
+}
+
+/**
+ * Streams the events of a response, as `streamReply` streams a completion.
+ *
+ * @throws {AppError} if the turn fails to start before the head of the stream, or fails before any text.
+ */
+async function stream(starting: Promise<Turn>, options: RunOptions, headMs: number): Promise<Response> {
+  const isTaken = await settlesWithin(headMs, starting);
+  const run = new ResponseRun(options);
+  if (isTaken) readNow(run, await starting);
+  else readLater(run, starting, options);
+  return eventStream(run);
+}
+
+/**
+ * Waits for the end of a response.
+ *
+ * @throws {AppError} the turn's failure, unless it leaves an unfinished text; the signal's reason if it aborts.
+ */
+async function collect(
+  starting: Promise<Turn>,
+  options: RunOptions,
+  signal: AbortSignal,
+): Promise<Response> {
+  const turn = await starting;
+  const run = new ResponseRun(options);
+  readNow(run, turn);
+  const end = await abortable(run.ended, signal).catch((error) => {
+    run.hangUp();
+    throw error;
+  });
+  const { failure, isEstimated } = end ?? {};
+  const response = run.response;
+  if (failure && !(hasText(response) && UNFINISHED[failure.code])) throw failure.afterPrompt();
+  return Response.json(response, { headers: isEstimated ? { "x-usage-estimated": "true" } : {} });
+}
+
+function eventStream({ stream }: ResponseRun): Response {
+  return new Response(stream!.body, { headers: EVENT_STREAM_HEADERS });
+}
+
+/** Reads a turn that has started. @throws {AppError} as {@linkcode ResponseRun.read}. */
+function readNow(run: ResponseRun, turn: Turn): void {
+  try {
+    run.read(turn);
+  } catch (error) {
+    run.fail(toAppError(error, "internal_error"));
+    throw error;
+  }
+}
+
+/** Reads a turn once it has started. */
+function readLater(run: ResponseRun, starting: Promise<Turn>, { stopping }: RunOptions): void {
+  starting.then((turn) => run.read(turn)).catch((error) => {
+    run.fail(toAppError(error, "internal_error"));
+    // A fault of this program goes to the log, as every uncaught error does.
+    if (!(error instanceof AppError) && !stopping.signal.aborted) throw error;
+  });
+}
