@@ -122,6 +122,7 @@ export function createServer(config: Config, parts: ServerParts) {
       idempotency,
       cannedReplies,
       responses,
+      permissions: parts.permissions,
       stream: config,
       embeddings: config.embeddings,
       chatPath: config.chatPath,

@@ -37,6 +37,8 @@ export interface TurnRequest {
   readonly cannedReply?: string | undefined;
   /** Keeps the turn's events, so that a repeated request can read them from the start. */
   readonly record: boolean;
+  /** See `TurnOptions.asksReaders`. */
+  readonly asksReaders?: boolean | undefined;
 }
 
 /** A request whose agent is known. */

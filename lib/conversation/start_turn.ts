@@ -41,6 +41,8 @@ export interface TurnJob {
   readonly unsolicited?: boolean | undefined;
   /** See `TurnOptions.record`. */
   readonly record: boolean;
+  /** See `TurnOptions.asksReaders`. */
+  readonly asksReaders?: boolean | undefined;
   /**
    * Set for a side job, with the conversation beside which it runs, if it names one. It never continues that
    * conversation. Its permission requests and questions are refused, and nobody observes it.
@@ -161,7 +163,7 @@ export class Delivery implements TurnObserver {
   }
 
   async start(signal: AbortSignal): Promise<void> {
-    const { active: { conversation, agent }, unsolicited = false, record, sideJob } = this.#job;
+    const { active: { conversation, agent }, unsolicited = false, record, asksReaders, sideJob } = this.#job;
     const { limits, emotions } = this.#options;
     const attempt = await this.#prepare(signal);
     const { model } = attempt.session;
@@ -169,6 +171,7 @@ export class Delivery implements TurnObserver {
       ...attempt,
       limits,
       record,
+      asksReaders,
       conversation: conversation?.id ?? sideJob?.conversation?.id,
       resolvedModel: model === undefined ? agent.name : `${agent.name}/${model}`,
       unsolicited,

@@ -2,7 +2,7 @@
 
 import type { AppError } from "../core/errors.ts";
 import { emptyTurnError } from "../turn/error_sentences.ts";
-import type { StopReason, TurnReader, Usage } from "../turn/event.ts";
+import type { PermissionRequest, StopReason, TurnReader, Usage } from "../turn/event.ts";
 import type { AgentEvent, FinishReason } from "./chunk.ts";
 import { NOT_PLAIN, scanPlain, SkinText } from "./skin_text.ts";
 import { StopFilter } from "./stop_filter.ts";
@@ -25,6 +25,8 @@ export interface ReplyEnd {
   /** The turn was cancelled by a client, a newer request or the stage. */
   readonly isCancelled: boolean;
   readonly failure: AppError | undefined;
+  /** The turn waits for the client's answer to this request. */
+  readonly asks: PermissionRequest | undefined;
   /** Text that ends the reply, perhaps empty. */
   readonly tail: string;
 }
@@ -114,7 +116,10 @@ export function createReplyReader(
         return;
       case "end":
         if (event.isEmpty) return end("error", { failure: emptyTurnError() });
-        return end(FINISH[event.reason], { isCancelled: event.reason === "cancelled" });
+        return end(FINISH[event.reason], {
+          isCancelled: event.reason === "cancelled",
+          asks: event.asks,
+        });
       case "failure":
         return end("error", { failure: event.failure });
       default:
@@ -136,6 +141,7 @@ function endOf(finish: FinishReason, prompt: number, completion: number, reporte
     cut: undefined,
     isCancelled: false,
     failure: undefined,
+    asks: undefined,
     tail: "",
   };
 }

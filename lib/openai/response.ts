@@ -161,7 +161,8 @@ export function jsonSink(
   return {
     text: (text) => void (reply += text),
     agentEvent: sink.agentEvent,
-    end: (end) => end.failure ? sink.end({ ...end, tail: "" }) : void endWithJson(end),
+    // The JSON comes after the answer to a permission request.
+    end: (end) => end.failure || end.asks ? sink.end({ ...end, tail: "" }) : void endWithJson(end),
   };
 }
 

@@ -18,7 +18,7 @@ export interface OpenAiDeps extends ResponseDeps {
 const NO_FILES = "Nothing is stored here: send images and audio in POST /v1/chat/completions.";
 const NO_JOBS = "Nothing is trained or run later here: POST /v1/chat/completions is the chat.";
 const NO_ASSISTANTS =
-  "The Assistants API is not served: call POST /v1/chat/completions, which remembers conversations.";
+  "The Assistants API is not served: call POST /v1/responses, which remembers conversations.";
 const NO_MEDIA = "Images and videos are not made: POST /v1/chat/completions is the chat.";
 
 /** The endpoints to call in place of those that libraries and apps try, and of everything below them. */
@@ -40,7 +40,7 @@ const NOT_SERVED: Readonly<Record<string, string>> = {
   "/fine_tuning": NO_JOBS,
   "/evals": NO_JOBS,
   "/conversations":
-    "Conversations begin by themselves: name one in the header X-Session-Id of POST /v1/chat/completions.",
+    "Conversations begin by themselves: name one in `conversation` of POST /v1/responses, or in the header X-Session-Id.",
   "/assistants": NO_ASSISTANTS,
   "/threads": NO_ASSISTANTS,
   "/messages": "Anthropic's API is not served: call POST /v1/chat/completions.",

@@ -217,6 +217,8 @@ export type TurnEvent =
     readonly reason: StopReason;
     /** The agent ended the turn by itself, without any text, tool or question. */
     readonly isEmpty?: true;
+    /** The turn waits for the readers' answer to this request: see `Turn.resumeReply`. */
+    readonly asks?: PermissionRequest;
   }
   /** The turn ended without an answer. */
   | { readonly type: "failure"; readonly failure: AppError };
@@ -225,7 +227,11 @@ export type TurnEvent =
 export type LastEvent = Extract<TurnEvent, { type: "end" | "failure" }>;
 
 /** Takes the events of a turn, in order and synchronously. It must not throw. */
-export type TurnReader = (event: TurnEvent) => void;
+export interface TurnReader {
+  (event: TurnEvent): void;
+  /** Returns whether the readers of the reply can answer a permission request, as watchers can. */
+  readonly answersPermissions?: () => boolean;
+}
 
 /** Whether an event is the last of its turn. */
 export function isLast(event: TurnEvent): event is LastEvent {

@@ -1,14 +1,21 @@
 /** The tool calls, permission requests and questions of a turn that are open. @module */
 
 import { BoundedMap } from "../core/bounded_map.ts";
-import { isOpen, type PermissionId, type QuestionId, type ToolCallId, type TurnEvent } from "./event.ts";
+import {
+  isOpen,
+  type PermissionId,
+  type PermissionRequest,
+  type QuestionId,
+  type ToolCallId,
+  type TurnEvent,
+} from "./event.ts";
 
 /** Open tool calls of one turn that are followed. */
 const MAX_TOOLS = 1_000;
 
 /** Follows from the events of a turn what is open in it. */
 export class OpenItems {
-  readonly #permissions = new Set<PermissionId>();
+  readonly #permissions = new Map<PermissionId, PermissionRequest>();
   readonly #questions = new Set<QuestionId>();
   readonly #tools = new BoundedMap<ToolCallId, true>(MAX_TOOLS);
 
@@ -22,6 +29,11 @@ export class OpenItems {
     return this.#permissions.size + this.#questions.size > 0;
   }
 
+  /** The oldest open permission request. */
+  get permission(): PermissionRequest | undefined {
+    return this.#permissions.values().next().value;
+  }
+
   hasQuestion(id: QuestionId): boolean {
     return this.#questions.has(id);
   }
@@ -30,7 +42,7 @@ export class OpenItems {
   track(event: TurnEvent): void {
     switch (event.type) {
       case "permission":
-        this.#permissions.add(event.request.id);
+        this.#permissions.set(event.request.id, event.request);
         break;
       case "permission_resolved":
         this.#permissions.delete(event.resolution.id);
@@ -51,7 +63,7 @@ export class OpenItems {
   resolutions(): TurnEvent[] {
     const end = { outcome: "cancelled", by: "turn" } as const;
     return [
-      ...[...this.#permissions].map((
+      ...[...this.#permissions.keys()].map((
         id,
       ) => ({ type: "permission_resolved", resolution: { id, ...end } } as const)),
       ...[...this.#questions].map((

@@ -62,14 +62,16 @@ export class PermissionBroker {
    * `reader`.
    *
    * @param signal As {@linkcode OpenRequests.wait} takes it.
-   * @returns The resolution, or `undefined`, without any event, if nobody can answer or too many requests are open.
+   * @returns The resolution, or `undefined`, without any event, if nobody can answer (neither a client nor the readers
+   * of the reply) or too many requests are open.
    */
   async ask(
     question: PermissionQuestion,
     reader: TurnReader,
     signal: AbortSignal,
   ): Promise<PermissionResolution | undefined> {
-    if (this.#requests.isFull || !this.#canAnyoneAnswer()) return undefined;
+    const canAnswer = reader.answersPermissions?.() || this.#canAnyoneAnswer();
+    if (this.#requests.isFull || !canAnswer) return undefined;
     return await this.#requests.wait(question, {
       onOpen: (id, expiresAt) => reader({ type: "permission", request: { ...question, id, expiresAt } }),
       onResolved: (resolution) => reader({ type: "permission_resolved", resolution }),

@@ -7,6 +7,20 @@ import type { TurnEvent, TurnReader } from "./event.ts";
 export const RECORD_LIMIT = 1024 * 1024;
 /** Characters that each event counts beside its text. */
 const EVENT_CHARS = 100;
+const RESOLUTIONS: ReadonlySet<TurnEvent["type"]> = new Set(["permission_resolved", "question_resolved"]);
+
+/** The events of a reply from its start, as long as there is room for them. */
+class ReplyRecord {
+  events: TurnEvent[] | undefined = [];
+  #chars = 0;
+
+  keep(event: TurnEvent): void {
+    if (this.events === undefined || event.type === "speech") return;
+    this.#chars += EVENT_CHARS + charsOf(event);
+    if (this.#chars > RECORD_LIMIT) this.events = undefined;
+    else this.events.push(event);
+  }
+}
 
 /** Hands the events of a reply to its readers. */
 export class ReplyReaders {
@@ -14,9 +28,12 @@ export class ReplyReaders {
   /** Replaced, never changed, so that a reader may join or leave while an event is handed out. */
   #readers: readonly TurnReader[] = [];
   /** The events so far: kept until the first reader comes, and after that if the reply is recorded. */
-  #record: TurnEvent[] | undefined = [];
-  #recordChars = 0;
+  #record: ReplyRecord | undefined = new ReplyRecord();
+  /** The events after the end of a reply that is suspended. */
+  #next: ReplyRecord | undefined;
   #isClosed = false;
+  /** The turn is over, so that a reply which begins now has its end already. */
+  #isOver = false;
 
   /** @param isRecorded Keeps the events for any number of readers, instead of the first one alone. */
   constructor(isRecorded: boolean) {
@@ -34,10 +51,10 @@ export class ReplyReaders {
    * @throws {AppError} `turn_cancelled` if the events from the start are gone.
    */
   add(reader: TurnReader): void {
-    if (this.#record === undefined) {
+    if (this.#record?.events === undefined) {
       throw new AppError("turn_cancelled", "The start of this turn is no longer kept.", { prompted: true });
     }
-    for (const event of this.#record) reader(event);
+    for (const event of this.#record.events) reader(event);
     if (!this.#isRecorded) this.#record = undefined;
     if (!this.#isClosed) this.#readers = [...this.#readers, reader];
   }
@@ -64,18 +81,29 @@ export class ReplyReaders {
     if (last) { for (const reader of readers) reader(last); }
   }
 
-  /** Begins another reply. */
-  reopen(): void {
-    this.#isClosed = false;
-    this.#record = [];
-    this.#recordChars = 0;
+  /** Ends the last reply, with the turn. */
+  end(last: TurnEvent): void {
+    this.#isOver = true;
+    this.close(last);
+  }
+
+  /** Ends the reply with this event. What comes from now on belongs to the next reply, which waits for its readers. */
+  suspend(last: TurnEvent): void {
+    this.close(last);
+    this.#next = new ReplyRecord();
+  }
+
+  /** Begins the next reply. */
+  resume(): void {
+    this.#isClosed = this.#isOver;
+    this.#record = this.#next;
+    this.#next = undefined;
   }
 
   #keep(event: TurnEvent): void {
-    if (this.#record === undefined || event.type === "speech" || this.#isClosed) return;
-    this.#recordChars += EVENT_CHARS + charsOf(event);
-    if (this.#recordChars > RECORD_LIMIT) this.#record = undefined;
-    else this.#record.push(event);
+    // The answer begins the next reply, and is no part of it.
+    if (this.#next) { if (!RESOLUTIONS.has(event.type)) this.#next.keep(event); }
+    else if (!this.#isClosed) this.#record?.keep(event);
   }
 }
 

@@ -9,6 +9,8 @@ import type { EmotionWords } from "./emotion.ts";
 import {
   isLast,
   type LastEvent,
+  type PermissionId,
+  type PermissionRequest,
   type QuestionRequest,
   type SessionId,
   type TurnEvent,
@@ -49,7 +51,7 @@ export interface TurnObserver {
    * May return a promise for the last event: the readers get this event once the promise settles, or after a second.
    */
   onEvent(event: TurnEvent, turn: Turn): void | Promise<void>;
-  /** The reply has ended with a question, and the turn goes on: see {@linkcode Turn.answerQuestion}. */
+  /** The reply is complete with a question, and the turn goes on: see {@linkcode Turn.answerQuestion}. */
   onReplyEnd?(): void;
   /**
    * Whether the observer wants `speech` events, and each `emotion` at once. The turn asks this for every text. If not,
@@ -95,6 +97,8 @@ export interface TurnOptions extends Attempt {
   readonly record?: boolean;
   /** Speaks the questions that words can answer, because the conversation's next message may answer them. */
   readonly speaksQuestions?: boolean;
+  /** Ends the reply with each permission request, because its reader answers it: see {@linkcode Turn.resumeReply}. */
+  readonly asksReaders?: boolean | undefined;
   /**
    * Asked once, if no text, tool call or question came before the agent's last event: may return another attempt, with
    * which the turn goes on. If the attempt cannot start, the turn ends with the first one's last event.
@@ -116,6 +120,7 @@ export class Turn {
   readonly #limits: TurnLimits;
   readonly #readers: ReplyReaders;
   readonly #speaksQuestions: boolean;
+  readonly #asksReaders: boolean;
   readonly #observer: TurnObserver | undefined;
   readonly #scan: SpeechScan | undefined;
   readonly #resolveEnded: () => void;
@@ -126,6 +131,8 @@ export class Turn {
   readonly #timers = new DisposableStack();
   /** The question that was spoken last. */
   #spoken: QuestionRequest | undefined;
+  /** The permission request with which the reply has ended. */
+  #asked: PermissionRequest | undefined;
   #replyNumber = 1;
   #sessionId: SessionId;
   #retry: TurnOptions["retry"];
@@ -142,6 +149,8 @@ export class Turn {
   #silence: IdleTimer | undefined;
   /** Runs while a newer request waits for the open tools. */
   #toolWait: IdleTimer | undefined;
+  /** Runs while the turn waits for the answer of its readers. */
+  #answerWait: IdleTimer | undefined;
 
   /** Not for callers: {@linkcode runTurn} makes turns. */
   constructor({ session, limits, emotions, ...options }: TurnOptions) {
@@ -156,6 +165,7 @@ export class Turn {
     this.#limits = limits;
     this.#readers = new ReplyReaders(options.record ?? false);
     this.#speaksQuestions = options.speaksQuestions ?? false;
+    this.#asksReaders = options.asksReaders ?? false;
     this.#observer = options.observer;
     const { observer } = options;
     this.#scan = emotions && new SpeechScan(
@@ -165,7 +175,7 @@ export class Turn {
     );
   }
 
-  /** The number of the reply that new readers get: 1, and one more after each answer to a spoken question. */
+  /** The number of the reply that new readers get: 1, and one more after each answer of a reader. */
   get replyNumber(): number {
     return this.#replyNumber;
   }
@@ -230,7 +240,7 @@ export class Turn {
     return () => {
       if (!this.#readers.remove(reader) || this.#isOver) return;
       // Some clients close the response when the person answers the question of the agent with the next message.
-      if (this.#spokenQuestion) return this.#endReplyWithQuestion();
+      if (this.#spokenQuestion) return this.#suspendReply();
       this.#isAbandoned = true;
       this.cancel("disconnect");
     };
@@ -254,10 +264,26 @@ export class Turn {
    */
   answerQuestion(words: string): boolean {
     if (this.#isOver || this.isCancelled || !this.#spokenQuestion?.answerInWords?.(words)) return false;
-    if (!this.#readers.isClosed) this.#endReplyWithQuestion();
-    this.#readers.reopen();
-    this.#replyNumber++;
+    if (!this.#readers.isClosed) this.#suspendReply();
+    this.resumeReply();
     return true;
+  }
+
+  /** Whether the reply has ended with this permission request, and the turn was not cancelled since. */
+  isAsking(id: PermissionId): boolean {
+    return this.#asked?.id === id && !this.isCancelled;
+  }
+
+  /**
+   * Begins the next reply after one that was suspended. Its readers get everything that came since. If a permission
+   * request is still open, the reply ends with it.
+   */
+  resumeReply(): void {
+    this.#asked = undefined;
+    this.#answerWait?.[Symbol.dispose]();
+    this.#readers.resume();
+    this.#replyNumber++;
+    this.#askReaders();
   }
 
   /**
@@ -289,7 +315,10 @@ export class Turn {
 
   /** Sends the prompt of an attempt, which is cancelled once the agent is asked to stop. */
   async #send({ session, blocks, permissions }: Attempt): Promise<void> {
-    const prompt = await session.prompt(blocks, (event) => this.#onAgentEvent(event), permissions);
+    const reader: TurnReader = Object.assign((event: TurnEvent) => this.#onAgentEvent(event), {
+      answersPermissions: () => this.#canAskReaders,
+    });
+    const prompt = await session.prompt(blocks, reader, permissions);
     const { signal } = this.#stopping;
     if (signal.aborted) prompt.cancel();
     else signal.addEventListener("abort", () => prompt.cancel(), { once: true });
@@ -320,6 +349,7 @@ export class Turn {
         this.#hasActed ||= event.type === "tool" || event.type === "question";
         this.#emit(event);
         if (event.type === "question") this.#onQuestion(event.request);
+        if (event.type === "permission") this.#askReaders();
         // A tool that closes because the turn ends is followed by the last event: nothing is left to cancel.
         const isClosing = event.type === "tool" && event.closing;
         if (this.#toolWait && !this.#open.hasTools && !isClosing) this.cancel("barge_in");
@@ -388,7 +418,7 @@ export class Turn {
     this.#scan?.pause();
     if (isShown) return;
     if (this.#isMuted) cancel();
-    else this.#endReplyWithQuestion();
+    else this.#suspendReply();
   }
 
   /** The open question that was spoken. */
@@ -398,9 +428,30 @@ export class Turn {
       : undefined;
   }
 
-  #endReplyWithQuestion(): void {
-    this.#readers.close({ type: "end", reason: "end_turn" });
-    this.#observer?.onReplyEnd?.();
+  /** Ends the reply with the permission request that is open, if its reader is to answer it. */
+  #askReaders(): void {
+    const { permission } = this.#open;
+    if (permission && this.#canAskReaders && !this.#readers.isClosed) this.#suspendReply(permission);
+  }
+
+  get #canAskReaders(): boolean {
+    return this.#asksReaders && !this.#isOver && !this.isCancelled && !this.#isMuted;
+  }
+
+  /**
+   * Ends the reply while the turn waits for an answer, which comes with a later request: to the spoken question, or to
+   * this permission request. If nobody comes back for the rest until the time for the permission is over, the turn is
+   * cancelled.
+   */
+  #suspendReply(asks?: PermissionRequest): void {
+    this.#readers.suspend({ type: "end", reason: "end_turn", ...(asks ? { asks } : {}) });
+    if (asks === undefined) return this.#observer?.onReplyEnd?.();
+    this.#asked = asks;
+    const waitMs = Math.max(1, asks.expiresAt - Date.now());
+    this.#answerWait = this.#timers.use(startIdleTimer(waitMs, () => {
+      this.#isAbandoned = true;
+      this.cancel("disconnect");
+    }));
   }
 
   /**
@@ -422,8 +473,8 @@ export class Turn {
     this.#timers.dispose();
     const last = this.#lastEvent(event);
     const settled = this.#observer?.onEvent(last, this);
-    if (settled) settlesWithin(OBSERVER_WAIT_MS, settled).finally(() => this.#readers.close(last));
-    else this.#readers.close(last);
+    if (settled) settlesWithin(OBSERVER_WAIT_MS, settled).finally(() => this.#readers.end(last));
+    else this.#readers.end(last);
   }
 
   #emit(event: TurnEvent): void {

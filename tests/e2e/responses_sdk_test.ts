@@ -94,6 +94,45 @@ testServer("openai SDK, responses", {}, {
     assertEquals([error.code, error.param], ["previous_response_not_found", "previous_response_id"]);
   },
 
+  async "approvals, round trip"(server) {
+    const { responses } = clientOf(server);
+    const before = (await server.prompts()).length;
+    const toolCall = {
+      toolCallId: "p",
+      title: "Clean",
+      kind: "execute",
+      rawInput: { command: "rm -r build" },
+    };
+    const options = ["reject", "allow"].map((name) => ({ optionId: name, name, kind: `${name}_once` }));
+    const asks = script(
+      { text: "Let me." },
+      { permission: { toolCall, options } },
+      { toolUpdate: { id: "p", status: "completed" } },
+      { text: " Done." },
+    );
+    const tools: OpenAI.Responses.Tool[] = [{
+      ...{ type: "mcp", server_label: "openab", require_approval: "always" },
+    }];
+    for (const approve of [true, false]) {
+      const first = await responses.create({ model: "openab", input: asks, tools });
+      const asked = first.output.find((item) => item.type === "mcp_approval_request")!;
+      assertEquals([first.output_text, asked.name], ["Let me.", "Clean"]);
+      assert(JSON.parse(asked.arguments).detail.includes("rm -r build"));
+      const stream = responses.stream({
+        model: "openab",
+        previous_response_id: first.id,
+        input: [{ type: "mcp_approval_response", approval_request_id: asked.id, approve }],
+        tools,
+      });
+      const final = await stream.finalResponse();
+      assert(final.output_text.includes(`"optionId":"${approve ? "allow" : "reject"}"`), final.output_text);
+      assert(final.output_text.endsWith("Done."));
+      const call = final.output.find((item) => item.type === "mcp_call");
+      assertEquals(call?.approval_request_id, asked.id);
+    }
+    assertEquals((await server.prompts()).length, before + 2);
+  },
+
   async "in the background"(server) {
     const openai = clientOf(server);
     const queued = await openai.responses.create({

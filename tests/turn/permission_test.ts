@@ -7,6 +7,7 @@ import type {
   PermissionResolution,
   ToolCallId,
   TurnEvent,
+  TurnReader,
 } from "../../lib/turn/event.ts";
 import { type PermissionAnswer, PermissionBroker } from "../../lib/turn/permission.ts";
 import { nextTask, summarize, waitFor } from "../support/harness/turn_recorder.ts";
@@ -243,4 +244,15 @@ Deno.test("answer: recognises the last 200 resolved requests, and no unknown one
   }
   const codes = ["unknown", ids[0]!, ids[1]!, ids[200]!].map((id) => errorOf(broker, id).code);
   assertEquals(codes, ["not_found", "not_found", "permission_resolved", "permission_resolved"]);
+});
+
+Deno.test("PermissionBroker.ask: the readers of a reply can answer although no client is connected", async () => {
+  for (const isAsked of [true, false]) {
+    const broker = createBroker(NEVER_MS, () => false);
+    const reader: TurnReader = Object.assign((event: TurnEvent) => {
+      if (event.type === "permission") broker.answer(event.request.id, { decision: "allow" }, "it");
+    }, { answersPermissions: () => isAsked });
+    const resolution = await broker.ask(question(), reader, NEVER);
+    assertEquals(resolution?.outcome, isAsked ? "allowed" : undefined);
+  }
 });

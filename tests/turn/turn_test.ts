@@ -1,7 +1,13 @@
 import { assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { emotionWords } from "../../lib/turn/emotion.ts";
-import type { PermissionId, QuestionId, ToolCallId, TurnEvent } from "../../lib/turn/event.ts";
+import type {
+  PermissionId,
+  PermissionRequest,
+  QuestionId,
+  ToolCallId,
+  TurnEvent,
+} from "../../lib/turn/event.ts";
 import { RECORD_LIMIT } from "../../lib/turn/reply_readers.ts";
 import { runTurn, Turn, type TurnObserver } from "../../lib/turn/turn.ts";
 import type { MemoryAgent, MemoryPrompt } from "../support/agents/memory_agent.ts";
@@ -607,4 +613,85 @@ Deno.test("permissions: while one is open, silence does not fail the turn", asyn
   prompt.emit(resolved("p1"));
   assertEquals(await recorder.lastSummary(), "failure agent_timeout");
   prompt.end("cancelled");
+});
+
+/** A permission request that waits for a minute. */
+function permissionRequest(id: string, toolId = id): PermissionRequest {
+  const tool = { id: toolId as ToolCallId, title: id, kind: "execute", status: "pending" } as const;
+  return { id: id as PermissionId, tool, detail: "", options: [], expiresAt: Date.now() + 60_000 };
+}
+
+/** Runs a turn whose reply has ended with the permission request `a`. */
+async function beginAsking() {
+  const { turn, prompt } = await beginTurn({ asksReaders: true });
+  const recorder = recordTurn(turn);
+  prompt.say("Hm.");
+  prompt.emit({ type: "permission", request: permissionRequest("a") });
+  return { turn, prompt, recorder };
+}
+
+Deno.test("resumeReply: the readers that come back get what came since their reply ended with a request", async () => {
+  const { turn, prompt, recorder } = await beginAsking();
+  assertEquals(recorder.summaries, ["text Hm.", "permission a", "end end_turn"]);
+  recorder.leave();
+  assertEquals([turn.isAsking("a" as PermissionId), turn.isCancelled, turn.replyNumber], [true, false, 1]);
+  prompt.emit(resolved("a"));
+  prompt.say("One.");
+  turn.resumeReply();
+  assertEquals([turn.isAsking("a" as PermissionId), turn.replyNumber], [false, 2]);
+  const next = recordTurn(turn);
+  prompt.say("Two.");
+  prompt.end();
+  assertEquals(next.summaries, ["text One.", "text Two.", "end end_turn"]);
+  await turn.ended;
+});
+
+Deno.test("resumeReply: a turn that has ended meanwhile is read to its end", async () => {
+  const { turn, prompt } = await beginAsking();
+  prompt.emit(resolved("a"));
+  prompt.say("One.");
+  prompt.end();
+  turn.resumeReply();
+  assertEquals(recordTurn(turn).summaries, ["text One.", "end end_turn"]);
+  await turn.ended;
+});
+
+Deno.test("resumeReply: another request that is open ends the next reply", async () => {
+  const { turn, prompt } = await beginAsking();
+  prompt.emit({ type: "permission", request: permissionRequest("b") });
+  prompt.emit(resolved("a"));
+  turn.resumeReply();
+  const last = recordTurn(turn).events.at(-1);
+  assertEquals([last?.type === "end" && last.asks?.id, turn.isAsking("b" as PermissionId)], ["b", true]);
+  prompt.end();
+  await turn.ended;
+});
+
+Deno.test("resumeReply: the last reader of the next reply that leaves cancels the turn", async () => {
+  const { turn, prompt } = await beginAsking();
+  prompt.emit(resolved("a"));
+  turn.resumeReply();
+  recordTurn(turn).leave();
+  assertEquals([turn.cancelledBy, prompt.cancelCount], ["disconnect", 1]);
+  prompt.end();
+  await turn.ended;
+});
+
+Deno.test("Turn: if nobody comes back for the reply before the permission expires, it is cancelled", async () => {
+  using clock = new FakeClock();
+  const { turn, prompt } = await beginAsking();
+  prompt.emit(resolved("a"));
+  clock.advance(61_000);
+  await prompt.cancelled;
+  assertEquals([turn.isAbandoned, turn.isAsking("a" as PermissionId)], [true, false]);
+  prompt.end();
+  await turn.ended;
+});
+
+Deno.test("Turn: a newer request supersedes one that waits for its readers", async () => {
+  const { turn, prompt } = await beginAsking();
+  turn.supersede();
+  assertEquals([turn.cancelledBy, turn.isAsking("a" as PermissionId)], ["barge_in", false]);
+  prompt.end();
+  await turn.ended;
 });

@@ -6,12 +6,15 @@ import { AppError, toAppError } from "../../core/errors.ts";
 import { holdBodyUntil, readJson } from "../../http/json_body.ts";
 import type { Handler } from "../../http/router.ts";
 import { EVENT_STREAM_HEADERS } from "../../http/sse.ts";
+import type { IdempotencyKey } from "../../turn/idempotency.ts";
+import type { PermissionBroker } from "../../turn/permission.ts";
 import type { Turn } from "../../turn/turn.ts";
 import { type CompletionDeps, conversationName, headerText, idempotencyKey, startOrJoin } from "../chat.ts";
 import { HEAD_MS, UNFINISHED } from "../response.ts";
 import { requireUsableSchema } from "../structured_output.ts";
 import { promptTokens } from "../usage.ts";
 import { requireContent } from "../wire.ts";
+import { Approvals } from "./approvals.ts";
 import { resolveReferences, responseId, toMessages } from "./items.ts";
 import { hasText, ResponseRun, type RunOptions } from "./run.ts";
 import type { ResponseStore } from "./store.ts";
@@ -20,11 +23,13 @@ import { instructionMessages, parseResponseRequest } from "./wire.ts";
 /** The parts of the program that responses need. */
 export interface ResponseDeps extends CompletionDeps {
   readonly responses: ResponseStore;
+  readonly permissions: Pick<PermissionBroker, "answer">;
 }
 
 /** Creates the handler that makes responses. */
 export function createHandler(deps: ResponseDeps): Handler {
   const { responses: store, stream: settings } = deps;
+  const approvals = new Approvals(deps.permissions);
   return async (http, { requestId, caller }) => {
     const router = deps.router.for(caller);
     const body = await readJson(http);
@@ -40,7 +45,8 @@ export function createHandler(deps: ResponseDeps): Handler {
       ...instructionMessages(request.instructions),
       ...toMessages([...history, ...input]),
     ];
-    requireContent(messages, "input");
+    const answer = approvals.find(caller, input);
+    requireContent(messages, "input", answer !== undefined);
     if (request.format) await requireUsableSchema(request.format, http.signal);
 
     const named = previous
@@ -54,7 +60,8 @@ export function createHandler(deps: ResponseDeps): Handler {
     let turn: Turn | undefined;
     // The key is without the name that a branch gets, because a repeated request would get another one.
     const key = idempotencyKey(http, caller.id, body, named);
-    const starting = startOrJoin(deps, key, { ...request, messages }, {
+    const continuing = answer && continueOrJoin(deps, key, () => approvals.answer(answer));
+    const starting = (continuing ?? startOrJoin(deps, key, { ...request, messages }, {
       caller,
       conversation: { owner: caller.id, name },
       agent,
@@ -62,7 +69,8 @@ export function createHandler(deps: ResponseDeps): Handler {
       messages,
       mayCommand: caller.scopes.has("commands"),
       record: key !== undefined,
-    }, signal).then((started) => turn = started);
+      asksReaders: request.asksForApproval && caller.scopes.has("permissions"),
+    }, signal)).then((started) => turn = started);
     holdBodyUntil(http, starting);
 
     const options: RunOptions = {
@@ -70,8 +78,9 @@ export function createHandler(deps: ResponseDeps): Handler {
         ...{ id, createdAt: Math.floor(Date.now() / 1000), model: request.model || router.default.name },
         serverLabel: request.approvalLabel ?? agent.name,
         ...{ promptTokens: promptTokens(messages), conversation: named, echo: request.echo },
+        approvals: answer?.approval?.byTool,
       },
-      ...{ request, input, owner: caller.id, agent: agent.name, store, stopping },
+      ...{ request, input, owner: caller.id, agent: agent.name, store, approvals, stopping },
       stream: request.stream ? settings : undefined,
     };
     let response: Response;
@@ -93,6 +102,15 @@ export function createHandler(deps: ResponseDeps): Handler {
     if (request.ignored.length > 0) response.headers.set("x-vtuber-ignored", request.ignored.join(", "));
     return response;
   };
+}
+
+/** Joins the turn of an earlier request with the same key, or goes on with a turn that waits for an answer. */
+async function continueOrJoin(
+  { idempotency }: CompletionDeps,
+  key: IdempotencyKey | undefined,
+  goOn: () => Turn,
+): Promise<Turn> {
+  return key ? await idempotency.getOrStart(key, () => Promise.try(goOn)) : goOn();
 }
 
 /**

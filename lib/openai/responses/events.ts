@@ -65,7 +65,7 @@ export interface ResponseHead {
   readonly conversation?: string | undefined;
   readonly echo: ResponseEcho;
   /** The approval request of each tool that asked in an earlier response. */
-  readonly approvals?: ReadonlyMap<ToolCallId, string>;
+  readonly approvals?: ReadonlyMap<ToolCallId, string> | undefined;
 }
 
 /** A response, as the API shows it. */
@@ -158,9 +158,13 @@ export class ResponseBuilder {
     if (!this.isOver) this.#finish("cancelled");
   }
 
-  /** Ends the response with the question whether a tool may run. The turn waits for the answer. */
-  askApproval({ tool, detail }: PermissionRequest): void {
-    if (this.isOver) return;
+  /**
+   * Ends the response with the question whether a tool may run. The turn waits for the answer.
+   *
+   * @returns The id of the item; `undefined` if the response has ended before.
+   */
+  askApproval({ tool, detail }: PermissionRequest): string | undefined {
+    if (this.isOver) return undefined;
     const item: McpApprovalRequest = {
       id: this.#nextId("mcp_approval_request"),
       type: "mcp_approval_request",
@@ -174,6 +178,7 @@ export class ResponseBuilder {
     for (const item of this.#output) if (item.type === "message") count.add(textOf(item));
     this.#usage = completionUsage(undefined, { prompt: this.#head.promptTokens, completion: count.value });
     this.#finish("completed");
+    return item.id;
   }
 
   /** Returns the response so far, or as it ended. */

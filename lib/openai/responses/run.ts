@@ -2,9 +2,11 @@
 
 import type { AppError } from "../../core/errors.ts";
 import { EventStream } from "../../http/sse.ts";
+import type { PermissionRequest } from "../../turn/event.ts";
 import type { Turn } from "../../turn/turn.ts";
 import { createReplyReader, failedReply, type ReplyEnd, type ReplySink } from "../reply_reader.ts";
 import { jsonSink, type StreamOptions } from "../response.ts";
+import type { Approvals } from "./approvals.ts";
 import { MAX_REPLY_CHARS, ResponseBuilder, type ResponseHead, type ResponseObject } from "./events.ts";
 import type { HistoryItem } from "./items.ts";
 import type { ResponseStore, RunningResponse } from "./store.ts";
@@ -21,6 +23,7 @@ export interface RunOptions {
   /** The name of the agent. */
   readonly agent: string;
   readonly store: ResponseStore;
+  readonly approvals: Approvals;
   /** Ends the start of the turn, and the check of its JSON. */
   readonly stopping: AbortController;
   /** The settings of a stream; without them, the response is not streamed. */
@@ -129,8 +132,18 @@ export class ResponseRun {
   #end(end: ReplyEnd): void {
     if (this.#builder.isOver) return;
     if (!hasText(this.response)) this.#earlyFailure = end.failure;
-    this.#builder.sink.end(end);
+    if (end.asks) this.#askApproval(end.asks, end.tail);
+    else this.#builder.sink.end(end);
     this.#finish(end);
+  }
+
+  #askApproval(permission: PermissionRequest, tail: string): void {
+    const rest = tail.trimEnd();
+    if (rest !== "") this.#builder.sink.text(rest, false);
+    const id = this.#builder.askApproval(permission);
+    const { approvals, owner, head } = this.#options;
+    if (!id || !this.#turn) return;
+    approvals.add({ id, owner, permission, byTool: head.approvals ?? new Map(), turn: this.#turn });
   }
 
   #finish(end: ReplyEnd | undefined): void {
