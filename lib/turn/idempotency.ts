@@ -1,9 +1,10 @@
 /** Repeated requests: they join their running turn or replay the finished one, so that no turn runs twice. @module */
 
 import { AppError } from "../core/errors.ts";
+import { listExcess } from "../core/excess.ts";
 import type { Turn } from "./turn.ts";
 
-/** Finished turns that are remembered. Beyond it, the oldest of the caller that has the most is forgotten. */
+/** Finished turns that are remembered. Beyond it, see {@linkcode listExcess}. */
 const MAX_FINISHED = 100;
 /** How long a finished turn is remembered, in milliseconds. */
 const KEEP_MS = 5 * 60_000;
@@ -114,9 +115,8 @@ export class IdempotencyCache {
     entry.expiresAt = this.#now() + KEEP_MS;
     this.#finished.set(name, entry);
     if (this.#finished.size <= MAX_FINISHED) return;
-    const byOwner = Map.groupBy(this.#finished, ([, { owner }]) => owner).values();
-    const [oldest] = byOwner.reduce((most, entries) => entries.length > most.length ? entries : most);
-    this.#finished.delete(oldest![0]);
+    const entries = this.#finished.entries().map(([name, { owner }]) => ({ name, owner, chars: 0 }));
+    for (const { name } of listExcess(entries, MAX_FINISHED, Infinity)) this.#finished.delete(name);
   }
 
   #find(name: string): Entry | undefined {

@@ -7,6 +7,7 @@
 
 import { BoundedMap } from "../../core/bounded_map.ts";
 import { AppError } from "../../core/errors.ts";
+import { listExcess } from "../../core/excess.ts";
 import type { Log } from "../../core/log.ts";
 import type { ResponseObject } from "./events.ts";
 import { type HistoryItem, itemId, responseIdOf } from "./items.ts";
@@ -14,9 +15,9 @@ import { MAX_CHARS, type Transcripts, type TranscriptSummary } from "./transcrip
 
 /** Time for which a response is in memory after its end, in milliseconds. */
 const KEEP_MS = 3_600_000;
-/** Ended responses in memory, of all callers together. The oldest go first. */
+/** Ended responses in memory, of all callers together. Beyond it, see {@linkcode listExcess}. */
 const MAX_KEPT = 1_000;
-/** Characters of the ended responses in memory, with their input. The oldest go first. */
+/** Characters of the ended responses in memory, with their input. */
 const MAX_KEPT_CHARS = 64 * 1024 * 1024;
 /** Characters that a value counts beside those of its text. */
 const CHARS_PER_VALUE = 32;
@@ -316,9 +317,8 @@ export class ResponseStore implements Disposable {
   #keep(entry: Entry): void {
     this.#ended.set(entry.id, entry);
     this.#endedChars += entry.chars;
-    for (const oldest of this.#ended.values()) {
-      if (this.#ended.size <= MAX_KEPT && this.#endedChars <= MAX_KEPT_CHARS) break;
-      this.#drop(oldest.id);
+    if (this.#ended.size > MAX_KEPT || this.#endedChars > MAX_KEPT_CHARS) {
+      for (const { id } of listExcess(this.#ended.values(), MAX_KEPT, MAX_KEPT_CHARS)) this.#drop(id);
     }
     this.#expiryTimer ??= this.#expireIn(KEEP_MS);
   }

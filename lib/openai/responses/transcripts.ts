@@ -1,11 +1,12 @@
 /** The file of the responses that are stored on request: `transcripts.db`, the only one with words in it. @module */
 
 import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
+import { listExcess } from "../../core/excess.ts";
 import { type DatabaseFile, openDatabase, type StoreLog } from "../../conversation/sqlite.ts";
 
-/** Responses in the file. The oldest go first. */
+/** Responses in the file. Beyond it, see {@linkcode listExcess}. */
 const MAX_RESPONSES = 1_000;
-/** Characters of all responses in the file. The oldest go first. */
+/** Characters of all responses in the file. */
 const MAX_ALL_CHARS = 64 * 1024 * 1024;
 /** Characters of a response in the file, with its input. */
 export const MAX_CHARS = 1024 * 1024;
@@ -187,17 +188,9 @@ export class Transcripts implements AsyncDisposable {
     if (pending.length > 0 && !this.#try("written to", (file) => file.insert(pending))) {
       for (const { summary } of pending) this.#index.delete(summary.id);
     }
-    await this.#deleteRows(this.#listExcess());
+    const excess = listExcess(this.#index.values(), MAX_RESPONSES, MAX_ALL_CHARS);
+    await this.#deleteRows(excess.map(({ id }) => id));
     written.resolve();
-  }
-
-  /** Lists the oldest responses beyond the limits. */
-  #listExcess(): string[] {
-    let chars = 0;
-    return [...this.#index.values()].reverse().filter((entry, index) => {
-      chars += entry.chars;
-      return index >= MAX_RESPONSES || chars > MAX_ALL_CHARS;
-    }).map(({ id }) => id);
   }
 
   /** Deletes old responses, now and from now on. */
