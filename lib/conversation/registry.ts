@@ -262,7 +262,7 @@ export class ConversationRegistry {
 
   /** Returns the running turn of a conversation if the request's newest message answers the question of its agent. */
   #answerQuestion(
-    { messages, onAnswered }: TurnRequest & Pick<TurnJob, "onAnswered">,
+    { messages, asksReaders, onAnswered }: TurnRequest & Pick<TurnJob, "onAnswered">,
     resolution: Resolution,
   ): Turn | undefined {
     const active = resolution.conversation && this.#active.get(resolution.conversation);
@@ -270,7 +270,7 @@ export class ConversationRegistry {
     const newest = messages.at(-1);
     // A repeated message is the prompt that led to the question.
     if (!delivery || newest?.role !== "user" || resolution.alignment.isRetry) return undefined;
-    if (!delivery.turn.answerQuestion(textOf(newest))) return undefined;
+    if (!delivery.turn.answerQuestion(textOf(newest), asksReaders)) return undefined;
     delivery.continueWith({ messages, onAnswered, delta: this.#merge(resolution, active).delta });
     return delivery.turn;
   }

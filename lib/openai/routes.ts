@@ -4,11 +4,14 @@ import { canonicalPath, type Route } from "../http/router.ts";
 import { completionHandler } from "./chat.ts";
 import { type EmbeddingsConfig, embeddingsHandler } from "./embeddings.ts";
 import { modelHandler, modelsHandler } from "./models.ts";
+import type { PermissionBroker } from "../turn/permission.ts";
+import { Approvals } from "./responses/approvals.ts";
 import { createHandler, type ResponseDeps } from "./responses/create.ts";
 import { cancelHandler, deleteHandler, inputItemsHandler, retrieveHandler } from "./responses/handlers.ts";
 
 /** The parts of the program that the OpenAI side needs. */
-export interface OpenAiDeps extends ResponseDeps {
+export interface OpenAiDeps extends Omit<ResponseDeps, "approvals"> {
+  readonly permissions: Pick<PermissionBroker, "answer">;
   /** One more path for chat completions. */
   readonly chatPath: string;
   /** The server that makes embeddings. */
@@ -56,6 +59,7 @@ const NOT_SERVED: Readonly<Record<string, string>> = {
 export function openAiRoutes(deps: OpenAiDeps): Route[] {
   const created = Math.floor(Date.now() / 1000);
   const chat = completionHandler(deps, "chat");
+  const responseDeps = { ...deps, approvals: new Approvals(deps.permissions) };
   return [
     ...Object.entries(NOT_SERVED).flatMap(([path, instead]) => [
       { path, instead },
@@ -74,7 +78,7 @@ export function openAiRoutes(deps: OpenAiDeps): Route[] {
     },
     {
       path: "/responses",
-      POST: createHandler(deps),
+      POST: createHandler(responseDeps),
       docs: {
         POST: {
           name: "responses",
@@ -84,7 +88,7 @@ export function openAiRoutes(deps: OpenAiDeps): Route[] {
     },
     {
       path: "/responses/*/cancel",
-      POST: cancelHandler(deps),
+      POST: cancelHandler(responseDeps),
       docs: { POST: { summary: "Ends a response that is being made" } },
     },
     {
@@ -95,7 +99,7 @@ export function openAiRoutes(deps: OpenAiDeps): Route[] {
     {
       path: "/responses/*",
       GET: retrieveHandler(deps),
-      DELETE: deleteHandler(deps),
+      DELETE: deleteHandler(responseDeps),
       docs: {
         GET: { summary: "A response that is kept, as far as it is made" },
         DELETE: { summary: "Deletes a response, and ends one that is being made" },

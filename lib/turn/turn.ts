@@ -120,7 +120,7 @@ export class Turn {
   readonly #limits: TurnLimits;
   readonly #readers: ReplyReaders;
   readonly #speaksQuestions: boolean;
-  readonly #asksReaders: boolean;
+  #asksReaders: boolean;
   readonly #observer: TurnObserver | undefined;
   readonly #scan: SpeechScan | undefined;
   readonly #resolveEnded: () => void;
@@ -262,8 +262,9 @@ export class Turn {
    * Answers the open question that was spoken, if these words answer it. The reply so far ends, and the readers that
    * come next read what the agent says from now on.
    */
-  answerQuestion(words: string): boolean {
+  answerQuestion(words: string, asksReaders = false): boolean {
     if (this.#isOver || this.isCancelled || !this.#spokenQuestion?.answerInWords?.(words)) return false;
+    this.#asksReaders = asksReaders;
     if (!this.#readers.isClosed) this.#suspendReply();
     this.resumeReply();
     return true;

@@ -221,6 +221,21 @@ Deno.test("approvals: a repeated request reads the same response", async () => {
   assertEquals([asking.outcomes, asking.agent.running.count("session/prompt")], [["allow"], 1]);
 });
 
+for (const [name, method, path] of [["DELETE", "DELETE", ""], ["cancel", "POST", "/cancel"]] as const) {
+  Deno.test(`approvals: ${name} of a response ends the turn that waits for its approval`, async () => {
+    await using asking = new Asking();
+    const { id } = await asking.ask();
+    const end = (key: string) => asking.app.send(`${PATH}/${id}${path}`, { method, ...withKey(key) });
+    const areCancelled = () => [...asking.app.conversations.running].map(({ isCancelled }) => isCancelled);
+    await (await end("two")).body!.cancel();
+    assertEquals(areCancelled(), [false]);
+    await (await end("one")).body!.cancel();
+    assertEquals(areCancelled(), [true]);
+    await asking.app.conversations.drain();
+    assertEquals(asking.outcomes, ["cancelled"]);
+  });
+}
+
 Deno.test("approvals: a client that hangs up after the request for approval ends nothing", async () => {
   await using asking = new Asking();
   const client = new AbortController();

@@ -303,6 +303,19 @@ Deno.test("responses: a client that hangs up before its turn begins is not waite
   await (await app.agent.nextPrompt()).cancelled;
 });
 
+Deno.test("responses: a client whose request is aborted before its turn begins is no fault of the program", async () => {
+  await using app = startApp({ headMs: 1 });
+  const { promise, resolve } = Promise.withResolvers<void>();
+  app.agent.openGate = promise;
+  const hangUp = new AbortController();
+  const response = await post(app, { stream: true }, { signal: hangUp.signal });
+  hangUp.abort();
+  const events = parseEvents(await response.text().catch(() => ""));
+  assertEquals(events.at(-1)?.response?.status !== "completed", true);
+  resolve();
+  await nextTask();
+});
+
 Deno.test("responses: a silent stream says that it is alive", async () => {
   await using app = startApp({ headMs: 1, heartbeatMs: 1 });
   const { promise, resolve } = Promise.withResolvers<void>();

@@ -630,6 +630,24 @@ async function beginAsking() {
   return { turn, prompt, recorder };
 }
 
+Deno.test("answerQuestion: whether readers are asked for permissions is the wish of the request that answers", async () => {
+  for (const asksReaders of [false, true]) {
+    const { turn, prompt } = await beginTurn({ speaksQuestions: true, asksReaders: !asksReaders });
+    recordTurn(turn);
+    const question = { message: "Which?", fields: [], isPrivate: false, isShown: false, expiresAt: 0 };
+    prompt.emit({
+      type: "question",
+      request: { ...question, id: "q1" as QuestionId, answerInWords: () => true, cancel() {} },
+    });
+    turn.answerQuestion("main", asksReaders);
+    const next = recordTurn(turn);
+    prompt.emit({ type: "permission", request: permissionRequest("a") });
+    assertEquals(next.summaries.includes("end end_turn"), asksReaders);
+    prompt.end();
+    await turn.ended;
+  }
+});
+
 Deno.test("resumeReply: the readers that come back get what came since their reply ended with a request", async () => {
   const { turn, prompt, recorder } = await beginAsking();
   assertEquals(recorder.summaries, ["text Hm.", "permission a", "end end_turn"]);

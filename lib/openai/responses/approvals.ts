@@ -3,10 +3,10 @@
 import { BoundedMap } from "../../core/bounded_map.ts";
 import { AppError } from "../../core/errors.ts";
 import { type Caller, requireScopes } from "../../turn/caller.ts";
-import type { PermissionRequest, ToolCallId } from "../../turn/event.ts";
+import type { PermissionId, PermissionRequest, ToolCallId } from "../../turn/event.ts";
 import type { PermissionBroker } from "../../turn/permission.ts";
 import type { Turn } from "../../turn/turn.ts";
-import type { ApprovalResponse, HistoryItem } from "./items.ts";
+import { type ApprovalResponse, type HistoryItem, responseIdOf } from "./items.ts";
 
 /** Approval requests that are known, of all callers together. The oldest go first. */
 const MAX_KNOWN = 1_000;
@@ -19,9 +19,13 @@ interface Approval {
   readonly id: string;
   /** The caller's id. */
   readonly owner: string;
-  readonly permission: PermissionRequest;
+  readonly permissionId: PermissionId;
+  /** Unix milliseconds. */
+  readonly expiresAt: number;
+  /** Characters of the detail, all of which the client has got. The words are not kept. */
+  readonly detailChars: number;
   /** The approval requests of the turn so far, by their tools. */
-  readonly byTool: ReadonlyMap<ToolCallId, string>;
+  readonly byTool: Map<ToolCallId, string>;
   /** The turn, until somebody goes on with it or the time is over. */
   turn: Turn | undefined;
 }
@@ -44,11 +48,26 @@ export class Approvals {
   }
 
   /** Remembers the approval request with which a response has ended. */
-  add(approval: Approval & { readonly turn: Turn }): void {
+  add(
+    { permission, byTool = new Map(), ...approval }:
+      & Pick<Approval, "id" | "owner" | "turn">
+      & { readonly permission: PermissionRequest; readonly byTool: Approval["byTool"] | undefined },
+  ): void {
     // A turn may be large, and nobody else remembers it once it is over.
     for (const known of this.#known.values()) if (!isOpen(known)) known.turn = undefined;
-    const byTool = new Map([...approval.byTool, [approval.permission.tool.id, approval.id]]);
-    this.#known.set(approval.id, { ...approval, byTool });
+    const { id: permissionId, expiresAt, detail, tool } = permission;
+    byTool.set(tool.id, approval.id);
+    this.#known.set(approval.id, {
+      ...approval,
+      ...{ permissionId, expiresAt, detailChars: detail.length, byTool },
+    });
+  }
+
+  /** Cancels the turn that waits for the answer to the approval request of a response, if there is one. */
+  cancel(responseId: string): void {
+    for (const approval of this.#known.values()) {
+      if (responseIdOf(approval.id) === responseId && isOpen(approval)) approval.turn?.cancel();
+    }
   }
 
   /**
@@ -82,7 +101,7 @@ export class Approvals {
         param,
       });
     }
-    const { turn, permission: { id, detail } } = approval;
+    const { turn, permissionId, detailChars } = approval;
     if (turn === undefined || !isOpen(approval)) {
       throw new AppError(
         "permission_resolved",
@@ -91,9 +110,7 @@ export class Approvals {
       );
     }
     try {
-      // The client has got the whole detail.
-      const detailChars = detail.length;
-      this.#broker.answer(id, { decision: approve ? "allow" : "reject", detailChars }, CLIENT);
+      this.#broker.answer(permissionId, { decision: approve ? "allow" : "reject", detailChars }, CLIENT);
     } catch (error) {
       // A watcher was first, or the turn has ended: the client still gets the rest of the reply.
       const isOver = error instanceof AppError &&
@@ -106,8 +123,8 @@ export class Approvals {
   }
 }
 
-function isOpen({ turn, permission: { id, expiresAt } }: Approval): boolean {
-  return turn !== undefined && turn.isAsking(id) && Date.now() < expiresAt;
+function isOpen({ turn, permissionId, expiresAt }: Approval): boolean {
+  return turn !== undefined && turn.isAsking(permissionId) && Date.now() < expiresAt;
 }
 
 function notOffered({ code, message }: AppError, param: string): AppError {

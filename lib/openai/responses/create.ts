@@ -7,14 +7,13 @@ import { holdBodyUntil, readJson } from "../../http/json_body.ts";
 import type { Handler } from "../../http/router.ts";
 import { EVENT_STREAM_HEADERS } from "../../http/sse.ts";
 import type { IdempotencyKey } from "../../turn/idempotency.ts";
-import type { PermissionBroker } from "../../turn/permission.ts";
 import type { Turn } from "../../turn/turn.ts";
 import { type CompletionDeps, conversationName, headerText, idempotencyKey, startOrJoin } from "../chat.ts";
 import { HEAD_MS, UNFINISHED } from "../response.ts";
 import { requireUsableSchema } from "../structured_output.ts";
 import { promptTokens } from "../usage.ts";
 import { requireContent } from "../wire.ts";
-import { Approvals } from "./approvals.ts";
+import type { Approvals } from "./approvals.ts";
 import { resolveReferences, responseId, toMessages } from "./items.ts";
 import { hasText, ResponseRun, type RunOptions } from "./run.ts";
 import type { ResponseStore } from "./store.ts";
@@ -23,13 +22,12 @@ import { instructionMessages, parseResponseRequest } from "./wire.ts";
 /** The parts of the program that responses need. */
 export interface ResponseDeps extends CompletionDeps {
   readonly responses: ResponseStore;
-  readonly permissions: Pick<PermissionBroker, "answer">;
+  readonly approvals: Approvals;
 }
 
 /** Creates the handler that makes responses. */
 export function createHandler(deps: ResponseDeps): Handler {
-  const { responses: store, stream: settings } = deps;
-  const approvals = new Approvals(deps.permissions);
+  const { responses: store, approvals, stream: settings } = deps;
   return async (http, { requestId, caller }) => {
     const router = deps.router.for(caller);
     const body = await readJson(http);
@@ -80,7 +78,8 @@ export function createHandler(deps: ResponseDeps): Handler {
         ...{ promptTokens: promptTokens(messages), conversation: named, echo: request.echo },
         approvals: answer?.approval?.byTool,
       },
-      ...{ request, input, owner: caller.id, agent: agent.name, store, approvals, stopping },
+      ...{ request, input, owner: caller.id, agent: agent.name, conversation: name, store, approvals },
+      ...{ approvalsByTool: answer?.approval?.byTool, stopping, signal },
       stream: request.stream ? settings : undefined,
     };
     let response: Response;
@@ -178,10 +177,10 @@ function readNow(run: ResponseRun, turn: Turn): void {
 }
 
 /** Reads a turn once it has started. */
-function readLater(run: ResponseRun, starting: Promise<Turn>, { stopping }: RunOptions): void {
+function readLater(run: ResponseRun, starting: Promise<Turn>, { signal }: RunOptions): void {
   starting.then((turn) => run.read(turn)).catch((error) => {
     run.fail(toAppError(error, "internal_error"));
     // A fault of this program goes to the log, as every uncaught error does.
-    if (!(error instanceof AppError) && !stopping.signal.aborted) throw error;
+    if (!(error instanceof AppError) && !signal.aborted) throw error;
   });
 }

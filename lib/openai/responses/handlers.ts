@@ -9,10 +9,10 @@ import { listInputItems } from "./items.ts";
 const PAGE_ITEMS = 20;
 const MAX_PAGE_ITEMS = 100;
 
-type Deps = Pick<ResponseDeps, "responses">;
+type Deps = Pick<ResponseDeps, "responses" | "approvals">;
 
 /** Creates the handler of `GET /v1/responses/{id}`. */
-export function retrieveHandler({ responses }: Deps): Handler {
+export function retrieveHandler({ responses }: Pick<Deps, "responses">): Handler {
   return ({ url }, { rest: id, caller }) => {
     const { response } = responses.require(caller.id, id);
     if (new URL(url).searchParams.get("stream") !== "true") return Response.json(response);
@@ -26,26 +26,31 @@ export function retrieveHandler({ responses }: Deps): Handler {
 }
 
 /** Creates the handler of `DELETE /v1/responses/{id}`. */
-export function deleteHandler({ responses }: Deps): Handler {
+export function deleteHandler({ responses, approvals }: Deps): Handler {
   return async (_, { rest: id, caller }) => {
     const kept = responses.require(caller.id, id);
     // First, so that the end of the response does not keep it.
     await responses.delete(caller.id, id);
     kept.cancel();
+    approvals.cancel(id);
     return Response.json({ id, object: "response.deleted", deleted: true });
   };
 }
 
-/** Creates the handler of `POST /v1/responses/{id}/cancel`. A response that has ended stays as it is. */
-export function cancelHandler({ responses }: Deps): Handler {
+/**
+ * Creates the handler of `POST /v1/responses/{id}/cancel`. A response that has ended stays as it is. If its turn waits
+ * for an approval, the turn ends.
+ */
+export function cancelHandler({ responses, approvals }: Deps): Handler {
   return (_, { rest: id, caller }) => {
     responses.require(caller.id, id).cancel();
+    approvals.cancel(id);
     return Response.json(responses.require(caller.id, id).response);
   };
 }
 
 /** Creates the handler of `GET /v1/responses/{id}/input_items`. */
-export function inputItemsHandler({ responses }: Deps): Handler {
+export function inputItemsHandler({ responses }: Pick<Deps, "responses">): Handler {
   return ({ url }, { rest: id, caller }) => {
     const { searchParams } = new URL(url);
     const order = searchParams.get("order") ?? "desc";

@@ -2,7 +2,7 @@
 
 import type { AppError } from "../../core/errors.ts";
 import { EventStream } from "../../http/sse.ts";
-import type { PermissionRequest } from "../../turn/event.ts";
+import type { PermissionRequest, ToolCallId } from "../../turn/event.ts";
 import type { Turn } from "../../turn/turn.ts";
 import { createReplyReader, failedReply, type ReplyEnd, type ReplySink } from "../reply_reader.ts";
 import { jsonSink, type StreamOptions } from "../response.ts";
@@ -22,10 +22,16 @@ export interface RunOptions {
   readonly owner: string;
   /** The name of the agent. */
   readonly agent: string;
+  /** The name of the conversation, if it is known before the turn. */
+  readonly conversation: string | undefined;
   readonly store: ResponseStore;
   readonly approvals: Approvals;
+  /** The earlier approval requests of a turn that goes on. */
+  readonly approvalsByTool: Map<ToolCallId, string> | undefined;
   /** Ends the start of the turn, and the check of its JSON. */
   readonly stopping: AbortController;
+  /** Aborts when the start of the turn is given up: by `stopping`, or by the client of a response in the foreground. */
+  readonly signal: AbortSignal;
   /** The settings of a stream; without them, the response is not streamed. */
   readonly stream: StreamOptions | undefined;
 }
@@ -64,7 +70,8 @@ export class ResponseRun {
       stream && ((data, type) => stream.send(data, type)),
     );
     this.#kept = store.start({
-      ...{ id: head.id, owner, agent, previousId: request.previousResponseId, input, store: request.store },
+      ...{ id: head.id, owner, agent, conversation: options.conversation, input, store: request.store },
+      previousId: request.previousResponseId,
       createdAt: Date.now(),
       current: () => builder.toResponse(),
       cancel: () => this.cancel(),
@@ -141,9 +148,9 @@ export class ResponseRun {
     const rest = tail.trimEnd();
     if (rest !== "") this.#builder.sink.text(rest, false);
     const id = this.#builder.askApproval(permission);
-    const { approvals, owner, head } = this.#options;
+    const { approvals, owner, approvalsByTool } = this.#options;
     if (!id || !this.#turn) return;
-    approvals.add({ id, owner, permission, byTool: head.approvals ?? new Map(), turn: this.#turn });
+    approvals.add({ id, owner, permission, byTool: approvalsByTool, turn: this.#turn });
   }
 
   #finish(end: ReplyEnd | undefined): void {

@@ -57,6 +57,8 @@ export interface KeptResponse {
 /** A response that starts. */
 export interface NewResponse
   extends Pick<KeptResponse, "id" | "owner" | "agent" | "previousId" | "input" | "createdAt"> {
+  /** The conversation, if the request names it. */
+  readonly conversation?: string | undefined;
   /** The field of the request. */
   readonly store: boolean | undefined;
   /** Returns the response as it is now. */
@@ -100,6 +102,7 @@ export interface StoredConversation {
 
 /** An entry in memory. */
 interface Entry extends KeptResponse {
+  agent: string;
   model: string | undefined;
   conversation: string | undefined;
   isRunning: boolean;
@@ -139,12 +142,12 @@ export class ResponseStore implements Disposable {
   }
 
   /** Takes a response that starts. Each has to be finished: until then it stays in memory. */
-  start({ store, current, ...fields }: NewResponse): RunningResponse {
+  start({ store, current, conversation, ...fields }: NewResponse): RunningResponse {
     const { id, owner } = fields;
     const entry: Entry = {
       ...fields,
       model: undefined,
-      conversation: undefined,
+      conversation,
       isRunning: true,
       get response() {
         return current();
@@ -158,6 +161,8 @@ export class ResponseStore implements Disposable {
       attach: ({ conversation, resolvedModel }) => {
         entry.conversation = conversation;
         entry.model = resolvedModel;
+        // An answer to a permission request goes on with the turn of its agent, whatever model it names.
+        entry.agent = resolvedModel.split("/", 1)[0]!;
         this.#newest.set(conversationKey({ ...entry, conversation }), [id]);
       },
       cutOff: () => {

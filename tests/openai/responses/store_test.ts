@@ -53,7 +53,7 @@ function start(
     ...{ input: [said(`${id}?`)], current: () => saying(id, "Half", "in_progress"), cancel() {} },
     ...fields,
   });
-  running.attach({ conversation, resolvedModel: "openab/fast" });
+  running.attach({ conversation, resolvedModel: `${fields.agent ?? "openab"}/fast` });
   return running;
 }
 
@@ -176,6 +176,25 @@ Deno.test("responses: 1,000 are kept: none of another key, and none that runs, i
     false,
     undefined,
   ]);
+});
+
+Deno.test("responses: one that waits for its turn is forgotten with the conversation that it names", async () => {
+  using store = createStore();
+  const waiting = store.start({
+    ...{ id: "resp_1", owner: OWNER, agent: "openab", previousId: undefined, input: [], createdAt: START },
+    ...{ conversation: "mao", store: undefined, current: () => saying("resp_1", ""), cancel() {} },
+  });
+  await store.deleteConversation(OWNER, "mao");
+  await waiting.finish(saying("resp_1", ""));
+  assertEquals(store.get(OWNER, "resp_1"), undefined);
+});
+
+Deno.test("responses: the agent of one is that of its turn", async () => {
+  using store = createStore();
+  const running = start(store, "resp_1", { agent: "other" });
+  running.attach({ conversation: "mao", resolvedModel: "coder/gpt-5/high" });
+  assertEquals(store.get(OWNER, "resp_1")?.agent, "coder");
+  await running.finish(saying("resp_1", ""));
 });
 
 Deno.test("responses: 64 MiB are kept, counting images and a great many small items", async () => {
