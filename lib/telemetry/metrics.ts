@@ -5,6 +5,7 @@
  * @module
  */
 
+import { startBackgroundTimer, type Timer } from "../core/background_timer.ts";
 import { BoundedMap } from "../core/bounded_map.ts";
 import { AppError } from "../core/errors.ts";
 import { type Answered, publicPath } from "../http/router.ts";
@@ -197,14 +198,13 @@ export class Metrics {
 
   /** Measures the lateness of a timer, until the result is disposed of. The timer does not keep the program alive. */
   watchEventLoop(): Disposable {
-    let timer: ReturnType<typeof setTimeout>;
+    let timer: Timer;
     const measure = () => {
       const dueAt = performance.now() + LAG_INTERVAL_MS;
-      timer = setTimeout(() => {
+      timer = startBackgroundTimer(() => {
         this.#store.observe("event_loop_lag_seconds", [], Math.max(0, performance.now() - dueAt) / 1000);
         measure();
       }, LAG_INTERVAL_MS);
-      Deno.unrefTimer(timer as unknown as number);
     };
     measure();
     return { [Symbol.dispose]: () => clearTimeout(timer) };

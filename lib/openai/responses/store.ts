@@ -6,6 +6,7 @@
  */
 
 import { BoundedMap } from "../../core/bounded_map.ts";
+import { startBackgroundTimer } from "../../core/background_timer.ts";
 import { AppError } from "../../core/errors.ts";
 import { listExcess } from "../../core/excess.ts";
 import type { Log } from "../../core/log.ts";
@@ -334,7 +335,7 @@ export class ResponseStore implements Disposable {
   }
 
   #expireIn(ms: number): ReturnType<typeof setTimeout> {
-    const timer = setTimeout(() => {
+    return startBackgroundTimer(() => {
       const now = performance.now();
       for (const { id, expiresAt } of this.#ended.values()) {
         if (expiresAt > now) break;
@@ -343,8 +344,6 @@ export class ResponseStore implements Disposable {
       const [oldest] = this.#ended.values();
       this.#expiryTimer = oldest && this.#expireIn(oldest.expiresAt - now);
     }, ms);
-    Deno.unrefTimer(timer as unknown as number);
-    return timer;
   }
 
   async #write({ input, ...entry }: Entry, chars: number, response: ResponseObject): Promise<void> {

@@ -1,6 +1,7 @@
 /** The file of the responses that are stored on request: `transcripts.db`, the only one with words in it. @module */
 
 import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
+import { startBackgroundTimer } from "../../core/background_timer.ts";
 import { listExcess } from "../../core/excess.ts";
 import { type DatabaseFile, openDatabase, type StoreLog } from "../../conversation/sqlite.ts";
 
@@ -200,8 +201,7 @@ export class Transcripts implements AsyncDisposable {
     await this.#deleteRows([...old]);
     this.#wipe();
     if (this.#isClosed) return;
-    this.#pruneTimer = setTimeout(() => void this.#prune(), PRUNE_INTERVAL_MS);
-    Deno.unrefTimer(this.#pruneTimer as unknown as number);
+    this.#pruneTimer = startBackgroundTimer(() => void this.#prune(), PRUNE_INTERVAL_MS);
   }
 
   async #deleteRows(ids: readonly string[]): Promise<boolean> {
