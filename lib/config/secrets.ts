@@ -2,14 +2,14 @@
 
 import type { AgentConfig } from "../acp/create_agent.ts";
 import type { McpServer, NamedValue } from "../acp/wire.ts";
+import { MIN_SECRET_CHARS, urlSecrets } from "../core/redact.ts";
 import { sha256 } from "../http/access.ts";
+import { upstreamSecrets } from "../http/upstream.ts";
 import type { EmbeddingsConfig } from "../openai/embeddings.ts";
 import { type KeyConfig, type ServerKey, serverKeys } from "./keys.ts";
 
 /** Names of variables whose values are secret. `AUTHOR` does not count, `AUTHORIZATION` does. */
 const SECRET_NAME = /key|token|secret|pass|auth(?!or(?!i))|credential|cookie|private/i;
-/** Characters of the shortest value that is redacted; shorter ones occur in ordinary words. */
-const MIN_SECRET_CHARS = 6;
 /** Characters of the shortest key that is looked for in an agent's table; a shorter one may be an ordinary word. */
 const MIN_KEY_CHARS = 8;
 
@@ -30,7 +30,7 @@ interface SecretSources {
 
 /**
  * Collects the values that must not be printed or logged: the server's keys, the values of variables whose names say
- * that they are secret, or that hold a key, headers, passwords and queries of MCP servers, and keys and queries of
+ * that they are secret, or that hold a key, the headers and addresses' secrets of MCP servers, and the secrets of
  * upstreams. Arguments of commands are never printed.
  */
 export function collectSecrets(
@@ -45,15 +45,14 @@ export function collectSecrets(
       ...secretValues(namedValues(env)),
       ...mcpServers.flatMap(serverSecrets),
     ]),
-    ...embeddings ? [embeddings.key ?? "", new URL(embeddings.baseUrl).search] : [],
+    ...embeddings ? upstreamSecrets(embeddings) : [],
   ].filter((value) => value.length >= MIN_SECRET_CHARS);
   return [...new Set([...owned.flatMap(({ plain }) => plain ?? []), ...values])];
 }
 
 function serverSecrets(server: McpServer): string[] {
   if ("command" in server) return secretValues(server.env);
-  const { password, search } = new URL(server.url);
-  return [...server.headers.map(({ value }) => value), password, search];
+  return [...server.headers.map(({ value }) => value), ...urlSecrets(server.url)];
 }
 
 function secretValues(variables: readonly NamedValue[]): string[] {

@@ -9,6 +9,8 @@ const REPLACEMENT = "[secret]";
  * Shortest line of a multi-line secret, such as a certificate, that is redacted alone; shorter ones are common words.
  */
 const MIN_LINE_CHARS = 12;
+/** Characters of the shortest value that is redacted because it may be secret; shorter ones occur in ordinary words. */
+export const MIN_SECRET_CHARS = 6;
 /** A key that `oab-vtuber key new` made. The program may know only its hash. */
 const MADE_KEY = /oab_[\w-]{32}/g;
 
@@ -26,4 +28,20 @@ export function createRedactor(secrets: readonly string[]): Redact {
   return (text) =>
     sorted.reduce((text, secret) => text.replaceAll(secret, REPLACEMENT), text)
       .replaceAll(MADE_KEY, REPLACEMENT);
+}
+
+/**
+ * Lists the parts of an address that can be secret, in each form that a message may have: its user, its password and
+ * its query, whole and by its values. The version of Azure's API is public, and servers name it in their errors.
+ */
+export function urlSecrets(address: string): string[] {
+  const { username, password, search } = new URL(address);
+  const values = search.slice(1).split("&").filter((pair) => !pair.startsWith("api-version="))
+    .map((pair) => pair.slice(pair.indexOf("=") + 1));
+  const forms = [username, password, ...values].flatMap((raw) => {
+    const decoded = new URLSearchParams(`value=${raw}`).get("value") ?? raw;
+    const formEncoded = new URLSearchParams({ value: decoded }).toString().slice("value=".length);
+    return [decoded, raw, encodeURIComponent(decoded), formEncoded];
+  });
+  return [...new Set([search, ...forms])].filter((secret) => secret.length >= MIN_SECRET_CHARS);
 }

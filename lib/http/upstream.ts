@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { AppError } from "../core/errors.ts";
 import { startIdleTimer } from "../core/idle_timer.ts";
-import { createRedactor } from "../core/redact.ts";
+import { createRedactor, MIN_SECRET_CHARS, urlSecrets } from "../core/redact.ts";
 import { spaceUnsafe } from "../core/unsafe_text.ts";
 
 /** Longest time for an answer, in milliseconds. Node's `fetch` gives up on us after 300 seconds. */
@@ -24,6 +24,11 @@ export interface UpstreamConfig {
   /** An address for {@linkcode joinUrl}. */
   readonly baseUrl: string;
   readonly key: string | undefined;
+}
+
+/** Lists the texts of an upstream's configuration that must not be printed, logged or told to a client. */
+export function upstreamSecrets({ baseUrl, key = "" }: UpstreamConfig): string[] {
+  return [...key.length >= MIN_SECRET_CHARS ? [key] : [], ...urlSecrets(baseUrl)];
 }
 
 /** Options of a request. */
@@ -55,12 +60,15 @@ export interface Upstream {
  */
 export function createUpstream(
   name: string,
-  { baseUrl, key }: UpstreamConfig,
+  config: UpstreamConfig,
   timeoutMs: number = TIMEOUT_MS,
 ): Upstream {
+  const { baseUrl, key } = config;
   const subject = `The ${name} server`;
   const table = `[${name}] in config.toml`;
-  const redact = createRedactor(key === undefined ? [] : [key]);
+  const redact = createRedactor(upstreamSecrets(config));
+  const clean = (text: string, maxChars: number) =>
+    redact(spaceUnsafe(text)).slice(0, maxChars).toWellFormed();
   let running = 0;
 
   const unavailable = (fault: string, cause?: unknown) =>
@@ -116,7 +124,7 @@ export function createUpstream(
     }
     const retryAfterSecs = parseRetryAfter(headers.get("retry-after"));
     if (status === 429) return new AppError("rate_limit_exceeded", `${subject} is busy.`, { retryAfterSecs });
-    const message = redact(spaceUnsafe(body.message ?? "")).slice(0, MAX_MESSAGE_CHARS).toWellFormed();
+    const message = clean(body.message ?? "", MAX_MESSAGE_CHARS);
     if (status >= 500) {
       const fault = `${subject} failed (status ${status})`;
       return new AppError("upstream_error", message ? `${fault}: ${message}` : `${fault}.`, {
@@ -127,7 +135,7 @@ export function createUpstream(
     if (status === 404 && message === "") return unavailable(`does not serve ${path} (status 404)`);
     return new AppError("upstream_error", message || `${subject} refuses this (status ${status}).`, {
       status,
-      param: body.param?.slice(0, MAX_PARAM_CHARS),
+      param: body.param === undefined ? undefined : clean(body.param, MAX_PARAM_CHARS),
     });
   }
 

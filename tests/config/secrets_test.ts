@@ -48,8 +48,9 @@ const SECRETS: [name: string, lines: string, secrets: string[], env?: Env][] = [
     ["value-1"],
   ],
   ["an MCP server's password and query", `${MCP}url = "https://mao:value-1@a.example/?token=value-2"\n`, [
-    "value-1",
     "?token=value-2",
+    "value-1",
+    "value-2",
   ]],
   ["one value twice", 'env = { KEY = "${API_KEY}" }\n', ["value-1"], { API_KEY: "value-1" }],
   [

@@ -61,10 +61,7 @@ Deno.test("collectSecrets: the key of an upstream, and the query of its address"
   const secrets = (lines: string, env: Env = {}) => collectSecrets(load(table(lines), env).config, env);
   assertEquals(secrets(HERE), []);
   assertEquals(
-    secrets('base_url = "http://a.example/?k=value-2"\nkey = "${MY_UPSTREAM}"', { MY_UPSTREAM: "value-1" }),
-    [
-      "value-1",
-      "?k=value-2",
-    ],
+    secrets('base_url = "http://a.example/?k=value%2B2"\nkey = "${MY_UPSTREAM}"', { MY_UPSTREAM: "value-1" }),
+    ["value-1", "?k=value%2B2", "value+2", "value%2B2"],
   );
 });

@@ -157,6 +157,35 @@ for (const [name, status, body, expected, headers = {}] of REFUSALS) {
   });
 }
 
+const SECRET_ADDRESSES: [name: string, url: (url: string) => string, secrets: string[]][] = [
+  ["its query", (url) => `${url}/?api-key=quer%79%2Bkey&sig=abc%20def`, [
+    "?api-key=quer%79%2Bkey&sig=abc%20def",
+    ...["query+key", "quer%79%2Bkey", "query%2Bkey", "abc def", "abc%20def", "abc+def"],
+  ]],
+  ["its user and password", (url) => url.replace("//", "//mao-user:pass%20word@"), [
+    ...["mao-user", "pass word", "pass%20word"],
+  ]],
+];
+for (const [name, address, secrets] of SECRET_ADDRESSES) {
+  for (const secret of secrets) {
+    Deno.test(`upstream: ${secret} of ${name} is in no error`, async () => {
+      const body = envelope(`No ${secret} here.`, { param: `input ${secret}` });
+      await using upstream = new FakeUpstream(() => new Response(body, { status: 400 }));
+      const { message, param } = await failureOf(address(upstream.url));
+      assertEquals([message, param], ["No [secret] here.", "input [secret]"]);
+    });
+  }
+}
+
+Deno.test("upstream: the version and short values of its query are no secrets", async () => {
+  const words = "No model a b c in version 2024-02-01.";
+  await using upstream = new FakeUpstream(() => new Response(envelope(words), { status: 400 }));
+  const { message } = await failureOf(`${upstream.url}/?api-version=2024-02-01&tenant=b&empty=`, {
+    key: "a",
+  });
+  assertEquals(message, words);
+});
+
 Deno.test("upstream: without a key none is sent, and 401 says that one is needed", async () => {
   await using upstream = new FakeUpstream(() => new Response(null, { status: 401 }));
   const { message } = await failureOf(upstream.url, { key: "" });
