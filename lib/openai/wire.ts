@@ -245,14 +245,31 @@ export function toParts(text: string): Part[] {
  * @throws {AppError} that names the field.
  */
 export function requireContent(messages: readonly Message[], param: string, isAnswer = false): void {
-  const fault = sizeFault(messages) ?? (isAnswer ? undefined : contentFault(messages));
+  const fault = sizeFault(contentSize(messages)) ?? (isAnswer ? undefined : contentFault(messages));
   if (fault !== undefined) throw new AppError("invalid_value", `"${param}" ${fault}.`, { param });
 }
 
-function sizeFault(messages: readonly Message[]): string | undefined {
-  const parts = messages.reduce((count, message) => count + message.parts.length, 0);
+/** The size of messages, as far as a request is limited. */
+export interface ContentSize {
+  readonly parts: number;
+  /** Characters of text. */
+  readonly chars: number;
+}
+
+/** Measures messages. @param size The size of others, which is added. */
+export function contentSize(
+  messages: readonly Message[],
+  size: ContentSize = { parts: 0, chars: 0 },
+): ContentSize {
+  return messages.reduce(({ parts, chars }, message) => ({
+    parts: parts + message.parts.length,
+    chars: chars + textOf(message).length,
+  }), size);
+}
+
+/** Tells which limit of a request this size breaks. */
+export function sizeFault({ parts, chars }: ContentSize): string | undefined {
   if (parts > MAX_PARTS) return `has more than ${MAX_PARTS} parts`;
-  const chars = messages.reduce((count, message) => count + textOf(message).length, 0);
   return chars > MAX_TEXT_CHARS ? TOO_MUCH_TEXT : undefined;
 }
 

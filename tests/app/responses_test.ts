@@ -147,6 +147,31 @@ Deno.test("responses: a response that is not the newest one starts a new convers
   }
 });
 
+Deno.test("responses: a chain too long for a request loses its oldest responses, and only new input is refused", async () => {
+  const filler = {
+    text: [{ type: "input_text", text: "A".repeat(1.5 * 1024 * 1024) }],
+    parts: Array.from({ length: 4_000 }, () => ({ type: "input_text", text: "A" })),
+  };
+  for (const [kind, content] of Object.entries(filler)) {
+    await using app = startApp({ sessions: "auto", script: saying("Ok.") });
+    const input = (...words: string[]) => [{
+      role: "user",
+      content: [...words.map((text) => ({ type: "input_text", text })), ...content],
+    }];
+    const first = await create(app, { input: input("First") });
+    const second = await create(app, { input: input("Second"), previous_response_id: first.id });
+    const third = await create(app, { input: input("Third"), previous_response_id: second.id });
+    const prompt = () => app.agent.prompts.at(-1)!.text;
+    const found = () => ["First", "Second", "Third", "Branch"].filter((word) => prompt().includes(word));
+    assertEquals([app.agent.sessions.length, found()], [1, ["Third"]], kind);
+    await create(app, { input: input("Branch"), previous_response_id: second.id });
+    assertEquals([app.agent.sessions.length, found()], [2, ["Second", "Branch"]], kind);
+    const large = [...input("a"), ...input("b"), ...input("c")];
+    const error = await errorOf(await post(app, { input: large, previous_response_id: third.id }));
+    assertEquals([error.status, error.param], [400, "input"], kind);
+  }
+});
+
 Deno.test("responses: after one that was cut off, the conversation goes on from it and from the one before it", async () => {
   for (const fromCut of [false, true]) {
     await using app = startApp({ sessions: "auto", script: saying("One.") });

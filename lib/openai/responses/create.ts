@@ -12,7 +12,7 @@ import { type CompletionDeps, conversationName, headerText, idempotencyKey, star
 import { HEAD_MS, UNFINISHED } from "../response.ts";
 import { requireUsableSchema } from "../structured_output.ts";
 import { promptTokens } from "../usage.ts";
-import { requireContent } from "../wire.ts";
+import { contentSize, requireContent } from "../wire.ts";
 import type { Approvals } from "./approvals.ts";
 import { resolveReferences, responseId, toMessages } from "./items.ts";
 import { hasText, ResponseRun, type RunOptions } from "./run.ts";
@@ -38,13 +38,12 @@ export function createHandler(deps: ResponseDeps): Handler {
     const previous = request.previousResponseId
       ? store.requirePrevious(caller.id, request.previousResponseId)
       : undefined;
-    const history = previous ? store.chain(caller.id, previous.id).items : [];
-    const messages = [
-      ...instructionMessages(request.instructions),
-      ...toMessages([...history, ...input]),
-    ];
+    const instructions = instructionMessages(request.instructions);
+    const own = [...instructions, ...toMessages(input)];
     const answer = approvals.find(caller, input);
-    requireContent(messages, "input", answer !== undefined);
+    requireContent(own, "input", answer !== undefined);
+    const history = previous ? store.chain(caller.id, previous.id, contentSize(own)) : [];
+    const messages = [...instructions, ...toMessages([...history, ...input])];
     if (request.format) await requireUsableSchema(request.format, http.signal);
 
     const named = previous

@@ -10,8 +10,9 @@ import { startBackgroundTimer } from "../../core/background_timer.ts";
 import { AppError } from "../../core/errors.ts";
 import { listExcess } from "../../core/excess.ts";
 import type { Log } from "../../core/log.ts";
+import { type ContentSize, contentSize, sizeFault } from "../wire.ts";
 import type { ResponseObject } from "./events.ts";
-import { type HistoryItem, itemId, responseIdOf } from "./items.ts";
+import { type HistoryItem, itemId, responseIdOf, toMessages } from "./items.ts";
 import { MAX_CHARS, type Transcripts, type TranscriptSummary } from "./transcripts.ts";
 
 /** Time for which a response is in memory after its end, in milliseconds. */
@@ -79,14 +80,6 @@ export interface RunningResponse {
    * @returns Resolves once it is written to the file, or cannot be; at once if it is kept in memory only.
    */
   finish(response: ResponseObject): Promise<void>;
-}
-
-/** The items of a response and of those before it. */
-export interface ResponseChain {
-  /** Oldest first: the input and the output of each response. */
-  readonly items: readonly HistoryItem[];
-  /** The chain begins with a response that continues none; false if older ones are no longer kept. */
-  readonly isWhole: boolean;
 }
 
 /** A conversation with responses in the file. */
@@ -241,22 +234,30 @@ export class ResponseStore implements Disposable {
     };
   }
 
-  /** Returns the items of a response and of those before it; empty if it is not kept. */
-  chain(owner: string, id: string): ResponseChain {
+  /**
+   * Returns the input and the output of a response and of those before it, oldest first: as many of the newest ones as
+   * are kept and as a request has room for.
+   *
+   * @param own The size of the request's own messages.
+   */
+  chain(owner: string, id: string, own: ContentSize): HistoryItem[] {
     const responses: (readonly HistoryItem[])[] = [];
     const seen = new Set<string>();
     let chars = 0;
+    let size = own;
     let next: string | undefined = id;
     while (next !== undefined && !seen.has(next) && seen.size < MAX_CHAIN) {
       const kept = this.get(owner, next);
       const items = kept && fitting([...kept.input, ...kept.response.output], MAX_TAKEN_CHARS - chars);
-      if (kept === undefined || items === undefined) break;
+      if (items === undefined) break;
       chars += sizeOf(items);
+      size = contentSize(toMessages(items), size);
+      if (sizeFault(size)) break;
       responses.push(items);
       seen.add(next);
-      next = kept.previousId;
+      next = kept?.previousId;
     }
-    return { items: responses.reverse().flat(), isWhole: next === undefined };
+    return responses.reverse().flat();
   }
 
   /**

@@ -6,6 +6,7 @@ import { ResponseBuilder, type ResponseObject } from "../../../lib/openai/respon
 import { type HistoryItem, itemId } from "../../../lib/openai/responses/items.ts";
 import { type KeptResponse, type NewResponse, ResponseStore } from "../../../lib/openai/responses/store.ts";
 import type { Transcripts } from "../../../lib/openai/responses/transcripts.ts";
+import type { ContentSize } from "../../../lib/openai/wire.ts";
 import { FakeClock } from "../../support/harness/fake_clock.ts";
 import { HEAD } from "../../support/harness/response_fixture.ts";
 import { nextTask } from "../../support/harness/turn_recorder.ts";
@@ -13,6 +14,9 @@ import { START, TranscriptsFixture } from "../../support/harness/transcripts_fix
 
 const HOUR_MS = 3_600_000;
 const OWNER = "keys.stage";
+
+/** The size of a request without content. */
+const NOTHING: ContentSize = { parts: 0, chars: 0 };
 
 /** A response without output. */
 const EMPTY = new ResponseBuilder(HEAD).toResponse();
@@ -126,14 +130,14 @@ Deno.test("responses: two callers never meet", async () => {
     assertEquals(store.get(other, id), undefined);
     assertEquals(store.createItemFinder(other)(itemId("message", id, 0)), undefined);
     assertEquals(store.createItemFinder(other)(itemId("message", id, 0, "input")), undefined);
-    assertEquals(store.chain(other, id), { items: [], isWhole: false });
+    assertEquals(store.chain(other, id, NOTHING), []);
     assertEquals(await store.delete(other, id), false);
     const unknown =
       `There is no response "${id}". Without "store": true, a response is kept for an hour at most.`;
     assertThrows(() => store.require(other, id), AppError, unknown);
     assertThrows(() => store.requirePrevious(other, id), AppError, unknown);
   }
-  assertEquals(textsOf(store.chain(other, "resp_other").items), ["resp_other?", "resp_other!"]);
+  assertEquals(textsOf(store.chain(other, "resp_other", NOTHING)), ["resp_other?", "resp_other!"]);
   assertEquals([store.listConversations(other), store.listConversations(OWNER).length], [[], 1]);
   await store.deleteConversation(other, "mao");
   await store.deleteConversation(other, undefined);
@@ -257,8 +261,8 @@ Deno.test("responses: with store true one is in the file, beyond the hour and th
   }
   assertEquals([after.isRunning, store.isNewest(after)], [false, true]);
   assertEquals(store.isNewest(store.require(OWNER, "resp_1")), false);
-  const { items, isWhole } = store.chain(OWNER, "resp_2");
-  assertEquals([textsOf(items), isWhole], [["resp_1?", "resp_1!", "resp_2?", "resp_2!"], false]);
+  const chain = textsOf(store.chain(OWNER, "resp_2", NOTHING));
+  assertEquals(chain, ["resp_1?", "resp_1!", "resp_2?", "resp_2!"]);
   const find = store.createItemFinder(OWNER);
   assertEquals(textsOf([find("msg_1_0")!, find("msg_2_in0")!]), ["resp_1!", "resp_2?"]);
 });
@@ -357,21 +361,19 @@ Deno.test("chain: oldest first, up to a response that is no longer kept, and wit
   await run(store, "resp_fork", { previousId: "resp_1" });
   await run(store, "resp_a", { previousId: "resp_b" });
   await run(store, "resp_b", { previousId: "resp_a" });
-  const chains: Readonly<Record<string, [texts: string[], isWhole: boolean]>> = {
-    resp_1: [["resp_1?", "resp_1!"], true],
-    resp_3: [["resp_1?", "resp_1!", "resp_2?", "resp_2!", "resp_3?", "Half"], true],
-    resp_fork: [["resp_1?", "resp_1!", "resp_fork?", "resp_fork!"], true],
-    resp_b: [["resp_a?", "resp_a!", "resp_b?", "resp_b!"], false],
-    resp_unknown: [[], false],
+  const chains: Readonly<Record<string, string[]>> = {
+    resp_1: ["resp_1?", "resp_1!"],
+    resp_3: ["resp_1?", "resp_1!", "resp_2?", "resp_2!", "resp_3?", "Half"],
+    resp_fork: ["resp_1?", "resp_1!", "resp_fork?", "resp_fork!"],
+    resp_b: ["resp_a?", "resp_a!", "resp_b?", "resp_b!"],
+    resp_unknown: [],
   };
   for (const [id, expected] of Object.entries(chains)) {
-    const { items, isWhole } = store.chain(OWNER, id);
-    assertEquals([textsOf(items), isWhole], expected, id);
+    assertEquals(textsOf(store.chain(OWNER, id, NOTHING)), expected, id);
   }
   await running.finish(saying("resp_3", "Whole"));
   await store.delete(OWNER, "resp_1");
-  const { items, isWhole } = store.chain(OWNER, "resp_3");
-  assertEquals([textsOf(items), isWhole], [["resp_2?", "resp_2!", "resp_3?", "Whole"], false]);
+  assertEquals(textsOf(store.chain(OWNER, "resp_3", NOTHING)), ["resp_2?", "resp_2!", "resp_3?", "Whole"]);
 });
 
 Deno.test("chain: at most 20 MiB, older images as notes", async () => {
@@ -385,14 +387,31 @@ Deno.test("chain: at most 20 MiB, older images as notes", async () => {
       ...(index > 1 ? { previousId: `resp_${index - 1}` } : {}),
     });
   }
-  const { items, isWhole } = store.chain(OWNER, "resp_4");
+  const items = store.chain(OWNER, "resp_4", NOTHING);
   const note = "[An image or sound was too large to be kept.]";
   assertEquals(textsOf(items).filter((text) => !text.endsWith("!")), [
     ...["picture 1", note, "picture 2", note, "picture 3", "?", "picture 4", "?"],
   ]);
-  assertEquals(isWhole, true);
   await run(store, "resp_5", { previousId: "resp_4", input: [said("A".repeat(21 * 1024 * 1024))] });
-  assertEquals(store.chain(OWNER, "resp_5"), { items: [], isWhole: false });
+  assertEquals(store.chain(OWNER, "resp_5", NOTHING), []);
+});
+
+Deno.test("chain: its oldest responses are left out beyond 4 Mi characters or 10,000 parts, with those of the request", async () => {
+  using store = createStore();
+  const text = "A".repeat(2 * 1024 * 1024 - 100);
+  const parts = Array.from({ length: 4_999 }, () => ({ type: "text", text: "A" } as const));
+  const inputs = { chars: said(text), parts: { type: "message", role: "user", parts } } as const;
+  for (const [kind, item] of Object.entries(inputs)) {
+    for (let index = 1; index <= 3; index++) {
+      const previousId = index > 1 ? `resp_${kind}${index - 1}` : undefined;
+      await run(store, `resp_${kind}${index}`, { input: [item], previousId });
+    }
+  }
+  const counts = (own: ContentSize) =>
+    Object.keys(inputs).map((kind) => store.chain(OWNER, `resp_${kind}3`, own).length / 2);
+  assertEquals(counts(NOTHING), [2, 2]);
+  assertEquals(counts({ parts: 1, chars: 1_000 }), [1, 1]);
+  assertEquals(counts({ parts: 9_000, chars: 3 * 1024 * 1024 }), [0, 0]);
 });
 
 Deno.test("isNewest: the last response that started in the conversation, also if it is not kept or deleted", async () => {
