@@ -12,7 +12,7 @@ export const LAYERS: readonly (readonly string[])[] = [
   ["app", "doctor"],
   ["config"],
   ["acp", "demo", "openai", "events", "clawd", "stage", "telemetry"],
-  ["http"],
+  ["speech", "http"],
   ["conversation"],
   ["turn"],
   ["core"],

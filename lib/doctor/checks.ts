@@ -11,7 +11,7 @@ import { splitCommand } from "../config/parsers.ts";
 import { FileInUseError } from "../conversation/sqlite.ts";
 import { openStore } from "../conversation/store.ts";
 import { AppError, messageOf } from "../core/errors.ts";
-import { createUpstream } from "../http/upstream.ts";
+import { createUpstream } from "../core/upstream.ts";
 import { type EmbeddingsConfig, requestEmbeddings } from "../openai/embeddings.ts";
 import { openCharacter } from "../stage/character.ts";
 import { fail, type Finding, ok, warn } from "./report.ts";

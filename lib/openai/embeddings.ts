@@ -10,7 +10,7 @@ import {
   type Upstream,
   type UpstreamConfig,
   type UpstreamRequestOptions,
-} from "../http/upstream.ts";
+} from "../core/upstream.ts";
 import { modelName, parse } from "./wire.ts";
 
 /** Inputs of one request, and tokens of all of them: OpenAI's limits. */

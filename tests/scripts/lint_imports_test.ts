@@ -4,7 +4,7 @@ import plugin, { createPlugin, findCircle, LAYERS } from "../../scripts/lint_imp
 const SIDEWAYS =
   "lib/openai/chat.ts may not import lib/acp/json_rpc.ts: units of one layer never import each other; " +
   "take a function as a parameter, from lib/server.ts";
-const ORDER = "main > server > app, doctor > config > sides > http > conversation > turn > core";
+const ORDER = "main > server > app, doctor > config > sides > speech, http > conversation > turn > core";
 const FUNCTION = "take a function as a parameter, from lib/server.ts";
 const UPWARDS =
   `lib/turn/turn.ts may not import lib/http/sse.ts: imports go down (${ORDER}) and http is above turn; ${FUNCTION}`;

@@ -1,10 +1,10 @@
 /** The client of an OpenAI-compatible server that the owner has configured: an upstream. @module */
 
 import { z } from "zod";
-import { AppError } from "../core/errors.ts";
-import { startIdleTimer } from "../core/idle_timer.ts";
-import { createRedactor, MIN_SECRET_CHARS, urlSecrets } from "../core/redact.ts";
-import { spaceUnsafe } from "../core/unsafe_text.ts";
+import { AppError } from "./errors.ts";
+import { startIdleTimer } from "./idle_timer.ts";
+import { createRedactor, MIN_SECRET_CHARS, urlSecrets } from "./redact.ts";
+import { spaceUnsafe } from "./unsafe_text.ts";
 
 /** Longest time for an answer, in milliseconds. Node's `fetch` gives up on us after 300 seconds. */
 const TIMEOUT_MS = 240_000;

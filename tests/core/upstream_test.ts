@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { errorResponse } from "../../lib/http/error_response.ts";
-import { createUpstream, joinUrl } from "../../lib/http/upstream.ts";
+import { createUpstream, joinUrl } from "../../lib/core/upstream.ts";
 import { FakeUpstream } from "../support/harness/fake_upstream.ts";
 
 const ADDRESSES: [base: string, joined: string][] = [
