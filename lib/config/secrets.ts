@@ -4,7 +4,7 @@ import type { AgentConfig } from "../acp/create_agent.ts";
 import type { McpServer, NamedValue } from "../acp/wire.ts";
 import { MIN_SECRET_CHARS, urlSecrets } from "../core/redact.ts";
 import { sha256 } from "../http/access.ts";
-import { upstreamSecrets } from "../http/upstream.ts";
+import { upstreamSecrets } from "../core/upstream.ts";
 import type { EmbeddingsConfig } from "../openai/embeddings.ts";
 import { type KeyConfig, type ServerKey, serverKeys } from "./keys.ts";
 
