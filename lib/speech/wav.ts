@@ -1,0 +1,222 @@
+/** The WAV format: reads recordings of any writer, and writes 16-bit mono. Pure. @module */
+
+import { AppError } from "../core/errors.ts";
+import type { Pcm } from "./pcm.ts";
+
+/** Samples in a second of a file that is read. */
+const MIN_RATE = 1_000;
+const MAX_RATE = 384_000;
+const MAX_CHANNELS = 32;
+/** Chunks of a file that are looked at before its sound. Each costs a writer 8 bytes only. */
+const MAX_CHUNKS = 1_000;
+/**
+ * Longest recording, in seconds. 25 MB of the smallest sound in use, 8-bit at 8,000 Hz, are shorter. With it the samples
+ * of a recording are at most twice as large as its file, and a resampled one has a limit.
+ */
+const MAX_SECS = 3_600;
+
+/** `wFormatTag` of the `fmt ` chunk. */
+const FORMAT_INTEGER = 0x0001;
+const FORMAT_FLOAT = 0x0003;
+const FORMAT_EXTENSIBLE = 0xfffe;
+/** The rest of the GUID in a `WAVE_FORMAT_EXTENSIBLE` whose first two bytes are a `wFormatTag`. */
+const SUBFORMAT_TAIL = "000000001000800000aa00389b71";
+const EXTENSIBLE_BYTES = 40;
+/** A length that its writer did not know, because the file was a stream. */
+const UNKNOWN_LENGTH = 0xffff_ffff;
+
+/** Bytes of the header that {@linkcode wavHeader} makes. */
+const HEADER_BYTES = 44;
+const BYTES_PER_SAMPLE = 2;
+
+const ACCEPTED = "WAV is accepted with 8, 16, 24 or 32-bit integers or 32 or 64-bit floats, " +
+  `${MIN_RATE} to ${MAX_RATE} Hz and 1 to ${MAX_CHANNELS} channels`;
+
+/** What the `fmt ` chunk says. */
+interface Format {
+  readonly isFloat: boolean;
+  readonly channels: number;
+  readonly rate: number;
+  readonly bytesPerSample: number;
+}
+
+/** The sound of a WAV file whose samples are still as they were written. */
+export interface WavSound {
+  /** Samples in a second. */
+  readonly rate: number;
+  /** Samples of each channel. */
+  readonly length: number;
+  /** Reads samples, and mixes the channels to one. `from` and `to` are at most `length`. */
+  read(from: number, to: number): Int16Array<ArrayBuffer>;
+}
+
+/**
+ * Reads a WAV file, and mixes its channels to one. A `data` chunk that is longer than the file, or whose length its
+ * writer did not know, ends with the file. A sample that is not complete at the end is left out.
+ *
+ * @throws {AppError} if the file is no WAV, or of a kind that is not accepted.
+ */
+export function parseWav(bytes: Uint8Array): Pcm {
+  const sound = openWav(bytes);
+  return { rate: sound.rate, samples: sound.read(0, sound.length) };
+}
+
+/** Finds the sound in a WAV file, without reading its samples. @throws {AppError} like {@linkcode parseWav}. */
+export function openWav(bytes: Uint8Array): WavSound {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const isWav = view.byteLength >= 12 && /^(?:RIFF|RF64|BW64)$/.test(textAt(view, 0)) &&
+    textAt(view, 8) === "WAVE";
+  if (!isWav) throw refused("The file is no WAV.");
+  let format: Format | undefined;
+  let at = 12;
+  for (let chunks = 0; chunks < MAX_CHUNKS && at + 8 <= view.byteLength; chunks++) {
+    const id = textAt(view, at);
+    const length = view.getUint32(at + 4, true);
+    const start = at + 8;
+    const rest = view.byteLength - start;
+    if (id === "fmt ") {
+      format ??= parseFormat(new DataView(view.buffer, view.byteOffset + start, Math.min(length, rest)));
+    } else if (id === "data") {
+      if (format === undefined) throw refused("The WAV has no fmt chunk before its data.");
+      const isOpen = length === 0 || length === UNKNOWN_LENGTH || length > rest;
+      const data = new DataView(view.buffer, view.byteOffset + start, isOpen ? rest : length);
+      return soundOf(format, data);
+    }
+    // A chunk of an odd length is followed by a byte that belongs to none.
+    at = start + length + length % 2;
+  }
+  throw refused(format === undefined ? "The WAV has no fmt chunk." : "The WAV has no data chunk.");
+}
+
+function parseFormat(chunk: DataView): Format {
+  if (chunk.byteLength < 16) throw refused("The fmt chunk of the WAV is too short.");
+  const channels = chunk.getUint16(2, true);
+  const rate = chunk.getUint32(4, true);
+  const blockBytes = chunk.getUint16(12, true);
+  const bits = chunk.getUint16(14, true);
+  const tag = formatTag(chunk);
+  if (tag !== FORMAT_INTEGER && tag !== FORMAT_FLOAT) throw refused(`The WAV has the format tag ${tag}.`);
+  const isFloat = tag === FORMAT_FLOAT;
+  if (!(isFloat ? [32, 64] : [8, 16, 24, 32]).includes(bits)) {
+    throw refused(`The WAV has ${bits}-bit ${isFloat ? "floats" : "integers"}.`);
+  }
+  if (channels < 1 || channels > MAX_CHANNELS) throw refused(`The WAV has ${channels} channels.`);
+  if (rate < MIN_RATE || rate > MAX_RATE) throw refused(`The WAV has ${rate} samples in a second.`);
+  const bytesPerSample = bits / 8;
+  if (blockBytes !== bytesPerSample * channels) {
+    throw refused(
+      `The WAV has blocks of ${blockBytes} bytes for ${channels} samples of ${bytesPerSample} bytes.`,
+    );
+  }
+  return { isFloat, channels, rate, bytesPerSample };
+}
+
+function formatTag(chunk: DataView): number {
+  const tag = chunk.getUint16(0, true);
+  if (tag !== FORMAT_EXTENSIBLE) return tag;
+  if (chunk.byteLength < EXTENSIBLE_BYTES) throw refused("The fmt chunk of the WAV is too short.");
+  const guid = new Uint8Array(chunk.buffer, chunk.byteOffset + 24, 16);
+  if (guid.subarray(2).toHex() !== SUBFORMAT_TAIL) throw refused("The WAV has an unknown subformat.");
+  return chunk.getUint16(24, true);
+}
+
+function soundOf(format: Format, data: DataView): WavSound {
+  const { channels, rate, bytesPerSample } = format;
+  const blockBytes = channels * bytesPerSample;
+  const length = Math.floor(data.byteLength / blockBytes);
+  if (length > rate * MAX_SECS) {
+    throw new AppError("body_too_large", `The recording is longer than ${MAX_SECS / 60} minutes.`);
+  }
+  const sampleAt = sampleReader(format, data);
+  return {
+    rate,
+    length,
+    read(from, to) {
+      const samples = new Int16Array(to - from);
+      let at = from * blockBytes;
+      for (let i = 0; i < samples.length; i++) {
+        let sum = 0;
+        for (let channel = 0; channel < channels; channel++, at += bytesPerSample) sum += sampleAt(at);
+        samples[i] = toSample(sum / channels);
+      }
+      return samples;
+    },
+  };
+}
+
+/** Returns a function that reads the sample at a byte, in the range of 16 bits. */
+function sampleReader({ isFloat, bytesPerSample }: Format, data: DataView): (at: number) => number {
+  if (isFloat) {
+    return bytesPerSample === 4
+      ? (at) => data.getFloat32(at, true) * 0x8000
+      : (at) => data.getFloat64(at, true) * 0x8000;
+  }
+  switch (bytesPerSample) {
+    case 1:
+      // Only samples of 8 bits are unsigned.
+      return (at) => (data.getUint8(at) - 0x80) * 0x100;
+    case 2:
+      return (at) => data.getInt16(at, true);
+    case 3:
+      return (at) => data.getInt8(at + 2) * 0x100 + data.getUint16(at, true) / 0x100;
+    default:
+      return (at) => data.getInt32(at, true) / 0x10000;
+  }
+}
+
+/** Rounds and limits a value to 16 bits. A value that is no number is silence. */
+export function toSample(value: number): number {
+  if (value >= 0x7fff) return 0x7fff;
+  if (value <= -0x8000) return -0x8000;
+  return Math.round(value) || 0;
+}
+
+/** Makes a WAV file. */
+export function encodeWav({ rate, samples }: Pcm): Uint8Array<ArrayBuffer> {
+  const file = new Uint8Array(HEADER_BYTES + samples.byteLength);
+  file.set(wavHeader(rate, samples.byteLength));
+  file.set(toBytes(samples), HEADER_BYTES);
+  return file;
+}
+
+/**
+ * Makes the header of a WAV of 16-bit mono sound.
+ *
+ * @param dataBytes Bytes of the samples that follow. Without it the file is a stream, whose length is not known.
+ */
+export function wavHeader(rate: number, dataBytes?: number): Uint8Array<ArrayBuffer> {
+  const header = new Uint8Array(HEADER_BYTES);
+  const view = new DataView(header.buffer);
+  const text = (at: number, chars: string) => header.set(new TextEncoder().encode(chars), at);
+  text(0, "RIFF");
+  view.setUint32(4, dataBytes === undefined ? UNKNOWN_LENGTH : dataBytes + HEADER_BYTES - 8, true);
+  text(8, "WAVEfmt ");
+  view.setUint32(16, 16, true);
+  view.setUint16(20, FORMAT_INTEGER, true);
+  view.setUint16(22, 1, true);
+  view.setUint32(24, rate, true);
+  view.setUint32(28, rate * BYTES_PER_SAMPLE, true);
+  view.setUint16(32, BYTES_PER_SAMPLE, true);
+  view.setUint16(34, 8 * BYTES_PER_SAMPLE, true);
+  text(36, "data");
+  view.setUint32(40, dataBytes ?? UNKNOWN_LENGTH, true);
+  return header;
+}
+
+/** Returns samples as the bytes of `pcm` and WAV, without a copy. Every system of Deno is little-endian. */
+export function toBytes(samples: Int16Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength);
+}
+
+function textAt(view: DataView, at: number): string {
+  return String.fromCharCode(
+    view.getUint8(at),
+    view.getUint8(at + 1),
+    view.getUint8(at + 2),
+    view.getUint8(at + 3),
+  );
+}
+
+function refused(problem: string): AppError {
+  return new AppError("unsupported_value", `${problem} ${ACCEPTED}.`, { param: "file" });
+}
