@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import type { ResponseObject } from "../../lib/openai/responses/events.ts";
-import { oneByOne, saying } from "../support/agents/memory_agent.ts";
+import { oneByOne, saying, type Script } from "../support/agents/memory_agent.ts";
 import {
   errorOf,
   type SendOptions,
@@ -10,6 +10,7 @@ import {
   WriteReader,
 } from "../support/harness/app_harness.ts";
 import { apiKey, withKey } from "../support/harness/key_fixture.ts";
+import { TranscriptsFixture } from "../support/harness/transcripts_fixture.ts";
 import { nextTask } from "../support/harness/turn_recorder.ts";
 
 const PATH = "/v1/responses";
@@ -252,6 +253,49 @@ Deno.test("responses: one in the background goes on without its client, and show
     assertEquals([done.status, textOf(done), prompt.cancelCount], ["completed", "Hello.", 0]);
   }
 });
+
+/** A response in the background when the server ends: its request, and what the agent does, if it is asked. */
+interface Interrupted {
+  readonly fields?: Record<string, unknown>;
+  readonly script?: Script;
+  readonly expected: readonly [status: string, text: string, code?: string];
+}
+
+const schema = { type: "object", properties: { name: { type: "string" } } };
+const INTERRUPTED: Readonly<Record<string, Interrupted>> = {
+  "one that has just ended": { script: saying("Hi."), expected: ["completed", "Hi."] },
+  "one whose JSON is still checked": {
+    fields: { text: { format: { type: "json_schema", name: "character", schema } } },
+    script: saying('{"name":"Mao"}'),
+    expected: ["completed", '{"name":"Mao"}'],
+  },
+  "one that takes too long": {
+    script: (prompt) => prompt.say("Hal"),
+    expected: ["failed", "Hal", "shutting_down"],
+  },
+  "one that never got to its agent": { expected: ["failed", "", "shutting_down"] },
+};
+
+for (const [name, { fields, script, expected }] of Object.entries(INTERRUPTED)) {
+  Deno.test(`responses: the end of the server finds ${name}, and the next one has it as it ended`, async () => {
+    using fixture = new TranscriptsFixture();
+    fixture.now = Date.now();
+    let id: string;
+    {
+      await using transcripts = await fixture.open();
+      const app = startApp({ transcripts, script, shutdownGraceMs: 1 });
+      if (!script) app.agent.openGate = new Promise(() => {});
+      ({ id } = await create(app, { background: true, store: true, ...fields }));
+      if (script) await app.agent.nextPrompt();
+      await app.end();
+    }
+    await using transcripts = await fixture.open();
+    await using app = startApp({ transcripts });
+    const response = await retrieve(app, id);
+    const { status, error } = response;
+    assertEquals([status, textOf(response), error?.code], [expected[0], expected[1], expected[2]]);
+  });
+}
 
 Deno.test("responses: cancel ends one in the background, before and while its turn runs", async () => {
   await using app = startApp();

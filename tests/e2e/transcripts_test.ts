@@ -2,7 +2,14 @@
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { summaryOf, TranscriptsFixture, wordsOf } from "../support/harness/transcripts_fixture.ts";
-import { type ServerProcess, startServer } from "../support/harness/server_process.ts";
+import { createGate } from "../support/harness/data_dir_fixture.ts";
+import {
+  inConversation,
+  script,
+  type ServerProcess,
+  startServer,
+  until,
+} from "../support/harness/server_process.ts";
 
 const LOST = "conversations and responses are kept only until this program ends";
 
@@ -42,4 +49,56 @@ Deno.test("a server without stored responses makes no file for them", async () =
     await using _server = await startIn(fixture);
   }
   await assertRejects(() => Deno.stat(fixture.path), Deno.errors.NotFound);
+});
+
+/** Starts a response in the background. Returns its id. */
+async function respond(server: ServerProcess, input: string, init?: RequestInit): Promise<string> {
+  return (await (await server.post("/v1/responses", { input, store: true, background: true }, init)).json())
+    .id;
+}
+
+/** Waits until a response has said this. */
+async function untilText(server: ServerProcess, id: string, text: string): Promise<void> {
+  await until(() => server.get(`/v1/responses/${id}`), ({ output }) => JSON.stringify(output).includes(text));
+}
+
+Deno.test("a response in the background, at SIGTERM: it ends or fails, and the next server has it", async () => {
+  using fixture = new TranscriptsFixture();
+  await using gate = await createGate();
+  const env = { VTUBER_DATA_DIR: fixture.folder, VTUBER_SHUTDOWN_GRACE_SECS: "2", VTUBER_ON_BUSY: "queue" };
+  const ids: string[] = [];
+  {
+    await using server = await startServer({ env });
+    ids.push(await respond(server, script({ text: "to" }, gate.step, { text: "gether" })));
+    ids.push(await respond(server, script({ text: "endless" }, { hang: true }), inConversation("mao")));
+    ids.push(await respond(server, script({ text: "never" }), inConversation("mao")));
+    await untilText(server, ids[0]!, "to");
+    await untilText(server, ids[1]!, "endless");
+    server.signal("SIGTERM");
+    await server.logged("shutting down");
+    await gate.open();
+    await server.exited;
+  }
+  await using server = await startServer({ env });
+  const found = await Promise.all(ids.map((id) => server.get(`/v1/responses/${id}`)));
+  assertEquals(
+    found.map(({ status, output }) => [status, output[0]?.content[0]?.text]),
+    [["completed", "together"], ["failed", "endless"], ["failed", undefined]],
+  );
+});
+
+Deno.test("a response in the background, at SIGKILL: those that had ended are there, and none seems to run", async () => {
+  using fixture = new TranscriptsFixture();
+  let ended: string, running: string;
+  {
+    await using server = await startIn(fixture);
+    ended = await respond(server, script({ text: "whole" }));
+    running = await respond(server, script({ text: "half" }, { hang: true }));
+    await untilText(server, running, "half");
+    await until(() => fixture.has("whole"));
+    await server.end("SIGKILL");
+  }
+  await using server = await startIn(fixture);
+  assertEquals((await server.get(`/v1/responses/${ended}`)).status, "completed");
+  assertEquals((await server.get(`/v1/responses/${running}`)).error.code, "not_found");
 });

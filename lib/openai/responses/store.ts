@@ -7,6 +7,7 @@
 
 import { BoundedMap } from "../../core/bounded_map.ts";
 import { startBackgroundTimer } from "../../core/background_timer.ts";
+import { settlesWithin } from "../../core/deadline.ts";
 import { AppError } from "../../core/errors.ts";
 import { listExcess } from "../../core/excess.ts";
 import type { Log } from "../../core/log.ts";
@@ -31,6 +32,8 @@ const MAX_CHAIN = 1_000;
 const MAX_UNSTORED = 10_000;
 /** Conversations of which the newest response is known. */
 const MAX_NEWEST = 2_000;
+/** Longest wait, at the end of the program, for responses whose turns have ended: a check of JSON takes 2 seconds. */
+const END_MS = 5_000;
 
 /** A response and its request. */
 export interface KeptResponse {
@@ -40,8 +43,6 @@ export interface KeptResponse {
   readonly owner: string;
   /** The agent's name. */
   readonly agent: string;
-  /** `undefined` until the turn has started. */
-  readonly model: string | undefined;
   /** The id of the conversation; `undefined` until the turn has started. */
   readonly conversation: string | undefined;
   readonly previousId: string | undefined;
@@ -70,7 +71,7 @@ export interface NewResponse
 
 /** A response while it runs. */
 export interface RunningResponse {
-  /** Tells the conversation and the model, once the turn has started. */
+  /** Tells the conversation and the agent, once the turn has started. */
   attach(turn: { readonly conversation: string; readonly resolvedModel: string }): void;
   /** Tells that the response is cut off: the one before it counts as the newest of the conversation too. */
   cutOff(): void;
@@ -97,7 +98,6 @@ export interface StoredConversation {
 /** An entry in memory. */
 interface Entry extends KeptResponse {
   agent: string;
-  model: string | undefined;
   conversation: string | undefined;
   isRunning: boolean;
   response: ResponseObject;
@@ -105,6 +105,8 @@ interface Entry extends KeptResponse {
   chars: number;
   /** Of the clock `performance.now()`, once it has ended. */
   expiresAt: number;
+  /** Resolves at its end. */
+  readonly ended: Promise<void>;
 }
 
 /** Dependencies of {@linkcode ResponseStore}. */
@@ -115,7 +117,7 @@ export interface ResponseStoreDeps {
 }
 
 /** The responses that are kept. Its owner keeps the file open for as long. */
-export class ResponseStore implements Disposable {
+export class ResponseStore implements AsyncDisposable {
   readonly #transcripts: Transcripts | undefined;
   readonly #log: Pick<Log, "warn">;
   /** Never evicted: the limit of turns bounds their number. */
@@ -138,9 +140,10 @@ export class ResponseStore implements Disposable {
   /** Takes a response that starts. Each has to be finished: until then it stays in memory. */
   start({ store, current, conversation, ...fields }: NewResponse): RunningResponse {
     const { id, owner } = fields;
+    const { promise: ended, resolve } = Promise.withResolvers<void>();
     const entry: Entry = {
       ...fields,
-      model: undefined,
+      ended,
       conversation,
       isRunning: true,
       get response() {
@@ -154,7 +157,6 @@ export class ResponseStore implements Disposable {
     return {
       attach: ({ conversation, resolvedModel }) => {
         entry.conversation = conversation;
-        entry.model = resolvedModel;
         // An answer to a permission request goes on with the turn of its agent, whatever model it names.
         entry.agent = resolvedModel.split("/", 1)[0]!;
         this.#newest.set(conversationKey({ ...entry, conversation }), [id]);
@@ -166,6 +168,7 @@ export class ResponseStore implements Disposable {
         if (this.#newest.get(key)?.[0] === id) this.#newest.set(key, [id, previousId]);
       },
       finish: async (response) => {
+        resolve();
         // A response that was deleted, or is not kept.
         if (!this.#running.delete(id)) return;
         const chars = sizeOf(entry.input) + sizeOf(response);
@@ -313,8 +316,13 @@ export class ResponseStore implements Disposable {
     await this.#delete([...new Set(all.filter(isDeleted).map(({ id }) => id))]);
   }
 
-  /** Forgets what is in memory. */
-  [Symbol.dispose](): void {
+  /**
+   * Waits for the responses whose turns have ended, and cancels those that take too long, so that the file has them as
+   * they ended. Forgets what is in memory.
+   */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await settlesWithin(END_MS, Promise.all(this.#running.values().map(({ ended }) => ended)));
+    for (const { cancel } of [...this.#running.values()]) cancel();
     clearTimeout(this.#expiryTimer);
     this.#running.clear();
     this.#ended.clear();
@@ -348,10 +356,10 @@ export class ResponseStore implements Disposable {
   }
 
   async #write({ input, ...entry }: Entry, chars: number, response: ResponseObject): Promise<void> {
-    const { id, owner, agent, model, conversation, previousId, createdAt } = entry;
-    // The agent never got a request without a conversation.
-    if (!this.#transcripts || conversation === undefined || model === undefined) return;
-    const summary = { id, owner, agent, model, conversation, previousId, createdAt };
+    if (!this.#transcripts) return;
+    // One that never got to its agent may have no conversation: like a branch, it begins one of its own name.
+    const { id, owner, agent, conversation = id, previousId, createdAt } = entry;
+    const summary = { id, owner, agent, conversation, previousId, createdAt };
     const words = {
       input: JSON.stringify(chars > MAX_CHARS ? withoutMedia(input) : input),
       response: JSON.stringify(response),

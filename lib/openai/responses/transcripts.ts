@@ -41,9 +41,10 @@ const FILE: DatabaseFile = {
         response TEXT NOT NULL
       ) STRICT`,
     ],
+    ["ALTER TABLE responses DROP COLUMN model"],
   ],
 };
-const SUMMARY_COLUMNS = "id, owner, agent, model, conversation, previous_id, created_at, chars";
+const SUMMARY_COLUMNS = "id, owner, agent, conversation, previous_id, created_at, chars";
 
 /** A response in the file, without its words. */
 export interface TranscriptSummary {
@@ -51,7 +52,6 @@ export interface TranscriptSummary {
   /** `caller.id` */
   readonly owner: string;
   readonly agent: string;
-  readonly model: string;
   readonly conversation: string;
   readonly previousId: string | undefined;
   /** Unix milliseconds. */
@@ -253,7 +253,7 @@ class OpenFile {
       .map(fromRow);
     this.#read = database.prepare("SELECT input, response FROM responses WHERE id = ?");
     this.#insert = database.prepare(
-      `INSERT INTO responses (${SUMMARY_COLUMNS}, input, response) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO responses (${SUMMARY_COLUMNS}, input, response) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
     this.#delete = database.prepare("DELETE FROM responses WHERE id IN (SELECT value FROM json_each(?))");
   }
@@ -268,10 +268,10 @@ class OpenFile {
     this.#database.exec("BEGIN");
     try {
       for (const { summary, words } of transcripts) {
-        const { id, owner, agent, model, conversation, previousId = null, createdAt, chars } = summary;
+        const { id, owner, agent, conversation, previousId = null, createdAt, chars } = summary;
         const { input, response } = words;
         this.#insert.run(
-          ...[id, owner, agent, model, conversation, previousId, createdAt, chars, input, response],
+          ...[id, owner, agent, conversation, previousId, createdAt, chars, input, response],
         );
       }
       this.#database.exec("COMMIT");
@@ -300,7 +300,6 @@ function fromRow(row: Record<string, SQLOutputValue>): IndexEntry {
     id: String(row.id),
     owner: String(row.owner),
     agent: String(row.agent),
-    model: String(row.model),
     conversation: String(row.conversation),
     previousId: row.previous_id === null ? undefined : String(row.previous_id),
     createdAt: Number(row.created_at),

@@ -88,7 +88,7 @@ function ids(store: ResponseStore, all: readonly string[], owner = OWNER): strin
 }
 
 Deno.test("responses: one that runs is shown as it is now, and then as it ended", async () => {
-  using store = createStore();
+  await using store = createStore();
   let text = "";
   let cancelled = 0;
   const running = store.start({
@@ -96,7 +96,7 @@ Deno.test("responses: one that runs is shown as it is now, and then as it ended"
     ...{ store: undefined, current: () => saying("resp_1", text, "in_progress"), cancel: () => cancelled++ },
   });
   const shown = () => store.require(OWNER, "resp_1");
-  assertEquals([shown().isRunning, shown().conversation, shown().model], [true, undefined, undefined]);
+  assertEquals([shown().isRunning, shown().conversation], [true, undefined]);
   running.attach({ conversation: "mao", resolvedModel: "openab/fast" });
   text = "Hello";
   assertEquals(shown().response, saying("resp_1", "Hello", "in_progress"));
@@ -105,9 +105,12 @@ Deno.test("responses: one that runs is shown as it is now, and then as it ended"
   shown().cancel();
   const { cancel: _, ...kept } = shown();
   assertEquals<unknown>(
-    (({ chars: _chars, expiresAt: _expiresAt, ...rest }) => rest)({ chars: 0, expiresAt: 0, ...kept }),
+    (({ chars: _chars, expiresAt: _expiresAt, ended: _ended, ...rest }) => rest)({
+      ...{ chars: 0, expiresAt: 0, ended: undefined },
+      ...kept,
+    }),
     {
-      ...{ id: "resp_1", owner: OWNER, agent: "openab", model: "openab/fast", conversation: "mao" },
+      ...{ id: "resp_1", owner: OWNER, agent: "openab", conversation: "mao" },
       ...{ previousId: "resp_0", input: [], createdAt: START, isRunning: false },
       response: saying("resp_1", "Hello!"),
     },
@@ -118,7 +121,7 @@ Deno.test("responses: one that runs is shown as it is now, and then as it ended"
 Deno.test("responses: two callers never meet", async () => {
   using fixture = new TranscriptsFixture();
   await using transcripts = await fixture.open();
-  using store = createStore(transcripts);
+  await using store = createStore(transcripts);
   const other = "keys.other";
   const running = start(store, "resp_running");
   await run(store, "resp_ended");
@@ -148,7 +151,7 @@ Deno.test("responses: two callers never meet", async () => {
 
 Deno.test("responses: without store, one is kept for an hour after its end, and then forgotten without a request", async () => {
   using clock = new FakeClock();
-  using store = createStore();
+  await using store = createStore();
   const running = start(store, "resp_long");
   clock.advance(2 * HOUR_MS);
   await run(store, "resp_1");
@@ -165,7 +168,7 @@ Deno.test("responses: without store, one is kept for an hour after its end, and 
 });
 
 Deno.test("responses: 1,000 are kept: none of another key, and none that runs, is forgotten for a key that has many", async () => {
-  using store = createStore();
+  await using store = createStore();
   const running = start(store, "resp_running");
   const all = Array.from({ length: 1_010 }, (_, index) => `resp_${index}`);
   await run(store, "resp_other", { owner: "other" });
@@ -183,7 +186,7 @@ Deno.test("responses: 1,000 are kept: none of another key, and none that runs, i
 });
 
 Deno.test("responses: one that waits for its turn is forgotten with the conversation that it names", async () => {
-  using store = createStore();
+  await using store = createStore();
   const waiting = store.start({
     ...{ id: "resp_1", owner: OWNER, agent: "openab", previousId: undefined, input: [], createdAt: START },
     ...{ conversation: "mao", store: undefined, current: () => saying("resp_1", ""), cancel() {} },
@@ -194,7 +197,7 @@ Deno.test("responses: one that waits for its turn is forgotten with the conversa
 });
 
 Deno.test("responses: the agent of one is that of its turn", async () => {
-  using store = createStore();
+  await using store = createStore();
   const running = start(store, "resp_1", { agent: "other" });
   running.attach({ conversation: "mao", resolvedModel: "coder/gpt-5/high" });
   assertEquals(store.get(OWNER, "resp_1")?.agent, "coder");
@@ -202,7 +205,7 @@ Deno.test("responses: the agent of one is that of its turn", async () => {
 });
 
 Deno.test("responses: 64 MiB are kept, counting images and a great many small items", async () => {
-  using store = createStore();
+  await using store = createStore();
   const image = { type: "image", mimeType: "image/png", data: "A".repeat(15 * 1024 * 1024) } as const;
   const all = Array.from({ length: 6 }, (_, index) => `resp_${index}`);
   for (const id of all) await run(store, id, { input: [{ type: "message", role: "user", parts: [image] }] });
@@ -217,7 +220,7 @@ Deno.test("responses: 64 MiB are kept, counting images and a great many small it
 Deno.test("responses: with store false only the id is known, for an error that says so", async () => {
   using fixture = new TranscriptsFixture();
   await using transcripts = await fixture.open();
-  using store = createStore(transcripts);
+  await using store = createStore(transcripts);
   const running = start(store, "resp_1", { store: false });
   assertEquals(store.get(OWNER, "resp_1"), undefined);
   await running.finish(saying("resp_1", "secret"));
@@ -242,7 +245,7 @@ Deno.test("responses: with store true one is in the file, beyond the hour and th
   const before: KeptResponse[] = [];
   {
     await using transcripts = await fixture.open();
-    using store = createStore(transcripts);
+    await using store = createStore(transcripts);
     await run(store, "resp_0");
     await run(store, "resp_1", { store: true, previousId: "resp_0" });
     await run(store, "resp_2", { store: true, previousId: "resp_1" });
@@ -252,10 +255,10 @@ Deno.test("responses: with store true one is in the file, beyond the hour and th
     assertEquals(store.isNewest(store.require(OWNER, "resp_2")), true);
   }
   await using transcripts = await fixture.open();
-  using store = createStore(transcripts);
+  await using store = createStore(transcripts);
   const after = store.require(OWNER, "resp_2");
   for (
-    const field of ["agent", "model", "conversation", "previousId", "input", "response", "createdAt"] as const
+    const field of ["agent", "conversation", "previousId", "input", "response", "createdAt"] as const
   ) {
     assertEquals(after[field], before[0]![field], field);
   }
@@ -269,23 +272,48 @@ Deno.test("responses: with store true one is in the file, beyond the hour and th
 
 Deno.test("responses: without a file, store true keeps as long as without it", async () => {
   using clock = new FakeClock();
-  using store = createStore();
+  await using store = createStore();
   await run(store, "resp_1", { store: true });
   assertEquals([ids(store, ["resp_1"]), store.listConversations(OWNER)], [["resp_1"], []]);
   clock.advance(HOUR_MS);
   assertEquals(ids(store, ["resp_1"]), []);
 });
 
-Deno.test("responses: one that never reached an agent is in no file", async () => {
+Deno.test("responses: one that never got to its agent is in the file too, in a conversation of its own", async () => {
   using fixture = new TranscriptsFixture();
+  {
+    await using transcripts = await fixture.open();
+    await using store = createStore(transcripts);
+    const running = store.start({
+      ...{ id: "resp_1", owner: OWNER, agent: "openab", previousId: undefined, input: [], createdAt: START },
+      ...{ store: true, current: () => saying("resp_1", ""), cancel() {} },
+    });
+    await running.finish({ ...EMPTY, status: "failed" });
+  }
   await using transcripts = await fixture.open();
-  using store = createStore(transcripts);
-  const running = store.start({
-    ...{ id: "resp_1", owner: OWNER, agent: "openab", previousId: undefined, input: [], createdAt: START },
-    ...{ store: true, current: () => saying("resp_1", ""), cancel() {} },
-  });
-  await running.finish({ ...EMPTY, status: "failed" });
-  assertEquals([store.get(OWNER, "resp_1")?.response.status, fixture.files()], ["failed", []]);
+  await using store = createStore(transcripts);
+  const { response, conversation } = store.require(OWNER, "resp_1");
+  assertEquals([response.status, conversation], ["failed", "resp_1"]);
+});
+
+Deno.test("responses: the end of the program cancels one that does not end in 5 seconds, and it is in the file", async () => {
+  using fixture = new TranscriptsFixture();
+  {
+    await using transcripts = await fixture.open();
+    using clock = new FakeClock();
+    const store = createStore(transcripts);
+    const running = store.start({
+      ...{ id: "resp_1", owner: OWNER, agent: "openab", previousId: undefined, input: [], createdAt: START },
+      ...{ store: true, current: () => saying("resp_1", "Half", "in_progress") },
+      cancel: () => void running.finish({ ...saying("resp_1", "Half"), status: "cancelled" }),
+    });
+    const end = store[Symbol.asyncDispose]();
+    clock.advance(5_000);
+    await end;
+  }
+  await using transcripts = await fixture.open();
+  await using store = createStore(transcripts);
+  assertEquals(store.require(OWNER, "resp_1").response.status, "cancelled");
 });
 
 Deno.test("responses: an image that the file has no room for is a note there, and a longer text is in memory only", async () => {
@@ -297,14 +325,14 @@ Deno.test("responses: an image that the file has no room for is a note there, an
   ] as const;
   {
     await using transcripts = await fixture.open();
-    using store = createStore(transcripts, warnings);
+    await using store = createStore(transcripts, warnings);
     await run(store, "resp_image", { store: true, input: [{ type: "message", role: "user", parts }] });
     await run(store, "resp_text", { store: true, input: [said("A".repeat(2 ** 20))] });
     assertEquals(store.require(OWNER, "resp_image").input, [{ type: "message", role: "user", parts }]);
     assertEquals(ids(store, ["resp_text"]), ["resp_text"]);
   }
   await using transcripts = await fixture.open();
-  using store = createStore(transcripts);
+  await using store = createStore(transcripts);
   assertEquals(textsOf(store.require(OWNER, "resp_image").input), [
     "Look!",
     "[An image or sound was too large to be kept.]",
@@ -316,7 +344,7 @@ Deno.test("responses: an image that the file has no room for is a note there, an
 Deno.test("responses: a deleted one is gone, in memory and in the file, also if it still runs", async () => {
   using fixture = new TranscriptsFixture();
   await using transcripts = await fixture.open();
-  using store = createStore(transcripts);
+  await using store = createStore(transcripts);
   const running = start(store, "resp_running", { store: true });
   await run(store, "resp_stored", { store: true });
   await run(store, "resp_kept");
@@ -339,12 +367,12 @@ Deno.test("responses: one that the file still has after its deletion is an error
   await fixture.fill();
   {
     await using transcripts = await fixture.open();
-    using store = createStore(transcripts);
+    await using store = createStore(transcripts);
     await run(store, "resp_1", { store: true });
   }
   fixture.change("CREATE TRIGGER no BEFORE DELETE ON responses BEGIN SELECT RAISE(FAIL, 'full'); END");
   await using transcripts = await fixture.open();
-  using store = createStore(transcripts);
+  await using store = createStore(transcripts);
   const error = await assertRejects(
     () => store.delete(OWNER, "resp_1"),
     AppError,
@@ -354,7 +382,7 @@ Deno.test("responses: one that the file still has after its deletion is an error
 });
 
 Deno.test("chain: oldest first, up to a response that is no longer kept, and without circles", async () => {
-  using store = createStore();
+  await using store = createStore();
   await run(store, "resp_1");
   await run(store, "resp_2", { previousId: "resp_1" });
   const running = start(store, "resp_3", { previousId: "resp_2" });
@@ -377,7 +405,7 @@ Deno.test("chain: oldest first, up to a response that is no longer kept, and wit
 });
 
 Deno.test("chain: at most 20 MiB, older images as notes", async () => {
-  using store = createStore();
+  await using store = createStore();
   const data = "A".repeat(9 * 1024 * 1024);
   const image = { type: "image", mimeType: "image/png", data } as const;
   for (let index = 1; index <= 4; index++) {
@@ -397,7 +425,7 @@ Deno.test("chain: at most 20 MiB, older images as notes", async () => {
 });
 
 Deno.test("chain: its oldest responses are left out beyond 4 Mi characters or 10,000 parts, with those of the request", async () => {
-  using store = createStore();
+  await using store = createStore();
   const text = "A".repeat(2 * 1024 * 1024 - 100);
   const parts = Array.from({ length: 4_999 }, () => ({ type: "text", text: "A" } as const));
   const inputs = { chars: said(text), parts: { type: "message", role: "user", parts } } as const;
@@ -415,7 +443,7 @@ Deno.test("chain: its oldest responses are left out beyond 4 Mi characters or 10
 });
 
 Deno.test("isNewest: the last response that started in the conversation, also if it is not kept or deleted", async () => {
-  using store = createStore();
+  await using store = createStore();
   const newest = (id: string) => store.isNewest(store.require(OWNER, id));
   await run(store, "resp_1");
   await run(store, "resp_other", { conversation: "aya" });
@@ -435,7 +463,7 @@ Deno.test("isNewest: the last response that started in the conversation, also if
 });
 
 Deno.test("isNewest: after a response that is cut off, the one before it too, until the next one starts", async () => {
-  using store = createStore();
+  await using store = createStore();
   const newest = (...ids: string[]) => ids.filter((id) => store.isNewest(store.require(OWNER, id)));
   await run(store, "resp_1");
   await run(store, "resp_2", { previousId: "resp_1" });
@@ -455,7 +483,7 @@ Deno.test("isNewest: after a response that is cut off, the one before it too, un
 });
 
 Deno.test("createItemFinder: finds what the API shows, of the output and of the input", async () => {
-  using store = createStore();
+  await using store = createStore();
   const input: HistoryItem[] = [said("First"), { ...said("Named"), id: "msg_own" } as HistoryItem];
   await run(store, "resp_1", { input });
   await run(store, "resp_2", { input: [{ ...said("Mine"), id: "msg_2_in0" } as HistoryItem] });
@@ -481,7 +509,7 @@ Deno.test("createItemFinder: finds what the API shows, of the output and of the 
 });
 
 Deno.test("createItemFinder: a request refers to at most 20 MiB, however often it names an item", async () => {
-  using store = createStore();
+  await using store = createStore();
   await run(store, "resp_1", { input: [said("A".repeat(5 * 1024 * 1024))] });
   const find = store.createItemFinder(OWNER);
   for (let times = 0; times < 3; times++) assert(find("msg_1_in0"));
@@ -493,7 +521,7 @@ Deno.test("createItemFinder: a request refers to at most 20 MiB, however often i
 Deno.test("conversations: those with responses in the file are listed with their number, and deleted", async () => {
   using fixture = new TranscriptsFixture();
   await using transcripts = await fixture.open();
-  using store = createStore(transcripts);
+  await using store = createStore(transcripts);
   await run(store, "resp_1", { store: true, createdAt: START + 1_000 });
   await run(store, "resp_2", { store: true, createdAt: START + 2_000, conversation: "aya" });
   await run(store, "resp_3", { store: true, createdAt: START + 3_000 });
@@ -528,7 +556,7 @@ Deno.test("responses: 5,000 of them need the memory of 1,000, also if all are in
   for (const isStored of [undefined, true]) {
     using fixture = new TranscriptsFixture();
     await using transcripts = await fixture.open();
-    using store = createStore(transcripts);
+    await using store = createStore(transcripts);
     let heap = 0;
     for (let hundred = 1; hundred <= 50; hundred++) {
       await Promise.all(Array.from({ length: 100 }, (_, index) => {

@@ -14,7 +14,6 @@ Deno.test("transcripts: responses come back as they were, in the order of their 
     previousId: "resp_1",
     conversation: "マオ's",
     owner: "",
-    model: "a b",
   });
   {
     await using transcripts = await fixture.open();
@@ -199,6 +198,14 @@ for (const [what, damage] of Object.entries(DAMAGES)) {
     if (!onWindows) assertEquals(modeOf(`${fixture.folder}/${aside[0]}`), "600");
   });
 }
+
+Deno.test("transcripts: a file of an older version is migrated", async () => {
+  using fixture = new TranscriptsFixture();
+  await fixture.fill("resp_1");
+  fixture.change("ALTER TABLE responses ADD COLUMN model TEXT NOT NULL DEFAULT ''; PRAGMA user_version = 1");
+  await fixture.fill("resp_2");
+  assertEquals([await fixture.load(), fixture.warnings], [["resp_1", "resp_2"], []]);
+});
 
 Deno.test("transcripts: failed writes are logged once, and their responses are in no file", async () => {
   using fixture = new TranscriptsFixture();

@@ -126,6 +126,11 @@ export class TestApp implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.agent.finish();
+    await this.end();
+  }
+
+  /** Ends the server as a signal does, whatever its agent does. */
+  async end(): Promise<void> {
     await this.#server.drain();
     await this.#server[Symbol.asyncDispose]();
   }

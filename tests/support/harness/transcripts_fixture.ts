@@ -69,7 +69,6 @@ export function summaryOf(id: string, fields: Partial<TranscriptSummary> = {}): 
     id,
     owner: "keys.stage",
     agent: "openab",
-    model: "openab/fast",
     conversation: "mao",
     previousId: undefined,
     createdAt: START,
