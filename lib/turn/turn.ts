@@ -11,6 +11,7 @@ import {
   type LastEvent,
   type PermissionId,
   type PermissionRequest,
+  type PermissionResolution,
   type QuestionRequest,
   type SessionId,
   type TurnEvent,
@@ -149,8 +150,6 @@ export class Turn {
   #silence: IdleTimer | undefined;
   /** Runs while a newer request waits for the open tools. */
   #toolWait: IdleTimer | undefined;
-  /** Runs while the turn waits for the answer of its readers. */
-  #answerWait: IdleTimer | undefined;
 
   /** Not for callers: {@linkcode runTurn} makes turns. */
   constructor({ session, limits, emotions, ...options }: TurnOptions) {
@@ -241,8 +240,7 @@ export class Turn {
       if (!this.#readers.remove(reader) || this.#isOver) return;
       // Some clients close the response when the person answers the question of the agent with the next message.
       if (this.#spokenQuestion) return this.#suspendReply();
-      this.#isAbandoned = true;
-      this.cancel("disconnect");
+      this.#abandon();
     };
   }
 
@@ -281,7 +279,6 @@ export class Turn {
    */
   resumeReply(): void {
     this.#asked = undefined;
-    this.#answerWait?.[Symbol.dispose]();
     this.#readers.resume();
     this.#replyNumber++;
     this.#askReaders();
@@ -351,6 +348,7 @@ export class Turn {
         this.#emit(event);
         if (event.type === "question") this.#onQuestion(event.request);
         if (event.type === "permission") this.#askReaders();
+        if (event.type === "permission_resolved") this.#onPermissionResolved(event.resolution);
         // A tool that closes because the turn ends is followed by the last event: nothing is left to cancel.
         const isClosing = event.type === "tool" && event.closing;
         if (this.#toolWait && !this.#open.hasTools && !isClosing) this.cancel("barge_in");
@@ -439,20 +437,21 @@ export class Turn {
     return this.#asksReaders && !this.#isOver && !this.isCancelled && !this.#isMuted;
   }
 
-  /**
-   * Ends the reply while the turn waits for an answer, which comes with a later request: to the spoken question, or to
-   * this permission request. If nobody comes back for the rest until the time for the permission is over, the turn is
-   * cancelled.
-   */
+  /** Ends the reply while the turn waits for an answer to its spoken question, or to this permission request. */
   #suspendReply(asks?: PermissionRequest): void {
-    this.#readers.suspend({ type: "end", reason: "end_turn", ...(asks ? { asks } : {}) });
-    if (asks === undefined) return this.#observer?.onReplyEnd?.();
     this.#asked = asks;
-    const waitMs = Math.max(1, asks.expiresAt - Date.now());
-    this.#answerWait = this.#timers.use(startIdleTimer(waitMs, () => {
-      this.#isAbandoned = true;
-      this.cancel("disconnect");
-    }));
+    this.#readers.suspend({ type: "end", reason: "end_turn", ...(asks ? { asks } : {}) });
+    if (asks === undefined) this.#observer?.onReplyEnd?.();
+  }
+
+  /** Ends a turn whose readers did not come back in time. If a watcher has answered in their place, the turn goes on. */
+  #onPermissionResolved({ outcome }: PermissionResolution): void {
+    if (outcome === "expired" && this.#asked) this.#abandon();
+  }
+
+  #abandon(): void {
+    this.#isAbandoned = true;
+    this.cancel("disconnect");
   }
 
   /**

@@ -2,104 +2,18 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { ResponseObject } from "../../lib/openai/responses/events.ts";
-import { SCOPES } from "../../lib/turn/caller.ts";
-import type { PermissionPolicy } from "../../lib/turn/permission.ts";
-import { AcpHarness } from "../support/agents/memory_acp_agent.ts";
-import { errorOf, startApp, type TestApp } from "../support/harness/app_harness.ts";
-import { FakeClock } from "../support/harness/fake_clock.ts";
-import { apiKey, withKey } from "../support/harness/key_fixture.ts";
-
-const PATH = "/v1/responses";
-/** A tool that says that the client answers permission requests. */
-const TOOLS = [{ type: "mcp", server_label: "agent", require_approval: "always" }];
-const OPTIONS = ["reject", "allow"].map((name) => ({ optionId: name, name, kind: `${name}_once` }));
-/** The result of a permission request, as the agent gets it. */
-type Decided = { readonly outcome: { readonly outcome: string; readonly optionId?: string } };
-type Json = Record<string, unknown>;
-
-/** An app with an agent that asks for each of these commands, tells the outcomes, and ends its turn. */
-class Asking implements AsyncDisposable {
-  readonly agent: AcpHarness;
-  readonly app: TestApp;
-  /** The outcomes, as the agent got them. */
-  readonly outcomes: string[] = [];
-
-  constructor(commands: readonly string[] = ["rm -r build"], permissions: PermissionPolicy = "ask") {
-    let prompts = 0;
-    this.agent = new AcpHarness({
-      "session/prompt": async ({ sessionId }, running) => {
-        if (prompts++ > 0) {
-          running.sendText(sessionId, "Next.");
-          return { stopReason: "end_turn" };
-        }
-        running.sendText(sessionId, "Let me.");
-        for (const [index, command] of commands.entries()) {
-          const toolCallId = `t${index}`;
-          const toolCall = { toolCallId, title: "Clean", kind: "execute", rawInput: { command } };
-          const request = { sessionId, toolCall, options: OPTIONS };
-          const { outcome } = await running.peer.request("session/request_permission", request) as Decided;
-          this.outcomes.push(outcome.optionId ?? outcome.outcome);
-          running.update(sessionId, { sessionUpdate: "tool_call_update", toolCallId, status: "completed" });
-        }
-        running.sendText(sessionId, ` Then ${this.outcomes.join()}.`);
-        const isCancelled = this.outcomes.includes("cancelled");
-        return { stopReason: isCancelled ? "cancelled" : "end_turn" };
-      },
-    }, { permissions, broker: { ask: (...asked) => this.app.permissions.ask(...asked) } });
-    const keys = [
-      apiKey("one", SCOPES, { agent: "agent" }),
-      apiKey("two", SCOPES, { agent: "agent" }),
-      apiKey("chat", ["chat"], { agent: "agent" }),
-      // The same caller as the first, with fewer rights.
-      { ...apiKey("less", ["chat"], { agent: "agent", id: "keys.one" }) },
-    ];
-    this.app = startApp({ agents: [this.agent.agent], access: { keys }, sessions: "auto" });
-  }
-
-  post(body: Json, key = "one", signal?: AbortSignal): Promise<Response> {
-    return this.app.post(PATH, body, { ...withKey(key), ...(signal ? { signal } : {}) });
-  }
-
-  /** Sends the first request, and returns its response. */
-  async ask(body: Json = {}, key = "one"): Promise<ResponseObject> {
-    return await responseOf(await this.post({ input: "Clean up.", tools: TOOLS, ...body }, key));
-  }
-
-  /** Answers an approval request. */
-  answer(response: ResponseObject, approve = true, body: Json = {}, key = "one"): Promise<Response> {
-    const input = [approval(askedIn(response)!.id, approve)];
-    return this.post({ input, previous_response_id: response.id, tools: TOOLS, ...body }, key);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.app[Symbol.asyncDispose]();
-    await this.agent[Symbol.asyncDispose]();
-  }
-}
-
-const approval = (id: string, approve = true) => ({
-  type: "mcp_approval_response",
-  approval_request_id: id,
-  approve,
-});
-
-/** Reads a response, sent as JSON or as a stream. */
-async function responseOf(answer: Response): Promise<ResponseObject> {
-  const text = await answer.text();
-  assertEquals(answer.status, 200, text);
-  if (!answer.headers.get("content-type")?.startsWith("text/event-stream")) return JSON.parse(text);
-  const last = text.trimEnd().split("\n\n").at(-1)!;
-  return JSON.parse(/^data: (.+)$/m.exec(last)![1]!).response;
-}
-
-function askedIn({ output }: ResponseObject) {
-  return output.find((item) => item.type === "mcp_approval_request");
-}
-
-function textOf({ output }: ResponseObject): string {
-  return output.flatMap((item) => item.type === "message" ? item.content : [])
-    .map((part) => part.type === "refusal" ? part.refusal : part.text).join("").trim();
-}
+import { errorOf } from "../support/harness/app_harness.ts";
+import {
+  approval,
+  askedIn,
+  Asking,
+  type Json,
+  PATH,
+  responseOf,
+  textOf,
+  TOOLS,
+} from "../support/harness/approval_fixture.ts";
+import { withKey } from "../support/harness/key_fixture.ts";
 
 for (const stream of [false, true]) {
   for (const approve of [true, false]) {
@@ -196,15 +110,6 @@ Deno.test("approvals: each request of a turn ends a response, and the history ma
   assertEquals(prompts[1]?.params.prompt.map(({ text }) => text), ["And?"]);
 });
 
-Deno.test("approvals: an answer that comes twice is refused", async () => {
-  await using asking = new Asking();
-  const first = await asking.ask();
-  assertEquals(textOf(await responseOf(await asking.answer(first))), "Then allow.");
-  const error = await errorOf(await asking.answer(first));
-  assertEquals([error.status, error.code], [409, "permission_resolved"]);
-  assertEquals(asking.outcomes, ["allow"]);
-});
-
 Deno.test("approvals: a repeated request reads the same response", async () => {
   await using asking = new Asking();
   const headers = { ...withKey("one").headers, "idempotency-key": "a" };
@@ -236,6 +141,41 @@ for (const [name, method, path] of [["DELETE", "DELETE", ""], ["cancel", "POST",
   });
 }
 
+Deno.test("approvals: without the scope, the entry is listed as ignored", async () => {
+  for (const [key, ignored] of [["one", null], ["chat", "tools"]] as const) {
+    await using asking = new Asking();
+    const answer = await asking.post({ input: "Clean up.", tools: TOOLS }, key);
+    assertEquals(answer.headers.get("x-vtuber-ignored"), ignored);
+    await responseOf(answer);
+    for (const turn of asking.app.conversations.running) turn.cancel();
+  }
+});
+
+Deno.test("approvals: an answer to a request that waits has to be the last item", async () => {
+  await using asking = new Asking();
+  const first = await asking.ask();
+  const answer = approval(askedIn(first)!.id);
+  const user = { role: "user", content: "And?" };
+  for (const input of [[answer, user], [user, answer, approval("mcpr_0_0")], [answer, answer]]) {
+    const error = await errorOf(await asking.post({ input, tools: TOOLS }));
+    const param = `input[${input.indexOf(answer)}]`;
+    assertEquals([error.status, error.code, error.param], [400, "invalid_value", param]);
+  }
+  assertEquals(asking.outcomes, []);
+  // The items before it are history.
+  assertEquals(textOf(await responseOf(await asking.post({ input: [user, answer] }))), "Then allow.");
+});
+
+Deno.test("approvals: previous_response_id of an answer has to be the response that asked", async () => {
+  await using asking = new Asking();
+  const first = await asking.ask();
+  const other = await asking.ask({ input: "Hi.", tools: [] });
+  const error = await errorOf(await asking.answer(first, true, { previous_response_id: other.id }));
+  const { status, code, param } = error;
+  assertEquals([status, code, param], [400, "invalid_value", "previous_response_id"]);
+  assertEquals(textOf(await responseOf(await asking.answer(first))), "Then allow.");
+});
+
 Deno.test("approvals: a client that hangs up after the request for approval ends nothing", async () => {
   await using asking = new Asking();
   const client = new AbortController();
@@ -243,50 +183,6 @@ Deno.test("approvals: a client that hangs up after the request for approval ends
   const first = await responseOf(answer);
   client.abort();
   assertEquals(textOf(await responseOf(await asking.answer(first))), "Then allow.");
-});
-
-Deno.test("approvals: without an answer in time, the agent is refused and the turn is cancelled", async () => {
-  await using asking = new Asking();
-  using clock = new FakeClock();
-  const first = await asking.ask();
-  clock.advance(60_100);
-  await asking.agent.running.waitFor("session/cancel");
-  const error = await errorOf(await asking.answer(first));
-  assertEquals([error.status, error.code], [409, "permission_resolved"]);
-  assert(!asking.outcomes.includes("allow"));
-  // The agent may have been refused already: a cancelled turn says nothing of it.
-  await asking.app.conversations.drain();
-});
-
-Deno.test("approvals: a newer message of the conversation supersedes the turn", async () => {
-  await using asking = new Asking();
-  const first = await asking.ask({ conversation: "mao" });
-  const next = await responseOf(await asking.post({ input: "Stop.", conversation: "mao" }));
-  assertEquals([textOf(next), asking.outcomes], ["Next.", ["cancelled"]]);
-  const input = [approval(askedIn(first)!.id)];
-  const error = await errorOf(await asking.post({ input, conversation: "mao" }));
-  assertEquals([error.status, error.code], [409, "permission_resolved"]);
-});
-
-Deno.test("approvals: if a watcher answers first, the client still gets the rest of the reply", async () => {
-  await using asking = new Asking();
-  const asked = Promise.withResolvers<string>();
-  const { ask } = asking.app.permissions;
-  asking.app.permissions.ask = (question, reader, signal) =>
-    ask.call(
-      asking.app.permissions,
-      question,
-      Object.assign((event: Parameters<typeof reader>[0]) => {
-        reader(event);
-        if (event.type === "permission") asked.resolve(event.request.id);
-      }, { answersPermissions: reader.answersPermissions! }),
-      signal,
-    );
-  const first = await asking.ask();
-  asking.app.permissions.answer(await asked.promise, { decision: "reject" }, "Mao");
-  await asking.app.conversations.drain();
-  const second = await responseOf(await asking.answer(first));
-  assertEquals([textOf(second), asking.outcomes], ["Then reject.", ["reject"]]);
 });
 
 Deno.test("approvals: a response in the background ends with one too", async () => {

@@ -3,6 +3,7 @@ import { AppError } from "../../lib/core/errors.ts";
 import { emotionWords } from "../../lib/turn/emotion.ts";
 import type {
   PermissionId,
+  PermissionOutcome,
   PermissionRequest,
   QuestionId,
   ToolCallId,
@@ -695,13 +696,33 @@ Deno.test("resumeReply: the last reader of the next reply that leaves cancels th
   await turn.ended;
 });
 
-Deno.test("Turn: if nobody comes back for the reply before the permission expires, it is cancelled", async () => {
-  using clock = new FakeClock();
-  const { turn, prompt } = await beginAsking();
-  prompt.emit(resolved("a"));
-  clock.advance(61_000);
-  await prompt.cancelled;
-  assertEquals([turn.isAbandoned, turn.isAsking("a" as PermissionId)], [true, false]);
+const RESOLUTIONS: [outcome: PermissionOutcome, isCancelled: boolean][] = [
+  ["allowed", false],
+  ["rejected", false],
+  ["cancelled", false],
+  ["expired", true],
+];
+for (const [outcome, isCancelled] of RESOLUTIONS) {
+  Deno.test(`Turn: a request of a suspended reply that is ${outcome} ${isCancelled ? "ends" : "leaves"} it`, async () => {
+    const { turn, prompt } = await beginAsking();
+    const id = "a" as PermissionId;
+    prompt.emit({ type: "permission_resolved", resolution: { id, outcome, by: "Mao" } });
+    assertEquals([turn.isCancelled, turn.isAbandoned], [isCancelled, isCancelled]);
+    assertEquals([turn.isAsking(id), prompt.cancelCount], [!isCancelled, isCancelled ? 1 : 0]);
+    prompt.end();
+    await turn.ended;
+  });
+}
+
+Deno.test("Turn: a request that expires while its reply is read is left to the agent", async () => {
+  const { turn, prompt } = await beginTurn();
+  recordTurn(turn);
+  prompt.emit({ type: "permission", request: permissionRequest("a") });
+  prompt.emit({
+    type: "permission_resolved",
+    resolution: { id: "a" as PermissionId, outcome: "expired", by: "timeout" },
+  });
+  assertEquals(turn.isCancelled, false);
   prompt.end();
   await turn.ended;
 });

@@ -1,33 +1,35 @@
 /** The permission requests that clients of the Responses API answer themselves. @module */
 
-import { BoundedMap } from "../../core/bounded_map.ts";
 import { AppError } from "../../core/errors.ts";
+import { listExcess, type OwnedEntry } from "../../core/excess.ts";
 import { type Caller, requireScopes } from "../../turn/caller.ts";
 import type { PermissionId, PermissionRequest, ToolCallId } from "../../turn/event.ts";
 import type { PermissionBroker } from "../../turn/permission.ts";
 import type { Turn } from "../../turn/turn.ts";
 import { type ApprovalResponse, type HistoryItem, responseIdOf } from "./items.ts";
 
-/** Approval requests that are known, of all callers together. The oldest go first. */
+/** Approval requests that are known, of all callers together. Beyond it, see {@linkcode listExcess}. */
 const MAX_KNOWN = 1_000;
+/** Turns that are kept after their end, until their client comes back. Beyond it, see {@linkcode listExcess}. */
+const MAX_ENDED = 100;
+/** Time for which such a turn is kept, in milliseconds: as long as a response in memory. */
+const KEEP_MS = 3_600_000;
 /** The client's name, for those who watch the turn. */
 const CLIENT = "responses";
 
 /** An approval request, with which a response has ended. */
-interface Approval {
+interface Approval extends OwnedEntry {
   /** The id of the item. */
   readonly id: string;
-  /** The caller's id. */
-  readonly owner: string;
   readonly permissionId: PermissionId;
-  /** Unix milliseconds. */
-  readonly expiresAt: number;
   /** Characters of the detail, all of which the client has got. The words are not kept. */
   readonly detailChars: number;
   /** The approval requests of the turn so far, by their tools. */
   readonly byTool: Map<ToolCallId, string>;
-  /** The turn, until somebody goes on with it or the time is over. */
+  /** The turn, as long as the client can go on with it. */
   turn: Turn | undefined;
+  /** Of the clock `performance.now()`, once the turn has ended. */
+  expiresAt: number;
 }
 
 /** The answer of a request to an approval request, which may be unknown. */
@@ -41,63 +43,87 @@ export interface ApprovalAnswer {
 /** The approval requests of responses. */
 export class Approvals {
   readonly #broker: Pick<PermissionBroker, "answer">;
-  readonly #known = new BoundedMap<string, Approval>(MAX_KNOWN);
+  /** By their ids, oldest first. */
+  readonly #known = new Map<string, Approval>();
 
   constructor(broker: Pick<PermissionBroker, "answer">) {
     this.#broker = broker;
   }
 
-  /** Remembers the approval request with which a response has ended. */
+  /** Remembers the approval request with which a response has ended, until its turn is over and was not read on. */
   add(
-    { permission, byTool = new Map(), ...approval }:
-      & Pick<Approval, "id" | "owner" | "turn">
-      & { readonly permission: PermissionRequest; readonly byTool: Approval["byTool"] | undefined },
+    { id, owner, turn, permission, byTool = new Map() }: {
+      /** The id of the item. */
+      readonly id: string;
+      readonly owner: string;
+      readonly turn: Turn;
+      readonly permission: PermissionRequest;
+      readonly byTool: Approval["byTool"] | undefined;
+    },
   ): void {
-    // A turn may be large, and nobody else remembers it once it is over.
-    for (const known of this.#known.values()) if (!isOpen(known)) known.turn = undefined;
-    const { id: permissionId, expiresAt, detail, tool } = permission;
-    byTool.set(tool.id, approval.id);
-    this.#known.set(approval.id, {
-      ...approval,
-      ...{ permissionId, expiresAt, detailChars: detail.length, byTool },
-    });
+    const { id: permissionId, detail: { length: detailChars }, tool } = permission;
+    byTool.set(tool.id, id);
+    const approval = { id, owner, permissionId, detailChars, byTool, turn, expiresAt: Infinity, chars: 0 };
+    this.#known.set(id, approval);
+    for (const { id } of listExcess(this.#known.values(), MAX_KNOWN, Infinity)) this.#known.delete(id);
+    turn.ended.then(() => this.#onTurnEnd(approval));
   }
 
-  /** Cancels the turn that waits for the answer to the approval request of a response, if there is one. */
+  /** Cancels the turn that waits for the answer to the approval request of a response, and forgets what it said. */
   cancel(responseId: string): void {
     for (const approval of this.#known.values()) {
-      if (responseIdOf(approval.id) === responseId && isOpen(approval)) approval.turn?.cancel();
+      if (responseIdOf(approval.id) !== responseId || !isOpen(approval)) continue;
+      approval.turn?.cancel();
+      approval.turn = undefined;
     }
   }
 
   /**
-   * Finds the answer that a request gives: if its last item is one, the newest answer to a request that is open, or
-   * else the last one. Clients repeat earlier answers in their history.
+   * Finds the answer that a request gives, which is its last item. Clients repeat earlier answers in their history.
    *
-   * @throws {AppError} `insufficient_scope`.
+   * @throws {AppError} `insufficient_scope`; `invalid_value` for an answer before other items whose request waits.
    */
   find(caller: Caller, items: readonly HistoryItem[]): ApprovalAnswer | undefined {
-    if (items.at(-1)?.type !== "mcp_approval_response") return undefined;
-    requireScopes(caller, ["permissions"], "An mcp_approval_response");
-    const answers = items.flatMap((item, index): ApprovalAnswer[] => {
-      if (item.type !== "mcp_approval_response") return [];
+    for (const [index, item] of items.entries()) {
+      if (item.type !== "mcp_approval_response") continue;
       const known = this.#known.get(item.approval_request_id);
       const approval = known?.owner === caller.id ? known : undefined;
-      return [{ response: item, approval, path: `input[${index}]` }];
-    });
-    return answers.findLast(({ approval }) => approval && isOpen(approval)) ?? answers.at(-1);
+      const path = `input[${index}]`;
+      if (index === items.length - 1) {
+        requireScopes(caller, ["permissions"], "An mcp_approval_response");
+        return { response: item, approval, path };
+      }
+      if (approval && isOpen(approval)) {
+        throw new AppError(
+          "invalid_value",
+          `"${path}" answers a request that still waits, and has to be the last item. Send what follows it with the ` +
+            "next request.",
+          { param: path },
+        );
+      }
+    }
+    return undefined;
   }
 
   /**
    * Answers the agent, unless a watcher has done so, and begins the next reply of the turn.
    *
+   * @param previousId The response that the request continues.
    * @throws {AppError} `not_found` if the caller has no such approval request, `permission_resolved` if it is over,
-   * `invalid_value` if the agent does not offer the answer.
+   * `invalid_value` if another response asked, or if the agent does not offer the answer.
    */
-  answer({ response: { approval_request_id, approve }, approval, path }: ApprovalAnswer): Turn {
+  answer({ response, approval, path }: ApprovalAnswer, previousId: string | undefined): Turn {
+    const { approval_request_id, approve } = response;
     if (approval === undefined) {
       const param = `${path}.approval_request_id`;
       throw new AppError("not_found", `"${param}" is unknown: there is no "${approval_request_id}".`, {
+        param,
+      });
+    }
+    const asking = responseIdOf(approval.id);
+    if (previousId !== undefined && previousId !== asking) {
+      const param = "previous_response_id";
+      throw new AppError("invalid_value", `"${param}" has to be "${asking}", which asked for the approval.`, {
         param,
       });
     }
@@ -105,8 +131,8 @@ export class Approvals {
     if (turn === undefined || !isOpen(approval)) {
       throw new AppError(
         "permission_resolved",
-        "This approval request is over: it was answered before, its time has run out, or a newer request has ended " +
-          "its turn. Send a new message.",
+        "This approval request is over: it was answered before, its time has run out, or its turn was ended. " +
+          "Send a new message.",
       );
     }
     try {
@@ -121,10 +147,20 @@ export class Approvals {
     turn.resumeReply();
     return turn;
   }
+
+  /** Keeps a turn that a watcher has answered for its client, for a while. */
+  #onTurnEnd(approval: Approval): void {
+    approval.expiresAt = performance.now() + KEEP_MS;
+    const all = [...this.#known.values()];
+    for (const known of all) if (!isOpen(known)) known.turn = undefined;
+    const ended = all.filter(({ turn, expiresAt }) => turn && expiresAt < Infinity);
+    for (const excess of listExcess(ended, MAX_ENDED, Infinity)) excess.turn = undefined;
+  }
 }
 
+/** Whether the client can still go on with the turn: with its answer, or after that of a watcher. */
 function isOpen({ turn, permissionId, expiresAt }: Approval): boolean {
-  return turn !== undefined && turn.isAsking(permissionId) && Date.now() < expiresAt;
+  return turn !== undefined && turn.isAsking(permissionId) && performance.now() < expiresAt;
 }
 
 function notOffered({ code, message }: AppError, param: string): AppError {

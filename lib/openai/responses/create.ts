@@ -31,7 +31,7 @@ export function createHandler(deps: ResponseDeps): Handler {
   return async (http, { requestId, caller }) => {
     const router = deps.router.for(caller);
     const body = await readJson(http);
-    const request = parseResponseRequest(body.value);
+    const request = parseResponseRequest(body.value, caller.scopes.has("permissions"));
     const { agent, model, conversation } = router.resolve(request.model);
     const id = responseId(requestId);
     const input = resolveReferences(request.items, store.createItemFinder(caller.id));
@@ -57,7 +57,7 @@ export function createHandler(deps: ResponseDeps): Handler {
     let turn: Turn | undefined;
     // The key is without the name that a branch gets, because a repeated request would get another one.
     const key = idempotencyKey(http, caller.id, body, named);
-    const continuing = answer && continueOrJoin(deps, key, () => approvals.answer(answer));
+    const continuing = answer && continueOrJoin(deps, key, () => approvals.answer(answer, request.previousResponseId));
     const starting = (continuing ?? startOrJoin(deps, key, { ...request, messages }, {
       caller,
       conversation: { owner: caller.id, name },
@@ -66,7 +66,7 @@ export function createHandler(deps: ResponseDeps): Handler {
       messages,
       mayCommand: caller.scopes.has("commands"),
       record: key !== undefined,
-      asksReaders: request.asksForApproval && caller.scopes.has("permissions"),
+      asksReaders: request.asksForApproval,
     }, signal)).then((started) => turn = started);
     holdBodyUntil(http, starting);
 

@@ -25,7 +25,7 @@ import {
   requireContent,
   toParts,
 } from "../wire.ts";
-import { type ApprovalResponse, type InputItem, toMessages } from "./items.ts";
+import { type InputItem, toMessages } from "./items.ts";
 
 /** OpenAI's limits of `metadata`: pairs, and characters of a key and of a value. */
 const MAX_PAIRS = 16;
@@ -58,8 +58,6 @@ export interface ResponseRequest
   readonly asksForApproval: boolean;
   /** The server under whose label the client expects them: `@openai/agents` refuses requests of any other. */
   readonly approvalLabel: string | undefined;
-  /** Answers to the permission requests of earlier responses. Clients repeat them in their history. */
-  readonly approvals: readonly ApprovalResponse[];
   readonly echo: ResponseEcho;
 }
 
@@ -135,8 +133,13 @@ const reasoningItem = z.object({ id: text, summary: z.array(z.unknown()).catch([
 const summaryPart = z.object({ text });
 const approvalItem = z.object({ ...itemFields, approval_request_id: id, approve: z.boolean() });
 
-/** Parses the body of `POST /v1/responses`. @throws {AppError} that names the field. */
-export function parseResponseRequest(body: unknown): ResponseRequest {
+/**
+ * Parses the body of `POST /v1/responses`.
+ *
+ * @param canApprove The caller may answer permission requests.
+ * @throws {AppError} that names the field.
+ */
+export function parseResponseRequest(body: unknown, canApprove: boolean): ResponseRequest {
   const value = parse(requestBody, body);
   const { instructions, previous_response_id, conversation_id, conversation, metadata } = value;
   if (previous_response_id && (conversation_id || conversation)) {
@@ -155,12 +158,12 @@ export function parseResponseRequest(body: unknown): ResponseRequest {
     );
   }
   const items = parseInput(value.input ?? (instructions ? [] : undefined));
-  const approvals = items.filter((item) => item.type === "mcp_approval_response");
   checkContent(instructions, items);
   const format = parseFormat(value.text?.format, "text.format");
   const named = conversation_id || conversation || metadata?.session_id?.trim();
   const tools = listTools(value.tools);
-  const label = tools.find(asksForApproval)?.server_label;
+  const server = canApprove ? tools.find(asksForApproval) : undefined;
+  const label = server?.server_label;
   return {
     model: value.model ?? "",
     items,
@@ -174,12 +177,11 @@ export function parseResponseRequest(body: unknown): ResponseRequest {
     previousResponseId: previous_response_id || undefined,
     store: value.store ?? undefined,
     background: value.background ?? false,
-    asksForApproval: tools.some(asksForApproval),
+    asksForApproval: server !== undefined,
     approvalLabel: typeof label === "string" && label !== "" ? label.slice(0, MAX_LABEL_CHARS) : undefined,
-    approvals,
     ignored: [
       ...listIgnored(Object(body), IGNORED),
-      ...(tools.every(isHonoured) ? [] : ["tools"]),
+      ...(tools.every((tool) => canApprove && isHonoured(tool)) ? [] : ["tools"]),
       // The reply is checked against the schema, but the agent does not write under its constraint.
       ...(format?.isStrict ? ["text.format.strict"] : []),
     ],

@@ -175,7 +175,7 @@ Deno.test("listInputItems: lists what a request sent, with ids", () => {
       content: [{ type: "input_text", text: "Go on." }],
     },
   ];
-  const items = parseResponseRequest({ input: [...sent, { role: "user", content: "Hi" }] })
+  const items = parseResponseRequest({ input: [...sent, { role: "user", content: "Hi" }] }, false)
     .items as HistoryItem[];
   const listed = listInputItems(items, "resp_2b");
   const ids = [

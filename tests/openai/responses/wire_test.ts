@@ -21,10 +21,14 @@ const PLAIN: ResponseRequest = {
   background: false,
   asksForApproval: false,
   approvalLabel: undefined,
-  approvals: [],
   ignored: [],
   echo: ECHO,
 };
+
+function parseRequest(body: unknown, canApprove = true): ResponseRequest {
+  return parseResponseRequest(body, canApprove);
+}
+
 const OPTIONAL = "model instructions previous_response_id conversation_id conversation prompt stream store " +
   "background max_output_tokens metadata text tools user include truncation reasoning temperature stream_options";
 const LOOK = { type: "function", name: "look", parameters: {} };
@@ -121,7 +125,7 @@ const FIELDS: [name: string, body: Record<string, unknown>, expected: Partial<Re
 for (const [name, body, expected] of FIELDS) {
   Deno.test(`parseResponseRequest: ${name}`, () => {
     const sent = JSON.parse(JSON.stringify({ input: "Hi", ...body }));
-    assertEquals(parseResponseRequest(sent), { ...PLAIN, ...expected });
+    assertEquals(parseRequest(sent), { ...PLAIN, ...expected });
   });
 }
 
@@ -139,30 +143,36 @@ const APPROVALS: [tools: unknown, asks: boolean, ignored: string[]][] = [
 ];
 for (const [tools, asks, ignored] of APPROVALS) {
   Deno.test(`parseResponseRequest: the tools ${JSON.stringify(tools)}`, () => {
-    const request = parseResponseRequest({ input: "Hi", tools });
+    const request = parseRequest({ input: "Hi", tools });
     assertEquals([request.asksForApproval, request.ignored], [asks, ignored]);
     assertEquals(request.approvalLabel, asks ? "openab" : undefined);
   });
 }
 
+Deno.test("parseResponseRequest: the server for approvals of a caller that cannot approve is ignored", () => {
+  const tools = [{ type: "mcp", server_label: "openab", require_approval: "always" }];
+  const { asksForApproval, approvalLabel, ignored } = parseRequest({ input: "Hi", tools }, false);
+  assertEquals([asksForApproval, approvalLabel, ignored], [false, undefined, ["tools"]]);
+});
+
 Deno.test("parseResponseRequest: a server for approvals without a usable label", () => {
   const labels = [undefined, 7, "", "x".repeat(300)].map((server_label) =>
-    parseResponseRequest({ input: "Hi", tools: [{ type: "mcp", server_label }] }).approvalLabel
+    parseRequest({ input: "Hi", tools: [{ type: "mcp", server_label }] }).approvalLabel
   );
   assertEquals(labels, [undefined, undefined, undefined, "x".repeat(256)]);
 });
 
 Deno.test("parseResponseRequest: instructions alone let the character speak first", () => {
   for (const input of [undefined, null, []]) {
-    assertEquals(parseResponseRequest({ input, instructions: "Greet." }).items, []);
+    assertEquals(parseRequest({ input, instructions: "Greet." }).items, []);
   }
 });
 
 Deno.test("parseResponseRequest: an answer to a permission request needs no words", () => {
   const answer = { type: "mcp_approval_response", approval_request_id: "mcpr_1_0", approve: true } as const;
   for (const before of [[], [{ role: "user", content: "Hi" }], [{ type: "item_reference", id: "msg_1_0" }]]) {
-    const { approvals, items } = parseResponseRequest({ input: [...before, { ...answer, reason: "ok" }] });
-    assertEquals([approvals, items.length], [[answer], before.length + 1]);
+    const { items } = parseRequest({ input: [...before, { ...answer, reason: "ok" }] });
+    assertEquals([items.at(-1), items.length], [answer, before.length + 1]);
   }
 });
 
@@ -258,7 +268,7 @@ const ITEMS: [name: string, item: Record<string, unknown>, expected: unknown][] 
 
 for (const [name, item, expected] of ITEMS) {
   Deno.test(`parseResponseRequest: ${name}`, () => {
-    const { items } = parseResponseRequest({ input: [item, { role: "user", content: "Hi" }] });
+    const { items } = parseRequest({ input: [item, { role: "user", content: "Hi" }] });
     const withId = { id: undefined, ...Object(expected) };
     assertEquals([{ id: undefined, ...items[0] }, items.length], [withId, 2]);
   });
@@ -271,13 +281,13 @@ Deno.test("parseResponseRequest: a result of a tool can be the newest item", () 
     call_id: "c",
     output: "",
   }];
-  assertEquals(parseResponseRequest({ input }).items.length, 3);
+  assertEquals(parseRequest({ input }).items.length, 3);
 });
 
 Deno.test("parseResponseRequest: __proto__ is an unknown field", () => {
   const sent =
     '{"__proto__":{"stream":true},"input":[{"role":"user","content":"Hi","__proto__":{"role":"system"}}]}';
-  assertEquals(parseResponseRequest(JSON.parse(sent)), { ...PLAIN, items: [{ ...HI, id: undefined }] });
+  assertEquals(parseRequest(JSON.parse(sent)), { ...PLAIN, items: [{ ...HI, id: undefined }] });
 });
 
 type Refusal = [code: ErrorCode, param: string | undefined, ...bodies: unknown[]];
@@ -402,7 +412,7 @@ for (
   const first = JSON.stringify(bodies[0]).slice(0, 70);
   Deno.test(`parseResponseRequest: ${code}${param ? ` names ${param}` : ""}, as of ${first}`, () => {
     for (const body of bodies) {
-      const error = assertThrows(() => parseResponseRequest(body), AppError);
+      const error = assertThrows(() => parseRequest(body), AppError);
       assertEquals([error.code, error.param, error.prompted], [code, param, false], error.message);
       if (param) assertEquals(error.message.includes(`"${param}"`), true, error.message);
     }
