@@ -60,6 +60,19 @@ Deno.test("budget: of 200 requests at once with turns_per_day = 50, 50 reach the
   assertEquals(again.turnCounts.read("keys.obs")?.count, 50);
 });
 
+/** Sends a request whose second prompt, in a fresh session, fails. Returns the sessions that were opened. */
+async function failSecondPrompt(app: TestApp, part: "promptError" | "openError"): Promise<number> {
+  app.agent.resumes = true;
+  await whole(app.chat({ ...MAO, messages: FIRST }, OBS));
+  app.agent.sessions[0]!.close();
+  app.agent.script = (prompt) => {
+    app.agent[part] = new AppError("agent_unavailable", "Gone.");
+    prompt.end("refusal");
+  };
+  await whole(app.chat({ ...MAO, messages: SECOND }, OBS));
+  return app.agent.sessions.length;
+}
+
 /** A prompt of the program itself. */
 const PROGRAM: TurnRequest = {
   messages: [{ role: "user", parts: [{ type: "text", text: "Anything new?" }] }],
@@ -359,31 +372,11 @@ const GIVEN_BACK: Readonly<Record<string, Case>> = {
   },
   "the second prompt of a request cannot be sent": {
     expected: [2, 2],
-    async run(app) {
-      app.agent.resumes = true;
-      await whole(app.chat({ ...MAO, messages: FIRST }, OBS));
-      app.agent.sessions[0]!.close();
-      app.agent.script = (prompt) => {
-        app.agent.promptError = new AppError("agent_unavailable", "Gone.");
-        prompt.end("refusal");
-      };
-      await whole(app.chat({ ...MAO, messages: SECOND }, OBS));
-      assertEquals(app.agent.sessions.length, 3);
-    },
+    run: async (app) => assertEquals(await failSecondPrompt(app, "promptError"), 3),
   },
   "the second prompt of a request gets no session": {
     expected: [2, 2],
-    async run(app) {
-      app.agent.resumes = true;
-      await whole(app.chat({ ...MAO, messages: FIRST }, OBS));
-      app.agent.sessions[0]!.close();
-      app.agent.script = (prompt) => {
-        app.agent.openError = new AppError("agent_unavailable", "Gone.");
-        prompt.end("refusal");
-      };
-      await whole(app.chat({ ...MAO, messages: SECOND }, OBS));
-      assertEquals(app.agent.sessions.length, 2);
-    },
+    run: async (app) => assertEquals(await failSecondPrompt(app, "openError"), 2),
   },
 };
 

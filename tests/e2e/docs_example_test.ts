@@ -3,7 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { codeBlocks, jsonLines, partOf, readPage } from "../support/harness/docs.ts";
 import { type Frame, watch } from "../support/harness/event_client.ts";
-import { programCommand, script, startServer, until } from "../support/harness/server_process.ts";
+import { runProgram, script, startServer, until } from "../support/harness/server_process.ts";
 
 /** The address in the example. */
 const ADDRESS = "ws://127.0.0.1:8080/";
@@ -112,24 +112,14 @@ Deno.test("events.md: the examples of events have the fields of real events", as
 
 Deno.test("doctor.md: the example is the doctor's report on the demo agent", async () => {
   const home = await Deno.realPath(await Deno.makeTempDir());
-  const { command, args } = programCommand(["doctor"]);
-  const { stdout } = await new Deno.Command(command, {
-    args,
-    env: {
-      VTUBER_ENABLED: "true",
-      VTUBER_AUTH_KEY: "",
-      GATEWAY_LISTEN: "127.0.0.1:0",
-      OPENAB_AGENT_COMMAND: "",
-      OPENAB_CONFIG: "",
-      VTUBER_DATA_DIR: `${home}/data`,
-      VTUBER_WORKING_DIR: home,
-    },
-    stdin: "null",
-    stdout: "piped",
-    stderr: "null",
-  }).output();
+  const { out } = await runProgram(["doctor"], {
+    GATEWAY_LISTEN: "127.0.0.1:0",
+    OPENAB_AGENT_COMMAND: "",
+    VTUBER_DATA_DIR: `${home}/data`,
+    VTUBER_WORKING_DIR: home,
+  });
   await Deno.remove(home, { recursive: true });
-  const report = new TextDecoder().decode(stdout)
+  const report = out
     .replace("127.0.0.1:0", "127.0.0.1:8080")
     .replace(`${home}/data`, "/home/me/.local/share/oab-vtuber")
     .replace(home, "/home/me")

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { agentCommand, type ScriptedAgentOptions } from "../support/agents/scripted_agent.ts";
-import { isAlive, programCommand, startServer } from "../support/harness/server_process.ts";
+import { isAlive, programCommand, runProgram, startServer } from "../support/harness/server_process.ts";
 
 /** Variables that would otherwise be taken from the machine that runs the test. */
 const PLAIN = {
@@ -18,16 +18,10 @@ async function doctor(env: Record<string, string> = {}, toml?: string) {
   try {
     const file = `${folder}/config.toml`;
     if (toml !== undefined) await Deno.writeTextFile(file, toml);
-    const program = programCommand(["doctor", ...toml === undefined ? [] : ["--config", file]]);
-    const { code, stdout, stderr } = await new Deno.Command(program.command, {
-      args: program.args,
-      env: { ...PLAIN, ...env },
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-    }).output();
-    const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-    return { code, out: text(stdout), err: text(stderr) };
+    return await runProgram(["doctor", ...toml === undefined ? [] : ["--config", file]], {
+      ...PLAIN,
+      ...env,
+    });
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
@@ -90,14 +84,9 @@ Deno.test("doctor: reports a character that keeps the server from starting in th
   assertEquals(code, 1, out);
   const said = /^FAIL (VTUBER_CHARACTER: \/no\/such\/character: .*)$/m.exec(out)?.[1];
   assertMatch(out, /, 1 failed\. Correct what failed: the program does not work like this\.\n$/);
-  const program = programCommand([]);
-  const server = await new Deno.Command(program.command, {
-    args: program.args,
-    env: { ...PLAIN, VTUBER_CHARACTER: "/no/such/character" },
-    stdin: "null",
-  }).output();
+  const server = await runProgram([], { ...PLAIN, VTUBER_CHARACTER: "/no/such/character" });
   assertEquals(server.code, 2);
-  assertStringIncludes(new TextDecoder().decode(server.stderr), `  - ${said}\n`);
+  assertStringIncludes(server.err, `  - ${said}\n`);
 });
 
 Deno.test("doctor: prints no secret of the environment if the configuration cannot be loaded", async () => {

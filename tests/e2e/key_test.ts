@@ -2,21 +2,7 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { agentCommand } from "../support/agents/scripted_agent.ts";
-import { programCommand, script, startServer } from "../support/harness/server_process.ts";
-
-/** Runs the program to its end, without the variables of the machine that runs the test. */
-async function run(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  const program = programCommand(args);
-  const { code, stdout, stderr } = await new Deno.Command(program.command, {
-    args: program.args,
-    env: { VTUBER_ENABLED: "true", VTUBER_AUTH_KEY: "", OPENAB_CONFIG: "" },
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).output();
-  const [out, err] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
-  return { code, out: out!, err: err! };
-}
+import { programCommand, runProgram, script, startServer } from "../support/harness/server_process.ts";
 
 const MISTAKES: [args: string[], text: string][] = [
   [["key"], "The command is: oab-vtuber key new"],
@@ -29,12 +15,12 @@ const MISTAKES: [args: string[], text: string][] = [
 
 Deno.test("key new: mistakes are printed to stderr, with the exit code 2", async () => {
   for (const [args, text] of MISTAKES) {
-    const { code, out, err } = await run(...args);
+    const { code, out, err } = await runProgram(args);
     assertEquals([code, out], [2, ""], args.join(" "));
     assertMatch(err, /^oab-vtuber cannot make a key:\n/);
     assertStringIncludes(err, text);
   }
-  const { code, out } = await run("key", "new", "--help");
+  const { code, out } = await runProgram(["key", "new", "--help"]);
   assertEquals(code, 0);
   assertStringIncludes(out, "oab-vtuber key new NAME");
 });
@@ -53,7 +39,7 @@ Deno.test("a key in a wrong place is in no error of the program or the doctor", 
         ["doctor", "--config", file],
       ]
     ) {
-      const { code, out, err } = await run(...args);
+      const { code, out, err } = await runProgram(args);
       assertEquals([code > 0, (out + err).includes(key)], [true, false], args[0]);
       assertStringIncludes(out + err, "[secret]");
     }
@@ -81,7 +67,7 @@ Deno.test("a server whose output nobody reads any more serves", async () => {
 });
 
 Deno.test("key new: without a name it prints one line, which a shell can take as it is", async () => {
-  const { code, out, err } = await run("key", "new");
+  const { code, out, err } = await runProgram(["key", "new"]);
   assertEquals(code, 0);
   assertMatch(out, /^VTUBER_AUTH_KEY=oab_[\w-]{32}\n$/);
   assertEquals(err.includes("oab_"), false);
@@ -90,7 +76,7 @@ Deno.test("key new: without a name it prints one line, which a shell can take as
 Deno.test("a server with keys of the file: each does what its scopes say, and none is printed, logged or passed on", async () => {
   const folder = await Deno.makeTempDir();
   try {
-    const overlay = await run("key", "new", "overlay", "--scopes", "events");
+    const overlay = await runProgram(["key", "new", "overlay", "--scopes", "events"]);
     const [key = ""] = /oab_\S+/.exec(overlay.out) ?? [];
     const table = overlay.out.slice(overlay.out.indexOf("[keys.overlay]"));
     const plain = "plain-key-of-the-bot";

@@ -6,46 +6,32 @@ import type { ScriptedAgentOptions } from "../support/agents/scripted_agent.ts";
 import { createGate } from "../support/harness/data_dir_fixture.ts";
 import {
   isAlive,
-  programCommand,
   readAnswer,
   replyOf,
+  runProgram,
   script,
   type ServerProcess,
   startServer,
   until,
 } from "../support/harness/server_process.ts";
 
-/** Runs the program to its end. */
-async function run(args: readonly string[], env: Record<string, string> = {}) {
-  const program = programCommand(args);
-  const { code, stdout, stderr } = await new Deno.Command(program.command, {
-    args: program.args,
-    env: { VTUBER_ENABLED: "true", ...env },
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).output();
-  const [out, err] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
-  return { code, out: out!, err: err! };
-}
-
 Deno.test("start: without VTUBER_ENABLED it prints the variable to set and exits with 2", async () => {
-  const { code, out, err } = await run([], { VTUBER_ENABLED: "" });
+  const { code, out, err } = await runProgram([], { VTUBER_ENABLED: "" });
   assertEquals([code, out], [2, ""]);
   assertStringIncludes(err, "VTUBER_ENABLED=true");
 });
 
 Deno.test("start: --help and --version", async () => {
-  const help = await run(["--help"]);
+  const help = await runProgram(["--help"]);
   assertEquals(help.code, 0);
   assertStringIncludes(help.out, "OPENAB_AGENT_COMMAND");
-  const version = await run(["--version"]);
+  const version = await runProgram(["--version"]);
   assertEquals(version.code, 0);
   assert(/^oab-vtuber \d+\.\d+\.\d+ \(/.test(version.out), version.out);
 });
 
 Deno.test("start: all errors of the configuration are printed together, by the names of the settings", async () => {
-  const { code, err } = await run(["--heartbeat", "loud"], {
+  const { code, err } = await runProgram(["--heartbeat", "loud"], {
     GATEWAY_LISTEN: "0.0.0.0:8080",
     VTUBER_MAX_IN_FLIGHT: "many",
   });
@@ -66,7 +52,7 @@ Deno.test("start: an unknown flag, an address in use and missing paths are error
     [["--config", "/nowhere/config.toml"], {}, 2, "/nowhere/config.toml"],
   ];
   for (const [args, env, expected, name] of cases) {
-    const { code, err } = await run(args, { VTUBER_DATA_DIR: "none", ...env });
+    const { code, err } = await runProgram(args, { VTUBER_DATA_DIR: "none", ...env });
     assertEquals(code, expected, err);
     assertStringIncludes(err, name);
   }

@@ -1,15 +1,8 @@
-/** Notifications and ambient prompts, with a real agent and real clients. */
+/** Notifications, with a real agent and real clients. */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { EventStreamClient, type Frame, watch } from "../support/harness/event_client.ts";
-import {
-  replyOf,
-  script,
-  type ServerProcess,
-  startServer,
-  testServer,
-  until,
-} from "../support/harness/server_process.ts";
+import { replyOf, script, type ServerProcess, testServer, until } from "../support/harness/server_process.ts";
 
 async function notify(server: ServerProcess, body: Record<string, unknown>, init?: RequestInit) {
   return await (await server.post("/v1/vtuber/notifications", body, init)).json();
@@ -87,20 +80,4 @@ testServer("notifications", {}, {
     await client.until((frames) => frames.at(-1)?.state === "idle");
     assertEquals(client.of("notification"), []);
   },
-});
-
-Deno.test("ambient prompts: after a minute, the shortest interval", async () => {
-  await using server = await startServer({
-    env: {
-      VTUBER_AMBIENT_ENABLED: "true",
-      VTUBER_AMBIENT_INTERVAL_SECS: "60",
-      VTUBER_AMBIENT_URGENCY: "low",
-      VTUBER_AMBIENT_PROMPT: script({ text: "[shy] It " }, { text: "rains." }),
-    },
-  });
-  await using client = await watch(server, { events: ["notification", "emotion"] });
-  const reply = await client.first("notification");
-  assertEquals([reply.text, reply.urgency], ["It rains.", "low"]);
-  assertEquals(client.of("emotion").map(({ tag }) => tag), ["shy"]);
-  assertEquals((await server.prompts()).length, 1);
 });

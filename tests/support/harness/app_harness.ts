@@ -85,6 +85,11 @@ export class TestApp implements AsyncDisposable {
     this.#server.isDraining = isDraining;
   }
 
+  /** Starts what the program starts with its port: the warm session, and the remarks at each interval. */
+  start(): void {
+    this.#server.start();
+  }
+
   /** Sends any request. */
   send(path: string, init: RequestInit = {}, from = "127.0.0.1"): Promise<Response> {
     return this.#server.app(new Request(ORIGIN + path, init), from);

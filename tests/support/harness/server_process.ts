@@ -85,6 +85,21 @@ export function programCommand(args: readonly string[], atTerminal = false): Chi
   };
 }
 
+/** Runs the program to its end. The variables here would otherwise be taken from the machine that runs the test. */
+export async function runProgram(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<{ code: number; out: string; err: string }> {
+  const program = programCommand(args);
+  const { code, stdout, stderr } = await new Deno.Command(program.command, {
+    args: program.args,
+    env: { VTUBER_ENABLED: "true", VTUBER_AUTH_KEY: "", OPENAB_CONFIG: "", ...env },
+    stdin: "null",
+  }).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, out: text(stdout), err: text(stderr) };
+}
+
 /** Builds the command that runs the demo agent, without Deno's cache, as the server does. */
 export function demoCommand(args: readonly string[]): ChildCommand {
   if (Deno.env.get("OAB_VTUBER_EXECUTABLE")) return programCommand(["demo-agent", ...args]);

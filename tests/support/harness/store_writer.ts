@@ -9,6 +9,7 @@ import type { ConversationRecord, Fingerprint } from "../../../lib/conversation/
 import { openStore } from "../../../lib/conversation/store.ts";
 import { Random } from "./random.ts";
 import { randomRecord } from "./store_fixture.ts";
+import { runWriter } from "./writer.ts";
 
 /** Conversations that the program overwrites in turn. */
 export const CONVERSATIONS = 20;
@@ -27,19 +28,10 @@ export function writtenRecord(name: string, nth: number): ConversationRecord {
 
 if (import.meta.main) {
   const [folder = "", name = ""] = Deno.args;
-  const print = (line: string) => Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));
-  let isFailing = false;
-  const log = {
-    warn(message: string, fields: Readonly<Record<string, unknown>>) {
-      console.error(message, fields);
-      isFailing = true;
-    },
-  };
-  print("start");
-  using store = await openStore(folder, log);
-  print(`key ${store.key.toHex()}`);
-  for (let nth = 0; !isFailing; nth++) {
-    await store.save(writtenRecord(name, nth));
-    if (!isFailing) print(`saved ${nth}`);
-  }
+  await runWriter(async (log, print) => {
+    print("start");
+    const store = await openStore(folder, log);
+    print(`key ${store.key.toHex()}`);
+    return (nth) => Promise.resolve(store.save(writtenRecord(name, nth)));
+  });
 }
