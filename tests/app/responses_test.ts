@@ -118,7 +118,7 @@ Deno.test("responses: text.format gives the JSON alone, and its lack is an error
   const error = await errorOf(await post(app, { text }));
   assertEquals([error.status, error.code, error.param], [422, "invalid_output", "text.format"]);
   const { final, types } = await readStream(post(app, { text, stream: true }));
-  assertEquals([types.at(-1), final.error?.code], ["response.failed", "invalid_output"]);
+  assertEquals([types.at(-1), final.error?.type], ["response.failed", "invalid_output"]);
 });
 
 Deno.test("responses: previous_response_id goes on in its conversation, with the new words only", async () => {
@@ -293,7 +293,7 @@ for (const [name, { fields, script, expected }] of Object.entries(INTERRUPTED)) 
     await using app = startApp({ transcripts });
     const response = await retrieve(app, id);
     const { status, error } = response;
-    assertEquals([status, textOf(response), error?.code], [expected[0], expected[1], expected[2]]);
+    assertEquals([status, textOf(response), error?.type], [expected[0], expected[1], expected[2]]);
   });
 }
 
@@ -333,7 +333,7 @@ Deno.test("responses: one in the background that cannot start has failed, with t
   resolve();
   await nextTask();
   const { status, error } = await retrieve(app, id);
-  assertEquals([status, error?.code], ["failed", "agent_unavailable"]);
+  assertEquals([status, error?.type], ["failed", "agent_unavailable"]);
 });
 
 Deno.test("responses: beyond the limit of turns, one in the background is refused at once", async () => {
@@ -411,7 +411,7 @@ Deno.test("responses: a turn that fails before any text has the status of chat, 
     };
     const answer = post(app, { stream });
     const half = stream ? (await readStream(answer)).final : await read(answer);
-    assertEquals([half.status, textOf(half), half.error?.code], ["failed", "Half", "agent_crashed"]);
+    assertEquals([half.status, textOf(half), half.error?.type], ["failed", "Half", "agent_crashed"]);
   }
   await using app = startApp({ script: (prompt) => prompt.fail(new AppError("agent_error", "No.")) });
   const failed = await post(app);

@@ -5,10 +5,9 @@
  * @module
  */
 
-import type { AppError } from "../../core/errors.ts";
+import { type AppError, ERROR_STATUS } from "../../core/errors.ts";
 import { truncate } from "../../core/text.ts";
 import { spaceUnsafe } from "../../core/unsafe_text.ts";
-import { errorBody } from "../../http/error_response.ts";
 import {
   isOpen,
   type PermissionRequest,
@@ -108,7 +107,7 @@ export class ResponseBuilder {
   #sequence = 0;
   #status: ResponseStatus;
   #isStarted = false;
-  #error: ReturnType<typeof errorBody>["error"] | null = null;
+  #error: ReturnType<typeof errorOf> | null = null;
   #incompleteReason: "max_output_tokens" | "content_filter" | undefined;
   #usage: CompletionUsage | undefined;
   /** The items. The open message and the open thoughts are without their text. */
@@ -355,7 +354,10 @@ export class ResponseBuilder {
     const rest = tail.trimEnd();
     if (rest !== "") this.#addText(rest, false);
     if (this.#isStarted) this.#usage = usage;
-    if (failure && failure.code !== "turn_cancelled") return this.#fail(failure);
+    if (failure && failure.code !== "turn_cancelled") {
+      this.#error = errorOf(failure);
+      return this.#finish("failed");
+    }
     if (failure || isCancelled) return this.#finish("cancelled");
     switch (finish) {
       case "stop":
@@ -372,15 +374,6 @@ export class ResponseBuilder {
       default:
         return finish satisfies never;
     }
-  }
-
-  #fail(failure: AppError): void {
-    this.#error = errorBody(failure).error;
-    // `@ai-sdk/openai` repeats a request whose stream fails before its first item, and the agent would work twice.
-    if (this.#isStarted && this.#output.length === 0) {
-      this.#closeMessage(this.#addMessage(), "incomplete", []);
-    }
-    this.#finish("failed");
   }
 
   #addRefusal(): void {
@@ -535,6 +528,13 @@ function planLine({ content, status }: PlanEntry): string {
 
 function textOf({ content }: OutputMessage): string {
   return content.map((part) => part.type === "refusal" ? part.refusal : part.text).join("");
+}
+
+/** Words an error with one of the codes that OpenAI's client knows. The type is our code, which says more. */
+function errorOf({ code: type, message, param, status = ERROR_STATUS[type] }: AppError) {
+  const isOfRequest = status === 400 || status === 404;
+  const code = status === 429 ? "rate_limit_exceeded" : isOfRequest ? "invalid_prompt" : "server_error";
+  return { code, type, message, param: param ?? null } as const;
 }
 
 function usageOf({ prompt_tokens, completion_tokens, total_tokens, ...details }: CompletionUsage) {

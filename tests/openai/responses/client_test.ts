@@ -1,8 +1,9 @@
-/** The official client checks the events of every response, strictly. */
+/** The official client checks the events of every response, strictly; the AI SDK checks its failures. */
 
 import { assert, assertEquals } from "@std/assert";
+import { createOpenAI } from "npm:@ai-sdk/openai@4.0.118";
 import OpenAI from "npm:openai@7.55.0";
-import { AppError } from "../../../lib/core/errors.ts";
+import { AppError, ERROR_STATUS, type ErrorCode } from "../../../lib/core/errors.ts";
 import type { ResponseObject } from "../../../lib/openai/responses/events.ts";
 import {
   type PlanEntry,
@@ -115,6 +116,51 @@ Deno.test("openai SDK: responses.stream() accepts a background response and a si
     ...["response.created", "response.queued", "keepalive", "response.in_progress"] as const,
   ] as string[] as ClientEvent["type"][]);
 });
+
+/** The model of the AI SDK, whose server answers with this body. */
+function aiModel(body: BodyInit, type: string) {
+  const fetch = () => Promise.resolve(new Response(body, { headers: { "content-type": type } }));
+  return createOpenAI({ apiKey: "any", baseURL: "http://localhost/v1", fetch }).responses("openab");
+}
+
+const PROMPT = { prompt: [{ role: "user" as const, content: [{ type: "text" as const, text: "Hi" }] }] };
+/** The errors whose code of OpenAI's is another than `server_error`, by status. */
+const OPENAI_CODES: Readonly<Record<number, string>> = {
+  400: "invalid_prompt",
+  404: "invalid_prompt",
+  429: "rate_limit_exceeded",
+};
+
+for (const [code, httpStatus] of Object.entries(ERROR_STATUS)) {
+  if (code === "turn_cancelled") continue;
+  Deno.test(`response.error: of ${code}, the clients read a code of OpenAI's and the type`, async () => {
+    const failure = new AppError(code as ErrorCode, "It broke.", { param: "input" });
+    const { data, response } = buildResponse([say("Half"), { type: "failure", failure }]);
+    const { final } = await readWithClient(data);
+    const error: OpenAI.Responses.ResponseError = response.error!;
+    const expected = OPENAI_CODES[httpStatus] ?? "server_error";
+    assertEquals(error, {
+      code: expected as typeof error.code,
+      type: code,
+      message: "It broke.",
+      param: "input",
+    });
+    assertEquals(final.error, error);
+
+    const body = data.map((event) => `data: ${event}\n\n`).join("");
+    const { stream } = await aiModel(body, "text/event-stream").doStream(PROMPT);
+    const errors = (await Array.fromAsync(stream)).flatMap((part) =>
+      part.type === "error" ? [part.error] : []
+    );
+    const read = errors.map((error) => [(error as Error).message, (error as { code: unknown }).code]);
+    assertEquals(read, [["It broke.", expected]]);
+    const whole = aiModel(JSON.stringify(response), "application/json").doGenerate(PROMPT);
+    assertEquals(await whole.then(() => "no error", ({ name, message }) => [name, message]), [
+      "AI_APICallError",
+      "It broke.",
+    ]);
+  });
+}
 
 const PIECES = [
   "Hello",

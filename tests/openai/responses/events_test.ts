@@ -183,11 +183,12 @@ Deno.test("ResponseBuilder: thoughts and plans beyond 256 KiB are not shown", ()
   );
 });
 
-Deno.test("ResponseBuilder: a failure before the turn has no item, so that clients may try again", () => {
+Deno.test("ResponseBuilder: a failure without words has no item, whether the turn began or not", () => {
+  assertEquals(buildResponse([{ type: "failure", failure: CRASH }]).response.output, []);
   const { data, builder } = openResponse();
   builder.sink.end(failedReply(new AppError("agent_unavailable", "No agent."), 12));
   const { status, output, error, usage } = builder.toResponse();
-  assertEquals([status, output, error?.code, usage], ["failed", [], "agent_unavailable", null]);
+  assertEquals([status, output, error?.type, usage], ["failed", [], "agent_unavailable", null]);
   assertEquals(data.map((event) => JSON.parse(event).type), ["response.created", "response.failed"]);
 });
 
