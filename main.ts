@@ -5,6 +5,7 @@ import { endOrphans } from "./lib/acp/process.ts";
 import { addressText, banner, helpText, unavailableText, versionText } from "./lib/config/help.ts";
 import { ConfigError, type Flags, loadConfig, type Loaded, readFlags } from "./lib/config/load.ts";
 import { newKey } from "./lib/config/new_key.ts";
+import { readTls } from "./lib/config/tls.ts";
 import { collectSecrets } from "./lib/config/secrets.ts";
 import { settlesWithin } from "./lib/core/deadline.ts";
 import { messageOf } from "./lib/core/errors.ts";
@@ -84,6 +85,7 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
     );
     return EXIT_USAGE;
   }
+  const tls = await readTls(config);
   const secrets = collectSecrets(config, MACHINE.own);
   const log = createLog({
     level: config.log,
@@ -121,6 +123,7 @@ async function serve({ config, warnings }: Loaded): Promise<number> {
   try {
     http = Deno.serve({
       ...config.listen,
+      ...tls,
       onListen: (address) => write(print, banner(address, config, Deno.stdout.isTerminal())),
       onError: (error) => {
         log.debug("connection failed", { error });

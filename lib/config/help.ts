@@ -93,11 +93,11 @@ export function addressText(
  */
 export function banner(
   address: { readonly hostname: string; readonly port: number },
-  config: Pick<Config, "authKey" | "keys" | "model" | "agents">,
+  config: Pick<Config, "authKey" | "keys" | "model" | "agents" | "tlsCert">,
   isTerminal: boolean,
 ): string {
   const { authKey, keys } = config;
-  const url = `http://${addressText(address, true)}`;
+  const url = `${config.tlsCert ? "https" : "http"}://${addressText(address, true)}`;
   const [variable, skinKey] = authKey !== undefined
     ? [
       "$VTUBER_AUTH_KEY",

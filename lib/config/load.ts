@@ -96,7 +96,15 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
     warnings.push(`${name} ${describeUnknown(name, names)}`);
   }
   // A setting with a mistake is undefined. A key with a mistake is left out, but counts.
-  const { listen, authKey, insecure } = settings;
+  const { listen, authKey, insecure, tlsCert, tlsKey } = settings;
+  if ((tlsCert === undefined) !== (tlsKey === undefined)) {
+    const [set, missing] = tlsCert
+      ? ["VTUBER_TLS_CERT", "VTUBER_TLS_KEY"]
+      : ["VTUBER_TLS_KEY", "VTUBER_TLS_CERT"];
+    mistakes.push(
+      `${set} needs ${missing} too: https takes the files of a certificate and of its private key.`,
+    );
+  }
   const hasKey = authKey !== undefined || Object.keys(reader.root.keys ?? {}).length > 0;
   if (listen && !hasKey && !insecure && !isLoopback(listen.hostname)) {
     mistakes.push(
@@ -128,6 +136,8 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
   }
   const config: Config = {
     ...settings,
+    tlsCert: tlsCert && expandHome(tlsCert, env),
+    tlsKey: tlsKey && expandHome(tlsKey, env),
     model: agents[0]!.name,
     keys,
     agents: agents.map((agent) => ({ ...agent, keyPermissions: keyPermissionsOf(agent, keys) })),

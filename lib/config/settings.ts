@@ -65,6 +65,11 @@ const SETTINGS = {
     ),
   listen: setting("Server", "GATEWAY_LISTEN", address, "127.0.0.1:8080")
     .describe("Address and port to listen on. Port 0 takes a free port and prints it."),
+  tlsCert: setting("Server", "VTUBER_TLS_CERT", optionalText).describe(
+    "File of the certificate (PEM), with which the server speaks https. It needs `VTUBER_TLS_KEY` too.",
+  ),
+  tlsKey: setting("Server", "VTUBER_TLS_KEY", optionalText)
+    .describe("File of the certificate's private key (PEM), without a password."),
   authKey: {
     ...setting("Server", "VTUBER_AUTH_KEY", optionalText)
       .describe(

@@ -2,11 +2,13 @@
 
 import { LimitedBytesTransformStream } from "@std/streams/limited-bytes-transform-stream";
 import { toText } from "@std/streams/to-text";
+import { X509Certificate } from "node:crypto";
 import { isAbsolute, resolve } from "node:path";
 import type { AgentConfig, AgentDeps } from "../acp/create_agent.ts";
 import { agentEnvironment } from "../acp/environment.ts";
 import { addressText, describeCommand } from "../config/help.ts";
 import type { Config } from "../config/load.ts";
+import { readTls } from "../config/tls.ts";
 import { splitCommand } from "../config/parsers.ts";
 import { FileInUseError } from "../conversation/sqlite.ts";
 import { openStore } from "../conversation/store.ts";
@@ -59,6 +61,24 @@ async function isOurServer(address: string): Promise<boolean> {
   } catch {
     // The server does not speak HTTP.
     return false;
+  }
+}
+
+/** Reads the certificate and its key, as the server does, and until when the certificate is valid. */
+export async function checkTls(
+  config: Pick<Config, "tlsCert" | "tlsKey">,
+  nowMs: number = Date.now(),
+): Promise<Finding> {
+  const fix = "Correct both settings, or take both out: then the server speaks http.";
+  try {
+    const { cert } = (await readTls(config))!;
+    const { validTo } = new X509Certificate(cert);
+    if (Date.parse(validTo) >= nowMs) {
+      return ok(`https can be spoken: the certificate is valid until ${validTo}`);
+    }
+    return fail(`VTUBER_TLS_CERT: the certificate was valid until ${validTo}`, "Make or get a new one.");
+  } catch (error) {
+    return fail(messageOf(error), fix);
   }
 }
 

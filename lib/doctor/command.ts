@@ -10,7 +10,7 @@ import { createRedactor } from "../core/redact.ts";
 import { spaceUnsafe } from "../core/unsafe_text.ts";
 import { PermissionBroker } from "../turn/permission.ts";
 import { checkAgent, logInAtTerminal } from "./agent_check.ts";
-import { checkAddress, checkCharacter, checkDataDir, checkEmbeddings } from "./checks.ts";
+import { checkAddress, checkCharacter, checkDataDir, checkEmbeddings, checkTls } from "./checks.ts";
 import { configFindings, fail, type Finding, linesOf, verdictOf } from "./report.ts";
 
 /** Agents that are tried at once: fifty silent ones take a few minutes, and a small machine is not overloaded. */
@@ -22,6 +22,7 @@ const CHECKS = {
   checkCharacter,
   checkDataDir,
   checkEmbeddings,
+  checkTls: (config: Config) => checkTls(config),
   checkAgent: (config: AgentConfig, deps: AgentDeps, signal: AbortSignal) => checkAgent(config, deps, signal),
   logInAtTerminal,
 };
@@ -69,6 +70,7 @@ export async function runDoctorCommand(options: DoctorCommandOptions, signal: Ab
     if (config) {
       const { listen, character, dataDir, keys, agents, embeddings } = config;
       report(await abortable(checks.checkAddress(listen), signal));
+      if (config.tlsCert) report(await abortable(checks.checkTls(config), signal));
       report(await abortable(checks.checkDataDir(dataDir, keys), signal));
       if (character) report(await abortable(checks.checkCharacter(character), signal));
       if (embeddings) report(await checks.checkEmbeddings(embeddings, signal));

@@ -55,6 +55,11 @@ const TAURI_ORIGIN = "tauri://localhost";
 const LOOPBACK_HOST =
   /^(localhost|.+\.localhost|127(\.\d{1,3}){3}|\[::1\]|::1|(::ffff:)127(\.\d{1,3}){3})\.?$/i;
 
+/** Returns the host and port that the client named. Over HTTP/2, the request has no header `Host`. */
+export function hostOf({ headers, url }: Request): string {
+  return headers.get("host") ?? new URL(url).host;
+}
+
 /** Whether a host name or address means this machine. */
 export function isLoopback(host: string): boolean {
   return LOOPBACK_HOST.test(host);
@@ -75,9 +80,10 @@ export function createAccessControl({ authKey, keys = [], insecure, ...options }
   const needsKey = callers.size > 0;
 
   /** Whether a request comes from this machine, under a local name, and through no proxy. */
-  function isLocal({ headers, url }: Request, address: string | undefined): boolean {
-    const host = (headers.get("host") ?? new URL(url).host).replace(/:\d*$/, "");
-    return isLoopback(host) && (address === undefined || isLoopback(address)) && !hasProxyHeader(headers);
+  function isLocal(request: Request, address: string | undefined): boolean {
+    const host = hostOf(request).replace(/:\d*$/, "");
+    return isLoopback(host) && (address === undefined || isLoopback(address)) &&
+      !hasProxyHeader(request.headers);
   }
 
   /**
@@ -141,13 +147,13 @@ export function createAccessControl({ authKey, keys = [], insecure, ...options }
   }
 
   /** Whether the page that sent the request may read the response. */
-  function allowsOrigin({ headers }: Request): boolean {
-    const origin = headers.get("origin")?.toLowerCase();
+  function allowsOrigin(request: Request): boolean {
+    const origin = request.headers.get("origin")?.toLowerCase();
     if (origin === undefined || needsKey) return true;
     if (origin === TAURI_ORIGIN || allowedOrigins.has(origin)) return true;
     const url = URL.parse(origin);
     if (url === null || !url.protocol.startsWith("http")) return false;
-    return isLoopback(url.hostname) || url.host === headers.get("host")?.toLowerCase();
+    return isLoopback(url.hostname) || url.host === hostOf(request).toLowerCase();
   }
 
   return { identify, checkSource, allowsOrigin };

@@ -2,6 +2,7 @@
 
 import { eTag, ifNoneMatch } from "@std/http/etag";
 import { AppError } from "../core/errors.ts";
+import { hostOf } from "../http/access.ts";
 import { readPageFile } from "./page_files.ts";
 
 const TYPES: ReadonlyMap<string, string> = new Map([
@@ -59,6 +60,6 @@ function contentSecurityPolicy(request: Request, { img, connect }: CharacterOrig
 
 /** Returns the server's own WebSocket origins: Safari before 15.4 does not count them as `'self'`. */
 function socketOrigins(request: Request): string[] {
-  const host = request.headers.get("host") ?? new URL(request.url).host;
+  const host = hostOf(request);
   return /^(\[[\da-f:.]+\]|[\w.-]+)(:\d{1,5})?$/i.test(host) ? [`ws://${host}`, `wss://${host}`] : [];
 }

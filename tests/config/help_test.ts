@@ -66,7 +66,7 @@ Deno.test("versionText: tells how the executable was made", () => {
 
 const KEY = "s3cret-key-of-twenty";
 const [AGENT] = loadConfig({ env: {} }).config.agents;
-const PLAIN = { authKey: undefined, keys: [], model: "openab", agents: [AGENT!] };
+const PLAIN = { authKey: undefined, tlsCert: undefined, keys: [], model: "openab", agents: [AGENT!] };
 
 Deno.test("banner: tells where to point a skin, and how to try the server", () => {
   const text = banner({ hostname: "127.0.0.1", port: 8123 }, PLAIN, true);
@@ -75,6 +75,12 @@ Deno.test("banner: tells where to point a skin, and how to try the server", () =
   assertEquals(text.includes("Authorization"), false);
   const body = JSON.parse(/-d '(.*)'/.exec(text)![1]!);
   assertEquals(body, { model: "openab", stream: true, messages: [{ role: "user", content: "Hello!" }] });
+});
+
+Deno.test("banner: says https if there is a certificate", () => {
+  const text = banner({ hostname: "127.0.0.1", port: 8123 }, { ...PLAIN, tlsCert: "cert.pem" }, true);
+  assertEquals(text.match(/http:/g), null);
+  assertMatch(text, /Open it: +https:\/\/127\.0\.0\.1:8123\/\n/);
 });
 
 Deno.test("banner: the key is only in the link to the page; arguments and variables of the agent are nowhere", () => {

@@ -6,9 +6,11 @@ import {
   checkDataDir,
   checkEmbeddings,
   checkRequirements,
+  checkTls,
   findProgram,
 } from "../../lib/doctor/checks.ts";
 import { linesOf } from "../../lib/doctor/report.ts";
+import { makeCertificate } from "../support/harness/certificate.ts";
 import { createVrm } from "../support/harness/vrm_file.ts";
 import { configOf } from "../support/harness/doctor_fixture.ts";
 import { embed, FakeUpstream, type UpstreamScript } from "../support/harness/fake_upstream.ts";
@@ -279,4 +281,22 @@ Deno.test("checkEmbeddings: a server that cannot be reached, with the system's r
   );
   listener.close();
   await serving;
+});
+
+Deno.test("checkTls: a certificate that fits, one that is too old, and files that cannot be used", async () => {
+  await inFolder(async (root) => {
+    const { cert, key } = await makeCertificate(root);
+    const other = await makeCertificate(root, "other");
+    const [today, nextWeek] = [Date.now(), Date.now() + 7 * 86_400_000];
+    const cases: [nowMs: number, key: string, level: string, text: RegExp][] = [
+      [today, key, "ok", /^https can be spoken: the certificate is valid until /],
+      [nextWeek, key, "fail", /^VTUBER_TLS_CERT: the certificate was valid until /],
+      [today, other.key, "fail", /cannot be used together/],
+    ];
+    for (const [nowMs, tlsKey, level, text] of cases) {
+      const finding = await checkTls({ tlsCert: cert, tlsKey }, nowMs);
+      assertEquals(finding.level, level);
+      assertMatch(finding.text, text);
+    }
+  });
 });

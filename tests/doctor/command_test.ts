@@ -28,6 +28,15 @@ Deno.test("runDoctorCommand: tries the server of embeddings if it is configured,
   assertEquals(lines.filter((line) => line.includes("embeddings")), ["ok   embeddings: [secret]"]);
 });
 
+Deno.test("runDoctorCommand: the certificate is checked if there is one", async () => {
+  const files = { VTUBER_TLS_CERT: "cert.pem", VTUBER_TLS_KEY: "key.pem" };
+  const { lines } = await examine({
+    loading: loaded(configOf(files)),
+    checkTls: ({ tlsCert }) => Promise.resolve(ok(`${tlsCert} is a certificate`)),
+  });
+  assertEquals(lines.includes("ok   cert.pem is a certificate"), true);
+});
+
 Deno.test("runDoctorCommand: after a mistake nothing else is checked, and warnings are printed too", async () => {
   const never = () => {
     throw new Error("This must not be checked.");

@@ -136,7 +136,7 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
   const stderr = new Output(child.stderr);
   let hasExited = false;
   const exited = child.status.finally(() => hasExited = true);
-  const urlOf = (text: string) => /http:\/\/[\d.]+:\d+/.exec(text)?.[0];
+  const urlOf = (text: string) => /https?:\/\/[\d.]+:\d+/.exec(text)?.[0];
   await stdout.until((text) => urlOf(text) !== undefined).catch((cause) => {
     throw new Error(`The server did not start:\n${stderr.text}`, { cause });
   });
