@@ -28,10 +28,7 @@ export function retrieveHandler({ responses }: Pick<Deps, "responses">): Handler
 /** Creates the handler of `DELETE /v1/responses/{id}`. */
 export function deleteHandler({ responses, approvals }: Deps): Handler {
   return async (_, { rest: id, caller }) => {
-    const kept = responses.require(caller.id, id);
-    // First, so that the end of the response does not keep it.
     await responses.delete(caller.id, id);
-    kept.cancel();
     approvals.cancel(id);
     return Response.json({ id, object: "response.deleted", deleted: true });
   };

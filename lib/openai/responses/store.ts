@@ -179,21 +179,17 @@ export class ResponseStore implements AsyncDisposable {
     };
   }
 
-  /** Returns a response of a caller, if it is kept. */
+  /** Returns a response of a caller, if it is kept. @throws {AppError} `internal_error` if the file cannot be read. */
   get(owner: string, id: string): KeptResponse | undefined {
-    const entry = this.#running.get(id) ?? this.#ended.get(id);
-    // The timer may be late.
-    const isKept = entry !== undefined && entry.expiresAt > performance.now();
-    if (isKept) return entry.owner === owner ? entry : undefined;
-    const summary = this.#transcripts?.get(id);
-    return summary?.owner === owner ? this.#read(summary) : undefined;
+    const found = this.#find(owner, id);
+    return found && "response" in found ? found : found && this.#read(found);
   }
 
   /** Returns a response of a caller. @throws {AppError} `not_found`. */
   require(owner: string, id: string): KeptResponse {
     const kept = this.get(owner, id);
     if (kept) return kept;
-    throw new AppError("not_found", this.#explainMissing(owner, id));
+    throw this.#notFound(owner, id);
   }
 
   /**
@@ -273,15 +269,17 @@ export class ResponseStore implements AsyncDisposable {
   }
 
   /**
-   * Deletes a response of a caller. One that runs is not cancelled, and not kept at its end.
+   * Deletes a response of a caller. One that runs is cancelled.
    *
-   * @returns Whether there was one.
-   * @throws {AppError} `internal_error` if the file still has it.
+   * @throws {AppError} `not_found`, or `internal_error` if the file still has it.
    */
-  async delete(owner: string, id: string): Promise<boolean> {
-    const exists = this.get(owner, id) !== undefined;
-    if (exists) await this.#delete([id]);
-    return exists;
+  async delete(owner: string, id: string): Promise<void> {
+    const found = this.#find(owner, id);
+    if (found === undefined) throw this.#notFound(owner, id);
+    // First, so that the end of the response does not keep it.
+    const deleting = this.#delete([id]);
+    if ("cancel" in found) found.cancel();
+    await deleting;
   }
 
   /** Lists the conversations of a caller that have responses in the file. */
@@ -327,6 +325,15 @@ export class ResponseStore implements AsyncDisposable {
     this.#running.clear();
     this.#ended.clear();
     this.#endedChars = 0;
+  }
+
+  /** Finds a response of a caller: in memory, or else in the file, without its words. */
+  #find(owner: string, id: string): Entry | TranscriptSummary | undefined {
+    const entry = this.#running.get(id) ?? this.#ended.get(id);
+    // The timer may be late.
+    const isKept = entry !== undefined && entry.expiresAt > performance.now();
+    const found = isKept ? entry : this.#transcripts?.get(id);
+    return found?.owner === owner ? found : undefined;
   }
 
   #keep(entry: Entry): void {
@@ -393,6 +400,10 @@ export class ResponseStore implements AsyncDisposable {
       "The response is deleted until the next start only, because the file in VTUBER_DATA_DIR cannot be written. " +
         "Free disk space or mend its permissions, restart, and delete it again.",
     );
+  }
+
+  #notFound(owner: string, id: string): AppError {
+    return new AppError("not_found", this.#explainMissing(owner, id));
   }
 
   #explainMissing(owner: string, id: string): string {

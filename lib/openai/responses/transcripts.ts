@@ -2,6 +2,7 @@
 
 import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
 import { startBackgroundTimer } from "../../core/background_timer.ts";
+import { AppError } from "../../core/errors.ts";
 import { listExcess } from "../../core/excess.ts";
 import { type DatabaseFile, openDatabase, type StoreLog } from "../../conversation/sqlite.ts";
 
@@ -75,8 +76,8 @@ interface PendingTranscript {
 type IndexEntry = TranscriptSummary & { readonly chars: number };
 
 /**
- * The responses in the file. Nothing here throws: a response that cannot be written is in no file. The file is made for
- * the first response.
+ * The responses in the file, which is made for the first response. One that cannot be written is in no file. What is
+ * deleted, or makes room, is overwritten at once.
  */
 export class Transcripts implements AsyncDisposable {
   readonly #folder: string;
@@ -120,13 +121,16 @@ export class Transcripts implements AsyncDisposable {
     return this.#index.get(id);
   }
 
-  /** Reads the words of a response; `undefined` if they cannot be read. */
+  /** Reads the words of a response, if the file has it. @throws {AppError} `internal_error` if it cannot be read. */
   read(id: string): TranscriptWords | undefined {
     const pending = this.#pending.get(id);
-    if (pending) return pending.words;
+    if (pending || !this.#index.has(id)) return pending?.words;
     let words: TranscriptWords | undefined;
-    if (this.#index.has(id)) this.#try("read from", (file) => words = file.read(id));
-    return words;
+    if (this.#try("read from", (file) => words = file.read(id))) return words;
+    throw new AppError(
+      "internal_error",
+      `The response "${id}" cannot be read from ${FILE.name} in VTUBER_DATA_DIR. The log says why.`,
+    );
   }
 
   /** Writes a response soon, with others. Resolves once it is written, or cannot be. */
@@ -146,7 +150,7 @@ export class Transcripts implements AsyncDisposable {
   /** Deletes responses. Resolves to false if they are still in the file, which the next start reads. */
   async delete(ids: readonly string[]): Promise<boolean> {
     const known = ids.filter((id) => this.#index.has(id));
-    return known.length === 0 || await this.#deleteRows(known) && this.#wipe();
+    return known.length === 0 || await this.#deleteRows(known);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -199,11 +203,11 @@ export class Transcripts implements AsyncDisposable {
     const oldest = this.#now() - MAX_AGE_MS;
     const old = this.#index.values().filter(({ createdAt }) => createdAt < oldest).map(({ id }) => id);
     await this.#deleteRows([...old]);
-    this.#wipe();
     if (this.#isClosed) return;
     this.#pruneTimer = startBackgroundTimer(() => void this.#prune(), PRUNE_INTERVAL_MS);
   }
 
+  /** Deletes responses, and all that is left of deleted ones. Resolves to whether nothing is left. */
   async #deleteRows(ids: readonly string[]): Promise<boolean> {
     for (const id of ids) {
       this.#index.delete(id);
@@ -215,11 +219,6 @@ export class Transcripts implements AsyncDisposable {
       this.#hasRemains = true;
       if (!this.#try("deleted from", (file) => file.delete(ids.slice(i, i + ROWS_PER_DELETE)))) return false;
     }
-    return true;
-  }
-
-  /** Empties the write-ahead log, if deleted words may stand in it. */
-  #wipe(): boolean {
     if (this.#hasRemains) this.#hasRemains = !this.#try("deleted from", (file) => file.emptyLog());
     return !this.#hasRemains;
   }

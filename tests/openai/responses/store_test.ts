@@ -134,9 +134,9 @@ Deno.test("responses: two callers never meet", async () => {
     assertEquals(store.createItemFinder(other)(itemId("message", id, 0)), undefined);
     assertEquals(store.createItemFinder(other)(itemId("message", id, 0, "input")), undefined);
     assertEquals(store.chain(other, id, NOTHING), []);
-    assertEquals(await store.delete(other, id), false);
     const unknown =
       `There is no response "${id}". Without "store": true, a response is kept for an hour at most.`;
+    await assertRejects(() => store.delete(other, id), AppError, unknown);
     assertThrows(() => store.require(other, id), AppError, unknown);
     assertThrows(() => store.requirePrevious(other, id), AppError, unknown);
   }
@@ -349,10 +349,9 @@ Deno.test("responses: a deleted one is gone, in memory and in the file, also if 
   await run(store, "resp_stored", { store: true });
   await run(store, "resp_kept");
   for (const id of ["resp_running", "resp_stored", "resp_kept"]) {
-    assertEquals(
-      [await store.delete(OWNER, id), await store.delete(OWNER, id), store.get(OWNER, id)],
-      [true, false, undefined],
-    );
+    await store.delete(OWNER, id);
+    const error = await assertRejects(() => store.delete(OWNER, id), AppError);
+    assertEquals([error.code, store.get(OWNER, id)], ["not_found", undefined]);
   }
   await running.finish(saying("resp_running", "late"));
   assertEquals([store.get(OWNER, "resp_running"), fixture.has("late"), fixture.has("resp_stored")], [
@@ -379,6 +378,32 @@ Deno.test("responses: one that the file still has after its deletion is an error
     "until the next start only",
   );
   assertEquals([error.code, store.get(OWNER, "resp_1")], ["internal_error", undefined]);
+});
+
+Deno.test("responses: a file that cannot be read is an error that says so, and no lack of the response", async () => {
+  using fixture = new TranscriptsFixture();
+  const warnings: string[] = [];
+  // More than SQLite has in its cache.
+  const all = Array.from({ length: 4 }, (_, index) => `resp_${index}`);
+  {
+    await using transcripts = await fixture.open();
+    await using store = createStore(transcripts);
+    for (const id of all) await run(store, id, { store: true, input: [said("A".repeat(900_000))] });
+  }
+  await using transcripts = await fixture.open();
+  await using store = createStore(transcripts, warnings);
+  Deno.truncateSync(fixture.path, 8_192);
+  const unreadable = 'The response "resp_1" cannot be read';
+  const reads = [
+    () => store.require(OWNER, "resp_1"),
+    () => store.requirePrevious(OWNER, "resp_1"),
+    () => store.chain(OWNER, "resp_1", NOTHING),
+    () => store.createItemFinder(OWNER)("msg_1_0"),
+  ];
+  for (const read of reads) assertEquals(assertThrows(read, AppError, unreadable).code, "internal_error");
+  assertEquals(store.get("keys.other", "resp_1"), undefined);
+  const error = await assertRejects(() => store.delete(OWNER, "resp_1"), AppError, "cannot be written");
+  assertEquals([error.code, store.get(OWNER, "resp_1"), warnings], ["internal_error", undefined, []]);
 });
 
 Deno.test("chain: oldest first, up to a response that is no longer kept, and without circles", async () => {

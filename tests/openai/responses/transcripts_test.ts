@@ -124,6 +124,15 @@ Deno.test("transcripts: the 1,000 newest are kept", async () => {
   assertEquals(ids.filter((id) => fixture.has(`question of ${id}`)), ids.slice(-1_000));
 });
 
+Deno.test("transcripts: no words of a response that makes room are left, not even while the file is open", async () => {
+  using fixture = new TranscriptsFixture();
+  const ids = Array.from({ length: 1_002 }, (_, index) => `resp_${index}.`);
+  await fixture.fill(...ids.slice(0, 999));
+  await using transcripts = await fixture.open();
+  for (const id of ids.slice(999)) await transcripts.add(summaryOf(id), wordsOf(id));
+  assertEquals(ids.filter((id) => !fixture.has(`question of ${id}`)), ids.slice(0, 2));
+});
+
 Deno.test("transcripts: all together have 64 MiB, and one has 1 MiB", async () => {
   using fixture = new TranscriptsFixture();
   {
