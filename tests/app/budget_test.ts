@@ -108,6 +108,25 @@ const COUNTS: Readonly<Record<string, Case>> = {
     expected: [1, 1],
     run: (app) => whole(app.post("/v1/completions", { prompt: "Hi" }, OBS)),
   },
+  "a response, whole and as a stream": {
+    expected: [2, 2],
+    async run(app) {
+      for (const stream of [false, true]) {
+        await whole(app.post("/v1/responses", { input: "Hi", stream }, OBS));
+      }
+    },
+  },
+  "a response in the background": {
+    expected: [1, 1],
+    async run(app) {
+      app.agent.script = undefined;
+      await whole(app.post("/v1/responses", { input: "Hi", background: true }, OBS));
+      const prompt = await app.agent.nextPrompt();
+      const [turn] = app.conversations.running;
+      answer(prompt);
+      await turn!.ended;
+    },
+  },
   "a side job beside a chat": {
     expected: [2, 2],
     async run(app) {

@@ -60,6 +60,9 @@ Deno.test("agent of a key: answers it, whatever the model; other keys have all a
   }
   assertEquals(await said(app.chat({}, withKey("owner"))), "From openab.");
   assertEquals(await said(app.chat({ model: "viewers" }, withKey("owner"))), "From viewers.");
+  const response = await app.post("/v1/responses", { input: "Hi", model: "openab" }, withKey("live"));
+  assertEquals(response.headers.get("x-resolved-model"), "viewers/small");
+  assertEquals((await response.json()).output[0].content[0].text, "From viewers.");
   const { model } = await (await app.chat({}, withKey("live"))).json();
   assertEquals(model, "viewers");
   const named = await app.chat({ model: "viewers@mao" }, withKey("live"));

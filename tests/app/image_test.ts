@@ -12,6 +12,12 @@ Deno.test("images reach an agent that accepts them, and become a note for anothe
     await using app = startApp({ script: saying("Nice.") });
     app.agent.promptCapabilities = { image: accepts, audio: false };
     await contentOf(app.chat({ messages: [{ role: "user", content }] }));
-    assertEquals(app.agent.prompts[0]?.blocks, accepts ? [text, image] : [note]);
+    const input = [
+      { type: "input_text", text: "Look:" },
+      { type: "input_image", image_url: "data:image/png;base64,QUJD" },
+    ];
+    await (await app.post("/v1/responses", { input: [{ role: "user", content: input }] })).text();
+    const blocks = accepts ? [text, image] : [note];
+    assertEquals(app.agent.prompts.map((prompt) => prompt.blocks), [blocks, blocks]);
   }
 });

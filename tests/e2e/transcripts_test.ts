@@ -51,6 +51,31 @@ Deno.test("a server without stored responses makes no file for them", async () =
   await assertRejects(() => Deno.stat(fixture.path), Deno.errors.NotFound);
 });
 
+Deno.test("VTUBER_DATA_DIR=none: a response with store true is in memory, and no file is made", async () => {
+  const home = await Deno.makeTempDir();
+  try {
+    const env = { VTUBER_DATA_DIR: "none", XDG_DATA_HOME: `${home}/data` };
+    await using server = await startServer({ env, dataDir: await Deno.makeTempDir({ dir: home }) });
+    const id = await respond(server, script({ text: "Kept." }));
+    await until(() => server.get(`/v1/responses/${id}`), ({ status }) => status === "completed");
+    assertEquals((await server.get("/v1/vtuber/sessions")).sessions[0].stored_responses, 0);
+    await server.end("SIGTERM");
+    assertEquals((await filesIn(home)).map((path) => path.split("/").at(-1)), ["agent.jsonl"]);
+  } finally {
+    await Deno.remove(home, { recursive: true });
+  }
+});
+
+/** Lists the files below a folder. */
+async function filesIn(folder: string): Promise<string[]> {
+  const files: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    const path = `${folder}/${name}`;
+    files.push(...isDirectory ? await filesIn(path) : [path]);
+  }
+  return files.sort();
+}
+
 /** Starts a response in the background. Returns its id. */
 async function respond(server: ServerProcess, input: string, init?: RequestInit): Promise<string> {
   return (await (await server.post("/v1/responses", { input, store: true, background: true }, init)).json())

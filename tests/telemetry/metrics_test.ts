@@ -217,6 +217,32 @@ const CASES: Readonly<Record<string, Case>> = {
     },
     samples: [`${CHAT} 200`, CHAT_TIME, "turns_rejected_total agent_unavailable"],
   },
+  "a response, whole": {
+    options: doing(() => {}),
+    act: (app) => read(app.post("/v1/responses", { input: "Hi" })),
+    samples: [...request("/v1/responses", "POST", 200), ...ended(""), FIRST_TEXT],
+  },
+  "a response in the background, and a look at it": {
+    async act(app) {
+      const { id } = await (await app.post("/v1/responses", { input: "Hi", background: true })).json();
+      const prompt = await app.agent.nextPrompt();
+      const [turn] = app.conversations.running;
+      prompt.say("Hi");
+      prompt.end();
+      await turn!.ended;
+      await read(app.get(`/v1/responses/${id}`));
+    },
+    samples: [
+      ...request("/v1/responses", "POST", 200),
+      ...request("/v1/responses/{id}", "GET", 200),
+      ...ended(""),
+      FIRST_TEXT,
+    ],
+  },
+  "embeddings without a server for them": {
+    act: (app) => read(app.post("/v1/embeddings", { input: "Hi" })),
+    samples: [...request("/v1/embeddings", "POST", 501, "not_configured")],
+  },
   "the program's own turn": {
     options: doing((prompt) => prompt.say("Hello!")),
     act: (app) => read(app.post("/v1/vtuber/notifications", { text: "Say hello", mode: "agent" })),
@@ -376,17 +402,28 @@ Deno.test("metrics: no number of paths, methods, models, tools, names or keys ma
     await read(app.send("/v1/models", { headers: { authorization: `Bearer ${word}` } }, address));
     await read(app.chat({ model: word, user: word }, { headers: { ...key, "x-session-id": word } }));
   };
+  const responses = async (number: number) => {
+    const word = encodeURIComponent(hostile(number));
+    for (const path of [word, `${word}/input_items`]) {
+      await read(app.send(`/v1/responses/${path}`, { headers: key }));
+    }
+    await read(app.post(`/v1/responses/${word}/cancel`, {}, { headers: key }));
+    await read(app.send(`/v1/responses/${word}`, { method: "DELETE", headers: key }));
+    await read(app.post("/v1/responses", { input: word, conversation: word, model: word }, { headers: key }));
+  };
   const text = async () => await (await app.get("/metrics", { headers: key })).text();
   await send(0);
+  await responses(0);
   await text();
   const first = await text();
   for (let number = 1; number < 1_000; number++) await send(number);
+  for (let number = 1; number < 100; number++) await responses(number);
   const last = await text();
   assertEquals(last.split("\n").length, first.split("\n").length);
   assertEquals(/h0stile|k3yword|M\d/.test(last), false);
   const all = sampleTable(parseSamples(last));
   assertEquals(all.get("http_requests_total other other 404"), 1_000);
-  assertEquals(all.get("gen_ai_execute_tool_duration_seconds_count other "), 1_000);
+  assertEquals(all.get("gen_ai_execute_tool_duration_seconds_count other "), 1_100);
 });
 
 Deno.test("event_loop_lag_seconds: counts how late a timer is", () => {

@@ -57,7 +57,8 @@ export function createHandler(deps: ResponseDeps): Handler {
     let turn: Turn | undefined;
     // The key is without the name that a branch gets, because a repeated request would get another one.
     const key = idempotencyKey(http, caller.id, body, named);
-    const continuing = answer && continueOrJoin(deps, key, () => approvals.answer(answer, request.previousResponseId));
+    const continuing = answer &&
+      continueOrJoin(deps, key, () => approvals.answer(answer, request.previousResponseId));
     const starting = (continuing ?? startOrJoin(deps, key, { ...request, messages }, {
       caller,
       conversation: { owner: caller.id, name },

@@ -208,7 +208,16 @@ function randomEnd(random: Random): TurnEvent {
   }
 }
 
+/** Lists the types of the events in the golden files. */
+function goldenTypes(): Set<string> {
+  const folder = new URL("../../fixtures/openai/responses/", import.meta.url);
+  const texts = [...Deno.readDirSync(folder)].map(({ name }) => Deno.readTextFileSync(new URL(name, folder)));
+  return new Set(texts.flatMap((text) => text.trim().split("\n").map((line) => JSON.parse(line).type)));
+}
+
 Deno.test("openai SDK: responses.stream() accepts any turn, and its pieces are the response", async () => {
+  const golden = goldenTypes();
+  const sent = new Set<string>();
   for (let seed = 0; seed < 300; seed++) {
     const random = new Random(seed);
     const { data, builder, read } = openResponse({}, random.once(5) ? 1 + random.below(200) : undefined);
@@ -219,6 +228,7 @@ Deno.test("openai SDK: responses.stream() accepts any turn, and its pieces are t
     read(randomEnd(random));
     const response = builder.toResponse();
     const { events } = await assertAccepted(data, response, `seed ${seed}`);
+    for (const { type } of events) sent.add(type);
 
     assertEquals(events.map((event) => (event as { sequence_number: number }).sequence_number), [
       ...data.keys(),
@@ -246,4 +256,5 @@ Deno.test("openai SDK: responses.stream() accepts any turn, and its pieces are t
       assert(!/data:|::|[\n\r\u0085\u2028\u2029]/.test(event), `seed ${seed}: ${event}`);
     }
   }
+  assertEquals([...sent].filter((type) => !golden.has(type)), []);
 });
