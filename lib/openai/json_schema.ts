@@ -7,7 +7,8 @@
 
 import { z } from "zod";
 import { abortable } from "../core/abortable.ts";
-import { AppError, messageOf } from "../core/errors.ts";
+import { messageOf } from "../core/errors.ts";
+import { Semaphore } from "../core/semaphore.ts";
 
 /** Longest check, and longest start of its worker, in milliseconds. */
 const CHECK_TIMEOUT_MS = 2_000;
@@ -32,8 +33,11 @@ interface Faults {
   readonly json?: string;
 }
 
-let running = 0;
-const waiting: (() => void)[] = [];
+const checks = new Semaphore({
+  places: MAX_RUNNING,
+  maxWaiting: MAX_WAITING,
+  full: "Too many requests with a JSON schema wait for their check.",
+});
 
 /**
  * Checks a schema, and JSON against the schema.
@@ -42,42 +46,8 @@ const waiting: (() => void)[] = [];
  * @throws {AppError} `rate_limit_exceeded` if too many checks wait; the signal's reason if it aborts.
  */
 export async function checkJson(check: Check, signal: AbortSignal): Promise<Faults> {
-  await takePlace(signal);
-  try {
-    return await checkInWorker(check, signal);
-  } finally {
-    givePlace();
-  }
-}
-
-/** Waits for a place among the running checks. */
-async function takePlace(signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  if (running < MAX_RUNNING) {
-    running++;
-    return;
-  }
-  if (waiting.length >= MAX_WAITING) {
-    const message = "Too many requests with a JSON schema wait for their check. Try again in 5 seconds.";
-    throw new AppError("rate_limit_exceeded", message, { retryAfterSecs: 5 });
-  }
-  const { promise, resolve } = Promise.withResolvers<void>();
-  waiting.push(resolve);
-  try {
-    await abortable(promise, signal);
-  } catch (error) {
-    const index = waiting.indexOf(resolve);
-    if (index >= 0) waiting.splice(index, 1);
-    else givePlace();
-    throw error;
-  }
-}
-
-/** Hands the place to the next check that waits. */
-function givePlace(): void {
-  const next = waiting.shift();
-  if (next) next();
-  else running--;
+  using _place = await checks.take(signal);
+  return await checkInWorker(check, signal);
 }
 
 async function checkInWorker(check: Check, signal: AbortSignal): Promise<Faults> {
