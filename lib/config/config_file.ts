@@ -20,7 +20,7 @@ export interface ConfigFile {
 export type Table = Readonly<Record<string, unknown>>;
 
 /** The tables that are read; the others of the file belong to OpenAB. */
-const TABLES = ["agent", "agents", "keys", "embeddings"];
+const TABLES = ["agent", "agents", "keys", "embeddings", "speech", "transcription"];
 /** Names of agents and keys: requests put a model behind a `/` after an agent's, and a conversation behind an `@`. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 

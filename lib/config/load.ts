@@ -11,6 +11,7 @@ import { messageOf } from "../core/errors.ts";
 import type { AmbientSettings } from "../events/ambient.ts";
 import { isLoopback } from "../http/access.ts";
 import type { EmbeddingsConfig } from "../openai/embeddings.ts";
+import type { SpeechConfig, TranscriptionConfig } from "../speech/config.ts";
 import { readAgentTables } from "./agent_table.ts";
 import { readAgents } from "./agents.ts";
 import { type ConfigFile, openConfigFile, type Problems } from "./config_file.ts";
@@ -28,6 +29,7 @@ import {
 import { expandHome } from "./parsers.ts";
 import { findKeyLeaks } from "./secrets.ts";
 import { readSettings, SETTING_HELP, type Settings } from "./settings.ts";
+import { readSpeech, readTranscription } from "./speech.ts";
 import { describeUnknown, suggest } from "./suggest.ts";
 import { readEmbeddings } from "./upstreams.ts";
 
@@ -41,6 +43,10 @@ export interface Config extends Settings {
   readonly agents: readonly AgentConfig[];
   /** The server that makes embeddings; `undefined` if there is none. */
   readonly embeddings: EmbeddingsConfig | undefined;
+  /** The provider that speaks. */
+  readonly speech: SpeechConfig;
+  /** The provider that writes down recordings; `undefined` if there is none. */
+  readonly transcription: TranscriptionConfig | undefined;
   /** The folder that remembers conversations, perhaps relative; `undefined` keeps nothing on disk. */
   readonly dataDir: string | undefined;
   /** How the character speaks up by itself; `undefined` if it does not. */
@@ -88,8 +94,11 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
   const settings = readSettings(env, flags, mistakes);
   const reader = openConfigFile(file, env, problems);
   const keyTables = readKeyTables(reader);
-  const tables = readAgentTables(reader, keyVariables(keyTables));
+  const owners = keyVariables(keyTables);
+  const tables = readAgentTables(reader, owners);
   const embeddings = readEmbeddings(reader);
+  const speech = readSpeech({ reader, settings, owners, env }, problems);
+  const transcription = readTranscription({ reader, settings, owners, env }, problems);
   const names = SETTING_HELP.map((setting) => setting.env);
   for (const name of Object.keys(env)) {
     if (!name.startsWith("VTUBER_") || !env[name]?.trim() || names.includes(name)) continue;
@@ -142,6 +151,8 @@ export function loadConfig({ env, flags = {}, file, os = "linux" }: ConfigSource
     keys,
     agents: agents.map((agent) => ({ ...agent, keyPermissions: keyPermissionsOf(agent, keys) })),
     embeddings,
+    speech,
+    transcription,
     dataDir,
     ambient: !settings.ambientEnabled ? undefined : {
       intervalMs: settings.ambientIntervalMs,

@@ -17,6 +17,9 @@ export const text = z.string();
 /** Any text; `undefined` if it is empty. */
 export const optionalText = text.transform((text) => text || undefined);
 
+/** A text that another parser reads; `undefined` if it is empty. */
+export const optional = <T>(parser: z.ZodType<T, string | undefined>) => optionalText.pipe(parser.optional());
+
 /** The path of an address. */
 export const urlPath = text.startsWith("/", "must begin with a slash");
 

@@ -4,8 +4,9 @@ import type { AgentConfig } from "../acp/create_agent.ts";
 import type { McpServer, NamedValue } from "../acp/wire.ts";
 import { MIN_SECRET_CHARS, urlSecrets } from "../core/redact.ts";
 import { sha256 } from "../http/access.ts";
-import { upstreamSecrets } from "../core/upstream.ts";
+import { type UpstreamConfig, upstreamSecrets } from "../core/upstream.ts";
 import type { EmbeddingsConfig } from "../openai/embeddings.ts";
+import type { SpeechConfig, TranscriptionConfig } from "../speech/config.ts";
 import { type KeyConfig, type ServerKey, serverKeys } from "./keys.ts";
 
 /** Names of variables whose values are secret. `AUTHOR` does not count, `AUTHORIZATION` does. */
@@ -26,6 +27,8 @@ interface SecretSources {
   readonly keys: readonly KeyConfig[];
   readonly agents: readonly AgentConfig[];
   readonly embeddings?: EmbeddingsConfig | undefined;
+  readonly speech?: SpeechConfig | undefined;
+  readonly transcription?: TranscriptionConfig | undefined;
 }
 
 /**
@@ -34,9 +37,11 @@ interface SecretSources {
  * upstreams. Arguments of commands are never printed.
  */
 export function collectSecrets(
-  { authKey, keys, agents, embeddings }: SecretSources,
+  { authKey, keys, agents, embeddings, speech, transcription }: SecretSources,
   own: Variables,
 ): string[] {
+  const audio = [speech, transcription].filter((config) => config?.provider === "upstream");
+  const upstreams: UpstreamConfig[] = [...embeddings ? [embeddings] : [], ...audio];
   const owned = serverKeys({ authKey, keys });
   const values = [
     ...owned.flatMap(({ variables }) => variables.map((name) => own[name] ?? "")),
@@ -45,7 +50,7 @@ export function collectSecrets(
       ...secretValues(namedValues(env)),
       ...mcpServers.flatMap(serverSecrets),
     ]),
-    ...embeddings ? upstreamSecrets(embeddings) : [],
+    ...upstreams.flatMap(upstreamSecrets),
   ].filter((value) => value.length >= MIN_SECRET_CHARS);
   return [...new Set([...owned.flatMap(({ plain }) => plain ?? []), ...values])];
 }

@@ -13,6 +13,7 @@ import { LOG_LEVELS } from "../core/log.ts";
 import { AMBIENT_MODES } from "../events/ambient.ts";
 import { URGENCIES } from "../events/wire.ts";
 import { ERROR_MODES, HEARTBEATS } from "../openai/response.ts";
+import { SPEECH_PROVIDERS, TRANSCRIPTION_PROVIDERS } from "../speech/config.ts";
 import { emotionWords } from "../turn/emotion.ts";
 import {
   address,
@@ -22,6 +23,7 @@ import {
   hours,
   list,
   oneOf,
+  optional,
   optionalText,
   seconds,
   text,
@@ -29,6 +31,7 @@ import {
   variableNames,
   wholeNumber,
 } from "./parsers.ts";
+import { baseUrl, upstreamKey } from "./upstreams.ts";
 
 /** A row of the table. */
 export interface Setting<T = unknown> {
@@ -176,6 +179,42 @@ const SETTINGS = {
   ),
   ambientUrgency: setting("Ambient", "VTUBER_AMBIENT_URGENCY", oneOf(URGENCIES), "normal")
     .describe("Urgency that clients are told: `low`, `normal` or `high`."),
+
+  speechProvider: setting("Voice", "VTUBER_SPEECH_PROVIDER", optional(oneOf(SPEECH_PROVIDERS))).describe(
+    "Provider that speaks: `builtin`, `command`, `upstream` or `off`. Unset, it is the one whose command or address " +
+      "is set, and otherwise `builtin`.",
+  ),
+  speechCommand: setting("Voice", "VTUBER_SPEECH_COMMAND", command)
+    .describe("Program that speaks, such as `espeak-ng --stdin --stdout`. It gets text, and returns WAV."),
+  speechBaseUrl: setting("Voice", "VTUBER_SPEECH_BASE_URL", optional(baseUrl))
+    .describe("Address of an OpenAI-compatible server that speaks, such as `http://127.0.0.1:8880/v1`."),
+  speechKey: {
+    ...setting("Voice", "VTUBER_SPEECH_KEY", optional(upstreamKey)).describe("Key of that server."),
+    flag: undefined,
+  },
+  speechModel: setting("Voice", "VTUBER_SPEECH_MODEL", optionalText)
+    .describe("Model of that server. Unset, the client names it."),
+  speechVoices: setting("Voice", "VTUBER_SPEECH_VOICES", list).describe(
+    "Voices of the command or the server that clients can name, separated by commas; the first is the default.",
+  ),
+  transcriptionProvider: setting(
+    "Voice",
+    "VTUBER_TRANSCRIPTION_PROVIDER",
+    optional(oneOf(TRANSCRIPTION_PROVIDERS)),
+  ).describe(
+    "Provider that writes down recordings: `command`, `upstream` or `off`. Unset, it is the one whose command or " +
+      "address is set, and otherwise `off`.",
+  ),
+  transcriptionCommand: setting("Voice", "VTUBER_TRANSCRIPTION_COMMAND", command)
+    .describe("Program that writes down a recording. It gets WAV, and returns text."),
+  transcriptionBaseUrl: setting("Voice", "VTUBER_TRANSCRIPTION_BASE_URL", optional(baseUrl))
+    .describe("Address of an OpenAI-compatible server that writes down recordings."),
+  transcriptionKey: {
+    ...setting("Voice", "VTUBER_TRANSCRIPTION_KEY", optional(upstreamKey)).describe("Key of that server."),
+    flag: undefined,
+  },
+  transcriptionModel: setting("Voice", "VTUBER_TRANSCRIPTION_MODEL", optionalText)
+    .describe("Model of that server. Unset, the client names it."),
 
   log: setting("Log", "VTUBER_LOG", oneOf(LOG_LEVELS), "info")
     .describe("Lowest level that is logged: `debug`, `info`, `warn` or `error`. JSON unless at a terminal."),

@@ -1,13 +1,14 @@
-/** The upstreams of the configuration file: the table `[embeddings]`. Pure. @module */
+/** The upstreams of the configuration file: the table `[embeddings]`, and what every upstream has. Pure. @module */
 
 import { z } from "zod";
 import type { EmbeddingsConfig } from "../openai/embeddings.ts";
 import { type TableReader, text } from "./config_file.ts";
 
 /** A text that counts as left out if it is empty, because a variable in it may be empty. */
-const optionalText = text.trim().transform((text) => text || undefined).optional();
+export const optionalText = text.trim().transform((text) => text || undefined).optional();
 const ADDRESS = "such as http://127.0.0.1:11434/v1";
-const baseUrl = z.string({
+/** The address of an upstream. */
+export const baseUrl = z.string({
   error: ({ input }) =>
     input === undefined
       ? `is required: the address of the server, ${ADDRESS}`
@@ -22,13 +23,15 @@ const baseUrl = z.string({
     "cannot have a name or a password in it: put the key into key",
   );
 
+/** The key of an upstream. Other characters cannot be sent in a header. */
+export const upstreamKey = optionalText.refine(
+  (key) => key === undefined || /^[\x21-\x7e]+$/.test(key),
+  "must be one word of ASCII characters",
+);
+
 const embeddingsTable = z.object({
   base_url: baseUrl,
-  // Other characters cannot be sent in a header.
-  key: optionalText.refine(
-    (key) => key === undefined || /^[\x21-\x7e]+$/.test(key),
-    "must be one word of ASCII characters",
-  ),
+  key: upstreamKey,
   model: optionalText,
 }, "must be a table: [embeddings]");
 

@@ -167,7 +167,7 @@ for (const [text, ...messages] of MISTAKES) {
 
 const UNKNOWN = "is not a setting of this version.";
 const NO_TABLES =
-  "the file has neither [agent] nor [agents] nor [keys] nor [embeddings]: nothing of it is used.";
+  "the file has neither [agent] nor [agents] nor [keys] nor [embeddings] nor [speech] nor [transcription]: nothing of it is used.";
 const WARNINGS: [text: string, warnings: string[]][] = [
   ["", [NO_TABLES]],
   ["[discord]\ntoken = 'x'\n", [NO_TABLES]],

@@ -4,6 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { KEY_SETTINGS } from "../../lib/config/keys.ts";
 import { type Config, loadConfig } from "../../lib/config/load.ts";
 import { SETTING_HELP } from "../../lib/config/settings.ts";
+import { SPEECH_SETTINGS } from "../../lib/config/speech.ts";
 import { EMBEDDINGS_SETTINGS } from "../../lib/config/upstreams.ts";
 import { ERROR_STATUS } from "../../lib/core/errors.ts";
 import { sha256 } from "../../lib/http/access.ts";
@@ -116,6 +117,10 @@ Deno.test("configuration.md: explains every key of an agent's table", () => {
 
 Deno.test("configuration.md: explains every key of [embeddings]", () => {
   assertEquals(firstCells(partOf(CONFIGURATION, "embeddings")), EMBEDDINGS_SETTINGS.slice());
+});
+
+Deno.test("voice.md: explains every key of [speech]", () => {
+  assertEquals(firstCells(partOf(readPage("voice"), "speech")), SPEECH_SETTINGS.slice());
 });
 
 Deno.test("keys.md: explains every key of a key's table", () => {

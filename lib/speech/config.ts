@@ -1,0 +1,36 @@
+/** The configuration of speech and transcription: which provider speaks, and which one listens. @module */
+
+import type { UpstreamConfig } from "../core/upstream.ts";
+
+/** The values of `provider` of `[speech]` and of `[transcription]`. */
+export const SPEECH_PROVIDERS = ["builtin", "command", "upstream", "off"] as const;
+export const TRANSCRIPTION_PROVIDERS = ["command", "upstream", "off"] as const;
+
+/** A local program, and its arguments. */
+export interface CommandConfig {
+  readonly provider: "command";
+  /** The program, then its arguments. */
+  readonly command: readonly string[];
+}
+
+/** An OpenAI-compatible server. */
+export interface AudioUpstreamConfig extends UpstreamConfig {
+  readonly provider: "upstream";
+  /** The model of every request; `undefined` lets clients choose. */
+  readonly model: string | undefined;
+}
+
+/** The names of voices that requests can choose; the first speaks if a request chooses none. */
+interface Voices {
+  readonly voices: readonly string[];
+}
+
+/** The provider that speaks. */
+export type SpeechConfig =
+  | { readonly provider: "builtin" }
+  | { readonly provider: "off" }
+  | CommandConfig & Voices
+  | AudioUpstreamConfig & Voices;
+
+/** The provider that writes down what recordings say. */
+export type TranscriptionConfig = CommandConfig | AudioUpstreamConfig;
