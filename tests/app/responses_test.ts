@@ -11,6 +11,7 @@ import {
 } from "../support/harness/app_harness.ts";
 import { apiKey, withKey } from "../support/harness/key_fixture.ts";
 import { TranscriptsFixture } from "../support/harness/transcripts_fixture.ts";
+import { parseEvents } from "../support/harness/response_events.ts";
 import { nextTask } from "../support/harness/turn_recorder.ts";
 
 const PATH = "/v1/responses";
@@ -35,23 +36,6 @@ const cancel = (app: TestApp, id: string) => read(app.post(`${PATH}/${id}/cancel
 function textOf({ output }: ResponseObject): string {
   return output.flatMap((item) => item.type === "message" ? item.content : [])
     .map((part) => part.type === "refusal" ? part.refusal : part.text).join("");
-}
-
-/** An event of a stream. */
-interface StreamEvent {
-  readonly type: string;
-  readonly response?: ResponseObject;
-  readonly delta?: string;
-}
-
-/** Parses a stream, and checks that each event has its type as its name. */
-function parseEvents(text: string): StreamEvent[] {
-  return text.split("\n\n").slice(0, -1).map((frame) => {
-    const [, name, data] = /^event: (.+)\ndata: (.+)$/.exec(frame) ?? [];
-    const event = JSON.parse(data ?? frame);
-    assertEquals(event.type, name);
-    return event;
-  });
 }
 
 async function readStream(answer: Response | Promise<Response>) {
@@ -476,13 +460,6 @@ Deno.test("responses: DELETE forgets a response, and ends one that is being made
   await prompt.cancelled;
   assertEquals((await app.get(`${PATH}/${id}`)).status, 404);
   assertEquals((await app.send(`${PATH}/${id}`, { method: "DELETE" })).status, 404);
-});
-
-Deno.test("responses: a kept response cannot be streamed again", async () => {
-  await using app = startApp({ script: saying("Hi.") });
-  const { id } = await create(app);
-  const error = await errorOf(await app.get(`${PATH}/${id}?stream=true`));
-  assertEquals([error.status, error.param], [400, "stream"]);
 });
 
 Deno.test("responses: only a key with the scope commands can run a command of the agent", async () => {

@@ -7,10 +7,12 @@ import { ChatOpenAI } from "npm:@langchain/openai@1.6.0";
 import {
   Agent,
   handoff,
+  hostedMcpTool,
   MemorySession,
   type Model,
   OpenAIProvider,
   Runner,
+  type RunState,
   Usage,
 } from "npm:@openai/agents@0.20.0";
 import { generateObject, generateText, type ModelMessage, streamText } from "npm:ai@7.0.173";
@@ -136,6 +138,49 @@ testServer("@openai/agents", {}, {
   async "an output type"(server) {
     const agent = new Agent({ name: "Mao", model: "openab", outputType: mood });
     assertEquals((await runnerFor(server).run(agent, SAY_MOOD)).finalOutput, { mood: "happy" });
+  },
+
+  async "approvals, as the person decides"(server) {
+    const toolCall = {
+      toolCallId: "p",
+      title: "Clean",
+      kind: "execute",
+      rawInput: { command: "rm -r build" },
+    };
+    const options = ["reject", "allow"].map((name) => ({ optionId: name, name, kind: `${name}_once` }));
+    const asks = script(
+      { text: "Let me." },
+      { permission: { toolCall, options } },
+      { toolUpdate: { id: "p", status: "completed" } },
+      { text: " Done." },
+    );
+    const tools = [
+      hostedMcpTool({ serverLabel: "openab", serverUrl: server.url, requireApproval: "always" }),
+    ];
+    const agent = new Agent({ name: "Mao", model: "openab", tools });
+    const runner = runnerFor(server);
+    const before = (await server.prompts()).length;
+    for (const isAllowed of [true, false]) {
+      for (const isStreamed of [true, false]) {
+        const run = async (input: string | RunState<unknown, typeof agent>) => {
+          if (!isStreamed) return await runner.run(agent, input);
+          const result = await runner.run(agent, input, { stream: true });
+          await result.completed;
+          return result;
+        };
+        const { state, interruptions: [asked] } = await run(asks);
+        assertEquals(asked?.name, "Clean");
+        assert(JSON.stringify(asked!.rawItem).includes("rm -r build"));
+        if (isAllowed) state.approve(asked!);
+        else state.reject(asked!);
+        const { newItems, interruptions } = await run(state);
+        const said = newItems.map((item) => item.type === "message_output_item" ? item.content : "").join("");
+        assert(said.includes(`"optionId":"${isAllowed ? "allow" : "reject"}"`), said);
+        assert(said.startsWith("Let me.") && said.endsWith("Done."), said);
+        assertEquals(interruptions, []);
+      }
+    }
+    assertEquals((await server.prompts()).length, before + 4);
   },
 
   async "a hand-off from another model"(server) {

@@ -165,6 +165,38 @@ testServer("openai SDK, responses", {}, {
     assertEquals((await untilText(openai, id, "ab")).id, id);
   },
 
+  async "in the background, streamed again from where a stream broke off"(server) {
+    const openai = clientOf(server);
+    const events = await openai.responses.create({
+      model: "openab",
+      input: script({ thought: "hm" }, { text: "a" }, { sleepMs: 300 }, { text: "b" }),
+      background: true,
+      stream: true,
+    });
+    let id = "";
+    let after = -1;
+    for await (const event of events) {
+      if (event.type === "response.created") id = event.response.id;
+      after = event.sequence_number;
+      if (event.type === "response.output_text.delta") break;
+    }
+    events.controller.abort();
+    let rest = "";
+    const going = await openai.responses.retrieve(id, { stream: true, starting_after: after });
+    for await (const event of going) {
+      assertEquals(event.sequence_number, ++after);
+      if (event.type === "response.output_text.delta") rest += event.delta;
+    }
+    assertEquals(rest, "b");
+    // The client asks for all events, and leaves out the first ones itself.
+    const types: string[] = [];
+    const again = openai.responses.stream({ response_id: id, starting_after: 3 });
+    again.on("event", ({ type }) => types.push(type));
+    const final = await again.finalResponse();
+    assertEquals([final.status, final.output_text], ["completed", "ab"]);
+    assertEquals([types.includes("response.created"), types.at(-1)], [false, "response.completed"]);
+  },
+
   async "cancel, after a look at the output so far"(server) {
     const openai = clientOf(server);
     const { id } = await openai.responses.create({

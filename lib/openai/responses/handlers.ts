@@ -3,6 +3,7 @@
 import { AppError } from "../../core/errors.ts";
 import type { Handler } from "../../http/router.ts";
 import type { ResponseDeps } from "./create.ts";
+import { notStreamed } from "./event_log.ts";
 import { listInputItems } from "./items.ts";
 
 /** Items of a page: the default, and the most. */
@@ -11,17 +12,18 @@ const MAX_PAGE_ITEMS = 100;
 
 type Deps = Pick<ResponseDeps, "responses" | "approvals">;
 
-/** Creates the handler of `GET /v1/responses/{id}`. */
-export function retrieveHandler({ responses }: Pick<Deps, "responses">): Handler {
+/** Creates the handler of `GET /v1/responses/{id}`, which also streams a response in the background again. */
+export function retrieveHandler({ responses, stream }: Pick<ResponseDeps, "responses" | "stream">): Handler {
   return ({ url }, { rest: id, caller }) => {
-    const { response } = responses.require(caller.id, id);
-    if (new URL(url).searchParams.get("stream") !== "true") return Response.json(response);
-    const param = "stream";
-    throw new AppError(
-      "unsupported_parameter",
-      `"${param}" is not supported here: read the response again until its status is no longer in_progress.`,
-      { param },
-    );
+    const { response, events } = responses.require(caller.id, id);
+    const { searchParams } = new URL(url);
+    if (searchParams.get("stream") !== "true") return Response.json(response);
+    if (events === undefined) throw notStreamed("it was not made in the background, or is no longer in memory");
+    const after = Number(searchParams.get("starting_after") ?? -1);
+    if (!(Number.isSafeInteger(after) && after >= -1)) {
+      throw invalid("starting_after", "must be the sequence_number of an event");
+    }
+    return events.stream(after, stream);
   };
 }
 

@@ -7,6 +7,7 @@ import type { Turn } from "../../turn/turn.ts";
 import { createReplyReader, failedReply, type ReplyEnd, type ReplySink } from "../reply_reader.ts";
 import { jsonSink, type StreamOptions } from "../response.ts";
 import type { Approvals } from "./approvals.ts";
+import { EventLog } from "./event_log.ts";
 import { MAX_REPLY_CHARS, ResponseBuilder, type ResponseHead, type ResponseObject } from "./events.ts";
 import type { HistoryItem } from "./items.ts";
 import type { ResponseStore, RunningResponse } from "./store.ts";
@@ -43,6 +44,7 @@ export class ResponseRun {
   /** Resolves to the end of the reply; to `undefined` if the response is cancelled before. */
   readonly ended: Promise<ReplyEnd | undefined>;
   readonly #builder: ResponseBuilder;
+  readonly #log: EventLog | undefined;
   readonly #options: RunOptions;
   readonly #sink: ReplySink;
   readonly #kept: RunningResponse;
@@ -65,14 +67,17 @@ export class ResponseRun {
         if (!request.background) this.hangUp();
       },
     });
-    const builder = this.#builder = new ResponseBuilder(
-      head,
-      stream && ((data, type) => stream.send(data, type)),
-    );
+    const log = this.#log = request.background ? new EventLog() : undefined;
+    const emit = (data: string, type: string) => {
+      log?.add(data, type);
+      stream?.send(data, type);
+    };
+    const builder = this.#builder = new ResponseBuilder(head, log || stream ? emit : undefined);
     this.#kept = store.start({
       ...{ id: head.id, owner, agent, conversation: options.conversation, input, store: request.store },
       previousId: request.previousResponseId,
       createdAt: Date.now(),
+      events: log,
       current: () => builder.toResponse(),
       cancel: () => this.cancel(),
     });
@@ -156,6 +161,7 @@ export class ResponseRun {
   #finish(end: ReplyEnd | undefined): void {
     const { response } = this;
     this.stream?.end();
+    this.#log?.end();
     if (response.status === "cancelled" || response.status === "failed") this.#kept.cutOff();
     // It never rejects, and nobody waits for the file.
     this.#kept.finish(response);

@@ -12,6 +12,7 @@ import { AppError } from "../../core/errors.ts";
 import { listExcess } from "../../core/excess.ts";
 import type { Log } from "../../core/log.ts";
 import { type ContentSize, contentSize, sizeFault } from "../wire.ts";
+import type { EventLog } from "./event_log.ts";
 import type { ResponseObject } from "./events.ts";
 import { type HistoryItem, itemId, responseIdOf, toMessages } from "./items.ts";
 import { MAX_CHARS, type Transcripts, type TranscriptSummary } from "./transcripts.ts";
@@ -51,6 +52,8 @@ export interface KeptResponse {
   /** Unix milliseconds. */
   readonly createdAt: number;
   readonly isRunning: boolean;
+  /** The events of a response in the background, while it is in memory. */
+  readonly events?: EventLog | undefined;
   /** The response as it is now. */
   readonly response: ResponseObject;
   /** Cancels the response, if it is running. */
@@ -59,7 +62,7 @@ export interface KeptResponse {
 
 /** A response that starts. */
 export interface NewResponse
-  extends Pick<KeptResponse, "id" | "owner" | "agent" | "previousId" | "input" | "createdAt"> {
+  extends Pick<KeptResponse, "id" | "owner" | "agent" | "previousId" | "input" | "createdAt" | "events"> {
   /** The conversation, if the request names it. */
   readonly conversation?: string | undefined;
   /** The field of the request. */
@@ -173,7 +176,10 @@ export class ResponseStore implements AsyncDisposable {
         if (!this.#running.delete(id)) return;
         const chars = sizeOf(entry.input) + sizeOf(response);
         const expiresAt = performance.now() + KEEP_MS;
-        this.#keep({ ...entry, response, isRunning: false, cancel() {}, chars, expiresAt });
+        this.#keep({
+          ...{ ...entry, response, isRunning: false, cancel() {}, expiresAt },
+          chars: chars + (entry.events?.chars ?? 0),
+        });
         if (store) await this.#write(entry, chars, response);
       },
     };
