@@ -13,9 +13,11 @@ Deno.test("SETTING_HELP: unique names and flags, and a sentence about each", () 
   for (const { help, group } of SETTING_HELP) assertMatch(`${group}: ${help}`, /^[A-Z]\w+: .{10,}\.$/);
 });
 
-Deno.test("SETTING_HELP: the key has no flag, because every user of a machine sees flags", () => {
+Deno.test("SETTING_HELP: keys have no flags, because every user of a machine sees flags", () => {
   assertEquals(SETTING_HELP.filter(({ flag }) => flag === undefined).map(({ env }) => env), [
     "VTUBER_AUTH_KEY",
+    "VTUBER_SPEECH_KEY",
+    "VTUBER_TRANSCRIPTION_KEY",
   ]);
 });
 
