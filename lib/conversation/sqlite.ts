@@ -110,6 +110,19 @@ function prepare(database: DatabaseSync, migrations: DatabaseFile["migrations"])
   }
 }
 
+/** Does all of the work, or none if it throws. */
+export function inTransaction(database: DatabaseSync, work: () => void): void {
+  database.exec("BEGIN");
+  try {
+    work();
+    database.exec("COMMIT");
+  } catch (error) {
+    // SQLite has ended it already after some errors.
+    if (database.isTransaction) database.exec("ROLLBACK");
+    throw error;
+  }
+}
+
 /** Runs statements one by one: `exec` of several loses SQLite's error code. */
 function run(database: DatabaseSync, ...statements: readonly string[]): void {
   for (const statement of statements) database.prepare(statement).run();

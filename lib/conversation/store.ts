@@ -10,7 +10,7 @@ import {
   type TurnCount,
   type TurnCounts,
 } from "./record.ts";
-import { damaged, type DatabaseFile, openDatabase, type StoreLog } from "./sqlite.ts";
+import { damaged, type DatabaseFile, inTransaction, openDatabase, type StoreLog } from "./sqlite.ts";
 
 const KEY_BYTES = 32;
 const FINGERPRINT_CHARS = 16;
@@ -130,13 +130,12 @@ class SqliteStore implements Store {
   #flush(): void {
     clearTimeout(this.#timer);
     this.#delayMs = Infinity;
-    const isWritten = this.#write(() => {
-      this.#database.exec("BEGIN");
-      for (const conversation of this.#pending) this.#upsert.run(toRow(conversation));
-      this.#database.exec("COMMIT");
-    });
+    const isWritten = this.#write(() =>
+      inTransaction(this.#database, () => {
+        for (const conversation of this.#pending) this.#upsert.run(toRow(conversation));
+      })
+    );
     if (isWritten) this.#pending.clear();
-    else if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
     this.#flushed.resolve();
     this.#flushed = Promise.withResolvers();
   }

@@ -4,7 +4,7 @@ import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
 import { startBackgroundTimer } from "../../core/background_timer.ts";
 import { AppError } from "../../core/errors.ts";
 import { listExcess } from "../../core/excess.ts";
-import { type DatabaseFile, openDatabase, type StoreLog } from "../../conversation/sqlite.ts";
+import { type DatabaseFile, inTransaction, openDatabase, type StoreLog } from "../../conversation/sqlite.ts";
 
 /** Responses in the file. Beyond it, see {@linkcode listExcess}. */
 const MAX_RESPONSES = 1_000;
@@ -264,20 +264,13 @@ class OpenFile {
 
   /** Inserts all or none. */
   insert(transcripts: readonly PendingTranscript[]): void {
-    this.#database.exec("BEGIN");
-    try {
+    inTransaction(this.#database, () => {
       for (const { summary, words } of transcripts) {
         const { id, owner, agent, conversation, previousId = null, createdAt, chars } = summary;
         const { input, response } = words;
-        this.#insert.run(
-          ...[id, owner, agent, conversation, previousId, createdAt, chars, input, response],
-        );
+        this.#insert.run(...[id, owner, agent, conversation, previousId, createdAt, chars, input, response]);
       }
-      this.#database.exec("COMMIT");
-    } catch (error) {
-      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
-      throw error;
-    }
+    });
   }
 
   delete(ids: readonly string[]): void {
