@@ -1,0 +1,129 @@
+/** Speaks long texts with a voice that speaks one sentence at a time. @module */
+
+import { startIdleTimer } from "../core/idle_timer.ts";
+import { Semaphore } from "../core/semaphore.ts";
+import { type Pcm, SPEECH_RATE } from "./pcm.ts";
+import { resample } from "./resample.ts";
+import { SentenceSplitter } from "./sentences.ts";
+import type { SpeechRequest, TextToSpeech, Voice } from "./text_to_speech.ts";
+import { toBytes, wavHeader } from "./wav.ts";
+
+/** Texts that a provider speaks at once. A text counts until its last sound is read. */
+export const MAX_TEXTS = 32;
+/** Sentences that a provider makes at once, unless it says otherwise. Each text waits with one sentence at most. */
+const SENTENCES_AT_ONCE = 2;
+/** Longest time in which the reader of a text takes no sound, in milliseconds. */
+const READ_TIMEOUT_MS = 300_000;
+/** Length of the silence that a text without words is, in seconds: some players refuse an empty file. */
+const SILENCE_SECS = 0.1;
+
+/** The way in which a sentence is spoken. */
+export type SentenceManner = Pick<SpeechRequest, "voice" | "speed">;
+
+/** A voice that speaks one sentence at a time. */
+export interface SentenceVoice extends AsyncDisposable {
+  /** Lists the voices, as {@linkcode TextToSpeech} does. */
+  voices(signal: AbortSignal): Promise<readonly Voice[]>;
+  /**
+   * Speaks a sentence. Sound without samples means that there is nothing to speak.
+   *
+   * @throws {AppError} if the provider fails.
+   */
+  speakSentence(text: string, manner: SentenceManner, signal: AbortSignal): Promise<Pcm>;
+}
+
+/**
+ * Makes a provider of a voice that speaks one sentence at a time. While a sentence is read the next one is made, and no
+ * more than that.
+ *
+ * @param sentencesAtOnce Sentences that the voice can make at once.
+ */
+export function speakBySentences(voice: SentenceVoice, sentencesAtOnce = SENTENCES_AT_ONCE): TextToSpeech {
+  const full = `${MAX_TEXTS} texts are being spoken already.`;
+  const texts = new Semaphore({ places: MAX_TEXTS, maxWaiting: 0, full });
+  const places = new Semaphore({ places: sentencesAtOnce, maxWaiting: MAX_TEXTS, full });
+  return {
+    formats: ["wav", "pcm"],
+    voices: (signal) => voice.voices(signal),
+    async speak(request, signal) {
+      const place = await texts.take(signal);
+      return await openSound(request, signal, () => place[Symbol.dispose](), async (sentence, signal) => {
+        using _place = await places.take(signal);
+        return resample(await voice.speakSentence(sentence, request, signal), SPEECH_RATE).samples;
+      });
+    },
+    [Symbol.asyncDispose]: () => voice[Symbol.asyncDispose](),
+  };
+}
+
+/** Makes the samples of a sentence. */
+type MakeSamples = (sentence: string, signal: AbortSignal) => Promise<Int16Array<ArrayBuffer>>;
+
+/** Opens the sound of a text, once its first sentence is made. `onEnd` is called when no more work follows. */
+async function openSound(
+  { text, format }: SpeechRequest,
+  signal: AbortSignal,
+  onEnd: () => void,
+  make: MakeSamples,
+): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
+  const left = new AbortController();
+  const ended = AbortSignal.any([signal, left.signal]);
+  const unread = `Nobody read the speech for ${READ_TIMEOUT_MS / 60_000} minutes.`;
+  const timer = startIdleTimer(READ_TIMEOUT_MS, () => left.abort(new Error(unread)));
+  ended.addEventListener("abort", () => {
+    timer[Symbol.dispose]();
+    onEnd();
+  }, { once: true });
+
+  const splitter = new SentenceSplitter();
+  const sound = soundOf([...splitter.push(text), ...splitter.end()], (sentence) => make(sentence, ended));
+  const read = async () => {
+    try {
+      timer.touch();
+      const { value } = await sound.next();
+      timer.touch();
+      ended.throwIfAborted();
+      if (value === undefined) left.abort();
+      return value;
+    } catch (error) {
+      left.abort(error);
+      throw error;
+    }
+  };
+
+  let first = await read();
+  return new ReadableStream({
+    async pull(controller) {
+      if (first !== undefined && format === "wav") controller.enqueue(wavHeader(SPEECH_RATE));
+      const samples = first ?? await read();
+      first = undefined;
+      if (samples === undefined) controller.close();
+      else controller.enqueue(toBytes(samples));
+    },
+    cancel: (reason) => left.abort(reason),
+  }, { highWaterMark: 0 });
+}
+
+/** Makes the sound of sentences, one ahead of the reader. There is some sound even if there is nothing to speak. */
+async function* soundOf(
+  sentences: readonly string[],
+  make: (sentence: string) => Promise<Int16Array<ArrayBuffer>>,
+): AsyncGenerator<Int16Array<ArrayBuffer>, undefined> {
+  const startMaking = (index: number) => {
+    const sentence = sentences[index];
+    const making = sentence === undefined ? undefined : make(sentence);
+    // The reader gets the error, perhaps later.
+    making?.catch(() => {});
+    return making;
+  };
+  let hasSound = false;
+  let making = startMaking(0);
+  for (let index = 1; making !== undefined; index++) {
+    const samples = await making;
+    making = startMaking(index);
+    if (samples.length === 0) continue;
+    hasSound = true;
+    yield samples;
+  }
+  if (!hasSound) yield new Int16Array(SILENCE_SECS * SPEECH_RATE);
+}
