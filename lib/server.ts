@@ -26,6 +26,8 @@ import { listEndpoints, type Route } from "./http/router.ts";
 import { ResponseStore } from "./openai/responses/store.ts";
 import { Transcripts } from "./openai/responses/transcripts.ts";
 import { openAiRoutes } from "./openai/routes.ts";
+import type { SpeechToText } from "./speech/speech_to_text.ts";
+import type { TextToSpeech } from "./speech/text_to_speech.ts";
 import { type Character, openCharacter } from "./stage/character.ts";
 import { stageRoutes } from "./stage/routes.ts";
 import { Metrics } from "./telemetry/metrics.ts";
@@ -56,6 +58,10 @@ export interface ServerParts {
   readonly store?: Store | undefined;
   /** The file of responses with `"store": true`; without it they are kept in memory. */
   readonly transcripts?: Transcripts | undefined;
+  /** The voice; without it the speech is turned off. */
+  readonly textToSpeech?: TextToSpeech | undefined;
+  /** The recognizer of recordings. */
+  readonly speechToText?: SpeechToText | undefined;
   /** The driver of a desktop pet, which starts with the agents. */
   readonly pet?: ClawdDriver | undefined;
   readonly version: string;
@@ -73,6 +79,7 @@ export function createServer(config: Config, parts: ServerParts) {
   if (transcripts) resources.use(transcripts);
   const responses = resources.use(new ResponseStore({ transcripts, log }));
   if (pet) resources.use(pet);
+  if (parts.textToSpeech) resources.use(parts.textToSpeech);
   resources.defer(async () => {
     await Promise.all(parts.agents.map((agent) => agent[Symbol.asyncDispose]()));
   });
@@ -125,6 +132,13 @@ export function createServer(config: Config, parts: ServerParts) {
       permissions: parts.permissions,
       stream: config,
       embeddings: config.embeddings,
+      textToSpeech: parts.textToSpeech,
+      speechModel: "tts-1",
+      speechToText: parts.speechToText,
+      emotions: config.emotions,
+      measureSpeech: () => metrics.measureSpeech(),
+      measureTranscription: () => metrics.measureTranscription(),
+      log,
       chatPath: config.chatPath,
     }),
     ...eventRoutes({

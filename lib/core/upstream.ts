@@ -6,8 +6,10 @@ import { startIdleTimer } from "./idle_timer.ts";
 import { createRedactor, MIN_SECRET_CHARS, urlSecrets } from "./redact.ts";
 import { spaceUnsafe } from "./unsafe_text.ts";
 
-/** Longest time for an answer, in milliseconds. Node's `fetch` gives up on us after 300 seconds. */
+/** Longest time for an answer, or for the head of a stream, in milliseconds. Node's `fetch` gives up on us after 300 seconds. */
 const TIMEOUT_MS = 240_000;
+/** Longest silence in a stream while it is read, in milliseconds. */
+const SILENCE_MS = 60_000;
 /** Requests that run at once, for each upstream. */
 const MAX_RUNNING = 64;
 /** Bytes of an answer, and of an error that is read for its message. */
@@ -38,6 +40,19 @@ export interface UpstreamRequestOptions {
   readonly hold?: (bytes: number) => void;
 }
 
+/** Limits that tests replace. */
+interface UpstreamLimits {
+  readonly timeoutMs?: number;
+  readonly silenceMs?: number;
+}
+
+/** Options of a request for a stream. */
+export interface UpstreamStreamOptions {
+  readonly signal: AbortSignal;
+  /** Bytes of the answer. */
+  readonly maxBytes: number;
+}
+
 /** Talks to an upstream. Made by {@linkcode createUpstream}. */
 export interface Upstream {
   /** The upstream at the start of a sentence, such as `The embeddings server`. */
@@ -45,23 +60,44 @@ export interface Upstream {
   /** Its table in a sentence, such as `[embeddings] in config.toml`. */
   readonly table: string;
   /**
-   * Posts JSON to a path of OpenAI's API, and returns the JSON of the answer.
+   * Posts JSON or a form to a path of OpenAI's API, and returns the JSON of the answer.
    *
    * @throws {AppError} if the upstream refuses, cannot be reached, or does not answer in time.
    */
-  postJson(path: string, body: unknown, options: UpstreamRequestOptions): Promise<unknown>;
+  postJson(path: string, body: object, options: UpstreamRequestOptions): Promise<unknown>;
+  /** Gets the JSON of a path, as {@linkcode postJson}. */
+  getJson(path: string, options: UpstreamRequestOptions): Promise<unknown>;
+  /**
+   * Posts JSON or a form, and returns the answer once its head is there.
+   *
+   * @throws {AppError} if the upstream refuses, cannot be reached, or does not answer in time.
+   */
+  postForStream(path: string, body: object, options: UpstreamStreamOptions): Promise<UpstreamStream>;
+  /** Makes the error of an answer that is not what OpenAI's API says: `{subject} {fault}: check base_url of {table}.` */
+  wrongAnswer(fault: string): AppError;
+}
+
+/** An answer that is read as it comes. */
+export interface UpstreamStream {
+  /** The media type without its parameters, in lower case; empty without one. */
+  readonly mediaType: string;
+  /**
+   * The bytes as they come, without a buffer, so that the upstream waits for a slow reader. A failure, a silence and too
+   * many bytes end it with an {@linkcode AppError}. The request runs until it ends or is cancelled.
+   */
+  readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
 }
 
 /**
  * Creates the client of an upstream. The key goes to the configured address only: redirects are not followed.
  *
  * @param name The table of the configuration file.
- * @param timeoutMs Replaces {@linkcode TIMEOUT_MS} in tests.
+ * @param limits Replace {@linkcode TIMEOUT_MS} and {@linkcode SILENCE_MS} in tests.
  */
 export function createUpstream(
   name: string,
   config: UpstreamConfig,
-  timeoutMs: number = TIMEOUT_MS,
+  { timeoutMs = TIMEOUT_MS, silenceMs = SILENCE_MS }: UpstreamLimits = {},
 ): Upstream {
   const { baseUrl, key } = config;
   const subject = `The ${name} server`;
@@ -73,41 +109,118 @@ export function createUpstream(
 
   const unavailable = (fault: string, cause?: unknown) =>
     new AppError("upstream_unavailable", `${subject} ${fault}: check base_url of ${table}.`, { cause });
+  const tooLate = (ms: number) =>
+    new AppError("upstream_timeout", `${subject} did not answer within ${ms / 1000} seconds.`);
+  const tooLarge = (bytes: number) =>
+    new AppError(
+      "body_too_large",
+      `${subject} answers with more than ${bytes / 1024 ** 2} MiB: ask for less at once.`,
+    );
 
-  /** Posts a body, and reads the answer within the time limit. */
-  async function post<T>(
+  /** Sends a request. @returns The response if it is a success; its body is still to be read. */
+  async function send(path: string, body: object | undefined, signal: AbortSignal): Promise<Response> {
+    const headers = new Headers();
+    if (key !== undefined) headers.set("authorization", `Bearer ${key}`);
+    const isForm = body instanceof FormData;
+    if (body !== undefined && !isForm) headers.set("content-type", "application/json");
+    const response = await fetch(joinUrl(baseUrl, path), {
+      method: body === undefined ? "GET" : "POST",
+      headers,
+      body: body === undefined || isForm ? body ?? null : JSON.stringify(body),
+      redirect: "manual",
+      signal,
+    });
+    if (!response.ok) throw await refusalOf(response, path);
+    return response;
+  }
+
+  /** Sends a request, and returns its response, or what is made of it, within the time limit. */
+  async function request<T>(
     path: string,
-    body: BodyInit,
-    contentType: string,
+    body: object | undefined,
     signal: AbortSignal,
-    read: (response: Response) => Promise<T>,
+    read: (response: Response) => T | Promise<T>,
   ): Promise<T> {
     if (running >= MAX_RUNNING) {
       throw new AppError("rate_limit_exceeded", `${subject} has ${MAX_RUNNING} requests to answer already.`);
     }
-    const headers = new Headers({ "content-type": contentType });
-    if (key !== undefined) headers.set("authorization", `Bearer ${key}`);
     const timeout = new AbortController();
     using _timer = startIdleTimer(timeoutMs, () => timeout.abort());
     running++;
     try {
-      const response = await fetch(joinUrl(baseUrl, path), {
-        method: "POST",
-        headers,
-        body,
-        redirect: "manual",
-        signal: AbortSignal.any([signal, timeout.signal]),
-      });
-      if (!response.ok) throw await refusalOf(response, path);
-      return await read(response);
+      return await read(await send(path, body, AbortSignal.any([signal, timeout.signal])));
     } catch (error) {
       if (error instanceof AppError) throw error;
       signal.throwIfAborted();
-      if (!timeout.signal.aborted) throw unavailable("cannot be reached", error);
-      throw new AppError("upstream_timeout", `${subject} did not answer within ${timeoutMs / 1000} seconds.`);
+      throw timeout.signal.aborted ? tooLate(timeoutMs) : unavailable("cannot be reached", error);
     } finally {
       running--;
     }
+  }
+
+  /** Requests JSON. */
+  function requestJson(
+    path: string,
+    body: object | undefined,
+    { signal, hold }: UpstreamRequestOptions,
+  ): Promise<unknown> {
+    return request(path, body, signal, async (response) => {
+      const text = await readText(response, MAX_ANSWER_BYTES, hold);
+      if (text === undefined) throw tooLarge(MAX_ANSWER_BYTES);
+      try {
+        return JSON.parse(text);
+      } catch {
+        throw unavailable("does not answer with JSON");
+      }
+    });
+  }
+
+  /** Relays a body, which counts as a running request until it ends. */
+  function relay(body: ReadableStream<Uint8Array<ArrayBuffer>>, { signal, maxBytes }: UpstreamStreamOptions) {
+    const reader = body.getReader();
+    let bytes = 0;
+    let isReading = false;
+    let failure: AppError | undefined;
+    const fail = (error: AppError) => {
+      failure = error;
+      // A pending read then ends as if the body were complete.
+      reader.cancel(error).catch(() => {});
+    };
+    // A slow reader is no silence of the upstream.
+    const timer = startIdleTimer(silenceMs, () => {
+      if (isReading) fail(tooLate(silenceMs));
+    });
+    let isRunning = true;
+    running++;
+    const end = () => {
+      if (isRunning) running--;
+      isRunning = false;
+      timer[Symbol.dispose]();
+    };
+    return new ReadableStream<Uint8Array<ArrayBuffer>>({
+      async pull(controller) {
+        timer.touch();
+        isReading = true;
+        try {
+          const { done, value } = await reader.read();
+          isReading = false;
+          bytes += value?.byteLength ?? 0;
+          if (bytes > maxBytes) fail(tooLarge(maxBytes));
+          if (failure) throw failure;
+          if (!done) return controller.enqueue(value);
+          end();
+          controller.close();
+        } catch (error) {
+          end();
+          if (signal.aborted || error instanceof AppError) throw error;
+          throw new AppError("upstream_unavailable", `${subject} broke off its answer.`, { cause: error });
+        }
+      },
+      cancel(reason) {
+        end();
+        return reader.cancel(reason);
+      },
+    }, { highWaterMark: 0 });
   }
 
   /** Makes an error of a response without success. */
@@ -142,22 +255,17 @@ export function createUpstream(
   return {
     subject,
     table,
-    postJson: (path, body, { signal, hold }) =>
-      post(path, JSON.stringify(body), "application/json", signal, async (response) => {
-        const text = await readText(response, MAX_ANSWER_BYTES, hold);
-        if (text === undefined) {
-          const limit = `${MAX_ANSWER_BYTES / 1024 ** 2} MiB`;
-          throw new AppError(
-            "body_too_large",
-            `${subject} answers with more than ${limit}: ask for less at once.`,
-          );
-        }
-        try {
-          return JSON.parse(text);
-        } catch {
-          throw unavailable("does not answer with JSON");
-        }
+    postJson: requestJson,
+    getJson: (path, options) => requestJson(path, undefined, options),
+    postForStream: (path, body, options) =>
+      request(path, body, options.signal, (response) => {
+        const [mediaType = ""] = (response.headers.get("content-type") ?? "").split(";");
+        return {
+          mediaType: mediaType.trim().toLowerCase(),
+          body: relay(response.body ?? new Blob([]).stream(), options),
+        };
       }),
+    wrongAnswer: (fault) => unavailable(fault),
   };
 }
 

@@ -141,7 +141,7 @@ export async function checkDataDir(folder: string | undefined, keys: Config["key
 /** Requests the embedding of one word, as the server does for its clients. */
 export async function checkEmbeddings(config: EmbeddingsConfig, signal: AbortSignal): Promise<Finding> {
   const { model } = config;
-  const upstream = createUpstream("embeddings", config, EMBEDDING_MS);
+  const upstream = createUpstream("embeddings", config, { timeoutMs: EMBEDDING_MS });
   try {
     const request = { model: model ?? "", input: "hello" };
     const { data } = await requestEmbeddings(upstream, request, { signal });

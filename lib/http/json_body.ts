@@ -1,6 +1,6 @@
 /** Reads JSON bodies, limited in size, shape and time, and in their size all together. @module */
 
-import { AppError, messageOf } from "../core/errors.ts";
+import { AppError, type ErrorCode, messageOf } from "../core/errors.ts";
 import { startIdleTimer } from "../core/idle_timer.ts";
 
 /** Largest body, in bytes; a few pictures fit. */
@@ -121,14 +121,34 @@ export function releaseBody(request: Request): void {
 }
 
 async function readText(request: Request, timeoutMs: number): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  await readBody(request, { maxBytes: MAX_BODY_BYTES, timeoutMs, fault: "invalid_json" }, (bytes) => {
+    text += decoder.decode(bytes, { stream: true });
+  });
+  return text + decoder.decode();
+}
+
+/** The limits of a body, and the code of the error if the connection breaks. */
+interface BodyLimits {
+  readonly maxBytes: number;
+  readonly timeoutMs: number;
+  readonly fault: ErrorCode;
+}
+
+/** Reads the bytes of a body as they come, and counts them. @throws {AppError} */
+export async function readBody(
+  request: Request,
+  { maxBytes, timeoutMs, fault }: BodyLimits,
+  take: (bytes: Uint8Array<ArrayBuffer>) => void,
+): Promise<void> {
   const { headers, body } = request;
   const tooLarge = () =>
-    new AppError("body_too_large", `The body is larger than ${MAX_BODY_BYTES / 1024 ** 2} MiB.`);
-  if (Number(headers.get("content-length")) > MAX_BODY_BYTES) throw tooLarge();
-  if (body === null) return "";
+    new AppError("body_too_large", `The body is larger than ${maxBytes / 1024 ** 2} MiB.`);
+  if (Number(headers.get("content-length")) > maxBytes) throw tooLarge();
+  if (body === null) return;
   const reader = body.getReader();
-  const decoder = new TextDecoder();
-  let [text, size] = ["", 0];
+  let size = 0;
   let failure: AppError | undefined;
   const cancel = (error: AppError) => {
     failure = error;
@@ -140,15 +160,14 @@ async function readText(request: Request, timeoutMs: number): Promise<string> {
   });
   while (true) {
     const { done, value } = await reader.read().catch((cause) => {
-      const message = "The connection broke before the body was complete.";
-      throw new AppError("invalid_json", message, { cause });
+      throw new AppError(fault, "The connection broke before the body was complete.", { cause });
     });
     if (failure) throw failure;
-    if (done) return text + decoder.decode();
+    if (done) return;
     size += value.byteLength;
-    if (size > MAX_BODY_BYTES) cancel(tooLarge());
+    if (size > maxBytes) cancel(tooLarge());
     else if (!holdBytes(request, value.byteLength)) cancel(overloaded());
-    else text += decoder.decode(value, { stream: true });
+    else take(value);
   }
 }
 

@@ -4,13 +4,15 @@ import { canonicalPath, type Route } from "../http/router.ts";
 import { completionHandler } from "./chat.ts";
 import { type EmbeddingsConfig, embeddingsHandler } from "./embeddings.ts";
 import { modelHandler, modelsHandler } from "./models.ts";
+import { type SpeechDeps, speechHandler, speechModelsHandler, voicesHandler } from "./speech.ts";
+import { type TranscriptionDeps, transcriptionHandler } from "./transcriptions.ts";
 import type { PermissionBroker } from "../turn/permission.ts";
 import { Approvals } from "./responses/approvals.ts";
 import { createHandler, type ResponseDeps } from "./responses/create.ts";
 import { cancelHandler, deleteHandler, inputItemsHandler, retrieveHandler } from "./responses/handlers.ts";
 
 /** The parts of the program that the OpenAI side needs. */
-export interface OpenAiDeps extends Omit<ResponseDeps, "approvals"> {
+export interface OpenAiDeps extends Omit<ResponseDeps, "approvals">, SpeechDeps, TranscriptionDeps {
   readonly permissions: Pick<PermissionBroker, "answer">;
   /** One more path for chat completions. */
   readonly chatPath: string;
@@ -29,9 +31,8 @@ const NOT_SERVED: Readonly<Record<string, string>> = {
   "/responses/compact":
     "Compaction is not served: POST /v1/responses with `previous_response_id` goes on, and agents compact by themselves.",
   "/responses/input_tokens": "Tokens are not counted beforehand: see `usage` of POST /v1/responses.",
-  "/audio/speech": "Speech is not served: let your app speak the text of POST /v1/chat/completions.",
-  "/audio/transcriptions":
-    "Speech is not recognized: send text, or `input_audio` to POST /v1/chat/completions.",
+  "/audio/translations":
+    "Recordings are not translated: POST /v1/audio/transcriptions, and ask the character to translate the text.",
   "/images": NO_MEDIA,
   "/videos": NO_MEDIA,
   "/moderations": "Moderation is not served: POST /v1/chat/completions is the chat.",
@@ -110,6 +111,31 @@ export function openAiRoutes(deps: OpenAiDeps): Route[] {
       POST: embeddingsHandler(deps.embeddings),
       docs: {
         POST: { name: "embeddings", summary: "Texts as vectors, made by the server of `[embeddings]`" },
+      },
+    },
+    {
+      path: "/audio/speech",
+      POST: speechHandler(deps),
+      docs: { POST: { name: "speech", summary: "Text as speech, from its first sentence on" } },
+    },
+    {
+      path: "/audio/voices",
+      GET: voicesHandler(deps),
+      docs: { GET: { summary: "The voices of the speech" } },
+    },
+    {
+      path: "/audio/models",
+      GET: speechModelsHandler(deps),
+      docs: { GET: { summary: "The name of a model for the speech, for apps that want one" } },
+    },
+    {
+      path: "/audio/transcriptions",
+      POST: transcriptionHandler(deps),
+      docs: {
+        POST: {
+          name: "transcriptions",
+          summary: "The words of a recording, as text or subtitles, or streamed",
+        },
       },
     },
     {

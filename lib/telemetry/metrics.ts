@@ -117,6 +117,23 @@ export const METRICS = {
     labels: ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_token_type", "gen_ai_request_model"],
     buckets: TOKENS,
   },
+  tts_request_duration_seconds: {
+    type: "histogram",
+    help: "Time from a request for speech to the end of the sound, which a slow reader makes longer",
+    labels: ["error_type"],
+    buckets: TURN_SECS,
+  },
+  time_to_first_audio_seconds: {
+    type: "histogram",
+    help: "Time from a request for speech to its first sound",
+    buckets: FIRST_TOKEN_SECS,
+  },
+  stt_request_duration_seconds: {
+    type: "histogram",
+    help: "Time from a recording that is there to its transcript",
+    labels: ["error_type"],
+    buckets: TURN_SECS,
+  },
   sessions_open: { type: "gauge", help: "Conversations with an open session of their agent" },
   agent_process_up: { type: "gauge", help: "1 if the agent can serve, else 0", labels: ["agent"] },
   agent_restarts_total: {
@@ -208,6 +225,24 @@ export class Metrics {
     };
     measure();
     return { [Symbol.dispose]: () => clearTimeout(timer) };
+  }
+
+  /** Measures a request for speech. */
+  measureSpeech() {
+    const onEnd = this.#timer("tts_request_duration_seconds");
+    const onFirstAudio = this.#timer("time_to_first_audio_seconds");
+    return { onFirstAudio: () => onFirstAudio(), onEnd };
+  }
+
+  /** Measures a request for a transcript. */
+  measureTranscription() {
+    return { onEnd: this.#timer("stt_request_duration_seconds") };
+  }
+
+  /** Returns a function that observes the time since now. */
+  #timer(name: DurationName): (...labels: string[]) => void {
+    const startedAt = performance.now();
+    return (...labels) => this.#store.observe(name, labels, (performance.now() - startedAt) / 1000);
   }
 
   /** Measures a request for a turn of this agent. */

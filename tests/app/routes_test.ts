@@ -145,7 +145,7 @@ const NOT_SERVED: [method: string, path: string, advice: RegExp][] = [
   ["POST", "/v1/assistants", /Assistants API/],
   ["POST", "/v1/threads/thread_1/runs", /Assistants API/],
   ["POST", "/v1/conversations", /X-Session-Id/],
-  ["POST", "/v1/audio/speech", /let your app speak/],
+  ["POST", "/v1/audio/translations", /POST \/v1\/audio\/transcriptions/],
   ["POST", "/api/chat", /Ollama.* call POST \/v1\/chat\/completions/],
   ["GET", "/api/tags", /GET \/v1\/models/],
 ];

@@ -41,7 +41,9 @@ async function failureOf(
     signal?: AbortSignal;
   } = {},
 ) {
-  const upstream = createUpstream("embeddings", { baseUrl, key: key || undefined }, timeoutMs);
+  const upstream = createUpstream("embeddings", { baseUrl, key: key || undefined }, {
+    ...timeoutMs && { timeoutMs },
+  });
   const request = upstream.postJson("/embeddings", { input: "Hi" }, { signal });
   const error: AppError = await assertRejects(() => request, AppError);
   const response = errorResponse(error);

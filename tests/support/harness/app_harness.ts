@@ -10,6 +10,8 @@ import type { AccessOptions } from "../../../lib/http/access.ts";
 import type { Route } from "../../../lib/http/router.ts";
 import type { Transcripts } from "../../../lib/openai/responses/transcripts.ts";
 import { createServer, type Server } from "../../../lib/server.ts";
+import type { SpeechToText } from "../../../lib/speech/speech_to_text.ts";
+import type { TextToSpeech } from "../../../lib/speech/text_to_speech.ts";
 import type { Character } from "../../../lib/stage/character.ts";
 import { Metrics } from "../../../lib/telemetry/metrics.ts";
 import type { Agent } from "../../../lib/turn/agent.ts";
@@ -39,6 +41,8 @@ export interface TestAppOptions extends Partial<Omit<Config, "agents" | "log">> 
   log?: Log;
   store?: Store;
   transcripts?: Transcripts;
+  textToSpeech?: TextToSpeech;
+  speechToText?: SpeechToText;
   /** Agents beside the default one. */
   agents?: readonly Agent[];
 }
@@ -150,7 +154,8 @@ const CHARACTER: Character = {
 
 /** Starts a server with an agent in memory. */
 export function startApp(options: TestAppOptions = {}): TestApp {
-  const { script, access, log = NO_LOG, store, transcripts, agents = [], ...settings } = options;
+  const { script, access, log = NO_LOG, store, transcripts, agents = [], ...rest } = options;
+  const { textToSpeech, speechToText, ...settings } = rest;
   const agent = new MemoryAgent(options.model);
   agent.script = script;
   const hub = new EventHub({ holdMs: 0 });
@@ -162,6 +167,8 @@ export function startApp(options: TestAppOptions = {}): TestApp {
     questions: new QuestionBroker(60_000, () => hub.canAnswerQuestions),
     store,
     transcripts,
+    textToSpeech,
+    speechToText,
     character: CHARACTER,
     metrics: new Metrics([agent, ...agents].map(({ name }) => name), "1.2.3"),
     version: "1.2.3",

@@ -1,0 +1,213 @@
+/** Speech: `POST /v1/audio/speech`, and the lists of voices and models that apps ask for. @module */
+
+import { z } from "zod";
+import { AppError, toAppError } from "../core/errors.ts";
+import type { Log } from "../core/log.ts";
+import { errorBody } from "../http/error_response.ts";
+import { readJson } from "../http/json_body.ts";
+import type { Handler } from "../http/router.ts";
+import { EVENT_STREAM_HEADERS } from "../http/sse.ts";
+import { speakable } from "../speech/plain_text.ts";
+import { silence } from "../speech/silence.ts";
+import { SPEECH_FORMATS, type SpeechFormat, type TextToSpeech } from "../speech/text_to_speech.ts";
+import type { EmotionWords } from "../turn/emotion.ts";
+import { TokenCount } from "./usage.ts";
+import { modelName, parse } from "./wire.ts";
+
+/** Characters of a text. OpenAI's limit is 4,096, but skins send whole messages. */
+const MAX_INPUT_CHARS = 16_384;
+const MAX_INSTRUCTIONS_CHARS = 4_096;
+const MAX_VOICE_CHARS = 256;
+/** Bytes of sound in an event, before base64. */
+const MAX_EVENT_BYTES = 24 * 1024;
+
+/** The media types of the formats. */
+const MEDIA_TYPES: Readonly<Record<SpeechFormat, string>> = {
+  mp3: "audio/mpeg",
+  opus: "audio/ogg",
+  aac: "audio/aac",
+  flac: "audio/flac",
+  wav: "audio/wav",
+  pcm: "audio/pcm",
+};
+
+/** Measures a request for speech or for a transcript. */
+export interface AudioMeter {
+  /** The first sound is there. */
+  onFirstAudio(): void;
+  /** The request is over. @param errorType The code of the error, `cancelled`, or empty. */
+  onEnd(errorType: string): void;
+}
+
+/** The parts of the program that speech needs. */
+export interface SpeechDeps {
+  /** The voice; `undefined` if the owner has turned it off. */
+  readonly textToSpeech: TextToSpeech | undefined;
+  /** The name of the model that apps can list; the voice decides what it means. */
+  readonly speechModel: string;
+  readonly emotions: EmotionWords;
+  readonly measureSpeech: () => AudioMeter;
+  readonly log: Pick<Log, "warn">;
+}
+
+const voiceName = z.union(
+  [z.string(), z.object({ id: z.string() }).transform(({ id }) => id)],
+  "must be a string or an object with an id",
+).pipe(z.string().max(MAX_VOICE_CHARS));
+
+const speechBody = z.object({
+  model: modelName,
+  input: z.string().max(MAX_INPUT_CHARS, `has more than ${MAX_INPUT_CHARS} characters: send it in parts`),
+  voice: voiceName.nullish(),
+  instructions: z.string().max(MAX_INSTRUCTIONS_CHARS).nullish(),
+  response_format: z.string().nullish(),
+  speed: z.number().min(0.25, "must be from 0.25 to 4").max(4, "must be from 0.25 to 4").nullish(),
+  stream_format: z.enum(["audio", "sse"]).nullish(),
+});
+
+/** Creates the handler of `POST /audio/speech`. */
+export function speechHandler(deps: SpeechDeps): Handler {
+  const { textToSpeech, emotions, measureSpeech, log } = deps;
+  if (textToSpeech === undefined) return refuse;
+  return async (http, { requestId }) => {
+    const body = parse(speechBody, (await readJson(http)).value);
+    const format = chooseFormat(body.response_format || undefined, textToSpeech.formats);
+    const text = speakable(body.input, emotions);
+    const meter = measureSpeech();
+    let sound: ReadableStream<Uint8Array<ArrayBuffer>>;
+    try {
+      // Skins show an error where a reply has nothing but a tag or code, or stop to speak.
+      sound = text === "" ? new Blob([silence(format)]).stream() : await textToSpeech.speak({
+        text,
+        voice: body.voice || undefined,
+        speed: body.speed ?? 1,
+        format,
+        model: body.model || undefined,
+        instructions: body.instructions || undefined,
+      }, http.signal);
+    } catch (error) {
+      meter.onEnd(http.signal.aborted ? "cancelled" : toAppError(error, "internal_error").code);
+      throw error;
+    }
+    meter.onFirstAudio();
+    const onEnd = (end: string, error?: unknown) => {
+      meter.onEnd(end);
+      if (error !== undefined) log.warn("the voice broke off", { code: end, error, requestId });
+    };
+    return body.stream_format === "sse"
+      ? new Response(relay(sound, speechEvents(text), onEnd), { headers: EVENT_STREAM_HEADERS })
+      : new Response(relay(sound, AS_IT_IS, onEnd), {
+        headers: {
+          "content-type": MEDIA_TYPES[format],
+          // Keeps proxies from waiting for the whole sound.
+          "cache-control": "no-cache, no-transform",
+          "x-accel-buffering": "no",
+        },
+      });
+  };
+}
+
+/** Creates the handler of `GET /audio/voices`, in the form that Open WebUI reads. */
+export function voicesHandler({ textToSpeech }: SpeechDeps): Handler {
+  if (textToSpeech === undefined) return refuse;
+  return async (http) => Response.json({ voices: await textToSpeech.voices(http.signal) });
+}
+
+/** Creates the handler of `GET /audio/models`, in the form that Open WebUI reads. */
+export function speechModelsHandler({ textToSpeech, speechModel }: SpeechDeps): Handler {
+  if (textToSpeech === undefined) return refuse;
+  return () => Response.json({ models: [{ id: speechModel, name: speechModel }] });
+}
+
+function refuse(): never {
+  throw new AppError(
+    "not_configured",
+    "The voice is turned off: set provider of [speech] in config.toml, or VTUBER_SPEECH_PROVIDER, to another one.",
+  );
+}
+
+/** Resolves the format of a request. OpenAI's default is `mp3`; a client that names none can play `wav` too. */
+function chooseFormat(asked: string | undefined, formats: readonly SpeechFormat[]): SpeechFormat {
+  if (asked === undefined) return formats.includes("mp3") ? "mp3" : "wav";
+  const found = formats.find((format) => format === asked);
+  if (found) return found;
+  const isKnown = SPEECH_FORMATS.some((format) => format === asked);
+  const hint = isKnown ? ". ffmpeg, once it is installed, makes the others" : "";
+  const message = `"response_format" must be one of ${formats.join(", ")} here${hint}.`;
+  throw new AppError("unsupported_value", message, { param: "response_format" });
+}
+
+/** Turns sound into the body of a response. */
+interface Encoding {
+  encode(sound: Uint8Array<ArrayBuffer>): readonly Uint8Array<ArrayBuffer>[];
+  /** Returns the end of the body; `undefined` if a failure can only break it off. */
+  end(failure?: AppError): Uint8Array<ArrayBuffer> | undefined;
+}
+
+const AS_IT_IS: Encoding = { encode: (sound) => [sound], end: () => undefined };
+
+/** Encodes sound as the events of OpenAI's `stream_format: "sse"`. */
+function speechEvents(text: string): Encoding {
+  const encoder = new TextEncoder();
+  const event = (name: string, data: object) =>
+    encoder.encode(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`);
+  return {
+    encode: (sound) =>
+      Array.from({ length: Math.ceil(sound.length / MAX_EVENT_BYTES) }, (_, index) => {
+        const audio = sound.subarray(index * MAX_EVENT_BYTES, (index + 1) * MAX_EVENT_BYTES).toBase64();
+        return event("speech.audio.delta", { type: "speech.audio.delta", audio });
+      }),
+    end(failure) {
+      if (failure) return event("error", errorBody(failure));
+      const count = new TokenCount();
+      count.add(text);
+      // Voices count no tokens.
+      const usage = { input_tokens: count.value, output_tokens: 0, total_tokens: count.value };
+      return event("speech.audio.done", { type: "speech.audio.done", usage });
+    },
+  };
+}
+
+/** Relays sound as it is read, so that a slow reader slows down the voice. */
+function relay(
+  sound: ReadableStream<Uint8Array<ArrayBuffer>>,
+  { encode, end }: Encoding,
+  onEnd: (errorType: string, error?: unknown) => void,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  const reader = sound.getReader();
+  let isCancelled = false;
+  return new ReadableStream({
+    async pull(controller) {
+      const finish = (last: Uint8Array<ArrayBuffer> | undefined) => {
+        if (last) controller.enqueue(last);
+        controller.close();
+      };
+      try {
+        // A pull that adds nothing is not repeated.
+        for (let count = 0; count === 0;) {
+          const { done, value } = await reader.read();
+          if (isCancelled) return;
+          if (done) {
+            onEnd("");
+            return finish(end());
+          }
+          const pieces = encode(value);
+          for (const bytes of pieces) controller.enqueue(bytes);
+          count = pieces.length;
+        }
+      } catch (error) {
+        if (isCancelled) return;
+        const failure = toAppError(error, "internal_error");
+        onEnd(failure.code, error);
+        const last = end(failure);
+        if (last === undefined) throw error;
+        finish(last);
+      }
+    },
+    cancel(reason) {
+      isCancelled = true;
+      onEnd("cancelled");
+      return reader.cancel(reason);
+    },
+  }, { highWaterMark: 0 });
+}

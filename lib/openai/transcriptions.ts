@@ -1,0 +1,262 @@
+/** Transcriptions: `POST /v1/audio/transcriptions`, in every format and streamed. @module */
+
+import { z } from "zod";
+import { AppError, toAppError } from "../core/errors.ts";
+import { errorBody } from "../http/error_response.ts";
+import { type FormBody, type FormFile, readForm } from "../http/form_body.ts";
+import { holdBodyUntil } from "../http/json_body.ts";
+import type { Handler } from "../http/router.ts";
+import { EVENT_STREAM_HEADERS, EventStream } from "../http/sse.ts";
+import type { SpeechToText, TimedText, Transcript, TranscriptionRequest } from "../speech/speech_to_text.ts";
+import { openWav } from "../speech/wav.ts";
+import type { AudioMeter } from "./speech.ts";
+import { TokenCount } from "./usage.ts";
+import { modelName, parse } from "./wire.ts";
+
+/** Bytes of a recording: OpenAI's limit. */
+const MAX_FILE_BYTES = 25 * 1024 * 1024;
+const MAX_LANGUAGE_CHARS = 32;
+const MAX_PROMPT_CHARS = 10_000;
+/** Length of a recording whose length nobody knows, in its subtitle, in seconds. */
+const UNKNOWN_SECS = 1;
+
+/** The parts of the program that transcriptions need. */
+export interface TranscriptionDeps {
+  /** The recognizer; `undefined` if the owner has set none. */
+  readonly speechToText: SpeechToText | undefined;
+  readonly measureTranscription: () => Pick<AudioMeter, "onEnd">;
+}
+
+const text = (maxChars: number) =>
+  z.string().max(maxChars).transform((value) => value.trim() || undefined).optional();
+const GRANULARITIES = ["segment", "word"] as const;
+const formFields = z.object({
+  model: modelName,
+  language: text(MAX_LANGUAGE_CHARS),
+  prompt: text(MAX_PROMPT_CHARS),
+  temperature: text(MAX_LANGUAGE_CHARS)
+    .transform((value) => value === undefined ? undefined : Number(value))
+    .pipe(z.number("must be a number").min(0).max(1).optional()),
+  response_format: text(MAX_LANGUAGE_CHARS),
+  stream: text(MAX_LANGUAGE_CHARS).pipe(
+    z.enum(["true", "True", "1", "false", "False", "0"], "must be true or false").optional(),
+  ).transform((value) => /^(t|1)/i.test(value ?? "")),
+  timestamp_granularities: z.array(z.enum(GRANULARITIES, "must be segment or word")),
+});
+
+/** How a transcript is written, by `response_format`. */
+interface Format {
+  /** The times that the format shows. */
+  readonly times: TranscriptionRequest["times"];
+  readonly write: (
+    transcript: Transcript,
+    secs: number | undefined,
+    times: TranscriptionRequest["times"],
+  ) => Response;
+}
+
+/** The only format whose times the request chooses. */
+const VERBOSE: Format = {
+  times: ["segment"],
+  write: (transcript, secs, times) => Response.json(verbose(transcript, secs, times)),
+};
+const FORMATS: ReadonlyMap<string, Format> = new Map<string, Format>([
+  ["json", { times: [], write: ({ text }, secs) => Response.json({ text, ...durationUsage(secs) }) }],
+  ["text", { times: [], write: ({ text }) => plain(`${text}\n`, "text/plain") }],
+  ["verbose_json", VERBOSE],
+  ["srt", {
+    times: ["segment"],
+    write: (transcript, secs) =>
+      plain(
+        segmentsOf(transcript, secs).map((segment, index) => `${index + 1}\n${cue(segment, ",")}`).join(""),
+        "text/plain",
+      ),
+  }],
+  ["vtt", {
+    times: ["segment"],
+    write: (transcript, secs) =>
+      plain(
+        `WEBVTT\n\n${segmentsOf(transcript, secs).map((segment) => cue(segment, ".")).join("")}`,
+        "text/vtt",
+      ),
+  }],
+]);
+
+/** Creates the handler of `POST /audio/transcriptions`. */
+export function transcriptionHandler({ speechToText, measureTranscription }: TranscriptionDeps): Handler {
+  if (speechToText === undefined) {
+    return () => {
+      throw new AppError(
+        "not_configured",
+        "No program writes down recordings: set command or base_url of [transcription] in config.toml, or " +
+          "VTUBER_TRANSCRIPTION_COMMAND or VTUBER_TRANSCRIPTION_BASE_URL.",
+      );
+    };
+  }
+  return async (http) => {
+    const form = await readForm(http, { maxFileBytes: MAX_FILE_BYTES });
+    const { bytes: audio, filename } = onlyFile(form);
+    const { format, stream, model, language, prompt, temperature, ...fields } = parseFields(form);
+    const asked = fields.timestamp_granularities;
+    const times = format === VERBOSE && asked.length > 0 ? asked : format.times;
+    const request = {
+      ...{ audio, filename, prompt, temperature, times },
+      language: language === "auto" ? undefined : language,
+      model: model || undefined,
+    };
+    const meter = measureTranscription();
+    const transcribe = async (onText?: (piece: string) => void) => {
+      try {
+        const transcript = await speechToText.transcribe(request, http.signal, onText);
+        meter.onEnd("");
+        return transcript;
+      } catch (error) {
+        meter.onEnd(http.signal.aborted ? "cancelled" : toAppError(error, "internal_error").code);
+        throw error;
+      }
+    };
+    if (stream) return await streamTranscript(http, transcribe);
+    const transcript = await transcribe();
+    return format.write(transcript, transcript.durationSecs ?? wavSecs(audio), times);
+  };
+}
+
+/** Returns the recording of a form. */
+function onlyFile({ fields, files }: FormBody): FormFile {
+  const fault = (code: "missing_required_parameter" | "invalid_value", message: string) =>
+    new AppError(code, message, { param: "file" });
+  const [file, another] = files.filter(({ field }) => field === "file");
+  if (file === undefined) {
+    if (fields.has("file")) throw fault("invalid_value", '"file" must be a file: send it with a filename.');
+    throw fault("missing_required_parameter", '"file" is required: the recording.');
+  }
+  if (another) throw fault("invalid_value", '"file" must be one recording, not several.');
+  if (file.bytes.length === 0) throw fault("invalid_value", '"file" is empty.');
+  return file;
+}
+
+/** Parses the fields of a form, of which some are lists. */
+function parseFields({ fields }: FormBody) {
+  const LIST = "timestamp_granularities[]";
+  const parsed = parse(formFields, {
+    ...Object.fromEntries([...fields].map(([name, values]) => [name, values.at(-1)])),
+    timestamp_granularities: [LIST, LIST.slice(0, -2)].flatMap((name) => fields.get(name) ?? []),
+  });
+  const { response_format = "json", stream } = parsed;
+  const format = FORMATS.get(response_format);
+  if (format === undefined) {
+    const message = `"response_format" must be one of ${[...FORMATS.keys()].join(", ")} here.`;
+    throw new AppError("unsupported_value", message, { param: "response_format" });
+  }
+  if (stream && format.times.length > 0) {
+    const message =
+      `"stream" cannot be true with ${response_format}: send json or text in "response_format".`;
+    throw new AppError("unsupported_value", message, { param: "stream" });
+  }
+  return { ...parsed, format };
+}
+
+/** Streams the text as it is found. The head waits for the first piece, so that a status can report a failure. */
+async function streamTranscript(
+  http: Request,
+  transcribe: (onText: (piece: string) => void) => Promise<Transcript>,
+): Promise<Response> {
+  const first = Promise.withResolvers<void>();
+  // The request's signal ends the work of a client that leaves.
+  const stream = new EventStream({ heartbeatMs: 0, heartbeat() {}, onDisconnect() {} });
+  const send = (type: string, data: object) => stream.send(JSON.stringify({ type, ...data }), type);
+  let sent = "";
+  const working = transcribe((delta) => {
+    sent += delta;
+    send("transcript.text.delta", { delta });
+    first.resolve();
+  });
+  holdBodyUntil(http, working);
+  const ending = working.then(({ text }) => {
+    if (sent === "" && text !== "") send("transcript.text.delta", { delta: text });
+    const count = new TokenCount();
+    count.add(text);
+    const usage = { type: "tokens", input_tokens: 0, output_tokens: count.value, total_tokens: count.value };
+    send("transcript.text.done", { text, usage });
+    stream.end();
+  });
+  try {
+    await Promise.race([first.promise, ending]);
+  } catch (error) {
+    stream.end();
+    throw error;
+  }
+  ending.catch((error) => {
+    stream.send(JSON.stringify(errorBody(toAppError(error, "internal_error"))), "error");
+    stream.end();
+  });
+  return new Response(stream.body, { headers: EVENT_STREAM_HEADERS });
+}
+
+/** Returns the length of a recording that is a WAV. */
+function wavSecs(audio: Uint8Array): number | undefined {
+  try {
+    const { length, rate } = openWav(audio);
+    return length / rate;
+  } catch {
+    return undefined;
+  }
+}
+
+function plain(text: string, type: string): Response {
+  return new Response(text, { headers: { "content-type": `${type}; charset=utf-8` } });
+}
+
+function durationUsage(secs: number | undefined) {
+  return secs === undefined ? {} : { usage: { type: "duration", seconds: Math.ceil(secs) } };
+}
+
+/** Returns the segments of a transcript. Without times, the whole recording is one. */
+function segmentsOf({ text, segments }: Transcript, secs: number = UNKNOWN_SECS): readonly TimedText[] {
+  if (segments) return segments;
+  return text.trim() === "" ? [] : [{ start: 0, end: secs, text }];
+}
+
+/** Makes OpenAI's `verbose_json`. The facts about the model's work, which nobody knows here, are neutral. */
+function verbose(transcript: Transcript, secs: number | undefined, times: TranscriptionRequest["times"]) {
+  const { text, language, words } = transcript;
+  const segments = segmentsOf(transcript, secs);
+  const duration = secs ?? segments.at(-1)?.end ?? 0;
+  return {
+    task: "transcribe",
+    language: languageName(language),
+    duration,
+    text,
+    ...times.includes("segment") && {
+      segments: segments.map(({ start, end, text }, id) => ({
+        ...{ id, seek: 0, start, end, text, tokens: [], temperature: 0 },
+        ...{ avg_logprob: 0, compression_ratio: 1, no_speech_prob: 0 },
+      })),
+    },
+    ...times.includes("word") && words && {
+      words: words.map(({ start, end, text }) => ({ word: text, start, end })),
+    },
+    ...durationUsage(duration),
+  };
+}
+
+/** Names a language as OpenAI does: `english`. */
+function languageName(language = "unknown"): string {
+  if (!/^[a-z]{2,3}(-\w+)?$/i.test(language)) return language;
+  return new Intl.DisplayNames("en", { type: "language" }).of(language.slice(0, 3).split("-")[0]!)!
+    .toLowerCase();
+}
+
+/** Writes a subtitle: its times and its text, whose lines must not end it. */
+function cue({ start, end, text }: TimedText, decimal: "," | "."): string {
+  const lines = text.trim().replace(/\s*\n\s*/g, "\n").replaceAll("-->", "→");
+  return `${timestamp(start, decimal)} --> ${timestamp(end, decimal)}\n${lines}\n\n`;
+}
+
+/** Writes a time as `00:00:01.200`. */
+function timestamp(secs: number, decimal: string): string {
+  const ms = Math.round(secs * 1000);
+  const part = (value: number, digits: number) => String(Math.floor(value)).padStart(digits, "0");
+  const clock = [ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60].map((value) => part(value, 2)).join(":");
+  return `${clock}${decimal}${part(ms % 1000, 3)}`;
+}

@@ -1,0 +1,272 @@
+/** Voices and recognizers of an OpenAI-compatible server. @module */
+
+import { z } from "zod";
+import { AppError } from "../core/errors.ts";
+import { firstOf } from "../core/schema.ts";
+import { createUpstream, type Upstream, type UpstreamConfig } from "../core/upstream.ts";
+import type { SpeechToText, TranscriptionRequest } from "./speech_to_text.ts";
+import { SPEECH_FORMATS, type SpeechFormat, type TextToSpeech, type Voice } from "./text_to_speech.ts";
+
+/** The server that speaks. */
+export interface UpstreamSpeechConfig extends UpstreamConfig {
+  /** The model of every request; `undefined` lets clients choose. */
+  readonly model: string | undefined;
+  /** The server's voices. Another name becomes the first of them; an empty list lets clients choose. */
+  readonly voices: readonly string[];
+}
+
+/** The server that writes down recordings. */
+export interface UpstreamTranscriptionConfig extends UpstreamConfig {
+  /** The model of every request; `undefined` lets clients choose. */
+  readonly model: string | undefined;
+}
+
+/** The voices of OpenAI, which has no list of them to ask for. */
+const OPENAI_VOICES = ["alloy", "ash", "ballad", "coral", "echo", "fable", "nova", "onyx", "sage", "shimmer"];
+/** Voices of a list that are read, and the longest wait for a list, in milliseconds. */
+const MAX_VOICES = 10_000;
+const VOICES_MS = 10_000;
+/** Bytes of a speech, more than an hour of `wav`, and of a streamed transcript. */
+const MAX_SPEECH_BYTES = 256 * 1024 * 1024;
+const MAX_TRANSCRIPT_BYTES = 8 * 1024 * 1024;
+/** Bytes that tell a format. */
+const MAGIC_BYTES = 12;
+/** Segments or words of a transcript, and characters of a line of a streamed one. */
+const MAX_TIMED_TEXTS = 100_000;
+const MAX_LINE_CHARS = 1024 * 1024;
+
+/** Speaks with a server. Every sound is passed on as it comes. */
+export function upstreamSpeech(config: UpstreamSpeechConfig): TextToSpeech {
+  const upstream = createUpstream("speech", config);
+  const { voices } = config;
+  return {
+    formats: SPEECH_FORMATS,
+    voices: async (signal) =>
+      voices.length > 0 ? voices.map((id) => toVoice({ id })) : await listVoices(upstream, signal),
+    async speak({ text, voice, speed, format, model, instructions }, signal) {
+      const isKnown = voices.length === 0 || voices.includes(voice!);
+      const { mediaType, body } = await upstream.postForStream("/audio/speech", {
+        model: chooseModel(upstream, config.model, model),
+        input: text,
+        voice: (isKnown ? voice : voices[0]) ?? OPENAI_VOICES[0],
+        response_format: format,
+        ...speed !== 1 && { speed },
+        ...instructions && { instructions },
+      }, { signal, maxBytes: MAX_SPEECH_BYTES });
+      if (/^text\/|\bjson$/.test(mediaType)) {
+        await body.cancel();
+        throw upstream.wrongAnswer(`answers with ${mediaType} instead of sound`);
+      }
+      const { head, rest } = await readHead(body);
+      if (head.length === 0) throw upstream.wrongAnswer("answers without sound");
+      const found = findFormat(mediaType, head, format);
+      if (found === format) return rest;
+      await rest.cancel();
+      const message =
+        `${upstream.subject} answers with ${found} instead of ${format}: ask for another format.`;
+      throw new AppError("unsupported_value", message, { param: "response_format" });
+    },
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+}
+
+/** Resolves the model of a request. */
+function chooseModel({ table }: Upstream, own: string | undefined, asked: string | undefined): string {
+  const model = own ?? asked;
+  if (model) return model;
+  const message = `"model" is required, because model of ${table} is not set.`;
+  throw new AppError("missing_required_parameter", message, { param: "model" });
+}
+
+const voiceItem = z.union([
+  z.string().transform((id) => ({ id })),
+  z.object({
+    id: z.string().optional(),
+    voice_id: z.string().optional(),
+    name: z.string().optional(),
+    language: z.string().optional().catch(undefined),
+  }).transform(({ id, voice_id, name, language }) => ({ id: id ?? voice_id ?? name ?? "", name, language })),
+]);
+/** The lists of Kokoro-FastAPI and others. */
+const voiceList = z.object({ voices: firstOf(voiceItem, MAX_VOICES) });
+
+/** Asks a server for its voices. Many have no list; then the voices are OpenAI's. */
+async function listVoices(upstream: Upstream, signal: AbortSignal): Promise<Voice[]> {
+  const ending = AbortSignal.any([signal, AbortSignal.timeout(VOICES_MS)]);
+  const answer = await upstream.getJson("/audio/voices", { signal: ending }).catch(() => undefined);
+  signal.throwIfAborted();
+  const found = voiceList.safeParse(answer).data?.voices.filter(({ id }) => id !== "") ?? [];
+  return found.length > 0 ? found.map(toVoice) : OPENAI_VOICES.map((id) => toVoice({ id }));
+}
+
+function toVoice({ id, name = id, language }: { id: string; name?: string; language?: string }): Voice {
+  return { id, name, language };
+}
+
+/** Reads the first bytes of a body, which then comes whole. */
+async function readHead(body: ReadableStream<Uint8Array<ArrayBuffer>>) {
+  const reader = body.getReader();
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  let head = new Uint8Array();
+  while (head.length < MAGIC_BYTES) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    chunks.push(value);
+    head = new Uint8Array([...head, ...value.subarray(0, MAGIC_BYTES - head.length)]);
+  }
+  const rest = new ReadableStream<Uint8Array<ArrayBuffer>>({
+    async pull(controller) {
+      const { done, value } = chunks.length > 0
+        ? { done: false, value: chunks.shift()! }
+        : await reader.read();
+      if (done) controller.close();
+      else controller.enqueue(value!);
+    },
+    cancel: (reason) => reader.cancel(reason),
+  }, { highWaterMark: 0 });
+  return { head, rest };
+}
+
+/** The media types that servers send, without `application/octet-stream`, which tells nothing. */
+const MEDIA_TYPES: Readonly<Record<string, SpeechFormat>> = {
+  "audio/mpeg": "mp3",
+  "audio/mp3": "mp3",
+  "audio/ogg": "opus",
+  "audio/opus": "opus",
+  "audio/aac": "aac",
+  "audio/flac": "flac",
+  "audio/x-flac": "flac",
+  "audio/wav": "wav",
+  "audio/wave": "wav",
+  "audio/x-wav": "wav",
+  "audio/vnd.wave": "wav",
+  "audio/pcm": "pcm",
+};
+
+/**
+ * Tells the format of a sound by its first bytes, because many servers send one media type for all, else by its media
+ * type, else as it was asked for.
+ */
+function findFormat(mediaType: string, head: Uint8Array, asked: SpeechFormat): SpeechFormat {
+  const text = String.fromCharCode(...head);
+  if (text.startsWith("RIFF")) return "wav";
+  if (text.startsWith("fLaC")) return "flac";
+  if (text.startsWith("OggS")) return "opus";
+  if (text.startsWith("ID3")) return "mp3";
+  const declared = MEDIA_TYPES[mediaType];
+  // Samples can look like the start of a frame. The layer is 0 in AAC.
+  const isFrame = asked !== "pcm" && head[0] === 0xff && (head[1]! & 0xf0) >= 0xe0;
+  if (isFrame) return (head[1]! & 0xf6) === 0xf0 ? "aac" : "mp3";
+  return declared ?? asked;
+}
+
+const time = z.number().nonnegative();
+const transcriptAnswer = z.object({
+  text: z.string(),
+  language: z.string().optional().catch(undefined),
+  // Some servers send a text.
+  duration: z.coerce.number().nonnegative().optional().catch(undefined),
+  usage: z.object({ seconds: time }).optional().catch(undefined),
+  segments: firstOf(z.object({ start: time, end: time, text: z.string() }), MAX_TIMED_TEXTS)
+    .nullish().catch(undefined),
+  words: firstOf(
+    z.object({ start: time, end: time, word: z.string() })
+      .transform(({ word, ...times }) => ({ ...times, text: word })),
+    MAX_TIMED_TEXTS,
+  ).nullish().catch(undefined),
+});
+const streamEvent = z.union([
+  z.object({ type: z.literal("transcript.text.delta"), delta: z.string() }),
+  z.object({ type: z.literal("transcript.text.done"), text: z.string() }),
+  z.object({ error: z.object({ message: z.string() }) }).transform(() => ({ type: "error" as const })),
+]);
+
+/** Writes down recordings with a server, which gets each recording whole. */
+export function upstreamTranscription(config: UpstreamTranscriptionConfig): SpeechToText {
+  const upstream = createUpstream("transcription", config);
+  return {
+    async transcribe(request, signal, onText) {
+      const form = toForm(request, chooseModel(upstream, config.model, request.model));
+      // A stream has no times.
+      if (onText === undefined || request.times.length > 0) {
+        return parseTranscript(upstream, await upstream.postJson(PATH, form, { signal }));
+      }
+      form.append("stream", "true");
+      const { mediaType, body } = await upstream.postForStream(PATH, form, {
+        signal,
+        maxBytes: MAX_TRANSCRIPT_BYTES,
+      });
+      if (mediaType === "text/event-stream") return await readEvents(upstream, body, onText);
+      // Some models do not stream.
+      const text = await new Response(body).text();
+      return parseTranscript(upstream, parseJson(text));
+    },
+  };
+}
+
+const PATH = "/audio/transcriptions";
+
+function toForm(
+  { audio, filename, language, prompt, temperature, times }: TranscriptionRequest,
+  model: string,
+) {
+  const form = new FormData();
+  form.append("file", new File([audio], filename));
+  form.append("model", model);
+  form.append("response_format", times.length > 0 ? "verbose_json" : "json");
+  for (const granularity of times) form.append("timestamp_granularities[]", granularity);
+  if (language !== undefined) form.append("language", language);
+  if (prompt !== undefined) form.append("prompt", prompt);
+  if (temperature !== undefined) form.append("temperature", String(temperature));
+  return form;
+}
+
+function parseTranscript(upstream: Upstream, answer: unknown) {
+  const { data } = transcriptAnswer.safeParse(answer);
+  if (data === undefined) throw upstream.wrongAnswer("answers without a transcript");
+  const { text, language, duration, usage, segments, words } = data;
+  return {
+    text,
+    language,
+    durationSecs: duration ?? usage?.seconds,
+    segments: segments ?? undefined,
+    words: words ?? undefined,
+  };
+}
+
+/** Reads a streamed transcript. */
+async function readEvents(
+  upstream: Upstream,
+  body: ReadableStream<Uint8Array<ArrayBuffer>>,
+  onText: (piece: string) => void,
+) {
+  let text = "";
+  let rest = "";
+  // Leaving the loop cancels the body.
+  for await (const chunk of body.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + chunk).split(/\r?\n/);
+    rest = lines.pop()!;
+    if (rest.length > MAX_LINE_CHARS) break;
+    for (const line of lines) {
+      if (!line.startsWith("data:")) continue;
+      const event = streamEvent.safeParse(parseJson(line.slice("data:".length))).data;
+      if (event?.type === "error") throw new AppError("upstream_error", `${upstream.subject} failed.`);
+      if (event?.type === "transcript.text.done") return { ...NO_TIMES, text: event.text };
+      if (event === undefined) continue;
+      text += event.delta;
+      onText(event.delta);
+    }
+  }
+  if (text === "") throw upstream.wrongAnswer("answers without a transcript");
+  return { ...NO_TIMES, text };
+}
+
+const NO_TIMES = { language: undefined, durationSecs: undefined, segments: undefined, words: undefined };
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
