@@ -15,7 +15,7 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
   ],
   missing_required_parameter: ["A field is missing, such as `messages`.", "Add the field in `param`."],
   previous_response_not_found: [
-    "The response in `previous_response_id` is not kept: it was not to be, or its time is over.",
+    "The response in `previous_response_id` is not kept: its request had `store: false`, or its time is over.",
     'Send the whole conversation as `input`, or use `"store": true`.',
   ],
   unsupported_parameter: [
@@ -86,8 +86,8 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "Send smaller images, or fewer inputs at once.",
   ],
   invalid_output: [
-    "The agent's reply is not the JSON that `response_format` asks for.",
-    "Ask more clearly, or leave `response_format` out.",
+    "The agent's reply is not the JSON that `response_format` or `text.format` asks for.",
+    "Ask more clearly, or leave the format out.",
   ],
   upgrade_required: [
     "`GET /v1/vtuber/ws` was requested, but not as a WebSocket.",
