@@ -1,7 +1,7 @@
 /** Changes the rate of sound, without aliases: a windowed sinc in as many phases as the two rates have. Pure. @module */
 
-import type { Pcm } from "./pcm.ts";
-import { toSample } from "./wav.ts";
+import { setImmediate } from "node:timers/promises";
+import { type Pcm, type Sound, toSample } from "./pcm.ts";
 
 /** Zero crossings of the sinc on each side. More make the filter steeper. */
 const ZERO_CROSSINGS = 16;
@@ -12,17 +12,45 @@ const KAISER_BETA = 5.65;
 /** Phases of the filter. The rates in use need up to 640; with others a sample is at the nearest phase. */
 const MAX_PHASES = 1_024;
 
-/** Returns sound at another rate. The sound may be the same object. */
+/** Samples that are read and made between two pauses: some milliseconds of work. */
+const STEP_SAMPLES = 65_536;
+
+/** Returns sound at another rate; at the same rate, the same object. */
 export function resample(pcm: Pcm, rate: number): Pcm {
   if (pcm.rate === rate) return pcm;
   const resampler = new Resampler(pcm.rate, rate);
-  const length = resampler.lengthOf(pcm.samples.length);
-  const samples = new Int16Array(length);
-  resampler.read(pcm.samples, samples, 0, length);
+  const samples = new Int16Array(resampler.lengthOf(pcm.samples.length));
+  resampler.write(samples, 0, pcm.samples, 0);
+  return { rate, samples };
+}
+
+/**
+ * Reads sound at another rate, in steps between which the program does other work.
+ *
+ * @throws The signal's reason if it aborts.
+ */
+export async function resampleSound(sound: Sound, rate: number, signal: AbortSignal): Promise<Pcm> {
+  const resampler = sound.rate === rate ? undefined : new Resampler(sound.rate, rate);
+  const samples = new Int16Array(resampler?.lengthOf(sound.length) ?? sound.length);
+  const step = Math.ceil(STEP_SAMPLES * Math.min(1, rate / sound.rate));
+  for (let at = 0; at < samples.length; at += step) {
+    signal.throwIfAborted();
+    const part = samples.subarray(at, at + step);
+    const end = at + part.length;
+    if (resampler === undefined) {
+      part.set(sound.read(at, end));
+    } else {
+      const [from, to] = resampler.inputOf(at, end);
+      const start = Math.max(0, from);
+      resampler.write(part, at, sound.read(start, Math.min(to, sound.length)), start);
+    }
+    await setImmediate();
+  }
   return { rate, samples };
 }
 
 class Resampler {
+  /** Input samples for one of the output. */
   readonly #step: number;
   readonly #taps: number;
   readonly #phases: number;
@@ -30,33 +58,51 @@ class Resampler {
   readonly #filters: Float32Array;
 
   constructor(from: number, to: number) {
-    const divisor = greatestCommonDivisor(from, to);
     this.#step = from / to;
-    this.#phases = Math.min(to / divisor, MAX_PHASES);
-    const cutoff = PASS_BAND * Math.min(1, to / from);
-    const halfTaps = Math.ceil(ZERO_CROSSINGS / Math.min(1, to / from));
+    this.#phases = Math.min(to / greatestCommonDivisor(from, to), MAX_PHASES);
+    const narrowing = Math.max(1, this.#step);
+    const halfTaps = Math.ceil(ZERO_CROSSINGS * narrowing);
     this.#taps = 2 * halfTaps;
-    this.#filters = makeFilters(this.#phases, halfTaps, cutoff);
+    this.#filters = makeFilters(this.#phases, halfTaps, PASS_BAND / narrowing);
   }
 
   lengthOf(samples: number): number {
     return Math.round(samples / this.#step);
   }
 
-  /** Makes the samples from `from` to `to`. */
-  read(input: Int16Array, output: Int16Array, from: number, to: number): void {
+  /** The samples of the input, some of which may not exist, that the output from `from` up to `to` is made of. */
+  inputOf(from: number, to: number): [from: number, to: number] {
+    return [
+      Math.floor(from * this.#step) - this.#taps / 2,
+      Math.ceil((to - 1) * this.#step) + this.#taps / 2 + 1,
+    ];
+  }
+
+  /**
+   * Makes samples of the output.
+   *
+   * @param outputStart The place of the first sample in the whole output.
+   * @param inputStart The place of the first sample of `input` in the whole input. Samples that are not there are 0.
+   */
+  write(output: Int16Array, outputStart: number, input: Int16Array, inputStart: number): void {
     const taps = this.#taps;
+    const phases = this.#phases;
     const filters = this.#filters;
-    for (let i = from; i < to; i++) {
-      const position = Math.round(i * this.#step * this.#phases);
-      const phase = position % this.#phases;
-      const first = (position - phase) / this.#phases - taps / 2 + 1;
-      const start = Math.max(0, -first);
-      const end = Math.min(taps, input.length - first);
-      let sum = 0;
-      for (let tap = start, at = phase * taps + start; tap < end; tap++, at++) {
-        sum += filters[at]! * input[first + tap]!;
+    const step = this.#step;
+    for (let i = 0; i < output.length; i++) {
+      const position = (outputStart + i) * step;
+      let whole = Math.floor(position);
+      let phase = Math.round((position - whole) * phases);
+      if (phase === phases) {
+        whole++;
+        phase = 0;
       }
+      const first = whole - taps / 2 + 1 - inputStart;
+      const start = first < 0 ? -first : 0;
+      const end = first + taps > input.length ? input.length - first : taps;
+      const filter = phase * taps;
+      let sum = 0;
+      for (let tap = start; tap < end; tap++) sum += filters[filter + tap]! * input[first + tap]!;
       output[i] = toSample(sum);
     }
   }

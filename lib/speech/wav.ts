@@ -1,7 +1,8 @@
 /** The WAV format: reads recordings of any writer, and writes 16-bit mono. Pure. @module */
 
 import { AppError } from "../core/errors.ts";
-import type { Pcm } from "./pcm.ts";
+import { type Pcm, type Sound, toSample } from "./pcm.ts";
+import { resampleSound } from "./resample.ts";
 
 /** Samples in a second of a file that is read. */
 const MIN_RATE = 1_000;
@@ -25,6 +26,9 @@ const EXTENSIBLE_BYTES = 40;
 /** A length that its writer did not know, because the file was a stream. */
 const UNKNOWN_LENGTH = 0xffff_ffff;
 
+/** Samples that are converted at once, so that a file costs little memory beside its own. */
+const MAX_STEP_SAMPLES = 65_536;
+
 /** Bytes of the header that {@linkcode wavHeader} makes. */
 const HEADER_BYTES = 44;
 const BYTES_PER_SAMPLE = 2;
@@ -40,29 +44,33 @@ interface Format {
   readonly bytesPerSample: number;
 }
 
-/** The sound of a WAV file whose samples are still as they were written. */
-export interface WavSound {
-  /** Samples in a second. */
-  readonly rate: number;
-  /** Samples of each channel. */
-  readonly length: number;
-  /** Reads samples, and mixes the channels to one. `from` and `to` are at most `length`. */
-  read(from: number, to: number): Int16Array<ArrayBuffer>;
-}
-
 /**
  * Reads a WAV file, and mixes its channels to one. A `data` chunk that is longer than the file, or whose length its
  * writer did not know, ends with the file. A sample that is not complete at the end is left out.
  *
  * @throws {AppError} if the file is no WAV, or of a kind that is not accepted.
  */
-export function parseWav(bytes: Uint8Array): Pcm {
+export function parseWav(bytes: Uint8Array<ArrayBuffer>): Pcm {
   const sound = openWav(bytes);
   return { rate: sound.rate, samples: sound.read(0, sound.length) };
 }
 
+/**
+ * Reads a WAV file at another rate, like {@linkcode parseWav} and `resample`, in steps between which the program does
+ * other work: a file of 25 MB can take a second.
+ *
+ * @throws {AppError} like {@linkcode parseWav}; the signal's reason if it aborts.
+ */
+export async function decodeWav(
+  bytes: Uint8Array<ArrayBuffer>,
+  rate: number,
+  signal: AbortSignal,
+): Promise<Pcm> {
+  return await resampleSound(openWav(bytes), rate, signal);
+}
+
 /** Finds the sound in a WAV file, without reading its samples. @throws {AppError} like {@linkcode parseWav}. */
-export function openWav(bytes: Uint8Array): WavSound {
+function openWav(bytes: Uint8Array<ArrayBuffer>): Sound {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const isWav = view.byteLength >= 12 && /^(?:RIFF|RF64|BW64)$/.test(textAt(view, 0)) &&
     textAt(view, 8) === "WAVE";
@@ -78,9 +86,7 @@ export function openWav(bytes: Uint8Array): WavSound {
       format ??= parseFormat(new DataView(view.buffer, view.byteOffset + start, Math.min(length, rest)));
     } else if (id === "data") {
       if (format === undefined) throw refused("The WAV has no fmt chunk before its data.");
-      const isOpen = length === 0 || length === UNKNOWN_LENGTH || length > rest;
-      const data = new DataView(view.buffer, view.byteOffset + start, isOpen ? rest : length);
-      return soundOf(format, data);
+      return soundOf(format, bytes.subarray(start, length === 0 ? undefined : start + length));
     }
     // A chunk of an odd length is followed by a byte that belongs to none.
     at = start + length + length % 2;
@@ -120,55 +126,65 @@ function formatTag(chunk: DataView): number {
   return chunk.getUint16(24, true);
 }
 
-function soundOf(format: Format, data: DataView): WavSound {
-  const { channels, rate, bytesPerSample } = format;
+function soundOf(format: Format, data: Uint8Array<ArrayBuffer>): Sound {
+  const { isFloat, channels, rate, bytesPerSample } = format;
   const blockBytes = channels * bytesPerSample;
-  const length = Math.floor(data.byteLength / blockBytes);
+  const length = Math.floor(data.length / blockBytes);
   if (length > rate * MAX_SECS) {
     throw new AppError("body_too_large", `The recording is longer than ${MAX_SECS / 60} minutes.`);
   }
-  const sampleAt = sampleReader(format, data);
+  // Only samples of 8 bits are unsigned.
+  const zero = bytesPerSample === 1 ? 0x80 : 0;
+  const scale = (isFloat ? 0x8000 : 2 ** (16 - 8 * bytesPerSample)) / channels;
   return {
     rate,
     length,
     read(from, to) {
       const samples = new Int16Array(to - from);
-      let at = from * blockBytes;
-      for (let i = 0; i < samples.length; i++) {
-        let sum = 0;
-        for (let channel = 0; channel < channels; channel++, at += bytesPerSample) sum += sampleAt(at);
-        samples[i] = toSample(sum / channels);
+      const step = Math.ceil(MAX_STEP_SAMPLES / channels);
+      for (let start = from; start < to; start += step) {
+        const end = Math.min(to, start + step);
+        // A copy, because the samples of a file need not be aligned.
+        const values = toFloats(data.slice(start * blockBytes, end * blockBytes).buffer, format);
+        mix(values, channels, zero, scale, samples.subarray(start - from, end - from));
       }
       return samples;
     },
   };
 }
 
-/** Returns a function that reads the sample at a byte, in the range of 16 bits. */
-function sampleReader({ isFloat, bytesPerSample }: Format, data: DataView): (at: number) => number {
-  if (isFloat) {
-    return bytesPerSample === 4
-      ? (at) => data.getFloat32(at, true) * 0x8000
-      : (at) => data.getFloat64(at, true) * 0x8000;
-  }
+/** Converts samples as they are. The conversions of typed arrays are much faster than a loop. */
+function toFloats(bytes: ArrayBuffer, { isFloat, bytesPerSample }: Format): Float32Array {
+  if (isFloat) return new Float32Array(bytesPerSample === 4 ? bytes : new Float64Array(bytes));
   switch (bytesPerSample) {
     case 1:
-      // Only samples of 8 bits are unsigned.
-      return (at) => (data.getUint8(at) - 0x80) * 0x100;
+      return new Float32Array(new Uint8Array(bytes));
     case 2:
-      return (at) => data.getInt16(at, true);
-    case 3:
-      return (at) => data.getInt8(at + 2) * 0x100 + data.getUint16(at, true) / 0x100;
-    default:
-      return (at) => data.getInt32(at, true) / 0x10000;
+      return new Float32Array(new Int16Array(bytes));
+    case 4:
+      return new Float32Array(new Int32Array(bytes));
   }
+  const packed = new Uint8Array(bytes);
+  const values = new Float32Array(packed.length / 3);
+  for (let i = 0, at = 0; i < values.length; i++, at += 3) {
+    values[i] = (packed[at]! << 8 | packed[at + 1]! << 16 | packed[at + 2]! << 24) >> 8;
+  }
+  return values;
 }
 
-/** Rounds and limits a value to 16 bits. A value that is no number is silence. */
-export function toSample(value: number): number {
-  if (value >= 0x7fff) return 0x7fff;
-  if (value <= -0x8000) return -0x8000;
-  return Math.round(value) || 0;
+/** Writes the mean of the channels into `samples`. */
+function mix(
+  values: Float32Array,
+  channels: number,
+  zero: number,
+  scale: number,
+  samples: Int16Array<ArrayBuffer>,
+): void {
+  for (let i = 0, at = 0; i < samples.length; i++) {
+    let sum = 0;
+    for (let channel = 0; channel < channels; channel++) sum += values[at++]! - zero;
+    samples[i] = toSample(sum * scale);
+  }
 }
 
 /** Makes a WAV file. */

@@ -7,10 +7,13 @@
 
 import { parseArgs } from "node:util";
 import { fuzz } from "./fuzzer.ts";
+import { fuzzWav } from "./wav_input.ts";
 
 const DEFAULT_MINUTES = 5;
 const MAX_MINUTES = 120;
 const INPUTS_PER_ROUND = 3_000;
+/** Mutated recordings for the parser, before the first round. */
+const WAV_INPUTS = 1_000_000;
 /** Rounds after which caches are full and code is compiled. */
 const WARM_UP_ROUNDS = 2;
 /** Largest growth of the heap after these rounds, collected, in bytes. */
@@ -26,6 +29,8 @@ if (!(minutes > 0 && minutes <= MAX_MINUTES) || !Number.isSafeInteger(firstSeed)
   Deno.exit(EXIT_USAGE);
 }
 const collect = (globalThis as { gc?: () => void }).gc;
+const wav = fuzzWav(firstSeed, WAV_INPUTS);
+console.log(`${WAV_INPUTS} mutated WAV files: ${wav.accepted} read, ${wav.refused} refused, no fault`);
 const endAt = performance.now() + minutes * 60_000;
 const statuses = new Map<string, number>();
 let [inputs, maxLagMs, maxHealthMs, rounds] = [0, 0, 0, 0];
