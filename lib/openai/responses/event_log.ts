@@ -55,7 +55,10 @@ export class EventLog {
   stream(after: number, { heartbeat, heartbeatMs }: StreamOptions): Response {
     if (this.#events === undefined) throw notStreamed("it is too long");
     if (this.#streams.size >= MAX_STREAMS) {
-      throw new AppError("rate_limit_exceeded", `This response has ${MAX_STREAMS} streams. Close one of them.`);
+      throw new AppError(
+        "rate_limit_exceeded",
+        `This response has ${MAX_STREAMS} streams. Close one of them.`,
+      );
     }
     const stream = new EventStream({
       heartbeatMs: heartbeat === "off" ? 0 : heartbeatMs,

@@ -18,7 +18,9 @@ export function retrieveHandler({ responses, stream }: Pick<ResponseDeps, "respo
     const { response, events } = responses.require(caller.id, id);
     const { searchParams } = new URL(url);
     if (searchParams.get("stream") !== "true") return Response.json(response);
-    if (events === undefined) throw notStreamed("it was not made in the background, or is no longer in memory");
+    if (events === undefined) {
+      throw notStreamed("it was not made in the background, or is no longer in memory");
+    }
     const after = Number(searchParams.get("starting_after") ?? -1);
     if (!(Number.isSafeInteger(after) && after >= -1)) {
       throw invalid("starting_after", "must be the sequence_number of an event");
