@@ -1,32 +1,23 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { AgentCommands } from "../../lib/acp/command_guard.ts";
 import { JsonRpcPeer, type PeerStreams, RPC, RpcError } from "../../lib/acp/json_rpc.ts";
 import { AcpSession } from "../../lib/acp/session.ts";
 import { SessionConfig } from "../../lib/acp/session_config.ts";
 import { AppError } from "../../lib/core/errors.ts";
-import type { PermissionId, PermissionQuestion, SessionId } from "../../lib/turn/event.ts";
-import { PERMISSION_POLICIES } from "../../lib/turn/permission.ts";
+import type { SessionId } from "../../lib/turn/event.ts";
 import {
   AcpHarness,
   answersAfter,
   exits,
   type Handler,
-  type MemoryAcpAgent,
   PROMPT,
   refuses,
+  runTurn,
   worksUntilCancelled,
 } from "../support/agents/memory_acp_agent.ts";
 import { LogRecorder, RawPeer, streamPair, TEST_TIMEOUTS } from "../support/harness/json_rpc_harness.ts";
 import { NO_BROKER } from "../support/harness/no_broker.ts";
 import { appErrorOf, nextTask, TurnRecorder, waitFor } from "../support/harness/turn_recorder.ts";
-
-type Options = ConstructorParameters<typeof AcpHarness>[1];
-
-/** Runs a whole turn in which the agent handles `session/prompt` like this. */
-async function runTurn(handler: Handler, options?: Options): Promise<TurnRecorder> {
-  await using harness = new AcpHarness({ "session/prompt": handler }, options);
-  return await harness.runTurn();
-}
 
 const TOOL = { sessionUpdate: "tool_call", toolCallId: "t", title: "ls" };
 const THOUGHT = { sessionUpdate: "agent_thought_chunk" };
@@ -225,122 +216,6 @@ for (const [name, end] of CANCELLED_ENDS) {
   });
 }
 
-// Late updates
-
-const QUIET = { ...TEST_TIMEOUTS, afterPrompt: { silenceMs: 30, maxMs: 60_000 } };
-const chunk = (text: string, messageId?: string) => ({
-  sessionUpdate: "agent_message_chunk",
-  content: { type: "text", text },
-  messageId,
-});
-
-Deno.test("AcpSession: a turn has the updates behind its answer, and the next prompt waits for them", async () => {
-  await using harness: AcpHarness = new AcpHarness({
-    "session/prompt": ({ sessionId }, running) => {
-      running.update(sessionId, TOOL);
-      queueMicrotask(async () => {
-        await nextTask();
-        running.update(sessionId, { ...TOOL, sessionUpdate: "tool_call_update", status: "completed" });
-        running.sendText(sessionId, "late");
-      });
-      return { stopReason: "end_turn" };
-    },
-  }, { timeouts: QUIET });
-  const session = await harness.agent.newSession();
-  const first = new TurnRecorder();
-  await session.prompt(PROMPT, first.reader);
-  const next = harness.runTurn(session);
-  await first.until(({ type }) => type === "text");
-  assertEquals(harness.running.count("session/prompt"), 1);
-  await first.lastSummary();
-  assertEquals(first.summaries, [
-    "tool ls other pending",
-    "tool ls other completed",
-    "text late",
-    "end end_turn",
-  ]);
-  await next;
-  first.assertComplete();
-});
-
-Deno.test("AcpSession: an agent that is never quiet ends its turn all the same", async () => {
-  let isOver = false;
-  let talking: Promise<void> | undefined;
-  const talk = async (sessionId: string, running: MemoryAcpAgent) => {
-    while (!isOver) {
-      running.sendText(sessionId, "on ");
-      await nextTask();
-    }
-  };
-  await using harness = new AcpHarness({
-    "session/prompt": ({ sessionId }, running) => {
-      talking = talk(sessionId, running);
-      return { stopReason: "end_turn" };
-    },
-  }, { timeouts: { ...QUIET, afterPrompt: { silenceMs: 60_000, maxMs: 40 } } });
-  const heard = await harness.runTurn();
-  isOver = true;
-  await talking;
-  assertEquals(heard.summaries.at(-1), "end end_turn");
-});
-
-Deno.test("AcpSession: drops text with the messageId of an earlier turn, and text outside of a turn", async () => {
-  await using harness = new AcpHarness({
-    "session/prompt": ({ sessionId }, running) => {
-      const number = running.count("session/prompt");
-      if (number > 1) running.update(sessionId, chunk("of the first turn", "m1"));
-      if (number > 1) running.update(sessionId, { ...THOUGHT, ...chunk("of the first turn", "m1") });
-      running.update(sessionId, chunk("a ", `m${number}`));
-      running.update(sessionId, chunk("b ", `n${number}`));
-      running.update(sessionId, chunk("c", `m${number}`));
-      return { stopReason: "end_turn" };
-    },
-  });
-  const session = await harness.agent.newSession();
-  assertEquals((await harness.runTurn(session)).text, "a b c");
-  harness.running.update(session.id, chunk("between the turns", "o"));
-  await nextTask();
-  assertEquals((await harness.runTurn(session)).text, "a b c");
-});
-
-Deno.test("AcpSession: an agent that gives every message the same id is heard all the same", async () => {
-  await using harness = new AcpHarness({
-    "session/prompt": ({ sessionId }, running) => {
-      for (const text of ["a ", "b"]) running.update(sessionId, chunk(text, "always the same"));
-      return { stopReason: "end_turn" };
-    },
-  });
-  const session = await harness.agent.newSession();
-  for (let turn = 1; turn <= 3; turn++) {
-    assertEquals((await harness.runTurn(session)).summaries, ["text a ", "text b", "end end_turn"]);
-  }
-});
-
-Deno.test("AcpSession: a long reply whose every piece has the same id is heard to its end", async () => {
-  const pieces = Array.from({ length: 1_500 }, (_, index) => `${index} `);
-  await using harness = new AcpHarness({
-    "session/prompt": ({ sessionId }, running) => {
-      for (const text of pieces) running.update(sessionId, chunk(text, "always the same"));
-      return { stopReason: "end_turn" };
-    },
-  });
-  const session = await harness.agent.newSession();
-  for (let turn = 1; turn <= 2; turn++) assertEquals((await harness.runTurn(session)).text, pieces.join(""));
-});
-
-Deno.test("AcpSession: a cancel behind the answer ends the turn at once, as the agent ended it", async () => {
-  await using harness = new AcpHarness({ "session/prompt": answersAfter(Promise.resolve()) }, {
-    timeouts: { ...QUIET, afterPrompt: { silenceMs: 60_000, maxMs: 60_000 } },
-  });
-  const { session, heard, prompt } = await harness.startTurn();
-  await nextTask();
-  prompt.cancel();
-  assertEquals(heard.summaries, ["text working", "end end_turn"]);
-  assertEquals([session.closed.aborted, harness.running.count("session/cancel")], [false, 0]);
-});
-
-// Cancelling
-
 Deno.test("AcpSession: a prompt is cancelled once, and never the next one", async () => {
   let prompts = 0;
   await using harness = new AcpHarness({
@@ -430,105 +305,4 @@ Deno.test("Connection: a failed session/close affects no other session", async (
   (await harness.agent.newSession()).close();
   await harness.recorder.waitFor("session/close failed");
   assertEquals((await harness.runTurn()).summaries, ["end end_turn"]);
-});
-
-// Permission requests
-
-const REQUEST = "session/request_permission";
-type Answer = { readonly outcome: { readonly optionId: string } };
-const CANCELLED = { outcome: { outcome: "cancelled" } };
-
-function permissionRequest(sessionId: string, toolCall: Record<string, unknown> = {}) {
-  return {
-    sessionId,
-    toolCall: { toolCallId: "t", title: "rm", kind: "execute", ...toolCall },
-    options: [
-      { optionId: "no", name: "No", kind: "reject_once" },
-      { optionId: "yes", name: "Yes", kind: "allow_once" },
-    ],
-  };
-}
-
-Deno.test("AcpSession: takes the kind of an announced tool for a permission request without a kind", async () => {
-  const answers: unknown[] = [];
-  const events = await runTurn(async ({ sessionId }, running) => {
-    const ask = async (toolCallId: string) => {
-      const request = permissionRequest(sessionId, { toolCallId, kind: undefined });
-      answers.push(await running.peer.request(REQUEST, request));
-    };
-    running.update(sessionId, { ...TOOL, title: "cat", kind: "think" });
-    await ask("t");
-    await ask("unannounced");
-    return { stopReason: "end_turn" };
-  }, { permissions: "ask" });
-  const selected = (optionId: string) => ({ outcome: { outcome: "selected", optionId } });
-  assertEquals(answers, [selected("yes"), selected("no")]);
-  assertEquals(events.summaries.includes("tool rm think pending"), true);
-});
-
-Deno.test("AcpSession: cancels a permission request after a cancel, outside a turn, or of another session", async () => {
-  const answers: unknown[] = [];
-  await using harness = new AcpHarness({
-    "session/prompt": async ({ sessionId }, running) => {
-      running.sendText(sessionId, "working");
-      await running.cancelled(sessionId);
-      answers.push(await running.peer.request(REQUEST, permissionRequest(sessionId)));
-      answers.push(await running.peer.request(REQUEST, permissionRequest("another")));
-      return { stopReason: "cancelled" };
-    },
-  });
-  const { session, heard: events, prompt } = await harness.startTurn();
-  prompt.cancel();
-  await events.lastSummary();
-  answers.push(await harness.running.peer.request(REQUEST, permissionRequest(session.id)));
-  assertEquals(answers, [CANCELLED, CANCELLED, CANCELLED]);
-  assertEquals(events.summaries, ["text working", "end cancelled"]);
-});
-
-for (const setting of PERMISSION_POLICIES) {
-  Deno.test(`AcpSession: the policy of a prompt counts, for that prompt only; the agent's is ${setting}`, async () => {
-    const decided: string[] = [];
-    const ask = ({ options }: PermissionQuestion) => {
-      decided.push("a person");
-      const option = options.find(({ kind }) => kind === "reject_once")!;
-      return Promise.resolve({ id: "p" as PermissionId, outcome: "rejected", option, by: "Mao" } as const);
-    };
-    await using harness = new AcpHarness({
-      "session/prompt": async ({ sessionId }, running) => {
-        const { outcome } = await running.peer.request(REQUEST, permissionRequest(sessionId)) as Answer;
-        decided.push(outcome.optionId);
-        return { stopReason: "end_turn" };
-      },
-    }, { permissions: setting, broker: { ask } });
-    const session = await harness.agent.newSession();
-    const policies = [undefined, ...PERMISSION_POLICIES, undefined];
-    for (const policy of policies) {
-      const events = new TurnRecorder();
-      await session.prompt(PROMPT, events.reader, policy);
-      await events.lastSummary();
-    }
-    const expected = { allow: ["yes"], deny: ["no"], ask: ["a person", "no"] };
-    assertEquals(decided, policies.flatMap((policy = setting) => expected[policy]));
-  });
-}
-
-Deno.test("Connection: answers a malformed permission request with -32602", async () => {
-  await using harness = new AcpHarness();
-  await harness.agent.newSession();
-  for (const params of [undefined, {}, { ...permissionRequest("s"), options: "all" }]) {
-    const error: RpcError = await assertRejects(
-      () => harness.running.peer.request(REQUEST, params),
-      RpcError,
-    );
-    assertEquals(error.code, RPC.invalidParams);
-  }
-});
-
-Deno.test("AcpSession: a turn fails if the agent stops because of a refused permission", async () => {
-  const events = await runTurn(async ({ sessionId }, running) => {
-    await running.peer.request(REQUEST, permissionRequest(sessionId));
-    return { stopReason: "cancelled" };
-  }, { permissions: "deny" });
-  assertEquals(events.summaries.at(-1), "failure agent_cancelled");
-  assertStringIncludes(events.failure.message, "refused a permission");
 });

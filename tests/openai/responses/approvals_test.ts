@@ -4,8 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { Approvals } from "../../../lib/openai/responses/approvals.ts";
 import { type ApprovalResponse, itemId } from "../../../lib/openai/responses/items.ts";
 import { type Caller, SCOPES } from "../../../lib/turn/caller.ts";
-import type { PermissionId, PermissionRequest, ToolCallId } from "../../../lib/turn/event.ts";
-import { beginTurn, recordTurn } from "../../support/harness/turn_fixture.ts";
+import { beginTurn, permissionRequest, recordTurn } from "../../support/harness/turn_fixture.ts";
 
 const NO_BROKER = {
   answer: () => {
@@ -20,16 +19,11 @@ const answerTo = (id: string): ApprovalResponse => ({
 });
 const idOf = (number: number) => itemId("mcp_approval_request", `resp_${number}`, 0);
 
-function permissionRequest(number: number, detail = ""): PermissionRequest {
-  const tool = { id: `t${number}` as ToolCallId, title: "rm", kind: "execute", status: "pending" } as const;
-  return { id: `p${number}` as PermissionId, tool, detail, options: [], expiresAt: 0 };
-}
-
 /** Runs a turn that asks, and adds it. @returns The turn, and the prompt with which the test ends it. */
 async function addAsking(approvals: Approvals, number: number, owner: string, detail?: string) {
   const { turn, prompt } = await beginTurn({ asksReaders: true });
   recordTurn(turn);
-  const permission = permissionRequest(number, detail);
+  const permission = permissionRequest(`p${number}`, detail);
   prompt.emit({ type: "permission", request: permission });
   approvals.add({ id: idOf(number), owner, turn, permission, byTool: undefined });
   return { turn, prompt };
@@ -84,7 +78,7 @@ Deno.test("Approvals: 1,000 requests are known", async () => {
   const approvals = new Approvals(NO_BROKER);
   const { turn, prompt } = await addAsking(approvals, 1, "a");
   for (let number = 2; number <= 1_010; number++) {
-    const permission = permissionRequest(number);
+    const permission = permissionRequest(`p${number}`);
     approvals.add({ id: idOf(number), owner: "b", turn, permission, byTool: undefined });
   }
   const isKnown = (number: number, owner: string) =>

@@ -273,3 +273,12 @@ export class Silence {
     };
   }
 }
+
+/** Runs a whole turn in which the agent handles `session/prompt` like this. */
+export async function runTurn(
+  handler: Handler,
+  options?: ConstructorParameters<typeof AcpHarness>[1],
+): Promise<TurnRecorder> {
+  await using harness = new AcpHarness({ "session/prompt": handler }, options);
+  return await harness.runTurn();
+}

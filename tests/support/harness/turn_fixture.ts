@@ -1,7 +1,20 @@
 import type { PromptBlock } from "../../../lib/turn/agent.ts";
-import { runTurn, Turn, type TurnLimits, type TurnOptions } from "../../../lib/turn/turn.ts";
+import type {
+  PermissionId,
+  PermissionOutcome,
+  PermissionRequest,
+  ToolCallId,
+  TurnEvent,
+} from "../../../lib/turn/event.ts";
+import {
+  runTurn,
+  Turn,
+  type TurnLimits,
+  type TurnObserver,
+  type TurnOptions,
+} from "../../../lib/turn/turn.ts";
 import { MemoryAgent, type MemoryPrompt } from "../agents/memory_agent.ts";
-import { nextTask, TurnRecorder } from "./turn_recorder.ts";
+import { nextTask, summarize, TurnRecorder } from "./turn_recorder.ts";
 
 export const BLOCKS: readonly PromptBlock[] = [{ type: "text", text: "Hello" }];
 /** Without limits a turn has no timer. */
@@ -42,4 +55,33 @@ export async function hasEnded(turn: Turn): Promise<boolean> {
   turn.ended.then(() => ended = true);
   await nextTask();
   return ended;
+}
+
+/** An observer that records summaries, and can want speech. */
+export function observer(
+  wantsSpeech = false,
+): TurnObserver & { wantsSpeech: boolean; readonly summaries: string[] } {
+  const summaries: string[] = [];
+  return {
+    summaries,
+    wantsSpeech,
+    onStart: () => void summaries.push("start"),
+    onEvent: (event) => void summaries.push(summarize(event)),
+  };
+}
+
+/** The request that `rm -r` may run, by a tool of the same id. */
+export function permissionRequest(id: string, detail = ""): PermissionRequest {
+  const tool = { id: id as ToolCallId, title: "rm -r", kind: "execute", status: "pending" } as const;
+  return { id: id as PermissionId, tool, detail, options: [], expiresAt: 0 };
+}
+
+/** The event that the agent asks. */
+export function permission(id: string): TurnEvent {
+  return { type: "permission", request: permissionRequest(id) };
+}
+
+/** The event that a request has ended: by default, that a person has allowed it. */
+export function resolved(id: string, outcome: PermissionOutcome = "allowed"): TurnEvent {
+  return { type: "permission_resolved", resolution: { id: id as PermissionId, outcome, by: "me" } };
 }
