@@ -1,5 +1,6 @@
 /** Speaks long texts with a voice that speaks one sentence at a time. @module */
 
+import { untilAborted } from "../core/abortable.ts";
 import { startIdleTimer } from "../core/idle_timer.ts";
 import { Semaphore } from "../core/semaphore.ts";
 import { type Pcm, SPEECH_RATE } from "./pcm.ts";
@@ -70,10 +71,10 @@ async function openSound(
   const ended = AbortSignal.any([signal, left.signal]);
   const unread = `Nobody read the speech for ${READ_TIMEOUT_MS / 60_000} minutes.`;
   const timer = startIdleTimer(READ_TIMEOUT_MS, () => left.abort(new Error(unread)));
-  ended.addEventListener("abort", () => {
+  void untilAborted(ended).then(() => {
     timer[Symbol.dispose]();
     onEnd();
-  }, { once: true });
+  });
 
   const splitter = new SentenceSplitter();
   const sound = soundOf([...splitter.push(text), ...splitter.end()], (sentence) => make(sentence, ended));

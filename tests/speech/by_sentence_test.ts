@@ -170,6 +170,17 @@ Deno.test("speakBySentences: a text beyond the limit is refused until another on
   for (const stream of streams) await stream.cancel();
 });
 
+Deno.test("speakBySentences: callers that leave at once keep no text from being spoken", async () => {
+  const tts = speakBySentences(new FakeVoice());
+  for (let count = 0; count <= MAX_TEXTS; count++) {
+    const leave = new AbortController();
+    const speaking = tts.speak(request(THREE), leave.signal);
+    leave.abort(new Error("left"));
+    await assertRejects(() => speaking, Error, "left");
+  }
+  assertEquals(await samplesOf(await tts.speak(request("One."), NEVER)), [4]);
+});
+
 Deno.test("speakBySentences: a text that nobody reads ends after five minutes", async () => {
   using clock = new FakeClock();
   const tts = speakBySentences(new FakeVoice());

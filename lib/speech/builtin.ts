@@ -1,0 +1,206 @@
+/**
+ * The built-in voice: flite, an English synthesizer with a free licence. It runs in a worker, because it computes for as
+ * long as a sentence takes. The worker is started at the first sentence, and ended after a time without one.
+ *
+ * @module
+ */
+
+import { abortable } from "../core/abortable.ts";
+import { startBackgroundTimer, type Timer } from "../core/background_timer.ts";
+import { AppError, shuttingDown } from "../core/errors.ts";
+import type { SpeechAnswer, SpeechTask } from "./builtin_worker.ts";
+import { type SentenceManner, type SentenceVoice, speakBySentences } from "./by_sentence.ts";
+import { type Pcm, SPEECH_RATE } from "./pcm.ts";
+import type { TextToSpeech, Voice } from "./text_to_speech.ts";
+
+/** Longest start of the worker, and longest computation of a sentence, in milliseconds. */
+const START_TIMEOUT_MS = 60_000;
+const SENTENCE_TIMEOUT_MS = 30_000;
+/** Time without speech after which the worker and its 60 MB are released, in milliseconds. */
+const IDLE_MS = 600_000;
+/** The worker speaks one sentence at a time, some twenty times faster than it is heard. */
+const SENTENCES_AT_ONCE = 1;
+
+/** The worker runs this module, or in the executable the bundle with this module. */
+const WORKER_NAME = "builtin-voice";
+
+/** The voices in flite. The first one is the default. */
+const VOICES: readonly Voice[] = [
+  { id: "slt", name: "SLT (female)", language: "en-US" },
+  { id: "rms", name: "RMS (male)", language: "en-US" },
+  { id: "awb", name: "AWB (male, Scottish accent)", language: "en-US" },
+  { id: "kal16", name: "KAL (male, robotic)", language: "en-US" },
+];
+
+/**
+ * Creates the built-in voice. Nothing is loaded before the first sentence. A name that is none of its voices, such as
+ * OpenAI's `alloy`, is its default voice.
+ */
+export function createBuiltinVoice(): TextToSpeech {
+  const speech = speakBySentences(new BuiltinVoice(), SENTENCES_AT_ONCE);
+  return {
+    ...speech,
+    async speak(request, signal) {
+      requireLatin(request.text);
+      return await speech.speak(request, signal);
+    },
+  };
+}
+
+class BuiltinVoice implements SentenceVoice {
+  /** Settles when the last sentence so far is over. */
+  #last: Promise<unknown> = Promise.resolve();
+  #worker: SpeechWorker | undefined;
+  #release: Timer | undefined;
+  #isDisposed = false;
+
+  voices(): Promise<readonly Voice[]> {
+    return Promise.resolve(VOICES);
+  }
+
+  async speakSentence(sentence: string, { voice, speed }: SentenceManner, signal: AbortSignal): Promise<Pcm> {
+    const text = toAscii(sentence);
+    if (!/[a-z0-9]/i.test(text)) return { rate: SPEECH_RATE, samples: new Int16Array() };
+    const { id } = VOICES.find(({ id }) => id === voice) ?? VOICES[0]!;
+    // A sentence that nobody waits for any more is computed to its end, because a new worker would take longer.
+    const speaking = this.#last.then(() => {
+      signal.throwIfAborted();
+      return this.#speak({ text, voice: id, speed });
+    });
+    this.#last = speaking.catch(() => {});
+    return { rate: SPEECH_RATE, samples: await abortable(speaking, signal) };
+  }
+
+  async #speak(task: SpeechTask): Promise<Int16Array<ArrayBuffer>> {
+    if (this.#isDisposed) throw shuttingDown();
+    clearTimeout(this.#release);
+    const worker = this.#worker ??= new SpeechWorker();
+    try {
+      return await worker.speak(task);
+    } catch (error) {
+      this.#end();
+      throw error;
+    } finally {
+      if (this.#worker) this.#release = startBackgroundTimer(() => this.#end(), IDLE_MS);
+    }
+  }
+
+  #end(): void {
+    clearTimeout(this.#release);
+    this.#worker?.[Symbol.dispose]();
+    this.#worker = undefined;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#isDisposed = true;
+    this.#end();
+    return Promise.resolve();
+  }
+}
+
+/** A running worker. It cannot be used after an error. */
+class SpeechWorker implements Disposable {
+  readonly #worker = new Worker(import.meta.url, { type: "module", name: WORKER_NAME });
+  #answer = Promise.withResolvers<SpeechAnswer>();
+  #isReady = false;
+
+  constructor() {
+    this.#worker.onmessage = ({ data }) => this.#answer.resolve(data);
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      this.#answer.reject(failed(event.message));
+    };
+  }
+
+  /** Speaks a sentence. The one before must be over. */
+  async speak(task: SpeechTask): Promise<Int16Array<ArrayBuffer>> {
+    if (!this.#isReady) await this.#receive(START_TIMEOUT_MS);
+    this.#isReady = true;
+    this.#worker.postMessage(task);
+    const answer = await this.#receive(SENTENCE_TIMEOUT_MS);
+    if (answer.type === "samples") return answer.samples;
+    throw failed(answer.type === "error" ? answer.message : "it started twice");
+  }
+
+  /** Waits for the next answer. */
+  async #receive(timeoutMs: number): Promise<SpeechAnswer> {
+    const late = failed(`it took longer than ${timeoutMs / 1000} seconds`);
+    const timer = setTimeout(() => this.#answer.reject(late), timeoutMs);
+    try {
+      return await this.#answer.promise;
+    } finally {
+      clearTimeout(timer);
+      this.#answer = Promise.withResolvers();
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#worker.terminate();
+    this.#answer.promise.catch(() => {});
+    this.#answer.reject(shuttingDown());
+  }
+}
+
+function failed(fault: string): AppError {
+  return new AppError("internal_error", `The built-in voice failed: ${fault}.`);
+}
+
+/**
+ * Requires that a text is not mostly in a script that the voice cannot read, such as Chinese.
+ *
+ * @throws {AppError} that says how to get another voice.
+ */
+function requireLatin(text: string): void {
+  const letters = text.match(/\p{L}/gu)?.length ?? 0;
+  const latin = text.match(/\p{Script=Latin}/gu)?.length ?? 0;
+  if (letters <= 2 * latin) return;
+  throw new AppError(
+    "unsupported_value",
+    "The built-in voice speaks English only. For another language set VTUBER_SPEECH_COMMAND to a program that speaks " +
+      "it, or VTUBER_SPEECH_BASE_URL to a server.",
+    { param: "input" },
+  );
+}
+
+/** Characters that Unicode's compatibility forms leave outside of ASCII, and their spelling in ASCII. */
+const SPELLINGS: ReadonlyMap<string, string> = new Map([
+  ["‘", "'"],
+  ["’", "'"],
+  ["“", '"'],
+  ["”", '"'],
+  ["«", '"'],
+  ["»", '"'],
+  ["–", ", "],
+  ["—", ", "],
+  ["。", ". "],
+  ["、", ", "],
+  ["€", " euros "],
+  ["£", " pounds "],
+  ["¥", " yen "],
+  ["°", " degrees "],
+  ["×", " times "],
+  ["ß", "ss"],
+  ["æ", "ae"],
+  ["Æ", "Ae"],
+  ["œ", "oe"],
+  ["Œ", "Oe"],
+  ["ø", "o"],
+  ["Ø", "O"],
+  ["ł", "l"],
+  ["Ł", "L"],
+]);
+
+/** Spells a text in printable ASCII, which is all that flite reads, and leaves out the rest. */
+function toAscii(text: string): string {
+  return text
+    .replace(/[€£¥](?=\d)([\d.,]*\d)/g, (amount, number) => `${number} ${amount[0]}`)
+    .normalize("NFKD")
+    .replace(/\p{M}+/gu, "")
+    .replace(/[^\x20-\x7e]/gu, (character) => SPELLINGS.get(character) ?? " ")
+    .trim();
+}
+
+if (globalThis.name === WORKER_NAME) {
+  const { serveSpeech } = await import("./builtin_worker.ts");
+  await serveSpeech();
+}
