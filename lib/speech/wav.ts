@@ -70,7 +70,7 @@ export async function decodeWav(
 }
 
 /** Finds the sound in a WAV file, without reading its samples. @throws {AppError} like {@linkcode parseWav}. */
-function openWav(bytes: Uint8Array<ArrayBuffer>): Sound {
+export function openWav(bytes: Uint8Array<ArrayBuffer>): Sound {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const isWav = view.byteLength >= 12 && /^(?:RIFF|RF64|BW64)$/.test(textAt(view, 0)) &&
     textAt(view, 8) === "WAVE";
