@@ -50,7 +50,7 @@ interface Format {
  *
  * @throws {AppError} if the file is no WAV, or of a kind that is not accepted.
  */
-export function parseWav(bytes: Uint8Array<ArrayBuffer>): Pcm {
+export function parseWav(bytes: Uint8Array): Pcm {
   const sound = openWav(bytes);
   return { rate: sound.rate, samples: sound.read(0, sound.length) };
 }
@@ -62,7 +62,7 @@ export function parseWav(bytes: Uint8Array<ArrayBuffer>): Pcm {
  * @throws {AppError} like {@linkcode parseWav}; the signal's reason if it aborts.
  */
 export async function decodeWav(
-  bytes: Uint8Array<ArrayBuffer>,
+  bytes: Uint8Array,
   rate: number,
   signal: AbortSignal,
 ): Promise<Pcm> {
@@ -70,7 +70,7 @@ export async function decodeWav(
 }
 
 /** Finds the sound in a WAV file, without reading its samples. @throws {AppError} like {@linkcode parseWav}. */
-export function openWav(bytes: Uint8Array<ArrayBuffer>): Sound {
+export function openWav(bytes: Uint8Array): Sound {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const isWav = view.byteLength >= 12 && /^(?:RIFF|RF64|BW64)$/.test(textAt(view, 0)) &&
     textAt(view, 8) === "WAVE";
@@ -126,7 +126,7 @@ function formatTag(chunk: DataView): number {
   return chunk.getUint16(24, true);
 }
 
-function soundOf(format: Format, data: Uint8Array<ArrayBuffer>): Sound {
+function soundOf(format: Format, data: Uint8Array): Sound {
   const { isFloat, channels, rate, bytesPerSample } = format;
   const blockBytes = channels * bytesPerSample;
   const length = Math.floor(data.length / blockBytes);
