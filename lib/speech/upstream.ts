@@ -165,7 +165,7 @@ const transcriptAnswer = z.object({
   text: z.string(),
   language: z.string().optional().catch(undefined),
   // Some servers send a text.
-  duration: z.coerce.number().nonnegative().optional().catch(undefined),
+  duration: z.union([time, z.string().transform(Number).pipe(time)]).optional().catch(undefined),
   usage: z.object({ seconds: time }).optional().catch(undefined),
   segments: firstOf(z.object({ start: time, end: time, text: z.string() }), MAX_TIMED_TEXTS)
     .nullish().catch(undefined),

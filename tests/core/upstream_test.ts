@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
+import { startIdleTimer } from "../../lib/core/idle_timer.ts";
 import { errorResponse } from "../../lib/http/error_response.ts";
 import { createUpstream, joinUrl } from "../../lib/core/upstream.ts";
 import { FakeUpstream } from "../support/harness/fake_upstream.ts";
@@ -309,4 +310,163 @@ Deno.test("upstream: at most 64 requests run at once", async () => {
   resolve();
   await Promise.all(running);
   assertEquals(await post(), {});
+});
+
+/** Bytes that come one piece at a time, and tell how many came and whether they were cancelled. */
+function pieces(count = Infinity, bytes = 1_000) {
+  const { promise: cancelled, resolve } = Promise.withResolvers<void>();
+  const state = { sent: 0, cancelled };
+  const body = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      if (state.sent++ >= count) controller.close();
+      else controller.enqueue(new Uint8Array(bytes));
+    },
+    cancel: () => resolve(),
+  }, { highWaterMark: 0 });
+  return { state, response: () => new Response(body, { headers: { "content-type": "Audio/MPEG; rate=1" } }) };
+}
+
+const MAX_BYTES = { maxBytes: 64 * 1024 * 1024 };
+const never = () => new AbortController().signal;
+
+Deno.test("upstream: a stream comes as it is", async () => {
+  await using server = new FakeUpstream(() => pieces(3).response());
+  const upstream = createUpstream("speech", { baseUrl: server.url, key: KEY });
+  const { mediaType, body } = await upstream.postForStream("/audio/speech", { a: 1 }, {
+    signal: never(),
+    ...MAX_BYTES,
+  });
+  assertEquals(mediaType, "audio/mpeg");
+  assertEquals((await new Response(body).bytes()).length, 3_000);
+  assertEquals([server.call.path, server.call.body, server.call.authorization], [
+    "/v1/audio/speech",
+    { a: 1 },
+    `Bearer ${KEY}`,
+  ]);
+});
+
+Deno.test("upstream: a form, and a path without a body", async () => {
+  await using server = new FakeUpstream(({ form }) => Response.json([...form ?? []]));
+  const upstream = createUpstream("speech", { baseUrl: server.url, key: undefined });
+  const form = new FormData();
+  form.append("model", "a");
+  assertEquals(await upstream.postJson("/x", form, { signal: never() }), [["model", "a"]]);
+  assertEquals(await upstream.getJson("/x", { signal: never() }), []);
+});
+
+Deno.test("upstream: a stream that nobody reads is not read ahead, and ends with its reader", async () => {
+  const { state, response } = pieces(Infinity, 256 * 1024);
+  await using server = new FakeUpstream(response);
+  const upstream = createUpstream("speech", { baseUrl: server.url, key: undefined });
+  const { body } = await upstream.postForStream("/x", {}, { signal: never(), ...MAX_BYTES });
+  const reader = body.getReader();
+  for (let read = 0; read < 10; read++) await reader.read();
+  // Sockets and the HTTP libraries of both ends have buffers, of some megabytes together.
+  assert(state.sent < 100, `${state.sent} pieces of 256 KiB were sent to a reader of 10`);
+  await reader.cancel();
+  await state.cancelled;
+});
+
+Deno.test("upstream: a stream that is cut at its limit", async () => {
+  const { state, response } = pieces();
+  await using server = new FakeUpstream(response);
+  const upstream = createUpstream("speech", { baseUrl: server.url, key: undefined });
+  const { body } = await upstream.postForStream("/x", {}, { signal: never(), maxBytes: 1024 * 1024 });
+  const error: AppError = await assertRejects(() => new Response(body).bytes(), AppError);
+  assertEquals([error.code, error.message], [
+    "body_too_large",
+    "The speech server answers with more than 1 MiB: ask for less at once.",
+  ]);
+  await state.cancelled;
+});
+
+Deno.test("upstream: a silence ends a stream, but not while nobody reads", async () => {
+  const { promise: cancelled, resolve } = Promise.withResolvers<void>();
+  await using server = new FakeUpstream(() =>
+    new Response(
+      new ReadableStream({
+        start: (controller) => controller.enqueue(new Uint8Array(10)),
+        cancel: () => resolve(),
+      }),
+    )
+  );
+  const upstream = createUpstream("speech", { baseUrl: server.url, key: undefined }, { silenceMs: 30 });
+  const { body } = await upstream.postForStream("/x", {}, { signal: never(), ...MAX_BYTES });
+  const reader = body.getReader();
+  // The timer of the stream is older than this one, and so has noticed the silence before.
+  const { promise: noticed, resolve: notice } = Promise.withResolvers<void>();
+  using _timer = startIdleTimer(30, notice);
+  await noticed;
+  assertEquals((await reader.read()).value?.length, 10);
+  const error: AppError = await assertRejects(() => reader.read(), AppError);
+  assertEquals([error.code, error.message], [
+    "upstream_timeout",
+    "The speech server did not answer within 0.03 seconds.",
+  ]);
+  await cancelled;
+});
+
+Deno.test("upstream: the head of a stream that does not come in time", async () => {
+  await using server = new FakeUpstream(({ signal }) => untilAborted(signal));
+  const upstream = createUpstream("speech", { baseUrl: server.url, key: undefined }, { timeoutMs: 30 });
+  const error: AppError = await assertRejects(
+    () => upstream.postForStream("/x", {}, { signal: never(), ...MAX_BYTES }),
+    AppError,
+  );
+  assertEquals(error.code, "upstream_timeout");
+});
+
+Deno.test("upstream: a stream that breaks off", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const serving = (async () => {
+    const connection = await listener.accept();
+    await connection.read(new Uint8Array(4_096));
+    await connection.write(new TextEncoder().encode("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc"));
+    connection.close();
+  })();
+  const upstream = createUpstream("speech", {
+    baseUrl: `http://127.0.0.1:${listener.addr.port}`,
+    key: undefined,
+  });
+  const { body } = await upstream.postForStream("/x", {}, { signal: never(), ...MAX_BYTES });
+  const error: AppError = await assertRejects(() => new Response(body).bytes(), AppError);
+  assertEquals([error.code, error.message], [
+    "upstream_unavailable",
+    "The speech server broke off its answer.",
+  ]);
+  await serving;
+  listener.close();
+});
+
+Deno.test("upstream: the signal ends a stream", async () => {
+  const { state, response } = pieces();
+  await using server = new FakeUpstream(response);
+  const upstream = createUpstream("speech", { baseUrl: server.url, key: undefined });
+  const stop = new AbortController();
+  const { body } = await upstream.postForStream("/x", {}, { signal: stop.signal, ...MAX_BYTES });
+  const reader = body.getReader();
+  await reader.read();
+  stop.abort(new Error("the client left"));
+  const readAll = async () => {
+    while (!(await reader.read()).done);
+  };
+  await assertRejects(readAll, Error, "the client left");
+  await state.cancelled;
+});
+
+Deno.test("upstream: a stream counts as running until it ends, is cancelled, or fails", async () => {
+  await using server = new FakeUpstream(() => pieces(1).response());
+  const upstream = createUpstream("speech", { baseUrl: server.url, key: undefined });
+  const open = (maxBytes = 10_000) => upstream.postForStream("/x", {}, { signal: never(), maxBytes });
+  const streams = await Promise.all(
+    Array.from({ length: 64 }, (_, index) => open(index === 0 ? 1 : undefined)),
+  );
+  const error: AppError = await assertRejects(() => open(), AppError);
+  assertEquals(error.code, "rate_limit_exceeded");
+  await assertRejects(() => new Response(streams[0]!.body).bytes(), AppError);
+  await streams[1]!.body.cancel();
+  await new Response(streams[2]!.body).bytes();
+  const more = await Promise.all([open(), open(), open()]);
+  await assertRejects(() => open(), AppError);
+  for (const { body } of [...streams.slice(3), ...more]) await body.cancel();
 });

@@ -8,8 +8,11 @@ export interface UpstreamCall {
   /** Path and query. */
   readonly path: string;
   readonly authorization: string | null;
+  /** The JSON of the body. */
   // deno-lint-ignore no-explicit-any
   readonly body: any;
+  /** The body as a form, if it is one. */
+  readonly form: FormData | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -25,11 +28,14 @@ export class FakeUpstream implements AsyncDisposable {
   constructor(public script: UpstreamScript = embed()) {
     const server = listen(async (request) => {
       const { pathname, search } = new URL(request.url);
-      const text = await request.text();
+      const isForm = request.headers.get("content-type")?.startsWith("multipart/form-data");
+      const form = isForm ? await request.formData() : undefined;
+      const text = isForm ? "" : await request.text();
       const call = {
         path: pathname + search,
         authorization: request.headers.get("authorization"),
         body: text && JSON.parse(text),
+        form,
         signal: request.signal,
       };
       this.calls.push(call);
@@ -74,4 +80,11 @@ export function embed(format?: "float" | "base64"): UpstreamScript {
     const usage = { prompt_tokens: data.length, total_tokens: data.length };
     return Response.json({ object: "list", data, model: `served-${model}`, usage });
   };
+}
+
+/** Answers with bytes, each piece in a chunk of its own, of a media type. */
+export function sound(mediaType: string, ...pieces: readonly (string | Uint8Array)[]): Response {
+  const encoder = new TextEncoder();
+  const chunks = pieces.map((piece) => typeof piece === "string" ? encoder.encode(piece) : piece);
+  return new Response(ReadableStream.from(chunks), { headers: { "content-type": mediaType } });
 }
