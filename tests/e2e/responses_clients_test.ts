@@ -183,29 +183,6 @@ testServer("@openai/agents", {}, {
     assertEquals((await server.prompts()).length, before + 4);
   },
 
-  async "an approval, for the agent's own tool"(server) {
-    const tool = hostedMcpTool({ serverLabel: "agent", serverUrl: "any", requireApproval: "always" });
-    const asking = new Agent({ name: "Mao", model: "openab", tools: [tool] });
-    const toolCall = {
-      ...{ toolCallId: "p", title: "Clean", kind: "execute" },
-      rawInput: { command: "rm -r build" },
-    };
-    const options = ["reject", "allow"].map((name) => ({ optionId: name, name, kind: `${name}_once` }));
-    const asks = script({ permission: { toolCall, options } }, { text: " Done." });
-    const before = (await server.prompts()).length;
-    const runner = runnerFor(server);
-    for (const decision of ["approve", "reject"] as const) {
-      const first = await runner.run(asking, asks);
-      const [asked] = first.interruptions;
-      assertEquals([first.interruptions.length, asked?.name], [1, "Clean"]);
-      first.state[decision](asked!);
-      const { finalOutput = "" } = await runner.run(asking, first.state);
-      assert(finalOutput.includes(decision === "approve" ? '"allow"' : '"reject"'), finalOutput);
-      assert(finalOutput.endsWith("Done."));
-    }
-    assertEquals((await server.prompts()).length, before + 2);
-  },
-
   async "a hand-off from another model"(server) {
     const frontDesk = new Agent({ name: "Front desk", model: handingOff(), handoffs: [handoff(mao)] });
     const runner = runnerFor(server);
