@@ -5,7 +5,7 @@ import { AcpAgent } from "./agent.ts";
 import { agentEnvironment, type EnvironmentSource } from "./environment.ts";
 import { AGENT_TIMEOUTS, type AgentSettings } from "./handshake.ts";
 import { launch } from "./process.ts";
-import { findServerRef } from "./process_tree.ts";
+import { findServerRef } from "../core/process_tree.ts";
 
 /** The configuration of an agent. */
 export interface AgentConfig

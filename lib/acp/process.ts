@@ -9,11 +9,12 @@ import { readLines } from "./ndjson.ts";
 import {
   findDescendants,
   findOrphans,
+  killTree,
   listProcesses,
   MARK_VARIABLE,
-  type ProcessRef,
-  stillRunning,
-} from "./process_tree.ts";
+  sendSignal,
+  signalGroup,
+} from "../core/process_tree.ts";
 
 /** Last lines of stderr that are kept, and their characters: few enough for one line of the log. */
 const TAIL = { lines: 20, chars: 300 };
@@ -79,7 +80,6 @@ export interface AgentProcess extends PeerStreams {
 export function launch(options: LaunchOptions, log: Log, times = STOP_TIMES): AgentProcess {
   const mark = [options.server, crypto.randomUUID()].filter((part) => part !== undefined).join(".");
   const child = spawn(options, mark);
-  const group = Deno.build.os === "windows" ? child.pid : -child.pid;
   const exited = child.status.then(({ code, signal }) =>
     signal ? `was ended by ${signal}` : `exited with code ${code}`
   );
@@ -103,28 +103,16 @@ export function launch(options: LaunchOptions, log: Log, times = STOP_TIMES): Ag
     const seen = await descendants();
     endInput();
     if (!await settlesWithin(times.endMs, exited)) {
-      signal(group, "SIGTERM");
+      signalGroup(child.pid, "SIGTERM");
       if (!await settlesWithin(times.termMs, exited)) {
         log.warn("the agent did not end after SIGTERM; sending SIGKILL", { pid: child.pid });
         seen.push(...await descendants());
       }
     }
-    await killAll(seen);
+    await killTree(child.pid, mark, seen);
     await exited;
     await stderr.cancel();
     await stderrDone;
-  }
-
-  /** Kills the group, and the descendants that have left the group. */
-  async function killAll(seen: readonly ProcessRef[]): Promise<void> {
-    if (Deno.build.os === "windows") return await taskkill(child.pid);
-    signal(group, "SIGKILL");
-    const processes = await listProcesses();
-    for (
-      const { pid } of [...findDescendants(child.pid, mark, processes), ...stillRunning(seen, processes)]
-    ) {
-      signal(pid, "SIGKILL");
-    }
   }
 
   let stopping: Promise<void> | undefined;
@@ -134,24 +122,16 @@ export function launch(options: LaunchOptions, log: Log, times = STOP_TIMES): Ag
     exited,
     stderrTail: () => tail,
     stop: (endInput = () => {}) => stopping ??= stop(endInput),
-    kill: () => signal(group, "SIGKILL"),
+    kill: () => signalGroup(child.pid, "SIGKILL"),
   };
 }
 
 /** Kills the agents whose server is gone, such as after a `kill -9`, with all that they started. On Linux only. */
 export async function endOrphans(log: Log): Promise<void> {
   const orphans = findOrphans(await listProcesses());
-  for (const { pid } of orphans) signal(pid, "SIGKILL");
+  for (const { pid } of orphans) sendSignal(pid, "SIGKILL");
   if (orphans.length === 0) return;
   log.warn("ended agents that an earlier server left behind", { pids: orphans.map(({ pid }) => pid) });
-}
-
-function signal(target: number, name: Deno.Signal): void {
-  try {
-    Deno.kill(target, name);
-  } catch {
-    // The process has ended already.
-  }
 }
 
 function spawn({ command, args, cwd, env }: LaunchOptions, mark: string): Deno.ChildProcess {
@@ -175,14 +155,4 @@ function spawn({ command, args, cwd, env }: LaunchOptions, mark: string): Deno.C
     const reason = isMissing ? "program_not_found" : "program_not_started";
     throw new AppError("agent_unavailable", message, { reason, cause });
   }
-}
-
-/** Kills a process and its descendants on Windows. */
-async function taskkill(pid: number): Promise<void> {
-  await new Deno.Command("taskkill", {
-    args: ["/PID", String(pid), "/T", "/F"],
-    stdin: "null",
-    stdout: "null",
-    stderr: "null",
-  }).output().catch(() => {});
 }

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { JsonRpcPeer } from "../../lib/acp/json_rpc.ts";
 import { type AgentProcess, launch, type LaunchOptions, type StopTimes } from "../../lib/acp/process.ts";
-import { MARK_VARIABLE } from "../../lib/acp/process_tree.ts";
+import { MARK_VARIABLE } from "../../lib/core/process_tree.ts";
 import { AppError } from "../../lib/core/errors.ts";
 import { isObject } from "../support/agents/agent_io.ts";
 import { directive, type Step } from "../support/agents/agent_steps.ts";

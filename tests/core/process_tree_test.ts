@@ -9,7 +9,7 @@ import {
   parsePs,
   type ProcessRow,
   stillRunning,
-} from "../../lib/acp/process_tree.ts";
+} from "../../lib/core/process_tree.ts";
 
 /** Builds a line of `/proc/PID/stat`: 52 fields, of which the 22nd is the start time. */
 function stat(pid: number, parent: number, { name = "agent", state = "S" } = {}): string {

@@ -1,13 +1,13 @@
 /**
- * Finds the processes that an agent started. Agents run their tools in sessions of their own, so that a signal to the
- * agent's process group misses the tools, which then outlive a killed agent.
+ * Finds and ends the processes that a child process started. Agents run their tools in sessions of their own, so that a
+ * signal to the agent's process group misses the tools, which then outlive a killed agent.
  *
  * @module
  */
 
 /**
- * Environment variable that marks an agent's process and, by inheritance, its descendants. Its value is
- * `PID.START.ID`: the process id and start time of the agent's server, and an id of the process.
+ * Environment variable that marks a child process and, by inheritance, its descendants. Its value is `PID.START.ID`:
+ * the process id and start time of this program, and an id of the child.
  */
 export const MARK_VARIABLE = "OAB_VTUBER_AGENT_MARK";
 
@@ -58,7 +58,7 @@ async function output(command: string, args: string[]): Promise<string> {
   return new TextDecoder().decode(stdout);
 }
 
-/** Names this process in the marks of its agents: `PID.START`. `undefined` where start times cannot be told apart. */
+/** Names this process in the marks of its children: `PID.START`. `undefined` where start times cannot be told apart. */
 export async function findServerRef(): Promise<string | undefined> {
   if (Deno.build.os !== "linux") return undefined;
   const stat = await output("/bin/sh", ["-c", "cat /proc/$PPID/stat"]).catch(() => "");
@@ -102,7 +102,7 @@ export function findDescendants(root: number, mark: string, rows: readonly Proce
   return found.filter(({ pid }) => pid !== root);
 }
 
-/** Finds the processes of agents whose server is gone, with all their descendants. */
+/** Finds the marked processes whose server is gone, with all their descendants. */
 export function findOrphans(rows: readonly ProcessRow[]): ProcessRef[] {
   const running = new Set(rows.map(({ pid, started }) => `${pid}.${started}`));
   const isOrphan = ({ mark = "", isForeign }: ProcessRow) => {
@@ -128,4 +128,42 @@ function withDescendants(roots: readonly ProcessRow[], rows: readonly ProcessRow
 export function stillRunning(earlier: readonly ProcessRef[], rows: readonly ProcessRow[]): ProcessRef[] {
   const startOf = new Map(rows.map((row) => [row.pid, row.started]));
   return earlier.filter(({ pid, started }) => startOf.get(pid) === started);
+}
+
+/** Sends a signal to a process, if it still runs. */
+export function sendSignal(pid: number, name: Deno.Signal): void {
+  try {
+    Deno.kill(pid, name);
+  } catch {
+    // The process has ended already.
+  }
+}
+
+/** Sends a signal to the process group of a child that was spawned `detached`; on Windows to the child. */
+export function signalGroup(pid: number, name: Deno.Signal): void {
+  sendSignal(Deno.build.os === "windows" ? pid : -pid, name);
+}
+
+/**
+ * Kills a child's process group, and its descendants that have left the group.
+ *
+ * @param seen Descendants that were found earlier: the parent of an orphan cannot be found any more.
+ */
+export async function killTree(pid: number, mark: string, seen: readonly ProcessRef[] = []): Promise<void> {
+  if (Deno.build.os === "windows") return await taskkill(pid);
+  signalGroup(pid, "SIGKILL");
+  const processes = await listProcesses();
+  for (const found of [...findDescendants(pid, mark, processes), ...stillRunning(seen, processes)]) {
+    sendSignal(found.pid, "SIGKILL");
+  }
+}
+
+/** Kills a process and its descendants on Windows. */
+async function taskkill(pid: number): Promise<void> {
+  await new Deno.Command("taskkill", {
+    args: ["/PID", String(pid), "/T", "/F"],
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  }).output().catch(() => {});
 }

@@ -1,0 +1,256 @@
+/** Local programs as providers: one that speaks text, and one that writes down recordings. @module */
+
+import { basename, join } from "node:path";
+import { AppError, toAppError } from "../core/errors.ts";
+import { Semaphore } from "../core/semaphore.ts";
+import type { SentenceManner, SentenceVoice } from "./by_sentence.ts";
+import type { CommandConfig, SpeechConfig } from "./config.ts";
+import { decodeWithFfmpeg, type Ffmpeg } from "./ffmpeg.ts";
+import { LISTENING_RATE, type Pcm } from "./pcm.ts";
+import { type ProgramDeps, runProgram } from "./program.ts";
+import type { SpeechToText, TimedText, Transcript } from "./speech_to_text.ts";
+import type { Voice } from "./text_to_speech.ts";
+import { decodeWav, encodeWav, parseWav } from "./wav.ts";
+
+/** Longest time for a sentence and for a recording, in milliseconds. Node's `fetch` gives up on us after 300 seconds. */
+const SPEAK_MS = 60_000;
+const LISTEN_MS = 240_000;
+/** Bytes of the sound of a sentence, and of the words of a recording. */
+const MAX_SOUND_BYTES = 64 * 1024 * 1024;
+const MAX_TEXT_BYTES = 1024 * 1024;
+/** Recordings that are written down at once, and that wait: recognizers use every core. */
+const MAX_LISTENING = 2;
+const MAX_WAITING = 16;
+/** The name of the voice of a program whose voices are not configured. */
+const ONLY_VOICE = "default";
+
+/** Limits that tests replace. */
+export interface CommandLimits {
+  readonly timeoutMs?: number;
+}
+
+/** A placeholder in an argument: a word, or the speed with a factor. A shell's `${NAME}` is none. */
+const PLACEHOLDER = /(?<!\$)\{([\w./*]+)\}/g;
+/** `speed`, `speed*175` (such as words in a minute) and `1/speed` (such as the length of a sound). */
+const SPEED = /^(1\/)?speed(?:\*(\d+(?:\.\d+)?))?$/;
+const PLACEHOLDERS = {
+  speech: ["input", "output", "voice", "speed", "speed*175", "1/speed"],
+  transcription: ["input", "output", "language"],
+} as const;
+
+/** Says what is wrong with the arguments of a command. */
+export function commandFault(
+  kind: "speech" | "transcription",
+  command: readonly string[],
+  voices: readonly string[] = [],
+): string | undefined {
+  const known: readonly string[] = PLACEHOLDERS[kind];
+  const used = command.flatMap((word) => [...word.matchAll(PLACEHOLDER)].map(([, name = ""]) => name));
+  const unknown = used.find((name) => !known.includes(name) && !(kind === "speech" && SPEED.test(name)));
+  if (unknown !== undefined) {
+    const names = known.map((name) => `{${name}}`).join(", ");
+    return `has the unknown placeholder {${unknown}}. The placeholders are ${names}`;
+  }
+  if (command[0] !== undefined && command[0].trim() === "") return "begins with the program, which is empty";
+  if (kind === "transcription") return undefined;
+  const hasVoice = used.includes("voice");
+  if (hasVoice && voices.length === 0) return "has {voice}: list the voices in voices, the default first";
+  if (!hasVoice && voices.length > 0) return "needs {voice} where the program takes one of the voices";
+  return undefined;
+}
+
+/** Creates the voice of a program. The text reaches it on stdin or in a file, and is never an argument. */
+export function commandVoice(
+  { command, voices }: Extract<SpeechConfig, { provider: "command" }>,
+  deps: ProgramDeps,
+  { timeoutMs = SPEAK_MS }: CommandLimits = {},
+): SentenceVoice {
+  const run = createRunner("speech", command, deps, { timeoutMs, maxBytes: MAX_SOUND_BYTES });
+  const listed: Voice[] = voices.length > 0
+    ? voices.map((id) => ({ id, name: id, language: languageOf(id) }))
+    : [{ id: ONLY_VOICE, name: basename(command[0]!), language: undefined }];
+  return {
+    voices: () => Promise.resolve(listed),
+    async speakSentence(text: string, { voice, speed }: SentenceManner, signal: AbortSignal): Promise<Pcm> {
+      const values = {
+        // Only a configured name becomes an argument.
+        voice: voices.find((name) => name === voice) ?? voices[0] ?? "",
+        speed,
+      };
+      const output = await run(new TextEncoder().encode(`${text}\n`), "txt", "wav", values, signal);
+      try {
+        return parseWav(output);
+      } catch (error) {
+        const { message } = toAppError(error, "upstream_error");
+        const hint = output.length === 0 ? "It wrote nothing." : message;
+        throw new AppError("upstream_error", `The speech program ${basename(command[0]!)} made no WAV. ${hint}`);
+      }
+    },
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+}
+
+/** Finds the language in the name of a voice: `en`, `en-us`, `en_US-lessac-medium`. */
+function languageOf(voice: string): string | undefined {
+  const [, language, region] = /^([a-z]{2})(?:[-_]([A-Z]{2})(?=$|-)|-([a-z]{2})$|$)/.exec(voice) ?? [];
+  const area = region ?? /^[a-z]{2}-([a-z]{2})$/.exec(voice)?.[1];
+  return language && (area ? `${language}-${area.toUpperCase()}` : language);
+}
+
+/**
+ * Creates a recognizer of a program. It gets WAV, 16-bit mono at 16,000 Hz, whatever the client sent.
+ *
+ * @param ffmpeg Reads what is no WAV; without it, only WAV is accepted.
+ */
+export function commandTranscription(
+  { command }: CommandConfig,
+  deps: ProgramDeps,
+  ffmpeg: Ffmpeg | undefined,
+  { timeoutMs = LISTEN_MS }: CommandLimits = {},
+): SpeechToText {
+  const run = createRunner("transcription", command, deps, { timeoutMs, maxBytes: MAX_TEXT_BYTES });
+  const places = new Semaphore({
+    places: MAX_LISTENING,
+    maxWaiting: MAX_WAITING,
+    full: "Too many recordings wait to be written down.",
+  });
+  return {
+    async transcribe({ audio, language }, signal, onText): Promise<Transcript> {
+      using _place = await places.take(signal);
+      const pcm = await decode(audio, deps, ffmpeg, signal);
+      // Two or three letters can be no option of a program.
+      const values = { language: /^[a-z]{2,3}$/.test(language ?? "") ? language! : "auto" };
+      const output = await run(encodeWav(pcm), "wav", "txt", values, signal);
+      const { text, segments } = parseTranscript(new TextDecoder().decode(output));
+      if (text !== "") onText?.(text);
+      return {
+        text,
+        segments,
+        language,
+        durationSecs: pcm.samples.length / pcm.rate,
+        words: undefined,
+      };
+    },
+  };
+}
+
+/** Decodes a recording of any format to the rate of recognizers. @throws {AppError} that says what is accepted. */
+async function decode(
+  audio: Uint8Array<ArrayBuffer>,
+  deps: ProgramDeps,
+  ffmpeg: Ffmpeg | undefined,
+  signal: AbortSignal,
+): Promise<Pcm> {
+  const isWav = new TextDecoder("latin1").decode(audio.subarray(0, 12)).match(/^(RIFF|RF64|BW64)....WAVE$/s);
+  // ffmpeg also knows the compressed kinds of WAV, which `decodeWav` refuses.
+  if (isWav || ffmpeg === undefined) {
+    try {
+      return await decodeWav(audio, LISTENING_RATE, signal);
+    } catch (error) {
+      if (ffmpeg === undefined || !(error instanceof AppError) || error.code !== "invalid_value") throw error;
+    }
+  }
+  return await decodeWithFfmpeg(ffmpeg, audio, deps, signal);
+}
+
+/** Values of the placeholders. */
+interface Values {
+  readonly voice?: string;
+  readonly speed?: number;
+  readonly language?: string;
+}
+
+/** Runs a command with an input. Resolves to what the program writes to stdout, or to the file `{output}`. */
+type Runner = (
+  input: Uint8Array<ArrayBuffer>,
+  inputEnding: string,
+  outputEnding: string,
+  values: Values,
+  signal: AbortSignal,
+) => Promise<Uint8Array<ArrayBuffer>>;
+
+function createRunner(
+  kind: "speech" | "transcription",
+  [program = "", ...args]: readonly string[],
+  deps: ProgramDeps,
+  { timeoutMs, maxBytes }: { readonly timeoutMs: number; readonly maxBytes: number },
+): Runner {
+  const names = new Set(args.flatMap((arg) => [...arg.matchAll(PLACEHOLDER)].map(([, name]) => name)));
+  const [hasInput, hasOutput] = [names.has("input"), names.has("output")];
+  const subject = `The ${kind} program`;
+  const fix = `correct VTUBER_${kind.toUpperCase()}_COMMAND, or command of [${kind}] in config.toml`;
+  return async (input, inputEnding, outputEnding, { speed = 1, ...values }, signal) => {
+    // Only the owner can read the folder.
+    await using folder = hasInput || hasOutput ? await makeFolder() : undefined;
+    const files = folder && {
+      input: join(folder.path, `input.${inputEnding}`),
+      output: join(folder.path, `output.${outputEnding}`),
+    };
+    if (hasInput) await Deno.writeFile(files!.input, input, { mode: 0o600 });
+    const all: Readonly<Record<string, string>> = { ...values, ...files };
+    const fill = (arg: string) => arg.replace(PLACEHOLDER, (_all, name: string) => all[name] ?? fillSpeed(name, speed));
+    const run = {
+      ...{ command: program, args: args.map(fill), subject, fix, timeoutMs, maxBytes },
+      input: hasInput ? new Uint8Array() : input,
+    };
+    const stdout = await runProgram(run, deps, signal);
+    if (!hasOutput) return stdout;
+    const name = `${subject} ${basename(program)}`;
+    const { size } = await Deno.stat(files!.output).catch(() => {
+      throw new AppError("upstream_error", `${name} did not write the file {output}.`);
+    });
+    if (size > maxBytes) {
+      throw new AppError("upstream_error", `${name} wrote more than ${maxBytes / 1024 ** 2} MiB.`);
+    }
+    return await Deno.readFile(files!.output, { signal });
+  };
+}
+
+/** Makes a folder that is removed when it is disposed of. */
+async function makeFolder(): Promise<AsyncDisposable & { readonly path: string }> {
+  const path = await Deno.makeTempDir({ prefix: "oab-vtuber-voice-" });
+  return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }).catch(() => {}) };
+}
+
+function fillSpeed(name: string, speed: number): string {
+  const [, inverse, factor = "1"] = SPEED.exec(name)!;
+  return String(Number(((inverse ? 1 / speed : speed) * Number(factor)).toFixed(3)));
+}
+
+/** A line of whisper's output: the times of a segment, and its text. */
+const SEGMENT = /^\s*\[((?:\d+:)?\d+:\d+[.,]\d+) --> ((?:\d+:)?\d+:\d+[.,]\d+)\](.*)$/;
+
+/**
+ * Reads what a recognizer prints: lines with times, as those of whisper; lines of JSON with a `text`, as those of
+ * sherpa-onnx; or text. Only the lines of the first of these kinds count, because the others are messages. Pure.
+ */
+export function parseTranscript(output: string): Pick<Transcript, "text" | "segments"> {
+  const lines = output.split(/\r?\n/);
+  const segments: TimedText[] = lines.flatMap((line) => {
+    const [, start, end, said = ""] = SEGMENT.exec(line) ?? [];
+    const text = said.trim();
+    if (start === undefined || end === undefined || text === "" || text === "[BLANK_AUDIO]") return [];
+    return [{ start: toSeconds(start), end: toSeconds(end), text }];
+  });
+  if (lines.some((line) => SEGMENT.test(line))) {
+    return { text: segments.map(({ text }) => text).join(" "), segments };
+  }
+  const objects = lines.flatMap((line) => parseTextLine(line) ?? []);
+  const texts = objects.length > 0 ? objects : lines;
+  return { text: texts.map((text) => text.trim()).filter(Boolean).join("\n"), segments: undefined };
+}
+
+function toSeconds(time: string): number {
+  return time.replace(",", ".").split(":").reduce((total, part) => total * 60 + Number(part), 0);
+}
+
+/** Returns the `text` of a line of JSON. */
+function parseTextLine(line: string): string | undefined {
+  if (!/^\s*\{/.test(line)) return undefined;
+  try {
+    const { text } = JSON.parse(line);
+    return typeof text === "string" ? text : undefined;
+  } catch {
+    return undefined;
+  }
+}
