@@ -1,6 +1,7 @@
 /** Many turns, ended and aborted, after which nothing is left of them. `deno task soak` is the long run with random inputs. */
 
 import { assert, assertEquals } from "@std/assert";
+import { loadWithResponses } from "../fuzz/response_load.ts";
 import { agentPids, listConversations } from "../support/harness/data_dir_fixture.ts";
 import { freePort, heapMb } from "../support/harness/inspector.ts";
 import {
@@ -72,40 +73,9 @@ Deno.test({
   },
 });
 
-/** Clients at once for each kind of request for a response. */
-const CLIENTS_PER_KIND = 5;
-/** Characters of a response's reply. */
-const REPLY_CHARS = 2_000;
-
-/** Makes so many responses: three of four are kept. */
-async function respond(server: ServerProcess, count: number): Promise<void> {
-  const kinds = [{}, { stream: true }, { background: true }, { store: false }];
-  const clients = Array.from({ length: CLIENTS_PER_KIND }, () => kinds).flat();
-  const input = script({ big: REPLY_CHARS });
-  await Promise.all(clients.map(async (fields) => {
-    for (let round = 0; round < count / clients.length; round++) {
-      const response = await server.post("/v1/responses", { input, ...fields });
-      const body = await response.text();
-      assertEquals(response.status, 200, body);
-      if (!("background" in fields)) continue;
-      const { id } = JSON.parse(body);
-      await until(() => server.get(`/v1/responses/${id}`), ({ status }) => status === "completed");
-    }
-  }));
-}
-
 Deno.test({
-  name: "5,000 responses: once 1,000 are kept, the heap does not grow",
+  name:
+    "5,000 responses, in memory, in the file, in chains, in the background, with approvals: the heap does not grow",
   ignore: Deno.build.os !== "linux" || Deno.env.has("OAB_VTUBER_EXECUTABLE"),
-  async fn() {
-    const inspectorPort = freePort();
-    // Without conversations to keep, which have a limit of their own.
-    const env = { VTUBER_LOG: "info", VTUBER_DATA_DIR: "none", VTUBER_SESSIONS: "stateless" };
-    await using server = await startServer({ inspectorPort, env });
-    await respond(server, 2_400);
-    const heap = await heapMb(inspectorPort);
-    await respond(server, 2_600);
-    // What the last connections leave is gone a little later.
-    await until(async () => await heapMb(inspectorPort) - heap, (growth) => growth < MAX_GROWTH_MB);
-  },
+  fn: async () => void await loadWithResponses(5_000),
 });

@@ -1,12 +1,13 @@
 /**
  * `deno task soak [--minutes N] [--seed N]`: fuzzes the program in rounds, each with a server of its own, until the time is
- * up. Ends with code 1 at the first fault, or if the heap has grown.
+ * up; then makes many responses. Ends with code 1 at the first fault, or if the heap has grown.
  *
  * @module
  */
 
 import { parseArgs } from "node:util";
 import { fuzz } from "./fuzzer.ts";
+import { loadWithResponses } from "./response_load.ts";
 import { fuzzWav } from "./wav_input.ts";
 
 const DEFAULT_MINUTES = 5;
@@ -16,6 +17,8 @@ const INPUTS_PER_ROUND = 3_000;
 const WAV_INPUTS = 1_000_000;
 /** Rounds after which caches are full and code is compiled. */
 const WARM_UP_ROUNDS = 2;
+/** Responses after the rounds, for each minute of them. */
+const RESPONSES_PER_MINUTE = 4_000;
 /** Largest growth of the heap after these rounds, collected, in bytes. */
 const MAX_GROWTH_BYTES = 20e6;
 const EXIT_FAULT = 1;
@@ -66,3 +69,8 @@ if (growth > MAX_GROWTH_BYTES) {
   console.error(`The heap grew by more than ${MAX_GROWTH_BYTES / 1e6} MB.`);
   Deno.exit(EXIT_FAULT);
 }
+const responses = Math.max(RESPONSES_PER_MINUTE, Math.ceil(RESPONSES_PER_MINUTE * minutes));
+const responseGrowthMb = await loadWithResponses(responses);
+console.log(
+  `${responses} responses: no fault, the heap of the server grew by ${responseGrowthMb.toFixed(1)} MB`,
+);
