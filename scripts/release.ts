@@ -6,7 +6,7 @@ import {
   bundle,
   compileArgs,
   type Log,
-  packPage,
+  packFiles,
   reason,
   refuseForeignBase,
   type Run,
@@ -82,7 +82,7 @@ export async function release(options: ReleaseOptions): Promise<string[]> {
   }
   await using work = await workDirectory(dist);
   const bundled = await bundle(run, root, entry, work.path);
-  const include = [await packPage(run, root, work.path)];
+  const include = await packFiles(run, root, work.path);
   const checksums: Checksum[] = [];
   for (const target of TARGETS) {
     const name = releaseName(version, target);

@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { checkJson } from "../../lib/openai/json_schema.ts";
+import { programBundleArgs } from "../../scripts/build.ts";
 
 const NEVER = new AbortController().signal;
 const SLOW = { schema: { type: "string", pattern: "^(a+)+$" }, json: JSON.stringify("a".repeat(40) + "!") };
@@ -38,7 +39,7 @@ Deno.test("checkJson: two checks run at a time, 32 wait, and one more is refused
 Deno.test("checkJson: its worker runs in the bundle of the program too", async () => {
   const root = new URL("../..", import.meta.url);
   const output = await Deno.makeTempFile({ suffix: ".js" });
-  const args = ["bundle", "--quiet", "--minify", "--platform", "deno", "--output", output, "main.ts"];
+  const args = programBundleArgs("main.ts", output);
   const { success } = await new Deno.Command(Deno.execPath(), { args, cwd: root }).output();
   assertEquals(success, true);
   const worker = new Worker(new URL(`file://${output}`), { type: "module", name: "json-schema" });

@@ -3,8 +3,9 @@ import {
   baseUnreachable,
   compileArgs,
   FEATURES,
-  packPage,
+  packFiles,
   PERMISSIONS,
+  programBundleArgs,
   reason,
   runCommand,
 } from "../../scripts/build.ts";
@@ -45,26 +46,39 @@ Deno.test("baseUnreachable: recognises Deno's message", () => {
   assert(!baseUnreachable("Download https://host/denort.zip\nerror: Module not found"));
 });
 
-Deno.test("packPage: packs the files of the page and its bundled modules", async () => {
+Deno.test("packFiles: packs the files of the page, its bundled modules, and the built-in voice", async () => {
   await using work = await tempDirectory();
   const { run, commands } = fakeRunner(() => undefined);
-  const packed = await packPage(run, "/root", work.path);
-  assertEquals(packed, `${work.path}/page.json.gz`);
+  const [page, voice, ...others] = await packFiles(run, "/root", work.path);
+  assertEquals([page, voice, others], [`${work.path}/page.json.gz`, `${work.path}/flite.wasm.gz`, []]);
   const [command] = commands;
   assertEquals([command?.program, command?.cwd], [Deno.execPath(), "/root"]);
   assertEquals(argument(command!, "--platform"), "browser");
   assertEquals(command?.args.at(-1), "lib/stage/page/characters/vrm/vrm.ts");
-  const unpacked = (await Deno.open(packed)).readable.pipeThrough(new DecompressionStream("gzip"));
-  const files = await new Response(unpacked).json();
+  const files = await unpack(page!).json();
   const bundled = await Deno.readTextFile(argument(command!, "--output")!);
   assertEquals(files["characters/vrm/vrm.js"], bundled);
   assertEquals(files["css/stage.css"], await Deno.readTextFile("lib/stage/page/css/stage.css"));
   assertEquals([files["deno.json"], files["characters/vrm/vrm.ts"]], [undefined, undefined]);
+  assert(WebAssembly.validate(await unpack(voice!).bytes()));
+  assert((await Deno.stat(voice!)).size < 15_000_000);
   await assertRejects(
-    () => packPage(fakeRunner(() => "error: npm is unreachable").run, "/root", work.path),
+    () => packFiles(fakeRunner(() => "error: npm is unreachable").run, "/root", work.path),
     Error,
     "Cannot bundle characters/vrm/vrm.ts: npm is unreachable",
   );
+});
+
+Deno.test("programBundleArgs: leave the built-in voice out of the bundle", async () => {
+  await using work = await tempDirectory();
+  const entry = `${Deno.cwd()}/lib/speech/builtin.ts`;
+  const args = programBundleArgs(entry, `${work.path}/main.js`);
+  const outcome = await runCommand(
+    { program: Deno.execPath(), args, cwd: Deno.cwd() },
+    new AbortController().signal,
+  );
+  assert(outcome.success, outcome.output);
+  assert((await Deno.stat(`${work.path}/main.js`)).size < 1_000_000);
 });
 
 Deno.test("runCommand: returns the outcome with both outputs, and sets the environment", async () => {
@@ -91,3 +105,8 @@ Deno.test("runCommand: an abort ends its child, and no other is started", async 
   await assertRejects(() => running, Error, "interrupted");
   await assertRejects(() => runCommand(command, interrupt.signal), Error, "interrupted");
 });
+
+function unpack(path: string): Response {
+  const file = Deno.openSync(path);
+  return new Response(file.readable.pipeThrough(new DecompressionStream("gzip")));
+}
