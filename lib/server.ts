@@ -26,6 +26,7 @@ import { listEndpoints, type Route } from "./http/router.ts";
 import { ResponseStore } from "./openai/responses/store.ts";
 import { Transcripts } from "./openai/responses/transcripts.ts";
 import { openAiRoutes } from "./openai/routes.ts";
+import { createSpeechToText, createTextToSpeech, speechModel } from "./speech/create.ts";
 import type { SpeechToText } from "./speech/speech_to_text.ts";
 import type { TextToSpeech } from "./speech/text_to_speech.ts";
 import { type Character, openCharacter } from "./stage/character.ts";
@@ -133,7 +134,7 @@ export function createServer(config: Config, parts: ServerParts) {
       stream: config,
       embeddings: config.embeddings,
       textToSpeech: parts.textToSpeech,
-      speechModel: "tts-1",
+      speechModel: speechModel(config.speech),
       speechToText: parts.speechToText,
       emotions: config.emotions,
       measureSpeech: () => metrics.measureSpeech(),
@@ -264,6 +265,8 @@ export async function openServer(config: Config, io: ServerIo): Promise<Server> 
     traces: await openTraces(io),
     store,
     transcripts,
+    textToSpeech: createTextToSpeech(config.speech),
+    speechToText: createSpeechToText(config.transcription),
     pet,
     version,
     log,

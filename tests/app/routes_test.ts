@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { saying } from "../support/agents/memory_agent.ts";
 import { errorOf, startApp } from "../support/harness/app_harness.ts";
+import { FakeVoice } from "../support/harness/fake_voice.ts";
 import { ServedApp } from "../support/harness/served_app.ts";
 import { user } from "../support/harness/chat_fixture.ts";
 
@@ -31,6 +32,10 @@ Deno.test("routes: the extra chat path does not hide another route", async () =>
   assertEquals((await (await models.get("/v1/models")).json()).object, "list");
   await using state = startApp({ chatPath: "/v1/vtuber/state" });
   assertEquals((await (await state.get("/v1/vtuber/state")).json()).state, "idle");
+  await using speech = startApp({ chatPath: "/v1/audio/speech", textToSpeech: new FakeVoice() });
+  const spoken = await speech.post("/v1/audio/speech", { input: "Hi" });
+  assertEquals(spoken.headers.get("content-type"), "audio/wav");
+  await spoken.body?.cancel();
 });
 
 for (const path of ["/health", "/healthz", "/v1/health"]) {
@@ -72,8 +77,8 @@ Deno.test("/: describes the server and lists the endpoints, without a key", asyn
 });
 
 Deno.test("HEAD: the headers of GET, with its length, and no body", async () => {
-  await using served = ServedApp.start();
-  for (const path of ["/v1/models", "/v1/models/nope", "/health"]) {
+  await using served = ServedApp.start({ textToSpeech: new FakeVoice() });
+  for (const path of ["/v1/models", "/v1/models/nope", "/v1/audio/voices", "/health"]) {
     const [get, head] = await Promise.all(
       ["GET", "HEAD"].map((method) => fetch(served.url + path, { method })),
     ) as [Response, Response];
@@ -99,6 +104,9 @@ for (const host of ["localhost:abc", "::1", "a b", "[::1", "127.0.0.1:99999"]) {
 
 const METHODS: [method: string, path: string, allow: string][] = [
   ["HEAD", "/v1/chat/completions", "POST, OPTIONS"],
+  ["HEAD", "/v1/audio/speech", "POST, OPTIONS"],
+  ["GET", "/v1/audio/transcriptions", "POST, OPTIONS"],
+  ["POST", "/v1/audio/voices", "GET, HEAD, OPTIONS"],
   ["PUT", "/v1/completions", "POST, OPTIONS"],
   ["DELETE", "/v1/models/openab", "GET, HEAD, OPTIONS"],
   ["POST", "/v1/vtuber/sessions", "GET, HEAD, DELETE, OPTIONS"],
