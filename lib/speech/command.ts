@@ -83,7 +83,10 @@ export function commandVoice(
       } catch (error) {
         const { message } = toAppError(error, "upstream_error");
         const hint = output.length === 0 ? "It wrote nothing." : message;
-        throw new AppError("upstream_error", `The speech program ${basename(command[0]!)} made no WAV. ${hint}`);
+        throw new AppError(
+          "upstream_error",
+          `The speech program ${basename(command[0]!)} made no WAV. ${hint}`,
+        );
       }
     },
     [Symbol.asyncDispose]: () => Promise.resolve(),
@@ -117,7 +120,7 @@ export function commandTranscription(
   return {
     async transcribe({ audio, language }, signal, onText): Promise<Transcript> {
       using _place = await places.take(signal);
-      const pcm = await decode(audio, deps, ffmpeg, signal);
+      const pcm = await decode(audio, ffmpeg, signal);
       // Two or three letters can be no option of a program.
       const values = { language: /^[a-z]{2,3}$/.test(language ?? "") ? language! : "auto" };
       const output = await run(encodeWav(pcm), "wav", "txt", values, signal);
@@ -137,7 +140,6 @@ export function commandTranscription(
 /** Decodes a recording of any format to the rate of recognizers. @throws {AppError} that says what is accepted. */
 async function decode(
   audio: Uint8Array<ArrayBuffer>,
-  deps: ProgramDeps,
   ffmpeg: Ffmpeg | undefined,
   signal: AbortSignal,
 ): Promise<Pcm> {
@@ -150,7 +152,7 @@ async function decode(
       if (ffmpeg === undefined || !(error instanceof AppError) || error.code !== "invalid_value") throw error;
     }
   }
-  return await decodeWithFfmpeg(ffmpeg, audio, deps, signal);
+  return await decodeWithFfmpeg(ffmpeg, audio, signal);
 }
 
 /** Values of the placeholders. */
@@ -188,7 +190,8 @@ function createRunner(
     };
     if (hasInput) await Deno.writeFile(files!.input, input, { mode: 0o600 });
     const all: Readonly<Record<string, string>> = { ...values, ...files };
-    const fill = (arg: string) => arg.replace(PLACEHOLDER, (_all, name: string) => all[name] ?? fillSpeed(name, speed));
+    const fill = (arg: string) =>
+      arg.replace(PLACEHOLDER, (_all, name: string) => all[name] ?? fillSpeed(name, speed));
     const run = {
       ...{ command: program, args: args.map(fill), subject, fix, timeoutMs, maxBytes },
       input: hasInput ? new Uint8Array() : input,

@@ -78,7 +78,10 @@ export function startProgram(
     signal.removeEventListener("abort", onAbort);
     feeding.stop();
     signalGroup(child.pid, "SIGKILL");
-    const drained = setTimeout(() => kill().then(() => Promise.all([stdout.cancel(), stderr.cancel()])), DRAIN_MS);
+    const drained = setTimeout(
+      () => kill().then(() => Promise.all([stdout.cancel(), stderr.cancel()])),
+      DRAIN_MS,
+    );
     const lines = await stderr.text;
     clearTimeout(drained);
     await killing;
