@@ -23,6 +23,7 @@ import { healthRoutes } from "./http/health.ts";
 import { countEventStreams } from "./http/sse.ts";
 import { countWebSockets } from "./http/websocket.ts";
 import { listEndpoints, type Route } from "./http/router.ts";
+import { Approvals } from "./openai/responses/approvals.ts";
 import { ResponseStore } from "./openai/responses/store.ts";
 import { Transcripts } from "./openai/responses/transcripts.ts";
 import { openAiRoutes } from "./openai/routes.ts";
@@ -122,6 +123,7 @@ export function createServer(config: Config, parts: ServerParts) {
 
   const access = createAccessControl(config);
   const idempotency = new IdempotencyCache();
+  const approvals = new Approvals(parts.permissions);
   // A side is one entry of this list.
   const routes: Route[] = [
     ...openAiRoutes({
@@ -130,7 +132,7 @@ export function createServer(config: Config, parts: ServerParts) {
       idempotency,
       cannedReplies,
       responses,
-      permissions: parts.permissions,
+      approvals,
       stream: config,
       embeddings: config.embeddings,
       textToSpeech: parts.textToSpeech,
@@ -150,6 +152,7 @@ export function createServer(config: Config, parts: ServerParts) {
       conversations,
       responses,
       idempotency,
+      approvals,
       version,
       log,
     }),

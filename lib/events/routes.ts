@@ -37,6 +37,8 @@ export interface EventRoutesDeps extends WebSocketDeps {
     deleteConversation(owner: string, conversation: string | undefined): Promise<void>;
   };
   readonly idempotency: Pick<IdempotencyCache, "forget">;
+  /** The turns that wait for the approval of their client. */
+  readonly approvals: Pick<IdempotencyCache, "forget">;
 }
 
 /** Creates the routes under `/v1/vtuber`. */
@@ -204,11 +206,12 @@ function listSessions({ conversations, responses }: EventRoutesDeps, owner: stri
 
 /** Forgets the conversation in the path or in `?id=`, or with `?all=true` all conversations of the caller. */
 function forgetHandler(deps: EventRoutesDeps): Handler {
-  const { conversations, responses, idempotency } = deps;
+  const { conversations, responses, idempotency, approvals } = deps;
   return async (request, { rest, caller }) => {
     const forget = async (id: string | undefined) => {
       const { length } = listSessions(deps, caller.id).filter((each) => id === undefined || each.id === id);
       idempotency.forget(caller.id, id);
+      approvals.forget(caller.id, id);
       // Before the running turns are cancelled, so that their responses are not kept.
       const deleted = responses.deleteConversation(caller.id, id);
       try {

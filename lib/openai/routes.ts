@@ -6,14 +6,11 @@ import { type EmbeddingsConfig, embeddingsHandler } from "./embeddings.ts";
 import { modelHandler, modelsHandler } from "./models.ts";
 import { type SpeechDeps, speechHandler, speechModelsHandler, voicesHandler } from "./speech.ts";
 import { type TranscriptionDeps, transcriptionHandler } from "./transcriptions.ts";
-import type { PermissionBroker } from "../turn/permission.ts";
-import { Approvals } from "./responses/approvals.ts";
 import { createHandler, type ResponseDeps } from "./responses/create.ts";
 import { cancelHandler, deleteHandler, inputItemsHandler, retrieveHandler } from "./responses/handlers.ts";
 
 /** The parts of the program that the OpenAI side needs. */
-export interface OpenAiDeps extends Omit<ResponseDeps, "approvals">, SpeechDeps, TranscriptionDeps {
-  readonly permissions: Pick<PermissionBroker, "answer">;
+export interface OpenAiDeps extends ResponseDeps, SpeechDeps, TranscriptionDeps {
   /** One more path for chat completions. */
   readonly chatPath: string;
   /** The server that makes embeddings. */
@@ -60,7 +57,6 @@ const NOT_SERVED: Readonly<Record<string, string>> = {
 export function openAiRoutes(deps: OpenAiDeps): Route[] {
   const created = Math.floor(Date.now() / 1000);
   const chat = completionHandler(deps, "chat");
-  const responseDeps = { ...deps, approvals: new Approvals(deps.permissions) };
   return [
     ...Object.entries(NOT_SERVED).flatMap(([path, instead]) => [
       { path, instead },
@@ -79,7 +75,7 @@ export function openAiRoutes(deps: OpenAiDeps): Route[] {
     },
     {
       path: "/responses",
-      POST: createHandler(responseDeps),
+      POST: createHandler(deps),
       docs: {
         POST: {
           name: "responses",
@@ -89,7 +85,7 @@ export function openAiRoutes(deps: OpenAiDeps): Route[] {
     },
     {
       path: "/responses/*/cancel",
-      POST: cancelHandler(responseDeps),
+      POST: cancelHandler(deps),
       docs: { POST: { summary: "Ends a response that is being made" } },
     },
     {
@@ -100,7 +96,7 @@ export function openAiRoutes(deps: OpenAiDeps): Route[] {
     {
       path: "/responses/*",
       GET: retrieveHandler(deps),
-      DELETE: deleteHandler(responseDeps),
+      DELETE: deleteHandler(deps),
       docs: {
         GET: { summary: "A response that is kept, as far as it is made" },
         DELETE: { summary: "Deletes a response, and ends one that is being made" },

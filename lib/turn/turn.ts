@@ -268,7 +268,7 @@ export class Turn {
     return true;
   }
 
-  /** Whether the reply has ended with this permission request, and the turn was not cancelled since. */
+  /** Whether the reply has ended with this permission request, and the turn was neither read on nor cancelled since. */
   isAsking(id: PermissionId): boolean {
     return this.#asked?.id === id && !this.isCancelled;
   }

@@ -98,6 +98,19 @@ const HISTORIES: [
       (waiting) => send(waiting, "DELETE"),
     ],
   ],
+  [
+    "a watcher's answer, and the end of its conversation",
+    ["allow"],
+    "permission_resolved",
+    "previous_response_not_found",
+    [
+      ({ asking }) => asking.watcherAnswers("allow"),
+      endTurn,
+      ({ asking, turn }) =>
+        asking.app.send(`/v1/vtuber/sessions/${turn.conversation}`, { method: "DELETE", ...withKey("one") })
+          .then((answer) => answer.text()),
+    ],
+  ],
   ["the client's answer", ["allow"], "permission_resolved", "Next. in a new session", [
     (waiting) => resultOf(answer(waiting)),
   ]],

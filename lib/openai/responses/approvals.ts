@@ -25,7 +25,7 @@ interface Approval extends OwnedEntry {
   /** Characters of the detail, all of which the client has got. The words are not kept. */
   readonly detailChars: number;
   /** The approval requests of the turn so far, by their tools. */
-  readonly byTool: Map<ToolCallId, string>;
+  readonly byTool: ReadonlyMap<ToolCallId, string>;
   /** The turn, as long as the client can go on with it. */
   turn: Turn | undefined;
   /** Of the clock `performance.now()`, once the turn has ended. */
@@ -52,17 +52,18 @@ export class Approvals {
 
   /** Remembers the approval request with which a response has ended, until its turn is over and was not read on. */
   add(
-    { id, owner, turn, permission, byTool = new Map() }: {
+    { id, owner, turn, permission, earlier = new Map() }: {
       /** The id of the item. */
       readonly id: string;
       readonly owner: string;
       readonly turn: Turn;
       readonly permission: PermissionRequest;
-      readonly byTool: Approval["byTool"] | undefined;
+      /** The approval requests of the turn before this one, by their tools. */
+      readonly earlier?: Approval["byTool"] | undefined;
     },
   ): void {
     const { id: permissionId, detail: { length: detailChars }, tool } = permission;
-    byTool.set(tool.id, id);
+    const byTool = new Map([...earlier, [tool.id, id]]);
     const approval = { id, owner, permissionId, detailChars, byTool, turn, expiresAt: Infinity, chars: 0 };
     this.#known.set(id, approval);
     for (const { id } of listExcess(this.#known.values(), MAX_KNOWN, Infinity)) this.#known.delete(id);
@@ -74,6 +75,15 @@ export class Approvals {
     for (const approval of this.#known.values()) {
       if (responseIdOf(approval.id) !== responseId || !isOpen(approval)) continue;
       approval.turn?.cancel();
+      approval.turn = undefined;
+    }
+  }
+
+  /** Forgets what the turns of a caller's conversation said, or of all, that nobody has read on. */
+  forget(owner: string, conversation: string | undefined): void {
+    for (const approval of this.#known.values()) {
+      if (approval.owner !== owner) continue;
+      if (conversation !== undefined && approval.turn?.conversation !== conversation) continue;
       approval.turn = undefined;
     }
   }

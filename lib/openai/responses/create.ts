@@ -79,7 +79,7 @@ export function createHandler(deps: ResponseDeps): Handler {
         approvals: answer?.approval?.byTool,
       },
       ...{ request, input, owner: caller.id, agent: agent.name, conversation: name, store, approvals },
-      ...{ approvalsByTool: answer?.approval?.byTool, stopping, signal },
+      ...{ stopping, signal },
       stream: request.stream ? settings : undefined,
     };
     let response: Response;

@@ -2,7 +2,7 @@
 
 import type { AppError } from "../../core/errors.ts";
 import { EventStream } from "../../http/sse.ts";
-import type { PermissionRequest, ToolCallId } from "../../turn/event.ts";
+import type { PermissionRequest } from "../../turn/event.ts";
 import type { Turn } from "../../turn/turn.ts";
 import { createReplyReader, failedReply, type ReplyEnd, type ReplySink } from "../reply_reader.ts";
 import { jsonSink, type StreamOptions } from "../response.ts";
@@ -27,8 +27,6 @@ export interface RunOptions {
   readonly conversation: string | undefined;
   readonly store: ResponseStore;
   readonly approvals: Approvals;
-  /** The earlier approval requests of a turn that goes on. */
-  readonly approvalsByTool: Map<ToolCallId, string> | undefined;
   /** Ends the start of the turn, and the check of its JSON. */
   readonly stopping: AbortController;
   /** Aborts when the start of the turn is given up: by `stopping`, or by the client of a response in the foreground. */
@@ -153,9 +151,9 @@ export class ResponseRun {
     const rest = tail.trimEnd();
     if (rest !== "") this.#builder.sink.text(rest, false);
     const id = this.#builder.askApproval(permission);
-    const { approvals, owner, approvalsByTool } = this.#options;
+    const { approvals, owner, head } = this.#options;
     if (!id || !this.#turn) return;
-    approvals.add({ id, owner, permission, byTool: approvalsByTool, turn: this.#turn });
+    approvals.add({ id, owner, permission, earlier: head.approvals, turn: this.#turn });
   }
 
   #finish(end: ReplyEnd | undefined): void {

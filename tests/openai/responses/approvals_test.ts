@@ -25,7 +25,7 @@ async function addAsking(approvals: Approvals, number: number, owner: string, de
   recordTurn(turn);
   const permission = permissionRequest(`p${number}`, detail);
   prompt.emit({ type: "permission", request: permission });
-  approvals.add({ id: idOf(number), owner, turn, permission, byTool: undefined });
+  approvals.add({ id: idOf(number), owner, turn, permission });
   return { turn, prompt };
 }
 
@@ -79,7 +79,7 @@ Deno.test("Approvals: 1,000 requests are known", async () => {
   const { turn, prompt } = await addAsking(approvals, 1, "a");
   for (let number = 2; number <= 1_010; number++) {
     const permission = permissionRequest(`p${number}`);
-    approvals.add({ id: idOf(number), owner: "b", turn, permission, byTool: undefined });
+    approvals.add({ id: idOf(number), owner: "b", turn, permission });
   }
   const isKnown = (number: number, owner: string) =>
     approvals.find(caller(owner), [answerTo(idOf(number))])?.approval !== undefined;
