@@ -10,6 +10,7 @@ import { Fingerprinter } from "./conversation/fingerprint.ts";
 import type { Store } from "./conversation/record.ts";
 import { ConversationRegistry } from "./conversation/registry.ts";
 import { openStore } from "./conversation/store.ts";
+import type { TranscribeSound } from "./conversation/sounds.ts";
 import { TurnBudget } from "./conversation/turn_budget.ts";
 import { settlesWithin } from "./core/deadline.ts";
 import { messageOf, shuttingDown } from "./core/errors.ts";
@@ -104,6 +105,7 @@ export function createServer(config: Config, parts: ServerParts) {
       return traces?.traceTurn(agent, meter) ?? meter;
     },
     onMemoryLost: (conversation) => notifier.announceMemoryLost(conversation),
+    transcribe: soundTranscriber(parts.speechToText),
     emotions: config.emotions,
     log,
     maxSessions: config.maxSessions,
@@ -208,6 +210,19 @@ export function createServer(config: Config, parts: ServerParts) {
     },
   };
   return server;
+}
+
+/** Creates the function that writes down the sounds of messages. */
+function soundTranscriber(speechToText: SpeechToText | undefined): TranscribeSound | undefined {
+  if (speechToText === undefined) return undefined;
+  return async ({ mimeType, data }, signal) => {
+    const { text } = await speechToText.transcribe({
+      audio: Uint8Array.fromBase64(data),
+      filename: mimeType === "audio/wav" ? "sound.wav" : "sound.mp3",
+      ...{ language: undefined, prompt: undefined, temperature: undefined, model: undefined, times: [] },
+    }, signal);
+    return text;
+  };
 }
 
 /** Describes the server to programs: `GET /`. */

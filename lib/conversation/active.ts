@@ -12,6 +12,7 @@ import type { ConversationRecord } from "./record.ts";
 import type { SessionMode } from "./resolve.ts";
 import { type BusyMode, cancelled, TurnQueue } from "./turn_queue.ts";
 import type { TurnBudget } from "./turn_budget.ts";
+import type { TranscribeSound } from "./sounds.ts";
 import { UndeliveredMessages } from "./undelivered.ts";
 
 /** The dependencies and settings of all conversations. */
@@ -32,6 +33,8 @@ export interface ConversationOptions {
   readonly measure?: ((agent: string) => TurnMeter) | undefined;
   /** Called when the agent has lost its memory of a conversation, and the request brings no history. */
   readonly onMemoryLost?: (conversation: string) => void;
+  /** Writes down a sound for an agent that takes none. Without it such a sound is left out. */
+  readonly transcribe?: TranscribeSound | undefined;
   /** The emotion words to find in replies. */
   readonly emotions?: EmotionWords;
   /** Sessions that stay open. Beyond that the one that was not used for the longest time is closed. */

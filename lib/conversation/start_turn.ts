@@ -25,6 +25,7 @@ import { continuedReply, isSilentReply, type Message } from "./message.ts";
 import { allowCommands, promptMessages, toPrompt } from "./prompt.ts";
 import type { Resolution } from "./resolve.ts";
 import type { ConversationRecord, DeliveryState, TurnRecord } from "./record.ts";
+import { type Sound, writeDownSounds } from "./sounds.ts";
 import type { Reservation } from "./turn_budget.ts";
 
 /** A request whose turn can start. */
@@ -145,6 +146,8 @@ export class Delivery implements TurnObserver {
   readonly #sessions: Sessions;
   readonly #options: ConversationOptions;
   #session!: Session;
+  /** The words of the sounds, which a further attempt needs again. */
+  readonly #known = new WeakMap<Sound, string>();
   /** The recorded turns that this attempt sends to the session for the first time. */
   #sent: readonly TurnRecord[] = [];
   #neededFullTranscript = false;
@@ -238,7 +241,13 @@ export class Delivery implements TurnObserver {
     const pending = delta ? pendingTurns(delta) : [];
     this.#sent = delta?.turns.flatMap(({ index, turn }) => pending.includes(index) ? [turn] : []) ?? [];
     this.#neededFullTranscript = active.needsFullTranscript;
-    const blocks = toPrompt(messagesToSend(this.#job), session.promptCapabilities);
+    const messages = await writeDownSounds(messagesToSend(this.#job), {
+      accepts: session.promptCapabilities,
+      transcribe: this.#options.transcribe,
+      caller,
+      known: this.#known,
+    }, signal);
+    const blocks = toPrompt(messages, session.promptCapabilities);
     return { session, blocks, permissions: sideJob ? "deny" : caller?.permissions };
   }
 
