@@ -1,5 +1,6 @@
 /** Creates the voice and the recognizer that the owner has configured. @module */
 
+import { createBuiltinVoice } from "./builtin.ts";
 import type { SpeechConfig, TranscriptionConfig } from "./config.ts";
 import type { SpeechToText } from "./speech_to_text.ts";
 import type { TextToSpeech } from "./text_to_speech.ts";
@@ -14,6 +15,7 @@ export function createTextToSpeech(config: SpeechConfig): TextToSpeech | undefin
     case "upstream":
       return upstreamSpeech(config);
     case "builtin":
+      return createBuiltinVoice();
     case "command":
     case "off":
       return undefined;
