@@ -14,6 +14,7 @@ import { createLog } from "./lib/core/log.ts";
 import { createRedactor } from "./lib/core/redact.ts";
 import { escapeUnsafe } from "./lib/core/unsafe_text.ts";
 import { openServer } from "./lib/server.ts";
+import licenses from "./THIRD_PARTY_LICENSES.txt" with { type: "text" };
 import project from "./deno.json" with { type: "json" };
 
 /** Longest wait for open connections after the turns have ended, in milliseconds. */
@@ -43,6 +44,7 @@ async function main(args: readonly string[]): Promise<number> {
     const isDoctor = args[0] === "doctor";
     const flags = readFlags(isDoctor ? args.slice(1) : args);
     if (flags.help) return print(helpText(project.version));
+    if (flags.licenses) return print(licenses.trimEnd());
     if (flags.version) return print(versionText(project.version, Deno.version.deno, Deno.build));
     return isDoctor ? await doctor(flags) : await serve(await readConfig(flags));
   } catch (error) {

@@ -46,6 +46,7 @@ Flags:
                                 ${SCOPES.slice(0, 5).join(", ")},
                                 ${SCOPES.slice(5).join(", ")}
   --version, -V                 print the version
+  --licenses                    print the licences of the software in the program
   --help, -h                    print this text
 
 Settings: each is a variable, and a flag in parentheses, which wins. Defaults are in brackets.

@@ -199,6 +199,7 @@ export interface Flags {
   readonly flags: Readonly<Record<string, string>>;
   readonly help: boolean;
   readonly version: boolean;
+  readonly licenses: boolean;
   /** Path of the configuration file. */
   readonly config: string | undefined;
 }
@@ -208,6 +209,7 @@ export function readFlags(args: readonly string[]): Flags {
   const options: ParseArgsOptionsConfig = {
     help: { type: "boolean", short: "h" },
     version: { type: "boolean", short: "V" },
+    licenses: { type: "boolean" },
     config: { type: "string" },
   };
   const variables = new Map<string, string>();
@@ -217,12 +219,13 @@ export function readFlags(args: readonly string[]): Flags {
     variables.set(flag, env);
   }
   try {
-    const { help, version, config, ...others } = parseArgs({ args: [...args], options }).values;
+    const { help, version, licenses, config, ...others } = parseArgs({ args: [...args], options }).values;
     const flags = Object.entries(others).map(([name, value]) => [variables.get(name), String(value)]);
     return {
       flags: Object.fromEntries(flags),
       help: help === true,
       version: version === true,
+      licenses: licenses === true,
       config: config?.toString(),
     };
   } catch (error) {

@@ -141,7 +141,7 @@ Deno.test("loadConfig: without a home folder it warns that nothing is kept, unle
   for (const env of settings) assertEquals(loadConfig({ env }).warnings, []);
 });
 
-const NO_FLAGS: Flags = { flags: {}, help: false, version: false, config: undefined };
+const NO_FLAGS: Flags = { flags: {}, help: false, version: false, licenses: false, config: undefined };
 const FLAGS: [args: string[], expected: Partial<Flags>][] = [
   [[], {}],
   [["--help"], { help: true }],
