@@ -7,6 +7,7 @@ import {
   TRANSCRIPTION_PROVIDERS,
   type TranscriptionConfig,
 } from "../speech/config.ts";
+import { commandFault } from "../speech/command.ts";
 import { isTable, type Problems, type TableReader, text } from "./config_file.ts";
 import { expandHome } from "./parsers.ts";
 import type { Settings } from "./settings.ts";
@@ -42,6 +43,13 @@ export interface VoiceSources {
   readonly env: Readonly<Record<string, string>>;
 }
 
+type VoiceTable = "speech" | "transcription";
+
+/** Names a setting in both of its places. */
+function settingOf(table: VoiceTable, name: string): string {
+  return `VTUBER_${table.toUpperCase()}_${name.toUpperCase()}, or ${name} of [${table}] in config.toml`;
+}
+
 /** The settings of a provider, of the variables or of the file. */
 interface ProviderSettings {
   readonly provider?: SpeechConfig["provider"] | undefined;
@@ -64,6 +72,7 @@ export function readSpeech(sources: VoiceSources, problems: Problems): SpeechCon
   };
   const chosen = choose("speech", variables, table, sources.env, problems);
   const voices = settings.speechVoices?.length ? settings.speechVoices : table?.voices ?? [];
+  checkCommand("speech", chosen, problems, voices);
   return typeof chosen === "object" ? { ...chosen, voices } : { provider: chosen ?? "builtin" };
 }
 
@@ -82,7 +91,20 @@ export function readTranscription(
     model: settings.transcriptionModel,
   };
   const chosen = choose("transcription", variables, table, sources.env, problems);
+  checkCommand("transcription", chosen, problems);
   return typeof chosen === "object" ? chosen : undefined;
+}
+
+/** Adds the mistake in a command. */
+function checkCommand(
+  kind: VoiceTable,
+  chosen: ReturnType<typeof choose>,
+  { mistakes }: Problems,
+  voices?: readonly string[],
+): void {
+  if (typeof chosen !== "object" || chosen.provider !== "command") return;
+  const fault = commandFault(kind, chosen.command, voices);
+  if (fault) mistakes.push(`${settingOf(kind, "command")}: ${fault}.`);
 }
 
 /** Reads a table. Its program gets no key of this server. */
@@ -108,27 +130,27 @@ function readTable<T>(
 
 /** Chooses the provider: the one that the variables name or have the settings of, else the one of the file. */
 function choose(
-  path: "speech" | "transcription",
+  path: VoiceTable,
   variables: ProviderSettings,
   table: ProviderSettings = { command: [] },
   env: VoiceSources["env"],
   { mistakes }: Problems,
 ): TranscriptionConfig | "builtin" | "off" | undefined {
-  const settingOf = (name: string) =>
-    `VTUBER_${path.toUpperCase()}_${name.toUpperCase()}, or ${name} of [${path}] in config.toml`;
   const providerOf = ({ provider, command, base_url }: ProviderSettings) => {
     if (provider !== undefined) return provider;
     if (command.length === 0) return base_url === undefined ? undefined : "upstream";
     if (base_url !== undefined) {
       mistakes.push(
-        `The ${path} has a command and a base_url: take one out, or set ${settingOf("provider")}.`,
+        `The ${path} has a command and a base_url: take one out, or set ${settingOf(path, "provider")}.`,
       );
     }
     return "command";
   };
   const provider = providerOf(variables) ?? providerOf(table);
   const lacks = (name: string) =>
-    mistakes.push(`The provider of ${path} is ${provider}, which needs a ${name}: set ${settingOf(name)}.`);
+    mistakes.push(
+      `The provider of ${path} is ${provider}, which needs a ${name}: set ${settingOf(path, name)}.`,
+    );
   switch (provider) {
     case "command": {
       const { command } = variables.command.length > 0 ? variables : table;

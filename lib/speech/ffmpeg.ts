@@ -184,7 +184,7 @@ export async function decodeWithFfmpeg(
   } catch (error) {
     if (!(error instanceof AppError) || error.code !== "upstream_error") throw error;
     throw new AppError(
-      "invalid_value",
+      "unsupported_value",
       "The recording cannot be decoded: send WAV, MP3, MP4, Ogg, WebM, FLAC or AAC with sound in it.",
       { cause: error },
     );

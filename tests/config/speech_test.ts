@@ -5,6 +5,7 @@ import { type Env, load, mistakesOf } from "../support/harness/config_fixture.ts
 
 const HERE = "http://127.0.0.1:8880/v1";
 const COMMAND = '[speech]\ncommand = ["espeak-ng", "--stdin", "--stdout"]\n';
+const WITH_VOICE = '[speech]\ncommand = ["espeak-ng", "-v", "{voice}"]\n';
 const SERVER = `[speech]\nbase_url = "${HERE}"\n`;
 const upstream = { provider: "upstream" as const, baseUrl: HERE, key: undefined, model: undefined };
 const espeak = { provider: "command" as const, command: ["espeak-ng", "--stdin", "--stdout"] };
@@ -14,7 +15,11 @@ const SPEECH: [name: string, text: string, env: Env, read: SpeechConfig][] = [
   ["an empty table", "[speech]\n", {}, { provider: "builtin" }],
   ["the provider alone", '[speech]\nprovider = "off"\n', {}, { provider: "off" }],
   ["a command", COMMAND, {}, { ...espeak, voices: [] }],
-  ["its voices", `${COMMAND}voices = ["en", "de"]\n`, {}, { ...espeak, voices: ["en", "de"] }],
+  ["its voices", `${WITH_VOICE}voices = ["en", "de"]\n`, {}, {
+    provider: "command",
+    command: ["espeak-ng", "-v", "{voice}"],
+    voices: ["en", "de"],
+  }],
   ["a server", SERVER, {}, { ...upstream, voices: [] }],
   [
     "everything of a server",
@@ -35,8 +40,8 @@ const SPEECH: [name: string, text: string, env: Env, read: SpeechConfig][] = [
   [
     "variables without a file",
     "",
-    { VTUBER_SPEECH_COMMAND: "espeak-ng -v 'en us' --stdout", VTUBER_SPEECH_VOICES: "en, de" },
-    { provider: "command", command: ["espeak-ng", "-v", "en us", "--stdout"], voices: ["en", "de"] },
+    { VTUBER_SPEECH_COMMAND: "espeak-ng -v '{voice}' --stdout", VTUBER_SPEECH_VOICES: "en, de" },
+    { provider: "command", command: ["espeak-ng", "-v", "{voice}", "--stdout"], voices: ["en", "de"] },
   ],
   [
     "the server of variables",
@@ -138,6 +143,18 @@ const MISTAKES: [text: string, env: Env, mistake: string][] = [
     {},
     "The speech has a command and a base_url: take one out, or set VTUBER_SPEECH_PROVIDER, or provider of [speech] in " +
     "config.toml.",
+  ],
+  [
+    WITH_VOICE,
+    {},
+    "VTUBER_SPEECH_COMMAND, or command of [speech] in config.toml: has {voice}: list the voices in voices, the default " +
+    "first.",
+  ],
+  [
+    "",
+    { VTUBER_TRANSCRIPTION_COMMAND: "whisper-cli {inptu}" },
+    "VTUBER_TRANSCRIPTION_COMMAND, or command of [transcription] in config.toml: has the unknown placeholder {inptu}. " +
+    "The placeholders are {input}, {output}, {language}.",
   ],
   [
     '[speech]\nbase_url = "localhost"\n',
