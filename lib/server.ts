@@ -169,7 +169,7 @@ export function createServer(config: Config, parts: ServerParts) {
     })),
     ...stageRoutes({
       character: parts.character,
-      describe: () => describe(routes, version, agents.default.name),
+      describe: () => describe(routes, version, agents.default.name, config),
     }),
   ];
 
@@ -226,7 +226,12 @@ function soundTranscriber(speechToText: SpeechToText | undefined): TranscribeSou
 }
 
 /** Describes the server to programs: `GET /`. */
-function describe(routes: readonly Route[], version: string, model: string): unknown {
+function describe(
+  routes: readonly Route[],
+  version: string,
+  model: string,
+  { speech, transcription }: Pick<Config, "speech" | "transcription">,
+): unknown {
   const endpoints = listEndpoints(routes).flatMap(({ name, method, path }) =>
     name === undefined ? [] : [[name, `${method} ${path}`]]
   );
@@ -236,6 +241,8 @@ function describe(routes: readonly Route[], version: string, model: string): unk
     description:
       "Gives a character app a coding agent as its brain: type this address where an OpenAI address goes.",
     model,
+    speech: speech.provider !== "off",
+    transcription: transcription !== undefined,
     endpoints: Object.fromEntries(endpoints),
   };
 }

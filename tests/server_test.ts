@@ -12,6 +12,8 @@ Deno.test("GET /: describes the server with the named endpoints of its routes", 
     name: "oab-vtuber",
     version: "1.2.3",
     model: "mao",
+    speech: true,
+    transcription: false,
     endpoints: {
       chat: "POST /v1/chat/completions",
       completions: "POST /v1/completions",

@@ -19,9 +19,11 @@ import { createPerformer } from "./views/performer.js";
 import { createPermissions } from "./views/permission.js";
 import { createQuestions } from "./views/question.js";
 import { addTag } from "./views/tags.js";
+import { createVoice } from "./voice.js";
 
 /** In the overlay for streaming programs, the page shows the character and its words and takes no input. */
-const IS_OVERLAY = new URLSearchParams(location.search).get("overlay") === "1";
+const PARAMETERS = new URLSearchParams(location.search);
+const IS_OVERLAY = PARAMETERS.get("overlay") === "1";
 const OVERLAY_EVENTS = ["agent_state", "emotion", "tool_status", "plan", "notification", "say"];
 /** All that the key allows. */
 const EVENTS = ["*", "say"];
@@ -43,7 +45,20 @@ const agents = createAgents();
 const activity = createActivity();
 const messageList = createMessageList();
 const character = await loadCharacter(byId("character"), (problem) => notices.show(problem, "normal"));
-const performer = createPerformer(character, activity);
+const voice = createVoice({
+  isOverlay: IS_OVERLAY,
+  overlayVoice: overlayVoice(PARAMETERS.get("voice") ?? ""),
+  key: () => key,
+  voiceEngine: () => performer.voiceEngine,
+  onTalk: stop,
+  onText: (text) => void conversation.send(text),
+  onProblem: (problem) => notices.show(problem, "normal"),
+});
+const performer = createPerformer(character, activity, {
+  voices: voice.voices,
+  onReadingChange: updateStopButton,
+  onProblem: (problem) => notices.show(problem, "normal"),
+});
 const keyForm = createKeyForm((entered) => {
   key = entered;
   saveKey(key);
@@ -102,6 +117,7 @@ function handleConnection(state, snapshot, problem) {
       keyForm.close();
       overlayProblem.hidden = true;
       offerAllowed(snapshot.scopes ?? []);
+      voice.connect(snapshot.scopes ?? []);
       showSnapshot(snapshot);
       break;
     case "waiting":
@@ -250,12 +266,19 @@ function forget(id) {
   if (id === conversation.session) conversation.open();
 }
 
-function updateStopButton() {
-  composer.setBusy(conversation.isRunning || canInterrupt && busySession !== "");
+/** Returns the voice of the overlay: the id of one of the server's, or `1` for an automatic choice. @param {string} name */
+function overlayVoice(name) {
+  if (name === "" || name === "0") return undefined;
+  return name === "1" ? "auto" : `server:${name}`;
 }
 
-/** Stops this tab's reply, or else the turn of another client. */
+function updateStopButton() {
+  composer.setBusy(conversation.isRunning || performer.isReading || canInterrupt && busySession !== "");
+}
+
+/** Silences the voice, and stops this tab's reply, or else the turn of another client. */
 function stop() {
+  if (performer.isReading) performer.cut();
   if (conversation.isRunning) conversation.stop();
   else if (busySession !== "") channel.send({ type: "interrupt", session_id: busySession });
 }

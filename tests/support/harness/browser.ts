@@ -24,6 +24,8 @@ export async function startBrowser(...flags: string[]): Promise<Browser> {
 export interface PageOptions extends BrowserContextOptions {
   /** Problems that the test expects, by a part of their message. */
   readonly expected?: readonly RegExp[];
+  /** Prepares the page before it is loaded. */
+  readonly prepare?: (page: Page) => Promise<void>;
 }
 
 /** A page with a storage of its own, and the problems that occurred in it. */
@@ -39,7 +41,7 @@ export interface OpenPage extends AsyncDisposable {
 export async function openPage(
   browser: Browser,
   url: string,
-  { expected = [], ...options }: PageOptions = {},
+  { expected = [], prepare, ...options }: PageOptions = {},
 ): Promise<OpenPage> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
   const page = await context.newPage();
@@ -56,6 +58,7 @@ export async function openPage(
   });
   const frames: (string | Uint8Array)[] = [];
   page.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => void frames.push(payload)));
+  await prepare?.(page);
   await page.goto(url);
   return { page, problems, frames, [Symbol.asyncDispose]: () => context.close() };
 }

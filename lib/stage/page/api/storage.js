@@ -1,5 +1,5 @@
 // @ts-check
-/** Browser storage: the key while the tab is open, the conversations and the colours for longer. @module */
+/** Browser storage: the key while the tab is open; the conversations, the colours and the voice for longer. @module */
 
 import { newestMessages } from "./chat.js";
 import { keyFromHash } from "./key.js";
@@ -10,6 +10,7 @@ const KEY = "oab-vtuber.key";
 const SESSION = "oab-vtuber.session";
 const CHATS = "oab-vtuber.chats";
 const THEME = "oab-vtuber.theme";
+const VOICE = "oab-vtuber.voice";
 
 /** Conversations that are kept. The least recently used ones are removed first. */
 const MAX_CHATS = 30;
@@ -164,4 +165,27 @@ export function loadTheme() {
 /** @param {string} theme */
 export function saveTheme(theme) {
   device.set(THEME, theme);
+}
+
+/**
+ * What the person chose of voice and microphone.
+ *
+ * @typedef {{ isOn: boolean, voice: string, microphone: string }} VoiceChoice Whether replies are spoken; the value of
+ *   the voice, or `auto`; and `push`, `hands-free`, or empty for no microphone.
+ */
+
+/** Returns the person's choice; at first, everything is off. @returns {VoiceChoice} */
+export function loadVoiceChoice() {
+  const [choice] = parseList(`[${device.get(VOICE) || "{}"}]`);
+  const { isOn, voice, microphone } = /** @type {Partial<VoiceChoice>} */ (choice ?? {});
+  return {
+    isOn: isOn === true,
+    voice: typeof voice === "string" ? voice : "auto",
+    microphone: microphone === "push" || microphone === "hands-free" ? microphone : "",
+  };
+}
+
+/** @param {VoiceChoice} choice */
+export function saveVoiceChoice(choice) {
+  device.set(VOICE, JSON.stringify(choice));
 }

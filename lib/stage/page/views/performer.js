@@ -21,8 +21,9 @@ const MAX_KNOWN = 100;
  *
  * @param {import("../characters/character.js").Character} character
  * @param {{ setState: (state: string) => void, clear: () => void }} activity Shows the state in words.
+ * @param {Pick<Parameters<typeof createSpeechQueue>[0], "voices" | "onReadingChange" | "onProblem">} voice
  */
-export function createPerformer(character, activity) {
+export function createPerformer(character, activity, voice) {
   const mood = byId("mood");
   /** The state that is shown: one of the server's, `speaking` or `waiting`. */
   let state = "idle";
@@ -37,6 +38,7 @@ export function createPerformer(character, activity) {
   /** Whether words came since the turn began or the agent last used a tool. */
   let hasSpoken = false;
   const speech = createSpeechQueue({
+    ...voice,
     onMouth: (openness) => character.mouth(openness),
     onEmotion: express,
     onFinished: () => express("neutral", 1),
@@ -72,6 +74,16 @@ export function createPerformer(character, activity) {
 
     get turn() {
       return turn;
+    },
+
+    /** The engine whose voice sounds at this moment: `server`, `browser`, or empty. */
+    get voiceEngine() {
+      return speech.engine;
+    },
+
+    /** Whether a voice reads the reply. */
+    get isReading() {
+      return speech.isReading;
     },
 
     /**

@@ -1,5 +1,5 @@
 // @ts-check
-/** Speech without sound: the speed of speech, the shape of the mouth, the caption. @module */
+/** Speech without sound, and the captions of a voice: the speed of speech, the shape of the mouth. @module */
 
 /** Speed in Latin letters, and in scripts in which each character is a syllable or a word. */
 const LETTERS_PER_S = 19;
@@ -35,6 +35,8 @@ export function mouthOpenness(char) {
 
 /** Moves through a growing text at the speed of speech. */
 export class SpeechPacer {
+  /** Whether the text waits however long it is, because a voice reads it. */
+  isPatient = false;
   #text = "";
   #position = 0;
   /** Fraction of a character that is left from the last step. */
@@ -47,12 +49,24 @@ export class SpeechPacer {
    */
   setText(text) {
     this.#text = text;
-    this.#position = Math.min(Math.max(this.#position, text.length - MAX_WAITING_CHARS), text.length);
+    const earliest = this.isPatient ? 0 : text.length - MAX_WAITING_CHARS;
+    this.#position = Math.min(Math.max(this.#position, earliest), text.length);
+  }
+
+  /** The whole text so far. */
+  get text() {
+    return this.#text;
   }
 
   /** Characters that have been spoken. */
   get position() {
     return this.#position;
+  }
+
+  /** Moves forward to a position, which a voice has come to. @param {number} position */
+  moveTo(position) {
+    this.#position = Math.min(this.#text.length, Math.max(this.#position, Math.floor(position)));
+    this.#remainder = 0;
   }
 
   /** Skips the text that has not been spoken. */
@@ -82,7 +96,7 @@ export class SpeechPacer {
     if (this.isDone) return 0;
     const waiting = this.#text.length - this.#position;
     const speed = SYLLABLE.test(this.#text[this.#position] ?? "") ? SYLLABLES_PER_S : LETTERS_PER_S;
-    this.#remainder += seconds * Math.max(speed, waiting / MAX_LAG_S);
+    this.#remainder += seconds * (this.isPatient ? speed : Math.max(speed, waiting / MAX_LAG_S));
     const chars = Math.floor(this.#remainder);
     this.#remainder -= chars;
     this.#position = Math.min(this.#text.length, this.#position + chars);

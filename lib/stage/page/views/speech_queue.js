@@ -1,8 +1,9 @@
 // @ts-check
-/** Speaks replies and notifications one after the other: mouth, face, caption, sentences for screen readers. @module */
+/** Speaks replies and notifications one after the other: voice, mouth, face, caption, and for screen readers. @module */
 
 import { byId } from "./dom.js";
 import { createProseReader } from "./markdown.js";
+import { createReader } from "../voice/reader.js";
 import { captionOf, SpeechPacer, splitSentences, withoutOpenLink } from "./speech.js";
 
 const STEP_MS = 33;
@@ -10,6 +11,10 @@ const STEP_MS = 33;
 const MAX_STEP_S = 0.5;
 /** Characters of notifications that can wait. */
 const MAX_WAITING_CHARS = 600;
+/** Characters that a voice has still to read at which the next reply does not wait for them. */
+const MAX_UNREAD_CHARS = 1_500;
+/** Characters of the replies that are read one after the other before the text begins anew. */
+const MAX_TEXT_CHARS = 20_000;
 /** Time that a caption stays after its last word, and how much longer for each of its characters. */
 const CAPTION_MS = 3_500;
 const CAPTION_MS_PER_CHAR = 45;
@@ -18,19 +23,26 @@ const CAPTION_MS_PER_CHAR = 45;
  * Creates the queue.
  *
  * @param {object} options
+ * @param {ReturnType<typeof import("../voice/voices.js").createVoices>} options.voices
  * @param {(openness: number) => void} options.onMouth
  * @param {(tag: string, intensity: number) => void} options.onEmotion
  * @param {() => void} options.onFinished Called when the last caption disappears.
+ * @param {() => void} options.onReadingChange Called when a voice begins or ends to read.
+ * @param {(problem: string) => void} options.onProblem Called when a voice fails.
  */
-export function createSpeechQueue({ onMouth, onEmotion, onFinished }) {
+export function createSpeechQueue({ voices, onMouth, onEmotion, onFinished, onReadingChange, onProblem }) {
   const caption = byId("caption");
   const captionText = byId("caption-text");
   const liveRegion = byId("spoken");
   const pacer = new SpeechPacer();
+  const reader = createReader({ pacer, voices, onSentenceEnd: step, onProblem });
   const readProse = createProseReader();
   const readProseBefore = createProseReader();
   /** The text as Markdown. */
   let raw = "";
+  /** Characters of `raw` before the present reply. */
+  let base = 0;
+  let wasReading = false;
   /**
    * Emotions that are felt when so many characters of the prose have been spoken.
    *
@@ -56,7 +68,8 @@ export function createSpeechQueue({ onMouth, onEmotion, onFinished }) {
     const sentences = splitSentences(text);
     const ready = isComplete ? sentences.length : sentences.length - 1;
     if (ready <= announced) return;
-    liveRegion.textContent = sentences.slice(announced, ready).join(" ");
+    // Two voices at once cannot be understood.
+    if (!voices.canSpeak) liveRegion.textContent = sentences.slice(announced, ready).join(" ");
     announced = ready;
   }
 
@@ -66,9 +79,13 @@ export function createSpeechQueue({ onMouth, onEmotion, onFinished }) {
     lastStepMs = nowMs;
     // Text is processed once a step, however many pieces came.
     if (hasGrown) updateText();
-    const openness = pacer.advance(seconds);
-    onMouth(pacer.isDone ? 0 : openness);
-    const isOver = pacer.isDone && isComplete;
+    const openness = reader.step(seconds, isComplete);
+    const isOver = pacer.isDone && isComplete && reader.engine === "";
+    onMouth(isOver || pacer.isDone && reader.engine === "" ? 0 : openness);
+    if (wasReading !== reader.isReading) {
+      wasReading = !wasReading;
+      onReadingChange();
+    }
     while (emotions[0] && (isOver || emotions[0].position <= pacer.position)) {
       const { tag, intensity } = emotions[0];
       emotions.shift();
@@ -100,12 +117,23 @@ export function createSpeechQueue({ onMouth, onEmotion, onFinished }) {
     stepTimer = setInterval(step, STEP_MS);
   }
 
-  /** Begins another reply and drops the one before. */
+  /** Begins another reply. The one before is dropped, unless a voice is about to finish it. */
   function begin() {
+    isComplete = false;
+    if (
+      reader.isReading && raw.length < MAX_TEXT_CHARS && pacer.text.length - pacer.position < MAX_UNREAD_CHARS
+    ) {
+      raw += "\n\n";
+      base = raw.length;
+      announced = Math.min(announced, splitSentences(readProse(raw)).length);
+      return;
+    }
+    reader.stop();
+    voices.begin();
     raw = "";
+    base = 0;
     emotions = [];
     hasGrown = false;
-    isComplete = false;
     announced = 0;
     pacer.setText("");
     pacer.skip();
@@ -116,6 +144,16 @@ export function createSpeechQueue({ onMouth, onEmotion, onFinished }) {
 
   return {
     begin,
+
+    /** The engine whose voice sounds at this moment: `server`, `browser`, or empty. */
+    get engine() {
+      return reader.engine;
+    },
+
+    /** Whether a voice reads. */
+    get isReading() {
+      return wasReading;
+    },
 
     /** Adds a piece of the reply. @param {string} piece */
     push(piece) {
@@ -131,7 +169,7 @@ export function createSpeechQueue({ onMouth, onEmotion, onFinished }) {
      * @param {number} at Characters of the reply before the emotion.
      */
     express(tag, intensity, at) {
-      emotions.push({ position: readProseBefore(raw.slice(0, at)).trimEnd().length, tag, intensity });
+      emotions.push({ position: readProseBefore(raw.slice(0, base + at)).trimEnd().length, tag, intensity });
       resume();
     },
 
@@ -140,6 +178,7 @@ export function createSpeechQueue({ onMouth, onEmotion, onFinished }) {
       isComplete = true;
       updateText();
       if (isCut) {
+        reader.stop();
         pacer.skip();
         emotions = [];
       }

@@ -1,0 +1,134 @@
+/** A voice and a recognizer in place of the server's, and the sound of a microphone, for tests of the stage. @module */
+
+import type { Page } from "playwright-core";
+import { encodeWav } from "../../../lib/speech/wav.ts";
+import { until } from "./server_process.ts";
+
+/** Samples in a second of the fake voice, and characters that it speaks in a second. */
+const RATE = 24_000;
+const CHARS_PER_S = 60;
+
+/** A sentence that the page let the server speak. */
+export interface Spoken {
+  readonly input: string;
+  readonly voice: string;
+}
+
+/** Answers the page's requests for speech and transcripts. */
+export class FakeAudio {
+  readonly spoken: Spoken[] = [];
+  /** The recordings that were sent, as files. */
+  readonly recordings: Uint8Array[] = [];
+  /** The words of the next recordings; afterwards there are none. */
+  readonly said: string[] = [];
+  /** The status of answers to requests for speech. */
+  status = 200;
+  /** The characters that the voice speaks in a second. */
+  charsPerS = CHARS_PER_S;
+  voices = [{ id: "one", name: "One", language: "en-US" }, { id: "two", name: "Two", language: "en-GB" }];
+
+  /** Takes the place of the server's audio routes in a page. */
+  async serve(page: Page): Promise<void> {
+    await page.route("**/v1/audio/voices", (route) => route.fulfill({ json: { voices: this.voices } }));
+    await page.route("**/v1/audio/speech", async (route) => {
+      const { input, voice, response_format } = route.request().postDataJSON();
+      if (response_format !== "pcm") throw new Error(`The page asked for ${response_format}.`);
+      this.spoken.push({ input, voice });
+      if (this.status !== 200) {
+        const error = { message: "The voice is hoarse." };
+        return await route.fulfill({ status: this.status, json: { error } });
+      }
+      const body = vowel(RATE, input.length / this.charsPerS, 0.5);
+      await route.fulfill({ contentType: "audio/pcm", body: Buffer.from(body.buffer) });
+    });
+    await page.route("**/v1/audio/transcriptions", async (route) => {
+      this.recordings.push(fileOf(route.request().postDataBuffer()!));
+      await route.fulfill({ json: { text: this.said.shift() ?? "" } });
+    });
+  }
+
+  /** Resolves once so many sentences were asked for. */
+  async untilSpoken(count: number): Promise<readonly string[]> {
+    return (await until(() => this.spoken, ({ length }) => length >= count)).map(({ input }) => input);
+  }
+
+  /** Resolves once so many recordings came. */
+  untilRecorded(count: number): Promise<readonly Uint8Array[]> {
+    return until(() => this.recordings, ({ length }) => length >= count);
+  }
+}
+
+/** Takes the file out of a form. */
+function fileOf(form: Uint8Array): Uint8Array {
+  const start = Buffer.from(form).indexOf("RIFF");
+  const length = new DataView(form.buffer, form.byteOffset).getUint32(start + 4, true) + 8;
+  return form.slice(start, start + length);
+}
+
+/** Makes the sound of somebody who says syllables with one vowel. */
+function vowel(rate: number, seconds: number, amplitude: number): Int16Array<ArrayBuffer> {
+  return Int16Array.from({ length: Math.round(rate * seconds) }, (_, index) => {
+    const time = index / rate;
+    const pitch = 2 * Math.PI * (140 * time + 3 * Math.sin(2 * Math.PI * 1.7 * time));
+    const wave = [1, 0.6, 0.8, 0.5, 0.3].reduce(
+      (sum, part, at) => sum + part * Math.sin((at + 1) * pitch),
+      0,
+    );
+    const syllable = Math.max(0, Math.sin(2 * Math.PI * 4 * time)) ** 0.5;
+    return 32_767 * amplitude * syllable * wave / 3.2;
+  });
+}
+
+/** Writes the file of a microphone: silence, a talk, and silence again; Chromium plays it over and over. */
+export async function writeTalk(path: string, silenceS = 2): Promise<void> {
+  const rate = 48_000;
+  const silence = new Int16Array(rate * silenceS);
+  const samples = Int16Array.from([...silence, ...vowel(rate, 1.5, 0.6), ...silence]);
+  await Deno.writeFile(path, encodeWav({ rate, samples }));
+}
+
+/** Flags of Chromium with a microphone that hears a file. */
+export function microphoneFlags(path: string): string[] {
+  return [
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+    `--use-file-for-fake-audio-capture=${path}`,
+  ];
+}
+
+/** A script of the page that counts what makes sound and what listens, as `audioUse`. */
+export const COUNT_AUDIO = `
+  globalThis.audioUse = { contexts: [], started: 0, stopped: 0, playing: 0, microphones: 0, open: 0, utterances: [] };
+  const { AudioContext: Context } = globalThis;
+  globalThis.AudioContext = class extends Context {
+    constructor(...args) {
+      super(...args);
+      audioUse.contexts.push(this);
+    }
+  };
+  const { start, stop } = AudioBufferSourceNode.prototype;
+  AudioBufferSourceNode.prototype.start = function (...args) {
+    audioUse.started++;
+    audioUse.playing++;
+    this.addEventListener("ended", () => audioUse.playing--);
+    return start.apply(this, args);
+  };
+  AudioBufferSourceNode.prototype.stop = function (...args) {
+    audioUse.stopped++;
+    return stop.apply(this, args);
+  };
+  const getUserMedia = navigator.mediaDevices?.getUserMedia.bind(navigator.mediaDevices);
+  if (getUserMedia) navigator.mediaDevices.getUserMedia = async (constraints) => {
+    const stream = await getUserMedia(constraints);
+    audioUse.microphones++;
+    audioUse.open++;
+    for (const track of stream.getTracks()) {
+      const end = track.stop.bind(track);
+      track.stop = () => {
+        if (track.readyState === "live") audioUse.open--;
+        end();
+      };
+    }
+    return stream;
+  };
+`;
