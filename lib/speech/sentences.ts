@@ -1,46 +1,241 @@
-/** Divides text that comes in pieces into sentences. @module */
+/** Divides text that comes in pieces into sentences, each as soon as its end is certain. Pure. @module */
 
-/** Characters of the longest sentence. A longer one is divided at a clause, or a space. */
+/** Characters of the longest sentence. A longer one is divided: where a sentence in quotes ends, at a clause or a space. */
 export const MAX_SENTENCE_CHARS = 250;
+/** Characters of code in backticks. A backtick without an end in these is no code. */
+const MAX_CODE_CHARS = 120;
+/** White space, or letters, behind an abbreviation that are looked at. */
+const MAX_AHEAD_CHARS = 32;
+/** Terminators in a row; more are read in steps. */
+const MAX_RUN_CHARS = 64;
 
-/** The end of a sentence, with the character that makes it certain. */
-const END = /[.!?…]+["'”’)\]]*(?=\s)|[。！？｡]+[」』”’）]*(?=[^。！？｡」』”’）])|\n/g;
-const ABBREVIATION = /(?:^|[\s("“])(?:(?:Dr|Mr|Mrs|Ms|Prof|St|No|vs|e\.g|i\.e|etc)|(?:\p{L}\.)*\p{Lu})\.$/u;
+/** Opening marks, and what closes them. Sentences inside of them do not end. */
+const PAIRS: ReadonlyMap<string, string> = new Map([
+  ...["()", "[]", "{}", "（）", "［］", "【】", "「」", "『』", "《》", "“”", "«»", "‹›"],
+].map(([open, close]) => [open!, close!]));
+const CLOSING: ReadonlySet<string> = new Set(PAIRS.values());
 
-/** Divides a text into sentences. */
+/** A character at which a sentence may end, or at which a part begins or ends in which none does. */
+const STOP = /[.!?…‥。！？｡．؟۔।॥\n`"()[\]{}（）［］【】「」『』《》“”«»‹›]/g;
+const RUN = new RegExp(`[.!?…‥。！？｡．؟۔।॥]{1,${MAX_RUN_CHARS}}`, "y");
+/** Terminators that need no space behind them. */
+const WIDE = /[。！？｡．]$/;
+const CLOSER = /["'’”」』）)\]］}】》»›]/;
+const CJK = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]/u;
+/** Behind these a `"` closes, and before anything else it opens. */
+const BEFORE_CLOSING = /[A-Za-z0-9.,!?…)\]%]/;
+/** The parentheses of `:(` and `;-(` open nothing. */
+const EYES = /[:;=][-']?$/;
+/** The word before a period: its letters, digits and earlier periods. */
+const WORD = /[\p{L}\p{M}\p{N}.&§'’-]*$/u;
+const SPEAKABLE = /[\p{L}\p{N}]/u;
+
+const words = (list: string) => new Set(list.split(" "));
+/** Abbreviations that no sentence ends with. */
+const NEVER_LAST = words(
+  "dr mr mrs ms mx prof st mt messrs mme mlle gen col maj sgt lt capt cmdr rev hon gov sen rep pres supt " +
+    "vs cf viz e.g i.e eg ie approx esp resp incl excl bzw z.b d.h u.a ggf vgl s.o s.u sra sr.a p.ej",
+);
+/** Abbreviations of what has a number behind it; else they are words. */
+const BEFORE_NUMBER = words(
+  "no nos nr fig figs p pp vol vols art ch chap eq sec ver v ca c tel ext núm nº n",
+);
+/** Abbreviations that a sentence can end with: the next one then begins with a capital letter. */
+const MAYBE_LAST = words(
+  "etc a.m p.m am pm inc ltd co corp bros jr sr al dept est jan feb mar apr jun jul aug sep sept oct nov dec " +
+    "mon tue wed thu fri sat sun ph.d m.d b.a m.a usw usf",
+);
+/** A letter, or letters with periods: initials, or an acronym such as U.S.A. */
+const INITIALS = /^(?:\p{L}\.)*\p{L}$/u;
+/** Words that begin a sentence rather than go on with a name behind initials. */
+const STARTERS = words(
+  "It He She They We You I The This That These Those There Then But And So In On At If When What Why How Where " +
+    "Who My Your His Her Our Its A An As For Now Please Yes No Not Do Does Did Is Are Was Were Can Let Here",
+);
+/** The number or letter of a list's item. */
+const ITEM = /^(?:\d{1,3}|[A-Za-z])$/;
+const CLAUSE = /[,;:—–、，；：]["'”’)\]]*(?=\s)|[、，；：—]/g;
+
+/** Whether a sentence ends; `undefined` if that depends on text that has not come. */
+type Verdict = boolean | undefined;
+
+/** Divides a text into sentences. The same text has the same sentences, however it is cut into pieces. */
 export class SentenceSplitter {
-  #rest = "";
+  /** The text behind the last sentence. */
+  #text = "";
+  /** Position up to which the text is read. */
+  #at = 0;
+  /** What closes the open quotes and brackets. */
+  #open: string[] = [];
+  /** End of the last sentence in quotes or brackets: the best place to divide a text that is too long. */
+  #innerEnd = 0;
+  #isOver = false;
 
   /** Takes the next piece. @returns The sentences that are complete with it. */
   push(text: string): string[] {
-    this.#rest += text;
-    const sentences: string[] = [];
-    let from = 0;
-    END.lastIndex = 0;
-    for (let match; (match = END.exec(this.#rest)) !== null;) {
-      const end = match.index + match[0].length;
-      const sentence = this.#rest.slice(from, end);
-      if (ABBREVIATION.test(sentence)) continue;
-      sentences.push(...divide(sentence));
-      from = end;
-    }
-    this.#rest = this.#rest.slice(from);
+    // The space between two sentences belongs to neither.
+    this.#text = this.#text === "" ? text.trimStart() : this.#text + text;
+    return this.#read();
+  }
+
+  /** Says that the text is over. @returns The last sentences. The next text can begin. */
+  end(): string[] {
+    this.#isOver = true;
+    const sentences = this.#read();
+    this.#take(this.#text.length, sentences);
+    this.#isOver = false;
     return sentences;
   }
 
-  /** Says that the text is over. @returns The last sentences. */
-  end(): string[] {
-    const rest = this.#rest;
-    this.#rest = "";
-    return divide(rest);
+  #read(): string[] {
+    const sentences: string[] = [];
+    for (;;) {
+      STOP.lastIndex = this.#at;
+      const stop = STOP.exec(this.#text)?.index ?? this.#text.length;
+      if (stop > MAX_SENTENCE_CHARS) {
+        this.#take(this.#cut(), sentences);
+        continue;
+      }
+      this.#at = stop;
+      if (stop === this.#text.length) return sentences;
+      const end = this.#readMark(stop);
+      if (end === undefined) return sentences;
+      if (end > 0) this.#take(end, sentences);
+    }
   }
-}
 
-function divide(text: string): string[] {
-  const sentence = text.trim();
-  if (!/[\p{L}\p{N}]/u.test(sentence)) return [];
-  if (sentence.length <= MAX_SENTENCE_CHARS) return [sentence];
-  const at = sentence.lastIndexOf(" ", MAX_SENTENCE_CHARS);
-  const cut = at > 0 ? at : MAX_SENTENCE_CHARS;
-  return [...divide(sentence.slice(0, cut)), ...divide(sentence.slice(cut))];
+  /** Reads the mark at a position. @returns The end of the sentence, 0 if it goes on, `undefined` to wait for more. */
+  #readMark(at: number): number | undefined {
+    const mark = this.#text[at]!;
+    if (mark === "\n") return at + 1;
+    if (mark === "`") return this.#readCode(at);
+    RUN.lastIndex = at;
+    const run = RUN.exec(this.#text)?.[0];
+    if (run !== undefined) return this.#readTerminators(at, run);
+    this.#at = at + 1;
+    if (mark === '"') this.#readQuote(at);
+    else if (CLOSING.has(mark)) this.#close(mark);
+    else if (!EYES.test(this.#text.slice(Math.max(0, at - 2), at))) this.#open.push(PAIRS.get(mark)!);
+    return 0;
+  }
+
+  #readCode(at: number): number | undefined {
+    const rest = this.#text.slice(at + 1, at + 1 + MAX_CODE_CHARS);
+    const length = rest.search(/[`\n]/);
+    if (length < 0 && rest.length < MAX_CODE_CHARS && !this.#isOver) return undefined;
+    this.#at = at + 1 + (rest[length] === "`" ? length + 1 : 0);
+    return 0;
+  }
+
+  #readQuote(at: number): void {
+    if (this.#open.includes('"')) this.#close('"');
+    else if (!BEFORE_CLOSING.test(this.#text[at - 1] ?? "")) this.#open.push('"');
+  }
+
+  /** Closes the last part that ends with this mark, and the parts inside of it. */
+  #close(mark: string): void {
+    const last = this.#open.lastIndexOf(mark);
+    if (last >= 0) this.#open.length = last;
+  }
+
+  #readTerminators(at: number, run: string): number | undefined {
+    let end = at + run.length;
+    const open = [...this.#open];
+    if (run.length < MAX_RUN_CHARS) {
+      while (end < this.#text.length && this.#closes(this.#text[end]!)) this.#close(this.#text[end++]!);
+    }
+    const isInner = this.#open.length > 0;
+    const verdict = end === this.#text.length && !this.#isOver ? undefined : this.#isEnd(at, run, end);
+    if (verdict === undefined) {
+      this.#open = open;
+      return undefined;
+    }
+    this.#at = end;
+    if (!verdict) return 0;
+    if (!isInner) return end;
+    this.#innerEnd = end;
+    return 0;
+  }
+
+  /** Whether a mark behind a terminator belongs to the sentence. */
+  #closes(mark: string): boolean {
+    return CLOSER.test(mark) && (mark !== '"' || this.#open.includes('"'));
+  }
+
+  /** Whether a sentence ends with these terminators, and with the closing marks up to `end`. */
+  #isEnd(at: number, run: string, end: number): Verdict {
+    const next = this.#text[end] ?? "";
+    const isQuoted = end > at + run.length;
+    if (next === "") return true;
+    if (WIDE.test(run)) {
+      if (run === "．" && /\p{N}/u.test(next)) return false;
+      // 「…。」と: somebody says so.
+      return !(isQuoted && next === "と");
+    }
+    const isPause = /^(?:\.{2,}|[.…‥]*[…‥][.…‥]*)$/.test(run);
+    if (!/\s/.test(next)) {
+      return !isPause && CJK.test(next) && this.#isForeign(at, run);
+    }
+    if (isPause || isQuoted) {
+      const ahead = this.#ahead(end);
+      return ahead === undefined ? undefined : !/^\p{Ll}/u.test(ahead);
+    }
+    return run === "." ? this.#isLastWord(at, end) : true;
+  }
+
+  /** Whether an ASCII terminator before a CJK character without a space ends a sentence: not in an address or name. */
+  #isForeign(at: number, run: string): boolean {
+    const token = /\S*$/.exec(this.#text.slice(0, at))![0];
+    if (token.includes("://")) return false;
+    return run !== "." || CJK.test(token.at(-1) ?? "");
+  }
+
+  /** Whether a sentence ends with the period behind a word. */
+  #isLastWord(at: number, end: number): Verdict {
+    const written = WORD.exec(this.#text.slice(0, at))![0];
+    const word = written.toLowerCase();
+    if (ITEM.test(written) && at === written.length) return false;
+    if (NEVER_LAST.has(word)) return false;
+    const isInitials = INITIALS.test(written) && written !== "I";
+    if (!isInitials && !BEFORE_NUMBER.has(word) && !MAYBE_LAST.has(word)) return true;
+    const ahead = this.#ahead(end);
+    if (ahead === undefined) return undefined;
+    if (ahead === "") return true;
+    if (BEFORE_NUMBER.has(word) && /^[\p{N}#]/u.test(ahead)) return false;
+    if (MAYBE_LAST.has(word)) return !/^[\p{Ll}\p{N}]/u.test(ahead);
+    if (!isInitials) return true;
+    const [first] = /^[\p{L}’']*/u.exec(ahead)!;
+    if (first.length === ahead.length && ahead.length < MAX_AHEAD_CHARS && !this.#isOver) return undefined;
+    return STARTERS.has(first);
+  }
+
+  /** The next characters that are no space; empty if the line or the text ends, `undefined` if they have not come. */
+  #ahead(end: number): string | undefined {
+    const space = this.#text.slice(end, end + MAX_AHEAD_CHARS);
+    if (/^[^\S\n]*\n/.test(space)) return "";
+    const start = end + space.search(/\S|$/);
+    const ahead = this.#text.slice(start, start + MAX_AHEAD_CHARS);
+    return ahead === "" && space.length < MAX_AHEAD_CHARS && !this.#isOver ? undefined : ahead;
+  }
+
+  /** Returns the place at which to divide a sentence that is too long. */
+  #cut(): number {
+    if (this.#innerEnd > 0) return this.#innerEnd;
+    const text = this.#text.slice(0, MAX_SENTENCE_CHARS);
+    const clause = [...text.matchAll(CLAUSE)].at(-1);
+    if (clause) return clause.index + clause[0].length;
+    const space = text.search(/\s\S*$/);
+    if (space > 0) return space;
+    // Not within a surrogate pair.
+    return /[\ud800-\udbff]$/.test(text) ? text.length - 1 : text.length;
+  }
+
+  /** Takes the text up to a position as a sentence, if a voice can say some of it. */
+  #take(end: number, sentences: string[]): void {
+    const sentence = this.#text.slice(0, end).trim();
+    if (SPEAKABLE.test(sentence)) sentences.push(sentence);
+    this.#text = this.#text.slice(end).trimStart();
+    this.#at = this.#innerEnd = 0;
+    this.#open = [];
+  }
 }
