@@ -1,19 +1,16 @@
 /** Makes text that a voice can speak. Pure. @module */
 
-import { EmotionScanner, type EmotionWords, emotionWords } from "../turn/emotion.ts";
+import { type EmotionWords, emotionWords } from "../turn/emotion.ts";
+import { SpeechScan } from "../turn/speech_scan.ts";
 
-/** Returns a text without emotion tags, Markdown, code blocks, tables and addresses. */
+/** Returns the speech of a text, as turns have it: without emotion tags, Markdown, code blocks, tables and addresses. */
 export function speakable(text: string, words: EmotionWords = emotionWords()): string {
-  let spoken = "";
-  const scanner = new EmotionScanner(words, { emotion() {}, speak: (piece) => void (spoken += piece) });
-  scanner.push(text);
-  scanner.end();
-  return spoken
-    .replace(/!?\[([^\]\n]*)\]\([^)\n]*\)/g, "$1")
-    .replace(/<?\bhttps?:\/\/[^\s<>]*[^\s<>.,;:!?]>?/g, "")
-    .replace(/^[ \t]*\|.*\|[ \t]*$\n?/gm, "")
-    .replace(/^[ \t]*(?:#{1,6}|[-*+]|>)[ \t]+/gm, "")
-    .replace(/(\*{1,3}|~~|__)(?=\S)([^\n]*?\S)\1/g, "$2")
-    .replace(/\p{Extended_Pictographic}[\u{1f3fb}-\u{1f3ff}\ufe0f\u200d]*/gu, "")
-    .trim();
+  let speech = "";
+  const scan = new SpeechScan(words, () => true, (event) => {
+    if (event.type === "speech") speech += event.text;
+  });
+  scan.push(text);
+  scan.end();
+  // The spaces around what was left out.
+  return speech.replace(/[ \t]+/g, " ").replace(/^ | $/gm, "").replace(/\n{3,}/g, "\n\n").trim();
 }

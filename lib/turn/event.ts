@@ -184,8 +184,9 @@ export type TurnEvent =
   /** A piece of the reply, verbatim: `[emotion]` tags stay in it. Never empty. */
   | { readonly type: "text"; readonly text: string }
   /**
-   * A piece of the reply without tags and code. Comes before the text that completed it, and only while the observer
-   * wants speech. Never recorded.
+   * A piece of the reply as a voice says it: without tags, Markdown, code blocks, tables, addresses and emoji. Comes
+   * before the text that completed it, unless it may be the start of a mark, and only while the observer wants speech.
+   * Never recorded.
    */
   | { readonly type: "speech"; readonly text: string }
   /** A piece of the agent's reasoning, which is never part of the reply. Never empty. */

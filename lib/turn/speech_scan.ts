@@ -6,6 +6,7 @@
 
 import { EmotionScanner, type EmotionWords } from "./emotion.ts";
 import type { TurnEvent } from "./event.ts";
+import { ProseReader } from "./prose.ts";
 
 /** Characters of text that wait for a scan while nobody wants speech. */
 const UNSCANNED_LIMIT = 64 * 1024;
@@ -16,6 +17,7 @@ const UNSCANNED_LIMIT = 64 * 1024;
  */
 export class SpeechScan {
   readonly #scanner: EmotionScanner;
+  readonly #prose: ProseReader;
   readonly #wantsSpeech: () => boolean;
   /** Text that came while nobody wanted speech. */
   #unscanned = "";
@@ -27,12 +29,16 @@ export class SpeechScan {
   /** @param emit Receives `emotion` and `speech`. */
   constructor(words: EmotionWords, wantsSpeech: () => boolean, emit: (event: TurnEvent) => void) {
     this.#wantsSpeech = wantsSpeech;
+    this.#prose = new ProseReader((text) => {
+      this.#speechChars += text.length;
+      if (this.#emitsSpeech) emit({ type: "speech", text });
+    });
     this.#scanner = new EmotionScanner(words, {
-      emotion: (tag, intensity) => emit({ type: "emotion", tag, intensity, at: this.#speechChars }),
-      speak: (text) => {
-        this.#speechChars += text.length;
-        if (this.#emitsSpeech) emit({ type: "speech", text });
+      emotion: (tag, intensity) => {
+        this.#prose.break();
+        emit({ type: "emotion", tag, intensity, at: this.#speechChars });
       },
+      speak: (text) => this.#prose.push(text),
     });
   }
 
@@ -52,12 +58,15 @@ export class SpeechScan {
   pause(): void {
     this.#scanKept();
     this.#scanner.pause();
+    this.#prose.break();
   }
 
   /** Says that the text is over. */
   end(): void {
-    this.pause();
+    this.#scanKept();
+    this.#scanner.pause();
     this.#scanner.end();
+    this.#prose.end();
   }
 
   #scanKept(): void {
