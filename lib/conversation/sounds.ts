@@ -1,7 +1,6 @@
 /** Replaces the sounds of messages by their words, for agents that take no sounds. @module */
 
 import { AppError } from "../core/errors.ts";
-import type { PromptCapabilities } from "../turn/agent.ts";
 import { type Caller, requireScopes } from "../turn/caller.ts";
 import type { Message, Part } from "./message.ts";
 
@@ -14,50 +13,53 @@ export type Sound = Extract<Part, { type: "audio" }>;
 /** Writes down a sound. @throws {AppError} if it cannot be read, or the recognizer fails. */
 export type TranscribeSound = (sound: Sound, signal: AbortSignal) => Promise<string>;
 
-/** Dependencies of {@linkcode writeDownSounds}. */
-export interface SoundOptions {
-  readonly accepts: Pick<PromptCapabilities, "audio">;
-  readonly transcribe: TranscribeSound | undefined;
-  /** The caller, which needs the scope `audio`; none if the program itself asks. */
-  readonly caller: Caller | undefined;
-  /** The words that were found already, which are added to. */
-  readonly known: WeakMap<Sound, string>;
+/** The words of sounds. */
+export type SoundWords = WeakMap<Sound, string>;
+
+/** Whether there are sounds in messages. */
+export function hasSounds(messages: readonly Message[]): boolean {
+  return messages.some(({ parts }) => parts.some(isSound));
+}
+
+/** Replaces the sounds whose words are known. */
+export function withSoundWords(messages: readonly Message[], words: SoundWords): readonly Message[] {
+  const toText = (part: Part): Part => {
+    const text = isSound(part) ? words.get(part) : undefined;
+    return text === undefined ? part : { type: "text", text };
+  };
+  return messages.map((message) => ({ ...message, parts: message.parts.map(toText) }));
 }
 
 /**
- * Replaces sounds by their words. A sound of an earlier message that cannot be written down stays, and the prompt has a
- * note in its place.
+ * Writes down the sounds of messages. A sound of an earlier message that cannot be written down is left out.
  *
+ * @param caller The caller, which needs the scope `audio`; none if the program itself asks.
+ * @param words The words that were found already, which are added to.
  * @throws {AppError} if a sound of the newest message cannot be written down, or if that message is nothing but sounds
  *   and there is no recognizer.
  */
 export async function writeDownSounds(
   messages: readonly Message[],
-  { accepts, transcribe, caller, known }: SoundOptions,
+  transcribe: TranscribeSound | undefined,
+  caller: Caller | undefined,
+  words: SoundWords,
   signal: AbortSignal,
-): Promise<readonly Message[]> {
-  if (accepts.audio || !messages.some(({ parts }) => parts.some(isSound))) return messages;
+): Promise<void> {
   const newest = messages.findLast(({ role }) => role === "user");
   if (transcribe === undefined) {
     if (newest?.parts.every(isSound)) throw noRecognizer();
-    return messages;
+    return;
   }
   if (caller && newest?.parts.some(isSound)) requireScopes(caller, ["audio"], "A sound in a message");
-  const sounds = messages.flatMap(({ parts }) => parts.filter(isSound)).slice(-MAX_SOUNDS);
-  for (const sound of sounds) {
-    if (known.has(sound)) continue;
+  for (const sound of messages.flatMap(({ parts }) => parts.filter(isSound)).slice(-MAX_SOUNDS)) {
+    if (words.has(sound)) continue;
     try {
-      known.set(sound, await transcribe(sound, signal));
+      words.set(sound, await transcribe(sound, signal));
     } catch (error) {
       signal.throwIfAborted();
       if (newest?.parts.includes(sound)) throw error;
     }
   }
-  const toText = (part: Part): Part => {
-    const text = isSound(part) ? known.get(part) : undefined;
-    return text === undefined ? part : { type: "text", text };
-  };
-  return messages.map((message) => ({ ...message, parts: message.parts.map(toText) }));
 }
 
 function isSound(part: Part): part is Sound {

@@ -25,7 +25,7 @@ import { continuedReply, isSilentReply, type Message } from "./message.ts";
 import { allowCommands, promptMessages, toPrompt } from "./prompt.ts";
 import type { Resolution } from "./resolve.ts";
 import type { ConversationRecord, DeliveryState, TurnRecord } from "./record.ts";
-import { type Sound, writeDownSounds } from "./sounds.ts";
+import { hasSounds, type SoundWords, withSoundWords, writeDownSounds } from "./sounds.ts";
 import type { Reservation } from "./turn_budget.ts";
 
 /** A request whose turn can start. */
@@ -147,7 +147,7 @@ export class Delivery implements TurnObserver {
   readonly #options: ConversationOptions;
   #session!: Session;
   /** The words of the sounds, which a further attempt needs again. */
-  readonly #known = new WeakMap<Sound, string>();
+  readonly #words: SoundWords = new WeakMap();
   /** The recorded turns that this attempt sends to the session for the first time. */
   #sent: readonly TurnRecord[] = [];
   #neededFullTranscript = false;
@@ -238,16 +238,17 @@ export class Delivery implements TurnObserver {
     const session = this.#session = await this.#sessions.sessionFor(active, signal);
     await selectModel(this.#options.agents.for(caller), active.agent, session, model);
     signal.throwIfAborted();
+    const { promptCapabilities } = session;
+    const unheard = messagesToSend(this.#job);
+    if (!promptCapabilities.audio && hasSounds(unheard)) {
+      await writeDownSounds(unheard, this.#options.transcribe, caller, this.#words, signal);
+    }
     const pending = delta ? pendingTurns(delta) : [];
     this.#sent = delta?.turns.flatMap(({ index, turn }) => pending.includes(index) ? [turn] : []) ?? [];
     this.#neededFullTranscript = active.needsFullTranscript;
-    const messages = await writeDownSounds(messagesToSend(this.#job), {
-      accepts: session.promptCapabilities,
-      transcribe: this.#options.transcribe,
-      caller,
-      known: this.#known,
-    }, signal);
-    const blocks = toPrompt(messages, session.promptCapabilities);
+    // From here to the prompt nothing waits, because another turn could change what the session lacks.
+    const messages = withSoundWords(messagesToSend(this.#job), this.#words);
+    const blocks = toPrompt(messages, promptCapabilities);
     return { session, blocks, permissions: sideJob ? "deny" : caller?.permissions };
   }
 
