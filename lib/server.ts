@@ -2,6 +2,7 @@
 
 import { type AgentDeps, createAgent } from "./acp/create_agent.ts";
 import type { AgentLifecycleEvent } from "./acp/lifecycle.ts";
+import { programEnvironment } from "./acp/environment.ts";
 import { createApp } from "./app.ts";
 import type { ClawdDriver } from "./clawd/driver.ts";
 import { type Config, ConfigError } from "./config/load.ts";
@@ -15,6 +16,7 @@ import { TurnBudget } from "./conversation/turn_budget.ts";
 import { settlesWithin } from "./core/deadline.ts";
 import { messageOf, shuttingDown } from "./core/errors.ts";
 import type { Log } from "./core/log.ts";
+import { findServerRef } from "./core/process_tree.ts";
 import { Ambient } from "./events/ambient.ts";
 import { EventHub } from "./events/hub.ts";
 import { createNotifier, type Notifier } from "./events/notifier.ts";
@@ -28,7 +30,8 @@ import { Approvals } from "./openai/responses/approvals.ts";
 import { ResponseStore } from "./openai/responses/store.ts";
 import { Transcripts } from "./openai/responses/transcripts.ts";
 import { openAiRoutes } from "./openai/routes.ts";
-import { createSpeechToText, createTextToSpeech, speechModel } from "./speech/create.ts";
+import { createSpeechToText, createTextToSpeech, type MachinePrograms, speechModel } from "./speech/create.ts";
+import { findFfmpeg } from "./speech/ffmpeg.ts";
 import type { SpeechToText } from "./speech/speech_to_text.ts";
 import type { TextToSpeech } from "./speech/text_to_speech.ts";
 import { type Character, openCharacter } from "./stage/character.ts";
@@ -259,6 +262,7 @@ export interface ServerIo extends Omit<AgentDeps, "broker" | "questions" | "onLi
  */
 export async function openServer(config: Config, io: ServerIo): Promise<Server> {
   const { log, version } = io;
+  const machine = findPrograms(config, io);
   const hub = new EventHub();
   const metrics = new Metrics(config.agents.map(({ name }) => name), version);
   const permissions = new PermissionBroker(config.permissionTimeoutMs, () => hub.canAnswerPermissions);
@@ -290,12 +294,23 @@ export async function openServer(config: Config, io: ServerIo): Promise<Server> 
     traces: await openTraces(io),
     store,
     transcripts,
-    textToSpeech: createTextToSpeech(config.speech),
-    speechToText: createSpeechToText(config.transcription),
+    textToSpeech: createTextToSpeech(config.speech, await machine),
+    speechToText: createSpeechToText(config.transcription, await machine),
     pet,
     version,
     log,
   });
+}
+
+/** Finds ffmpeg, if the voice can need it. */
+async function findPrograms(
+  { speech, transcription }: Config,
+  { own, windows, programFolders, redact = (text) => text }: ServerIo,
+): Promise<MachinePrograms> {
+  const env = programEnvironment({ own, windows, programFolders });
+  const programs = { env, redact, server: await findServerRef() };
+  const isSilent = speech.provider === "off" && transcription === undefined;
+  return { programs, ffmpeg: isSilent ? undefined : await findFfmpeg(programs) };
 }
 
 async function orConfigError<T>(promise: Promise<T>): Promise<T> {

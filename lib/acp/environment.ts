@@ -66,6 +66,16 @@ export function agentEnvironment(source: EnvironmentSource): Record<string, stri
   return { ...copied, PATH: [...new Set(folders)].join(separator), ...set };
 }
 
+/** Variables that programs which speak and listen get: their language, their folder for files, and their libraries. */
+const PROGRAM_VARIABLES = ["LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"];
+
+/** Builds the whole environment of a program that speaks or listens. It has no secrets. */
+export function programEnvironment(
+  source: Pick<EnvironmentSource, "own" | "windows" | "programFolders">,
+): Record<string, string> {
+  return agentEnvironment({ ...source, inherit: PROGRAM_VARIABLES, set: {} });
+}
+
 function getIgnoringCase(variables: Readonly<Record<string, string>>, name: string): string | undefined {
   const upper = name.toUpperCase();
   return variables[name] ?? Object.entries(variables).find(([key]) => key.toUpperCase() === upper)?.[1];

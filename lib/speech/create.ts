@@ -1,7 +1,11 @@
 /** Creates the voice and the recognizer that the owner has configured. @module */
 
 import { createBuiltinVoice } from "./builtin.ts";
+import { speakBySentences } from "./by_sentence.ts";
+import { commandTranscription, commandVoice } from "./command.ts";
 import type { SpeechConfig, TranscriptionConfig } from "./config.ts";
+import { type Ffmpeg, withFfmpeg } from "./ffmpeg.ts";
+import type { ProgramDeps } from "./program.ts";
 import type { SpeechToText } from "./speech_to_text.ts";
 import type { TextToSpeech } from "./text_to_speech.ts";
 import { upstreamSpeech, upstreamTranscription } from "./upstream.ts";
@@ -9,14 +13,30 @@ import { upstreamSpeech, upstreamTranscription } from "./upstream.ts";
 /** The name that most apps send. */
 const DEFAULT_MODEL = "tts-1";
 
+/** The programs of this machine. */
+export interface MachinePrograms {
+  readonly programs: ProgramDeps;
+  /** Without it, only WAV is made and read here. */
+  readonly ffmpeg: Ffmpeg | undefined;
+}
+
 /** Creates the voice; `undefined` if it is turned off. */
-export function createTextToSpeech(config: SpeechConfig): TextToSpeech | undefined {
+export function createTextToSpeech(
+  config: SpeechConfig,
+  machine: MachinePrograms,
+): TextToSpeech | undefined {
+  const speech = createProvider(config, machine);
+  return speech && machine.ffmpeg ? withFfmpeg(speech, machine.ffmpeg) : speech;
+}
+
+function createProvider(config: SpeechConfig, { programs }: MachinePrograms): TextToSpeech | undefined {
   switch (config.provider) {
     case "upstream":
       return upstreamSpeech(config);
     case "builtin":
       return createBuiltinVoice();
     case "command":
+      return speakBySentences(commandVoice(config, programs));
     case "off":
       return undefined;
     default:
@@ -25,11 +45,15 @@ export function createTextToSpeech(config: SpeechConfig): TextToSpeech | undefin
 }
 
 /** Creates the recognizer; `undefined` without one. */
-export function createSpeechToText(config: TranscriptionConfig | undefined): SpeechToText | undefined {
+export function createSpeechToText(
+  config: TranscriptionConfig | undefined,
+  { programs, ffmpeg }: MachinePrograms,
+): SpeechToText | undefined {
   switch (config?.provider) {
     case "upstream":
       return upstreamTranscription(config);
     case "command":
+      return commandTranscription(config, programs, ffmpeg);
     case undefined:
       return undefined;
     default:

@@ -6,8 +6,6 @@ import { killTree, MARK_VARIABLE, signalGroup } from "../core/process_tree.ts";
 import type { Redact } from "../core/redact.ts";
 import { spaceUnsafe } from "../core/unsafe_text.ts";
 
-/** Names of variables that programs get beside PATH, HOME and USER. */
-export const PROGRAM_VARIABLES = ["LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"];
 /** Last characters of stderr that are kept, and the lines and characters of them that an error has. */
 const STDERR = { keptChars: 16 * 1024, lines: 3, chars: 300 };
 /** Longest wait for the end of the output after a program has exited, in milliseconds. */

@@ -12,9 +12,11 @@ import {
   type UpstreamScript,
 } from "../support/harness/fake_upstream.ts";
 import { FakeVoice } from "../support/harness/fake_voice.ts";
+import { PROGRAM_DEPS } from "../support/harness/programs.ts";
 import { ServedApp } from "../support/harness/served_app.ts";
 import { startServer } from "../support/harness/server_process.ts";
 
+const MACHINE = { programs: PROGRAM_DEPS, ffmpeg: undefined };
 const MP3 = ["ID3", "the first sentence", "the second sentence"];
 const WAV = encodeWav({ rate: 16_000, samples: new Int16Array(16_000) });
 const FRAMES = [
@@ -47,8 +49,8 @@ class Voice implements AsyncDisposable {
   static start(script = speaking, options: TestAppOptions = {}): Voice {
     const upstream = new FakeUpstream(script);
     const config = { provider: "upstream", baseUrl: upstream.url, key: undefined, model: undefined } as const;
-    const textToSpeech = createTextToSpeech({ ...config, voices: [] })!;
-    const speechToText = createSpeechToText(config)!;
+    const textToSpeech = createTextToSpeech({ ...config, voices: [] }, MACHINE)!;
+    const speechToText = createSpeechToText(config, MACHINE)!;
     return new Voice(ServedApp.start({ textToSpeech, speechToText, ...options }), upstream);
   }
 
