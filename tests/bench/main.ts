@@ -12,6 +12,7 @@ import { fanOut } from "./fanout.ts";
 import { keys } from "./keys.ts";
 import { killAll } from "./programs.ts";
 import { formatTable, type Row } from "./report.ts";
+import { speech } from "./speech.ts";
 import { first, flood, idle, paced, type Scale, type Section, start, together } from "./sections.ts";
 
 const SECTIONS: Readonly<Record<string, Section>> = {
@@ -23,6 +24,7 @@ const SECTIONS: Readonly<Record<string, Section>> = {
   start,
   fanout: fanOut,
   keys,
+  speech,
 };
 
 /** About four minutes on two slow cores, with three runs of two programs. */

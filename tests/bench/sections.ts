@@ -145,7 +145,8 @@ export async function paced(context: Context): Promise<Row[]> {
   return [...costs, ...delays];
 }
 
-async function pacedOnce(
+/** Measures streams of {@linkcode PACED_EVERY_MS} at once. */
+export async function pacedOnce(
   program: Program,
   streams: number,
   phase: (typeof PHASES)[number],
