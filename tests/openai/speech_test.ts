@@ -12,7 +12,7 @@ const speak = (app: TestApp, body: object = {}, options = {}) =>
   app.post("/v1/audio/speech", { input: "Hello.", ...body }, options);
 
 const PASSED: [name: string, body: object, passed: object][] = [
-  ["its text", { input: "Hello **there**. [happy] See https://a.example/x" }, { text: "Hello there.  See" }],
+  ["its text", { input: "Hello **there**. [happy] See https://a.example/x" }, { text: "Hello there. See" }],
   ["a voice", { voice: "alloy" }, { voice: "alloy" }],
   ["a voice as an object", { voice: { id: "slt" } }, { voice: "slt" }],
   ["an empty voice", { voice: "" }, { voice: undefined }],
