@@ -30,7 +30,12 @@ import { Approvals } from "./openai/responses/approvals.ts";
 import { ResponseStore } from "./openai/responses/store.ts";
 import { Transcripts } from "./openai/responses/transcripts.ts";
 import { openAiRoutes } from "./openai/routes.ts";
-import { createSpeechToText, createTextToSpeech, type MachinePrograms, speechModel } from "./speech/create.ts";
+import {
+  createSpeechToText,
+  createTextToSpeech,
+  type MachinePrograms,
+  speechModel,
+} from "./speech/create.ts";
 import { findFfmpeg } from "./speech/ffmpeg.ts";
 import type { SpeechToText } from "./speech/speech_to_text.ts";
 import type { TextToSpeech } from "./speech/text_to_speech.ts";

@@ -51,6 +51,8 @@ export interface UpstreamStreamOptions {
   readonly signal: AbortSignal;
   /** Bytes of the answer. */
   readonly maxBytes: number;
+  /** Bytes that have to be there before the stream is returned, if it is that long. */
+  readonly headBytes?: number;
 }
 
 /** Talks to an upstream. Made by {@linkcode createUpstream}. */
@@ -68,7 +70,7 @@ export interface Upstream {
   /** Gets the JSON of a path, as {@linkcode postJson}. */
   getJson(path: string, options: UpstreamRequestOptions): Promise<unknown>;
   /**
-   * Posts JSON or a form, and returns the answer once its head is there.
+   * Posts JSON or a form, and returns the answer once its head, and its first bytes, are there.
    *
    * @throws {AppError} if the upstream refuses, cannot be reached, or does not answer in time.
    */
@@ -81,6 +83,8 @@ export interface Upstream {
 export interface UpstreamStream {
   /** The media type without its parameters, in lower case; empty without one. */
   readonly mediaType: string;
+  /** The first bytes, as many as were asked for; the body has them too. */
+  readonly head: Uint8Array<ArrayBuffer>;
   /**
    * The bytes as they come, without a buffer, so that the upstream waits for a slow reader. A failure, a silence and too
    * many bytes end it with an {@linkcode AppError}. The request runs until it ends or is cancelled.
@@ -150,9 +154,9 @@ export function createUpstream(
     try {
       return await read(await send(path, body, AbortSignal.any([signal, timeout.signal])));
     } catch (error) {
-      if (error instanceof AppError) throw error;
       signal.throwIfAborted();
-      throw timeout.signal.aborted ? tooLate(timeoutMs) : unavailable("cannot be reached", error);
+      if (timeout.signal.aborted) throw tooLate(timeoutMs);
+      throw error instanceof AppError ? error : unavailable("cannot be reached", error);
     } finally {
       running--;
     }
@@ -175,9 +179,12 @@ export function createUpstream(
     });
   }
 
-  /** Relays a body, which counts as a running request until it ends. */
-  function relay(body: ReadableStream<Uint8Array<ArrayBuffer>>, { signal, maxBytes }: UpstreamStreamOptions) {
-    const reader = body.getReader();
+  /** Opens the body of a response as a stream, which counts as a running request until it ends. */
+  async function openStream(
+    { headers, body }: Response,
+    { signal, maxBytes, headBytes = 0 }: UpstreamStreamOptions,
+  ): Promise<UpstreamStream> {
+    const reader = (body ?? new Blob([]).stream()).getReader();
     let bytes = 0;
     let isReading = false;
     let failure: AppError | undefined;
@@ -197,30 +204,48 @@ export function createUpstream(
       isRunning = false;
       timer[Symbol.dispose]();
     };
-    return new ReadableStream<Uint8Array<ArrayBuffer>>({
-      async pull(controller) {
-        timer.touch();
-        isReading = true;
-        try {
-          const { done, value } = await reader.read();
-          isReading = false;
-          bytes += value?.byteLength ?? 0;
-          if (bytes > maxBytes) fail(tooLarge(maxBytes));
-          if (failure) throw failure;
-          if (!done) return controller.enqueue(value);
-          end();
-          controller.close();
-        } catch (error) {
-          end();
-          if (signal.aborted || error instanceof AppError) throw error;
-          throw new AppError("upstream_unavailable", `${subject} broke off its answer.`, { cause: error });
-        }
-      },
-      cancel(reason) {
+    const read = async () => {
+      timer.touch();
+      isReading = true;
+      try {
+        const { value } = await reader.read();
+        isReading = false;
+        bytes += value?.byteLength ?? 0;
+        if (bytes > maxBytes) fail(tooLarge(maxBytes));
+        if (failure) throw failure;
+        if (value === undefined) end();
+        return value;
+      } catch (error) {
         end();
-        return reader.cancel(reason);
-      },
-    }, { highWaterMark: 0 });
+        if (signal.aborted || error instanceof AppError) throw error;
+        throw new AppError("upstream_unavailable", `${subject} broke off its answer.`, { cause: error });
+      }
+    };
+
+    const first: Uint8Array<ArrayBuffer>[] = [];
+    const head: number[] = [];
+    while (head.length < headBytes) {
+      const value = await read();
+      if (value === undefined) break;
+      first.push(value);
+      head.push(...value.subarray(0, headBytes - head.length));
+    }
+    const [mediaType = ""] = (headers.get("content-type") ?? "").split(";");
+    return {
+      mediaType: mediaType.trim().toLowerCase(),
+      head: Uint8Array.from(head),
+      body: new ReadableStream({
+        async pull(controller) {
+          const value = first.shift() ?? (isRunning ? await read() : undefined);
+          if (value === undefined) controller.close();
+          else controller.enqueue(value);
+        },
+        cancel(reason) {
+          end();
+          return reader.cancel(reason);
+        },
+      }, { highWaterMark: 0 }),
+    };
   }
 
   /** Makes an error of a response without success. */
@@ -258,13 +283,7 @@ export function createUpstream(
     postJson: requestJson,
     getJson: (path, options) => requestJson(path, undefined, options),
     postForStream: (path, body, options) =>
-      request(path, body, options.signal, (response) => {
-        const [mediaType = ""] = (response.headers.get("content-type") ?? "").split(";");
-        return {
-          mediaType: mediaType.trim().toLowerCase(),
-          body: relay(response.body ?? new Blob([]).stream(), options),
-        };
-      }),
+      request(path, body, options.signal, (response) => openStream(response, options)),
     wrongAnswer: (fault) => unavailable(fault),
   };
 }

@@ -149,7 +149,9 @@ async function decode(
     try {
       return await decodeWav(audio, LISTENING_RATE, signal);
     } catch (error) {
-      if (ffmpeg === undefined || !(error instanceof AppError) || error.code !== "unsupported_value") throw error;
+      if (ffmpeg === undefined || !(error instanceof AppError) || error.code !== "unsupported_value") {
+        throw error;
+      }
     }
   }
   return await decodeWithFfmpeg(ffmpeg, audio, signal);

@@ -45,23 +45,20 @@ export function upstreamSpeech(config: UpstreamSpeechConfig): TextToSpeech {
       voices.length > 0 ? voices.map((id) => toVoice({ id })) : await listVoices(upstream, signal),
     async speak({ text, voice, speed, format, model, instructions }, signal) {
       const isKnown = voices.length === 0 || voices.includes(voice!);
-      const { mediaType, body } = await upstream.postForStream("/audio/speech", {
+      const { mediaType, head, body } = await upstream.postForStream("/audio/speech", {
         model: chooseModel(upstream, config.model, model),
         input: text,
         voice: (isKnown ? voice : voices[0]) ?? OPENAI_VOICES[0],
         response_format: format,
         ...speed !== 1 && { speed },
         ...instructions && { instructions },
-      }, { signal, maxBytes: MAX_SPEECH_BYTES });
-      if (/^text\/|\bjson$/.test(mediaType)) {
-        await body.cancel();
-        throw upstream.wrongAnswer(`answers with ${mediaType} instead of sound`);
-      }
-      const { head, rest } = await readHead(body);
+      }, { signal, maxBytes: MAX_SPEECH_BYTES, headBytes: MAGIC_BYTES });
       if (head.length === 0) throw upstream.wrongAnswer("answers without sound");
+      const isText = /^text\/|\bjson$/.test(mediaType);
       const found = findFormat(mediaType, head, format);
-      if (found === format) return rest;
-      await rest.cancel();
+      if (!isText && found === format) return body;
+      await body.cancel();
+      if (isText) throw upstream.wrongAnswer(`answers with ${mediaType} instead of sound`);
       const message =
         `${upstream.subject} answers with ${found} instead of ${format}: ask for another format.`;
       throw new AppError("unsupported_value", message, { param: "response_format" });
@@ -101,30 +98,6 @@ async function listVoices(upstream: Upstream, signal: AbortSignal): Promise<Voic
 
 function toVoice({ id, name = id, language }: { id: string; name?: string; language?: string }): Voice {
   return { id, name, language };
-}
-
-/** Reads the first bytes of a body, which then comes whole. */
-async function readHead(body: ReadableStream<Uint8Array<ArrayBuffer>>) {
-  const reader = body.getReader();
-  const chunks: Uint8Array<ArrayBuffer>[] = [];
-  let head = new Uint8Array();
-  while (head.length < MAGIC_BYTES) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    chunks.push(value);
-    head = new Uint8Array([...head, ...value.subarray(0, MAGIC_BYTES - head.length)]);
-  }
-  const rest = new ReadableStream<Uint8Array<ArrayBuffer>>({
-    async pull(controller) {
-      const { done, value } = chunks.length > 0
-        ? { done: false, value: chunks.shift()! }
-        : await reader.read();
-      if (done) controller.close();
-      else controller.enqueue(value!);
-    },
-    cancel: (reason) => reader.cancel(reason),
-  }, { highWaterMark: 0 });
-  return { head, rest };
 }
 
 /** The media types that servers send, without `application/octet-stream`, which tells nothing. */

@@ -13,6 +13,7 @@ import { keys } from "./keys.ts";
 import { killAll } from "./programs.ts";
 import { formatTable, type Row } from "./report.ts";
 import { speech } from "./speech.ts";
+import { upstream } from "./upstream.ts";
 import { first, flood, idle, paced, type Scale, type Section, start, together } from "./sections.ts";
 
 const SECTIONS: Readonly<Record<string, Section>> = {
@@ -25,6 +26,7 @@ const SECTIONS: Readonly<Record<string, Section>> = {
   fanout: fanOut,
   keys,
   speech,
+  upstream,
 };
 
 /** About four minutes on two slow cores, with three runs of two programs. */

@@ -28,8 +28,9 @@ export const ROOT = `${import.meta.dirname}/../..`;
 /** The executable that `deno task compile` makes. */
 export const EXECUTABLE = `${ROOT}/dist/oab-vtuber${Deno.build.os === "windows" ? ".exe" : ""}`;
 const DENO = ["run", "--no-prompt", "--quiet"];
-const RELAY_PERMISSIONS = ["--allow-net", "--allow-read", "--allow-run"];
-const SERVER_PERMISSIONS = [...RELAY_PERMISSIONS, "--allow-env", "--allow-write"];
+const PERMISSIONS = ["--allow-net", "--allow-read", "--allow-run"];
+const RELAY_PERMISSIONS = [...PERMISSIONS, "--allow-env=VTUBER_SPEECH_BASE_URL"];
+const SERVER_PERMISSIONS = [...PERMISSIONS, "--allow-env", "--allow-write"];
 const AGENT = [Deno.execPath(), ...DENO, "--no-config", "--no-lock", `${import.meta.dirname}/agent.ts`];
 const SERVER_ARGS = [
   ...["--enabled", "--listen", "127.0.0.1:0", "--max-in-flight", "2000"],
@@ -84,6 +85,8 @@ interface StartOptions {
   readonly inspect?: boolean;
   /** The key that the server asks for. The relay knows no keys. */
   readonly authKey?: string;
+  /** The upstream whose speech the program passes on. */
+  readonly speechUrl?: string;
 }
 
 /** Lists the columns of a measurement. */
@@ -120,14 +123,18 @@ export function startExecutable(): Promise<Program> {
 async function start(
   command: string,
   args: readonly string[],
-  { inspect = false, authKey }: StartOptions = {},
+  { inspect = false, authKey, speechUrl }: StartOptions = {},
 ): Promise<Program> {
   const inspectorPort = inspect ? freePort() : 0;
   const folder = await Deno.makeTempDir({ prefix: "oab-vtuber-bench-" });
   const startedAt = performance.now();
   const child = new Deno.Command(command, {
     args: inspect ? args.toSpliced(1, 0, `--inspect=127.0.0.1:${inspectorPort}`) : [...args],
-    env: { ...environment(folder), ...authKey !== undefined && { VTUBER_AUTH_KEY: authKey } },
+    env: {
+      ...environment(folder),
+      ...authKey !== undefined && { VTUBER_AUTH_KEY: authKey },
+      ...speechUrl !== undefined && { VTUBER_SPEECH_BASE_URL: speechUrl },
+    },
     clearEnv: true,
     stdin: "null",
     stdout: "piped",

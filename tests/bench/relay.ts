@@ -159,6 +159,12 @@ function broadcast(type: string, fields: object): void {
   for (const socket of sockets) socket.send(frame);
 }
 
+async function speak({ headers, body, signal }: Request): Promise<Response> {
+  const url = `${Deno.env.get("VTUBER_SPEECH_BASE_URL")}/v1/audio/speech`;
+  const sound = await fetch(url, { method: "POST", headers, body, signal });
+  return new Response(sound.body, { headers: sound.headers });
+}
+
 function watch(http: Request): Response {
   const { socket, response } = Deno.upgradeWebSocket(http, { idleTimeout: 30 });
   socket.onopen = () => sockets.add(socket);
@@ -176,6 +182,7 @@ Deno.serve({
 }, async (http) => {
   if (http.headers.has("upgrade")) return watch(http);
   if (http.method !== "POST") return new Response("ok");
+  if (http.url.endsWith("/audio/speech")) return await speak(http);
   const chat: ChatRequest = await http.json();
   const { sessionId } = await request("session/new", { cwd: Deno.cwd(), mcpServers: [] });
   return chat.stream ? streamTurn(chat, sessionId) : await broadcastTurn(chat, sessionId);
