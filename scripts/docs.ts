@@ -13,6 +13,7 @@ import { ERROR_STATUS, type ErrorCode } from "../lib/core/errors.ts";
 import { NO_LOG } from "../lib/core/log.ts";
 import { checkRequirements } from "../lib/doctor/checks.ts";
 import { agentFindings, configFindings, linesOf, ok, verdictOf } from "../lib/doctor/report.ts";
+import { providerLines } from "../lib/doctor/voice_check.ts";
 import { listEndpoints } from "../lib/http/router.ts";
 import { REQUIRED_SCOPES, requiredScopes } from "../lib/http/scopes.ts";
 import { openServer } from "../lib/server.ts";
@@ -164,6 +165,10 @@ async function doctorExample(): Promise<string> {
     ...configFindings(config, [], []),
     ok("127.0.0.1:8080 is free to listen on"),
     ok(`conversations are remembered in ${config.dataDir}: 0 so far`),
+    ok("ffmpeg makes mp3, opus, aac, flac, and decodes recordings"),
+    ok("speech: the built-in voice speaks a word in 630 ms"),
+    { ...ok("piper was found. To use it, in config.toml:"), lines: providerLines("piper") },
+    ok("transcription: not configured"),
   ];
   const [program] = await checkRequirements(agent, machine);
   const own = [program!, ok("folder: /home/me"), ...agentFindings(DEMO_AGENT)];

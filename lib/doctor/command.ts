@@ -11,6 +11,7 @@ import { spaceUnsafe } from "../core/unsafe_text.ts";
 import { PermissionBroker } from "../turn/permission.ts";
 import { checkAgent, logInAtTerminal } from "./agent_check.ts";
 import { checkAddress, checkCharacter, checkDataDir, checkEmbeddings, checkTls } from "./checks.ts";
+import { checkVoice } from "./voice_check.ts";
 import { configFindings, fail, type Finding, linesOf, verdictOf } from "./report.ts";
 
 /** Agents that are tried at once: fifty silent ones take a few minutes, and a small machine is not overloaded. */
@@ -23,6 +24,7 @@ const CHECKS = {
   checkDataDir,
   checkEmbeddings,
   checkTls: (config: Config) => checkTls(config),
+  checkVoice,
   checkAgent: (config: AgentConfig, deps: AgentDeps, signal: AbortSignal) => checkAgent(config, deps, signal),
   logInAtTerminal,
 };
@@ -60,8 +62,8 @@ export async function runDoctorCommand(options: DoctorCommandOptions, signal: Ab
   const unread = { authKey: machine.own.VTUBER_AUTH_KEY?.trim(), keys: [], agents: [] };
   const redact = createRedactor(collectSecrets(config ?? unread, machine.own));
   const findings: Finding[] = [];
-  const report = ({ level, text, fix }: Finding, about?: string) => {
-    const finding = { level, text: redact(text), ...fix && { fix: redact(fix) } };
+  const report = ({ level, text, fix, lines }: Finding, about?: string) => {
+    const finding = { level, text: redact(text), ...fix && { fix: redact(fix) }, ...lines && { lines } };
     findings.push(finding);
     for (const line of linesOf(finding, about)) print(line);
   };
@@ -74,6 +76,7 @@ export async function runDoctorCommand(options: DoctorCommandOptions, signal: Ab
       report(await abortable(checks.checkDataDir(dataDir, keys), signal));
       if (character) report(await abortable(checks.checkCharacter(character), signal));
       if (embeddings) report(await checks.checkEmbeddings(embeddings, signal));
+      for (const finding of await checks.checkVoice(config, { ...machine, redact }, signal)) report(finding);
       const names = agents.map(({ name }) => name).join(", ");
       notice?.(redact(`trying ${names}... (an agent that does not answer takes a few minutes)`));
       // The doctor refuses every permission, and its report takes the place of a log.

@@ -22,6 +22,8 @@ export interface Finding {
   readonly text: string;
   /** Advice on what to do. */
   readonly fix?: string;
+  /** Lines to copy, such as into a file. */
+  readonly lines?: readonly string[];
   /** A way to log in that needs a terminal, and would mend this. */
   readonly logIn?: AuthMethod | undefined;
 }
@@ -140,10 +142,10 @@ function choiceText(kind: string, current: string | undefined, offered: readonly
 }
 
 /** Formats a finding as a line, and a line with its fix; `about` names its subject. */
-export function linesOf({ level, text, fix }: Finding, about?: string): string[] {
+export function linesOf({ level, text, fix, lines: more = [] }: Finding, about?: string): string[] {
   const label = { ok: "ok  ", warn: "warn", fail: "FAIL" }[level];
   const lines = [`${label} ${oneLine(about ? `${about}: ${text}` : text)}`];
-  return fix ? [...lines, `     ${oneLine(fix)}`] : lines;
+  return [...lines, ...fix ? [fix, ...more] : more].map((line, index) => index === 0 ? line : `     ${oneLine(line)}`);
 }
 
 /** Formats the last line: the counts and the verdict. */

@@ -13,8 +13,9 @@ Deno.test("runDoctorCommand: prints one line for each thing that is well, and th
     "ok   the address is free",
     "ok   conversations are kept",
     "ok   the character can be shown",
+    "ok   the voice works",
     "ok   openab: works",
-    "7 ok, 0 warnings, 0 failed. All is well.",
+    "8 ok, 0 warnings, 0 failed. All is well.",
   ]);
   assertEquals(isHealthy, true);
 });

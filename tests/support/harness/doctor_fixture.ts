@@ -38,6 +38,7 @@ const CHECKS: NonNullable<DoctorCommandOptions["checks"]> = {
   checkCharacter: () => Promise.resolve(ok("the character can be shown")),
   checkDataDir: () => Promise.resolve(ok("conversations are kept")),
   checkEmbeddings: () => Promise.resolve(ok("embeddings work")),
+  checkVoice: () => Promise.resolve([ok("the voice works")]),
   checkTls: () => Promise.resolve(ok("https can be spoken")),
   checkAgent: () => Promise.resolve([ok("works")]),
   logInAtTerminal: () => Promise.resolve(false),
