@@ -8,8 +8,8 @@ import type { Config } from "./load.ts";
 import { DEFAULT_SCOPES } from "./new_key.ts";
 import { type Setting, SETTING_HELP } from "./settings.ts";
 
-/** The scopes for everything that the page offers: chat, captions, answers to permissions, and a stop button. */
-const PAGE_SCOPES: readonly Scope[] = ["chat", "events", "permissions", "operator"];
+/** The scopes for everything that the page offers: chat, voice, captions, answers to permissions, and a stop button. */
+const PAGE_SCOPES: readonly Scope[] = ["chat", "audio", "events", "permissions", "operator"];
 /** Characters of a line of `--help` beside its indentation. */
 const HELP_COLUMNS = 93;
 

@@ -108,7 +108,7 @@ Deno.test("banner: with keys of the file only, it tells how to log in on the pag
   assertEquals(text.includes(KEY), false);
   assertMatch(text, /Open it: +http:\/\/127\.0\.0\.1:80\/ +The page asks for a key/);
   const [, args = ""] = /oab-vtuber key (new page --scopes \S+)$/m.exec(text) ?? [];
-  assertMatch(newKey(args.split(" "))!.text, /\["chat", "events", "permissions", "operator"\]$/);
+  assertMatch(newKey(args.split(" "))!.text, /\["chat", "audio", "events", "permissions", "operator"\]$/);
   assertMatch(text, /-H "Authorization: Bearer \$KEY"/);
   assertMatch(text, /API key: one of \[keys\.NAME\]\n/);
 });

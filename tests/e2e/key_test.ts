@@ -103,7 +103,7 @@ args = ${JSON.stringify(["-c", shell, command, ...args])}
       env: { PHONE: variable, VTUBER_AUTH_KEY: "", OPENAB_AGENT_COMMAND: "" },
     });
     const banner = await server.printed("Your skin:");
-    assertStringIncludes(banner, "oab-vtuber key new page --scopes chat,events,permissions,operator");
+    assertStringIncludes(banner, "oab-vtuber key new page --scopes chat,audio,events,permissions,operator");
     const status = async (path: string, key: string) => {
       const response = await fetch(server.url + path, { headers: { authorization: `Bearer ${key}` } });
       const body = await response.json();

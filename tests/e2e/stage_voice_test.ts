@@ -6,6 +6,9 @@ import { parseWav } from "../../lib/speech/wav.ts";
 import { COUNT_AUDIO, FakeAudio, microphoneFlags, writeTalk } from "../support/harness/audio_fixture.ts";
 import { CHROMIUM, openPage, type PageOptions, startBrowser } from "../support/harness/browser.ts";
 import { createGate, type Gate } from "../support/harness/data_dir_fixture.ts";
+import { FakeUpstream } from "../support/harness/fake_upstream.ts";
+import { apiKey } from "../support/harness/key_fixture.ts";
+import { ServedApp } from "../support/harness/served_app.ts";
 import {
   countMethod,
   runStep,
@@ -347,7 +350,10 @@ Deno.test("stage: the overlay speaks without a click, if its address says so", {
       },
     });
     const { page } = opened;
-    if (voice !== "") await untilAudio(page, 'contexts[0]?.state === "running"');
+    if (voice !== "") {
+      await untilAudio(page, 'contexts[0]?.state === "running"');
+      await page.locator('#voice-pick option[value="server:one"]').waitFor({ state: "attached" });
+    }
     // The page has subscribed once it shows what another client's turn does.
     for (let shown = false; !shown;) {
       await (await server.chat(script({ text: "Hello, everybody." }))).text();
@@ -360,6 +366,64 @@ Deno.test("stage: the overlay speaks without a click, if its address says so", {
     assertEquals((await audioUse(page)).contexts, spoken.length);
     assertEquals(opened.problems, []);
   }
+});
+
+Deno.test("stage: the server's own voice speaks, and its recognizer hears", {
+  ignore: CHROMIUM === undefined,
+}, async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    await writeTalk(`${folder}/talk.wav`);
+    const said = script({ text: "Hello there. This is the voice of the server." });
+    await using upstream = new FakeUpstream(() => Response.json({ text: said }));
+    await using server = await startServer({ env: { VTUBER_TRANSCRIPTION_BASE_URL: upstream.url } });
+    await using browser = await startBrowser(...microphoneFlags(`${folder}/talk.wav`));
+    await using opened = await openPage(browser, server.url, {
+      prepare: (page) => page.addInitScript(COUNT_AUDIO).then(() => {}),
+    });
+    const { page, problems } = opened;
+    await untilConnected(page);
+    const requests: string[] = [];
+    page.on("response", (response) => {
+      const { pathname } = new URL(response.url());
+      if (pathname.startsWith("/v1/audio/")) requests.push(`${response.status()} ${pathname}`);
+    });
+    await turnOn(page);
+    await choose(page, "Your microphone", "push");
+    await page.getByRole("button", { name: "Talk" }).hover();
+    await page.mouse.down();
+    await page.locator('#talk[data-state="recording"]').waitFor();
+    await untilHeard(page);
+    await page.mouse.up();
+    await page.locator('.drawn:not([data-mouth="0"])').waitFor();
+    await page.locator("#caption-text", { hasText: "voice of the server." }).waitFor();
+    await page.getByRole("button", { name: "Stop" }).waitFor({ state: "hidden" });
+    assert((await audioUse(page)).started > 0);
+    const kinds = [...new Set(requests)].sort();
+    assertEquals(kinds, ["200 /v1/audio/speech", "200 /v1/audio/transcriptions", "200 /v1/audio/voices"]);
+    const file = upstream.calls[0]!.form!.get("file") as File;
+    assertEquals(parseWav(await file.bytes()).rate, 16_000);
+    assertEquals(problems, []);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("stage: a key without the scope audio, in the page and in the overlay", {
+  ignore: CHROMIUM === undefined,
+}, async () => {
+  await using served = ServedApp.start({ access: { keys: [apiKey("page", ["chat", "events"])] } });
+  await using browser = await startBrowser("--autoplay-policy=no-user-gesture-required");
+  {
+    await using opened = await openPage(browser, `${served.url}/#key=page`);
+    await untilConnected(opened.page);
+    await opened.page.getByRole("button", { name: "Voice and microphone" }).click();
+    await opened.page.getByText("lacks the scope “audio”: only the browser's voices can speak").waitFor();
+    assertEquals(opened.problems, []);
+  }
+  await using opened = await openPage(browser, `${served.url}/?overlay=1&voice=1#key=page`);
+  await opened.page.getByRole("alert").getByText("lacks the scope “audio”: it cannot speak").waitFor();
+  assertEquals(opened.problems, []);
 });
 
 Deno.test("stage: without TLS another machine has no microphone, and the page says why", {

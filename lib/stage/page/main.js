@@ -117,7 +117,7 @@ function handleConnection(state, snapshot, problem) {
       keyForm.close();
       overlayProblem.hidden = true;
       offerAllowed(snapshot.scopes ?? []);
-      voice.connect(snapshot.scopes ?? []);
+      connectVoice(snapshot.scopes ?? []);
       showSnapshot(snapshot);
       break;
     case "waiting":
@@ -139,6 +139,14 @@ function handleConnection(state, snapshot, problem) {
     default:
       /** @satisfies {never} */ (state);
   }
+}
+
+/** Finds out what can be spoken and heard. Only the overlay has no other place to say why not. @param {string[]} scopes */
+async function connectVoice(scopes) {
+  if (await voice.connect(scopes) || !IS_OVERLAY) return;
+  overlayProblem.hidden = false;
+  overlayProblem.textContent =
+    "The key in the address of this overlay lacks the scope “audio”: it cannot speak.";
 }
 
 /** Asks for a key. @param {string} problem Why the server refuses the present one; empty if it does not know it. */

@@ -153,6 +153,8 @@ export function createVoice({ overlayVoice, isOverlay, key, voiceEngine, onTalk,
         ? "The key of this page lacks the scope “audio”: only the browser's voices can speak."
         : all.length === 0
         ? "Neither the server nor this browser has a voice."
+        : choice.isOn && choice.voice === AUTOMATIC
+        ? "Each sentence gets a voice that speaks its language."
         : "",
     );
     const { by, why } = recognizer();
@@ -163,12 +165,18 @@ export function createVoice({ overlayVoice, isOverlay, key, voiceEngine, onTalk,
   return {
     voices,
 
-    /** Finds out what is possible with the key, whenever the page has connected. @param {readonly string[]} allowed Its scopes. */
+    /**
+     * Finds out what is possible with the key, whenever the page has connected.
+     *
+     * @param {readonly string[]} allowed The scopes of the key.
+     * @returns {Promise<boolean>} Whether the server's voice can be heard that was turned on, or there is none.
+     */
     async connect(allowed) {
       scopes = allowed;
       abilities = await fetchAbilities();
       if (choice.isOn) await listVoices();
       show();
+      return !choice.isOn || !abilities.speech || scopes.includes("audio");
     },
   };
 }

@@ -9,6 +9,10 @@ const ASK_TIMEOUT_MS = 8_000;
 /** Longest wait for the words of a recording. */
 const TRANSCRIBE_TIMEOUT_MS = 90_000;
 
+/** OpenAI's usual models, for an upstream that wants a model although the server's owner has set none. */
+const SPEECH_MODEL = "tts-1";
+const TRANSCRIPTION_MODEL = "whisper-1";
+
 /** An error that the server reports, for the person. */
 export class SpeechError extends Error {
   /** @param {string} message */
@@ -66,7 +70,7 @@ export async function requestSpeech(key, text, voice, signal) {
   const response = await fetch(audioUrl("speech"), {
     method: "POST",
     headers: { "content-type": "application/json", ...keyHeaders(key) },
-    body: JSON.stringify({ input: text, voice, response_format: "pcm" }),
+    body: JSON.stringify({ model: SPEECH_MODEL, input: text, voice, response_format: "pcm" }),
     signal,
   });
   if (!response.ok || response.body === null) throw new SpeechError(await readErrorMessage(response));
@@ -82,6 +86,7 @@ export async function requestSpeech(key, text, voice, signal) {
  */
 export async function transcribe(key, recording) {
   const form = new FormData();
+  form.set("model", TRANSCRIPTION_MODEL);
   form.set("file", recording, "speech.wav");
   form.set("response_format", "json");
   const response = await fetch(audioUrl("transcriptions"), {

@@ -54,7 +54,7 @@ export function createVoiceControls({ onToggle, onOpen, onVoice, onMicrophone })
     showVoices(voices, value, hint) {
       const options = [
         new Option("Off", ""),
-        new Option("Automatic: a voice for each language", AUTOMATIC),
+        new Option("Automatic", AUTOMATIC),
         ...GROUPS.flatMap(([engine, label]) => {
           const group = createElement("optgroup");
           group.label = label;
