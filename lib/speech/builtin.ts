@@ -16,7 +16,7 @@ import type { TextToSpeech, Voice } from "./text_to_speech.ts";
 /** Longest start of the worker, and longest computation of a sentence, in milliseconds. */
 const START_TIMEOUT_MS = 60_000;
 const SENTENCE_TIMEOUT_MS = 30_000;
-/** Time without speech after which the worker and its 120 MB or so are released, in milliseconds. */
+/** Time without speech after which the worker and its 200 MB or so are released, in milliseconds. */
 const IDLE_MS = 600_000;
 /** The worker speaks one sentence at a time, some twenty times faster than it is heard. */
 const SENTENCES_AT_ONCE = 1;
