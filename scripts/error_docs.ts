@@ -62,7 +62,10 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "The path exists, but not for this method.",
     "Use a method that the header `allow` lists.",
   ],
-  request_timeout: ["The body did not arrive within 60 seconds.", "Send less, or faster."],
+  request_timeout: [
+    "The body did not arrive within 60 seconds, or a recording within 120.",
+    "Send less, or faster.",
+  ],
   idempotency_key_conflict: [
     "A different request had the same `Idempotency-Key`.",
     "Use a new key for each request.",
@@ -82,7 +85,8 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "Wait for the seconds in `retry-after`.",
   ],
   body_too_large: [
-    "The body is larger than 20 MiB, a command has more than 16,384 characters, or the embeddings have more than 64 MiB.",
+    "The body is larger than 20 MiB, a recording is larger than 25 MiB or longer than an hour, a command has more than " +
+    "16,384 characters, or the answer of an upstream is too large.",
     "Send smaller images, or fewer inputs at once.",
   ],
   invalid_output: [
@@ -94,13 +98,14 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "Connect with `ws://` or `wss://`. A proxy in between has to pass WebSockets on.",
   ],
   insufficient_quota: [
-    "The key of the request has spent its `turns_per_day`. Or the quota of the server of `[embeddings]` is used up.",
+    "The key of the request has spent its `turns_per_day`. Or the quota of an upstream is used up.",
     "Wait for the next day (UTC), or raise `turns_per_day` of the key. Or pay for the server.",
   ],
   rate_limit_exceeded: [
     "The key has made as many requests in a minute as its `requests_per_minute` allows. Or all turns are in use, " +
     "5,000 clients are connected for events, a client sends more than 50 commands a second, many wrong keys wait for " +
-    "their answer, many JSON schemas wait for their check, or the server of `[embeddings]` is busy.",
+    "their answer, many JSON schemas wait for their check, many texts are spoken or recordings written down, or an " +
+    "upstream is busy.",
     "Wait for the seconds in `retry-after`, or raise the limit that the message names.",
   ],
   server_overloaded: [
@@ -113,8 +118,8 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "request id in the message.",
   ],
   not_configured: [
-    "The server of `[embeddings]` is not configured.",
-    "Set `base_url` of `[embeddings]` in `config.toml`: see [Configuration](configuration.md#embeddings).",
+    "No server makes embeddings, nothing writes down recordings, or the voice is turned off.",
+    "Set what the message names: see [Configuration](configuration.md#embeddings) and [Voice](voice.md).",
   ],
   agent_error: [
     "The agent answered with an error, such as a used-up quota, an unknown model, or a provider that fails.",
@@ -137,16 +142,17 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "Run `oab-vtuber doctor`, and read the log.",
   ],
   upstream_error: [
-    "The server of `[embeddings]` refused the request, or failed. If it refused, the status is its own.",
+    "An upstream (the server of `[embeddings]`, `[speech]` or `[transcription]`) or a program of the voice refused the " +
+    "request, or failed. If it refused, the status is its own.",
     "Read the message: it has the server's own words.",
   ],
   upstream_unavailable: [
-    "The server of `[embeddings]` cannot be reached, redirects, or does not answer as OpenAI's API does.",
-    "Run `oab-vtuber doctor`, which says why. Start the server, or correct `base_url` of `[embeddings]`.",
+    "An upstream cannot be reached, redirects, or does not answer as OpenAI's API does.",
+    "Run `oab-vtuber doctor`, which says why. Start the server, or correct the `base_url` that the message names.",
   ],
   upstream_auth_required: [
-    "The server of `[embeddings]` refuses its key, or needs one.",
-    "Correct `key` of `[embeddings]`.",
+    "An upstream refuses its key, or needs one.",
+    "Correct the `key` that the message names.",
   ],
   shutting_down: ["The server is shutting down.", "Start it again."],
   agent_timeout: [
@@ -154,7 +160,8 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "Raise `VTUBER_REPLY_TIMEOUT_SECS` or `VTUBER_TURN_TIMEOUT_SECS`.",
   ],
   upstream_timeout: [
-    "The server of `[embeddings]` did not answer within 240 seconds.",
-    "Send fewer inputs at once.",
+    "An upstream did not answer within 240 seconds, was silent for 60 seconds in the middle of its answer, or a program " +
+    "of the voice took too long.",
+    "Send less at once.",
   ],
 };
