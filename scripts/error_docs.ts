@@ -104,8 +104,8 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
   rate_limit_exceeded: [
     "The key has made as many requests in a minute as its `requests_per_minute` allows. Or all turns are in use, " +
     "5,000 clients are connected for events, a client sends more than 50 commands a second, many wrong keys wait for " +
-    "their answer, many JSON schemas wait for their check, many texts are spoken or recordings written down, or an " +
-    "upstream is busy.",
+    "their answer, many JSON schemas wait for their check, many texts are spoken or recordings written down, a " +
+    "request was repeated 16 times, or an upstream is busy.",
     "Wait for the seconds in `retry-after`, or raise the limit that the message names.",
   ],
   server_overloaded: [

@@ -6,6 +6,8 @@ import type { Turn } from "./turn.ts";
 
 /** Finished turns that are remembered. Beyond it, see {@linkcode listExcess}. */
 const MAX_FINISHED = 100;
+/** Repeated requests of a turn. Each may keep its body and its reply for as long as the turn runs. */
+const MAX_REPEATS = 16;
 /** How long a finished turn is remembered, in milliseconds. */
 const KEEP_MS = 5 * 60_000;
 
@@ -28,6 +30,8 @@ interface Entry {
   turn?: Turn;
   /** The request's reply among those of the turn. */
   replyNumber?: number;
+  /** Number of repeated requests. */
+  repeats: number;
   expiresAt: number;
   /** Is not kept after the end of the turn. */
   isForgotten?: boolean;
@@ -47,8 +51,9 @@ export class IdempotencyCache {
   /**
    * Returns the turn of a repeated request, or starts a turn.
    *
-   * @throws {AppError} `idempotency_key_conflict` if the key belongs to another request; `turn_cancelled` if the turn
-   * was abandoned, was cancelled before it started, or has begun another reply; any error of `start`.
+   * @throws {AppError} `idempotency_key_conflict` if the key belongs to another request; `rate_limit_exceeded` if the
+   * request was repeated too often; `turn_cancelled` if the turn was abandoned, was cancelled before it started, or has
+   * begun another reply; any error of `start`.
    */
   async getOrStart(key: IdempotencyKey, start: () => Promise<Turn>): Promise<Turn> {
     const entry = key.isRetry ? this.#find(entryName(key)) : undefined;
@@ -59,6 +64,13 @@ export class IdempotencyCache {
         "Another request was sent with this Idempotency-Key. Use a new key for each request.",
       );
     }
+    if (entry.repeats >= MAX_REPEATS) {
+      throw new AppError(
+        "rate_limit_exceeded",
+        `This request was repeated ${MAX_REPEATS} times. Wait for one of its replies.`,
+      );
+    }
+    entry.repeats++;
     const turn = await entry.starting.catch((error) => {
       // A superseded, interrupted or forgotten request must not come back and supersede others.
       if (error instanceof AppError && error.code === "turn_cancelled") throw error;
@@ -93,7 +105,7 @@ export class IdempotencyCache {
   async #start(key: IdempotencyKey, start: () => Promise<Turn>): Promise<Turn> {
     const { owner, bodyHash } = key;
     const name = entryName(key);
-    const entry: Entry = { owner, bodyHash, starting: start(), expiresAt: Infinity };
+    const entry: Entry = { owner, bodyHash, starting: start(), repeats: 0, expiresAt: Infinity };
     this.#finished.delete(name);
     this.#running.set(name, entry);
     try {

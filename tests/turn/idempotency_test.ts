@@ -74,6 +74,15 @@ Deno.test("getOrStart: a repeated request does not get the reply after the answe
   await turn.ended;
 });
 
+Deno.test("getOrStart: a turn has at most 16 repeated requests", async () => {
+  const fixture = new Fixture();
+  const turn = await fixture.send("a", { isRetry: false });
+  for (let count = 0; count < 16; count++) assertStrictEquals(await fixture.send("a"), turn);
+  const failure: AppError = await assertRejects(() => fixture.send("a"), AppError);
+  assertEquals([failure.code, fixture.started], ["rate_limit_exceeded", 1]);
+  assertNotStrictEquals(await fixture.send("b"), turn);
+});
+
 Deno.test("getOrStart: a request that is no repetition starts a turn, which repetitions then get", async () => {
   const fixture = new Fixture();
   const first = await fixture.send("a", { isRetry: false });
