@@ -156,6 +156,7 @@ export class ConversationRegistry {
       job.delivery = await startTurn(job, this.#active, this.#options, cancelled);
       const { turn } = job.delivery;
       job.ticket.attach(turn);
+      if (this.#refusal) turn.refuseAnswers(this.#refusal);
       turn.ended.then(() => this.#finish(job!));
       return turn;
     } catch (error) {
@@ -225,9 +226,10 @@ export class ConversationRegistry {
     for (const { ticket } of this.#jobs) ticket.cancel(failure);
   }
 
-  /** Refuses new turns, and resolves when the others have ended. */
+  /** Refuses new turns, and resolves when the others have ended. A turn that waits for a further request fails. */
   async drain(): Promise<void> {
-    this.#refusal ??= shuttingDown();
+    const refusal = this.#refusal ??= shuttingDown();
+    for (const turn of this.running) turn.refuseAnswers(refusal);
     if (this.#jobs.size === 0) return;
     this.#drained ??= Promise.withResolvers();
     await this.#drained.promise;

@@ -45,6 +45,11 @@ export class ReplyReaders {
     return this.#isClosed;
   }
 
+  /** Whether the reply has ended before its turn, and no next reply has begun. */
+  get isSuspended(): boolean {
+    return this.#next !== undefined;
+  }
+
   /**
    * Adds a reader, which gets the earlier events at once.
    *

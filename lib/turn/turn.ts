@@ -120,7 +120,7 @@ export class Turn {
 
   readonly #limits: TurnLimits;
   readonly #readers: ReplyReaders;
-  readonly #speaksQuestions: boolean;
+  #speaksQuestions: boolean;
   #asksReaders: boolean;
   readonly #observer: TurnObserver | undefined;
   readonly #scan: SpeechScan | undefined;
@@ -309,6 +309,16 @@ export class Turn {
     if (this.#isOver) return;
     this.#end({ type: "failure", failure });
     this.#stopping.abort();
+  }
+
+  /**
+   * Asks the readers nothing from now on, because no request can answer. A turn that waits for an answer after the end
+   * of its reply fails.
+   */
+  refuseAnswers(failure: AppError): void {
+    this.#asksReaders = false;
+    this.#speaksQuestions = false;
+    if (this.#readers.isSuspended && this.#open.waitsForPerson) this.fail(failure);
   }
 
   /** Sends the prompt of an attempt, which is cancelled once the agent is asked to stop. */

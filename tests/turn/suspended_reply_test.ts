@@ -1,4 +1,5 @@
 import { assertEquals } from "@std/assert";
+import { AppError } from "../../lib/core/errors.ts";
 import type { PermissionId, PermissionOutcome, QuestionId } from "../../lib/turn/event.ts";
 import { beginTurn, permission, recordTurn, resolved } from "../support/harness/turn_fixture.ts";
 
@@ -110,4 +111,34 @@ Deno.test("Turn: a newer request supersedes one that waits for its readers", asy
   assertEquals([turn.cancelledBy, turn.isAsking("a" as PermissionId)], ["barge_in", false]);
   prompt.end();
   await turn.ended;
+});
+
+Deno.test("refuseAnswers: fails a turn that waits for an answer, and no other turn asks its reader", async () => {
+  const failure = new AppError("shutting_down", "Bye.");
+  const waiting = await beginAsking();
+  waiting.turn.refuseAnswers(failure);
+  assertEquals(waiting.turn.isOver, true);
+
+  const working = await beginAsking();
+  working.prompt.emit(resolved("a"));
+  working.turn.refuseAnswers(failure);
+  assertEquals(working.turn.isOver, false);
+
+  const asking = await beginTurn({ asksReaders: true, speaksQuestions: true });
+  const { turn, prompt } = asking;
+  const recorder = recordTurn(turn);
+  turn.refuseAnswers(failure);
+  prompt.emit(permission("a"));
+  assertEquals([turn.isOver, recorder.summaries.includes("end end_turn")], [false, false]);
+  let cancelCount = 0;
+  const question = { message: "Which?", fields: [], isPrivate: false, isShown: false, expiresAt: 0 };
+  prompt.emit({
+    type: "question",
+    request: { ...question, id: "q1" as QuestionId, answerInWords: () => true, cancel: () => cancelCount++ },
+  });
+  assertEquals([cancelCount, recorder.text], [1, ""]);
+  for (const begun of [waiting, working, asking]) {
+    begun.prompt.end();
+    await begun.turn.ended;
+  }
 });
