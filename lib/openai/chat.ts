@@ -90,11 +90,7 @@ export function completionHandler(deps: CompletionDeps, endpoint: keyof typeof E
     } catch (error) {
       throw error instanceof AppError && turn ? error.inConversation(headerText(turn.conversation)) : error;
     }
-    // A stream can begin before its turn.
-    const id = turn ? headerText(turn.conversation) : name;
-    if (id !== undefined) response.headers.set("x-session-id", id);
-    if (turn) response.headers.set("x-resolved-model", headerText(turn.resolvedModel));
-    if (request.ignored.length > 0) response.headers.set("x-vtuber-ignored", request.ignored.join(", "));
+    setTurnHeaders(response.headers, turn, name, request.ignored);
     return response;
   };
 }
@@ -117,6 +113,24 @@ export function startOrJoin(
     return startTurn({ ...turn, cannedReply }, signal);
   };
   return key ? idempotency.getOrStart(key, start) : start();
+}
+
+/**
+ * Tells in the headers of a response of its turn, and of fields that are ignored.
+ *
+ * @param turn The turn, unless the response begins before its turn.
+ * @param name The conversation, if it is known before the turn.
+ */
+export function setTurnHeaders(
+  headers: Headers,
+  turn: Turn | undefined,
+  name: string | undefined,
+  ignored: readonly string[],
+): void {
+  const conversation = turn?.conversation ?? name;
+  if (conversation !== undefined) headers.set("x-session-id", headerText(conversation));
+  if (turn) headers.set("x-resolved-model", headerText(turn.resolvedModel));
+  if (ignored.length > 0) headers.set("x-vtuber-ignored", ignored.join(", "));
 }
 
 /** The conversation that a request names, as a header can carry it; headers come before the body. */

@@ -176,6 +176,26 @@ Deno.test("approvals: previous_response_id of an answer has to be the response t
   assertEquals(textOf(await responseOf(await asking.answer(first))), "Then allow.");
 });
 
+Deno.test("approvals: an answer may name the conversation of its turn, and no other", async () => {
+  await using asking = new Asking();
+  const first = await asking.ask({ conversation: "mao" });
+  const input = [approval(askedIn(first)!.id)];
+  const error = await errorOf(await asking.post({ input, conversation: "kai" }));
+  assertEquals([error.status, error.code, error.param], [400, "invalid_value", "conversation"]);
+  assertEquals(asking.outcomes, []);
+  const second = await responseOf(await asking.post({ input, conversation: "mao" }));
+  assertEquals([textOf(second), second.conversation], ["Then allow.", { id: "mao" }]);
+});
+
+Deno.test("approvals: a server that shuts down does not wait for an answer", async () => {
+  await using asking = new Asking();
+  await asking.ask();
+  const drained = asking.app.conversations.drain();
+  assertEquals([...asking.app.conversations.running].map(({ isOver }) => isOver), [true]);
+  await drained;
+  assertEquals(asking.outcomes, ["cancelled"]);
+});
+
 Deno.test("approvals: a client that hangs up after the request for approval ends nothing", async () => {
   await using asking = new Asking();
   const client = new AbortController();

@@ -105,6 +105,16 @@ Deno.test("responses: text.format gives the JSON alone, and its lack is an error
   assertEquals([types.at(-1), final.error?.type], ["response.failed", "invalid_output"]);
 });
 
+Deno.test("responses: a long field is not repeated, so that the events fit into the stream", async () => {
+  await using app = startApp({ script: saying('{"name":"Mao"}') });
+  // 9 MB in UTF-8 each: a stream is cut off once 8 MiB wait.
+  const format = { type: "json_object", note: "A".repeat(9_000_000) };
+  for (const fields of [{ instructions: "あ".repeat(3_000_000) }, { text: { format } }]) {
+    const { final } = await readStream(post(app, { stream: true, ...fields }));
+    assertEquals([final.status, textOf(final)], ["completed", '{"name":"Mao"}']);
+  }
+});
+
 Deno.test("responses: previous_response_id goes on in its conversation, with the new words only", async () => {
   await using app = startApp({ sessions: "auto", script: oneByOne(saying("One."), saying("Two.")) });
   const first = await create(app, { input: "First" });

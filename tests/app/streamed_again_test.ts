@@ -138,7 +138,7 @@ Deno.test("stream again: only of a response in the background, in memory, of thi
     id = await start(app, { background: true, store: true });
     assertEquals(typesOf(await eventsOf(streamOf(app, id, "", one))).at(-1), "response.completed");
     assertEquals(await refusalOf(app, id, "", withKey("two")), [404, "not_found", null]);
-    for (const after of ["x", "-2", "1.5"]) {
+    for (const after of ["x", "-2", "1.5", ""]) {
       const expected = [400, "invalid_value", "starting_after"];
       assertEquals(await refusalOf(app, id, `&starting_after=${after}`), expected);
     }

@@ -118,11 +118,14 @@ export class Approvals {
   /**
    * Answers the agent, unless a watcher has done so, and begins the next reply of the turn.
    *
-   * @param previousId The response that the request continues.
+   * @param named The response that the request continues, and the conversation that it names.
    * @throws {AppError} `not_found` if the caller has no such approval request, `permission_resolved` if it is over,
-   * `invalid_value` if another response asked, or if the agent does not offer the answer.
+   * `invalid_value` if another response or conversation asked, or if the agent does not offer the answer.
    */
-  answer({ response, approval, path }: ApprovalAnswer, previousId: string | undefined): Turn {
+  answer(
+    { response, approval, path }: ApprovalAnswer,
+    { previousId, conversation }: Record<"previousId" | "conversation", string | undefined>,
+  ): Turn {
     const { approval_request_id, approve } = response;
     if (approval === undefined) {
       const param = `${path}.approval_request_id`;
@@ -143,6 +146,14 @@ export class Approvals {
         "permission_resolved",
         "This approval request is over: it was answered before, its time has run out, or its turn was ended. " +
           "Send a new message.",
+      );
+    }
+    if (conversation !== undefined && conversation !== turn.conversation) {
+      const param = "conversation";
+      throw new AppError(
+        "invalid_value",
+        `"${param}" has to be "${turn.conversation}", in which the approval was asked for.`,
+        { param },
       );
     }
     try {

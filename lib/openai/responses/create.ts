@@ -1,23 +1,32 @@
 /** `POST /v1/responses`. @module */
 
+import type { Message } from "../../conversation/message.ts";
 import { abortable } from "../../core/abortable.ts";
 import { settlesWithin } from "../../core/deadline.ts";
 import { AppError, toAppError } from "../../core/errors.ts";
 import { holdBodyUntil, readJson } from "../../http/json_body.ts";
 import type { Handler } from "../../http/router.ts";
 import { EVENT_STREAM_HEADERS } from "../../http/sse.ts";
+import type { Caller } from "../../turn/caller.ts";
 import type { IdempotencyKey } from "../../turn/idempotency.ts";
 import type { Turn } from "../../turn/turn.ts";
-import { type CompletionDeps, conversationName, headerText, idempotencyKey, startOrJoin } from "../chat.ts";
-import { HEAD_MS, UNFINISHED } from "../response.ts";
+import {
+  type CompletionDeps,
+  conversationName,
+  headerText,
+  idempotencyKey,
+  setTurnHeaders,
+  startOrJoin,
+} from "../chat.ts";
+import { HEAD_MS, type StreamOptions, UNFINISHED } from "../response.ts";
 import { requireUsableSchema } from "../structured_output.ts";
 import { promptTokens } from "../usage.ts";
 import { contentSize, requireContent } from "../wire.ts";
-import type { Approvals } from "./approvals.ts";
-import { resolveReferences, responseId, toMessages } from "./items.ts";
+import type { ApprovalAnswer, Approvals } from "./approvals.ts";
+import { type HistoryItem, resolveReferences, responseId, toMessages } from "./items.ts";
 import { hasText, ResponseRun, type RunOptions } from "./run.ts";
-import type { ResponseStore } from "./store.ts";
-import { instructionMessages, parseResponseRequest } from "./wire.ts";
+import type { KeptResponse, ResponseStore } from "./store.ts";
+import { instructionMessages, parseResponseRequest, type ResponseRequest } from "./wire.ts";
 
 /** The parts of the program that responses need. */
 export interface ResponseDeps extends CompletionDeps {
@@ -34,16 +43,7 @@ export function createHandler(deps: ResponseDeps): Handler {
     const request = parseResponseRequest(body.value, caller.scopes.has("permissions"));
     const { agent, model, conversation } = router.resolve(request.model);
     const id = responseId(requestId);
-    const input = resolveReferences(request.items, store.createItemFinder(caller.id));
-    const previous = request.previousResponseId
-      ? store.requirePrevious(caller.id, request.previousResponseId)
-      : undefined;
-    const instructions = instructionMessages(request.instructions);
-    const own = [...instructions, ...toMessages(input)];
-    const answer = approvals.find(caller, input);
-    requireContent(own, "input", answer !== undefined);
-    const history = previous ? store.chain(caller.id, previous.id, contentSize(own)) : [];
-    const messages = [...instructions, ...toMessages([...history, ...input])];
+    const { input, messages, previous, answer } = readTranscript(deps, request, caller);
     if (request.format) await requireUsableSchema(request.format, http.signal);
 
     const named = previous
@@ -57,8 +57,11 @@ export function createHandler(deps: ResponseDeps): Handler {
     let turn: Turn | undefined;
     // The key is without the name that a branch gets, because a repeated request would get another one.
     const key = idempotencyKey(http, caller.id, body, named);
-    const continuing = answer &&
-      continueOrJoin(deps, key, () => approvals.answer(answer, request.previousResponseId));
+    const continuing = answer && continueOrJoin(deps, key, () =>
+      approvals.answer(answer, {
+        previousId: request.previousResponseId,
+        conversation: named,
+      }));
     const starting = (continuing ?? startOrJoin(deps, key, { ...request, messages }, {
       caller,
       conversation: { owner: caller.id, name },
@@ -71,7 +74,7 @@ export function createHandler(deps: ResponseDeps): Handler {
     }, signal)).then((started) => turn = started);
     holdBodyUntil(http, starting);
 
-    const options: RunOptions = {
+    const response = await respond(starting, {
       head: {
         ...{ id, createdAt: Math.floor(Date.now() / 1000), model: request.model || router.default.name },
         serverLabel: request.approvalLabel ?? agent.name,
@@ -81,26 +84,46 @@ export function createHandler(deps: ResponseDeps): Handler {
       ...{ request, input, owner: caller.id, agent: agent.name, conversation: name, store, approvals },
       ...{ stopping, signal },
       stream: request.stream ? settings : undefined,
-    };
-    let response: Response;
-    try {
-      if (request.background) {
-        response = await runInBackground(starting, options);
-      } else if (request.stream) {
-        response = await stream(starting, options, settings.headMs ?? HEAD_MS);
-      } else {
-        response = await collect(starting, options, http.signal);
-      }
-    } catch (error) {
+    }, http.signal).catch((error) => {
       throw error instanceof AppError && turn ? error.inConversation(headerText(turn.conversation)) : error;
-    }
-    // The response can begin before its turn.
-    const session = turn?.conversation ?? name;
-    if (session !== undefined) response.headers.set("x-session-id", headerText(session));
-    if (turn) response.headers.set("x-resolved-model", headerText(turn.resolvedModel));
-    if (request.ignored.length > 0) response.headers.set("x-vtuber-ignored", request.ignored.join(", "));
+    });
+    setTurnHeaders(response.headers, turn, name, request.ignored);
     return response;
   };
+}
+
+/** The items of a request, and what they go on with. */
+interface Transcript {
+  /** The items, with references replaced. */
+  readonly input: readonly HistoryItem[];
+  /** The messages, after those of the earlier responses. */
+  readonly messages: readonly Message[];
+  /** The response that the request continues. */
+  readonly previous: KeptResponse | undefined;
+  /** The answer to an approval request. */
+  readonly answer: ApprovalAnswer | undefined;
+}
+
+/**
+ * Reads the items of a request, and of the responses that it continues.
+ *
+ * @throws {AppError} if an item or a response is unknown, the answer is not allowed, or the request has no content.
+ */
+function readTranscript(
+  { responses: store, approvals }: ResponseDeps,
+  request: ResponseRequest,
+  caller: Caller,
+): Transcript {
+  const input = resolveReferences(request.items, store.createItemFinder(caller.id));
+  const previous = request.previousResponseId
+    ? store.requirePrevious(caller.id, request.previousResponseId)
+    : undefined;
+  const instructions = instructionMessages(request.instructions);
+  const own = [...instructions, ...toMessages(input)];
+  const answer = approvals.find(caller, input);
+  requireContent(own, "input", answer !== undefined);
+  const history = previous ? store.chain(caller.id, previous.id, contentSize(own)) : [];
+  return { input, messages: [...instructions, ...toMessages([...history, ...input])], previous, answer };
 }
 
 /** Joins the turn of an earlier request with the same key, or goes on with a turn that waits for an answer. */
@@ -110,6 +133,17 @@ async function continueOrJoin(
   goOn: () => Turn,
 ): Promise<Turn> {
   return key ? await idempotency.getOrStart(key, () => Promise.try(goOn)) : goOn();
+}
+
+/**
+ * Responds in the way that the request asks for.
+ *
+ * @param signal Aborts when the client hangs up.
+ */
+function respond(starting: Promise<Turn>, options: RunOptions, signal: AbortSignal): Promise<Response> {
+  if (options.request.background) return runInBackground(starting, options);
+  if (options.stream) return stream(starting, options, options.stream);
+  return collect(starting, options, signal);
 }
 
 /**
@@ -131,7 +165,11 @@ async function runInBackground(starting: Promise<Turn>, options: RunOptions): Pr
  *
  * @throws {AppError} if the turn fails to start before the head of the stream, or fails before any text.
  */
-async function stream(starting: Promise<Turn>, options: RunOptions, headMs: number): Promise<Response> {
+async function stream(
+  starting: Promise<Turn>,
+  options: RunOptions,
+  { headMs = HEAD_MS }: StreamOptions,
+): Promise<Response> {
   const isTaken = await settlesWithin(headMs, starting);
   const run = new ResponseRun(options);
   if (isTaken) readNow(run, await starting);

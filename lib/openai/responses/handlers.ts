@@ -21,8 +21,9 @@ export function retrieveHandler({ responses, stream }: Pick<ResponseDeps, "respo
     if (events === undefined) {
       throw notStreamed("it was not made in the background, or is no longer in memory");
     }
-    const after = Number(searchParams.get("starting_after") ?? -1);
-    if (!(Number.isSafeInteger(after) && after >= -1)) {
+    const startingAfter = searchParams.get("starting_after");
+    const after = startingAfter === null ? -1 : Number(startingAfter);
+    if (startingAfter === "" || !(Number.isSafeInteger(after) && after >= -1)) {
       throw invalid("starting_after", "must be the sequence_number of an event");
     }
     return events.stream(after, stream);

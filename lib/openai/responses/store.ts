@@ -157,18 +157,20 @@ export class ResponseStore implements AsyncDisposable {
     };
     if (store === false) this.#unstored.set(id, owner);
     else this.#running.set(id, entry);
+    let newest: readonly string[] = [id];
     return {
       attach: ({ conversation, resolvedModel }) => {
         entry.conversation = conversation;
         // An answer to a permission request goes on with the turn of its agent, whatever model it names.
         entry.agent = resolvedModel.split("/", 1)[0]!;
-        this.#newest.set(conversationKey({ ...entry, conversation }), [id]);
+        this.#newest.set(conversationKey({ ...entry, conversation }), newest);
       },
       cutOff: () => {
         const { conversation, previousId } = entry;
         if (conversation === undefined || previousId === undefined) return;
+        newest = [id, previousId];
         const key = conversationKey({ ...entry, conversation });
-        if (this.#newest.get(key)?.[0] === id) this.#newest.set(key, [id, previousId]);
+        if (this.#newest.get(key)?.[0] === id) this.#newest.set(key, newest);
       },
       finish: async (response) => {
         resolve();

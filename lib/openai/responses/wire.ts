@@ -37,6 +37,8 @@ const MAX_ID_CHARS = 256;
 const MAX_USER_CHARS = 512;
 /** Characters of the label of a server. */
 const MAX_LABEL_CHARS = 256;
+/** Characters of a field that a response repeats: several of its events do, which have to fit into a stream. */
+const MAX_ECHO_CHARS = 64 * 1024;
 /** Tools that are looked at. */
 const MAX_TOOLS = 1_000;
 
@@ -64,6 +66,7 @@ export interface ResponseRequest
 /** Fields that a response repeats from its request. */
 export interface ResponseEcho {
   readonly background: boolean;
+  /** `null` if they are too long to be repeated. */
   readonly instructions: string | null;
   readonly max_output_tokens: number | null;
   readonly metadata: Readonly<Record<string, string>>;
@@ -187,15 +190,24 @@ export function parseResponseRequest(body: unknown, canApprove: boolean): Respon
     ],
     echo: {
       background: value.background ?? false,
-      instructions: instructions ?? null,
+      instructions: canEcho(instructions) ? instructions ?? null : null,
       max_output_tokens: value.max_output_tokens ?? null,
       metadata: metadata ?? {},
       previous_response_id: previous_response_id || null,
       store: value.store ?? true,
-      text: { format: format ? value.text?.format as { type: string } : { type: "text" } },
+      text: { format: format ? echoFormat(value.text?.format as { type: string }) : { type: "text" } },
       user: value.user ?? null,
     },
   };
+}
+
+/** Returns a format as it was sent, or its type alone if it is too long to be repeated. */
+function echoFormat(format: { readonly type: string }): { readonly type: string } {
+  return canEcho(JSON.stringify(format)) ? format : { type: format.type };
+}
+
+function canEcho(text: string | null | undefined): boolean {
+  return (text?.length ?? 0) <= MAX_ECHO_CHARS;
 }
 
 /** Checks what is known before references are resolved. */

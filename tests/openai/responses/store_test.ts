@@ -505,6 +505,12 @@ Deno.test("isNewest: after a response that is cut off, the one before it too, un
   branch.cutOff();
   await branch.finish(saying("resp_5", ""));
   assertEquals(newest("resp_1", "resp_4", "resp_5"), ["resp_4", "resp_5"]);
+  const early = start(store, "resp_6", { previousId: "resp_4" });
+  early.cutOff();
+  // Its client hung up before its turn began.
+  early.attach({ conversation: "mao", resolvedModel: "openab/fast" });
+  assertEquals(newest("resp_3", "resp_4", "resp_6"), ["resp_4", "resp_6"]);
+  await early.finish(saying("resp_6", ""));
 });
 
 Deno.test("createItemFinder: finds what the API shows, of the output and of the input", async () => {
