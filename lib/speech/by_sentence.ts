@@ -4,7 +4,7 @@ import { untilAborted } from "../core/abortable.ts";
 import { startIdleTimer } from "../core/idle_timer.ts";
 import { Semaphore } from "../core/semaphore.ts";
 import { type Pcm, SPEECH_RATE } from "./pcm.ts";
-import { resample } from "./resample.ts";
+import { resampleInSteps } from "./resample.ts";
 import { SentenceSplitter } from "./sentences.ts";
 import type { SpeechRequest, TextToSpeech, Voice } from "./text_to_speech.ts";
 import { toBytes, wavHeader } from "./wav.ts";
@@ -50,7 +50,8 @@ export function speakBySentences(voice: SentenceVoice, sentencesAtOnce = SENTENC
       const place = await texts.take(signal);
       return await openSound(request, signal, () => place[Symbol.dispose](), async (sentence, signal) => {
         using _place = await places.take(signal);
-        return resample(await voice.speakSentence(sentence, request, signal), SPEECH_RATE).samples;
+        const sound = await voice.speakSentence(sentence, request, signal);
+        return (await resampleInSteps(sound, SPEECH_RATE, signal)).samples;
       });
     },
     [Symbol.asyncDispose]: () => voice[Symbol.asyncDispose](),

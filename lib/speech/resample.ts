@@ -18,9 +18,8 @@ const STEP_SAMPLES = 65_536;
 /** Returns sound at another rate; at the same rate, the same object. */
 export function resample(pcm: Pcm, rate: number): Pcm {
   if (pcm.rate === rate) return pcm;
-  const resampler = new Resampler(pcm.rate, rate);
-  const samples = new Int16Array(resampler.lengthOf(pcm.samples.length));
-  resampler.write(samples, 0, pcm.samples, 0);
+  const { samples, parts } = partsOf(soundOf(pcm), rate);
+  for (const _part of parts);
   return { rate, samples };
 }
 
@@ -30,23 +29,40 @@ export function resample(pcm: Pcm, rate: number): Pcm {
  * @throws The signal's reason if it aborts.
  */
 export async function resampleSound(sound: Sound, rate: number, signal: AbortSignal): Promise<Pcm> {
+  const { samples, parts } = partsOf(sound, rate);
+  for (const _part of parts) {
+    await setImmediate();
+    signal.throwIfAborted();
+  }
+  return { rate, samples };
+}
+
+/** Does the same as {@linkcode resample} in steps, like {@linkcode resampleSound}. */
+export async function resampleInSteps(pcm: Pcm, rate: number, signal: AbortSignal): Promise<Pcm> {
+  return pcm.rate === rate ? pcm : await resampleSound(soundOf(pcm), rate, signal);
+}
+
+function soundOf({ rate, samples }: Pcm): Sound {
+  return { rate, length: samples.length, read: (from, to) => samples.subarray(from, to) };
+}
+
+/** Returns room for sound at another rate, and its parts, each of which is made when it is asked for. */
+function partsOf(
+  sound: Sound,
+  rate: number,
+): { samples: Int16Array<ArrayBuffer>; parts: Iterable<Int16Array<ArrayBuffer>> } {
   const resampler = sound.rate === rate ? undefined : new Resampler(sound.rate, rate);
   const samples = new Int16Array(resampler?.lengthOf(sound.length) ?? sound.length);
   const step = Math.ceil(STEP_SAMPLES * Math.min(1, rate / sound.rate));
-  for (let at = 0; at < samples.length; at += step) {
-    signal.throwIfAborted();
-    const part = samples.subarray(at, at + step);
-    const end = at + part.length;
-    if (resampler === undefined) {
-      part.set(sound.read(at, end));
-    } else {
-      const [from, to] = resampler.inputOf(at, end);
-      const start = Math.max(0, from);
-      resampler.write(part, at, sound.read(start, Math.min(to, sound.length)), start);
+  function* parts() {
+    for (let at = 0; at < samples.length; at += step) {
+      const part = samples.subarray(at, at + step);
+      if (resampler === undefined) part.set(sound.read(at, at + part.length));
+      else resampler.write(part, at, sound);
+      yield part;
     }
-    await setImmediate();
   }
-  return { rate, samples };
+  return { samples, parts: parts() };
 }
 
 class Resampler {
@@ -55,7 +71,7 @@ class Resampler {
   readonly #taps: number;
   readonly #phases: number;
   /** The filter of each phase, one after the other. */
-  readonly #filters: Float32Array;
+  readonly #filters: Float64Array;
 
   constructor(from: number, to: number) {
     this.#step = from / to;
@@ -70,48 +86,43 @@ class Resampler {
     return Math.round(samples / this.#step);
   }
 
-  /** The samples of the input, some of which may not exist, that the output from `from` up to `to` is made of. */
-  inputOf(from: number, to: number): [from: number, to: number] {
-    return [
-      Math.floor(from * this.#step) - this.#taps / 2,
-      Math.ceil((to - 1) * this.#step) + this.#taps / 2 + 1,
-    ];
-  }
-
-  /**
-   * Makes samples of the output.
-   *
-   * @param outputStart The place of the first sample in the whole output.
-   * @param inputStart The place of the first sample of `input` in the whole input. Samples that are not there are 0.
-   */
-  write(output: Int16Array, outputStart: number, input: Int16Array, inputStart: number): void {
+  /** Makes the samples of a part of the output that starts at `at`. */
+  write(part: Int16Array, at: number, sound: Sound): void {
     const taps = this.#taps;
     const phases = this.#phases;
     const filters = this.#filters;
     const step = this.#step;
-    for (let i = 0; i < output.length; i++) {
-      const position = (outputStart + i) * step;
-      let whole = Math.floor(position);
-      let phase = Math.round((position - whole) * phases);
+    const start = Math.max(0, Math.floor(at * step) - taps);
+    const end = Math.min(sound.length, Math.ceil((at + part.length) * step) + taps);
+    // As the filters, because numbers of one kind are multiplied fastest. Around the sound is silence.
+    const input = new Float64Array(end - start + 2 * taps);
+    input.set(sound.read(start, end), taps);
+    const offset = taps / 2 + 1 - start;
+    for (let i = 0; i < part.length; i++) {
+      const position = (at + i) * step;
+      let first = Math.floor(position);
+      let phase = Math.round((position - first) * phases);
       if (phase === phases) {
-        whole++;
+        first++;
         phase = 0;
       }
-      const first = whole - taps / 2 + 1 - inputStart;
-      const start = first < 0 ? -first : 0;
-      const end = first + taps > input.length ? input.length - first : taps;
+      first += offset;
       const filter = phase * taps;
-      let sum = 0;
-      for (let tap = start; tap < end; tap++) sum += filters[filter + tap]! * input[first + tap]!;
-      output[i] = toSample(sum);
+      // Two sums do not wait for each other.
+      let [even, odd] = [0, 0];
+      for (let tap = 0; tap < taps; tap += 2) {
+        even += filters[filter + tap]! * input[first + tap]!;
+        odd += filters[filter + tap + 1]! * input[first + tap + 1]!;
+      }
+      part[i] = toSample(even + odd);
     }
   }
 }
 
 /** Makes a low-pass filter for each phase. `cutoff` is a part of the Nyquist frequency. */
-function makeFilters(phases: number, halfTaps: number, cutoff: number): Float32Array {
+function makeFilters(phases: number, halfTaps: number, cutoff: number): Float64Array {
   const taps = 2 * halfTaps;
-  const filters = new Float32Array(phases * taps);
+  const filters = new Float64Array(phases * taps);
   const scale = bessel(KAISER_BETA);
   for (let phase = 0; phase < phases; phase++) {
     const start = phase * taps;

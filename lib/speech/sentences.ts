@@ -178,7 +178,7 @@ export class SentenceSplitter {
     }
     if (isPause || isQuoted) {
       const ahead = this.#ahead(end);
-      return ahead === undefined ? undefined : !/^\p{Ll}/u.test(ahead);
+      return ahead === undefined ? undefined : !/^[\p{Ll}–—-]/u.test(ahead);
     }
     return run === "." ? this.#isLastWord(at, end) : true;
   }

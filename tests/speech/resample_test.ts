@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Sound } from "../../lib/speech/pcm.ts";
-import { resample, resampleSound } from "../../lib/speech/resample.ts";
+import { resample, resampleInSteps, resampleSound } from "../../lib/speech/resample.ts";
 
 /** A sine of half the greatest loudness, for half a second. */
 function sine(rate: number, hz: number): Int16Array<ArrayBuffer> {
@@ -94,6 +94,7 @@ for (const [from, to] of [[8_000, 16_000], [192_000, 16_000], [44_100, 24_000], 
     const samples = Int16Array.from({ length: 300_001 }, (_, i) => (i * 7919) % 65_536 - 32_768);
     const inSteps = await resampleSound(soundOf(samples, from), to, AbortSignal.timeout(60_000));
     assertEquals(inSteps, resample({ rate: from, samples }, to));
+    assertEquals(await resampleInSteps({ rate: from, samples }, to, AbortSignal.timeout(60_000)), inSteps);
   });
 }
 

@@ -75,6 +75,7 @@ const TEXTS: Readonly<Record<string, readonly string[]>> = {
   "quotes and brackets": [
     'He said "Stop. Now." and left. |Then he ran.',
     '"Stop!" he said. |"Why?" |Because.',
+    '"Really." — so he said. |Yes.',
     "“Stop. Go.” |She went.",
     "«Oui. Non.» |Bien.",
     "It works (I think. Really.) for now. |Good.",
