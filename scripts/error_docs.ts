@@ -23,8 +23,9 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "Leave it out, or use `auto` or `none`.",
   ],
   unsupported_value: [
-    "A field asks for what an agent cannot do, such as `n` above 1.",
-    "Leave the field out.",
+    "A field asks for what an agent cannot do, such as `n` above 1. Or a sound has a format that this server cannot make " +
+    "or read.",
+    "Leave the field out, or take a format that the message names: see [Voice](voice.md#ffmpeg).",
   ],
   unsupported_content_type: [
     "A part of a message has an unknown type, such as `file`.",
@@ -147,8 +148,10 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "Read the message: it has the server's own words.",
   ],
   upstream_unavailable: [
-    "An upstream cannot be reached, redirects, or does not answer as OpenAI's API does.",
-    "Run `oab-vtuber doctor`, which says why. Start the server, or correct the `base_url` that the message names.",
+    "An upstream cannot be reached, redirects, or does not answer as OpenAI's API does. Or a program of the voice was " +
+    "not found.",
+    "Run `oab-vtuber doctor`, which says why. Start the server or install the program, or correct the setting that the " +
+    "message names.",
   ],
   upstream_auth_required: [
     "An upstream refuses its key, or needs one.",
