@@ -92,7 +92,7 @@ export class ReplyReaders {
     this.close(last);
   }
 
-  /** Ends the reply with this event. What comes from now on belongs to the next reply, which waits for its readers. */
+  /** Ends the reply with this event. Later events belong to the next reply, which waits for its readers. */
   suspend(last: TurnEvent): void {
     this.close(last);
     this.#next = new ReplyRecord();

@@ -12,12 +12,12 @@ import { type ApprovalResponse, type HistoryItem, responseIdOf } from "./items.t
 const MAX_KNOWN = 1_000;
 /** Turns that are kept after their end, until their client comes back. Beyond it, see {@linkcode listExcess}. */
 const MAX_ENDED = 100;
-/** Time for which such a turn is kept, in milliseconds: as long as a response in memory. */
+/** Time for which a turn is kept after its end, in milliseconds: as long as a response in memory. */
 const KEEP_MS = 3_600_000;
 /** The client's name, for those who watch the turn. */
 const CLIENT = "responses";
 
-/** An approval request, with which a response has ended. */
+/** An approval request. A response has ended with it. */
 interface Approval extends OwnedEntry {
   /** The id of the item. */
   readonly id: string;
@@ -28,7 +28,7 @@ interface Approval extends OwnedEntry {
   readonly byTool: ReadonlyMap<ToolCallId, string>;
   /** The turn, as long as the client can go on with it. */
   turn: Turn | undefined;
-  /** Of the clock `performance.now()`, once the turn has ended. */
+  /** Time of the clock `performance.now()`; set once the turn has ended. */
   expiresAt: number;
 }
 

@@ -43,24 +43,25 @@ export function createHandler(deps: ResponseDeps): Handler {
     const request = parseResponseRequest(body.value, caller.scopes.has("permissions"));
     const { agent, model, conversation } = router.resolve(request.model);
     const id = responseId(requestId);
-    const { input, messages, previous, answer } = readTranscript(deps, request, caller);
     if (request.format) await requireUsableSchema(request.format, http.signal);
+    // Nothing waits from here to the start of the turn, so that no other request can come between.
+    const { input, messages, previous, answer } = readTranscript(deps, request, caller);
 
-    const named = previous
+    const requestedName = previous
       ? undefined
       : conversationName(http.headers, request.conversation ?? conversation?.trim());
     const continuesNewest = previous && previous.agent === agent.name && store.isNewest(previous);
     // A new name keeps a branch out of the conversation that it leaves, whose messages it repeats.
-    const name = previous ? continuesNewest ? previous.conversation : id : named;
+    const name = previous ? continuesNewest ? previous.conversation : id : requestedName;
     const stopping = new AbortController();
     const signal = request.background ? stopping.signal : AbortSignal.any([http.signal, stopping.signal]);
     let turn: Turn | undefined;
     // The key is without the name that a branch gets, because a repeated request would get another one.
-    const key = idempotencyKey(http, caller.id, body, named);
+    const key = idempotencyKey(http, caller.id, body, requestedName);
     const continuing = answer && continueOrJoin(deps, key, () =>
       approvals.answer(answer, {
         previousId: request.previousResponseId,
-        conversation: named,
+        conversation: requestedName,
       }));
     const starting = (continuing ?? startOrJoin(deps, key, { ...request, messages }, {
       caller,
@@ -78,7 +79,7 @@ export function createHandler(deps: ResponseDeps): Handler {
       head: {
         ...{ id, createdAt: Math.floor(Date.now() / 1000), model: request.model || router.default.name },
         serverLabel: request.approvalLabel ?? agent.name,
-        ...{ promptTokens: promptTokens(messages), conversation: named, echo: request.echo },
+        ...{ promptTokens: promptTokens(messages), conversation: requestedName, echo: request.echo },
         approvals: answer?.approval?.byTool,
       },
       ...{ request, input, owner: caller.id, agent: agent.name, conversation: name, store, approvals },

@@ -186,7 +186,7 @@ export function resolveReferences(
   });
 }
 
-/** Items that say nothing to an agent. The answer to an approval request goes to the turn that waits for it. */
+/** Types of items that say nothing to an agent. */
 const SILENT: ReadonlySet<string> = new Set(["mcp_list_tools", "compaction", "configuration_update"]);
 
 /**
@@ -225,6 +225,7 @@ function itemMessages(item: HistoryItem): Message[] {
       return [toolCall(item), { role: "tool", name: item.name, parts: toParts(item.output) }];
     case "reasoning":
     case "mcp_approval_request":
+    // The answer goes to the turn that waits for it, and is no message.
     case "mcp_approval_response":
       return [];
     case "other": {

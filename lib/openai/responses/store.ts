@@ -104,9 +104,9 @@ interface Entry extends KeptResponse {
   conversation: string | undefined;
   isRunning: boolean;
   response: ResponseObject;
-  /** Characters, once it has ended. */
+  /** Characters; counted once the response has ended. */
   chars: number;
-  /** Of the clock `performance.now()`, once it has ended. */
+  /** Time of the clock `performance.now()`; set once the response has ended. */
   expiresAt: number;
   /** Resolves at its end. */
   readonly ended: Promise<void>;
@@ -277,7 +277,7 @@ export class ResponseStore implements AsyncDisposable {
   }
 
   /**
-   * Deletes a response of a caller. One that runs is cancelled.
+   * Deletes a response of a caller. A response that runs is cancelled.
    *
    * @throws {AppError} `not_found`, or `internal_error` if the file still has it.
    */
@@ -372,7 +372,7 @@ export class ResponseStore implements AsyncDisposable {
 
   async #write({ input, ...entry }: Entry, chars: number, response: ResponseObject): Promise<void> {
     if (!this.#transcripts) return;
-    // One that never got to its agent may have no conversation: like a branch, it begins one of its own name.
+    // A response that never got to its agent may have no conversation. As a branch does, it begins one of its own name.
     const { id, owner, agent, conversation = id, previousId, createdAt } = entry;
     const summary = { id, owner, agent, conversation, previousId, createdAt };
     const words = {

@@ -76,8 +76,8 @@ interface PendingTranscript {
 type IndexEntry = TranscriptSummary & { readonly chars: number };
 
 /**
- * The responses in the file, which is made for the first response. One that cannot be written is in no file. What is
- * deleted, or makes room, is overwritten at once.
+ * The responses in the file, which is made for the first response. A response that cannot be written is in memory only.
+ * A response that is deleted, or makes room for others, is overwritten at once.
  */
 export class Transcripts implements AsyncDisposable {
   readonly #folder: string;
