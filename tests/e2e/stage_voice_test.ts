@@ -25,6 +25,28 @@ const SLOW_CHARS_PER_S = 10;
 /** A recognizer for the settings; the page's requests never reach it. */
 const ENV = { VTUBER_TRANSCRIPTION_BASE_URL: "http://127.0.0.1:9/v1" };
 
+/** A recognition of the browser that hears what a test says. */
+const FAKE_RECOGNITION = `
+  globalThis.recognitions = 0;
+  globalThis.SpeechRecognition = class {
+    start() {
+      recognitions++;
+      globalThis.recognition = this;
+    }
+    stop() {
+      globalThis.recognition = undefined;
+      queueMicrotask(() => this.onend());
+    }
+    abort() {
+      globalThis.recognition = undefined;
+    }
+  };
+  globalThis.say = (transcript) => {
+    recognition.onspeechstart();
+    recognition.onresult({ resultIndex: 0, results: [Object.assign([{ transcript }], { isFinal: true })] });
+  };
+`;
+
 interface Stage {
   readonly page: Page;
   readonly server: ServerProcess;
@@ -220,6 +242,60 @@ const STEPS: Record<string, (stage: Stage) => Promise<void>> = {
     await untilAudio(page, "utterances.length === 2");
     assertEquals((await audioUse(page)).utterances[1], ["en", "It is fine."]);
     assertEquals(audio.spoken.length, 1);
+  },
+
+  async "replies to other clients are spoken to their end, one after the other"({ page, audio, server }) {
+    await turnOn(page);
+    audio.charsPerS = SLOW_CHARS_PER_S;
+    await (await server.chat(script({ text: "I am the first. I have a second sentence." }))).text();
+    await untilAudio(page, "playing > 0");
+    await (await server.chat(script({ text: "[sad] I am the other one. [joy] Yes." }))).text();
+    const spoken = await audio.untilSpoken(4);
+    assertEquals(spoken, ["I am the first.", "I have a second sentence.", "I am the other one.", "Yes."]);
+    await page.locator('#character[data-expression="sad"]').waitFor();
+    assertStringIncludes(await page.locator("#caption-text").innerText(), "second sentence.");
+    await page.locator('#character[data-expression="happy"]').waitFor();
+    await page.getByRole("button", { name: "Stop" }).waitFor({ state: "hidden" });
+  },
+
+  async "without a recognizer of the server, that of the browser hears"({ open }) {
+    await using opened = await open("/", {
+      prepare: async (page) => {
+        await page.addInitScript(FAKE_RECOGNITION);
+        await page.route((url) => url.pathname === "/", async (route) => {
+          const isPage = !(await route.request().headerValue("accept"))?.startsWith("application/json");
+          if (isPage) await route.continue();
+          else await route.fulfill({ json: { speech: false, transcription: false } });
+        });
+      },
+    });
+    const { page } = opened;
+    await page.getByRole("button", { name: "Voice and microphone" }).click();
+    await page.getByText("Most browsers send the sound to their maker").waitFor();
+    await page.getByLabel("Your microphone").selectOption("push");
+    await page.getByRole("button", { name: "Close" }).click();
+    await page.getByRole("button", { name: "Talk" }).hover();
+    await page.mouse.down();
+    await page.locator('#talk[data-state="recording"]').waitFor();
+    await page.evaluate(`say(${JSON.stringify(script({ text: "The browser has heard you." }))})`);
+    assertEquals(await page.locator(".message.user").count(), 0);
+    await page.mouse.up();
+    await reply(page, "The browser has heard you.").waitFor();
+    await page.locator('#talk[data-state="off"]').waitFor();
+
+    await choose(page, "Your microphone", "hands-free");
+    await page.getByText("Hands-free: just talk.").waitFor();
+    await until(() => page.evaluate("Boolean(globalThis.recognition)"));
+    await page.evaluate(`say(${JSON.stringify(script({ text: "And hands-free." }))})`);
+    await reply(page, "And hands-free.").waitFor();
+    // It ends by itself in silence, and is started again; a refusal ends it for good.
+    await page.evaluate("recognition.onend()");
+    await until(() => page.evaluate("recognitions === 3"));
+    await page.evaluate("recognition.onerror({ error: 'not-allowed' }), recognition.onend()");
+    await page.locator(".notice", { hasText: "The browser does not allow" }).waitFor();
+    await page.locator('#talk[aria-pressed="false"]').waitFor();
+    assertEquals((await audioUse(page)).microphones, 0);
+    assertEquals(opened.problems, []);
   },
 
   async "push to talk: the recording becomes a message, and the microphone closes"({ page, audio }) {

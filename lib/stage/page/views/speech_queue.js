@@ -91,7 +91,8 @@ export function createSpeechQueue({ voices, onMouth, onEmotion, onFinished, onRe
       emotions.shift();
       onEmotion(tag, intensity);
     }
-    const text = captionOf(pacer.spoken);
+    // The first word waits for the voice.
+    const text = pacer.position === 0 && voices.canSpeak ? "" : captionOf(pacer.spoken);
     if (text !== "") {
       if (captionText.textContent !== text) captionText.textContent = text;
       caption.hidden = false;

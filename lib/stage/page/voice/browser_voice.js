@@ -52,8 +52,9 @@ function play(text, id) {
   /** The last character that the browser told, and when. */
   let anchor = { chars: 0, atMs: Infinity };
   let limit = text.length * MAX_GUESS;
-  /** @type {PromiseWithResolvers<string>} */
-  const { promise: ended, resolve } = Promise.withResolvers();
+  let resolve = (/** @type {string} */ _problem) => {};
+  /** @type {Promise<string>} */
+  const ended = new Promise((settle) => resolve = settle);
   const giveUp = () => {
     synthesis.cancel();
     resolve("The browser's voice does not speak.");

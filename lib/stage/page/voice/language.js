@@ -39,11 +39,11 @@ const WORDS = {
   pt: "o os as é e eu uma que não por para com muito está isto mas sim como da do em você",
   nl: "de het een is en ik je niet van voor met dat deze maar ja hoe wat zijn op aan",
 };
-/** The languages of each word. */
-const LANGUAGES_OF = Map.groupBy(
-  Object.entries(WORDS).flatMap(([language, words]) => words.split(" ").map((word) => ({ language, word }))),
-  ({ word }) => word,
-);
+/** The languages of each word. @type {Map<string, string[]>} */
+const LANGUAGES_OF = new Map();
+for (const [language, words] of Object.entries(WORDS)) {
+  for (const word of words.split(" ")) LANGUAGES_OF.set(word, [...LANGUAGES_OF.get(word) ?? [], language]);
+}
 
 /** Returns the language of a tag, without its region. @param {string} tag */
 function baseOf(tag) {
@@ -91,7 +91,7 @@ function languageOfWords(text) {
   for (const word of text.toLowerCase().replaceAll("’", "'").match(/[\p{L}']+/gu) ?? []) {
     const found = LANGUAGES_OF.get(word) ?? [];
     // A word of several languages says less.
-    for (const { language } of found) scores.set(language, (scores.get(language) ?? 0) + 1 / found.length);
+    for (const language of found) scores.set(language, (scores.get(language) ?? 0) + 1 / found.length);
   }
   const [first, second] = [...scores].sort((a, b) => b[1] - a[1]);
   return first && first[1] > (second?.[1] ?? 0) ? first[0] : undefined;
