@@ -145,7 +145,9 @@ function choiceText(kind: string, current: string | undefined, offered: readonly
 export function linesOf({ level, text, fix, lines: more = [] }: Finding, about?: string): string[] {
   const label = { ok: "ok  ", warn: "warn", fail: "FAIL" }[level];
   const lines = [`${label} ${oneLine(about ? `${about}: ${text}` : text)}`];
-  return [...lines, ...fix ? [fix, ...more] : more].map((line, index) => index === 0 ? line : `     ${oneLine(line)}`);
+  return [...lines, ...fix ? [fix, ...more] : more].map((line, index) =>
+    index === 0 ? line : `     ${oneLine(line)}`
+  );
 }
 
 /** Formats the last line: the counts and the verdict. */

@@ -37,7 +37,10 @@ const SHELL_SCRIPTS: Readonly<Record<string, readonly string[]>> = {
     'sherpa-onnx-offline-tts --vits-model=MODEL.onnx --vits-tokens=tokens.txt "--output-filename=$0" " $(cat)"',
     "{output}",
   ],
-  "sherpa-onnx-offline": ['sherpa-onnx-offline --tokens=tokens.txt --paraformer=MODEL.onnx "$0" 2>&1', "{input}"],
+  "sherpa-onnx-offline": [
+    'sherpa-onnx-offline --tokens=tokens.txt --paraformer=MODEL.onnx "$0" 2>&1',
+    "{input}",
+  ],
 };
 
 /** Returns the two or three lines of `config.toml` that use a known program. */
@@ -73,7 +76,12 @@ export async function checkVoice(
   const suggest = async (names: readonly string[]) => {
     for (const command of names) {
       const path = await findProgram({ command, cwd: "/", env, windows: machine.windows });
-      if (path) found.push({ ...ok(`${command} was found. To use it, in config.toml:`), lines: providerLines(command) });
+      if (path) {
+        found.push({
+          ...ok(`${command} was found. To use it, in config.toml:`),
+          lines: providerLines(command),
+        });
+      }
     }
   };
   const spoken = await trySpeech(speech, programs, found, signal);
@@ -106,7 +114,9 @@ async function trySpeech(
       ...{ model: undefined, instructions: undefined },
     }, signal);
     const sound = new Uint8Array(await new Response(stream).arrayBuffer());
-    found.push(ok(`speech: ${nameOf(config)} speaks a word in ${Math.round(performance.now() - startedMs)} ms`));
+    found.push(
+      ok(`speech: ${nameOf(config)} speaks a word in ${Math.round(performance.now() - startedMs)} ms`),
+    );
     return sound;
   } catch (error) {
     found.push(failure("speech", error, signal));

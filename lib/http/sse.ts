@@ -47,6 +47,8 @@ export class EventStream {
   readonly #heartbeat: IdleTimer;
   #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
   #buffer = "";
+  /** Resolves when the reader has taken what waits. */
+  #room: PromiseWithResolvers<void> | undefined;
 
   constructor({ heartbeatMs, heartbeat, onDisconnect }: EventStreamOptions) {
     this.#onDisconnect = onDisconnect;
@@ -54,6 +56,10 @@ export class EventStream {
       start: (controller) => {
         this.#controller = controller;
         openCount++;
+      },
+      pull: () => {
+        this.#room?.resolve();
+        this.#room = undefined;
       },
       cancel: () => this.#disconnect(),
     }, { highWaterMark: HIGH_WATER_BYTES, size: (bytes) => bytes.byteLength });
@@ -64,6 +70,14 @@ export class EventStream {
   get backlog(): number {
     const { desiredSize } = this.#controller ?? {};
     return this.#buffer.length + (typeof desiredSize === "number" ? HIGH_WATER_BYTES - desiredSize : 0);
+  }
+
+  /** Waits until a slow reader has taken most of what waits, or is gone. For a sender that can wait. */
+  async waitForRoom(): Promise<void> {
+    this.#flush();
+    if (this.#controller === undefined || this.backlog < HIGH_WATER_BYTES) return;
+    this.#room ??= Promise.withResolvers();
+    await this.#room.promise;
   }
 
   /** Whether the reader is still there, and the stream has not ended. */
@@ -132,6 +146,7 @@ export class EventStream {
 
   #close(): void {
     this.#controller = undefined;
+    this.#room?.resolve();
     openCount--;
     this.#heartbeat[Symbol.dispose]();
   }

@@ -4,14 +4,18 @@ import { createHash } from "node:crypto";
 import { textOf } from "../conversation/message.ts";
 import type { TurnRequest } from "../conversation/registry.ts";
 import { AppError } from "../core/errors.ts";
+import type { Log } from "../core/log.ts";
 import { holdBodyUntil, type JsonBody, readJson } from "../http/json_body.ts";
 import type { Handler } from "../http/router.ts";
+import type { TextToSpeech } from "../speech/text_to_speech.ts";
 import type { Caller } from "../turn/caller.ts";
 import type { CannedReplies } from "../turn/canned_replies.ts";
+import type { EmotionWords } from "../turn/emotion.ts";
 import type { IdempotencyCache, IdempotencyKey } from "../turn/idempotency.ts";
 import type { ModelRouter } from "../turn/model_router.ts";
 import type { Turn } from "../turn/turn.ts";
-import { chatFrames, textFrames } from "./chunk.ts";
+import { chatFrames, spokenFrames, textFrames } from "./chunk.ts";
+import { parseVoice, speakReply, SPOKEN_REPLY_SECS, SpokenReplies, VOICE_FIELDS } from "./reply_voice.ts";
 import { collectReply, type StreamOptions, streamReply } from "./response.ts";
 import { requireUsableSchema, withInstruction } from "./structured_output.ts";
 import { promptTokens } from "./usage.ts";
@@ -35,6 +39,10 @@ export interface CompletionDeps {
   readonly idempotency: IdempotencyCache;
   readonly cannedReplies: Pick<CannedReplies, "replyTo">;
   readonly stream: StreamOptions;
+  /** The voice; `undefined` if the owner has turned it off. */
+  readonly textToSpeech: TextToSpeech | undefined;
+  readonly emotions: EmotionWords;
+  readonly log: Pick<Log, "warn">;
 }
 
 /** The endpoints: how they read their requests and write their responses. */
@@ -46,11 +54,18 @@ const ENDPOINTS = {
 /** Creates the handler of an endpoint. */
 export function completionHandler(deps: CompletionDeps, endpoint: keyof typeof ENDPOINTS): Handler {
   const { idPrefix, parse, createFrames } = ENDPOINTS[endpoint];
-  const { stream } = deps;
+  const { stream, textToSpeech, emotions: words } = deps;
+  const transcripts = new SpokenReplies();
   return async (http, { requestId, caller }) => {
     const router = deps.router.for(caller);
     const body = await readJson(http);
-    const request = parse(body.value);
+    const request = parse(body.value, (id) => transcripts.get(id, caller.id));
+    // AITuber-kit sends a thread, reads nothing but a stream, and does not ask for one.
+    const isStreamed = request.stream ??
+      (request.hasThread || (http.headers.get("accept")?.includes("text/event-stream") ?? false));
+    const voice = endpoint === "chat"
+      ? parseVoice(body.value, { isStreamed, isJson: request.format !== undefined, textToSpeech, caller })
+      : undefined;
     const { agent, model, conversation } = router.resolve(request.model);
     const name = conversationName(http.headers, request.conversation ?? conversation?.trim());
     const key = idempotencyKey(http, caller.id, body, name);
@@ -68,29 +83,49 @@ export function completionHandler(deps: CompletionDeps, endpoint: keyof typeof E
     }, http.signal).then((started) => turn = started);
     holdBodyUntil(http, starting);
 
-    // AITuber-kit sends a thread, reads nothing but a stream, and does not ask for one.
-    const isStreamed = request.stream ??
-      (request.hasThread || (http.headers.get("accept")?.includes("text/event-stream") ?? false));
     const options = { ...request, promptTokens: promptTokens(request.messages) };
-    const frames = createFrames({
+    const head = {
       id: idPrefix + requestId,
       created: Math.floor(Date.now() / 1000),
       model: request.model || router.default.name,
       includeUsage: request.includeUsage,
-    });
+    };
+    const sound = { id: `audio_${requestId}`, expiresAt: head.created + SPOKEN_REPLY_SECS };
+    const onFailure = (error: unknown) => deps.log.warn("a reply is not spoken", { error, requestId });
     let response: Response;
     try {
       if (isStreamed) {
-        response = await streamReply(starting, options, frames, stream, http.signal);
+        const spoken = voice && textToSpeech && {
+          frames: spokenFrames(head, sound),
+          options: { textToSpeech, request: voice, words, onFailure },
+          onEnd: (text: string) => transcripts.set(sound.id, caller.id, text),
+        };
+        response = await streamReply(
+          starting,
+          options,
+          spoken?.frames ?? createFrames(head),
+          stream,
+          http.signal,
+          spoken,
+        );
       } else {
         const { text, end } = await collectReply(await starting, options, http.signal);
-        response = Response.json(frames.body(text, end.finish, end.usage));
+        const data = voice && textToSpeech &&
+          await speakReply(textToSpeech, text, voice, words, http.signal).catch(onFailure);
+        const audio = data
+          ? { id: sound.id, data, expires_at: sound.expiresAt, transcript: text.trimEnd() }
+          : undefined;
+        if (audio) transcripts.set(sound.id, caller.id, text);
+        response = Response.json(createFrames(head).body(text, end.finish, end.usage, audio));
         if (end.isEstimated) response.headers.set("x-usage-estimated", "true");
       }
     } catch (error) {
       throw error instanceof AppError && turn ? error.inConversation(headerText(turn.conversation)) : error;
     }
-    setTurnHeaders(response.headers, turn, name, request.ignored);
+    const ignored = voice
+      ? request.ignored.filter((field) => !VOICE_FIELDS.includes(field))
+      : request.ignored;
+    setTurnHeaders(response.headers, turn, name, ignored);
     return response;
   };
 }

@@ -19,6 +19,16 @@ export interface FrameHead {
   readonly includeUsage: boolean;
 }
 
+/** OpenAI's `message.audio`. */
+export interface SpokenMessage {
+  readonly id: string;
+  /** Base64. */
+  readonly data: string;
+  /** Unix seconds. */
+  readonly expires_at: number;
+  readonly transcript: string;
+}
+
 /** Encodes each part of a streamed reply as the data of an event, and a whole reply as the body of a response. */
 export interface Frames {
   /** The frame before the text. */
@@ -30,7 +40,8 @@ export interface Frames {
   agentEvent(event: AgentEvent): string;
   finish(reason: FinishReason): string;
   usage(usage: CompletionUsage): string;
-  body(text: string, finish: FinishReason, usage: CompletionUsage): unknown;
+  /** @param audio The sound of the text, in chat: the message then has no other text. */
+  body(text: string, finish: FinishReason, usage: CompletionUsage, audio?: SpokenMessage): unknown;
 }
 
 /**
@@ -74,13 +85,45 @@ export function chatFrames(head: FrameHead): Frames {
           return event satisfies never;
       }
     },
-    body(text, finish, usage) {
+    body(text, finish, usage, audio) {
       const { id, created, model } = head;
       const refusal = finish === "content_filter" ? text || "The agent refused to answer." : null;
-      const message = { role: "assistant", content: text, refusal };
+      const message = { role: "assistant", content: audio ? null : text, refusal, ...audio && { audio } };
       const choices = [{ index: 0, message, logprobs: null, finish_reason: finish }];
       return { id, object: "chat.completion", created, model, system_fingerprint: null, choices, usage };
     },
+  };
+}
+
+/** The frames of a reply with sound. Its text is the transcript of the sound. */
+export interface SpokenFrames extends Frames {
+  /** @param base64 A piece of the sound. */
+  sound(base64: string): string;
+  /** The frame after the last sound. */
+  readonly expiry: string;
+}
+
+/** A sound of which a later request can name the id. */
+export interface ReplySound {
+  readonly id: string;
+  /** Unix seconds. */
+  readonly expiresAt: number;
+}
+
+/** Creates the frames of a reply with sound: OpenAI's `delta.audio` and `message.audio`. */
+export function spokenFrames(head: FrameHead, { id, expiresAt }: ReplySound): SpokenFrames {
+  const start = `"delta":{"audio":{"id":${safeJson(id)},`;
+  const { frame, ...common } = createFrames(
+    "chat.completion.chunk",
+    head,
+    '"delta":{}',
+    `${start}"transcript":\0}}`,
+  );
+  return {
+    ...chatFrames(head),
+    ...common,
+    sound: (base64) => frame(`${start}"data":"${base64}"}}`),
+    expiry: frame(`${start}"expires_at":${expiresAt}}}`),
   };
 }
 

@@ -6,7 +6,7 @@ import { errorBody } from "../http/error_response.ts";
 import { EVENT_STREAM_HEADERS, EventStream } from "../http/sse.ts";
 import { sentenceOf } from "../turn/error_sentences.ts";
 import { collectTurn, type Turn } from "../turn/turn.ts";
-import { type FinishReason, type Frames, safeJson } from "./chunk.ts";
+import { type FinishReason, type Frames, safeJson, type SpokenFrames } from "./chunk.ts";
 import {
   createReplyReader,
   failedReply,
@@ -14,6 +14,7 @@ import {
   type ReplyOptions,
   type ReplySink,
 } from "./reply_reader.ts";
+import { ReplyVoice, type ReplyVoiceOptions } from "./reply_voice.ts";
 import { MAX_DELTA_CHARS, splitDeltas } from "./skin_text.ts";
 import { extractJson, type ResponseFormat } from "./structured_output.ts";
 import type { CompletionRequest } from "./wire.ts";
@@ -36,6 +37,14 @@ export interface StreamOptions {
   readonly headMs?: number;
 }
 
+/** The voice of a streamed reply. */
+export interface StreamVoice {
+  readonly frames: SpokenFrames;
+  readonly options: Pick<ReplyVoiceOptions, "textToSpeech" | "request" | "words" | "onFailure">;
+  /** Receives the whole text at its end. */
+  readonly onEnd: (text: string) => void;
+}
+
 type StreamRequest = ReplyOptions & Pick<CompletionRequest, "format" | "includeUsage" | "includeAgentEvents">;
 
 /**
@@ -51,12 +60,21 @@ export async function streamReply(
   frames: Frames,
   settings: StreamOptions,
   signal: AbortSignal,
+  voice?: StreamVoice,
 ): Promise<Response> {
   const { format, promptTokens } = request;
   const isTaken = await settlesWithin(settings.headMs ?? HEAD_MS, starting);
   let stopReading = () => {};
-  const { stream, sink } = openStream(request, frames, settings, () => stopReading());
-  const output = format ? jsonSink(format, sink, "\n", signal) : sink;
+  const gone = new AbortController();
+  const { stream, sink } = openStream(request, frames, settings, () => {
+    gone.abort();
+    stopReading();
+  });
+  const output = format
+    ? jsonSink(format, sink, "\n", signal)
+    : voice
+    ? speakingSink(voice, stream, sink, gone)
+    : sink;
 
   function read(turn: Turn): void {
     let isStarted = false;
@@ -139,6 +157,49 @@ function openStream(
     },
   };
   return { stream, sink };
+}
+
+/** Bytes of sound in an event, before base64. */
+const MAX_EVENT_BYTES = 24 * 1024;
+
+/** Speaks a reply while it is passed on. The end of the reply waits for the voice. @param gone The client has left. */
+function speakingSink(
+  { frames, options, onEnd }: StreamVoice,
+  stream: EventStream,
+  sink: ReplySink,
+  gone: AbortController,
+): ReplySink {
+  let whole = "";
+  const voice = new ReplyVoice({
+    ...options,
+    signal: gone.signal,
+    async onSound(sound) {
+      for (let at = 0; at < sound.length; at += MAX_EVENT_BYTES) {
+        stream.send(frames.sound(sound.subarray(at, at + MAX_EVENT_BYTES).toBase64()));
+        await stream.waitForRoom();
+      }
+    },
+  });
+  return {
+    text(text, isPlain) {
+      whole += text;
+      sink.text(text, isPlain);
+      voice.push(text);
+    },
+    agentEvent(event) {
+      sink.agentEvent(event);
+      voice.pause();
+    },
+    end(end) {
+      onEnd(whole);
+      // Nobody wants to hear the rest of a reply that was cancelled.
+      if (end.isCancelled) gone.abort();
+      voice.end().then(() => {
+        stream.send(frames.expiry);
+        sink.end(end);
+      });
+    },
+  };
 }
 
 /** Collects a structured reply and passes its JSON on in one piece, because text that is sent cannot be taken back. */

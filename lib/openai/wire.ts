@@ -100,6 +100,7 @@ const messageSchema = z.object({
     MAX_TOOL_CALLS,
   ).nullish().catch(null),
   refusal: z.string().nullish().catch(null),
+  audio: z.object({ id: z.string() }).nullish().catch(null),
 });
 type WireMessage = z.infer<typeof messageSchema>;
 
@@ -150,12 +151,20 @@ const ROLES: Readonly<Record<WireMessage["role"], Role>> = {
   function: "tool",
 };
 
+/** Returns the text of an earlier reply with sound, by the id of the sound. */
+export type TranscriptOf = (id: string) => string | undefined;
+
 /** Parses the body of a chat completion. @throws {AppError} that names the field. */
-export function parseChatRequest(body: unknown): CompletionRequest {
+export function parseChatRequest(
+  body: unknown,
+  transcriptOf: TranscriptOf = () => undefined,
+): CompletionRequest {
   const value = parse(chatBody, body);
   const format = parseFormat(value.response_format);
   const newest = value.messages.findLastIndex(({ role }) => role === "user");
-  const messages = value.messages.map((message, index) => parseMessage(message, index, index === newest))
+  const messages = value.messages.map((message, index) =>
+    parseMessage(message, index, index === newest, transcriptOf)
+  )
     .filter((message) => message.role !== "system" || hasContent(message));
   requireContent(messages, "messages");
   const request = toRequest(value, messages, body);
@@ -199,10 +208,16 @@ function toRequest(value: CommonFields, messages: readonly Message[], body: unkn
   };
 }
 
-function parseMessage(message: WireMessage, index: number, isNewest: boolean): Message {
-  const { role, refusal, tool_calls, tool_call_id } = message;
+function parseMessage(
+  message: WireMessage,
+  index: number,
+  isNewest: boolean,
+  transcriptOf: TranscriptOf,
+): Message {
+  const { role, refusal, tool_calls, tool_call_id, audio } = message;
   const parts = parseContent(message.content, `messages[${index}].content`, isNewest);
   parts.push(...toParts(refusal ?? ""));
+  if (parts.length === 0 && audio) parts.push(...toParts(transcriptOf(audio.id) ?? ""));
   for (const { function: call } of tool_calls ?? []) {
     if (call) parts.push(toolCallPart(call));
   }

@@ -1,0 +1,230 @@
+/** The voice of a chat reply: `modalities: ["text", "audio"]`. @module */
+
+import { z } from "zod";
+import { BoundedMap } from "../core/bounded_map.ts";
+import { AppError } from "../core/errors.ts";
+import { speakable } from "../speech/plain_text.ts";
+import { SentenceSplitter } from "../speech/sentences.ts";
+import type { SpeechFormat, SpeechRequest, TextToSpeech } from "../speech/text_to_speech.ts";
+import { type Caller, requireScopes } from "../turn/caller.ts";
+import type { EmotionWords } from "../turn/emotion.ts";
+import { SpeechScan } from "../turn/speech_scan.ts";
+import { parse } from "./wire.ts";
+
+/** Characters that the voice gets at once, fewer than OpenAI's limit for a text. */
+const MAX_BATCH_CHARS = 2_000;
+/** Characters of a reply that are spoken, about an hour. The rest of the reply comes as text only. */
+const MAX_SPOKEN_CHARS = 60_000;
+/** Bytes of the sound of a reply that is sent in one piece. */
+const MAX_SOUND_BYTES = 32 * 1024 * 1024;
+const MAX_VOICE_CHARS = 256;
+
+/** OpenAI's names of the formats in chat. */
+const FORMATS: Readonly<Record<string, SpeechFormat>> = {
+  ...{ wav: "wav", mp3: "mp3", flac: "flac", opus: "opus", aac: "aac" },
+  pcm16: "pcm",
+};
+/** The only format whose pieces can be joined, and so be streamed: OpenAI's rule too. */
+const STREAMED = "pcm16";
+
+/** The voice that a request asks for. */
+export type VoiceRequest = Pick<SpeechRequest, "voice" | "format">;
+
+const audioField = z.object({
+  voice: z.union([z.string(), z.object({ id: z.string() }).transform(({ id }) => id)])
+    .pipe(z.string().max(MAX_VOICE_CHARS)).nullish(),
+  format: z.string().nullish(),
+});
+
+/** The fields that ask for sound. */
+export const VOICE_FIELDS: readonly string[] = ["modalities", "audio"];
+
+/** The circumstances of a request for sound. */
+interface VoiceOptions {
+  readonly isStreamed: boolean;
+  /** The reply is JSON. */
+  readonly isJson: boolean;
+  readonly textToSpeech: TextToSpeech | undefined;
+  readonly caller: Caller;
+}
+
+/**
+ * Reads the fields `modalities` and `audio` of a chat request.
+ *
+ * @returns `undefined` if the request asks for no sound.
+ * @throws {AppError} that names the field.
+ */
+export function parseVoice(
+  body: unknown,
+  { isStreamed, isJson, textToSpeech, caller }: VoiceOptions,
+): VoiceRequest | undefined {
+  const { modalities, audio } = Object(body);
+  if (!Array.isArray(modalities) || !modalities.includes("audio")) return undefined;
+  if (textToSpeech === undefined) {
+    const message =
+      '"modalities" asks for audio, but the voice is turned off: set provider of [speech] in config.toml to another ' +
+      "one, or ask for text.";
+    throw new AppError("not_configured", message, { param: "modalities" });
+  }
+  requireScopes(caller, ["audio"], "Sound in a reply");
+  if (isJson) {
+    const message = '"modalities" cannot ask for audio together with "response_format": JSON is not spoken.';
+    throw new AppError("unsupported_value", message, { param: "modalities" });
+  }
+  const { voice, format: asked } = parse(audioField, audio ?? {}, ["audio"]);
+  const name = asked || (isStreamed ? STREAMED : "wav");
+  const format = Object.hasOwn(FORMATS, name) ? FORMATS[name] : undefined;
+  const possible = isStreamed
+    ? [STREAMED]
+    : Object.keys(FORMATS).filter((name) => textToSpeech.formats.includes(FORMATS[name]!));
+  if (format === undefined || !possible.includes(name)) {
+    const where = isStreamed ? "in a stream" : "here";
+    const message = `"audio.format" must be one of ${possible.join(", ")} ${where}.`;
+    throw new AppError("unsupported_value", message, { param: "audio.format" });
+  }
+  return { voice: voice || undefined, format };
+}
+
+/** The way in which the voice speaks a text. */
+function speechRequest(text: string, { voice, format }: VoiceRequest): SpeechRequest {
+  return { text, voice, format, speed: 1, model: undefined, instructions: undefined };
+}
+
+/**
+ * Speaks a whole reply.
+ *
+ * @returns Base64; `undefined` if nothing in the reply can be spoken.
+ * @throws {AppError} if the voice fails.
+ */
+export async function speakReply(
+  textToSpeech: TextToSpeech,
+  text: string,
+  request: VoiceRequest,
+  words: EmotionWords,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const spoken = speakable(text.slice(0, MAX_SPOKEN_CHARS), words);
+  if (spoken === "") return undefined;
+  const pieces: Uint8Array<ArrayBuffer>[] = [];
+  let size = 0;
+  for await (const piece of await textToSpeech.speak(speechRequest(spoken, request), signal)) {
+    size += piece.byteLength;
+    if (size > MAX_SOUND_BYTES) {
+      throw new AppError(
+        "body_too_large",
+        `The sound has more than ${MAX_SOUND_BYTES / 1024 ** 2} MiB: stream it.`,
+      );
+    }
+    pieces.push(piece);
+  }
+  return new Uint8Array(await new Blob(pieces).arrayBuffer()).toBase64();
+}
+
+/** How long the text of a reply with sound is remembered, in seconds, and of how many replies. */
+export const SPOKEN_REPLY_SECS = 3_600;
+const MAX_SPOKEN_REPLIES = 1_000;
+
+/** The texts of replies with sound, because clients send such a reply back by the id of its sound. */
+export class SpokenReplies {
+  readonly #replies = new BoundedMap<string, { owner: string; text: string; at: number }>(MAX_SPOKEN_REPLIES);
+
+  /** Returns the text of a reply that the owner got. */
+  get(id: string, owner: string): string | undefined {
+    const reply = this.#replies.get(id);
+    const isFresh = reply && performance.now() - reply.at < SPOKEN_REPLY_SECS * 1000;
+    return isFresh && reply.owner === owner ? reply.text : undefined;
+  }
+
+  /** Remembers a reply, if it is no longer than a reply that is spoken whole. */
+  set(id: string, owner: string, text: string): void {
+    if (text.length > MAX_SPOKEN_CHARS) return;
+    this.#replies.set(id, { owner, text, at: performance.now() });
+  }
+}
+
+/** The parts that a {@linkcode ReplyVoice} works with. */
+export interface ReplyVoiceOptions {
+  readonly textToSpeech: TextToSpeech;
+  readonly request: VoiceRequest;
+  readonly words: EmotionWords;
+  /** Takes sound in order. The voice waits for it. */
+  readonly onSound: (sound: Uint8Array<ArrayBuffer>) => Promise<void>;
+  /** The voice has failed: the rest of the reply comes as text only. */
+  readonly onFailure: (error: unknown) => void;
+  readonly signal: AbortSignal;
+}
+
+/** Speaks a reply while it is written. Sentences that wait are spoken together. */
+export class ReplyVoice {
+  readonly #options: ReplyVoiceOptions;
+  readonly #splitter = new SentenceSplitter();
+  readonly #scan: SpeechScan;
+  #waiting: string[] = [];
+  #chars = 0;
+  #working: Promise<void> | undefined;
+  #hasFailed = false;
+
+  constructor(options: ReplyVoiceOptions) {
+    this.#options = options;
+    this.#scan = new SpeechScan(options.words, () => true, (event) => {
+      if (event.type === "speech") this.#add(this.#splitter.push(event.text));
+    });
+  }
+
+  /** Takes the next piece of the reply. */
+  push(text: string): void {
+    this.#scan.push(text);
+  }
+
+  /** Says that something else follows the text so far. */
+  pause(): void {
+    this.#scan.pause();
+  }
+
+  /** Says that the reply is over. Resolves once all of it is spoken, or the voice has failed. */
+  async end(): Promise<void> {
+    this.#scan.end();
+    this.#add(this.#splitter.end());
+    await this.#working;
+  }
+
+  #add(sentences: readonly string[]): void {
+    for (const sentence of sentences) {
+      this.#chars += sentence.length;
+      if (this.#hasFailed || this.#chars > MAX_SPOKEN_CHARS) return;
+      this.#waiting.push(sentence);
+    }
+    if (this.#waiting.length > 0) this.#working ??= this.#work();
+  }
+
+  async #work(): Promise<void> {
+    const { textToSpeech, request, onSound, onFailure, signal } = this.#options;
+    try {
+      while (this.#waiting.length > 0) {
+        const text = this.#takeBatch();
+        const sound = await textToSpeech.speak(speechRequest(text, request), signal).catch(skipOtherLanguage);
+        for await (const piece of sound ?? []) await onSound(piece);
+      }
+    } catch (error) {
+      this.#hasFailed = true;
+      this.#waiting = [];
+      if (!signal.aborted) onFailure(error);
+    } finally {
+      this.#working = undefined;
+    }
+  }
+
+  /** Takes the sentences that wait, at least one. */
+  #takeBatch(): string {
+    let text = this.#waiting.shift()!;
+    while (this.#waiting.length > 0 && text.length + this.#waiting[0]!.length < MAX_BATCH_CHARS) {
+      text += ` ${this.#waiting.shift()}`;
+    }
+    return text;
+  }
+}
+
+/** Passes over sentences in a language that the voice does not speak. @throws The error, if it is another one. */
+function skipOtherLanguage(error: unknown): undefined {
+  if (!(error instanceof AppError && error.code === "unsupported_value")) throw error;
+}

@@ -1,0 +1,163 @@
+/** Chat replies with sound: `modalities: ["text", "audio"]`, whole and streamed. */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { AppError } from "../../lib/core/errors.ts";
+import { saying } from "../support/agents/memory_agent.ts";
+import { errorOf, startApp } from "../support/harness/app_harness.ts";
+import { FakeVoice } from "../support/harness/fake_voice.ts";
+
+const ASKED = { modalities: ["text", "audio"], audio: { voice: "slt", format: "wav" } };
+const decode = (base64: string) => new TextDecoder().decode(Uint8Array.fromBase64(base64));
+/** Speaks a text as the text itself, between marks. */
+const marking = () => new FakeVoice(({ text }) => [`<${text}>`]);
+
+Deno.test("spoken reply: the sound comes with its text, without tags and Markdown", async () => {
+  const textToSpeech = marking();
+  await using app = startApp({ script: saying("[happy] Hello **there**. Bye."), textToSpeech });
+  const response = await app.chat({ ...ASKED, stream: false });
+  assertEquals(response.headers.get("x-vtuber-ignored"), null);
+  const { choices: [{ message, finish_reason }], created } = await response.json();
+  assertMatch(message.audio.id, /^audio_\S+$/);
+  assertEquals(message.content, null);
+  assertEquals(decode(message.audio.data), "<Hello there. Bye.>");
+  assertEquals(message.audio.transcript, "[happy] Hello **there**. Bye.");
+  assertEquals(message.audio.expires_at, created + 3_600);
+  assertEquals(finish_reason, "stop");
+  assertEquals(textToSpeech.requests.map(({ voice, format }) => [voice, format]), [["slt", "wav"]]);
+});
+
+/** Reads the deltas of a streamed reply. */
+// deno-lint-ignore no-explicit-any
+async function deltasOf(response: Response): Promise<any[]> {
+  const lines = (await response.text()).split("\n\n").filter((line) => line.startsWith("data: {"));
+  return lines.map((line) => JSON.parse(line.slice("data: ".length)).choices[0]);
+}
+
+Deno.test("spoken reply: a stream has the text as it comes, and the sound of each sentence in order", async () => {
+  const textToSpeech = marking();
+  const script = saying("[happy] One. ", "Two, ", "and three. Four");
+  await using app = startApp({ script, textToSpeech });
+  const choices = await deltasOf(
+    await app.chat({ ...ASKED, stream: true, audio: { voice: { id: "kal" }, format: "pcm16" } }),
+  );
+  const sounds = choices.flatMap(({ delta }) => delta.audio?.data ?? []).map(decode);
+  assertEquals(sounds.join("").replaceAll("><", " "), "<One. Two, and three. Four>");
+  assertEquals(
+    choices.map(({ delta }) => delta.audio?.transcript ?? "").join(""),
+    "[happy] One. Two, and three. Four\n",
+  );
+  assertEquals(new Set(choices.flatMap(({ delta }) => delta.audio?.id ?? [])).size, 1);
+  assertEquals(choices.filter(({ delta }) => delta.audio?.expires_at > 0).length, 1);
+  assertEquals(choices.at(-1).finish_reason, "stop");
+  assertEquals(choices.some(({ delta }) => delta.content), false);
+  assertEquals(
+    new Set(textToSpeech.requests.map(({ voice, format }) => `${voice} ${format}`)),
+    new Set(["kal pcm"]),
+  );
+});
+
+Deno.test("spoken reply: the first sound does not wait for the end of the reply", async () => {
+  const spoken = Promise.withResolvers<void>();
+  const textToSpeech = new FakeVoice(({ text }) => {
+    spoken.resolve();
+    return [text];
+  });
+  await using app = startApp({
+    textToSpeech,
+    async script(prompt) {
+      prompt.say("One. Two");
+      await spoken.promise;
+      prompt.say(" three.");
+      prompt.end();
+    },
+  });
+  const choices = await deltasOf(await app.chat({ ...ASKED, stream: true, audio: { format: "pcm16" } }));
+  const sounds = choices.flatMap(({ delta }) => delta.audio?.data ?? []).map(decode);
+  assertEquals(sounds, ["One.", "Two three."]);
+});
+
+Deno.test("spoken reply: if the voice fails, the words are not lost", async () => {
+  const silent = new FakeVoice(() => {
+    throw new Error("no voice");
+  });
+  await using app = startApp({ script: saying("One. Two."), textToSpeech: silent });
+  const { choices: [{ message }] } = await (await app.chat({ ...ASKED, stream: false })).json();
+  assertEquals([message.content, message.audio], ["One. Two.\n", undefined]);
+  const choices = await deltasOf(await app.chat({ ...ASKED, stream: true, audio: { format: "pcm16" } }));
+  assertEquals(choices.map(({ delta }) => delta.audio?.transcript ?? "").join(""), "One. Two.\n");
+  assertEquals(choices.at(-1).finish_reason, "stop");
+});
+
+Deno.test("spoken reply: sentences that the voice does not speak are passed over", async () => {
+  const english = new FakeVoice(({ text }) => {
+    if (/[a-z]/.test(text)) return [`<${text}>`];
+    throw new AppError("unsupported_value", "This voice speaks English.", { param: "input" });
+  });
+  await using app = startApp({ script: saying("One.", "\n", "你好。", "\n", "Two."), textToSpeech: english });
+  const choices = await deltasOf(await app.chat({ ...ASKED, stream: true, audio: { format: "pcm16" } }));
+  const sounds = choices.flatMap(({ delta }) => delta.audio?.data ?? []).map(decode).join("");
+  assert(sounds.startsWith("<One.") && sounds.endsWith("Two.>"));
+});
+
+Deno.test("spoken reply: a client that leaves ends the voice", async () => {
+  const started = Promise.withResolvers<AbortSignal>();
+  const textToSpeech = new FakeVoice(async function* (_request, signal) {
+    started.resolve(signal);
+    yield "a";
+    await new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  });
+  await using app = startApp({ script: saying("One. Two."), textToSpeech });
+  const response = await app.chat({ ...ASKED, stream: true, audio: { format: "pcm16" } });
+  const signal = await started.promise;
+  const aborted = Promise.withResolvers<void>();
+  signal.addEventListener("abort", () => aborted.resolve());
+  await response.body!.cancel();
+  await aborted.promise;
+});
+
+Deno.test("spoken reply: the next message finds the reply by the id of its sound, for its owner only", async () => {
+  await using app = startApp({ script: saying("The word is owl."), textToSpeech: marking() });
+  const first = { role: "user", content: "Say a word." };
+  const { choices: [{ message }] } = await (await app.chat({ ...ASKED, messages: [first], stream: false }))
+    .json();
+  const history = (id: string) => [
+    first,
+    { role: "assistant", audio: { id } },
+    { role: "user", content: "Which word was it?" },
+  ];
+  for (const [id, isFound] of [[message.audio.id, true], ["audio_other", false]] as const) {
+    await (await app.chat({ messages: history(id), stream: false })).json();
+    assertEquals(JSON.stringify(app.agent.prompts.at(-1)!.blocks).includes("The word is owl."), isFound, id);
+  }
+});
+
+const REFUSED: [name: string, body: object, status: number, code: string, param: string | null][] = [
+  [
+    "a format that the voice does not make",
+    { audio: { format: "mp3" } },
+    400,
+    "unsupported_value",
+    "audio.format",
+  ],
+  ["another format in a stream", { stream: true }, 400, "unsupported_value", "audio.format"],
+  ["an unknown format", { audio: { format: "constructor" } }, 400, "unsupported_value", "audio.format"],
+  ["JSON", { response_format: { type: "json_object" } }, 400, "unsupported_value", "modalities"],
+  ["a voice that is no name", { audio: { voice: 7 } }, 400, "invalid_type", "audio.voice"],
+];
+for (const [name, body, status, code, param] of REFUSED) {
+  Deno.test(`spoken reply: refused: ${name}`, async () => {
+    await using app = startApp({ script: saying("Hello."), textToSpeech: marking() });
+    const error = await errorOf(await app.chat({ stream: false, ...ASKED, ...body }));
+    assertEquals([error.status, error.code, error.param], [status, code, param]);
+    assertEquals(app.agent.prompts, []);
+  });
+}
+
+Deno.test("spoken reply: without a voice the request is refused, and text alone is not", async () => {
+  await using app = startApp({ script: saying("Hello."), textToSpeech: undefined });
+  const response = await app.chat({ ...ASKED, stream: false });
+  assertEquals(response.headers.get("x-should-retry"), "false");
+  assertEquals((await errorOf(response)).code, "not_configured");
+  const text = await app.chat({ ...ASKED, modalities: ["text"], stream: false });
+  assertEquals((await text.json()).choices[0].message.content, "Hello.\n");
+});
