@@ -10,7 +10,7 @@ import {
 import { findFfmpeg } from "../../lib/speech/ffmpeg.ts";
 import type { Pcm } from "../../lib/speech/pcm.ts";
 import { encodeWav, parseWav } from "../../lib/speech/wav.ts";
-import { PROGRAM_DEPS, testWith } from "../support/harness/programs.ts";
+import { heardPart, PROGRAM_DEPS, testWith } from "../support/harness/programs.ts";
 
 const NEVER = new AbortController().signal;
 const MANNER = { voice: undefined, speed: 1 };
@@ -365,14 +365,6 @@ for (const [name, output, text, segments] of TRANSCRIPTS) {
     const expected = segments?.map(([start, end, text]) => ({ start, end, text }));
     assertEquals(parseTranscript(output), { text, segments: expected });
   });
-}
-
-/** The part of the words of a sentence that a transcript has. */
-function heardPart(text: string, sentence: string): number {
-  const words = (line: string) => line.toLowerCase().match(/[a-z]+/g) ?? [];
-  const heard = new Set(words(text));
-  const said = words(sentence);
-  return said.filter((word) => heard.has(word)).length / said.length;
 }
 
 testWith(["espeak-ng"], "commandVoice: espeak-ng speaks", async () => {

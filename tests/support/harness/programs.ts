@@ -25,3 +25,11 @@ function isInstalled(program: string): boolean {
     }
   });
 }
+
+/** The part of the words of a sentence that a transcript has. */
+export function heardPart(text: string, sentence: string): number {
+  const words = (line: string) => line.toLowerCase().match(/[a-z]+/g) ?? [];
+  const heard = new Set(words(text));
+  const said = words(sentence);
+  return said.filter((word) => heard.has(word)).length / said.length;
+}
