@@ -4,19 +4,21 @@ import { errorOf, startApp, type TestApp } from "../support/harness/app_harness.
 import { contentOf } from "../support/harness/chat_fixture.ts";
 import { MAX_HEALTH_MS, Stopwatch } from "../support/harness/health_monitor.ts";
 import { cpuMicros } from "../support/harness/inspector.ts";
+import { nextTask } from "../support/harness/turn_recorder.ts";
 
 const MIB = new Uint8Array(1024 ** 2).fill(0x20);
 const CHAT = '{"messages":[{"role":"user","content":"Hi"}]}';
 
-/** Posts a chat request whose body goes on with 19 MiB of spaces, and then stays open until it is ended. */
+/** Posts a request whose body goes on with 19 MiB of spaces, and then stays open until it is ended. */
 function postOpen(
   app: TestApp,
-  chat = CHAT,
+  json = CHAT,
+  path = "/v1/chat/completions",
 ): { sent: Promise<void>; end: () => void; answer: Promise<Response> } {
   const sent = Promise.withResolvers<void>();
   let [mebibytes, end] = [0, () => {}];
   const body = new ReadableStream<Uint8Array>({
-    start: (controller) => controller.enqueue(new TextEncoder().encode(chat)),
+    start: (controller) => controller.enqueue(new TextEncoder().encode(json)),
     pull(controller) {
       if (mebibytes++ < 19) return controller.enqueue(MIB);
       end = () => controller.close();
@@ -24,7 +26,7 @@ function postOpen(
     },
   }, { highWaterMark: 0 });
   const headers = { "content-type": "application/json" };
-  const answer = app.send("/v1/chat/completions", { method: "POST", headers, body });
+  const answer = app.send(path, { method: "POST", headers, body });
   return { sent: sent.promise, end: () => end(), answer };
 }
 
@@ -48,25 +50,32 @@ Deno.test("bodies: more than 128 MiB altogether are refused, until other request
   assertEquals(await contentOf(served.answer), "Hello.\n");
 });
 
-Deno.test("bodies: one whose stream began before its turn is held until the agent has the prompt", async () => {
-  const gate = Promise.withResolvers<void>();
-  await using app = startApp({ script: saying("Hello."), headMs: 1 });
-  app.agent.openGate = gate.promise;
-  const streams: Response[] = [];
-  for (let body = 0; body < 6; body++) {
-    const open = postOpen(app, CHAT.replace("{", '{"stream":true,'));
-    await open.sent;
-    open.end();
-    streams.push(await open.answer);
-  }
-  assertEquals((await postOpen(app).answer).status, 503);
-  gate.resolve();
-  for (const stream of streams) await stream.text();
-  const served = postOpen(app);
-  await served.sent;
-  served.end();
-  assertEquals(await contentOf(served.answer), "Hello.\n");
-});
+const EARLY: Readonly<Record<string, [path: string, json: string]>> = {
+  "one whose stream began": ["/v1/chat/completions", CHAT.replace("{", '{"stream":true,')],
+  "one of a response in the background": ["/v1/responses", '{"input":"Hi","background":true}'],
+};
+for (const [name, [path, json]] of Object.entries(EARLY)) {
+  Deno.test(`bodies: ${name} before its turn is held until the agent has the prompt`, async () => {
+    const gate = Promise.withResolvers<void>();
+    await using app = startApp({ script: saying("Hello."), headMs: 1 });
+    app.agent.openGate = gate.promise;
+    const answers: Response[] = [];
+    for (let body = 0; body < 6; body++) {
+      const open = postOpen(app, json, path);
+      await open.sent;
+      open.end();
+      answers.push(await open.answer);
+    }
+    assertEquals((await postOpen(app).answer).status, 503);
+    gate.resolve();
+    for (const answer of answers) await answer.text();
+    while (app.agent.prompts.length < answers.length) await nextTask();
+    const served = postOpen(app);
+    await served.sent;
+    served.end();
+    assertEquals(await contentOf(served.answer), "Hello.\n");
+  });
+}
 
 const many = (count: number, make: (index: number) => string) =>
   Array.from({ length: count }, (_, index) => make(index)).join();
