@@ -89,6 +89,8 @@ export function createServer(config: Config, parts: ServerParts) {
   if (store) resources.use(store);
   if (transcripts) resources.use(transcripts);
   const responses = resources.use(new ResponseStore({ transcripts, log }));
+  const idempotency = resources.use(new IdempotencyCache());
+  const approvals = resources.use(new Approvals(permissions));
   if (pet) resources.use(pet);
   if (parts.textToSpeech) resources.use(parts.textToSpeech);
   resources.defer(async () => {
@@ -132,8 +134,6 @@ export function createServer(config: Config, parts: ServerParts) {
   );
 
   const access = createAccessControl(config);
-  const idempotency = new IdempotencyCache();
-  const approvals = new Approvals(parts.permissions);
   // A side is one entry of this list.
   const routes: Route[] = [
     ...openAiRoutes({

@@ -1,5 +1,6 @@
 /** Repeated requests: they join their running turn or replay the finished one, so that no turn runs twice. @module */
 
+import { startBackgroundTimer, type Timer } from "../core/background_timer.ts";
 import { AppError } from "../core/errors.ts";
 import { listExcess } from "../core/excess.ts";
 import type { Turn } from "./turn.ts";
@@ -38,10 +39,12 @@ interface Entry {
 }
 
 /** The turns that run, and those that ended lately, by request. */
-export class IdempotencyCache {
+export class IdempotencyCache implements Disposable {
   /** Never evicted, because an evicted turn could run twice. The limit of running turns bounds their number. */
   readonly #running = new Map<string, Entry>();
+  /** In the order of their ends. */
   readonly #finished = new Map<string, Entry>();
+  #expiryTimer: Timer | undefined;
   readonly #now: () => number;
 
   constructor(now: () => number = () => performance.now()) {
@@ -102,6 +105,10 @@ export class IdempotencyCache {
     }
   }
 
+  [Symbol.dispose](): void {
+    clearTimeout(this.#expiryTimer);
+  }
+
   async #start(key: IdempotencyKey, start: () => Promise<Turn>): Promise<Turn> {
     const { owner, bodyHash } = key;
     const name = entryName(key);
@@ -126,9 +133,21 @@ export class IdempotencyCache {
     if (entry.isForgotten) return;
     entry.expiresAt = this.#now() + KEEP_MS;
     this.#finished.set(name, entry);
+    this.#expiryTimer ??= startBackgroundTimer(() => this.#expire(), KEEP_MS);
     if (this.#finished.size <= MAX_FINISHED) return;
     const entries = this.#finished.entries().map(([name, { owner }]) => ({ name, owner, chars: 0 }));
     for (const { name } of listExcess(entries, MAX_FINISHED, Infinity)) this.#finished.delete(name);
+  }
+
+  /** Forgets the turns whose time is over, now and from now on. */
+  #expire(): void {
+    const now = this.#now();
+    for (const [name, { expiresAt }] of this.#finished) {
+      if (expiresAt > now) break;
+      this.#finished.delete(name);
+    }
+    const [oldest] = this.#finished.values();
+    this.#expiryTimer = oldest && startBackgroundTimer(() => this.#expire(), oldest.expiresAt - now);
   }
 
   #find(name: string): Entry | undefined {

@@ -3,13 +3,14 @@ import { AppError } from "../../lib/core/errors.ts";
 import type { QuestionId } from "../../lib/turn/event.ts";
 import { IdempotencyCache, type IdempotencyKey } from "../../lib/turn/idempotency.ts";
 import { runTurn, type Turn } from "../../lib/turn/turn.ts";
+import { FakeClock } from "../support/harness/fake_clock.ts";
 import { manualAgent, NO_LIMITS } from "../support/harness/turn_fixture.ts";
 import { nextTask, TurnRecorder } from "../support/harness/turn_recorder.ts";
 
 const MINUTE_MS = 60_000;
 
 /** A cache, its clock, and an agent whose turns are counted. */
-class Fixture {
+class Fixture implements Disposable {
   readonly agent = manualAgent();
   now = 0;
   readonly cache = new IdempotencyCache(() => this.now);
@@ -25,6 +26,10 @@ class Fixture {
     const options = { limits: NO_LIMITS, resolvedModel: "openab", record: true, speaksQuestions: true };
     return await runTurn({ session, blocks: [], ...options });
   };
+
+  [Symbol.dispose](): void {
+    this.cache[Symbol.dispose]();
+  }
 
   /** Sends a request, by default a repetition. */
   send(name: string, key: Partial<IdempotencyKey> = {}): Promise<Turn> {
@@ -42,7 +47,7 @@ class Fixture {
 }
 
 Deno.test("getOrStart: a repeated request joins its running turn, and gets the finished one", async () => {
-  const fixture = new Fixture();
+  using fixture = new Fixture();
   const first = await fixture.send("a", { isRetry: false });
   const prompt = await fixture.agent.nextPrompt();
   prompt.say("one ");
@@ -58,7 +63,7 @@ Deno.test("getOrStart: a repeated request joins its running turn, and gets the f
 });
 
 Deno.test("getOrStart: a repeated request does not get the reply after the answer to its question", async () => {
-  const fixture = new Fixture();
+  using fixture = new Fixture();
   const turn = await fixture.send("a", { isRetry: false });
   const prompt = await fixture.agent.nextPrompt();
   const question = { message: "Which branch?", fields: [], isPrivate: false, isShown: false, expiresAt: 0 };
@@ -75,7 +80,7 @@ Deno.test("getOrStart: a repeated request does not get the reply after the answe
 });
 
 Deno.test("getOrStart: a turn has at most 16 repeated requests", async () => {
-  const fixture = new Fixture();
+  using fixture = new Fixture();
   const turn = await fixture.send("a", { isRetry: false });
   for (let count = 0; count < 16; count++) assertStrictEquals(await fixture.send("a"), turn);
   const failure: AppError = await assertRejects(() => fixture.send("a"), AppError);
@@ -84,7 +89,7 @@ Deno.test("getOrStart: a turn has at most 16 repeated requests", async () => {
 });
 
 Deno.test("getOrStart: a request that is no repetition starts a turn, which repetitions then get", async () => {
-  const fixture = new Fixture();
+  using fixture = new Fixture();
   const first = await fixture.send("a", { isRetry: false });
   const second = await fixture.send("a", { isRetry: false });
   assertNotStrictEquals(first, second);
@@ -93,7 +98,7 @@ Deno.test("getOrStart: a request that is no repetition starts a turn, which repe
 });
 
 Deno.test("getOrStart: another body under the same key is a conflict, and leaves the first alone", async () => {
-  const fixture = new Fixture();
+  using fixture = new Fixture();
   const first = await fixture.send("a");
   const failure: AppError = await assertRejects(
     () => fixture.send("a", { bodyHash: "another" }),
@@ -106,7 +111,7 @@ Deno.test("getOrStart: another body under the same key is a conflict, and leaves
 });
 
 Deno.test("getOrStart: an abandoned turn is an error, and never runs twice", async () => {
-  const fixture = new Fixture();
+  using fixture = new Fixture();
   const turn = await fixture.send("a");
   turn.read(() => {})();
   const failure: AppError = await assertRejects(() => fixture.send("a"), AppError);
@@ -118,7 +123,7 @@ Deno.test("getOrStart: an abandoned turn is an error, and never runs twice", asy
 });
 
 Deno.test("getOrStart: of several that wait for a turn that could not start, one starts it and the others join", async () => {
-  const fixture = new Fixture();
+  using fixture = new Fixture();
   const { promise, reject } = Promise.withResolvers<void>();
   fixture.gate = promise;
   const [first, ...others] = [1, 2, 3, 4].map(() => fixture.send("a"));
@@ -132,7 +137,7 @@ Deno.test("getOrStart: of several that wait for a turn that could not start, one
 });
 
 Deno.test("getOrStart: remembers a turn while it runs, and for minutes after its end", async () => {
-  const fixture = new Fixture();
+  using fixture = new Fixture();
   const first = await fixture.send("a");
   fixture.now = 60 * MINUTE_MS;
   assertStrictEquals(await fixture.send("a"), first);
@@ -146,8 +151,31 @@ Deno.test("getOrStart: remembers a turn while it runs, and for minutes after its
   assertEquals(fixture.started, 2);
 });
 
+Deno.test("getOrStart: lets go of the words of a finished turn after 5 minutes, also without a further request", async () => {
+  using clock = new FakeClock();
+  using cache = new IdempotencyCache();
+  // Only a turn that is still kept is asked for its conversation.
+  let lookCount = 0;
+  const turn: Partial<Turn> = {
+    ...{ ended: Promise.resolve(), replyNumber: 1 },
+    get conversation() {
+      lookCount++;
+      return "mao";
+    },
+  };
+  const start = () => Promise.resolve(turn as Turn);
+  await cache.getOrStart({ owner: "me", name: "a", bodyHash: "body", isRetry: true }, start);
+  await nextTask();
+  for (const [minutes, expected] of [[4, 1], [1, 1], [60, 1]] as const) {
+    clock.advance(minutes * MINUTE_MS);
+    cache.forget("me", "another");
+    assertEquals(lookCount, expected);
+  }
+  assertEquals(clock.waits, []);
+});
+
 Deno.test("getOrStart: forgets the oldest of more than 100 finished turns, but no running one", async () => {
-  const fixture = new Fixture();
+  using fixture = new Fixture();
   const long = await fixture.send("long");
   await fixture.agent.nextPrompt();
   const turns: Turn[] = [];
@@ -158,7 +186,7 @@ Deno.test("getOrStart: forgets the oldest of more than 100 finished turns, but n
 });
 
 Deno.test("getOrStart: the finished turns of a caller with many make no room among another's", async () => {
-  const fixture = new Fixture();
+  using fixture = new Fixture();
   const mine = await fixture.complete("one");
   for (let number = 0; number < 101; number++) {
     await fixture.send(`request ${number}`, { owner: "another" });
@@ -170,14 +198,14 @@ Deno.test("getOrStart: the finished turns of a caller with many make no room amo
 });
 
 Deno.test("getOrStart: the same request of another caller is no repetition", async () => {
-  const fixture = new Fixture();
+  using fixture = new Fixture();
   const mine = await fixture.complete("one");
   assertNotStrictEquals(await fixture.send("one", { owner: "another" }), mine);
   assertStrictEquals(await fixture.send("one"), mine);
 });
 
 Deno.test("forget: forgets the finished turns of one conversation, or of all", async () => {
-  const fixture = new Fixture();
+  using fixture = new Fixture();
   const [one, two] = [await fixture.complete("one"), await fixture.complete("two")];
   for (const unknown of ["unknown", ""]) fixture.cache.forget("me", unknown);
   for (const conversation of [one.conversation, undefined]) fixture.cache.forget("another", conversation);
@@ -191,7 +219,7 @@ Deno.test("forget: forgets the finished turns of one conversation, or of all", a
 
 Deno.test("forget: forgets a running turn only once it has ended", async () => {
   for (const isAll of [false, true]) {
-    const fixture = new Fixture();
+    using fixture = new Fixture();
     const turn = await fixture.send("one");
     fixture.cache.forget("me", isAll ? undefined : turn.conversation);
     assertStrictEquals(await fixture.send("one"), turn);

@@ -1,5 +1,6 @@
 /** The permission requests that clients of the Responses API answer themselves. @module */
 
+import { startBackgroundTimer, type Timer } from "../../core/background_timer.ts";
 import { AppError } from "../../core/errors.ts";
 import { listExcess, type OwnedEntry } from "../../core/excess.ts";
 import { type Caller, requireScopes } from "../../turn/caller.ts";
@@ -41,10 +42,11 @@ export interface ApprovalAnswer {
 }
 
 /** The approval requests of responses. */
-export class Approvals {
+export class Approvals implements Disposable {
   readonly #broker: Pick<PermissionBroker, "answer">;
   /** By their ids, oldest first. */
   readonly #known = new Map<string, Approval>();
+  #expiryTimer: Timer | undefined;
 
   constructor(broker: Pick<PermissionBroker, "answer">) {
     this.#broker = broker;
@@ -169,19 +171,37 @@ export class Approvals {
     return turn;
   }
 
+  [Symbol.dispose](): void {
+    clearTimeout(this.#expiryTimer);
+  }
+
   /** Keeps a turn that a watcher has answered for its client, for a while. */
   #onTurnEnd(approval: Approval): void {
     approval.expiresAt = performance.now() + KEEP_MS;
-    const all = [...this.#known.values()];
-    for (const known of all) if (!isOpen(known)) known.turn = undefined;
-    const ended = all.filter(({ turn, expiresAt }) => turn && expiresAt < Infinity);
+    this.#expire();
+    const ended = [...this.#known.values()].filter(hasEndedTurn);
     for (const excess of listExcess(ended, MAX_ENDED, Infinity)) excess.turn = undefined;
+  }
+
+  /** Forgets the turns with which no client can go on, now and from now on. */
+  #expire(): void {
+    for (const known of this.#known.values()) if (!isOpen(known)) known.turn = undefined;
+    const next = Math.min(...this.#known.values().filter(hasEndedTurn).map(({ expiresAt }) => expiresAt));
+    clearTimeout(this.#expiryTimer);
+    this.#expiryTimer = next < Infinity
+      ? startBackgroundTimer(() => this.#expire(), next - performance.now())
+      : undefined;
   }
 }
 
 /** Whether the client can still go on with the turn: with its answer, or after that of a watcher. */
 function isOpen({ turn, permissionId, expiresAt }: Approval): boolean {
   return turn !== undefined && turn.isAsking(permissionId) && performance.now() < expiresAt;
+}
+
+/** Whether the turn has ended, and is kept. */
+function hasEndedTurn({ turn, expiresAt }: Approval): boolean {
+  return turn !== undefined && expiresAt < Infinity;
 }
 
 function notOffered({ code, message }: AppError, param: string): AppError {

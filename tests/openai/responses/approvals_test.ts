@@ -4,6 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { Approvals } from "../../../lib/openai/responses/approvals.ts";
 import { type ApprovalResponse, itemId } from "../../../lib/openai/responses/items.ts";
 import { type Caller, SCOPES } from "../../../lib/turn/caller.ts";
+import { FakeClock } from "../../support/harness/fake_clock.ts";
 import { beginTurn, permissionRequest, recordTurn } from "../../support/harness/turn_fixture.ts";
 
 const NO_BROKER = {
@@ -47,7 +48,7 @@ function heapMb(): number {
 }
 
 Deno.test("Approvals: no words of a permission are kept", async () => {
-  const approvals = new Approvals(NO_BROKER);
+  using approvals = new Approvals(NO_BROKER);
   const before = heapMb();
   for (let number = 1; number <= 50; number++) {
     // Numbers make a text of its own of each.
@@ -64,7 +65,7 @@ Deno.test("Approvals: no words of a permission are kept", async () => {
 });
 
 Deno.test("Approvals: of the turns that have ended 100 are kept, and none makes room among another caller's", async () => {
-  const approvals = new Approvals(NO_BROKER);
+  using approvals = new Approvals(NO_BROKER);
   for (let number = 1; number <= 103; number++) {
     const { turn, prompt } = await addAsking(approvals, number, number < 3 ? "a" : "b");
     prompt.end();
@@ -74,8 +75,22 @@ Deno.test("Approvals: of the turns that have ended 100 are kept, and none makes 
   assertEquals(kept, [1, 2, 6, 103]);
 });
 
+Deno.test("Approvals: an ended turn is kept for an hour, also if none comes after it", async () => {
+  using clock = new FakeClock();
+  using approvals = new Approvals(NO_BROKER);
+  const { turn, prompt } = await addAsking(approvals, 1, "a");
+  prompt.end();
+  await turn.ended;
+  for (const [minutes, isKept] of [[59, true], [1, false]] as const) {
+    clock.advance(minutes * 60_000);
+    const answer = approvals.find(caller("a"), [answerTo(idOf(1))]);
+    assertEquals(answer?.approval?.turn !== undefined, isKept);
+  }
+  assertEquals(clock.waits, []);
+});
+
 Deno.test("Approvals: 1,000 requests are known", async () => {
-  const approvals = new Approvals(NO_BROKER);
+  using approvals = new Approvals(NO_BROKER);
   const { turn, prompt } = await addAsking(approvals, 1, "a");
   for (let number = 2; number <= 1_010; number++) {
     const permission = permissionRequest(`p${number}`);
