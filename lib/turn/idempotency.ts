@@ -71,6 +71,7 @@ export class IdempotencyCache implements Disposable {
       throw new AppError(
         "rate_limit_exceeded",
         `This request was repeated ${MAX_REPEATS} times. Wait for one of its replies.`,
+        { prompted: true },
       );
     }
     entry.repeats++;

@@ -84,7 +84,7 @@ Deno.test("getOrStart: a turn has at most 16 repeated requests", async () => {
   const turn = await fixture.send("a", { isRetry: false });
   for (let count = 0; count < 16; count++) assertStrictEquals(await fixture.send("a"), turn);
   const failure: AppError = await assertRejects(() => fixture.send("a"), AppError);
-  assertEquals([failure.code, fixture.started], ["rate_limit_exceeded", 1]);
+  assertEquals([failure.code, failure.prompted, fixture.started], ["rate_limit_exceeded", true, 1]);
   assertNotStrictEquals(await fixture.send("b"), turn);
 });
 
