@@ -112,7 +112,12 @@ Deno.test("events.md: the examples of events have the fields of real events", as
 
 Deno.test("doctor.md: the example is the doctor's report on the demo agent", async () => {
   const home = await Deno.realPath(await Deno.makeTempDir());
+  // The example has these programs. The doctor finds those of this machine too.
+  for (const [name, script] of [["ffmpeg", `printf ' A %s\\n' libmp3lame libopus aac flac`], ["piper", ""]]) {
+    await Deno.writeTextFile(`${home}/${name}`, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  }
   const { out } = await runProgram(["doctor"], {
+    PATH: home,
     GATEWAY_LISTEN: "127.0.0.1:0",
     OPENAB_AGENT_COMMAND: "",
     VTUBER_DATA_DIR: `${home}/data`,
@@ -120,9 +125,12 @@ Deno.test("doctor.md: the example is the doctor's report on the demo agent", asy
   });
   await Deno.remove(home, { recursive: true });
   const report = out
+    .replace(/ok {3}(?!piper)\S+ was found\. To use it.*\n(?: {5}.*\n)+/g, "")
+    .replace(/^\d+ ok/m, "16 ok")
     .replace("127.0.0.1:0", "127.0.0.1:8080")
     .replace(`${home}/data`, "/home/me/.local/share/oab-vtuber")
     .replace(home, "/home/me")
-    .replace(/in \d+ ms/, "in 58 ms");
+    .replace(/speaks a word in \d+ ms/, "speaks a word in 630 ms")
+    .replace(/started in \d+ ms/, "started in 58 ms");
   assertEquals(codeBlocks(partOf(readPage("doctor"), "doctor"))[0]!.text, report);
 });
