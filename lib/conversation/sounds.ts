@@ -33,7 +33,8 @@ export function withSoundWords(messages: readonly Message[], words: SoundWords):
 /**
  * Writes down the sounds of messages. A sound of an earlier message that cannot be written down is left out.
  *
- * @param caller The caller, which needs the scope `audio`; none if the program itself asks.
+ * @param caller The caller, which needs the scope `audio`: without it, earlier sounds are left out, and one in the newest
+ *   message is refused. None if the program itself asks.
  * @param words The words that were found already, which are added to.
  * @throws {AppError} if a sound of the newest message cannot be written down, or if that message is nothing but sounds
  *   and there is no recognizer.
@@ -51,6 +52,7 @@ export async function writeDownSounds(
     return;
   }
   if (caller && newest?.parts.some(isSound)) requireScopes(caller, ["audio"], "A sound in a message");
+  if (caller?.scopes.has("audio") === false) return;
   for (const sound of messages.flatMap(({ parts }) => parts.filter(isSound)).slice(-MAX_SOUNDS)) {
     if (words.has(sound)) continue;
     try {

@@ -150,14 +150,13 @@ function parameter(header: string, name: string): string | undefined {
   return quoted?.replace(/\\(["\\])/g, "$1").replaceAll("%22", '"') ?? plain;
 }
 
-/** Finds bytes that begin with a line break, and have no other: so no byte is looked at more than twice. */
+/** Finds bytes, as Horspool does: most bytes of a sound are skipped, and each is compared a few times at worst. */
 function indexOf(bytes: Uint8Array, wanted: Uint8Array, from: number): number {
-  const first = wanted[0]!;
-  for (let at = from; at < bytes.length; at++) {
-    // A native search is quick in sound, and slow where every byte begins a line.
-    if (bytes[at] !== first) at = bytes.indexOf(first, at);
-    if (at < 0) return -1;
-    if (startsWith(bytes, wanted, at)) return at;
+  const last = wanted.length - 1;
+  const steps = new Uint8Array(256).fill(wanted.length);
+  for (let i = 0; i < last; i++) steps[wanted[i]!] = last - i;
+  for (let at = from; at + last < bytes.length; at += steps[bytes[at + last]!]!) {
+    if (bytes[at + last] === wanted[last] && startsWith(bytes, wanted, at)) return at;
   }
   return -1;
 }

@@ -5,6 +5,7 @@ import { AppError } from "../../lib/core/errors.ts";
 import { saying } from "../support/agents/memory_agent.ts";
 import { errorOf, startApp, type TestApp } from "../support/harness/app_harness.ts";
 import { contentOf } from "../support/harness/chat_fixture.ts";
+import { apiKey, withKey } from "../support/harness/key_fixture.ts";
 import { FakeRecognizer, transcript } from "../support/harness/fake_voice.ts";
 
 const sound = (data: string, format = "wav") => ({ type: "input_audio", input_audio: { data, format } });
@@ -86,6 +87,19 @@ Deno.test("sounds: a failure in the newest message is the answer; in an earlier 
   await contentOf(app.chat({ messages: [bad, { role: "assistant", content: "What?" }, good] }));
   const [block] = app.agent.prompts[0]!.blocks;
   assert(block?.type === "text" && block.text.includes(NOTE) && block.text.endsWith("well"));
+});
+
+Deno.test("sounds: a key without the scope audio gets no words, of an earlier message neither", async () => {
+  const speechToText = hearing();
+  await using app = startDeaf({ speechToText, access: { keys: [apiKey("chat", ["chat"])] } });
+  const listen = { role: "user", content: [words("Listen:"), sound(HELLO)] };
+  const error = await errorOf(await app.chat({ messages: [listen] }, withKey("chat")));
+  assertEquals([error.status, error.code], [403, "insufficient_scope"]);
+  const messages = [listen, { role: "assistant", content: "Yes?" }, { role: "user", content: "Repeat it." }];
+  await contentOf(app.chat({ messages }, withKey("chat")));
+  const [block] = app.agent.prompts[0]!.blocks;
+  assert(block?.type === "text" && block.text.includes(NOTE), "the earlier sound is left out");
+  assertEquals(speechToText.requests, []);
 });
 
 Deno.test("sounds: without a recognizer, a message of sounds alone is refused, and others have a note", async () => {
