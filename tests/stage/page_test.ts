@@ -11,13 +11,7 @@ import { SseReader } from "../../lib/stage/page/api/sse.js";
 import { expressionOf, EXPRESSIONS, faceOf, NEUTRAL } from "../../lib/stage/page/characters/drawn/faces.js";
 import { eyeLines, limb, mouthLines } from "../../lib/stage/page/characters/drawn/lines.js";
 import { motionOf, poseOf } from "../../lib/stage/page/characters/drawn/pose.js";
-import {
-  captionOf,
-  mouthOpenness,
-  SpeechPacer,
-  splitSentences,
-  withoutOpenLink,
-} from "../../lib/stage/page/views/speech.js";
+import { captionOf, mouthOpenness, SpeechPacer, splitSentences } from "../../lib/stage/page/views/speech.js";
 import { addTag, stripTags } from "../../lib/stage/page/views/tags.js";
 import { AGENT_STATES } from "../../lib/events/wire.ts";
 import { emotionWords } from "../../lib/turn/emotion.ts";
@@ -26,7 +20,7 @@ import { emotionWords } from "../../lib/turn/emotion.ts";
 const page = new URL("../../lib/stage/page/", import.meta.url).href;
 const { reconnectDelayMs } = await import(`${page}api/events.js`);
 const { escapeInvisible } = await import(`${page}views/dom.js`);
-const { createProseReader } = await import(`${page}views/markdown.js`);
+const { toProse } = await import(`${page}views/markdown.js`);
 
 Deno.test("stripTags: removes tags and nothing else, and never shows a part of a tag", () => {
   const cases: [raw: string, shown: string][] = [
@@ -207,34 +201,19 @@ const PROSE: readonly [markdown: string, prose: string][] = [
   ],
   ["# Title\n- one\n- *two*\n  1. three", "Title\none\ntwo\nthree"],
   ["It is\n\n| file | lines |\n|-|-|\n| server.ts | 12 |\n\nlong.", "It is\nlong."],
-  ["| file | lines |", ""],
   ["Wait:\n```\nhalf", "Wait:"],
   ["```one line```", "one line"],
-  ["**half of a bold text", "half of a bold text"],
   ["> [x] ~~a~~\n\n---\n\n![picture](x) See https://host.example/long?path.", "[x] a\n See host.example."],
   ["<b>bold</b>\n\n<div>\n\nText", "bold\nText"],
 ];
 for (const [markdown, prose] of PROSE) {
-  Deno.test(`createProseReader: ${JSON.stringify(markdown)}`, () => {
-    const read = createProseReader();
-    for (let end = 0; end < markdown.length; end++) read(markdown.slice(0, end));
-    assertEquals(read(markdown), prose);
-  });
+  Deno.test(`toProse: ${JSON.stringify(markdown)}`, () => assertEquals(toProse(markdown), prose));
 }
 
-Deno.test("withoutOpenLink: withholds a link until its address is complete", () => {
-  for (const end of ["[", "[te", "[text]", "[text](", "[text](https://a"]) {
-    assertEquals(withoutOpenLink(`See ${end}`), "See ");
-  }
-  for (const text of ["See [text](a)", "See [1] and", "a [b\nc", `[${"x".repeat(600)}`]) {
-    assertEquals(withoutOpenLink(text), text);
-  }
-});
-
-Deno.test("createProseReader, splitSentences, captionOf: do not hang on unusual texts", () => {
+Deno.test("toProse, splitSentences, captionOf: do not hang on unusual texts", () => {
   const parts = [".", "\n", " ", "[", "_a_", "__a", "*a ", ">", "`", "|a", "<", "- a\n", "[a]("];
   for (const part of parts) {
-    const text = createProseReader()(part.repeat(100_000 / part.length) + "x");
+    const text = toProse(part.repeat(100_000 / part.length) + "x");
     assert(captionOf(text).length <= 200, part);
     splitSentences(text);
   }

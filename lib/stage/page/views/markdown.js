@@ -1,5 +1,5 @@
 // @ts-check
-/** Markdown of replies: their elements, and the prose to speak. Text only ever becomes text nodes. @module */
+/** Markdown: the elements of replies, and the prose of notifications. Text only ever becomes text nodes. @module */
 
 import { Lexer } from "../vendor/marked.js";
 import { createElement } from "./dom.js";
@@ -214,22 +214,12 @@ function renderTable({ header, rows }) {
   return scroller;
 }
 
-/** Returns a function that finds the prose of a growing text: without code blocks, tables, HTML and marks. */
-export function createProseReader() {
-  /** The prose of the blocks of the last text. @type {Map<string, string>} */
-  let known = new Map();
-  /** @param {string} markdown */
-  return (markdown) => {
-    /** @type {Map<string, string>} */
-    const blocks = new Map();
-    const prose = parseBlocks(markdown).map(({ raw }) => {
-      const text = known.get(raw) ?? parseBlock(raw).map(proseOf).join("\n");
-      blocks.set(raw, text);
-      return text;
-    });
-    known = blocks;
-    return prose.filter((text) => text !== "").join("\n");
-  };
+/** Returns the prose of a notification: without code blocks, tables, HTML and marks. @param {string} markdown */
+export function toProse(markdown) {
+  return parseBlocks(markdown)
+    .map(({ raw }) => parseBlock(raw).map(proseOf).join("\n"))
+    .filter((text) => text !== "")
+    .join("\n");
 }
 
 /** Tokens that are not spoken. */
@@ -239,16 +229,14 @@ const BLOCKS = new Set(["list", "list_item", "blockquote"]);
 
 /** @param {Token} token @returns {string} */
 function proseOf(token) {
-  const { type, raw, text, href, items, tokens } = token;
-  // Until its second line has come, a table is a paragraph.
-  if (SILENT.has(type) || type === "paragraph" && /^\s*\|/.test(raw)) return "";
+  const { type, text, href, items, tokens } = token;
+  if (SILENT.has(type)) return "";
   if (type === "br") return "\n";
   // A bare address is said as the name of its server.
   if (type === "link" && text === href) return URL.parse(href)?.host ?? "";
   /** @type {Token[] | undefined} */
   const parts = items ?? tokens;
-  // The mark of a text that has not ended yet is not spoken.
-  if (parts === undefined) return String(text ?? "").replace(/\*\*|__|`/g, "");
+  if (parts === undefined) return String(text ?? "");
   const prose = parts.map(proseOf);
   return BLOCKS.has(type) ? prose.filter((line) => line.trim() !== "").join("\n") : prose.join("");
 }

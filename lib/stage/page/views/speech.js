@@ -43,7 +43,7 @@ export class SpeechPacer {
   #remainder = 0;
 
   /**
-   * Sets the whole text so far. Its beginning may change a little when its Markdown becomes complete.
+   * Sets the whole text so far.
    *
    * @param {string} text
    */
@@ -102,21 +102,6 @@ export class SpeechPacer {
     this.#position = Math.min(this.#text.length, this.#position + chars);
     return mouthOpenness(this.#text[Math.max(0, this.#position - 1)] ?? "");
   }
-}
-
-/** Longest end of a text that may be a link whose address is still coming. */
-const MAX_LINK_CHARS = 500;
-
-/**
- * Removes a link at the end of a text that is not complete, which is no prose yet.
- *
- * @param {string} markdown
- */
-export function withoutOpenLink(markdown) {
-  const open = markdown.lastIndexOf("[");
-  const isLink = open >= 0 && markdown.length - open <= MAX_LINK_CHARS &&
-    /^\[[^\]\n]*(\](\([^)\n]*)?)?$/.test(markdown.slice(open));
-  return isLink ? markdown.slice(0, open) : markdown;
 }
 
 /** @param {string} text */

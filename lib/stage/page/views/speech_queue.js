@@ -2,9 +2,9 @@
 /** Speaks replies and notifications one after the other: voice, mouth, face, caption, and for screen readers. @module */
 
 import { byId } from "./dom.js";
-import { createProseReader } from "./markdown.js";
+import { toProse } from "./markdown.js";
 import { createReader } from "../voice/reader.js";
-import { captionOf, SpeechPacer, splitSentences, withoutOpenLink } from "./speech.js";
+import { captionOf, SpeechPacer, splitSentences } from "./speech.js";
 
 const STEP_MS = 33;
 /** Longest step. After a pause of the browser, speech continues from where it was. */
@@ -36,15 +36,13 @@ export function createSpeechQueue({ voices, onMouth, onEmotion, onFinished, onRe
   const liveRegion = byId("spoken");
   const pacer = new SpeechPacer();
   const reader = createReader({ pacer, voices, onSentenceEnd: step, onProblem });
-  const readProse = createProseReader();
-  const readProseBefore = createProseReader();
-  /** The text as Markdown. */
-  let raw = "";
-  /** Characters of `raw` before the present reply. */
+  /** The replies that are read one after the other, as the server's `say` events have them. */
+  let text = "";
+  /** Characters of the text before the present reply. */
   let base = 0;
   let wasReading = false;
   /**
-   * Emotions that are felt when so many characters of the prose have been spoken.
+   * Emotions that are felt when so many characters have been spoken.
    *
    * @type {{ position: number, tag: string, intensity: number }[]}
    */
@@ -52,7 +50,7 @@ export function createSpeechQueue({ voices, onMouth, onEmotion, onFinished, onRe
   let isComplete = true;
   /** Sentences that screen readers have got. */
   let announced = 0;
-  /** Whether `raw` has grown since the last step. */
+  /** Whether the text has grown since the last step. */
   let hasGrown = false;
   let lastStepMs = 0;
   /** @type {ReturnType<typeof setInterval> | undefined} */
@@ -62,8 +60,7 @@ export function createSpeechQueue({ voices, onMouth, onEmotion, onFinished, onRe
 
   function updateText() {
     hasGrown = false;
-    const text = readProse(isComplete ? raw : withoutOpenLink(raw)).trimEnd();
-    pacer.setText(text);
+    pacer.setText(text.trimEnd());
     // Screen readers get whole sentences, each once.
     const sentences = splitSentences(text);
     const ready = isComplete ? sentences.length : sentences.length - 1;
@@ -92,9 +89,9 @@ export function createSpeechQueue({ voices, onMouth, onEmotion, onFinished, onRe
       onEmotion(tag, intensity);
     }
     // The first word waits for the voice.
-    const text = pacer.position === 0 && voices.canSpeak ? "" : captionOf(pacer.spoken);
-    if (text !== "") {
-      if (captionText.textContent !== text) captionText.textContent = text;
+    const spoken = pacer.position === 0 && voices.canSpeak ? "" : captionOf(pacer.spoken);
+    if (spoken !== "") {
+      if (captionText.textContent !== spoken) captionText.textContent = spoken;
       caption.hidden = false;
     }
     if (isOver) pause();
@@ -122,16 +119,17 @@ export function createSpeechQueue({ voices, onMouth, onEmotion, onFinished, onRe
   function begin() {
     isComplete = false;
     if (
-      reader.isReading && raw.length < MAX_TEXT_CHARS && pacer.text.length - pacer.position < MAX_UNREAD_CHARS
+      reader.isReading && text.length < MAX_TEXT_CHARS &&
+      pacer.text.length - pacer.position < MAX_UNREAD_CHARS
     ) {
-      raw += "\n\n";
-      base = raw.length;
-      announced = Math.min(announced, splitSentences(readProse(raw)).length);
+      text += "\n";
+      base = text.length;
+      announced = Math.min(announced, splitSentences(text).length);
       return;
     }
     reader.stop();
     voices.begin();
-    raw = "";
+    text = "";
     base = 0;
     emotions = [];
     hasGrown = false;
@@ -158,7 +156,7 @@ export function createSpeechQueue({ voices, onMouth, onEmotion, onFinished, onRe
 
     /** Adds a piece of the reply. @param {string} piece */
     push(piece) {
-      raw += piece;
+      text += piece;
       hasGrown = true;
       resume();
     },
@@ -170,7 +168,7 @@ export function createSpeechQueue({ voices, onMouth, onEmotion, onFinished, onRe
      * @param {number} at Characters of the reply before the emotion.
      */
     express(tag, intensity, at) {
-      emotions.push({ position: readProseBefore(raw.slice(0, base + at)).trimEnd().length, tag, intensity });
+      emotions.push({ position: text.slice(0, base + at).trimEnd().length, tag, intensity });
       resume();
     },
 
@@ -189,11 +187,11 @@ export function createSpeechQueue({ voices, onMouth, onEmotion, onFinished, onRe
     /**
      * Speaks a notification after the text that is being spoken. Too much waiting text is dropped for it.
      *
-     * @param {string} text
+     * @param {string} markdown
      */
-    announce(text) {
-      if (pacer.isDone || raw.length > MAX_WAITING_CHARS) begin();
-      raw += raw === "" ? text : `\n${text}`;
+    announce(markdown) {
+      if (pacer.isDone || text.length > MAX_WAITING_CHARS) begin();
+      text += text === "" ? toProse(markdown) : `\n${toProse(markdown)}`;
       isComplete = true;
       // Screen readers read the notice itself.
       announced = Infinity;
