@@ -63,14 +63,7 @@ interface ProviderSettings {
 export function readSpeech(sources: VoiceSources, problems: Problems): SpeechConfig {
   const { settings } = sources;
   const table = readTable(sources, speechTable, "speech");
-  const variables = {
-    provider: settings.speechProvider,
-    command: settings.speechCommand ?? [],
-    base_url: settings.speechBaseUrl,
-    key: settings.speechKey,
-    model: settings.speechModel,
-  };
-  const chosen = choose("speech", variables, table, sources.env, problems);
+  const chosen = choose("speech", sources, table, problems);
   const voices = settings.speechVoices?.length ? settings.speechVoices : table?.voices ?? [];
   checkCommand("speech", chosen, problems, voices);
   return typeof chosen === "object" ? { ...chosen, voices } : { provider: chosen ?? "builtin" };
@@ -81,16 +74,8 @@ export function readTranscription(
   sources: VoiceSources,
   problems: Problems,
 ): TranscriptionConfig | undefined {
-  const { settings } = sources;
   const table = readTable(sources, transcriptionTable, "transcription");
-  const variables = {
-    provider: settings.transcriptionProvider,
-    command: settings.transcriptionCommand ?? [],
-    base_url: settings.transcriptionBaseUrl,
-    key: settings.transcriptionKey,
-    model: settings.transcriptionModel,
-  };
-  const chosen = choose("transcription", variables, table, sources.env, problems);
+  const chosen = choose("transcription", sources, table, problems);
   checkCommand("transcription", chosen, problems);
   return typeof chosen === "object" ? chosen : undefined;
 }
@@ -131,11 +116,17 @@ function readTable<T>(
 /** Chooses the provider: the one that the variables name or have the settings of, else the one of the file. */
 function choose(
   path: VoiceTable,
-  variables: ProviderSettings,
+  { settings, env }: VoiceSources,
   table: ProviderSettings = { command: [] },
-  env: VoiceSources["env"],
   { mistakes }: Problems,
 ): TranscriptionConfig | "builtin" | "off" | undefined {
+  const variables: ProviderSettings = {
+    provider: settings[`${path}Provider`],
+    command: settings[`${path}Command`] ?? [],
+    base_url: settings[`${path}BaseUrl`],
+    key: settings[`${path}Key`],
+    model: settings[`${path}Model`],
+  };
   const providerOf = ({ provider, command, base_url }: ProviderSettings) => {
     if (provider !== undefined) return provider;
     if (command.length === 0) return base_url === undefined ? undefined : "upstream";

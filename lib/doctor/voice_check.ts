@@ -113,7 +113,7 @@ async function trySpeech(
       ...{ text: WORD, voice: undefined, speed: 1, format: "wav" },
       ...{ model: undefined, instructions: undefined },
     }, signal);
-    const sound = new Uint8Array(await new Response(stream).arrayBuffer());
+    const sound = await new Response(stream).bytes();
     found.push(
       ok(`speech: ${nameOf(config)} speaks a word in ${Math.round(performance.now() - startedMs)} ms`),
     );

@@ -9,6 +9,7 @@ import type { SpeechFormat, SpeechRequest, TextToSpeech } from "../speech/text_t
 import { type Caller, requireScopes } from "../turn/caller.ts";
 import type { EmotionWords } from "../turn/emotion.ts";
 import { SpeechScan } from "../turn/speech_scan.ts";
+import { voiceName } from "./speech.ts";
 import { parse } from "./wire.ts";
 
 /** Characters that the voice gets at once, fewer than OpenAI's limit for a text. */
@@ -17,7 +18,6 @@ const MAX_BATCH_CHARS = 2_000;
 const MAX_SPOKEN_CHARS = 60_000;
 /** Bytes of the sound of a reply that is sent in one piece. */
 const MAX_SOUND_BYTES = 32 * 1024 * 1024;
-const MAX_VOICE_CHARS = 256;
 
 /** OpenAI's names of the formats in chat. */
 const FORMATS: Readonly<Record<string, SpeechFormat>> = {
@@ -31,8 +31,7 @@ const STREAMED = "pcm16";
 export type VoiceRequest = Pick<SpeechRequest, "voice" | "format">;
 
 const audioField = z.object({
-  voice: z.union([z.string(), z.object({ id: z.string() }).transform(({ id }) => id)])
-    .pipe(z.string().max(MAX_VOICE_CHARS)).nullish(),
+  voice: voiceName.nullish(),
   format: z.string().nullish(),
 });
 
@@ -117,10 +116,10 @@ export async function speakReply(
     }
     pieces.push(piece);
   }
-  return new Uint8Array(await new Blob(pieces).arrayBuffer()).toBase64();
+  return (await new Blob(pieces).bytes()).toBase64();
 }
 
-/** How long the text of a reply with sound is remembered, in seconds, and of how many replies. */
+/** Time for which the text of a spoken reply is kept, in seconds, and the number of replies that are kept. */
 export const SPOKEN_REPLY_SECS = 3_600;
 const MAX_SPOKEN_REPLIES = 1_000;
 

@@ -16,6 +16,7 @@ import {
 } from "./reply_reader.ts";
 import { ReplyVoice, type ReplyVoiceOptions } from "./reply_voice.ts";
 import { MAX_DELTA_CHARS, splitDeltas } from "./skin_text.ts";
+import { toBase64Pieces } from "./speech.ts";
 import { extractJson, type ResponseFormat } from "./structured_output.ts";
 import type { CompletionRequest } from "./wire.ts";
 
@@ -159,9 +160,6 @@ function openStream(
   return { stream, sink };
 }
 
-/** Bytes of sound in an event, before base64. */
-const MAX_EVENT_BYTES = 24 * 1024;
-
 /** Speaks a reply while it is passed on. The end of the reply waits for the voice. @param gone The client has left. */
 function speakingSink(
   { frames, options, onEnd }: StreamVoice,
@@ -174,8 +172,8 @@ function speakingSink(
     ...options,
     signal: gone.signal,
     async onSound(sound) {
-      for (let at = 0; at < sound.length; at += MAX_EVENT_BYTES) {
-        stream.send(frames.sound(sound.subarray(at, at + MAX_EVENT_BYTES).toBase64()));
+      for (const base64 of toBase64Pieces(sound)) {
+        stream.send(frames.sound(base64));
         await stream.waitForRoom();
       }
     },

@@ -7,9 +7,10 @@ import { errorBody } from "../http/error_response.ts";
 import { readJson } from "../http/json_body.ts";
 import type { Handler } from "../http/router.ts";
 import { EVENT_STREAM_HEADERS } from "../http/sse.ts";
+import { SPEECH_RATE } from "../speech/pcm.ts";
 import { speakable } from "../speech/plain_text.ts";
-import { silence } from "../speech/silence.ts";
 import { SPEECH_FORMATS, type SpeechFormat, type TextToSpeech } from "../speech/text_to_speech.ts";
+import { encodeWav } from "../speech/wav.ts";
 import type { EmotionWords } from "../turn/emotion.ts";
 import { TokenCount } from "./usage.ts";
 import { modelName, parse } from "./wire.ts";
@@ -50,7 +51,8 @@ export interface SpeechDeps {
   readonly log: Pick<Log, "warn">;
 }
 
-const voiceName = z.union(
+/** The field `voice`: a name, or an object with the name as its `id`. */
+export const voiceName = z.union(
   [z.string(), z.object({ id: z.string() }).transform(({ id }) => id)],
   "must be a string or an object with an id",
 ).pipe(z.string().max(MAX_VOICE_CHARS));
@@ -137,6 +139,13 @@ function chooseFormat(asked: string | undefined, formats: readonly SpeechFormat[
   throw new AppError("unsupported_value", message, { param: "response_format" });
 }
 
+/** Encodes sound in base64, in pieces of the size of an event. Each piece is whole base64. */
+export function* toBase64Pieces(sound: Uint8Array<ArrayBuffer>): Generator<string> {
+  for (let at = 0; at < sound.length; at += MAX_EVENT_BYTES) {
+    yield sound.subarray(at, at + MAX_EVENT_BYTES).toBase64();
+  }
+}
+
 /** Turns sound into the body of a response. */
 interface Encoding {
   encode(sound: Uint8Array<ArrayBuffer>): readonly Uint8Array<ArrayBuffer>[];
@@ -153,10 +162,8 @@ function speechEvents(text: string): Encoding {
     encoder.encode(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`);
   return {
     encode: (sound) =>
-      Array.from({ length: Math.ceil(sound.length / MAX_EVENT_BYTES) }, (_, index) => {
-        const audio = sound.subarray(index * MAX_EVENT_BYTES, (index + 1) * MAX_EVENT_BYTES).toBase64();
-        return event("speech.audio.delta", { type: "speech.audio.delta", audio });
-      }),
+      toBase64Pieces(sound).map((audio) => event("speech.audio.delta", { type: "speech.audio.delta", audio }))
+        .toArray(),
     end(failure) {
       if (failure) return event("error", errorBody(failure));
       const count = new TokenCount();
@@ -210,4 +217,41 @@ function relay(
       return reader.cancel(reason);
     },
   }, { highWaterMark: 0 });
+}
+
+/** Length of the silence for a text that has nothing to say, in samples: a tenth of a second. */
+const SILENT_SAMPLES = SPEECH_RATE / 10;
+/** A frame of 24 milliseconds (MPEG-2, layer III, 8 kbit/s, 24,000 Hz, mono): its header, and no sound. */
+const MP3_FRAME_BYTES = 24;
+const MP3_FRAME_HEADER = [0xff, 0xf3, 0x14, 0xc4];
+const MP3_FRAMES = 5;
+/** Files that ffmpeg made of a silence. */
+const SILENT_FILES = {
+  opus:
+    "T2dnUwACAAAAAAAAAAAAAAAAAAAAAENewaEBE09wdXNIZWFkAQE4AcBdAAAAAABPZ2dTAAAAAAAAAAAAAAAAAAABAAAASZW+VAEuT3B1c1RhZ3MG" +
+    "AAAAZmZtcGVnAQAAABQAAABlbmNvZGVyPUxhdmMgbGlib3B1c09nZ1MABPgTAAAAAAAAAAAAAAIAAABBShkFBgcGBgYGBggL5jsjq2AICKyzDsYI" +
+    "CKyzDsYICKyzDsYICKyzDsYICKyzDsY=",
+  aac: "//FYQAF//AEYIAf/8VhAAX/8ARggB//xWEABf/wBGCAH//FYQAF//AEYIAc=",
+  flac: "ZkxhQ4AAACIJAAkAAAALAAAMBdwA8AAACWDnCTh7JO6yjCG2DlubZjnv//hHCACyAAAAy1L/+GcIAV9WAAAAPzY=",
+};
+
+/** Makes a short silence: some players refuse an empty file. */
+function silence(format: SpeechFormat): Uint8Array<ArrayBuffer> {
+  switch (format) {
+    case "mp3": {
+      const bytes = new Uint8Array(MP3_FRAME_BYTES * MP3_FRAMES);
+      for (let at = 0; at < bytes.length; at += MP3_FRAME_BYTES) bytes.set(MP3_FRAME_HEADER, at);
+      return bytes;
+    }
+    case "wav":
+      return encodeWav({ rate: SPEECH_RATE, samples: new Int16Array(SILENT_SAMPLES) });
+    case "pcm":
+      return new Uint8Array(SILENT_SAMPLES * Int16Array.BYTES_PER_ELEMENT);
+    case "opus":
+    case "aac":
+    case "flac":
+      return Uint8Array.fromBase64(SILENT_FILES[format]);
+    default:
+      return format satisfies never;
+  }
 }

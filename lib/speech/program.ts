@@ -119,7 +119,7 @@ export async function runProgram(
   deps: ProgramDeps,
   signal: AbortSignal,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  return new Uint8Array(await new Response(startProgram(run, deps, signal)).arrayBuffer());
+  return await new Response(startProgram(run, deps, signal)).bytes();
 }
 
 function spawn(
