@@ -220,7 +220,7 @@ export function createServer(config: Config, parts: ServerParts) {
   return server;
 }
 
-/** Creates the function that writes down the sounds of messages. */
+/** Creates the function that transcribes the sounds of messages. */
 function soundTranscriber(speechToText: SpeechToText | undefined): TranscribeSound | undefined {
   if (speechToText === undefined) return undefined;
   return async ({ mimeType, data }, signal) => {

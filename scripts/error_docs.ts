@@ -105,7 +105,7 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
   rate_limit_exceeded: [
     "The key has made as many requests in a minute as its `requests_per_minute` allows. Or all turns are in use, " +
     "5,000 clients are connected for events, a client sends more than 50 commands a second, many wrong keys wait for " +
-    "their answer, many JSON schemas wait for their check, many texts are spoken or recordings written down, a " +
+    "their answer, many JSON schemas wait for their check, many texts are spoken or recordings transcribed, a " +
     "request was repeated 16 times, or an upstream is busy.",
     "Wait for the seconds in `retry-after`, or raise the limit that the message names.",
   ],
@@ -119,7 +119,7 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "request id in the message.",
   ],
   not_configured: [
-    "No server makes embeddings, nothing writes down recordings, or the voice is turned off.",
+    "No server makes embeddings, nothing transcribes recordings, or the voice is turned off.",
     "Set what the message names: see [Configuration](configuration.md#embeddings) and [Voice](voice.md).",
   ],
   agent_error: [

@@ -45,7 +45,7 @@ export interface Config extends Settings {
   readonly embeddings: EmbeddingsConfig | undefined;
   /** The provider that speaks. */
   readonly speech: SpeechConfig;
-  /** The provider that writes down recordings; `undefined` if there is none. */
+  /** The provider that transcribes recordings; `undefined` if there is none. */
   readonly transcription: TranscriptionConfig | undefined;
   /** The folder that remembers conversations, perhaps relative; `undefined` keeps nothing on disk. */
   readonly dataDir: string | undefined;

@@ -202,13 +202,13 @@ const SETTINGS = {
     "VTUBER_TRANSCRIPTION_PROVIDER",
     optional(oneOf(TRANSCRIPTION_PROVIDERS)),
   ).describe(
-    "Provider that writes down recordings: `command`, `upstream` or `off`. Unset, it is the one whose command or " +
+    "Provider that transcribes recordings: `command`, `upstream` or `off`. Unset, it is the one whose command or " +
       "address is set, and otherwise `off`.",
   ),
   transcriptionCommand: setting("Voice", "VTUBER_TRANSCRIPTION_COMMAND", command)
-    .describe("Program that writes down a recording. It gets WAV, and returns text."),
+    .describe("Program that transcribes a recording. It gets WAV, and returns text."),
   transcriptionBaseUrl: setting("Voice", "VTUBER_TRANSCRIPTION_BASE_URL", optional(baseUrl))
-    .describe("Address of an OpenAI-compatible server that writes down recordings."),
+    .describe("Address of an OpenAI-compatible server that transcribes recordings."),
   transcriptionKey: {
     ...setting("Voice", "VTUBER_TRANSCRIPTION_KEY", optional(upstreamKey)).describe("Key of that server."),
     flag: undefined,

@@ -59,7 +59,7 @@ interface ProviderSettings {
   readonly model?: string | undefined;
 }
 
-/** Reads the provider that speaks. The built-in voice does, unless something else is set. */
+/** Reads the provider that speaks: the built-in voice, unless another one is set. */
 export function readSpeech(sources: VoiceSources, problems: Problems): SpeechConfig {
   const { settings } = sources;
   const table = readTable(sources, speechTable, "speech");
@@ -69,7 +69,7 @@ export function readSpeech(sources: VoiceSources, problems: Problems): SpeechCon
   return typeof chosen === "object" ? { ...chosen, voices } : { provider: chosen ?? "builtin" };
 }
 
-/** Reads the provider that writes down recordings; `undefined` if none is set. */
+/** Reads the provider that transcribes recordings; `undefined` if none is set. */
 export function readTranscription(
   sources: VoiceSources,
   problems: Problems,

@@ -9,7 +9,7 @@ export interface Tls {
   readonly key: string;
 }
 
-/** What each file has to contain, and how to say that it does not. */
+/** The content that each file must have, and the fault of a file without it. */
 const FILES = [
   {
     variable: "VTUBER_TLS_CERT",

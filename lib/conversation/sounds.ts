@@ -1,49 +1,52 @@
-/** Replaces the sounds of messages by their words, for agents that take no sounds. @module */
+/** Replaces the sounds of messages by their transcripts, for agents that take no sounds. @module */
 
 import { AppError } from "../core/errors.ts";
 import { type Caller, requireScopes } from "../turn/caller.ts";
 import type { Message, Part } from "./message.ts";
 
-/** Sounds of a prompt that are written down: the newest. Earlier ones are left out. */
+/** Sounds of a prompt that are transcribed: the newest. Earlier sounds are left out. */
 const MAX_SOUNDS = 8;
 
 /** A sound of a message. */
 export type Sound = Extract<Part, { type: "audio" }>;
 
-/** Writes down a sound. @throws {AppError} if it cannot be read, or the recognizer fails. */
+/** Transcribes a sound. @throws {AppError} if it cannot be read, or the recognizer fails. */
 export type TranscribeSound = (sound: Sound, signal: AbortSignal) => Promise<string>;
 
-/** The words of sounds. */
-export type SoundWords = WeakMap<Sound, string>;
+/** The transcripts of sounds. */
+export type SoundTranscripts = WeakMap<Sound, string>;
 
 /** Whether there are sounds in messages. */
 export function hasSounds(messages: readonly Message[]): boolean {
   return messages.some(({ parts }) => parts.some(isSound));
 }
 
-/** Replaces the sounds whose words are known. */
-export function withSoundWords(messages: readonly Message[], words: SoundWords): readonly Message[] {
+/** Replaces the sounds whose transcripts are known. */
+export function withTranscripts(
+  messages: readonly Message[],
+  transcripts: SoundTranscripts,
+): readonly Message[] {
   const toText = (part: Part): Part => {
-    const text = isSound(part) ? words.get(part) : undefined;
+    const text = isSound(part) ? transcripts.get(part) : undefined;
     return text === undefined ? part : { type: "text", text };
   };
   return messages.map((message) => ({ ...message, parts: message.parts.map(toText) }));
 }
 
 /**
- * Writes down the sounds of messages. A sound of an earlier message that cannot be written down is left out.
+ * Transcribes the sounds of messages. A sound of an earlier message that cannot be transcribed is left out.
  *
  * @param caller The caller, which needs the scope `audio`: without it, earlier sounds are left out, and one in the newest
  *   message is refused. None if the program itself asks.
- * @param words The words that were found already, which are added to.
- * @throws {AppError} if a sound of the newest message cannot be written down, or if that message is nothing but sounds
+ * @param transcripts The transcripts so far; new transcripts are added.
+ * @throws {AppError} if a sound of the newest message cannot be transcribed, or if that message is nothing but sounds
  *   and there is no recognizer.
  */
-export async function writeDownSounds(
+export async function transcribeSounds(
   messages: readonly Message[],
   transcribe: TranscribeSound | undefined,
   caller: Caller | undefined,
-  words: SoundWords,
+  transcripts: SoundTranscripts,
   signal: AbortSignal,
 ): Promise<void> {
   const newest = messages.findLast(({ role }) => role === "user");
@@ -54,9 +57,9 @@ export async function writeDownSounds(
   if (caller && newest?.parts.some(isSound)) requireScopes(caller, ["audio"], "A sound in a message");
   if (caller?.scopes.has("audio") === false) return;
   for (const sound of messages.flatMap(({ parts }) => parts.filter(isSound)).slice(-MAX_SOUNDS)) {
-    if (words.has(sound)) continue;
+    if (transcripts.has(sound)) continue;
     try {
-      words.set(sound, await transcribe(sound, signal));
+      transcripts.set(sound, await transcribe(sound, signal));
     } catch (error) {
       signal.throwIfAborted();
       if (newest?.parts.includes(sound)) throw error;
@@ -71,7 +74,7 @@ function isSound(part: Part): part is Sound {
 function noRecognizer(): AppError {
   return new AppError(
     "not_configured",
-    "This agent takes no sounds, and no program writes them down: set command or base_url of [transcription] in " +
+    "This agent takes no sounds, and no program transcribes them: set command or base_url of [transcription] in " +
       "config.toml, or send text.",
   );
 }

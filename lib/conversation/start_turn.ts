@@ -25,7 +25,7 @@ import { continuedReply, isSilentReply, type Message } from "./message.ts";
 import { allowCommands, promptMessages, toPrompt } from "./prompt.ts";
 import type { Resolution } from "./resolve.ts";
 import type { ConversationRecord, DeliveryState, TurnRecord } from "./record.ts";
-import { hasSounds, type SoundWords, withSoundWords, writeDownSounds } from "./sounds.ts";
+import { hasSounds, type SoundTranscripts, transcribeSounds, withTranscripts } from "./sounds.ts";
 import type { Reservation } from "./turn_budget.ts";
 
 /** A request whose turn can start. */
@@ -147,7 +147,7 @@ export class Delivery implements TurnObserver {
   readonly #options: ConversationOptions;
   #session!: Session;
   /** The words of the sounds, which a further attempt needs again. */
-  readonly #words: SoundWords = new WeakMap();
+  readonly #transcripts: SoundTranscripts = new WeakMap();
   /** The recorded turns that this attempt sends to the session for the first time. */
   #sent: readonly TurnRecord[] = [];
   #neededFullTranscript = false;
@@ -241,13 +241,13 @@ export class Delivery implements TurnObserver {
     const { promptCapabilities } = session;
     const unheard = messagesToSend(this.#job);
     if (!promptCapabilities.audio && hasSounds(unheard)) {
-      await writeDownSounds(unheard, this.#options.transcribe, caller, this.#words, signal);
+      await transcribeSounds(unheard, this.#options.transcribe, caller, this.#transcripts, signal);
     }
     const pending = delta ? pendingTurns(delta) : [];
     this.#sent = delta?.turns.flatMap(({ index, turn }) => pending.includes(index) ? [turn] : []) ?? [];
     this.#neededFullTranscript = active.needsFullTranscript;
     // From here to the prompt nothing waits, because another turn could change what the session lacks.
-    const messages = withSoundWords(messagesToSend(this.#job), this.#words);
+    const messages = withTranscripts(messagesToSend(this.#job), this.#transcripts);
     const blocks = toPrompt(messages, promptCapabilities);
     return { session, blocks, permissions: sideJob ? "deny" : caller?.permissions };
   }

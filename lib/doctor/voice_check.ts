@@ -1,4 +1,4 @@
-/** The doctor's trial of the voice: speaks and hears a word, and finds programs that could. @module */
+/** The doctor's check of the voice: speaks and transcribes a word, and finds programs that could. @module */
 
 import { programEnvironment } from "../acp/environment.ts";
 import type { AgentDeps } from "../acp/create_agent.ts";
@@ -25,7 +25,7 @@ const SPEAKERS: Readonly<Record<string, readonly [args: readonly string[], voice
   "espeak-ng": [["-v", "{voice}", "-s", "{speed*175}", "--stdin", "--stdout"], ["en-us", "de", "ja"]],
   flite: [["-voice", "{voice}", "--setf", "duration_stretch={1/speed}", "-", "-o", "{output}"], ["slt"]],
 };
-/** Arguments of programs that write down recordings. */
+/** Arguments of programs that transcribe recordings. */
 const LISTENERS: Readonly<Record<string, readonly string[]>> = {
   "whisper-cli": ["--model", "~/models/ggml-base.bin", "--language", "{language}", "--file", "{input}"],
   "sherpa-onnx-offline": [],

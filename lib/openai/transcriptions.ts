@@ -17,7 +17,7 @@ import { modelName, parse } from "./wire.ts";
 const MAX_FILE_BYTES = 25 * 1024 * 1024;
 const MAX_LANGUAGE_CHARS = 32;
 const MAX_PROMPT_CHARS = 10_000;
-/** Length of a recording whose length nobody knows, in its subtitle, in seconds. */
+/** Length of the subtitle of a recording whose length is unknown, in seconds. */
 const UNKNOWN_SECS = 1;
 
 /** The parts of the program that transcriptions need. */
@@ -44,7 +44,7 @@ const formFields = z.object({
   timestamp_granularities: z.array(z.enum(GRANULARITIES, "must be segment or word")),
 });
 
-/** How a transcript is written, by `response_format`. */
+/** A `response_format`: the times that it shows, and the function that writes it. */
 interface Format {
   /** The times that the format shows. */
   readonly times: TranscriptionRequest["times"];
@@ -88,7 +88,7 @@ export function transcriptionHandler({ speechToText, measureTranscription }: Tra
     return () => {
       throw new AppError(
         "not_configured",
-        "No program writes down recordings: set command or base_url of [transcription] in config.toml, or " +
+        "No program transcribes recordings: set command or base_url of [transcription] in config.toml, or " +
           "VTUBER_TRANSCRIPTION_COMMAND or VTUBER_TRANSCRIPTION_BASE_URL.",
       );
     };
@@ -217,7 +217,7 @@ function segmentsOf({ text, segments }: Transcript, secs: number = UNKNOWN_SECS)
   return text.trim() === "" ? [] : [{ start: 0, end: secs, text }];
 }
 
-/** Makes OpenAI's `verbose_json`. The facts about the model's work, which nobody knows here, are neutral. */
+/** Makes OpenAI's `verbose_json`. Facts about the model, which are unknown here, have neutral values. */
 function verbose(transcript: Transcript, secs: number | undefined, times: TranscriptionRequest["times"]) {
   const { text, language, words } = transcript;
   const segments = segmentsOf(transcript, secs);

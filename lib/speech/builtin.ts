@@ -9,7 +9,7 @@ import { abortable } from "../core/abortable.ts";
 import { startBackgroundTimer, type Timer } from "../core/background_timer.ts";
 import { AppError, shuttingDown } from "../core/errors.ts";
 import type { SpeechAnswer, SpeechTask } from "./builtin_worker.ts";
-import { type SentenceManner, type SentenceVoice, speakBySentences } from "./by_sentence.ts";
+import { type SentenceOptions, type SentenceVoice, speakBySentences } from "./by_sentence.ts";
 import { type Pcm, SPEECH_RATE } from "./pcm.ts";
 import type { TextToSpeech, Voice } from "./text_to_speech.ts";
 
@@ -58,7 +58,11 @@ class BuiltinVoice implements SentenceVoice {
     return Promise.resolve(VOICES);
   }
 
-  async speakSentence(sentence: string, { voice, speed }: SentenceManner, signal: AbortSignal): Promise<Pcm> {
+  async speakSentence(
+    sentence: string,
+    { voice, speed }: SentenceOptions,
+    signal: AbortSignal,
+  ): Promise<Pcm> {
     const text = toAscii(sentence);
     if (!/[a-z0-9]/i.test(text)) return { rate: SPEECH_RATE, samples: new Int16Array() };
     const { id } = VOICES.find(({ id }) => id === voice) ?? VOICES[0]!;

@@ -18,8 +18,8 @@ const READ_TIMEOUT_MS = 300_000;
 /** Length of the silence that a text without words is, in seconds: some players refuse an empty file. */
 const SILENCE_SECS = 0.1;
 
-/** The way in which a sentence is spoken. */
-export type SentenceManner = Pick<SpeechRequest, "voice" | "speed">;
+/** The voice and the speed of a sentence. */
+export type SentenceOptions = Pick<SpeechRequest, "voice" | "speed">;
 
 /** A voice that speaks one sentence at a time. */
 export interface SentenceVoice extends AsyncDisposable {
@@ -30,12 +30,12 @@ export interface SentenceVoice extends AsyncDisposable {
    *
    * @throws {AppError} if the provider fails.
    */
-  speakSentence(text: string, manner: SentenceManner, signal: AbortSignal): Promise<Pcm>;
+  speakSentence(text: string, options: SentenceOptions, signal: AbortSignal): Promise<Pcm>;
 }
 
 /**
- * Makes a provider of a voice that speaks one sentence at a time. While a sentence is read the next one is made, and no
- * more than that.
+ * Makes a provider of a voice that speaks one sentence at a time. While the client reads a sentence, the next sentence
+ * is made, and no further one.
  *
  * @param sentencesAtOnce Sentences that the voice can make at once.
  */

@@ -1,9 +1,9 @@
-/** Local programs as providers: one that speaks text, and one that writes down recordings. @module */
+/** Local programs as providers: one that speaks text, and one that transcribes recordings. @module */
 
 import { basename, join } from "node:path";
 import { AppError, toAppError } from "../core/errors.ts";
 import { Semaphore } from "../core/semaphore.ts";
-import type { SentenceManner, SentenceVoice } from "./by_sentence.ts";
+import type { SentenceOptions, SentenceVoice } from "./by_sentence.ts";
 import type { CommandConfig, SpeechConfig } from "./config.ts";
 import { decodeWithFfmpeg, type Ffmpeg } from "./ffmpeg.ts";
 import { LISTENING_RATE, type Pcm } from "./pcm.ts";
@@ -18,7 +18,7 @@ const LISTEN_MS = 240_000;
 /** Bytes of the sound of a sentence, and of the words of a recording. */
 const MAX_SOUND_BYTES = 64 * 1024 * 1024;
 const MAX_TEXT_BYTES = 1024 * 1024;
-/** Recordings that are written down at once, and that wait: recognizers use every core. */
+/** Recordings that are transcribed at once, and that wait: recognizers use every core. */
 const MAX_LISTENING = 2;
 const MAX_WAITING = 16;
 /** The name of the voice of a program whose voices are not configured. */
@@ -38,7 +38,7 @@ const PLACEHOLDERS = {
   transcription: ["input", "output", "language"],
 } as const;
 
-/** Says what is wrong with the arguments of a command. */
+/** Returns the mistake in a command, as the end of a sentence; `undefined` without one. */
 export function commandFault(
   kind: "speech" | "transcription",
   command: readonly string[],
@@ -71,7 +71,7 @@ export function commandVoice(
     : [{ id: ONLY_VOICE, name: basename(command[0]!), language: undefined }];
   return {
     voices: () => Promise.resolve(listed),
-    async speakSentence(text: string, { voice, speed }: SentenceManner, signal: AbortSignal): Promise<Pcm> {
+    async speakSentence(text: string, { voice, speed }: SentenceOptions, signal: AbortSignal): Promise<Pcm> {
       const values = {
         // Only a configured name becomes an argument.
         voice: voices.find((name) => name === voice) ?? voices[0] ?? "",
@@ -115,7 +115,7 @@ export function commandTranscription(
   const places = new Semaphore({
     places: MAX_LISTENING,
     maxWaiting: MAX_WAITING,
-    full: "Too many recordings wait to be written down.",
+    full: "Too many recordings wait to be transcribed.",
   });
   return {
     async transcribe({ audio, language }, signal, onText): Promise<Transcript> {

@@ -1,4 +1,4 @@
-/** The configuration of speech and transcription: which provider speaks, and which one listens. @module */
+/** The configuration of speech and transcription: their providers, and the options of each. @module */
 
 import type { UpstreamConfig } from "../core/upstream.ts";
 
@@ -32,5 +32,5 @@ export type SpeechConfig =
   | CommandConfig & Voices
   | AudioUpstreamConfig & Voices;
 
-/** The provider that writes down what recordings say. */
+/** The provider that transcribes recordings. */
 export type TranscriptionConfig = CommandConfig | AudioUpstreamConfig;

@@ -1,4 +1,4 @@
-/** Sound as samples: the form between the voices, the recognizers and the file formats. @module */
+/** Sound as samples, the common form of voices, recognizers and file formats. @module */
 
 /** Samples in a second of the speech that clients get: OpenAI's `pcm`. */
 export const SPEECH_RATE = 24_000;

@@ -9,13 +9,13 @@ const MAX_AHEAD_CHARS = 32;
 /** Terminators in a row; more are read in steps. */
 const MAX_RUN_CHARS = 64;
 
-/** Opening marks, and what closes them. Sentences inside of them do not end. */
+/** Opening marks and their closing marks. No sentence ends between the two. */
 const PAIRS: ReadonlyMap<string, string> = new Map([
   ...["()", "[]", "{}", "（）", "［］", "【】", "「」", "『』", "《》", "“”", "«»", "‹›"],
 ].map(([open, close]) => [open!, close!]));
 const CLOSING: ReadonlySet<string> = new Set(PAIRS.values());
 
-/** A character at which a sentence may end, or at which a part begins or ends in which none does. */
+/** A character at which a sentence may end, or that opens or closes a part within which no sentence ends. */
 const STOP = /[.!?…‥。！？｡．؟۔।॥\n`"()[\]{}（）［］【】「」『』《》“”«»‹›]/g;
 const RUN = new RegExp(`[.!?…‥。！？｡．؟۔।॥]{1,${MAX_RUN_CHARS}}`, "y");
 /** Terminators that need no space behind them. */
@@ -36,7 +36,7 @@ const NEVER_LAST = words(
   "dr mr mrs ms mx prof st mt messrs mme mlle gen col maj sgt lt capt cmdr rev hon gov sen rep pres supt " +
     "vs cf viz e.g i.e eg ie approx esp resp incl excl bzw z.b d.h u.a ggf vgl s.o s.u sra sr.a p.ej",
 );
-/** Abbreviations of what has a number behind it; else they are words. */
+/** Abbreviations before a number. Without a number they are words. */
 const BEFORE_NUMBER = words(
   "no nos nr fig figs p pp vol vols art ch chap eq sec ver v ca c tel ext núm nº n",
 );
@@ -65,7 +65,7 @@ export class SentenceSplitter {
   #text = "";
   /** Position up to which the text is read. */
   #at = 0;
-  /** What closes the open quotes and brackets. */
+  /** The closing marks of the open quotes and brackets, the innermost last. */
   #open: string[] = [];
   /** End of the last sentence in quotes or brackets: the best place to divide a text that is too long. */
   #innerEnd = 0;

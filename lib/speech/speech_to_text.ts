@@ -1,6 +1,6 @@
-/** The port of the recognizers: a provider that writes down what a recording says. @module */
+/** The port of the recognizers: a provider that transcribes recordings. @module */
 
-/** A recording to write down. */
+/** A recording to transcribe. */
 export interface TranscriptionRequest {
   /** The file as the client sent it. */
   readonly audio: Uint8Array<ArrayBuffer>;
@@ -8,7 +8,7 @@ export interface TranscriptionRequest {
   readonly filename: string;
   /** The language of the recording, as an ISO 639-1 code; `undefined` lets the provider find out. */
   readonly language: string | undefined;
-  /** Words before the recording; only upstreams use them. */
+  /** Text that precedes the recording, as a hint; only upstreams use it. */
   readonly prompt: string | undefined;
   readonly temperature: number | undefined;
   /** The model that the client named; only upstreams have models. */
@@ -27,20 +27,20 @@ export interface TimedText {
 /** The words of a recording. */
 export interface Transcript {
   readonly text: string;
-  /** The language, as the provider tells it. */
+  /** The language that the provider reports. */
   readonly language: string | undefined;
-  /** The length of the recording in seconds; `undefined` if nobody has measured it. */
+  /** The length of the recording in seconds; `undefined` if it is unknown. */
   readonly durationSecs: number | undefined;
   readonly segments: readonly TimedText[] | undefined;
   readonly words: readonly TimedText[] | undefined;
 }
 
-/** Writes down what recordings say. */
+/** Transcribes recordings. */
 export interface SpeechToText {
   /**
-   * Writes down a recording.
+   * Transcribes a recording.
    *
-   * @param onText Gets pieces of the text as they are found, if the provider finds pieces; together they are the text.
+   * @param onText Receives pieces of the text, if the provider streams. All pieces together are the text.
    * @throws {AppError} if the recording cannot be read, or the provider fails.
    */
   transcribe(

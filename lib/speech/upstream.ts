@@ -15,7 +15,7 @@ export interface UpstreamSpeechConfig extends UpstreamConfig {
   readonly voices: readonly string[];
 }
 
-/** The server that writes down recordings. */
+/** The server that transcribes recordings. */
 export interface UpstreamTranscriptionConfig extends UpstreamConfig {
   /** The model of every request; `undefined` lets clients choose. */
   readonly model: string | undefined;
@@ -117,8 +117,8 @@ const MEDIA_TYPES: Readonly<Record<string, SpeechFormat>> = {
 };
 
 /**
- * Tells the format of a sound by its first bytes, because many servers send one media type for all, else by its media
- * type, else as it was asked for.
+ * Detects the format of a sound by its first bytes, because many servers send one media type for all formats. Without
+ * known bytes the media type decides, and without a known type the format that was asked for.
  */
 function findFormat(mediaType: string, head: Uint8Array, asked: SpeechFormat): SpeechFormat {
   const text = String.fromCharCode(...head);
@@ -154,7 +154,7 @@ const streamEvent = z.union([
   z.object({ error: z.object({ message: z.string() }) }).transform(() => ({ type: "error" as const })),
 ]);
 
-/** Writes down recordings with a server, which gets each recording whole. */
+/** Transcribes recordings with a server, which gets each recording whole. */
 export function upstreamTranscription(config: UpstreamTranscriptionConfig): SpeechToText {
   const upstream = createUpstream("transcription", config);
   return {

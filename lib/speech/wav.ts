@@ -11,8 +11,8 @@ const MAX_CHANNELS = 32;
 /** Chunks of a file that are looked at before its sound. Each costs a writer 8 bytes only. */
 const MAX_CHUNKS = 1_000;
 /**
- * Longest recording, in seconds. 25 MB of the smallest sound in use, 8-bit at 8,000 Hz, are shorter. With it the samples
- * of a recording are at most twice as large as its file, and a resampled one has a limit.
+ * Longest recording, in seconds. It limits the memory for a resampled recording. 25 MB of the smallest sound in use, 8-bit
+ * at 8,000 Hz, are shorter.
  */
 const MAX_SECS = 3_600;
 
@@ -36,7 +36,7 @@ const BYTES_PER_SAMPLE = 2;
 const ACCEPTED = "WAV is accepted with 8, 16, 24 or 32-bit integers or 32 or 64-bit floats, " +
   `${MIN_RATE} to ${MAX_RATE} Hz and 1 to ${MAX_CHANNELS} channels`;
 
-/** What the `fmt ` chunk says. */
+/** The content of the `fmt ` chunk. */
 interface Format {
   readonly isFloat: boolean;
   readonly channels: number;

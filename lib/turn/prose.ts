@@ -1,6 +1,6 @@
 /**
- * Finds what a voice says of streamed text: no marks of Markdown and HTML, tables, images, addresses and emoji. A link's
- * text is said. The text is the same, however it is cut into pieces.
+ * Extracts the text to speak from streamed Markdown: skips marks, HTML tags, tables, images, addresses and emoji, and
+ * keeps the text of links. The result does not depend on how the text is cut into pieces.
  *
  * @module
  */
@@ -19,7 +19,7 @@ const MAX_ROW_CHARS = 1_000;
 /** Emoji, and the parts of their sequences that no word has. Signs that words have, such as ©, stay. */
 const EMOJI = String
   .raw`(?![©®™‼⁉ℹ〰〽㊗㊙\u2194-\u2199\u21a9\u21aa])\p{Extended_Pictographic}|\p{RI}|\p{EMod}|[\ufe0f\u20e3\u{e0020}-\u{e007f}]`;
-/** Characters and words that may not be said. */
+/** Characters and words that may have to be skipped. */
 const SPECIAL = new RegExp(
   String.raw`[*_~[!<\\\n\u200d]|[hH][tT][tT][pP][sS]?:\/\/|[wW]{3}\.|${EMOJI}`,
   "gu",
@@ -67,15 +67,15 @@ const HTML_NAMES = [...TAG_NAMES.split(" "), "http", "https", "mailto"];
 /** `[name: value]` moves a character of some skins, with any value. */
 const COMMAND = /^\s*(?:face|anim|animation|emotion|expression|motion|pose|pause|lang|vision)\s*:/i;
 
-/** Why the reader reads: a piece came, something else than text follows, or the text is over. */
+/** The reason for a read: a piece came, something other than text follows, or the text is over. */
 type Cause = "piece" | "break" | "end";
 
-/** What a bracket is the start of. */
+/** The kind of text that a bracket starts. `open` is undecided until more text comes. */
 type Bracket =
   | { readonly type: "link" | "brackets"; readonly text: string; readonly end: number }
   | { readonly type: "open" | "none" };
 
-/** Finds the prose of a text that comes in pieces. */
+/** Extracts the prose of a text that comes in pieces. */
 export class ProseReader {
   readonly #say: (text: string) => void;
   /** Text that is not decided yet. */
@@ -84,12 +84,12 @@ export class ProseReader {
   #at = 0;
   /** The character before it. */
   #before = "\n";
-  /** Prose that is said next. */
+  /** Prose that is passed on next. */
   #spoken = "";
   /** Whether the line has only had marks so far. */
   #isLineStart = true;
-  /** What is left out: the rest of a table's row, or of an address. */
-  #leavesOut: "row" | "address" | undefined;
+  /** The text that is being skipped: the rest of a table's row, or of an address. */
+  #skipping: "row" | "address" | undefined;
   /** Whether the lines with a `|` are the rows of a table. */
   #isTable = false;
 
@@ -100,7 +100,7 @@ export class ProseReader {
 
   /** Reads the next piece. */
   push(piece: string): void {
-    const isText = this.#buffer === "" && !this.#isLineStart && this.#leavesOut === undefined;
+    const isText = this.#buffer === "" && !this.#isLineStart && this.#skipping === undefined;
     if (isText && isPlain(piece)) {
       this.#before = piece.at(-1)!;
       return this.#say(piece);
@@ -112,7 +112,7 @@ export class ProseReader {
   /** Says that something else follows: nothing in the text so far depends on what comes. */
   break(): void {
     if (this.#buffer !== "") this.#read("break");
-    if (this.#leavesOut === "address") this.#leavesOut = undefined;
+    if (this.#skipping === "address") this.#skipping = undefined;
     this.#before = "]";
   }
 
@@ -132,29 +132,29 @@ export class ProseReader {
 
   /** Reads on. @returns Whether something was read; else the text has to go on first. */
   #readNext(cause: Cause): boolean {
-    if (this.#leavesOut === "row") return this.#leaveRow();
-    if (this.#leavesOut === "address") return this.#leaveAddress(cause);
+    if (this.#skipping === "row") return this.#skipRow();
+    if (this.#skipping === "address") return this.#skipAddress(cause);
     return this.#isLineStart ? this.#readLineStart(cause) : this.#readText(cause);
   }
 
-  #leaveRow(): true {
+  #skipRow(): true {
     const end = this.#buffer.indexOf("\n", this.#at);
-    if (end < 0) return this.#leave(this.#buffer.length - this.#at);
-    this.#leavesOut = undefined;
+    if (end < 0) return this.#skip(this.#buffer.length - this.#at);
+    this.#skipping = undefined;
     this.#isLineStart = true;
-    return this.#leave(end + 1 - this.#at);
+    return this.#skip(end + 1 - this.#at);
   }
 
-  /** Leaves out an address, but not the punctuation at its end. */
-  #leaveAddress(cause: Cause): boolean {
+  /** Skips an address, but not the punctuation at its end. */
+  #skipAddress(cause: Cause): boolean {
     const address = match(ADDRESS, this.#buffer, this.#at)!;
     let body = address.length;
     while (body > 0 && ADDRESS_END.test(address[body - 1]!)) body--;
     // In steps, so that little is held back.
     body += Math.floor((address.length - body) / MAX_RUN_CHARS) * MAX_RUN_CHARS;
-    this.#leave(body);
+    this.#skip(body);
     if (cause === "piece" && this.#at + address.length - body === this.#buffer.length) return false;
-    this.#leavesOut = undefined;
+    this.#skipping = undefined;
     return true;
   }
 
@@ -164,19 +164,19 @@ export class ProseReader {
       const end = this.#buffer.indexOf("\n", this.#at);
       if (end < 0 && cause === "piece" && this.#buffer.length - this.#at < MAX_ROW_CHARS) return false;
       const row = this.#buffer.slice(this.#at, Math.min(end < 0 ? Infinity : end, this.#at + MAX_ROW_CHARS));
-      if (row.includes("|")) return this.#leaveOut("row");
+      if (row.includes("|")) return this.#startSkipping("row");
       this.#isTable = false;
     }
-    if (first === "|") return this.#leaveOut("row");
+    if (first === "|") return this.#startSkipping("row");
     if (/\s/.test(first)) return this.#speak(1);
     const isOpen = cause === "piece" && match(LINE_MARK_START, this.#buffer, this.#at);
     if (isOpen) return false;
     if (match(DELIMITER_ROW, this.#buffer, this.#at) !== undefined) {
       this.#isTable = true;
-      return this.#leaveOut("row");
+      return this.#startSkipping("row");
     }
     const mark = match(LINE_MARK, this.#buffer, this.#at);
-    if (mark !== undefined) return this.#leave(mark.length);
+    if (mark !== undefined) return this.#skip(mark.length);
     this.#isLineStart = false;
     return true;
   }
@@ -204,14 +204,14 @@ export class ProseReader {
         return this.#readHtml(cause);
       case "\u200d":
         // Joins two emoji; in other scripts, letters.
-        return this.#before === "\ufe0f" ? this.#leave(1, "\ufe0f") : this.#speak(1);
+        return this.#before === "\ufe0f" ? this.#skip(1, "\ufe0f") : this.#speak(1);
     }
     if (/^[hw]/i.test(mark)) {
       if (/[a-z0-9]/i.test(this.#before)) return this.#speak(mark.length);
-      this.#leave(mark.length);
-      return this.#leaveOut("address");
+      this.#skip(mark.length);
+      return this.#startSkipping("address");
     }
-    return this.#leave(mark.length, "\ufe0f");
+    return this.#skip(mark.length, "\ufe0f");
   }
 
   /** Says text without anything special, up to what may become special. */
@@ -231,7 +231,7 @@ export class ProseReader {
     const next = this.#buffer[this.#at + 1];
     if (next === undefined && cause === "piece") return false;
     if (next === undefined || !/[!-/:-@[-`{-~]/.test(next)) return this.#speak(1);
-    this.#leave(1);
+    this.#skip(1);
     return this.#speak(1);
   }
 
@@ -242,7 +242,7 @@ export class ProseReader {
     const after = run.length === MAX_RUN_CHARS
       ? run[0]!
       : this.#buffer[end] ?? (cause === "end" ? "\n" : "x");
-    return isEmphasis(run, this.#before, after) ? this.#leave(run.length) : this.#speak(run.length);
+    return isEmphasis(run, this.#before, after) ? this.#skip(run.length) : this.#speak(run.length);
   }
 
   #readBracket(cause: Cause, isImage: boolean): boolean {
@@ -257,10 +257,10 @@ export class ProseReader {
         return false;
       case "link":
         if (!isImage) this.#spoken += proseOf(bracket.text);
-        return this.#leave(bracket.end - this.#at);
+        return this.#skip(bracket.end - this.#at);
       case "brackets":
         if (!isImage && (bracket.text.startsWith("^") || COMMAND.test(bracket.text))) {
-          return this.#leave(bracket.end - this.#at);
+          return this.#skip(bracket.end - this.#at);
         }
         return this.#speak(1);
       case "none":
@@ -272,7 +272,7 @@ export class ProseReader {
 
   #readHtml(cause: Cause): boolean {
     const tag = match(HTML, this.#buffer, this.#at);
-    if (tag !== undefined) return this.#leave(tag.length);
+    if (tag !== undefined) return this.#skip(tag.length);
     HTML_START.lastIndex = this.#at;
     const start = cause === "piece" ? HTML_START.exec(this.#buffer) : null;
     const name = start?.groups?.name?.toLowerCase();
@@ -280,25 +280,25 @@ export class ProseReader {
     return this.#speak(1);
   }
 
-  #leaveOut(what: "row" | "address"): true {
-    this.#leavesOut = what;
+  #startSkipping(what: "row" | "address"): true {
+    this.#skipping = what;
     return true;
   }
 
   #speak(length: number): true {
     this.#spoken += this.#buffer.slice(this.#at, this.#at + length);
-    return this.#leave(length);
+    return this.#skip(length);
   }
 
-  /** Passes over characters. @param before What counts as the character before the next one; by default the last. */
-  #leave(length: number, before = this.#buffer[this.#at + length - 1]): true {
+  /** Skips characters. @param before What counts as the character before the next one; by default the last. */
+  #skip(length: number, before = this.#buffer[this.#at + length - 1]): true {
     this.#at += length;
     if (length > 0) this.#before = before!;
     return true;
   }
 }
 
-/** Characters of which nothing special is made. */
+/** Characters that are never special. */
 const PLAIN = new Uint8Array(128);
 for (const char of "abcdefghijklmnopqrstuvxyzABCDEFGHIJKLMNOPQRSTUVXYZ0123456789 .,?'\"();") {
   PLAIN[char.charCodeAt(0)] = 1;
@@ -345,7 +345,7 @@ function proseOf(text: string): string {
   return prose.slice(2);
 }
 
-/** Finds what the bracket at a position is the start of. `isOver` says that no more text comes. */
+/** Finds the kind of text that the bracket at a position starts. `isOver` says that no more text comes. */
 function bracketAt(text: string, start: number, isOver: boolean): Bracket {
   const open = { type: isOver ? "none" : "open" } as const;
   const close = closeOf(text, start, "[]", MAX_LINK_CHARS);

@@ -46,7 +46,7 @@ Deno.test("sounds: any other agent gets their words, of chat and of responses", 
   assertEquals(app.agent.prompts.map((prompt) => prompt.blocks), [blocks, blocks]);
 });
 
-Deno.test("sounds: the next message of the conversation does not write down the earlier one again", async () => {
+Deno.test("sounds: the next message of the conversation does not transcribe the earlier one again", async () => {
   const speechToText = hearing();
   await using app = startDeaf({ speechToText });
   const first = { role: "user", content: [sound(HELLO)] };
@@ -61,7 +61,7 @@ Deno.test("sounds: the next message of the conversation does not write down the 
   ]);
 });
 
-Deno.test("sounds: the newest 8 are written down, and the others are notes", async () => {
+Deno.test("sounds: the newest 8 are transcribed, and the others are notes", async () => {
   const speechToText = hearing();
   await using app = startDeaf({ speechToText });
   const content = Array.from({ length: 10 }, (_, index) => sound(btoa(`sound ${index}`)));

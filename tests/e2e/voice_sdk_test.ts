@@ -236,7 +236,7 @@ Deno.test("openai SDK: not configured is asked once", async () => {
     "501 The voice is turned off",
   );
   const transcribing = async () => await audio.transcriptions.create({ file: await recording(), model: "a" });
-  await assertRejects(transcribing, OpenAI.InternalServerError, "501 No program writes down recordings");
+  await assertRejects(transcribing, OpenAI.InternalServerError, "501 No program transcribes recordings");
   assertEquals(requests, 2);
 });
 

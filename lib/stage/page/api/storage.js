@@ -168,7 +168,7 @@ export function saveTheme(theme) {
 }
 
 /**
- * What the person chose of voice and microphone.
+ * The settings of voice and microphone that the person chose.
  *
  * @typedef {{ isOn: boolean, voice: string, microphone: string }} VoiceChoice Whether replies are spoken; the value of
  *   the voice, or `auto`; and `push`, `hands-free`, or empty for no microphone.

@@ -70,7 +70,7 @@ export class VoiceActivity {
   /** Estimates the background. @param {number} db @param {boolean} isOverVoice */
   #learn(db, isOverVoice) {
     const floorDb = Number.isNaN(this.#floorDb) ? db : this.#floorDb;
-    // What is heard of the character's voice is no background.
+    // The echo of the character's voice is not background noise.
     const rise = isOverVoice ? 0 : this.#isTalking ? TALK_RISE : RISE;
     const next = floorDb + (db - floorDb) * (db < floorDb ? FALL : rise);
     this.#floorDb = Math.min(MAX_FLOOR_DB, Math.max(MIN_FLOOR_DB, next));

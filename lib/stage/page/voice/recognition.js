@@ -2,7 +2,7 @@
 /** The browser's own recognition of speech, which most browsers send to their maker. @module */
 
 /**
- * What the page uses of `SpeechRecognition`, which not every browser has.
+ * The part of `SpeechRecognition` that the page uses. Not every browser has it.
  *
  * @typedef {object} Recognition
  * @property {string} lang
