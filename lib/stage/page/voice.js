@@ -12,8 +12,8 @@ import { AUTOMATIC, createVoices } from "./voice/voices.js";
 
 /** Hints below the choice of the microphone, by the recognizer. */
 const HINTS = {
-  server: "The server writes down what you say.",
-  browser: "This browser writes down what you say. Most browsers send the sound to their maker for that.",
+  server: "The server transcribes what you say.",
+  browser: "This browser transcribes what you say. Most browsers send the sound to their maker for that.",
 };
 /** How to talk, by the choice; hands-free by the recognizer too. @type {ReadonlyMap<string, string>} */
 const HOW = new Map([
@@ -116,7 +116,7 @@ export function createVoice({ overlayVoice, isOverlay, key, voiceEngine, onTalk,
     voices.setServerVoices(found);
   }
 
-  /** Tells who writes down speech, or why nobody does. @returns {{ by: "server" | "browser" | "", why: string }} */
+  /** Returns the recognizer that hears the person, or why there is none. @returns {{ by: "server" | "browser" | "", why: string }} */
   function recognizer() {
     const refuse = (/** @type {string} */ why) => ({ by: /** @type {const} */ (""), why });
     if (!scopes.includes("chat")) return refuse("The key of this page lacks the scope “chat”.");
@@ -131,7 +131,7 @@ export function createVoice({ overlayVoice, isOverlay, key, voiceEngine, onTalk,
     if (hasRecognition()) return { by: "browser", why: "" };
     if (abilities.transcription) return refuse("The key of this page lacks the scope “audio”.");
     return refuse(
-      "Neither the server nor this browser writes down speech: set [transcription] of the server.",
+      "Neither the server nor this browser transcribes speech: set [transcription] of the server.",
     );
   }
 

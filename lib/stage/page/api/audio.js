@@ -78,7 +78,7 @@ export async function requestSpeech(key, text, voice, signal) {
 }
 
 /**
- * Lets the server write down a recording.
+ * Lets the server transcribe a recording.
  *
  * @param {string} key @param {Blob} recording A WAV file.
  * @returns {Promise<string>}
