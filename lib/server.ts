@@ -37,6 +37,7 @@ import {
   speechModel,
 } from "./speech/create.ts";
 import { findFfmpeg } from "./speech/ffmpeg.ts";
+import { ProgramRuns } from "./speech/program.ts";
 import type { SpeechToText } from "./speech/speech_to_text.ts";
 import type { TextToSpeech } from "./speech/text_to_speech.ts";
 import { type Character, openCharacter } from "./stage/character.ts";
@@ -73,6 +74,8 @@ export interface ServerParts {
   readonly textToSpeech?: TextToSpeech | undefined;
   /** The recognizer of recordings. */
   readonly speechToText?: SpeechToText | undefined;
+  /** The programs of the voice and the recognizer. */
+  readonly programs?: ProgramRuns | undefined;
   /** The driver of a desktop pet, which starts with the agents. */
   readonly pet?: ClawdDriver | undefined;
   readonly version: string;
@@ -94,7 +97,7 @@ export function createServer(config: Config, parts: ServerParts) {
   if (pet) resources.use(pet);
   if (parts.textToSpeech) resources.use(parts.textToSpeech);
   resources.defer(async () => {
-    await Promise.all(parts.agents.map((agent) => agent[Symbol.asyncDispose]()));
+    await Promise.all([...parts.agents, parts.programs].map((part) => part?.[Symbol.asyncDispose]()));
   });
   const agents = new ModelRouter(parts.agents, config.strictModels);
   const index = new ConversationIndex(store);
@@ -208,9 +211,10 @@ export function createServer(config: Config, parts: ServerParts) {
       }
       conversations.close();
     },
-    /** Kills the agents' processes at once. */
+    /** Kills the agents' processes, and the voice's, at once. */
     kill(): void {
       for (const agent of parts.agents) agent.kill?.();
+      parts.programs?.kill();
     },
     /** Disconnects the event clients and ends the agents, at once because either can be slow. */
     async [Symbol.asyncDispose](): Promise<void> {
@@ -301,6 +305,7 @@ export async function openServer(config: Config, io: ServerIo): Promise<Server> 
     transcripts,
     textToSpeech: createTextToSpeech(config.speech, await machine),
     speechToText: createSpeechToText(config.transcription, await machine),
+    programs: (await machine).programs.runs,
     pet,
     version,
     log,
@@ -313,7 +318,7 @@ async function findPrograms(
   { own, windows, programFolders, redact = (text) => text }: ServerIo,
 ): Promise<MachinePrograms> {
   const env = programEnvironment({ own, windows, programFolders });
-  const programs = { env, redact, server: await findServerRef() };
+  const programs = { env, redact, server: await findServerRef(), runs: new ProgramRuns() };
   const isSilent = speech.provider === "off" && transcription === undefined;
   return { programs, ffmpeg: isSilent ? undefined : await findFfmpeg(programs) };
 }

@@ -185,7 +185,7 @@ function createRunner(
   const fix = `correct VTUBER_${kind.toUpperCase()}_COMMAND, or command of [${kind}] in config.toml`;
   return async (input, inputEnding, outputEnding, { speed = 1, ...values }, signal) => {
     // Only the owner can read the folder.
-    await using folder = hasInput || hasOutput ? await makeFolder() : undefined;
+    await using folder = hasInput || hasOutput ? await makeFolder(deps) : undefined;
     const files = folder && {
       input: join(folder.path, `input.${inputEnding}`),
       output: join(folder.path, `output.${outputEnding}`),
@@ -211,10 +211,24 @@ function createRunner(
   };
 }
 
-/** Makes a folder that is removed when it is disposed of. */
-async function makeFolder(): Promise<AsyncDisposable & { readonly path: string }> {
+/** Makes a folder that is removed when it is disposed of, and before this program ends. */
+async function makeFolder({ runs }: ProgramDeps): Promise<AsyncDisposable & { readonly path: string }> {
   const path = await Deno.makeTempDir({ prefix: "oab-vtuber-voice-" });
-  return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }).catch(() => {}) };
+  const removed = Promise.withResolvers<void>();
+  runs?.track(removed.promise, () => {
+    try {
+      Deno.removeSync(path, { recursive: true });
+    } catch {
+      // It is removed already, or the program still writes.
+    }
+  });
+  return {
+    path,
+    [Symbol.asyncDispose]: async () => {
+      await Deno.remove(path, { recursive: true }).catch(() => {});
+      removed.resolve();
+    },
+  };
 }
 
 function fillSpeed(name: string, speed: number): string {

@@ -1,7 +1,7 @@
 /** Local programs that speak, listen and convert: started without a shell, bounded, and ended with their children. @module */
 
 import { basename } from "node:path";
-import { AppError, messageOf } from "../core/errors.ts";
+import { AppError, messageOf, shuttingDown } from "../core/errors.ts";
 import { killTree, MARK_VARIABLE, signalGroup } from "../core/process_tree.ts";
 import type { Redact } from "../core/redact.ts";
 import { spaceUnsafe } from "../core/unsafe_text.ts";
@@ -17,8 +17,40 @@ export interface ProgramDeps {
   readonly env: Readonly<Record<string, string>>;
   /** Removes secrets from the last lines of stderr. */
   readonly redact: Redact;
+  /** Ends the programs when this program ends. */
+  readonly runs?: ProgramRuns | undefined;
   /** This program's process in the marks of its children, from `findServerRef`. */
   readonly server?: string | undefined;
+}
+
+/** The work that programs do, which ends before this program does. */
+export class ProgramRuns implements AsyncDisposable {
+  readonly #ending = new AbortController();
+  /** Each work with what ends it at once. */
+  readonly #running = new Map<Promise<unknown>, () => void>();
+
+  /** Aborts when this program ends. */
+  get signal(): AbortSignal {
+    return this.#ending.signal;
+  }
+
+  /** Keeps this program from ending before the work has. @param kill Ends the work at once. */
+  track(work: Promise<unknown>, kill: () => void): void {
+    this.#running.set(work, kill);
+    const forget = () => void this.#running.delete(work);
+    work.then(forget, forget);
+  }
+
+  /** Ends the programs at once, and removes their files. */
+  kill(): void {
+    for (const kill of this.#running.values()) kill();
+  }
+
+  /** Ends the programs, and waits for their end. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ending.abort(shuttingDown());
+    await Promise.allSettled(this.#running.keys());
+  }
 }
 
 /** A program to run. */
@@ -45,9 +77,10 @@ export interface ProgramRun {
  */
 export function startProgram(
   run: ProgramRun,
-  { env, redact, server }: ProgramDeps,
-  signal: AbortSignal,
+  { env, redact, server, runs }: ProgramDeps,
+  asked: AbortSignal,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
+  const signal = runs ? AbortSignal.any([asked, runs.signal]) : asked;
   signal.throwIfAborted();
   const { input, timeoutMs, maxBytes } = run;
   const subject = `${run.subject} ${basename(run.command)}`;
@@ -88,6 +121,7 @@ export function startProgram(
     const how = endedBy ? `was ended by ${endedBy}` : `exited with code ${code}`;
     failure = { reason: new AppError("upstream_error", `${subject} ${how}${lastLines(lines, redact)}.`) };
   });
+  runs?.track(ended, () => signalGroup(child.pid, "SIGKILL"));
 
   let size = 0;
   return new ReadableStream({

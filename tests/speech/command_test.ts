@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { speakBySentences } from "../../lib/speech/by_sentence.ts";
 import {
@@ -9,8 +9,10 @@ import {
 } from "../../lib/speech/command.ts";
 import { findFfmpeg } from "../../lib/speech/ffmpeg.ts";
 import type { Pcm } from "../../lib/speech/pcm.ts";
+import { ProgramRuns } from "../../lib/speech/program.ts";
 import { encodeWav, parseWav } from "../../lib/speech/wav.ts";
 import { heardPart, PROGRAM_DEPS, testWith } from "../support/harness/programs.ts";
+import { until } from "../support/harness/server_process.ts";
 
 const NEVER = new AbortController().signal;
 const MANNER = { voice: undefined, speed: 1 };
@@ -235,6 +237,25 @@ Deno.test("commandVoice: a program whose request is cancelled is ended with its 
     cancelled.abort(new Error("the client has left"));
     await assertRejects(() => speaking, Error, "the client has left");
   });
+});
+
+Deno.test("commandVoice: the end of this program ends the programs, waits for it, and removes their files", async () => {
+  for (const end of ["in order", "at once"]) {
+    const runs = new ProgramRuns();
+    const folder = await Deno.makeTempDir();
+    const command = sh("echo $$ $1 >$0/new; mv $0/new $0/seen; sleep 60", folder, "{input}");
+    const voice = commandVoice({ provider: "command", command, voices: [] }, { ...PROGRAM_DEPS, runs });
+    const refused = assertRejects(() => voice.speakSentence("a", MANNER, NEVER), AppError);
+    const [pid, input] = (await until(() => Deno.readTextFile(`${folder}/seen`).catch(() => ""))).trim()
+      .split(" ");
+    if (end === "at once") runs.kill();
+    else await runs[Symbol.asyncDispose]();
+    await assertRejects(() => Deno.stat(input!), Deno.errors.NotFound);
+    const error = await refused;
+    assertThrows(() => Deno.kill(Number(pid), "SIGCONT"), Deno.errors.NotFound);
+    if (end === "in order") assertEquals(error.code, "shutting_down");
+    await Deno.remove(folder, { recursive: true });
+  }
 });
 
 for (const [name, start] of [["in its group", ""], ["in a session of its own", "setsid "]] as const) {

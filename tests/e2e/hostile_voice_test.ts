@@ -1,0 +1,116 @@
+/** Hostile clients of the voice, against the real program: it answers `/health` at once, and leaves nothing behind. */
+
+import { assert, assertEquals } from "@std/assert";
+import { HealthMonitor } from "../support/harness/health_monitor.ts";
+import { cpuMicros, residentMiB } from "../support/harness/inspector.ts";
+import { type ServerProcess, startServer, until } from "../support/harness/server_process.ts";
+
+/** Most memory of a server at any time, in MiB: bodies have 128, twice while they are joined. */
+const MAX_PEAK_MIB = 700;
+/** Bytes of the largest recording. */
+const FILE_BYTES = 25 * 1024 * 1024;
+const PIECE_BYTES = 256 * 1024;
+
+/** Declares a test of a server that stays healthy and small, and speaks afterwards. */
+function testHostile(
+  name: string,
+  work: (server: ServerProcess) => Promise<void>,
+  env: Record<string, string> = {},
+): void {
+  Deno.test(`hostile voice: ${name}`, async () => {
+    const programs = { VTUBER_TRANSCRIPTION_COMMAND: "wc -c", ...env };
+    await using server = await startServer({ agent: "demo", env: { VTUBER_LOG: "info", ...programs } });
+    await assertSpeaks(server);
+    const health = new HealthMonitor(server.url, () => {
+      // The event loop runs in the main thread.
+      const micros = cpuMicros(`${server.pid}/task/${server.pid}`);
+      return micros === undefined ? undefined : micros / 1000;
+    });
+    try {
+      await work(server);
+    } finally {
+      await health.stop();
+    }
+    assertEquals(health.takeFaults(), []);
+    // Texts whose clients have left free their places soon.
+    await until(() => assertSpeaks(server).then(() => true, () => false));
+    const peak = residentMiB(server.pid, "most") ?? 0;
+    assert(peak < MAX_PEAK_MIB, `${Math.round(peak)} MiB of memory`);
+  });
+}
+
+async function assertSpeaks(server: ServerProcess): Promise<void> {
+  const response = await speak(server, "Yes.");
+  assert((await response.bytes()).length > 1_000);
+  assertEquals(response.status, 200);
+}
+
+function speak(server: ServerProcess, input: string, signal?: AbortSignal): Promise<Response> {
+  const init = signal === undefined ? {} : { signal };
+  return server.post("/v1/audio/speech", { model: "tts-1", voice: "x", input, response_format: "wav" }, init);
+}
+
+/** Sends a recording in pieces: a whole form would stop this process, and with it the watch over the server. */
+async function transcribe(server: ServerProcess, bytes: Uint8Array<ArrayBuffer>): Promise<number> {
+  const part = '--b\r\ncontent-disposition: form-data; name="file"; filename="--help.wav"\r\n\r\n';
+  const encoder = new TextEncoder();
+  let at = 0;
+  const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
+    start: (controller) => controller.enqueue(encoder.encode(part)),
+    pull(controller) {
+      controller.enqueue(bytes.subarray(at, at += PIECE_BYTES));
+      if (at < bytes.length) return;
+      controller.enqueue(encoder.encode("\r\n--b--\r\n"));
+      controller.close();
+    },
+  });
+  const headers = { "content-type": "multipart/form-data; boundary=b" };
+  const response = await fetch(`${server.url}/v1/audio/transcriptions`, { method: "POST", body, headers });
+  await response.body?.cancel();
+  return response.status;
+}
+
+testHostile("a form of line breaks only", async (server) => {
+  assertEquals(await transcribe(server, new Uint8Array(FILE_BYTES).fill(13)), 400);
+  const bytes = new TextEncoder().encode("\r\n".repeat(FILE_BYTES / 2));
+  assertEquals(await transcribe(server, bytes), 400);
+});
+
+/** Texts of 16,000 characters. */
+const TEXTS = ["[", "a", "“(", "1. ", "\u202e٠", "\u200b", "👨‍👩‍👧‍👦", "`\n", "A. ", "[a]("].map((unit) =>
+  unit.repeat(Math.ceil(16_000 / unit.length)).slice(0, 16_000).toWellFormed()
+);
+
+testHostile("100 texts of 16,000 characters whose sound nobody reads", async (server) => {
+  const leaving = new AbortController();
+  const statuses = await Promise.all(Array.from({ length: 100 }, async (_, index) => {
+    const first = AbortSignal.any([leaving.signal, AbortSignal.timeout(4_000)]);
+    try {
+      return (await speak(server, TEXTS[index % TEXTS.length]!, first)).status;
+    } catch {
+      return "left";
+    }
+  }));
+  leaving.abort();
+  assert(statuses.every((status) => [200, 400, 429, "left"].includes(status)), statuses.join(" "));
+});
+
+Deno.test("hostile voice: a program that hangs does not outlive the server, and leaves no file", async () => {
+  for (const [what, signals] of Object.entries({ one: 1, two: 2 })) {
+    const folder = await Deno.makeTempDir();
+    const script = `echo $$ $(dirname $1) >${folder}/new; mv ${folder}/new ${folder}/seen; sleep 600`;
+    await Deno.writeTextFile(`${folder}/hang.sh`, script);
+    const command = `sh ${folder}/hang.sh {input}`;
+    await using server = await startServer({ agent: "demo", env: { VTUBER_SPEECH_COMMAND: command } });
+    const speaking = speak(server, "Hello.").then((response) => response.body?.cancel(), () => {});
+    const seen = await until(() => Deno.readTextFile(`${folder}/seen`).catch(() => ""));
+    const [pid, temporary] = seen.trim().split(" ");
+    server.signal("SIGTERM");
+    if (signals === 2) server.signal("SIGINT");
+    await server.exited;
+    await speaking;
+    await until(() => Deno.stat(`/proc/${pid}`).then(() => false, () => true));
+    assertEquals(await Deno.stat(temporary!).then(() => "left behind", () => "gone"), "gone", what);
+    await Deno.remove(folder, { recursive: true });
+  }
+});
