@@ -1,6 +1,6 @@
 /** Hostile clients of the voice, against the real program: it answers `/health` at once, and leaves nothing behind. */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { HealthMonitor } from "../support/harness/health_monitor.ts";
 import { cpuMicros, residentMiB } from "../support/harness/inspector.ts";
 import { type ServerProcess, startServer, until } from "../support/harness/server_process.ts";
@@ -69,6 +69,35 @@ async function transcribe(server: ServerProcess, bytes: Uint8Array<ArrayBuffer>)
   await response.body?.cancel();
   return response.status;
 }
+
+testHostile("20 recordings of 25 MB at once are read or refused", async (server) => {
+  const { hostname, port } = new URL(server.url);
+  const encoder = new TextEncoder();
+  const start = '--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n';
+  const end = "\r\n--b--\r\n";
+  const head = "POST /v1/audio/transcriptions HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n" +
+    `content-type: multipart/form-data; boundary=b\r\ncontent-length: ${
+      start.length + FILE_BYTES + end.length
+    }\r\n\r\n`;
+  const piece = new Uint8Array(1024 * 1024);
+  using stack = new DisposableStack();
+  await Promise.all(Array.from({ length: 20 }, async () => {
+    const connection = stack.use(await Deno.connect({ hostname, port: Number(port) }));
+    const send = async (bytes: Uint8Array) => {
+      for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
+    };
+    // The server may refuse a recording before it has all of it, and closes the connection then.
+    const sending = (async () => {
+      await send(encoder.encode(head + start));
+      for (let sent = 0; sent < FILE_BYTES; sent += piece.length) await send(piece);
+      await send(encoder.encode(end));
+    })().catch(() => {});
+    const bytes = new Uint8Array(1024);
+    const length = await connection.read(bytes).catch(() => null);
+    if (length === null) return await sending;
+    assertMatch(new TextDecoder().decode(bytes.subarray(0, length)), /^HTTP\/1.1 (400|503) /);
+  }));
+});
 
 testHostile("a form of line breaks only", async (server) => {
   assertEquals(await transcribe(server, new Uint8Array(FILE_BYTES).fill(13)), 400);
