@@ -6,6 +6,7 @@ import { AppError, toAppError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import { errorBody } from "../http/error_response.ts";
 import { readJson } from "../http/json_body.ts";
+import { KeyLimit } from "../http/key_limit.ts";
 import type { Handler } from "../http/router.ts";
 import { EVENT_STREAM_HEADERS } from "../http/sse.ts";
 import { SPEECH_RATE } from "../speech/pcm.ts";
@@ -22,6 +23,9 @@ const MAX_INSTRUCTIONS_CHARS = 4_096;
 const MAX_VOICE_CHARS = 256;
 /** Bytes of sound in an event, before base64. */
 const MAX_EVENT_BYTES = 24 * 1024;
+
+/** Texts of one key that are spoken at once: half of those of all keys. */
+const MAX_TEXTS_PER_KEY = 16;
 
 /** The media types of the formats. */
 const MEDIA_TYPES: Readonly<Record<SpeechFormat, string>> = {
@@ -83,13 +87,16 @@ export function speechHandler(deps: SpeechDeps): Handler {
     last = cleaning.catch(() => {});
     return cleaning;
   };
-  return async (http, { requestId }) => {
+  const texts = new KeyLimit(MAX_TEXTS_PER_KEY, "texts that are spoken");
+  return async (http, { requestId, caller }) => {
     const body = parse(speechBody, (await readJson(http)).value);
     const format = chooseFormat(body.response_format || undefined, textToSpeech.formats);
-    const text = await clean(body.input, http.signal);
+    const place = texts.take(caller);
     const meter = measureSpeech();
     let sound: ReadableStream<Uint8Array<ArrayBuffer>>;
+    let spoken: string;
     try {
+      const text = spoken = await clean(body.input, http.signal);
       // Skins show an error where a reply has nothing but a tag or code, or stop to speak.
       sound = text === "" ? new Blob([silence(format)]).stream() : await textToSpeech.speak({
         text,
@@ -100,16 +107,18 @@ export function speechHandler(deps: SpeechDeps): Handler {
         instructions: body.instructions || undefined,
       }, http.signal);
     } catch (error) {
+      place[Symbol.dispose]();
       meter.onEnd(http.signal.aborted ? "cancelled" : toAppError(error, "internal_error").code);
       throw error;
     }
     meter.onFirstAudio();
     const onEnd = (end: string, error?: unknown) => {
+      place[Symbol.dispose]();
       meter.onEnd(end);
       if (error !== undefined) log.warn("the voice broke off", { code: end, error, requestId });
     };
     return body.stream_format === "sse"
-      ? new Response(relay(sound, speechEvents(text), onEnd), { headers: EVENT_STREAM_HEADERS })
+      ? new Response(relay(sound, speechEvents(spoken), onEnd), { headers: EVENT_STREAM_HEADERS })
       : new Response(relay(sound, AS_IT_IS, onEnd), {
         headers: {
           "content-type": MEDIA_TYPES[format],

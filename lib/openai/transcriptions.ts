@@ -5,6 +5,7 @@ import { AppError, toAppError } from "../core/errors.ts";
 import { errorBody } from "../http/error_response.ts";
 import { type FormBody, type FormFile, readForm } from "../http/form_body.ts";
 import { holdBodyUntil } from "../http/json_body.ts";
+import { KeyLimit } from "../http/key_limit.ts";
 import type { Handler } from "../http/router.ts";
 import { EVENT_STREAM_HEADERS, EventStream } from "../http/sse.ts";
 import type { SpeechToText, TimedText, Transcript, TranscriptionRequest } from "../speech/speech_to_text.ts";
@@ -17,6 +18,8 @@ import { modelName, parse } from "./wire.ts";
 const MAX_FILE_BYTES = 25 * 1024 * 1024;
 const MAX_LANGUAGE_CHARS = 32;
 const MAX_PROMPT_CHARS = 10_000;
+/** Recordings of one key that are transcribed or wait at once: half of those that a program takes of all keys. */
+const MAX_RECORDINGS_PER_KEY = 9;
 /** Length of the subtitle of a recording whose length is unknown, in seconds. */
 const UNKNOWN_SECS = 1;
 
@@ -93,7 +96,8 @@ export function transcriptionHandler({ speechToText, measureTranscription }: Tra
       );
     };
   }
-  return async (http) => {
+  const recordings = new KeyLimit(MAX_RECORDINGS_PER_KEY, "recordings that are transcribed");
+  return async (http, { caller }) => {
     const form = await readForm(http, { maxFileBytes: MAX_FILE_BYTES });
     const { bytes: audio, filename } = onlyFile(form);
     const { format, stream, model, language, prompt, temperature, ...fields } = parseFields(form);
@@ -104,8 +108,10 @@ export function transcriptionHandler({ speechToText, measureTranscription }: Tra
       language: language === "auto" ? undefined : language,
       model: model || undefined,
     };
+    const place = recordings.take(caller);
     const meter = measureTranscription();
     const transcribe = async (onText?: (piece: string) => void) => {
+      using _place = place;
       try {
         const transcript = await speechToText.transcribe(request, http.signal, onText);
         meter.onEnd("");

@@ -1,6 +1,6 @@
 /** Local programs as providers: one that speaks text, and one that transcribes recordings. @module */
 
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { AppError, toAppError } from "../core/errors.ts";
 import { Semaphore } from "../core/semaphore.ts";
 import type { SentenceOptions, SentenceVoice } from "./by_sentence.ts";
@@ -211,9 +211,27 @@ function createRunner(
   };
 }
 
+const FOLDER_PREFIX = "oab-vtuber-voice-";
+/** Age of a folder that no running program uses any more, in milliseconds: many times the longest run. */
+const STALE_FOLDER_MS = 3_600_000;
+
+/** Removes the folders of programs that were killed with this one: they may have recordings. */
+export async function removeStaleFolders(parent: string): Promise<void> {
+  for await (const { name, isDirectory } of Deno.readDir(parent)) {
+    if (!isDirectory || !name.startsWith(FOLDER_PREFIX)) continue;
+    const path = join(parent, name);
+    const { mtime } = await Deno.lstat(path);
+    if (Date.now() - (mtime?.getTime() ?? 0) > STALE_FOLDER_MS) await Deno.remove(path, { recursive: true });
+  }
+}
+
+let removingStale: Promise<void> | undefined;
+
 /** Makes a folder that is removed when it is disposed of, and before this program ends. */
 async function makeFolder({ runs }: ProgramDeps): Promise<AsyncDisposable & { readonly path: string }> {
-  const path = await Deno.makeTempDir({ prefix: "oab-vtuber-voice-" });
+  const path = await Deno.makeTempDir({ prefix: FOLDER_PREFIX });
+  // Once. A folder of another user cannot be removed.
+  await (removingStale ??= removeStaleFolders(dirname(path)).catch(() => {}));
   const removed = Promise.withResolvers<void>();
   runs?.track(removed.promise, () => {
     try {

@@ -7,6 +7,7 @@ import { SPEECH_FORMATS } from "../../lib/speech/text_to_speech.ts";
 import { openWav } from "../../lib/speech/wav.ts";
 import { errorOf, startApp, type TestApp, WriteReader } from "../support/harness/app_harness.ts";
 import { FakeVoice, VOICE } from "../support/harness/fake_voice.ts";
+import { apiKey, withKey } from "../support/harness/key_fixture.ts";
 
 const speak = (app: TestApp, body: object = {}, options = {}) =>
   app.post("/v1/audio/speech", { input: "Hello.", ...body }, options);
@@ -276,4 +277,24 @@ Deno.test("speech: its time is measured", async () => {
     count(`tts_request_duration_seconds_count{error_type="${end}"}`)
   );
   assertEquals(ends, [1, 2, 1]);
+});
+
+Deno.test("speech: a key speaks 16 texts at once, and others go on", async () => {
+  const isOver = Promise.withResolvers<void>();
+  const textToSpeech = new FakeVoice(async function* () {
+    yield "first";
+    await isOver.promise;
+  });
+  await using app = startApp({ textToSpeech, access: { keys: [apiKey("a"), apiKey("b")] } });
+  const running = await Promise.all(Array.from({ length: 16 }, () => speak(app, {}, withKey("a"))));
+  const refused = await speak(app, {}, withKey("a"));
+  assertEquals([refused.status, refused.headers.get("retry-after")], [429, "5"]);
+  await refused.text();
+  const other = await speak(app, {}, withKey("b"));
+  assertEquals(other.status, 200);
+  await running[0]!.body!.cancel();
+  running.push(other, await speak(app, {}, withKey("a")));
+  assertEquals(running.at(-1)!.status, 200);
+  isOver.resolve();
+  await Promise.all(running.slice(1).map((response) => response.text()));
 });

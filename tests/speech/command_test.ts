@@ -6,6 +6,7 @@ import {
   commandTranscription,
   commandVoice,
   parseTranscript,
+  removeStaleFolders,
 } from "../../lib/speech/command.ts";
 import { findFfmpeg } from "../../lib/speech/ffmpeg.ts";
 import type { Pcm } from "../../lib/speech/pcm.ts";
@@ -455,4 +456,27 @@ Deno.test("commandTranscription: recordings beyond those that wait are refused",
   );
   const refused = all.filter((one) => one.status === "rejected");
   assertEquals(refused.map(({ reason }) => reason.code), ["rate_limit_exceeded"]);
+});
+
+Deno.test("removeStaleFolders: removes what programs left behind an hour ago, and nothing else", async () => {
+  const parent = await Deno.makeTempDir();
+  try {
+    const now = Date.now() / 1000;
+    for (
+      const [name, age] of [
+        ["oab-vtuber-voice-old", 3_700],
+        ["oab-vtuber-voice-new", 60],
+        ["another-old", 9_000],
+      ] as const
+    ) {
+      await Deno.mkdir(`${parent}/${name}`);
+      await Deno.writeTextFile(`${parent}/${name}/input.wav`, "");
+      await Deno.utime(`${parent}/${name}`, now - age, now - age);
+    }
+    await removeStaleFolders(parent);
+    const kept = (await Array.fromAsync(Deno.readDir(parent))).map(({ name }) => name);
+    assertEquals(kept.sort(), ["another-old", "oab-vtuber-voice-new"]);
+  } finally {
+    await Deno.remove(parent, { recursive: true });
+  }
 });
