@@ -14,7 +14,7 @@ import { createLog } from "./lib/core/log.ts";
 import { createRedactor } from "./lib/core/redact.ts";
 import { escapeUnsafe } from "./lib/core/unsafe_text.ts";
 import { openServer } from "./lib/server.ts";
-import licenses from "./lib/THIRD_PARTY_LICENSES.txt" with { type: "text" };
+import licenses from "./lib/config/THIRD_PARTY_LICENSES.txt" with { type: "text" };
 import project from "./deno.json" with { type: "json" };
 
 /** Longest wait for open connections after the turns have ended, in milliseconds. */

@@ -77,7 +77,7 @@ export function speechHandler(deps: SpeechDeps): Handler {
   const { textToSpeech, emotions, measureSpeech, log } = deps;
   if (textToSpeech === undefined) return refuse;
   let last: Promise<unknown> = Promise.resolve();
-  /** Makes a text speakable, one in a turn of the event loop: a hundred long texts at once take a second. */
+  /** Makes a text speakable, one in a turn of the event loop: many long texts at once take a second. */
   const clean = (text: string, signal: AbortSignal): Promise<string> => {
     const cleaning = last.then(async () => {
       await setImmediate();
