@@ -2,8 +2,8 @@
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { handshake, watch } from "../support/harness/event_client.ts";
-import { HealthMonitor } from "../support/harness/health_monitor.ts";
-import { cpuMicros, residentMiB } from "../support/harness/inspector.ts";
+import { assertHealthyDuring } from "../support/harness/health_monitor.ts";
+import { residentMiB } from "../support/harness/inspector.ts";
 import {
   inConversation,
   replyOf,
@@ -30,17 +30,7 @@ function testHostile(
     // The agent is started, and code is compiled, that of the schema worker too.
     await assertServes(server);
     await (await askFor(server, "{}", { type: "object" })).body?.cancel();
-    const health = new HealthMonitor(server.url, () => {
-      // The event loop runs in the main thread.
-      const micros = cpuMicros(`${server.pid}/task/${server.pid}`);
-      return micros === undefined ? undefined : micros / 1000;
-    });
-    try {
-      await work(server);
-    } finally {
-      await health.stop();
-    }
-    assertEquals(health.takeFaults(), []);
+    await assertHealthyDuring(server, () => work(server));
     await assertServes(server);
     const peak = residentMiB(server.pid, "most") ?? 0;
     assert(peak < MAX_PEAK_MIB, `${Math.round(peak)} MiB of memory`);

@@ -1,8 +1,8 @@
 /** Hostile clients of the voice, against the real program: it answers `/health` at once, and leaves nothing behind. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { HealthMonitor } from "../support/harness/health_monitor.ts";
-import { cpuMicros, residentMiB } from "../support/harness/inspector.ts";
+import { assertHealthyDuring } from "../support/harness/health_monitor.ts";
+import { residentMiB } from "../support/harness/inspector.ts";
 import { type ServerProcess, startServer, until } from "../support/harness/server_process.ts";
 
 /** Most memory of a server at any time, in MiB: bodies have 128, twice while they are joined. */
@@ -21,17 +21,7 @@ function testHostile(
     const programs = { VTUBER_TRANSCRIPTION_COMMAND: "wc -c", ...env };
     await using server = await startServer({ agent: "demo", env: { VTUBER_LOG: "info", ...programs } });
     await assertSpeaks(server);
-    const health = new HealthMonitor(server.url, () => {
-      // The event loop runs in the main thread.
-      const micros = cpuMicros(`${server.pid}/task/${server.pid}`);
-      return micros === undefined ? undefined : micros / 1000;
-    });
-    try {
-      await work(server);
-    } finally {
-      await health.stop();
-    }
-    assertEquals(health.takeFaults(), []);
+    await assertHealthyDuring(server, () => work(server));
     // Texts whose clients have left free their places soon.
     await until(() => assertSpeaks(server).then(() => true, () => false));
     const peak = residentMiB(server.pid, "most") ?? 0;

@@ -1,5 +1,9 @@
 /** Watches how long a server takes to answer `/health`. @module */
 
+import { assertEquals } from "@std/assert";
+import { cpuMicros } from "./inspector.ts";
+import type { ServerProcess } from "./server_process.ts";
+
 /** Longest time in which a server answers `/health`, whatever else it does, in milliseconds. */
 export const MAX_HEALTH_MS = 500;
 const PAUSE_MS = 20;
@@ -60,4 +64,19 @@ export class HealthMonitor {
     this.#isStopped = true;
     await this.#polling;
   }
+}
+
+/** Asserts that a server answers `/health` in time while this work runs. */
+export async function assertHealthyDuring(server: ServerProcess, work: () => Promise<void>): Promise<void> {
+  const health = new HealthMonitor(server.url, () => {
+    // The event loop runs in the main thread.
+    const micros = cpuMicros(`${server.pid}/task/${server.pid}`);
+    return micros === undefined ? undefined : micros / 1000;
+  });
+  try {
+    await work();
+  } finally {
+    await health.stop();
+  }
+  assertEquals(health.takeFaults(), []);
 }
