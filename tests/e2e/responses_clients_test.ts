@@ -18,7 +18,13 @@ import {
 import { generateObject, generateText, type ModelMessage, streamText } from "npm:ai@7.0.173";
 import { z } from "zod";
 import { codeBlocks, readPage, sectionOf } from "../support/harness/docs.ts";
-import { script, type ServerProcess, startServer, testServer } from "../support/harness/server_process.ts";
+import {
+  askingToClean,
+  script,
+  type ServerProcess,
+  startServer,
+  testServer,
+} from "../support/harness/server_process.ts";
 
 /** The versions of the libraries that clients.md imports. */
 const LIBRARIES: Readonly<Record<string, string>> = {
@@ -141,19 +147,7 @@ testServer("@openai/agents", {}, {
   },
 
   async "approvals, as the person decides"(server) {
-    const toolCall = {
-      toolCallId: "p",
-      title: "Clean",
-      kind: "execute",
-      rawInput: { command: "rm -r build" },
-    };
-    const options = ["reject", "allow"].map((name) => ({ optionId: name, name, kind: `${name}_once` }));
-    const asks = script(
-      { text: "Let me." },
-      { permission: { toolCall, options } },
-      { toolUpdate: { id: "p", status: "completed" } },
-      { text: " Done." },
-    );
+    const asks = askingToClean();
     const tools = [
       hostedMcpTool({ serverLabel: "openab", serverUrl: "any", requireApproval: "always" }),
     ];

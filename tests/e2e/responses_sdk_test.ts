@@ -4,7 +4,13 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import OpenAI from "npm:openai@7.55.0";
 import { zodTextFormat } from "npm:openai@7.55.0/helpers/zod";
 import { z } from "zod";
-import { script, type ServerProcess, testServer, until } from "../support/harness/server_process.ts";
+import {
+  askingToClean,
+  script,
+  type ServerProcess,
+  testServer,
+  until,
+} from "../support/harness/server_process.ts";
 
 type Response = OpenAI.Responses.Response;
 
@@ -97,19 +103,7 @@ testServer("openai SDK, responses", {}, {
   async "approvals, round trip"(server) {
     const { responses } = clientOf(server);
     const before = (await server.prompts()).length;
-    const toolCall = {
-      toolCallId: "p",
-      title: "Clean",
-      kind: "execute",
-      rawInput: { command: "rm -r build" },
-    };
-    const options = ["reject", "allow"].map((name) => ({ optionId: name, name, kind: `${name}_once` }));
-    const asks = script(
-      { text: "Let me." },
-      { permission: { toolCall, options } },
-      { toolUpdate: { id: "p", status: "completed" } },
-      { text: " Done." },
-    );
+    const asks = askingToClean();
     const tools: OpenAI.Responses.Tool[] = [{
       ...{ type: "mcp", server_label: "openab", require_approval: "always" },
     }];

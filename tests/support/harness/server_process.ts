@@ -5,7 +5,9 @@ import { type ChildCommand, readEntries } from "../agents/agent_io.ts";
 import { residentMiB } from "./inspector.ts";
 import { agentCommand, type ScriptedAgentOptions } from "../agents/scripted_agent.ts";
 
-export { directive as script } from "../agents/agent_steps.ts";
+import { directive } from "../agents/agent_steps.ts";
+
+export { directive as script };
 
 /** How a server is started. */
 export interface ServerOptions {
@@ -218,6 +220,18 @@ export function testServer(
  */
 export function runStep(t: Deno.TestContext, name: string, fn: () => Promise<void>): Promise<boolean> {
   return t.step({ name, fn, sanitizeOps: false, sanitizeResources: false, sanitizeExit: false });
+}
+
+/** A prompt in answer to which the scripted agent asks for a permission, between two texts. */
+export function askingToClean(): string {
+  const toolCall = { toolCallId: "p", title: "Clean", kind: "execute", rawInput: { command: "rm -r build" } };
+  const options = ["reject", "allow"].map((name) => ({ optionId: name, name, kind: `${name}_once` }));
+  return directive(
+    { text: "Let me." },
+    { permission: { toolCall, options } },
+    { toolUpdate: { id: "p", status: "completed" } },
+    { text: " Done." },
+  );
 }
 
 /** Names the conversation of a request. */
