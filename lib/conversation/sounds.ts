@@ -36,8 +36,8 @@ export function withTranscripts(
 /**
  * Transcribes the sounds of messages. A sound of an earlier message that cannot be transcribed is left out.
  *
- * @param caller The caller, which needs the scope `audio`: without it, earlier sounds are left out, and one in the newest
- *   message is refused. None if the program itself asks.
+ * @param caller The caller. Without the scope `audio`, a sound in the newest user message is refused, and earlier sounds are
+ *   not transcribed. `undefined` if the program itself asks.
  * @param transcripts The transcripts so far; new transcripts are added.
  * @throws {AppError} if a sound of the newest message cannot be transcribed, or if that message is nothing but sounds
  *   and there is no recognizer.

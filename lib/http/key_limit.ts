@@ -1,4 +1,4 @@
-/** Limits what each key does at once, so that no key keeps the others from a part of the program that all share. @module */
+/** Limits how much each key does at once, so that no key uses up what all keys share. @module */
 
 import { AppError } from "../core/errors.ts";
 import type { Caller } from "../turn/caller.ts";
@@ -10,8 +10,8 @@ const RETRY_AFTER_SECS = 5;
 export class KeyLimit {
   readonly #max: number;
   readonly #things: string;
-  /** The keys that do something. */
-  readonly #running = new Map<string, number>();
+  /** What is in progress, by the id of the key. */
+  readonly #counts = new Map<string, number>();
 
   /** @param things The limited things in a sentence: `texts that are spoken`. */
   constructor(max: number, things: string) {
@@ -21,21 +21,21 @@ export class KeyLimit {
 
   /** Counts one more, until the result is disposed of. @throws {AppError} `rate_limit_exceeded` beyond the limit. */
   take({ id }: Pick<Caller, "id">): Disposable {
-    const count = this.#running.get(id) ?? 0;
+    const count = this.#counts.get(id) ?? 0;
     if (count >= this.#max) {
       const message = `This key has ${this.#max} ${this.#things} at once already. ` +
         `Try again in ${RETRY_AFTER_SECS} seconds.`;
       throw new AppError("rate_limit_exceeded", message, { retryAfterSecs: RETRY_AFTER_SECS });
     }
-    this.#running.set(id, count + 1);
+    this.#counts.set(id, count + 1);
     let isOver = false;
     return {
       [Symbol.dispose]: () => {
         if (isOver) return;
         isOver = true;
-        const left = this.#running.get(id)! - 1;
-        if (left > 0) this.#running.set(id, left);
-        else this.#running.delete(id);
+        const left = this.#counts.get(id)! - 1;
+        if (left > 0) this.#counts.set(id, left);
+        else this.#counts.delete(id);
       },
     };
   }

@@ -16,7 +16,7 @@ import { parse } from "./wire.ts";
 const MAX_BATCH_CHARS = 2_000;
 /** Characters of a reply that are spoken, about an hour. The rest of the reply comes as text only. */
 const MAX_SPOKEN_CHARS = 60_000;
-/** Bytes of the sound of a reply that is sent in one piece. */
+/** Bytes of the sound of a reply that is that is not streamed. */
 const MAX_SOUND_BYTES = 32 * 1024 * 1024;
 
 /** OpenAI's names of the formats in chat. */
@@ -134,7 +134,7 @@ export class SpokenReplies {
     return isFresh && reply.owner === owner ? reply.text : undefined;
   }
 
-  /** Remembers a reply, if it is no longer than a reply that is spoken whole. */
+  /** Remembers a reply of at most {@linkcode MAX_SPOKEN_CHARS} characters. */
   set(id: string, owner: string, text: string): void {
     if (text.length > MAX_SPOKEN_CHARS) return;
     this.#replies.set(id, { owner, text, at: performance.now() });
@@ -175,12 +175,12 @@ export class ReplyVoice {
     this.#scan.push(text);
   }
 
-  /** Says that something else follows the text so far. */
+  /** Marks the end of a run of text: a tool call or a thought follows. */
   pause(): void {
     this.#scan.pause();
   }
 
-  /** Says that the reply is over. Resolves once all of it is spoken, or the voice has failed. */
+  /** Marks the end of the reply. Resolves once all of it is spoken, or the voice has failed. */
   async end(): Promise<void> {
     this.#scan.end();
     this.#add(this.#splitter.end());

@@ -15,7 +15,7 @@ export const MAX_TEXTS = 32;
 const SENTENCES_AT_ONCE = 2;
 /** Longest time in which the reader of a text takes no sound, in milliseconds. */
 const READ_TIMEOUT_MS = 300_000;
-/** Length of the silence that a text without words is, in seconds: some players refuse an empty file. */
+/** Silence that is sent for a text without words, in seconds: some players refuse an empty file. */
 const SILENCE_SECS = 0.1;
 
 /** The voice and the speed of a sentence. */
@@ -68,27 +68,27 @@ async function openSound(
   onEnd: () => void,
   make: MakeSamples,
 ): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
-  const left = new AbortController();
-  const ended = AbortSignal.any([signal, left.signal]);
+  const stop = new AbortController();
+  const stopped = AbortSignal.any([signal, stop.signal]);
   const unread = `Nobody read the speech for ${READ_TIMEOUT_MS / 60_000} minutes.`;
-  const timer = startIdleTimer(READ_TIMEOUT_MS, () => left.abort(new Error(unread)));
-  void untilAborted(ended).then(() => {
+  const timer = startIdleTimer(READ_TIMEOUT_MS, () => stop.abort(new Error(unread)));
+  void untilAborted(stopped).then(() => {
     timer[Symbol.dispose]();
     onEnd();
   });
 
   const splitter = new SentenceSplitter();
-  const sound = soundOf([...splitter.push(text), ...splitter.end()], (sentence) => make(sentence, ended));
+  const sound = soundOf([...splitter.push(text), ...splitter.end()], (sentence) => make(sentence, stopped));
   const read = async () => {
     try {
       timer.touch();
       const { value } = await sound.next();
       timer.touch();
-      ended.throwIfAborted();
-      if (value === undefined) left.abort();
+      stopped.throwIfAborted();
+      if (value === undefined) stop.abort();
       return value;
     } catch (error) {
-      left.abort(error);
+      stop.abort(error);
       throw error;
     }
   };
@@ -102,7 +102,7 @@ async function openSound(
       if (samples === undefined) controller.close();
       else controller.enqueue(toBytes(samples));
     },
-    cancel: (reason) => left.abort(reason),
+    cancel: (reason) => stop.abort(reason),
   }, { highWaterMark: 0 });
 }
 

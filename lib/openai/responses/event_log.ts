@@ -8,10 +8,10 @@ import type { StreamOptions } from "../response.ts";
 const MAX_CHARS = 2 * 1024 * 1024;
 /** Characters that an event counts beside its data. */
 const EVENT_CHARS = 50;
-/** Streams of a response at once. */
+/** Open streams of a response. */
 const MAX_STREAMS = 16;
 
-/** Keeps the events of a response, as long as there is room for them, and streams them from any of them on. */
+/** Keeps the events of a response, as long as there is room for them, and streams them from any sequence number on. */
 export class EventLog {
   /** Each at its sequence number. */
   #events: { readonly data: string; readonly type: string }[] | undefined = [];
@@ -53,7 +53,7 @@ export class EventLog {
    * streams are open.
    */
   stream(after: number, { heartbeat, heartbeatMs }: StreamOptions): Response {
-    if (this.#events === undefined) throw notStreamed("it is too long");
+    if (this.#events === undefined) throw cannotStream("it is too long");
     if (this.#streams.size >= MAX_STREAMS) {
       throw new AppError(
         "rate_limit_exceeded",
@@ -73,7 +73,7 @@ export class EventLog {
 }
 
 /** Makes the error of a response whose events are not kept. */
-export function notStreamed(why: string): AppError {
+export function cannotStream(why: string): AppError {
   const param = "stream";
   return new AppError(
     "unsupported_parameter",

@@ -3,7 +3,7 @@
 import { AppError } from "../../core/errors.ts";
 import type { Handler } from "../../http/router.ts";
 import type { ResponseDeps } from "./create.ts";
-import { notStreamed } from "./event_log.ts";
+import { cannotStream } from "./event_log.ts";
 import { listInputItems } from "./items.ts";
 
 /** Items of a page: the default, and the most. */
@@ -19,7 +19,7 @@ export function retrieveHandler({ responses, stream }: Pick<ResponseDeps, "respo
     const { searchParams } = new URL(url);
     if (searchParams.get("stream") !== "true") return Response.json(response);
     if (events === undefined) {
-      throw notStreamed("it was not made in the background, or is no longer in memory");
+      throw cannotStream("it was not made in the background, or is no longer in memory");
     }
     const startingAfter = searchParams.get("starting_after");
     const after = startingAfter === null ? -1 : Number(startingAfter);
