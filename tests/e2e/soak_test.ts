@@ -55,15 +55,15 @@ Deno.test({
     const inspectorPort = freePort();
     {
       await using server = await startServer({ inspectorPort, dataDir, env: { VTUBER_LOG: "info" } });
-      await churn(server, 10);
+      await churn(server, 20);
       await forgetAll(server);
       const heap = await heapMb(inspectorPort);
       const descriptors = countDescriptors(server);
 
       await churn(server, 50);
       await forgetAll(server);
-      const growth = await heapMb(inspectorPort) - heap;
-      assert(growth < MAX_GROWTH_MB, `the heap grew by ${growth} MB`);
+      // What the last connections leave is gone a little later.
+      await until(async () => await heapMb(inspectorPort) - heap, (growth) => growth < MAX_GROWTH_MB);
       await until(() => countDescriptors(server), (count) => count <= descriptors);
       await agentPids(server, 1);
     }
