@@ -72,7 +72,7 @@ Deno.test("stream again: starting_after goes on behind any event, without a gap"
   const rests = await Promise.all(running);
   const all = await eventsOf(streamOf(app, id));
   assertEquals(rests, [0, 3, 5].map((after) => all.slice(after + 1)));
-  for (const after of [...all.keys(), 999]) {
+  for (const after of all.keys()) {
     assertEquals(await eventsOf(streamOf(app, id, `&starting_after=${after}`)), all.slice(after + 1));
   }
 });
@@ -138,7 +138,7 @@ Deno.test("stream again: only of a response in the background, in memory, of thi
     id = await start(app, { background: true, store: true });
     assertEquals(typesOf(await eventsOf(streamOf(app, id, "", one))).at(-1), "response.completed");
     assertEquals(await refusalOf(app, id, "", withKey("two")), [404, "not_found", null]);
-    for (const after of ["x", "-2", "1.5", ""]) {
+    for (const after of ["x", "-2", "1.5", "", "999"]) {
       const expected = [400, "invalid_value", "starting_after"];
       assertEquals(await refusalOf(app, id, `&starting_after=${after}`), expected);
     }
@@ -146,6 +146,11 @@ Deno.test("stream again: only of a response in the background, in memory, of thi
     const running = await start(app, { background: true });
     const streams = await Promise.all(Array.from({ length: 16 }, () => streamOf(app, running, "", one)));
     assertEquals(await refusalOf(app, running), [429, "rate_limit_exceeded", null]);
+    assertEquals(await refusalOf(app, running, "&starting_after=999"), [
+      400,
+      "invalid_value",
+      "starting_after",
+    ]);
     for (const stream of streams) await stream.body!.cancel();
   }
   await using app = startApp({ access: { keys }, transcripts: await fixture.open() });

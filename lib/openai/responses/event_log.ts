@@ -49,11 +49,17 @@ export class EventLog {
   /**
    * Streams the events after this sequence number: those so far at once, the others as they come.
    *
-   * @throws {AppError} `unsupported_parameter` if the events are no longer kept, `rate_limit_exceeded` if too many
-   * streams are open.
+   * @throws {AppError} `unsupported_parameter` if the events are no longer kept, `invalid_value` if there is no such event
+   * so far, `rate_limit_exceeded` if too many streams are open.
    */
   stream(after: number, { heartbeat, heartbeatMs }: StreamOptions): Response {
     if (this.#events === undefined) throw cannotStream("it is too long");
+    if (after >= this.#events.length) {
+      const message = `"starting_after" must be the sequence_number of an event so far: ${
+        this.#events.length - 1
+      } at most.`;
+      throw new AppError("invalid_value", message, { param: "starting_after" });
+    }
     if (this.#streams.size >= MAX_STREAMS) {
       throw new AppError(
         "rate_limit_exceeded",
