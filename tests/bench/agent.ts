@@ -16,6 +16,8 @@ export interface Order {
   readonly phase: number;
   /** Sends {@linkcode UPDATES} in turn in place of tokens. */
   readonly updates?: boolean;
+  /** Sends these words in turn in place of marks and stamps. */
+  readonly words?: readonly string[];
 }
 
 /** Stands once in every token, and nowhere else in a reply; a stamp may follow. The server has no rule about it. */
@@ -61,6 +63,7 @@ interface Turn {
   readonly requestId: unknown;
   readonly everyMs: number;
   readonly sendsUpdates: boolean;
+  readonly words: readonly string[] | undefined;
   /** A line up to its update. */
   readonly head: string;
   /** A line up to the text of its token. */
@@ -126,6 +129,7 @@ function tick(): void {
 }
 
 function nextLine(turn: Turn, text: string, stamps: string): string {
+  if (turn.words) return turn.tokenHead + turn.words[turn.sent++ % turn.words.length] + TOKEN_TAIL;
   if (!turn.sendsUpdates) return turn.tokenHead + text + MARK + stamps + TOKEN_TAIL;
   const index = turn.sent++;
   const update = UPDATES[index % UPDATES.length]!(MARK + stamps, Math.floor(index / UPDATES.length));
@@ -194,7 +198,7 @@ function receive(line: string): void {
 }
 
 function prompt(requestId: unknown, sessionId: string, order: Order): void {
-  const { tokens, everyMs, firstMs, phase, updates = false } = order;
+  const { tokens, everyMs, firstMs, phase, updates = false, words } = order;
   const earliest = performance.now() + firstMs;
   const offset = everyMs > 0 ? (earliest - phase * everyMs) % everyMs : 0;
   const head = `{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"${sessionId}","update":`;
@@ -202,6 +206,7 @@ function prompt(requestId: unknown, sessionId: string, order: Order): void {
     requestId,
     everyMs,
     sendsUpdates: updates,
+    words,
     head,
     tokenHead: head + '{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":"',
     sent: 0,
