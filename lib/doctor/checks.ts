@@ -1,8 +1,8 @@
 /** The doctor's checks of this machine: the address, the character, the folder for data, and what an agent needs. @module */
 
-import { LimitedBytesTransformStream } from "@std/streams/limited-bytes-transform-stream";
-import { toText } from "@std/streams/to-text";
 import { X509Certificate } from "node:crypto";
+import http from "node:http";
+import https from "node:https";
 import { isAbsolute, resolve } from "node:path";
 import type { AgentConfig, AgentDeps } from "../acp/create_agent.ts";
 import { agentEnvironment } from "../acp/environment.ts";
@@ -21,8 +21,8 @@ import { findVrmFault } from "./vrm_check.ts";
 
 /** Longest wait for the answer of a server that has the address, in milliseconds. */
 const PROBE_MS = 5_000;
-/** Bytes that are read of that answer. */
-const PROBE_BYTES = 4_096;
+/** Characters of that answer after which no more is read. */
+const PROBE_CHARS = 4_096;
 /** Longest wait for an embedding, in milliseconds: a local server may have to load its model first. */
 const EMBEDDING_MS = 60_000;
 
@@ -46,22 +46,31 @@ export async function checkAddress(listen: Config["listen"]): Promise<Finding> {
   }
 }
 
-/** Asks the server at an address whether it is an oab-vtuber. */
+/** Asks the server at an address whether it is an oab-vtuber, with http and https: the doctor may lack its settings. */
 async function isOurServer(address: string): Promise<boolean> {
+  const answers = await Promise.all(
+    [http.get, https.get].map((get, index) => readStart(get, `${["http", "https"][index]}://${address}/`)),
+  );
+  return answers.some((text) => /"name": ?"oab-vtuber"/.test(text));
+}
+
+/** Reads the start of an answer. Resolves to an empty text if there is none. */
+async function readStart(get: typeof https.get, url: string): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
+  // The request has no secret, so that any certificate will do.
+  const options = { rejectUnauthorized: false, signal: AbortSignal.timeout(PROBE_MS) };
+  get(url, { ...options, headers: { accept: "application/json" } }, resolve).on("error", reject);
+  let text = "";
   try {
-    const { body } = await fetch(`http://${address}/`, {
-      headers: { accept: "application/json" },
-      redirect: "manual",
-      signal: AbortSignal.timeout(PROBE_MS),
-    });
-    const text: string = body
-      ? await toText(body.pipeThrough(new LimitedBytesTransformStream(PROBE_BYTES)))
-      : "";
-    return /"name": ?"oab-vtuber"/.test(text);
+    const response = await promise;
+    for await (const bytes of response) {
+      text += bytes;
+      if (text.length >= PROBE_CHARS) break;
+    }
   } catch {
-    // The server does not speak HTTP.
-    return false;
+    // The server does not speak this protocol.
   }
+  return text;
 }
 
 /** Reads the certificate and its key, as the server does, and until when the certificate is valid. */

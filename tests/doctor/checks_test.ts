@@ -54,6 +54,19 @@ for (const [name, answer, level] of SERVERS) {
   });
 }
 
+Deno.test("checkAddress: the address of this program behind https, with a certificate that nobody trusts", async () => {
+  await inFolder(async (root) => {
+    const [cert, key] = await Promise.all(
+      Object.values(await makeCertificate(root)).map((path) => Deno.readTextFile(path)),
+    );
+    await using server = Deno.serve(
+      { ...LOOPBACK, cert: cert!, key: key!, onListen() {} },
+      () => Response.json({ name: "oab-vtuber", version: "1" }),
+    );
+    assertEquals((await checkAddress({ ...LOOPBACK, port: server.addr.port })).level, "warn");
+  });
+});
+
 Deno.test("checkAddress: the address of a program that does not speak HTTP", async () => {
   using listener = Deno.listen(LOOPBACK);
   const serving = (async () => {
