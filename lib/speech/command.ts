@@ -6,11 +6,11 @@ import { Semaphore } from "../core/semaphore.ts";
 import type { SentenceOptions, SentenceVoice } from "./by_sentence.ts";
 import type { CommandConfig, SpeechConfig } from "./config.ts";
 import { decodeWithFfmpeg, type Ffmpeg } from "./ffmpeg.ts";
-import { LISTENING_RATE, type Pcm } from "./pcm.ts";
-import { type ProgramDeps, runProgram } from "./program.ts";
+import { LISTENING_RATE, type Pcm, type Sound, soundOf } from "./pcm.ts";
+import { type ProgramDeps, type ProgramRun, runProgram } from "./program.ts";
 import type { SpeechToText, TimedText, Transcript } from "./speech_to_text.ts";
 import type { Voice } from "./text_to_speech.ts";
-import { decodeWav, encodeWav, parseWav } from "./wav.ts";
+import { openWav, parseWav, streamWav } from "./wav.ts";
 
 /** Longest time for a sentence and for a recording, in milliseconds. Node's `fetch` gives up on us after 300 seconds. */
 const SPEAK_MS = 60_000;
@@ -120,41 +120,41 @@ export function commandTranscription(
   return {
     async transcribe({ audio, language }, signal, onText): Promise<Transcript> {
       using _place = await places.take(signal);
-      const pcm = await decode(audio, ffmpeg, signal);
+      const sound = await openRecording(audio, ffmpeg, signal);
       // Two or three letters can be no option of a program.
       const values = { language: /^[a-z]{2,3}$/.test(language ?? "") ? language! : "auto" };
-      const output = await run(encodeWav(pcm), "wav", "txt", values, signal);
+      const output = await run(streamWav(sound, LISTENING_RATE, signal), "wav", "txt", values, signal);
       const { text, segments } = parseTranscript(new TextDecoder().decode(output));
       if (text !== "") onText?.(text);
       return {
         text,
         segments,
         language,
-        durationSecs: pcm.samples.length / pcm.rate,
+        durationSecs: sound.length / sound.rate,
         words: undefined,
       };
     },
   };
 }
 
-/** Decodes a recording of any format to the rate of recognizers. @throws {AppError} that says what is accepted. */
-async function decode(
+/** Opens a recording of any format. @throws {AppError} that says what is accepted. */
+async function openRecording(
   audio: Uint8Array<ArrayBuffer>,
   ffmpeg: Ffmpeg | undefined,
   signal: AbortSignal,
-): Promise<Pcm> {
+): Promise<Sound> {
   const isWav = new TextDecoder("latin1").decode(audio.subarray(0, 12)).match(/^(RIFF|RF64|BW64)....WAVE$/s);
-  // ffmpeg also knows the compressed kinds of WAV, which `decodeWav` refuses.
+  // ffmpeg also knows the compressed kinds of WAV, which `openWav` refuses.
   if (isWav || ffmpeg === undefined) {
     try {
-      return await decodeWav(audio, LISTENING_RATE, signal);
+      return openWav(audio);
     } catch (error) {
       if (ffmpeg === undefined || !(error instanceof AppError) || error.code !== "unsupported_value") {
         throw error;
       }
     }
   }
-  return await decodeWithFfmpeg(ffmpeg, audio, signal);
+  return soundOf(await decodeWithFfmpeg(ffmpeg, audio, signal));
 }
 
 /** Values of the placeholders. */
@@ -166,7 +166,7 @@ interface Values {
 
 /** Runs a command with an input. Resolves to what the program writes to stdout, or to the file `{output}`. */
 type Runner = (
-  input: Uint8Array<ArrayBuffer>,
+  input: ProgramRun["input"],
   inputEnding: string,
   outputEnding: string,
   values: Values,

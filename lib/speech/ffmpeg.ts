@@ -2,7 +2,7 @@
 
 import { AppError } from "../core/errors.ts";
 import { Semaphore } from "../core/semaphore.ts";
-import { LISTENING_RATE, type Pcm, SPEECH_RATE } from "./pcm.ts";
+import { LISTENING_RATE, MAX_RECORDING_SECS, type Pcm, requireLength, SPEECH_RATE } from "./pcm.ts";
 import { type ProgramDeps, type ProgramRun, runProgram, startProgram } from "./program.ts";
 import type { SpeechFormat, TextToSpeech } from "./text_to_speech.ts";
 
@@ -10,8 +10,6 @@ import type { SpeechFormat, TextToSpeech } from "./text_to_speech.ts";
 const FIND_MS = 10_000;
 const DECODE_MS = 60_000;
 const ENCODE_MS = 900_000;
-/** Longest recording, in seconds. A small file can hold days of silence. */
-const MAX_RECORDING_SECS = 3_600;
 /** Bytes of a compressed text, and of the list of encoders. */
 const MAX_ENCODED_BYTES = 256 * 1024 * 1024;
 const MAX_LIST_BYTES = 1024 * 1024;
@@ -163,21 +161,22 @@ export async function decodeWithFfmpeg(
   signal: AbortSignal,
 ): Promise<Pcm> {
   using _place = await decoding.take(signal);
-  const maxBytes = MAX_RECORDING_SECS * LISTENING_RATE * BYTES_PER_SAMPLE;
+  const maxSecs = MAX_RECORDING_SECS + 1;
   // The cache makes the pipe seekable: the index of an MP4 may be at its end.
   const input = ["-protocol_whitelist", "cache,pipe", "-format_whitelist", DEMUXERS, "-i", "cache:pipe:0"];
   const output = [
     "-map",
     "0:a:0",
     "-t",
-    String(MAX_RECORDING_SECS + 1),
+    String(maxSecs),
     "-ar",
     String(LISTENING_RATE),
     "-ac",
     "1",
   ];
   const args = [...input, ...output, "-f", "s16le", "pipe:1"];
-  const run = { input: bytes, timeoutMs: DECODE_MS, maxBytes: maxBytes + LISTENING_RATE * BYTES_PER_SAMPLE };
+  const maxBytes = maxSecs * LISTENING_RATE * BYTES_PER_SAMPLE;
+  const run = { input: bytes, timeoutMs: DECODE_MS, maxBytes };
   let sound: Uint8Array<ArrayBuffer>;
   try {
     sound = await runProgram(ffmpegRun(args, run), deps, signal);
@@ -189,8 +188,7 @@ export async function decodeWithFfmpeg(
       { cause: error },
     );
   }
-  if (sound.byteLength > maxBytes) {
-    throw new AppError("body_too_large", `The recording is longer than ${MAX_RECORDING_SECS / 60} minutes.`);
-  }
-  return { rate: LISTENING_RATE, samples: new Int16Array(sound.buffer, 0, Math.floor(sound.byteLength / 2)) };
+  const samples = new Int16Array(sound.buffer, 0, Math.floor(sound.byteLength / BYTES_PER_SAMPLE));
+  requireLength(samples.length, LISTENING_RATE);
+  return { rate: LISTENING_RATE, samples };
 }

@@ -1,9 +1,17 @@
 /** Sound as samples, the common form of voices, recognizers and file formats. @module */
 
+import { AppError } from "../core/errors.ts";
+
 /** Samples in a second of the speech that clients get: OpenAI's `pcm`. */
 export const SPEECH_RATE = 24_000;
 /** Samples in a second of the sound that recognizers get. */
 export const LISTENING_RATE = 16_000;
+
+/**
+ * Longest recording, in seconds: 115 MB at {@linkcode LISTENING_RATE}. A small file can hold days of silence. 25 MB of the
+ * smallest sound in use, 8-bit at 8,000 Hz, are shorter.
+ */
+export const MAX_RECORDING_SECS = 3_600;
 
 /** Sound of one channel. */
 export interface Pcm {
@@ -21,6 +29,18 @@ export interface Sound {
   readonly length: number;
   /** Reads the samples from `from` up to `to`, which are from 0 to `length`. */
   read(from: number, to: number): Int16Array<ArrayBuffer>;
+}
+
+/** Reads the samples that are in memory. */
+export function soundOf({ rate, samples }: Pcm): Sound {
+  return { rate, length: samples.length, read: (from, to) => samples.subarray(from, to) };
+}
+
+/** Checks the length of a recording. @throws {AppError} if it is longer than {@linkcode MAX_RECORDING_SECS}. */
+export function requireLength(samples: number, rate: number): void {
+  if (samples <= rate * MAX_RECORDING_SECS) return;
+  const message = `The recording is longer than ${MAX_RECORDING_SECS / 60} minutes: send it in parts.`;
+  throw new AppError("body_too_large", message, { param: "file" });
 }
 
 /** Rounds and limits a value to 16 bits. A value that is no number is silence. */

@@ -1,7 +1,7 @@
 /** Changes the rate of sound, without aliases: a windowed sinc in as many phases as the two rates have. Pure. @module */
 
 import { setImmediate } from "node:timers/promises";
-import { type Pcm, type Sound, toSample } from "./pcm.ts";
+import { type Pcm, type Sound, soundOf, toSample } from "./pcm.ts";
 
 /** Zero crossings of the sinc on each side. More make the filter steeper. */
 const ZERO_CROSSINGS = 16;
@@ -18,51 +18,52 @@ const STEP_SAMPLES = 65_536;
 /** Returns sound at another rate; at the same rate, the same object. */
 export function resample(pcm: Pcm, rate: number): Pcm {
   if (pcm.rate === rate) return pcm;
-  const { samples, parts } = partsOf(soundOf(pcm), rate);
-  for (const _part of parts);
-  return { rate, samples };
+  const { length, parts } = resampleInParts(soundOf(pcm), rate);
+  return { rate, samples: join([...parts], length) };
 }
 
 /**
- * Reads sound at another rate, in steps between which the program does other work.
+ * Does the same as {@linkcode resample}, in steps between which the program does other work.
  *
  * @throws The signal's reason if it aborts.
  */
-export async function resampleSound(sound: Sound, rate: number, signal: AbortSignal): Promise<Pcm> {
-  const { samples, parts } = partsOf(sound, rate);
-  for (const _part of parts) {
+export async function resampleInSteps(pcm: Pcm, rate: number, signal: AbortSignal): Promise<Pcm> {
+  if (pcm.rate === rate) return pcm;
+  const { length, parts } = resampleInParts(soundOf(pcm), rate);
+  const made: Int16Array[] = [];
+  for (const part of parts) {
+    made.push(part);
     await setImmediate();
     signal.throwIfAborted();
   }
-  return { rate, samples };
+  return { rate, samples: join(made, length) };
 }
 
-/** Does the same as {@linkcode resample} in steps, like {@linkcode resampleSound}. */
-export async function resampleInSteps(pcm: Pcm, rate: number, signal: AbortSignal): Promise<Pcm> {
-  return pcm.rate === rate ? pcm : await resampleSound(soundOf(pcm), rate, signal);
+function join(parts: readonly Int16Array[], length: number): Int16Array<ArrayBuffer> {
+  const samples = new Int16Array(length);
+  let at = 0;
+  for (const part of parts) {
+    samples.set(part, at);
+    at += part.length;
+  }
+  return samples;
 }
 
-function soundOf({ rate, samples }: Pcm): Sound {
-  return { rate, length: samples.length, read: (from, to) => samples.subarray(from, to) };
-}
-
-/** Returns room for sound at another rate, and its parts, each of which is made when it is asked for. */
-function partsOf(
+/** Returns the length of sound at another rate, and its parts, each of which is made when it is asked for. */
+export function resampleInParts(
   sound: Sound,
   rate: number,
-): { samples: Int16Array<ArrayBuffer>; parts: Iterable<Int16Array<ArrayBuffer>> } {
+): { length: number; parts: Iterable<Int16Array<ArrayBuffer>> } {
   const resampler = sound.rate === rate ? undefined : new Resampler(sound.rate, rate);
-  const samples = new Int16Array(resampler?.lengthOf(sound.length) ?? sound.length);
+  const length = resampler?.lengthOf(sound.length) ?? sound.length;
   const step = Math.ceil(STEP_SAMPLES * Math.min(1, rate / sound.rate));
   function* parts() {
-    for (let at = 0; at < samples.length; at += step) {
-      const part = samples.subarray(at, at + step);
-      if (resampler === undefined) part.set(sound.read(at, at + part.length));
-      else resampler.write(part, at, sound);
-      yield part;
+    for (let at = 0; at < length; at += step) {
+      const end = Math.min(length, at + step);
+      yield resampler?.read(sound, at, end) ?? sound.read(at, end);
     }
   }
-  return { samples, parts: parts() };
+  return { length, parts: parts() };
 }
 
 class Resampler {
@@ -86,20 +87,21 @@ class Resampler {
     return Math.round(samples / this.#step);
   }
 
-  /** Makes the samples of a part of the output that starts at `at`. */
-  write(part: Int16Array, at: number, sound: Sound): void {
+  /** Makes the samples of the output from `from` up to `to`. */
+  read(sound: Sound, from: number, to: number): Int16Array<ArrayBuffer> {
+    const part = new Int16Array(to - from);
     const taps = this.#taps;
     const phases = this.#phases;
     const filters = this.#filters;
     const step = this.#step;
-    const start = Math.max(0, Math.floor(at * step) - taps);
-    const end = Math.min(sound.length, Math.ceil((at + part.length) * step) + taps);
+    const start = Math.max(0, Math.floor(from * step) - taps);
+    const end = Math.min(sound.length, Math.ceil(to * step) + taps);
     // As the filters, because numbers of one kind are multiplied fastest. Around the sound is silence.
     const input = new Float64Array(end - start + 2 * taps);
     input.set(sound.read(start, end), taps);
     const offset = taps / 2 + 1 - start;
     for (let i = 0; i < part.length; i++) {
-      const position = (at + i) * step;
+      const position = (from + i) * step;
       let first = Math.floor(position);
       let phase = Math.round((position - first) * phases);
       if (phase === phases) {
@@ -116,6 +118,7 @@ class Resampler {
       }
       part[i] = toSample(even + odd);
     }
+    return part;
   }
 }
 

@@ -1,9 +1,10 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
-import { decodeWav, encodeWav, parseWav, toBytes, wavHeader } from "../../lib/speech/wav.ts";
+import { encodeWav, openWav, parseWav, streamWav, toBytes, wavHeader } from "../../lib/speech/wav.ts";
 import { fuzzWav } from "../fuzz/wav_input.ts";
 import { data, FLOAT, fmt, INTEGER, riff, wavFile, type WavFormat } from "../support/harness/wav_file.ts";
 
+const NEVER = new AbortController().signal;
 const MIX = [...Array(32).keys()];
 
 /** Samples as a format writes them, and as they are read. */
@@ -142,21 +143,56 @@ Deno.test("parseWav: refuses more than an hour", () => {
   const hour = 1_000 * 3_600;
   const file = (samples: number) => riff([fmt({ rate: 1_000, bits: 8 }), ["data", new Uint8Array(samples)]]);
   assertEquals(parseWav(file(hour)).samples.length, hour);
-  assertEquals(assertThrows(() => parseWav(file(hour + 1)), AppError).code, "body_too_large");
+  const { code, param, message } = assertThrows(() => parseWav(file(hour + 1)), AppError);
+  assertEquals([code, param], ["body_too_large", "file"]);
+  assertEquals(message, "The recording is longer than 60 minutes: send it in parts.");
 });
 
-Deno.test("decodeWav: reads a file at another rate", async () => {
+Deno.test("streamWav: makes a file at another rate", async () => {
   const values = Array.from({ length: 4_800 }, (_, i) => Math.sin(2 * Math.PI * 440 * i / 48_000) / 2);
   const file = wavFile(
     { tag: FLOAT, bits: 32, rate: 48_000, channels: 2 },
     values.flatMap((value) => [value, value]),
   );
-  const { rate, samples } = await decodeWav(file, 16_000, AbortSignal.timeout(60_000));
+  const made = await new Response(streamWav(openWav(file), 16_000, NEVER)).bytes();
+  const { rate, samples } = parseWav(made);
+  assertEquals(made, encodeWav({ rate, samples }));
   assertEquals([rate, samples.length], [16_000, 1_600]);
   for (let i = 100; i < 1_500; i++) {
     assert(Math.abs(samples[i]! - 16_384 * Math.sin(2 * Math.PI * 440 * i / 16_000)) < 30, `sample ${i}`);
   }
-  await assertRejects(() => decodeWav(new Uint8Array(), 16_000, new AbortController().signal), AppError);
+});
+
+Deno.test("streamWav: has a step of the longest recording in memory, and makes no sound ahead of its reader", async () => {
+  const [rate, secs] = [1_000, 3_600];
+  let read = 0;
+  const sound = {
+    rate,
+    length: rate * secs,
+    read(from: number, to: number) {
+      read += to - from;
+      return new Int16Array(to - from);
+    },
+  };
+  const stop = new AbortController();
+  const reader = streamWav(sound, 16_000, stop.signal).getReader();
+  const { value: header } = await reader.read();
+  assertEquals(header, wavHeader(16_000, 16_000 * secs * 2));
+  for (let bytes = 0; bytes < 1_000_000;) {
+    const { value } = await reader.read();
+    assert(value!.length <= 256 * 1024, `${value!.length} bytes`);
+    bytes += value!.length;
+    // A second is 32,000 bytes. One step more is ready, and some samples are read for two steps.
+    assert(read / rate <= bytes / 32_000 + 10, `${read / rate} s are read for ${bytes / 32_000} s`);
+  }
+  stop.abort(new Error("stopped"));
+  await assertRejects(
+    async () => {
+      while (!(await reader.read()).done);
+    },
+    Error,
+    "stopped",
+  );
 });
 
 Deno.test("encodeWav: makes a file that parseWav reads", () => {
