@@ -1,6 +1,4 @@
 import { assert, assertEquals } from "@std/assert";
-import v8 from "node:v8";
-import vm from "node:vm";
 import { UNMATCHED } from "../../lib/conversation/match.ts";
 import {
   ConversationIndex,
@@ -11,6 +9,7 @@ import type { ConversationRecord } from "../../lib/conversation/record.ts";
 import { MemoryAgent, saying } from "../support/agents/memory_agent.ts";
 import { ConversationHarness } from "../support/harness/conversation_harness.ts";
 import { FINGERPRINTER, messagesOf, newConversation } from "../support/harness/fingerprint_fixture.ts";
+import { ownHeapBytes } from "../support/harness/inspector.ts";
 import { MemoryStore } from "../support/harness/memory_store.ts";
 import { user } from "../support/harness/message_fixture.ts";
 import { nextTask } from "../support/harness/turn_recorder.ts";
@@ -131,12 +130,6 @@ const MAX_SESSIONS = 10;
 /** Below the growth if each request after the warm-up kept 200 bytes. */
 const MAX_GROWTH_BYTES = 200 * (REQUESTS - WARM_UP);
 
-function heapBytes(): number {
-  v8.setFlagsFromString("--expose-gc");
-  vm.runInNewContext("gc")();
-  return Deno.memoryUsage().heapUsed;
-}
-
 Deno.test(`registry: memory, records and open sessions stay within limits over ${REQUESTS} conversations`, async () => {
   const store = new MemoryStore();
   const agent = new MemoryAgent();
@@ -156,9 +149,9 @@ Deno.test(`registry: memory, records and open sessions stay within limits over $
       assert(open.length <= MAX_SESSIONS + 1, "open sessions");
       assert(Math.max(harness.registry.list("").length, store.records.size) <= MAX_CONVERSATIONS);
     }
-    if (number === WARM_UP) warm = heapBytes();
+    if (number === WARM_UP) warm = ownHeapBytes();
   }
-  const growth = heapBytes() - warm;
+  const growth = ownHeapBytes() - warm;
   assert(growth < MAX_GROWTH_BYTES, `the heap grew by ${Math.round(growth / 1024)} KiB`);
   assertEquals([harness.running, harness.registry.running.size], [0, 0]);
 });

@@ -1,10 +1,9 @@
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { assert, assertEquals } from "@std/assert";
 import { Approvals } from "../../../lib/openai/responses/approvals.ts";
 import { type ApprovalResponse, itemId } from "../../../lib/openai/responses/items.ts";
 import { type Caller, SCOPES } from "../../../lib/turn/caller.ts";
 import { FakeClock } from "../../support/harness/fake_clock.ts";
+import { ownHeapBytes } from "../../support/harness/inspector.ts";
 import { beginTurn, permissionRequest, recordTurn } from "../../support/harness/turn_fixture.ts";
 
 const NO_BROKER = {
@@ -40,16 +39,9 @@ function isKept(approvals: Approvals, number: number, owner: string): boolean {
   }
 }
 
-/** Megabytes that are in use. */
-function heapMb(): number {
-  setFlagsFromString("--expose-gc");
-  runInNewContext("gc")();
-  return Deno.memoryUsage().heapUsed / 1e6;
-}
-
 Deno.test("Approvals: no words of a permission are kept", async () => {
   using approvals = new Approvals(NO_BROKER);
-  const before = heapMb();
+  const before = ownHeapBytes();
   for (let number = 1; number <= 50; number++) {
     // Numbers make a text of its own of each.
     const detail = Array.from({ length: 200_000 }, (_, index) => index * number).join().slice(0, 1_000_000);
@@ -59,8 +51,8 @@ Deno.test("Approvals: no words of a permission are kept", async () => {
     prompt.end();
     await turn.ended;
   }
-  const grownMb = heapMb() - before;
-  assert(grownMb < 10, `${grownMb} MB`);
+  const grown = ownHeapBytes() - before;
+  assert(grown < 10e6, `${grown} bytes`);
   assertEquals(approvals.find(caller("a"), [answerTo(idOf(50))])?.approval?.detailChars, 1_000_000);
 });
 

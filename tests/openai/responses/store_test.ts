@@ -1,5 +1,3 @@
-import v8 from "node:v8";
-import vm from "node:vm";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { AppError } from "../../../lib/core/errors.ts";
 import { ResponseBuilder, type ResponseObject } from "../../../lib/openai/responses/events.ts";
@@ -8,6 +6,7 @@ import { type KeptResponse, type NewResponse, ResponseStore } from "../../../lib
 import type { Transcripts } from "../../../lib/openai/responses/transcripts.ts";
 import type { ContentSize } from "../../../lib/openai/wire.ts";
 import { FakeClock } from "../../support/harness/fake_clock.ts";
+import { ownHeapBytes } from "../../support/harness/inspector.ts";
 import { HEAD } from "../../support/harness/response_fixture.ts";
 import { nextTask } from "../../support/harness/turn_recorder.ts";
 import { START, TranscriptsFixture } from "../../support/harness/transcripts_fixture.ts";
@@ -577,12 +576,6 @@ Deno.test("conversations: those with responses in the file are listed with their
 /** Growth of the heap from 1,000 to 5,000 responses of 13 kB each, which are 53 MB. */
 const MAX_GROWTH_BYTES = 8 * 1024 * 1024;
 
-function heapBytes(): number {
-  v8.setFlagsFromString("--expose-gc");
-  vm.runInNewContext("gc")();
-  return Deno.memoryUsage().heapUsed;
-}
-
 Deno.test("responses: 5,000 of them need the memory of 1,000, also if all are in the file", async () => {
   for (const isStored of [undefined, true]) {
     using fixture = new TranscriptsFixture();
@@ -597,9 +590,9 @@ Deno.test("responses: 5,000 of them need the memory of 1,000, also if all are in
         return run(store, `resp_${hundred}x${index}`, options);
       }));
       await nextTask();
-      if (hundred === 10) heap = heapBytes();
+      if (hundred === 10) heap = ownHeapBytes();
     }
-    const growth = heapBytes() - heap;
+    const growth = ownHeapBytes() - heap;
     assert(growth < MAX_GROWTH_BYTES, `the heap grew by ${Math.round(growth / 1024)} KiB`);
   }
 });

@@ -1,4 +1,14 @@
-/** The processor time, memory and heap of another process. @module */
+/** The processor time, memory and heap of processes. @module */
+
+import v8 from "node:v8";
+import vm from "node:vm";
+
+/** Collects the garbage of this test, and returns its heap in bytes. */
+export function ownHeapBytes(): number {
+  v8.setFlagsFromString("--expose-gc");
+  vm.runInNewContext("gc")();
+  return Deno.memoryUsage().heapUsed;
+}
 
 /** Collects the garbage of a Deno process with `--inspect=127.0.0.1:PORT`, and returns its heap in megabytes. */
 export async function heapMb(port: number): Promise<number> {
