@@ -36,6 +36,7 @@ import {
   type MachinePrograms,
   speechModel,
 } from "./speech/create.ts";
+import { USUAL_TRANSCRIPTION_MODEL } from "./speech/config.ts";
 import { findFfmpeg } from "./speech/ffmpeg.ts";
 import { ProgramRuns } from "./speech/program.ts";
 import type { SpeechToText } from "./speech/speech_to_text.ts";
@@ -231,7 +232,8 @@ function soundTranscriber(speechToText: SpeechToText | undefined): TranscribeSou
     const { text } = await speechToText.transcribe({
       audio: Uint8Array.fromBase64(data),
       filename: mimeType === "audio/wav" ? "sound.wav" : "sound.mp3",
-      ...{ language: undefined, prompt: undefined, temperature: undefined, model: undefined, times: [] },
+      ...{ language: undefined, prompt: undefined, temperature: undefined, times: [] },
+      model: USUAL_TRANSCRIPTION_MODEL,
     }, signal);
     return text;
   };

@@ -89,6 +89,11 @@ export class AppError extends Error {
     return this.prompted ? this : this.#with({ prompted: true, retryAfterSecs: undefined });
   }
 
+  /** Returns the same error about a field, unless it names one already. */
+  inField(param: string): AppError {
+    return this.param === undefined ? this.#with({ param }) : this;
+  }
+
   /** Returns the same error with the name of its conversation. */
   inConversation(name: string): AppError {
     return this.#with({ conversation: name });

@@ -4,6 +4,7 @@ import { programEnvironment } from "../acp/environment.ts";
 import type { AgentDeps } from "../acp/create_agent.ts";
 import type { Config } from "../config/load.ts";
 import { AppError, messageOf } from "../core/errors.ts";
+import { USUAL_SPEECH_MODEL, USUAL_TRANSCRIPTION_MODEL } from "../speech/config.ts";
 import { createSpeechToText, createTextToSpeech, type MachinePrograms } from "../speech/create.ts";
 import { findFfmpeg } from "../speech/ffmpeg.ts";
 import { LISTENING_RATE } from "../speech/pcm.ts";
@@ -111,7 +112,7 @@ async function trySpeech(
   try {
     const stream = await speech.speak({
       ...{ text: WORD, voice: undefined, speed: 1, format: "wav" },
-      ...{ model: undefined, instructions: undefined },
+      ...{ model: USUAL_SPEECH_MODEL, instructions: undefined },
     }, signal);
     const sound = await new Response(stream).bytes();
     found.push(
@@ -135,7 +136,7 @@ async function tryTranscription(
   try {
     const { text } = await createSpeechToText(config, programs)!.transcribe({
       ...{ audio: sound, filename: "word.wav", language: undefined, prompt: undefined },
-      ...{ temperature: undefined, model: undefined, times: [] },
+      ...{ temperature: undefined, model: USUAL_TRANSCRIPTION_MODEL, times: [] },
     }, signal);
     const heard = JSON.stringify(text.trim().slice(0, MAX_HEARD_CHARS).toWellFormed());
     return ok(

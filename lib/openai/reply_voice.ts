@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { BoundedMap } from "../core/bounded_map.ts";
 import { AppError } from "../core/errors.ts";
+import { USUAL_SPEECH_MODEL } from "../speech/config.ts";
 import { speakable } from "../speech/plain_text.ts";
 import { SentenceSplitter } from "../speech/sentences.ts";
 import type { SpeechFormat, SpeechRequest, TextToSpeech } from "../speech/text_to_speech.ts";
@@ -78,7 +79,8 @@ export function parseVoice(
     : Object.keys(FORMATS).filter((name) => textToSpeech.formats.includes(FORMATS[name]!));
   if (format === undefined || !possible.includes(name)) {
     const where = isStreamed ? "in a stream" : "here";
-    const message = `"audio.format" must be one of ${possible.join(", ")} ${where}.`;
+    const hint = format && !isStreamed ? " ffmpeg, once it is installed, makes the others." : "";
+    const message = `"audio.format" must be one of ${possible.join(", ")} ${where}.${hint}`;
     throw new AppError("unsupported_value", message, { param: "audio.format" });
   }
   return { voice: voice || undefined, format };
@@ -86,7 +88,8 @@ export function parseVoice(
 
 /** The way in which the voice speaks a text. */
 function speechRequest(text: string, { voice, format }: VoiceRequest): SpeechRequest {
-  return { text, voice, format, speed: 1, model: undefined, instructions: undefined };
+  // The model of a chat request is that of its agent.
+  return { text, voice, format, speed: 1, model: USUAL_SPEECH_MODEL, instructions: undefined };
 }
 
 /**

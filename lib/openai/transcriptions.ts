@@ -20,6 +20,8 @@ const MAX_LANGUAGE_CHARS = 32;
 const MAX_PROMPT_CHARS = 10_000;
 /** Recordings of one key that are transcribed or wait at once: half of those that a program takes of all keys. */
 const MAX_RECORDINGS_PER_KEY = 9;
+/** Errors of a recording that cannot be read. Only this route knows its field. */
+const UNREADABLE: ReadonlySet<string> = new Set(["unsupported_value", "body_too_large"]);
 /** Length of the subtitle of a recording whose length is unknown, in seconds. */
 const UNKNOWN_SECS = 1;
 
@@ -32,6 +34,7 @@ export interface TranscriptionDeps {
 
 const text = (maxChars: number) =>
   z.string().max(maxChars).transform((value) => value.trim() || undefined).optional();
+const TEMPERATURE = "must be from 0 to 1";
 const GRANULARITIES = ["segment", "word"] as const;
 const formFields = z.object({
   model: modelName,
@@ -39,7 +42,7 @@ const formFields = z.object({
   prompt: text(MAX_PROMPT_CHARS),
   temperature: text(MAX_LANGUAGE_CHARS)
     .transform((value) => value === undefined ? undefined : Number(value))
-    .pipe(z.number("must be a number").min(0).max(1).optional()),
+    .pipe(z.number("must be a number").min(0, TEMPERATURE).max(1, TEMPERATURE).optional()),
   response_format: text(MAX_LANGUAGE_CHARS),
   stream: text(MAX_LANGUAGE_CHARS).pipe(
     z.enum(["true", "True", "1", "false", "False", "0"], "must be true or false").optional(),
@@ -117,8 +120,9 @@ export function transcriptionHandler({ speechToText, measureTranscription }: Tra
         meter.onEnd("");
         return transcript;
       } catch (error) {
-        meter.onEnd(http.signal.aborted ? "cancelled" : toAppError(error, "internal_error").code);
-        throw error;
+        const failure = toAppError(error, "internal_error");
+        meter.onEnd(http.signal.aborted ? "cancelled" : failure.code);
+        throw UNREADABLE.has(failure.code) ? failure.inField("file") : error;
       }
     };
     if (stream) return await streamTranscript(http, transcribe);

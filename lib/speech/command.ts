@@ -149,8 +149,10 @@ async function openRecording(
     try {
       return openWav(audio);
     } catch (error) {
-      if (ffmpeg === undefined || !(error instanceof AppError) || error.code !== "unsupported_value") {
-        throw error;
+      if (!(error instanceof AppError) || error.code !== "unsupported_value") throw error;
+      if (ffmpeg === undefined) {
+        const message = `${error.message} ffmpeg, once it is installed, reads other recordings too.`;
+        throw new AppError(error.code, message, { cause: error });
       }
     }
   }

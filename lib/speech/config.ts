@@ -32,5 +32,9 @@ export type SpeechConfig =
   | CommandConfig & Voices
   | AudioUpstreamConfig & Voices;
 
+/** OpenAI's usual models, for a server whose model is set neither by its owner nor by the request. */
+export const USUAL_SPEECH_MODEL = "tts-1";
+export const USUAL_TRANSCRIPTION_MODEL = "whisper-1";
+
 /** The provider that transcribes recordings. */
 export type TranscriptionConfig = CommandConfig | AudioUpstreamConfig;

@@ -3,15 +3,12 @@
 import { createBuiltinVoice } from "./builtin.ts";
 import { speakBySentences } from "./by_sentence.ts";
 import { commandTranscription, commandVoice } from "./command.ts";
-import type { SpeechConfig, TranscriptionConfig } from "./config.ts";
+import { type SpeechConfig, type TranscriptionConfig, USUAL_SPEECH_MODEL } from "./config.ts";
 import { type Ffmpeg, withFfmpeg } from "./ffmpeg.ts";
 import type { ProgramDeps } from "./program.ts";
 import type { SpeechToText } from "./speech_to_text.ts";
 import type { TextToSpeech } from "./text_to_speech.ts";
 import { upstreamSpeech, upstreamTranscription } from "./upstream.ts";
-
-/** The name that most apps send. */
-const DEFAULT_MODEL = "tts-1";
 
 /** The programs of this machine. */
 export interface MachinePrograms {
@@ -63,5 +60,5 @@ export function createSpeechToText(
 
 /** Returns the name of a model that apps can send. Only a server whose model is not set cares which it is. */
 export function speechModel(config: SpeechConfig): string {
-  return config.provider === "upstream" && config.model || DEFAULT_MODEL;
+  return config.provider === "upstream" && config.model || USUAL_SPEECH_MODEL;
 }

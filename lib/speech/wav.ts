@@ -235,5 +235,5 @@ function textAt(view: DataView, at: number): string {
 }
 
 function refused(problem: string): AppError {
-  return new AppError("unsupported_value", `${problem} ${ACCEPTED}.`, { param: "file" });
+  return new AppError("unsupported_value", `${problem} ${ACCEPTED}.`);
 }

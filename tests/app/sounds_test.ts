@@ -37,13 +37,16 @@ Deno.test("sounds: an agent that takes sounds gets them as they are", async () =
 });
 
 Deno.test("sounds: any other agent gets their words, of chat and of responses", async () => {
-  await using app = startDeaf({ speechToText: hearing() });
+  const speechToText = hearing();
+  await using app = startDeaf({ speechToText });
   const content = [words("Listen:"), sound(HELLO), sound(WORLD, "mp3")];
   await contentOf(app.chat({ messages: [{ role: "user", content }] }));
   const input = [{ type: "input_text", text: "Listen:" }, sound(HELLO), sound(WORLD, "mp3")];
   await (await app.post("/v1/responses", { input: [{ role: "user", content: input }] })).text();
   const blocks = [{ type: "text" as const, text: "Listen:\nhello\nworld" }];
   assertEquals(app.agent.prompts.map((prompt) => prompt.blocks), [blocks, blocks]);
+  // A server whose model is not set wants one.
+  assertEquals(new Set(speechToText.requests.map(({ model }) => model)), new Set(["whisper-1"]));
 });
 
 Deno.test("sounds: the next message of the conversation does not transcribe the earlier one again", async () => {

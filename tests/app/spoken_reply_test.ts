@@ -23,7 +23,10 @@ Deno.test("spoken reply: the sound comes with its text, without tags and Markdow
   assertEquals(message.audio.transcript, "[happy] Hello **there**. Bye.");
   assertEquals(message.audio.expires_at, created + 3_600);
   assertEquals(finish_reason, "stop");
-  assertEquals(textToSpeech.requests.map(({ voice, format }) => [voice, format]), [["slt", "wav"]]);
+  // A server whose model is not set wants one.
+  assertEquals(textToSpeech.requests.map(({ voice, format, model }) => [voice, format, model]), [[
+    ...["slt", "wav", "tts-1"],
+  ]]);
 });
 
 /** Reads the deltas of a streamed reply. */
@@ -51,8 +54,8 @@ Deno.test("spoken reply: a stream has the text as it comes, and the sound of eac
   assertEquals(choices.at(-1).finish_reason, "stop");
   assertEquals(choices.some(({ delta }) => delta.content), false);
   assertEquals(
-    new Set(textToSpeech.requests.map(({ voice, format }) => `${voice} ${format}`)),
-    new Set(["kal pcm"]),
+    new Set(textToSpeech.requests.map(({ voice, format, model }) => `${voice} ${format} ${model}`)),
+    new Set(["kal pcm tts-1"]),
   );
 });
 
@@ -148,6 +151,8 @@ for (const [name, body, status, code, param] of REFUSED) {
   Deno.test(`spoken reply: refused: ${name}`, async () => {
     await using app = startApp({ script: saying("Hello."), textToSpeech: marking() });
     const error = await errorOf(await app.chat({ stream: false, ...ASKED, ...body }));
+    const isMade = name === "a format that the voice does not make";
+    assertEquals(error.message.endsWith("ffmpeg, once it is installed, makes the others."), isMade);
     assertEquals([error.status, error.code, error.param], [status, code, param]);
     assertEquals(app.agent.prompts, []);
   });

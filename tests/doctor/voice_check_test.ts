@@ -4,6 +4,7 @@ import { checkVoice, providerLines } from "../../lib/doctor/voice_check.ts";
 import { commandTranscription, commandVoice } from "../../lib/speech/command.ts";
 import { encodeWav } from "../../lib/speech/wav.ts";
 import { configOf } from "../support/harness/doctor_fixture.ts";
+import { FakeUpstream } from "../support/harness/fake_upstream.ts";
 import { PROGRAM_DEPS, testWith } from "../support/harness/programs.ts";
 
 const NEVER = new AbortController().signal;
@@ -117,6 +118,18 @@ for (const [name, table, text] of FAULTS) {
     assertMatch(warnings[0]!.fix!, /^Correct \[(speech|transcription)\] in config\.toml/);
   });
 }
+
+Deno.test("checkVoice: a server whose model is not set gets the usual one", async () => {
+  const tone = () => new Response(TONE, { headers: { "content-type": "audio/wav" } });
+  await using upstream = new FakeUpstream(({ path }) =>
+    path === "/v1/audio/speech" ? tone() : Response.json({ text: "Hello." })
+  );
+  const table = `base_url = "${upstream.url}"\n`;
+  const found = await check(`[speech]\n${table}[transcription]\n${table}`);
+  assertEquals(found.filter(({ level }) => level !== "ok"), []);
+  const [speech, transcription] = upstream.calls;
+  assertEquals([speech!.body.model, transcription!.form!.get("model")], ["tts-1", "whisper-1"]);
+});
 
 testWith(
   ["espeak-ng", "pocketsphinx_continuous"],

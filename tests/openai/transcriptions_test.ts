@@ -199,8 +199,20 @@ const REFUSED: [name: string, body: FormData, code: string, param: string, messa
     "response_format",
     '"response_format" must be one of json, text, verbose_json, srt, vtt here.',
   ],
-  ["a temperature", form({ temperature: "warm" }), "invalid_type", "temperature"],
-  ["a temperature that is too high", form({ temperature: "2" }), "invalid_value", "temperature"],
+  [
+    "a temperature",
+    form({ temperature: "warm" }),
+    "invalid_type",
+    "temperature",
+    '"temperature" is wrong: must be a number.',
+  ],
+  [
+    "a temperature that is too high",
+    form({ temperature: "2" }),
+    "invalid_value",
+    "temperature",
+    '"temperature" is wrong: must be from 0 to 1.',
+  ],
   ["a stream that is neither", form({ stream: "maybe" }), "invalid_value", "stream"],
   [
     "streamed subtitles",
@@ -300,6 +312,22 @@ Deno.test("transcriptions: a recognizer that fails is a status, and after the fi
   assert(metrics.includes('stt_request_duration_seconds_count{error_type="upstream_timeout"} 3'), metrics);
   assert(metrics.includes("sse_streams 0"), metrics);
 });
+
+const UNREADABLE: [error: AppError, param: string][] = [
+  [new AppError("unsupported_value", "The recording cannot be decoded."), "file"],
+  [new AppError("body_too_large", "The recording is longer than 60 minutes."), "file"],
+  [new AppError("missing_required_parameter", '"model" is required.', { param: "model" }), "model"],
+];
+for (const [failure, param] of UNREADABLE) {
+  Deno.test(`transcriptions: "${failure.message}" names the field ${param}`, async () => {
+    const speechToText = new FakeRecognizer(() => Promise.reject(failure));
+    await using app = startApp({ speechToText });
+    for (const stream of ["true", "false"]) {
+      const error = await errorOf(await transcribe(app, form({ stream })));
+      assertEquals([error.code, error.param, error.message], [failure.code, param, failure.message]);
+    }
+  });
+}
 
 Deno.test("transcriptions: a client that hangs up ends the work", async () => {
   for (const stream of ["true", "false"]) {

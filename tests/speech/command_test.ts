@@ -362,6 +362,7 @@ Deno.test("commandTranscription: without ffmpeg only WAV is accepted", async () 
     "WAV",
   );
   assertEquals(error.code, "unsupported_value");
+  assertMatch(error.message, /32 channels\. ffmpeg, once it is installed, reads other recordings too\.$/);
 });
 
 const TRANSCRIPTS: [name: string, output: string, text: string, segments?: [number, number, string][]][] = [
