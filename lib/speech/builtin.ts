@@ -1,6 +1,7 @@
 /**
- * The built-in voice: flite, an English synthesizer with a free licence. It runs in a worker, because it computes for as
- * long as a sentence takes. The worker is started at the first sentence, and ended after a time without one.
+ * The built-in voice: flite, an English synthesizer with a free licence. It runs in a worker, because it computes for
+ * as long as a sentence takes. The worker is started when the voices are listed or at the first sentence, and ended
+ * after a time without either.
  *
  * @module
  */
@@ -48,13 +49,15 @@ export function createBuiltinVoice(): TextToSpeech {
 }
 
 class BuiltinVoice implements SentenceVoice {
-  /** Settles when the last sentence so far is over. */
+  /** Settles when the last use of the worker so far is over. */
   #last: Promise<unknown> = Promise.resolve();
   #worker: SpeechWorker | undefined;
   #release: Timer | undefined;
   #isDisposed = false;
 
+  /** Starts the worker, too: a program that lists voices is about to speak, and its first sentence need not wait. */
   voices(): Promise<readonly Voice[]> {
+    this.#enqueue(() => this.#use((worker) => worker.start())).catch(() => {});
     return Promise.resolve(VOICES);
   }
 
@@ -67,20 +70,26 @@ class BuiltinVoice implements SentenceVoice {
     if (!/[a-z0-9]/i.test(text)) return { rate: SPEECH_RATE, samples: new Int16Array() };
     const { id } = VOICES.find(({ id }) => id === voice) ?? VOICES[0]!;
     // A sentence that nobody waits for any more is computed to its end, because a new worker would take longer.
-    const speaking = this.#last.then(() => {
+    const speaking = this.#enqueue(() => {
       signal.throwIfAborted();
-      return this.#speak({ text, voice: id, speed });
+      return this.#use((worker) => worker.speak({ text, voice: id, speed }));
     });
-    this.#last = speaking.catch(() => {});
     return { rate: SPEECH_RATE, samples: await abortable(speaking, signal) };
   }
 
-  async #speak(task: SpeechTask): Promise<Int16Array<ArrayBuffer>> {
+  /** Calls a function when the calls before are over. */
+  #enqueue<T>(run: () => Promise<T>): Promise<T> {
+    const running = this.#last.then(run);
+    this.#last = running.catch(() => {});
+    return running;
+  }
+
+  async #use<T>(use: (worker: SpeechWorker) => Promise<T>): Promise<T> {
     if (this.#isDisposed) throw shuttingDown();
     clearTimeout(this.#release);
     const worker = this.#worker ??= new SpeechWorker();
     try {
-      return await worker.speak(task);
+      return await use(worker);
     } catch (error) {
       this.#end();
       throw error;
@@ -116,10 +125,15 @@ class SpeechWorker implements Disposable {
     };
   }
 
-  /** Speaks a sentence. The one before must be over. */
-  async speak(task: SpeechTask): Promise<Int16Array<ArrayBuffer>> {
+  /** Resolves once the worker can speak. */
+  async start(): Promise<void> {
     if (!this.#isReady) await this.#receive(START_TIMEOUT_MS);
     this.#isReady = true;
+  }
+
+  /** Speaks a sentence. The one before must be over. */
+  async speak(task: SpeechTask): Promise<Int16Array<ArrayBuffer>> {
+    await this.start();
     this.#worker.postMessage(task);
     const answer = await this.#receive(SENTENCE_TIMEOUT_MS);
     if (answer.type === "samples") return answer.samples;

@@ -54,6 +54,8 @@ export async function serveSpeech(): Promise<void> {
       postMessage({ type: "error", message: messageOf(error) });
     }
   });
+  // The first run compiles most of flite.
+  flite.speak({ text: "a", voice: "slt", speed: 1 });
   postMessage({ type: "ready" });
 }
 

@@ -26,6 +26,24 @@ function loudness(samples: Int16Array): number {
   return Math.sqrt(samples.reduce((sum, sample) => sum + (sample / 0x8000) ** 2, 0) / samples.length);
 }
 
+/** Counts the workers that are started. */
+function countWorkers(): { readonly started: number } & Disposable {
+  const { Worker } = globalThis;
+  let started = 0;
+  globalThis.Worker = class extends Worker {
+    constructor(...args: ConstructorParameters<typeof Worker>) {
+      super(...args);
+      started++;
+    }
+  };
+  return {
+    get started() {
+      return started;
+    },
+    [Symbol.dispose]: () => void (globalThis.Worker = Worker),
+  };
+}
+
 Deno.test("the built-in voice: speaks, in each of its voices and at each speed", async () => {
   await using tts = createBuiltinVoice();
   const text = "Good morning! How do you do?";
@@ -97,6 +115,21 @@ Deno.test("the built-in voice: refuses a text in another script, and says what t
       error.message.includes("VTUBER_SPEECH_COMMAND") && error.message.includes("VTUBER_SPEECH_BASE_URL"),
     );
   }
+});
+
+Deno.test("the built-in voice: its worker starts when the voices are listed, and is the one that speaks", async () => {
+  using workers = countWorkers();
+  await using tts = createBuiltinVoice();
+  assertEquals(workers.started, 0);
+  await tts.voices(NEVER);
+  await until(() => workers.started === 1);
+  await tts.voices(NEVER);
+  await speak(tts, { text: "Hello." });
+  assertEquals(workers.started, 1);
+  // A worker that still starts ends with its voice.
+  await using other = createBuiltinVoice();
+  await other.voices(NEVER);
+  await until(() => workers.started === 2);
 });
 
 Deno.test("the built-in voice: a text without words is silence", async () => {
