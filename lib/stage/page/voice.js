@@ -3,6 +3,7 @@
 
 import { fetchAbilities, fetchVoices, requestSpeech, transcribe } from "./api/audio.js";
 import { loadVoiceChoice, saveVoiceChoice } from "./api/storage.js";
+import { hasKeyboard } from "./views/dom.js";
 import { createTalkButton } from "./views/talk.js";
 import { createVoiceControls } from "./views/voice_dialog.js";
 import { createAudio } from "./voice/audio.js";
@@ -17,7 +18,12 @@ const HINTS = {
 };
 /** How to talk, by the choice; hands-free by the recognizer too. @type {ReadonlyMap<string, string>} */
 const HOW = new Map([
-  ["push", "Hold the button with the microphone, or the space bar while you are not writing."],
+  [
+    "push",
+    `Hold the button with the microphone${
+      hasKeyboard() ? ", or the space bar while you are not writing" : ""
+    }.`,
+  ],
   ["hands-free server", "The microphone stays open. Talking interrupts the character; headphones help."],
   ["hands-free browser", "The microphone stays open, but while the character speaks, it is not heard."],
 ]);

@@ -29,6 +29,11 @@ export function createElement(tag, className = "", text = "") {
   return element;
 }
 
+/** Whether the person has a keyboard, as far as a page can tell: a screen where nothing hovers is a phone's. */
+export function hasKeyboard() {
+  return !matchMedia("(hover: none)").matches;
+}
+
 /** Control and format characters: invisible, or changing the order of the visible ones. */
 const INVISIBLE = /(?![\t\n])[\p{Cc}\p{Cf}\u2028\u2029]/gu;
 

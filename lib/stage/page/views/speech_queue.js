@@ -172,15 +172,16 @@ export function createSpeechQueue({ voices, onMouth, onEmotion, onFinished, onRe
       resume();
     },
 
-    /** Ends the reply. @param {boolean} isCut Whether the text that waits is not spoken. */
+    /** Ends the reply. @param {boolean} isCut Whether the text that waits is neither spoken nor shown. */
     end(isCut) {
       isComplete = true;
-      updateText();
       if (isCut) {
         reader.stop();
-        pacer.skip();
+        text = pacer.position === 0 ? "" : pacer.spoken;
         emotions = [];
       }
+      updateText();
+      if (isCut) pacer.skip();
       resume();
     },
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** The button with the microphone: it is held to talk, or clicked to be heard hands-free. @module */
 
-import { byId } from "./dom.js";
+import { byId, hasKeyboard } from "./dom.js";
 
 /** @typedef {import("../voice/listening.js").ListeningState} ListeningState */
 
@@ -10,12 +10,12 @@ const LINES = {
   off: ["", ""],
   opening: ["The microphone is being opened…", "The microphone is being opened…"],
   waiting: ["", "Hands-free: just talk."],
-  recording: ["Listening. Release to send, Escape to forget.", "Listening…"],
+  recording: [`Listening. Release to send${hasKeyboard() ? ", Escape to forget" : ""}.`, "Listening…"],
   writing: ["Writing down what you said…", "Writing down what you said…"],
 };
 const TITLES = new Map([
   ["", "Talk: turn the microphone on"],
-  ["push", "Hold to talk, or the space bar"],
+  ["push", `Hold to talk${hasKeyboard() ? ", or the space bar" : ""}`],
   ["hands-free", "Hands-free: on or off"],
 ]);
 
