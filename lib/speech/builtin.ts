@@ -215,6 +215,8 @@ function toAscii(text: string): string {
     .normalize("NFKD")
     .replace(/\p{M}+/gu, "")
     .replace(/[^\x20-\x7e]/gu, (character) => SPELLINGS.get(character) ?? " ")
+    // 250 "…" are more periods than flite can read.
+    .replace(/\.{4,}/g, "...")
     .trim();
 }
 

@@ -1,11 +1,10 @@
 /** Speaks long texts with a voice that speaks one sentence at a time. @module */
 
 import { untilAborted } from "../core/abortable.ts";
-import { startIdleTimer } from "../core/idle_timer.ts";
 import { Semaphore } from "../core/semaphore.ts";
 import { type Pcm, SPEECH_RATE } from "./pcm.ts";
 import { resampleInSteps } from "./resample.ts";
-import { SentenceSplitter } from "./sentences.ts";
+import { MAX_SENTENCE_CHARS, SentenceSplitter } from "./sentences.ts";
 import type { SpeechRequest, TextToSpeech, Voice } from "./text_to_speech.ts";
 import { toBytes, wavHeader } from "./wav.ts";
 
@@ -13,8 +12,11 @@ import { toBytes, wavHeader } from "./wav.ts";
 export const MAX_TEXTS = 32;
 /** Sentences that a provider makes at once, unless it says otherwise. Each text waits with one sentence at most. */
 const SENTENCES_AT_ONCE = 2;
-/** Longest time in which the reader of a text takes no sound, in milliseconds. */
-const READ_TIMEOUT_MS = 300_000;
+/**
+ * Seconds of a sentence that are heard. The rest is left out: no voice takes as long for words. A text has two sentences
+ * that are not read yet, so that all texts together hold 184 MB at most.
+ */
+const MAX_SENTENCE_SECS = 60;
 /** Silence that is sent for a text without words, in seconds: some players refuse an empty file. */
 const SILENCE_SECS = 0.1;
 
@@ -41,17 +43,18 @@ export interface SentenceVoice extends AsyncDisposable {
  */
 export function speakBySentences(voice: SentenceVoice, sentencesAtOnce = SENTENCES_AT_ONCE): TextToSpeech {
   const full = `${MAX_TEXTS} texts are being spoken already.`;
-  const texts = new Semaphore({ places: MAX_TEXTS, maxWaiting: 0, full });
-  const places = new Semaphore({ places: sentencesAtOnce, maxWaiting: MAX_TEXTS, full });
+  const textPlaces = new Semaphore({ places: MAX_TEXTS, maxWaiting: 0, full });
+  const sentencePlaces = new Semaphore({ places: sentencesAtOnce, maxWaiting: MAX_TEXTS, full });
   return {
     formats: ["wav", "pcm"],
     voices: (signal) => voice.voices(signal),
     async speak(request, signal) {
-      const place = await texts.take(signal);
+      const place = await textPlaces.take(signal);
       return await openSound(request, signal, () => place[Symbol.dispose](), async (sentence, signal) => {
-        using _place = await places.take(signal);
-        const sound = await voice.speakSentence(sentence, request, signal);
-        return (await resampleInSteps(sound, SPEECH_RATE, signal)).samples;
+        using _place = await sentencePlaces.take(signal);
+        const { rate, samples } = await voice.speakSentence(sentence, request, signal);
+        const heard = { rate, samples: samples.slice(0, MAX_SENTENCE_SECS * rate) };
+        return (await resampleInSteps(heard, SPEECH_RATE, signal)).samples;
       });
     },
     [Symbol.asyncDispose]: () => voice[Symbol.asyncDispose](),
@@ -63,27 +66,20 @@ type MakeSamples = (sentence: string, signal: AbortSignal) => Promise<Int16Array
 
 /** Opens the sound of a text, once its first sentence is made. `onEnd` is called when no more work follows. */
 async function openSound(
-  { text, format }: SpeechRequest,
+  { text, format, speed }: SpeechRequest,
   signal: AbortSignal,
   onEnd: () => void,
   make: MakeSamples,
 ): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
   const stop = new AbortController();
   const stopped = AbortSignal.any([signal, stop.signal]);
-  const unread = `Nobody read the speech for ${READ_TIMEOUT_MS / 60_000} minutes.`;
-  const timer = startIdleTimer(READ_TIMEOUT_MS, () => stop.abort(new Error(unread)));
-  void untilAborted(stopped).then(() => {
-    timer[Symbol.dispose]();
-    onEnd();
-  });
+  void untilAborted(stopped).then(onEnd);
 
-  const splitter = new SentenceSplitter();
+  const splitter = new SentenceSplitter(MAX_SENTENCE_CHARS * Math.min(1, speed));
   const sound = soundOf([...splitter.push(text), ...splitter.end()], (sentence) => make(sentence, stopped));
   const read = async () => {
     try {
-      timer.touch();
       const { value } = await sound.next();
-      timer.touch();
       stopped.throwIfAborted();
       if (value === undefined) stop.abort();
       return value;

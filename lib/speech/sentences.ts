@@ -1,7 +1,13 @@
 /** Divides text that comes in pieces into sentences, each as soon as its end is certain. Pure. @module */
 
-/** Characters of the longest sentence. A longer one is divided: where a sentence in quotes ends, at a clause or a space. */
+/**
+ * Characters of the longest sentence, which takes some 20 seconds. A longer one is divided: where a sentence in quotes
+ * ends, at a clause or a space. A character that takes as long as several letters counts as several.
+ */
 export const MAX_SENTENCE_CHARS = 250;
+/** Letters of a digit or symbol, which is spoken as a word, and of a syllable: a character of CJK, or half of a pair. */
+const WORD_CHARS = 5;
+const SYLLABLE_CHARS = 3;
 /** Characters of code in backticks. A backtick without an end in these is no code. */
 const MAX_CODE_CHARS = 120;
 /** White space, or letters, behind an abbreviation that are looked at. */
@@ -28,6 +34,8 @@ const BEFORE_CLOSING = /[A-Za-z0-9.,!?…)\]%]/;
 const EYES = /[:;=][-']?$/;
 /** The word before a period: its letters, digits and earlier periods. */
 const WORD = /[\p{L}\p{M}\p{N}.&§'’-]*$/u;
+const SPOKEN_AS_WORD = /[\p{N}\p{S}%&@#*/\\_]/u;
+const SPOKEN_AS_SYLLABLE = new RegExp(`${CJK.source}|\\p{Surrogate}`, "u");
 const SPEAKABLE = /[\p{L}\p{N}]/u;
 
 const words = (list: string) => new Set(list.split(" "));
@@ -61,6 +69,7 @@ type Verdict = boolean | undefined;
 
 /** Divides a text into sentences. The same text has the same sentences, however it is cut into pieces. */
 export class SentenceSplitter {
+  readonly #maxChars: number;
   /** The text behind the last sentence. */
   #text = "";
   /** Position up to which the text is read. */
@@ -69,7 +78,15 @@ export class SentenceSplitter {
   #open: string[] = [];
   /** End of the last sentence in quotes or brackets: the best place to divide a text that is too long. */
   #innerEnd = 0;
+  /** Position up to which the characters are counted, at most that of the longest sentence; and their count. */
+  #countedTo = 0;
+  #count = 0;
   #isOver = false;
+
+  /** @param maxChars Characters of the longest sentence. */
+  constructor(maxChars = MAX_SENTENCE_CHARS) {
+    this.#maxChars = maxChars;
+  }
 
   /** Takes the next piece. @returns The sentences that are complete with it. */
   push(text: string): string[] {
@@ -92,7 +109,7 @@ export class SentenceSplitter {
     for (;;) {
       STOP.lastIndex = this.#at;
       const stop = STOP.exec(this.#text)?.index ?? this.#text.length;
-      if (stop > MAX_SENTENCE_CHARS) {
+      if (!this.#hasRoomUpTo(stop)) {
         this.#take(this.#cut(), sentences);
         continue;
       }
@@ -102,6 +119,17 @@ export class SentenceSplitter {
       if (end === undefined) return sentences;
       if (end > 0) this.#take(end, sentences);
     }
+  }
+
+  /** Counts the characters up to a position. @returns Whether a sentence can be as long. */
+  #hasRoomUpTo(position: number): boolean {
+    while (this.#countedTo < position) {
+      const count = this.#count + charsOf(this.#text[this.#countedTo]!);
+      if (count > this.#maxChars) return false;
+      this.#count = count;
+      this.#countedTo++;
+    }
+    return true;
   }
 
   /** Reads the mark at a position. @returns The end of the sentence, 0 if it goes on, `undefined` to wait for more. */
@@ -221,7 +249,7 @@ export class SentenceSplitter {
   /** Returns the place at which to divide a sentence that is too long. */
   #cut(): number {
     if (this.#innerEnd > 0) return this.#innerEnd;
-    const text = this.#text.slice(0, MAX_SENTENCE_CHARS);
+    const text = this.#text.slice(0, this.#countedTo);
     const clause = [...text.matchAll(CLAUSE)].at(-1);
     if (clause) return clause.index + clause[0].length;
     const space = text.search(/\s\S*$/);
@@ -235,7 +263,17 @@ export class SentenceSplitter {
     const sentence = this.#text.slice(0, end).trim();
     if (SPEAKABLE.test(sentence)) sentences.push(sentence);
     this.#text = this.#text.slice(end).trimStart();
-    this.#at = this.#innerEnd = 0;
+    this.#at =
+      this.#innerEnd =
+      this.#countedTo =
+      this.#count =
+        0;
     this.#open = [];
   }
+}
+
+/** Counts a character, or half of a surrogate pair, in letters that take as long to say. */
+function charsOf(character: string): number {
+  if (SPOKEN_AS_WORD.test(character)) return WORD_CHARS;
+  return SPOKEN_AS_SYLLABLE.test(character) ? SYLLABLE_CHARS : 1;
 }

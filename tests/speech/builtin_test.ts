@@ -9,7 +9,7 @@ import { until } from "../support/harness/server_process.ts";
 
 const NEVER = new AbortController().signal;
 /** A sentence that takes a second or more to compute. */
-const SLOW: Partial<SpeechRequest> = { text: "9".repeat(250), speed: 0.25 };
+const SLOW: Partial<SpeechRequest> = { text: "w".repeat(60), speed: 0.25 };
 
 function request(fields: Partial<SpeechRequest>): SpeechRequest {
   const defaults = { text: "", voice: undefined, speed: 1, model: undefined, instructions: undefined };
@@ -89,6 +89,7 @@ Deno.test("the built-in voice: reads what stands outside of ASCII as its nearest
     ["10² is 10²", "102 is 102"],
     ["It costs €5.50.", "It costs 5.50 euros ."],
     ["Hello 世界!", "Hello !"],
+    [`Hello${"…".repeat(200)}`, "Hello..."],
   ] as const;
   for (const [text, spelling] of cases) {
     assertEquals(await speak(tts, { text }), await speak(tts, { text: spelling }), text);
@@ -151,6 +152,18 @@ Deno.test("the built-in voice: a sentence that takes too long is an error, and t
     await failing;
   }
   assertEquals(await speak(tts, { text: "Hello." }), expected);
+});
+
+Deno.test("the built-in voice: a sentence has 40 seconds of digits at most, and a minute of letters", async () => {
+  await using tts = createBuiltinVoice();
+  for (const [part, maxSecs] of [["7", 40], ["777777 ", 40], ["w", 60]] as const) {
+    const text = part.repeat(1_000 / part.length);
+    const reader = (await tts.speak(request({ text, voice: "rms", speed: 0.25 }), NEVER)).getReader();
+    const { value } = await reader.read();
+    const secs = value!.length / 2 / SPEECH_RATE;
+    assert(secs > 10 && secs <= maxSecs, `${part}: ${secs} s`);
+    await reader.cancel();
+  }
 });
 
 Deno.test("the built-in voice: the worker ends after ten minutes without speech, and starts again", async () => {

@@ -161,8 +161,11 @@ const LONG: readonly [name: string, text: string, first: string][] = [
   ["at the last clause", `${"word ".repeat(30)}end, ${"more ".repeat(40)}`, `${"word ".repeat(30)}end,`],
   ["at a space, without a clause", "word ".repeat(100), "word ".repeat(50).trim()],
   ["at the longest length, without a space", "x".repeat(600), "x".repeat(MAX_SENTENCE_CHARS)],
-  ["between characters", "a" + "😀1".repeat(200), "a" + "😀1".repeat(83)],
-  ["at a clause of Chinese", "一二三四五六七八九，".repeat(60), "一二三四五六七八九，".repeat(25)],
+  ["between characters", "a" + "😀1".repeat(200), "a" + "😀1".repeat(22) + "😀"],
+  ["at a clause of Chinese", "一二三四五六七八九，".repeat(60), "一二三四五六七八九，".repeat(8)],
+  ["after 50 digits", "7".repeat(300), "7".repeat(50)],
+  ["after 41 symbols and as many letters", "&a".repeat(60), "&a".repeat(41)],
+  ["after 83 characters of Japanese", "あ".repeat(300), "あ".repeat(83)],
   ["where a quoted sentence ends", `"One two. ${"word ".repeat(90)}`, '"One two.'],
   [
     "behind an opening that never closes",
@@ -182,6 +185,27 @@ for (const [name, text, first] of LONG) {
     assertEquals(split(unitByUnit(text)), sentences, "unit by unit");
   });
 }
+
+Deno.test("SentenceSplitter: keeps a sentence with dates, prices and a phone number whole", () => {
+  const sentence =
+    "On 2026-12-01 at 14:30, 1,250 people paid $3,400.50 for 12 tickets; call +1 (555) 010-9999.";
+  assertEquals(split([sentence]), [sentence]);
+});
+
+Deno.test("SentenceSplitter: has shorter sentences for a slow voice", () => {
+  const splitter = new SentenceSplitter(60);
+  const sentences = [
+    ...splitter.push(`One. ${"word ".repeat(20)}end. ${"7".repeat(20)}.`),
+    ...splitter.end(),
+  ];
+  assertEquals(sentences, [
+    "One.",
+    "word ".repeat(12).trim(),
+    `${"word ".repeat(8)}end.`,
+    "7".repeat(12),
+    "77777777.",
+  ]);
+});
 
 const PARTS = [
   ...[
