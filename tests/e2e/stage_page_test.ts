@@ -6,6 +6,14 @@ import { reusableAddress } from "../support/harness/data_dir_fixture.ts";
 import { replyOf, runStep, script, startServer, until } from "../support/harness/server_process.ts";
 import { ASK, reply, send, testStage, untilConnected } from "../support/harness/stage_fixture.ts";
 
+/** Windows of phones, upright and on their side. */
+const SMALL_WINDOWS = [[390, 844], [320, 568], [568, 320], [667, 375], [800, 500], [844, 390]] as const;
+/** The ids of the visible buttons of the bar and the message field whose middle something else covers. */
+const COVERED_BUTTONS = `[...document.querySelectorAll(".bar button, .composer button")].filter((button) => {
+  const { x, y, width, height } = button.getBoundingClientRect();
+  return width > 0 && !button.contains(document.elementFromPoint(x + width / 2, y + height / 2));
+}).map(({ id }) => id)`;
+
 testStage("stage: the page", {
   // First, because a turn adds a control for its activity.
   async "every control can be reached with the keyboard"({ page }) {
@@ -53,6 +61,10 @@ testStage("stage: the page", {
     }
     const button = await page.getByRole("button", { name: "Send" }).boundingBox();
     assert(button !== null && button.width >= 44 && button.height >= 44);
+    for (const [width, height] of SMALL_WINDOWS) {
+      await page.setViewportSize({ width, height });
+      assertEquals(await page.evaluate(COVERED_BUTTONS), [], `${width} x ${height}`);
+    }
     assertEquals(problems, []);
   },
 
