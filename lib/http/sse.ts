@@ -13,6 +13,8 @@ const MAX_WRITE_CHARS = 2 * 1024;
 const HIGH_WATER_BYTES = 64 * 1024;
 /** Bytes that can wait for a slow reader; above, the stream is cut off. */
 export const MAX_BACKLOG_BYTES = 8 * 1024 * 1024;
+/** Longest time in which a reader takes nothing of sound that waits for it, in milliseconds: a player can be paused. */
+export const READ_TIMEOUT_MS = 300_000;
 
 /** The headers of an event stream; they keep proxies from buffering it. */
 export const EVENT_STREAM_HEADERS: Readonly<Record<string, string>> = {
@@ -72,11 +74,17 @@ export class EventStream {
     return this.#buffer.length + (typeof desiredSize === "number" ? HIGH_WATER_BYTES - desiredSize : 0);
   }
 
-  /** Waits until a slow reader has taken most of what waits, or is gone. For a sender that can wait. */
+  /**
+   * Waits until a slow reader has taken most of what waits, or is gone. For a sender that can wait. The stream is cut off
+   * after {@linkcode READ_TIMEOUT_MS}.
+   */
   async waitForRoom(): Promise<void> {
     this.#flush();
     if (this.#controller === undefined || this.backlog < HIGH_WATER_BYTES) return;
     this.#room ??= Promise.withResolvers();
+    using _timer = startIdleTimer(READ_TIMEOUT_MS, () => {
+      this.#cutOff(`The reader took nothing for ${READ_TIMEOUT_MS / 60_000} minutes.`);
+    });
     await this.#room.promise;
   }
 
@@ -131,10 +139,12 @@ export class EventStream {
     } catch {
       return this.#disconnect();
     }
-    if (this.#controller !== undefined && this.backlog > MAX_BACKLOG_BYTES) {
-      controller.error(new Error("The reader fell too far behind."));
-      this.#disconnect();
-    }
+    if (this.backlog > MAX_BACKLOG_BYTES) this.#cutOff("The reader fell too far behind.");
+  }
+
+  #cutOff(reason: string): void {
+    this.#controller?.error(new Error(reason));
+    this.#disconnect();
   }
 
   #disconnect(): void {

@@ -3,12 +3,13 @@
 import { setImmediate } from "node:timers/promises";
 import { z } from "zod";
 import { AppError, toAppError } from "../core/errors.ts";
+import { startIdleTimer } from "../core/idle_timer.ts";
 import type { Log } from "../core/log.ts";
 import { errorBody } from "../http/error_response.ts";
 import { readJson } from "../http/json_body.ts";
 import { KeyLimit } from "../http/key_limit.ts";
 import type { Handler } from "../http/router.ts";
-import { EVENT_STREAM_HEADERS } from "../http/sse.ts";
+import { EVENT_STREAM_HEADERS, READ_TIMEOUT_MS } from "../http/sse.ts";
 import { SPEECH_RATE } from "../speech/pcm.ts";
 import { speakable } from "../speech/plain_text.ts";
 import { SPEECH_FORMATS, type SpeechFormat, type TextToSpeech } from "../speech/text_to_speech.ts";
@@ -196,7 +197,10 @@ function speechEvents(text: string): Encoding {
   };
 }
 
-/** Relays sound as it is read, so that a slow reader slows down the voice. */
+/**
+ * Relays sound as it is read, so that a slow reader slows down the voice. After {@linkcode READ_TIMEOUT_MS} in which the
+ * reader takes nothing, the sound breaks off.
+ */
 function relay(
   sound: ReadableStream<Uint8Array<ArrayBuffer>>,
   { encode, end }: Encoding,
@@ -204,8 +208,15 @@ function relay(
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
   const reader = sound.getReader();
   let isCancelled = false;
+  const cancel = (reason: unknown) => {
+    isCancelled = true;
+    onEnd("cancelled");
+    return reader.cancel(reason);
+  };
+  let waiting: Disposable | undefined;
   return new ReadableStream({
     async pull(controller) {
+      waiting?.[Symbol.dispose]();
       const finish = (last: Uint8Array<ArrayBuffer> | undefined) => {
         if (last) controller.enqueue(last);
         controller.close();
@@ -223,6 +234,12 @@ function relay(
           for (const bytes of pieces) controller.enqueue(bytes);
           count = pieces.length;
         }
+        waiting = startIdleTimer(READ_TIMEOUT_MS, () => {
+          waiting?.[Symbol.dispose]();
+          const unread = new Error(`Nobody took the sound for ${READ_TIMEOUT_MS / 60_000} minutes.`);
+          controller.error(unread);
+          cancel(unread).catch(() => {});
+        });
       } catch (error) {
         if (isCancelled) return;
         const failure = toAppError(error, "internal_error");
@@ -233,9 +250,8 @@ function relay(
       }
     },
     cancel(reason) {
-      isCancelled = true;
-      onEnd("cancelled");
-      return reader.cancel(reason);
+      waiting?.[Symbol.dispose]();
+      return cancel(reason);
     },
   }, { highWaterMark: 0 });
 }

@@ -6,14 +6,20 @@ import { LISTENING_RATE, MAX_RECORDING_SECS, type Pcm, requireLength, SPEECH_RAT
 import { type ProgramDeps, type ProgramRun, runProgram, startProgram } from "./program.ts";
 import type { SpeechFormat, TextToSpeech } from "./text_to_speech.ts";
 
-/** Longest times, in milliseconds: for the list of encoders, a recording, and a text, which may be read as slowly as it is heard. */
+/**
+ * Longest times, in milliseconds: for the list of encoders, a recording, and a text, which may be read as slowly as it is
+ * heard: more than an hour at the slowest speed.
+ */
 const FIND_MS = 10_000;
 const DECODE_MS = 60_000;
-const ENCODE_MS = 900_000;
+const ENCODE_MS = 7_200_000;
 /** Bytes of a compressed text, and of the list of encoders. */
 const MAX_ENCODED_BYTES = 256 * 1024 * 1024;
 const MAX_LIST_BYTES = 1024 * 1024;
-/** Texts and recordings that are converted at once, and that wait. */
+/**
+ * Texts and recordings that are converted at once, by a process each, and that wait. The process of a text lives until
+ * the sound is read; the reader of the text ends it if nobody takes the sound.
+ */
 const MAX_ENCODING = 32;
 const MAX_DECODING = 2;
 const MAX_WAITING = 32;

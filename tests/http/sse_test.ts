@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { EventStream, MAX_BACKLOG_BYTES } from "../../lib/http/sse.ts";
+import { FakeClock } from "../support/harness/fake_clock.ts";
 import { nextTask } from "../support/harness/turn_recorder.ts";
 
 const decoder = new TextDecoder();
@@ -154,6 +155,26 @@ Deno.test("EventStream: a slow reader gets everything", async () => {
   stream.end();
   for (let write = await next(reader); write !== undefined; write = await next(reader)) read += write;
   assertEquals([read, probe.disconnects], [sent, 0]);
+});
+
+Deno.test("EventStream: a reader for whom somebody waits is gone if it takes nothing for five minutes", async () => {
+  using clock = new FakeClock();
+  const probe = open();
+  const { stream } = probe;
+  const reader = stream.body.getReader();
+  const send = () => stream.send("x".repeat(200_000));
+  send();
+  const first = stream.waitForRoom();
+  clock.advance(200_000);
+  await next(reader);
+  await first;
+  send();
+  const second = stream.waitForRoom();
+  clock.advance(301_000);
+  await second;
+  assertEquals([stream.isOpen, probe.disconnects], [false, 1]);
+  await assertRejects(() => reader.read(), Error, "The reader took nothing for 5 minutes.");
+  assertEquals(clock.waits, []);
 });
 
 Deno.test("EventStream: an error of one stream's `onDisconnect` leaves the events of the others alone", async () => {

@@ -6,8 +6,10 @@ import { createLog } from "../../lib/core/log.ts";
 import { SPEECH_FORMATS } from "../../lib/speech/text_to_speech.ts";
 import { openWav } from "../../lib/speech/wav.ts";
 import { errorOf, startApp, type TestApp, WriteReader } from "../support/harness/app_harness.ts";
+import { FakeClock } from "../support/harness/fake_clock.ts";
 import { FakeVoice, VOICE } from "../support/harness/fake_voice.ts";
 import { apiKey, withKey } from "../support/harness/key_fixture.ts";
+import { nextTask } from "../support/harness/turn_recorder.ts";
 
 const speak = (app: TestApp, body: object = {}, options = {}) =>
   app.post("/v1/audio/speech", { input: "Hello.", ...body }, options);
@@ -162,6 +164,34 @@ Deno.test("speech: a client that hangs up ends the voice", async () => {
     await reader.cancel();
   }
   await ended.promise;
+});
+
+Deno.test("speech: a text whose sound nobody takes for five minutes ends, and a slow voice does not", async () => {
+  using clock = new FakeClock();
+  const [ended, slow] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const textToSpeech = new FakeVoice(async function* () {
+    try {
+      yield "first";
+      await slow.promise;
+      for (;;) yield await Promise.resolve("la ");
+    } finally {
+      ended.resolve();
+    }
+  });
+  await using app = startApp({ textToSpeech });
+  const reader = (await speak(app)).body!.getReader();
+  await reader.read();
+  clock.advance(200_000);
+  const second = reader.read();
+  await nextTask();
+  clock.advance(301_000);
+  await nextTask();
+  slow.resolve();
+  assertEquals(new TextDecoder().decode((await second).value), "la ");
+  clock.advance(301_000);
+  await ended.promise;
+  await assertRejects(() => reader.read(), Error, "Nobody took the sound for 5 minutes.");
+  assertEquals(clock.waits.filter((ms) => ms > 200_000 && ms <= 300_000), []);
 });
 
 Deno.test("speech: a client that hangs up before the first sound ends the voice", async () => {
