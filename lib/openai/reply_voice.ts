@@ -178,9 +178,10 @@ export class ReplyVoice {
     this.#scan.push(text);
   }
 
-  /** Marks the end of a run of text: a tool call or a thought follows. */
+  /** Marks the end of a run of text: a tool call or a thought follows. The text so far is spoken meanwhile. */
   pause(): void {
     this.#scan.pause();
+    this.#add(this.#splitter.end());
   }
 
   /** Marks the end of the reply. Resolves once all of it is spoken, or the voice has failed. */

@@ -74,7 +74,7 @@ export async function streamReply(
   const output = format
     ? jsonSink(format, sink, "\n", signal)
     : voice
-    ? speakingSink(voice, stream, sink, gone)
+    ? speakingSink(voice, stream, sink, settings.errors, gone)
     : sink;
 
   function read(turn: Turn): void {
@@ -109,7 +109,7 @@ export async function streamReply(
     }
   } else {
     starting.then(read).catch((error) => {
-      sink.end(failedReply(toAppError(error, "internal_error"), promptTokens));
+      output.end(failedReply(toAppError(error, "internal_error"), promptTokens));
       // A fault of this program goes to the log, as every uncaught error does.
       if (!(error instanceof AppError) && !signal.aborted) throw error;
     });
@@ -146,10 +146,8 @@ function openStream(
       if (failure && errors === "event") {
         stream.send(safeJson(errorBody(failure)));
       } else {
-        // A cancelled turn needs no apology.
-        if (failure && failure.code !== "turn_cancelled") {
-          stream.send(frames.text(sentenceOf(failure) + "\n"));
-        }
+        const apology = apologyOf(failure, errors);
+        if (apology !== "") stream.send(frames.text(apology));
         stream.send(frames.finish(finish));
         if (includeUsage) stream.send(frames.usage(usage));
       }
@@ -160,11 +158,19 @@ function openStream(
   return { stream, sink };
 }
 
+/** Returns the sentence that a reply ends with after a failure; empty if there is none. */
+function apologyOf(failure: AppError | undefined, errors: StreamOptions["errors"]): string {
+  // A cancelled turn needs no apology.
+  const isSpoken = failure && errors === "speak" && failure.code !== "turn_cancelled";
+  return isSpoken ? `${sentenceOf(failure)}\n` : "";
+}
+
 /** Speaks a reply while it is passed on. The end of the reply waits for the voice. @param gone The client has left. */
 function speakingSink(
   { frames, options, onEnd }: StreamVoice,
   stream: EventStream,
   sink: ReplySink,
+  errors: StreamOptions["errors"],
   gone: AbortController,
 ): ReplySink {
   let whole = "";
@@ -192,6 +198,8 @@ function speakingSink(
       onEnd(whole);
       // Nobody wants to hear the rest of a reply that was cancelled.
       if (end.isCancelled) gone.abort();
+      voice.pause();
+      voice.push(apologyOf(end.failure, errors));
       voice.end().then(() => {
         stream.send(frames.expiry);
         sink.end(end);

@@ -4,7 +4,10 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { saying } from "../support/agents/memory_agent.ts";
 import { errorOf, startApp } from "../support/harness/app_harness.ts";
+import { FakeClock } from "../support/harness/fake_clock.ts";
 import { FakeVoice } from "../support/harness/fake_voice.ts";
+import { apiKey, withKey } from "../support/harness/key_fixture.ts";
+import { until } from "../support/harness/server_process.ts";
 
 const ASKED = { modalities: ["text", "audio"], audio: { voice: "slt", format: "wav" } };
 const decode = (base64: string) => new TextDecoder().decode(Uint8Array.fromBase64(base64));
@@ -92,14 +95,159 @@ Deno.test("spoken reply: if the voice fails, the words are not lost", async () =
 });
 
 Deno.test("spoken reply: sentences that the voice does not speak are passed over", async () => {
+  const goOn = Promise.withResolvers<void>();
   const english = new FakeVoice(({ text }) => {
-    if (/[a-z]/.test(text)) return [`<${text}>`];
+    if (text === "Two.") return [`<${text}>`];
+    goOn.resolve();
     throw new AppError("unsupported_value", "This voice speaks English.", { param: "input" });
   });
-  await using app = startApp({ script: saying("One.", "\n", "你好。", "\n", "Two."), textToSpeech: english });
+  await using app = startApp({
+    textToSpeech: english,
+    async script(prompt) {
+      prompt.say("你好。\n");
+      await goOn.promise;
+      prompt.say("Two.");
+      prompt.end();
+    },
+  });
   const choices = await deltasOf(await app.chat({ ...ASKED, stream: true, audio: { format: "pcm16" } }));
   const sounds = choices.flatMap(({ delta }) => delta.audio?.data ?? []).map(decode).join("");
-  assert(sounds.startsWith("<One.") && sounds.endsWith("Two.>"));
+  assertEquals(sounds, "<Two.>");
+});
+
+Deno.test("spoken reply: the sentence before a tool is spoken while the tool runs", async () => {
+  const spoken = Promise.withResolvers<void>();
+  const textToSpeech = new FakeVoice(({ text }) => {
+    spoken.resolve();
+    return [`<${text}>`];
+  });
+  await using app = startApp({
+    textToSpeech,
+    async script(prompt) {
+      prompt.say("Let me look.");
+      prompt.tool();
+      await spoken.promise;
+      prompt.tool({ status: "completed" });
+      prompt.say("Found it.");
+      prompt.end();
+    },
+  });
+  const choices = await deltasOf(await app.chat({ ...ASKED, stream: true, audio: { format: "pcm16" } }));
+  const sounds = choices.flatMap(({ delta }) => delta.audio?.data ?? []).map(decode).join("");
+  assertEquals(sounds, "<Let me look.><Found it.>");
+});
+
+const PIECE = "x".repeat(24 * 1024);
+
+Deno.test("spoken reply: a slow reader slows down the voice, and gets all of it", async () => {
+  const PIECES = 1_000;
+  let made = 0;
+  const textToSpeech = new FakeVoice(function* () {
+    for (; made < PIECES; made++) yield PIECE;
+  });
+  await using app = startApp({ script: saying("One."), textToSpeech });
+  const response = await app.chat({ ...ASKED, stream: true, audio: { format: "pcm16" } });
+  await until(() => made, (count) => count > 0);
+  let before = -1;
+  // The voice has stopped, or has made everything.
+  await until(() => made, (count) => {
+    const isStill = count === before;
+    before = count;
+    return isStill;
+  });
+  assert(made < PIECES / 10, `${made} pieces were made for nobody`);
+  const choices = await deltasOf(response);
+  const bytes = choices.flatMap(({ delta }) => delta.audio?.data ?? []).map((data) => decode(data).length)
+    .reduce((sum, length) => sum + length);
+  assertEquals([bytes, choices.at(-1).finish_reason], [PIECES * PIECE.length, "stop"]);
+});
+
+Deno.test("spoken reply: a reply that another request interrupts is silent at once", async () => {
+  const started = Promise.withResolvers<void>();
+  const textToSpeech = new FakeVoice(async function* (_request, signal) {
+    yield "a";
+    started.resolve();
+    await new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  });
+  await using app = startApp({
+    textToSpeech,
+    sessions: "persistent",
+    script: (prompt) => prompt.say("One. Two"),
+  });
+  const first = await app.chat({ ...ASKED, stream: true, audio: { format: "pcm16" }, conversation: "a" });
+  await started.promise;
+  app.agent.script = saying("Yes?");
+  await (await app.chat({ conversation: "a", stream: false })).json();
+  const choices = await deltasOf(first);
+  assertEquals(choices.at(-1).finish_reason, "error");
+});
+
+Deno.test("spoken reply: the sentence about a failure is spoken too, also of a turn that cannot start", async () => {
+  const failure = new AppError("agent_unavailable", "It broke.");
+  for (const errors of ["speak", "event"] as const) {
+    for (const hasStarted of [true, false]) {
+      const { promise: goOn, resolve } = Promise.withResolvers<void>();
+      const textToSpeech = marking();
+      await using app = startApp({
+        ...{ textToSpeech, errors, headMs: 1 },
+        script(prompt) {
+          prompt.say("One.");
+          prompt.fail(failure);
+        },
+      });
+      if (!hasStarted) Object.assign(app.agent, { openGate: goOn, openError: failure });
+      const response = await app.chat({ ...ASKED, stream: true, audio: { format: "pcm16" } });
+      resolve();
+      await response.text();
+      const spoken = textToSpeech.requests.map(({ text }) => text).join(" ");
+      const apology = errors === "speak" ? "Sorry, my agent cannot be reached" : "";
+      assert(spoken.includes(apology), `${spoken} of ${errors}`);
+      assertEquals(spoken.startsWith("One."), hasStarted);
+    }
+  }
+});
+
+Deno.test("spoken reply: max_tokens cuts the speech too", async () => {
+  for (const stream of [true, false]) {
+    const textToSpeech = marking();
+    await using app = startApp({ script: saying("One. Two. Three, four, five."), textToSpeech });
+    const audio = { format: "pcm16" };
+    await (await app.chat({ ...ASKED, audio, stream, max_completion_tokens: 5 })).text();
+    assertEquals(textToSpeech.requests.map(({ text }) => text).join(" "), "One. Two.");
+  }
+});
+
+Deno.test("spoken reply: the first 60,000 characters are spoken, and all of them written", async () => {
+  const sentence = `${"word ".repeat(20)}end. `;
+  const text = sentence.repeat(Math.ceil(70_000 / sentence.length));
+  for (const stream of [true, false]) {
+    const textToSpeech = marking();
+    await using app = startApp({ script: saying(text), textToSpeech });
+    const response = await app.chat({ ...ASKED, audio: { format: "pcm16" }, stream });
+    const written = stream
+      ? (await deltasOf(response)).map(({ delta }) => delta.audio?.transcript ?? "").join("")
+      : (await response.json()).choices[0].message.audio.transcript;
+    assertEquals(written.trim(), text.trim());
+    const chars = textToSpeech.requests.reduce((sum, request) => sum + request.text.length, 0);
+    // Spaces join sentences that are spoken together.
+    assert(chars > 58_000 && chars < 61_000, `${chars} characters`);
+  }
+});
+
+Deno.test("spoken reply: a whole reply with more than 32 MiB of sound is text only", async () => {
+  for (const [mebibytes, hasSound] of [[32, true], [33, false]] as const) {
+    const piece = "x".repeat(1024 * 1024);
+    const textToSpeech = new FakeVoice(() => Array(mebibytes).fill(piece));
+    await using app = startApp({ script: saying("One."), textToSpeech });
+    const { choices: [{ message }] } = await (await app.chat({ ...ASKED, stream: false })).json();
+    assertEquals([message.audio !== undefined, message.content], [hasSound, hasSound ? null : "One.\n"]);
+  }
+});
+
+Deno.test("spoken reply: a key needs the scope audio", async () => {
+  await using app = startApp({ textToSpeech: marking(), access: { keys: [apiKey("chat", ["chat"])] } });
+  const error = await errorOf(await app.chat({ ...ASKED, stream: false }, withKey("chat")));
+  assertEquals([error.status, error.code, app.agent.prompts], [403, "insufficient_scope", []]);
 });
 
 Deno.test("spoken reply: a client that leaves ends the voice", async () => {
@@ -119,17 +267,27 @@ Deno.test("spoken reply: a client that leaves ends the voice", async () => {
 });
 
 Deno.test("spoken reply: the next message finds the reply by the id of its sound, for its owner only", async () => {
-  await using app = startApp({ script: saying("The word is owl."), textToSpeech: marking() });
+  using clock = new FakeClock();
+  const access = { keys: [apiKey("a"), apiKey("b")] };
+  await using app = startApp({ script: saying("The word is owl."), textToSpeech: marking(), access });
   const first = { role: "user", content: "Say a word." };
-  const { choices: [{ message }] } = await (await app.chat({ ...ASKED, messages: [first], stream: false }))
-    .json();
+  const { choices: [{ message }] } =
+    await (await app.chat({ ...ASKED, messages: [first], stream: false }, withKey("a"))).json();
   const history = (id: string) => [
     first,
     { role: "assistant", audio: { id } },
     { role: "user", content: "Which word was it?" },
   ];
-  for (const [id, isFound] of [[message.audio.id, true], ["audio_other", false]] as const) {
-    await (await app.chat({ messages: history(id), stream: false })).json();
+  const cases: [key: string, id: string, isFound: boolean, laterSecs: number][] = [
+    ["a", message.audio.id, true, 0],
+    ["a", "audio_other", false, 0],
+    ["b", message.audio.id, false, 0],
+    ["a", message.audio.id, true, 3_500],
+    ["a", message.audio.id, false, 200],
+  ];
+  for (const [key, id, isFound, laterSecs] of cases) {
+    clock.advance(laterSecs * 1000);
+    await (await app.chat({ messages: history(id), stream: false }, withKey(key))).json();
     assertEquals(JSON.stringify(app.agent.prompts.at(-1)!.blocks).includes("The word is owl."), isFound, id);
   }
 });
