@@ -45,6 +45,9 @@ export function countEventStreams(): number {
 export class EventStream {
   /** The body of the response. */
   readonly body: ReadableStream<Uint8Array>;
+  /** Resolves when the stream has ended, or its reader is gone. */
+  readonly closed: Promise<void>;
+  readonly #setClosed: () => void;
   readonly #onDisconnect: () => void;
   readonly #heartbeat: IdleTimer;
   #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
@@ -54,6 +57,7 @@ export class EventStream {
 
   constructor({ heartbeatMs, heartbeat, onDisconnect }: EventStreamOptions) {
     this.#onDisconnect = onDisconnect;
+    ({ promise: this.closed, resolve: this.#setClosed } = Promise.withResolvers());
     this.body = new ReadableStream<Uint8Array>({
       start: (controller) => {
         this.#controller = controller;
@@ -157,6 +161,7 @@ export class EventStream {
   #close(): void {
     this.#controller = undefined;
     this.#room?.resolve();
+    this.#setClosed();
     openCount--;
     this.#heartbeat[Symbol.dispose]();
   }

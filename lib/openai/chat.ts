@@ -5,7 +5,8 @@ import { textOf } from "../conversation/message.ts";
 import type { TurnRequest } from "../conversation/registry.ts";
 import { AppError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
-import { holdBodyUntil, type JsonBody, readJson } from "../http/json_body.ts";
+import { holdBodyUntil, holdMore, type JsonBody, readJson } from "../http/json_body.ts";
+import type { KeyLimit } from "../http/key_limit.ts";
 import type { Handler } from "../http/router.ts";
 import type { TextToSpeech } from "../speech/text_to_speech.ts";
 import type { Caller } from "../turn/caller.ts";
@@ -51,8 +52,12 @@ const ENDPOINTS = {
   text: { idPrefix: "cmpl-", parse: parseTextRequest, createFrames: textFrames },
 } as const;
 
-/** Creates the handler of an endpoint. */
-export function completionHandler(deps: CompletionDeps, endpoint: keyof typeof ENDPOINTS): Handler {
+/** Creates the handler of an endpoint. @param texts Counts the replies of each key that are spoken. */
+export function completionHandler(
+  deps: CompletionDeps,
+  endpoint: keyof typeof ENDPOINTS,
+  texts: KeyLimit,
+): Handler {
   const { idPrefix, parse, createFrames } = ENDPOINTS[endpoint];
   const { stream, textToSpeech, emotions: words } = deps;
   const transcripts = new SpokenReplies();
@@ -70,6 +75,8 @@ export function completionHandler(deps: CompletionDeps, endpoint: keyof typeof E
     const name = conversationName(http.headers, request.conversation ?? conversation?.trim());
     const key = idempotencyKey(http, caller.id, body, name);
     if (request.format) await requireUsableSchema(request.format, http.signal);
+    // Before the turn begins, so that a refused request has lost nothing.
+    const place = voice && texts.take(caller);
     let turn: Turn | undefined;
     const starting = startOrJoin(deps, key, request, {
       caller,
@@ -99,6 +106,7 @@ export function completionHandler(deps: CompletionDeps, endpoint: keyof typeof E
           frames: spokenFrames(head, sound),
           options: { textToSpeech, request: voice, words, onFailure },
           onEnd: (text: string) => transcripts.set(sound.id, caller.id, text),
+          onClose: () => place?.[Symbol.dispose](),
         };
         response = await streamReply(
           starting,
@@ -111,15 +119,20 @@ export function completionHandler(deps: CompletionDeps, endpoint: keyof typeof E
       } else {
         const { text, end } = await collectReply(await starting, options, http.signal);
         const data = voice && textToSpeech &&
-          await speakReply(textToSpeech, text, voice, words, http.signal).catch(onFailure);
+          await speakReply(text, {
+            ...{ textToSpeech, request: voice, words, signal: http.signal },
+            hold: (bytes) => holdMore(http, bytes),
+          }).catch(onFailure);
         const audio = data
           ? { id: sound.id, data, expires_at: sound.expiresAt, transcript: text.trimEnd() }
           : undefined;
         if (audio) transcripts.set(sound.id, caller.id, text);
         response = Response.json(createFrames(head).body(text, end.finish, end.usage, audio));
         if (end.isEstimated) response.headers.set("x-usage-estimated", "true");
+        place?.[Symbol.dispose]();
       }
     } catch (error) {
+      place?.[Symbol.dispose]();
       throw error instanceof AppError && turn ? error.inConversation(headerText(turn.conversation)) : error;
     }
     const ignored = voice

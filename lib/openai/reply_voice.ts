@@ -17,7 +17,7 @@ import { parse } from "./wire.ts";
 const MAX_BATCH_CHARS = 2_000;
 /** Characters of a reply that are spoken, about an hour. The rest of the reply comes as text only. */
 const MAX_SPOKEN_CHARS = 60_000;
-/** Bytes of the sound of a reply that is that is not streamed. */
+/** Bytes of the sound of a reply that is not streamed. */
 const MAX_SOUND_BYTES = 32 * 1024 * 1024;
 
 /** OpenAI's names of the formats in chat. */
@@ -92,18 +92,21 @@ function speechRequest(text: string, { voice, format }: VoiceRequest): SpeechReq
   return { text, voice, format, speed: 1, model: USUAL_SPEECH_MODEL, instructions: undefined };
 }
 
+/** The parts that {@linkcode speakReply} works with. */
+interface ReplySpeech extends Pick<ReplyVoiceOptions, "textToSpeech" | "request" | "words" | "signal"> {
+  /** Counts bytes in memory. @throws {AppError} if there is no room for them. */
+  readonly hold: (bytes: number) => void;
+}
+
 /**
  * Speaks a whole reply.
  *
  * @returns Base64; `undefined` if nothing in the reply can be spoken.
- * @throws {AppError} if the voice fails.
+ * @throws {AppError} if the voice fails, or the sound is too large.
  */
 export async function speakReply(
-  textToSpeech: TextToSpeech,
   text: string,
-  request: VoiceRequest,
-  words: EmotionWords,
-  signal: AbortSignal,
+  { textToSpeech, request, words, hold, signal }: ReplySpeech,
 ): Promise<string | undefined> {
   const spoken = speakable(text.slice(0, MAX_SPOKEN_CHARS), words);
   if (spoken === "") return undefined;
@@ -111,6 +114,7 @@ export async function speakReply(
   let size = 0;
   for await (const piece of await textToSpeech.speak(speechRequest(spoken, request), signal)) {
     size += piece.byteLength;
+    hold(piece.byteLength);
     if (size > MAX_SOUND_BYTES) {
       throw new AppError(
         "body_too_large",

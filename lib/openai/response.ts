@@ -44,6 +44,8 @@ export interface StreamVoice {
   readonly options: Pick<ReplyVoiceOptions, "textToSpeech" | "request" | "words" | "onFailure">;
   /** Receives the whole text at its end. */
   readonly onEnd: (text: string) => void;
+  /** The stream has ended, or its reader is gone. */
+  readonly onClose: () => void;
 }
 
 type StreamRequest = ReplyOptions & Pick<CompletionRequest, "format" | "includeUsage" | "includeAgentEvents">;
@@ -71,6 +73,7 @@ export async function streamReply(
     gone.abort();
     stopReading();
   });
+  if (voice) void stream.closed.then(voice.onClose);
   const output = format
     ? jsonSink(format, sink, "\n", signal)
     : voice

@@ -1,10 +1,17 @@
 /** The routes of the OpenAI side. @module */
 
+import { KeyLimit } from "../http/key_limit.ts";
 import { canonicalPath, type Route } from "../http/router.ts";
 import { completionHandler } from "./chat.ts";
 import { type EmbeddingsConfig, embeddingsHandler } from "./embeddings.ts";
 import { modelHandler, modelsHandler } from "./models.ts";
-import { type SpeechDeps, speechHandler, speechModelsHandler, voicesHandler } from "./speech.ts";
+import {
+  MAX_TEXTS_PER_KEY,
+  type SpeechDeps,
+  speechHandler,
+  speechModelsHandler,
+  voicesHandler,
+} from "./speech.ts";
 import { type TranscriptionDeps, transcriptionHandler } from "./transcriptions.ts";
 import { createHandler, type ResponseDeps } from "./responses/create.ts";
 import { cancelHandler, deleteHandler, inputItemsHandler, retrieveHandler } from "./responses/handlers.ts";
@@ -56,7 +63,8 @@ const NOT_SERVED: Readonly<Record<string, string>> = {
 /** Creates the routes. The extra chat path hides none of them; sides whose routes come later hide it. */
 export function openAiRoutes(deps: OpenAiDeps): Route[] {
   const created = Math.floor(Date.now() / 1000);
-  const chat = completionHandler(deps, "chat");
+  const texts = new KeyLimit(MAX_TEXTS_PER_KEY, "texts and replies that are spoken");
+  const chat = completionHandler(deps, "chat", texts);
   return [
     ...Object.entries(NOT_SERVED).flatMap(([path, instead]) => [
       { path, instead },
@@ -70,7 +78,7 @@ export function openAiRoutes(deps: OpenAiDeps): Route[] {
     },
     {
       path: "/completions",
-      POST: completionHandler(deps, "text"),
+      POST: completionHandler(deps, "text", texts),
       docs: { POST: { name: "completions", summary: "OpenAI's older form of completions" } },
     },
     {
@@ -111,7 +119,7 @@ export function openAiRoutes(deps: OpenAiDeps): Route[] {
     },
     {
       path: "/audio/speech",
-      POST: speechHandler(deps),
+      POST: speechHandler(deps, texts),
       docs: { POST: { name: "speech", summary: "Text as speech, from its first sentence on" } },
     },
     {

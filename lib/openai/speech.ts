@@ -7,7 +7,7 @@ import { startIdleTimer } from "../core/idle_timer.ts";
 import type { Log } from "../core/log.ts";
 import { errorBody } from "../http/error_response.ts";
 import { readJson } from "../http/json_body.ts";
-import { KeyLimit } from "../http/key_limit.ts";
+import type { KeyLimit } from "../http/key_limit.ts";
 import type { Handler } from "../http/router.ts";
 import { EVENT_STREAM_HEADERS, READ_TIMEOUT_MS } from "../http/sse.ts";
 import { SPEECH_RATE } from "../speech/pcm.ts";
@@ -25,8 +25,8 @@ const MAX_VOICE_CHARS = 256;
 /** Bytes of sound in an event, before base64. */
 const MAX_EVENT_BYTES = 24 * 1024;
 
-/** Texts of one key that are spoken at once: half of those of all keys. */
-const MAX_TEXTS_PER_KEY = 16;
+/** Texts and chat replies of one key that are spoken at once: half of the texts of all keys. */
+export const MAX_TEXTS_PER_KEY = 16;
 
 /** The media types of the formats. */
 const MEDIA_TYPES: Readonly<Record<SpeechFormat, string>> = {
@@ -73,8 +73,8 @@ const speechBody = z.object({
   stream_format: z.enum(["audio", "sse"]).nullish(),
 });
 
-/** Creates the handler of `POST /audio/speech`. */
-export function speechHandler(deps: SpeechDeps): Handler {
+/** Creates the handler of `POST /audio/speech`. @param texts Counts the texts of each key. */
+export function speechHandler(deps: SpeechDeps, texts: KeyLimit): Handler {
   const { textToSpeech, emotions, measureSpeech, log } = deps;
   if (textToSpeech === undefined) return refuse;
   let last: Promise<unknown> = Promise.resolve();
@@ -88,7 +88,6 @@ export function speechHandler(deps: SpeechDeps): Handler {
     last = cleaning.catch(() => {});
     return cleaning;
   };
-  const texts = new KeyLimit(MAX_TEXTS_PER_KEY, "texts that are spoken");
   return async (http, { requestId, caller }) => {
     const body = parse(speechBody, (await readJson(http)).value);
     const format = chooseFormat(body.response_format || undefined, textToSpeech.formats);

@@ -1,9 +1,9 @@
 /** Chat replies with sound: `modalities: ["text", "audio"]`, whole and streamed. */
 
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
-import { saying } from "../support/agents/memory_agent.ts";
-import { errorOf, startApp } from "../support/harness/app_harness.ts";
+import { type MemoryPrompt, saying, type Script } from "../support/agents/memory_agent.ts";
+import { errorOf, startApp, type TestApp } from "../support/harness/app_harness.ts";
 import { FakeClock } from "../support/harness/fake_clock.ts";
 import { FakeVoice } from "../support/harness/fake_voice.ts";
 import { apiKey, withKey } from "../support/harness/key_fixture.ts";
@@ -323,4 +323,102 @@ Deno.test("spoken reply: without a voice the request is refused, and text alone 
   assertEquals((await errorOf(response)).code, "not_configured");
   const text = await app.chat({ ...ASKED, modalities: ["text"], stream: false });
   assertEquals((await text.json()).choices[0].message.content, "Hello.\n");
+});
+
+const STREAMED = { ...ASKED, stream: true, audio: { format: "pcm16" } };
+
+Deno.test("spoken reply: a key has 16 texts and spoken replies at once, and others go on", async () => {
+  const isOver = Promise.withResolvers<void>();
+  const textToSpeech = new FakeVoice(async function* () {
+    yield "first";
+    await isOver.promise;
+  });
+  const script = saying("One. Two.");
+  await using app = startApp({ script, textToSpeech, access: { keys: [apiKey("a"), apiKey("b")] } });
+  const text = await app.post("/v1/audio/speech", { input: "Hi", voice: "x" }, withKey("a"));
+  const whole = app.chat({ ...ASKED, stream: false }, withKey("a"));
+  const running = [text];
+  for (let count = 2; count < 16; count++) running.push(await app.chat(STREAMED, withKey("a")));
+  const prompts = app.agent.prompts.length;
+  for (const body of [STREAMED, { ...ASKED, stream: false }]) {
+    const refused = await app.chat(body, withKey("a"));
+    assertEquals([refused.status, refused.headers.get("retry-after")], [429, "5"]);
+    assertEquals((await errorOf(refused)).code, "rate_limit_exceeded");
+  }
+  assertEquals(app.agent.prompts.length, prompts, "a refused request runs no turn");
+  const [silent, other] = [await app.chat({}, withKey("a")), await app.chat(STREAMED, withKey("b"))];
+  assertEquals([silent.status, other.status], [200, 200]);
+  isOver.resolve();
+  await Promise.all([...running, silent, other, await whole].map((response) => response.text()));
+});
+
+/** The ways in which a spoken reply ends: the agent's, the voice's, and the client's. */
+const ENDINGS: Readonly<
+  Record<string, [script: Script, voice: () => FakeVoice, leaves?: "before" | "while"]>
+> = {
+  "its last sound": [saying("One. Two."), marking],
+  "nothing to say": [saying(), marking],
+  "an agent that fails at once": [fail, marking],
+  "an agent that fails later": [(prompt) => (prompt.say("One. Two"), fail(prompt)), marking],
+  "a turn that is cancelled": [(prompt) => (prompt.say("One. Two"), prompt.end("cancelled")), marking],
+  "a voice that fails": [saying("One. Two."), () => new FakeVoice(() => fail())],
+  "a client that leaves before the reply": [() => {}, marking, "before"],
+  "a client that leaves while it listens": [(prompt) => prompt.say("One. Two"), marking, "while"],
+};
+
+function fail(prompt?: MemoryPrompt): never[] {
+  const failure = new AppError("agent_crashed", "The agent has crashed.");
+  if (prompt === undefined) throw failure;
+  prompt.fail(failure);
+  return [];
+}
+
+for (const [name, [script, voice, leaves]] of Object.entries(ENDINGS)) {
+  for (const body of [STREAMED, { ...ASKED, stream: false }]) {
+    Deno.test(`spoken reply: ${name} frees its place, ${body.stream ? "streamed" : "whole"}`, async () => {
+      await using app = startApp({ script, textToSpeech: voice() });
+      for (let count = 0; count < 17; count++) assertNotEquals(await end(app, body, leaves), 429);
+    });
+  }
+}
+
+/** Lets a reply end, or leaves it. @returns The status. */
+async function end(app: TestApp, body: typeof STREAMED, leaves: string | undefined): Promise<number> {
+  const leaving = new AbortController();
+  const answering = app.chat(body, { signal: leaving.signal });
+  if (leaves !== undefined) {
+    const prompt = await app.agent.nextPrompt();
+    if (leaves === "before" || !body.stream) leaving.abort();
+    const { status, body: stream } = await answering;
+    await stream?.cancel();
+    await prompt.cancelled;
+    return status;
+  }
+  const response = await answering;
+  await response.text();
+  return response.status;
+}
+
+Deno.test("spoken reply: the sounds of whole replies count with the bodies, and a reply without room is text", async () => {
+  const [big, isOver] = ["x".repeat(20 * 1024 ** 2), Promise.withResolvers<void>()];
+  const [full, started] = [Promise.withResolvers<void>(), { count: 0 }];
+  const textToSpeech = new FakeVoice(async function* () {
+    const waits = ++started.count <= 6;
+    yield big;
+    if (started.count === 6) full.resolve();
+    if (!waits) return;
+    await isOver.promise;
+    throw new Error("no voice");
+  });
+  await using app = startApp({ script: saying("One."), textToSpeech });
+  const ask = async () => {
+    const { choices: [{ message }] } = await (await app.chat({ ...ASKED, stream: false })).json();
+    return [message.content, message.audio?.data.length > 0];
+  };
+  const running = Array.from({ length: 6 }, ask);
+  await full.promise;
+  assertEquals(await ask(), ["One.\n", false]);
+  isOver.resolve();
+  assertEquals(await Promise.all(running), Array(6).fill(["One.\n", false]));
+  assertEquals(await ask(), [null, true]);
 });
