@@ -245,7 +245,8 @@ Deno.test("spoken reply: a whole reply with more than 32 MiB of sound is text on
 });
 
 Deno.test("spoken reply: a key needs the scope audio", async () => {
-  await using app = startApp({ textToSpeech: marking(), access: { keys: [apiKey("chat", ["chat"])] } });
+  const access = { keys: [apiKey("chat", ["chat"])] };
+  await using app = startApp({ script: saying("Hello."), textToSpeech: marking(), access });
   const error = await errorOf(await app.chat({ ...ASKED, stream: false }, withKey("chat")));
   assertEquals([error.status, error.code, app.agent.prompts], [403, "insufficient_scope", []]);
 });

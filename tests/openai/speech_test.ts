@@ -140,6 +140,9 @@ Deno.test("speech: the head and the first sound leave before the rest is made, a
   });
   await using app = startApp({ textToSpeech });
   const response = await speak(app);
+  // Proxies must not wait for the whole sound either.
+  const names = ["content-length", "cache-control", "x-accel-buffering"];
+  assertEquals(names.map((name) => response.headers.get(name)), [null, "no-cache, no-transform", "no"]);
   await using reader = new WriteReader(response);
   assertEquals(await reader.next(), "first");
   resolve();
@@ -307,6 +310,21 @@ Deno.test("speech: its time is measured", async () => {
     count(`tts_request_duration_seconds_count{error_type="${end}"}`)
   );
   assertEquals(ends, [1, 2, 1]);
+});
+
+Deno.test("speech: texts that fail do not count for their key", async () => {
+  const textToSpeech = new FakeVoice(async function* ({ text }) {
+    if (text === "fail") await Promise.reject(new AppError("upstream_error", "no"));
+    yield "a";
+    if (text === "break") await Promise.reject(new AppError("upstream_error", "no"));
+  });
+  await using app = startApp({ textToSpeech, access: { keys: [apiKey("a")] } });
+  for (let i = 0; i < 8; i++) {
+    for (const input of ["fail", "break", ""]) {
+      await (await speak(app, { input }, withKey("a"))).text().catch(() => {});
+    }
+  }
+  assertEquals(await (await speak(app, {}, withKey("a"))).text(), "a");
 });
 
 Deno.test("speech: a key speaks 16 texts at once, and others go on", async () => {
