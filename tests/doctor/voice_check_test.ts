@@ -131,18 +131,25 @@ Deno.test("checkVoice: a server whose model is not set gets the usual one", asyn
   assertEquals([speech!.body.model, transcription!.form!.get("model")], ["tts-1", "whisper-1"]);
 });
 
-testWith(
-  ["espeak-ng", "pocketsphinx_continuous"],
-  "checkVoice: programs that speak and hear a word",
-  async () => {
-    const found = await check(
-      [...providerLines("espeak-ng"), ...providerLines("pocketsphinx_continuous")].join("\n"),
-    );
-    const texts = found.map(({ text }) => text);
-    assert(texts.some((text) => /^speech: espeak-ng speaks a word in \d+ ms$/.test(text)), texts.join("\n"));
-    assert(
-      texts.some((text) => /^transcription: pocketsphinx_continuous heard ".*"/.test(text)),
-      texts.join("\n"),
-    );
-  },
-);
+for (const speaker of ["espeak-ng", "flite"]) {
+  testWith(
+    [speaker, "pocketsphinx_continuous"],
+    `checkVoice: the lines of ${speaker} and pocketsphinx speak and hear a word`,
+    async () => {
+      const found = await check(
+        [...providerLines(speaker), ...providerLines("pocketsphinx_continuous")].join("\n"),
+      );
+      assertEquals(found.filter(({ level }) => level !== "ok"), []);
+      const texts = found.map(({ text }) => text).join("\n");
+      assertMatch(texts, new RegExp(`^speech: ${speaker} speaks a word in \\d+ ms$`, "m"));
+      assertMatch(texts, /^transcription: pocketsphinx_continuous heard "[a-z]+"/m);
+    },
+  );
+}
+
+Deno.test("providerLines: the page Voice has the same commands", async () => {
+  const page = await Deno.readTextFile(new URL("../../.github/docs/voice.md", import.meta.url));
+  for (const program of ["espeak-ng", "pocketsphinx_continuous", "say", "whisper-cli", "piper"]) {
+    assert(page.includes(`\n${providerLines(program).join("\n")}\n`), program);
+  }
+});
