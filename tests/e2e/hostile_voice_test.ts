@@ -1,9 +1,19 @@
 /** Hostile clients of the voice, against the real program: it answers `/health` at once, and leaves nothing behind. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { listProcesses } from "../../lib/core/process_tree.ts";
+import { encodeWav } from "../../lib/speech/wav.ts";
 import { assertHealthyDuring } from "../support/harness/health_monitor.ts";
 import { residentMiB } from "../support/harness/inspector.ts";
-import { type ServerProcess, startServer, until } from "../support/harness/server_process.ts";
+import { testWith } from "../support/harness/programs.ts";
+import {
+  isAlive,
+  script,
+  type ServerProcess,
+  startServer,
+  terminateAgain,
+  until,
+} from "../support/harness/server_process.ts";
 
 /** Most memory of a server at any time, in MiB: bodies have 128, twice while they are joined. */
 const MAX_PEAK_MIB = 700;
@@ -116,22 +126,47 @@ testHostile("100 texts of 16,000 characters whose sound nobody reads", async (se
   assert(statuses.every((status) => [200, 400, 429, "left"].includes(status)), statuses.join(" "));
 });
 
-Deno.test("hostile voice: a program that hangs does not outlive the server, and leaves no file", async () => {
-  for (const [what, signals] of Object.entries({ one: 1, two: 2 })) {
-    const folder = await Deno.makeTempDir();
-    const script = `echo $$ $(dirname $1) >${folder}/new; mv ${folder}/new ${folder}/seen; sleep 600`;
-    await Deno.writeTextFile(`${folder}/hang.sh`, script);
-    const command = `sh ${folder}/hang.sh {input}`;
-    await using server = await startServer({ agent: "demo", env: { VTUBER_SPEECH_COMMAND: command } });
-    const speaking = speak(server, "Hello.").then((response) => response.body?.cancel(), () => {});
-    const seen = await until(() => Deno.readTextFile(`${folder}/seen`).catch(() => ""));
-    const [pid, temporary] = seen.trim().split(" ");
-    server.signal("SIGTERM");
-    if (signals === 2) server.signal("SIGINT");
-    await server.exited;
-    await speaking;
-    await until(() => Deno.stat(`/proc/${pid}`).then(() => false, () => true));
-    assertEquals(await Deno.stat(temporary!).then(() => "left behind", () => "gone"), "gone", what);
-    await Deno.remove(folder, { recursive: true });
-  }
-});
+/** A program that speaks one sentence, and then hangs with a child. Tells its pids and its folder in `seen`. */
+const HANGING = `if mkdir first 2>/dev/null; then cat tone.wav; exit; fi
+sleep 600 &
+echo $$ $! $(dirname $1) >new; mv new seen
+wait`;
+
+for (const end of ["a signal", "a second signal"] as const) {
+  testWith(
+    ["ffmpeg"],
+    `hostile voice: ${end} ends programs that hang, and leaves no file of theirs`,
+    async () => {
+      const folder = await Deno.makeTempDir();
+      await Deno.writeTextFile(`${folder}/hang.sh`, `cd ${folder}\n${HANGING}`);
+      const tone = Int16Array.from({ length: 48_000 }, (_, index) => 9_000 * Math.sin(index / 8));
+      await Deno.writeFile(`${folder}/tone.wav`, encodeWav({ rate: 24_000, samples: tone }));
+      const command = `sh ${folder}/hang.sh {input}`;
+      const env = { VTUBER_SPEECH_COMMAND: command, VTUBER_SHUTDOWN_GRACE_SECS: "600" };
+      await using server = await startServer({ env });
+      const speech = await server.post("/v1/audio/speech", { input: "One. Two.", response_format: "mp3" });
+      const seen = await until(() => Deno.readTextFile(`${folder}/seen`).catch(() => ""));
+      const [pid, child, temporary] = seen.trim().split(" ");
+      const started = (await listProcesses()).filter(({ parent }) => parent === server.pid);
+      const pids = [Number(pid), Number(child), ...started.map(({ pid }) => pid)];
+      assert(
+        pids.length >= 5 && pids.every(isAlive),
+        "the agent, the encoder, the program and its child run",
+      );
+      if (end === "a signal") {
+        await server.end("SIGTERM");
+      } else {
+        // The server waits for this turn.
+        const turn = await server.chat(script({ text: "." }, { hang: true }));
+        server.signal("SIGTERM");
+        await server.logged('"message":"shutting down"');
+        await terminateAgain(server);
+        await turn.text().catch(() => {});
+      }
+      await speech.bytes().catch(() => {});
+      await until(() => !pids.some(isAlive));
+      assertEquals(await Deno.stat(temporary!).then(() => "left behind", () => "gone"), "gone");
+      await Deno.remove(folder, { recursive: true });
+    },
+  );
+}

@@ -12,6 +12,7 @@ import {
   script,
   type ServerProcess,
   startServer,
+  terminateAgain,
   until,
 } from "../support/harness/server_process.ts";
 
@@ -57,17 +58,6 @@ Deno.test("start: an unknown flag, an address in use and missing paths are error
     assertStringIncludes(err, name);
   }
 });
-
-/** Sends SIGTERM until the process ends, because one right after another counts as the same. Returns the exit code. */
-async function terminateAgain(server: ServerProcess): Promise<number> {
-  let code: number | undefined;
-  server.exited.then((status) => code = status.code);
-  await until(() => {
-    if (code === undefined) server.signal("SIGTERM");
-    return code !== undefined;
-  });
-  return code!;
-}
 
 Deno.test("SIGTERM: /readyz fails, new turns are refused, running ones may end; then exit code 0", async () => {
   await using gate = await createGate();

@@ -279,6 +279,17 @@ export function assertBoundedMemory({ pid }: ServerProcess): void {
   assert(resident < MAX_RESIDENT_MIB, `${resident} MiB`);
 }
 
+/** Sends SIGTERM until the process ends, because one right after another counts as the same. Returns the exit code. */
+export async function terminateAgain(server: ServerProcess): Promise<number> {
+  let code: number | undefined;
+  server.exited.then((status) => code = status.code);
+  await until(() => {
+    if (code === undefined) server.signal("SIGTERM");
+    return code !== undefined;
+  });
+  return code!;
+}
+
 /** Whether a process runs. */
 export function isAlive(pid: number): boolean {
   try {
