@@ -19,8 +19,10 @@ export class FakeAudio {
   readonly spoken: Spoken[] = [];
   /** The recordings that were sent, as files. */
   readonly recordings: Uint8Array[] = [];
-  /** The words of the next recordings; afterwards there are none. */
-  readonly said: string[] = [];
+  /** The words of the next recordings, or the errors in place of them; afterwards there are no words. */
+  readonly said: (string | Error)[] = [];
+  /** Sentences that are spoken without a sound. */
+  readonly silent = new Set<string>();
   /** The status of answers to requests for speech. */
   status = 200;
   /** The characters that the voice speaks in a second. */
@@ -38,12 +40,14 @@ export class FakeAudio {
         const error = { message: "The voice is hoarse." };
         return await route.fulfill({ status: this.status, json: { error } });
       }
-      const body = vowel(RATE, input.length / this.charsPerS, 0.5);
+      const body = vowel(RATE, input.length / this.charsPerS, this.silent.has(input) ? 0 : 0.5);
       await route.fulfill({ contentType: "audio/pcm", body: Buffer.from(body.buffer) });
     });
     await page.route("**/v1/audio/transcriptions", async (route) => {
       this.recordings.push(fileOf(route.request().postDataBuffer()!));
-      await route.fulfill({ json: { text: this.said.shift() ?? "" } });
+      const said = this.said.shift() ?? "";
+      if (typeof said === "string") await route.fulfill({ json: { text: said } });
+      else await route.fulfill({ status: 500, json: { error: { message: said.message } } });
     });
   }
 
@@ -79,11 +83,16 @@ function vowel(rate: number, seconds: number, amplitude: number): Int16Array<Arr
   });
 }
 
-/** Writes the file of a microphone: silence, a talk, and silence again; Chromium plays it over and over. */
-export async function writeTalk(path: string, silenceS = 2): Promise<void> {
+/** Seconds of silence before and after the talk: an answer can be spoken until the talk is heard again. */
+const BEFORE_S = 0.6;
+const AFTER_S = 3.4;
+
+/** Writes the file of a microphone: a talk between silence; Chromium plays it over and over. */
+export async function writeTalk(path: string): Promise<void> {
   const rate = 48_000;
-  const silence = new Int16Array(rate * silenceS);
-  const samples = Int16Array.from([...silence, ...vowel(rate, 1.5, 0.6), ...silence]);
+  const talk = vowel(rate, 1.5, 0.6);
+  const samples = new Int16Array(rate * BEFORE_S + talk.length + rate * AFTER_S);
+  samples.set(talk, rate * BEFORE_S);
   await Deno.writeFile(path, encodeWav({ rate, samples }));
 }
 
@@ -130,5 +139,58 @@ export const COUNT_AUDIO = `
       };
     }
     return stream;
+  };
+`;
+
+/**
+ * A script of the page: a `speechSynthesis` whose voices a test adds with `addVoices`. It speaks at once, or with
+ * `isHeld` until the test calls `endSpeech`.
+ */
+export const FAKE_SYNTHESIS = `
+  const voices = [];
+  const listeners = [];
+  globalThis.addVoices = (...added) => {
+    voices.push(...added.map(([voiceURI, name, lang]) => ({ voiceURI, name, lang, default: false, localService: true })));
+    for (const listener of listeners) listener();
+  };
+  globalThis.SpeechSynthesisUtterance = class {
+    constructor(text) {
+      this.text = text;
+    }
+  };
+  Object.defineProperty(globalThis, "speechSynthesis", { value: {
+    getVoices: () => voices,
+    addEventListener: (_type, listener) => listeners.push(listener),
+    cancel() {},
+    speak(utterance) {
+      audioUse.utterances.push([utterance.voice.voiceURI, utterance.text]);
+      globalThis.endSpeech = () => utterance.onend();
+      queueMicrotask(() => {
+        utterance.onstart();
+        if (!globalThis.isHeld) endSpeech();
+      });
+    },
+  } });
+`;
+
+/** A script of the page: a recognition of the browser that hears what a test says with `say`. */
+export const FAKE_RECOGNITION = `
+  globalThis.recognitions = 0;
+  globalThis.SpeechRecognition = class {
+    start() {
+      recognitions++;
+      globalThis.recognition = this;
+    }
+    stop() {
+      globalThis.recognition = undefined;
+      queueMicrotask(() => this.onend());
+    }
+    abort() {
+      globalThis.recognition = undefined;
+    }
+  };
+  globalThis.say = (transcript) => {
+    recognition.onspeechstart();
+    recognition.onresult({ resultIndex: 0, results: [Object.assign([{ transcript }], { isFinal: true })] });
   };
 `;

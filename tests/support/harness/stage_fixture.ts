@@ -34,9 +34,9 @@ export function question(
   return { request: { method: "elicitation/create", params: { mode: "form", message, requestedSchema } } };
 }
 
-/** Waits until a page gets events. */
+/** Waits until a page gets events. The overlay does not show that. */
 export async function untilConnected(page: Page): Promise<void> {
-  await page.locator('#connection[data-state="open"]').waitFor();
+  await page.locator('#connection[data-state="open"]').waitFor({ state: "attached" });
 }
 
 /** Sends a message on a page. */
