@@ -13,6 +13,7 @@ import {
   choose,
   LONG,
   NETWORK_NAME,
+  silence,
   SLOW_CHARS_PER_S,
   testVoiceStage,
   turnOn,
@@ -90,10 +91,8 @@ testVoiceStage("stage: the microphone", ENV, {
     await turnOn(page);
     await choose(page, "Your microphone", "push");
     await send(page, script({ text: LONG }, gate.step));
-    await untilAudio(page, "playing > 0");
     const cancelled = countMethod(await server.received(), "session/cancel");
-    await hold(page);
-    await untilAudio(page, "playing === 0");
+    await silence(page, () => hold(page));
     await server.receivedTimes("session/cancel", cancelled + 1);
     await gate.open();
     await page.mouse.up();
@@ -114,9 +113,7 @@ testVoiceStage("stage: the microphone", ENV, {
     assert(parseWav(recording!).samples.some((sample) => Math.abs(sample) > 1_000));
     // The character answers, until the person talks again.
     await reply(page, "This is a sentence").waitFor();
-    await untilAudio(page, "playing > 0");
-    await page.getByText("Listening…").waitFor();
-    await untilAudio(page, "playing === 0");
+    await silence(page, () => page.getByText("Listening…").waitFor());
     await server.receivedTimes("session/cancel", cancelled + 1);
     await gate.open();
     assert(audio.spoken.length <= 4, `${audio.spoken.length} sentences were asked for`);

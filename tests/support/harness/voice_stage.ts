@@ -106,6 +106,14 @@ export async function untilAudio(page: Page, condition: string): Promise<void> {
   await until(() => page.evaluate(`(() => { with (audioUse) return Boolean(${condition}); })()`));
 }
 
+/** Waits until the voice speaks, does something, and waits until that has stopped the voice in the middle of a sentence. */
+export async function silence(page: Page, act: () => Promise<void>): Promise<void> {
+  await untilAudio(page, "playing > 0");
+  const { stopped } = await audioUse(page);
+  await act();
+  await untilAudio(page, `playing === 0 && stopped > ${stopped}`);
+}
+
 /** Turns the voice on. */
 export async function turnOn(page: Page): Promise<void> {
   await page.getByRole("button", { name: "Voice", exact: true }).click();
