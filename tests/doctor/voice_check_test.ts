@@ -149,7 +149,7 @@ for (const speaker of ["espeak-ng", "flite"]) {
 
 Deno.test("providerLines: the page Voice has the same commands", async () => {
   const page = await Deno.readTextFile(new URL("../../.github/docs/voice.md", import.meta.url));
-  for (const program of ["espeak-ng", "pocketsphinx_continuous", "say", "whisper-cli", "piper"]) {
+  for (const program of ["espeak-ng", "pocketsphinx_continuous", "say", "whisper-cli"]) {
     assert(page.includes(`\n${providerLines(program).join("\n")}\n`), program);
   }
 });
