@@ -39,7 +39,7 @@ import {
 import { USUAL_TRANSCRIPTION_MODEL } from "./speech/config.ts";
 import { findFfmpeg } from "./speech/ffmpeg.ts";
 import { ProgramRuns } from "./speech/program.ts";
-import type { SpeechToText } from "./speech/speech_to_text.ts";
+import { recordingOf, type SpeechToText } from "./speech/speech_to_text.ts";
 import type { TextToSpeech } from "./speech/text_to_speech.ts";
 import { type Character, openCharacter } from "./stage/character.ts";
 import { stageRoutes } from "./stage/routes.ts";
@@ -229,12 +229,11 @@ export function createServer(config: Config, parts: ServerParts) {
 function soundTranscriber(speechToText: SpeechToText | undefined): TranscribeSound | undefined {
   if (speechToText === undefined) return undefined;
   return async ({ mimeType, data }, signal) => {
-    const { text } = await speechToText.transcribe({
-      audio: Uint8Array.fromBase64(data),
-      filename: mimeType === "audio/wav" ? "sound.wav" : "sound.mp3",
-      ...{ language: undefined, prompt: undefined, temperature: undefined, times: [] },
+    const filename = mimeType === "audio/wav" ? "sound.wav" : "sound.mp3";
+    const recording = recordingOf(filename, Uint8Array.fromBase64(data), {
       model: USUAL_TRANSCRIPTION_MODEL,
-    }, signal);
+    });
+    const { text } = await speechToText.transcribe(recording, signal);
     return text;
   };
 }

@@ -1,12 +1,16 @@
 /** The client of an OpenAI-compatible server that the owner has configured: an upstream. @module */
 
 import { z } from "zod";
+import { abortable } from "./abortable.ts";
 import { AppError } from "./errors.ts";
 import { startIdleTimer } from "./idle_timer.ts";
 import { createRedactor, MIN_SECRET_CHARS, urlSecrets } from "./redact.ts";
 import { spaceUnsafe } from "./unsafe_text.ts";
 
-/** Longest time for an answer, or for the head of a stream, in milliseconds. Node's `fetch` gives up on us after 300 seconds. */
+/**
+ * Longest time for an answer, or for the head of a stream, in milliseconds; before that as long again for an upload. Node's
+ * `fetch` gives up on us 300 seconds after it has sent a request.
+ */
 const TIMEOUT_MS = 240_000;
 /** Longest silence in a stream while it is read, in milliseconds. */
 const SILENCE_MS = 60_000;
@@ -62,7 +66,7 @@ export interface Upstream {
   /** Its table in a sentence, such as `[embeddings] in config.toml`. */
   readonly table: string;
   /**
-   * Posts JSON or a form to a path of OpenAI's API, and returns the JSON of the answer.
+   * Posts JSON to a path of OpenAI's API, and returns the JSON of the answer.
    *
    * @throws {AppError} if the upstream refuses, cannot be reached, or does not answer in time.
    */
@@ -70,13 +74,26 @@ export interface Upstream {
   /** Gets the JSON of a path, as {@linkcode postJson}. */
   getJson(path: string, options: UpstreamRequestOptions): Promise<unknown>;
   /**
-   * Posts JSON or a form, and returns the answer once its head, and its first bytes, are there.
+   * Posts JSON, and returns the answer once its head, and its first bytes, are there.
    *
    * @throws {AppError} if the upstream refuses, cannot be reached, or does not answer in time.
    */
   postForStream(path: string, body: object, options: UpstreamStreamOptions): Promise<UpstreamStream>;
+  /**
+   * Posts a body as it comes, and returns the answer like {@linkcode Upstream.postForStream} once all of the body is sent. An
+   * upstream that refuses is not sent the rest.
+   *
+   * @throws the error of the body, which breaks the request off; {@linkcode AppError} like `postForStream`.
+   */
+  upload(path: string, body: UploadBody, options: UpstreamStreamOptions): Promise<UpstreamStream>;
   /** Makes the error of an answer that is not what OpenAI's API says: `{subject} {fault}: check base_url of {table}.` */
   wrongAnswer(fault: string): AppError;
+}
+
+/** A body that is sent as it comes. */
+export interface UploadBody {
+  readonly contentType: string;
+  readonly chunks: AsyncIterable<Uint8Array<ArrayBuffer>>;
 }
 
 /** An answer that is read as it comes. */
@@ -122,15 +139,14 @@ export function createUpstream(
     );
 
   /** Sends a request. @returns The response if it is a success; its body is still to be read. */
-  async function send(path: string, body: object | undefined, signal: AbortSignal): Promise<Response> {
+  async function send(path: string, body: Body | undefined, signal: AbortSignal): Promise<Response> {
     const headers = new Headers();
     if (key !== undefined) headers.set("authorization", `Bearer ${key}`);
-    const isForm = body instanceof FormData;
-    if (body !== undefined && !isForm) headers.set("content-type", "application/json");
+    if (body !== undefined) headers.set("content-type", body.contentType);
     const response = await fetch(joinUrl(baseUrl, path), {
       method: body === undefined ? "GET" : "POST",
       headers,
-      body: body === undefined || isForm ? body ?? null : JSON.stringify(body),
+      body: body?.data ?? null,
       redirect: "manual",
       signal,
     });
@@ -141,21 +157,31 @@ export function createUpstream(
   /** Sends a request, and returns its response, or what is made of it, within the time limit. */
   async function request<T>(
     path: string,
-    body: object | undefined,
+    makeBody: (ending: AbortSignal) => Body | undefined,
     signal: AbortSignal,
     read: (response: Response) => T | Promise<T>,
   ): Promise<T> {
     if (running >= MAX_RUNNING) {
       throw new AppError("rate_limit_exceeded", `${subject} has ${MAX_RUNNING} requests to answer already.`);
     }
-    const timeout = new AbortController();
-    using _timer = startIdleTimer(timeoutMs, () => timeout.abort());
+    const stop = new AbortController();
+    const ending = AbortSignal.any([signal, stop.signal]);
+    let isLate = false;
+    using timer = startIdleTimer(timeoutMs, () => {
+      isLate = true;
+      stop.abort();
+    });
     running++;
     try {
-      return await read(await send(path, body, AbortSignal.any([signal, timeout.signal])));
+      const body = makeBody(ending);
+      const sent = body?.sent?.then(() => timer.touch());
+      const [response] = await Promise.all([send(path, body, ending), sent && abortable(sent, ending)]);
+      return await read(response);
     } catch (error) {
+      // The rest of an upload is not sent, and an answer before its end is not read.
+      stop.abort();
       signal.throwIfAborted();
-      if (timeout.signal.aborted) throw tooLate(timeoutMs);
+      if (isLate) throw tooLate(timeoutMs);
       throw error instanceof AppError ? error : unavailable("cannot be reached", error);
     } finally {
       running--;
@@ -165,10 +191,10 @@ export function createUpstream(
   /** Requests JSON. */
   function requestJson(
     path: string,
-    body: object | undefined,
+    body: Body | undefined,
     { signal, hold }: UpstreamRequestOptions,
   ): Promise<unknown> {
-    return request(path, body, signal, async (response) => {
+    return request(path, () => body, signal, async (response) => {
       const text = await readText(response, MAX_ANSWER_BYTES, hold);
       if (text === undefined) throw tooLarge(MAX_ANSWER_BYTES);
       try {
@@ -280,12 +306,49 @@ export function createUpstream(
   return {
     subject,
     table,
-    postJson: requestJson,
+    postJson: (path, body, options) => requestJson(path, jsonBody(body), options),
     getJson: (path, options) => requestJson(path, undefined, options),
     postForStream: (path, body, options) =>
-      request(path, body, options.signal, (response) => openStream(response, options)),
+      request(path, () => jsonBody(body), options.signal, (response) => openStream(response, options)),
+    upload: (path, body, options) =>
+      request(
+        path,
+        (ending) => uploadBody(body, ending),
+        options.signal,
+        (response) => openStream(response, options),
+      ),
     wrongAnswer: (fault) => unavailable(fault),
   };
+}
+
+/** The body of a request. */
+interface Body {
+  readonly contentType: string;
+  readonly data: string | ReadableStream<Uint8Array<ArrayBuffer>>;
+  /** Resolves once a stream is sent, and rejects with its error. */
+  readonly sent?: Promise<void>;
+}
+
+function jsonBody(value: object): Body {
+  return { contentType: "application/json", data: JSON.stringify(value) };
+}
+
+function uploadBody({ contentType, chunks }: UploadBody, ending: AbortSignal): Body {
+  const { promise: sent, resolve, reject } = Promise.withResolvers<void>();
+  const data = async function* () {
+    try {
+      for await (const chunk of chunks) {
+        // `fetch` goes on reading a body after its answer.
+        ending.throwIfAborted();
+        yield chunk;
+      }
+      resolve();
+    } catch (error) {
+      reject(error);
+      throw error;
+    }
+  };
+  return { contentType, data: ReadableStream.from(data()), sent };
 }
 
 /**

@@ -6,6 +6,7 @@ import type { Config } from "../config/load.ts";
 import { AppError, messageOf } from "../core/errors.ts";
 import { USUAL_SPEECH_MODEL, USUAL_TRANSCRIPTION_MODEL } from "../speech/config.ts";
 import { createSpeechToText, createTextToSpeech, type MachinePrograms } from "../speech/create.ts";
+import { recordingOf } from "../speech/speech_to_text.ts";
 import { findFfmpeg } from "../speech/ffmpeg.ts";
 import { LISTENING_RATE } from "../speech/pcm.ts";
 import { encodeWav } from "../speech/wav.ts";
@@ -134,10 +135,8 @@ async function tryTranscription(
 ): Promise<Finding> {
   const sound = spoken ?? encodeWav({ rate: LISTENING_RATE, samples: new Int16Array(LISTENING_RATE) });
   try {
-    const { text } = await createSpeechToText(config, programs)!.transcribe({
-      ...{ audio: sound, filename: "word.wav", language: undefined, prompt: undefined },
-      ...{ temperature: undefined, model: USUAL_TRANSCRIPTION_MODEL, times: [] },
-    }, signal);
+    const recording = recordingOf("word.wav", sound, { model: USUAL_TRANSCRIPTION_MODEL });
+    const { text } = await createSpeechToText(config, programs)!.transcribe(recording, signal);
     const heard = JSON.stringify(text.trim().slice(0, MAX_HEARD_CHARS).toWellFormed());
     return ok(
       spoken

@@ -1,6 +1,6 @@
 /**
- * Reads forms with files (`multipart/form-data`), limited in size and time, and in their size together with all bodies.
- * `Request.formData()` looks at every byte in JavaScript, and stops the program for half a second for 25 MB.
+ * Reads forms with one file (`multipart/form-data`) as they come, limited in size and time. `Request.formData()` keeps a
+ * whole form, looks at every byte in JavaScript, and stops the program for half a second for 25 MB.
  *
  * @module
  */
@@ -17,47 +17,98 @@ const MAX_HEADER_BYTES = 8 * 1024;
 const MAX_FIELD_BYTES = 64 * 1024;
 /** Longest name of a file, in characters. */
 const MAX_FILENAME_CHARS = 255;
-/** Longest time for a form to arrive, in milliseconds. Phones send recordings slowly. */
+/** Longest wait for the bytes of a form in all, in milliseconds. Phones send recordings slowly. */
 const FORM_TIMEOUT_MS = 120_000;
 
-/** A file of a form. */
-export interface FormFile {
-  /** The name of its field. */
-  readonly field: string;
+/** The values of the fields that are no files. */
+export type FormFields = ReadonlyMap<string, readonly string[]>;
+
+/** A form whose file begins. Disposing of it refuses the rest. */
+export interface Upload extends Disposable {
   readonly filename: string;
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  /**
+   * Yields the bytes of the file as they come, and then reads the rest of the form.
+   *
+   * @returns The fields before and after the file.
+   * @throws {AppError} like {@linkcode openUpload}.
+   */
+  readonly content: AsyncGenerator<Uint8Array<ArrayBuffer>, FormFields, undefined>;
 }
 
-/** A form. */
-export interface FormBody {
-  /** The values of the fields that are no files. */
-  readonly fields: ReadonlyMap<string, readonly string[]>;
-  readonly files: readonly FormFile[];
+/** The file of a form. */
+interface UploadOptions {
+  /** The field of the file. Other files are ignored. */
+  readonly field: string;
+  readonly maxBytes: number;
+  /** Replaces {@linkcode FORM_TIMEOUT_MS} in tests. */
+  readonly timeoutMs?: number;
 }
 
 /**
- * Reads a form.
+ * Reads a form up to its file.
  *
- * @param options.timeoutMs Replaces {@linkcode FORM_TIMEOUT_MS} in tests.
- * @throws {AppError} `unsupported_media_type`, `body_too_large`, `server_overloaded`, `request_timeout` or
+ * @throws {AppError} `unsupported_media_type`, `body_too_large`, `request_timeout`, `missing_required_parameter` or
  * `invalid_value`, with what to do.
  */
-export async function readForm(
+export async function openUpload(
   request: Request,
-  { maxFileBytes, timeoutMs = FORM_TIMEOUT_MS }: { maxFileBytes: number; timeoutMs?: number },
-): Promise<FormBody> {
+  { field, maxBytes, timeoutMs = FORM_TIMEOUT_MS }: UploadOptions,
+): Promise<Upload> {
   const boundary = readBoundary(request.headers);
-  const chunks: Uint8Array<ArrayBuffer>[] = [];
-  const limits = { maxBytes: maxFileBytes + MAX_OTHER_BYTES, timeoutMs, fault: "invalid_value" } as const;
-  await readBody(request, limits, (bytes) => void chunks.push(bytes));
-  const form = parseForm(concat(chunks), boundary);
-  for (const { field, bytes } of form.files) {
-    if (bytes.byteLength <= maxFileBytes) continue;
-    throw new AppError("body_too_large", `"${field}" is larger than ${maxFileBytes / 1024 ** 2} MiB.`, {
-      param: field,
-    });
+  const leaving = new AbortController();
+  const limits = { maxBytes: maxBytes + MAX_OTHER_BYTES, timeoutMs, fault: "invalid_value" } as const;
+  const events = parseForm(readBody(request, limits, leaving.signal), boundary);
+  const fields = new Map<string, string[]>();
+  const addField = ({ name, value }: FormField) => fields.set(name, [...fields.get(name) ?? [], value]);
+  const fault = (code: "missing_required_parameter" | "invalid_value", message: string) =>
+    new AppError(code, `"${field}" ${message}`, { param: field });
+
+  async function findFile(): Promise<string> {
+    for (let event; (event = (await events.next()).value) !== undefined;) {
+      if (event.type === "file" && event.name === field) return event.filename;
+      if (event.type === "field") addField(event);
+    }
+    if (fields.has(field)) throw fault("invalid_value", "must be a file: send it with a filename.");
+    throw fault("missing_required_parameter", "is required: a file.");
   }
-  return form;
+
+  async function* readContent(): Upload["content"] {
+    let size = 0;
+    let isOpen = true;
+    for await (const event of events) {
+      switch (event.type) {
+        case "bytes":
+          if (!isOpen) break;
+          size += event.bytes.byteLength;
+          if (size > maxBytes) {
+            const message = `"${field}" is larger than ${maxBytes / 1024 ** 2} MiB.`;
+            throw new AppError("body_too_large", message, { param: field });
+          }
+          yield event.bytes;
+          break;
+        case "file":
+          if (event.name === field) throw fault("invalid_value", "must be one file, not several.");
+          isOpen = false;
+          break;
+        case "field":
+          addField(event);
+          isOpen = false;
+          break;
+        default:
+          return event satisfies never;
+      }
+    }
+    if (size === 0) throw fault("invalid_value", "is empty.");
+    return fields;
+  }
+
+  try {
+    const filename = await findFile();
+    return { filename, content: readContent(), [Symbol.dispose]: () => leaving.abort() };
+  } catch (error) {
+    leaving.abort();
+    throw error;
+  }
 }
 
 /** Returns the boundary that the content type tells. */
@@ -80,49 +131,69 @@ function readBoundary(headers: Headers): string {
   );
 }
 
-function concat(chunks: readonly Uint8Array<ArrayBuffer>[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(chunks.reduce((size, { byteLength }) => size + byteLength, 0));
-  let at = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.byteLength;
-  }
-  return whole;
+const encoder = new TextEncoder();
+const HEADERS_END = patternOf("\r\n\r\n");
+const LAST = patternOf("--");
+
+/** A field that is no file. */
+interface FormField {
+  readonly type: "field";
+  readonly name: string;
+  readonly value: string;
 }
 
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
-const CRLF = encoder.encode("\r\n");
-const HEADERS_END = encoder.encode("\r\n\r\n");
+/** A piece of a form: a field, the start of a file, or bytes of the file that started last. */
+export type FormEvent =
+  | FormField
+  | { readonly type: "file"; readonly name: string; readonly filename: string }
+  | { readonly type: "bytes"; readonly bytes: Uint8Array<ArrayBuffer> };
 
-/** Parses a form. The bytes of its files are views of `body`. Exported for tests. @throws {AppError} `invalid_value` */
-export function parseForm(body: Uint8Array<ArrayBuffer>, boundary: string): FormBody {
-  const delimiter = encoder.encode(`\r\n--${boundary}`);
-  const fields = new Map<string, string[]>();
-  const files: FormFile[] = [];
-  // The first delimiter has no line before it, but may have a preamble.
-  let at = startsWith(body, delimiter.subarray(CRLF.length), 0) ? -CRLF.length : indexOf(body, delimiter, 0);
-  if (at < 0 && at !== -CRLF.length) throw broken("it does not have the boundary of its content type");
-  for (let parts = 0;; parts++) {
-    at += delimiter.length;
-    if (decoder.decode(body.subarray(at, at + 2)) === "--") return { fields, files };
+/** Parses a form, which can be cut into chunks anywhere. Exported for tests. @throws {AppError} `invalid_value` */
+export async function* parseForm(
+  chunks: AsyncIterable<Uint8Array<ArrayBuffer>>,
+  boundary: string,
+): AsyncGenerator<FormEvent, void, undefined> {
+  const start = patternOf(`--${boundary}`);
+  const delimiter = patternOf(`\r\n--${boundary}`);
+  const reader = new PatternReader(chunks);
+  /** Reads up to a delimiter. That of an empty preamble or part can be without its line break. */
+  async function* readPart(missing: () => AppError) {
+    if (!await reader.skip(start)) yield* reader.readUntil(delimiter, missing);
+  }
+
+  const noBoundary = () => broken("it does not have the boundary of its content type");
+  for await (const _preamble of readPart(noBoundary));
+  for (let parts = 0; !await reader.skip(LAST); parts++) {
     if (parts === MAX_PARTS) throw broken(`it has more than ${MAX_PARTS} parts`);
-    const headersEnd = indexOf(body.subarray(0, at + MAX_HEADER_BYTES), HEADERS_END, at);
-    if (headersEnd < 0) throw broken("the headers of a part do not end");
-    const { name, filename } = parseHeaders(decoder.decode(body.subarray(at, headersEnd)));
-    const start = headersEnd + HEADERS_END.length;
-    // An empty part can share its line break with its delimiter.
-    at = indexOf(body, delimiter, start - CRLF.length);
-    if (at < 0) throw broken("it ends before its last boundary", name);
-    const bytes = body.subarray(start, Math.max(start, at));
-    if (filename !== undefined) {
-      files.push({ field: name, filename, bytes });
-    } else if (bytes.byteLength > MAX_FIELD_BYTES) {
-      throw broken(`it has more than ${MAX_FIELD_BYTES / 1024} KiB, but no filename`, name);
+    const noEnd = () => broken("the headers of a part do not end");
+    const headers = await readText(reader.readUntil(HEADERS_END, noEnd), MAX_HEADER_BYTES, noEnd);
+    const { name, filename } = parseHeaders(headers);
+    const content = readPart(() => broken("it ends before its last boundary", name));
+    if (filename === undefined) {
+      const tooLong = () => broken(`it has more than ${MAX_FIELD_BYTES / 1024} KiB, but no filename`, name);
+      yield { type: "field", name, value: await readText(content, MAX_FIELD_BYTES, tooLong) };
     } else {
-      fields.set(name, [...fields.get(name) ?? [], decoder.decode(bytes)]);
+      yield { type: "file", name, filename };
+      for await (const bytes of content) yield { type: "bytes", bytes };
     }
   }
+  await reader.skipAll();
+}
+
+/** Reads text. @throws the error of `tooLong` beyond `maxBytes` */
+async function readText(
+  chunks: AsyncIterable<Uint8Array>,
+  maxBytes: number,
+  tooLong: () => AppError,
+): Promise<string> {
+  const decoder = new TextDecoder();
+  let [text, size] = ["", 0];
+  for await (const bytes of chunks) {
+    size += bytes.byteLength;
+    if (size > maxBytes) throw tooLong();
+    text += decoder.decode(bytes, { stream: true });
+  }
+  return text + decoder.decode();
 }
 
 function broken(fault: string, field?: string): AppError {
@@ -150,12 +221,25 @@ function parameter(header: string, name: string): string | undefined {
   return quoted?.replace(/\\(["\\])/g, "$1").replaceAll("%22", '"') ?? plain;
 }
 
-/** Finds bytes, as Horspool does: most bytes of a sound are skipped, and each is compared a few times at worst. */
-function indexOf(bytes: Uint8Array, wanted: Uint8Array, from: number): number {
+/** Bytes to find, with the steps of Horspool's search: most bytes of a sound are skipped. */
+interface Pattern {
+  readonly bytes: Uint8Array;
+  /** By the last byte that was compared. */
+  readonly steps: Uint8Array;
+}
+
+function patternOf(text: string): Pattern {
+  const bytes = encoder.encode(text);
+  const last = bytes.length - 1;
+  const steps = new Uint8Array(256).fill(bytes.length);
+  for (let i = 0; i < last; i++) steps[bytes[i]!] = last - i;
+  return { bytes, steps };
+}
+
+/** Finds a pattern. Each byte is compared a few times at worst, because no pattern repeats its start. */
+function indexOf(bytes: Uint8Array, { bytes: wanted, steps }: Pattern): number {
   const last = wanted.length - 1;
-  const steps = new Uint8Array(256).fill(wanted.length);
-  for (let i = 0; i < last; i++) steps[wanted[i]!] = last - i;
-  for (let at = from; at + last < bytes.length; at += steps[bytes[at + last]!]!) {
+  for (let at = 0; at + last < bytes.length; at += steps[bytes[at + last]!]!) {
     if (bytes[at + last] === wanted[last] && startsWith(bytes, wanted, at)) return at;
   }
   return -1;
@@ -164,4 +248,61 @@ function indexOf(bytes: Uint8Array, wanted: Uint8Array, from: number): number {
 function startsWith(bytes: Uint8Array, wanted: Uint8Array, at: number): boolean {
   for (let i = 0; i < wanted.length; i++) if (bytes[at + i] !== wanted[i]) return false;
   return true;
+}
+
+/** Reads up to patterns. It keeps one chunk, and the last bytes of the chunk before. */
+class PatternReader {
+  readonly #chunks: AsyncIterator<Uint8Array<ArrayBuffer>>;
+  /** Bytes that are not read yet. */
+  #buffer = new Uint8Array();
+
+  constructor(chunks: AsyncIterable<Uint8Array<ArrayBuffer>>) {
+    this.#chunks = chunks[Symbol.asyncIterator]();
+  }
+
+  /** Yields the bytes before a pattern, and skips the pattern. @throws the error of `missing` without one */
+  async *readUntil(pattern: Pattern, missing: () => AppError): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    let at;
+    while ((at = indexOf(this.#buffer, pattern)) < 0) {
+      // The pattern can begin in the last bytes.
+      const sure = this.#buffer.length - pattern.bytes.length + 1;
+      if (sure > 0) yield this.#take(sure);
+      if (!await this.#readChunk()) throw missing();
+    }
+    if (at > 0) yield this.#take(at);
+    this.#take(pattern.bytes.length);
+  }
+
+  /** Skips a pattern. @returns Whether it comes next. */
+  async skip({ bytes }: Pattern): Promise<boolean> {
+    while (this.#buffer.length < bytes.length && await this.#readChunk());
+    const comes = startsWith(this.#buffer, bytes, 0);
+    if (comes) this.#take(bytes.length);
+    return comes;
+  }
+
+  /** Skips the rest. */
+  async skipAll(): Promise<void> {
+    do this.#take(this.#buffer.length); while (await this.#readChunk());
+  }
+
+  #take(length: number): Uint8Array<ArrayBuffer> {
+    const taken = this.#buffer.subarray(0, length);
+    this.#buffer = this.#buffer.subarray(length);
+    return taken;
+  }
+
+  async #readChunk(): Promise<boolean> {
+    const { value } = await this.#chunks.next();
+    if (value === undefined) return false;
+    if (this.#buffer.length === 0) {
+      this.#buffer = value;
+    } else {
+      const joined = new Uint8Array(this.#buffer.length + value.length);
+      joined.set(this.#buffer);
+      joined.set(value, this.#buffer.length);
+      this.#buffer = joined;
+    }
+    return true;
+  }
 }

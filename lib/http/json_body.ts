@@ -82,26 +82,20 @@ interface HeldBody {
 const heldBodies = new WeakMap<Request, HeldBody>();
 let allHeldBytes = 0;
 
-/** Counts bytes of a request's body. @returns Whether there is room for them. */
-function holdBytes(request: Request, bytes: number): boolean {
-  if (allHeldBytes + bytes > MAX_HELD_BYTES) return false;
+/**
+ * Counts bytes that are kept for a request: its body, and an answer.
+ *
+ * @throws {AppError} `server_overloaded` if there is no room.
+ */
+export function holdMore(request: Request, bytes: number): void {
+  if (allHeldBytes + bytes > MAX_HELD_BYTES) {
+    const message = "The server is busy with large requests. Try again in a few seconds.";
+    throw new AppError("server_overloaded", message);
+  }
   allHeldBytes += bytes;
   const held = heldBodies.get(request);
   if (held) held.bytes += bytes;
   else heldBodies.set(request, { bytes });
-  return true;
-}
-
-/** Counts bytes that answer a request with its body. @throws {AppError} `server_overloaded` if there is no room. */
-export function holdMore(request: Request, bytes: number): void {
-  if (!holdBytes(request, bytes)) throw overloaded();
-}
-
-function overloaded(): AppError {
-  return new AppError(
-    "server_overloaded",
-    "The server is busy with large requests. Try again in a few seconds.",
-  );
 }
 
 /** Counts the body of a request until this settles, even if the request is answered before. */
@@ -123,51 +117,65 @@ export function releaseBody(request: Request): void {
 async function readText(request: Request, timeoutMs: number): Promise<string> {
   const decoder = new TextDecoder();
   let text = "";
-  await readBody(request, { maxBytes: MAX_BODY_BYTES, timeoutMs, fault: "invalid_json" }, (bytes) => {
+  for await (
+    const bytes of readBody(request, { maxBytes: MAX_BODY_BYTES, timeoutMs, fault: "invalid_json" })
+  ) {
+    holdMore(request, bytes.byteLength);
     text += decoder.decode(bytes, { stream: true });
-  });
+  }
   return text + decoder.decode();
 }
 
 /** The limits of a body, and the code of the error if the connection breaks. */
 interface BodyLimits {
   readonly maxBytes: number;
+  /** Longest wait for the client in all, in milliseconds. The time that the reader takes does not count. */
   readonly timeoutMs: number;
   readonly fault: ErrorCode;
 }
 
-/** Reads the bytes of a body as they come, and counts them. @throws {AppError} */
-export async function readBody(
-  request: Request,
+/** Reads the bytes of a body as they come. A reader that leaves refuses the rest. @throws {AppError} */
+export async function* readBody(
+  { headers, body }: Request,
   { maxBytes, timeoutMs, fault }: BodyLimits,
-  take: (bytes: Uint8Array<ArrayBuffer>) => void,
-): Promise<void> {
-  const { headers, body } = request;
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
   const tooLarge = () =>
     new AppError("body_too_large", `The body is larger than ${maxBytes / 1024 ** 2} MiB.`);
   if (Number(headers.get("content-length")) > maxBytes) throw tooLarge();
   if (body === null) return;
   const reader = body.getReader();
-  let size = 0;
-  let failure: AppError | undefined;
-  const cancel = (error: AppError) => {
-    failure = error;
+  let failure: { readonly reason: unknown } | undefined;
+  const cancel = (reason: unknown) => {
+    failure ??= { reason };
     // A pending read then ends as if the body were complete.
-    reader.cancel(error).catch(() => {});
+    reader.cancel(reason).catch(() => {});
   };
-  using _timeout = startIdleTimer(timeoutMs, () => {
-    cancel(new AppError("request_timeout", `The body did not arrive within ${timeoutMs / 1000} seconds.`));
-  });
-  while (true) {
-    const { done, value } = await reader.read().catch((cause) => {
+  const onAbort = () => cancel(signal!.reason);
+  signal?.addEventListener("abort", onAbort);
+  let [size, leftMs] = [0, timeoutMs];
+  const read = async () => {
+    const startedAt = performance.now();
+    using _timeout = startIdleTimer(Math.max(leftMs, 1), () => {
+      const message = `The body did not arrive within ${timeoutMs / 1000} seconds.`;
+      cancel(new AppError("request_timeout", message));
+    });
+    const { value } = await reader.read().catch((cause) => {
       throw new AppError(fault, "The connection broke before the body was complete.", { cause });
     });
-    if (failure) throw failure;
-    if (done) return;
-    size += value.byteLength;
-    if (size > maxBytes) cancel(tooLarge());
-    else if (!holdBytes(request, value.byteLength)) cancel(overloaded());
-    else take(value);
+    leftMs -= performance.now() - startedAt;
+    if (failure) throw failure.reason;
+    return value;
+  };
+  try {
+    for (let value; (value = await read()) !== undefined;) {
+      size += value.byteLength;
+      if (size > maxBytes) throw tooLarge();
+      yield value;
+    }
+  } finally {
+    signal?.removeEventListener("abort", onAbort);
+    cancel(undefined);
   }
 }
 

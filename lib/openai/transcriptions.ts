@@ -3,13 +3,12 @@
 import { z } from "zod";
 import { AppError, toAppError } from "../core/errors.ts";
 import { errorBody } from "../http/error_response.ts";
-import { type FormBody, type FormFile, readForm } from "../http/form_body.ts";
-import { holdBodyUntil } from "../http/json_body.ts";
+import { type FormFields, openUpload } from "../http/form_body.ts";
+import { holdBodyUntil, holdMore } from "../http/json_body.ts";
 import { KeyLimit } from "../http/key_limit.ts";
 import type { Handler } from "../http/router.ts";
 import { EVENT_STREAM_HEADERS, EventStream } from "../http/sse.ts";
-import type { SpeechToText, TimedText, Transcript, TranscriptionRequest } from "../speech/speech_to_text.ts";
-import { openWav } from "../speech/wav.ts";
+import type { Recording, SpeechToText, TimedText, Transcript } from "../speech/speech_to_text.ts";
 import type { AudioMeter } from "./speech.ts";
 import { TokenCount } from "./usage.ts";
 import { modelName, parse } from "./wire.ts";
@@ -18,7 +17,7 @@ import { modelName, parse } from "./wire.ts";
 const MAX_FILE_BYTES = 25 * 1024 * 1024;
 const MAX_LANGUAGE_CHARS = 32;
 const MAX_PROMPT_CHARS = 10_000;
-/** Recordings of one key that are transcribed or wait at once: half of those that a program takes of all keys. */
+/** Recordings of one key that arrive, wait or are transcribed at once: half of those that a program takes of all keys. */
 const MAX_RECORDINGS_PER_KEY = 9;
 /** Errors of a recording that cannot be read. Only this route knows its field. */
 const UNREADABLE: ReadonlySet<string> = new Set(["unsupported_value", "body_too_large"]);
@@ -50,14 +49,17 @@ const formFields = z.object({
   timestamp_granularities: z.array(z.enum(GRANULARITIES, "must be segment or word")),
 });
 
+/** The times that are asked for. */
+type Times = readonly (typeof GRANULARITIES[number])[];
+
 /** A `response_format`: the times that it shows, and the function that writes it. */
 interface Format {
   /** The times that the format shows. */
-  readonly times: TranscriptionRequest["times"];
+  readonly times: Times;
   readonly write: (
     transcript: Transcript,
     secs: number | undefined,
-    times: TranscriptionRequest["times"],
+    times: Times,
   ) => Response;
 }
 
@@ -99,24 +101,39 @@ export function transcriptionHandler({ speechToText, measureTranscription }: Tra
       );
     };
   }
-  const recordings = new KeyLimit(MAX_RECORDINGS_PER_KEY, "recordings that are transcribed");
+  const recordings = new KeyLimit(MAX_RECORDINGS_PER_KEY, "recordings that arrive or are transcribed");
   return async (http, { caller }) => {
-    const form = await readForm(http, { maxFileBytes: MAX_FILE_BYTES });
-    const { bytes: audio, filename } = onlyFile(form);
-    const { format, stream, model, language, prompt, temperature, ...fields } = parseFields(form);
-    const asked = fields.timestamp_granularities;
-    const times = format === VERBOSE && asked.length > 0 ? asked : format.times;
-    const request = {
-      ...{ audio, filename, prompt, temperature, times },
-      language: language === "auto" ? undefined : language,
-      model: model || undefined,
-    };
+    using upload = await openUpload(http, { field: "file", maxBytes: MAX_FILE_BYTES });
     const place = recordings.take(caller);
-    const meter = measureTranscription();
-    const transcribe = async (onText?: (piece: string) => void) => {
+    const asked = Promise.withResolvers<{ format: Format; times: Times; stream?: TranscriptStream }>();
+    let meter = measureTranscription();
+
+    async function* readAudio(): Recording["audio"] {
+      const { format, language, model, times, stream: isStreamed, ...hints } = parseFields(
+        yield* upload.content,
+      );
+      // The time of the upload does not count.
+      meter = measureTranscription();
+      const stream = isStreamed ? new TranscriptStream() : undefined;
+      asked.resolve({ format, times, ...stream && { stream } });
+      return {
+        ...hints,
+        language: language === "auto" ? undefined : language,
+        model: model || undefined,
+        times,
+        onText: stream && ((piece) => stream.add(piece)),
+      };
+    }
+
+    const transcribe = async () => {
       using _place = place;
       try {
-        const transcript = await speechToText.transcribe(request, http.signal, onText);
+        const recording = {
+          filename: upload.filename,
+          audio: readAudio(),
+          hold: (bytes: number) => holdMore(http, bytes),
+        };
+        const transcript = await speechToText.transcribe(recording, http.signal);
         meter.onEnd("");
         return transcript;
       } catch (error) {
@@ -125,34 +142,28 @@ export function transcriptionHandler({ speechToText, measureTranscription }: Tra
         throw UNREADABLE.has(failure.code) ? failure.inField("file") : error;
       }
     };
-    if (stream) return await streamTranscript(http, transcribe);
-    const transcript = await transcribe();
-    return format.write(transcript, transcript.durationSecs ?? wavSecs(audio), times);
+    const transcribing = transcribe();
+    const { format, times, stream } = await Promise.race([
+      asked.promise,
+      transcribing.then(() => asked.promise),
+    ]);
+    if (stream) {
+      holdBodyUntil(http, transcribing);
+      return await stream.respond(transcribing);
+    }
+    const transcript = await transcribing;
+    return format.write(transcript, transcript.durationSecs, times);
   };
 }
 
-/** Returns the recording of a form. */
-function onlyFile({ fields, files }: FormBody): FormFile {
-  const fault = (code: "missing_required_parameter" | "invalid_value", message: string) =>
-    new AppError(code, message, { param: "file" });
-  const [file, another] = files.filter(({ field }) => field === "file");
-  if (file === undefined) {
-    if (fields.has("file")) throw fault("invalid_value", '"file" must be a file: send it with a filename.');
-    throw fault("missing_required_parameter", '"file" is required: the recording.');
-  }
-  if (another) throw fault("invalid_value", '"file" must be one recording, not several.');
-  if (file.bytes.length === 0) throw fault("invalid_value", '"file" is empty.');
-  return file;
-}
-
 /** Parses the fields of a form, of which some are lists. */
-function parseFields({ fields }: FormBody) {
+function parseFields(fields: FormFields) {
   const LIST = "timestamp_granularities[]";
   const parsed = parse(formFields, {
     ...Object.fromEntries([...fields].map(([name, values]) => [name, values.at(-1)])),
     timestamp_granularities: [LIST, LIST.slice(0, -2)].flatMap((name) => fields.get(name) ?? []),
   });
-  const { response_format = "json", stream } = parsed;
+  const { response_format = "json", stream, timestamp_granularities, ...others } = parsed;
   const format = FORMATS.get(response_format);
   if (format === undefined) {
     const message = `"response_format" must be one of ${[...FORMATS.keys()].join(", ")} here.`;
@@ -163,53 +174,53 @@ function parseFields({ fields }: FormBody) {
       `"stream" cannot be true with ${response_format}: send json or text in "response_format".`;
     throw new AppError("unsupported_value", message, { param: "stream" });
   }
-  return { ...parsed, format };
+  const times = format === VERBOSE && timestamp_granularities.length > 0
+    ? timestamp_granularities
+    : format.times;
+  return { ...others, format, stream, times };
 }
 
-/** Streams the text as it is found. The head waits for the first piece, so that a status can report a failure. */
-async function streamTranscript(
-  http: Request,
-  transcribe: (onText: (piece: string) => void) => Promise<Transcript>,
-): Promise<Response> {
-  const first = Promise.withResolvers<void>();
+/** A transcript that is sent as it is found. */
+class TranscriptStream {
   // The request's signal ends the work of a client that leaves.
-  const stream = new EventStream({ heartbeatMs: 0, heartbeat() {}, onDisconnect() {} });
-  const send = (type: string, data: object) => stream.send(JSON.stringify({ type, ...data }), type);
-  let sent = "";
-  const working = transcribe((delta) => {
-    sent += delta;
-    send("transcript.text.delta", { delta });
-    first.resolve();
-  });
-  holdBodyUntil(http, working);
-  const ending = working.then(({ text }) => {
-    if (sent === "" && text !== "") send("transcript.text.delta", { delta: text });
+  readonly #stream = new EventStream({ heartbeatMs: 0, heartbeat() {}, onDisconnect() {} });
+  readonly #first = Promise.withResolvers<void>();
+  #isEmpty = true;
+
+  /** Sends a piece of the text. */
+  add(delta: string): void {
+    this.#isEmpty = false;
+    this.#send("transcript.text.delta", { delta });
+    this.#first.resolve();
+  }
+
+  /** Responds once there is a piece, so that a status can report a failure before. */
+  async respond(transcribing: Promise<Transcript>): Promise<Response> {
+    const ending = transcribing.then(({ text }) => this.#end(text));
+    try {
+      await Promise.race([this.#first.promise, ending]);
+    } catch (error) {
+      this.#stream.end();
+      throw error;
+    }
+    ending.catch((error) => {
+      this.#stream.send(JSON.stringify(errorBody(toAppError(error, "internal_error"))), "error");
+      this.#stream.end();
+    });
+    return new Response(this.#stream.body, { headers: EVENT_STREAM_HEADERS });
+  }
+
+  #end(text: string): void {
+    if (this.#isEmpty && text !== "") this.add(text);
     const count = new TokenCount();
     count.add(text);
     const usage = { type: "tokens", input_tokens: 0, output_tokens: count.value, total_tokens: count.value };
-    send("transcript.text.done", { text, usage });
-    stream.end();
-  });
-  try {
-    await Promise.race([first.promise, ending]);
-  } catch (error) {
-    stream.end();
-    throw error;
+    this.#send("transcript.text.done", { text, usage });
+    this.#stream.end();
   }
-  ending.catch((error) => {
-    stream.send(JSON.stringify(errorBody(toAppError(error, "internal_error"))), "error");
-    stream.end();
-  });
-  return new Response(stream.body, { headers: EVENT_STREAM_HEADERS });
-}
 
-/** Returns the length of a recording that is a WAV. */
-function wavSecs(audio: Uint8Array): number | undefined {
-  try {
-    const { length, rate } = openWav(audio);
-    return length / rate;
-  } catch {
-    return undefined;
+  #send(type: string, data: object): void {
+    this.#stream.send(JSON.stringify({ type, ...data }), type);
   }
 }
 
@@ -228,7 +239,7 @@ function segmentsOf({ text, segments }: Transcript, secs: number = UNKNOWN_SECS)
 }
 
 /** Makes OpenAI's `verbose_json`. Facts about the model, which are unknown here, have neutral values. */
-function verbose(transcript: Transcript, secs: number | undefined, times: TranscriptionRequest["times"]) {
+function verbose(transcript: Transcript, secs: number | undefined, times: Times) {
   const { text, language, words } = transcript;
   const segments = segmentsOf(transcript, secs);
   const duration = secs ?? segments.at(-1)?.end ?? 0;

@@ -8,7 +8,7 @@ import type { CommandConfig, SpeechConfig } from "./config.ts";
 import { decodeWithFfmpeg, type Ffmpeg } from "./ffmpeg.ts";
 import { LISTENING_RATE, type Pcm, type Sound, soundOf } from "./pcm.ts";
 import { type ProgramDeps, type ProgramRun, runProgram } from "./program.ts";
-import type { SpeechToText, TimedText, Transcript } from "./speech_to_text.ts";
+import { readRecording, type SpeechToText, type TimedText, type Transcript } from "./speech_to_text.ts";
 import type { Voice } from "./text_to_speech.ts";
 import { openWav, parseWav, streamWav } from "./wav.ts";
 
@@ -118,9 +118,10 @@ export function commandTranscription(
     full: "Too many recordings wait to be transcribed.",
   });
   return {
-    async transcribe({ audio, language }, signal, onText): Promise<Transcript> {
+    async transcribe(recording, signal): Promise<Transcript> {
+      const { bytes, options: { language, onText } } = await readRecording(recording);
       using _place = await places.take(signal);
-      const sound = await openRecording(audio, ffmpeg, signal);
+      const sound = await openRecording(bytes, ffmpeg, signal);
       // Two or three letters can be no option of a program.
       const values = { language: /^[a-z]{2,3}$/.test(language ?? "") ? language! : "auto" };
       const output = await run(streamWav(sound, LISTENING_RATE, signal), "wav", "txt", values, signal);

@@ -1,20 +1,31 @@
 /** The port of the recognizers: a provider that transcribes recordings. @module */
 
 /** A recording to transcribe. */
-export interface TranscriptionRequest {
-  /** The file as the client sent it. */
-  readonly audio: Uint8Array<ArrayBuffer>;
+export interface Recording {
   /** The name of the file, whose ending can tell the container. */
   readonly filename: string;
-  /** The language of the recording, as an ISO 639-1 code; `undefined` lets the provider find out. */
-  readonly language: string | undefined;
+  /**
+   * Yields the bytes of the file as they come, and returns what is asked for, because the fields of a form can follow
+   * its file. An error of it is the error of the transcription. A provider reads it to its end, or fails.
+   */
+  readonly audio: AsyncGenerator<Uint8Array<ArrayBuffer>, TranscriptionOptions, undefined>;
+  /** Makes room for bytes that the provider keeps. @throws {AppError} if there is none. */
+  readonly hold?: (bytes: number) => void;
+}
+
+/** What is asked for. */
+export interface TranscriptionOptions {
+  /** The language of the recording, as an ISO 639-1 code; without it, the provider finds out. */
+  readonly language?: string | undefined;
   /** Text that precedes the recording, as a hint; only upstreams use it. */
-  readonly prompt: string | undefined;
-  readonly temperature: number | undefined;
+  readonly prompt?: string | undefined;
+  readonly temperature?: number | undefined;
   /** The model that the client named; only upstreams have models. */
-  readonly model: string | undefined;
+  readonly model?: string | undefined;
   /** The times that the client asks for. A provider without them leaves them out. */
-  readonly times: readonly ("segment" | "word")[];
+  readonly times?: readonly ("segment" | "word")[];
+  /** Receives pieces of the text, if the provider streams. All pieces together are the text. */
+  readonly onText?: ((piece: string) => void) | undefined;
 }
 
 /** A part of a recording; its times are seconds from the start. */
@@ -37,15 +48,46 @@ export interface Transcript {
 
 /** Transcribes recordings. */
 export interface SpeechToText {
-  /**
-   * Transcribes a recording.
-   *
-   * @param onText Receives pieces of the text, if the provider streams. All pieces together are the text.
-   * @throws {AppError} if the recording cannot be read, or the provider fails.
-   */
-  transcribe(
-    request: TranscriptionRequest,
-    signal: AbortSignal,
-    onText?: (piece: string) => void,
-  ): Promise<Transcript>;
+  /** Transcribes a recording. @throws {AppError} if the recording cannot be read, or the provider fails. */
+  transcribe(recording: Recording, signal: AbortSignal): Promise<Transcript>;
+}
+
+/** Makes a recording of a file that is in memory already. */
+export function recordingOf(
+  filename: string,
+  bytes: Uint8Array<ArrayBuffer>,
+  options: TranscriptionOptions = {},
+): Recording {
+  return {
+    filename,
+    audio: async function* (): Recording["audio"] {
+      yield bytes;
+      return options;
+    }(),
+  };
+}
+
+/** Reads a recording whole, for a provider that needs it so. @throws {AppError} */
+export async function readRecording(
+  { audio, hold }: Recording,
+): Promise<{ bytes: Uint8Array<ArrayBuffer>; options: TranscriptionOptions }> {
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  let size = 0;
+  for (;;) {
+    const { done, value } = await audio.next();
+    if (done) return { bytes: join(chunks, size), options: value };
+    hold?.(value.length);
+    chunks.push(value);
+    size += value.length;
+  }
+}
+
+function join(chunks: readonly Uint8Array<ArrayBuffer>[], size: number): Uint8Array<ArrayBuffer> {
+  const whole = new Uint8Array(size);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
 }

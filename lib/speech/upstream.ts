@@ -4,8 +4,9 @@ import { z } from "zod";
 import { AppError } from "../core/errors.ts";
 import { firstOf } from "../core/schema.ts";
 import { createUpstream, type Upstream, type UpstreamConfig } from "../core/upstream.ts";
-import type { SpeechToText, TranscriptionRequest } from "./speech_to_text.ts";
+import type { SpeechToText, TranscriptionOptions } from "./speech_to_text.ts";
 import { SPEECH_FORMATS, type SpeechFormat, type TextToSpeech, type Voice } from "./text_to_speech.ts";
+import { wavSecs } from "./wav.ts";
 
 /** The server that speaks. */
 export interface UpstreamSpeechConfig extends UpstreamConfig {
@@ -26,9 +27,11 @@ const OPENAI_VOICES = ["alloy", "ash", "ballad", "coral", "echo", "fable", "nova
 /** Voices of a list that are read, and the longest wait for a list, in milliseconds. */
 const MAX_VOICES = 10_000;
 const VOICES_MS = 10_000;
-/** Bytes of a speech, more than an hour of `wav`, and of a streamed transcript. */
+/** Bytes of a speech, more than an hour of `wav`, and of a transcript with the times of many words. */
 const MAX_SPEECH_BYTES = 256 * 1024 * 1024;
-const MAX_TRANSCRIPT_BYTES = 8 * 1024 * 1024;
+const MAX_TRANSCRIPT_BYTES = 64 * 1024 * 1024;
+/** First bytes of a recording, in which a WAV tells its length. */
+const WAV_HEAD_BYTES = 4 * 1024;
 /** Bytes that tell a format. */
 const MAGIC_BYTES = 12;
 /** Segments or words of a transcript, and characters of a line of a streamed one. */
@@ -154,44 +157,71 @@ const streamEvent = z.union([
   z.object({ error: z.object({ message: z.string() }) }).transform(() => ({ type: "error" as const })),
 ]);
 
-/** Transcribes recordings with a server, which gets each recording whole. */
+/** Transcribes recordings with a server, which gets each recording while it arrives. */
 export function upstreamTranscription(config: UpstreamTranscriptionConfig): SpeechToText {
   const upstream = createUpstream("transcription", config);
+  const modelOf = (asked: string | undefined) => chooseModel(upstream, config.model, asked);
   return {
-    async transcribe(request, signal, onText) {
-      const form = toForm(request, chooseModel(upstream, config.model, request.model));
-      // A stream has no times.
-      if (onText === undefined || request.times.length > 0) {
-        return parseTranscript(upstream, await upstream.postJson(PATH, form, { signal }));
+    async transcribe({ filename, audio }, signal) {
+      const boundary = `oab-vtuber-${crypto.randomUUID()}`;
+      const startPart = (header: string) =>
+        `--${boundary}\r\nContent-Disposition: form-data; ${header}\r\n\r\n`;
+      let onText: TranscriptionOptions["onText"];
+      let secs: number | undefined;
+
+      // The file comes first, because the fields can follow it in the client's form too.
+      async function* writeForm() {
+        const name = filename.replaceAll('"', "%22");
+        yield encoder.encode(
+          startPart(`name="file"; filename="${name}"\r\nContent-Type: application/octet-stream`),
+        );
+        const head = new Uint8Array(WAV_HEAD_BYTES);
+        let size = 0;
+        let read;
+        while (!(read = await audio.next()).done) {
+          const { value } = read;
+          if (size < head.length) head.set(value.subarray(0, head.length - size), size);
+          size += value.length;
+          yield value;
+        }
+        secs = wavSecs(head.subarray(0, size), size);
+        onText = read.value.onText;
+        const fields = fieldsOf(read.value, modelOf(read.value.model))
+          .map(([name, value]) => `\r\n${startPart(`name="${name}"`)}${value}`);
+        yield encoder.encode(`${fields.join("")}\r\n--${boundary}--\r\n`);
       }
-      form.append("stream", "true");
-      const { mediaType, body } = await upstream.postForStream(PATH, form, {
-        signal,
-        maxBytes: MAX_TRANSCRIPT_BYTES,
-      });
-      if (mediaType === "text/event-stream") return await readEvents(upstream, body, onText);
+
+      const form = { contentType: `multipart/form-data; boundary=${boundary}`, chunks: writeForm() };
+      const options = { signal, maxBytes: MAX_TRANSCRIPT_BYTES };
+      const { mediaType, body } = await upstream.upload("/audio/transcriptions", form, options);
+      if (onText && mediaType === "text/event-stream") return await readEvents(upstream, body, onText);
       // Some models do not stream.
-      const text = await new Response(body).text();
-      return parseTranscript(upstream, parseJson(text));
+      const transcript = parseTranscript(upstream, parseJson(await new Response(body).text()));
+      return { ...transcript, durationSecs: transcript.durationSecs ?? secs };
     },
   };
 }
 
-const PATH = "/audio/transcriptions";
+const encoder = new TextEncoder();
 
-function toForm(
-  { audio, filename, language, prompt, temperature, times }: TranscriptionRequest,
+/** Lists the fields of a request. */
+function fieldsOf(
+  { language, prompt, temperature, times = [], onText }: TranscriptionOptions,
   model: string,
-) {
-  const form = new FormData();
-  form.append("file", new File([audio], filename));
-  form.append("model", model);
-  form.append("response_format", times.length > 0 ? "verbose_json" : "json");
-  for (const granularity of times) form.append("timestamp_granularities[]", granularity);
-  if (language !== undefined) form.append("language", language);
-  if (prompt !== undefined) form.append("prompt", prompt);
-  if (temperature !== undefined) form.append("temperature", String(temperature));
-  return form;
+): (readonly [name: string, value: string])[] {
+  const fields = {
+    model,
+    response_format: times.length > 0 ? "verbose_json" : "json",
+    language,
+    prompt,
+    temperature: temperature?.toString(),
+    // A stream has no times.
+    stream: onText && times.length === 0 ? "true" : undefined,
+  };
+  return [
+    ...Object.entries(fields).flatMap(([name, value]) => value === undefined ? [] : [[name, value] as const]),
+    ...times.map((times) => ["timestamp_granularities[]", times] as const),
+  ];
 }
 
 function parseTranscript(upstream: Upstream, answer: unknown) {

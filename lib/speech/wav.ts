@@ -53,6 +53,26 @@ export function parseWav(bytes: Uint8Array): Pcm {
 
 /** Finds the sound in a WAV file, without reading its samples. @throws {AppError} like {@linkcode parseWav}. */
 export function openWav(bytes: Uint8Array): Sound {
+  const { format, start, end } = findData(bytes);
+  return soundOf(format, bytes.subarray(start, end));
+}
+
+/**
+ * Returns the length of a WAV file in seconds, if its first bytes tell it.
+ *
+ * @param fileBytes The size of the whole file.
+ */
+export function wavSecs(head: Uint8Array, fileBytes: number): number | undefined {
+  try {
+    const { format: { rate, channels, bytesPerSample }, start, end } = findData(head);
+    return Math.floor((Math.min(end, fileBytes) - start) / (channels * bytesPerSample)) / rate;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Finds the `data` chunk of a WAV file. Its end can be beyond the file's. @throws {AppError} like {@linkcode parseWav}. */
+function findData(bytes: Uint8Array): { format: Format; start: number; end: number } {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const isWav = view.byteLength >= 12 && /^(?:RIFF|RF64|BW64)$/.test(textAt(view, 0)) &&
     textAt(view, 8) === "WAVE";
@@ -68,7 +88,7 @@ export function openWav(bytes: Uint8Array): Sound {
       format ??= parseFormat(new DataView(view.buffer, view.byteOffset + start, Math.min(length, rest)));
     } else if (id === "data") {
       if (format === undefined) throw refused("The WAV has no fmt chunk before its data.");
-      return soundOf(format, bytes.subarray(start, length === 0 ? undefined : start + length));
+      return { format, start, end: length === 0 ? Infinity : start + length };
     }
     // A chunk of an odd length is followed by a byte that belongs to none.
     at = start + length + length % 2;

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Finding, linesOf } from "../../lib/doctor/report.ts";
 import { checkVoice, providerLines } from "../../lib/doctor/voice_check.ts";
 import { commandTranscription, commandVoice } from "../../lib/speech/command.ts";
+import { recordingOf } from "../../lib/speech/speech_to_text.ts";
 import { encodeWav } from "../../lib/speech/wav.ts";
 import { configOf } from "../support/harness/doctor_fixture.ts";
 import { FakeUpstream } from "../support/harness/fake_upstream.ts";
@@ -67,10 +68,8 @@ Deno.test("providerLines: the script of sherpa-onnx-offline gets the text that i
   await withProgram("sherpa-onnx-offline", script, async (deps) => {
     const { transcription } = configOf({}, providerLines("sherpa-onnx-offline").join("\n"));
     if (transcription?.provider !== "command") throw new Error("There is no command.");
-    const { text } = await commandTranscription(transcription, deps, undefined).transcribe({
-      ...{ audio: TONE, filename: "a.wav", language: undefined, prompt: undefined },
-      ...{ temperature: undefined, model: undefined, times: [] },
-    }, NEVER);
+    const listener = commandTranscription(transcription, deps, undefined);
+    const { text } = await listener.transcribe(recordingOf("a.wav", TONE), NEVER);
     assertEquals(text, "HELLO");
   });
 });

@@ -95,7 +95,7 @@ testHostile("20 recordings of 25 MB at once are read or refused", async (server)
     const bytes = new Uint8Array(1024);
     const length = await connection.read(bytes).catch(() => null);
     if (length === null) return await sending;
-    assertMatch(new TextDecoder().decode(bytes.subarray(0, length)), /^HTTP\/1.1 (400|503) /);
+    assertMatch(new TextDecoder().decode(bytes.subarray(0, length)), /^HTTP\/1.1 (400|429|503) /);
   }));
 });
 

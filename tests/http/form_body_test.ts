@@ -1,12 +1,13 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
-import { parseForm, readForm } from "../../lib/http/form_body.ts";
+import { openUpload, parseForm } from "../../lib/http/form_body.ts";
 import { holdMore, releaseBody } from "../../lib/http/json_body.ts";
+import { FakeClock } from "../support/harness/fake_clock.ts";
 import { Random } from "../support/harness/random.ts";
 
 const BOUNDARY = "x-boundary";
 const TYPE = `multipart/form-data; boundary=${BOUNDARY}`;
-const LIMITS = { maxFileBytes: 1024 };
+const OPTIONS = { field: "file", maxBytes: 1024 };
 
 /** A part of a form. */
 const part = (headers: string, content: string) => `--${BOUNDARY}\r\n${headers}\r\n\r\n${content}\r\n`;
@@ -25,12 +26,57 @@ function post(body: BodyInit, type: string | null = TYPE, headers: Record<string
   });
 }
 
-/** Reads a form, which then is answered. */
-function read(request: Request, limits: Parameters<typeof readForm>[1] = LIMITS) {
-  return readForm(request, limits).finally(() => releaseBody(request));
+/** Reads a form with one file. */
+async function read(request: Request, options: Parameters<typeof openUpload>[1] = OPTIONS) {
+  using upload = await openUpload(request, options);
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  while (true) {
+    const { done, value } = await upload.content.next();
+    if (!done) chunks.push(value);
+    else {return {
+        filename: upload.filename,
+        content: await bytesOf(chunks),
+        fields: Object.fromEntries(value),
+      };}
+  }
 }
 
-const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+const bytesOf = (chunks: Uint8Array<ArrayBuffer>[]) => new Blob(chunks).bytes();
+const encode = (text: string) => new TextEncoder().encode(text);
+
+/** The parts of a form that comes in these chunks, or the message of its fault. */
+async function parse(chunks: Iterable<Uint8Array<ArrayBuffer>>) {
+  const fields: [name: string, value: string][] = [];
+  const files: { name: string; filename: string; chunks: Uint8Array<ArrayBuffer>[] }[] = [];
+  try {
+    for await (const event of parseForm(ReadableStream.from(chunks), BOUNDARY)) {
+      if (event.type === "field") fields.push([event.name, event.value]);
+      else if (event.type === "file") files.push({ ...event, chunks: [] });
+      else files.at(-1)!.chunks.push(event.bytes);
+    }
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    assertEquals(error.code, "invalid_value");
+    return error.message;
+  }
+  const read = files.map(async ({ name, filename, chunks }) => ({
+    name,
+    filename,
+    content: (await bytesOf(chunks)).toHex(),
+  }));
+  return { fields, files: await Promise.all(read) };
+}
+
+/** Cuts bytes into chunks of this size. */
+function* chunksOf(bytes: Uint8Array<ArrayBuffer>, size: number) {
+  for (let at = 0; at < bytes.length; at += size) yield bytes.slice(at, at + size);
+}
+
+/** Cuts bytes in two at every position, and into chunks of these sizes. */
+function* cuts(bytes: Uint8Array<ArrayBuffer>) {
+  for (let at = 0; at <= bytes.length; at++) yield [bytes.slice(0, at), bytes.slice(at)];
+  for (const size of [1, 2, 3, 7]) yield chunksOf(bytes, size);
+}
 
 const FILENAMES: [disposition: string, filename: string][] = [
   ['filename="a.wav"', "a.wav"],
@@ -48,63 +94,83 @@ const FILENAMES: [disposition: string, filename: string][] = [
   [`filename="${"a".repeat(300)}.wav"`, `${"a".repeat(251)}.wav`],
 ];
 for (const [disposition, filename] of FILENAMES) {
-  Deno.test(`readForm: ${disposition.slice(0, 50) || "a medium without a filename"}`, async () => {
-    const { files } = await read(post(file(disposition) + END));
-    assertEquals(files.map(({ filename }) => filename), [filename]);
-    assertEquals(text(files[0]!.bytes), "abc");
+  Deno.test(`openUpload: ${disposition.slice(0, 50) || "a medium without a filename"}`, async () => {
+    const upload = await read(post(file(disposition) + END));
+    assertEquals(upload, { filename, content: encode("abc"), fields: {} });
   });
 }
 
-const FORMS: [name: string, body: string, fields: Record<string, string[]>, files: Record<string, string>][] =
+type Parts = [name: string, value: string][];
+const SOUND = "\r\n--x-bound\r\n\r\r\n-";
+const FORMS: [name: string, body: string, fields: Parts, files: Parts][] = [
+  ["fields", field("model", "whisper-1") + field("language", "語") + END, [
+    ["model", "whisper-1"],
+    ["language", "語"],
+  ], []],
+  ["a repeated field", field("a[]", "1") + field("a[]", "2") + END, [["a[]", "1"], ["a[]", "2"]], []],
+  ["an empty field", field("a", "") + END, [["a", ""]], []],
+  ["an empty file", file('filename="a"', "") + END, [], [["file", ""]]],
   [
-    ["fields", field("model", "whisper-1") + field("language", "語") + END, {
-      model: ["whisper-1"],
-      language: ["語"],
-    }, {}],
-    ["a repeated field", field("a[]", "1") + field("a[]", "2") + END, { "a[]": ["1", "2"] }, {}],
-    ["an empty field", field("a", "") + END, { a: [""] }, {}],
-    ["an empty file", file('filename="a"', "") + END, {}, { file: "" }],
-    [
-      "a file with line breaks and parts of the boundary",
-      file('filename="a"', "\r\n--x-bound\r\n\r\r\n-") + END,
-      {},
-      {
-        file: "\r\n--x-bound\r\n\r\r\n-",
-      },
-    ],
-    ["a preamble and an epilogue", `hi\r\n${field("a", "b")}${END}bye`, { a: ["b"] }, {}],
-    [
-      "headers in other cases and orders",
-      part("content-type: text/plain\r\nCONTENT-DISPOSITION:form-data;name=a", "b") + END,
-      {
-        a: ["b"],
-      },
-      {},
-    ],
-    ["no parts", END, {}, {}],
-  ];
+    "parts without a line break of their own",
+    field("a", "").slice(0, -2) + file('filename="a"', "").slice(0, -2) + field("b", "c") + END,
+    [["a", ""], ["b", "c"]],
+    [["file", ""]],
+  ],
+  ["a file with line breaks and parts of the boundary", file('filename="a"', SOUND) + END, [], [[
+    "file",
+    SOUND,
+  ]]],
+  ["a file between fields", field("a", "b") + file('filename="a"', SOUND) + field("c", "d") + END, [
+    ["a", "b"],
+    ["c", "d"],
+  ], [["file", SOUND]]],
+  [
+    "files",
+    file('filename="a"', "1") + file('filename="b"', "").replace("file", "other") +
+    file('filename="c"', "3") + END,
+    [],
+    [["file", "1"], ["other", ""], ["file", "3"]],
+  ],
+  ["a preamble and an epilogue", `hi\r\n${field("a", "b")}${END}bye`, [["a", "b"]], []],
+  ["a long epilogue", `${field("a", "b")}${END}${END}${field("c", "d")}`, [["a", "b"]], []],
+  [
+    "headers in other cases and orders",
+    part("content-type: text/plain\r\nCONTENT-DISPOSITION:form-data;name=a", "b") + END,
+    [["a", "b"]],
+    [],
+  ],
+  ["no parts", END, [], []],
+];
 for (const [name, body, fields, files] of FORMS) {
-  Deno.test(`readForm: ${name}`, async () => {
-    const form = await read(post(body));
-    assertEquals(Object.fromEntries(form.fields), fields);
-    assertEquals(Object.fromEntries(form.files.map(({ field, bytes }) => [field, text(bytes)])), files);
+  Deno.test(`parseForm: ${name}, cut at every position`, async () => {
+    const bytes = encode(body);
+    const whole = await parse([bytes]);
+    if (typeof whole === "string") throw new Error(whole);
+    assertEquals(whole.fields, fields);
+    const contents = whole.files.map(({ name, content }) => [name, content]);
+    assertEquals(contents, files.map(([name, content]) => [name, encode(content).toHex()]));
+    for (const chunks of cuts(bytes)) assertEquals(await parse(chunks), whole);
   });
 }
 
-Deno.test("readForm: forms of browsers and libraries", async () => {
+Deno.test("openUpload: forms of browsers and libraries", async () => {
   const bytes = Uint8Array.from({ length: 1_000 }, (_, index) => index % 256);
   const form = new FormData();
-  form.append("file", new File([bytes], 'a "b"\r\n.wav'));
   form.append("prompt", "a\r\nb");
-  const { fields, files } = await read(
+  form.append("a[]", "1");
+  form.append("file", new File([bytes], 'a "b"\r\n.wav'));
+  form.append("a[]", "2");
+  const { filename, content, fields } = await read(
     new Request("http://127.0.0.1/", { method: "POST", body: form }),
   );
-  assertEquals([...fields], [["prompt", ["a\r\nb"]]]);
-  assertEquals([files[0]!.field, files[0]!.bytes], ["file", bytes]);
+  assertEquals([filename, content, fields], ['a "b"%0D%0A.wav', bytes, {
+    prompt: ["a\r\nb"],
+    "a[]": ["1", "2"],
+  }]);
   const quoted = await read(
-    post(field("a", "b") + END, `multipart/form-data; boundary="${BOUNDARY}"`),
+    post(field("a", "b") + whole, `multipart/form-data; boundary="${BOUNDARY}"`),
   );
-  assertEquals([...quoted.fields], [["a", ["b"]]]);
+  assertEquals(quoted.fields, { a: ["b"] });
 });
 
 const whole = file('filename="a"') + END;
@@ -200,6 +266,35 @@ const REFUSED: [
     '"prompt" is broken: it has more than 64 KiB, but no filename.',
   ],
   [
+    "no file",
+    () => post(field("a", "b") + END),
+    "missing_required_parameter",
+    "file",
+    '"file" is required: a file.',
+  ],
+  [
+    "a file of another field",
+    () => post(whole.replace('name="file"', 'name="sound"')),
+    "missing_required_parameter",
+    "file",
+    '"file" is required: a file.',
+  ],
+  [
+    "a file as text",
+    () => post(field("file", "abc") + END),
+    "invalid_value",
+    "file",
+    '"file" must be a file: send it with a filename.',
+  ],
+  [
+    "two files",
+    () => post(file('filename="a"') + field("a", "b") + whole),
+    "invalid_value",
+    "file",
+    '"file" must be one file, not several.',
+  ],
+  ["an empty file", () => post(file('filename="a"', "") + END), "invalid_value", "file", '"file" is empty.'],
+  [
     "a large file",
     () => post(file('filename="a"', "a".repeat(1025)) + END),
     "body_too_large",
@@ -215,7 +310,7 @@ const REFUSED: [
   ],
 ];
 for (const [name, request, code, param, message] of REFUSED) {
-  Deno.test(`readForm: refuses ${name}`, async () => {
+  Deno.test(`openUpload: refuses ${name}`, async () => {
     const error: AppError = await assertRejects(() => read(request()), AppError);
     assertEquals([error.code, error.param, error.message], [code, param, message]);
   });
@@ -231,24 +326,24 @@ function endless(piece?: Uint8Array<ArrayBuffer>) {
   return { body, cancelled };
 }
 
-Deno.test("readForm: a body without an end is cut at its limit", async () => {
+Deno.test("openUpload: a body without an end is cut at its limit", async () => {
   const { body, cancelled } = endless(new Uint8Array(100_000));
   const error: AppError = await assertRejects(() => read(post(body)), AppError);
   assertEquals(error.code, "body_too_large");
   await cancelled;
 });
 
-Deno.test("readForm: a body that does not arrive", async () => {
+Deno.test("openUpload: a body that does not arrive", async () => {
   const { body, cancelled } = endless();
   const error: AppError = await assertRejects(
-    () => read(post(body), { ...LIMITS, timeoutMs: 20 }),
+    () => read(post(body), { ...OPTIONS, timeoutMs: 20 }),
     AppError,
   );
   assertEquals(error.code, "request_timeout");
   await cancelled;
 });
 
-Deno.test("readForm: a connection that breaks", async () => {
+Deno.test("openUpload: a connection that breaks", async () => {
   const body = new ReadableStream({ pull: (controller) => controller.error(new Error("reset")) });
   const error: AppError = await assertRejects(() => read(post(body)), AppError);
   assertEquals([error.code, error.message], [
@@ -257,34 +352,63 @@ Deno.test("readForm: a connection that breaks", async () => {
   ]);
 });
 
-Deno.test("readForm: bodies have a limit together", async () => {
-  const other = new Request("http://127.0.0.1/");
-  holdMore(other, 128 * 1024 * 1024 - 100);
-  const request = post(whole);
-  const error: AppError = await assertRejects(() => read(request), AppError);
-  assertEquals(error.code, "server_overloaded");
-  releaseBody(other);
-  await read(post(whole));
+Deno.test("openUpload: the waits for a client count together, and the time of the reader does not", async () => {
+  using clock = new FakeClock();
+  const pieces = [file('filename="a"', "a".repeat(500)), ...Array(4).fill(field("a", "a".repeat(500)))];
+  let waitMs = 50_000;
+  const body = ReadableStream.from(async function* () {
+    for (const piece of pieces) {
+      clock.advance(waitMs);
+      // A microtask later, its timer has fired.
+      await Promise.resolve();
+      yield encode(piece);
+    }
+  }());
+  using upload = await openUpload(post(body), OPTIONS);
+  waitMs = 1;
+  clock.advance(1_000_000);
+  await upload.content.next();
+  clock.advance(1_000_000);
+  waitMs = 100_000;
+  const error: AppError = await assertRejects(async () => {
+    for await (const _ of upload.content);
+  }, AppError);
+  assertEquals(error.code, "request_timeout");
 });
 
-Deno.test("parseForm: broken forms are refused or read, and nothing else", () => {
+Deno.test("openUpload: refuses the rest when it is disposed of, also while it waits for the client", async () => {
+  const { promise: cancelled, resolve } = Promise.withResolvers<void>();
+  const body = new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(encode(file('filename="a"', "a".repeat(100)))),
+    cancel: () => resolve(),
+  });
+  const upload = await openUpload(post(body), OPTIONS);
+  await upload.content.next();
+  const waiting = assertRejects(() => upload.content.next());
+  upload[Symbol.dispose]();
+  await waiting;
+  await cancelled;
+});
+
+Deno.test("openUpload: holds nothing, even if there is no room for bodies", async () => {
+  const other = new Request("http://127.0.0.1/");
+  holdMore(other, 128 * 1024 * 1024);
+  await read(post(whole));
+  releaseBody(other);
+});
+
+Deno.test("parseForm: broken forms are refused or read, in whatever chunks they come", async () => {
   const random = new Random(7);
-  const bytes = new TextEncoder().encode(
-    field("model", "a") + file('filename="a.wav"', "\r\n--sound--\r\n") + END,
-  );
+  const bytes = encode(field("model", "a") + file('filename="a.wav"', "\r\n--sound--\r\n") + END);
   let read = 0;
   for (let round = 0; round < 5_000; round++) {
     const broken = bytes.slice(0, random.once(3) ? random.below(bytes.length) : bytes.length);
     for (let changes = random.below(4); changes > 0 && broken.length > 0; changes--) {
       broken[random.below(broken.length)] = random.pick([13, 10, 45, 34, 59, 0, 255]);
     }
-    try {
-      const { files } = parseForm(broken, BOUNDARY);
-      assert(files.every(({ bytes }) => bytes.length <= broken.length));
-      read++;
-    } catch (error) {
-      assert(error instanceof AppError && error.code === "invalid_value", String(error));
-    }
+    const whole = await parse([broken]);
+    assertEquals(await parse(chunksOf(broken, 1 + random.below(40))), whole);
+    if (typeof whole === "object") read++;
   }
   assert(read > 500 && read < 4_500, `${read} of 5,000 were read`);
 });

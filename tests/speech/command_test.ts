@@ -11,6 +11,7 @@ import {
 import { findFfmpeg } from "../../lib/speech/ffmpeg.ts";
 import type { Pcm } from "../../lib/speech/pcm.ts";
 import { ProgramRuns } from "../../lib/speech/program.ts";
+import { type Recording, recordingOf, type TranscriptionOptions } from "../../lib/speech/speech_to_text.ts";
 import { encodeWav, parseWav } from "../../lib/speech/wav.ts";
 import { heardPart, PROGRAM_DEPS, testWith } from "../support/harness/programs.ts";
 import { until } from "../support/harness/server_process.ts";
@@ -29,16 +30,8 @@ function voiceOf(command: string[], voices: string[] = [], timeoutMs = 20_000) {
   return commandVoice({ provider: "command", command, voices }, PROGRAM_DEPS, { timeoutMs });
 }
 
-function request(audio: Uint8Array<ArrayBuffer>, language?: string) {
-  return {
-    audio,
-    filename: "a.wav",
-    language,
-    prompt: undefined,
-    temperature: undefined,
-    model: undefined,
-    times: [],
-  };
+function request(audio: Uint8Array<ArrayBuffer>, options?: TranscriptionOptions): Recording {
+  return recordingOf("a.wav", audio, options);
 }
 
 function listenerOf(command: string[], ffmpeg?: Awaited<ReturnType<typeof findFfmpeg>>) {
@@ -327,7 +320,7 @@ Deno.test("commandTranscription: the program gets a WAV of 16 kHz on stdin, and 
   const pieces: string[] = [];
   const audio = encodeWav({ rate: 48_000, samples: new Int16Array(48_000) });
   const transcript = await listenerOf(sh("head -c 44 | od -An -tu4 -j24 -N4; cat >/dev/null; echo ' hello '"))
-    .transcribe(request(audio), NEVER, (piece) => pieces.push(piece));
+    .transcribe(request(audio, { onText: (piece) => pieces.push(piece) }), NEVER);
   assertEquals(transcript, {
     text: "16000\nhello",
     segments: undefined,
@@ -347,7 +340,7 @@ const LANGUAGES: [language: string | undefined, argument: string][] = [
 for (const [language, argument] of LANGUAGES) {
   Deno.test(`commandTranscription: the language ${language} is the argument ${argument}`, async () => {
     const { text } = await listenerOf(sh('echo "$1"', "sh", "{language}")).transcribe(
-      request(TONE, language),
+      request(TONE, { language }),
       NEVER,
     );
     assertEquals(text, argument);

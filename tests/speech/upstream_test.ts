@@ -2,7 +2,7 @@
 
 import { assertEquals, assertRejects } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
-import type { TranscriptionRequest } from "../../lib/speech/speech_to_text.ts";
+import { recordingOf, type TranscriptionOptions } from "../../lib/speech/speech_to_text.ts";
 import { SPEECH_FORMATS, type SpeechFormat, type SpeechRequest } from "../../lib/speech/text_to_speech.ts";
 import {
   upstreamSpeech,
@@ -10,6 +10,7 @@ import {
   upstreamTranscription,
   type UpstreamTranscriptionConfig,
 } from "../../lib/speech/upstream.ts";
+import { encodeWav } from "../../lib/speech/wav.ts";
 import { FakeUpstream, sound, type UpstreamScript } from "../support/harness/fake_upstream.ts";
 
 const { signal } = new AbortController();
@@ -219,8 +220,9 @@ Deno.test("upstream speech: configured voices need no request", async () => {
 /** Writes down with a server that answers as a script says. */
 async function transcribe(
   script: UpstreamScript,
-  request: Partial<TranscriptionRequest> = {},
-  { onText, ...config }: Partial<UpstreamTranscriptionConfig> & { onText?: (piece: string) => void } = {},
+  options: TranscriptionOptions = {},
+  config: Partial<UpstreamTranscriptionConfig> = {},
+  audio: Uint8Array<ArrayBuffer> = Uint8Array.of(1, 2, 3),
 ) {
   await using server = new FakeUpstream(script);
   const recognizer = upstreamTranscription({
@@ -230,18 +232,15 @@ async function transcribe(
     ...config,
   });
   const transcript = await recognizer.transcribe(
-    {
-      ...{ audio: Uint8Array.of(1, 2, 3), filename: "a.ogg", language: undefined, prompt: undefined },
-      ...{ temperature: undefined, model: "whisper-1", times: [], ...request },
-    },
+    recordingOf('語 "a".ogg', audio, { model: "whisper-1", ...options }),
     signal,
-    onText,
   );
   const { path, form } = server.call;
   const { file, ...fields } = Object.fromEntries(form!);
   assertEquals([path, (file as File).name, await (file as File).bytes()], [
-    ...["/v1/audio/transcriptions", "a.ogg"],
-    Uint8Array.of(1, 2, 3),
+    // Browsers escape quotes so.
+    ...["/v1/audio/transcriptions", "語 %22a%22.ogg"],
+    audio,
   ]);
   return { transcript, fields, granularities: form!.getAll("timestamp_granularities[]") };
 }
@@ -249,7 +248,7 @@ async function transcribe(
 const NO_TIMES = { language: undefined, durationSecs: undefined, segments: undefined, words: undefined };
 const SENT_FORMS: [
   name: string,
-  request: Partial<TranscriptionRequest>,
+  options: TranscriptionOptions,
   fields: object,
   granularities: string[],
 ][] = [
@@ -259,11 +258,11 @@ const SENT_FORMS: [
   }, []],
   ["times", { times: ["segment", "word"] }, { response_format: "verbose_json" }, ["segment", "word"]],
 ];
-for (const [name, request, expected, times] of SENT_FORMS) {
+for (const [name, options, expected, times] of SENT_FORMS) {
   Deno.test(`upstream transcription: sends ${name}`, async () => {
     const { transcript, fields, granularities } = await transcribe(
       () => Response.json({ text: "Hi" }),
-      request,
+      options,
     );
     const { "timestamp_granularities[]": _, ...others } = fields;
     assertEquals([others, granularities], [{ model: "whisper-1", ...expected }, times]);
@@ -298,6 +297,19 @@ for (const [answer, expected] of ANSWERS) {
   });
 }
 
+const WAV = encodeWav({ rate: 16_000, samples: new Int16Array(24_000) });
+const LENGTHS: [name: string, audio: Uint8Array<ArrayBuffer>, answer: object, secs: number | undefined][] = [
+  ["a WAV", WAV, {}, 1.5],
+  ["a WAV that the server has measured", WAV, { duration: 2 }, 2],
+  ["another format", Uint8Array.of(1, 2, 3), {}, undefined],
+];
+for (const [name, audio, answer, secs] of LENGTHS) {
+  Deno.test(`upstream transcription: the length of ${name}`, async () => {
+    const { transcript } = await transcribe(() => Response.json({ text: "Hi", ...answer }), {}, {}, audio);
+    assertEquals(transcript.durationSecs, secs);
+  });
+}
+
 const event = (data: unknown) => `event: x\r\ndata: ${JSON.stringify(data)}\r\n\r\n`;
 const delta = (delta: string) => event({ type: "transcript.text.delta", delta });
 const done = (text: string) => event({ type: "transcript.text.done", text });
@@ -313,7 +325,7 @@ const STREAMS: [name: string, type: string, pieces: string[], text: string, foun
 for (const [name, type, pieces, text, found] of STREAMS) {
   Deno.test(`upstream transcription: streams ${name}`, async () => {
     const heard: string[] = [];
-    const { transcript, fields } = await transcribe(() => sound(type, ...pieces), {}, {
+    const { transcript, fields } = await transcribe(() => sound(type, ...pieces), {
       onText: (piece) => heard.push(piece),
     });
     assertEquals([transcript.text, heard, fields.stream], [text, found, "true"]);
@@ -323,7 +335,7 @@ for (const [name, type, pieces, text, found] of STREAMS) {
 const FAULTS: [name: string, response: () => Response, isStreamed: boolean, code: string, message: string][] =
   [
     ["another JSON", () => Response.json({}), false, "upstream_unavailable", "answers without a transcript"],
-    ["no JSON", () => new Response("hi"), false, "upstream_unavailable", "does not answer with JSON"],
+    ["no JSON", () => new Response("hi"), false, "upstream_unavailable", "without a transcript"],
     [
       "an empty stream",
       () => sound("text/event-stream", ""),
@@ -341,7 +353,7 @@ const FAULTS: [name: string, response: () => Response, isStreamed: boolean, code
   ];
 for (const [name, response, isStreamed, code, message] of FAULTS) {
   Deno.test(`upstream transcription: ${name} is a fault`, async () => {
-    const failing = () => transcribe(response, {}, isStreamed ? { onText() {} } : {});
+    const failing = () => transcribe(response, isStreamed ? { onText() {} } : {});
     const error: AppError = await assertRejects(failing, AppError, message);
     assertEquals(error.code, code);
   });

@@ -1,6 +1,14 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
-import { encodeWav, openWav, parseWav, streamWav, toBytes, wavHeader } from "../../lib/speech/wav.ts";
+import {
+  encodeWav,
+  openWav,
+  parseWav,
+  streamWav,
+  toBytes,
+  wavHeader,
+  wavSecs,
+} from "../../lib/speech/wav.ts";
 import { fuzzWav } from "../fuzz/wav_input.ts";
 import { data, FLOAT, fmt, INTEGER, riff, wavFile, type WavFormat } from "../support/harness/wav_file.ts";
 
@@ -206,6 +214,19 @@ Deno.test("wavHeader: begins a stream of unknown length", () => {
   const file = new Uint8Array([...wavHeader(24_000), ...toBytes(samples)]);
   assertEquals(parseWav(file), { rate: 24_000, samples });
 });
+
+const HEADS: [name: string, head: Uint8Array, fileBytes: number, secs: number | undefined][] = [
+  ["a file", wavHeader(16_000, 48_000), 48_044, 1.5],
+  ["a file that is cut off", wavHeader(16_000, 48_000), 16_044, 0.5],
+  ["a stream", wavHeader(16_000), 48_044, 1.5],
+  ["a stream of two channels of 24 bits", wavFile({ channels: 2, bits: 24, rate: 8_000 }, []), 24_044, 0.5],
+  ["a file with chunks behind its data", wavHeader(16_000, 32_000), 48_044, 1],
+  ["a head that is cut off", wavHeader(16_000, 48_000).subarray(0, 40), 48_044, undefined],
+  ["no WAV", new Uint8Array(44), 48_044, undefined],
+];
+for (const [name, head, fileBytes, secs] of HEADS) {
+  Deno.test(`wavSecs: ${name}`, () => assertEquals(wavSecs(head, fileBytes), secs));
+}
 
 Deno.test("toBytes: takes the samples of a part only", () => {
   assertEquals(toBytes(Int16Array.of(1, 0x1234, -1).subarray(1, 2)), Uint8Array.of(0x34, 0x12));

@@ -1,6 +1,12 @@
 /** A voice and a recognizer in memory, which do as a test says. @module */
 
-import type { SpeechToText, Transcript, TranscriptionRequest } from "../../../lib/speech/speech_to_text.ts";
+import {
+  readRecording,
+  type Recording,
+  type SpeechToText,
+  type Transcript,
+  type TranscriptionOptions,
+} from "../../../lib/speech/speech_to_text.ts";
 import type { SpeechFormat, SpeechRequest, TextToSpeech, Voice } from "../../../lib/speech/text_to_speech.ts";
 
 /** The voice of {@linkcode FakeVoice}. */
@@ -56,23 +62,27 @@ export function transcript(facts: Partial<Transcript> = {}): Transcript {
   };
 }
 
+/** A recording as a recognizer gets it. */
+export interface HeardRecording extends Omit<TranscriptionOptions, "onText"> {
+  readonly filename: string;
+  readonly audio: Uint8Array<ArrayBuffer>;
+}
+
 /** A recognizer that hears what `hear` returns. */
 export class FakeRecognizer implements SpeechToText {
-  readonly requests: TranscriptionRequest[] = [];
+  readonly requests: HeardRecording[] = [];
 
   constructor(
     readonly hear: (
-      request: TranscriptionRequest,
+      request: HeardRecording,
       signal: AbortSignal,
       onText?: (piece: string) => void,
     ) => Transcript | Promise<Transcript> = () => transcript(),
   ) {}
 
-  async transcribe(
-    request: TranscriptionRequest,
-    signal: AbortSignal,
-    onText?: (piece: string) => void,
-  ): Promise<Transcript> {
+  async transcribe(recording: Recording, signal: AbortSignal): Promise<Transcript> {
+    const { bytes: audio, options: { onText, ...options } } = await readRecording(recording);
+    const request = { audio, filename: recording.filename, ...options };
     this.requests.push(request);
     return await this.hear(request, signal, onText);
   }
