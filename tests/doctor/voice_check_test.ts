@@ -142,6 +142,12 @@ for (const speaker of ["espeak-ng", "flite"]) {
       const texts = found.map(({ text }) => text).join("\n");
       assertMatch(texts, new RegExp(`^speech: ${speaker} speaks a word in \\d+ ms$`, "m"));
       assertMatch(texts, /^transcription: pocketsphinx_continuous heard "[a-z]+"/m);
+      const { speech } = configOf({}, providerLines(speaker).join("\n"));
+      if (speech.provider !== "command") throw new Error("There is no command.");
+      const speak = (speed: number) =>
+        commandVoice(speech, PROGRAM_DEPS).speakSentence("Good morning.", { voice: undefined, speed }, NEVER);
+      const ratio = (await speak(2)).samples.length / (await speak(1)).samples.length;
+      assert(ratio > 0.4 && ratio < 0.7, `${ratio} times as long at twice the speed`);
     },
   );
 }
