@@ -128,6 +128,7 @@ testVoiceStage("stage: the microphone", ENV, {
     await page.reload();
     await untilConnected(page);
     await page.locator("#log").click();
+    await page.locator('#talk[aria-pressed="false"]').waitFor();
     assertEquals((await audioUse(page)).microphones, 0);
     await page.getByRole("button", { name: "Talk" }).click();
     await page.getByText("Hands-free: just talk.").waitFor();
