@@ -55,6 +55,12 @@ export async function openUpload(
   { field, maxBytes, timeoutMs = FORM_TIMEOUT_MS }: UploadOptions,
 ): Promise<Upload> {
   const boundary = readBoundary(request.headers);
+  const tooLarge = () => {
+    const message = `"${field}" is larger than ${maxBytes / 1024 ** 2} MiB: send it in parts.`;
+    return new AppError("body_too_large", message, { param: field });
+  };
+  // Otherwise the error would name the limit of the body, which nobody knows.
+  if (Number(request.headers.get("content-length")) > maxBytes + MAX_OTHER_BYTES) throw tooLarge();
   const leaving = new AbortController();
   const limits = { maxBytes: maxBytes + MAX_OTHER_BYTES, timeoutMs, fault: "invalid_value" } as const;
   const events = parseForm(readBody(request, limits, leaving.signal), boundary);
@@ -80,10 +86,7 @@ export async function openUpload(
         case "bytes":
           if (!isOpen) break;
           size += event.bytes.byteLength;
-          if (size > maxBytes) {
-            const message = `"${field}" is larger than ${maxBytes / 1024 ** 2} MiB.`;
-            throw new AppError("body_too_large", message, { param: field });
-          }
+          if (size > maxBytes) throw tooLarge();
           yield event.bytes;
           break;
         case "file":

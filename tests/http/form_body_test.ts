@@ -299,7 +299,7 @@ const REFUSED: [
     () => post(file('filename="a"', "a".repeat(1025)) + END),
     "body_too_large",
     "file",
-    '"file" is larger than 0.0009765625 MiB.',
+    '"file" is larger than 0.0009765625 MiB: send it in parts.',
   ],
   [
     "a body that is too large",

@@ -242,11 +242,19 @@ Deno.test("transcriptions: 25 MB are read, and more are refused", async () => {
   await using app = startApp({ speechToText: new FakeRecognizer() });
   const size = 25 * 1024 * 1024;
   assertEquals((await transcribe(app, form({}, new File([new Uint8Array(size)], "a.mp3")))).status, 200);
-  const error = await errorOf(await transcribe(app, form({}, new File([new Uint8Array(size + 1)], "a.mp3"))));
-  assertEquals([error.status, error.code, error.param, error.message], [
-    ...[413, "body_too_large", "file"],
-    '"file" is larger than 25 MiB.',
-  ]);
+  const larger = form({}, new File([new Uint8Array(size + 1)], "a.mp3"));
+  const announced = app.send("/v1/audio/transcriptions", {
+    method: "POST",
+    headers: { "content-type": "multipart/form-data; boundary=b", "content-length": "30000000" },
+    body: "--b\r\n",
+  });
+  for (const response of await Promise.all([transcribe(app, larger), announced])) {
+    const error = await errorOf(response);
+    assertEquals([error.status, error.code, error.param, error.message], [
+      ...[413, "body_too_large", "file"],
+      '"file" is larger than 25 MiB: send it in parts.',
+    ]);
+  }
 });
 
 /** The names and the data of events. */
