@@ -5,7 +5,7 @@ import { createDedupe, type Log } from "./core/log.ts";
 import type { AccessControl } from "./http/access.ts";
 import { corsHeaders, preflightResponse } from "./http/cors.ts";
 import { errorResponse } from "./http/error_response.ts";
-import { releaseBody } from "./http/json_body.ts";
+import { releaseBody, setBodyKey } from "./http/json_body.ts";
 import { checkRate, createRateLimiter, rateHeaders } from "./http/rate_limit.ts";
 import {
   allowedMethods,
@@ -95,6 +95,7 @@ export function createApp(
       throw new AppError("method_not_allowed", message);
     }
     if (!isOpen) requireScopes(caller, required, "This endpoint");
+    setBodyKey(request, caller.id);
     // Deno's server leaves out the body of a response to `HEAD`, and knows its length.
     return await handler(request, { requestId, rest: match.rest, caller });
   }

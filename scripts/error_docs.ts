@@ -110,7 +110,7 @@ export const ERROR_DOCS: Readonly<Record<ErrorCode, readonly [meaning: string, f
     "Wait for the seconds in `retry-after`, or raise the limit that the message names.",
   ],
   server_overloaded: [
-    "The bodies of all requests together are larger than 128 MiB.",
+    "The bodies of all requests together are larger than 128 MiB, or those of the key larger than 96 MiB.",
     "Wait for the seconds in `retry-after`. Send smaller images.",
   ],
   internal_error: [

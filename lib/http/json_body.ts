@@ -7,6 +7,8 @@ import { startIdleTimer } from "../core/idle_timer.ts";
 const MAX_BODY_BYTES = 20 * 1024 * 1024;
 /** Bytes of all bodies together, each from its arrival until the agent has its prompt. */
 const MAX_HELD_BYTES = 128 * 1024 * 1024;
+/** Bytes of all bodies of a key: beside them, the largest body of another key has room. */
+const MAX_HELD_BYTES_PER_KEY = 96 * 1024 * 1024;
 /** Deepest nesting of JSON from outside. */
 const MAX_DEPTH = 64;
 /** Values in JSON from outside: several times those of a request with as many messages as it may have. */
@@ -73,14 +75,22 @@ function otherEncoding(text: string): string | undefined {
   return isUtf16 ? "in UTF-16" : undefined;
 }
 
-/** A body that is held: its bytes, and what it is held for after the head of the response. */
+/** A body that is held: the key's id, its bytes, and what it is held for after the head of the response. */
 interface HeldBody {
+  readonly key: string;
   bytes: number;
   use?: Promise<unknown>;
 }
 
 const heldBodies = new WeakMap<Request, HeldBody>();
+/** The bytes of each key that holds some. */
+const heldByKey = new Map<string, number>();
 let allHeldBytes = 0;
+
+/** Says whose body a request has, before it is read. */
+export function setBodyKey(request: Request, key: string): void {
+  heldBodies.set(request, { key, bytes: 0 });
+}
 
 /**
  * Counts bytes that are kept for a request: its body, and an answer.
@@ -88,14 +98,16 @@ let allHeldBytes = 0;
  * @throws {AppError} `server_overloaded` if there is no room.
  */
 export function holdMore(request: Request, bytes: number): void {
-  if (allHeldBytes + bytes > MAX_HELD_BYTES) {
+  const held = heldBodies.get(request) ?? { key: "", bytes: 0 };
+  const ofKey = (heldByKey.get(held.key) ?? 0) + bytes;
+  if (allHeldBytes + bytes > MAX_HELD_BYTES || ofKey > MAX_HELD_BYTES_PER_KEY) {
     const message = "The server is busy with large requests. Try again in a few seconds.";
     throw new AppError("server_overloaded", message);
   }
   allHeldBytes += bytes;
-  const held = heldBodies.get(request);
-  if (held) held.bytes += bytes;
-  else heldBodies.set(request, { bytes });
+  heldByKey.set(held.key, ofKey);
+  held.bytes += bytes;
+  heldBodies.set(request, held);
 }
 
 /** Counts the body of a request until this settles, even if the request is answered before. */
@@ -109,7 +121,13 @@ export function releaseBody(request: Request): void {
   const held = heldBodies.get(request);
   if (held === undefined) return;
   heldBodies.delete(request);
-  const release = () => void (allHeldBytes -= held.bytes);
+  if (held.bytes === 0) return;
+  const release = () => {
+    allHeldBytes -= held.bytes;
+    const ofKey = heldByKey.get(held.key)! - held.bytes;
+    if (ofKey > 0) heldByKey.set(held.key, ofKey);
+    else heldByKey.delete(held.key);
+  };
   if (held.use) held.use.then(release, release);
   else release();
 }

@@ -2,8 +2,10 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { saying } from "../support/agents/memory_agent.ts";
 import { errorOf, startApp, type TestApp } from "../support/harness/app_harness.ts";
 import { contentOf } from "../support/harness/chat_fixture.ts";
+import { apiKey, withKey } from "../support/harness/key_fixture.ts";
 import { MAX_HEALTH_MS, Stopwatch } from "../support/harness/health_monitor.ts";
 import { cpuMicros } from "../support/harness/inspector.ts";
+import { until } from "../support/harness/server_process.ts";
 import { nextTask } from "../support/harness/turn_recorder.ts";
 
 const MIB = new Uint8Array(1024 ** 2).fill(0x20);
@@ -14,6 +16,7 @@ function postOpen(
   app: TestApp,
   json = CHAT,
   path = "/v1/chat/completions",
+  key = "a",
 ): { sent: Promise<void>; end: () => void; answer: Promise<Response> } {
   const sent = Promise.withResolvers<void>();
   let [mebibytes, end] = [0, () => {}];
@@ -25,29 +28,41 @@ function postOpen(
       sent.resolve();
     },
   }, { highWaterMark: 0 });
-  const headers = { "content-type": "application/json" };
+  const headers = { "content-type": "application/json", authorization: `Bearer ${key}` };
   const answer = app.send(path, { method: "POST", headers, body });
   return { sent: sent.promise, end: () => end(), answer };
 }
 
-Deno.test("bodies: more than 128 MiB altogether are refused, until other requests are answered", async () => {
-  await using app = startApp({ script: saying("Hello.") });
-  const open = Array.from({ length: 6 }, () => postOpen(app));
+Deno.test("bodies: more than 96 MiB of a key or 128 MiB of all are refused, until other requests are answered", async () => {
+  const access = { keys: [apiKey("a"), apiKey("b")] };
+  await using app = startApp({ script: saying("Hello."), access });
+  const post = (key: string) => postOpen(app, CHAT, undefined, key);
+  const open = Array.from({ length: 5 }, () => post("a"));
   await Promise.all(open.map(({ sent }) => sent));
-  const refused = await postOpen(app).answer;
-  assertEquals([refused.status, refused.headers.get("retry-after")], [503, "5"]);
-  const { code, message } = await errorOf(refused);
-  assertEquals(code, "server_overloaded");
-  assertMatch(message, /busy with large requests/);
-  assertEquals(await contentOf(app.chat()), "Hello.\n", "a small request is served");
+  const refuses = async (key: string) => {
+    const refused = await post(key).answer;
+    assertEquals([refused.status, refused.headers.get("retry-after")], [503, "5"]);
+    const { code, message } = await errorOf(refused);
+    assertEquals(code, "server_overloaded");
+    assertMatch(message, /busy with large requests/);
+  };
+  await refuses("a");
+  open.push(post("b"));
+  await open.at(-1)!.sent;
+  await refuses("b");
+  for (const key of ["a", "b"]) {
+    assertEquals(await contentOf(app.chat({}, withKey(key))), "Hello.\n", "a small request is served");
+  }
   for (const { end, answer } of open) {
     end();
     assertEquals(await contentOf(answer), "Hello.\n");
   }
-  const served = postOpen(app);
-  await served.sent;
-  served.end();
-  assertEquals(await contentOf(served.answer), "Hello.\n");
+  const served = Array.from({ length: 5 }, () => post("b"));
+  await Promise.all(served.map(({ sent }) => sent));
+  for (const { end, answer } of served) {
+    end();
+    assertEquals(await contentOf(answer), "Hello.\n");
+  }
 });
 
 const EARLY: Readonly<Record<string, [path: string, json: string]>> = {
@@ -60,7 +75,7 @@ for (const [name, [path, json]] of Object.entries(EARLY)) {
     await using app = startApp({ script: saying("Hello."), headMs: 1 });
     app.agent.openGate = gate.promise;
     const answers: Response[] = [];
-    for (let body = 0; body < 6; body++) {
+    for (let body = 0; body < 5; body++) {
       const open = postOpen(app, json, path);
       await open.sent;
       open.end();
@@ -70,10 +85,14 @@ for (const [name, [path, json]] of Object.entries(EARLY)) {
     gate.resolve();
     for (const answer of answers) await answer.text();
     while (app.agent.prompts.length < answers.length) await nextTask();
-    const served = postOpen(app);
-    await served.sent;
-    served.end();
-    assertEquals(await contentOf(served.answer), "Hello.\n");
+    const served = await until(async () => {
+      const open = postOpen(app);
+      const refused = await Promise.race([open.answer, open.sent]);
+      await refused?.text();
+      return refused ? undefined : open;
+    });
+    served!.end();
+    assertEquals(await contentOf(served!.answer), "Hello.\n");
   });
 }
 

@@ -1,10 +1,10 @@
 /** Recordings that are passed on to an upstream while they arrive: `POST /v1/audio/transcriptions` on real ports. */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { holdMore, releaseBody } from "../../lib/http/json_body.ts";
 import { createSpeechToText } from "../../lib/speech/create.ts";
 import { errorOf } from "../support/harness/app_harness.ts";
 import { listen } from "../support/harness/event_client.ts";
+import { leaveRoom } from "../support/harness/held_bodies.ts";
 import { PROGRAM_DEPS } from "../support/harness/programs.ts";
 import { ServedApp } from "../support/harness/served_app.ts";
 
@@ -209,9 +209,7 @@ Deno.test("streamed upload: an upstream that answers before it has all waits for
 });
 
 Deno.test("streamed upload: eight recordings of 25 MB for a slow upstream are not held", async () => {
-  const other = new Request("http://127.0.0.1/");
-  // No body can be held.
-  holdMore(other, 128 * MIB);
+  using _full = leaveRoom(0);
   let [sent, waiting, most] = [0, 0, 0];
   await using relay = new Relay(async (request) => {
     for await (const bytes of request.body!) {
@@ -234,7 +232,6 @@ Deno.test("streamed upload: eight recordings of 25 MB for a slow upstream are no
   for (const response of await Promise.all(uploads)) {
     assertEquals((await response.json()).text, "Hello there.");
   }
-  releaseBody(other);
   assertEquals(sent, 200 * MIB);
   // Sockets and the HTTP libraries of both ends have buffers, of some megabytes for each request.
   assert(most < 100 * MIB, `${most / MIB} MiB were on their way`);

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { AppError } from "../../lib/core/errors.ts";
 import { openUpload, parseForm } from "../../lib/http/form_body.ts";
-import { holdMore, releaseBody } from "../../lib/http/json_body.ts";
 import { FakeClock } from "../support/harness/fake_clock.ts";
+import { leaveRoom } from "../support/harness/held_bodies.ts";
 import { Random } from "../support/harness/random.ts";
 
 const BOUNDARY = "x-boundary";
@@ -391,10 +391,8 @@ Deno.test("openUpload: refuses the rest when it is disposed of, also while it wa
 });
 
 Deno.test("openUpload: holds nothing, even if there is no room for bodies", async () => {
-  const other = new Request("http://127.0.0.1/");
-  holdMore(other, 128 * 1024 * 1024);
+  using _full = leaveRoom(0);
   await read(post(whole));
-  releaseBody(other);
 });
 
 Deno.test("parseForm: broken forms are refused or read, in whatever chunks they come", async () => {

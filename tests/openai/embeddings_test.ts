@@ -4,7 +4,6 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import OpenAI from "npm:openai@7.55.0";
 import { createLog } from "../../lib/core/log.ts";
 import { collectSecrets } from "../../lib/config/secrets.ts";
-import { holdMore, releaseBody } from "../../lib/http/json_body.ts";
 import type { EmbeddingsConfig } from "../../lib/openai/embeddings.ts";
 import { errorOf, type TestApp, type TestAppOptions } from "../support/harness/app_harness.ts";
 import {
@@ -14,6 +13,7 @@ import {
   type UpstreamScript,
   vectorOf,
 } from "../support/harness/fake_upstream.ts";
+import { leaveRoom } from "../support/harness/held_bodies.ts";
 import { ServedApp } from "../support/harness/served_app.ts";
 
 const KEY = "upstream-key-1";
@@ -310,11 +310,10 @@ Deno.test("embeddings: neither the upstream's key and words nor the texts are lo
 
 Deno.test("embeddings: an answer counts with the bodies of all requests", async () => {
   await using test = Embeddings.start();
-  const other = new Request("http://127.0.0.1/");
-  holdMore(other, 128 * 1024 * 1024 - 100);
+  const others = leaveRoom(100);
   const error = await errorOf(await test.post({ input: "a" }));
   assertEquals([error.status, error.code], [503, "server_overloaded"]);
   assertEquals(test.upstream.calls.length, 1);
-  releaseBody(other);
+  others[Symbol.dispose]();
   assertEquals((await test.post({ input: "a" })).status, 200);
 });
