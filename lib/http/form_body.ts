@@ -75,7 +75,7 @@ export async function openUpload(
       if (event.type === "field") addField(event);
     }
     if (fields.has(field)) throw fault("invalid_value", "must be a file: send it with a filename.");
-    throw fault("missing_required_parameter", "is required: a file.");
+    throw fault("missing_required_parameter", "is required: send a file.");
   }
 
   async function* readContent(): Upload["content"] {

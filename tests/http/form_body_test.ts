@@ -270,14 +270,14 @@ const REFUSED: [
     () => post(field("a", "b") + END),
     "missing_required_parameter",
     "file",
-    '"file" is required: a file.',
+    '"file" is required: send a file.',
   ],
   [
     "a file of another field",
     () => post(whole.replace('name="file"', 'name="sound"')),
     "missing_required_parameter",
     "file",
-    '"file" is required: a file.',
+    '"file" is required: send a file.',
   ],
   [
     "a file as text",

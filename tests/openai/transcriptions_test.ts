@@ -169,7 +169,7 @@ const REFUSED: [name: string, body: FormData, code: string, param: string, messa
     })(),
     "missing_required_parameter",
     "file",
-    '"file" is required: a file.',
+    '"file" is required: send a file.',
   ],
   [
     "a file as text",
