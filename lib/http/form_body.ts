@@ -253,7 +253,7 @@ function startsWith(bytes: Uint8Array, wanted: Uint8Array, at: number): boolean 
   return true;
 }
 
-/** Reads up to patterns. It keeps one chunk, and the last bytes of the chunk before. */
+/** Reads up to patterns. It keeps one chunk, and last bytes of the chunk before that can begin a pattern. */
 class PatternReader {
   readonly #chunks: AsyncIterator<Uint8Array<ArrayBuffer>>;
   /** Bytes that are not read yet. */
@@ -268,7 +268,9 @@ class PatternReader {
     let at;
     while ((at = indexOf(this.#buffer, pattern)) < 0) {
       // The pattern can begin in the last bytes.
-      const sure = this.#buffer.length - pattern.bytes.length + 1;
+      const { length } = this.#buffer;
+      const start = this.#buffer.indexOf(pattern.bytes[0]!, Math.max(0, length - pattern.bytes.length + 1));
+      const sure = start < 0 ? length : start;
       if (sure > 0) yield this.#take(sure);
       if (!await this.#readChunk()) throw missing();
     }

@@ -73,10 +73,11 @@ async function transcribe(server: ServerProcess, bytes: Uint8Array<ArrayBuffer>)
 testHostile("20 recordings of 25 MB at once are read or refused", async (server) => {
   const { hostname, port } = new URL(server.url);
   const encoder = new TextEncoder();
-  const start = '--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n';
-  const end = "\r\n--b--\r\n";
+  const boundary = "----WebKitFormBoundary7MA4YWxkTrZu0gW";
+  const start = `--${boundary}\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n`;
+  const end = `\r\n--${boundary}--\r\n`;
   const head = "POST /v1/audio/transcriptions HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n" +
-    `content-type: multipart/form-data; boundary=b\r\ncontent-length: ${
+    `content-type: multipart/form-data; boundary=${boundary}\r\ncontent-length: ${
       start.length + FILE_BYTES + end.length
     }\r\n\r\n`;
   const piece = new Uint8Array(1024 * 1024);

@@ -399,7 +399,7 @@ Deno.test("parseForm: broken forms are refused or read, in whatever chunks they 
   const random = new Random(7);
   const bytes = encode(field("model", "a") + file('filename="a.wav"', "\r\n--sound--\r\n") + END);
   let read = 0;
-  for (let round = 0; round < 5_000; round++) {
+  for (let round = 0; round < 2_000; round++) {
     const broken = bytes.slice(0, random.once(3) ? random.below(bytes.length) : bytes.length);
     for (let changes = random.below(4); changes > 0 && broken.length > 0; changes--) {
       broken[random.below(broken.length)] = random.pick([13, 10, 45, 34, 59, 0, 255]);
@@ -408,5 +408,5 @@ Deno.test("parseForm: broken forms are refused or read, in whatever chunks they 
     assertEquals(await parse(chunksOf(broken, 1 + random.below(40))), whole);
     if (typeof whole === "object") read++;
   }
-  assert(read > 500 && read < 4_500, `${read} of 5,000 were read`);
+  assert(read > 200 && read < 1_800, `${read} of 2,000 were read`);
 });
