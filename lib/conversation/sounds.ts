@@ -51,7 +51,7 @@ export async function transcribeSounds(
 ): Promise<void> {
   const newest = messages.findLast(({ role }) => role === "user");
   if (transcribe === undefined) {
-    if (newest?.parts.every(isSound)) throw noRecognizer();
+    if (newest?.parts.every(isSound)) throw noRecognizerError();
     return;
   }
   if (caller && newest?.parts.some(isSound)) requireScopes(caller, ["audio"], "A sound in a message");
@@ -71,7 +71,7 @@ function isSound(part: Part): part is Sound {
   return part.type === "audio";
 }
 
-function noRecognizer(): AppError {
+function noRecognizerError(): AppError {
   return new AppError(
     "not_configured",
     "This agent takes no sounds, and no program transcribes them: set command or base_url of [transcription] in " +

@@ -130,7 +130,7 @@ export async function speakReply(
 export const SPOKEN_REPLY_SECS = 3_600;
 const MAX_SPOKEN_REPLIES = 1_000;
 
-/** The texts of replies with sound, because clients send such a reply back by the id of its sound. */
+/** The texts of spoken replies. A client sends a spoken reply back without its text, by the id of its sound. */
 export class SpokenReplies {
   readonly #replies = new BoundedMap<string, { owner: string; text: string; at: number }>(MAX_SPOKEN_REPLIES);
 
