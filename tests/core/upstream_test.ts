@@ -3,6 +3,7 @@ import { AppError } from "../../lib/core/errors.ts";
 import { startIdleTimer } from "../../lib/core/idle_timer.ts";
 import { errorResponse } from "../../lib/http/error_response.ts";
 import { createUpstream, joinUrl } from "../../lib/core/upstream.ts";
+import { FakeClock } from "../support/harness/fake_clock.ts";
 import { FakeUpstream } from "../support/harness/fake_upstream.ts";
 
 const ADDRESSES: [base: string, joined: string][] = [
@@ -466,4 +467,43 @@ Deno.test("upstream: a stream counts as running until it ends, is cancelled, or 
   const more = await Promise.all([open(), open(), open()]);
   await assertRejects(() => open(), AppError);
   for (const { body } of [...streams.slice(3), ...more]) await body.cancel();
+});
+
+Deno.test("upstream: the time for an answer begins when an upload is sent", async () => {
+  using clock = new FakeClock();
+  // It has all of the upload before it answers.
+  await using server = new FakeUpstream(() => {
+    clock.advance(200_000);
+    return Response.json({});
+  });
+  const upstream = createUpstream("transcription", { baseUrl: server.url, key: undefined });
+  const chunks = async function* () {
+    yield new TextEncoder().encode("{");
+    clock.advance(200_000);
+    yield new TextEncoder().encode("}");
+  }();
+  const options = { signal: never(), ...MAX_BYTES };
+  const { body } = await upstream.upload("/x", { contentType: "application/json", chunks }, options);
+  assertEquals(await new Response(body).json(), {});
+});
+
+Deno.test("upstream: an upload that fails fails with its error, and one that is not sent in time is late", async () => {
+  await using server = new FakeUpstream();
+  const upstream = createUpstream("transcription", { baseUrl: server.url, key: undefined }, {
+    timeoutMs: 50,
+  });
+  const upload = (end: () => Promise<unknown>) =>
+    upstream.upload("/x", {
+      contentType: "application/json",
+      chunks: async function* () {
+        yield new TextEncoder().encode('"a');
+        await end();
+      }(),
+    }, { signal: never(), ...MAX_BYTES });
+  await assertRejects(
+    () => upload(() => Promise.reject(new AppError("invalid_value", "broken"))),
+    AppError,
+    "broken",
+  );
+  await assertRejects(() => upload(() => new Promise(() => {})), AppError, "did not answer within");
 });
