@@ -30,6 +30,7 @@ import { Approvals } from "./openai/responses/approvals.ts";
 import { ResponseStore } from "./openai/responses/store.ts";
 import { Transcripts } from "./openai/responses/transcripts.ts";
 import { openAiRoutes } from "./openai/routes.ts";
+import { inRecordingField } from "./openai/transcriptions.ts";
 import {
   createSpeechToText,
   createTextToSpeech,
@@ -233,8 +234,11 @@ function soundTranscriber(speechToText: SpeechToText | undefined): TranscribeSou
     const recording = recordingOf(filename, Uint8Array.fromBase64(data), {
       model: USUAL_TRANSCRIPTION_MODEL,
     });
-    const { text } = await speechToText.transcribe(recording, signal);
-    return text;
+    try {
+      return (await speechToText.transcribe(recording, signal)).text;
+    } catch (error) {
+      throw inRecordingField(error, "input_audio");
+    }
   };
 }
 

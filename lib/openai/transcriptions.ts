@@ -19,7 +19,7 @@ const MAX_LANGUAGE_CHARS = 32;
 const MAX_PROMPT_CHARS = 10_000;
 /** Recordings of one key that arrive, wait or are transcribed at once: half of those that a program takes of all keys. */
 const MAX_RECORDINGS_PER_KEY = 9;
-/** Errors of a recording that cannot be read. Only this route knows its field. */
+/** Errors of a recording that cannot be read. */
 const UNREADABLE: ReadonlySet<string> = new Set(["unsupported_value", "body_too_large"]);
 /** Length of the subtitle of a recording whose length is unknown, in seconds. */
 const UNKNOWN_SECS = 1;
@@ -139,7 +139,7 @@ export function transcriptionHandler({ speechToText, measureTranscription }: Tra
       } catch (error) {
         const failure = toAppError(error, "internal_error");
         meter.onEnd(http.signal.aborted ? "cancelled" : failure.code);
-        throw UNREADABLE.has(failure.code) ? failure.inField("file") : error;
+        throw inRecordingField(error, "file");
       }
     };
     const transcribing = transcribe();
@@ -154,6 +154,11 @@ export function transcriptionHandler({ speechToText, measureTranscription }: Tra
     const transcript = await transcribing;
     return format.write(transcript, transcript.durationSecs, times);
   };
+}
+
+/** Adds the field of a recording to an error that says why the recording cannot be read. */
+export function inRecordingField(error: unknown, field: string): unknown {
+  return error instanceof AppError && UNREADABLE.has(error.code) ? error.inField(field) : error;
 }
 
 /** Parses the fields of a form, of which some are lists. */

@@ -40,7 +40,7 @@ export function soundOf({ rate, samples }: Pcm): Sound {
 export function requireLength(samples: number, rate: number): void {
   if (samples <= rate * MAX_RECORDING_SECS) return;
   const message = `The recording is longer than ${MAX_RECORDING_SECS / 60} minutes: send it in parts.`;
-  throw new AppError("body_too_large", message, { param: "file" });
+  throw new AppError("body_too_large", message);
 }
 
 /** Rounds and limits a value to 16 bits. A value that is no number is silence. */

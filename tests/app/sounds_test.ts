@@ -79,12 +79,12 @@ Deno.test("sounds: the newest 8 are transcribed, and the others are notes", asyn
 Deno.test("sounds: a failure in the newest message is the answer; in an earlier one, the prompt has a note", async () => {
   const failing = new FakeRecognizer(({ audio }) => {
     if (audio.length > 5) return transcript({ text: "well" });
-    throw new AppError("invalid_value", '"file" is no recording.', { param: "file" });
+    throw new AppError("unsupported_value", "The recording cannot be decoded.");
   });
   await using app = startDeaf({ speechToText: failing });
   const bad = { role: "user", content: [sound(HELLO)] };
   const error = await errorOf(await app.chat({ messages: [bad] }));
-  assertEquals([error.status, error.code], [400, "invalid_value"]);
+  assertEquals([error.status, error.code, error.param], [400, "unsupported_value", "input_audio"]);
   assertEquals(app.agent.prompts, []);
   const good = { role: "user", content: [sound(btoa("longer"))] };
   await contentOf(app.chat({ messages: [bad, { role: "assistant", content: "What?" }, good] }));

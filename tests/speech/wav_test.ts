@@ -152,7 +152,7 @@ Deno.test("parseWav: refuses more than an hour", () => {
   const file = (samples: number) => riff([fmt({ rate: 1_000, bits: 8 }), ["data", new Uint8Array(samples)]]);
   assertEquals(parseWav(file(hour)).samples.length, hour);
   const { code, param, message } = assertThrows(() => parseWav(file(hour + 1)), AppError);
-  assertEquals([code, param], ["body_too_large", "file"]);
+  assertEquals([code, param], ["body_too_large", undefined]);
   assertEquals(message, "The recording is longer than 60 minutes: send it in parts.");
 });
 
