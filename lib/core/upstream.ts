@@ -174,8 +174,12 @@ export function createUpstream(
     running++;
     try {
       const body = makeBody(ending);
-      const sent = body?.sent?.then(() => timer.touch());
-      const [response] = await Promise.all([send(path, body, ending), sent && abortable(sent, ending)]);
+      const sent = body?.sent?.finally(() => timer.touch());
+      const [response, isSent = true] = await Promise.all([
+        send(path, body, ending),
+        sent && abortable(sent, ending),
+      ]);
+      if (!isSent) throw unavailable("closes the connection before it has everything");
       return await read(response);
     } catch (error) {
       // The rest of an upload is not sent, and an answer before its end is not read.
@@ -325,8 +329,8 @@ export function createUpstream(
 interface Body {
   readonly contentType: string;
   readonly data: string | ReadableStream<Uint8Array<ArrayBuffer>>;
-  /** Resolves once a stream is sent, and rejects with its error. */
-  readonly sent?: Promise<void>;
+  /** Resolves to whether all of a stream is sent, once it ends. Rejects with its error. */
+  readonly sent?: Promise<boolean>;
 }
 
 function jsonBody(value: object): Body {
@@ -334,7 +338,7 @@ function jsonBody(value: object): Body {
 }
 
 function uploadBody({ contentType, chunks }: UploadBody, ending: AbortSignal): Body {
-  const { promise: sent, resolve, reject } = Promise.withResolvers<void>();
+  const { promise: sent, resolve, reject } = Promise.withResolvers<boolean>();
   const data = async function* () {
     try {
       for await (const chunk of chunks) {
@@ -342,10 +346,13 @@ function uploadBody({ contentType, chunks }: UploadBody, ending: AbortSignal): B
         ending.throwIfAborted();
         yield chunk;
       }
-      resolve();
+      resolve(true);
     } catch (error) {
       reject(error);
       throw error;
+    } finally {
+      // `fetch` leaves the body of a connection that closes, even if there is an answer.
+      resolve(false);
     }
   };
   return { contentType, data: ReadableStream.from(data()), sent };

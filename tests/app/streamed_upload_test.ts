@@ -20,9 +20,10 @@ class Relay implements AsyncDisposable {
   readonly #stack = new AsyncDisposableStack();
   readonly #served: ServedApp;
 
-  constructor(handler: (request: Request) => Response | Promise<Response>) {
-    const { url } = this.#stack.use(listen(handler));
-    const config = { provider: "upstream", baseUrl: url, key: "upstream-key", model: undefined } as const;
+  /** @param upstream A handler, or an address. */
+  constructor(upstream: string | ((request: Request) => Response | Promise<Response>)) {
+    const baseUrl = typeof upstream === "string" ? upstream : this.#stack.use(listen(upstream)).url;
+    const config = { provider: "upstream", baseUrl, key: "upstream-key", model: undefined } as const;
     const speechToText = createSpeechToText(config, { programs: PROGRAM_DEPS, ffmpeg: undefined })!;
     this.#served = this.#stack.use(ServedApp.start({ speechToText }));
   }
@@ -206,6 +207,31 @@ Deno.test("streamed upload: an upstream that answers before it has all waits for
   answer();
   assertEquals((await (await right).json()).text, "Hello there.");
   assertEquals((await errorOf(await wrong)).param, "stream");
+});
+
+Deno.test("streamed upload: an upstream that answers and closes the connection before it has all", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { promise: closed, resolve } = Promise.withResolvers<void>();
+  const answering = (async () => {
+    using connection = await listener.accept();
+    const decoder = new TextDecoder();
+    const bytes = new Uint8Array(1024);
+    for (let got = ""; !got.includes("SOUND");) {
+      got += decoder.decode(bytes.subarray(0, (await connection.read(bytes))!));
+    }
+    await connection.write(encode('HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{"text":"No"}'));
+  })().finally(resolve);
+  await using relay = new Relay(`http://127.0.0.1:${listener.addr.port}`);
+  const response = await relay.upload(async function* () {
+    yield FILE + SOUND;
+    await closed;
+    for (let pieces = 0; pieces < 24; pieces++) yield new Uint8Array(MIB);
+    yield MODEL + END;
+  }());
+  await answering;
+  const error = await errorOf(response);
+  assertEquals([error.status, error.code], [502, "upstream_unavailable"]);
+  assert(/closes the connection before it has everything/.test(error.message), error.message);
 });
 
 Deno.test("streamed upload: eight recordings of 25 MB for a slow upstream are not held", async () => {
