@@ -103,8 +103,11 @@ export function transcriptionHandler({ speechToText, measureTranscription }: Tra
   }
   const recordings = new KeyLimit(MAX_RECORDINGS_PER_KEY, "recordings that arrive or are transcribed");
   return async (http, { caller }) => {
+    // A form counts from its head, because its fields are kept.
+    using arriving = new DisposableStack();
+    arriving.use(recordings.take(caller));
     using upload = await openUpload(http, { field: "file", maxBytes: MAX_FILE_BYTES });
-    const place = recordings.take(caller);
+    const place = arriving.move();
     const asked = Promise.withResolvers<{ format: Format; times: Times; stream?: TranscriptStream }>();
     let meter = measureTranscription();
 

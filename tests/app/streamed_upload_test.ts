@@ -2,9 +2,11 @@
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createSpeechToText } from "../../lib/speech/create.ts";
-import { errorOf } from "../support/harness/app_harness.ts";
+import { errorOf, startApp } from "../support/harness/app_harness.ts";
 import { listen } from "../support/harness/event_client.ts";
 import { leaveRoom } from "../support/harness/held_bodies.ts";
+import { FakeRecognizer } from "../support/harness/fake_voice.ts";
+import { apiKey, withKey } from "../support/harness/key_fixture.ts";
 import { PROGRAM_DEPS } from "../support/harness/programs.ts";
 import { ServedApp } from "../support/harness/served_app.ts";
 
@@ -30,25 +32,29 @@ class Relay implements AsyncDisposable {
 
   /** Sends a form in these pieces. */
   upload(pieces: Pieces, signal?: AbortSignal): Promise<Response> {
-    return fetch(this.#request(pieces), signal && { signal });
+    return fetch(requestOf(this.#served.url, pieces), signal && { signal });
   }
 
   /** Sends a form to the app without the buffers of a connection. */
   uploadWithoutPort(pieces: Pieces): Promise<Response> {
-    return this.#served.app.serve(this.#request(pieces));
-  }
-
-  #request(pieces: Pieces): Request {
-    const body = ReadableStream.from(async function* () {
-      for await (const piece of pieces) yield typeof piece === "string" ? encode(piece) : piece;
-    }());
-    const headers = { "content-type": `multipart/form-data; boundary=${BOUNDARY}` };
-    return new Request(`${this.#served.url}/v1/audio/transcriptions`, { method: "POST", body, headers });
+    return this.#served.app.serve(requestOf(this.#served.url, pieces));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.#stack.disposeAsync();
   }
+}
+
+/** Makes a request of a form that comes in these pieces. */
+function requestOf(url: string, pieces: Pieces, headers: Record<string, string> = {}): Request {
+  const body = ReadableStream.from(async function* () {
+    for await (const piece of pieces) yield typeof piece === "string" ? encode(piece) : piece;
+  }());
+  return new Request(`${url}/v1/audio/transcriptions`, {
+    method: "POST",
+    body,
+    headers: { ...headers, "content-type": `multipart/form-data; boundary=${BOUNDARY}` },
+  });
 }
 
 type Pieces = AsyncIterable<string | Uint8Array<ArrayBuffer>> | Iterable<string | Uint8Array<ArrayBuffer>>;
@@ -232,6 +238,43 @@ Deno.test("streamed upload: an upstream that answers and closes the connection b
   const error = await errorOf(response);
   assertEquals([error.status, error.code], [502, "upstream_unavailable"]);
   assert(/closes the connection before it has everything/.test(error.message), error.message);
+});
+
+Deno.test("streamed upload: a key sends 9 forms at once, also before their files, and others go on", async () => {
+  const access = { keys: [apiKey("a"), apiKey("b")] };
+  await using app = startApp({ speechToText: new FakeRecognizer(), access });
+  const send = (pieces: Pieces, key: string) =>
+    app.serve(requestOf("http://127.0.0.1", pieces, withKey(key).headers));
+  const [haveBegun, isOver] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let begun = 0;
+  const rest = [`\r\n${FILE}${SOUND}`, MODEL + END];
+  const forms: [name: string, start: string[], rest: string[]][] = [
+    ["before the file", [field("prompt", "Hi").slice(2)], rest],
+    ["broken", [field("prompt", "Hi").slice(2)], [END]],
+    ["in the file", [FILE + SOUND], rest.slice(1)],
+  ];
+  const sending = Array.from({ length: 9 }, (_, index) => {
+    const [, start, rest] = forms[index % forms.length]!;
+    return send(
+      async function* () {
+        yield* start;
+        if (++begun === 9) haveBegun.resolve();
+        await isOver.promise;
+        yield* rest;
+      }(),
+      "a",
+    );
+  });
+  await haveBegun.promise;
+  const refused = await errorOf(await send([FILE + SOUND, MODEL + END], "a"));
+  assertEquals([refused.status, refused.code], [429, "rate_limit_exceeded"]);
+  assertEquals((await send([FILE + SOUND, MODEL + END], "b")).status, 200);
+  isOver.resolve();
+  const statuses = (await Promise.all(sending)).map(({ status }) => status);
+  assertEquals(statuses, Array.from({ length: 3 }, () => [200, 400, 200]).flat());
+  for (let again = 0; again < 9; again++) {
+    assertEquals((await send([FILE + SOUND, MODEL + END], "a")).status, 200);
+  }
 });
 
 Deno.test("streamed upload: eight recordings of 25 MB for a slow upstream are not held", async () => {
