@@ -125,12 +125,12 @@ function readBoundary(headers: Headers): string {
   if (encoding !== "identity") {
     throw new AppError("unsupported_media_type", `The body must not be compressed, as with ${encoding}.`);
   }
-  const [, quoted, plain] = /;\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))/i.exec(type) ?? [];
+  const [, quoted, plain] = /;\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70})(?=[\s;]|$))/i.exec(type) ?? [];
   const boundary = quoted ?? plain;
   if (boundary !== undefined) return boundary;
   throw new AppError(
     "unsupported_media_type",
-    'The header "content-type" has no boundary: let your HTTP library write the header of a form.',
+    'The header "content-type" has no boundary of 1 to 70 characters: let your HTTP library write the header of a form.',
   );
 }
 
@@ -170,6 +170,8 @@ export async function* parseForm(
     if (parts === MAX_PARTS) throw broken(`it has more than ${MAX_PARTS} parts`);
     const noEnd = () => broken("the headers of a part do not end");
     const headers = await readText(reader.readUntil(HEADERS_END, noEnd), MAX_HEADER_BYTES, noEnd);
+    // Otherwise a boundary within a file would cut the file off.
+    if (!/^[ \t]*(\r\n|$)/.test(headers)) throw broken("text follows a boundary in its line");
     const { name, filename } = parseHeaders(headers);
     const content = readPart(() => broken("it ends before its last boundary", name));
     if (filename === undefined) {
@@ -206,22 +208,25 @@ function broken(fault: string, field?: string): AppError {
 
 /** Reads the names of a part's field and file. A part with the type of a medium is a file too. */
 function parseHeaders(headers: string): { name: string; filename: string | undefined } {
-  const [, disposition] = /^content-disposition:(.*)$/im.exec(headers) ?? [];
-  const name = disposition && parameter(disposition, "name");
+  const [, disposition = ""] = /^content-disposition:(.*)$/im.exec(headers) ?? [];
+  const parameters = parseParameters(disposition);
+  const name = parameters.get("name");
   if (!name) throw broken("a part has no name");
-  const [, , encoded] = /;\s*filename\*\s*=\s*([\w-]*)'[^']*'([^;\s]*)/i.exec(disposition) ?? [];
-  const filename = encoded === undefined ? parameter(disposition, "filename") : decodePercent(encoded);
+  const [, encoded] = /^[\w-]*'[^']*'(.*)/.exec(parameters.get("filename*") ?? "") ?? [];
+  const filename = encoded === undefined ? parameters.get("filename") : decodePercent(encoded);
   const isMedium = /^content-type:\s*(audio|video|application\/octet-stream)\b/im.test(headers);
   // Only the last part of a path is a name, and line breaks would be headers.
   const safe = filename?.replace(/^.*[/\\]/s, "").replace(/\p{Cc}/gu, "").slice(-MAX_FILENAME_CHARS);
   return { name, filename: safe || (isMedium || filename !== undefined ? "audio" : undefined) };
 }
 
-/** Returns a parameter of a header, in the escapes of browsers and of older libraries. */
-function parameter(header: string, name: string): string | undefined {
-  const [, quoted, plain] =
-    new RegExp(`;\\s*${name}\\s*=\\s*(?:"((?:[^"\\\\]|\\\\.)*)"|([^\\s;"]+))`, "i").exec(header) ?? [];
-  return quoted?.replace(/\\(["\\])/g, "$1").replaceAll("%22", '"') ?? plain;
+/** Parses the parameters of a header, in the escapes of browsers and of older libraries. The first of a name counts. */
+function parseParameters(header: string): Map<string, string> {
+  const matches = header.matchAll(/;\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))/g);
+  const parameters = [...matches].map(([, name, quoted, plain]) =>
+    [name!.toLowerCase(), quoted?.replace(/\\(["\\])/g, "$1").replaceAll("%22", '"') ?? plain!] as const
+  );
+  return new Map(parameters.reverse());
 }
 
 /** Bytes to find, with the steps of Horspool's search: most bytes of a sound are skipped. */

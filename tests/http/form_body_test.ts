@@ -89,6 +89,11 @@ const FILENAMES: [disposition: string, filename: string][] = [
   ['filename="../../etc/a.wav"', "a.wav"],
   ['filename="C:\\\\sounds\\\\a.wav"', "a.wav"],
   ["filename*=UTF-8''a%0D%0AX-Header:%20b.wav", "aX-Header: b.wav"],
+  ["filename=\"a; name=b; filename*=utf-8''c.wav\"", "a; name=b; filename*=utf-8''c.wav"],
+  ['filename="a.wav"; filename="b.wav"', "a.wav"],
+  ["filename*=utf-8''a%zz.wav", "a%zz.wav"],
+  ["filename*=utf-8'en'it's.wav", "it's.wav"],
+  ['filename*=b.wav; filename="a.wav"', "a.wav"],
   ['filename=""', "audio"],
   ["", "audio"],
   [`filename="${"a".repeat(300)}.wav"`, `${"a".repeat(251)}.wav`],
@@ -139,6 +144,18 @@ const FORMS: [name: string, body: string, fields: Parts, files: Parts][] = [
     [["a", "b"]],
     [],
   ],
+  [
+    "boundaries with spaces",
+    (field("a", "b") + END).replace(BOUNDARY, `${BOUNDARY} \t`),
+    [["a", "b"]],
+    [],
+  ],
+  [
+    "a name after a filename that contains one",
+    part('Content-Disposition: form-data; filename="a; name=b"; name="file"', "c") + END,
+    [],
+    [["file", "c"]],
+  ],
   ["no parts", END, [], []],
 ];
 for (const [name, body, fields, files] of FORMS) {
@@ -173,6 +190,8 @@ Deno.test("openUpload: forms of browsers and libraries", async () => {
   assertEquals(quoted.fields, { a: ["b"] });
 });
 
+const NO_BOUNDARY =
+  'The header "content-type" has no boundary of 1 to 70 characters: let your HTTP library write the header of a form.';
 const whole = file('filename="a"') + END;
 const REFUSED: [
   name: string,
@@ -200,7 +219,14 @@ const REFUSED: [
     () => post(whole, "multipart/form-data"),
     "unsupported_media_type",
     undefined,
-    'The header "content-type" has no boundary: let your HTTP library write the header of a form.',
+    NO_BOUNDARY,
+  ],
+  [
+    "a long boundary",
+    () => post(whole, TYPE.padEnd(150, "a")),
+    "unsupported_media_type",
+    undefined,
+    NO_BOUNDARY,
   ],
   [
     "compression",
@@ -229,6 +255,13 @@ const REFUSED: [
     "invalid_value",
     "file",
     '"file" is broken: it ends before its last boundary.',
+  ],
+  [
+    "a boundary within a file",
+    () => post(file('filename="a"', `\r\n--${BOUNDARY}X\r\n`) + field("a", "b") + END),
+    "invalid_value",
+    undefined,
+    "The form is broken: text follows a boundary in its line.",
   ],
   [
     "headers that are cut off",
