@@ -144,6 +144,9 @@ async function readText(request: Request, timeoutMs: number): Promise<string> {
   return text + decoder.decode();
 }
 
+/** Chunks of a body that are read at once. Thousands of single bytes can be there, and would stop all other work. */
+const CHUNKS_AT_ONCE = 50;
+
 /** The limits of a body, and the code of the error if the connection breaks. */
 interface BodyLimits {
   readonly maxBytes: number;
@@ -171,7 +174,7 @@ export async function* readBody(
   };
   const onAbort = () => cancel(signal!.reason);
   signal?.addEventListener("abort", onAbort);
-  let [size, leftMs] = [0, timeoutMs];
+  let [size, chunks, leftMs] = [0, 0, timeoutMs];
   const read = async () => {
     const startedAt = performance.now();
     using _timeout = startIdleTimer(Math.max(leftMs, 1), () => {
@@ -190,6 +193,7 @@ export async function* readBody(
       size += value.byteLength;
       if (size > maxBytes) throw tooLarge();
       yield value;
+      if (++chunks % CHUNKS_AT_ONCE === 0) await new Promise((resolve) => setTimeout(resolve));
     }
   } finally {
     signal?.removeEventListener("abort", onAbort);

@@ -67,16 +67,30 @@ export function recordingOf(
   };
 }
 
+/** Bytes of a chunk that is kept. A chunk of one byte, as it comes, keeps the 64 KiB that it was read into. */
+const BLOCK_BYTES = 256 * 1024;
+
 /** Reads a recording to its end, for a provider that needs it whole. @throws {AppError} */
 export async function readRecording(
   { audio, hold }: Recording,
 ): Promise<{ chunks: Uint8Array<ArrayBuffer>[]; options: TranscriptionOptions }> {
   const chunks: Uint8Array<ArrayBuffer>[] = [];
+  let block = new Uint8Array(BLOCK_BYTES);
+  let used = 0;
   for (;;) {
     const { done, value } = await audio.next();
-    if (done) return { chunks, options: value };
+    if (done) return { chunks: [...chunks, block.subarray(0, used)], options: value };
     hold?.(value.length);
-    chunks.push(value);
+    for (let at = 0; at < value.length;) {
+      const piece = value.subarray(at, at + block.length - used);
+      block.set(piece, used);
+      used += piece.length;
+      at += piece.length;
+      if (used < block.length) continue;
+      chunks.push(block);
+      block = new Uint8Array(BLOCK_BYTES);
+      used = 0;
+    }
   }
 }
 

@@ -106,6 +106,23 @@ testHostile("a form of line breaks only", async (server) => {
   assertEquals(await transcribe(server, bytes), 400);
 });
 
+testHostile("forms in chunks of single bytes", async ({ url }) => {
+  const { hostname, port } = new URL(url);
+  const chunk = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n`;
+  const form = chunk('--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n') +
+    chunk("a").repeat(20_000) + chunk("\r\n--b--\r\n") + "0\r\n\r\n";
+  const head = "POST /v1/audio/transcriptions HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n" +
+    "content-type: multipart/form-data; boundary=b\r\ntransfer-encoding: chunked\r\n\r\n";
+  await Promise.all(Array.from({ length: 6 }, async () => {
+    using connection = await Deno.connect({ hostname, port: Number(port) });
+    const bytes = new TextEncoder().encode(head + form);
+    for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
+    const answer = new Uint8Array(1024);
+    const length = await connection.read(answer);
+    assertMatch(new TextDecoder().decode(answer.subarray(0, length ?? 0)), /^HTTP\/1.1 400 /);
+  }));
+});
+
 /** Texts of 16,000 characters. */
 const TEXTS = ["[", "a", "“(", "1. ", "\u202e٠", "\u200b", "👨‍👩‍👧‍👦", "`\n", "A. ", "[a]("].map((unit) =>
   unit.repeat(Math.ceil(16_000 / unit.length)).slice(0, 16_000).toWellFormed()

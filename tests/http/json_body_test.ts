@@ -236,3 +236,15 @@ for (const [name, body, headers, says] of ENCODED) {
     assertMatch(failure.message, says);
   });
 }
+
+Deno.test("readJson: other work runs while a body of single bytes is read", async () => {
+  const body = ReadableStream.from(function* () {
+    for (const byte of new TextEncoder().encode(`[${"1,".repeat(500)}1]`)) yield Uint8Array.of(byte);
+  }());
+  const done: string[] = [];
+  await Promise.all([
+    new Promise((resolve) => setTimeout(resolve)).then(() => done.push("other work")),
+    readJson(post(body)).then(() => done.push("body")),
+  ]);
+  assertEquals(done, ["other work", "body"]);
+});
