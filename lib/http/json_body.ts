@@ -2,6 +2,7 @@
 
 import { AppError, type ErrorCode, messageOf } from "../core/errors.ts";
 import { startIdleTimer } from "../core/idle_timer.ts";
+import { nextTask } from "../core/next_task.ts";
 
 /** Largest body, in bytes; a few pictures fit. */
 const MAX_BODY_BYTES = 20 * 1024 * 1024;
@@ -15,6 +16,12 @@ const MAX_DEPTH = 64;
 const MAX_VALUES = 100_000;
 /** Longest time for a body to arrive, in milliseconds. */
 const BODY_TIMEOUT_MS = 60_000;
+/**
+ * Bytes of a body after which other requests have their turn, and those that a chunk counts beside its own: a body that
+ * is there already is read without a wait, in chunks of single bytes, too.
+ */
+const TURN_BYTES = 256 * 1024;
+const CHUNK_BYTES = 4 * 1024;
 const JSON_TYPE = /^\s*application\/([\w.+-]+\+)?json\s*(;|$)/i;
 
 /** A body: its text, and the value that the text encodes. */
@@ -144,9 +151,6 @@ async function readText(request: Request, timeoutMs: number): Promise<string> {
   return text + decoder.decode();
 }
 
-/** Chunks of a body that are read at once. Thousands of single bytes can be there, and would stop all other work. */
-const CHUNKS_AT_ONCE = 50;
-
 /** The limits of a body, and the code of the error if the connection breaks. */
 interface BodyLimits {
   readonly maxBytes: number;
@@ -174,7 +178,7 @@ export async function* readBody(
   };
   const onAbort = () => cancel(signal!.reason);
   signal?.addEventListener("abort", onAbort);
-  let [size, chunks, leftMs] = [0, 0, timeoutMs];
+  let [size, turnBytes, leftMs] = [0, 0, timeoutMs];
   const read = async () => {
     const startedAt = performance.now();
     using _timeout = startIdleTimer(Math.max(leftMs, 1), () => {
@@ -193,7 +197,10 @@ export async function* readBody(
       size += value.byteLength;
       if (size > maxBytes) throw tooLarge();
       yield value;
-      if (++chunks % CHUNKS_AT_ONCE === 0) await new Promise((resolve) => setTimeout(resolve));
+      turnBytes += CHUNK_BYTES + value.byteLength;
+      if (turnBytes < TURN_BYTES) continue;
+      turnBytes = 0;
+      await nextTask();
     }
   } finally {
     signal?.removeEventListener("abort", onAbort);

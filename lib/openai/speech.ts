@@ -1,10 +1,10 @@
 /** Speech: `POST /v1/audio/speech`, and the lists of voices and models that apps ask for. @module */
 
-import { setImmediate } from "node:timers/promises";
 import { z } from "zod";
 import { AppError, toAppError } from "../core/errors.ts";
 import { startIdleTimer } from "../core/idle_timer.ts";
 import type { Log } from "../core/log.ts";
+import { nextTask } from "../core/next_task.ts";
 import { errorBody } from "../http/error_response.ts";
 import { readJson } from "../http/json_body.ts";
 import type { KeyLimit } from "../http/key_limit.ts";
@@ -81,7 +81,7 @@ export function speechHandler(deps: SpeechDeps, texts: KeyLimit): Handler {
   /** Makes a text speakable, one in a turn of the event loop: many long texts at once take a second. */
   const clean = (text: string, signal: AbortSignal): Promise<string> => {
     const cleaning = last.then(async () => {
-      await setImmediate();
+      await nextTask();
       signal.throwIfAborted();
       return speakable(text, emotions);
     });

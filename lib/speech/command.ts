@@ -1,7 +1,6 @@
 /** Local programs as providers: one that speaks text, and one that transcribes recordings. @module */
 
 import { basename, dirname, join } from "node:path";
-import { setImmediate } from "node:timers/promises";
 import { AppError, toAppError } from "../core/errors.ts";
 import { Semaphore } from "../core/semaphore.ts";
 import type { SentenceOptions, SentenceVoice } from "./by_sentence.ts";
@@ -9,13 +8,7 @@ import type { CommandConfig, SpeechConfig } from "./config.ts";
 import { decodeWithFfmpeg, type Ffmpeg } from "./ffmpeg.ts";
 import { LISTENING_RATE, type Pcm, type Sound, soundOf } from "./pcm.ts";
 import { type ProgramDeps, type ProgramRun, runProgram } from "./program.ts";
-import {
-  joinChunks,
-  readRecording,
-  type SpeechToText,
-  type TimedText,
-  type Transcript,
-} from "./speech_to_text.ts";
+import { readRecording, type SpeechToText, type TimedText, type Transcript } from "./speech_to_text.ts";
 import type { Voice } from "./text_to_speech.ts";
 import { openWav, parseWav, streamWav } from "./wav.ts";
 
@@ -126,11 +119,9 @@ export function commandTranscription(
   });
   return {
     async transcribe(recording, signal): Promise<Transcript> {
-      const { chunks, options: { language, onText } } = await readRecording(recording);
+      const { bytes, options: { language, onText } } = await readRecording(recording);
       using _place = await places.take(signal);
-      // The program does other work between recordings that are there at the same time.
-      await setImmediate();
-      const sound = await openRecording(joinChunks(chunks.splice(0)), ffmpeg, signal);
+      const sound = await openRecording(bytes, ffmpeg, signal);
       // Two or three letters can be no option of a program.
       const values = { language: /^[a-z]{2,3}$/.test(language ?? "") ? language! : "auto" };
       const output = await run(streamWav(sound, LISTENING_RATE, signal), "wav", "txt", values, signal);

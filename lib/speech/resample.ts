@@ -1,6 +1,6 @@
 /** Changes the rate of sound, without aliases: a windowed sinc in as many phases as the two rates have. Pure. @module */
 
-import { setImmediate } from "node:timers/promises";
+import { nextTask } from "../core/next_task.ts";
 import { type Pcm, type Sound, soundOf, toSample } from "./pcm.ts";
 
 /** Zero crossings of the sinc on each side. More make the filter steeper. */
@@ -33,7 +33,7 @@ export async function resampleInSteps(pcm: Pcm, rate: number, signal: AbortSigna
   const made: Int16Array[] = [];
   for (const part of parts) {
     made.push(part);
-    await setImmediate();
+    await nextTask();
     signal.throwIfAborted();
   }
   return { rate, samples: join(made, length) };

@@ -1,7 +1,7 @@
 /** The WAV format: reads recordings of any writer, and writes 16-bit mono. Pure. @module */
 
-import { setImmediate } from "node:timers/promises";
 import { AppError } from "../core/errors.ts";
+import { nextTask } from "../core/next_task.ts";
 import { type Pcm, requireLength, type Sound, toSample } from "./pcm.ts";
 import { resampleInParts } from "./resample.ts";
 
@@ -209,7 +209,7 @@ export function streamWav(
     yield wavHeader(rate, length * BYTES_PER_SAMPLE);
     for (const samples of parts) {
       yield toBytes(samples);
-      await setImmediate();
+      await nextTask();
       signal.throwIfAborted();
     }
   }

@@ -4,6 +4,7 @@ import { openUpload, parseForm } from "../../lib/http/form_body.ts";
 import { FakeClock } from "../support/harness/fake_clock.ts";
 import { leaveRoom } from "../support/harness/held_bodies.ts";
 import { Random } from "../support/harness/random.ts";
+import { nextTask } from "../support/harness/turn_recorder.ts";
 
 const BOUNDARY = "x-boundary";
 const TYPE = `multipart/form-data; boundary=${BOUNDARY}`;
@@ -421,6 +422,24 @@ Deno.test("openUpload: refuses the rest when it is disposed of, also while it wa
   upload[Symbol.dispose]();
   await waiting;
   await cancelled;
+});
+
+Deno.test("openUpload: a body that is there already leaves the event loop to others", async () => {
+  const MIB = 1024 ** 2;
+  const body = ReadableStream.from(async function* () {
+    yield encode(part('Content-Disposition: form-data; name="file"; filename="a"', "").slice(0, -2));
+    for (let i = 0; i < 20 * 16; i++) yield new Uint8Array(MIB / 16);
+    yield encode(`\r\n${END}`);
+  }());
+  let [tasks, isOver] = [0, false];
+  const counting = (async () => {
+    for (; !isOver; tasks++) await nextTask();
+  })();
+  const { content } = await read(post(body), { ...OPTIONS, maxBytes: 20 * MIB });
+  isOver = true;
+  await counting;
+  assertEquals(content.length, 20 * MIB);
+  assert(tasks >= 20, `${tasks}`);
 });
 
 Deno.test("openUpload: holds nothing, even if there is no room for bodies", async () => {

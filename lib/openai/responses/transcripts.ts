@@ -4,6 +4,7 @@ import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
 import { startBackgroundTimer } from "../../core/background_timer.ts";
 import { AppError } from "../../core/errors.ts";
 import { listExcess } from "../../core/excess.ts";
+import { nextTask } from "../../core/next_task.ts";
 import { type DatabaseFile, inTransaction, openDatabase, type StoreLog } from "../../conversation/sqlite.ts";
 
 /** Responses in the file. Beyond it, see {@linkcode listExcess}. */
@@ -215,7 +216,7 @@ export class Transcripts implements AsyncDisposable {
     }
     for (let i = 0; i < ids.length && this.#file; i += ROWS_PER_DELETE) {
       // Lets turns go on between two steps.
-      if (i > 0) await new Promise((resolve) => setTimeout(resolve));
+      if (i > 0) await nextTask();
       this.#hasRemains = true;
       if (!this.#try("deleted from", (file) => file.delete(ids.slice(i, i + ROWS_PER_DELETE)))) return false;
     }

@@ -1,7 +1,6 @@
 /** A voice and a recognizer in memory, which do as a test says. @module */
 
 import {
-  joinChunks,
   readRecording,
   type Recording,
   type SpeechToText,
@@ -82,8 +81,8 @@ export class FakeRecognizer implements SpeechToText {
   ) {}
 
   async transcribe(recording: Recording, signal: AbortSignal): Promise<Transcript> {
-    const { chunks, options: { onText, ...options } } = await readRecording(recording);
-    const request = { audio: joinChunks(chunks), filename: recording.filename, ...options };
+    const { bytes, options: { onText, ...options } } = await readRecording(recording);
+    const request = { audio: bytes, filename: recording.filename, ...options };
     this.requests.push(request);
     return await this.hear(request, signal, onText);
   }
