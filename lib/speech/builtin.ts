@@ -87,6 +87,7 @@ class BuiltinVoice implements SentenceVoice {
   async #use<T>(use: (worker: SpeechWorker) => Promise<T>): Promise<T> {
     if (this.#isDisposed) throw shuttingDown();
     clearTimeout(this.#release);
+    if (this.#worker?.hasFailed) this.#end();
     const worker = this.#worker ??= new SpeechWorker();
     try {
       return await use(worker);
@@ -114,15 +115,22 @@ class BuiltinVoice implements SentenceVoice {
 /** A running worker. It cannot be used after an error. */
 class SpeechWorker implements Disposable {
   readonly #worker = new Worker(import.meta.url, { type: "module", name: WORKER_NAME });
-  #answer = Promise.withResolvers<SpeechAnswer>();
+  #answer = nextAnswer();
   #isReady = false;
+  #hasFailed = false;
 
   constructor() {
     this.#worker.onmessage = ({ data }) => this.#answer.resolve(data);
     this.#worker.onerror = (event) => {
       event.preventDefault();
+      this.#hasFailed = true;
       this.#answer.reject(failed(event.message));
     };
+  }
+
+  /** Whether the worker has failed, perhaps while nobody waited for an answer. */
+  get hasFailed(): boolean {
+    return this.#hasFailed;
   }
 
   /** Resolves once the worker can speak. */
@@ -148,15 +156,21 @@ class SpeechWorker implements Disposable {
       return await this.#answer.promise;
     } finally {
       clearTimeout(timer);
-      this.#answer = Promise.withResolvers();
+      this.#answer = nextAnswer();
     }
   }
 
   [Symbol.dispose](): void {
     this.#worker.terminate();
-    this.#answer.promise.catch(() => {});
     this.#answer.reject(shuttingDown());
   }
+}
+
+/** Creates the promise of an answer. Its error counts only for those who wait for the answer. */
+function nextAnswer(): PromiseWithResolvers<SpeechAnswer> {
+  const answer = Promise.withResolvers<SpeechAnswer>();
+  answer.promise.catch(() => {});
+  return answer;
 }
 
 function failed(fault: string): AppError {

@@ -6,6 +6,7 @@ import type { SpeechRequest, TextToSpeech } from "../../lib/speech/text_to_speec
 import { parseWav } from "../../lib/speech/wav.ts";
 import { FakeClock } from "../support/harness/fake_clock.ts";
 import { until } from "../support/harness/server_process.ts";
+import { nextTask } from "../support/harness/turn_recorder.ts";
 
 const NEVER = new AbortController().signal;
 /** A sentence that takes a second or more to compute. */
@@ -27,18 +28,21 @@ function loudness(samples: Int16Array): number {
 }
 
 /** Counts the workers that are started. */
-function countWorkers(): { readonly started: number } & Disposable {
+function countWorkers(): { readonly started: number; readonly last: Worker | undefined } & Disposable {
   const { Worker } = globalThis;
-  let started = 0;
+  const all: InstanceType<typeof Worker>[] = [];
   globalThis.Worker = class extends Worker {
     constructor(...args: ConstructorParameters<typeof Worker>) {
       super(...args);
-      started++;
+      all.push(this);
     }
   };
   return {
     get started() {
-      return started;
+      return all.length;
+    },
+    get last() {
+      return all.at(-1);
     },
     [Symbol.dispose]: () => void (globalThis.Worker = Worker),
   };
@@ -138,6 +142,16 @@ Deno.test("the built-in voice: a text without words is silence", async () => {
   for (const text of ["", "…", "😀!"]) {
     assertEquals(await speak(tts, { text }), new Int16Array(SPEECH_RATE / 10), text);
   }
+});
+
+Deno.test("the built-in voice: a worker that fails while it speaks nothing is replaced", async () => {
+  using workers = countWorkers();
+  await using tts = createBuiltinVoice();
+  const expected = await speak(tts, { text: "Hello." });
+  workers.last!.dispatchEvent(new ErrorEvent("error", { message: "no memory", cancelable: true }));
+  await nextTask();
+  assertEquals(await speak(tts, { text: "Hello." }), expected);
+  assertEquals(workers.started, 2);
 });
 
 Deno.test("the built-in voice: a sentence that takes too long is an error, and the next one is spoken", async () => {
