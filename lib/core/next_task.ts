@@ -1,8 +1,8 @@
-/** Lets other work have its turn. @module */
+/** Lets other tasks run between the steps of long work. @module */
 
 /**
- * Resolves in a later task, for work that comes in steps. A timer on purpose: while `setImmediate` is used, Deno seldom
- * looks for new requests (2.9.6).
+ * Resolves in a later task of the event loop. Uses a timer, because Deno seldom accepts new requests while
+ * `setImmediate` is in use (2.9.6).
  */
 export function nextTask(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve));

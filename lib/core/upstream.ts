@@ -8,8 +8,8 @@ import { createRedactor, MIN_SECRET_CHARS, urlSecrets } from "./redact.ts";
 import { spaceUnsafe } from "./unsafe_text.ts";
 
 /**
- * Longest time for an answer, or for the head of a stream, in milliseconds; before that as long again for an upload. Node's
- * `fetch` gives up on us 300 seconds after it has sent a request.
+ * Longest wait for an answer, or for the head of a stream, in milliseconds. An upload may take as long before that wait
+ * begins. A client that uses Node's `fetch` gives up 300 seconds after it has sent its request.
  */
 const TIMEOUT_MS = 240_000;
 /** Longest silence in a stream while it is read, in milliseconds. */
@@ -74,29 +74,29 @@ export interface Upstream {
   /** Gets the JSON of a path, as {@linkcode postJson}. */
   getJson(path: string, options: UpstreamRequestOptions): Promise<unknown>;
   /**
-   * Posts JSON, and returns the answer once its head, and its first bytes, are there.
+   * Posts JSON, and returns the answer once its head and its first bytes have arrived.
    *
    * @throws {AppError} if the upstream refuses, cannot be reached, or does not answer in time.
    */
   postForStream(path: string, body: object, options: UpstreamStreamOptions): Promise<UpstreamStream>;
   /**
-   * Posts a body as it comes, and returns the answer like {@linkcode Upstream.postForStream} once all of the body is sent. An
-   * upstream that refuses is not sent the rest.
+   * Posts a body while it arrives, and returns the answer like {@linkcode Upstream.postForStream} once the whole body is
+   * sent. If the upstream refuses, the rest of the body is not sent.
    *
-   * @throws the error of the body, which breaks the request off; {@linkcode AppError} like `postForStream`.
+   * @throws The error of the body, which ends the request; {@linkcode AppError} like `postForStream`.
    */
   upload(path: string, body: UploadBody, options: UpstreamStreamOptions): Promise<UpstreamStream>;
   /** Makes the error of an answer that is not what OpenAI's API says: `{subject} {fault}: check base_url of {table}.` */
   wrongAnswer(fault: string): AppError;
 }
 
-/** A body that is sent as it comes. */
+/** A body that is sent while it arrives. */
 export interface UploadBody {
   readonly contentType: string;
   readonly chunks: AsyncIterable<Uint8Array<ArrayBuffer>>;
 }
 
-/** An answer that is read as it comes. */
+/** An answer that is read while it arrives. */
 export interface UpstreamStream {
   /** The media type without its parameters, in lower case; empty without one. */
   readonly mediaType: string;
@@ -182,7 +182,7 @@ export function createUpstream(
       if (!isSent) throw unavailable("closes the connection before it has everything");
       return await read(response);
     } catch (error) {
-      // The rest of an upload is not sent, and an answer before its end is not read.
+      // Stops an upload whose answer has arrived too early, and the reading of that answer.
       stop.abort();
       signal.throwIfAborted();
       if (isLate) throw tooLate(timeoutMs);
@@ -329,7 +329,7 @@ export function createUpstream(
 interface Body {
   readonly contentType: string;
   readonly data: string | ReadableStream<Uint8Array<ArrayBuffer>>;
-  /** Resolves to whether all of a stream is sent, once it ends. Rejects with its error. */
+  /** Settles at the end of a stream: `true` if the whole stream is sent, `false` if not. Rejects with the stream's error. */
   readonly sent?: Promise<boolean>;
 }
 
@@ -342,7 +342,7 @@ function uploadBody({ contentType, chunks }: UploadBody, ending: AbortSignal): B
   const data = async function* () {
     try {
       for await (const chunk of chunks) {
-        // `fetch` goes on reading a body after its answer.
+        // `fetch` goes on reading the body after the answer has arrived.
         ending.throwIfAborted();
         yield chunk;
       }
@@ -351,7 +351,7 @@ function uploadBody({ contentType, chunks }: UploadBody, ending: AbortSignal): B
       reject(error);
       throw error;
     } finally {
-      // `fetch` leaves the body of a connection that closes, even if there is an answer.
+      // `fetch` stops reading the body when the connection closes, even if there is an answer.
       resolve(false);
     }
   };

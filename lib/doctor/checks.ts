@@ -21,7 +21,7 @@ import { findVrmFault } from "./vrm_check.ts";
 
 /** Longest wait for the answer of a server that has the address, in milliseconds. */
 const PROBE_MS = 5_000;
-/** Characters of that answer after which no more is read. */
+/** Most characters that are needed of that answer. */
 const PROBE_CHARS = 4_096;
 /** Longest wait for an embedding, in milliseconds: a local server may have to load its model first. */
 const EMBEDDING_MS = 60_000;
@@ -46,7 +46,7 @@ export async function checkAddress(listen: Config["listen"]): Promise<Finding> {
   }
 }
 
-/** Asks the server at an address whether it is an oab-vtuber, with http and https: the doctor may lack its settings. */
+/** Asks the server at an address whether it is an oab-vtuber. Tries http and https: the doctor may lack the TLS settings. */
 async function isOurServer(address: string): Promise<boolean> {
   const answers = await Promise.all(
     [http.get, https.get].map((get, index) => readStart(get, `${["http", "https"][index]}://${address}/`)),
@@ -57,7 +57,7 @@ async function isOurServer(address: string): Promise<boolean> {
 /** Reads the start of an answer. Resolves to an empty text if there is none. */
 async function readStart(get: typeof https.get, url: string): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
-  // The request has no secret, so that any certificate will do.
+  // Any certificate is accepted, because the request contains no secret.
   const options = { rejectUnauthorized: false, signal: AbortSignal.timeout(PROBE_MS) };
   get(url, { ...options, headers: { accept: "application/json" } }, resolve).on("error", reject);
   let text = "";

@@ -1,6 +1,6 @@
 /**
- * Reads forms with one file (`multipart/form-data`) as they come, limited in size and time. `Request.formData()` keeps a
- * whole form, looks at every byte in JavaScript, and stops the program for half a second for 25 MB.
+ * Reads a form with one file (`multipart/form-data`) while it arrives, limited in size and time. `Request.formData()`
+ * would keep the whole form in memory, and block the event loop for half a second at 25 MB.
  *
  * @module
  */
@@ -9,25 +9,25 @@ import { AppError } from "../core/errors.ts";
 import { readBody } from "./json_body.ts";
 import { decodePercent } from "./router.ts";
 
-/** Bytes of a form beside its file. */
+/** Most bytes of a form without its file. */
 const MAX_OTHER_BYTES = 1024 * 1024;
-/** Parts of a form, bytes of the headers of a part, and bytes of a field that is no file. */
+/** Most parts of a form, bytes of a part's headers, and bytes of a field that is no file. */
 const MAX_PARTS = 100;
 const MAX_HEADER_BYTES = 8 * 1024;
 const MAX_FIELD_BYTES = 64 * 1024;
 /** Longest name of a file, in characters. */
 const MAX_FILENAME_CHARS = 255;
-/** Longest wait for the bytes of a form in all, in milliseconds. Phones send recordings slowly. */
+/** Longest total wait for the client's bytes, in milliseconds. Phones send recordings slowly. */
 const FORM_TIMEOUT_MS = 120_000;
 
 /** The values of the fields that are no files. */
 export type FormFields = ReadonlyMap<string, readonly string[]>;
 
-/** A form whose file begins. Disposing of it refuses the rest. */
+/** A form that is read up to the start of its file. Disposing of the upload refuses the rest of the form. */
 export interface Upload extends Disposable {
   readonly filename: string;
   /**
-   * Yields the bytes of the file as they come, and then reads the rest of the form.
+   * Yields the bytes of the file while they arrive, and then reads the rest of the form.
    *
    * @returns The fields before and after the file.
    * @throws {AppError} like {@linkcode openUpload}.
@@ -35,10 +35,11 @@ export interface Upload extends Disposable {
   readonly content: AsyncGenerator<Uint8Array<ArrayBuffer>, FormFields, undefined>;
 }
 
-/** The file of a form. */
+/** Options of {@linkcode openUpload}. */
 interface UploadOptions {
-  /** The field of the file. Other files are ignored. */
+  /** The name of the file's field. Files in other fields are ignored. */
   readonly field: string;
+  /** Most bytes of the file. */
   readonly maxBytes: number;
   /** Replaces {@linkcode FORM_TIMEOUT_MS} in tests. */
   readonly timeoutMs?: number;
@@ -48,7 +49,7 @@ interface UploadOptions {
  * Reads a form up to its file.
  *
  * @throws {AppError} `unsupported_media_type`, `body_too_large`, `request_timeout`, `missing_required_parameter` or
- * `invalid_value`, with what to do.
+ * `invalid_value`. The message says how to correct the request.
  */
 export async function openUpload(
   request: Request,
@@ -59,14 +60,14 @@ export async function openUpload(
     const message = `"${field}" is larger than ${maxBytes / 1024 ** 2} MiB: send it in parts.`;
     return new AppError("body_too_large", message, { param: field });
   };
-  // Otherwise the error would name the limit of the body, which nobody knows.
+  // `readBody` would refuse the same body, but would name the limit of the body instead of the file's.
   if (Number(request.headers.get("content-length")) > maxBytes + MAX_OTHER_BYTES) throw tooLarge();
-  const leaving = new AbortController();
+  const stop = new AbortController();
   const limits = { maxBytes: maxBytes + MAX_OTHER_BYTES, timeoutMs, fault: "invalid_value" } as const;
-  const events = parseForm(readBody(request, limits, leaving.signal), boundary);
+  const events = parseForm(readBody(request, limits, stop.signal), boundary);
   const fields = new Map<string, string[]>();
   const addField = ({ name, value }: FormField) => fields.set(name, [...fields.get(name) ?? [], value]);
-  const fault = (code: "missing_required_parameter" | "invalid_value", message: string) =>
+  const fileError = (code: "missing_required_parameter" | "invalid_value", message: string) =>
     new AppError(code, `"${field}" ${message}`, { param: field });
 
   async function findFile(): Promise<string> {
@@ -74,8 +75,8 @@ export async function openUpload(
       if (event.type === "file" && event.name === field) return event.filename;
       if (event.type === "field") addField(event);
     }
-    if (fields.has(field)) throw fault("invalid_value", "must be a file: send it with a filename.");
-    throw fault("missing_required_parameter", "is required: send a file.");
+    if (fields.has(field)) throw fileError("invalid_value", "must be a file: send it with a filename.");
+    throw fileError("missing_required_parameter", "is required: send a file.");
   }
 
   async function* readContent(): Upload["content"] {
@@ -90,7 +91,7 @@ export async function openUpload(
           yield event.bytes;
           break;
         case "file":
-          if (event.name === field) throw fault("invalid_value", "must be one file, not several.");
+          if (event.name === field) throw fileError("invalid_value", "must be one file, not several.");
           isOpen = false;
           break;
         case "field":
@@ -101,20 +102,20 @@ export async function openUpload(
           return event satisfies never;
       }
     }
-    if (size === 0) throw fault("invalid_value", "is empty.");
+    if (size === 0) throw fileError("invalid_value", "is empty.");
     return fields;
   }
 
   try {
     const filename = await findFile();
-    return { filename, content: readContent(), [Symbol.dispose]: () => leaving.abort() };
+    return { filename, content: readContent(), [Symbol.dispose]: () => stop.abort() };
   } catch (error) {
-    leaving.abort();
+    stop.abort();
     throw error;
   }
 }
 
-/** Returns the boundary that the content type tells. */
+/** Returns the boundary in the content type. */
 function readBoundary(headers: Headers): string {
   const type = headers.get("content-type") ?? "";
   if (!/^\s*multipart\/form-data\s*(;|$)/i.test(type)) {
@@ -123,7 +124,10 @@ function readBoundary(headers: Headers): string {
   }
   const encoding = headers.get("content-encoding") ?? "identity";
   if (encoding !== "identity") {
-    throw new AppError("unsupported_media_type", `The body must not be compressed, as with ${encoding}.`);
+    throw new AppError(
+      "unsupported_media_type",
+      `The body must not be compressed, but "content-encoding" is ${encoding}.`,
+    );
   }
   const [, quoted, plain] = /;\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70})(?=[\s;]|$))/i.exec(type) ?? [];
   const boundary = quoted ?? plain;
@@ -136,7 +140,7 @@ function readBoundary(headers: Headers): string {
 
 const encoder = new TextEncoder();
 const HEADERS_END = patternOf("\r\n\r\n");
-const LAST = patternOf("--");
+const LAST_DELIMITER_END = patternOf("--");
 
 /** A field that is no file. */
 interface FormField {
@@ -145,13 +149,13 @@ interface FormField {
   readonly value: string;
 }
 
-/** A piece of a form: a field, the start of a file, or bytes of the file that started last. */
+/** A piece of a form: a field, the start of a file, or bytes of the newest file. */
 export type FormEvent =
   | FormField
   | { readonly type: "file"; readonly name: string; readonly filename: string }
   | { readonly type: "bytes"; readonly bytes: Uint8Array<ArrayBuffer> };
 
-/** Parses a form, which can be cut into chunks anywhere. Exported for tests. @throws {AppError} `invalid_value` */
+/** Parses a form from chunks of any sizes. Exported for tests. @throws {AppError} `invalid_value` */
 export async function* parseForm(
   chunks: AsyncIterable<Uint8Array<ArrayBuffer>>,
   boundary: string,
@@ -159,23 +163,24 @@ export async function* parseForm(
   const start = patternOf(`--${boundary}`);
   const delimiter = patternOf(`\r\n--${boundary}`);
   const reader = new PatternReader(chunks);
-  /** Reads up to a delimiter. That of an empty preamble or part can be without its line break. */
+  /** Reads up to a delimiter, which lacks its line break if the preamble or part is empty. */
   async function* readPart(missing: () => AppError) {
     if (!await reader.skip(start)) yield* reader.readUntil(delimiter, missing);
   }
 
-  const noBoundary = () => broken("it does not have the boundary of its content type");
+  const noBoundary = () => formError("it does not have the boundary of its content type");
   for await (const _preamble of readPart(noBoundary));
-  for (let parts = 0; !await reader.skip(LAST); parts++) {
-    if (parts === MAX_PARTS) throw broken(`it has more than ${MAX_PARTS} parts`);
-    const noEnd = () => broken("the headers of a part do not end");
+  for (let parts = 0; !await reader.skip(LAST_DELIMITER_END); parts++) {
+    if (parts === MAX_PARTS) throw formError(`it has more than ${MAX_PARTS} parts`);
+    const noEnd = () => formError("the headers of a part do not end");
     const headers = await readText(reader.readUntil(HEADERS_END, noEnd), MAX_HEADER_BYTES, noEnd);
-    // Otherwise a boundary within a file would cut the file off.
-    if (!/^[ \t]*(\r\n|$)/.test(headers)) throw broken("text follows a boundary in its line");
+    // Text behind a boundary means that the boundary is content of the file, which would be cut off here.
+    if (!/^[ \t]*(\r\n|$)/.test(headers)) throw formError("text follows a boundary in its line");
     const { name, filename } = parseHeaders(headers);
-    const content = readPart(() => broken("it ends before its last boundary", name));
+    const content = readPart(() => formError("it ends before its last boundary", name));
     if (filename === undefined) {
-      const tooLong = () => broken(`it has more than ${MAX_FIELD_BYTES / 1024} KiB, but no filename`, name);
+      const tooLong = () =>
+        formError(`it has more than ${MAX_FIELD_BYTES / 1024} KiB, but no filename`, name);
       yield { type: "field", name, value: await readText(content, MAX_FIELD_BYTES, tooLong) };
     } else {
       yield { type: "file", name, filename };
@@ -185,7 +190,7 @@ export async function* parseForm(
   await reader.skipAll();
 }
 
-/** Reads text. @throws the error of `tooLong` beyond `maxBytes` */
+/** Reads text. @throws The error that `tooLong` makes, beyond `maxBytes`. */
 async function readText(
   chunks: AsyncIterable<Uint8Array>,
   maxBytes: number,
@@ -201,26 +206,26 @@ async function readText(
   return text + decoder.decode();
 }
 
-function broken(fault: string, field?: string): AppError {
+function formError(fault: string, field?: string): AppError {
   const message = field === undefined ? `The form is broken: ${fault}.` : `"${field}" is broken: ${fault}.`;
   return new AppError("invalid_value", message, { param: field });
 }
 
-/** Reads the names of a part's field and file. A part with the type of a medium is a file too. */
+/** Reads the names of a part's field and file. A part without a filename is a file too if its type is audio or video. */
 function parseHeaders(headers: string): { name: string; filename: string | undefined } {
   const [, disposition = ""] = /^content-disposition:(.*)$/im.exec(headers) ?? [];
   const parameters = parseParameters(disposition);
   const name = parameters.get("name");
-  if (!name) throw broken("a part has no name");
+  if (!name) throw formError("a part has no name");
   const [, encoded] = /^[\w-]*'[^']*'(.*)/.exec(parameters.get("filename*") ?? "") ?? [];
   const filename = encoded === undefined ? parameters.get("filename") : decodePercent(encoded);
-  const isMedium = /^content-type:\s*(audio|video|application\/octet-stream)\b/im.test(headers);
-  // Only the last part of a path is a name, and line breaks would be headers.
+  const isMedia = /^content-type:\s*(audio|video|application\/octet-stream)\b/im.test(headers);
+  // A path is reduced to its last part. Control characters are removed, because a line break could start another header.
   const safe = filename?.replace(/^.*[/\\]/s, "").replace(/\p{Cc}/gu, "").slice(-MAX_FILENAME_CHARS);
-  return { name, filename: safe || (isMedium || filename !== undefined ? "audio" : undefined) };
+  return { name, filename: safe || (isMedia || filename !== undefined ? "audio" : undefined) };
 }
 
-/** Parses the parameters of a header, in the escapes of browsers and of older libraries. The first of a name counts. */
+/** Parses the parameters of a header, with `%22` and `\"` as escapes. If a name occurs twice, its first value counts. */
 function parseParameters(header: string): Map<string, string> {
   const matches = header.matchAll(/;\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))/g);
   const parameters = [...matches].map(([, name, quoted, plain]) =>
@@ -229,10 +234,10 @@ function parseParameters(header: string): Map<string, string> {
   return new Map(parameters.reverse());
 }
 
-/** Bytes to find, with the steps of Horspool's search: most bytes of a sound are skipped. */
+/** Bytes to find, with the steps of Horspool's search, which skips most bytes of a recording. */
 interface Pattern {
   readonly bytes: Uint8Array;
-  /** By the last byte that was compared. */
+  /** How far the search moves on, by the byte below the pattern's last byte. */
   readonly steps: Uint8Array;
 }
 
@@ -244,7 +249,7 @@ function patternOf(text: string): Pattern {
   return { bytes, steps };
 }
 
-/** Finds a pattern. Each byte is compared a few times at worst, because no pattern repeats its start. */
+/** Finds a pattern; returns -1 without. Compares each byte a few times at worst, because no pattern repeats its start. */
 function indexOf(bytes: Uint8Array, { bytes: wanted, steps }: Pattern): number {
   const last = wanted.length - 1;
   for (let at = 0; at + last < bytes.length; at += steps[bytes[at + last]!]!) {
@@ -258,37 +263,37 @@ function startsWith(bytes: Uint8Array, wanted: Uint8Array, at: number): boolean 
   return true;
 }
 
-/** Reads up to patterns. It keeps one chunk, and last bytes of the chunk before that can begin a pattern. */
+/** Reads bytes up to a pattern. Keeps one chunk, and the end of the chunk before if a pattern may begin in it. */
 class PatternReader {
   readonly #chunks: AsyncIterator<Uint8Array<ArrayBuffer>>;
-  /** Bytes that are not read yet. */
+  /** The bytes that have arrived, but are not read yet. */
   #buffer = new Uint8Array();
 
   constructor(chunks: AsyncIterable<Uint8Array<ArrayBuffer>>) {
     this.#chunks = chunks[Symbol.asyncIterator]();
   }
 
-  /** Yields the bytes before a pattern, and skips the pattern. @throws the error of `missing` without one */
+  /** Yields the bytes before a pattern, and skips the pattern. @throws The error that `missing` makes, without a pattern. */
   async *readUntil(pattern: Pattern, missing: () => AppError): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     let at;
     while ((at = indexOf(this.#buffer, pattern)) < 0) {
-      // The pattern can begin in the last bytes.
+      // The pattern may begin in the last bytes, which therefore wait for the next chunk.
       const { length } = this.#buffer;
       const start = this.#buffer.indexOf(pattern.bytes[0]!, Math.max(0, length - pattern.bytes.length + 1));
-      const sure = start < 0 ? length : start;
-      if (sure > 0) yield this.#take(sure);
+      const certainLength = start < 0 ? length : start;
+      if (certainLength > 0) yield this.#take(certainLength);
       if (!await this.#readChunk()) throw missing();
     }
     if (at > 0) yield this.#take(at);
     this.#take(pattern.bytes.length);
   }
 
-  /** Skips a pattern. @returns Whether it comes next. */
+  /** Skips a pattern if it comes next. @returns Whether it did. */
   async skip({ bytes }: Pattern): Promise<boolean> {
     while (this.#buffer.length < bytes.length && await this.#readChunk());
-    const comes = startsWith(this.#buffer, bytes, 0);
-    if (comes) this.#take(bytes.length);
-    return comes;
+    const isNext = startsWith(this.#buffer, bytes, 0);
+    if (isNext) this.#take(bytes.length);
+    return isNext;
   }
 
   /** Skips the rest. */

@@ -8,7 +8,7 @@ import { nextTask } from "../core/next_task.ts";
 const MAX_BODY_BYTES = 20 * 1024 * 1024;
 /** Bytes of all bodies together, each from its arrival until the agent has its prompt. */
 const MAX_HELD_BYTES = 128 * 1024 * 1024;
-/** Bytes of all bodies of a key: beside them, the largest body of another key has room. */
+/** Bytes of all bodies of a key. The rest has room for the largest body of another key. */
 const MAX_HELD_BYTES_PER_KEY = 96 * 1024 * 1024;
 /** Deepest nesting of JSON from outside. */
 const MAX_DEPTH = 64;
@@ -16,12 +16,10 @@ const MAX_DEPTH = 64;
 const MAX_VALUES = 100_000;
 /** Longest time for a body to arrive, in milliseconds. */
 const BODY_TIMEOUT_MS = 60_000;
-/**
- * Bytes of a body after which other requests have their turn, and those that a chunk counts beside its own: a body that
- * is there already is read without a wait, in chunks of single bytes, too.
- */
+/** Bytes of a body after which the reader lets other requests go on. A body that has arrived is read without other waits. */
 const TURN_BYTES = 256 * 1024;
-const CHUNK_BYTES = 4 * 1024;
+/** Bytes that each chunk counts in addition, so that chunks of single bytes also reach {@linkcode TURN_BYTES}. */
+const CHUNK_COST_BYTES = 4 * 1024;
 const JSON_TYPE = /^\s*application\/([\w.+-]+\+)?json\s*(;|$)/i;
 
 /** A body: its text, and the value that the text encodes. */
@@ -72,7 +70,9 @@ function headerFault(headers: Headers): string | undefined {
   const [, charset = "utf-8"] = /;\s*charset\s*=\s*"?([\w-]+)/i.exec(type) ?? [];
   if (!/^(utf-?8|us-ascii)$/i.test(charset)) return `The body must be in UTF-8, not in ${charset}.`;
   const encoding = headers.get("content-encoding") ?? "identity";
-  return encoding === "identity" ? undefined : `The body must not be compressed, as with ${encoding}.`;
+  return encoding === "identity"
+    ? undefined
+    : `The body must not be compressed, but "content-encoding" is ${encoding}.`;
 }
 
 /** Tells from its start that a text, which was read as UTF-8, is in another encoding. */
@@ -82,7 +82,7 @@ function otherEncoding(text: string): string | undefined {
   return isUtf16 ? "in UTF-16" : undefined;
 }
 
-/** A body that is held: the key's id, its bytes, and what it is held for after the head of the response. */
+/** A body in memory: the id of its key, its size, and the work that needs it after the head of the response. */
 interface HeldBody {
   readonly key: string;
   bytes: number;
@@ -90,17 +90,17 @@ interface HeldBody {
 }
 
 const heldBodies = new WeakMap<Request, HeldBody>();
-/** The bytes of each key that holds some. */
+/** Bytes of the bodies of each key that has any. */
 const heldByKey = new Map<string, number>();
 let allHeldBytes = 0;
 
-/** Says whose body a request has, before it is read. */
+/** Sets the key whose limit the body of a request counts for. Must be called before the body is read. */
 export function setBodyKey(request: Request, key: string): void {
   heldBodies.set(request, { key, bytes: 0 });
 }
 
 /**
- * Counts bytes that are kept for a request: its body, and an answer.
+ * Counts bytes that a request keeps in memory: its body or its answer.
  *
  * @throws {AppError} `server_overloaded` if there is no room.
  */
@@ -154,12 +154,12 @@ async function readText(request: Request, timeoutMs: number): Promise<string> {
 /** The limits of a body, and the code of the error if the connection breaks. */
 interface BodyLimits {
   readonly maxBytes: number;
-  /** Longest wait for the client in all, in milliseconds. The time that the reader takes does not count. */
+  /** Longest total wait for the client, in milliseconds. The time between two reads does not count. */
   readonly timeoutMs: number;
   readonly fault: ErrorCode;
 }
 
-/** Reads the bytes of a body as they come. A reader that leaves refuses the rest. @throws {AppError} */
+/** Yields the bytes of a body while they arrive. Leaving the loop refuses the rest of the body. @throws {AppError} */
 export async function* readBody(
   { headers, body }: Request,
   { maxBytes, timeoutMs, fault }: BodyLimits,
@@ -197,7 +197,7 @@ export async function* readBody(
       size += value.byteLength;
       if (size > maxBytes) throw tooLarge();
       yield value;
-      turnBytes += CHUNK_BYTES + value.byteLength;
+      turnBytes += CHUNK_COST_BYTES + value.byteLength;
       if (turnBytes < TURN_BYTES) continue;
       turnBytes = 0;
       await nextTask();

@@ -13,7 +13,7 @@ const MAX_WRITE_CHARS = 2 * 1024;
 const HIGH_WATER_BYTES = 64 * 1024;
 /** Bytes that can wait for a slow reader; above, the stream is cut off. */
 export const MAX_BACKLOG_BYTES = 8 * 1024 * 1024;
-/** Longest time in which a reader takes nothing of sound that waits for it, in milliseconds: a player can be paused. */
+/** Time after which sound that its reader does not take is cut off, in milliseconds. A player can be paused. */
 export const READ_TIMEOUT_MS = 300_000;
 
 /** The headers of an event stream; they keep proxies from buffering it. */
@@ -79,8 +79,8 @@ export class EventStream {
   }
 
   /**
-   * Waits until a slow reader has taken most of what waits, or is gone. For a sender that can wait. The stream is cut off
-   * after {@linkcode READ_TIMEOUT_MS}.
+   * Waits until a slow reader has taken most of the backlog, or is gone. For a sender that can wait. After
+   * {@linkcode READ_TIMEOUT_MS}, the stream is cut off.
    */
   async waitForRoom(): Promise<void> {
     this.#flush();

@@ -75,7 +75,7 @@ export function completionHandler(
     const name = conversationName(http.headers, request.conversation ?? conversation?.trim());
     const key = idempotencyKey(http, caller.id, body, name);
     if (request.format) await requireUsableSchema(request.format, http.signal);
-    // Before the turn begins, so that a refused request has lost nothing.
+    // The limit is checked before the turn begins, so that a refused message never reaches the agent.
     const place = voice && texts.take(caller);
     let turn: Turn | undefined;
     const starting = startOrJoin(deps, key, request, {

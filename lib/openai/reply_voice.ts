@@ -13,19 +13,19 @@ import { SpeechScan } from "../turn/speech_scan.ts";
 import { voiceName } from "./speech.ts";
 import { parse } from "./wire.ts";
 
-/** Characters that the voice gets at once, fewer than OpenAI's limit for a text. */
+/** Most characters that the voice gets at once, fewer than OpenAI's limit for a text. */
 const MAX_BATCH_CHARS = 2_000;
-/** Characters of a reply that are spoken, about an hour. The rest of the reply comes as text only. */
+/** Most characters of a reply that are spoken, about an hour. The rest of the reply is sent as text only. */
 const MAX_SPOKEN_CHARS = 60_000;
-/** Bytes of the sound of a reply that is not streamed. */
+/** Most bytes of the sound of a reply that is not streamed. */
 const MAX_SOUND_BYTES = 32 * 1024 * 1024;
 
-/** OpenAI's names of the formats in chat. */
+/** The formats by their names in OpenAI's chat API. */
 const FORMATS: Readonly<Record<string, SpeechFormat>> = {
   ...{ wav: "wav", mp3: "mp3", flac: "flac", opus: "opus", aac: "aac" },
   pcm16: "pcm",
 };
-/** The only format whose pieces can be joined, and so be streamed: OpenAI's rule too. */
+/** The only format that can be streamed, as in OpenAI's API: its pieces can be joined. */
 const STREAMED = "pcm16";
 
 /** The voice that a request asks for. */
@@ -36,13 +36,13 @@ const audioField = z.object({
   format: z.string().nullish(),
 });
 
-/** The fields that ask for sound. */
+/** The fields of a chat request that ask for sound. */
 export const VOICE_FIELDS: readonly string[] = ["modalities", "audio"];
 
-/** The circumstances of a request for sound. */
+/** The rest of a request that asks for sound. */
 interface VoiceOptions {
   readonly isStreamed: boolean;
-  /** The reply is JSON. */
+  /** Whether the reply is JSON, by `response_format`. */
   readonly isJson: boolean;
   readonly textToSpeech: TextToSpeech | undefined;
   readonly caller: Caller;
@@ -86,15 +86,15 @@ export function parseVoice(
   return { voice: voice || undefined, format };
 }
 
-/** The way in which the voice speaks a text. */
+/** Creates the request for the sound of a text. */
 function speechRequest(text: string, { voice, format }: VoiceRequest): SpeechRequest {
-  // The model of a chat request is that of its agent.
+  // The `model` of a chat request names the agent, not a model of the voice.
   return { text, voice, format, speed: 1, model: USUAL_SPEECH_MODEL, instructions: undefined };
 }
 
-/** The parts that {@linkcode speakReply} works with. */
+/** Options of {@linkcode speakReply}. */
 interface ReplySpeech extends Pick<ReplyVoiceOptions, "textToSpeech" | "request" | "words" | "signal"> {
-  /** Counts bytes in memory. @throws {AppError} if there is no room for them. */
+  /** Reserves memory for bytes. @throws {AppError} if there is no room. */
   readonly hold: (bytes: number) => void;
 }
 
@@ -126,7 +126,7 @@ export async function speakReply(
   return (await new Blob(pieces).bytes()).toBase64();
 }
 
-/** Time for which the text of a spoken reply is kept, in seconds, and the number of replies that are kept. */
+/** Time for which the text of a spoken reply is kept, in seconds, and the most replies that are kept. */
 export const SPOKEN_REPLY_SECS = 3_600;
 const MAX_SPOKEN_REPLIES = 1_000;
 
@@ -153,14 +153,14 @@ export interface ReplyVoiceOptions {
   readonly textToSpeech: TextToSpeech;
   readonly request: VoiceRequest;
   readonly words: EmotionWords;
-  /** Takes sound in order. The voice waits for it. */
+  /** Receives the sound in order. The voice waits until the promise resolves. */
   readonly onSound: (sound: Uint8Array<ArrayBuffer>) => Promise<void>;
-  /** The voice has failed: the rest of the reply comes as text only. */
+  /** Is called if the voice fails. The rest of the reply is then sent as text only. */
   readonly onFailure: (error: unknown) => void;
   readonly signal: AbortSignal;
 }
 
-/** Speaks a reply while it is written. Sentences that wait are spoken together. */
+/** Speaks a reply while the agent writes it. Sentences that wait are spoken together. */
 export class ReplyVoice {
   readonly #options: ReplyVoiceOptions;
   readonly #splitter = new SentenceSplitter();
@@ -182,7 +182,7 @@ export class ReplyVoice {
     this.#scan.push(text);
   }
 
-  /** Marks the end of a run of text: a tool call or a thought follows. The text so far is spoken meanwhile. */
+  /** Ends a run of text, because a tool call or a thought follows. The text so far is spoken meanwhile. */
   pause(): void {
     this.#scan.pause();
     this.#add(this.#splitter.end());
@@ -231,7 +231,7 @@ export class ReplyVoice {
   }
 }
 
-/** Passes over sentences in a language that the voice does not speak. @throws The error, if it is another one. */
+/** Skips sentences in a language that the voice does not speak. @throws Any other error. */
 function skipOtherLanguage(error: unknown): undefined {
   if (!(error instanceof AppError && error.code === "unsupported_value")) throw error;
 }

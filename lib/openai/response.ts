@@ -44,7 +44,7 @@ export interface StreamVoice {
   readonly options: Pick<ReplyVoiceOptions, "textToSpeech" | "request" | "words" | "onFailure">;
   /** Receives the whole text at its end. */
   readonly onEnd: (text: string) => void;
-  /** The stream has ended, or its reader is gone. */
+  /** Is called when the stream has ended, or its reader is gone. */
   readonly onClose: () => void;
 }
 
@@ -161,7 +161,7 @@ function openStream(
   return { stream, sink };
 }
 
-/** Returns the sentence that a reply ends with after a failure; empty if there is none. */
+/** Returns the sentence that tells the reader of a failure; empty if the reply needs none. */
 function apologyOf(failure: AppError | undefined, errors: StreamOptions["errors"]): string {
   // A cancelled turn needs no apology.
   const isSpoken = failure && errors === "speak" && failure.code !== "turn_cancelled";

@@ -1,4 +1,4 @@
-/** Speech: `POST /v1/audio/speech`, and the lists of voices and models that apps ask for. @module */
+/** Serves `POST /v1/audio/speech`, and the lists of voices and models that apps read. @module */
 
 import { z } from "zod";
 import { AppError, toAppError } from "../core/errors.ts";
@@ -18,14 +18,14 @@ import type { EmotionWords } from "../turn/emotion.ts";
 import { TokenCount } from "./usage.ts";
 import { modelName, parse } from "./wire.ts";
 
-/** Characters of a text. OpenAI's limit is 4,096, but skins send whole messages. */
+/** Most characters of a text. OpenAI's limit is 4,096, but skins send whole messages. */
 const MAX_INPUT_CHARS = 16_384;
 const MAX_INSTRUCTIONS_CHARS = 4_096;
 const MAX_VOICE_CHARS = 256;
-/** Bytes of sound in an event, before base64. */
+/** Most bytes of sound in an event, before base64. */
 const MAX_EVENT_BYTES = 24 * 1024;
 
-/** Texts and chat replies of one key that are spoken at once: half of the texts of all keys. */
+/** Most texts and chat replies of one key that are spoken at once: half of the texts of all keys. */
 export const MAX_TEXTS_PER_KEY = 16;
 
 /** The media types of the formats. */
@@ -40,9 +40,9 @@ const MEDIA_TYPES: Readonly<Record<SpeechFormat, string>> = {
 
 /** Measures a request for speech or for a transcript. */
 export interface AudioMeter {
-  /** The first sound is there. */
+  /** Records that the first sound has arrived. */
   onFirstAudio(): void;
-  /** The request is over. @param errorType The code of the error, `cancelled`, or empty. */
+  /** Records the end of the request. @param errorType The code of the error, `cancelled`, or empty. */
   onEnd(errorType: string): void;
 }
 
@@ -77,16 +77,16 @@ const speechBody = z.object({
 export function speechHandler(deps: SpeechDeps, texts: KeyLimit): Handler {
   const { textToSpeech, emotions, measureSpeech, log } = deps;
   if (textToSpeech === undefined) return refuse;
-  let last: Promise<unknown> = Promise.resolve();
-  /** Makes a text speakable, one in a turn of the event loop: many long texts at once take a second. */
-  const clean = (text: string, signal: AbortSignal): Promise<string> => {
-    const cleaning = last.then(async () => {
+  let lastResult: Promise<unknown> = Promise.resolve();
+  /** Makes a text speakable. Only one text is cleaned in each turn of the event loop: many long texts take a second. */
+  const makeSpeakable = (text: string, signal: AbortSignal): Promise<string> => {
+    const result = lastResult.then(async () => {
       await nextTask();
       signal.throwIfAborted();
       return speakable(text, emotions);
     });
-    last = cleaning.catch(() => {});
-    return cleaning;
+    lastResult = result.catch(() => {});
+    return result;
   };
   return async (http, { requestId, caller }) => {
     const body = parse(speechBody, (await readJson(http)).value);
@@ -96,8 +96,8 @@ export function speechHandler(deps: SpeechDeps, texts: KeyLimit): Handler {
     let sound: ReadableStream<Uint8Array<ArrayBuffer>>;
     let spoken: string;
     try {
-      const text = spoken = await clean(body.input, http.signal);
-      // Skins show an error where a reply has nothing but a tag or code, or stop to speak.
+      const text = spoken = await makeSpeakable(body.input, http.signal);
+      // If a text has only a tag or code, the sound is a silence: after an error, some skins stop speaking.
       sound = text === "" ? new Blob([silence(format)]).stream() : await textToSpeech.speak({
         text,
         voice: body.voice || undefined,
@@ -149,7 +149,7 @@ function refuse(): never {
   );
 }
 
-/** Resolves the format of a request. OpenAI's default is `mp3`; a client that names none can play `wav` too. */
+/** Chooses the format of a request. The default is OpenAI's `mp3`, or `wav` if `mp3` cannot be made. */
 function chooseFormat(asked: string | undefined, formats: readonly SpeechFormat[]): SpeechFormat {
   if (asked === undefined) return formats.includes("mp3") ? "mp3" : "wav";
   const found = formats.find((format) => format === asked);
@@ -160,7 +160,7 @@ function chooseFormat(asked: string | undefined, formats: readonly SpeechFormat[
   throw new AppError("unsupported_value", message, { param: "response_format" });
 }
 
-/** Encodes sound in base64, in pieces of the size of an event. Each piece is whole base64. */
+/** Encodes sound in pieces of base64 for one event each. Each piece can be decoded on its own. */
 export function* toBase64Pieces(sound: Uint8Array<ArrayBuffer>): Generator<string> {
   for (let at = 0; at < sound.length; at += MAX_EVENT_BYTES) {
     yield sound.subarray(at, at + MAX_EVENT_BYTES).toBase64();
@@ -170,7 +170,7 @@ export function* toBase64Pieces(sound: Uint8Array<ArrayBuffer>): Generator<strin
 /** Turns sound into the body of a response. */
 interface Encoding {
   encode(sound: Uint8Array<ArrayBuffer>): readonly Uint8Array<ArrayBuffer>[];
-  /** Returns the end of the body; `undefined` if a failure can only break it off. */
+  /** Returns the last bytes of the body; `undefined` if a failure has to break the body off. */
   end(failure?: AppError): Uint8Array<ArrayBuffer> | undefined;
 }
 
@@ -189,7 +189,7 @@ function speechEvents(text: string): Encoding {
       if (failure) return event("error", errorBody(failure));
       const count = new TokenCount();
       count.add(text);
-      // Voices count no tokens.
+      // `output_tokens` is 0, because voices report no tokens.
       const usage = { input_tokens: count.value, output_tokens: 0, total_tokens: count.value };
       return event("speech.audio.done", { type: "speech.audio.done", usage });
     },
@@ -197,8 +197,8 @@ function speechEvents(text: string): Encoding {
 }
 
 /**
- * Relays sound as it is read, so that a slow reader slows down the voice. After {@linkcode READ_TIMEOUT_MS} in which the
- * reader takes nothing, the sound breaks off.
+ * Relays sound at the speed of its reader, so that a slow reader slows down the voice. If the reader takes nothing for
+ * {@linkcode READ_TIMEOUT_MS}, the sound breaks off.
  */
 function relay(
   sound: ReadableStream<Uint8Array<ArrayBuffer>>,
@@ -221,7 +221,7 @@ function relay(
         controller.close();
       };
       try {
-        // A pull that adds nothing is not repeated.
+        // `pull` must enqueue something, because the stream does not call it again otherwise.
         for (let count = 0; count === 0;) {
           const { done, value } = await reader.read();
           if (isCancelled) return;
@@ -255,13 +255,13 @@ function relay(
   }, { highWaterMark: 0 });
 }
 
-/** Length of the silence for a text that has nothing to say, in samples: a tenth of a second. */
+/** Length of the silence for a text without words, in samples: a tenth of a second. */
 const SILENT_SAMPLES = SPEECH_RATE / 10;
 /** A frame of 24 milliseconds (MPEG-2, layer III, 8 kbit/s, 24,000 Hz, mono): its header, and no sound. */
 const MP3_FRAME_BYTES = 24;
 const MP3_FRAME_HEADER = [0xff, 0xf3, 0x14, 0xc4];
 const MP3_FRAMES = 5;
-/** Files that ffmpeg made of a silence. */
+/** Silent files, made with ffmpeg. */
 const SILENT_FILES = {
   opus:
     "T2dnUwACAAAAAAAAAAAAAAAAAAAAAENewaEBE09wdXNIZWFkAQE4AcBdAAAAAABPZ2dTAAAAAAAAAAAAAAAAAAABAAAASZW+VAEuT3B1c1RhZ3MG" +
@@ -271,7 +271,7 @@ const SILENT_FILES = {
   flac: "ZkxhQ4AAACIJAAkAAAALAAAMBdwA8AAACWDnCTh7JO6yjCG2DlubZjnv//hHCACyAAAAy1L/+GcIAV9WAAAAPzY=",
 };
 
-/** Makes a short silence: some players refuse an empty file. */
+/** Creates a short silence, because some players refuse an empty file. */
 function silence(format: SpeechFormat): Uint8Array<ArrayBuffer> {
   switch (format) {
     case "mp3": {

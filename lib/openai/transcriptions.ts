@@ -1,4 +1,4 @@
-/** Transcriptions: `POST /v1/audio/transcriptions`, in every format and streamed. @module */
+/** Serves `POST /v1/audio/transcriptions`. @module */
 
 import { z } from "zod";
 import { AppError, toAppError } from "../core/errors.ts";
@@ -13,15 +13,15 @@ import type { AudioMeter } from "./speech.ts";
 import { TokenCount } from "./usage.ts";
 import { modelName, parse } from "./wire.ts";
 
-/** Bytes of a recording: OpenAI's limit. */
+/** Most bytes of a recording: OpenAI's limit. */
 const MAX_FILE_BYTES = 25 * 1024 * 1024;
 const MAX_LANGUAGE_CHARS = 32;
 const MAX_PROMPT_CHARS = 10_000;
-/** Recordings of one key that arrive, wait or are transcribed at once: half of those that a program takes of all keys. */
+/** Most recordings of one key that arrive, wait or are transcribed: half of the 18 that a program takes from all keys. */
 const MAX_RECORDINGS_PER_KEY = 9;
-/** Errors of a recording that cannot be read. */
+/** Codes of the errors that mean that a recording cannot be read. */
 const UNREADABLE: ReadonlySet<string> = new Set(["unsupported_value", "body_too_large"]);
-/** Length of the subtitle of a recording whose length is unknown, in seconds. */
+/** Length of the only segment of a recording whose length is unknown, in seconds. */
 const UNKNOWN_SECS = 1;
 
 /** The parts of the program that transcriptions need. */
@@ -49,12 +49,12 @@ const formFields = z.object({
   timestamp_granularities: z.array(z.enum(GRANULARITIES, "must be segment or word")),
 });
 
-/** The times that are asked for. */
+/** Kinds of timestamps. */
 type Times = readonly (typeof GRANULARITIES[number])[];
 
-/** A `response_format`: the times that it shows, and the function that writes it. */
+/** A `response_format`. */
 interface Format {
-  /** The times that the format shows. */
+  /** The timestamps that the format contains. */
   readonly times: Times;
   readonly write: (
     transcript: Transcript,
@@ -63,19 +63,19 @@ interface Format {
   ) => Response;
 }
 
-/** The only format whose times the request chooses. */
+/** The only format in which `timestamp_granularities` chooses the timestamps. */
 const VERBOSE: Format = {
   times: ["segment"],
-  write: (transcript, secs, times) => Response.json(verbose(transcript, secs, times)),
+  write: (transcript, secs, times) => Response.json(verboseJson(transcript, secs, times)),
 };
 const FORMATS: ReadonlyMap<string, Format> = new Map<string, Format>([
   ["json", { times: [], write: ({ text }, secs) => Response.json({ text, ...durationUsage(secs) }) }],
-  ["text", { times: [], write: ({ text }) => plain(`${text}\n`, "text/plain") }],
+  ["text", { times: [], write: ({ text }) => textResponse(`${text}\n`, "text/plain") }],
   ["verbose_json", VERBOSE],
   ["srt", {
     times: ["segment"],
     write: (transcript, secs) =>
-      plain(
+      textResponse(
         segmentsOf(transcript, secs).map((segment, index) => `${index + 1}\n${cue(segment, ",")}`).join(""),
         "text/plain",
       ),
@@ -83,7 +83,7 @@ const FORMATS: ReadonlyMap<string, Format> = new Map<string, Format>([
   ["vtt", {
     times: ["segment"],
     write: (transcript, secs) =>
-      plain(
+      textResponse(
         `WEBVTT\n\n${segmentsOf(transcript, secs).map((segment) => cue(segment, ".")).join("")}`,
         "text/vtt",
       ),
@@ -103,22 +103,22 @@ export function transcriptionHandler({ speechToText, measureTranscription }: Tra
   }
   const recordings = new KeyLimit(MAX_RECORDINGS_PER_KEY, "recordings that arrive or are transcribed");
   return async (http, { caller }) => {
-    // A form counts from its head, because its fields are kept.
-    using arriving = new DisposableStack();
-    arriving.use(recordings.take(caller));
+    // A recording counts before its file begins, because the fields before the file are in memory.
+    using placeGuard = new DisposableStack();
+    placeGuard.use(recordings.take(caller));
     using upload = await openUpload(http, { field: "file", maxBytes: MAX_FILE_BYTES });
-    const place = arriving.move();
-    const asked = Promise.withResolvers<{ format: Format; times: Times; stream?: TranscriptStream }>();
+    const place = placeGuard.move();
+    const requested = Promise.withResolvers<{ format: Format; times: Times; stream?: TranscriptStream }>();
     let meter = measureTranscription();
 
     async function* readAudio(): Recording["audio"] {
       const { format, language, model, times, stream: isStreamed, ...hints } = parseFields(
         yield* upload.content,
       );
-      // The time of the upload does not count.
+      // Restarts the meter, because the duration must not include the upload.
       meter = measureTranscription();
       const stream = isStreamed ? new TranscriptStream() : undefined;
-      asked.resolve({ format, times, ...stream && { stream } });
+      requested.resolve({ format, times, ...stream && { stream } });
       return {
         ...hints,
         language: language === "auto" ? undefined : language,
@@ -145,16 +145,16 @@ export function transcriptionHandler({ speechToText, measureTranscription }: Tra
         throw inRecordingField(error, "file");
       }
     };
-    const transcribing = transcribe();
+    const transcription = transcribe();
     const { format, times, stream } = await Promise.race([
-      asked.promise,
-      transcribing.then(() => asked.promise),
+      requested.promise,
+      transcription.then(() => requested.promise),
     ]);
     if (stream) {
-      holdBodyUntil(http, transcribing);
-      return await stream.respond(transcribing);
+      holdBodyUntil(http, transcription);
+      return await stream.respond(transcription);
     }
-    const transcript = await transcribing;
+    const transcript = await transcription;
     return format.write(transcript, transcript.durationSecs, times);
   };
 }
@@ -164,7 +164,7 @@ export function inRecordingField(error: unknown, field: string): unknown {
   return error instanceof AppError && UNREADABLE.has(error.code) ? error.inField(field) : error;
 }
 
-/** Parses the fields of a form, of which some are lists. */
+/** Parses the fields of a form. Of a field that is no list, the last value counts. */
 function parseFields(fields: FormFields) {
   const LIST = "timestamp_granularities[]";
   const parsed = parse(formFields, {
@@ -188,9 +188,9 @@ function parseFields(fields: FormFields) {
   return { ...others, format, stream, times };
 }
 
-/** A transcript that is sent as it is found. */
+/** A transcript that is sent to the client while the recording is transcribed. */
 class TranscriptStream {
-  // The request's signal ends the work of a client that leaves.
+  // `onDisconnect` is empty, because the request's signal ends the work if the client leaves.
   readonly #stream = new EventStream({ heartbeatMs: 0, heartbeat() {}, onDisconnect() {} });
   readonly #first = Promise.withResolvers<void>();
   #isEmpty = true;
@@ -202,16 +202,16 @@ class TranscriptStream {
     this.#first.resolve();
   }
 
-  /** Responds once there is a piece, so that a status can report a failure before. */
-  async respond(transcribing: Promise<Transcript>): Promise<Response> {
-    const ending = transcribing.then(({ text }) => this.#end(text));
+  /** Responds after the first piece of text, so that an earlier failure has an error status. */
+  async respond(transcription: Promise<Transcript>): Promise<Response> {
+    const ended = transcription.then(({ text }) => this.#end(text));
     try {
-      await Promise.race([this.#first.promise, ending]);
+      await Promise.race([this.#first.promise, ended]);
     } catch (error) {
       this.#stream.end();
       throw error;
     }
-    ending.catch((error) => {
+    ended.catch((error) => {
       this.#stream.send(JSON.stringify(errorBody(toAppError(error, "internal_error"))), "error");
       this.#stream.end();
     });
@@ -232,7 +232,7 @@ class TranscriptStream {
   }
 }
 
-function plain(text: string, type: string): Response {
+function textResponse(text: string, type: string): Response {
   return new Response(text, { headers: { "content-type": `${type}; charset=utf-8` } });
 }
 
@@ -240,14 +240,14 @@ function durationUsage(secs: number | undefined) {
   return secs === undefined ? {} : { usage: { type: "duration", seconds: Math.ceil(secs) } };
 }
 
-/** Returns the segments of a transcript. Without times, the whole recording is one. */
+/** Returns the segments of a transcript. Without timestamps, the whole recording is one segment. */
 function segmentsOf({ text, segments }: Transcript, secs: number = UNKNOWN_SECS): readonly TimedText[] {
   if (segments) return segments;
   return text.trim() === "" ? [] : [{ start: 0, end: secs, text }];
 }
 
-/** Makes OpenAI's `verbose_json`. Facts about the model, which are unknown here, have neutral values. */
-function verbose(transcript: Transcript, secs: number | undefined, times: Times) {
+/** Creates OpenAI's `verbose_json`. Values of the model that are unknown here, such as `avg_logprob`, are neutral. */
+function verboseJson(transcript: Transcript, secs: number | undefined, times: Times) {
   const { text, language, words } = transcript;
   const segments = segmentsOf(transcript, secs);
   const duration = secs ?? segments.at(-1)?.end ?? 0;
@@ -269,14 +269,14 @@ function verbose(transcript: Transcript, secs: number | undefined, times: Times)
   };
 }
 
-/** Names a language as OpenAI does: `english`. */
+/** Returns the name of a language as OpenAI writes it, such as `english`. */
 function languageName(language = "unknown"): string {
   if (!/^[a-z]{2,3}(-\w+)?$/i.test(language)) return language;
   return new Intl.DisplayNames("en", { type: "language" }).of(language.slice(0, 3).split("-")[0]!)!
     .toLowerCase();
 }
 
-/** Writes a subtitle: its times and its text, whose lines must not end it. */
+/** Writes a subtitle. Its text must contain no empty line and no `-->`, which would end the subtitle. */
 function cue({ start, end, text }: TimedText, decimal: "," | "."): string {
   const lines = text.trim().replace(/\s*\n\s*/g, "\n").replaceAll("-->", "→");
   return `${timestamp(start, decimal)} --> ${timestamp(end, decimal)}\n${lines}\n\n`;

@@ -1,7 +1,6 @@
 /**
- * The built-in voice: flite, an English synthesizer with a free licence. It runs in a worker, because it computes for
- * as long as a sentence takes. The worker is started when the voices are listed or at the first sentence, and ended
- * after a time without either.
+ * The built-in voice: flite, an English synthesizer with a free licence. flite runs in a worker, because a sentence would
+ * block the event loop. The worker starts with the first list of voices or the first sentence, and ends when it is idle.
  *
  * @module
  */
@@ -17,12 +16,12 @@ import type { TextToSpeech, Voice } from "./text_to_speech.ts";
 /** Longest start of the worker, and longest computation of a sentence, in milliseconds. */
 const START_TIMEOUT_MS = 60_000;
 const SENTENCE_TIMEOUT_MS = 30_000;
-/** Time without speech after which the worker and its 200 MB or so are released, in milliseconds. */
+/** Idle time after which the worker ends and its memory of about 200 MB is released, in milliseconds. */
 const IDLE_MS = 600_000;
-/** The worker speaks one sentence at a time, some twenty times faster than it is heard. */
+/** flite uses one thread, and is many times faster than the sound that it makes. */
 const SENTENCES_AT_ONCE = 1;
 
-/** The worker runs this module, or in the executable the bundle with this module. */
+/** Name of the worker, which runs this module. In the executable, this module is part of the bundle. */
 const WORKER_NAME = "builtin-voice";
 
 /** The voices in flite. The first one is the default. */
@@ -34,8 +33,8 @@ const VOICES: readonly Voice[] = [
 ];
 
 /**
- * Creates the built-in voice. Nothing is loaded before the first sentence. A name that is none of its voices, such as
- * OpenAI's `alloy`, is its default voice.
+ * Creates the built-in voice. flite is loaded with the first list of voices or the first sentence. An unknown name, such
+ * as OpenAI's `alloy`, selects the default voice.
  */
 export function createBuiltinVoice(): TextToSpeech {
   const speech = speakBySentences(new BuiltinVoice(), SENTENCES_AT_ONCE);
@@ -49,13 +48,13 @@ export function createBuiltinVoice(): TextToSpeech {
 }
 
 class BuiltinVoice implements SentenceVoice {
-  /** Settles when the last use of the worker so far is over. */
+  /** Settles when the newest use of the worker is over. */
   #last: Promise<unknown> = Promise.resolve();
   #worker: SpeechWorker | undefined;
   #release: Timer | undefined;
   #isDisposed = false;
 
-  /** Starts the worker, too: a program that lists voices is about to speak, and its first sentence need not wait. */
+  /** Lists the voices, and starts the worker: a client that lists voices usually speaks soon. */
   voices(): Promise<readonly Voice[]> {
     this.#enqueue(() => this.#use((worker) => worker.start())).catch(() => {});
     return Promise.resolve(VOICES);
@@ -69,19 +68,19 @@ class BuiltinVoice implements SentenceVoice {
     const text = toAscii(sentence);
     if (!/[a-z0-9]/i.test(text)) return { rate: SPEECH_RATE, samples: new Int16Array() };
     const { id } = VOICES.find(({ id }) => id === voice) ?? VOICES[0]!;
-    // A sentence that nobody waits for any more is computed to its end, because a new worker would take longer.
-    const speaking = this.#enqueue(() => {
+    // An aborted sentence is computed to its end, because to end the worker and start another would take longer.
+    const samples = this.#enqueue(() => {
       signal.throwIfAborted();
       return this.#use((worker) => worker.speak({ text, voice: id, speed }));
     });
-    return { rate: SPEECH_RATE, samples: await abortable(speaking, signal) };
+    return { rate: SPEECH_RATE, samples: await abortable(samples, signal) };
   }
 
-  /** Calls a function when the calls before are over. */
+  /** Calls a function when all earlier calls are over. */
   #enqueue<T>(run: () => Promise<T>): Promise<T> {
-    const running = this.#last.then(run);
-    this.#last = running.catch(() => {});
-    return running;
+    const result = this.#last.then(run);
+    this.#last = result.catch(() => {});
+    return result;
   }
 
   async #use<T>(use: (worker: SpeechWorker) => Promise<T>): Promise<T> {
@@ -139,7 +138,7 @@ class SpeechWorker implements Disposable {
     this.#isReady = true;
   }
 
-  /** Speaks a sentence. The one before must be over. */
+  /** Speaks a sentence. Must not be called before the last sentence is over. */
   async speak(task: SpeechTask): Promise<Int16Array<ArrayBuffer>> {
     await this.start();
     this.#worker.postMessage(task);
@@ -180,7 +179,7 @@ function failed(fault: string): AppError {
 /**
  * Requires that a text is not mostly in a script that the voice cannot read, such as Chinese.
  *
- * @throws {AppError} that says how to get another voice.
+ * @throws {AppError} `unsupported_value`. The message says how to get another voice.
  */
 function requireLatin(text: string): void {
   const letters = text.match(/\p{L}/gu)?.length ?? 0;
@@ -194,7 +193,7 @@ function requireLatin(text: string): void {
   );
 }
 
-/** Characters that Unicode's compatibility forms leave outside of ASCII, and their spelling in ASCII. */
+/** ASCII spellings of characters that Unicode normalization (NFKD) does not turn into ASCII. */
 const SPELLINGS: ReadonlyMap<string, string> = new Map([
   ["‘", "'"],
   ["’", "'"],
@@ -222,7 +221,7 @@ const SPELLINGS: ReadonlyMap<string, string> = new Map([
   ["Ł", "L"],
 ]);
 
-/** Spells a text in printable ASCII, which is all that flite reads, and leaves out the rest. */
+/** Spells a text in printable ASCII, because flite reads nothing else. Replaces other characters by spaces. */
 function toAscii(text: string): string {
   return text
     .replace(/[€£¥](?=\d)([\d.,]*\d)/g, (amount, number) => `${number} ${amount[0]}`)

@@ -8,13 +8,13 @@ import { MAX_SENTENCE_CHARS, SentenceSplitter } from "./sentences.ts";
 import type { SpeechRequest, TextToSpeech, Voice } from "./text_to_speech.ts";
 import { toBytes, wavHeader } from "./wav.ts";
 
-/** Texts that a provider speaks at once. A text counts until its last sound is read. */
+/** Most texts that a provider speaks at once. A text counts until all of its sound is read. */
 export const MAX_TEXTS = 32;
-/** Sentences that a provider makes at once, unless it says otherwise. Each text waits with one sentence at most. */
+/** Default number of sentences that a provider makes at once. Each text waits with at most one sentence. */
 const SENTENCES_AT_ONCE = 2;
 /**
- * Seconds of a sentence that are heard. The rest is left out: no voice takes as long for words. A text has two sentences
- * that are not read yet, so that all texts together hold 184 MB at most.
+ * Longest sound of a sentence, in seconds. The rest is cut off, because no voice needs as long for the words. A text has
+ * at most two sentences in memory, so that all texts together need at most 184 MB.
  */
 const MAX_SENTENCE_SECS = 60;
 /** Silence that is sent for a text without words, in seconds: some players refuse an empty file. */
@@ -36,8 +36,8 @@ export interface SentenceVoice extends AsyncDisposable {
 }
 
 /**
- * Makes a provider of a voice that speaks one sentence at a time. While the client reads a sentence, the next sentence
- * is made, and no further one.
+ * Creates a provider from a voice that speaks one sentence at a time. While the client reads a sentence, only the next
+ * sentence is made.
  *
  * @param sentencesAtOnce Sentences that the voice can make at once.
  */
@@ -53,8 +53,8 @@ export function speakBySentences(voice: SentenceVoice, sentencesAtOnce = SENTENC
       return await openSound(request, signal, () => place[Symbol.dispose](), async (sentence, signal) => {
         using _place = await sentencePlaces.take(signal);
         const { rate, samples } = await voice.speakSentence(sentence, request, signal);
-        const heard = { rate, samples: samples.slice(0, MAX_SENTENCE_SECS * rate) };
-        return (await resampleInSteps(heard, SPEECH_RATE, signal)).samples;
+        const limited = { rate, samples: samples.slice(0, MAX_SENTENCE_SECS * rate) };
+        return (await resampleInSteps(limited, SPEECH_RATE, signal)).samples;
       });
     },
     [Symbol.asyncDispose]: () => voice[Symbol.asyncDispose](),
@@ -64,7 +64,7 @@ export function speakBySentences(voice: SentenceVoice, sentencesAtOnce = SENTENC
 /** Makes the samples of a sentence. */
 type MakeSamples = (sentence: string, signal: AbortSignal) => Promise<Int16Array<ArrayBuffer>>;
 
-/** Opens the sound of a text, once its first sentence is made. `onEnd` is called when no more work follows. */
+/** Returns the sound of a text once its first sentence is made. Calls `onEnd` when the sound is read, cancelled or failed. */
 async function openSound(
   { text, format, speed }: SpeechRequest,
   signal: AbortSignal,
@@ -77,7 +77,7 @@ async function openSound(
 
   const splitter = new SentenceSplitter(MAX_SENTENCE_CHARS * Math.min(1, speed));
   const sound = soundOf([...splitter.push(text), ...splitter.end()], (sentence) => make(sentence, stopped));
-  const read = async () => {
+  const readSamples = async () => {
     try {
       const { value } = await sound.next();
       stopped.throwIfAborted();
@@ -89,11 +89,11 @@ async function openSound(
     }
   };
 
-  let first = await read();
+  let first = await readSamples();
   return new ReadableStream({
     async pull(controller) {
       if (first !== undefined && format === "wav") controller.enqueue(wavHeader(SPEECH_RATE));
-      const samples = first ?? await read();
+      const samples = first ?? await readSamples();
       first = undefined;
       if (samples === undefined) controller.close();
       else controller.enqueue(toBytes(samples));
@@ -102,23 +102,23 @@ async function openSound(
   }, { highWaterMark: 0 });
 }
 
-/** Makes the sound of sentences, one ahead of the reader. There is some sound even if there is nothing to speak. */
+/** Yields the sound of each sentence, and makes one sentence ahead. Yields a silence if there is nothing to speak. */
 async function* soundOf(
   sentences: readonly string[],
   make: (sentence: string) => Promise<Int16Array<ArrayBuffer>>,
 ): AsyncGenerator<Int16Array<ArrayBuffer>, undefined> {
-  const startMaking = (index: number) => {
+  const startSentence = (index: number) => {
     const sentence = sentences[index];
-    const making = sentence === undefined ? undefined : make(sentence);
-    // The reader gets the error, perhaps later.
-    making?.catch(() => {});
-    return making;
+    const samples = sentence === undefined ? undefined : make(sentence);
+    // Prevents an unhandled rejection: the error is thrown when the reader gets to this sentence.
+    samples?.catch(() => {});
+    return samples;
   };
   let hasSound = false;
-  let making = startMaking(0);
-  for (let index = 1; making !== undefined; index++) {
-    const samples = await making;
-    making = startMaking(index);
+  let next = startSentence(0);
+  for (let index = 1; next !== undefined; index++) {
+    const samples = await next;
+    next = startSentence(index);
     if (samples.length === 0) continue;
     hasSound = true;
     yield samples;

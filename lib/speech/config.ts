@@ -32,7 +32,7 @@ export type SpeechConfig =
   | CommandConfig & Voices
   | AudioUpstreamConfig & Voices;
 
-/** OpenAI's usual models, for a server whose model is set neither by its owner nor by the request. */
+/** OpenAI's usual models. Used if neither the configuration nor the request names a model. */
 export const USUAL_SPEECH_MODEL = "tts-1";
 export const USUAL_TRANSCRIPTION_MODEL = "whisper-1";
 

@@ -7,8 +7,8 @@ import { type ProgramDeps, type ProgramRun, runProgram, startProgram } from "./p
 import type { SpeechFormat, TextToSpeech } from "./text_to_speech.ts";
 
 /**
- * Longest times, in milliseconds: for the list of encoders, a recording, and a text, which may be read as slowly as it is
- * heard: more than an hour at the slowest speed.
+ * Longest times, in milliseconds: for the list of encoders, a recording, and a text. A client may read a text as slowly as
+ * the text is heard, which takes more than an hour at the slowest speed.
  */
 const FIND_MS = 10_000;
 const DECODE_MS = 60_000;
@@ -17,8 +17,8 @@ const ENCODE_MS = 7_200_000;
 const MAX_ENCODED_BYTES = 256 * 1024 * 1024;
 const MAX_LIST_BYTES = 1024 * 1024;
 /**
- * Texts and recordings that are converted at once, by a process each, and that wait. The process of a text lives until
- * the sound is read; the reader of the text ends it if nobody takes the sound.
+ * Most texts and recordings that are converted at once, each by its own process, and that wait. The process of a text runs
+ * until the client has read the sound, or the response breaks off.
  */
 const MAX_ENCODING = 32;
 const MAX_DECODING = 2;

@@ -8,8 +8,8 @@ export const SPEECH_RATE = 24_000;
 export const LISTENING_RATE = 16_000;
 
 /**
- * Longest recording, in seconds: 115 MB at {@linkcode LISTENING_RATE}. A small file can hold days of silence. 25 MB of the
- * smallest sound in use, 8-bit at 8,000 Hz, are shorter.
+ * Longest recording, in seconds: 115 MB at {@linkcode LISTENING_RATE}. A small compressed file can contain days of silence.
+ * Uncompressed files of 25 MB are shorter, even at 8 bits and 8,000 Hz.
  */
 export const MAX_RECORDING_SECS = 3_600;
 
@@ -31,7 +31,7 @@ export interface Sound {
   read(from: number, to: number): Int16Array<ArrayBuffer>;
 }
 
-/** Reads the samples that are in memory. */
+/** Creates a sound from samples in memory. */
 export function soundOf({ rate, samples }: Pcm): Sound {
   return { rate, length: samples.length, read: (from, to) => samples.subarray(from, to) };
 }

@@ -23,7 +23,7 @@ export function resample(pcm: Pcm, rate: number): Pcm {
 }
 
 /**
- * Does the same as {@linkcode resample}, in steps between which the program does other work.
+ * Does the same as {@linkcode resample} in steps, so that other tasks can run between them.
  *
  * @throws The signal's reason if it aborts.
  */
@@ -49,7 +49,7 @@ function join(parts: readonly Int16Array[], length: number): Int16Array<ArrayBuf
   return samples;
 }
 
-/** Returns the length of sound at another rate, and its parts, each of which is made when it is asked for. */
+/** Returns the length of sound at another rate, and its parts. Each part is computed when the iterator gets to it. */
 export function resampleInParts(
   sound: Sound,
   rate: number,

@@ -1,18 +1,18 @@
-/** Divides text that comes in pieces into sentences, each as soon as its end is certain. Pure. @module */
+/** Divides text that arrives in pieces into sentences. Returns each sentence as soon as its end is certain. Pure. @module */
 
 /**
- * Characters of the longest sentence, which takes some 20 seconds. A longer one is divided: where a sentence in quotes
- * ends, at a clause or a space. A character that takes as long as several letters counts as several.
+ * Most characters of a sentence, which takes some 20 seconds to say. A longer sentence is divided where a sentence in
+ * quotes ends, at a clause or at a space. A character that takes as long as several letters counts as several.
  */
 export const MAX_SENTENCE_CHARS = 250;
-/** Letters of a digit or symbol, which is spoken as a word, and of a syllable: a character of CJK, or half of a pair. */
+/** Count of a digit or symbol, which is spoken as a word, and of a CJK character or half of a surrogate pair. */
 const WORD_CHARS = 5;
 const SYLLABLE_CHARS = 3;
-/** Characters of code in backticks. A backtick without an end in these is no code. */
+/** Most characters of code in backticks. A backtick without a closing backtick within these starts no code. */
 const MAX_CODE_CHARS = 120;
-/** White space, or letters, behind an abbreviation that are looked at. */
+/** Most characters of white space, and then of text, that are examined behind an abbreviation. */
 const MAX_AHEAD_CHARS = 32;
-/** Terminators in a row; more are read in steps. */
+/** Most terminators that are read at once. A longer run is read in steps. */
 const MAX_RUN_CHARS = 64;
 
 /** Opening marks and their closing marks. No sentence ends between the two. */
@@ -28,10 +28,10 @@ const RUN = new RegExp(`[.!?…‥。！？｡．؟۔।॥]{1,${MAX_RUN_CHARS}}
 const WIDE = /[。！？｡．]$/;
 const CLOSER = /["'’”」』）)\]］}】》»›]/;
 const CJK = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]/u;
-/** Behind these a `"` closes, and before anything else it opens. */
+/** A character after which a `"` closes a quote. After any other character, it opens one. */
 const BEFORE_CLOSING = /[A-Za-z0-9.,!?…)\]%]/;
-/** The parentheses of `:(` and `;-(` open nothing. */
-const EYES = /[:;=][-']?$/;
+/** The start of `:(` and `;-(`, whose parentheses open nothing. */
+const EMOTICON_START = /[:;=][-']?$/;
 /** The word before a period: its letters, digits and earlier periods. */
 const WORD = /[\p{L}\p{M}\p{N}.&§'’-]*$/u;
 const SPOKEN_AS_WORD = /[\p{N}\p{S}%&@#*/\\_]/u;
@@ -39,35 +39,35 @@ const SPOKEN_AS_SYLLABLE = new RegExp(`${CJK.source}|\\p{Surrogate}`, "u");
 const SPEAKABLE = /[\p{L}\p{N}]/u;
 
 const words = (list: string) => new Set(list.split(" "));
-/** Abbreviations that no sentence ends with. */
+/** Abbreviations that never end a sentence. */
 const NEVER_LAST = words(
   "dr mr mrs ms mx prof st mt messrs mme mlle gen col maj sgt lt capt cmdr rev hon gov sen rep pres supt " +
     "vs cf viz e.g i.e eg ie approx esp resp incl excl bzw z.b d.h u.a ggf vgl s.o s.u sra sr.a p.ej",
 );
-/** Abbreviations before a number. Without a number they are words. */
+/** Abbreviations if a number follows, otherwise words. */
 const BEFORE_NUMBER = words(
   "no nos nr fig figs p pp vol vols art ch chap eq sec ver v ca c tel ext núm nº n",
 );
-/** Abbreviations that a sentence can end with: the next one then begins with a capital letter. */
+/** Abbreviations that end a sentence unless a lower-case letter or a number follows. */
 const MAYBE_LAST = words(
   "etc a.m p.m am pm inc ltd co corp bros jr sr al dept est jan feb mar apr jun jul aug sep sept oct nov dec " +
     "mon tue wed thu fri sat sun ph.d m.d b.a m.a usw usf",
 );
 /** A letter, or letters with periods: initials, or an acronym such as U.S.A. */
 const INITIALS = /^(?:\p{L}\.)*\p{L}$/u;
-/** Words that begin a sentence rather than go on with a name behind initials. */
+/** Words that begin a new sentence after initials. Any other word continues the name. */
 const STARTERS = words(
   "It He She They We You I The This That These Those There Then But And So In On At If When What Why How Where " +
     "Who My Your His Her Our Its A An As For Now Please Yes No Not Do Does Did Is Are Was Were Can Let Here",
 );
-/** The number or letter of a list's item. */
+/** The number or letter before an item of a list. */
 const ITEM = /^(?:\d{1,3}|[A-Za-z])$/;
 const CLAUSE = /[,;:—–、，；：]["'”’)\]]*(?=\s)|[、，；：—]/g;
 
-/** Whether a sentence ends; `undefined` if that depends on text that has not come. */
+/** Whether a sentence ends; `undefined` if that depends on text that has not arrived. */
 type Verdict = boolean | undefined;
 
-/** Divides a text into sentences. The same text has the same sentences, however it is cut into pieces. */
+/** Divides a text into sentences. The sentences do not depend on the pieces in which the text arrives. */
 export class SentenceSplitter {
   readonly #maxChars: number;
   /** The text behind the last sentence. */
@@ -78,7 +78,7 @@ export class SentenceSplitter {
   #open: string[] = [];
   /** End of the last sentence in quotes or brackets: the best place to divide a text that is too long. */
   #innerEnd = 0;
-  /** Position up to which the characters are counted, at most that of the longest sentence; and their count. */
+  /** Position up to which the characters are counted, and their count, which never exceeds `#maxChars`. */
   #countedTo = 0;
   #count = 0;
   #isOver = false;
@@ -88,14 +88,14 @@ export class SentenceSplitter {
     this.#maxChars = maxChars;
   }
 
-  /** Takes the next piece. @returns The sentences that are complete with it. */
+  /** Takes the next piece. @returns The sentences that the piece completes. */
   push(text: string): string[] {
     // The space between two sentences belongs to neither.
     this.#text = this.#text === "" ? text.trimStart() : this.#text + text;
     return this.#read();
   }
 
-  /** Says that the text is over. @returns The last sentences. The next text can begin. */
+  /** Ends the text. @returns The last sentences. The next `push` begins a new text. */
   end(): string[] {
     this.#isOver = true;
     const sentences = this.#read();
@@ -110,7 +110,7 @@ export class SentenceSplitter {
       STOP.lastIndex = this.#at;
       const stop = STOP.exec(this.#text)?.index ?? this.#text.length;
       if (!this.#hasRoomUpTo(stop)) {
-        this.#take(this.#cut(), sentences);
+        this.#take(this.#findDivision(), sentences);
         continue;
       }
       this.#at = stop;
@@ -121,7 +121,7 @@ export class SentenceSplitter {
     }
   }
 
-  /** Counts the characters up to a position. @returns Whether a sentence can be as long. */
+  /** Counts the characters up to a position. @returns Whether a sentence may be that long. */
   #hasRoomUpTo(position: number): boolean {
     while (this.#countedTo < position) {
       const count = this.#count + charsOf(this.#text[this.#countedTo]!);
@@ -143,7 +143,9 @@ export class SentenceSplitter {
     this.#at = at + 1;
     if (mark === '"') this.#readQuote(at);
     else if (CLOSING.has(mark)) this.#close(mark);
-    else if (!EYES.test(this.#text.slice(Math.max(0, at - 2), at))) this.#open.push(PAIRS.get(mark)!);
+    else if (!EMOTICON_START.test(this.#text.slice(Math.max(0, at - 2), at))) {
+      this.#open.push(PAIRS.get(mark)!);
+    }
     return 0;
   }
 
@@ -197,29 +199,29 @@ export class SentenceSplitter {
     if (next === "") return true;
     if (WIDE.test(run)) {
       if (run === "．" && /\p{N}/u.test(next)) return false;
-      // 「…。」と: somebody says so.
+      // 「…。」と is reported speech, and the sentence goes on.
       return !(isQuoted && next === "と");
     }
     const isPause = /^(?:\.{2,}|[.…‥]*[…‥][.…‥]*)$/.test(run);
     if (!/\s/.test(next)) {
-      return !isPause && CJK.test(next) && this.#isForeign(at, run);
+      return !isPause && CJK.test(next) && this.#endsBeforeCjk(at, run);
     }
     if (isPause || isQuoted) {
       const ahead = this.#ahead(end);
       return ahead === undefined ? undefined : !/^[\p{Ll}–—-]/u.test(ahead);
     }
-    return run === "." ? this.#isLastWord(at, end) : true;
+    return run === "." ? this.#endsAfterWord(at, end) : true;
   }
 
-  /** Whether an ASCII terminator before a CJK character without a space ends a sentence: not in an address or name. */
-  #isForeign(at: number, run: string): boolean {
+  /** Whether an ASCII terminator directly before a CJK character ends a sentence. It does not in an address or a name. */
+  #endsBeforeCjk(at: number, run: string): boolean {
     const token = /\S*$/.exec(this.#text.slice(0, at))![0];
     if (token.includes("://")) return false;
     return run !== "." || CJK.test(token.at(-1) ?? "");
   }
 
   /** Whether a sentence ends with the period behind a word. */
-  #isLastWord(at: number, end: number): Verdict {
+  #endsAfterWord(at: number, end: number): Verdict {
     const written = WORD.exec(this.#text.slice(0, at))![0];
     const word = written.toLowerCase();
     if (ITEM.test(written) && at === written.length) return false;
@@ -237,7 +239,7 @@ export class SentenceSplitter {
     return STARTERS.has(first);
   }
 
-  /** The next characters that are no space; empty if the line or the text ends, `undefined` if they have not come. */
+  /** The next characters after white space; empty if the line or the text ends, `undefined` if they have not arrived. */
   #ahead(end: number): string | undefined {
     const space = this.#text.slice(end, end + MAX_AHEAD_CHARS);
     if (/^[^\S\n]*\n/.test(space)) return "";
@@ -247,7 +249,7 @@ export class SentenceSplitter {
   }
 
   /** Returns the place at which to divide a sentence that is too long. */
-  #cut(): number {
+  #findDivision(): number {
     if (this.#innerEnd > 0) return this.#innerEnd;
     const text = this.#text.slice(0, this.#countedTo);
     const clause = [...text.matchAll(CLAUSE)].at(-1);
@@ -272,7 +274,7 @@ export class SentenceSplitter {
   }
 }
 
-/** Counts a character, or half of a surrogate pair, in letters that take as long to say. */
+/** Returns how many letters take as long to say as a character, or as half of a surrogate pair. */
 function charsOf(character: string): number {
   if (SPOKEN_AS_WORD.test(character)) return WORD_CHARS;
   return SPOKEN_AS_SYLLABLE.test(character) ? SYLLABLE_CHARS : 1;

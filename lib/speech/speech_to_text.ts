@@ -1,33 +1,33 @@
 /** The port of the recognizers: a provider that transcribes recordings. @module */
 
-/** Bytes of the memory for a recording at first. It is doubled when it is full. */
+/** First size of the buffer for a recording, in bytes. A full buffer is replaced by a larger one. */
 const FIRST_BYTES = 256 * 1024;
 
 /** A recording to transcribe. */
 export interface Recording {
-  /** The name of the file, whose ending can tell the container. */
+  /** The name of the file. A server may detect the format by its extension. */
   readonly filename: string;
   /**
-   * Yields the bytes of the file as they come, and returns what is asked for, because the fields of a form can follow
-   * its file. An error of it is the error of the transcription. A provider reads it to its end, or fails.
+   * Yields the bytes of the file while they arrive, and then returns the options: the fields of a form can follow its
+   * file. A provider reads the generator to its end. If the generator throws, `transcribe` throws the same error.
    */
   readonly audio: AsyncGenerator<Uint8Array<ArrayBuffer>, TranscriptionOptions, undefined>;
-  /** Makes room for bytes that the provider keeps. @throws {AppError} if there is none. */
+  /** Reserves memory for bytes that the provider keeps. @throws {AppError} if there is no room. */
   readonly hold?: (bytes: number) => void;
 }
 
-/** What is asked for. */
+/** Options of a transcription. */
 export interface TranscriptionOptions {
-  /** The language of the recording, as an ISO 639-1 code; without it, the provider finds out. */
+  /** The language of the recording, as an ISO 639-1 code. Without a code, the provider detects the language. */
   readonly language?: string | undefined;
   /** Text that precedes the recording, as a hint; only upstreams use it. */
   readonly prompt?: string | undefined;
   readonly temperature?: number | undefined;
   /** The model that the client named; only upstreams have models. */
   readonly model?: string | undefined;
-  /** The times that the client asks for. A provider without them leaves them out. */
+  /** The timestamps that the client asks for. A provider that has none leaves them out. */
   readonly times?: readonly ("segment" | "word")[];
-  /** Receives pieces of the text, if the provider streams. All pieces together are the text. */
+  /** Receives the text in pieces, if the provider streams. The pieces joined are the whole text. */
   readonly onText?: ((piece: string) => void) | undefined;
 }
 
@@ -38,7 +38,7 @@ export interface TimedText {
   readonly text: string;
 }
 
-/** The words of a recording. */
+/** The text of a recording. */
 export interface Transcript {
   readonly text: string;
   /** The language that the provider reports. */
@@ -55,7 +55,7 @@ export interface SpeechToText {
   transcribe(recording: Recording, signal: AbortSignal): Promise<Transcript>;
 }
 
-/** Makes a recording of a file that is in memory already. */
+/** Creates a recording from a file in memory. */
 export function recordingOf(
   filename: string,
   bytes: Uint8Array<ArrayBuffer>,
@@ -71,10 +71,10 @@ export function recordingOf(
 }
 
 /**
- * Reads a recording to its end, for a provider that needs it whole. Each chunk is copied as it comes: 25 MB at once would
- * hold up other requests for 50 ms.
+ * Reads a whole recording into memory. Each chunk is copied when it arrives: a copy of 25 MB at the end would block the
+ * event loop for 50 ms.
  *
- * @throws {AppError}
+ * @throws The error of `audio` or `hold`.
  */
 export async function readRecording(
   { audio, hold }: Recording,

@@ -1,4 +1,4 @@
-/** Voices and recognizers of an OpenAI-compatible server. @module */
+/** Speaks and transcribes with an OpenAI-compatible server. @module */
 
 import { z } from "zod";
 import { AppError } from "../core/errors.ts";
@@ -12,7 +12,7 @@ import { wavSecs } from "./wav.ts";
 export interface UpstreamSpeechConfig extends UpstreamConfig {
   /** The model of every request; `undefined` lets clients choose. */
   readonly model: string | undefined;
-  /** The server's voices. Another name becomes the first of them; an empty list lets clients choose. */
+  /** The voices that clients can name. Any other name selects the first voice. An empty list allows every name. */
   readonly voices: readonly string[];
 }
 
@@ -22,23 +22,23 @@ export interface UpstreamTranscriptionConfig extends UpstreamConfig {
   readonly model: string | undefined;
 }
 
-/** The voices of OpenAI, which has no list of them to ask for. */
+/** OpenAI's voices. OpenAI's API has no endpoint that lists them. */
 const OPENAI_VOICES = ["alloy", "ash", "ballad", "coral", "echo", "fable", "nova", "onyx", "sage", "shimmer"];
-/** Voices of a list that are read, and the longest wait for a list, in milliseconds. */
+/** Most voices that are read from a list, and the longest wait for a list, in milliseconds. */
 const MAX_VOICES = 10_000;
-const VOICES_MS = 10_000;
-/** Bytes of a speech, more than an hour of `wav`, and of a transcript with the times of many words. */
+const VOICES_TIMEOUT_MS = 10_000;
+/** Most bytes of speech, which is more than an hour of `wav`, and of a transcript with the times of many words. */
 const MAX_SPEECH_BYTES = 256 * 1024 * 1024;
 const MAX_TRANSCRIPT_BYTES = 64 * 1024 * 1024;
-/** First bytes of a recording, in which a WAV tells its length. */
+/** First bytes of a WAV recording, which contain the length of its sound. */
 const WAV_HEAD_BYTES = 4 * 1024;
-/** Bytes that tell a format. */
+/** First bytes of a sound, which identify its format. */
 const MAGIC_BYTES = 12;
-/** Segments or words of a transcript, and characters of a line of a streamed one. */
+/** Most segments or words of a transcript, and characters of a line of a streamed transcript. */
 const MAX_TIMED_TEXTS = 100_000;
 const MAX_LINE_CHARS = 1024 * 1024;
 
-/** Speaks with a server. Every sound is passed on as it comes. */
+/** Creates a voice that passes on the sound of a server while it arrives. */
 export function upstreamSpeech(config: UpstreamSpeechConfig): TextToSpeech {
   const upstream = createUpstream("speech", config);
   const { voices } = config;
@@ -58,21 +58,25 @@ export function upstreamSpeech(config: UpstreamSpeechConfig): TextToSpeech {
       }, { signal, maxBytes: MAX_SPEECH_BYTES, headBytes: MAGIC_BYTES });
       if (head.length === 0) throw upstream.wrongAnswer("answers without sound");
       const isText = /^text\/|\bjson$/.test(mediaType);
-      const found = findFormat(mediaType, head, format);
-      if (!isText && found === format) return body;
+      const actual = detectFormat(mediaType, head, format);
+      if (!isText && actual === format) return body;
       await body.cancel();
       if (isText) throw upstream.wrongAnswer(`answers with ${mediaType} instead of sound`);
       const message =
-        `${upstream.subject} answers with ${found} instead of ${format}: ask for another format.`;
+        `${upstream.subject} answers with ${actual} instead of ${format}: ask for another format.`;
       throw new AppError("unsupported_value", message, { param: "response_format" });
     },
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }
 
-/** Resolves the model of a request. */
-function chooseModel({ table }: Upstream, own: string | undefined, asked: string | undefined): string {
-  const model = own ?? asked;
+/** Chooses the model of a request: the owner's, otherwise the client's. */
+function chooseModel(
+  { table }: Upstream,
+  configured: string | undefined,
+  requested: string | undefined,
+): string {
+  const model = configured ?? requested;
   if (model) return model;
   const message = `"model" is required, because model of ${table} is not set.`;
   throw new AppError("missing_required_parameter", message, { param: "model" });
@@ -87,13 +91,13 @@ const voiceItem = z.union([
     language: z.string().optional().catch(undefined),
   }).transform(({ id, voice_id, name, language }) => ({ id: id ?? voice_id ?? name ?? "", name, language })),
 ]);
-/** The lists of Kokoro-FastAPI and others. */
+/** A list of voices, as Kokoro-FastAPI and other servers send it. */
 const voiceList = z.object({ voices: firstOf(voiceItem, MAX_VOICES) });
 
-/** Asks a server for its voices. Many have no list; then the voices are OpenAI's. */
+/** Asks a server for its voices. Returns OpenAI's voices if the server has no list. */
 async function listVoices(upstream: Upstream, signal: AbortSignal): Promise<Voice[]> {
-  const ending = AbortSignal.any([signal, AbortSignal.timeout(VOICES_MS)]);
-  const answer = await upstream.getJson("/audio/voices", { signal: ending }).catch(() => undefined);
+  const listSignal = AbortSignal.any([signal, AbortSignal.timeout(VOICES_TIMEOUT_MS)]);
+  const answer = await upstream.getJson("/audio/voices", { signal: listSignal }).catch(() => undefined);
   signal.throwIfAborted();
   const found = voiceList.safeParse(answer).data?.voices.filter(({ id }) => id !== "") ?? [];
   return found.length > 0 ? found.map(toVoice) : OPENAI_VOICES.map((id) => toVoice({ id }));
@@ -103,7 +107,7 @@ function toVoice({ id, name = id, language }: { id: string; name?: string; langu
   return { id, name, language };
 }
 
-/** The media types that servers send, without `application/octet-stream`, which tells nothing. */
+/** The formats of the media types that servers send. `application/octet-stream` is missing, because any format has it. */
 const MEDIA_TYPES: Readonly<Record<string, SpeechFormat>> = {
   "audio/mpeg": "mp3",
   "audio/mp3": "mp3",
@@ -120,27 +124,27 @@ const MEDIA_TYPES: Readonly<Record<string, SpeechFormat>> = {
 };
 
 /**
- * Detects the format of a sound by its first bytes, because many servers send one media type for all formats. Without
- * known bytes the media type decides, and without a known type the format that was asked for.
+ * Detects the format of a sound by its first bytes, because many servers send one media type for all formats. If the
+ * bytes are unknown, the media type decides. If the type is unknown too, the sound has the format that was asked for.
  */
-function findFormat(mediaType: string, head: Uint8Array, asked: SpeechFormat): SpeechFormat {
+function detectFormat(mediaType: string, head: Uint8Array, requested: SpeechFormat): SpeechFormat {
   const text = String.fromCharCode(...head);
   if (text.startsWith("RIFF")) return "wav";
   if (text.startsWith("fLaC")) return "flac";
   if (text.startsWith("OggS")) return "opus";
   if (text.startsWith("ID3")) return "mp3";
   const declared = MEDIA_TYPES[mediaType];
-  // Samples can look like the start of a frame. The layer is 0 in AAC.
-  const isFrame = asked !== "pcm" && head[0] === 0xff && (head[1]! & 0xf0) >= 0xe0;
+  // An MP3 or AAC frame starts with 11 bits of 1. PCM samples can look the same. In AAC, the two layer bits are 0.
+  const isFrame = requested !== "pcm" && head[0] === 0xff && (head[1]! & 0xf0) >= 0xe0;
   if (isFrame) return (head[1]! & 0xf6) === 0xf0 ? "aac" : "mp3";
-  return declared ?? asked;
+  return declared ?? requested;
 }
 
 const time = z.number().nonnegative();
 const transcriptAnswer = z.object({
   text: z.string(),
   language: z.string().optional().catch(undefined),
-  // Some servers send a text.
+  // Some servers send the duration as a string.
   duration: z.union([time, z.string().transform(Number).pipe(time)]).optional().catch(undefined),
   usage: z.object({ seconds: time }).optional().catch(undefined),
   segments: firstOf(z.object({ start: time, end: time, text: z.string() }), MAX_TIMED_TEXTS)
@@ -157,10 +161,10 @@ const streamEvent = z.union([
   z.object({ error: z.object({ message: z.string() }) }).transform(() => ({ type: "error" as const })),
 ]);
 
-/** Transcribes recordings with a server, which gets each recording while it arrives. */
+/** Creates a recognizer that passes each recording on to a server while it arrives. */
 export function upstreamTranscription(config: UpstreamTranscriptionConfig): SpeechToText {
   const upstream = createUpstream("transcription", config);
-  const modelOf = (asked: string | undefined) => chooseModel(upstream, config.model, asked);
+  const modelOf = (requested: string | undefined) => chooseModel(upstream, config.model, requested);
   return {
     async transcribe({ filename, audio }, signal) {
       const boundary = `oab-vtuber-${crypto.randomUUID()}`;
@@ -169,7 +173,7 @@ export function upstreamTranscription(config: UpstreamTranscriptionConfig): Spee
       let onText: TranscriptionOptions["onText"];
       let secs: number | undefined;
 
-      // The file comes first, because the fields can follow it in the client's form too.
+      // The file comes before the fields, because the fields may follow the file in the client's form.
       async function* writeForm() {
         const name = filename.replaceAll('"', "%22");
         yield encoder.encode(
@@ -204,7 +208,7 @@ export function upstreamTranscription(config: UpstreamTranscriptionConfig): Spee
 
 const encoder = new TextEncoder();
 
-/** Lists the fields of a request. */
+/** Returns the form fields of a request, without the file. */
 function fieldsOf(
   { language, prompt, temperature, times = [], onText }: TranscriptionOptions,
   model: string,
@@ -215,7 +219,7 @@ function fieldsOf(
     language,
     prompt,
     temperature: temperature?.toString(),
-    // A stream has no times.
+    // OpenAI's streams have no timestamps.
     stream: onText && times.length === 0 ? "true" : undefined,
   };
   return [
@@ -237,7 +241,7 @@ function parseTranscript(upstream: Upstream, answer: unknown) {
   };
 }
 
-/** Reads a streamed transcript. */
+/** Reads a transcript from server-sent events. Passes each piece of text to `onText`. */
 async function readEvents(
   upstream: Upstream,
   body: ReadableStream<Uint8Array<ArrayBuffer>>,
@@ -245,7 +249,7 @@ async function readEvents(
 ) {
   let text = "";
   let rest = "";
-  // Leaving the loop cancels the body.
+  // The loop cancels the body when it ends early.
   for await (const chunk of body.pipeThrough(new TextDecoderStream())) {
     const lines = (rest + chunk).split(/\r?\n/);
     rest = lines.pop()!;

@@ -58,7 +58,7 @@ export function openWav(bytes: Uint8Array): Sound {
 }
 
 /**
- * Returns the length of a WAV file in seconds, if its first bytes tell it.
+ * Returns the length of a WAV file in seconds, if its first bytes contain it.
  *
  * @param fileBytes The size of the whole file.
  */
@@ -71,7 +71,7 @@ export function wavSecs(head: Uint8Array, fileBytes: number): number | undefined
   }
 }
 
-/** Finds the `data` chunk of a WAV file. Its end can be beyond the file's. @throws {AppError} like {@linkcode parseWav}. */
+/** Finds the `data` chunk of a WAV file. `end` can be beyond the file. @throws {AppError} like {@linkcode parseWav}. */
 function findData(bytes: Uint8Array): { format: Format; start: number; end: number } {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const isWav = view.byteLength >= 12 && /^(?:RIFF|RF64|BW64)$/.test(textAt(view, 0)) &&
@@ -196,8 +196,8 @@ export function encodeWav({ rate, samples }: Pcm): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Makes a WAV file at another rate while it is read, in steps between which the program does other work. Only a step is
- * in memory: 3.6 MB of 8-bit sound at 1,000 Hz are 115 MB at 16,000 Hz. The stream errors if the signal aborts.
+ * Streams a WAV file at another rate. Other tasks can run between two chunks. Only one chunk is in memory, because a whole
+ * file can be large: 3.6 MB of 8-bit sound at 1,000 Hz become 115 MB at 16,000 Hz. The stream errors if the signal aborts.
  */
 export function streamWav(
   sound: Sound,

@@ -234,7 +234,7 @@ const REFUSED: [
     () => post(whole, TYPE, { "content-encoding": "gzip" }),
     "unsupported_media_type",
     undefined,
-    "The body must not be compressed, as with gzip.",
+    'The body must not be compressed, but "content-encoding" is gzip.',
   ],
   [
     "another boundary",

@@ -217,7 +217,7 @@ const ENCODED: [
     "gzip with its header",
     await gzip("{}"),
     { "content-encoding": "gzip" },
-    /not be compressed, as with gzip/,
+    /not be compressed, but "content-encoding" is gzip/,
   ],
   ["gzip without its header", await gzip('{"a":1}'), {}, /compressed with gzip/],
   [

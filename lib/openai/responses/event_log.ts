@@ -49,8 +49,8 @@ export class EventLog {
   /**
    * Streams the events after this sequence number: those so far at once, the others as they come.
    *
-   * @throws {AppError} `unsupported_parameter` if the events are no longer kept, `invalid_value` if there is no such event
-   * so far, `rate_limit_exceeded` if too many streams are open.
+   * @throws {AppError} `unsupported_parameter` if the events are no longer kept, `invalid_value` if there is no event
+   * with this number yet, `rate_limit_exceeded` if too many streams are open.
    */
   stream(after: number, { heartbeat, heartbeatMs }: StreamOptions): Response {
     if (this.#events === undefined) throw cannotStream("it is too long");
