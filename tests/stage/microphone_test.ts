@@ -105,18 +105,24 @@ testVoiceStage("stage: the microphone", ENV, {
     const page = await open();
     audio.charsPerS = SLOW_CHARS_PER_S;
     await turnOn(page);
-    audio.said.push(script({ text: LONG }, gate.step), new Error("The recognizer is deaf."));
+    // A slow machine may hear the next talk before it speaks.
+    audio.saidLater = script({ text: LONG }, gate.step);
     const cancelled = countMethod(await server.received(), "session/cancel");
     await choose(page, "Your microphone", "hands-free");
     await page.getByText("Hands-free: just talk.").waitFor();
     const [recording] = await audio.untilRecorded(1);
     assert(parseWav(recording!).samples.some((sample) => Math.abs(sample) > 1_000));
     // The character answers, until the person talks again.
-    await reply(page, "This is a sentence").waitFor();
-    await silence(page, () => page.getByText("Listening…").waitFor());
+    await reply(page, "This is a sentence").first().waitFor();
+    let asked = 0;
+    await silence(page, async () => {
+      asked = audio.spoken.length;
+      audio.said.push(new Error("The recognizer is deaf."));
+      await page.getByText("Listening…").waitFor();
+    });
     await server.receivedTimes("session/cancel", cancelled + 1);
     await gate.open();
-    assert(audio.spoken.length <= 4, `${audio.spoken.length} sentences were asked for`);
+    assert(audio.spoken.length <= asked + 3, `${audio.spoken.length - asked} sentences were asked for`);
     // It listens on, if a recording cannot be transcribed.
     await page.locator(".notice", { hasText: "The recognizer is deaf." }).waitFor();
     await page.getByText("Hands-free: just talk.").waitFor();

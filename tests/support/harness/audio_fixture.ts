@@ -19,8 +19,10 @@ export class FakeAudio {
   readonly spoken: Spoken[] = [];
   /** The recordings that were sent, as files. */
   readonly recordings: Uint8Array[] = [];
-  /** The words of the next recordings, or the errors in place of them; afterwards there are no words. */
+  /** The words of the next recordings, or the errors in place of them. */
   readonly said: (string | Error)[] = [];
+  /** The words of the recordings after these. */
+  saidLater = "";
   /** Sentences that are spoken without a sound. */
   readonly silent = new Set<string>();
   /** The status of answers to requests for speech. */
@@ -45,7 +47,7 @@ export class FakeAudio {
     });
     await page.route("**/v1/audio/transcriptions", async (route) => {
       this.recordings.push(fileOf(route.request().postDataBuffer()!));
-      const said = this.said.shift() ?? "";
+      const said = this.said.shift() ?? this.saidLater;
       if (typeof said === "string") await route.fulfill({ json: { text: said } });
       else await route.fulfill({ status: 500, json: { error: { message: said.message } } });
     });
