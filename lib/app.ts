@@ -3,9 +3,9 @@
 import { AppError, type ErrorCode } from "./core/errors.ts";
 import { createDedupe, type Log } from "./core/log.ts";
 import type { AccessControl } from "./http/access.ts";
+import { releaseBody, setBodyKey } from "./http/body.ts";
 import { corsHeaders, preflightResponse } from "./http/cors.ts";
 import { errorResponse } from "./http/error_response.ts";
-import { releaseBody, setBodyKey } from "./http/json_body.ts";
 import { checkRate, createRateLimiter, rateHeaders } from "./http/rate_limit.ts";
 import {
   allowedMethods,

@@ -6,7 +6,7 @@
  */
 
 import { AppError } from "../core/errors.ts";
-import { readBody } from "./json_body.ts";
+import { readBody } from "./body.ts";
 import { decodePercent } from "./router.ts";
 
 /** Most bytes of a form without its file. */

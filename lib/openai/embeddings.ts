@@ -3,7 +3,8 @@
 import { z } from "zod";
 import { AppError } from "../core/errors.ts";
 import { firstOf } from "../core/schema.ts";
-import { holdMore, readJson } from "../http/json_body.ts";
+import { holdMore } from "../http/body.ts";
+import { readJson } from "../http/json_body.ts";
 import type { Handler } from "../http/router.ts";
 import {
   createUpstream,

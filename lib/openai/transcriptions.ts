@@ -2,9 +2,9 @@
 
 import { z } from "zod";
 import { AppError, toAppError } from "../core/errors.ts";
+import { holdBodyUntil, holdMore } from "../http/body.ts";
 import { errorBody } from "../http/error_response.ts";
 import { type FormFields, openUpload } from "../http/form_body.ts";
-import { holdBodyUntil, holdMore } from "../http/json_body.ts";
 import { KeyLimit } from "../http/key_limit.ts";
 import type { Handler } from "../http/router.ts";
 import { EVENT_STREAM_HEADERS, EventStream } from "../http/sse.ts";

@@ -1,6 +1,6 @@
 /** Bodies of other keys, which leave little room for those of a test. @module */
 
-import { holdMore, releaseBody, setBodyKey } from "../../../lib/http/json_body.ts";
+import { holdMore, releaseBody, setBodyKey } from "../../../lib/http/body.ts";
 
 /** Bytes of the bodies of all keys. */
 const MAX_BYTES = 128 * 1024 * 1024;
