@@ -56,13 +56,14 @@ export async function* readBody(
   };
   try {
     for (let value; (value = await read()) !== undefined;) {
+      if (turnBytes >= TURN_BYTES) {
+        turnBytes = 0;
+        await nextTask();
+      }
+      turnBytes += CHUNK_COST_BYTES + value.byteLength;
       size += value.byteLength;
       if (size > maxBytes) throw tooLarge();
       yield value;
-      turnBytes += CHUNK_COST_BYTES + value.byteLength;
-      if (turnBytes < TURN_BYTES) continue;
-      turnBytes = 0;
-      await nextTask();
     }
   } finally {
     signal?.removeEventListener("abort", onAbort);
