@@ -57,8 +57,9 @@ async function isOurServer(address: string): Promise<boolean> {
 /** Reads the start of an answer. Resolves to an empty text if there is none. */
 async function readStart(get: typeof https.get, url: string): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
-  // Any certificate is accepted, because the request contains no secret.
-  const options = { rejectUnauthorized: false, signal: AbortSignal.timeout(PROBE_MS) };
+  // Any certificate is accepted, because the request contains no secret. Without a `ca`, Deno reads the system's
+  // certificates, which this program has no permission for.
+  const options = { rejectUnauthorized: false, ca: [], signal: AbortSignal.timeout(PROBE_MS) };
   get(url, { ...options, headers: { accept: "application/json" } }, resolve).on("error", reject);
   let text = "";
   try {
