@@ -113,7 +113,10 @@ testVoiceStage("stage: the voice", ENV, {
     await turnOn(page);
     await send(page, script({ text: `${LONG}Nobody waits for this.` }, gate.step, { text: "Too late." }));
     const cancelled = countMethod(await server.received(), "session/cancel");
-    await silence(page, () => page.getByRole("button", { name: "Stop" }).click());
+    await silence(page, async () => {
+      await page.locator("#caption-text", { hasText: "This" }).waitFor();
+      await page.getByRole("button", { name: "Stop" }).click();
+    });
     await server.receivedTimes("session/cancel", cancelled + 1);
     await page.getByText("Stopped.").waitFor();
     await gate.open();
